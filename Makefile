@@ -1,0 +1,43 @@
+# Entry points; each installs what it needs first. Builds go to build/, Python packages to .venv.
+SHELL := /bin/bash
+VENV := .venv
+PY := $(VENV)/bin/python
+
+.PHONY: help setup package demo test bench fuzz format clean
+
+help:
+	@echo "make setup | demo | test | bench | fuzz | format | clean"
+
+setup:
+	scripts/setup.sh dev
+
+# --no-build-isolation: the build uses the pinned tools of .venv and fetches nothing.
+package: setup
+	$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps .
+
+demo: package
+	$(PY) examples/resnet50/make_model.py --out build/demo
+	$(PY) examples/resnet50/demo.py --folder build/demo
+
+test: setup
+	$(PY) scripts/run_tests.py
+
+bench: package
+	scripts/setup.sh bench
+	cmake --preset release && cmake --build --preset release --target limits
+	$(PY) bench/peers.py --models resnet50
+
+# Clang's libFuzzer; FUZZ_SECONDS a fuzzer. docs/fuzzing.md.
+FUZZ_SECONDS ?= 60
+fuzz: setup
+	cmake --preset fuzz && cmake --build --preset fuzz
+	for name in graph_def pbtxt import engine_file; do \
+	  mkdir -p build/fuzz/corpus/$$name && build/fuzz/fuzz/$${name}_fuzzer build/fuzz/corpus/$$name \
+	    -dict=fuzz/graph_def.dict -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -max_len=65536 || exit 1; \
+	done
+
+format: setup
+	$(PY) scripts/run_tests.py --fix-format
+
+clean:
+	rm -rf build dist

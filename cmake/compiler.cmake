@@ -1,0 +1,18 @@
+# Warning and sanitizer flags shared by every target; warnings are errors.
+add_library(blade_compiler_flags INTERFACE)
+target_compile_options(blade_compiler_flags INTERFACE -Wall -Wextra -Wno-psabi)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")  # Clang builds the fuzzers only; its warnings are not kept at zero
+  # GCC 12 reports overlapping strings (its bug 105651) and uninitialised optionals that are neither.
+  target_compile_options(blade_compiler_flags INTERFACE -Werror -Wno-restrict -Wno-maybe-uninitialized)
+endif()
+if(BLADE_SANITIZE)
+  add_compile_options(-fsanitize=${BLADE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${BLADE_SANITIZE})
+endif()
+
+# blade_add_library(NAME sources...): one static library a folder of src/, with the shared flags.
+function(blade_add_library name)
+  add_library(${name} STATIC ${ARGN})
+  target_link_libraries(${name} PRIVATE blade_compiler_flags)
+  target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
+endfunction()

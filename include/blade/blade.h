@@ -1,0 +1,163 @@
+/* The C interface of Blade: load an optimized or plain TensorFlow model and run it without TensorFlow or Python, and
+ * optimize models. Plain C99, stable ABI: functions are only added.
+ *
+ * Every function that can fail returns a blade_status; on anything but BLADE_OK, blade_last_error() gives one sentence
+ * that says what was found, what was expected and what to do. Handles may be used from many threads at once. */
+#ifndef BLADE_BLADE_H_
+#define BLADE_BLADE_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define BLADE_API
+#else
+#define BLADE_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum blade_status {
+  BLADE_OK = 0,
+  BLADE_INVALID_ARGUMENT = 1,    /* the caller's input is wrong */
+  BLADE_NOT_FOUND = 2,           /* a file, node, input or output does not exist */
+  BLADE_UNIMPLEMENTED = 3,       /* valid, but Blade does not cover it */
+  BLADE_DATA_LOSS = 4,           /* a file is truncated or corrupted */
+  BLADE_RESOURCE_EXHAUSTED = 5,  /* memory, disk or a budget ran out */
+  BLADE_FAILED_PRECONDITION = 6, /* right call, wrong machine or version */
+  BLADE_UNAVAILABLE = 7,         /* something optional (TensorFlow, a GPU) is absent */
+  BLADE_CANCELLED = 8,
+  BLADE_INTERNAL = 9,
+  BLADE_OUT_OF_PROFILE = 10      /* the shapes are outside the engine's profile */
+} blade_status;
+
+typedef enum blade_dtype {
+  BLADE_INVALID_DTYPE = 0,
+  BLADE_FLOAT32 = 1,
+  BLADE_FLOAT64 = 2,
+  BLADE_FLOAT16 = 3,
+  BLADE_BFLOAT16 = 4,
+  BLADE_INT8 = 5,
+  BLADE_INT16 = 6,
+  BLADE_INT32 = 7,
+  BLADE_INT64 = 8,
+  BLADE_UINT8 = 9,
+  BLADE_UINT16 = 10,
+  BLADE_UINT32 = 11,
+  BLADE_UINT64 = 12,
+  BLADE_BOOL = 13
+} blade_dtype;
+
+#define BLADE_MAX_RANK 16
+
+/* A dense row-major tensor. dims of -1 stand for unknown (only in descriptions of inputs and outputs). */
+typedef struct blade_tensor {
+  blade_dtype dtype;
+  int32_t rank; /* -1: unknown (only in descriptions) */
+  int64_t dims[BLADE_MAX_RANK];
+  void* data;
+  size_t bytes; /* of data; for outputs: capacity on entry, size on return */
+} blade_tensor;
+
+typedef struct blade_engine blade_engine;
+
+typedef struct blade_engine_options {
+  size_t struct_size;       /* sizeof(blade_engine_options): lets later versions add fields */
+  int32_t num_threads;      /* 0: as many as the process may use */
+  int32_t max_cached_plans; /* plans kept for shapes met; 0: the default, 16 */
+  int32_t use_reference;    /* nonzero: naive kernels, for accuracy questions */
+  const char* const* outputs; /* node or tensor names to compute; NULL: the model's own */
+  int32_t num_outputs;
+} blade_engine_options;
+
+BLADE_API const char* blade_version(void);
+/* The sentence of the calling thread's last failed call; "" if none. Valid until its next failing call. */
+BLADE_API const char* blade_last_error(void);
+
+/* Loads an optimized or plain frozen GraphDef (.pb, .pbtxt), a frozen SavedModel directory or an engine file.
+ * options may be NULL. */
+BLADE_API blade_status blade_engine_load(const char* path, const blade_engine_options* options, blade_engine** engine);
+
+/* Loads an engine file from memory, without copying it: `release(release_arg)` is called once when the bytes are no
+ * longer needed, also when loading fails. release may be NULL when the bytes outlive the engine. */
+BLADE_API blade_status blade_engine_load_memory(const void* bytes, size_t size, void (*release)(void*), void* release_arg,
+                                                const blade_engine_options* options, blade_engine** engine);
+BLADE_API void blade_engine_free(blade_engine* engine);
+
+BLADE_API int32_t blade_engine_num_inputs(const blade_engine* engine);
+BLADE_API int32_t blade_engine_num_outputs(const blade_engine* engine);
+/* Names live as long as the engine; NULL when index is out of range. `description` (dtype, rank, dims) may be NULL. */
+BLADE_API const char* blade_engine_input(const blade_engine* engine, int32_t index, blade_tensor* description);
+BLADE_API const char* blade_engine_output(const blade_engine* engine, int32_t index, blade_tensor* description);
+
+/* Checks the inputs' dtypes and shapes, plans them if they are new, and describes the outputs (dtype, rank, dims, bytes).
+ * `outputs` may be NULL. BLADE_OUT_OF_PROFILE when the engine has a profile that does not hold them. */
+BLADE_API blade_status blade_engine_prepare(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
+                                            blade_tensor* outputs, int32_t num_outputs);
+
+/* Runs with caller-owned memory. inputs in the order of blade_engine_input. Each output needs data of enough bytes (see
+ * blade_engine_prepare); dtype, rank, dims and bytes are filled in. */
+BLADE_API blade_status blade_engine_run(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
+                                        blade_tensor* outputs, int32_t num_outputs);
+
+/* Runs and asks `allocate` once an output for memory of description->bytes; NULL from it fails the run. */
+typedef void* (*blade_allocate_output)(void* arg, int32_t index, const blade_tensor* description);
+BLADE_API blade_status blade_engine_run_with(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
+                                             blade_allocate_output allocate, void* arg);
+
+/* Texts below are JSON, owned by the caller: free them with blade_free. */
+BLADE_API void blade_free(void* memory);
+
+/* Regions, kernels, refused kernels with reasons, memory plan. `inputs` (descriptions, data ignored) may be NULL: then only
+ * what does not depend on shapes. */
+BLADE_API blade_status blade_engine_explain(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
+                                            char** json);
+/* Times each step over `repetitions` runs: [{"node", "op", "kernel", "median_us", "gflops", "gbytes"}, ...]. */
+BLADE_API blade_status blade_engine_profile(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
+                                            int32_t repetitions, char** json);
+/* Ops, inputs, outputs, coverage with reasons, of a model file; nothing is built. */
+BLADE_API blade_status blade_inspect(const char* path, const char* const* outputs, int32_t num_outputs, char** json);
+/* What is usable on this machine, and why the rest is not. `tensorflow_dir` (of libtensorflow_cc.so.2) may be NULL. */
+BLADE_API blade_status blade_doctor(const char* tensorflow_dir, char** json);
+
+/* Runs since the process started: inside engines, and handed back to the original graph by the TensorFlow op library. */
+BLADE_API void blade_count_fallback(const char* why); /* counts, and logs each reason once */
+BLADE_API uint64_t blade_engine_runs(void);
+BLADE_API uint64_t blade_fallback_runs(void);
+
+/* One feed: names[i] -> tensors[i]. */
+typedef struct blade_feed {
+  const char* const* names; /* node or tensor names */
+  const blade_tensor* tensors;
+  int32_t count;
+} blade_feed;
+
+typedef struct blade_optimize_request {
+  size_t struct_size;
+  const char* model_path;      /* .pb, .pbtxt or SavedModel directory; or NULL and: */
+  const void* model_bytes;     /* a serialized GraphDef */
+  size_t model_size;
+  const char* options_json;    /* level, device, inputs, outputs, shapes, ranges, config, tensorflow_dir, custom_ops: docs/report.md */
+  const blade_feed* test_data; /* may be NULL */
+  int32_t num_test_data;
+  /* Called with percent and phase; a nonzero return asks to stop with the best so far. May be NULL. */
+  int32_t (*progress)(void* arg, int32_t percent, const char* phase);
+  void* progress_arg;
+} blade_optimize_request;
+
+typedef struct blade_optimize_result blade_optimize_result;
+BLADE_API blade_status blade_optimize(const blade_optimize_request* request, blade_optimize_result** result);
+BLADE_API const void* blade_optimize_model(const blade_optimize_result* result, size_t* size); /* serialized GraphDef */
+BLADE_API const char* blade_optimize_report(const blade_optimize_result* result);              /* JSON */
+BLADE_API const char* blade_optimize_report_html(const blade_optimize_result* result);         /* a page */
+/* Writes the model as path or SavedModel directory in the form of the request's input; appears whole or not at all. */
+BLADE_API blade_status blade_optimize_write(const blade_optimize_result* result, const char* path);
+BLADE_API void blade_optimize_free(blade_optimize_result* result);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* BLADE_BLADE_H_ */

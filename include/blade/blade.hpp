@@ -1,0 +1,152 @@
+// The C++ interface of Blade: RAII and exceptions over blade.h, header-only, C++17.
+#pragma once
+
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "blade/blade.h"
+
+namespace blade {
+
+// what() is one sentence: what was found, what was expected, what to do.
+class Error : public std::runtime_error {
+ public:
+  Error(blade_status status, const std::string& sentence) : std::runtime_error(sentence), status_(status) {}
+  blade_status status() const { return status_; }
+
+ private:
+  blade_status status_;
+};
+
+inline void check(blade_status status) {
+  if (status != BLADE_OK) throw Error(status, blade_last_error());
+}
+
+template <class T>
+struct DType;
+template <>
+struct DType<float> { static constexpr blade_dtype value = BLADE_FLOAT32; };
+template <>
+struct DType<double> { static constexpr blade_dtype value = BLADE_FLOAT64; };
+template <>
+struct DType<int8_t> { static constexpr blade_dtype value = BLADE_INT8; };
+template <>
+struct DType<int16_t> { static constexpr blade_dtype value = BLADE_INT16; };
+template <>
+struct DType<int32_t> { static constexpr blade_dtype value = BLADE_INT32; };
+template <>
+struct DType<int64_t> { static constexpr blade_dtype value = BLADE_INT64; };
+template <>
+struct DType<uint8_t> { static constexpr blade_dtype value = BLADE_UINT8; };
+template <>
+struct DType<bool> { static constexpr blade_dtype value = BLADE_BOOL; };
+
+// A dense row-major tensor over memory that the caller owns.
+template <class T>
+blade_tensor view(T* data, const std::vector<int64_t>& dims) {
+  if (dims.size() > BLADE_MAX_RANK) throw Error(BLADE_INVALID_ARGUMENT, "a tensor has more than 16 dims");
+  blade_tensor tensor = {};
+  tensor.dtype = DType<std::remove_const_t<T>>::value;
+  tensor.rank = static_cast<int32_t>(dims.size());
+  size_t elements = 1;
+  for (size_t i = 0; i < dims.size(); ++i) {
+    tensor.dims[i] = dims[i];
+    elements *= static_cast<size_t>(dims[i]);
+  }
+  tensor.data = const_cast<std::remove_const_t<T>*>(data);
+  tensor.bytes = elements * sizeof(T);
+  return tensor;
+}
+
+// An output of Engine::run: description and data.
+class Tensor {
+ public:
+  const blade_tensor& description() const { return description_; }
+  const unsigned char* bytes() const { return memory_.get(); }
+  std::vector<int64_t> dims() const { return {description_.dims, description_.dims + description_.rank}; }
+  template <class T>
+  const T* data() const {
+    if (DType<T>::value != description_.dtype) throw Error(BLADE_INVALID_ARGUMENT, "an output was read as another dtype than it has");
+    return reinterpret_cast<const T*>(memory_.get());
+  }
+  template <class T>
+  size_t size() const { return description_.bytes / sizeof(T); }
+
+ private:
+  friend class Engine;
+  blade_tensor description_ = {};
+  std::unique_ptr<unsigned char[]> memory_;
+};
+
+// A loaded model. run() may be called from many threads at once.
+class Engine {
+ public:
+  struct Options {
+    int num_threads = 0;  // 0: as many as the process may use
+    std::vector<std::string> outputs;  // node or tensor names; empty: the model's own
+  };
+
+  explicit Engine(const std::string& path) : Engine(path, Options()) {}
+  Engine(const std::string& path, const Options& options) {
+    std::vector<const char*> names;
+    for (const std::string& name : options.outputs) names.push_back(name.c_str());
+    blade_engine_options c_options = {};
+    c_options.struct_size = sizeof c_options;
+    c_options.num_threads = options.num_threads;
+    c_options.outputs = names.empty() ? nullptr : names.data();
+    c_options.num_outputs = static_cast<int32_t>(names.size());
+    blade_engine* engine = nullptr;
+    check(blade_engine_load(path.c_str(), &c_options, &engine));
+    engine_.reset(engine);
+  }
+
+  struct Info {
+    std::string name;
+    blade_tensor description;  // dims of -1 and a rank of -1 are unknown
+  };
+  std::vector<Info> inputs() const { return infos(blade_engine_num_inputs(engine_.get()), blade_engine_input); }
+  std::vector<Info> outputs() const { return infos(blade_engine_num_outputs(engine_.get()), blade_engine_output); }
+
+  // Inputs in the order of inputs(); outputs in the order of outputs().
+  std::vector<Tensor> run(const std::vector<blade_tensor>& inputs) {
+    std::vector<Tensor> outputs(static_cast<size_t>(blade_engine_num_outputs(engine_.get())));
+    const auto allocate = [](void* arg, int32_t index, const blade_tensor* description) -> void* {
+      Tensor& output = (*static_cast<std::vector<Tensor>*>(arg))[static_cast<size_t>(index)];
+      output.description_ = *description;
+      output.memory_.reset(new (std::nothrow) unsigned char[description->bytes + 1]);
+      return output.memory_.get();
+    };
+    check(blade_engine_run_with(engine_.get(), inputs.data(), static_cast<int32_t>(inputs.size()), allocate, &outputs));
+    return outputs;
+  }
+
+  // Into memory that the caller owns (see blade_engine_run): nothing is allocated.
+  void run(const std::vector<blade_tensor>& inputs, std::vector<blade_tensor>& outputs) {
+    check(blade_engine_run(engine_.get(), inputs.data(), static_cast<int32_t>(inputs.size()), outputs.data(),
+                           static_cast<int32_t>(outputs.size())));
+  }
+
+  blade_engine* get() const { return engine_.get(); }
+
+ private:
+  struct Free {
+    void operator()(blade_engine* engine) const { blade_engine_free(engine); }
+  };
+  template <class Get>
+  std::vector<Info> infos(int32_t count, Get get) const {
+    std::vector<Info> result;
+    for (int32_t i = 0; i < count; ++i) {
+      Info info;
+      info.name = get(engine_.get(), i, &info.description);
+      result.push_back(info);
+    }
+    return result;
+  }
+  std::unique_ptr<blade_engine, Free> engine_;
+};
+
+}  // namespace blade

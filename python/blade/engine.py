@@ -1,0 +1,72 @@
+"""Running a model without TensorFlow."""
+import collections
+import json
+import os
+
+import numpy as np
+
+from blade import _core
+from blade.errors import InvalidArgumentError
+
+TensorInfo = collections.namedtuple("TensorInfo", ["name", "dtype", "shape"])
+TensorInfo.__doc__ = "Name, dtype name and shape (None for an unknown dim, or in place of the shape for an unknown rank)."
+
+
+def _node_name(name):
+    return name[:-2] if name.endswith(":0") else name
+
+
+class Engine:
+    """A model loaded for inference: an optimized or plain frozen ``.pb``/``.pbtxt`` or a frozen SavedModel.
+
+    Args:
+      path: the model.
+      outputs: node or tensor names to compute; the model's own outputs when None. Results carry the names as given here.
+      device: 'cpu'.
+      num_threads: threads to run on, 0 for as many as the process may use.
+
+    Runs from several threads at once are safe. Activations are laid out as in the TensorFlow graph.
+    Raises blade.BladeError with a sentence when the model cannot be loaded or has ops Blade does not cover.
+    """
+
+    def __init__(self, path, outputs=None, device="cpu", num_threads=0, *, _reference=False):
+        if device.lower() not in ("cpu", "auto"):
+            raise InvalidArgumentError(f"device is '{device}'; this build of Blade runs on 'cpu' only")
+        if isinstance(outputs, str):
+            outputs = [outputs]
+        self._asked = list(outputs) if outputs else None
+        self._engine = _core.Engine(os.fspath(path), list(outputs or []), int(num_threads), _reference)
+        self.inputs = [TensorInfo(*info) for info in self._engine.describe(True)]
+        self.outputs = [TensorInfo(*info) for info in self._engine.describe(False)]
+        self._input_names = [_node_name(info.name) for info in self.inputs]
+
+    def _ordered(self, feed):
+        given = {_node_name(name): value for name, value in feed.items()}
+        missing = [name for name in self._input_names if name not in given]
+        extra = [name for name in given if name not in self._input_names]
+        if missing or extra:
+            raise InvalidArgumentError(
+                f"the feed has {sorted(feed)}, the model's inputs are {self._input_names}: "
+                + (f"missing {missing}" if missing else f"unknown {extra}")
+            )
+        arrays = []
+        for name, info in zip(self._input_names, self.inputs):
+            value = given[name]
+            # Python numbers and lists have no dtype of their own: they take the input's.
+            array = np.asarray(value) if isinstance(value, np.ndarray) else np.asarray(value, dtype=info.dtype)
+            arrays.append(np.require(array, requirements="C"))
+        return arrays
+
+    def run(self, feed):
+        """Runs once. `feed`: {name: array}, names with or without ':0'. Returns {output name: array}."""
+        results = self._engine.run(self._ordered(feed))
+        names = self._asked or [info.name for info in self.outputs]
+        return dict(zip(names, results))
+
+    def explain(self, feed=None):
+        """What runs how, as a dict: kernels chosen and refused with reasons, memory plan; per shape when `feed` is given."""
+        return json.loads(self._engine.explain(self._ordered(feed) if feed else []))
+
+    def profile(self, feed, repetitions=20):
+        """Per-step times: a list of dicts with node, op, kernel, median_us."""
+        return json.loads(self._engine.profile(self._ordered(feed), repetitions))

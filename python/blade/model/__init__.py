@@ -1,0 +1,1 @@
+"""Helpers for the kinds of models that Blade optimizes."""

@@ -1,0 +1,1 @@
+"""Makes optimized models run inside other frameworks."""

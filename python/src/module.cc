@@ -1,0 +1,291 @@
+// blade._core: engines and optimize() of the C interface for Python; the package in blade/ gives them their names.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "blade/blade.h"
+
+namespace nb = nanobind;
+
+namespace {
+
+using Array = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
+
+struct TypeName {
+  blade_dtype dtype;
+  const char* name;
+  nb::dlpack::dtype dlpack;
+};
+
+constexpr uint8_t kFloat = static_cast<uint8_t>(nb::dlpack::dtype_code::Float);
+constexpr uint8_t kInt = static_cast<uint8_t>(nb::dlpack::dtype_code::Int);
+constexpr uint8_t kUInt = static_cast<uint8_t>(nb::dlpack::dtype_code::UInt);
+constexpr uint8_t kBfloat = static_cast<uint8_t>(nb::dlpack::dtype_code::Bfloat);
+constexpr uint8_t kBool = static_cast<uint8_t>(nb::dlpack::dtype_code::Bool);
+
+constexpr TypeName kTypes[] = {
+    {BLADE_FLOAT32, "float32", {kFloat, 32, 1}}, {BLADE_FLOAT64, "float64", {kFloat, 64, 1}},
+    {BLADE_FLOAT16, "float16", {kFloat, 16, 1}}, {BLADE_BFLOAT16, "bfloat16", {kBfloat, 16, 1}},
+    {BLADE_INT8, "int8", {kInt, 8, 1}},          {BLADE_INT16, "int16", {kInt, 16, 1}},
+    {BLADE_INT32, "int32", {kInt, 32, 1}},       {BLADE_INT64, "int64", {kInt, 64, 1}},
+    {BLADE_UINT8, "uint8", {kUInt, 8, 1}},       {BLADE_UINT16, "uint16", {kUInt, 16, 1}},
+    {BLADE_UINT32, "uint32", {kUInt, 32, 1}},    {BLADE_UINT64, "uint64", {kUInt, 64, 1}},
+    {BLADE_BOOL, "bool", {kBool, 8, 1}}};
+
+const TypeName& type_of(blade_dtype dtype) {
+  for (const TypeName& type : kTypes) {
+    if (type.dtype == dtype) return type;
+  }
+  throw nb::value_error("unknown dtype");
+}
+
+// The package turns these into blade.BladeError with the status' name.
+[[noreturn]] void raise_last(blade_status status) {
+  const nb::object error = nb::module_::import_("blade.errors").attr("from_status");
+  const nb::object exception = error(static_cast<int>(status), blade_last_error());
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
+  throw nb::python_error();
+}
+
+void check(blade_status status) {
+  if (status != BLADE_OK) raise_last(status);
+}
+
+blade_tensor to_tensor(const Array& array) {
+  blade_tensor tensor = {};
+  const nb::dlpack::dtype dtype = array.dtype();
+  for (const TypeName& type : kTypes) {
+    if (type.dlpack == dtype) tensor.dtype = type.dtype;
+  }
+  if (tensor.dtype == BLADE_INVALID_DTYPE) throw nb::type_error("an array has a dtype that Blade has none for");
+  if (array.ndim() > BLADE_MAX_RANK) throw nb::value_error("an array has more than 16 dims");
+  tensor.rank = static_cast<int32_t>(array.ndim());
+  for (size_t i = 0; i < array.ndim(); ++i) tensor.dims[i] = static_cast<int64_t>(array.shape(i));
+  tensor.data = const_cast<void*>(array.data());
+  tensor.bytes = array.nbytes();
+  return tensor;
+}
+
+std::vector<blade_tensor> to_tensors(const std::vector<Array>& arrays) {
+  std::vector<blade_tensor> tensors;
+  tensors.reserve(arrays.size());
+  for (const Array& array : arrays) tensors.push_back(to_tensor(array));
+  return tensors;
+}
+
+std::string take_text(char* text) {
+  const std::unique_ptr<char, void (*)(void*)> held(text, blade_free);
+  return std::string(held.get());
+}
+
+// One output's memory until NumPy owns it.
+struct Output {
+  blade_tensor tensor = {};
+  std::unique_ptr<std::byte[]> data;
+
+  nb::object to_numpy() {
+    std::vector<size_t> shape(tensor.dims, tensor.dims + tensor.rank);
+    std::byte* raw = data.release();
+    const nb::capsule owner(raw, [](void* p) noexcept { delete[] static_cast<std::byte*>(p); });
+    const nb::ndarray<nb::numpy> array(raw, shape.size(), shape.data(), owner, nullptr, type_of(tensor.dtype).dlpack);
+    return nb::cast(array);
+  }
+};
+
+class Engine {
+ public:
+  Engine(const std::string& path, const std::vector<std::string>& outputs, int num_threads, bool reference) {
+    std::vector<const char*> names;
+    for (const std::string& name : outputs) names.push_back(name.c_str());
+    blade_engine_options options = {};
+    options.struct_size = sizeof options;
+    options.num_threads = num_threads;
+    options.use_reference = reference ? 1 : 0;
+    options.outputs = names.empty() ? nullptr : names.data();
+    options.num_outputs = static_cast<int32_t>(names.size());
+    blade_status status;
+    {
+      const nb::gil_scoped_release unlocked;
+      status = blade_engine_load(path.c_str(), &options, &engine_);
+    }
+    check(status);
+  }
+  ~Engine() { blade_engine_free(engine_); }
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // [(name, dtype name, shape with None for unknown dims, or None for unknown rank)]
+  nb::list describe(bool inputs) const {
+    nb::list result;
+    const int32_t count = inputs ? blade_engine_num_inputs(engine_) : blade_engine_num_outputs(engine_);
+    for (int32_t i = 0; i < count; ++i) {
+      blade_tensor info;
+      const char* name = inputs ? blade_engine_input(engine_, i, &info) : blade_engine_output(engine_, i, &info);
+      nb::object shape = nb::none();
+      if (info.rank >= 0) {
+        nb::list dims;
+        for (int32_t d = 0; d < info.rank; ++d) {
+          if (info.dims[d] >= 0) {
+            dims.append(info.dims[d]);
+          } else {
+            dims.append(nb::none());
+          }
+        }
+        shape = nb::tuple(dims);
+      }
+      result.append(nb::make_tuple(name, type_of(info.dtype).name, shape));
+    }
+    return result;
+  }
+
+  nb::list run(const std::vector<Array>& arrays) {
+    const std::vector<blade_tensor> inputs = to_tensors(arrays);
+    std::vector<Output> outputs(blade_engine_num_outputs(engine_));
+    const auto allocate = [](void* arg, int32_t index, const blade_tensor* description) -> void* {
+      Output& output = (*static_cast<std::vector<Output>*>(arg))[index];
+      output.tensor = *description;
+      output.data.reset(new (std::nothrow) std::byte[description->bytes > 0 ? description->bytes : 1]);
+      return output.data.get();
+    };
+    blade_status status;
+    {
+      const nb::gil_scoped_release unlocked;
+      status = blade_engine_run_with(engine_, inputs.data(), static_cast<int32_t>(inputs.size()), allocate, &outputs);
+    }
+    check(status);
+    nb::list result;
+    for (Output& output : outputs) result.append(output.to_numpy());
+    return result;
+  }
+
+  std::string explain(const std::vector<Array>& arrays) {
+    const std::vector<blade_tensor> inputs = to_tensors(arrays);
+    char* json = nullptr;
+    check(blade_engine_explain(engine_, inputs.empty() ? nullptr : inputs.data(), static_cast<int32_t>(inputs.size()), &json));
+    return take_text(json);
+  }
+
+  std::string profile(const std::vector<Array>& arrays, int repetitions) {
+    const std::vector<blade_tensor> inputs = to_tensors(arrays);
+    char* json = nullptr;
+    blade_status status;
+    {
+      const nb::gil_scoped_release unlocked;
+      status = blade_engine_profile(engine_, inputs.data(), static_cast<int32_t>(inputs.size()), repetitions, &json);
+    }
+    check(status);
+    return take_text(json);
+  }
+
+ private:
+  blade_engine* engine_ = nullptr;
+};
+
+// Feeds as the C interface takes them, with the memory they point into.
+struct Feeds {
+  std::vector<std::vector<const char*>> names;
+  std::vector<std::vector<blade_tensor>> tensors;
+  std::vector<blade_feed> feeds;
+
+  Feeds(const std::vector<std::vector<std::string>>& given_names, const std::vector<std::vector<Array>>& arrays)
+      : names(given_names.size()), tensors(given_names.size()) {
+    for (size_t i = 0; i < given_names.size(); ++i) {
+      for (const std::string& name : given_names[i]) names[i].push_back(name.c_str());
+      tensors[i] = to_tensors(arrays[i]);
+      feeds.push_back({names[i].data(), tensors[i].data(), static_cast<int32_t>(names[i].size())});
+    }
+  }
+};
+
+struct DeleteResult {
+  void operator()(blade_optimize_result* r) const { blade_optimize_free(r); }
+};
+
+class OptimizeResult {
+ public:
+  explicit OptimizeResult(blade_optimize_result* result) : result_(result) {}
+  nb::bytes model() const {
+    size_t size = 0;
+    const void* data = blade_optimize_model(result_.get(), &size);
+    return nb::bytes(data, size);
+  }
+  std::string report() const { return blade_optimize_report(result_.get()); }
+  std::string report_html() const { return blade_optimize_report_html(result_.get()); }
+  void write(const std::string& path) const { check(blade_optimize_write(result_.get(), path.c_str())); }
+
+ private:
+  std::unique_ptr<blade_optimize_result, DeleteResult> result_;
+};
+
+// `progress(percent, phase) -> bool`: true asks to stop. Python signals are looked at between steps.
+int32_t call_progress(void* arg, int32_t percent, const char* phase) {
+  const nb::gil_scoped_acquire locked;
+  try {
+    return nb::cast<bool>((*static_cast<nb::callable*>(arg))(percent, phase)) ? 1 : 0;
+  } catch (nb::python_error& error) {
+    error.discard_as_unraisable("blade progress callback");
+    return 0;
+  }
+}
+
+std::unique_ptr<OptimizeResult> optimize(const std::string& path, nb::bytes model, const std::string& options,
+                                         const std::vector<std::vector<std::string>>& names,
+                                         const std::vector<std::vector<Array>>& arrays, nb::callable progress) {
+  const Feeds feeds(names, arrays);
+  blade_optimize_request request = {};
+  request.struct_size = sizeof request;
+  request.model_path = path.empty() ? nullptr : path.c_str();
+  request.model_bytes = model.c_str();
+  request.model_size = model.size();
+  request.options_json = options.c_str();
+  request.test_data = feeds.feeds.data();
+  request.num_test_data = static_cast<int32_t>(feeds.feeds.size());
+  request.progress = call_progress;
+  request.progress_arg = &progress;
+  blade_optimize_result* result = nullptr;
+  blade_status status;
+  {
+    const nb::gil_scoped_release unlocked;
+    status = blade_optimize(&request, &result);
+  }
+  check(status);
+  return std::make_unique<OptimizeResult>(result);
+}
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+  m.def("version", &blade_version);
+  m.def("engine_runs", &blade_engine_runs);
+  m.def("fallback_runs", &blade_fallback_runs);
+  m.def("doctor", [](const std::string& tensorflow_dir) {
+    char* json = nullptr;
+    check(blade_doctor(tensorflow_dir.empty() ? nullptr : tensorflow_dir.c_str(), &json));
+    return take_text(json);
+  });
+  m.def("inspect", [](const std::string& path, const std::vector<std::string>& outputs) {
+    std::vector<const char*> names;
+    for (const std::string& name : outputs) names.push_back(name.c_str());
+    char* json = nullptr;
+    check(blade_inspect(path.c_str(), names.data(), static_cast<int32_t>(names.size()), &json));
+    return take_text(json);
+  });
+  nb::class_<Engine>(m, "Engine")
+      .def(nb::init<const std::string&, const std::vector<std::string>&, int, bool>())
+      .def("describe", &Engine::describe)
+      .def("run", &Engine::run)
+      .def("explain", &Engine::explain)
+      .def("profile", &Engine::profile);
+  nb::class_<OptimizeResult>(m, "OptimizeResult")
+      .def_prop_ro("model", &OptimizeResult::model)
+      .def_prop_ro("report", &OptimizeResult::report)
+      .def_prop_ro("report_html", &OptimizeResult::report_html)
+      .def("write", &OptimizeResult::write);
+  m.def("optimize", &optimize);
+}

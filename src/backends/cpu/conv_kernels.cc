@@ -1,0 +1,127 @@
+// Rows for Conv and ConvTranspose: direct and Winograd algorithms over the raw kernels in matrix/.
+#include "backends/cpu/conv_support.h"
+#include "backends/cpu/kernel_families.h"
+
+namespace blade::backends::cpu {
+namespace {
+
+// Weights rearranged once and shared by all plans; made by `pack(source floats, destination)`.
+template <class Pack>
+Result<std::shared_ptr<const AlignedBuffer>> packed_weights(const KernelRequest& request, PackCache& packs,
+                                                            const std::string& layout, size_t bytes, Pack&& pack) {
+  const ir::TensorPtr& weights = request.constants[1];
+  return packs.get(weights, layout, [&]() -> Result<AlignedBuffer> {
+    BLADE_ASSIGN_OR_RETURN(const ir::TensorPtr source, ir::aligned(weights));
+    AlignedBuffer buffer = AlignedBuffer::allocate(bytes);
+    if (buffer.data() == nullptr) {
+      return resource_exhausted(node_label(request) + "there is not enough memory to pack " + std::to_string(bytes) +
+                                " bytes of weights.");
+    }
+    pack(reinterpret_cast<const float*>(source->data), buffer.data());
+    return buffer;
+  });
+}
+
+std::string layout_name(const char* name, std::initializer_list<int64_t> parameters) {
+  std::string layout = name;
+  for (int64_t parameter : parameters) layout += ":" + std::to_string(parameter);
+  return layout;
+}
+
+// --- direct ---
+
+Support supports_direct(const KernelRequest& request) {
+  if (Support s = conv_node_support(request); !s.ok) return s;
+  if (const char* refusal = conv_algorithm_refusal(conv_shape(request), ConvAlgorithm::kDirect))
+    return Support::no(refusal);
+  return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
+}
+
+double direct_us(const KernelRequest& request) {
+  return conv_cost_us(conv_shape(request), ConvAlgorithm::kDirect, request.num_threads);
+}
+
+Result<std::unique_ptr<Kernel>> create_direct(const KernelRequest& request, PackCache& packs) {
+  const Conv2DShape shape = conv_shape(request);
+  const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2);
+  BLADE_ASSIGN_OR_RETURN(
+      const auto packed,
+      packed_weights(request, packs, layout_name("conv_direct", {shape.kh, shape.kw, shape.c, shape.oc, shape.groups}),
+                     packed_conv_bytes(shape),
+                     [&](const float* from, void* to) { pack_conv_weights(shape, from, to); }));
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        LoweredEpilogue::Bound bound;
+        epilogue.bind(args, bound);
+        conv2d_f32(shape, input<float>(args, 0), packed->data(), output<float>(args), bound.raw, *args.pool,
+                   args.scratch);
+        return Status::ok_status();
+      },
+      epilogue.in_place_inputs(), conv2d_scratch_bytes(shape, request.num_threads));
+}
+
+// --- direct, weights computed by the graph: packed at every run ---
+
+Support supports_repack(const KernelRequest& request) {
+  if (Support s = conv_node_support(request); !s.ok) return s;
+  if (weights_constant(request)) return Support::no("weights are constant, so they are packed once");
+  if (const char* refusal = conv_algorithm_refusal(conv_shape(request), ConvAlgorithm::kDirect))
+    return Support::no(refusal);
+  return Support::yes();
+}
+
+Result<std::unique_ptr<Kernel>> create_repack(const KernelRequest& request, PackCache&) {
+  const Conv2DShape shape = conv_shape(request);
+  const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2);
+  const size_t packed_bytes = align_up(packed_conv_bytes(shape), kBufferAlignment);
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        LoweredEpilogue::Bound bound;
+        epilogue.bind(args, bound);
+        pack_conv_weights(shape, input<float>(args, 1), args.scratch);
+        conv2d_f32(shape, input<float>(args, 0), args.scratch, output<float>(args), bound.raw, *args.pool,
+                   args.scratch + packed_bytes);
+        return Status::ok_status();
+      },
+      epilogue.in_place_inputs(), packed_bytes + conv2d_scratch_bytes(shape, request.num_threads));
+}
+
+// --- transposed ---
+
+Support supports_transpose(const KernelRequest& request) {
+  if (Support s = conv_transpose_node_support(request); !s.ok) return s;
+  return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
+}
+
+Result<std::unique_ptr<Kernel>> create_transpose(const KernelRequest& request, PackCache& packs) {
+  const ConvTransposeShape shape = conv_transpose_shape(request);
+  const LoweredEpilogue epilogue(request, request.node->get<ir::ConvTransposeAttrs>().epilogue, 3);
+  // Which taps meet depends on stride and padding, so they belong to the layout.
+  const std::string layout = layout_name("conv_transpose", {shape.kh, shape.kw, shape.c, shape.oc, shape.stride_h,
+                                                            shape.stride_w, shape.pad_top, shape.pad_left});
+  BLADE_ASSIGN_OR_RETURN(const auto packed, packed_weights(request, packs, layout, packed_conv_transpose_bytes(shape),
+                                                           [&](const float* from, void* to) {
+                                                             pack_conv_transpose_weights(shape, from, to);
+                                                           }));
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        LoweredEpilogue::Bound bound;
+        epilogue.bind(args, bound);
+        conv_transpose_f32(shape, input<float>(args, 0), packed->data(), output<float>(args), bound.raw, *args.pool,
+                           args.scratch);
+        return Status::ok_status();
+      },
+      epilogue.in_place_inputs(), conv_transpose_scratch_bytes(shape, request.num_threads));
+}
+
+constexpr KernelEntry kRows[] = {
+    {"cpu.conv.direct_f32", ir::Op::kConv, supports_direct, direct_us, create_direct},
+    {"cpu.conv.direct_repack_f32", ir::Op::kConv, supports_repack, direct_us, create_repack},
+    {"cpu.conv_transpose.direct_f32", ir::Op::kConvTranspose, supports_transpose, nullptr, create_transpose},
+};
+
+}  // namespace
+
+std::span<const KernelEntry> conv_rows() { return kRows; }
+
+}  // namespace blade::backends::cpu

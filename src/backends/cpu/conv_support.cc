@@ -1,0 +1,120 @@
+// Checks and shape arithmetic of convolution nodes.
+#include "backends/cpu/conv_support.h"
+
+#include "backends/reference/common.h"
+
+namespace blade::backends::cpu {
+namespace {
+
+using reference::Windows;
+
+Support common_support(const KernelRequest& request, size_t spatial_rank) {
+  for (size_t i = 0; i < 2; ++i) {
+    if (request.inputs[i].dtype != ir::DType::kFloat32) {
+      return Support::no("operand " + std::to_string(i) + " has type " + ir::dtype_name(request.inputs[i].dtype) +
+                         ", needs float32");
+    }
+  }
+  if (request.outputs[0].dtype != ir::DType::kFloat32) return Support::no("the result is not float32");
+  if (spatial_rank < 1 || spatial_rank > 2) {
+    return Support::no("has " + std::to_string(spatial_rank) + " spatial dims, takes 1 or 2");
+  }
+  const bool empty = request.inputs[0].element_count() == 0 || request.inputs[1].element_count() == 0 ||
+                     request.outputs[0].element_count() == 0;
+  return empty ? Support::no("an operand or the result is empty") : Support::yes();
+}
+
+Windows conv_windows(const KernelRequest& request) {
+  const auto& attrs = request.node->get<ir::ConvAttrs>();
+  return reference::make_windows(request.inputs[0].dims, request.outputs[0].dims, request.inputs[1].dims, attrs.strides,
+                                 attrs.dilations, attrs.padding, attrs.explicit_pads);
+}
+
+}  // namespace
+
+Support conv_node_support(const KernelRequest& request) {
+  const auto& attrs = request.node->get<ir::ConvAttrs>();
+  if (Support s = common_support(request, attrs.strides.size()); !s.ok) return s;
+  return LoweredEpilogue::supports(request, attrs.epilogue, 2);
+}
+
+Support conv_transpose_node_support(const KernelRequest& request) {
+  const auto& attrs = request.node->get<ir::ConvTransposeAttrs>();
+  if (Support s = common_support(request, attrs.strides.size()); !s.ok) return s;
+  for (int64_t dilation : attrs.dilations) {
+    if (dilation != 1) return Support::no("dilation is " + std::to_string(dilation) + ", needs 1");
+  }
+  return LoweredEpilogue::supports(request, attrs.epilogue, 3);
+}
+
+Conv2DShape conv_shape(const KernelRequest& request) {
+  const Windows w = conv_windows(request);
+  Conv2DShape shape;
+  shape.n = w.batch;
+  shape.h = w.dim[1].in;
+  shape.w = w.dim[2].in;
+  shape.c = request.inputs[0].dims.back();
+  shape.kh = w.dim[1].size;
+  shape.kw = w.dim[2].size;
+  shape.oc = request.outputs[0].dims.back();
+  shape.oh = w.dim[1].out;
+  shape.ow = w.dim[2].out;
+  shape.stride_h = w.dim[1].stride;
+  shape.stride_w = w.dim[2].stride;
+  shape.dilation_h = w.dim[1].dilation;
+  shape.dilation_w = w.dim[2].dilation;
+  shape.pad_top = w.dim[1].pad_before;
+  shape.pad_left = w.dim[2].pad_before;
+  shape.groups = request.node->get<ir::ConvAttrs>().groups;
+  return shape;
+}
+
+bool is_depthwise(const KernelRequest& request) {
+  const ir::Dims& weights = request.inputs[1].dims;
+  return request.node->get<ir::ConvAttrs>().groups == request.inputs[0].dims.back() && weights[weights.size() - 2] == 1;
+}
+
+DepthwiseShape depthwise_shape(const KernelRequest& request) {
+  const Conv2DShape conv = conv_shape(request);
+  DepthwiseShape shape;
+  shape.n = conv.n;
+  shape.h = conv.h;
+  shape.w = conv.w;
+  shape.c = conv.c;
+  shape.kh = conv.kh;
+  shape.kw = conv.kw;
+  shape.multiplier = conv.oc / conv.c;
+  shape.oh = conv.oh;
+  shape.ow = conv.ow;
+  shape.stride_h = conv.stride_h;
+  shape.stride_w = conv.stride_w;
+  shape.dilation_h = conv.dilation_h;
+  shape.dilation_w = conv.dilation_w;
+  shape.pad_top = conv.pad_top;
+  shape.pad_left = conv.pad_left;
+  return shape;
+}
+
+ConvTransposeShape conv_transpose_shape(const KernelRequest& request) {
+  const auto& attrs = request.node->get<ir::ConvTransposeAttrs>();
+  // The forward convolution reads what is here the output.
+  const Windows w = reference::make_windows(request.outputs[0].dims, request.inputs[0].dims, request.inputs[1].dims,
+                                            attrs.strides, attrs.dilations, attrs.padding, attrs.explicit_pads);
+  ConvTransposeShape shape;
+  shape.n = w.batch;
+  shape.h = w.dim[1].out;
+  shape.w = w.dim[2].out;
+  shape.c = request.inputs[0].dims.back();
+  shape.kh = w.dim[1].size;
+  shape.kw = w.dim[2].size;
+  shape.oc = request.outputs[0].dims.back();
+  shape.oh = w.dim[1].in;
+  shape.ow = w.dim[2].in;
+  shape.stride_h = w.dim[1].stride;
+  shape.stride_w = w.dim[2].stride;
+  shape.pad_top = w.dim[1].pad_before;
+  shape.pad_left = w.dim[2].pad_before;
+  return shape;
+}
+
+}  // namespace blade::backends::cpu

@@ -1,0 +1,24 @@
+// Convolution nodes as the shapes of the raw kernels: shared by the rows for Conv and ConvTranspose.
+#pragma once
+
+#include "backends/cpu/epilogue.h"
+#include "backends/cpu/matrix/conv_f32.h"
+#include "backends/cpu/matrix/conv_transpose_f32.h"
+#include "backends/cpu/matrix/depthwise_f32.h"
+
+namespace blade::backends::cpu {
+
+// float32, one or two spatial dims, nothing of size 0, and an epilogue that can be lowered.
+Support conv_node_support(const KernelRequest& request);
+Support conv_transpose_node_support(const KernelRequest& request);
+// Only for supported nodes.
+Conv2DShape conv_shape(const KernelRequest& request);
+DepthwiseShape depthwise_shape(const KernelRequest& request);
+ConvTransposeShape conv_transpose_shape(const KernelRequest& request);
+bool is_depthwise(const KernelRequest& request);
+
+inline bool weights_constant(const KernelRequest& request) {
+  return request.constants.size() > 1 && request.constants[1] != nullptr;
+}
+
+}  // namespace blade::backends::cpu

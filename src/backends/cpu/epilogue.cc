@@ -1,0 +1,175 @@
+// Peels the longest prefix of the program that raw kernels do themselves; the rest becomes a row program.
+#include "backends/cpu/epilogue.h"
+
+#include <algorithm>
+
+namespace blade::backends::cpu {
+namespace {
+
+using ir::PointwiseInstr;
+using ir::PointwiseOp;
+using ir::PointwiseProgram;
+
+// The other operand of an addition to value `current`; -1 if the instruction is something else.
+int added_operand(const PointwiseInstr& instr, int current) {
+  if (instr.op != PointwiseOp::kAdd || (instr.a == current) == (instr.b == current)) return -1;
+  return instr.a == current ? instr.b : instr.a;
+}
+
+struct Range {
+  float lo, hi;
+};
+std::optional<Range> clamp_of(const PointwiseInstr& instr, int current) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  if (instr.a != current) return std::nullopt;
+  switch (instr.op) {
+    case PointwiseOp::kRelu:
+      return Range{0, kInfinity};
+    case PointwiseOp::kRelu6:
+      return Range{0, 6};
+    case PointwiseOp::kClip:
+      return instr.alpha <= instr.beta ? std::optional<Range>({instr.alpha, instr.beta}) : std::nullopt;
+    default:
+      return std::nullopt;
+  }
+}
+
+// True if instructions from `length` on read no value that the first `length` make or overwrite, except their result.
+bool can_cut(const PointwiseProgram& program, size_t length) {
+  if (length == 0) return true;
+  const int result = program.num_inputs + static_cast<int>(length) - 1;
+  for (size_t i = length; i < program.code.size(); ++i) {
+    for (int operand : {program.code[i].a, program.code[i].b, program.code[i].c}) {
+      if (operand == 0 || (operand >= program.num_inputs && operand < result)) return false;
+    }
+  }
+  return true;
+}
+
+// The program without its first `length` instructions: their result becomes input 0.
+PointwiseProgram cut(const PointwiseProgram& program, size_t length) {
+  PointwiseProgram rest;
+  rest.num_inputs = program.num_inputs;
+  const int result = program.num_inputs + static_cast<int>(length) - 1;
+  auto renumber = [&](int16_t& value) {
+    if (value < program.num_inputs || length == 0) return;
+    value = static_cast<int16_t>(value == result ? 0 : value - static_cast<int>(length));
+  };
+  for (size_t i = length; i < program.code.size(); ++i) {
+    PointwiseInstr instr = program.code[i];
+    renumber(instr.a);
+    renumber(instr.b);
+    renumber(instr.c);
+    rest.code.push_back(instr);
+  }
+  return rest;
+}
+
+std::vector<ir::DType> float_inputs(const PointwiseProgram& program) {
+  return std::vector<ir::DType>(static_cast<size_t>(program.num_inputs), ir::DType::kFloat32);
+}
+
+}  // namespace
+
+std::optional<LoweredEpilogue::Kind> LoweredEpilogue::kind_of(const KernelRequest& request, size_t input) {
+  const TensorDesc &desc = request.inputs[input], &out = request.outputs[0];
+  const int64_t count = desc.element_count(), channels = out.dims.back();
+  if (count == 1 && channels != 1) return Kind::kScalar;
+  if (count == channels && !desc.dims.empty() && desc.dims.back() == channels) return Kind::kChannels;
+  if (desc.dims == out.dims) return Kind::kFull;
+  if (count == 1) return Kind::kScalar;
+  return std::nullopt;
+}
+
+Support LoweredEpilogue::supports(const KernelRequest& request, const PointwiseProgram& program, size_t first_operand) {
+  if (program.empty()) return Support::yes();
+  if (program.num_inputs > kMaxOperands)
+    return Support::no("the epilogue has more than " + std::to_string(kMaxOperands) + " operands");
+  for (size_t i = first_operand; i + 1 < first_operand + static_cast<size_t>(program.num_inputs); ++i) {
+    if (request.inputs[i].dtype != ir::DType::kFloat32)
+      return Support::no("epilogue operand " + std::to_string(i) + " is not float32");
+    if (!kind_of(request, i)) {
+      return Support::no("epilogue operand " + std::to_string(i) +
+                         " is neither a scalar, a vector of channels nor shaped like the output");
+    }
+  }
+  return ProgramF32::supports(program, float_inputs(program), ir::DType::kFloat32);
+}
+
+LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwiseProgram& program, size_t first_operand)
+    : channels_(request.outputs[0].dims.back()), first_operand_(first_operand) {
+  for (int k = 1; k < program.num_inputs; ++k)
+    kinds_.push_back(*kind_of(request, first_operand + static_cast<size_t>(k) - 1));
+  size_t taken = 0;  // instructions known to be cuttable
+  LoweredEpilogue fast = *this;
+  bool clamped = false;
+  int current = 0;
+  for (size_t i = 0; i < program.code.size(); ++i, current = program.num_inputs + static_cast<int>(i) - 1) {
+    const PointwiseInstr& instr = program.code[i];
+    const int added = added_operand(instr, current);
+    if (const auto range = clamp_of(instr, current)) {
+      clamped = true;
+      fast.lo_ = std::min(std::max(fast.lo_, range->lo), range->hi);
+      fast.hi_ = std::max(std::min(fast.hi_, range->hi), range->lo);
+    } else if (added > 0 && added < program.num_inputs && !clamped) {
+      const Kind kind = kinds_[static_cast<size_t>(added) - 1];
+      const int node_input = static_cast<int>(first_operand) + added - 1;
+      if (kind == Kind::kChannels && fast.bias_ < 0) {
+        fast.bias_ = node_input;
+      } else if (kind == Kind::kFull && fast.residual_ < 0) {
+        fast.residual_ = node_input;
+      } else {
+        break;
+      }
+    } else {
+      break;
+    }
+    if (can_cut(program, i + 1)) {
+      taken = i + 1;
+      bias_ = fast.bias_;
+      residual_ = fast.residual_;
+      lo_ = fast.lo_;
+      hi_ = fast.hi_;
+    }
+  }
+  if (taken == program.code.size()) return;
+  const PointwiseProgram rest = cut(program, taken);
+  rest_ = std::make_shared<const ProgramF32>(rest, float_inputs(rest), ir::DType::kFloat32);
+}
+
+void LoweredEpilogue::bind(const KernelArgs& args, Bound& bound) const {
+  bound.raw.bias = bias_ < 0 ? nullptr : input<float>(args, static_cast<size_t>(bias_));
+  bound.raw.residual = residual_ < 0 ? nullptr : input<float>(args, static_cast<size_t>(residual_));
+  bound.raw.residual_row_stride = residual_ < 0 ? 0 : channels_;
+  bound.raw.clamp_lo = lo_;
+  bound.raw.clamp_hi = hi_;
+  bound.lowered = this;
+  if (rest_ == nullptr) return;
+  for (size_t k = 0; k < kinds_.size(); ++k) bound.operands[k] = input<float>(args, first_operand_ + k);
+  bound.raw.generic = run_row;
+  bound.raw.context = &bound;
+}
+
+void LoweredEpilogue::run_row(void* context, float* row, int64_t pixel, int64_t first_channel, int channels) {
+  const Bound& bound = *static_cast<const Bound*>(context);
+  const LoweredEpilogue& self = *bound.lowered;
+  ProgramF32::Source sources[kMaxOperands];
+  sources[0] = {row, false};
+  for (size_t k = 0; k < self.kinds_.size(); ++k) {
+    const float* operand = bound.operands[k];
+    switch (self.kinds_[k]) {
+      case Kind::kScalar:
+        sources[k + 1] = {operand, true};
+        break;
+      case Kind::kChannels:
+        sources[k + 1] = {operand + first_channel, false};
+        break;
+      case Kind::kFull:
+        sources[k + 1] = {operand + pixel * self.channels_ + first_channel, false};
+        break;
+    }
+  }
+  self.rest_->run(sources, row, channels);
+}
+
+}  // namespace blade::backends::cpu

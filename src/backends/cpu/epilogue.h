@@ -1,0 +1,47 @@
+// Fused pointwise programs of matrix kernels, lowered to what the raw kernels do themselves (bias, residual, clamp)
+// and, for the rest, to a program that runs on each finished row.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+
+#include "backends/cpu/broadcast.h"
+#include "backends/cpu/matrix/epilogue_f32.h"
+#include "backends/cpu/pointwise_program.h"
+
+namespace blade::backends::cpu {
+
+// Immutable; made with the kernel. Program input 0 is the product, input k >= 1 is node input first_operand + k - 1.
+class LoweredEpilogue {
+ public:
+  // `channels` is the last dim of the output. Refuses operands that are neither scalars, vectors of `channels` nor
+  // shaped like the output.
+  static Support supports(const KernelRequest& request, const ir::PointwiseProgram& program, size_t first_operand);
+  LoweredEpilogue(const KernelRequest& request, const ir::PointwiseProgram& program, size_t first_operand);
+
+  // What one run passes to the raw kernel; must outlive the call.
+  struct Bound {
+    EpilogueF32 raw;
+    const LoweredEpilogue* lowered = nullptr;
+    std::array<const float*, kMaxOperands> operands{};  // of the row program
+  };
+  void bind(const KernelArgs& args, Bound& bound) const;
+  // Inputs whose memory the output may share: the residual, each element of which is read before it is written.
+  uint32_t in_place_inputs() const { return residual_ < 0 || rest_ != nullptr ? 0 : 1u << residual_; }
+  bool has_row_program() const { return rest_ != nullptr; }
+
+ private:
+  enum class Kind : uint8_t { kScalar, kChannels, kFull };
+  static std::optional<Kind> kind_of(const KernelRequest& request, size_t input);
+  static void run_row(void* context, float* row, int64_t pixel, int64_t first_channel, int channels);
+
+  int bias_ = -1, residual_ = -1;  // node inputs
+  float lo_ = -std::numeric_limits<float>::infinity(), hi_ = std::numeric_limits<float>::infinity();
+  int64_t channels_ = 0;
+  size_t first_operand_ = 0;
+  std::vector<Kind> kinds_;  // of program inputs 1, 2, ...
+  std::shared_ptr<const ProgramF32> rest_;
+};
+
+}  // namespace blade::backends::cpu

@@ -1,0 +1,26 @@
+// The rows of each family of CPU kernels; kernel_table.cc joins them.
+#pragma once
+
+#include <span>
+
+#include "backends/kernel.h"
+
+namespace blade::backends::cpu {
+
+std::span<const KernelEntry> pointwise_rows();
+std::span<const KernelEntry> cast_rows();
+std::span<const KernelEntry> conv_rows();
+std::span<const KernelEntry> depthwise_rows();
+std::span<const KernelEntry> matmul_rows();
+std::span<const KernelEntry> pool_rows();
+std::span<const KernelEntry> reduce_rows();
+std::span<const KernelEntry> normalization_rows();
+std::span<const KernelEntry> joining_rows();
+std::span<const KernelEntry> slicing_rows();
+std::span<const KernelEntry> transpose_rows();
+std::span<const KernelEntry> indexing_rows();
+std::span<const KernelEntry> resize_rows();
+std::span<const KernelEntry> shape_rows();
+std::span<const KernelEntry> onednn_rows();
+
+}  // namespace blade::backends::cpu

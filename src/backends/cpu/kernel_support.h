@@ -1,0 +1,128 @@
+// What the CPU kernels share: a kernel made from a function object, and the splitting of work over the pool by its
+// cost.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "backends/kernel.h"
+#include "base/checked_math.h"
+
+namespace blade::backends::cpu {
+
+// Below this much work (in units of about a fifth of a nanosecond) waking other threads costs more than it saves.
+inline constexpr int64_t kMinWorkPerTask = 20'000;
+
+// Calls fn(begin, end) on disjoint ranges that cover [0, count); `work` is the cost of one item, where an element that
+// is only loaded and stored costs 1.
+template <class Fn>
+void parallel_ranges(ThreadPool* pool, int64_t count, double work, Fn&& fn) {
+  if (count <= 0) return;
+  const double total = static_cast<double>(count) * work;
+  const int threads = pool == nullptr ? 1 : pool->num_threads();
+  // Two tasks a thread, so that a thread that starts late leaves something to steal.
+  const auto worth = static_cast<int64_t>(total / kMinWorkPerTask);
+  const int64_t tasks = std::min({count, worth, static_cast<int64_t>(threads) * 2});
+  if (tasks <= 1 || threads == 1) {
+    fn(int64_t{0}, count);
+    return;
+  }
+  pool->parallel_for(static_cast<int>(tasks),
+                     [&](int task, int) { fn(count * task / tasks, count * (task + 1) / tasks); });
+}
+
+// A kernel whose run is `Fn: Status(const KernelArgs&) const`.
+template <class Fn>
+class FunctionKernel final : public Kernel {
+ public:
+  FunctionKernel(Fn fn, uint32_t in_place_inputs, size_t scratch)
+      : fn_(std::move(fn)), in_place_inputs_(in_place_inputs), scratch_(scratch) {}
+  size_t scratch_bytes() const override { return scratch_; }
+  bool can_run_in_place(int input) const override { return input < 32 && ((in_place_inputs_ >> input) & 1u) != 0; }
+  Status run(const KernelArgs& args) const override { return fn_(args); }
+
+ private:
+  Fn fn_;
+  uint32_t in_place_inputs_;
+  size_t scratch_;
+};
+
+// `in_place_inputs`: bit i where output 0 may share input i's memory.
+template <class Fn>
+Result<std::unique_ptr<Kernel>> make_kernel(Fn fn, uint32_t in_place_inputs = 0, size_t scratch = 0) {
+  return std::unique_ptr<Kernel>(std::make_unique<FunctionKernel<Fn>>(std::move(fn), in_place_inputs, scratch));
+}
+
+inline int64_t product(const ir::Dims& dims, size_t begin, size_t end) {
+  int64_t count = 1;
+  for (size_t i = begin; i < end; ++i) count *= dims[i];
+  return count;
+}
+inline int64_t product(const ir::Dims& dims) { return product(dims, 0, dims.size()); }
+
+inline ir::Dims row_major_strides(const ir::Dims& dims) {
+  ir::Dims strides(dims.size(), 1);
+  for (size_t i = dims.size(); i-- > 1;) strides[i - 1] = strides[i] * dims[i];
+  return strides;
+}
+
+// Strides of an operand under numpy broadcasting to `out`: 0 where it repeats.
+inline ir::Dims broadcast_strides(const ir::Dims& dims, const ir::Dims& out) {
+  const ir::Dims own = row_major_strides(dims);
+  ir::Dims strides(out.size(), 0);
+  for (size_t i = 0; i < dims.size() && i < out.size(); ++i) {
+    if (dims[dims.size() - 1 - i] != 1) strides[out.size() - 1 - i] = own[dims.size() - 1 - i];
+  }
+  return strides;
+}
+
+template <class T = std::byte>
+const T* input(const KernelArgs& args, size_t i) {
+  return static_cast<const T*>(args.inputs[i]);
+}
+template <class T = std::byte>
+T* output(const KernelArgs& args, size_t i = 0) {
+  return static_cast<T*>(args.outputs[i]);
+}
+
+inline Support yes(const KernelRequest&) { return Support::yes(); }
+
+inline std::string node_label(const KernelRequest& request) {
+  return "Node '" + request.node->name + "' (" + ir::op_name(request.node->op) + "): ";
+}
+
+inline Support needs_float32(const KernelRequest& request) {
+  for (const TensorDesc* desc : {&request.inputs[0], &request.outputs[0]}) {
+    if (desc->dtype != ir::DType::kFloat32) {
+      return Support::no(std::string("has type ") + ir::dtype_name(desc->dtype) + ", needs float32");
+    }
+  }
+  return Support::yes();
+}
+
+// Integer operand i as numbers: at creation if it is constant, else at run time.
+inline std::vector<int64_t> ints_at(const TensorDesc& desc, const void* data) {
+  std::vector<int64_t> values(static_cast<size_t>(desc.element_count()));
+  for (size_t k = 0; k < values.size(); ++k) {
+    values[k] =
+        desc.dtype == ir::DType::kInt64 ? static_cast<const int64_t*>(data)[k] : static_cast<const int32_t*>(data)[k];
+  }
+  return values;
+}
+
+// "no" unless input i is a constant of int32 or int64.
+inline Support needs_constant_ints(const KernelRequest& request, size_t i, const char* what) {
+  const bool constant = i < request.constants.size() && request.constants[i] != nullptr;
+  if (!constant) return Support::no(std::string(what) + " is not constant");
+  const ir::DType dtype = request.inputs[i].dtype;
+  if (dtype == ir::DType::kInt32 || dtype == ir::DType::kInt64) return Support::yes();
+  return Support::no(std::string(what) + " has type " + ir::dtype_name(dtype) + ", needs int32 or int64");
+}
+
+inline std::vector<int64_t> constant_ints(const KernelRequest& request, size_t i) {
+  return ir::integer_values(*request.constants[i]).value_or(std::vector<int64_t>{});
+}
+
+}  // namespace blade::backends::cpu

@@ -1,0 +1,27 @@
+// The table of CPU kernels: the rows of all families, in the order in which they are tried.
+#include <vector>
+
+#include "backends/cpu/kernel_families.h"
+
+namespace blade::backends {
+namespace {
+
+std::vector<KernelEntry> join_rows() {
+  std::vector<KernelEntry> table;
+  for (const auto rows :
+       {cpu::depthwise_rows(), cpu::conv_rows(), cpu::matmul_rows(), cpu::pointwise_rows(), cpu::cast_rows(),
+        cpu::pool_rows(), cpu::reduce_rows(), cpu::normalization_rows(), cpu::joining_rows(), cpu::slicing_rows(),
+        cpu::transpose_rows(), cpu::indexing_rows(), cpu::resize_rows(), cpu::shape_rows()}) {
+    table.insert(table.end(), rows.begin(), rows.end());
+  }
+  return table;
+}
+
+}  // namespace
+
+std::span<const KernelEntry> cpu_kernels() {
+  static const std::vector<KernelEntry> table = join_rows();
+  return table;
+}
+
+}  // namespace blade::backends

@@ -1,0 +1,150 @@
+// Rows for MatMul: a constant right-hand side is packed once, anything else at every run.
+#include "backends/cpu/epilogue.h"
+#include "backends/cpu/kernel_families.h"
+#include "backends/cpu/matrix/gemm_f32.h"
+
+namespace blade::backends::cpu {
+namespace {
+
+// Core arithmetic rate that predictions assume, in flops a microsecond: only ratios between rows matter.
+constexpr double kFlopsPerMicrosecond = 60e3;
+
+struct Matrices {
+  int64_t m = 0, k = 0, n = 0;
+  int64_t a_row = 0, a_col = 1, b_row = 0, b_col = 1;  // strides
+  int64_t batch = 1;                                   // of the output
+};
+
+const ir::MatMulAttrs& attrs_of(const KernelRequest& request) { return request.node->get<ir::MatMulAttrs>(); }
+
+Matrices matrices_of(const KernelRequest& request) {
+  const ir::MatMulAttrs& attrs = attrs_of(request);
+  const ir::Dims &a = request.inputs[0].dims, &b = request.inputs[1].dims, &out = request.outputs[0].dims;
+  Matrices m;
+  m.m = out[out.size() - 2];
+  m.n = out.back();
+  m.k = attrs.transpose_a ? a[a.size() - 2] : a.back();
+  m.a_row = attrs.transpose_a ? 1 : a.back();
+  m.a_col = attrs.transpose_a ? a.back() : 1;
+  m.b_row = attrs.transpose_b ? 1 : b.back();
+  m.b_col = attrs.transpose_b ? b.back() : 1;
+  m.batch = product(out, 0, out.size() - 2);
+  return m;
+}
+
+Support supports_any(const KernelRequest& request) {
+  for (const TensorDesc& desc : {request.inputs[0], request.inputs[1], request.outputs[0]}) {
+    if (desc.dtype != ir::DType::kFloat32)
+      return Support::no(std::string("has type ") + ir::dtype_name(desc.dtype) + ", needs float32");
+    if (desc.dims.size() < 2) return Support::no("an operand has fewer than two dims");
+    if (desc.element_count() == 0) return Support::no("an operand or the result is empty");
+  }
+  return LoweredEpilogue::supports(request, attrs_of(request).epilogue, 2);
+}
+
+Support supports_packed(const KernelRequest& request) {
+  if (Support s = supports_any(request); !s.ok) return s;
+  if (request.constants.size() < 2 || request.constants[1] == nullptr) return Support::no("b is not constant");
+  const ir::Dims& b = request.inputs[1].dims;
+  if (product(b, 0, b.size() - 2) != 1) return Support::no("b is a batch of matrices, needs one matrix");
+  if (attrs_of(request).transpose_a) return Support::no("a is transposed");
+  return Support::yes();
+}
+
+double flops_us(const KernelRequest& request) {
+  const Matrices m = matrices_of(request);
+  const double flops = 2.0 * static_cast<double>(m.batch * m.m) * static_cast<double>(m.k) * static_cast<double>(m.n);
+  return 1 + flops / (kFlopsPerMicrosecond * std::max(1, request.num_threads));
+}
+
+// Packing b reads and writes it once more.
+double batched_us(const KernelRequest& request) {
+  return flops_us(request) + 1 + static_cast<double>(request.inputs[1].bytes()) / 4000;
+}
+
+Result<std::unique_ptr<Kernel>> create_packed(const KernelRequest& request, PackCache& packs) {
+  const Matrices m = matrices_of(request);
+  const LoweredEpilogue epilogue(request, attrs_of(request).epilogue, 2);
+  const std::string layout =
+      "gemm_b:" + std::to_string(m.k) + ":" + std::to_string(m.n) + (attrs_of(request).transpose_b ? ":t" : "");
+  const ir::TensorPtr& b = request.constants[1];
+  BLADE_ASSIGN_OR_RETURN(const auto packed, packs.get(b, layout, [&]() -> Result<AlignedBuffer> {
+    BLADE_ASSIGN_OR_RETURN(const ir::TensorPtr source, ir::aligned(b));
+    AlignedBuffer buffer = AlignedBuffer::allocate(packed_b_bytes(m.k, m.n));
+    if (buffer.data() == nullptr)
+      return resource_exhausted(node_label(request) + "there is not enough memory to pack its weights.");
+    pack_b(reinterpret_cast<const float*>(source->data), m.k, m.n, m.b_row, m.b_col, buffer.data());
+    return buffer;
+  }));
+  const PackedB view = packed_b_view(m.k, m.n, packed->data());
+  const int64_t rows = m.batch * m.m;
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        (void)packed;  // keeps the panels alive
+        LoweredEpilogue::Bound bound;
+        epilogue.bind(args, bound);
+        gemm_f32(rows, input<float>(args, 0), m.k, view, output<float>(args), m.n, bound.raw, *args.pool, args.scratch);
+        return Status::ok_status();
+      },
+      epilogue.in_place_inputs(), gemm_scratch_bytes(rows, m.k, m.n, request.num_threads));
+}
+
+// Offset of each batch item in an operand that broadcasts to the output's batch dims.
+std::vector<int64_t> batch_offsets(const ir::Dims& operand, const ir::Dims& out) {
+  const ir::Dims batch(operand.begin(), operand.end() - 2), out_batch(out.begin(), out.end() - 2);
+  const int64_t matrix = operand[operand.size() - 2] * operand.back();
+  ir::Dims strides = broadcast_strides(batch, out_batch);
+  std::vector<int64_t> offsets(static_cast<size_t>(product(out_batch)));
+  for (size_t i = 0; i < offsets.size(); ++i) {
+    auto rest = static_cast<int64_t>(i);
+    for (size_t d = out_batch.size(); d-- > 0;) {
+      offsets[i] += rest % out_batch[d] * strides[d] * matrix;
+      rest /= out_batch[d];
+    }
+  }
+  return offsets;
+}
+
+Result<std::unique_ptr<Kernel>> create_batched(const KernelRequest& request, PackCache&) {
+  const Matrices m = matrices_of(request);
+  const LoweredEpilogue epilogue(request, attrs_of(request).epilogue, 2);
+  MatMulShape shape;
+  shape.batch = m.batch;
+  shape.m = m.m;
+  shape.k = m.k;
+  shape.n = m.n;
+  shape.a_row_stride = m.a_row;
+  shape.a_col_stride = m.a_col;
+  shape.b_row_stride = m.b_row;
+  shape.b_col_stride = m.b_col;
+  shape.c_batch_stride = m.m * m.n;
+  shape.c_row_stride = m.n;
+  const auto a_offsets =
+      std::make_shared<const std::vector<int64_t>>(batch_offsets(request.inputs[0].dims, request.outputs[0].dims));
+  const auto b_offsets =
+      std::make_shared<const std::vector<int64_t>>(batch_offsets(request.inputs[1].dims, request.outputs[0].dims));
+  shape.a_offsets = a_offsets->data();
+  shape.b_offsets = b_offsets->data();
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        (void)a_offsets;  // kept alive for the shape
+        (void)b_offsets;
+        LoweredEpilogue::Bound bound;
+        epilogue.bind(args, bound);
+        matmul_f32(shape, input<float>(args, 0), input<float>(args, 1), output<float>(args), bound.raw, *args.pool,
+                   args.scratch);
+        return Status::ok_status();
+      },
+      epilogue.in_place_inputs(), matmul_scratch_bytes(shape, request.num_threads));
+}
+
+constexpr KernelEntry kRows[] = {
+    {"cpu.matmul.packed_f32", ir::Op::kMatMul, supports_packed, flops_us, create_packed},
+    {"cpu.matmul.batched_f32", ir::Op::kMatMul, supports_any, batched_us, create_batched},
+};
+
+}  // namespace
+
+std::span<const KernelEntry> matmul_rows() { return kRows; }
+
+}  // namespace blade::backends::cpu

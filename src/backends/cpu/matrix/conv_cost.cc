@@ -1,0 +1,90 @@
+// Predicts the time of each convolution algorithm from its arithmetic and its memory traffic: choosing times nothing.
+#include <algorithm>
+
+#include "backends/cpu/matrix/conv_f32.h"
+#include "backends/cpu/matrix/tile_kernel.h"
+#include "base/checked_math.h"
+
+namespace blade::backends::cpu {
+namespace {
+
+constexpr double kCyclesPerUs = 3500;
+// Weights of a whole network are cold: bytes a cycle from memory, of one core and of all together.
+constexpr double kCoreWeightBytesPerCycle = 4.5;
+constexpr double kWeightBytesPerCycle = 8;
+constexpr double kTileBytesPerCycle = 12;  // transformed tiles that pass through L3, a core
+// Cycles a tile and vector of channels for the two transforms, measured on AVX-512 in halves.
+constexpr double kTransformCycles4 = 420;
+constexpr double kTransformCycles2 = 130;
+
+double weight_cycles(double count, int threads) {
+  return count * sizeof(float) / std::min(kWeightBytesPerCycle, kCoreWeightBytesPerCycle * threads);
+}
+
+double product_cycles(double rows, double k, double n, double efficiency) {
+  return rows * k * n / tile_kernels().lanes / efficiency;
+}
+
+double direct_us(const Conv2DShape& s, int threads) {
+  const double k = static_cast<double>(s.kh * s.kw * (s.c / s.groups));
+  const double compute = product_cycles(static_cast<double>(s.output_pixels()), k, static_cast<double>(s.oc), 0.95);
+  const double weights = weight_cycles(k * static_cast<double>(s.oc), threads);
+  return std::max(compute / threads, weights) / kCyclesPerUs;
+}
+
+double winograd_us(const Conv2DShape& s, int m, int threads) {
+  const double points = (m + 2) * (m + 2);
+  const auto tiles = static_cast<double>(s.n * ceil_div(s.oh, m) * ceil_div(s.ow, m));
+  const auto c = static_cast<double>(s.c);
+  const auto oc = static_cast<double>(s.oc);
+  const double compute = points * product_cycles(tiles, c, oc, 0.85);
+  const double weights = weight_cycles(points * c * oc, threads);
+  const double vectors = (c + oc) / 2 / tile_kernels().lanes;
+  const double transforms = tiles * vectors * (m == 4 ? kTransformCycles4 : kTransformCycles2);
+  const double moved = points * tiles * (c + oc) * sizeof(float) / kTileBytesPerCycle;
+  return (std::max(compute / threads, weights) + (transforms + moved) / threads) / kCyclesPerUs;
+}
+
+}  // namespace
+
+const char* conv_algorithm_name(ConvAlgorithm algorithm) {
+  switch (algorithm) {
+    case ConvAlgorithm::kDirect:
+      return "direct";
+    case ConvAlgorithm::kWinograd2:
+      return "winograd2";
+    case ConvAlgorithm::kWinograd4:
+      return "winograd4";
+  }
+  return "unknown";
+}
+
+const char* conv_algorithm_refusal(const Conv2DShape& s, ConvAlgorithm algorithm) {
+  if (algorithm == ConvAlgorithm::kDirect) return nullptr;
+  if (s.kh != 3 || s.kw != 3) return "Winograd needs a 3x3 kernel";
+  if (s.stride_h != 1 || s.stride_w != 1) return "Winograd needs a stride of 1";
+  if (s.dilation_h != 1 || s.dilation_w != 1) return "Winograd needs a dilation of 1";
+  if (s.groups != 1) return "Winograd is not made for grouped convolutions";
+  return nullptr;
+}
+
+double conv_cost_us(const Conv2DShape& s, ConvAlgorithm algorithm, int threads) {
+  if (algorithm == ConvAlgorithm::kDirect) return direct_us(s, threads);
+  return winograd_us(s, algorithm == ConvAlgorithm::kWinograd4 ? 4 : 2, threads);
+}
+
+ConvAlgorithm choose_conv_algorithm(const Conv2DShape& s, int threads) {
+  ConvAlgorithm best = ConvAlgorithm::kDirect;
+  double best_us = direct_us(s, threads);
+  for (ConvAlgorithm algorithm : {ConvAlgorithm::kWinograd2, ConvAlgorithm::kWinograd4}) {
+    if (conv_algorithm_refusal(s, algorithm) != nullptr) continue;
+    const double us = conv_cost_us(s, algorithm, threads);
+    if (us < best_us) {
+      best = algorithm;
+      best_us = us;
+    }
+  }
+  return best;
+}
+
+}  // namespace blade::backends::cpu

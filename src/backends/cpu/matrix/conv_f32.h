@@ -1,0 +1,54 @@
+// 2-D convolution in fp32 over NHWC activations and HWIO weights, without im2col. No function allocates; results do not
+// depend on timing. 1-D convolutions are 2-D ones with h == kh == 1.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backends/cpu/matrix/epilogue_f32.h"
+#include "backends/cpu/matrix/packed_b.h"
+#include "base/thread_pool.h"
+
+namespace blade::backends::cpu {
+
+// out[n][y][x][o] = epilogue(sum over i, j, c of in[n][y * stride_h + i * dilation_h - pad_top]
+//                                                  [x * stride_w + j * dilation_w - pad_left][c] * weights[i][j][c][o])
+// where pixels outside the input count as zero. Padding at the bottom and right follows from oh and ow. Group g reads
+// input channels [g * c / groups, ...) and writes output channels [g * oc / groups, ...).
+struct Conv2DShape {
+  int64_t n = 1, h = 1, w = 1, c = 1;
+  int64_t kh = 1, kw = 1, oc = 1;
+  int64_t oh = 1, ow = 1;
+  int64_t stride_h = 1, stride_w = 1;
+  int64_t dilation_h = 1, dilation_w = 1;
+  int64_t pad_top = 0, pad_left = 0;
+  int64_t groups = 1;
+  int64_t in_pixel_stride = 0;   // floats from a pixel to the next; 0: c
+  int64_t out_pixel_stride = 0;  // 0: oc
+
+  int64_t input_pitch() const { return in_pixel_stride != 0 ? in_pixel_stride : c; }
+  int64_t output_pitch() const { return out_pixel_stride != 0 ? out_pixel_stride : oc; }
+  int64_t output_pixels() const { return n * oh * ow; }
+  double flops() const {
+    return 2.0 * static_cast<double>(output_pixels() * oc * kh * kw) * static_cast<double>(c / groups);
+  }
+};
+
+// The algorithms that can compute a convolution; winograd_f32.h has the last two, for 3x3 kernels at stride 1.
+enum class ConvAlgorithm { kDirect, kWinograd2, kWinograd4 };
+const char* conv_algorithm_name(ConvAlgorithm algorithm);
+// nullptr, or why the algorithm cannot compute the shape.
+const char* conv_algorithm_refusal(const Conv2DShape& shape, ConvAlgorithm algorithm);
+// Predicted microseconds on `threads` cores: pure arithmetic, for choosing between algorithms.
+double conv_cost_us(const Conv2DShape& shape, ConvAlgorithm algorithm, int threads);
+ConvAlgorithm choose_conv_algorithm(const Conv2DShape& shape, int threads);
+
+// Direct convolution. Weights are packed from HWIO [kh][kw][c / groups][oc], once for all image sizes and batches.
+size_t packed_conv_bytes(const Conv2DShape& shape);
+void pack_conv_weights(const Conv2DShape& shape, const float* weights, void* to);
+size_t conv2d_scratch_bytes(const Conv2DShape& shape, int threads);
+// `packed`: what pack_conv_weights() wrote, 64-byte aligned. `out` overlaps `in` nowhere; it may be the residual.
+void conv2d_f32(const Conv2DShape& shape, const float* in, const void* packed, float* out, const EpilogueF32& epilogue,
+                ThreadPool& pool, std::byte* scratch);
+
+}  // namespace blade::backends::cpu

@@ -1,0 +1,30 @@
+// Transposed 2-D convolution (TensorFlow's Conv2DBackpropInput) in fp32 over NHWC.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backends/cpu/matrix/epilogue_f32.h"
+#include "base/thread_pool.h"
+
+namespace blade::backends::cpu {
+
+// out[n][y][x][o] = epilogue(sum of in[n][i][j][c] * weights[kh][kw][o][c] over all i * stride_h + kh - pad_top == y,
+//                                                                       j * stride_w + kw - pad_left == x)
+// with in [n][h][w][c] and out [n][oh][ow][oc], both dense. Dilation is 1.
+struct ConvTransposeShape {
+  int64_t n = 1, h = 1, w = 1, c = 1;
+  int64_t kh = 1, kw = 1, oc = 1;
+  int64_t oh = 1, ow = 1;
+  int64_t stride_h = 1, stride_w = 1;
+  int64_t pad_top = 0, pad_left = 0;
+};
+
+// Weights [kh][kw][oc][c] as TensorFlow stores them; packed for this kernel, stride and padding.
+size_t packed_conv_transpose_bytes(const ConvTransposeShape& shape);
+void pack_conv_transpose_weights(const ConvTransposeShape& shape, const float* weights, void* to);
+size_t conv_transpose_scratch_bytes(const ConvTransposeShape& shape, int threads);
+void conv_transpose_f32(const ConvTransposeShape& shape, const float* in, const void* packed, float* out,
+                        const EpilogueF32& epilogue, ThreadPool& pool, std::byte* scratch);
+
+}  // namespace blade::backends::cpu

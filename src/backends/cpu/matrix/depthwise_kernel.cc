@@ -1,0 +1,136 @@
+// Depthwise inner loops over Highway vectors of channels.
+#include "backends/cpu/matrix/depthwise_kernel.h"
+
+#include "backends/cpu/matrix/simd_targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backends/cpu/matrix/depthwise_kernel.cc"
+// Highway needs this order.
+// clang-format off
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "backends/cpu/matrix/simd_inl.h"
+// clang-format on
+
+HWY_BEFORE_NAMESPACE();
+namespace blade::backends::cpu {
+namespace HWY_NAMESPACE {
+
+// `kPart`: the last channels, fewer than a vector.
+template <bool kPart>
+HWY_ATTR HWY_INLINE V load(D d, const float* from, int64_t left) {
+  if constexpr (kPart) return load_some(d, from, left);
+  return hn::LoadU(d, from);
+}
+
+template <int kOutputs, bool kPart>
+HWY_ATTR HWY_INLINE void finish(const DepthwiseArgs& a, const V* acc, int64_t c) {
+  const D d;
+  const int64_t left = a.channels - c;
+  const V lo = hn::Set(d, a.lo);
+  const V hi = hn::Set(d, a.hi);
+#pragma GCC unroll 8
+  for (int x = 0; x < kOutputs; ++x) {
+    V sum = acc[x];
+    if (a.residual != nullptr) sum = hn::Add(sum, load<kPart>(d, a.residual + x * a.residual_stride + c, left));
+    sum = hn::Min(hn::Max(sum, lo), hi);
+    if constexpr (kPart) {
+      store_some(sum, d, a.out + x * a.channels + c, left);
+    } else {
+      hn::StoreU(sum, d, a.out + x * a.channels + c);
+    }
+  }
+}
+
+// Each loaded pixel feeds every output that it belongs to.
+template <int kSize, int kStride, int kOutputs, bool kPart>
+HWY_ATTR HWY_INLINE void fixed_vector(const DepthwiseArgs& a, int64_t c) {
+  const D d;
+  constexpr int kColumns = (kOutputs - 1) * kStride + kSize;
+  const int64_t left = a.channels - c;
+  const V bias = a.bias != nullptr ? load<kPart>(d, a.bias + c, left) : hn::Zero(d);
+  V acc[kOutputs];
+#pragma GCC unroll 8
+  for (int x = 0; x < kOutputs; ++x) acc[x] = bias;
+#pragma GCC unroll 5
+  for (int kh = 0; kh < kSize; ++kh) {
+    V w[kSize];
+#pragma GCC unroll 5
+    for (int kw = 0; kw < kSize; ++kw) w[kw] = load<kPart>(d, a.weights + (kh * kSize + kw) * a.channels + c, left);
+#pragma GCC unroll 19
+    for (int col = 0; col < kColumns; ++col) {
+      const V pixel = load<kPart>(d, a.pixels[kh * kColumns + col] + c, left);
+#pragma GCC unroll 8
+      for (int x = 0; x < kOutputs; ++x) {
+        const int kw = col - x * kStride;
+        if (kw >= 0 && kw < kSize) acc[x] = hn::MulAdd(pixel, w[kw], acc[x]);
+      }
+    }
+  }
+  finish<kOutputs, kPart>(a, acc, c);
+}
+
+template <int kSize, int kStride, int kOutputs>
+HWY_ATTR void fixed_kernel(const DepthwiseArgs& a) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
+  int64_t c = 0;
+  for (; c + lanes <= a.channels; c += lanes) fixed_vector<kSize, kStride, kOutputs, false>(a, c);
+  if (c < a.channels) fixed_vector<kSize, kStride, kOutputs, true>(a, c);
+}
+
+template <int kOutputs, bool kPart>
+HWY_ATTR HWY_INLINE void general_vector(const DepthwiseArgs& a, int64_t c) {
+  const D d;
+  const int64_t left = a.channels - c;
+  const V bias = a.bias != nullptr ? load<kPart>(d, a.bias + c, left) : hn::Zero(d);
+  V acc[kOutputs];
+#pragma GCC unroll 8
+  for (int x = 0; x < kOutputs; ++x) acc[x] = bias;
+  const float* const* pixels = a.pixels;
+  for (int64_t t = 0; t < a.taps; ++t, pixels += kOutputs) {
+    const V w = load<kPart>(d, a.weights + t * a.channels + c, left);
+#pragma GCC unroll 8
+    for (int x = 0; x < kOutputs; ++x) acc[x] = hn::MulAdd(load<kPart>(d, pixels[x] + c, left), w, acc[x]);
+  }
+  finish<kOutputs, kPart>(a, acc, c);
+}
+
+template <int kOutputs>
+HWY_ATTR void general_kernel(const DepthwiseArgs& a) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
+  int64_t c = 0;
+  for (; c + lanes <= a.channels; c += lanes) general_vector<kOutputs, false>(a, c);
+  if (c < a.channels) general_vector<kOutputs, true>(a, c);
+}
+
+template <int kOutputs>
+void fill(DepthwiseKernels& t) {
+  if constexpr (kOutputs > 0) {
+    t.fixed[0][0][kOutputs] = &fixed_kernel<3, 1, kOutputs>;
+    t.fixed[0][1][kOutputs] = &fixed_kernel<3, 2, kOutputs>;
+    t.fixed[1][0][kOutputs] = &fixed_kernel<5, 1, kOutputs>;
+    t.fixed[1][1][kOutputs] = &fixed_kernel<5, 2, kOutputs>;
+    t.general[kOutputs] = &general_kernel<kOutputs>;
+    fill<kOutputs - 1>(t);
+  }
+}
+
+const DepthwiseKernels& get_depthwise_kernels() {
+  static const DepthwiseKernels table = [] {
+    DepthwiseKernels t;
+    fill<kDepthwiseOutputs>(t);
+    return t;
+  }();
+  return table;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace blade::backends::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace blade::backends::cpu {
+HWY_EXPORT(get_depthwise_kernels);
+const DepthwiseKernels& depthwise_kernels() { return HWY_DYNAMIC_DISPATCH(get_depthwise_kernels)(); }
+}  // namespace blade::backends::cpu
+#endif

@@ -1,0 +1,36 @@
+// Matrix products in fp32: C = epilogue(A * B). Row-major, explicit strides in floats. Results do not depend on timing;
+// no function allocates: scratch is the caller's, 64-byte aligned, of the size that its ..._scratch_bytes() says.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backends/cpu/matrix/epilogue_f32.h"
+#include "backends/cpu/matrix/packed_b.h"
+#include "base/thread_pool.h"
+
+namespace blade::backends::cpu {
+
+// C[m][n] = A[m][k] * B, with B constant and packed by pack_b(). A's columns are dense; C may not overlap A.
+// k == 0 gives epilogue(0). The residual may be C itself.
+size_t gemm_scratch_bytes(int64_t m, int64_t k, int64_t n, int threads);
+void gemm_f32(int64_t m, const float* a, int64_t a_row_stride, const PackedB& b, float* c, int64_t c_row_stride,
+              const EpilogueF32& epilogue, ThreadPool& pool, std::byte* scratch);
+
+// A batch of products with nothing constant (attention): B is packed into scratch at every call, and so is A where its
+// columns are not dense. Item i uses a + i * a_batch_stride, or a + a_offsets[i] where offsets are given
+// (broadcasting). The epilogue's pixel is batch item * m + row, its residual has the shape [batch][m][n] at
+// residual_row_stride.
+struct MatMulShape {
+  int64_t batch = 1, m = 0, k = 0, n = 0;
+  int64_t a_batch_stride = 0, a_row_stride = 0, a_col_stride = 1;
+  int64_t b_batch_stride = 0, b_row_stride = 0, b_col_stride = 1;
+  int64_t c_batch_stride = 0, c_row_stride = 0;
+  const int64_t* a_offsets = nullptr;
+  const int64_t* b_offsets = nullptr;
+};
+size_t matmul_scratch_bytes(const MatMulShape& shape, int threads);
+void matmul_f32(const MatMulShape& shape, const float* a, const float* b, float* c, const EpilogueF32& epilogue,
+                ThreadPool& pool, std::byte* scratch);
+
+}  // namespace blade::backends::cpu

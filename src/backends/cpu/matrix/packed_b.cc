@@ -1,0 +1,82 @@
+// Packing is plain C++: it runs once for weights, and is bound by memory where it runs at every call.
+#include "backends/cpu/matrix/packed_b.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "backends/cpu/matrix/tile_kernel.h"
+
+namespace blade::backends::cpu {
+namespace {
+
+// Vectors a row of the panel: the width that loses least to padding and to short tiles.
+int choose_vectors(int64_t n, const TileKernels& kernels) {
+  const int64_t total = (n + kernels.lanes - 1) / kernels.lanes;
+  int best = 1;
+  double best_cost = 0;
+  for (int v = 1; v <= kernels.max_vectors; ++v) {
+    const int64_t rest = total % v;
+    double cost = static_cast<double>(total - rest) / kernels.efficiency[v];
+    if (rest != 0) cost += static_cast<double>(rest) / kernels.efficiency[rest];
+    if (v == 1 || cost < best_cost) {
+      best = v;
+      best_cost = cost;
+    }
+  }
+  return best;
+}
+
+constexpr int64_t kTransposeBlock = 16;  // k steps: one cache line of each column at a time
+
+void pack_transposed(const float* b, int64_t row_stride, int64_t col_stride, int64_t first_k, int64_t last_k,
+                     int64_t columns, int64_t width, float* to) {
+  for (int64_t k0 = first_k; k0 < last_k; k0 += kTransposeBlock) {
+    const int64_t k1 = std::min(last_k, k0 + kTransposeBlock);
+    for (int64_t j = 0; j < columns; ++j) {
+      const float* from = b + j * col_stride;
+      for (int64_t k = k0; k < k1; ++k) to[k * width + j] = from[k * row_stride];
+    }
+    if (columns < width) {
+      for (int64_t k = k0; k < k1; ++k) std::fill(to + k * width + columns, to + (k + 1) * width, 0.0f);
+    }
+  }
+}
+
+}  // namespace
+
+PackedB packed_b_view(int64_t k, int64_t n, const void* data) {
+  const TileKernels& kernels = tile_kernels();
+  PackedB b;
+  b.k = k;
+  b.n = n;
+  b.lanes = kernels.lanes;
+  b.vectors = choose_vectors(n, kernels);
+  b.data = static_cast<const float*>(data);
+  return b;
+}
+
+void pack_b_rows(const float* b, int64_t row_stride, int64_t col_stride, int64_t first_k, int64_t last_k,
+                 const PackedB& layout, void* to) {
+  for (int64_t p = 0; p < layout.panels(); ++p) {
+    const float* from = b + p * layout.width() * col_stride;
+    float* panel = static_cast<float*>(to) + p * layout.k * layout.width();
+    const int64_t columns = layout.columns(p);
+    const int64_t width = int64_t{layout.panel_vectors(p)} * layout.lanes;
+    if (col_stride != 1) {
+      pack_transposed(from, row_stride, col_stride, first_k, last_k, columns, width, panel);
+      continue;
+    }
+    for (int64_t k = first_k; k < last_k; ++k) {
+      std::memcpy(panel + k * width, from + k * row_stride, columns * sizeof(float));
+      std::fill(panel + k * width + columns, panel + (k + 1) * width, 0.0f);
+    }
+  }
+}
+
+PackedB pack_b(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t col_stride, void* to) {
+  const PackedB layout = packed_b_view(k, n, to);
+  pack_b_rows(b, row_stride, col_stride, 0, k, layout, to);
+  return layout;
+}
+
+}  // namespace blade::backends::cpu

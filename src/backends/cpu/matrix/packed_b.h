@@ -1,0 +1,37 @@
+// The right-hand matrix of a product (weights) cut into panels that a micro-kernel reads front to back.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace blade::backends::cpu {
+
+// View of a packed K x N matrix: panels [ceil(N / width)][K][width], the last one only as wide as it must be (a
+// multiple of `lanes`), zeros beyond N. The layout depends on N and on the instruction set alone, so a buffer packed in
+// this process is described again by packed_b_view().
+struct PackedB {
+  int64_t k = 0;
+  int64_t n = 0;
+  int lanes = 1;                // floats in a vector of the instruction set it is packed for
+  int vectors = 1;              // vectors in a row of a full panel
+  const float* data = nullptr;  // 64-byte aligned
+
+  int64_t width() const { return int64_t{lanes} * vectors; }
+  int64_t panels() const { return (n + width() - 1) / width(); }
+  const float* panel(int64_t p) const { return data + p * k * width(); }
+  int columns(int64_t p) const { return static_cast<int>(n - p * width() < width() ? n - p * width() : width()); }
+  int panel_vectors(int64_t p) const { return (columns(p) + lanes - 1) / lanes; }
+  size_t bytes() const { return static_cast<size_t>((n + lanes - 1) / lanes * lanes * k) * sizeof(float); }
+};
+
+// Layout for this processor, of data that lies at `data` (null: layout only).
+PackedB packed_b_view(int64_t k, int64_t n, const void* data);
+inline size_t packed_b_bytes(int64_t k, int64_t n) { return packed_b_view(k, n, nullptr).bytes(); }
+
+// Packs b[k * row_stride + n * col_stride] into `to` (packed_b_bytes(k, n) bytes, 64-byte aligned).
+PackedB pack_b(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t col_stride, void* to);
+// Rows [first_k, last_k) of all panels only, so that several threads can share the work.
+void pack_b_rows(const float* b, int64_t row_stride, int64_t col_stride, int64_t first_k, int64_t last_k,
+                 const PackedB& layout, void* to);
+
+}  // namespace blade::backends::cpu

@@ -1,0 +1,223 @@
+// Blocks of tiles stay in L2 while the panels pass by; each panel stays in L1 or L2 while the tiles of a block use it.
+#include "backends/cpu/matrix/tile_driver.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "backends/cpu/matrix/tile_kernel.h"
+#include "base/checked_math.h"
+
+namespace blade::backends::cpu {
+namespace {
+
+constexpr int64_t kBlockInputBytes = 192 << 10;  // of A in L2, beside a panel of B and the output
+constexpr int64_t kBlockPointers = 8192;
+constexpr int64_t kPitchPad = 16;                   // floats: moves each copied row to the next cache set
+constexpr int64_t kResidentPanelBytes = 384 << 10;  // panels that stay in L2 once read need no further prefetch
+constexpr int64_t kManyTiles = 8;                   // enough to forget that the first of them met cold panels
+constexpr int64_t kFewRows = 8;
+constexpr int64_t kLookAheadBytes = 4096;
+constexpr double kBytesPerCycle = 8;   // operands from L3 or memory, a core
+constexpr double kTaskCycles = 400e3;  // tasks of about this length even out what other processes take
+
+int max_rows(const TileJob& job) { return tile_kernels().max_rows[job.b.vectors]; }
+
+int64_t tiles_per_block(const TileJob& job) {
+  const int64_t rows = max_rows(job);
+  const int64_t bytes_per_row = std::max<int64_t>(4, job.input_bytes / std::max<int64_t>(1, job.rows));
+  const int64_t by_bytes = kBlockInputBytes / (rows * bytes_per_row);
+  const int64_t by_pointers = kBlockPointers / (rows * job.runs);
+  return std::max<int64_t>(1, std::min({by_bytes, by_pointers, tile_count(job)}));
+}
+
+int64_t pointer_bytes(const TileJob& job) {
+  return static_cast<int64_t>(
+      align_up(static_cast<size_t>(tiles_per_block(job) * max_rows(job) * job.runs) * sizeof(float*), 64));
+}
+
+int64_t copy_pitch(const TileJob& job) { return job.run_length + kPitchPad; }
+
+// The rows of one tile, ready for a kernel. Without initialisers: arrays of it are written before they are read.
+struct TileRows {
+  int64_t first;
+  int count;
+  const float** pointers;
+  bool strided;
+};
+
+// One thread's walk over its part of a job.
+struct Walk {
+  const TileJob& job;
+  RowFinder find_rows;
+  std::byte* scratch;
+  const TileKernels& kernels = tile_kernels();
+  int64_t tiles = tile_count(job);  // of the whole job
+  int64_t rows = max_rows(job);
+  int64_t copies_at = job.copy_rows ? pointer_bytes(job) : 0;
+
+  // Finds (and copies) the rows of a tile, the index-th of its block.
+  void prepare(int64_t tile, int64_t index, TileRows& t) const {
+    t.first = tile * job.rows / tiles;
+    t.count = static_cast<int>((tile + 1) * job.rows / tiles - t.first);
+    t.pointers = reinterpret_cast<const float**>(scratch) + index * rows * job.runs;
+    t.strided = find_rows(t.first, t.count, t.pointers);
+    if (!job.copy_rows) return;
+    float* copy = reinterpret_cast<float*>(scratch + copies_at) + index * rows * copy_pitch(job);
+    for (int i = 0; i < t.count; ++i, copy += copy_pitch(job)) {
+      std::memcpy(copy, t.pointers[i], job.run_length * sizeof(float));
+      t.pointers[i] = copy;
+    }
+  }
+
+  void run(const TileRows& tile, int64_t panel, const char* prefetch, int prefetch_lines) const {
+    const EpilogueF32& e = *job.epilogue;
+    const int64_t column = panel * job.b.width();
+    TileArgs a;
+    a.rows = tile.pointers;
+    a.row_step = tile.strided ? 0 : tile.count;
+    a.run_offsets = tile.strided ? job.run_offsets : nullptr;
+    a.runs = job.runs;
+    a.run_length = job.run_length;
+    a.panel = job.b.panel(panel);
+    a.columns = job.b.columns(panel);
+    a.out = job.out + tile.first * job.out_stride + column;
+    a.out_stride = job.out_stride;
+    if (e.residual != nullptr) a.residual = e.residual + tile.first * e.residual_row_stride + column;
+    a.residual_stride = e.residual_row_stride;
+    if (e.bias != nullptr) a.bias = e.bias + column;
+    a.lo = e.clamp_lo;
+    a.hi = e.clamp_hi;
+    a.prefetch = prefetch;
+    a.prefetch_lines = prefetch_lines;
+    kernels.kernel[job.b.panel_vectors(panel)][tile.count](a);
+    if (e.generic == nullptr) return;
+    for (int i = 0; i < tile.count; ++i) {
+      e.generic(e.context, a.out + i * a.out_stride, tile.first + i, column, a.columns);
+    }
+  }
+
+  // Panels that stay in L2: each tile meets all of them, so that whole rows of the output are written (and of the
+  // residual read) front to back.
+  void tile_by_tile(const TileRange& range) const {
+    TileRows tile;
+    for (int64_t t = range.first_tile; t < range.last_tile; ++t) {
+      prepare(t, 0, tile);
+      const char* next = t + 1 < range.last_tile ? next_dense_tile(tile) : nullptr;
+      const int64_t steps = std::max<int64_t>(1, job.run_length / 4);
+      const int64_t panels = range.last_panel - range.first_panel;
+      const auto lines = static_cast<int>(
+          next != nullptr ? ceil_div(rows * job.run_length * int64_t{sizeof(float)}, 64 * steps * panels) : 0);
+      for (int64_t p = range.first_panel; p < range.last_panel; ++p) {
+        run(tile, p, next, lines);
+        if (next != nullptr) next += lines * steps * 64;
+      }
+    }
+  }
+
+  // Where the rows of the tile after this one lie, if all rows lie one after the other: hardware prefetchers follow few
+  // of the streams that a tile reads.
+  const char* next_dense_tile(const TileRows& tile) const {
+    if (job.runs != 1 || job.copy_rows || tile.count < 2) return nullptr;
+    if (tile.pointers[1] - tile.pointers[0] != job.run_length) return nullptr;
+    return reinterpret_cast<const char*>(tile.pointers[0] + tile.count * job.run_length);
+  }
+
+  // Panels that do not: a block of tiles shares each, while the next comes into L2.
+  void panel_by_panel(const TileRange& range) const {
+    constexpr int64_t kMaxTiles = 256;
+    TileRows block[kMaxTiles];
+    const int64_t step = std::min(tiles_per_block(job), kMaxTiles);
+    const int64_t panel_bytes = job.b.k * job.b.width() * int64_t{sizeof(float)};
+    const int64_t steps = std::max<int64_t>(1, job.runs * (job.run_length / 4));
+    for (int64_t t0 = range.first_tile; t0 < range.last_tile; t0 += step) {
+      const int64_t count = std::min(step, range.last_tile - t0);
+      for (int64_t i = 0; i < count; ++i) prepare(t0 + i, i, block[i]);
+      // A few rows only wait for memory, which the hardware streams best by itself.
+      const bool prefetch = job.rows >= kFewRows;
+      const auto lines = static_cast<int>(prefetch ? ceil_div(panel_bytes, 64 * steps * count) : 0);
+      for (int64_t p = range.first_panel; p < range.last_panel; ++p) {
+        const bool more = prefetch && (p + 1 < range.last_panel || job.prefetch_after);
+        const char* panel = reinterpret_cast<const char*>(job.b.panel(p));
+        for (int64_t i = 0; i < count; ++i) {
+          // The first panel of all is cold: its first reader fetches it a little ahead of itself.
+          const bool cold = prefetch && t0 == range.first_tile && p == range.first_panel && i == 0 && !job.panels_warm;
+          if (cold) {
+            run(block[i], p, panel + kLookAheadBytes, static_cast<int>(ceil_div(panel_bytes, 64 * steps)));
+          } else {
+            run(block[i], p, more ? panel + panel_bytes + i * lines * steps * 64 : nullptr, more ? lines : 0);
+          }
+        }
+      }
+    }
+  }
+};
+
+}  // namespace
+
+bool pitch_aliases(int64_t row_stride_floats) { return row_stride_floats % 512 == 0 && row_stride_floats >= 1024; }
+
+int64_t tile_count(const TileJob& job) { return ceil_div(job.rows, max_rows(job)); }
+
+size_t tile_slot_scratch_bytes(const TileJob& job) {
+  int64_t bytes = pointer_bytes(job);
+  if (job.copy_rows) bytes += tiles_per_block(job) * max_rows(job) * copy_pitch(job) * int64_t{sizeof(float)};
+  return align_up(static_cast<size_t>(bytes), 64);
+}
+
+TileSplit choose_split(const TileJob& job, int threads) {
+  const int64_t tiles = tile_count(job);
+  const int64_t panels = job.b.panels();
+  const double tile_cycles = static_cast<double>(job.b.k * max_rows(job) * job.b.vectors);
+  TileSplit best;
+  double best_cost = -1;
+  for (int t = 1; t <= threads; ++t) {
+    const auto tile_parts = static_cast<int>(std::min<int64_t>(t, tiles));
+    const auto panel_parts = static_cast<int>(std::min<int64_t>(std::max(1, threads / t), panels));
+    const double work = tile_cycles * static_cast<double>(ceil_div(tiles, tile_parts) * ceil_div(panels, panel_parts));
+    const double bytes =
+        static_cast<double>(job.b.bytes()) / panel_parts + static_cast<double>(job.input_bytes) / tile_parts;
+    const double cost = work + bytes / kBytesPerCycle;
+    if (best_cost < 0 || cost < best_cost) {
+      best_cost = cost;
+      best = {tile_parts, panel_parts};
+    }
+  }
+  if (threads > 1 && best.panel_parts == 1) {
+    const int64_t tiles_per_part = tiles / best.tile_parts;
+    const double part_cycles = tile_cycles * static_cast<double>(tiles_per_part * panels);
+    const auto pieces = std::min<int64_t>({4, static_cast<int64_t>(part_cycles / kTaskCycles), tiles_per_part / 4});
+    if (pieces > 1) best.tile_parts *= static_cast<int>(pieces);
+  }
+  return best;
+}
+
+void run_tile_range(const TileJob& job, const TileRange& range, RowFinder find_rows, std::byte* scratch) {
+  const Walk walk{job, find_rows, scratch};
+  const int64_t panel_bytes = job.b.k * job.b.width() * int64_t{sizeof(float)};
+  const bool resident = (range.last_panel - range.first_panel) * panel_bytes <= kResidentPanelBytes;
+  if (resident && range.last_tile - range.first_tile >= kManyTiles) {
+    walk.tile_by_tile(range);
+  } else {
+    walk.panel_by_panel(range);
+  }
+}
+
+void run_tiles(const TileJob& job, RowFinder find_rows, ThreadPool& pool, std::byte* scratch) {
+  if (job.rows <= 0 || job.b.n <= 0) return;
+  const TileSplit split = choose_split(job, pool.num_threads());
+  const size_t slot_bytes = tile_slot_scratch_bytes(job);
+  const int64_t tiles = tile_count(job);
+  const int64_t panels = job.b.panels();
+  pool.parallel_for(split.tile_parts * split.panel_parts, [&](int task, int slot) {
+    const int tile_part = task % split.tile_parts;
+    const int panel_part = task / split.tile_parts;
+    TileRange range;
+    range.first_tile = tile_part * tiles / split.tile_parts;
+    range.last_tile = (tile_part + 1) * tiles / split.tile_parts;
+    range.first_panel = panel_part * panels / split.panel_parts;
+    range.last_panel = (panel_part + 1) * panels / split.panel_parts;
+    run_tile_range(job, range, find_rows, scratch + slot * slot_bytes);
+  });
+}
+
+}  // namespace blade::backends::cpu

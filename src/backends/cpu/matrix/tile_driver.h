@@ -1,0 +1,56 @@
+// Walks the tiles of a matrix product in cache-sized blocks and splits them over threads: shared by products and
+// convolutions, which differ only in how the rows of a tile are found.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backends/cpu/matrix/epilogue_f32.h"
+#include "backends/cpu/matrix/packed_b.h"
+#include "base/thread_pool.h"
+
+namespace blade::backends::cpu {
+
+// Finds the input rows of output rows [first, first + count): fills `rows` with `count` pointers and returns true when
+// run_offsets lead from them to every run, or fills runs * count pointers ([run][row]) and returns false.
+using RowFinder = FunctionRef<bool(int64_t first, int count, const float** rows)>;
+
+struct TileJob {
+  int64_t rows = 0;  // output rows (pixels)
+  int64_t runs = 1;
+  int64_t run_length = 0;  // runs * run_length == b.k
+  const int64_t* run_offsets = nullptr;
+  bool copy_rows = false;   // one run only: copy rows to scratch at a pitch that does not alias in L1
+  int64_t input_bytes = 0;  // of all rows, each byte counted once
+  PackedB b;
+  bool prefetch_after = false;  // this thread reads what lies behind the last panel next
+  bool panels_warm = false;     // the first panel was prefetched by the job before
+  float* out = nullptr;
+  int64_t out_stride = 0;
+  const EpilogueF32* epilogue = nullptr;
+};
+
+// Tiles and panels that one task walks.
+struct TileRange {
+  int64_t first_tile = 0, last_tile = 0;
+  int64_t first_panel = 0, last_panel = 0;
+};
+
+// How the tiles and the panels of a job are cut into tasks.
+struct TileSplit {
+  int tile_parts = 1;
+  int panel_parts = 1;
+};
+
+// Rows whose pitch is a multiple of this many bytes compete for the same few sets of L1.
+bool pitch_aliases(int64_t row_stride_floats);
+
+int64_t tile_count(const TileJob& job);
+TileSplit choose_split(const TileJob& job, int threads);
+// One thread's part; `scratch` is that thread's, tile_slot_scratch_bytes(job) bytes.
+size_t tile_slot_scratch_bytes(const TileJob& job);
+void run_tile_range(const TileJob& job, const TileRange& range, RowFinder find_rows, std::byte* scratch);
+// The whole job on all threads; scratch of threads * tile_slot_scratch_bytes(job) bytes.
+void run_tiles(const TileJob& job, RowFinder find_rows, ThreadPool& pool, std::byte* scratch);
+
+}  // namespace blade::backends::cpu

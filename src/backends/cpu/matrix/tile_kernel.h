@@ -1,0 +1,49 @@
+// The micro-kernels: one tile of the product, rows given by pointers, times one packed panel of weights. One source,
+// compiled for each instruction set and chosen at run time.
+#pragma once
+
+#include <cstdint>
+
+namespace blade::backends::cpu {
+
+// C[row][0..columns) = clamp(sum over runs r and k < run_length of
+//                            rows[r * row_step + row][run_offsets[r] + k] * panel[r * run_length + k][column]
+//                            + bias[column] + residual[row][column], lo, hi)
+struct TileArgs {
+  const float* const* rows = nullptr;
+  int64_t row_step = 0;                  // pointers from one run to the next; 0: all runs share one set of rows
+  const int64_t* run_offsets = nullptr;  // floats added to every row pointer of a run
+  int64_t runs = 1;
+  int64_t run_length = 0;
+  const float* panel = nullptr;  // [runs * run_length][vectors * lanes], 64-byte aligned
+  float* out = nullptr;
+  int64_t out_stride = 0;
+  const float* residual = nullptr;
+  int64_t residual_stride = 0;
+  const float* bias = nullptr;
+  float lo = 0;
+  float hi = 0;
+  int columns = 0;  // in (0, vectors * lanes]
+  // Next panel to pull into L2: `prefetch_lines` cache lines every four k steps.
+  const char* prefetch = nullptr;
+  int prefetch_lines = 0;
+};
+
+using TileKernel = void (*)(const TileArgs&);
+
+inline constexpr int kMaxVectors = 4;  // vectors in a panel's row
+inline constexpr int kMaxRows = 14;    // rows in a tile
+
+// The kernels of one instruction set.
+struct TileKernels {
+  int lanes = 0;                                          // floats in a vector
+  int max_vectors = 0;                                    // widest panel, in vectors
+  int max_rows[kMaxVectors + 1] = {};                     // tallest tile by vectors
+  float efficiency[kMaxVectors + 1] = {};                 // share of the peak a full tile of so many vectors reaches
+  TileKernel kernel[kMaxVectors + 1][kMaxRows + 1] = {};  // [vectors][rows]
+};
+
+// Those for the best instruction set of this processor (or of hwy::SetSupportedTargetsForTest).
+const TileKernels& tile_kernels();
+
+}  // namespace blade::backends::cpu

@@ -1,0 +1,270 @@
+// Winograd's convolution: input transform, one product a point on the tile driver, output transform with the epilogue.
+// Small weights: each thread takes chunks of tiles through all three, inside its L2. Large weights: all threads go
+// through the three together, so that each point's weights are read once.
+#include "backends/cpu/matrix/winograd_f32.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "backends/cpu/matrix/tile_driver.h"
+#include "backends/cpu/matrix/winograd_kernel.h"
+#include "base/checked_math.h"
+
+namespace blade::backends::cpu {
+namespace {
+
+constexpr int64_t kChunkBytes = 600 << 10;                // transformed tiles, before and after the product, in L2
+constexpr int64_t kSharedWeightBytes = int64_t{3} << 20;  // beyond this the threads work point by point
+constexpr int64_t kSharedTileBytes = int64_t{12} << 20;   // transformed tiles of a pass of all threads, in L3
+
+// G of F(4, 3) and F(2, 3): rows are points, columns taps.
+constexpr double kG4[6][3] = {{1 / 4.0, 0, 0},
+                              {-1 / 6.0, -1 / 6.0, -1 / 6.0},
+                              {-1 / 6.0, 1 / 6.0, -1 / 6.0},
+                              {1 / 24.0, 1 / 12.0, 1 / 6.0},
+                              {1 / 24.0, -1 / 12.0, 1 / 6.0},
+                              {0, 0, 1}};
+constexpr double kG2[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
+
+// Everything that follows from the shape.
+struct Plan {
+  const Conv2DShape& s;
+  int m;       // outputs of a tile, each way
+  int t;       // inputs of a tile, each way
+  int points;  // t * t
+  int64_t tiles_y, tiles_x, tiles;
+  int64_t in_pitch, out_pitch;  // floats from tile to tile of a transformed operand
+  size_t point_bytes;           // packed weights of a point
+  bool shared;
+  int64_t pass_tiles;  // tiles of a chunk, or of a pass of all threads
+
+  Plan(const Conv2DShape& shape, ConvAlgorithm algorithm, int threads)
+      : s(shape),
+        m(algorithm == ConvAlgorithm::kWinograd4 ? 4 : 2),
+        t(m + 2),
+        points(t * t),
+        tiles_y(ceil_div(s.oh, m)),
+        tiles_x(ceil_div(s.ow, m)),
+        tiles(s.n * tiles_y * tiles_x),
+        in_pitch(pitch(s.c)),
+        out_pitch(pitch(s.oc)),
+        point_bytes(align_up(packed_b_bytes(s.c, s.oc), 64)),
+        shared(static_cast<int64_t>(point_bytes) * points > kSharedWeightBytes) {
+    const int64_t tile_bytes = points * (in_pitch + out_pitch) * int64_t{sizeof(float)};
+    const int64_t most = std::max<int64_t>(shared ? 28 : 14, (shared ? kSharedTileBytes : kChunkBytes) / tile_bytes);
+    int64_t passes = ceil_div(tiles, most);
+    if (!shared) passes = ceil_div(passes, threads) * threads;  // an even share for each thread
+    pass_tiles = ceil_div(tiles, std::max<int64_t>(1, passes));
+  }
+
+  // Rows that do not compete for the same sets of L1.
+  static int64_t pitch(int64_t channels) {
+    const auto padded = static_cast<int64_t>(align_up(static_cast<size_t>(channels), 16));
+    return padded % 256 == 0 ? padded + 16 : padded;
+  }
+  // Floats from a point to the next: an odd number of cache lines, for the same reason.
+  int64_t in_stride() const { return odd_lines(pass_tiles * in_pitch); }
+  int64_t out_stride() const { return odd_lines(pass_tiles * out_pitch); }
+  static int64_t odd_lines(int64_t floats) { return (floats / 16 | 1) * 16; }
+  size_t in_bytes() const { return static_cast<size_t>(in_stride() * points) * sizeof(float); }
+  size_t out_bytes() const { return static_cast<size_t>(out_stride() * points) * sizeof(float); }
+  size_t zero_bytes() const { return align_up(static_cast<size_t>(s.c) * sizeof(float), 64); }
+
+  TileJob job(const void* packed, int64_t rows) const {
+    TileJob j;
+    j.rows = rows;
+    j.run_length = s.c;
+    j.input_bytes = rows * s.c * int64_t{sizeof(float)};
+    j.b = packed_b_view(s.c, s.oc, packed);
+    j.out_stride = out_pitch;
+    return j;
+  }
+  size_t slot_bytes() const { return tile_slot_scratch_bytes(job(nullptr, pass_tiles)); }
+};
+
+struct TilePosition {
+  int64_t image, y, x;  // y, x: first output pixel
+};
+
+TilePosition tile_at(const Plan& p, int64_t tile) {
+  const int64_t x = tile % p.tiles_x * p.m;
+  const int64_t y = tile / p.tiles_x % p.tiles_y * p.m;
+  return {tile / p.tiles_x / p.tiles_y, y, x};
+}
+
+void transform_input(const Plan& p, const float* in, const float* zeros, int64_t tile, float* to) {
+  const Conv2DShape& s = p.s;
+  const TilePosition at = tile_at(p, tile);
+  const float* image = in + at.image * s.h * s.w * s.input_pitch();
+  WinogradInputArgs a;
+  for (int i = 0; i < p.t; ++i) {
+    const int64_t y = at.y - s.pad_top + i;
+    for (int j = 0; j < p.t; ++j) {
+      const int64_t x = at.x - s.pad_left + j;
+      const bool inside = y >= 0 && y < s.h && x >= 0 && x < s.w;
+      a.pixels[i * p.t + j] = inside ? image + (y * s.w + x) * s.input_pitch() : zeros;
+    }
+  }
+  a.channels = s.c;
+  a.out = to;
+  a.out_stride = p.in_stride();
+  (p.m == 4 ? winograd_kernels().input4 : winograd_kernels().input2)(a);
+}
+
+void transform_output(const Plan& p, const float* from, int64_t tile, float* out, const EpilogueF32& e) {
+  const Conv2DShape& s = p.s;
+  const TilePosition at = tile_at(p, tile);
+  WinogradOutputArgs a;
+  a.in = from;
+  a.in_stride = p.out_stride();
+  a.channels = s.oc;
+  a.bias = e.bias;
+  a.lo = e.clamp_lo;
+  a.hi = e.clamp_hi;
+  auto pixel_at = [&](int i, int j) { return (at.image * s.oh + at.y + i) * s.ow + at.x + j; };
+  for (int i = 0; i < p.m; ++i) {
+    for (int j = 0; j < p.m; ++j) {
+      const bool inside = at.y + i < s.oh && at.x + j < s.ow;
+      a.out[i * p.m + j] = inside ? out + pixel_at(i, j) * s.output_pitch() : nullptr;
+      a.residual[i * p.m + j] =
+          inside && e.residual != nullptr ? e.residual + pixel_at(i, j) * e.residual_row_stride : nullptr;
+    }
+  }
+  (p.m == 4 ? winograd_kernels().output4 : winograd_kernels().output2)(a);
+  if (e.generic == nullptr) return;
+  for (int i = 0; i < p.m; ++i) {
+    for (int j = 0; j < p.m; ++j) {
+      float* row = a.out[i * p.m + j];
+      if (row != nullptr) e.generic(e.context, row, pixel_at(i, j), 0, static_cast<int>(s.oc));
+    }
+  }
+}
+
+struct Operands {
+  const float* in;
+  const std::byte* packed;
+  float* out;
+  const EpilogueF32& epilogue;
+  const float* zeros;
+};
+
+void multiply_point(const Plan& p, const Operands& o, int point, int64_t rows, const float* v, float* products,
+                    std::byte* scratch) {
+  TileJob job = p.job(o.packed + point * p.point_bytes, rows);
+  const EpilogueF32 none;
+  job.epilogue = &none;
+  job.prefetch_after = point + 1 < p.points;  // points lie one after the other
+  job.panels_warm = point > 0;
+  job.out = products + point * p.out_stride();
+  const float* from = v + point * p.in_stride();
+  run_tile_range(
+      job, {0, tile_count(job), 0, job.b.panels()},
+      [&](int64_t first, int count, const float** pointers) {
+        for (int i = 0; i < count; ++i) pointers[i] = from + (first + i) * p.in_pitch;
+        return true;
+      },
+      scratch);
+}
+
+// Each thread takes its own chunks of tiles all the way.
+void run_chunks(const Plan& p, const Operands& o, ThreadPool& pool, std::byte* scratch) {
+  const size_t slot_bytes = p.in_bytes() + p.out_bytes() + p.slot_bytes();
+  const auto chunks = static_cast<int>(ceil_div(p.tiles, p.pass_tiles));
+  pool.parallel_for(chunks, [&](int chunk, int slot) {
+    std::byte* mine = scratch + slot * slot_bytes;
+    auto* v = reinterpret_cast<float*>(mine);
+    auto* products = reinterpret_cast<float*>(mine + p.in_bytes());
+    const int64_t first = chunk * p.tiles / chunks;
+    const int64_t count = (chunk + 1) * p.tiles / chunks - first;
+    for (int64_t i = 0; i < count; ++i) transform_input(p, o.in, o.zeros, first + i, v + i * p.in_pitch);
+    for (int x = 0; x < p.points; ++x) {
+      multiply_point(p, o, x, count, v, products, mine + p.in_bytes() + p.out_bytes());
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      transform_output(p, products + i * p.out_pitch, first + i, o.out, o.epilogue);
+    }
+  });
+}
+
+// All threads transform, then multiply point by point, then transform back.
+void run_shared(const Plan& p, const Operands& o, ThreadPool& pool, std::byte* scratch) {
+  auto* v = reinterpret_cast<float*>(scratch);
+  auto* products = reinterpret_cast<float*>(scratch + p.in_bytes());
+  std::byte* slots = scratch + p.in_bytes() + p.out_bytes();
+  for (int64_t first = 0; first < p.tiles; first += p.pass_tiles) {
+    const int64_t count = std::min(p.pass_tiles, p.tiles - first);
+    const auto tasks = static_cast<int>(std::min<int64_t>(count, int64_t{pool.num_threads()} * 2));
+    pool.parallel_for(tasks, [&](int task, int) {
+      for (int64_t i = task * count / tasks; i < (task + 1) * count / tasks; ++i) {
+        transform_input(p, o.in, o.zeros, first + i, v + i * p.in_pitch);
+      }
+    });
+    pool.parallel_for(
+        p.points, [&](int x, int slot) { multiply_point(p, o, x, count, v, products, slots + slot * p.slot_bytes()); });
+    pool.parallel_for(tasks, [&](int task, int) {
+      for (int64_t i = task * count / tasks; i < (task + 1) * count / tasks; ++i) {
+        transform_output(p, products + i * p.out_pitch, first + i, o.out, o.epilogue);
+      }
+    });
+  }
+}
+
+// G g G^T at one point of one pair of channels; g[9] with a stride.
+double transformed_weight(int m, const float* g, int64_t stride, int y, int x) {
+  double sum = 0;
+  for (int i = 0; i < 3; ++i) {
+    for (int j = 0; j < 3; ++j) {
+      const double factor = m == 4 ? kG4[y][i] * kG4[x][j] : kG2[y][i] * kG2[x][j];
+      sum += factor * g[(i * 3 + j) * stride];
+    }
+  }
+  return sum;
+}
+
+}  // namespace
+
+size_t packed_winograd_bytes(const Conv2DShape& s, ConvAlgorithm algorithm) {
+  const Plan p(s, algorithm, 1);
+  return p.point_bytes * static_cast<size_t>(p.points);
+}
+
+void pack_winograd_weights(const Conv2DShape& s, ConvAlgorithm algorithm, const float* weights, void* to) {
+  const Plan p(s, algorithm, 1);
+  for (int x = 0; x < p.points; ++x) {
+    const PackedB layout = packed_b_view(s.c, s.oc, nullptr);
+    auto* point = reinterpret_cast<float*>(static_cast<std::byte*>(to) + x * p.point_bytes);
+    for (int64_t panel = 0; panel < layout.panels(); ++panel) {
+      const int64_t width = int64_t{layout.panel_vectors(panel)} * layout.lanes;
+      float* rows = point + panel * s.c * layout.width();
+      for (int64_t c = 0; c < s.c; ++c) {
+        for (int64_t j = 0; j < width; ++j) {
+          const int64_t o = panel * layout.width() + j;
+          const bool real = o < s.oc;
+          rows[c * width + j] =
+              real ? static_cast<float>(transformed_weight(p.m, weights + c * s.oc + o, s.c * s.oc, x / p.t, x % p.t))
+                   : 0.0f;
+        }
+      }
+    }
+  }
+}
+
+size_t winograd_scratch_bytes(const Conv2DShape& s, ConvAlgorithm algorithm, int threads) {
+  if (s.output_pixels() <= 0 || s.oc <= 0) return 0;
+  const Plan p(s, algorithm, threads);
+  const auto count = static_cast<size_t>(threads);
+  const size_t tiles = p.in_bytes() + p.out_bytes();
+  return p.zero_bytes() + count * p.slot_bytes() + (p.shared ? 1 : count) * tiles;
+}
+
+void winograd_conv2d_f32(const Conv2DShape& s, ConvAlgorithm algorithm, const float* in, const void* packed, float* out,
+                         const EpilogueF32& epilogue, ThreadPool& pool, std::byte* scratch) {
+  if (s.output_pixels() <= 0 || s.oc <= 0) return;
+  const Plan p(s, algorithm, pool.num_threads());
+  auto* zeros = reinterpret_cast<float*>(scratch);
+  std::memset(zeros, 0, p.zero_bytes());
+  const Operands operands{in, static_cast<const std::byte*>(packed), out, epilogue, zeros};
+  (p.shared ? run_shared : run_chunks)(p, operands, pool, scratch + p.zero_bytes());
+}
+
+}  // namespace blade::backends::cpu

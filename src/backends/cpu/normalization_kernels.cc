@@ -1,0 +1,148 @@
+// Softmax, batch, layer and local response normalization of float32 over the last axis, row by row.
+#include <cmath>
+
+#include "backends/cpu/kernel_families.h"
+#include "backends/cpu/kernel_support.h"
+#include "backends/cpu/row_functions.h"
+
+namespace blade::backends::cpu {
+namespace {
+
+// Rows of the last dim.
+struct Rows {
+  int64_t count = 0, length = 0;
+};
+
+Rows rows_of(const KernelRequest& request) {
+  const ir::Dims& dims = request.inputs[0].dims;
+  const int64_t length = dims.empty() ? 1 : dims.back();
+  return {length == 0 ? 0 : request.inputs[0].element_count() / length, length};
+}
+
+// Calls fn(row of the input, row of the output) for all rows.
+template <class Fn>
+void for_rows(const KernelArgs& args, const Rows& rows, double work, Fn&& fn) {
+  parallel_ranges(args.pool, rows.count, work * static_cast<double>(rows.length), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r)
+      fn(input<float>(args, 0) + r * rows.length, output<float>(args) + r * rows.length);
+  });
+}
+
+Result<std::unique_ptr<Kernel>> create_softmax(const KernelRequest& request, PackCache&) {
+  const Rows rows = rows_of(request);
+  const RowFunctions& f = row_functions();
+  if (request.node->get<ir::SoftmaxAttrs>().log) {
+    // The exponentials go to the row's place in the scratch, because in place they would overwrite x.
+    return make_kernel(
+        [=, &f](const KernelArgs& args) {
+          auto* scratch = reinterpret_cast<float*>(args.scratch);
+          parallel_ranges(args.pool, rows.count, 10.0 * static_cast<double>(rows.length),
+                          [&](int64_t begin, int64_t end) {
+                            for (int64_t r = begin; r < end; ++r) {
+                              const float* x = input<float>(args, 0) + r * rows.length;
+                              const float max = f.max(x, rows.length);
+                              const float sum = f.exp_sum(x, max, scratch + r * rows.length, rows.length);
+                              const float log_sum = std::log(sum);
+                              float* out = output<float>(args) + r * rows.length;
+                              for (int64_t i = 0; i < rows.length; ++i) out[i] = x[i] - max - log_sum;
+                            }
+                          });
+          return Status::ok_status();
+        },
+        1, static_cast<size_t>(rows.count * rows.length) * sizeof(float));
+  }
+  return make_kernel(
+      [=, &f](const KernelArgs& args) {
+        for_rows(args, rows, 10, [&](const float* x, float* out) {
+          const float sum = f.exp_sum(x, f.max(x, rows.length), out, rows.length);
+          f.affine(out, 1 / sum, 0, out, rows.length);
+        });
+        return Status::ok_status();
+      },
+      1);
+}
+
+// "no" unless operands 1 to `last` are float32 vectors of the last dim.
+Support vectors_f32(const KernelRequest& request, size_t last) {
+  if (Support s = needs_float32(request); !s.ok) return s;
+  for (size_t i = 1; i <= last; ++i) {
+    if (request.inputs[i].dtype != ir::DType::kFloat32 ||
+        request.inputs[i].element_count() != rows_of(request).length) {
+      return Support::no("operand " + std::to_string(i) + " is not a float32 vector of the last dim");
+    }
+  }
+  return Support::yes();
+}
+Support supports_layer_norm(const KernelRequest& request) { return vectors_f32(request, 2); }
+Support supports_batch_norm(const KernelRequest& request) { return vectors_f32(request, 4); }
+
+Result<std::unique_ptr<Kernel>> create_layer_norm(const KernelRequest& request, PackCache&) {
+  const Rows rows = rows_of(request);
+  const float epsilon = request.node->get<ir::LayerNormAttrs>().epsilon;
+  const RowFunctions& f = row_functions();
+  return make_kernel(
+      [=, &f](const KernelArgs& args) {
+        for_rows(args, rows, 2, [&](const float* x, float* out) {
+          const auto length = static_cast<float>(rows.length);
+          const float mean = f.sum(x, rows.length) / length;
+          const float variance = f.sum_squared_deviations(x, mean, rows.length) / length;
+          f.normalize(x, mean, 1 / std::sqrt(variance + epsilon), input<float>(args, 1), input<float>(args, 2), out,
+                      rows.length);
+        });
+        return Status::ok_status();
+      },
+      1);
+}
+
+Result<std::unique_ptr<Kernel>> create_batch_norm(const KernelRequest& request, PackCache&) {
+  const Rows rows = rows_of(request);
+  const float epsilon = request.node->get<ir::BatchNormAttrs>().epsilon;
+  const RowFunctions& f = row_functions();
+  return make_kernel(
+      [=, &f](const KernelArgs& args) {
+        auto* scale = reinterpret_cast<float*>(args.scratch);
+        float* shift = scale + rows.length;
+        for (int64_t c = 0; c < rows.length; ++c) {
+          scale[c] = input<float>(args, 1)[c] / std::sqrt(input<float>(args, 4)[c] + epsilon);
+          shift[c] = input<float>(args, 2)[c] - input<float>(args, 3)[c] * scale[c];
+        }
+        for_rows(args, rows, 1, [&](const float* x, float* out) { f.affine_rows(x, scale, shift, out, rows.length); });
+        return Status::ok_status();
+      },
+      1, static_cast<size_t>(2 * rows.length) * sizeof(float));
+}
+
+float lrn_factor(float base, float beta) {
+  if (beta == 0.5f) return 1 / std::sqrt(base);
+  if (beta == 0.75f) return 1 / (std::sqrt(base) * std::sqrt(std::sqrt(base)));
+  return std::pow(base, -beta);
+}
+
+Result<std::unique_ptr<Kernel>> create_lrn(const KernelRequest& request, PackCache&) {
+  const Rows rows = rows_of(request);
+  const ir::LrnAttrs attrs = request.node->get<ir::LrnAttrs>();
+  return make_kernel([=](const KernelArgs& args) {
+    for_rows(args, rows, 10 + static_cast<double>(attrs.depth_radius), [&](const float* x, float* out) {
+      for (int64_t c = 0; c < rows.length; ++c) {
+        float squares = 0;
+        const int64_t last = std::min(rows.length - 1, c + attrs.depth_radius);
+        for (int64_t k = std::max<int64_t>(0, c - attrs.depth_radius); k <= last; ++k) squares += x[k] * x[k];
+        out[c] = x[c] * lrn_factor(attrs.bias + attrs.alpha * squares, attrs.beta);
+      }
+    });
+    return Status::ok_status();
+  });
+}
+
+constexpr KernelEntry kRows[] = {
+    {"cpu.softmax.rows_f32", ir::Op::kSoftmax, needs_float32, nullptr, create_softmax},
+    {"cpu.layer_norm.rows_f32", ir::Op::kLayerNorm, supports_layer_norm, nullptr, create_layer_norm},
+    {"cpu.batch_norm.rows_f32", ir::Op::kBatchNorm, supports_batch_norm, nullptr, create_batch_norm},
+    {"cpu.lrn.rows_f32", ir::Op::kLrn, needs_float32, nullptr, create_lrn},
+};
+
+}  // namespace
+
+std::span<const KernelEntry> normalization_rows() { return kRows; }
+
+}  // namespace blade::backends::cpu

@@ -1,0 +1,206 @@
+// Pointwise nodes: float programs by blocks, single instructions on other dtypes by typed loops.
+#include "backends/cpu/broadcast.h"
+#include "backends/cpu/kernel_families.h"
+#include "backends/cpu/pointwise_program.h"
+#include "backends/cpu/pointwise_typed.h"
+
+namespace blade::backends::cpu {
+namespace {
+
+constexpr int64_t kMaxPiece = 16384;
+constexpr int64_t kMaxPeriod = 1024;
+constexpr int64_t kPeriodicRun = 4096;  // elements that one call of the program covers where operands are periodic
+
+const ir::PointwiseProgram& program_of(const KernelRequest& request) {
+  return request.node->get<ir::PointwiseAttrs>().program;
+}
+
+std::vector<ir::DType> input_dtypes(const KernelRequest& request) {
+  std::vector<ir::DType> dtypes;
+  for (int i = 0; i < program_of(request).num_inputs; ++i) dtypes.push_back(request.inputs[i].dtype);
+  return dtypes;
+}
+
+BroadcastPlan plan_of(const KernelRequest& request) {
+  std::vector<ir::Dims> operands;
+  for (int i = 0; i < program_of(request).num_inputs; ++i) operands.push_back(request.inputs[i].dims);
+  return plan_broadcast(request.outputs[0].dims, operands);
+}
+
+// Inputs that have the output's dtype and dims: each element is read before it is overwritten.
+uint32_t in_place_inputs(const KernelRequest& request) {
+  uint32_t mask = 0;
+  for (int i = 0; i < program_of(request).num_inputs && i < 32; ++i) {
+    const bool same =
+        request.inputs[i].dtype == request.outputs[0].dtype && request.inputs[i].dims == request.outputs[0].dims;
+    mask |= static_cast<uint32_t>(same) << i;
+  }
+  return mask;
+}
+
+Support too_many_operands(const KernelRequest& request) {
+  const int count = program_of(request).num_inputs;
+  if (count <= kMaxOperands) return Support::yes();
+  return Support::no("has " + std::to_string(count) + " operands, takes " + std::to_string(kMaxOperands));
+}
+
+Support supports_f32(const KernelRequest& request) {
+  if (Support s = too_many_operands(request); !s.ok) return s;
+  const std::vector<ir::DType> dtypes = input_dtypes(request);
+  const bool only_bools = std::all_of(dtypes.begin(), dtypes.end(), [](ir::DType d) { return d == ir::DType::kBool; });
+  if (only_bools) return Support::no("works on bool alone");
+  return ProgramF32::supports(program_of(request), dtypes, request.outputs[0].dtype);
+}
+
+// How operands whose rows are short and all alike ([c] against [..., c]) are repeated into buffers, so that a run of
+// many rows is one loop.
+struct PeriodicOperands {
+  bool usable = false;
+  int64_t period = 1;
+  std::vector<int> repeated;  // operands that need a buffer
+};
+
+PeriodicOperands find_periodic(const BroadcastPlan& plan, std::span<const ir::DType> dtypes) {
+  PeriodicOperands periodic;
+  if (plan.dims.size() != 2 || plan.inner() > kMaxPeriod) return periodic;
+  periodic.period = plan.inner();
+  for (size_t k = 0; k < plan.strides.size(); ++k) {
+    const ir::Dims& s = plan.strides[k];
+    if (s[1] == 1 && s[0] == plan.inner()) continue;
+    if (s[0] == 0 && s[1] == 0) continue;
+    if (s[0] != 0 || dtypes[k] != ir::DType::kFloat32) return periodic;
+    periodic.repeated.push_back(static_cast<int>(k));
+  }
+  periodic.usable = true;
+  return periodic;
+}
+
+size_t buffer_floats(const PeriodicOperands& periodic) {
+  return align_up(static_cast<size_t>(periodic.period + kPeriodicRun), 16);
+}
+
+void fill_periodic(const PeriodicOperands& periodic, const KernelArgs& args) {
+  auto* buffer = reinterpret_cast<float*>(args.scratch);
+  const auto length = static_cast<int64_t>(buffer_floats(periodic));
+  for (size_t r = 0; r < periodic.repeated.size(); ++r) {
+    const float* from = input<float>(args, static_cast<size_t>(periodic.repeated[r]));
+    float* to = buffer + static_cast<int64_t>(r) * length;
+    for (int64_t i = 0; i < length; ++i) to[i] = i < periodic.period ? from[i] : to[i - periodic.period];
+  }
+}
+
+void run_periodic(const ProgramF32& program, const BroadcastPlan& plan, const PeriodicOperands& periodic,
+                  std::span<const ir::DType> dtypes, size_t out_size, const KernelArgs& args) {
+  fill_periodic(periodic, args);
+  const auto* buffer = reinterpret_cast<const float*>(args.scratch);
+  const int64_t total = plan.rows() * plan.inner();
+  const int64_t runs = ceil_div(total, kPeriodicRun);
+  const auto work = program.cost() * static_cast<double>(std::min(kPeriodicRun, total));
+  parallel_ranges(args.pool, runs, work, [&](int64_t first, int64_t last) {
+    ProgramF32::Source sources[kMaxOperands];
+    for (int64_t run = first; run < last; ++run) {
+      const int64_t begin = run * kPeriodicRun;
+      for (size_t k = 0; k < plan.strides.size(); ++k) {
+        const bool repeats = plan.strides[k][1] == 0;
+        const auto offset = static_cast<size_t>(repeats ? 0 : begin) * ir::dtype_size(dtypes[k]);
+        sources[k] = {input(args, k) + offset, repeats};
+      }
+      for (size_t r = 0; r < periodic.repeated.size(); ++r) {
+        sources[periodic.repeated[r]].data = buffer + r * buffer_floats(periodic) + begin % periodic.period;
+      }
+      program.run(sources, output(args) + static_cast<size_t>(begin) * out_size, std::min(kPeriodicRun, total - begin));
+    }
+  });
+}
+
+void run_rows(const ProgramF32& program, const BroadcastPlan& plan, std::span<const ir::DType> dtypes, size_t out_size,
+              const KernelArgs& args) {
+  for_each_row(args.pool, plan, kMaxPiece, program.cost(), [&](int64_t begin, int64_t count, const int64_t* offsets) {
+    ProgramF32::Source sources[kMaxOperands];
+    for (size_t k = 0; k < plan.strides.size(); ++k) {
+      sources[k] = {input(args, k) + static_cast<size_t>(offsets[k]) * ir::dtype_size(dtypes[k]),
+                    plan.strides[k].back() == 0};
+    }
+    program.run(sources, output(args) + static_cast<size_t>(begin) * out_size, count);
+  });
+}
+
+Result<std::unique_ptr<Kernel>> create_f32(const KernelRequest& request, PackCache&) {
+  const std::vector<ir::DType> dtypes = input_dtypes(request);
+  const ProgramF32 program(program_of(request), dtypes, request.outputs[0].dtype);
+  const BroadcastPlan plan = plan_of(request);
+  const size_t out_size = ir::dtype_size(request.outputs[0].dtype);
+  const PeriodicOperands periodic = find_periodic(plan, dtypes);
+  const uint32_t in_place = in_place_inputs(request);
+  if (periodic.usable) {
+    const size_t scratch = periodic.repeated.size() * buffer_floats(periodic) * sizeof(float);
+    return make_kernel(
+        [=](const KernelArgs& args) {
+          run_periodic(program, plan, periodic, dtypes, out_size, args);
+          return Status::ok_status();
+        },
+        in_place, scratch);
+  }
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        run_rows(program, plan, dtypes, out_size, args);
+        return Status::ok_status();
+      },
+      in_place);
+}
+
+Support supports_typed(const KernelRequest& request) {
+  const ir::PointwiseProgram& program = program_of(request);
+  if (program.code.size() != 1) return Support::no("fused programs are for floating types");
+  const ir::PointwiseInstr& instr = program.code[0];
+  const bool plain_order = instr.a == 0 && (instr.b < 0 || instr.b == 1) && (instr.c < 0 || instr.c == 2);
+  if (!plain_order) return Support::no("operands are not in order");
+  const ir::DType operand = request.inputs[instr.op == ir::PointwiseOp::kSelect ? 1 : 0].dtype;
+  if (typed_row_function(instr.op, operand) != nullptr) return Support::yes();
+  return Support::no(std::string(ir::pointwise_name(instr.op)) + " has no loop for " + ir::dtype_name(operand));
+}
+
+Status typed_error(const std::string& label, TypedError error) {
+  if (error == TypedError::kDivisionByZero) {
+    return invalid_argument(label + "integer division by zero; the divisor must not contain 0.");
+  }
+  return Status::ok_status();
+}
+
+Result<std::unique_ptr<Kernel>> create_typed(const KernelRequest& request, PackCache&) {
+  const ir::PointwiseInstr instr = program_of(request).code[0];
+  const std::vector<ir::DType> dtypes = input_dtypes(request);
+  const TypedRowFunction function = typed_row_function(instr.op, dtypes[instr.op == ir::PointwiseOp::kSelect ? 1 : 0]);
+  const BroadcastPlan plan = plan_of(request);
+  const size_t out_size = ir::dtype_size(request.outputs[0].dtype);
+  const std::string label = node_label(request);
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        std::atomic<TypedError> error{TypedError::kNone};
+        for_each_row(args.pool, plan, kMaxPiece, 2, [&](int64_t begin, int64_t count, const int64_t* offsets) {
+          TypedRow row;
+          row.count = count;
+          row.out = output(args) + static_cast<size_t>(begin) * out_size;
+          row.instr = &instr;
+          for (size_t k = 0; k < plan.strides.size(); ++k) {
+            row.in[k] = input(args, k) + static_cast<size_t>(offsets[k]) * ir::dtype_size(dtypes[k]);
+            row.stride[k] = plan.strides[k].back();
+          }
+          const TypedError own = function(row);
+          if (own != TypedError::kNone) error.store(own, std::memory_order_relaxed);
+        });
+        return typed_error(label, error.load());
+      },
+      in_place_inputs(request));
+}
+
+constexpr KernelEntry kRows[] = {
+    {"cpu.pointwise.blocks_f32", ir::Op::kPointwise, supports_f32, nullptr, create_f32},
+    {"cpu.pointwise.typed", ir::Op::kPointwise, supports_typed, nullptr, create_typed},
+};
+
+}  // namespace
+
+std::span<const KernelEntry> pointwise_rows() { return kRows; }
+
+}  // namespace blade::backends::cpu

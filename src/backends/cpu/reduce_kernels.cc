@@ -1,0 +1,207 @@
+// Sum, mean, max and min of float32 over any axes, and arg-max and arg-min along one axis.
+#include <array>
+#include <limits>
+
+#include "backends/cpu/kernel_families.h"
+#include "backends/cpu/kernel_support.h"
+#include "backends/cpu/row_functions.h"
+
+namespace blade::backends::cpu {
+namespace {
+
+constexpr int64_t kMaxOffsets = int64_t{1} << 20;
+constexpr int64_t kColumns = 64;     // kept columns that one task folds at a time
+constexpr int64_t kRowsAtOnce = 64;  // partial sums keep rounding errors of long sums small
+
+// Dims merged into kept and reduced ones; the innermost run is apart.
+struct ReducePlan {
+  ir::ReduceKind kind;
+  bool inner_reduced = false;
+  int64_t inner = 1;
+  int64_t reduced = 1;           // elements that make one result
+  std::vector<int64_t> kept;     // input offset of each kept outer position
+  std::vector<int64_t> offsets;  // input offset of each reduced outer position
+};
+
+std::vector<bool> reduced_axes(const KernelRequest& request) {
+  std::vector<bool> reduced(request.inputs[0].dims.size(), false);
+  for (int64_t axis : request.node->get<ir::ReduceAttrs>().axes) reduced[static_cast<size_t>(axis)] = true;
+  return reduced;
+}
+
+// Offsets of all positions of the dims [0, end) with reduced[d] == want.
+std::vector<int64_t> offsets_of(const ir::Dims& dims, const std::vector<bool>& reduced, bool want, size_t end) {
+  const ir::Dims strides = row_major_strides(dims);
+  std::vector<int64_t> offsets = {0};
+  for (size_t d = 0; d < end; ++d) {
+    if (reduced[d] != want) continue;
+    std::vector<int64_t> next;
+    next.reserve(offsets.size() * static_cast<size_t>(dims[d]));
+    for (int64_t offset : offsets) {
+      for (int64_t i = 0; i < dims[d]; ++i) next.push_back(offset + i * strides[d]);
+    }
+    offsets = std::move(next);
+  }
+  return offsets;
+}
+
+ReducePlan plan_reduce(const KernelRequest& request) {
+  const ir::Dims& dims = request.inputs[0].dims;
+  const std::vector<bool> reduced = reduced_axes(request);
+  ReducePlan plan;
+  plan.kind = request.node->get<ir::ReduceAttrs>().kind;
+  size_t end = dims.size();
+  while (end > 0 && dims[end - 1] == 1) --end;
+  if (end > 0) plan.inner_reduced = reduced[end - 1];
+  while (end > 0 && reduced[end - 1] == plan.inner_reduced) plan.inner *= dims[--end];
+  plan.kept = offsets_of(dims, reduced, false, end);
+  plan.offsets = offsets_of(dims, reduced, true, end);
+  for (size_t d = 0; d < dims.size(); ++d) plan.reduced *= reduced[d] ? dims[d] : 1;
+  return plan;
+}
+
+Support supports_reduce(const KernelRequest& request) {
+  if (Support s = needs_float32(request); !s.ok) return s;
+  const auto& attrs = request.node->get<ir::ReduceAttrs>();
+  if (attrs.kind == ir::ReduceKind::kProd || attrs.kind == ir::ReduceKind::kAll || attrs.kind == ir::ReduceKind::kAny) {
+    return Support::no("products and logical reductions have no vector loop");
+  }
+  const int64_t count = request.inputs[0].element_count();
+  if (count == 0) return Support::no("is empty");
+  const ir::Dims& dims = request.inputs[0].dims;
+  const int64_t inner = dims.empty() ? 1 : dims.back();
+  if (count / inner <= kMaxOffsets) return Support::yes();
+  return Support::no("has more than " + std::to_string(kMaxOffsets) + " rows");
+}
+
+// One result a kept position: folds the contiguous runs at all reduced offsets.
+float reduce_runs(const ReducePlan& plan, const float* from) {
+  const RowFunctions& f = row_functions();
+  if (plan.kind == ir::ReduceKind::kMax || plan.kind == ir::ReduceKind::kMin) {
+    const bool max = plan.kind == ir::ReduceKind::kMax;
+    float best = max ? -std::numeric_limits<float>::infinity() : std::numeric_limits<float>::infinity();
+    for (int64_t offset : plan.offsets) {
+      const float own = max ? f.max(from + offset, plan.inner) : f.min(from + offset, plan.inner);
+      if (own != own || (max ? own > best : own < best)) best = own;
+      if (own != own) return own;
+    }
+    return best;
+  }
+  double sum = 0;
+  for (int64_t offset : plan.offsets) {
+    for (int64_t i = 0; i < plan.inner; i += 4096) {
+      sum += static_cast<double>(f.sum(from + offset + i, std::min<int64_t>(4096, plan.inner - i)));
+    }
+  }
+  return static_cast<float>(plan.kind == ir::ReduceKind::kMean ? sum / static_cast<double>(plan.reduced) : sum);
+}
+
+// Up to kColumns results: folds the columns at all reduced offsets, some rows at a time.
+void reduce_columns(const ReducePlan& plan, const float* from, float* to, int64_t columns) {
+  const RowFunctions& f = row_functions();
+  std::array<const float*, kRowsAtOnce + 1> rows;
+  std::array<float, kColumns> partial;
+  const bool sums = plan.kind == ir::ReduceKind::kSum || plan.kind == ir::ReduceKind::kMean;
+  const auto total = static_cast<int64_t>(plan.offsets.size());
+  for (int64_t begin = 0; begin < total; begin += kRowsAtOnce) {
+    int64_t count = std::min(kRowsAtOnce, total - begin);
+    for (int64_t r = 0; r < count; ++r)
+      rows[static_cast<size_t>(r)] = from + plan.offsets[static_cast<size_t>(begin + r)];
+    if (sums) {
+      f.rows_sum(rows.data(), count, 1, begin == 0 ? to : partial.data(), columns);
+      if (begin != 0) f.add_to(partial.data(), to, columns);
+      continue;
+    }
+    if (begin != 0) rows[static_cast<size_t>(count++)] = to;
+    (plan.kind == ir::ReduceKind::kMax ? f.rows_max : f.rows_min)(rows.data(), count, to, columns);
+  }
+  if (plan.kind == ir::ReduceKind::kMean) f.affine(to, 1.0f / static_cast<float>(plan.reduced), 0, to, columns);
+}
+
+Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, PackCache&) {
+  const ReducePlan plan = plan_reduce(request);
+  const auto kept = static_cast<int64_t>(plan.kept.size());
+  const double work = static_cast<double>(plan.reduced) * 0.5;
+  if (plan.inner_reduced) {
+    return make_kernel([=](const KernelArgs& args) {
+      parallel_ranges(args.pool, kept, work, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          output<float>(args)[i] = reduce_runs(plan, input<float>(args, 0) + plan.kept[static_cast<size_t>(i)]);
+        }
+      });
+      return Status::ok_status();
+    });
+  }
+  const int64_t pieces = ceil_div(plan.inner, kColumns);
+  return make_kernel([=](const KernelArgs& args) {
+    parallel_ranges(args.pool, kept * pieces, work * static_cast<double>(kColumns), [&](int64_t begin, int64_t end) {
+      for (int64_t unit = begin; unit < end; ++unit) {
+        const int64_t i = unit / pieces, column = unit % pieces * kColumns;
+        reduce_columns(plan, input<float>(args, 0) + plan.kept[static_cast<size_t>(i)] + column,
+                       output<float>(args) + i * plan.inner + column, std::min(kColumns, plan.inner - column));
+      }
+    });
+    return Status::ok_status();
+  });
+}
+
+Support supports_arg_reduce(const KernelRequest& request) {
+  const ir::DType dtype = request.inputs[0].dtype;
+  if (dtype != ir::DType::kFloat32 && dtype != ir::DType::kInt32) {
+    return Support::no(std::string("has type ") + ir::dtype_name(dtype) + ", needs float32 or int32");
+  }
+  const ir::DType index = request.outputs[0].dtype;
+  if (index != ir::DType::kInt32 && index != ir::DType::kInt64)
+    return Support::no("indices are neither int32 nor int64");
+  const auto axis = static_cast<size_t>(request.node->get<ir::ArgReduceAttrs>().axis);
+  return request.inputs[0].dims[axis] > 0 ? Support::yes() : Support::no("the reduced axis is empty");
+}
+
+// First best of `length` elements; NaN never wins.
+template <class T>
+int64_t arg_best(const T* x, int64_t length, int64_t stride, bool is_max) {
+  int64_t best = -1;
+  for (int64_t k = 0; k < length; ++k) {
+    const T value = x[k * stride];
+    if (value != value) continue;
+    if (best < 0 || (is_max ? value > x[best * stride] : value < x[best * stride])) best = k;
+  }
+  return std::max<int64_t>(best, 0);
+}
+
+Result<std::unique_ptr<Kernel>> create_arg_reduce(const KernelRequest& request, PackCache&) {
+  const auto& attrs = request.node->get<ir::ArgReduceAttrs>();
+  const ir::Dims& dims = request.inputs[0].dims;
+  const bool is_max = attrs.is_max;
+  const bool floats = request.inputs[0].dtype == ir::DType::kFloat32,
+             wide = request.outputs[0].dtype == ir::DType::kInt64;
+  const int64_t length = dims[static_cast<size_t>(attrs.axis)];
+  const int64_t inner = product(dims, static_cast<size_t>(attrs.axis) + 1, dims.size());
+  const int64_t lines = request.outputs[0].element_count();
+  return make_kernel([=](const KernelArgs& args) {
+    parallel_ranges(args.pool, lines, static_cast<double>(length) * 3, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t at = i / inner * inner * length + i % inner;
+        const int64_t best = floats ? arg_best(input<float>(args, 0) + at, length, inner, is_max)
+                                    : arg_best(input<int32_t>(args, 0) + at, length, inner, is_max);
+        if (wide) {
+          output<int64_t>(args)[i] = best;
+        } else {
+          output<int32_t>(args)[i] = static_cast<int32_t>(best);
+        }
+      }
+    });
+    return Status::ok_status();
+  });
+}
+
+constexpr KernelEntry kRows[] = {
+    {"cpu.reduce.rows_f32", ir::Op::kReduce, supports_reduce, nullptr, create_reduce},
+    {"cpu.arg_reduce.scan", ir::Op::kArgReduce, supports_arg_reduce, nullptr, create_arg_reduce},
+};
+
+}  // namespace
+
+std::span<const KernelEntry> reduce_rows() { return kRows; }
+
+}  // namespace blade::backends::cpu

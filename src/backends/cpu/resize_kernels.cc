@@ -1,0 +1,91 @@
+// Nearest, bilinear and bicubic resizing of [n, h, w, c] images.
+#include <cstring>
+
+#include "backends/cpu/kernel_families.h"
+#include "backends/cpu/kernel_support.h"
+#include "backends/cpu/row_functions.h"
+#include "backends/reference/resize_weights.h"
+
+namespace blade::backends::cpu {
+namespace {
+
+Support supports_resize(const KernelRequest& request) {
+  const bool nearest = request.node->get<ir::ResizeAttrs>().kind == ir::ResizeKind::kNearest;
+  if (nearest && request.inputs[0].dtype == request.outputs[0].dtype) return Support::yes();
+  return needs_float32(request);
+}
+
+struct ResizePlan {
+  ir::Dims in, out;
+  ResizeAxis rows, columns;
+};
+
+void resize_nearest_row(const ResizePlan& plan, const std::byte* in, std::byte* out, int64_t row, size_t pixel) {
+  const int64_t n = row / plan.out[1], y = row % plan.out[1];
+  const int64_t from = (n * plan.in[1] + plan.rows.positions[static_cast<size_t>(y)]) * plan.in[2];
+  std::byte* to = out + static_cast<size_t>(row * plan.out[2]) * pixel;
+  for (int64_t x = 0; x < plan.out[2]; ++x, to += pixel) {
+    std::memcpy(to, in + static_cast<size_t>(from + plan.columns.positions[static_cast<size_t>(x)]) * pixel, pixel);
+  }
+}
+
+void resize_weighted_row(const ResizePlan& plan, const float* in, float* out, int64_t row) {
+  const RowFunctions& functions = row_functions();
+  const int taps = plan.rows.taps;
+  const int64_t n = row / plan.out[1], y = row % plan.out[1], channels = plan.in[3];
+  float* to = out + row * plan.out[2] * channels;
+  const float* pointers[16];
+  float weights[16];
+  for (int64_t x = 0; x < plan.out[2]; ++x, to += channels) {
+    for (int r = 0; r < taps; ++r) {
+      const auto from_row = static_cast<size_t>(y * taps + r);
+      const float* line = in + (n * plan.in[1] + plan.rows.positions[from_row]) * plan.in[2] * channels;
+      for (int c = 0; c < taps; ++c) {
+        const auto from_column = static_cast<size_t>(x * taps + c);
+        pointers[r * taps + c] = line + plan.columns.positions[from_column] * channels;
+        weights[r * taps + c] = plan.rows.weights[from_row] * plan.columns.weights[from_column];
+      }
+    }
+    functions.rows_weighted(pointers, weights, taps * taps, to, channels);
+  }
+}
+
+Result<std::unique_ptr<Kernel>> create_resize(const KernelRequest& request, PackCache&) {
+  const auto& attrs = request.node->get<ir::ResizeAttrs>();
+  ResizePlan plan;
+  plan.in = request.inputs[0].dims;
+  plan.out = request.outputs[0].dims;
+  const int64_t rows = request.outputs[0].element_count() == 0 ? 0 : plan.out[0] * plan.out[1];
+  if (rows != 0) {
+    plan.rows = resize_axis(attrs, plan.in[1], plan.out[1]);
+    plan.columns = resize_axis(attrs, plan.in[2], plan.out[2]);
+  }
+  const double row_work = static_cast<double>(plan.out[2] * (plan.out[3] + 8));
+  if (attrs.kind == ir::ResizeKind::kNearest) {
+    const size_t pixel = static_cast<size_t>(plan.in[3]) * ir::dtype_size(request.inputs[0].dtype);
+    return make_kernel([=](const KernelArgs& args) {
+      parallel_ranges(args.pool, rows, row_work, [&](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; ++row) resize_nearest_row(plan, input(args, 0), output(args), row, pixel);
+      });
+      return Status::ok_status();
+    });
+  }
+  const double work = row_work * plan.rows.taps;
+  return make_kernel([=](const KernelArgs& args) {
+    parallel_ranges(args.pool, rows, work, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row)
+        resize_weighted_row(plan, input<float>(args, 0), output<float>(args), row);
+    });
+    return Status::ok_status();
+  });
+}
+
+constexpr KernelEntry kRows[] = {
+    {"cpu.resize.rows", ir::Op::kResize, supports_resize, nullptr, create_resize},
+};
+
+}  // namespace
+
+std::span<const KernelEntry> resize_rows() { return kRows; }
+
+}  // namespace blade::backends::cpu

@@ -1,0 +1,206 @@
+// The row functions for each instruction set; tails are done with the scalar tag, so nothing outside a row is touched.
+#include "backends/cpu/row_functions.h"
+
+#include <algorithm>
+
+#include "backends/cpu/matrix/simd_targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backends/cpu/row_functions.cc"
+#include "hwy/foreach_target.h"
+// After foreach_target, which decides what highway.h compiles for.
+#include "backends/cpu/matrix/simd_inl.h"
+#include "backends/cpu/pointwise_math_inl.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace blade::backends::cpu {
+namespace HWY_NAMESPACE {
+namespace {
+
+HWY_ATTR int64_t lanes() { return static_cast<int64_t>(hn::Lanes(D())); }
+
+// Elements [0, count) of `v`, `fill` after them.
+HWY_ATTR HWY_INLINE V keep_first(V v, int64_t count, V fill) {
+  return hn::IfThenElse(hn::FirstN(D(), static_cast<size_t>(count)), v, fill);
+}
+
+struct SumFold {
+  static HWY_ATTR HWY_INLINE V identity() { return hn::Zero(D()); }
+  static HWY_ATTR HWY_INLINE V combine(V acc, V x, V) { return hn::Add(acc, x); }
+  static HWY_ATTR HWY_INLINE V join(V a, V b) { return hn::Add(a, b); }
+  static HWY_ATTR HWY_INLINE float finish(V acc) { return hn::GetLane(hn::SumOfLanes(D(), acc)); }
+};
+struct SquaresFold : SumFold {
+  static HWY_ATTR HWY_INLINE V combine(V acc, V x, V mean) {
+    const V d = hn::Sub(x, mean);
+    return hn::MulAdd(d, d, acc);
+  }
+};
+struct MaxFold {
+  static HWY_ATTR HWY_INLINE V identity() { return hn::Neg(infinity()); }
+  static HWY_ATTR HWY_INLINE V combine(V acc, V x, V) { return max_of(acc, x); }
+  static HWY_ATTR HWY_INLINE V join(V a, V b) { return max_of(a, b); }
+  static HWY_ATTR HWY_INLINE float finish(V acc) {
+    HWY_ALIGN float lane[HWY_MAX_BYTES / sizeof(float)];
+    hn::Store(acc, D(), lane);
+    float best = lane[0];
+    for (int64_t i = 1; i < lanes(); ++i) best = lane[i] > best || lane[i] != lane[i] ? lane[i] : best;
+    return best;
+  }
+};
+struct MinFold {
+  static HWY_ATTR HWY_INLINE V identity() { return infinity(); }
+  static HWY_ATTR HWY_INLINE V combine(V acc, V x, V) { return min_of(acc, x); }
+  static HWY_ATTR HWY_INLINE V join(V a, V b) { return min_of(a, b); }
+  static HWY_ATTR HWY_INLINE float finish(V acc) {
+    HWY_ALIGN float lane[HWY_MAX_BYTES / sizeof(float)];
+    hn::Store(acc, D(), lane);
+    float best = lane[0];
+    for (int64_t i = 1; i < lanes(); ++i) best = lane[i] < best || lane[i] != lane[i] ? lane[i] : best;
+    return best;
+  }
+};
+
+// Four accumulators hide the latency and keep rounding errors of long sums small.
+template <class Fold>
+HWY_ATTR float fold(const float* x, float parameter, int64_t n) {
+  const D d;
+  const int64_t step = lanes();
+  const V p = constant(parameter);
+  V a0 = Fold::identity(), a1 = a0, a2 = a0, a3 = a0;
+  int64_t i = 0;
+  for (; i + 4 * step <= n; i += 4 * step) {
+    a0 = Fold::combine(a0, hn::LoadU(d, x + i), p);
+    a1 = Fold::combine(a1, hn::LoadU(d, x + i + step), p);
+    a2 = Fold::combine(a2, hn::LoadU(d, x + i + 2 * step), p);
+    a3 = Fold::combine(a3, hn::LoadU(d, x + i + 3 * step), p);
+  }
+  for (; i + step <= n; i += step) a0 = Fold::combine(a0, hn::LoadU(d, x + i), p);
+  if (i < n) a1 = keep_first(Fold::combine(a1, load_some(d, x + i, n - i), p), n - i, a1);
+  return Fold::finish(Fold::join(Fold::join(a0, a1), Fold::join(a2, a3)));
+}
+
+HWY_ATTR float row_sum(const float* x, int64_t n) { return fold<SumFold>(x, 0, n); }
+HWY_ATTR float row_squares(const float* x, float mean, int64_t n) { return fold<SquaresFold>(x, mean, n); }
+HWY_ATTR float row_max(const float* x, int64_t n) { return fold<MaxFold>(x, 0, n); }
+HWY_ATTR float row_min(const float* x, int64_t n) { return fold<MinFold>(x, 0, n); }
+
+HWY_ATTR float row_exp_sum(const float* x, float max, float* out, int64_t n) {
+  const D d;
+  const int64_t step = lanes();
+  const V m = constant(max);
+  V sum0 = hn::Zero(d), sum1 = sum0;
+  int64_t i = 0;
+  for (; i + 2 * step <= n; i += 2 * step) {
+    const V e0 = exp_of(hn::Sub(hn::LoadU(d, x + i), m)), e1 = exp_of(hn::Sub(hn::LoadU(d, x + i + step), m));
+    hn::StoreU(e0, d, out + i);
+    hn::StoreU(e1, d, out + i + step);
+    sum0 = hn::Add(sum0, e0);
+    sum1 = hn::Add(sum1, e1);
+  }
+  for (; i < n; i += step) {
+    const int64_t count = std::min(step, n - i);
+    const V e = keep_first(exp_of(hn::Sub(load_some(d, x + i, count), m)), count, hn::Zero(d));
+    store_some(e, d, out + i, count);
+    sum0 = hn::Add(sum0, e);
+  }
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(sum0, sum1)));
+}
+
+HWY_ATTR void row_affine(const float* x, float scale, float shift, float* out, int64_t n) {
+  const D d;
+  const V s = constant(scale), t = constant(shift);
+  for (int64_t i = 0; i < n; i += lanes()) store_some(hn::MulAdd(load_some(d, x + i, n - i), s, t), d, out + i, n - i);
+}
+
+HWY_ATTR void row_affine_rows(const float* x, const float* scale, const float* shift, float* out, int64_t n) {
+  const D d;
+  for (int64_t i = 0; i < n; i += lanes()) {
+    const V y = hn::MulAdd(load_some(d, x + i, n - i), load_some(d, scale + i, n - i), load_some(d, shift + i, n - i));
+    store_some(y, d, out + i, n - i);
+  }
+}
+
+HWY_ATTR void row_normalize(const float* x, float mean, float factor, const float* scale, const float* shift,
+                            float* out, int64_t n) {
+  const D d;
+  const V m = constant(mean), f = constant(factor);
+  for (int64_t i = 0; i < n; i += lanes()) {
+    const V centred = hn::Mul(hn::Sub(load_some(d, x + i, n - i), m), f);
+    store_some(hn::MulAdd(centred, load_some(d, scale + i, n - i), load_some(d, shift + i, n - i)), d, out + i, n - i);
+  }
+}
+
+// Elementwise fold of rows, two vectors of columns at a time.
+template <class Fold>
+HWY_ATTR void fold_rows(const float* const* rows, int64_t count, float factor, float* out, int64_t n) {
+  const D d;
+  const int64_t step = lanes();
+  const V f = constant(factor), none = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + 2 * step <= n; i += 2 * step) {
+    V a0 = Fold::identity(), a1 = a0;
+    for (int64_t r = 0; r < count; ++r) {
+      a0 = Fold::combine(a0, hn::LoadU(d, rows[r] + i), none);
+      a1 = Fold::combine(a1, hn::LoadU(d, rows[r] + i + step), none);
+    }
+    hn::StoreU(hn::Mul(a0, f), d, out + i);
+    hn::StoreU(hn::Mul(a1, f), d, out + i + step);
+  }
+  for (; i < n; i += step) {
+    V a = Fold::identity();
+    for (int64_t r = 0; r < count; ++r) a = Fold::combine(a, load_some(d, rows[r] + i, n - i), none);
+    store_some(hn::Mul(a, f), d, out + i, n - i);
+  }
+}
+
+HWY_ATTR void rows_sum(const float* const* rows, int64_t count, float factor, float* out, int64_t n) {
+  fold_rows<SumFold>(rows, count, factor, out, n);
+}
+HWY_ATTR void rows_max(const float* const* rows, int64_t count, float* out, int64_t n) {
+  fold_rows<MaxFold>(rows, count, 1, out, n);
+}
+HWY_ATTR void rows_min(const float* const* rows, int64_t count, float* out, int64_t n) {
+  fold_rows<MinFold>(rows, count, 1, out, n);
+}
+
+HWY_ATTR void rows_weighted(const float* const* rows, const float* weights, int64_t count, float* out, int64_t n) {
+  const D d;
+  for (int64_t i = 0; i < n; i += lanes()) {
+    V a = hn::Zero(d);
+    for (int64_t r = 0; r < count; ++r) a = hn::MulAdd(constant(weights[r]), load_some(d, rows[r] + i, n - i), a);
+    store_some(a, d, out + i, n - i);
+  }
+}
+
+HWY_ATTR void add_to(const float* x, float* acc, int64_t n) {
+  const D d;
+  for (int64_t i = 0; i < n; i += lanes()) {
+    store_some(hn::Add(load_some(d, acc + i, n - i), load_some(d, x + i, n - i)), d, acc + i, n - i);
+  }
+}
+
+}  // namespace
+
+const RowFunctions& functions_of_target() {
+  static constexpr RowFunctions kFunctions = {row_sum,    row_squares,     row_max,       row_min,  row_exp_sum,
+                                              row_affine, row_affine_rows, row_normalize, rows_sum, rows_max,
+                                              rows_min,   rows_weighted,   add_to};
+  return kFunctions;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace blade::backends::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace blade::backends::cpu {
+namespace {
+HWY_EXPORT(functions_of_target);
+}  // namespace
+
+const RowFunctions& row_functions() { return HWY_DYNAMIC_DISPATCH(functions_of_target)(); }
+
+}  // namespace blade::backends::cpu
+#endif  // HWY_ONCE

@@ -1,0 +1,33 @@
+// Vector functions over rows of floats that reductions, pooling, normalization and resizing are made of.
+#pragma once
+
+#include <cstdint>
+
+namespace blade::backends::cpu {
+
+// Functions for the best instruction set at hand. `n` is in elements and may be anything; outputs may be the inputs.
+struct RowFunctions {
+  float (*sum)(const float* x, int64_t n);
+  float (*sum_squared_deviations)(const float* x, float mean, int64_t n);
+  float (*max)(const float* x, int64_t n);  // -inf for n == 0; NaN if any is NaN
+  float (*min)(const float* x, int64_t n);
+  // out = exp(x - max); returns the sum.
+  float (*exp_sum)(const float* x, float max, float* out, int64_t n);
+  // out = x * scale + shift with scalars, and with a scale and a shift an element.
+  void (*affine)(const float* x, float scale, float shift, float* out, int64_t n);
+  void (*affine_rows)(const float* x, const float* scale, const float* shift, float* out, int64_t n);
+  // out = ((x - mean) * factor) * scale + shift
+  void (*normalize)(const float* x, float mean, float factor, const float* scale, const float* shift, float* out,
+                    int64_t n);
+  // Elementwise over `count` rows: their sum times `factor`, their largest and smallest elements, a weighted sum.
+  void (*rows_sum)(const float* const* rows, int64_t count, float factor, float* out, int64_t n);
+  void (*rows_max)(const float* const* rows, int64_t count, float* out, int64_t n);
+  void (*rows_min)(const float* const* rows, int64_t count, float* out, int64_t n);
+  void (*rows_weighted)(const float* const* rows, const float* weights, int64_t count, float* out, int64_t n);
+  // Elementwise: acc op= x.
+  void (*add_to)(const float* x, float* acc, int64_t n);
+};
+
+const RowFunctions& row_functions();
+
+}  // namespace blade::backends::cpu

@@ -1,0 +1,100 @@
+// What a kernel is, how a backend lists its kernels, and how one is asked whether it takes a node.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backends/machine.h"
+#include "base/aligned_buffer.h"
+#include "base/status.h"
+#include "base/thread_pool.h"
+#include "ir/graph.h"
+
+namespace blade::backends {
+
+// dtype and concrete dims of one operand.
+struct TensorDesc {
+  ir::DType dtype = ir::DType::kInvalid;
+  ir::Dims dims;
+  int64_t element_count() const;
+  size_t bytes() const { return static_cast<size_t>(element_count()) * ir::dtype_size(dtype); }
+};
+
+// Everything selection may depend on: selection is a pure function of this.
+struct KernelRequest {
+  const ir::Node* node = nullptr;
+  std::vector<TensorDesc> inputs, outputs;
+  std::vector<ir::TensorPtr> constants;  // one entry an input, null where it is not constant
+  const Machine* machine = nullptr;
+  int num_threads = 1;
+};
+
+// Yes, or no with a reason that a user can read ("weights are not constant").
+struct Support {
+  bool ok = true;
+  std::string reason;
+  static Support yes() { return {}; }
+  static Support no(std::string why) { return {false, std::move(why)}; }
+};
+
+// Operands of one run. Pointers are to dense row-major data, at least 64-byte aligned inside the arena (graph inputs and
+// outputs are the caller's and aligned to their element only); zero-sized tensors may have null data.
+struct KernelArgs {
+  std::span<const void* const> inputs;
+  std::span<void* const> outputs;
+  std::byte* scratch = nullptr;  // scratch_bytes() bytes, 64-byte aligned, contents undefined
+  ThreadPool* pool = nullptr;
+};
+
+// One compiled node: immutable, shared by all runs. run() allocates nothing and is thread-safe (all state is in args).
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  virtual size_t scratch_bytes() const { return 0; }
+  // True where output 0 may share input i's memory (same bytes, each element read before it is written).
+  virtual bool can_run_in_place(int input) const {
+    (void)input;
+    return false;
+  }
+  // False where input i is a constant that the kernel packed: run() never looks at it (its pointer may be null), so the
+  // engine may let the original go.
+  virtual bool reads_input(int input) const {
+    (void)input;
+    return true;
+  }
+  virtual Status run(const KernelArgs& args) const = 0;
+};
+
+// Constant data rearranged for a kernel, shared by the plans of all shapes of an engine. Thread-safe.
+class PackCache {
+ public:
+  // The buffer packed under `key` (constant's identity + layout name and parameters), made by `pack` at first use.
+  // `source` is kept alive only while packing. Error when memory is short.
+  Result<std::shared_ptr<const AlignedBuffer>> get(const ir::TensorPtr& source, const std::string& layout,
+                                                   FunctionRef<Result<AlignedBuffer>()> pack);
+  size_t bytes() const;
+  PackCache();
+  ~PackCache();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// One row of a backend's table.
+struct KernelEntry {
+  const char* name;  // "cpu.conv.direct_f32": stored in engines, printed by reports, used in tests
+  ir::Op op;
+  Support (*supports)(const KernelRequest&);
+  // Predicted microseconds, to choose among several that support a node; nullptr: table order decides.
+  double (*predicted_us)(const KernelRequest&);
+  Result<std::unique_ptr<Kernel>> (*create)(const KernelRequest&, PackCache&);
+};
+
+// A backend's ordered tables; the first supporting row wins unless costs are given or a stored choice names another.
+std::span<const KernelEntry> cpu_kernels();        // backends/cpu/kernel_table.cc
+std::span<const KernelEntry> reference_kernels();  // backends/reference/kernel_table.cc: every op, the semantics
+
+}  // namespace blade::backends

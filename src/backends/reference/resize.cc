@@ -1,0 +1,36 @@
+// Image resizing as a separable weighted sum of the taps that resize_weights.h names.
+#include "backends/reference/common.h"
+#include "backends/reference/resize_weights.h"
+
+namespace blade::backends::reference {
+
+Status run_resize(const Call& call) {
+  const auto& attrs = call.node.get<ir::ResizeAttrs>();
+  const ir::Dims &in = call.in_dims(0), &out = call.out_dims();
+  if (count_of(out) == 0) return Status::ok_status();
+  const ir::Dims strides = strides_of(in);
+  const ResizeAxis rows = resize_axis(attrs, in[1], out[1]), columns = resize_axis(attrs, in[2], out[2]);
+  if (attrs.kind == ir::ResizeKind::kNearest && call.in_dtype(0) == call.out_dtype()) {
+    for_each_index(out, [&](int64_t offset, const ir::Dims& i) {
+      copy_element(call, 0, offset_of({i[0], rows.positions[i[1]], columns.positions[i[2]], i[3]}, strides), 0, offset);
+    });
+    return Status::ok_status();
+  }
+  const Array<double> x = read<double>(call, 0);
+  Array<double> y = make_array<double>(out);
+  for_each_index(out, [&](int64_t offset, const ir::Dims& i) {
+    double sum = 0;
+    for (int r = 0; r < rows.taps; ++r) {
+      for (int c = 0; c < columns.taps; ++c) {
+        const int64_t row = i[1] * rows.taps + r, column = i[2] * columns.taps + c;
+        const double weight = static_cast<double>(rows.weights[row]) * static_cast<double>(columns.weights[column]);
+        sum += weight * x[offset_of({i[0], rows.positions[row], columns.positions[column], i[3]}, strides)];
+      }
+    }
+    y[offset] = sum;
+  });
+  write(call, 0, y);
+  return Status::ok_status();
+}
+
+}  // namespace blade::backends::reference

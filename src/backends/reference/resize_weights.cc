@@ -1,0 +1,92 @@
+// The three coordinate conventions (legacy, align_corners, half_pixel_centers) and the bicubic table.
+#include "backends/reference/resize_weights.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace blade::backends {
+namespace {
+
+constexpr int64_t kCubicSteps = 1024;
+
+float axis_scale(const ir::ResizeAttrs& attrs, int64_t in, int64_t out) {
+  if (attrs.align_corners && out > 1) return static_cast<float>(in - 1) / static_cast<float>(out - 1);
+  return static_cast<float>(in) / static_cast<float>(out);
+}
+
+void push_tap(ResizeAxis& axis, int64_t position, int64_t in, float weight) {
+  axis.positions.push_back(std::clamp<int64_t>(position, 0, in - 1));
+  axis.weights.push_back(weight);
+}
+
+void push_nearest(ResizeAxis& axis, const ir::ResizeAttrs& attrs, int64_t in, float scale, int64_t o) {
+  const float at = attrs.half_pixel_centers ? (static_cast<float>(o) + 0.5f) * scale : static_cast<float>(o) * scale;
+  push_tap(axis, static_cast<int64_t>(attrs.align_corners ? std::round(at) : std::floor(at)), in, 1);
+}
+
+void push_bilinear(ResizeAxis& axis, const ir::ResizeAttrs& attrs, int64_t in, float scale, int64_t o) {
+  const float at =
+      attrs.half_pixel_centers ? (static_cast<float>(o) + 0.5f) * scale - 0.5f : static_cast<float>(o) * scale;
+  const float below = std::floor(at), fraction = at - below;
+  const auto first = static_cast<int64_t>(below);
+  push_tap(axis, first, in, 1 - fraction);
+  push_tap(axis, first + 1, in, fraction);
+}
+
+// Keys' kernel at distance i / kCubicSteps (near) or 1 + i / kCubicSteps (far).
+float cubic_near(double a, int64_t i) {
+  const double x = static_cast<double>(i) / kCubicSteps;
+  return static_cast<float>(((a + 2) * x - (a + 3)) * x * x + 1);
+}
+
+float cubic_far(double a, int64_t i) {
+  const double x = static_cast<double>(i) / kCubicSteps + 1;
+  return static_cast<float>(((a * x - 5 * a) * x + 8 * a) * x - 4 * a);
+}
+
+void push_bicubic(ResizeAxis& axis, const ir::ResizeAttrs& attrs, int64_t in, float scale, int64_t o) {
+  const bool half = attrs.half_pixel_centers;
+  const double a = half ? -0.5 : -0.75;
+  const float at = half ? (static_cast<float>(o) + 0.5f) * scale - 0.5f : static_cast<float>(o) * scale;
+  const float below = std::floor(at);
+  const auto base = static_cast<int64_t>(below);
+  const int64_t step = std::lrint((at - below) * static_cast<float>(kCubicSteps));
+  float weights[4] = {cubic_far(a, step), cubic_near(a, step), cubic_near(a, kCubicSteps - step),
+                      cubic_far(a, kCubicSteps - step)};
+  if (half) {  // taps outside are left out and the others grow to sum to 1
+    float sum = 0;
+    for (int k = 0; k < 4; ++k) {
+      if (base - 1 + k < 0 || base - 1 + k >= in) weights[k] = 0;
+      sum += weights[k];
+    }
+    if (std::fabs(sum) >= 1000 * std::numeric_limits<float>::min()) {
+      for (float& w : weights) w *= 1 / sum;
+    }
+  }
+  for (int k = 0; k < 4; ++k) push_tap(axis, base - 1 + k, in, weights[k]);
+}
+
+}  // namespace
+
+ResizeAxis resize_axis(const ir::ResizeAttrs& attrs, int64_t in, int64_t out) {
+  const float scale = axis_scale(attrs, in, out);
+  ResizeAxis axis;
+  axis.taps = attrs.kind == ir::ResizeKind::kNearest ? 1 : attrs.kind == ir::ResizeKind::kBilinear ? 2 : 4;
+  for (int64_t o = 0; o < out; ++o) {
+    switch (attrs.kind) {
+      case ir::ResizeKind::kNearest:
+        push_nearest(axis, attrs, in, scale, o);
+        break;
+      case ir::ResizeKind::kBilinear:
+        push_bilinear(axis, attrs, in, scale, o);
+        break;
+      case ir::ResizeKind::kBicubic:
+        push_bicubic(axis, attrs, in, scale, o);
+        break;
+    }
+  }
+  return axis;
+}
+
+}  // namespace blade::backends

@@ -1,0 +1,38 @@
+// Heap memory aligned for the widest vectors; large blocks ask for huge pages.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+namespace blade {
+
+inline constexpr size_t kBufferAlignment = 64;
+
+// Owns `size` bytes aligned to kBufferAlignment, uninitialised. Copying is not allowed, moving is.
+class AlignedBuffer {
+ public:
+  AlignedBuffer() = default;
+  // Returns an empty buffer (data() == nullptr, size() == 0) when the memory cannot be had.
+  static AlignedBuffer allocate(size_t size);
+
+  std::byte* data() { return data_.get(); }
+  const std::byte* data() const { return data_.get(); }
+  size_t size() const { return size_; }
+  template <class T>
+  T* as() {
+    return reinterpret_cast<T*>(data_.get());
+  }
+  template <class T>
+  const T* as() const {
+    return reinterpret_cast<const T*>(data_.get());
+  }
+
+ private:
+  struct Free {
+    void operator()(std::byte* p) const;
+  };
+  std::unique_ptr<std::byte[], Free> data_;
+  size_t size_ = 0;
+};
+
+}  // namespace blade

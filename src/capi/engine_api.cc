@@ -1,0 +1,213 @@
+// blade.h: loading and running engines.
+#include <atomic>
+#include <cstdlib>
+#include <mutex>
+#include <set>
+
+#include "base/log.h"
+#include "capi/handles.h"
+#include "optimizer/load_engine.h"
+
+namespace {
+
+using blade::Status;
+using blade::capi::check_handle;
+using blade::capi::describe;
+using blade::capi::guarded;
+namespace engine = blade::engine;
+namespace ir = blade::ir;
+
+std::atomic<uint64_t> engine_runs{0};
+std::atomic<uint64_t> fallback_runs{0};
+
+// Old callers have shorter structs: fields past struct_size keep their defaults.
+engine::EngineOptions to_options(const blade_engine_options* options) {
+  engine::EngineOptions result;
+  if (options == nullptr) return result;
+  blade_engine_options known = {};
+  __builtin_memcpy(&known, options, std::min(options->struct_size, sizeof known));
+  result.num_threads = known.num_threads;
+  if (known.max_cached_plans > 0) result.max_cached_plans = known.max_cached_plans;
+  result.reference_only = known.use_reference != 0;
+  return result;
+}
+
+blade::Result<std::vector<std::string>> wanted_outputs(const blade_engine_options* options) {
+  std::vector<std::string> names;
+  if (options == nullptr || options->struct_size < sizeof *options || options->outputs == nullptr) return names;
+  for (int32_t i = 0; i < options->num_outputs; ++i) {
+    if (options->outputs[i] == nullptr) return blade::invalid_argument("options->outputs[" + std::to_string(i) + "] is NULL");
+    names.emplace_back(options->outputs[i]);
+  }
+  return names;
+}
+
+// Writes into the caller's blade_tensors and checks their capacity.
+class CallerMemory : public engine::OutputSink {
+ public:
+  CallerMemory(blade_tensor* outputs, int32_t count) : outputs_(outputs), count_(count) {}
+  void* allocate(int index, ir::DType dtype, const ir::Dims& dims) override {
+    if (outputs_ == nullptr || index >= count_) {
+      error_ = "the model has an output " + std::to_string(index) + ", the caller gave memory for " +
+               std::to_string(outputs_ != nullptr ? count_ : 0) + " outputs; ask blade_engine_num_outputs";
+      return nullptr;
+    }
+    blade_tensor& out = outputs_[index];
+    const size_t capacity = out.bytes;
+    if (const Status status = describe(dtype, dims, &out); !status.ok()) {
+      error_ = status.message();
+      return nullptr;
+    }
+    if (out.bytes <= capacity && out.data != nullptr) return out.data;
+    error_ = "output " + std::to_string(index) + " needs " + std::to_string(out.bytes) + " bytes, the caller gave " +
+             std::to_string(out.data != nullptr ? capacity : 0) + "; ask blade_engine_prepare for the sizes";
+    out.bytes = capacity;  // still what the caller owns: the same struct may be used again
+    return nullptr;
+  }
+  const std::string& error() const { return error_; }
+
+ private:
+  blade_tensor* outputs_;
+  int32_t count_;
+  std::string error_;
+};
+
+class CallbackMemory : public engine::OutputSink {
+ public:
+  CallbackMemory(blade_allocate_output allocate, void* arg) : allocate_(allocate), arg_(arg) {}
+  void* allocate(int index, ir::DType dtype, const ir::Dims& dims) override {
+    blade_tensor description = {};
+    if (!describe(dtype, dims, &description).ok()) return nullptr;
+    return allocate_(arg_, index, &description);
+  }
+
+ private:
+  blade_allocate_output allocate_;
+  void* arg_;
+};
+
+Status run(blade_engine* handle, const blade_tensor* inputs, int32_t num_inputs, engine::OutputSink& sink) {
+  BLADE_RETURN_IF_ERROR(check_handle(handle, "engine"));
+  BLADE_ASSIGN_OR_RETURN(const auto refs, blade::capi::to_tensor_refs(inputs, num_inputs));
+  BLADE_RETURN_IF_ERROR(handle->engine->run(refs, sink));
+  engine_runs.fetch_add(1, std::memory_order_relaxed);
+  return {};
+}
+
+const char* info(const std::vector<engine::TensorInfo>& infos, int32_t index, blade_tensor* out) {
+  if (index < 0 || index >= static_cast<int32_t>(infos.size())) return nullptr;
+  const engine::TensorInfo& one = infos[index];
+  if (out != nullptr) {
+    *out = {};
+    out->dtype = static_cast<blade_dtype>(one.dtype);
+    out->rank = one.shape.has_rank() ? std::min(one.shape.rank(), BLADE_MAX_RANK) : -1;
+    for (int i = 0; i < out->rank; ++i) out->dims[i] = one.shape.dim(i).is_known() ? one.shape.dim(i).value() : -1;
+  }
+  return one.name.c_str();
+}
+
+}  // namespace
+
+const char* blade_version(void) { return BLADE_VERSION; }
+
+void blade_free(void* memory) { std::free(memory); }
+
+blade_status blade_engine_load(const char* path, const blade_engine_options* options, blade_engine** out) {
+  return guarded([&]() -> Status {
+    BLADE_RETURN_IF_ERROR(check_handle(path, "path"));
+    BLADE_RETURN_IF_ERROR(check_handle(out, "engine"));
+    BLADE_ASSIGN_OR_RETURN(const auto outputs, wanted_outputs(options));
+    BLADE_ASSIGN_OR_RETURN(auto loaded, blade::optimizer::load_engine(path, outputs, to_options(options)));
+    *out = new blade_engine{std::move(loaded)};
+    return {};
+  });
+}
+
+blade_status blade_engine_load_memory(const void* bytes, size_t size, void (*release)(void*), void* release_arg,
+                                      const blade_engine_options* options, blade_engine** out) {
+  return guarded([&]() -> Status {
+    const auto free_bytes = [release, release_arg](const void*) {
+      if (release != nullptr) release(release_arg);
+    };
+    const std::shared_ptr<const void> owner(bytes, free_bytes);
+    BLADE_RETURN_IF_ERROR(check_handle(bytes, "bytes"));
+    BLADE_RETURN_IF_ERROR(check_handle(out, "engine"));
+    BLADE_ASSIGN_OR_RETURN(
+        auto loaded, engine::Engine::load({static_cast<const std::byte*>(bytes), size}, owner, to_options(options)));
+    *out = new blade_engine{std::move(loaded)};
+    return {};
+  });
+}
+
+void blade_engine_free(blade_engine* engine) { delete engine; }
+
+int32_t blade_engine_num_inputs(const blade_engine* engine) {
+  return engine != nullptr ? static_cast<int32_t>(engine->engine->inputs().size()) : 0;
+}
+int32_t blade_engine_num_outputs(const blade_engine* engine) {
+  return engine != nullptr ? static_cast<int32_t>(engine->engine->outputs().size()) : 0;
+}
+const char* blade_engine_input(const blade_engine* engine, int32_t index, blade_tensor* description) {
+  return engine != nullptr ? info(engine->engine->inputs(), index, description) : nullptr;
+}
+const char* blade_engine_output(const blade_engine* engine, int32_t index, blade_tensor* description) {
+  return engine != nullptr ? info(engine->engine->outputs(), index, description) : nullptr;
+}
+
+blade_status blade_engine_prepare(blade_engine* handle, const blade_tensor* inputs, int32_t num_inputs, blade_tensor* outputs,
+                                  int32_t num_outputs) {
+  bool in_profile = true;
+  const blade_status status = guarded([&]() -> Status {
+    BLADE_RETURN_IF_ERROR(check_handle(handle, "engine"));
+    BLADE_ASSIGN_OR_RETURN(const auto refs, blade::capi::to_tensor_refs(inputs, num_inputs));
+    std::vector<ir::Dims> dims;
+    for (const auto& ref : refs) dims.push_back(ref.dims);
+    in_profile = handle->engine->in_profile(dims);
+    if (!in_profile) return blade::invalid_argument("the input shapes are outside the engine's profile");
+    BLADE_ASSIGN_OR_RETURN(const auto plan, handle->engine->plan_for(dims));
+    for (size_t i = 0; i < refs.size(); ++i) {
+      if (plan->inputs[i].dtype != refs[i].dtype) {
+        return blade::invalid_argument("the input '" + handle->engine->inputs()[i].name + "' has dtype " +
+                                       ir::dtype_name(refs[i].dtype) + ", expected " + ir::dtype_name(plan->inputs[i].dtype));
+      }
+    }
+    for (int32_t i = 0; outputs != nullptr && i < num_outputs && i < static_cast<int32_t>(plan->outputs.size()); ++i) {
+      BLADE_RETURN_IF_ERROR(describe(plan->outputs[i].dtype, plan->outputs[i].dims, &outputs[i]));
+    }
+    return {};
+  });
+  return in_profile ? status : BLADE_OUT_OF_PROFILE;
+}
+
+blade_status blade_engine_run(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs, blade_tensor* outputs,
+                              int32_t num_outputs) {
+  return guarded([&]() -> Status {
+    CallerMemory memory(outputs, num_outputs);
+    Status status = run(engine, inputs, num_inputs, memory);
+    if (!status.ok() && !memory.error().empty()) return blade::invalid_argument(memory.error());
+    return status;
+  });
+}
+
+blade_status blade_engine_run_with(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
+                                   blade_allocate_output allocate, void* arg) {
+  return guarded([&]() -> Status {
+    BLADE_RETURN_IF_ERROR(check_handle(reinterpret_cast<const void*>(allocate), "allocate"));
+    CallbackMemory memory(allocate, arg);
+    return run(engine, inputs, num_inputs, memory);
+  });
+}
+
+void blade_count_fallback(const char* why) {
+  static std::mutex mutex;
+  static auto* said = new std::set<std::string>;  // bounded: a model has few reasons, a hostile caller stops at 64
+  fallback_runs.fetch_add(1, std::memory_order_relaxed);
+  if (why == nullptr) return;
+  const std::scoped_lock lock(mutex);
+  if (said->size() < 64 && said->insert(why).second) {
+    blade::log_warning(std::string("the original graph runs instead of the engine: ") + why);
+  }
+}
+
+uint64_t blade_engine_runs(void) { return engine_runs.load(std::memory_order_relaxed); }
+uint64_t blade_fallback_runs(void) { return fallback_runs.load(std::memory_order_relaxed); }

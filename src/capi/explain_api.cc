@@ -1,0 +1,74 @@
+// blade.h: texts about engines, models and the machine.
+#include <nlohmann/json.hpp>
+
+#include "capi/handles.h"
+#include "optimizer/describe.h"
+
+using blade::Status;
+using blade::capi::check_handle;
+using blade::capi::copy_text;
+using blade::capi::guarded;
+
+namespace {
+
+Status check_text(char** json) { return check_handle(json, "json"); }
+
+std::string profile_json(const std::vector<blade::engine::StepTime>& steps) {
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  for (const auto& step : steps) {
+    const double seconds = step.median_us * 1e-6;
+    rows.push_back({{"node", step.node},
+                    {"op", step.op},
+                    {"kernel", step.kernel},
+                    {"median_us", step.median_us},
+                    {"gflops", seconds > 0 ? step.flops / seconds * 1e-9 : 0},
+                    {"gbytes", seconds > 0 ? step.bytes / seconds * 1e-9 : 0}});
+  }
+  return rows.dump();
+}
+
+}  // namespace
+
+blade_status blade_engine_explain(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs, char** json) {
+  return guarded([&]() -> Status {
+    BLADE_RETURN_IF_ERROR(check_text(json));
+    BLADE_RETURN_IF_ERROR(check_handle(engine, "engine"));
+    std::vector<blade::ir::Dims> dims;
+    if (inputs != nullptr) {
+      BLADE_ASSIGN_OR_RETURN(const auto refs, blade::capi::to_tensor_refs(inputs, num_inputs));
+      for (const auto& ref : refs) dims.push_back(ref.dims);
+    }
+    BLADE_ASSIGN_OR_RETURN(const std::string text,
+                           blade::optimizer::explain_engine(*engine->engine, inputs != nullptr ? &dims : nullptr));
+    return copy_text(text, json);
+  });
+}
+
+blade_status blade_engine_profile(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs, int32_t repetitions,
+                                  char** json) {
+  return guarded([&]() -> Status {
+    BLADE_RETURN_IF_ERROR(check_text(json));
+    BLADE_RETURN_IF_ERROR(check_handle(engine, "engine"));
+    BLADE_ASSIGN_OR_RETURN(const auto refs, blade::capi::to_tensor_refs(inputs, num_inputs));
+    std::vector<blade::engine::StepTime> steps;
+    BLADE_RETURN_IF_ERROR(engine->engine->profile(refs, repetitions, &steps));
+    return copy_text(profile_json(steps), json);
+  });
+}
+
+blade_status blade_inspect(const char* path, const char* const* outputs, int32_t num_outputs, char** json) {
+  return guarded([&]() -> Status {
+    BLADE_RETURN_IF_ERROR(check_text(json));
+    BLADE_RETURN_IF_ERROR(check_handle(path, "path"));
+    const std::vector<std::string> names(outputs, outputs + (outputs != nullptr ? num_outputs : 0));
+    BLADE_ASSIGN_OR_RETURN(const std::string text, blade::optimizer::inspect_model(path, names));
+    return copy_text(text, json);
+  });
+}
+
+blade_status blade_doctor(const char* tensorflow_dir, char** json) {
+  return guarded([&]() -> Status {
+    BLADE_RETURN_IF_ERROR(check_text(json));
+    return copy_text(blade::optimizer::doctor(tensorflow_dir != nullptr ? tensorflow_dir : ""), json);
+  });
+}

@@ -1,0 +1,129 @@
+// Decisions to JSON and back: the file is hostile until every field has the type and the range it needs.
+#include "engine/decisions.h"
+
+#include <nlohmann/json.hpp>
+
+namespace blade::engine {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr size_t kMaxJsonBytes = size_t{64} << 20;
+constexpr size_t kMaxRank = 32;
+constexpr size_t kMaxShapes = 4096;
+
+Status wrong(const std::string& field, const std::string& expected) {
+  return data_loss("The engine's decisions hold '" + field + "' that is not " + expected +
+                   "; the file is damaged: optimize the model again.");
+}
+
+Json shapes_to_json(const std::vector<ir::Dims>& shapes) { return Json(shapes); }
+
+Result<std::vector<ir::Dims>> shapes_from_json(const Json& json, const std::string& field) {
+  if (!json.is_array() || json.size() > kMaxShapes) return wrong(field, "a list of shapes");
+  std::vector<ir::Dims> shapes;
+  for (const Json& shape : json) {
+    if (!shape.is_array() || shape.size() > kMaxRank) return wrong(field, "a list of shapes");
+    ir::Dims dims;
+    for (const Json& dim : shape) {
+      const bool number =
+          dim.is_number_unsigned() ? dim.get<uint64_t>() <= uint64_t{INT64_MAX} : dim.is_number_integer();
+      if (!number || dim.get<int64_t>() < 0) return wrong(field, "made of dims that are whole numbers of at least 0");
+      dims.push_back(dim.get<int64_t>());
+    }
+    shapes.push_back(std::move(dims));
+  }
+  return shapes;
+}
+
+bool same_ranks(const std::vector<ir::Dims>& a, const std::vector<ir::Dims>& b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (a[i].size() != b[i].size()) return false;
+  }
+  return true;
+}
+
+Result<Profile> profile_from_json(const Json& json) {
+  if (!json.is_object() || !json.contains("min") || !json.contains("max"))
+    return wrong("profile", "an object with min and max");
+  Profile profile;
+  BLADE_ASSIGN_OR_RETURN(profile.min, shapes_from_json(json["min"], "profile.min"));
+  BLADE_ASSIGN_OR_RETURN(profile.max, shapes_from_json(json["max"], "profile.max"));
+  if (!same_ranks(profile.min, profile.max)) return wrong("profile.max", "of the ranks of profile.min");
+  if (json.contains("opts")) {
+    const Json& opts = json["opts"];
+    if (!opts.is_array() || opts.size() > kMaxShapes) return wrong("profile.opts", "a list of groups of shapes");
+    for (const Json& group : opts) {
+      BLADE_ASSIGN_OR_RETURN(std::vector<ir::Dims> shapes, shapes_from_json(group, "profile.opts"));
+      if (!same_ranks(profile.min, shapes)) return wrong("profile.opts", "of the ranks of profile.min");
+      profile.opts.push_back(std::move(shapes));
+    }
+  }
+  return profile;
+}
+
+Status read_string(const Json& json, const char* field, std::string& out) {
+  const auto it = json.find(field);
+  if (it == json.end()) return {};
+  if (!it->is_string()) return wrong(field, "a string");
+  out = it->get<std::string>();
+  return {};
+}
+
+Status read_kernels(const Json& json, std::map<std::string, std::string>& out) {
+  const auto it = json.find("kernels");
+  if (it == json.end()) return {};
+  if (!it->is_object()) return wrong("kernels", "an object of strings");
+  for (const auto& [signature, name] : it->items()) {
+    if (!name.is_string()) return wrong("kernels", "an object of strings");
+    out.emplace(signature, name.get<std::string>());
+  }
+  return {};
+}
+
+Status read_strings(const Json& json, const char* field, std::vector<std::string>& out) {
+  const auto it = json.find(field);
+  if (it == json.end()) return {};
+  if (!it->is_array()) return wrong(field, "a list of strings");
+  for (const Json& name : *it) {
+    if (!name.is_string()) return wrong(field, "a list of strings");
+    out.push_back(name.get<std::string>());
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string Decisions::to_json() const {
+  Json json = {{"blade_version", blade_version},
+               {"tuned_on", tuned_on},
+               {"disabled_passes", disabled_passes},
+               {"kernels", kernels},
+               {"precision", precision}};
+  if (profile) {
+    Json opts = Json::array();
+    for (const auto& group : profile->opts) opts.push_back(shapes_to_json(group));
+    json["profile"] = {{"min", shapes_to_json(profile->min)}, {"max", shapes_to_json(profile->max)}, {"opts", opts}};
+  }
+  // Names may hold bytes that are not UTF-8; they are for people only.
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+Result<Decisions> Decisions::from_json(std::string_view text) {
+  if (text.size() > kMaxJsonBytes) return wrong("text", "under 64 MiB");
+  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded() || !json.is_object()) return wrong("text", "a JSON object");
+  Decisions decisions;
+  BLADE_RETURN_IF_ERROR(read_string(json, "blade_version", decisions.blade_version));
+  BLADE_RETURN_IF_ERROR(read_string(json, "tuned_on", decisions.tuned_on));
+  BLADE_RETURN_IF_ERROR(read_string(json, "precision", decisions.precision));
+  BLADE_RETURN_IF_ERROR(read_strings(json, "disabled_passes", decisions.disabled_passes));
+  BLADE_RETURN_IF_ERROR(read_kernels(json, decisions.kernels));
+  if (json.contains("profile")) {
+    BLADE_ASSIGN_OR_RETURN(decisions.profile, profile_from_json(json["profile"]));
+  }
+  return decisions;
+}
+
+}  // namespace blade::engine

@@ -1,0 +1,34 @@
+// What optimizing decided, stored in the engine as JSON: nothing in it is needed for right answers, all of it for speed
+// and for the report.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "ir/types.h"
+
+namespace blade::engine {
+
+// Bounds of input shapes: min and max have one entry an input; opts are groups that are planned like static shapes.
+struct Profile {
+  std::vector<ir::Dims> min, max;
+  std::vector<std::vector<ir::Dims>> opts;
+};
+
+struct Decisions {
+  std::string blade_version;
+  std::string tuned_on;                      // microarchitecture the choices were measured on
+  std::vector<std::string> disabled_passes;  // tried and rolled back
+  std::map<std::string, std::string>
+      kernels;  // kernel_signature() -> kernel name, where tuning overrode the static choice
+  std::optional<Profile> profile;
+  std::string precision = "fp32";
+
+  std::string to_json() const;
+  static Result<Decisions> from_json(std::string_view json);
+};
+
+}  // namespace blade::engine

@@ -1,0 +1,93 @@
+// A loaded model: takes a graph (or an engine file), keeps plans for the shapes it meets, and runs them.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backends/kernel.h"
+#include "base/status.h"
+#include "engine/decisions.h"
+#include "engine/plan.h"
+#include "ir/graph.h"
+
+namespace blade::engine {
+
+struct EngineOptions {
+  int num_threads = 0;          // 0: as many as the process may use
+  int max_cached_plans = 16;    // least recently used shapes go first
+  bool reference_only = false;  // run the naive kernels: the semantics, for tests and accuracy bisecting
+};
+
+struct TensorInfo {
+  std::string name;  // node or tensor name without ":0"
+  ir::DType dtype;
+  ir::Shape shape;  // symbolic
+};
+
+// A caller's tensor: dense row-major data, caller-owned for the length of the call.
+struct TensorRef {
+  ir::DType dtype = ir::DType::kInvalid;
+  ir::Dims dims;
+  const void* data = nullptr;
+};
+
+// One step of a plan with its measured time, for `blade profile` and rooflines.
+struct StepTime {
+  std::string node, op, kernel;
+  double median_us = 0;
+  double flops = 0, bytes = 0;  // estimates of ir::node_cost
+};
+
+// Where a run puts its outputs: asked once an output, before anything is written to it.
+class OutputSink {
+ public:
+  virtual ~OutputSink() = default;
+  // Memory for output `index` (dense, dims as given, aligned to the element at least), or nullptr when there is none
+  // (the run then fails with a sentence).
+  virtual void* allocate(int index, ir::DType dtype, const ir::Dims& dims) = 0;
+};
+
+// Immutable after create(); every method is thread-safe.
+class Engine {
+ public:
+  // `graph`: as imported (no region passes run yet); create() runs the region passes that `decisions` keep.
+  static Result<std::shared_ptr<Engine>> create(ir::Graph graph, Decisions decisions, const EngineOptions& options);
+  // From the bytes of an engine file (docs/engine-format.md). `owner` keeps `bytes` alive as long as the engine lives.
+  static Result<std::shared_ptr<Engine>> load(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                                              const EngineOptions& options);
+  ~Engine();
+
+  const std::vector<TensorInfo>& inputs() const;
+  const std::vector<TensorInfo>& outputs() const;
+  const Decisions& decisions() const;
+  // After passes, symbolic. For names, attributes and shapes: the bytes of large constants may have been released.
+  const ir::Graph& graph() const;
+  // Inside the profile of the decisions (always true without one)? One dims entry an input.
+  bool in_profile(std::span<const ir::Dims> input_dims) const;
+
+  // The plan for these input shapes, made at first sight (milliseconds) and cached. Errors name the input, what was
+  // found and what was expected.
+  Result<std::shared_ptr<const Plan>> plan_for(std::span<const ir::Dims> input_dims);
+  // Runs once; inputs in the order of inputs(). Checks dtypes and shapes.
+  Status run(std::span<const TensorRef> inputs, OutputSink& outputs);
+
+  // Runs `repetitions` times (after one warm-up) and gives the median time of each step, in the order of the plan.
+  Status profile(std::span<const TensorRef> inputs, int repetitions, std::vector<StepTime>* times);
+
+  int num_threads() const;
+  // Bytes of packed weights, and arenas made so far (grows only at first runs: see tests).
+  size_t packed_bytes() const;
+  size_t arenas_created() const;
+  size_t plans_cached() const;
+  size_t derived_bytes_released() const;  // of weights that passes computed and no run reads
+
+ private:
+  struct Impl;
+  explicit Engine(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace blade::engine

@@ -1,0 +1,90 @@
+// Which row of the kernel tables a node gets: a pure function of the request and the stored decisions.
+#include <cstdio>
+#include <cstring>
+
+#include "engine/plan.h"
+
+namespace blade::engine {
+namespace {
+
+struct Candidate {
+  const backends::KernelEntry* entry = nullptr;
+  std::optional<double> us;
+};
+
+std::string microseconds(double us) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.1f us", us);
+  return text;
+}
+
+void say_slower(const Candidate& loser, const Candidate& winner, std::vector<std::string>* refused) {
+  if (refused == nullptr) return;
+  std::string why = ": supported, but '" + std::string(winner.entry->name) + "' ";
+  why += loser.us && winner.us
+             ? "is predicted faster (" + microseconds(*winner.us) + " against " + microseconds(*loser.us) + ")"
+             : std::string("stands before it in the table");
+  refused->push_back(loser.entry->name + why);
+}
+
+std::vector<Candidate> supporting_rows(std::span<const backends::KernelEntry> table,
+                                       const backends::KernelRequest& request, std::vector<std::string>* refused) {
+  std::vector<Candidate> rows;
+  for (const backends::KernelEntry& entry : table) {
+    if (entry.op != request.node->op) continue;
+    const backends::Support support = entry.supports(request);
+    if (support.ok) {
+      rows.push_back({&entry, entry.predicted_us ? std::optional(entry.predicted_us(request)) : std::nullopt});
+    } else if (refused != nullptr) {
+      refused->push_back(std::string(entry.name) + ": " + support.reason);
+    }
+  }
+  return rows;
+}
+
+// The cheapest by prediction; a row without one is neither overtaken nor overtakes.
+const backends::KernelEntry* cheapest(const std::vector<Candidate>& rows, std::vector<std::string>* refused) {
+  Candidate best = rows.front();
+  for (size_t i = 1; i < rows.size(); ++i) {
+    if (best.us && rows[i].us && *rows[i].us < *best.us) best = rows[i];
+  }
+  for (const Candidate& row : rows) {
+    if (row.entry != best.entry) say_slower(row, best, refused);
+  }
+  return best.entry;
+}
+
+}  // namespace
+
+Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest& request, const Decisions& decisions,
+                                                   std::span<const backends::KernelEntry> table,
+                                                   std::vector<std::string>* refused) {
+  const std::vector<Candidate> rows = supporting_rows(table, request, refused);
+  if (rows.empty()) {
+    return unimplemented("Node '" + request.node->name + "' (" + ir::op_name(request.node->op) +
+                         ") has no kernel for " + kernel_signature(request) + ".");
+  }
+  if (!decisions.kernels.empty()) {
+    const auto stored = decisions.kernels.find(kernel_signature(request));
+    if (stored != decisions.kernels.end()) {
+      for (const Candidate& row : rows) {
+        if (stored->second == row.entry->name) return row.entry;
+      }
+      if (refused != nullptr)
+        refused->push_back(stored->second + ": the stored choice is not available on this machine");
+    }
+  }
+  return cheapest(rows, refused);
+}
+
+Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest& request, const Decisions& decisions,
+                                                   bool reference_only, std::vector<std::string>* refused) {
+  if (!reference_only) {
+    auto chosen = select_kernel(request, decisions, backends::cpu_kernels(), refused);
+    if (chosen.ok()) return chosen;
+  }
+  // The naive kernels take everything: slow, but never a hole.
+  return select_kernel(request, Decisions(), backends::reference_kernels(), refused);
+}
+
+}  // namespace blade::engine

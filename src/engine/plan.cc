@@ -1,0 +1,212 @@
+// Makes a plan: concrete shapes, a kernel for each node, shared memory where lives allow it, one arena.
+#include "engine/plan.h"
+
+#include <algorithm>
+#include <cstring>
+#include <unordered_map>
+
+#include "base/checked_math.h"
+#include "engine/memory_plan.h"
+#include "engine/specialized_graph.h"
+#include "engine/storage.h"
+
+namespace blade::engine {
+namespace {
+
+backends::TensorDesc desc_of(const ir::Graph& graph, ir::ValueId id) {
+  const ir::Value& value = graph.value(id);
+  return {value.dtype, value.shape.static_dims().value_or(ir::Dims{})};
+}
+
+std::vector<backends::TensorDesc> descs_of(const ir::Graph& graph, const std::vector<ir::ValueId>& values) {
+  std::vector<backends::TensorDesc> descs;
+  for (ir::ValueId id : values) descs.push_back(desc_of(graph, id));
+  return descs;
+}
+
+class PlanBuilder {
+ public:
+  PlanBuilder(const ir::Graph& graph, const Decisions& decisions, backends::PackCache& packs,
+              const PlanOptions& options, StorageMap storages)
+      : graph_(graph), decisions_(decisions), packs_(packs), options_(options), storages_(std::move(storages)) {}
+
+  Result<std::shared_ptr<const Plan>> build() {
+    plan_->inputs = descs_of(graph_, graph_.inputs());
+    plan_->outputs = descs_of(graph_, graph_.outputs());
+    for (ir::NodeId id : storages_.steps()) BLADE_RETURN_IF_ERROR(add_step(graph_.node(id)));
+    share_memory();
+    storages_.assign_outputs(graph_);
+    BLADE_RETURN_IF_ERROR(place());
+    BLADE_RETURN_IF_ERROR(locate());
+    return std::shared_ptr<const Plan>(std::move(plan_));
+  }
+
+ private:
+  Status add_step(const ir::Node& node) {
+    backends::KernelRequest request;
+    request.node = &node;
+    request.inputs = descs_of(graph_, node.inputs);
+    request.outputs = descs_of(graph_, node.outputs);
+    for (ir::ValueId input : node.inputs) request.constants.push_back(graph_.value(input).constant);
+    request.machine = options_.machine != nullptr ? options_.machine : &backends::Machine::host();
+    request.num_threads = options_.num_threads;
+
+    Step step;
+    BLADE_ASSIGN_OR_RETURN(const backends::KernelEntry* entry,
+                           select_kernel(request, decisions_, options_.reference_only, &step.refused));
+    auto kernel = entry->create(request, packs_);
+    if (!kernel.ok()) return kernel.status().with_context("Node '" + node.name + "' (" + entry->name + ")");
+    step.kernel = std::move(kernel).value();
+    step.node_name = node.name;
+    step.op = node.op;
+    step.kernel_name = entry->name;
+    step.input_descs = std::move(request.inputs);
+    step.output_descs = std::move(request.outputs);
+    step.cost = ir::node_cost(graph_, node);
+    plan_->steps.push_back(std::move(step));
+    return {};
+  }
+
+  void share_memory() {
+    for (size_t s = 0; s < plan_->steps.size(); ++s) {
+      const ir::Node& node = graph_.node(storages_.steps()[s]);
+      for (ir::ValueId input : node.inputs) {
+        if (!may_overwrite(*plan_->steps[s].kernel, node, input)) continue;
+        if (storages_.share(static_cast<int>(s), input, node.outputs[0])) {
+          plan_->steps[s].in_place = true;
+          break;
+        }
+      }
+    }
+  }
+
+  // Every operand of the node that reads this memory must allow it.
+  bool may_overwrite(const backends::Kernel& kernel, const ir::Node& node, ir::ValueId input) {
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      if (storages_.of(node.inputs[i]) == storages_.of(input) && !kernel.can_run_in_place(static_cast<int>(i)))
+        return false;
+    }
+    return true;
+  }
+
+  // Gives every arena storage and every step's scratch its offset.
+  Status place() {
+    std::vector<Interval> intervals;
+    offsets_.assign(storages_.size(), 0);
+    size_t total = 0;
+    const auto count = [&](size_t bytes) {
+      const auto sum = checked_add(total, align_up(bytes, kBufferAlignment));
+      if (sum) total = *sum;
+      return sum.has_value();
+    };
+    std::vector<int> interval_of(storages_.size(), -1);
+    for (int i = 0; i < storages_.size(); ++i) {
+      const Storage& storage = storages_.storage(i);
+      if (storage.kind != Storage::Kind::kArena) continue;
+      if (!count(storage.bytes)) return too_large();
+      if (storages_.is_merged_away(i)) continue;
+      interval_of[i] = static_cast<int>(intervals.size());
+      intervals.push_back({storage.first, storage.last, storage.bytes});
+    }
+    for (size_t s = 0; s < plan_->steps.size(); ++s) {
+      const size_t bytes = plan_->steps[s].kernel->scratch_bytes();
+      if (!count(bytes)) return too_large();
+      intervals.push_back({static_cast<int>(s), static_cast<int>(s), bytes});
+    }
+    const MemoryPlan memory = plan_memory(intervals);
+    const size_t first_scratch = intervals.size() - plan_->steps.size();
+    for (int i = 0; i < storages_.size(); ++i) {
+      if (interval_of[i] >= 0) offsets_[i] = memory.offsets[interval_of[i]];
+    }
+    for (size_t s = 0; s < plan_->steps.size(); ++s) plan_->steps[s].scratch_offset = memory.offsets[first_scratch + s];
+    plan_->arena_bytes = memory.bytes;
+    plan_->naive_arena_bytes = total;
+    return {};
+  }
+
+  static Status too_large() {
+    return resource_exhausted("The intermediate tensors for these input shapes exceed any memory: use smaller inputs.");
+  }
+
+  Status locate() {
+    for (size_t s = 0; s < plan_->steps.size(); ++s) {
+      Step& step = plan_->steps[s];
+      const ir::Node& node = graph_.node(storages_.steps()[s]);
+      for (size_t i = 0; i < node.inputs.size(); ++i) {
+        BLADE_ASSIGN_OR_RETURN(Location at, location(node.inputs[i], step.kernel->reads_input(static_cast<int>(i))));
+        step.inputs.push_back(at);
+      }
+      for (ir::ValueId output : node.outputs) {
+        BLADE_ASSIGN_OR_RETURN(Location at, location(output, true));
+        step.outputs.push_back(at);
+      }
+    }
+    for (ir::ValueId output : graph_.outputs()) {
+      BLADE_ASSIGN_OR_RETURN(Location at, location(output, true));
+      plan_->output_sources.push_back(at);
+    }
+    return {};
+  }
+
+  Result<Location> location(ir::ValueId id, bool is_read) {
+    const int i = storages_.of(id);
+    const Storage& storage = storages_.storage(i);
+    switch (storage.kind) {
+      case Storage::Kind::kInput:
+        return Location{Location::Kind::kInput, 0, storage.index};
+      case Storage::Kind::kOutput:
+        return Location{Location::Kind::kOutput, 0, storage.index};
+      case Storage::Kind::kArena:
+        return Location{Location::Kind::kArena, offsets_[i], 0};
+      case Storage::Kind::kConstant:
+        break;
+    }
+    if (!is_read) return Location{Location::Kind::kNone, 0, 0};
+    const auto [it, is_new] = constant_numbers_.try_emplace(storage.index, static_cast<int>(plan_->constants.size()));
+    if (is_new) {
+      BLADE_ASSIGN_OR_RETURN(ir::TensorPtr tensor, aligned_constant(graph_.value(storage.index).constant));
+      plan_->constants.push_back(std::move(tensor));
+    }
+    return Location{Location::Kind::kConstant, 0, it->second};
+  }
+
+  // Constants may stand at any address of a file; the copy is shared by the plans of all shapes.
+  Result<ir::TensorPtr> aligned_constant(const ir::TensorPtr& tensor) {
+    if (reinterpret_cast<uintptr_t>(tensor->data) % kBufferAlignment == 0) return tensor;
+    const auto copy = [&]() -> Result<AlignedBuffer> {
+      AlignedBuffer buffer = AlignedBuffer::allocate(tensor->bytes);
+      if (buffer.data() == nullptr && tensor->bytes > 0) {
+        return resource_exhausted("There is no memory for a constant of " + std::to_string(tensor->bytes) + " bytes.");
+      }
+      if (tensor->bytes > 0) std::memcpy(buffer.data(), tensor->data, tensor->bytes);
+      return buffer;
+    };
+    BLADE_ASSIGN_OR_RETURN(std::shared_ptr<const AlignedBuffer> buffer, packs_.get(tensor, "aligned", copy));
+    auto out = std::make_shared<ir::Tensor>(*tensor);
+    out->data = buffer->data();
+    out->owner = std::move(buffer);
+    return ir::TensorPtr(std::move(out));
+  }
+
+  const ir::Graph& graph_;
+  const Decisions& decisions_;
+  backends::PackCache& packs_;
+  const PlanOptions& options_;
+  StorageMap storages_;
+  std::shared_ptr<Plan> plan_ = std::make_shared<Plan>();
+  std::vector<size_t> offsets_;
+  std::unordered_map<ir::ValueId, int> constant_numbers_;
+};
+
+}  // namespace
+
+Result<std::shared_ptr<const Plan>> make_plan(const ir::Graph& graph, std::span<const ir::Dims> input_dims,
+                                              const Decisions& decisions, backends::PackCache& packs,
+                                              const PlanOptions& options) {
+  BLADE_ASSIGN_OR_RETURN(const ir::Graph concrete, specialized_graph(graph, input_dims));
+  BLADE_ASSIGN_OR_RETURN(const std::vector<ir::NodeId> order, concrete.topological_order());
+  BLADE_ASSIGN_OR_RETURN(StorageMap storages, StorageMap::create(concrete, order));
+  return PlanBuilder(concrete, decisions, packs, options, std::move(storages)).build();
+}
+
+}  // namespace blade::engine

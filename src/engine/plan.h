@@ -1,0 +1,70 @@
+// A model compiled for concrete input shapes: kernels, constants and one arena with offsets. Immutable; runs share it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backends/kernel.h"
+#include "engine/decisions.h"
+#include "ir/graph.h"
+
+namespace blade::engine {
+
+// Where a step finds an operand.
+struct Location {
+  // kNone: a packed constant that the kernel does not read again.
+  enum class Kind : uint8_t { kArena, kInput, kOutput, kConstant, kNone } kind = Kind::kArena;
+  size_t offset = 0;  // in the arena
+  int index = 0;      // graph input, graph output or constant number
+};
+
+struct Step {
+  std::string node_name;
+  ir::Op op;
+  const char* kernel_name;
+  std::unique_ptr<backends::Kernel> kernel;
+  std::vector<Location> inputs, outputs;
+  std::vector<backends::TensorDesc> input_descs, output_descs;
+  size_t scratch_offset = 0;
+  bool in_place = false;             // output 0 took over an input's memory
+  ir::Cost cost;                     // for rooflines
+  std::vector<std::string> refused;  // "cpu.conv.winograd_f32: stride is 2, needs 1": rows that were passed over
+};
+
+struct Plan {
+  std::vector<Step> steps;
+  std::vector<ir::TensorPtr> constants;
+  std::vector<backends::TensorDesc> inputs, outputs;
+  // Per graph output: a step writes it directly (kOutput), or it is copied from there at the end.
+  std::vector<Location> output_sources;
+  size_t arena_bytes = 0;
+  size_t naive_arena_bytes = 0;  // without liveness, for reports
+};
+
+struct PlanOptions {
+  int num_threads = 1;
+  bool reference_only = false;
+  const backends::Machine* machine = nullptr;  // nullptr: the one at hand
+};
+
+// Specializes `graph` to the dims, folds what became constant, selects kernels, plans memory.
+Result<std::shared_ptr<const Plan>> make_plan(const ir::Graph& graph, std::span<const ir::Dims> input_dims,
+                                              const Decisions& decisions, backends::PackCache& packs,
+                                              const PlanOptions& options);
+
+// "Conv f32[1,56,56,64] f32[3,3,64,64] s1 ...": the key of stored kernel choices; same for equal work.
+std::string kernel_signature(const backends::KernelRequest& request);
+
+// Chooses a row: the stored choice if it still supports the request, else the cheapest by predicted_us (table order
+// where there is none). Appends why rows were passed over. Pure.
+Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest& request, const Decisions& decisions,
+                                                   bool reference_only, std::vector<std::string>* refused);
+// The same over one table, for tests.
+Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest& request, const Decisions& decisions,
+                                                   std::span<const backends::KernelEntry> table,
+                                                   std::vector<std::string>* refused);
+
+}  // namespace blade::engine

@@ -1,0 +1,52 @@
+// What one run of a plan needs beyond the plan: resolved operand pointers. Reused from run to run, so that runs
+// allocate nothing.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "engine/plan.h"
+
+namespace blade::engine {
+
+class RunContext {
+ public:
+  explicit RunContext(std::shared_ptr<const Plan> plan);
+
+  // Pointers of the caller for the next run(), one a graph input and output.
+  void set_input(int index, const void* data) { inputs_[index] = data; }
+  void set_output(int index, void* data) { outputs_[index] = data; }
+
+  // Runs all steps; `arena` has at least plan.arena_bytes, aligned to 64. step_us: microseconds of each step, or
+  // nullptr.
+  Status run(std::byte* arena, ThreadPool& pool, double* step_us = nullptr);
+
+  const Plan& plan() const { return *plan_; }
+
+ private:
+  struct StepOperands {
+    size_t first_input, num_inputs, first_output, num_outputs;
+  };
+  struct Patch {
+    size_t slot;
+    int index;
+  };
+  void bind_arena(std::byte* arena);
+  void bind_caller();
+  Status copy_outputs() const;
+
+  std::shared_ptr<const Plan> plan_;
+  std::vector<const void*> inputs_;
+  std::vector<void*> outputs_;
+  std::vector<StepOperands> operands_;
+  std::vector<const void*> step_inputs_;
+  std::vector<void*> step_outputs_;
+  // Slots that point to the caller's memory.
+  std::vector<Patch> input_from_input_, input_from_output_, output_to_output_;
+  std::byte* arena_ = nullptr;
+  bool bound_ = false;
+};
+
+}  // namespace blade::engine

@@ -1,0 +1,351 @@
+// Inlining of function calls and of Blade's own regions.
+#include "frontends/tensorflow/flatten.h"
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "frontends/tensorflow/node_index.h"
+#include "frontends/tensorflow/op_table.h"
+
+namespace blade::tensorflow {
+namespace {
+
+constexpr int kMaxDepth = 64;
+constexpr size_t kMaxNodes = size_t{1} << 20;
+
+bool is_call(const NodeDef& node) { return node->op == "PartitionedCall" || node->op == "StatefulPartitionedCall"; }
+
+bool holds_engine(const FunctionDef& function) {
+  return std::any_of(function->nodes.begin(), function->nodes.end(),
+                     [](const NodeDef& node) { return node->op == "BladeEngine"; });
+}
+
+// Where the names of a function's body point to in the flat graph.
+struct Scope {
+  std::string prefix;  // "call/", empty for Blade's regions, which keep their nodes' names
+  std::unordered_map<std::string_view, std::string> args;     // argument -> tensor of the flat graph
+  std::unordered_map<std::string_view, const NodeDef*> body;  // node name -> node
+  const AttrMap* attrs = nullptr;                             // what the call binds the signature's attributes to
+  std::vector<std::string> controls;                          // of the call
+  SharedBytes engine;                                         // of a Blade region
+};
+
+class Flattener {
+ public:
+  explicit Flattener(const GraphDef& graph) : graph_(graph) {
+    if (!graph->library) return;
+    for (const FunctionDef& function : (*graph->library)->functions) {
+      functions_.emplace(function->signature.name, &function);
+    }
+  }
+
+  bool needed() const {
+    return std::any_of(graph_->nodes.begin(), graph_->nodes.end(), [&](const NodeDef& node) {
+      return is_call(node) || functions_.contains(node->op) || (node->op == "StatelessIf" && engine_branch(node));
+    });
+  }
+
+  Result<FlatGraph> run() {
+    for (const NodeDef& node : graph_->nodes) by_name_.emplace(node->name, &node);
+    for (const NodeDef& node : graph_->nodes) {
+      if (node->op == "StatelessIf" && engine_branch(node)) BLADE_RETURN_IF_ERROR(open_region(node));
+    }
+    for (const NodeDef& node : graph_->nodes) {
+      if (dropped_.contains(node->name)) continue;
+      BLADE_RETURN_IF_ERROR(add(node, 0));
+    }
+    FlatGraph out;
+    out.graph = graph_;
+    GraphFields& fields = out.graph.edit();
+    fields.nodes = std::move(nodes_);
+    out.engines = std::move(engines_);
+    out.notes = std::move(notes_);
+    return out;
+  }
+
+ private:
+  const FunctionDef* find_function(std::string_view name) const {
+    auto it = functions_.find(name);
+    return it == functions_.end() ? nullptr : it->second;
+  }
+
+  const FunctionDef* branch(const NodeDef& node, const char* attr) const {
+    const AttrValue* value = node->find_attr(attr);
+    return value != nullptr && value->as_func() != nullptr ? find_function(value->as_func()->name) : nullptr;
+  }
+
+  bool engine_branch(const NodeDef& node) const {
+    const FunctionDef* function = branch(node, "then_branch");
+    return function != nullptr && holds_engine(*function);
+  }
+
+  Status keep(NodeDef node) {
+    if (nodes_.size() >= kMaxNodes) {
+      return resource_exhausted("inlining the graph's functions makes more than " + std::to_string(kMaxNodes) +
+                                " nodes");
+    }
+    nodes_.push_back(std::move(node));
+    return Status();
+  }
+
+  Status add(NodeDef node, int depth) {
+    const FunctionDef* function = find_function(node->op);
+    std::string callee = node->op;
+    if (is_call(node)) {
+      const AttrValue* f = node->find_attr("f");
+      if (f == nullptr || f->as_func() == nullptr) {
+        return invalid_argument("node '" + node->name + "' (" + node->op + ") does not say which function it calls");
+      }
+      callee = f->as_func()->name;
+      function = find_function(callee);
+      if (function == nullptr) {
+        return not_found("node '" + node->name + "' calls the function '" + callee +
+                         "', which the graph's library does not have");
+      }
+    }
+    if (function == nullptr) return keep(std::move(node));
+    if (depth >= kMaxDepth) {
+      return invalid_argument("functions call each other more than " + std::to_string(kMaxDepth) + " deep at node '" +
+                              node->name + "'");
+    }
+    size_t mark = nodes_.size();
+    Status inlined = inline_call(node, *function, depth);
+    if (inlined.code() != StatusCode::kUnimplemented) return inlined;
+    nodes_.resize(mark);
+    notes_.push_back("'" + node->name + "' still calls '" + callee + "': " + inlined.message());
+    return keep(std::move(node));
+  }
+
+  Status inline_call(const NodeDef& call, const FunctionDef& function, int depth) {
+    Scope scope;
+    scope.prefix = call->name + "/";
+    const AttrValue* f = call->find_attr("f");
+    scope.attrs = is_call(call) ? &f->as_func()->attrs : &call->attrs;
+    std::vector<std::string> data;
+    for (const std::string& input : call->inputs) {
+      (parse_input(input).control ? scope.controls : data).push_back(input);
+    }
+    if (data.size() != function->signature.input_args.size()) {
+      return invalid_argument("node '" + call->name + "' passes " + std::to_string(data.size()) +
+                              " tensors to the function '" + function->signature.name + "', which takes " +
+                              std::to_string(function->signature.input_args.size()));
+    }
+    for (size_t i = 0; i < data.size(); ++i) scope.args.emplace(function->signature.input_args[i].name, data[i]);
+    for (const NodeDef& node : function->nodes) scope.body.emplace(node->name, &node);
+    for (const NodeDef& node : function->nodes) {
+      BLADE_ASSIGN_OR_RETURN(NodeDef inlined, rename(node, scope));
+      BLADE_RETURN_IF_ERROR(add(std::move(inlined), depth + 1));
+    }
+    return add_results(call, function, scope);
+  }
+
+  // A node with the call's name gives the function's results.
+  Status add_results(const NodeDef& call, const FunctionDef& function, const Scope& scope) {
+    NodeFields fields;
+    fields.name = call->name;
+    fields.device = call->device;
+    std::vector<DataType> types;
+    for (const ArgDef& arg : function->signature.output_args) {
+      auto ret = function->ret.find(arg.name);
+      if (ret == function->ret.end()) {
+        return invalid_argument("function '" + function->signature.name + "' does not say what its output '" +
+                                arg.name + "' is");
+      }
+      BLADE_ASSIGN_OR_RETURN(std::string tensor, resolve(ret->second, scope));
+      fields.inputs.push_back(std::move(tensor));
+      DataType type = arg.type;
+      if (!arg.type_attr.empty() && scope.attrs->contains(arg.type_attr)) {
+        if (const DataType* bound = scope.attrs->find(arg.type_attr)->second.as_type()) type = *bound;
+      }
+      types.push_back(type);
+    }
+    for (const auto& [output, node] : function->control_ret) fields.inputs.push_back("^" + scope.prefix + node);
+    if (types.size() == 1) {
+      fields.op = "Identity";
+      fields.attrs.emplace("T", AttrValue::of_type(types[0]));
+    } else if (!types.empty()) {
+      fields.op = "IdentityN";
+      fields.attrs.emplace("T", AttrValue::of_types(types));
+    } else {
+      fields.op = "NoOp";
+    }
+    return keep(NodeDef(std::move(fields)));
+  }
+
+  // "argument", "node:output:1" or "^node" of a body, as the flat graph calls it.
+  Result<std::string> resolve(std::string_view input, const Scope& scope) {
+    bool control = input.starts_with('^');
+    std::string_view text = control ? input.substr(1) : input;
+    size_t colon = text.find(':');
+    std::string_view name = text.substr(0, colon);
+    if (auto arg = scope.args.find(name); arg != scope.args.end()) {
+      return control ? "^" + std::string(parse_input(arg->second).node) : arg->second;
+    }
+    auto found = scope.body.find(name);
+    if (found == scope.body.end()) {
+      return invalid_argument("a function reads '" + std::string(input) + "', which is neither an argument nor a node of it");
+    }
+    if (control) return "^" + scope.prefix + std::string(name);
+    if (colon == std::string_view::npos) return scope.prefix + std::string(name);
+    BLADE_ASSIGN_OR_RETURN(int index, output_index(*found->second, text.substr(colon + 1)));
+    return scope.prefix + std::string(name) + (index == 0 ? "" : ":" + std::to_string(index));
+  }
+
+  // The number of the output "name:index".
+  Result<int> output_index(const NodeDef& node, std::string_view output) {
+    size_t colon = output.find(':');
+    std::string_view name = output.substr(0, colon);
+    int within = 0;
+    if (colon != std::string_view::npos) within = parse_input("n:" + std::string(output.substr(colon + 1))).index;
+    const OpSpec* spec = find_op(node->op);
+    std::vector<ArgSpec> outputs;
+    if (spec != nullptr) {
+      outputs = spec->outputs;
+    } else if (const FunctionDef* function = find_function(node->op)) {
+      for (const ArgDef& arg : (*function)->signature.output_args) outputs.push_back({arg.name, "", "", "", DataType::kFloat});
+    } else {
+      return unimplemented("the outputs of its node '" + node->name + "' (" + node->op + ") are not known");
+    }
+    std::vector<ArgSpec> before;
+    for (const ArgSpec& arg : outputs) {
+      if (arg.name == name) {
+        BLADE_ASSIGN_OR_RETURN(auto types, tensor_types(before, node));
+        return static_cast<int>(types.size()) + within;
+      }
+      before.push_back(arg);
+    }
+    return invalid_argument("node '" + node->name + "' (" + node->op + ") has no output '" + std::string(name) + "'");
+  }
+
+  Result<NodeDef> rename(const NodeDef& node, const Scope& scope) {
+    NodeDef out = node;
+    NodeFields& fields = out.edit();
+    fields.name = scope.prefix + node->name;
+    bool has_inner_input = false;
+    for (std::string& input : fields.inputs) {
+      BLADE_ASSIGN_OR_RETURN(input, resolve(input, scope));
+      has_inner_input = has_inner_input || input.starts_with(scope.prefix);
+    }
+    if (!has_inner_input) fields.inputs.insert(fields.inputs.end(), scope.controls.begin(), scope.controls.end());
+    fields.attrs.erase("_class");
+    for (auto& [name, value] : fields.attrs) {
+      if (value.as_placeholder() == nullptr || scope.attrs == nullptr) continue;
+      auto bound = scope.attrs->find(value.as_placeholder()->view());
+      if (bound == scope.attrs->end()) {
+        return invalid_argument("node '" + node->name + "' needs the attribute '" +
+                                std::string(value.as_placeholder()->view()) + "' of the call, which does not give it");
+      }
+      value = bound->second;
+    }
+    return out;
+  }
+
+  // Puts the original nodes of a region that Blade wrote back into the graph, under their own names.
+  Status open_region(const NodeDef& node) {
+    const FunctionDef* original = branch(node, "else_branch");
+    if (original == nullptr) {
+      return not_found("node '" + node->name + "' keeps its original nodes in a function that the library does not have");
+    }
+    Scope scope;
+    std::vector<std::string> data;
+    for (const std::string& input : node->inputs) {
+      if (!parse_input(input).control) data.push_back(input);
+    }
+    const auto& args = (*original)->signature.input_args;
+    if (data.size() != args.size() + 1 || args.empty()) {
+      return invalid_argument("node '" + node->name + "' passes " + std::to_string(data.size()) +
+                              " tensors, expected a condition and " + std::to_string(args.size()) + " operands");
+    }
+    auto engine = by_name_.find(parse_input(data[1]).node);
+    if (engine == by_name_.end() || (*engine->second)->op != "Const") {
+      return invalid_argument("node '" + node->name + "' reads its engine from '" + data[1] + "', which is no Const");
+    }
+    BLADE_ASSIGN_OR_RETURN(TensorProto proto, tensor_attr(*engine->second, "value"));
+    BLADE_ASSIGN_OR_RETURN(TensorData tensor, proto.decode());
+    scope.engine = tensor.content;
+    for (size_t i = 0; i < args.size(); ++i) scope.args.emplace(args[i].name, data[i + 1]);
+    for (const NodeDef& body : (*original)->nodes) scope.body.emplace(body->name, &body);
+
+    EngineRegion region{node->name, tensor.content, {}, {}};
+    const FunctionDef* then = branch(node, "then_branch");
+    size_t count = args.size();
+    for (const NodeDef& body : (*then)->nodes) {
+      if (body->op == "BladeEngine") count = body->inputs.size();
+    }
+    for (size_t i = 1; i < std::min(count, args.size()); ++i) region.inputs.push_back(with_port(data[i + 1]));
+    dropped_.insert(node->name);
+    dropped_.insert((*engine->second)->name);
+    InputRef condition = parse_input(data[0]);
+    dropped_.insert(std::string(condition.node));
+    for (const NodeDef& body : (*original)->nodes) {
+      if (!added_.insert(body->name).second) continue;  // two regions may each hold a copy
+      BLADE_ASSIGN_OR_RETURN(NodeDef flat, body->op == "BladeStoredWeight" ? stored_weight(body, scope) : rename(body, scope));
+      BLADE_RETURN_IF_ERROR(keep(std::move(flat)));
+    }
+    for (const ArgDef& arg : (*original)->signature.output_args) {
+      auto ret = (*original)->ret.find(arg.name);
+      if (ret == (*original)->ret.end()) return invalid_argument("function '" + (*original)->signature.name + "' lacks a result");
+      BLADE_ASSIGN_OR_RETURN(std::string tensor_text, resolve(ret->second, scope));
+      region.outputs.push_back(with_port(tensor_text));
+    }
+    engines_.push_back(std::move(region));
+    // Nodes that only repeat the region's outputs under their original names make way for the originals.
+    for (const NodeDef& other : graph_->nodes) {
+      bool repeats = (other->op == "Identity" || other->op == "IdentityN") && !other->inputs.empty() &&
+                     parse_input(other->inputs[0]).node == node->name && scope.body.contains(other->name);
+      if (repeats) dropped_.insert(other->name);
+    }
+    return Status();
+  }
+
+  static std::string with_port(const std::string& tensor) {
+    InputRef ref = parse_input(tensor);
+    return std::string(ref.node) + ":" + std::to_string(ref.index);
+  }
+
+  // A Const whose elements are a view of the engine's bytes.
+  Result<NodeDef> stored_weight(const NodeDef& node, const Scope& scope) {
+    BLADE_ASSIGN_OR_RETURN(int64_t offset, int_attr(node, "offset"));
+    BLADE_ASSIGN_OR_RETURN(DataType type, type_attr(node, "dtype"));
+    BLADE_ASSIGN_OR_RETURN(auto dims, ints_attr_or(node, "dims", {}));
+    uint64_t bytes = data_type_size(type);
+    for (int64_t d : dims) {
+      if (d < 0 || __builtin_mul_overflow(bytes, static_cast<uint64_t>(d), &bytes)) {
+        return invalid_argument("stored weight '" + node->name + "' has an impossible shape");
+      }
+    }
+    std::string_view all = scope.engine.view();
+    if (offset < 0 || static_cast<uint64_t>(offset) > all.size() || bytes > all.size() - static_cast<uint64_t>(offset)) {
+      return data_loss("stored weight '" + node->name + "' lies at bytes " + std::to_string(offset) + " to " +
+                       std::to_string(static_cast<uint64_t>(offset) + bytes) + " of an engine of " +
+                       std::to_string(all.size()) + " bytes; the file is damaged");
+    }
+    NodeFields fields;
+    fields.name = node->name;
+    fields.op = "Const";
+    fields.device = node->device;
+    fields.attrs.emplace("dtype", AttrValue::of_type(type));
+    fields.attrs.emplace("value", AttrValue::of_tensor(TensorProto::from_dense(
+                                      type, dims, scope.engine.slice(all.substr(static_cast<size_t>(offset), bytes)))));
+    return NodeDef(std::move(fields));
+  }
+
+  const GraphDef& graph_;
+  std::unordered_map<std::string_view, const FunctionDef*> functions_;
+  std::unordered_map<std::string_view, const NodeDef*> by_name_;
+  std::unordered_set<std::string> dropped_, added_;
+  std::vector<NodeDef> nodes_;
+  std::vector<EngineRegion> engines_;
+  std::vector<std::string> notes_;
+};
+
+}  // namespace
+
+Result<FlatGraph> flatten(const GraphDef& graph) {
+  Flattener flattener(graph);
+  if (!flattener.needed()) return FlatGraph{graph, {}, {}};
+  return flattener.run();
+}
+
+}  // namespace blade::tensorflow

@@ -1,0 +1,30 @@
+// Makes one flat graph of a graph with function calls: bodies take the place of calls, and regions that Blade wrote
+// become the original nodes again, their weights views of the engine's bytes.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "frontends/tensorflow/proto/graph_def.h"
+
+namespace blade::tensorflow {
+
+// Something that stood as BladeEngine in an optimized graph.
+struct EngineRegion {
+  std::string node;                   // "blade/region_0"
+  SharedBytes engine;                 // the engine file
+  std::vector<std::string> inputs;    // tensors of the flat graph, in the engine's order
+  std::vector<std::string> outputs;
+};
+
+struct FlatGraph {
+  GraphDef graph;  // the very same graph, untouched, where nothing had to be done
+  std::vector<EngineRegion> engines;
+  std::vector<std::string> notes;
+};
+
+// A call of a function that is not in the library is an error; one that cannot be inlined stays, with a note.
+Result<FlatGraph> flatten(const GraphDef& graph);
+
+}  // namespace blade::tensorflow

@@ -1,0 +1,50 @@
+// TensorFlow graph to IR: every node becomes IR nodes, or a Foreign node that says why it stays in TensorFlow.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "frontends/tensorflow/flatten.h"
+#include "frontends/tensorflow/proto/graph_def.h"
+#include "ir/graph.h"
+
+namespace blade::tensorflow {
+
+struct ImportOptions {
+  // Node or tensor names. Empty: all Placeholders, in graph order.
+  std::vector<std::string> inputs;
+  // Empty: every node that nothing reads (but constants, inputs and nodes without outputs).
+  std::vector<std::string> outputs;
+  // Dims of inputs by node or tensor name, -1 for unknown; must agree with what the graph says.
+  std::map<std::string, std::vector<int64_t>> input_shapes;
+  // false: a Foreign node that an output needs is an error that lists the reasons.
+  bool allow_foreign = true;
+};
+
+// A constant of the source graph and the IR tensor made from it.
+struct SourceConstant {
+  int32_t origin = -1;
+  ir::TensorPtr tensor;
+};
+
+struct ImportedModel {
+  ir::Graph graph;                       // Node::origin is an index into source's nodes
+  GraphDef source;                       // the graph with function calls inlined
+  std::vector<std::string> inputs;       // tensor names ("input:0"), in the order of graph.inputs()
+  std::vector<std::string> outputs;      // the same for graph.outputs()
+  std::vector<char> foreign;             // one entry a source node: 1 where it stays in TensorFlow
+  std::vector<SourceConstant> constants;
+  std::vector<std::string> notes;        // what was inferred or left out, in words
+  std::vector<EngineRegion> engines;     // of an optimized graph
+  // The whole model is engines[0]: its inputs are `inputs` and its outputs hold all of `outputs`.
+  bool single_engine = false;
+};
+
+Result<ImportedModel> import_graph(const GraphDef& graph, const ImportOptions& options = {});
+
+// The Const node of `model.source` that `tensor` was made from (also one that was only reshaped); -1 for others.
+int32_t source_constant(const ImportedModel& model, const ir::Tensor& tensor);
+
+}  // namespace blade::tensorflow

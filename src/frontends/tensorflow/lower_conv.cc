@@ -1,0 +1,164 @@
+// Convolutions, also TensorFlow's own fused ones, with channels first brought to channels last.
+#include <algorithm>
+
+#include "frontends/tensorflow/lower.h"
+
+namespace blade::tensorflow {
+namespace {
+
+struct ConvGeometry {
+  std::vector<int64_t> strides, dilations, explicit_pads;
+  ir::Padding padding = ir::Padding::kValid;
+};
+
+Result<ConvGeometry> read_geometry(LowerContext& context, int spatial, bool channels_first) {
+  ConvGeometry out;
+  BLADE_ASSIGN_OR_RETURN(out.strides, context.spatial_ints("strides", spatial, channels_first, 1));
+  BLADE_ASSIGN_OR_RETURN(out.dilations, context.spatial_ints("dilations", spatial, channels_first, 1));
+  BLADE_ASSIGN_OR_RETURN(out.padding, read_padding(context, spatial, channels_first, &out.explicit_pads));
+  return out;
+}
+
+// [h, w, channels, multiplier] -> [h, w, 1, channels * multiplier]; a constant keeps its data.
+Result<ir::ValueId> depthwise_filter(LowerContext& context, ir::ValueId filter, int64_t* channels) {
+  auto dims = context.shape(filter).static_dims();
+  if (!dims || dims->size() != 4) return unimplemented("the shape of its filter is not known");
+  *channels = (*dims)[2];
+  ir::Dims flat = {(*dims)[0], (*dims)[1], 1, (*dims)[2] * (*dims)[3]};
+  if (ir::TensorPtr tensor = context.constant(filter)) {
+    auto reshaped = std::make_shared<ir::Tensor>(*tensor);
+    reshaped->dims = flat;
+    return context.add_constant(std::move(reshaped));
+  }
+  ir::ValueId shape = context.add_ints(ir::DType::kInt64, flat);
+  return context.emit(ir::Op::kReshape, "filter", {filter, shape}, ir::EmptyAttrs{});
+}
+
+// How many groups the filter divides the input's channels into.
+Result<int64_t> count_groups(LowerContext& context, ir::ValueId x, ir::ValueId filter) {
+  const ir::Shape &in = context.shape(x), &weights = context.shape(filter);
+  if (!in.has_rank() || !weights.has_rank() || !in.dim(-1).is_known() || !weights.dim(-2).is_known()) {
+    return unimplemented("the number of its channels is not known");
+  }
+  int64_t channels = in.dim(-1).value(), depth = weights.dim(-2).value();
+  if (depth < 1 || channels % depth != 0) {
+    return invalid_argument("has a filter for " + std::to_string(depth) + " channels, but its input has " +
+                            std::to_string(channels));
+  }
+  return std::max<int64_t>(channels / depth, 1);
+}
+
+// The convolution alone, channels last.
+Result<ir::ValueId> emit_conv(LowerContext& context, const ChannelsLast& layout, int spatial, bool depthwise,
+                              const char* suffix) {
+  BLADE_ASSIGN_OR_RETURN(ConvGeometry geometry, read_geometry(context, spatial, layout.move));
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId x, to_channels_last(context, layout, context.input(0)));
+  ir::ConvAttrs attrs;
+  attrs.strides = geometry.strides;
+  attrs.dilations = geometry.dilations;
+  attrs.padding = geometry.padding;
+  attrs.explicit_pads = geometry.explicit_pads;
+  ir::ValueId filter = context.input(1);
+  if (depthwise) {
+    BLADE_ASSIGN_OR_RETURN(filter, depthwise_filter(context, filter, &attrs.groups));
+  } else {
+    BLADE_ASSIGN_OR_RETURN(attrs.groups, count_groups(context, x, filter));
+  }
+  return context.emit(ir::Op::kConv, suffix, {x, filter}, std::move(attrs));
+}
+
+Status lower_plain_conv(LowerContext& context, int spatial, bool depthwise) {
+  BLADE_ASSIGN_OR_RETURN(ChannelsLast layout, channels_last(context, spatial + 2));
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId out,
+                         emit_conv(context, layout, spatial, depthwise, layout.move ? "channels_last" : ""));
+  return context.finish(from_channels_last(context, layout, out));
+}
+
+Status lower_fused(LowerContext& context, bool depthwise) {
+  BLADE_ASSIGN_OR_RETURN(std::string filter_format, string_attr_or(context.node(), "filter_format", "HWIO"));
+  if (filter_format != "HWIO") return unimplemented("its filter has the layout " + filter_format);
+  BLADE_ASSIGN_OR_RETURN(ChannelsLast layout, channels_last(context, 4));
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId out, emit_conv(context, layout, 2, depthwise, "conv"));
+  BLADE_ASSIGN_OR_RETURN(out, apply_fused_ops(context, layout, out, 2));
+  return context.finish(from_channels_last(context, layout, out));
+}
+
+}  // namespace
+
+Result<ChannelsLast> channels_last(LowerContext& context, int rank) {
+  BLADE_ASSIGN_OR_RETURN(std::string format, string_attr_or(context.node(), "data_format", ""));
+  if (format.empty() || format == "NHWC" || format == "NDHWC") return ChannelsLast{};
+  if (format == "NCHW" || format == "NCDHW") return ChannelsLast{true, rank};
+  return unimplemented("its data format is " + format);
+}
+
+Result<ir::ValueId> to_channels_last(LowerContext& context, const ChannelsLast& layout, ir::ValueId value) {
+  if (!layout.move) return value;
+  std::vector<int64_t> perm = {0};
+  for (int i = 2; i < layout.rank; ++i) perm.push_back(i);
+  perm.push_back(1);
+  return context.emit(ir::Op::kTranspose, "to_channels_last", {value}, ir::PermAttrs{std::move(perm)});
+}
+
+Result<ir::ValueId> from_channels_last(LowerContext& context, const ChannelsLast& layout, ir::ValueId value) {
+  if (!layout.move) return value;
+  std::vector<int64_t> perm = {0, layout.rank - 1};
+  for (int i = 1; i + 1 < layout.rank; ++i) perm.push_back(i);
+  return context.emit(ir::Op::kTranspose, "", {value}, ir::PermAttrs{std::move(perm)});
+}
+
+Result<ir::Padding> read_padding(LowerContext& context, int spatial, bool channels_first,
+                                 std::vector<int64_t>* explicit_pads) {
+  BLADE_ASSIGN_OR_RETURN(std::string name, string_attr(context.node(), "padding"));
+  if (name == "SAME") return ir::Padding::kSame;
+  if (name == "VALID") return ir::Padding::kValid;
+  if (name != "EXPLICIT") return invalid_argument("has the padding '" + name + "', expected SAME, VALID or EXPLICIT");
+  BLADE_ASSIGN_OR_RETURN(auto pads, ints_attr(context.node(), "explicit_paddings"));
+  if (static_cast<int>(pads.size()) != 2 * (spatial + 2)) {
+    return invalid_argument("has " + std::to_string(pads.size()) + " explicit paddings, expected " +
+                            std::to_string(2 * (spatial + 2)));
+  }
+  int first = channels_first ? 2 : 1, channel = channels_first ? 1 : spatial + 1;
+  for (int dim : {0, channel}) {
+    if (pads[2 * dim] != 0 || pads[2 * dim + 1] != 0) return invalid_argument("pads its batch or channels");
+  }
+  explicit_pads->assign(pads.begin() + 2 * first, pads.begin() + 2 * (first + spatial));
+  for (int64_t pad : *explicit_pads) {
+    if (pad < 0) return invalid_argument("has a negative padding");
+  }
+  return ir::Padding::kExplicit;
+}
+
+Status lower_conv(LowerContext& context, int argument) { return lower_plain_conv(context, argument, false); }
+Status lower_depthwise_conv(LowerContext& context, int) { return lower_plain_conv(context, 2, true); }
+Status lower_fused_conv(LowerContext& context, int) { return lower_fused(context, false); }
+Status lower_fused_depthwise_conv(LowerContext& context, int) { return lower_fused(context, true); }
+
+Status lower_conv_transpose(LowerContext& context, int argument) {
+  const int spatial = argument;
+  BLADE_ASSIGN_OR_RETURN(ChannelsLast layout, channels_last(context, spatial + 2));
+  BLADE_ASSIGN_OR_RETURN(ConvGeometry geometry, read_geometry(context, spatial, layout.move));
+  ir::ValueId size = context.input(0);
+  const ir::Shape& size_shape = context.shape(size);
+  if (!size_shape.has_rank() || size_shape.rank() != 1 || size_shape.dim(0) != ir::Dim(spatial + 2)) {
+    return unimplemented("its output size is not a vector of " + std::to_string(spatial + 2) + " numbers");
+  }
+  if (layout.move) {
+    std::vector<int64_t> perm = {0};
+    for (int i = 2; i < spatial + 2; ++i) perm.push_back(i);
+    perm.push_back(1);
+    ir::ValueId indices = context.add_ints(ir::DType::kInt32, perm);
+    BLADE_ASSIGN_OR_RETURN(size, context.emit(ir::Op::kGather, "size", {size, indices}, ir::GatherAttrs{}));
+  }
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId x, to_channels_last(context, layout, context.input(2)));
+  ir::ConvTransposeAttrs attrs;
+  attrs.strides = geometry.strides;
+  attrs.dilations = geometry.dilations;
+  attrs.padding = geometry.padding;
+  attrs.explicit_pads = geometry.explicit_pads;
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId out, context.emit(ir::Op::kConvTranspose, layout.move ? "channels_last" : "",
+                                                       {x, context.input(1), size}, std::move(attrs)));
+  return context.finish(from_channels_last(context, layout, out));
+}
+
+}  // namespace blade::tensorflow

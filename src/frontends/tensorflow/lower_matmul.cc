@@ -1,0 +1,41 @@
+// Matrix products.
+#include "frontends/tensorflow/lower.h"
+
+namespace blade::tensorflow {
+
+Status lower_matmul(LowerContext& context, int) {
+  ir::MatMulAttrs attrs;
+  BLADE_ASSIGN_OR_RETURN(attrs.transpose_a, bool_attr_or(context.node(), "transpose_a", false));
+  BLADE_ASSIGN_OR_RETURN(attrs.transpose_b, bool_attr_or(context.node(), "transpose_b", false));
+  return context.finish(context.emit(ir::Op::kMatMul, "", {context.input(0), context.input(1)}, std::move(attrs)));
+}
+
+Status lower_fused_matmul(LowerContext& context, int) {
+  ir::MatMulAttrs attrs;
+  BLADE_ASSIGN_OR_RETURN(attrs.transpose_a, bool_attr_or(context.node(), "transpose_a", false));
+  BLADE_ASSIGN_OR_RETURN(attrs.transpose_b, bool_attr_or(context.node(), "transpose_b", false));
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId product, context.emit(ir::Op::kMatMul, "matmul",
+                                                           {context.input(0), context.input(1)}, std::move(attrs)));
+  return context.finish(apply_fused_ops(context, ChannelsLast{}, product, 2));
+}
+
+Status lower_batch_matmul(LowerContext& context, int) {
+  if (context.node()->op == "BatchMatMulV3") {
+    BLADE_ASSIGN_OR_RETURN(DataType result, type_attr(context.node(), "Tout"));
+    ir::DType type = context.dtype(context.input(0));
+    if (context.dtype(context.input(1)) != type || to_ir(result) != type) {
+      return unimplemented("its operands and its result have different types");
+    }
+  }
+  ir::MatMulAttrs attrs;
+  BLADE_ASSIGN_OR_RETURN(attrs.transpose_a, bool_attr_or(context.node(), "adj_x", false));
+  BLADE_ASSIGN_OR_RETURN(attrs.transpose_b, bool_attr_or(context.node(), "adj_y", false));
+  return context.finish(context.emit(ir::Op::kMatMul, "", {context.input(0), context.input(1)}, std::move(attrs)));
+}
+
+Status lower_einsum(LowerContext& context, int) {
+  BLADE_ASSIGN_OR_RETURN(std::string equation, string_attr(context.node(), "equation"));
+  return context.finish(context.emit(ir::Op::kEinsum, "", context.inputs(), ir::EinsumAttrs{std::move(equation)}));
+}
+
+}  // namespace blade::tensorflow

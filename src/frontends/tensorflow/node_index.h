@@ -1,0 +1,65 @@
+// A checked view of a GraphDef's nodes: who reads whom by number, an order to visit them in, and names for errors.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/status.h"
+#include "frontends/tensorflow/proto/graph_def.h"
+
+namespace blade::tensorflow {
+
+struct TensorRef {
+  int node = -1;
+  int port = 0;
+};
+
+// "node:port" as errors and IR values spell it.
+std::string tensor_name(const NodeDef& node, int port);
+
+class NodeIndex {
+ public:
+  // Errors: a node without a name, a name twice, an input from a node or an output that does not exist, a cycle (other
+  // than through NextIteration, whose edge back is no dependence here).
+  static Result<NodeIndex> build(const GraphDef& graph);
+
+  int size() const { return static_cast<int>(inputs_.size()); }
+  const std::vector<TensorRef>& inputs(int node) const { return inputs_[node]; }
+  const std::vector<int>& control_inputs(int node) const { return control_inputs_[node]; }
+  // Nodes that read a tensor of it or wait for it.
+  bool has_data_consumers(int node) const { return !used_ports_[node].empty(); }
+  // One entry a port up to the highest one used.
+  const std::vector<bool>& used_ports(int node) const { return used_ports_[node]; }
+  // Producers first; nodes that do not depend on each other in graph order.
+  const std::vector<int>& order() const { return order_; }
+  // -1 when there is none.
+  int find(std::string_view name) const;
+  // The tensor "node" or "node:1"; an error lists the closest names. `role` says what it was asked for: "output".
+  Result<TensorRef> find_tensor(const GraphDef& graph, std::string_view name, std::string_view role,
+                                const std::vector<std::string>& candidates) const;
+  // Which nodes some node of `roots` needs, itself included, through data and control edges.
+  std::vector<bool> ancestors(const std::vector<int>& roots) const;
+  // The marked nodes that `node` waits for through control edges, also behind nodes that are not marked; sorted.
+  std::vector<int> controls_among(const std::vector<char>& marked, int node) const;
+
+ private:
+  Status order_nodes(const GraphDef& graph);
+
+  std::unordered_map<std::string_view, int> by_name_;
+  std::vector<std::vector<TensorRef>> inputs_;
+  std::vector<std::vector<int>> control_inputs_;
+  std::vector<std::vector<bool>> used_ports_;
+  std::vector<char> back_edge_;  // a Merge that closes a loop
+  std::vector<int> order_;
+};
+
+// Up to three of `names`, the most alike `name` first.
+std::vector<std::string> closest_names(std::string_view name, const std::vector<std::string>& names);
+
+// For each node whether it runs inside a loop or a branch of TensorFlow 1's control flow, and so cannot move: the
+// reason in words, or empty.
+std::vector<std::string> control_flow_reasons(const GraphDef& graph, const NodeIndex& index);
+
+}  // namespace blade::tensorflow

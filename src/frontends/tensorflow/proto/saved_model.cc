@@ -1,0 +1,273 @@
+#include "frontends/tensorflow/proto/saved_model.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/mapped_file.h"
+#include "frontends/tensorflow/proto/readers.h"
+
+namespace blade::tensorflow {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kFileName = "saved_model.pb";
+constexpr std::string_view kServeTag = "serve";
+constexpr std::string_view kInitSignature = "__saved_model_init_op";
+constexpr std::string_view kHint = "the file is truncated or not a SavedModel";
+// Field numbers of SavedModel and MetaGraphDef.
+constexpr uint32_t kMetaGraphsField = 2;
+constexpr uint32_t kGraphField = 2;
+
+Status read_tensor_info(const SharedBytes& wire, ParseContext& context, TensorInfo* info) {
+  WireReader reader(wire, context);
+  while (reader.next()) {
+    switch (reader.field()) {
+      case 1:
+        info->name = reader.string();
+        break;
+      case 2:
+        info->dtype = static_cast<DataType>(reader.int32());
+        break;
+      case 3: {
+        SharedBytes shape = reader.bytes();
+        if (reader.status().ok()) reader.fail(read_shape(shape, context, &info->shape));
+        break;
+      }
+      default:
+        break;
+    }
+  }
+  return reader.status();
+}
+
+// One entry of a map from strings to messages.
+template <class T, class Read>
+Status read_entry(const SharedBytes& wire, ParseContext& context, std::map<std::string, T>* out, Read&& read) {
+  WireReader reader(wire, context);
+  std::string key;
+  T value;
+  while (reader.next()) {
+    if (reader.field() == 1) key = reader.string();
+    if (reader.field() != 2) continue;
+    SharedBytes message = reader.bytes();
+    if (reader.status().ok()) reader.fail(read(message, context, &value));
+  }
+  if (reader.status().ok()) out->insert_or_assign(std::move(key), std::move(value));
+  return reader.status();
+}
+
+Status read_signature(const SharedBytes& wire, ParseContext& context, SignatureDef* signature) {
+  WireReader reader(wire, context);
+  while (reader.next()) {
+    if (reader.field() == 3) signature->method_name = reader.string();
+    if (reader.field() != 1 && reader.field() != 2) continue;
+    auto* tensors = reader.field() == 1 ? &signature->inputs : &signature->outputs;
+    SharedBytes entry = reader.bytes();
+    if (reader.status().ok()) reader.fail(read_entry(entry, context, tensors, read_tensor_info));
+  }
+  return reader.status();
+}
+
+Status read_tags(const SharedBytes& wire, ParseContext& context, std::vector<std::string>* tags) {
+  PartScope part(context, "meta_info_def");
+  WireReader reader(wire, context);
+  while (reader.next()) {
+    if (reader.field() == 4) tags->push_back(reader.string());
+  }
+  return reader.status();
+}
+
+Status read_meta_graph(const SharedBytes& wire, ParseContext& context, MetaGraph* meta_graph) {
+  meta_graph->wire = wire;
+  WireReader reader(wire, context);
+  bool has_graph = false;
+  while (reader.next()) {
+    const uint32_t field = reader.field();
+    if (field != 1 && field != kGraphField && field != 5) continue;
+    SharedBytes message = reader.bytes();
+    if (!reader.status().ok()) break;
+    if (field == 1) {
+      reader.fail(read_tags(message, context, &meta_graph->tags));
+    } else if (field == 5) {
+      PartScope part(context, "signature_def");
+      reader.fail(read_entry(message, context, &meta_graph->signatures, read_signature));
+    } else {
+      PartScope part(context, "graph_def");
+      if (has_graph) return context.error("the meta graph holds two graphs");
+      has_graph = true;
+      reader.fail(read_graph(message, context, &meta_graph->graph));
+    }
+  }
+  return reader.status();
+}
+
+std::string quoted_list(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "'" : ", '") + name + "'";
+  return text.empty() ? "none" : text;
+}
+
+// Copies `wire` field by field, with `replacement` in the place of the `index`-th field `number` (appended when there
+// are fewer).
+Status replace_field(const SharedBytes& wire, ParseContext& context, uint32_t number, size_t index,
+                     WireWriter&& replacement, WireWriter& out) {
+  WireReader reader(wire, context);
+  size_t seen = 0;
+  bool replaced = false;
+  while (reader.next()) {
+    const bool match = reader.field() == number && seen++ == index;
+    std::string_view raw = reader.raw_field();
+    if (match) {
+      out.message(number, std::move(replacement));
+      replaced = true;
+    } else {
+      out.raw(wire.slice(raw));
+    }
+  }
+  if (!replaced) out.message(number, std::move(replacement));
+  return reader.status();
+}
+
+bool is_variable_op(std::string_view op) {
+  constexpr std::string_view kOps[] = {
+      "VarHandleOp",      "_VarHandlesOp",    "ReadVariableOp",       "_ReadVariablesOp",    "ResourceGather",
+      "ResourceGatherNd", "AssignVariableOp", "AssignAddVariableOp",  "AssignSubVariableOp", "VarIsInitializedOp",
+      "Variable",         "VariableV2",       "AutoReloadVariable",   "TemporaryVariable",   "Assign",
+      "AssignAdd",        "AssignSub",        "IsVariableInitialized"};
+  return std::find(std::begin(kOps), std::end(kOps), op) != std::end(kOps);
+}
+
+void add_variable_nodes(const std::vector<NodeDef>& nodes, const std::string& prefix, std::vector<std::string>* out) {
+  for (const NodeDef& node : nodes) {
+    if (is_variable_op(node->op)) out->push_back(prefix + node->name);
+  }
+}
+
+}  // namespace
+
+Result<SavedModel> SavedModel::load(const std::string& directory) {
+  std::error_code ignored;
+  if (!fs::exists(directory, ignored)) {
+    return not_found("there is no SavedModel directory " + directory + "; check the path");
+  }
+  if (!fs::is_directory(directory, ignored)) {
+    return invalid_argument(directory + " is a file, where a SavedModel's directory is expected");
+  }
+  const std::string path = (fs::path(directory) / kFileName).string();
+  if (!fs::exists(path, ignored)) {
+    const bool text = fs::exists(fs::path(directory) / "saved_model.pbtxt", ignored);
+    return not_found(directory + " holds no saved_model.pb" +
+                     (text ? ", only a saved_model.pbtxt, which is not supported; save the model in binary form"
+                           : ", so it is not a SavedModel; give the directory that tf.saved_model.save wrote"));
+  }
+  BLADE_ASSIGN_OR_RETURN(std::shared_ptr<const MappedFile> file, MappedFile::open(path));
+  std::string_view bytes(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
+  return parse(SharedBytes(std::move(file), bytes), path);
+}
+
+Result<SavedModel> SavedModel::parse(SharedBytes wire, std::string_view what) {
+  SavedModel model;
+  model.what_ = what;
+  if (wire.empty()) return data_loss(model.what_ + " is empty; expected a SavedModel");
+  if (wire.size() > kMaxProtoBytes) {
+    return resource_exhausted(model.what_ + " has " + std::to_string(wire.size()) +
+                              " bytes; a SavedModel is below 2 GiB (2147483647 bytes)");
+  }
+  model.wire_ = wire;
+  ParseContext context(what, "SavedModel", wire.view(), kHint);
+  WireReader reader(wire, context);
+  while (reader.next()) {
+    if (reader.field() != kMetaGraphsField) continue;
+    PartScope part(context, "meta graph", static_cast<int64_t>(model.meta_graphs_.size()));
+    SharedBytes message = reader.bytes();
+    if (!reader.status().ok()) break;
+    model.meta_graphs_.emplace_back();
+    reader.fail(read_meta_graph(message, context, &model.meta_graphs_.back()));
+  }
+  BLADE_RETURN_IF_ERROR(reader.status());
+  if (model.meta_graphs_.empty()) return context.error("it has no meta graphs");
+  return model;
+}
+
+Result<const MetaGraph*> SavedModel::serving() const {
+  const MetaGraph* best = nullptr;
+  std::vector<std::string> all_tags;
+  for (const MetaGraph& meta_graph : meta_graphs_) {
+    for (const std::string& tag : meta_graph.tags) {
+      if (std::find(all_tags.begin(), all_tags.end(), tag) == all_tags.end()) all_tags.push_back(tag);
+    }
+    if (std::find(meta_graph.tags.begin(), meta_graph.tags.end(), kServeTag) == meta_graph.tags.end()) continue;
+    if (best == nullptr || meta_graph.tags.size() < best->tags.size()) best = &meta_graph;
+  }
+  if (best == nullptr) {
+    return not_found(what_ + " has no meta graph with the tag 'serve'; its tags are: " + quoted_list(all_tags) +
+                     ". Save the model for serving");
+  }
+  return best;
+}
+
+Result<std::string> SavedModel::serialize_with(const GraphDef& graph) const {
+  BLADE_ASSIGN_OR_RETURN(const MetaGraph* meta_graph, serving());
+  ParseContext context(what_, "SavedModel", wire_.view(), kHint);
+  WireWriter graph_writer;
+  write_graph(graph, graph_writer);
+  WireWriter meta_writer;
+  BLADE_RETURN_IF_ERROR(replace_field(meta_graph->wire, context, kGraphField, 0, std::move(graph_writer), meta_writer));
+  const auto index = static_cast<size_t>(meta_graph - meta_graphs_.data());
+  WireWriter writer;
+  BLADE_RETURN_IF_ERROR(replace_field(wire_, context, kMetaGraphsField, index, std::move(meta_writer), writer));
+  return writer.finish("the SavedModel");
+}
+
+Status SavedModel::save_with(const GraphDef& graph, const std::string& directory,
+                             const std::string& source_directory) const {
+  BLADE_ASSIGN_OR_RETURN(std::string bytes, serialize_with(graph));
+  std::error_code error;
+  fs::create_directories(directory, error);
+  if (error) return invalid_argument("cannot make the directory " + directory + ": " + error.message());
+  const bool same = source_directory.empty() || fs::equivalent(source_directory, directory, error);
+  // The fingerprint is left behind: it describes the old bytes.
+  for (const char* part : {"assets", "assets.extra", "variables"}) {
+    const fs::path source = fs::path(source_directory) / part;
+    if (same || !fs::is_directory(source, error)) continue;
+    fs::copy(source, fs::path(directory) / part,
+             fs::copy_options::recursive | fs::copy_options::overwrite_existing | fs::copy_options::skip_symlinks,
+             error);
+    if (error) return invalid_argument("cannot copy " + source.string() + " to " + directory + ": " + error.message());
+  }
+  return write_file_atomically((fs::path(directory) / kFileName).string(), std::as_bytes(std::span(bytes)));
+}
+
+Result<const SignatureDef*> default_signature(const MetaGraph& meta_graph) {
+  const auto& signatures = meta_graph.signatures;
+  if (auto it = signatures.find("serving_default"); it != signatures.end()) return &it->second;
+  const SignatureDef* only = nullptr;
+  std::vector<std::string> names;
+  for (const auto& [name, signature] : signatures) {
+    if (name == kInitSignature) continue;
+    names.push_back(name);
+    only = &signature;
+  }
+  if (names.size() == 1) return only;
+  if (names.empty()) {
+    return not_found(
+        "the SavedModel has no signatures, so its inputs and outputs are not known; name them, or save it "
+        "with signatures");
+  }
+  return not_found("the SavedModel has no signature 'serving_default'; its signatures are: " + quoted_list(names) +
+                   ". Name the inputs and outputs to use");
+}
+
+std::vector<std::string> variable_nodes(const GraphDef& graph) {
+  std::vector<std::string> names;
+  add_variable_nodes(graph->nodes, "", &names);
+  if (graph->library) {
+    for (const FunctionDef& function : (*graph->library)->functions) {
+      add_variable_nodes(function->nodes, function->signature.name + "/", &names);
+    }
+  }
+  return names;
+}
+
+}  // namespace blade::tensorflow

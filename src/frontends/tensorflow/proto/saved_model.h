@@ -1,0 +1,63 @@
+// SavedModel directories: which graph they hold, what it is fed and what it gives, and writing it back with another
+// graph.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "frontends/tensorflow/proto/graph_def.h"
+
+namespace blade::tensorflow {
+
+struct TensorInfo {
+  std::string name;  // "input:0"; empty for sparse and composite tensors
+  DataType dtype = DataType::kInvalid;
+  TensorShapeProto shape;
+};
+
+struct SignatureDef {
+  std::map<std::string, TensorInfo> inputs;
+  std::map<std::string, TensorInfo> outputs;
+  std::string method_name;
+};
+
+struct MetaGraph {
+  std::vector<std::string> tags;
+  std::map<std::string, SignatureDef> signatures;
+  GraphDef graph;
+  SharedBytes wire;  // the MetaGraphDef as read: saver, collections, object graph and the rest are kept from here
+};
+
+class SavedModel {
+ public:
+  // `directory` holds saved_model.pb. Nothing else in it is opened.
+  static Result<SavedModel> load(const std::string& directory);
+  static Result<SavedModel> parse(SharedBytes wire, std::string_view what);
+
+  const std::vector<MetaGraph>& meta_graphs() const { return meta_graphs_; }
+  // The meta graph tagged 'serve' (and, where several are, the one with that tag alone); NotFound names the tags there
+  // are.
+  Result<const MetaGraph*> serving() const;
+  // The bytes of saved_model.pb with the serving meta graph's graph replaced and every other byte kept.
+  Result<std::string> serialize_with(const GraphDef& graph) const;
+  // Writes a SavedModel directory: saved_model.pb as above, and assets and variables copied from `source_directory`
+  // (skipped when that is `directory` itself or empty).
+  Status save_with(const GraphDef& graph, const std::string& directory, const std::string& source_directory) const;
+
+ private:
+  std::string what_;
+  SharedBytes wire_;
+  std::vector<MetaGraph> meta_graphs_;
+};
+
+// The signature to serve: 'serving_default', or the only one apart from TensorFlow's own '__saved_model_init_op'.
+// An error names those there are.
+Result<const SignatureDef*> default_signature(const MetaGraph& meta_graph);
+
+// Names of nodes (also in functions, as "function/node") that hold or read variables; empty for a frozen graph.
+std::vector<std::string> variable_nodes(const GraphDef& graph);
+
+}  // namespace blade::tensorflow

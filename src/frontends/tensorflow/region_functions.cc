@@ -1,0 +1,232 @@
+// Builds the engine function and the function of original nodes of one region.
+#include "frontends/tensorflow/region_functions.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "frontends/tensorflow/op_table.h"
+
+namespace blade::tensorflow {
+namespace {
+
+class OriginalFunction {
+ public:
+  OriginalFunction(const ImportedModel& model, const NodeIndex& index, const RegionToWrite& region)
+      : model_(model), index_(index), region_(region) {}
+
+  Result<RegionFunctions> build(const std::string& engine_name, const std::string& original_name) {
+    choose_prefix();
+    for (const BoundaryTensor& input : region_.inputs) add_arg(input.name, from_ir(input.dtype));
+    BLADE_RETURN_IF_ERROR(collect_body());
+    RegionFunctions out;
+    out.extra_inputs = extra_;
+    out.input_types = {DataType::kUint8};
+    out.input_types.insert(out.input_types.end(), arg_types_.begin(), arg_types_.end());
+    for (const BoundaryTensor& output : region_.outputs) out.output_types.push_back(from_ir(output.dtype));
+    BLADE_ASSIGN_OR_RETURN(out.original, original(out, original_name));
+    out.engine = engine(out, engine_name);
+    return out;
+  }
+
+ private:
+  const NodeDef& node_at(int node) const { return model_.source->nodes[node]; }
+
+  // Arguments and nodes of a function share one space of names.
+  void choose_prefix() {
+    auto taken = [&] {
+      return std::any_of(model_.source->nodes.begin(), model_.source->nodes.end(),
+                         [&](const NodeDef& node) { return node->name.starts_with(prefix_); });
+    };
+    while (taken()) prefix_ += "x_";
+  }
+
+  void add_arg(const std::string& tensor, DataType type) {
+    args_.emplace(tensor, prefix_ + "in_" + std::to_string(args_.size()));
+    arg_types_.push_back(type);
+  }
+
+  // Everything that the outputs need, back to the region's inputs.
+  Status collect_body() {
+    in_body_.assign(index_.size(), 0);
+    std::vector<int> pending;
+    auto need = [&](const TensorRef& ref) -> Status {
+      std::string name = tensor_name(node_at(ref.node), ref.port);
+      if (args_.contains(name) || in_body_[ref.node]) return Status();
+      const NodeDef& node = node_at(ref.node);
+      if (model_.foreign[ref.node] || node->op.starts_with("Placeholder")) return add_extra(name, ref);
+      in_body_[ref.node] = 1;
+      pending.push_back(ref.node);
+      return Status();
+    };
+    for (const BoundaryTensor& output : region_.outputs) {
+      BLADE_ASSIGN_OR_RETURN(TensorRef ref, index_.find_tensor(model_.source, output.name, "region output", {}));
+      outputs_.push_back(ref);
+      BLADE_RETURN_IF_ERROR(need(ref));
+    }
+    while (!pending.empty()) {
+      int node = pending.back();
+      pending.pop_back();
+      for (const TensorRef& ref : index_.inputs(node)) BLADE_RETURN_IF_ERROR(need(ref));
+    }
+    return Status();
+  }
+
+  Status add_extra(const std::string& name, const TensorRef& ref) {
+    const NodeDef& node = node_at(ref.node);
+    DataType type = DataType::kInvalid;
+    if (node->op.starts_with("Placeholder")) {
+      BLADE_ASSIGN_OR_RETURN(type, type_attr(node, "dtype"));
+    } else if (const OpSpec* spec = find_op(node->op)) {
+      BLADE_ASSIGN_OR_RETURN(auto types, tensor_types(spec->outputs, node));
+      if (ref.port < static_cast<int>(types.size())) type = types[ref.port];
+    }
+    if (type == DataType::kInvalid) {
+      return internal_error("a region's original nodes need '" + name + "', whose type is not known");
+    }
+    extra_.push_back(name);
+    add_arg(name, type);
+    return Status();
+  }
+
+  const StoredConstant* stored(int node) const {
+    for (const StoredConstant& weight : region_.weights) {
+      if (weight.origin == node) return &weight;
+    }
+    return nullptr;
+  }
+
+  // A tensor as the function's nodes call it.
+  Result<std::string> text(const TensorRef& ref) const {
+    const NodeDef& node = node_at(ref.node);
+    if (auto arg = args_.find(tensor_name(node, ref.port)); arg != args_.end()) return arg->second;
+    if (stored(ref.node) != nullptr) return node->name + ":weight:0";
+    if (node->op == "Const") return node->name + ":output:0";
+    const OpSpec* spec = find_op(node->op);
+    if (spec == nullptr) return internal_error("node '" + node->name + "' (" + node->op + ") of a region is of no known op");
+    BLADE_ASSIGN_OR_RETURN(std::string output, output_name(*spec, node, ref.port));
+    return node->name + ":" + output;
+  }
+
+  Result<NodeDef> stored_weight(int node, const StoredConstant& weight) const {
+    const NodeDef& source = node_at(node);
+    BLADE_ASSIGN_OR_RETURN(TensorProto proto, tensor_attr(source, "value"));
+    BLADE_ASSIGN_OR_RETURN(DataType type, proto.dtype());
+    BLADE_ASSIGN_OR_RETURN(TensorShapeProto shape, proto.shape());
+    uint64_t bytes = data_type_size(type);
+    for (int64_t d : shape.dims) bytes *= static_cast<uint64_t>(d);
+    if (bytes != weight.bytes || weight.offset > region_.engine.size() ||
+        weight.bytes > region_.engine.size() - weight.offset) {
+      return internal_error("the weight '" + source->name + "' of " + std::to_string(bytes) +
+                            " bytes does not lie in the engine where it is said to");
+    }
+    NodeFields fields;
+    fields.name = source->name;
+    fields.op = "BladeStoredWeight";
+    fields.device = source->device;
+    fields.inputs = {prefix_ + "engine"};
+    fields.attrs.emplace("offset", AttrValue::of_int(static_cast<int64_t>(weight.offset)));
+    fields.attrs.emplace("dims", AttrValue::of_ints(shape.dims));
+    fields.attrs.emplace("dtype", AttrValue::of_type(type));
+    return NodeDef(std::move(fields));
+  }
+
+  Result<NodeDef> body_node(int node) const {
+    if (const StoredConstant* weight = stored(node)) return stored_weight(node, *weight);
+    NodeDef out = node_at(node);
+    if (out->inputs.empty() && out->find_attr("_class") == nullptr) return out;
+    NodeFields& fields = out.edit();
+    fields.inputs.clear();  // what it waited for, StatelessIf waits for
+    fields.attrs.erase("_class");
+    for (const TensorRef& ref : index_.inputs(node)) {
+      BLADE_ASSIGN_OR_RETURN(std::string input, text(ref));
+      fields.inputs.push_back(std::move(input));
+    }
+    return out;
+  }
+
+  OpDef signature(const RegionFunctions& types, const std::string& name) const {
+    OpDef out;
+    out.name = name;
+    auto arg = [&](std::string arg_name, DataType type) {
+      ArgDef def;
+      def.name = prefix_ + arg_name;
+      def.type = type;
+      return def;
+    };
+    out.input_args.push_back(arg("engine", DataType::kUint8));
+    for (size_t i = 1; i < types.input_types.size(); ++i) {
+      out.input_args.push_back(arg("in_" + std::to_string(i - 1), types.input_types[i]));
+    }
+    for (size_t i = 0; i < types.output_types.size(); ++i) {
+      out.output_args.push_back(arg("out_" + std::to_string(i), types.output_types[i]));
+    }
+    return out;
+  }
+
+  Result<FunctionDef> original(const RegionFunctions& types, const std::string& name) const {
+    FunctionFields fields;
+    fields.signature = signature(types, name);
+    for (int node = 0; node < index_.size(); ++node) {
+      if (!in_body_[node]) continue;
+      BLADE_ASSIGN_OR_RETURN(NodeDef def, body_node(node));
+      fields.nodes.push_back(std::move(def));
+    }
+    for (size_t i = 0; i < outputs_.size(); ++i) {
+      BLADE_ASSIGN_OR_RETURN(std::string tensor, text(outputs_[i]));
+      fields.ret.emplace(prefix_ + "out_" + std::to_string(i), std::move(tensor));
+    }
+    return FunctionDef(std::move(fields));
+  }
+
+  FunctionDef engine(const RegionFunctions& types, const std::string& name) const {
+    FunctionFields fields;
+    fields.signature = signature(types, name);
+    NodeFields node;
+    node.name = prefix_ + "run";
+    node.op = "BladeEngine";
+    std::vector<DataType> in_types;
+    node.inputs.push_back(prefix_ + "engine");
+    for (size_t i = 0; i < region_.inputs.size(); ++i) {
+      node.inputs.push_back(prefix_ + "in_" + std::to_string(i));
+      in_types.push_back(types.input_types[i + 1]);
+    }
+    node.attrs.emplace("Tin", AttrValue::of_types(in_types));
+    node.attrs.emplace("Tout", AttrValue::of_types(types.output_types));
+    for (size_t i = 0; i < types.output_types.size(); ++i) {
+      fields.ret.emplace(prefix_ + "out_" + std::to_string(i), node.name + ":outputs:" + std::to_string(i));
+    }
+    fields.nodes.emplace_back(std::move(node));
+    return FunctionDef(std::move(fields));
+  }
+
+  const ImportedModel& model_;
+  const NodeIndex& index_;
+  const RegionToWrite& region_;
+  std::string prefix_ = "blade_";
+  std::unordered_map<std::string, std::string> args_;  // tensor -> argument
+  std::vector<DataType> arg_types_;
+  std::vector<std::string> extra_;
+  std::vector<char> in_body_;
+  std::vector<TensorRef> outputs_;
+};
+
+}  // namespace
+
+std::string short_name(const std::string& tensor) {
+  return tensor.ends_with(":0") ? tensor.substr(0, tensor.size() - 2) : tensor;
+}
+
+TensorShapeProto shape_proto(const ir::Shape& shape) {
+  TensorShapeProto out;
+  out.unknown_rank = !shape.has_rank();
+  for (ir::Dim d : shape.dims()) out.dims.push_back(d.is_known() ? d.value() : -1);
+  return out;
+}
+
+Result<RegionFunctions> make_region_functions(const ImportedModel& model, const NodeIndex& index,
+                                              const RegionToWrite& region, const std::string& engine_name,
+                                              const std::string& original_name) {
+  return OriginalFunction(model, index, region).build(engine_name, original_name);
+}
+
+}  // namespace blade::tensorflow

@@ -1,0 +1,29 @@
+// The two functions of a region in an optimized GraphDef; not for use outside this folder.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "frontends/tensorflow/node_index.h"
+#include "frontends/tensorflow/writer.h"
+
+namespace blade::tensorflow {
+
+struct RegionFunctions {
+  FunctionDef engine, original;
+  // Tensors that the original nodes need beside the region's own inputs; the functions take them after those.
+  std::vector<std::string> extra_inputs;
+  std::vector<DataType> input_types;   // the engine's bytes, the region's inputs, the extra ones
+  std::vector<DataType> output_types;
+};
+
+Result<RegionFunctions> make_region_functions(const ImportedModel& model, const NodeIndex& index,
+                                              const RegionToWrite& region, const std::string& engine_name,
+                                              const std::string& original_name);
+
+// "node" for "node:0", as NodeDef inputs spell it.
+std::string short_name(const std::string& tensor);
+TensorShapeProto shape_proto(const ir::Shape& shape);
+
+}  // namespace blade::tensorflow

@@ -1,0 +1,413 @@
+// Decides which nodes the optimized graph needs, working back from its outputs, and writes them.
+#include "frontends/tensorflow/writer.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "frontends/tensorflow/node_index.h"
+#include "frontends/tensorflow/op_table.h"
+#include "frontends/tensorflow/region_functions.h"
+
+namespace blade::tensorflow {
+namespace {
+
+bool passes_through(const NodeDef& node) {
+  static constexpr const char* kOps[] = {"Identity",        "StopGradient",  "PreventGradient",
+                                         "Snapshot",        "CheckNumerics", "CheckNumericsV2",
+                                         "EnsureShape"};
+  return std::any_of(std::begin(kOps), std::end(kOps), [&](const char* op) { return node->op == op; });
+}
+
+class Writer {
+ public:
+  Writer(const ImportedModel& model, const ir::Graph& graph, std::span<const RegionToWrite> regions)
+      : model_(model), graph_(graph), regions_(regions) {}
+
+  Result<GraphDef> run() {
+    BLADE_ASSIGN_OR_RETURN(index_, NodeIndex::build(model_.source));
+    BLADE_RETURN_IF_ERROR(prepare());
+    for (const std::string& input : model_.inputs) {
+      int node = index_.find(parse_input(input).node);
+      if (node_at(node)->op.starts_with("Placeholder")) keep(node);
+    }
+    for (size_t i = 0; i < model_.outputs.size(); ++i) BLADE_RETURN_IF_ERROR(demand_output(i));
+    while (!pending_.empty()) {
+      int node = pending_.back();
+      pending_.pop_back();
+      BLADE_RETURN_IF_ERROR(visit(node));
+    }
+    return assemble();
+  }
+
+ private:
+  struct Plan {
+    bool original = false;         // the NodeDef itself, with `inputs`
+    std::vector<std::string> inputs;
+    std::set<int> repeated;        // ports that a region gives
+    std::string alias;             // an Identity of this tensor
+    ir::ValueId folded = ir::kNone;
+  };
+
+  const NodeDef& node_at(int node) const { return model_.source->nodes[node]; }
+
+  Status prepare() {
+    plans_.resize(index_.size());
+    live_.assign(index_.size(), 0);
+    foreign_node_.assign(index_.size(), ir::kNone);
+    for (ir::NodeId id = 0; id < graph_.num_node_slots(); ++id) {
+      if (!graph_.is_live(id)) continue;
+      const ir::Node& node = graph_.node(id);
+      if (node.origin < 0 || node.origin >= index_.size()) continue;
+      live_[node.origin] = 1;
+      if (node.op == ir::Op::kForeign) foreign_node_[node.origin] = id;
+    }
+    for (ir::ValueId id = 0; id < graph_.num_values(); ++id) {
+      const ir::Value& value = graph_.value(id);
+      if (value.is_constant() && !value.name.empty()) constants_.emplace(value.name, id);
+    }
+    functions_.resize(regions_.size());
+    region_used_.assign(regions_.size(), 0);
+    int number = 0;
+    for (size_t r = 0; r < regions_.size(); ++r) {
+      const RegionToWrite& region = regions_[r];
+      while (taken(number)) ++number;
+      numbers_.push_back(number++);
+      BLADE_ASSIGN_OR_RETURN(functions_[r],
+                             make_region_functions(model_, index_, region, "blade_engine_" + std::to_string(numbers_[r]),
+                                                   "blade_original_" + std::to_string(numbers_[r])));
+      for (size_t i = 0; i < region.outputs.size(); ++i) made_by_.emplace(region.outputs[i].name, std::pair(r, i));
+    }
+    return Status();
+  }
+
+  bool taken(int number) const {
+    std::string suffix = std::to_string(number);
+    for (const char* name : {"blade/engine_", "blade/in_profile_", "blade/region_"}) {
+      if (index_.find(name + suffix) >= 0) return true;
+    }
+    if (!model_.source->library) return false;
+    const LibraryFields& library = **model_.source->library;
+    return library.find_function("blade_engine_" + suffix) != nullptr ||
+           library.find_function("blade_original_" + suffix) != nullptr;
+  }
+
+  // --- what is needed
+
+  void keep(int node) {
+    if (plans_[node].original) return;
+    plans_[node].original = true;
+    pending_.push_back(node);
+  }
+
+  Status demand(const std::string& tensor) {
+    InputRef ref = parse_input(tensor);
+    int node = index_.find(ref.node);
+    if (node < 0) return internal_error("the optimized graph needs '" + tensor + "', which the source does not have");
+    if (auto made = made_by_.find(tensor); made != made_by_.end()) {
+      plans_[node].repeated.insert(ref.index);
+      return demand_region(made->second.first);
+    }
+    const OpSpec* spec = find_op(node_at(node)->op);
+    auto constant = constants_.find(tensor);
+    if (constant != constants_.end() && spec != nullptr && spec->outputs.size() == 1 && ref.index == 0 && !live_[node]) {
+      plans_[node].folded = constant->second;
+      return Status();
+    }
+    keep(node);
+    return Status();
+  }
+
+  Status demand_region(size_t r) {
+    if (region_used_[r]) return Status();
+    region_used_[r] = 1;
+    for (const BoundaryTensor& input : regions_[r].inputs) BLADE_RETURN_IF_ERROR(demand(input.name));
+    for (const std::string& input : functions_[r].extra_inputs) BLADE_RETURN_IF_ERROR(demand(input));
+    std::set<int> controls;
+    for (int32_t origin : regions_[r].origins) {
+      for (int producer : index_.controls_among(model_.foreign, origin)) controls.insert(producer);
+    }
+    for (int producer : controls) {
+      keep(producer);
+      region_controls_[r].push_back(node_at(producer)->name);
+    }
+    return Status();
+  }
+
+  // The passes may have given an output another producer: then a node with the output's name repeats that.
+  Status demand_output(size_t i) {
+    const std::string& name = model_.outputs[i];
+    const ir::Value& value = graph_.value(graph_.outputs()[i]);
+    InputRef ref = parse_input(name);
+    int node = index_.find(ref.node);
+    bool moved = !value.name.empty() && value.name != name && !value.is_constant() && ref.index == 0 &&
+                 !made_by_.contains(name) && index_.find(parse_input(value.name).node) >= 0 && !live_[node];
+    if (!moved) return demand(name);
+    plans_[node].alias = value.name;
+    return demand(value.name);
+  }
+
+  // The tensor that input `ref` of `node` comes from after the passes.
+  std::string source_of(int node, size_t input, const TensorRef& ref) const {
+    std::string tensor = tensor_name(node_at(ref.node), ref.port);
+    if (foreign_node_[node] != ir::kNone) {
+      const ir::Node& now = graph_.node(foreign_node_[node]);
+      if (now.inputs.size() != index_.inputs(node).size()) return tensor;  // closes a loop
+      const ir::Value& value = graph_.value(now.inputs[input]);
+      bool known = !value.name.empty() && index_.find(parse_input(value.name).node) >= 0;
+      return known && !value.is_constant() ? value.name : tensor;
+    }
+    int producer = ref.node, port = ref.port;
+    while (port == 0 && passes_through(node_at(producer)) && !live_[producer] && !model_.foreign[producer] &&
+           !made_by_.contains(tensor_name(node_at(producer), 0))) {
+      const TensorRef& before = index_.inputs(producer)[0];
+      producer = before.node;
+      port = before.port;
+    }
+    return tensor_name(node_at(producer), port);
+  }
+
+  Status visit(int node) {
+    std::vector<std::string> inputs;
+    const auto& refs = index_.inputs(node);
+    for (size_t i = 0; i < refs.size(); ++i) {
+      std::string tensor = source_of(node, i, refs[i]);
+      BLADE_RETURN_IF_ERROR(demand(tensor));
+      inputs.push_back(short_name(tensor));
+    }
+    for (int producer : index_.controls_among(model_.foreign, node)) {
+      keep(producer);
+      inputs.push_back("^" + node_at(producer)->name);
+    }
+    plans_[node].inputs = std::move(inputs);
+    return Status();
+  }
+
+  // --- writing
+
+  static NodeDef make_node(std::string name, std::string op, std::vector<std::string> inputs, AttrMap attrs) {
+    NodeFields fields;
+    fields.name = std::move(name);
+    fields.op = std::move(op);
+    fields.inputs = std::move(inputs);
+    fields.attrs = std::move(attrs);
+    return NodeDef(std::move(fields));
+  }
+
+  static NodeDef make_const(std::string name, TensorProto tensor, DataType type) {
+    AttrMap attrs;
+    attrs.emplace("dtype", AttrValue::of_type(type));
+    attrs.emplace("value", AttrValue::of_tensor(std::move(tensor)));
+    return make_node(std::move(name), "Const", {}, std::move(attrs));
+  }
+
+  void write_region(size_t r) {
+    const RegionToWrite& region = regions_[r];
+    const RegionFunctions& functions = functions_[r];
+    std::string suffix = std::to_string(numbers_[r]), engine = "blade/engine_" + suffix;
+    auto length = static_cast<int64_t>(region.engine.size());
+    nodes_.push_back(make_const(engine, TensorProto::from_dense(DataType::kUint8, {length}, region.engine), DataType::kUint8));
+
+    std::vector<std::string> inputs = {engine};
+    for (const BoundaryTensor& input : region.inputs) inputs.push_back(short_name(input.name));
+    std::vector<DataType> types(functions.input_types.begin() + 1,
+                                functions.input_types.begin() + 1 + static_cast<std::ptrdiff_t>(region.inputs.size()));
+    nodes_.push_back(make_node("blade/in_profile_" + suffix, "BladeInProfile", inputs, {{"Tin", AttrValue::of_types(types)}}));
+
+    inputs.insert(inputs.begin(), "blade/in_profile_" + suffix);
+    for (const std::string& extra : functions.extra_inputs) inputs.push_back(short_name(extra));
+    for (const std::string& control : region_controls_[r]) inputs.push_back("^" + control);
+    std::vector<TensorShapeProto> shapes;
+    for (const BoundaryTensor& output : region.outputs) shapes.push_back(shape_proto(output.shape));
+    AttrMap attrs;
+    attrs.emplace("Tcond", AttrValue::of_type(DataType::kBool));
+    attrs.emplace("Tin", AttrValue::of_types(functions.input_types));
+    attrs.emplace("Tout", AttrValue::of_types(functions.output_types));
+    attrs.emplace("then_branch", AttrValue::of_func(functions.engine->signature.name));
+    attrs.emplace("else_branch", AttrValue::of_func(functions.original->signature.name));
+    attrs.emplace("output_shapes", AttrValue::of_shapes(std::move(shapes)));
+    attrs.emplace("_lower_using_switch_merge", AttrValue::of_bool(true));
+    nodes_.push_back(make_node("blade/region_" + suffix, "StatelessIf", std::move(inputs), std::move(attrs)));
+  }
+
+  std::string region_tensor(const std::pair<size_t, size_t>& made) const {
+    return short_name("blade/region_" + std::to_string(numbers_[made.first]) + ":" + std::to_string(made.second));
+  }
+
+  // A node with the original name that gives the ports of it that others read.
+  NodeDef repeat(int node, const std::set<int>& ports) const {
+    std::vector<std::string> inputs;
+    std::vector<DataType> types;
+    for (int port = 0; port <= *ports.rbegin(); ++port) {
+      auto made = made_by_.find(tensor_name(node_at(node), port));
+      // A port that nobody reads repeats the last one.
+      if (made == made_by_.end()) made = made_by_.find(tensor_name(node_at(node), *ports.rbegin()));
+      inputs.push_back(region_tensor(made->second));
+      types.push_back(from_ir(regions_[made->second.first].outputs[made->second.second].dtype));
+    }
+    bool one = inputs.size() == 1;
+    AttrMap attrs;
+    attrs.emplace("T", one ? AttrValue::of_type(types[0]) : AttrValue::of_types(types));
+    return make_node(node_at(node)->name, one ? "Identity" : "IdentityN", std::move(inputs), std::move(attrs));
+  }
+
+  Result<NodeDef> folded(int node, const ir::Tensor& tensor) const {
+    DataType type = from_ir(tensor.dtype);
+    if (type == DataType::kInvalid) return internal_error("the folded '" + node_at(node)->name + "' has no type");
+    SharedBytes bytes(tensor.owner, {reinterpret_cast<const char*>(tensor.data), tensor.bytes});
+    return make_const(node_at(node)->name, TensorProto::from_dense(type, tensor.dims, std::move(bytes)), type);
+  }
+
+  Result<NodeDef> alias(int node) const {
+    const OpSpec* spec = find_op(node_at(node)->op);
+    if (spec == nullptr) return internal_error("output '" + node_at(node)->name + "' is of no known op");
+    BLADE_ASSIGN_OR_RETURN(auto types, tensor_types(spec->outputs, node_at(node)));
+    return make_node(node_at(node)->name, "Identity", {short_name(plans_[node].alias)}, {{"T", AttrValue::of_type(types[0])}});
+  }
+
+  Status write_node(int node) {
+    const Plan& plan = plans_[node];
+    if (plan.original) {
+      NodeDef out = node_at(node);
+      if (normalized(out->inputs) != plan.inputs) out.edit().inputs = plan.inputs;
+      nodes_.push_back(std::move(out));
+    } else if (!plan.repeated.empty()) {
+      nodes_.push_back(repeat(node, plan.repeated));
+    } else if (!plan.alias.empty()) {
+      BLADE_ASSIGN_OR_RETURN(NodeDef out, alias(node));
+      nodes_.push_back(std::move(out));
+    } else if (plan.folded != ir::kNone) {
+      BLADE_ASSIGN_OR_RETURN(NodeDef out, folded(node, *graph_.value(plan.folded).constant));
+      nodes_.push_back(std::move(out));
+    }
+    return Status();
+  }
+
+  // Inputs in one spelling, control inputs sorted as visit() leaves them.
+  std::vector<std::string> normalized(const std::vector<std::string>& inputs) const {
+    std::vector<std::string> out;
+    std::vector<int> controls;
+    for (const std::string& input : inputs) {
+      InputRef ref = parse_input(input);
+      if (ref.control) {
+        controls.push_back(index_.find(ref.node));
+      } else {
+        out.push_back(short_name(std::string(ref.node) + ":" + std::to_string(ref.index)));
+      }
+    }
+    std::sort(controls.begin(), controls.end());
+    controls.erase(std::unique(controls.begin(), controls.end()), controls.end());
+    for (int producer : controls) out.push_back("^" + node_at(producer)->name);
+    return out;
+  }
+
+  // Nodes may be placed beside nodes that are gone now.
+  void drop_dangling_colocations() {
+    std::unordered_set<std::string_view> names;
+    for (const NodeDef& node : nodes_) names.insert(node->name);
+    for (NodeDef& node : nodes_) {
+      const AttrValue* place = node->find_attr("_class");
+      if (place == nullptr || place->as_list() == nullptr) continue;
+      const auto& strings = place->as_list()->strings;
+      bool dangling = std::any_of(strings.begin(), strings.end(), [&](const SharedBytes& s) {
+        return s.view().starts_with("loc:@") && !names.contains(s.view().substr(5));
+      });
+      if (dangling) node.edit().attrs.erase("_class");
+    }
+  }
+
+  static void functions_of(const AttrMap& attrs, std::vector<std::string>& out) {
+    for (const auto& [name, value] : attrs) {
+      if (value.as_func() != nullptr) out.push_back(value.as_func()->name);
+      if (value.as_list() == nullptr) continue;
+      for (const NameAttrList& f : value.as_list()->funcs) out.push_back(f.name);
+    }
+  }
+
+  std::optional<FunctionLibrary> library() const {
+    LibraryFields fields;
+    std::unordered_set<std::string> used;
+    if (model_.source->library) {
+      const LibraryFields& before = **model_.source->library;
+      fields = before;
+      fields.functions.clear();
+      std::vector<std::string> pending;
+      auto look = [&](const NodeDef& node) {
+        pending.push_back(node->op);
+        functions_of(node->attrs, pending);
+      };
+      for (const NodeDef& node : nodes_) look(node);
+      for (const RegionFunctions& functions : functions_) {
+        for (const NodeDef& node : functions.original->nodes) look(node);
+      }
+      std::unordered_map<std::string_view, const FunctionDef*> known;
+      for (const FunctionDef& function : before.functions) known.emplace(function->signature.name, &function);
+      while (!pending.empty()) {
+        std::string name = std::move(pending.back());
+        pending.pop_back();
+        auto function = known.find(name);
+        if (function == known.end() || !used.insert(name).second) continue;
+        for (const NodeDef& node : (*function->second)->nodes) look(node);
+      }
+      for (const FunctionDef& function : before.functions) {
+        if (used.contains(function->signature.name)) fields.functions.push_back(function);
+      }
+      std::erase_if(fields.gradients, [&](const GradientDef& g) { return !used.contains(g.function_name); });
+    }
+    for (size_t r = 0; r < regions_.size(); ++r) {
+      if (!region_used_[r]) continue;
+      fields.functions.push_back(functions_[r].engine);
+      fields.functions.push_back(functions_[r].original);
+    }
+    if (fields.functions.empty()) return std::nullopt;
+    return FunctionLibrary(std::move(fields));
+  }
+
+  Result<GraphDef> assemble() {
+    for (int node = 0; node < index_.size(); ++node) {
+      if (node_at(node)->op.starts_with("Placeholder")) BLADE_RETURN_IF_ERROR(write_node(node));
+    }
+    for (size_t r = 0; r < regions_.size(); ++r) {
+      if (region_used_[r]) write_region(r);
+    }
+    for (int node = 0; node < index_.size(); ++node) {
+      if (!node_at(node)->op.starts_with("Placeholder")) BLADE_RETURN_IF_ERROR(write_node(node));
+    }
+    drop_dangling_colocations();
+    GraphFields fields = *model_.source;
+    fields.library = library();
+    fields.nodes = std::move(nodes_);
+    return GraphDef(std::move(fields));
+  }
+
+  const ImportedModel& model_;
+  const ir::Graph& graph_;
+  std::span<const RegionToWrite> regions_;
+  NodeIndex index_;
+  std::vector<Plan> plans_;
+  std::vector<char> live_;                    // source nodes that still have IR nodes
+  std::vector<ir::NodeId> foreign_node_;
+  std::unordered_map<std::string, ir::ValueId> constants_;
+  std::unordered_map<std::string, std::pair<size_t, size_t>> made_by_;  // tensor -> region, output
+  std::vector<RegionFunctions> functions_;
+  std::vector<int> numbers_;                  // k of blade/region_k
+  std::vector<char> region_used_;
+  std::map<size_t, std::vector<std::string>> region_controls_;
+  std::vector<int> pending_;
+  std::vector<NodeDef> nodes_;
+};
+
+}  // namespace
+
+Result<GraphDef> write_optimized(const ImportedModel& model, const ir::Graph& graph,
+                                 std::span<const RegionToWrite> regions) {
+  if (graph.outputs().size() != model.outputs.size()) {
+    return internal_error("the graph to write has " + std::to_string(graph.outputs().size()) + " outputs, expected " +
+                          std::to_string(model.outputs.size()));
+  }
+  return Writer(model, graph, regions).run();
+}
+
+}  // namespace blade::tensorflow

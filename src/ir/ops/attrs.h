@@ -1,0 +1,268 @@
+// Typed attributes of every op. Each struct lists its fields once in visit(): serialization, printing, hashing and
+// equality all come from there. Axes are in [0, rank) after import; layouts are channels last.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <tuple>
+#include <variant>
+#include <vector>
+
+#include "ir/ops/pointwise.h"
+#include "ir/types.h"
+
+namespace blade::ir {
+
+// Declares visit(v) over the named fields ("field", value) and memberwise equality.
+#define BLADE_FIELD(f) v(#f, f);
+#define BLADE_FIELDS_1(a) BLADE_FIELD(a)
+#define BLADE_FIELDS_2(a, ...) BLADE_FIELD(a) BLADE_FIELDS_1(__VA_ARGS__)
+#define BLADE_FIELDS_3(a, ...) BLADE_FIELD(a) BLADE_FIELDS_2(__VA_ARGS__)
+#define BLADE_FIELDS_4(a, ...) BLADE_FIELD(a) BLADE_FIELDS_3(__VA_ARGS__)
+#define BLADE_FIELDS_5(a, ...) BLADE_FIELD(a) BLADE_FIELDS_4(__VA_ARGS__)
+#define BLADE_FIELDS_6(a, ...) BLADE_FIELD(a) BLADE_FIELDS_5(__VA_ARGS__)
+#define BLADE_FIELDS_7(a, ...) BLADE_FIELD(a) BLADE_FIELDS_6(__VA_ARGS__)
+#define BLADE_FIELDS_8(a, ...) BLADE_FIELD(a) BLADE_FIELDS_7(__VA_ARGS__)
+#define BLADE_FIELDS_PICK(_1, _2, _3, _4, _5, _6, _7, _8, name, ...) name
+#define BLADE_ATTRS(...)                                                                                        \
+  template <class V>                                                                                            \
+  void visit(V& v) {                                                                                            \
+    BLADE_FIELDS_PICK(__VA_ARGS__, BLADE_FIELDS_8, BLADE_FIELDS_7, BLADE_FIELDS_6, BLADE_FIELDS_5,              \
+                      BLADE_FIELDS_4, BLADE_FIELDS_3, BLADE_FIELDS_2, BLADE_FIELDS_1)                           \
+    (__VA_ARGS__)                                                                                               \
+  }
+
+struct EmptyAttrs {
+  template <class V>
+  void visit(V&) {}
+  bool operator==(const EmptyAttrs&) const = default;
+};
+
+struct PointwiseAttrs {
+  PointwiseProgram program;
+  BLADE_ATTRS(program)
+  bool operator==(const PointwiseAttrs&) const = default;
+};
+
+struct CastAttrs {
+  DType to = DType::kFloat32;
+  BLADE_ATTRS(to)
+  bool operator==(const CastAttrs&) const = default;
+};
+
+// Padding of a spatial dim, for convolution and pooling.
+enum class Padding : uint8_t { kValid, kSame, kExplicit };
+
+// x [n, spatial..., c_in], w [spatial..., c_in/groups, c_out] -> [n, spatial..., c_out]; spatial rank = strides.size()
+// (1 to 3). Depthwise: groups == c_in, w [spatial..., 1, c_in*multiplier]. The epilogue's program input 0 is the
+// convolution, input k >= 1 is node input 1 + k; each of those is a scalar, a [c_out] vector or shaped like the output.
+struct ConvAttrs {
+  std::vector<int64_t> strides, dilations;
+  Padding padding = Padding::kValid;
+  std::vector<int64_t> explicit_pads;  // begin, end of each spatial dim; only for kExplicit
+  int64_t groups = 1;
+  PointwiseProgram epilogue;           // empty program: none
+  BLADE_ATTRS(strides, dilations, padding, explicit_pads, groups, epilogue)
+  bool operator==(const ConvAttrs&) const = default;
+};
+
+// The gradient of Conv with respect to its input, as TensorFlow's Conv2DBackpropInput: x [n, spatial..., c_in],
+// w [spatial..., c_out, c_in], output_size: int tensor [n, spatial..., c_out]. Epilogue operands start at node input 3.
+struct ConvTransposeAttrs {
+  std::vector<int64_t> strides, dilations;
+  Padding padding = Padding::kValid;
+  std::vector<int64_t> explicit_pads;
+  PointwiseProgram epilogue;
+  BLADE_ATTRS(strides, dilations, padding, explicit_pads, epilogue)
+  bool operator==(const ConvTransposeAttrs&) const = default;
+};
+
+// a [..., m, k] (or [..., k, m] transposed), b [..., k, n]; leading dims broadcast. Epilogue as for Conv, its vector
+// operands are [n].
+struct MatMulAttrs {
+  bool transpose_a = false, transpose_b = false;
+  PointwiseProgram epilogue;
+  BLADE_ATTRS(transpose_a, transpose_b, epilogue)
+  bool operator==(const MatMulAttrs&) const = default;
+};
+
+struct EinsumAttrs {
+  std::string equation;
+  BLADE_ATTRS(equation)
+  bool operator==(const EinsumAttrs&) const = default;
+};
+
+// (x - mean) * scale / sqrt(variance + epsilon) + offset, over the last axis.
+struct BatchNormAttrs {
+  float epsilon = 1e-3f;
+  BLADE_ATTRS(epsilon)
+  bool operator==(const BatchNormAttrs&) const = default;
+};
+struct LayerNormAttrs {
+  float epsilon = 1e-12f;
+  BLADE_ATTRS(epsilon)
+  bool operator==(const LayerNormAttrs&) const = default;
+};
+
+// As tf.nn.local_response_normalization over the last axis.
+struct LrnAttrs {
+  int64_t depth_radius = 5;
+  float bias = 1, alpha = 1, beta = 0.5f;
+  BLADE_ATTRS(depth_radius, bias, alpha, beta)
+  bool operator==(const LrnAttrs&) const = default;
+};
+
+enum class PoolKind : uint8_t { kMax, kAverage };
+// x [n, spatial..., c]. Averages count only elements inside the input, as TensorFlow does.
+struct PoolAttrs {
+  PoolKind kind = PoolKind::kMax;
+  std::vector<int64_t> window, strides;  // spatial dims only
+  Padding padding = Padding::kValid;
+  std::vector<int64_t> explicit_pads;
+  BLADE_ATTRS(kind, window, strides, padding, explicit_pads)
+  bool operator==(const PoolAttrs&) const = default;
+};
+
+// Over the last axis.
+struct SoftmaxAttrs {
+  bool log = false;
+  BLADE_ATTRS(log)
+  bool operator==(const SoftmaxAttrs&) const = default;
+};
+
+enum class ReduceKind : uint8_t { kSum, kMean, kProd, kMax, kMin, kAll, kAny };
+struct ReduceAttrs {
+  ReduceKind kind = ReduceKind::kSum;
+  std::vector<int64_t> axes;
+  bool keep_dims = false;
+  BLADE_ATTRS(kind, axes, keep_dims)
+  bool operator==(const ReduceAttrs&) const = default;
+};
+
+struct ArgReduceAttrs {
+  bool is_max = true;
+  int64_t axis = 0;
+  DType index_dtype = DType::kInt64;
+  BLADE_ATTRS(is_max, axis, index_dtype)
+  bool operator==(const ArgReduceAttrs&) const = default;
+};
+
+struct CumSumAttrs {
+  int64_t axis = 0;
+  bool exclusive = false, reverse = false;
+  BLADE_ATTRS(axis, exclusive, reverse)
+  bool operator==(const CumSumAttrs&) const = default;
+};
+
+struct TopKAttrs {
+  bool sorted = true;
+  DType index_dtype = DType::kInt32;
+  BLADE_ATTRS(sorted, index_dtype)
+  bool operator==(const TopKAttrs&) const = default;
+};
+
+// What a removed or kept Identity stood for in the source graph; CheckNumerics fails a run only in the source framework.
+enum class IdentityKind : uint8_t { kPlain, kCheckNumerics, kStopGradient, kSnapshot, kEnsureShape, kPlaceholderWithDefault };
+struct IdentityAttrs {
+  IdentityKind kind = IdentityKind::kPlain;
+  BLADE_ATTRS(kind)
+  bool operator==(const IdentityAttrs&) const = default;
+};
+
+struct AxisAttrs {
+  int64_t axis = 0;
+  BLADE_ATTRS(axis)
+  bool operator==(const AxisAttrs&) const = default;
+};
+struct AxesAttrs {
+  std::vector<int64_t> axes;
+  BLADE_ATTRS(axes)
+  bool operator==(const AxesAttrs&) const = default;
+};
+struct PermAttrs {
+  std::vector<int64_t> perm;
+  BLADE_ATTRS(perm)
+  bool operator==(const PermAttrs&) const = default;
+};
+
+// sizes empty: equal parts, as many as the node has outputs.
+struct SplitAttrs {
+  int64_t axis = 0;
+  std::vector<int64_t> sizes;
+  BLADE_ATTRS(axis, sizes)
+  bool operator==(const SplitAttrs&) const = default;
+};
+
+struct StridedSliceAttrs {
+  int64_t begin_mask = 0, end_mask = 0, ellipsis_mask = 0, new_axis_mask = 0, shrink_axis_mask = 0;
+  BLADE_ATTRS(begin_mask, end_mask, ellipsis_mask, new_axis_mask, shrink_axis_mask)
+  bool operator==(const StridedSliceAttrs&) const = default;
+};
+
+struct UnpackAttrs {
+  int64_t axis = 0;
+  BLADE_ATTRS(axis)
+  bool operator==(const UnpackAttrs&) const = default;
+};
+
+enum class PadMode : uint8_t { kConstant, kReflect, kSymmetric };
+struct PadAttrs {
+  PadMode mode = PadMode::kConstant;
+  BLADE_ATTRS(mode)
+  bool operator==(const PadAttrs&) const = default;
+};
+
+enum class ShapeOfKind : uint8_t { kShape, kSize, kRank };
+struct ShapeOfAttrs {
+  ShapeOfKind kind = ShapeOfKind::kShape;
+  DType dtype = DType::kInt32;
+  BLADE_ATTRS(kind, dtype)
+  bool operator==(const ShapeOfAttrs&) const = default;
+};
+
+struct GatherAttrs {
+  int64_t axis = 0, batch_dims = 0;
+  BLADE_ATTRS(axis, batch_dims)
+  bool operator==(const GatherAttrs&) const = default;
+};
+
+struct BlockAttrs {
+  int64_t block = 2;
+  BLADE_ATTRS(block)
+  bool operator==(const BlockAttrs&) const = default;
+};
+
+enum class ResizeKind : uint8_t { kNearest, kBilinear, kBicubic };
+struct ResizeAttrs {
+  ResizeKind kind = ResizeKind::kBilinear;
+  bool align_corners = false, half_pixel_centers = false;
+  BLADE_ATTRS(kind, align_corners, half_pixel_centers)
+  bool operator==(const ResizeAttrs&) const = default;
+};
+
+// boxes, scores, max_output_size, iou_threshold, score_threshold as TensorFlow's NonMaxSuppressionV3.
+struct NonMaxSuppressionAttrs {
+  int64_t version = 3;
+  bool pad_to_max_output_size = false;
+  BLADE_ATTRS(version, pad_to_max_output_size)
+  bool operator==(const NonMaxSuppressionAttrs&) const = default;
+};
+
+// A source node that Blade leaves where it is.
+struct ForeignAttrs {
+  std::string source_op;   // "TensorArrayV3"
+  std::string reason;      // why it stays, for the report
+  bool side_effects = false;
+  BLADE_ATTRS(source_op, reason, side_effects)
+  bool operator==(const ForeignAttrs&) const = default;
+};
+
+using Attrs = std::variant<EmptyAttrs, PointwiseAttrs, CastAttrs, ConvAttrs, ConvTransposeAttrs, MatMulAttrs, EinsumAttrs,
+                           BatchNormAttrs, LayerNormAttrs, LrnAttrs, PoolAttrs, SoftmaxAttrs, ReduceAttrs, ArgReduceAttrs,
+                           CumSumAttrs, TopKAttrs, IdentityAttrs, AxisAttrs, AxesAttrs, PermAttrs, SplitAttrs,
+                           StridedSliceAttrs, UnpackAttrs, PadAttrs, ShapeOfAttrs, GatherAttrs, BlockAttrs, ResizeAttrs,
+                           NonMaxSuppressionAttrs, ForeignAttrs>;
+
+}  // namespace blade::ir

@@ -1,0 +1,125 @@
+// Compares outputs element by element in double.
+#include "optimizer/accuracy.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+
+#include "base/half.h"
+
+namespace blade::optimizer {
+namespace {
+
+template <class T>
+std::vector<double> widened(const ir::Tensor& tensor) {
+  std::vector<double> values;
+  values.reserve(tensor.as<T>().size());
+  for (size_t i = 0; i < tensor.bytes / sizeof(T); ++i) {
+    T value;
+    std::memcpy(&value, tensor.data + i * sizeof(T), sizeof(T));
+    values.push_back(static_cast<double>(value));
+  }
+  return values;
+}
+
+std::vector<double> to_doubles(const ir::Tensor& tensor) {
+  switch (tensor.dtype) {
+    case ir::DType::kFloat32: return widened<float>(tensor);
+    case ir::DType::kFloat64: return widened<double>(tensor);
+    case ir::DType::kInt8: return widened<int8_t>(tensor);
+    case ir::DType::kInt16: return widened<int16_t>(tensor);
+    case ir::DType::kInt32: return widened<int32_t>(tensor);
+    case ir::DType::kInt64: return widened<int64_t>(tensor);
+    case ir::DType::kUInt8: return widened<uint8_t>(tensor);
+    case ir::DType::kUInt16: return widened<uint16_t>(tensor);
+    case ir::DType::kUInt32: return widened<uint32_t>(tensor);
+    case ir::DType::kUInt64: return widened<uint64_t>(tensor);
+    case ir::DType::kBool: return widened<uint8_t>(tensor);
+    case ir::DType::kFloat16:
+    case ir::DType::kBFloat16: {
+      std::vector<double> values;
+      for (const uint16_t bits : widened<uint16_t>(tensor)) {
+        values.push_back(tensor.dtype == ir::DType::kFloat16 ? float16_to_float(bits) : bfloat16_to_float(bits));
+      }
+      return values;
+    }
+    default: return {};
+  }
+}
+
+std::string number(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g", value);
+  return text;
+}
+
+std::string dims_text(const ir::Dims& dims) {
+  std::string text = "[";
+  for (size_t i = 0; i < dims.size(); ++i) text += (i ? "," : "") + std::to_string(dims[i]);
+  return text + "]";
+}
+
+// Fills max_difference and max_expected; false when one is not finite where the other is, or not the same way.
+bool measure_difference(const std::vector<double>& expected, const std::vector<double>& got, OutputDifference& result) {
+  for (size_t i = 0; i < expected.size(); ++i) {
+    if (std::isfinite(expected[i]) && std::isfinite(got[i])) {
+      result.max_expected = std::max(result.max_expected, std::fabs(expected[i]));
+      result.max_difference = std::max(result.max_difference, std::fabs(expected[i] - got[i]));
+    } else if (!(std::isnan(expected[i]) && std::isnan(got[i])) && expected[i] != got[i]) {
+      result.message = "element " + std::to_string(i) + " is " + number(got[i]) + ", expected " + number(expected[i]);
+      return false;
+    }
+  }
+  return true;
+}
+
+OutputDifference compare_output(const std::string& name, const ir::Tensor& expected, const ir::Tensor& got,
+                                const AccuracyOptions& options) {
+  OutputDifference result;
+  result.output = name;
+  result.holds = false;
+  if (expected.dtype != got.dtype) {
+    result.message = std::string("dtype ") + ir::dtype_name(got.dtype) + ", expected " + ir::dtype_name(expected.dtype);
+    return result;
+  }
+  if (expected.dims != got.dims) {
+    result.message = "shape " + dims_text(got.dims) + ", expected " + dims_text(expected.dims);
+    return result;
+  }
+  if (!measure_difference(to_doubles(expected), to_doubles(got), result)) return result;
+  if (ir::is_floating(expected.dtype)) {
+    result.allowed = options.atol + (options.metric == "max_relative" ? options.rtol * result.max_expected : 0);
+  }
+  result.holds = result.max_difference <= result.allowed;
+  if (result.holds && !ir::is_floating(expected.dtype) && expected.bytes > 0 &&
+      std::memcmp(expected.data, got.data, expected.bytes) != 0) {
+    result.holds = false;  // integers too large for double to tell apart
+    result.max_difference = 1;
+  }
+  if (!result.holds) {
+    result.message = "largest difference " + number(result.max_difference) + ", allowed " + number(result.allowed);
+  }
+  return result;
+}
+
+}  // namespace
+
+std::string AccuracyResult::message() const {
+  for (const OutputDifference& output : outputs) {
+    if (!output.holds) return "output '" + output.output + "': " + output.message;
+  }
+  return "";
+}
+
+AccuracyResult check_accuracy(const std::vector<std::string>& names, const std::vector<ir::TensorPtr>& expected,
+                              const std::vector<ir::TensorPtr>& got, const AccuracyOptions& options) {
+  AccuracyResult result;
+  for (size_t i = 0; i < names.size(); ++i) {
+    result.outputs.push_back(compare_output(names[i], *expected[i], *got[i], options));
+    result.holds = result.holds && result.outputs.back().holds;
+  }
+  return result;
+}
+
+}  // namespace blade::optimizer

@@ -1,0 +1,32 @@
+// Whether two sets of answers agree, and by how much they differ.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "ir/types.h"
+#include "optimizer/options.h"
+
+namespace blade::optimizer {
+
+struct OutputDifference {
+  std::string output;
+  double max_difference = 0;    // largest |got - expected|
+  double max_expected = 0;      // largest |expected|
+  double allowed = 0;           // the bound that max_difference was held to
+  bool holds = true;
+  std::string message;          // why not, in words; empty when it holds
+};
+
+struct AccuracyResult {
+  bool holds = true;
+  std::vector<OutputDifference> outputs;
+  std::string message() const;  // of the first output that does not hold
+};
+
+// Compares output by output; NaN and infinities must stand at the same places. dtypes and shapes must be equal.
+AccuracyResult check_accuracy(const std::vector<std::string>& names, const std::vector<ir::TensorPtr>& expected,
+                              const std::vector<ir::TensorPtr>& got, const AccuracyOptions& options);
+
+}  // namespace blade::optimizer

@@ -1,0 +1,1 @@
+// One way to optimize the model at hand.

@@ -1,0 +1,21 @@
+// What `blade inspect`, `explain` and `doctor` show, as JSON text.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "engine/engine.h"
+
+namespace blade::optimizer {
+
+// Ops, inputs, outputs and coverage of a model file: what an engine would take, and why the rest stays behind.
+Result<std::string> inspect_model(const std::string& path, const std::vector<std::string>& outputs);
+
+// Decisions and memory of an engine; with input dims also each step's kernel and the rows that were passed over.
+Result<std::string> explain_engine(engine::Engine& engine, const std::vector<ir::Dims>* input_dims);
+
+// What is usable on this machine, and why the rest is not.
+std::string doctor(const std::string& tensorflow_dir);
+
+}  // namespace blade::optimizer

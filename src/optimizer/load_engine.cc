@@ -1,0 +1,73 @@
+// Loads models for running without TensorFlow.
+#include "optimizer/load_engine.h"
+
+#include <filesystem>
+
+#include "base/mapped_file.h"
+#include "engine/engine_file.h"
+#include "frontends/tensorflow/model_loader.h"
+#include "passes/pass.h"
+
+namespace blade::optimizer {
+namespace {
+
+// An optimized graph carries its decisions in its engines: checked here (a damaged engine is refused), then merged. The
+// profile bounds only the hand-over inside TensorFlow: alone, an engine takes any shape.
+Result<engine::Decisions> stored_decisions(const std::vector<tensorflow::EngineRegion>& regions) {
+  engine::Decisions merged;
+  for (const tensorflow::EngineRegion& region : regions) {
+    const auto* data = reinterpret_cast<const std::byte*>(region.engine.data());
+    auto parsed = engine::parse_engine_file({data, region.engine.size()}, region.engine.owner());
+    if (!parsed.ok()) return parsed.status().with_context("the engine '" + region.node + "'");
+    const engine::Decisions& decisions = parsed->decisions;
+    merged.disabled_passes = decisions.disabled_passes;
+    merged.precision = decisions.precision;
+    merged.tuned_on = decisions.tuned_on;
+    merged.kernels.insert(decisions.kernels.begin(), decisions.kernels.end());
+  }
+  return merged;
+}
+
+Result<std::shared_ptr<engine::Engine>> engine_of(const tensorflow::GraphDef& graph, const tensorflow::ImportOptions& import,
+                                                  const engine::EngineOptions& options) {
+  BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, tensorflow::import_graph(graph, import));
+  BLADE_ASSIGN_OR_RETURN(engine::Decisions decisions, stored_decisions(imported.engines));
+  if (!options.reference_only) BLADE_RETURN_IF_ERROR(run_whole_graph_passes(imported.graph));
+  return engine::Engine::create(std::move(imported.graph), std::move(decisions), options);
+}
+
+}  // namespace
+
+Status run_whole_graph_passes(ir::Graph& graph) {
+  BLADE_ASSIGN_OR_RETURN([[maybe_unused]] const auto reports, passes::run_pipeline(graph, /*whole_graph=*/true, {}));
+  return {};
+}
+
+Result<std::shared_ptr<engine::Engine>> load_engine(const std::string& path, const std::vector<std::string>& outputs,
+                                                    const engine::EngineOptions& options) {
+  if (std::filesystem::is_regular_file(path)) {
+    BLADE_ASSIGN_OR_RETURN(auto file, MappedFile::open(path));
+    if (engine::has_engine_magic(file->bytes())) return engine::Engine::load(file->bytes(), file, options);
+  }
+  BLADE_ASSIGN_OR_RETURN(tensorflow::LoadedModel model, tensorflow::load_model(path));
+  tensorflow::ImportOptions import;
+  import.inputs = model.inputs;
+  import.outputs = outputs.empty() ? model.outputs : outputs;
+  import.allow_foreign = false;
+  auto engine = engine_of(model.graph, import, options);
+  if (!engine.ok()) return engine.status().with_context(path);
+  return engine;
+}
+
+Result<std::shared_ptr<engine::Engine>> load_engine_from_graph(std::string_view graph_def,
+                                                               const std::vector<std::string>& outputs,
+                                                               const engine::EngineOptions& options) {
+  BLADE_ASSIGN_OR_RETURN(const tensorflow::GraphDef graph,
+                         tensorflow::parse_graph_def(tensorflow::SharedBytes::borrow(graph_def), "the optimized graph"));
+  tensorflow::ImportOptions import;
+  import.outputs = outputs;
+  import.allow_foreign = false;
+  return engine_of(graph, import, options);
+}
+
+}  // namespace blade::optimizer

@@ -1,0 +1,27 @@
+// From a model on disk to an engine, without TensorFlow: optimized and plain frozen graphs, SavedModels, engine files.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "engine/engine.h"
+#include "frontends/tensorflow/importer.h"
+
+namespace blade::optimizer {
+
+// outputs: node or tensor names; empty: the model's own. Ops that Blade does not cover are an error that lists them.
+Result<std::shared_ptr<engine::Engine>> load_engine(const std::string& path, const std::vector<std::string>& outputs,
+                                                    const engine::EngineOptions& options);
+
+// The same from a serialized GraphDef, which must outlive the engine.
+Result<std::shared_ptr<engine::Engine>> load_engine_from_graph(std::string_view graph_def,
+                                                               const std::vector<std::string>& outputs,
+                                                               const engine::EngineOptions& options);
+
+// Runs the whole-graph passes on an imported graph; what is left is ready to be divided or run.
+Status run_whole_graph_passes(ir::Graph& graph);
+
+}  // namespace blade::optimizer

@@ -1,0 +1,408 @@
+// The loop of optimize(): load, measure the baseline, rewrite, build engines, check, time, keep or roll back.
+#include "optimizer/optimize.h"
+
+#include <algorithm>
+
+#include "backends/machine.h"
+#include "base/log.h"
+#include "base/mapped_file.h"
+#include "frontends/tensorflow/model_loader.h"
+#include "frontends/tensorflow/proto/saved_model.h"
+#include "optimizer/candidate.h"
+#include "optimizer/load_engine.h"
+#include "optimizer/runners.h"
+#include "optimizer/search.h"
+#include "passes/pass.h"
+
+namespace blade::optimizer {
+namespace {
+
+constexpr const char* kEnginePassName = "BladeCpuEngine";
+
+class Optimizer {
+ public:
+  explicit Optimizer(const OptimizeRequest& request) : request_(request), options_(request.options) {}
+
+  Result<OptimizeResult> run() {
+    BLADE_RETURN_IF_ERROR(check_device());
+    BLADE_RETURN_IF_ERROR(load());
+    BLADE_RETURN_IF_ERROR(prepare_data());
+    progress(10, "baseline");
+    BLADE_RETURN_IF_ERROR(open_tensorflow());
+    BLADE_RETURN_IF_ERROR(compute_expected());
+    BLADE_RETURN_IF_ERROR(run_graph_passes());
+    progress(35, "partition");
+    BLADE_RETURN_IF_ERROR(partition_graph());
+    BLADE_RETURN_IF_ERROR(build_engines());
+    progress(100, "done");
+    return finish();
+  }
+
+ private:
+  // Tells how far; remembers that the user asked to stop.
+  void progress(int percent, const char* phase) {
+    if (request_.progress && request_.progress(percent, phase)) stopped_ = true;
+  }
+
+  Status check_device() {
+    if (options_.device == "auto") options_.device = "cpu";
+    if (options_.device == "gpu") {
+      return unavailable("device_type is 'gpu', but no usable GPU was found: this build of Blade has a CPU engine only; use 'cpu' or 'auto'");
+    }
+    const backends::Machine& machine = backends::Machine::host();
+    report_.device_type = options_.device;
+    report_.microarchitecture = machine.microarchitecture;
+    report_.user_config = options_.user_config;
+    report_.model = options_.model_name;
+    report_.software.emplace_back("blade", BLADE_VERSION);
+    if (options_.level == "o2") report_.messages.push_back("o2's int8 is not available on this device: o1 was applied");
+    return {};
+  }
+
+  Status load() {
+    progress(1, "load");
+    if (request_.model_path.empty()) {
+      auto bytes = tensorflow::SharedBytes::borrow(request_.model_bytes);
+      BLADE_ASSIGN_OR_RETURN(model_.graph, tensorflow::parse_graph_def(std::move(bytes), options_.model_name));
+      model_.format = "frozen_pb";
+    } else {
+      BLADE_ASSIGN_OR_RETURN(model_, tensorflow::load_model(request_.model_path));
+    }
+    report_.input_format = model_.format;
+    tensorflow::ImportOptions import;
+    import.inputs = options_.inputs.empty() ? model_.inputs : options_.inputs;
+    import.outputs = options_.outputs.empty() ? model_.outputs : options_.outputs;
+    BLADE_ASSIGN_OR_RETURN(imported_, tensorflow::import_graph(model_.graph, import));
+    report_.inferred = imported_.notes;
+    for (const ir::ValueId id : imported_.graph.inputs()) {
+      const ir::Value& value = imported_.graph.value(id);
+      inputs_.push_back({node_name(value.name), value.dtype, value.shape});
+      report_.inputs.push_back(inputs_.back().name);
+    }
+    for (const std::string& name : imported_.graph.output_names()) {
+      output_tensors_.push_back(name.find(':') == std::string::npos ? name + ":0" : name);
+      report_.outputs.push_back(name);
+    }
+    BLADE_ASSIGN_OR_RETURN(const std::string original, tensorflow::serialize(model_.graph));
+    original_ = original;
+    report_.original_bytes = original_.size();
+    return {};
+  }
+
+  static std::string node_name(const std::string& tensor) {
+    return tensor.ends_with(":0") ? tensor.substr(0, tensor.size() - 2) : tensor;
+  }
+
+  // The profile is checked first: its errors come before any work.
+  Status prepare_data() {
+    std::vector<std::string> names;
+    for (const engine::TensorInfo& input : inputs_) names.push_back(input.name);
+    if (!options_.tuning_shapes.empty()) {
+      BLADE_ASSIGN_OR_RETURN(profile_, resolve_profile(options_.tuning_shapes, names));
+    }
+    BLADE_ASSIGN_OR_RETURN(feeds_, check_feeds(request_.test_data, inputs_));
+    report_.test_data_source = feeds_.empty() ? "generated" : "user provided";
+    if (feeds_.empty()) BLADE_RETURN_IF_ERROR(generate_feeds());
+    const bool has_profile = profile_.has_value();
+    if (has_profile) {
+      for (const auto& shapes : profile_->opts) {
+        const auto has_shape = [&](const Feed& feed) { return shapes_of(feed) == shapes; };
+        if (std::any_of(feeds_.begin(), feeds_.end(), has_shape)) continue;
+        BLADE_ASSIGN_OR_RETURN(Feed resized, resize_feed(feeds_[0], shapes));
+        feeds_.push_back(std::move(resized));
+      }
+    } else {
+      profile_ = hull();
+    }
+    describe_shapes(has_profile);
+    return {};
+  }
+
+  Status generate_feeds() {
+    std::vector<std::vector<ir::Dims>> groups = options_.input_shapes;
+    if (groups.empty() && profile_) groups = {profile_->opts.front()};
+    if (groups.empty()) {
+      std::vector<ir::Dims> shapes;
+      for (const engine::TensorInfo& input : inputs_) {
+        if (!input.shape.has_rank()) {
+          return invalid_argument("the rank of the input '" + input.name + "' is unknown and no test data was given; give test_data or input_shapes");
+        }
+        ir::Dims dims;
+        for (const ir::Dim dim : input.shape.dims()) dims.push_back(dim.is_known() ? dim.value() : 1);
+        shapes.push_back(std::move(dims));
+      }
+      groups.push_back(std::move(shapes));
+      report_.messages.push_back("no test data was given: values were generated, unknown dims taken as 1");
+    }
+    for (size_t i = 0; i < groups.size(); ++i) {
+      if (groups[i].size() != inputs_.size()) {
+        return invalid_argument("input_shapes has a group of " + std::to_string(groups[i].size()) + " shapes, the model has " +
+                                std::to_string(inputs_.size()) + " inputs; give one shape an input");
+      }
+      const auto& ranges = options_.input_ranges;
+      const auto range = ranges.empty() ? std::vector<std::pair<double, double>>{} : ranges[std::min(i, ranges.size() - 1)];
+      BLADE_ASSIGN_OR_RETURN(Feed feed, generate_feed(inputs_, groups[i], range));
+      feeds_.push_back(std::move(feed));
+    }
+    return {};
+  }
+
+  // Without a profile the shapes of the test data are optimized; other shapes run the original graph.
+  engine::Profile hull() const {
+    engine::Profile profile;
+    profile.min = profile.max = shapes_of(feeds_[0]);
+    for (const Feed& feed : feeds_) {
+      const std::vector<ir::Dims> shapes = shapes_of(feed);
+      profile.opts.push_back(shapes);
+      for (size_t i = 0; i < shapes.size(); ++i) {
+        if (shapes[i].size() != profile.min[i].size()) continue;  // another rank cannot be in one box
+        for (size_t d = 0; d < shapes[i].size(); ++d) {
+          profile.min[i][d] = std::min(profile.min[i][d], shapes[i][d]);
+          profile.max[i][d] = std::max(profile.max[i][d], shapes[i][d]);
+        }
+      }
+    }
+    return profile;
+  }
+
+  void describe_shapes(bool has_profile) {
+    bool only_batch = true, varies = false;
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      for (size_t d = 0; d < profile_->min[i].size(); ++d) {
+        if (profile_->min[i][d] == profile_->max[i][d]) continue;
+        varies = true;
+        only_batch = only_batch && d == 0;
+      }
+    }
+    report_.shape_variation = !varies ? "static" : only_batch && !has_profile ? "batch" : "dynamic";
+    for (const NamedTensor& one : feeds_[0]) {
+      report_.test_data_info += (report_.test_data_info.empty() ? "" : "\n") + one.name + " shape: " +
+                                dims_to_string(one.tensor->dims) + " data type: " + ir::dtype_name(one.tensor->dtype);
+    }
+  }
+
+  Status open_tensorflow() {
+    auto api = load_tensorflow(options_.tensorflow_dir);
+    if (!api.ok()) {
+      report_.baseline_note = api.status().message();
+      return {};
+    }
+    api_ = *api;
+    report_.software.insert(report_.software.begin(), {"tensorflow", api_->TF_Version()});
+    for (const std::string& library : options_.custom_ops) BLADE_RETURN_IF_ERROR(load_op_library(*api_, library));
+    return load_op_library(*api_, options_.op_library.empty() ? default_op_library() : options_.op_library);
+  }
+
+  // What the graph as written answers, to each feed; never TensorFlow's own rewrite of it.
+  Status compute_expected() {
+    std::unique_ptr<Runner> reference;
+    if (api_ != nullptr) {
+      report_.accuracy_reference = "TensorFlow, graph as written";
+      BLADE_ASSIGN_OR_RETURN(reference, make_tensorflow_runner(*api_, original_, {options_.num_threads, true}, output_tensors_));
+    } else {
+      report_.accuracy_reference = "Blade's reference kernels, graph as written";
+      engine::EngineOptions naive;
+      naive.reference_only = true;
+      BLADE_ASSIGN_OR_RETURN(auto engine, engine::Engine::create(imported_.graph.clone(), {}, naive));
+      reference = make_engine_runner(std::move(engine));
+    }
+    for (const Feed& feed : feeds_) {
+      BLADE_ASSIGN_OR_RETURN(std::vector<ir::TensorPtr> answers, reference->outputs(feed));
+      expected_.push_back(std::move(answers));
+    }
+    return {};
+  }
+
+  Status run_graph_passes() {
+    report_.nodes_total = count_source_nodes(imported_.graph);
+    int percent = 20;
+    for (const passes::Pass& pass : passes::pipeline()) {
+      if (!pass.on_whole_graph) continue;
+      progress(percent += 3, pass.name);
+      std::vector<std::string> others;
+      for (const passes::Pass& other : passes::pipeline()) {
+        if (other.on_whole_graph && other.name != pass.name) others.emplace_back(other.name);
+      }
+      BLADE_ASSIGN_OR_RETURN(const auto results, passes::run_pipeline(imported_.graph, /*whole_graph=*/true, others));
+      OptimizationStep step{pass.name, StepStatus::kPassed, {}, {}, "", 0};
+      for (const auto& result : results) step.changes += result.result.changes;
+      if (step.changes > 0) step.status = StepStatus::kEffective;
+      graph_steps_.push_back(std::move(step));
+    }
+    return {};
+  }
+
+  static int count_source_nodes(const ir::Graph& graph) {
+    std::vector<int32_t> origins;
+    for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
+      if (graph.is_live(id) && graph.node(id).origin >= 0) origins.push_back(graph.node(id).origin);
+    }
+    std::sort(origins.begin(), origins.end());
+    return static_cast<int>(std::unique(origins.begin(), origins.end()) - origins.begin());
+  }
+
+  Status partition_graph() {
+    BLADE_ASSIGN_OR_RETURN(partition_, engine::partition(imported_.graph));
+    report_.left_behind = partition_.left_behind;
+    report_.regions = static_cast<int>(partition_.regions.size());
+    report_.nodes_in_engines = count_source_nodes(imported_.graph) - static_cast<int>(partition_.left_behind.size());
+    return {};
+  }
+
+  Status build_engines() {
+    engine_step_.name = kEnginePassName;
+    if (partition_.regions.empty()) {
+      engine_step_.message = "no part of the graph is large enough for an engine; see coverage for each node's reason";
+      return measure_unchanged();
+    }
+    engine::Decisions decisions;
+    decisions.blade_version = BLADE_VERSION;
+    decisions.tuned_on = report_.microarchitecture;
+    decisions.profile = profile_;
+    SearchInput search{imported_.graph, partition_, feeds_, expected_, options_, [this](int p, const char* phase) {
+                         progress(p, phase);
+                         return stopped_;
+                       }};
+    BLADE_ASSIGN_OR_RETURN(SearchResult found, search_passes(search, decisions));
+    pass_steps_ = std::move(found.steps);
+    BLADE_ASSIGN_OR_RETURN(Candidate candidate, build_candidate(model_.graph, imported_, partition_, found.decisions));
+    progress(75, "check_accuracy");
+    BLADE_RETURN_IF_ERROR(judge(std::move(candidate.graph_def), found.decisions));
+    return {};
+  }
+
+  // Keeps the candidate if its answers hold and it is faster, both in TensorFlow where that is present.
+  Status judge(std::string graph_def, const engine::Decisions& decisions) {
+    report_.optimized_bytes = graph_def.size();
+    if (decisions.profile) report_.profile_json = profile_text(decisions);
+    std::unique_ptr<Runner> optimized;
+    if (api_ != nullptr) {
+      BLADE_ASSIGN_OR_RETURN(optimized, make_tensorflow_runner(*api_, graph_def, {options_.num_threads, false}, output_tensors_));
+    } else {
+      BLADE_ASSIGN_OR_RETURN(auto engine, load_engine_from_graph(graph_def, report_.outputs, engine_options()));
+      optimized = make_engine_runner(std::move(engine));
+    }
+    for (size_t i = 0; i < feeds_.size(); ++i) {
+      BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, optimized->outputs(feeds_[i]));
+      AccuracyResult accuracy = check_accuracy(report_.outputs, expected_[i], got, options_.accuracy);
+      if (i == 0 || !accuracy.holds) report_.accuracy = std::move(accuracy);
+      if (report_.accuracy.holds) continue;
+      roll_back("the answers do not hold: " + report_.accuracy.message());
+      return measure_unchanged();
+    }
+    progress(80, "measure");
+    if (api_ == nullptr) return measure_alone(*optimized, std::move(graph_def));
+    BLADE_ASSIGN_OR_RETURN(auto baseline, make_tensorflow_runner(*api_, original_, {options_.num_threads, false}, output_tensors_));
+    return measure_against(*baseline, *optimized, std::move(graph_def));
+  }
+
+  engine::EngineOptions engine_options() const {
+    engine::EngineOptions options;
+    options.num_threads = options_.num_threads;
+    return options;
+  }
+
+  static std::string profile_text(const engine::Decisions& decisions);
+
+  Status measure_against(Runner& baseline, Runner& optimized, std::string graph_def) {
+    std::string slower;
+    for (size_t i = 0; i < feeds_.size(); ++i) {
+      if (i > 0 && stopped_) break;
+      BLADE_ASSIGN_OR_RETURN(const Runnable before, baseline.runnable(feeds_[i]));
+      BLADE_ASSIGN_OR_RETURN(const Runnable after, optimized.runnable(feeds_[i]));
+      TimingOptions timing;
+      timing.time_limit_s = std::max(1.0, options_.time_limit_s / (i == 0 ? 3 : 3 * static_cast<double>(feeds_.size())));
+      if (i > 0) timing.rounds = 3;
+      BLADE_ASSIGN_OR_RETURN(const Comparison times, compare(before, after, timing));
+      if (i == 0) {
+        report_.baseline_ms = engine_step_.pre_run_ms = times.before_ms;
+        report_.optimized_ms = engine_step_.post_run_ms = times.after_ms;
+        if (!times.faster) slower = "it is not faster than the original outside the noise";
+      } else if (times.slower) {
+        slower = "it is slower than the original at " + dims_to_string(feeds_[i][0].tensor->dims);
+      }
+    }
+    if (!slower.empty()) {
+      roll_back(slower);
+      report_.optimized_ms = report_.baseline_ms;
+      return {};
+    }
+    engine_step_.status = StepStatus::kEffective;
+    optimized_ = std::move(graph_def);
+    return {};
+  }
+
+  // Without TensorFlow there is no baseline to beat: the checked engine is kept and the report says so.
+  Status measure_alone(Runner& optimized, std::string graph_def) {
+    BLADE_ASSIGN_OR_RETURN(const Runnable run, optimized.runnable(feeds_[0]));
+    BLADE_ASSIGN_OR_RETURN(report_.optimized_ms, measure(run, TimingOptions()));
+    engine_step_.status = StepStatus::kEffective;
+    engine_step_.post_run_ms.reset();
+    optimized_ = std::move(graph_def);
+    return {};
+  }
+
+  Status measure_unchanged() {
+    if (api_ == nullptr) return {};
+    BLADE_ASSIGN_OR_RETURN(auto baseline, make_tensorflow_runner(*api_, original_, {options_.num_threads, false}, output_tensors_));
+    BLADE_ASSIGN_OR_RETURN(const Runnable run, baseline->runnable(feeds_[0]));
+    BLADE_ASSIGN_OR_RETURN(report_.baseline_ms, measure(run, TimingOptions()));
+    report_.optimized_ms = report_.baseline_ms;
+    return {};
+  }
+
+  void roll_back(const std::string& why) {
+    engine_step_.status = StepStatus::kRolledBack;
+    engine_step_.message = why;
+    for (OptimizationStep& step : graph_steps_) {
+      if (step.status != StepStatus::kEffective) continue;
+      step.status = StepStatus::kRolledBack;
+      step.message = "the original graph is given back";
+    }
+    for (OptimizationStep& step : pass_steps_) {
+      if (step.status == StepStatus::kEffective) step.status = StepStatus::kRolledBack;
+    }
+    report_.messages.push_back("the original graph is given back: " + why);
+  }
+
+  Result<OptimizeResult> finish() {
+    if (stopped_) report_.messages.push_back("stopped by the user: the best result so far is given");
+    report_.optimizations.push_back(engine_step_);
+    report_.optimizations.insert(report_.optimizations.end(), graph_steps_.begin(), graph_steps_.end());
+    report_.optimizations.insert(report_.optimizations.end(), pass_steps_.begin(), pass_steps_.end());
+    if (optimized_.empty()) {
+      optimized_ = std::move(original_);
+      report_.optimized_bytes = optimized_.size();
+    }
+    return OptimizeResult{std::move(optimized_), std::move(report_), request_.model_path};
+  }
+
+  const OptimizeRequest& request_;
+  OptimizeOptions options_;
+  Report report_;
+  bool stopped_ = false;
+  tensorflow::LoadedModel model_;
+  tensorflow::ImportedModel imported_;
+  std::string original_, optimized_;
+  std::vector<engine::TensorInfo> inputs_;
+  std::vector<std::string> output_tensors_;
+  std::optional<engine::Profile> profile_;
+  std::vector<Feed> feeds_;
+  std::vector<std::vector<ir::TensorPtr>> expected_;
+  const TensorFlowApi* api_ = nullptr;
+  engine::Partition partition_;
+  OptimizationStep engine_step_;
+  std::vector<OptimizationStep> graph_steps_, pass_steps_;
+};
+
+std::string Optimizer::profile_text(const engine::Decisions& decisions) {
+  engine::Decisions only;
+  only.profile = decisions.profile;
+  return only.to_json();
+}
+
+}  // namespace
+
+Result<OptimizeResult> optimize(const OptimizeRequest& request) { return Optimizer(request).run(); }
+
+}  // namespace blade::optimizer

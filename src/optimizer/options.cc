@@ -1,0 +1,330 @@
+// Parses and checks the options of optimize().
+#include "optimizer/options.h"
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+namespace blade::optimizer {
+namespace {
+
+using nlohmann::json;
+
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
+  return text;
+}
+
+std::string_view trim(std::string_view text) {
+  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.front()))) text.remove_prefix(1);
+  while (!text.empty() && std::isspace(static_cast<unsigned char>(text.back()))) text.remove_suffix(1);
+  return text;
+}
+
+template <class T>
+bool parse_number(std::string_view text, T& value) {
+  text = trim(text);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+// The value at a dotted path of nested objects, or null.
+const json* find(const json& root, std::initializer_list<const char*> path) {
+  const json* at = &root;
+  for (const char* key : path) {
+    if (!at->is_object() || !at->contains(key)) return nullptr;
+    at = &(*at)[key];
+  }
+  return at->is_null() ? nullptr : at;
+}
+
+Result<ir::Dims> dims_of(const json& value, const std::string& where) {
+  ir::Dims dims;
+  for (const json& dim : value) {
+    if (!dim.is_number_integer() || dim.get<int64_t>() < 0) {
+      return invalid_argument(where + " has a dim " + dim.dump() + "; dims are integers of at least 0");
+    }
+    dims.push_back(dim.get<int64_t>());
+  }
+  return dims;
+}
+
+bool is_flat_list(const json& value) {
+  return value.is_array() && std::none_of(value.begin(), value.end(), [](const json& v) { return v.is_array(); });
+}
+
+// [1,224,224,3] (one input), [[1,3,224,224],[1,50]] (placeholder order) or {"input:0": [1,224,224,3]}.
+Result<NamedShapes> named_shapes(const json& value, const std::string& where) {
+  NamedShapes shapes;
+  if (is_flat_list(value)) {
+    BLADE_ASSIGN_OR_RETURN(ir::Dims dims, dims_of(value, where));
+    shapes.by_order.push_back(std::move(dims));
+    return shapes;
+  }
+  if (value.is_array()) {
+    for (const json& one : value) {
+      if (!is_flat_list(one)) return invalid_argument(where + " holds " + one.dump() + "; a list of dims was expected");
+      BLADE_ASSIGN_OR_RETURN(ir::Dims dims, dims_of(one, where));
+      shapes.by_order.push_back(std::move(dims));
+    }
+    return shapes;
+  }
+  if (value.is_object()) {
+    for (const auto& [name, one] : value.items()) {
+      if (!is_flat_list(one)) {
+        return invalid_argument(where + "['" + name + "'] is " + one.dump() + "; a list of dims was expected");
+      }
+      BLADE_ASSIGN_OR_RETURN(ir::Dims dims, dims_of(one, where + "['" + name + "']"));
+      shapes.by_name[name] = std::move(dims);
+    }
+    return shapes;
+  }
+  return invalid_argument(where + " is " + value.dump() +
+                          "; expected a list of dims, a list of such lists (one an input) or a dict by input name");
+}
+
+Result<TuningShapes> tuning_shapes(const json& value, const std::string& field) {
+  TuningShapes shapes;
+  if (value.is_null() || (value.is_object() && value.empty())) return shapes;
+  if (!value.is_object()) return invalid_argument(field + " is " + value.dump() + "; expected a dict with min, opts and max");
+  for (const auto& [key, unused] : value.items()) {
+    if (key != "min" && key != "max" && key != "opts") {
+      return invalid_argument(field + " has the key '" + key + "'; only min, opts and max are known");
+    }
+  }
+  for (const char* key : {"min", "max", "opts"}) {
+    if (!value.contains(key)) return invalid_argument(field + " lacks '" + key + "'; min, opts and max are all needed");
+  }
+  BLADE_ASSIGN_OR_RETURN(shapes.min, named_shapes(value["min"], field + "['min']"));
+  BLADE_ASSIGN_OR_RETURN(shapes.max, named_shapes(value["max"], field + "['max']"));
+  if (!value["opts"].is_array() || value["opts"].empty()) {
+    return invalid_argument(field + "['opts'] is " + value["opts"].dump() + "; expected a list of shape groups");
+  }
+  for (size_t i = 0; i < value["opts"].size(); ++i) {
+    BLADE_ASSIGN_OR_RETURN(NamedShapes group, named_shapes(value["opts"][i], field + "['opts'][" + std::to_string(i) + "]"));
+    shapes.opts.push_back(std::move(group));
+  }
+  return shapes;
+}
+
+// dynamic_tuning_shapes may stand at either place; they may not disagree.
+Result<TuningShapes> find_tuning_shapes(const json& config) {
+  const json* general = find(config, {"dynamic_tuning_shapes"});
+  const json* tensorrt = find(config, {"gpu_config", "tensorrt", "dynamic_tuning_shapes"});
+  const bool has_general = general != nullptr && !general->empty();
+  const bool has_tensorrt = tensorrt != nullptr && !tensorrt->empty();
+  if (has_general && has_tensorrt && *general != *tensorrt) {
+    return invalid_argument(
+        "config.dynamic_tuning_shapes and config.gpu_config.tensorrt.dynamic_tuning_shapes are both set and differ; set one");
+  }
+  if (has_general) return tuning_shapes(*general, "config.dynamic_tuning_shapes");
+  if (has_tensorrt) return tuning_shapes(*tensorrt, "config.gpu_config.tensorrt.dynamic_tuning_shapes");
+  return TuningShapes{};
+}
+
+Status parse_strings(const json& root, const char* key, std::vector<std::string>& out) {
+  const json* value = find(root, {key});
+  if (value == nullptr) return {};
+  if (!value->is_array()) return invalid_argument(std::string(key) + " is " + value->dump() + "; expected a list of names");
+  for (const json& one : *value) {
+    if (!one.is_string()) return invalid_argument(std::string(key) + " holds " + one.dump() + "; expected names");
+    out.push_back(one.get<std::string>());
+  }
+  return {};
+}
+
+template <class T, class Parse>
+Status parse_groups(const json& root, const char* key, Parse parse, std::vector<std::vector<T>>& out) {
+  const json* value = find(root, {key});
+  if (value == nullptr) return {};
+  const std::string expected = "; expected a list of groups, each a list of strings, one an input";
+  if (!value->is_array()) return invalid_argument(std::string(key) + " is " + value->dump() + expected);
+  for (const json& group : *value) {
+    if (!group.is_array()) return invalid_argument(std::string(key) + " holds " + group.dump() + expected);
+    std::vector<T> parsed;
+    for (const json& one : group) {
+      if (!one.is_string()) return invalid_argument(std::string(key) + " holds " + one.dump() + expected);
+      auto item = parse(one.get<std::string>());
+      if (!item.ok()) return item.status().with_context(key);
+      parsed.push_back(std::move(item).value());
+    }
+    out.push_back(std::move(parsed));
+  }
+  return {};
+}
+
+std::string number_text(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", value);
+  return text;
+}
+
+Status check_not_negative(double value, const char* field) {
+  if (value >= 0) return {};
+  return invalid_argument(std::string(field) + " is " + number_text(value) + "; expected a number of at least 0");
+}
+
+Status parse_config(const json& config, OptimizeOptions& options) {
+  BLADE_ASSIGN_OR_RETURN(options.tuning_shapes, find_tuning_shapes(config));
+  if (const json* v = find(config, {"cpu_config", "precision"})) options.precision = v->get<std::string>();
+  if (const json* v = find(config, {"cpu_config", "num_threads"})) options.num_threads = v->get<int>();
+  if (const json* v = find(config, {"accuracy", "rtol"})) options.accuracy.rtol = v->get<double>();
+  if (const json* v = find(config, {"accuracy", "atol"})) options.accuracy.atol = v->get<double>();
+  if (const json* v = find(config, {"accuracy", "metric"})) options.accuracy.metric = v->get<std::string>();
+  if (const json* v = find(config, {"tuning", "time_limit_s"})) options.time_limit_s = v->get<double>();
+  if (options.precision != "auto" && options.precision != "fp32" && options.precision != "bf16") {
+    return invalid_argument("config.cpu_config.precision is '" + options.precision + "'; expected 'auto', 'fp32' or 'bf16'");
+  }
+  if (options.num_threads < 0 || options.num_threads > 1024) {
+    return invalid_argument("config.cpu_config.num_threads is " + std::to_string(options.num_threads) +
+                            "; expected 0 (all the process may use) to 1024");
+  }
+  if (options.accuracy.metric != "max_relative" && options.accuracy.metric != "max_absolute") {
+    return invalid_argument("config.accuracy.metric is '" + options.accuracy.metric +
+                            "'; expected 'max_relative' or 'max_absolute'");
+  }
+  BLADE_RETURN_IF_ERROR(check_not_negative(options.accuracy.rtol, "config.accuracy.rtol"));
+  BLADE_RETURN_IF_ERROR(check_not_negative(options.accuracy.atol, "config.accuracy.atol"));
+  BLADE_RETURN_IF_ERROR(check_not_negative(options.time_limit_s, "config.tuning.time_limit_s"));
+  return {};
+}
+
+Result<OptimizeOptions> parse_object(const json& root) {
+  OptimizeOptions options;
+  options.level = lower(root.value("optimization_level", options.level));
+  if (options.level != "o1" && options.level != "o2") {
+    return invalid_argument("optimization_level is '" + options.level + "'; expected 'o1' or 'o2'");
+  }
+  options.device = lower(root.value("device_type", options.device));
+  if (options.device != "cpu" && options.device != "gpu" && options.device != "auto") {
+    return invalid_argument("device_type is '" + options.device + "'; expected 'cpu', 'gpu' or 'auto'");
+  }
+  BLADE_RETURN_IF_ERROR(parse_strings(root, "inputs", options.inputs));
+  BLADE_RETURN_IF_ERROR(parse_strings(root, "outputs", options.outputs));
+  BLADE_RETURN_IF_ERROR(parse_strings(root, "custom_ops", options.custom_ops));
+  BLADE_RETURN_IF_ERROR(parse_groups<ir::Dims>(root, "input_shapes", parse_shape, options.input_shapes));
+  using Range = std::pair<double, double>;
+  BLADE_RETURN_IF_ERROR(parse_groups<Range>(root, "input_ranges", parse_range, options.input_ranges));
+  options.model_name = root.value("model_name", options.model_name);
+  options.tensorflow_dir = root.value("tensorflow_dir", options.tensorflow_dir);
+  options.op_library = root.value("op_library", options.op_library);
+  options.verbose = root.value("verbose", false);
+  if (const json* config = find(root, {"config"})) {
+    options.user_config = root.value("user_config", config->dump());
+    BLADE_RETURN_IF_ERROR(parse_config(*config, options));
+  }
+  return options;
+}
+
+Result<std::vector<ir::Dims>> in_placeholder_order(const NamedShapes& shapes, const std::vector<std::string>& names,
+                                                   const std::string& what) {
+  if (!shapes.by_name.empty()) {
+    std::vector<ir::Dims> ordered;
+    for (const std::string& name : names) {
+      auto found = shapes.by_name.find(name);
+      if (found == shapes.by_name.end()) found = shapes.by_name.find(name + ":0");
+      if (found == shapes.by_name.end()) {
+        return invalid_argument("dynamic_tuning_shapes['" + what + "'] has no shape for the input '" + name + "'");
+      }
+      ordered.push_back(found->second);
+    }
+    if (shapes.by_name.size() != names.size()) {
+      return invalid_argument("dynamic_tuning_shapes['" + what + "'] names " + std::to_string(shapes.by_name.size()) +
+                              " inputs, the model has " + std::to_string(names.size()));
+    }
+    return ordered;
+  }
+  if (shapes.by_order.size() != names.size()) {
+    return invalid_argument("dynamic_tuning_shapes['" + what + "'] has shapes for " + std::to_string(shapes.by_order.size()) +
+                            " inputs, the model has " + std::to_string(names.size()) + "; give one shape an input");
+  }
+  return shapes.by_order;
+}
+
+Status check_between(const engine::Profile& profile, const std::vector<ir::Dims>& shapes,
+                     const std::vector<std::string>& names) {
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    if (shapes[i].size() != profile.min[i].size()) {
+      return invalid_argument("dynamic_tuning_shapes['opts'] gives the input '" + names[i] + "' " +
+                              std::to_string(shapes[i].size()) + " dims where min has " +
+                              std::to_string(profile.min[i].size()));
+    }
+    for (size_t d = 0; d < shapes[i].size(); ++d) {
+      const int64_t low = profile.min[i][d], high = profile.max[i][d], got = shapes[i][d];
+      if (got >= low && got <= high) continue;
+      return invalid_argument("Dim value in 'opts' is not between min_dim and max_dim: input '" + names[i] + "', dim " +
+                              std::to_string(d) + ": " + std::to_string(got) + " is not between " + std::to_string(low) +
+                              " and " + std::to_string(high));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<ir::Dims> parse_shape(std::string_view text) {
+  ir::Dims dims;
+  std::string_view rest = trim(text);
+  bool more = !rest.empty();  // the empty text is a scalar's shape
+  while (more) {
+    const size_t star = rest.find('*');
+    int64_t dim = 0;
+    if (!parse_number(rest.substr(0, star), dim) || dim < 0) {
+      return invalid_argument("'" + std::string(text) + "' is no shape; expected dims with * between them, as 1*224*224*3");
+    }
+    dims.push_back(dim);
+    more = star != std::string_view::npos;
+    if (more) rest.remove_prefix(star + 1);
+  }
+  return dims;
+}
+
+Result<std::pair<double, double>> parse_range(std::string_view text) {
+  std::string_view inner = trim(text);
+  std::pair<double, double> range;
+  bool ok = inner.size() > 2 && inner.front() == '[' && inner.back() == ']';
+  if (ok) {
+    inner = inner.substr(1, inner.size() - 2);
+    const size_t comma = inner.find(',');
+    ok = comma != std::string_view::npos && parse_number(inner.substr(0, comma), range.first) &&
+         parse_number(inner.substr(comma + 1), range.second) && range.first <= range.second &&
+         std::isfinite(range.second - range.first);
+  }
+  if (!ok) return invalid_argument("'" + std::string(text) + "' is no range; expected [low,high], as [0,255]");
+  return range;
+}
+
+Result<OptimizeOptions> parse_options(std::string_view text) {
+  const json root = json::parse(text.empty() ? "{}" : text, nullptr, /*allow_exceptions=*/false);
+  if (!root.is_object()) return invalid_argument("the options are not a JSON object");
+  try {
+    return parse_object(root);
+  } catch (const json::exception& error) {  // a field of the wrong JSON type
+    return invalid_argument(std::string("an option has the wrong type: ") + error.what());
+  }
+}
+
+Result<engine::Profile> resolve_profile(const TuningShapes& shapes, const std::vector<std::string>& names) {
+  engine::Profile profile;
+  BLADE_ASSIGN_OR_RETURN(profile.min, in_placeholder_order(shapes.min, names, "min"));
+  BLADE_ASSIGN_OR_RETURN(profile.max, in_placeholder_order(shapes.max, names, "max"));
+  for (size_t i = 0; i < names.size(); ++i) {
+    bool ordered = profile.min[i].size() == profile.max[i].size();
+    for (size_t d = 0; ordered && d < profile.min[i].size(); ++d) ordered = profile.min[i][d] <= profile.max[i][d];
+    if (!ordered) {
+      return invalid_argument("dynamic_tuning_shapes: the min shape of the input '" + names[i] +
+                              "' is not at most its max shape in every dim");
+    }
+  }
+  for (const NamedShapes& group : shapes.opts) {
+    BLADE_ASSIGN_OR_RETURN(std::vector<ir::Dims> ordered, in_placeholder_order(group, names, "opts"));
+    BLADE_RETURN_IF_ERROR(check_between(profile, ordered, names));
+    profile.opts.push_back(std::move(ordered));
+  }
+  return profile;
+}
+
+}  // namespace blade::optimizer

@@ -1,0 +1,65 @@
+// What the user asked of optimize(): parsed from JSON and checked before any work is done.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+#include "engine/decisions.h"
+#include "ir/types.h"
+
+namespace blade::optimizer {
+
+// When the answers of an optimized model "still hold" (docs/report.md): the largest absolute difference of a
+// floating-point output is at most atol + rtol * (largest absolute expected value); integers and booleans are equal.
+struct AccuracyOptions {
+  double rtol = 1e-3;
+  double atol = 1e-6;
+  std::string metric = "max_relative";  // or "max_absolute": rtol is not used
+};
+
+// A shape per input, by placeholder order or by name, as the user wrote it.
+struct NamedShapes {
+  std::vector<ir::Dims> by_order;
+  std::map<std::string, ir::Dims> by_name;
+  bool empty() const { return by_order.empty() && by_name.empty(); }
+};
+
+struct TuningShapes {
+  NamedShapes min, max;
+  std::vector<NamedShapes> opts;
+  bool empty() const { return min.empty() && max.empty() && opts.empty(); }
+};
+
+struct OptimizeOptions {
+  std::string level = "o1";
+  std::string device = "cpu";                                     // "cpu" or "gpu" once "auto" is resolved
+  std::vector<std::string> inputs, outputs;                       // node or tensor names; empty: inferred
+  std::vector<std::vector<ir::Dims>> input_shapes;                // groups; one shape an input
+  std::vector<std::vector<std::pair<double, double>>> input_ranges;  // groups; one [low, high] an input
+  TuningShapes tuning_shapes;
+  AccuracyOptions accuracy;
+  std::string precision = "auto";
+  int num_threads = 0;
+  double time_limit_s = 60;
+  std::string user_config;                                        // as given, for the report
+  std::string model_name;
+  std::string tensorflow_dir, op_library;
+  std::vector<std::string> custom_ops;
+  bool verbose = false;
+};
+
+// Errors name the field, what was found and what was expected.
+Result<OptimizeOptions> parse_options(std::string_view json);
+
+// "1*224*224*3" -> {1,224,224,3}; "[0,255]" -> {0,255}.
+Result<ir::Dims> parse_shape(std::string_view text);
+Result<std::pair<double, double>> parse_range(std::string_view text);
+
+// The profile over `input_names` (placeholder order), checked: min <= max, every opts dim between them.
+Result<engine::Profile> resolve_profile(const TuningShapes& shapes, const std::vector<std::string>& input_names);
+
+}  // namespace blade::optimizer

@@ -1,0 +1,110 @@
+// Tries each region pass.
+#include "optimizer/search.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "optimizer/accuracy.h"
+#include "optimizer/runners.h"
+#include "passes/pass.h"
+
+namespace blade::optimizer {
+namespace {
+
+class Search {
+ public:
+  Search(const SearchInput& input, engine::Decisions decisions) : input_(input) { result_.decisions = std::move(decisions); }
+
+  Result<SearchResult> run() {
+    BLADE_RETURN_IF_ERROR(count_changes());
+    const bool whole = input_.partition.regions.size() == 1 && input_.partition.left_behind.empty();
+    if (whole) BLADE_RETURN_IF_ERROR(measure_each());
+    return std::move(result_);
+  }
+
+ private:
+  // What each pass would do in the regions, summed.
+  Status count_changes() {
+    for (const passes::Pass& pass : passes::pipeline()) {
+      if (!pass.on_whole_graph) result_.steps.push_back({pass.name, StepStatus::kPassed, {}, {}, "", 0});
+    }
+    for (const engine::Region& region : input_.partition.regions) {
+      BLADE_ASSIGN_OR_RETURN(ir::Graph graph, engine::extract_region(input_.graph, region));
+      BLADE_ASSIGN_OR_RETURN(const auto reports, passes::run_pipeline(graph, /*whole_graph=*/false, {}));
+      for (const auto& report : reports) step_of(report.pass).changes += report.result.changes;
+    }
+    for (OptimizationStep& step : result_.steps) {
+      if (step.changes > 0) step.status = StepStatus::kEffective;
+    }
+    return {};
+  }
+
+  OptimizationStep& step_of(const std::string& pass) {
+    return *std::find_if(result_.steps.begin(), result_.steps.end(), [&](const auto& step) { return step.name == pass; });
+  }
+
+  Result<std::unique_ptr<Runner>> engine_with(const std::vector<std::string>& disabled) const {
+    engine::Decisions decisions = result_.decisions;
+    decisions.disabled_passes = disabled;
+    engine::EngineOptions options;
+    options.num_threads = input_.options.num_threads;
+    BLADE_ASSIGN_OR_RETURN(ir::Graph graph, engine::extract_region(input_.graph, input_.partition.regions[0]));
+    BLADE_ASSIGN_OR_RETURN(auto engine, engine::Engine::create(std::move(graph), std::move(decisions), options));
+    return make_engine_runner(std::move(engine));
+  }
+
+  Result<bool> answers_hold(Runner& runner) const {
+    BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, runner.outputs(input_.feeds[0]));
+    const std::vector<std::string> names(got.size(), "");
+    return check_accuracy(names, input_.expected[0], got, input_.options.accuracy).holds;
+  }
+
+  // The kept set against the kept set without one pass, for each pass that changed something.
+  Status measure_each() {
+    auto& disabled = result_.decisions.disabled_passes;
+    BLADE_ASSIGN_OR_RETURN(std::unique_ptr<Runner> kept, engine_with(disabled));
+    BLADE_ASSIGN_OR_RETURN(bool holds, answers_hold(*kept));
+    int percent = 40;
+    for (OptimizationStep& step : result_.steps) {
+      if (step.status != StepStatus::kEffective) continue;
+      if (input_.progress(percent = std::min(percent + 4, 70), step.name.c_str())) return {};
+      std::vector<std::string> without = disabled;
+      without.push_back(step.name);
+      BLADE_ASSIGN_OR_RETURN(std::unique_ptr<Runner> other, engine_with(without));
+      BLADE_ASSIGN_OR_RETURN(const bool other_holds, answers_hold(*other));
+      BLADE_ASSIGN_OR_RETURN(const Comparison times, time(*other, *kept));
+      step.pre_run_ms = times.before_ms;
+      step.post_run_ms = times.after_ms;
+      const bool breaks = !holds && other_holds;
+      if (!breaks && !(times.slower && other_holds)) continue;
+      step.status = StepStatus::kRolledBack;
+      step.message = breaks ? "the answers hold only without it" : "the model is faster without it";
+      disabled = std::move(without);
+      kept = std::move(other);
+      holds = other_holds;
+    }
+    return {};
+  }
+
+  Result<Comparison> time(Runner& before, Runner& after) const {
+    BLADE_ASSIGN_OR_RETURN(const Runnable a, before.runnable(input_.feeds[0]));
+    BLADE_ASSIGN_OR_RETURN(const Runnable b, after.runnable(input_.feeds[0]));
+    TimingOptions timing;
+    timing.rounds = 3;
+    timing.block_s = 0.05;
+    timing.min_runs_in_block = 3;
+    timing.time_limit_s = std::max(0.2, input_.options.time_limit_s / 3 / static_cast<double>(result_.steps.size()));
+    return compare(a, b, timing);
+  }
+
+  const SearchInput& input_;
+  SearchResult result_;
+};
+
+}  // namespace
+
+Result<SearchResult> search_passes(const SearchInput& input, engine::Decisions decisions) {
+  return Search(input, std::move(decisions)).run();
+}
+
+}  // namespace blade::optimizer

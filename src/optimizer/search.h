@@ -1,0 +1,34 @@
+// Which region passes pay on this model: each is tried against the whole without it, and rolled back where it loses or
+// breaks the answers.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "engine/decisions.h"
+#include "engine/partition.h"
+#include "optimizer/options.h"
+#include "optimizer/report.h"
+#include "optimizer/test_data.h"
+
+namespace blade::optimizer {
+
+struct SearchInput {
+  const ir::Graph& graph;              // after the whole-graph passes
+  const engine::Partition& partition;
+  const std::vector<Feed>& feeds;
+  const std::vector<std::vector<ir::TensorPtr>>& expected;
+  const OptimizeOptions& options;
+  std::function<bool(int percent, const char* phase)> progress;  // true: stop soon
+};
+
+struct SearchResult {
+  engine::Decisions decisions;
+  std::vector<OptimizationStep> steps;  // one a region pass
+};
+
+// Measures only where one region is the whole model (its inputs are then the feeds); elsewhere all passes are kept and the
+// check of the whole decides.
+Result<SearchResult> search_passes(const SearchInput& input, engine::Decisions decisions);
+
+}  // namespace blade::optimizer

@@ -1,0 +1,270 @@
+// Loads TensorFlow's C API at run time and wraps its sessions.
+#include "optimizer/tensorflow_library.h"
+
+#include <dlfcn.h>
+
+#include <cstring>
+#include <filesystem>
+#include <mutex>
+#include <protozero/pbf_writer.hpp>
+#include <set>
+
+namespace blade::optimizer {
+namespace {
+
+// TF_DataType numbers (tensorflow/c/tf_datatype.h).
+constexpr std::pair<int, ir::DType> kTypes[] = {
+    {1, ir::DType::kFloat32}, {2, ir::DType::kFloat64}, {19, ir::DType::kFloat16}, {14, ir::DType::kBFloat16},
+    {6, ir::DType::kInt8},    {5, ir::DType::kInt16},   {3, ir::DType::kInt32},    {9, ir::DType::kInt64},
+    {4, ir::DType::kUInt8},   {17, ir::DType::kUInt16}, {22, ir::DType::kUInt32},  {23, ir::DType::kUInt64},
+    {10, ir::DType::kBool}};
+
+int to_tensorflow(ir::DType dtype) {
+  for (const auto& [tf, ours] : kTypes) {
+    if (ours == dtype) return tf;
+  }
+  return 0;
+}
+
+ir::DType to_ir(int dtype) {
+  for (const auto& [tf, ours] : kTypes) {
+    if (tf == dtype) return ours;
+  }
+  return ir::DType::kOpaque;
+}
+
+class StatusHolder {
+ public:
+  explicit StatusHolder(const TensorFlowApi& api) : api_(api), status_(api.TF_NewStatus()) {}
+  ~StatusHolder() { api_.TF_DeleteStatus(status_); }
+  StatusHolder(const StatusHolder&) = delete;
+  StatusHolder& operator=(const StatusHolder&) = delete;
+  TF_Status* get() { return status_; }
+  Status to_status(const std::string& doing) const {
+    if (api_.TF_GetCode(status_) == 0) return {};
+    return invalid_argument("TensorFlow, " + doing + ": " + api_.TF_Message(status_));
+  }
+
+ private:
+  const TensorFlowApi& api_;
+  TF_Status* status_;
+};
+
+template <class F>
+bool resolve(void* library, const char* name, F*& out) {
+  out = reinterpret_cast<F*>(dlsym(library, name));
+  return out != nullptr;
+}
+
+Result<const TensorFlowApi*> resolve_all(void* library, const std::string& path) {
+  auto api = std::make_unique<TensorFlowApi>();
+  const char* missing = nullptr;
+#define BLADE_RESOLVE(name) \
+  if (missing == nullptr && !resolve(library, #name, api->name)) missing = #name;
+  BLADE_RESOLVE(TF_Version)
+  BLADE_RESOLVE(TF_NewStatus)
+  BLADE_RESOLVE(TF_DeleteStatus)
+  BLADE_RESOLVE(TF_GetCode)
+  BLADE_RESOLVE(TF_Message)
+  BLADE_RESOLVE(TF_NewBufferFromString)
+  BLADE_RESOLVE(TF_DeleteBuffer)
+  BLADE_RESOLVE(TF_NewGraph)
+  BLADE_RESOLVE(TF_DeleteGraph)
+  BLADE_RESOLVE(TF_NewImportGraphDefOptions)
+  BLADE_RESOLVE(TF_DeleteImportGraphDefOptions)
+  BLADE_RESOLVE(TF_GraphImportGraphDef)
+  BLADE_RESOLVE(TF_GraphOperationByName)
+  BLADE_RESOLVE(TF_OperationNumOutputs)
+  BLADE_RESOLVE(TF_NewSessionOptions)
+  BLADE_RESOLVE(TF_DeleteSessionOptions)
+  BLADE_RESOLVE(TF_SetConfig)
+  BLADE_RESOLVE(TF_NewSession)
+  BLADE_RESOLVE(TF_CloseSession)
+  BLADE_RESOLVE(TF_DeleteSession)
+  BLADE_RESOLVE(TF_SessionRun)
+  BLADE_RESOLVE(TF_NewTensor)
+  BLADE_RESOLVE(TF_DeleteTensor)
+  BLADE_RESOLVE(TF_TensorType)
+  BLADE_RESOLVE(TF_NumDims)
+  BLADE_RESOLVE(TF_Dim)
+  BLADE_RESOLVE(TF_TensorByteSize)
+  BLADE_RESOLVE(TF_TensorData)
+  BLADE_RESOLVE(TF_LoadLibrary)
+#undef BLADE_RESOLVE
+  if (missing != nullptr) return unavailable(path + " has no " + missing + ": it is not a TensorFlow 2 library");
+  return api.release();  // lives as long as the process, as the library does
+}
+
+// ConfigProto of tensorflow/core/protobuf/config.proto.
+std::string config_proto(const SessionConfig& config) {
+  std::string bytes;
+  protozero::pbf_writer writer(bytes);
+  if (config.num_threads > 0) writer.add_int32(2, config.num_threads);  // intra_op_parallelism_threads
+  if (config.as_written) {
+    protozero::pbf_writer graph_options(writer, 10);
+    protozero::pbf_writer(graph_options, 3).add_int32(3, -1);    // optimizer_options.opt_level = L0
+    protozero::pbf_writer(graph_options, 10).add_bool(19, true);  // rewrite_options.disable_meta_optimizer
+  }
+  return bytes;
+}
+
+Result<ir::TensorPtr> copy_out(const TensorFlowApi& api, const TF_Tensor* tensor, const std::string& name) {
+  const ir::DType dtype = to_ir(api.TF_TensorType(tensor));
+  if (dtype == ir::DType::kOpaque) return unimplemented("the output '" + name + "' has a type that cannot be compared (string)");
+  ir::Dims dims(api.TF_NumDims(tensor));
+  for (size_t i = 0; i < dims.size(); ++i) dims[i] = api.TF_Dim(tensor, static_cast<int>(i));
+  BLADE_ASSIGN_OR_RETURN(ir::NewTensor made, ir::allocate_tensor(dtype, std::move(dims)));
+  const size_t bytes = api.TF_TensorByteSize(tensor);
+  if (bytes > 0) std::memcpy(made.data, api.TF_TensorData(tensor), bytes);
+  return ir::TensorPtr(made.tensor);
+}
+
+}  // namespace
+
+Result<const TensorFlowApi*> load_tensorflow(const std::string& directory) {
+  static std::mutex mutex;
+  static const TensorFlowApi* loaded = nullptr;
+  const std::scoped_lock lock(mutex);
+  if (loaded != nullptr) return loaded;
+  const std::string prefix = directory.empty() ? "" : directory + "/";
+  // The framework first: the op library finds it by name afterwards.
+  dlopen((prefix + "libtensorflow_framework.so.2").c_str(), RTLD_NOW | RTLD_GLOBAL);
+  const std::string path = prefix + "libtensorflow_cc.so.2";
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) {
+    const char* why = dlerror();
+    return unavailable("TensorFlow was not found (" + path + ": " + (why != nullptr ? why : "unknown") +
+                       "); install tensorflow or tensorflow-cpu to measure against it");
+  }
+  auto api = resolve_all(library, path);
+  if (api.ok()) loaded = *api;
+  return api;
+}
+
+Status load_op_library(const TensorFlowApi& api, const std::string& path) {
+  static std::mutex mutex;
+  static std::set<std::string> loaded;
+  const std::scoped_lock lock(mutex);
+  if (loaded.contains(path)) return {};
+  StatusHolder status(api);
+  api.TF_LoadLibrary(path.c_str(), status.get());
+  BLADE_RETURN_IF_ERROR(status.to_status("loading the op library " + path));
+  loaded.insert(path);
+  return {};
+}
+
+std::string default_op_library() {
+  Dl_info info = {};
+  if (dladdr(reinterpret_cast<const void*>(&default_op_library), &info) == 0 || info.dli_fname == nullptr) return "libblade_tf.so";
+  return (std::filesystem::path(info.dli_fname).parent_path() / "libblade_tf.so").string();
+}
+
+Result<std::unique_ptr<TensorFlowSession>> TensorFlowSession::create(const TensorFlowApi& api, std::string_view graph_def,
+                                                                     const SessionConfig& config) {
+  std::unique_ptr<TensorFlowSession> session(new TensorFlowSession);
+  session->api_ = &api;
+  session->graph_ = api.TF_NewGraph();
+  StatusHolder status(api);
+  TF_Buffer* buffer = api.TF_NewBufferFromString(graph_def.data(), graph_def.size());
+  TF_ImportGraphDefOptions* import = api.TF_NewImportGraphDefOptions();
+  api.TF_GraphImportGraphDef(session->graph_, buffer, import, status.get());
+  api.TF_DeleteImportGraphDefOptions(import);
+  api.TF_DeleteBuffer(buffer);
+  BLADE_RETURN_IF_ERROR(status.to_status("importing the graph"));
+
+  TF_SessionOptions* options = api.TF_NewSessionOptions();
+  const std::string proto = config_proto(config);
+  api.TF_SetConfig(options, proto.data(), proto.size(), status.get());
+  Status configured = status.to_status("setting the session's config");
+  if (configured.ok()) session->session_ = api.TF_NewSession(session->graph_, options, status.get());
+  api.TF_DeleteSessionOptions(options);
+  BLADE_RETURN_IF_ERROR(configured);
+  BLADE_RETURN_IF_ERROR(status.to_status("creating a session"));
+  return session;
+}
+
+TensorFlowSession::~TensorFlowSession() {
+  StatusHolder status(*api_);
+  if (session_ != nullptr) {
+    api_->TF_CloseSession(session_, status.get());
+    api_->TF_DeleteSession(session_, status.get());
+  }
+  if (graph_ != nullptr) api_->TF_DeleteGraph(graph_);
+}
+
+Result<TF_Output> TensorFlowSession::find(const std::string& tensor_name) const {
+  const size_t colon = tensor_name.rfind(':');
+  const std::string node = tensor_name.substr(0, colon);
+  const int index = colon == std::string::npos ? 0 : std::atoi(tensor_name.c_str() + colon + 1);
+  TF_Operation* operation = api_->TF_GraphOperationByName(graph_, node.c_str());
+  if (operation == nullptr) return not_found("the graph has no node '" + node + "'");
+  if (index < 0 || index >= api_->TF_OperationNumOutputs(operation)) {
+    return not_found("the node '" + node + "' has no output " + std::to_string(index));
+  }
+  return TF_Output{operation, index};
+}
+
+Result<std::unique_ptr<TensorFlowSession::Call>> TensorFlowSession::prepare(const std::vector<NamedTensor>& feeds,
+                                                                            const std::vector<std::string>& outputs) {
+  auto call = std::make_unique<Call>();
+  call->api_ = api_;
+  call->session_ = session_;
+  for (const NamedTensor& feed : feeds) {
+    BLADE_ASSIGN_OR_RETURN(TF_Output input, find(feed.name));
+    BLADE_ASSIGN_OR_RETURN(ir::TensorPtr data, ir::aligned(feed.tensor));
+    const ir::Dims& dims = data->dims;
+    const auto keep = [](void*, size_t, void*) {};  // held_ owns it
+    TF_Tensor* tensor = api_->TF_NewTensor(to_tensorflow(data->dtype), dims.data(), static_cast<int>(dims.size()),
+                                           const_cast<std::byte*>(data->data), data->bytes, keep, nullptr);
+    if (tensor == nullptr) return internal_error("TensorFlow refused the data of the input '" + feed.name + "'");
+    call->inputs_.push_back(input);
+    call->feeds_.push_back(tensor);
+    call->held_.push_back(std::move(data));
+  }
+  for (const std::string& name : outputs) {
+    BLADE_ASSIGN_OR_RETURN(TF_Output fetch, find(name));
+    call->fetches_.push_back(fetch);
+    call->names_.push_back(name);
+  }
+  call->results_.assign(outputs.size(), nullptr);
+  return call;
+}
+
+Result<std::vector<ir::TensorPtr>> TensorFlowSession::run(const std::vector<NamedTensor>& feeds,
+                                                          const std::vector<std::string>& outputs) {
+  BLADE_ASSIGN_OR_RETURN(std::unique_ptr<Call> call, prepare(feeds, outputs));
+  BLADE_RETURN_IF_ERROR(call->run());
+  return call->outputs();
+}
+
+void TensorFlowSession::Call::clear_results() {
+  for (TF_Tensor*& tensor : results_) {
+    if (tensor != nullptr) api_->TF_DeleteTensor(tensor);
+    tensor = nullptr;
+  }
+}
+
+TensorFlowSession::Call::~Call() {
+  clear_results();
+  for (TF_Tensor* tensor : feeds_) api_->TF_DeleteTensor(tensor);
+}
+
+Status TensorFlowSession::Call::run() {
+  clear_results();
+  StatusHolder status(*api_);
+  api_->TF_SessionRun(session_, nullptr, inputs_.data(), feeds_.data(), static_cast<int>(inputs_.size()), fetches_.data(),
+                      results_.data(), static_cast<int>(fetches_.size()), nullptr, 0, nullptr, status.get());
+  return status.to_status("running the graph");
+}
+
+Result<std::vector<ir::TensorPtr>> TensorFlowSession::Call::outputs() const {
+  std::vector<ir::TensorPtr> tensors;
+  for (size_t i = 0; i < results_.size(); ++i) {
+    if (results_[i] == nullptr) return internal_error("an output was asked for before the first run");
+    BLADE_ASSIGN_OR_RETURN(ir::TensorPtr tensor, copy_out(*api_, results_[i], names_[i]));
+    tensors.push_back(std::move(tensor));
+  }
+  return tensors;
+}
+
+}  // namespace blade::optimizer

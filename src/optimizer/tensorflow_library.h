@@ -1,0 +1,124 @@
+// TensorFlow's stable C API, loaded from the user's installed wheel when it is present: Blade is built and runs without it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "ir/types.h"
+
+// Opaque types and plain structs of tensorflow/c/c_api.h, whose layout its ABI fixes.
+struct TF_Status;
+struct TF_Graph;
+struct TF_Session;
+struct TF_SessionOptions;
+struct TF_ImportGraphDefOptions;
+struct TF_Operation;
+struct TF_Tensor;
+struct TF_Library;
+struct TF_Buffer;
+struct TF_Output {
+  TF_Operation* oper;
+  int index;
+};
+
+namespace blade::optimizer {
+
+// The functions used, by the names they have in TensorFlow.
+struct TensorFlowApi {
+  const char* (*TF_Version)();
+  TF_Status* (*TF_NewStatus)();
+  void (*TF_DeleteStatus)(TF_Status*);
+  int (*TF_GetCode)(const TF_Status*);
+  const char* (*TF_Message)(const TF_Status*);
+  TF_Buffer* (*TF_NewBufferFromString)(const void*, size_t);
+  void (*TF_DeleteBuffer)(TF_Buffer*);
+  TF_Graph* (*TF_NewGraph)();
+  void (*TF_DeleteGraph)(TF_Graph*);
+  TF_ImportGraphDefOptions* (*TF_NewImportGraphDefOptions)();
+  void (*TF_DeleteImportGraphDefOptions)(TF_ImportGraphDefOptions*);
+  void (*TF_GraphImportGraphDef)(TF_Graph*, const TF_Buffer*, const TF_ImportGraphDefOptions*, TF_Status*);
+  TF_Operation* (*TF_GraphOperationByName)(TF_Graph*, const char*);
+  int (*TF_OperationNumOutputs)(TF_Operation*);
+  TF_SessionOptions* (*TF_NewSessionOptions)();
+  void (*TF_DeleteSessionOptions)(TF_SessionOptions*);
+  void (*TF_SetConfig)(TF_SessionOptions*, const void*, size_t, TF_Status*);
+  TF_Session* (*TF_NewSession)(TF_Graph*, const TF_SessionOptions*, TF_Status*);
+  void (*TF_CloseSession)(TF_Session*, TF_Status*);
+  void (*TF_DeleteSession)(TF_Session*, TF_Status*);
+  void (*TF_SessionRun)(TF_Session*, const TF_Buffer*, const TF_Output*, TF_Tensor* const*, int, const TF_Output*, TF_Tensor**,
+                        int, const TF_Operation* const*, int, TF_Buffer*, TF_Status*);
+  TF_Tensor* (*TF_NewTensor)(int, const int64_t*, int, void*, size_t, void (*)(void*, size_t, void*), void*);
+  void (*TF_DeleteTensor)(TF_Tensor*);
+  int (*TF_TensorType)(const TF_Tensor*);
+  int (*TF_NumDims)(const TF_Tensor*);
+  int64_t (*TF_Dim)(const TF_Tensor*, int);
+  size_t (*TF_TensorByteSize)(const TF_Tensor*);
+  void* (*TF_TensorData)(const TF_Tensor*);
+  TF_Library* (*TF_LoadLibrary)(const char*, TF_Status*);
+};
+
+// Loads libtensorflow_cc.so.2 from `directory` (where `import tensorflow` has loaded it already, the same copy), or where it
+// is searched by default when empty. An error says what was tried.
+Result<const TensorFlowApi*> load_tensorflow(const std::string& directory);
+// Registers the ops of a library with TensorFlow, once a process and path.
+Status load_op_library(const TensorFlowApi& api, const std::string& path);
+
+// libblade_tf.so beside the library this code is in.
+std::string default_op_library();
+
+struct NamedTensor {
+  std::string name;  // tensor name, "input:0"
+  ir::TensorPtr tensor;
+};
+
+struct SessionConfig {
+  int num_threads = 0;        // intra-op; 0: TensorFlow's default
+  bool as_written = false;    // no graph rewriting at all: the reference for accuracy
+};
+
+// One TensorFlow session over one serialized GraphDef.
+class TensorFlowSession {
+ public:
+  static Result<std::unique_ptr<TensorFlowSession>> create(const TensorFlowApi& api, std::string_view graph_def,
+                                                           const SessionConfig& config);
+  ~TensorFlowSession();
+  TensorFlowSession(const TensorFlowSession&) = delete;
+  TensorFlowSession& operator=(const TensorFlowSession&) = delete;
+
+  // Runs and returns copies of the outputs (tensor names). Types that ir::DType lacks are an error.
+  Result<std::vector<ir::TensorPtr>> run(const std::vector<NamedTensor>& feeds, const std::vector<std::string>& outputs);
+
+  // A call prepared once, so that timing it times TensorFlow and not name look-ups.
+  class Call;
+  Result<std::unique_ptr<Call>> prepare(const std::vector<NamedTensor>& feeds, const std::vector<std::string>& outputs);
+
+ private:
+  TensorFlowSession() = default;
+  Result<TF_Output> find(const std::string& tensor_name) const;
+  const TensorFlowApi* api_ = nullptr;
+  TF_Graph* graph_ = nullptr;
+  TF_Session* session_ = nullptr;
+};
+
+class TensorFlowSession::Call {
+ public:
+  ~Call();
+  Status run();                                          // outputs of the run before are dropped
+  Result<std::vector<ir::TensorPtr>> outputs() const;    // of the last run, copied
+
+ private:
+  friend class TensorFlowSession;
+  const TensorFlowApi* api_ = nullptr;
+  TF_Session* session_ = nullptr;
+  std::vector<ir::TensorPtr> held_;
+  std::vector<TF_Output> inputs_, fetches_;
+  std::vector<std::string> names_;
+  std::vector<TF_Tensor*> feeds_, results_;
+  void clear_results();
+};
+
+}  // namespace blade::optimizer

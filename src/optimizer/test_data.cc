@@ -1,0 +1,170 @@
+// Checks the user's test data and makes some where none is given.
+#include "optimizer/test_data.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+
+#include "base/half.h"
+
+namespace blade::optimizer {
+namespace {
+
+std::string node_name(const std::string& tensor) {
+  return tensor.size() > 2 && tensor.ends_with(":0") ? tensor.substr(0, tensor.size() - 2) : tensor;
+}
+
+std::string shape_text(const ir::Shape& shape) {
+  if (!shape.has_rank()) return "any shape";
+  std::string text = "(";
+  for (int i = 0; i < shape.rank(); ++i) {
+    text += (i ? ", " : "") + (shape.dim(i).is_known() ? std::to_string(shape.dim(i).value()) : std::string("?"));
+  }
+  return text + ")";
+}
+
+Status check_tensor(const ir::Tensor& tensor, const engine::TensorInfo& input) {
+  const std::string where = "test data for the input '" + input.name + "' ";
+  if (tensor.dtype != input.dtype) {
+    return invalid_argument(where + "has dtype " + ir::dtype_name(tensor.dtype) + ", the model expects " +
+                            ir::dtype_name(input.dtype) + "; convert it");
+  }
+  if (!input.shape.has_rank()) return {};
+  bool fits = static_cast<int>(tensor.dims.size()) == input.shape.rank();
+  for (int i = 0; fits && i < input.shape.rank(); ++i) {
+    fits = !input.shape.dim(i).is_known() || input.shape.dim(i).value() == tensor.dims[i];
+  }
+  if (fits) return {};
+  return invalid_argument(where + "has shape " + dims_to_string(tensor.dims) + ", the model expects " + shape_text(input.shape));
+}
+
+template <class T>
+void fill_uniform(std::byte* data, int64_t count, double low, double high, std::mt19937_64& random) {
+  // Only values that the type holds: converting others has no defined result. The largest 64-bit integers are no doubles.
+  constexpr double kLowest = static_cast<double>(std::numeric_limits<T>::lowest());
+  constexpr double kHighest = sizeof(T) == 8 && std::is_integral_v<T> ? static_cast<double>(std::numeric_limits<T>::max() / 2)
+                                                                     : static_cast<double>(std::numeric_limits<T>::max());
+  std::uniform_real_distribution<double> uniform(low, high);
+  for (int64_t i = 0; i < count; ++i) {
+    double value = uniform(random);
+    if constexpr (std::is_integral_v<T>) value = std::floor(value + 0.5);
+    const T typed = static_cast<T>(std::clamp(value, kLowest, kHighest));
+    std::memcpy(data + i * sizeof(T), &typed, sizeof(T));
+  }
+}
+
+Status fill(ir::DType dtype, std::byte* data, int64_t count, double low, double high, std::mt19937_64& random) {
+  switch (dtype) {
+    case ir::DType::kFloat32: fill_uniform<float>(data, count, low, high, random); return {};
+    case ir::DType::kFloat64: fill_uniform<double>(data, count, low, high, random); return {};
+    case ir::DType::kInt8: fill_uniform<int8_t>(data, count, low, high, random); return {};
+    case ir::DType::kInt16: fill_uniform<int16_t>(data, count, low, high, random); return {};
+    case ir::DType::kInt32: fill_uniform<int32_t>(data, count, low, high, random); return {};
+    case ir::DType::kInt64: fill_uniform<int64_t>(data, count, low, high, random); return {};
+    case ir::DType::kUInt8: fill_uniform<uint8_t>(data, count, low, high, random); return {};
+    case ir::DType::kUInt16: fill_uniform<uint16_t>(data, count, low, high, random); return {};
+    case ir::DType::kUInt32: fill_uniform<uint32_t>(data, count, low, high, random); return {};
+    case ir::DType::kUInt64: fill_uniform<uint64_t>(data, count, low, high, random); return {};
+    case ir::DType::kBool:
+      for (int64_t i = 0; i < count; ++i) data[i] = static_cast<std::byte>(i % 2);
+      return {};
+    case ir::DType::kFloat16:
+    case ir::DType::kBFloat16: {
+      std::vector<float> wide(count);
+      fill_uniform<float>(reinterpret_cast<std::byte*>(wide.data()), count, low, high, random);
+      for (int64_t i = 0; i < count; ++i) {
+        const uint16_t bits = dtype == ir::DType::kFloat16 ? float_to_float16(wide[i]) : float_to_bfloat16(wide[i]);
+        std::memcpy(data + 2 * i, &bits, 2);
+      }
+      return {};
+    }
+    default: return unimplemented(std::string("no test data can be made for dtype ") + ir::dtype_name(dtype));
+  }
+}
+
+}  // namespace
+
+std::string dims_to_string(const ir::Dims& dims) {
+  std::string text = "(";
+  for (size_t i = 0; i < dims.size(); ++i) text += (i ? ", " : "") + std::to_string(dims[i]);
+  return text + (dims.size() == 1 ? ",)" : ")");
+}
+
+std::vector<ir::Dims> shapes_of(const Feed& feed) {
+  std::vector<ir::Dims> shapes;
+  for (const NamedTensor& one : feed) shapes.push_back(one.tensor->dims);
+  return shapes;
+}
+
+Result<std::vector<Feed>> check_feeds(const std::vector<Feed>& given, const std::vector<engine::TensorInfo>& inputs) {
+  std::vector<Feed> checked;
+  for (const Feed& feed : given) {
+    Feed ordered;
+    for (const engine::TensorInfo& input : inputs) {
+      const auto found = std::find_if(feed.begin(), feed.end(),
+                                      [&](const NamedTensor& t) { return node_name(t.name) == node_name(input.name); });
+      if (found == feed.end()) return invalid_argument("test data has no value for the input '" + input.name + "'");
+      BLADE_RETURN_IF_ERROR(check_tensor(*found->tensor, input));
+      ordered.push_back({node_name(input.name) + ":0", found->tensor});
+    }
+    for (const NamedTensor& tensor : feed) {
+      const bool known = std::any_of(inputs.begin(), inputs.end(), [&](const engine::TensorInfo& input) {
+        return node_name(input.name) == node_name(tensor.name);
+      });
+      if (known) continue;
+      std::string names;
+      for (const engine::TensorInfo& input : inputs) names += (names.empty() ? "'" : ", '") + input.name + "'";
+      return invalid_argument("test data has a value for '" + tensor.name + "', which is no input of the model; its inputs are " +
+                              names);
+    }
+    checked.push_back(std::move(ordered));
+  }
+  return checked;
+}
+
+Result<Feed> generate_feed(const std::vector<engine::TensorInfo>& inputs, const std::vector<ir::Dims>& shapes,
+                           const std::vector<std::pair<double, double>>& ranges) {
+  std::mt19937_64 random(20240229);  // any fixed number: the same data each time
+  Feed feed;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    BLADE_ASSIGN_OR_RETURN(ir::NewTensor made, ir::allocate_tensor(inputs[i].dtype, shapes[i]));
+    const auto [low, high] = i < ranges.size() ? ranges[i] : std::pair<double, double>(0, 1);
+    BLADE_RETURN_IF_ERROR(fill(inputs[i].dtype, made.data, made.tensor->element_count(), low, high, random));
+    BLADE_RETURN_IF_ERROR(check_tensor(*made.tensor, inputs[i]));
+    feed.push_back({node_name(inputs[i].name) + ":0", made.tensor});
+  }
+  return feed;
+}
+
+Result<Feed> resize_feed(const Feed& feed, const std::vector<ir::Dims>& shapes) {
+  Feed resized;
+  for (size_t i = 0; i < feed.size(); ++i) {
+    const ir::Tensor& from = *feed[i].tensor;
+    if (from.dims == shapes[i]) {
+      resized.push_back(feed[i]);
+      continue;
+    }
+    BLADE_ASSIGN_OR_RETURN(ir::NewTensor made, ir::allocate_tensor(from.dtype, shapes[i]));
+    const int64_t count = made.tensor->element_count();
+    const size_t size = ir::dtype_size(from.dtype);
+    if (from.element_count() == 0 || from.dims.size() != shapes[i].size()) {
+      return invalid_argument("test data of shape " + dims_to_string(from.dims) + " cannot be repeated to " +
+                              dims_to_string(shapes[i]));
+    }
+    for (int64_t element = 0; element < count; ++element) {
+      int64_t rest = element, source = 0, stride = 1;
+      for (size_t d = shapes[i].size(); d-- > 0;) {
+        source += rest % shapes[i][d] % from.dims[d] * stride;
+        rest /= shapes[i][d];
+        stride *= from.dims[d];
+      }
+      std::memcpy(made.data + element * size, from.data + source * size, size);
+    }
+    resized.push_back({feed[i].name, made.tensor});
+  }
+  return resized;
+}
+
+}  // namespace blade::optimizer

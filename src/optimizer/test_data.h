@@ -1,0 +1,31 @@
+// The feeds that optimizing measures and checks with: the user's, or generated from shapes and ranges.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+#include "engine/engine.h"
+#include "optimizer/tensorflow_library.h"
+
+namespace blade::optimizer {
+
+using Feed = std::vector<NamedTensor>;  // one entry a model input, in the model's order
+
+// Orders the user's feeds as `inputs` and checks names, dtypes, ranks and known dims. The error names the input, what was
+// found and what was expected.
+Result<std::vector<Feed>> check_feeds(const std::vector<Feed>& given, const std::vector<engine::TensorInfo>& inputs);
+
+// One feed of seeded values: floats and integers uniform in the range given for each input (default [0,1] for floats,
+// [0,1] for integers), booleans alternating.
+Result<Feed> generate_feed(const std::vector<engine::TensorInfo>& inputs, const std::vector<ir::Dims>& shapes,
+                           const std::vector<std::pair<double, double>>& ranges);
+
+// `feed` repeated or cropped along every dim to the given shapes: realistic data at another shape.
+Result<Feed> resize_feed(const Feed& feed, const std::vector<ir::Dims>& shapes);
+
+std::vector<ir::Dims> shapes_of(const Feed& feed);
+std::string dims_to_string(const ir::Dims& dims);  // "(1, 224, 224, 3)"
+
+}  // namespace blade::optimizer

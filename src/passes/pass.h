@@ -1,0 +1,43 @@
+// The interface of a graph pass and the registry of the pipeline: one file a pass, one line in pipeline.cc.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "ir/graph.h"
+
+namespace blade::passes {
+
+// Limits and switches that passes ask; everything else is in the graph.
+struct PassOptions {
+  size_t max_folded_bytes = size_t{10} << 20;  // a fold may not make a constant larger than this ...
+  double max_folded_growth = 1.05;             // ... nor all folds together grow the constants by more than this factor
+};
+
+struct PassResult {
+  int changes = 0;                 // nodes removed, replaced or fused; 0: nothing to do ("passed" in reports)
+  std::vector<std::string> notes;  // what was done or why not, in words, for verbose output
+};
+
+struct Pass {
+  const char* name;         // the name users know: "TfFoldConstants"
+  const char* description;  // one sentence for `blade inspect` and docs
+  bool on_whole_graph;  // true: runs before partition, on the graph with Foreign nodes in it; false: inside a region
+  Result<PassResult> (*run)(ir::Graph&, const PassOptions&);
+};
+
+// All passes in the order they run.
+std::span<const Pass> pipeline();
+
+// Runs the whole-graph or the region passes whose names are not in `disabled`, infers shapes and verifies after each.
+struct PipelineReport {
+  std::string pass;
+  PassResult result;
+};
+Result<std::vector<PipelineReport>> run_pipeline(ir::Graph& graph, bool whole_graph,
+                                                 std::span<const std::string> disabled,
+                                                 const PassOptions& options = {});
+
+}  // namespace blade::passes

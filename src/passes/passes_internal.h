@@ -1,0 +1,21 @@
+// The run functions of all passes, one a file; pipeline.cc lists them.
+#pragma once
+
+#include "passes/pass.h"
+
+namespace blade::passes {
+
+Result<PassResult> strip_unused_nodes(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> strip_debug_ops(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> fold_constants(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> common_subexpressions(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> layout(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> algebraic_cleanup(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> recognize_activations(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> recognize_normalization(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> fold_batch_norm(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> fold_pad(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> fuse_epilogue(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> fuse_pointwise(ir::Graph& graph, const PassOptions& options);
+
+}  // namespace blade::passes

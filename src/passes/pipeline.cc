@@ -1,0 +1,53 @@
+// The ordered list of all graph passes, and the loop that runs them with checks after each.
+#include <algorithm>
+
+#include "passes/passes_internal.h"
+
+namespace blade::passes {
+namespace {
+
+// Cleanup before recognition (patterns are written for clean graphs), folding before fusion (a fused scale cannot be
+// folded), epilogues before elementwise fusion (what joins a matrix product costs nothing).
+constexpr Pass kPipeline[] = {
+    {"TfStripUnusedNodes", "Removes nodes that no output needs.", true, strip_unused_nodes},
+    {"TfStripDebugOps", "Removes Identity, StopGradient, CheckNumerics, Assert and Print nodes.", true,
+     strip_debug_ops},
+    {"TfFoldConstants", "Computes what depends on constants and known shapes alone.", true, fold_constants},
+    {"CommonSubexpressions", "Merges nodes that compute the same from the same.", false, common_subexpressions},
+    {"AlgebraicCleanup", "Removes operations that do nothing and replaces others by cheaper equals.", false,
+     algebraic_cleanup},
+    {"Layout", "Cancels transposes and moves reshapes behind elementwise work.", false, layout},
+    {"RecognizeActivations", "Finds PReLU, hard swish, swish, GELU and others in their pieces.", false,
+     recognize_activations},
+    {"RecognizeNormalization", "Finds layer normalization and softmax in their pieces.", false,
+     recognize_normalization},
+    {"FoldBatchNorm", "Folds batch normalization and channel scales into weights.", false, fold_batch_norm},
+    {"FoldPad", "Folds zero padding into convolutions and max pools.", false, fold_pad},
+    {"FuseEpilogue", "Joins bias, activation, residual and scale to the matrix product before them.", false,
+     fuse_epilogue},
+    {"FusePointwise", "Joins trees of elementwise operations into one.", false, fuse_pointwise},
+};
+
+}  // namespace
+
+std::span<const Pass> pipeline() { return kPipeline; }
+
+Result<std::vector<PipelineReport>> run_pipeline(ir::Graph& graph, bool whole_graph,
+                                                 std::span<const std::string> disabled, const PassOptions& options) {
+  std::vector<PipelineReport> reports;
+  for (const Pass& pass : pipeline()) {
+    if (pass.on_whole_graph != whole_graph) continue;
+    if (std::find(disabled.begin(), disabled.end(), pass.name) != disabled.end()) continue;
+    const std::string context = std::string("Pass ") + pass.name;
+    auto result = pass.run(graph, options);
+    if (!result.ok()) return result.status().with_context(context);
+    if (result->changes > 0) {
+      BLADE_RETURN_IF_ERROR(ir::infer_shapes(graph).with_context(context));
+      BLADE_RETURN_IF_ERROR(ir::verify(graph).with_context(context));
+    }
+    reports.push_back({pass.name, std::move(*result)});
+  }
+  return reports;
+}
+
+}  // namespace blade::passes

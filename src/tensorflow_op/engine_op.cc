@@ -1,0 +1,112 @@
+// BladeInProfile: whether the engine takes these inputs. BladeEngine: runs it on them. Together with the original graph as
+// the other branch they make the fallback: whatever the engine cannot do right, TensorFlow does.
+#include <string>
+#include <vector>
+
+#include "tensorflow_op/engine_registry.h"
+#include "tensorflow_op/kernels.h"
+#include "tensorflow_op/tf_support.h"
+
+namespace blade::tensorflow_op {
+namespace {
+
+// The op's inputs after the engine tensor; `held` keeps their buffers for the length of the call.
+struct Inputs {
+  std::vector<TensorPtr> held;
+  std::vector<blade_tensor> tensors;
+};
+
+// False with the op failed when TensorFlow gives no input; an input that Blade cannot describe makes `describable` false.
+bool get_inputs(TF_OpKernelContext* context, Inputs& inputs, bool& describable) {
+  const int count = TF_NumInputs(context) - 1;
+  inputs.held.reserve(count);
+  inputs.tensors.resize(count);
+  describable = true;
+  for (int i = 0; i < count; ++i) {
+    TensorPtr tensor = get_input(context, i + 1);
+    if (!tensor) return false;
+    describable = describable && describe(tensor.get(), &inputs.tensors[i]);
+    inputs.held.push_back(std::move(tensor));
+  }
+  return true;
+}
+
+class InProfileKernel {
+ public:
+  explicit InProfileKernel(TF_OpKernelConstruction*) {}
+
+  void compute(TF_OpKernelContext* context) {
+    TensorPtr file = get_input(context, 0);
+    Inputs inputs;
+    bool describable = true;
+    if (!file || !get_inputs(context, inputs, describable)) return;
+    const auto engine = holder_.get(std::move(file));
+    bool ok = false;
+    if (engine->get() == nullptr) {
+      blade_count_fallback(engine->error().c_str());
+    } else if (!describable) {
+      blade_count_fallback("an input has a type or rank that Blade has none for");
+    } else {
+      ok = blade_engine_prepare(engine->get(), inputs.tensors.data(), static_cast<int32_t>(inputs.tensors.size()), nullptr,
+                                0) == BLADE_OK;
+      if (!ok) blade_count_fallback(blade_last_error());
+    }
+    StatusPtr status = new_status();
+    const TensorPtr out(TF_AllocateOutput(context, 0, TF_BOOL, nullptr, 0, sizeof(bool), status.get()));
+    if (TF_GetCode(status.get()) != TF_OK) return TF_OpKernelContext_Failure(context, status.get());
+    *static_cast<bool*>(TF_TensorData(out.get())) = ok;
+  }
+
+ private:
+  EngineHolder holder_;
+};
+
+// Hands TensorFlow's own output buffers to the engine.
+struct OutputAllocator {
+  TF_OpKernelContext* context;
+  std::vector<TensorPtr> held;
+
+  static void* allocate(void* self, int32_t index, const blade_tensor* description) {
+    auto* allocator = static_cast<OutputAllocator*>(self);
+    StatusPtr status = new_status();
+    TensorPtr tensor(TF_AllocateOutput(allocator->context, index, to_tensorflow(description->dtype), description->dims,
+                                       description->rank, description->bytes, status.get()));
+    if (TF_GetCode(status.get()) != TF_OK || !tensor) return nullptr;
+    void* data = TF_TensorData(tensor.get());
+    allocator->held.push_back(std::move(tensor));
+    static char empty;  // a zero-sized tensor may have no memory
+    return data != nullptr ? data : &empty;
+  }
+};
+
+class EngineKernel {
+ public:
+  explicit EngineKernel(TF_OpKernelConstruction*) {}
+
+  void compute(TF_OpKernelContext* context) {
+    TensorPtr file = get_input(context, 0);
+    Inputs inputs;
+    bool describable = true;
+    if (!file || !get_inputs(context, inputs, describable)) return;
+    const auto engine = holder_.get(std::move(file));
+    if (engine->get() == nullptr) return fail(context, TF_FAILED_PRECONDITION, "Blade: " + engine->error());
+    if (!describable) return fail(context, TF_UNIMPLEMENTED, "Blade: an input has a type or rank that Blade has none for");
+    OutputAllocator allocator{context, {}};
+    const blade_status status =
+        blade_engine_run_with(engine->get(), inputs.tensors.data(), static_cast<int32_t>(inputs.tensors.size()),
+                              OutputAllocator::allocate, &allocator);
+    if (status != BLADE_OK) fail_with_last_error(context, status);
+  }
+
+ private:
+  EngineHolder holder_;
+};
+
+}  // namespace
+
+void register_engine_kernels() {
+  register_cpu_kernel<InProfileKernel>("BladeInProfile");
+  register_cpu_kernel<EngineKernel>("BladeEngine");
+}
+
+}  // namespace blade::tensorflow_op

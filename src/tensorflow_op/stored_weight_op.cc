@@ -1,0 +1,59 @@
+// BladeStoredWeight: a weight of the original graph, read out of the engine tensor without a copy.
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tensorflow_op/kernels.h"
+#include "tensorflow_op/tf_support.h"
+
+namespace blade::tensorflow_op {
+namespace {
+
+class StoredWeightKernel {
+ public:
+  explicit StoredWeightKernel(TF_OpKernelConstruction* construction) {
+    StatusPtr status = new_status();
+    const auto failed = [&] { return TF_GetCode(status.get()) != TF_OK; };
+    TF_OpKernelConstruction_GetAttrInt64(construction, "offset", &offset_, status.get());
+    if (!failed()) TF_OpKernelConstruction_GetAttrType(construction, "dtype", &dtype_, status.get());
+    int32_t count = 0, bytes = 0;
+    if (!failed()) TF_OpKernelConstruction_GetAttrSize(construction, "dims", &count, &bytes, status.get());
+    if (!failed() && count > 0) {
+      dims_.resize(count);
+      TF_OpKernelConstruction_GetAttrInt64List(construction, "dims", dims_.data(), count, status.get());
+    }
+    if (failed()) TF_OpKernelConstruction_Failure(construction, status.get());
+  }
+
+  void compute(TF_OpKernelContext* context) {
+    TensorPtr file = get_input(context, 0);
+    if (!file) return;
+    const size_t size = TF_TensorByteSize(file.get());
+    size_t bytes = TF_DataTypeSize(dtype_);
+    bool fits = offset_ >= 0 && bytes > 0;
+    for (const int64_t dim : dims_) fits = fits && dim >= 0 && !__builtin_mul_overflow(bytes, static_cast<size_t>(dim), &bytes);
+    if (!fits || static_cast<size_t>(offset_) > size || bytes > size - static_cast<size_t>(offset_)) {
+      return fail(context, TF_DATA_LOSS,
+                  "Blade: a stored weight at offset " + std::to_string(offset_) + " is not inside the engine of " +
+                      std::to_string(size) + " bytes: the optimized model is damaged, optimize it again");
+    }
+    void* data = static_cast<char*>(TF_TensorData(file.get())) + offset_;
+    const auto release = [](void*, size_t, void* owner) { TF_DeleteTensor(static_cast<TF_Tensor*>(owner)); };
+    const TensorPtr view(TF_NewTensor(dtype_, dims_.data(), static_cast<int>(dims_.size()), data, bytes, release, file.release()));
+    if (!view) return fail(context, TF_INTERNAL, "Blade: TensorFlow refused a view of a stored weight");
+    StatusPtr status = new_status();
+    TF_SetOutput(context, 0, view.get(), status.get());
+    if (TF_GetCode(status.get()) != TF_OK) TF_OpKernelContext_Failure(context, status.get());
+  }
+
+ private:
+  int64_t offset_ = 0;
+  TF_DataType dtype_ = TF_FLOAT;
+  std::vector<int64_t> dims_;
+};
+
+}  // namespace
+
+void register_stored_weight_kernel() { register_cpu_kernel<StoredWeightKernel>("BladeStoredWeight"); }
+
+}  // namespace blade::tensorflow_op

@@ -1,0 +1,15 @@
+// The generated single-node cases on which every CPU row is compared with the reference.
+#pragma once
+
+#include <vector>
+
+#include "backends/kernel_runner.h"
+
+namespace blade::backends {
+
+std::vector<Case> pointwise_cases();
+std::vector<Case> matrix_cases();
+std::vector<Case> row_cases();  // pooling, reductions, normalization, resizing
+std::vector<Case> movement_cases();
+
+}  // namespace blade::backends

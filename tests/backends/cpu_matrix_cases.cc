@@ -1,0 +1,190 @@
+// Convolutions and matrix products over shapes, paddings, groups and epilogues.
+#include "backends/cpu_cases.h"
+
+namespace blade::backends {
+namespace {
+
+using ir::Op;
+using ir::Padding;
+using ir::PointwiseOp;
+using ir::PointwiseProgram;
+
+constexpr double kTolerance = 2e-5;
+
+// Epilogues: name, program, and the kinds of its operands ('v': channels, 'f': full, 's': scalar).
+struct Epilogue {
+  const char* name;
+  PointwiseProgram program;
+  std::string operands;
+};
+
+std::vector<Epilogue> epilogues() {
+  std::vector<Epilogue> list;
+  list.push_back({"none", {}, ""});
+  PointwiseProgram p;
+  p.num_inputs = 2;
+  p.code = {{PointwiseOp::kAdd, 0, 1, -1, 0, 0}, {PointwiseOp::kRelu6, 2, -1, -1, 0, 0}};
+  list.push_back({"bias_relu6", p, "v"});
+  p.num_inputs = 3;
+  p.code = {
+      {PointwiseOp::kAdd, 1, 0, -1, 0, 0}, {PointwiseOp::kAdd, 2, 3, -1, 0, 0}, {PointwiseOp::kRelu, 4, -1, -1, 0, 0}};
+  list.push_back({"residual_bias_relu", p, "fv"});
+  list.push_back({"bias_residual_relu", p, "vf"});
+  p.num_inputs = 2;
+  p.code = {{PointwiseOp::kAdd, 0, 1, -1, 0, 0},
+            {PointwiseOp::kSigmoid, 2, -1, -1, 0, 0},
+            {PointwiseOp::kMul, 2, 3, -1, 0, 0}};
+  list.push_back({"bias_swish", p, "v"});
+  p.num_inputs = 4;
+  p.code = {{PointwiseOp::kMul, 0, 1, -1, 0, 0},
+            {PointwiseOp::kAdd, 4, 2, -1, 0, 0},
+            {PointwiseOp::kTanh, 5, -1, -1, 0, 0},
+            {PointwiseOp::kAdd, 6, 3, -1, 0, 0},
+            {PointwiseOp::kSub, 7, 0, -1, 0, 0}};
+  list.push_back({"scale_shift_tanh_residual", p, "vsf"});
+  p.num_inputs = 2;
+  p.code = {{PointwiseOp::kRelu, 0, -1, -1, 0, 0},
+            {PointwiseOp::kAdd, 2, 1, -1, 0, 0},
+            {PointwiseOp::kClip, 3, -1, -1, -0.5f, 0.5f}};
+  list.push_back({"relu_bias_clip", p, "v"});
+  return list;
+}
+
+struct ConvSpec {
+  ir::Dims x, w;
+  std::vector<int64_t> strides, dilations;
+  Padding padding;
+  int64_t groups = 1;
+};
+
+Case conv_case(const std::string& name, const ConvSpec& spec, const Epilogue& epilogue) {
+  ir::ConvAttrs attrs;
+  attrs.strides = spec.strides;
+  attrs.dilations = spec.dilations;
+  attrs.padding = spec.padding;
+  if (spec.padding == Padding::kExplicit) attrs.explicit_pads.assign(2 * spec.strides.size(), 2);
+  attrs.groups = spec.groups;
+  Case c{name + "_" + epilogue.name,
+         Op::kConv,
+         attrs,
+         {random_floats(spec.x), random_floats(spec.w, -1, 1)},
+         1,
+         1,
+         kTolerance};
+  const auto bare = run_reference(c);
+  EXPECT_TRUE(bare.ok()) << c.name << ": " << bare.status().message();
+  const ir::Dims out = (*bare)[0]->dims;
+  attrs.epilogue = epilogue.program;
+  c.attrs = attrs;
+  for (char kind : epilogue.operands) {
+    if (kind == 'f') c.variable_inputs |= 1u << c.inputs.size();
+    c.inputs.push_back(random_floats(kind == 's' ? ir::Dims{} : kind == 'v' ? ir::Dims{out.back()} : out));
+  }
+  return c;
+}
+
+void add_convs(std::vector<Case>& cases) {
+  const std::vector<ConvSpec> specs = {
+      {{1, 9, 7, 5}, {3, 3, 5, 19}, {1, 1}, {1, 1}, Padding::kSame},
+      {{2, 11, 13, 3}, {7, 7, 3, 16}, {2, 2}, {1, 1}, Padding::kSame},
+      {{1, 8, 8, 32}, {1, 1, 32, 64}, {1, 1}, {1, 1}, Padding::kValid},
+      {{1, 9, 9, 16}, {3, 3, 16, 8}, {2, 1}, {1, 1}, Padding::kExplicit},
+      {{1, 12, 12, 8}, {3, 3, 8, 8}, {1, 1}, {2, 2}, Padding::kSame},
+      {{1, 7, 7, 8}, {3, 3, 4, 12}, {1, 1}, {1, 1}, Padding::kSame, 2},
+      {{2, 20, 6}, {5, 6, 7}, {2}, {1}, Padding::kSame},
+      {{1, 9, 9, 17}, {3, 3, 1, 17}, {1, 1}, {1, 1}, Padding::kSame, 17},
+      {{2, 10, 11, 6}, {5, 5, 1, 12}, {2, 2}, {1, 1}, Padding::kSame, 6},
+      {{1, 30, 30, 16}, {3, 3, 16, 32}, {1, 1}, {1, 1}, Padding::kSame},
+      {{1, 14, 14, 32}, {3, 3, 1, 32}, {1, 1}, {1, 1}, Padding::kValid, 32},
+      {{1, 1, 1, 1}, {1, 1, 1, 1}, {1, 1}, {1, 1}, Padding::kValid},
+  };
+  const std::vector<Epilogue> list = epilogues();
+  for (size_t s = 0; s < specs.size(); ++s) {
+    for (const Epilogue& epilogue : list) {
+      if (s >= 10 && std::string(epilogue.name) == "scale_shift_tanh_residual") continue;
+      cases.push_back(conv_case("conv" + std::to_string(s), specs[s], epilogue));
+    }
+  }
+  Case computed = conv_case("conv_computed_weights", specs[0], list[1]);
+  computed.variable_inputs |= 2;
+  cases.push_back(computed);
+}
+
+void add_transposed(std::vector<Case>& cases) {
+  for (Padding padding : {Padding::kSame, Padding::kValid}) {
+    for (int64_t stride : {1, 2, 3}) {
+      ir::ConvTransposeAttrs attrs;
+      attrs.strides = {stride, stride};
+      attrs.dilations = {1, 1};
+      attrs.padding = padding;
+      const int64_t size = padding == Padding::kSame ? 5 * stride : 4 * stride + 3;
+      const int32_t out = static_cast<int32_t>(size);
+      for (const Epilogue& epilogue : epilogues()) {
+        if (epilogue.operands.size() > 1) continue;
+        attrs.epilogue = epilogue.program;
+        Case c{"conv_transpose" + std::to_string(cases.size()),
+               Op::kConvTranspose,
+               attrs,
+               {random_floats({2, 5, 5, 6}), random_floats({3, 3, 9, 6}), ints({4}, {2, out, out, 9})},
+               1,
+               1,
+               kTolerance};
+        if (!epilogue.operands.empty()) c.inputs.push_back(random_floats({9}));
+        cases.push_back(c);
+      }
+    }
+  }
+}
+
+void add_products(std::vector<Case>& cases) {
+  struct Spec {
+    ir::Dims a, b;
+    bool transpose_a, transpose_b;
+  };
+  const std::vector<Spec> specs = {{{1, 1}, {1, 1}, false, false},
+                                   {{1, 100}, {100, 37}, false, false},
+                                   {{13, 64}, {64, 33}, false, false},
+                                   {{64, 13}, {64, 33}, true, false},
+                                   {{13, 64}, {33, 64}, false, true},
+                                   {{3, 7, 20}, {20, 11}, false, false},
+                                   {{2, 3, 7, 20}, {2, 3, 20, 5}, false, false},
+                                   {{2, 3, 7, 20}, {2, 3, 5, 20}, false, true},
+                                   {{2, 1, 4, 6}, {3, 6, 5}, false, false},
+                                   {{1, 50, 50}, {4, 50, 16}, false, false}};
+  for (const Spec& spec : specs) {
+    for (const Epilogue& epilogue : epilogues()) {
+      for (uint32_t variable : {1u, 3u}) {
+        ir::MatMulAttrs attrs{spec.transpose_a, spec.transpose_b, {}};
+        Case c{"matmul" + std::to_string(cases.size()) + "_" + epilogue.name,
+               Op::kMatMul,
+               attrs,
+               {random_floats(spec.a), random_floats(spec.b, -1, 1)},
+               variable,
+               1,
+               kTolerance};
+        const auto bare = run_reference(c);
+        EXPECT_TRUE(bare.ok()) << bare.status().message();
+        const ir::Dims out = (*bare)[0]->dims;
+        attrs.epilogue = epilogue.program;
+        c.attrs = attrs;
+        for (char kind : epilogue.operands) {
+          if (kind == 'f') c.variable_inputs |= 1u << c.inputs.size();
+          c.inputs.push_back(random_floats(kind == 's' ? ir::Dims{} : kind == 'v' ? ir::Dims{out.back()} : out));
+        }
+        cases.push_back(c);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<Case> matrix_cases() {
+  std::vector<Case> cases;
+  add_convs(cases);
+  add_transposed(cases);
+  add_products(cases);
+  return cases;
+}
+
+}  // namespace blade::backends

@@ -1,0 +1,147 @@
+// Pooling, reductions, normalization and resizing.
+#include "backends/cpu_cases.h"
+
+namespace blade::backends {
+namespace {
+
+using ir::DType;
+using ir::Op;
+
+constexpr double kTolerance = 3e-6;
+
+void add_pools(std::vector<Case>& cases) {
+  for (ir::PoolKind kind : {ir::PoolKind::kMax, ir::PoolKind::kAverage}) {
+    for (ir::Padding padding : {ir::Padding::kValid, ir::Padding::kSame}) {
+      for (int64_t channels : {1, 5, 64, 67}) {
+        const std::string name = "pool" + std::to_string(cases.size());
+        cases.push_back({name,
+                         Op::kPool,
+                         ir::PoolAttrs{kind, {3, 3}, {2, 2}, padding, {}},
+                         {random_floats({2, 11, 13, channels})},
+                         ~0u,
+                         1,
+                         kTolerance});
+        cases.push_back({name + "_1d",
+                         Op::kPool,
+                         ir::PoolAttrs{kind, {2}, {1}, padding, {}},
+                         {random_floats({2, 11, channels})},
+                         ~0u,
+                         1,
+                         kTolerance});
+        cases.push_back({name + "_3d",
+                         Op::kPool,
+                         ir::PoolAttrs{kind, {2, 2, 3}, {1, 2, 2}, padding, {}},
+                         {random_floats({1, 4, 5, 6, channels})},
+                         ~0u,
+                         1,
+                         kTolerance});
+      }
+    }
+    cases.push_back({"pool_explicit" + std::to_string(cases.size()),
+                     Op::kPool,
+                     ir::PoolAttrs{kind, {3, 3}, {2, 2}, ir::Padding::kExplicit, {1, 1, 0, 1}},
+                     {random_floats({1, 9, 9, 8})},
+                     ~0u,
+                     1,
+                     kTolerance});
+  }
+}
+
+void add_reductions(std::vector<Case>& cases) {
+  const std::vector<std::pair<ir::Dims, std::vector<int64_t>>> patterns = {{{5}, {0}},
+                                                                           {{3, 7, 9, 65}, {1, 2}},
+                                                                           {{1, 7, 7, 130}, {1, 2}},
+                                                                           {{4, 100}, {1}},
+                                                                           {{4, 100}, {0}},
+                                                                           {{2, 3, 4, 5}, {0, 2}},
+                                                                           {{2, 3, 4, 5}, {1, 3}},
+                                                                           {{2, 3, 4, 5}, {0, 1, 2, 3}},
+                                                                           {{300, 17}, {0}},
+                                                                           {{3, 4}, {}},
+                                                                           {{2, 1, 6, 1}, {2}},
+                                                                           {{100000}, {0}}};
+  for (const auto& [dims, axes] : patterns) {
+    for (ir::ReduceKind kind :
+         {ir::ReduceKind::kSum, ir::ReduceKind::kMean, ir::ReduceKind::kMax, ir::ReduceKind::kMin}) {
+      const bool keep = cases.size() % 2 == 0;
+      cases.push_back({"reduce" + std::to_string(cases.size()),
+                       Op::kReduce,
+                       ir::ReduceAttrs{kind, axes, keep},
+                       {random_floats(dims, -1, 2)},
+                       ~0u,
+                       1,
+                       1e-5});
+    }
+  }
+  for (bool is_max : {true, false}) {
+    for (int64_t axis : {0, 1, 2}) {
+      for (DType index : {DType::kInt32, DType::kInt64}) {
+        cases.push_back({"arg" + std::to_string(cases.size()),
+                         Op::kArgReduce,
+                         ir::ArgReduceAttrs{is_max, axis, index},
+                         {random_tensor(cases.size() % 2 != 0 ? DType::kInt32 : DType::kFloat32, {4, 9, 11}, -4, 4)},
+                         ~0u,
+                         1,
+                         0});
+      }
+    }
+  }
+}
+
+void add_normalizations(std::vector<Case>& cases) {
+  for (int64_t length : {1, 3, 10, 64, 1001}) {
+    const std::string suffix = std::to_string(length);
+    const auto x = random_floats({3, 5, length}, -9, 9);
+    const auto scale = random_floats({length}), offset = random_floats({length}, -1, 1),
+               variance = random_floats({length}, 0.1, 2);
+    cases.push_back({"softmax" + suffix, Op::kSoftmax, ir::SoftmaxAttrs{false}, {x}, ~0u, 1, kTolerance});
+    cases.push_back({"log_softmax" + suffix, Op::kSoftmax, ir::SoftmaxAttrs{true}, {x}, ~0u, 1, kTolerance});
+    cases.push_back(
+        {"layer_norm" + suffix, Op::kLayerNorm, ir::LayerNormAttrs{1e-3f}, {x, scale, offset}, ~0u, 1, 1e-5});
+    cases.push_back({"batch_norm" + suffix,
+                     Op::kBatchNorm,
+                     ir::BatchNormAttrs{1e-3f},
+                     {x, scale, offset, offset, variance},
+                     ~0u,
+                     1,
+                     1e-5});
+    cases.push_back({"lrn" + suffix, Op::kLrn, ir::LrnAttrs{2, 1, 0.3f, 0.75f}, {x}, ~0u, 1, kTolerance});
+  }
+}
+
+void add_resizes(std::vector<Case>& cases) {
+  for (ir::ResizeKind kind : {ir::ResizeKind::kNearest, ir::ResizeKind::kBilinear, ir::ResizeKind::kBicubic}) {
+    for (int mode = 0; mode < 3; ++mode) {
+      const ir::ResizeAttrs attrs{kind, mode == 1, mode == 2};
+      for (const auto& [h, w] : {std::pair{10, 7}, {3, 20}, {5, 6}, {1, 1}}) {
+        cases.push_back({"resize" + std::to_string(cases.size()),
+                         Op::kResize,
+                         attrs,
+                         {random_floats({2, 5, 6, 19}), ints({2}, {h, w})},
+                         1,
+                         1,
+                         1e-5});
+      }
+    }
+  }
+  cases.push_back({"resize_uint8",
+                   Op::kResize,
+                   ir::ResizeAttrs{ir::ResizeKind::kNearest, false, false},
+                   {random_tensor(DType::kUInt8, {1, 5, 6, 3}, 0, 255), ints({2}, {10, 12})},
+                   1,
+                   1,
+                   0});
+}
+
+}  // namespace
+
+std::vector<Case> row_cases() {
+  std::vector<Case> cases;
+  add_pools(cases);
+  add_reductions(cases);
+  add_normalizations(cases);
+  add_resizes(cases);
+  return cases;
+}
+
+}  // namespace blade::backends

@@ -1,0 +1,87 @@
+// Every row of the CPU table against the reference kernel, on 1 to 3 threads, and in place where a row allows it.
+#include <set>
+
+#include "backends/cpu_cases.h"
+
+namespace blade::backends {
+namespace {
+
+std::set<std::string>& exercised() {
+  static std::set<std::string> names;
+  return names;
+}
+
+void check_all(const std::vector<Case>& cases) {
+  for (const Case& c : cases) {
+    const auto want = run_reference(c);
+    ASSERT_TRUE(want.ok()) << c.name << ": " << want.status().message();
+    for (const KernelEntry& row : cpu_kernels()) {
+      if (row.op != c.op) continue;
+      for (int threads = 1; threads <= 3; ++threads) {
+        if (check_row(row, c, *want, threads)) exercised().insert(row.name);
+        if (::testing::Test::HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(CpuVsReference, Pointwise) { check_all(pointwise_cases()); }
+TEST(CpuVsReference, Matrix) { check_all(matrix_cases()); }
+TEST(CpuVsReference, Rows) { check_all(row_cases()); }
+TEST(CpuVsReference, Movement) { check_all(movement_cases()); }
+
+// Runs last: a row that no case reaches is not tested.
+TEST(CpuVsReference, WholeTableWasExercised) {
+  if (exercised().empty()) GTEST_SKIP() << "needs the tests before it";
+  for (const KernelEntry& row : cpu_kernels()) {
+    if (std::string(row.name).find("onednn") != std::string::npos) continue;  // an optional module
+    EXPECT_TRUE(exercised().contains(row.name)) << row.name;
+  }
+}
+
+TEST(CpuKernels, IndexOutOfRangeIsASentence) {
+  const Case c{"pick", ir::Op::kGather, ir::GatherAttrs{0, 0}, {random_floats({3, 2}), ints({1}, {2})}, 3, 1, 0};
+  const auto want = run_reference(c);
+  ASSERT_TRUE(want.ok());
+  const CaseGraph made = make_graph(c);
+  for (const KernelEntry& row : cpu_kernels()) {
+    if (row.op != ir::Op::kGather) continue;
+    PackCache packs;
+    const auto kernel = row.create(make_request(c, made.graph.node(made.node), *want, 1), packs);
+    ASSERT_TRUE(kernel.ok());
+    const int32_t index = 3;
+    float out[2];
+    const void* in[] = {c.inputs[0]->data, &index};
+    void* outputs[] = {out};
+    ThreadPool pool(1);
+    const Status status = (*kernel)->run({in, outputs, nullptr, &pool});
+    EXPECT_EQ(status.message(), "Node 'pick' (Gather): index 3 is not in [0, 3).");
+  }
+}
+
+TEST(CpuKernels, IntegerDivisionByZeroIsASentence) {
+  const Case c{"ratio",
+               ir::Op::kPointwise,
+               ir::PointwiseAttrs{ir::PointwiseProgram::binary(ir::PointwiseOp::kFloorDiv)},
+               {ints({2}, {1, 2}), ints({2}, {1, 0})},
+               3,
+               1,
+               0};
+  const std::vector<ir::TensorPtr> want = {ints({2}, {0, 0})};
+  const CaseGraph made = make_graph(c);
+  for (const KernelEntry& row : cpu_kernels()) {
+    const KernelRequest request = make_request(c, made.graph.node(made.node), want, 1);
+    if (row.op != c.op || !row.supports(request).ok) continue;
+    PackCache packs;
+    const auto kernel = row.create(request, packs);
+    int32_t out[2];
+    const void* in[] = {c.inputs[0]->data, c.inputs[1]->data};
+    void* outputs[] = {out};
+    ThreadPool pool(1);
+    const Status status = (*kernel)->run({in, outputs, nullptr, &pool});
+    EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  }
+}
+
+}  // namespace
+}  // namespace blade::backends

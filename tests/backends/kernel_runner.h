@@ -1,0 +1,172 @@
+// Runs single nodes on rows of kernel tables, for tests: random tensors, requests and comparison with the reference.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "backends/kernel.h"
+#include "backends/reference/common.h"
+#include "backends/reference/evaluate.h"
+
+namespace blade::backends {
+
+template <class T>
+ir::TensorPtr tensor(ir::DType dtype, ir::Dims dims, std::vector<T> values) {
+  return ir::make_tensor<T>(dtype, std::move(dims), std::span<const T>(values));
+}
+inline ir::TensorPtr floats(ir::Dims dims, std::vector<float> values) {
+  return tensor<float>(ir::DType::kFloat32, std::move(dims), std::move(values));
+}
+inline ir::TensorPtr ints(ir::Dims dims, std::vector<int32_t> values) {
+  return tensor<int32_t>(ir::DType::kInt32, std::move(dims), std::move(values));
+}
+inline ir::TensorPtr bools(ir::Dims dims, std::vector<uint8_t> values) {
+  return tensor<uint8_t>(ir::DType::kBool, std::move(dims), std::move(values));
+}
+
+// Uniform in [lo, hi), the same for the same dims and bounds.
+inline ir::TensorPtr random_tensor(ir::DType dtype, ir::Dims dims, double lo = -2, double hi = 2) {
+  const int64_t count = checked_element_count(dims).value_or(0);
+  std::mt19937 generator(static_cast<uint32_t>(count * 31 + static_cast<int64_t>(dims.size())));
+  std::uniform_real_distribution<double> uniform(lo, hi);
+  auto made = ir::allocate_tensor(dtype, std::move(dims));
+  EXPECT_TRUE(made.ok());
+  reference::with_storage(dtype, [&]<class T>(T) {
+    T* data = reinterpret_cast<T*>(made->data);
+    for (int64_t i = 0; i < count; ++i) data[i] = reference::narrow<T, double>(uniform(generator), dtype);
+  });
+  return made->tensor;
+}
+inline ir::TensorPtr random_floats(ir::Dims dims, double lo = -2, double hi = 2) {
+  return random_tensor(ir::DType::kFloat32, std::move(dims), lo, hi);
+}
+
+inline double element(const ir::Tensor& t, int64_t i) {
+  return reference::with_storage(
+      t.dtype, [&]<class T>(T) { return reference::widen<T, double>(reinterpret_cast<const T*>(t.data)[i]); });
+}
+
+struct Case {
+  std::string name;
+  ir::Op op;
+  ir::Attrs attrs;
+  std::vector<ir::TensorPtr> inputs;
+  uint32_t variable_inputs = 1;  // bit i: input i is not a constant for selection
+  int num_outputs = 1;
+  double tolerance = 0;  // on absolute and relative error together; 0: bits must agree
+};
+
+struct CaseGraph {
+  ir::Graph graph;
+  ir::NodeId node;
+};
+
+inline CaseGraph make_graph(const Case& c) {
+  CaseGraph made;
+  std::vector<ir::ValueId> inputs;
+  for (const ir::TensorPtr& t : c.inputs) inputs.push_back(made.graph.add_constant(t));
+  made.node = made.graph.add_node(c.op, c.name, inputs, c.num_outputs, c.attrs).id;
+  return made;
+}
+
+inline Result<std::vector<ir::TensorPtr>> run_reference(const Case& c) {
+  const CaseGraph made = make_graph(c);
+  return evaluate_reference(made.graph, made.graph.node(made.node), c.inputs);
+}
+
+inline KernelRequest make_request(const Case& c, const ir::Node& node, const std::vector<ir::TensorPtr>& outputs,
+                                  int threads) {
+  KernelRequest request;
+  request.node = &node;
+  for (size_t i = 0; i < c.inputs.size(); ++i) {
+    request.inputs.push_back({c.inputs[i]->dtype, c.inputs[i]->dims});
+    request.constants.push_back(((c.variable_inputs >> i) & 1) != 0 ? nullptr : c.inputs[i]);
+  }
+  for (const ir::TensorPtr& t : outputs) request.outputs.push_back({t->dtype, t->dims});
+  request.machine = &Machine::host();
+  request.num_threads = threads;
+  return request;
+}
+
+// Buffers with canaries behind them, so that a kernel that writes too far is caught.
+class GuardedBuffer {
+ public:
+  explicit GuardedBuffer(size_t bytes) : bytes_(bytes), buffer_(AlignedBuffer::allocate(bytes + kGuard)) {
+    std::memset(buffer_.data(), 0xa5, bytes + kGuard);
+  }
+  std::byte* data() { return buffer_.data(); }
+  bool intact() const {
+    for (size_t i = 0; i < kGuard; ++i) {
+      if (buffer_.data()[bytes_ + i] != std::byte{0xa5}) return false;
+    }
+    return true;
+  }
+
+ private:
+  static constexpr size_t kGuard = 64;
+  size_t bytes_;
+  AlignedBuffer buffer_;
+};
+
+inline void expect_equal(const ir::Tensor& want, const std::byte* got, double tolerance, const std::string& what) {
+  if (tolerance == 0) {
+    EXPECT_EQ(want.bytes == 0 ? 0 : std::memcmp(want.data, got, want.bytes), 0) << what << ": bits differ";
+    return;
+  }
+  ir::Tensor view = want;
+  view.data = got;
+  for (int64_t i = 0; i < want.element_count(); ++i) {
+    const double w = element(want, i), g = element(view, i);
+    const bool same = (std::isnan(w) && std::isnan(g)) || w == g || std::fabs(w - g) <= tolerance * (1 + std::fabs(w));
+    ASSERT_TRUE(same) << what << ": element " << i << " is " << g << ", expected " << w;
+  }
+}
+
+// Runs one row on the case and compares with `want`; false if the row refuses the case. Also runs in place where the
+// kernel says that it can.
+inline bool check_row(const KernelEntry& row, const Case& c, const std::vector<ir::TensorPtr>& want, int threads) {
+  const CaseGraph made = make_graph(c);
+  const KernelRequest request = make_request(c, made.graph.node(made.node), want, threads);
+  const Support support = row.supports(request);
+  if (!support.ok) {
+    EXPECT_FALSE(support.reason.empty()) << row.name;
+    return false;
+  }
+  if (row.predicted_us != nullptr) EXPECT_GT(row.predicted_us(request), 0) << row.name;
+  PackCache packs;
+  auto kernel = row.create(request, packs);
+  EXPECT_TRUE(kernel.ok()) << row.name << ": " << kernel.status().message();
+  if (!kernel.ok()) return true;
+  ThreadPool pool(threads);
+  const std::string what = std::string(row.name) + " on " + c.name + ", " + std::to_string(threads) + " threads";
+  for (int shared = -1; shared < static_cast<int>(c.inputs.size()); ++shared) {
+    if (shared >= 0 && !(*kernel)->can_run_in_place(shared)) continue;
+    std::vector<GuardedBuffer> outputs;
+    std::vector<const void*> in;
+    std::vector<void*> out;
+    for (const ir::TensorPtr& t : c.inputs) in.push_back(t->data);
+    for (const ir::TensorPtr& t : want) outputs.emplace_back(t->bytes);
+    for (GuardedBuffer& buffer : outputs) out.push_back(buffer.data());
+    if (shared >= 0) {
+      EXPECT_EQ(c.inputs[shared]->bytes, want[0]->bytes) << what << ": cannot run in place of a tensor of another size";
+      std::memcpy(out[0], c.inputs[shared]->data, std::min(want[0]->bytes, c.inputs[shared]->bytes));
+      in[shared] = out[0];
+    }
+    GuardedBuffer scratch((*kernel)->scratch_bytes());
+    const Status status = (*kernel)->run({in, out, scratch.data(), &pool});
+    EXPECT_TRUE(status.ok()) << what << ": " << status.message();
+    EXPECT_TRUE(scratch.intact()) << what << ": wrote behind the scratch";
+    for (size_t o = 0; o < want.size(); ++o) {
+      EXPECT_TRUE(outputs[o].intact()) << what << ": wrote behind output " << o;
+      expect_equal(*want[o], outputs[o].data(), c.tolerance, what + (shared >= 0 ? ", in place" : ""));
+    }
+  }
+  return true;
+}
+
+}  // namespace blade::backends

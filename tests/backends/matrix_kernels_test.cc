@@ -1,0 +1,472 @@
+// Matrix kernels against plain loops in double, on generated shapes, for every instruction set of this machine.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "backends/cpu/matrix/conv_f32.h"
+#include "backends/cpu/matrix/conv_transpose_f32.h"
+#include "backends/cpu/matrix/depthwise_f32.h"
+#include "backends/cpu/matrix/gemm_f32.h"
+#include "backends/cpu/matrix/simd_targets.h"
+#include "backends/cpu/matrix/tile_kernel.h"
+#include "backends/cpu/matrix/winograd_f32.h"
+#include "base/aligned_buffer.h"
+#include "hwy/targets.h"
+
+namespace blade::backends::cpu {
+namespace {
+
+constexpr float kCanary = 12345.0f;
+
+// Instruction sets to test: 0 is what the machine offers.
+std::vector<int64_t> targets() {
+  std::vector<int64_t> out = {0};
+  if (hwy::SupportedTargets() & HWY_AVX2) out.push_back(HWY_AVX2 | HWY_SCALAR | HWY_EMU128);
+  out.push_back(HWY_SCALAR | HWY_EMU128);
+  return out;
+}
+
+class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
+ protected:
+  void SetUp() override {
+    hwy::SetSupportedTargetsForTest(std::get<0>(GetParam()));
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+    pool_ = std::make_unique<ThreadPool>(std::get<1>(GetParam()));
+  }
+  void TearDown() override {
+    hwy::SetSupportedTargetsForTest(0);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  }
+
+  std::vector<float> random(int64_t count) {
+    std::vector<float> out(count);
+    for (float& x : out) x = std::uniform_real_distribution<float>(-1, 1)(rng_);
+    return out;
+  }
+  int64_t pick(std::initializer_list<int64_t> values) {
+    return values.begin()[std::uniform_int_distribution<size_t>(0, values.size() - 1)(rng_)];
+  }
+  std::byte* scratch(size_t bytes) {
+    scratch_ = AlignedBuffer::allocate(bytes + 64);
+    std::fill_n(scratch_.as<float>(), bytes / 4, NAN);  // nothing may rely on what scratch holds
+    scratch_bytes_ = bytes;
+    std::fill_n(scratch_.data() + bytes, 64, std::byte{0x5a});
+    return scratch_.data();
+  }
+  void check_scratch() {
+    for (int i = 0; i < 64; ++i) ASSERT_EQ(scratch_.data()[scratch_bytes_ + i], std::byte{0x5a}) << "scratch overrun";
+  }
+
+  std::mt19937 rng_{7};
+  std::unique_ptr<ThreadPool> pool_;
+  AlignedBuffer scratch_;
+  size_t scratch_bytes_ = 0;
+};
+
+// The epilogue's four forms, with its data.
+struct EpilogueCase {
+  std::vector<float> bias, residual;
+  EpilogueF32 epilogue;
+  int kind;
+
+  EpilogueCase(int which, std::vector<float> b, std::vector<float> r, int64_t stride)
+      : bias(std::move(b)), residual(std::move(r)), kind(which) {
+    if (kind & 1) epilogue.bias = bias.data();
+    if (kind & 2) {
+      epilogue.residual = residual.data();
+      epilogue.residual_row_stride = stride;
+    }
+    if (kind & 4) {
+      epilogue.clamp_lo = 0;
+      epilogue.clamp_hi = 6;
+    }
+    if (kind & 8) {
+      epilogue.generic = [](void* context, float* row, int64_t pixel, int64_t channel, int channels) {
+        const float scale = *static_cast<const float*>(context);
+        for (int i = 0; i < channels; ++i) row[i] += scale * static_cast<float>(pixel + 3 * (channel + i));
+      };
+      epilogue.context = &scale;
+    }
+  }
+  double expected(double sum, int64_t pixel, int64_t channel) const {
+    if (kind & 1) sum += bias[channel];
+    if (kind & 2) sum += residual[pixel * epilogue.residual_row_stride + channel];
+    if (kind & 4) sum = std::clamp(sum, 0.0, 6.0);
+    if (kind & 8) sum += static_cast<double>(scale) * static_cast<double>(pixel + 3 * channel);
+    return sum;
+  }
+  float scale = 0.125f;
+};
+
+double tolerance(int64_t k, double value) {
+  return 1e-6 * std::sqrt(static_cast<double>(k) + 1) * 4 + 2e-6 * std::abs(value);
+}
+
+TEST_P(MatrixKernels, Gemm) {
+  for (int round = 0; round < 60; ++round) {
+    const int64_t m = pick({1, 2, 3, 7, 8, 13, 14, 15, 29, 61, 113});
+    const int64_t k = pick({0, 1, 2, 3, 5, 17, 64, 67, 131, 1024});
+    const int64_t n = pick({1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 48, 64, 65, 80, 101, 257});
+    SCOPED_TRACE("m " + std::to_string(m) + " k " + std::to_string(k) + " n " + std::to_string(n));
+    const int64_t lda = k + pick({0, 3});
+    const int64_t ldc = n + pick({0, 5});
+    const bool transposed = round % 3 == 0;
+    const auto a = random(m * lda + 1);
+    const auto b = random(k * n + 1);
+    const EpilogueCase e(round % 16, random(n), random(m * ldc), ldc);
+    AlignedBuffer packed = AlignedBuffer::allocate(packed_b_bytes(k, n) + 64);
+    const PackedB view = pack_b(b.data(), k, n, transposed ? 1 : n, transposed ? k : 1, packed.data());
+    std::vector<float> c(m * ldc, kCanary);
+    gemm_f32(m, a.data(), lda, view, c.data(), ldc, e.epilogue, *pool_,
+             scratch(gemm_scratch_bytes(m, k, n, pool_->num_threads())));
+    check_scratch();
+    for (int64_t i = 0; i < m; ++i) {
+      for (int64_t j = 0; j < ldc; ++j) {
+        if (j >= n) {
+          ASSERT_EQ(c[i * ldc + j], kCanary);
+          continue;
+        }
+        double sum = 0;
+        for (int64_t x = 0; x < k; ++x) sum += double{a[i * lda + x]} * b[transposed ? j * k + x : x * n + j];
+        const double want = e.expected(sum, i, j);
+        ASSERT_NEAR(c[i * ldc + j], want, tolerance(k, want)) << i << " " << j;
+      }
+    }
+  }
+}
+
+TEST_P(MatrixKernels, MatMul) {
+  for (int round = 0; round < 40; ++round) {
+    MatMulShape s;
+    s.batch = pick({1, 2, 3, 7});
+    s.m = pick({0, 1, 5, 14, 37});
+    s.k = pick({0, 1, 16, 33, 64});
+    s.n = pick({1, 9, 32, 50, 64});
+    const bool ta = round % 2 == 1;
+    const bool tb = round % 4 >= 2;
+    s.a_row_stride = ta ? 1 : s.k;
+    s.a_col_stride = ta ? s.m : 1;
+    s.b_row_stride = tb ? 1 : s.n;
+    s.b_col_stride = tb ? s.k : 1;
+    s.a_batch_stride = s.m * s.k;
+    s.b_batch_stride = s.k * s.n;
+    s.c_row_stride = s.n;
+    s.c_batch_stride = s.m * s.n;
+    std::vector<int64_t> b_offsets(s.batch, 0);
+    if (round % 5 == 0) s.b_offsets = b_offsets.data();
+    const auto a = random(s.batch * s.m * s.k + 1);
+    const auto b = random(s.batch * s.k * s.n + 1);
+    const EpilogueCase e(round % 16, random(s.n), random(s.batch * s.m * s.n), s.n);
+    std::vector<float> c(s.batch * s.m * s.n + 1, kCanary);
+    matmul_f32(s, a.data(), b.data(), c.data(), e.epilogue, *pool_,
+               scratch(matmul_scratch_bytes(s, pool_->num_threads())));
+    check_scratch();
+    for (int64_t z = 0; z < s.batch; ++z) {
+      const int64_t b0 = s.b_offsets != nullptr ? 0 : z * s.b_batch_stride;
+      for (int64_t i = 0; i < s.m; ++i) {
+        for (int64_t j = 0; j < s.n; ++j) {
+          double sum = 0;
+          for (int64_t x = 0; x < s.k; ++x) {
+            sum += double{a[z * s.a_batch_stride + i * s.a_row_stride + x * s.a_col_stride]} *
+                   b[b0 + x * s.b_row_stride + j * s.b_col_stride];
+          }
+          const double want = e.expected(sum, z * s.m + i, j);
+          ASSERT_NEAR(c[z * s.c_batch_stride + i * s.n + j], want, tolerance(s.k, want));
+        }
+      }
+    }
+  }
+}
+
+double conv_at(const Conv2DShape& s, const std::vector<float>& in, const std::vector<float>& w, int64_t pixel,
+               int64_t o) {
+  const int64_t x = pixel % s.ow;
+  const int64_t y = pixel / s.ow % s.oh;
+  const int64_t image = pixel / s.ow / s.oh;
+  const int64_t cg = s.c / s.groups;
+  const int64_t g = o / (s.oc / s.groups);
+  double sum = 0;
+  for (int64_t i = 0; i < s.kh; ++i) {
+    for (int64_t j = 0; j < s.kw; ++j) {
+      const int64_t yy = y * s.stride_h + i * s.dilation_h - s.pad_top;
+      const int64_t xx = x * s.stride_w + j * s.dilation_w - s.pad_left;
+      if (yy < 0 || yy >= s.h || xx < 0 || xx >= s.w) continue;
+      for (int64_t c = 0; c < cg; ++c) {
+        sum += double{in[((image * s.h + yy) * s.w + xx) * s.input_pitch() + g * cg + c]} *
+               w[((i * s.kw + j) * cg + c) * s.oc + o];
+      }
+    }
+  }
+  return sum;
+}
+
+std::string describe(const Conv2DShape& s) {
+  std::string out;
+  for (int64_t v : {s.n, s.h, s.w, s.c, s.kh, s.kw, s.oc, s.oh, s.ow, s.stride_h, s.stride_w, s.dilation_h,
+                    s.dilation_w, s.pad_top, s.pad_left, s.groups}) {
+    out += std::to_string(v) + " ";
+  }
+  return "n h w c kh kw oc oh ow sh sw dh dw pt pl g: " + out;
+}
+
+// Output size for total paddings, at least 0.
+int64_t out_size(int64_t in, int64_t k, int64_t stride, int64_t dilation, int64_t pad) {
+  const int64_t span = in + pad - ((k - 1) * dilation + 1);
+  return span < 0 ? 0 : span / stride + 1;
+}
+
+TEST_P(MatrixKernels, Conv2D) {
+  for (int round = 0; round < 120; ++round) {
+    Conv2DShape s;
+    s.groups = pick({1, 1, 1, 2, 3});
+    s.n = pick({1, 1, 2, 3});
+    s.h = pick({1, 2, 5, 7, 11, 14});
+    s.w = pick({1, 3, 6, 7, 13, 17});
+    s.c = s.groups * pick({1, 2, 3, 5, 8, 16, 17, 24});
+    s.oc = s.groups * pick({1, 2, 7, 16, 24, 33, 48, 64, 72});
+    s.kh = pick({1, 1, 2, 3, 3, 5});
+    s.kw = pick({1, 1, 2, 3, 3, 7});
+    s.stride_h = pick({1, 1, 2, 3, 9});
+    s.stride_w = pick({1, 1, 2, 3, 20});
+    s.dilation_h = pick({1, 1, 2});
+    s.dilation_w = pick({1, 1, 3});
+    s.pad_top = pick({0, 1, 2, 4});
+    s.pad_left = pick({0, 1, 3});
+    s.oh = out_size(s.h, s.kh, s.stride_h, s.dilation_h, s.pad_top + pick({0, 1, 3}));
+    s.ow = out_size(s.w, s.kw, s.stride_w, s.dilation_w, s.pad_left + pick({0, 1, 2}));
+    if (round % 7 == 0) s.in_pixel_stride = s.c + 5;
+    if (round % 9 == 0) s.out_pixel_stride = s.oc + 3;
+    SCOPED_TRACE(describe(s));
+    const auto in = random(s.n * s.h * s.w * s.input_pitch());
+    const auto w = random(s.kh * s.kw * s.c / s.groups * s.oc);
+    const int64_t pixels = s.output_pixels();
+    const EpilogueCase e(round % 16, random(s.oc), random(pixels * s.output_pitch()), s.output_pitch());
+    AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes(s) + 64);
+    pack_conv_weights(s, w.data(), packed.data());
+    std::vector<float> out(pixels * s.output_pitch() + 1, kCanary);
+    conv2d_f32(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
+               scratch(conv2d_scratch_bytes(s, pool_->num_threads())));
+    check_scratch();
+    for (int64_t p = 0; p < pixels; ++p) {
+      for (int64_t o = 0; o < s.oc; ++o) {
+        const double want = e.expected(conv_at(s, in, w, p, o), p, o);
+        ASSERT_NEAR(out[p * s.output_pitch() + o], want, tolerance(s.kh * s.kw * s.c, want)) << p << " " << o;
+      }
+      for (int64_t o = s.oc; o < s.output_pitch(); ++o) ASSERT_EQ(out[p * s.output_pitch() + o], kCanary);
+    }
+    EXPECT_EQ(out.back(), kCanary);
+  }
+}
+
+TEST_P(MatrixKernels, Conv2DWithAliasingPitch) {
+  for (int64_t kernel : {1, 3}) {
+    Conv2DShape s;
+    s.n = 2;
+    s.h = s.w = 5;
+    s.c = 1024;
+    s.kh = s.kw = kernel;
+    s.oc = 130;
+    s.oh = s.ow = kernel == 3 ? 3 : 5;
+    s.stride_h = s.stride_w = kernel == 3 ? 2 : 1;
+    s.pad_top = s.pad_left = kernel / 2;
+    SCOPED_TRACE(describe(s));
+    const auto in = random(s.n * s.h * s.w * s.c);
+    const auto w = random(s.kh * s.kw * s.c * s.oc);
+    const EpilogueCase e(1, random(s.oc), {}, 0);
+    AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes(s));
+    pack_conv_weights(s, w.data(), packed.data());
+    std::vector<float> out(s.output_pixels() * s.oc);
+    conv2d_f32(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
+               scratch(conv2d_scratch_bytes(s, pool_->num_threads())));
+    check_scratch();
+    for (int64_t p = 0; p < s.output_pixels(); ++p) {
+      for (int64_t o = 0; o < s.oc; o += 7) {
+        const double want = e.expected(conv_at(s, in, w, p, o), p, o);
+        ASSERT_NEAR(out[p * s.oc + o], want, tolerance(s.kh * s.kw * s.c, want)) << p << " " << o;
+      }
+    }
+  }
+}
+
+TEST_P(MatrixKernels, Depthwise) {
+  for (int round = 0; round < 120; ++round) {
+    DepthwiseShape s;
+    s.n = pick({1, 2});
+    s.h = pick({1, 3, 7, 10});
+    s.w = pick({1, 4, 7, 15, 33});
+    s.c = pick({1, 3, 7, 8, 16, 17, 24, 32, 49});
+    s.multiplier = pick({1, 1, 1, 2, 5});
+    s.kh = pick({1, 3, 3, 5, 7});
+    s.kw = round % 3 == 0 ? pick({1, 2, 3}) : s.kh;
+    s.stride_h = pick({1, 1, 2, 3});
+    s.stride_w = round % 4 == 0 ? pick({1, 2, 3}) : s.stride_h;
+    s.dilation_h = pick({1, 1, 2});
+    s.dilation_w = pick({1, 1, 2});
+    s.pad_top = pick({0, 1, 2});
+    s.pad_left = pick({0, 1, 3});
+    s.oh = out_size(s.h, s.kh, s.stride_h, s.dilation_h, s.pad_top + pick({0, 1, 2}));
+    s.ow = out_size(s.w, s.kw, s.stride_w, s.dilation_w, s.pad_left + pick({0, 1, 2}));
+    const int64_t channels = s.c * s.multiplier;
+    Conv2DShape as_conv{s.n,  s.h,        s.w,        s.c,          s.kh,         s.kw,      channels,   s.oh,
+                        s.ow, s.stride_h, s.stride_w, s.dilation_h, s.dilation_w, s.pad_top, s.pad_left, s.c};
+    SCOPED_TRACE(describe(as_conv));
+    const auto in = random(s.n * s.h * s.w * s.c);
+    const auto w = random(s.kh * s.kw * channels);
+    const int64_t pixels = as_conv.output_pixels();
+    const EpilogueCase e(round % 16, random(channels), random(pixels * channels), channels);
+    std::vector<float> out(pixels * channels + 1, kCanary);
+    depthwise_conv2d_f32(s, in.data(), w.data(), out.data(), e.epilogue, *pool_,
+                         scratch(depthwise_scratch_bytes(s, pool_->num_threads())));
+    check_scratch();
+    for (int64_t p = 0; p < pixels; ++p) {
+      for (int64_t o = 0; o < channels; ++o) {
+        const double want = e.expected(conv_at(as_conv, in, w, p, o), p, o);
+        ASSERT_NEAR(out[p * channels + o], want, tolerance(s.kh * s.kw, want)) << p << " " << o;
+      }
+    }
+    EXPECT_EQ(out.back(), kCanary);
+  }
+}
+
+TEST_P(MatrixKernels, ConvTranspose) {
+  for (int round = 0; round < 80; ++round) {
+    ConvTransposeShape s;
+    s.n = pick({1, 2});
+    s.h = pick({1, 3, 6});
+    s.w = pick({1, 4, 9});
+    s.c = pick({1, 5, 16, 33});
+    s.oc = pick({1, 8, 17, 32, 70});
+    s.kh = pick({1, 2, 3, 4, 5});
+    s.kw = pick({1, 2, 3, 4});
+    s.stride_h = pick({1, 2, 2, 3});
+    s.stride_w = pick({1, 2, 2, 4});
+    s.pad_top = pick({0, 1, 2});
+    s.pad_left = pick({0, 1});
+    s.oh = std::max<int64_t>(1, (s.h - 1) * s.stride_h + s.kh - s.pad_top - pick({-1, 0, 1}));
+    s.ow = std::max<int64_t>(1, (s.w - 1) * s.stride_w + s.kw - s.pad_left - pick({-2, 0, 1}));
+    const auto in = random(s.n * s.h * s.w * s.c);
+    const auto w = random(s.kh * s.kw * s.oc * s.c);
+    const int64_t pixels = s.n * s.oh * s.ow;
+    const EpilogueCase e(round % 16, random(s.oc), random(pixels * s.oc), s.oc);
+    AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_transpose_bytes(s) + 64);
+    pack_conv_transpose_weights(s, w.data(), packed.data());
+    std::vector<float> out(pixels * s.oc + 1, kCanary);
+    conv_transpose_f32(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
+                       scratch(conv_transpose_scratch_bytes(s, pool_->num_threads())));
+    check_scratch();
+    std::vector<double> sums(pixels * s.oc, 0.0);
+    for (int64_t z = 0; z < s.n * s.h * s.w; ++z) {
+      const int64_t image = z / (s.h * s.w);
+      for (int64_t t = 0; t < s.kh * s.kw; ++t) {
+        const int64_t y = z / s.w % s.h * s.stride_h + t / s.kw - s.pad_top;
+        const int64_t x = z % s.w * s.stride_w + t % s.kw - s.pad_left;
+        if (y < 0 || y >= s.oh || x < 0 || x >= s.ow) continue;
+        for (int64_t o = 0; o < s.oc; ++o) {
+          for (int64_t c = 0; c < s.c; ++c) {
+            sums[((image * s.oh + y) * s.ow + x) * s.oc + o] += double{in[z * s.c + c]} * w[(t * s.oc + o) * s.c + c];
+          }
+        }
+      }
+    }
+    for (int64_t p = 0; p < pixels; ++p) {
+      for (int64_t o = 0; o < s.oc; ++o) {
+        const double want = e.expected(sums[p * s.oc + o], p, o);
+        ASSERT_NEAR(out[p * s.oc + o], want, tolerance(s.kh * s.kw * s.c, want))
+            << "round " << round << " pixel " << p << " channel " << o;
+      }
+    }
+    EXPECT_EQ(out.back(), kCanary);
+  }
+}
+
+TEST_P(MatrixKernels, Winograd) {
+  for (int round = 0; round < 60; ++round) {
+    Conv2DShape s;
+    s.kh = s.kw = 3;
+    s.n = pick({1, 2, 3});
+    s.h = pick({1, 2, 5, 7, 14});
+    s.w = pick({1, 3, 6, 9, 13});
+    s.c = pick({1, 3, 8, 16, 17, 40, 64});
+    s.oc = pick({1, 7, 16, 33, 48, 64});
+    if (round == 5) s.c = s.oc = 256;  // weights too large for chunks
+    s.pad_top = pick({0, 1, 2});
+    s.pad_left = pick({0, 1, 2});
+    s.oh = out_size(s.h, 3, 1, 1, s.pad_top + pick({0, 1, 2}));
+    s.ow = out_size(s.w, 3, 1, 1, s.pad_left + pick({0, 1, 2}));
+    if (round % 7 == 0) s.in_pixel_stride = s.c + 5;
+    if (round % 9 == 0) s.out_pixel_stride = s.oc + 3;
+    SCOPED_TRACE(describe(s));
+    const auto algorithm = round % 2 == 0 ? ConvAlgorithm::kWinograd2 : ConvAlgorithm::kWinograd4;
+    const auto in = random(s.n * s.h * s.w * s.input_pitch());
+    const auto w = random(9 * s.c * s.oc);
+    const int64_t pixels = s.output_pixels();
+    const EpilogueCase e(round % 16, random(s.oc), random(pixels * s.output_pitch()), s.output_pitch());
+    AlignedBuffer packed = AlignedBuffer::allocate(packed_winograd_bytes(s, algorithm));
+    pack_winograd_weights(s, algorithm, w.data(), packed.data());
+    std::vector<float> out(pixels * s.output_pitch() + 1, kCanary);
+    winograd_conv2d_f32(s, algorithm, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
+                        scratch(winograd_scratch_bytes(s, algorithm, pool_->num_threads())));
+    check_scratch();
+    for (int64_t p = 0; p < pixels; ++p) {
+      for (int64_t o = 0; o < s.oc; ++o) {
+        const double want = e.expected(conv_at(s, in, w, p, o), p, o);
+        ASSERT_NEAR(out[p * s.output_pitch() + o], want, 8 * tolerance(9 * s.c, want)) << p << " " << o;
+      }
+      for (int64_t o = s.oc; o < s.output_pitch(); ++o) ASSERT_EQ(out[p * s.output_pitch() + o], kCanary);
+    }
+    EXPECT_EQ(out.back(), kCanary);
+  }
+}
+
+TEST_P(MatrixKernels, TargetIsTheOneAskedFor) {
+  const int64_t target = std::get<0>(GetParam());
+  const int lanes = tile_kernels().lanes;
+  if ((target & HWY_AVX2) != 0) {
+    EXPECT_EQ(lanes, 8);
+  } else if (target != 0) {
+    EXPECT_LE(lanes, 4);
+  }
+}
+
+TEST_P(MatrixKernels, BitsDoNotDependOnThreads) {
+  Conv2DShape s;
+  s.h = s.w = s.oh = s.ow = 13;
+  s.c = s.oc = 40;
+  s.kh = s.kw = 3;
+  s.pad_top = s.pad_left = 1;
+  const auto in = random(s.h * s.w * s.c);
+  const auto w = random(9 * s.c * s.oc);
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes(s));
+  pack_conv_weights(s, w.data(), packed.data());
+  std::vector<float> out(s.output_pixels() * s.oc);
+  std::vector<float> again(out.size());
+  const EpilogueF32 none;
+  ThreadPool one(1);
+  conv2d_f32(s, in.data(), packed.data(), out.data(), none, one, scratch(conv2d_scratch_bytes(s, 1)));
+  conv2d_f32(s, in.data(), packed.data(), again.data(), none, *pool_,
+             scratch(conv2d_scratch_bytes(s, pool_->num_threads())));
+  EXPECT_EQ(out, again);
+}
+
+TEST(ConvAlgorithms, ChoiceIsPureAndRespectsRefusals) {
+  Conv2DShape s;
+  s.h = s.w = s.oh = s.ow = 56;
+  s.c = s.oc = 64;
+  s.kh = s.kw = 3;
+  s.pad_top = s.pad_left = 1;
+  EXPECT_EQ(choose_conv_algorithm(s, 2), ConvAlgorithm::kWinograd4);
+  s.stride_h = s.stride_w = 2;
+  s.oh = s.ow = 28;
+  EXPECT_NE(conv_algorithm_refusal(s, ConvAlgorithm::kWinograd4), nullptr);
+  EXPECT_EQ(choose_conv_algorithm(s, 2), ConvAlgorithm::kDirect);
+}
+
+INSTANTIATE_TEST_SUITE_P(AllTargets, MatrixKernels,
+                         testing::Combine(testing::ValuesIn(targets()), testing::Values(1, 2, 3)));
+
+}  // namespace
+}  // namespace blade::backends::cpu

@@ -1,0 +1,73 @@
+// Files are mapped whole, replaced whole, and every failure names the path and the reason.
+#include "base/mapped_file.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <vector>
+
+namespace blade {
+namespace {
+
+namespace fs = std::filesystem;
+
+class MappedFileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::path(testing::TempDir()) / "blade_mapped_file";
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+  std::string path(const char* name) const { return (folder_ / name).string(); }
+  fs::path folder_;
+};
+
+std::span<const std::byte> as_bytes(std::string_view text) {
+  return std::as_bytes(std::span<const char>(text.data(), text.size()));
+}
+
+TEST_F(MappedFileTest, WritesAndMapsAndReplaces) {
+  for (std::string_view text : {"first version", "second", ""}) {
+    ASSERT_TRUE(write_file_atomically(path("f"), as_bytes(text)).ok());
+    auto file = MappedFile::open(path("f"));
+    ASSERT_TRUE(file.ok());
+    ASSERT_EQ((*file)->bytes().size(), text.size());
+    const auto bytes = (*file)->bytes();
+    EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), as_bytes(text).begin()));
+  }
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
+}
+
+TEST_F(MappedFileTest, MissingFileIsNamed) {
+  auto file = MappedFile::open(path("absent"));
+  ASSERT_FALSE(file.ok());
+  EXPECT_EQ(file.status().code(), StatusCode::kNotFound);
+  EXPECT_NE(file.status().message().find(path("absent")), std::string::npos);
+  EXPECT_NE(file.status().message().find("No such file"), std::string::npos);
+}
+
+TEST_F(MappedFileTest, FolderIsRefused) {
+  auto file = MappedFile::open(folder_.string());
+  ASSERT_FALSE(file.ok());
+  EXPECT_NE(file.status().message().find("not a regular file"), std::string::npos);
+}
+
+TEST_F(MappedFileTest, FailedWriteLeavesNothing) {
+  EXPECT_EQ(write_file_atomically(path("no/such/folder"), as_bytes("x")).code(), StatusCode::kNotFound);
+  fs::create_directories(path("taken"));
+  EXPECT_FALSE(write_file_atomically(path("taken"), as_bytes("x")).ok());
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
+}
+
+TEST_F(MappedFileTest, FullDiskIsReported) {
+  if (!fs::exists("/dev/full")) GTEST_SKIP();
+  // /dev cannot hold a temporary file for ordinary users; either way the write must fail and say why.
+  const Status status = write_file_atomically("/dev/full/x", as_bytes("x"));
+  ASSERT_FALSE(status.ok());
+  EXPECT_NE(status.message().find("/dev/full/x"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace blade

@@ -1,0 +1,86 @@
+// Decisions survive JSON, and no JSON of whatever kind does harm.
+#include "engine/decisions.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "ir/text.h"
+
+namespace blade::engine {
+namespace {
+
+TEST(Decisions, RoundTrip) {
+  Decisions d;
+  d.blade_version = "0.1.0";
+  d.tuned_on = "zen4";
+  d.disabled_passes = {"TfFoldBatchNorms"};
+  d.kernels.emplace("Conv f32[1,2]", "cpu.conv.direct_f32");
+  d.precision = "bf16";
+  d.profile = Profile{{{1, 3}}, {{8, 3}}, {{{4, 3}}, {{2, 3}}}};
+  auto back = Decisions::from_json(d.to_json());
+  ASSERT_TRUE(back.ok()) << back.status().message();
+  EXPECT_EQ(back->blade_version, d.blade_version);
+  EXPECT_EQ(back->tuned_on, d.tuned_on);
+  EXPECT_EQ(back->disabled_passes, d.disabled_passes);
+  EXPECT_EQ(back->kernels, d.kernels);
+  EXPECT_EQ(back->precision, d.precision);
+  ASSERT_TRUE(back->profile);
+  EXPECT_EQ(back->profile->min, d.profile->min);
+  EXPECT_EQ(back->profile->max, d.profile->max);
+  EXPECT_EQ(back->profile->opts, d.profile->opts);
+}
+
+TEST(Decisions, FieldsMayBeAbsentAndUnknown) {
+  auto d = Decisions::from_json(R"({"later": {"x": [1, 2]}})");
+  ASSERT_TRUE(d.ok());
+  EXPECT_EQ(d->precision, "fp32");
+  EXPECT_FALSE(d->profile);
+}
+
+TEST(Decisions, NamesThatAreNotUtf8DoNotThrow) {
+  Decisions d;
+  d.kernels.emplace("\xff\xfe", "\x80");
+  EXPECT_TRUE(Decisions::from_json(d.to_json()).ok());
+}
+
+TEST(Decisions, WrongTypesAreRefusedBySentence) {
+  const char* bad[] = {"",
+                       "[]",
+                       "3",
+                       "{",
+                       R"({"kernels": [1]})",
+                       R"({"kernels": {"a": 1}})",
+                       R"({"precision": 1})",
+                       R"({"disabled_passes": "x"})",
+                       R"({"disabled_passes": [1]})",
+                       R"({"profile": 1})",
+                       R"({"profile": {"min": [[1]]}})",
+                       R"({"profile": {"min": [[1]], "max": [[1, 2]]}})",
+                       R"({"profile": {"min": [[-1]], "max": [[1]]}})",
+                       R"({"profile": {"min": [[1.5]], "max": [[2]]}})",
+                       R"({"profile": {"min": [[1]], "max": [[99999999999999999999999]]}})",
+                       R"({"profile": {"min": [[18446744073709551615]], "max": [[1]]}})",
+                       R"({"profile": {"min": [[1]], "max": [[2]], "opts": [[[1], [2]]]}})"};
+  for (const char* json : bad) {
+    auto d = Decisions::from_json(json);
+    EXPECT_FALSE(d.ok()) << json;
+    EXPECT_EQ(d.status().code(), StatusCode::kDataLoss);
+    EXPECT_EQ(d.status().message().back(), '.');
+  }
+}
+
+TEST(Decisions, DeepNestingAndNoiseAreSafe) {
+  EXPECT_FALSE(Decisions::from_json(std::string(200000, '[')).ok());
+  EXPECT_FALSE(
+      Decisions::from_json(ir::concat("{\"profile\":", std::string(200000, '['), std::string(200000, ']'), "}")).ok());
+  std::mt19937 rng(3);
+  for (int round = 0; round < 2000; ++round) {
+    std::string json = R"({"kernels":{"a":"b"},"profile":{"min":[[1]],"max":[[2]],"opts":[[[1]]]}})";
+    for (int k = 0; k < 3; ++k) json[rng() % json.size()] = static_cast<char>(rng());
+    (void)Decisions::from_json(json).ok();
+  }
+}
+
+}  // namespace
+}  // namespace blade::engine

@@ -1,0 +1,145 @@
+// The engine format: what is written is read back, and a damaged, truncated, newer or hostile file is refused.
+#include "engine/engine_file.h"
+
+#include <gtest/gtest.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <cstring>
+#include <random>
+
+#include "engine/test_graphs.h"
+
+namespace blade::engine {
+namespace {
+
+using testing::GraphMaker;
+using testing::random_tensor;
+
+EngineFile write(const ir::Graph& graph, const Decisions& decisions = {}) {
+  auto file = write_engine_file(graph, decisions);
+  EXPECT_TRUE(file.ok()) << file.status().message();
+  return std::move(file).value();
+}
+
+// One small weight inline, one stored weight used twice.
+ir::Graph graph_with_shared_weight() {
+  std::mt19937 rng(5);
+  GraphMaker m;
+  const auto weight = random_tensor(rng, {16, 16});
+  auto y = m.node(ir::Op::kMatMul, "a", {m.input("x", {-1, 16}), m.constant(weight)}, ir::MatMulAttrs{});
+  y = m.node(ir::Op::kMatMul, "b", {y, m.constant(weight)}, ir::MatMulAttrs{});
+  y = m.binary(ir::PointwiseOp::kAdd, "bias", y, m.constant(random_tensor(rng, {16})));
+  return m.finish({y});
+}
+
+TEST(EngineFile, RoundTripSharesWeightsAndAlignsThem) {
+  const ir::Graph graph = graph_with_shared_weight();
+  Decisions decisions;
+  decisions.tuned_on = "zen4";
+  const EngineFile file = write(graph, decisions);
+  ASSERT_EQ(file.weights.size(), 2u);
+  EXPECT_EQ(file.weights[0].offset, file.weights[1].offset);
+  EXPECT_LT(file.weights[0].value, file.weights[1].value);
+  for (const StoredWeight& weight : file.weights) {
+    EXPECT_EQ(weight.offset % 64, 0u);
+    const ir::Tensor& tensor = *graph.value(weight.value).constant;
+    ASSERT_EQ(weight.bytes, tensor.bytes);
+    EXPECT_EQ(std::memcmp(file.bytes.data() + weight.offset, tensor.data, tensor.bytes), 0);
+  }
+  EXPECT_LT(file.bytes.size(), 16 * 16 * 4 + 2048u);  // the weight once
+
+  auto parsed = parse_engine_file(file.bytes, nullptr);
+  ASSERT_TRUE(parsed.ok()) << parsed.status().message();
+  EXPECT_EQ(parsed->decisions.tuned_on, "zen4");
+  EXPECT_EQ(ir::to_string(parsed->graph), ir::to_string(graph));
+  // Stored weights are read in place.
+  const std::byte* begin = file.bytes.data();
+  int in_place = 0;
+  for (ir::ValueId v = 0; v < parsed->graph.num_values(); ++v) {
+    const auto& constant = parsed->graph.value(v).constant;
+    if (constant != nullptr && constant->bytes >= kMinStoredWeightBytes) {
+      EXPECT_GE(constant->data, begin);
+      EXPECT_LT(constant->data, begin + file.bytes.size());
+      ++in_place;
+    }
+  }
+  EXPECT_EQ(in_place, 2);
+}
+
+TEST(EngineFile, EveryFlippedBitIsRefused) {
+  EngineFile file = write(graph_with_shared_weight());
+  for (size_t i = 0; i < file.bytes.size(); ++i) {
+    for (int bit = 0; bit < 8; ++bit) {
+      file.bytes[i] ^= std::byte(1 << bit);
+      auto parsed = parse_engine_file(file.bytes, nullptr);
+      ASSERT_FALSE(parsed.ok()) << "byte " << i << " bit " << bit;
+      file.bytes[i] ^= std::byte(1 << bit);
+    }
+  }
+  EXPECT_TRUE(parse_engine_file(file.bytes, nullptr).ok());
+}
+
+TEST(EngineFile, EveryTruncationIsRefused) {
+  const EngineFile file = write(graph_with_shared_weight());
+  for (size_t size = 0; size < file.bytes.size(); ++size) {
+    // A copy of exactly this size, so that a sanitizer sees reads past the end.
+    const std::vector<std::byte> part(file.bytes.begin(), file.bytes.begin() + static_cast<ptrdiff_t>(size));
+    ASSERT_FALSE(parse_engine_file(part, nullptr).ok()) << size;
+    ASSERT_FALSE(check_engine_header(part).ok()) << size;
+  }
+  std::vector<std::byte> longer = file.bytes;
+  longer.push_back(std::byte{0});
+  EXPECT_FALSE(parse_engine_file(longer, nullptr).ok());
+}
+
+TEST(EngineFile, ANewerVersionSaysWhatToDo) {
+  EngineFile file = write(graph_with_shared_weight());
+  const uint32_t newer = kEngineFormatVersion + 1;
+  std::memcpy(file.bytes.data() + 8, &newer, sizeof(newer));
+  const Status status = parse_engine_file(file.bytes, nullptr).status();
+  EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
+  EXPECT_NE(status.message().find(
+                "was written by a newer Blade (format 2, this one reads 1): upgrade Blade or optimize again"),
+            std::string::npos)
+      << status.message();
+  EXPECT_EQ(check_engine_header(file.bytes).code(), StatusCode::kFailedPrecondition);
+}
+
+TEST(EngineFile, OtherFilesAreNamedAsSuch) {
+  const std::string text =
+      "this is no engine at all, but a text that is longer than a header would be "
+      "..........................................................";
+  const auto bytes = std::as_bytes(std::span(text));
+  EXPECT_NE(parse_engine_file(bytes, nullptr).status().message().find("no Blade engine"), std::string::npos);
+  EXPECT_FALSE(parse_engine_file({}, nullptr).ok());
+}
+
+TEST(EngineFile, NoiseIsRefused) {
+  std::mt19937 rng(11);
+  const EngineFile file = write(graph_with_shared_weight());
+  for (int round = 0; round < 500; ++round) {
+    std::vector<std::byte> noise(file.bytes.begin(), file.bytes.begin() + 12);
+    noise.resize(12 + rng() % 400);
+    for (size_t i = 12; i < noise.size(); ++i) noise[i] = std::byte(rng());
+    EXPECT_FALSE(parse_engine_file(noise, nullptr).ok());
+  }
+}
+
+// Whoever computes a right checksum still must not do harm.
+TEST(EngineFile, DamageBehindARightChecksumIsSafe) {
+  std::mt19937 rng(13);
+  const EngineFile file = write(graph_with_shared_weight());
+  for (int round = 0; round < 3000; ++round) {
+    std::vector<std::byte> bytes = file.bytes;
+    const size_t end = bytes.size() - 16 * 16 * 4;  // weights are only data
+    for (int k = 0; k < 1 + round % 4; ++k) bytes[12 + rng() % (end - 12)] = std::byte(rng());
+    std::memset(bytes.data() + 80, 0, 8);
+    const uint64_t checksum = XXH3_64bits(bytes.data(), bytes.size());
+    std::memcpy(bytes.data() + 80, &checksum, 8);
+    (void)parse_engine_file(bytes, nullptr).ok();
+  }
+}
+
+}  // namespace
+}  // namespace blade::engine

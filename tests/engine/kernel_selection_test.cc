@@ -1,0 +1,97 @@
+// Which row of a table a request gets, by name, and what is said about the others.
+#include <gtest/gtest.h>
+
+#include "engine/plan.h"
+
+namespace blade::engine {
+namespace {
+
+using backends::KernelEntry;
+using backends::KernelRequest;
+using backends::Support;
+
+Support yes(const KernelRequest&) { return Support::yes(); }
+Support no(const KernelRequest&) { return Support::no("stride is 2, needs 1"); }
+double slow(const KernelRequest&) { return 20; }
+double fast(const KernelRequest&) { return 8; }
+
+constexpr ir::Op kOp = ir::Op::kSoftmax;
+
+std::string chosen(std::vector<KernelEntry> table, const Decisions& decisions = {},
+                   std::vector<std::string>* refused = nullptr) {
+  ir::Node node;
+  node.op = kOp;
+  node.name = "soft";
+  node.attrs = ir::SoftmaxAttrs{};
+  KernelRequest request;
+  request.node = &node;
+  request.inputs = request.outputs = {{ir::DType::kFloat32, {2, 3}}};
+  request.constants = {nullptr};
+  auto entry = select_kernel(request, decisions, table, refused);
+  return entry.ok() ? (*entry)->name : entry.status().message();
+}
+
+TEST(KernelSelection, TableOrderDecidesWithoutPredictions) {
+  EXPECT_EQ(chosen({{"a", kOp, yes, nullptr, nullptr}, {"b", kOp, yes, nullptr, nullptr}}), "a");
+}
+
+TEST(KernelSelection, TheCheapestPredictionWins) {
+  std::vector<std::string> refused;
+  EXPECT_EQ(chosen({{"a", kOp, yes, slow, nullptr}, {"b", kOp, yes, fast, nullptr}}, {}, &refused), "b");
+  ASSERT_EQ(refused.size(), 1u);
+  EXPECT_EQ(refused[0], "a: supported, but 'b' is predicted faster (8.0 us against 20.0 us)");
+}
+
+TEST(KernelSelection, RefusalsCarryTheirReason) {
+  std::vector<std::string> refused;
+  EXPECT_EQ(chosen({{"a", kOp, no, nullptr, nullptr}, {"b", kOp, yes, nullptr, nullptr}}, {}, &refused), "b");
+  EXPECT_EQ(refused, std::vector<std::string>{"a: stride is 2, needs 1"});
+}
+
+TEST(KernelSelection, OtherOpsAreNotAsked) {
+  EXPECT_EQ(chosen({{"conv", ir::Op::kConv, yes, nullptr, nullptr}, {"b", kOp, yes, nullptr, nullptr}}), "b");
+}
+
+TEST(KernelSelection, AStoredChoiceOverrules) {
+  Decisions decisions;
+  decisions.kernels.emplace("Softmax f32[2,3] -> f32[2,3] log=0", "a");
+  const KernelEntry a = {"a", kOp, yes, slow, nullptr}, b = {"b", kOp, yes, fast, nullptr};
+  EXPECT_EQ(chosen({a, b}, decisions), "a");
+  // Not supported here: the static choice is taken, and it is said.
+  std::vector<std::string> refused;
+  EXPECT_EQ(chosen({{"a", kOp, no, nullptr, nullptr}, b}, decisions, &refused), "b");
+  EXPECT_EQ(refused.back(), "a: the stored choice is not available on this machine");
+}
+
+TEST(KernelSelection, NoRowIsASentenceThatNamesTheNode) {
+  const std::string message = chosen({{"a", kOp, no, nullptr, nullptr}});
+  EXPECT_NE(message.find("Node 'soft' (Softmax) has no kernel"), std::string::npos) << message;
+}
+
+TEST(KernelSelection, SignatureSeparatesWork) {
+  ir::Node node;
+  node.op = ir::Op::kConv;
+  ir::ConvAttrs attrs;
+  attrs.strides = {1, 1};
+  node.attrs = attrs;
+  KernelRequest request;
+  request.node = &node;
+  request.inputs = {{ir::DType::kFloat32, {1, 4, 4, 8}}, {ir::DType::kFloat32, {3, 3, 8, 8}}};
+  request.outputs = {{ir::DType::kFloat32, {1, 4, 4, 8}}};
+  request.constants = {nullptr, ir::make_scalar_i64(0)};
+  const std::string base = kernel_signature(request);
+  EXPECT_EQ(base.find("Conv f32[1,4,4,8] f32[3,3,8,8]c -> f32[1,4,4,8] strides=1x1"), 0u) << base;
+  node.get<ir::ConvAttrs>().strides = {2, 2};
+  EXPECT_NE(kernel_signature(request), base);
+  node.get<ir::ConvAttrs>().strides = {1, 1};
+  node.get<ir::ConvAttrs>().epilogue = ir::PointwiseProgram::unary(ir::PointwiseOp::kRelu);
+  EXPECT_NE(kernel_signature(request), base);
+  node.get<ir::ConvAttrs>().epilogue = {};
+  request.constants[1] = nullptr;
+  EXPECT_NE(kernel_signature(request), base);
+  request.constants[1] = ir::make_scalar_i64(0);
+  EXPECT_EQ(kernel_signature(request), base);
+}
+
+}  // namespace
+}  // namespace blade::engine

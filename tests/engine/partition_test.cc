@@ -1,0 +1,304 @@
+// Partitioning: no cycles between regions, source nodes undivided, named boundaries, and a reason for all that stays.
+#include "engine/partition.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <set>
+
+#include "engine/test_graphs.h"
+
+namespace blade::engine {
+namespace {
+
+using ir::PointwiseOp;
+using testing::GraphMaker;
+using testing::int_tensor;
+
+constexpr PartitionOptions kTiny = {1, 0};
+
+std::set<std::string> names(const ir::Graph& graph, const Region& region) {
+  std::set<std::string> out;
+  for (ir::NodeId id : region.nodes) out.insert(graph.node(id).name);
+  return out;
+}
+
+std::string reason_of(const Partition& partition, const std::string& node) {
+  for (const LeftBehind& left : partition.left_behind) {
+    if (left.node == node) return left.reason;
+  }
+  return "";
+}
+
+// Contracting each region to one node leaves no cycle; boundaries are named; every region can be extracted.
+void expect_sound(const ir::Graph& graph, const Partition& partition) {
+  std::map<ir::NodeId, int> region_of;
+  std::map<int32_t, std::set<int>> regions_of_origin;
+  for (size_t r = 0; r < partition.regions.size(); ++r) {
+    for (ir::NodeId id : partition.regions[r].nodes) {
+      EXPECT_TRUE(region_of.emplace(id, static_cast<int>(r)).second);
+      EXPECT_NE(graph.node(id).op, ir::Op::kForeign);
+    }
+  }
+  const int regions = static_cast<int>(partition.regions.size());
+  const auto piece = [&](ir::NodeId id) { return region_of.count(id) ? region_of[id] : regions + id; };
+  std::map<int, std::set<int>> successors;
+  std::map<int, int> waiting;
+  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
+    if (!graph.is_live(id)) continue;
+    waiting.try_emplace(piece(id), 0);
+    regions_of_origin[graph.node(id).origin].insert(region_of.count(id) ? region_of[id] : -1);
+    for (ir::ValueId v : graph.node(id).inputs) {
+      const ir::NodeId p = graph.value(v).producer;
+      if (p != ir::kNone && piece(p) != piece(id) && successors[piece(p)].insert(piece(id)).second)
+        ++waiting[piece(id)];
+    }
+  }
+  std::vector<int> ready;
+  for (const auto& [p, count] : waiting) {
+    if (count == 0) ready.push_back(p);
+  }
+  size_t done = 0;
+  for (; !ready.empty(); ++done) {
+    const int p = ready.back();
+    ready.pop_back();
+    for (int s : successors[p]) {
+      if (--waiting[s] == 0) ready.push_back(s);
+    }
+  }
+  EXPECT_EQ(done, waiting.size()) << "a cycle between regions";
+  for (const auto& [origin, where] : regions_of_origin) {
+    if (origin == ir::kNone) continue;
+    EXPECT_EQ(where.size(), 1u) << "origin " << origin << " is divided";
+  }
+  for (const Region& region : partition.regions) {
+    for (ir::ValueId v : region.inputs) EXPECT_FALSE(boundary_name(graph, v).empty());
+    for (ir::ValueId v : region.outputs) EXPECT_FALSE(boundary_name(graph, v).empty());
+    EXPECT_FALSE(region.outputs.empty());
+    auto extracted = extract_region(graph, region);
+    ASSERT_TRUE(extracted.ok()) << extracted.status().message();
+    EXPECT_EQ(extracted->inputs().size(), region.inputs.size());
+    const Status status = ir::verify(*extracted);
+    EXPECT_TRUE(status.ok()) << status.message();
+  }
+}
+
+TEST(Partition, WithoutForeignNodesAllIsOneRegion) {
+  const ir::Graph graph = testing::small_cnn();
+  auto p = partition(graph);
+  ASSERT_TRUE(p.ok());
+  ASSERT_EQ(p->regions.size(), 1u);
+  EXPECT_TRUE(p->left_behind.empty());
+  EXPECT_EQ(p->regions[0].inputs, graph.inputs());
+  EXPECT_EQ(p->regions[0].outputs, graph.outputs());
+  EXPECT_GT(p->regions[0].flops, 1000);
+  expect_sound(graph, *p);
+}
+
+// a -> foreign -> c and a -> b -> c: a, b may be together, c may not join them.
+TEST(Partition, DiamondThroughAForeignNodeMakesNoCycle) {
+  GraphMaker m;
+  const auto a = m.unary(PointwiseOp::kExp, "a", m.input("x", {-1, 8}));
+  const auto f = m.foreign("f", {a});
+  const auto b = m.unary(PointwiseOp::kRelu, "b", a);
+  const auto c =
+      m.node(ir::Op::kPointwise, "c", {b, f}, ir::PointwiseAttrs{ir::PointwiseProgram::binary(PointwiseOp::kAdd)});
+  m.graph.value(f).shape = ir::Shape::of(ir::Dims{4, 8});
+  const ir::Graph graph = m.finish({c});
+  auto p = partition(graph, kTiny);
+  ASSERT_TRUE(p.ok());
+  expect_sound(graph, *p);
+  ASSERT_EQ(p->regions.size(), 2u);
+  EXPECT_EQ(names(graph, p->regions[0]), (std::set<std::string>{"a", "b"}));
+  EXPECT_EQ(names(graph, p->regions[1]), (std::set<std::string>{"c"}));
+  EXPECT_EQ(reason_of(*p, "f"), "op 'PyFunc' is not supported");
+  ASSERT_EQ(p->left_behind.size(), 1u);
+  EXPECT_EQ(p->left_behind[0].op, "PyFunc");
+}
+
+// A foreign node beside the chain that needs nothing from it does not cut the chain.
+TEST(Partition, AForeignSideInputDoesNotDivide) {
+  GraphMaker m;
+  const auto x = m.input("x", {-1, 8});
+  const auto f = m.foreign("f", {m.input("side", {-1, 8})});
+  auto y = m.unary(PointwiseOp::kExp, "a", x);
+  y = m.unary(PointwiseOp::kRelu, "b", y);
+  y = m.binary(PointwiseOp::kAdd, "c", y, f);
+  y = m.unary(PointwiseOp::kTanh, "d", y);
+  const ir::Graph graph = m.finish({y});
+  auto p = partition(graph, kTiny);
+  ASSERT_TRUE(p.ok());
+  expect_sound(graph, *p);
+  ASSERT_EQ(p->regions.size(), 1u);
+  EXPECT_EQ(p->regions[0].nodes.size(), 4u);
+}
+
+TEST(Partition, NodesOfOneSourceNodeStayTogether) {
+  GraphMaker m;
+  const auto x = m.input("x", {-1, 8});
+  const auto a = m.unary(PointwiseOp::kExp, "a", x);
+  // "gelu" lowered to two nodes with an unnamed value between, of which one is foreign.
+  ir::Node& part = m.graph.add_node(ir::Op::kPointwise, "gelu/part", {a}, 1,
+                                    ir::PointwiseAttrs{ir::PointwiseProgram::unary(PointwiseOp::kErf)});
+  part.origin = 77;
+  const ir::ValueId hidden = part.outputs[0];
+  ir::Node& main = m.graph.add_node(ir::Op::kForeign, "gelu", {hidden}, 1,
+                                    ir::ForeignAttrs{"Gelu", "half of it is not supported", false});
+  main.origin = 77;
+  const ir::ValueId out = main.outputs[0];
+  m.graph.value(out).name = "gelu:0";
+  m.graph.value(out).dtype = ir::DType::kFloat32;
+  const auto z = m.unary(PointwiseOp::kRelu, "z", out);
+  const ir::Graph graph = m.finish({z});
+  auto p = partition(graph, kTiny);
+  ASSERT_TRUE(p.ok());
+  expect_sound(graph, *p);
+  EXPECT_EQ(p->regions.size(), 2u);
+  ASSERT_EQ(p->left_behind.size(), 1u);
+  EXPECT_EQ(p->left_behind[0].node, "gelu");
+  EXPECT_EQ(p->left_behind[0].reason, "half of it is not supported");
+}
+
+TEST(Partition, SmallRegionsAreDissolvedWithTheReason) {
+  GraphMaker m;
+  auto y = m.foreign("f1", {m.input("x", {-1, 8})});
+  y = m.unary(PointwiseOp::kRelu, "lonely", y);
+  y = m.foreign("f2", {y});
+  const ir::Graph graph = m.finish({y});
+  auto p = partition(graph);
+  ASSERT_TRUE(p.ok());
+  EXPECT_TRUE(p->regions.empty());
+  EXPECT_EQ(reason_of(*p, "lonely"), "region of 1 node is too small to pay its hand-over");
+  EXPECT_EQ(p->left_behind.size(), 3u);
+}
+
+TEST(Partition, ShapeArithmeticJoinsItsNeighbours) {
+  GraphMaker m;
+  const auto x = m.input("x", {-1, 4, 6});
+  const auto shape = m.node(ir::Op::kShapeOf, "shape", {x}, ir::ShapeOfAttrs{});
+  const auto batch = m.node(ir::Op::kSlice, "batch", {shape, m.constant(int_tensor({0})), m.constant(int_tensor({1}))});
+  const auto target = m.node(ir::Op::kConcat, "target", {batch, m.constant(int_tensor({24}))}, ir::AxisAttrs{0});
+  const auto y = m.node(ir::Op::kReshape, "flat", {m.unary(PointwiseOp::kExp, "exp", x), target});
+  const ir::Graph graph = m.finish({m.unary(PointwiseOp::kRelu, "relu", y)});
+  auto p = partition(graph, kTiny);
+  ASSERT_TRUE(p.ok());
+  ASSERT_EQ(p->regions.size(), 1u);
+  EXPECT_EQ(p->regions[0].nodes.size(), 6u);
+  EXPECT_EQ(p->regions[0].inputs, graph.inputs());
+}
+
+TEST(Partition, ShapesThatDependOnDataStayOutside) {
+  GraphMaker m;
+  const auto x = m.input("x", {-1, 24});
+  const auto size = m.foreign("size", {x}, "PyFunc", ir::DType::kInt32);
+  m.graph.value(size).shape = ir::Shape::of(ir::Dims{2});
+  auto y = m.node(ir::Op::kReshape, "flat", {m.unary(PointwiseOp::kExp, "exp", x), size});
+  y = m.unary(PointwiseOp::kRelu, "relu", y);
+  const ir::Graph graph = m.finish({y});
+  auto p = partition(graph, kTiny);
+  ASSERT_TRUE(p.ok());
+  expect_sound(graph, *p);
+  EXPECT_EQ(reason_of(*p, "flat"), "the shape of its result depends on the data of tensor 'size:0'");
+  EXPECT_EQ(p->regions.size(), 2u);
+}
+
+TEST(Partition, OpaqueTensorsNeverEnter) {
+  GraphMaker m;
+  const auto text = m.foreign("text", {m.input("x", {-1, 8})}, "AsString", ir::DType::kOpaque);
+  const auto copy = m.node(ir::Op::kIdentity, "copy", {text}, ir::IdentityAttrs{});
+  const ir::Graph graph = m.finish({copy});
+  auto p = partition(graph, kTiny);
+  ASSERT_TRUE(p.ok());
+  EXPECT_TRUE(p->regions.empty());
+  EXPECT_NE(reason_of(*p, "copy").find("only the source framework knows"), std::string::npos);
+}
+
+// A branch of a conditional is dead when it is not taken: it must not take what stands outside with it.
+TEST(Partition, BranchesOfAConditionalKeepToThemselves) {
+  GraphMaker m;
+  const auto x = m.input("x", {-1, 8});
+  const auto pred = m.input("pred", {}, ir::DType::kBool);
+  const auto outside = m.unary(PointwiseOp::kExp, "outside", x);
+  ir::Node& sw = m.graph.add_node(ir::Op::kForeign, "switch", {outside, pred}, 2,
+                                  ir::ForeignAttrs{"Switch", "control flow", false});
+  const std::vector<ir::ValueId> arms = sw.outputs;
+  for (int i = 0; i < 2; ++i) {
+    m.graph.value(arms[i]).name = ir::concat("switch:", i);
+    m.graph.value(arms[i]).dtype = ir::DType::kFloat32;
+  }
+  // The true arm also reads a tensor from outside directly.
+  const auto yes = m.binary(PointwiseOp::kAdd, "yes", arms[1], outside);
+  const auto no = m.unary(PointwiseOp::kRelu, "no", arms[0]);
+  const auto merged = m.foreign("merge", {no, yes}, "Merge");
+  const auto after = m.binary(PointwiseOp::kMul, "after", merged, outside);
+  const ir::Graph graph = m.finish({after});
+  auto p = partition(graph, kTiny);
+  ASSERT_TRUE(p.ok());
+  expect_sound(graph, *p);
+  for (const Region& region : p->regions) {
+    const auto in = names(graph, region);
+    EXPECT_EQ(in.size(), 1u) << *in.begin();
+  }
+  EXPECT_EQ(p->regions.size(), 4u);
+}
+
+ir::Graph random_graph(std::mt19937& rng, int nodes, int foreign_percent) {
+  GraphMaker m;
+  std::vector<ir::ValueId> values = {m.input("x", {-1, 8}), m.input("y", {-1, 8})};
+  const auto pick = [&] { return values[values.size() - 1 - rng() % std::min<size_t>(values.size(), 12)]; };
+  for (int i = 0; i < nodes; ++i) {
+    const std::string name = ir::concat("n", i);
+    if (static_cast<int>(rng() % 100) < foreign_percent) {
+      values.push_back(m.foreign(name, {pick(), pick()}));
+    } else if (rng() % 6 == 0) {
+      // One source node lowered to two nodes.
+      ir::Node& first = m.graph.add_node(ir::Op::kPointwise, name + "/part", {pick()}, 1,
+                                         ir::PointwiseAttrs{ir::PointwiseProgram::unary(PointwiseOp::kTanh)});
+      first.origin = 100000 + i;
+      const ir::ValueId hidden = first.outputs[0];
+      ir::Node& second = m.graph.add_node(ir::Op::kPointwise, name, {hidden, pick()}, 1,
+                                          ir::PointwiseAttrs{ir::PointwiseProgram::binary(PointwiseOp::kAdd)});
+      second.origin = 100000 + i;
+      m.graph.value(second.outputs[0]).name = name + ":0";
+      values.push_back(second.outputs[0]);
+    } else if (rng() % 2 == 0) {
+      values.push_back(m.unary(PointwiseOp::kRelu, name, pick()));
+    } else {
+      values.push_back(m.binary(PointwiseOp::kAdd, name, pick(), pick()));
+    }
+  }
+  return m.finish({values.back(), values[values.size() - 2]});
+}
+
+TEST(Partition, RandomGraphsAreSound) {
+  std::mt19937 rng(17);
+  for (int round = 0; round < 150; ++round) {
+    const ir::Graph graph = random_graph(rng, 5 + static_cast<int>(rng() % 60), static_cast<int>(rng() % 40));
+    auto p = partition(graph, kTiny);
+    ASSERT_TRUE(p.ok()) << p.status().message();
+    expect_sound(graph, *p);
+    size_t inside = 0;
+    for (const Region& region : p->regions) inside += region.nodes.size();
+    EXPECT_TRUE(inside > 0 || !p->left_behind.empty());
+  }
+}
+
+TEST(Partition, ThousandsOfNodesTakeNoTime) {
+  std::mt19937 rng(19);
+  for (int foreign_percent : {1, 10, 50}) {
+    const ir::Graph graph = random_graph(rng, 3000, foreign_percent);
+    const auto start = std::chrono::steady_clock::now();
+    auto p = partition(graph, kTiny);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    ASSERT_TRUE(p.ok());
+    expect_sound(graph, *p);
+    EXPECT_LT(took.count(), 5.0);  // well under one second in a release build
+    ::testing::Test::RecordProperty(ir::concat("partition_ms_", foreign_percent),
+                                    static_cast<int>(took.count() * 1000));
+  }
+}
+
+}  // namespace
+}  // namespace blade::engine

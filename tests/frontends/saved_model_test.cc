@@ -1,0 +1,125 @@
+// SavedModel directories: what is found in them, writing one back, and a sentence for each thing that may be missing.
+#include "frontends/tensorflow/proto/saved_model.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "frontends/wire_bytes.h"
+
+namespace blade::tensorflow {
+namespace {
+
+using namespace testing;
+
+std::string tensor_entry(const std::string& key, const std::string& name) {
+  return bytes(1, key) + bytes(2, bytes(1, name) + number(2, 1) + bytes(3, shape({-1, 4})));
+}
+std::string signature_entry(const std::string& key) {
+  return bytes(5, bytes(1, key) + bytes(2, bytes(1, tensor_entry("x", "in:0")) + bytes(2, tensor_entry("y", "out:0")) +
+                                               bytes(3, "tensorflow/serving/predict")));
+}
+std::string tags(const std::vector<std::string>& names) {
+  std::string info = bytes(5, "2.21.0");
+  for (const std::string& name : names) info += bytes(4, name);
+  return bytes(1, info);
+}
+std::string meta_graph(const std::vector<std::string>& names, const std::string& graph, const std::string& rest) {
+  return bytes(2, tags(names) + bytes(2, graph) + rest);
+}
+
+const std::string kFrozen = bytes(1, node("in", "Placeholder")) + bytes(1, node("out", "Relu", bytes(3, "in")));
+
+void write_file(const std::string& path, const std::string& content) {
+  std::ofstream(path, std::ios::binary) << content;
+}
+
+std::string load_error(const std::string& directory) {
+  auto model = SavedModel::load(directory);
+  return model.ok() ? "no error" : model.status().message();
+}
+
+TEST(SavedModelTest, ReadsTheServingGraph) {
+  TempDir temp;
+  const std::string opaque = bytes(7, "\x01\x02 an object graph that is not looked into");
+  write_file(temp.file("saved_model.pb"),
+             number(1, 1) + meta_graph({"train"}, kFrozen, "") +
+                 meta_graph({"serve"}, kFrozen, signature_entry("serving_default") + opaque));
+  auto model = SavedModel::load(temp.path());
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  EXPECT_EQ(model->meta_graphs().size(), 2u);
+  auto serving = model->serving();
+  ASSERT_TRUE(serving.ok());
+  EXPECT_EQ(*serving, &model->meta_graphs()[1]);
+  auto signature = default_signature(**serving);
+  ASSERT_TRUE(signature.ok());
+  EXPECT_EQ((*signature)->inputs.at("x").name, "in:0");
+  EXPECT_EQ((*signature)->inputs.at("x").dtype, DataType::kFloat);
+  EXPECT_EQ((*signature)->inputs.at("x").shape.dims, (std::vector<int64_t>{-1, 4}));
+  EXPECT_EQ((*signature)->outputs.at("y").name, "out:0");
+  EXPECT_EQ((*signature)->method_name, "tensorflow/serving/predict");
+  EXPECT_TRUE(variable_nodes((*serving)->graph).empty());
+}
+
+TEST(SavedModelTest, WritesBackWithEveryOtherByteKept) {
+  TempDir source;
+  TempDir target;
+  const std::string rest = signature_entry("serving_default") + bytes(7, "opaque") + number(99, 3);
+  const std::string before = number(1, 1) + meta_graph({"train"}, kFrozen, "");
+  write_file(source.file("saved_model.pb"), before + meta_graph({"serve"}, kFrozen, rest) + number(55, 5));
+  std::filesystem::create_directory(source.file("assets"));
+  write_file(source.file("assets/vocab.txt"), "words");
+  auto model = SavedModel::load(source.path());
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  EXPECT_EQ(*model->serialize_with((*model->serving())->graph), read_file(source.file("saved_model.pb")));
+  GraphDef graph = (*model->serving())->graph;
+  graph.edit().nodes[1].edit().op = "Relu6";
+  const std::string out = target.file("new");
+  Status status = model->save_with(graph, out, source.path());
+  ASSERT_TRUE(status.ok()) << status.message();
+  const std::string changed = bytes(1, node("in", "Placeholder")) + bytes(1, node("out", "Relu6", bytes(3, "in")));
+  EXPECT_EQ(read_file(out + "/saved_model.pb"), before + meta_graph({"serve"}, changed, rest) + number(55, 5));
+  EXPECT_EQ(read_file(out + "/assets/vocab.txt"), "words");
+}
+
+TEST(SavedModelTest, ListsVariables) {
+  const std::string function = bytes(1, bytes(1, "f")) + bytes(3, node("read", "ReadVariableOp"));
+  const std::string graph = kFrozen + bytes(1, node("v", "VarHandleOp")) + bytes(2, bytes(1, function));
+  auto model = SavedModel::parse(SharedBytes::own(meta_graph({"serve"}, graph, "")), "m");
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  EXPECT_EQ(variable_nodes((*model->serving())->graph), (std::vector<std::string>{"v", "f/read"}));
+}
+
+TEST(SavedModelErrorTest, EachHasASentence) {
+  TempDir temp;
+  EXPECT_EQ(load_error("/no/such/dir"), "there is no SavedModel directory /no/such/dir; check the path");
+  EXPECT_EQ(load_error(temp.path()), temp.path() +
+                                         " holds no saved_model.pb, so it is not a SavedModel; give the "
+                                         "directory that tf.saved_model.save wrote");
+  const std::string file = temp.file("saved_model.pb");
+  write_file(file, "");
+  EXPECT_NE(load_error(temp.path()).find("empty"), std::string::npos) << load_error(temp.path());
+  EXPECT_EQ(load_error(file), file + " is a file, where a SavedModel's directory is expected");
+  write_file(file, number(1, 1));
+  EXPECT_NE(load_error(temp.path()).find("it has no meta graphs"), std::string::npos);
+  const std::string whole = meta_graph({"serve"}, kFrozen, signature_entry("serving_default"));
+  write_file(file, whole.substr(0, whole.size() - 3));
+  EXPECT_NE(load_error(temp.path()).find("is not a valid SavedModel: meta graph 0: length"), std::string::npos);
+
+  auto parse = [](const std::string& wire) { return SavedModel::parse(SharedBytes::own(wire), "m"); };
+  auto untagged = parse(meta_graph({"train", "gpu"}, kFrozen, ""));
+  EXPECT_EQ(untagged->serving().status().message(),
+            "m has no meta graph with the tag 'serve'; its tags are: 'train', 'gpu'. Save the model for serving");
+  EXPECT_FALSE(untagged->serialize_with({}).ok());
+  auto unsigned_model = parse(meta_graph({"serve"}, kFrozen, signature_entry("__saved_model_init_op")));
+  EXPECT_NE(default_signature(**unsigned_model->serving()).status().message().find("has no signatures"),
+            std::string::npos);
+  auto two = parse(meta_graph({"serve"}, kFrozen, signature_entry("a") + signature_entry("b")));
+  EXPECT_NE(default_signature(**two->serving()).status().message().find("its signatures are: 'a', 'b'"),
+            std::string::npos);
+  auto one = parse(meta_graph({"serve"}, kFrozen, signature_entry("a")));
+  EXPECT_TRUE(default_signature(**one->serving()).ok());
+}
+
+}  // namespace
+}  // namespace blade::tensorflow

@@ -1,0 +1,200 @@
+// Optimized graphs: their parts, the names that survive, and the way back through the importer.
+#include "frontends/tensorflow/writer.h"
+
+#include <gtest/gtest.h>
+
+#include "frontends/graph_builder.h"
+
+namespace blade::tensorflow {
+namespace {
+
+constexpr uint64_t kOffset = 64;
+
+// x -> conv-like chain in a region -> softmax_tensor, argmax; the weight stands in the engine at kOffset.
+GraphDef sample_graph() {
+  return GraphBuilder()
+      .placeholder("x", {-1, 4})
+      .placeholder("unused", {1})
+      .floats("w", {4, 2}, {1, 2, 3, 4, 5, 6, 7, 8})
+      .scalar("axis", 1)
+      .op("matmul", "MatMul", {"x", "w"})
+      .op("softmax_tensor", "Softmax", {"matmul"})
+      .node("argmax", "ArgMax", {"softmax_tensor", "axis"}, {{"T", AttrValue::of_type(DataType::kFloat)}})
+      .build();
+}
+
+std::string fake_engine() {
+  std::string bytes(kOffset, 'e');
+  const float weights[] = {1, 2, 3, 4, 5, 6, 7, 8};
+  bytes.append(reinterpret_cast<const char*>(weights), sizeof(weights));
+  return bytes;
+}
+
+BoundaryTensor boundary(const ImportedModel& model, const std::string& name) {
+  for (ir::ValueId id = 0; id < model.graph.num_values(); ++id) {
+    const ir::Value& value = model.graph.value(id);
+    if (value.name == name) return {name, value.dtype, value.shape};
+  }
+  ADD_FAILURE() << "no value " << name;
+  return {};
+}
+
+int origin_of(const ImportedModel& model, const std::string& name) {
+  for (size_t i = 0; i < model.source->nodes.size(); ++i) {
+    if (model.source->nodes[i]->name == name) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+const NodeDef* find(const GraphDef& graph, const std::string& name) {
+  for (const NodeDef& node : graph->nodes) {
+    if (node->name == name) return &node;
+  }
+  return nullptr;
+}
+
+RegionToWrite whole_region(const ImportedModel& model) {
+  RegionToWrite region;
+  for (const char* name : {"matmul", "softmax_tensor", "argmax"}) region.origins.push_back(origin_of(model, name));
+  region.inputs = {boundary(model, "x:0")};
+  region.outputs = {boundary(model, "softmax_tensor:0"), boundary(model, "argmax:0")};
+  region.engine = SharedBytes::own(fake_engine());
+  region.weights = {{origin_of(model, "w"), kOffset, 32}};
+  return region;
+}
+
+TEST(Writer, WholeGraphInOneRegion) {
+  ImportOptions options;
+  options.outputs = {"softmax_tensor", "argmax"};
+  auto model = import_graph(sample_graph(), options);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  RegionToWrite region = whole_region(*model);
+  auto written = write_optimized(*model, model->graph, {&region, 1});
+  ASSERT_TRUE(written.ok()) << written.status().message();
+  const GraphDef& graph = *written;
+  ASSERT_NE(find(graph, "unused"), nullptr);
+  EXPECT_EQ(find(graph, "w"), nullptr);
+  EXPECT_EQ(find(graph, "matmul"), nullptr);
+  EXPECT_EQ((*find(graph, "blade/region_0"))->inputs,
+            (std::vector<std::string>{"blade/in_profile_0", "blade/engine_0", "x"}));
+  EXPECT_EQ((*find(graph, "softmax_tensor"))->inputs, std::vector<std::string>{"blade/region_0"});
+  EXPECT_EQ((*find(graph, "argmax"))->inputs, std::vector<std::string>{"blade/region_0:1"});
+  const FunctionDef* original = (*graph->library)->find_function("blade_original_0");
+  ASSERT_NE(original, nullptr);
+  std::map<std::string, std::string> ops;
+  for (const NodeDef& node : (*original)->nodes) ops[node->name] = node->op;
+  EXPECT_EQ(ops, (std::map<std::string, std::string>{{"axis", "Const"}, {"argmax", "ArgMax"}, {"matmul", "MatMul"},
+                                                     {"softmax_tensor", "Softmax"}, {"w", "BladeStoredWeight"}}));
+  EXPECT_EQ((*original)->ret.at("blade_out_0"), "softmax_tensor:softmax:0");
+
+  auto again = import_graph(graph, options);
+  ASSERT_TRUE(again.ok()) << again.status().message();
+  ASSERT_EQ(again->engines.size(), 1u);
+  EXPECT_EQ(again->engines[0].engine.view(), fake_engine());
+  EXPECT_FALSE(again->single_engine);  // 'unused' is an input that the engine does not have
+  EXPECT_EQ(again->outputs, model->outputs);
+  EXPECT_EQ(std::count(again->foreign.begin(), again->foreign.end(), 1), 0);
+  int weight = origin_of(*again, "w");
+  ASSERT_GE(weight, 0);
+  for (const SourceConstant& constant : again->constants) {
+    if (constant.origin != weight) continue;
+    EXPECT_EQ(constant.tensor->dims, (ir::Dims{4, 2}));
+    auto* inside = reinterpret_cast<const char*>(constant.tensor->data);
+    EXPECT_EQ(inside, again->engines[0].engine.data() + kOffset);  // a view, not a copy
+  }
+  options.inputs = {"x"};
+  again = import_graph(graph, options);
+  ASSERT_TRUE(again.ok()) << again.status().message();
+  EXPECT_TRUE(again->single_engine);
+}
+
+TEST(Writer, NodesOutsideKeepTheirBytes) {
+  GraphDef graph = GraphBuilder()
+                       .placeholder("x", {2, 4})
+                       .op("a", "Neg", {"x"})
+                       .node("id", "Identity", {"a"}, {{"T", AttrValue::of_type(DataType::kFloat)}})
+                       .node("custom", "MyOp", {"id"})
+                       .op("b", "Exp", {"custom"})
+                       .op("split_me", "Relu", {"b"})
+                       .build();
+  auto model = import_graph(graph);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  // As stripping debug ops does it.
+  for (ir::NodeId id = 0; id < model->graph.num_node_slots(); ++id) {
+    if (!model->graph.is_live(id) || model->graph.node(id).name != "id") continue;
+    model->graph.replace_uses(model->graph.node(id).outputs[0], model->graph.node(id).inputs[0]);
+    model->graph.remove_node(id);
+  }
+  std::vector<RegionToWrite> regions(2);
+  regions[0].origins = {origin_of(*model, "a")};
+  regions[0].inputs = {boundary(*model, "x:0")};
+  regions[0].outputs = {boundary(*model, "a:0")};
+  regions[1].origins = {origin_of(*model, "b"), origin_of(*model, "split_me")};
+  regions[1].inputs = {boundary(*model, "custom:0")};
+  regions[1].outputs = {boundary(*model, "split_me:0")};
+  for (auto& region : regions) region.engine = SharedBytes::own(fake_engine());
+  auto written = write_optimized(*model, model->graph, regions);
+  ASSERT_TRUE(written.ok()) << written.status().message();
+  EXPECT_EQ(find(*written, "id"), nullptr);
+  EXPECT_EQ((*find(*written, "custom"))->inputs, std::vector<std::string>{"a"});
+  EXPECT_EQ((*find(*written, "a"))->op, "Identity");
+  EXPECT_EQ((*find(*written, "blade/region_1"))->inputs,
+            (std::vector<std::string>{"blade/in_profile_1", "blade/engine_1", "custom"}));
+  auto again = import_graph(*written);
+  ASSERT_TRUE(again.ok()) << again.status().message();
+  EXPECT_EQ(again->engines.size(), 2u);
+  EXPECT_EQ(again->outputs, std::vector<std::string>{"split_me:0"});
+  EXPECT_EQ(again->engines[1].inputs, std::vector<std::string>{"custom:0"});
+}
+
+TEST(Writer, OneOutputOfManyKeepsItsName) {
+  GraphDef graph = GraphBuilder()
+                       .placeholder("x", {2, 4})
+                       .scalar("axis", 1)
+                       .op("n", "Neg", {"x"})
+                       .node("split", "Split", {"axis", "n"},
+                             {{"T", AttrValue::of_type(DataType::kFloat)}, {"num_split", AttrValue::of_int(2)}})
+                       .build();
+  ImportOptions options;
+  options.outputs = {"split:1"};
+  auto model = import_graph(graph, options);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  RegionToWrite region;
+  region.origins = {origin_of(*model, "n"), origin_of(*model, "split")};
+  region.inputs = {boundary(*model, "x:0")};
+  region.outputs = {boundary(*model, "split:1")};
+  region.engine = SharedBytes::own(fake_engine());
+  auto written = write_optimized(*model, model->graph, {&region, 1});
+  ASSERT_TRUE(written.ok()) << written.status().message();
+  EXPECT_EQ((*find(*written, "split"))->op, "IdentityN");
+  EXPECT_EQ((*find(*written, "split"))->inputs.size(), 2u);
+  const FunctionDef* original = (*(*written)->library)->find_function("blade_original_0");
+  EXPECT_EQ((*original)->ret.at("blade_out_0"), "split:output:1");
+  auto again = import_graph(*written, options);
+  ASSERT_TRUE(again.ok()) << again.status().message();
+  EXPECT_TRUE(again->single_engine);
+}
+
+TEST(Writer, WithoutRegionsNothingChanges) {
+  GraphDef graph = sample_graph();
+  auto model = import_graph(graph);
+  ASSERT_TRUE(model.ok());
+  auto written = write_optimized(*model, model->graph, {});
+  ASSERT_TRUE(written.ok()) << written.status().message();
+  EXPECT_EQ((*written)->nodes.size(), graph->nodes.size());
+  EXPECT_FALSE((*written)->library.has_value());
+}
+
+TEST(Writer, WeightOutsideTheEngineIsRefused) {
+  auto model = import_graph(sample_graph());
+  ASSERT_TRUE(model.ok());
+  RegionToWrite region = whole_region(*model);
+  region.outputs.erase(region.outputs.begin());
+  region.weights[0].offset = 80;
+  auto written = write_optimized(*model, model->graph, {&region, 1});
+  ASSERT_FALSE(written.ok());
+  EXPECT_NE(written.status().message().find("does not lie in the engine"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace blade::tensorflow

@@ -1,0 +1,148 @@
+// The feeds that optimizing measures with: the user's are checked, others are made the same way each time.
+#include "optimizer/test_data.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace blade::optimizer {
+namespace {
+
+using engine::TensorInfo;
+
+ir::TensorPtr floats(ir::Dims dims, const std::vector<float>& values) {
+  return ir::make_tensor<float>(ir::DType::kFloat32, std::move(dims), std::span<const float>(values));
+}
+
+template <class T>
+std::vector<T> values_of(const ir::TensorPtr& tensor) {
+  const auto values = tensor->as<T>();
+  return {values.begin(), values.end()};
+}
+
+TensorInfo info(const std::string& name, const std::vector<ir::Dim>& dims, ir::DType dtype = ir::DType::kFloat32) {
+  return {name, dtype, ir::Shape(dims)};
+}
+
+std::string refusal(const Feed& feed, const std::vector<TensorInfo>& inputs) {
+  const auto checked = check_feeds({feed}, inputs);
+  return checked.ok() ? "" : checked.status().message();
+}
+
+const ir::Dim kAny = ir::Dim::symbol(0);
+
+TEST(CheckFeedsTest, OrdersAsTheModelAndCompletesNames) {
+  const auto a = floats({1}, {1}), b = floats({2}, {2, 3});
+  const auto checked = check_feeds({{{"b:0", b}, {"a", a}}}, {info("a", {kAny}), info("b", {kAny})});
+  ASSERT_TRUE(checked.ok()) << checked.status().message();
+  EXPECT_EQ((*checked)[0][0].name, "a:0");
+  EXPECT_EQ((*checked)[0][0].tensor, a);
+  EXPECT_EQ((*checked)[0][1].name, "b:0");
+  EXPECT_EQ((*checked)[0][1].tensor, b);
+}
+
+TEST(CheckFeedsTest, NoFeedsAreFine) {
+  const auto checked = check_feeds({}, {info("a", {kAny})});
+  ASSERT_TRUE(checked.ok());
+  EXPECT_TRUE(checked->empty());
+}
+
+TEST(CheckFeedsTest, SaysWhatIsWrong) {
+  const std::vector<TensorInfo> inputs = {info("image", {kAny, 4, 3}), info("n", {}, ir::DType::kInt32)};
+  const auto image = floats({2, 4, 3}, std::vector<float>(24));
+  const std::vector<int32_t> one = {1};
+  const auto n = ir::make_tensor<int32_t>(ir::DType::kInt32, {}, std::span<const int32_t>(one));
+  EXPECT_EQ(refusal({{"image", image}, {"n", n}}, inputs), "");
+  EXPECT_EQ(refusal({{"image", image}}, inputs), "test data has no value for the input 'n'");
+  EXPECT_EQ(refusal({{"image", image}, {"n", n}, {"m:0", n}}, inputs),
+            "test data has a value for 'm:0', which is no input of the model; its inputs are 'image', 'n'");
+  EXPECT_EQ(refusal({{"image", image}, {"n", floats({}, {1})}}, inputs),
+            "test data for the input 'n' has dtype float32, the model expects int32; convert it");
+  EXPECT_EQ(refusal({{"image", floats({4, 3}, std::vector<float>(12))}, {"n", n}}, inputs),
+            "test data for the input 'image' has shape (4, 3), the model expects (?, 4, 3)");
+  EXPECT_EQ(refusal({{"image", floats({1, 5, 3}, std::vector<float>(15))}, {"n", n}}, inputs),
+            "test data for the input 'image' has shape (1, 5, 3), the model expects (?, 4, 3)");
+}
+
+TEST(CheckFeedsTest, AnUnknownRankTakesAnyShape) {
+  EXPECT_EQ(refusal({{"x", floats({1, 1}, {5})}}, {{"x", ir::DType::kFloat32, ir::Shape::unknown()}}), "");
+}
+
+TEST(GenerateFeedTest, FloatsAreUniformInTheRangeAndTheSameEachTime) {
+  const std::vector<TensorInfo> inputs = {info("x", {kAny, 1000})};
+  const auto feed = generate_feed(inputs, {{2, 1000}}, {{-3, 5}}),
+             again = generate_feed(inputs, {{2, 1000}}, {{-3, 5}});
+  ASSERT_TRUE(feed.ok() && again.ok());
+  EXPECT_EQ((*feed)[0].name, "x:0");
+  EXPECT_EQ((*feed)[0].tensor->dims, (ir::Dims{2, 1000}));
+  const std::vector<float> values = values_of<float>((*feed)[0].tensor);
+  const auto [low, high] = std::minmax_element(values.begin(), values.end());
+  EXPECT_GE(*low, -3);
+  EXPECT_LE(*high, 5);
+  EXPECT_LT(*low, -2);
+  EXPECT_GT(*high, 4);
+  EXPECT_EQ(values, values_of<float>((*again)[0].tensor));
+}
+
+TEST(GenerateFeedTest, IntegersStayInTheRangeAndTheType) {
+  const auto feed = generate_feed({info("a", {100}, ir::DType::kInt32), info("b", {100}, ir::DType::kUInt8)},
+                                  {{100}, {100}}, {{10, 12}, {-1000, 1000}});
+  ASSERT_TRUE(feed.ok());
+  for (const int32_t value : values_of<int32_t>((*feed)[0].tensor)) EXPECT_TRUE(value >= 10 && value <= 12) << value;
+  const std::vector<uint8_t> bytes = values_of<uint8_t>((*feed)[1].tensor);
+  EXPECT_EQ(*std::min_element(bytes.begin(), bytes.end()), 0);
+  EXPECT_EQ(*std::max_element(bytes.begin(), bytes.end()), 255);
+}
+
+TEST(GenerateFeedTest, EveryTypeOfAModelInputCanBeMade) {
+  for (const ir::DType dtype :
+       {ir::DType::kFloat32, ir::DType::kFloat64, ir::DType::kFloat16, ir::DType::kBFloat16, ir::DType::kInt8,
+        ir::DType::kInt16, ir::DType::kInt32, ir::DType::kInt64, ir::DType::kUInt8, ir::DType::kUInt16,
+        ir::DType::kUInt32, ir::DType::kUInt64, ir::DType::kBool}) {
+    const auto feed = generate_feed({info("x", {3}, dtype)}, {{3}}, {{-1e30, 1e30}});
+    ASSERT_TRUE(feed.ok()) << ir::dtype_name(dtype);
+    EXPECT_EQ((*feed)[0].tensor->dtype, dtype);
+  }
+}
+
+TEST(GenerateFeedTest, ShapesMustFitTheModel) {
+  const auto feed = generate_feed({info("x", {kAny, 4})}, {{1, 5}}, {});
+  ASSERT_FALSE(feed.ok());
+  EXPECT_EQ(feed.status().message(), "test data for the input 'x' has shape (1, 5), the model expects (?, 4)");
+}
+
+TEST(ResizeFeedTest, RepeatsAndCropsAlongEveryDim) {
+  const Feed feed = {{"x:0", floats({2, 3}, {0, 1, 2, 10, 11, 12})}};
+  const auto larger = resize_feed(feed, {{3, 4}});
+  ASSERT_TRUE(larger.ok());
+  EXPECT_EQ((*larger)[0].name, "x:0");
+  EXPECT_EQ((*larger)[0].tensor->dims, (ir::Dims{3, 4}));
+  EXPECT_EQ(values_of<float>((*larger)[0].tensor), (std::vector<float>{0, 1, 2, 0, 10, 11, 12, 10, 0, 1, 2, 0}));
+  const auto smaller = resize_feed(feed, {{1, 2}});
+  ASSERT_TRUE(smaller.ok());
+  EXPECT_EQ(values_of<float>((*smaller)[0].tensor), (std::vector<float>{0, 1}));
+}
+
+TEST(ResizeFeedTest, TheSameShapeIsTheSameTensor) {
+  const Feed feed = {{"x:0", floats({2}, {1, 2})}};
+  EXPECT_EQ((*resize_feed(feed, {{2}}))[0].tensor, feed[0].tensor);
+}
+
+TEST(ResizeFeedTest, NothingCanBeNeededButNotRepeated) {
+  const Feed feed = {{"x:0", floats({2}, {1, 2})}}, nothing = {{"x:0", floats({0}, {})}};
+  const auto empty = resize_feed(feed, {{0}});
+  ASSERT_TRUE(empty.ok());
+  EXPECT_EQ((*empty)[0].tensor->dims, (ir::Dims{0}));
+  EXPECT_EQ(resize_feed(nothing, {{3}}).status().message(), "test data of shape (0,) cannot be repeated to (3,)");
+  EXPECT_EQ(resize_feed(feed, {{2, 1}}).status().message(), "test data of shape (2,) cannot be repeated to (2, 1)");
+}
+
+TEST(DimsToStringTest, LooksAsInPython) {
+  EXPECT_EQ(dims_to_string({}), "()");
+  EXPECT_EQ(dims_to_string({5}), "(5,)");
+  EXPECT_EQ(dims_to_string({1, 224, 224, 3}), "(1, 224, 224, 3)");
+}
+
+}  // namespace
+}  // namespace blade::optimizer

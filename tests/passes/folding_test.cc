@@ -1,0 +1,153 @@
+// FoldBatchNorm and FoldPad.
+#include <limits>
+
+#include "passes/pass_test_util.h"
+
+namespace blade::testing {
+namespace {
+
+using Id = GraphBuilder::Id;
+
+struct BatchNorm : ::testing::Test {
+  Id batch_norm(Id v, int64_t channels) {
+    const auto vector = [&](float from, float to) { return b.constant<float>({channels}, ramp(channels, from, to)); };
+    return b.op(Op::kBatchNorm, {v, vector(0.5f, 2), vector(-1, 1), vector(-0.5f, 0.5f), vector(0.1f, 3)},
+                ir::BatchNormAttrs{1e-3f});
+  }
+  Id weights(ir::Dims dims) {
+    int64_t n = 1;
+    for (int64_t d : dims) n *= d;
+    return b.constant<float>(std::move(dims), ramp(n));
+  }
+  Id vector(int64_t n) { return b.constant<float>({n}, ramp(n, 0.5f, 1.5f)); }
+  Applied folded(Id out) { return apply_pass("FoldBatchNorm", b.output(out).build(), 5e-6); }
+
+  GraphBuilder b;
+  Id x = b.input("x", {-1, 5, 5, 3});
+};
+
+TEST_F(BatchNorm, AfterConv) {
+  const Applied applied = folded(b.relu(batch_norm(b.conv(x, weights({3, 3, 3, 4})), 4)));
+  EXPECT_EQ(count(applied.graph, Op::kBatchNorm), 0);
+  EXPECT_EQ(num_nodes(applied.graph), 3);
+}
+TEST_F(BatchNorm, AfterConvWithBias) {
+  const Applied applied = folded(batch_norm(b.add(b.conv(x, weights({3, 3, 3, 4})), vector(4)), 4));
+  EXPECT_EQ(num_nodes(applied.graph), 2) << ir::to_string(applied.graph);
+}
+TEST_F(BatchNorm, AfterDepthwiseConv) {
+  EXPECT_EQ(num_nodes(folded(batch_norm(b.conv(x, weights({3, 3, 1, 6}), {1, 1}, ir::Padding::kSame, 3), 6)).graph), 2);
+}
+TEST_F(BatchNorm, AfterMatMul) {
+  const auto y = b.input("y", {-1, 3});
+  EXPECT_EQ(num_nodes(folded(batch_norm(b.matmul(y, weights({3, 4})), 4)).graph), 2);
+}
+TEST_F(BatchNorm, AfterTransposedMatMul) {
+  const auto y = b.input("y", {-1, 3});
+  EXPECT_EQ(num_nodes(folded(batch_norm(b.matmul(y, weights({4, 3}), false, true), 4)).graph), 2);
+}
+TEST_F(BatchNorm, AfterConvTranspose) {
+  ir::ConvTransposeAttrs attrs;
+  attrs.strides = {2, 2};
+  attrs.dilations = {1, 1};
+  attrs.padding = ir::Padding::kSame;
+  const auto z = b.input("z", {2, 5, 5, 3});
+  const auto y = b.op(Op::kConvTranspose, {z, weights({3, 3, 4, 3}), b.ints({2, 10, 10, 4})}, attrs);
+  ir::Graph graph = b.output(batch_norm(y, 4)).build();
+  EXPECT_EQ(num_nodes(apply_pass("FoldBatchNorm", std::move(graph), 5e-6).graph), 2);
+}
+TEST_F(BatchNorm, ScaleAloneLeavesNoBias) {
+  EXPECT_EQ(num_nodes(folded(b.mul(b.conv(x, weights({3, 3, 3, 4})), vector(4))).graph), 1);
+}
+TEST_F(BatchNorm, SharedResultIsLeft) {
+  const auto y = b.conv(x, weights({3, 3, 3, 4}));
+  const Applied applied = folded(b.add(b.relu(y), batch_norm(y, 4)));
+  EXPECT_EQ(count(applied.graph, Op::kConv), 1);
+  EXPECT_EQ(count(applied.graph, Op::kBatchNorm), 0);  // on its own: a multiplication and an addition
+  EXPECT_EQ(num_nodes(applied.graph), 4);
+}
+TEST_F(BatchNorm, SharedWeightsAreLeft) {
+  const auto w = weights({3, 3, 3, 3});
+  const Applied applied = folded(batch_norm(b.conv(b.relu(b.conv(x, w)), w), 3));
+  for (ir::NodeId id = 0; id < applied.graph.num_node_slots(); ++id) {
+    if (applied.graph.is_live(id) && applied.graph.node(id).op == Op::kConv) {
+      EXPECT_EQ(applied.graph.node(id).inputs[1], w);
+    }
+  }
+}
+TEST_F(BatchNorm, AloneBecomesOneProgram) {
+  const Applied applied = folded(batch_norm(x, 3));
+  EXPECT_EQ(only(applied.graph, Op::kPointwise).get<ir::PointwiseAttrs>().program.code.size(), 2u);
+}
+TEST_F(BatchNorm, VariableStatisticsStay) {
+  const auto mean = b.input("mean", {3});
+  EXPECT_EQ(count(folded(b.op(Op::kBatchNorm, {x, vector(3), vector(3), mean, vector(3)}, ir::BatchNormAttrs{})).graph,
+                  Op::kBatchNorm),
+            1);
+}
+TEST_F(BatchNorm, BeforeConvWithoutPadding) {
+  const auto scaled = b.add(b.mul(b.relu(x), vector(3)), vector(3));
+  const Applied applied = folded(b.conv(scaled, weights({3, 3, 3, 4}), {1, 1}, ir::Padding::kValid));
+  EXPECT_EQ(num_nodes(applied.graph), 3) << ir::to_string(applied.graph);  // relu, conv, bias
+}
+TEST_F(BatchNorm, BeforePaddedConvOnlyScalesFold) {
+  const auto scaled = b.mul(b.relu(x), vector(3));
+  EXPECT_EQ(num_nodes(folded(b.conv(scaled, weights({3, 3, 3, 4}))).graph), 2);
+}
+TEST_F(BatchNorm, ShiftBeforePaddedConvStays) {
+  const auto shifted = b.add(b.relu(x), vector(3));
+  EXPECT_EQ(folded(b.conv(shifted, weights({3, 3, 3, 4}))).result.changes, 0);
+}
+TEST_F(BatchNorm, BeforeDepthwiseConv) {
+  const auto scaled = b.add(b.mul(b.relu(x), vector(3)), vector(3));
+  EXPECT_EQ(num_nodes(folded(b.conv(scaled, weights({3, 3, 1, 6}), {1, 1}, ir::Padding::kValid, 3)).graph), 3);
+}
+TEST_F(BatchNorm, BiasAloneStays) {
+  EXPECT_EQ(folded(b.add(b.conv(x, weights({3, 3, 3, 4})), vector(4))).result.changes, 0);
+}
+
+struct Padding : BatchNorm {
+  Id pad(Id v, std::vector<int32_t> amounts, float value = 0) {
+    return b.op(Op::kPad, {v, b.constant<int32_t>({4, 2}, amounts), b.scalar(value)}, ir::PadAttrs{});
+  }
+  Id max_pool(Id v, ir::PoolKind kind = ir::PoolKind::kMax) {
+    return b.op(Op::kPool, {v}, ir::PoolAttrs{kind, {3, 3}, {2, 2}, ir::Padding::kValid, {}});
+  }
+  Applied folded(Id out) { return apply_pass("FoldPad", b.output(out).build()); }
+  const std::vector<int32_t> spatial = {0, 0, 1, 1, 0, 2, 0, 0};
+};
+
+TEST_F(Padding, IntoConv) {
+  const Applied applied = folded(b.conv(pad(x, spatial), weights({3, 3, 3, 4}), {2, 2}, ir::Padding::kValid));
+  EXPECT_EQ(only(applied.graph, Op::kConv).get<ir::ConvAttrs>().explicit_pads, (std::vector<int64_t>{1, 1, 0, 2}));
+  EXPECT_EQ(num_nodes(applied.graph), 1);
+}
+TEST_F(Padding, IntoSameConv) {
+  EXPECT_EQ(num_nodes(folded(b.conv(pad(x, spatial), weights({3, 3, 3, 4}), {2, 2})).graph), 1);
+}
+TEST_F(Padding, IntoDepthwiseExplicitConv) {
+  const auto y = b.conv(pad(x, spatial), weights({3, 3, 1, 3}), {1, 1}, ir::Padding::kExplicit, 3, {1, 0, 0, 1});
+  EXPECT_EQ(only(folded(y).graph, Op::kConv).get<ir::ConvAttrs>().explicit_pads, (std::vector<int64_t>{2, 1, 0, 3}));
+}
+TEST_F(Padding, OfChannelsStays) {
+  EXPECT_EQ(folded(b.conv(pad(x, {0, 0, 0, 0, 0, 0, 0, 1}), weights({3, 3, 4, 4}))).result.changes, 0);
+}
+TEST_F(Padding, WithOnesStays) {
+  EXPECT_EQ(folded(b.conv(pad(x, spatial, 1), weights({3, 3, 3, 4}))).result.changes, 0);
+}
+TEST_F(Padding, IntoMaxPoolOfPositiveData) {
+  EXPECT_EQ(count(folded(max_pool(pad(b.relu(x), spatial))).graph, Op::kPad), 0);
+}
+TEST_F(Padding, OfMinusInfinityIntoMaxPool) {
+  EXPECT_EQ(count(folded(max_pool(pad(x, spatial, -std::numeric_limits<float>::infinity()))).graph, Op::kPad), 0);
+}
+TEST_F(Padding, BeforeMaxPoolOfAnyDataStays) { EXPECT_EQ(folded(max_pool(pad(x, spatial))).result.changes, 0); }
+TEST_F(Padding, BeforeAveragePoolStays) {
+  EXPECT_EQ(folded(max_pool(pad(b.relu(x), spatial), ir::PoolKind::kAverage)).result.changes, 0);
+}
+TEST_F(Padding, WiderThanTheWindowStays) {
+  EXPECT_EQ(folded(max_pool(pad(b.relu(x), {0, 0, 3, 0, 0, 0, 0, 0}))).result.changes, 0);
+}
+
+}  // namespace
+}  // namespace blade::testing

@@ -1,0 +1,118 @@
+// FuseEpilogue and FusePointwise.
+#include "passes/pass_test_util.h"
+
+namespace blade::testing {
+namespace {
+
+using Id = GraphBuilder::Id;
+
+struct Epilogue : ::testing::Test {
+  Id conv(Id v, int64_t in, int64_t out) { return b.conv(v, b.constant<float>({3, 3, in, out}, ramp(9 * in * out))); }
+  Id bias(int64_t n) { return b.constant<float>({n}, ramp(n)); }
+  Applied fused(Id out) { return apply_pass("FuseEpilogue", b.output(out).build()); }
+  void expect_nodes(Id out, int nodes) {
+    const Applied applied = fused(out);
+    EXPECT_EQ(num_nodes(applied.graph), nodes) << ir::to_string(applied.graph);
+  }
+  GraphBuilder b;
+  Id x = b.input("x", {-1, 5, 5, 4});
+};
+
+TEST_F(Epilogue, BiasAndActivation) {
+  const Applied applied = fused(b.relu(b.add(conv(x, 4, 4), bias(4))));
+  const ir::Node& node = only(applied.graph, Op::kConv);
+  EXPECT_EQ(num_nodes(applied.graph), 1);
+  EXPECT_EQ(node.get<ir::ConvAttrs>().epilogue.code.size(), 2u);
+  EXPECT_EQ(node.name.substr(0, 4), "Conv");  // the convolution's name stays with the work
+}
+TEST_F(Epilogue, ResidualAfterBias) { expect_nodes(b.relu(b.add(x, b.add(conv(x, 4, 4), bias(4)))), 1); }
+TEST_F(Epilogue, LaterOfTwoConvolutionsTakesTheSum) {
+  const auto shortcut = conv(x, 4, 4), main = b.add(conv(b.relu(conv(x, 4, 4)), 4, 4), bias(4));
+  const Applied applied = fused(b.relu(b.add(main, shortcut)));
+  EXPECT_EQ(num_nodes(applied.graph), 3);
+  EXPECT_EQ(output_node(applied.graph).inputs.size(), 4u);  // x, w, bias, shortcut
+}
+TEST_F(Epilogue, ReconvergingElementwiseWork) {
+  const auto y = b.add(conv(x, 4, 4), bias(4));
+  const auto gate = b.pointwise(P::kRelu6, {b.pointwise(P::kAffine, {y}, 1, 3)});
+  expect_nodes(b.mul(b.pointwise(P::kAffine, {y}, 0.1666259765625f, 0), gate), 1);
+}
+TEST_F(Epilogue, ConstantsWithLeadingOnesBecomeVectors) {
+  const auto slope = b.constant<float>({1, 1, 4}, ramp(4));
+  const Applied applied = fused(b.pointwise(P::kPRelu, {conv(x, 4, 4), slope}));
+  const ir::Node& node = only(applied.graph, Op::kConv);
+  EXPECT_EQ(applied.graph.value(node.inputs[2]).shape.rank(), 1);
+}
+TEST_F(Epilogue, MatMulWithScale) {
+  const auto y = b.matmul(b.input("y", {-1, 3, 4}), b.constant<float>({4, 6}, ramp(24)));
+  expect_nodes(b.relu(b.add(b.mul(y, b.scalar(0.125f)), bias(6))), 1);
+}
+TEST_F(Epilogue, SharedResultIsLeft) {
+  const auto y = conv(x, 4, 4);
+  b.output(y);
+  EXPECT_EQ(fused(b.relu(y)).result.changes, 0);
+}
+TEST_F(Epilogue, OperandOfAnotherShapeIsLeft) {
+  const auto y = conv(x, 4, 4);
+  const auto squeezed = b.op(Op::kReduce, {y}, ir::ReduceAttrs{ir::ReduceKind::kMean, {1, 2}, true});
+  b.output(squeezed);
+  EXPECT_EQ(fused(b.mul(x, squeezed)).result.changes, 0);
+  const auto gate = b.input("gate", {-1, 1, 1, 4}), other = b.input("other", {-1, 5, 5, 4});
+  EXPECT_EQ(fused(b.mul(conv(other, 4, 4), gate)).result.changes, 0);
+}
+TEST_F(Epilogue, BroadcastResultIsLeft) {
+  const auto y = b.matmul(b.input("y", {1, 4}), b.constant<float>({4, 6}, ramp(24)));
+  EXPECT_EQ(fused(b.add(y, b.input("z", {3, 6}))).result.changes, 0);
+}
+
+struct Tree : ::testing::Test {
+  Applied fused(Id out) { return apply_pass("FusePointwise", b.output(out).build()); }
+  Id u(P op, Id v) { return b.pointwise(op, {v}); }
+  GraphBuilder b;
+  Id x = b.input("x", {-1, 6}), y = b.input("y", {-1, 6}), row = b.input("row", {6});
+};
+
+TEST_F(Tree, ChainsAndTrees) {
+  const Applied applied = fused(b.add(u(P::kTanh, b.add(x, row)), b.mul(u(P::kExp, x), row)));
+  const ir::Node& node = only(applied.graph, Op::kPointwise);
+  EXPECT_EQ(node.inputs.size(), 2u);
+  EXPECT_EQ(node.get<ir::PointwiseAttrs>().program.code.size(), 5u);
+}
+TEST_F(Tree, ReconvergingWork) {
+  const auto t = u(P::kTanh, x);
+  EXPECT_EQ(num_nodes(fused(b.add(b.mul(t, u(P::kExp, t)), t)).graph), 1);
+}
+TEST_F(Tree, MasksStayInside) {
+  const auto mask = b.pointwise(P::kGreater, {x, row});
+  EXPECT_EQ(num_nodes(fused(u(P::kExp, b.pointwise(P::kSelect, {mask, x, u(P::kNeg, x)}))).graph), 1);
+}
+TEST_F(Tree, MasksFromOutsideAreLeft) {
+  const auto mask = b.input("mask", {-1, 6}, ir::DType::kBool);
+  EXPECT_EQ(fused(u(P::kExp, b.pointwise(P::kSelect, {mask, row, b.scalar(1.0f)}))).result.changes, 0);
+}
+TEST_F(Tree, BroadcastResultsAreNotComputedAgain) { EXPECT_EQ(fused(b.add(x, u(P::kExp, row))).result.changes, 0); }
+TEST_F(Tree, SharedResultsStay) {
+  const auto t = u(P::kTanh, x);
+  b.output(u(P::kExp, t));
+  EXPECT_EQ(fused(u(P::kNeg, t)).result.changes, 0);
+}
+TEST_F(Tree, ProgramsAreBounded) {
+  Id v = x;
+  for (int i = 0; i < 100; ++i) v = b.pointwise(P::kAffine, {v}, 0.5f, 0.1f);
+  const ir::Graph graph = fused(v).graph;
+  EXPECT_GE(num_nodes(graph), 4);
+  EXPECT_LE(num_nodes(graph), 8);
+}
+TEST_F(Tree, InputsAreBounded) {
+  Id v = x;
+  for (int i = 0; i < 20; ++i) v = b.add(v, b.input("in" + std::to_string(i), {-1, 6}));
+  const ir::Graph graph = fused(v).graph;
+  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
+    if (graph.is_live(id)) {
+      EXPECT_LE(graph.node(id).inputs.size(), 8u);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace blade::testing

@@ -1,0 +1,54 @@
+"""Fixtures that several test files share: generated models, stored models, the acceptance scripts."""
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+def _generate(example, folder, *options):
+    """The folder that an example's generator writes under build/models; nothing is done where it is up to date."""
+    out = ROOT / "build" / "models"
+    script = ROOT / "examples" / example / "make_model.py"
+    subprocess.run([sys.executable, str(script), "--out", str(out), *options], check=True)
+    return out / folder
+
+
+@pytest.fixture(scope="session")
+def resnet50_dir():
+    """Folder tf_resnet50_v1.5 with frozen.pb and test_bc{1,2,4,8}.npy; BLADE_RESNET50_DIR gives one that exists."""
+    given = os.environ.get("BLADE_RESNET50_DIR")
+    return pathlib.Path(given) if given else _generate("resnet50", "tf_resnet50_v1.5")
+
+
+@pytest.fixture(scope="session")
+def mobilenet_v2_dir():
+    """Folder with mobilenet_v2.pb and mobilenet_v2.npz."""
+    return _generate("mobilenet_v2", "mobilenet_v2")
+
+
+@pytest.fixture(scope="session")
+def bert_tiny_dir():
+    """Folder with bert_tiny.pb and bert_tiny.npz."""
+    return _generate("bert", "bert_tiny")
+
+
+@pytest.fixture(scope="session")
+def models_dir():
+    """Folder of stored models NAME.pb with cases NAME.npz; BLADE_MODELS_DIR, else ../shared/models beside the tree."""
+    folder = pathlib.Path(os.environ.get("BLADE_MODELS_DIR", ROOT.parent / "shared" / "models"))
+    if not folder.is_dir():
+        pytest.skip(f"The stored models are not at {folder}; set BLADE_MODELS_DIR to the folder that holds them.")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def acceptance_dir():
+    """Folder of the acceptance scripts; BLADE_ACCEPTANCE_DIR, else ../shared/acceptance beside the tree."""
+    folder = pathlib.Path(os.environ.get("BLADE_ACCEPTANCE_DIR", ROOT.parent / "shared" / "acceptance"))
+    if not folder.is_dir():
+        pytest.skip(f"The acceptance scripts are not at {folder}; set BLADE_ACCEPTANCE_DIR to the folder that holds them.")
+    return folder

@@ -1,0 +1,86 @@
+"""blade.Engine: running without TensorFlow."""
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny_models
+
+import blade
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_models.write(tiny_models.conv_net(), tmp_path_factory.mktemp("engine") / "conv_net.pb")
+
+
+@pytest.fixture(scope="module")
+def engine(model):
+    return blade.Engine(model)
+
+
+def test_inputs_and_outputs_are_described(engine):
+    assert engine.inputs == [("x", "float32", (None, None, None, 3))]
+    assert [info.name for info in engine.outputs] == ["probabilities"]
+
+
+@pytest.mark.parametrize("batch,height,width", [(1, 32, 32), (3, 17, 23), (2, 1, 1), (1, 64, 48)])
+def test_answers_are_tensorflows(engine, batch, height, width):
+    feed = tiny_models.image(batch, height, width)
+    want = tiny_models.run(tiny_models.conv_net(), feed, "probabilities:0")
+    got = engine.run(feed)["probabilities"]
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+
+
+def test_outputs_by_any_name(model):
+    feed = {"x": tiny_models.image()["x:0"]}
+    engine = blade.Engine(model, outputs=["residual:0", "probabilities"])
+    results = engine.run(feed)
+    assert set(results) == {"residual:0", "probabilities"}
+    want = tiny_models.run(tiny_models.conv_net(), tiny_models.image(), "residual:0")
+    np.testing.assert_allclose(results["residual:0"], want, rtol=1e-4, atol=1e-5)
+
+
+def test_same_bits_every_time(engine):
+    feed = tiny_models.image(2)
+    first = engine.run(feed)["probabilities"]
+    for _ in range(20):
+        assert np.array_equal(engine.run(feed)["probabilities"], first)
+
+
+def test_explain_names_kernels(engine):
+    steps = engine.explain(tiny_models.image())["plan"]["steps"]
+    assert any(step["kernel"].startswith("cpu.conv.") for step in steps)
+
+
+@pytest.mark.parametrize(
+    "feed,words",
+    [
+        ({"y": np.zeros((1, 8, 8, 3), np.float32)}, r"missing \['x'\]"),
+        ({"x": np.zeros((1, 8, 8, 3), np.float64)}, "float64.*float32"),
+        ({"x": np.zeros((8, 8, 3), np.float32)}, "'x'.*rank|'x'.*dims|'x'.*shape"),
+        ({"x": np.zeros((1, 8, 8, 4), np.float32)}, "'x'.*4.*3|'x'.*3.*4"),
+    ],
+)
+def test_wrong_feeds_get_a_sentence(engine, feed, words):
+    with pytest.raises(ValueError, match=words):
+        engine.run(feed)
+
+
+def test_missing_file():
+    with pytest.raises(FileNotFoundError, match="no_such.pb"):
+        blade.Engine("no_such.pb")
+
+
+def test_unknown_output_suggests(model):
+    with pytest.raises(blade.BladeError, match="probabilties.*probabilities"):
+        blade.Engine(model, outputs=["probabilties"])
+
+
+def test_import_needs_no_tensorflow(model):
+    program = (
+        "import sys; sys.modules['tensorflow'] = None\n"
+        "import blade, numpy\n"
+        f"blade.Engine({model!r}).run({{'x': numpy.zeros((1, 8, 8, 3), numpy.float32)}})\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -1,0 +1,148 @@
+"""What a user can do wrong, and the sentence that answers."""
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+import tiny_models
+
+import blade
+
+
+def optimize(model=None, config=None, device="cpu", **arguments):
+    arguments.setdefault("test_data", [tiny_models.image()])
+    return blade.optimize(model or tiny_models.conv_net(), "o1", device, config=config, **arguments)
+
+
+def profile(**shapes):
+    config = blade.Config()
+    config.dynamic_tuning_shapes = shapes
+    return config
+
+
+GOOD = {"min": [1, 32, 32, 3], "opts": [[2, 32, 32, 3]], "max": [4, 32, 32, 3]}
+
+
+def test_opts_outside_the_bounds():
+    with pytest.raises(blade.BladeError) as error:
+        optimize(config=profile(**{**GOOD, "opts": [[16, 32, 32, 3]]}))
+    assert str(error.value).startswith("Dim value in 'opts' is not between min_dim and max_dim")
+    assert "'x', dim 0: 16 is not between 1 and 4" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "shapes,words",
+    [
+        ({"min": [1, 32, 32, 3], "max": [4, 32, 32, 3]}, "lacks 'opts'"),
+        ({**GOOD, "most": []}, "has the key 'most'"),
+        ({**GOOD, "opts": [[1, 32, "a", 3]]}, "dims are integers"),
+        ({**GOOD, "opts": []}, "expected a list of shape groups"),
+        ({**GOOD, "min": [[1, 32, 32, 3], [1]]}, "shapes for 2 inputs, the model has 1"),
+        ({**GOOD, "min": [8, 32, 32, 3]}, "not at most its max"),
+        ({**GOOD, "min": {"y": [1, 32, 32, 3]}}, "no shape for the input 'x'"),
+    ],
+)
+def test_bad_profiles(shapes, words):
+    with pytest.raises(blade.BladeError, match=words):
+        optimize(config=profile(**shapes))
+
+
+@pytest.mark.parametrize(
+    "data,words",
+    [
+        ({"x:0": np.zeros((1, 32, 32, 3), np.float64)}, "'x' has dtype float64, the model expects float32"),
+        ({"x:0": np.zeros((32, 32, 3), np.float32)}, r"'x' has shape \(32, 32, 3\), the model expects \(\?, \?, \?, 3\)"),
+        ({"x:0": np.zeros((1, 32, 32, 4), np.float32)}, "the model expects"),
+        ({"y:0": np.zeros((1, 32, 32, 3), np.float32)}, "no value for the input 'x'"),
+    ],
+)
+def test_bad_test_data(data, words):
+    with pytest.raises(blade.BladeError, match=words):
+        optimize(test_data=[data])
+
+
+def test_gpu_without_one():
+    with pytest.raises(blade.BladeError, match="no usable GPU was found.*use 'cpu' or 'auto'"):
+        optimize(device="gpu")
+
+
+def test_unknown_device_and_level():
+    with pytest.raises(blade.BladeError, match="device_type is 'tpu'; expected 'cpu', 'gpu' or 'auto'"):
+        optimize(device="tpu")
+    with pytest.raises(blade.BladeError, match="optimization_level is 'o9'"):
+        blade.optimize(tiny_models.conv_net(), "o9", "cpu")
+
+
+@pytest.mark.parametrize("field", ["inputs", "outputs"])
+def test_unknown_names(field):
+    with pytest.raises(blade.BladeError, match="no_such_node"):
+        optimize(**{field: ["no_such_node"]})
+
+
+def file_with(tmp_path, data):
+    path = tmp_path / "model.pb"
+    path.write_bytes(data)
+    return str(path)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 10, 100, 0.5, 0.99])
+def test_truncated_file(tmp_path, keep):
+    data = tiny_models.conv_net().SerializeToString()
+    end = int(len(data) * keep) if isinstance(keep, float) else keep
+    with pytest.raises(blade.BladeError, match="model.pb"):
+        blade.Engine(file_with(tmp_path, data[:end]))
+
+
+def test_random_and_corrupted_files_never_crash(tmp_path):
+    random = np.random.default_rng(3)
+    with pytest.raises(blade.BladeError, match="model.pb"):
+        blade.Engine(file_with(tmp_path, random.bytes(5000)))
+    data = bytearray(tiny_models.conv_net().SerializeToString())
+    for _ in range(100):
+        damaged = bytearray(data)
+        for position in random.integers(0, len(damaged), 20):
+            damaged[position] = random.integers(0, 256)
+        try:
+            blade.Engine(file_with(tmp_path, bytes(damaged)))
+        except blade.BladeError as error:
+            assert len(str(error)) > 10
+
+
+def test_cycle(tmp_path):
+    graph_def = tiny_models.conv_net()
+    nodes = {node.name: node for node in graph_def.node}
+    nodes["conv1"].input[0] = "conv2"
+    with pytest.raises(blade.BladeError, match="cycle"):
+        blade.Engine(file_with(tmp_path, graph_def.SerializeToString()))
+
+
+def test_missing_node_and_function(tmp_path):
+    graph_def = tiny_models.conv_net()
+    graph_def.node[-1].input[0] = "not_there"
+    with pytest.raises(blade.BladeError, match="not_there"):
+        blade.Engine(file_with(tmp_path, graph_def.SerializeToString()))
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None], name="x")
+        y = tf.raw_ops.PartitionedCall(args=[x], Tout=[tf.float32], f=_identity_function())[0]
+        tf.identity(y, name="y")
+        graph_def = graph.as_graph_def()
+    del graph_def.library.function[:]
+    with pytest.raises(blade.BladeError, match="function"):
+        blade.Engine(file_with(tmp_path, graph_def.SerializeToString()))
+
+
+def _identity_function():
+    from tensorflow.python.framework import function
+
+    @function.Defun(tf.float32)
+    def same(x):
+        return tf.identity(x)
+
+    return same
+
+
+def test_unwritable_output(tmp_path):
+    path = tmp_path / "net.pb"
+    tiny_models.write(tiny_models.conv_net(), path)
+    (tmp_path / "net.blade.pb").mkdir()  # a directory where the file should go: fails for root, too
+    with pytest.raises(blade.BladeError, match="net.blade.pb"):
+        optimize(str(path))
+    assert not any(name.name.endswith(".tmp") for name in tmp_path.iterdir())

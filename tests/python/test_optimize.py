@@ -1,0 +1,132 @@
+"""blade.optimize on small graphs: profiles, fallback, rollback, the report."""
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+import tiny_models
+
+import blade
+import blade.runtime.tensorflow as runtime
+
+
+def fast_config():
+    config = blade.Config()
+    config.tuning.time_limit_s = 2
+    return config
+
+
+def optimize(graph_def, config=None, **arguments):
+    return blade.optimize(graph_def, "o1", "cpu", config=config or fast_config(), **arguments)
+
+
+def run_optimized(graph_def, spec, feed, fetch):
+    with tf.Graph().as_default(), tf.Session() as session, spec:
+        tf.import_graph_def(graph_def, name="")
+        return session.run(fetch, feed)
+
+
+@pytest.fixture(scope="module")
+def dynamic():
+    """conv_net optimized for batches 1 to 4."""
+    config = fast_config()
+    config.dynamic_tuning_shapes = {"min": [1, 32, 32, 3], "opts": [[1, 32, 32, 3], [4, 32, 32, 3]], "max": [4, 32, 32, 3]}
+    return optimize(tiny_models.conv_net(), config, outputs=["probabilities"], test_data=[tiny_models.image()])
+
+
+def engine_ops(graph_def):
+    return [node.op for function in graph_def.library.function for node in function.node_def if node.op == "BladeEngine"]
+
+
+def test_report_has_the_contracts_fields(dynamic):
+    report = dynamic[2].to_dict()
+    assert report == json.loads(str(dynamic[2]))
+    assert {"software_context", "hardware_context", "user_config", "diagnosis", "optimizations", "overall", "model_info",
+            "compatibility_list", "model_sdk"} <= set(report)
+    assert report["diagnosis"]["test_data_source"] == "user provided"
+    assert report["diagnosis"]["shape_variation"] == "dynamic"
+    assert report["diagnosis"]["test_data_info"] == "x:0 shape: (1, 32, 32, 3) data type: float32"
+    assert report["software_context"][0] == {"software": "tensorflow", "version": tf.__version__}
+    names = [step["name"] for step in report["optimizations"]]
+    assert {"BladeCpuEngine", "TfStripUnusedNodes", "TfStripDebugOps", "TfFoldConstants"} <= set(names)
+    for step in report["optimizations"]:
+        assert step["status"] in ("effective", "passed", "failed", "rolled back")
+    assert report["overall"]["baseline"].endswith(" ms")
+
+
+def test_html_report(dynamic, tmp_path):
+    dynamic[2].save_html(tmp_path / "report.html")
+    assert "BladeCpuEngine" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("batch,in_engine", [(1, True), (3, True), (4, True), (5, False)])
+def test_profile_decides_who_runs(dynamic, batch, in_engine):
+    graph_def, spec, _ = dynamic
+    if not engine_ops(graph_def):
+        pytest.skip("the engine was rolled back on this machine: nothing to dispatch")
+    feed = tiny_models.image(batch)
+    before = runtime.counters()
+    got = run_optimized(graph_def, spec, feed, "probabilities:0")
+    after = runtime.counters()
+    np.testing.assert_allclose(got, tiny_models.run(tiny_models.conv_net(), feed, "probabilities:0"), rtol=1e-4, atol=1e-6)
+    assert after["engine_runs"] - before["engine_runs"] == (1 if in_engine else 0)
+    assert after["fallback_runs"] - before["fallback_runs"] == (0 if in_engine else 1)
+
+
+def test_weights_are_stored_once(dynamic):
+    original = len(tiny_models.conv_net().SerializeToString())
+    weights = sum(len(node.attr["value"].tensor.tensor_content) for node in tiny_models.conv_net().node)
+    assert len(dynamic[0].SerializeToString()) < original + weights  # no second copy
+
+
+def test_damaged_engine_is_not_run(dynamic):
+    graph_def, spec, _ = dynamic
+    if not engine_ops(graph_def):
+        pytest.skip("the engine was rolled back on this machine: nothing to damage")
+    damaged = tf.GraphDef()
+    damaged.CopyFrom(graph_def)
+    for node in damaged.node:
+        if node.name.startswith("blade/engine_"):
+            content = bytearray(node.attr["value"].tensor.tensor_content)
+            content[len(content) // 3] ^= 1  # inside the model, not in the weights at the end
+            node.attr["value"].tensor.tensor_content = bytes(content)
+    before = runtime.counters()
+    run_optimized(damaged, spec, tiny_models.image(), "probabilities:0")
+    assert runtime.counters()["fallback_runs"] == before["fallback_runs"] + 1
+
+
+def test_same_file_without_tensorflow(dynamic, tmp_path):
+    path = tiny_models.write(dynamic[0], tmp_path / "optimized.pb")
+    engine = blade.Engine(path)
+    feed = tiny_models.image(2)
+    want = tiny_models.run(tiny_models.conv_net(), feed, "probabilities:0")
+    np.testing.assert_allclose(engine.run(feed)["probabilities"], want, rtol=1e-4, atol=1e-6)
+
+
+def test_unknown_op_stays_and_is_named():
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(tiny_models.conv_net(), name="")
+        probabilities = graph.get_tensor_by_name("probabilities:0")
+        decoded = tf.strings.to_number(tf.strings.as_string(probabilities), name="through_text")
+        tf.nn.softmax(decoded * 2.0, name="sharper")
+        graph_def = graph.as_graph_def()
+    feed = tiny_models.image(2, 64, 64)
+    optimized, spec, report = optimize(graph_def, outputs=["sharper"], test_data=[feed])
+    left = {entry["op"]: entry["reason"] for entry in report.coverage["left_behind"]}
+    assert "AsString" in left and "StringToNumber" in left and all(left.values())
+    want = tiny_models.run(graph_def, feed, "sharper:0")
+    np.testing.assert_allclose(run_optimized(optimized, spec, feed, "sharper:0"), want, rtol=1e-4, atol=1e-6)
+
+
+def test_path_in_path_out(tmp_path):
+    path = tiny_models.write(tiny_models.conv_net(), tmp_path / "net.pb")
+    target, _, report = blade.optimize(path, "O1", "CPU", config=fast_config(), test_data=[tiny_models.image()])
+    assert target == str(tmp_path / "net.blade.pb") and os.path.exists(target)
+    assert report.model_info == {"input_format": "frozen_pb"}
+
+
+def test_generated_data_from_shapes_and_ranges():
+    _, _, report = optimize(tiny_models.conv_net(), input_shapes=[["2*32*32*3"]], input_ranges=[["[0,1]"]])
+    assert report.diagnosis["test_data_source"] == "generated"
+    assert "(2, 32, 32, 3)" in report.diagnosis["test_data_info"]

@@ -1,0 +1,121 @@
+// Makes feeds.
+#include "feeds.h"
+
+#include <algorithm>
+#include <random>
+
+namespace blade::command {
+namespace {
+
+std::string node_name(std::string name) {
+  if (name.ends_with(":0")) name.resize(name.size() - 2);
+  return name;
+}
+
+std::pair<std::string, std::string> split_assignment(const std::string& text, const char* expected) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos) throw Error(BLADE_INVALID_ARGUMENT, "'" + text + "' is not " + expected);
+  return {node_name(text.substr(0, equals)), text.substr(equals + 1)};
+}
+
+std::vector<int64_t> parse_dims(const std::string& text) {
+  std::vector<int64_t> dims;
+  size_t at = 0;
+  while (at < text.size()) {
+    const size_t end = std::min(text.find_first_of("x*,", at), text.size());
+    const std::string part = text.substr(at, end - at);
+    if (part.empty() || part.size() > 18 || part.find_first_not_of("0123456789") != std::string::npos) {
+      throw Error(BLADE_INVALID_ARGUMENT, "'" + text + "' is no shape; expected dims with x between them, as 1x224x224x3");
+    }
+    dims.push_back(std::stoll(part));
+    at = end + 1;
+  }
+  return dims;
+}
+
+void fill(Array& array) {
+  std::mt19937 random(1);
+  const blade_dtype dtype = array.description.dtype;
+  if (dtype == BLADE_FLOAT32) {
+    std::uniform_real_distribution<float> uniform(0, 1);
+    for (size_t i = 0; i + sizeof(float) <= array.bytes.size(); i += sizeof(float)) {
+      const float value = uniform(random);
+      std::memcpy(array.bytes.data() + i, &value, sizeof value);
+    }
+  }  // other types: zeros, which every model takes (token ids, masks)
+}
+
+Array generate(const Engine::Info& info, const std::vector<int64_t>* dims) {
+  Array array;
+  array.description = info.description;
+  if (dims != nullptr) {
+    if (dims->size() > BLADE_MAX_RANK) throw Error(BLADE_INVALID_ARGUMENT, "the shape of '" + info.name + "' has more than 16 dims");
+    array.description.rank = static_cast<int32_t>(dims->size());
+    std::copy(dims->begin(), dims->end(), array.description.dims);
+  }
+  if (array.description.rank < 0) {
+    throw Error(BLADE_INVALID_ARGUMENT, "the shape of the input '" + info.name + "' is unknown; give it with --shape " + info.name + "=...");
+  }
+  static constexpr size_t kSizes[] = {0, 4, 8, 2, 2, 1, 2, 4, 8, 1, 2, 4, 8, 1};
+  size_t bytes = kSizes[array.description.dtype];
+  for (int i = 0; i < array.description.rank; ++i) {
+    if (array.description.dims[i] < 0) array.description.dims[i] = 1;
+    bytes *= static_cast<size_t>(array.description.dims[i]);
+  }
+  array.description.bytes = bytes;
+  array.bytes.assign(bytes, 0);
+  fill(array);
+  return array;
+}
+
+}  // namespace
+
+void FeedOptions::add_to(CLI::App& app) {
+  app.add_option("--data", data, "a .npz whose arrays are named as the inputs")->check(CLI::ExistingFile);
+  app.add_option("--input", inputs, "NAME=FILE.npy, one input's data; may be repeated");
+  app.add_option("--shape", shapes, "NAME=1x224x224x3, the shape of a generated input; may be repeated");
+}
+
+std::vector<Array> load_feed_files(const FeedOptions& options) {
+  std::vector<Array> arrays;
+  for (const std::string& path : options.data) {
+    for (Array& array : load_npz(path)) {
+      array.name = node_name(array.name);
+      arrays.push_back(std::move(array));
+    }
+  }
+  for (const std::string& text : options.inputs) {
+    const auto [name, path] = split_assignment(text, "NAME=FILE.npy");
+    arrays.push_back(load_npy(path));
+    arrays.back().name = name;
+  }
+  return arrays;
+}
+
+std::vector<Array> make_feed(const Engine& engine, const FeedOptions& options) {
+  std::vector<Array> files = load_feed_files(options), feed;
+  std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
+  for (const std::string& text : options.shapes) {
+    const auto [name, dims] = split_assignment(text, "NAME=1x224x224x3");
+    shapes.emplace_back(name, parse_dims(dims));
+  }
+  for (const Engine::Info& info : engine.inputs()) {
+    const auto is_it = [&](const auto& named) { return named.name == node_name(info.name); };
+    const auto file = std::find_if(files.begin(), files.end(), is_it);
+    if (file != files.end()) {
+      feed.push_back(std::move(*file));
+      continue;
+    }
+    const auto shape = std::find_if(shapes.begin(), shapes.end(), [&](const auto& s) { return s.first == node_name(info.name); });
+    feed.push_back(generate(info, shape != shapes.end() ? &shape->second : nullptr));
+  }
+  return feed;
+}
+
+std::vector<blade_tensor> tensors_of(const std::vector<Array>& arrays) {
+  std::vector<blade_tensor> tensors;
+  for (const Array& array : arrays) tensors.push_back(array.tensor());
+  return tensors;
+}
+
+}  // namespace blade::command

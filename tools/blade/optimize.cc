@@ -1,0 +1,117 @@
+// blade optimize: an optimized model file and its report.
+#include <csignal>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "feeds.h"
+#include "tensorflow_dir.h"
+#include "verbs.h"
+
+namespace blade::command {
+namespace {
+
+using json = nlohmann::json;
+
+volatile std::sig_atomic_t stop_asked = 0;
+
+int32_t show_progress(void*, int32_t percent, const char* phase) {
+  std::cerr << "[Progress] " << percent << "%, phase: " << phase << ".\n";
+  return stop_asked;
+}
+
+struct DeleteResult {
+  void operator()(blade_optimize_result* r) const { blade_optimize_free(r); }
+};
+
+struct Options {
+  std::string model, output, level = "o1", device = "cpu", config, report, html;
+  std::vector<std::string> inputs, outputs, input_shapes, input_ranges, custom_ops;
+  int threads = 0;
+  FeedOptions feed;
+};
+
+std::string options_json(const Options& options) {
+  json config = json::object();
+  if (!options.config.empty()) {
+    std::ifstream file(options.config);
+    config = json::parse(file, nullptr, false);
+    if (!config.is_object()) throw Error(BLADE_INVALID_ARGUMENT, "'" + options.config + "' is not a JSON object with the fields of blade.Config");
+  }
+  if (options.threads > 0) config["cpu_config"]["num_threads"] = options.threads;
+  json root = {{"model_name", options.model.substr(options.model.rfind('/') + 1)},
+               {"optimization_level", options.level},
+               {"device_type", options.device},
+               {"config", config},
+               {"user_config", config.empty() ? "" : config.dump()},
+               {"tensorflow_dir", find_tensorflow_dir()},
+               {"custom_ops", options.custom_ops}};
+  if (!options.inputs.empty()) root["inputs"] = options.inputs;
+  if (!options.outputs.empty()) root["outputs"] = options.outputs;
+  if (!options.input_shapes.empty()) root["input_shapes"] = json::array({options.input_shapes});
+  if (!options.input_ranges.empty()) root["input_ranges"] = json::array({options.input_ranges});
+  return root.dump();
+}
+
+void write_text(const std::string& path, const std::string& text) {
+  std::ofstream file(path);
+  file << text;
+  file.flush();
+  if (!file) throw Error(BLADE_RESOURCE_EXHAUSTED, "'" + path + "' could not be written");
+}
+
+void run(const Options& options) {
+  const std::vector<Array> arrays = load_feed_files(options.feed);
+  std::vector<const char*> names;
+  std::vector<blade_tensor> tensors;
+  for (const Array& array : arrays) {
+    names.push_back(array.name.c_str());
+    tensors.push_back(array.tensor());
+  }
+  const blade_feed feed = {names.data(), tensors.data(), static_cast<int32_t>(names.size())};
+  const std::string json_options = options_json(options);
+  blade_optimize_request request = {};
+  request.struct_size = sizeof request;
+  request.model_path = options.model.c_str();
+  request.options_json = json_options.c_str();
+  request.test_data = &feed;
+  request.num_test_data = arrays.empty() ? 0 : 1;
+  request.progress = show_progress;
+  std::signal(SIGINT, [](int) {
+    if (stop_asked) std::_Exit(130);
+    stop_asked = 1;
+  });
+  blade_optimize_result* raw = nullptr;
+  check(blade_optimize(&request, &raw));
+  const std::unique_ptr<blade_optimize_result, DeleteResult> result(raw);
+  check(blade_optimize_write(result.get(), options.output.c_str()));
+  if (!options.report.empty()) write_text(options.report, blade_optimize_report(result.get()));
+  if (!options.html.empty()) write_text(options.html, blade_optimize_report_html(result.get()));
+  std::cout << blade_optimize_report(result.get()) << "\n";
+}
+
+}  // namespace
+
+void add_optimize(CLI::App& app, Context& context) {
+  const auto options = std::make_shared<Options>();
+  CLI::App* verb = app.add_subcommand("optimize", "Write an optimized model and print its report");
+  verb->add_option("model", options->model, ".pb, .pbtxt or SavedModel directory")->required();
+  verb->add_option("-o,--output", options->output, "Where the optimized model goes")->required();
+  verb->add_option("--level", options->level, "o1 or o2");
+  verb->add_option("--device", options->device, "cpu, gpu or auto");
+  verb->add_option("--inputs", options->inputs, "Node names; inferred when absent");
+  verb->add_option("--outputs", options->outputs, "Node names; inferred when absent");
+  verb->add_option("--input-shapes", options->input_shapes, "Likely shapes, one an input: 1*224*224*3");
+  verb->add_option("--input-ranges", options->input_ranges, "Value ranges, one an input: [0,255]");
+  verb->add_option("--config", options->config, "JSON file with the fields of blade.Config")->check(CLI::ExistingFile);
+  verb->add_option("--custom-ops", options->custom_ops, "TensorFlow op libraries that the model needs");
+  verb->add_option("--threads", options->threads, "0: as many as the process may use");
+  verb->add_option("--report", options->report, "Also write the report to this file, as JSON");
+  verb->add_option("--html", options->html, "Also write the report to this file, as a page");
+  verb->add_flag("--json", context.json, "The report is JSON in any case");
+  options->feed.add_to(*verb);
+  verb->callback([options] { run(*options); });
+}
+
+}  // namespace blade::command
