@@ -43,6 +43,7 @@ const char* location_name(engine::Location::Kind kind) {
     case engine::Location::Kind::kInput: return "input";
     case engine::Location::Kind::kOutput: return "output";
     case engine::Location::Kind::kConstant: return "constant";
+    case engine::Location::Kind::kNone: return "nowhere";
   }
   return "arena";
 }

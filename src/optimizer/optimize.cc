@@ -265,7 +265,7 @@ class Optimizer {
                        }};
     BLADE_ASSIGN_OR_RETURN(SearchResult found, search_passes(search, decisions));
     pass_steps_ = std::move(found.steps);
-    BLADE_ASSIGN_OR_RETURN(Candidate candidate, build_candidate(model_.graph, imported_, partition_, found.decisions));
+    BLADE_ASSIGN_OR_RETURN(Candidate candidate, build_candidate(imported_, partition_, found.decisions));
     progress(75, "check_accuracy");
     BLADE_RETURN_IF_ERROR(judge(std::move(candidate.graph_def), found.decisions));
     return {};

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "backends/kernel.h"
+#include "base/checked_math.h"
 #include "backends/reference/common.h"
 #include "backends/reference/evaluate.h"
 
@@ -137,7 +138,9 @@ inline bool check_row(const KernelEntry& row, const Case& c, const std::vector<i
     EXPECT_FALSE(support.reason.empty()) << row.name;
     return false;
   }
-  if (row.predicted_us != nullptr) EXPECT_GT(row.predicted_us(request), 0) << row.name;
+  if (row.predicted_us != nullptr) {
+    EXPECT_GT(row.predicted_us(request), 0) << row.name;
+  }
   PackCache packs;
   auto kernel = row.create(request, packs);
   EXPECT_TRUE(kernel.ok()) << row.name << ": " << kernel.status().message();
