@@ -1,7 +1,6 @@
 // Runs a model on a constant image and prints the largest value of its first output: no TensorFlow, no Python.
-#include <blade/blade.hpp>
-
 #include <algorithm>
+#include <blade/blade.hpp>
 #include <iostream>
 
 int main(int argc, char** argv) {

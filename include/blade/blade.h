@@ -30,7 +30,7 @@ typedef enum blade_status {
   BLADE_UNAVAILABLE = 7,         /* something optional (TensorFlow, a GPU) is absent */
   BLADE_CANCELLED = 8,
   BLADE_INTERNAL = 9,
-  BLADE_OUT_OF_PROFILE = 10      /* the shapes are outside the engine's profile */
+  BLADE_OUT_OF_PROFILE = 10 /* the shapes are outside the engine's profile */
 } blade_status;
 
 typedef enum blade_dtype {
@@ -64,10 +64,10 @@ typedef struct blade_tensor {
 typedef struct blade_engine blade_engine;
 
 typedef struct blade_engine_options {
-  size_t struct_size;       /* sizeof(blade_engine_options): lets later versions add fields */
-  int32_t num_threads;      /* 0: as many as the process may use */
-  int32_t max_cached_plans; /* plans kept for shapes met; 0: the default, 16 */
-  int32_t use_reference;    /* nonzero: naive kernels, for accuracy questions */
+  size_t struct_size;         /* sizeof(blade_engine_options): lets later versions add fields */
+  int32_t num_threads;        /* 0: as many as the process may use */
+  int32_t max_cached_plans;   /* plans kept for shapes met; 0: the default, 16 */
+  int32_t use_reference;      /* nonzero: naive kernels, for accuracy questions */
   const char* const* outputs; /* node or tensor names to compute; NULL: the model's own */
   int32_t num_outputs;
 } blade_engine_options;
@@ -82,8 +82,9 @@ BLADE_API blade_status blade_engine_load(const char* path, const blade_engine_op
 
 /* Loads an engine file from memory, without copying it: `release(release_arg)` is called once when the bytes are no
  * longer needed, also when loading fails. release may be NULL when the bytes outlive the engine. */
-BLADE_API blade_status blade_engine_load_memory(const void* bytes, size_t size, void (*release)(void*), void* release_arg,
-                                                const blade_engine_options* options, blade_engine** engine);
+BLADE_API blade_status blade_engine_load_memory(const void* bytes, size_t size, void (*release)(void*),
+                                                void* release_arg, const blade_engine_options* options,
+                                                blade_engine** engine);
 BLADE_API void blade_engine_free(blade_engine* engine);
 
 BLADE_API int32_t blade_engine_num_inputs(const blade_engine* engine);
@@ -92,8 +93,8 @@ BLADE_API int32_t blade_engine_num_outputs(const blade_engine* engine);
 BLADE_API const char* blade_engine_input(const blade_engine* engine, int32_t index, blade_tensor* description);
 BLADE_API const char* blade_engine_output(const blade_engine* engine, int32_t index, blade_tensor* description);
 
-/* Checks the inputs' dtypes and shapes, plans them if they are new, and describes the outputs (dtype, rank, dims, bytes).
- * `outputs` may be NULL. BLADE_OUT_OF_PROFILE when the engine has a profile that does not hold them. */
+/* Checks the inputs' dtypes and shapes, plans them if they are new, and describes the outputs (dtype, rank, dims,
+ * bytes). `outputs` may be NULL. BLADE_OUT_OF_PROFILE when the engine has a profile that does not hold them. */
 BLADE_API blade_status blade_engine_prepare(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
                                             blade_tensor* outputs, int32_t num_outputs);
 
@@ -110,8 +111,8 @@ BLADE_API blade_status blade_engine_run_with(blade_engine* engine, const blade_t
 /* Texts below are JSON, owned by the caller: free them with blade_free. */
 BLADE_API void blade_free(void* memory);
 
-/* Regions, kernels, refused kernels with reasons, memory plan. `inputs` (descriptions, data ignored) may be NULL: then only
- * what does not depend on shapes. */
+/* Regions, kernels, refused kernels with reasons, memory plan. `inputs` (descriptions, data ignored) may be NULL: then
+ * only what does not depend on shapes. */
 BLADE_API blade_status blade_engine_explain(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
                                             char** json);
 /* Times each step over `repetitions` runs: [{"node", "op", "kernel", "median_us", "gflops", "gbytes"}, ...]. */
@@ -122,7 +123,8 @@ BLADE_API blade_status blade_inspect(const char* path, const char* const* output
 /* What is usable on this machine, and why the rest is not. `tensorflow_dir` (of libtensorflow_cc.so.2) may be NULL. */
 BLADE_API blade_status blade_doctor(const char* tensorflow_dir, char** json);
 
-/* Runs since the process started: inside engines, and handed back to the original graph by the TensorFlow op library. */
+/* Runs since the process started: inside engines, and handed back to the original graph by the TensorFlow op library.
+ */
 BLADE_API void blade_count_fallback(const char* why); /* counts, and logs each reason once */
 BLADE_API uint64_t blade_engine_runs(void);
 BLADE_API uint64_t blade_fallback_runs(void);
@@ -136,10 +138,11 @@ typedef struct blade_feed {
 
 typedef struct blade_optimize_request {
   size_t struct_size;
-  const char* model_path;      /* .pb, .pbtxt or SavedModel directory; or NULL and: */
-  const void* model_bytes;     /* a serialized GraphDef */
+  const char* model_path;  /* .pb, .pbtxt or SavedModel directory; or NULL and: */
+  const void* model_bytes; /* a serialized GraphDef */
   size_t model_size;
-  const char* options_json;    /* level, device, inputs, outputs, shapes, ranges, config, tensorflow_dir, custom_ops: docs/report.md */
+  const char* options_json;    /* level, device, inputs, outputs, shapes, ranges, config, tensorflow_dir, custom_ops:
+                                  docs/report.md */
   const blade_feed* test_data; /* may be NULL */
   int32_t num_test_data;
   /* Called with percent and phase; a nonzero return asks to stop with the best so far. May be NULL. */

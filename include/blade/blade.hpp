@@ -29,21 +29,37 @@ inline void check(blade_status status) {
 template <class T>
 struct DType;
 template <>
-struct DType<float> { static constexpr blade_dtype value = BLADE_FLOAT32; };
+struct DType<float> {
+  static constexpr blade_dtype value = BLADE_FLOAT32;
+};
 template <>
-struct DType<double> { static constexpr blade_dtype value = BLADE_FLOAT64; };
+struct DType<double> {
+  static constexpr blade_dtype value = BLADE_FLOAT64;
+};
 template <>
-struct DType<int8_t> { static constexpr blade_dtype value = BLADE_INT8; };
+struct DType<int8_t> {
+  static constexpr blade_dtype value = BLADE_INT8;
+};
 template <>
-struct DType<int16_t> { static constexpr blade_dtype value = BLADE_INT16; };
+struct DType<int16_t> {
+  static constexpr blade_dtype value = BLADE_INT16;
+};
 template <>
-struct DType<int32_t> { static constexpr blade_dtype value = BLADE_INT32; };
+struct DType<int32_t> {
+  static constexpr blade_dtype value = BLADE_INT32;
+};
 template <>
-struct DType<int64_t> { static constexpr blade_dtype value = BLADE_INT64; };
+struct DType<int64_t> {
+  static constexpr blade_dtype value = BLADE_INT64;
+};
 template <>
-struct DType<uint8_t> { static constexpr blade_dtype value = BLADE_UINT8; };
+struct DType<uint8_t> {
+  static constexpr blade_dtype value = BLADE_UINT8;
+};
 template <>
-struct DType<bool> { static constexpr blade_dtype value = BLADE_BOOL; };
+struct DType<bool> {
+  static constexpr blade_dtype value = BLADE_BOOL;
+};
 
 // A dense row-major tensor over memory that the caller owns.
 template <class T>
@@ -70,11 +86,14 @@ class Tensor {
   std::vector<int64_t> dims() const { return {description_.dims, description_.dims + description_.rank}; }
   template <class T>
   const T* data() const {
-    if (DType<T>::value != description_.dtype) throw Error(BLADE_INVALID_ARGUMENT, "an output was read as another dtype than it has");
+    if (DType<T>::value != description_.dtype)
+      throw Error(BLADE_INVALID_ARGUMENT, "an output was read as another dtype than it has");
     return reinterpret_cast<const T*>(memory_.get());
   }
   template <class T>
-  size_t size() const { return description_.bytes / sizeof(T); }
+  size_t size() const {
+    return description_.bytes / sizeof(T);
+  }
 
  private:
   friend class Engine;
@@ -86,7 +105,7 @@ class Tensor {
 class Engine {
  public:
   struct Options {
-    int num_threads = 0;  // 0: as many as the process may use
+    int num_threads = 0;               // 0: as many as the process may use
     std::vector<std::string> outputs;  // node or tensor names; empty: the model's own
   };
 

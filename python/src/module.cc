@@ -167,7 +167,8 @@ class Engine {
   std::string explain(const std::vector<Array>& arrays) {
     const std::vector<blade_tensor> inputs = to_tensors(arrays);
     char* json = nullptr;
-    check(blade_engine_explain(engine_, inputs.empty() ? nullptr : inputs.data(), static_cast<int32_t>(inputs.size()), &json));
+    check(blade_engine_explain(engine_, inputs.empty() ? nullptr : inputs.data(), static_cast<int32_t>(inputs.size()),
+                               &json));
     return take_text(json);
   }
 
@@ -234,9 +235,9 @@ int32_t call_progress(void* arg, int32_t percent, const char* phase) {
   }
 }
 
-std::unique_ptr<OptimizeResult> optimize(const std::string& path, nb::bytes model, const std::string& options,
-                                         const std::vector<std::vector<std::string>>& names,
-                                         const std::vector<std::vector<Array>>& arrays, nb::callable progress) {
+OptimizeResult optimize(const std::string& path, nb::bytes model, const std::string& options,
+                        const std::vector<std::vector<std::string>>& names,
+                        const std::vector<std::vector<Array>>& arrays, nb::callable progress) {
   const Feeds feeds(names, arrays);
   blade_optimize_request request = {};
   request.struct_size = sizeof request;
@@ -255,7 +256,7 @@ std::unique_ptr<OptimizeResult> optimize(const std::string& path, nb::bytes mode
     status = blade_optimize(&request, &result);
   }
   check(status);
-  return std::make_unique<OptimizeResult>(result);
+  return OptimizeResult(result);
 }
 
 }  // namespace

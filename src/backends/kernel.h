@@ -39,8 +39,8 @@ struct Support {
   static Support no(std::string why) { return {false, std::move(why)}; }
 };
 
-// Operands of one run. Pointers are to dense row-major data, at least 64-byte aligned inside the arena (graph inputs and
-// outputs are the caller's and aligned to their element only); zero-sized tensors may have null data.
+// Operands of one run. Pointers are to dense row-major data, at least 64-byte aligned inside the arena (graph inputs
+// and outputs are the caller's and aligned to their element only); zero-sized tensors may have null data.
 struct KernelArgs {
   std::span<const void* const> inputs;
   std::span<void* const> outputs;

@@ -7,9 +7,9 @@
 namespace blade::backends {
 
 struct Machine {
-  std::string vendor;              // "AuthenticAMD"
-  std::string model_name;          // "AMD EPYC 9R14"
-  std::string microarchitecture;   // "zen4", "sapphire_rapids", "x86-64-v3", ...
+  std::string vendor;             // "AuthenticAMD"
+  std::string model_name;         // "AMD EPYC 9R14"
+  std::string microarchitecture;  // "zen4", "sapphire_rapids", "x86-64-v3", ...
   bool avx2 = false, fma = false, avx512 = false, avx512_bf16 = false, avx512_fp16 = false, avx512_vnni = false;
   bool amx_tile = false, amx_bf16 = false, amx_int8 = false;
   size_t l1d_bytes = 32 << 10, l2_bytes = 1 << 20, l3_bytes = 32 << 20;

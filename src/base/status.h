@@ -28,7 +28,8 @@ const char* status_code_name(StatusCode code);
 class [[nodiscard]] Status {
  public:
   Status() = default;
-  Status(StatusCode code, std::string message) : error_(std::make_shared<const Error>(Error{code, std::move(message)})) {}
+  Status(StatusCode code, std::string message)
+      : error_(std::make_shared<const Error>(Error{code, std::move(message)})) {}
   static Status ok_status() { return Status(); }
 
   bool ok() const { return error_ == nullptr; }
@@ -59,7 +60,7 @@ Status internal_error(std::string message);
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}  // NOLINT(google-explicit-constructor)
+  Result(T value) : value_(std::move(value)) {}          // NOLINT(google-explicit-constructor)
   Result(Status status) : status_(std::move(status)) {}  // NOLINT(google-explicit-constructor)
 
   bool ok() const { return value_.has_value(); }
@@ -83,10 +84,10 @@ class [[nodiscard]] Result {
 #define BLADE_CONCAT_INNER(a, b) a##b
 #define BLADE_CONCAT(a, b) BLADE_CONCAT_INNER(a, b)
 
-#define BLADE_RETURN_IF_ERROR(expr)                    \
-  do {                                                 \
-    ::blade::Status blade_status_ = (expr);            \
-    if (!blade_status_.ok()) return blade_status_;     \
+#define BLADE_RETURN_IF_ERROR(expr)                \
+  do {                                             \
+    ::blade::Status blade_status_ = (expr);        \
+    if (!blade_status_.ok()) return blade_status_; \
   } while (false)
 
 // BLADE_ASSIGN_OR_RETURN(auto x, compute()): declares x, or returns the error.

@@ -36,7 +36,8 @@ blade::Result<std::vector<std::string>> wanted_outputs(const blade_engine_option
   std::vector<std::string> names;
   if (options == nullptr || options->struct_size < sizeof *options || options->outputs == nullptr) return names;
   for (int32_t i = 0; i < options->num_outputs; ++i) {
-    if (options->outputs[i] == nullptr) return blade::invalid_argument("options->outputs[" + std::to_string(i) + "] is NULL");
+    if (options->outputs[i] == nullptr)
+      return blade::invalid_argument("options->outputs[" + std::to_string(i) + "] is NULL");
     names.emplace_back(options->outputs[i]);
   }
   return names;
@@ -154,8 +155,8 @@ const char* blade_engine_output(const blade_engine* engine, int32_t index, blade
   return engine != nullptr ? info(engine->engine->outputs(), index, description) : nullptr;
 }
 
-blade_status blade_engine_prepare(blade_engine* handle, const blade_tensor* inputs, int32_t num_inputs, blade_tensor* outputs,
-                                  int32_t num_outputs) {
+blade_status blade_engine_prepare(blade_engine* handle, const blade_tensor* inputs, int32_t num_inputs,
+                                  blade_tensor* outputs, int32_t num_outputs) {
   bool in_profile = true;
   const blade_status status = guarded([&]() -> Status {
     BLADE_RETURN_IF_ERROR(check_handle(handle, "engine"));
@@ -168,7 +169,8 @@ blade_status blade_engine_prepare(blade_engine* handle, const blade_tensor* inpu
     for (size_t i = 0; i < refs.size(); ++i) {
       if (plan->inputs[i].dtype != refs[i].dtype) {
         return blade::invalid_argument("the input '" + handle->engine->inputs()[i].name + "' has dtype " +
-                                       ir::dtype_name(refs[i].dtype) + ", expected " + ir::dtype_name(plan->inputs[i].dtype));
+                                       ir::dtype_name(refs[i].dtype) + ", expected " +
+                                       ir::dtype_name(plan->inputs[i].dtype));
       }
     }
     for (int32_t i = 0; outputs != nullptr && i < num_outputs && i < static_cast<int32_t>(plan->outputs.size()); ++i) {
@@ -179,8 +181,8 @@ blade_status blade_engine_prepare(blade_engine* handle, const blade_tensor* inpu
   return in_profile ? status : BLADE_OUT_OF_PROFILE;
 }
 
-blade_status blade_engine_run(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs, blade_tensor* outputs,
-                              int32_t num_outputs) {
+blade_status blade_engine_run(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
+                              blade_tensor* outputs, int32_t num_outputs) {
   return guarded([&]() -> Status {
     CallerMemory memory(outputs, num_outputs);
     Status status = run(engine, inputs, num_inputs, memory);

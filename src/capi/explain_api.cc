@@ -44,8 +44,8 @@ blade_status blade_engine_explain(blade_engine* engine, const blade_tensor* inpu
   });
 }
 
-blade_status blade_engine_profile(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs, int32_t repetitions,
-                                  char** json) {
+blade_status blade_engine_profile(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
+                                  int32_t repetitions, char** json) {
   return guarded([&]() -> Status {
     BLADE_RETURN_IF_ERROR(check_text(json));
     BLADE_RETURN_IF_ERROR(check_handle(engine, "engine"));

@@ -13,16 +13,26 @@ thread_local std::string last_error;
 
 blade_status to_c(StatusCode code) {
   switch (code) {
-    case StatusCode::kOk: return BLADE_OK;
-    case StatusCode::kInvalidArgument: return BLADE_INVALID_ARGUMENT;
-    case StatusCode::kNotFound: return BLADE_NOT_FOUND;
-    case StatusCode::kUnimplemented: return BLADE_UNIMPLEMENTED;
-    case StatusCode::kDataLoss: return BLADE_DATA_LOSS;
-    case StatusCode::kResourceExhausted: return BLADE_RESOURCE_EXHAUSTED;
-    case StatusCode::kFailedPrecondition: return BLADE_FAILED_PRECONDITION;
-    case StatusCode::kUnavailable: return BLADE_UNAVAILABLE;
-    case StatusCode::kCancelled: return BLADE_CANCELLED;
-    case StatusCode::kInternal: return BLADE_INTERNAL;
+    case StatusCode::kOk:
+      return BLADE_OK;
+    case StatusCode::kInvalidArgument:
+      return BLADE_INVALID_ARGUMENT;
+    case StatusCode::kNotFound:
+      return BLADE_NOT_FOUND;
+    case StatusCode::kUnimplemented:
+      return BLADE_UNIMPLEMENTED;
+    case StatusCode::kDataLoss:
+      return BLADE_DATA_LOSS;
+    case StatusCode::kResourceExhausted:
+      return BLADE_RESOURCE_EXHAUSTED;
+    case StatusCode::kFailedPrecondition:
+      return BLADE_FAILED_PRECONDITION;
+    case StatusCode::kUnavailable:
+      return BLADE_UNAVAILABLE;
+    case StatusCode::kCancelled:
+      return BLADE_CANCELLED;
+    case StatusCode::kInternal:
+      return BLADE_INTERNAL;
   }
   return BLADE_INTERNAL;
 }
@@ -52,7 +62,8 @@ Result<engine::TensorRef> to_tensor_ref(const blade_tensor& tensor, int index) {
     return invalid_argument(where + " has the unknown dtype " + std::to_string(static_cast<int>(tensor.dtype)));
   }
   if (tensor.rank < 0 || tensor.rank > BLADE_MAX_RANK) {
-    return invalid_argument(where + " has rank " + std::to_string(tensor.rank) + "; expected 0 to " + std::to_string(BLADE_MAX_RANK));
+    return invalid_argument(where + " has rank " + std::to_string(tensor.rank) + "; expected 0 to " +
+                            std::to_string(BLADE_MAX_RANK));
   }
   engine::TensorRef ref;
   ref.dtype = static_cast<ir::DType>(tensor.dtype);

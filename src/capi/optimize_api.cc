@@ -19,7 +19,8 @@ blade::Result<optimizer::Feed> copy_feed(const blade_feed& given) {
     BLADE_ASSIGN_OR_RETURN(const auto ref, blade::capi::to_tensor_ref(given.tensors[i], i));
     BLADE_ASSIGN_OR_RETURN(auto made, blade::ir::allocate_tensor(ref.dtype, ref.dims));
     if (made.tensor->bytes > 0) {
-      if (ref.data == nullptr) return blade::invalid_argument(std::string("test data for '") + given.names[i] + "' is NULL");
+      if (ref.data == nullptr)
+        return blade::invalid_argument(std::string("test data for '") + given.names[i] + "' is NULL");
       __builtin_memcpy(made.data, ref.data, made.tensor->bytes);
     }
     feed.push_back({given.names[i], made.tensor});
@@ -30,14 +31,18 @@ blade::Result<optimizer::Feed> copy_feed(const blade_feed& given) {
 Status run(const blade_optimize_request& given, blade_optimize_result** out) {
   optimizer::OptimizeRequest request;
   if (given.model_path != nullptr) request.model_path = given.model_path;
-  if (given.model_bytes != nullptr) request.model_bytes = {static_cast<const char*>(given.model_bytes), given.model_size};
-  BLADE_ASSIGN_OR_RETURN(request.options, optimizer::parse_options(given.options_json != nullptr ? given.options_json : ""));
+  if (given.model_bytes != nullptr)
+    request.model_bytes = {static_cast<const char*>(given.model_bytes), given.model_size};
+  BLADE_ASSIGN_OR_RETURN(request.options,
+                         optimizer::parse_options(given.options_json != nullptr ? given.options_json : ""));
   for (int32_t i = 0; i < given.num_test_data; ++i) {
     BLADE_ASSIGN_OR_RETURN(optimizer::Feed feed, copy_feed(given.test_data[i]));
     request.test_data.push_back(std::move(feed));
   }
   if (given.progress != nullptr) {
-    request.progress = [&given](int percent, const char* phase) { return given.progress(given.progress_arg, percent, phase) != 0; };
+    request.progress = [&given](int percent, const char* phase) {
+      return given.progress(given.progress_arg, percent, phase) != 0;
+    };
   }
   BLADE_ASSIGN_OR_RETURN(optimizer::OptimizeResult result, optimizer::optimize(request));
   std::string json = result.report.to_json(), html = result.report.to_html();
@@ -51,7 +56,8 @@ blade_status blade_optimize(const blade_optimize_request* request, blade_optimiz
   return guarded([&]() -> Status {
     if (request == nullptr || result == nullptr) return blade::invalid_argument("request or result is NULL");
     if (request->struct_size < sizeof *request) {
-      return blade::invalid_argument("request->struct_size is " + std::to_string(request->struct_size) + "; set it to sizeof(blade_optimize_request)");
+      return blade::invalid_argument("request->struct_size is " + std::to_string(request->struct_size) +
+                                     "; set it to sizeof(blade_optimize_request)");
     }
     return run(*request, result);
   });

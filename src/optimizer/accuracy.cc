@@ -25,17 +25,28 @@ std::vector<double> widened(const ir::Tensor& tensor) {
 
 std::vector<double> to_doubles(const ir::Tensor& tensor) {
   switch (tensor.dtype) {
-    case ir::DType::kFloat32: return widened<float>(tensor);
-    case ir::DType::kFloat64: return widened<double>(tensor);
-    case ir::DType::kInt8: return widened<int8_t>(tensor);
-    case ir::DType::kInt16: return widened<int16_t>(tensor);
-    case ir::DType::kInt32: return widened<int32_t>(tensor);
-    case ir::DType::kInt64: return widened<int64_t>(tensor);
-    case ir::DType::kUInt8: return widened<uint8_t>(tensor);
-    case ir::DType::kUInt16: return widened<uint16_t>(tensor);
-    case ir::DType::kUInt32: return widened<uint32_t>(tensor);
-    case ir::DType::kUInt64: return widened<uint64_t>(tensor);
-    case ir::DType::kBool: return widened<uint8_t>(tensor);
+    case ir::DType::kFloat32:
+      return widened<float>(tensor);
+    case ir::DType::kFloat64:
+      return widened<double>(tensor);
+    case ir::DType::kInt8:
+      return widened<int8_t>(tensor);
+    case ir::DType::kInt16:
+      return widened<int16_t>(tensor);
+    case ir::DType::kInt32:
+      return widened<int32_t>(tensor);
+    case ir::DType::kInt64:
+      return widened<int64_t>(tensor);
+    case ir::DType::kUInt8:
+      return widened<uint8_t>(tensor);
+    case ir::DType::kUInt16:
+      return widened<uint16_t>(tensor);
+    case ir::DType::kUInt32:
+      return widened<uint32_t>(tensor);
+    case ir::DType::kUInt64:
+      return widened<uint64_t>(tensor);
+    case ir::DType::kBool:
+      return widened<uint8_t>(tensor);
     case ir::DType::kFloat16:
     case ir::DType::kBFloat16: {
       std::vector<double> values;
@@ -44,7 +55,8 @@ std::vector<double> to_doubles(const ir::Tensor& tensor) {
       }
       return values;
     }
-    default: return {};
+    default:
+      return {};
   }
 }
 

@@ -12,11 +12,11 @@ namespace blade::optimizer {
 
 struct OutputDifference {
   std::string output;
-  double max_difference = 0;    // largest |got - expected|
-  double max_expected = 0;      // largest |expected|
-  double allowed = 0;           // the bound that max_difference was held to
+  double max_difference = 0;  // largest |got - expected|
+  double max_expected = 0;    // largest |expected|
+  double allowed = 0;         // the bound that max_difference was held to
   bool holds = true;
-  std::string message;          // why not, in words; empty when it holds
+  std::string message;  // why not, in words; empty when it holds
 };
 
 struct AccuracyResult {

@@ -27,8 +27,8 @@ std::vector<tensorflow::BoundaryTensor> boundary(const ir::Graph& graph, const s
   return tensors;
 }
 
-Result<tensorflow::RegionToWrite> region_to_write(const tensorflow::ImportedModel& imported, const engine::Region& region,
-                                                  const engine::Decisions& decisions) {
+Result<tensorflow::RegionToWrite> region_to_write(const tensorflow::ImportedModel& imported,
+                                                  const engine::Region& region, const engine::Decisions& decisions) {
   BLADE_ASSIGN_OR_RETURN(const ir::Graph graph, engine::extract_region(imported.graph, region));
   BLADE_ASSIGN_OR_RETURN(engine::EngineFile file,
                          engine::write_engine_file(graph, region_decisions(imported.graph, graph, decisions)));
@@ -40,14 +40,15 @@ Result<tensorflow::RegionToWrite> region_to_write(const tensorflow::ImportedMode
     const int32_t origin = tensorflow::source_constant(imported, *graph.value(weight.value).constant);
     if (origin >= 0) written.weights.push_back({origin, weight.offset, weight.bytes});
   }
-  written.engine = tensorflow::SharedBytes::own(
-      std::string(reinterpret_cast<const char*>(file.bytes.data()), file.bytes.size()));
+  written.engine =
+      tensorflow::SharedBytes::own(std::string(reinterpret_cast<const char*>(file.bytes.data()), file.bytes.size()));
   return written;
 }
 
 }  // namespace
 
-engine::Decisions region_decisions(const ir::Graph& model, const ir::Graph& region, const engine::Decisions& decisions) {
+engine::Decisions region_decisions(const ir::Graph& model, const ir::Graph& region,
+                                   const engine::Decisions& decisions) {
   engine::Decisions narrowed = decisions;
   narrowed.profile.reset();
   if (!decisions.profile) return narrowed;
@@ -74,7 +75,8 @@ Result<Candidate> build_candidate(const tensorflow::ImportedModel& imported, con
     BLADE_ASSIGN_OR_RETURN(tensorflow::RegionToWrite written, region_to_write(imported, region, decisions));
     regions.push_back(std::move(written));
   }
-  BLADE_ASSIGN_OR_RETURN(const tensorflow::GraphDef graph, tensorflow::write_optimized(imported, imported.graph, regions));
+  BLADE_ASSIGN_OR_RETURN(const tensorflow::GraphDef graph,
+                         tensorflow::write_optimized(imported, imported.graph, regions));
   Candidate candidate;
   BLADE_ASSIGN_OR_RETURN(candidate.graph_def, tensorflow::serialize(graph));
   return candidate;

@@ -15,8 +15,8 @@ struct Candidate {
   std::string graph_def;  // serialized
 };
 
-// `profile` is over the model's inputs; a region gets one where its inputs are model inputs, others take any shape (their
-// bounds follow from the model's).
+// `profile` is over the model's inputs; a region gets one where its inputs are model inputs, others take any shape
+// (their bounds follow from the model's).
 Result<Candidate> build_candidate(const tensorflow::ImportedModel& imported, const engine::Partition& partition,
                                   const engine::Decisions& decisions);
 

@@ -39,11 +39,16 @@ json op_counts(const tensorflow::ImportedModel& model) {
 
 const char* location_name(engine::Location::Kind kind) {
   switch (kind) {
-    case engine::Location::Kind::kArena: return "arena";
-    case engine::Location::Kind::kInput: return "input";
-    case engine::Location::Kind::kOutput: return "output";
-    case engine::Location::Kind::kConstant: return "constant";
-    case engine::Location::Kind::kNone: return "nowhere";
+    case engine::Location::Kind::kArena:
+      return "arena";
+    case engine::Location::Kind::kInput:
+      return "input";
+    case engine::Location::Kind::kOutput:
+      return "output";
+    case engine::Location::Kind::kConstant:
+      return "constant";
+    case engine::Location::Kind::kNone:
+      return "nowhere";
   }
   return "arena";
 }
@@ -59,7 +64,8 @@ json plan_json(const engine::Plan& plan) {
                          {"at", location_name(step.outputs[i].kind)},
                          {"offset", step.outputs[i].offset}});
     }
-    steps.push_back({{"node", step.node_name}, {"op", ir::op_name(step.op)}, {"kernel", step.kernel_name}, {"outputs", outputs}});
+    steps.push_back(
+        {{"node", step.node_name}, {"op", ir::op_name(step.op)}, {"kernel", step.kernel_name}, {"outputs", outputs}});
     if (!step.refused.empty()) steps.back()["refused"] = step.refused;
   }
   return {{"steps", steps}, {"arena_bytes", plan.arena_bytes}, {"arena_bytes_without_reuse", plan.naive_arena_bytes}};
@@ -78,7 +84,8 @@ Result<std::string> inspect_model(const std::string& path, const std::vector<std
     report["inputs"].push_back(tensor_json(imported.graph, imported.graph.value(id).name, id));
   }
   for (size_t i = 0; i < imported.graph.outputs().size(); ++i) {
-    report["outputs"].push_back(tensor_json(imported.graph, imported.graph.output_names()[i], imported.graph.outputs()[i]));
+    report["outputs"].push_back(
+        tensor_json(imported.graph, imported.graph.output_names()[i], imported.graph.outputs()[i]));
   }
   report["nodes"] = imported.source->nodes.size();
   report["ops"] = op_counts(imported);
@@ -111,10 +118,14 @@ Result<std::string> explain_engine(engine::Engine& engine, const std::vector<ir:
 std::string doctor(const std::string& tensorflow_dir) {
   const backends::Machine& machine = backends::Machine::host();
   std::string features;
-  const std::pair<bool, const char*> known[] = {
-      {machine.avx2, "avx2"},           {machine.fma, "fma"},           {machine.avx512, "avx512"},
-      {machine.avx512_bf16, "avx512_bf16"}, {machine.avx512_fp16, "avx512_fp16"}, {machine.avx512_vnni, "avx512_vnni"},
-      {machine.amx_bf16, "amx_bf16"},   {machine.amx_int8, "amx_int8"}};
+  const std::pair<bool, const char*> known[] = {{machine.avx2, "avx2"},
+                                                {machine.fma, "fma"},
+                                                {machine.avx512, "avx512"},
+                                                {machine.avx512_bf16, "avx512_bf16"},
+                                                {machine.avx512_fp16, "avx512_fp16"},
+                                                {machine.avx512_vnni, "avx512_vnni"},
+                                                {machine.amx_bf16, "amx_bf16"},
+                                                {machine.amx_int8, "amx_int8"}};
   for (const auto& [has, name] : known) {
     if (has) features += (features.empty() ? "" : " ") + std::string(name);
   }

@@ -28,7 +28,8 @@ Result<engine::Decisions> stored_decisions(const std::vector<tensorflow::EngineR
   return merged;
 }
 
-Result<std::shared_ptr<engine::Engine>> engine_of(const tensorflow::GraphDef& graph, const tensorflow::ImportOptions& import,
+Result<std::shared_ptr<engine::Engine>> engine_of(const tensorflow::GraphDef& graph,
+                                                  const tensorflow::ImportOptions& import,
                                                   const engine::EngineOptions& options) {
   BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, tensorflow::import_graph(graph, import));
   BLADE_ASSIGN_OR_RETURN(engine::Decisions decisions, stored_decisions(imported.engines));
@@ -62,8 +63,9 @@ Result<std::shared_ptr<engine::Engine>> load_engine(const std::string& path, con
 Result<std::shared_ptr<engine::Engine>> load_engine_from_graph(std::string_view graph_def,
                                                                const std::vector<std::string>& outputs,
                                                                const engine::EngineOptions& options) {
-  BLADE_ASSIGN_OR_RETURN(const tensorflow::GraphDef graph,
-                         tensorflow::parse_graph_def(tensorflow::SharedBytes::borrow(graph_def), "the optimized graph"));
+  BLADE_ASSIGN_OR_RETURN(
+      const tensorflow::GraphDef graph,
+      tensorflow::parse_graph_def(tensorflow::SharedBytes::borrow(graph_def), "the optimized graph"));
   tensorflow::ImportOptions import;
   import.outputs = outputs;
   import.allow_foreign = false;

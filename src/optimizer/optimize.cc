@@ -47,7 +47,9 @@ class Optimizer {
   Status check_device() {
     if (options_.device == "auto") options_.device = "cpu";
     if (options_.device == "gpu") {
-      return unavailable("device_type is 'gpu', but no usable GPU was found: this build of Blade has a CPU engine only; use 'cpu' or 'auto'");
+      return unavailable(
+          "device_type is 'gpu', but no usable GPU was found: this build of Blade has a CPU engine only; use 'cpu' or "
+          "'auto'");
     }
     const backends::Machine& machine = backends::Machine::host();
     report_.device_type = options_.device;
@@ -125,7 +127,8 @@ class Optimizer {
       std::vector<ir::Dims> shapes;
       for (const engine::TensorInfo& input : inputs_) {
         if (!input.shape.has_rank()) {
-          return invalid_argument("the rank of the input '" + input.name + "' is unknown and no test data was given; give test_data or input_shapes");
+          return invalid_argument("the rank of the input '" + input.name +
+                                  "' is unknown and no test data was given; give test_data or input_shapes");
         }
         ir::Dims dims;
         for (const ir::Dim dim : input.shape.dims()) dims.push_back(dim.is_known() ? dim.value() : 1);
@@ -136,11 +139,13 @@ class Optimizer {
     }
     for (size_t i = 0; i < groups.size(); ++i) {
       if (groups[i].size() != inputs_.size()) {
-        return invalid_argument("input_shapes has a group of " + std::to_string(groups[i].size()) + " shapes, the model has " +
-                                std::to_string(inputs_.size()) + " inputs; give one shape an input");
+        return invalid_argument("input_shapes has a group of " + std::to_string(groups[i].size()) +
+                                " shapes, the model has " + std::to_string(inputs_.size()) +
+                                " inputs; give one shape an input");
       }
       const auto& ranges = options_.input_ranges;
-      const auto range = ranges.empty() ? std::vector<std::pair<double, double>>{} : ranges[std::min(i, ranges.size() - 1)];
+      const auto range =
+          ranges.empty() ? std::vector<std::pair<double, double>>{} : ranges[std::min(i, ranges.size() - 1)];
       BLADE_ASSIGN_OR_RETURN(Feed feed, generate_feed(inputs_, groups[i], range));
       feeds_.push_back(std::move(feed));
     }
@@ -176,8 +181,9 @@ class Optimizer {
     }
     report_.shape_variation = !varies ? "static" : only_batch && !has_profile ? "batch" : "dynamic";
     for (const NamedTensor& one : feeds_[0]) {
-      report_.test_data_info += (report_.test_data_info.empty() ? "" : "\n") + one.name + " shape: " +
-                                dims_to_string(one.tensor->dims) + " data type: " + ir::dtype_name(one.tensor->dtype);
+      report_.test_data_info += (report_.test_data_info.empty() ? "" : "\n") + one.name +
+                                " shape: " + dims_to_string(one.tensor->dims) +
+                                " data type: " + ir::dtype_name(one.tensor->dtype);
     }
   }
 
@@ -198,7 +204,8 @@ class Optimizer {
     std::unique_ptr<Runner> reference;
     if (api_ != nullptr) {
       report_.accuracy_reference = "TensorFlow, graph as written";
-      BLADE_ASSIGN_OR_RETURN(reference, make_tensorflow_runner(*api_, original_, {options_.num_threads, true}, output_tensors_));
+      BLADE_ASSIGN_OR_RETURN(reference,
+                             make_tensorflow_runner(*api_, original_, {options_.num_threads, true}, output_tensors_));
     } else {
       report_.accuracy_reference = "Blade's reference kernels, graph as written";
       engine::EngineOptions naive;
@@ -277,7 +284,8 @@ class Optimizer {
     if (decisions.profile) report_.profile_json = profile_text(decisions);
     std::unique_ptr<Runner> optimized;
     if (api_ != nullptr) {
-      BLADE_ASSIGN_OR_RETURN(optimized, make_tensorflow_runner(*api_, graph_def, {options_.num_threads, false}, output_tensors_));
+      BLADE_ASSIGN_OR_RETURN(optimized,
+                             make_tensorflow_runner(*api_, graph_def, {options_.num_threads, false}, output_tensors_));
     } else {
       BLADE_ASSIGN_OR_RETURN(auto engine, load_engine_from_graph(graph_def, report_.outputs, engine_options()));
       optimized = make_engine_runner(std::move(engine));
@@ -292,7 +300,8 @@ class Optimizer {
     }
     progress(80, "measure");
     if (api_ == nullptr) return measure_alone(*optimized, std::move(graph_def));
-    BLADE_ASSIGN_OR_RETURN(auto baseline, make_tensorflow_runner(*api_, original_, {options_.num_threads, false}, output_tensors_));
+    BLADE_ASSIGN_OR_RETURN(auto baseline,
+                           make_tensorflow_runner(*api_, original_, {options_.num_threads, false}, output_tensors_));
     return measure_against(*baseline, *optimized, std::move(graph_def));
   }
 
@@ -311,7 +320,8 @@ class Optimizer {
       BLADE_ASSIGN_OR_RETURN(const Runnable before, baseline.runnable(feeds_[i]));
       BLADE_ASSIGN_OR_RETURN(const Runnable after, optimized.runnable(feeds_[i]));
       TimingOptions timing;
-      timing.time_limit_s = std::max(1.0, options_.time_limit_s / (i == 0 ? 3 : 3 * static_cast<double>(feeds_.size())));
+      timing.time_limit_s =
+          std::max(1.0, options_.time_limit_s / (i == 0 ? 3 : 3 * static_cast<double>(feeds_.size())));
       if (i > 0) timing.rounds = 3;
       BLADE_ASSIGN_OR_RETURN(const Comparison times, compare(before, after, timing));
       if (i == 0) {
@@ -344,7 +354,8 @@ class Optimizer {
 
   Status measure_unchanged() {
     if (api_ == nullptr) return {};
-    BLADE_ASSIGN_OR_RETURN(auto baseline, make_tensorflow_runner(*api_, original_, {options_.num_threads, false}, output_tensors_));
+    BLADE_ASSIGN_OR_RETURN(auto baseline,
+                           make_tensorflow_runner(*api_, original_, {options_.num_threads, false}, output_tensors_));
     BLADE_ASSIGN_OR_RETURN(const Runnable run, baseline->runnable(feeds_[0]));
     BLADE_ASSIGN_OR_RETURN(report_.baseline_ms, measure(run, TimingOptions()));
     report_.optimized_ms = report_.baseline_ms;

@@ -14,16 +14,16 @@
 namespace blade::optimizer {
 
 struct OptimizeRequest {
-  std::string model_path;          // or:
-  std::string_view model_bytes;    // a serialized GraphDef
+  std::string model_path;        // or:
+  std::string_view model_bytes;  // a serialized GraphDef
   OptimizeOptions options;
-  std::vector<Feed> test_data;     // as given; checked against the model
+  std::vector<Feed> test_data;  // as given; checked against the model
   // Called with percent and phase; true asks to stop with the best so far.
   std::function<bool(int percent, const char* phase)> progress;
 };
 
 struct OptimizeResult {
-  std::string graph_def;    // serialized; the original's bytes where nothing was kept
+  std::string graph_def;  // serialized; the original's bytes where nothing was kept
   Report report;
   std::string source_path;  // of the request, for writing a SavedModel back
 };

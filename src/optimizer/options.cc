@@ -89,7 +89,8 @@ Result<NamedShapes> named_shapes(const json& value, const std::string& where) {
 Result<TuningShapes> tuning_shapes(const json& value, const std::string& field) {
   TuningShapes shapes;
   if (value.is_null() || (value.is_object() && value.empty())) return shapes;
-  if (!value.is_object()) return invalid_argument(field + " is " + value.dump() + "; expected a dict with min, opts and max");
+  if (!value.is_object())
+    return invalid_argument(field + " is " + value.dump() + "; expected a dict with min, opts and max");
   for (const auto& [key, unused] : value.items()) {
     if (key != "min" && key != "max" && key != "opts") {
       return invalid_argument(field + " has the key '" + key + "'; only min, opts and max are known");
@@ -104,7 +105,8 @@ Result<TuningShapes> tuning_shapes(const json& value, const std::string& field) 
     return invalid_argument(field + "['opts'] is " + value["opts"].dump() + "; expected a list of shape groups");
   }
   for (size_t i = 0; i < value["opts"].size(); ++i) {
-    BLADE_ASSIGN_OR_RETURN(NamedShapes group, named_shapes(value["opts"][i], field + "['opts'][" + std::to_string(i) + "]"));
+    BLADE_ASSIGN_OR_RETURN(NamedShapes group,
+                           named_shapes(value["opts"][i], field + "['opts'][" + std::to_string(i) + "]"));
     shapes.opts.push_back(std::move(group));
   }
   return shapes;
@@ -118,7 +120,8 @@ Result<TuningShapes> find_tuning_shapes(const json& config) {
   const bool has_tensorrt = tensorrt != nullptr && !tensorrt->empty();
   if (has_general && has_tensorrt && *general != *tensorrt) {
     return invalid_argument(
-        "config.dynamic_tuning_shapes and config.gpu_config.tensorrt.dynamic_tuning_shapes are both set and differ; set one");
+        "config.dynamic_tuning_shapes and config.gpu_config.tensorrt.dynamic_tuning_shapes are both set and differ; "
+        "set one");
   }
   if (has_general) return tuning_shapes(*general, "config.dynamic_tuning_shapes");
   if (has_tensorrt) return tuning_shapes(*tensorrt, "config.gpu_config.tensorrt.dynamic_tuning_shapes");
@@ -128,7 +131,8 @@ Result<TuningShapes> find_tuning_shapes(const json& config) {
 Status parse_strings(const json& root, const char* key, std::vector<std::string>& out) {
   const json* value = find(root, {key});
   if (value == nullptr) return {};
-  if (!value->is_array()) return invalid_argument(std::string(key) + " is " + value->dump() + "; expected a list of names");
+  if (!value->is_array())
+    return invalid_argument(std::string(key) + " is " + value->dump() + "; expected a list of names");
   for (const json& one : *value) {
     if (!one.is_string()) return invalid_argument(std::string(key) + " holds " + one.dump() + "; expected names");
     out.push_back(one.get<std::string>());
@@ -176,7 +180,8 @@ Status parse_config(const json& config, OptimizeOptions& options) {
   if (const json* v = find(config, {"accuracy", "metric"})) options.accuracy.metric = v->get<std::string>();
   if (const json* v = find(config, {"tuning", "time_limit_s"})) options.time_limit_s = v->get<double>();
   if (options.precision != "auto" && options.precision != "fp32" && options.precision != "bf16") {
-    return invalid_argument("config.cpu_config.precision is '" + options.precision + "'; expected 'auto', 'fp32' or 'bf16'");
+    return invalid_argument("config.cpu_config.precision is '" + options.precision +
+                            "'; expected 'auto', 'fp32' or 'bf16'");
   }
   if (options.num_threads < 0 || options.num_threads > 1024) {
     return invalid_argument("config.cpu_config.num_threads is " + std::to_string(options.num_threads) +
@@ -238,8 +243,9 @@ Result<std::vector<ir::Dims>> in_placeholder_order(const NamedShapes& shapes, co
     return ordered;
   }
   if (shapes.by_order.size() != names.size()) {
-    return invalid_argument("dynamic_tuning_shapes['" + what + "'] has shapes for " + std::to_string(shapes.by_order.size()) +
-                            " inputs, the model has " + std::to_string(names.size()) + "; give one shape an input");
+    return invalid_argument("dynamic_tuning_shapes['" + what + "'] has shapes for " +
+                            std::to_string(shapes.by_order.size()) + " inputs, the model has " +
+                            std::to_string(names.size()) + "; give one shape an input");
   }
   return shapes.by_order;
 }
@@ -256,8 +262,8 @@ Status check_between(const engine::Profile& profile, const std::vector<ir::Dims>
       const int64_t low = profile.min[i][d], high = profile.max[i][d], got = shapes[i][d];
       if (got >= low && got <= high) continue;
       return invalid_argument("Dim value in 'opts' is not between min_dim and max_dim: input '" + names[i] + "', dim " +
-                              std::to_string(d) + ": " + std::to_string(got) + " is not between " + std::to_string(low) +
-                              " and " + std::to_string(high));
+                              std::to_string(d) + ": " + std::to_string(got) + " is not between " +
+                              std::to_string(low) + " and " + std::to_string(high));
     }
   }
   return {};
@@ -273,7 +279,8 @@ Result<ir::Dims> parse_shape(std::string_view text) {
     const size_t star = rest.find('*');
     int64_t dim = 0;
     if (!parse_number(rest.substr(0, star), dim) || dim < 0) {
-      return invalid_argument("'" + std::string(text) + "' is no shape; expected dims with * between them, as 1*224*224*3");
+      return invalid_argument("'" + std::string(text) +
+                              "' is no shape; expected dims with * between them, as 1*224*224*3");
     }
     dims.push_back(dim);
     more = star != std::string_view::npos;

@@ -36,16 +36,16 @@ struct TuningShapes {
 
 struct OptimizeOptions {
   std::string level = "o1";
-  std::string device = "cpu";                                     // "cpu" or "gpu" once "auto" is resolved
-  std::vector<std::string> inputs, outputs;                       // node or tensor names; empty: inferred
-  std::vector<std::vector<ir::Dims>> input_shapes;                // groups; one shape an input
+  std::string device = "cpu";                                        // "cpu" or "gpu" once "auto" is resolved
+  std::vector<std::string> inputs, outputs;                          // node or tensor names; empty: inferred
+  std::vector<std::vector<ir::Dims>> input_shapes;                   // groups; one shape an input
   std::vector<std::vector<std::pair<double, double>>> input_ranges;  // groups; one [low, high] an input
   TuningShapes tuning_shapes;
   AccuracyOptions accuracy;
   std::string precision = "auto";
   int num_threads = 0;
   double time_limit_s = 60;
-  std::string user_config;                                        // as given, for the report
+  std::string user_config;  // as given, for the report
   std::string model_name;
   std::string tensorflow_dir, op_library;
   std::vector<std::string> custom_ops;

@@ -11,10 +11,14 @@ using json = nlohmann::ordered_json;
 
 const char* status_name(StepStatus status) {
   switch (status) {
-    case StepStatus::kEffective: return "effective";
-    case StepStatus::kPassed: return "passed";
-    case StepStatus::kFailed: return "failed";
-    case StepStatus::kRolledBack: return "rolled back";
+    case StepStatus::kEffective:
+      return "effective";
+    case StepStatus::kPassed:
+      return "passed";
+    case StepStatus::kFailed:
+      return "failed";
+    case StepStatus::kRolledBack:
+      return "rolled back";
   }
   return "failed";
 }
@@ -124,7 +128,8 @@ json build_json(const Report& report) {
         {"optimized", milliseconds(report.optimized_ms)},
         {"speedup", speedup(report.baseline_ms, report.optimized_ms)}}},
       {"model_info", {{"input_format", report.input_format}}},
-      {"compatibility_list", json::array({{{"device_type", report.device_type}, {"microarchitecture", report.microarchitecture}}})},
+      {"compatibility_list",
+       json::array({{{"device_type", report.device_type}, {"microarchitecture", report.microarchitecture}}})},
       {"model_sdk", json::object()}};
   if (!report.baseline_note.empty()) root["overall"]["baseline_note"] = report.baseline_note;
   root["accuracy"] = accuracy_json(report);
@@ -142,13 +147,15 @@ std::string Report::to_json() const { return build_json(*this).dump(2, ' ', fals
 std::string Report::to_html() const {
   std::string html =
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Blade report</title>\n"
-      "<style>body{font:15px sans-serif;margin:2em auto;max-width:60em;color:#222}table{border-collapse:collapse;width:100%}"
+      "<style>body{font:15px sans-serif;margin:2em "
+      "auto;max-width:60em;color:#222}table{border-collapse:collapse;width:100%}"
       "td,th{border-bottom:1px solid #ddd;padding:.35em .6em;text-align:left}h2{margin-top:1.6em}b.big{font-size:2em}"
       "pre{background:#f6f6f6;padding:1em;overflow:auto}</style></head><body>\n";
   html += "<h1>Blade report: " + escaped(model) + "</h1>\n";
-  html += "<p><b class=\"big\">" + escaped(speedup(baseline_ms, optimized_ms)) + "</b> times: " +
-          escaped(milliseconds(baseline_ms)) + " before, " + escaped(milliseconds(optimized_ms)) + " after, on " +
-          escaped(device_type + " (" + microarchitecture + ")") + ". " + escaped(joined(messages)) + "</p>\n";
+  html += "<p><b class=\"big\">" + escaped(speedup(baseline_ms, optimized_ms)) +
+          "</b> times: " + escaped(milliseconds(baseline_ms)) + " before, " + escaped(milliseconds(optimized_ms)) +
+          " after, on " + escaped(device_type + " (" + microarchitecture + ")") + ". " + escaped(joined(messages)) +
+          "</p>\n";
   html += "<h2>Optimizations</h2>\n<table><tr><th>name<th>status<th>before<th>after<th>speedup<th>note</tr>\n";
   for (const OptimizationStep& step : optimizations) {
     html += row({step.name, status_name(step.status), milliseconds(step.pre_run_ms), milliseconds(step.post_run_ms),

@@ -1,4 +1,5 @@
-// What optimizing did and what it brought, as the user reads it: JSON with the names and units of docs/report.md, and HTML.
+// What optimizing did and what it brought, as the user reads it: JSON with the names and units of docs/report.md, and
+// HTML.
 #pragma once
 
 #include <optional>
@@ -30,15 +31,15 @@ struct Report {
   std::vector<std::string> messages;
   std::vector<OptimizationStep> optimizations;
   std::optional<double> baseline_ms, optimized_ms;
-  std::string baseline_note;   // why the baseline is "na"
+  std::string baseline_note;  // why the baseline is "na"
   std::string input_format = "frozen_pb";
   AccuracyResult accuracy;
   std::string accuracy_reference;  // "TensorFlow, graph as written" or "Blade's reference kernels"
   int nodes_total = 0, nodes_in_engines = 0, regions = 0;
   std::vector<engine::LeftBehind> left_behind;
   std::vector<std::string> inputs, outputs;
-  std::vector<std::string> inferred;   // what was inferred, in words
-  std::string profile_json;            // "" without a profile
+  std::vector<std::string> inferred;  // what was inferred, in words
+  std::string profile_json;           // "" without a profile
   size_t original_bytes = 0, optimized_bytes = 0;
 
   std::string to_json() const;

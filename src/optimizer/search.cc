@@ -13,7 +13,9 @@ namespace {
 
 class Search {
  public:
-  Search(const SearchInput& input, engine::Decisions decisions) : input_(input) { result_.decisions = std::move(decisions); }
+  Search(const SearchInput& input, engine::Decisions decisions) : input_(input) {
+    result_.decisions = std::move(decisions);
+  }
 
   Result<SearchResult> run() {
     BLADE_RETURN_IF_ERROR(count_changes());
@@ -40,7 +42,8 @@ class Search {
   }
 
   OptimizationStep& step_of(const std::string& pass) {
-    return *std::find_if(result_.steps.begin(), result_.steps.end(), [&](const auto& step) { return step.name == pass; });
+    return *std::find_if(result_.steps.begin(), result_.steps.end(),
+                         [&](const auto& step) { return step.name == pass; });
   }
 
   Result<std::unique_ptr<Runner>> engine_with(const std::vector<std::string>& disabled) const {

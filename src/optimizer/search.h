@@ -14,7 +14,7 @@
 namespace blade::optimizer {
 
 struct SearchInput {
-  const ir::Graph& graph;              // after the whole-graph passes
+  const ir::Graph& graph;  // after the whole-graph passes
   const engine::Partition& partition;
   const std::vector<Feed>& feeds;
   const std::vector<std::vector<ir::TensorPtr>>& expected;
@@ -27,8 +27,8 @@ struct SearchResult {
   std::vector<OptimizationStep> steps;  // one a region pass
 };
 
-// Measures only where one region is the whole model (its inputs are then the feeds); elsewhere all passes are kept and the
-// check of the whole decides.
+// Measures only where one region is the whole model (its inputs are then the feeds); elsewhere all passes are kept and
+// the check of the whole decides.
 Result<SearchResult> search_passes(const SearchInput& input, engine::Decisions decisions);
 
 }  // namespace blade::optimizer

@@ -102,7 +102,7 @@ std::string config_proto(const SessionConfig& config) {
   if (config.num_threads > 0) writer.add_int32(2, config.num_threads);  // intra_op_parallelism_threads
   if (config.as_written) {
     protozero::pbf_writer graph_options(writer, 10);
-    protozero::pbf_writer(graph_options, 3).add_int32(3, -1);    // optimizer_options.opt_level = L0
+    protozero::pbf_writer(graph_options, 3).add_int32(3, -1);     // optimizer_options.opt_level = L0
     protozero::pbf_writer(graph_options, 10).add_bool(19, true);  // rewrite_options.disable_meta_optimizer
   }
   return bytes;
@@ -110,7 +110,8 @@ std::string config_proto(const SessionConfig& config) {
 
 Result<ir::TensorPtr> copy_out(const TensorFlowApi& api, const TF_Tensor* tensor, const std::string& name) {
   const ir::DType dtype = to_ir(api.TF_TensorType(tensor));
-  if (dtype == ir::DType::kOpaque) return unimplemented("the output '" + name + "' has a type that cannot be compared (string)");
+  if (dtype == ir::DType::kOpaque)
+    return unimplemented("the output '" + name + "' has a type that cannot be compared (string)");
   ir::Dims dims(api.TF_NumDims(tensor));
   for (size_t i = 0; i < dims.size(); ++i) dims[i] = api.TF_Dim(tensor, static_cast<int>(i));
   BLADE_ASSIGN_OR_RETURN(ir::NewTensor made, ir::allocate_tensor(dtype, std::move(dims)));
@@ -155,11 +156,13 @@ Status load_op_library(const TensorFlowApi& api, const std::string& path) {
 
 std::string default_op_library() {
   Dl_info info = {};
-  if (dladdr(reinterpret_cast<const void*>(&default_op_library), &info) == 0 || info.dli_fname == nullptr) return "libblade_tf.so";
+  if (dladdr(reinterpret_cast<const void*>(&default_op_library), &info) == 0 || info.dli_fname == nullptr)
+    return "libblade_tf.so";
   return (std::filesystem::path(info.dli_fname).parent_path() / "libblade_tf.so").string();
 }
 
-Result<std::unique_ptr<TensorFlowSession>> TensorFlowSession::create(const TensorFlowApi& api, std::string_view graph_def,
+Result<std::unique_ptr<TensorFlowSession>> TensorFlowSession::create(const TensorFlowApi& api,
+                                                                     std::string_view graph_def,
                                                                      const SessionConfig& config) {
   std::unique_ptr<TensorFlowSession> session(new TensorFlowSession);
   session->api_ = &api;
@@ -252,8 +255,9 @@ TensorFlowSession::Call::~Call() {
 Status TensorFlowSession::Call::run() {
   clear_results();
   StatusHolder status(*api_);
-  api_->TF_SessionRun(session_, nullptr, inputs_.data(), feeds_.data(), static_cast<int>(inputs_.size()), fetches_.data(),
-                      results_.data(), static_cast<int>(fetches_.size()), nullptr, 0, nullptr, status.get());
+  api_->TF_SessionRun(session_, nullptr, inputs_.data(), feeds_.data(), static_cast<int>(inputs_.size()),
+                      fetches_.data(), results_.data(), static_cast<int>(fetches_.size()), nullptr, 0, nullptr,
+                      status.get());
   return status.to_status("running the graph");
 }
 

@@ -1,4 +1,5 @@
-// TensorFlow's stable C API, loaded from the user's installed wheel when it is present: Blade is built and runs without it.
+// TensorFlow's stable C API, loaded from the user's installed wheel when it is present: Blade is built and runs without
+// it.
 #pragma once
 
 #include <cstddef>
@@ -49,8 +50,8 @@ struct TensorFlowApi {
   TF_Session* (*TF_NewSession)(TF_Graph*, const TF_SessionOptions*, TF_Status*);
   void (*TF_CloseSession)(TF_Session*, TF_Status*);
   void (*TF_DeleteSession)(TF_Session*, TF_Status*);
-  void (*TF_SessionRun)(TF_Session*, const TF_Buffer*, const TF_Output*, TF_Tensor* const*, int, const TF_Output*, TF_Tensor**,
-                        int, const TF_Operation* const*, int, TF_Buffer*, TF_Status*);
+  void (*TF_SessionRun)(TF_Session*, const TF_Buffer*, const TF_Output*, TF_Tensor* const*, int, const TF_Output*,
+                        TF_Tensor**, int, const TF_Operation* const*, int, TF_Buffer*, TF_Status*);
   TF_Tensor* (*TF_NewTensor)(int, const int64_t*, int, void*, size_t, void (*)(void*, size_t, void*), void*);
   void (*TF_DeleteTensor)(TF_Tensor*);
   int (*TF_TensorType)(const TF_Tensor*);
@@ -61,8 +62,8 @@ struct TensorFlowApi {
   TF_Library* (*TF_LoadLibrary)(const char*, TF_Status*);
 };
 
-// Loads libtensorflow_cc.so.2 from `directory` (where `import tensorflow` has loaded it already, the same copy), or where it
-// is searched by default when empty. An error says what was tried.
+// Loads libtensorflow_cc.so.2 from `directory` (where `import tensorflow` has loaded it already, the same copy), or
+// where it is searched by default when empty. An error says what was tried.
 Result<const TensorFlowApi*> load_tensorflow(const std::string& directory);
 // Registers the ops of a library with TensorFlow, once a process and path.
 Status load_op_library(const TensorFlowApi& api, const std::string& path);
@@ -76,8 +77,8 @@ struct NamedTensor {
 };
 
 struct SessionConfig {
-  int num_threads = 0;        // intra-op; 0: TensorFlow's default
-  bool as_written = false;    // no graph rewriting at all: the reference for accuracy
+  int num_threads = 0;      // intra-op; 0: TensorFlow's default
+  bool as_written = false;  // no graph rewriting at all: the reference for accuracy
 };
 
 // One TensorFlow session over one serialized GraphDef.
@@ -90,7 +91,8 @@ class TensorFlowSession {
   TensorFlowSession& operator=(const TensorFlowSession&) = delete;
 
   // Runs and returns copies of the outputs (tensor names). Types that ir::DType lacks are an error.
-  Result<std::vector<ir::TensorPtr>> run(const std::vector<NamedTensor>& feeds, const std::vector<std::string>& outputs);
+  Result<std::vector<ir::TensorPtr>> run(const std::vector<NamedTensor>& feeds,
+                                         const std::vector<std::string>& outputs);
 
   // A call prepared once, so that timing it times TensorFlow and not name look-ups.
   class Call;
@@ -107,8 +109,8 @@ class TensorFlowSession {
 class TensorFlowSession::Call {
  public:
   ~Call();
-  Status run();                                          // outputs of the run before are dropped
-  Result<std::vector<ir::TensorPtr>> outputs() const;    // of the last run, copied
+  Status run();                                        // outputs of the run before are dropped
+  Result<std::vector<ir::TensorPtr>> outputs() const;  // of the last run, copied
 
  private:
   friend class TensorFlowSession;

@@ -37,15 +37,18 @@ Status check_tensor(const ir::Tensor& tensor, const engine::TensorInfo& input) {
     fits = !input.shape.dim(i).is_known() || input.shape.dim(i).value() == tensor.dims[i];
   }
   if (fits) return {};
-  return invalid_argument(where + "has shape " + dims_to_string(tensor.dims) + ", the model expects " + shape_text(input.shape));
+  return invalid_argument(where + "has shape " + dims_to_string(tensor.dims) + ", the model expects " +
+                          shape_text(input.shape));
 }
 
 template <class T>
 void fill_uniform(std::byte* data, int64_t count, double low, double high, std::mt19937_64& random) {
-  // Only values that the type holds: converting others has no defined result. The largest 64-bit integers are no doubles.
+  // Only values that the type holds: converting others has no defined result. The largest 64-bit integers are no
+  // doubles.
   constexpr double kLowest = static_cast<double>(std::numeric_limits<T>::lowest());
-  constexpr double kHighest = sizeof(T) == 8 && std::is_integral_v<T> ? static_cast<double>(std::numeric_limits<T>::max() / 2)
-                                                                     : static_cast<double>(std::numeric_limits<T>::max());
+  constexpr double kHighest = sizeof(T) == 8 && std::is_integral_v<T>
+                                  ? static_cast<double>(std::numeric_limits<T>::max() / 2)
+                                  : static_cast<double>(std::numeric_limits<T>::max());
   std::uniform_real_distribution<double> uniform(low, high);
   for (int64_t i = 0; i < count; ++i) {
     double value = uniform(random);
@@ -57,16 +60,36 @@ void fill_uniform(std::byte* data, int64_t count, double low, double high, std::
 
 Status fill(ir::DType dtype, std::byte* data, int64_t count, double low, double high, std::mt19937_64& random) {
   switch (dtype) {
-    case ir::DType::kFloat32: fill_uniform<float>(data, count, low, high, random); return {};
-    case ir::DType::kFloat64: fill_uniform<double>(data, count, low, high, random); return {};
-    case ir::DType::kInt8: fill_uniform<int8_t>(data, count, low, high, random); return {};
-    case ir::DType::kInt16: fill_uniform<int16_t>(data, count, low, high, random); return {};
-    case ir::DType::kInt32: fill_uniform<int32_t>(data, count, low, high, random); return {};
-    case ir::DType::kInt64: fill_uniform<int64_t>(data, count, low, high, random); return {};
-    case ir::DType::kUInt8: fill_uniform<uint8_t>(data, count, low, high, random); return {};
-    case ir::DType::kUInt16: fill_uniform<uint16_t>(data, count, low, high, random); return {};
-    case ir::DType::kUInt32: fill_uniform<uint32_t>(data, count, low, high, random); return {};
-    case ir::DType::kUInt64: fill_uniform<uint64_t>(data, count, low, high, random); return {};
+    case ir::DType::kFloat32:
+      fill_uniform<float>(data, count, low, high, random);
+      return {};
+    case ir::DType::kFloat64:
+      fill_uniform<double>(data, count, low, high, random);
+      return {};
+    case ir::DType::kInt8:
+      fill_uniform<int8_t>(data, count, low, high, random);
+      return {};
+    case ir::DType::kInt16:
+      fill_uniform<int16_t>(data, count, low, high, random);
+      return {};
+    case ir::DType::kInt32:
+      fill_uniform<int32_t>(data, count, low, high, random);
+      return {};
+    case ir::DType::kInt64:
+      fill_uniform<int64_t>(data, count, low, high, random);
+      return {};
+    case ir::DType::kUInt8:
+      fill_uniform<uint8_t>(data, count, low, high, random);
+      return {};
+    case ir::DType::kUInt16:
+      fill_uniform<uint16_t>(data, count, low, high, random);
+      return {};
+    case ir::DType::kUInt32:
+      fill_uniform<uint32_t>(data, count, low, high, random);
+      return {};
+    case ir::DType::kUInt64:
+      fill_uniform<uint64_t>(data, count, low, high, random);
+      return {};
     case ir::DType::kBool:
       for (int64_t i = 0; i < count; ++i) data[i] = static_cast<std::byte>(i % 2);
       return {};
@@ -80,7 +103,8 @@ Status fill(ir::DType dtype, std::byte* data, int64_t count, double low, double 
       }
       return {};
     }
-    default: return unimplemented(std::string("no test data can be made for dtype ") + ir::dtype_name(dtype));
+    default:
+      return unimplemented(std::string("no test data can be made for dtype ") + ir::dtype_name(dtype));
   }
 }
 
@@ -116,8 +140,8 @@ Result<std::vector<Feed>> check_feeds(const std::vector<Feed>& given, const std:
       if (known) continue;
       std::string names;
       for (const engine::TensorInfo& input : inputs) names += (names.empty() ? "'" : ", '") + input.name + "'";
-      return invalid_argument("test data has a value for '" + tensor.name + "', which is no input of the model; its inputs are " +
-                              names);
+      return invalid_argument("test data has a value for '" + tensor.name +
+                              "', which is no input of the model; its inputs are " + names);
     }
     checked.push_back(std::move(ordered));
   }

@@ -13,8 +13,8 @@ namespace blade::optimizer {
 
 using Feed = std::vector<NamedTensor>;  // one entry a model input, in the model's order
 
-// Orders the user's feeds as `inputs` and checks names, dtypes, ranks and known dims. The error names the input, what was
-// found and what was expected.
+// Orders the user's feeds as `inputs` and checks names, dtypes, ranks and known dims. The error names the input, what
+// was found and what was expected.
 Result<std::vector<Feed>> check_feeds(const std::vector<Feed>& given, const std::vector<engine::TensorInfo>& inputs);
 
 // One feed of seeded values: floats and integers uniform in the range given for each input (default [0,1] for floats,

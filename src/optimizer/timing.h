@@ -10,16 +10,16 @@
 namespace blade::optimizer {
 
 struct TimingOptions {
-  int rounds = 6;                // blocks of each side
-  double block_s = 0.15;         // a block runs at least this long ...
-  int min_runs_in_block = 5;     // ... and this often, after a warm-up of its own
+  int rounds = 6;             // blocks of each side
+  double block_s = 0.15;      // a block runs at least this long ...
+  int min_runs_in_block = 5;  // ... and this often, after a warm-up of its own
   int max_runs_in_block = 200;
-  double time_limit_s = 20;      // for the whole comparison; at least two rounds are done
+  double time_limit_s = 20;  // for the whole comparison; at least two rounds are done
 };
 
 struct Comparison {
   double before_ms = 0, after_ms = 0;  // medians over all timed runs
-  bool faster = false;   // outside the noise: the median is at least 1 % lower and most block pairs agree
+  bool faster = false;                 // outside the noise: the median is at least 1 % lower and most block pairs agree
   bool slower = false;
   double speedup() const { return after_ms > 0 ? before_ms / after_ms : 0; }
 };

@@ -13,8 +13,9 @@ Status write_model(const OptimizeResult& result, const std::string& path) {
   if (!from_saved_model && !path.ends_with(".pbtxt")) {
     return write_file_atomically(path, std::as_bytes(std::span(result.graph_def)));
   }
-  BLADE_ASSIGN_OR_RETURN(const tensorflow::GraphDef graph,
-                         tensorflow::parse_graph_def(tensorflow::SharedBytes::borrow(result.graph_def), "the optimized graph"));
+  BLADE_ASSIGN_OR_RETURN(
+      const tensorflow::GraphDef graph,
+      tensorflow::parse_graph_def(tensorflow::SharedBytes::borrow(result.graph_def), "the optimized graph"));
   if (!from_saved_model) return tensorflow::save_graph_def(graph, path);
   BLADE_ASSIGN_OR_RETURN(const tensorflow::SavedModel source, tensorflow::SavedModel::load(result.source_path));
   return source.save_with(graph, path, result.source_path);

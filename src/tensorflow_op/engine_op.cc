@@ -1,5 +1,5 @@
-// BladeInProfile: whether the engine takes these inputs. BladeEngine: runs it on them. Together with the original graph as
-// the other branch they make the fallback: whatever the engine cannot do right, TensorFlow does.
+// BladeInProfile: whether the engine takes these inputs. BladeEngine: runs it on them. Together with the original graph
+// as the other branch they make the fallback: whatever the engine cannot do right, TensorFlow does.
 #include <string>
 #include <vector>
 
@@ -16,7 +16,8 @@ struct Inputs {
   std::vector<blade_tensor> tensors;
 };
 
-// False with the op failed when TensorFlow gives no input; an input that Blade cannot describe makes `describable` false.
+// False with the op failed when TensorFlow gives no input; an input that Blade cannot describe makes `describable`
+// false.
 bool get_inputs(TF_OpKernelContext* context, Inputs& inputs, bool& describable) {
   const int count = TF_NumInputs(context) - 1;
   inputs.held.reserve(count);
@@ -47,8 +48,8 @@ class InProfileKernel {
     } else if (!describable) {
       blade_count_fallback("an input has a type or rank that Blade has none for");
     } else {
-      ok = blade_engine_prepare(engine->get(), inputs.tensors.data(), static_cast<int32_t>(inputs.tensors.size()), nullptr,
-                                0) == BLADE_OK;
+      ok = blade_engine_prepare(engine->get(), inputs.tensors.data(), static_cast<int32_t>(inputs.tensors.size()),
+                                nullptr, 0) == BLADE_OK;
       if (!ok) blade_count_fallback(blade_last_error());
     }
     StatusPtr status = new_status();
@@ -90,7 +91,8 @@ class EngineKernel {
     if (!file || !get_inputs(context, inputs, describable)) return;
     const auto engine = holder_.get(std::move(file));
     if (engine->get() == nullptr) return fail(context, TF_FAILED_PRECONDITION, "Blade: " + engine->error());
-    if (!describable) return fail(context, TF_UNIMPLEMENTED, "Blade: an input has a type or rank that Blade has none for");
+    if (!describable)
+      return fail(context, TF_UNIMPLEMENTED, "Blade: an input has a type or rank that Blade has none for");
     OutputAllocator allocator{context, {}};
     const blade_status status =
         blade_engine_run_with(engine->get(), inputs.tensors.data(), static_cast<int32_t>(inputs.tensors.size()),

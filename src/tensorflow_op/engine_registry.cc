@@ -28,7 +28,8 @@ LoadedEngine::~LoadedEngine() { blade_engine_free(engine_); }
 
 std::shared_ptr<LoadedEngine> find_or_load(TensorPtr tensor) {
   static std::mutex mutex;
-  static auto* engines = new std::map<Key, std::weak_ptr<LoadedEngine>>;  // never destroyed: sessions may outlive statics
+  static auto* engines =
+      new std::map<Key, std::weak_ptr<LoadedEngine>>;  // never destroyed: sessions may outlive statics
   const Key key = key_of(tensor.get());
   const std::scoped_lock lock(mutex);
   if (auto alive = (*engines)[key].lock()) return alive;

@@ -17,7 +17,7 @@ class LoadedEngine {
   LoadedEngine(const LoadedEngine&) = delete;
   LoadedEngine& operator=(const LoadedEngine&) = delete;
 
-  blade_engine* get() const { return engine_; }          // null when loading failed
+  blade_engine* get() const { return engine_; }  // null when loading failed
   const std::string& error() const { return error_; }
 
  private:

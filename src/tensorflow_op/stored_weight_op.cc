@@ -31,7 +31,8 @@ class StoredWeightKernel {
     const size_t size = TF_TensorByteSize(file.get());
     size_t bytes = TF_DataTypeSize(dtype_);
     bool fits = offset_ >= 0 && bytes > 0;
-    for (const int64_t dim : dims_) fits = fits && dim >= 0 && !__builtin_mul_overflow(bytes, static_cast<size_t>(dim), &bytes);
+    for (const int64_t dim : dims_)
+      fits = fits && dim >= 0 && !__builtin_mul_overflow(bytes, static_cast<size_t>(dim), &bytes);
     if (!fits || static_cast<size_t>(offset_) > size || bytes > size - static_cast<size_t>(offset_)) {
       return fail(context, TF_DATA_LOSS,
                   "Blade: a stored weight at offset " + std::to_string(offset_) + " is not inside the engine of " +
@@ -39,7 +40,8 @@ class StoredWeightKernel {
     }
     void* data = static_cast<char*>(TF_TensorData(file.get())) + offset_;
     const auto release = [](void*, size_t, void* owner) { TF_DeleteTensor(static_cast<TF_Tensor*>(owner)); };
-    const TensorPtr view(TF_NewTensor(dtype_, dims_.data(), static_cast<int>(dims_.size()), data, bytes, release, file.release()));
+    const TensorPtr view(
+        TF_NewTensor(dtype_, dims_.data(), static_cast<int>(dims_.size()), data, bytes, release, file.release()));
     if (!view) return fail(context, TF_INTERNAL, "Blade: TensorFlow refused a view of a stored weight");
     StatusPtr status = new_status();
     TF_SetOutput(context, 0, view.get(), status.get());

@@ -7,24 +7,35 @@ namespace blade::tensorflow_op {
 namespace {
 
 constexpr std::pair<TF_DataType, blade_dtype> kTypes[] = {
-    {TF_FLOAT, BLADE_FLOAT32}, {TF_DOUBLE, BLADE_FLOAT64}, {TF_HALF, BLADE_FLOAT16}, {TF_BFLOAT16, BLADE_BFLOAT16},
-    {TF_INT8, BLADE_INT8},     {TF_INT16, BLADE_INT16},    {TF_INT32, BLADE_INT32},  {TF_INT64, BLADE_INT64},
+    {TF_FLOAT, BLADE_FLOAT32}, {TF_DOUBLE, BLADE_FLOAT64}, {TF_HALF, BLADE_FLOAT16},  {TF_BFLOAT16, BLADE_BFLOAT16},
+    {TF_INT8, BLADE_INT8},     {TF_INT16, BLADE_INT16},    {TF_INT32, BLADE_INT32},   {TF_INT64, BLADE_INT64},
     {TF_UINT8, BLADE_UINT8},   {TF_UINT16, BLADE_UINT16},  {TF_UINT32, BLADE_UINT32}, {TF_UINT64, BLADE_UINT64},
     {TF_BOOL, BLADE_BOOL}};
 
 TF_Code to_tensorflow(blade_status status) {
   switch (status) {
-    case BLADE_OK: return TF_OK;
-    case BLADE_INVALID_ARGUMENT: return TF_INVALID_ARGUMENT;
-    case BLADE_NOT_FOUND: return TF_NOT_FOUND;
-    case BLADE_UNIMPLEMENTED: return TF_UNIMPLEMENTED;
-    case BLADE_DATA_LOSS: return TF_DATA_LOSS;
-    case BLADE_RESOURCE_EXHAUSTED: return TF_RESOURCE_EXHAUSTED;
-    case BLADE_FAILED_PRECONDITION: return TF_FAILED_PRECONDITION;
-    case BLADE_UNAVAILABLE: return TF_UNAVAILABLE;
-    case BLADE_CANCELLED: return TF_CANCELLED;
-    case BLADE_OUT_OF_PROFILE: return TF_OUT_OF_RANGE;
-    case BLADE_INTERNAL: break;
+    case BLADE_OK:
+      return TF_OK;
+    case BLADE_INVALID_ARGUMENT:
+      return TF_INVALID_ARGUMENT;
+    case BLADE_NOT_FOUND:
+      return TF_NOT_FOUND;
+    case BLADE_UNIMPLEMENTED:
+      return TF_UNIMPLEMENTED;
+    case BLADE_DATA_LOSS:
+      return TF_DATA_LOSS;
+    case BLADE_RESOURCE_EXHAUSTED:
+      return TF_RESOURCE_EXHAUSTED;
+    case BLADE_FAILED_PRECONDITION:
+      return TF_FAILED_PRECONDITION;
+    case BLADE_UNAVAILABLE:
+      return TF_UNAVAILABLE;
+    case BLADE_CANCELLED:
+      return TF_CANCELLED;
+    case BLADE_OUT_OF_PROFILE:
+      return TF_OUT_OF_RANGE;
+    case BLADE_INTERNAL:
+      break;
   }
   return TF_INTERNAL;
 }

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "backends/kernel.h"
-#include "base/checked_math.h"
 #include "backends/reference/common.h"
 #include "backends/reference/evaluate.h"
+#include "base/checked_math.h"
 
 namespace blade::backends {
 

@@ -39,7 +39,8 @@ class GraphBuilder {
     std::string bytes(values.size() * sizeof(T), '\0');
     std::memcpy(bytes.data(), values.data(), bytes.size());
     TensorProto tensor = TensorProto::from_dense(type, std::move(dims), SharedBytes::own(std::move(bytes)));
-    return node(std::move(name), "Const", {}, {{"dtype", AttrValue::of_type(type)}, {"value", AttrValue::of_tensor(tensor)}});
+    return node(std::move(name), "Const", {},
+                {{"dtype", AttrValue::of_type(type)}, {"value", AttrValue::of_tensor(tensor)}});
   }
   GraphBuilder& floats(std::string name, std::vector<int64_t> dims, const std::vector<float>& values) {
     return constant<float>(std::move(name), DataType::kFloat, std::move(dims), values);

@@ -35,7 +35,8 @@ TEST_P(ImportModels, ForeignNodesAreOnlyControlFlow) {
     if (std::string(GetParam()) != "faceboxes") ADD_FAILURE() << model->graph.node(id).name << ": " << attrs.reason;
   }
   if (std::string(GetParam()) == "faceboxes") {
-    EXPECT_EQ(reasons, (std::set<std::string>{"control flow of TensorFlow 1", "it runs inside a while loop of TensorFlow 1"}));
+    EXPECT_EQ(reasons,
+              (std::set<std::string>{"control flow of TensorFlow 1", "it runs inside a while loop of TensorFlow 1"}));
   }
 }
 

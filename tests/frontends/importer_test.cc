@@ -52,7 +52,8 @@ GraphDef conv_graph(const std::string& format) {
       .floats("w", {3, 3, 2, 4}, std::vector<float>(72, 1.f))
       .floats("b", {4}, {1, 2, 3, 4})
       .node("conv", "Conv2D", {"x", "w"},
-            with_t({{"strides", AttrValue::of_ints(first ? std::vector<int64_t>{1, 1, 2, 2} : std::vector<int64_t>{1, 2, 2, 1})},
+            with_t({{"strides",
+                     AttrValue::of_ints(first ? std::vector<int64_t>{1, 1, 2, 2} : std::vector<int64_t>{1, 2, 2, 1})},
                     {"padding", AttrValue::of_string("SAME")},
                     {"data_format", AttrValue::of_string(format)}}))
       .node("bias", "BiasAdd", {"conv", "b"}, with_t({{"data_format", AttrValue::of_string(format)}}))
@@ -74,19 +75,20 @@ TEST(Importer, ConvNhwc) {
 TEST(Importer, ConvNchwMovesChannels) {
   auto model = import_graph(conv_graph("NCHW"));
   ASSERT_TRUE(model.ok()) << model.status().message();
-  EXPECT_EQ(live_ops(model->graph), (std::vector{ir::Op::kTranspose, ir::Op::kConv, ir::Op::kTranspose, ir::Op::kReshape,
-                                                 ir::Op::kPointwise, ir::Op::kPointwise}));
+  EXPECT_EQ(live_ops(model->graph), (std::vector{ir::Op::kTranspose, ir::Op::kConv, ir::Op::kTranspose,
+                                                 ir::Op::kReshape, ir::Op::kPointwise, ir::Op::kPointwise}));
   EXPECT_EQ(shape_of(*model), "[x.0,4,3,3]");
   EXPECT_TRUE(ir::verify(model->graph).ok());
 }
 
 TEST(Importer, DepthwiseKeepsTheWeightsBytes) {
-  GraphDef graph = GraphBuilder()
-                       .placeholder("x", {1, 4, 4, 3})
-                       .floats("w", {2, 2, 3, 2}, std::vector<float>(24, 1.f))
-                       .node("conv", "DepthwiseConv2dNative", {"x", "w"},
-                             with_t({{"strides", AttrValue::of_ints({1, 1, 1, 1})}, {"padding", AttrValue::of_string("VALID")}}))
-                       .build();
+  GraphDef graph =
+      GraphBuilder()
+          .placeholder("x", {1, 4, 4, 3})
+          .floats("w", {2, 2, 3, 2}, std::vector<float>(24, 1.f))
+          .node("conv", "DepthwiseConv2dNative", {"x", "w"},
+                with_t({{"strides", AttrValue::of_ints({1, 1, 1, 1})}, {"padding", AttrValue::of_string("VALID")}}))
+          .build();
   auto model = import_graph(graph);
   ASSERT_TRUE(model.ok()) << model.status().message();
   const ir::Node* conv = find_node(model->graph, "conv");
@@ -298,7 +300,8 @@ TEST(ImporterErrors, MissingOutputSuggestsNames) {
   GraphDef graph = GraphBuilder().placeholder("x", {1}).op("softmax_tensor", "Softmax", {"x"}).build();
   ImportOptions options;
   options.outputs = {"softmax_tenser"};
-  expect_error(graph, options, "the graph has no node 'softmax_tenser', given as output; the closest names are 'softmax_tensor'");
+  expect_error(graph, options,
+               "the graph has no node 'softmax_tenser', given as output; the closest names are 'softmax_tensor'");
   options.outputs = {"softmax_tensor:3"};
   expect_error(graph, options, "is output 3 of a node (Softmax) that has 1");
 }

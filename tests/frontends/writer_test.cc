@@ -83,8 +83,11 @@ TEST(Writer, WholeGraphInOneRegion) {
   ASSERT_NE(original, nullptr);
   std::map<std::string, std::string> ops;
   for (const NodeDef& node : (*original)->nodes) ops[node->name] = node->op;
-  EXPECT_EQ(ops, (std::map<std::string, std::string>{{"axis", "Const"}, {"argmax", "ArgMax"}, {"matmul", "MatMul"},
-                                                     {"softmax_tensor", "Softmax"}, {"w", "BladeStoredWeight"}}));
+  EXPECT_EQ(ops, (std::map<std::string, std::string>{{"axis", "Const"},
+                                                     {"argmax", "ArgMax"},
+                                                     {"matmul", "MatMul"},
+                                                     {"softmax_tensor", "Softmax"},
+                                                     {"w", "BladeStoredWeight"}}));
   EXPECT_EQ((*original)->ret.at("blade_out_0"), "softmax_tensor:softmax:0");
 
   auto again = import_graph(graph, options);

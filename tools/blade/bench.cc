@@ -32,12 +32,14 @@ json percentiles(Side& side) {
 // The three steps that take most of the time, with their rates.
 json bound(Side& side) {
   char* text = nullptr;
-  check(blade_engine_profile(side.engine->get(), side.inputs.data(), static_cast<int32_t>(side.inputs.size()), 10, &text));
+  check(blade_engine_profile(side.engine->get(), side.inputs.data(), static_cast<int32_t>(side.inputs.size()), 10,
+                             &text));
   const std::unique_ptr<char, void (*)(void*)> held(text, blade_free);
   json steps = json::parse(text);
   double total = 0;
   for (const json& step : steps) total += step.at("median_us").get<double>();
-  std::sort(steps.begin(), steps.end(), [](const json& a, const json& b) { return a.at("median_us") > b.at("median_us"); });
+  std::sort(steps.begin(), steps.end(),
+            [](const json& a, const json& b) { return a.at("median_us") > b.at("median_us"); });
   json top = json::array();
   for (size_t i = 0; i < steps.size() && i < 3; ++i) {
     steps[i]["share"] = total > 0 ? steps[i].at("median_us").get<double>() / total : 0;
@@ -48,11 +50,12 @@ json bound(Side& side) {
 
 void print(const json& report) {
   for (const json& row : report.at("models")) {
-    std::cout << row.at("model").get<std::string>() << ": median " << row.at("p50_ms") << " ms, p90 " << row.at("p90_ms") << ", p99 "
-              << row.at("p99_ms") << " over " << row.at("runs") << " runs\n";
+    std::cout << row.at("model").get<std::string>() << ": median " << row.at("p50_ms") << " ms, p90 "
+              << row.at("p90_ms") << ", p99 " << row.at("p99_ms") << " over " << row.at("runs") << " runs\n";
     for (const json& step : row.at("slowest_steps")) {
-      std::cout << "  " << static_cast<int>(100 * step.at("share").get<double>() + 0.5) << "% " << step.at("node").get<std::string>() << " ("
-                << step.at("kernel").get<std::string>() << "): " << step.at("median_us") << " us, " << step.at("gflops") << " GFLOP/s\n";
+      std::cout << "  " << static_cast<int>(100 * step.at("share").get<double>() + 0.5) << "% "
+                << step.at("node").get<std::string>() << " (" << step.at("kernel").get<std::string>()
+                << "): " << step.at("median_us") << " us, " << step.at("gflops") << " GFLOP/s\n";
     }
   }
   if (report.contains("speedup")) std::cout << "speedup of the second over the first: " << report.at("speedup") << "\n";

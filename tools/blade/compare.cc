@@ -58,16 +58,19 @@ void add_compare(CLI::App& app, Context& context) {
     const std::vector<Array> feed = make_feed(first, options->feed);
     const std::vector<Tensor> expected = first.run(tensors_of(feed)), got = second.run(tensors_of(feed));
     const std::vector<Engine::Info> infos = first.outputs();
-    if (expected.size() != got.size()) throw Error(BLADE_INVALID_ARGUMENT, "the models have different numbers of outputs; name them with --outputs");
+    if (expected.size() != got.size())
+      throw Error(BLADE_INVALID_ARGUMENT, "the models have different numbers of outputs; name them with --outputs");
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     for (size_t i = 0; i < expected.size(); ++i) {
       const Difference d = difference(expected[i], got[i]);
       const double allowed = options->atol + options->rtol * d.scale;
       const bool holds = d.comparable && d.largest <= allowed;
       if (!holds) context.exit_code = kCheckFailed;
-      rows.push_back({{"output", infos[i].name}, {"max_difference", d.largest}, {"allowed", allowed}, {"holds", holds}});
+      rows.push_back(
+          {{"output", infos[i].name}, {"max_difference", d.largest}, {"allowed", allowed}, {"holds", holds}});
       if (!context.json) {
-        std::cout << infos[i].name << ": largest difference " << d.largest << ", allowed " << allowed << ": " << (holds ? "holds" : "FAILS") << "\n";
+        std::cout << infos[i].name << ": largest difference " << d.largest << ", allowed " << allowed << ": "
+                  << (holds ? "holds" : "FAILS") << "\n";
       }
     }
     if (context.json) std::cout << rows.dump(2) << "\n";

@@ -25,7 +25,8 @@ std::vector<int64_t> parse_dims(const std::string& text) {
     const size_t end = std::min(text.find_first_of("x*,", at), text.size());
     const std::string part = text.substr(at, end - at);
     if (part.empty() || part.size() > 18 || part.find_first_not_of("0123456789") != std::string::npos) {
-      throw Error(BLADE_INVALID_ARGUMENT, "'" + text + "' is no shape; expected dims with x between them, as 1x224x224x3");
+      throw Error(BLADE_INVALID_ARGUMENT,
+                  "'" + text + "' is no shape; expected dims with x between them, as 1x224x224x3");
     }
     dims.push_back(std::stoll(part));
     at = end + 1;
@@ -49,12 +50,14 @@ Array generate(const Engine::Info& info, const std::vector<int64_t>* dims) {
   Array array;
   array.description = info.description;
   if (dims != nullptr) {
-    if (dims->size() > BLADE_MAX_RANK) throw Error(BLADE_INVALID_ARGUMENT, "the shape of '" + info.name + "' has more than 16 dims");
+    if (dims->size() > BLADE_MAX_RANK)
+      throw Error(BLADE_INVALID_ARGUMENT, "the shape of '" + info.name + "' has more than 16 dims");
     array.description.rank = static_cast<int32_t>(dims->size());
     std::copy(dims->begin(), dims->end(), array.description.dims);
   }
   if (array.description.rank < 0) {
-    throw Error(BLADE_INVALID_ARGUMENT, "the shape of the input '" + info.name + "' is unknown; give it with --shape " + info.name + "=...");
+    throw Error(BLADE_INVALID_ARGUMENT,
+                "the shape of the input '" + info.name + "' is unknown; give it with --shape " + info.name + "=...");
   }
   static constexpr size_t kSizes[] = {0, 4, 8, 2, 2, 1, 2, 4, 8, 1, 2, 4, 8, 1};
   size_t bytes = kSizes[array.description.dtype];
@@ -106,7 +109,8 @@ std::vector<Array> make_feed(const Engine& engine, const FeedOptions& options) {
       feed.push_back(std::move(*file));
       continue;
     }
-    const auto shape = std::find_if(shapes.begin(), shapes.end(), [&](const auto& s) { return s.first == node_name(info.name); });
+    const auto shape =
+        std::find_if(shapes.begin(), shapes.end(), [&](const auto& s) { return s.first == node_name(info.name); });
     feed.push_back(generate(info, shape != shapes.end() ? &shape->second : nullptr));
   }
   return feed;

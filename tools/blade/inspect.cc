@@ -16,20 +16,20 @@ void print(const json& report, bool coverage) {
   std::cout << "format: " << report.at("format").get<std::string>() << "\n";
   for (const char* side : {"inputs", "outputs"}) {
     for (const json& tensor : report.at(side)) {
-      std::cout << side << ": " << tensor.at("name").get<std::string>() << " " << tensor.at("dtype").get<std::string>() << " "
-                << tensor.at("shape").get<std::string>() << "\n";
+      std::cout << side << ": " << tensor.at("name").get<std::string>() << " " << tensor.at("dtype").get<std::string>()
+                << " " << tensor.at("shape").get<std::string>() << "\n";
     }
   }
-  std::cout << "nodes: " << report.at("nodes") << ", in engines: " << report.at("nodes_in_engines") << ", regions: " << report.at("regions")
-            << "\n";
+  std::cout << "nodes: " << report.at("nodes") << ", in engines: " << report.at("nodes_in_engines")
+            << ", regions: " << report.at("regions") << "\n";
   if (coverage) {
     for (const auto& [op, counts] : report.at("ops").items()) {
       std::cout << "  " << op << ": " << counts.at("covered") << " of " << counts.at("total") << " covered\n";
     }
   }
   for (const json& left : report.at("left_behind")) {
-    std::cout << "stays in TensorFlow: " << left.at("node").get<std::string>() << " (" << left.at("op").get<std::string>()
-              << "): " << left.at("reason").get<std::string>() << "\n";
+    std::cout << "stays in TensorFlow: " << left.at("node").get<std::string>() << " ("
+              << left.at("op").get<std::string>() << "): " << left.at("reason").get<std::string>() << "\n";
   }
 }
 

@@ -21,12 +21,11 @@ struct TypeRow {
   size_t size;
 };
 
-constexpr TypeRow kTypes[] = {{BLADE_FLOAT32, "<f4", "float32", 4}, {BLADE_FLOAT64, "<f8", "float64", 8},
-                              {BLADE_FLOAT16, "<f2", "float16", 2}, {BLADE_INT8, "|i1", "int8", 1},
-                              {BLADE_INT16, "<i2", "int16", 2},     {BLADE_INT32, "<i4", "int32", 4},
-                              {BLADE_INT64, "<i8", "int64", 8},     {BLADE_UINT8, "|u1", "uint8", 1},
-                              {BLADE_UINT16, "<u2", "uint16", 2},   {BLADE_UINT32, "<u4", "uint32", 4},
-                              {BLADE_UINT64, "<u8", "uint64", 8},   {BLADE_BOOL, "|b1", "bool", 1}};
+constexpr TypeRow kTypes[] = {
+    {BLADE_FLOAT32, "<f4", "float32", 4}, {BLADE_FLOAT64, "<f8", "float64", 8}, {BLADE_FLOAT16, "<f2", "float16", 2},
+    {BLADE_INT8, "|i1", "int8", 1},       {BLADE_INT16, "<i2", "int16", 2},     {BLADE_INT32, "<i4", "int32", 4},
+    {BLADE_INT64, "<i8", "int64", 8},     {BLADE_UINT8, "|u1", "uint8", 1},     {BLADE_UINT16, "<u2", "uint16", 2},
+    {BLADE_UINT32, "<u4", "uint32", 4},   {BLADE_UINT64, "<u8", "uint64", 8},   {BLADE_BOOL, "|b1", "bool", 1}};
 
 [[noreturn]] void fail(const std::string& sentence) { throw Error(BLADE_INVALID_ARGUMENT, sentence); }
 
@@ -48,7 +47,8 @@ Array parse_npy(std::vector<char> file, const std::string& what) {
   const size_t length = version1 ? byte(8) | byte(9) << 8 : byte(8) | byte(9) << 8 | byte(10) << 16 | byte(11) << 24;
   if (length > size - start) fail(what + " is truncated inside its header");
   const std::string header(file.data() + start, length);
-  static const std::regex descr("'descr': *'([^']*)'"), order("'fortran_order': *(True|False)"), shape("'shape': *\\(([^)]*)\\)");
+  static const std::regex descr("'descr': *'([^']*)'"), order("'fortran_order': *(True|False)"),
+      shape("'shape': *\\(([^)]*)\\)");
   std::smatch found_descr, found_order, found_shape;
   if (!std::regex_search(header, found_descr, descr) || !std::regex_search(header, found_order, order) ||
       !std::regex_search(header, found_shape, shape)) {
@@ -65,9 +65,11 @@ Array parse_npy(std::vector<char> file, const std::string& what) {
   parse_shape(found_shape[1], what, array.description);
   size_t bytes = element;
   for (int i = 0; i < array.description.rank; ++i) {
-    if (__builtin_mul_overflow(bytes, static_cast<size_t>(array.description.dims[i]), &bytes)) fail(what + " has too large a shape");
+    if (__builtin_mul_overflow(bytes, static_cast<size_t>(array.description.dims[i]), &bytes))
+      fail(what + " has too large a shape");
   }
-  if (found_order[1] == "True" && array.description.rank > 1) fail(what + " is in Fortran order; save it with np.ascontiguousarray");
+  if (found_order[1] == "True" && array.description.rank > 1)
+    fail(what + " is in Fortran order; save it with np.ascontiguousarray");
   if (bytes > size - start - length) fail(what + " is truncated: its shape needs " + std::to_string(bytes) + " bytes");
   file.erase(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(start + length));
   file.resize(bytes);
@@ -105,13 +107,15 @@ std::vector<Array> load_npz(const std::string& path) {
   std::vector<Array> arrays;
   for (zip_int64_t i = 0; i < zip_get_num_entries(archive.get(), 0); ++i) {
     zip_stat_t stat;
-    if (zip_stat_index(archive.get(), static_cast<zip_uint64_t>(i), 0, &stat) != 0) fail("'" + path + "' has a broken entry");
-    const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file(zip_fopen_index(archive.get(), static_cast<zip_uint64_t>(i), 0),
-                                                                 zip_fclose);
+    if (zip_stat_index(archive.get(), static_cast<zip_uint64_t>(i), 0, &stat) != 0)
+      fail("'" + path + "' has a broken entry");
+    const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file(
+        zip_fopen_index(archive.get(), static_cast<zip_uint64_t>(i), 0), zip_fclose);
     constexpr zip_uint64_t kLargest = zip_uint64_t{1} << 32;  // a hostile size must not be allocated
     if (!file || stat.size > kLargest) fail("'" + path + "' has an entry that cannot be read: " + stat.name);
     std::vector<char> bytes(stat.size);
-    if (zip_fread(file.get(), bytes.data(), stat.size) != static_cast<zip_int64_t>(stat.size)) fail("'" + path + "' is truncated");
+    if (zip_fread(file.get(), bytes.data(), stat.size) != static_cast<zip_int64_t>(stat.size))
+      fail("'" + path + "' is truncated");
     std::string name = stat.name;
     if (name.ends_with(".npy")) name.resize(name.size() - 4);
     arrays.push_back(parse_npy(std::move(bytes), "'" + name + "' in '" + path + "'"));
@@ -132,7 +136,16 @@ void save_npy(const std::string& path, const blade_tensor& tensor) {
   header.append(64 - (10 + header.size() + 1) % 64, ' ');
   header += '\n';
   std::ofstream out(path, std::ios::binary);
-  const char prefix[] = {'\x93', 'N', 'U', 'M', 'P', 'Y', 1, 0, static_cast<char>(header.size() & 255), static_cast<char>(header.size() >> 8)};
+  const char prefix[] = {'\x93',
+                         'N',
+                         'U',
+                         'M',
+                         'P',
+                         'Y',
+                         1,
+                         0,
+                         static_cast<char>(header.size() & 255),
+                         static_cast<char>(header.size() >> 8)};
   out.write(prefix, sizeof prefix);
   out << header;
   out.write(static_cast<const char*>(tensor.data), static_cast<std::streamsize>(tensor.bytes));

@@ -37,7 +37,9 @@ std::string options_json(const Options& options) {
   if (!options.config.empty()) {
     std::ifstream file(options.config);
     config = json::parse(file, nullptr, false);
-    if (!config.is_object()) throw Error(BLADE_INVALID_ARGUMENT, "'" + options.config + "' is not a JSON object with the fields of blade.Config");
+    if (!config.is_object())
+      throw Error(BLADE_INVALID_ARGUMENT,
+                  "'" + options.config + "' is not a JSON object with the fields of blade.Config");
   }
   if (options.threads > 0) config["cpu_config"]["num_threads"] = options.threads;
   json root = {{"model_name", options.model.substr(options.model.rfind('/') + 1)},

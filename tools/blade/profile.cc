@@ -41,9 +41,9 @@ void add_profile(CLI::App& app, Context& context) {
     std::printf("%10s %6s %9s %8s  %-32s %s\n", "us", "share", "GFLOP/s", "GB/s", "kernel", "node");
     for (const auto& step : steps) {
       const double us = step.at("median_us");
-      std::printf("%10.1f %5.1f%% %9.1f %8.1f  %-32s %s\n", us, total > 0 ? 100 * us / total : 0, step.at("gflops").get<double>(),
-                  step.at("gbytes").get<double>(), step.at("kernel").get<std::string>().c_str(),
-                  step.at("node").get<std::string>().c_str());
+      std::printf("%10.1f %5.1f%% %9.1f %8.1f  %-32s %s\n", us, total > 0 ? 100 * us / total : 0,
+                  step.at("gflops").get<double>(), step.at("gbytes").get<double>(),
+                  step.at("kernel").get<std::string>().c_str(), step.at("node").get<std::string>().c_str());
     }
     std::printf("%10.1f  in all\n", total);
   });

@@ -13,7 +13,8 @@ namespace {
 
 // Range and mean of a float32 output, for people.
 nlohmann::ordered_json summary(const Engine::Info& info, const Tensor& tensor) {
-  nlohmann::ordered_json row = {{"name", info.name}, {"dtype", dtype_name(tensor.description().dtype)}, {"shape", tensor.dims()}};
+  nlohmann::ordered_json row = {
+      {"name", info.name}, {"dtype", dtype_name(tensor.description().dtype)}, {"shape", tensor.dims()}};
   if (tensor.description().dtype == BLADE_FLOAT32 && tensor.size<float>() > 0) {
     const float* data = tensor.data<float>();
     const size_t count = tensor.size<float>();
@@ -27,7 +28,8 @@ nlohmann::ordered_json summary(const Engine::Info& info, const Tensor& tensor) {
 }
 
 std::string file_name(std::string name) {
-  std::replace_if(name.begin(), name.end(), [](char c) { return c == '/' || c == ':'; }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return c == '/' || c == ':'; }, '_');
   return name + ".npy";
 }
 

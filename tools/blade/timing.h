@@ -10,7 +10,8 @@
 namespace blade::command {
 
 // Milliseconds of `runs` runs after `warmup` untimed ones, appended to `all`.
-inline void time_runs(Engine& engine, const std::vector<blade_tensor>& inputs, int warmup, int runs, std::vector<double>& all) {
+inline void time_runs(Engine& engine, const std::vector<blade_tensor>& inputs, int warmup, int runs,
+                      std::vector<double>& all) {
   for (int i = -warmup; i < runs; ++i) {
     const auto start = std::chrono::steady_clock::now();
     engine.run(inputs);

@@ -8,7 +8,7 @@ namespace blade::command {
 enum ExitCode { kDone = 0, kCheckFailed = 1, kBadInput = 2 };
 
 struct Context {
-  bool json = false;          // --json of the verb at hand
+  bool json = false;  // --json of the verb at hand
   int exit_code = kDone;
 };
 

@@ -1,6 +1,7 @@
 // Rows for Conv and ConvTranspose: direct and Winograd algorithms over the raw kernels in matrix/.
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
+#include "backends/cpu/matrix/winograd_f32.h"
 
 namespace blade::backends::cpu {
 namespace {
@@ -60,6 +61,40 @@ Result<std::unique_ptr<Kernel>> create_direct(const KernelRequest& request, Pack
       epilogue.in_place_inputs(), conv2d_scratch_bytes(shape, request.num_threads));
 }
 
+// --- Winograd ---
+
+template <ConvAlgorithm kAlgorithm>
+Support supports_winograd(const KernelRequest& request) {
+  if (Support s = conv_node_support(request); !s.ok) return s;
+  if (const char* refusal = conv_algorithm_refusal(conv_shape(request), kAlgorithm)) return Support::no(refusal);
+  return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
+}
+
+template <ConvAlgorithm kAlgorithm>
+double winograd_us(const KernelRequest& request) {
+  return conv_cost_us(conv_shape(request), kAlgorithm, request.num_threads);
+}
+
+template <ConvAlgorithm kAlgorithm>
+Result<std::unique_ptr<Kernel>> create_winograd(const KernelRequest& request, PackCache& packs) {
+  const Conv2DShape shape = conv_shape(request);
+  const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2);
+  const std::string layout = layout_name(conv_algorithm_name(kAlgorithm), {shape.c, shape.oc});
+  BLADE_ASSIGN_OR_RETURN(
+      const auto packed,
+      packed_weights(request, packs, layout, packed_winograd_bytes(shape, kAlgorithm),
+                     [&](const float* from, void* to) { pack_winograd_weights(shape, kAlgorithm, from, to); }));
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        LoweredEpilogue::Bound bound;
+        epilogue.bind(args, bound);
+        winograd_conv2d_f32(shape, kAlgorithm, input<float>(args, 0), packed->data(), output<float>(args), bound.raw,
+                            *args.pool, args.scratch);
+        return Status::ok_status();
+      },
+      epilogue.in_place_inputs(), winograd_scratch_bytes(shape, kAlgorithm, request.num_threads));
+}
+
 // --- direct, weights computed by the graph: packed at every run ---
 
 Support supports_repack(const KernelRequest& request) {
@@ -114,7 +149,11 @@ Result<std::unique_ptr<Kernel>> create_transpose(const KernelRequest& request, P
       epilogue.in_place_inputs(), conv_transpose_scratch_bytes(shape, request.num_threads));
 }
 
+constexpr ConvAlgorithm kF43 = ConvAlgorithm::kWinograd4, kF23 = ConvAlgorithm::kWinograd2;
+
 constexpr KernelEntry kRows[] = {
+    {"cpu.conv.winograd43_f32", ir::Op::kConv, supports_winograd<kF43>, winograd_us<kF43>, create_winograd<kF43>},
+    {"cpu.conv.winograd23_f32", ir::Op::kConv, supports_winograd<kF23>, winograd_us<kF23>, create_winograd<kF23>},
     {"cpu.conv.direct_f32", ir::Op::kConv, supports_direct, direct_us, create_direct},
     {"cpu.conv.direct_repack_f32", ir::Op::kConv, supports_repack, direct_us, create_repack},
     {"cpu.conv_transpose.direct_f32", ir::Op::kConvTranspose, supports_transpose, nullptr, create_transpose},

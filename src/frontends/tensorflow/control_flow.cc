@@ -28,7 +28,8 @@ class ControlFlow {
       of_[node] = visit(node);
       bool in_frame = std::any_of(of_[node].begin(), of_[node].end(), [](const auto& c) { return c[0] == 'f'; });
       if (!of_[node].empty()) {
-        reasons[node] = in_frame ? "it runs inside a while loop of TensorFlow 1" : "it runs in one branch of a tf.cond of TensorFlow 1";
+        reasons[node] = in_frame ? "it runs inside a while loop of TensorFlow 1"
+                                 : "it runs in one branch of a tf.cond of TensorFlow 1";
       }
     }
     return reasons;
@@ -80,7 +81,8 @@ class ControlFlow {
     const Conditions* around = nullptr;
     for (const std::string& c : conditions) {
       auto frame = outside_.find(c);
-      if (frame != outside_.end() && (around == nullptr || frame->second.size() > around->size())) around = &frame->second;
+      if (frame != outside_.end() && (around == nullptr || frame->second.size() > around->size()))
+        around = &frame->second;
     }
     if (around != nullptr) conditions = Conditions(*around);
   }

@@ -184,7 +184,8 @@ class Flattener {
     }
     auto found = scope.body.find(name);
     if (found == scope.body.end()) {
-      return invalid_argument("a function reads '" + std::string(input) + "', which is neither an argument nor a node of it");
+      return invalid_argument("a function reads '" + std::string(input) +
+                              "', which is neither an argument nor a node of it");
     }
     if (control) return "^" + scope.prefix + std::string(name);
     if (colon == std::string_view::npos) return scope.prefix + std::string(name);
@@ -203,7 +204,10 @@ class Flattener {
     if (spec != nullptr) {
       outputs = spec->outputs;
     } else if (const FunctionDef* function = find_function(node->op)) {
-      for (const ArgDef& arg : (*function)->signature.output_args) outputs.push_back({arg.name, "", "", "", DataType::kFloat});
+      for (const ArgDef& arg : (*function)->signature.output_args)
+        outputs.push_back({arg.name, "", "", "", DataType::kFloat});
+    } else if (node->op == "Const" || node->op == "BladeStoredWeight") {
+      return within;  // one output, whatever its name
     } else {
       return unimplemented("the outputs of its node '" + node->name + "' (" + node->op + ") are not known");
     }
@@ -245,7 +249,8 @@ class Flattener {
   Status open_region(const NodeDef& node) {
     const FunctionDef* original = branch(node, "else_branch");
     if (original == nullptr) {
-      return not_found("node '" + node->name + "' keeps its original nodes in a function that the library does not have");
+      return not_found("node '" + node->name +
+                       "' keeps its original nodes in a function that the library does not have");
     }
     Scope scope;
     std::vector<std::string> data;
@@ -280,12 +285,14 @@ class Flattener {
     dropped_.insert(std::string(condition.node));
     for (const NodeDef& body : (*original)->nodes) {
       if (!added_.insert(body->name).second) continue;  // two regions may each hold a copy
-      BLADE_ASSIGN_OR_RETURN(NodeDef flat, body->op == "BladeStoredWeight" ? stored_weight(body, scope) : rename(body, scope));
+      BLADE_ASSIGN_OR_RETURN(NodeDef flat,
+                             body->op == "BladeStoredWeight" ? stored_weight(body, scope) : rename(body, scope));
       BLADE_RETURN_IF_ERROR(keep(std::move(flat)));
     }
     for (const ArgDef& arg : (*original)->signature.output_args) {
       auto ret = (*original)->ret.find(arg.name);
-      if (ret == (*original)->ret.end()) return invalid_argument("function '" + (*original)->signature.name + "' lacks a result");
+      if (ret == (*original)->ret.end())
+        return invalid_argument("function '" + (*original)->signature.name + "' lacks a result");
       BLADE_ASSIGN_OR_RETURN(std::string tensor_text, resolve(ret->second, scope));
       region.outputs.push_back(with_port(tensor_text));
     }
@@ -316,7 +323,8 @@ class Flattener {
       }
     }
     std::string_view all = scope.engine.view();
-    if (offset < 0 || static_cast<uint64_t>(offset) > all.size() || bytes > all.size() - static_cast<uint64_t>(offset)) {
+    if (offset < 0 || static_cast<uint64_t>(offset) > all.size() ||
+        bytes > all.size() - static_cast<uint64_t>(offset)) {
       return data_loss("stored weight '" + node->name + "' lies at bytes " + std::to_string(offset) + " to " +
                        std::to_string(static_cast<uint64_t>(offset) + bytes) + " of an engine of " +
                        std::to_string(all.size()) + " bytes; the file is damaged");

@@ -12,9 +12,9 @@ namespace blade::tensorflow {
 
 // Something that stood as BladeEngine in an optimized graph.
 struct EngineRegion {
-  std::string node;                   // "blade/region_0"
-  SharedBytes engine;                 // the engine file
-  std::vector<std::string> inputs;    // tensors of the flat graph, in the engine's order
+  std::string node;                 // "blade/region_0"
+  SharedBytes engine;               // the engine file
+  std::vector<std::string> inputs;  // tensors of the flat graph, in the engine's order
   std::vector<std::string> outputs;
 };
 

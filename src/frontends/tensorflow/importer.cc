@@ -140,7 +140,8 @@ class Importer {
   int output_count(int node) const {
     const OpSpec* spec = find_op(node_at(node)->op);
     int used = static_cast<int>(index_.used_ports(node).size());
-    if (spec == nullptr) return std::max(used, is_placeholder(node_at(node)) || node_at(node)->op == "Const" ? 1 : used);
+    if (spec == nullptr)
+      return std::max(used, is_placeholder(node_at(node)) || node_at(node)->op == "Const" ? 1 : used);
     auto types = tensor_types(spec->outputs, node_at(node));
     return types.ok() ? static_cast<int>(types->size()) : used;
   }
@@ -243,7 +244,8 @@ class Importer {
     BLADE_ASSIGN_OR_RETURN(TensorProto proto, tensor_attr(def, "value"));
     auto type = proto.dtype();
     if (!type.ok()) return type.status().with_context(about(def));
-    if (to_ir(*type) == ir::DType::kOpaque) return add_foreign(node, "it is a constant of type " + data_type_name(*type));
+    if (to_ir(*type) == ir::DType::kOpaque)
+      return add_foreign(node, "it is a constant of type " + data_type_name(*type));
     auto data = proto.decode();
     if (!data.ok()) return data.status().with_context(about(def));
     auto tensor = std::make_shared<ir::Tensor>();
@@ -279,8 +281,10 @@ class Importer {
     for (size_t i = 0; i < inputs.size(); ++i) {
       ir::DType found = model_.graph.value(value(inputs[i])).dtype;
       const NodeDef& producer = node_at(inputs[i].node);
-      if (to_ir(expected[i]) == ir::DType::kOpaque) return "its input " + std::to_string(i) + " is of type " + data_type_name(expected[i]);
-      if (found == ir::DType::kOpaque) return "only TensorFlow knows the type of '" + tensor_name(producer, inputs[i].port) + "'";
+      if (to_ir(expected[i]) == ir::DType::kOpaque)
+        return "its input " + std::to_string(i) + " is of type " + data_type_name(expected[i]);
+      if (found == ir::DType::kOpaque)
+        return "only TensorFlow knows the type of '" + tensor_name(producer, inputs[i].port) + "'";
       if (found != to_ir(expected[i])) {
         return "it reads '" + tensor_name(producer, inputs[i].port) + "' as " + data_type_name(expected[i]) +
                ", but that is " + ir::dtype_name(found);
@@ -381,7 +385,8 @@ class Importer {
     std::vector<ir::ValueId> ids;
     for (size_t i = 0; i < outputs_.size(); ++i) {
       ir::ValueId id = value(outputs_[i]);
-      if (id == ir::kNone) return invalid_argument("the output '" + model_.outputs[i] + "' is a tensor that does not exist");
+      if (id == ir::kNone)
+        return invalid_argument("the output '" + model_.outputs[i] + "' is a tensor that does not exist");
       ids.push_back(id);
     }
     model_.graph.set_outputs(std::move(ids), model_.outputs);
@@ -392,7 +397,9 @@ class Importer {
     for (ir::NodeId id = 0; id < model_.graph.num_node_slots(); ++id) {
       if (!model_.graph.is_live(id) || model_.graph.node(id).op != ir::Op::kForeign) continue;
       const auto& attrs = model_.graph.node(id).get<ir::ForeignAttrs>();
-      if (++count <= 5) list += (count == 1 ? "" : "; ") + std::string("'") + model_.graph.node(id).name + "' (" + attrs.source_op + "): " + attrs.reason;
+      if (++count <= 5)
+        list += (count == 1 ? "" : "; ") + std::string("'") + model_.graph.node(id).name + "' (" + attrs.source_op +
+                "): " + attrs.reason;
     }
     if (count == 0) return Status();
     return unimplemented(std::to_string(count) + (count == 1 ? " node needs" : " nodes need") + " TensorFlow: " + list +
@@ -405,10 +412,11 @@ class Importer {
     auto holds = [](const std::vector<std::string>& all, const std::string& name) {
       return std::find(all.begin(), all.end(), name) != all.end();
     };
-    model_.single_engine =
-        region.inputs.size() == model_.inputs.size() &&
-        std::all_of(model_.inputs.begin(), model_.inputs.end(), [&](const auto& n) { return holds(region.inputs, n); }) &&
-        std::all_of(model_.outputs.begin(), model_.outputs.end(), [&](const auto& n) { return holds(region.outputs, n); });
+    model_.single_engine = region.inputs.size() == model_.inputs.size() &&
+                           std::all_of(model_.inputs.begin(), model_.inputs.end(),
+                                       [&](const auto& n) { return holds(region.inputs, n); }) &&
+                           std::all_of(model_.outputs.begin(), model_.outputs.end(),
+                                       [&](const auto& n) { return holds(region.outputs, n); });
   }
 
   const ImportOptions& options_;
@@ -416,7 +424,7 @@ class Importer {
   GraphDef source_;
   NodeIndex index_;
   StepInference inference_;
-  std::vector<std::string> reasons_;            // of nodes inside loops and branches
+  std::vector<std::string> reasons_;  // of nodes inside loops and branches
   std::vector<TensorRef> outputs_;
   std::vector<bool> needed_;                    // by an output
   std::vector<char> waited_for_;                // by a control edge of a needed node

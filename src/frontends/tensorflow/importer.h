@@ -30,14 +30,14 @@ struct SourceConstant {
 };
 
 struct ImportedModel {
-  ir::Graph graph;                       // Node::origin is an index into source's nodes
-  GraphDef source;                       // the graph with function calls inlined
-  std::vector<std::string> inputs;       // tensor names ("input:0"), in the order of graph.inputs()
-  std::vector<std::string> outputs;      // the same for graph.outputs()
-  std::vector<char> foreign;             // one entry a source node: 1 where it stays in TensorFlow
+  ir::Graph graph;                   // Node::origin is an index into source's nodes
+  GraphDef source;                   // the graph with function calls inlined
+  std::vector<std::string> inputs;   // tensor names ("input:0"), in the order of graph.inputs()
+  std::vector<std::string> outputs;  // the same for graph.outputs()
+  std::vector<char> foreign;         // one entry a source node: 1 where it stays in TensorFlow
   std::vector<SourceConstant> constants;
-  std::vector<std::string> notes;        // what was inferred or left out, in words
-  std::vector<EngineRegion> engines;     // of an optimized graph
+  std::vector<std::string> notes;     // what was inferred or left out, in words
+  std::vector<EngineRegion> engines;  // of an optimized graph
   // The whole model is engines[0]: its inputs are `inputs` and its outputs hold all of `outputs`.
   bool single_engine = false;
 };

@@ -132,7 +132,8 @@ ir::TensorPtr LowerContext::constant(ir::ValueId value) const {
   while (!graph_.value(value).is_constant()) {
     ir::NodeId producer = graph_.value(value).producer;
     if (producer == ir::kNone || graph_.node(producer).op != ir::Op::kIdentity) return nullptr;
-    if (graph_.node(producer).get<ir::IdentityAttrs>().kind == ir::IdentityKind::kPlaceholderWithDefault) return nullptr;
+    if (graph_.node(producer).get<ir::IdentityAttrs>().kind == ir::IdentityKind::kPlaceholderWithDefault)
+      return nullptr;
     value = graph_.node(producer).inputs[0];
   }
   return graph_.value(value).constant;
@@ -181,7 +182,8 @@ Result<std::vector<int64_t>> LowerContext::spatial_ints(const char* attr, int sp
   auto begin = values.begin() + (channels_first ? 2 : 1);
   std::vector<int64_t> out(begin, begin + spatial);
   for (int64_t v : out) {
-    if (v < 1) return unimplemented(std::string("its '") + attr + "' has " + std::to_string(v) + ", expected 1 or more");
+    if (v < 1)
+      return unimplemented(std::string("its '") + attr + "' has " + std::to_string(v) + ", expected 1 or more");
   }
   return out;
 }
@@ -215,20 +217,47 @@ Result<ir::ValueId> LowerContext::add_scalar(ir::DType dtype, double value) {
   BLADE_ASSIGN_OR_RETURN(ir::NewTensor made, ir::allocate_tensor(dtype, {}));
   auto put = [&](auto v) { std::memcpy(made.data, &v, sizeof(v)); };
   switch (dtype) {
-    case ir::DType::kFloat32: put(static_cast<float>(value)); break;
-    case ir::DType::kFloat64: put(value); break;
-    case ir::DType::kFloat16: put(float_to_float16(static_cast<float>(value))); break;
-    case ir::DType::kBFloat16: put(float_to_bfloat16(static_cast<float>(value))); break;
-    case ir::DType::kInt8: put(static_cast<int8_t>(value)); break;
-    case ir::DType::kInt16: put(static_cast<int16_t>(value)); break;
-    case ir::DType::kInt32: put(static_cast<int32_t>(value)); break;
-    case ir::DType::kInt64: put(static_cast<int64_t>(value)); break;
-    case ir::DType::kUInt8: put(static_cast<uint8_t>(value)); break;
-    case ir::DType::kUInt16: put(static_cast<uint16_t>(value)); break;
-    case ir::DType::kUInt32: put(static_cast<uint32_t>(value)); break;
-    case ir::DType::kUInt64: put(static_cast<uint64_t>(value)); break;
-    case ir::DType::kBool: put(static_cast<uint8_t>(value != 0)); break;
-    default: return unimplemented(std::string("Blade has no constants of type ") + ir::dtype_name(dtype));
+    case ir::DType::kFloat32:
+      put(static_cast<float>(value));
+      break;
+    case ir::DType::kFloat64:
+      put(value);
+      break;
+    case ir::DType::kFloat16:
+      put(float_to_float16(static_cast<float>(value)));
+      break;
+    case ir::DType::kBFloat16:
+      put(float_to_bfloat16(static_cast<float>(value)));
+      break;
+    case ir::DType::kInt8:
+      put(static_cast<int8_t>(value));
+      break;
+    case ir::DType::kInt16:
+      put(static_cast<int16_t>(value));
+      break;
+    case ir::DType::kInt32:
+      put(static_cast<int32_t>(value));
+      break;
+    case ir::DType::kInt64:
+      put(static_cast<int64_t>(value));
+      break;
+    case ir::DType::kUInt8:
+      put(static_cast<uint8_t>(value));
+      break;
+    case ir::DType::kUInt16:
+      put(static_cast<uint16_t>(value));
+      break;
+    case ir::DType::kUInt32:
+      put(static_cast<uint32_t>(value));
+      break;
+    case ir::DType::kUInt64:
+      put(static_cast<uint64_t>(value));
+      break;
+    case ir::DType::kBool:
+      put(static_cast<uint8_t>(value != 0));
+      break;
+    default:
+      return unimplemented(std::string("Blade has no constants of type ") + ir::dtype_name(dtype));
   }
   return add_constant(made.tensor);
 }

@@ -141,8 +141,8 @@ Status lower_block(LowerContext& context, int argument) {
   BLADE_ASSIGN_OR_RETURN(int64_t block, int_attr(context.node(), "block_size"));
   BLADE_ASSIGN_OR_RETURN(ChannelsLast layout, channels_last(context, 4));
   BLADE_ASSIGN_OR_RETURN(ir::ValueId x, to_channels_last(context, layout, context.input(0)));
-  BLADE_ASSIGN_OR_RETURN(ir::ValueId out, context.emit(static_cast<ir::Op>(argument), layout.move ? "channels_last" : "",
-                                                       {x}, ir::BlockAttrs{block}));
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId out, context.emit(static_cast<ir::Op>(argument),
+                                                       layout.move ? "channels_last" : "", {x}, ir::BlockAttrs{block}));
   return context.finish(from_channels_last(context, layout, out));
 }
 
@@ -150,8 +150,8 @@ Status lower_block(LowerContext& context, int argument) {
 Status lower_square_block(LowerContext& context, int argument) {
   BLADE_ASSIGN_OR_RETURN(int64_t block, int_attr(context.node(), "block_size"));
   ir::ValueId shape = context.add_ints(ir::DType::kInt64, {block, block});
-  return context.finish(context.emit(static_cast<ir::Op>(argument), "", {context.input(0), shape, context.input(1)},
-                                     ir::EmptyAttrs{}));
+  return context.finish(
+      context.emit(static_cast<ir::Op>(argument), "", {context.input(0), shape, context.input(1)}, ir::EmptyAttrs{}));
 }
 
 Status lower_where(LowerContext& context, int) {
@@ -168,10 +168,10 @@ Status lower_invert_permutation(LowerContext& context, int) {
   ir::ValueId x = context.input(0);
   ir::DType type = context.dtype(x);
   if (type != ir::DType::kInt32 && type != ir::DType::kInt64) return unimplemented("its index is not int32 or int64");
-  BLADE_ASSIGN_OR_RETURN(ir::ValueId shape, context.emit(ir::Op::kShapeOf, "shape", {x},
-                                                         ir::ShapeOfAttrs{ir::ShapeOfKind::kShape, type}));
-  BLADE_ASSIGN_OR_RETURN(ir::ValueId size, context.emit(ir::Op::kShapeOf, "size", {x},
-                                                        ir::ShapeOfAttrs{ir::ShapeOfKind::kSize, type}));
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId shape,
+                         context.emit(ir::Op::kShapeOf, "shape", {x}, ir::ShapeOfAttrs{ir::ShapeOfKind::kShape, type}));
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId size,
+                         context.emit(ir::Op::kShapeOf, "size", {x}, ir::ShapeOfAttrs{ir::ShapeOfKind::kSize, type}));
   ir::ValueId zero = context.add_ints(type, {0}, true), one = context.add_ints(type, {1}, true);
   BLADE_ASSIGN_OR_RETURN(ir::ValueId range, context.emit(ir::Op::kRange, "range", {zero, size, one}, ir::EmptyAttrs{}));
   BLADE_ASSIGN_OR_RETURN(ir::ValueId indices, context.emit(ir::Op::kExpandDims, "indices", {x}, ir::AxisAttrs{1}));

@@ -93,9 +93,10 @@ Status lower_batch_norm(LowerContext& context, int) {
     BLADE_ASSIGN_OR_RETURN(value, context.emit(ir::Op::kCast, "widen", {value}, ir::CastAttrs{statistics}));
   }
   bool last = !layout.move && !mixed && side_inputs == 0 && !active;
-  BLADE_ASSIGN_OR_RETURN(value, context.emit(ir::Op::kBatchNorm, last ? "" : "normalize",
-                                             {value, context.input(1), context.input(2), context.input(3), context.input(4)},
-                                             ir::BatchNormAttrs{epsilon}));
+  BLADE_ASSIGN_OR_RETURN(value,
+                         context.emit(ir::Op::kBatchNorm, last ? "" : "normalize",
+                                      {value, context.input(1), context.input(2), context.input(3), context.input(4)},
+                                      ir::BatchNormAttrs{epsilon}));
   if (mixed) {
     BLADE_ASSIGN_OR_RETURN(value, context.emit(ir::Op::kCast, "narrow", {value}, ir::CastAttrs{type}));
   }

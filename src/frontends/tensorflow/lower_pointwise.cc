@@ -7,16 +7,23 @@ Result<ir::ValueId> emit_pointwise(LowerContext& context, ir::PointwiseOp op, co
                                    std::vector<ir::ValueId> operands, float alpha, float beta) {
   ir::PointwiseProgram program;
   switch (operands.size()) {
-    case 1: program = ir::PointwiseProgram::unary(op, alpha, beta); break;
-    case 2: program = ir::PointwiseProgram::binary(op); break;
-    default: program = ir::PointwiseProgram::ternary(op); break;
+    case 1:
+      program = ir::PointwiseProgram::unary(op, alpha, beta);
+      break;
+    case 2:
+      program = ir::PointwiseProgram::binary(op);
+      break;
+    default:
+      program = ir::PointwiseProgram::ternary(op);
+      break;
   }
   return context.emit(ir::Op::kPointwise, suffix, std::move(operands), ir::PointwiseAttrs{std::move(program)});
 }
 
 Status lower_unary(LowerContext& context, int argument) {
   auto op = static_cast<ir::PointwiseOp>(argument);
-  if (op == ir::PointwiseOp::kRint && ir::is_integer(context.dtype(context.input(0)))) return lower_identity(context, 0);
+  if (op == ir::PointwiseOp::kRint && ir::is_integer(context.dtype(context.input(0))))
+    return lower_identity(context, 0);
   return context.finish(emit_pointwise(context, op, "", {context.input(0)}));
 }
 
@@ -32,7 +39,8 @@ Status lower_binary(LowerContext& context, int argument) {
 
 Status lower_div(LowerContext& context, int) {
   bool real = ir::is_floating(context.dtype(context.input(0)));
-  if (!real && context.node()->op == "RealDiv") return unimplemented("Blade divides real numbers only as floating point");
+  if (!real && context.node()->op == "RealDiv")
+    return unimplemented("Blade divides real numbers only as floating point");
   auto op = real ? ir::PointwiseOp::kDiv : ir::PointwiseOp::kTruncDiv;
   return context.finish(emit_pointwise(context, op, "", {context.input(0), context.input(1)}));
 }
@@ -52,7 +60,8 @@ Status lower_select(LowerContext& context, int) {
   ir::ValueId shape = context.add_ints(ir::DType::kInt32, column);
   BLADE_ASSIGN_OR_RETURN(ir::ValueId condition,
                          context.emit(ir::Op::kReshape, "condition", {context.input(0), shape}, ir::EmptyAttrs{}));
-  return context.finish(emit_pointwise(context, ir::PointwiseOp::kSelect, "", {condition, context.input(1), context.input(2)}));
+  return context.finish(
+      emit_pointwise(context, ir::PointwiseOp::kSelect, "", {condition, context.input(1), context.input(2)}));
 }
 
 Status lower_add_n(LowerContext& context, int) {
@@ -62,7 +71,8 @@ Status lower_add_n(LowerContext& context, int) {
   ir::ValueId sum = context.input(0);
   for (int i = 1; i < count; ++i) {
     std::string suffix = i + 1 == count ? "" : "sum_" + std::to_string(i);
-    BLADE_ASSIGN_OR_RETURN(sum, emit_pointwise(context, ir::PointwiseOp::kAdd, suffix.c_str(), {sum, context.input(i)}));
+    BLADE_ASSIGN_OR_RETURN(sum,
+                           emit_pointwise(context, ir::PointwiseOp::kAdd, suffix.c_str(), {sum, context.input(i)}));
   }
   return context.finish(std::vector<ir::ValueId>{sum});
 }

@@ -18,7 +18,8 @@ Result<std::vector<int64_t>> read_axes(LowerContext& context) {
     }
   }
   std::sort(axes.begin(), axes.end());
-  if (std::adjacent_find(axes.begin(), axes.end()) != axes.end()) return unimplemented("one of its axes is there twice");
+  if (std::adjacent_find(axes.begin(), axes.end()) != axes.end())
+    return unimplemented("one of its axes is there twice");
   return axes;
 }
 
@@ -67,7 +68,8 @@ Status lower_arg_reduce(LowerContext& context, int argument) {
     BLADE_ASSIGN_OR_RETURN(attrs.axis, context.axis(attrs.axis, rank));
   }
   BLADE_ASSIGN_OR_RETURN(DataType type, type_attr_or(context.node(), "output_type", DataType::kInt64));
-  if (type != DataType::kInt32 && type != DataType::kInt64) return unimplemented("its index is " + data_type_name(type));
+  if (type != DataType::kInt32 && type != DataType::kInt64)
+    return unimplemented("its index is " + data_type_name(type));
   attrs.index_dtype = to_ir(type);
   return context.finish(context.emit(ir::Op::kArgReduce, "", {context.input(0)}, attrs));
 }
@@ -92,7 +94,8 @@ Status lower_top_k(LowerContext& context, int) {
   ir::TopKAttrs attrs;
   BLADE_ASSIGN_OR_RETURN(attrs.sorted, bool_attr_or(context.node(), "sorted", true));
   BLADE_ASSIGN_OR_RETURN(DataType type, type_attr_or(context.node(), "index_type", DataType::kInt32));
-  if (type != DataType::kInt32 && type != DataType::kInt64) return unimplemented("its index is " + data_type_name(type));
+  if (type != DataType::kInt32 && type != DataType::kInt64)
+    return unimplemented("its index is " + data_type_name(type));
   attrs.index_dtype = to_ir(type);
   ir::ValueId k = ir::kNone;
   if (context.num_inputs() == 2) {

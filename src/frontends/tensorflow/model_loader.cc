@@ -14,10 +14,11 @@ Result<LoadedModel> load_saved_model(const std::string& path) {
   BLADE_ASSIGN_OR_RETURN(SavedModel saved, SavedModel::load(path));
   BLADE_ASSIGN_OR_RETURN(const MetaGraph* meta, saved.serving());
   if (auto variables = variable_nodes(meta->graph); !variables.empty()) {
-    return failed_precondition("the SavedModel '" + path + "' keeps its weights in variables ('" + variables[0] +
-                               (variables.size() > 1 ? "' and " + std::to_string(variables.size() - 1) + " more" : "'") +
-                               "); they must be frozen into the graph first: blade.optimize in Python does it where "
-                               "TensorFlow is installed");
+    return failed_precondition(
+        "the SavedModel '" + path + "' keeps its weights in variables ('" + variables[0] +
+        (variables.size() > 1 ? "' and " + std::to_string(variables.size() - 1) + " more" : "'") +
+        "); they must be frozen into the graph first: blade.optimize in Python does it where "
+        "TensorFlow is installed");
   }
   BLADE_ASSIGN_OR_RETURN(const SignatureDef* signature, default_signature(*meta));
   for (const auto& [key, info] : signature->inputs) {
@@ -48,7 +49,8 @@ Result<LoadedModel> load_model(const std::string& path) {
     fs::path inside = fs::path(path) / "saved_model.pb";
     if (fs::exists(inside, error)) return load_saved_model(path);
     if (fs::exists(fs::path(path) / "saved_model.pbtxt", error)) {
-      return unimplemented("'" + path + "' holds its SavedModel as text (saved_model.pbtxt); write it as saved_model.pb");
+      return unimplemented("'" + path +
+                           "' holds its SavedModel as text (saved_model.pbtxt); write it as saved_model.pb");
     }
     return not_found("the directory '" + path + "' has no saved_model.pb, so it is not a SavedModel");
   }

@@ -22,8 +22,8 @@ struct LoadedModel {
   std::optional<SavedModel> saved_model;
 };
 
-// Missing and empty files, directories without a model and damaged files are errors; a SavedModel whose variables are not
-// frozen is kFailedPrecondition.
+// Missing and empty files, directories without a model and damaged files are errors; a SavedModel whose variables are
+// not frozen is kFailedPrecondition.
 Result<LoadedModel> load_model(const std::string& path);
 
 }  // namespace blade::tensorflow

@@ -71,7 +71,8 @@ Result<NodeIndex> NodeIndex::build(const GraphDef& graph) {
     const NodeDef& node = graph->nodes[i];
     if (node->name.empty()) return invalid_argument("node " + std::to_string(i) + " (" + node->op + ") has no name");
     if (!index.by_name_.emplace(node->name, i).second) {
-      return invalid_argument("two nodes are named '" + node->name + "'; every node of a graph needs a name of its own");
+      return invalid_argument("two nodes are named '" + node->name +
+                              "'; every node of a graph needs a name of its own");
     }
   }
   for (int i = 0; i < count; ++i) {
@@ -88,14 +89,14 @@ Result<NodeIndex> NodeIndex::build(const GraphDef& graph) {
         continue;
       }
       const NodeDef& source = graph->nodes[producer];
-      const OpSpec* spec = find_op(source->op);
-      if (spec != nullptr) {
+      int outputs = source->op == "Const" || source->op == "Placeholder" ? 1 : -1;  // -1: not known
+      if (const OpSpec* spec = find_op(source->op)) {
         auto types = tensor_types(spec->outputs, source);
-        if (types.ok() && ref.index >= static_cast<int>(types->size())) {
-          return invalid_argument("node '" + node->name + "' (" + node->op + ") reads output " +
-                                  std::to_string(ref.index) + " of '" + source->name + "' (" + source->op +
-                                  "), which has " + std::to_string(types->size()));
-        }
+        if (types.ok()) outputs = static_cast<int>(types->size());
+      }
+      if (outputs >= 0 && ref.index >= outputs) {
+        return invalid_argument("node '" + node->name + "' (" + node->op + ") reads output " + std::to_string(ref.index) +
+                                " of '" + source->name + "' (" + source->op + "), which has " + std::to_string(outputs));
       }
       constexpr int kMostPorts = 1 << 16;
       if (ref.index < 0 || ref.index >= kMostPorts) {
@@ -170,10 +171,13 @@ Result<TensorRef> NodeIndex::find_tensor(const GraphDef& graph, std::string_view
   if (node >= 0) {
     const NodeDef& def = graph->nodes[node];
     const OpSpec* spec = find_op(def->op);
-    auto types = spec == nullptr ? Result<std::vector<DataType>>(std::vector<DataType>{}) : tensor_types(spec->outputs, def);
-    if (spec == nullptr || !types.ok() || ref.index < static_cast<int>(types->size())) return TensorRef{node, ref.index};
-    return not_found("the " + std::string(role) + " '" + std::string(name) + "' is output " + std::to_string(ref.index) +
-                     " of a node (" + def->op + ") that has " + std::to_string(types->size()));
+    auto types =
+        spec == nullptr ? Result<std::vector<DataType>>(std::vector<DataType>{}) : tensor_types(spec->outputs, def);
+    if (spec == nullptr || !types.ok() || ref.index < static_cast<int>(types->size()))
+      return TensorRef{node, ref.index};
+    return not_found("the " + std::string(role) + " '" + std::string(name) + "' is output " +
+                     std::to_string(ref.index) + " of a node (" + def->op + ") that has " +
+                     std::to_string(types->size()));
   }
   std::string message = "the graph has no node '" + std::string(ref.node) + "', given as " + std::string(role);
   std::vector<std::string> all;

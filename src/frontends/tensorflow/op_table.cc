@@ -82,12 +82,12 @@ std::vector<OpSpec> read_table() {
 }
 
 constexpr std::pair<DataType, ir::DType> kTypes[] = {
-    {DataType::kFloat, ir::DType::kFloat32},     {DataType::kDouble, ir::DType::kFloat64},
-    {DataType::kHalf, ir::DType::kFloat16},      {DataType::kBfloat16, ir::DType::kBFloat16},
-    {DataType::kInt8, ir::DType::kInt8},         {DataType::kInt16, ir::DType::kInt16},
-    {DataType::kInt32, ir::DType::kInt32},       {DataType::kInt64, ir::DType::kInt64},
-    {DataType::kUint8, ir::DType::kUInt8},       {DataType::kUint16, ir::DType::kUInt16},
-    {DataType::kUint32, ir::DType::kUInt32},     {DataType::kUint64, ir::DType::kUInt64},
+    {DataType::kFloat, ir::DType::kFloat32}, {DataType::kDouble, ir::DType::kFloat64},
+    {DataType::kHalf, ir::DType::kFloat16},  {DataType::kBfloat16, ir::DType::kBFloat16},
+    {DataType::kInt8, ir::DType::kInt8},     {DataType::kInt16, ir::DType::kInt16},
+    {DataType::kInt32, ir::DType::kInt32},   {DataType::kInt64, ir::DType::kInt64},
+    {DataType::kUint8, ir::DType::kUInt8},   {DataType::kUint16, ir::DType::kUInt16},
+    {DataType::kUint32, ir::DType::kUInt32}, {DataType::kUint64, ir::DType::kUInt64},
     {DataType::kBool, ir::DType::kBool},
 };
 
@@ -100,7 +100,8 @@ Result<int64_t> tensor_count(const ArgSpec& arg, const NodeDef& node) {
   }
   if (arg.number_attr.empty()) return 1;
   bool optional = arg.number_attr == "num_host_args" || arg.number_attr == "num_side_inputs";
-  BLADE_ASSIGN_OR_RETURN(int64_t count, optional ? int_attr_or(node, arg.number_attr, 0) : int_attr(node, arg.number_attr));
+  BLADE_ASSIGN_OR_RETURN(int64_t count,
+                         optional ? int_attr_or(node, arg.number_attr, 0) : int_attr(node, arg.number_attr));
   if (count < 0 || count > kMost) {
     return invalid_argument("node '" + node->name + "' (" + node->op + ") has " + std::to_string(count) +
                             " in its attribute '" + arg.number_attr + "', expected 0 to " + std::to_string(kMost));
@@ -146,8 +147,8 @@ Result<std::vector<DataType>> tensor_types(const std::vector<ArgSpec>& args, con
     }
     DataType type = arg.type;
     if (!arg.type_attr.empty()) {
-      BLADE_ASSIGN_OR_RETURN(type, type == DataType::kInvalid ? type_attr(node, arg.type_attr)
-                                                              : type_attr_or(node, arg.type_attr, type));
+      BLADE_ASSIGN_OR_RETURN(
+          type, type == DataType::kInvalid ? type_attr(node, arg.type_attr) : type_attr_or(node, arg.type_attr, type));
     }
     BLADE_ASSIGN_OR_RETURN(int64_t count, tensor_count(arg, node));
     types.insert(types.end(), static_cast<size_t>(count), type);

@@ -102,7 +102,8 @@ class OriginalFunction {
     if (stored(ref.node) != nullptr) return node->name + ":weight:0";
     if (node->op == "Const") return node->name + ":output:0";
     const OpSpec* spec = find_op(node->op);
-    if (spec == nullptr) return internal_error("node '" + node->name + "' (" + node->op + ") of a region is of no known op");
+    if (spec == nullptr)
+      return internal_error("node '" + node->name + "' (" + node->op + ") of a region is of no known op");
     BLADE_ASSIGN_OR_RETURN(std::string output, output_name(*spec, node, ref.port));
     return node->name + ":" + output;
   }

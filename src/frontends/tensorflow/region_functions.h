@@ -14,7 +14,7 @@ struct RegionFunctions {
   FunctionDef engine, original;
   // Tensors that the original nodes need beside the region's own inputs; the functions take them after those.
   std::vector<std::string> extra_inputs;
-  std::vector<DataType> input_types;   // the engine's bytes, the region's inputs, the extra ones
+  std::vector<DataType> input_types;  // the engine's bytes, the region's inputs, the extra ones
   std::vector<DataType> output_types;
 };
 

@@ -15,9 +15,8 @@ namespace blade::tensorflow {
 namespace {
 
 bool passes_through(const NodeDef& node) {
-  static constexpr const char* kOps[] = {"Identity",        "StopGradient",  "PreventGradient",
-                                         "Snapshot",        "CheckNumerics", "CheckNumericsV2",
-                                         "EnsureShape"};
+  static constexpr const char* kOps[] = {"Identity",      "StopGradient",    "PreventGradient", "Snapshot",
+                                         "CheckNumerics", "CheckNumericsV2", "EnsureShape"};
   return std::any_of(std::begin(kOps), std::end(kOps), [&](const char* op) { return node->op == op; });
 }
 
@@ -44,10 +43,10 @@ class Writer {
 
  private:
   struct Plan {
-    bool original = false;         // the NodeDef itself, with `inputs`
+    bool original = false;  // the NodeDef itself, with `inputs`
     std::vector<std::string> inputs;
-    std::set<int> repeated;        // ports that a region gives
-    std::string alias;             // an Identity of this tensor
+    std::set<int> repeated;  // ports that a region gives
+    std::string alias;       // an Identity of this tensor
     ir::ValueId folded = ir::kNone;
   };
 
@@ -75,9 +74,9 @@ class Writer {
       const RegionToWrite& region = regions_[r];
       while (taken(number)) ++number;
       numbers_.push_back(number++);
-      BLADE_ASSIGN_OR_RETURN(functions_[r],
-                             make_region_functions(model_, index_, region, "blade_engine_" + std::to_string(numbers_[r]),
-                                                   "blade_original_" + std::to_string(numbers_[r])));
+      BLADE_ASSIGN_OR_RETURN(
+          functions_[r], make_region_functions(model_, index_, region, "blade_engine_" + std::to_string(numbers_[r]),
+                                               "blade_original_" + std::to_string(numbers_[r])));
       for (size_t i = 0; i < region.outputs.size(); ++i) made_by_.emplace(region.outputs[i].name, std::pair(r, i));
     }
     return Status();
@@ -112,7 +111,8 @@ class Writer {
     }
     const OpSpec* spec = find_op(node_at(node)->op);
     auto constant = constants_.find(tensor);
-    if (constant != constants_.end() && spec != nullptr && spec->outputs.size() == 1 && ref.index == 0 && !live_[node]) {
+    if (constant != constants_.end() && spec != nullptr && spec->outputs.size() == 1 && ref.index == 0 &&
+        !live_[node]) {
       plans_[node].folded = constant->second;
       return Status();
     }
@@ -208,13 +208,15 @@ class Writer {
     const RegionFunctions& functions = functions_[r];
     std::string suffix = std::to_string(numbers_[r]), engine = "blade/engine_" + suffix;
     auto length = static_cast<int64_t>(region.engine.size());
-    nodes_.push_back(make_const(engine, TensorProto::from_dense(DataType::kUint8, {length}, region.engine), DataType::kUint8));
+    nodes_.push_back(
+        make_const(engine, TensorProto::from_dense(DataType::kUint8, {length}, region.engine), DataType::kUint8));
 
     std::vector<std::string> inputs = {engine};
     for (const BoundaryTensor& input : region.inputs) inputs.push_back(short_name(input.name));
     std::vector<DataType> types(functions.input_types.begin() + 1,
                                 functions.input_types.begin() + 1 + static_cast<std::ptrdiff_t>(region.inputs.size()));
-    nodes_.push_back(make_node("blade/in_profile_" + suffix, "BladeInProfile", inputs, {{"Tin", AttrValue::of_types(types)}}));
+    nodes_.push_back(
+        make_node("blade/in_profile_" + suffix, "BladeInProfile", inputs, {{"Tin", AttrValue::of_types(types)}}));
 
     inputs.insert(inputs.begin(), "blade/in_profile_" + suffix);
     for (const std::string& extra : functions.extra_inputs) inputs.push_back(short_name(extra));
@@ -264,7 +266,8 @@ class Writer {
     const OpSpec* spec = find_op(node_at(node)->op);
     if (spec == nullptr) return internal_error("output '" + node_at(node)->name + "' is of no known op");
     BLADE_ASSIGN_OR_RETURN(auto types, tensor_types(spec->outputs, node_at(node)));
-    return make_node(node_at(node)->name, "Identity", {short_name(plans_[node].alias)}, {{"T", AttrValue::of_type(types[0])}});
+    return make_node(node_at(node)->name, "Identity", {short_name(plans_[node].alias)},
+                     {{"T", AttrValue::of_type(types[0])}});
   }
 
   Status write_node(int node) {
@@ -387,12 +390,12 @@ class Writer {
   std::span<const RegionToWrite> regions_;
   NodeIndex index_;
   std::vector<Plan> plans_;
-  std::vector<char> live_;                    // source nodes that still have IR nodes
+  std::vector<char> live_;  // source nodes that still have IR nodes
   std::vector<ir::NodeId> foreign_node_;
   std::unordered_map<std::string, ir::ValueId> constants_;
   std::unordered_map<std::string, std::pair<size_t, size_t>> made_by_;  // tensor -> region, output
   std::vector<RegionFunctions> functions_;
-  std::vector<int> numbers_;                  // k of blade/region_k
+  std::vector<int> numbers_;  // k of blade/region_k
   std::vector<char> region_used_;
   std::map<size_t, std::vector<std::string>> region_controls_;
   std::vector<int> pending_;

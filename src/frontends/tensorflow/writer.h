@@ -22,7 +22,7 @@ namespace blade::tensorflow {
 struct BoundaryTensor {
   std::string name;  // "conv1/Relu:0"
   ir::DType dtype = ir::DType::kInvalid;
-  ir::Shape shape;   // what is known of it
+  ir::Shape shape;  // what is known of it
 };
 
 // A Const of the source graph whose bytes are also in the engine file.
@@ -34,7 +34,7 @@ struct StoredConstant {
 struct RegionToWrite {
   std::vector<int32_t> origins;  // source nodes that the engine computes
   std::vector<BoundaryTensor> inputs, outputs;
-  SharedBytes engine;            // the engine file
+  SharedBytes engine;  // the engine file
   std::vector<StoredConstant> weights;
 };
 

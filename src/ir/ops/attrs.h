@@ -26,12 +26,12 @@ namespace blade::ir {
 #define BLADE_FIELDS_7(a, ...) BLADE_FIELD(a) BLADE_FIELDS_6(__VA_ARGS__)
 #define BLADE_FIELDS_8(a, ...) BLADE_FIELD(a) BLADE_FIELDS_7(__VA_ARGS__)
 #define BLADE_FIELDS_PICK(_1, _2, _3, _4, _5, _6, _7, _8, name, ...) name
-#define BLADE_ATTRS(...)                                                                                        \
-  template <class V>                                                                                            \
-  void visit(V& v) {                                                                                            \
-    BLADE_FIELDS_PICK(__VA_ARGS__, BLADE_FIELDS_8, BLADE_FIELDS_7, BLADE_FIELDS_6, BLADE_FIELDS_5,              \
-                      BLADE_FIELDS_4, BLADE_FIELDS_3, BLADE_FIELDS_2, BLADE_FIELDS_1)                           \
-    (__VA_ARGS__)                                                                                               \
+#define BLADE_ATTRS(...)                                                                                           \
+  template <class V>                                                                                               \
+  void visit(V& v) {                                                                                               \
+    BLADE_FIELDS_PICK(__VA_ARGS__, BLADE_FIELDS_8, BLADE_FIELDS_7, BLADE_FIELDS_6, BLADE_FIELDS_5, BLADE_FIELDS_4, \
+                      BLADE_FIELDS_3, BLADE_FIELDS_2, BLADE_FIELDS_1)                                              \
+    (__VA_ARGS__)                                                                                                  \
   }
 
 struct EmptyAttrs {
@@ -63,7 +63,7 @@ struct ConvAttrs {
   Padding padding = Padding::kValid;
   std::vector<int64_t> explicit_pads;  // begin, end of each spatial dim; only for kExplicit
   int64_t groups = 1;
-  PointwiseProgram epilogue;           // empty program: none
+  PointwiseProgram epilogue;  // empty program: none
   BLADE_ATTRS(strides, dilations, padding, explicit_pads, groups, epilogue)
   bool operator==(const ConvAttrs&) const = default;
 };
@@ -163,8 +163,16 @@ struct TopKAttrs {
   bool operator==(const TopKAttrs&) const = default;
 };
 
-// What a removed or kept Identity stood for in the source graph; CheckNumerics fails a run only in the source framework.
-enum class IdentityKind : uint8_t { kPlain, kCheckNumerics, kStopGradient, kSnapshot, kEnsureShape, kPlaceholderWithDefault };
+// What a removed or kept Identity stood for in the source graph; CheckNumerics fails a run only in the source
+// framework.
+enum class IdentityKind : uint8_t {
+  kPlain,
+  kCheckNumerics,
+  kStopGradient,
+  kSnapshot,
+  kEnsureShape,
+  kPlaceholderWithDefault
+};
 struct IdentityAttrs {
   IdentityKind kind = IdentityKind::kPlain;
   BLADE_ATTRS(kind)
@@ -252,17 +260,17 @@ struct NonMaxSuppressionAttrs {
 
 // A source node that Blade leaves where it is.
 struct ForeignAttrs {
-  std::string source_op;   // "TensorArrayV3"
-  std::string reason;      // why it stays, for the report
+  std::string source_op;  // "TensorArrayV3"
+  std::string reason;     // why it stays, for the report
   bool side_effects = false;
   BLADE_ATTRS(source_op, reason, side_effects)
   bool operator==(const ForeignAttrs&) const = default;
 };
 
-using Attrs = std::variant<EmptyAttrs, PointwiseAttrs, CastAttrs, ConvAttrs, ConvTransposeAttrs, MatMulAttrs, EinsumAttrs,
-                           BatchNormAttrs, LayerNormAttrs, LrnAttrs, PoolAttrs, SoftmaxAttrs, ReduceAttrs, ArgReduceAttrs,
-                           CumSumAttrs, TopKAttrs, IdentityAttrs, AxisAttrs, AxesAttrs, PermAttrs, SplitAttrs,
-                           StridedSliceAttrs, UnpackAttrs, PadAttrs, ShapeOfAttrs, GatherAttrs, BlockAttrs, ResizeAttrs,
-                           NonMaxSuppressionAttrs, ForeignAttrs>;
+using Attrs = std::variant<EmptyAttrs, PointwiseAttrs, CastAttrs, ConvAttrs, ConvTransposeAttrs, MatMulAttrs,
+                           EinsumAttrs, BatchNormAttrs, LayerNormAttrs, LrnAttrs, PoolAttrs, SoftmaxAttrs, ReduceAttrs,
+                           ArgReduceAttrs, CumSumAttrs, TopKAttrs, IdentityAttrs, AxisAttrs, AxesAttrs, PermAttrs,
+                           SplitAttrs, StridedSliceAttrs, UnpackAttrs, PadAttrs, ShapeOfAttrs, GatherAttrs, BlockAttrs,
+                           ResizeAttrs, NonMaxSuppressionAttrs, ForeignAttrs>;
 
 }  // namespace blade::ir

@@ -1,5 +1,5 @@
-// Elementwise computation as a tiny straight-line program: a single op, a fused chain and a matrix kernel's epilogue are
-// all the same thing.
+// Elementwise computation as a tiny straight-line program: a single op, a fused chain and a matrix kernel's epilogue
+// are all the same thing.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,41 @@ namespace blade::ir {
 
 enum class PointwiseOp : uint8_t {
   // unary
-  kNeg, kAbs, kSquare, kSqrt, kRsqrt, kReciprocal, kExp, kExpm1, kLog, kLog1p, kSin, kCos, kTan, kAsin, kAcos, kAtan,
-  kSinh, kCosh, kAsinh, kAcosh, kAtanh, kTanh, kSigmoid, kErf, kErfc, kFloor, kCeil, kRint, kSign, kRelu, kRelu6,
-  kElu, kSelu, kSoftplus, kSoftsign,
+  kNeg,
+  kAbs,
+  kSquare,
+  kSqrt,
+  kRsqrt,
+  kReciprocal,
+  kExp,
+  kExpm1,
+  kLog,
+  kLog1p,
+  kSin,
+  kCos,
+  kTan,
+  kAsin,
+  kAcos,
+  kAtan,
+  kSinh,
+  kCosh,
+  kAsinh,
+  kAcosh,
+  kAtanh,
+  kTanh,
+  kSigmoid,
+  kErf,
+  kErfc,
+  kFloor,
+  kCeil,
+  kRint,
+  kSign,
+  kRelu,
+  kRelu6,
+  kElu,
+  kSelu,
+  kSoftplus,
+  kSoftsign,
   kLeakyRelu,    // x > 0 ? x : alpha * x
   kClip,         // min(max(x, alpha), beta)
   kHardSigmoid,  // clip(alpha * x + beta, 0, 1)
@@ -22,21 +54,51 @@ enum class PointwiseOp : uint8_t {
   kSwish,        // x * sigmoid(x)
   kGeluErf,      // 0.5 * x * (1 + erf(x / sqrt(2)))
   kGeluTanh,     // 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))
-  kLogicalNot, kBitwiseNot, kIsNan, kIsInf, kIsFinite,
-  kAffine,       // alpha * x + beta
+  kLogicalNot,
+  kBitwiseNot,
+  kIsNan,
+  kIsInf,
+  kIsFinite,
+  kAffine,  // alpha * x + beta
   // binary
-  kAdd, kSub, kMul, kDiv, kDivNoNan, kMulNoNan, kXdivy, kXlogy, kFloorDiv, kTruncDiv, kFloorMod, kTruncMod, kPow,
-  kMaximum, kMinimum, kSquaredDifference, kAtan2,
-  kPRelu,        // a > 0 ? a : b * a
-  kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kLogicalAnd, kLogicalOr,
-  kBitwiseAnd, kBitwiseOr, kBitwiseXor, kLeftShift, kRightShift,
+  kAdd,
+  kSub,
+  kMul,
+  kDiv,
+  kDivNoNan,
+  kMulNoNan,
+  kXdivy,
+  kXlogy,
+  kFloorDiv,
+  kTruncDiv,
+  kFloorMod,
+  kTruncMod,
+  kPow,
+  kMaximum,
+  kMinimum,
+  kSquaredDifference,
+  kAtan2,
+  kPRelu,  // a > 0 ? a : b * a
+  kEqual,
+  kNotEqual,
+  kLess,
+  kLessEqual,
+  kGreater,
+  kGreaterEqual,
+  kLogicalAnd,
+  kLogicalOr,
+  kBitwiseAnd,
+  kBitwiseOr,
+  kBitwiseXor,
+  kLeftShift,
+  kRightShift,
   // ternary
-  kSelect,       // a ? b : c
+  kSelect,  // a ? b : c
   kNumOps,
 };
 
-int pointwise_arity(PointwiseOp op);               // 1, 2 or 3
-const char* pointwise_name(PointwiseOp op);        // "add"
+int pointwise_arity(PointwiseOp op);         // 1, 2 or 3
+const char* pointwise_name(PointwiseOp op);  // "add"
 // dtype of the result for operands of `operand` (comparisons and predicates give bool; Select gives its b's dtype).
 DType pointwise_result_dtype(PointwiseOp op, DType operand);
 
@@ -62,8 +124,8 @@ struct PointwiseProgram {
   bool operator==(const PointwiseProgram&) const = default;
 };
 
-// Runs `next` after `first`: next's input `slot` becomes first's result; next's other inputs are appended after first's,
-// in order. The appended inputs' numbers are first.num_inputs, first.num_inputs + 1, ...
+// Runs `next` after `first`: next's input `slot` becomes first's result; next's other inputs are appended after
+// first's, in order. The appended inputs' numbers are first.num_inputs, first.num_inputs + 1, ...
 PointwiseProgram compose(const PointwiseProgram& first, const PointwiseProgram& next, int slot);
 Status verify(const PointwiseProgram& program);
 std::string to_string(const PointwiseProgram& program);  // "t3 = add(in0, in1); t4 = relu(t3)"
