@@ -177,9 +177,7 @@ class Importer {
   }
 
   void find_needed() {
-    std::vector<int> roots;
-    for (const TensorRef& ref : outputs_) roots.push_back(ref.node);
-    needed_ = index_.ancestors(roots);
+    needed_ = index_.ancestors(outputs_, [&](const TensorRef& ref) { return value(ref) != ir::kNone; });
     waited_for_.assign(index_.size(), 0);
     for (int i = 0; i < index_.size(); ++i) {
       if (!needed_[i]) continue;

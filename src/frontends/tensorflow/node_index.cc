@@ -2,7 +2,6 @@
 #include "frontends/tensorflow/node_index.h"
 
 #include <algorithm>
-#include <functional>
 #include <numeric>
 #include <queue>
 #include <unordered_set>
@@ -188,18 +187,22 @@ Result<TensorRef> NodeIndex::find_tensor(const GraphDef& graph, std::string_view
   return not_found(message);
 }
 
-std::vector<bool> NodeIndex::ancestors(const std::vector<int>& roots) const {
+std::vector<bool> NodeIndex::ancestors(const std::vector<TensorRef>& roots,
+                                       const std::function<bool(const TensorRef&)>& is_given) const {
   std::vector<bool> needed(size(), false);
   std::vector<int> pending;
   auto need = [&](int node) {
     if (!needed[node]) pending.push_back(node);
     needed[node] = true;
   };
-  for (int root : roots) need(root);
+  auto need_tensor = [&](const TensorRef& ref) {
+    if (!is_given(ref)) need(ref.node);
+  };
+  for (const TensorRef& root : roots) need_tensor(root);
   while (!pending.empty()) {
     int node = pending.back();
     pending.pop_back();
-    for (const TensorRef& ref : inputs_[node]) need(ref.node);
+    for (const TensorRef& ref : inputs_[node]) need_tensor(ref);
     for (int producer : control_inputs_[node]) need(producer);
   }
   return needed;

@@ -1,6 +1,7 @@
 // A checked view of a GraphDef's nodes: who reads whom by number, an order to visit them in, and names for errors.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -39,8 +40,9 @@ class NodeIndex {
   // The tensor "node" or "node:1"; an error lists the closest names. `role` says what it was asked for: "output".
   Result<TensorRef> find_tensor(const GraphDef& graph, std::string_view name, std::string_view role,
                                 const std::vector<std::string>& candidates) const;
-  // Which nodes some node of `roots` needs, itself included, through data and control edges.
-  std::vector<bool> ancestors(const std::vector<int>& roots) const;
+  // Which nodes some tensor of `roots` needs, through data and control edges; nothing behind a tensor that is given.
+  std::vector<bool> ancestors(const std::vector<TensorRef>& roots,
+                              const std::function<bool(const TensorRef&)>& is_given) const;
   // The marked nodes that `node` waits for through control edges, also behind nodes that are not marked; sorted.
   std::vector<int> controls_among(const std::vector<char>& marked, int node) const;
 
