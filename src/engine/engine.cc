@@ -24,7 +24,9 @@ std::vector<TensorInfo> infos(const ir::Graph& graph, const std::vector<ir::Valu
   std::vector<TensorInfo> out;
   for (size_t i = 0; i < values.size(); ++i) {
     const ir::Value& value = graph.value(values[i]);
-    out.push_back({names != nullptr ? (*names)[i] : value.name, value.dtype, value.shape});
+    std::string name = names != nullptr ? (*names)[i] : value.name;
+    if (name.ends_with(":0")) name.resize(name.size() - 2);  // users know tensors of single outputs by their node
+    out.push_back({std::move(name), value.dtype, value.shape});
   }
   return out;
 }
