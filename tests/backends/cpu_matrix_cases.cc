@@ -9,7 +9,7 @@ using ir::Padding;
 using ir::PointwiseOp;
 using ir::PointwiseProgram;
 
-constexpr double kTolerance = 2e-5;
+constexpr double kTolerance = 1e-4;  // of F(4x4, 3x3) with sums of about 10; direct kernels are ten times closer
 
 // Epilogues: name, program, and the kinds of its operands ('v': channels, 'f': full, 's': scalar).
 struct Epilogue {

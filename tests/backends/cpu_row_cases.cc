@@ -105,7 +105,13 @@ void add_normalizations(std::vector<Case>& cases) {
                      ~0u,
                      1,
                      1e-5});
-    cases.push_back({"lrn" + suffix, Op::kLrn, ir::LrnAttrs{2, 1, 0.3f, 0.75f}, {x}, ~0u, 1, kTolerance});
+    cases.push_back({"lrn" + suffix,
+                     Op::kLrn,
+                     ir::LrnAttrs{2, 1, 0.3f, 0.75f},
+                     {random_floats({1, 3, 5, length}, -9, 9)},
+                     ~0u,
+                     1,
+                     kTolerance});
   }
 }
 

@@ -178,6 +178,21 @@ TEST(Writer, OneOutputOfManyKeepsItsName) {
   EXPECT_TRUE(again->single_engine);
 }
 
+TEST(Writer, AttributesWithoutAValueStayOutOfFunctions) {
+  AttrMap attrs = {{"T", AttrValue::of_type(DataType::kFloat)}, {"data_format", AttrValue()}};
+  auto model = import_graph(GraphBuilder().placeholder("x", {2}).node("y", "Neg", {"x"}, attrs).build());
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  RegionToWrite region;
+  region.origins = {origin_of(*model, "y")};
+  region.inputs = {boundary(*model, "x:0")};
+  region.outputs = {boundary(*model, "y:0")};
+  region.engine = SharedBytes::own(fake_engine());
+  auto written = write_optimized(*model, model->graph, {&region, 1});
+  ASSERT_TRUE(written.ok()) << written.status().message();
+  const FunctionDef* original = (*(*written)->library)->find_function("blade_original_0");
+  EXPECT_EQ((*original)->nodes[0]->find_attr("data_format"), nullptr);
+}
+
 TEST(Writer, WithoutRegionsNothingChanges) {
   GraphDef graph = sample_graph();
   auto model = import_graph(graph);

@@ -94,12 +94,13 @@ TEST(OptionsTest, RefusesUnknownLevelAndDevice) {
 }
 
 TEST(OptionsTest, ReadsNamesShapesAndRanges) {
-  const OptimizeOptions options = accepted({{"inputs", {"a", "b:0"}},
-                                            {"outputs", {"c"}},
-                                            {"custom_ops", {"ops.so"}},
-                                            {"input_shapes", {{"1*2", "3"}, {"4*2", "5"}}},
-                                            {"input_ranges", {{"[0,1]", "[2,3]"}}},
-                                            {"verbose", true}});
+  const OptimizeOptions options =
+      accepted({{"inputs", json::array({"a", "b:0"})},
+                {"outputs", {"c"}},
+                {"custom_ops", {"ops.so"}},
+                {"input_shapes", json::array({json::array({"1*2", "3"}), json::array({"4*2", "5"})})},
+                {"input_ranges", json::array({json::array({"[0,1]", "[2,3]"})})},
+                {"verbose", true}});
   EXPECT_EQ(options.inputs, (std::vector<std::string>{"a", "b:0"}));
   EXPECT_EQ(options.outputs, (std::vector<std::string>{"c"}));
   EXPECT_EQ(options.custom_ops, (std::vector<std::string>{"ops.so"}));

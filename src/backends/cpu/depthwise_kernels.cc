@@ -29,7 +29,7 @@ Result<std::unique_ptr<Kernel>> create_depthwise(const KernelRequest& request, P
                              *args.pool, args.scratch);
         return Status::ok_status();
       },
-      epilogue.in_place_inputs(), depthwise_scratch_bytes(shape, request.num_threads));
+      0, depthwise_scratch_bytes(shape, request.num_threads));
 }
 
 constexpr KernelEntry kRows[] = {

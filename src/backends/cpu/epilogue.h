@@ -30,6 +30,13 @@ class LoweredEpilogue {
   // Inputs whose memory the output may share: the residual, each element of which is read before it is written.
   uint32_t in_place_inputs() const { return residual_ < 0 || rest_ != nullptr ? 0 : 1u << residual_; }
   bool has_row_program() const { return rest_ != nullptr; }
+  bool has_bias() const { return bias_ >= 0; }
+  bool has_residual() const { return residual_ >= 0; }
+  bool has_clamp() const {
+    return lo_ > -std::numeric_limits<float>::infinity() || hi_ < std::numeric_limits<float>::infinity();
+  }
+  float lo() const { return lo_; }
+  float hi() const { return hi_; }
 
  private:
   enum class Kind : uint8_t { kScalar, kChannels, kFull };

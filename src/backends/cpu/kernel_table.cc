@@ -9,9 +9,9 @@ namespace {
 std::vector<KernelEntry> join_rows() {
   std::vector<KernelEntry> table;
   for (const auto rows :
-       {cpu::depthwise_rows(), cpu::conv_rows(), cpu::matmul_rows(), cpu::pointwise_rows(), cpu::cast_rows(),
-        cpu::pool_rows(), cpu::reduce_rows(), cpu::normalization_rows(), cpu::joining_rows(), cpu::slicing_rows(),
-        cpu::transpose_rows(), cpu::indexing_rows(), cpu::resize_rows(), cpu::shape_rows()}) {
+       {cpu::depthwise_rows(), cpu::conv_rows(), cpu::matmul_rows(), cpu::onednn_rows(), cpu::pointwise_rows(),
+        cpu::cast_rows(), cpu::pool_rows(), cpu::reduce_rows(), cpu::normalization_rows(), cpu::joining_rows(),
+        cpu::slicing_rows(), cpu::transpose_rows(), cpu::indexing_rows(), cpu::resize_rows(), cpu::shape_rows()}) {
     table.insert(table.end(), rows.begin(), rows.end());
   }
   return table;

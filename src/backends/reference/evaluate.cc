@@ -81,7 +81,7 @@ Result<KernelRequest> make_request(const ir::Node& node, const std::vector<ir::T
                             std::to_string(inputs.size()) + " tensors (or missing ones) were given.");
   }
   ConstantContext context(node, inputs);
-  BLADE_RETURN_IF_ERROR(ir::op_info(node.op).infer(context).with_context("Node '" + node.name + "'"));
+  BLADE_RETURN_IF_ERROR(ir::op_info(node.op).infer(context));
   KernelRequest request;
   request.node = &node;
   for (const ir::TensorPtr& input : inputs) request.inputs.push_back({input->dtype, input->dims});

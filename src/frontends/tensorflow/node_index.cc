@@ -94,8 +94,9 @@ Result<NodeIndex> NodeIndex::build(const GraphDef& graph) {
         if (types.ok()) outputs = static_cast<int>(types->size());
       }
       if (outputs >= 0 && ref.index >= outputs) {
-        return invalid_argument("node '" + node->name + "' (" + node->op + ") reads output " + std::to_string(ref.index) +
-                                " of '" + source->name + "' (" + source->op + "), which has " + std::to_string(outputs));
+        return invalid_argument("node '" + node->name + "' (" + node->op + ") reads output " +
+                                std::to_string(ref.index) + " of '" + source->name + "' (" + source->op +
+                                "), which has " + std::to_string(outputs));
       }
       constexpr int kMostPorts = 1 << 16;
       if (ref.index < 0 || ref.index >= kMostPorts) {

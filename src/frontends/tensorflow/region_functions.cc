@@ -134,10 +134,14 @@ class OriginalFunction {
   Result<NodeDef> body_node(int node) const {
     if (const StoredConstant* weight = stored(node)) return stored_weight(node, *weight);
     NodeDef out = node_at(node);
-    if (out->inputs.empty() && out->find_attr("_class") == nullptr) return out;
+    // TensorFlow passes over an attribute without a value in a graph, but not in a function.
+    auto is_empty = [](const auto& attr) { return attr.second.kind() == AttrValue::Kind::kNone; };
+    bool has_empty = std::any_of(out->attrs.begin(), out->attrs.end(), is_empty);
+    if (out->inputs.empty() && out->find_attr("_class") == nullptr && !has_empty) return out;
     NodeFields& fields = out.edit();
     fields.inputs.clear();  // what it waited for, StatelessIf waits for
     fields.attrs.erase("_class");
+    std::erase_if(fields.attrs, is_empty);
     for (const TensorRef& ref : index_.inputs(node)) {
       BLADE_ASSIGN_OR_RETURN(std::string input, text(ref));
       fields.inputs.push_back(std::move(input));
