@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/checked_math.h"
+#include "engine/compress.h"
 #include "ir/serialize.h"
 
 namespace blade::engine {
@@ -120,7 +121,9 @@ Result<EngineFile> write_engine_file(const ir::Graph& graph, const Decisions& de
     if (graph.value(id).is_constant()) layout.add(graph.value(id));
   }
   const std::string json = decisions.to_json();
-  const std::string model = ir::serialize(graph, [&](const ir::Value& value) { return layout.place(value.id); });
+  BLADE_ASSIGN_OR_RETURN(
+      const std::string model,
+      compress(ir::serialize(graph, [&](const ir::Value& value) { return layout.place(value.id); })));
 
   Header header = {};
   std::memcpy(header.magic, kMagic, sizeof(kMagic));
@@ -187,7 +190,9 @@ Result<ParsedEngine> parse_engine_file(std::span<const std::byte> bytes, std::sh
     tensor->owner = owner;
     return ir::TensorPtr(std::move(tensor));
   };
-  auto graph = ir::deserialize(bytes.subspan(header.model.offset, header.model.size), load);
+  const auto model = decompress(bytes.subspan(header.model.offset, header.model.size));
+  if (!model.ok()) return damaged(model.status().message());
+  auto graph = ir::deserialize(std::as_bytes(std::span(*model)), load);
   if (!graph.ok()) return graph.status().with_context("The engine file is damaged");
   return ParsedEngine{std::move(graph).value(), std::move(decisions)};
 }

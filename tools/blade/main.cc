@@ -19,6 +19,11 @@ int main(int argc, char** argv) {
   add_profile(app, context);
   add_doctor(app, context);
   try {
+    const auto is_it = [&](const CLI::App* verb) { return verb->check_name(argv[1]); };
+    if (argc > 1 && argv[1][0] != '-' && app.get_subcommands(is_it).empty()) {
+      throw CLI::ParseError("'" + std::string(argv[1]) + "' is no verb; blade --help lists them",
+                            CLI::ExitCodes::InvalidError);
+    }
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kDone : kBadInput;

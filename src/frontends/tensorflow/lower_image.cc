@@ -13,6 +13,7 @@ Status lower_resize(LowerContext& context, int argument) {
 
 // `argument`: the op's version, 2 to 5.
 Status lower_non_max_suppression(LowerContext& context, int argument) {
+  if (argument == 5) return unimplemented("Blade has no kernel of soft suppression");
   ir::NonMaxSuppressionAttrs attrs;
   attrs.version = argument;
   BLADE_ASSIGN_OR_RETURN(attrs.pad_to_max_output_size, bool_attr_or(context.node(), "pad_to_max_output_size", false));
@@ -21,7 +22,7 @@ Status lower_non_max_suppression(LowerContext& context, int argument) {
       return unimplemented("its boxes and limits are not all float32");
     }
   }
-  int outputs = argument == 5 ? 3 : argument == 4 ? 2 : 1;
+  const int outputs = argument == 4 ? 2 : 1;
   BLADE_ASSIGN_OR_RETURN(auto values,
                          context.emit_many(ir::Op::kNonMaxSuppression, "", context.inputs(), outputs, attrs));
   return context.finish(std::move(values));
