@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
@@ -48,7 +49,10 @@ const TypeName& type_of(blade_dtype dtype) {
 // The package turns these into blade.BladeError with the status' name.
 [[noreturn]] void raise_last(blade_status status) {
   const nb::object error = nb::module_::import_("blade.errors").attr("from_status");
-  const nb::object exception = error(static_cast<int>(status), blade_last_error());
+  // A sentence may quote a name from a damaged file: bytes that are no UTF-8 are shown as replacement characters.
+  const char* sentence = blade_last_error();
+  const nb::object text = nb::steal(PyUnicode_DecodeUTF8(sentence, static_cast<Py_ssize_t>(std::strlen(sentence)), "replace"));
+  const nb::object exception = error(static_cast<int>(status), text);
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
   throw nb::python_error();
 }

@@ -12,6 +12,16 @@ BFLOAT16 = tf.bfloat16.as_numpy_dtype
 # Largest difference allowed, relative to the largest expected value of the case.
 RTOL = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-11, np.dtype(np.float16): 2e-3, np.dtype(BFLOAT16): 2e-2}
 
+# Of single operands; 65 is no multiple of a vector.
+SHAPES = [(2, 3, 17), (), (0, 4), (1,), (65,)]
+FAMILIES = {}
+
+
+def family(build):
+    """Registers a function that adds the cases of one family of ops."""
+    FAMILIES[build.__name__] = build
+    return build
+
 
 class Const:
     """An operand that stands in the graph instead of being fed."""
@@ -66,8 +76,8 @@ class Cases:
         return value
 
     def op(self, name, take=None, refused=None, **arguments):
-        """One op as a case. Arrays are fed, Const stand in the graph, the rest are attributes. `take`: outputs compared;
-        `refused`: words of the reason why Blade leaves this one to TensorFlow."""
+        """One op as a case. Arrays are fed, Const stand in the graph, the rest are attributes. `take`: outputs
+        compared; `refused`: words of the reason why Blade leaves this one to TensorFlow."""
         with self.graph.as_default():
             label = f"{name}(" + ", ".join(f"{k}={describe(v)}" for k, v in arguments.items()) + ")"
             operands = {key: self._operand(value) for key, value in arguments.items()}
@@ -178,4 +188,5 @@ def compare(label, expected, got, dtype):
     if wrong.size == 0:
         return None
     at = wrong[0]
-    return f"{label}: {wrong.size} elements differ, [{at}] is {wide_got[at]}, expected {wide_expected[at]} (largest {scale})"
+    found = f"[{at}] is {wide_got[at]}, expected {wide_expected[at]} (largest {scale})"
+    return f"{label}: {wrong.size} elements differ, {found}"
