@@ -51,7 +51,8 @@ const TypeName& type_of(blade_dtype dtype) {
   const nb::object error = nb::module_::import_("blade.errors").attr("from_status");
   // A sentence may quote a name from a damaged file: bytes that are no UTF-8 are shown as replacement characters.
   const char* sentence = blade_last_error();
-  const nb::object text = nb::steal(PyUnicode_DecodeUTF8(sentence, static_cast<Py_ssize_t>(std::strlen(sentence)), "replace"));
+  const nb::object text =
+      nb::steal(PyUnicode_DecodeUTF8(sentence, static_cast<Py_ssize_t>(std::strlen(sentence)), "replace"));
   const nb::object exception = error(static_cast<int>(status), text);
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
   throw nb::python_error();

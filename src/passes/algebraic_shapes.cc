@@ -48,6 +48,25 @@ bool drop_pool(Rewriter& rewriter, Node& node) {
   return trivial && forward(rewriter, node, node.inputs[0]);
 }
 
+// A window over the whole input, as classifiers and squeeze-and-excite blocks have it, is a reduction.
+bool reduce_global_pool(Rewriter& rewriter, Node& node) {
+  const auto& attrs = node.get<ir::PoolAttrs>();
+  const ir::Shape& shape = rewriter.graph().value(node.inputs[0]).shape;
+  if (!shape.has_rank() || attrs.padding == ir::Padding::kExplicit) return false;
+  ir::ReduceAttrs reduce;
+  for (int i = 1; i + 1 < shape.rank(); ++i) {
+    const size_t spatial = static_cast<size_t>(i - 1);
+    const bool one_step = attrs.padding == ir::Padding::kValid || attrs.strides[spatial] >= attrs.window[spatial];
+    if (shape.dim(i) != ir::Dim(attrs.window[spatial]) || !one_step) return false;
+    reduce.axes.push_back(i);
+  }
+  reduce.kind = attrs.kind == ir::PoolKind::kMax ? ir::ReduceKind::kMax : ir::ReduceKind::kMean;
+  reduce.keep_dims = true;
+  node.op = Op::kReduce;
+  node.attrs = std::move(reduce);
+  return true;
+}
+
 bool is_identity(const std::vector<int64_t>& perm) {
   for (size_t i = 0; i < perm.size(); ++i) {
     if (perm[i] != static_cast<int64_t>(i)) return false;
@@ -156,6 +175,7 @@ constexpr Rule kRules[] = {
     {Op::kSplit, drop_split},
     {Op::kReverse, drop_reverse},
     {Op::kPool, drop_pool},
+    {Op::kPool, reduce_global_pool},
     {Op::kTranspose, merge_transpose},
     {Op::kReshape, merge_reshape},
     {Op::kSqueeze, merge_reshape},

@@ -55,6 +55,21 @@ TEST_F(Cleanup, OtherDivisionsStay) {
   EXPECT_EQ(count(cleaned(b.pointwise(P::kDiv, {b.pointwise(P::kDiv, {x, b.scalar(3.0f)}), b.scalar(6.0f)})), P::kDiv),
             2);
 }
+TEST_F(Cleanup, PoolingOverEverythingIsAReduction) {
+  const auto image = b.input("image", {-1, 4, 6, 3});
+  for (const ir::PoolKind kind : {ir::PoolKind::kMax, ir::PoolKind::kAverage}) {
+    ir::PoolAttrs whole{kind, {4, 6}, {4, 6}, ir::Padding::kValid, {}};
+    b.output(b.op(Op::kPool, {image}, whole));
+    whole.padding = ir::Padding::kSame;
+    b.output(b.op(Op::kPool, {image}, whole));
+  }
+  const ir::PoolAttrs part{ir::PoolKind::kMax, {4, 5}, {4, 6}, ir::Padding::kValid, {}};
+  const ir::PoolAttrs overlapping{ir::PoolKind::kAverage, {4, 6}, {2, 6}, ir::Padding::kSame, {}};
+  b.output(b.op(Op::kPool, {image}, part)).output(b.op(Op::kPool, {image}, overlapping));
+  const ir::Graph graph = apply_pass("AlgebraicCleanup", b.build()).graph;
+  EXPECT_EQ(count(graph, Op::kReduce), 4) << ir::to_string(graph);
+  EXPECT_EQ(count(graph, Op::kPool), 2) << ir::to_string(graph);
+}
 TEST_F(Cleanup, CheaperEquals) {
   EXPECT_EQ(count(cleaned(b.mul(x, x)), P::kSquare), 1);
   EXPECT_EQ(

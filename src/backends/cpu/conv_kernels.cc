@@ -35,6 +35,7 @@ Support supports_direct(const KernelRequest& request) {
   if (Support s = conv_node_support(request); !s.ok) return s;
   if (const char* refusal = conv_algorithm_refusal(conv_shape(request), ConvAlgorithm::kDirect))
     return Support::no(refusal);
+  if (is_depthwise(request)) return Support::no("has one input channel a group: the depthwise row takes that");
   return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
 }
 

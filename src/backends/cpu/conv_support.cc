@@ -71,7 +71,8 @@ Conv2DShape conv_shape(const KernelRequest& request) {
 
 bool is_depthwise(const KernelRequest& request) {
   const ir::Dims& weights = request.inputs[1].dims;
-  return request.node->get<ir::ConvAttrs>().groups == request.inputs[0].dims.back() && weights[weights.size() - 2] == 1;
+  const int64_t groups = request.node->get<ir::ConvAttrs>().groups;
+  return groups > 1 && groups == request.inputs[0].dims.back() && weights[weights.size() - 2] == 1;
 }
 
 DepthwiseShape depthwise_shape(const KernelRequest& request) {

@@ -12,6 +12,7 @@ namespace {
 constexpr int64_t kMaxOffsets = int64_t{1} << 20;
 constexpr int64_t kColumns = 64;     // kept columns that one task folds at a time
 constexpr int64_t kRowsAtOnce = 64;  // partial sums keep rounding errors of long sums small
+constexpr int64_t kMinRowsInChunk = 256, kMaxChunks = 16, kFewColumns = 128;
 
 // Dims merged into kept and reduced ones; the innermost run is apart.
 struct ReducePlan {
@@ -118,8 +119,52 @@ void reduce_columns(const ReducePlan& plan, const float* from, float* to, int64_
   if (plan.kind == ir::ReduceKind::kMean) f.affine(to, 1.0f / static_cast<float>(plan.reduced), 0, to, columns);
 }
 
+// Few long columns: chunks of rows are folded apart, then their results. How many chunks there are depends on the shape
+// alone, so that the bits do not depend on the threads.
+Result<std::unique_ptr<Kernel>> create_chunked_reduce(ReducePlan plan) {
+  const auto total = static_cast<int64_t>(plan.offsets.size());
+  const int64_t chunks = std::min(kMaxChunks, total / kMinRowsInChunk);
+  const int64_t inner = plan.inner;
+  const bool mean = plan.kind == ir::ReduceKind::kMean;
+  const float factor = 1.0f / static_cast<float>(plan.reduced);
+  if (mean) plan.kind = ir::ReduceKind::kSum;
+  std::vector<ReducePlan> parts(static_cast<size_t>(chunks), ReducePlan{plan.kind, false, inner, 0, {}, {}});
+  for (int64_t c = 0; c < chunks; ++c) {
+    parts[static_cast<size_t>(c)].offsets.assign(plan.offsets.begin() + total * c / chunks,
+                                                 plan.offsets.begin() + total * (c + 1) / chunks);
+  }
+  ReducePlan last{plan.kind, false, inner, 0, {}, {}};
+  for (int64_t c = 0; c < chunks; ++c) last.offsets.push_back(c * inner);
+  const auto fold = [](const ReducePlan& part, const float* from, float* to) {
+    for (int64_t column = 0; column < part.inner; column += kColumns) {
+      reduce_columns(part, from + column, to + column, std::min(kColumns, part.inner - column));
+    }
+  };
+  const double work = static_cast<double>(total / chunks * inner) * 0.5;
+  return make_kernel(
+      [parts = std::move(parts), last = std::move(last), kept = plan.kept, fold, work, mean,
+       factor](const KernelArgs& args) {
+        auto* partial = reinterpret_cast<float*>(args.scratch);
+        for (size_t k = 0; k < kept.size(); ++k) {
+          const float* from = input<float>(args, 0) + kept[k];
+          parallel_ranges(args.pool, static_cast<int64_t>(parts.size()), work, [&](int64_t begin, int64_t end) {
+            for (int64_t c = begin; c < end; ++c) fold(parts[static_cast<size_t>(c)], from, partial + c * last.inner);
+          });
+          float* to = output<float>(args) + static_cast<int64_t>(k) * last.inner;
+          fold(last, partial, to);
+          if (mean) row_functions().affine(to, factor, 0, to, last.inner);
+        }
+        return Status::ok_status();
+      },
+      0, static_cast<size_t>(chunks * inner) * sizeof(float));
+}
+
 Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, PackCache&) {
-  const ReducePlan plan = plan_reduce(request);
+  ReducePlan plan = plan_reduce(request);
+  if (!plan.inner_reduced && static_cast<int64_t>(plan.offsets.size()) >= 2 * kMinRowsInChunk &&
+      static_cast<int64_t>(plan.kept.size()) * plan.inner <= kFewColumns) {
+    return create_chunked_reduce(std::move(plan));
+  }
   const auto kept = static_cast<int64_t>(plan.kept.size());
   const double work = static_cast<double>(plan.reduced) * 0.5;
   if (plan.inner_reduced) {
