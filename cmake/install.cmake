@@ -8,6 +8,7 @@ if(SKBUILD)
   set(BLADE_INCLUDEDIR blade/include)
   set(BLADE_CMAKEDIR blade/cmake)
   set(BLADE_BINDIR ${SKBUILD_SCRIPTS_DIR})
+  find_package(Python 3.9 REQUIRED COMPONENTS Interpreter)
   # From bin/ of the environment to the package in its site-packages.
   set(BLADE_COMMAND_RPATH "$ORIGIN/../lib/python${Python_VERSION_MAJOR}.${Python_VERSION_MINOR}/site-packages/blade")
 else()

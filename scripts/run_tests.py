@@ -133,6 +133,9 @@ def cpp_tests(counts, preset, label=None):
     if preset == "tsan" and shutil.which("setarch") and subprocess.run(["setarch", "-R", "true"]).returncode == 0:
         command = ["setarch", "-R", *command]  # GCC 12's runtime does not know the addresses of newer kernels
     environment = dict(os.environ, GTEST_OUTPUT=f"xml:{details}/")
+    models = ROOT.parent / "shared" / "models"  # where tests/python/conftest.py looks, too
+    if models.is_dir():
+        environment.setdefault("BLADE_MODELS_DIR", str(models))
     for name, value in SANITIZER_OPTIONS.items():
         environment.setdefault(name, value)
     run(command, env=environment)
