@@ -58,15 +58,18 @@ Status copy_text(const std::string& text, char** out) {
 
 Result<engine::TensorRef> to_tensor_ref(const blade_tensor& tensor, int index) {
   const std::string where = "input " + std::to_string(index);
-  if (tensor.dtype <= BLADE_INVALID_DTYPE || tensor.dtype > BLADE_BOOL) {
-    return invalid_argument(where + " has the unknown dtype " + std::to_string(static_cast<int>(tensor.dtype)));
+  int32_t dtype = 0;  // read as a number: a C caller's enum may hold anything
+  static_assert(sizeof(tensor.dtype) == sizeof(dtype));
+  std::memcpy(&dtype, &tensor.dtype, sizeof(dtype));
+  if (dtype <= BLADE_INVALID_DTYPE || dtype > BLADE_BOOL) {
+    return invalid_argument(where + " has the unknown dtype " + std::to_string(dtype));
   }
   if (tensor.rank < 0 || tensor.rank > BLADE_MAX_RANK) {
     return invalid_argument(where + " has rank " + std::to_string(tensor.rank) + "; expected 0 to " +
                             std::to_string(BLADE_MAX_RANK));
   }
   engine::TensorRef ref;
-  ref.dtype = static_cast<ir::DType>(tensor.dtype);
+  ref.dtype = static_cast<ir::DType>(dtype);
   ref.dims.assign(tensor.dims, tensor.dims + tensor.rank);
   ref.data = tensor.data;
   const auto elements = checked_element_count(ref.dims);

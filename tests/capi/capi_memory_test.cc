@@ -27,7 +27,7 @@ engine::EngineFile make_file() {
 struct Memory {
   explicit Memory(const std::vector<std::byte>& from) : size(from.size()) {
     bytes.reset(static_cast<std::byte*>(std::aligned_alloc(64, (size + 63) / 64 * 64)));
-    std::memcpy(bytes.get(), from.data(), size);
+    if (size > 0) std::memcpy(bytes.get(), from.data(), size);
   }
   static void release(void* arg) {
     auto* memory = static_cast<Memory*>(arg);
