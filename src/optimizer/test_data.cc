@@ -47,7 +47,7 @@ void fill_uniform(std::byte* data, int64_t count, double low, double high, std::
   // doubles.
   constexpr double kLowest = static_cast<double>(std::numeric_limits<T>::lowest());
   constexpr double kHighest = sizeof(T) == 8 && std::is_integral_v<T>
-                                  ? static_cast<double>(std::numeric_limits<T>::max() / 2)
+                                  ? 0.5 * static_cast<double>(std::numeric_limits<T>::max())
                                   : static_cast<double>(std::numeric_limits<T>::max());
   std::uniform_real_distribution<double> uniform(low, high);
   for (int64_t i = 0; i < count; ++i) {

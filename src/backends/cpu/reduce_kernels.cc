@@ -140,7 +140,8 @@ Result<std::unique_ptr<Kernel>> create_chunked_reduce(ReducePlan plan) {
       reduce_columns(part, from + column, to + column, std::min(kColumns, part.inner - column));
     }
   };
-  const double work = static_cast<double>(total / chunks * inner) * 0.5;
+  const int64_t rows = total / chunks;
+  const double work = static_cast<double>(rows * inner) * 0.5;
   return make_kernel(
       [parts = std::move(parts), last = std::move(last), kept = plan.kept, fold, work, mean,
        factor](const KernelArgs& args) {

@@ -26,7 +26,8 @@ double product_cycles(double rows, double k, double n, double efficiency) {
 }
 
 double direct_us(const Conv2DShape& s, int threads) {
-  const double k = static_cast<double>(s.kh * s.kw * (s.c / s.groups));
+  const int64_t group_channels = s.c / s.groups;
+  const auto k = static_cast<double>(s.kh * s.kw * group_channels);
   const double compute = product_cycles(static_cast<double>(s.output_pixels()), k, static_cast<double>(s.oc), 0.95);
   const double weights = weight_cycles(k * static_cast<double>(s.oc), threads);
   return std::max(compute / threads, weights) / kCyclesPerUs;

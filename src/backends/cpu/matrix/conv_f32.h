@@ -30,7 +30,8 @@ struct Conv2DShape {
   int64_t output_pitch() const { return out_pixel_stride != 0 ? out_pixel_stride : oc; }
   int64_t output_pixels() const { return n * oh * ow; }
   double flops() const {
-    return 2.0 * static_cast<double>(output_pixels() * oc * kh * kw) * static_cast<double>(c / groups);
+    const int64_t group_channels = c / groups;
+    return 2.0 * static_cast<double>(output_pixels() * oc * kh * kw) * static_cast<double>(group_channels);
   }
 };
 

@@ -330,8 +330,11 @@ Status read_graph(const SharedBytes& wire, ParseContext& context, GraphDef* grap
     }
   }
   BLADE_RETURN_IF_ERROR(reader.status());
-  if (library_count == 1) fields.library.emplace(std::move(library), library_wire);
-  if (library_count > 1) fields.library.emplace(std::move(library));
+  if (library_count == 1) {
+    fields.library.emplace(std::move(library), library_wire);
+  } else if (library_count > 1) {
+    fields.library.emplace(std::move(library));
+  }
   *graph = GraphDef(std::move(fields), wire);
   return {};
 }

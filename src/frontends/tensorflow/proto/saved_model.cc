@@ -119,7 +119,7 @@ Status replace_field(const SharedBytes& wire, ParseContext& context, uint32_t nu
     const bool match = reader.field() == number && seen++ == index;
     std::string_view raw = reader.raw_field();
     if (match) {
-      out.message(number, std::move(replacement));
+      out.message(number, std::move(replacement));  // NOLINT(bugprone-use-after-move): one match at most
       replaced = true;
     } else {
       out.raw(wire.slice(raw));
