@@ -40,8 +40,8 @@ Result<tensorflow::RegionToWrite> region_to_write(const tensorflow::ImportedMode
     const int32_t origin = tensorflow::source_constant(imported, *graph.value(weight.value).constant);
     if (origin >= 0) written.weights.push_back({origin, weight.offset, weight.bytes});
   }
-  written.engine =
-      tensorflow::SharedBytes::own(std::string(reinterpret_cast<const char*>(file.bytes.data()), file.bytes.size()));
+  const auto bytes = std::make_shared<const std::vector<std::byte>>(std::move(file.bytes));
+  written.engine = tensorflow::SharedBytes(bytes, {reinterpret_cast<const char*>(bytes->data()), bytes->size()});
   return written;
 }
 

@@ -85,8 +85,12 @@ class Optimizer {
       output_tensors_.push_back(name.find(':') == std::string::npos ? name + ":0" : name);
       report_.outputs.push_back(name);
     }
-    BLADE_ASSIGN_OR_RETURN(const std::string original, tensorflow::serialize(model_.graph));
-    original_ = original;
+    if (model_.graph.untouched()) {
+      original_ = model_.graph.wire();
+    } else {  // .pbtxt
+      BLADE_ASSIGN_OR_RETURN(std::string wire, tensorflow::serialize(model_.graph));
+      original_ = tensorflow::SharedBytes::own(std::move(wire));
+    }
     report_.original_bytes = original_.size();
     return {};
   }
@@ -204,8 +208,8 @@ class Optimizer {
     std::unique_ptr<Runner> reference;
     if (api_ != nullptr) {
       report_.accuracy_reference = "TensorFlow, graph as written";
-      BLADE_ASSIGN_OR_RETURN(reference,
-                             make_tensorflow_runner(*api_, original_, {options_.num_threads, true}, output_tensors_));
+      BLADE_ASSIGN_OR_RETURN(
+          reference, make_tensorflow_runner(*api_, original_.view(), {options_.num_threads, true}, output_tensors_));
     } else {
       report_.accuracy_reference = "Blade's reference kernels, graph as written";
       engine::EngineOptions naive;
@@ -300,8 +304,8 @@ class Optimizer {
     }
     progress(80, "measure");
     if (api_ == nullptr) return measure_alone(*optimized, std::move(graph_def));
-    BLADE_ASSIGN_OR_RETURN(auto baseline,
-                           make_tensorflow_runner(*api_, original_, {options_.num_threads, false}, output_tensors_));
+    BLADE_ASSIGN_OR_RETURN(
+        auto baseline, make_tensorflow_runner(*api_, original_.view(), {options_.num_threads, false}, output_tensors_));
     return measure_against(*baseline, *optimized, std::move(graph_def));
   }
 
@@ -354,8 +358,8 @@ class Optimizer {
 
   Status measure_unchanged() {
     if (api_ == nullptr) return {};
-    BLADE_ASSIGN_OR_RETURN(auto baseline,
-                           make_tensorflow_runner(*api_, original_, {options_.num_threads, false}, output_tensors_));
+    BLADE_ASSIGN_OR_RETURN(
+        auto baseline, make_tensorflow_runner(*api_, original_.view(), {options_.num_threads, false}, output_tensors_));
     BLADE_ASSIGN_OR_RETURN(const Runnable run, baseline->runnable(feeds_[0]));
     BLADE_ASSIGN_OR_RETURN(report_.baseline_ms, measure(run, TimingOptions()));
     report_.optimized_ms = report_.baseline_ms;
@@ -382,7 +386,7 @@ class Optimizer {
     report_.optimizations.insert(report_.optimizations.end(), graph_steps_.begin(), graph_steps_.end());
     report_.optimizations.insert(report_.optimizations.end(), pass_steps_.begin(), pass_steps_.end());
     if (optimized_.empty()) {
-      optimized_ = std::move(original_);
+      optimized_ = original_.view();
       report_.optimized_bytes = optimized_.size();
     }
     return OptimizeResult{std::move(optimized_), std::move(report_), request_.model_path};
@@ -394,7 +398,8 @@ class Optimizer {
   bool stopped_ = false;
   tensorflow::LoadedModel model_;
   tensorflow::ImportedModel imported_;
-  std::string original_, optimized_;
+  tensorflow::SharedBytes original_;
+  std::string optimized_;
   std::vector<engine::TensorInfo> inputs_;
   std::vector<std::string> output_tensors_;
   std::optional<engine::Profile> profile_;

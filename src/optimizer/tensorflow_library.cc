@@ -66,8 +66,6 @@ Result<const TensorFlowApi*> resolve_all(void* library, const std::string& path)
   BLADE_RESOLVE(TF_DeleteStatus)
   BLADE_RESOLVE(TF_GetCode)
   BLADE_RESOLVE(TF_Message)
-  BLADE_RESOLVE(TF_NewBufferFromString)
-  BLADE_RESOLVE(TF_DeleteBuffer)
   BLADE_RESOLVE(TF_NewGraph)
   BLADE_RESOLVE(TF_DeleteGraph)
   BLADE_RESOLVE(TF_NewImportGraphDefOptions)
@@ -168,11 +166,10 @@ Result<std::unique_ptr<TensorFlowSession>> TensorFlowSession::create(const Tenso
   session->api_ = &api;
   session->graph_ = api.TF_NewGraph();
   StatusHolder status(api);
-  TF_Buffer* buffer = api.TF_NewBufferFromString(graph_def.data(), graph_def.size());
+  const TF_Buffer buffer = {graph_def.data(), graph_def.size(), nullptr};  // lent, not copied
   TF_ImportGraphDefOptions* import = api.TF_NewImportGraphDefOptions();
-  api.TF_GraphImportGraphDef(session->graph_, buffer, import, status.get());
+  api.TF_GraphImportGraphDef(session->graph_, &buffer, import, status.get());
   api.TF_DeleteImportGraphDefOptions(import);
-  api.TF_DeleteBuffer(buffer);
   BLADE_RETURN_IF_ERROR(status.to_status("importing the graph"));
 
   TF_SessionOptions* options = api.TF_NewSessionOptions();

@@ -20,7 +20,11 @@ struct TF_ImportGraphDefOptions;
 struct TF_Operation;
 struct TF_Tensor;
 struct TF_Library;
-struct TF_Buffer;
+struct TF_Buffer {
+  const void* data;
+  size_t length;
+  void (*data_deallocator)(void*, size_t);
+};
 struct TF_Output {
   TF_Operation* oper;
   int index;
@@ -35,8 +39,6 @@ struct TensorFlowApi {
   void (*TF_DeleteStatus)(TF_Status*);
   int (*TF_GetCode)(const TF_Status*);
   const char* (*TF_Message)(const TF_Status*);
-  TF_Buffer* (*TF_NewBufferFromString)(const void*, size_t);
-  void (*TF_DeleteBuffer)(TF_Buffer*);
   TF_Graph* (*TF_NewGraph)();
   void (*TF_DeleteGraph)(TF_Graph*);
   TF_ImportGraphDefOptions* (*TF_NewImportGraphDefOptions)();

@@ -59,7 +59,7 @@ Result<std::unique_ptr<Kernel>> create_direct(const KernelRequest& request, Pack
                    args.scratch);
         return Status::ok_status();
       },
-      epilogue.in_place_inputs(), conv2d_scratch_bytes(shape, request.num_threads));
+      epilogue.in_place_inputs(), conv2d_scratch_bytes(shape, request.num_threads), kWeightsPacked);
 }
 
 // --- Winograd ---
@@ -93,7 +93,7 @@ Result<std::unique_ptr<Kernel>> create_winograd(const KernelRequest& request, Pa
                             *args.pool, args.scratch);
         return Status::ok_status();
       },
-      epilogue.in_place_inputs(), winograd_scratch_bytes(shape, kAlgorithm, request.num_threads));
+      epilogue.in_place_inputs(), winograd_scratch_bytes(shape, kAlgorithm, request.num_threads), kWeightsPacked);
 }
 
 // --- direct, weights computed by the graph: packed at every run ---
@@ -147,7 +147,7 @@ Result<std::unique_ptr<Kernel>> create_transpose(const KernelRequest& request, P
                            args.scratch);
         return Status::ok_status();
       },
-      epilogue.in_place_inputs(), conv_transpose_scratch_bytes(shape, request.num_threads));
+      epilogue.in_place_inputs(), conv_transpose_scratch_bytes(shape, request.num_threads), kWeightsPacked);
 }
 
 constexpr ConvAlgorithm kF43 = ConvAlgorithm::kWinograd4, kF23 = ConvAlgorithm::kWinograd2;

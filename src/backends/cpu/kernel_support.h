@@ -37,22 +37,28 @@ void parallel_ranges(ThreadPool* pool, int64_t count, double work, Fn&& fn) {
 template <class Fn>
 class FunctionKernel final : public Kernel {
  public:
-  FunctionKernel(Fn fn, uint32_t in_place_inputs, size_t scratch)
-      : fn_(std::move(fn)), in_place_inputs_(in_place_inputs), scratch_(scratch) {}
+  FunctionKernel(Fn fn, uint32_t in_place_inputs, size_t scratch, uint32_t packed_inputs)
+      : fn_(std::move(fn)), in_place_inputs_(in_place_inputs), packed_inputs_(packed_inputs), scratch_(scratch) {}
   size_t scratch_bytes() const override { return scratch_; }
   bool can_run_in_place(int input) const override { return input < 32 && ((in_place_inputs_ >> input) & 1u) != 0; }
+  bool reads_input(int input) const override { return input >= 32 || ((packed_inputs_ >> input) & 1u) == 0; }
   Status run(const KernelArgs& args) const override { return fn_(args); }
 
  private:
   Fn fn_;
-  uint32_t in_place_inputs_;
+  uint32_t in_place_inputs_, packed_inputs_;
   size_t scratch_;
 };
 
-// `in_place_inputs`: bit i where output 0 may share input i's memory.
+// Constant weights, input 1 of the matrix operations, that the kernel has packed and reads no more.
+inline constexpr uint32_t kWeightsPacked = 1u << 1;
+
+// `in_place_inputs`: bit i where output 0 may share input i's memory; `packed_inputs`: bit i where runs never read it.
 template <class Fn>
-Result<std::unique_ptr<Kernel>> make_kernel(Fn fn, uint32_t in_place_inputs = 0, size_t scratch = 0) {
-  return std::unique_ptr<Kernel>(std::make_unique<FunctionKernel<Fn>>(std::move(fn), in_place_inputs, scratch));
+Result<std::unique_ptr<Kernel>> make_kernel(Fn fn, uint32_t in_place_inputs = 0, size_t scratch = 0,
+                                            uint32_t packed_inputs = 0) {
+  return std::unique_ptr<Kernel>(
+      std::make_unique<FunctionKernel<Fn>>(std::move(fn), in_place_inputs, scratch, packed_inputs));
 }
 
 inline int64_t product(const ir::Dims& dims, size_t begin, size_t end) {

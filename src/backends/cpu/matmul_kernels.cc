@@ -86,7 +86,7 @@ Result<std::unique_ptr<Kernel>> create_packed(const KernelRequest& request, Pack
         gemm_f32(rows, input<float>(args, 0), m.k, view, output<float>(args), m.n, bound.raw, *args.pool, args.scratch);
         return Status::ok_status();
       },
-      epilogue.in_place_inputs(), gemm_scratch_bytes(rows, m.k, m.n, request.num_threads));
+      epilogue.in_place_inputs(), gemm_scratch_bytes(rows, m.k, m.n, request.num_threads), kWeightsPacked);
 }
 
 // Offset of each batch item in an operand that broadcasts to the output's batch dims.
