@@ -94,7 +94,8 @@ BLADE_API const char* blade_engine_input(const blade_engine* engine, int32_t ind
 BLADE_API const char* blade_engine_output(const blade_engine* engine, int32_t index, blade_tensor* description);
 
 /* Checks the inputs' dtypes and shapes, plans them if they are new, and describes the outputs (dtype, rank, dims,
- * bytes). `outputs` may be NULL. BLADE_OUT_OF_PROFILE when the engine has a profile that does not hold them. */
+ * bytes). `outputs` may be NULL. BLADE_OUT_OF_PROFILE when the engine has a profile that does not hold them.
+ * A run is expected to follow: the engine's threads are woken for it. */
 BLADE_API blade_status blade_engine_prepare(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
                                             blade_tensor* outputs, int32_t num_outputs);
 

@@ -207,6 +207,8 @@ ThreadPool::RunScope::RunScope(ThreadPool& pool) : pool_(pool) {
 
 ThreadPool::RunScope::~RunScope() { pool_.impl_->run_scopes.fetch_sub(1, std::memory_order_seq_cst); }
 
+void ThreadPool::wake() { impl_->wake_sleepers(); }
+
 std::shared_ptr<ThreadPool> ThreadPool::shared(int num_threads) {
   const int count = num_threads > 0 ? num_threads : usable_cpus();
   // Never destroyed: engines may outlive static objects. Pools themselves end with their last engine.

@@ -57,6 +57,9 @@ class ThreadPool {
     ThreadPool& pool_;
   };
 
+  // Wakes sleeping workers for a run that is about to start; those that find none sleep again after their bounded spin.
+  void wake();
+
   // Shared by all engines that ask for `num_threads` (0: as many as the process may use: affinity and cgroup limits).
   static std::shared_ptr<ThreadPool> shared(int num_threads);
   // CPUs this process may use, at least 1, from sched_getaffinity and the cgroup quota.

@@ -173,6 +173,7 @@ blade_status blade_engine_prepare(blade_engine* handle, const blade_tensor* inpu
                                        ir::dtype_name(plan->inputs[i].dtype));
       }
     }
+    handle->engine->expect_run();
     for (int32_t i = 0; outputs != nullptr && i < num_outputs && i < static_cast<int32_t>(plan->outputs.size()); ++i) {
       BLADE_RETURN_IF_ERROR(describe(plan->outputs[i].dtype, plan->outputs[i].dims, &outputs[i]));
     }

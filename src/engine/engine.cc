@@ -355,6 +355,7 @@ const std::vector<TensorInfo>& Engine::outputs() const { return impl_->outputs; 
 const Decisions& Engine::decisions() const { return impl_->decisions; }
 const ir::Graph& Engine::graph() const { return impl_->graph; }
 int Engine::num_threads() const { return impl_->pool->num_threads(); }
+void Engine::expect_run() const { impl_->pool->wake(); }
 
 bool Engine::in_profile(std::span<const ir::Dims> input_dims) const {
   const auto& profile = impl_->decisions.profile;

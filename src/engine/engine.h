@@ -78,6 +78,8 @@ class Engine {
   Status profile(std::span<const TensorRef> inputs, int repetitions, std::vector<StepTime>* times);
 
   int num_threads() const;
+  // Says that a run follows at once: its threads wake meanwhile.
+  void expect_run() const;
   // Bytes of packed weights, and arenas made so far (grows only at first runs: see tests).
   size_t packed_bytes() const;
   size_t arenas_created() const;

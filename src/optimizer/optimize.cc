@@ -333,7 +333,7 @@ class Optimizer {
         report_.optimized_ms = engine_step_.post_run_ms = times.after_ms;
         if (!times.faster) slower = "it is not faster than the original outside the noise";
       } else if (times.slower) {
-        slower = "it is slower than the original at " + dims_to_string(feeds_[i][0].tensor->dims);
+        slower = "it is slower than the original at " + shapes_to_string(feeds_[i]);
       }
     }
     if (!slower.empty()) {

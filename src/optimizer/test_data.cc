@@ -116,6 +116,12 @@ std::string dims_to_string(const ir::Dims& dims) {
   return text + (dims.size() == 1 ? ",)" : ")");
 }
 
+std::string shapes_to_string(const Feed& feed) {
+  std::string text;
+  for (const NamedTensor& one : feed) text += (text.empty() ? "" : ", ") + dims_to_string(one.tensor->dims);
+  return text;
+}
+
 std::vector<ir::Dims> shapes_of(const Feed& feed) {
   std::vector<ir::Dims> shapes;
   for (const NamedTensor& one : feed) shapes.push_back(one.tensor->dims);

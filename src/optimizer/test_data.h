@@ -27,5 +27,6 @@ Result<Feed> resize_feed(const Feed& feed, const std::vector<ir::Dims>& shapes);
 
 std::vector<ir::Dims> shapes_of(const Feed& feed);
 std::string dims_to_string(const ir::Dims& dims);  // "(1, 224, 224, 3)"
+std::string shapes_to_string(const Feed& feed);    // those of all inputs
 
 }  // namespace blade::optimizer

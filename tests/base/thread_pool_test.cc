@@ -126,5 +126,13 @@ TEST(CgroupLimits, TightestAncestorCounts) {
   fs::remove_all(root);
 }
 
+TEST(ThreadPool, WakingForARunThatNeverComesIsHarmless) {
+  ThreadPool pool(3);
+  for (int i = 0; i < 100; ++i) pool.wake();
+  std::atomic<int> done{0};
+  pool.parallel_for(7, [&](int, int) { ++done; });
+  EXPECT_EQ(done, 7);
+}
+
 }  // namespace
 }  // namespace blade
