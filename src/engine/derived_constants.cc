@@ -4,15 +4,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include <algorithm>
 #include <cstring>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "base/checked_math.h"
+#include "base/checksum.h"
 
 namespace blade::engine {
 
@@ -71,7 +69,7 @@ void DerivedConstants::adopt(ir::Graph& graph, const std::vector<ir::ValueId>& v
       std::memcpy(data, value.constant->data, value.constant->bytes);
       at += align_up(value.constant->bytes, page_size());
       moved_.push_back({id, data, value.constant->bytes, value.dtype, value.constant->dims,
-                        XXH3_64bits(data, value.constant->bytes)});
+                        checksum({data, value.constant->bytes})});
     }
     auto tensor = std::make_shared<ir::Tensor>(*value.constant);
     tensor->data = data;
@@ -99,7 +97,7 @@ bool DerivedConstants::restore(const ir::Graph& fresh) {
     if (moved.value >= fresh.num_values() || !fresh.value(moved.value).is_constant()) return false;
     const ir::Tensor& tensor = *fresh.value(moved.value).constant;
     if (tensor.dtype != moved.dtype || tensor.dims != moved.dims || tensor.bytes != moved.bytes) return false;
-    if (XXH3_64bits(tensor.data, tensor.bytes) != moved.hash) return false;
+    if (checksum({tensor.data, tensor.bytes}) != moved.hash) return false;
   }
   for (Moved& moved : moved_) {
     if (!moved.released) continue;

@@ -1,9 +1,6 @@
 // Writes and reads the engine format of docs/engine-format.md. Reading checks everything before it believes anything.
 #include "engine/engine_file.h"
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -12,6 +9,7 @@
 #include <utility>
 
 #include "base/checked_math.h"
+#include "base/checksum.h"
 #include "engine/compress.h"
 #include "ir/serialize.h"
 
@@ -43,11 +41,7 @@ static_assert(sizeof(Header) == 128);
 // Over the header with a checksum of 0 and everything after it.
 uint64_t checksum_of(Header header, std::span<const std::byte> bytes) {
   header.checksum = 0;
-  XXH3_state_t state;
-  XXH3_64bits_reset(&state);
-  XXH3_64bits_update(&state, &header, sizeof(header));
-  XXH3_64bits_update(&state, bytes.data() + sizeof(header), bytes.size() - sizeof(header));
-  return XXH3_64bits_digest(&state);
+  return checksum(std::as_bytes(std::span(&header, 1)), bytes.subspan(sizeof(header)));
 }
 
 Status damaged(const std::string& found) {

@@ -47,6 +47,7 @@ void register_ops() {
   TF_OpDefinitionBuilderAddInput(weight, "engine: uint8");
   TF_OpDefinitionBuilderAddOutput(weight, "weight: dtype");
   TF_OpDefinitionBuilderAddAttr(weight, "offset: int");
+  TF_OpDefinitionBuilderAddAttr(weight, "checksum: int");
   TF_OpDefinitionBuilderAddAttr(weight, "dims: list(int) >= 0");
   TF_OpDefinitionBuilderAddAttr(weight, "dtype: type");
   TF_OpDefinitionBuilderSetShapeInferenceFunction(weight, infer_unknown);

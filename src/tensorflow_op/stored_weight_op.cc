@@ -1,8 +1,11 @@
 // BladeStoredWeight: a weight of the original graph, read out of the engine tensor without a copy.
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "base/checksum.h"
 #include "tensorflow_op/kernels.h"
 #include "tensorflow_op/tf_support.h"
 
@@ -15,6 +18,7 @@ class StoredWeightKernel {
     StatusPtr status = new_status();
     const auto failed = [&] { return TF_GetCode(status.get()) != TF_OK; };
     TF_OpKernelConstruction_GetAttrInt64(construction, "offset", &offset_, status.get());
+    if (!failed()) TF_OpKernelConstruction_GetAttrInt64(construction, "checksum", &checksum_, status.get());
     if (!failed()) TF_OpKernelConstruction_GetAttrType(construction, "dtype", &dtype_, status.get());
     int32_t count = 0, bytes = 0;
     if (!failed()) TF_OpKernelConstruction_GetAttrSize(construction, "dims", &count, &bytes, status.get());
@@ -38,7 +42,13 @@ class StoredWeightKernel {
                   "Blade: a stored weight at offset " + std::to_string(offset_) + " is not inside the engine of " +
                       std::to_string(size) + " bytes: the optimized model is damaged, optimize it again");
     }
-    void* data = static_cast<char*>(TF_TensorData(file.get())) + offset_;
+    std::byte* data = static_cast<std::byte*>(TF_TensorData(file.get())) + offset_;
+    if (!is_intact(data, bytes)) {
+      return fail(
+          context, TF_DATA_LOSS,
+          "Blade: a stored weight at offset " + std::to_string(offset_) +
+              " does not have the checksum it was stored with: the optimized model is damaged, optimize it again");
+    }
     const auto release = [](void*, size_t, void* owner) { TF_DeleteTensor(static_cast<TF_Tensor*>(owner)); };
     const TensorPtr view(
         TF_NewTensor(dtype_, dims_.data(), static_cast<int>(dims_.size()), data, bytes, release, file.release()));
@@ -49,7 +59,16 @@ class StoredWeightKernel {
   }
 
  private:
-  int64_t offset_ = 0;
+  // Checked once for each place the engine tensor stands at.
+  bool is_intact(const std::byte* data, size_t bytes) {
+    if (checked_.load(std::memory_order_acquire) == data) return true;
+    if (static_cast<int64_t>(checksum({data, bytes})) != checksum_) return false;
+    checked_.store(data, std::memory_order_release);
+    return true;
+  }
+
+  int64_t offset_ = 0, checksum_ = 0;
+  std::atomic<const std::byte*> checked_ = nullptr;
   TF_DataType dtype_ = TF_FLOAT;
   std::vector<int64_t> dims_;
 };

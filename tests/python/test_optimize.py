@@ -96,6 +96,23 @@ def test_damaged_engine_is_not_run(dynamic):
     assert runtime.counters()["fallback_runs"] == before["fallback_runs"] + 1
 
 
+def test_damaged_weights_are_refused_by_both_branches(dynamic, tmp_path):
+    graph_def = dynamic[0]
+    if not engine_ops(graph_def):
+        pytest.skip("the engine was rolled back on this machine: nothing to damage")
+    damaged = tf.GraphDef()
+    damaged.CopyFrom(graph_def)
+    for node in damaged.node:
+        if node.name.startswith("blade/engine_"):
+            content = bytearray(node.attr["value"].tensor.tensor_content)
+            content[-2000] ^= 1  # inside the weights, which the original nodes read, too
+            node.attr["value"].tensor.tensor_content = bytes(content)
+    with pytest.raises(tf.errors.DataLossError, match="the optimized model is damaged, optimize it again"):
+        run_optimized(damaged, dynamic[1], tiny_models.image(), "probabilities:0")
+    with pytest.raises(blade.BladeError, match="damaged"):
+        blade.Engine(tiny_models.write(damaged, tmp_path / "damaged.pb"))
+
+
 def test_same_file_without_tensorflow(dynamic, tmp_path):
     path = tiny_models.write(dynamic[0], tmp_path / "optimized.pb")
     engine = blade.Engine(path)

@@ -5,6 +5,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "base/checksum.h"
 #include "frontends/tensorflow/node_index.h"
 #include "frontends/tensorflow/op_table.h"
 
@@ -314,6 +315,7 @@ class Flattener {
   // A Const whose elements are a view of the engine's bytes.
   Result<NodeDef> stored_weight(const NodeDef& node, const Scope& scope) {
     BLADE_ASSIGN_OR_RETURN(int64_t offset, int_attr(node, "offset"));
+    BLADE_ASSIGN_OR_RETURN(int64_t expected, int_attr(node, "checksum"));
     BLADE_ASSIGN_OR_RETURN(DataType type, type_attr(node, "dtype"));
     BLADE_ASSIGN_OR_RETURN(auto dims, ints_attr_or(node, "dims", {}));
     uint64_t bytes = data_type_size(type);
@@ -328,6 +330,11 @@ class Flattener {
       return data_loss("stored weight '" + node->name + "' lies at bytes " + std::to_string(offset) + " to " +
                        std::to_string(static_cast<uint64_t>(offset) + bytes) + " of an engine of " +
                        std::to_string(all.size()) + " bytes; the file is damaged");
+    }
+    const auto* data = reinterpret_cast<const std::byte*>(all.data()) + offset;
+    if (static_cast<int64_t>(checksum({data, bytes})) != expected) {
+      return data_loss("stored weight '" + node->name +
+                       "' does not have the checksum it was stored with; the file is damaged");
     }
     NodeFields fields;
     fields.name = node->name;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "base/checksum.h"
 #include "frontends/tensorflow/op_table.h"
 
 namespace blade::tensorflow {
@@ -127,6 +128,8 @@ class OriginalFunction {
     fields.inputs = {prefix_ + "engine"};
     fields.attrs.emplace("offset", AttrValue::of_int(static_cast<int64_t>(weight.offset)));
     fields.attrs.emplace("dims", AttrValue::of_ints(shape.dims));
+    const auto* data = reinterpret_cast<const std::byte*>(region_.engine.data()) + weight.offset;
+    fields.attrs.emplace("checksum", AttrValue::of_int(static_cast<int64_t>(checksum({data, weight.bytes}))));
     fields.attrs.emplace("dtype", AttrValue::of_type(type));
     return NodeDef(std::move(fields));
   }

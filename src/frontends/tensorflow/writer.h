@@ -5,7 +5,8 @@
 //   blade/in_profile_k  BladeInProfile(engine, inputs...) -> bool
 //   blade/region_k      StatelessIf(in_profile, engine, inputs...): then blade_engine_k, else blade_original_k
 // and an Identity (IdentityN) under the original name of every node whose outputs others read. The function
-// blade_original_k holds the region's NodeDefs; constants that the engine file stores are BladeStoredWeight there.
+// blade_original_k holds the region's NodeDefs; constants that the engine file stores are BladeStoredWeight there, each
+// with its checksum, so that a damaged file is refused by the original nodes, too.
 #pragma once
 
 #include <span>
