@@ -96,8 +96,8 @@ BLADE_API const char* blade_engine_output(const blade_engine* engine, int32_t in
 /* Checks the inputs' dtypes and shapes, plans them if they are new, and describes the outputs (dtype, rank, dims,
  * bytes). `outputs` may be NULL. Where an output's size depends on the inputs' elements and not only on their shapes
  * (the boxes that a detector finds), its unknown dims are -1 (or its rank is) and its bytes are 0: run with
- * blade_engine_run_with, or give blade_engine_run enough memory for the largest size. BLADE_OUT_OF_PROFILE when the engine has a profile that does not hold them.
- * A run is expected to follow: the engine's threads are woken for it. */
+ * blade_engine_run_with, or give blade_engine_run enough memory for the largest size. BLADE_OUT_OF_PROFILE when the
+ * engine has a profile that does not hold them. A run is expected to follow: the engine's threads are woken for it. */
 BLADE_API blade_status blade_engine_prepare(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
                                             blade_tensor* outputs, int32_t num_outputs);
 

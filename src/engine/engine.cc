@@ -305,8 +305,8 @@ Result<std::shared_ptr<PlanEntry>> Engine::Impl::entry_for(std::span<const ir::D
 
 Status Engine::Impl::run(std::span<const TensorRef> given, OutputSink& sink, StepTimer* timer) {
   BLADE_ASSIGN_OR_RETURN(const std::shared_ptr<PlanEntry> entry, entry_for(given));
-  const Status status =
-      entry->stage->is_whole ? run_plan(*entry->stage, given, sink, timer) : run_stages(entry->stage, given, sink, timer);
+  const Status status = entry->stage->is_whole ? run_plan(*entry->stage, given, sink, timer)
+                                               : run_stages(entry->stage, given, sink, timer);
   if (timer != nullptr) timer->end_run();
   return status;
 }

@@ -103,7 +103,8 @@ Status Executor::run(std::shared_ptr<const Stage> stage, std::span<const TensorR
   for (size_t i = 0; i < inputs.size(); ++i) {
     RunValue& value = frame.inputs[i];
     value.dtype = inputs[i].dtype;
-    if (!value.dims.assign(inputs[i].dims)) return unimplemented("Input '" + std::to_string(i) + "' has too many dims.");
+    if (!value.dims.assign(inputs[i].dims))
+      return unimplemented("Input '" + std::to_string(i) + "' has too many dims.");
     value.data = inputs[i].data;
   }
   const Status status = run_stages(std::move(stage), frame);

@@ -14,8 +14,7 @@
 namespace blade::engine {
 
 // The caller's memory for output `index`, checked. Null only for a tensor without elements.
-Result<void*> output_memory(OutputSink& sink, int index, const TensorInfo& info, ir::DType dtype,
-                            const ir::Dims& dims);
+Result<void*> output_memory(OutputSink& sink, int index, const TensorInfo& info, ir::DType dtype, const ir::Dims& dims);
 
 // Adds up the time of the steps of each run, by plan.
 class StepTimer {

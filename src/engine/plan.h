@@ -54,13 +54,13 @@ struct PlanOptions {
   const backends::Machine* machine = nullptr;  // nullptr: the one at hand
 };
 
-// Selects kernels and plans memory for a graph with concrete shapes (see specialized_graph()); only graph outputs of ops
-// that find their size may have dims that are unknown.
+// Selects kernels and plans memory for a graph with concrete shapes (see specialized_graph()); only graph outputs of
+// ops that find their size may have dims that are unknown.
 Result<std::shared_ptr<const Plan>> build_plan(const ir::Graph& graph, const Decisions& decisions,
                                                backends::PackCache& packs, const PlanOptions& options);
 
-// Specializes `graph` to the dims, folds what became constant and builds the plan. An error names the node where a shape
-// depends on data: such graphs are run in stages (stage.h).
+// Specializes `graph` to the dims, folds what became constant and builds the plan. An error names the node where a
+// shape depends on data: such graphs are run in stages (stage.h).
 Result<std::shared_ptr<const Plan>> make_plan(const ir::Graph& graph, std::span<const ir::Dims> input_dims,
                                               const Decisions& decisions, backends::PackCache& packs,
                                               const PlanOptions& options);

@@ -121,8 +121,8 @@ class Cutter {
       if (is_made_now(v)) want(v);
     }
     for (ir::ValueId v : rest_reads_) want(v);
-    BLADE_ASSIGN_OR_RETURN(ir::Graph now, ir::extract(graph_, now_, graph_.inputs(), made,
-                                                      std::vector<std::string>(made.size())));
+    BLADE_ASSIGN_OR_RETURN(ir::Graph now,
+                           ir::extract(graph_, now_, graph_.inputs(), made, std::vector<std::string>(made.size())));
     now.remove_dead_nodes();
     BLADE_ASSIGN_OR_RETURN(stage_->plan, build_plan(now, planner_.decisions, planner_.packs, planner_.options));
     for (size_t i = 0; i < graph_.inputs().size(); ++i) slots_[graph_.inputs()[i]] = static_cast<int>(i);
@@ -176,7 +176,7 @@ class Cutter {
   const Planner& planner_;
   std::vector<ir::NodeId> order_, now_, later_;
   std::vector<char> ready_;
-  std::vector<ir::ValueId> found_;                 // made now, with a size that is found by running
+  std::vector<ir::ValueId> found_;  // made now, with a size that is found by running
   std::vector<ir::ValueId> rest_reads_;
   std::unordered_map<ir::ValueId, bool> by_value_;
   std::unordered_map<ir::ValueId, int> slots_;
@@ -289,9 +289,8 @@ Result<std::shared_ptr<const Stage>> Program::make(std::span<const RunValue> inp
   if (entries_.size() < kMaxStages) {
     entries_.push_back(std::move(entry));
   } else {
-    const auto oldest = std::min_element(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) {
-      return a.last_used < b.last_used;
-    });
+    const auto oldest = std::min_element(entries_.begin(), entries_.end(),
+                                         [](const Entry& a, const Entry& b) { return a.last_used < b.last_used; });
     evicted = std::exchange(*oldest, std::move(entry));
   }
   return stage;

@@ -117,8 +117,8 @@ Status infer_shapes(Graph& graph, const InferOptions& options = {});
 
 // Sets concrete input dims (one entry a graph input) and infers again: all shapes that do not depend on data become
 // static, and integer tensors computed from shapes become constants. An input whose rank or known dims disagree is an
-// error. `input_values` (empty, or one entry an input) may hold the elements of some inputs, which then are constants to
-// everything that reads them.
+// error. `input_values` (empty, or one entry an input) may hold the elements of some inputs, which then are constants
+// to everything that reads them.
 Result<Graph> specialize(const Graph& graph, const std::vector<Dims>& input_dims,
                          const std::vector<TensorPtr>& input_values = {});
 

@@ -102,7 +102,9 @@ uint64_t element_bits(T value) {
 template <class T>
 class RowTable {
  public:
-  static int64_t slots(int64_t rows) { return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(2 * rows + 1))); }
+  static int64_t slots(int64_t rows) {
+    return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(2 * rows + 1)));
+  }
   static size_t bytes(int64_t rows) { return static_cast<size_t>(slots(rows)) * sizeof(int32_t); }
 
   // Numbers at `memory` name rows of `data`.

@@ -26,8 +26,7 @@ Status run_non_max_suppression(const Call& call) {
   const Array<float> boxes = read<float>(call, 0), scores = read<float>(call, 1);
   const int64_t limit = read_ints(call, 2)[0];
   const float iou_threshold = read<float>(call, 3)[0];
-  const float score_threshold =
-      call.num_inputs() > 4 ? read<float>(call, 4)[0] : std::numeric_limits<float>::lowest();
+  const float score_threshold = call.num_inputs() > 4 ? read<float>(call, 4)[0] : std::numeric_limits<float>::lowest();
   if (limit < 0) return invalid_argument(call.where() + "the limit is " + std::to_string(limit) + ", needs 0 or more.");
   std::vector<int64_t> order(scores.values.size());
   std::iota(order.begin(), order.end(), 0);
