@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/fusion.h"
 #include "ir/graph.h"
 
 namespace blade::engine {
@@ -25,8 +26,8 @@ struct Storage {
 // Storages of all values of a graph with static shapes, for steps that run in the given order.
 class StorageMap {
  public:
-  // `order`: all nodes, producers first; shapes must be static.
-  static Result<StorageMap> create(const ir::Graph& graph, std::span<const ir::NodeId> order);
+  // `order`: all nodes, producers first; shapes must be static. What flows inside a fused pair has no memory.
+  static Result<StorageMap> create(const ir::Graph& graph, std::span<const ir::NodeId> order, const Fusion& fusion = {});
 
   // Nodes that need a kernel, in order. Views and nodes with only empty results are not among them.
   const std::vector<ir::NodeId>& steps() const { return steps_; }

@@ -53,12 +53,14 @@ struct Walk {
   const TileKernels& kernels = tile_kernels();
   int64_t tiles = tile_count(job);  // of the whole job
   int64_t rows = max_rows(job);
+  int64_t rows_each = job.rows / std::max<int64_t>(1, tiles);  // the first tiles have one more
+  int64_t taller = job.rows % std::max<int64_t>(1, tiles);
   int64_t copies_at = job.copy_rows ? pointer_bytes(job) : 0;
 
   // Finds (and copies) the rows of a tile, the index-th of its block.
   void prepare(int64_t tile, int64_t index, TileRows& t) const {
-    t.first = tile * job.rows / tiles;
-    t.count = static_cast<int>((tile + 1) * job.rows / tiles - t.first);
+    t.first = tile * rows_each + std::min(tile, taller);
+    t.count = static_cast<int>(rows_each + (tile < taller ? 1 : 0));
     t.pointers = reinterpret_cast<const float**>(scratch) + index * rows * job.runs;
     t.strided = find_rows(t.first, t.count, t.pointers);
     if (!job.copy_rows) return;
@@ -82,33 +84,34 @@ struct Walk {
     a.columns = job.b.columns(panel);
     a.out = job.out + tile.first * job.out_stride + column;
     a.out_stride = job.out_stride;
-    if (e.residual != nullptr) a.residual = e.residual + tile.first * e.residual_row_stride + column;
+    if (e.residual != nullptr && e.residual_channels > column)
+      a.residual = e.residual + tile.first * e.residual_row_stride + column;
     a.residual_stride = e.residual_row_stride;
+    a.residual_columns = std::clamp<int64_t>(e.residual_channels - column, 0, a.columns);
     if (e.bias != nullptr) a.bias = e.bias + column;
+    if (e.slope != nullptr) a.slope = e.slope + column;
     a.lo = e.clamp_lo;
     a.hi = e.clamp_hi;
     a.prefetch = prefetch;
     a.prefetch_lines = prefetch_lines;
     kernels.kernel[job.b.panel_vectors(panel)][tile.count](a);
     if (e.generic == nullptr) return;
-    for (int i = 0; i < tile.count; ++i) {
-      e.generic(e.context, a.out + i * a.out_stride, tile.first + i, column, a.columns);
-    }
+    e.generic(e.context, {a.out, a.out_stride, tile.first, 1, tile.count, column, a.columns});
   }
 
   // Panels that stay in L2: each tile meets all of them, so that whole rows of the output are written (and of the
   // residual read) front to back.
   void tile_by_tile(const TileRange& range) const {
     TileRows tile;
+    const int64_t steps = std::max<int64_t>(1, job.run_length / 4);
+    const int64_t panels = range.last_panel - range.first_panel;
+    const auto lines =
+        static_cast<int>(ceil_div(rows * job.run_length * int64_t{sizeof(float)}, 64 * steps * panels));
     for (int64_t t = range.first_tile; t < range.last_tile; ++t) {
       prepare(t, 0, tile);
       const char* next = t + 1 < range.last_tile ? next_dense_tile(tile) : nullptr;
-      const int64_t steps = std::max<int64_t>(1, job.run_length / 4);
-      const int64_t panels = range.last_panel - range.first_panel;
-      const auto lines = static_cast<int>(
-          next != nullptr ? ceil_div(rows * job.run_length * int64_t{sizeof(float)}, 64 * steps * panels) : 0);
       for (int64_t p = range.first_panel; p < range.last_panel; ++p) {
-        run(tile, p, next, lines);
+        run(tile, p, next, next != nullptr ? lines : 0);
         if (next != nullptr) next += lines * steps * 64;
       }
     }

@@ -118,7 +118,9 @@ void transform_output(const Plan& p, const float* from, int64_t tile, float* out
   a.in = from;
   a.in_stride = p.out_stride();
   a.channels = s.oc;
+  a.residual_channels = std::min(e.residual_channels, s.oc);
   a.bias = e.bias;
+  a.slope = e.slope;
   a.lo = e.clamp_lo;
   a.hi = e.clamp_hi;
   auto pixel_at = [&](int i, int j) { return (at.image * s.oh + at.y + i) * s.ow + at.x + j; };
@@ -132,11 +134,9 @@ void transform_output(const Plan& p, const float* from, int64_t tile, float* out
   }
   (p.m == 4 ? winograd_kernels().output4 : winograd_kernels().output2)(a);
   if (e.generic == nullptr) return;
-  for (int i = 0; i < p.m; ++i) {
-    for (int j = 0; j < p.m; ++j) {
-      float* row = a.out[i * p.m + j];
-      if (row != nullptr) e.generic(e.context, row, pixel_at(i, j), 0, static_cast<int>(s.oc));
-    }
+  const int64_t inside = std::min<int64_t>(p.m, s.ow - at.x);
+  for (int i = 0; i < p.m && at.y + i < s.oh; ++i) {
+    e.generic(e.context, {a.out[i * p.m], s.output_pitch(), pixel_at(i, 0), 1, inside, 0, s.oc});
   }
 }
 
