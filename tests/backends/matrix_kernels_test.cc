@@ -69,12 +69,12 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
 
 // What an epilogue may do, one bit each, with its data.
 struct EpilogueCase {
-  std::vector<float> bias, residual;
+  std::vector<float> bias, residual, shift;
   EpilogueF32 epilogue;
   int kind;
 
   EpilogueCase(int which, std::vector<float> b, std::vector<float> r, int64_t stride)
-      : bias(std::move(b)), residual(std::move(r)), kind(which) {
+      : bias(std::move(b)), residual(std::move(r)), shift(bias.size(), 0.5f), kind(which) {
     if (kind & 1) epilogue.bias = bias.data();
     if (kind & 2) {
       epilogue.residual = residual.data();
@@ -96,6 +96,10 @@ struct EpilogueCase {
       epilogue.context = &scale;
     }
     if (kind & 16) epilogue.slope = bias.data();
+    if (kind & 64) {
+      epilogue.scale = bias.data();
+      epilogue.shift = shift.data();
+    }
     if (kind & 32) epilogue.residual_channels = static_cast<int64_t>(bias.size()) / 2;
   }
   double expected(double sum, int64_t pixel, int64_t channel) const {
@@ -104,6 +108,7 @@ struct EpilogueCase {
       sum += residual[pixel * epilogue.residual_row_stride + channel];
     if ((kind & 16) && !(sum > 0)) sum *= bias[channel];
     if (kind & 4) sum = std::clamp(sum, 0.0, 6.0);
+    if (kind & 64) sum = sum * bias[channel] + 0.5;
     if (kind & 8) sum += static_cast<double>(scale) * static_cast<double>(pixel + 3 * channel);
     return sum;
   }
@@ -125,7 +130,7 @@ TEST_P(MatrixKernels, Gemm) {
     const bool transposed = round % 3 == 0;
     const auto a = random(m * lda + 1);
     const auto b = random(k * n + 1);
-    const EpilogueCase e(round % 64, random(n), random(m * ldc), ldc);
+    const EpilogueCase e(round * 37 % 128, random(n), random(m * ldc), ldc);
     AlignedBuffer packed = AlignedBuffer::allocate(packed_b_bytes(k, n) + 64);
     const PackedB view = pack_b(b.data(), k, n, transposed ? 1 : n, transposed ? k : 1, packed.data());
     std::vector<float> c(m * ldc, kCanary);
@@ -168,7 +173,7 @@ TEST_P(MatrixKernels, MatMul) {
     if (round % 5 == 0) s.b_offsets = b_offsets.data();
     const auto a = random(s.batch * s.m * s.k + 1);
     const auto b = random(s.batch * s.k * s.n + 1);
-    const EpilogueCase e(round % 64, random(s.n), random(s.batch * s.m * s.n), s.n);
+    const EpilogueCase e(round * 37 % 128, random(s.n), random(s.batch * s.m * s.n), s.n);
     std::vector<float> c(s.batch * s.m * s.n + 1, kCanary);
     matmul_f32(s, a.data(), b.data(), c.data(), e.epilogue, *pool_,
                scratch(matmul_scratch_bytes(s, pool_->num_threads())));
@@ -252,7 +257,7 @@ TEST_P(MatrixKernels, Conv2D) {
     const auto in = random(s.n * s.h * s.w * s.input_pitch());
     const auto w = random(s.kh * s.kw * s.c / s.groups * s.oc);
     const int64_t pixels = s.output_pixels();
-    const EpilogueCase e(round % 64, random(s.oc), random(pixels * s.output_pitch()), s.output_pitch());
+    const EpilogueCase e(round * 37 % 128, random(s.oc), random(pixels * s.output_pitch()), s.output_pitch());
     AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes(s) + 64);
     pack_conv_weights(s, w.data(), packed.data());
     std::vector<float> out(pixels * s.output_pitch() + 1, kCanary);
@@ -325,7 +330,7 @@ TEST_P(MatrixKernels, Depthwise) {
     const auto in = random(s.n * s.h * s.w * s.c);
     const auto w = random(s.kh * s.kw * channels);
     const int64_t pixels = as_conv.output_pixels();
-    const EpilogueCase e(round % 64, random(channels), random(pixels * channels), channels);
+    const EpilogueCase e(round * 37 % 128, random(channels), random(pixels * channels), channels);
     std::vector<float> out(pixels * channels + 1, kCanary);
     depthwise_conv2d_f32(s, in.data(), w.data(), out.data(), e.epilogue, *pool_,
                          scratch(depthwise_scratch_bytes(s, pool_->num_threads())));
@@ -360,8 +365,8 @@ TEST_P(MatrixKernels, Separable) {
     const auto in = random(s.n * s.h * s.w * s.c);
     const auto w = random(s.kh * s.kw * channels), w2 = random(channels * oc);
     const int64_t pixels = as_conv.output_pixels();
-    const EpilogueCase between(round % 64, random(channels), random(pixels * channels), channels);
-    const EpilogueCase e((round * 5) % 64, random(oc), random(pixels * oc), oc);
+    const EpilogueCase between(round * 37 % 128, random(channels), random(pixels * channels), channels);
+    const EpilogueCase e(round * 29 % 128, random(oc), random(pixels * oc), oc);
     AlignedBuffer packed = AlignedBuffer::allocate(packed_b_bytes(channels, oc) + 64);
     pack_b(w2.data(), channels, oc, oc, 1, packed.data());
     std::vector<float> out(pixels * oc + 1, kCanary);
@@ -401,7 +406,7 @@ TEST_P(MatrixKernels, ConvTranspose) {
     const auto in = random(s.n * s.h * s.w * s.c);
     const auto w = random(s.kh * s.kw * s.oc * s.c);
     const int64_t pixels = s.n * s.oh * s.ow;
-    const EpilogueCase e(round % 64, random(s.oc), random(pixels * s.oc), s.oc);
+    const EpilogueCase e(round * 37 % 128, random(s.oc), random(pixels * s.oc), s.oc);
     AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_transpose_bytes(s) + 64);
     pack_conv_transpose_weights(s, w.data(), packed.data());
     std::vector<float> out(pixels * s.oc + 1, kCanary);
@@ -454,7 +459,7 @@ TEST_P(MatrixKernels, Winograd) {
     const auto in = random(s.n * s.h * s.w * s.input_pitch());
     const auto w = random(9 * s.c * s.oc);
     const int64_t pixels = s.output_pixels();
-    const EpilogueCase e(round % 64, random(s.oc), random(pixels * s.output_pitch()), s.output_pitch());
+    const EpilogueCase e(round * 37 % 128, random(s.oc), random(pixels * s.output_pitch()), s.output_pitch());
     AlignedBuffer packed = AlignedBuffer::allocate(packed_winograd_bytes(s, algorithm));
     pack_winograd_weights(s, algorithm, w.data(), packed.data());
     std::vector<float> out(pixels * s.output_pitch() + 1, kCanary);

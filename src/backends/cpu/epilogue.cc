@@ -118,23 +118,43 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
     kinds_.push_back(*kind_of(request, first_operand + static_cast<size_t>(k) - 1));
   size_t taken = 0;  // instructions known to be cuttable
   LoweredEpilogue fast = *this;
-  bool clamped = false, bent = false;  // a slope and then a clamp come last
+  // In this order: sums, a slope, clamps, a scale, a shift.
+  bool clamped = false, bent = false, scaled = false, shifted = false;
+  const auto channels_operand = [&](const PointwiseInstr& instr, PointwiseOp op, int current) -> int {
+    if (instr.op != op || (instr.a == current) == (instr.b == current)) return -1;
+    const int other = instr.a == current ? instr.b : instr.a;
+    const bool fits = other > 0 && other < program.num_inputs && kinds_[static_cast<size_t>(other) - 1] == Kind::kChannels;
+    return fits ? static_cast<int>(first_operand) + other - 1 : -1;
+  };
   int current = 0;
   for (size_t i = 0; i < program.code.size(); ++i, current = program.num_inputs + static_cast<int>(i) - 1) {
     const PointwiseInstr& instr = program.code[i];
     const int added = added_operand(instr, current);
-    if (const auto range = clamp_of(instr, current)) {
+    if (const auto range = clamp_of(instr, current); range && !scaled && !shifted) {
       clamped = true;
       fast.lo_ = std::min(std::max(fast.lo_, range->lo), range->hi);
       fast.hi_ = std::max(std::min(fast.hi_, range->hi), range->lo);
-    } else if (const auto slope = leaky_slope_of(instr, current); slope && !clamped && !bent) {
+    } else if (const auto slope = leaky_slope_of(instr, current); slope && !clamped && !bent && !scaled && !shifted) {
       bent = true;
       fast.leaky_slope_.assign(static_cast<size_t>(channels_), *slope);
     } else if (instr.op == PointwiseOp::kPRelu && instr.a == current && instr.b > 0 && instr.b < program.num_inputs &&
-               kinds_[static_cast<size_t>(instr.b) - 1] == Kind::kChannels && !clamped && !bent) {
+               kinds_[static_cast<size_t>(instr.b) - 1] == Kind::kChannels && !clamped && !bent && !scaled &&
+               !shifted) {
       bent = true;
       fast.slope_ = static_cast<int>(first_operand) + instr.b - 1;
-    } else if (added > 0 && added < program.num_inputs && !clamped && !bent) {
+    } else if (const int scale = channels_operand(instr, PointwiseOp::kMul, current);
+               scale >= 0 && !scaled && !shifted) {
+      scaled = true;
+      fast.scale_ = scale;
+    } else if (const int shift = channels_operand(instr, PointwiseOp::kAdd, current);
+               shift >= 0 && !shifted && (scaled || clamped || bent)) {
+      shifted = true;
+      fast.shift_ = shift;
+    } else if (instr.op == PointwiseOp::kAffine && instr.a == current && !scaled && !shifted) {
+      scaled = shifted = true;
+      fast.own_scale_.assign(static_cast<size_t>(channels_), instr.alpha);
+      fast.own_shift_.assign(static_cast<size_t>(channels_), instr.beta);
+    } else if (added > 0 && added < program.num_inputs && !clamped && !bent && !scaled && !shifted) {
       const Kind kind = kinds_[static_cast<size_t>(added) - 1];
       const int node_input = static_cast<int>(first_operand) + added - 1;
       if (kind == Kind::kChannels && fast.bias_ < 0) {
@@ -155,10 +175,17 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
       residual_channels_ = fast.residual_channels_;
       slope_ = fast.slope_;
       leaky_slope_ = fast.leaky_slope_;
+      scales_ = scaled || shifted;
+      scale_ = fast.scale_;
+      shift_ = fast.shift_;
+      own_scale_ = fast.own_scale_;
+      own_shift_ = fast.own_shift_;
       lo_ = fast.lo_;
       hi_ = fast.hi_;
     }
   }
+  if (scales_ && scale_ < 0 && own_scale_.empty()) own_scale_.assign(static_cast<size_t>(channels_), 1.0f);
+  if (scales_ && shift_ < 0 && own_shift_.empty()) own_shift_.assign(static_cast<size_t>(channels_), 0.0f);
   if (taken == program.code.size()) return;
   const PointwiseProgram rest = cut(program, taken);
   rest_ = std::make_shared<const ProgramF32>(rest, float_inputs(rest), ir::DType::kFloat32);
@@ -172,6 +199,10 @@ void LoweredEpilogue::bind(const KernelArgs& args, Bound& bound) const {
   if (!leaky_slope_.empty()) bound.raw.slope = leaky_slope_.data();
   bound.raw.clamp_lo = lo_;
   bound.raw.clamp_hi = hi_;
+  if (scales_) {
+    bound.raw.scale = scale_ >= 0 ? input<float>(args, static_cast<size_t>(scale_)) : own_scale_.data();
+    bound.raw.shift = shift_ >= 0 ? input<float>(args, static_cast<size_t>(shift_)) : own_shift_.data();
+  }
   bound.lowered = this;
   if (rest_ == nullptr) return;
   for (size_t k = 0; k < kinds_.size(); ++k) bound.operands[k] = input<float>(args, first_operand_ + k);

@@ -1,5 +1,5 @@
 // Fused pointwise programs of matrix kernels, lowered to what the raw kernels do themselves (bias, residual, slope,
-// clamp) and, for the rest, to a program that runs on each finished tile.
+// clamp, scale and shift) and, for the rest, to a program that runs on each finished tile.
 #pragma once
 
 #include <array>
@@ -32,6 +32,7 @@ class LoweredEpilogue {
   bool has_program() const { return rest_ != nullptr; }
   bool has_bias() const { return bias_ >= 0; }
   bool has_residual() const { return residual_ >= 0; }
+  bool has_scale() const { return scales_; }
   bool has_slope() const { return slope_ >= 0 || !leaky_slope_.empty(); }
   bool has_clamp() const {
     return lo_ > -std::numeric_limits<float>::infinity() || hi_ < std::numeric_limits<float>::infinity();
@@ -46,6 +47,9 @@ class LoweredEpilogue {
 
   int bias_ = -1, residual_ = -1, slope_ = -1;  // node inputs
   std::vector<float> leaky_slope_;               // the same number for every channel
+  bool scales_ = false;
+  int scale_ = -1, shift_ = -1;                // node inputs; else the numbers below
+  std::vector<float> own_scale_, own_shift_;
   float lo_ = -std::numeric_limits<float>::infinity(), hi_ = std::numeric_limits<float>::infinity();
   int64_t channels_ = 0, residual_channels_ = 0;
   size_t first_operand_ = 0;

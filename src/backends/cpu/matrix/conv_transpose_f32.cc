@@ -166,6 +166,7 @@ void finish_with_residual(const EpilogueF32& e, float* row, int64_t first_pixel,
       float sum = row[o] + (o < e.residual_channels ? residual[o] : 0.0f);
       if (e.slope != nullptr && !(sum > 0)) sum *= e.slope[o];
       row[o] = std::min(std::max(sum, e.clamp_lo), e.clamp_hi);
+      if (e.scale != nullptr) row[o] = row[o] * e.scale[o] + e.shift[o];
     }
   }
 }
@@ -221,10 +222,10 @@ void run_row(const ConvTransposeShape& s, const Phase& phase, TileJob job, const
       scratch);
 }
 
-// Zeros, tap offsets, and the repeated bias and slope.
+// Zeros, tap offsets, and what repeat_channels() makes.
 size_t union_scratch_bytes(const ConvTransposeShape& s) {
   const Union all(s);
-  const auto floats = static_cast<size_t>(s.c + 2 * all.columns());
+  const auto floats = static_cast<size_t>(s.c + 4 * all.columns());
   return align_up(static_cast<size_t>(all.y.taps * all.x.taps) * sizeof(int64_t) + floats * sizeof(float), 64);
 }
 
@@ -242,6 +243,8 @@ void run_union(const ConvTransposeShape& s, const float* in, const void* packed,
     first.slope = repeat_channels(s, epilogue.slope, zeros + s.c + all.columns());
     first.clamp_lo = epilogue.clamp_lo;
     first.clamp_hi = epilogue.clamp_hi;
+    first.scale = repeat_channels(s, epilogue.scale, zeros + s.c + 2 * all.columns());
+    first.shift = repeat_channels(s, epilogue.shift, zeros + s.c + 3 * all.columns());
   }
   TileJob job = all.job(packed);
   job.run_offsets = offsets;

@@ -30,6 +30,8 @@ HWY_ATTR HWY_INLINE void finish(const DepthwiseArgs& a, const V* acc, int64_t c)
   const V lo = hn::Set(d, a.lo);
   const V hi = hn::Set(d, a.hi);
   const V slope = a.slope != nullptr ? load<kPart>(d, a.slope + c, left) : hn::Zero(d);
+  const V scale = a.scale != nullptr ? load<kPart>(d, a.scale + c, left) : hn::Zero(d);
+  const V shift = a.scale != nullptr ? load<kPart>(d, a.shift + c, left) : hn::Zero(d);
 #pragma GCC unroll 8
   for (int x = 0; x < kOutputs; ++x) {
     V sum = acc[x];
@@ -37,6 +39,7 @@ HWY_ATTR HWY_INLINE void finish(const DepthwiseArgs& a, const V* acc, int64_t c)
       sum = hn::Add(sum, load_some(d, a.residual + x * a.residual_stride + c, a.residual_channels - c));
     if (a.slope != nullptr) sum = hn::IfThenElse(hn::Gt(sum, hn::Zero(d)), sum, hn::Mul(sum, slope));
     sum = hn::Min(hn::Max(sum, lo), hi);
+    if (a.scale != nullptr) sum = hn::MulAdd(sum, scale, shift);
     if constexpr (kPart) {
       store_some(sum, d, a.out + x * a.channels + c, left);
     } else {

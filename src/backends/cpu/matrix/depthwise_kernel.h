@@ -22,6 +22,8 @@ struct DepthwiseArgs {
   const float* bias = nullptr;
   const float* slope = nullptr;
   float lo = 0, hi = 0;
+  const float* scale = nullptr;
+  const float* shift = nullptr;
 };
 
 using DepthwiseKernel = void (*)(const DepthwiseArgs&);

@@ -84,6 +84,8 @@ void DepthwiseRows::run_row(const Block& block, int64_t row, int64_t width, floa
   a.slope = e.slope;
   a.lo = e.clamp_lo;
   a.hi = e.clamp_hi;
+  a.scale = e.scale;
+  a.shift = e.shift;
   // Even pieces of at most kDepthwiseOutputs.
   const int64_t pieces = ceil_div(block.columns, kDepthwiseOutputs);
   for (int64_t i = 0; i < pieces; ++i) {
@@ -126,6 +128,7 @@ void DepthwiseRows::run_row_with_multiplier(const Block& block, int64_t row, flo
       float sum = to[i] + (has_residual ? e.residual[pixel * e.residual_row_stride + i] : 0.0f);
       if (e.slope != nullptr && !(sum > 0)) sum *= e.slope[i];
       to[i] = std::min(std::max(sum, e.clamp_lo), e.clamp_hi);
+      if (e.scale != nullptr) to[i] = to[i] * e.scale[i] + e.shift[i];
     }
   }
 }

@@ -19,8 +19,8 @@ struct EpilogueTile {
   int64_t channels = 0;
 };
 
-// x = product + bias[channel] + residual[pixel][channel]; out = clamp(x > 0 ? x : slope[channel] * x, lo, hi), then
-// `generic` if set.
+// x = product + bias[channel] + residual[pixel][channel]; out = clamp(x > 0 ? x : slope[channel] * x, lo, hi) *
+// scale[channel] + shift[channel], then `generic` if set.
 struct EpilogueF32 {
   using TileFunction = void (*)(void* context, const EpilogueTile& tile);
 
@@ -31,6 +31,8 @@ struct EpilogueF32 {
   const float* slope = nullptr;                                     // one value an output channel, or null
   float clamp_lo = -std::numeric_limits<float>::infinity();
   float clamp_hi = std::numeric_limits<float>::infinity();
+  const float* scale = nullptr;  // one value an output channel, or null; and `shift` with it
+  const float* shift = nullptr;
   // Called for parts of the output as they are finished, from any thread: any element-wise activation.
   TileFunction generic = nullptr;
   void* context = nullptr;
@@ -44,6 +46,10 @@ class PartEpilogue {
       : whole_(whole), part_(whole), first_pixel_(first_pixel), pixel_step_(pixel_step), first_channel_(first_channel) {
     if (whole.bias != nullptr) part_.bias += first_channel;
     if (whole.slope != nullptr) part_.slope += first_channel;
+    if (whole.scale != nullptr) {
+      part_.scale += first_channel;
+      part_.shift += first_channel;
+    }
     part_.residual_channels = std::max<int64_t>(0, whole.residual_channels - first_channel);
     if (whole.residual != nullptr) {
       part_.residual += first_pixel * whole.residual_row_stride + first_channel;

@@ -90,6 +90,10 @@ struct Walk {
     a.residual_columns = std::clamp<int64_t>(e.residual_channels - column, 0, a.columns);
     if (e.bias != nullptr) a.bias = e.bias + column;
     if (e.slope != nullptr) a.slope = e.slope + column;
+    if (e.scale != nullptr) {
+      a.scale = e.scale + column;
+      a.shift = e.shift + column;
+    }
     a.lo = e.clamp_lo;
     a.hi = e.clamp_hi;
     a.prefetch = prefetch;

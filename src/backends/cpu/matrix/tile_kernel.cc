@@ -56,6 +56,19 @@ HWY_ATTR HWY_INLINE void apply_slope(const TileArgs& a, V (&acc)[kRows][kVectors
 }
 
 template <int kRows, int kVectors>
+HWY_ATTR HWY_INLINE void apply_scale(const TileArgs& a, V (&acc)[kRows][kVectors]) {
+  const D d;
+  constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) {
+    const V scale = load_some(d, a.scale + v * kLanes, a.columns - v * kLanes);
+    const V shift = load_some(d, a.shift + v * kLanes, a.columns - v * kLanes);
+#pragma GCC unroll 14
+    for (int i = 0; i < kRows; ++i) acc[i][v] = hn::MulAdd(acc[i][v], scale, shift);
+  }
+}
+
+template <int kRows, int kVectors>
 HWY_ATTR void tile(const TileArgs& a) {
   const D d;
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
@@ -137,14 +150,19 @@ HWY_ATTR void tile(const TileArgs& a) {
   const V hi = hn::Set(d, a.hi);
 #pragma GCC unroll 14
   for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) acc[0][i][v] = hn::Min(hn::Max(acc[0][i][v], lo), hi);
+  }
+  if (a.scale != nullptr) apply_scale<kRows, kVectors>(a, acc[0]);
+#pragma GCC unroll 14
+  for (int i = 0; i < kRows; ++i) {
     float* out = a.out + i * a.out_stride;
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      const V sum = hn::Min(hn::Max(acc[0][i][v], lo), hi);
       if (full) {
-        hn::StoreU(sum, d, out + v * kLanes);
+        hn::StoreU(acc[0][i][v], d, out + v * kLanes);
       } else {
-        store_some(sum, d, out + v * kLanes, a.columns - v * kLanes);
+        store_some(acc[0][i][v], d, out + v * kLanes, a.columns - v * kLanes);
       }
     }
   }

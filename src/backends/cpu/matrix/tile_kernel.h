@@ -25,6 +25,8 @@ struct TileArgs {
   const float* slope = nullptr;  // of negative sums, a column
   float lo = 0;
   float hi = 0;
+  const float* scale = nullptr;  // after the clamp, a column; and `shift` with it
+  const float* shift = nullptr;
   int columns = 0;  // in (0, vectors * lanes]
   // Next panel to pull into L2: `prefetch_lines` cache lines every four k steps.
   const char* prefetch = nullptr;

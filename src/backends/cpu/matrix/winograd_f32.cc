@@ -121,6 +121,8 @@ void transform_output(const Plan& p, const float* from, int64_t tile, float* out
   a.residual_channels = std::min(e.residual_channels, s.oc);
   a.bias = e.bias;
   a.slope = e.slope;
+  a.scale = e.scale;
+  a.shift = e.shift;
   a.lo = e.clamp_lo;
   a.hi = e.clamp_hi;
   auto pixel_at = [&](int i, int j) { return (at.image * s.oh + at.y + i) * s.ow + at.x + j; };

@@ -26,6 +26,8 @@ struct WinogradOutputArgs {
   const float* bias;
   const float* slope;
   float lo, hi;
+  const float* scale;
+  const float* shift;
 };
 
 struct WinogradKernels {
