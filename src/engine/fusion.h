@@ -1,5 +1,5 @@
-// Nodes that are computed inside the step of the node that reads them, so that what flows between the two stays in cache
-// or is never made: a decision of the planner, for concrete shapes.
+// Nodes that are computed inside the step of the node that reads them, so that what flows between the two stays in
+// cache or is never made: a decision of the planner, for concrete shapes.
 #pragma once
 
 #include <span>

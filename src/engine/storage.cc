@@ -78,8 +78,7 @@ bool is_view(const ir::Graph& graph, const ir::Node& node) {
   }
 }
 
-Result<StorageMap> StorageMap::create(const ir::Graph& graph, std::span<const ir::NodeId> order,
-                                      const Fusion& fusion) {
+Result<StorageMap> StorageMap::create(const ir::Graph& graph, std::span<const ir::NodeId> order, const Fusion& fusion) {
   StorageMap map;
   map.of_value_.assign(graph.num_values(), ir::kNone);
   for (size_t i = 0; i < graph.inputs().size(); ++i) {

@@ -27,7 +27,8 @@ struct Storage {
 class StorageMap {
  public:
   // `order`: all nodes, producers first; shapes must be static. What flows inside a fused pair has no memory.
-  static Result<StorageMap> create(const ir::Graph& graph, std::span<const ir::NodeId> order, const Fusion& fusion = {});
+  static Result<StorageMap> create(const ir::Graph& graph, std::span<const ir::NodeId> order,
+                                   const Fusion& fusion = {});
 
   // Nodes that need a kernel, in order. Views and nodes with only empty results are not among them.
   const std::vector<ir::NodeId>& steps() const { return steps_; }

@@ -33,13 +33,15 @@ struct Block {
 ir::Graph block_graph(const Block& c) {
   GraphBuilder b;
   const auto x = b.input("x", {c.n, c.size, c.size, c.channels});
-  const auto w = b.constant<float>({c.kernel, c.kernel, 1, c.channels}, random_values(c.kernel * c.kernel * c.channels, 1));
+  const auto w =
+      b.constant<float>({c.kernel, c.kernel, 1, c.channels}, random_values(c.kernel * c.kernel * c.channels, 1));
   auto y = b.conv(x, w, {c.stride, c.stride}, ir::Padding::kSame, c.channels);
   y = b.add(y, b.constant<float>({c.channels}, random_values(c.channels, 2)));
   y = b.pointwise(ir::PointwiseOp::kPRelu, {y, b.constant<float>({c.channels}, random_values(c.channels, 3))});
   y = b.conv(y, b.constant<float>({1, 1, c.channels, c.out_channels}, random_values(c.channels * c.out_channels, 4)));
   if (c.padded_residual) {
-    const auto pads = b.constant<int32_t>({4, 2}, {0, 0, 0, 0, 0, 0, 0, static_cast<int32_t>(c.out_channels - c.channels)});
+    const auto pads =
+        b.constant<int32_t>({4, 2}, {0, 0, 0, 0, 0, 0, 0, static_cast<int32_t>(c.out_channels - c.channels)});
     y = b.add(y, b.op(ir::Op::kPad, {x, pads, b.scalar(0.0f)}, ir::PadAttrs{}));
   }
   ir::Graph graph = b.output(b.relu(y), "y").build();

@@ -1,4 +1,5 @@
-// What this machine can do at most (fp32 FMA rate, read bandwidth by working set): what `blade profile` judges steps by.
+// What this machine can do at most (fp32 FMA rate, read bandwidth by working set): what `blade profile` judges steps
+// by.
 #pragma once
 
 #include <limits>

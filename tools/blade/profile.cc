@@ -69,7 +69,8 @@ void add_profile(CLI::App& app, Context& context) {
   verb->add_option("--outputs", options->outputs, "Node or tensor names");
   verb->add_option("--threads", options->threads, "0: as many as the process may use");
   verb->add_option("--runs", options->runs, "Runs that the medians are over")->check(CLI::Range(1, 100000));
-  verb->add_flag("--measure-limits", options->measure_limits, "Measure the machine again instead of trusting the cache");
+  verb->add_flag("--measure-limits", options->measure_limits,
+                 "Measure the machine again instead of trusting the cache");
   verb->add_flag("--json", context.json, "Print JSON");
   options->feed.add_to(*verb);
   verb->callback([options, &context] {

@@ -123,7 +123,8 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
   const auto channels_operand = [&](const PointwiseInstr& instr, PointwiseOp op, int current) -> int {
     if (instr.op != op || (instr.a == current) == (instr.b == current)) return -1;
     const int other = instr.a == current ? instr.b : instr.a;
-    const bool fits = other > 0 && other < program.num_inputs && kinds_[static_cast<size_t>(other) - 1] == Kind::kChannels;
+    const bool fits =
+        other > 0 && other < program.num_inputs && kinds_[static_cast<size_t>(other) - 1] == Kind::kChannels;
     return fits ? static_cast<int>(first_operand) + other - 1 : -1;
   };
   int current = 0;

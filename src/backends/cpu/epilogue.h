@@ -46,9 +46,9 @@ class LoweredEpilogue {
   static void run_tile(void* context, const EpilogueTile& tile);
 
   int bias_ = -1, residual_ = -1, slope_ = -1;  // node inputs
-  std::vector<float> leaky_slope_;               // the same number for every channel
+  std::vector<float> leaky_slope_;              // the same number for every channel
   bool scales_ = false;
-  int scale_ = -1, shift_ = -1;                // node inputs; else the numbers below
+  int scale_ = -1, shift_ = -1;  // node inputs; else the numbers below
   std::vector<float> own_scale_, own_shift_;
   float lo_ = -std::numeric_limits<float>::infinity(), hi_ = std::numeric_limits<float>::infinity();
   int64_t channels_ = 0, residual_channels_ = 0;

@@ -161,9 +161,8 @@ void ProgramF32::run_rows(const RowSource* sources, float* out, int64_t out_stri
                           int64_t columns) const {
   const int inputs = num_inputs();
   const int64_t rows_at_once = std::min(rows, block_ / std::max<int64_t>(1, columns));
-  const bool dense = std::all_of(sources, sources + inputs, [&](const RowSource& s) {
-    return s.repeats || s.row_stride == columns || rows == 1;
-  });
+  const bool dense = std::all_of(sources, sources + inputs,
+                                 [&](const RowSource& s) { return s.repeats || s.row_stride == columns || rows == 1; });
   if (rows_at_once < 2 || (dense && (out_stride == columns || rows == 1))) {
     const int64_t step = dense && out_stride == columns ? rows : 1;
     for (int64_t r = 0; r < rows; r += step) {

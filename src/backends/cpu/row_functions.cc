@@ -199,8 +199,7 @@ HWY_ATTR void windows_sum(const float* row, int64_t step, int64_t taps, float fa
                           int64_t channels) {
   fold_windows<SumFold>(row, step, taps, factor, out, outputs, channels);
 }
-HWY_ATTR void windows_max(const float* row, int64_t step, int64_t taps, float* out, int64_t outputs,
-                          int64_t channels) {
+HWY_ATTR void windows_max(const float* row, int64_t step, int64_t taps, float* out, int64_t outputs, int64_t channels) {
   fold_windows<MaxFold>(row, step, taps, 1, out, outputs, channels);
 }
 
@@ -214,8 +213,8 @@ HWY_ATTR void add_to(const float* x, float* acc, int64_t n) {
 }  // namespace
 
 const RowFunctions& functions_of_target() {
-  static constexpr RowFunctions kFunctions = {row_sum,    row_squares,     row_max,       row_min,  row_exp_sum,
-                                              row_affine, row_affine_rows, row_normalize, rows_sum, rows_max,
+  static constexpr RowFunctions kFunctions = {row_sum,    row_squares,     row_max,       row_min,     row_exp_sum,
+                                              row_affine, row_affine_rows, row_normalize, rows_sum,    rows_max,
                                               rows_min,   rows_weighted,   windows_sum,   windows_max, add_to};
   return kFunctions;
 }

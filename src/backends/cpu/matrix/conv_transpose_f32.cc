@@ -1,6 +1,6 @@
 // Gather form: the outputs whose coordinates agree modulo the stride see the same taps, so each such phase is an
-// ordinary convolution of stride 1 over the input with every stride-th tap, reversed. Few output channels: all phases are
-// one convolution with phases * channels outputs, whose pixels are then spread over the image.
+// ordinary convolution of stride 1 over the input with every stride-th tap, reversed. Few output channels: all phases
+// are one convolution with phases * channels outputs, whose pixels are then spread over the image.
 #include "backends/cpu/matrix/conv_transpose_f32.h"
 
 #include <algorithm>

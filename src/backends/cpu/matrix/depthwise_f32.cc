@@ -110,8 +110,8 @@ void separable_conv2d_f32(const DepthwiseShape& s, int64_t oc, const float* in, 
   auto* zeros = reinterpret_cast<float*>(scratch);
   std::memset(zeros, 0, zero_bytes(s));
   const DepthwiseRows depthwise(s, in, weights, between, zeros);
-  const double products =
-      static_cast<double>(rows * s.ow * plan.channels) * (4.0 * static_cast<double>(s.kh * s.kw) + static_cast<double>(oc));
+  const double products = static_cast<double>(rows * s.ow * plan.channels) *
+                          (4.0 * static_cast<double>(s.kh * s.kw) + static_cast<double>(oc));
   const int64_t tasks = task_count(products / 4, rows, pool.num_threads());
   pool.parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
     std::byte* mine = scratch + zero_bytes(s) + slot * plan.slot_bytes(s);

@@ -1,5 +1,5 @@
-// Rows of a depthwise convolution, written wherever the caller wants them: to the output, or to a strip in cache that the
-// next convolution reads.
+// Rows of a depthwise convolution, written wherever the caller wants them: to the output, or to a strip in cache that
+// the next convolution reads.
 #pragma once
 
 #include <cstddef>

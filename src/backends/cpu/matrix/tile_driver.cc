@@ -109,8 +109,7 @@ struct Walk {
     TileRows tile;
     const int64_t steps = std::max<int64_t>(1, job.run_length / 4);
     const int64_t panels = range.last_panel - range.first_panel;
-    const auto lines =
-        static_cast<int>(ceil_div(rows * job.run_length * int64_t{sizeof(float)}, 64 * steps * panels));
+    const auto lines = static_cast<int>(ceil_div(rows * job.run_length * int64_t{sizeof(float)}, 64 * steps * panels));
     for (int64_t t = range.first_tile; t < range.last_tile; ++t) {
       prepare(t, 0, tile);
       const char* next = t + 1 < range.last_tile ? next_dense_tile(tile) : nullptr;
