@@ -176,7 +176,6 @@ void ProgramF32::run_rows(const RowSource* sources, float* out, int64_t out_stri
   std::array<const float*, kMaxRegisters> values;
   const auto bytes = static_cast<size_t>(columns) * sizeof(float);
   const auto padded = [](int64_t count) { return (count + kBlockMultiple - 1) / kBlockMultiple * kBlockMultiple; };
-  std::fill_n(buffer, static_cast<int64_t>(num_registers_) * block_, 0.0f);
   for (int i = 0; i < inputs; ++i) {
     float* to = buffer + registers_[i] * block_;
     values[i] = to;
@@ -190,6 +189,7 @@ void ProgramF32::run_rows(const RowSource* sources, float* out, int64_t out_stri
       float* to = buffer + registers_[i] * block_;
       for (int64_t k = 0; k < count; ++k)
         std::memcpy(to + k * columns, sources[i].data + (r + k) * sources[i].row_stride, bytes);
+      std::fill(to + count * columns, to + padded(count * columns), 0.0f);
     }
     run_steps(values.data(), buffer, result, padded(count * columns));
     for (int64_t k = 0; k < count; ++k) std::memcpy(out + (r + k) * out_stride, result + k * columns, bytes);

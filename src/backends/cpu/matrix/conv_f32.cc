@@ -173,6 +173,12 @@ void copy_input(const Conv2DShape& s, const float* in, float* copy, ThreadPool& 
   });
 }
 
+// A 1x1 kernel over all pixels: a plain product.
+bool reads_every_pixel(const Conv2DShape& s) {
+  return s.kh == 1 && s.kw == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_top == 0 && s.pad_left == 0 &&
+         s.oh == s.h && s.ow == s.w;
+}
+
 // ---- Offsets of the taps and the row of zeros, shared by all threads.
 struct SharedScratch {
   size_t offset_bytes, zero_bytes;
@@ -244,7 +250,17 @@ void conv2d_f32(const Conv2DShape& s, const float* in, const void* packed, float
     return;
   }
   for (int64_t g = 0; g < s.groups; ++g) {
-    for_group(g, [&](const TileJob& job, const RowsOfConv& rows) { run_tiles(job, rows, pool, scratch); });
+    for_group(g, [&](const TileJob& job, const RowsOfConv& rows) {
+      if (!reads_every_pixel(s)) {
+        run_tiles(job, rows, pool, scratch);
+        return;
+      }
+      const auto dense = [&](int64_t first, int count, const float** pointers) {
+        for (int i = 0; i < count; ++i) pointers[i] = rows.in + (first + i) * s.input_pitch();
+        return true;
+      };
+      run_tiles(job, dense, pool, scratch);
+    });
   }
 }
 

@@ -34,6 +34,7 @@ struct Plan {
   int points;  // t * t
   int64_t tiles_y, tiles_x, tiles;
   int64_t in_pitch, out_pitch;  // floats from tile to tile of a transformed operand
+  PackedB layout;               // of a point's weights
   size_t point_bytes;           // packed weights of a point
   bool shared;
   int64_t pass_tiles;  // tiles of a chunk, or of a pass of all threads
@@ -48,7 +49,8 @@ struct Plan {
         tiles(s.n * tiles_y * tiles_x),
         in_pitch(pitch(s.c)),
         out_pitch(pitch(s.oc)),
-        point_bytes(align_up(packed_b_bytes(s.c, s.oc), 64)),
+        layout(packed_b_view(s.c, s.oc, nullptr)),
+        point_bytes(align_up(layout.bytes(), 64)),
         shared(static_cast<int64_t>(point_bytes) * points > kSharedWeightBytes) {
     const int64_t tile_bytes = points * (in_pitch + out_pitch) * int64_t{sizeof(float)};
     const int64_t most = std::max<int64_t>(shared ? 28 : 14, (shared ? kSharedTileBytes : kChunkBytes) / tile_bytes);
@@ -75,7 +77,8 @@ struct Plan {
     j.rows = rows;
     j.run_length = s.c;
     j.input_bytes = rows * s.c * int64_t{sizeof(float)};
-    j.b = packed_b_view(s.c, s.oc, packed);
+    j.b = layout;
+    j.b.data = static_cast<const float*>(packed);
     j.out_stride = out_pitch;
     return j;
   }
@@ -233,7 +236,7 @@ size_t packed_winograd_bytes(const Conv2DShape& s, ConvAlgorithm algorithm) {
 void pack_winograd_weights(const Conv2DShape& s, ConvAlgorithm algorithm, const float* weights, void* to) {
   const Plan p(s, algorithm, 1);
   for (int x = 0; x < p.points; ++x) {
-    const PackedB layout = packed_b_view(s.c, s.oc, nullptr);
+    const PackedB& layout = p.layout;
     auto* point = reinterpret_cast<float*>(static_cast<std::byte*>(to) + x * p.point_bytes);
     for (int64_t panel = 0; panel < layout.panels(); ++panel) {
       const int64_t width = int64_t{layout.panel_vectors(panel)} * layout.lanes;
