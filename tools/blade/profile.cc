@@ -46,6 +46,12 @@ void print_table(const nlohmann::ordered_json& steps, const std::optional<Machin
                 step.at("kernel").get<std::string>().c_str(), step.at("node").get<std::string>().c_str());
   }
   std::printf("%10.1f  in all, floor %.1f\n", total, floor);
+  // Winograd does less arithmetic than is counted; nothing else is faster than the machine.
+  const bool too_fast = std::any_of(steps.begin(), steps.end(), [](const auto& step) {
+    return step.value("roofline", 0.0) > 1.2 && step.value("bound_by", "") == "arithmetic" &&
+           step.at("kernel").template get<std::string>().find("winograd") == std::string::npos;
+  });
+  if (too_fast) std::printf("steps above 100 %%: the limits were measured on a busy machine; use --measure-limits\n");
   if (limits) {
     std::printf("limits of this machine (%d threads, %s): %.0f GFLOP/s, reads %.0f GB/s from 1 MiB, %.0f from %g MiB\n",
                 limits->threads, limits->vector.c_str(), limits->gflops, limits->read_gbps(1 << 20),
