@@ -26,6 +26,7 @@ bench: package
 	scripts/setup.sh bench
 	cmake --preset release && cmake --build --preset release --target limits
 	$(PY) bench/peers.py --models resnet50
+	$(PY) bench/picture.py build/bench/peers.json --out build/bench/peers.svg
 
 # Clang's libFuzzer; FUZZ_SECONDS a fuzzer. docs/fuzzing.md.
 FUZZ_SECONDS ?= 60

@@ -200,14 +200,20 @@ ENGINES = {"tensorflow": TensorFlow, "onnxruntime": OnnxRuntime, "openvino": Ope
            "blade-tf": BladeTensorFlow, "openvino-bf16": OpenVinoBf16, "blade-bf16": BladeBf16}
 
 
-def time_block(run, warm_up_s, runs, least_s):
-    """Seconds of each of at least `runs` runs over at least `least_s`, after a warm-up of that time and 5 runs."""
+def time_block(run, warm_up_s, runs, least_s, pause_s):
+    """Seconds of each of at least `runs` runs over at least `least_s`, after a warm-up of that time and 5 runs.
+
+    Every run is `pause_s` after the one before it: an application that calls now and then finds pools asleep."""
     start, done = time.perf_counter(), 0
     while done < 5 or time.perf_counter() - start < warm_up_s:
+        if pause_s:
+            time.sleep(pause_s)
         run()
         done += 1
     times, start = [], time.perf_counter()
     while len(times) < runs or time.perf_counter() - start < least_s:
+        if pause_s:
+            time.sleep(pause_s)
         before = time.perf_counter()
         run()
         times.append(time.perf_counter() - before)

@@ -1,186 +1,23 @@
-// Measures what this machine can do at most: fp32 FMA rate and read bandwidth by working set, as JSON.
-// Benchmarks are judged against these figures, so the instruction sets are chosen at run time, not by compiler flags.
-#include <immintrin.h>
-
+// Measures what this machine can do at most and prints it as JSON.
 #include <algorithm>
-#include <atomic>
-#include <chrono>
-#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
-#include <memory>
-#include <string>
 #include <thread>
-#include <vector>
 
-namespace {
-
-using Clock = std::chrono::steady_clock;
-
-constexpr int kFmaChains = 16;            // independent accumulators: latency 4 or 5 times two ports, with room
-constexpr double kSecondsPerTrial = 0.1;  // long enough for the clock to settle
-constexpr int kTrials = 7;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-// One source for each width: `Vector` is a GCC vector type, so the target attribute of the caller picks the
-// instructions.
-using Float16 = float __attribute__((vector_size(64)));
-using Float8 = float __attribute__((vector_size(32)));
-
-// Returns a value that depends on every product, so that none is removed. 2 * lanes * kFmaChains flops an iteration.
-__attribute__((target("avx512f"))) float fma_loop_avx512(long iterations) {
-  __m512 sums[kFmaChains];
-  for (auto& sum : sums) sum = _mm512_set1_ps(1.0f);
-  __m512 a = _mm512_set1_ps(0.999f);
-  __m512 b = _mm512_set1_ps(0.001f);
-  for (long i = 0; i < iterations; ++i) {
-    asm volatile("" : "+v"(a), "+v"(b));
-#pragma GCC unroll 16
-    for (auto& sum : sums) sum = _mm512_fmadd_ps(sum, a, b);
-  }
-  Float16 total = {};
-  for (auto& sum : sums) total += reinterpret_cast<Float16&>(sum);
-  return total[0] + total[15];
-}
-
-__attribute__((target("avx2,fma"))) float fma_loop_avx2(long iterations) {
-  constexpr int kChains = 12;  // sixteen registers hold twelve sums and the two factors
-  __m256 sums[kChains];
-  for (auto& sum : sums) sum = _mm256_set1_ps(1.0f);
-  __m256 a = _mm256_set1_ps(0.999f);
-  __m256 b = _mm256_set1_ps(0.001f);
-  for (long i = 0; i < iterations; ++i) {
-    asm volatile("" : "+x"(a), "+x"(b));
-#pragma GCC unroll 12
-    for (auto& sum : sums) sum = _mm256_fmadd_ps(sum, a, b);
-  }
-  Float8 total = {};
-  for (auto& sum : sums) total += reinterpret_cast<Float8&>(sum);
-  return total[0] + total[7];
-}
-
-// Sums `bytes` at `data` `passes` times; bytes is a multiple of 512.
-__attribute__((target("avx512f"))) float read_loop_avx512(const float* data, size_t bytes, long passes) {
-  __m512 sums[8];
-  for (auto& sum : sums) sum = _mm512_setzero_ps();
-  for (long pass = 0; pass < passes; ++pass) {
-    const float* end = data + bytes / sizeof(float);
-    for (const float* p = data; p < end; p += 128) {
-#pragma GCC unroll 8
-      for (int k = 0; k < 8; ++k) sums[k] = _mm512_add_ps(sums[k], _mm512_load_ps(p + 16 * k));
-    }
-    asm volatile("" ::: "memory");
-  }
-  Float16 total = {};
-  for (auto& sum : sums) total += reinterpret_cast<Float16&>(sum);
-  return total[0] + total[15];
-}
-
-__attribute__((target("avx2"))) float read_loop_avx2(const float* data, size_t bytes, long passes) {
-  __m256 sums[8];
-  for (auto& sum : sums) sum = _mm256_setzero_ps();
-  for (long pass = 0; pass < passes; ++pass) {
-    const float* end = data + bytes / sizeof(float);
-    for (const float* p = data; p < end; p += 64) {
-#pragma GCC unroll 8
-      for (int k = 0; k < 8; ++k) sums[k] = _mm256_add_ps(sums[k], _mm256_load_ps(p + 8 * k));
-    }
-    asm volatile("" ::: "memory");
-  }
-  Float8 total = {};
-  for (auto& sum : sums) total += reinterpret_cast<Float8&>(sum);
-  return total[0] + total[7];
-}
-
-volatile float g_sink;
-
-// Seconds that `threads` threads need for work(thread), started together.
-template <typename Work>
-double time_threads(int threads, const Work& work) {
-  std::atomic<int> ready{0};
-  std::atomic<bool> go{false};
-  std::vector<std::thread> pool;
-  for (int t = 1; t < threads; ++t) {
-    pool.emplace_back([&, t] {
-      ready.fetch_add(1);
-      while (!go.load(std::memory_order_acquire)) std::this_thread::yield();
-      work(t);
-    });
-  }
-  while (ready.load() < threads - 1) std::this_thread::yield();
-  const Clock::time_point start = Clock::now();
-  go.store(true, std::memory_order_release);
-  work(0);
-  for (std::thread& thread : pool) thread.join();
-  return seconds_since(start);
-}
-
-// The best of several trials of work(thread, repetitions), in repetitions a second of each thread.
-template <typename Work>
-double best_rate(int threads, const Work& work) {
-  long repetitions = 1;
-  while (time_threads(threads, [&](int t) { work(t, repetitions); }) < kSecondsPerTrial) repetitions *= 2;
-  double best = 0;
-  for (int trial = 0; trial < kTrials; ++trial) {
-    best =
-        std::max(best, static_cast<double>(repetitions) / time_threads(threads, [&](int t) { work(t, repetitions); }));
-  }
-  return best;
-}
-
-double fma_gflops(int threads, bool avx512) {
-  constexpr long kBatch = 10000;
-  const double flops = avx512 ? 2.0 * 16 * kFmaChains : 2.0 * 8 * 12;
-  const double rate = best_rate(threads, [avx512](int, long repetitions) {
-    g_sink = avx512 ? fma_loop_avx512(kBatch * repetitions) : fma_loop_avx2(kBatch * repetitions);
-  });
-  return rate * kBatch * flops * threads * 1e-9;
-}
-
-struct Freed {
-  void operator()(float* p) const { std::free(p); }
-};
-
-// GB/s of all threads together, each reading its own share of a working set of `bytes`.
-double read_gbps(int threads, bool avx512, size_t bytes) {
-  const size_t share = std::max<size_t>(bytes / static_cast<size_t>(threads) / 4096, 1) * 4096;
-  std::vector<std::unique_ptr<float, Freed>> buffers;
-  for (int t = 0; t < threads; ++t) {
-    buffers.emplace_back(static_cast<float*>(std::aligned_alloc(4096, share)));
-    if (!buffers.back()) return 0;
-    std::fill_n(buffers.back().get(), share / sizeof(float), 1.0f);
-  }
-  const double rate = best_rate(threads, [&](int t, long repetitions) {
-    const float* data = buffers[static_cast<size_t>(t)].get();
-    g_sink = avx512 ? read_loop_avx512(data, share, repetitions) : read_loop_avx2(data, share, repetitions);
-  });
-  return rate * static_cast<double>(share) * threads * 1e-9;
-}
-
-}  // namespace
+#include "machine_limits.h"
 
 int main(int argc, char** argv) {
-  int threads = argc > 1 ? std::atoi(argv[1]) : static_cast<int>(std::min(2u, std::thread::hardware_concurrency()));
+  const int threads =
+      argc > 1 ? std::atoi(argv[1]) : static_cast<int>(std::min(2u, std::thread::hardware_concurrency()));
   if (threads < 1) {
     std::fprintf(stderr, "usage: limits [threads]   (threads at least 1; default 2)\n");
     return 2;
   }
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+  const auto limits = blade::command::measure_machine_limits(threads, {});
+  if (!limits) {
     std::fprintf(stderr, "limits: this processor has no AVX2 and FMA, which every measurement here uses.\n");
     return 1;
   }
-  const bool avx512 = __builtin_cpu_supports("avx512f");
-  std::printf("{\n  \"threads\": %d,\n  \"vector\": \"%s\",\n", threads, avx512 ? "avx512" : "avx2");
-  std::printf("  \"fp32_fma_gflops_1_thread\": %.1f,\n", fma_gflops(1, avx512));
-  std::printf("  \"fp32_fma_gflops\": %.1f,\n", fma_gflops(threads, avx512));
-  std::printf("  \"read_gbps_by_working_set_mib\": {");
-  const char* separator = "";
-  for (double mib : {0.03125, 0.5, 1.0, 4.0, 12.0, 48.0, 100.0, 400.0}) {
-    const auto bytes = static_cast<size_t>(mib * 1024 * 1024);
-    std::printf("%s\"%g\": %.1f", separator, mib, read_gbps(threads, avx512, bytes));
-    separator = ", ";
-  }
-  std::printf("}\n}\n");
+  std::printf("%s\n", limits->to_json().c_str());
   return 0;
 }

@@ -88,7 +88,8 @@ def measure(model, feeds, arguments):
         shift = i % len(order) if order else 0
         for name in order[shift:] + order[:shift]:
             try:
-                times = workers[name].ask("block", arguments.warm_up, arguments.runs, arguments.least)
+                times = workers[name].ask("block", arguments.warm_up, arguments.runs, arguments.least,
+                                          arguments.pause_ms * 1e-3)
                 results[name]["rounds_ms"].append([1e3 * t for t in times])
             except RuntimeError as error:
                 drop(name, error)
@@ -164,6 +165,7 @@ def parse():
     parser.add_argument("--runs", type=int, default=20, help="least number of timed runs in a block (default: 20)")
     parser.add_argument("--least", type=float, default=0.5, help="least seconds of timed runs in a block")
     parser.add_argument("--warm-up", type=float, default=0.3, help="seconds of warm-up in a block")
+    parser.add_argument("--pause-ms", type=float, default=0, help="sleep before every run (default: back to back)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", default=str(engines.CACHE / "peers.json"), help="where the JSON goes")
     arguments = parser.parse_args()

@@ -30,6 +30,9 @@ struct KernelRequest {
   std::vector<ir::TensorPtr> constants;  // one entry an input, null where it is not constant
   const Machine* machine = nullptr;
   int num_threads = 1;
+  // For rows that compute two nodes: the request of the node whose only reader is `node`, as its input 0. The kernel's
+  // inputs are then the producer's followed by the node's own from input 1 on.
+  const KernelRequest* producer = nullptr;
 };
 
 // Yes, or no with a reason that a user can read ("weights are not constant").
@@ -107,6 +110,7 @@ struct KernelEntry {
 
 // A backend's ordered tables; the first supporting row wins unless costs are given or a stored choice names another.
 std::span<const KernelEntry> cpu_kernels();        // backends/cpu/kernel_table.cc
+std::span<const KernelEntry> cpu_fused_kernels();  // rows that compute a node and its producer in one step
 std::span<const KernelEntry> reference_kernels();  // backends/reference/kernel_table.cc: every op, the semantics
 
 }  // namespace blade::backends

@@ -79,7 +79,8 @@ std::string desc_text(const backends::TensorDesc& desc) {
 }  // namespace
 
 std::string kernel_signature(const backends::KernelRequest& request) {
-  std::string text = ir::op_name(request.node->op);
+  std::string text = request.producer != nullptr ? kernel_signature(*request.producer) + " => " : "";
+  text += ir::op_name(request.node->op);
   for (size_t i = 0; i < request.inputs.size(); ++i) {
     text += ' ' + desc_text(request.inputs[i]);
     if (i < request.constants.size() && request.constants[i] != nullptr) text += 'c';

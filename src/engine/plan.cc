@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "base/checked_math.h"
+#include "engine/fusion.h"
 #include "engine/memory_plan.h"
 #include "engine/specialized_graph.h"
 #include "engine/storage.h"
@@ -34,8 +35,13 @@ Status depends_on_data(const ir::Node& node) {
 class PlanBuilder {
  public:
   PlanBuilder(const ir::Graph& graph, const Decisions& decisions, backends::PackCache& packs,
-              const PlanOptions& options, StorageMap storages)
-      : graph_(graph), decisions_(decisions), packs_(packs), options_(options), storages_(std::move(storages)) {}
+              const PlanOptions& options, Fusion fusion, StorageMap storages)
+      : graph_(graph),
+        decisions_(decisions),
+        packs_(packs),
+        options_(options),
+        fusion_(std::move(fusion)),
+        storages_(std::move(storages)) {}
 
   Result<std::shared_ptr<const Plan>> build() {
     plan_->inputs = descs_of(graph_, graph_.inputs());
@@ -51,26 +57,32 @@ class PlanBuilder {
 
  private:
   Status add_step(const ir::Node& node) {
-    backends::KernelRequest request;
-    request.node = &node;
-    request.inputs = descs_of(graph_, node.inputs);
-    request.outputs = descs_of(graph_, node.outputs);
-    for (ir::ValueId input : node.inputs) request.constants.push_back(graph_.value(input).constant);
-    request.machine = options_.machine != nullptr ? options_.machine : &backends::Machine::host();
-    request.num_threads = options_.num_threads;
-
+    backends::KernelRequest request = fusion_.request(graph_, node, options_);
+    backends::KernelRequest first;
+    const ir::Node* producer = fusion_.producer(graph_, node);
+    if (producer != nullptr) {
+      first = fusion_.request(graph_, *producer, options_);
+      request.producer = &first;
+    }
     Step step;
-    BLADE_ASSIGN_OR_RETURN(const backends::KernelEntry* entry,
-                           select_kernel(request, decisions_, options_.reference_only, &step.refused));
+    auto selected = producer != nullptr
+                        ? select_kernel(request, decisions_, backends::cpu_fused_kernels(), &step.refused)
+                        : select_kernel(request, decisions_, options_.reference_only, &step.refused);
+    BLADE_ASSIGN_OR_RETURN(const backends::KernelEntry* entry, std::move(selected));
     auto kernel = entry->create(request, packs_);
     if (!kernel.ok()) return kernel.status().with_context("Node '" + node.name + "' (" + entry->name + ")");
     step.kernel = std::move(kernel).value();
     step.node_name = node.name;
     step.op = node.op;
     step.kernel_name = entry->name;
-    step.input_descs = std::move(request.inputs);
+    step.input_descs = descs_of(graph_, fusion_.step_inputs(graph_, node));
     step.output_descs = std::move(request.outputs);
     step.cost = ir::node_cost(graph_, node);
+    if (producer != nullptr) {
+      const ir::Cost more = ir::node_cost(graph_, *producer);
+      step.cost.flops += more.flops;
+      step.cost.bytes += more.bytes - 2 * static_cast<double>(first.outputs[0].bytes());
+    }
     plan_->steps.push_back(std::move(step));
     return {};
   }
@@ -78,7 +90,7 @@ class PlanBuilder {
   void share_memory() {
     for (size_t s = 0; s < plan_->steps.size(); ++s) {
       const ir::Node& node = graph_.node(storages_.steps()[s]);
-      for (ir::ValueId input : node.inputs) {
+      for (ir::ValueId input : fusion_.step_inputs(graph_, node)) {
         if (!may_overwrite(*plan_->steps[s].kernel, node, input)) continue;
         if (storages_.share(static_cast<int>(s), input, node.outputs[0])) {
           plan_->steps[s].in_place = true;
@@ -90,9 +102,9 @@ class PlanBuilder {
 
   // Every operand of the node that reads this memory must allow it.
   bool may_overwrite(const backends::Kernel& kernel, const ir::Node& node, ir::ValueId input) {
-    for (size_t i = 0; i < node.inputs.size(); ++i) {
-      if (storages_.of(node.inputs[i]) == storages_.of(input) && !kernel.can_run_in_place(static_cast<int>(i)))
-        return false;
+    const std::vector<ir::ValueId> inputs = fusion_.step_inputs(graph_, node);
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (storages_.of(inputs[i]) == storages_.of(input) && !kernel.can_run_in_place(static_cast<int>(i))) return false;
     }
     return true;
   }
@@ -140,8 +152,9 @@ class PlanBuilder {
     for (size_t s = 0; s < plan_->steps.size(); ++s) {
       Step& step = plan_->steps[s];
       const ir::Node& node = graph_.node(storages_.steps()[s]);
-      for (size_t i = 0; i < node.inputs.size(); ++i) {
-        BLADE_ASSIGN_OR_RETURN(Location at, location(node.inputs[i], step.kernel->reads_input(static_cast<int>(i))));
+      const std::vector<ir::ValueId> inputs = fusion_.step_inputs(graph_, node);
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        BLADE_ASSIGN_OR_RETURN(Location at, location(inputs[i], step.kernel->reads_input(static_cast<int>(i))));
         step.inputs.push_back(at);
       }
       for (ir::ValueId output : node.outputs) {
@@ -164,7 +177,7 @@ class PlanBuilder {
       const int out = storages_.of(node.outputs[0]);
       const Storage& output = storages_.storage(out);
       if (output.kind != Storage::Kind::kOutput || output.first != static_cast<int>(s) || output.bytes == 0) continue;
-      for (ir::ValueId input : node.inputs) {
+      for (ir::ValueId input : fusion_.step_inputs(graph_, node)) {
         const Storage& read = storages_.storage(storages_.of(input));
         if (read.kind != Storage::Kind::kInput || read.last_read != static_cast<int>(s) || read.bytes != output.bytes ||
             taken[read.index] != 0 || !may_overwrite(*plan_->steps[s].kernel, node, input)) {
@@ -223,6 +236,7 @@ class PlanBuilder {
   const Decisions& decisions_;
   backends::PackCache& packs_;
   const PlanOptions& options_;
+  const Fusion fusion_;
   StorageMap storages_;
   std::shared_ptr<Plan> plan_ = std::make_shared<Plan>();
   std::vector<size_t> offsets_;
@@ -234,8 +248,9 @@ class PlanBuilder {
 Result<std::shared_ptr<const Plan>> build_plan(const ir::Graph& graph, const Decisions& decisions,
                                                backends::PackCache& packs, const PlanOptions& options) {
   BLADE_ASSIGN_OR_RETURN(const std::vector<ir::NodeId> order, graph.topological_order());
-  BLADE_ASSIGN_OR_RETURN(StorageMap storages, StorageMap::create(graph, order));
-  return PlanBuilder(graph, decisions, packs, options, std::move(storages)).build();
+  Fusion fusion = Fusion::choose(graph, order, decisions, options);
+  BLADE_ASSIGN_OR_RETURN(StorageMap storages, StorageMap::create(graph, order, fusion));
+  return PlanBuilder(graph, decisions, packs, options, std::move(fusion), std::move(storages)).build();
 }
 
 Result<std::shared_ptr<const Plan>> make_plan(const ir::Graph& graph, std::span<const ir::Dims> input_dims,

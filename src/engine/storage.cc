@@ -78,7 +78,7 @@ bool is_view(const ir::Graph& graph, const ir::Node& node) {
   }
 }
 
-Result<StorageMap> StorageMap::create(const ir::Graph& graph, std::span<const ir::NodeId> order) {
+Result<StorageMap> StorageMap::create(const ir::Graph& graph, std::span<const ir::NodeId> order, const Fusion& fusion) {
   StorageMap map;
   map.of_value_.assign(graph.num_values(), ir::kNone);
   for (size_t i = 0; i < graph.inputs().size(); ++i) {
@@ -92,8 +92,10 @@ Result<StorageMap> StorageMap::create(const ir::Graph& graph, std::span<const ir
     map.of_value_[id] = map.add({Storage::Kind::kConstant, id, value.constant->bytes, 0, Storage::kForever, -1});
   };
   for (ir::NodeId id : order) {
+    if (fusion.is_absorbed(id)) continue;
     const ir::Node& node = graph.node(id);
-    for (ir::ValueId input : node.inputs) {
+    const std::vector<ir::ValueId> inputs = fusion.step_inputs(graph, node);
+    for (ir::ValueId input : inputs) {
       touch_constant(input);
       if (map.of_value_[input] == ir::kNone) return dangling(node.name);
     }
@@ -117,7 +119,7 @@ Result<StorageMap> StorageMap::create(const ir::Graph& graph, std::span<const ir
     }
     if (result_bytes == 0 && !finds_size) continue;  // nothing to compute
     map.steps_.push_back(id);
-    for (ir::ValueId input : node.inputs) {
+    for (ir::ValueId input : inputs) {
       Storage& read = map.storages_[map.of_value_[input]];
       read.last = std::max(read.last, step);
       read.last_read = std::max(read.last_read, step);

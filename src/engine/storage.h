@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/fusion.h"
 #include "ir/graph.h"
 
 namespace blade::engine {
@@ -28,8 +29,9 @@ struct Storage {
 // ops that find their size.
 class StorageMap {
  public:
-  // `order`: all nodes, producers first.
-  static Result<StorageMap> create(const ir::Graph& graph, std::span<const ir::NodeId> order);
+  // `order`: all nodes, producers first. What flows inside a fused pair has no memory.
+  static Result<StorageMap> create(const ir::Graph& graph, std::span<const ir::NodeId> order,
+                                   const Fusion& fusion = {});
 
   // Nodes that need a kernel, in order. Views and nodes with only empty results are not among them.
   const std::vector<ir::NodeId>& steps() const { return steps_; }

@@ -37,6 +37,24 @@ void add_pools(std::vector<Case>& cases) {
                          kTolerance});
       }
     }
+    // Windows as large as the image, wide rows that are cut into blocks, strides beyond the window, pads on each side.
+    struct Shape {
+      int64_t h, w, c, window_h, window_w, stride;
+      std::vector<int64_t> pads;
+    };
+    for (const Shape& s : {Shape{7, 7, 33, 7, 7, 1, {0, 0, 0, 0}}, Shape{3, 401, 24, 2, 2, 2, {0, 1, 0, 1}},
+                           Shape{5, 9, 1500, 3, 3, 2, {1, 1, 1, 1}}, Shape{6, 31, 8, 1, 5, 3, {0, 0, 4, 2}},
+                           Shape{4, 4, 4100, 2, 1, 2, {0, 0, 0, 0}}, Shape{1, 1, 3, 3, 3, 1, {1, 1, 1, 1}},
+                           Shape{13, 5, 17, 2, 2, 3, {1, 0, 1, 0}}}) {
+      cases.push_back(
+          {"pool_shape" + std::to_string(cases.size()),
+           Op::kPool,
+           ir::PoolAttrs{kind, {s.window_h, s.window_w}, {s.stride, s.stride}, ir::Padding::kExplicit, s.pads},
+           {random_floats({2, s.h, s.w, s.c})},
+           ~0u,
+           1,
+           kTolerance});
+    }
     cases.push_back({"pool_explicit" + std::to_string(cases.size()),
                      Op::kPool,
                      ir::PoolAttrs{kind, {3, 3}, {2, 2}, ir::Padding::kExplicit, {1, 1, 0, 1}},

@@ -67,14 +67,14 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   size_t scratch_bytes_ = 0;
 };
 
-// The epilogue's four forms, with its data.
+// What an epilogue may do, one bit each, with its data.
 struct EpilogueCase {
-  std::vector<float> bias, residual;
+  std::vector<float> bias, residual, shift;
   EpilogueF32 epilogue;
   int kind;
 
   EpilogueCase(int which, std::vector<float> b, std::vector<float> r, int64_t stride)
-      : bias(std::move(b)), residual(std::move(r)), kind(which) {
+      : bias(std::move(b)), residual(std::move(r)), shift(bias.size(), 0.5f), kind(which) {
     if (kind & 1) epilogue.bias = bias.data();
     if (kind & 2) {
       epilogue.residual = residual.data();
@@ -85,17 +85,30 @@ struct EpilogueCase {
       epilogue.clamp_hi = 6;
     }
     if (kind & 8) {
-      epilogue.generic = [](void* context, float* row, int64_t pixel, int64_t channel, int channels) {
+      epilogue.generic = [](void* context, const EpilogueTile& tile) {
         const float scale = *static_cast<const float*>(context);
-        for (int i = 0; i < channels; ++i) row[i] += scale * static_cast<float>(pixel + 3 * (channel + i));
+        for (int64_t r = 0; r < tile.rows; ++r) {
+          const int64_t pixel = tile.first_pixel + r * tile.pixel_step;
+          for (int64_t i = 0; i < tile.channels; ++i)
+            tile.data[r * tile.row_stride + i] += scale * static_cast<float>(pixel + 3 * (tile.first_channel + i));
+        }
       };
       epilogue.context = &scale;
     }
+    if (kind & 16) epilogue.slope = bias.data();
+    if (kind & 64) {
+      epilogue.scale = bias.data();
+      epilogue.shift = shift.data();
+    }
+    if (kind & 32) epilogue.residual_channels = static_cast<int64_t>(bias.size()) / 2;
   }
   double expected(double sum, int64_t pixel, int64_t channel) const {
     if (kind & 1) sum += bias[channel];
-    if (kind & 2) sum += residual[pixel * epilogue.residual_row_stride + channel];
+    if ((kind & 2) && channel < epilogue.residual_channels)
+      sum += residual[pixel * epilogue.residual_row_stride + channel];
+    if ((kind & 16) && !(sum > 0)) sum *= bias[channel];
     if (kind & 4) sum = std::clamp(sum, 0.0, 6.0);
+    if (kind & 64) sum = sum * bias[channel] + 0.5;
     if (kind & 8) sum += static_cast<double>(scale) * static_cast<double>(pixel + 3 * channel);
     return sum;
   }
@@ -117,7 +130,7 @@ TEST_P(MatrixKernels, Gemm) {
     const bool transposed = round % 3 == 0;
     const auto a = random(m * lda + 1);
     const auto b = random(k * n + 1);
-    const EpilogueCase e(round % 16, random(n), random(m * ldc), ldc);
+    const EpilogueCase e(round * 37 % 128, random(n), random(m * ldc), ldc);
     AlignedBuffer packed = AlignedBuffer::allocate(packed_b_bytes(k, n) + 64);
     const PackedB view = pack_b(b.data(), k, n, transposed ? 1 : n, transposed ? k : 1, packed.data());
     std::vector<float> c(m * ldc, kCanary);
@@ -160,7 +173,7 @@ TEST_P(MatrixKernels, MatMul) {
     if (round % 5 == 0) s.b_offsets = b_offsets.data();
     const auto a = random(s.batch * s.m * s.k + 1);
     const auto b = random(s.batch * s.k * s.n + 1);
-    const EpilogueCase e(round % 16, random(s.n), random(s.batch * s.m * s.n), s.n);
+    const EpilogueCase e(round * 37 % 128, random(s.n), random(s.batch * s.m * s.n), s.n);
     std::vector<float> c(s.batch * s.m * s.n + 1, kCanary);
     matmul_f32(s, a.data(), b.data(), c.data(), e.epilogue, *pool_,
                scratch(matmul_scratch_bytes(s, pool_->num_threads())));
@@ -244,7 +257,7 @@ TEST_P(MatrixKernels, Conv2D) {
     const auto in = random(s.n * s.h * s.w * s.input_pitch());
     const auto w = random(s.kh * s.kw * s.c / s.groups * s.oc);
     const int64_t pixels = s.output_pixels();
-    const EpilogueCase e(round % 16, random(s.oc), random(pixels * s.output_pitch()), s.output_pitch());
+    const EpilogueCase e(round * 37 % 128, random(s.oc), random(pixels * s.output_pitch()), s.output_pitch());
     AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes(s) + 64);
     pack_conv_weights(s, w.data(), packed.data());
     std::vector<float> out(pixels * s.output_pitch() + 1, kCanary);
@@ -317,7 +330,7 @@ TEST_P(MatrixKernels, Depthwise) {
     const auto in = random(s.n * s.h * s.w * s.c);
     const auto w = random(s.kh * s.kw * channels);
     const int64_t pixels = as_conv.output_pixels();
-    const EpilogueCase e(round % 16, random(channels), random(pixels * channels), channels);
+    const EpilogueCase e(round * 37 % 128, random(channels), random(pixels * channels), channels);
     std::vector<float> out(pixels * channels + 1, kCanary);
     depthwise_conv2d_f32(s, in.data(), w.data(), out.data(), e.epilogue, *pool_,
                          scratch(depthwise_scratch_bytes(s, pool_->num_threads())));
@@ -332,6 +345,48 @@ TEST_P(MatrixKernels, Depthwise) {
   }
 }
 
+TEST_P(MatrixKernels, Separable) {
+  for (int round = 0; round < 60; ++round) {
+    DepthwiseShape s;
+    s.n = pick({1, 1, 3});
+    s.h = pick({1, 4, 9, 23});
+    s.w = pick({1, 5, 8, 31});
+    s.c = pick({1, 3, 8, 17, 24, 64});
+    s.multiplier = pick({1, 1, 1, 2});
+    s.kh = s.kw = pick({1, 3, 3, 5});
+    s.stride_h = s.stride_w = pick({1, 1, 2});
+    s.pad_top = s.pad_left = pick({0, 1, 2});
+    s.oh = out_size(s.h, s.kh, s.stride_h, 1, s.pad_top + pick({0, 1, 2}));
+    s.ow = out_size(s.w, s.kw, s.stride_w, 1, s.pad_left + pick({0, 1, 2}));
+    const int64_t channels = s.c * s.multiplier, oc = pick({1, 7, 16, 24, 33, 96});
+    const Conv2DShape as_conv{s.n,  s.h,        s.w,        s.c, s.kh, s.kw,      channels,   s.oh,
+                              s.ow, s.stride_h, s.stride_w, 1,   1,    s.pad_top, s.pad_left, s.c};
+    SCOPED_TRACE(describe(as_conv));
+    const auto in = random(s.n * s.h * s.w * s.c);
+    const auto w = random(s.kh * s.kw * channels), w2 = random(channels * oc);
+    const int64_t pixels = as_conv.output_pixels();
+    const EpilogueCase between(round * 37 % 128, random(channels), random(pixels * channels), channels);
+    const EpilogueCase e(round * 29 % 128, random(oc), random(pixels * oc), oc);
+    AlignedBuffer packed = AlignedBuffer::allocate(packed_b_bytes(channels, oc) + 64);
+    pack_b(w2.data(), channels, oc, oc, 1, packed.data());
+    std::vector<float> out(pixels * oc + 1, kCanary);
+    separable_conv2d_f32(s, oc, in.data(), w.data(), packed.data(), out.data(), between.epilogue, e.epilogue, *pool_,
+                         scratch(separable_scratch_bytes(s, oc, pool_->num_threads())));
+    check_scratch();
+    std::vector<double> middle(channels);
+    for (int64_t p = 0; p < pixels; ++p) {
+      for (int64_t c = 0; c < channels; ++c) middle[c] = between.expected(conv_at(as_conv, in, w, p, c), p, c);
+      for (int64_t o = 0; o < oc; ++o) {
+        double sum = 0, size = 0;
+        for (int64_t c = 0; c < channels; ++c) sum += middle[c] * w2[c * oc + o], size += std::abs(middle[c]);
+        const double want = e.expected(sum, p, o);
+        ASSERT_NEAR(out[p * oc + o], want, tolerance(channels, want) + 1e-6 * size) << p << " " << o;
+      }
+    }
+    EXPECT_EQ(out.back(), kCanary);
+  }
+}
+
 TEST_P(MatrixKernels, ConvTranspose) {
   for (int round = 0; round < 80; ++round) {
     ConvTransposeShape s;
@@ -339,7 +394,7 @@ TEST_P(MatrixKernels, ConvTranspose) {
     s.h = pick({1, 3, 6});
     s.w = pick({1, 4, 9});
     s.c = pick({1, 5, 16, 33});
-    s.oc = pick({1, 8, 17, 32, 70});
+    s.oc = pick({1, 2, 3, 8, 17, 32, 70});
     s.kh = pick({1, 2, 3, 4, 5});
     s.kw = pick({1, 2, 3, 4});
     s.stride_h = pick({1, 2, 2, 3});
@@ -351,7 +406,7 @@ TEST_P(MatrixKernels, ConvTranspose) {
     const auto in = random(s.n * s.h * s.w * s.c);
     const auto w = random(s.kh * s.kw * s.oc * s.c);
     const int64_t pixels = s.n * s.oh * s.ow;
-    const EpilogueCase e(round % 16, random(s.oc), random(pixels * s.oc), s.oc);
+    const EpilogueCase e(round * 37 % 128, random(s.oc), random(pixels * s.oc), s.oc);
     AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_transpose_bytes(s) + 64);
     pack_conv_transpose_weights(s, w.data(), packed.data());
     std::vector<float> out(pixels * s.oc + 1, kCanary);
@@ -404,7 +459,7 @@ TEST_P(MatrixKernels, Winograd) {
     const auto in = random(s.n * s.h * s.w * s.input_pitch());
     const auto w = random(9 * s.c * s.oc);
     const int64_t pixels = s.output_pixels();
-    const EpilogueCase e(round % 16, random(s.oc), random(pixels * s.output_pitch()), s.output_pitch());
+    const EpilogueCase e(round * 37 % 128, random(s.oc), random(pixels * s.output_pitch()), s.output_pitch());
     AlignedBuffer packed = AlignedBuffer::allocate(packed_winograd_bytes(s, algorithm));
     pack_winograd_weights(s, algorithm, w.data(), packed.data());
     std::vector<float> out(pixels * s.output_pitch() + 1, kCanary);

@@ -64,7 +64,7 @@ def test_bench_profile_inspect_doctor(model):
     report = json.loads(run("bench", model, "--shape", "x=1x32x32x3", "--runs", 3, "--rounds", 2, "--json").stdout)
     assert report["models"][0]["runs"] == 6 and report["models"][0]["p50_ms"] > 0
     steps = json.loads(run("profile", model, "--shape", "x=1x32x32x3", "--runs", 3, "--json").stdout)
-    assert {"node", "kernel", "median_us"} <= set(steps[0])
+    assert {"node", "kernel", "median_us", "floor_us", "roofline", "bound_by"} <= set(steps[0])
     inspected = json.loads(run("inspect", model, "--json").stdout)
     assert inspected["left_behind"] == [] and inspected["inputs"][0]["name"] == "x"
     assert "cpu" in run("doctor").stdout

@@ -1,19 +1,72 @@
-// blade profile: time, share and rate of each step.
+// blade profile: time, share and rate of each step, and how far it is from what the machine can do.
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <thread>
 
 #include "feeds.h"
+#include "machine_limits.h"
 #include "verbs.h"
 
 namespace blade::command {
+namespace {
+
+// A step can be no faster than its arithmetic at the machine's peak and its bytes at the bandwidth of its working set.
+// Steps whose floor is below this are bound by neither: starting and splitting them takes about as long.
+constexpr double kTinyUs = 1.0;
+
+void add_roofline(nlohmann::ordered_json& step, const MachineLimits& limits) {
+  const double us = step.at("median_us");
+  const double flops = step.at("gflops").get<double>() * us * 1e3, bytes = step.at("gbytes").get<double>() * us * 1e3;
+  const double compute_us = limits.gflops > 0 ? flops / limits.gflops / 1e3 : 0;
+  const double gbps = limits.read_gbps(bytes);
+  const double memory_us = gbps > 0 ? bytes / gbps / 1e3 : 0;
+  const double floor_us = std::max(compute_us, memory_us);
+  step["floor_us"] = floor_us;
+  step["roofline"] = us > 0 ? floor_us / us : 0.0;
+  step["bound_by"] = floor_us < kTinyUs ? "overhead" : compute_us >= memory_us ? "arithmetic" : "memory";
+}
+
+void print_table(const nlohmann::ordered_json& steps, const std::optional<MachineLimits>& limits) {
+  double total = 0, floor = 0;
+  for (const auto& step : steps) {
+    total += step.at("median_us").get<double>();
+    floor += step.value("floor_us", 0.0);
+  }
+  std::printf("%10s %6s %9s %8s %9s %6s %-10s  %-32s %s\n", "us", "share", "GFLOP/s", "GB/s", "floor us", "roof",
+              "bound by", "kernel", "node");
+  for (const auto& step : steps) {
+    const double us = step.at("median_us");
+    std::printf("%10.1f %5.1f%% %9.1f %8.1f %9.1f %5.0f%% %-10s  %-32s %s\n", us, total > 0 ? 100 * us / total : 0,
+                step.at("gflops").get<double>(), step.at("gbytes").get<double>(), step.value("floor_us", 0.0),
+                100 * step.value("roofline", 0.0), step.value("bound_by", "").c_str(),
+                step.at("kernel").get<std::string>().c_str(), step.at("node").get<std::string>().c_str());
+  }
+  std::printf("%10.1f  in all, floor %.1f\n", total, floor);
+  // Winograd does less arithmetic than is counted; nothing else is faster than the machine.
+  const bool too_fast = std::any_of(steps.begin(), steps.end(), [](const auto& step) {
+    return step.value("roofline", 0.0) > 1.2 && step.value("bound_by", "") == "arithmetic" &&
+           step.at("kernel").template get<std::string>().find("winograd") == std::string::npos;
+  });
+  if (too_fast) std::printf("steps above 100 %%: the limits were measured on a busy machine; use --measure-limits\n");
+  if (limits) {
+    std::printf("limits of this machine (%d threads, %s): %.0f GFLOP/s, reads %.0f GB/s from 1 MiB, %.0f from %g MiB\n",
+                limits->threads, limits->vector.c_str(), limits->gflops, limits->read_gbps(1 << 20),
+                limits->read.back().second, limits->read.back().first);
+  }
+}
+
+}  // namespace
 
 void add_profile(CLI::App& app, Context& context) {
   struct Options {
     std::string model;
     std::vector<std::string> outputs;
     int threads = 0, runs = 20;
+    bool measure_limits = false;
     FeedOptions feed;
   };
   const auto options = std::make_shared<Options>();
@@ -22,6 +75,8 @@ void add_profile(CLI::App& app, Context& context) {
   verb->add_option("--outputs", options->outputs, "Node or tensor names");
   verb->add_option("--threads", options->threads, "0: as many as the process may use");
   verb->add_option("--runs", options->runs, "Runs that the medians are over")->check(CLI::Range(1, 100000));
+  verb->add_flag("--measure-limits", options->measure_limits,
+                 "Measure the machine again instead of trusting the cache");
   verb->add_flag("--json", context.json, "Print JSON");
   options->feed.add_to(*verb);
   verb->callback([options, &context] {
@@ -31,21 +86,18 @@ void add_profile(CLI::App& app, Context& context) {
     char* text = nullptr;
     check(blade_engine_profile(engine.get(), inputs.data(), static_cast<int32_t>(inputs.size()), options->runs, &text));
     const std::unique_ptr<char, void (*)(void*)> held(text, blade_free);
-    const auto steps = nlohmann::ordered_json::parse(text);
+    auto steps = nlohmann::ordered_json::parse(text);
+    const int threads =
+        options->threads > 0 ? options->threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+    const auto limits = machine_limits(threads, options->measure_limits);
+    if (limits) {
+      for (auto& step : steps) add_roofline(step, *limits);
+    }
     if (context.json) {
       std::cout << steps.dump(2) << "\n";
       return;
     }
-    double total = 0;
-    for (const auto& step : steps) total += step.at("median_us").get<double>();
-    std::printf("%10s %6s %9s %8s  %-32s %s\n", "us", "share", "GFLOP/s", "GB/s", "kernel", "node");
-    for (const auto& step : steps) {
-      const double us = step.at("median_us");
-      std::printf("%10.1f %5.1f%% %9.1f %8.1f  %-32s %s\n", us, total > 0 ? 100 * us / total : 0,
-                  step.at("gflops").get<double>(), step.at("gbytes").get<double>(),
-                  step.at("kernel").get<std::string>().c_str(), step.at("node").get<std::string>().c_str());
-    }
-    std::printf("%10.1f  in all\n", total);
+    print_table(steps, limits);
   });
 }
 

@@ -2,32 +2,10 @@
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/matrix/winograd_f32.h"
+#include "backends/cpu/packed_weights.h"
 
 namespace blade::backends::cpu {
 namespace {
-
-// Weights rearranged once and shared by all plans; made by `pack(source floats, destination)`.
-template <class Pack>
-Result<std::shared_ptr<const AlignedBuffer>> packed_weights(const KernelRequest& request, PackCache& packs,
-                                                            const std::string& layout, size_t bytes, Pack&& pack) {
-  const ir::TensorPtr& weights = request.constants[1];
-  return packs.get(weights, layout, [&]() -> Result<AlignedBuffer> {
-    BLADE_ASSIGN_OR_RETURN(const ir::TensorPtr source, ir::aligned(weights));
-    AlignedBuffer buffer = AlignedBuffer::allocate(bytes);
-    if (buffer.data() == nullptr) {
-      return resource_exhausted(node_label(request) + "there is not enough memory to pack " + std::to_string(bytes) +
-                                " bytes of weights.");
-    }
-    pack(reinterpret_cast<const float*>(source->data), buffer.data());
-    return buffer;
-  });
-}
-
-std::string layout_name(const char* name, std::initializer_list<int64_t> parameters) {
-  std::string layout = name;
-  for (int64_t parameter : parameters) layout += ":" + std::to_string(parameter);
-  return layout;
-}
 
 // --- direct ---
 
@@ -46,11 +24,7 @@ double direct_us(const KernelRequest& request) {
 Result<std::unique_ptr<Kernel>> create_direct(const KernelRequest& request, PackCache& packs) {
   const Conv2DShape shape = conv_shape(request);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2);
-  BLADE_ASSIGN_OR_RETURN(
-      const auto packed,
-      packed_weights(request, packs, layout_name("conv_direct", {shape.kh, shape.kw, shape.c, shape.oc, shape.groups}),
-                     packed_conv_bytes(shape),
-                     [&](const float* from, void* to) { pack_conv_weights(shape, from, to); }));
+  BLADE_ASSIGN_OR_RETURN(const auto packed, packed_direct_weights(request, packs, shape));
   return make_kernel(
       [=](const KernelArgs& args) {
         LoweredEpilogue::Bound bound;

@@ -69,6 +69,9 @@ Conv2DShape conv_shape(const KernelRequest& request) {
   return shape;
 }
 
+// Bound by loads: about 12 billion multiply-adds a second and core.
+double depthwise_cost_us(const Conv2DShape& shape, int threads) { return 1 + shape.flops() / (24e3 * threads); }
+
 bool is_depthwise(const KernelRequest& request) {
   const ir::Dims& weights = request.inputs[1].dims;
   const int64_t groups = request.node->get<ir::ConvAttrs>().groups;

@@ -15,6 +15,8 @@ Support conv_transpose_node_support(const KernelRequest& request);
 Conv2DShape conv_shape(const KernelRequest& request);
 DepthwiseShape depthwise_shape(const KernelRequest& request);
 ConvTransposeShape conv_transpose_shape(const KernelRequest& request);
+// Predicted microseconds of a depthwise convolution on `threads` cores.
+double depthwise_cost_us(const Conv2DShape& shape, int threads);
 bool is_depthwise(const KernelRequest& request);
 
 inline bool weights_constant(const KernelRequest& request) {

@@ -12,10 +12,8 @@ Support supports_depthwise(const KernelRequest& request) {
                      " groups, needs one an input channel (" + std::to_string(request.inputs[0].dims.back()) + ")");
 }
 
-// Bound by loads: about 12 billion multiply-adds a second and core.
 double depthwise_us(const KernelRequest& request) {
-  const Conv2DShape shape = conv_shape(request);
-  return 1 + shape.flops() / (24e3 * std::max(1, request.num_threads));
+  return depthwise_cost_us(conv_shape(request), std::max(1, request.num_threads));
 }
 
 Result<std::unique_ptr<Kernel>> create_depthwise(const KernelRequest& request, PackCache&) {

@@ -34,6 +34,12 @@ std::optional<Range> clamp_of(const PointwiseInstr& instr, int current) {
   }
 }
 
+// The slope of a leaky ReLU of value `current`.
+std::optional<float> leaky_slope_of(const PointwiseInstr& instr, int current) {
+  if (instr.op != PointwiseOp::kLeakyRelu || instr.a != current) return std::nullopt;
+  return instr.alpha;
+}
+
 // True if instructions from `length` on read no value that the first `length` make or overwrite, except their result.
 bool can_cut(const PointwiseProgram& program, size_t length) {
   if (length == 0) return true;
@@ -78,6 +84,9 @@ std::optional<LoweredEpilogue::Kind> LoweredEpilogue::kind_of(const KernelReques
   if (count == channels && !desc.dims.empty() && desc.dims.back() == channels) return Kind::kChannels;
   if (desc.dims == out.dims) return Kind::kFull;
   if (count == 1) return Kind::kScalar;
+  if (desc.dims.size() == out.dims.size() && desc.dims.back() < channels &&
+      std::equal(desc.dims.begin(), desc.dims.end() - 1, out.dims.begin()))
+    return Kind::kNarrow;
   return std::nullopt;
 }
 
@@ -93,7 +102,14 @@ Support LoweredEpilogue::supports(const KernelRequest& request, const PointwiseP
                          " is neither a scalar, a vector of channels nor shaped like the output");
     }
   }
-  return ProgramF32::supports(program, float_inputs(program), ir::DType::kFloat32);
+  if (Support s = ProgramF32::supports(program, float_inputs(program), ir::DType::kFloat32); !s.ok) return s;
+  const LoweredEpilogue lowered(request, program, first_operand);
+  for (size_t k = 0; k < lowered.kinds_.size(); ++k) {
+    if (lowered.kinds_[k] == Kind::kNarrow && lowered.residual_ != static_cast<int>(first_operand + k))
+      return Support::no("epilogue operand " + std::to_string(first_operand + k) +
+                         " has fewer channels than the output, which only a residual may");
+  }
+  return Support::yes();
 }
 
 LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwiseProgram& program, size_t first_operand)
@@ -102,22 +118,51 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
     kinds_.push_back(*kind_of(request, first_operand + static_cast<size_t>(k) - 1));
   size_t taken = 0;  // instructions known to be cuttable
   LoweredEpilogue fast = *this;
-  bool clamped = false;
+  // In this order: sums, a slope, clamps, a scale, a shift.
+  bool clamped = false, bent = false, scaled = false, shifted = false;
+  const auto channels_operand = [&](const PointwiseInstr& instr, PointwiseOp op, int current) -> int {
+    if (instr.op != op || (instr.a == current) == (instr.b == current)) return -1;
+    const int other = instr.a == current ? instr.b : instr.a;
+    const bool fits =
+        other > 0 && other < program.num_inputs && kinds_[static_cast<size_t>(other) - 1] == Kind::kChannels;
+    return fits ? static_cast<int>(first_operand) + other - 1 : -1;
+  };
   int current = 0;
   for (size_t i = 0; i < program.code.size(); ++i, current = program.num_inputs + static_cast<int>(i) - 1) {
     const PointwiseInstr& instr = program.code[i];
     const int added = added_operand(instr, current);
-    if (const auto range = clamp_of(instr, current)) {
+    if (const auto range = clamp_of(instr, current); range && !scaled && !shifted) {
       clamped = true;
       fast.lo_ = std::min(std::max(fast.lo_, range->lo), range->hi);
       fast.hi_ = std::max(std::min(fast.hi_, range->hi), range->lo);
-    } else if (added > 0 && added < program.num_inputs && !clamped) {
+    } else if (const auto slope = leaky_slope_of(instr, current); slope && !clamped && !bent && !scaled && !shifted) {
+      bent = true;
+      fast.leaky_slope_.assign(static_cast<size_t>(channels_), *slope);
+    } else if (instr.op == PointwiseOp::kPRelu && instr.a == current && instr.b > 0 && instr.b < program.num_inputs &&
+               kinds_[static_cast<size_t>(instr.b) - 1] == Kind::kChannels && !clamped && !bent && !scaled &&
+               !shifted) {
+      bent = true;
+      fast.slope_ = static_cast<int>(first_operand) + instr.b - 1;
+    } else if (const int scale = channels_operand(instr, PointwiseOp::kMul, current);
+               scale >= 0 && !scaled && !shifted) {
+      scaled = true;
+      fast.scale_ = scale;
+    } else if (const int shift = channels_operand(instr, PointwiseOp::kAdd, current);
+               shift >= 0 && !shifted && (scaled || clamped || bent)) {
+      shifted = true;
+      fast.shift_ = shift;
+    } else if (instr.op == PointwiseOp::kAffine && instr.a == current && !scaled && !shifted) {
+      scaled = shifted = true;
+      fast.own_scale_.assign(static_cast<size_t>(channels_), instr.alpha);
+      fast.own_shift_.assign(static_cast<size_t>(channels_), instr.beta);
+    } else if (added > 0 && added < program.num_inputs && !clamped && !bent && !scaled && !shifted) {
       const Kind kind = kinds_[static_cast<size_t>(added) - 1];
       const int node_input = static_cast<int>(first_operand) + added - 1;
       if (kind == Kind::kChannels && fast.bias_ < 0) {
         fast.bias_ = node_input;
-      } else if (kind == Kind::kFull && fast.residual_ < 0) {
+      } else if ((kind == Kind::kFull || kind == Kind::kNarrow) && fast.residual_ < 0) {
         fast.residual_ = node_input;
+        fast.residual_channels_ = request.inputs[static_cast<size_t>(node_input)].dims.back();
       } else {
         break;
       }
@@ -128,10 +173,20 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
       taken = i + 1;
       bias_ = fast.bias_;
       residual_ = fast.residual_;
+      residual_channels_ = fast.residual_channels_;
+      slope_ = fast.slope_;
+      leaky_slope_ = fast.leaky_slope_;
+      scales_ = scaled || shifted;
+      scale_ = fast.scale_;
+      shift_ = fast.shift_;
+      own_scale_ = fast.own_scale_;
+      own_shift_ = fast.own_shift_;
       lo_ = fast.lo_;
       hi_ = fast.hi_;
     }
   }
+  if (scales_ && scale_ < 0 && own_scale_.empty()) own_scale_.assign(static_cast<size_t>(channels_), 1.0f);
+  if (scales_ && shift_ < 0 && own_shift_.empty()) own_shift_.assign(static_cast<size_t>(channels_), 0.0f);
   if (taken == program.code.size()) return;
   const PointwiseProgram rest = cut(program, taken);
   rest_ = std::make_shared<const ProgramF32>(rest, float_inputs(rest), ir::DType::kFloat32);
@@ -140,36 +195,44 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
 void LoweredEpilogue::bind(const KernelArgs& args, Bound& bound) const {
   bound.raw.bias = bias_ < 0 ? nullptr : input<float>(args, static_cast<size_t>(bias_));
   bound.raw.residual = residual_ < 0 ? nullptr : input<float>(args, static_cast<size_t>(residual_));
-  bound.raw.residual_row_stride = residual_ < 0 ? 0 : channels_;
+  bound.raw.residual_row_stride = bound.raw.residual_channels = residual_channels_;
+  if (slope_ >= 0) bound.raw.slope = input<float>(args, static_cast<size_t>(slope_));
+  if (!leaky_slope_.empty()) bound.raw.slope = leaky_slope_.data();
   bound.raw.clamp_lo = lo_;
   bound.raw.clamp_hi = hi_;
+  if (scales_) {
+    bound.raw.scale = scale_ >= 0 ? input<float>(args, static_cast<size_t>(scale_)) : own_scale_.data();
+    bound.raw.shift = shift_ >= 0 ? input<float>(args, static_cast<size_t>(shift_)) : own_shift_.data();
+  }
   bound.lowered = this;
   if (rest_ == nullptr) return;
   for (size_t k = 0; k < kinds_.size(); ++k) bound.operands[k] = input<float>(args, first_operand_ + k);
-  bound.raw.generic = run_row;
+  bound.raw.generic = run_tile;
   bound.raw.context = &bound;
 }
 
-void LoweredEpilogue::run_row(void* context, float* row, int64_t pixel, int64_t first_channel, int channels) {
+void LoweredEpilogue::run_tile(void* context, const EpilogueTile& tile) {
   const Bound& bound = *static_cast<const Bound*>(context);
   const LoweredEpilogue& self = *bound.lowered;
-  ProgramF32::Source sources[kMaxOperands];
-  sources[0] = {row, false};
+  ProgramF32::RowSource sources[kMaxOperands];
+  sources[0] = {tile.data, tile.row_stride, false};
   for (size_t k = 0; k < self.kinds_.size(); ++k) {
     const float* operand = bound.operands[k];
     switch (self.kinds_[k]) {
       case Kind::kScalar:
-        sources[k + 1] = {operand, true};
+        sources[k + 1] = {operand, 0, true};
         break;
       case Kind::kChannels:
-        sources[k + 1] = {operand + first_channel, false};
+        sources[k + 1] = {operand + tile.first_channel, 0, self.channels_ == 1};
         break;
       case Kind::kFull:
-        sources[k + 1] = {operand + pixel * self.channels_ + first_channel, false};
+      case Kind::kNarrow:  // never here: supports() saw to that
+        sources[k + 1] = {operand + tile.first_pixel * self.channels_ + tile.first_channel,
+                          tile.pixel_step * self.channels_, false};
         break;
     }
   }
-  self.rest_->run(sources, row, channels);
+  self.rest_->run_rows(sources, tile.data, tile.row_stride, tile.rows, tile.channels);
 }
 
 }  // namespace blade::backends::cpu

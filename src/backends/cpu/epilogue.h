@@ -1,5 +1,5 @@
-// Fused pointwise programs of matrix kernels, lowered to what the raw kernels do themselves (bias, residual, clamp)
-// and, for the rest, to a program that runs on each finished row.
+// Fused pointwise programs of matrix kernels, lowered to what the raw kernels do themselves (bias, residual, slope,
+// clamp, scale and shift) and, for the rest, to a program that runs on each finished tile.
 #pragma once
 
 #include <array>
@@ -16,7 +16,7 @@ namespace blade::backends::cpu {
 class LoweredEpilogue {
  public:
   // `channels` is the last dim of the output. Refuses operands that are neither scalars, vectors of `channels` nor
-  // shaped like the output.
+  // shaped like the output; a residual may have fewer channels, the rest count as zero.
   static Support supports(const KernelRequest& request, const ir::PointwiseProgram& program, size_t first_operand);
   LoweredEpilogue(const KernelRequest& request, const ir::PointwiseProgram& program, size_t first_operand);
 
@@ -24,14 +24,16 @@ class LoweredEpilogue {
   struct Bound {
     EpilogueF32 raw;
     const LoweredEpilogue* lowered = nullptr;
-    std::array<const float*, kMaxOperands> operands{};  // of the row program
+    std::array<const float*, kMaxOperands> operands{};  // of the program of the rest
   };
   void bind(const KernelArgs& args, Bound& bound) const;
   // Inputs whose memory the output may share: the residual, each element of which is read before it is written.
   uint32_t in_place_inputs() const { return residual_ < 0 || rest_ != nullptr ? 0 : 1u << residual_; }
-  bool has_row_program() const { return rest_ != nullptr; }
+  bool has_program() const { return rest_ != nullptr; }
   bool has_bias() const { return bias_ >= 0; }
   bool has_residual() const { return residual_ >= 0; }
+  bool has_scale() const { return scales_; }
+  bool has_slope() const { return slope_ >= 0 || !leaky_slope_.empty(); }
   bool has_clamp() const {
     return lo_ > -std::numeric_limits<float>::infinity() || hi_ < std::numeric_limits<float>::infinity();
   }
@@ -39,13 +41,17 @@ class LoweredEpilogue {
   float hi() const { return hi_; }
 
  private:
-  enum class Kind : uint8_t { kScalar, kChannels, kFull };
+  enum class Kind : uint8_t { kScalar, kChannels, kFull, kNarrow };  // kNarrow: the first channels of a full one
   static std::optional<Kind> kind_of(const KernelRequest& request, size_t input);
-  static void run_row(void* context, float* row, int64_t pixel, int64_t first_channel, int channels);
+  static void run_tile(void* context, const EpilogueTile& tile);
 
-  int bias_ = -1, residual_ = -1;  // node inputs
+  int bias_ = -1, residual_ = -1, slope_ = -1;  // node inputs
+  std::vector<float> leaky_slope_;              // the same number for every channel
+  bool scales_ = false;
+  int scale_ = -1, shift_ = -1;  // node inputs; else the numbers below
+  std::vector<float> own_scale_, own_shift_;
   float lo_ = -std::numeric_limits<float>::infinity(), hi_ = std::numeric_limits<float>::infinity();
-  int64_t channels_ = 0;
+  int64_t channels_ = 0, residual_channels_ = 0;
   size_t first_operand_ = 0;
   std::vector<Kind> kinds_;  // of program inputs 1, 2, ...
   std::shared_ptr<const ProgramF32> rest_;

@@ -11,6 +11,7 @@ std::span<const KernelEntry> pointwise_rows();
 std::span<const KernelEntry> cast_rows();
 std::span<const KernelEntry> conv_rows();
 std::span<const KernelEntry> depthwise_rows();
+std::span<const KernelEntry> separable_rows();  // two nodes a row
 std::span<const KernelEntry> matmul_rows();
 std::span<const KernelEntry> pool_rows();
 std::span<const KernelEntry> reduce_rows();

@@ -25,4 +25,6 @@ std::span<const KernelEntry> cpu_kernels() {
   return table;
 }
 
+std::span<const KernelEntry> cpu_fused_kernels() { return cpu::separable_rows(); }
+
 }  // namespace blade::backends

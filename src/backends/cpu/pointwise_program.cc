@@ -139,16 +139,60 @@ void ProgramF32::run(const Source* sources, void* out, int64_t count) const {
       values[i] = to;
     }
     const bool direct = output_dtype_ == ir::DType::kFloat32 && padded == length;
-    auto value_of = [&](int value) -> const float* {
-      return value < 0 ? nullptr : value < inputs ? values[value] : register_of(value);
-    };
-    for (size_t s = 0; s < steps_.size(); ++s) {
-      const Step& step = steps_[s];
-      const bool last = s + 1 == steps_.size();
-      float* to = last && direct ? static_cast<float*>(out) + begin : register_of(step.out);
-      step.function({value_of(step.a), value_of(step.b), value_of(step.c), to, padded, step.alpha, step.beta});
-    }
+    float* to = direct ? static_cast<float*>(out) + begin : register_of(steps_.back().out);
+    run_steps(values.data(), buffer, to, padded);
     if (!direct) store(output_dtype_, register_of(steps_.back().out), out, begin, length);
+  }
+}
+
+// The whole program over one block; `values`: where each input is, `to`: where the result goes.
+void ProgramF32::run_steps(const float* const* values, float* buffer, float* to, int64_t count) const {
+  auto register_of = [&](int value) { return buffer + registers_[value] * block_; };
+  auto value_of = [&](int value) -> const float* {
+    return value < 0 ? nullptr : value < num_inputs() ? values[value] : register_of(value);
+  };
+  for (const Step& step : steps_) {
+    float* result = &step == &steps_.back() ? to : register_of(step.out);
+    step.function({value_of(step.a), value_of(step.b), value_of(step.c), result, count, step.alpha, step.beta});
+  }
+}
+
+void ProgramF32::run_rows(const RowSource* sources, float* out, int64_t out_stride, int64_t rows,
+                          int64_t columns) const {
+  const int inputs = num_inputs();
+  const int64_t rows_at_once = std::min(rows, block_ / std::max<int64_t>(1, columns));
+  const bool dense = std::all_of(sources, sources + inputs,
+                                 [&](const RowSource& s) { return s.repeats || s.row_stride == columns || rows == 1; });
+  if (rows_at_once < 2 || (dense && (out_stride == columns || rows == 1))) {
+    const int64_t step = dense && out_stride == columns ? rows : 1;
+    for (int64_t r = 0; r < rows; r += step) {
+      std::array<Source, kMaxRegisters> flat;
+      for (int i = 0; i < inputs; ++i) flat[i] = {sources[i].data + r * sources[i].row_stride, sources[i].repeats};
+      run(flat.data(), out + r * out_stride, step * columns);
+    }
+    return;
+  }
+  alignas(64) float buffer[kBufferFloats];
+  std::array<const float*, kMaxRegisters> values;
+  const auto bytes = static_cast<size_t>(columns) * sizeof(float);
+  const auto padded = [](int64_t count) { return (count + kBlockMultiple - 1) / kBlockMultiple * kBlockMultiple; };
+  for (int i = 0; i < inputs; ++i) {
+    float* to = buffer + registers_[i] * block_;
+    values[i] = to;
+    if (sources[i].repeats) std::fill_n(to, padded(rows_at_once * columns), *sources[i].data);
+  }
+  float* result = buffer + registers_[steps_.back().out] * block_;
+  for (int64_t r = 0; r < rows; r += rows_at_once) {
+    const int64_t count = std::min(rows_at_once, rows - r);
+    for (int i = 0; i < inputs; ++i) {
+      if (sources[i].repeats || (sources[i].row_stride == 0 && r != 0)) continue;
+      float* to = buffer + registers_[i] * block_;
+      for (int64_t k = 0; k < count; ++k)
+        std::memcpy(to + k * columns, sources[i].data + (r + k) * sources[i].row_stride, bytes);
+      std::fill(to + count * columns, to + padded(count * columns), 0.0f);
+    }
+    run_steps(values.data(), buffer, result, padded(count * columns));
+    for (int64_t k = 0; k < count; ++k) std::memcpy(out + (r + k) * out_stride, result + k * columns, bytes);
   }
 }
 

@@ -174,6 +174,56 @@ HWY_ATTR void rows_weighted(const float* const* rows, const float* weights, int6
   }
 }
 
+template <class Fold>
+HWY_ATTR void fold_windows(const float* row, int64_t step, int64_t taps, float factor, float* out, int64_t outputs,
+                           int64_t channels) {
+  const D d;
+  const V f = constant(factor), none = hn::Zero(d);
+  for (int64_t x = 0; x < outputs; ++x, row += step, out += channels) {
+    int64_t c = 0;
+    for (; c + lanes() <= channels; c += lanes()) {
+      V a = Fold::identity();
+      for (int64_t t = 0; t < taps; ++t) a = Fold::combine(a, hn::LoadU(d, row + t * channels + c), none);
+      hn::StoreU(hn::Mul(a, f), d, out + c);
+    }
+    if (c == channels) continue;
+    V a = Fold::identity();
+    for (int64_t t = 0; t < taps; ++t) {
+      a = Fold::combine(a, load_some(d, row + t * channels + c, channels - c), none);
+    }
+    store_some(hn::Mul(a, f), d, out + c, channels - c);
+  }
+}
+
+HWY_ATTR void windows_sum(const float* row, int64_t step, int64_t taps, float factor, float* out, int64_t outputs,
+                          int64_t channels) {
+  fold_windows<SumFold>(row, step, taps, factor, out, outputs, channels);
+}
+HWY_ATTR void windows_max(const float* row, int64_t step, int64_t taps, float* out, int64_t outputs, int64_t channels) {
+  fold_windows<MaxFold>(row, step, taps, 1, out, outputs, channels);
+}
+
+HWY_ATTR void pixels_weighted(const float* row, const int64_t* positions, const float* weights, int64_t taps,
+                              float* out, int64_t outputs, int64_t channels) {
+  const D d;
+  for (int64_t x = 0; x < outputs; ++x, positions += taps, weights += taps, out += channels) {
+    int64_t c = 0;
+    for (; c + lanes() <= channels; c += lanes()) {
+      V a = hn::Zero(d);
+      for (int64_t t = 0; t < taps; ++t) {
+        a = hn::MulAdd(constant(weights[t]), hn::LoadU(d, row + positions[t] * channels + c), a);
+      }
+      hn::StoreU(a, d, out + c);
+    }
+    if (c == channels) continue;
+    V a = hn::Zero(d);
+    for (int64_t t = 0; t < taps; ++t) {
+      a = hn::MulAdd(constant(weights[t]), load_some(d, row + positions[t] * channels + c, channels - c), a);
+    }
+    store_some(a, d, out + c, channels - c);
+  }
+}
+
 HWY_ATTR void add_to(const float* x, float* acc, int64_t n) {
   const D d;
   for (int64_t i = 0; i < n; i += lanes()) {
@@ -184,9 +234,9 @@ HWY_ATTR void add_to(const float* x, float* acc, int64_t n) {
 }  // namespace
 
 const RowFunctions& functions_of_target() {
-  static constexpr RowFunctions kFunctions = {row_sum,    row_squares,     row_max,       row_min,  row_exp_sum,
-                                              row_affine, row_affine_rows, row_normalize, rows_sum, rows_max,
-                                              rows_min,   rows_weighted,   add_to};
+  static constexpr RowFunctions kFunctions = {
+      row_sum,  row_squares, row_max,  row_min,       row_exp_sum, row_affine,  row_affine_rows, row_normalize,
+      rows_sum, rows_max,    rows_min, rows_weighted, windows_sum, windows_max, pixels_weighted, add_to};
   return kFunctions;
 }
 

@@ -24,6 +24,14 @@ struct RowFunctions {
   void (*rows_max)(const float* const* rows, int64_t count, float* out, int64_t n);
   void (*rows_min)(const float* const* rows, int64_t count, float* out, int64_t n);
   void (*rows_weighted)(const float* const* rows, const float* weights, int64_t count, float* out, int64_t n);
+  // Pooling along one row of pixels: output x folds `taps` neighbouring pixels from row + x * step (floats) on; the sum
+  // times `factor`, the maximum (-inf without taps).
+  void (*windows_sum)(const float* row, int64_t step, int64_t taps, float factor, float* out, int64_t outputs,
+                      int64_t channels);
+  void (*windows_max)(const float* row, int64_t step, int64_t taps, float* out, int64_t outputs, int64_t channels);
+  // Pixel x of `channels` floats is the sum of `taps` pixels of `row`, at positions[x * taps ...] with those weights.
+  void (*pixels_weighted)(const float* row, const int64_t* positions, const float* weights, int64_t taps, float* out,
+                          int64_t outputs, int64_t channels);
   // Elementwise: acc op= x.
   void (*add_to)(const float* x, float* acc, int64_t n);
 };

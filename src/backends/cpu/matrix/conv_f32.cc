@@ -98,15 +98,6 @@ void copy_band(const Conv2DShape& s, const BandPlan& plan, const float* image, i
   }
 }
 
-struct PixelShift {
-  const EpilogueF32* epilogue;
-  int64_t first_pixel;
-  static void call(void* context, float* row, int64_t pixel, int64_t channel, int channels) {
-    const auto* self = static_cast<const PixelShift*>(context);
-    self->epilogue->generic(self->epilogue->context, row, self->first_pixel + pixel, channel, channels);
-  }
-};
-
 void run_band(const Conv2DShape& s, const BandPlan& plan, const PackedB& b, const float* in, float* out,
               const EpilogueF32& epilogue, int64_t index, const int64_t* offsets, std::byte* scratch) {
   const int64_t image = index / plan.bands;
@@ -118,25 +109,26 @@ void run_band(const Conv2DShape& s, const BandPlan& plan, const PackedB& b, cons
   copy_band(s, plan, in + image * s.h * s.w * s.input_pitch(), y0 * s.stride_h - s.pad_top, rows_in, band);
 
   const int64_t first_pixel = (image * s.oh + y0) * s.ow;
-  PixelShift shift{&epilogue, first_pixel};
-  EpilogueF32 shifted = epilogue;
-  if (epilogue.residual != nullptr) shifted.residual += first_pixel * epilogue.residual_row_stride;
-  if (epilogue.generic != nullptr) {
-    shifted.generic = &PixelShift::call;
-    shifted.context = &shift;
-  }
+  const PartEpilogue part(epilogue, first_pixel);
   TileJob job = band_job(s, plan, b);
   job.rows = rows_out * s.ow;
   job.run_offsets = offsets;
   job.out = out + first_pixel * s.output_pitch();
-  job.epilogue = &shifted;
+  job.epilogue = &part.get();
   run_tile_range(
       job, {0, tile_count(job), 0, b.panels()},
       [&](int64_t first, int count, const float** rows) {
-        for (int i = 0; i < count; ++i) {
-          const int64_t y = (first + i) / s.ow;
-          const int64_t x = (first + i) % s.ow;
-          rows[i] = band + y * s.stride_h * plan.row_floats + x * s.stride_w * s.c;
+        const int64_t step = s.stride_w * s.c;
+        int64_t left = s.ow - first % s.ow;  // in the row
+        const float* row = band + first / s.ow * s.stride_h * plan.row_floats;
+        const float* pixel = row + (s.ow - left) * step;
+        for (int i = 0; i < count; ++i, pixel += step) {
+          if (left-- == 0) {
+            row += s.stride_h * plan.row_floats;
+            pixel = row;
+            left = s.ow - 1;
+          }
+          rows[i] = pixel;
         }
         return true;
       },
@@ -179,6 +171,12 @@ void copy_input(const Conv2DShape& s, const float* in, float* copy, ThreadPool& 
       std::memcpy(copy + p * (s.c + 16), in + p * s.input_pitch(), s.c * sizeof(float));
     }
   });
+}
+
+// A 1x1 kernel over all pixels: a plain product.
+bool reads_every_pixel(const Conv2DShape& s) {
+  return s.kh == 1 && s.kw == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_top == 0 && s.pad_left == 0 &&
+         s.oh == s.h && s.ow == s.w;
 }
 
 // ---- Offsets of the taps and the row of zeros, shared by all threads.
@@ -235,23 +233,11 @@ void conv2d_f32(const Conv2DShape& s, const float* in, const void* packed, float
   auto for_group = [&](int64_t g, auto&& run) {
     const PackedB b =
         packed_b_view(group_k(s), group_out(s), static_cast<const std::byte*>(packed) + g * group_packed_bytes(s));
-    const EpilogueF32 group_epilogue = epilogue.from_channel(g * group_out(s));
-    struct Shift {
-      const EpilogueF32* epilogue;
-      int64_t channel;
-    } shift{&epilogue, g * group_out(s)};
-    EpilogueF32 e = group_epilogue;
-    if (e.generic != nullptr && g > 0) {
-      e.generic = [](void* context, float* row, int64_t pixel, int64_t channel, int channels) {
-        const auto* self = static_cast<const Shift*>(context);
-        self->epilogue->generic(self->epilogue->context, row, pixel, self->channel + channel, channels);
-      };
-      e.context = &shift;
-    }
+    const PartEpilogue part(epilogue, 0, 1, g * group_out(s));
     TileJob job = conv_job(s, b);
     job.run_offsets = offsets;
     job.out = out + g * group_out(s);
-    job.epilogue = &e;
+    job.epilogue = &part.get();
     run(job, RowsOfConv{s, in + g * group_in(s), zeros});
   };
   const size_t slot_bytes = tile_slot_scratch_bytes(conv_job(s, packed_b_view(group_k(s), group_out(s), nullptr)));
@@ -264,7 +250,17 @@ void conv2d_f32(const Conv2DShape& s, const float* in, const void* packed, float
     return;
   }
   for (int64_t g = 0; g < s.groups; ++g) {
-    for_group(g, [&](const TileJob& job, const RowsOfConv& rows) { run_tiles(job, rows, pool, scratch); });
+    for_group(g, [&](const TileJob& job, const RowsOfConv& rows) {
+      if (!reads_every_pixel(s)) {
+        run_tiles(job, rows, pool, scratch);
+        return;
+      }
+      const auto dense = [&](int64_t first, int count, const float** pointers) {
+        for (int i = 0; i < count; ++i) pointers[i] = rows.in + (first + i) * s.input_pitch();
+        return true;
+      };
+      run_tiles(job, dense, pool, scratch);
+    });
   }
 }
 

@@ -1,9 +1,11 @@
 // Gather form: the outputs whose coordinates agree modulo the stride see the same taps, so each such phase is an
-// ordinary convolution of stride 1 over the input with every stride-th tap, reversed.
+// ordinary convolution of stride 1 over the input with every stride-th tap, reversed. Few output channels: all phases
+// are one convolution with phases * channels outputs, whose pixels are then spread over the image.
 #include "backends/cpu/matrix/conv_transpose_f32.h"
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "backends/cpu/matrix/conv_f32.h"
 #include "backends/cpu/matrix/conv_rows.h"
@@ -66,6 +68,128 @@ TileJob phase_job(const ConvTransposeShape& s, const Phase& phase, const PackedB
   return job;
 }
 
+// ---- All phases as one convolution. Its taps are the union of theirs; weights that a phase lacks are zero.
+struct UnionAxis {
+  int64_t pad, taps, outputs;
+  UnionAxis(int64_t kernel, int64_t out, int64_t stride, int64_t padding)
+      : pad(std::numeric_limits<int64_t>::min()), taps(0), outputs(ceil_div(out, stride)) {
+    int64_t last = std::numeric_limits<int64_t>::min();
+    for (int64_t phase = 0; phase < stride; ++phase) {
+      const PhaseAxis axis(phase, kernel, out, stride, padding);
+      if (axis.taps == 0) continue;
+      pad = std::max(pad, axis.pad);
+      last = std::max(last, axis.taps - 1 - axis.pad);
+    }
+    taps = std::max<int64_t>(1, last + pad + 1);
+  }
+};
+
+struct Union {
+  const ConvTransposeShape& s;
+  UnionAxis y, x;
+  explicit Union(const ConvTransposeShape& shape)
+      : s(shape), y(s.kh, s.oh, s.stride_h, s.pad_top), x(s.kw, s.ow, s.stride_w, s.pad_left) {}
+  int64_t columns() const { return phase_count(s) * s.oc; }
+  PackedB layout(const void* data) const { return packed_b_view(y.taps * x.taps * s.c, columns(), data); }
+  Conv2DShape conv() const {
+    Conv2DShape c;
+    c.n = s.n;
+    c.h = s.h;
+    c.w = s.w;
+    c.c = s.c;
+    c.kh = y.taps;
+    c.kw = x.taps;
+    c.oc = columns();
+    c.oh = y.outputs;
+    c.ow = x.outputs;
+    c.pad_top = y.pad;
+    c.pad_left = x.pad;
+    return c;
+  }
+  TileJob job(const void* packed) const {
+    TileJob job;
+    job.rows = x.outputs;
+    job.runs = y.taps * x.taps;
+    job.run_length = s.c;
+    job.input_bytes = job.rows * s.c * y.taps * int64_t{sizeof(float)};
+    job.b = layout(packed);
+    job.out_stride = columns();
+    return job;
+  }
+  size_t row_bytes() const { return align_up(static_cast<size_t>(x.outputs * columns()) * sizeof(float), 64); }
+  size_t slot_bytes() const { return row_bytes() + tile_slot_scratch_bytes(job(nullptr)); }
+};
+
+// Worth it where the vectors that few channels leave half empty cost more than the zero weights.
+bool use_union(const ConvTransposeShape& s) {
+  const Union all(s);
+  const int64_t lanes = packed_b_view(1, 1, nullptr).lanes;
+  int64_t apart = 0;
+  for (int64_t i = 0; i < phase_count(s); ++i) apart += Phase(s, i).taps() * ceil_div(s.oc, lanes);
+  return all.y.taps * all.x.taps * ceil_div(all.columns(), lanes) < apart;
+}
+
+void pack_union(const ConvTransposeShape& s, const float* weights, void* to) {
+  const Union all(s);
+  const PackedB layout = all.layout(to);
+  auto* packed = static_cast<float*>(to);
+  std::memset(to, 0, layout.bytes());
+  for (int64_t i = 0; i < phase_count(s); ++i) {
+    const Phase phase(s, i);
+    for (int64_t t = 0; t < phase.taps(); ++t) {
+      const int64_t ty = t / phase.x.taps, tx = t % phase.x.taps;
+      const int64_t kh = phase.y.tap + (phase.y.taps - 1 - ty) * s.stride_h;
+      const int64_t kw = phase.x.tap + (phase.x.taps - 1 - tx) * s.stride_w;
+      const int64_t tap = (ty + all.y.pad - phase.y.pad) * all.x.taps + tx + all.x.pad - phase.x.pad;
+      for (int64_t o = 0; o < s.oc; ++o) {
+        const int64_t column = i * s.oc + o, panel = column / layout.width();
+        const int64_t width = int64_t{layout.panel_vectors(panel)} * layout.lanes;
+        float* at = packed + panel * layout.k * layout.width() + tap * s.c * width + column % layout.width();
+        for (int64_t c = 0; c < s.c; ++c) at[c * width] = weights[((kh * s.kw + kw) * s.oc + o) * s.c + c];
+      }
+    }
+  }
+}
+
+// Per-channel operands repeated for every phase.
+const float* repeat_channels(const ConvTransposeShape& s, const float* from, float* to) {
+  if (from == nullptr) return nullptr;
+  for (int64_t i = 0; i < phase_count(s); ++i) std::copy_n(from, s.oc, to + i * s.oc);
+  return to;
+}
+
+// What a residual leaves for after the product.
+void finish_with_residual(const EpilogueF32& e, float* row, int64_t first_pixel, int64_t pixels, int64_t channels) {
+  for (int64_t x = 0; x < pixels; ++x, row += channels) {
+    const float* residual = e.residual + (first_pixel + x) * e.residual_row_stride;
+    for (int64_t o = 0; o < channels; ++o) {
+      float sum = row[o] + (o < e.residual_channels ? residual[o] : 0.0f);
+      if (e.slope != nullptr && !(sum > 0)) sum *= e.slope[o];
+      row[o] = std::min(std::max(sum, e.clamp_lo), e.clamp_hi);
+      if (e.scale != nullptr) row[o] = row[o] * e.scale[o] + e.shift[o];
+    }
+  }
+}
+
+// Pixels of all phases, one row of the convolution, to the rows of the image that they belong to.
+void spread_row(const Union& all, const float* products, int64_t row, float* out, const EpilogueF32& epilogue) {
+  const ConvTransposeShape& s = all.s;
+  const int64_t image = row / all.y.outputs, y0 = row % all.y.outputs * s.stride_h;
+  const int64_t run = s.stride_w * s.oc;
+  for (int64_t sy = 0; sy < s.stride_h && y0 + sy < s.oh; ++sy) {
+    const int64_t first_pixel = (image * s.oh + y0 + sy) * s.ow;
+    float* to = out + first_pixel * s.oc;
+    const float* from = products + sy * run;
+    const int64_t whole = s.ow / s.stride_w;
+    for (int64_t x = 0; x < whole; ++x, from += all.columns()) {
+      for (int64_t i = 0; i < run; ++i) to[x * run + i] = from[i];
+    }
+    std::copy_n(from, s.ow * s.oc - whole * run, to + whole * run);
+    if (epilogue.residual != nullptr) finish_with_residual(epilogue, to, first_pixel, s.ow, s.oc);
+    if (epilogue.generic != nullptr) epilogue.generic(epilogue.context, {to, s.oc, first_pixel, 1, s.ow, 0, s.oc});
+  }
+}
+
 struct SharedScratch {
   size_t zero_bytes, offset_bytes;
   explicit SharedScratch(const ConvTransposeShape& s)
@@ -83,33 +207,14 @@ size_t slot_bytes(const ConvTransposeShape& s) {
   return most;
 }
 
-// Maps a pixel of a phase's row to the pixel of the whole output.
-struct RowContext {
-  const EpilogueF32* epilogue;
-  int64_t first_pixel, stride;
-  static void call(void* context, float* row, int64_t pixel, int64_t channel, int channels) {
-    const auto* self = static_cast<const RowContext*>(context);
-    self->epilogue->generic(self->epilogue->context, row, self->first_pixel + pixel * self->stride, channel, channels);
-  }
-};
-
 void run_row(const ConvTransposeShape& s, const Phase& phase, TileJob job, const RowsOfConv& rows, float* out,
              const EpilogueF32& epilogue, int64_t row, std::byte* scratch) {
   const int64_t image = row / phase.y.outputs;
   const int64_t y = phase.y.first + row % phase.y.outputs * s.stride_h;
   const int64_t first_pixel = (image * s.oh + y) * s.ow + phase.x.first;
-  RowContext context{&epilogue, first_pixel, s.stride_w};
-  EpilogueF32 e = epilogue;
-  if (e.residual != nullptr) {
-    e.residual += first_pixel * e.residual_row_stride;
-    e.residual_row_stride *= s.stride_w;
-  }
-  if (e.generic != nullptr) {
-    e.generic = &RowContext::call;
-    e.context = &context;
-  }
+  const PartEpilogue part(epilogue, first_pixel, s.stride_w);
   job.out = out + first_pixel * s.oc;
-  job.epilogue = &e;
+  job.epilogue = &part.get();
   const int64_t skipped = row * phase.x.outputs;
   run_tile_range(
       job, {0, tile_count(job), 0, job.b.panels()},
@@ -117,15 +222,68 @@ void run_row(const ConvTransposeShape& s, const Phase& phase, TileJob job, const
       scratch);
 }
 
+// Zeros, tap offsets, and what repeat_channels() makes.
+size_t union_scratch_bytes(const ConvTransposeShape& s) {
+  const Union all(s);
+  const auto floats = static_cast<size_t>(s.c + 4 * all.columns());
+  return align_up(static_cast<size_t>(all.y.taps * all.x.taps) * sizeof(int64_t) + floats * sizeof(float), 64);
+}
+
+void run_union(const ConvTransposeShape& s, const float* in, const void* packed, float* out,
+               const EpilogueF32& epilogue, ThreadPool& pool, std::byte* scratch) {
+  const Union all(s);
+  const Conv2DShape conv = all.conv();
+  auto* offsets = reinterpret_cast<int64_t*>(scratch);
+  for (int64_t t = 0; t < conv.kh * conv.kw; ++t) offsets[t] = (t / conv.kw * s.w + t % conv.kw) * s.c;
+  auto* zeros = reinterpret_cast<float*>(offsets + conv.kh * conv.kw);
+  std::fill_n(zeros, s.c, 0.0f);
+  EpilogueF32 first;  // what happens before the pixels are spread
+  first.bias = repeat_channels(s, epilogue.bias, zeros + s.c);
+  if (epilogue.residual == nullptr) {
+    first.slope = repeat_channels(s, epilogue.slope, zeros + s.c + all.columns());
+    first.clamp_lo = epilogue.clamp_lo;
+    first.clamp_hi = epilogue.clamp_hi;
+    first.scale = repeat_channels(s, epilogue.scale, zeros + s.c + 2 * all.columns());
+    first.shift = repeat_channels(s, epilogue.shift, zeros + s.c + 3 * all.columns());
+  }
+  TileJob job = all.job(packed);
+  job.run_offsets = offsets;
+  job.epilogue = &first;
+  std::byte* slots = scratch + union_scratch_bytes(s);
+  const int64_t rows = s.n * all.y.outputs;
+  const auto tasks = static_cast<int>(std::min<int64_t>(rows, int64_t{pool.num_threads()} * 4));
+  const RowsOfConv find{conv, in, zeros};
+  pool.parallel_for(tasks, [&](int task, int slot) {
+    std::byte* mine = slots + slot * all.slot_bytes();
+    TileJob row_job = job;
+    row_job.out = reinterpret_cast<float*>(mine);
+    for (int64_t r = task * rows / tasks; r < (task + 1) * rows / tasks; ++r) {
+      const int64_t skipped = r * conv.ow;
+      run_tile_range(
+          row_job, {0, tile_count(row_job), 0, row_job.b.panels()},
+          [&](int64_t first_row, int count, const float** pointers) {
+            return find(skipped + first_row, count, pointers);
+          },
+          mine + all.row_bytes());
+      spread_row(all, row_job.out, r, out, epilogue);
+    }
+  });
+}
+
 }  // namespace
 
 size_t packed_conv_transpose_bytes(const ConvTransposeShape& s) {
+  if (use_union(s)) return Union(s).layout(nullptr).bytes();
   size_t bytes = 0;
   for (int64_t i = 0; i < phase_count(s); ++i) bytes += phase_bytes(s, Phase(s, i));
   return bytes;
 }
 
 void pack_conv_transpose_weights(const ConvTransposeShape& s, const float* weights, void* to) {
+  if (use_union(s)) {
+    pack_union(s, weights, to);
+    return;
+  }
   auto* bytes = static_cast<std::byte*>(to);
   for (int64_t i = 0; i < phase_count(s); ++i) {
     const Phase phase(s, i);
@@ -143,6 +301,7 @@ void pack_conv_transpose_weights(const ConvTransposeShape& s, const float* weigh
 
 size_t conv_transpose_scratch_bytes(const ConvTransposeShape& s, int threads) {
   if (s.n * s.oh * s.ow <= 0 || s.oc <= 0) return 0;
+  if (use_union(s)) return union_scratch_bytes(s) + static_cast<size_t>(threads) * Union(s).slot_bytes();
   const SharedScratch shared(s);
   return shared.zero_bytes + shared.offset_bytes + static_cast<size_t>(threads) * slot_bytes(s);
 }
@@ -150,6 +309,10 @@ size_t conv_transpose_scratch_bytes(const ConvTransposeShape& s, int threads) {
 void conv_transpose_f32(const ConvTransposeShape& s, const float* in, const void* packed, float* out,
                         const EpilogueF32& epilogue, ThreadPool& pool, std::byte* scratch) {
   if (s.n * s.oh * s.ow <= 0 || s.oc <= 0) return;
+  if (use_union(s)) {
+    run_union(s, in, packed, out, epilogue, pool, scratch);
+    return;
+  }
   const SharedScratch shared(s);
   auto* zeros = reinterpret_cast<float*>(scratch);
   std::memset(zeros, 0, shared.zero_bytes);

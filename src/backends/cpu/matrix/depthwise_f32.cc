@@ -1,170 +1,143 @@
-// Depthwise convolution: pixels outside the image are pointers to zeros, so the inner loops know no borders.
+// Depthwise convolution, alone or with the 1x1 convolution that reads it: blocks of rows spread over threads.
 #include "backends/cpu/matrix/depthwise_f32.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "backends/cpu/matrix/depthwise_kernel.h"
+#include "backends/cpu/matrix/depthwise_rows.h"
+#include "backends/cpu/matrix/tile_driver.h"
 #include "base/checked_math.h"
 
 namespace blade::backends::cpu {
 namespace {
 
-// Outputs of a row are cut into even pieces of at most kDepthwiseOutputs.
-int64_t pieces_per_row(const DepthwiseShape& s) { return ceil_div(s.ow, kDepthwiseOutputs); }
-
-bool has_fixed_kernel(const DepthwiseShape& s) {
-  return s.kh == s.kw && (s.kh == 3 || s.kh == 5) && (s.stride_w == 1 || s.stride_w == 2) && s.dilation_w == 1;
-}
+// Work below this many multiplications is not worth a second task.
+constexpr double kTaskProducts = 40e3;
+constexpr int kTasksPerThread = 4;
+constexpr int64_t kTableBytes = 12 << 10;  // of pointers, beside the pixels in L1
+constexpr int64_t kMaxRows = 8;            // of a block
+constexpr int64_t kStripBytes = 24 << 10;  // depthwise results that the 1x1 finds in L1
+constexpr int64_t kMinColumns = 16;        // of a part of a row
 
 size_t zero_bytes(const DepthwiseShape& s) { return align_up(static_cast<size_t>(s.c) * sizeof(float), 64); }
 
-size_t pointer_bytes(const DepthwiseShape& s) {
-  const int64_t columns = (kDepthwiseOutputs - 1) * 2 + s.kw;
-  return align_up(static_cast<size_t>(s.kh * std::max(columns, s.kw * kDepthwiseOutputs)) * sizeof(float*), 64);
+int64_t rows_at_once(const DepthwiseShape& s) {
+  const auto bytes = static_cast<int64_t>(DepthwiseRows::table_bytes(s, 1)) / std::max<int64_t>(1, s.kh) * s.stride_h;
+  return std::clamp<int64_t>(kTableBytes / std::max<int64_t>(1, bytes), 1, std::min(kMaxRows, s.oh));
 }
 
-struct Piece {
-  int64_t image, y, x;
-  int outputs;
-};
-
-Piece piece_at(const DepthwiseShape& s, int64_t index) {
-  const int64_t pieces = pieces_per_row(s);
-  const int64_t row = index / pieces;
-  const int64_t i = index % pieces;
-  const int64_t x = i * s.ow / pieces;
-  return {row / s.oh, row % s.oh, x, static_cast<int>((i + 1) * s.ow / pieces - x)};
+int64_t task_count(double products, int64_t units, int threads) {
+  const auto wanted = static_cast<int64_t>(std::min(products / kTaskProducts, double{kTasksPerThread} * threads));
+  return std::clamp<int64_t>(wanted, 1, units);
 }
 
-// The pointer to an input pixel, or to zeros outside the image.
-struct PixelFinder {
-  const DepthwiseShape& s;
-  const float* image;
-  const float* zeros;
-  const float* at(int64_t y, int64_t x) const {
-    return y >= 0 && y < s.h && x >= 0 && x < s.w ? image + (y * s.w + x) * s.c : zeros;
+// ---- The depthwise convolution and the 1x1 behind it, strip by strip.
+struct SeparablePlan {
+  int64_t channels;    // between the two
+  int64_t strip_rows;  // at most
+  TileJob job;
+
+  SeparablePlan(const DepthwiseShape& s, int64_t oc, const void* packed) : channels(s.c * s.multiplier) {
+    const int64_t row_bytes = s.ow * channels * int64_t{sizeof(float)};
+    strip_rows = std::clamp<int64_t>(kStripBytes / std::max<int64_t>(1, row_bytes), 1, std::min(kMaxRows, s.oh));
+    job.rows = strip_rows * s.ow;
+    job.run_length = channels;
+    job.input_bytes = strip_rows * row_bytes;
+    job.b = packed_b_view(channels, oc, packed);
+    job.out_stride = oc;
+    job.copy_rows = job.b.panels() > 1 && pitch_aliases(channels);
+  }
+  size_t strip_bytes(const DepthwiseShape& s) const {
+    return align_up(static_cast<size_t>(strip_rows * s.ow * channels) * sizeof(float), 64);
+  }
+  size_t slot_bytes(const DepthwiseShape& s) const {
+    return strip_bytes(s) + DepthwiseRows::table_bytes(s, strip_rows) + tile_slot_scratch_bytes(job);
   }
 };
-
-void find_columns(const DepthwiseShape& s, const Piece& p, const PixelFinder& find, const float** pixels) {
-  const int64_t columns = (p.outputs - 1) * s.stride_w + s.kw;
-  const int64_t x0 = p.x * s.stride_w - s.pad_left;
-  for (int64_t kh = 0; kh < s.kh; ++kh) {
-    const int64_t y = p.y * s.stride_h - s.pad_top + kh * s.dilation_h;
-    if (y >= 0 && y < s.h && x0 >= 0 && x0 + columns <= s.w) {
-      const float* row = find.image + (y * s.w + x0) * s.c;
-      for (int64_t column = 0; column < columns; ++column) pixels[column] = row + column * s.c;
-    } else {
-      for (int64_t column = 0; column < columns; ++column) pixels[column] = find.at(y, x0 + column);
-    }
-    pixels += columns;
-  }
-}
-
-void find_taps(const DepthwiseShape& s, const Piece& p, const PixelFinder& find, const float** pixels) {
-  for (int64_t kh = 0; kh < s.kh; ++kh) {
-    const int64_t y = p.y * s.stride_h - s.pad_top + kh * s.dilation_h;
-    for (int64_t kw = 0; kw < s.kw; ++kw) {
-      const int64_t x0 = p.x * s.stride_w - s.pad_left + kw * s.dilation_w;
-      for (int x = 0; x < p.outputs; ++x) *pixels++ = find.at(y, x0 + x * s.stride_w);
-    }
-  }
-}
-
-struct Operands {
-  const float* in;
-  const float* weights;
-  float* out;
-  const EpilogueF32& epilogue;
-};
-
-void run_piece(const DepthwiseShape& s, const Operands& o, const Piece& p, const float* zeros, const float** pixels) {
-  const PixelFinder find{s, o.in + p.image * s.h * s.w * s.c, zeros};
-  const DepthwiseKernels& kernels = depthwise_kernels();
-  DepthwiseKernel kernel = kernels.general[p.outputs];
-  if (has_fixed_kernel(s)) {
-    kernel = kernels.fixed[s.kh == 5][s.stride_w - 1][p.outputs];
-    find_columns(s, p, find, pixels);
-  } else {
-    find_taps(s, p, find, pixels);
-  }
-  const EpilogueF32& e = o.epilogue;
-  const int64_t pixel = (p.image * s.oh + p.y) * s.ow + p.x;
-  DepthwiseArgs a;
-  a.pixels = pixels;
-  a.weights = o.weights;
-  a.channels = s.c;
-  a.taps = s.kh * s.kw;
-  a.out = o.out + pixel * s.c;
-  if (e.residual != nullptr) a.residual = e.residual + pixel * e.residual_row_stride;
-  a.residual_stride = e.residual_row_stride;
-  a.bias = e.bias;
-  a.lo = e.clamp_lo;
-  a.hi = e.clamp_hi;
-  kernel(a);
-  if (e.generic == nullptr) return;
-  for (int x = 0; x < p.outputs; ++x) e.generic(e.context, a.out + x * s.c, pixel + x, 0, static_cast<int>(s.c));
-}
-
-// Several outputs a channel: rare, and its channel loop is short anyway.
-void run_pixel_with_multiplier(const DepthwiseShape& s, const Operands& o, int64_t pixel) {
-  const int64_t x = pixel % s.ow;
-  const int64_t y = pixel / s.ow % s.oh;
-  const int64_t channels = s.c * s.multiplier;
-  const float* image = o.in + pixel / s.ow / s.oh * s.h * s.w * s.c;
-  const EpilogueF32& e = o.epilogue;
-  float* out = o.out + pixel * channels;
-  for (int64_t i = 0; i < channels; ++i) out[i] = e.bias != nullptr ? e.bias[i] : 0.0f;
-  for (int64_t kh = 0; kh < s.kh; ++kh) {
-    const int64_t in_y = y * s.stride_h - s.pad_top + kh * s.dilation_h;
-    if (in_y < 0 || in_y >= s.h) continue;
-    for (int64_t kw = 0; kw < s.kw; ++kw) {
-      const int64_t in_x = x * s.stride_w - s.pad_left + kw * s.dilation_w;
-      if (in_x < 0 || in_x >= s.w) continue;
-      const float* in = image + (in_y * s.w + in_x) * s.c;
-      const float* w = o.weights + (kh * s.kw + kw) * channels;
-      for (int64_t c = 0; c < s.c; ++c) {
-        for (int64_t m = 0; m < s.multiplier; ++m) out[c * s.multiplier + m] += in[c] * w[c * s.multiplier + m];
-      }
-    }
-  }
-  for (int64_t i = 0; i < channels; ++i) {
-    const float sum = out[i] + (e.residual != nullptr ? e.residual[pixel * e.residual_row_stride + i] : 0.0f);
-    out[i] = std::min(std::max(sum, e.clamp_lo), e.clamp_hi);
-  }
-  if (e.generic != nullptr) e.generic(e.context, out, pixel, 0, static_cast<int>(channels));
-}
-
-// Work below this many multiplications is not worth a second task.
-constexpr double kTaskProducts = 40e3;
 
 }  // namespace
 
 size_t depthwise_scratch_bytes(const DepthwiseShape& s, int threads) {
-  return zero_bytes(s) + static_cast<size_t>(threads) * pointer_bytes(s);
+  if (s.n * s.oh * s.ow <= 0 || s.c <= 0) return 0;
+  return zero_bytes(s) + static_cast<size_t>(threads) * DepthwiseRows::table_bytes(s, rows_at_once(s));
 }
 
 void depthwise_conv2d_f32(const DepthwiseShape& s, const float* in, const float* weights, float* out,
                           const EpilogueF32& epilogue, ThreadPool& pool, std::byte* scratch) {
-  const int64_t pixels = s.n * s.oh * s.ow;
-  if (pixels <= 0 || s.c <= 0 || s.multiplier <= 0) return;
-  const Operands operands{in, weights, out, epilogue};
-  const bool simple = s.multiplier > 1;
-  const int64_t units = simple ? pixels : s.n * s.oh * pieces_per_row(s);
-  const double products = static_cast<double>(pixels * s.c * s.multiplier) * static_cast<double>(s.kh * s.kw);
-  const auto wanted = static_cast<int64_t>(std::min(products / kTaskProducts, 4.0 * pool.num_threads()));
-  const int64_t tasks = std::clamp<int64_t>(wanted, 1, units);
+  const int64_t rows = s.n * s.oh;
+  if (rows * s.ow <= 0 || s.c <= 0 || s.multiplier <= 0) return;
   auto* zeros = reinterpret_cast<float*>(scratch);
   std::memset(zeros, 0, zero_bytes(s));
+  const DepthwiseRows depthwise(s, in, weights, epilogue, zeros);
+  const int64_t channels = s.c * s.multiplier;
+  const double products = static_cast<double>(rows * s.ow * channels) * static_cast<double>(s.kh * s.kw);
+  const int64_t most = rows_at_once(s);
+  // Few rows are cut into parts, so that every thread has some.
+  const int64_t parts =
+      rows >= kTasksPerThread * pool.num_threads() ? 1 : std::clamp<int64_t>(s.ow / kMinColumns, 1, kTasksPerThread);
+  const int64_t units = rows * parts;
+  const int64_t tasks = task_count(products, units, pool.num_threads());
   pool.parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
-    auto** pointers = reinterpret_cast<const float**>(scratch + zero_bytes(s) + slot * pointer_bytes(s));
-    for (int64_t u = task * units / tasks; u < (task + 1) * units / tasks; ++u) {
-      if (simple) {
-        run_pixel_with_multiplier(s, operands, u);
-      } else {
-        run_piece(s, operands, piece_at(s, u), zeros, pointers);
-      }
+    auto** table =
+        reinterpret_cast<const float**>(scratch + zero_bytes(s) + slot * DepthwiseRows::table_bytes(s, most));
+    const int64_t last = (task + 1) * units / tasks;
+    for (int64_t u = task * units / tasks; u < last;) {
+      DepthwiseRows::Block block;
+      block.first_row = u / parts;
+      block.rows = parts > 1 ? 1 : DepthwiseRows::rows_together(s, u, std::min(most, last - u));
+      block.first_x = u % parts * s.ow / parts;
+      block.columns = (u % parts + 1) * s.ow / parts - block.first_x;
+      depthwise.run(block, out + (block.first_row * s.ow + block.first_x) * channels, table);
+      u += block.rows;
+    }
+  });
+}
+
+int64_t separable_strips(const DepthwiseShape& s) {
+  return s.n * ceil_div(s.oh, SeparablePlan(s, 1, nullptr).strip_rows);
+}
+
+size_t separable_scratch_bytes(const DepthwiseShape& s, int64_t oc, int threads) {
+  return zero_bytes(s) + static_cast<size_t>(threads) * SeparablePlan(s, oc, nullptr).slot_bytes(s);
+}
+
+void separable_conv2d_f32(const DepthwiseShape& s, int64_t oc, const float* in, const float* weights,
+                          const void* packed, float* out, const EpilogueF32& between, const EpilogueF32& epilogue,
+                          ThreadPool& pool, std::byte* scratch) {
+  const int64_t rows = s.n * s.oh;
+  if (rows * s.ow <= 0 || s.c <= 0 || oc <= 0) return;
+  const SeparablePlan plan(s, oc, packed);
+  auto* zeros = reinterpret_cast<float*>(scratch);
+  std::memset(zeros, 0, zero_bytes(s));
+  const DepthwiseRows depthwise(s, in, weights, between, zeros);
+  const double products = static_cast<double>(rows * s.ow * plan.channels) *
+                          (4.0 * static_cast<double>(s.kh * s.kw) + static_cast<double>(oc));
+  const int64_t tasks = task_count(products / 4, rows, pool.num_threads());
+  pool.parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
+    std::byte* mine = scratch + zero_bytes(s) + slot * plan.slot_bytes(s);
+    auto* strip = reinterpret_cast<float*>(mine);
+    auto** table = reinterpret_cast<const float**>(mine + plan.strip_bytes(s));
+    std::byte* tiles = mine + plan.strip_bytes(s) + DepthwiseRows::table_bytes(s, plan.strip_rows);
+    const int64_t last = (task + 1) * rows / tasks;
+    for (int64_t row = task * rows / tasks; row < last;) {
+      DepthwiseRows::Block block;
+      block.first_row = row;
+      block.rows = DepthwiseRows::rows_together(s, row, std::min(plan.strip_rows, last - row));
+      block.columns = s.ow;
+      depthwise.run(block, strip, table);
+      const PartEpilogue part(epilogue, row * s.ow);
+      TileJob job = plan.job;
+      job.rows = block.rows * s.ow;
+      job.out = out + row * s.ow * oc;
+      job.epilogue = &part.get();
+      run_tile_range(
+          job, {0, tile_count(job), 0, job.b.panels()},
+          [&](int64_t first, int count, const float** pointers) {
+            for (int i = 0; i < count; ++i) pointers[i] = strip + (first + i) * plan.channels;
+            return true;
+          },
+          tiles);
+      row += block.rows;
     }
   });
 }

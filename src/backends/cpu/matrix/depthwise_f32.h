@@ -24,4 +24,13 @@ size_t depthwise_scratch_bytes(const DepthwiseShape& shape, int threads);
 void depthwise_conv2d_f32(const DepthwiseShape& shape, const float* in, const float* weights, float* out,
                           const EpilogueF32& epilogue, ThreadPool& pool, std::byte* scratch);
 
+// A depthwise convolution (with its epilogue `between`) and the 1x1 convolution to `oc` channels that reads it, whose
+// weights [c * multiplier][oc] are packed by pack_b(): what is between the two never leaves the cache.
+// Strips that it works in, each of which reads all of the 1x1's weights.
+int64_t separable_strips(const DepthwiseShape& shape);
+size_t separable_scratch_bytes(const DepthwiseShape& shape, int64_t oc, int threads);
+void separable_conv2d_f32(const DepthwiseShape& shape, int64_t oc, const float* in, const float* weights,
+                          const void* packed, float* out, const EpilogueF32& between, const EpilogueF32& epilogue,
+                          ThreadPool& pool, std::byte* scratch);
+
 }  // namespace blade::backends::cpu

@@ -29,11 +29,17 @@ HWY_ATTR HWY_INLINE void finish(const DepthwiseArgs& a, const V* acc, int64_t c)
   const int64_t left = a.channels - c;
   const V lo = hn::Set(d, a.lo);
   const V hi = hn::Set(d, a.hi);
+  const V slope = a.slope != nullptr ? load<kPart>(d, a.slope + c, left) : hn::Zero(d);
+  const V scale = a.scale != nullptr ? load<kPart>(d, a.scale + c, left) : hn::Zero(d);
+  const V shift = a.scale != nullptr ? load<kPart>(d, a.shift + c, left) : hn::Zero(d);
 #pragma GCC unroll 8
   for (int x = 0; x < kOutputs; ++x) {
     V sum = acc[x];
-    if (a.residual != nullptr) sum = hn::Add(sum, load<kPart>(d, a.residual + x * a.residual_stride + c, left));
+    if (a.residual != nullptr)
+      sum = hn::Add(sum, load_some(d, a.residual + x * a.residual_stride + c, a.residual_channels - c));
+    if (a.slope != nullptr) sum = hn::IfThenElse(hn::Gt(sum, hn::Zero(d)), sum, hn::Mul(sum, slope));
     sum = hn::Min(hn::Max(sum, lo), hi);
+    if (a.scale != nullptr) sum = hn::MulAdd(sum, scale, shift);
     if constexpr (kPart) {
       store_some(sum, d, a.out + x * a.channels + c, left);
     } else {
@@ -59,7 +65,7 @@ HWY_ATTR HWY_INLINE void fixed_vector(const DepthwiseArgs& a, int64_t c) {
     for (int kw = 0; kw < kSize; ++kw) w[kw] = load<kPart>(d, a.weights + (kh * kSize + kw) * a.channels + c, left);
 #pragma GCC unroll 19
     for (int col = 0; col < kColumns; ++col) {
-      const V pixel = load<kPart>(d, a.pixels[kh * kColumns + col] + c, left);
+      const V pixel = load<kPart>(d, a.pixels[kh * a.row_step + col] + c, left);
 #pragma GCC unroll 8
       for (int x = 0; x < kOutputs; ++x) {
         const int kw = col - x * kStride;
@@ -86,11 +92,14 @@ HWY_ATTR HWY_INLINE void general_vector(const DepthwiseArgs& a, int64_t c) {
   V acc[kOutputs];
 #pragma GCC unroll 8
   for (int x = 0; x < kOutputs; ++x) acc[x] = bias;
-  const float* const* pixels = a.pixels;
-  for (int64_t t = 0; t < a.taps; ++t, pixels += kOutputs) {
-    const V w = load<kPart>(d, a.weights + t * a.channels + c, left);
+  const float* weights = a.weights + c;
+  for (int64_t kh = 0; kh < a.kh; ++kh) {
+    const float* const* pixels = a.pixels + kh * a.row_step;
+    for (int64_t kw = 0; kw < a.kw; ++kw, pixels += a.column_step, weights += a.channels) {
+      const V w = load<kPart>(d, weights, left);
 #pragma GCC unroll 8
-    for (int x = 0; x < kOutputs; ++x) acc[x] = hn::MulAdd(load<kPart>(d, pixels[x] + c, left), w, acc[x]);
+      for (int x = 0; x < kOutputs; ++x) acc[x] = hn::MulAdd(load<kPart>(d, pixels[x * a.stride] + c, left), w, acc[x]);
+    }
   }
   finish<kOutputs, kPart>(a, acc, c);
 }

@@ -8,17 +8,22 @@ namespace blade::backends::cpu {
 inline constexpr int kDepthwiseOutputs = 8;  // outputs a call, at most
 
 struct DepthwiseArgs {
-  // Input pixels: [kh][columns] for the fixed kernels, columns = (outputs - 1) * stride + kw; [kh * kw][outputs] for
-  // the general one.
+  // The input pixel of output x under tap (i, j) is pixels[i * row_step + j * column_step + x * stride]; the fixed
+  // kernels have column_step 1, and their kh, kw and stride are their own.
   const float* const* pixels = nullptr;
+  int64_t row_step = 0, column_step = 1, stride = 1;
+  int64_t kh = 0, kw = 0;
   const float* weights = nullptr;  // [kh * kw][channels]
   int64_t channels = 0;
-  int64_t taps = 0;      // general kernel only
   float* out = nullptr;  // [outputs][channels]
   const float* residual = nullptr;
   int64_t residual_stride = 0;
+  int64_t residual_channels = 0;
   const float* bias = nullptr;
+  const float* slope = nullptr;
   float lo = 0, hi = 0;
+  const float* scale = nullptr;
+  const float* shift = nullptr;
 };
 
 using DepthwiseKernel = void (*)(const DepthwiseArgs&);

@@ -1,31 +1,81 @@
 // What a matrix kernel does to a finished tile before it leaves the registers.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 
 namespace blade::backends::cpu {
 
-// out = clamp(product + bias[channel] + residual[pixel][channel], lo, hi), then `generic` if set.
+// Part of an output that lacks only EpilogueF32::generic, still hot in L1: `rows` pixels first_pixel, first_pixel +
+// pixel_step, ..., each with channels [first_channel, first_channel + channels), row_stride floats apart.
+struct EpilogueTile {
+  float* data = nullptr;
+  int64_t row_stride = 0;
+  int64_t first_pixel = 0;
+  int64_t pixel_step = 1;
+  int64_t rows = 0;
+  int64_t first_channel = 0;
+  int64_t channels = 0;
+};
+
+// x = product + bias[channel] + residual[pixel][channel]; out = clamp(x > 0 ? x : slope[channel] * x, lo, hi) *
+// scale[channel] + shift[channel], then `generic` if set.
 struct EpilogueF32 {
-  using RowFunction = void (*)(void* context, float* row, int64_t pixel, int64_t first_channel, int channels);
+  using TileFunction = void (*)(void* context, const EpilogueTile& tile);
 
   const float* bias = nullptr;      // one value an output channel, or null
-  const float* residual = nullptr;  // shape of the output, or null; may be the output itself
+  const float* residual = nullptr;  // [pixels][residual_channels], or null; may be the output itself
   int64_t residual_row_stride = 0;  // floats from one pixel (row) of `residual` to the next
+  int64_t residual_channels = std::numeric_limits<int32_t>::max();  // channels from here on have no residual
+  const float* slope = nullptr;                                     // one value an output channel, or null
   float clamp_lo = -std::numeric_limits<float>::infinity();
   float clamp_hi = std::numeric_limits<float>::infinity();
-  // Called for each row segment of a tile that is still hot in L1, from any thread: any element-wise activation.
-  RowFunction generic = nullptr;
+  const float* scale = nullptr;  // one value an output channel, or null; and `shift` with it
+  const float* shift = nullptr;
+  // Called for parts of the output as they are finished, from any thread: any element-wise activation.
+  TileFunction generic = nullptr;
   void* context = nullptr;
+};
 
-  // The same epilogue for channels [channel, ...) of every pixel: for groups and concatenated outputs.
-  EpilogueF32 from_channel(int64_t channel) const {
-    EpilogueF32 e = *this;
-    if (bias != nullptr) e.bias += channel;
-    if (residual != nullptr) e.residual += channel;
-    return e;
+// The epilogue of a part of an output: its pixel p is pixel first_pixel + p * pixel_step of the whole, its channel c is
+// first_channel + c. What get() returns points into this object and into `whole`.
+class PartEpilogue {
+ public:
+  PartEpilogue(const EpilogueF32& whole, int64_t first_pixel, int64_t pixel_step = 1, int64_t first_channel = 0)
+      : whole_(whole), part_(whole), first_pixel_(first_pixel), pixel_step_(pixel_step), first_channel_(first_channel) {
+    if (whole.bias != nullptr) part_.bias += first_channel;
+    if (whole.slope != nullptr) part_.slope += first_channel;
+    if (whole.scale != nullptr) {
+      part_.scale += first_channel;
+      part_.shift += first_channel;
+    }
+    part_.residual_channels = std::max<int64_t>(0, whole.residual_channels - first_channel);
+    if (whole.residual != nullptr) {
+      part_.residual += first_pixel * whole.residual_row_stride + first_channel;
+      part_.residual_row_stride *= pixel_step;
+    }
+    if (whole.generic == nullptr) return;
+    part_.generic = &PartEpilogue::forward;
+    part_.context = this;
   }
+  PartEpilogue(const PartEpilogue&) = delete;
+  PartEpilogue& operator=(const PartEpilogue&) = delete;
+  const EpilogueF32& get() const { return part_; }
+
+ private:
+  static void forward(void* context, const EpilogueTile& tile) {
+    const auto& self = *static_cast<const PartEpilogue*>(context);
+    EpilogueTile whole = tile;
+    whole.first_pixel = self.first_pixel_ + tile.first_pixel * self.pixel_step_;
+    whole.pixel_step = tile.pixel_step * self.pixel_step_;
+    whole.first_channel = self.first_channel_ + tile.first_channel;
+    self.whole_.generic(self.whole_.context, whole);
+  }
+
+  const EpilogueF32& whole_;
+  EpilogueF32 part_;
+  int64_t first_pixel_, pixel_step_, first_channel_;
 };
 
 }  // namespace blade::backends::cpu

@@ -52,27 +52,6 @@ void pack_a_rows(const MatMulShape& s, const float* a, int64_t first, int64_t la
   }
 }
 
-struct GenericForward {
-  const EpilogueF32* epilogue;
-  int64_t first_pixel;
-  static void call(void* context, float* row, int64_t pixel, int64_t channel, int channels) {
-    const auto* self = static_cast<const GenericForward*>(context);
-    self->epilogue->generic(self->epilogue->context, row, self->first_pixel + pixel, channel, channels);
-  }
-};
-
-// The epilogue of batch item `item`, whose pixels start at item * m.
-EpilogueF32 item_epilogue(const EpilogueF32& e, const MatMulShape& s, int64_t item, GenericForward& forward) {
-  EpilogueF32 out = e;
-  if (e.residual != nullptr) out.residual += item * s.m * e.residual_row_stride;
-  if (e.generic != nullptr) {
-    forward = {&e, item * s.m};
-    out.generic = &GenericForward::call;
-    out.context = &forward;
-  }
-  return out;
-}
-
 int64_t item_offset(const int64_t* offsets, int64_t stride, int64_t item) {
   return offsets != nullptr ? offsets[item] : item * stride;
 }
@@ -159,15 +138,15 @@ void matmul_f32(const MatMulShape& s, const float* a, const float* b, float* c, 
     const int64_t tasks = std::min<int64_t>(s.batch, int64_t{pool.num_threads()} * 8);
     pool.parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
       for (int64_t i = task * s.batch / tasks; i < (task + 1) * s.batch / tasks; ++i) {
-        GenericForward forward;
-        run_item(s, item_at(i), item_epilogue(epilogue, s, i, forward), scratch + slot * slot_bytes);
+        const PartEpilogue part(epilogue, i * s.m);
+        run_item(s, item_at(i), part.get(), scratch + slot * slot_bytes);
       }
     });
     return;
   }
   for (int64_t i = 0; i < s.batch; ++i) {
-    GenericForward forward;
-    run_item_parallel(s, item_at(i), item_epilogue(epilogue, s, i, forward), pool, scratch);
+    const PartEpilogue part(epilogue, i * s.m);
+    run_item_parallel(s, item_at(i), part.get(), pool, scratch);
   }
 }
 

@@ -20,7 +20,7 @@ struct PackedB {
   int64_t panels() const { return (n + width() - 1) / width(); }
   const float* panel(int64_t p) const { return data + p * k * width(); }
   int columns(int64_t p) const { return static_cast<int>(n - p * width() < width() ? n - p * width() : width()); }
-  int panel_vectors(int64_t p) const { return (columns(p) + lanes - 1) / lanes; }
+  int panel_vectors(int64_t p) const { return columns(p) == width() ? vectors : (columns(p) + lanes - 1) / lanes; }
   size_t bytes() const { return static_cast<size_t>((n + lanes - 1) / lanes * lanes * k) * sizeof(float); }
 };
 

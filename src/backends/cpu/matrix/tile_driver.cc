@@ -16,6 +16,7 @@ constexpr int64_t kPitchPad = 16;                   // floats: moves each copied
 constexpr int64_t kResidentPanelBytes = 384 << 10;  // panels that stay in L2 once read need no further prefetch
 constexpr int64_t kManyTiles = 8;                   // enough to forget that the first of them met cold panels
 constexpr int64_t kFewRows = 8;
+constexpr int64_t kGenericFloats = 2048;  // results in L1 that the rest of an epilogue takes at once
 constexpr int64_t kLookAheadBytes = 4096;
 constexpr double kBytesPerCycle = 8;   // operands from L3 or memory, a core
 constexpr double kTaskCycles = 400e3;  // tasks of about this length even out what other processes take
@@ -51,14 +52,18 @@ struct Walk {
   RowFinder find_rows;
   std::byte* scratch;
   const TileKernels& kernels = tile_kernels();
+  TileArgs args = common_args(job);
   int64_t tiles = tile_count(job);  // of the whole job
   int64_t rows = max_rows(job);
+  int64_t rows_each = job.rows / std::max<int64_t>(1, tiles);  // the first tiles have one more
+  int64_t taller = job.rows % std::max<int64_t>(1, tiles);
+  bool generic_later = false;  // for several tiles at once, where they are whole rows
   int64_t copies_at = job.copy_rows ? pointer_bytes(job) : 0;
 
   // Finds (and copies) the rows of a tile, the index-th of its block.
   void prepare(int64_t tile, int64_t index, TileRows& t) const {
-    t.first = tile * job.rows / tiles;
-    t.count = static_cast<int>((tile + 1) * job.rows / tiles - t.first);
+    t.first = tile * rows_each + std::min(tile, taller);
+    t.count = static_cast<int>(rows_each + (tile < taller ? 1 : 0));
     t.pointers = reinterpret_cast<const float**>(scratch) + index * rows * job.runs;
     t.strided = find_rows(t.first, t.count, t.pointers);
     if (!job.copy_rows) return;
@@ -69,49 +74,65 @@ struct Walk {
     }
   }
 
-  void run(const TileRows& tile, int64_t panel, const char* prefetch, int prefetch_lines) const {
+  // Arguments that no tile changes.
+  static TileArgs common_args(const TileJob& job) {
     const EpilogueF32& e = *job.epilogue;
-    const int64_t column = panel * job.b.width();
     TileArgs a;
-    a.rows = tile.pointers;
-    a.row_step = tile.strided ? 0 : tile.count;
-    a.run_offsets = tile.strided ? job.run_offsets : nullptr;
     a.runs = job.runs;
     a.run_length = job.run_length;
-    a.panel = job.b.panel(panel);
-    a.columns = job.b.columns(panel);
-    a.out = job.out + tile.first * job.out_stride + column;
     a.out_stride = job.out_stride;
-    if (e.residual != nullptr) a.residual = e.residual + tile.first * e.residual_row_stride + column;
     a.residual_stride = e.residual_row_stride;
-    if (e.bias != nullptr) a.bias = e.bias + column;
     a.lo = e.clamp_lo;
     a.hi = e.clamp_hi;
-    a.prefetch = prefetch;
-    a.prefetch_lines = prefetch_lines;
-    kernels.kernel[job.b.panel_vectors(panel)][tile.count](a);
-    if (e.generic == nullptr) return;
-    for (int i = 0; i < tile.count; ++i) {
-      e.generic(e.context, a.out + i * a.out_stride, tile.first + i, column, a.columns);
-    }
+    return a;
+  }
+
+  void run(const TileRows& tile, int64_t panel, const char* prefetch, int prefetch_lines) {
+    const EpilogueF32& e = *job.epilogue;
+    const int64_t column = panel * job.b.width();
+    args.rows = tile.pointers;
+    args.row_step = tile.strided ? 0 : tile.count;
+    args.run_offsets = tile.strided ? job.run_offsets : nullptr;
+    args.panel = job.b.panel(panel);
+    args.columns = job.b.columns(panel);
+    args.out = job.out + tile.first * job.out_stride + column;
+    const bool has_residual = e.residual != nullptr && e.residual_channels > column;
+    args.residual = has_residual ? e.residual + tile.first * e.residual_row_stride + column : nullptr;
+    args.residual_columns = std::min<int64_t>(e.residual_channels - column, args.columns);
+    args.bias = e.bias != nullptr ? e.bias + column : nullptr;
+    args.slope = e.slope != nullptr ? e.slope + column : nullptr;
+    args.scale = e.scale != nullptr ? e.scale + column : nullptr;
+    args.shift = e.scale != nullptr ? e.shift + column : nullptr;
+    args.prefetch = prefetch;
+    args.prefetch_lines = prefetch_lines;
+    kernels.kernel[job.b.panel_vectors(panel)][tile.count](args);
+    if (e.generic == nullptr || generic_later) return;
+    e.generic(e.context, {args.out, args.out_stride, tile.first, 1, tile.count, column, args.columns});
   }
 
   // Panels that stay in L2: each tile meets all of them, so that whole rows of the output are written (and of the
   // residual read) front to back.
-  void tile_by_tile(const TileRange& range) const {
+  void tile_by_tile(const TileRange& range) {
     TileRows tile;
+    const EpilogueF32& e = *job.epilogue;
+    generic_later = e.generic != nullptr && range.first_panel == 0 && range.last_panel == job.b.panels();
+    int64_t finished = range.first_tile * rows_each + std::min(range.first_tile, taller);  // rows, but for `generic`
+    const int64_t steps = std::max<int64_t>(1, job.run_length / 4);
+    const int64_t panels = range.last_panel - range.first_panel;
+    const auto lines = static_cast<int>(ceil_div(rows * job.run_length * int64_t{sizeof(float)}, 64 * steps * panels));
     for (int64_t t = range.first_tile; t < range.last_tile; ++t) {
       prepare(t, 0, tile);
       const char* next = t + 1 < range.last_tile ? next_dense_tile(tile) : nullptr;
-      const int64_t steps = std::max<int64_t>(1, job.run_length / 4);
-      const int64_t panels = range.last_panel - range.first_panel;
-      const auto lines = static_cast<int>(
-          next != nullptr ? ceil_div(rows * job.run_length * int64_t{sizeof(float)}, 64 * steps * panels) : 0);
       for (int64_t p = range.first_panel; p < range.last_panel; ++p) {
-        run(tile, p, next, lines);
+        run(tile, p, next, next != nullptr ? lines : 0);
         if (next != nullptr) next += lines * steps * 64;
       }
+      const int64_t pending = tile.first + tile.count - finished;
+      if (!generic_later || (pending * job.b.n < kGenericFloats && t + 1 < range.last_tile)) continue;
+      e.generic(e.context, {job.out + finished * job.out_stride, job.out_stride, finished, 1, pending, 0, job.b.n});
+      finished += pending;
     }
+    generic_later = false;
   }
 
   // Where the rows of the tile after this one lie, if all rows lie one after the other: hardware prefetchers follow few
@@ -123,7 +144,7 @@ struct Walk {
   }
 
   // Panels that do not: a block of tiles shares each, while the next comes into L2.
-  void panel_by_panel(const TileRange& range) const {
+  void panel_by_panel(const TileRange& range) {
     constexpr int64_t kMaxTiles = 256;
     TileRows block[kMaxTiles];
     const int64_t step = std::min(tiles_per_block(job), kMaxTiles);
@@ -192,7 +213,7 @@ TileSplit choose_split(const TileJob& job, int threads) {
 }
 
 void run_tile_range(const TileJob& job, const TileRange& range, RowFinder find_rows, std::byte* scratch) {
-  const Walk walk{job, find_rows, scratch};
+  Walk walk{job, find_rows, scratch};
   const int64_t panel_bytes = job.b.k * job.b.width() * int64_t{sizeof(float)};
   const bool resident = (range.last_panel - range.first_panel) * panel_bytes <= kResidentPanelBytes;
   if (resident && range.last_tile - range.first_tile >= kManyTiles) {

@@ -24,6 +24,51 @@ constexpr int chains() {
 }
 
 template <int kRows, int kVectors>
+HWY_ATTR HWY_INLINE void add_residual(const TileArgs& a, V (&acc)[kRows][kVectors]) {
+  const D d;
+  constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+  const bool full = a.residual_columns >= kVectors * kLanes;
+#pragma GCC unroll 14
+  for (int i = 0; i < kRows; ++i) {
+    const float* residual = a.residual + i * a.residual_stride;
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const V x = full ? hn::LoadU(d, residual + v * kLanes)
+                       : load_some(d, residual + v * kLanes, a.residual_columns - v * kLanes);
+      acc[i][v] = hn::Add(acc[i][v], x);
+    }
+  }
+}
+
+template <int kRows, int kVectors>
+HWY_ATTR HWY_INLINE void apply_slope(const TileArgs& a, V (&acc)[kRows][kVectors]) {
+  const D d;
+  constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) {
+    const V slope = load_some(d, a.slope + v * kLanes, a.columns - v * kLanes);
+#pragma GCC unroll 14
+    for (int i = 0; i < kRows; ++i) {
+      const V x = acc[i][v];
+      acc[i][v] = hn::IfThenElse(hn::Gt(x, hn::Zero(d)), x, hn::Mul(x, slope));
+    }
+  }
+}
+
+template <int kRows, int kVectors>
+HWY_ATTR HWY_INLINE void apply_scale(const TileArgs& a, V (&acc)[kRows][kVectors]) {
+  const D d;
+  constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) {
+    const V scale = load_some(d, a.scale + v * kLanes, a.columns - v * kLanes);
+    const V shift = load_some(d, a.shift + v * kLanes, a.columns - v * kLanes);
+#pragma GCC unroll 14
+    for (int i = 0; i < kRows; ++i) acc[i][v] = hn::MulAdd(acc[i][v], scale, shift);
+  }
+}
+
+template <int kRows, int kVectors>
 HWY_ATTR void tile(const TileArgs& a) {
   const D d;
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
@@ -91,24 +136,33 @@ HWY_ATTR void tile(const TileArgs& a) {
     }
   }
 
+#pragma GCC unroll 14
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+#pragma GCC unroll 4
+      for (int c = 1; c < kChains; ++c) acc[0][i][v] = hn::Add(acc[0][i][v], acc[c][i][v]);
+    }
+  }
+  if (a.residual != nullptr) add_residual<kRows, kVectors>(a, acc[0]);
+  if (a.slope != nullptr) apply_slope<kRows, kVectors>(a, acc[0]);
   const V lo = hn::Set(d, a.lo);
   const V hi = hn::Set(d, a.hi);
 #pragma GCC unroll 14
   for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) acc[0][i][v] = hn::Min(hn::Max(acc[0][i][v], lo), hi);
+  }
+  if (a.scale != nullptr) apply_scale<kRows, kVectors>(a, acc[0]);
+#pragma GCC unroll 14
+  for (int i = 0; i < kRows; ++i) {
     float* out = a.out + i * a.out_stride;
-    const float* residual = a.residual != nullptr ? a.residual + i * a.residual_stride : nullptr;
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      V sum = acc[0][i][v];
-#pragma GCC unroll 4
-      for (int c = 1; c < kChains; ++c) sum = hn::Add(sum, acc[c][i][v]);
       if (full) {
-        if (residual != nullptr) sum = hn::Add(sum, hn::LoadU(d, residual + v * kLanes));
-        hn::StoreU(hn::Min(hn::Max(sum, lo), hi), d, out + v * kLanes);
+        hn::StoreU(acc[0][i][v], d, out + v * kLanes);
       } else {
-        const int left = a.columns - v * kLanes;
-        if (residual != nullptr) sum = hn::Add(sum, load_some(d, residual + v * kLanes, left));
-        store_some(hn::Min(hn::Max(sum, lo), hi), d, out + v * kLanes, left);
+        store_some(acc[0][i][v], d, out + v * kLanes, a.columns - v * kLanes);
       }
     }
   }

@@ -20,9 +20,13 @@ struct TileArgs {
   int64_t out_stride = 0;
   const float* residual = nullptr;
   int64_t residual_stride = 0;
+  int64_t residual_columns = 0;  // columns from here on have no residual
   const float* bias = nullptr;
+  const float* slope = nullptr;  // of negative sums, a column
   float lo = 0;
   float hi = 0;
+  const float* scale = nullptr;  // after the clamp, a column; and `shift` with it
+  const float* shift = nullptr;
   int columns = 0;  // in (0, vectors * lanes]
   // Next panel to pull into L2: `prefetch_lines` cache lines every four k steps.
   const char* prefetch = nullptr;

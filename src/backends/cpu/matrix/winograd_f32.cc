@@ -34,6 +34,7 @@ struct Plan {
   int points;  // t * t
   int64_t tiles_y, tiles_x, tiles;
   int64_t in_pitch, out_pitch;  // floats from tile to tile of a transformed operand
+  PackedB layout;               // of a point's weights
   size_t point_bytes;           // packed weights of a point
   bool shared;
   int64_t pass_tiles;  // tiles of a chunk, or of a pass of all threads
@@ -48,7 +49,8 @@ struct Plan {
         tiles(s.n * tiles_y * tiles_x),
         in_pitch(pitch(s.c)),
         out_pitch(pitch(s.oc)),
-        point_bytes(align_up(packed_b_bytes(s.c, s.oc), 64)),
+        layout(packed_b_view(s.c, s.oc, nullptr)),
+        point_bytes(align_up(layout.bytes(), 64)),
         shared(static_cast<int64_t>(point_bytes) * points > kSharedWeightBytes) {
     const int64_t tile_bytes = points * (in_pitch + out_pitch) * int64_t{sizeof(float)};
     const int64_t most = std::max<int64_t>(shared ? 28 : 14, (shared ? kSharedTileBytes : kChunkBytes) / tile_bytes);
@@ -75,7 +77,8 @@ struct Plan {
     j.rows = rows;
     j.run_length = s.c;
     j.input_bytes = rows * s.c * int64_t{sizeof(float)};
-    j.b = packed_b_view(s.c, s.oc, packed);
+    j.b = layout;
+    j.b.data = static_cast<const float*>(packed);
     j.out_stride = out_pitch;
     return j;
   }
@@ -118,7 +121,11 @@ void transform_output(const Plan& p, const float* from, int64_t tile, float* out
   a.in = from;
   a.in_stride = p.out_stride();
   a.channels = s.oc;
+  a.residual_channels = std::min(e.residual_channels, s.oc);
   a.bias = e.bias;
+  a.slope = e.slope;
+  a.scale = e.scale;
+  a.shift = e.shift;
   a.lo = e.clamp_lo;
   a.hi = e.clamp_hi;
   auto pixel_at = [&](int i, int j) { return (at.image * s.oh + at.y + i) * s.ow + at.x + j; };
@@ -132,11 +139,9 @@ void transform_output(const Plan& p, const float* from, int64_t tile, float* out
   }
   (p.m == 4 ? winograd_kernels().output4 : winograd_kernels().output2)(a);
   if (e.generic == nullptr) return;
-  for (int i = 0; i < p.m; ++i) {
-    for (int j = 0; j < p.m; ++j) {
-      float* row = a.out[i * p.m + j];
-      if (row != nullptr) e.generic(e.context, row, pixel_at(i, j), 0, static_cast<int>(s.oc));
-    }
+  const int64_t inside = std::min<int64_t>(p.m, s.ow - at.x);
+  for (int i = 0; i < p.m && at.y + i < s.oh; ++i) {
+    e.generic(e.context, {a.out[i * p.m], s.output_pitch(), pixel_at(i, 0), 1, inside, 0, s.oc});
   }
 }
 
@@ -231,7 +236,7 @@ size_t packed_winograd_bytes(const Conv2DShape& s, ConvAlgorithm algorithm) {
 void pack_winograd_weights(const Conv2DShape& s, ConvAlgorithm algorithm, const float* weights, void* to) {
   const Plan p(s, algorithm, 1);
   for (int x = 0; x < p.points; ++x) {
-    const PackedB layout = packed_b_view(s.c, s.oc, nullptr);
+    const PackedB& layout = p.layout;
     auto* point = reinterpret_cast<float*>(static_cast<std::byte*>(to) + x * p.point_bytes);
     for (int64_t panel = 0; panel < layout.panels(); ++panel) {
       const int64_t width = int64_t{layout.panel_vectors(panel)} * layout.lanes;

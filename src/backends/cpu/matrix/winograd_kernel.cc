@@ -170,6 +170,14 @@ HWY_ATTR HWY_INLINE void output_vector(const WinogradOutputArgs& a, int64_t c) {
   }
   V bias = hn::Zero(d);
   if (a.bias != nullptr) bias = load_some(d, a.bias + c, left);
+  V slope = hn::Zero(d);
+  if (a.slope != nullptr) slope = load_some(d, a.slope + c, left);
+  V scale = hn::Zero(d);
+  V shift = hn::Zero(d);
+  if (a.scale != nullptr) {
+    scale = load_some(d, a.scale + c, left);
+    shift = load_some(d, a.shift + c, left);
+  }
   const V lo = hn::Set(d, a.lo);
   const V hi = hn::Set(d, a.hi);
 #pragma GCC unroll 4
@@ -182,8 +190,10 @@ HWY_ATTR HWY_INLINE void output_vector(const WinogradOutputArgs& a, int64_t c) {
       if (to == nullptr) continue;
       V sum = hn::Add(result[x], bias);
       const float* residual = a.residual[y * kM + x];
-      if (residual != nullptr) sum = hn::Add(sum, load_some(d, residual + c, left));
+      if (residual != nullptr) sum = hn::Add(sum, load_some(d, residual + c, a.residual_channels - c));
+      if (a.slope != nullptr) sum = hn::IfThenElse(hn::Gt(sum, hn::Zero(d)), sum, hn::Mul(sum, slope));
       sum = hn::Min(hn::Max(sum, lo), hi);
+      if (a.scale != nullptr) sum = hn::MulAdd(sum, scale, shift);
       if constexpr (kPart) {
         store_some(sum, d, to + c, left);
       } else {

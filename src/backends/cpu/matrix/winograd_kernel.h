@@ -22,8 +22,12 @@ struct WinogradOutputArgs {
   int64_t channels;
   float* out[16];
   const float* residual[16];  // all null without a residual
+  int64_t residual_channels;
   const float* bias;
+  const float* slope;
   float lo, hi;
+  const float* scale;
+  const float* shift;
 };
 
 struct WinogradKernels {

@@ -1,0 +1,136 @@
+// Pixels outside the image are pointers to zeros, so the inner loops know no borders; one table of pointers serves all
+// output rows of a block.
+#include "backends/cpu/matrix/depthwise_rows.h"
+
+#include <algorithm>
+
+#include "backends/cpu/matrix/depthwise_kernel.h"
+#include "base/checked_math.h"
+
+namespace blade::backends::cpu {
+namespace {
+
+bool has_fixed_kernel(const DepthwiseShape& s) {
+  return s.kh == s.kw && (s.kh == 3 || s.kh == 5) && (s.stride_w == 1 || s.stride_w == 2) && s.dilation_w == 1;
+}
+
+int64_t table_rows(const DepthwiseShape& s, int64_t rows) {
+  return (rows - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
+}
+int64_t table_width(const DepthwiseShape& s, int64_t columns) {
+  return (columns - 1) * s.stride_w + (s.kw - 1) * s.dilation_w + 1;
+}
+
+}  // namespace
+
+size_t DepthwiseRows::table_bytes(const DepthwiseShape& s, int64_t rows) {
+  return align_up(static_cast<size_t>(table_rows(s, rows) * table_width(s, s.ow)) * sizeof(float*), 64);
+}
+
+int64_t DepthwiseRows::rows_together(const DepthwiseShape& s, int64_t first_row, int64_t most) {
+  return std::min(most, s.oh - first_row % s.oh);
+}
+
+void DepthwiseRows::fill_table(const Block& block, int64_t width, const float** table) const {
+  const float* image = in_ + block.first_row / s_.oh * s_.h * s_.w * s_.c;
+  const int64_t y0 = block.first_row % s_.oh * s_.stride_h - s_.pad_top;
+  const int64_t x0 = block.first_x * s_.stride_w - s_.pad_left;
+  const int64_t inside_begin = std::clamp<int64_t>(-x0, 0, width);
+  const int64_t inside_end = std::clamp<int64_t>(s_.w - x0, inside_begin, width);
+  for (int64_t r = 0; r < table_rows(s_, block.rows); ++r, table += width) {
+    const int64_t y = y0 + r;
+    if (y < 0 || y >= s_.h) {
+      std::fill_n(table, width, zeros_);
+      continue;
+    }
+    std::fill_n(table, inside_begin, zeros_);
+    for (int64_t x = inside_begin; x < inside_end; ++x) table[x] = image + (y * s_.w + x0 + x) * s_.c;
+    std::fill(table + inside_end, table + width, zeros_);
+  }
+}
+
+void DepthwiseRows::run(const Block& block, float* to, const float** table) const {
+  const int64_t width = table_width(s_, block.columns);
+  const int64_t channels = s_.c * s_.multiplier;
+  if (s_.multiplier == 1) fill_table(block, width, table);
+  for (int64_t r = 0; r < block.rows; ++r, to += block.columns * channels) {
+    if (s_.multiplier == 1) {
+      run_row(block, r, width, to, table + r * s_.stride_h * width);
+    } else {
+      run_row_with_multiplier(block, r, to);
+    }
+    if (epilogue_.generic == nullptr) continue;
+    const int64_t pixel = (block.first_row + r) * s_.ow + block.first_x;
+    epilogue_.generic(epilogue_.context, {to, channels, pixel, 1, block.columns, 0, channels});
+  }
+}
+
+void DepthwiseRows::run_row(const Block& block, int64_t row, int64_t width, float* to,
+                            const float* const* table) const {
+  const DepthwiseKernels& kernels = depthwise_kernels();
+  const EpilogueF32& e = epilogue_;
+  const int64_t first_pixel = (block.first_row + row) * s_.ow + block.first_x;
+  DepthwiseArgs a;
+  a.row_step = s_.dilation_h * width;
+  a.column_step = s_.dilation_w;
+  a.stride = s_.stride_w;
+  a.kh = s_.kh;
+  a.kw = s_.kw;
+  a.weights = weights_;
+  a.channels = s_.c;
+  a.residual_stride = e.residual_row_stride;
+  a.residual_channels = std::min(e.residual_channels, s_.c);
+  a.bias = e.bias;
+  a.slope = e.slope;
+  a.lo = e.clamp_lo;
+  a.hi = e.clamp_hi;
+  a.scale = e.scale;
+  a.shift = e.shift;
+  // Even pieces of at most kDepthwiseOutputs.
+  const int64_t pieces = ceil_div(block.columns, kDepthwiseOutputs);
+  for (int64_t i = 0; i < pieces; ++i) {
+    const int64_t x = i * block.columns / pieces;
+    const int64_t outputs = (i + 1) * block.columns / pieces - x;
+    a.pixels = table + x * s_.stride_w;
+    a.out = to + x * s_.c;
+    if (e.residual != nullptr) a.residual = e.residual + (first_pixel + x) * e.residual_row_stride;
+    const DepthwiseKernel kernel =
+        has_fixed_kernel(s_) ? kernels.fixed[s_.kh == 5][s_.stride_w - 1][outputs] : kernels.general[outputs];
+    kernel(a);
+  }
+}
+
+// Several outputs a channel: rare, and its channel loop is short anyway.
+void DepthwiseRows::run_row_with_multiplier(const Block& block, int64_t row, float* to) const {
+  const int64_t image_row = block.first_row + row;
+  const int64_t y = image_row % s_.oh;
+  const int64_t channels = s_.c * s_.multiplier;
+  const float* image = in_ + image_row / s_.oh * s_.h * s_.w * s_.c;
+  const EpilogueF32& e = epilogue_;
+  for (int64_t x = block.first_x; x < block.first_x + block.columns; ++x, to += channels) {
+    const int64_t pixel = image_row * s_.ow + x;
+    for (int64_t i = 0; i < channels; ++i) to[i] = e.bias != nullptr ? e.bias[i] : 0.0f;
+    for (int64_t kh = 0; kh < s_.kh; ++kh) {
+      const int64_t in_y = y * s_.stride_h - s_.pad_top + kh * s_.dilation_h;
+      if (in_y < 0 || in_y >= s_.h) continue;
+      for (int64_t kw = 0; kw < s_.kw; ++kw) {
+        const int64_t in_x = x * s_.stride_w - s_.pad_left + kw * s_.dilation_w;
+        if (in_x < 0 || in_x >= s_.w) continue;
+        const float* in = image + (in_y * s_.w + in_x) * s_.c;
+        const float* w = weights_ + (kh * s_.kw + kw) * channels;
+        for (int64_t c = 0; c < s_.c; ++c) {
+          for (int64_t m = 0; m < s_.multiplier; ++m) to[c * s_.multiplier + m] += in[c] * w[c * s_.multiplier + m];
+        }
+      }
+    }
+    for (int64_t i = 0; i < channels; ++i) {
+      const bool has_residual = e.residual != nullptr && i < e.residual_channels;
+      float sum = to[i] + (has_residual ? e.residual[pixel * e.residual_row_stride + i] : 0.0f);
+      if (e.slope != nullptr && !(sum > 0)) sum *= e.slope[i];
+      to[i] = std::min(std::max(sum, e.clamp_lo), e.clamp_hi);
+      if (e.scale != nullptr) to[i] = to[i] * e.scale[i] + e.shift[i];
+    }
+  }
+}
+
+}  // namespace blade::backends::cpu

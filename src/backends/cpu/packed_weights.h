@@ -1,0 +1,43 @@
+// Convolution weights in the layout of a kernel: packed once, shared by the plans of all shapes.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "backends/cpu/conv_support.h"
+#include "backends/cpu/kernel_support.h"
+
+namespace blade::backends::cpu {
+
+// Weights rearranged once and shared by all plans; made by `pack(source floats, destination)`.
+template <class Pack>
+Result<std::shared_ptr<const AlignedBuffer>> packed_weights(const KernelRequest& request, PackCache& packs,
+                                                            const std::string& layout, size_t bytes, Pack&& pack) {
+  const ir::TensorPtr& weights = request.constants[1];
+  return packs.get(weights, layout, [&]() -> Result<AlignedBuffer> {
+    BLADE_ASSIGN_OR_RETURN(const ir::TensorPtr source, ir::aligned(weights));
+    AlignedBuffer buffer = AlignedBuffer::allocate(bytes);
+    if (buffer.data() == nullptr) {
+      return resource_exhausted(node_label(request) + "there is not enough memory to pack " + std::to_string(bytes) +
+                                " bytes of weights.");
+    }
+    pack(reinterpret_cast<const float*>(source->data), buffer.data());
+    return buffer;
+  });
+}
+
+inline std::string layout_name(const char* name, std::initializer_list<int64_t> parameters) {
+  std::string layout = name;
+  for (int64_t parameter : parameters) layout += ":" + std::to_string(parameter);
+  return layout;
+}
+
+// For conv2d_f32() and, where the kernel is 1x1, for every product over pack_b()'s layout.
+inline Result<std::shared_ptr<const AlignedBuffer>> packed_direct_weights(const KernelRequest& request,
+                                                                          PackCache& packs, const Conv2DShape& shape) {
+  const std::string layout = layout_name("conv_direct", {shape.kh, shape.kw, shape.c, shape.oc, shape.groups});
+  return packed_weights(request, packs, layout, packed_conv_bytes(shape),
+                        [&](const float* from, void* to) { pack_conv_weights(shape, from, to); });
+}
+
+}  // namespace blade::backends::cpu

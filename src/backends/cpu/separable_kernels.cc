@@ -1,0 +1,71 @@
+// Row for a depthwise convolution and the 1x1 convolution that alone reads it, computed in one step.
+#include "backends/cpu/conv_support.h"
+#include "backends/cpu/kernel_families.h"
+#include "backends/cpu/packed_weights.h"
+
+namespace blade::backends::cpu {
+namespace {
+
+// Bytes a microsecond that a core reads from its L2.
+constexpr double kL2BytesPerUs = 60e3;
+constexpr double kSectionUs = 0.5;
+
+Support supports_separable(const KernelRequest& request) {
+  if (request.producer == nullptr || request.producer->node->op != ir::Op::kConv)
+    return Support::no("reads no convolution");
+  for (const KernelRequest* r : {request.producer, &request}) {
+    if (Support s = conv_node_support(*r); !s.ok) return s;
+    if (!weights_constant(*r)) return Support::no("weights are not constant");
+  }
+  if (!is_depthwise(*request.producer)) return Support::no("the convolution before it is not depthwise");
+  const Conv2DShape s = conv_shape(request);
+  const bool plain = s.kh == 1 && s.kw == 1 && s.stride_h == 1 && s.stride_w == 1 && s.groups == 1 && s.pad_top == 0 &&
+                     s.pad_left == 0 && s.oh == s.h && s.ow == s.w;
+  return plain ? Support::yes() : Support::no("is no 1x1 convolution of every pixel");
+}
+
+// The two alone, less what they move between them, more for weights that each strip reads again.
+double separable_us(const KernelRequest& request) {
+  const Conv2DShape first = conv_shape(*request.producer), second = conv_shape(request);
+  const int threads = std::max(1, request.num_threads);
+  const double arithmetic = depthwise_cost_us(first, threads) + conv_cost_us(second, ConvAlgorithm::kDirect, threads);
+  const auto between = static_cast<double>(request.inputs[0].bytes());
+  const auto weights = static_cast<double>(request.inputs[1].bytes());
+  const auto strips = static_cast<double>(separable_strips(depthwise_shape(*request.producer)));
+  return arithmetic - kSectionUs + (strips * weights - 2 * between) / kL2BytesPerUs / threads;
+}
+
+Result<std::unique_ptr<Kernel>> create_separable(const KernelRequest& request, PackCache& packs) {
+  const KernelRequest& producer = *request.producer;
+  const DepthwiseShape shape = depthwise_shape(producer);
+  const Conv2DShape second = conv_shape(request);
+  const LoweredEpilogue between(producer, producer.node->get<ir::ConvAttrs>().epilogue, 2);
+  const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2);
+  BLADE_ASSIGN_OR_RETURN(const auto packed, packed_direct_weights(request, packs, second));
+  // The 1x1's input i is the step's input i + skipped: the value between the two is none.
+  const size_t skipped = producer.inputs.size() - 1;
+  const auto in_place = skipped < 31 ? epilogue.in_place_inputs() << skipped : 0;
+  const auto packed_inputs = skipped < 31 ? kWeightsPacked << skipped : 0;
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        LoweredEpilogue::Bound bound_between, bound;
+        between.bind(args, bound_between);
+        KernelArgs second_args = args;
+        second_args.inputs = args.inputs.subspan(skipped);
+        epilogue.bind(second_args, bound);
+        separable_conv2d_f32(shape, second.oc, input<float>(args, 0), input<float>(args, 1), packed->data(),
+                             output<float>(args), bound_between.raw, bound.raw, *args.pool, args.scratch);
+        return Status::ok_status();
+      },
+      in_place, separable_scratch_bytes(shape, second.oc, request.num_threads), packed_inputs);
+}
+
+constexpr KernelEntry kRows[] = {
+    {"cpu.conv.separable_f32", ir::Op::kConv, supports_separable, separable_us, create_separable},
+};
+
+}  // namespace
+
+std::span<const KernelEntry> separable_rows() { return kRows; }
+
+}  // namespace blade::backends::cpu

@@ -1,0 +1,54 @@
+// Nodes that are computed inside the step of the node that reads them, so that what flows between the two stays in
+// cache or is never made: a decision of the planner, for concrete shapes.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "engine/decisions.h"
+#include "engine/plan.h"
+#include "ir/graph.h"
+
+namespace blade::engine {
+
+// Absorbed nodes have no step: a producer whose result is another node's input 0, or a padding of channels with zeros
+// that a residual does without. Default-constructed: nothing is absorbed.
+class Fusion {
+ public:
+  // `order`: all nodes, producers first; shapes must be static.
+  static Fusion choose(const ir::Graph& graph, std::span<const ir::NodeId> order, const Decisions& decisions,
+                       const PlanOptions& options);
+
+  bool is_absorbed(ir::NodeId id) const { return !absorbed_.empty() && absorbed_[id] != 0; }
+  // nullptr, or the node computed inside `node`'s step: the producer of its input 0.
+  const ir::Node* producer(const ir::Graph& graph, const ir::Node& node) const {
+    const bool has = !producer_of_.empty() && producer_of_[node.id] != ir::kNone;
+    return has ? &graph.node(producer_of_[node.id]) : nullptr;
+  }
+  // `node`'s inputs, where absorbed paddings are replaced by what they pad.
+  std::vector<ir::ValueId> inputs(const ir::Node& node) const;
+  // What the step of `node` reads: the producer's inputs, then its own without the value between them.
+  std::vector<ir::ValueId> step_inputs(const ir::Graph& graph, const ir::Node& node) const;
+  // What kernel selection sees of a node.
+  backends::KernelRequest request(const ir::Graph& graph, const ir::Node& node, const PlanOptions& options) const;
+
+ private:
+  struct Replaced {
+    ir::NodeId node;
+    size_t input;
+    ir::ValueId by;
+  };
+  void absorb_padding(const ir::Graph& graph, const ir::Node& node, const Decisions& decisions,
+                      const PlanOptions& options);
+  void absorb_producer(const ir::Graph& graph, const ir::Node& node, const Decisions& decisions,
+                       const PlanOptions& options);
+  // The node that makes input `i` of `node` for it alone, or nullptr.
+  const ir::Node* sole_producer(const ir::Graph& graph, const ir::Node& node, size_t i) const;
+
+  std::vector<char> absorbed_;  // by node id, as is producer_of_
+  std::vector<ir::NodeId> producer_of_;
+  std::vector<Replaced> replaced_;
+  std::vector<std::vector<ir::NodeId>> consumers_;
+};
+
+}  // namespace blade::engine

@@ -1,0 +1,35 @@
+// What this machine can do at most (fp32 FMA rate, read bandwidth by working set): what `blade profile` judges steps
+// by.
+#pragma once
+
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace blade::command {
+
+struct MachineLimits {
+  int threads = 1;
+  std::string vector;  // the widest vectors: "avx512" or "avx2"
+  double gflops_1_thread = 0, gflops = 0;
+  std::vector<std::pair<double, double>> read;  // working set in MiB, GB/s of all threads together; ascending
+
+  double read_gbps(double bytes) const;  // for a working set, between the measured ones
+  std::string to_json() const;
+};
+
+struct LimitTrials {
+  double seconds = 0.1;  // of each trial: long enough for the clock to settle
+  int count = 7;
+  double largest_mib = std::numeric_limits<double>::infinity();
+};
+
+// nullopt on processors without AVX2 and FMA, which every measurement uses.
+std::optional<MachineLimits> measure_machine_limits(int threads, const LimitTrials& trials);
+
+// Measured once (about a second) and kept in machine_limits.json under $XDG_CACHE_HOME/blade or ~/.cache/blade.
+std::optional<MachineLimits> machine_limits(int threads, bool measure_again);
+
+}  // namespace blade::command
