@@ -94,7 +94,9 @@ BLADE_API const char* blade_engine_input(const blade_engine* engine, int32_t ind
 BLADE_API const char* blade_engine_output(const blade_engine* engine, int32_t index, blade_tensor* description);
 
 /* Checks the inputs' dtypes and shapes, plans them if they are new, and describes the outputs (dtype, rank, dims,
- * bytes). `outputs` may be NULL. BLADE_OUT_OF_PROFILE when the engine has a profile that does not hold them.
+ * bytes). `outputs` may be NULL. Where an output's size depends on the inputs' elements and not only on their shapes
+ * (the boxes that a detector finds), its unknown dims are -1 (or its rank is) and its bytes are 0: run with
+ * blade_engine_run_with, or give blade_engine_run enough memory for the largest size. BLADE_OUT_OF_PROFILE when the engine has a profile that does not hold them.
  * A run is expected to follow: the engine's threads are woken for it. */
 BLADE_API blade_status blade_engine_prepare(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
                                             blade_tensor* outputs, int32_t num_outputs);
@@ -104,7 +106,8 @@ BLADE_API blade_status blade_engine_prepare(blade_engine* engine, const blade_te
 BLADE_API blade_status blade_engine_run(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
                                         blade_tensor* outputs, int32_t num_outputs);
 
-/* Runs and asks `allocate` once an output for memory of description->bytes; NULL from it fails the run. */
+/* Runs and asks `allocate` once an output, when its size is known, for memory of description->bytes; NULL from it fails
+ * the run. Outputs may be asked for in any order, while the run is under way. */
 typedef void* (*blade_allocate_output)(void* arg, int32_t index, const blade_tensor* description);
 BLADE_API blade_status blade_engine_run_with(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
                                              blade_allocate_output allocate, void* arg);

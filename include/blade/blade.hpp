@@ -130,7 +130,8 @@ class Engine {
   std::vector<Info> inputs() const { return infos(blade_engine_num_inputs(engine_.get()), blade_engine_input); }
   std::vector<Info> outputs() const { return infos(blade_engine_num_outputs(engine_.get()), blade_engine_output); }
 
-  // Inputs in the order of inputs(); outputs in the order of outputs().
+  // Inputs in the order of inputs(); outputs in the order of outputs(). Takes every model: an output whose size depends
+  // on the inputs' elements gets its memory when its size is known.
   std::vector<Tensor> run(const std::vector<blade_tensor>& inputs) {
     std::vector<Tensor> outputs(static_cast<size_t>(blade_engine_num_outputs(engine_.get())));
     const auto allocate = [](void* arg, int32_t index, const blade_tensor* description) -> void* {
@@ -143,7 +144,8 @@ class Engine {
     return outputs;
   }
 
-  // Into memory that the caller owns (see blade_engine_run): nothing is allocated.
+  // Into memory that the caller owns (see blade_engine_run): nothing is allocated. Each output needs enough for the size
+  // that the run finds.
   void run(const std::vector<blade_tensor>& inputs, std::vector<blade_tensor>& outputs) {
     check(blade_engine_run(engine_.get(), inputs.data(), static_cast<int32_t>(inputs.size()), outputs.data(),
                            static_cast<int32_t>(outputs.size())));

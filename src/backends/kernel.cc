@@ -1,6 +1,7 @@
 // Sizes of operands, and the cache that lets the plans of all shapes share packed constants.
 #include "backends/kernel.h"
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -10,6 +11,10 @@
 namespace blade::backends {
 
 int64_t TensorDesc::element_count() const { return checked_element_count(dims).value_or(0); }
+
+bool TensorDesc::is_static() const {
+  return std::none_of(dims.begin(), dims.end(), [](int64_t d) { return d < 0; });
+}
 
 // Keyed by the constant's data, not by its Tensor object: specialised graphs may wrap the same bytes again. An entry is
 // valid only while some kernel holds its buffer or the owner of the bytes lives, because addresses are reused after

@@ -14,11 +14,12 @@
 
 namespace blade::backends {
 
-// dtype and concrete dims of one operand.
+// dtype and concrete dims of one operand; a dim of -1 in an output is found by the kernel at run time.
 struct TensorDesc {
   ir::DType dtype = ir::DType::kInvalid;
   ir::Dims dims;
-  int64_t element_count() const;
+  int64_t element_count() const;  // 0 where a dim is not known yet
+  bool is_static() const;
   size_t bytes() const { return static_cast<size_t>(element_count()) * ir::dtype_size(dtype); }
 };
 
@@ -39,6 +40,16 @@ struct Support {
   static Support no(std::string why) { return {false, std::move(why)}; }
 };
 
+// Gives memory to outputs whose size follows from data: asked by a kernel once for each output that has a dim of -1,
+// when it knows the size and before it writes.
+class OutputAllocator {
+ public:
+  virtual ~OutputAllocator() = default;
+  // Memory for output `output` of the node, aligned as outputs are, or nullptr when there is none. A tensor without
+  // elements may get any pointer.
+  virtual void* allocate(int output, std::span<const int64_t> dims) = 0;
+};
+
 // Operands of one run. Pointers are to dense row-major data, at least 64-byte aligned inside the arena (graph inputs
 // and outputs are the caller's and aligned to their element only); zero-sized tensors may have null data.
 struct KernelArgs {
@@ -46,6 +57,7 @@ struct KernelArgs {
   std::span<void* const> outputs;
   std::byte* scratch = nullptr;  // scratch_bytes() bytes, 64-byte aligned, contents undefined
   ThreadPool* pool = nullptr;
+  OutputAllocator* allocator = nullptr;  // of outputs with a dim of -1, whose pointers above are null
 };
 
 // One compiled node: immutable, shared by all runs. run() allocates nothing and is thread-safe (all state is in args).

@@ -95,14 +95,19 @@ Status run(blade_engine* handle, const blade_tensor* inputs, int32_t num_inputs,
   return {};
 }
 
+// dims of -1 and a rank of -1 stand for what is not known; bytes are 0.
+void describe_unknown(ir::DType dtype, const ir::Shape& shape, blade_tensor* out) {
+  *out = {};
+  out->dtype = static_cast<blade_dtype>(dtype);
+  out->rank = shape.has_rank() ? std::min(shape.rank(), BLADE_MAX_RANK) : -1;
+  for (int i = 0; i < out->rank; ++i) out->dims[i] = shape.dim(i).is_known() ? shape.dim(i).value() : -1;
+}
+
 const char* info(const std::vector<engine::TensorInfo>& infos, int32_t index, blade_tensor* out) {
   if (index < 0 || index >= static_cast<int32_t>(infos.size())) return nullptr;
   const engine::TensorInfo& one = infos[index];
   if (out != nullptr) {
-    *out = {};
-    out->dtype = static_cast<blade_dtype>(one.dtype);
-    out->rank = one.shape.has_rank() ? std::min(one.shape.rank(), BLADE_MAX_RANK) : -1;
-    for (int i = 0; i < out->rank; ++i) out->dims[i] = one.shape.dim(i).is_known() ? one.shape.dim(i).value() : -1;
+    describe_unknown(one.dtype, one.shape, out);
   }
   return one.name.c_str();
 }
@@ -174,8 +179,15 @@ blade_status blade_engine_prepare(blade_engine* handle, const blade_tensor* inpu
       }
     }
     handle->engine->expect_run();
-    for (int32_t i = 0; outputs != nullptr && i < num_outputs && i < static_cast<int32_t>(plan->outputs.size()); ++i) {
-      BLADE_RETURN_IF_ERROR(describe(plan->outputs[i].dtype, plan->outputs[i].dims, &outputs[i]));
+    if (outputs == nullptr) return {};
+    BLADE_ASSIGN_OR_RETURN(const auto shapes, handle->engine->output_shapes(dims));
+    for (int32_t i = 0; i < num_outputs && i < static_cast<int32_t>(shapes.size()); ++i) {
+      const ir::DType dtype = handle->engine->outputs()[i].dtype;
+      if (const auto known = shapes[i].static_dims()) {
+        BLADE_RETURN_IF_ERROR(describe(dtype, *known, &outputs[i]));
+      } else {
+        describe_unknown(dtype, shapes[i], &outputs[i]);
+      }
     }
     return {};
   });

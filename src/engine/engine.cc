@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "engine/derived_constants.h"
 #include "engine/engine_file.h"
+#include "engine/executor.h"
 #include "engine/run_context.h"
 #include "ir/text.h"
 #include "passes/pass.h"
@@ -66,20 +67,19 @@ Status align_small_constants(ir::Graph& graph) {
   return {};
 }
 
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-// The plan for one group of input shapes, or why there is none, with contexts that wait for their next run.
+// The first stage for one group of input shapes, or why there is none.
 struct PlanEntry {
   std::vector<ir::Dims> key;
-  std::shared_ptr<const Plan> plan;
+  std::shared_ptr<const Stage> stage;
   Status error;
   uint64_t last_used = 0;
-  std::vector<std::unique_ptr<RunContext>> idle;
 };
+
+void collect_plans(const Stage& stage, std::vector<std::shared_ptr<const Plan>>& plans) {
+  plans.push_back(stage.plan);
+  if (stage.rest == nullptr) return;
+  for (const auto& next : stage.rest->stages()) collect_plans(*next, plans);
+}
 
 }  // namespace
 
@@ -101,6 +101,7 @@ struct Engine::Impl {
   mutable std::mutex mutex;  // guards what follows; held for look-ups only
   std::vector<std::shared_ptr<PlanEntry>> entries;
   std::vector<AlignedBuffer> idle_arenas;
+  std::vector<std::unique_ptr<Executor>> idle_executors;
   uint64_t clock = 0;
   size_t arenas_created = 0;
 
@@ -108,40 +109,39 @@ struct Engine::Impl {
   std::shared_ptr<PlanEntry> find(size_t count, const DimsOf& dims_of);
   Result<std::shared_ptr<PlanEntry>> make_entry(std::vector<ir::Dims> dims);
   void insert(const std::shared_ptr<PlanEntry>& entry);
-  Result<std::shared_ptr<const Plan>> make(std::span<const ir::Dims> dims);
+  Result<std::shared_ptr<const Stage>> make(std::span<const ir::Dims> dims);
   Status bring_back_constants();
 
   Status check(const TensorRef& given, const TensorInfo& expected) const;
   Result<std::shared_ptr<PlanEntry>> entry_for(std::span<const TensorRef> given);
-  Status run(std::span<const TensorRef> given, OutputSink& sink, double* step_us);
+  Result<std::shared_ptr<PlanEntry>> entry_for(std::span<const ir::Dims> dims);
+  Status run(std::span<const TensorRef> given, OutputSink& sink, StepTimer* timer);
+  Status run_plan(const Stage& stage, std::span<const TensorRef> given, OutputSink& sink, StepTimer* timer);
+  Status run_stages(const std::shared_ptr<const Stage>& stage, std::span<const TensorRef> given, OutputSink& sink,
+                    StepTimer* timer);
 };
 
 namespace {
 
-// A context and an arena out of the engine's idle ones, given back at the end of the run.
+// A context and an arena for one run of a plan, given back at its end.
 template <class Impl>
 class Lease {
  public:
-  Lease(Impl& impl, std::shared_ptr<PlanEntry> entry) : impl_(impl), entry_(std::move(entry)) {}
+  Lease(Impl& impl, const Stage& stage) : impl_(impl), stage_(stage), context_(stage.take_context()) {}
   Lease(const Lease&) = delete;
   Lease& operator=(const Lease&) = delete;
   ~Lease() {
+    stage_.give_back(std::move(context_));
     std::lock_guard<std::mutex> lock(impl_.mutex);
-    if (context_ != nullptr && entry_->idle.size() < kMaxIdle) entry_->idle.push_back(std::move(context_));
     if (arena_.size() > 0 && impl_.idle_arenas.size() < kMaxIdle) impl_.idle_arenas.push_back(std::move(arena_));
   }
 
-  Status take() {
-    const size_t bytes = entry_->plan->arena_bytes;
+  Status take_arena() {
+    const size_t bytes = stage_.plan->arena_bytes;
     {
       std::lock_guard<std::mutex> lock(impl_.mutex);
-      if (!entry_->idle.empty()) {
-        context_ = std::move(entry_->idle.back());
-        entry_->idle.pop_back();
-      }
       take_idle_arena(bytes);
     }
-    if (context_ == nullptr) context_ = std::make_unique<RunContext>(entry_->plan);
     if (arena_.size() >= bytes) return {};
     arena_ = AlignedBuffer();  // too small: goes before the larger one comes
     arena_ = AlignedBuffer::allocate(bytes);
@@ -174,7 +174,7 @@ class Lease {
   }
 
   Impl& impl_;
-  std::shared_ptr<PlanEntry> entry_;
+  const Stage& stage_;
   std::unique_ptr<RunContext> context_;
   AlignedBuffer arena_;
 };
@@ -212,31 +212,31 @@ Result<std::shared_ptr<PlanEntry>> Engine::Impl::make_entry(std::vector<ir::Dims
   // Another thread may have made it meanwhile.
   if (auto found = find(dims.size(), [&](size_t i) -> const ir::Dims& { return dims[i]; })) return found;
   auto entry = std::make_shared<PlanEntry>();
-  auto plan = make(dims);
-  if (plan.ok()) {
-    entry->plan = std::move(plan).value();
-    entry->idle.reserve(kMaxIdle);
-  } else if (plan.status().code() == StatusCode::kUnimplemented) {
-    entry->error = plan.status();  // remembered: asking again gives the same answer at once
+  auto stage = make(dims);
+  if (stage.ok()) {
+    entry->stage = std::move(stage).value();
+  } else if (stage.status().code() == StatusCode::kUnimplemented) {
+    entry->error = stage.status();  // remembered: asking again gives the same answer at once
   } else {
-    return plan.status();
+    return stage.status();
   }
   entry->key = std::move(dims);
   insert(entry);
   return entry;
 }
 
-Result<std::shared_ptr<const Plan>> Engine::Impl::make(std::span<const ir::Dims> dims) {
+Result<std::shared_ptr<const Stage>> Engine::Impl::make(std::span<const ir::Dims> dims) {
   BLADE_RETURN_IF_ERROR(bring_back_constants());
-  const PlanOptions plan_options = {pool->num_threads(), options.reference_only, nullptr};
-  auto plan = make_plan(second_graph != nullptr ? *second_graph : graph, dims, decisions, packs, plan_options);
-  if (plan.ok() && !released_once && derived != nullptr) {
-    derived->release(**plan);
+  const Planner planner = {decisions, packs, {pool->num_threads(), options.reference_only, nullptr}};
+  auto stage = make_first_stage(second_graph != nullptr ? *second_graph : graph, dims, planner);
+  // What later stages read is only known when they are made: nothing is let go then.
+  if (stage.ok() && (*stage)->is_whole && !released_once && derived != nullptr) {
+    derived->release(*(*stage)->plan);
     released_once = true;
     std::lock_guard<std::mutex> lock(mutex);
     released_bytes = derived->released_bytes();
   }
-  return plan;
+  return stage;
 }
 
 Status Engine::Impl::bring_back_constants() {
@@ -290,31 +290,61 @@ Result<std::shared_ptr<PlanEntry>> Engine::Impl::entry_for(std::span<const Tenso
     for (const TensorRef& ref : given) dims.push_back(ref.dims);
     BLADE_ASSIGN_OR_RETURN(entry, make_entry(std::move(dims)));
   }
-  if (entry->plan == nullptr) return entry->error;
+  if (entry->stage == nullptr) return entry->error;
   return entry;
 }
 
-Status Engine::Impl::run(std::span<const TensorRef> given, OutputSink& sink, double* step_us) {
+Result<std::shared_ptr<PlanEntry>> Engine::Impl::entry_for(std::span<const ir::Dims> dims) {
+  auto entry = find(dims.size(), [&](size_t i) -> const ir::Dims& { return dims[i]; });
+  if (entry == nullptr) {
+    BLADE_ASSIGN_OR_RETURN(entry, make_entry({dims.begin(), dims.end()}));
+  }
+  if (entry->stage == nullptr) return entry->error;
+  return entry;
+}
+
+Status Engine::Impl::run(std::span<const TensorRef> given, OutputSink& sink, StepTimer* timer) {
   BLADE_ASSIGN_OR_RETURN(const std::shared_ptr<PlanEntry> entry, entry_for(given));
-  Lease<Impl> lease(*this, entry);
-  BLADE_RETURN_IF_ERROR(lease.take());
+  const Status status =
+      entry->stage->is_whole ? run_plan(*entry->stage, given, sink, timer) : run_stages(entry->stage, given, sink, timer);
+  if (timer != nullptr) timer->end_run();
+  return status;
+}
+
+Status Engine::Impl::run_plan(const Stage& stage, std::span<const TensorRef> given, OutputSink& sink,
+                              StepTimer* timer) {
+  Lease<Impl> lease(*this, stage);
+  BLADE_RETURN_IF_ERROR(lease.take_arena());
   for (size_t i = 0; i < given.size(); ++i) lease.context().set_input(static_cast<int>(i), given[i].data);
   for (size_t i = 0; i < outputs.size(); ++i) {
-    const backends::TensorDesc& desc = entry->plan->outputs[i];
-    void* data = sink.allocate(static_cast<int>(i), desc.dtype, desc.dims);
-    const size_t bytes = desc.bytes();
-    if (data == nullptr && bytes != 0) {
-      return resource_exhausted("There is no memory for output '" + outputs[i].name + "' (" + std::to_string(bytes) +
-                                " bytes): free memory or use smaller inputs.");
-    }
-    if (reinterpret_cast<uintptr_t>(data) % std::max<size_t>(1, ir::dtype_size(desc.dtype)) != 0) {
-      return invalid_argument("The memory for output '" + outputs[i].name +
-                              "' is not aligned to its elements: give aligned memory.");
-    }
-    lease.context().set_output(static_cast<int>(i), data);
+    const int index = static_cast<int>(i);
+    const backends::TensorDesc& desc = stage.plan->outputs[i];
+    BLADE_ASSIGN_OR_RETURN(void* const data, output_memory(sink, index, outputs[i], desc.dtype, desc.dims));
+    lease.context().set_output(index, data);
   }
   const ThreadPool::RunScope scope(*pool);
-  return lease.context().run(lease.arena(), *pool, step_us);
+  BLADE_RETURN_IF_ERROR(
+      lease.context().run(lease.arena(), *pool, timer != nullptr ? timer->steps_of(stage.plan) : nullptr));
+  if (timer != nullptr) timer->add(stage.plan);
+  return {};
+}
+
+Status Engine::Impl::run_stages(const std::shared_ptr<const Stage>& stage, std::span<const TensorRef> given,
+                                OutputSink& sink, StepTimer* timer) {
+  std::unique_ptr<Executor> executor;
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (!idle_executors.empty()) {
+      executor = std::move(idle_executors.back());
+      idle_executors.pop_back();
+    }
+  }
+  if (executor == nullptr) executor = std::make_unique<Executor>();
+  const ThreadPool::RunScope scope(*pool);
+  const Status status = executor->run(stage, given, outputs, sink, *pool, timer);
+  std::lock_guard<std::mutex> lock(mutex);
+  if (idle_executors.size() < kMaxIdle) idle_executors.push_back(std::move(executor));
+  return status;
 }
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -341,6 +371,7 @@ Result<std::shared_ptr<Engine>> Engine::create(ir::Graph graph, Decisions decisi
   const int threads = options.num_threads > 0 ? options.num_threads : ThreadPool::usable_cpus();
   impl->pool = ThreadPool::shared(threads);
   impl->idle_arenas.reserve(kMaxIdle);
+  impl->idle_executors.reserve(kMaxIdle);
   return std::shared_ptr<Engine>(new Engine(std::move(impl)));
 }
 
@@ -372,12 +403,20 @@ bool Engine::in_profile(std::span<const ir::Dims> input_dims) const {
 }
 
 Result<std::shared_ptr<const Plan>> Engine::plan_for(std::span<const ir::Dims> input_dims) {
-  auto entry = impl_->find(input_dims.size(), [&](size_t i) -> const ir::Dims& { return input_dims[i]; });
-  if (entry == nullptr) {
-    BLADE_ASSIGN_OR_RETURN(entry, impl_->make_entry({input_dims.begin(), input_dims.end()}));
-  }
-  if (entry->plan == nullptr) return entry->error;
-  return entry->plan;
+  BLADE_ASSIGN_OR_RETURN(const auto entry, impl_->entry_for(input_dims));
+  return entry->stage->plan;
+}
+
+Result<std::vector<std::shared_ptr<const Plan>>> Engine::plans_for(std::span<const ir::Dims> input_dims) {
+  BLADE_ASSIGN_OR_RETURN(const auto entry, impl_->entry_for(input_dims));
+  std::vector<std::shared_ptr<const Plan>> plans;
+  collect_plans(*entry->stage, plans);
+  return plans;
+}
+
+Result<std::vector<ir::Shape>> Engine::output_shapes(std::span<const ir::Dims> input_dims) {
+  BLADE_ASSIGN_OR_RETURN(const auto entry, impl_->entry_for(input_dims));
+  return entry->stage->output_shapes;
 }
 
 Status Engine::run(std::span<const TensorRef> inputs, OutputSink& outputs) {
@@ -403,21 +442,11 @@ class Scratch final : public OutputSink {
 }  // namespace
 
 Status Engine::profile(std::span<const TensorRef> inputs, int repetitions, std::vector<StepTime>* times) {
-  BLADE_ASSIGN_OR_RETURN(const std::shared_ptr<PlanEntry> entry, impl_->entry_for(inputs));
-  const std::vector<Step>& steps = entry->plan->steps;
   Scratch sink(impl_->outputs.size());
   BLADE_RETURN_IF_ERROR(impl_->run(inputs, sink, nullptr));
-  std::vector<std::vector<double>> samples(steps.size());
-  std::vector<double> one(steps.size());
-  for (int r = 0; r < std::max(1, repetitions); ++r) {
-    BLADE_RETURN_IF_ERROR(impl_->run(inputs, sink, one.data()));
-    for (size_t s = 0; s < steps.size(); ++s) samples[s].push_back(one[s]);
-  }
-  times->clear();
-  for (size_t s = 0; s < steps.size(); ++s) {
-    times->push_back({steps[s].node_name, ir::op_name(steps[s].op), steps[s].kernel_name, median(samples[s]),
-                      steps[s].cost.flops, steps[s].cost.bytes});
-  }
+  StepTimer timer;
+  for (int r = 0; r < std::max(1, repetitions); ++r) BLADE_RETURN_IF_ERROR(impl_->run(inputs, sink, &timer));
+  *times = timer.medians();
   return {};
 }
 

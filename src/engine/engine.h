@@ -69,8 +69,12 @@ class Engine {
   bool in_profile(std::span<const ir::Dims> input_dims) const;
 
   // The plan for these input shapes, made at first sight (milliseconds) and cached. Errors name the input, what was
-  // found and what was expected.
+  // found and what was expected. Where shapes depend on data it is the plan of what comes before the first of them.
   Result<std::shared_ptr<const Plan>> plan_for(std::span<const ir::Dims> input_dims);
+  // That plan and those made so far for what depends on data.
+  Result<std::vector<std::shared_ptr<const Plan>>> plans_for(std::span<const ir::Dims> input_dims);
+  // Shapes of the outputs for these input shapes; dims (and ranks) that depend on data are unknown.
+  Result<std::vector<ir::Shape>> output_shapes(std::span<const ir::Dims> input_dims);
   // Runs once; inputs in the order of inputs(). Checks dtypes and shapes.
   Status run(std::span<const TensorRef> inputs, OutputSink& outputs);
 

@@ -166,111 +166,6 @@ std::vector<int> grow(const Units& units) {
   return of_unit;
 }
 
-// Inputs of a node whose content, not only their shape, decides the shape of its result.
-std::vector<int> shape_operands(const ir::Node& node) {
-  switch (node.op) {
-    case ir::Op::kReshape:
-    case ir::Op::kTile:
-    case ir::Op::kBroadcastTo:
-    case ir::Op::kPad:
-    case ir::Op::kTopK:
-    case ir::Op::kOneHot:
-    case ir::Op::kResize:
-      return {1};
-    case ir::Op::kSlice:
-    case ir::Op::kSpaceToBatch:
-    case ir::Op::kBatchToSpace:
-      return {1, 2};
-    case ir::Op::kStridedSlice:
-      return {1, 2, 3};
-    case ir::Op::kRange:
-      return {0, 1, 2};
-    case ir::Op::kFill:
-      return {0};
-    case ir::Op::kConvTranspose:
-    case ir::Op::kScatterNd:
-    case ir::Op::kNonMaxSuppression:
-      return {2};
-    default:
-      return {};
-  }
-}
-
-// Whether values can be computed when a plan is made, from shapes and constants alone, inside one region.
-class PlanTime {
- public:
-  PlanTime(const ir::Graph& graph, const Units& units, const std::vector<int>& region_of_unit, int region)
-      : graph_(graph), units_(units), region_of_unit_(region_of_unit), region_(region) {}
-
-  bool knows(ir::ValueId id) {
-    // Values in topological order come first, so a miss costs one step; chains are short, the stack is explicit anyway.
-    std::vector<ir::ValueId> stack = {id};
-    while (!stack.empty()) {
-      const ir::ValueId v = stack.back();
-      if (known_.contains(v)) {
-        stack.pop_back();
-        continue;
-      }
-      const ir::Value& value = graph_.value(v);
-      if (const std::optional<bool> at_once = decide(value)) {
-        known_[v] = *at_once;
-        continue;
-      }
-      bool all = true, waiting = false;
-      for (ir::ValueId input : graph_.node(value.producer).inputs) {
-        const auto it = known_.find(input);
-        if (it == known_.end()) {
-          stack.push_back(input);
-          waiting = true;
-        } else {
-          all = all && it->second;
-        }
-      }
-      if (!waiting) known_[v] = all;
-    }
-    return known_[id];
-  }
-
- private:
-  std::optional<bool> decide(const ir::Value& value) const {
-    if (value.is_constant()) return true;
-    if (value.producer == ir::kNone || region_of_unit_[units_.of_node[value.producer]] != region_) return false;
-    if (graph_.node(value.producer).op == ir::Op::kShapeOf) return true;
-    return std::nullopt;
-  }
-
-  const ir::Graph& graph_;
-  const Units& units_;
-  const std::vector<int>& region_of_unit_;
-  int region_;
-  std::unordered_map<ir::ValueId, bool> known_;
-};
-
-std::string tensor_text(const ir::Graph& graph, ir::ValueId id) {
-  const std::string& name = graph.value(id).name;
-  return name.empty() ? "a tensor" : "tensor '" + name + "'";
-}
-
-// Puts out the units whose result has a shape that their region could not plan; true when there were any.
-bool eject_data_dependent(const ir::Graph& graph, const std::vector<int>& region_of_unit, Units& units) {
-  std::unordered_map<int, PlanTime> plan_times;
-  bool any = false;
-  for (int u = 0; u < units.size(); ++u) {
-    const int region = region_of_unit[u];
-    if (region < 0) continue;
-    PlanTime& plan_time = plan_times.try_emplace(region, graph, units, region_of_unit, region).first->second;
-    for (ir::NodeId id : units.members[u]) {
-      const ir::Node& node = graph.node(id);
-      for (int operand : shape_operands(node)) {
-        if (operand >= static_cast<int>(node.inputs.size()) || plan_time.knows(node.inputs[operand])) continue;
-        units.reason[u] = "the shape of its result depends on the data of " + tensor_text(graph, node.inputs[operand]);
-        any = true;
-      }
-    }
-  }
-  return any;
-}
-
 // The graph with every unknown input dim replaced by a likely number; nullopt where that contradicts the graph.
 std::optional<ir::Graph> likely_graph(const ir::Graph& graph) {
   std::vector<ir::Dims> dims;
@@ -373,19 +268,12 @@ void list_left_behind(const ir::Graph& graph, const Units& units, int unit, std:
   }
 }
 
-std::vector<int> grow_until_plannable(const ir::Graph& graph, Units& units) {
-  std::vector<int> region_of_unit = grow(units);
-  // Each round puts at least one unit out, so this ends.
-  while (eject_data_dependent(graph, region_of_unit, units)) region_of_unit = grow(units);
-  return region_of_unit;
-}
-
 }  // namespace
 
 Result<Partition> partition(const ir::Graph& graph, const PartitionOptions& options) {
   BLADE_ASSIGN_OR_RETURN(Units units, make_units(graph));
   BLADE_ASSIGN_OR_RETURN(const std::vector<ir::NodeId> order, graph.topological_order());
-  const std::vector<int> region_of_unit = grow_until_plannable(graph, units);
+  const std::vector<int> region_of_unit = grow(units);
   const auto consumers = graph.consumers();
   const std::optional<ir::Graph> likely = likely_graph(graph);
 
@@ -416,49 +304,15 @@ Result<Partition> partition(const ir::Graph& graph, const PartitionOptions& opti
 }
 
 Result<ir::Graph> extract_region(const ir::Graph& graph, const Region& region) {
-  ir::Graph out;
-  out.symbols() = graph.symbols();
-  std::unordered_map<ir::ValueId, ir::ValueId> mapped;
   for (ir::ValueId v : region.inputs) {
-    const ir::Value& value = graph.value(v);
-    if (value.name.empty()) return internal_error("An input of a region has no tensor name.");
-    mapped[v] = out.add_input(value.name, value.dtype, value.shape);
+    if (graph.value(v).name.empty()) return internal_error("An input of a region has no tensor name.");
   }
-  for (ir::NodeId id : region.nodes) {
-    const ir::Node& node = graph.node(id);
-    std::vector<ir::ValueId> inputs;
-    for (ir::ValueId v : node.inputs) {
-      const ir::Value& value = graph.value(v);
-      if (!mapped.contains(v)) {
-        if (!value.is_constant())
-          return internal_error("Node '" + node.name + "' reads a value from outside its region.");
-        mapped[v] = out.add_constant(value.constant, value.name);
-      }
-      inputs.push_back(mapped[v]);
-    }
-    ir::Node& copy =
-        out.add_node(node.op, node.name, std::move(inputs), static_cast<int>(node.outputs.size()), node.attrs);
-    copy.origin = node.origin;
-    for (size_t i = 0; i < node.outputs.size(); ++i) {
-      const ir::Value& from = graph.value(node.outputs[i]);
-      ir::Value& to = out.value(copy.outputs[i]);
-      to.name = from.name;
-      to.dtype = from.dtype;
-      to.shape = from.shape;
-      mapped[from.id] = to.id;
-    }
-  }
-  std::vector<ir::ValueId> outputs;
   std::vector<std::string> names;
   for (ir::ValueId v : region.outputs) {
-    const auto it = mapped.find(v);
-    if (it == mapped.end()) return internal_error("A region's output is not made inside it.");
-    outputs.push_back(it->second);
     names.push_back(boundary_name(graph, v));
     if (names.back().empty()) return internal_error("An output of a region has no tensor name.");
   }
-  out.set_outputs(std::move(outputs), std::move(names));
-  return out;
+  return ir::extract(graph, region.nodes, region.inputs, region.outputs, std::move(names));
 }
 
 std::string boundary_name(const ir::Graph& graph, ir::ValueId id) {

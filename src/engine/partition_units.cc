@@ -103,10 +103,6 @@ std::string reason_to_stay(const ir::Graph& graph, const ir::Node& node) {
     const auto& attrs = node.get<ir::ForeignAttrs>();
     return attrs.reason.empty() ? "op '" + attrs.source_op + "' is not supported" : attrs.reason;
   }
-  if (node.op == ir::Op::kWhere ||
-      (node.op == ir::Op::kNonMaxSuppression && !node.get<ir::NonMaxSuppressionAttrs>().pad_to_max_output_size)) {
-    return "the shape of its result depends on data";
-  }
   for (const auto* values : {&node.inputs, &node.outputs}) {
     for (ir::ValueId id : *values) {
       const ir::Value& value = graph.value(id);

@@ -15,13 +15,20 @@ namespace {
 
 backends::TensorDesc desc_of(const ir::Graph& graph, ir::ValueId id) {
   const ir::Value& value = graph.value(id);
-  return {value.dtype, value.shape.static_dims().value_or(ir::Dims{})};
+  backends::TensorDesc desc = {value.dtype, {}};
+  for (ir::Dim d : value.shape.dims()) desc.dims.push_back(d.is_known() ? d.value() : -1);
+  return desc;
 }
 
 std::vector<backends::TensorDesc> descs_of(const ir::Graph& graph, const std::vector<ir::ValueId>& values) {
   std::vector<backends::TensorDesc> descs;
   for (ir::ValueId id : values) descs.push_back(desc_of(graph, id));
   return descs;
+}
+
+Status depends_on_data(const ir::Node& node) {
+  return unimplemented("Node '" + node.name + "' (" + ir::op_name(node.op) +
+                       "): the shape of its result depends on data, which no plan made ahead of the run can follow.");
 }
 
 class PlanBuilder {
@@ -38,6 +45,7 @@ class PlanBuilder {
     storages_.assign_outputs(graph_);
     BLADE_RETURN_IF_ERROR(place());
     BLADE_RETURN_IF_ERROR(locate());
+    find_reuses();
     return std::shared_ptr<const Plan>(std::move(plan_));
   }
 
@@ -148,6 +156,27 @@ class PlanBuilder {
     return {};
   }
 
+  // Steps that may write a graph output over a graph input that no later step reads.
+  void find_reuses() {
+    std::vector<char> taken(plan_->inputs.size(), 0);
+    for (size_t s = 0; s < plan_->steps.size(); ++s) {
+      const ir::Node& node = graph_.node(storages_.steps()[s]);
+      const int out = storages_.of(node.outputs[0]);
+      const Storage& output = storages_.storage(out);
+      if (output.kind != Storage::Kind::kOutput || output.first != static_cast<int>(s) || output.bytes == 0) continue;
+      for (ir::ValueId input : node.inputs) {
+        const Storage& read = storages_.storage(storages_.of(input));
+        if (read.kind != Storage::Kind::kInput || read.last_read != static_cast<int>(s) || read.bytes != output.bytes ||
+            taken[read.index] != 0 || !may_overwrite(*plan_->steps[s].kernel, node, input)) {
+          continue;
+        }
+        taken[read.index] = 1;
+        plan_->reuses.emplace_back(read.index, output.index);
+        break;
+      }
+    }
+  }
+
   Result<Location> location(ir::ValueId id, bool is_read) {
     const int i = storages_.of(id);
     const Storage& storage = storages_.storage(i);
@@ -158,6 +187,8 @@ class PlanBuilder {
         return Location{Location::Kind::kOutput, 0, storage.index};
       case Storage::Kind::kArena:
         return Location{Location::Kind::kArena, offsets_[i], 0};
+      case Storage::Kind::kFound:
+        return Location{Location::Kind::kFound, 0, storage.index};
       case Storage::Kind::kConstant:
         break;
     }
@@ -200,13 +231,24 @@ class PlanBuilder {
 
 }  // namespace
 
+Result<std::shared_ptr<const Plan>> build_plan(const ir::Graph& graph, const Decisions& decisions,
+                                               backends::PackCache& packs, const PlanOptions& options) {
+  BLADE_ASSIGN_OR_RETURN(const std::vector<ir::NodeId> order, graph.topological_order());
+  BLADE_ASSIGN_OR_RETURN(StorageMap storages, StorageMap::create(graph, order));
+  return PlanBuilder(graph, decisions, packs, options, std::move(storages)).build();
+}
+
 Result<std::shared_ptr<const Plan>> make_plan(const ir::Graph& graph, std::span<const ir::Dims> input_dims,
                                               const Decisions& decisions, backends::PackCache& packs,
                                               const PlanOptions& options) {
   BLADE_ASSIGN_OR_RETURN(const ir::Graph concrete, specialized_graph(graph, input_dims));
   BLADE_ASSIGN_OR_RETURN(const std::vector<ir::NodeId> order, concrete.topological_order());
-  BLADE_ASSIGN_OR_RETURN(StorageMap storages, StorageMap::create(concrete, order));
-  return PlanBuilder(concrete, decisions, packs, options, std::move(storages)).build();
+  for (ir::NodeId id : order) {
+    for (ir::ValueId v : concrete.node(id).outputs) {
+      if (!concrete.value(v).shape.is_static()) return depends_on_data(concrete.node(id));
+    }
+  }
+  return build_plan(concrete, decisions, packs, options);
 }
 
 }  // namespace blade::engine

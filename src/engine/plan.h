@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backends/kernel.h"
@@ -16,7 +17,8 @@ namespace blade::engine {
 // Where a step finds an operand.
 struct Location {
   // kNone: a packed constant that the kernel does not read again.
-  enum class Kind : uint8_t { kArena, kInput, kOutput, kConstant, kNone } kind = Kind::kArena;
+  // kFound: a graph output whose size the step finds: it asks the run for memory.
+  enum class Kind : uint8_t { kArena, kInput, kOutput, kConstant, kNone, kFound } kind = Kind::kArena;
   size_t offset = 0;  // in the arena
   int index = 0;      // graph input, graph output or constant number
 };
@@ -37,9 +39,11 @@ struct Step {
 struct Plan {
   std::vector<Step> steps;
   std::vector<ir::TensorPtr> constants;
-  std::vector<backends::TensorDesc> inputs, outputs;
+  std::vector<backends::TensorDesc> inputs, outputs;  // an output has dims of -1 where a step finds them
   // Per graph output: a step writes it directly (kOutput), or it is copied from there at the end.
   std::vector<Location> output_sources;
+  // (input, output): the output may be given the very memory of the input if nobody needs the input after the run.
+  std::vector<std::pair<int, int>> reuses;
   size_t arena_bytes = 0;
   size_t naive_arena_bytes = 0;  // without liveness, for reports
 };
@@ -50,7 +54,13 @@ struct PlanOptions {
   const backends::Machine* machine = nullptr;  // nullptr: the one at hand
 };
 
-// Specializes `graph` to the dims, folds what became constant, selects kernels, plans memory.
+// Selects kernels and plans memory for a graph with concrete shapes (see specialized_graph()); only graph outputs of ops
+// that find their size may have dims that are unknown.
+Result<std::shared_ptr<const Plan>> build_plan(const ir::Graph& graph, const Decisions& decisions,
+                                               backends::PackCache& packs, const PlanOptions& options);
+
+// Specializes `graph` to the dims, folds what became constant and builds the plan. An error names the node where a shape
+// depends on data: such graphs are run in stages (stage.h).
 Result<std::shared_ptr<const Plan>> make_plan(const ir::Graph& graph, std::span<const ir::Dims> input_dims,
                                               const Decisions& decisions, backends::PackCache& packs,
                                               const PlanOptions& options);

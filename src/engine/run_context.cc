@@ -15,6 +15,23 @@ double microseconds_since(Clock::time_point start) {
 
 }  // namespace
 
+namespace {
+
+// Numbers outputs as the plan does instead of as the step does.
+class StepAllocator final : public backends::OutputAllocator {
+ public:
+  StepAllocator(const Step& step, FoundOutputs* found) : step_(step), found_(found) {}
+  void* allocate(int output, std::span<const int64_t> dims) override {
+    return found_ == nullptr ? nullptr : found_->allocate(step_.outputs[output].index, dims);
+  }
+
+ private:
+  const Step& step_;
+  FoundOutputs* found_;
+};
+
+}  // namespace
+
 RunContext::RunContext(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {
   inputs_.resize(plan_->inputs.size(), nullptr);
   outputs_.resize(plan_->outputs.size(), nullptr);
@@ -63,7 +80,8 @@ Status RunContext::copy_outputs() const {
   for (size_t i = 0; i < outputs_.size(); ++i) {
     const Location& from = plan_->output_sources[i];
     const size_t bytes = plan_->outputs[i].bytes();
-    const bool written = from.kind == Location::Kind::kOutput && from.index == static_cast<int>(i);
+    const bool written = from.kind == Location::Kind::kFound ||
+                         (from.kind == Location::Kind::kOutput && from.index == static_cast<int>(i));
     if (bytes == 0 || written) continue;
     const void* source = nullptr;
     switch (from.kind) {
@@ -84,7 +102,7 @@ Status RunContext::copy_outputs() const {
   return {};
 }
 
-Status RunContext::run(std::byte* arena, ThreadPool& pool, double* step_us) {
+Status RunContext::run(std::byte* arena, ThreadPool& pool, double* step_us, FoundOutputs* found) {
   bind_arena(arena);
   bind_caller();
   for (size_t s = 0; s < plan_->steps.size(); ++s) {
@@ -95,6 +113,8 @@ Status RunContext::run(std::byte* arena, ThreadPool& pool, double* step_us) {
     args.outputs = {step_outputs_.data() + at.first_output, at.num_outputs};
     args.scratch = arena + step.scratch_offset;
     args.pool = &pool;
+    StepAllocator allocator(step, found);
+    args.allocator = &allocator;
     const Clock::time_point start = step_us != nullptr ? Clock::now() : Clock::time_point();
     const Status status = step.kernel->run(args);
     if (!status.ok()) return status.with_context("Node '" + step.node_name + "' (" + step.kernel_name + ")");

@@ -11,6 +11,13 @@
 
 namespace blade::engine {
 
+// Memory for plan outputs whose dims a step finds.
+class FoundOutputs {
+ public:
+  virtual ~FoundOutputs() = default;
+  virtual void* allocate(int output, std::span<const int64_t> dims) = 0;  // nullptr: there is none
+};
+
 class RunContext {
  public:
   explicit RunContext(std::shared_ptr<const Plan> plan);
@@ -20,8 +27,8 @@ class RunContext {
   void set_output(int index, void* data) { outputs_[index] = data; }
 
   // Runs all steps; `arena` has at least plan.arena_bytes, aligned to 64. step_us: microseconds of each step, or
-  // nullptr.
-  Status run(std::byte* arena, ThreadPool& pool, double* step_us = nullptr);
+  // nullptr. `found` may be nullptr where the plan knows the dims of all its outputs.
+  Status run(std::byte* arena, ThreadPool& pool, double* step_us = nullptr, FoundOutputs* found = nullptr);
 
   const Plan& plan() const { return *plan_; }
 

@@ -83,30 +83,17 @@ Status no_foreign_nodes(const ir::Graph& graph) {
   return {};
 }
 
-const ir::Node* first_unknown(const ir::Graph& graph, const std::vector<ir::NodeId>& order) {
-  for (ir::NodeId id : order) {
-    for (ir::ValueId v : graph.node(id).outputs) {
-      if (!graph.value(v).shape.is_static()) return &graph.node(id);
-    }
-  }
-  return nullptr;
-}
-
 }  // namespace
 
-Result<ir::Graph> specialized_graph(const ir::Graph& graph, std::span<const ir::Dims> input_dims) {
-  BLADE_ASSIGN_OR_RETURN(ir::Graph out, ir::specialize(graph, {input_dims.begin(), input_dims.end()}));
+Result<ir::Graph> specialized_graph(const ir::Graph& graph, std::span<const ir::Dims> input_dims,
+                                    const std::vector<ir::TensorPtr>& input_values) {
+  BLADE_ASSIGN_OR_RETURN(ir::Graph out, ir::specialize(graph, {input_dims.begin(), input_dims.end()}, input_values));
   BLADE_RETURN_IF_ERROR(no_foreign_nodes(out));
   for (int round = 0; round < kMaxRounds; ++round) {
     BLADE_ASSIGN_OR_RETURN(const int folded, fold_once(out));
     if (folded == 0) break;
     out.remove_dead_nodes();
     BLADE_RETURN_IF_ERROR(ir::infer_shapes(out));
-  }
-  BLADE_ASSIGN_OR_RETURN(const std::vector<ir::NodeId> order, out.topological_order());
-  if (const ir::Node* node = first_unknown(out, order)) {
-    return unimplemented("Node '" + node->name + "' (" + ir::op_name(node->op) +
-                         "): the shape of its result depends on data, which no plan made ahead of the run can follow.");
   }
   return out;
 }

@@ -1,4 +1,5 @@
-// A graph made ready for planning: concrete shapes everywhere, and everything computed that does not depend on inputs.
+// A graph made ready for planning: concrete shapes wherever they do not depend on data, and everything computed that
+// does not depend on inputs.
 #pragma once
 
 #include <span>
@@ -7,7 +8,8 @@
 
 namespace blade::engine {
 
-// Error, naming the node, where a shape depends on data.
-Result<ir::Graph> specialized_graph(const ir::Graph& graph, std::span<const ir::Dims> input_dims);
+// `input_values`: see ir::specialize(). Shapes that depend on data stay unknown.
+Result<ir::Graph> specialized_graph(const ir::Graph& graph, std::span<const ir::Dims> input_dims,
+                                    const std::vector<ir::TensorPtr>& input_values = {});
 
 }  // namespace blade::engine

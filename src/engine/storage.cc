@@ -82,14 +82,14 @@ Result<StorageMap> StorageMap::create(const ir::Graph& graph, std::span<const ir
   StorageMap map;
   map.of_value_.assign(graph.num_values(), ir::kNone);
   for (size_t i = 0; i < graph.inputs().size(); ++i) {
-    Storage storage = {Storage::Kind::kInput, static_cast<int>(i), 0, 0, Storage::kForever};
+    Storage storage = {Storage::Kind::kInput, static_cast<int>(i), 0, 0, Storage::kForever, -1};
     BLADE_ASSIGN_OR_RETURN(storage.bytes, bytes_of(graph, graph.value(graph.inputs()[i]), "input"));
     map.of_value_[graph.inputs()[i]] = map.add(storage);
   }
   const auto touch_constant = [&](ir::ValueId id) {
     const ir::Value& value = graph.value(id);
     if (!value.is_constant() || map.of_value_[id] != ir::kNone) return;
-    map.of_value_[id] = map.add({Storage::Kind::kConstant, id, value.constant->bytes, 0, Storage::kForever});
+    map.of_value_[id] = map.add({Storage::Kind::kConstant, id, value.constant->bytes, 0, Storage::kForever, -1});
   };
   for (ir::NodeId id : order) {
     const ir::Node& node = graph.node(id);
@@ -103,23 +103,31 @@ Result<StorageMap> StorageMap::create(const ir::Graph& graph, std::span<const ir
     }
     const int step = static_cast<int>(map.steps_.size());
     size_t result_bytes = 0;
+    bool finds_size = false;
     for (ir::ValueId output : node.outputs) {
-      Storage storage = {Storage::Kind::kArena, 0, 0, step, step};
-      BLADE_ASSIGN_OR_RETURN(storage.bytes, bytes_of(graph, graph.value(output), node.name));
+      Storage storage = {Storage::Kind::kArena, 0, 0, step, step, -1};
+      if (!graph.value(output).shape.is_static() && ir::finds_its_size(node)) {
+        storage.kind = Storage::Kind::kFound;
+        finds_size = true;
+      } else {
+        BLADE_ASSIGN_OR_RETURN(storage.bytes, bytes_of(graph, graph.value(output), node.name));
+      }
       result_bytes += storage.bytes;
       map.of_value_[output] = map.add(storage);
     }
-    if (result_bytes == 0) continue;  // nothing to compute
+    if (result_bytes == 0 && !finds_size) continue;  // nothing to compute
     map.steps_.push_back(id);
     for (ir::ValueId input : node.inputs) {
       Storage& read = map.storages_[map.of_value_[input]];
       read.last = std::max(read.last, step);
+      read.last_read = std::max(read.last_read, step);
     }
   }
   for (ir::ValueId output : graph.outputs()) {
     touch_constant(output);
     if (map.of_value_[output] == ir::kNone) return dangling("output");
-    map.storages_[map.of_value_[output]].last = Storage::kForever;
+    Storage& kept = map.storages_[map.of_value_[output]];
+    kept.last = kept.last_read = Storage::kForever;
   }
   return map;
 }
@@ -145,6 +153,7 @@ bool StorageMap::share(int step, ir::ValueId input, ir::ValueId output) {
   if (kept.kind != Storage::Kind::kArena || kept.last != step || kept.bytes != gone.bytes || gone.bytes == 0)
     return false;
   kept.last = gone.last;
+  kept.last_read = gone.last_read;
   merged_into_[to] = from;
   return true;
 }
@@ -152,9 +161,12 @@ bool StorageMap::share(int step, ir::ValueId input, ir::ValueId output) {
 void StorageMap::assign_outputs(const ir::Graph& graph) {
   for (size_t i = 0; i < graph.outputs().size(); ++i) {
     Storage& storage = storages_[of(graph.outputs()[i])];
-    if (storage.kind != Storage::Kind::kArena) continue;
-    storage.kind = Storage::Kind::kOutput;
-    storage.index = static_cast<int>(i);
+    if (storage.kind == Storage::Kind::kArena) {
+      storage.kind = Storage::Kind::kOutput;
+      storage.index = static_cast<int>(i);
+    } else if (storage.kind == Storage::Kind::kFound) {
+      storage.index = static_cast<int>(i);
+    }
   }
 }
 

@@ -15,17 +15,20 @@ bool is_view(const ir::Graph& graph, const ir::Node& node);
 
 // Memory of one or more values.
 struct Storage {
-  enum class Kind : uint8_t { kArena, kInput, kOutput, kConstant } kind = Kind::kArena;
+  // kFound: an output whose size its kernel finds, so that only the run can give it memory.
+  enum class Kind : uint8_t { kArena, kInput, kOutput, kConstant, kFound } kind = Kind::kArena;
   int index = 0;  // of the graph input, graph output or (for constants) the value id
   size_t bytes = 0;
   int first = 0, last = 0;  // steps, both included; last is kForever for what outlives the run
+  int last_read = -1;       // by a step; kForever for graph outputs
   static constexpr int kForever = 1 << 30;
 };
 
-// Storages of all values of a graph with static shapes, for steps that run in the given order.
+// Storages of all values of a graph for steps that run in the given order. Shapes are static but for graph outputs of
+// ops that find their size.
 class StorageMap {
  public:
-  // `order`: all nodes, producers first; shapes must be static.
+  // `order`: all nodes, producers first.
   static Result<StorageMap> create(const ir::Graph& graph, std::span<const ir::NodeId> order);
 
   // Nodes that need a kernel, in order. Views and nodes with only empty results are not among them.

@@ -117,7 +117,14 @@ Status infer_shapes(Graph& graph, const InferOptions& options = {});
 
 // Sets concrete input dims (one entry a graph input) and infers again: all shapes that do not depend on data become
 // static, and integer tensors computed from shapes become constants. An input whose rank or known dims disagree is an
-// error.
-Result<Graph> specialize(const Graph& graph, const std::vector<Dims>& input_dims);
+// error. `input_values` (empty, or one entry an input) may hold the elements of some inputs, which then are constants to
+// everything that reads them.
+Result<Graph> specialize(const Graph& graph, const std::vector<Dims>& input_dims,
+                         const std::vector<TensorPtr>& input_values = {});
+
+// The given nodes (producers first) as a graph of their own: its inputs and outputs are copies of the given values,
+// constants are shared. An error names a node that reads what is neither made inside, an input nor a constant.
+Result<Graph> extract(const Graph& graph, const std::vector<NodeId>& nodes, const std::vector<ValueId>& inputs,
+                      const std::vector<ValueId>& outputs, std::vector<std::string> output_names);
 
 }  // namespace blade::ir

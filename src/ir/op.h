@@ -56,6 +56,12 @@ struct OpInfo {
 };
 const OpInfo& op_info(Op op);
 
+// Inputs of a node whose elements, not only whose shape, decide the shape of its result.
+std::vector<int> shape_operands(const Node& node);
+// True where the result's size follows from the elements of large inputs, so that only the node's kernel can find it
+// (Where, NonMaxSuppression, ...).
+bool finds_its_size(const Node& node);
+
 // Floating-point operations and bytes touched, for cost models and rooflines; shapes must be static.
 struct Cost {
   double flops = 0;

@@ -120,7 +120,8 @@ void make_constants(Graph& graph, const Contents& contents) {
 
 }  // namespace
 
-Result<Graph> specialize(const Graph& graph, const std::vector<Dims>& input_dims) {
+Result<Graph> specialize(const Graph& graph, const std::vector<Dims>& input_dims,
+                         const std::vector<TensorPtr>& input_values) {
   if (input_dims.size() != graph.inputs().size()) {
     return invalid_argument(
         concat(input_dims.size(), " input shapes were given, expected ", graph.inputs().size(), " (one an input)."));
@@ -140,6 +141,10 @@ Result<Graph> specialize(const Graph& graph, const std::vector<Dims>& input_dims
     }
   }
   for (size_t i = 0; i < input_dims.size(); ++i) out.value(out.inputs()[i]).shape = Shape::of(input_dims[i]);
+  for (size_t i = 0; i < input_values.size(); ++i) {
+    if (input_values[i] == nullptr) continue;
+    out.replace_uses(out.inputs()[i], out.add_constant(input_values[i], out.value(out.inputs()[i]).name));
+  }
   BLADE_ASSIGN_OR_RETURN(const Contents contents, infer_contents(out, {}));
   make_constants(out, contents);
   out.remove_dead_nodes();

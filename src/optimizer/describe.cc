@@ -47,6 +47,8 @@ const char* location_name(engine::Location::Kind kind) {
       return "output";
     case engine::Location::Kind::kConstant:
       return "constant";
+    case engine::Location::Kind::kFound:
+      return "found";
     case engine::Location::Kind::kNone:
       return "nowhere";
   }
@@ -110,6 +112,9 @@ Result<std::string> explain_engine(engine::Engine& engine, const std::vector<ir:
   if (input_dims != nullptr) {
     BLADE_ASSIGN_OR_RETURN(const auto plan, engine.plan_for(*input_dims));
     report["plan"] = plan_json(*plan);
+    // Where shapes depend on data: what follows, for the sizes met so far.
+    BLADE_ASSIGN_OR_RETURN(const auto plans, engine.plans_for(*input_dims));
+    for (size_t i = 1; i < plans.size(); ++i) report["later_plans"].push_back(plan_json(*plans[i]));
     report["packed_weight_bytes"] = engine.packed_bytes();
   }
   return report.dump(-1, ' ', false, json::error_handler_t::replace);

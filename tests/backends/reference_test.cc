@@ -215,9 +215,9 @@ TEST(Reference, ResizeBilinearConventions) {
   EXPECT_NEAR(resize(true, false)[1], 1.0 / 3, 1e-6);
 }
 
-TEST(Reference, DataDependentShapesAreRefused) {
-  const std::string error = error_of(Op::kWhere, ir::EmptyAttrs{}, {bools({2}, {1, 0})});
-  EXPECT_NE(error.find("depends on data"), std::string::npos) << error;
+TEST(Reference, WhereFindsItsSize) {
+  EXPECT_EQ(evaluate(Op::kWhere, ir::EmptyAttrs{}, {bools({2, 2}, {1, 0, 0, 1})}), (Values{0, 0, 1, 1}));
+  EXPECT_EQ(evaluate(Op::kWhere, ir::EmptyAttrs{}, {bools({2}, {0, 0})}), Values{});
 }
 
 TEST(Machine, HostIsDetected) {

@@ -184,14 +184,6 @@ TEST(Engine, ForeignNodesAreRefusedAtOnce) {
   expect_says(engine.status().message(), "Node 'script' (PyFunc) runs only in the source framework");
 }
 
-TEST(Engine, ShapesThatCannotBePlannedAreRemembered) {
-  GraphMaker m;
-  const auto engine = make(m.finish({m.node(ir::Op::kWhere, "find", {m.input("mask", {-1}, ir::DType::kBool)})}));
-  bool mask[4] = {true, false, true, true};
-  for (int i = 0; i < 2; ++i) expect_says(run_error(*engine, {{ir::DType::kBool, {4}, mask}}), "Node 'find' (Where)");
-  EXPECT_EQ(engine->plans_cached(), 1u);
-}
-
 TEST(Engine, MeasuresItsSteps) {
   const auto engine = make(testing::small_cnn());
   std::mt19937 rng(6);

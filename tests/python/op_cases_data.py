@@ -4,9 +4,6 @@ import numpy as np
 
 from differential import SHAPES, Const, family, tf
 
-# Outputs of such sizes stay in TensorFlow.
-DEPENDS = "the shape of its result depends on data"
-
 
 @family
 def shapes(c):
@@ -36,7 +33,7 @@ def shapes(c):
         c.op("BroadcastTo", input=c.real(shape), shape=Const(to))
     for dims in ([2, 3], [0], [1, 1, 1]):
         c.op("Fill", dims=Const(dims), value=c.real(()))
-        c.op("Fill", refused=DEPENDS, dims=np.array(dims, np.int32), value=c.whole(()))
+        c.op("Fill", dims=np.array(dims, np.int32), value=c.whole(()))
     c.op("Fill", dims=Const(np.array([], np.int32)), value=c.flags(()))
     scalar = np.int32
     for start, limit, delta in ((0, 7, 1), (3, -4, -2), (5, 5, 1), (-3, 8, 4)):
@@ -82,14 +79,13 @@ def moving(c):
             c.op("Slice", input=c.whole(shape), begin=np.array(begin, np.int32), size=Const(size))
         c.op(
             "Slice",
-            refused=DEPENDS,
             input=c.whole(shape),
             begin=np.array(begin, np.int32),
             size=np.array(size, np.int32),
         )
     for repeats in ([1, 1], [2, 3], [0, 2]):
         c.op("Tile", input=c.real((2, 3)), multiples=Const(repeats))
-    c.op("Tile", refused=DEPENDS, input=c.flags((2,)), multiples=np.array([3], np.int32))
+    c.op("Tile", input=c.flags((2,)), multiples=np.array([3], np.int32))
     for paddings in ([[0, 0], [0, 0]], [[1, 2], [0, 3]], [[0, 1], [2, 0]]):
         c.op("Pad", input=c.real((3, 4)), paddings=Const(paddings))
         c.op("PadV2", input=c.whole((3, 4)), paddings=Const(paddings), constant_values=Const(7, np.int32))
@@ -160,9 +156,9 @@ def indexing(c):
             num_upper=Const(upper, np.int64),
         )
     for shape in ((3, 4), (5,), (0, 2), (2, 2, 2)):
-        c.op("Where", refused=DEPENDS, input=c.flags(shape))
-    c.op("Where", refused=DEPENDS, input=np.zeros((3,), bool))
-    c.op("Where", refused=DEPENDS, input=c.real((3, 2)).round())
+        c.op("Where", input=c.flags(shape))
+    c.op("Where", input=np.zeros((3,), bool))
+    c.op("Where", input=c.real((3, 2)).round())
 
 
 @family
@@ -195,6 +191,22 @@ def images(c):
 
 
 @family
+def selection(c):
+    for shape in ((9,), (0,), (1,)):
+        for dtype in (np.int32, np.int64, np.uint8, np.float32):
+            x = c.whole(shape, dtype=dtype) if dtype != np.float32 else c.real(shape).round()
+            c.op("Unique", x=x)
+            c.op("UniqueWithCounts", x=x, out_idx=tf.int64)
+            c.op("ListDiff", x=x, y=np.array([0, 1, 2], dtype))
+    rows = np.array([[1, 2], [3, 4], [1, 2], [0, 0]], np.int32)
+    c.op("UniqueV2", x=rows, axis=Const([0]))
+    c.op("UniqueV2", x=rows[:, 0], axis=Const(np.array([], np.int32)))
+    for data, parts in ((c.real((6, 2)), (6,)), (c.whole((2, 3)), (2, 3)), (c.real((0, 4)), (0,))):
+        partitions = np.arange(int(np.prod(parts)), dtype=np.int32).reshape(parts) % 3
+        c.op("DynamicPartition", data=data, partitions=partitions, num_partitions=4)
+
+
+@family
 def non_max_suppression(c):
     def boxes(count):
         corner, size = c.real((count, 2), 0, 5), c.real((count, 2), 0.5, 3)
@@ -207,9 +219,9 @@ def non_max_suppression(c):
         def scored():
             return {"boxes": boxes(count), "scores": c.real((count,), 0, 1), **common}
 
-        c.op("NonMaxSuppressionV2", refused=DEPENDS, **scored())
-        c.op("NonMaxSuppressionV3", refused=DEPENDS, score_threshold=least, **scored())
-        c.op("NonMaxSuppressionV4", refused=DEPENDS, take=[0], score_threshold=least, **scored())
+        c.op("NonMaxSuppressionV2", **scored())
+        c.op("NonMaxSuppressionV3", score_threshold=least, **scored())
+        c.op("NonMaxSuppressionV4", take=[0], score_threshold=least, **scored())
         c.op("NonMaxSuppressionV4", score_threshold=least, pad_to_max_output_size=True, **scored())
         for sigma in (0.0, 0.5):
             sigma = Const(sigma, np.float32)

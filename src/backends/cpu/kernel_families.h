@@ -20,6 +20,8 @@ std::span<const KernelEntry> slicing_rows();
 std::span<const KernelEntry> transpose_rows();
 std::span<const KernelEntry> indexing_rows();
 std::span<const KernelEntry> resize_rows();
+std::span<const KernelEntry> selection_rows();
+std::span<const KernelEntry> detection_rows();
 std::span<const KernelEntry> shape_rows();
 std::span<const KernelEntry> onednn_rows();
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <utility>
 
@@ -91,6 +92,20 @@ const T* input(const KernelArgs& args, size_t i) {
 template <class T = std::byte>
 T* output(const KernelArgs& args, size_t i = 0) {
   return static_cast<T*>(args.outputs[i]);
+}
+
+// Memory of output i, whose dims the kernel has just found; null where it has no elements.
+template <class T>
+Result<T*> found_output(const KernelArgs& args, int i, std::span<const int64_t> dims, const std::string& label) {
+  void* data = args.allocator->allocate(i, dims);
+  if (data == nullptr && checked_element_count(dims).value_or(1) != 0) {
+    return resource_exhausted(label + "there is no memory for its result.");
+  }
+  return static_cast<T*>(data);
+}
+template <class T>
+Result<T*> found_output(const KernelArgs& args, int i, std::initializer_list<int64_t> dims, const std::string& label) {
+  return found_output<T>(args, i, std::span<const int64_t>(dims.begin(), dims.size()), label);
 }
 
 inline Support yes(const KernelRequest&) { return Support::yes(); }

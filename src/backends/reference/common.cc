@@ -16,7 +16,7 @@ class ReferenceKernel final : public Kernel {
       : node_(*request.node), inputs_(request.inputs), outputs_(request.outputs), run_(run) {}
 
   Status run(const KernelArgs& args) const override {
-    const Call call{node_, inputs_, outputs_, args.inputs, args.outputs};
+    const Call call{node_, inputs_, outputs_, args.inputs, args.outputs, args.allocator};
     try {
       return run_(call);
     } catch (const std::bad_alloc&) {

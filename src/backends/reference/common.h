@@ -20,6 +20,7 @@ struct Call {
   std::span<const TensorDesc> inputs, outputs;
   std::span<const void* const> in;
   std::span<void* const> out;
+  OutputAllocator* allocator = nullptr;
 
   int num_inputs() const { return static_cast<int>(inputs.size()); }
   const ir::Dims& in_dims(int i) const { return inputs[i].dims; }
@@ -124,6 +125,23 @@ void write(const Call& call, int i, const Array<W>& array) {
     T* data = static_cast<T*>(call.out[i]);
     for (size_t k = 0; k < array.values.size(); ++k) data[k] = narrow<T, W>(array.values[k], call.out_dtype(i));
   });
+}
+
+// The same for an output whose dims the kernel finds: asks for its memory first. Dims known beforehand must agree.
+template <class W>
+Status write_found(const Call& call, int i, const Array<W>& array) {
+  if (call.outputs[i].is_static()) {
+    write(call, i, array);
+    return Status();
+  }
+  void* data = call.allocator->allocate(i, array.dims);
+  if (data == nullptr && !array.values.empty()) return resource_exhausted(call.where() + "no memory for its result.");
+  with_storage(call.out_dtype(i), [&]<class T>(T) {
+    for (size_t k = 0; k < array.values.size(); ++k) {
+      static_cast<T*>(data)[k] = narrow<T, W>(array.values[k], call.out_dtype(i));
+    }
+  });
+  return Status();
 }
 
 // `value` as it would be after being stored as `dtype`.
@@ -235,5 +253,9 @@ Status run_scatter_nd(const Call&);
 Status run_one_hot(const Call&);
 Status run_resize(const Call&);
 Status run_non_max_suppression(const Call&);
+Status run_where(const Call&);
+Status run_unique(const Call&);
+Status run_list_diff(const Call&);
+Status run_dynamic_partition(const Call&);
 
 }  // namespace blade::backends::reference

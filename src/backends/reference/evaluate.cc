@@ -37,12 +37,13 @@ class ConstantContext final : public ir::InferContext {
   Result<std::vector<TensorDesc>> outputs() const {
     std::vector<TensorDesc> descs;
     for (size_t i = 0; i < shapes_.size(); ++i) {
-      const auto dims = shapes_[i].static_dims();
-      if (!dims) {
+      if (!shapes_[i].is_static() && (!ir::finds_its_size(node_) || !shapes_[i].has_rank())) {
         return unimplemented("Node '" + node_.name + "' (" + ir::op_name(node_.op) + "): the shape of output " +
                              std::to_string(i) + " depends on data.");
       }
-      descs.push_back({dtypes_[i], *dims});
+      TensorDesc desc = {dtypes_[i], {}};
+      for (ir::Dim d : shapes_[i].dims()) desc.dims.push_back(d.is_known() ? d.value() : -1);
+      descs.push_back(std::move(desc));
     }
     return descs;
   }
@@ -65,6 +66,23 @@ class ConstantContext final : public ir::InferContext {
   std::vector<std::optional<std::vector<ir::Dim>>> contents_;
   std::vector<ir::DType> dtypes_;
   std::vector<ir::Shape> shapes_;
+};
+
+// Makes tensors of the sizes that a kernel finds.
+class TensorAllocator final : public OutputAllocator {
+ public:
+  TensorAllocator(const std::vector<TensorDesc>& descs, std::vector<ir::TensorPtr>& outputs)
+      : descs_(descs), outputs_(outputs) {}
+  void* allocate(int output, std::span<const int64_t> dims) override {
+    auto made = ir::allocate_tensor(descs_[output].dtype, {dims.begin(), dims.end()});
+    if (!made.ok()) return nullptr;
+    outputs_[output] = made->tensor;
+    return made->data;
+  }
+
+ private:
+  const std::vector<TensorDesc>& descs_;
+  std::vector<ir::TensorPtr>& outputs_;
 };
 
 const KernelEntry* reference_row(ir::Op op) {
@@ -114,12 +132,18 @@ Result<std::vector<ir::TensorPtr>> evaluate_reference(const ir::Graph&, const ir
   std::vector<const void*> in;
   for (const ir::TensorPtr& input : inputs) in.push_back(input->data);
   for (const TensorDesc& desc : request.outputs) {
+    if (!desc.is_static()) {
+      outputs.push_back(nullptr);
+      out.push_back(nullptr);
+      continue;
+    }
     BLADE_ASSIGN_OR_RETURN(ir::NewTensor made, ir::allocate_tensor(desc.dtype, desc.dims));
     outputs.push_back(made.tensor);
     out.push_back(made.data);
   }
   ThreadPool inline_pool(1);
-  BLADE_RETURN_IF_ERROR(kernel->run({in, out, nullptr, &inline_pool}));
+  TensorAllocator allocator(request.outputs, outputs);
+  BLADE_RETURN_IF_ERROR(kernel->run({in, out, nullptr, &inline_pool, &allocator}));
   return outputs;
 }
 

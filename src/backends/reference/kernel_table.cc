@@ -13,16 +13,12 @@ Support floating(const KernelRequest& request) {
   return Support::no(std::string("needs a floating type, has ") + ir::dtype_name(request.outputs[0].dtype));
 }
 
-Support never(const KernelRequest&) { return Support::no("the shape of the output depends on data"); }
-
-Support padded_suppression(const KernelRequest& request) {
-  const auto& attrs = request.node->get<ir::NonMaxSuppressionAttrs>();
-  if (!attrs.pad_to_max_output_size) return never(request);
-  if (attrs.version != 3 && attrs.version != 4) return Support::no("soft suppression (version 5) is not implemented");
+Support hard_suppression(const KernelRequest& request) {
+  if (request.node->get<ir::NonMaxSuppressionAttrs>().version == 5) {
+    return Support::no("soft suppression (version 5) is not implemented");
+  }
   return Support::yes();
 }
-
-Status run_nothing(const Call& call) { return unimplemented(call.where() + "there is no kernel for it."); }
 
 constexpr KernelEntry kTable[] = {
     {"reference.pointwise", ir::Op::kPointwise, any_dtype, nullptr, create<run_pointwise>},
@@ -68,9 +64,12 @@ constexpr KernelEntry kTable[] = {
     {"reference.batch_to_space", ir::Op::kBatchToSpace, any_dtype, nullptr, create<run_batch_to_space>},
     {"reference.resize", ir::Op::kResize, any_dtype, nullptr, create<run_resize>},
     {"reference.matrix_band_part", ir::Op::kMatrixBandPart, any_dtype, nullptr, create<run_matrix_band_part>},
-    {"reference.where", ir::Op::kWhere, never, nullptr, create<run_nothing>},
-    {"reference.non_max_suppression", ir::Op::kNonMaxSuppression, padded_suppression, nullptr,
+    {"reference.where", ir::Op::kWhere, any_dtype, nullptr, create<run_where>},
+    {"reference.non_max_suppression", ir::Op::kNonMaxSuppression, hard_suppression, nullptr,
      create<run_non_max_suppression>},
+    {"reference.unique", ir::Op::kUnique, any_dtype, nullptr, create<run_unique>},
+    {"reference.list_diff", ir::Op::kListDiff, any_dtype, nullptr, create<run_list_diff>},
+    {"reference.dynamic_partition", ir::Op::kDynamicPartition, any_dtype, nullptr, create<run_dynamic_partition>},
 };
 
 }  // namespace

@@ -258,6 +258,13 @@ struct NonMaxSuppressionAttrs {
   bool operator==(const NonMaxSuppressionAttrs&) const = default;
 };
 
+// The type of the positions that Unique and ListDiff give.
+struct PositionsAttrs {
+  DType index_dtype = DType::kInt32;
+  BLADE_ATTRS(index_dtype)
+  bool operator==(const PositionsAttrs&) const = default;
+};
+
 // A source node that Blade leaves where it is.
 struct ForeignAttrs {
   std::string source_op;  // "TensorArrayV3"
@@ -271,6 +278,6 @@ using Attrs = std::variant<EmptyAttrs, PointwiseAttrs, CastAttrs, ConvAttrs, Con
                            EinsumAttrs, BatchNormAttrs, LayerNormAttrs, LrnAttrs, PoolAttrs, SoftmaxAttrs, ReduceAttrs,
                            ArgReduceAttrs, CumSumAttrs, TopKAttrs, IdentityAttrs, AxisAttrs, AxesAttrs, PermAttrs,
                            SplitAttrs, StridedSliceAttrs, UnpackAttrs, PadAttrs, ShapeOfAttrs, GatherAttrs, BlockAttrs,
-                           ResizeAttrs, NonMaxSuppressionAttrs, ForeignAttrs>;
+                           ResizeAttrs, NonMaxSuppressionAttrs, PositionsAttrs, ForeignAttrs>;
 
 }  // namespace blade::ir

@@ -1,0 +1,229 @@
+// The loop over stages: memory for what a plan makes, the plan, then the stage for the sizes that came out.
+#include "engine/executor.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/checked_math.h"
+
+namespace blade::engine {
+namespace {
+
+Status no_memory(size_t bytes) {
+  return resource_exhausted("There is no memory for the intermediate tensors of this run (" + std::to_string(bytes) +
+                            " bytes): free memory or use smaller inputs.");
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+}  // namespace
+
+Result<void*> output_memory(OutputSink& sink, int index, const TensorInfo& info, ir::DType dtype,
+                            const ir::Dims& dims) {
+  void* data = sink.allocate(index, dtype, dims);
+  const size_t bytes = static_cast<size_t>(checked_element_count(dims).value_or(0)) * ir::dtype_size(dtype);
+  if (data == nullptr && bytes != 0) {
+    return resource_exhausted("There is no memory for output '" + info.name + "' (" + std::to_string(bytes) +
+                              " bytes): free memory or use smaller inputs.");
+  }
+  if (reinterpret_cast<uintptr_t>(data) % std::max<size_t>(1, ir::dtype_size(dtype)) != 0) {
+    return invalid_argument("The memory for output '" + info.name +
+                            "' is not aligned to its elements: give aligned memory.");
+  }
+  return data;
+}
+
+StepTimer::Row& StepTimer::row_of(const std::shared_ptr<const Plan>& plan) {
+  for (Row& row : rows_) {
+    if (row.plan == plan) return row;
+  }
+  Row& row = rows_.emplace_back();
+  row.plan = plan;
+  row.last.resize(plan->steps.size());
+  row.sum.resize(plan->steps.size());
+  row.runs.resize(plan->steps.size());
+  return row;
+}
+
+double* StepTimer::steps_of(const std::shared_ptr<const Plan>& plan) { return row_of(plan).last.data(); }
+
+void StepTimer::add(const std::shared_ptr<const Plan>& plan) {
+  Row& row = row_of(plan);
+  for (size_t s = 0; s < row.sum.size(); ++s) row.sum[s] += row.last[s];
+}
+
+void StepTimer::end_run() {
+  for (Row& row : rows_) {
+    for (size_t s = 0; s < row.sum.size(); ++s) row.runs[s].push_back(std::exchange(row.sum[s], 0));
+  }
+}
+
+std::vector<StepTime> StepTimer::medians() const {
+  std::vector<StepTime> times;
+  for (const Row& row : rows_) {
+    for (size_t s = 0; s < row.runs.size(); ++s) {
+      const Step& step = row.plan->steps[s];
+      times.push_back({step.node_name, ir::op_name(step.op), step.kernel_name,
+                       row.runs[s].empty() ? 0 : median(row.runs[s]), step.cost.flops, step.cost.bytes});
+    }
+  }
+  return times;
+}
+
+// Gives memory to outputs whose size a step has found.
+class Executor::Found final : public FoundOutputs {
+ public:
+  Found(Executor& executor, const Stage& stage, Frame& frame) : executor_(executor), stage_(stage), frame_(frame) {}
+  void* allocate(int output, std::span<const int64_t> dims) override {
+    status = executor_.make_output(stage_, frame_, output, dims);
+    if (!status.ok()) return nullptr;
+    return const_cast<void*>(frame_.slots[stage_.plan_output_slot(output)].data);
+  }
+  Status status;  // why there was no memory
+
+ private:
+  Executor& executor_;
+  const Stage& stage_;
+  Frame& frame_;
+};
+
+Status Executor::run(std::shared_ptr<const Stage> stage, std::span<const TensorRef> inputs,
+                     std::span<const TensorInfo> infos, OutputSink& outputs, ThreadPool& pool, StepTimer* timer) {
+  sink_ = &outputs;
+  infos_ = infos;
+  pool_ = &pool;
+  timer_ = timer;
+  if (frames_.empty()) frames_.emplace_back();
+  Frame& frame = frames_.front();
+  frame.inputs.resize(inputs.size());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    RunValue& value = frame.inputs[i];
+    value.dtype = inputs[i].dtype;
+    if (!value.dims.assign(inputs[i].dims)) return unimplemented("Input '" + std::to_string(i) + "' has too many dims.");
+    value.data = inputs[i].data;
+  }
+  const Status status = run_stages(std::move(stage), frame);
+  frame.inputs.clear();
+  frame.slots.clear();
+  return status;
+}
+
+Status Executor::run_stages(std::shared_ptr<const Stage> stage, Frame& frame) {
+  frame.targets.resize(stage->outputs.size());
+  for (size_t i = 0; i < frame.targets.size(); ++i) frame.targets[i] = static_cast<int>(i);
+  for (;;) {
+    BLADE_RETURN_IF_ERROR(run_plan(*stage, frame));
+    BLADE_RETURN_IF_ERROR(give_outputs(*stage, frame));
+    if (stage->rest == nullptr) return {};
+    frame.inputs.resize(stage->rest_inputs.size());
+    for (size_t i = 0; i < frame.inputs.size(); ++i) frame.inputs[i] = std::move(frame.slots[stage->rest_inputs[i]]);
+    // Numbers of outputs ascend, so none is overwritten before it is read.
+    for (size_t i = 0; i < stage->rest_outputs.size(); ++i) frame.targets[i] = frame.targets[stage->rest_outputs[i]];
+    frame.targets.resize(stage->rest_outputs.size());
+    BLADE_ASSIGN_OR_RETURN(std::shared_ptr<const Stage> next, stage->rest->stage_for(frame.inputs));
+    stage = std::move(next);
+  }
+}
+
+Status Executor::run_plan(const Stage& stage, Frame& frame) {
+  const Plan& plan = *stage.plan;
+  frame.slots.clear();
+  frame.slots.resize(stage.num_slots());
+  for (size_t i = 0; i < frame.inputs.size(); ++i) frame.slots[i] = std::move(frame.inputs[i]);
+  for (size_t i = 0; i < stage.constants.size(); ++i) {
+    RunValue& value = frame.slots[stage.constant_slot(static_cast<int>(i))];
+    value.dtype = stage.constants[i]->dtype;
+    if (!value.dims.assign(stage.constants[i]->dims)) return unimplemented("A constant has too many dims.");
+    value.data = stage.constants[i]->data;
+    value.owner = stage.constants[i];
+  }
+  if (plan.steps.empty() && plan.outputs.empty()) return {};
+  BLADE_RETURN_IF_ERROR(grow_arena(plan.arena_bytes));
+  std::unique_ptr<RunContext> context = stage.take_context();
+  Status status = set_outputs(stage, frame, *context);
+  if (status.ok()) {
+    Found found(*this, stage, frame);
+    double* times = timer_ != nullptr ? timer_->steps_of(stage.plan) : nullptr;
+    status = context->run(arena_.data(), *pool_, times, &found);
+    if (!found.status.ok()) status = found.status;
+    if (timer_ != nullptr && status.ok()) timer_->add(stage.plan);
+  }
+  stage.give_back(std::move(context));
+  return status;
+}
+
+// Pointers for the plan's inputs and for the outputs whose size is known.
+Status Executor::set_outputs(const Stage& stage, Frame& frame, RunContext& context) {
+  const Plan& plan = *stage.plan;
+  for (size_t i = 0; i < plan.inputs.size(); ++i) context.set_input(static_cast<int>(i), frame.slots[i].data);
+  for (const auto& [input, output] : stage.reuses) {
+    RunValue& given = frame.slots[input];
+    if (!given.buffer.is_only_owner() || stage.direct[output] >= 0) continue;
+    RunValue& taken = frame.slots[stage.plan_output_slot(output)];
+    taken = std::move(given);
+    taken.dtype = plan.outputs[output].dtype;
+    if (!taken.dims.assign(plan.outputs[output].dims)) return unimplemented("A result has too many dims.");
+  }
+  for (size_t i = 0; i < plan.outputs.size(); ++i) {
+    const int output = static_cast<int>(i);
+    if (!plan.outputs[i].is_static()) continue;
+    RunValue& value = frame.slots[stage.plan_output_slot(output)];
+    if (value.data == nullptr) BLADE_RETURN_IF_ERROR(make_output(stage, frame, output, plan.outputs[i].dims));
+    context.set_output(output, const_cast<void*>(value.data));
+  }
+  return {};
+}
+
+// Memory for one output of the plan: the caller's where it is an output of the model, else a buffer.
+Status Executor::make_output(const Stage& stage, Frame& frame, int output, std::span<const int64_t> dims) {
+  RunValue& value = frame.slots[stage.plan_output_slot(output)];
+  value.dtype = stage.plan->outputs[output].dtype;
+  if (!value.dims.assign(dims)) return unimplemented("A result has too many dims.");
+  const int direct = stage.direct[output];
+  if (direct >= 0) {
+    const int target = frame.targets[direct];
+    dims_.assign(dims.begin(), dims.end());
+    BLADE_ASSIGN_OR_RETURN(void* const data, output_memory(*sink_, target, infos_[target], value.dtype, dims_));
+    value.data = data;
+    return {};
+  }
+  const size_t bytes = value.bytes();
+  value.buffer = buffers_.take(bytes);
+  if (!value.buffer) return no_memory(bytes);
+  value.data = value.buffer.data();
+  return {};
+}
+
+// Outputs of the model that the plan has not written to the caller's memory itself: inputs and constants passed
+// through, and second names of one tensor.
+Status Executor::give_outputs(const Stage& stage, Frame& frame) {
+  for (size_t i = 0; i < stage.outputs.size(); ++i) {
+    const int slot = stage.outputs[i];
+    if (slot < 0) continue;
+    const int made_by_plan = slot - static_cast<int>(stage.plan->inputs.size());
+    if (made_by_plan >= 0 && made_by_plan < static_cast<int>(stage.direct.size()) &&
+        stage.direct[made_by_plan] == static_cast<int>(i)) {
+      continue;
+    }
+    const RunValue& value = frame.slots[slot];
+    const auto dims = value.dims.view();
+    dims_.assign(dims.begin(), dims.end());
+    const int target = frame.targets[i];
+    BLADE_ASSIGN_OR_RETURN(void* const data, output_memory(*sink_, target, infos_[target], value.dtype, dims_));
+    if (const size_t bytes = value.bytes(); bytes > 0) std::memcpy(data, value.data, bytes);
+  }
+  return {};
+}
+
+Status Executor::grow_arena(size_t bytes) {
+  if (arena_.size() >= bytes) return {};
+  arena_ = AlignedBuffer();  // too small: goes before the larger one comes
+  arena_ = AlignedBuffer::allocate(bytes);
+  return arena_.data() != nullptr ? Status() : no_memory(bytes);
+}
+
+}  // namespace blade::engine
