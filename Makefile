@@ -3,10 +3,10 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 
-.PHONY: help setup package demo test bench fuzz format clean
+.PHONY: help setup package demo test bench fuzz fuzz-ops format clean
 
 help:
-	@echo "make setup | demo | test | bench | fuzz | format | clean"
+	@echo "make setup | demo | test | bench | fuzz | fuzz-ops | format | clean"
 
 setup:
 	scripts/setup.sh dev
@@ -36,6 +36,13 @@ fuzz: setup
 	  mkdir -p build/fuzz/corpus/$$name && build/fuzz/fuzz/$${name}_fuzzer build/fuzz/corpus/$$name \
 	    -dict=fuzz/graph_def.dict -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 -max_len=65536 || exit 1; \
 	done
+
+# Drawn graphs against TensorFlow: CASES an op, from SEED; OPS names some (comma-separated). docs/fuzzing.md.
+SEED ?= 1
+CASES ?= 1000
+OPS ?=
+fuzz-ops: package
+	cd tests/python && ../../$(PY) -m op_fuzz --seed $(SEED) --cases $(CASES) --ops "$(OPS)"
 
 format: setup
 	$(PY) scripts/run_tests.py --fix-format

@@ -124,6 +124,10 @@ BLADE_API blade_status blade_engine_profile(blade_engine* engine, const blade_te
                                             int32_t repetitions, char** json);
 /* Ops, inputs, outputs, coverage with reasons, of a model file; nothing is built. */
 BLADE_API blade_status blade_inspect(const char* path, const char* const* outputs, int32_t num_outputs, char** json);
+/* Every TensorFlow op that Blade knows: {"ops": [{"op", "covered", "types", "reason"}, ...], "kernels": [{"op",
+ * "rows"},
+ * ...]}; the kernels are those of Blade's own ops, in the order in which they are tried. */
+BLADE_API blade_status blade_op_table(char** json);
 /* What is usable on this machine, and why the rest is not. `tensorflow_dir` (of libtensorflow_cc.so.2) may be NULL. */
 BLADE_API blade_status blade_doctor(const char* tensorflow_dir, char** json);
 

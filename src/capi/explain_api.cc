@@ -66,6 +66,13 @@ blade_status blade_inspect(const char* path, const char* const* outputs, int32_t
   });
 }
 
+blade_status blade_op_table(char** json) {
+  return guarded([&]() -> Status {
+    BLADE_RETURN_IF_ERROR(check_text(json));
+    return copy_text(blade::optimizer::op_table(), json);
+  });
+}
+
 blade_status blade_doctor(const char* tensorflow_dir, char** json) {
   return guarded([&]() -> Status {
     BLADE_RETURN_IF_ERROR(check_text(json));

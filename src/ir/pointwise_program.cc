@@ -13,6 +13,7 @@ struct Row {
   int arity;
   bool gives_bool = false;
   bool uses_alpha = false, uses_beta = false;
+  bool gives_uint8 = false;
 };
 using P = PointwiseOp;
 
@@ -97,6 +98,13 @@ constexpr Row kRows[] = {
     {P::kLeftShift, "left_shift", 2},
     {P::kRightShift, "right_shift", 2},
     {P::kSelect, "select", 3},
+    {P::kLgamma, "lgamma", 1},
+    {P::kDigamma, "digamma", 1},
+    {P::kErfinv, "erfinv", 1},
+    {P::kNdtri, "ndtri", 1},
+    {P::kPopulationCount, "population_count", 1, false, false, false, true},
+    {P::kXlog1py, "xlog1py", 2},
+    {P::kNextAfter, "next_after", 2},
 };
 
 constexpr bool rows_are_in_enum_order() {
@@ -118,7 +126,10 @@ std::string operand_name(const PointwiseProgram& program, int operand) {
 
 int pointwise_arity(PointwiseOp op) { return row(op).arity; }
 const char* pointwise_name(PointwiseOp op) { return row(op).name; }
-DType pointwise_result_dtype(PointwiseOp op, DType operand) { return row(op).gives_bool ? DType::kBool : operand; }
+DType pointwise_result_dtype(PointwiseOp op, DType operand) {
+  if (row(op).gives_uint8) return DType::kUInt8;
+  return row(op).gives_bool ? DType::kBool : operand;
+}
 
 PointwiseProgram PointwiseProgram::unary(PointwiseOp op, float alpha, float beta) {
   return {1, {{op, 0, -1, -1, alpha, beta}}};

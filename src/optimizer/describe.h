@@ -15,6 +15,9 @@ Result<std::string> inspect_model(const std::string& path, const std::vector<std
 // Decisions and memory of an engine; with input dims also each step's kernel and the rows that were passed over.
 Result<std::string> explain_engine(engine::Engine& engine, const std::vector<ir::Dims>* input_dims);
 
+// Every TensorFlow op that the importer knows with its element types, or why it stays, and the kernels of Blade's ops.
+std::string op_table();
+
 // What is usable on this machine, and why the rest is not.
 std::string doctor(const std::string& tensorflow_dir);
 

@@ -9,6 +9,7 @@ Result<PassResult> strip_unused_nodes(ir::Graph& graph, const PassOptions& optio
 Result<PassResult> strip_debug_ops(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fold_constants(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> common_subexpressions(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> widen_halves(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> layout(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> algebraic_cleanup(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> recognize_activations(ir::Graph& graph, const PassOptions& options);

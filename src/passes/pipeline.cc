@@ -13,6 +13,7 @@ constexpr Pass kPipeline[] = {
     {"TfStripDebugOps", "Removes Identity, StopGradient, CheckNumerics, Assert and Print nodes.", true,
      strip_debug_ops},
     {"TfFoldConstants", "Computes what depends on constants and known shapes alone.", true, fold_constants},
+    {"WidenHalves", "Computes in float32 what is stored in float16 or bfloat16.", false, widen_halves},
     {"CommonSubexpressions", "Merges nodes that compute the same from the same.", false, common_subexpressions},
     {"AlgebraicCleanup", "Removes operations that do nothing and replaces others by cheaper equals.", false,
      algebraic_cleanup},

@@ -145,7 +145,7 @@ TEST(Reference, Reductions) {
   EXPECT_EQ(
       evaluate(Op::kArgReduce, ir::ArgReduceAttrs{true, 1, ir::DType::kInt64}, {floats({2, 3}, {1, 3, 3, 2, 0, 2})}),
       (Values{1, 0}));
-  EXPECT_EQ(evaluate(Op::kCumSum, ir::CumSumAttrs{0, true, true}, {ints({3}, {1, 2, 3})}), (Values{5, 3, 0}));
+  EXPECT_EQ(evaluate(Op::kCumulative, ir::CumulativeAttrs{0, true, true}, {ints({3}, {1, 2, 3})}), (Values{5, 3, 0}));
   EXPECT_EQ(evaluate(Op::kTopK, ir::TopKAttrs{}, {floats({4}, {1, 7, 7, 3}), ints({}, {2})}, 2, 1), (Values{1, 2}));
 }
 

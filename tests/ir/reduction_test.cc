@@ -48,7 +48,7 @@ TEST_F(Reduction, TopK) {
 
 TEST_F(Reduction, LikeTheirInput) {
   EXPECT_EQ(inferred(b, b.op(Op::kSoftmax, {x})), "float32[x.0,4,5]");
-  EXPECT_EQ(inferred(b, b.op(Op::kCumSum, {x}, ir::CumSumAttrs{2, true, false})), "float32[x.0,4,5]");
+  EXPECT_EQ(inferred(b, b.op(Op::kCumulative, {x}, ir::CumulativeAttrs{2, true, false})), "float32[x.0,4,5]");
   EXPECT_EQ(inferred(b, b.op(Op::kReverse, {x}, ir::AxesAttrs{{1}})), "float32[x.0,4,5]");
   const auto all = b.scalar<int64_t>(-1);
   EXPECT_EQ(inferred(b, b.op(Op::kMatrixBandPart, {x, all, all})), "float32[x.0,4,5]");

@@ -31,7 +31,7 @@ std::vector<Case> cases() {
       {Op::kSoftmax, ir::SoftmaxAttrs{}, "f"},
       {Op::kReduce, ir::ReduceAttrs{ir::ReduceKind::kSum, {1}, false}, "f"},
       {Op::kArgReduce, ir::ArgReduceAttrs{}, "f"},
-      {Op::kCumSum, ir::CumSumAttrs{}, "f"},
+      {Op::kCumulative, ir::CumulativeAttrs{}, "f"},
       {Op::kTopK, ir::TopKAttrs{}, "fi", 2},
       {Op::kIdentity, ir::IdentityAttrs{}, "f"},
       {Op::kReshape, ir::EmptyAttrs{}, "fi"},

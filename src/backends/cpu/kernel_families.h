@@ -24,6 +24,11 @@ std::span<const KernelEntry> resize_rows();
 std::span<const KernelEntry> selection_rows();
 std::span<const KernelEntry> detection_rows();
 std::span<const KernelEntry> shape_rows();
+std::span<const KernelEntry> typed_rows();
+std::span<const KernelEntry> segment_rows();
+std::span<const KernelEntry> window_rows();
+std::span<const KernelEntry> matrix_diag_rows();
+std::span<const KernelEntry> recurrent_rows();
 std::span<const KernelEntry> onednn_rows();
 
 }  // namespace blade::backends::cpu

@@ -9,10 +9,12 @@ namespace {
 std::vector<KernelEntry> join_rows() {
   std::vector<KernelEntry> table;
   for (const auto rows :
-       {cpu::depthwise_rows(), cpu::conv_rows(), cpu::matmul_rows(), cpu::onednn_rows(), cpu::pointwise_rows(),
-        cpu::cast_rows(), cpu::pool_rows(), cpu::reduce_rows(), cpu::normalization_rows(), cpu::joining_rows(),
-        cpu::slicing_rows(), cpu::transpose_rows(), cpu::indexing_rows(), cpu::resize_rows(), cpu::selection_rows(),
-        cpu::detection_rows(), cpu::shape_rows()}) {
+       {cpu::depthwise_rows(),     cpu::conv_rows(),        cpu::matmul_rows(),    cpu::onednn_rows(),
+        cpu::pointwise_rows(),     cpu::cast_rows(),        cpu::pool_rows(),      cpu::reduce_rows(),
+        cpu::normalization_rows(), cpu::joining_rows(),     cpu::slicing_rows(),   cpu::transpose_rows(),
+        cpu::indexing_rows(),      cpu::resize_rows(),      cpu::shape_rows(),     cpu::segment_rows(),
+        cpu::window_rows(),        cpu::matrix_diag_rows(), cpu::recurrent_rows(), cpu::typed_rows(),
+        cpu::selection_rows(),     cpu::detection_rows()}) {
     table.insert(table.end(), rows.begin(), rows.end());
   }
   return table;

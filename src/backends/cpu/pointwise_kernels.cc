@@ -3,6 +3,7 @@
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/pointwise_program.h"
 #include "backends/cpu/pointwise_typed.h"
+#include "backends/reference/pointwise_math.h"
 
 namespace blade::backends::cpu {
 namespace {
@@ -194,9 +195,71 @@ Result<std::unique_ptr<Kernel>> create_typed(const KernelRequest& request, PackC
       in_place_inputs(request));
 }
 
+// --- what is left: one call of the instruction's definition an element ---
+
+Support supports_scalar(const KernelRequest& request) {
+  const ir::PointwiseProgram& program = program_of(request);
+  if (program.code.size() != 1) return Support::no("fused programs are for float32");
+  const ir::PointwiseInstr& instr = program.code[0];
+  const bool plain_order = instr.a == 0 && (instr.b < 0 || instr.b == 1) && (instr.c < 0 || instr.c == 2);
+  return plain_order && instr.op != ir::PointwiseOp::kSelect ? Support::yes()
+                                                             : Support::no("operands are not in order");
+}
+
+template <class W, class T, class Out>
+void apply_row(const ir::PointwiseInstr& instr, const TypedRow& row, ir::DType operand, ir::DType result,
+               reference::MathError& error) {
+  const T *a = static_cast<const T*>(row.in[0]), *b = static_cast<const T*>(row.in[1]);
+  Out* out = static_cast<Out*>(row.out);
+  for (int64_t i = 0; i < row.count; ++i) {
+    const W x = reference::widen<T, W>(a[i * row.stride[0]]);
+    const W y = b == nullptr ? W(0) : reference::widen<T, W>(b[i * row.stride[1]]);
+    out[i] = reference::narrow<Out, W>(reference::apply_instr(instr, x, y, W(0), operand, error), result);
+  }
+}
+
+using ScalarRow = void (*)(const ir::PointwiseInstr&, const TypedRow&, ir::DType, ir::DType, reference::MathError&);
+
+ScalarRow scalar_row(ir::DType operand, ir::DType result) {
+  return reference::with_storage(operand, [&]<class T>(T) -> ScalarRow {
+    using W = std::conditional_t<!std::is_integral_v<T>, double,
+                                 std::conditional_t<std::is_same_v<T, uint64_t>, uint64_t, int64_t>>;
+    return result == operand ? ScalarRow(apply_row<W, T, T>) : ScalarRow(apply_row<W, T, uint8_t>);
+  });
+}
+
+Result<std::unique_ptr<Kernel>> create_scalar(const KernelRequest& request, PackCache&) {
+  const ir::PointwiseInstr instr = program_of(request).code[0];
+  const std::vector<ir::DType> dtypes = input_dtypes(request);
+  const ir::DType result = request.outputs[0].dtype;
+  const ScalarRow function = scalar_row(dtypes[0], result);
+  const BroadcastPlan plan = plan_of(request);
+  const size_t out_size = ir::dtype_size(result);
+  const std::string label = node_label(request);
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        std::atomic<reference::MathError> error{reference::MathError::kNone};
+        for_each_row(args.pool, plan, kMaxPiece, 40, [&](int64_t begin, int64_t count, const int64_t* offsets) {
+          TypedRow row;
+          row.count = count;
+          row.out = output(args) + static_cast<size_t>(begin) * out_size;
+          for (size_t k = 0; k < plan.strides.size(); ++k) {
+            row.in[k] = input(args, k) + static_cast<size_t>(offsets[k]) * ir::dtype_size(dtypes[k]);
+            row.stride[k] = plan.strides[k].back();
+          }
+          reference::MathError own = reference::MathError::kNone;
+          function(instr, row, dtypes[0], result, own);
+          if (own != reference::MathError::kNone) error.store(own, std::memory_order_relaxed);
+        });
+        return reference::math_error_status(label, error.load());
+      },
+      in_place_inputs(request));
+}
+
 constexpr KernelEntry kRows[] = {
     {"cpu.pointwise.blocks_f32", ir::Op::kPointwise, supports_f32, nullptr, create_f32},
     {"cpu.pointwise.typed", ir::Op::kPointwise, supports_typed, nullptr, create_typed},
+    {"cpu.pointwise.scalar", ir::Op::kPointwise, supports_scalar, nullptr, create_scalar},
 };
 
 }  // namespace

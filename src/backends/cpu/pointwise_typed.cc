@@ -351,6 +351,14 @@ TypedRowFunction typed_row_function(PointwiseOp op, ir::DType operand) {
       return integer_function<uint8_t>(op);
     case ir::DType::kInt8:
       return integer_function<int8_t>(op);
+    case ir::DType::kInt16:
+      return integer_function<int16_t>(op);
+    case ir::DType::kUInt16:
+      return integer_function<uint16_t>(op);
+    case ir::DType::kUInt32:
+      return integer_function<uint32_t>(op);
+    case ir::DType::kUInt64:
+      return integer_function<uint64_t>(op);
     case ir::DType::kFloat64:
       return op == PointwiseOp::kDiv ? binary<double, Div> : common_function<double>(op);
     case ir::DType::kBool:

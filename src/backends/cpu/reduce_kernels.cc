@@ -1,10 +1,11 @@
-// Sum, mean, max and min of float32 over any axes, and arg-max and arg-min along one axis.
+// Reductions over any axes, vectorized for float32, and arg-max and arg-min along one axis.
 #include <array>
 #include <limits>
 
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/kernel_support.h"
 #include "backends/cpu/row_functions.h"
+#include "backends/cpu/typed_dispatch.h"
 
 namespace blade::backends::cpu {
 namespace {
@@ -191,11 +192,103 @@ Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, Pack
   });
 }
 
+// --- other types and kinds ---
+
+Support supports_typed(const KernelRequest& request) {
+  const ir::DType dtype = request.inputs[0].dtype;
+  if (!is_plain_type(dtype) && dtype != ir::DType::kBool) {
+    return Support::no(std::string("has no loop for ") + ir::dtype_name(dtype));
+  }
+  if (request.inputs[0].element_count() == 0) return Support::no("is empty");
+  const ir::Dims& dims = request.inputs[0].dims;
+  const int64_t inner = dims.empty() ? 1 : dims.back();
+  return request.inputs[0].element_count() / inner <= kMaxOffsets
+             ? Support::yes()
+             : Support::no("has more than " + std::to_string(kMaxOffsets) + " rows");
+}
+
+template <ir::ReduceKind kKind, class T>
+T combine(T a, T b) {
+  using A = Accumulator<T>;
+  switch (kKind) {
+    case ir::ReduceKind::kProd:
+      return static_cast<T>(static_cast<A>(a) * static_cast<A>(b));
+    case ir::ReduceKind::kMax:
+      return b > a || b != b ? b : a;
+    case ir::ReduceKind::kMin:
+      return b < a || b != b ? b : a;
+    case ir::ReduceKind::kAll:
+      return a != 0 && b != 0;
+    case ir::ReduceKind::kAny:
+      return a != 0 || b != 0;
+    default:
+      return static_cast<T>(static_cast<A>(a) + static_cast<A>(b));
+  }
+}
+
+// The kept position `from` points at: one result where the inner run is reduced, else `columns` of them.
+template <ir::ReduceKind kKind, class T>
+void reduce_typed(const ReducePlan& plan, const T* from, T* to, int64_t columns) {
+  if (plan.inner_reduced) {
+    T value = from[plan.offsets[0]];
+    bool first = true;
+    for (int64_t offset : plan.offsets) {
+      for (int64_t i = first ? 1 : 0; i < plan.inner; ++i) value = combine<kKind>(value, from[offset + i]);
+      first = false;
+    }
+    *to = value;
+    columns = 1;
+  } else {
+    std::copy_n(from + plan.offsets[0], columns, to);
+    for (size_t r = 1; r < plan.offsets.size(); ++r) {
+      const T* row = from + plan.offsets[r];
+      for (int64_t i = 0; i < columns; ++i) to[i] = combine<kKind>(to[i], row[i]);
+    }
+  }
+  if (plan.kind != ir::ReduceKind::kMean) return;
+  for (int64_t i = 0; i < columns; ++i) to[i] = static_cast<T>(to[i] / static_cast<T>(plan.reduced));
+}
+
+template <ir::ReduceKind kKind, class T>
+Result<std::unique_ptr<Kernel>> make_typed_reduce(ReducePlan plan) {
+  const int64_t results = plan.inner_reduced ? 1 : plan.inner, pieces = ceil_div(results, kColumns);
+  const auto kept = static_cast<int64_t>(plan.kept.size());
+  const double work = static_cast<double>(plan.reduced * std::min(kColumns, results));
+  return make_kernel([plan = std::move(plan), results, pieces, kept, work](const KernelArgs& args) {
+    parallel_ranges(args.pool, kept * pieces, work, [&](int64_t begin, int64_t end) {
+      for (int64_t unit = begin; unit < end; ++unit) {
+        const int64_t i = unit / pieces, column = unit % pieces * kColumns;
+        reduce_typed<kKind>(plan, input<T>(args, 0) + plan.kept[static_cast<size_t>(i)] + column,
+                            output<T>(args) + i * results + column, std::min(kColumns, results - column));
+      }
+    });
+    return Status::ok_status();
+  });
+}
+
+Result<std::unique_ptr<Kernel>> create_typed(const KernelRequest& request, PackCache&) {
+  ReducePlan plan = plan_reduce(request);
+  return with_plain_type(request.inputs[0].dtype, [&]<class T>(T) {
+    switch (plan.kind) {
+      case ir::ReduceKind::kProd:
+        return make_typed_reduce<ir::ReduceKind::kProd, T>(std::move(plan));
+      case ir::ReduceKind::kMax:
+        return make_typed_reduce<ir::ReduceKind::kMax, T>(std::move(plan));
+      case ir::ReduceKind::kMin:
+        return make_typed_reduce<ir::ReduceKind::kMin, T>(std::move(plan));
+      case ir::ReduceKind::kAll:
+        return make_typed_reduce<ir::ReduceKind::kAll, T>(std::move(plan));
+      case ir::ReduceKind::kAny:
+        return make_typed_reduce<ir::ReduceKind::kAny, T>(std::move(plan));
+      default:
+        return make_typed_reduce<ir::ReduceKind::kSum, T>(std::move(plan));
+    }
+  });
+}
+
 Support supports_arg_reduce(const KernelRequest& request) {
   const ir::DType dtype = request.inputs[0].dtype;
-  if (dtype != ir::DType::kFloat32 && dtype != ir::DType::kInt32) {
-    return Support::no(std::string("has type ") + ir::dtype_name(dtype) + ", needs float32 or int32");
-  }
+  if (!is_plain_type(dtype)) return Support::no(std::string("has no loop for ") + ir::dtype_name(dtype));
   const ir::DType index = request.outputs[0].dtype;
   if (index != ir::DType::kInt32 && index != ir::DType::kInt64)
     return Support::no("indices are neither int32 nor int64");
@@ -219,30 +312,31 @@ Result<std::unique_ptr<Kernel>> create_arg_reduce(const KernelRequest& request, 
   const auto& attrs = request.node->get<ir::ArgReduceAttrs>();
   const ir::Dims& dims = request.inputs[0].dims;
   const bool is_max = attrs.is_max;
-  const bool floats = request.inputs[0].dtype == ir::DType::kFloat32,
-             wide = request.outputs[0].dtype == ir::DType::kInt64;
+  const bool wide = request.outputs[0].dtype == ir::DType::kInt64;
   const int64_t length = dims[static_cast<size_t>(attrs.axis)];
   const int64_t inner = product(dims, static_cast<size_t>(attrs.axis) + 1, dims.size());
   const int64_t lines = request.outputs[0].element_count();
-  return make_kernel([=](const KernelArgs& args) {
-    parallel_ranges(args.pool, lines, static_cast<double>(length) * 3, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t at = i / inner * inner * length + i % inner;
-        const int64_t best = floats ? arg_best(input<float>(args, 0) + at, length, inner, is_max)
-                                    : arg_best(input<int32_t>(args, 0) + at, length, inner, is_max);
-        if (wide) {
-          output<int64_t>(args)[i] = best;
-        } else {
-          output<int32_t>(args)[i] = static_cast<int32_t>(best);
+  return with_plain_type(request.inputs[0].dtype, [&]<class T>(T) {
+    return make_kernel([=](const KernelArgs& args) {
+      parallel_ranges(args.pool, lines, static_cast<double>(length) * 3, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t at = i / inner * inner * length + i % inner;
+          const int64_t best = arg_best(input<T>(args, 0) + at, length, inner, is_max);
+          if (wide) {
+            output<int64_t>(args)[i] = best;
+          } else {
+            output<int32_t>(args)[i] = static_cast<int32_t>(best);
+          }
         }
-      }
+      });
+      return Status::ok_status();
     });
-    return Status::ok_status();
   });
 }
 
 constexpr KernelEntry kRows[] = {
     {"cpu.reduce.rows_f32", ir::Op::kReduce, supports_reduce, nullptr, create_reduce},
+    {"cpu.reduce.typed", ir::Op::kReduce, supports_typed, nullptr, create_typed},
     {"cpu.arg_reduce.scan", ir::Op::kArgReduce, supports_arg_reduce, nullptr, create_arg_reduce},
 };
 

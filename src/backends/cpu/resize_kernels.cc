@@ -9,9 +9,17 @@
 namespace blade::backends::cpu {
 namespace {
 
+constexpr int kMaxTaps = 16;  // along one axis
+
 Support supports_resize(const KernelRequest& request) {
   const bool nearest = request.node->get<ir::ResizeAttrs>().kind == ir::ResizeKind::kNearest;
   if (nearest && request.inputs[0].dtype == request.outputs[0].dtype) return Support::yes();
+  if (request.node->get<ir::ResizeAttrs>().kind == ir::ResizeKind::kArea) {
+    for (size_t d : {1, 2}) {
+      const int64_t in = request.inputs[0].dims[d], out = std::max<int64_t>(request.outputs[0].dims[d], 1);
+      if (in / out + 2 > kMaxTaps) return Support::no("averages over more than " + std::to_string(kMaxTaps) + " rows");
+    }
+  }
   return needs_float32(request);
 }
 
@@ -31,22 +39,22 @@ void resize_nearest_row(const ResizePlan& plan, const std::byte* in, std::byte* 
 
 void resize_weighted_row(const ResizePlan& plan, const float* in, float* out, int64_t row) {
   const RowFunctions& functions = row_functions();
-  const int taps = plan.rows.taps;
+  const int taps = plan.rows.taps, across = plan.columns.taps;
   const int64_t n = row / plan.out[1], y = row % plan.out[1], channels = plan.in[3];
   float* to = out + row * plan.out[2] * channels;
-  const float* pointers[16];
-  float weights[16];
+  const float* pointers[kMaxTaps * kMaxTaps];
+  float weights[kMaxTaps * kMaxTaps];
   for (int64_t x = 0; x < plan.out[2]; ++x, to += channels) {
     for (int r = 0; r < taps; ++r) {
       const auto from_row = static_cast<size_t>(y * taps + r);
       const float* line = in + (n * plan.in[1] + plan.rows.positions[from_row]) * plan.in[2] * channels;
-      for (int c = 0; c < taps; ++c) {
-        const auto from_column = static_cast<size_t>(x * taps + c);
-        pointers[r * taps + c] = line + plan.columns.positions[from_column] * channels;
-        weights[r * taps + c] = plan.rows.weights[from_row] * plan.columns.weights[from_column];
+      for (int c = 0; c < across; ++c) {
+        const auto from_column = static_cast<size_t>(x * across + c);
+        pointers[r * across + c] = line + plan.columns.positions[from_column] * channels;
+        weights[r * across + c] = plan.rows.weights[from_row] * plan.columns.weights[from_column];
       }
     }
-    functions.rows_weighted(pointers, weights, taps * taps, to, channels);
+    functions.rows_weighted(pointers, weights, taps * across, to, channels);
   }
 }
 

@@ -63,6 +63,7 @@ Result<std::unique_ptr<Kernel>> create_tile(const KernelRequest& request, PackCa
 constexpr KernelEntry kRows[] = {
     {"cpu.identity.copy", ir::Op::kIdentity, same_size, nullptr, create_copy},
     {"cpu.reshape.copy", ir::Op::kReshape, same_size, nullptr, create_copy},
+    {"cpu.bitcast.copy", ir::Op::kBitcast, same_size, nullptr, create_copy},
     {"cpu.expand_dims.copy", ir::Op::kExpandDims, same_size, nullptr, create_copy},
     {"cpu.squeeze.copy", ir::Op::kSqueeze, same_size, nullptr, create_copy},
     {"cpu.fill.strided", ir::Op::kFill, yes, nullptr, create_fill},

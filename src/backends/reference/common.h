@@ -91,6 +91,22 @@ T narrow(W value, ir::DType dtype) {
   }
 }
 
+// Integer sums and products wrap around.
+template <class W>
+W wrapping_add(W a, W b) {
+  if constexpr (std::is_integral_v<W>)
+    return static_cast<W>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
+  else
+    return a + b;
+}
+template <class W>
+W wrapping_mul(W a, W b) {
+  if constexpr (std::is_integral_v<W>)
+    return static_cast<W>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+  else
+    return a * b;
+}
+
 // A dense tensor of wide elements.
 template <class W>
 struct Array {
@@ -225,7 +241,7 @@ Status run_softmax(const Call&);
 Status run_pool(const Call&);
 Status run_reduce(const Call&);
 Status run_arg_reduce(const Call&);
-Status run_cum_sum(const Call&);
+Status run_cumulative(const Call&);
 Status run_top_k(const Call&);
 Status run_copy(const Call&);  // ops that keep the order of elements
 Status run_shape_of(const Call&);
@@ -252,6 +268,18 @@ Status run_gather_nd(const Call&);
 Status run_scatter_nd(const Call&);
 Status run_one_hot(const Call&);
 Status run_resize(const Call&);
+Status run_max_pool_argmax(const Call&);
+Status run_extract_patches(const Call&);
+Status run_dilation(const Call&);
+Status run_segment_reduce(const Call&);
+Status run_search_sorted(const Call&);
+Status run_tensor_scatter(const Call&);
+Status run_matrix_diag(const Call&);
+Status run_matrix_diag_part(const Call&);
+Status run_matrix_set_diag(const Call&);
+Status run_crop_and_resize(const Call&);
+Status run_combined_non_max_suppression(const Call&);
+Status run_block_lstm(const Call&);
 Status run_non_max_suppression(const Call&);
 Status run_where(const Call&);
 Status run_unique(const Call&);

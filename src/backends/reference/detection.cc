@@ -1,4 +1,4 @@
-// Non-maximum suppression: TensorFlow's NonMaxSuppressionV2 to V4.
+// Crops of images by boxes, and non-maximum suppression: TensorFlow's NonMaxSuppressionV2 to V4 and the combined one.
 #include <algorithm>
 #include <limits>
 #include <numeric>
@@ -20,7 +20,133 @@ float overlap(const Array<float>& boxes, int64_t i, int64_t j) {
   return both / (area(i) + area(j) - both);
 }
 
+// As TensorFlow does it, in float: the sampled position decides bits of the result.
+struct CropAxis {
+  float start = 0, scale = 0;
+  CropAxis(float from, float to, int64_t in, int64_t crop) {
+    const auto reach = static_cast<float>(in - 1);
+    if (crop > 1) {
+      start = from * reach;
+      scale = (to - from) * reach / static_cast<float>(crop - 1);
+    } else {
+      start = 0.5f * (from + to) * reach;
+    }
+  }
+  float at(int64_t i) const { return start + static_cast<float>(i) * scale; }
+};
+
+void crop_one(const Call& call, const Array<double>& image, const float* box, int64_t from, float* out) {
+  const auto& attrs = call.node.get<ir::CropAndResizeAttrs>();
+  const ir::Dims& dims = call.in_dims(0);
+  const int64_t height = call.out_dims()[1], width = call.out_dims()[2], channels = dims[3];
+  const CropAxis rows(box[0], box[2], dims[1], height), columns(box[1], box[3], dims[2], width);
+  const ir::Dims strides = strides_of(dims);
+  const auto pixel = [&](int64_t y, int64_t x, int64_t c) {
+    return static_cast<float>(image[offset_of({from, y, x, c}, strides)]);
+  };
+  for_each_index({height, width, channels}, [&](int64_t offset, const ir::Dims& i) {
+    const float y = rows.at(i[0]), x = columns.at(i[1]);
+    const bool inside =
+        y >= 0 && y <= static_cast<float>(dims[1] - 1) && x >= 0 && x <= static_cast<float>(dims[2] - 1);
+    if (!inside) {
+      out[offset] = attrs.extrapolation;
+    } else if (attrs.nearest) {
+      out[offset] = pixel(static_cast<int64_t>(std::round(y)), static_cast<int64_t>(std::round(x)), i[2]);
+    } else {
+      const auto top = static_cast<int64_t>(std::floor(y)), bottom = static_cast<int64_t>(std::ceil(y));
+      const auto left = static_cast<int64_t>(std::floor(x)), right = static_cast<int64_t>(std::ceil(x));
+      const float fy = y - static_cast<float>(top), fx = x - static_cast<float>(left);
+      const float above = pixel(top, left, i[2]) + (pixel(top, right, i[2]) - pixel(top, left, i[2])) * fx;
+      const float below = pixel(bottom, left, i[2]) + (pixel(bottom, right, i[2]) - pixel(bottom, left, i[2])) * fx;
+      out[offset] = above + (below - above) * fy;
+    }
+  });
+}
+
+struct Detection {
+  float score;
+  int64_t box, label;
+};
+
+// Of one class: the best boxes that do not overlap a better one.
+void suppress_class(const Array<float>& boxes, const Array<float>& scores, int64_t image, int64_t label, int64_t most,
+                    float overlap_limit, float score_limit, std::vector<Detection>& found) {
+  const int64_t count = scores.dims[1], classes = scores.dims[2], shared = boxes.dims[2];
+  std::vector<Detection> candidates;
+  for (int64_t b = 0; b < count; ++b) {
+    const float score = scores[(image * count + b) * classes + label];
+    const int64_t box = (image * count + b) * shared + (shared > 1 ? label : 0);
+    if (score > score_limit) candidates.push_back({score, box, label});
+  }
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [](const Detection& a, const Detection& b) { return a.score > b.score; });
+  const size_t first = found.size();
+  for (const Detection& candidate : candidates) {
+    if (static_cast<int64_t>(found.size() - first) >= most) break;
+    bool keep = true;
+    for (size_t k = found.size(); k-- > first && keep;) {
+      keep = overlap(boxes, candidate.box, found[k].box) <= overlap_limit;
+    }
+    if (keep) found.push_back(candidate);
+  }
+}
+
 }  // namespace
+
+Status run_crop_and_resize(const Call& call) {
+  const Array<double> image = read<double>(call, 0), boxes = read<double>(call, 1);
+  const std::vector<int64_t> from = read_ints(call, 2);
+  const int64_t size = call.out_dims()[1] * call.out_dims()[2] * call.out_dims()[3];
+  auto* out = static_cast<float*>(call.out[0]);
+  for (size_t b = 0; b < from.size(); ++b) {
+    if (from[b] < 0 || from[b] >= call.in_dims(0)[0]) {
+      return invalid_argument(call.where() + "box index " + std::to_string(from[b]) + " is not in [0, " +
+                              std::to_string(call.in_dims(0)[0]) + ").");
+    }
+    float box[4];
+    for (int k = 0; k < 4; ++k) box[k] = static_cast<float>(boxes[static_cast<int64_t>(b) * 4 + k]);
+    crop_one(call, image, box, from[b], out + static_cast<int64_t>(b) * size);
+  }
+  return Status::ok_status();
+}
+
+Status run_combined_non_max_suppression(const Call& call) {
+  const Array<float> boxes = read<float>(call, 0), scores = read<float>(call, 1);
+  const int64_t per_class = read_ints(call, 2)[0];
+  const auto overlap_limit = static_cast<float>(read<double>(call, 4)[0]);
+  const auto score_limit = static_cast<float>(read<double>(call, 5)[0]);
+  if (!(overlap_limit >= 0 && overlap_limit <= 1)) {
+    return invalid_argument(call.where() + "the threshold of overlap must be in [0, 1].");
+  }
+  const bool clip = call.node.get<ir::CombinedNonMaxSuppressionAttrs>().clip_boxes;
+  Array<float> kept = make_array<float>(call.out_dims(0)), kept_scores = make_array<float>(call.out_dims(1)),
+                labels = make_array<float>(call.out_dims(2));
+  Array<int64_t> valid = make_array<int64_t>(call.out_dims(3));
+  const int64_t most = call.out_dims(1)[1];
+  for (int64_t image = 0; image < scores.dims[0]; ++image) {
+    std::vector<Detection> found;
+    for (int64_t label = 0; label < scores.dims[2]; ++label) {
+      suppress_class(boxes, scores, image, label, per_class, overlap_limit, score_limit, found);
+    }
+    std::stable_sort(found.begin(), found.end(),
+                     [](const Detection& a, const Detection& b) { return a.score > b.score; });
+    valid[image] = std::min<int64_t>(most, static_cast<int64_t>(found.size()));
+    for (int64_t i = 0; i < valid[image]; ++i) {
+      const Detection& d = found[static_cast<size_t>(i)];
+      for (int k = 0; k < 4; ++k) {
+        const float corner = boxes[d.box * 4 + k];
+        kept[(image * most + i) * 4 + k] = clip ? std::clamp(corner, 0.0f, 1.0f) : corner;
+      }
+      kept_scores[image * most + i] = d.score;
+      labels[image * most + i] = static_cast<float>(d.label);
+    }
+  }
+  write(call, 0, kept);
+  write(call, 1, kept_scores);
+  write(call, 2, labels);
+  write(call, 3, valid);
+  return Status::ok_status();
+}
 
 Status run_non_max_suppression(const Call& call) {
   const Array<float> boxes = read<float>(call, 0), scores = read<float>(call, 1);

@@ -25,7 +25,7 @@ Status run_program(const Call& call, const ir::PointwiseProgram& program, const 
     for (size_t k = 0; k < operands.size(); ++k) inputs[k] = operands[k][offset_of(index, strides[k])];
     result[offset] = evaluator.evaluate(inputs);
   });
-  return math_error_status(call, evaluator.error());
+  return math_error_status(call.where(), evaluator.error());
 }
 
 template <class W>

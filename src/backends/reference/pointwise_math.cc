@@ -2,6 +2,9 @@
 #include "backends/reference/pointwise_math.h"
 
 #include <algorithm>
+#include <bit>
+
+#include "backends/reference/special_functions.h"
 
 namespace blade::backends::reference {
 namespace {
@@ -123,6 +126,14 @@ double apply_float_unary(const ir::PointwiseInstr& instr, double x) {
       return std::isfinite(x);
     case PointwiseOp::kAffine:
       return alpha * x + beta;
+    case PointwiseOp::kLgamma:
+      return std::lgamma(x);
+    case PointwiseOp::kDigamma:
+      return digamma(x);
+    case PointwiseOp::kErfinv:
+      return erf_inverse(x);
+    case PointwiseOp::kNdtri:
+      return normal_quantile(x);
     default:
       return std::numeric_limits<double>::quiet_NaN();
   }
@@ -146,6 +157,11 @@ double apply_float_binary(PointwiseOp op, double a, double b, ir::DType dtype) {
       return a == 0 ? 0 : a / b;
     case PointwiseOp::kXlogy:
       return a == 0 ? 0 : a * std::log(b);
+    case PointwiseOp::kXlog1py:
+      return a == 0 ? 0 : a * std::log1p(b);
+    case PointwiseOp::kNextAfter:
+      if (dtype == ir::DType::kFloat64) return std::nextafter(a, b);
+      return std::nextafter(static_cast<float>(a), static_cast<float>(b));
     case PointwiseOp::kFloorDiv:
       return std::floor(rounded(a / b, dtype));  // the quotient is rounded first
     case PointwiseOp::kTruncDiv:
@@ -285,6 +301,10 @@ W apply_int(const ir::PointwiseInstr& instr, W a, W b, W c, ir::DType dtype, Mat
       return a == 0;
     case PointwiseOp::kBitwiseNot:
       return ~a;
+    case PointwiseOp::kPopulationCount: {
+      const size_t unused = 64 - 8 * ir::dtype_size(dtype);
+      return static_cast<W>(std::popcount(static_cast<uint64_t>(a) << unused));
+    }
     case PointwiseOp::kIsFinite:
       return 1;
     case PointwiseOp::kIsNan:
@@ -391,18 +411,17 @@ template class ProgramEvaluator<double>;
 template class ProgramEvaluator<int64_t>;
 template class ProgramEvaluator<uint64_t>;
 
-Status math_error_status(const Call& call, MathError error) {
+Status math_error_status(const std::string& where, MathError error) {
   switch (error) {
     case MathError::kNone:
       return Status::ok_status();
     case MathError::kDivisionByZero:
-      return invalid_argument(call.where() + "integer division by zero; the divisor must not contain 0.");
+      return invalid_argument(where + "integer division by zero; the divisor must not contain 0.");
     case MathError::kNegativePower:
-      return invalid_argument(call.where() +
+      return invalid_argument(where +
                               "an integer is raised to a negative power; exponents must be 0 or more, or use floats.");
     case MathError::kNotForIntegers:
-      return unimplemented(call.where() +
-                           "this function is defined for floating types, but its operands are integers.");
+      return unimplemented(where + "this function is defined for floating types, but its operands are integers.");
   }
   return internal_error("unknown math error");
 }

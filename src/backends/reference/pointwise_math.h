@@ -31,6 +31,6 @@ class ProgramEvaluator {
   MathError error_ = MathError::kNone;
 };
 
-Status math_error_status(const Call& call, MathError error);
+Status math_error_status(const std::string& where, MathError error);
 
 }  // namespace blade::backends::reference

@@ -37,7 +37,7 @@ template <class W>
 W combine(ir::ReduceKind kind, W a, W b) {
   switch (kind) {
     case ir::ReduceKind::kProd:
-      return a * b;
+      return wrapping_mul(a, b);
     case ir::ReduceKind::kMax:
       return b > a || b != b ? b : a;
     case ir::ReduceKind::kMin:
@@ -47,7 +47,7 @@ W combine(ir::ReduceKind kind, W a, W b) {
     case ir::ReduceKind::kAny:
       return a != 0 || b != 0;
     default:
-      return a + b;
+      return wrapping_add(a, b);
   }
 }
 
@@ -108,20 +108,39 @@ Status run_arg_reduce_as(const Call& call) {
 }
 
 template <class W>
-Status run_cum_sum_as(const Call& call) {
-  const auto& attrs = call.node.get<ir::CumSumAttrs>();
+W initial_state(ir::CumulativeKind kind) {
+  if (kind == ir::CumulativeKind::kLogSumExp) return lowest<W>();
+  return kind == ir::CumulativeKind::kProd ? 1 : 0;
+}
+
+template <class W>
+W step(ir::CumulativeKind kind, W state, W value) {
+  if (kind == ir::CumulativeKind::kProd) return wrapping_mul(state, value);
+  if constexpr (std::is_floating_point_v<W>) {
+    if (kind == ir::CumulativeKind::kLogSumExp) {
+      const W high = std::max(state, value), low = std::min(state, value);
+      if (low == -std::numeric_limits<W>::infinity()) return high;
+      return high + std::log1p(std::exp(low - high));
+    }
+  }
+  return wrapping_add(state, value);
+}
+
+template <class W>
+Status run_cumulative_as(const Call& call) {
+  const auto& attrs = call.node.get<ir::CumulativeAttrs>();
   const Array<W> x = read<W>(call, 0);
   Array<W> y = make_array<W>(x.dims);
   const int64_t length = x.dims[attrs.axis], inner = strides_of(x.dims)[attrs.axis];
   const int64_t lines = length == 0 ? 0 : count_of(x.dims) / length;
   for (int64_t i = 0; i < lines; ++i) {
     const int64_t base = i / inner * inner * length + i % inner;
-    W sum = 0;
+    W state = initial_state<W>(attrs.kind);
     for (int64_t k = 0; k < length; ++k) {
       const int64_t at = base + (attrs.reverse ? length - 1 - k : k) * inner;
-      if (attrs.exclusive) y[at] = sum;
-      sum += x[at];
-      if (!attrs.exclusive) y[at] = sum;
+      if (attrs.exclusive) y[at] = state;
+      state = step(attrs.kind, state, x[at]);
+      if (!attrs.exclusive) y[at] = state;
     }
   }
   write(call, 0, y);
@@ -143,7 +162,9 @@ Status run_top_k_as(const Call& call) {
   for (int64_t r = 0; r < rows; ++r) {
     std::iota(order.begin(), order.end(), 0);
     const W* row = &x.values[static_cast<size_t>(r * length)];
-    std::stable_sort(order.begin(), order.end(), [&](int64_t i, int64_t j) { return row[i] > row[j]; });
+    std::stable_sort(order.begin(), order.end(), [&](int64_t i, int64_t j) {
+      return row[i] > row[j] || (row[i] == row[i] && row[j] != row[j]);  // NaN comes last
+    });
     for (int64_t i = 0; i < k; ++i) {
       values[r * k + i] = row[order[i]];
       indices[r * k + i] = order[i];
@@ -162,8 +183,8 @@ Status run_reduce(const Call& call) {
 Status run_arg_reduce(const Call& call) {
   return with_wide(call.in_dtype(0), [&]<class W>(W) { return run_arg_reduce_as<W>(call); });
 }
-Status run_cum_sum(const Call& call) {
-  return with_wide(call.in_dtype(0), [&]<class W>(W) { return run_cum_sum_as<W>(call); });
+Status run_cumulative(const Call& call) {
+  return with_wide(call.in_dtype(0), [&]<class W>(W) { return run_cumulative_as<W>(call); });
 }
 Status run_top_k(const Call& call) {
   return with_wide(call.in_dtype(0), [&]<class W>(W) { return run_top_k_as<W>(call); });

@@ -67,12 +67,38 @@ void push_bicubic(ResizeAxis& axis, const ir::ResizeAttrs& attrs, int64_t in, fl
   for (int k = 0; k < 4; ++k) push_tap(axis, base - 1 + k, in, weights[k]);
 }
 
+// How many inputs the widest output covers.
+int area_taps(float scale, int64_t out) {
+  int64_t most = 1;
+  for (int64_t o = 0; o < out; ++o) {
+    const float from = static_cast<float>(o) * scale, to = static_cast<float>(o + 1) * scale;
+    most = std::max(most, static_cast<int64_t>(std::ceil(to)) - static_cast<int64_t>(std::floor(from)));
+  }
+  return static_cast<int>(most);
+}
+
+// Each input counts as much as the output covers of it.
+void push_area(ResizeAxis& axis, int64_t in, float scale, int64_t o) {
+  const float from = static_cast<float>(o) * scale, to = static_cast<float>(o + 1) * scale;
+  const auto first = static_cast<int64_t>(std::floor(from)), last = static_cast<int64_t>(std::ceil(to));
+  for (int k = 0; k < axis.taps; ++k) {
+    const int64_t v = first + k;
+    const auto at = static_cast<float>(v);
+    float covered = 0;
+    if (v < last) {
+      covered = at < from ? (at + 1 > to ? scale : at + 1 - from) : (at + 1 > to ? to - at : 1.0f);
+    }
+    push_tap(axis, v, in, covered / scale);
+  }
+}
+
 }  // namespace
 
 ResizeAxis resize_axis(const ir::ResizeAttrs& attrs, int64_t in, int64_t out) {
   const float scale = axis_scale(attrs, in, out);
   ResizeAxis axis;
   axis.taps = attrs.kind == ir::ResizeKind::kNearest ? 1 : attrs.kind == ir::ResizeKind::kBilinear ? 2 : 4;
+  if (attrs.kind == ir::ResizeKind::kArea) axis.taps = area_taps(scale, out);
   for (int64_t o = 0; o < out; ++o) {
     switch (attrs.kind) {
       case ir::ResizeKind::kNearest:
@@ -83,6 +109,9 @@ ResizeAxis resize_axis(const ir::ResizeAttrs& attrs, int64_t in, int64_t out) {
         break;
       case ir::ResizeKind::kBicubic:
         push_bicubic(axis, attrs, in, scale, o);
+        break;
+      case ir::ResizeKind::kArea:
+        push_area(axis, in, scale, o);
         break;
     }
   }

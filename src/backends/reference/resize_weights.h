@@ -9,7 +9,7 @@
 
 namespace blade::backends {
 
-// An output position reads `taps` input positions: nearest 1, bilinear 2, bicubic 4.
+// An output position reads `taps` input positions: nearest 1, bilinear 2, bicubic 4, area as many as it covers.
 struct ResizeAxis {
   int taps = 1;
   std::vector<int64_t> positions;  // [out, taps], each inside the input

@@ -37,7 +37,7 @@ Status lower_reduce(LowerContext& context, int argument);
 Status lower_euclidean_norm(LowerContext& context, int argument);
 Status lower_l2_loss(LowerContext& context, int argument);
 Status lower_arg_reduce(LowerContext& context, int argument);
-Status lower_cumsum(LowerContext& context, int argument);
+Status lower_cumulative(LowerContext& context, int argument);
 Status lower_softmax(LowerContext& context, int argument);
 Status lower_top_k(LowerContext& context, int argument);
 Status lower_shape_of(LowerContext& context, int argument);
@@ -69,9 +69,68 @@ Status lower_invert_permutation(LowerContext& context, int argument);
 Status lower_resize(LowerContext& context, int argument);
 Status lower_non_max_suppression(LowerContext& context, int argument);
 
+Status lower_roll(LowerContext& context, int argument);
+Status lower_reverse_sequence(LowerContext& context, int argument);
+Status lower_dynamic_stitch(LowerContext& context, int argument);
+Status lower_tensor_scatter(LowerContext& context, int argument);
+Status lower_sparse_to_dense(LowerContext& context, int argument);
+Status lower_sparse_matmul(LowerContext& context, int argument);
+Status lower_segment_reduce(LowerContext& context, int argument);
+Status lower_unsorted_segment(LowerContext& context, int argument);
+Status lower_sparse_segment(LowerContext& context, int argument);
+Status lower_bincount(LowerContext& context, int argument);
+Status lower_search_sorted(LowerContext& context, int argument);
+Status lower_bucketize(LowerContext& context, int argument);
+Status lower_in_top_k(LowerContext& context, int argument);
+Status lower_broadcast_args(LowerContext& context, int argument);
+Status lower_empty(LowerContext& context, int argument);
+Status lower_lin_space(LowerContext& context, int argument);
+Status lower_cross(LowerContext& context, int argument);
+Status lower_matrix_diag(LowerContext& context, int argument);
+Status lower_matrix_diag_part(LowerContext& context, int argument);
+Status lower_matrix_set_diag(LowerContext& context, int argument);
+Status lower_tensor_diag(LowerContext& context, int argument);
+Status lower_tensor_diag_part(LowerContext& context, int argument);
+Status lower_fake_quant_args(LowerContext& context, int argument);
+Status lower_fake_quant(LowerContext& context, int argument);
+Status lower_quantize_and_dequantize(LowerContext& context, int argument);
+Status lower_crop_and_resize(LowerContext& context, int argument);
+Status lower_combined_non_max_suppression(LowerContext& context, int argument);
+Status lower_extract_patches(LowerContext& context, int argument);
+Status lower_dilation(LowerContext& context, int argument);
+Status lower_max_pool_argmax(LowerContext& context, int argument);
+Status lower_lstm(LowerContext& context, int argument);
+Status lower_gru_cell(LowerContext& context, int argument);
+Status lower_pad_conv(LowerContext& context, int argument);
+Status lower_depthwise_conv_transpose(LowerContext& context, int argument);
+
 // Shared by families: a unary or binary elementwise node.
 Result<ir::ValueId> emit_pointwise(LowerContext& context, ir::PointwiseOp op, const char* suffix,
                                    std::vector<ir::ValueId> operands, float alpha = 0, float beta = 0);
+
+// Chains of nodes: after the first error nothing more is added, and finish() gives that error.
+class Emitter {
+ public:
+  explicit Emitter(LowerContext& context) : context_(context) {}
+  const Status& status() const { return status_; }
+  ir::ValueId emit(ir::Op op, const char* suffix, std::vector<ir::ValueId> inputs, ir::Attrs attrs = ir::EmptyAttrs{});
+  ir::ValueId pointwise(ir::PointwiseOp op, const char* suffix, std::vector<ir::ValueId> operands);
+  ir::ValueId scalar(ir::DType dtype, double value);
+  ir::ValueId ints(const std::vector<int64_t>& values, ir::DType dtype = ir::DType::kInt64);
+  ir::ValueId integer(int64_t value, ir::DType dtype = ir::DType::kInt64);
+  ir::ValueId cast(ir::ValueId value, ir::DType dtype);
+  ir::ValueId reshape(const char* suffix, ir::ValueId value, const std::vector<int64_t>& dims);
+  ir::ValueId shape_of(ir::ValueId value, ir::DType dtype = ir::DType::kInt64);
+  // Dim `axis` of a tensor as a scalar: a constant where it is known.
+  ir::ValueId dim(ir::ValueId value, int axis, ir::DType dtype = ir::DType::kInt64);
+  ir::ValueId fill(const char* suffix, ir::ValueId dims, ir::ValueId value);
+  Status finish(ir::ValueId value);
+
+ private:
+  ir::ValueId take(Result<ir::ValueId> made);
+  LowerContext& context_;
+  Status status_;
+};
 
 // Moves channels last before, and first again after, what a channels-first node does. Empty or "NHWC": nothing moves.
 struct ChannelsLast {

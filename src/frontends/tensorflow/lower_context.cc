@@ -139,6 +139,24 @@ ir::TensorPtr LowerContext::constant(ir::ValueId value) const {
   return graph_.value(value).constant;
 }
 
+std::optional<double> LowerContext::uniform_value(ir::ValueId value) const {
+  const ir::NodeId producer = graph_.value(value).producer;
+  const bool renamed = producer != ir::kNone &&
+                       (graph_.node(producer).op == ir::Op::kIdentity || graph_.node(producer).op == ir::Op::kReshape);
+  if (renamed) return uniform_value(graph_.node(producer).inputs[0]);
+  if (producer != ir::kNone && graph_.node(producer).op == ir::Op::kFill) {
+    return uniform_value(graph_.node(producer).inputs[1]);
+  }
+  const ir::TensorPtr tensor = graph_.value(value).constant;
+  if (tensor == nullptr || tensor->dtype != ir::DType::kFloat32 || tensor->bytes == 0) return std::nullopt;
+  float first = 0;
+  std::memcpy(&first, tensor->data, sizeof(first));
+  for (size_t at = 0; at < tensor->bytes; at += sizeof(first)) {
+    if (std::memcmp(tensor->data + at, &first, sizeof(first)) != 0) return std::nullopt;
+  }
+  return static_cast<double>(first);
+}
+
 Result<std::vector<int64_t>> LowerContext::ints(int input, const char* what) {
   ir::TensorPtr tensor = constant(inputs_[input]);
   if (tensor == nullptr) {

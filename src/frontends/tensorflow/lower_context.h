@@ -46,6 +46,8 @@ class LowerContext {
   ir::TensorPtr constant(ir::ValueId value) const;
   Result<std::vector<int64_t>> ints(int input, const char* what);
   Result<int64_t> one_int(int input, const char* what);
+  // The number that every element is, for a constant or a Fill of one.
+  std::optional<double> uniform_value(ir::ValueId value) const;
   // `axis` counted from the front, for a tensor of `rank` dims.
   Result<int64_t> axis(int64_t axis, int rank);
   // A layout of attribute lists: the spatial entries of [n, spatial..., c] or [n, c, spatial...].

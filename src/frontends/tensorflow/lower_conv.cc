@@ -48,17 +48,16 @@ Result<int64_t> count_groups(LowerContext& context, ir::ValueId x, ir::ValueId f
   return std::max<int64_t>(channels / depth, 1);
 }
 
-// The convolution alone, channels last.
+// The convolution of x (already channels last) alone; the filter is input 1 unless given.
 Result<ir::ValueId> emit_conv(LowerContext& context, const ChannelsLast& layout, int spatial, bool depthwise,
-                              const char* suffix) {
+                              const char* suffix, ir::ValueId x, int filter_input = 1) {
   BLADE_ASSIGN_OR_RETURN(ConvGeometry geometry, read_geometry(context, spatial, layout.move));
-  BLADE_ASSIGN_OR_RETURN(ir::ValueId x, to_channels_last(context, layout, context.input(0)));
   ir::ConvAttrs attrs;
   attrs.strides = geometry.strides;
   attrs.dilations = geometry.dilations;
   attrs.padding = geometry.padding;
   attrs.explicit_pads = geometry.explicit_pads;
-  ir::ValueId filter = context.input(1);
+  ir::ValueId filter = context.input(filter_input);
   if (depthwise) {
     BLADE_ASSIGN_OR_RETURN(filter, depthwise_filter(context, filter, &attrs.groups));
   } else {
@@ -69,16 +68,18 @@ Result<ir::ValueId> emit_conv(LowerContext& context, const ChannelsLast& layout,
 
 Status lower_plain_conv(LowerContext& context, int spatial, bool depthwise) {
   BLADE_ASSIGN_OR_RETURN(ChannelsLast layout, channels_last(context, spatial + 2));
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId x, to_channels_last(context, layout, context.input(0)));
   BLADE_ASSIGN_OR_RETURN(ir::ValueId out,
-                         emit_conv(context, layout, spatial, depthwise, layout.move ? "channels_last" : ""));
+                         emit_conv(context, layout, spatial, depthwise, layout.move ? "channels_last" : "", x));
   return context.finish(from_channels_last(context, layout, out));
 }
 
-Status lower_fused(LowerContext& context, bool depthwise) {
+Status lower_fused(LowerContext& context, int spatial, bool depthwise) {
   BLADE_ASSIGN_OR_RETURN(std::string filter_format, string_attr_or(context.node(), "filter_format", "HWIO"));
   if (filter_format != "HWIO") return unimplemented("its filter has the layout " + filter_format);
-  BLADE_ASSIGN_OR_RETURN(ChannelsLast layout, channels_last(context, 4));
-  BLADE_ASSIGN_OR_RETURN(ir::ValueId out, emit_conv(context, layout, 2, depthwise, "conv"));
+  BLADE_ASSIGN_OR_RETURN(ChannelsLast layout, channels_last(context, spatial + 2));
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId x, to_channels_last(context, layout, context.input(0)));
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId out, emit_conv(context, layout, spatial, depthwise, "conv", x));
   BLADE_ASSIGN_OR_RETURN(out, apply_fused_ops(context, layout, out, 2));
   return context.finish(from_channels_last(context, layout, out));
 }
@@ -131,8 +132,80 @@ Result<ir::Padding> read_padding(LowerContext& context, int spatial, bool channe
 
 Status lower_conv(LowerContext& context, int argument) { return lower_plain_conv(context, argument, false); }
 Status lower_depthwise_conv(LowerContext& context, int) { return lower_plain_conv(context, 2, true); }
-Status lower_fused_conv(LowerContext& context, int) { return lower_fused(context, false); }
-Status lower_fused_depthwise_conv(LowerContext& context, int) { return lower_fused(context, true); }
+Status lower_fused_conv(LowerContext& context, int argument) { return lower_fused(context, argument, false); }
+Status lower_fused_depthwise_conv(LowerContext& context, int) { return lower_fused(context, 2, true); }
+
+// FusedPadConv2D and (`argument` 1) FusedResizeAndPadConv2D: a mirrored border, before it a bilinear resize.
+Status lower_pad_conv(LowerContext& context, int argument) {
+  BLADE_ASSIGN_OR_RETURN(std::string mode, string_attr(context.node(), "mode"));
+  if (mode != "REFLECT" && mode != "SYMMETRIC") {
+    return invalid_argument("has the mode '" + mode + "', expected REFLECT or SYMMETRIC");
+  }
+  ir::ValueId x = context.input(0);
+  const ir::DType type = context.dtype(x);
+  Emitter e(context);
+  if (argument == 1) {
+    ir::ResizeAttrs resize;
+    BLADE_ASSIGN_OR_RETURN(resize.align_corners, bool_attr_or(context.node(), "resize_align_corners", false));
+    x = e.cast(e.emit(ir::Op::kResize, "resize", {x, context.input(1)}, resize), type);
+  }
+  const ir::PadAttrs pad{mode == "REFLECT" ? ir::PadMode::kReflect : ir::PadMode::kSymmetric};
+  x = e.emit(ir::Op::kPad, "pad", {x, context.input(argument + 1)}, pad);
+  BLADE_RETURN_IF_ERROR(e.status());
+  return context.finish(emit_conv(context, ChannelsLast{}, 2, false, "", x, argument + 2));
+}
+
+// The gradient of a depthwise convolution: zeros between the elements of x, then a convolution with the turned filter,
+// [h, w, multiplier, channels] in as many groups as channels.
+Status lower_depthwise_conv_transpose(LowerContext& context, int) {
+  BLADE_ASSIGN_OR_RETURN(ChannelsLast layout, channels_last(context, 4));
+  BLADE_ASSIGN_OR_RETURN(ConvGeometry geometry, read_geometry(context, 2, layout.move));
+  BLADE_ASSIGN_OR_RETURN(auto sizes, context.ints(0, "output size"));
+  auto filter = context.shape(context.input(1)).static_dims();
+  if (!filter || filter->size() != 4) return unimplemented("the shape of its filter is not known");
+  if (sizes.size() == 2) sizes = {0, sizes[0], sizes[1], 0};
+  if (sizes.size() != 4) return invalid_argument("has an output size of " + std::to_string(sizes.size()) + " numbers");
+  const int64_t out[2] = {sizes[layout.move ? 2 : 1], sizes[layout.move ? 3 : 2]};
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId x, to_channels_last(context, layout, context.input(2)));
+  const ir::Shape shape = context.shape(x);
+  if (!shape.has_rank() || shape.rank() != 4 || !shape.dim(1).is_known() || !shape.dim(2).is_known()) {
+    return unimplemented("the height and width of its gradient are not known");
+  }
+  const int64_t channels = (*filter)[2], multiplier = (*filter)[3], wide = channels * multiplier;
+  Emitter e(context);
+  ir::ConvAttrs attrs;
+  attrs.strides = {1, 1};
+  attrs.dilations = geometry.dilations;
+  attrs.padding = ir::Padding::kExplicit;
+  attrs.groups = channels;
+  for (int i = 0; i < 2; ++i) {
+    const int64_t in = shape.dim(i + 1).value(), stride = geometry.strides[i];
+    const int64_t reach = ((*filter)[i] - 1) * geometry.dilations[i] + 1, spread = (in - 1) * stride + 1;
+    int64_t before = 0;
+    if (geometry.padding == ir::Padding::kSame) before = std::max<int64_t>(0, spread + reach - 1 - out[i]) / 2;
+    if (geometry.padding == ir::Padding::kExplicit) before = geometry.explicit_pads[2 * i];
+    const int64_t first = reach - 1 - before, last = out[i] - (spread + first - reach + 1);
+    if (in < 1 || first < 0 || last < 0) return unimplemented("its paddings reach further than its window");
+    attrs.explicit_pads.insert(attrs.explicit_pads.end(), {first, last});
+  }
+  const int64_t height = shape.dim(1).value(), width = shape.dim(2).value();
+  const int64_t sh = geometry.strides[0], sw = geometry.strides[1];
+  if (sh > 1 || sw > 1) {
+    const ir::ValueId apart = e.reshape("apart", x, {-1, height, 1, width, 1, wide});
+    const ir::ValueId pads = context.add_constant(ir::make_tensor<int64_t>(
+        ir::DType::kInt64, {6, 2}, std::vector<int64_t>{0, 0, 0, 0, 0, sh - 1, 0, 0, 0, sw - 1, 0, 0}));
+    const ir::ValueId spread = e.emit(ir::Op::kPad, "zeros", {apart, pads, e.scalar(context.dtype(x), 0)},
+                                      ir::PadAttrs{ir::PadMode::kConstant});
+    const ir::ValueId whole = e.reshape("spread", spread, {-1, height * sh, width * sw, wide});
+    x = e.emit(ir::Op::kSlice, "cut",
+               {whole, e.ints({0, 0, 0, 0}), e.ints({-1, (height - 1) * sh + 1, (width - 1) * sw + 1, -1})});
+  }
+  const ir::ValueId turned = e.emit(ir::Op::kReverse, "turned", {context.input(1)}, ir::AxesAttrs{{0, 1}});
+  const ir::ValueId weights = e.emit(ir::Op::kTranspose, "weights", {turned}, ir::PermAttrs{{0, 1, 3, 2}});
+  const ir::ValueId result = e.emit(ir::Op::kConv, layout.move ? "channels_last" : "", {x, weights}, std::move(attrs));
+  BLADE_RETURN_IF_ERROR(e.status());
+  return context.finish(from_channels_last(context, layout, result));
+}
 
 Status lower_conv_transpose(LowerContext& context, int argument) {
   const int spatial = argument;

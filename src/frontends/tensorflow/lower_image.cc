@@ -1,4 +1,4 @@
-// Resizing of images and the choice of boxes.
+// Resizing, crops and windows of images, and the choice of boxes.
 #include "frontends/tensorflow/lower.h"
 
 namespace blade::tensorflow {
@@ -26,6 +26,62 @@ Status lower_non_max_suppression(LowerContext& context, int argument) {
   BLADE_ASSIGN_OR_RETURN(auto values,
                          context.emit_many(ir::Op::kNonMaxSuppression, "", context.inputs(), outputs, attrs));
   return context.finish(std::move(values));
+}
+
+Status lower_crop_and_resize(LowerContext& context, int) {
+  BLADE_ASSIGN_OR_RETURN(std::string method, string_attr_or(context.node(), "method", "bilinear"));
+  if (method != "bilinear" && method != "nearest") {
+    return invalid_argument("has the method '" + method + "', expected bilinear or nearest");
+  }
+  ir::CropAndResizeAttrs attrs;
+  attrs.nearest = method == "nearest";
+  BLADE_ASSIGN_OR_RETURN(attrs.extrapolation, float_attr_or(context.node(), "extrapolation_value", 0));
+  return context.finish(context.emit(ir::Op::kCropAndResize, "", context.inputs(), attrs));
+}
+
+Status lower_combined_non_max_suppression(LowerContext& context, int) {
+  ir::CombinedNonMaxSuppressionAttrs attrs;
+  BLADE_ASSIGN_OR_RETURN(attrs.pad_per_class, bool_attr_or(context.node(), "pad_per_class", false));
+  BLADE_ASSIGN_OR_RETURN(attrs.clip_boxes, bool_attr_or(context.node(), "clip_boxes", true));
+  BLADE_ASSIGN_OR_RETURN(auto outputs,
+                         context.emit_many(ir::Op::kCombinedNonMaxSuppression, "", context.inputs(), 4, attrs));
+  return context.finish(std::move(outputs));
+}
+
+// `argument`: spatial dims.
+Status lower_extract_patches(LowerContext& context, int argument) {
+  ir::ExtractPatchesAttrs attrs;
+  BLADE_ASSIGN_OR_RETURN(attrs.window, context.spatial_ints("ksizes", argument, false, 1));
+  BLADE_ASSIGN_OR_RETURN(attrs.strides, context.spatial_ints("strides", argument, false, 1));
+  attrs.dilations.assign(argument, 1);
+  if (argument == 2) {
+    BLADE_ASSIGN_OR_RETURN(attrs.dilations, context.spatial_ints("rates", argument, false, 1));
+  }
+  std::vector<int64_t> pads;
+  BLADE_ASSIGN_OR_RETURN(attrs.padding, read_padding(context, argument, false, &pads));
+  return context.finish(context.emit(ir::Op::kExtractPatches, "", {context.input(0)}, std::move(attrs)));
+}
+
+Status lower_dilation(LowerContext& context, int) {
+  ir::DilationAttrs attrs;
+  BLADE_ASSIGN_OR_RETURN(attrs.strides, context.spatial_ints("strides", 2, false, 1));
+  BLADE_ASSIGN_OR_RETURN(attrs.dilations, context.spatial_ints("rates", 2, false, 1));
+  std::vector<int64_t> pads;
+  BLADE_ASSIGN_OR_RETURN(attrs.padding, read_padding(context, 2, false, &pads));
+  return context.finish(context.emit(ir::Op::kDilation, "", {context.input(0), context.input(1)}, std::move(attrs)));
+}
+
+Status lower_max_pool_argmax(LowerContext& context, int) {
+  ir::MaxPoolArgmaxAttrs attrs;
+  BLADE_ASSIGN_OR_RETURN(attrs.window, context.spatial_ints("ksize", 2, false, 1));
+  BLADE_ASSIGN_OR_RETURN(attrs.strides, context.spatial_ints("strides", 2, false, 1));
+  BLADE_ASSIGN_OR_RETURN(attrs.padding, read_padding(context, 2, false, &attrs.explicit_pads));
+  BLADE_ASSIGN_OR_RETURN(attrs.include_batch, bool_attr_or(context.node(), "include_batch_in_index", false));
+  BLADE_ASSIGN_OR_RETURN(DataType type, type_attr_or(context.node(), "Targmax", DataType::kInt64));
+  attrs.index_dtype = to_ir(type);
+  BLADE_ASSIGN_OR_RETURN(auto outputs,
+                         context.emit_many(ir::Op::kMaxPoolArgmax, "", {context.input(0)}, 2, std::move(attrs)));
+  return context.finish(std::move(outputs));
 }
 
 }  // namespace blade::tensorflow

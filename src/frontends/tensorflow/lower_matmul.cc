@@ -20,17 +20,18 @@ Status lower_fused_matmul(LowerContext& context, int) {
 }
 
 Status lower_batch_matmul(LowerContext& context, int) {
+  ir::ValueId x = context.input(0), y = context.input(1);
   if (context.node()->op == "BatchMatMulV3") {
     BLADE_ASSIGN_OR_RETURN(DataType result, type_attr(context.node(), "Tout"));
-    ir::DType type = context.dtype(context.input(0));
-    if (context.dtype(context.input(1)) != type || to_ir(result) != type) {
-      return unimplemented("its operands and its result have different types");
-    }
+    Emitter e(context);
+    x = e.cast(x, to_ir(result));
+    y = e.cast(y, to_ir(result));
+    BLADE_RETURN_IF_ERROR(e.status());
   }
   ir::MatMulAttrs attrs;
   BLADE_ASSIGN_OR_RETURN(attrs.transpose_a, bool_attr_or(context.node(), "adj_x", false));
   BLADE_ASSIGN_OR_RETURN(attrs.transpose_b, bool_attr_or(context.node(), "adj_y", false));
-  return context.finish(context.emit(ir::Op::kMatMul, "", {context.input(0), context.input(1)}, std::move(attrs)));
+  return context.finish(context.emit(ir::Op::kMatMul, "", {x, y}, std::move(attrs)));
 }
 
 Status lower_einsum(LowerContext& context, int) {

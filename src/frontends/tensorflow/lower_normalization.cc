@@ -74,12 +74,82 @@ Result<ir::ValueId> apply_fused_ops(LowerContext& context, const ChannelsLast& l
   return value;
 }
 
+namespace {
+
+// x [1, c, h, w] normalized within each channel: layer normalization of c rows, as Keras writes it.
+Result<ir::ValueId> normalize_rows(LowerContext& context, Emitter& e, ir::ValueId x, int64_t length, float epsilon) {
+  const ir::DType type = context.dtype(x);
+  const ir::ValueId dims = e.shape_of(x), rows = e.reshape("rows", x, {-1, length});
+  const auto vector = [&](double value) { return e.fill("vector", e.ints({length}), e.scalar(type, value)); };
+  const ir::ValueId normal =
+      e.emit(ir::Op::kLayerNorm, "normalize", {rows, vector(1), vector(0)}, ir::LayerNormAttrs{epsilon});
+  BLADE_RETURN_IF_ERROR(e.status());
+  return e.emit(ir::Op::kReshape, "whole", {normal, dims});
+}
+
+// (x - mean) / sqrt(variance + epsilon), both over `axes`.
+ir::ValueId normalize_by_pieces(LowerContext& context, Emitter& e, ir::ValueId x, std::vector<int64_t> axes,
+                                float epsilon) {
+  using ir::PointwiseOp;
+  ir::ReduceAttrs mean;
+  mean.kind = ir::ReduceKind::kMean;
+  mean.axes = std::move(axes);
+  mean.keep_dims = true;
+  const ir::ValueId centred =
+      e.pointwise(PointwiseOp::kSub, "centred", {x, e.emit(ir::Op::kReduce, "mean", {x}, mean)});
+  const ir::ValueId variance =
+      e.emit(ir::Op::kReduce, "variance", {e.pointwise(PointwiseOp::kSquare, "squares", {centred})}, mean);
+  const ir::ValueId safe =
+      e.pointwise(PointwiseOp::kAdd, "safe", {variance, e.scalar(context.dtype(x), static_cast<double>(epsilon))});
+  return e.pointwise(PointwiseOp::kMul, "normal", {centred, e.pointwise(PointwiseOp::kRsqrt, "factor", {safe})});
+}
+
+// Statistics of the batch itself. Stays in the given layout: scale and offset become columns where channels come first.
+Status lower_batch_norm_training(LowerContext& context) {
+  if (context.node()->op == "_FusedBatchNormEx") return unimplemented("it computes its statistics from the batch");
+  for (int i = 1; i < 6; ++i) {
+    if (context.output_used(i)) return unimplemented("the statistics of the batch are used");
+  }
+  BLADE_ASSIGN_OR_RETURN(float epsilon, float_attr_or(context.node(), "epsilon", 1e-4f));
+  BLADE_ASSIGN_OR_RETURN(std::string format, string_attr_or(context.node(), "data_format", "NHWC"));
+  const int rank = static_cast<int>(format.size());
+  const bool first = format.starts_with("NC");
+  Emitter e(context);
+  const ir::DType type = context.dtype(context.input(0)), statistics = context.dtype(context.input(1));
+  ir::ValueId x = e.cast(context.input(0), statistics);
+  BLADE_RETURN_IF_ERROR(e.status());
+  const ir::Shape shape = context.shape(x);
+  int64_t length = 1;
+  for (int i = 2; first && shape.has_rank() && i < shape.rank(); ++i) {
+    length *= shape.dim(i).is_known() ? shape.dim(i).value() : 0;
+  }
+  const bool rows = first && shape.has_rank() && shape.rank() == rank && shape.dim(0) == ir::Dim(1) && length > 0;
+  if (rows) {
+    BLADE_ASSIGN_OR_RETURN(x, normalize_rows(context, e, x, length, epsilon));
+  } else {
+    std::vector<int64_t> axes;
+    for (int i = 0; i < rank; ++i) {
+      if (i != (first ? 1 : rank - 1)) axes.push_back(i);
+    }
+    x = normalize_by_pieces(context, e, x, std::move(axes), epsilon);
+  }
+  std::vector<int64_t> column(first ? rank - 1 : 1, 1);
+  column[0] = -1;
+  const auto apply = [&](ir::PointwiseOp op, int input, double nothing) {
+    if (context.uniform_value(context.input(input)) == nothing) return;
+    x = e.pointwise(op, "channels", {x, e.reshape("channel", context.input(input), column)});
+  };
+  apply(ir::PointwiseOp::kMul, 1, 1);
+  apply(ir::PointwiseOp::kAdd, 2, 0);
+  return e.finish(e.cast(x, type));
+}
+
+}  // namespace
+
 Status lower_batch_norm(LowerContext& context, int) {
   BLADE_ASSIGN_OR_RETURN(bool training, bool_attr_or(context.node(), "is_training", true));
-  if (training) return unimplemented("it computes its statistics from the batch (is_training)");
-  for (int i = 1; i < 6; ++i) {
-    if (context.output_used(i)) return unimplemented("its output " + std::to_string(i) + " (statistics) is used");
-  }
+  if (training) return lower_batch_norm_training(context);
+  if (context.output_used(5)) return unimplemented("its output 5 (reserved) is used");
   BLADE_ASSIGN_OR_RETURN(float epsilon, float_attr_or(context.node(), "epsilon", 1e-4f));
   BLADE_ASSIGN_OR_RETURN(std::string activation, string_attr_or(context.node(), "activation_mode", "Identity"));
   ChannelsLast layout;
@@ -107,7 +177,18 @@ Status lower_batch_norm(LowerContext& context, int) {
   if (active) {
     BLADE_ASSIGN_OR_RETURN(value, emit_activation(context, activation, layout.move ? "activation" : "", value));
   }
-  return context.finish(from_channels_last(context, layout, value));
+  BLADE_ASSIGN_OR_RETURN(value, from_channels_last(context, layout, value));
+  // The statistics given come out again, in both pairs of outputs.
+  std::vector<ir::ValueId> outputs = {value};
+  int last_used = 0;
+  for (int i = 1; i < 5; ++i) last_used = context.output_used(i) ? i : last_used;
+  for (int i = 1; i <= last_used; ++i) {
+    BLADE_ASSIGN_OR_RETURN(
+        ir::ValueId statistic,
+        context.emit(ir::Op::kIdentity, "statistic", {context.input(i % 2 == 1 ? 3 : 4)}, ir::IdentityAttrs{}));
+    outputs.push_back(statistic);
+  }
+  return context.finish(std::move(outputs));
 }
 
 Status lower_lrn(LowerContext& context, int) {

@@ -68,14 +68,13 @@ Status lower_arg_reduce(LowerContext& context, int argument) {
     BLADE_ASSIGN_OR_RETURN(attrs.axis, context.axis(attrs.axis, rank));
   }
   BLADE_ASSIGN_OR_RETURN(DataType type, type_attr_or(context.node(), "output_type", DataType::kInt64));
-  if (type != DataType::kInt32 && type != DataType::kInt64)
-    return unimplemented("its index is " + data_type_name(type));
   attrs.index_dtype = to_ir(type);
   return context.finish(context.emit(ir::Op::kArgReduce, "", {context.input(0)}, attrs));
 }
 
-Status lower_cumsum(LowerContext& context, int) {
-  ir::CumSumAttrs attrs;
+Status lower_cumulative(LowerContext& context, int argument) {
+  ir::CumulativeAttrs attrs;
+  attrs.kind = static_cast<ir::CumulativeKind>(argument);
   BLADE_ASSIGN_OR_RETURN(attrs.axis, context.one_int(1, "axis"));
   if (attrs.axis < 0) {
     BLADE_ASSIGN_OR_RETURN(int rank, context.rank(context.input(0), "its operand"));
@@ -83,7 +82,7 @@ Status lower_cumsum(LowerContext& context, int) {
   }
   BLADE_ASSIGN_OR_RETURN(attrs.exclusive, bool_attr_or(context.node(), "exclusive", false));
   BLADE_ASSIGN_OR_RETURN(attrs.reverse, bool_attr_or(context.node(), "reverse", false));
-  return context.finish(context.emit(ir::Op::kCumSum, "", {context.input(0)}, attrs));
+  return context.finish(context.emit(ir::Op::kCumulative, "", {context.input(0)}, attrs));
 }
 
 Status lower_softmax(LowerContext& context, int argument) {
@@ -94,8 +93,6 @@ Status lower_top_k(LowerContext& context, int) {
   ir::TopKAttrs attrs;
   BLADE_ASSIGN_OR_RETURN(attrs.sorted, bool_attr_or(context.node(), "sorted", true));
   BLADE_ASSIGN_OR_RETURN(DataType type, type_attr_or(context.node(), "index_type", DataType::kInt32));
-  if (type != DataType::kInt32 && type != DataType::kInt64)
-    return unimplemented("its index is " + data_type_name(type));
   attrs.index_dtype = to_ir(type);
   ir::ValueId k = ir::kNone;
   if (context.num_inputs() == 2) {

@@ -125,6 +125,34 @@ struct PoolAttrs {
   bool operator==(const PoolAttrs&) const = default;
 };
 
+// Max pooling that also gives, for each result, where it was: ((b * h + y) * w + x) * c + channel with the batch term
+// only where include_batch is set.
+struct MaxPoolArgmaxAttrs {
+  std::vector<int64_t> window, strides;
+  Padding padding = Padding::kValid;
+  std::vector<int64_t> explicit_pads;
+  bool include_batch = false;
+  DType index_dtype = DType::kInt64;
+  BLADE_ATTRS(window, strides, padding, explicit_pads, include_batch, index_dtype)
+  bool operator==(const MaxPoolArgmaxAttrs&) const = default;
+};
+
+// x [n, spatial..., c] -> [n, windows..., window elements * c]: each window's elements, zeros where it hangs over.
+struct ExtractPatchesAttrs {
+  std::vector<int64_t> window, strides, dilations;
+  Padding padding = Padding::kValid;
+  BLADE_ATTRS(window, strides, dilations, padding)
+  bool operator==(const ExtractPatchesAttrs&) const = default;
+};
+
+// Grey-scale morphological dilation: x [n, h, w, c], filter [kh, kw, c], max over the window of x + filter.
+struct DilationAttrs {
+  std::vector<int64_t> strides, dilations;
+  Padding padding = Padding::kValid;
+  BLADE_ATTRS(strides, dilations, padding)
+  bool operator==(const DilationAttrs&) const = default;
+};
+
 // Over the last axis.
 struct SoftmaxAttrs {
   bool log = false;
@@ -149,11 +177,13 @@ struct ArgReduceAttrs {
   bool operator==(const ArgReduceAttrs&) const = default;
 };
 
-struct CumSumAttrs {
+enum class CumulativeKind : uint8_t { kSum, kProd, kLogSumExp };
+struct CumulativeAttrs {
   int64_t axis = 0;
   bool exclusive = false, reverse = false;
-  BLADE_ATTRS(axis, exclusive, reverse)
-  bool operator==(const CumSumAttrs&) const = default;
+  CumulativeKind kind = CumulativeKind::kSum;
+  BLADE_ATTRS(axis, exclusive, reverse, kind)
+  bool operator==(const CumulativeAttrs&) const = default;
 };
 
 struct TopKAttrs {
@@ -236,13 +266,78 @@ struct GatherAttrs {
   bool operator==(const GatherAttrs&) const = default;
 };
 
+// What happens to an element that several updates reach (or that a base already holds).
+enum class ScatterKind : uint8_t { kUpdate, kAdd, kSub, kMax, kMin };
+// base, indices [..., depth], updates [..., base dims after depth] -> base changed. sorted_unique: indices that repeat
+// or go backwards are an error.
+struct TensorScatterAttrs {
+  ScatterKind kind = ScatterKind::kUpdate;
+  bool sorted_unique = false;
+  BLADE_ATTRS(kind, sorted_unique)
+  bool operator==(const TensorScatterAttrs&) const = default;
+};
+
+// data [ids dims..., rest...], segment_ids, num_segments -> [num_segments, rest...]. Sum, mean, prod, max or min of the
+// slices of each segment; sorted: ids must not fall, else negative ids are left out. Segments without slices hold the
+// kind's neutral element (the lowest or highest finite number for max and min), or 0 where empty_is_zero. sqrt_n: the
+// sum divided by the square root of the number of slices.
+struct SegmentReduceAttrs {
+  ReduceKind kind = ReduceKind::kSum;
+  bool sorted = false, empty_is_zero = false, sqrt_n = false;
+  BLADE_ATTRS(kind, sorted, empty_is_zero, sqrt_n)
+  bool operator==(const SegmentReduceAttrs&) const = default;
+};
+
+// sorted [..., n], values [..., m] -> how many of the row's n are less than (or, right: not greater than) each value.
+struct SearchSortedAttrs {
+  bool right = false;
+  DType index_dtype = DType::kInt32;
+  BLADE_ATTRS(right, index_dtype)
+  bool operator==(const SearchSortedAttrs&) const = default;
+};
+
+// Which end of a row of packed diagonals holds the padding of the shorter ones, as MatrixDiagV3's `align`.
+struct DiagAttrs {
+  bool super_left = false, sub_left = true;
+  BLADE_ATTRS(super_left, sub_left)
+  bool operator==(const DiagAttrs&) const = default;
+};
+
+struct BitcastAttrs {
+  DType to = DType::kInt32;
+  BLADE_ATTRS(to)
+  bool operator==(const BitcastAttrs&) const = default;
+};
+
+struct CropAndResizeAttrs {
+  bool nearest = false;
+  float extrapolation = 0;
+  BLADE_ATTRS(nearest, extrapolation)
+  bool operator==(const CropAndResizeAttrs&) const = default;
+};
+
+struct CombinedNonMaxSuppressionAttrs {
+  bool pad_per_class = false, clip_boxes = true;
+  BLADE_ATTRS(pad_per_class, clip_boxes)
+  bool operator==(const CombinedNonMaxSuppressionAttrs&) const = default;
+};
+
+// A whole sequence of LSTM steps, as TensorFlow's BlockLSTM: gates in the order of the weights' columns.
+struct BlockLstmAttrs {
+  float forget_bias = 1, cell_clip = 3;  // cell_clip <= 0: none
+  bool peephole = false;
+  bool ifco = false;  // columns i, f, c, o (BlockLSTMV2) instead of i, c, f, o
+  BLADE_ATTRS(forget_bias, cell_clip, peephole, ifco)
+  bool operator==(const BlockLstmAttrs&) const = default;
+};
+
 struct BlockAttrs {
   int64_t block = 2;
   BLADE_ATTRS(block)
   bool operator==(const BlockAttrs&) const = default;
 };
 
-enum class ResizeKind : uint8_t { kNearest, kBilinear, kBicubic };
+enum class ResizeKind : uint8_t { kNearest, kBilinear, kBicubic, kArea };
 struct ResizeAttrs {
   ResizeKind kind = ResizeKind::kBilinear;
   bool align_corners = false, half_pixel_centers = false;
@@ -274,10 +369,13 @@ struct ForeignAttrs {
   bool operator==(const ForeignAttrs&) const = default;
 };
 
-using Attrs = std::variant<EmptyAttrs, PointwiseAttrs, CastAttrs, ConvAttrs, ConvTransposeAttrs, MatMulAttrs,
-                           EinsumAttrs, BatchNormAttrs, LayerNormAttrs, LrnAttrs, PoolAttrs, SoftmaxAttrs, ReduceAttrs,
-                           ArgReduceAttrs, CumSumAttrs, TopKAttrs, IdentityAttrs, AxisAttrs, AxesAttrs, PermAttrs,
-                           SplitAttrs, StridedSliceAttrs, UnpackAttrs, PadAttrs, ShapeOfAttrs, GatherAttrs, BlockAttrs,
-                           ResizeAttrs, NonMaxSuppressionAttrs, PositionsAttrs, ForeignAttrs>;
+using Attrs =
+    std::variant<EmptyAttrs, PointwiseAttrs, CastAttrs, ConvAttrs, ConvTransposeAttrs, MatMulAttrs, EinsumAttrs,
+                 BatchNormAttrs, LayerNormAttrs, LrnAttrs, PoolAttrs, MaxPoolArgmaxAttrs, ExtractPatchesAttrs,
+                 DilationAttrs, SoftmaxAttrs, ReduceAttrs, ArgReduceAttrs, CumulativeAttrs, TopKAttrs, IdentityAttrs,
+                 AxisAttrs, AxesAttrs, PermAttrs, SplitAttrs, StridedSliceAttrs, UnpackAttrs, PadAttrs, ShapeOfAttrs,
+                 GatherAttrs, TensorScatterAttrs, SegmentReduceAttrs, SearchSortedAttrs, DiagAttrs, BitcastAttrs,
+                 CropAndResizeAttrs, CombinedNonMaxSuppressionAttrs, BlockLstmAttrs, BlockAttrs, ResizeAttrs,
+                 NonMaxSuppressionAttrs, PositionsAttrs, ForeignAttrs>;
 
 }  // namespace blade::ir

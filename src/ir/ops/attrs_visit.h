@@ -37,7 +37,16 @@ struct EnumNames<ShapeOfKind> {
 };
 template <>
 struct EnumNames<ResizeKind> {
-  static constexpr const char* value[] = {"nearest", "bilinear", "bicubic"};
+  static constexpr const char* value[] = {"nearest", "bilinear", "bicubic", "area"};
+};
+
+template <>
+struct EnumNames<CumulativeKind> {
+  static constexpr const char* value[] = {"sum", "prod", "log_sum_exp"};
+};
+template <>
+struct EnumNames<ScatterKind> {
+  static constexpr const char* value[] = {"update", "add", "sub", "max", "min"};
 };
 
 // Calls v(name, field) for each field; `v` must not change the fields.

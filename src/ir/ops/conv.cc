@@ -179,29 +179,87 @@ Status infer_conv_transpose(InferContext& c) {
   return Status();
 }
 
-Status infer_pool(InferContext& c) {
-  const auto& a = c.node().get<PoolAttrs>();
-  const size_t spatial = a.strides.size();
-  BLADE_RETURN_IF_ERROR(check_arity(c, 1, 1));
+namespace {
+
+// [batch, windows..., channels] of windows of fixed size over input 0.
+Result<Shape> shape_of_windows(InferContext& c, const std::vector<int64_t>& size, const std::vector<int64_t>& strides,
+                               const std::vector<int64_t>& dilations, Padding padding,
+                               const std::vector<int64_t>& pads) {
+  const size_t spatial = strides.size();
   BLADE_RETURN_IF_ERROR(check_spatial_rank(c, spatial));
-  BLADE_RETURN_IF_ERROR(check_positive(c, a.strides, spatial, "strides"));
-  BLADE_RETURN_IF_ERROR(check_positive(c, a.window, spatial, "window sizes"));
-  BLADE_RETURN_IF_ERROR(check_pads(c, a.padding, a.explicit_pads, spatial));
+  BLADE_RETURN_IF_ERROR(check_positive(c, strides, spatial, "strides"));
+  BLADE_RETURN_IF_ERROR(check_positive(c, size, spatial, "window sizes"));
+  BLADE_RETURN_IF_ERROR(check_positive(c, dilations, spatial, "dilations"));
+  BLADE_RETURN_IF_ERROR(check_pads(c, padding, pads, spatial));
   const int rank = static_cast<int>(spatial) + 2;
   BLADE_RETURN_IF_ERROR(check_rank(c, 0, rank, "an input"));
   std::vector<Dim> out{input_dim(c, 0, 0, "batch")};
   for (size_t i = 0; i < spatial; ++i) {
     const Window window{input_dim(c, 0, static_cast<int>(i) + 1, "in"),
-                        a.window[i],
-                        a.strides[i],
-                        1,
-                        a.padding,
-                        pad_at(a.padding, a.explicit_pads, 2 * i),
-                        pad_at(a.padding, a.explicit_pads, 2 * i + 1)};
+                        size[i],
+                        strides[i],
+                        dilations[i],
+                        padding,
+                        pad_at(padding, pads, 2 * i),
+                        pad_at(padding, pads, 2 * i + 1)};
     BLADE_ASSIGN_OR_RETURN(const Dim d, windows_across(c, window));
     out.push_back(d);
   }
   out.push_back(input_dim(c, 0, rank - 1, "channels"));
+  return Shape(std::move(out));
+}
+
+}  // namespace
+
+Status infer_pool(InferContext& c) {
+  const auto& a = c.node().get<PoolAttrs>();
+  BLADE_RETURN_IF_ERROR(check_arity(c, 1, 1));
+  const std::vector<int64_t> ones(a.strides.size(), 1);
+  BLADE_ASSIGN_OR_RETURN(Shape out, shape_of_windows(c, a.window, a.strides, ones, a.padding, a.explicit_pads));
+  c.set_output(0, c.input_dtype(0), std::move(out));
+  return Status();
+}
+
+Status infer_max_pool_argmax(InferContext& c) {
+  const auto& a = c.node().get<MaxPoolArgmaxAttrs>();
+  BLADE_RETURN_IF_ERROR(check_arity(c, 1, 1, 2));
+  const std::vector<int64_t> ones(a.strides.size(), 1);
+  BLADE_ASSIGN_OR_RETURN(const Shape out, shape_of_windows(c, a.window, a.strides, ones, a.padding, a.explicit_pads));
+  c.set_output(0, c.input_dtype(0), out);
+  c.set_output(1, a.index_dtype, out);
+  return Status();
+}
+
+Status infer_extract_patches(InferContext& c) {
+  const auto& a = c.node().get<ExtractPatchesAttrs>();
+  BLADE_RETURN_IF_ERROR(check_arity(c, 1, 1));
+  BLADE_ASSIGN_OR_RETURN(Shape out, shape_of_windows(c, a.window, a.strides, a.dilations, a.padding, {}));
+  Dim elements = out.dim(-1);
+  for (int64_t size : a.window) elements = c.symbols().mul(elements, size);
+  out.set_dim(-1, elements);
+  c.set_output(0, c.input_dtype(0), std::move(out));
+  return Status();
+}
+
+Status infer_dilation(InferContext& c) {
+  const auto& a = c.node().get<DilationAttrs>();
+  BLADE_RETURN_IF_ERROR(check_arity(c, 2, 2));
+  BLADE_RETURN_IF_ERROR(check_rank(c, 0, 4, "an input"));
+  BLADE_RETURN_IF_ERROR(check_rank(c, 1, 3, "a filter"));
+  BLADE_RETURN_IF_ERROR(check_same_dtype(c, 0, 1));
+  BLADE_RETURN_IF_ERROR(check_positive(c, a.strides, 2, "strides"));
+  BLADE_RETURN_IF_ERROR(check_positive(c, a.dilations, 2, "dilations"));
+  if (a.padding == Padding::kExplicit) return infer_error(c, "has explicit padding, expected SAME or VALID");
+  std::vector<Dim> out{input_dim(c, 0, 0, "batch")};
+  for (int i = 0; i < 2; ++i) {
+    const Window window{
+        input_dim(c, 0, i + 1, "in"), input_dim(c, 1, i, "window"), a.strides[i], a.dilations[i], a.padding, 0, 0};
+    BLADE_ASSIGN_OR_RETURN(const Dim d, windows_across(c, window));
+    out.push_back(d);
+  }
+  BLADE_ASSIGN_OR_RETURN(const Dim channels, merge_dims(c, input_dim(c, 0, 3, "channels"),
+                                                        input_dim(c, 1, 2, "channels"), "the number of channels"));
+  out.push_back(channels);
   c.set_output(0, c.input_dtype(0), Shape(std::move(out)));
   return Status();
 }

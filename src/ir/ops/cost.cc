@@ -113,6 +113,19 @@ double compute_flops(const Graph& graph, const Node& node) {
       for (int64_t w : node.get<PoolAttrs>().window) window *= static_cast<double>(w);
       return out * window;
     }
+    case Op::kMaxPoolArgmax: {
+      double window = 1;
+      for (int64_t w : node.get<MaxPoolArgmaxAttrs>().window) window *= static_cast<double>(w);
+      return out * window;
+    }
+    case Op::kDilation:
+      return 2 * out * all_dims(in(1), 0, 2);
+    case Op::kCropAndResize:
+      return 8 * out;
+    case Op::kSegmentReduce:
+      return count(graph, node.inputs[0]);
+    case Op::kBlockLstm:
+      return 2 * all_dims(in(1), 0, 2) * count(graph, node.inputs[4]) + 80 * out;
     case Op::kBatchNorm:
       return 2 * out;
     case Op::kLayerNorm:
@@ -123,7 +136,7 @@ double compute_flops(const Graph& graph, const Node& node) {
       return out * (24 + 2.0 * static_cast<double>(2 * node.get<LrnAttrs>().depth_radius + 1));
     case Op::kReduce:
     case Op::kArgReduce:
-    case Op::kCumSum:
+    case Op::kCumulative:
       return count(graph, node.inputs[0]);
     case Op::kResize:
       return out * (node.get<ResizeAttrs>().kind == ResizeKind::kBicubic ? 32 : 8);

@@ -23,6 +23,15 @@ std::vector<int> shape_operands(const Node& node) {
       return {0, 1, 2};
     case Op::kFill:
       return {0};
+    case Op::kCombinedNonMaxSuppression:
+      return {2, 3};
+    case Op::kCropAndResize:
+      return {3};
+    case Op::kMatrixDiagPart:
+      return {1};
+    case Op::kMatrixDiag:
+      return {1, 2, 3};
+    case Op::kSegmentReduce:
     case Op::kConvTranspose:
     case Op::kScatterNd:
     case Op::kNonMaxSuppression:

@@ -1,4 +1,5 @@
-// Ops that look elements up by index, or make indices: Gather, GatherNd, ScatterNd, OneHot, Where, NonMaxSuppression.
+// Ops that look elements up by index, or make indices: Gather, GatherNd, the scatters, OneHot, Where,
+// NonMaxSuppression.
 #include "ir/ops/infer_support.h"
 
 namespace blade::ir {
@@ -104,6 +105,29 @@ Status infer_scatter_nd(InferContext& c) {
         merge_shapes(c, updates, Shape(std::move(expected)), "updates and what the indices ask for").status());
   }
   c.set_output(0, c.input_dtype(1), std::move(out));
+  return Status();
+}
+
+Status infer_tensor_scatter(InferContext& c) {
+  BLADE_RETURN_IF_ERROR(check_arity(c, 3, 3));
+  BLADE_RETURN_IF_ERROR(check_index_dtype(c, 1, "indices"));
+  BLADE_RETURN_IF_ERROR(check_min_rank(c, 1, 1, "indices"));
+  BLADE_RETURN_IF_ERROR(check_same_dtype(c, 0, 2));
+  const Shape &base = c.input_shape(0), &indices = c.input_shape(1), &updates = c.input_shape(2);
+  if (base.has_rank() && indices.has_rank() && indices.dim(-1).is_known()) {
+    const int64_t depth = indices.dim(-1).value();
+    if (depth > base.rank()) {
+      return infer_error(c, "has indices of ", depth, " coordinates into shape ", show(c, base), ", expected at most ",
+                         base.rank());
+    }
+    std::vector<Dim> expected(indices.dims().begin(), indices.dims().end() - 1);
+    expected.insert(expected.end(), base.dims().begin() + depth, base.dims().end());
+    if (updates.has_rank()) {
+      BLADE_RETURN_IF_ERROR(
+          merge_shapes(c, updates, Shape(std::move(expected)), "updates and what the indices ask for").status());
+    }
+  }
+  c.set_output(0, c.input_dtype(0), base);
   return Status();
 }
 

@@ -48,8 +48,8 @@ Status check_like_input(InferContext& c) {
       return check_rank(c, 0, 4, "an input");
     case Op::kMatrixBandPart:
       return check_min_rank(c, 0, 2, "an input");
-    case Op::kCumSum:
-      return check_axis(c, c.node().get<CumSumAttrs>().axis, rank_or_unknown(c.input_shape(0)));
+    case Op::kCumulative:
+      return check_axis(c, c.node().get<CumulativeAttrs>().axis, rank_or_unknown(c.input_shape(0)));
     case Op::kReverse:
       return check_reverse(c);
     default:

@@ -94,6 +94,14 @@ enum class PointwiseOp : uint8_t {
   kRightShift,
   // ternary
   kSelect,  // a ? b : c
+  // special functions and bits
+  kLgamma,
+  kDigamma,
+  kErfinv,
+  kNdtri,  // inverse of the normal distribution function
+  kPopulationCount,
+  kXlog1py,
+  kNextAfter,
   kNumOps,
 };
 

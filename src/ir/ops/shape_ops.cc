@@ -273,4 +273,28 @@ Status infer_tile(InferContext& c) {
   return Status();
 }
 
+// Between types of different sizes the last dim goes away or comes.
+Status infer_bitcast(InferContext& c) {
+  BLADE_RETURN_IF_ERROR(check_arity(c, 1, 1));
+  const DType to = c.node().get<BitcastAttrs>().to;
+  const size_t from_size = dtype_size(c.input_dtype(0)), to_size = dtype_size(to);
+  if (to_size == 0) return infer_error(c, "reads bits as ", dtype_name(to), ", expected a number type");
+  Shape out = c.input_shape(0);
+  if (from_size > to_size && out.has_rank()) {
+    std::vector<Dim> dims = out.dims();
+    dims.push_back(static_cast<int64_t>(from_size / to_size));
+    out = Shape(std::move(dims));
+  }
+  if (from_size < to_size && from_size != 0 && out.has_rank()) {
+    const auto ratio = static_cast<int64_t>(to_size / from_size);
+    if (out.rank() == 0 || (out.dim(-1).is_known() && out.dim(-1).value() != ratio)) {
+      return infer_error(c, "joins elements of ", dtype_name(c.input_dtype(0)), " into ", dtype_name(to),
+                         " but has the shape ", show(c, out), ", expected a last dim of ", ratio);
+    }
+    out = Shape(std::vector<Dim>(out.dims().begin(), out.dims().end() - 1));
+  }
+  c.set_output(0, to, std::move(out));
+  return Status();
+}
+
 }  // namespace blade::ir

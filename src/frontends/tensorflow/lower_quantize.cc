@@ -1,0 +1,158 @@
+// Simulated quantization: values are moved to the nearest of the levels that an integer type could hold, and back.
+#include <cmath>
+
+#include "frontends/tensorflow/lower.h"
+
+namespace blade::tensorflow {
+namespace {
+
+using ir::DType;
+using ir::PointwiseOp;
+
+struct Levels {
+  int64_t least = 0, most = 255;
+};
+
+Result<Levels> read_levels(LowerContext& context) {
+  BLADE_ASSIGN_OR_RETURN(int64_t bits, int_attr_or(context.node(), "num_bits", 8));
+  BLADE_ASSIGN_OR_RETURN(bool narrow, bool_attr_or(context.node(), "narrow_range", false));
+  if (bits < 2 || bits > 16) return invalid_argument("has " + std::to_string(bits) + " bits, expected 2 to 16");
+  return Levels{narrow ? 1 : 0, (int64_t{1} << bits) - 1};
+}
+
+// As TensorFlow's fake_quant_ops_functor.h: the range is nudged so that 0 is a level. min and max: scalars or vectors.
+Status fake_quantize(LowerContext& context, const Levels& levels, ir::ValueId min, ir::ValueId max) {
+  Emitter e(context);
+  const auto real = [&](double v) { return e.scalar(DType::kFloat32, v); };
+  const ir::ValueId least = real(static_cast<double>(levels.least)), most = real(static_cast<double>(levels.most));
+  const ir::ValueId range = e.pointwise(PointwiseOp::kSub, "range", {max, min});
+  const ir::ValueId scale =
+      e.pointwise(PointwiseOp::kDiv, "scale", {range, real(static_cast<double>(levels.most - levels.least))});
+  const ir::ValueId zero_point =
+      e.pointwise(PointwiseOp::kSub, "zero_point", {least, e.pointwise(PointwiseOp::kDiv, "min_level", {min, scale})});
+  // Rounds halves up: the point is not negative once it is clamped, and 0.5 less an ulp keeps 0.49999997 down.
+  const ir::ValueId clamped = e.pointwise(PointwiseOp::kMinimum, "clamped",
+                                          {e.pointwise(PointwiseOp::kMaximum, "at_least", {zero_point, least}), most});
+  const ir::ValueId nudged = e.pointwise(
+      PointwiseOp::kFloor, "nudged",
+      {e.pointwise(PointwiseOp::kAdd, "half", {clamped, real(static_cast<double>(std::nextafter(0.5f, 0.0f)))})});
+  const auto level_value = [&](ir::ValueId level, const char* name) {
+    return e.pointwise(PointwiseOp::kMul, name, {e.pointwise(PointwiseOp::kSub, "level", {level, nudged}), scale});
+  };
+  const ir::ValueId low = level_value(least, "low"), high = level_value(most, "high");
+  const ir::ValueId inside = e.pointwise(
+      PointwiseOp::kMaximum, "inside", {e.pointwise(PointwiseOp::kMinimum, "at_most", {context.input(0), high}), low});
+  const ir::ValueId shifted = e.pointwise(PointwiseOp::kSub, "shifted", {inside, low});
+  const ir::ValueId steps = e.pointwise(PointwiseOp::kDiv, "steps", {shifted, scale});
+  const ir::ValueId rounded =
+      e.pointwise(PointwiseOp::kFloor, "rounded", {e.pointwise(PointwiseOp::kAdd, "plus_half", {steps, real(0.5)})});
+  const ir::ValueId back =
+      e.pointwise(PointwiseOp::kAdd, "back", {e.pointwise(PointwiseOp::kMul, "scaled", {rounded, scale}), low});
+  // An empty range at 0 gives zeros.
+  const ir::ValueId empty = e.pointwise(PointwiseOp::kLogicalAnd, "empty",
+                                        {e.pointwise(PointwiseOp::kEqual, "min_zero", {min, real(0)}),
+                                         e.pointwise(PointwiseOp::kEqual, "max_zero", {max, real(0)})});
+  return e.finish(e.pointwise(PointwiseOp::kSelect, "", {empty, real(0), back}));
+}
+
+struct Range {
+  ir::ValueId min, max;
+};
+
+}  // namespace
+
+Status lower_fake_quant_args(LowerContext& context, int) {
+  BLADE_ASSIGN_OR_RETURN(Levels levels, read_levels(context));
+  BLADE_ASSIGN_OR_RETURN(float min, float_attr_or(context.node(), "min", -6));
+  BLADE_ASSIGN_OR_RETURN(float max, float_attr_or(context.node(), "max", 6));
+  if (!(min < max)) return invalid_argument("has a min that is not below its max");
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId low, context.add_scalar(DType::kFloat32, static_cast<double>(min)));
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId high, context.add_scalar(DType::kFloat32, static_cast<double>(max)));
+  return fake_quantize(context, levels, low, high);
+}
+
+// FakeQuantWithMinMaxVars and ...PerChannel: scalars or vectors over the last dim.
+Status lower_fake_quant(LowerContext& context, int) {
+  BLADE_ASSIGN_OR_RETURN(Levels levels, read_levels(context));
+  return fake_quantize(context, levels, context.input(1), context.input(2));
+}
+
+// `argument`: the version, 2 to 4. As TensorFlow's quantize_and_dequantize_op.h; the scale fits both ends of the range.
+Status lower_quantize_and_dequantize(LowerContext& context, int argument) {
+  const ir::ValueId x = context.input(0);
+  const DType type = context.dtype(x);
+  BLADE_ASSIGN_OR_RETURN(bool is_signed, bool_attr_or(context.node(), "signed_input", true));
+  BLADE_ASSIGN_OR_RETURN(bool given, bool_attr_or(context.node(), "range_given", argument == 3));
+  BLADE_ASSIGN_OR_RETURN(bool narrow, bool_attr_or(context.node(), "narrow_range", false));
+  BLADE_ASSIGN_OR_RETURN(std::string mode, string_attr_or(context.node(), "round_mode", "HALF_TO_EVEN"));
+  BLADE_ASSIGN_OR_RETURN(int64_t axis, int_attr_or(context.node(), "axis", -1));
+  int64_t bits = 8;
+  if (argument == 3) {
+    BLADE_ASSIGN_OR_RETURN(bits, context.one_int(3, "number of bits"));
+  } else {
+    BLADE_ASSIGN_OR_RETURN(bits, int_attr_or(context.node(), "num_bits", 8));
+  }
+  if (bits < (is_signed ? 2 : 1) || bits > 62) return invalid_argument("has " + std::to_string(bits) + " bits");
+  BLADE_ASSIGN_OR_RETURN(int rank, context.rank(x, "its operand"));
+  if (axis < -1 || axis >= rank) return invalid_argument("has the axis " + std::to_string(axis));
+  Emitter e(context);
+  Range range{context.input(1), context.input(2)};
+  std::vector<int64_t> column(axis < 0 ? 0 : rank, 1);
+  if (axis >= 0) column[axis] = -1;
+  if (!given) {
+    ir::ReduceAttrs reduce;
+    reduce.kind = ir::ReduceKind::kMin;
+    for (int i = 0; i < rank; ++i) {
+      if (i != axis) reduce.axes.push_back(i);
+    }
+    const bool any = !reduce.axes.empty();
+    range.min = any ? e.emit(ir::Op::kReduce, "min", {x}, reduce) : x;
+    reduce.kind = ir::ReduceKind::kMax;
+    range.max = any ? e.emit(ir::Op::kReduce, "max", {x}, reduce) : x;
+  }
+  if (axis >= 0) {
+    range.min = e.reshape("min_column", range.min, column);
+    range.max = e.reshape("max_column", range.max, column);
+  }
+  const auto power = [](int64_t b) { return static_cast<double>(int64_t{1} << b); };
+  const double least_level = is_signed ? -power(bits - 1) + (narrow ? 1 : 0) : 0;
+  const double most_level = is_signed ? power(bits - 1) - 1 : power(bits) - 1;
+  const auto real = [&](double v) { return e.scalar(type, v); };
+  const ir::ValueId zero = real(0);
+  const ir::ValueId huge = real(type == DType::kFloat64 ? std::numeric_limits<double>::max()
+                                                        : static_cast<double>(std::numeric_limits<float>::max()));
+  const auto scale_of = [&](double level, ir::ValueId end) {
+    const ir::ValueId product = e.pointwise(PointwiseOp::kMul, "product", {real(level), end});
+    const ir::ValueId positive = e.pointwise(PointwiseOp::kGreater, "positive", {product, zero});
+    return e.pointwise(PointwiseOp::kSelect, "side",
+                       {positive, e.pointwise(PointwiseOp::kDiv, "levels", {real(level), end}), huge});
+  };
+  const ir::ValueId from_min = scale_of(least_level, range.min), from_max = scale_of(most_level, range.max);
+  const ir::ValueId by_min = e.pointwise(PointwiseOp::kLess, "by_min", {from_min, from_max});
+  const ir::ValueId scale = e.pointwise(PointwiseOp::kSelect, "scale", {by_min, from_min, from_max});
+  const ir::ValueId min_step =
+      least_level == 0 ? zero : e.pointwise(PointwiseOp::kDiv, "min_step", {range.min, real(least_level)});
+  const ir::ValueId max_step = e.pointwise(PointwiseOp::kDiv, "max_step", {range.max, real(most_level)});
+  const ir::ValueId step = e.pointwise(PointwiseOp::kSelect, "step", {by_min, min_step, max_step});
+  ir::ValueId inside = x;
+  if (given) {
+    const ir::ValueId low =
+        e.pointwise(PointwiseOp::kSelect, "low",
+                    {by_min, range.min, e.pointwise(PointwiseOp::kMul, "least", {real(least_level), max_step})});
+    const ir::ValueId high =
+        e.pointwise(PointwiseOp::kSelect, "high",
+                    {by_min, e.pointwise(PointwiseOp::kMul, "most", {real(most_level), min_step}), range.max});
+    inside = e.pointwise(PointwiseOp::kMinimum, "at_most", {x, high});
+    inside = e.pointwise(PointwiseOp::kMaximum, "inside", {inside, low});
+  }
+  ir::ValueId levels = e.pointwise(PointwiseOp::kMul, "scaled", {inside, scale});
+  if (mode == "HALF_UP") {
+    levels =
+        e.pointwise(PointwiseOp::kFloor, "rounded", {e.pointwise(PointwiseOp::kAdd, "plus_half", {levels, real(0.5)})});
+  } else {
+    levels = e.pointwise(PointwiseOp::kRint, "rounded", {levels});
+  }
+  return e.finish(e.pointwise(PointwiseOp::kMul, "", {levels, step}));
+}
+
+}  // namespace blade::tensorflow
