@@ -15,7 +15,7 @@ namespace blade::engine {
 namespace {
 
 using testing::Collect;
-using testing::GraphBuilder;
+using blade::testing::GraphBuilder;
 
 std::vector<float> random_values(int64_t count, uint32_t seed) {
   std::mt19937 random(seed);
