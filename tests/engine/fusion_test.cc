@@ -45,7 +45,7 @@ ir::Graph block_graph(const Block& c) {
     y = b.add(y, b.op(ir::Op::kPad, {x, pads, b.scalar(0.0f)}, ir::PadAttrs{}));
   }
   ir::Graph graph = b.output(b.relu(y), "y").build();
-  EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false).ok());
+  EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false, {}).ok());
   graph.remove_dead_nodes();
   return graph;
 }
@@ -81,8 +81,8 @@ TEST(Fusion, AnswersAreThoseOfTheGraph) {
   for (const Block& c : cases) {
     SCOPED_TRACE(::testing::Message() << c.size << " " << c.channels << " -> " << c.out_channels);
     const ir::Graph graph = block_graph(c);
-    const auto inputs = testing::random_inputs(graph, 5);
-    const auto want = testing::evaluate_graph(graph, inputs);
+    const auto inputs = blade::testing::random_inputs(graph, 5);
+    const auto want = blade::testing::evaluate_graph(graph, inputs);
     ASSERT_TRUE(want.ok()) << want.status().message();
     for (int threads : {1, 2}) {
       EngineOptions options;
