@@ -14,8 +14,8 @@
 namespace blade::engine {
 namespace {
 
-using testing::Collect;
 using blade::testing::GraphBuilder;
+using testing::Collect;
 
 std::vector<float> random_values(int64_t count, uint32_t seed) {
   std::mt19937 random(seed);
