@@ -17,6 +17,8 @@ std::vector<Case> cases() {
   ir::ConvTransposeAttrs back;
   back.strides = back.dilations = {1, 2};
   const ir::PoolAttrs pool{ir::PoolKind::kAverage, {2, 2}, {2, 2}, ir::Padding::kValid, {}};
+  ir::MaxPoolArgmaxAttrs argmax;
+  argmax.window = argmax.strides = {2, 2};
   return {
       {Op::kPointwise, ir::PointwiseAttrs{ir::PointwiseProgram::ternary(P::kSelect)}, "bff"},
       {Op::kCast, ir::CastAttrs{DType::kInt32}, "f"},
@@ -63,6 +65,22 @@ std::vector<Case> cases() {
       {Op::kMatrixBandPart, ir::EmptyAttrs{}, "fii"},
       {Op::kWhere, ir::EmptyAttrs{}, "b"},
       {Op::kNonMaxSuppression, ir::NonMaxSuppressionAttrs{4, true}, "ffiff", 2},
+      {Op::kUnique, ir::PositionsAttrs{}, "f", 3},
+      {Op::kListDiff, ir::PositionsAttrs{}, "ff", 2},
+      {Op::kDynamicPartition, ir::EmptyAttrs{}, "fi", 2},
+      {Op::kMaxPoolArgmax, argmax, "f", 2},
+      {Op::kExtractPatches, ir::ExtractPatchesAttrs{{2, 2}, {1, 1}, {1, 1}, ir::Padding::kSame}, "f"},
+      {Op::kDilation, ir::DilationAttrs{{1, 1}, {1, 1}, ir::Padding::kSame}, "ff"},
+      {Op::kSegmentReduce, ir::SegmentReduceAttrs{}, "fii"},
+      {Op::kSearchSorted, ir::SearchSortedAttrs{}, "ff"},
+      {Op::kBlockLstm, ir::BlockLstmAttrs{}, "iffffffff", 7},
+      {Op::kBitcast, ir::BitcastAttrs{}, "f"},
+      {Op::kTensorScatter, ir::TensorScatterAttrs{}, "fif"},
+      {Op::kMatrixDiag, ir::DiagAttrs{}, "fiiif"},
+      {Op::kMatrixDiagPart, ir::DiagAttrs{}, "fif"},
+      {Op::kMatrixSetDiag, ir::DiagAttrs{}, "ffi"},
+      {Op::kCropAndResize, ir::CropAndResizeAttrs{}, "ffii"},
+      {Op::kCombinedNonMaxSuppression, ir::CombinedNonMaxSuppressionAttrs{}, "ffiiff", 4},
       {Op::kForeign, ir::ForeignAttrs{"Anything", "", false}, "ff", 2},
   };
 }

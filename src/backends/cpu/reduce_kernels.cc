@@ -199,6 +199,9 @@ Support supports_typed(const KernelRequest& request) {
   if (!is_plain_type(dtype) && dtype != ir::DType::kBool) {
     return Support::no(std::string("has no loop for ") + ir::dtype_name(dtype));
   }
+  const ir::ReduceKind kind = request.node->get<ir::ReduceAttrs>().kind;
+  const bool sums = kind == ir::ReduceKind::kSum || kind == ir::ReduceKind::kMean;
+  if (sums && dtype == ir::DType::kFloat32) return Support::no("adds one by one, too coarse for float32");
   if (request.inputs[0].element_count() == 0) return Support::no("is empty");
   const ir::Dims& dims = request.inputs[0].dims;
   const int64_t inner = dims.empty() ? 1 : dims.back();

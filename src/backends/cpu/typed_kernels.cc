@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "backends/cpu/epilogue.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/kernel_support.h"
 #include "backends/cpu/typed_dispatch.h"
@@ -13,8 +14,31 @@ namespace {
 
 using reference::Windows;
 
-Support no_epilogue(const ir::PointwiseProgram& program) {
-  return program.empty() ? Support::yes() : Support::no("has an epilogue");
+// Only float32 nodes have epilogues.
+Support epilogue_support(const KernelRequest& request, const ir::PointwiseProgram& program, size_t first_operand) {
+  if (program.empty()) return Support::yes();
+  if (request.outputs[0].dtype != ir::DType::kFloat32) return Support::no("has an epilogue");
+  return LoweredEpilogue::supports(request, program, first_operand);
+}
+
+// Null where there is none.
+std::shared_ptr<const LoweredEpilogue> lower_epilogue(const KernelRequest& request, const ir::PointwiseProgram& program,
+                                                      size_t first_operand) {
+  if (program.empty()) return nullptr;
+  return std::make_shared<const LoweredEpilogue>(request, program, first_operand);
+}
+
+template <class T>
+void finish_row(const LoweredEpilogue* lowered, const EpilogueF32& e, T* row, int64_t pixel, int64_t channels) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (lowered == nullptr) return;
+    const float* residual = e.residual == nullptr ? nullptr : e.residual + pixel * e.residual_row_stride;
+    for (int64_t c = 0; c < channels; ++c) {
+      const float sum = row[c] + (e.bias == nullptr ? 0.0f : e.bias[c]) + (residual == nullptr ? 0.0f : residual[c]);
+      row[c] = sum < e.clamp_lo ? e.clamp_lo : sum > e.clamp_hi ? e.clamp_hi : sum;
+    }
+    if (e.generic != nullptr) e.generic(e.context, row, pixel, 0, static_cast<int>(channels));
+  }
 }
 
 // --- matrix products ---
@@ -24,7 +48,7 @@ Support supports_matmul(const KernelRequest& request) {
   if (request.inputs[0].dims.size() < 2 || request.inputs[1].dims.size() < 2) {
     return Support::no("an operand has fewer than two dims");
   }
-  return no_epilogue(request.node->get<ir::MatMulAttrs>().epilogue);
+  return epilogue_support(request, request.node->get<ir::MatMulAttrs>().epilogue, 2);
 }
 
 std::vector<int64_t> matrix_offsets(const ir::Dims& operand, const ir::Dims& out) {
@@ -70,8 +94,11 @@ Result<std::unique_ptr<Kernel>> create_matmul(const KernelRequest& request, Pack
   const int64_t m = out[out.size() - 2], n = out.back(), k = attrs.transpose_a ? a[a.size() - 2] : a.back();
   const bool transpose_a = attrs.transpose_a, transpose_b = attrs.transpose_b;
   const std::vector<int64_t> a_offsets = matrix_offsets(a, out), b_offsets = matrix_offsets(b, out);
+  const auto epilogue = lower_epilogue(request, attrs.epilogue, 2);
   return with_plain_type(request.outputs[0].dtype, [&]<class T>(T) {
     return make_kernel([=](const KernelArgs& args) {
+      LoweredEpilogue::Bound bound;
+      if (epilogue != nullptr) epilogue->bind(args, bound);
       const auto rows = static_cast<int64_t>(a_offsets.size()) * m;
       parallel_ranges(args.pool, rows, static_cast<double>(k * n), [&](int64_t begin, int64_t end) {
         for (int64_t r = begin; r < end; ++r) {
@@ -79,6 +106,7 @@ Result<std::unique_ptr<Kernel>> create_matmul(const KernelRequest& request, Pack
           const T* from = input<T>(args, 0) + a_offsets[item] + r % m * (transpose_a ? 1 : k);
           multiply_row(from, transpose_a ? m : 1, input<T>(args, 1) + b_offsets[item], k, n, transpose_b,
                        output<T>(args) + r * n);
+          finish_row(epilogue.get(), bound.raw, output<T>(args) + r * n, r, n);
         }
       });
       return Status::ok_status();
@@ -90,7 +118,7 @@ Result<std::unique_ptr<Kernel>> create_matmul(const KernelRequest& request, Pack
 
 Support supports_conv(const KernelRequest& request) {
   if (Support s = needs_plain_type(request); !s.ok) return s;
-  return no_epilogue(request.node->get<ir::ConvAttrs>().epilogue);
+  return epilogue_support(request, request.node->get<ir::ConvAttrs>().epilogue, 2);
 }
 
 struct ConvPlan {
@@ -144,14 +172,85 @@ Result<std::unique_ptr<Kernel>> create_conv(const KernelRequest& request, PackCa
   const int64_t positions = request.outputs[0].element_count() == 0 ? 0 : w.dim[0].out * w.dim[1].out * w.dim[2].out;
   const int64_t image = w.dim[0].in * w.dim[1].in * w.dim[2].in * plan.c_in;
   const double work = static_cast<double>(product(request.inputs[1].dims));
+  const auto epilogue = lower_epilogue(request, attrs.epilogue, 2);
   return with_plain_type(request.outputs[0].dtype, [&]<class T>(T) {
     return make_kernel([=](const KernelArgs& args) {
+      LoweredEpilogue::Bound bound;
+      if (epilogue != nullptr) epilogue->bind(args, bound);
       parallel_ranges(args.pool, plan.w.batch * positions, work, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
           const int64_t p = i % positions, columns = plan.w.dim[2].out, rows = plan.w.dim[1].out;
           const int64_t o[3] = {p / columns / rows, p / columns % rows, p % columns};
           conv_position(plan, input<T>(args, 0) + i / positions * image, input<T>(args, 1), o,
                         output<T>(args) + i * plan.c_out);
+          finish_row(epilogue.get(), bound.raw, output<T>(args) + i * plan.c_out, i, plan.c_out);
+        }
+      });
+      return Status::ok_status();
+    });
+  });
+}
+
+// --- transposed convolutions: each output position gathers what the taps that reach it carry ---
+
+Support supports_conv_transpose(const KernelRequest& request) {
+  if (Support s = needs_plain_type(request); !s.ok) return s;
+  return epilogue_support(request, request.node->get<ir::ConvTransposeAttrs>().epilogue, 3);
+}
+
+template <class T>
+void transpose_position(const ConvPlan& plan, const T* image, const T* weights, const int64_t (&at)[3], T* out) {
+  using A = Accumulator<T>;
+  const Windows& w = plan.w;  // of the forward convolution, which reads what this one writes
+  std::fill_n(out, plan.c_out, T(0));
+  int64_t k[3];
+  for (k[0] = 0; k[0] < w.dim[0].size; ++k[0]) {
+    for (k[1] = 0; k[1] < w.dim[1].size; ++k[1]) {
+      for (k[2] = 0; k[2] < w.dim[2].size; ++k[2]) {
+        int64_t from = 0, tap = 0;
+        bool meets = true;
+        for (int i = 0; i < 3; ++i) {
+          const int64_t scaled = at[i] + w.dim[i].pad_before - k[i] * w.dim[i].dilation;
+          meets = meets && scaled >= 0 && scaled % w.dim[i].stride == 0 && scaled / w.dim[i].stride < w.dim[i].out;
+          from = from * w.dim[i].out + scaled / w.dim[i].stride;
+          tap = tap * w.dim[i].size + k[i];
+        }
+        if (!meets) continue;
+        const T* x = image + from * plan.c_in;
+        for (int64_t co = 0; co < plan.c_out; ++co) {
+          const T* row = weights + (tap * plan.c_out + co) * plan.c_in;
+          A sum = 0;
+          for (int64_t ci = 0; ci < plan.c_in; ++ci) sum += static_cast<A>(x[ci]) * static_cast<A>(row[ci]);
+          out[co] = static_cast<T>(static_cast<A>(out[co]) + sum);
+        }
+      }
+    }
+  }
+}
+
+Result<std::unique_ptr<Kernel>> create_conv_transpose(const KernelRequest& request, PackCache&) {
+  const auto& attrs = request.node->get<ir::ConvTransposeAttrs>();
+  ConvPlan plan;
+  plan.w = reference::make_windows(request.outputs[0].dims, request.inputs[0].dims, request.inputs[1].dims,
+                                   attrs.strides, attrs.dilations, attrs.padding, attrs.explicit_pads);
+  plan.c_in = request.inputs[0].dims.back();
+  plan.c_out = request.outputs[0].dims.back();
+  const Windows& w = plan.w;
+  const int64_t positions = request.outputs[0].element_count() == 0 ? 0 : w.dim[0].in * w.dim[1].in * w.dim[2].in;
+  const int64_t image = w.dim[0].out * w.dim[1].out * w.dim[2].out * plan.c_in;
+  const double work = static_cast<double>(product(request.inputs[1].dims));
+  const auto epilogue = lower_epilogue(request, attrs.epilogue, 3);
+  return with_plain_type(request.outputs[0].dtype, [&]<class T>(T) {
+    return make_kernel([=](const KernelArgs& args) {
+      LoweredEpilogue::Bound bound;
+      if (epilogue != nullptr) epilogue->bind(args, bound);
+      parallel_ranges(args.pool, plan.w.batch * positions, work, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t p = i % positions, columns = plan.w.dim[2].in, rows = plan.w.dim[1].in;
+          const int64_t at[3] = {p / columns / rows, p / columns % rows, p % columns};
+          T* out = output<T>(args) + i * plan.c_out;
+          transpose_position(plan, input<T>(args, 0) + i / positions * image, input<T>(args, 1), at, out);
+          finish_row(epilogue.get(), bound.raw, out, i, plan.c_out);
         }
       });
       return Status::ok_status();
@@ -219,6 +318,7 @@ Result<std::unique_ptr<Kernel>> create_pool(const KernelRequest& request, PackCa
 constexpr KernelEntry kRows[] = {
     {"cpu.matmul.typed", ir::Op::kMatMul, supports_matmul, nullptr, create_matmul},
     {"cpu.conv.typed", ir::Op::kConv, supports_conv, nullptr, create_conv},
+    {"cpu.conv_transpose.typed", ir::Op::kConvTranspose, supports_conv_transpose, nullptr, create_conv_transpose},
     {"cpu.pool.typed", ir::Op::kPool, supports_pool, nullptr, create_pool},
 };
 

@@ -85,6 +85,10 @@ void push_area(ResizeAxis& axis, int64_t in, float scale, int64_t o) {
     const int64_t v = first + k;
     const auto at = static_cast<float>(v);
     float covered = 0;
+    if (scale == 0) {  // all outputs are at the first input
+      push_tap(axis, v, in, k == 0 ? 1.0f : 0.0f);
+      continue;
+    }
     if (v < last) {
       covered = at < from ? (at + 1 > to ? scale : at + 1 - from) : (at + 1 > to ? to - at : 1.0f);
     }

@@ -146,6 +146,11 @@ Result<ir::ValueId> from_channels_last(LowerContext& context, const ChannelsLast
 Result<ir::Padding> read_padding(LowerContext& context, int spatial, bool channels_first,
                                  std::vector<int64_t>* explicit_pads);
 
+// kUnimplemented for SAME windows of TensorFlow's 3-D kernels that are smaller than their stride: those start
+// elsewhere.
+Status refuse_sparse_windows(ir::Padding padding, const std::vector<int64_t>& window,
+                             const std::vector<int64_t>& strides);
+
 // The node's 'fused_ops' (BiasAdd, Add, FusedBatchNorm, activations) after `value`; operands from input `first_arg` on.
 Result<ir::ValueId> apply_fused_ops(LowerContext& context, const ChannelsLast& layout, ir::ValueId value,
                                     int first_arg);

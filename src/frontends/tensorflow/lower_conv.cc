@@ -160,6 +160,9 @@ Status lower_pad_conv(LowerContext& context, int argument) {
 Status lower_depthwise_conv_transpose(LowerContext& context, int) {
   BLADE_ASSIGN_OR_RETURN(ChannelsLast layout, channels_last(context, 4));
   BLADE_ASSIGN_OR_RETURN(ConvGeometry geometry, read_geometry(context, 2, layout.move));
+  for (int64_t d : geometry.dilations) {
+    if (d != 1) return unimplemented("it is dilated, which TensorFlow's own CPU kernel passes over");
+  }
   BLADE_ASSIGN_OR_RETURN(auto sizes, context.ints(0, "output size"));
   auto filter = context.shape(context.input(1)).static_dims();
   if (!filter || filter->size() != 4) return unimplemented("the shape of its filter is not known");

@@ -186,7 +186,8 @@ Status lower_roll(LowerContext& context, int) {
   Emitter e(context);
   const ir::ValueId shifts = e.reshape("shifts", e.cast(context.input(1), ir::DType::kInt64), {-1});
   BLADE_RETURN_IF_ERROR(e.status());
-  if (context.shape(shifts).dim(0) != ir::Dim(static_cast<int64_t>(axes.size()))) {
+  const ir::Dim given = context.shape(shifts).dim(0);
+  if (given.is_known() && given.value() != static_cast<int64_t>(axes.size())) {
     return invalid_argument("has not as many shifts as axes");
   }
   ir::ValueId x = context.input(0);
@@ -246,8 +247,10 @@ Status lower_dynamic_stitch(LowerContext& context, int) {
   std::vector<ir::ValueId> indices, pieces;
   const ir::ValueId shape = e.shape_of(context.input(count));
   const ir::ValueId rest = e.emit(ir::Op::kSlice, "rest", {shape, e.ints({index_rank}), e.ints({rank - index_rank})});
-  const ir::ValueId rows = e.emit(ir::Op::kConcat, "rows", {e.ints({-1}), rest}, ir::AxisAttrs{0});
   for (int i = 0; i < count; ++i) {
+    const ir::ShapeOfAttrs size_of{ir::ShapeOfKind::kSize, ir::DType::kInt64};
+    const ir::ValueId own = e.reshape("own", e.emit(ir::Op::kShapeOf, "count", {context.input(i)}, size_of), {1});
+    const ir::ValueId rows = e.emit(ir::Op::kConcat, "rows", {own, rest}, ir::AxisAttrs{0});
     indices.push_back(e.reshape("indices", context.input(i), {-1}));
     pieces.push_back(e.emit(ir::Op::kReshape, "piece", {context.input(count + i), rows}));
   }

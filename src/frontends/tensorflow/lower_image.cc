@@ -59,6 +59,7 @@ Status lower_extract_patches(LowerContext& context, int argument) {
   }
   std::vector<int64_t> pads;
   BLADE_ASSIGN_OR_RETURN(attrs.padding, read_padding(context, argument, false, &pads));
+  if (argument == 3) BLADE_RETURN_IF_ERROR(refuse_sparse_windows(attrs.padding, attrs.window, attrs.strides));
   return context.finish(context.emit(ir::Op::kExtractPatches, "", {context.input(0)}, std::move(attrs)));
 }
 

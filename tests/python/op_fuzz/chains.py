@@ -16,7 +16,7 @@ UNARY = (tf.nn.relu, tf.nn.relu6, tf.tanh, tf.sigmoid, tf.nn.elu, tf.abs, tf.squ
          lambda x: tf.clip_by_value(x, -0.7, 0.9), tf.math.erf, lambda x: 0.5 * x * (1 + tf.math.erf(x * 0.70710678)),
          lambda x: tf.nn.relu(x) - 0.25 * tf.nn.relu(-x), tf.identity, tf.stop_gradient)  # fmt: skip
 BINARY = (tf.add, tf.subtract, tf.multiply, tf.maximum, tf.minimum, lambda a, b: a / (tf.abs(b) + 1), tf.math.squared_difference,
-          lambda a, b: tf.where(a > b, a, b * 0.5))  # fmt: skip
+          lambda a, b: tf.where_v2(a > b, a, b * 0.5))  # fmt: skip
 TYPES = ("float32", "float32", "float32", "float64", "float16", "bfloat16", "int32")
 
 

@@ -48,6 +48,7 @@ class Draw:
     def __init__(self, seed):
         self.rng = np.random.default_rng(seed)
         self.t = "float32"
+        self.denormals = True
 
     def chance(self, p):
         return bool(self.rng.random() < p)
@@ -97,7 +98,7 @@ class Draw:
         low, high = (-3 if low is None else low), (3 if high is None else high)
         values = np.asarray(self.rng.uniform(low, high, shape))
         if free and self.chance(specials) and values.size:
-            edges = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, -1e-40, 1e4, -1e4, 0.5, -0.5, 1.5, 2.5]
+            edges = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e4, -1e4, 0.5, -0.5, 1.5, 2.5] + [1e-40, -1e-40] * self.denormals
             flat = values.reshape(-1)
             for _ in range(self.int(1, 4)):
                 flat[self.int(0, flat.size - 1)] = self.pick(edges)

@@ -44,7 +44,7 @@ def reshape(d):
 
 
 spec("Reshape", reshape, types=ANY)
-spec("ExpandDims", lambda d: (lambda s: dict(input=d.values(s), dim=d.ints(d.int(-len(s) - 1, len(s)))))(d.shape(0, 4)), types=ANY)
+spec("ExpandDims", lambda d: (lambda s: dict(input=d.values(s), dim=Const(np.int32(d.int(-len(s) - 1, len(s))))))(d.shape(0, 4)), types=ANY)
 
 
 def squeeze(d):
@@ -124,7 +124,7 @@ def split_v(d):
     axis = d.int(0, len(shape) - 1)
     sizes = [d.int(0, 4) for _ in range(d.int(1, 4))]
     shape[axis] = sum(sizes)
-    if d.chance(0.3):
+    if len(sizes) > 1 and d.chance(0.3):
         sizes[d.int(0, len(sizes) - 1)] = -1
     return dict(value=d.values(tuple(shape)), size_splits=Const(np.array(sizes, d.pick(("int32", "int64")))),
                 split_dim=Const(np.int32(axis)), num_split=len(sizes))  # fmt: skip
@@ -465,3 +465,46 @@ spec("LowerBound", bound, types=("float32", "float64", "int32", "int64", "int16"
 spec("UpperBound", bound, types=("float32", "float64", "int32", "int64", "int16", "uint8"))
 spec("Bucketize", lambda d: dict(input=d.values(d.shape(), -20, 20), boundaries=sorted(float(d.int(-9, 9)) for _ in range(d.int(0, 5)))))
 spec("Cross", lambda d: (lambda s: dict(a=d.values(s, -9, 9), b=d.values(s, -9, 9)))(d.shape(0, 3) + (3,)), rtol=loose(2))
+
+# --- results whose size follows from data
+
+
+def unique(d, axis=False):
+    shape = d.shape(1, 2, 0.03) if axis else (d.int(0, 20),)
+    out = dict(x=d.values(shape, 0, 3), out_idx=INDEX(d))
+    return {**out, "axis": Const(np.zeros(1, np.int64))} if axis else out
+
+
+spec("Unique", unique)
+spec("UniqueWithCounts", unique)
+spec("UniqueV2", lambda d: unique(d, True), types=FLOATS[:2] + INTEGERS)
+spec("UniqueWithCountsV2", lambda d: unique(d, True), types=FLOATS[:2] + INTEGERS)
+spec("ListDiff", lambda d: dict(x=d.values((d.int(0, 20),), 0, 9), y=d.values((d.int(0, 9),), 0, 9), out_idx=INDEX(d)))
+
+
+def where(d):
+    values = d.values(d.shape(1, 4), specials=0)
+    return dict(input=np.where(d.rng.random(values.shape) < 0.5, values, np.zeros((), values.dtype)).astype(values.dtype))
+
+
+def dynamic_partition(d):
+    shape, parts = d.shape(1, 3), d.int(1, 4)
+    used = d.int(1, len(shape))
+    return dict(data=d.values(shape), partitions=d.rng.integers(0, parts, shape[:used]).astype(np.int32), num_partitions=parts)
+
+
+def suppression(d, version):
+    count = d.int(0, 15)
+    corners = d.rng.uniform(0, 0.6, (count, 2))
+    boxes = np.concatenate([corners, corners + d.rng.uniform(0.1, 0.5, corners.shape)], -1).astype(np.float32)
+    out = dict(boxes=boxes, scores=(d.rng.permutation(count) / max(count, 1)).astype(np.float32),
+               max_output_size=d.maybe_const(np.array(d.int(0, 9), np.int32)), iou_threshold=Const(np.float32(d.pick((0.3, 0.5)))))  # fmt: skip
+    if version > 2:
+        out["score_threshold"] = Const(np.float32(0.2))
+    return {**out, "pad_to_max_output_size": d.chance(0.5)} if version > 3 else out
+
+
+spec("Where", where, types=FLOATS + INTEGERS + ("bool",))
+spec("DynamicPartition", dynamic_partition, types=ANY)
+for version in (2, 3, 4):
+    spec(f"NonMaxSuppressionV{version}", lambda d, v=version: suppression(d, v), attr=None)

@@ -64,7 +64,7 @@ spec("DepthwiseConv2dNative", depthwise, rtol=loose(4))
 
 def transposed(d, rank=2, depthwise=False):
     dims, window = [d.int(1, 12) for _ in range(rank)], [d.int(1, 4) for _ in range(rank)]
-    attributes, pads = geometry(d, dims, window, explicit=rank == 2, dilated=rank == 2)
+    attributes, pads = geometry(d, dims, window, explicit=rank == 2, dilated=False)  # TensorFlow's CPU kernels have none
     if depthwise:
         attributes["strides"] = [1, s := attributes["strides"][1], s, 1]
     if pads:
@@ -125,8 +125,9 @@ spec("FusedResizeAndPadConv2D", lambda d: pad_conv(d, True), types=("float32",),
 def pool(d, rank=2, key="input", explicit=True):
     dims = [d.int(1, 9) for _ in range(rank)]
     window = [d.int(1, min(4, n)) for n in dims]
-    strides = [d.int(1, 3) for _ in range(rank)]
     padding = d.pick(("SAME", "VALID") + (("EXPLICIT",) if explicit else ()))
+    # TensorFlow's 3-D kernels place SAME windows that are smaller than their stride elsewhere; Blade leaves those alone.
+    strides = [d.int(1, w if rank == 3 and padding == "SAME" else 3) for w in window]
     out = {key: d.values((d.int(1, 3), *dims, d.dim()), -9, 9), "ksize": spatial(window, False), "strides": spatial(strides, False),
            "padding": padding}  # fmt: skip
     if padding == "EXPLICIT":
@@ -210,8 +211,8 @@ spec("CombinedNonMaxSuppression", combined, attr=None)
 def patches(d, rank=2):
     dims = [d.int(3, 9) for _ in range(rank)]
     out = {"images" if rank == 2 else "input": d.values((d.int(1, 2), *dims, d.int(1, 3)), -9, 9),
-           "ksizes": spatial([d.int(1, 2 if rank == 3 else 3) for _ in dims], False),
-           "strides": spatial([d.int(1, 3) for _ in dims], False), "padding": d.pick(("SAME", "VALID"))}  # fmt: skip
+           "ksizes": spatial(window := [d.int(1, 2 if rank == 3 else 3) for _ in dims], False),
+           "strides": spatial([d.int(1, w if rank == 3 else 3) for w in window], False), "padding": d.pick(("SAME", "VALID"))}  # fmt: skip
     return {**out, "rates": [1, d.int(1, 2), d.int(1, 2), 1] if out["padding"] == "SAME" else [1, 1, 1, 1]} if rank == 2 else out
 
 
