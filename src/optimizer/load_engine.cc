@@ -44,16 +44,30 @@ Status run_whole_graph_passes(ir::Graph& graph) {
   return {};
 }
 
-Result<std::shared_ptr<engine::Engine>> load_engine(const std::string& path, const std::vector<std::string>& outputs,
+Result<engine::Partition> partition_model(const tensorflow::ImportedModel& model,
+                                          const std::vector<ir::Dims>& input_dims) {
+  engine::PartitionOptions options;
+  options.input_dims = input_dims;
+  BLADE_ASSIGN_OR_RETURN(engine::Partition partition, engine::partition(model.graph, options));
+  const auto& nodes = model.source->nodes;
+  for (engine::LeftBehind& left : partition.left_behind) {
+    if (left.origin < 0 || static_cast<size_t>(left.origin) >= nodes.size()) continue;
+    left.node = nodes[left.origin]->name;
+    left.op = nodes[left.origin]->op;
+  }
+  return partition;
+}
+
+Result<std::shared_ptr<engine::Engine>> load_engine(const std::string& path, const Wanted& wanted,
                                                     const engine::EngineOptions& options) {
   if (std::filesystem::is_regular_file(path)) {
     BLADE_ASSIGN_OR_RETURN(auto file, MappedFile::open(path));
     if (engine::has_engine_magic(file->bytes())) return engine::Engine::load(file->bytes(), file, options);
   }
-  BLADE_ASSIGN_OR_RETURN(tensorflow::LoadedModel model, tensorflow::load_model(path));
+  BLADE_ASSIGN_OR_RETURN(tensorflow::LoadedModel model, tensorflow::load_model(path, wanted.signature));
   tensorflow::ImportOptions import;
   import.inputs = model.inputs;
-  import.outputs = outputs.empty() ? model.outputs : outputs;
+  import.outputs = wanted.outputs.empty() ? model.outputs : wanted.outputs;
   import.allow_foreign = false;
   auto engine = engine_of(model.graph, import, options);
   if (!engine.ok()) return engine.status().with_context(path);

@@ -434,6 +434,13 @@ class Importer {
 
 }  // namespace
 
+bool is_table_initializer(const NodeDef& node) {
+  static constexpr const char* kOps[] = {
+      "InitializeTable",   "InitializeTableV2",  "InitializeTableFromTextFile", "InitializeTableFromTextFileV2",
+      "LookupTableImport", "LookupTableImportV2"};
+  return std::any_of(std::begin(kOps), std::end(kOps), [&](const char* op) { return node->op == op; });
+}
+
 Result<ImportedModel> import_graph(const GraphDef& graph, const ImportOptions& options) {
   BLADE_ASSIGN_OR_RETURN(FlatGraph flat, flatten(graph));
   return Importer(std::move(flat), options).run();

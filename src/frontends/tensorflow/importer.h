@@ -12,6 +12,9 @@
 
 namespace blade::tensorflow {
 
+// Whether the node fills a lookup table when it is run: nothing reads it, but a session needs it.
+bool is_table_initializer(const NodeDef& node);
+
 struct ImportOptions {
   // Node or tensor names. Empty: all Placeholders, in graph order.
   std::vector<std::string> inputs;
