@@ -45,7 +45,10 @@ class StatusHolder {
   TF_Status* get() { return status_; }
   Status to_status(const std::string& doing) const {
     if (api_.TF_GetCode(status_) == 0) return {};
-    return invalid_argument("TensorFlow, " + doing + ": " + api_.TF_Message(status_));
+    const std::string message = api_.TF_Message(status_);
+    const bool unknown_op = message.find("Op type not registered") != std::string::npos;
+    return invalid_argument("TensorFlow, " + doing + ": " + message +
+                            (unknown_op ? "; give the library that defines the op in custom_ops" : ""));
   }
 
  private:
