@@ -28,12 +28,22 @@ Result<engine::Decisions> stored_decisions(const std::vector<tensorflow::EngineR
   return merged;
 }
 
+// The whole-graph passes that change nothing in what is computed.
+Status strip(ir::Graph& graph) {
+  const std::string fold[] = {"TfFoldConstants"};
+  BLADE_ASSIGN_OR_RETURN([[maybe_unused]] const auto reports, passes::run_pipeline(graph, /*whole_graph=*/true, fold));
+  return {};
+}
+
 Result<std::shared_ptr<engine::Engine>> engine_of(const tensorflow::GraphDef& graph,
                                                   const tensorflow::ImportOptions& import,
                                                   const engine::EngineOptions& options) {
   BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, tensorflow::import_graph(graph, import));
   BLADE_ASSIGN_OR_RETURN(engine::Decisions decisions, stored_decisions(imported.engines));
-  if (!options.reference_only) BLADE_RETURN_IF_ERROR(run_whole_graph_passes(imported.graph));
+  // Only now: what watches and orders (Assert, NoOp) needs TensorFlow, but no answer needs that.
+  BLADE_RETURN_IF_ERROR(options.reference_only ? strip(imported.graph) : run_whole_graph_passes(imported.graph));
+  imported.graph.remove_dead_nodes();
+  BLADE_RETURN_IF_ERROR(tensorflow::refuse_foreign(imported.graph));
   return engine::Engine::create(std::move(imported.graph), std::move(decisions), options);
 }
 
@@ -68,7 +78,6 @@ Result<std::shared_ptr<engine::Engine>> load_engine(const std::string& path, con
   tensorflow::ImportOptions import;
   import.inputs = model.inputs;
   import.outputs = wanted.outputs.empty() ? model.outputs : wanted.outputs;
-  import.allow_foreign = false;
   auto engine = engine_of(model.graph, import, options);
   if (!engine.ok()) return engine.status().with_context(path);
   return engine;
@@ -82,7 +91,6 @@ Result<std::shared_ptr<engine::Engine>> load_engine_from_graph(std::string_view 
       tensorflow::parse_graph_def(tensorflow::SharedBytes::borrow(graph_def), "the optimized graph"));
   tensorflow::ImportOptions import;
   import.outputs = outputs;
-  import.allow_foreign = false;
   return engine_of(graph, import, options);
 }
 

@@ -220,7 +220,7 @@ class Optimizer {
       if (status.ok()) return {};
       if (!compute_expected_by_reference().ok()) return status;
       report_.baseline_note = "TensorFlow cannot run this model on this machine (" + status.message() + ")";
-      report_.messages.push_back(report_.baseline_note + ": outside the profile the original graph would fail, too");
+      report_.messages.push_back(report_.baseline_note + ": the result runs without TensorFlow (blade.Engine, C, C++)");
       api_ = nullptr;
     } else {
       BLADE_RETURN_IF_ERROR(compute_expected_by_reference());

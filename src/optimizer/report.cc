@@ -1,6 +1,7 @@
 // Prints the report.
 #include "optimizer/report.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -74,6 +75,11 @@ json work_share(const Report& report, size_t i) {
   return report.cost.flops > 0 ? *report.cost.left_flops[i] / report.cost.flops : 0;
 }
 
+int nodes_without_estimate(const Report& report) {
+  const auto& left = report.cost.left_flops;
+  return static_cast<int>(std::count(left.begin(), left.end(), std::nullopt));
+}
+
 json coverage_json(const Report& report) {
   json left = json::array();
   for (size_t i = 0; i < report.left_behind.size(); ++i) {
@@ -86,6 +92,7 @@ json coverage_json(const Report& report) {
           {"regions", report.regions},
           {"nodes_share", share(report.nodes_in_engines, report.nodes_total)},
           {"flops_share", share(report.cost.flops - report.cost.flops_left, report.cost.flops)},
+          {"nodes_without_estimate", nodes_without_estimate(report)},
           {"boundary_bytes", report.cost.boundary_bytes},
           {"left_behind", left}};
 }
@@ -99,8 +106,9 @@ std::string percent(double value) {
 std::string coverage_text(const Report& report) {
   return std::to_string(report.nodes_in_engines) + " of " + std::to_string(report.nodes_total) + " nodes run in " +
          std::to_string(report.regions) + " engine region(s), " +
-         percent(share(report.cost.flops - report.cost.flops_left, report.cost.flops)) +
-         " of the estimated work; what stays in TensorFlow costs a hand-over of " +
+         percent(share(report.cost.flops - report.cost.flops_left, report.cost.flops)) + " of the estimated work (" +
+         std::to_string(nodes_without_estimate(report)) +
+         " nodes have no estimate); what stays in TensorFlow costs a hand-over of " +
          std::to_string(static_cast<int64_t>(report.cost.boundary_bytes)) + " bytes a run.";
 }
 

@@ -45,6 +45,9 @@ struct ImportedModel {
   bool single_engine = false;
 };
 
+// An error that lists the Foreign nodes of `graph` with their reasons, where it has any.
+Status refuse_foreign(const ir::Graph& graph);
+
 Result<ImportedModel> import_graph(const GraphDef& graph, const ImportOptions& options = {});
 
 // The Const node of `model.source` that `tensor` was made from (also one that was only reshaped); -1 for others.
