@@ -50,7 +50,9 @@ std::optional<ir::Graph> likely_graph(const ir::Graph& graph, const std::vector<
 }
 
 std::optional<double> likely_flops(const std::optional<ir::Graph>& likely, ir::NodeId id) {
-  if (!likely || !likely->is_live(id) || likely->node(id).op == ir::Op::kForeign) return std::nullopt;
+  if (!likely) return std::nullopt;
+  if (!likely->is_live(id)) return 0;  // known once the shapes are
+  if (likely->node(id).op == ir::Op::kForeign) return std::nullopt;
   const ir::Node& node = likely->node(id);
   for (const auto* values : {&node.inputs, &node.outputs}) {
     for (ir::ValueId v : *values) {
