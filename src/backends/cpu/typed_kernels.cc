@@ -34,10 +34,20 @@ void finish_row(const LoweredEpilogue* lowered, const EpilogueF32& e, T* row, in
     if (lowered == nullptr) return;
     const float* residual = e.residual == nullptr ? nullptr : e.residual + pixel * e.residual_row_stride;
     for (int64_t c = 0; c < channels; ++c) {
-      const float sum = row[c] + (e.bias == nullptr ? 0.0f : e.bias[c]) + (residual == nullptr ? 0.0f : residual[c]);
-      row[c] = sum < e.clamp_lo ? e.clamp_lo : sum > e.clamp_hi ? e.clamp_hi : sum;
+      float x = row[c];
+      if (e.bias != nullptr) x += e.bias[c];
+      if (residual != nullptr && c < e.residual_channels) x += residual[c];
+      if (e.slope != nullptr && x < 0) x *= e.slope[c];
+      x = x < e.clamp_lo ? e.clamp_lo : x > e.clamp_hi ? e.clamp_hi : x;
+      row[c] = e.scale == nullptr ? x : x * e.scale[c] + e.shift[c];
     }
-    if (e.generic != nullptr) e.generic(e.context, row, pixel, 0, static_cast<int>(channels));
+    if (e.generic == nullptr) return;
+    EpilogueTile tile;
+    tile.data = row;
+    tile.row_stride = tile.channels = channels;
+    tile.first_pixel = pixel;
+    tile.rows = 1;
+    e.generic(e.context, tile);
   }
 }
 

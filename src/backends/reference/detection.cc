@@ -120,7 +120,7 @@ Status run_combined_non_max_suppression(const Call& call) {
   }
   const bool clip = call.node.get<ir::CombinedNonMaxSuppressionAttrs>().clip_boxes;
   Array<float> kept = make_array<float>(call.out_dims(0)), kept_scores = make_array<float>(call.out_dims(1)),
-                labels = make_array<float>(call.out_dims(2));
+               labels = make_array<float>(call.out_dims(2));
   Array<int64_t> valid = make_array<int64_t>(call.out_dims(3));
   const int64_t most = call.out_dims(1)[1];
   for (int64_t image = 0; image < scores.dims[0]; ++image) {
