@@ -67,7 +67,7 @@ TEST(Pipeline, ErrorsNameThePass) {
   graph.node(0).inputs[0] = z;  // a cycle
   const auto reports = passes::run_pipeline(graph, false, {});
   ASSERT_FALSE(reports.ok());
-  EXPECT_EQ(reports.status().message().rfind("Pass CommonSubexpressions: ", 0), 0u) << reports.status().message();
+  EXPECT_EQ(reports.status().message().rfind("Pass WidenHalves: ", 0), 0u) << reports.status().message();
 }
 
 TEST(Pipeline, LargeGraphsTakeLittleTime) {
