@@ -21,7 +21,7 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 // An engine with inputs of 0.5, one sample where a dim is open.
 class Session {
  public:
-  Session(const std::string& path, int threads) : engine_(path, {threads, {}}) {
+  Session(const std::string& path, int threads) : engine_(path, {threads, {}, {}}) {
     for (const blade::Engine::Info& info : engine_.inputs()) {
       std::vector<int64_t> dims(info.description.dims, info.description.dims + std::max(info.description.rank, 0));
       size_t count = 1;

@@ -165,8 +165,6 @@ std::vector<int> grow(const Units& units) {
   return of_unit;
 }
 
-}
-
 // Nodes that compute something: neither views nor questions about shapes.
 bool is_work(const ir::Node& node) { return !always_view(node) && node.op != ir::Op::kShapeOf; }
 
