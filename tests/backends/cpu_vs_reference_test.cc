@@ -32,6 +32,7 @@ TEST(CpuVsReference, Pointwise) { check_all(pointwise_cases()); }
 TEST(CpuVsReference, Matrix) { check_all(matrix_cases()); }
 TEST(CpuVsReference, Rows) { check_all(row_cases()); }
 TEST(CpuVsReference, Movement) { check_all(movement_cases()); }
+TEST(CpuVsReference, Selection) { check_all(selection_cases()); }
 TEST(CpuVsReference, Segments) { check_all(segment_cases()); }
 
 // The vector code of the instruction sets below the machine's own.
