@@ -279,7 +279,7 @@ TEST(Coverage, SaysWhatStaysBehindCosts) {
   const auto a = m.unary(PointwiseOp::kRelu, "a", x);
   const auto f = m.foreign("f", {a});
   m.graph.value(f).dtype = ir::DType::kFloat32;
-  m.graph.value(f).shape = m.graph.value(a).shape;
+  m.graph.value(f).shape = m.graph.value(x).shape;
   const ir::Graph graph = m.finish({m.unary(PointwiseOp::kRelu, "b", f)});
   const auto divided = partition(graph, kTiny);
   ASSERT_TRUE(divided.ok());
