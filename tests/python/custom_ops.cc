@@ -8,11 +8,12 @@
 
 namespace {
 
+template <int kOutputs>
 void same_shape(TF_ShapeInferenceContext* context, TF_Status* status) {
   TF_ShapeHandle* shape = TF_NewShapeHandle();
   TF_ShapeInferenceContextGetInput(context, 0, shape, status);
-  for (int i = 0; i < TF_ShapeInferenceContextNumOutputs(context); ++i) {
-    if (TF_GetCode(status) == TF_OK) TF_ShapeInferenceContextSetOutput(context, i, shape, status);
+  for (int i = 0; i < kOutputs && TF_GetCode(status) == TF_OK; ++i) {
+    TF_ShapeInferenceContextSetOutput(context, i, shape, status);
   }
   TF_DeleteShapeHandle(shape);
 }
@@ -53,7 +54,7 @@ void define(const char* name) {
   TF_OpDefinitionBuilderAddInput(op, "x: float");
   TF_OpDefinitionBuilderAddOutput(op, "y: float");
   if (kOutputs > 1) TF_OpDefinitionBuilderAddOutput(op, "z: float");
-  TF_OpDefinitionBuilderSetShapeInferenceFunction(op, same_shape);
+  TF_OpDefinitionBuilderSetShapeInferenceFunction(op, same_shape<kOutputs>);
   TF_RegisterOpDefinition(op, status);
   TF_KernelBuilder* kernel = TF_NewKernelBuilder(name, "CPU", create, compute<kOutputs>, destroy);
   TF_RegisterKernelBuilder(name, kernel, status);
