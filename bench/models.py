@@ -9,11 +9,14 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build" / "models"
+CLASSICS = ("efficientnet_b0", "inception_v3", "unet", "mobilenet_v3", "huggingface_encoder", "keras_transformer", "keras_lstm",
+            "ssd_combined")
 GENERATED = {  # name: generator under examples/, options, folder it writes, graph in the folder
     "resnet50": ("resnet50", [], "tf_resnet50_v1.5", "frozen.pb"),
     "mobilenet_v2": ("mobilenet_v2", [], "mobilenet_v2", "mobilenet_v2.pb"),
     "bert_tiny": ("bert", [], "bert_tiny", "bert_tiny.pb"),
     "bert_base": ("bert", ["--base"], "bert_base", "bert_base.pb"),
+    **{name: ("classics", [name], name, name + ".pb") for name in CLASSICS},
 }
 
 

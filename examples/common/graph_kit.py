@@ -63,14 +63,52 @@ class GraphBuilder:
         return Traced(node, tf.constant(array))
 
     def conv2d(self, x, filters, kernel, stride, padding):
-        """Convolution without bias, He-initialised; NHWC, weights [kernel, kernel, in, filters]."""
+        """Convolution without bias, He-initialised; NHWC, weights [height, width, in, filters]; kernel: one size or two."""
         layer = self.unique("conv2d")
+        height, width = kernel if isinstance(kernel, tuple) else (kernel, kernel)
         channels = int(x.value.shape[-1])
-        scale = np.sqrt(2.0 / (kernel * kernel * channels))
-        w = self.rng.standard_normal((kernel, kernel, channels, filters), dtype=np.float32) * np.float32(scale)
+        scale = np.sqrt(2.0 / (height * width * channels))
+        w = self.rng.standard_normal((height, width, channels, filters), dtype=np.float32) * np.float32(scale)
         return self.apply(
             lambda a, b, name: tf.nn.conv2d(a, b, strides=[1, stride, stride, 1], padding=padding, name=name),
             x, self.weight(w, layer + "/kernel"), name=layer + "/Conv2D")
+
+    def conv2d_transpose(self, x, filters, kernel, stride):
+        """Transposed convolution without bias, SAME, its output `stride` times the size, computed in the graph as Keras does."""
+        layer = self.unique("conv2d_transpose")
+        channels = int(x.value.shape[-1])
+        scale = np.sqrt(2.0 * stride * stride / (kernel * kernel * channels))
+        w = self.rng.standard_normal((kernel, kernel, filters, channels), dtype=np.float32) * np.float32(scale)
+
+        def transposed(a, b, name):
+            shape = tf.shape(a)
+            size = tf.stack([shape[0], shape[1] * stride, shape[2] * stride, filters])
+            return tf.nn.conv2d_transpose(a, b, size, [1, stride, stride, 1], "SAME", name=name)
+
+        return self.apply(transposed, x, self.weight(w, layer + "/kernel"), name=layer + "/conv2d_transpose")
+
+    def resize_bilinear(self, x, factor):
+        """Upsampling as tf.keras writes it: the new size from Shape, half pixel centers."""
+        return self.apply(
+            lambda a, name: tf.image.resize_bilinear(a, tf.shape(a)[1:3] * factor, half_pixel_centers=True, name=name), x,
+            name=self.unique("ResizeBilinear"))
+
+    def resize_nearest(self, x, factor):
+        return self.apply(
+            lambda a, name: tf.image.resize_nearest_neighbor(a, tf.shape(a)[1:3] * factor, half_pixel_centers=True, name=name),
+            x, name=self.unique("ResizeNearestNeighbor"))
+
+    def bias(self, x, deviation=0.05):
+        layer = self.unique("bias")
+        b = (deviation * self.rng.standard_normal(int(x.value.shape[-1]))).astype(np.float32)
+        return self.apply(tf.nn.bias_add, x, self.weight(b, layer + "/bias"), name=layer + "/BiasAdd")
+
+    def dense(self, x, units):
+        """MatMul without bias on [batch, channels], variance kept."""
+        layer = self.unique("dense")
+        channels = int(x.value.shape[-1])
+        w = (self.rng.standard_normal((channels, units)) / np.sqrt(channels)).astype(np.float32)
+        return self.apply(tf.matmul, x, self.weight(w, layer + "/kernel"), name=layer + "/MatMul")
 
     def depthwise(self, x, kernel, stride):
         """Depthwise convolution without bias, SAME; weights [kernel, kernel, channels, 1]."""
@@ -139,6 +177,12 @@ def round_bits(values, bits=12):
     return np.ldexp(np.round(mantissa * 2**bits) / 2**bits, exponent)
 
 
+def initialize_tables(session):
+    """Fills the lookup tables of the session's graph."""
+    session.run([op for op in session.graph.get_operations()
+                 if op.type.startswith(("InitializeTable", "LookupTableImport"))])
+
+
 def run_session(graph_def, feeds, fetches, optimize=True):
     """fetches of the graph on feeds ({'name:0': array}); optimize=False judges the graph as written."""
     config = tf.ConfigProto()
@@ -149,6 +193,7 @@ def run_session(graph_def, feeds, fetches, optimize=True):
     with graph.as_default():
         tf.import_graph_def(graph_def, name="")
     with tf.Session(graph=graph, config=config) as session:
+        initialize_tables(session)
         return session.run(fetches, feeds)
 
 

@@ -1,0 +1,124 @@
+"""Whole models of the kinds that users have, from examples/classics: answers, and what stays behind in TensorFlow."""
+import dataclasses
+import functools
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+import tiny_models
+
+import blade
+import blade.runtime.tensorflow as runtime
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "examples" / "classics"))
+import make_model  # noqa: E402
+
+from graph_kit import initialize_tables  # noqa: E402
+
+TOLERANCE = 1e-4  # relative to each output's largest value
+
+
+@dataclasses.dataclass
+class Expected:
+    """stays: the only ops that may stay in TensorFlow; none: the model runs whole, in one region and without TensorFlow."""
+
+    stays: tuple = ()
+    in_tensorflow: bool = True  # False: TensorFlow cannot run the original on a CPU, so neither a graph that holds it
+
+    @property
+    def whole(self):
+        return not self.stays
+
+
+# Loops over TensorLists, and what of the rest is too small to be worth a region of its own.
+LOOPS = ("While", "TensorListReserve", "TensorListFromTensor", "TensorListStack", "NotEqual", "ExpandDims", "Transpose")
+# A branch of a tf.cond of TensorFlow 1 stays with its Switch and Merge.
+CONDITIONS = ("Switch", "Merge", "Mean", "StopGradient", "SquaredDifference", "Squeeze", "AddV2", "Rsqrt", "Mul", "Sub",
+              "FusedBatchNormV3", "Relu", "RandomUniform", "Shape", "GreaterEqual", "Cast", "SelectV2", "Identity")
+EXPECTED = {name: Expected() for name in make_model.MODELS}
+EXPECTED |= {name: Expected(stays=LOOPS) for name in EXPECTED if name.startswith("keras_") and name.endswith(("lstm", "gru", "bidirectional"))}
+EXPECTED["nchw_cnn"] = Expected(in_tensorflow=False)
+EXPECTED["quantization_aware"] = Expected(stays=("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel", "Conv2D", "BiasAdd", "Relu6"))
+EXPECTED["ssd_combined"] = Expected(stays=("CombinedNonMaxSuppression", "Identity"))
+EXPECTED["ssd_per_class"] = Expected(stays=("NonMaxSuppressionV3",))
+EXPECTED["string_classifier"] = Expected(stays=("GatherV2", "Const"))
+EXPECTED["training_flags"] = Expected(stays=CONDITIONS)
+EXPECTED["wide_and_deep"] = Expected(stays=("HashTableV2", "LookupTableFindV2", "StringToHashBucketFast", "StringJoin"))
+
+
+@functools.lru_cache(maxsize=None)
+def classic(name):
+    return make_model.MODELS[name](small=True)
+
+
+@functools.lru_cache(maxsize=None)
+def answers(name, case):
+    return classic(name).answers(case)
+
+
+def quick():
+    """No check of speed: what these small models gain is not the question."""
+    config = blade.Config()
+    config.tuning.disable_perf_check = True
+    return config
+
+
+def check(got, want, what):
+    assert got.shape == want.shape, what
+    assert got.dtype == want.dtype, what
+    if np.issubdtype(want.dtype, np.floating):
+        scale = np.abs(want).max() if want.size else 1
+        np.testing.assert_allclose(got, want, rtol=0, atol=TOLERANCE * scale + 1e-7, err_msg=what)
+    else:
+        assert np.array_equal(got, want), what
+
+
+@functools.lru_cache(maxsize=None)
+def optimized(name):
+    model = classic(name)
+    return blade.optimize(model.graph_def, "o1", "cpu", quick(), outputs=model.outputs, test_data=model.cases)
+
+
+@pytest.mark.parametrize("name", [n for n, e in EXPECTED.items() if e.in_tensorflow])
+def test_optimized_in_tensorflow(name):
+    model = classic(name)
+    graph_def, spec, report = optimized(name)
+    assert report.accuracy["holds"]
+    assert report.optimizations[0]["status"] == "effective", report.optimizations[0].get("message")
+    before = runtime.counters()
+    with tf.Graph().as_default(), tf.Session() as session, spec:
+        tf.import_graph_def(graph_def, name="")
+        initialize_tables(session)
+        for case, feed in enumerate(model.cases):
+            for got, want, output in zip(session.run(model.outputs, feed), answers(name, case), model.outputs):
+                check(got, want, f"{name}, case {case}, {output}")
+    assert runtime.counters()["fallback_runs"] == before["fallback_runs"], "every shape of the test data runs in engines"
+
+
+@pytest.mark.parametrize("name", make_model.MODELS)
+def test_coverage(name):
+    _, _, report = optimized(name)
+    coverage, expected = report.coverage, EXPECTED[name]
+    left = coverage["left_behind"]
+    assert all(entry["reason"] for entry in left)
+    assert {entry["op"] for entry in left} <= set(expected.stays), left
+    assert coverage["regions"] == 1 if expected.whole else coverage["regions"] >= 1
+
+
+def test_a_model_that_tensorflow_cannot_run_here():
+    _, _, report = optimized("nchw_cnn")
+    assert report.accuracy["holds"] and report.accuracy["reference"].startswith("Blade's reference kernels")
+    assert "TensorFlow cannot run this model on this machine" in report.diagnosis["message"]
+    assert report.overall["baseline"] == "na"
+
+
+@pytest.mark.parametrize("name", [n for n, e in EXPECTED.items() if e.whole])
+def test_without_tensorflow(name, tmp_path):
+    model = classic(name)
+    engine = blade.Engine(tiny_models.write(model.graph_def, tmp_path / f"{name}.pb"), outputs=model.outputs)
+    for case, feed in enumerate(model.cases):
+        results = engine.run(feed)
+        for want, output in zip(answers(name, case), model.outputs):
+            check(results[output], want, f"{name}, case {case}, {output}")
