@@ -1,0 +1,187 @@
+"""Models that stay in TensorFlow in part or whole: unknown ops, regions too small to pay, and random graphs around them."""
+import functools
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf2
+import tensorflow.compat.v1 as tf
+import tiny_models
+
+import blade
+
+SOURCE = pathlib.Path(__file__).parent / "custom_ops.cc"
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """A library of ops that neither TensorFlow nor Blade knows; not loaded into this process by the fixture."""
+    path = tmp_path_factory.mktemp("custom") / "libmystery.so"
+    flags = tf2.sysconfig.get_compile_flags() + tf2.sysconfig.get_link_flags()
+    subprocess.run(["g++", "-shared", "-fPIC", "-O1", str(SOURCE), "-o", str(path), *flags], check=True)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def mystery(library):
+    return tf.load_op_library(library)
+
+
+def weight(rng, *shape):
+    return tf.constant((rng.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32))
+
+
+def kept(config=None):
+    config = config or blade.Config()
+    config.tuning.disable_perf_check = True
+    return config
+
+
+def run(graph_def, feed, outputs):
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(graph_def, name="")
+        return session.run(outputs, feed)
+
+
+def left(report):
+    return {entry["node"]: entry for entry in report.coverage["left_behind"]}
+
+
+def test_model_with_an_unknown_op(library, mystery):
+    rng = np.random.default_rng(1)
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 64], name="x")
+        y = tf.nn.relu(tf.matmul(x, weight(rng, 64, 256), name="before"))
+        y = mystery.mystery_scale(y, name="strange")
+        tf.nn.softmax(tf.matmul(tf.nn.relu(y), weight(rng, 256, 64)), name="after")
+    graph_def = graph.as_graph_def()
+    feed = {"x:0": rng.standard_normal((4, 64)).astype(np.float32)}
+    optimized, _, report = blade.optimize(graph_def, "o1", "cpu", kept(), test_data=[feed], custom_ops=[library])
+    assert report.accuracy["holds"] and report.coverage["regions"] == 2
+    assert list(left(report)) == ["strange"]
+    assert left(report)["strange"]["op"] == "MysteryScale"
+    assert left(report)["strange"]["reason"] == "Blade does not know the op MysteryScale"
+    np.testing.assert_allclose(run(optimized, feed, "after:0"), tiny_models.run(graph_def, feed, "after:0"), rtol=1e-4, atol=1e-6)
+
+
+def test_missing_library_is_named(mystery, tmp_path):
+    with tf.Graph().as_default() as graph:
+        mystery.mystery_scale(tf.placeholder(tf.float32, [2], name="x"), name="y")
+    with pytest.raises(blade.BladeError, match="no_such.so"):
+        blade.optimize(graph.as_graph_def(), "o1", "cpu", custom_ops=[str(tmp_path / "no_such.so")])
+
+
+def test_a_process_without_the_library_says_what_is_missing(library, tmp_path):
+    """An op that nobody has registered: TensorFlow cannot run the model, and custom_ops is the remedy."""
+    (tmp_path / "optimize.py").write_text(
+        "import blade, sys\n"
+        "try:\n"
+        "    blade.optimize(sys.argv[1], 'o1', 'cpu')\n"
+        "except blade.BladeError as error:\n"
+        "    print(error)\n")
+    with tf.Graph().as_default() as graph:
+        tf.load_op_library(library).mystery_scale(tf.placeholder(tf.float32, [2], name="x"), name="y")
+    path = tiny_models.write(graph.as_graph_def(), tmp_path / "net.pb")
+    done = subprocess.run([sys.executable, tmp_path / "optimize.py", path], capture_output=True, text=True, timeout=120)
+    assert "MysteryScale" in done.stdout and "custom_ops" in done.stdout, done.stdout + done.stderr
+
+
+def test_model_with_only_unknown_ops(library, mystery):
+    with tf.Graph().as_default() as graph:
+        y, z = mystery.mystery_split(mystery.mystery_scale(tf.placeholder(tf.float32, [None, 3], name="x"), name="a"), name="b")
+        mystery.mystery_scale(z, name="c")
+        tf.identity(y, name="d")
+    graph_def = graph.as_graph_def()
+    feed = {"x:0": np.ones((2, 3), np.float32)}
+    optimized, _, report = blade.optimize(graph_def, "o1", "cpu", kept(), outputs=["c", "d"], test_data=[feed],
+                                          custom_ops=[library])
+    assert optimized == graph_def, "given back as it came"
+    assert report.coverage["regions"] == 0 and report.coverage["nodes_in_engines"] == 0
+    assert {"a", "b", "c"} <= set(left(report))
+    assert report.optimizations[0]["status"] == "passed" and "no part" in report.optimizations[0]["message"]
+    assert report.overall["baseline"] == report.overall["optimized"]
+
+
+def test_region_too_small_to_pay(library, mystery):
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 3], name="x")
+        y = mystery.mystery_scale(tf.add(x, 1.0, name="tiny_before"), name="strange")
+        tf.multiply(y, 3.0, name="tiny_after")
+    graph_def = graph.as_graph_def()
+    feed = {"x:0": np.ones((2, 3), np.float32)}
+    optimized, _, report = blade.optimize(graph_def, "o1", "cpu", kept(), test_data=[feed], custom_ops=[library])
+    assert optimized == graph_def
+    assert "too small to pay its hand-over" in left(report)["tiny_before"]["reason"]
+    assert "too small to pay its hand-over" in left(report)["tiny_after"]["reason"]
+
+
+def test_what_stays_has_a_cost(library, mystery):
+    rng = np.random.default_rng(2)
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 128], name="x")
+        y = tf.matmul(x, weight(rng, 128, 512), name="large")
+        y = tf.matmul(mystery.mystery_scale(y, name="strange"), weight(rng, 512, 128))
+        y = tf.sparse.sparse_dense_matmul(tf.sparse.from_dense(y), weight(rng, 128, 128), name="sparse")
+        tf.identity(y, name="out")
+    feed = {"x:0": rng.standard_normal((8, 128)).astype(np.float32)}
+    _, _, report = blade.optimize(graph.as_graph_def(), "o1", "cpu", kept(), outputs=["out"], test_data=[feed], custom_ops=[library])
+    assert 0 < report.coverage["nodes_share"] < 1
+    assert 0 < report.coverage["flops_share"] <= 1
+    assert report.coverage["boundary_bytes"] > 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Random graphs: whatever the regions, the answers are the same and there is no cycle.
+
+
+def random_graph(mystery, seed):
+    """A DAG of known ops, unknown ops of one and two results, control edges and several outputs."""
+    rng = np.random.default_rng(seed)
+    unary = [tf.nn.relu, tf.tanh, tf.square, lambda a: tf.transpose(tf.transpose(a)), lambda a: a * 0.5 + 0.25, tf.identity]
+    with tf.Graph().as_default() as graph:
+        values = [tf.placeholder(tf.float32, [48, 48], name=f"x{i}") for i in range(rng.integers(1, 4))]
+        inputs = [v.name for v in values]
+        for i in range(int(rng.integers(8, 30))):
+            a, b = (values[max(0, len(values) - 1 - int(rng.exponential(4)))] for _ in range(2))
+            controls = [values[int(rng.integers(len(values)))].op] if rng.random() < 0.15 else []
+            with tf.control_dependencies(controls):
+                kind = rng.random()
+                if kind < 0.2:
+                    values.append(tf.tanh(mystery.mystery_scale(a)))
+                elif kind < 0.3:
+                    values += mystery.mystery_split(tf.tanh(a))
+                elif kind < 0.6:
+                    values.append(tf.matmul(a, weight(rng, 48, 48)) if rng.random() < 0.6 else tf.matmul(a, b) / 48.0)
+                elif kind < 0.8:
+                    values.append(tf.add(a, b) if rng.random() < 0.7 else tf.maximum(a, b))
+                else:
+                    values.append(unary[int(rng.integers(len(unary)))](a))
+        read = {t.name for op in graph.get_operations() for t in op.inputs}
+        outputs = [v.name for v in values if v.name not in read and v.name not in inputs]
+        outputs += [v.name for v in values if v.name in read and v.name not in inputs and rng.random() < 0.1]
+    feed = {name: rng.uniform(-1, 1, (48, 48)).astype(np.float32) for name in inputs}
+    return graph.as_graph_def(), feed, outputs
+
+
+@functools.lru_cache(maxsize=None)
+def regions_seen():
+    return []
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_graphs_keep_their_answers(library, mystery, seed):
+    graph_def, feed, outputs = random_graph(mystery, seed)
+    optimized, _, report = blade.optimize(graph_def, "o1", "cpu", kept(), outputs=outputs, test_data=[feed], custom_ops=[library])
+    assert report.accuracy["holds"], report.accuracy
+    for got, want, name in zip(run(optimized, feed, outputs), tiny_models.run(graph_def, feed, outputs), outputs):
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4 * max(1, np.abs(want).max()), err_msg=name)
+    regions_seen().append(report.coverage["regions"])
+
+
+def test_random_graphs_had_regions():
+    seen = regions_seen()
+    if len(seen) < 24:
+        pytest.skip("the random graphs did not run")
+    assert sum(count > 1 for count in seen) >= 8, f"too few graphs were divided: {seen}"
