@@ -2,6 +2,7 @@
 // in.
 #include <algorithm>
 
+#include "passes/channel_affine.h"
 #include "passes/passes_internal.h"
 #include "passes/pointwise_match.h"
 
@@ -189,6 +190,49 @@ bool layer_norm_from_product(Rewriter& rewriter, Node& node) {
   return centered && become_layer_norm(rewriter, node, *centered, ir::kNone);
 }
 
+// LayerNorm(x, s, o) * g + b with constant channels as LayerNorm(x, s g, o g + b), also behind a Reshape that keeps the
+// last dim: the form of Keras 2.
+bool absorb_affine(Rewriter& rewriter, Node& node) {
+  const ir::Shape& shape = rewriter.shape(node.outputs[0]);
+  if (single_instr(&node) == nullptr || !is_float32(rewriter, node) || !shape.has_rank() || shape.rank() < 1 ||
+      !shape.dim(-1).is_known()) {
+    return false;
+  }
+  const int64_t channels = shape.dim(-1).value();
+  ValueId x = ir::kNone;
+  const auto affine = channel_affine(rewriter, node, channels, x);
+  if (!affine || !affine->is_finite() || !rewriter.has_one_use(x)) return false;
+  Node* reshape = rewriter.producer(x, Op::kReshape);
+  const ValueId normalized = reshape != nullptr ? reshape->inputs[0] : x;
+  const Node* norm = rewriter.producer(normalized, Op::kLayerNorm);
+  if (norm == nullptr || !rewriter.has_one_use(normalized) || rewriter.shape(normalized).dim(-1) != shape.dim(-1))
+    return false;
+  const auto scale = channel_values(rewriter.graph(), norm->inputs[1], channels);
+  const auto offset = channel_values(rewriter.graph(), norm->inputs[2], channels);
+  if (!scale || !offset) return false;
+  const ChannelAffine all = ChannelAffine{*scale, *offset}.then(*affine);
+  const auto constant = [&](const std::vector<double>& values) {
+    ir::TensorPtr tensor = float_tensor({channels}, std::vector<float>(values.begin(), values.end()));
+    return tensor == nullptr ? ir::kNone : rewriter.add_constant(std::move(tensor), "");
+  };
+  const ValueId new_scale = constant(all.scale), new_offset = constant(all.shift);
+  if (new_scale == ir::kNone || new_offset == ir::kNone) return false;
+  const ir::LayerNormAttrs attrs = norm->get<ir::LayerNormAttrs>();
+  const ValueId source = norm->inputs[0];
+  if (reshape == nullptr) {
+    rewriter.change(node, Op::kLayerNorm, {source, new_scale, new_offset}, attrs);
+    return true;
+  }
+  const ValueId target = reshape->inputs[1];
+  const ir::Shape inner = rewriter.shape(normalized);
+  const ValueId inserted = rewriter
+                               .insert(node, Op::kLayerNorm, {source, new_scale, new_offset}, attrs,
+                                       ir::DType::kFloat32, inner, "layer_norm")
+                               .outputs[0];
+  rewriter.change(node, Op::kReshape, {inserted, target}, ir::EmptyAttrs{});
+  return true;
+}
+
 // x where `value` is exp(x); exp(x - max(x)) counts as exp(x), since softmax does not see the difference.
 std::optional<ValueId> softmax_argument(Rewriter& rewriter, ValueId value) {
   const Node* sub = pointwise_producer(rewriter, value, PointwiseOp::kSub);
@@ -225,7 +269,7 @@ bool softmax(Rewriter& rewriter, Node& node) {
 Result<PassResult> recognize_normalization(ir::Graph& graph, const PassOptions&) {
   PassResult result;
   for (const auto pattern :
-       {layer_norm_from_sum, layer_norm_from_product, softmax}) {  // a product may be part of a sum
+       {layer_norm_from_sum, layer_norm_from_product, absorb_affine, softmax}) {  // a product may be part of a sum
     BLADE_ASSIGN_OR_RETURN(Rewriter rewriter, Rewriter::create(graph));
     for (ir::NodeId id : rewriter.order()) {
       if (!rewriter.is_dead(id) && pattern(rewriter, graph.node(id))) ++result.changes;

@@ -152,6 +152,23 @@ TEST_F(Normalization, NoLayerNormWithAnotherMean) {
   const auto inv = u(P::kRsqrt, plus(1e-3f, mean(b.pointwise(P::kSquaredDifference, {x, m}))));
   EXPECT_EQ(count(normalized(b.add(b.mul(b.mul(sub(x, other), inv), gamma), beta)), Op::kLayerNorm), 0);
 }
+TEST_F(Normalization, LayerNormTakesWhatScalesAndShiftsItsResult) {
+  const auto norm = b.op(Op::kLayerNorm, {x, gamma, beta}, ir::LayerNormAttrs{1e-3f});
+  const auto scaled = b.mul(norm, b.constant<float>({4}, {2, 3, 4, 5}));
+  EXPECT_EQ(num_nodes(normalized(b.add(scaled, b.constant<float>({4}, {1, 2, 3, 4})))), 1);
+}
+TEST_F(Normalization, LayerNormTakesThemFromBehindAReshape) {
+  const auto rows = b.op(Op::kReshape, {x, b.constant<int64_t>({2}, {-1, 4})});
+  const auto norm = b.op(Op::kLayerNorm, {rows, gamma, beta}, ir::LayerNormAttrs{1e-3f});
+  const auto back = b.op(Op::kReshape, {norm, b.constant<int64_t>({3}, {-1, 1, 4})});
+  const ir::Graph graph = normalized(b.add(b.mul(back, gamma), beta));
+  EXPECT_EQ(count(graph, Op::kPointwise), 0) << ir::to_string(graph);
+}
+TEST_F(Normalization, LayerNormKeepsWhatOthersReadOrDiffersByRow) {
+  const auto norm = b.op(Op::kLayerNorm, {x, gamma, beta}, ir::LayerNormAttrs{1e-3f});
+  b.output(norm);
+  EXPECT_EQ(count(normalized(b.mul(norm, gamma)), Op::kPointwise), 1);
+}
 TEST_F(Normalization, Softmax) {
   const auto e = u(P::kExp, sub(x, b.op(Op::kReduce, {x}, ir::ReduceAttrs{ir::ReduceKind::kMax, {2}, true})));
   EXPECT_EQ(num_nodes(normalized(div(e, b.op(Op::kReduce, {e}, ir::ReduceAttrs{ir::ReduceKind::kSum, {2}, true})))), 1);

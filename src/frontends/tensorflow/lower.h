@@ -66,6 +66,9 @@ Status lower_invert_permutation(LowerContext& context, int argument);
 Status lower_resize(LowerContext& context, int argument);
 Status lower_non_max_suppression(LowerContext& context, int argument);
 
+// A FusedBatchNorm whose is_training is set: it normalizes by the statistics of its batch.
+Status lower_batch_statistics(LowerContext& context, float epsilon);
+
 // Shared by families: a unary or binary elementwise node.
 Result<ir::ValueId> emit_pointwise(LowerContext& context, ir::PointwiseOp op, const char* suffix,
                                    std::vector<ir::ValueId> operands, float alpha = 0, float beta = 0);

@@ -139,6 +139,20 @@ ir::TensorPtr LowerContext::constant(ir::ValueId value) const {
   return graph_.value(value).constant;
 }
 
+std::optional<double> LowerContext::uniform(ir::ValueId value) const {
+  if (graph_.value(value).dtype != ir::DType::kFloat32) return std::nullopt;
+  const ir::NodeId producer = graph_.value(value).producer;
+  if (producer != ir::kNone && graph_.node(producer).op == ir::Op::kFill) value = graph_.node(producer).inputs[1];
+  const ir::TensorPtr tensor = constant(value);
+  if (tensor == nullptr || tensor->bytes < sizeof(float)) return std::nullopt;
+  float first = 0;
+  std::memcpy(&first, tensor->data, sizeof first);
+  for (size_t at = 0; at + sizeof first <= tensor->bytes; at += sizeof first) {
+    if (std::memcmp(tensor->data + at, &first, sizeof first) != 0) return std::nullopt;
+  }
+  return first;
+}
+
 Result<std::vector<int64_t>> LowerContext::ints(int input, const char* what) {
   ir::TensorPtr tensor = constant(inputs_[input]);
   if (tensor == nullptr) {

@@ -44,6 +44,8 @@ class LowerContext {
 
   // Constants, also behind Identity nodes. Null, or kUnimplemented with a reason: "its permutation is not a constant".
   ir::TensorPtr constant(ir::ValueId value) const;
+  // The number that all elements of a float32 value share: of a constant, or a Fill with one.
+  std::optional<double> uniform(ir::ValueId value) const;
   Result<std::vector<int64_t>> ints(int input, const char* what);
   Result<int64_t> one_int(int input, const char* what);
   // `axis` counted from the front, for a tensor of `rank` dims.

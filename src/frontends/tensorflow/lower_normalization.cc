@@ -76,11 +76,11 @@ Result<ir::ValueId> apply_fused_ops(LowerContext& context, const ChannelsLast& l
 
 Status lower_batch_norm(LowerContext& context, int) {
   BLADE_ASSIGN_OR_RETURN(bool training, bool_attr_or(context.node(), "is_training", true));
-  if (training) return unimplemented("it computes its statistics from the batch (is_training)");
+  BLADE_ASSIGN_OR_RETURN(float epsilon, float_attr_or(context.node(), "epsilon", 1e-4f));
+  if (training) return lower_batch_statistics(context, epsilon);
   for (int i = 1; i < 6; ++i) {
     if (context.output_used(i)) return unimplemented("its output " + std::to_string(i) + " (statistics) is used");
   }
-  BLADE_ASSIGN_OR_RETURN(float epsilon, float_attr_or(context.node(), "epsilon", 1e-4f));
   BLADE_ASSIGN_OR_RETURN(std::string activation, string_attr_or(context.node(), "activation_mode", "Identity"));
   ChannelsLast layout;
   BLADE_ASSIGN_OR_RETURN(std::string format, string_attr_or(context.node(), "data_format", "NHWC"));
