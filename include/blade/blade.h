@@ -47,7 +47,8 @@ typedef enum blade_dtype {
   BLADE_UINT16 = 10,
   BLADE_UINT32 = 11,
   BLADE_UINT64 = 12,
-  BLADE_BOOL = 13
+  BLADE_BOOL = 13,
+  BLADE_STRING = 14 /* in test data only: data holds its element count + 1 int64 offsets, then the bytes they divide */
 } blade_dtype;
 
 #define BLADE_MAX_RANK 16
@@ -70,6 +71,7 @@ typedef struct blade_engine_options {
   int32_t use_reference;      /* nonzero: naive kernels, for accuracy questions */
   const char* const* outputs; /* node or tensor names to compute; NULL: the model's own */
   int32_t num_outputs;
+  const char* signature; /* which of a SavedModel's signatures; NULL: 'serving_default', or the only one */
 } blade_engine_options;
 
 BLADE_API const char* blade_version(void);
@@ -119,8 +121,9 @@ BLADE_API blade_status blade_engine_explain(blade_engine* engine, const blade_te
 /* Times each step over `repetitions` runs: [{"node", "op", "kernel", "median_us", "gflops", "gbytes"}, ...]. */
 BLADE_API blade_status blade_engine_profile(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
                                             int32_t repetitions, char** json);
-/* Ops, inputs, outputs, coverage with reasons, of a model file; nothing is built. */
-BLADE_API blade_status blade_inspect(const char* path, const char* const* outputs, int32_t num_outputs, char** json);
+/* Ops, inputs, outputs, coverage with reasons, of a model file; nothing is built. Of the options (may be NULL) the
+ * outputs and the signature count. */
+BLADE_API blade_status blade_inspect(const char* path, const blade_engine_options* options, char** json);
 /* What is usable on this machine, and why the rest is not. `tensorflow_dir` (of libtensorflow_cc.so.2) may be NULL. */
 BLADE_API blade_status blade_doctor(const char* tensorflow_dir, char** json);
 

@@ -107,6 +107,7 @@ class Engine {
   struct Options {
     int num_threads = 0;               // 0: as many as the process may use
     std::vector<std::string> outputs;  // node or tensor names; empty: the model's own
+    std::string signature;             // of a SavedModel; empty: 'serving_default', or the only one
   };
 
   explicit Engine(const std::string& path) : Engine(path, Options()) {}
@@ -118,6 +119,7 @@ class Engine {
     c_options.num_threads = options.num_threads;
     c_options.outputs = names.empty() ? nullptr : names.data();
     c_options.num_outputs = static_cast<int32_t>(names.size());
+    c_options.signature = options.signature.empty() ? nullptr : options.signature.c_str();
     blade_engine* engine = nullptr;
     check(blade_engine_load(path.c_str(), &c_options, &engine));
     engine_.reset(engine);

@@ -97,6 +97,7 @@ class AccuracyConfig(_Settings):
 class TuningConfig(_Settings):
     _fields = {
         "time_limit_s": (60, (float, int), "bound on the time spent measuring"),
+        "disable_perf_check": (False, (bool,), "keep what holds without checking that it is faster, where a busy machine cannot tell"),
         "cache_dir": ("", (str,), "where measured choices are kept between runs"),
     }
 

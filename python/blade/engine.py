@@ -22,6 +22,7 @@ class Engine:
     Args:
       path: the model.
       outputs: node or tensor names to compute; the model's own outputs when None. Results carry the names as given here.
+      signature: which of a SavedModel's signatures; 'serving_default', or its only one, when None.
       device: 'cpu'.
       num_threads: threads to run on, 0 for as many as the process may use.
 
@@ -29,13 +30,13 @@ class Engine:
     Raises blade.BladeError with a sentence when the model cannot be loaded or has ops Blade does not cover.
     """
 
-    def __init__(self, path, outputs=None, device="cpu", num_threads=0, *, _reference=False):
+    def __init__(self, path, outputs=None, device="cpu", num_threads=0, signature=None, *, _reference=False):
         if device.lower() not in ("cpu", "auto"):
             raise InvalidArgumentError(f"device is '{device}'; this build of Blade runs on 'cpu' only")
         if isinstance(outputs, str):
             outputs = [outputs]
         self._asked = list(outputs) if outputs else None
-        self._engine = _core.Engine(os.fspath(path), list(outputs or []), int(num_threads), _reference)
+        self._engine = _core.Engine(os.fspath(path), list(outputs or []), int(num_threads), _reference, signature or "")
         self.inputs = [TensorInfo(*info) for info in self._engine.describe(True)]
         self.outputs = [TensorInfo(*info) for info in self._engine.describe(False)]
         self._input_names = [_node_name(info.name) for info in self.inputs]

@@ -65,15 +65,27 @@ def _is_graph_def(model):
     return hasattr(model, "SerializeToString") and hasattr(model, "node")
 
 
-def _names_and_arrays(feeds):
-    names, arrays = [], []
+def _packed_strings(array):
+    """Strings as blade.h packs them: int64 offsets, then the bytes, all as uint8."""
+    parts = [s if isinstance(s, bytes) else str(s).encode() for s in array.ravel()]
+    offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+    return np.frombuffer(offsets.tobytes() + b"".join(parts), np.uint8)
+
+
+def _feeds(feeds, rename=lambda name: name):
+    """(names, arrays, shapes of strings or None) of feed dicts, a list a feed."""
+    names, arrays, string_shapes = [], [], []
     for feed in feeds:
         if not isinstance(feed, dict):
             raise InvalidArgumentError(f"test_data holds a {type(feed).__name__}; expected feed dicts {{'input:0': array}}")
+        values = [np.asarray(value) for value in feed.values()]
         text = [name.decode() if isinstance(name, bytes) else str(getattr(name, "name", name)) for name in feed]
-        names.append(text)
-        arrays.append([np.require(np.asarray(value), requirements="C") for value in feed.values()])
-    return names, arrays
+        names.append([rename(name) for name in text])
+        is_text = [value.dtype.kind in "OSU" for value in values]
+        string_shapes.append([list(value.shape) if strings else None for value, strings in zip(values, is_text)])
+        arrays.append([_packed_strings(value) if strings else np.require(value, requirements="C")
+                       for value, strings in zip(values, is_text)])
+    return names, arrays, string_shapes
 
 
 def _options(model_name, optimization_level, device_type, config, inputs, outputs, **rest):
@@ -108,6 +120,7 @@ def optimize(
     calib_data=(),
     custom_ops=(),
     verbose=False,
+    signature=None,
 ):
     """Optimizes a trained TensorFlow model for inference.
 
@@ -123,6 +136,8 @@ def optimize(
       calib_data: feed dicts for int8 calibration.
       custom_ops: paths of TensorFlow op libraries that the model needs.
       verbose: log what each step did.
+      signature: which of a SavedModel's signatures; 'serving_default', or its only one, when None. The feeds of test_data
+        may go by the signature's keys.
 
     Returns:
       (optimized_model, opt_spec, report). The model is what came in: a GraphDef for a GraphDef; for a path, the path of a
@@ -134,6 +149,8 @@ def optimize(
     config = config or Config()
     if not isinstance(config, Config):
         raise InvalidArgumentError(f"config is a {type(config).__name__}; expected a blade.Config")
+    if isinstance(test_data, dict):
+        raise InvalidArgumentError("test_data is one feed dict; expected a list of them: test_data=[feed]")
     path, data, name, frozen = "", b"", "graph_def", None
     if _is_graph_def(model):
         data = model.SerializeToString()
@@ -141,18 +158,21 @@ def optimize(
         path = name = os.fspath(model)
     else:
         raise InvalidArgumentError(f"model is a {type(model).__name__}; expected a GraphDef, a path or a SavedModel directory")
+    if signature and not path:
+        raise InvalidArgumentError(f"the signature '{signature}' is asked for, but a GraphDef has none; name outputs instead")
     if path and tensorflow_bridge.has_variables(path):
-        frozen = tensorflow_bridge.freeze_saved_model(path)
+        frozen = tensorflow_bridge.freeze_saved_model(path, signature)
         path, data = "", frozen.graph_def
         inputs = inputs or list(frozen.inputs.values())
         outputs = outputs or list(frozen.outputs.values())
     options = _options(
         os.path.basename(name.rstrip("/")), optimization_level, device_type, config, inputs, outputs,
         input_shapes=input_shapes, input_ranges=input_ranges, custom_ops=list(custom_ops), verbose=verbose,
+        signature=signature if path else None,
     )
-    names, arrays = _names_and_arrays(test_data)
+    feeds = _feeds(test_data, frozen.tensor_name if frozen else lambda name: name)
     with Progress() as progress:
-        result = _core.optimize(path, data, options, names, arrays, progress)
+        result = _core.optimize(path, data, options, *feeds, progress)
     report = Report(result.report, result.report_html)
     has_tensorflow = any(entry["software"] == "tensorflow" for entry in report.software_context)
     spec = OptSpec({"framework": "tensorflow" if has_tensorflow else "none", "num_threads": config.cpu_config.num_threads})

@@ -20,32 +20,61 @@ def has_variables(saved_model_dir):
 
 
 class FrozenModel:
-    """A SavedModel with its variables made constants: GraphDef bytes, and the signature as {key: tensor name}."""
+    """A SavedModel with its variables made constants: GraphDef bytes, and a signature's {key: tensor name} in and out."""
 
-    def __init__(self, graph_def, inputs, outputs):
+    def __init__(self, graph_def, inputs, outputs, signature):
         self.graph_def = graph_def
         self.inputs = inputs
         self.outputs = outputs
+        self.signature = signature
+
+    def tensor_name(self, name):
+        """The tensor that a user's name means: a key of the signature's inputs, or the name itself."""
+        return self.inputs.get(name, name)
 
 
-def freeze_saved_model(path):
-    """Freezes the 'serving_default' signature (or the first one) of the SavedModel at `path`; needs TensorFlow."""
+def _choose_signature(path, names, wanted):
+    """The signature to use: `wanted`, else 'serving_default', else the only one."""
+    if not names:
+        raise InvalidArgumentError(f"the SavedModel '{path}' has no signature; export it with one, as 'serving_default'")
+    name = wanted or ("serving_default" if "serving_default" in names or len(names) > 1 else names[0])
+    if name not in names:
+        listed = ", ".join(f"'{n}'" for n in names)
+        raise InvalidArgumentError(
+            f"the SavedModel '{path}' has no signature '{name}'; choose one of its signatures: {listed} "
+            "(signature= in Python, --signature in the command)")
+    return name
+
+
+def _refuse_other_resources(path, function, tensor_dtypes):
+    """Tables and the like cannot be made constants."""
+    resources = [tensor.name for tensor in function.inputs if tensor.dtype in tensor_dtypes]
+    if resources:
+        raise InvalidArgumentError(
+            f"the SavedModel '{path}' holds {len(resources)} resource(s) that are not variables, as lookup tables of string "
+            "preprocessing are, and those cannot be frozen into a graph; export the model without these layers, or freeze "
+            "it yourself with the tables' nodes in the graph")
+
+
+def freeze_saved_model(path, signature=None):
+    """Freezes a signature of the SavedModel at `path` ('serving_default', or its only one, when None); needs TensorFlow."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     loaded = tf.saved_model.load(path)
-    signatures = loaded.signatures
-    if not signatures:
-        raise InvalidArgumentError(f"the SavedModel '{path}' has no signature; export it with one, as 'serving_default'")
-    function = signatures["serving_default" if "serving_default" in signatures else next(iter(signatures))]
-    frozen = convert_variables_to_constants_v2(function)
-    input_keys = list(function.structured_input_signature[1])
-    tensors = [tensor for tensor in frozen.inputs if tensor.dtype != tf.resource]
-    inputs = {key: tensor.name for key, tensor in zip(sorted(input_keys), tensors)}
-    by_name = {tensor.op.name: tensor for tensor in tensors}
-    inputs.update({key: by_name[key].name for key in input_keys if key in by_name})
+    signature = _choose_signature(path, sorted(loaded.signatures), signature)
+    function = loaded.signatures[signature]
+    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    _refuse_other_resources(path, frozen, (tf.resource, tf.variant))
+    by_name = {tensor.op.name: tensor.name for tensor in frozen.inputs}
+    # TensorFlow names a signature's placeholders by their keys, behind a prefix where it had to make them unique.
+    inputs = {}
+    for key in function.structured_input_signature[1]:
+        inputs[key] = next((by_name[n] for n in (key, f"{signature}_{key}") if n in by_name), None)
+    if None in inputs.values():
+        inputs = dict(zip(sorted(function.structured_input_signature[1]), (t.name for t in frozen.inputs)))
     outputs = {key: tensor.name for key, tensor in zip(sorted(function.structured_outputs), frozen.outputs)}
-    return FrozenModel(frozen.graph.as_graph_def().SerializeToString(), inputs, outputs)
+    return FrozenModel(frozen.graph.as_graph_def().SerializeToString(), inputs, outputs, signature)
 
 
 def write_saved_model(graph_def_bytes, frozen, path):
@@ -54,6 +83,8 @@ def write_saved_model(graph_def_bytes, frozen, path):
 
     import blade.runtime.tensorflow  # noqa: F401
 
+    if os.path.exists(path):
+        raise InvalidArgumentError(f"'{path}' exists already; remove it, or move it out of the way")
     graph_def = tf.GraphDef()
     graph_def.ParseFromString(graph_def_bytes)
     with tf.Graph().as_default() as graph, tf.Session() as session:
@@ -63,5 +94,5 @@ def write_saved_model(graph_def_bytes, frozen, path):
             {key: graph.get_tensor_by_name(name) for key, name in frozen.outputs.items()},
         )
         builder = tf.saved_model.Builder(path)
-        builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map={"serving_default": signature})
+        builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map={frozen.signature: signature})
         builder.save()

@@ -1,11 +1,13 @@
 // blade._core: engines and optimize() of the C interface for Python; the package in blade/ gives them their names.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -105,7 +107,8 @@ struct Output {
 
 class Engine {
  public:
-  Engine(const std::string& path, const std::vector<std::string>& outputs, int num_threads, bool reference) {
+  Engine(const std::string& path, const std::vector<std::string>& outputs, int num_threads, bool reference,
+         const std::string& signature) {
     std::vector<const char*> names;
     for (const std::string& name : outputs) names.push_back(name.c_str());
     blade_engine_options options = {};
@@ -114,6 +117,7 @@ class Engine {
     options.use_reference = reference ? 1 : 0;
     options.outputs = names.empty() ? nullptr : names.data();
     options.num_outputs = static_cast<int32_t>(names.size());
+    options.signature = signature.empty() ? nullptr : signature.c_str();
     blade_status status;
     {
       const nb::gil_scoped_release unlocked;
@@ -193,19 +197,34 @@ class Engine {
   blade_engine* engine_ = nullptr;
 };
 
+// For each feed and array: None, or the shape of strings that the array (uint8) holds packed as blade.h says.
+using StringShapes = std::vector<std::vector<std::optional<std::vector<int64_t>>>>;
+
 // Feeds as the C interface takes them, with the memory they point into.
 struct Feeds {
   std::vector<std::vector<const char*>> names;
   std::vector<std::vector<blade_tensor>> tensors;
   std::vector<blade_feed> feeds;
 
-  Feeds(const std::vector<std::vector<std::string>>& given_names, const std::vector<std::vector<Array>>& arrays)
+  Feeds(const std::vector<std::vector<std::string>>& given_names, const std::vector<std::vector<Array>>& arrays,
+        const StringShapes& string_shapes)
       : names(given_names.size()), tensors(given_names.size()) {
     for (size_t i = 0; i < given_names.size(); ++i) {
       for (const std::string& name : given_names[i]) names[i].push_back(name.c_str());
       tensors[i] = to_tensors(arrays[i]);
+      for (size_t k = 0; k < tensors[i].size(); ++k) {
+        if (string_shapes[i][k]) as_strings(tensors[i][k], *string_shapes[i][k]);
+      }
       feeds.push_back({names[i].data(), tensors[i].data(), static_cast<int32_t>(names[i].size())});
     }
+  }
+
+ private:
+  static void as_strings(blade_tensor& tensor, const std::vector<int64_t>& shape) {
+    if (shape.size() > BLADE_MAX_RANK) throw nb::value_error("an array of strings has more than 16 dims");
+    tensor.dtype = BLADE_STRING;
+    tensor.rank = static_cast<int32_t>(shape.size());
+    for (size_t i = 0; i < shape.size(); ++i) tensor.dims[i] = shape[i];
   }
 };
 
@@ -242,8 +261,9 @@ int32_t call_progress(void* arg, int32_t percent, const char* phase) {
 
 OptimizeResult optimize(const std::string& path, nb::bytes model, const std::string& options,
                         const std::vector<std::vector<std::string>>& names,
-                        const std::vector<std::vector<Array>>& arrays, nb::callable progress) {
-  const Feeds feeds(names, arrays);
+                        const std::vector<std::vector<Array>>& arrays, const StringShapes& string_shapes,
+                        nb::callable progress) {
+  const Feeds feeds(names, arrays, string_shapes);
   blade_optimize_request request = {};
   request.struct_size = sizeof request;
   request.model_path = path.empty() ? nullptr : path.c_str();
@@ -275,15 +295,8 @@ NB_MODULE(_core, m) {
     check(blade_doctor(tensorflow_dir.empty() ? nullptr : tensorflow_dir.c_str(), &json));
     return take_text(json);
   });
-  m.def("inspect", [](const std::string& path, const std::vector<std::string>& outputs) {
-    std::vector<const char*> names;
-    for (const std::string& name : outputs) names.push_back(name.c_str());
-    char* json = nullptr;
-    check(blade_inspect(path.c_str(), names.data(), static_cast<int32_t>(names.size()), &json));
-    return take_text(json);
-  });
   nb::class_<Engine>(m, "Engine")
-      .def(nb::init<const std::string&, const std::vector<std::string>&, int, bool>())
+      .def(nb::init<const std::string&, const std::vector<std::string>&, int, bool, const std::string&>())
       .def("describe", &Engine::describe)
       .def("run", &Engine::run)
       .def("explain", &Engine::explain)

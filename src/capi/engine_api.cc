@@ -32,17 +32,6 @@ engine::EngineOptions to_options(const blade_engine_options* options) {
   return result;
 }
 
-blade::Result<std::vector<std::string>> wanted_outputs(const blade_engine_options* options) {
-  std::vector<std::string> names;
-  if (options == nullptr || options->struct_size < sizeof *options || options->outputs == nullptr) return names;
-  for (int32_t i = 0; i < options->num_outputs; ++i) {
-    if (options->outputs[i] == nullptr)
-      return blade::invalid_argument("options->outputs[" + std::to_string(i) + "] is NULL");
-    names.emplace_back(options->outputs[i]);
-  }
-  return names;
-}
-
 // Writes into the caller's blade_tensors and checks their capacity.
 class CallerMemory : public engine::OutputSink {
  public:
@@ -117,8 +106,8 @@ blade_status blade_engine_load(const char* path, const blade_engine_options* opt
   return guarded([&]() -> Status {
     BLADE_RETURN_IF_ERROR(check_handle(path, "path"));
     BLADE_RETURN_IF_ERROR(check_handle(out, "engine"));
-    BLADE_ASSIGN_OR_RETURN(const auto outputs, wanted_outputs(options));
-    BLADE_ASSIGN_OR_RETURN(auto loaded, blade::optimizer::load_engine(path, outputs, to_options(options)));
+    BLADE_ASSIGN_OR_RETURN(const auto wanted, blade::capi::to_wanted(options));
+    BLADE_ASSIGN_OR_RETURN(auto loaded, blade::optimizer::load_engine(path, wanted, to_options(options)));
     *out = new blade_engine{std::move(loaded)};
     return {};
   });

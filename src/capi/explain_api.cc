@@ -56,12 +56,12 @@ blade_status blade_engine_profile(blade_engine* engine, const blade_tensor* inpu
   });
 }
 
-blade_status blade_inspect(const char* path, const char* const* outputs, int32_t num_outputs, char** json) {
+blade_status blade_inspect(const char* path, const blade_engine_options* options, char** json) {
   return guarded([&]() -> Status {
     BLADE_RETURN_IF_ERROR(check_text(json));
     BLADE_RETURN_IF_ERROR(check_handle(path, "path"));
-    const std::vector<std::string> names(outputs, outputs + (outputs != nullptr ? num_outputs : 0));
-    BLADE_ASSIGN_OR_RETURN(const std::string text, blade::optimizer::inspect_model(path, names));
+    BLADE_ASSIGN_OR_RETURN(const auto wanted, blade::capi::to_wanted(options));
+    BLADE_ASSIGN_OR_RETURN(const std::string text, blade::optimizer::inspect_model(path, wanted));
     return copy_text(text, json);
   });
 }

@@ -1,6 +1,7 @@
 // The thread's last error and conversions.
 #include "capi/handles.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -91,6 +92,19 @@ Result<std::vector<engine::TensorRef>> to_tensor_refs(const blade_tensor* tensor
     refs.push_back(std::move(ref));
   }
   return refs;
+}
+
+Result<optimizer::Wanted> to_wanted(const blade_engine_options* options) {
+  optimizer::Wanted wanted;
+  if (options == nullptr) return wanted;
+  blade_engine_options known = {};
+  std::memcpy(&known, options, std::min(options->struct_size, sizeof known));
+  if (known.signature != nullptr) wanted.signature = known.signature;
+  for (int32_t i = 0; known.outputs != nullptr && i < known.num_outputs; ++i) {
+    if (known.outputs[i] == nullptr) return invalid_argument("options->outputs[" + std::to_string(i) + "] is NULL");
+    wanted.outputs.emplace_back(known.outputs[i]);
+  }
+  return wanted;
 }
 
 Status check_handle(const void* handle, const char* what) {

@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "blade/blade.h"
 #include "engine/engine.h"
+#include "optimizer/load_engine.h"
 
 struct blade_engine {
   std::shared_ptr<blade::engine::Engine> engine;
@@ -38,6 +39,9 @@ Result<engine::TensorRef> to_tensor_ref(const blade_tensor& tensor, int index);
 Result<std::vector<engine::TensorRef>> to_tensor_refs(const blade_tensor* tensors, int32_t count);
 // dtype, rank, dims and bytes of a tensor whose size is known to fit; an error for more than BLADE_MAX_RANK dims.
 Status describe(ir::DType dtype, const ir::Dims& dims, blade_tensor* out);
+// What of a model is wanted; old callers have shorter structs: fields past struct_size keep their defaults.
+Result<optimizer::Wanted> to_wanted(const blade_engine_options* options);
+
 Status check_handle(const void* handle, const char* what);
 
 }  // namespace blade::capi

@@ -1,6 +1,7 @@
 // blade.h: optimizing a model.
 #include "capi/handles.h"
 #include "optimizer/optimize.h"
+#include "optimizer/string_tensor.h"
 
 using blade::Status;
 using blade::capi::guarded;
@@ -16,7 +17,14 @@ namespace {
 blade::Result<optimizer::Feed> copy_feed(const blade_feed& given) {
   optimizer::Feed feed;
   for (int32_t i = 0; i < given.count; ++i) {
-    BLADE_ASSIGN_OR_RETURN(const auto ref, blade::capi::to_tensor_ref(given.tensors[i], i));
+    const blade_tensor& tensor = given.tensors[i];
+    if (tensor.dtype == BLADE_STRING && tensor.rank >= 0 && tensor.rank <= BLADE_MAX_RANK) {
+      BLADE_ASSIGN_OR_RETURN(auto strings, optimizer::copy_packed_strings({tensor.dims, tensor.dims + tensor.rank},
+                                                                          tensor.data, tensor.bytes));
+      feed.push_back({given.names[i], std::move(strings)});
+      continue;
+    }
+    BLADE_ASSIGN_OR_RETURN(const auto ref, blade::capi::to_tensor_ref(tensor, i));
     BLADE_ASSIGN_OR_RETURN(auto made, blade::ir::allocate_tensor(ref.dtype, ref.dims));
     if (made.tensor->bytes > 0) {
       if (ref.data == nullptr)

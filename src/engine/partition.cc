@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "engine/coverage.h"
 #include "engine/partition_units.h"
 #include "engine/storage.h"
 #include "engine/union_find.h"
@@ -17,8 +18,6 @@ namespace {
 
 // Reachability takes a square of bits; graphs with more pieces after the first stage keep the result of that.
 constexpr int kMaxPiecesToJoin = 8192;
-// Stand-ins for unknown dims, only to estimate work.
-constexpr int64_t kLikelyBatch = 1, kLikelyDim = 64;
 
 // -1 for units that stay, else the context: only units of one colour may share a region.
 std::vector<int> colours(const Units& units) {
@@ -271,34 +270,6 @@ bool eject_data_dependent(const ir::Graph& graph, const std::vector<int>& region
   return any;
 }
 
-// The graph with every unknown input dim replaced by a likely number; nullopt where that contradicts the graph.
-std::optional<ir::Graph> likely_graph(const ir::Graph& graph) {
-  std::vector<ir::Dims> dims;
-  for (ir::ValueId id : graph.inputs()) {
-    const ir::Shape& shape = graph.value(id).shape;
-    if (!shape.has_rank()) return std::nullopt;
-    ir::Dims likely;
-    for (int i = 0; i < shape.rank(); ++i) {
-      likely.push_back(shape.dim(i).is_known() ? shape.dim(i).value() : i == 0 ? kLikelyBatch : kLikelyDim);
-    }
-    dims.push_back(std::move(likely));
-  }
-  auto specialized = ir::specialize(graph, dims);
-  if (!specialized.ok()) return std::nullopt;
-  return std::move(specialized).value();
-}
-
-double likely_flops(const std::optional<ir::Graph>& likely, ir::NodeId id) {
-  if (!likely || !likely->is_live(id)) return 0;
-  const ir::Node& node = likely->node(id);
-  for (const auto* values : {&node.inputs, &node.outputs}) {
-    for (ir::ValueId v : *values) {
-      if (!likely->value(v).shape.is_static()) return 0;
-    }
-  }
-  return ir::node_cost(*likely, node).flops;
-}
-
 // Nodes that compute something: neither views nor questions about shapes.
 bool is_work(const ir::Node& node) { return !always_view(node) && node.op != ir::Op::kShapeOf; }
 
@@ -369,7 +340,7 @@ void list_left_behind(const ir::Graph& graph, const Units& units, int unit, std:
     const ir::Node& main = node.origin == ir::kNone ? node : main_node(graph, units.members[unit], node.origin);
     const std::string op =
         main.op == ir::Op::kForeign ? main.get<ir::ForeignAttrs>().source_op : std::string(ir::op_name(main.op));
-    out.push_back({main.name, op, units.reason[unit]});
+    out.push_back({main.name, op, units.reason[unit], node.origin});
   }
 }
 
@@ -387,7 +358,7 @@ Result<Partition> partition(const ir::Graph& graph, const PartitionOptions& opti
   BLADE_ASSIGN_OR_RETURN(const std::vector<ir::NodeId> order, graph.topological_order());
   const std::vector<int> region_of_unit = grow_until_plannable(graph, units);
   const auto consumers = graph.consumers();
-  const std::optional<ir::Graph> likely = likely_graph(graph);
+  const std::optional<ir::Graph> likely = likely_graph(graph, options.input_dims);
 
   std::unordered_map<int, size_t> numbers;
   std::vector<Region> regions;
@@ -397,7 +368,7 @@ Result<Partition> partition(const ir::Graph& graph, const PartitionOptions& opti
     const auto [it, is_new] = numbers.try_emplace(region, regions.size());
     if (is_new) regions.emplace_back();
     regions[it->second].nodes.push_back(id);
-    regions[it->second].flops += likely_flops(likely, id);
+    regions[it->second].flops += likely_flops(likely, id).value_or(0);
   }
   Partition result;
   for (Region& region : regions) {

@@ -17,11 +17,13 @@ struct Region {
 
 struct LeftBehind {
   std::string node, op, reason;
+  int32_t origin = ir::kNone;  // the source node
 };
 
 struct PartitionOptions {
   int min_nodes = 3;  // a region smaller than both bounds does not pay its hand-over
   double min_flops = 50e3;
+  std::vector<ir::Dims> input_dims = {};  // shapes at which work is estimated; empty: guessed
 };
 
 struct Partition {

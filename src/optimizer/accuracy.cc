@@ -110,7 +110,9 @@ OutputDifference compare_output(const std::string& name, const ir::Tensor& expec
     result.max_difference = 1;
   }
   if (!result.holds) {
-    result.message = "largest difference " + number(result.max_difference) + ", allowed " + number(result.allowed);
+    result.message = expected.dtype == ir::DType::kOpaque ? "its strings are not equal"
+                                                          : "largest difference " + number(result.max_difference) +
+                                                                ", allowed " + number(result.allowed);
   }
   return result;
 }

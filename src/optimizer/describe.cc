@@ -1,11 +1,12 @@
 // Texts about models, engines and the machine.
 #include "optimizer/describe.h"
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "backends/machine.h"
-#include "engine/partition.h"
+#include "engine/coverage.h"
 #include "frontends/tensorflow/importer.h"
 #include "frontends/tensorflow/model_loader.h"
 #include "optimizer/load_engine.h"
@@ -23,18 +24,41 @@ json tensor_json(const ir::Graph& graph, const std::string& name, ir::ValueId id
   return {{"name", node}, {"dtype", ir::dtype_name(value.dtype)}, {"shape", graph.symbols().to_string(value.shape)}};
 }
 
-// Per source op: how many nodes there are, and how many an engine would take.
-json op_counts(const tensorflow::ImportedModel& model) {
-  std::map<std::string, std::pair<int, int>> counts;
-  const auto& nodes = model.source->nodes;
-  for (size_t i = 0; i < nodes.size(); ++i) {
-    auto& [total, covered] = counts[nodes[i]->op];
-    ++total;
-    covered += !model.foreign[i];
+// Per source op, most frequent first: how many nodes there are, how many an engine would take, why the others stay and
+// what they cost.
+json coverage_table(const tensorflow::ImportedModel& model, const engine::Partition& partition,
+                    const engine::Coverage& cost) {
+  struct Row {
+    int nodes = 0, left = 0;
+    double flops_left = 0;
+    bool estimated = true;
+    std::vector<std::string> reasons;
+  };
+  std::map<std::string, Row> rows;
+  for (const tensorflow::NodeDef& node : model.source->nodes) ++rows[node->op].nodes;
+  for (size_t i = 0; i < partition.left_behind.size(); ++i) {
+    const engine::LeftBehind& left = partition.left_behind[i];
+    Row& row = rows[left.op];
+    ++row.left;
+    row.flops_left += cost.left_flops[i].value_or(0);
+    row.estimated = row.estimated && cost.left_flops[i].has_value();
+    if (std::find(row.reasons.begin(), row.reasons.end(), left.reason) == row.reasons.end())
+      row.reasons.push_back(left.reason);
   }
-  json ops = json::object();
-  for (const auto& [op, count] : counts) ops[op] = {{"total", count.first}, {"covered", count.second}};
-  return ops;
+  json table = json::array();
+  for (const auto& [op, row] : rows) {
+    table.push_back({{"op", op}, {"nodes", row.nodes}, {"covered", row.nodes - row.left}, {"reasons", row.reasons}});
+    json& entry = table.back();
+    entry["nodes_share_left"] = static_cast<double>(row.left) / static_cast<double>(model.source->nodes.size());
+    if (row.estimated) {
+      entry["flops_share_left"] = cost.flops > 0 ? row.flops_left / cost.flops : 0;
+    } else {
+      entry["flops_share_left"] = nullptr;  // only TensorFlow knows its work
+    }
+  }
+  std::stable_sort(table.begin(), table.end(),
+                   [](const json& a, const json& b) { return a.at("nodes") > b.at("nodes"); });
+  return table;
 }
 
 const char* location_name(engine::Location::Kind kind) {
@@ -73,11 +97,11 @@ json plan_json(const engine::Plan& plan) {
 
 }  // namespace
 
-Result<std::string> inspect_model(const std::string& path, const std::vector<std::string>& outputs) {
-  BLADE_ASSIGN_OR_RETURN(tensorflow::LoadedModel model, tensorflow::load_model(path));
+Result<std::string> inspect_model(const std::string& path, const Wanted& wanted) {
+  BLADE_ASSIGN_OR_RETURN(tensorflow::LoadedModel model, tensorflow::load_model(path, wanted.signature));
   tensorflow::ImportOptions import;
   import.inputs = model.inputs;
-  import.outputs = outputs.empty() ? model.outputs : outputs;
+  import.outputs = wanted.outputs.empty() ? model.outputs : wanted.outputs;
   BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, tensorflow::import_graph(model.graph, import));
   json report = {{"format", model.format}, {"inputs", json::array()}, {"outputs", json::array()}};
   for (const ir::ValueId id : imported.graph.inputs()) {
@@ -88,16 +112,19 @@ Result<std::string> inspect_model(const std::string& path, const std::vector<std
         tensor_json(imported.graph, imported.graph.output_names()[i], imported.graph.outputs()[i]));
   }
   report["nodes"] = imported.source->nodes.size();
-  report["ops"] = op_counts(imported);
   report["notes"] = imported.notes;
   BLADE_RETURN_IF_ERROR(run_whole_graph_passes(imported.graph));
-  BLADE_ASSIGN_OR_RETURN(const engine::Partition partition, engine::partition(imported.graph));
+  BLADE_ASSIGN_OR_RETURN(const engine::Partition partition, partition_model(imported, {}));
+  const engine::Coverage cost = engine::measure_coverage(imported.graph, partition, {});
+  report["ops"] = coverage_table(imported, partition, cost);
   json left = json::array();
   for (const engine::LeftBehind& node : partition.left_behind) {
     left.push_back({{"node", node.node}, {"op", node.op}, {"reason", node.reason}});
   }
   report["regions"] = partition.regions.size();
   report["nodes_in_engines"] = imported.source->nodes.size() - partition.left_behind.size();
+  report["flops_share"] = cost.flops > 0 ? 1 - cost.flops_left / cost.flops : 1;
+  report["boundary_bytes"] = cost.boundary_bytes;
   report["left_behind"] = left;
   return report.dump(-1, ' ', false, json::error_handler_t::replace);
 }

@@ -6,11 +6,12 @@
 
 #include "base/status.h"
 #include "engine/engine.h"
+#include "optimizer/load_engine.h"
 
 namespace blade::optimizer {
 
 // Ops, inputs, outputs and coverage of a model file: what an engine would take, and why the rest stays behind.
-Result<std::string> inspect_model(const std::string& path, const std::vector<std::string>& outputs);
+Result<std::string> inspect_model(const std::string& path, const Wanted& wanted);
 
 // Decisions and memory of an engine; with input dims also each step's kernel and the rows that were passed over.
 Result<std::string> explain_engine(engine::Engine& engine, const std::vector<ir::Dims>* input_dims);

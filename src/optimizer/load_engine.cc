@@ -28,12 +28,22 @@ Result<engine::Decisions> stored_decisions(const std::vector<tensorflow::EngineR
   return merged;
 }
 
+// The whole-graph passes that change nothing in what is computed.
+Status strip(ir::Graph& graph) {
+  const std::string fold[] = {"TfFoldConstants"};
+  BLADE_ASSIGN_OR_RETURN([[maybe_unused]] const auto reports, passes::run_pipeline(graph, /*whole_graph=*/true, fold));
+  return {};
+}
+
 Result<std::shared_ptr<engine::Engine>> engine_of(const tensorflow::GraphDef& graph,
                                                   const tensorflow::ImportOptions& import,
                                                   const engine::EngineOptions& options) {
   BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, tensorflow::import_graph(graph, import));
   BLADE_ASSIGN_OR_RETURN(engine::Decisions decisions, stored_decisions(imported.engines));
-  if (!options.reference_only) BLADE_RETURN_IF_ERROR(run_whole_graph_passes(imported.graph));
+  // Only now: what watches and orders (Assert, NoOp) needs TensorFlow, but no answer needs that.
+  BLADE_RETURN_IF_ERROR(options.reference_only ? strip(imported.graph) : run_whole_graph_passes(imported.graph));
+  imported.graph.remove_dead_nodes();
+  BLADE_RETURN_IF_ERROR(tensorflow::refuse_foreign(imported.graph));
   return engine::Engine::create(std::move(imported.graph), std::move(decisions), options);
 }
 
@@ -44,17 +54,30 @@ Status run_whole_graph_passes(ir::Graph& graph) {
   return {};
 }
 
-Result<std::shared_ptr<engine::Engine>> load_engine(const std::string& path, const std::vector<std::string>& outputs,
+Result<engine::Partition> partition_model(const tensorflow::ImportedModel& model,
+                                          const std::vector<ir::Dims>& input_dims) {
+  engine::PartitionOptions options;
+  options.input_dims = input_dims;
+  BLADE_ASSIGN_OR_RETURN(engine::Partition partition, engine::partition(model.graph, options));
+  const auto& nodes = model.source->nodes;
+  for (engine::LeftBehind& left : partition.left_behind) {
+    if (left.origin < 0 || static_cast<size_t>(left.origin) >= nodes.size()) continue;
+    left.node = nodes[left.origin]->name;
+    left.op = nodes[left.origin]->op;
+  }
+  return partition;
+}
+
+Result<std::shared_ptr<engine::Engine>> load_engine(const std::string& path, const Wanted& wanted,
                                                     const engine::EngineOptions& options) {
   if (std::filesystem::is_regular_file(path)) {
     BLADE_ASSIGN_OR_RETURN(auto file, MappedFile::open(path));
     if (engine::has_engine_magic(file->bytes())) return engine::Engine::load(file->bytes(), file, options);
   }
-  BLADE_ASSIGN_OR_RETURN(tensorflow::LoadedModel model, tensorflow::load_model(path));
+  BLADE_ASSIGN_OR_RETURN(tensorflow::LoadedModel model, tensorflow::load_model(path, wanted.signature));
   tensorflow::ImportOptions import;
   import.inputs = model.inputs;
-  import.outputs = outputs.empty() ? model.outputs : outputs;
-  import.allow_foreign = false;
+  import.outputs = wanted.outputs.empty() ? model.outputs : wanted.outputs;
   auto engine = engine_of(model.graph, import, options);
   if (!engine.ok()) return engine.status().with_context(path);
   return engine;
@@ -68,7 +91,6 @@ Result<std::shared_ptr<engine::Engine>> load_engine_from_graph(std::string_view 
       tensorflow::parse_graph_def(tensorflow::SharedBytes::borrow(graph_def), "the optimized graph"));
   tensorflow::ImportOptions import;
   import.outputs = outputs;
-  import.allow_foreign = false;
   return engine_of(graph, import, options);
 }
 

@@ -8,18 +8,30 @@
 
 #include "base/status.h"
 #include "engine/engine.h"
+#include "engine/partition.h"
 #include "frontends/tensorflow/importer.h"
 
 namespace blade::optimizer {
 
-// outputs: node or tensor names; empty: the model's own. Ops that Blade does not cover are an error that lists them.
-Result<std::shared_ptr<engine::Engine>> load_engine(const std::string& path, const std::vector<std::string>& outputs,
+// What of a model is wanted.
+struct Wanted {
+  std::vector<std::string> outputs;  // node or tensor names; empty: the model's own
+  std::string signature;             // of a SavedModel; empty: its default
+};
+
+// Ops that Blade does not cover are an error that lists them.
+Result<std::shared_ptr<engine::Engine>> load_engine(const std::string& path, const Wanted& wanted,
                                                     const engine::EngineOptions& options);
 
 // The same from a serialized GraphDef, which must outlive the engine.
 Result<std::shared_ptr<engine::Engine>> load_engine_from_graph(std::string_view graph_def,
                                                                const std::vector<std::string>& outputs,
                                                                const engine::EngineOptions& options);
+
+// Divides what the whole-graph passes have left, work estimated at `input_dims` (empty: guessed); what stays behind
+// goes by the names and ops of the source graph.
+Result<engine::Partition> partition_model(const tensorflow::ImportedModel& model,
+                                          const std::vector<ir::Dims>& input_dims);
 
 // Runs the whole-graph passes on an imported graph; what is left is ready to be divided or run.
 Status run_whole_graph_passes(ir::Graph& graph);

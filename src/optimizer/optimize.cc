@@ -68,7 +68,7 @@ class Optimizer {
       BLADE_ASSIGN_OR_RETURN(model_.graph, tensorflow::parse_graph_def(std::move(bytes), options_.model_name));
       model_.format = "frozen_pb";
     } else {
-      BLADE_ASSIGN_OR_RETURN(model_, tensorflow::load_model(request_.model_path));
+      BLADE_ASSIGN_OR_RETURN(model_, tensorflow::load_model(request_.model_path, options_.signature));
     }
     report_.input_format = model_.format;
     tensorflow::ImportOptions import;
@@ -187,7 +187,7 @@ class Optimizer {
     for (const NamedTensor& one : feeds_[0]) {
       report_.test_data_info += (report_.test_data_info.empty() ? "" : "\n") + one.name +
                                 " shape: " + dims_to_string(one.tensor->dims) +
-                                " data type: " + ir::dtype_name(one.tensor->dtype);
+                                " data type: " + dtype_text(one.tensor->dtype);
     }
   }
 
@@ -203,22 +203,50 @@ class Optimizer {
     return load_op_library(*api_, options_.op_library.empty() ? default_op_library() : options_.op_library);
   }
 
-  // What the graph as written answers, to each feed; never TensorFlow's own rewrite of it.
+  SessionConfig session_config(bool as_written) const {
+    SessionConfig config{options_.num_threads, as_written, {}};
+    for (const tensorflow::NodeDef& node : imported_.source->nodes) {
+      if (tensorflow::is_table_initializer(node)) config.initializers.push_back(node->name);
+    }
+    return config;
+  }
+
+  // What the graph as written answers, to each feed; never TensorFlow's own rewrite of it. A model that TensorFlow
+  // cannot run here (NCHW on a CPU) is judged by the reference kernels, if they can.
   Status compute_expected() {
-    std::unique_ptr<Runner> reference;
     if (api_ != nullptr) {
       report_.accuracy_reference = "TensorFlow, graph as written";
-      BLADE_ASSIGN_OR_RETURN(
-          reference, make_tensorflow_runner(*api_, original_.view(), {options_.num_threads, true}, output_tensors_));
+      Status status = compute_expected_in_tensorflow();
+      if (status.ok()) return {};
+      if (!compute_expected_by_reference().ok()) return status;
+      report_.baseline_note = "TensorFlow cannot run this model on this machine (" + status.message() + ")";
+      report_.messages.push_back(report_.baseline_note + ": the result runs without TensorFlow (blade.Engine, C, C++)");
+      api_ = nullptr;
     } else {
-      report_.accuracy_reference = "Blade's reference kernels, graph as written";
-      engine::EngineOptions naive;
-      naive.reference_only = true;
-      BLADE_ASSIGN_OR_RETURN(auto engine, engine::Engine::create(imported_.graph.clone(), {}, naive));
-      reference = make_engine_runner(std::move(engine));
+      BLADE_RETURN_IF_ERROR(compute_expected_by_reference());
     }
+    report_.accuracy_reference = "Blade's reference kernels, graph as written";
+    return {};
+  }
+
+  Status compute_expected_in_tensorflow() {
+    BLADE_ASSIGN_OR_RETURN(
+        std::unique_ptr<Runner> reference,
+        make_tensorflow_runner(*api_, original_.view(), session_config(/*as_written=*/true), output_tensors_));
+    return compute_expected_with(*reference);
+  }
+
+  Status compute_expected_by_reference() {
+    engine::EngineOptions naive;
+    naive.reference_only = true;
+    BLADE_ASSIGN_OR_RETURN(auto engine, engine::Engine::create(imported_.graph.clone(), {}, naive));
+    return compute_expected_with(*make_engine_runner(std::move(engine)));
+  }
+
+  Status compute_expected_with(Runner& reference) {
+    expected_.clear();
     for (const Feed& feed : feeds_) {
-      BLADE_ASSIGN_OR_RETURN(std::vector<ir::TensorPtr> answers, reference->outputs(feed));
+      BLADE_ASSIGN_OR_RETURN(std::vector<ir::TensorPtr> answers, reference.outputs(feed));
       expected_.push_back(std::move(answers));
     }
     return {};
@@ -253,7 +281,8 @@ class Optimizer {
   }
 
   Status partition_graph() {
-    BLADE_ASSIGN_OR_RETURN(partition_, engine::partition(imported_.graph));
+    BLADE_ASSIGN_OR_RETURN(partition_, partition_model(imported_, shapes_of(feeds_[0])));
+    report_.cost = engine::measure_coverage(imported_.graph, partition_, shapes_of(feeds_[0]));
     report_.left_behind = partition_.left_behind;
     report_.regions = static_cast<int>(partition_.regions.size());
     report_.nodes_in_engines = count_source_nodes(imported_.graph) - static_cast<int>(partition_.left_behind.size());
@@ -288,8 +317,8 @@ class Optimizer {
     if (decisions.profile) report_.profile_json = profile_text(decisions);
     std::unique_ptr<Runner> optimized;
     if (api_ != nullptr) {
-      BLADE_ASSIGN_OR_RETURN(optimized,
-                             make_tensorflow_runner(*api_, graph_def, {options_.num_threads, false}, output_tensors_));
+      BLADE_ASSIGN_OR_RETURN(
+          optimized, make_tensorflow_runner(*api_, graph_def, session_config(/*as_written=*/false), output_tensors_));
     } else {
       BLADE_ASSIGN_OR_RETURN(auto engine, load_engine_from_graph(graph_def, report_.outputs, engine_options()));
       optimized = make_engine_runner(std::move(engine));
@@ -305,7 +334,8 @@ class Optimizer {
     progress(80, "measure");
     if (api_ == nullptr) return measure_alone(*optimized, std::move(graph_def));
     BLADE_ASSIGN_OR_RETURN(
-        auto baseline, make_tensorflow_runner(*api_, original_.view(), {options_.num_threads, false}, output_tensors_));
+        auto baseline,
+        make_tensorflow_runner(*api_, original_.view(), session_config(/*as_written=*/false), output_tensors_));
     return measure_against(*baseline, *optimized, std::move(graph_def));
   }
 
@@ -327,6 +357,7 @@ class Optimizer {
       timing.time_limit_s =
           std::max(1.0, options_.time_limit_s / (i == 0 ? 3 : 3 * static_cast<double>(feeds_.size())));
       if (i > 0) timing.rounds = 3;
+      if (!options_.check_speed) timing = {.rounds = 2, .block_s = 0.01, .min_runs_in_block = 2};
       BLADE_ASSIGN_OR_RETURN(const Comparison times, compare(before, after, timing));
       if (i == 0) {
         report_.baseline_ms = engine_step_.pre_run_ms = times.before_ms;
@@ -335,6 +366,10 @@ class Optimizer {
       } else if (times.slower) {
         slower = "it is slower than the original at " + shapes_to_string(feeds_[i]);
       }
+    }
+    if (!slower.empty() && !options_.check_speed) {
+      report_.messages.push_back("kept although " + slower + ": the check of speed is disabled");
+      slower.clear();
     }
     if (!slower.empty()) {
       roll_back(slower);
@@ -359,7 +394,8 @@ class Optimizer {
   Status measure_unchanged() {
     if (api_ == nullptr) return {};
     BLADE_ASSIGN_OR_RETURN(
-        auto baseline, make_tensorflow_runner(*api_, original_.view(), {options_.num_threads, false}, output_tensors_));
+        auto baseline,
+        make_tensorflow_runner(*api_, original_.view(), session_config(/*as_written=*/false), output_tensors_));
     BLADE_ASSIGN_OR_RETURN(const Runnable run, baseline->runnable(feeds_[0]));
     BLADE_ASSIGN_OR_RETURN(report_.baseline_ms, measure(run, TimingOptions()));
     report_.optimized_ms = report_.baseline_ms;

@@ -179,6 +179,7 @@ Status parse_config(const json& config, OptimizeOptions& options) {
   if (const json* v = find(config, {"accuracy", "atol"})) options.accuracy.atol = v->get<double>();
   if (const json* v = find(config, {"accuracy", "metric"})) options.accuracy.metric = v->get<std::string>();
   if (const json* v = find(config, {"tuning", "time_limit_s"})) options.time_limit_s = v->get<double>();
+  if (const json* v = find(config, {"tuning", "disable_perf_check"})) options.check_speed = !v->get<bool>();
   if (options.precision != "auto" && options.precision != "fp32" && options.precision != "bf16") {
     return invalid_argument("config.cpu_config.precision is '" + options.precision +
                             "'; expected 'auto', 'fp32' or 'bf16'");
@@ -214,6 +215,7 @@ Result<OptimizeOptions> parse_object(const json& root) {
   using Range = std::pair<double, double>;
   BLADE_RETURN_IF_ERROR(parse_groups<Range>(root, "input_ranges", parse_range, options.input_ranges));
   options.model_name = root.value("model_name", options.model_name);
+  if (const json* v = find(root, {"signature"})) options.signature = v->get<std::string>();
   options.tensorflow_dir = root.value("tensorflow_dir", options.tensorflow_dir);
   options.op_library = root.value("op_library", options.op_library);
   options.verbose = root.value("verbose", false);

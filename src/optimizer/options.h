@@ -45,8 +45,10 @@ struct OptimizeOptions {
   std::string precision = "auto";
   int num_threads = 0;
   double time_limit_s = 60;
+  bool check_speed = true;  // false: what holds is kept whether or not it is measured faster
   std::string user_config;  // as given, for the report
   std::string model_name;
+  std::string signature;  // of a SavedModel; empty: its default
   std::string tensorflow_dir, op_library;
   std::vector<std::string> custom_ops;
   bool verbose = false;

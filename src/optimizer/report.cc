@@ -1,6 +1,7 @@
 // Prints the report.
 #include "optimizer/report.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -66,15 +67,49 @@ json accuracy_json(const Report& report) {
   return {{"reference", report.accuracy_reference}, {"holds", report.accuracy.holds}, {"outputs", outputs}};
 }
 
+double share(double part, double all) { return all > 0 ? part / all : 1; }
+
+// Of an entry of left_behind: its share of all estimated work, null where that has no estimate.
+json work_share(const Report& report, size_t i) {
+  if (i >= report.cost.left_flops.size() || !report.cost.left_flops[i]) return nullptr;
+  return report.cost.flops > 0 ? *report.cost.left_flops[i] / report.cost.flops : 0;
+}
+
+int nodes_without_estimate(const Report& report) {
+  const auto& left = report.cost.left_flops;
+  return static_cast<int>(std::count(left.begin(), left.end(), std::nullopt));
+}
+
 json coverage_json(const Report& report) {
   json left = json::array();
-  for (const auto& node : report.left_behind) {
-    left.push_back({{"node", node.node}, {"op", node.op}, {"reason", node.reason}});
+  for (size_t i = 0; i < report.left_behind.size(); ++i) {
+    const auto& node = report.left_behind[i];
+    left.push_back(
+        {{"node", node.node}, {"op", node.op}, {"reason", node.reason}, {"flops_share", work_share(report, i)}});
   }
   return {{"nodes", report.nodes_total},
           {"nodes_in_engines", report.nodes_in_engines},
           {"regions", report.regions},
+          {"nodes_share", share(report.nodes_in_engines, report.nodes_total)},
+          {"flops_share", share(report.cost.flops - report.cost.flops_left, report.cost.flops)},
+          {"nodes_without_estimate", nodes_without_estimate(report)},
+          {"boundary_bytes", report.cost.boundary_bytes},
           {"left_behind", left}};
+}
+
+std::string percent(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f %%", 100 * value);
+  return text;
+}
+
+std::string coverage_text(const Report& report) {
+  return std::to_string(report.nodes_in_engines) + " of " + std::to_string(report.nodes_total) + " nodes run in " +
+         std::to_string(report.regions) + " engine region(s), " +
+         percent(share(report.cost.flops - report.cost.flops_left, report.cost.flops)) + " of the estimated work (" +
+         std::to_string(nodes_without_estimate(report)) +
+         " nodes have no estimate); what stays in TensorFlow costs a hand-over of " +
+         std::to_string(static_cast<int64_t>(report.cost.boundary_bytes)) + " bytes a run.";
 }
 
 std::string joined(const std::vector<std::string>& parts) {
@@ -169,10 +204,13 @@ std::string Report::to_html() const {
     std::snprintf(allowed, sizeof allowed, "%.3g", output.allowed);
     html += row({output.output, difference, allowed, output.holds ? "yes" : output.message});
   }
-  html += "</table>\n<h2>Coverage</h2>\n<p>" + std::to_string(nodes_in_engines) + " of " + std::to_string(nodes_total) +
-          " nodes run in " + std::to_string(regions) + " engine region(s).</p>\n";
-  if (!left_behind.empty()) html += "<table><tr><th>node<th>op<th>stays in TensorFlow because</tr>\n";
-  for (const auto& node : left_behind) html += row({node.node, node.op, node.reason});
+  html += "</table>\n<h2>Coverage</h2>\n<p>" + escaped(coverage_text(*this)) + "</p>\n";
+  if (!left_behind.empty()) html += "<table><tr><th>node<th>op<th>stays in TensorFlow because<th>of the work</tr>\n";
+  for (size_t i = 0; i < left_behind.size(); ++i) {
+    const json part = work_share(*this, i);
+    const std::string of_work = part.is_null() ? "not estimated" : percent(part.get<double>());
+    html += row({left_behind[i].node, left_behind[i].op, left_behind[i].reason, of_work});
+  }
   if (!left_behind.empty()) html += "</table>\n";
   return html + "<h2>All of it</h2>\n<pre>" + escaped(to_json()) + "</pre>\n</body></html>\n";
 }

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/partition.h"
+#include "engine/coverage.h"
 #include "optimizer/accuracy.h"
 
 namespace blade::optimizer {
@@ -37,6 +37,7 @@ struct Report {
   std::string accuracy_reference;  // "TensorFlow, graph as written" or "Blade's reference kernels"
   int nodes_total = 0, nodes_in_engines = 0, regions = 0;
   std::vector<engine::LeftBehind> left_behind;
+  engine::Coverage cost;  // of what stays behind, at the shapes of the test data
   std::vector<std::string> inputs, outputs;
   std::vector<std::string> inferred;  // what was inferred, in words
   std::string profile_json;           // "" without a profile

@@ -20,7 +20,7 @@ class Search {
   Result<SearchResult> run() {
     BLADE_RETURN_IF_ERROR(count_changes());
     const bool whole = input_.partition.regions.size() == 1 && input_.partition.left_behind.empty();
-    if (whole) BLADE_RETURN_IF_ERROR(measure_each());
+    if (whole && input_.options.check_speed) BLADE_RETURN_IF_ERROR(measure_each());
     return std::move(result_);
   }
 

@@ -9,6 +9,8 @@
 #include <protozero/pbf_writer.hpp>
 #include <set>
 
+#include "optimizer/string_tensor.h"
+
 namespace blade::optimizer {
 namespace {
 
@@ -18,6 +20,7 @@ constexpr std::pair<int, ir::DType> kTypes[] = {
     {6, ir::DType::kInt8},    {5, ir::DType::kInt16},   {3, ir::DType::kInt32},    {9, ir::DType::kInt64},
     {4, ir::DType::kUInt8},   {17, ir::DType::kUInt16}, {22, ir::DType::kUInt32},  {23, ir::DType::kUInt64},
     {10, ir::DType::kBool}};
+constexpr int kString = 7;
 
 int to_tensorflow(ir::DType dtype) {
   for (const auto& [tf, ours] : kTypes) {
@@ -42,7 +45,10 @@ class StatusHolder {
   TF_Status* get() { return status_; }
   Status to_status(const std::string& doing) const {
     if (api_.TF_GetCode(status_) == 0) return {};
-    return invalid_argument("TensorFlow, " + doing + ": " + api_.TF_Message(status_));
+    const std::string message = api_.TF_Message(status_);
+    const bool unknown_op = message.find("Op type not registered") != std::string::npos;
+    return invalid_argument("TensorFlow, " + doing + ": " + message +
+                            (unknown_op ? "; give the library that defines the op in custom_ops" : ""));
   }
 
  private:
@@ -88,6 +94,11 @@ Result<const TensorFlowApi*> resolve_all(void* library, const std::string& path)
   BLADE_RESOLVE(TF_TensorByteSize)
   BLADE_RESOLVE(TF_TensorData)
   BLADE_RESOLVE(TF_LoadLibrary)
+  BLADE_RESOLVE(TF_StringInit)
+  BLADE_RESOLVE(TF_StringCopy)
+  BLADE_RESOLVE(TF_StringDealloc)
+  BLADE_RESOLVE(TF_StringGetDataPointer)
+  BLADE_RESOLVE(TF_StringGetSize)
 #undef BLADE_RESOLVE
   if (missing != nullptr) return unavailable(path + " has no " + missing + ": it is not a TensorFlow 2 library");
   return api.release();  // lives as long as the process, as the library does
@@ -106,12 +117,46 @@ std::string config_proto(const SessionConfig& config) {
   return bytes;
 }
 
+// The strings of one tensor in TensorFlow's form; TensorFlow gives them back through release().
+struct StringBlock {
+  const TensorFlowApi* api;
+  std::vector<TF_TString> strings;
+  static void release(void*, size_t, void* self) {
+    auto* block = static_cast<StringBlock*>(self);
+    for (TF_TString& s : block->strings) block->api->TF_StringDealloc(&s);
+    delete block;
+  }
+};
+
+TF_Tensor* string_tensor(const TensorFlowApi& api, const ir::Tensor& packed) {
+  auto* block = new StringBlock{&api, {}};
+  for (const std::string_view text : unpack_strings(packed)) {
+    TF_TString& s = block->strings.emplace_back();
+    api.TF_StringInit(&s);
+    api.TF_StringCopy(&s, text.data(), text.size());
+  }
+  return api.TF_NewTensor(kString, packed.dims.data(), static_cast<int>(packed.dims.size()), block->strings.data(),
+                          block->strings.size() * sizeof(TF_TString), StringBlock::release, block);
+}
+
+Result<ir::TensorPtr> copy_strings(const TensorFlowApi& api, const TF_Tensor* tensor, ir::Dims dims) {
+  const auto* strings = static_cast<const TF_TString*>(api.TF_TensorData(tensor));
+  const size_t count = api.TF_TensorByteSize(tensor) / sizeof(TF_TString);
+  std::vector<std::string_view> views;
+  for (size_t i = 0; i < count; ++i) {
+    views.emplace_back(api.TF_StringGetDataPointer(&strings[i]), api.TF_StringGetSize(&strings[i]));
+  }
+  return pack_strings(std::move(dims), views);
+}
+
 Result<ir::TensorPtr> copy_out(const TensorFlowApi& api, const TF_Tensor* tensor, const std::string& name) {
-  const ir::DType dtype = to_ir(api.TF_TensorType(tensor));
-  if (dtype == ir::DType::kOpaque)
-    return unimplemented("the output '" + name + "' has a type that cannot be compared (string)");
   ir::Dims dims(api.TF_NumDims(tensor));
   for (size_t i = 0; i < dims.size(); ++i) dims[i] = api.TF_Dim(tensor, static_cast<int>(i));
+  if (api.TF_TensorType(tensor) == kString) return copy_strings(api, tensor, std::move(dims));
+  const ir::DType dtype = to_ir(api.TF_TensorType(tensor));
+  if (dtype == ir::DType::kOpaque)
+    return unimplemented("the output '" + name + "' has a type that cannot be compared (TensorFlow's type " +
+                         std::to_string(api.TF_TensorType(tensor)) + ")");
   BLADE_ASSIGN_OR_RETURN(ir::NewTensor made, ir::allocate_tensor(dtype, std::move(dims)));
   const size_t bytes = api.TF_TensorByteSize(tensor);
   if (bytes > 0) std::memcpy(made.data, api.TF_TensorData(tensor), bytes);
@@ -180,7 +225,22 @@ Result<std::unique_ptr<TensorFlowSession>> TensorFlowSession::create(const Tenso
   api.TF_DeleteSessionOptions(options);
   BLADE_RETURN_IF_ERROR(configured);
   BLADE_RETURN_IF_ERROR(status.to_status("creating a session"));
+  BLADE_RETURN_IF_ERROR(session->initialize(config.initializers));
   return session;
+}
+
+Status TensorFlowSession::initialize(const std::vector<std::string>& nodes) {
+  std::vector<const TF_Operation*> targets;
+  for (const std::string& node : nodes) {
+    // Absent where the optimized graph does not need the table.
+    if (const TF_Operation* operation = api_->TF_GraphOperationByName(graph_, node.c_str()))
+      targets.push_back(operation);
+  }
+  if (targets.empty()) return {};
+  StatusHolder status(*api_);
+  api_->TF_SessionRun(session_, nullptr, nullptr, nullptr, 0, nullptr, nullptr, 0, targets.data(),
+                      static_cast<int>(targets.size()), nullptr, status.get());
+  return status.to_status("filling the lookup tables");
 }
 
 TensorFlowSession::~TensorFlowSession() {
@@ -211,15 +271,20 @@ Result<std::unique_ptr<TensorFlowSession::Call>> TensorFlowSession::prepare(cons
   call->session_ = session_;
   for (const NamedTensor& feed : feeds) {
     BLADE_ASSIGN_OR_RETURN(TF_Output input, find(feed.name));
-    BLADE_ASSIGN_OR_RETURN(ir::TensorPtr data, ir::aligned(feed.tensor));
-    const ir::Dims& dims = data->dims;
-    const auto keep = [](void*, size_t, void*) {};  // held_ owns it
-    TF_Tensor* tensor = api_->TF_NewTensor(to_tensorflow(data->dtype), dims.data(), static_cast<int>(dims.size()),
-                                           const_cast<std::byte*>(data->data), data->bytes, keep, nullptr);
+    TF_Tensor* tensor = nullptr;
+    if (feed.tensor->dtype == ir::DType::kOpaque) {
+      tensor = string_tensor(*api_, *feed.tensor);
+    } else {
+      BLADE_ASSIGN_OR_RETURN(ir::TensorPtr data, ir::aligned(feed.tensor));
+      const ir::Dims& dims = data->dims;
+      const auto keep = [](void*, size_t, void*) {};  // held_ owns it
+      tensor = api_->TF_NewTensor(to_tensorflow(data->dtype), dims.data(), static_cast<int>(dims.size()),
+                                  const_cast<std::byte*>(data->data), data->bytes, keep, nullptr);
+      call->held_.push_back(std::move(data));
+    }
     if (tensor == nullptr) return internal_error("TensorFlow refused the data of the input '" + feed.name + "'");
     call->inputs_.push_back(input);
     call->feeds_.push_back(tensor);
-    call->held_.push_back(std::move(data));
   }
   for (const std::string& name : outputs) {
     BLADE_ASSIGN_OR_RETURN(TF_Output fetch, find(name));

@@ -20,6 +20,11 @@ struct TF_ImportGraphDefOptions;
 struct TF_Operation;
 struct TF_Tensor;
 struct TF_Library;
+// tensorflow/c/tf_tstring.h: a string of one of four kinds, told apart by its functions.
+union TF_TString {
+  unsigned char bytes[24];
+  void* pointer;
+};
 struct TF_Buffer {
   const void* data;
   size_t length;
@@ -62,6 +67,11 @@ struct TensorFlowApi {
   size_t (*TF_TensorByteSize)(const TF_Tensor*);
   void* (*TF_TensorData)(const TF_Tensor*);
   TF_Library* (*TF_LoadLibrary)(const char*, TF_Status*);
+  void (*TF_StringInit)(TF_TString*);
+  void (*TF_StringCopy)(TF_TString*, const char*, size_t);
+  void (*TF_StringDealloc)(TF_TString*);
+  const char* (*TF_StringGetDataPointer)(const TF_TString*);
+  size_t (*TF_StringGetSize)(const TF_TString*);
 };
 
 // Loads libtensorflow_cc.so.2 from `directory` (where `import tensorflow` has loaded it already, the same copy), or
@@ -81,6 +91,8 @@ struct NamedTensor {
 struct SessionConfig {
   int num_threads = 0;      // intra-op; 0: TensorFlow's default
   bool as_written = false;  // no graph rewriting at all: the reference for accuracy
+  // Nodes to run once before anything else: what fills lookup tables.
+  std::vector<std::string> initializers;
 };
 
 // One TensorFlow session over one serialized GraphDef.
@@ -92,7 +104,8 @@ class TensorFlowSession {
   TensorFlowSession(const TensorFlowSession&) = delete;
   TensorFlowSession& operator=(const TensorFlowSession&) = delete;
 
-  // Runs and returns copies of the outputs (tensor names). Types that ir::DType lacks are an error.
+  // Runs and returns copies of the outputs (tensor names); strings as in string_tensor.h. Other types that ir::DType
+  // lacks are an error.
   Result<std::vector<ir::TensorPtr>> run(const std::vector<NamedTensor>& feeds,
                                          const std::vector<std::string>& outputs);
 
@@ -102,6 +115,7 @@ class TensorFlowSession {
 
  private:
   TensorFlowSession() = default;
+  Status initialize(const std::vector<std::string>& nodes);
   Result<TF_Output> find(const std::string& tensor_name) const;
   const TensorFlowApi* api_ = nullptr;
   TF_Graph* graph_ = nullptr;

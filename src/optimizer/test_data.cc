@@ -8,6 +8,7 @@
 #include <random>
 
 #include "base/half.h"
+#include "optimizer/string_tensor.h"
 
 namespace blade::optimizer {
 namespace {
@@ -28,8 +29,8 @@ std::string shape_text(const ir::Shape& shape) {
 Status check_tensor(const ir::Tensor& tensor, const engine::TensorInfo& input) {
   const std::string where = "test data for the input '" + input.name + "' ";
   if (tensor.dtype != input.dtype) {
-    return invalid_argument(where + "has dtype " + ir::dtype_name(tensor.dtype) + ", the model expects " +
-                            ir::dtype_name(input.dtype) + "; convert it");
+    return invalid_argument(where + "has dtype " + dtype_text(tensor.dtype) + ", the model expects " +
+                            dtype_text(input.dtype) + "; convert it");
   }
   if (!input.shape.has_rank()) return {};
   bool fits = static_cast<int>(tensor.dims.size()) == input.shape.rank();
@@ -108,7 +109,38 @@ Status fill(ir::DType dtype, std::byte* data, int64_t count, double low, double 
   }
 }
 
+// The element of `from` that stands at `element` of the shape `to`.
+int64_t repeated_element(const ir::Dims& from, const ir::Dims& to, int64_t element) {
+  int64_t rest = element, source = 0, stride = 1;
+  for (size_t d = to.size(); d-- > 0;) {
+    source += rest % to[d] % from[d] * stride;
+    rest /= to[d];
+    stride *= from[d];
+  }
+  return source;
+}
+
+Result<ir::TensorPtr> resize_numbers(const ir::Tensor& from, const ir::Dims& shape) {
+  BLADE_ASSIGN_OR_RETURN(ir::NewTensor made, ir::allocate_tensor(from.dtype, shape));
+  const size_t size = ir::dtype_size(from.dtype);
+  for (int64_t i = 0, count = made.tensor->element_count(); i < count; ++i) {
+    std::memcpy(made.data + i * size, from.data + repeated_element(from.dims, shape, i) * size, size);
+  }
+  return ir::TensorPtr(std::move(made.tensor));
+}
+
+Result<ir::TensorPtr> resize_strings(const ir::Tensor& from, const ir::Dims& shape) {
+  const std::vector<std::string_view> strings = unpack_strings(from);
+  int64_t count = 1;
+  for (const int64_t dim : shape) count *= dim;
+  std::vector<std::string_view> repeated;
+  for (int64_t i = 0; i < count; ++i) repeated.push_back(strings[repeated_element(from.dims, shape, i)]);
+  return pack_strings(shape, repeated);
+}
+
 }  // namespace
+
+const char* dtype_text(ir::DType dtype) { return dtype == ir::DType::kOpaque ? "string" : ir::dtype_name(dtype); }
 
 std::string dims_to_string(const ir::Dims& dims) {
   std::string text = "(";
@@ -159,6 +191,11 @@ Result<Feed> generate_feed(const std::vector<engine::TensorInfo>& inputs, const 
   std::mt19937_64 random(20240229);  // any fixed number: the same data each time
   Feed feed;
   for (size_t i = 0; i < inputs.size(); ++i) {
+    if (inputs[i].dtype == ir::DType::kOpaque) {
+      return invalid_argument("the input '" + inputs[i].name +
+                              "' takes strings, and no test data was given: which strings mean something is not known; "
+                              "give test_data");
+    }
     BLADE_ASSIGN_OR_RETURN(ir::NewTensor made, ir::allocate_tensor(inputs[i].dtype, shapes[i]));
     const auto [low, high] = i < ranges.size() ? ranges[i] : std::pair<double, double>(0, 1);
     BLADE_RETURN_IF_ERROR(fill(inputs[i].dtype, made.data, made.tensor->element_count(), low, high, random));
@@ -176,23 +213,13 @@ Result<Feed> resize_feed(const Feed& feed, const std::vector<ir::Dims>& shapes) 
       resized.push_back(feed[i]);
       continue;
     }
-    BLADE_ASSIGN_OR_RETURN(ir::NewTensor made, ir::allocate_tensor(from.dtype, shapes[i]));
-    const int64_t count = made.tensor->element_count();
-    const size_t size = ir::dtype_size(from.dtype);
     if (from.element_count() == 0 || from.dims.size() != shapes[i].size()) {
       return invalid_argument("test data of shape " + dims_to_string(from.dims) + " cannot be repeated to " +
                               dims_to_string(shapes[i]));
     }
-    for (int64_t element = 0; element < count; ++element) {
-      int64_t rest = element, source = 0, stride = 1;
-      for (size_t d = shapes[i].size(); d-- > 0;) {
-        source += rest % shapes[i][d] % from.dims[d] * stride;
-        rest /= shapes[i][d];
-        stride *= from.dims[d];
-      }
-      std::memcpy(made.data + element * size, from.data + source * size, size);
-    }
-    resized.push_back({feed[i].name, made.tensor});
+    BLADE_ASSIGN_OR_RETURN(ir::TensorPtr tensor, from.dtype == ir::DType::kOpaque ? resize_strings(from, shapes[i])
+                                                                                  : resize_numbers(from, shapes[i]));
+    resized.push_back({feed[i].name, std::move(tensor)});
   }
   return resized;
 }

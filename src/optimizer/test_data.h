@@ -26,6 +26,7 @@ Result<Feed> generate_feed(const std::vector<engine::TensorInfo>& inputs, const 
 Result<Feed> resize_feed(const Feed& feed, const std::vector<ir::Dims>& shapes);
 
 std::vector<ir::Dims> shapes_of(const Feed& feed);
+const char* dtype_text(ir::DType dtype);           // "float32"; "string" for what is not numbers
 std::string dims_to_string(const ir::Dims& dims);  // "(1, 224, 224, 3)"
 std::string shapes_to_string(const Feed& feed);    // those of all inputs
 

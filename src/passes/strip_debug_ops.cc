@@ -16,6 +16,7 @@ using ir::NodeId;
 using ir::ValueId;
 
 constexpr std::array<std::string_view, 2> kWatchers = {"Assert", "PrintV2"};
+constexpr std::array<std::string_view, 1> kOrdering = {"NoOp"};
 constexpr std::array<std::string_view, 4> kPassThrough = {"Print", "CheckNumericsV2", "DebugIdentity",
                                                           "DebugIdentityV2"};
 
@@ -35,7 +36,7 @@ class Stripper {
   explicit Stripper(ir::Graph& graph) : graph_(graph) {}
 
   Result<PassResult> run() {
-    remove_watchers();
+    BLADE_RETURN_IF_ERROR(remove_watchers());
     BLADE_ASSIGN_OR_RETURN(const std::vector<NodeId> order, graph_.topological_order());
     std::vector<bool> controls(graph_.num_node_slots(), false);
     for (NodeId id : order) {
@@ -62,22 +63,23 @@ class Stripper {
   }
 
  private:
-  // Nodes without outputs: their control edges go with them.
-  void remove_watchers() {
+  // Nodes without outputs: their control edges go with them. A NoOp that then waits for nothing orders nothing.
+  Status remove_watchers() {
+    BLADE_ASSIGN_OR_RETURN(const std::vector<NodeId> order, graph_.topological_order());
     std::vector<bool> removed(graph_.num_node_slots(), false);
-    for (NodeId id = 0; id < graph_.num_node_slots(); ++id) {
-      removed[id] = graph_.is_live(id) && is_foreign(graph_.node(id), kWatchers) && graph_.node(id).outputs.empty();
+    for (NodeId id : order) {
+      Node& node = graph_.node(id);
+      std::erase_if(node.control_inputs, [&](NodeId control) { return removed[control]; });
+      const bool orders_nothing = is_foreign(node, kOrdering) && node.control_inputs.empty();
+      removed[id] = node.outputs.empty() && (is_foreign(node, kWatchers) || orders_nothing);
     }
-    for (NodeId id = 0; id < graph_.num_node_slots(); ++id) {
-      if (!graph_.is_live(id)) continue;
-      std::erase_if(graph_.node(id).control_inputs, [&](NodeId control) { return removed[control]; });
-    }
-    for (NodeId id = 0; id < graph_.num_node_slots(); ++id) {
+    for (NodeId id : order) {
       if (!removed[id]) continue;
       result_.notes.push_back("removed '" + graph_.node(id).name + "'");
       graph_.remove_node(id);
       ++result_.changes;
     }
+    return {};
   }
 
   bool may_go(const Node& node, bool is_control_input) {

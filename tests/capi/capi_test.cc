@@ -231,7 +231,7 @@ TEST_F(CapiTest, TextsAreJsonForTheCallerToFree) {
   ASSERT_EQ(blade_engine_profile(engine_, &input, 1, 2, &json), BLADE_OK) << blade_last_error();
   EXPECT_NE(std::string(json).find("\"median_us\""), std::string::npos);
   blade_free(json);
-  ASSERT_EQ(blade_inspect(file_.path(), nullptr, 0, &json), BLADE_OK) << blade_last_error();
+  ASSERT_EQ(blade_inspect(file_.path(), nullptr, &json), BLADE_OK) << blade_last_error();
   EXPECT_EQ(json[0], '{');
   blade_free(json);
   ASSERT_EQ(blade_doctor(nullptr, &json), BLADE_OK) << blade_last_error();
@@ -298,7 +298,7 @@ TEST(CapiNullTest, NoHandleIsAnErrorOrNothing) {
   EXPECT_EQ(blade_engine_explain(nullptr, nullptr, 0, &json), BLADE_INVALID_ARGUMENT);
   EXPECT_EQ(blade_engine_explain(nullptr, nullptr, 0, nullptr), BLADE_INVALID_ARGUMENT);
   EXPECT_EQ(blade_engine_profile(nullptr, nullptr, 0, 1, &json), BLADE_INVALID_ARGUMENT);
-  EXPECT_EQ(blade_inspect(nullptr, nullptr, 0, &json), BLADE_INVALID_ARGUMENT);
+  EXPECT_EQ(blade_inspect(nullptr, nullptr, &json), BLADE_INVALID_ARGUMENT);
   EXPECT_EQ(json, nullptr);
   blade_count_fallback(nullptr);
 }

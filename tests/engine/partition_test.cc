@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 
+#include "engine/coverage.h"
 #include "engine/test_graphs.h"
 
 namespace blade::engine {
@@ -17,7 +18,7 @@ using ir::PointwiseOp;
 using testing::GraphMaker;
 using testing::int_tensor;
 
-constexpr PartitionOptions kTiny = {1, 0};
+const PartitionOptions kTiny = {1, 0};
 
 std::set<std::string> names(const ir::Graph& graph, const Region& region) {
   std::set<std::string> out;
@@ -270,6 +271,28 @@ ir::Graph random_graph(std::mt19937& rng, int nodes, int foreign_percent) {
     }
   }
   return m.finish({values.back(), values[values.size() - 2]});
+}
+
+TEST(Coverage, SaysWhatStaysBehindCosts) {
+  GraphMaker m;
+  const auto x = m.input("x", {-1, 100});
+  const auto a = m.unary(PointwiseOp::kRelu, "a", x);
+  const auto f = m.foreign("f", {a});
+  m.graph.value(f).dtype = ir::DType::kFloat32;
+  m.graph.value(f).shape = m.graph.value(a).shape;
+  const ir::Graph graph = m.finish({m.unary(PointwiseOp::kRelu, "b", f)});
+  const auto divided = partition(graph, kTiny);
+  ASSERT_TRUE(divided.ok());
+  const Coverage all = measure_coverage(graph, *divided, {{10, 100}});
+  EXPECT_EQ(all.flops_left, 0);
+  EXPECT_EQ(all.boundary_bytes, 2 * 10 * 100 * 4);  // a to f, f to b
+  ASSERT_EQ(all.left_flops.size(), 1u);
+  EXPECT_FALSE(all.left_flops[0].has_value());  // only TensorFlow knows
+  const auto none = partition(graph, {.min_nodes = 9, .min_flops = 1e9});
+  const Coverage left = measure_coverage(graph, *none, {{10, 100}});
+  EXPECT_EQ(left.flops_left, left.flops);
+  EXPECT_EQ(left.boundary_bytes, 0);
+  EXPECT_EQ(none->left_behind.size(), 3u);
 }
 
 TEST(Partition, RandomGraphsAreSound) {

@@ -51,13 +51,13 @@ TEST(SavedModelTest, ReadsTheServingGraph) {
   auto serving = model->serving();
   ASSERT_TRUE(serving.ok());
   EXPECT_EQ(*serving, &model->meta_graphs()[1]);
-  auto signature = default_signature(**serving);
-  ASSERT_TRUE(signature.ok());
-  EXPECT_EQ((*signature)->inputs.at("x").name, "in:0");
-  EXPECT_EQ((*signature)->inputs.at("x").dtype, DataType::kFloat);
-  EXPECT_EQ((*signature)->inputs.at("x").shape.dims, (std::vector<int64_t>{-1, 4}));
-  EXPECT_EQ((*signature)->outputs.at("y").name, "out:0");
-  EXPECT_EQ((*signature)->method_name, "tensorflow/serving/predict");
+  ASSERT_EQ(*choose_signature(**serving, ""), "serving_default");
+  const SignatureDef& signature = (*serving)->signatures.at("serving_default");
+  EXPECT_EQ(signature.inputs.at("x").name, "in:0");
+  EXPECT_EQ(signature.inputs.at("x").dtype, DataType::kFloat);
+  EXPECT_EQ(signature.inputs.at("x").shape.dims, (std::vector<int64_t>{-1, 4}));
+  EXPECT_EQ(signature.outputs.at("y").name, "out:0");
+  EXPECT_EQ(signature.method_name, "tensorflow/serving/predict");
   EXPECT_TRUE(variable_nodes((*serving)->graph).empty());
 }
 
@@ -80,6 +80,23 @@ TEST(SavedModelTest, WritesBackWithEveryOtherByteKept) {
   const std::string changed = bytes(1, node("in", "Placeholder")) + bytes(1, node("out", "Relu6", bytes(3, "in")));
   EXPECT_EQ(read_file(out + "/saved_model.pb"), before + meta_graph({"serve"}, changed, rest) + number(55, 5));
   EXPECT_EQ(read_file(out + "/assets/vocab.txt"), "words");
+}
+
+TEST(SavedModelTest, LeavesOutWhatTheNewGraphNoLongerHas) {
+  const std::string collection =
+      bytes(4, bytes(1, "saved_model_main_op") + bytes(2, bytes(1, bytes(1, "out") + bytes(1, "in"))));
+  auto model = SavedModel::parse(
+      SharedBytes::own(meta_graph({"serve"}, kFrozen, signature_entry("a") + collection + bytes(99, "kept"))), "m");
+  ASSERT_TRUE(model.ok());
+  GraphDef graph = (*model->serving())->graph;
+  EXPECT_NE(model->serialize_with(graph)->find("saved_model_main_op"), std::string::npos);
+  graph.edit().nodes.erase(graph.edit().nodes.begin());  // 'in', which signature and collection name
+  const std::string written = *model->serialize_with(graph);
+  EXPECT_EQ(written.find("saved_model_main_op"), std::string::npos);
+  auto again = SavedModel::parse(SharedBytes::own(written), "m");
+  ASSERT_TRUE(again.ok());
+  EXPECT_TRUE((*again->serving())->signatures.empty());
+  EXPECT_NE(written.find("kept"), std::string::npos);
 }
 
 TEST(SavedModelTest, ListsVariables) {
@@ -112,13 +129,16 @@ TEST(SavedModelErrorTest, EachHasASentence) {
             "m has no meta graph with the tag 'serve'; its tags are: 'train', 'gpu'. Save the model for serving");
   EXPECT_FALSE(untagged->serialize_with({}).ok());
   auto unsigned_model = parse(meta_graph({"serve"}, kFrozen, signature_entry("__saved_model_init_op")));
-  EXPECT_NE(default_signature(**unsigned_model->serving()).status().message().find("has no signatures"),
+  EXPECT_NE(choose_signature(**unsigned_model->serving(), "").status().message().find("has no signatures"),
             std::string::npos);
   auto two = parse(meta_graph({"serve"}, kFrozen, signature_entry("a") + signature_entry("b")));
-  EXPECT_NE(default_signature(**two->serving()).status().message().find("its signatures are: 'a', 'b'"),
+  EXPECT_NE(choose_signature(**two->serving(), "").status().message().find("one of its signatures: 'a', 'b'"),
             std::string::npos);
+  EXPECT_EQ(*choose_signature(**two->serving(), "b"), "b");
+  EXPECT_NE(choose_signature(**two->serving(), "c").status().message().find("has no signature 'c'"), std::string::npos);
   auto one = parse(meta_graph({"serve"}, kFrozen, signature_entry("a")));
-  EXPECT_TRUE(default_signature(**one->serving()).ok());
+  EXPECT_EQ(*choose_signature(**one->serving(), ""), "a");
+  EXPECT_FALSE(choose_signature(**one->serving(), "b").ok());
 }
 
 }  // namespace

@@ -100,6 +100,11 @@ TEST(ReportTest, CoverageAccuracyAndProfile) {
   report.left_behind.back().node = "lookup";
   report.left_behind.back().op = "LookupTableFind";
   report.left_behind.back().reason = "lookup tables";
+  report.left_behind.emplace_back();
+  report.left_behind.back().node = "add";
+  report.left_behind.back().op = "AddV2";
+  report.left_behind.back().reason = "too small";
+  report.cost = {.flops = 200, .flops_left = 50, .boundary_bytes = 64, .left_flops = {std::nullopt, 50.0}};
   report.accuracy_reference = "TensorFlow, graph as written";
   OutputDifference output;
   output.output = "y";
@@ -113,7 +118,12 @@ TEST(ReportTest, CoverageAccuracyAndProfile) {
   EXPECT_EQ(root["coverage"]["nodes_in_engines"], 9);
   EXPECT_EQ(root["coverage"]["regions"], 1);
   EXPECT_EQ(root["coverage"]["left_behind"].dump(),
-            R"([{"node":"lookup","op":"LookupTableFind","reason":"lookup tables"}])");
+            R"([{"node":"lookup","op":"LookupTableFind","reason":"lookup tables","flops_share":null},)"
+            R"({"node":"add","op":"AddV2","reason":"too small","flops_share":0.25}])");
+  EXPECT_EQ(root["coverage"]["nodes_share"], 0.9);
+  EXPECT_EQ(root["coverage"]["flops_share"], 0.75);
+  EXPECT_EQ(root["coverage"]["boundary_bytes"], 64);
+  EXPECT_NE(report.to_html().find("75.0 % of the estimated work"), std::string::npos);
   EXPECT_EQ(root["accuracy"].dump(),
             R"({"reference":"TensorFlow, graph as written","holds":true,"outputs":[{"output":"y","max_difference":0.5,)"
             R"("max_expected":2.0,"allowed":1.0,"holds":true}]})");

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "optimizer/string_tensor.h"
+
 namespace blade::optimizer {
 namespace {
 
@@ -40,6 +42,35 @@ TEST(CheckFeedsTest, OrdersAsTheModelAndCompletesNames) {
   EXPECT_EQ((*checked)[0][0].tensor, a);
   EXPECT_EQ((*checked)[0][1].name, "b:0");
   EXPECT_EQ((*checked)[0][1].tensor, b);
+}
+
+TEST(StringsTest, PackedAndUnpackedAndRepeated) {
+  const auto packed = pack_strings({1, 3}, {"ab", "", "c"});
+  ASSERT_TRUE(packed.ok());
+  const auto copy = copy_packed_strings((*packed)->dims, (*packed)->data, (*packed)->bytes);
+  ASSERT_TRUE(copy.ok()) << copy.status().message();
+  EXPECT_EQ(unpack_strings(**copy), (std::vector<std::string_view>{"ab", "", "c"}));
+  const auto checked = check_feeds({{{"s", *packed}}}, {info("s", {kAny, ir::Dim(3)}, ir::DType::kOpaque)});
+  ASSERT_TRUE(checked.ok()) << checked.status().message();
+  const auto resized = resize_feed((*checked)[0], {{2, 2}});
+  ASSERT_TRUE(resized.ok());
+  EXPECT_EQ(unpack_strings(*(*resized)[0].tensor), (std::vector<std::string_view>{"ab", "", "ab", ""}));
+  EXPECT_EQ(refusal({{"s", *packed}}, {info("s", {kAny, kAny})}),
+            "test data for the input 's' has dtype string, the model expects float32; convert it");
+}
+
+TEST(StringsTest, DamagedOnesAreRefused) {
+  const int64_t falling[] = {0, 3, 2, 'x'}, outside[] = {0, 1, 99, 'x'};
+  EXPECT_FALSE(copy_packed_strings({2}, falling, sizeof falling).ok());
+  EXPECT_FALSE(copy_packed_strings({2}, outside, sizeof outside).ok());
+  EXPECT_FALSE(copy_packed_strings({4}, falling, sizeof falling).ok());
+  EXPECT_FALSE(copy_packed_strings({-1}, falling, sizeof falling).ok());
+}
+
+TEST(StringsTest, NoneAreGenerated) {
+  const auto feed = generate_feed({info("s", {kAny}, ir::DType::kOpaque)}, {{2}}, {});
+  ASSERT_FALSE(feed.ok());
+  EXPECT_NE(feed.status().message().find("give test_data"), std::string::npos);
 }
 
 TEST(CheckFeedsTest, NoFeedsAreFine) {

@@ -85,3 +85,62 @@ def test_wrong_use_exits_with_2(arguments, words):
 
 def test_bad_shape_exits_with_2(model):
     assert "is no shape" in run("run", model, "--shape", "x=1xtwo", code=2).stderr
+
+
+def test_inspect_coverage(tmp_path):
+    """A table of ops with counts and reasons; nothing is built, so it is there at once."""
+    import tensorflow.compat.v1 as tf
+
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(tiny_models.conv_net(), name="")
+        text = tf.strings.as_string(graph.get_tensor_by_name("probabilities:0"))
+        tf.nn.softmax(2.0 * tf.strings.to_number(text), name="sharper")
+    path = tiny_models.write(graph.as_graph_def(), tmp_path / "net.pb")
+    report = json.loads(run("inspect", path, "--coverage", "--json").stdout)
+    rows = {row["op"]: row for row in report["ops"]}
+    assert rows["Conv2D"]["covered"] == rows["Conv2D"]["nodes"] == 2 and rows["Conv2D"]["reasons"] == []
+    assert rows["AsString"] == {"op": "AsString", "nodes": 1, "covered": 0, "reasons": ["strings"],
+                                "nodes_share_left": 1 / report["nodes"], "flops_share_left": None}
+    assert 0.9 < report["flops_share"] <= 1 and report["boundary_bytes"] > 0
+    table = run("inspect", path, "--coverage").stdout
+    assert "work left" in table and "strings" in table
+
+
+@pytest.mark.parametrize(
+    "arguments,words",
+    [
+        (["run", "MODEL", "--shape", "y=1x32x32x3"], "--shape names 'y', which is no input of the model; its inputs are 'x'"),
+        (["run", "MODEL", "--shape", "x=1x32x32"], "x"),
+        (["run", "MODEL", "--shape", "x=1x32x32x5"], "x"),
+        (["run", "MODEL", "--outputs", "probabilites"], "probabilities"),
+        (["run", "MODEL", "--input", "x=no_such.npy"], "no_such.npy"),
+        (["run", "MODEL", "--input", "no_such.npy"], "NAME=FILE.npy"),
+        (["bench", "MODEL", "no_such.pb"], "no_such.pb"),
+        (["compare", "MODEL", "no_such.pb"], "no_such.pb"),
+        (["profile", "MODEL", "--shape", "x=1x32x32x5"], "x"),
+        (["inspect", "EMPTY"], "saved_model.pb"),
+        (["inspect", "TEXT"], "pbtxt"),
+        (["optimize", "MODEL", "-o", "no/such/folder/x.pb"], "there is no directory"),
+        (["optimize", "MODEL", "-o", "x.pb", "--shape", "y=1x2"], "gives no shape for the input 'x'"),
+        (["optimize", "MODEL", "-o", "x.pb", "--shape", "x=1x32x32x5"], "x"),
+        (["optimize", "MODEL", "-o", "x.pb", "--device", "tpu"], "tpu"),
+        (["optimize", "MODEL", "-o", "x.pb", "--custom-ops", "no_such.so"], "no_such.so"),
+    ],
+)
+def test_slips_are_sentences(model, tmp_path, arguments, words):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "net.pbtxt").write_text("node { name: 'a' op: 'Placeholder' ")
+    places = {"MODEL": model, "EMPTY": tmp_path / "empty", "TEXT": tmp_path / "net.pbtxt"}
+    done = subprocess.run([blade_command(), *(str(places.get(a, a)) for a in arguments)], capture_output=True, text=True,
+                          timeout=120, cwd=tmp_path)
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    assert words in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "x.pb").exists()
+
+
+def test_pbtxt_like_pb(tmp_path):
+    from google.protobuf import text_format
+
+    (tmp_path / "net.pbtxt").write_text(text_format.MessageToString(tiny_models.conv_net()))
+    rows = json.loads(run("run", tmp_path / "net.pbtxt", "--shape", "x=2x32x32x3", "--json").stdout)
+    assert rows[0]["name"] == "probabilities" and rows[0]["shape"] == [2, 10]

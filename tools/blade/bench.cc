@@ -65,14 +65,15 @@ void print(const json& report) {
 
 void add_bench(CLI::App& app, Context& context) {
   struct Options {
-    std::vector<std::string> models, outputs;
+    std::vector<std::string> models;
+    ModelOptions wanted;
     int threads = 0, runs = 20, rounds = 5;
     FeedOptions feed;
   };
   const auto options = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("bench", "Latency percentiles of one model, or of two in alternating blocks");
   verb->add_option("models", options->models, "One model, or before and after")->required()->expected(1, 2);
-  verb->add_option("--outputs", options->outputs, "Node or tensor names");
+  options->wanted.add_to(*verb);
   verb->add_option("--threads", options->threads, "0: as many as the process may use");
   verb->add_option("--runs", options->runs, "Timed runs a block")->check(CLI::Range(1, 1000000));
   verb->add_option("--rounds", options->rounds, "Blocks of each model")->check(CLI::Range(1, 10000));
@@ -82,7 +83,7 @@ void add_bench(CLI::App& app, Context& context) {
     std::vector<Side> sides(options->models.size());
     for (size_t i = 0; i < sides.size(); ++i) {
       sides[i].path = options->models[i];
-      sides[i].engine = std::make_unique<Engine>(sides[i].path, Engine::Options{options->threads, options->outputs});
+      sides[i].engine = std::make_unique<Engine>(sides[i].path, options->wanted.engine_options(options->threads));
       sides[i].feed = make_feed(*sides[i].engine, options->feed);
       sides[i].inputs = tensors_of(sides[i].feed);
     }

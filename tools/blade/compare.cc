@@ -39,7 +39,7 @@ Difference difference(const Tensor& a, const Tensor& b) {
 void add_compare(CLI::App& app, Context& context) {
   struct Options {
     std::string first, second;
-    std::vector<std::string> outputs;
+    ModelOptions wanted;
     double rtol = 1e-3, atol = 1e-6;
     bool reference = false;
     FeedOptions feed;
@@ -48,13 +48,14 @@ void add_compare(CLI::App& app, Context& context) {
   CLI::App* verb = app.add_subcommand("compare", "Whether two models give the same answers (exit code 1: no)");
   verb->add_option("first", options->first, "The model whose answers are expected")->required();
   verb->add_option("second", options->second, "The model to check")->required();
-  verb->add_option("--outputs", options->outputs, "Node or tensor names");
+  options->wanted.add_to(*verb);
   verb->add_option("--rtol", options->rtol, "Allowed difference relative to the output's largest value");
   verb->add_option("--atol", options->atol, "Allowed absolute difference, added");
   verb->add_flag("--json", context.json, "Print JSON");
   options->feed.add_to(*verb);
   verb->callback([options, &context] {
-    Engine first(options->first, {0, options->outputs}), second(options->second, {0, options->outputs});
+    Engine first(options->first, options->wanted.engine_options(0)),
+        second(options->second, options->wanted.engine_options(0));
     const std::vector<Array> feed = make_feed(first, options->feed);
     const std::vector<Tensor> expected = first.run(tensors_of(feed)), got = second.run(tensors_of(feed));
     const std::vector<Engine::Info> infos = first.outputs();

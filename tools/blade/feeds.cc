@@ -46,6 +46,23 @@ void fill(Array& array) {
   }  // other types: zeros, which every model takes (token ids, masks)
 }
 
+std::string input_names(const Engine& engine) {
+  std::string names;
+  for (const Engine::Info& info : engine.inputs()) names += (names.empty() ? "'" : ", '") + info.name + "'";
+  return names.empty() ? "none" : names;
+}
+
+// An option that names no input is a slip of the user's, not something to leave out.
+void check_names(const Engine& engine, const std::vector<std::string>& names, const std::string& option) {
+  for (const std::string& name : names) {
+    const auto is_it = [&](const Engine::Info& info) { return node_name(info.name) == name; };
+    const std::vector<Engine::Info> infos = engine.inputs();
+    if (std::any_of(infos.begin(), infos.end(), is_it)) continue;
+    throw Error(BLADE_INVALID_ARGUMENT, option + " names '" + name +
+                                            "', which is no input of the model; its inputs are " + input_names(engine));
+  }
+}
+
 Array generate(const Engine::Info& info, const std::vector<int64_t>* dims) {
   Array array;
   array.description = info.description;
@@ -73,6 +90,11 @@ Array generate(const Engine::Info& info, const std::vector<int64_t>* dims) {
 
 }  // namespace
 
+void ModelOptions::add_to(CLI::App& app) {
+  app.add_option("--outputs", outputs, "Node or tensor names");
+  app.add_option("--signature", signature, "Which of a SavedModel's signatures (default: serving_default)");
+}
+
 void FeedOptions::add_to(CLI::App& app) {
   app.add_option("--data", data, "a .npz whose arrays are named as the inputs")->check(CLI::ExistingFile);
   app.add_option("--input", inputs, "NAME=FILE.npy, one input's data; may be repeated");
@@ -95,13 +117,24 @@ std::vector<Array> load_feed_files(const FeedOptions& options) {
   return arrays;
 }
 
-std::vector<Array> make_feed(const Engine& engine, const FeedOptions& options) {
-  std::vector<Array> files = load_feed_files(options), feed;
+std::vector<std::pair<std::string, std::vector<int64_t>>> parse_shapes(const FeedOptions& options) {
   std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
   for (const std::string& text : options.shapes) {
     const auto [name, dims] = split_assignment(text, "NAME=1x224x224x3");
     shapes.emplace_back(name, parse_dims(dims));
   }
+  return shapes;
+}
+
+std::vector<Array> make_feed(const Engine& engine, const FeedOptions& options) {
+  std::vector<Array> files = load_feed_files(options), feed;
+  const auto shapes = parse_shapes(options);
+  std::vector<std::string> given;
+  for (const Array& array : files) given.push_back(array.name);
+  check_names(engine, given, "the data");
+  given.clear();
+  for (const auto& [name, dims] : shapes) given.push_back(name);
+  check_names(engine, given, "--shape");
   for (const Engine::Info& info : engine.inputs()) {
     const auto is_it = [&](const auto& named) { return named.name == node_name(info.name); };
     const auto file = std::find_if(files.begin(), files.end(), is_it);

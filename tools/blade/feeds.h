@@ -3,12 +3,21 @@
 
 #include <CLI/CLI.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "blade/blade.hpp"
 #include "npy.h"
 
 namespace blade::command {
+
+// Which model, and what of it: the options that most verbs share.
+struct ModelOptions {
+  std::vector<std::string> outputs;
+  std::string signature;
+  void add_to(CLI::App& app);
+  Engine::Options engine_options(int threads) const { return {threads, outputs, signature}; }
+};
 
 // The options that say what is fed: --data FILE.npz, --input NAME=FILE.npy, --shape NAME=1x224x224x3.
 struct FeedOptions {
@@ -21,6 +30,12 @@ struct FeedOptions {
 // says otherwise, values uniform in [0, 1), seeded.
 std::vector<Array> make_feed(const Engine& engine, const FeedOptions& options);
 std::vector<blade_tensor> tensors_of(const std::vector<Array>& arrays);
+
+// blade_inspect()'s JSON, to be freed with blade_free().
+char* inspect_text(const std::string& model, const ModelOptions& options);
+
+// --shape's node names and dims.
+std::vector<std::pair<std::string, std::vector<int64_t>>> parse_shapes(const FeedOptions& options);
 
 // Arrays by name, as --data and --input give them (for optimizing, before any engine exists).
 std::vector<Array> load_feed_files(const FeedOptions& options);

@@ -1,4 +1,5 @@
 // blade inspect: ops, inputs, outputs and coverage of a model; nothing is built.
+#include <cstdio>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -12,57 +13,91 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
+std::string percent(double share) {
+  char text[16];
+  std::snprintf(text, sizeof text, "%.1f%%", 100 * share);
+  return text;
+}
+
+// One line an op: count, covered, what stays behind of all nodes and of the work, and why.
+void print_coverage(const json& ops) {
+  std::printf("%-34s %6s %8s %11s %10s  %s\n", "op", "nodes", "covered", "nodes left", "work left", "why");
+  for (const json& row : ops) {
+    const bool any_left = row.at("covered") < row.at("nodes");
+    const json& work = row.at("flops_share_left");
+    std::string reasons;
+    for (const json& reason : row.at("reasons")) reasons += (reasons.empty() ? "" : "; ") + reason.get<std::string>();
+    std::printf("%-34s %6d %8d %11s %10s  %s\n", row.at("op").get<std::string>().c_str(), row.at("nodes").get<int>(),
+                row.at("covered").get<int>(), any_left ? percent(row.at("nodes_share_left")).c_str() : "",
+                !any_left        ? ""
+                : work.is_null() ? "unknown"
+                                 : percent(work).c_str(),
+                reasons.c_str());
+  }
+}
+
 void print(const json& report, bool coverage) {
-  std::cout << "format: " << report.at("format").get<std::string>() << "\n";
+  std::printf("format: %s\n", report.at("format").get<std::string>().c_str());
   for (const char* side : {"inputs", "outputs"}) {
     for (const json& tensor : report.at(side)) {
-      std::cout << side << ": " << tensor.at("name").get<std::string>() << " " << tensor.at("dtype").get<std::string>()
-                << " " << tensor.at("shape").get<std::string>() << "\n";
+      std::printf("%s: %s %s %s\n", side, tensor.at("name").get<std::string>().c_str(),
+                  tensor.at("dtype").get<std::string>().c_str(), tensor.at("shape").get<std::string>().c_str());
     }
   }
-  std::cout << "nodes: " << report.at("nodes") << ", in engines: " << report.at("nodes_in_engines")
-            << ", regions: " << report.at("regions") << "\n";
+  std::printf(
+      "nodes: %d, in engines: %d, regions: %d, of the estimated work in engines: %s, handed over: %.0f bytes a run\n",
+      report.at("nodes").get<int>(), report.at("nodes_in_engines").get<int>(), report.at("regions").get<int>(),
+      percent(report.at("flops_share")).c_str(), report.at("boundary_bytes").get<double>());
   if (coverage) {
-    for (const auto& [op, counts] : report.at("ops").items()) {
-      std::cout << "  " << op << ": " << counts.at("covered") << " of " << counts.at("total") << " covered\n";
-    }
+    print_coverage(report.at("ops"));
+    return;
   }
   for (const json& left : report.at("left_behind")) {
-    std::cout << "stays in TensorFlow: " << left.at("node").get<std::string>() << " ("
-              << left.at("op").get<std::string>() << "): " << left.at("reason").get<std::string>() << "\n";
+    std::printf("stays in TensorFlow: %s (%s): %s\n", left.at("node").get<std::string>().c_str(),
+                left.at("op").get<std::string>().c_str(), left.at("reason").get<std::string>().c_str());
   }
 }
 
 }  // namespace
 
+char* inspect_text(const std::string& model, const ModelOptions& options) {
+  std::vector<const char*> names;
+  for (const std::string& name : options.outputs) names.push_back(name.c_str());
+  blade_engine_options wanted = {};
+  wanted.struct_size = sizeof wanted;
+  wanted.outputs = names.data();
+  wanted.num_outputs = static_cast<int32_t>(names.size());
+  if (!options.signature.empty()) wanted.signature = options.signature.c_str();
+  char* text = nullptr;
+  check(blade_inspect(model.c_str(), &wanted, &text));
+  return text;
+}
+
 void add_inspect(CLI::App& app, Context& context) {
   struct Options {
     std::string model;
-    std::vector<std::string> outputs;
+    ModelOptions wanted;
     bool coverage = false, plan = false;
     FeedOptions feed;
   };
   const auto options = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("inspect", "Ops, shapes, coverage with reasons, and the memory plan");
   verb->add_option("model", options->model, ".pb, .pbtxt or SavedModel directory")->required();
-  verb->add_option("--outputs", options->outputs, "Node or tensor names");
-  verb->add_flag("--coverage", options->coverage, "How many nodes of each op are covered");
+  options->wanted.add_to(*verb);
+  verb->add_flag("--coverage", options->coverage,
+                 "A table of ops: how many are covered, why the others are not, and what that costs");
   verb->add_flag("--plan", options->plan, "Kernels and memory for the shapes given by --shape, --input or --data");
   verb->add_flag("--json", context.json, "Print JSON");
   options->feed.add_to(*verb);
   verb->callback([options, &context] {
     char* text = nullptr;
     if (options->plan) {
-      Engine::Options engine_options;
-      engine_options.outputs = options->outputs;
-      const Engine engine(options->model, engine_options);
+      const Engine engine(options->model, options->wanted.engine_options(0));
       const std::vector<Array> feed = make_feed(engine, options->feed);
       const std::vector<blade_tensor> inputs = tensors_of(feed);
       check(blade_engine_explain(engine.get(), inputs.data(), static_cast<int32_t>(inputs.size()), &text));
     } else {
-      std::vector<const char*> names;
-      for (const std::string& name : options->outputs) names.push_back(name.c_str());
-      check(blade_inspect(options->model.c_str(), names.data(), static_cast<int32_t>(names.size()), &text));
+      text = inspect_text(options->model, options->wanted);
     }
     const std::unique_ptr<char, void (*)(void*)> held(text, blade_free);
     const json report = json::parse(text);

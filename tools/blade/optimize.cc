@@ -1,5 +1,7 @@
 // blade optimize: an optimized model file and its report.
+#include <algorithm>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
@@ -26,11 +28,47 @@ struct DeleteResult {
 };
 
 struct Options {
-  std::string model, output, level = "o1", device = "cpu", config, report, html;
+  std::string model, output, signature, level = "o1", device = "cpu", config, report, html;
   std::vector<std::string> inputs, outputs, input_shapes, input_ranges, custom_ops;
   int threads = 0;
   FeedOptions feed;
 };
+
+// What --shape says, one shape an input in the model's order.
+std::vector<std::string> shapes_in_order(const Options& options) {
+  const std::unique_ptr<char, void (*)(void*)> text(inspect_text(options.model, {options.outputs, options.signature}),
+                                                    blade_free);
+  auto shapes = parse_shapes(options.feed);
+  std::vector<std::string> ordered;
+  std::string names;
+  const json inputs = json::parse(text.get()).at("inputs");
+  for (const json& input : inputs) {
+    const std::string name = input.at("name");
+    names += (names.empty() ? "'" : ", '") + name + "'";
+    const auto given = std::find_if(shapes.begin(), shapes.end(), [&](const auto& s) { return s.first == name; });
+    if (given == shapes.end()) {
+      throw Error(BLADE_INVALID_ARGUMENT,
+                  "--shape gives no shape for the input '" + name + "'; give one for each input");
+    }
+    std::string dims;
+    for (const int64_t dim : given->second) dims += (dims.empty() ? "" : "*") + std::to_string(dim);
+    ordered.push_back(dims);
+    shapes.erase(given);
+  }
+  if (!shapes.empty()) {
+    throw Error(BLADE_INVALID_ARGUMENT,
+                "--shape names '" + shapes[0].first + "', which is no input of the model; its inputs are " + names);
+  }
+  return ordered;
+}
+
+// Found out before minutes of work.
+void check_output(const std::string& path) {
+  const std::filesystem::path parent = std::filesystem::absolute(path).parent_path();
+  if (std::filesystem::is_directory(parent)) return;
+  throw Error(BLADE_NOT_FOUND, "the output '" + path + "' cannot be written: there is no directory '" +
+                                   parent.string() + "'; make it first");
+}
 
 std::string options_json(const Options& options) {
   json config = json::object();
@@ -49,8 +87,10 @@ std::string options_json(const Options& options) {
                {"user_config", config.empty() ? "" : config.dump()},
                {"tensorflow_dir", find_tensorflow_dir()},
                {"custom_ops", options.custom_ops}};
+  if (!options.signature.empty()) root["signature"] = options.signature;
   if (!options.inputs.empty()) root["inputs"] = options.inputs;
   if (!options.outputs.empty()) root["outputs"] = options.outputs;
+  if (!options.feed.shapes.empty()) root["input_shapes"] = json::array({shapes_in_order(options)});
   if (!options.input_shapes.empty()) root["input_shapes"] = json::array({options.input_shapes});
   if (!options.input_ranges.empty()) root["input_ranges"] = json::array({options.input_ranges});
   return root.dump();
@@ -64,6 +104,7 @@ void write_text(const std::string& path, const std::string& text) {
 }
 
 void run(const Options& options) {
+  check_output(options.output);
   const std::vector<Array> arrays = load_feed_files(options.feed);
   std::vector<const char*> names;
   std::vector<blade_tensor> tensors;
@@ -104,6 +145,7 @@ void add_optimize(CLI::App& app, Context& context) {
   verb->add_option("--device", options->device, "cpu, gpu or auto");
   verb->add_option("--inputs", options->inputs, "Node names; inferred when absent");
   verb->add_option("--outputs", options->outputs, "Node names; inferred when absent");
+  verb->add_option("--signature", options->signature, "Which of a SavedModel's signatures (default: serving_default)");
   verb->add_option("--input-shapes", options->input_shapes, "Likely shapes, one an input: 1*224*224*3");
   verb->add_option("--input-ranges", options->input_ranges, "Value ranges, one an input: [0,255]");
   verb->add_option("--config", options->config, "JSON file with the fields of blade.Config")->check(CLI::ExistingFile);

@@ -12,20 +12,20 @@ namespace blade::command {
 void add_profile(CLI::App& app, Context& context) {
   struct Options {
     std::string model;
-    std::vector<std::string> outputs;
+    ModelOptions wanted;
     int threads = 0, runs = 20;
     FeedOptions feed;
   };
   const auto options = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("profile", "Time, share and rate of each step");
   verb->add_option("model", options->model, ".pb, .pbtxt or SavedModel directory")->required();
-  verb->add_option("--outputs", options->outputs, "Node or tensor names");
+  options->wanted.add_to(*verb);
   verb->add_option("--threads", options->threads, "0: as many as the process may use");
   verb->add_option("--runs", options->runs, "Runs that the medians are over")->check(CLI::Range(1, 100000));
   verb->add_flag("--json", context.json, "Print JSON");
   options->feed.add_to(*verb);
   verb->callback([options, &context] {
-    const Engine engine(options->model, {options->threads, options->outputs});
+    const Engine engine(options->model, options->wanted.engine_options(options->threads));
     const std::vector<Array> feed = make_feed(engine, options->feed);
     const std::vector<blade_tensor> inputs = tensors_of(feed);
     char* text = nullptr;

@@ -230,6 +230,8 @@ class Importer {
     }
     if (def->op == "Const") return import_constant(node);
     if (def->op == "IdentityN" && index_.inputs(node).empty()) return Status();
+    // A NoOp that waits for nothing that stays in TensorFlow orders nothing: freezing leaves them in Keras models.
+    if (def->op == "NoOp" && foreign_controls(node).empty()) return Status();
     if (!reasons_[node].empty()) return add_foreign(node, reasons_[node]);
     const OpSpec* spec = find_op(def->op);
     if (spec == nullptr) return add_foreign(node, "Blade does not know the op " + def->op);
@@ -390,18 +392,7 @@ class Importer {
     model_.graph.set_outputs(std::move(ids), model_.outputs);
     if (options_.allow_foreign) return Status();
     model_.graph.remove_dead_nodes();
-    std::string list;
-    int count = 0;
-    for (ir::NodeId id = 0; id < model_.graph.num_node_slots(); ++id) {
-      if (!model_.graph.is_live(id) || model_.graph.node(id).op != ir::Op::kForeign) continue;
-      const auto& attrs = model_.graph.node(id).get<ir::ForeignAttrs>();
-      if (++count <= 5)
-        list += (count == 1 ? "" : "; ") + std::string("'") + model_.graph.node(id).name + "' (" + attrs.source_op +
-                "): " + attrs.reason;
-    }
-    if (count == 0) return Status();
-    return unimplemented(std::to_string(count) + (count == 1 ? " node needs" : " nodes need") + " TensorFlow: " + list +
-                         (count > 5 ? "; and more" : "") + "; run the graph in a TensorFlow session instead");
+    return refuse_foreign(model_.graph);
   }
 
   void find_single_engine() {
@@ -433,6 +424,28 @@ class Importer {
 };
 
 }  // namespace
+
+Status refuse_foreign(const ir::Graph& graph) {
+  std::string list;
+  int count = 0;
+  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
+    if (!graph.is_live(id) || graph.node(id).op != ir::Op::kForeign) continue;
+    const auto& attrs = graph.node(id).get<ir::ForeignAttrs>();
+    if (++count <= 5)
+      list += (count == 1 ? "" : "; ") + std::string("'") + graph.node(id).name + "' (" + attrs.source_op +
+              "): " + attrs.reason;
+  }
+  if (count == 0) return Status();
+  return unimplemented(std::to_string(count) + (count == 1 ? " node needs" : " nodes need") + " TensorFlow: " + list +
+                       (count > 5 ? "; and more" : "") + "; run the graph in a TensorFlow session instead");
+}
+
+bool is_table_initializer(const NodeDef& node) {
+  static constexpr const char* kOps[] = {
+      "InitializeTable",   "InitializeTableV2",  "InitializeTableFromTextFile", "InitializeTableFromTextFileV2",
+      "LookupTableImport", "LookupTableImportV2"};
+  return std::any_of(std::begin(kOps), std::end(kOps), [&](const char* op) { return node->op == op; });
+}
 
 Result<ImportedModel> import_graph(const GraphDef& graph, const ImportOptions& options) {
   BLADE_ASSIGN_OR_RETURN(FlatGraph flat, flatten(graph));

@@ -12,6 +12,9 @@
 
 namespace blade::tensorflow {
 
+// Whether the node fills a lookup table when it is run: nothing reads it, but a session needs it.
+bool is_table_initializer(const NodeDef& node);
+
 struct ImportOptions {
   // Node or tensor names. Empty: all Placeholders, in graph order.
   std::vector<std::string> inputs;
@@ -41,6 +44,9 @@ struct ImportedModel {
   // The whole model is engines[0]: its inputs are `inputs` and its outputs hold all of `outputs`.
   bool single_engine = false;
 };
+
+// An error that lists the Foreign nodes of `graph` with their reasons, where it has any.
+Status refuse_foreign(const ir::Graph& graph);
 
 Result<ImportedModel> import_graph(const GraphDef& graph, const ImportOptions& options = {});
 

@@ -8,11 +8,12 @@
 namespace blade::tensorflow {
 namespace {
 
-Result<LoadedModel> load_saved_model(const std::string& path) {
+Result<LoadedModel> load_saved_model(const std::string& path, const std::string& wanted_signature) {
   LoadedModel model;
   model.format = "saved_model";
   BLADE_ASSIGN_OR_RETURN(SavedModel saved, SavedModel::load(path));
   BLADE_ASSIGN_OR_RETURN(const MetaGraph* meta, saved.serving());
+  BLADE_ASSIGN_OR_RETURN(model.signature, choose_signature(*meta, wanted_signature));
   if (auto variables = variable_nodes(meta->graph); !variables.empty()) {
     return failed_precondition(
         "the SavedModel '" + path + "' keeps its weights in variables ('" + variables[0] +
@@ -20,13 +21,13 @@ Result<LoadedModel> load_saved_model(const std::string& path) {
         "); they must be frozen into the graph first: blade.optimize in Python does it where "
         "TensorFlow is installed");
   }
-  BLADE_ASSIGN_OR_RETURN(const SignatureDef* signature, default_signature(*meta));
-  for (const auto& [key, info] : signature->inputs) {
+  const SignatureDef& signature = meta->signatures.at(model.signature);
+  for (const auto& [key, info] : signature.inputs) {
     if (info.name.empty()) return unimplemented("the input '" + key + "' of '" + path + "' is not a dense tensor");
     model.input_keys.push_back(key);
     model.inputs.push_back(info.name);
   }
-  for (const auto& [key, info] : signature->outputs) {
+  for (const auto& [key, info] : signature.outputs) {
     if (info.name.empty()) return unimplemented("the output '" + key + "' of '" + path + "' is not a dense tensor");
     model.output_keys.push_back(key);
     model.outputs.push_back(info.name);
@@ -38,7 +39,7 @@ Result<LoadedModel> load_saved_model(const std::string& path) {
 
 }  // namespace
 
-Result<LoadedModel> load_model(const std::string& path) {
+Result<LoadedModel> load_model(const std::string& path, const std::string& signature) {
   namespace fs = std::filesystem;
   std::error_code error;
   fs::file_status status = fs::status(path, error);
@@ -47,7 +48,7 @@ Result<LoadedModel> load_model(const std::string& path) {
   }
   if (fs::is_directory(status)) {
     fs::path inside = fs::path(path) / "saved_model.pb";
-    if (fs::exists(inside, error)) return load_saved_model(path);
+    if (fs::exists(inside, error)) return load_saved_model(path, signature);
     if (fs::exists(fs::path(path) / "saved_model.pbtxt", error)) {
       return unimplemented("'" + path +
                            "' holds its SavedModel as text (saved_model.pbtxt); write it as saved_model.pb");
@@ -56,6 +57,10 @@ Result<LoadedModel> load_model(const std::string& path) {
   }
   if (fs::file_size(path, error) == 0 && !error) {
     return data_loss("the file '" + path + "' is empty, expected a TensorFlow graph");
+  }
+  if (!signature.empty()) {
+    return invalid_argument("the signature '" + signature + "' is asked for, but '" + path +
+                            "' is no SavedModel directory: only those have signatures; name outputs instead");
   }
   LoadedModel model;
   model.format = path.ends_with(".pbtxt") ? "pbtxt" : "frozen_pb";

@@ -19,11 +19,12 @@ struct LoadedModel {
   std::vector<std::string> inputs, outputs;
   // The signature's own keys, in the same order.
   std::vector<std::string> input_keys, output_keys;
+  std::string signature;  // of a SavedModel: the one that was chosen
   std::optional<SavedModel> saved_model;
 };
 
 // Missing and empty files, directories without a model and damaged files are errors; a SavedModel whose variables are
-// not frozen is kFailedPrecondition.
-Result<LoadedModel> load_model(const std::string& path);
+// not frozen is kFailedPrecondition. `signature` chooses one of a SavedModel's; empty: as choose_signature() says.
+Result<LoadedModel> load_model(const std::string& path, const std::string& signature = "");
 
 }  // namespace blade::tensorflow

@@ -33,11 +33,9 @@ class Writer {
       if (node_at(node)->op.starts_with("Placeholder")) keep(node);
     }
     for (size_t i = 0; i < model_.outputs.size(); ++i) BLADE_RETURN_IF_ERROR(demand_output(i));
-    while (!pending_.empty()) {
-      int node = pending_.back();
-      pending_.pop_back();
-      BLADE_RETURN_IF_ERROR(visit(node));
-    }
+    BLADE_RETURN_IF_ERROR(visit_pending());
+    keep_initializers();
+    BLADE_RETURN_IF_ERROR(visit_pending());
     return assemble();
   }
 
@@ -94,6 +92,29 @@ class Writer {
   }
 
   // --- what is needed
+
+  Status visit_pending() {
+    while (!pending_.empty()) {
+      int node = pending_.back();
+      pending_.pop_back();
+      BLADE_RETURN_IF_ERROR(visit(node));
+    }
+    return Status();
+  }
+
+  // What fills a lookup table that is still there, and the NoOps that users run for it ('init_all_tables').
+  void keep_initializers() {
+    std::vector<char> fills(index_.size(), 0);
+    for (int node : index_.order()) {
+      if (is_table_initializer(node_at(node))) {
+        fills[node] = !index_.inputs(node).empty() && plans_[index_.inputs(node)[0].node].original;
+      } else if (node_at(node)->op == "NoOp") {
+        const auto& controls = index_.control_inputs(node);
+        fills[node] = std::any_of(controls.begin(), controls.end(), [&](int before) { return fills[before] != 0; });
+      }
+      if (fills[node]) keep(node);
+    }
+  }
 
   void keep(int node) {
     if (plans_[node].original) return;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <unordered_set>
 
 #include "base/mapped_file.h"
 #include "frontends/tensorflow/proto/readers.h"
@@ -13,11 +14,15 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kFileName = "saved_model.pb";
 constexpr std::string_view kServeTag = "serve";
+constexpr std::string_view kDefaultSignature = "serving_default";
 constexpr std::string_view kInitSignature = "__saved_model_init_op";
 constexpr std::string_view kHint = "the file is truncated or not a SavedModel";
 // Field numbers of SavedModel and MetaGraphDef.
 constexpr uint32_t kMetaGraphsField = 2;
 constexpr uint32_t kGraphField = 2;
+constexpr uint32_t kCollectionsField = 4;
+constexpr uint32_t kSignaturesField = 5;
+constexpr uint32_t kObjectGraphField = 7;
 
 Status read_tensor_info(const SharedBytes& wire, ParseContext& context, TensorInfo* info) {
   WireReader reader(wire, context);
@@ -84,12 +89,12 @@ Status read_meta_graph(const SharedBytes& wire, ParseContext& context, MetaGraph
   bool has_graph = false;
   while (reader.next()) {
     const uint32_t field = reader.field();
-    if (field != 1 && field != kGraphField && field != 5) continue;
+    if (field != 1 && field != kGraphField && field != kSignaturesField) continue;
     SharedBytes message = reader.bytes();
     if (!reader.status().ok()) break;
     if (field == 1) {
       reader.fail(read_tags(message, context, &meta_graph->tags));
-    } else if (field == 5) {
+    } else if (field == kSignaturesField) {
       PartScope part(context, "signature_def");
       reader.fail(read_entry(message, context, &meta_graph->signatures, read_signature));
     } else {
@@ -126,6 +131,91 @@ Status replace_field(const SharedBytes& wire, ParseContext& context, uint32_t nu
     }
   }
   if (!replaced) out.message(number, std::move(replacement));
+  return reader.status();
+}
+
+// What a meta graph says of nodes and functions that a new graph may no longer have.
+class Leftovers {
+ public:
+  Leftovers(const MetaGraph& before, const GraphDef& after) : before_(before) {
+    for (const NodeDef& node : after->nodes) nodes_.insert(node->name);
+    std::unordered_set<std::string_view> functions;
+    if (after->library) {
+      for (const FunctionDef& function : (*after->library)->functions) functions.insert(function->signature.name);
+    }
+    if (!before.graph->library) return;
+    for (const FunctionDef& function : (*before.graph->library)->functions) {
+      functions_gone_ = functions_gone_ || !functions.contains(function->signature.name);
+    }
+  }
+
+  bool functions_gone() const { return functions_gone_; }
+
+  bool holds_signature(const std::string& key) const {
+    const auto found = before_.signatures.find(key);
+    if (found == before_.signatures.end()) return true;
+    const auto all_there = [&](const std::map<std::string, TensorInfo>& tensors) {
+      return std::all_of(tensors.begin(), tensors.end(),
+                         [&](const auto& entry) { return entry.second.name.empty() || has_node(entry.second.name); });
+    };
+    return all_there(found->second.inputs) && all_there(found->second.outputs);
+  }
+
+  // Of a collection's names of nodes and tensors; names of anything else never look like that.
+  bool has_node(std::string_view tensor) const {
+    return nodes_.contains(std::string(tensor.substr(0, tensor.rfind(':'))));
+  }
+
+ private:
+  const MetaGraph& before_;
+  std::unordered_set<std::string> nodes_;
+  bool functions_gone_ = false;
+};
+
+// The names in a CollectionDef's node_list; none where it is a list of another kind.
+Status read_node_list(const SharedBytes& wire, ParseContext& context, std::vector<std::string>* names) {
+  WireReader reader(wire, context);
+  while (reader.next()) {
+    if (reader.field() != 1) continue;
+    SharedBytes list = reader.bytes();
+    if (!reader.status().ok()) break;
+    WireReader values(list, context);
+    while (values.next()) {
+      if (values.field() == 1) names->push_back(values.string());
+    }
+    reader.fail(values.status());
+  }
+  return reader.status();
+}
+
+// Copies a meta graph without the signatures and collections that name nodes which `graph` has no more, and, where
+// functions are gone, without the object graph that names those.
+Status copy_what_holds(const MetaGraph& meta_graph, const GraphDef& graph, ParseContext& context, WireWriter& out) {
+  const Leftovers leftovers(meta_graph, graph);
+  WireReader reader(meta_graph.wire, context);
+  while (reader.next()) {
+    const uint32_t field = reader.field();
+    const SharedBytes raw = meta_graph.wire.slice(reader.raw_field());
+    bool holds = field != kObjectGraphField || !leftovers.functions_gone();
+    if (field == kSignaturesField || field == kCollectionsField) {
+      WireReader entry_reader(raw, context);
+      if (!entry_reader.next()) return entry_reader.status();
+      const SharedBytes entry = entry_reader.bytes();
+      BLADE_RETURN_IF_ERROR(entry_reader.status());
+      if (field == kSignaturesField) {
+        std::map<std::string, SignatureDef> one;
+        BLADE_RETURN_IF_ERROR(read_entry(entry, context, &one, read_signature));
+        holds = one.empty() || leftovers.holds_signature(one.begin()->first);
+      } else {
+        std::map<std::string, std::vector<std::string>> one;
+        BLADE_RETURN_IF_ERROR(read_entry(entry, context, &one, read_node_list));
+        for (const auto& [key, names] : one) {
+          holds = std::all_of(names.begin(), names.end(), [&](const auto& name) { return leftovers.has_node(name); });
+        }
+      }
+    }
+    if (holds) out.raw(raw);
+  }
   return reader.status();
 }
 
@@ -210,10 +300,12 @@ Result<const MetaGraph*> SavedModel::serving() const {
 Result<std::string> SavedModel::serialize_with(const GraphDef& graph) const {
   BLADE_ASSIGN_OR_RETURN(const MetaGraph* meta_graph, serving());
   ParseContext context(what_, "SavedModel", wire_.view(), kHint);
-  WireWriter graph_writer;
+  WireWriter graph_writer, kept_writer, meta_writer;
   write_graph(graph, graph_writer);
-  WireWriter meta_writer;
-  BLADE_RETURN_IF_ERROR(replace_field(meta_graph->wire, context, kGraphField, 0, std::move(graph_writer), meta_writer));
+  BLADE_RETURN_IF_ERROR(copy_what_holds(*meta_graph, graph, context, kept_writer));
+  BLADE_ASSIGN_OR_RETURN(std::string kept, kept_writer.finish("the SavedModel"));
+  BLADE_RETURN_IF_ERROR(
+      replace_field(SharedBytes::own(std::move(kept)), context, kGraphField, 0, std::move(graph_writer), meta_writer));
   const auto index = static_cast<size_t>(meta_graph - meta_graphs_.data());
   WireWriter writer;
   BLADE_RETURN_IF_ERROR(replace_field(wire_, context, kMetaGraphsField, index, std::move(meta_writer), writer));
@@ -239,24 +331,22 @@ Status SavedModel::save_with(const GraphDef& graph, const std::string& directory
   return write_file_atomically((fs::path(directory) / kFileName).string(), std::as_bytes(std::span(bytes)));
 }
 
-Result<const SignatureDef*> default_signature(const MetaGraph& meta_graph) {
+Result<std::string> choose_signature(const MetaGraph& meta_graph, const std::string& wanted) {
   const auto& signatures = meta_graph.signatures;
-  if (auto it = signatures.find("serving_default"); it != signatures.end()) return &it->second;
-  const SignatureDef* only = nullptr;
+  const std::string& name = wanted.empty() ? std::string(kDefaultSignature) : wanted;
+  if (signatures.contains(name)) return name;
   std::vector<std::string> names;
-  for (const auto& [name, signature] : signatures) {
-    if (name == kInitSignature) continue;
-    names.push_back(name);
-    only = &signature;
+  for (const auto& [known, signature] : signatures) {
+    if (known != kInitSignature) names.push_back(known);
   }
-  if (names.size() == 1) return only;
+  if (names.size() == 1 && wanted.empty()) return names[0];
   if (names.empty()) {
     return not_found(
         "the SavedModel has no signatures, so its inputs and outputs are not known; name them, or save it "
         "with signatures");
   }
-  return not_found("the SavedModel has no signature 'serving_default'; its signatures are: " + quoted_list(names) +
-                   ". Name the inputs and outputs to use");
+  return not_found("the SavedModel has no signature '" + name + "'; choose one of its signatures: " +
+                   quoted_list(names) + " (signature= in Python, --signature in the command)");
 }
 
 std::vector<std::string> variable_nodes(const GraphDef& graph) {

@@ -41,7 +41,8 @@ class SavedModel {
   // The meta graph tagged 'serve' (and, where several are, the one with that tag alone); NotFound names the tags there
   // are.
   Result<const MetaGraph*> serving() const;
-  // The bytes of saved_model.pb with the serving meta graph's graph replaced and every other byte kept.
+  // The bytes of saved_model.pb with the serving meta graph's graph replaced and every other byte kept, but for
+  // signatures, collections and the object graph where they name nodes or functions that `graph` has no more.
   Result<std::string> serialize_with(const GraphDef& graph) const;
   // Writes a SavedModel directory: saved_model.pb as above, and assets and variables copied from `source_directory`
   // (skipped when that is `directory` itself or empty).
@@ -53,9 +54,9 @@ class SavedModel {
   std::vector<MetaGraph> meta_graphs_;
 };
 
-// The signature to serve: 'serving_default', or the only one apart from TensorFlow's own '__saved_model_init_op'.
-// An error names those there are.
-Result<const SignatureDef*> default_signature(const MetaGraph& meta_graph);
+// The name of the signature to use: `wanted`; where that is empty 'serving_default', or the only one apart from
+// TensorFlow's own '__saved_model_init_op'. An error names those there are.
+Result<std::string> choose_signature(const MetaGraph& meta_graph, const std::string& wanted);
 
 // Names of nodes (also in functions, as "function/node") that hold or read variables; empty for a frozen graph.
 std::vector<std::string> variable_nodes(const GraphDef& graph);

@@ -1,0 +1,98 @@
+"""SavedModels with several signatures: which one is taken, and what the optimized model offers."""
+import numpy as np
+import pytest
+import tensorflow as tf2
+import tensorflow.compat.v1 as tf
+import test_classics  # puts examples/classics on the path
+from test_cli import run as run_command
+
+import blade
+
+import saved_models  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def variables(tmp_path_factory):
+    """A SavedModel with variables and the signatures 'classify' and 'embed', and what they are fed and give."""
+    folder = tmp_path_factory.mktemp("two") / "model"
+    return str(folder), saved_models.two_signatures(folder)
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory):
+    """A SavedModel without variables and the signatures 'double' and 'triple'."""
+    folder = str(tmp_path_factory.mktemp("frozen") / "model")
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32, [None, 200], name="x")
+        w = np.eye(200, dtype=np.float32)
+        outputs = {name: tf.nn.relu(tf.matmul(x, tf.constant(factor * w)), name=name)
+                   for name, factor in (("double", 2), ("triple", 3))}
+        signatures = {name: tf.saved_model.predict_signature_def({"value": x}, {"result": y}) for name, y in outputs.items()}
+        builder = tf.saved_model.Builder(folder)
+        builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map=signatures)
+        builder.save()
+    return folder
+
+
+def answers(folder, signature, feed):
+    outputs = tf2.saved_model.load(folder).signatures[signature](**{k: tf2.constant(v) for k, v in feed.items()})
+    return {key: value.numpy() for key, value in outputs.items()}
+
+
+@pytest.mark.parametrize("signature", ["classify", "embed"])
+def test_a_signature_is_optimized(variables, signature, tmp_path):
+    folder, signatures = variables
+    feed, outputs = signatures[signature]
+    target, _, report = blade.optimize(folder, "o1", "cpu", test_classics.quick(), test_data=[feed], signature=signature)
+    assert report.accuracy["holds"] and report.coverage["left_behind"] == []
+    want, got = answers(folder, signature, feed), answers(target, signature, feed)
+    assert sorted(got) == outputs
+    for key in outputs:
+        test_classics.check(got[key], want[key], key)
+    assert list(tf2.saved_model.load(target).signatures) == [signature]
+    # The model is written beside the original: the next case needs the place.
+    __import__("shutil").rmtree(target)
+
+
+def test_none_chosen_names_them(variables):
+    with pytest.raises(blade.BladeError, match="choose one of its signatures: 'classify', 'embed'"):
+        blade.optimize(variables[0], "o1", "cpu")
+
+
+def test_unknown_one_names_them(variables, frozen):
+    with pytest.raises(blade.BladeError, match="no signature 'clasify'; choose one of its signatures: 'classify', 'embed'"):
+        blade.optimize(variables[0], "o1", "cpu", signature="clasify")
+    with pytest.raises(blade.BladeError, match="no signature 'quadruple'; choose one of its signatures: 'double', 'triple'"):
+        blade.Engine(frozen, signature="quadruple")
+
+
+def test_signature_of_what_has_none(tmp_path):
+    graph_def = test_classics.classic("gan_generator").graph_def
+    path = test_classics.tiny_models.write(graph_def, tmp_path / "net.pb")
+    with pytest.raises(blade.BladeError, match="no SavedModel directory"):
+        blade.Engine(path, signature="x")
+    with pytest.raises(blade.BladeError, match="a GraphDef has none"):
+        blade.optimize(graph_def, "o1", "cpu", signature="x")
+
+
+def test_frozen_one_runs_without_tensorflow(frozen):
+    x = np.random.default_rng(0).standard_normal((2, 200)).astype(np.float32)
+    for signature, factor in (("double", 2), ("triple", 3)):
+        engine = blade.Engine(frozen, signature=signature)
+        np.testing.assert_allclose(engine.run({"x": x})[signature], np.maximum(factor * x, 0), rtol=1e-6)
+
+
+def test_frozen_one_is_optimized_and_offers_what_it_holds(frozen, tmp_path):
+    x = np.random.default_rng(0).standard_normal((2, 200)).astype(np.float32)
+    target, _, report = blade.optimize(frozen, "o1", "cpu", test_classics.quick(), test_data=[{"x": x}], signature="triple")
+    assert report.optimizations[0]["status"] == "effective"
+    assert list(tf2.saved_model.load(target).signatures) == ["triple"]
+    np.testing.assert_allclose(answers(target, "triple", {"value": x})["result"], np.maximum(3 * x, 0), rtol=1e-5)
+    engine = blade.Engine(target)  # the only one left
+    np.testing.assert_allclose(engine.run({"x": x})["triple"], np.maximum(3 * x, 0), rtol=1e-5)
+
+
+def test_command(frozen, variables):
+    assert '"triple"' in run_command("run", frozen, "--signature", "triple", "--shape", "x=1x200", "--json").stdout
+    assert "'double', 'triple'" in run_command("run", frozen, code=2).stderr
+    assert "must be frozen" in run_command("run", variables[0], "--signature", "embed", code=2).stderr
