@@ -95,19 +95,22 @@ std::vector<ir::ValueId> Fusion::step_inputs(const ir::Graph& graph, const ir::N
   return both;
 }
 
+backends::TensorDesc desc_of(const ir::Graph& graph, ir::ValueId id) {
+  const ir::Value& value = graph.value(id);
+  backends::TensorDesc desc = {value.dtype, {}};
+  for (ir::Dim d : value.shape.dims()) desc.dims.push_back(d.is_known() ? d.value() : -1);
+  return desc;
+}
+
 backends::KernelRequest Fusion::request(const ir::Graph& graph, const ir::Node& node,
                                         const PlanOptions& options) const {
-  const auto desc_of = [&](ir::ValueId id) -> backends::TensorDesc {
-    const ir::Value& value = graph.value(id);
-    return {value.dtype, value.shape.static_dims().value_or(ir::Dims{})};
-  };
   backends::KernelRequest request;
   request.node = &node;
   for (ir::ValueId id : inputs(node)) {
-    request.inputs.push_back(desc_of(id));
+    request.inputs.push_back(desc_of(graph, id));
     request.constants.push_back(graph.value(id).constant);
   }
-  for (ir::ValueId id : node.outputs) request.outputs.push_back(desc_of(id));
+  for (ir::ValueId id : node.outputs) request.outputs.push_back(desc_of(graph, id));
   request.machine = options.machine != nullptr ? options.machine : &backends::Machine::host();
   request.num_threads = options.num_threads;
   return request;

@@ -11,6 +11,9 @@
 
 namespace blade::engine {
 
+// dtype and dims of a value; -1 for a dim that only the run finds.
+backends::TensorDesc desc_of(const ir::Graph& graph, ir::ValueId id);
+
 // Absorbed nodes have no step: a producer whose result is another node's input 0, or a padding of channels with zeros
 // that a residual does without. Default-constructed: nothing is absorbed.
 class Fusion {

@@ -14,13 +14,6 @@
 namespace blade::engine {
 namespace {
 
-backends::TensorDesc desc_of(const ir::Graph& graph, ir::ValueId id) {
-  const ir::Value& value = graph.value(id);
-  backends::TensorDesc desc = {value.dtype, {}};
-  for (ir::Dim d : value.shape.dims()) desc.dims.push_back(d.is_known() ? d.value() : -1);
-  return desc;
-}
-
 std::vector<backends::TensorDesc> descs_of(const ir::Graph& graph, const std::vector<ir::ValueId>& values) {
   std::vector<backends::TensorDesc> descs;
   for (ir::ValueId id : values) descs.push_back(desc_of(graph, id));
