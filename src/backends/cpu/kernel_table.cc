@@ -11,8 +11,8 @@ std::vector<KernelEntry> join_rows() {
   for (const auto rows :
        {cpu::depthwise_rows(), cpu::conv_rows(), cpu::matmul_rows(), cpu::onednn_rows(), cpu::pointwise_rows(),
         cpu::cast_rows(), cpu::pool_rows(), cpu::reduce_rows(), cpu::normalization_rows(), cpu::joining_rows(),
-        cpu::slicing_rows(), cpu::transpose_rows(), cpu::indexing_rows(), cpu::resize_rows(), cpu::selection_rows(),
-        cpu::detection_rows(), cpu::shape_rows()}) {
+        cpu::slicing_rows(), cpu::transpose_rows(), cpu::indexing_rows(), cpu::resize_rows(), cpu::list_rows(),
+        cpu::selection_rows(), cpu::detection_rows(), cpu::shape_rows()}) {
     table.insert(table.end(), rows.begin(), rows.end());
   }
   return table;
