@@ -77,6 +77,11 @@ struct PlanEntry {
 
 void collect_plans(const Stage& stage, std::vector<std::shared_ptr<const Plan>>& plans) {
   plans.push_back(stage.plan);
+  for (const ControlStep& step : stage.controls) {
+    for (const auto& program : step.programs) {
+      for (const auto& inner : program->stages()) collect_plans(*inner, plans);
+    }
+  }
   if (stage.rest == nullptr) return;
   for (const auto& next : stage.rest->stages()) collect_plans(*next, plans);
 }

@@ -90,19 +90,30 @@ class WeightLayout {
       order_.push_back(&tensor);
       size_ = align_up(size_ + tensor.bytes, kAlignment);
     }
-    of_value_.emplace(value.id, it->second);
+    if (is_new) tensors_.emplace_back(value.constant, it->second);
   }
-  std::optional<uint64_t> place(ir::ValueId id) const {
-    const auto it = of_value_.find(id);
-    return it == of_value_.end() ? std::nullopt : std::optional<uint64_t>(it->second);
+  // All constants of the graph and of the graphs that its nodes hold.
+  void add(const ir::Graph& graph) {
+    for (ir::ValueId id = 0; id < graph.num_values(); ++id) {
+      if (graph.value(id).is_constant()) add(graph.value(id));
+    }
+    for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
+      if (!graph.is_live(id)) continue;
+      const auto* attrs = std::get_if<ir::SubGraphsAttrs>(&graph.node(id).attrs);
+      for (size_t i = 0; attrs != nullptr && i < attrs->graphs.size(); ++i) add(*attrs->graphs[i]);
+    }
+  }
+  std::optional<uint64_t> place(const ir::Tensor& tensor) const {
+    const auto it = places_.find({tensor.data, tensor.bytes});
+    return it == places_.end() ? std::nullopt : std::optional<uint64_t>(it->second);
   }
   size_t size() const { return size_; }
   const std::vector<const ir::Tensor*>& order() const { return order_; }
-  const std::map<ir::ValueId, uint64_t>& of_value() const { return of_value_; }
+  const std::vector<std::pair<ir::TensorPtr, uint64_t>>& tensors() const { return tensors_; }
 
  private:
   std::map<std::pair<const std::byte*, size_t>, uint64_t> places_;
-  std::map<ir::ValueId, uint64_t> of_value_;
+  std::vector<std::pair<ir::TensorPtr, uint64_t>> tensors_;
   std::vector<const ir::Tensor*> order_;
   size_t size_ = 0;
 };
@@ -111,13 +122,11 @@ class WeightLayout {
 
 Result<EngineFile> write_engine_file(const ir::Graph& graph, const Decisions& decisions) {
   WeightLayout layout;
-  for (ir::ValueId id = 0; id < graph.num_values(); ++id) {
-    if (graph.value(id).is_constant()) layout.add(graph.value(id));
-  }
+  layout.add(graph);
   const std::string json = decisions.to_json();
   BLADE_ASSIGN_OR_RETURN(
       const std::string model,
-      compress(ir::serialize(graph, [&](const ir::Value& value) { return layout.place(value.id); })));
+      compress(ir::serialize(graph, [&](const ir::Value& value) { return layout.place(*value.constant); })));
 
   Header header = {};
   std::memcpy(header.magic, kMagic, sizeof(kMagic));
@@ -143,8 +152,8 @@ Result<EngineFile> write_engine_file(const ir::Graph& graph, const Decisions& de
   }
   header.checksum = checksum_of(header, file.bytes);
   std::memcpy(file.bytes.data(), &header, sizeof(header));
-  for (const auto& [id, offset] : layout.of_value()) {
-    file.weights.push_back({id, header.weights.offset + offset, graph.value(id).constant->bytes});
+  for (const auto& [tensor, offset] : layout.tensors()) {
+    file.weights.push_back({tensor, header.weights.offset + offset, tensor->bytes});
   }
   return file;
 }

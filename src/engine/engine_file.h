@@ -18,13 +18,13 @@ inline constexpr uint32_t kEngineFormatVersion = 1;
 
 // One weight's place in the file, so that others (the original subgraph) can read it without parsing the rest.
 struct StoredWeight {
-  ir::ValueId value;
+  ir::TensorPtr tensor;
   size_t offset, bytes;  // from the start of the file; offset is a multiple of 64
 };
 
 struct EngineFile {
   std::vector<std::byte> bytes;
-  std::vector<StoredWeight> weights;  // constants of at least kMinStoredWeightBytes, in the order of value id
+  std::vector<StoredWeight> weights;  // constants of at least kMinStoredWeightBytes, each once
 };
 inline constexpr size_t kMinStoredWeightBytes = 1024;  // smaller constants are inline in the model section
 

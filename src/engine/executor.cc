@@ -97,8 +97,8 @@ Status Executor::run(std::shared_ptr<const Stage> stage, std::span<const TensorR
   infos_ = infos;
   pool_ = &pool;
   timer_ = timer;
-  if (frames_.empty()) frames_.emplace_back();
-  Frame& frame = frames_.front();
+  Frame& frame = frame_at(0);
+  frame.is_model = true;
   frame.inputs.resize(inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
     RunValue& value = frame.inputs[i];
@@ -107,27 +107,92 @@ Status Executor::run(std::shared_ptr<const Stage> stage, std::span<const TensorR
       return unimplemented("Input '" + std::to_string(i) + "' has too many dims.");
     value.data = inputs[i].data;
   }
-  const Status status = run_stages(std::move(stage), frame);
-  frame.inputs.clear();
-  frame.slots.clear();
+  const Status status = run_stages(std::move(stage), 0);
+  for (Frame& used : frames_) {
+    for (auto* values : {&used.slots, &used.inputs, &used.results, &used.state}) values->clear();
+  }
   return status;
 }
 
-Status Executor::run_stages(std::shared_ptr<const Stage> stage, Frame& frame) {
+// References stay valid when deeper frames are added.
+Executor::Frame& Executor::frame_at(size_t depth) {
+  while (frames_.size() <= depth) frames_.emplace_back();
+  return frames_[depth];
+}
+
+// Runs a program on the inputs of the frame at `depth`; its results are there afterwards.
+Status Executor::run_program(Program& program, size_t depth) {
+  BLADE_ASSIGN_OR_RETURN(std::shared_ptr<const Stage> stage, program.stage_for(frame_at(depth).inputs));
+  return run_stages(std::move(stage), depth);
+}
+
+Status Executor::run_stages(std::shared_ptr<const Stage> stage, size_t depth) {
+  Frame& frame = frame_at(depth);
   frame.targets.resize(stage->outputs.size());
   for (size_t i = 0; i < frame.targets.size(); ++i) frame.targets[i] = static_cast<int>(i);
+  if (!frame.is_model) frame.results.resize(stage->outputs.size());
   for (;;) {
     BLADE_RETURN_IF_ERROR(run_plan(*stage, frame));
+    for (const ControlStep& step : stage->controls) BLADE_RETURN_IF_ERROR(run_control(step, depth));
     BLADE_RETURN_IF_ERROR(give_outputs(*stage, frame));
-    if (stage->rest == nullptr) return {};
+    if (stage->rest == nullptr) {
+      frame.slots.clear();
+      return {};
+    }
     frame.inputs.resize(stage->rest_inputs.size());
     for (size_t i = 0; i < frame.inputs.size(); ++i) frame.inputs[i] = std::move(frame.slots[stage->rest_inputs[i]]);
+    frame.slots.clear();
     // Numbers of outputs ascend, so none is overwritten before it is read.
     for (size_t i = 0; i < stage->rest_outputs.size(); ++i) frame.targets[i] = frame.targets[stage->rest_outputs[i]];
     frame.targets.resize(stage->rest_outputs.size());
     BLADE_ASSIGN_OR_RETURN(std::shared_ptr<const Stage> next, stage->rest->stage_for(frame.inputs));
     stage = std::move(next);
   }
+}
+
+Status Executor::run_control(const ControlStep& step, size_t depth) {
+  const Status status = step.op == ir::Op::kIf ? run_branch(step, depth) : run_loop(step, depth);
+  return status.ok() ? status : status.with_context("Inside '" + step.node_name + "'");
+}
+
+Status Executor::run_branch(const ControlStep& step, size_t depth) {
+  Frame &frame = frame_at(depth), &inner = frame_at(depth + 1);
+  const RunValue& condition = frame.slots[step.inputs[0]];
+  Program& branch = *step.programs[ir::chosen_branch(condition.dtype, condition.data, step.programs.size())];
+  inner.inputs.resize(step.inputs.size() - 1);
+  for (size_t i = 0; i < inner.inputs.size(); ++i) {
+    RunValue& given = frame.slots[step.inputs[i + 1]];
+    inner.inputs[i] = step.dies[i + 1] ? std::move(given) : given;
+  }
+  BLADE_RETURN_IF_ERROR(run_program(branch, depth + 1));
+  for (size_t i = 0; i < step.outputs.size(); ++i) frame.slots[step.outputs[i]] = std::move(inner.results[i]);
+  return {};
+}
+
+Status Executor::run_loop(const ControlStep& step, size_t depth) {
+  Frame &frame = frame_at(depth), &inner = frame_at(depth + 1);
+  const size_t variables = step.outputs.size(), operands = step.inputs.size();
+  frame.state.resize(variables);
+  for (size_t i = 0; i < variables; ++i) {
+    RunValue& given = frame.slots[step.inputs[i]];
+    frame.state[i] = step.dies[i] ? std::move(given) : given;
+  }
+  for (int64_t iteration = 0;; ++iteration) {
+    inner.inputs.resize(operands);
+    for (size_t i = 0; i < operands; ++i)
+      inner.inputs[i] = i < variables ? frame.state[i] : frame.slots[step.inputs[i]];
+    BLADE_RETURN_IF_ERROR(run_program(*step.programs[0], depth + 1));
+    if (*static_cast<const uint8_t*>(inner.results[0].data) == 0) break;
+    inner.inputs.resize(operands);
+    for (size_t i = 0; i < operands; ++i) {
+      inner.inputs[i] = i < variables ? std::move(frame.state[i]) : frame.slots[step.inputs[i]];
+    }
+    const Status status = run_program(*step.programs[1], depth + 1);
+    if (!status.ok()) return status.with_context("Iteration " + std::to_string(iteration));
+    for (size_t i = 0; i < variables; ++i) frame.state[i] = std::move(inner.results[i]);
+  }
+  for (size_t i = 0; i < variables; ++i) frame.slots[step.outputs[i]] = std::move(frame.state[i]);
+  return {};
 }
 
 Status Executor::run_plan(const Stage& stage, Frame& frame) {
@@ -163,7 +228,7 @@ Status Executor::set_outputs(const Stage& stage, Frame& frame, RunContext& conte
   for (size_t i = 0; i < plan.inputs.size(); ++i) context.set_input(static_cast<int>(i), frame.slots[i].data);
   for (const auto& [input, output] : stage.reuses) {
     RunValue& given = frame.slots[input];
-    if (!given.buffer.is_only_owner() || stage.direct[output] >= 0) continue;
+    if (!given.buffer.is_only_owner() || (frame.is_model && stage.direct[output] >= 0)) continue;
     RunValue& taken = frame.slots[stage.plan_output_slot(output)];
     taken = std::move(given);
     taken.dtype = plan.outputs[output].dtype;
@@ -185,7 +250,7 @@ Status Executor::make_output(const Stage& stage, Frame& frame, int output, std::
   value.dtype = stage.plan->outputs[output].dtype;
   if (!value.dims.assign(dims)) return unimplemented("A result has too many dims.");
   const int direct = stage.direct[output];
-  if (direct >= 0) {
+  if (direct >= 0 && frame.is_model) {
     const int target = frame.targets[direct];
     dims_.assign(dims.begin(), dims.end());
     BLADE_ASSIGN_OR_RETURN(void* const data, output_memory(*sink_, target, infos_[target], value.dtype, dims_));
@@ -205,6 +270,13 @@ Status Executor::give_outputs(const Stage& stage, Frame& frame) {
   for (size_t i = 0; i < stage.outputs.size(); ++i) {
     const int slot = stage.outputs[i];
     if (slot < 0) continue;
+    if (!frame.is_model) {
+      const bool again = std::find(stage.outputs.begin() + static_cast<ptrdiff_t>(i) + 1, stage.outputs.end(), slot) !=
+                             stage.outputs.end() ||
+                         std::find(stage.rest_inputs.begin(), stage.rest_inputs.end(), slot) != stage.rest_inputs.end();
+      frame.results[frame.targets[i]] = again ? frame.slots[slot] : std::move(frame.slots[slot]);
+      continue;
+    }
     const int made_by_plan = slot - static_cast<int>(stage.plan->inputs.size());
     if (made_by_plan >= 0 && made_by_plan < static_cast<int>(stage.direct.size()) &&
         stage.direct[made_by_plan] == static_cast<int>(i)) {

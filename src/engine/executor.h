@@ -42,13 +42,22 @@ class Executor {
              OutputSink& outputs, ThreadPool& pool, StepTimer* timer = nullptr);
 
  private:
-  // What the stages of one program use one after the other.
+  // What the stages of one program use one after the other. Frame 0 is the model's, frame k that of a program k loops
+  // or conditionals deep.
   struct Frame {
     std::vector<RunValue> slots, inputs;
-    std::vector<int> targets;  // what each output of the running stage is called outside
+    std::vector<RunValue> results;  // the program's outputs; those of the model go to the caller instead
+    std::vector<RunValue> state;    // of a loop in this frame
+    std::vector<int> targets;       // what each output of the running stage is called outside
+    bool is_model = false;
   };
   class Found;
-  Status run_stages(std::shared_ptr<const Stage> stage, Frame& frame);
+  Status run_stages(std::shared_ptr<const Stage> stage, size_t depth);
+  Status run_program(Program& program, size_t depth);
+  Status run_control(const ControlStep& step, size_t depth);
+  Status run_branch(const ControlStep& step, size_t depth);
+  Status run_loop(const ControlStep& step, size_t depth);
+  Frame& frame_at(size_t depth);
   Status run_plan(const Stage& stage, Frame& frame);
   Status set_outputs(const Stage& stage, Frame& frame, RunContext& context);
   Status make_output(const Stage& stage, Frame& frame, int output, std::span<const int64_t> dims);

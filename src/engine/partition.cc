@@ -168,6 +168,21 @@ std::vector<int> grow(const Units& units) {
 // Nodes that compute something: neither views nor questions about shapes.
 bool is_work(const ir::Node& node) { return !always_view(node) && node.op != ir::Op::kShapeOf; }
 
+// Nodes of the region that compute something, with those inside its loops and branches.
+int64_t count_work(const ir::Graph& graph, const std::vector<ir::NodeId>& nodes) {
+  int64_t count = 0;
+  for (ir::NodeId id : nodes) {
+    const ir::Node& node = graph.node(id);
+    count += is_work(node) ? 1 : 0;
+    const auto* attrs = std::get_if<ir::SubGraphsAttrs>(&node.attrs);
+    for (size_t i = 0; attrs != nullptr && i < attrs->graphs.size(); ++i) {
+      const auto inside = attrs->graphs[i]->topological_order();
+      if (inside.ok()) count += count_work(*attrs->graphs[i], *inside);
+    }
+  }
+  return count;
+}
+
 bool only_shape_arithmetic(const ir::Graph& graph, const Region& region) {
   return std::all_of(region.nodes.begin(), region.nodes.end(), [&](ir::NodeId id) {
     const auto& outputs = graph.node(id).outputs;
@@ -179,8 +194,7 @@ bool only_shape_arithmetic(const ir::Graph& graph, const Region& region) {
 // Why the region is not worth a hand-over; empty when it is.
 std::string too_small(const ir::Graph& graph, const Region& region, const PartitionOptions& options) {
   if (region.outputs.empty()) return "nothing reads its result";
-  const auto work =
-      std::count_if(region.nodes.begin(), region.nodes.end(), [&](ir::NodeId id) { return is_work(graph.node(id)); });
+  const int64_t work = count_work(graph, region.nodes);
   if (region.flops >= options.min_flops) return "";
   if (work < options.min_nodes) {
     return "region of " + std::to_string(region.nodes.size()) + (region.nodes.size() == 1 ? " node" : " nodes") +

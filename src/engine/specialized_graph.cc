@@ -6,6 +6,7 @@
 
 #include "backends/reference/evaluate.h"
 #include "engine/storage.h"
+#include "passes/pass.h"
 
 namespace blade::engine {
 namespace {
@@ -22,7 +23,9 @@ bool is_small(const ir::Shape& shape) {
 }
 
 bool can_fold(const ir::Graph& graph, const ir::Node& node) {
-  if (node.op == ir::Op::kForeign || node.inputs.empty()) return false;
+  if (node.op == ir::Op::kForeign || node.inputs.empty() || std::holds_alternative<ir::SubGraphsAttrs>(node.attrs)) {
+    return false;
+  }
   for (ir::ValueId input : node.inputs) {
     if (!graph.value(input).is_constant() || !is_small(graph.value(input).shape)) return false;
   }
@@ -90,7 +93,9 @@ Result<ir::Graph> specialized_graph(const ir::Graph& graph, std::span<const ir::
   BLADE_ASSIGN_OR_RETURN(ir::Graph out, ir::specialize(graph, {input_dims.begin(), input_dims.end()}, input_values));
   BLADE_RETURN_IF_ERROR(no_foreign_nodes(out));
   for (int round = 0; round < kMaxRounds; ++round) {
-    BLADE_ASSIGN_OR_RETURN(const int folded, fold_once(out));
+    BLADE_ASSIGN_OR_RETURN(int folded, fold_once(out));
+    BLADE_ASSIGN_OR_RETURN(const int simplified, passes::move_constants_inside(out));
+    folded += simplified;
     if (folded == 0) break;
     out.remove_dead_nodes();
     BLADE_RETURN_IF_ERROR(ir::infer_shapes(out));

@@ -26,6 +26,7 @@ class Cutter {
     BLADE_RETURN_IF_ERROR(sort_nodes());
     find_needs();
     BLADE_RETURN_IF_ERROR(make_plan());
+    make_controls();
     BLADE_RETURN_IF_ERROR(make_rest());
     for (ir::ValueId v : graph_.outputs()) stage_->output_shapes.push_back(graph_.value(v).shape);
     return std::shared_ptr<const Stage>(std::move(stage_));
@@ -43,6 +44,8 @@ class Cutter {
           std::all_of(node.inputs.begin(), node.inputs.end(), [&](ir::ValueId v) { return ready_[v] != 0; });
       if (!has_inputs) {
         later_.push_back(id);
+      } else if (is_control(node)) {
+        controls_.push_back(id);
       } else if (has_static_outputs(node)) {
         now_.push_back(id);
         for (ir::ValueId v : node.outputs) ready_[v] = 1;
@@ -62,6 +65,8 @@ class Cutter {
     }
     return {};
   }
+
+  static bool is_control(const ir::Node& node) { return std::holds_alternative<ir::SubGraphsAttrs>(node.attrs); }
 
   bool has_static_outputs(const ir::Node& node) const {
     return std::all_of(node.outputs.begin(), node.outputs.end(),
@@ -94,16 +99,23 @@ class Cutter {
 
   // What the rest and the outputs read of what is there after the plan.
   void find_needs() {
+    for (ir::NodeId id : controls_) {
+      const auto& outputs = graph_.node(id).outputs;
+      given_.insert(given_.end(), outputs.begin(), outputs.end());
+    }
     std::vector<char> seen(graph_.num_values(), 0);
     for (ir::NodeId id : later_) {
       for (ir::ValueId v : graph_.node(id).inputs) {
         const ir::Value& value = graph_.value(v);
-        if (value.is_constant() || seen[v] || !is_made_now(v)) continue;
+        if (value.is_constant() || seen[v] || (!is_made_now(v) && !is_given(v))) continue;
         seen[v] = 1;
         rest_reads_.push_back(v);
       }
     }
   }
+
+  // By a control step.
+  bool is_given(ir::ValueId v) const { return std::find(given_.begin(), given_.end(), v) != given_.end(); }
 
   // An input or something that this stage gives (also with a size that it finds).
   bool is_made_now(ir::ValueId v) const {
@@ -114,24 +126,34 @@ class Cutter {
     std::vector<ir::ValueId> made = found_;
     const auto want = [&](ir::ValueId v) {
       const ir::Value& value = graph_.value(v);
-      if (value.is_constant() || value.producer == ir::kNone) return;
+      if (value.is_constant() || value.producer == ir::kNone || is_given(v)) return;
       if (std::find(made.begin(), made.end(), v) == made.end()) made.push_back(v);
     };
     for (ir::ValueId v : graph_.outputs()) {
       if (is_made_now(v)) want(v);
     }
     for (ir::ValueId v : rest_reads_) want(v);
+    for (ir::NodeId id : controls_) {
+      for (ir::ValueId v : graph_.node(id).inputs) want(v);
+    }
     BLADE_ASSIGN_OR_RETURN(ir::Graph now,
                            ir::extract(graph_, now_, graph_.inputs(), made, std::vector<std::string>(made.size())));
     now.remove_dead_nodes();
     BLADE_ASSIGN_OR_RETURN(stage_->plan, build_plan(now, planner_.decisions, planner_.packs, planner_.options));
     for (size_t i = 0; i < graph_.inputs().size(); ++i) slots_[graph_.inputs()[i]] = static_cast<int>(i);
     for (size_t i = 0; i < made.size(); ++i) slots_[made[i]] = stage_->plan_output_slot(static_cast<int>(i));
-    for (ir::ValueId v : graph_.outputs()) {
-      if (!graph_.value(v).is_constant() || slots_.contains(v)) continue;
-      stage_->constants.push_back(graph_.value(v).constant);
+    const auto place_constant = [&](ir::ValueId v) -> Status {
+      if (!graph_.value(v).is_constant() || slots_.contains(v)) return {};
+      BLADE_ASSIGN_OR_RETURN(ir::TensorPtr constant, ir::aligned(graph_.value(v).constant));
+      stage_->constants.push_back(std::move(constant));
       slots_[v] = stage_->constant_slot(static_cast<int>(stage_->constants.size()) - 1);
+      return {};
+    };
+    for (ir::ValueId v : graph_.outputs()) BLADE_RETURN_IF_ERROR(place_constant(v));
+    for (ir::NodeId id : controls_) {
+      for (ir::ValueId v : graph_.node(id).inputs) BLADE_RETURN_IF_ERROR(place_constant(v));
     }
+    for (ir::ValueId v : given_) slots_[v] = stage_->control_slot(stage_->num_control_outputs++);
     for (ir::ValueId v : graph_.outputs()) {
       const auto slot = slots_.find(v);
       stage_->outputs.push_back(slot == slots_.end() ? -1 : slot->second);
@@ -144,12 +166,37 @@ class Cutter {
     return {};
   }
 
+  void make_controls() {
+    for (ir::NodeId id : controls_) {
+      const ir::Node& node = graph_.node(id);
+      ControlStep step;
+      step.op = node.op;
+      step.node_name = node.name;
+      for (ir::ValueId v : node.inputs) step.inputs.push_back(slots_.at(v));
+      for (ir::ValueId v : node.outputs) step.outputs.push_back(slots_.at(v));
+      for (const ir::SubGraph& graph : node.get<ir::SubGraphsAttrs>().graphs) {
+        step.programs.push_back(
+            std::make_unique<Program>(graph->clone(), std::vector<char>(graph->inputs().size(), 0), planner_));
+      }
+      stage_->controls.push_back(std::move(step));
+    }
+  }
+
+  // Slots that something after the plan reads.
   Status make_rest() {
     std::vector<char> needed(static_cast<size_t>(stage_->num_slots()), 0);
     for (int slot : stage_->outputs) {
       if (slot >= 0) needed[static_cast<size_t>(slot)] = 1;
     }
     for (ir::ValueId v : rest_reads_) needed[static_cast<size_t>(slots_.at(v))] = 1;
+    for (size_t i = stage_->controls.size(); i-- > 0;) {
+      ControlStep& step = stage_->controls[i];
+      for (int slot : step.inputs) {
+        const bool once = std::count(step.inputs.begin(), step.inputs.end(), slot) == 1;
+        step.dies.push_back(once && !needed[static_cast<size_t>(slot)] ? 1 : 0);
+      }
+      for (int slot : step.inputs) needed[static_cast<size_t>(slot)] = 1;
+    }
     for (const auto& [input, output] : stage_->plan->reuses) {
       if (!needed[static_cast<size_t>(input)]) stage_->reuses.emplace_back(input, output);
     }
@@ -174,7 +221,8 @@ class Cutter {
 
   const ir::Graph& graph_;
   const Planner& planner_;
-  std::vector<ir::NodeId> order_, now_, later_;
+  std::vector<ir::NodeId> order_, now_, controls_, later_;
+  std::vector<ir::ValueId> given_;  // by control steps
   std::vector<char> ready_;
   std::vector<ir::ValueId> found_;  // made now, with a size that is found by running
   std::vector<ir::ValueId> rest_reads_;
@@ -186,6 +234,7 @@ class Cutter {
 bool is_static(const ir::Graph& graph) {
   for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
     if (!graph.is_live(id)) continue;
+    if (std::holds_alternative<ir::SubGraphsAttrs>(graph.node(id).attrs)) return false;
     for (ir::ValueId v : graph.node(id).outputs) {
       if (!graph.value(v).shape.is_static()) return false;
     }

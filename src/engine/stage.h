@@ -2,10 +2,10 @@
 // for the rest, planned when the sizes are known.
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <mutex>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "engine/plan.h"
@@ -24,7 +24,17 @@ struct Planner {
   PlanOptions options;
 };
 
-// Values of a stage have numbers (slots): first the program's inputs, then the plan's outputs, then constants.
+// A loop or conditional, run behind the stage's plan.
+struct ControlStep {
+  ir::Op op = ir::Op::kIf;
+  std::string node_name;
+  std::vector<int> inputs, outputs;                // slots
+  std::vector<char> dies;                          // one an input: nothing reads its slot any more
+  std::vector<std::unique_ptr<Program>> programs;  // see ir::SubGraphsAttrs
+};
+
+// Values of a stage have numbers (slots): first the program's inputs, then the plan's outputs, then constants, then
+// what control steps give.
 struct Stage {
   std::shared_ptr<const Plan> plan;
   // The plan is all there is, and its outputs are those of the graph, one for one.
@@ -37,11 +47,15 @@ struct Stage {
   std::vector<ir::Shape> output_shapes;
   std::vector<std::pair<int, int>> reuses;  // of plan->reuses those whose input nothing after the plan needs
 
+  std::vector<ControlStep> controls;  // in the order they run
+  int num_control_outputs = 0;
+
   std::unique_ptr<Program> rest;  // nullptr: this is the last stage
   std::vector<int> rest_inputs;   // slots
   std::vector<int> rest_outputs;  // output number of each of rest's outputs
 
-  int num_slots() const { return static_cast<int>(plan->inputs.size() + plan->outputs.size() + constants.size()); }
+  int num_slots() const { return control_slot(num_control_outputs); }
+  int control_slot(int i) const { return constant_slot(static_cast<int>(constants.size())) + i; }
   int plan_output_slot(int output) const { return static_cast<int>(plan->inputs.size()) + output; }
   int constant_slot(int i) const { return static_cast<int>(plan->inputs.size() + plan->outputs.size()) + i; }
 

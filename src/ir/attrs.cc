@@ -30,6 +30,7 @@ struct Printer {
   void operator()(const char* name, const PointwiseProgram& v) {
     if (!v.empty()) field(name) << '{' << to_string(v) << '}';
   }
+  void operator()(const char* name, const std::vector<SubGraph>& v) { field(name) << v.size(); }
   template <class E>
   requires std::is_enum_v<E>
   void operator()(const char* name, const E& v) {
@@ -50,6 +51,9 @@ struct Hasher {
   void operator()(const char*, const std::vector<int64_t>& v) {
     add(v.size());
     for (int64_t x : v) add(static_cast<size_t>(x));
+  }
+  void operator()(const char*, const std::vector<SubGraph>& v) {
+    for (const SubGraph& graph : v) add(std::hash<const void*>()(graph.get()));
   }
   void operator()(const char*, const PointwiseProgram& v) {
     add(static_cast<size_t>(v.num_inputs));

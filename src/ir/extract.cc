@@ -49,4 +49,19 @@ Result<Graph> extract(const Graph& graph, const std::vector<NodeId>& nodes, cons
   return out;
 }
 
+size_t chosen_branch(DType dtype, const void* condition, size_t branches) {
+  int64_t number = 0;
+  switch (dtype) {
+    case DType::kInt32:
+      number = *static_cast<const int32_t*>(condition);
+      break;
+    case DType::kInt64:
+      number = *static_cast<const int64_t*>(condition);
+      break;
+    default:
+      number = *static_cast<const uint8_t*>(condition) != 0 ? 1 : 0;
+  }
+  return number >= 0 && number < static_cast<int64_t>(branches) ? static_cast<size_t>(number) : branches - 1;
+}
+
 }  // namespace blade::ir

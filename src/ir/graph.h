@@ -62,6 +62,8 @@ class Graph {
   // Adds a node with `num_outputs` fresh values (dtype and shape unset until inference).
   Node& add_node(Op op, std::string name, std::vector<ValueId> inputs, int num_outputs, Attrs attrs);
   void set_outputs(std::vector<ValueId> outputs, std::vector<std::string> names);
+  // Which values are inputs, in order: ones that are left out must have no readers.
+  void set_inputs(std::vector<ValueId> inputs) { inputs_ = std::move(inputs); }
 
   Node& node(NodeId id) { return *nodes_[id]; }
   const Node& node(NodeId id) const { return *nodes_[id]; }
@@ -121,6 +123,9 @@ Status infer_shapes(Graph& graph, const InferOptions& options = {});
 // to everything that reads them.
 Result<Graph> specialize(const Graph& graph, const std::vector<Dims>& input_dims,
                          const std::vector<TensorPtr>& input_values = {});
+
+// The branch of an If that a condition takes (see SubGraphsAttrs).
+size_t chosen_branch(DType dtype, const void* condition, size_t branches);
 
 // The given nodes (producers first) as a graph of their own: its inputs and outputs are copies of the given values,
 // constants are shared. An error names a node that reads what is neither made inside, an input nor a constant.

@@ -1,5 +1,6 @@
 // Reads graphs in the portable format (serialize_format.h); the bytes are hostile until checked.
 #include <cstring>
+#include <functional>
 #include <limits>
 
 #include "base/checked_math.h"
@@ -19,7 +20,9 @@ std::string without_period(const std::string& sentence) {
 // Reads forward; the first thing wrong sticks, and every read after it gives zeros.
 class Cursor {
  public:
-  explicit Cursor(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  // `nested` reads a graph that a node holds.
+  using NestedReader = std::function<Result<Graph>(std::span<const std::byte>)>;
+  Cursor(std::span<const std::byte> bytes, NestedReader nested) : bytes_(bytes), nested_(std::move(nested)) {}
 
   bool ok() const { return status_.ok(); }
   const Status& status() const { return status_; }
@@ -109,6 +112,18 @@ class Cursor {
   }
   void operator()(const char* name, DType& v) { v = enumerator<DType>(static_cast<size_t>(DType::kOpaque) + 1, name); }
   void operator()(const char* name, PointwiseProgram& v) { read_program(name, v); }
+  void operator()(const char* name, std::vector<SubGraph>& v) {
+    const size_t n = count(name);
+    for (size_t i = 0; i < n && ok(); ++i) {
+      auto graph = nested_(raw(count(name)));
+      if (graph.ok()) {
+        v.push_back(std::make_shared<const Graph>(std::move(graph).value()));
+      } else if (status_.ok()) {
+        status_ = graph.status();
+        at_ = bytes_.size();
+      }
+    }
+  }
   template <class E>
   requires std::is_enum_v<E>
   void operator()(const char* name, E& v) { v = enumerator<E>(std::size(EnumNames<E>::value), name); }
@@ -137,6 +152,7 @@ class Cursor {
   }
 
   std::span<const std::byte> bytes_;
+  NestedReader nested_;
   size_t at_ = 0;
   Status status_;
 };
@@ -145,10 +161,14 @@ class Cursor {
 
 class GraphReader {
  public:
-  GraphReader(std::span<const std::byte> bytes, const ConstantLoader& load) : in_(bytes), load_(load) {}
+  GraphReader(std::span<const std::byte> bytes, const ConstantLoader& load, int depth)
+      : in_(bytes, [this](std::span<const std::byte> inner) { return read_nested(inner); }),
+        load_(load),
+        depth_(depth) {}
 
   Result<Graph> read() {
-    if (const uint8_t version = in_.byte(); in_.ok() && version != kGraphFormatVersion) {
+    if (const uint8_t version = in_.byte();
+        in_.ok() && version != kGraphFormatVersion && version != kFlatGraphFormatVersion) {
       return failed_precondition(concat("The stored graph has format version ", int{version}, ", expected ",
                                         int{kGraphFormatVersion}, "; make it again with this version of Blade."));
     }
@@ -322,15 +342,24 @@ class GraphReader {
     }
   }
 
+  Result<Graph> read_nested(std::span<const std::byte> bytes) const {
+    if (depth_ + 1 >= kMaxGraphDepth) {
+      return data_loss("The stored graph is corrupted: its nodes hold graphs more than " +
+                       std::to_string(kMaxGraphDepth) + " deep.");
+    }
+    return GraphReader(bytes, load_, depth_ + 1).read();
+  }
+
   Cursor in_;
   const ConstantLoader& load_;
+  int depth_;
   Graph graph_;
   std::vector<Op> ops_;
   std::vector<ValueTag> tags_;
 };
 
 Result<Graph> deserialize(std::span<const std::byte> bytes, const ConstantLoader& load) {
-  return GraphReader(bytes, load).read();
+  return GraphReader(bytes, load, 0).read();
 }
 
 }  // namespace blade::ir

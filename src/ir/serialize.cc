@@ -12,6 +12,8 @@ namespace {
 
 class Writer {
  public:
+  explicit Writer(const ConstantPlacer& place) : place_(place) {}
+
   void byte(uint8_t v) { out_ += static_cast<char>(v); }
   void number(uint64_t v) {
     for (; v >= 128; v >>= 7) byte(static_cast<uint8_t>(v | 128));
@@ -52,11 +54,16 @@ class Writer {
       real(i.beta);
     }
   }
+  void operator()(const char*, const std::vector<SubGraph>& v) {
+    number(v.size());
+    for (const SubGraph& graph : v) text(serialize(*graph, place_));
+  }
   template <class E>
   requires std::is_enum_v<E>
   void operator()(const char*, const E& v) { byte(static_cast<uint8_t>(v)); }
 
  private:
+  const ConstantPlacer& place_;
   std::string out_;
 };
 
@@ -146,11 +153,18 @@ void write_node(const Node& node, uint64_t op_index, Writer& w) {
   visit_attrs(node.attrs, w);
 }
 
+bool holds_graphs(const Graph& graph) {
+  for (NodeId id = 0; id < graph.num_node_slots(); ++id) {
+    if (graph.is_live(id) && std::holds_alternative<SubGraphsAttrs>(graph.node(id).attrs)) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string serialize(const Graph& graph, const ConstantPlacer& place) {
-  Writer w;
-  w.byte(kGraphFormatVersion);
+  Writer w(place);
+  w.byte(holds_graphs(graph) ? kGraphFormatVersion : kFlatGraphFormatVersion);
   std::map<std::string, uint64_t> op_indices;  // ops go by name: files outlive the order of the enum
   for (NodeId id = 0; id < graph.num_node_slots(); ++id) {
     if (graph.is_live(id)) op_indices.emplace(op_name(graph.node(id).op), 0);

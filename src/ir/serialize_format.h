@@ -9,7 +9,11 @@
 
 namespace blade::ir {
 
-inline constexpr uint8_t kGraphFormatVersion = 1;
+// Version 2 adds nodes that hold graphs, written as such a form in full; a graph without any is still written as
+// version 1, so that older readers take it.
+inline constexpr uint8_t kGraphFormatVersion = 2;
+inline constexpr uint8_t kFlatGraphFormatVersion = 1;
+inline constexpr int kMaxGraphDepth = 32;  // of graphs in nodes of graphs
 
 enum class ValueTag : uint8_t { kHole, kInput, kConstant, kResult };
 enum class Placement : uint8_t { kInline, kReference };

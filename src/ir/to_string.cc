@@ -10,6 +10,19 @@ std::string describe(const Graph& graph, const Value& value) {
   return concat(dtype_name(value.dtype), graph.symbols().to_string(value.shape));
 }
 
+// The graphs that a node holds, indented.
+void print_inside(const Node& node, std::ostringstream& out) {
+  const auto* attrs = std::get_if<SubGraphsAttrs>(&node.attrs);
+  if (attrs == nullptr) return;
+  for (const SubGraph& graph : attrs->graphs) {
+    if (graph == nullptr) continue;
+    std::istringstream lines(to_string(*graph));
+    out << "  {\n";
+    for (std::string line; std::getline(lines, line);) out << "    " << line << '\n';
+    out << "  }\n";
+  }
+}
+
 void print_node(const Graph& graph, const Node& node, std::ostringstream& out) {
   for (size_t i = 0; i < node.outputs.size(); ++i) out << (i ? ", %" : "%") << node.outputs[i];
   out << (node.outputs.empty() ? "" : " = ") << op_name(node.op) << '(';
@@ -25,6 +38,7 @@ void print_node(const Graph& graph, const Node& node, std::ostringstream& out) {
     out << " ^" << (graph.is_live(control) ? graph.node(control).name : "?");
   }
   out << '\n';
+  print_inside(node, out);
 }
 
 }  // namespace

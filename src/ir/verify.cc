@@ -116,6 +116,12 @@ class Verifier {
         return broken(node, "has output value ", output, ", which it does not make");
       }
     }
+    if (const auto* attrs = std::get_if<SubGraphsAttrs>(&node.attrs)) {
+      for (const SubGraph& graph : attrs->graphs) {
+        if (graph == nullptr) return broken(node, "holds no graph where one belongs");
+        BLADE_RETURN_IF_ERROR(Verifier(*graph).run().with_context("Inside '" + node.name + "'"));
+      }
+    }
     for (NodeId control : node.control_inputs) {
       if (!graph_.is_live(control)) return broken(node, "waits for node ", control, ", which does not exist");
     }

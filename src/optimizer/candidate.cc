@@ -9,10 +9,14 @@
 namespace blade::optimizer {
 namespace {
 
-std::vector<int32_t> origins_of(const ir::Graph& graph, const engine::Region& region) {
+std::vector<int32_t> origins_of(const tensorflow::ImportedModel& model, const engine::Region& region) {
   std::vector<int32_t> origins;
   for (const ir::NodeId id : region.nodes) {
-    if (graph.node(id).origin >= 0) origins.push_back(graph.node(id).origin);
+    const int32_t origin = model.graph.node(id).origin;
+    if (origin >= 0) origins.push_back(origin);
+    if (const auto group = model.groups.find(origin); group != model.groups.end()) {
+      origins.insert(origins.end(), group->second.begin(), group->second.end());
+    }
   }
   std::sort(origins.begin(), origins.end());
   origins.erase(std::unique(origins.begin(), origins.end()), origins.end());
@@ -33,11 +37,11 @@ Result<tensorflow::RegionToWrite> region_to_write(const tensorflow::ImportedMode
   BLADE_ASSIGN_OR_RETURN(engine::EngineFile file,
                          engine::write_engine_file(graph, region_decisions(imported.graph, graph, decisions)));
   tensorflow::RegionToWrite written;
-  written.origins = origins_of(imported.graph, region);
+  written.origins = origins_of(imported, region);
   written.inputs = boundary(imported.graph, region.inputs);
   written.outputs = boundary(imported.graph, region.outputs);
   for (const engine::StoredWeight& weight : file.weights) {
-    const int32_t origin = tensorflow::source_constant(imported, *graph.value(weight.value).constant);
+    const int32_t origin = tensorflow::source_constant(imported, *weight.tensor);
     if (origin >= 0) written.weights.push_back({origin, weight.offset, weight.bytes});
   }
   const auto bytes = std::make_shared<const std::vector<std::byte>>(std::move(file.bytes));

@@ -31,6 +31,7 @@ class Folder {
     for (NodeId id : order) {
       Node& node = graph_.node(id);
       if (node.op == ir::Op::kForeign || !node.control_inputs.empty()) continue;
+      if (std::holds_alternative<ir::SubGraphsAttrs>(node.attrs)) continue;
       if (std::any_of(node.outputs.begin(), node.outputs.end(), [&](ValueId v) { return graph_.is_output(v); }))
         continue;
       if (!fold_from_contents(node) && !fold_by_evaluation(node)) fix_shape_operand(node);

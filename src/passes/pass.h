@@ -40,4 +40,7 @@ Result<std::vector<PipelineReport>> run_pipeline(ir::Graph& graph, bool whole_gr
                                                  std::span<const std::string> disabled,
                                                  const PassOptions& options = {});
 
+// What TfSimplifyControlFlow does, for a graph whose shapes have become concrete. Returns the number of changes.
+Result<int> move_constants_inside(ir::Graph& graph);
+
 }  // namespace blade::passes

@@ -12,6 +12,8 @@ constexpr Pass kPipeline[] = {
     {"TfStripUnusedNodes", "Removes nodes that no output needs.", true, strip_unused_nodes},
     {"TfStripDebugOps", "Removes Identity, StopGradient, CheckNumerics, Assert and Print nodes.", true,
      strip_debug_ops},
+    {"TfSimplifyControlFlow", "Moves constants into loops and branches and drops what these do not need.", true,
+     simplify_control_flow},
     {"TfFoldConstants", "Computes what depends on constants and known shapes alone.", true, fold_constants},
     {"WidenHalves", "Computes in float32 what is stored in float16 or bfloat16.", false, widen_halves},
     {"CommonSubexpressions", "Merges nodes that compute the same from the same.", false, common_subexpressions},
@@ -33,6 +35,34 @@ constexpr Pass kPipeline[] = {
 
 std::span<const Pass> pipeline() { return kPipeline; }
 
+namespace {
+
+// The same passes over the graphs that nodes hold; what they did is added to `reports`.
+Status run_inside(ir::Graph& graph, bool whole_graph, std::span<const std::string> disabled, const PassOptions& options,
+                  std::vector<PipelineReport>& reports) {
+  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
+    if (!graph.is_live(id)) continue;
+    auto* attrs = std::get_if<ir::SubGraphsAttrs>(&graph.node(id).attrs);
+    for (size_t i = 0; attrs != nullptr && i < attrs->graphs.size(); ++i) {
+      ir::Graph inner = attrs->graphs[i]->clone();
+      auto inside = run_pipeline(inner, whole_graph, disabled, options);
+      if (!inside.ok()) return inside.status().with_context("Inside '" + graph.node(id).name + "'");
+      inner.remove_dead_nodes();
+      attrs->graphs[i] = std::make_shared<const ir::Graph>(std::move(inner));
+      for (PipelineReport& report : *inside) {
+        const auto same = std::find_if(reports.begin(), reports.end(),
+                                       [&](const PipelineReport& other) { return other.pass == report.pass; });
+        if (same == reports.end()) continue;
+        same->result.changes += report.result.changes;
+        for (std::string& note : report.result.notes) same->result.notes.push_back(std::move(note));
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<std::vector<PipelineReport>> run_pipeline(ir::Graph& graph, bool whole_graph,
                                                  std::span<const std::string> disabled, const PassOptions& options) {
   std::vector<PipelineReport> reports;
@@ -48,6 +78,7 @@ Result<std::vector<PipelineReport>> run_pipeline(ir::Graph& graph, bool whole_gr
     }
     reports.push_back({pass.name, std::move(*result)});
   }
+  BLADE_RETURN_IF_ERROR(run_inside(graph, whole_graph, disabled, options, reports));
   return reports;
 }
 

@@ -206,7 +206,7 @@ class Simplifier {
     const ir::TensorPtr condition = graph_.value(node.inputs[0]).constant;
     if (condition == nullptr || !node.control_inputs.empty()) return false;
     const auto& branches = node.get<ir::SubGraphsAttrs>().graphs;
-    const Graph& branch = *branches[ir::chosen_branch(*condition, branches.size())];
+    const Graph& branch = *branches[ir::chosen_branch(condition->dtype, condition->data, branches.size())];
     const auto order = branch.topological_order();
     if (!order.ok()) return false;
     std::unordered_map<ValueId, ValueId> mapped;
@@ -247,5 +247,10 @@ class Simplifier {
 }  // namespace
 
 Result<PassResult> simplify_control_flow(Graph& graph, const PassOptions&) { return Simplifier(graph).run(); }
+
+Result<int> move_constants_inside(Graph& graph) {
+  BLADE_ASSIGN_OR_RETURN(const PassResult result, Simplifier(graph).run());
+  return result.changes;
+}
 
 }  // namespace blade::passes

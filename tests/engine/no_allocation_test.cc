@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdlib>
 
+#include "engine/control_flow_graphs.h"
 #include "engine/test_graphs.h"
 
 namespace {
@@ -108,6 +109,20 @@ TEST_F(NoAllocation, SecondAndLaterRunsOfAShapeAllocateNothing) {
     EXPECT_EQ(allocations_of_runs(**engine, b, sink, 5), 0) << "another shape";
     EXPECT_EQ(allocations_of_runs(**engine, a, sink, 5), 0) << "the first shape again";
   }
+}
+
+TEST_F(NoAllocation, LoopsAndListsAllocateNothingOnceWarm) {
+  EngineOptions options;
+  options.num_threads = 1;
+  auto engine = Engine::create(testing::list_loop(6), Decisions(), options);
+  ASSERT_TRUE(engine.ok()) << engine.status().message();
+  std::mt19937 rng(1);
+  const auto list = testing::random_tensor(rng, {6, 3}), x = testing::random_tensor(rng, {3});
+  const auto five = testing::int_scalar(5), two = testing::int_scalar(2);
+  Fixed sink(6 * 3);
+  allocations_of_runs(**engine, testing::refs({list, x, five}), sink, 2);
+  EXPECT_EQ(allocations_of_runs(**engine, testing::refs({list, x, five}), sink, 10), 0);
+  EXPECT_EQ(allocations_of_runs(**engine, testing::refs({list, x, two}), sink, 10), 0) << "fewer iterations";
 }
 
 }  // namespace

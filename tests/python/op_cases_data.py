@@ -200,6 +200,7 @@ def selection(c):
             c.op("ListDiff", x=x, y=np.array([0, 1, 2], dtype))
     rows = np.array([[1, 2], [3, 4], [1, 2], [0, 0]], np.int32)
     c.op("UniqueV2", x=rows, axis=Const([0]))
+    c.op("UniqueWithCountsV2", x=rows, axis=Const([0]))
     c.op("UniqueV2", x=rows[:, 0], axis=Const(np.array([], np.int32)))
     for data, parts in ((c.real((6, 2)), (6,)), (c.whole((2, 3)), (2, 3)), (c.real((0, 4)), (0,))):
         partitions = np.arange(int(np.prod(parts)), dtype=np.int32).reshape(parts) % 3

@@ -7,7 +7,7 @@ import tensorflow.compat.v1 as tf
 
 import blade
 
-MODELS = ["age", "antispoof", "blazeface-front", "emotion", "facemesh-attention", "iris", "liveness", "mobileface", "selfie"]
+MODELS = ["age", "antispoof", "blazeface-front", "emotion", "faceboxes", "facemesh-attention", "iris", "liveness", "mobileface", "selfie"]
 # A bound that TensorFlow itself keeps in float64 or without oneDNN, relative to each output's largest value.
 TOLERANCE = {"selfie": 1.5e-3}
 

@@ -9,7 +9,7 @@ pytest.importorskip("tensorflow")
 from tensorflow.python.framework import dtypes, op_def_registry  # noqa: E402
 
 OPS_INC = pathlib.Path(__file__).parents[2] / "src" / "frontends" / "tensorflow" / "ops.inc"
-LINE = re.compile(r'^BLADE_TF_(?:OP|FOREIGN)\((\w+), "([^"]*)"', re.MULTILINE)
+LINE = re.compile(r'^BLADE_TF_(?:OP|LIST_OP|FOREIGN)\((\w+), "([^"]*)"', re.MULTILINE)
 # A Const's and a Placeholder's registration is asked for like any other; Blade's own ops live in its op library.
 OPS = [(name, signature) for name, signature in LINE.findall(OPS_INC.read_text()) if not name.startswith("Blade")]
 

@@ -21,6 +21,7 @@ std::span<const KernelEntry> slicing_rows();
 std::span<const KernelEntry> transpose_rows();
 std::span<const KernelEntry> indexing_rows();
 std::span<const KernelEntry> resize_rows();
+std::span<const KernelEntry> list_rows();
 std::span<const KernelEntry> selection_rows();
 std::span<const KernelEntry> detection_rows();
 std::span<const KernelEntry> shape_rows();

@@ -14,7 +14,7 @@ std::vector<KernelEntry> join_rows() {
         cpu::normalization_rows(), cpu::joining_rows(),     cpu::slicing_rows(),   cpu::transpose_rows(),
         cpu::indexing_rows(),      cpu::resize_rows(),      cpu::shape_rows(),     cpu::segment_rows(),
         cpu::window_rows(),        cpu::matrix_diag_rows(), cpu::recurrent_rows(), cpu::typed_rows(),
-        cpu::selection_rows(),     cpu::detection_rows()}) {
+        cpu::selection_rows(),     cpu::detection_rows(),   cpu::list_rows()}) {
     table.insert(table.end(), rows.begin(), rows.end());
   }
   return table;

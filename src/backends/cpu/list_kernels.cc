@@ -25,7 +25,7 @@ Support supports_rows(const KernelRequest& request) {
   if (request.node->op == ir::Op::kAppendRow) return Support::yes();
   const ir::DType index = request.inputs[1].dtype;
   return index == ir::DType::kInt32 || index == ir::DType::kInt64 ? Support::yes()
-                                                                   : Support::no("indices are not int32 or int64");
+                                                                  : Support::no("indices are not int32 or int64");
 }
 
 Result<std::unique_ptr<Kernel>> create_set_rows(const KernelRequest& request, PackCache&) {
@@ -34,9 +34,7 @@ Result<std::unique_ptr<Kernel>> create_set_rows(const KernelRequest& request, Pa
   const bool wide = request.inputs[1].dtype == ir::DType::kInt64, keeps = same_elements(request);
   const std::string label = node_label(request);
   const auto run = [=](const KernelArgs& args) {
-    const auto at = [&](int64_t i) {
-      return wide ? input<int64_t>(args, 1)[i] : int64_t{input<int32_t>(args, 1)[i]};
-    };
+    const auto at = [&](int64_t i) { return wide ? input<int64_t>(args, 1)[i] : int64_t{input<int32_t>(args, 1)[i]}; };
     for (int64_t i = 0; i < count; ++i) {
       if (at(i) >= 0 && at(i) < length) continue;
       return invalid_argument(label + "index " + std::to_string(at(i)) + " is outside a list of " +

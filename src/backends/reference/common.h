@@ -285,5 +285,7 @@ Status run_where(const Call&);
 Status run_unique(const Call&);
 Status run_list_diff(const Call&);
 Status run_dynamic_partition(const Call&);
+Status run_set_rows(const Call&);
+Status run_append_row(const Call&);
 
 }  // namespace blade::backends::reference

@@ -84,6 +84,8 @@ constexpr KernelEntry kTable[] = {
     {"reference.unique", ir::Op::kUnique, any_dtype, nullptr, create<run_unique>},
     {"reference.list_diff", ir::Op::kListDiff, any_dtype, nullptr, create<run_list_diff>},
     {"reference.dynamic_partition", ir::Op::kDynamicPartition, any_dtype, nullptr, create<run_dynamic_partition>},
+    {"reference.set_rows", ir::Op::kSetRows, any_dtype, nullptr, create<run_set_rows>},
+    {"reference.append_row", ir::Op::kAppendRow, any_dtype, nullptr, create<run_append_row>},
 };
 
 }  // namespace

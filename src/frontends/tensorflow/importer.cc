@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "frontends/tensorflow/control_flow_groups.h"
+#include "frontends/tensorflow/import_control_flow.h"
+#include "frontends/tensorflow/lower.h"
 #include "frontends/tensorflow/lower_context.h"
 #include "frontends/tensorflow/node_index.h"
 #include "frontends/tensorflow/op_table.h"
@@ -34,17 +37,273 @@ class Importer {
     reasons_ = control_flow_reasons(source_, index_);
     BLADE_RETURN_IF_ERROR(choose_inputs());
     BLADE_RETURN_IF_ERROR(choose_outputs());
-    find_needed();
-    learn_types();
-    for (int node : index_.order()) BLADE_RETURN_IF_ERROR(import_node(node));
+    BLADE_RETURN_IF_ERROR(import_all());
     BLADE_RETURN_IF_ERROR(set_outputs());
     find_single_engine();
     model_.source = std::move(source_);
     return std::move(model_);
   }
 
+  // A part of a loop or conditional; nothing of it may stay in TensorFlow.
+  Result<ImportedPart> run_part(const SubSource& part, const std::vector<Argument>& operands, int roots) {
+    BLADE_ASSIGN_OR_RETURN(index_, NodeIndex::build(source_));
+    values_.resize(index_.size());
+    node_ids_.resize(index_.size());
+    model_.foreign.assign(index_.size(), 0);
+    reasons_ = control_flow_reasons(source_, index_);
+    for (int i = 0; i < roots; ++i) model_.graph.symbols().make_root("operand." + std::to_string(i));
+    for (size_t i = 0; i < operands.size(); ++i) {
+      const ir::ValueId input = model_.graph.add_input(part.inputs[i], operands[i].dtype, operands[i].shape);
+      const ir::ValueId value =
+          operands[i].constant == nullptr ? input : model_.graph.add_constant(operands[i].constant, part.inputs[i]);
+      set_value(index_.find(part.inputs[i]), 0, value);
+      if (operands[i].is_list) lists_.insert(value);
+    }
+    for (const std::string& name : part.outputs) {
+      BLADE_ASSIGN_OR_RETURN(TensorRef ref, index_.find_tensor(source_, name, "output", {}));
+      outputs_.push_back(ref);
+      model_.outputs.push_back(name);
+    }
+    BLADE_RETURN_IF_ERROR(import_all());
+    BLADE_RETURN_IF_ERROR(set_outputs());
+    ImportedPart imported;
+    for (ir::ValueId v : model_.graph.outputs()) imported.is_list.push_back(lists_.contains(v) ? 1 : 0);
+    drop_checks();
+    for (ir::NodeId id = 0; id < model_.graph.num_node_slots(); ++id) {
+      if (!model_.graph.is_live(id)) continue;
+      const ir::Node& node = model_.graph.node(id);
+      if (node.op == ir::Op::kForeign) {
+        const auto& attrs = node.get<ir::ForeignAttrs>();
+        return unimplemented("'" + node.name + "' (" + attrs.source_op +
+                             ") inside it stays in TensorFlow: " + attrs.reason);
+      }
+      model_.graph.node(id).origin = ir::kNone;
+    }
+    imported.graph = std::move(model_.graph);
+    return imported;
+  }
+
  private:
   const NodeDef& node_at(int node) const { return source_->nodes[node]; }
+
+  // Inside loops and branches, what runs is what the results need: nobody waits for checks and prints.
+  void drop_checks() {
+    static constexpr const char* kChecks[] = {"NoOp", "Assert", "Print", "PrintV2", "CheckNumericsV2"};
+    for (ir::NodeId id = 0; id < model_.graph.num_node_slots(); ++id) {
+      if (!model_.graph.is_live(id)) continue;
+      ir::Node& node = model_.graph.node(id);
+      node.control_inputs.clear();
+      if (node.op != ir::Op::kForeign) continue;
+      auto& attrs = node.get<ir::ForeignAttrs>();
+      if (std::any_of(std::begin(kChecks), std::end(kChecks), [&](const char* op) { return attrs.source_op == op; })) {
+        attrs.side_effects = false;
+      }
+    }
+    model_.graph.remove_dead_nodes();
+  }
+
+  Status import_all() {
+    find_needed();
+    learn_types();
+    groups_ = find_control_flow_groups(source_, index_);
+    for (ControlFlowGroup& group : groups_) {
+      for (const TensorRef& ref : outputs_) {
+        const auto same = [&](const TensorRef& other) { return other.node == ref.node && other.port == ref.port; };
+        const auto& members = group.members;
+        if (std::find(members.begin(), members.end(), ref.node) != members.end() &&
+            std::none_of(group.results.begin(), group.results.end(), same)) {
+          group.problem = "the output '" + tensor_name(node_at(ref.node), ref.port) + "' is a tensor inside it";
+        }
+      }
+      if (group.problem.empty()) continue;
+      for (int node : group.members) reasons_[node] += (reasons_[node].empty() ? "" : ": ") + group.problem;
+    }
+    const std::vector<int> order = order_with_groups(source_, index_, groups_, &group_of_);
+    std::vector<char> done(groups_.size(), 0);
+    for (int node : order) {
+      const int group = group_of_[node];
+      if (group < 0) {
+        BLADE_RETURN_IF_ERROR(import_node(node));
+      } else if (!std::exchange(done[group], 1)) {
+        BLADE_RETURN_IF_ERROR(import_group(groups_[group]));
+      }
+    }
+    return {};
+  }
+
+  // --- loops and conditionals
+
+  PartImporter part_importer() const {
+    return [this](const SubSource& part, const std::vector<Argument>& operands, int roots) -> Result<ImportedPart> {
+      if (depth_ >= kMaxDepth) return unimplemented("loops and conditionals are nested too deep");
+      Importer inside(FlatGraph{part.graph, {}, {}}, inside_options());
+      inside.depth_ = depth_ + 1;
+      return inside.run_part(part, operands, roots);
+    };
+  }
+  static const ImportOptions& inside_options() {
+    static const ImportOptions options;
+    return options;
+  }
+
+  // The IR values of the loop's variables after it, in order.
+  Result<std::vector<ir::ValueId>> add_loop(int node, const SubSource& condition, const SubSource& body,
+                                            std::vector<ir::ValueId> operands, size_t variables) {
+    int roots = 0;
+    BLADE_ASSIGN_OR_RETURN(std::vector<Argument> arguments, arguments_of(model_.graph, operands, lists_, &roots));
+    BLADE_ASSIGN_OR_RETURN(ImportedLoop loop,
+                           import_loop(part_importer(), condition, body, arguments, variables, roots));
+    LowerContext context(model_.graph, inference_, node_at(node), node, {}, {});
+    std::vector<ir::ValueId> inputs;
+    for (int i : loop.operands) {
+      if (loop.element_dims[i]) {
+        BLADE_ASSIGN_OR_RETURN(operands[i], list_of_elements(context, operands[i], *loop.element_dims[i]));
+        lists_.insert(operands[i]);
+      }
+      inputs.push_back(operands[i]);
+    }
+    const int outputs =
+        static_cast<int>(variables - static_cast<size_t>(std::count(loop.outputs.begin(), loop.outputs.end(), -1)));
+    BLADE_ASSIGN_OR_RETURN(const std::vector<ir::ValueId> made,
+                           context.emit_many(ir::Op::kWhile, "", std::move(inputs), outputs, std::move(loop.graphs)));
+    std::vector<ir::ValueId> results;
+    for (size_t i = 0; i < variables; ++i) {
+      results.push_back(loop.outputs[i] < 0 ? operands[i] : made[loop.outputs[i]]);
+      if (arguments[i].is_list) lists_.insert(results.back());
+    }
+    return results;
+  }
+
+  Result<std::vector<ir::ValueId>> add_branches(int node, ir::ValueId condition, std::span<const SubSource> branches,
+                                                const std::vector<ir::ValueId>& operands) {
+    int roots = 0;
+    BLADE_ASSIGN_OR_RETURN(const std::vector<Argument> arguments, arguments_of(model_.graph, operands, lists_, &roots));
+    BLADE_ASSIGN_OR_RETURN(ImportedBranches imported, import_branches(part_importer(), branches, arguments, roots));
+    LowerContext context(model_.graph, inference_, node_at(node), node, {}, {});
+    std::vector<ir::ValueId> inputs = {condition};
+    for (int i : imported.operands) inputs.push_back(operands[i]);
+    BLADE_ASSIGN_OR_RETURN(const std::vector<ir::ValueId> made,
+                           context.emit_many(ir::Op::kIf, "", std::move(inputs),
+                                             static_cast<int>(imported.is_list.size()), std::move(imported.graphs)));
+    for (size_t i = 0; i < made.size(); ++i) {
+      if (imported.is_list[i]) lists_.insert(made[i]);
+    }
+    return made;
+  }
+
+  // Takes back the nodes that a failed attempt has added; the reason why it stays, or an error that is none.
+  Result<std::string> gave_up(const Status& status, ir::NodeId first) {
+    for (ir::NodeId id = model_.graph.num_node_slots() - 1; id >= first; --id) model_.graph.remove_node(id);
+    if (status.code() == StatusCode::kUnimplemented || status.code() == StatusCode::kInvalidArgument) {
+      return status.message();
+    }
+    return status;
+  }
+
+  void keep_new_nodes(int node, ir::NodeId first, const std::vector<int>& controls) {
+    for (ir::NodeId id = first; id < model_.graph.num_node_slots(); ++id) {
+      node_ids_[node].push_back(id);
+      for (int producer : controls) add_control(id, producer);
+    }
+  }
+
+  void set_result(const TensorRef& ref, ir::ValueId id) {
+    ir::Value& value = model_.graph.value(id);
+    if (value.name.empty() && !lists_.contains(id)) value.name = tensor_name(node_at(ref.node), ref.port);
+    set_value(ref.node, ref.port, id);
+  }
+
+  Status import_group(const ControlFlowGroup& group) {
+    const ir::NodeId first = model_.graph.num_node_slots();
+    std::vector<ir::ValueId> operands;
+    for (const TensorRef& ref : group.operands) operands.push_back(value(ref));
+    auto results = group.is_loop ? add_loop(group.main, group.parts[0], group.parts[1], operands, group.results.size())
+                                 : add_branches(group.main, value(group.predicate), group.parts, operands);
+    if (!results.ok()) {
+      BLADE_ASSIGN_OR_RETURN(const std::string reason, gave_up(results.status(), first));
+      for (int member : group.members) {
+        reasons_[member] += (reasons_[member].empty() ? "" : ": ") + reason;
+        BLADE_RETURN_IF_ERROR(import_node(member));
+      }
+      return {};
+    }
+    for (size_t i = 0; i < results->size(); ++i) {
+      if (group.results[i].node >= 0) set_result(group.results[i], (*results)[i]);
+    }
+    std::vector<int> controls;
+    for (int member : group.members) {
+      for (int producer : foreign_controls(member)) controls.push_back(producer);
+    }
+    keep_new_nodes(group.main, first, controls);
+    model_.groups[group.main].assign(group.members.begin(), group.members.end());
+    return {};
+  }
+
+  static bool calls_parts(const NodeDef& node) {
+    static constexpr const char* kOps[] = {"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"};
+    return std::any_of(std::begin(kOps), std::end(kOps), [&](const char* op) { return node->op == op; });
+  }
+
+  Result<SubSource> source_of(const NodeDef& def, const char* attr, const char* suffix, size_t inputs) const {
+    const AttrValue* value = def->find_attr(attr);
+    if (value == nullptr || value->as_func() == nullptr) {
+      return invalid_argument("it does not say what its '" + std::string(attr) + "' is");
+    }
+    return function_source(source_, *value->as_func(), def->name + "/" + suffix, inputs);
+  }
+
+  Result<std::vector<ir::ValueId>> add_functional(int node) {
+    const NodeDef& def = node_at(node);
+    std::vector<ir::ValueId> operands;
+    for (const TensorRef& ref : index_.inputs(node)) operands.push_back(value(ref));
+    if (def->op.ends_with("While")) {
+      BLADE_ASSIGN_OR_RETURN(const SubSource condition, source_of(def, "cond", "cond", operands.size()));
+      BLADE_ASSIGN_OR_RETURN(const SubSource body, source_of(def, "body", "body", operands.size()));
+      const size_t variables = operands.size();
+      if (condition.outputs.size() != 1 || body.outputs.size() != variables) {
+        return unimplemented("its functions give other numbers of results than a loop needs");
+      }
+      return add_loop(node, condition, body, std::move(operands), variables);
+    }
+    if (operands.empty() || operands[0] == ir::kNone) return unimplemented("it has no condition");
+    std::vector<SubSource> branches;
+    const size_t count = operands.size() - 1;
+    if (def->op.ends_with("If")) {
+      for (const char* attr : {"else_branch", "then_branch"}) {
+        BLADE_ASSIGN_OR_RETURN(branches.emplace_back(), source_of(def, attr, attr, count));
+      }
+    } else {
+      const AttrValue* value = def->find_attr("branches");
+      if (value == nullptr || value->as_list() == nullptr) return invalid_argument("it has no branches");
+      for (const NameAttrList& function : value->as_list()->funcs) {
+        BLADE_ASSIGN_OR_RETURN(
+            branches.emplace_back(),
+            function_source(source_, function, def->name + "/branch_" + std::to_string(branches.size() - 1), count));
+      }
+    }
+    ir::ValueId condition = operands[0];
+    operands.erase(operands.begin());
+    const ir::DType type = model_.graph.value(condition).dtype;
+    const bool is_index = def->op.ends_with("Case");
+    if (is_index ? type != ir::DType::kInt32 : type != ir::DType::kBool) {
+      return unimplemented(std::string("its condition is of type ") + ir::dtype_name(type));
+    }
+    const ir::Shape& shape = model_.graph.value(condition).shape;
+    if (shape.has_rank() && shape.rank() != 0) return unimplemented("its condition is no scalar");
+    return add_branches(node, condition, branches, operands);
+  }
+
+  Status import_functional(int node) {
+    const ir::NodeId first = model_.graph.num_node_slots();
+    auto results = add_functional(node);
+    if (!results.ok()) {
+      BLADE_ASSIGN_OR_RETURN(const std::string reason, gave_up(results.status(), first));
+      return add_foreign(node, reason);
+    }
+    keep_new_nodes(node, first, foreign_controls(node));
+    for (size_t i = 0; i < results->size(); ++i) set_result({node, static_cast<int>(i)}, (*results)[i]);
+    return {};
+  }
 
   // --- inputs and outputs
 
@@ -233,6 +492,7 @@ class Importer {
     // A NoOp that waits for nothing that stays in TensorFlow orders nothing: freezing leaves them in Keras models.
     if (def->op == "NoOp" && foreign_controls(node).empty()) return Status();
     if (!reasons_[node].empty()) return add_foreign(node, reasons_[node]);
+    if (calls_parts(def)) return import_functional(node);
     const OpSpec* spec = find_op(def->op);
     if (spec == nullptr) return add_foreign(node, "Blade does not know the op " + def->op);
     if (spec->lower == nullptr) return add_foreign(node, spec->reason);
@@ -275,12 +535,22 @@ class Importer {
                               std::to_string(expected.size()));
     }
     BLADE_ASSIGN_OR_RETURN(auto results, tensor_types(spec.outputs, def));
+    if (spec.takes_lists) {
+      for (const TensorRef& ref : inputs) {
+        if (value(ref) == ir::kNone) return std::string("it reads a tensor that does not exist");
+        if (ir::dtype_size(model_.graph.value(value(ref)).dtype) == 0) {
+          return "only TensorFlow knows the type of '" + tensor_name(node_at(ref.node), ref.port) + "'";
+        }
+      }
+      return std::string();
+    }
     for (DataType type : results) {
       if (to_ir(type) == ir::DType::kOpaque) return "its result is of type " + data_type_name(type);
     }
     for (size_t i = 0; i < inputs.size(); ++i) {
       ir::DType found = model_.graph.value(value(inputs[i])).dtype;
       const NodeDef& producer = node_at(inputs[i].node);
+      if (lists_.contains(value(inputs[i]))) return "it reads a list, '" + tensor_name(producer, inputs[i].port) + "'";
       if (to_ir(expected[i]) == ir::DType::kOpaque)
         return "its input " + std::to_string(i) + " is of type " + data_type_name(expected[i]);
       if (found == ir::DType::kOpaque)
@@ -326,9 +596,13 @@ class Importer {
       node_ids_[node].push_back(id);
       for (int producer : controls) add_control(id, producer);
     }
+    lists_.insert(context.lists().begin(), context.lists().end());
     for (size_t port = 0; port < context.outputs().size(); ++port) {
       ir::ValueId id = context.outputs()[port];
-      model_.graph.value(id).name = tensor_name(def, static_cast<int>(port));
+      const bool passes_list =
+          (def->op == "Identity" || def->op == "IdentityN") && lists_.contains(value(index_.inputs(node)[port]));
+      if (passes_list) lists_.insert(id);
+      if (!lists_.contains(id)) model_.graph.value(id).name = tensor_name(def, static_cast<int>(port));
       set_value(node, static_cast<int>(port), id);
     }
     return Status();
@@ -414,6 +688,11 @@ class Importer {
   NodeIndex index_;
   StepInference inference_;
   std::vector<std::string> reasons_;  // of nodes inside loops and branches
+  std::vector<ControlFlowGroup> groups_;
+  std::vector<int> group_of_;              // a node's group that is imported whole; -1 for others
+  std::unordered_set<ir::ValueId> lists_;  // values that are TensorArrays' flows or tensor lists
+  static constexpr int kMaxDepth = 24;
+  int depth_ = 0;  // of loops and conditionals around this part
   std::vector<TensorRef> outputs_;
   std::vector<bool> needed_;                    // by an output
   std::vector<char> waited_for_;                // by a control edge of a needed node

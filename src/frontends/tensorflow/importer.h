@@ -3,6 +3,7 @@
 
 #include <map>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/status.h"
@@ -39,6 +40,8 @@ struct ImportedModel {
   std::vector<std::string> outputs;  // the same for graph.outputs()
   std::vector<char> foreign;         // one entry a source node: 1 where it stays in TensorFlow
   std::vector<SourceConstant> constants;
+  // Source nodes that one IR node stands for beside its origin: the frame of a loop, the branches of a conditional.
+  std::unordered_map<int32_t, std::vector<int32_t>> groups;
   std::vector<std::string> notes;     // what was inferred or left out, in words
   std::vector<EngineRegion> engines;  // of an optimized graph
   // The whole model is engines[0]: its inputs are `inputs` and its outputs hold all of `outputs`.

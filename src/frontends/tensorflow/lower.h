@@ -61,6 +61,18 @@ Status lower_one_hot(LowerContext& context, int argument);
 Status lower_reverse(LowerContext& context, int argument);
 Status lower_block(LowerContext& context, int argument);
 Status lower_square_block(LowerContext& context, int argument);
+Status lower_tensor_array(LowerContext& context, int argument);
+Status lower_list_reserve(LowerContext& context, int argument);
+Status lower_empty_list(LowerContext& context, int argument);
+Status lower_list_as_tensor(LowerContext& context, int argument);
+Status lower_tensor_as_list(LowerContext& context, int argument);
+Status lower_list_get(LowerContext& context, int argument);
+Status lower_list_set(LowerContext& context, int argument);
+Status lower_list_length(LowerContext& context, int argument);
+Status lower_list_push(LowerContext& context, int argument);
+Status lower_list_pop(LowerContext& context, int argument);
+Status lower_array_concat(LowerContext& context, int argument);
+Status lower_array_close(LowerContext& context, int argument);
 Status lower_where(LowerContext& context, int argument);
 Status lower_unique(LowerContext& context, int argument);
 Status lower_list_diff(LowerContext& context, int argument);
@@ -103,6 +115,8 @@ Status lower_lstm(LowerContext& context, int argument);
 Status lower_gru_cell(LowerContext& context, int argument);
 Status lower_pad_conv(LowerContext& context, int argument);
 Status lower_depthwise_conv_transpose(LowerContext& context, int argument);
+// A list as long as `list`, whose elements have these dims (0: not known yet) and are all 0.
+Result<ir::ValueId> list_of_elements(LowerContext& context, ir::ValueId list, const std::vector<int64_t>& dims);
 
 // Shared by families: a unary or binary elementwise node.
 Result<ir::ValueId> emit_pointwise(LowerContext& context, ir::PointwiseOp op, const char* suffix,

@@ -62,6 +62,11 @@ class LowerContext {
   // A scalar of any numeric or bool type.
   Result<ir::ValueId> add_scalar(ir::DType dtype, double value);
 
+  // `value` is a TensorArray's flow or a tensor list. Such values have no name outside, so that all that shares a list
+  // is taken into one engine, or stays behind together.
+  void mark_list(ir::ValueId value) { lists_.push_back(value); }
+  const std::vector<ir::ValueId>& lists() const { return lists_; }
+
   // The TensorFlow node's outputs, in order; those left out are unused (checked by the importer).
   Status finish(std::vector<ir::ValueId> outputs);
   Status finish(Result<ir::ValueId> output);
@@ -75,6 +80,7 @@ class LowerContext {
   std::vector<ir::ValueId> inputs_;
   std::vector<bool> used_outputs_;
   std::vector<ir::ValueId> outputs_;
+  std::vector<ir::ValueId> lists_;
 };
 
 }  // namespace blade::tensorflow

@@ -28,14 +28,17 @@ struct Line {
   LowerFunction lower;
   int argument;
   const char* reason;
+  bool takes_lists;
 };
 
 constexpr Line kLines[] = {
-#define BLADE_TF_OP(name, signature, dtypes, lower, argument) {#name, signature, dtypes, lower, argument, ""},
-#define BLADE_TF_FOREIGN(name, signature, reason) {#name, signature, 0, nullptr, 0, reason},
+#define BLADE_TF_OP(name, signature, dtypes, lower, argument) {#name, signature, dtypes, lower, argument, "", false},
+#define BLADE_TF_FOREIGN(name, signature, reason) {#name, signature, 0, nullptr, 0, reason, false},
+#define BLADE_TF_LIST_OP(name, signature, lower, argument) {#name, signature, kAnyType, lower, argument, "", true},
 #include "frontends/tensorflow/ops.inc"
 #undef BLADE_TF_OP
 #undef BLADE_TF_FOREIGN
+#undef BLADE_TF_LIST_OP
 };
 
 std::string_view take_until(std::string_view& text, char end) {
@@ -75,7 +78,8 @@ std::vector<OpSpec> read_table() {
     std::string_view signature = line.signature;
     size_t arrow = signature.find("->");
     table.push_back({line.name, line.signature, parse_args(signature.substr(0, arrow)),
-                     parse_args(signature.substr(arrow + 2)), line.lower, line.argument, line.dtypes, line.reason});
+                     parse_args(signature.substr(arrow + 2)), line.lower, line.argument, line.dtypes, line.reason,
+                     line.takes_lists});
   }
   std::sort(table.begin(), table.end(), [](const OpSpec& a, const OpSpec& b) { return a.name < b.name; });
   return table;

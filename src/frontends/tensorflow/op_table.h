@@ -35,6 +35,7 @@ struct OpSpec {
   int argument = 0;               // handed to `lower`
   uint32_t dtypes = 0;            // bit set over ir::DType that the attribute T may be
   std::string reason;             // why it stays, where `lower` is null
+  bool takes_lists = false;  // of TensorArrays and tensor lists, whose handles and flows the IR has as dense values
 };
 
 // Null for an op that is not in the table.

@@ -49,6 +49,10 @@ class OriginalFunction {
   // Everything that the outputs need, back to the region's inputs.
   Status collect_body() {
     in_body_.assign(index_.size(), 0);
+    in_group_.assign(index_.size(), 0);
+    for (const auto& [main, members] : model_.groups) {
+      for (int32_t member : members) in_group_[member] = 1;
+    }
     std::vector<int> pending;
     auto need = [&](const TensorRef& ref) -> Status {
       std::string name = tensor_name(node_at(ref.node), ref.port);
@@ -68,8 +72,19 @@ class OriginalFunction {
       int node = pending.back();
       pending.pop_back();
       for (const TensorRef& ref : index_.inputs(node)) BLADE_RETURN_IF_ERROR(need(ref));
+      for (int producer : group_controls(node)) BLADE_RETURN_IF_ERROR(need({producer, 0}));
     }
     return Status();
+  }
+
+  // In a frame or a branch a control edge says where a node without inputs belongs.
+  std::vector<int> group_controls(int node) const {
+    std::vector<int> out;
+    if (!in_group_[node]) return out;
+    for (int producer : index_.control_inputs(node)) {
+      if (in_group_[producer]) out.push_back(producer);
+    }
+    return out;
   }
 
   Status add_extra(const std::string& name, const TensorRef& ref) {
@@ -90,6 +105,7 @@ class OriginalFunction {
   }
 
   const StoredConstant* stored(int node) const {
+    if (in_group_[node]) return nullptr;  // would read the engine from outside its frame
     for (const StoredConstant& weight : region_.weights) {
       if (weight.origin == node) return &weight;
     }
@@ -149,6 +165,7 @@ class OriginalFunction {
       BLADE_ASSIGN_OR_RETURN(std::string input, text(ref));
       fields.inputs.push_back(std::move(input));
     }
+    for (int producer : group_controls(node)) fields.inputs.push_back("^" + node_at(producer)->name);
     return out;
   }
 
@@ -215,6 +232,7 @@ class OriginalFunction {
   std::vector<DataType> arg_types_;
   std::vector<std::string> extra_;
   std::vector<char> in_body_;
+  std::vector<char> in_group_;  // nodes of loops and conditionals that the region holds as one
   std::vector<TensorRef> outputs_;
 };
 

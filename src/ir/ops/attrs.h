@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <string>
 #include <tuple>
 #include <variant>
@@ -14,6 +15,9 @@
 #include "ir/types.h"
 
 namespace blade::ir {
+
+class Graph;
+using SubGraph = std::shared_ptr<const Graph>;
 
 // Declares visit(v) over the named fields ("field", value) and memberwise equality.
 #define BLADE_FIELD(f) v(#f, f);
@@ -360,6 +364,17 @@ struct PositionsAttrs {
   bool operator==(const PositionsAttrs&) const = default;
 };
 
+// Graphs that a node holds, shared and never changed once a node holds them. Their inputs are operands of the node, in
+// order.
+// If: one a branch; the condition (node input 0) is false or 0 for branch 0, true or 1 for branch 1, ...; any other
+// number takes the last. While: the condition (one bool), then the body, which gives the next value of each variable;
+// operands after the variables stay the same.
+struct SubGraphsAttrs {
+  std::vector<SubGraph> graphs;
+  BLADE_ATTRS(graphs)
+  bool operator==(const SubGraphsAttrs&) const = default;
+};
+
 // A source node that Blade leaves where it is.
 struct ForeignAttrs {
   std::string source_op;  // "TensorArrayV3"
@@ -376,6 +391,6 @@ using Attrs =
                  AxisAttrs, AxesAttrs, PermAttrs, SplitAttrs, StridedSliceAttrs, UnpackAttrs, PadAttrs, ShapeOfAttrs,
                  GatherAttrs, TensorScatterAttrs, SegmentReduceAttrs, SearchSortedAttrs, DiagAttrs, BitcastAttrs,
                  CropAndResizeAttrs, CombinedNonMaxSuppressionAttrs, BlockLstmAttrs, BlockAttrs, ResizeAttrs,
-                 NonMaxSuppressionAttrs, PositionsAttrs, ForeignAttrs>;
+                 NonMaxSuppressionAttrs, PositionsAttrs, SubGraphsAttrs, ForeignAttrs>;
 
 }  // namespace blade::ir

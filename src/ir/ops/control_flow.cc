@@ -148,6 +148,11 @@ Status infer_if(InferContext& c) {
   const auto outputs = static_cast<int>(c.node().outputs.size());
   BLADE_RETURN_IF_ERROR(check_arity(c, 1, kAnyNumber, outputs));
   BLADE_RETURN_IF_ERROR(check_rank(c, 0, 0, "a condition"));
+  const DType condition = c.input_dtype(0);
+  if (condition != DType::kBool && condition != DType::kInt32 && condition != DType::kInt64 &&
+      condition != DType::kInvalid) {
+    return infer_error(c, "has a condition of type ", dtype_name(condition), ", expected bool, int32 or int64");
+  }
   if (branches.empty()) return infer_error(c, "has no branches");
   Inside inside(c);
   inside.set_operand_offset(1);

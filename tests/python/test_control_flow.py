@@ -1,0 +1,183 @@
+"""Loops, branches, lists and sizes that data decides: engines without TensorFlow against TensorFlow itself."""
+import numpy as np
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2  # noqa: E402
+
+import blade  # noqa: E402
+
+tf1 = tf.compat.v1
+
+
+def real(*shape, seed=0):
+    return np.random.default_rng(seed + sum(shape)).standard_normal(shape).astype(np.float32)
+
+
+def frozen(function, specs, lower):
+    """(GraphDef, input names, output names) of a tf.function; `lower`: in the form of TensorFlow 1's control flow."""
+    concrete = tf.function(function).get_concrete_function(*specs)
+    frozen_function = convert_variables_to_constants_v2(concrete, lower_control_flow=lower)
+    graph_def = frozen_function.graph.as_graph_def()
+    return graph_def, [t.name for t in frozen_function.inputs], [t.name for t in frozen_function.outputs]
+
+
+def run_tensorflow(graph_def, feed, outputs):
+    with tf.Graph().as_default(), tf1.Session() as session:
+        tf1.import_graph_def(graph_def, name="")
+        return session.run(outputs, feed)
+
+
+def compare(tmp_path, graph_def, inputs, outputs, feeds, tolerance=1e-5):
+    path = tmp_path / "model.pb"
+    path.write_bytes(graph_def.SerializeToString())
+    engine = blade.Engine(path, outputs=outputs)
+    for values in feeds:
+        feed = dict(zip(inputs, values))
+        want = run_tensorflow(graph_def, feed, outputs)
+        got = engine.run(feed)
+        for name, expected in zip(outputs, want):
+            assert got[name].shape == expected.shape, name
+            assert got[name].dtype == expected.dtype, name
+            if np.issubdtype(expected.dtype, np.floating):
+                np.testing.assert_allclose(got[name], expected, rtol=tolerance, atol=tolerance, err_msg=name)
+            else:
+                np.testing.assert_array_equal(got[name], expected, err_msg=name)
+
+
+def spec(*shape, dtype=tf.float32):
+    return tf.TensorSpec(shape, dtype)
+
+
+def collatz(x):
+    steps, _ = tf.while_loop(lambda n, v: v > 1.5, lambda n, v: (n + 1, tf.where(v % 2 < 0.5, v / 2, 3 * v + 1)), (0, x))
+    return steps
+
+
+def growing(x):
+    i = tf.constant(0)
+    _, y = tf.while_loop(lambda i, y: i < 4, lambda i, y: (i + 1, tf.concat([y, x * tf.cast(i, tf.float32)], 0)), (i, x),
+                         shape_invariants=(i.shape, tf.TensorShape([None, 3])))
+    return y
+
+
+def nested(x):
+    def outer(i, acc):
+        _, inner = tf.while_loop(lambda j, s: j < i, lambda j, s: (j + 1, s * 0.5 + x), (0, tf.zeros_like(x)))
+        return i + 1, acc + inner
+
+    return tf.while_loop(lambda i, acc: i < 5, outer, (0, tf.zeros_like(x)))[1]
+
+
+def mapped(x):
+    return tf.map_fn(lambda row: tf.nn.softmax(row) * 2, x)
+
+
+def mapped_pair(x):
+    return tf.map_fn(lambda row: (tf.reduce_sum(row), tf.argmax(row, output_type=tf.int32)), x,
+                     fn_output_signature=(tf.float32, tf.int32))
+
+
+def scanned(x):
+    return tf.scan(lambda a, row: a * 0.5 + row, x)
+
+
+def branches(x):
+    return tf.cond(tf.reduce_sum(x) > 0, lambda: (x * 2, tf.shape(x)[0]), lambda: (tf.reverse(x, [0]) - 1, tf.constant(-1)))
+
+
+def branches_in_loop(x):
+    def step(i, y):
+        return i + 1, tf.cond(i % 2 == 0, lambda: y + x, lambda: y * 0.5)
+
+    return tf.while_loop(lambda i, y: i < 6, step, (0, x))[1]
+
+
+def masked(x):
+    kept = tf.boolean_mask(x, x[:, 0] > 0)
+    return kept * 2, tf.shape(kept)[0], tf.where(x > 0.5), tf.reduce_sum(kept)
+
+
+def unique(x):
+    ids = tf.cast(x[:, 0] * 2, tf.int32)
+    values, index, counts = tf.unique_with_counts(ids)
+    return values * 3, tf.gather(values, index), counts
+
+
+def boxes(x):
+    scores = tf.sigmoid(x[:, 0])
+    corners = tf.concat([x[:, 1:3], x[:, 1:3] + tf.abs(x[:, 3:5]) + 0.1], 1)
+    kept = tf.image.non_max_suppression(corners, scores, 10, 0.3, 0.4)
+    chosen = tf.gather(corners, kept)
+    return tf.pad(chosen, [[0, 10 - tf.size(kept)], [0, 0]]), kept, tf.gather(scores, kept)
+
+
+CASES = {
+    "collatz": (collatz, [spec()], [(np.float32(v),) for v in (6, 1, 27)]),
+    "growing": (growing, [spec(None, 3)], [(real(2, 3),), (real(0, 3),)]),
+    "nested": (nested, [spec(None)], [(real(4),)]),
+    "map": (mapped, [spec(None, 5)], [(real(3, 5),), (real(1, 5),), (real(7, 5),)]),
+    "map_pair": (mapped_pair, [spec(None, 5)], [(real(3, 5),)]),
+    "scan": (scanned, [spec(None, 4)], [(real(6, 4),), (real(2, 4),)]),
+    "cond": (branches, [spec(None, 3)], [(real(4, 3),), (-np.abs(real(4, 3)),), (np.abs(real(2, 3)),)]),
+    "cond_in_loop": (branches_in_loop, [spec(None)], [(real(5),)]),
+    "mask": (masked, [spec(None, 3)], [(real(5, 3),), (-np.abs(real(5, 3)),), (real(0, 3),)]),
+    "unique": (unique, [spec(None, 2)], [(real(9, 2),), (real(1, 2),)]),
+    "boxes": (boxes, [spec(None, 5)], [(real(40, 5),), (real(40, 5, seed=1),), (-10 * np.abs(real(8, 5)),)]),
+}
+
+
+@pytest.mark.parametrize("lower", [False, True], ids=["functions", "frames"])
+@pytest.mark.parametrize("name", CASES)
+def test_without_tensorflow(tmp_path, name, lower):
+    function, specs, feeds = CASES[name]
+    compare(tmp_path, *frozen(function, specs, lower), feeds)
+
+
+def keras_model(kind):
+    layers = tf.keras.layers
+    inputs = tf.keras.Input((None, 6))
+    rnn = {
+        "lstm": lambda: layers.LSTM(8, return_sequences=True),
+        "gru": lambda: layers.GRU(8),
+        "bidirectional": lambda: layers.Bidirectional(layers.LSTM(5, return_sequences=True)),
+    }[kind]()
+    return tf.keras.Model(inputs, layers.Dense(3)(rnn(inputs)))
+
+
+@pytest.mark.parametrize("lower", [False, True], ids=["functions", "frames"])
+@pytest.mark.parametrize("kind", ["lstm", "gru", "bidirectional"])
+def test_keras_rnn(tmp_path, kind, lower):
+    model = keras_model(kind)
+    parts = frozen(lambda x: model(x), [spec(None, None, 6)], lower)
+    compare(tmp_path, *parts, [(real(2, 7, 6),), (real(1, 3, 6),), (real(2, 7, 6, seed=4),)])
+
+
+def test_what_stays_says_why(tmp_path):
+    graph_def, inputs, outputs = frozen(
+        lambda x: tf.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, y + tf.random.uniform([])), (0, x))[1],
+        [spec()], False)
+    path = tmp_path / "model.pb"
+    path.write_bytes(graph_def.SerializeToString())
+    with pytest.raises(blade.BladeError, match="RandomUniform"):
+        blade.Engine(path, outputs=outputs)
+
+
+@pytest.mark.parametrize("lower", [False, True], ids=["functions", "frames"])
+@pytest.mark.parametrize("name", ["map", "cond_in_loop", "mask", "boxes", "nested"])
+def test_optimized_in_tensorflow(name, lower):
+    function, specs, feeds = CASES[name]
+    graph_def, inputs, outputs = frozen(function, specs, lower)
+    feed = dict(zip(inputs, feeds[0]))
+    config = blade.Config()
+    config.tuning.time_limit_s = 1
+    optimized, spec_, report = blade.optimize(graph_def, "o1", "cpu", config=config, outputs=outputs, test_data=[feed])
+    assert report.accuracy["holds"]
+    for values in feeds:
+        feed = dict(zip(inputs, values))
+        want = run_tensorflow(graph_def, feed, outputs)
+        with tf.Graph().as_default(), tf1.Session() as session, spec_:
+            tf1.import_graph_def(optimized, name="")
+            got = session.run(outputs, feed)
+        for expected, found in zip(want, got):
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
