@@ -123,6 +123,7 @@ void add_windows(Cases& m) {
   ir::ResizeAttrs area;
   area.kind = ir::ResizeKind::kArea;
   m.add(Op::kResize, area, {random_floats({1, 9, 7, 5}), ints({2}, {4, 10})}, 1, 1e-5);
+  m.add(Op::kResize, area, {random_floats({1, 40, 7, 5}), ints({2}, {4, 3})}, 1, 1e-5);  // ten rows to one
   for (bool peephole : {true, false}) {
     m.add(Op::kBlockLstm, ir::BlockLstmAttrs{1, 0.5f, peephole, !peephole},
           {wide_ints({}, {3}), random_floats({4, 2, 5}), random_floats({2, 6}), random_floats({2, 6}),

@@ -60,11 +60,12 @@ void resize_weighted_row(const ResizePlan& plan, const float* in, float* out, in
 
 // Rows first, over long stretches, then pixels along the result.
 constexpr int64_t kBufferFloats = 8192;
+constexpr int64_t kMaxRows = 4;  // of bicubic interpolation; averages over areas may take more
 
 void resize_row_in_two_steps(const ResizePlan& plan, const float* in, float* out, int64_t row) {
   const RowFunctions& functions = row_functions();
   const int64_t n = row / plan.out[1], y = row % plan.out[1], floats = plan.in[2] * plan.in[3];
-  const float* pointers[4];
+  const float* pointers[kMaxRows];
   const auto first = static_cast<size_t>(y * plan.rows.taps);
   for (int r = 0; r < plan.rows.taps; ++r)
     pointers[r] = in + (n * plan.in[1] + plan.rows.positions[first + static_cast<size_t>(r)]) * floats;
@@ -95,7 +96,8 @@ Result<std::unique_ptr<Kernel>> create_resize(const KernelRequest& request, Pack
     });
   }
   const double work = row_work * plan.rows.taps;
-  const auto function = plan.in[2] * plan.in[3] <= kBufferFloats ? resize_row_in_two_steps : resize_weighted_row;
+  const bool in_two_steps = plan.in[2] * plan.in[3] <= kBufferFloats && plan.rows.taps <= kMaxRows;
+  const auto function = in_two_steps ? resize_row_in_two_steps : resize_weighted_row;
   return make_kernel([=](const KernelArgs& args) {
     parallel_ranges(args.pool, rows, work, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) function(plan, input<float>(args, 0), output<float>(args), row);
