@@ -310,7 +310,8 @@ NB_MODULE(_core, m) {
     return take_text(json);
   });
   nb::class_<Engine>(m, "Engine")
-      .def(nb::init<const std::string&, const std::vector<std::string>&, int, bool, const std::string&>())
+      .def(nb::init<const std::string&, const std::vector<std::string>&, int, bool, const std::string&,
+                    const std::string&>())
       .def("describe", &Engine::describe)
       .def("run", &Engine::run)
       .def("explain", &Engine::explain)
