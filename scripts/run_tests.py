@@ -17,7 +17,7 @@ import xml.etree.ElementTree as ElementTree
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 SOURCE_FOLDERS = ("src", "include", "tools", "tests", "bench", "fuzz", "examples", "python")
-SUFFIXES = (".cc", ".cpp", ".h", ".hpp", ".c", ".inc")
+SUFFIXES = (".cc", ".cpp", ".h", ".hpp", ".c", ".inc", ".cu", ".cuh")
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1",
     "UBSAN_OPTIONS": "print_stacktrace=1",

@@ -45,8 +45,12 @@ install_python_packages() {
   touch "$stamp"
 }
 
+# The CUDA compiler comes from PyPI where none is installed.
+development=(requirements/dev.txt)
+[ -x "$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)" ] || development+=(requirements/cuda.txt)
+
 case "${1:-dev}" in
-  dev) install_debian_packages; install_python_packages requirements/dev.txt ;;
-  bench) install_python_packages requirements/dev.txt bench/requirements.txt ;;
+  dev) install_debian_packages; install_python_packages "${development[@]}" ;;
+  bench) install_python_packages "${development[@]}" bench/requirements.txt ;;
   *) echo "usage: scripts/setup.sh [dev|bench]" >&2; exit 2 ;;
 esac

@@ -72,6 +72,7 @@ typedef struct blade_engine_options {
   const char* const* outputs; /* node or tensor names to compute; NULL: the model's own */
   int32_t num_outputs;
   const char* signature; /* which of a SavedModel's signatures; NULL: 'serving_default', or the only one */
+  const char* device; /* "cpu", "gpu" or "auto"; NULL: what the model was optimized for, the CPU where that is absent */
 } blade_engine_options;
 
 BLADE_API const char* blade_version(void);
@@ -124,6 +125,10 @@ BLADE_API blade_status blade_engine_explain(blade_engine* engine, const blade_te
 /* Times each step over `repetitions` runs: [{"node", "op", "kernel", "median_us", "gflops", "gbytes"}, ...]. */
 BLADE_API blade_status blade_engine_profile(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
                                             int32_t repetitions, char** json);
+/* Microseconds of `repetitions` runs by the device's own clock, after one that copies the inputs there: `microseconds`
+ * has room for them. For an engine on a GPU all of whose steps run there. */
+BLADE_API blade_status blade_engine_device_times(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
+                                                 int32_t repetitions, double* microseconds);
 /* Ops, inputs, outputs, coverage with reasons, of a model file; nothing is built. Of the options (may be NULL) the
  * outputs and the signature count. */
 BLADE_API blade_status blade_inspect(const char* path, const blade_engine_options* options, char** json);

@@ -108,7 +108,7 @@ struct Output {
 class Engine {
  public:
   Engine(const std::string& path, const std::vector<std::string>& outputs, int num_threads, bool reference,
-         const std::string& signature) {
+         const std::string& signature, const std::string& device) {
     std::vector<const char*> names;
     for (const std::string& name : outputs) names.push_back(name.c_str());
     blade_engine_options options = {};
@@ -118,6 +118,7 @@ class Engine {
     options.outputs = names.empty() ? nullptr : names.data();
     options.num_outputs = static_cast<int32_t>(names.size());
     options.signature = signature.empty() ? nullptr : signature.c_str();
+    options.device = device.c_str();
     blade_status status;
     {
       const nb::gil_scoped_release unlocked;
@@ -191,6 +192,19 @@ class Engine {
     }
     check(status);
     return take_text(json);
+  }
+
+  std::vector<double> device_times(const std::vector<Array>& arrays, int repetitions) {
+    const std::vector<blade_tensor> inputs = to_tensors(arrays);
+    std::vector<double> times(static_cast<size_t>(repetitions > 0 ? repetitions : 0));
+    blade_status status;
+    {
+      const nb::gil_scoped_release unlocked;
+      status = blade_engine_device_times(engine_, inputs.data(), static_cast<int32_t>(inputs.size()),
+                                         static_cast<int32_t>(times.size()), times.data());
+    }
+    check(status);
+    return times;
   }
 
  private:
@@ -296,11 +310,13 @@ NB_MODULE(_core, m) {
     return take_text(json);
   });
   nb::class_<Engine>(m, "Engine")
-      .def(nb::init<const std::string&, const std::vector<std::string>&, int, bool, const std::string&>())
+      .def(nb::init<const std::string&, const std::vector<std::string>&, int, bool, const std::string&,
+                    const std::string&>())
       .def("describe", &Engine::describe)
       .def("run", &Engine::run)
       .def("explain", &Engine::explain)
-      .def("profile", &Engine::profile);
+      .def("profile", &Engine::profile)
+      .def("device_times", &Engine::device_times);
   nb::class_<OptimizeResult>(m, "OptimizeResult")
       .def_prop_ro("model", &OptimizeResult::model)
       .def_prop_ro("report", &OptimizeResult::report)

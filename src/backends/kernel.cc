@@ -24,10 +24,29 @@ struct PackCache::Impl {
   struct Entry {
     std::weak_ptr<const void> owner;
     bool has_owner = false;
-    std::shared_ptr<const AlignedBuffer> buffer;
+    std::shared_ptr<const AlignedBuffer> on_host;
+    std::shared_ptr<const DeviceBuffer> on_device;
+    size_t bytes() const { return on_host != nullptr ? on_host->size() : on_device->size(); }
   };
   mutable std::mutex mutex;
   std::map<Key, Entry> entries;
+
+  // The entry under the key, made by `fill(Entry&)` at first use.
+  template <class Fill>
+  Result<Entry> find_or_fill(const ir::TensorPtr& source, const std::string& layout, const Fill& fill) {
+    if (source == nullptr) return internal_error("PackCache was asked to pack something that is no constant.");
+    std::lock_guard<std::mutex> lock(mutex);
+    drop_dead();
+    const Key key{source->data, layout + "/" + std::to_string(source->bytes)};
+    if (const auto it = entries.find(key); it != entries.end()) return it->second;
+    Entry entry;
+    BLADE_RETURN_IF_ERROR(fill(entry));
+    // Without an owner of its own the tensor object is what keeps the bytes' address meaningful.
+    entry.owner =
+        source->owner != nullptr ? std::weak_ptr<const void>(source->owner) : std::weak_ptr<const void>(source);
+    entry.has_owner = true;
+    return entries[key] = std::move(entry);
+  }
 
   void drop_dead() {
     for (auto it = entries.begin(); it != entries.end();) {
@@ -41,25 +60,33 @@ PackCache::~PackCache() = default;
 
 Result<std::shared_ptr<const AlignedBuffer>> PackCache::get(const ir::TensorPtr& source, const std::string& layout,
                                                             FunctionRef<Result<AlignedBuffer>()> pack) {
-  if (source == nullptr) return internal_error("PackCache::get was called without a constant.");
-  std::lock_guard<std::mutex> lock(impl_->mutex);
-  impl_->drop_dead();
-  const Impl::Key key{source->data, layout + "/" + std::to_string(source->bytes)};
-  if (const auto it = impl_->entries.find(key); it != impl_->entries.end()) return it->second.buffer;
-  BLADE_ASSIGN_OR_RETURN(AlignedBuffer packed, pack());
-  Impl::Entry entry;
-  // Without an owner of its own the tensor object is what keeps the bytes' address meaningful.
-  entry.owner = source->owner != nullptr ? std::weak_ptr<const void>(source->owner) : std::weak_ptr<const void>(source);
-  entry.has_owner = true;
-  entry.buffer = std::make_shared<const AlignedBuffer>(std::move(packed));
-  impl_->entries[key] = entry;
-  return entry.buffer;
+  const auto fill = [&](Impl::Entry& entry) -> Status {
+    BLADE_ASSIGN_OR_RETURN(AlignedBuffer packed, pack());
+    entry.on_host = std::make_shared<const AlignedBuffer>(std::move(packed));
+    return {};
+  };
+  BLADE_ASSIGN_OR_RETURN(const Impl::Entry entry, impl_->find_or_fill(source, layout, fill));
+  return entry.on_host;
+}
+
+Result<std::shared_ptr<const DeviceBuffer>> PackCache::get_on(Device& device, const ir::TensorPtr& source,
+                                                              const std::string& layout,
+                                                              FunctionRef<Result<AlignedBuffer>()> pack) {
+  const auto fill = [&](Impl::Entry& entry) -> Status {
+    BLADE_ASSIGN_OR_RETURN(const AlignedBuffer packed, pack());
+    BLADE_ASSIGN_OR_RETURN(DeviceBuffer uploaded,
+                           device.upload(reinterpret_cast<const std::byte*>(packed.data()), packed.size()));
+    entry.on_device = std::make_shared<const DeviceBuffer>(std::move(uploaded));
+    return {};
+  };
+  BLADE_ASSIGN_OR_RETURN(const Impl::Entry entry, impl_->find_or_fill(source, layout + "@" + device.info().name, fill));
+  return entry.on_device;
 }
 
 size_t PackCache::bytes() const {
   std::lock_guard<std::mutex> lock(impl_->mutex);
   size_t total = 0;
-  for (const auto& [key, entry] : impl_->entries) total += entry.buffer->size();
+  for (const auto& [key, entry] : impl_->entries) total += entry.bytes();
   return total;
 }
 

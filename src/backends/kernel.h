@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/device.h"
 #include "backends/machine.h"
 #include "base/aligned_buffer.h"
 #include "base/status.h"
@@ -33,6 +34,7 @@ struct KernelRequest {
   // For rows that compute two nodes: the request of the node whose only reader is `node`, as its input 0. The kernel's
   // inputs are then the producer's followed by the node's own from input 1 on.
   const KernelRequest* producer = nullptr;
+  Device* device = nullptr;  // where the kernel will run; null: on the host
 };
 
 // Yes, or no with a reason that a user can read ("weights are not constant").
@@ -54,13 +56,15 @@ class OutputAllocator {
 };
 
 // Operands of one run. Pointers are to dense row-major data, at least 64-byte aligned inside the arena (graph inputs
-// and outputs are the caller's and aligned to their element only); zero-sized tensors may have null data.
+// and outputs are the caller's and aligned to their element only); zero-sized tensors may have null data. A kernel
+// for a device gets device pointers, 64-byte aligned, and only puts work on the queue.
 struct KernelArgs {
   std::span<const void* const> inputs;
   std::span<void* const> outputs;
   std::byte* scratch = nullptr;  // scratch_bytes() bytes, 64-byte aligned, contents undefined
   ThreadPool* pool = nullptr;
   OutputAllocator* allocator = nullptr;  // of outputs with a dim of -1, whose pointers above are null
+  void* queue = nullptr;                 // DeviceQueue::handle()
 };
 
 // One compiled node: immutable, shared by all runs. run() allocates nothing and is thread-safe (all state is in args).
@@ -89,6 +93,10 @@ class PackCache {
   // `source` is kept alive only while packing. Error when memory is short.
   Result<std::shared_ptr<const AlignedBuffer>> get(const ir::TensorPtr& source, const std::string& layout,
                                                    FunctionRef<Result<AlignedBuffer>()> pack);
+  // The same in the memory of `device`: packed on the host, then copied there.
+  Result<std::shared_ptr<const DeviceBuffer>> get_on(Device& device, const ir::TensorPtr& source,
+                                                     const std::string& layout,
+                                                     FunctionRef<Result<AlignedBuffer>()> pack);
   size_t bytes() const;
   PackCache();
   ~PackCache();

@@ -1,5 +1,6 @@
 // blade.h: loading and running engines.
 #include <atomic>
+#include <cstddef>
 #include <cstdlib>
 #include <mutex>
 #include <set>
@@ -21,14 +22,18 @@ std::atomic<uint64_t> engine_runs{0};
 std::atomic<uint64_t> fallback_runs{0};
 
 // Old callers have shorter structs: fields past struct_size keep their defaults.
-engine::EngineOptions to_options(const blade_engine_options* options) {
+blade::Result<engine::EngineOptions> to_options(const blade_engine_options* options) {
   engine::EngineOptions result;
+  result.device_as_decided = true;
   if (options == nullptr) return result;
   blade_engine_options known = {};
   __builtin_memcpy(&known, options, std::min(options->struct_size, sizeof known));
   result.num_threads = known.num_threads;
   if (known.max_cached_plans > 0) result.max_cached_plans = known.max_cached_plans;
   result.reference_only = known.use_reference != 0;
+  if (known.device == nullptr) return result;
+  result.device_as_decided = false;
+  BLADE_ASSIGN_OR_RETURN(result.device, engine::device_by_name(known.device));
   return result;
 }
 
@@ -112,7 +117,8 @@ blade_status blade_engine_load(const char* path, const blade_engine_options* opt
     BLADE_RETURN_IF_ERROR(check_handle(path, "path"));
     BLADE_RETURN_IF_ERROR(check_handle(out, "engine"));
     BLADE_ASSIGN_OR_RETURN(const auto wanted, blade::capi::to_wanted(options));
-    BLADE_ASSIGN_OR_RETURN(auto loaded, blade::optimizer::load_engine(path, wanted, to_options(options)));
+    BLADE_ASSIGN_OR_RETURN(const engine::EngineOptions engine_options, to_options(options));
+    BLADE_ASSIGN_OR_RETURN(auto loaded, blade::optimizer::load_engine(path, wanted, engine_options));
     *out = new blade_engine{std::move(loaded)};
     return {};
   });
@@ -127,8 +133,9 @@ blade_status blade_engine_load_memory(const void* bytes, size_t size, void (*rel
     const std::shared_ptr<const void> owner(bytes, free_bytes);
     BLADE_RETURN_IF_ERROR(check_handle(bytes, "bytes"));
     BLADE_RETURN_IF_ERROR(check_handle(out, "engine"));
-    BLADE_ASSIGN_OR_RETURN(
-        auto loaded, engine::Engine::load({static_cast<const std::byte*>(bytes), size}, owner, to_options(options)));
+    BLADE_ASSIGN_OR_RETURN(const engine::EngineOptions engine_options, to_options(options));
+    BLADE_ASSIGN_OR_RETURN(auto loaded,
+                           engine::Engine::load({static_cast<const std::byte*>(bytes), size}, owner, engine_options));
     *out = new blade_engine{std::move(loaded)};
     return {};
   });

@@ -1,4 +1,5 @@
 // blade.h: texts about engines, models and the machine.
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "capi/handles.h"
@@ -53,6 +54,19 @@ blade_status blade_engine_profile(blade_engine* engine, const blade_tensor* inpu
     std::vector<blade::engine::StepTime> steps;
     BLADE_RETURN_IF_ERROR(engine->engine->profile(refs, repetitions, &steps));
     return copy_text(profile_json(steps), json);
+  });
+}
+
+blade_status blade_engine_device_times(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
+                                       int32_t repetitions, double* microseconds) {
+  return guarded([&]() -> Status {
+    BLADE_RETURN_IF_ERROR(check_handle(engine, "engine"));
+    BLADE_RETURN_IF_ERROR(check_handle(microseconds, "microseconds"));
+    BLADE_ASSIGN_OR_RETURN(const auto refs, blade::capi::to_tensor_refs(inputs, num_inputs));
+    std::vector<double> times;
+    BLADE_RETURN_IF_ERROR(engine->engine->device_times(refs, repetitions, &times));
+    std::copy(times.begin(), times.end(), microseconds);
+    return {};
   });
 }
 

@@ -100,7 +100,9 @@ std::string Decisions::to_json() const {
                {"tuned_on", tuned_on},
                {"disabled_passes", disabled_passes},
                {"kernels", kernels},
+               {"device", device},
                {"precision", precision}};
+  if (!keep_float32.empty()) json["keep_float32"] = keep_float32;
   if (profile) {
     Json opts = Json::array();
     for (const auto& group : profile->opts) opts.push_back(shapes_to_json(group));
@@ -117,7 +119,9 @@ Result<Decisions> Decisions::from_json(std::string_view text) {
   Decisions decisions;
   BLADE_RETURN_IF_ERROR(read_string(json, "blade_version", decisions.blade_version));
   BLADE_RETURN_IF_ERROR(read_string(json, "tuned_on", decisions.tuned_on));
+  BLADE_RETURN_IF_ERROR(read_string(json, "device", decisions.device));
   BLADE_RETURN_IF_ERROR(read_string(json, "precision", decisions.precision));
+  BLADE_RETURN_IF_ERROR(read_strings(json, "keep_float32", decisions.keep_float32));
   BLADE_RETURN_IF_ERROR(read_strings(json, "disabled_passes", decisions.disabled_passes));
   BLADE_RETURN_IF_ERROR(read_kernels(json, decisions.kernels));
   if (json.contains("profile")) {

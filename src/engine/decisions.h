@@ -25,7 +25,9 @@ struct Decisions {
   std::map<std::string, std::string>
       kernels;  // kernel_signature() -> kernel name, where tuning overrode the static choice
   std::optional<Profile> profile;
-  std::string precision = "fp32";
+  std::string device = "cpu";             // what was optimized for; elsewhere the other choices about it are left aside
+  std::string precision = "fp32";         // or "fp16", for a GPU
+  std::vector<std::string> keep_float32;  // nodes that fp16 spares
 
   std::string to_json() const;
   static Result<Decisions> from_json(std::string_view json);

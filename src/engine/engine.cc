@@ -2,12 +2,15 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <functional>
 #include <mutex>
 #include <utility>
 
+#include "backends/cuda/loader.h"
 #include "base/checked_math.h"
 #include "base/log.h"
 #include "engine/derived_constants.h"
+#include "engine/device_run_context.h"
 #include "engine/engine_file.h"
 #include "engine/executor.h"
 #include "engine/run_context.h"
@@ -43,6 +46,13 @@ Status check_profile(const ir::Graph& graph, const Decisions& decisions) {
   return invalid_argument("The profile has shapes for " + std::to_string(decisions.profile->min.size()) +
                           " inputs, the model has " + std::to_string(graph.inputs().size()) +
                           ": give one shape an input.");
+}
+
+Status run_region_passes(ir::Graph& graph, const Decisions& decisions, const EngineOptions& options) {
+  passes::PassOptions pass_options;
+  pass_options.half_precision = options.device != nullptr && decisions.precision == "fp16";
+  pass_options.keep_float32 = decisions.keep_float32;
+  return passes::run_pipeline(graph, /*whole_graph=*/false, decisions.disabled_passes, pass_options).status();
 }
 
 Status check_no_foreign(const ir::Graph& graph) {
@@ -86,6 +96,9 @@ void collect_plans(const Stage& stage, std::vector<std::shared_ptr<const Plan>>&
   for (const auto& next : stage.rest->stages()) collect_plans(*next, plans);
 }
 
+// Done with the context that has just run, before another run may have it.
+using AfterRun = std::function<Status(RunContext&)>;
+
 }  // namespace
 
 struct Engine::Impl {
@@ -114,14 +127,16 @@ struct Engine::Impl {
   std::shared_ptr<PlanEntry> find(size_t count, const DimsOf& dims_of);
   Result<std::shared_ptr<PlanEntry>> make_entry(std::vector<ir::Dims> dims);
   void insert(const std::shared_ptr<PlanEntry>& entry);
-  Result<std::shared_ptr<const Stage>> make(std::span<const ir::Dims> dims);
+  Result<std::shared_ptr<const Stage>> make(std::span<const ir::Dims> dims, const Decisions& decided,
+                                            bool with_alternatives = false);
   Status bring_back_constants();
 
   Status check(const TensorRef& given, const TensorInfo& expected) const;
   Result<std::shared_ptr<PlanEntry>> entry_for(std::span<const TensorRef> given);
   Result<std::shared_ptr<PlanEntry>> entry_for(std::span<const ir::Dims> dims);
-  Status run(std::span<const TensorRef> given, OutputSink& sink, StepTimer* timer);
-  Status run_plan(const Stage& stage, std::span<const TensorRef> given, OutputSink& sink, StepTimer* timer);
+  Status run(std::span<const TensorRef> given, OutputSink& sink, StepTimer* timer, const AfterRun& after = nullptr);
+  Status run_plan(const Stage& stage, std::span<const TensorRef> given, OutputSink& sink, StepTimer* timer,
+                  const AfterRun& after);
   Status run_stages(const std::shared_ptr<const Stage>& stage, std::span<const TensorRef> given, OutputSink& sink,
                     StepTimer* timer);
 };
@@ -136,13 +151,16 @@ class Lease {
   Lease(const Lease&) = delete;
   Lease& operator=(const Lease&) = delete;
   ~Lease() {
-    stage_.give_back(std::move(context_));
+    if (context_ != nullptr) stage_.give_back(std::move(context_));
     std::lock_guard<std::mutex> lock(impl_.mutex);
     if (arena_.size() > 0 && impl_.idle_arenas.size() < kMaxIdle) impl_.idle_arenas.push_back(std::move(arena_));
   }
 
-  Status take_arena() {
-    const size_t bytes = stage_.plan->arena_bytes;
+  Status take() {
+    const size_t bytes = stage_.plan->host_arena_bytes;
+    if (context_ == nullptr) {
+      BLADE_ASSIGN_OR_RETURN(context_, make_run_context(stage_.plan));
+    }
     {
       std::lock_guard<std::mutex> lock(impl_.mutex);
       take_idle_arena(bytes);
@@ -217,7 +235,7 @@ Result<std::shared_ptr<PlanEntry>> Engine::Impl::make_entry(std::vector<ir::Dims
   // Another thread may have made it meanwhile.
   if (auto found = find(dims.size(), [&](size_t i) -> const ir::Dims& { return dims[i]; })) return found;
   auto entry = std::make_shared<PlanEntry>();
-  auto stage = make(dims);
+  auto stage = make(dims, decisions);
   if (stage.ok()) {
     entry->stage = std::move(stage).value();
   } else if (stage.status().code() == StatusCode::kUnimplemented) {
@@ -230,10 +248,18 @@ Result<std::shared_ptr<PlanEntry>> Engine::Impl::make_entry(std::vector<ir::Dims
   return entry;
 }
 
-Result<std::shared_ptr<const Stage>> Engine::Impl::make(std::span<const ir::Dims> dims) {
+Result<std::shared_ptr<const Stage>> Engine::Impl::make(std::span<const ir::Dims> dims, const Decisions& decided,
+                                                        bool with_alternatives) {
   BLADE_RETURN_IF_ERROR(bring_back_constants());
-  const Planner planner = {decisions, packs, {pool->num_threads(), options.reference_only, nullptr}};
+  const PlanOptions plan_options = {pool->num_threads(), options.reference_only, nullptr, options.device,
+                                    with_alternatives};
+  const Planner planner = {decided, packs, plan_options};
   auto stage = make_first_stage(second_graph != nullptr ? *second_graph : graph, dims, planner);
+  if (stage.ok() && !(*stage)->is_whole && options.device != nullptr) {
+    return unimplemented(
+        "The model has shapes that depend on the values of its inputs, which the GPU engine does not run: use device "
+        "'cpu'.");
+  }
   // What later stages read is only known when they are made: nothing is let go then.
   if (stage.ok() && (*stage)->is_whole && !released_once && derived != nullptr) {
     derived->release(*(*stage)->plan);
@@ -247,7 +273,7 @@ Result<std::shared_ptr<const Stage>> Engine::Impl::make(std::span<const ir::Dims
 Status Engine::Impl::bring_back_constants() {
   if (derived == nullptr || !derived->is_released()) return {};
   ir::Graph fresh = source.clone();
-  BLADE_RETURN_IF_ERROR(passes::run_pipeline(fresh, /*whole_graph=*/false, decisions.disabled_passes).status());
+  BLADE_RETURN_IF_ERROR(run_region_passes(fresh, decisions, options));
   fresh.remove_dead_nodes();
   if (!derived->restore(fresh)) {
     log_warning("Graph passes gave another result the second time; weights are packed again.");
@@ -308,18 +334,18 @@ Result<std::shared_ptr<PlanEntry>> Engine::Impl::entry_for(std::span<const ir::D
   return entry;
 }
 
-Status Engine::Impl::run(std::span<const TensorRef> given, OutputSink& sink, StepTimer* timer) {
+Status Engine::Impl::run(std::span<const TensorRef> given, OutputSink& sink, StepTimer* timer, const AfterRun& after) {
   BLADE_ASSIGN_OR_RETURN(const std::shared_ptr<PlanEntry> entry, entry_for(given));
-  const Status status = entry->stage->is_whole ? run_plan(*entry->stage, given, sink, timer)
+  const Status status = entry->stage->is_whole ? run_plan(*entry->stage, given, sink, timer, after)
                                                : run_stages(entry->stage, given, sink, timer);
   if (timer != nullptr) timer->end_run();
   return status;
 }
 
-Status Engine::Impl::run_plan(const Stage& stage, std::span<const TensorRef> given, OutputSink& sink,
-                              StepTimer* timer) {
+Status Engine::Impl::run_plan(const Stage& stage, std::span<const TensorRef> given, OutputSink& sink, StepTimer* timer,
+                              const AfterRun& after) {
   Lease<Impl> lease(*this, stage);
-  BLADE_RETURN_IF_ERROR(lease.take_arena());
+  BLADE_RETURN_IF_ERROR(lease.take());
   for (size_t i = 0; i < given.size(); ++i) lease.context().set_input(static_cast<int>(i), given[i].data);
   for (size_t i = 0; i < outputs.size(); ++i) {
     const int index = static_cast<int>(i);
@@ -331,7 +357,7 @@ Status Engine::Impl::run_plan(const Stage& stage, std::span<const TensorRef> giv
   BLADE_RETURN_IF_ERROR(
       lease.context().run(lease.arena(), *pool, timer != nullptr ? timer->steps_of(stage.plan) : nullptr));
   if (timer != nullptr) timer->add(stage.plan);
-  return {};
+  return after ? after(lease.context()) : Status();
 }
 
 Status Engine::Impl::run_stages(const std::shared_ptr<const Stage>& stage, std::span<const TensorRef> given,
@@ -357,9 +383,15 @@ Engine::~Engine() = default;
 
 Result<std::shared_ptr<Engine>> Engine::create(ir::Graph graph, Decisions decisions, const EngineOptions& options) {
   auto impl = std::make_unique<Impl>();
+  impl->options = options;
+  if (options.device_as_decided && decisions.device == "gpu") {
+    const auto& card = backends::cuda_device();
+    if (card.ok()) impl->options.device = *card;
+    if (!card.ok()) log_warning("a model optimized for a GPU runs on the CPU: " + card.status().message());
+  }
   impl->source = graph.clone();
   impl->graph = std::move(graph);
-  BLADE_RETURN_IF_ERROR(passes::run_pipeline(impl->graph, /*whole_graph=*/false, decisions.disabled_passes).status());
+  BLADE_RETURN_IF_ERROR(run_region_passes(impl->graph, decisions, impl->options));
   impl->graph.remove_dead_nodes();
   BLADE_RETURN_IF_ERROR(check_no_foreign(impl->graph));
   BLADE_RETURN_IF_ERROR(check_profile(impl->graph, decisions));
@@ -370,10 +402,11 @@ Result<std::shared_ptr<Engine>> Engine::create(ir::Graph graph, Decisions decisi
     impl->source = ir::Graph();
   }
   impl->decisions = std::move(decisions);
-  impl->options = options;
   impl->inputs = infos(impl->graph, impl->graph.inputs(), nullptr);
   impl->outputs = infos(impl->graph, impl->graph.outputs(), &impl->graph.output_names());
-  const int threads = options.num_threads > 0 ? options.num_threads : ThreadPool::usable_cpus();
+  // Beside a device the host has little to do: threads only where they are asked for.
+  const int usable = impl->options.device != nullptr ? 1 : ThreadPool::usable_cpus();
+  const int threads = options.num_threads > 0 ? options.num_threads : usable;
   impl->pool = ThreadPool::shared(threads);
   impl->idle_arenas.reserve(kMaxIdle);
   impl->idle_executors.reserve(kMaxIdle);
@@ -454,6 +487,26 @@ Status Engine::profile(std::span<const TensorRef> inputs, int repetitions, std::
   *times = timer.medians();
   return {};
 }
+
+Status Engine::device_times(std::span<const TensorRef> inputs, int repetitions, std::vector<double>* microseconds) {
+  if (impl_->options.device == nullptr) {
+    return failed_precondition("Device time was asked of an engine that runs on the CPU: load it for the GPU.");
+  }
+  Scratch sink(impl_->outputs.size());
+  return impl_->run(inputs, sink, nullptr, [&](RunContext& context) {
+    return static_cast<DeviceRunContext&>(context).time_replays(repetitions, microseconds);
+  });
+}
+
+Result<std::shared_ptr<const Plan>> Engine::trial_plan(std::span<const ir::Dims> input_dims,
+                                                       const Decisions& decisions) {
+  std::lock_guard<std::mutex> lock(impl_->making);
+  BLADE_ASSIGN_OR_RETURN(const auto stage, impl_->make(input_dims, decisions, /*with_alternatives=*/true));
+  if (!stage->is_whole) return unimplemented("The model runs in stages: it has no one plan.");
+  return stage->plan;
+}
+
+backends::Device* Engine::device() const { return impl_->options.device; }
 
 size_t Engine::packed_bytes() const { return impl_->packs.bytes(); }
 

@@ -16,9 +16,13 @@
 namespace blade::engine {
 
 struct EngineOptions {
-  int num_threads = 0;          // 0: as many as the process may use
-  int max_cached_plans = 16;    // least recently used shapes go first
-  bool reference_only = false;  // run the naive kernels: the semantics, for tests and accuracy bisecting
+  int num_threads = 0;                 // 0: as many as the process may use
+  int max_cached_plans = 16;           // least recently used shapes go first
+  bool reference_only = false;         // run the naive kernels: the semantics, for tests and accuracy bisecting
+  backends::Device* device = nullptr;  // where to run; null: on the host
+  // Where the decisions say that the model was optimized for a GPU: on that if there is one, else on the host with a
+  // line in the log.
+  bool device_as_decided = false;
 };
 
 struct TensorInfo {
@@ -33,6 +37,10 @@ struct TensorRef {
   ir::Dims dims;
   const void* data = nullptr;
 };
+
+// The device that a user names: "cpu" (null), "gpu" or "auto" (a GPU if one is usable); case-insensitive. An error says
+// why there is no GPU, or which names there are.
+Result<backends::Device*> device_by_name(const std::string& name);
 
 // One step of a plan with its measured time, for `blade profile` and rooflines.
 struct StepTime {
@@ -80,6 +88,13 @@ class Engine {
 
   // Runs `repetitions` times (after one warm-up) and gives the median time of each step, in the order of the plan.
   Status profile(std::span<const TensorRef> inputs, int repetitions, std::vector<StepTime>* times);
+
+  // Runs once, then measures `repetitions` runs by the device's own clock, inputs and outputs staying there.
+  // Microseconds, in order. An error on the host, or where a step has to run there.
+  Status device_times(std::span<const TensorRef> inputs, int repetitions, std::vector<double>* microseconds);
+  // A plan for these shapes under other decisions, sharing what is packed; not cached. For tuning.
+  Result<std::shared_ptr<const Plan>> trial_plan(std::span<const ir::Dims> input_dims, const Decisions& decisions);
+  backends::Device* device() const;
 
   int num_threads() const;
   // Says that a run follows at once: its threads wake meanwhile.

@@ -30,7 +30,7 @@ std::optional<double> predicted_us(const backends::KernelRequest& request, const
 Fusion Fusion::choose(const ir::Graph& graph, std::span<const ir::NodeId> order, const Decisions& decisions,
                       const PlanOptions& options) {
   Fusion fusion;
-  if (options.reference_only) return fusion;
+  if (options.reference_only || options.device != nullptr) return fusion;
   fusion.absorbed_.assign(static_cast<size_t>(graph.num_node_slots()), 0);
   fusion.producer_of_.assign(fusion.absorbed_.size(), ir::kNone);
   fusion.consumers_ = graph.consumers();
@@ -106,6 +106,7 @@ backends::KernelRequest Fusion::request(const ir::Graph& graph, const ir::Node& 
                                         const PlanOptions& options) const {
   backends::KernelRequest request;
   request.node = &node;
+  request.device = options.reference_only ? nullptr : options.device;
   for (ir::ValueId id : inputs(node)) {
     request.inputs.push_back(desc_of(graph, id));
     request.constants.push_back(graph.value(id).constant);

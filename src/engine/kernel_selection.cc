@@ -1,4 +1,5 @@
 // Which row of the kernel tables a node gets: a pure function of the request and the stored decisions.
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -79,12 +80,25 @@ Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest
 
 Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest& request, const Decisions& decisions,
                                                    bool reference_only, std::vector<std::string>* refused) {
+  if (request.device != nullptr) return select_kernel(request, decisions, request.device->kernels(), refused);
   if (!reference_only) {
     auto chosen = select_kernel(request, decisions, backends::cpu_kernels(), refused);
     if (chosen.ok()) return chosen;
   }
   // The naive kernels take everything: slow, but never a hole.
   return select_kernel(request, Decisions(), backends::reference_kernels(), refused);
+}
+
+std::vector<const char*> supporting_kernels(const backends::KernelRequest& request) {
+  const auto table = request.device != nullptr ? request.device->kernels() : backends::cpu_kernels();
+  std::vector<Candidate> rows = supporting_rows(table, request, nullptr);
+  std::stable_sort(rows.begin(), rows.end(), [](const Candidate& a, const Candidate& b) {
+    constexpr double kUnknown = 1e9;
+    return a.us.value_or(kUnknown) < b.us.value_or(kUnknown);
+  });
+  std::vector<const char*> names;
+  for (const Candidate& row : rows) names.push_back(row.entry->name);
+  return names;
 }
 
 }  // namespace blade::engine

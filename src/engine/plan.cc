@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/checked_math.h"
 #include "engine/fusion.h"
@@ -37,6 +38,7 @@ class PlanBuilder {
         storages_(std::move(storages)) {}
 
   Result<std::shared_ptr<const Plan>> build() {
+    plan_->device = options_.reference_only ? nullptr : options_.device;
     plan_->inputs = descs_of(graph_, graph_.inputs());
     plan_->outputs = descs_of(graph_, graph_.outputs());
     for (ir::NodeId id : storages_.steps()) BLADE_RETURN_IF_ERROR(add_step(graph_.node(id)));
@@ -45,6 +47,7 @@ class PlanBuilder {
     BLADE_RETURN_IF_ERROR(place());
     BLADE_RETURN_IF_ERROR(locate());
     find_reuses();
+    plan_transfers();
     return std::shared_ptr<const Plan>(std::move(plan_));
   }
 
@@ -61,7 +64,17 @@ class PlanBuilder {
     auto selected = producer != nullptr
                         ? select_kernel(request, decisions_, backends::cpu_fused_kernels(), &step.refused)
                         : select_kernel(request, decisions_, options_.reference_only, &step.refused);
-    BLADE_ASSIGN_OR_RETURN(const backends::KernelEntry* entry, std::move(selected));
+    if (!selected.ok() && request.device != nullptr) {
+      step.on_host = true;
+      request.device = nullptr;
+      selected = select_kernel(request, Decisions(), options_.reference_only, &step.refused);
+    }
+    if (!selected.ok()) return selected.status();
+    const backends::KernelEntry* entry = *selected;
+    if (options_.with_alternatives && !step.on_host) {
+      step.signature = kernel_signature(request);
+      step.alternatives = supporting_kernels(request);
+    }
     auto kernel = entry->create(request, packs_);
     if (!kernel.ok()) return kernel.status().with_context("Node '" + node.name + "' (" + entry->name + ")");
     step.kernel = std::move(kernel).value();
@@ -84,7 +97,8 @@ class PlanBuilder {
     for (size_t s = 0; s < plan_->steps.size(); ++s) {
       const ir::Node& node = graph_.node(storages_.steps()[s]);
       for (ir::ValueId input : fusion_.step_inputs(graph_, node)) {
-        if (!may_overwrite(*plan_->steps[s].kernel, node, input)) continue;
+        // Host and device copies of one place would be confused.
+        if (plan_->steps[s].on_host || !may_overwrite(*plan_->steps[s].kernel, node, input)) continue;
         if (storages_.share(static_cast<int>(s), input, node.outputs[0])) {
           plan_->steps[s].in_place = true;
           break;
@@ -133,6 +147,9 @@ class PlanBuilder {
     }
     for (size_t s = 0; s < plan_->steps.size(); ++s) plan_->steps[s].scratch_offset = memory.offsets[first_scratch + s];
     plan_->arena_bytes = memory.bytes;
+    const bool needs_host = plan_->device == nullptr || std::any_of(plan_->steps.begin(), plan_->steps.end(),
+                                                                    [](const Step& step) { return step.on_host; });
+    plan_->host_arena_bytes = needs_host ? memory.bytes : 0;
     plan_->naive_arena_bytes = total;
     return {};
   }
@@ -148,6 +165,7 @@ class PlanBuilder {
       const std::vector<ir::ValueId> inputs = fusion_.step_inputs(graph_, node);
       for (size_t i = 0; i < inputs.size(); ++i) {
         BLADE_ASSIGN_OR_RETURN(Location at, location(inputs[i], step.kernel->reads_input(static_cast<int>(i))));
+        if (at.kind == Location::Kind::kConstant && !step.on_host) BLADE_RETURN_IF_ERROR(upload(at.index));
         step.inputs.push_back(at);
       }
       for (ir::ValueId output : node.outputs) {
@@ -183,6 +201,50 @@ class PlanBuilder {
     }
   }
 
+  Status upload(int constant) {
+    if (plan_->device == nullptr || plan_->device_constants[constant] != nullptr) return {};
+    const ir::TensorPtr& tensor = plan_->constants[constant];
+    const auto copy = [&]() -> Result<AlignedBuffer> { return copied(*tensor); };
+    BLADE_ASSIGN_OR_RETURN(plan_->device_constants[constant], packs_.get_on(*plan_->device, tensor, "plain", copy));
+    return {};
+  }
+
+  // What a step on the host reads that only the device has, and what it makes that the device reads.
+  void plan_transfers() {
+    if (plan_->device == nullptr || plan_->host_arena_bytes == 0) return;
+    std::unordered_set<ir::ValueId> on_host, for_device;
+    const auto& order = storages_.steps();
+    for (size_t s = 0; s < order.size(); ++s) {
+      const ir::Node& node = graph_.node(order[s]);
+      if (plan_->steps[s].on_host) {
+        on_host.insert(node.outputs.begin(), node.outputs.end());
+      } else {
+        for (ir::ValueId input : node.inputs) for_device.insert(source_of(input));
+      }
+    }
+    for (ir::ValueId output : graph_.outputs()) for_device.insert(source_of(output));
+    for (size_t s = 0; s < order.size(); ++s) {
+      Step& step = plan_->steps[s];
+      if (!step.on_host) continue;
+      const ir::Node& node = graph_.node(order[s]);
+      for (size_t i = 0; i < node.inputs.size(); ++i) {
+        const Location::Kind kind = step.inputs[i].kind;
+        const bool elsewhere = kind == Location::Kind::kArena || kind == Location::Kind::kOutput;
+        if (elsewhere && !on_host.contains(source_of(node.inputs[i]))) step.fetch.push_back(static_cast<int>(i));
+      }
+      for (size_t i = 0; i < node.outputs.size(); ++i) {
+        if (for_device.contains(node.outputs[i])) step.send.push_back(static_cast<int>(i));
+      }
+    }
+  }
+
+  // The value that a chain of views looks at.
+  ir::ValueId source_of(ir::ValueId id) const {
+    while (graph_.value(id).producer != ir::kNone && is_view(graph_, graph_.node(graph_.value(id).producer)))
+      id = graph_.node(graph_.value(id).producer).inputs[0];
+    return id;
+  }
+
   Result<Location> location(ir::ValueId id, bool is_read) {
     const int i = storages_.of(id);
     const Storage& storage = storages_.storage(i);
@@ -203,21 +265,24 @@ class PlanBuilder {
     if (is_new) {
       BLADE_ASSIGN_OR_RETURN(ir::TensorPtr tensor, aligned_constant(graph_.value(storage.index).constant));
       plan_->constants.push_back(std::move(tensor));
+      plan_->device_constants.emplace_back();
     }
     return Location{Location::Kind::kConstant, 0, it->second};
+  }
+
+  static Result<AlignedBuffer> copied(const ir::Tensor& tensor) {
+    AlignedBuffer buffer = AlignedBuffer::allocate(tensor.bytes);
+    if (buffer.data() == nullptr && tensor.bytes > 0) {
+      return resource_exhausted("There is no memory for a constant of " + std::to_string(tensor.bytes) + " bytes.");
+    }
+    if (tensor.bytes > 0) std::memcpy(buffer.data(), tensor.data, tensor.bytes);
+    return buffer;
   }
 
   // Constants may stand at any address of a file; the copy is shared by the plans of all shapes.
   Result<ir::TensorPtr> aligned_constant(const ir::TensorPtr& tensor) {
     if (reinterpret_cast<uintptr_t>(tensor->data) % kBufferAlignment == 0) return tensor;
-    const auto copy = [&]() -> Result<AlignedBuffer> {
-      AlignedBuffer buffer = AlignedBuffer::allocate(tensor->bytes);
-      if (buffer.data() == nullptr && tensor->bytes > 0) {
-        return resource_exhausted("There is no memory for a constant of " + std::to_string(tensor->bytes) + " bytes.");
-      }
-      if (tensor->bytes > 0) std::memcpy(buffer.data(), tensor->data, tensor->bytes);
-      return buffer;
-    };
+    const auto copy = [&]() -> Result<AlignedBuffer> { return copied(*tensor); };
     BLADE_ASSIGN_OR_RETURN(std::shared_ptr<const AlignedBuffer> buffer, packs_.get(tensor, "aligned", copy));
     auto out = std::make_shared<ir::Tensor>(*tensor);
     out->data = buffer->data();

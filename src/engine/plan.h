@@ -31,20 +31,28 @@ struct Step {
   std::vector<Location> inputs, outputs;
   std::vector<backends::TensorDesc> input_descs, output_descs;
   size_t scratch_offset = 0;
-  bool in_place = false;             // output 0 took over an input's memory
-  ir::Cost cost;                     // for rooflines
-  std::vector<std::string> refused;  // "cpu.conv.winograd_f32: stride is 2, needs 1": rows that were passed over
+  bool in_place = false;                  // output 0 took over an input's memory
+  bool on_host = false;                   // of a device's plan: no kernel of the device takes it (see `refused`)
+  std::vector<int> fetch, send;           // then: inputs to bring to the host before, outputs the device needs after
+  ir::Cost cost;                          // for rooflines
+  std::string signature;                  // kernel_signature(), where alternatives were asked for
+  std::vector<const char*> alternatives;  // rows that support the step, the one predicted fastest first
+  std::vector<std::string> refused;       // "cpu.conv.winograd_f32: stride is 2, needs 1": rows that were passed over
 };
 
 struct Plan {
+  backends::Device* device = nullptr;  // null: all on the host
   std::vector<Step> steps;
   std::vector<ir::TensorPtr> constants;
+  std::vector<std::shared_ptr<const backends::DeviceBuffer>>
+      device_constants;                               // the same there; null: no step reads it
   std::vector<backends::TensorDesc> inputs, outputs;  // an output has dims of -1 where a step finds them
   // Per graph output: a step writes it directly (kOutput), or it is copied from there at the end.
   std::vector<Location> output_sources;
   // (input, output): the output may be given the very memory of the input if nobody needs the input after the run.
   std::vector<std::pair<int, int>> reuses;
   size_t arena_bytes = 0;
+  size_t host_arena_bytes = 0;   // arena_bytes on the host; a device's plan needs it only for steps on the host
   size_t naive_arena_bytes = 0;  // without liveness, for reports
 };
 
@@ -52,6 +60,8 @@ struct PlanOptions {
   int num_threads = 1;
   bool reference_only = false;
   const backends::Machine* machine = nullptr;  // nullptr: the one at hand
+  backends::Device* device = nullptr;          // nullptr: plan for the host
+  bool with_alternatives = false;              // fill Step::signature and alternatives, for tuning
 };
 
 // Selects kernels and plans memory for a graph with concrete shapes (see specialized_graph()); only graph outputs of
@@ -68,11 +78,14 @@ Result<std::shared_ptr<const Plan>> make_plan(const ir::Graph& graph, std::span<
 // "Conv f32[1,56,56,64] f32[3,3,64,64] s1 ...": the key of stored kernel choices; same for equal work.
 std::string kernel_signature(const backends::KernelRequest& request);
 
-// Chooses a row: the stored choice if it still supports the request, else the cheapest by predicted_us (table order
-// where there is none). Appends why rows were passed over. Pure.
+// Chooses a row of the request's device (of the host's tables where it has none): the stored choice if it still
+// supports the request, else the cheapest by predicted_us (table order where there is none). Appends why rows were
+// passed over. Pure.
 Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest& request, const Decisions& decisions,
                                                    bool reference_only, std::vector<std::string>* refused);
-// The same over one table, for tests.
+// All rows of the request's device that support it, the one predicted fastest first.
+std::vector<const char*> supporting_kernels(const backends::KernelRequest& request);
+// select_kernel() over one table, for tests.
 Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest& request, const Decisions& decisions,
                                                    std::span<const backends::KernelEntry> table,
                                                    std::vector<std::string>* refused);

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstring>
 
+#include "engine/device_run_context.h"
+
 namespace blade::engine {
 namespace {
 
@@ -35,6 +37,14 @@ class StepAllocator final : public backends::OutputAllocator {
 RunContext::RunContext(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {
   inputs_.resize(plan_->inputs.size(), nullptr);
   outputs_.resize(plan_->outputs.size(), nullptr);
+}
+
+Result<std::unique_ptr<RunContext>> make_run_context(std::shared_ptr<const Plan> plan) {
+  if (plan->device != nullptr) return make_device_run_context(std::move(plan));
+  return std::unique_ptr<RunContext>(std::make_unique<HostRunContext>(std::move(plan)));
+}
+
+HostRunContext::HostRunContext(std::shared_ptr<const Plan> plan) : RunContext(std::move(plan)) {
   for (const Step& step : plan_->steps) {
     operands_.push_back({step_inputs_.size(), step.inputs.size(), step_outputs_.size(), step.outputs.size()});
     for (const Location& at : step.inputs) {
@@ -50,7 +60,7 @@ RunContext::RunContext(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)
   }
 }
 
-void RunContext::bind_arena(std::byte* arena) {
+void HostRunContext::bind_arena(std::byte* arena) {
   if (bound_ && arena == arena_) return;
   for (size_t s = 0; s < plan_->steps.size(); ++s) {
     const Step& step = plan_->steps[s];
@@ -69,13 +79,12 @@ void RunContext::bind_arena(std::byte* arena) {
   bound_ = true;
 }
 
-void RunContext::bind_caller() {
+void HostRunContext::bind_caller() {
   for (const Patch& patch : input_from_input_) step_inputs_[patch.slot] = inputs_[patch.index];
   for (const Patch& patch : input_from_output_) step_inputs_[patch.slot] = outputs_[patch.index];
   for (const Patch& patch : output_to_output_) step_outputs_[patch.slot] = outputs_[patch.index];
 }
 
-// Outputs that no step wrote: graph inputs and constants passed through, and second names of one tensor.
 Status RunContext::copy_outputs() const {
   for (size_t i = 0; i < outputs_.size(); ++i) {
     const Location& from = plan_->output_sources[i];
@@ -102,7 +111,7 @@ Status RunContext::copy_outputs() const {
   return {};
 }
 
-Status RunContext::run(std::byte* arena, ThreadPool& pool, double* step_us, FoundOutputs* found) {
+Status HostRunContext::run(std::byte* arena, ThreadPool& pool, double* step_us, FoundOutputs* found) {
   bind_arena(arena);
   bind_caller();
   for (size_t s = 0; s < plan_->steps.size(); ++s) {

@@ -1,5 +1,5 @@
-// What one run of a plan needs beyond the plan: resolved operand pointers. Reused from run to run, so that runs
-// allocate nothing.
+// What one run of a plan needs beyond the plan: resolved operand pointers, and a device's memory and queue. Reused from
+// run to run, so that runs allocate nothing.
 #pragma once
 
 #include <memory>
@@ -21,16 +21,35 @@ class FoundOutputs {
 class RunContext {
  public:
   explicit RunContext(std::shared_ptr<const Plan> plan);
+  virtual ~RunContext() = default;
 
-  // Pointers of the caller for the next run(), one a graph input and output.
+  // Pointers of the caller for the next run(), one a graph input and output; host memory.
   void set_input(int index, const void* data) { inputs_[index] = data; }
   void set_output(int index, void* data) { outputs_[index] = data; }
 
-  // Runs all steps; `arena` has at least plan.arena_bytes, aligned to 64. step_us: microseconds of each step, or
+  // Runs all steps; `arena` has at least plan.host_arena_bytes, aligned to 64. step_us: microseconds of each step, or
   // nullptr. `found` may be nullptr where the plan knows the dims of all its outputs.
-  Status run(std::byte* arena, ThreadPool& pool, double* step_us = nullptr, FoundOutputs* found = nullptr);
+  virtual Status run(std::byte* arena, ThreadPool& pool, double* step_us = nullptr, FoundOutputs* found = nullptr) = 0;
 
   const Plan& plan() const { return *plan_; }
+
+ protected:
+  // Outputs that no step wrote: graph inputs and constants passed through, and second names of one tensor.
+  Status copy_outputs() const;
+
+  std::shared_ptr<const Plan> plan_;
+  std::vector<const void*> inputs_;
+  std::vector<void*> outputs_;
+};
+
+// For the plan's device. Makes what a run needs there; an error when its memory does not suffice.
+Result<std::unique_ptr<RunContext>> make_run_context(std::shared_ptr<const Plan> plan);
+
+// Runs on the host.
+class HostRunContext final : public RunContext {
+ public:
+  explicit HostRunContext(std::shared_ptr<const Plan> plan);
+  Status run(std::byte* arena, ThreadPool& pool, double* step_us, FoundOutputs* found) override;
 
  private:
   struct StepOperands {
@@ -42,11 +61,7 @@ class RunContext {
   };
   void bind_arena(std::byte* arena);
   void bind_caller();
-  Status copy_outputs() const;
 
-  std::shared_ptr<const Plan> plan_;
-  std::vector<const void*> inputs_;
-  std::vector<void*> outputs_;
   std::vector<StepOperands> operands_;
   std::vector<const void*> step_inputs_;
   std::vector<void*> step_outputs_;

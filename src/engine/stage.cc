@@ -263,7 +263,7 @@ std::unique_ptr<RunContext> Stage::take_context() const {
       return context;
     }
   }
-  return std::make_unique<RunContext>(plan);
+  return plan->device == nullptr ? std::make_unique<HostRunContext>(plan) : nullptr;
 }
 
 void Stage::give_back(std::unique_ptr<RunContext> context) const {

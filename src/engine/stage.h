@@ -59,7 +59,7 @@ struct Stage {
   int plan_output_slot(int output) const { return static_cast<int>(plan->inputs.size()) + output; }
   int constant_slot(int i) const { return static_cast<int>(plan->inputs.size() + plan->outputs.size()) + i; }
 
-  // A context that waits for its next run, or a new one.
+  // A context that waits for its next run, or a new one; for a device nullptr instead (see make_run_context()).
   std::unique_ptr<RunContext> take_context() const;
   void give_back(std::unique_ptr<RunContext> context) const;
 

@@ -5,6 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "backends/cuda/loader.h"
 #include "backends/machine.h"
 #include "engine/coverage.h"
 #include "frontends/tensorflow/importer.h"
@@ -92,6 +93,7 @@ json plan_json(const engine::Plan& plan) {
     }
     steps.push_back(
         {{"node", step.node_name}, {"op", ir::op_name(step.op)}, {"kernel", step.kernel_name}, {"outputs", outputs}});
+    if (step.on_host) steps.back()["on_host"] = true;
     if (!step.refused.empty()) steps.back()["refused"] = step.refused;
   }
   return {{"steps", steps}, {"arena_bytes", plan.arena_bytes}, {"arena_bytes_without_reuse", plan.naive_arena_bytes}};
@@ -147,6 +149,18 @@ Result<std::string> explain_engine(engine::Engine& engine, const std::vector<ir:
   return report.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
+namespace {
+
+std::string gpu_text() {
+  const Result<backends::Device*>& card = backends::cuda_device();
+  if (!card.ok()) return "not usable: " + card.status().message() + "; device 'auto' takes the CPU";
+  const backends::DeviceInfo& info = (*card)->info();
+  return "usable: " + info.name + " (" + info.architecture + ", " + std::to_string(info.multiprocessors) +
+         " multiprocessors, " + std::to_string(info.memory_bytes >> 30) + " GiB)";
+}
+
+}  // namespace
+
 std::string doctor(const std::string& tensorflow_dir) {
   const backends::Machine& machine = backends::Machine::host();
   std::string features;
@@ -168,7 +182,7 @@ std::string doctor(const std::string& tensorflow_dir) {
                        {"instruction_sets", features},
                        {"usable_cpus", machine.cpus},
                        {"cpu_engine", "usable"},
-                       {"gpu_engine", "not in this build: device 'gpu' is refused, 'auto' takes the CPU"},
+                       {"gpu_engine", gpu_text()},
                        {"tensorflow", api.ok() ? std::string((*api)->TF_Version()) + " (baselines are measured in it)"
                                                : api.status().message()}};
   return report.dump(-1, ' ', false, json::error_handler_t::replace);

@@ -9,6 +9,7 @@
 #include "frontends/tensorflow/model_loader.h"
 #include "frontends/tensorflow/proto/saved_model.h"
 #include "optimizer/candidate.h"
+#include "optimizer/gpu_search.h"
 #include "optimizer/load_engine.h"
 #include "optimizer/runners.h"
 #include "optimizer/search.h"
@@ -16,8 +17,6 @@
 
 namespace blade::optimizer {
 namespace {
-
-constexpr const char* kEnginePassName = "BladeCpuEngine";
 
 class Optimizer {
  public:
@@ -45,15 +44,13 @@ class Optimizer {
   }
 
   Status check_device() {
-    if (options_.device == "auto") options_.device = "cpu";
-    if (options_.device == "gpu") {
-      return unavailable(
-          "device_type is 'gpu', but no usable GPU was found: this build of Blade has a CPU engine only; use 'cpu' or "
-          "'auto'");
-    }
-    const backends::Machine& machine = backends::Machine::host();
+    auto device = engine::device_by_name(options_.device);
+    if (!device.ok()) return device.status().with_context("device_type");
+    device_ = *device;
+    options_.device = device_ != nullptr ? "gpu" : "cpu";
     report_.device_type = options_.device;
-    report_.microarchitecture = machine.microarchitecture;
+    report_.microarchitecture = device_ != nullptr ? device_->info().name + " (" + device_->info().architecture + ")"
+                                                   : backends::Machine::host().microarchitecture;
     report_.user_config = options_.user_config;
     report_.model = options_.model_name;
     report_.software.emplace_back("blade", BLADE_VERSION);
@@ -225,7 +222,9 @@ class Optimizer {
     } else {
       BLADE_RETURN_IF_ERROR(compute_expected_by_reference());
     }
-    report_.accuracy_reference = "Blade's reference kernels, graph as written";
+    // A GPU is judged by the CPU's kernels, in float32 and without any rewriting; the CPU by the naive ones.
+    report_.accuracy_reference =
+        device_ != nullptr ? "Blade's CPU engine, graph as written" : "Blade's reference kernels, graph as written";
     return {};
   }
 
@@ -238,8 +237,12 @@ class Optimizer {
 
   Status compute_expected_by_reference() {
     engine::EngineOptions naive;
-    naive.reference_only = true;
-    BLADE_ASSIGN_OR_RETURN(auto engine, engine::Engine::create(imported_.graph.clone(), {}, naive));
+    naive.reference_only = device_ == nullptr;
+    engine::Decisions as_written;
+    if (device_ != nullptr) {
+      for (const passes::Pass& pass : passes::pipeline()) as_written.disabled_passes.emplace_back(pass.name);
+    }
+    BLADE_ASSIGN_OR_RETURN(auto engine, engine::Engine::create(imported_.graph.clone(), std::move(as_written), naive));
     return compute_expected_with(*make_engine_runner(std::move(engine)));
   }
 
@@ -290,7 +293,7 @@ class Optimizer {
   }
 
   Status build_engines() {
-    engine_step_.name = kEnginePassName;
+    engine_step_.name = device_ != nullptr ? "BladeCudaEngine" : "BladeCpuEngine";
     if (partition_.regions.empty()) {
       engine_step_.message = "no part of the graph is large enough for an engine; see coverage for each node's reason";
       return measure_unchanged();
@@ -299,10 +302,17 @@ class Optimizer {
     decisions.blade_version = BLADE_VERSION;
     decisions.tuned_on = report_.microarchitecture;
     decisions.profile = profile_;
-    SearchInput search{imported_.graph, partition_, feeds_, expected_, options_, [this](int p, const char* phase) {
+    decisions.device = options_.device;
+    SearchInput search{imported_.graph,
+                       partition_,
+                       feeds_,
+                       expected_,
+                       options_,
+                       [this](int p, const char* phase) {
                          progress(p, phase);
                          return stopped_;
-                       }};
+                       },
+                       device_};
     BLADE_ASSIGN_OR_RETURN(SearchResult found, search_passes(search, decisions));
     pass_steps_ = std::move(found.steps);
     BLADE_ASSIGN_OR_RETURN(Candidate candidate, build_candidate(imported_, partition_, found.decisions));
@@ -325,7 +335,10 @@ class Optimizer {
     }
     for (size_t i = 0; i < feeds_.size(); ++i) {
       BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, optimized->outputs(feeds_[i]));
-      AccuracyResult accuracy = check_accuracy(report_.outputs, expected_[i], got, options_.accuracy);
+      const bool half = decisions.precision == "fp16";
+      if (half && !options_.check_fp16_accuracy) break;
+      AccuracyResult accuracy = check_accuracy(report_.outputs, expected_[i], got,
+                                               half ? half_precision_accuracy(options_.accuracy) : options_.accuracy);
       if (i == 0 || !accuracy.holds) report_.accuracy = std::move(accuracy);
       if (report_.accuracy.holds) continue;
       roll_back("the answers do not hold: " + report_.accuracy.message());
@@ -342,6 +355,7 @@ class Optimizer {
   engine::EngineOptions engine_options() const {
     engine::EngineOptions options;
     options.num_threads = options_.num_threads;
+    options.device = device_;
     return options;
   }
 
@@ -442,6 +456,7 @@ class Optimizer {
   std::vector<Feed> feeds_;
   std::vector<std::vector<ir::TensorPtr>> expected_;
   const TensorFlowApi* api_ = nullptr;
+  backends::Device* device_ = nullptr;
   engine::Partition partition_;
   OptimizationStep engine_step_;
   std::vector<OptimizationStep> graph_steps_, pass_steps_;

@@ -174,6 +174,10 @@ Status check_not_negative(double value, const char* field) {
 Status parse_config(const json& config, OptimizeOptions& options) {
   BLADE_ASSIGN_OR_RETURN(options.tuning_shapes, find_tuning_shapes(config));
   if (const json* v = find(config, {"cpu_config", "precision"})) options.precision = v->get<std::string>();
+  if (const json* v = find(config, {"gpu_config", "disable_fp16_accuracy_check"}))
+    options.check_fp16_accuracy = !v->get<bool>();
+  if (const json* v = find(config, {"gpu_config", "disable_fp16_perf_check"}))
+    options.check_fp16_speed = !v->get<bool>();
   if (const json* v = find(config, {"cpu_config", "num_threads"})) options.num_threads = v->get<int>();
   if (const json* v = find(config, {"accuracy", "rtol"})) options.accuracy.rtol = v->get<double>();
   if (const json* v = find(config, {"accuracy", "atol"})) options.accuracy.atol = v->get<double>();

@@ -43,6 +43,7 @@ struct OptimizeOptions {
   TuningShapes tuning_shapes;
   AccuracyOptions accuracy;
   std::string precision = "auto";
+  bool check_fp16_accuracy = true, check_fp16_speed = true;  // before float16 is kept on a GPU
   int num_threads = 0;
   double time_limit_s = 60;
   bool check_speed = true;  // false: what holds is kept whether or not it is measured faster

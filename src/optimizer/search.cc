@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "optimizer/accuracy.h"
+#include "optimizer/gpu_search.h"
 #include "optimizer/runners.h"
 #include "passes/pass.h"
 
@@ -21,6 +22,7 @@ class Search {
     BLADE_RETURN_IF_ERROR(count_changes());
     const bool whole = input_.partition.regions.size() == 1 && input_.partition.left_behind.empty();
     if (whole && input_.options.check_speed) BLADE_RETURN_IF_ERROR(measure_each());
+    if (input_.device != nullptr) BLADE_RETURN_IF_ERROR(search_on_device(whole));
     return std::move(result_);
   }
 
@@ -51,6 +53,7 @@ class Search {
     decisions.disabled_passes = disabled;
     engine::EngineOptions options;
     options.num_threads = input_.options.num_threads;
+    options.device = input_.device;
     BLADE_ASSIGN_OR_RETURN(ir::Graph graph, engine::extract_region(input_.graph, input_.partition.regions[0]));
     BLADE_ASSIGN_OR_RETURN(auto engine, engine::Engine::create(std::move(graph), std::move(decisions), options));
     return make_engine_runner(std::move(engine));
@@ -86,6 +89,21 @@ class Search {
       kept = std::move(other);
       holds = other_holds;
     }
+    return {};
+  }
+
+  // Precision first: the tiles to choose from depend on it.
+  Status search_on_device(bool whole) {
+    OptimizationStep& precision = step_of("TfAutoMixedPrecisionGpu");
+    OptimizationStep tuning{"BladeTuneKernels", StepStatus::kPassed, {}, {}, "", 0};
+    if (whole) {
+      BLADE_RETURN_IF_ERROR(search_precision(input_, result_.decisions, precision));
+      BLADE_RETURN_IF_ERROR(tune_kernels(input_, result_.decisions, tuning));
+    } else {
+      precision.message = tuning.message =
+          "not tried: the model is not one region, so its parts cannot be measured alone";
+    }
+    result_.steps.push_back(std::move(tuning));
     return {};
   }
 

@@ -20,6 +20,7 @@ struct SearchInput {
   const std::vector<std::vector<ir::TensorPtr>>& expected;
   const OptimizeOptions& options;
   std::function<bool(int percent, const char* phase)> progress;  // true: stop soon
+  backends::Device* device = nullptr;                            // null: the CPU
 };
 
 struct SearchResult {

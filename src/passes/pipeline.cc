@@ -7,7 +7,8 @@ namespace blade::passes {
 namespace {
 
 // Cleanup before recognition (patterns are written for clean graphs), folding before fusion (a fused scale cannot be
-// folded), epilogues before elementwise fusion (what joins a matrix product costs nothing).
+// folded), epilogues before elementwise fusion (what joins a matrix product costs nothing), precision last (the choice
+// is by the fused nodes).
 constexpr Pass kPipeline[] = {
     {"TfStripUnusedNodes", "Removes nodes that no output needs.", true, strip_unused_nodes},
     {"TfStripDebugOps", "Removes Identity, StopGradient, CheckNumerics, Assert and Print nodes.", true,
@@ -29,6 +30,8 @@ constexpr Pass kPipeline[] = {
     {"FuseEpilogue", "Joins bias, activation, residual and scale to the matrix product before them.", false,
      fuse_epilogue},
     {"FusePointwise", "Joins trees of elementwise operations into one.", false, fuse_pointwise},
+    {"TfAutoMixedPrecisionGpu", "Turns matrix work and what lies between into float16, on a GPU.", false,
+     mixed_precision},
 };
 
 }  // namespace

@@ -1,0 +1,236 @@
+// Shapes, weight packing and launch of the implicit-product convolution.
+#include "backends/cuda/conv_problem.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "backends/cuda/tensor_map.h"
+#include "backends/reference/common.h"
+
+namespace blade::backends::cuda {
+namespace {
+
+constexpr int kMaxStages = 16;
+constexpr int kStageBudget = 100 << 10;  // two kernels' blocks fit beside each other on an SM
+
+Support supports_conv(const KernelRequest& request) {
+  const auto& attrs = request.node->get<ir::ConvAttrs>();
+  if (attrs.strides.size() > 2) return Support::no("has 3 spatial dims, takes 1 or 2");
+  if (attrs.groups != 1) return Support::no("has " + std::to_string(attrs.groups) + " groups, takes 1");
+  return Support::yes();
+}
+
+Support supports_matmul(const KernelRequest& request) {
+  if (request.node->get<ir::MatMulAttrs>().transpose_a) return Support::no("the left operand is transposed");
+  const ir::Dims& b = request.inputs[1].dims;
+  if (product(b, 0, b.size() - 2) != 1) return Support::no("each batch has a right operand of its own");
+  return Support::yes();
+}
+
+struct Split {
+  int64_t row_tiles, column_tiles, chunks;  // chunks: of one block
+  int stages, shared_bytes;
+  int64_t blocks;
+};
+
+Split split_of(const ConvProblem& problem, const ConvVariant& variant, int split_log2, size_t most_shared) {
+  Split s;
+  s.row_tiles = ceil_div(problem.rows(), static_cast<int64_t>(variant.rows));
+  s.column_tiles = ceil_div(problem.channels, static_cast<int64_t>(variant.columns));
+  s.chunks = ceil_div(problem.chunks(), int64_t{1} << split_log2);
+  s.blocks = s.row_tiles * s.column_tiles << split_log2;
+  const bool exchanges = !variant.direct || split_log2 > 0;
+  const int inbox = split_log2 > 0 ? variant.rows * variant.columns * 4 : 0;
+  const auto room = static_cast<int64_t>(most_shared) - 1024 - inbox;
+  const int64_t budget = std::min<int64_t>(kStageBudget, room);
+  s.stages = static_cast<int>(
+      std::min({s.chunks, static_cast<int64_t>(kMaxStages), std::max<int64_t>(budget / variant.stage_bytes, 1)}));
+  // Where blocks share memory with the exchange of sums, the kernel places the inbox behind both.
+  const int held = std::max(s.stages * variant.stage_bytes, exchanges ? variant.sum_bytes : 0);
+  s.shared_bytes = split_log2 > 0 ? std::max(held, variant.sum_bytes) + inbox : held;
+  return s;
+}
+
+// [k, channels] (or its transpose) to [chunk][padded channel][64 k], pieces of 8 k XORed by channel & 7.
+Result<AlignedBuffer> pack_weights(const ir::Tensor& weights, const ConvProblem& problem) {
+  const int64_t channels = problem.channels, padded = problem.padded_channels(), depth = problem.depth();
+  const size_t bytes = static_cast<size_t>(problem.chunks() * padded) * 128;
+  AlignedBuffer buffer = AlignedBuffer::allocate(bytes);
+  if (buffer.data() == nullptr) {
+    return resource_exhausted("There is no memory to pack " + std::to_string(bytes) + " bytes of weights.");
+  }
+  std::fill_n(buffer.data(), bytes, std::byte{0});
+  auto* to = buffer.as<uint16_t>();
+  const std::byte* from = weights.data;
+  for (int64_t k = 0; k < depth; ++k) {
+    const int64_t chunk = k / 64, piece = k / 8 % 8, rest = k % 8;
+    for (int64_t c = 0; c < channels; ++c) {
+      const int64_t at = problem.weights_by_channel ? c * depth + k : k * channels + c;
+      __builtin_memcpy(to + (chunk * padded + c) * 64 + ((piece ^ (c & 7)) * 8) + rest, from + at * 2, 2);
+    }
+  }
+  return buffer;
+}
+
+ConvParams params_of(const ConvProblem& problem, const ConvVariant& variant, int split_log2, const Split& split) {
+  ConvParams p;
+  p.rows = static_cast<int>(problem.rows());
+  p.channels = static_cast<int>(problem.channels);
+  p.channels_padded = static_cast<int>(problem.padded_channels());
+  p.height = static_cast<int>(problem.height);
+  p.width = static_cast<int>(problem.width);
+  p.in_channels = static_cast<int>(problem.in_channels);
+  p.pieces_per_tap = static_cast<int>(problem.in_channels / 8);
+  p.kernel_h = static_cast<int>(problem.kernel_h);
+  p.kernel_w = static_cast<int>(problem.kernel_w);
+  p.stride_h = static_cast<int>(problem.stride_h);
+  p.stride_w = static_cast<int>(problem.stride_w);
+  p.dilation_h = static_cast<int>(problem.dilation_h);
+  p.dilation_w = static_cast<int>(problem.dilation_w);
+  p.pad_top = static_cast<int>(problem.pad_top);
+  p.pad_left = static_cast<int>(problem.pad_left);
+  p.out_width = FastDivisor(problem.out_width);
+  p.out_pixels = FastDivisor(problem.out_height * problem.out_width);
+  p.taps_w = FastDivisor(problem.kernel_w);
+  p.tap_pieces = FastDivisor(problem.in_channels / 8);
+  p.column_tiles = FastDivisor(split.column_tiles);
+  p.chunks = static_cast<int>(problem.chunks());
+  p.split_log2 = split_log2;
+  p.stages = split.stages;
+  (void)variant;
+  return p;
+}
+
+}  // namespace
+
+Support supports_conv_problem(const KernelRequest& request) {
+  if (Support s = needs_small(request); !s.ok) return s;
+  for (const TensorDesc* desc : {&request.inputs[0], &request.inputs[1], &request.outputs[0]}) {
+    if (desc->dtype != ir::DType::kFloat16) {
+      return Support::no(std::string("has type ") + ir::dtype_name(desc->dtype) + ", needs float16");
+    }
+  }
+  if (!is_constant(request, 1)) return Support::no("weights are not constant");
+  const bool is_conv = request.node->op == ir::Op::kConv;
+  if (Support s = is_conv ? supports_conv(request) : supports_matmul(request); !s.ok) return s;
+  const int64_t channels = request.inputs[0].dims.back();
+  if (channels % 8 != 0)
+    return Support::no("has " + std::to_string(channels) + " input channels, needs a multiple of 8");
+  return Epilogue::supports(request, epilogue_of(request), 2);
+}
+
+const ir::PointwiseProgram& epilogue_of(const KernelRequest& request) {
+  if (request.node->op == ir::Op::kConv) return request.node->get<ir::ConvAttrs>().epilogue;
+  return request.node->get<ir::MatMulAttrs>().epilogue;
+}
+
+ConvProblem conv_problem(const KernelRequest& request) {
+  ConvProblem problem;
+  problem.in_channels = request.inputs[0].dims.back();
+  problem.channels = request.outputs[0].dims.back();
+  if (request.node->op == ir::Op::kMatMul) {
+    problem.width = problem.out_width = request.outputs[0].element_count() / problem.channels;
+    problem.weights_by_channel = request.node->get<ir::MatMulAttrs>().transpose_b;
+    return problem;
+  }
+  const auto& attrs = request.node->get<ir::ConvAttrs>();
+  const reference::Windows w =
+      reference::make_windows(request.inputs[0].dims, request.outputs[0].dims, request.inputs[1].dims, attrs.strides,
+                              attrs.dilations, attrs.padding, attrs.explicit_pads);
+  problem.images = w.batch;
+  problem.height = w.dim[1].in;
+  problem.width = w.dim[2].in;
+  problem.kernel_h = w.dim[1].size;
+  problem.kernel_w = w.dim[2].size;
+  problem.out_height = w.dim[1].out;
+  problem.out_width = w.dim[2].out;
+  problem.stride_h = w.dim[1].stride;
+  problem.stride_w = w.dim[2].stride;
+  problem.dilation_h = w.dim[1].dilation;
+  problem.dilation_w = w.dim[2].dilation;
+  problem.pad_top = w.dim[1].pad_before;
+  problem.pad_left = w.dim[2].pad_before;
+  const bool is_product = problem.kernel_h == 1 && problem.kernel_w == 1 && problem.stride_h == 1 &&
+                          problem.stride_w == 1 && problem.pad_top == 0 && problem.pad_left == 0 &&
+                          problem.out_height == problem.height && problem.out_width == problem.width;
+  if (is_product) {  // one row of pixels: the simplest to walk
+    problem.width = problem.out_width = problem.rows();
+    problem.images = problem.height = problem.out_height = 1;
+  }
+  return problem;
+}
+
+Support supports_variant(const KernelRequest& request, const ConvVariant& variant, int split_log2) {
+  if (Support s = supports_conv_problem(request); !s.ok) return s;
+  const DeviceInfo& card = request.device->info();
+  if (variant.groups && card.capability != 90) return Support::no("needs compute capability 9.0");
+  if (split_log2 > 0 && card.capability < 90) return Support::no("clusters need compute capability 9.0");
+  const ConvProblem problem = conv_problem(request);
+  if (variant.tensor) {
+    if (Support s = supports_tensor_map(problem); !s.ok) return s;
+  }
+  if (problem.chunks() < int64_t{1} << split_log2) return Support::no("the sum is too short to be split so often");
+  if (variant.rows >> split_log2 < 4) return Support::no("the tile has too few rows to be split so often");
+  const Split split = split_of(problem, variant, split_log2, card.shared_bytes_per_block);
+  if (static_cast<size_t>(split.shared_bytes) + 1024 > card.shared_bytes_per_block) {
+    return Support::no("needs more shared memory than the card has");
+  }
+  return Support::yes();
+}
+
+// Guesses where nothing was measured: the longer of what the SMs can multiply and load, and of the latency of one
+// block after another. Constants are of an H100, roughly.
+double predict_variant_us(const KernelRequest& request, const ConvVariant& variant, int split_log2) {
+  const DeviceInfo& card = request.device->info();
+  const Split split = split_of(conv_problem(request), variant, split_log2, card.shared_bytes_per_block);
+  const double sms = card.multiprocessors;
+  const double multiply_us = 2.0 * variant.rows * variant.columns * 64 / (variant.groups ? 5.5e6 : 4.0e6);
+  const double load_us = (variant.rows + variant.columns) * 128.0 / 60e3;
+  const double chunk_us = std::max(multiply_us, load_us);
+  const double beside = std::clamp(std::floor(200e3 / std::max(split.shared_bytes, 1)), 1.0, 4.0);
+  const double busy = std::ceil(static_cast<double>(split.blocks) / sms) * static_cast<double>(split.chunks) * chunk_us;
+  const double waves = std::ceil(static_cast<double>(split.blocks) / (sms * beside));
+  const double latency = waves * ((variant.tensor ? 0.4 : 0.8) + 0.1 * static_cast<double>(split.chunks));
+  return 1.5 + std::max(busy, latency) + (split_log2 > 0 ? 0.8 : 0.0) + (variant.warps_k > 1 ? 0.2 : 0.0);
+}
+
+Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, PackCache& packs,
+                                               const ConvVariant& variant, int split_log2) {
+  const ConvProblem problem = conv_problem(request);
+  const Split split = split_of(problem, variant, split_log2, request.device->info().shared_bytes_per_block);
+  BLADE_ASSIGN_OR_RETURN(const Epilogue epilogue,
+                         Epilogue::create(request, epilogue_of(request), 2, problem.padded_channels(), packs));
+  const ir::TensorPtr& weights = request.constants[1];
+  const std::string layout = "conv_chunks:" + std::to_string(problem.depth()) + ":" + std::to_string(problem.channels) +
+                             (problem.weights_by_channel ? ":t" : "");
+  BLADE_ASSIGN_OR_RETURN(const std::shared_ptr<const DeviceBuffer> packed,
+                         packs.get_on(*request.device, weights, layout,
+                                      [&]() -> Result<AlignedBuffer> { return pack_weights(*weights, problem); }));
+  LaunchShape shape;
+  shape.grid.x = static_cast<unsigned>(split.blocks);
+  shape.threads = variant.threads;
+  shape.shared_bytes = split.shared_bytes;
+  shape.cluster = 1 << split_log2;
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, variant.kernel, shape));
+  ConvParams params = params_of(problem, variant, split_log2, split);
+  params.weights = packed->data();
+  return make_kernel(
+      [=, kernel = variant.kernel, is_tensor = variant.tensor,
+       tile_rows = variant.rows](const KernelArgs& args) -> Status {
+        ConvParams p = params;
+        p.x = args.inputs[0];
+        p.y = args.outputs[0];
+        p.epilogue = epilogue.bind(args);
+        (void)packed;  // held by the capture
+        if (!is_tensor) {
+          void* arguments[] = {&p};
+          return launch(args, kernel, shape, arguments);
+        }
+        BLADE_ASSIGN_OR_RETURN(TensorMap map, make_tensor_map(problem, args.inputs[0], tile_rows));
+        void* arguments[] = {&map, &p};
+        return launch(args, kernel, shape, arguments);
+      },
+      epilogue.in_place_inputs(), epilogue.unread_inputs() | 1u << 1);
+}
+
+}  // namespace blade::backends::cuda

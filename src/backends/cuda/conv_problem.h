@@ -1,0 +1,33 @@
+// A convolution or matrix product as the implicit-product kernels see it: rows of pixels against packed fp16 weights.
+#pragma once
+
+#include "backends/cuda/kernel_support.h"
+#include "backends/cuda/kernels/conv_variants.h"
+
+namespace blade::backends::cuda {
+
+struct ConvProblem {
+  int64_t images = 1, height = 1, width = 1, in_channels = 0;
+  int64_t kernel_h = 1, kernel_w = 1, out_height = 1, out_width = 1, channels = 0;
+  int64_t stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1, pad_top = 0, pad_left = 0;
+  bool weights_by_channel = false;  // [channels, k] instead of [k, channels]
+
+  int64_t rows() const { return images * out_height * out_width; }
+  int64_t depth() const { return kernel_h * kernel_w * in_channels; }
+  int64_t chunks() const { return ceil_div(depth(), int64_t{64}); }
+  int64_t padded_channels() const { return ceil_div(channels, int64_t{128}) * 128; }
+};
+
+// Float16 operands, constant weights; Conv with one or two spatial dims and no groups, or MatMul with one right operand
+// for all batches. The reason where not.
+Support supports_conv_problem(const KernelRequest& request);
+ConvProblem conv_problem(const KernelRequest& request);  // only for what is supported
+const ir::PointwiseProgram& epilogue_of(const KernelRequest& request);
+
+// One compiled tile with the blocks of 2^split_log2 sharing a tile's depth.
+Support supports_variant(const KernelRequest& request, const ConvVariant& variant, int split_log2);
+double predict_variant_us(const KernelRequest& request, const ConvVariant& variant, int split_log2);
+Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, PackCache& packs,
+                                               const ConvVariant& variant, int split_log2);
+
+}  // namespace blade::backends::cuda

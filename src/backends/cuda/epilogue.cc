@@ -1,0 +1,237 @@
+// Lowers fused programs to what matrix kernels do to their sums.
+#include <algorithm>
+#include <limits>
+
+#include "backends/cuda/kernel_support.h"
+#include "base/half.h"
+
+namespace blade::backends::cuda {
+namespace {
+
+using Kind = EpilogueParams::Kind;
+
+std::optional<Kind> kind_of(const TensorDesc& operand, const TensorDesc& output) {
+  const int64_t count = operand.element_count();
+  if (count == output.element_count() && operand.dims.size() == output.dims.size()) return Kind::kFull;
+  if (count == 1) return Kind::kScalar;
+  if (!operand.dims.empty() && operand.dims.back() == count && count == output.dims.back()) return Kind::kChannels;
+  return std::nullopt;
+}
+
+float float_at(const ir::Tensor& tensor, int64_t i) {
+  const std::byte* data = tensor.data;
+  uint16_t bits = 0;
+  float value = 0;
+  switch (tensor.dtype) {
+    case ir::DType::kFloat16:
+      __builtin_memcpy(&bits, data + 2 * i, 2);
+      return float16_to_float(bits);
+    case ir::DType::kBFloat16:
+      __builtin_memcpy(&bits, data + 2 * i, 2);
+      return bfloat16_to_float(bits);
+    default:
+      __builtin_memcpy(&value, data + 4 * i, 4);
+      return value;
+  }
+}
+
+// The vector as float, zeros up to `padded`; a scalar for every channel.
+Result<AlignedBuffer> padded_bias(const ir::Tensor& tensor, int64_t channels, int64_t padded) {
+  AlignedBuffer buffer = AlignedBuffer::allocate(static_cast<size_t>(padded) * sizeof(float));
+  if (buffer.data() == nullptr) return resource_exhausted("There is no memory for a bias.");
+  auto* to = buffer.as<float>();
+  const bool scalar = tensor.element_count() == 1;
+  for (int64_t i = 0; i < padded; ++i) to[i] = i < channels ? float_at(tensor, scalar ? 0 : i) : 0.0f;
+  return buffer;
+}
+
+// How far the start of the program is bias, residual and clamp.
+struct Lowered {
+  int bias = -1, residual = -1;  // program inputs
+  float lo = -std::numeric_limits<float>::infinity(), hi = std::numeric_limits<float>::infinity();
+  bool has_clamp = false;
+  size_t done = 0;  // instructions
+};
+
+bool clamps(const ir::PointwiseInstr& instr, float& lo, float& hi) {
+  switch (instr.op) {
+    case ir::PointwiseOp::kRelu:
+      lo = 0, hi = std::numeric_limits<float>::infinity();
+      return true;
+    case ir::PointwiseOp::kRelu6:
+      lo = 0, hi = 6;
+      return true;
+    case ir::PointwiseOp::kClip:
+      lo = instr.alpha, hi = instr.beta;
+      return lo <= hi;
+    default:
+      return false;
+  }
+}
+
+bool take(const KernelRequest& request, const ir::PointwiseInstr& instr, int value, int num_inputs,
+          size_t first_operand, Lowered& lowered) {
+  float lo = 0, hi = 0;
+  if (instr.a == value && clamps(instr, lo, hi)) {
+    lowered.lo = std::clamp(lowered.lo, lo, hi);
+    lowered.hi = std::clamp(lowered.hi, lo, hi);
+    lowered.has_clamp = true;
+    return true;
+  }
+  if (instr.op != ir::PointwiseOp::kAdd || lowered.has_clamp || instr.a == instr.b) return false;
+  if (instr.a != value && instr.b != value) return false;
+  const int other = instr.a == value ? instr.b : instr.a;
+  if (other == 0 || other >= num_inputs) return false;
+  const size_t input = first_operand + static_cast<size_t>(other) - 1;
+  const auto kind = kind_of(request.inputs[input], request.outputs[0]);
+  if (!kind) return false;
+  if (*kind != Kind::kFull && lowered.bias < 0 && is_constant(request, input)) {
+    lowered.bias = other;
+    return true;
+  }
+  if (*kind == Kind::kFull && lowered.residual < 0 && request.inputs[input].dtype == request.outputs[0].dtype) {
+    lowered.residual = other;
+    return true;
+  }
+  return false;
+}
+
+// A value that a later instruction of the rest still names must not have been folded away.
+bool rest_is_closed(const ir::PointwiseProgram& program, size_t done) {
+  const int last = done == 0 ? 0 : program.num_inputs + static_cast<int>(done) - 1;
+  for (size_t i = done; i < program.code.size(); ++i) {
+    for (int operand : {program.code[i].a, program.code[i].b, program.code[i].c}) {
+      if (operand < 0 || operand == last) continue;
+      const bool folded =
+          operand == 0 || (operand >= program.num_inputs && operand < program.num_inputs + static_cast<int>(done));
+      if (folded) return false;
+    }
+  }
+  return true;
+}
+
+Lowered lower(const KernelRequest& request, const ir::PointwiseProgram& program, size_t first_operand) {
+  Lowered lowered;
+  int value = 0;
+  for (size_t i = 0; i < program.code.size(); ++i) {
+    Lowered next = lowered;
+    if (!take(request, program.code[i], value, program.num_inputs, first_operand, next)) break;
+    next.done = i + 1;
+    value = program.num_inputs + static_cast<int>(i);
+    lowered = next;
+  }
+  return rest_is_closed(program, lowered.done) ? lowered : Lowered();
+}
+
+}  // namespace
+
+Support supports_program(const ir::PointwiseProgram& program) {
+  if (program.num_inputs > kMaxProgramInputs) {
+    return Support::no("the program has " + std::to_string(program.num_inputs) + " inputs, takes " +
+                       std::to_string(kMaxProgramInputs));
+  }
+  if (program.code.size() > static_cast<size_t>(kMaxProgramCode)) {
+    return Support::no("the program has " + std::to_string(program.code.size()) + " instructions, takes " +
+                       std::to_string(kMaxProgramCode));
+  }
+  for (const ir::PointwiseInstr& instr : program.code) {
+    switch (instr.op) {
+      case ir::PointwiseOp::kBitwiseNot:
+      case ir::PointwiseOp::kBitwiseAnd:
+      case ir::PointwiseOp::kBitwiseOr:
+      case ir::PointwiseOp::kBitwiseXor:
+      case ir::PointwiseOp::kLeftShift:
+      case ir::PointwiseOp::kRightShift:
+        return Support::no(std::string(ir::pointwise_name(instr.op)) + " works on integers");
+      default:
+        break;
+    }
+  }
+  return Support::yes();
+}
+
+Program to_device(const ir::PointwiseProgram& program) {
+  Program out;
+  out.num_inputs = program.num_inputs;
+  for (const ir::PointwiseInstr& instr : program.code) {
+    out.code[out.num_code++] = {static_cast<uint8_t>(instr.op),
+                                static_cast<int8_t>(instr.a),
+                                static_cast<int8_t>(instr.b),
+                                static_cast<int8_t>(instr.c),
+                                instr.alpha,
+                                instr.beta};
+  }
+  return out;
+}
+
+Support Epilogue::supports(const KernelRequest& request, const ir::PointwiseProgram& program, size_t first_operand) {
+  if (program.empty()) return Support::yes();
+  if (Support s = supports_program(program); !s.ok) return s;
+  for (size_t i = first_operand; i < request.inputs.size(); ++i) {
+    if (Support s = needs_element_type(request.inputs[i], "an operand of the epilogue"); !s.ok) return s;
+    if (!kind_of(request.inputs[i], request.outputs[0])) {
+      return Support::no(
+          "an operand of the epilogue is neither a scalar, one value a channel, nor shaped like the "
+          "result");
+    }
+  }
+  return Support::yes();
+}
+
+Result<Epilogue> Epilogue::create(const KernelRequest& request, const ir::PointwiseProgram& program,
+                                  size_t first_operand, int64_t padded_channels, PackCache& packs) {
+  Epilogue e;
+  if (program.empty()) return e;
+  const Lowered lowered = lower(request, program, first_operand);
+  if (lowered.bias >= 0) {
+    e.bias_input_ = static_cast<int>(first_operand) + lowered.bias - 1;
+    const ir::TensorPtr& tensor = request.constants[static_cast<size_t>(e.bias_input_)];
+    const int64_t channels = request.outputs[0].dims.back();
+    BLADE_ASSIGN_OR_RETURN(
+        e.bias_,
+        packs.get_on(*request.device, tensor,
+                     "bias:" + std::to_string(channels) + ":" + std::to_string(padded_channels),
+                     [&]() -> Result<AlignedBuffer> { return padded_bias(*tensor, channels, padded_channels); }));
+    e.params_.bias = reinterpret_cast<const float*>(e.bias_->data());
+  }
+  if (lowered.residual >= 0) e.residual_ = static_cast<int>(first_operand) + lowered.residual - 1;
+  e.params_.has_clamp = lowered.has_clamp;
+  e.params_.lo = lowered.lo;
+  e.params_.hi = lowered.hi;
+  if (lowered.done == program.code.size()) return e;
+  // The rest reads the value so far as its input 0.
+  e.params_.has_program = true;
+  ir::PointwiseProgram rest = program;
+  rest.code.erase(rest.code.begin(), rest.code.begin() + static_cast<ptrdiff_t>(lowered.done));
+  const int folded = program.num_inputs + static_cast<int>(lowered.done);
+  for (ir::PointwiseInstr& instr : rest.code) {
+    for (int16_t* operand : {&instr.a, &instr.b, &instr.c}) {
+      if (lowered.done > 0 && *operand == folded - 1) {
+        *operand = 0;
+      } else if (*operand >= folded) {
+        *operand = static_cast<int16_t>(*operand - static_cast<int>(lowered.done));
+      }
+    }
+  }
+  e.params_.program = to_device(rest);
+  for (int i = 1; i < program.num_inputs; ++i) {
+    const size_t input = first_operand + static_cast<size_t>(i) - 1;
+    const TensorDesc& desc = request.inputs[input];
+    e.operand_inputs_.push_back(static_cast<int>(input));
+    e.params_.operands[i - 1] = {nullptr, *kind_of(desc, request.outputs[0]), *element_type(desc.dtype)};
+  }
+  // The program names the bias among its inputs, but only where it uses it again would it be read.
+  e.bias_input_ = -1;
+  return e;
+}
+
+EpilogueParams Epilogue::bind(const KernelArgs& args) const {
+  EpilogueParams params = params_;
+  if (residual_ >= 0) params.residual = args.inputs[static_cast<size_t>(residual_)];
+  for (size_t i = 0; i < operand_inputs_.size(); ++i) {
+    params.operands[i].data = args.inputs[static_cast<size_t>(operand_inputs_[i])];
+  }
+  return params;
+}
+
+}  // namespace blade::backends::cuda

@@ -1,0 +1,19 @@
+// The rows of each family of CUDA kernels; kernel_table.cc joins them.
+#pragma once
+
+#include <span>
+
+#include "backends/kernel.h"
+
+namespace blade::backends::cuda {
+
+std::span<const KernelEntry> conv_rows();
+std::span<const KernelEntry> matmul_rows();
+std::span<const KernelEntry> pointwise_rows();
+std::span<const KernelEntry> spatial_rows();   // pooling, resizing
+std::span<const KernelEntry> reduce_rows();    // reductions, softmax, layer normalization
+std::span<const KernelEntry> movement_rows();  // everything that only moves data
+
+std::span<const KernelEntry> cuda_kernels();  // all of them
+
+}  // namespace blade::backends::cuda

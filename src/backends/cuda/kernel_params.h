@@ -1,0 +1,202 @@
+// Plain structs that the host side fills and the kernels take by value.
+#pragma once
+
+#include <cstdint>
+
+namespace blade::backends::cuda {
+
+// Division of 0 <= n < 2^31 by a number known before the launch: a multiplication and a shift.
+struct FastDivisor {
+  uint32_t divisor = 1, multiplier = 1, shift = 0;
+  FastDivisor() = default;
+  explicit FastDivisor(int64_t d) : divisor(static_cast<uint32_t>(d)) {
+    while ((uint64_t{1} << shift) < divisor) ++shift;
+    multiplier = static_cast<uint32_t>(((uint64_t{1} << 32) * ((uint64_t{1} << shift) - divisor)) / divisor + 1);
+  }
+};
+
+// Element types that kernels load and store; arithmetic is in float.
+enum class ElementType : uint8_t { kFloat32, kFloat16, kBFloat16, kBool };
+
+inline constexpr int kMaxProgramCode = 32;
+inline constexpr int kMaxProgramInputs = 8;
+
+// An ir::PointwiseProgram: `op` is the number of an ir::PointwiseOp.
+struct ProgramInstr {
+  uint8_t op;
+  int8_t a, b, c;
+  float alpha, beta;
+};
+struct Program {
+  int num_inputs = 0, num_code = 0;
+  ProgramInstr code[kMaxProgramCode];
+};
+
+// What is done to each finished element of a matrix kernel, in this order: bias, residual, clamp, program.
+struct EpilogueParams {
+  enum class Kind : uint8_t { kScalar, kChannels, kFull };
+  struct Operand {
+    const void* data;
+    Kind kind;
+    ElementType type;
+  };
+  // What every launch reads comes first and close together: a kernel's parameters are fetched line by line.
+  const float* bias = nullptr;     // one a channel, padded with zeros to whole tiles
+  const void* residual = nullptr;  // shaped and typed like the output
+  float lo = 0, hi = 0;
+  bool has_clamp = false;
+  bool has_program = false;  // input 0 is the element, input k >= 1 is operands[k - 1]
+  Operand operands[kMaxProgramInputs - 1];
+  Program program;
+};
+
+// Convolution as a matrix product: rows are output pixels, columns output channels, k runs over taps and channels in
+// pieces of 8 channels, 8 pieces a chunk. Everything NHWC.
+struct ConvParams {
+  const void* x = nullptr;
+  const void* weights = nullptr;  // [chunk][channel][64 k], pieces of a channel XORed by channel & 7
+  void* y = nullptr;
+  int rows = 0, channels = 0, channels_padded = 0;
+  int height = 0, width = 0, in_channels = 0;
+  int pieces_per_tap = 0, kernel_h = 0, kernel_w = 0;
+  int stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1, pad_top = 0, pad_left = 0;
+  FastDivisor out_width, out_pixels, taps_w, tap_pieces, column_tiles;
+  int chunks = 0;
+  int split_log2 = 0;  // the blocks of a cluster share the chunks of one tile
+  int stages = 0;
+  EpilogueParams epilogue;
+};
+
+// A CUtensorMap, whose contents only the driver knows.
+struct alignas(128) TensorMap {
+  uint64_t opaque[16] = {};
+};
+
+// A first layer: few input channels (at most 4), held as 4 in shared memory; k runs over taps, a row of taps padded to
+// whole groups of 4.
+struct StemParams {
+  const void* x = nullptr;
+  const void* weights = nullptr;  // half [channels_padded][kernel_h * row_k], rows 8 halves longer
+  void* y = nullptr;
+  bool x_is_float = false;
+  int images = 0, height = 0, width = 0, in_channels = 0;
+  int out_height = 0, out_width = 0, channels = 0;
+  int kernel_h = 0, row_k = 0;  // 4 * taps of a row, rounded up to 16
+  int stride_h = 1, stride_w = 1, pad_top = 0, pad_left = 0;
+  int tiles_y = 0, tiles_x = 0, patch_height = 0, patch_width = 0;
+  EpilogueParams epilogue;
+};
+
+inline constexpr int kMaxRank = 8;
+
+// Positions of a box and the strides, in elements, of what is read and written there.
+struct StridedCopyParams {
+  const void* from = nullptr;
+  void* to = nullptr;
+  int rank = 0;
+  int64_t count = 0;
+  FastDivisor dims[kMaxRank];
+  int64_t from_strides[kMaxRank] = {}, to_strides[kMaxRank] = {};
+  int64_t from_offset = 0, to_offset = 0;
+};
+
+struct PointwiseParams {
+  Program program;
+  const void* inputs[kMaxProgramInputs] = {};
+  ElementType input_types[kMaxProgramInputs] = {};
+  void* output = nullptr;
+  ElementType output_type = ElementType::kFloat32;
+  int64_t count = 0;
+  int rank = 0;  // 1: every operand has stride 0 or 1
+  FastDivisor dims[kMaxRank];
+  int64_t strides[kMaxProgramInputs][kMaxRank] = {};
+};
+
+// out[m, n] = sum over k of a[m, k] * b[k, n], batched; strides in elements.
+struct GemmParams {
+  const void* a = nullptr;
+  const void* b = nullptr;
+  void* y = nullptr;
+  int m = 0, n = 0, k = 0;
+  int64_t a_row = 0, a_column = 0, b_row = 0, b_column = 0;
+  int batch_rank = 0;
+  FastDivisor batch_dims[kMaxRank];
+  int64_t a_batch[kMaxRank] = {}, b_batch[kMaxRank] = {};
+  EpilogueParams epilogue;
+};
+
+// Any convolution or transposed convolution, weights as in the graph.
+struct DirectConvParams {
+  const void* x = nullptr;
+  const void* w = nullptr;
+  void* y = nullptr;
+  int64_t count = 0;  // output elements
+  int in[3] = {1, 1, 1}, out[3] = {1, 1, 1}, size[3] = {1, 1, 1};
+  int stride[3] = {1, 1, 1}, dilation[3] = {1, 1, 1}, pad[3] = {0, 0, 0};
+  int in_channels = 0, channels = 0, group_in = 0, group_out = 0;
+  EpilogueParams epilogue;
+};
+
+struct PoolParams {
+  const void* x = nullptr;
+  void* y = nullptr;
+  int64_t count = 0;  // output elements
+  int in[3] = {1, 1, 1}, out[3] = {1, 1, 1}, size[3] = {1, 1, 1}, stride[3] = {1, 1, 1}, pad[3] = {0, 0, 0};
+  int channels = 0;
+  bool is_max = true;
+};
+
+enum class ReduceOp : uint8_t { kSum, kMean, kProd, kMax, kMin };
+
+// [outer, reduced, inner] -> [outer, inner].
+struct ReduceParams {
+  const void* x = nullptr;
+  void* y = nullptr;
+  int outer = 0, reduced = 0, inner = 0;
+  ReduceOp op = ReduceOp::kSum;
+  ElementType type = ElementType::kFloat32;
+};
+
+struct ArgReduceParams {
+  const void* x = nullptr;
+  void* y = nullptr;
+  int outer = 0, reduced = 0, inner = 0;
+  bool is_max = true, index_is_64 = true;
+  ElementType type = ElementType::kFloat32;
+};
+
+// Rows of a matrix: softmax or layer normalization.
+struct RowParams {
+  const void* x = nullptr;
+  const void* scale = nullptr;
+  const void* offset = nullptr;
+  void* y = nullptr;
+  int64_t rows = 0;
+  int columns = 0;
+  bool log = false;
+  float epsilon = 0;
+  ElementType type = ElementType::kFloat32, scale_type = ElementType::kFloat32;
+};
+
+// y[o, i, j] = params[o, indices[o, i], j]; an index outside gives zeros.
+struct GatherParams {
+  const void* params = nullptr;
+  const void* indices = nullptr;
+  void* y = nullptr;
+  int64_t count = 0;  // of units of `unit` bytes in y
+  int axis_size = 0;
+  bool index_is_64 = false;
+  FastDivisor inner, index_count, outer_per_batch;
+  int unit = 1;
+};
+
+struct ResizeParams {
+  const void* x = nullptr;
+  void* y = nullptr;
+  int64_t count = 0;
+  int in_height = 0, in_width = 0, out_height = 0, out_width = 0, channels = 0;
+  float scale_y = 1, scale_x = 1;
+  bool nearest = false, half_pixel_centers = false, align_corners = false;
+};
+
+}  // namespace blade::backends::cuda

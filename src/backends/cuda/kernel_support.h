@@ -1,0 +1,112 @@
+// What the rows of CUDA kernels share: launching, element types, and the kernel object around one or more launches.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backends/cuda/cuda_status.h"
+#include "backends/cuda/kernel_params.h"
+#include "backends/kernel.h"
+#include "base/checked_math.h"
+
+namespace blade::backends::cuda {
+
+struct LaunchShape {
+  dim3 grid = {1, 1, 1};
+  int threads = 256;
+  int shared_bytes = 0;
+  int cluster = 1;
+};
+
+// Loads the kernel and allows it the shared memory of the shape: once, when a row is made, so that launches do no more
+// than launch.
+Status prepare_launch(const Device& device, const void* kernel, const LaunchShape& shape);
+// Puts the kernel on the queue, to begin when the one before lets it (programmatic dependent launch).
+Status launch(const KernelArgs& args, const void* kernel, const LaunchShape& shape, void** params);
+
+inline LaunchShape one_each(int64_t count, int threads = 256) {
+  LaunchShape shape;
+  shape.threads = threads;
+  shape.grid.x = static_cast<unsigned>(ceil_div(count, threads));
+  return shape;
+}
+
+std::optional<ElementType> element_type(ir::DType dtype);
+// "no" unless the operand is one of the types that kernels compute in (float32, float16, bfloat16, bool if
+// `with_bool`).
+Support needs_element_type(const TensorDesc& desc, const char* what, bool with_bool = false);
+// "no" unless float32 or float16.
+Support needs_full_or_half(const TensorDesc& desc, const char* what);
+// Index arithmetic is in 32 bits.
+Support needs_small(const KernelRequest& request);
+
+// A kernel whose run is `Fn: Status(const KernelArgs&) const`. Bits of `in_place_inputs` and `unread_inputs` are
+// inputs.
+template <class Fn>
+class LaunchKernel final : public Kernel {
+ public:
+  LaunchKernel(Fn fn, uint32_t in_place_inputs, uint32_t unread_inputs)
+      : fn_(std::move(fn)), in_place_inputs_(in_place_inputs), unread_inputs_(unread_inputs) {}
+  bool can_run_in_place(int input) const override { return input < 32 && ((in_place_inputs_ >> input) & 1u) != 0; }
+  bool reads_input(int input) const override { return input >= 32 || ((unread_inputs_ >> input) & 1u) == 0; }
+  Status run(const KernelArgs& args) const override { return fn_(args); }
+
+ private:
+  Fn fn_;
+  uint32_t in_place_inputs_, unread_inputs_;
+};
+
+template <class Fn>
+Result<std::unique_ptr<Kernel>> make_kernel(Fn fn, uint32_t in_place_inputs = 0, uint32_t unread_inputs = 0) {
+  return std::unique_ptr<Kernel>(std::make_unique<LaunchKernel<Fn>>(std::move(fn), in_place_inputs, unread_inputs));
+}
+
+inline bool is_constant(const KernelRequest& request, size_t i) {
+  return i < request.constants.size() && request.constants[i] != nullptr;
+}
+inline std::vector<int64_t> constant_ints(const KernelRequest& request, size_t i) {
+  return ir::integer_values(*request.constants[i]).value_or(std::vector<int64_t>{});
+}
+Support needs_constant_ints(const KernelRequest& request, size_t i, const char* what);
+
+ir::Dims row_major_strides(const ir::Dims& dims);
+// Strides of an operand under numpy broadcasting to `out`: 0 where it repeats.
+ir::Dims broadcast_strides(const ir::Dims& dims, const ir::Dims& out);
+int64_t product(const ir::Dims& dims, size_t begin, size_t end);
+inline int64_t product(const ir::Dims& dims) { return product(dims, 0, dims.size()); }
+
+// Loops over `dims` merged where every operand's strides allow it; at least one dim.
+struct MergedLoops {
+  ir::Dims dims;
+  std::vector<ir::Dims> strides;  // one an operand
+};
+MergedLoops merge_loops(const ir::Dims& dims, const std::vector<ir::Dims>& strides);
+
+// A fused program of a matrix node: what the kernels do themselves, and the rest as a program.
+class Epilogue {
+ public:
+  static Support supports(const KernelRequest& request, const ir::PointwiseProgram& program, size_t first_operand);
+  // Constant biases are packed as float, padded to `padded_channels`.
+  static Result<Epilogue> create(const KernelRequest& request, const ir::PointwiseProgram& program,
+                                 size_t first_operand, int64_t padded_channels, PackCache& packs);
+  EpilogueParams bind(const KernelArgs& args) const;
+  uint32_t in_place_inputs() const { return residual_ < 0 || params_.has_program ? 0 : 1u << residual_; }
+  uint32_t unread_inputs() const { return bias_input_ < 0 ? 0 : 1u << bias_input_; }
+
+ private:
+  EpilogueParams params_;
+  std::shared_ptr<const DeviceBuffer> bias_;
+  int bias_input_ = -1, residual_ = -1;
+  std::vector<int> operand_inputs_;  // node inputs of the program's inputs 1, 2, ...
+};
+
+// Fits the program into the device's form, or says why it does not.
+Support supports_program(const ir::PointwiseProgram& program);
+Program to_device(const ir::PointwiseProgram& program);
+
+}  // namespace blade::backends::cuda

@@ -1,0 +1,513 @@
+// Convolution as an implicit matrix product on tensor cores: fp16 operands, fp32 sums, NHWC.
+//
+// A block computes kRows output pixels by kColumns channels. Chunks of 64 k (8 pieces of 8 channels) of both operands
+// stand in shared memory as rows of 128 bytes whose 16-byte pieces are XORed by row & 7, so that ldmatrix meets no bank
+// conflicts. Weights are packed in just this form (one bulk copy a chunk); pixels are gathered by cp.async, zeros where
+// a tap lies in the padding. The blocks of a cluster may share the chunks of one tile ("split"); their sums meet in
+// shared memory through st.async. Weights are fetched before the wait for the layer before.
+#pragma once
+
+#include <type_traits>
+
+#include "backends/cuda/kernels/device_math.cuh"
+#include "backends/cuda/kernels/tensor_core.cuh"
+
+namespace blade::backends::cuda {
+
+inline constexpr int kMaxStages = 16;
+
+template <int kValue>
+struct Number {
+  static constexpr int value = kValue;
+};
+
+// kWarpsM x kWarpsN warps tile the block; kWarpsK of them share a tile and take turns in k. With kGroups a "warp" of
+// kWarpsM and kWarpsK is a warp group of four, and kWarpsN is 1.
+// With kTensor pixels come by the tensor copy engine, which knows taps and padding: one thread asks for a chunk.
+template <int kRows_, int kColumns_, int kWarpsM_, int kWarpsN_, int kWarpsK_, bool kGroups_, bool kTensor_ = false>
+struct ConvTile {
+  static constexpr int kRows = kRows_, kColumns = kColumns_;
+  static constexpr int kWarpsM = kWarpsM_, kWarpsN = kWarpsN_, kWarpsK = kWarpsK_;
+  static constexpr bool kGroups = kGroups_, kTensor = kTensor_;
+  static constexpr int kThreads = kWarpsM * kWarpsN * kWarpsK * 32 * (kGroups ? 4 : 1);
+  static constexpr int kWarpRows = kGroups ? 16 : kRows / kWarpsM;  // of one warp
+  static constexpr int kWarpColumns = kColumns / kWarpsN;
+  static constexpr int kM = kWarpRows / 16, kN = kWarpColumns / 8;  // matrix instructions across
+  static constexpr int kSumPitch = kColumns + 4;                    // floats, in the exchange of sums
+  static constexpr int kStageBytes = (kRows + kColumns) * 128;
+  static constexpr int kSumBytes = kWarpsK * kRows * kSumPitch * 4;
+  static constexpr int kVectors = (kRows * kColumns / 8 + kThreads - 1) / kThreads;  // of 8 results, a thread
+  // Few results a thread, all of a tile's depth in one warp: they go straight from the sums to memory.
+  static constexpr bool kDirect = kWarpsK == 1 && kM * kN <= 8;
+  static_assert(kThreads % (kColumns / 8) == 0);
+  static_assert(!kGroups || (kWarpsN == 1 && kRows == 64 * kWarpsM));
+  static_assert(kGroups || (kWarpRows % 16 == 0 && kWarpColumns % 16 == 0));
+  static_assert(4 % kWarpsK == 0 && kThreads % 64 == 0 && kRows * 8 % kThreads == 0);
+};
+
+// The rows of pixels that a thread copies: always the same piece of a chunk, kThreads / 8 rows apart.
+template <class Tile>
+struct PixelRows {
+  static constexpr int kCount = Tile::kRows * 8 / Tile::kThreads;
+  int base[kCount], y[kCount], x[kCount];  // of tap (0, 0): element offset and position; y is far outside if no pixel
+  int tap_y, tap_x, piece;                 // of the next chunk's piece
+
+  __device__ __forceinline__ PixelRows(const ConvParams& p, const void*, int first_row, int first_chunk) {
+    const int thread = static_cast<int>(threadIdx.x);
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const int row = first_row + (thread >> 3) + i * (Tile::kThreads / 8);
+      const int image = divide(row, p.out_pixels), pixel = row - image * static_cast<int>(p.out_pixels.divisor);
+      const int out_y = divide(pixel, p.out_width), out_x = pixel - out_y * static_cast<int>(p.out_width.divisor);
+      y[i] = row < p.rows ? out_y * p.stride_h - p.pad_top : -(1 << 28);
+      x[i] = out_x * p.stride_w - p.pad_left;
+      base[i] = ((image * p.height + out_y * p.stride_h - p.pad_top) * p.width + x[i]) * p.in_channels;
+    }
+    const int first = first_chunk * 8 + (thread & 7);
+    const int tap = divide(first, p.tap_pieces);
+    piece = first - tap * p.pieces_per_tap;
+    tap_y = divide(tap, p.taps_w);
+    tap_x = tap - tap_y * p.kernel_w;
+  }
+
+  __device__ __forceinline__ void copy_chunk(const ConvParams& p, uint32_t to) {
+    const int thread = static_cast<int>(threadIdx.x), row = thread >> 3;
+    to += row * 128 + (((thread & 7) ^ (row & 7)) << 4);
+    const int dy = tap_y * p.dilation_h, dx = tap_x * p.dilation_w;
+    const int offset = (dy * p.width + dx) * p.in_channels + piece * 8;
+    const bool tap_valid = tap_y < p.kernel_h;
+    const __half* from = static_cast<const __half*>(p.x);
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const bool valid = tap_valid && static_cast<unsigned>(y[i] + dy) < static_cast<unsigned>(p.height) &&
+                         static_cast<unsigned>(x[i] + dx) < static_cast<unsigned>(p.width);
+      copy_16(to + i * (Tile::kThreads * 16), valid ? from + base[i] + offset : from, valid);
+    }
+    piece += 8;
+    while (piece >= p.pieces_per_tap) {
+      piece -= p.pieces_per_tap;
+      if (++tap_x == p.kernel_w) {
+        tap_x = 0;
+        ++tap_y;
+      }
+    }
+  }
+};
+
+// Where this warp stands in its block.
+template <class Tile>
+struct WarpPlace {
+  int m, n, k;
+  __device__ __forceinline__ WarpPlace() {
+    const int warp = static_cast<int>(threadIdx.x) >> 5;
+    if constexpr (Tile::kGroups) {
+      m = (warp >> 2) % Tile::kWarpsM;
+      n = 0;
+      k = (warp >> 2) / Tile::kWarpsM;
+    } else {
+      m = warp % (Tile::kWarpsM * Tile::kWarpsN) / Tile::kWarpsN;
+      n = warp % Tile::kWarpsN;
+      k = warp / (Tile::kWarpsM * Tile::kWarpsN);
+    }
+  }
+  __device__ __forceinline__ int first_row() const {
+    if constexpr (Tile::kGroups) return m * 64 + ((static_cast<int>(threadIdx.x) >> 5) & 3) * 16;
+    return m * Tile::kWarpRows;
+  }
+  __device__ __forceinline__ int first_column() const { return n * Tile::kWarpColumns; }
+};
+
+// The warp's share of one chunk, added to sums. Products of warp groups run on after the call: their left operand stays
+// in `a` until finish_products().
+template <class Tile>
+struct Multiplier {
+  static constexpr int kSteps = 4 / Tile::kWarpsK;
+  uint32_t pixel_row, swizzle, half;  // of this lane's row of ldmatrix
+  int first_k, column;
+  uint32_t a[Tile::kGroups ? 2 : 1][kSteps][4];
+
+  __device__ __forceinline__ explicit Multiplier(const WarpPlace<Tile>& place) : first_k(place.k) {
+    const int lane = static_cast<int>(threadIdx.x) & 31, row = place.first_row() + (lane & 15);
+    pixel_row = row * 128;
+    swizzle = row & 7;
+    half = lane >> 4;
+    column = place.first_column() + (lane & 7) + ((lane >> 4) << 3);
+  }
+
+  template <int kBuffer>
+  __device__ __forceinline__ void run(float (&sums)[Tile::kM][Tile::kN][4], uint32_t pixels, uint32_t weights) {
+    if constexpr (Tile::kGroups) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#pragma unroll
+      for (int q = 0; q < kSteps; ++q) {
+        const int step = q * Tile::kWarpsK + first_k;
+        load_matrices(a[kBuffer][q], pixels + pixel_row + (((step * 2 + half) ^ swizzle) << 4));
+      }
+      group_fence();
+      const uint64_t b = tile_descriptor(weights);
+#pragma unroll
+      for (int q = 0; q < kSteps; ++q) {
+        GroupMultiply<Tile::kColumns>::run(sums[0], a[kBuffer][q], b + (q * Tile::kWarpsK + first_k) * 2);
+      }
+      group_commit();
+#endif
+    } else {
+      const int lane = static_cast<int>(threadIdx.x) & 31;
+#pragma unroll
+      for (int q = 0; q < kSteps; ++q) {
+        const int step = q * Tile::kWarpsK + first_k;
+        uint32_t left[Tile::kM][4];
+#pragma unroll
+        for (int i = 0; i < Tile::kM; ++i) {
+          load_matrices(left[i], pixels + pixel_row + i * 16 * 128 + (((step * 2 + half) ^ swizzle) << 4));
+        }
+#pragma unroll
+        for (int j = 0; j < Tile::kN / 2; ++j) {
+          uint32_t b[4];
+          const int n = column + j * 16;
+          load_matrices(b, weights + n * 128 + (((step * 2 + ((lane >> 3) & 1)) ^ (n & 7)) << 4));
+#pragma unroll
+          for (int i = 0; i < Tile::kM; ++i) {
+            multiply_16x8x16(sums[i][2 * j], left[i], b[0], b[1]);
+            multiply_16x8x16(sums[i][2 * j + 1], left[i], b[2], b[3]);
+          }
+        }
+      }
+    }
+  }
+
+  // Waits until at most kPending runs are unfinished.
+  template <int kPending>
+  __device__ __forceinline__ void finish_products() {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+    if constexpr (Tile::kGroups) group_wait<kPending>();
+#endif
+  }
+};
+
+// Eight neighbouring results. bias and residual were fetched before.
+__device__ __forceinline__ void finish_vector(const ConvParams& p, float (&f)[8], const float4 (&bias)[2],
+                                              const uint4& residual, int row, int channel) {
+  const EpilogueParams& e = p.epilogue;
+  const int64_t at = static_cast<int64_t>(row) * p.channels + channel;
+  const float* b = reinterpret_cast<const float*>(bias);
+  const __half2* r = reinterpret_cast<const __half2*>(&residual);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float2 both = __half22float2(r[i]);
+    f[2 * i] += b[2 * i] + both.x;
+    f[2 * i + 1] += b[2 * i + 1] + both.y;
+  }
+  if (e.has_clamp) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) f[i] = f[i] != f[i] ? f[i] : fminf(fmaxf(f[i], e.lo), e.hi);
+  }
+  const int valid = min(8, p.channels - channel);
+  if (e.has_program) {
+    for (int i = 0; i < valid; ++i) f[i] = run_epilogue_program(e, f[i], channel + i, at + i);
+  }
+  __half* y = static_cast<__half*>(p.y);
+  if ((p.channels & 7) == 0) {
+    uint4 out;
+    __half2* o = reinterpret_cast<__half2*>(&out);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) o[i] = __floats2half2_rn(f[2 * i], f[2 * i + 1]);
+    *reinterpret_cast<uint4*>(y + at) = out;
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      if (i < valid) y[at + i] = __float2half_rn(f[i]);
+    }
+  }
+}
+
+__device__ __forceinline__ uint4 load_residual(const ConvParams& p, int row, int channel) {
+  uint4 bits = make_uint4(0, 0, 0, 0);
+  if (p.epilogue.residual == nullptr) return bits;
+  const __half* residual =
+      static_cast<const __half*>(p.epilogue.residual) + static_cast<int64_t>(row) * p.channels + channel;
+  if ((p.channels & 7) == 0) return __ldcg(reinterpret_cast<const uint4*>(residual));
+  __half* one = reinterpret_cast<__half*>(&bits);
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    if (channel + i < p.channels) one[i] = residual[i];
+  }
+  return bits;
+}
+
+// One thread's requests for chunks of pixels, by the tensor map of the image.
+struct TensorRows {
+  const void* map;
+  int image, y, x;                  // of the tile's first pixel under tap (0, 0)
+  int tap_y, tap_x, first_channel;  // of the next chunk
+
+  __device__ __forceinline__ TensorRows(const ConvParams& p, const void* tensor_map, int first_row, int first_chunk)
+      : map(tensor_map) {
+    image = divide(first_row, p.out_pixels);
+    const int pixel = first_row - image * static_cast<int>(p.out_pixels.divisor);
+    const int out_y = divide(pixel, p.out_width);
+    y = out_y * p.stride_h - p.pad_top;
+    x = (pixel - out_y * static_cast<int>(p.out_width.divisor)) * p.stride_w - p.pad_left;
+    const int tap = divide(first_chunk * 8, p.tap_pieces);
+    first_channel = (first_chunk * 8 - tap * p.pieces_per_tap) * 8;
+    tap_y = divide(tap, p.taps_w);
+    tap_x = tap - tap_y * p.kernel_w;
+  }
+
+  __device__ __forceinline__ void copy_chunk(const ConvParams& p, uint32_t to, uint32_t barrier) {
+#if __CUDA_ARCH__ >= 900
+    copy_pixels(to, map, first_channel, x, y, image, tap_x * p.dilation_w, tap_y * p.dilation_h, barrier);
+#endif
+    first_channel += 64;
+    if (first_channel < p.in_channels) return;
+    first_channel = 0;
+    if (++tap_x == p.kernel_w) {
+      tap_x = 0;
+      ++tap_y;
+    }
+  }
+};
+
+template <class Tile>
+__device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] const void* tensor_map) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL) || !defined(BLADE_CONV_GROUPS)
+  extern __shared__ __align__(1024) uint8_t memory[];
+  __shared__ __align__(8) uint64_t barriers[kMaxStages + 1];
+  const int thread = static_cast<int>(threadIdx.x), lane = thread & 31;
+  const int split = 1 << p.split_log2;
+  const int tile = static_cast<int>(blockIdx.x) >> p.split_log2, rank = static_cast<int>(blockIdx.x) & (split - 1);
+  const int row_tile = divide(tile, p.column_tiles);
+  const int first_row = row_tile * Tile::kRows;
+  const int first_channel = (tile - row_tile * static_cast<int>(p.column_tiles.divisor)) * Tile::kColumns;
+  const int first_chunk = (p.chunks * rank) >> p.split_log2, last_chunk = (p.chunks * (rank + 1)) >> p.split_log2;
+  const int chunks = last_chunk - first_chunk;
+  const int stages = p.stages, prologue = min(stages, chunks);
+
+  const uint32_t pixels = shared_address(memory), weights = pixels + stages * Tile::kRows * 128;
+  const uint32_t barrier = shared_address(barriers);
+  [[maybe_unused]] const uint32_t sums_barrier = barrier + 8 * kMaxStages;
+  const char* packed = static_cast<const char*>(p.weights) +
+                       (static_cast<int64_t>(first_chunk) * p.channels_padded + first_channel) * 128;
+  const int64_t packed_step = static_cast<int64_t>(p.channels_padded) * 128;
+
+  [[maybe_unused]] constexpr uint32_t kExpectedBytes = (Tile::kColumns + (Tile::kTensor ? Tile::kRows : 0)) * 128;
+  if (thread == 0) {
+    for (int s = 0; s < prologue; ++s)
+      barrier_init(barrier + 8 * s, Tile::kTensor ? 1 : Tile::kThreads + kBulkArrivals);
+#if __CUDA_ARCH__ >= 900
+    if (split > 1) barrier_init(sums_barrier, 1);
+    barrier_init_fence();
+    if (split > 1) barrier_expect(sums_barrier, Tile::kRows * Tile::kColumns * 4);
+    for (int s = 0; s < prologue; ++s) {
+      barrier_expect(barrier + 8 * s, kExpectedBytes);
+      copy_bulk(weights + s * Tile::kColumns * 128, packed + s * packed_step, Tile::kColumns * 128, barrier + 8 * s);
+    }
+#endif
+  }
+#if __CUDA_ARCH__ >= 900
+  if (split > 1) {
+    __syncwarp();
+    cluster_arrive();
+  }
+#endif
+  start_later();
+
+  std::conditional_t<Tile::kTensor, TensorRows, PixelRows<Tile>> rows(p, tensor_map, first_row, first_chunk);
+  const auto copy_pixels_of = [&](int slot) {
+    const uint32_t to = pixels + slot * Tile::kRows * 128;
+    if constexpr (Tile::kTensor) {
+      if (thread == 0) rows.copy_chunk(p, to, barrier + 8 * slot);
+    } else {
+      rows.copy_chunk(p, to);
+      barrier_arrive_after_copies(barrier + 8 * slot);
+    }
+  };
+  const WarpPlace<Tile> place;
+  // A thread's results after the exchange of sums: vectors of 8 channels of the rows that this block finishes.
+  const int own_rows = Tile::kRows >> p.split_log2, own_vectors = own_rows * (Tile::kColumns / 8);
+  const bool direct = Tile::kDirect && split == 1;
+  float4 bias[2] = {make_float4(0, 0, 0, 0),
+                    make_float4(0, 0, 0, 0)};  // all vectors of a thread have the same channels
+  if (!direct && p.epilogue.bias != nullptr) {
+    const float* from = p.epilogue.bias + first_channel + thread % (Tile::kColumns / 8) * 8;
+    bias[0] = __ldg(reinterpret_cast<const float4*>(from));
+    bias[1] = __ldg(reinterpret_cast<const float4*>(from) + 1);
+  }
+  // Or straight from the sums: pairs of channels.
+  float2 pair_bias[Tile::kDirect ? Tile::kN : 1];
+  if constexpr (Tile::kDirect) {
+    if (direct) {
+#pragma unroll
+      for (int j = 0; j < Tile::kN; ++j) {
+        const int channel = first_channel + place.first_column() + j * 8 + (lane & 3) * 2;
+        pair_bias[j] = p.epilogue.bias == nullptr ? make_float2(0, 0)
+                                                  : __ldg(reinterpret_cast<const float2*>(p.epilogue.bias + channel));
+      }
+    }
+  }
+  float sums[Tile::kM][Tile::kN][4] = {};
+  __syncthreads();
+
+  const auto copy_weights = [&](int chunk, int slot) {
+#if __CUDA_ARCH__ < 900
+    for (int i = thread; i < Tile::kColumns * 8; i += Tile::kThreads) {
+      copy_16(weights + slot * Tile::kColumns * 128 + i * 16, packed + chunk * packed_step + i * 16, true);
+    }
+#else
+    if (thread == 0) {
+      barrier_expect(barrier + 8 * slot, kExpectedBytes);
+      copy_bulk(weights + slot * Tile::kColumns * 128, packed + chunk * packed_step, Tile::kColumns * 128,
+                barrier + 8 * slot);
+    }
+#endif
+  };
+  wait_for_earlier();
+  for (int s = 0; s < prologue; ++s) {
+#if __CUDA_ARCH__ < 900
+    copy_weights(s, s);
+#endif
+    copy_pixels_of(s);
+  }
+  uint4 residual[Tile::kVectors];
+  if (!direct) {
+#pragma unroll
+    for (int i = 0; i < Tile::kVectors; ++i) {
+      const int v = thread + i * Tile::kThreads;
+      const int row = first_row + rank * own_rows + v / (Tile::kColumns / 8);
+      const int channel = first_channel + v % (Tile::kColumns / 8) * 8;
+      residual[i] = make_uint4(0, 0, 0, 0);
+      if (v < own_vectors && row < p.rows && channel < p.channels) residual[i] = load_residual(p, row, channel);
+    }
+  }
+
+  uint32_t pair_residual[Tile::kDirect ? Tile::kM * Tile::kN * 2 : 1];
+  if constexpr (Tile::kDirect) {
+    if (direct) {
+#pragma unroll
+      for (int i = 0; i < Tile::kM * 2; ++i) {
+        const int row = first_row + place.first_row() + i * 8 + (lane >> 2);
+#pragma unroll
+        for (int j = 0; j < Tile::kN; ++j) {
+          const int channel = first_channel + place.first_column() + j * 8 + (lane & 3) * 2;
+          pair_residual[i * Tile::kN + j] = load_pair(p.epilogue, p.channels, row, channel, p.rows);
+        }
+      }
+    }
+  }
+
+  Multiplier<Tile> multiplier(place);
+  int slot = 0, done_slot = 0;
+  uint32_t parity = 0;
+  const auto step = [&](int k, auto buffer) {
+    barrier_wait(barrier + 8 * slot, parity);
+    multiplier.template run<decltype(buffer)::value>(sums, pixels + slot * Tile::kRows * 128,
+                                                     weights + slot * Tile::kColumns * 128);
+    if (++slot == stages) {
+      slot = 0;
+      parity ^= 1;
+    }
+    // Products of the chunk before are done now (of this one, where they do not run on): its slot takes the next.
+    multiplier.template finish_products<1>();
+    const int done = Tile::kGroups ? k - 1 : k;
+    if (done < 0) return;
+    if (done + stages < chunks) {
+      __syncthreads();  // for all warps
+      copy_weights(done + stages, done_slot);
+      copy_pixels_of(done_slot);
+    }
+    if (++done_slot == stages) done_slot = 0;
+  };
+  for (int k = 0; k < chunks; k += 2) {
+    step(k, Number<0>());
+    if (k + 1 < chunks) step(k + 1, Number < Tile::kGroups ? 1 : 0 > ());
+  }
+  multiplier.template finish_products<0>();
+
+  if constexpr (Tile::kDirect) {
+    if (direct) {
+#pragma unroll
+      for (int i = 0; i < Tile::kM * 2; ++i) {
+        const int row = first_row + place.first_row() + i * 8 + (lane >> 2);
+        if (row >= p.rows) continue;
+#pragma unroll
+        for (int j = 0; j < Tile::kN; ++j) {
+          const int channel = first_channel + place.first_column() + j * 8 + (lane & 3) * 2;
+          if (channel >= p.channels) continue;
+          const float* pair = &sums[i / 2][j][i % 2 * 2];
+          finish_pair(p.epilogue, p.y, p.channels, pair[0], pair[1], pair_bias[j], pair_residual[i * Tile::kN + j], row,
+                      channel);
+        }
+      }
+      return;
+    }
+  }
+
+  // Sums meet in shared memory, over what held the chunks.
+  __syncthreads();
+  float* exchange = reinterpret_cast<float*>(memory);
+#pragma unroll
+  for (int i = 0; i < Tile::kM; ++i) {
+#pragma unroll
+    for (int j = 0; j < Tile::kN; ++j) {
+      float* to = exchange + (place.k * Tile::kRows + place.first_row() + i * 16 + (lane >> 2)) * Tile::kSumPitch +
+                  place.first_column() + j * 8 + (lane & 3) * 2;
+      *reinterpret_cast<float2*>(to) = make_float2(sums[i][j][0], sums[i][j][1]);
+      *reinterpret_cast<float2*>(to + 8 * Tile::kSumPitch) = make_float2(sums[i][j][2], sums[i][j][3]);
+    }
+  }
+  __syncthreads();
+  const float* received = reinterpret_cast<const float*>(memory + max(stages * Tile::kStageBytes, Tile::kSumBytes));
+#if __CUDA_ARCH__ >= 900
+  if (split > 1) {
+    cluster_wait();  // the others have begun, so their memory may be written
+    const uint32_t inbox = shared_address(received);
+    for (int v = thread; v < Tile::kRows * (Tile::kColumns / 4); v += Tile::kThreads) {
+      const int row = v / (Tile::kColumns / 4), column = v % (Tile::kColumns / 4) * 4;
+      float4 sum = *reinterpret_cast<const float4*>(exchange + row * Tile::kSumPitch + column);
+#pragma unroll
+      for (int w = 1; w < Tile::kWarpsK; ++w) {
+        const float4 other =
+            *reinterpret_cast<const float4*>(exchange + (w * Tile::kRows + row) * Tile::kSumPitch + column);
+        sum.x += other.x, sum.y += other.y, sum.z += other.z, sum.w += other.w;
+      }
+      const int owner = row / own_rows, own_row = row - owner * own_rows;
+      const uint32_t to = inbox + ((rank * own_rows + own_row) * Tile::kColumns + column) * 4;
+      store_remote(remote_address(to, owner), sum, remote_address(sums_barrier, owner));
+    }
+    barrier_wait(sums_barrier, 0);
+  }
+#endif
+#pragma unroll
+  for (int i = 0; i < Tile::kVectors; ++i) {
+    const int v = thread + i * Tile::kThreads;
+    const int own_row = v / (Tile::kColumns / 8), column = v % (Tile::kColumns / 8) * 8;
+    const int row = first_row + rank * own_rows + own_row, channel = first_channel + column;
+    if (v >= own_vectors || row >= p.rows || channel >= p.channels) continue;
+    const int parts = split > 1 ? split : Tile::kWarpsK;
+    const float* from =
+        split > 1 ? received + own_row * Tile::kColumns + column : exchange + own_row * Tile::kSumPitch + column;
+    const int step = split > 1 ? own_rows * Tile::kColumns : Tile::kRows * Tile::kSumPitch;
+    float f[8] = {};
+    for (int part = 0; part < parts; ++part) {
+      const float4 lower = *reinterpret_cast<const float4*>(from + part * step);
+      const float4 upper = *reinterpret_cast<const float4*>(from + part * step + 4);
+      f[0] += lower.x, f[1] += lower.y, f[2] += lower.z, f[3] += lower.w;
+      f[4] += upper.x, f[5] += upper.y, f[6] += upper.z, f[7] += upper.w;
+    }
+    finish_vector(p, f, bias, residual[i], row, channel);
+  }
+#endif
+}
+
+template <class Tile>
+__global__ void __launch_bounds__(Tile::kThreads) conv_kernel(const __grid_constant__ ConvParams p) {
+  conv_body<Tile>(p, nullptr);
+}
+
+template <class Tile>
+__global__ void __launch_bounds__(Tile::kThreads)
+    conv_tensor_kernel(const __grid_constant__ TensorMap map, const __grid_constant__ ConvParams p) {
+  conv_body<Tile>(p, &map);
+}
+
+}  // namespace blade::backends::cuda

@@ -1,0 +1,30 @@
+// The tile shapes of the implicit-product convolution that are compiled, as the host side sees them.
+#pragma once
+
+#include <span>
+
+namespace blade::backends::cuda {
+
+struct ConvVariant {
+  int rows, columns;  // of the block's tile
+  int warps_k;        // warps that share a tile's k
+  int threads;
+  int stage_bytes, sum_bytes;  // shared memory of one stage, and of the exchange of sums
+  bool direct;                 // sums need no exchange unless the tile is split
+  bool groups;                 // wgmma: compute capability 9.0 only
+  bool tensor;                 // pixels by the tensor copy engine; the kernel takes a TensorMap before its ConvParams
+  const void* kernel;
+};
+
+std::span<const ConvVariant> conv_variants_mma_small();
+std::span<const ConvVariant> conv_variants_mma_large();
+std::span<const ConvVariant> conv_variants_wgmma();
+std::span<const ConvVariant> conv_variants_tensor();
+
+template <class Tile>
+ConvVariant describe_variant(const void* kernel) {
+  return {Tile::kRows,     Tile::kColumns, Tile::kWarpsK, Tile::kThreads, Tile::kStageBytes,
+          Tile::kSumBytes, Tile::kDirect,  Tile::kGroups, Tile::kTensor,  kernel};
+}
+
+}  // namespace blade::backends::cuda

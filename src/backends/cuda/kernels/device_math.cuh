@@ -1,0 +1,311 @@
+// Loads, stores and the interpreter of pointwise programs, shared by all kernels.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include "backends/cuda/kernel_params.h"
+#include "ir/ops/pointwise.h"
+
+namespace blade::backends::cuda {
+
+__device__ __forceinline__ int divide(int n, const FastDivisor& d) {
+  return static_cast<int>((__umulhi(static_cast<uint32_t>(n), d.multiplier) + static_cast<uint32_t>(n)) >> d.shift);
+}
+
+// Programmatic dependent launch: everything a kernel reads that an earlier one wrote, and everything it writes, comes
+// after wait_for_earlier(); constants may be read before. start_later() lets the next kernel's blocks begin.
+__device__ __forceinline__ void wait_for_earlier() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void start_later() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+template <class T>
+__device__ __forceinline__ float to_float(T value) {
+  return static_cast<float>(value);
+}
+template <>
+__device__ __forceinline__ float to_float(__half value) {
+  return __half2float(value);
+}
+template <>
+__device__ __forceinline__ float to_float(__nv_bfloat16 value) {
+  return __bfloat162float(value);
+}
+template <class T>
+__device__ __forceinline__ T from_float(float value) {
+  return static_cast<T>(value);
+}
+template <>
+__device__ __forceinline__ __half from_float(float value) {
+  return __float2half_rn(value);
+}
+template <>
+__device__ __forceinline__ __nv_bfloat16 from_float(float value) {
+  return __float2bfloat16_rn(value);
+}
+
+__device__ __forceinline__ float load_element(const void* data, int64_t i, ElementType type) {
+  switch (type) {
+    case ElementType::kFloat32:
+      return static_cast<const float*>(data)[i];
+    case ElementType::kFloat16:
+      return __half2float(static_cast<const __half*>(data)[i]);
+    case ElementType::kBFloat16:
+      return __bfloat162float(static_cast<const __nv_bfloat16*>(data)[i]);
+    default:
+      return static_cast<const uint8_t*>(data)[i] != 0 ? 1.0f : 0.0f;
+  }
+}
+
+__device__ __forceinline__ void store_element(void* data, int64_t i, ElementType type, float value) {
+  switch (type) {
+    case ElementType::kFloat32:
+      static_cast<float*>(data)[i] = value;
+      break;
+    case ElementType::kFloat16:
+      static_cast<__half*>(data)[i] = __float2half_rn(value);
+      break;
+    case ElementType::kBFloat16:
+      static_cast<__nv_bfloat16*>(data)[i] = __float2bfloat16_rn(value);
+      break;
+    default:
+      static_cast<uint8_t*>(data)[i] = value != 0.0f ? 1 : 0;
+  }
+}
+
+// One instruction; what the reference kernel computes in double is computed in float here.
+static __device__ float pointwise_value(ir::PointwiseOp op, float a, float b, float c, float alpha, float beta) {
+  using ir::PointwiseOp;
+  constexpr float kInf = INFINITY;
+  switch (op) {
+    case PointwiseOp::kNeg:
+      return -a;
+    case PointwiseOp::kAbs:
+      return fabsf(a);
+    case PointwiseOp::kSquare:
+      return a * a;
+    case PointwiseOp::kSqrt:
+      return sqrtf(a);
+    case PointwiseOp::kRsqrt:
+      return rsqrtf(a);
+    case PointwiseOp::kReciprocal:
+      return 1.0f / a;
+    case PointwiseOp::kExp:
+      return expf(a);
+    case PointwiseOp::kExpm1:
+      return expm1f(a);
+    case PointwiseOp::kLog:
+      return logf(a);
+    case PointwiseOp::kLog1p:
+      return log1pf(a);
+    case PointwiseOp::kSin:
+      return sinf(a);
+    case PointwiseOp::kCos:
+      return cosf(a);
+    case PointwiseOp::kTan:
+      return tanf(a);
+    case PointwiseOp::kAsin:
+      return asinf(a);
+    case PointwiseOp::kAcos:
+      return acosf(a);
+    case PointwiseOp::kAtan:
+      return atanf(a);
+    case PointwiseOp::kSinh:
+      return sinhf(a);
+    case PointwiseOp::kCosh:
+      return coshf(a);
+    case PointwiseOp::kAsinh:
+      return asinhf(a);
+    case PointwiseOp::kAcosh:
+      return acoshf(a);
+    case PointwiseOp::kAtanh:
+      return atanhf(a);
+    case PointwiseOp::kTanh:
+      return tanhf(a);
+    case PointwiseOp::kSigmoid:
+      return 1.0f / (1.0f + expf(-a));
+    case PointwiseOp::kErf:
+      return erff(a);
+    case PointwiseOp::kErfc:
+      return erfcf(a);
+    case PointwiseOp::kFloor:
+      return floorf(a);
+    case PointwiseOp::kCeil:
+      return ceilf(a);
+    case PointwiseOp::kRint:
+      return rintf(a);
+    case PointwiseOp::kSign:
+      return a > 0 ? 1.0f : a < 0 ? -1.0f : a;
+    case PointwiseOp::kRelu:
+      return a > 0 || a != a ? a : 0.0f;
+    case PointwiseOp::kRelu6:
+      return a != a ? a : fminf(fmaxf(a, 0.0f), 6.0f);
+    case PointwiseOp::kElu:
+      return a > 0 ? a : expm1f(a);
+    case PointwiseOp::kSelu:
+      return a > 0 ? 1.0507009873554805f * a : 1.7580993408473766f * expm1f(a);
+    case PointwiseOp::kSoftplus:
+      return a > 20.0f ? a : log1pf(expf(a));
+    case PointwiseOp::kSoftsign:
+      return a / (1.0f + fabsf(a));
+    case PointwiseOp::kLeakyRelu:
+      return a > 0 ? a : alpha * a;
+    case PointwiseOp::kClip:
+      return a != a ? a : fminf(fmaxf(a, alpha), beta);
+    case PointwiseOp::kHardSigmoid:
+      return fminf(fmaxf(alpha * a + beta, 0.0f), 1.0f);
+    case PointwiseOp::kHardSwish:
+      return a * fminf(fmaxf(a + 3.0f, 0.0f), 6.0f) / 6.0f;
+    case PointwiseOp::kSwish:
+      return a / (1.0f + expf(-a));
+    case PointwiseOp::kGeluErf:
+      return 0.5f * a * (1.0f + erff(a * 0.70710678118654752f));
+    case PointwiseOp::kGeluTanh:
+      return 0.5f * a * (1.0f + tanhf(0.79788456080286536f * (a + 0.044715f * a * a * a)));
+    case PointwiseOp::kLogicalNot:
+      return a == 0.0f ? 1.0f : 0.0f;
+    case PointwiseOp::kIsNan:
+      return a != a ? 1.0f : 0.0f;
+    case PointwiseOp::kIsInf:
+      return fabsf(a) == kInf ? 1.0f : 0.0f;
+    case PointwiseOp::kIsFinite:
+      return fabsf(a) < kInf ? 1.0f : 0.0f;
+    case PointwiseOp::kAffine:
+      return alpha * a + beta;
+    case PointwiseOp::kAdd:
+      return a + b;
+    case PointwiseOp::kSub:
+      return a - b;
+    case PointwiseOp::kMul:
+      return a * b;
+    case PointwiseOp::kDiv:
+      return a / b;
+    case PointwiseOp::kDivNoNan:
+      return b == 0.0f ? 0.0f : a / b;
+    case PointwiseOp::kMulNoNan:
+      return b == 0.0f ? 0.0f : a * b;
+    case PointwiseOp::kXdivy:
+      return a == 0.0f ? 0.0f : a / b;
+    case PointwiseOp::kXlogy:
+      return a == 0.0f ? 0.0f : a * logf(b);
+    case PointwiseOp::kFloorDiv:
+      return floorf(a / b);
+    case PointwiseOp::kTruncDiv:
+      return truncf(a / b);
+    case PointwiseOp::kFloorMod: {
+      const float rest = fmodf(a, b);
+      return rest != 0.0f && (rest < 0) != (b < 0) ? rest + b : rest;
+    }
+    case PointwiseOp::kTruncMod:
+      return fmodf(a, b);
+    case PointwiseOp::kPow:
+      return powf(a, b);
+    case PointwiseOp::kMaximum:
+      return a != a || b != b ? a + b : fmaxf(a, b);
+    case PointwiseOp::kMinimum:
+      return a != a || b != b ? a + b : fminf(a, b);
+    case PointwiseOp::kSquaredDifference:
+      return (a - b) * (a - b);
+    case PointwiseOp::kAtan2:
+      return atan2f(a, b);
+    case PointwiseOp::kPRelu:
+      return a > 0 ? a : b * a;
+    case PointwiseOp::kEqual:
+      return a == b ? 1.0f : 0.0f;
+    case PointwiseOp::kNotEqual:
+      return a != b ? 1.0f : 0.0f;
+    case PointwiseOp::kLess:
+      return a < b ? 1.0f : 0.0f;
+    case PointwiseOp::kLessEqual:
+      return a <= b ? 1.0f : 0.0f;
+    case PointwiseOp::kGreater:
+      return a > b ? 1.0f : 0.0f;
+    case PointwiseOp::kGreaterEqual:
+      return a >= b ? 1.0f : 0.0f;
+    case PointwiseOp::kLogicalAnd:
+      return a != 0.0f && b != 0.0f ? 1.0f : 0.0f;
+    case PointwiseOp::kLogicalOr:
+      return a != 0.0f || b != 0.0f ? 1.0f : 0.0f;
+    case PointwiseOp::kSelect:
+      return a != 0.0f ? b : c;
+    default:
+      return NAN;  // integer operations: the host side never sends them here
+  }
+}
+
+// values[0, num_inputs) are set; the result is the last instruction's.
+static __device__ __noinline__ float run_program(const Program& program, float* values) {
+  float result = 0.0f;
+  for (int i = 0; i < program.num_code; ++i) {
+    const ProgramInstr& instr = program.code[i];
+    result =
+        pointwise_value(static_cast<ir::PointwiseOp>(instr.op), values[instr.a], instr.b >= 0 ? values[instr.b] : 0.0f,
+                        instr.c >= 0 ? values[instr.c] : 0.0f, instr.alpha, instr.beta);
+    values[program.num_inputs + i] = result;
+  }
+  return result;
+}
+
+// The program of an epilogue on one element.
+static __device__ __noinline__ float run_epilogue_program(const EpilogueParams& e, float value, int channel,
+                                                          int64_t element) {
+  float values[kMaxProgramInputs + kMaxProgramCode];
+  values[0] = value;
+  for (int i = 1; i < e.program.num_inputs; ++i) {
+    const EpilogueParams::Operand& operand = e.operands[i - 1];
+    const int64_t at = operand.kind == EpilogueParams::Kind::kScalar     ? 0
+                       : operand.kind == EpilogueParams::Kind::kChannels ? channel
+                                                                         : element;
+    values[i] = load_element(operand.data, at, operand.type);
+  }
+  return run_program(e.program, values);
+}
+
+// The whole epilogue of one element whose bias and residual the caller has added.
+__device__ __forceinline__ float finish_element(const EpilogueParams& e, float value, int channel, int64_t element) {
+  if (e.has_clamp) value = value != value ? value : fminf(fmaxf(value, e.lo), e.hi);
+  if (e.has_program) value = run_epilogue_program(e, value, channel, element);
+  return value;
+}
+
+// Two neighbouring channels of the residual as the bits of two halves; zeros where there is none.
+__device__ __forceinline__ uint32_t load_pair(const EpilogueParams& e, int channels, int row, int channel, int rows) {
+  if (e.residual == nullptr || row >= rows || channel >= channels) return 0;
+  const __half* at = static_cast<const __half*>(e.residual) + static_cast<int64_t>(row) * channels + channel;
+  if ((channels & 1) == 0) return __ldcg(reinterpret_cast<const unsigned*>(at));
+  const auto* bits = reinterpret_cast<const unsigned short*>(at);
+  return bits[0] | (channel + 1 < channels ? static_cast<uint32_t>(bits[1]) << 16 : 0u);
+}
+
+// Two neighbouring results of a matrix kernel: bias, residual, the rest, and the store.
+__device__ __forceinline__ void finish_pair(const EpilogueParams& e, void* output, int channels, float u, float v,
+                                            float2 bias, uint32_t residual_bits, int row, int channel) {
+  const int64_t at = static_cast<int64_t>(row) * channels + channel;
+  const bool both = channel + 1 < channels;
+  const float2 residual = __half22float2(*reinterpret_cast<const __half2*>(&residual_bits));
+  u = finish_element(e, u + bias.x + residual.x, channel, at);
+  if (both) v = finish_element(e, v + bias.y + residual.y, channel + 1, at + 1);
+  __half* y = static_cast<__half*>(output);
+  if ((channels & 1) == 0) {
+    *reinterpret_cast<__half2*>(y + at) = __floats2half2_rn(u, v);
+  } else {
+    y[at] = __float2half_rn(u);
+    if (both) y[at + 1] = __float2half_rn(v);
+  }
+}
+
+// The same where bias and residual were not fetched ahead; the row is inside.
+__device__ __forceinline__ void finish_pair(const EpilogueParams& e, void* output, int channels, float u, float v,
+                                            int row, int channel) {
+  const float2 bias = e.bias == nullptr ? make_float2(0, 0) : __ldg(reinterpret_cast<const float2*>(e.bias + channel));
+  finish_pair(e, output, channels, u, v, bias, load_pair(e, channels, row, channel, row + 1), row, channel);
+}
+
+}  // namespace blade::backends::cuda

@@ -1,0 +1,152 @@
+// Elementwise programs, one element a thread, and casts.
+#include "backends/cuda/kernels/device_math.cuh"
+#include "backends/cuda/kernels/simple_kernels.h"
+
+namespace blade::backends::cuda {
+namespace {
+
+template <bool kFlat>
+__global__ void __launch_bounds__(kSimpleThreads) pointwise(const __grid_constant__ PointwiseParams p) {
+  wait_for_earlier();
+  start_later();
+  const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
+  if (element >= p.count) return;
+  int64_t at[kMaxProgramInputs] = {};
+  if constexpr (kFlat) {
+    for (int i = 0; i < p.program.num_inputs; ++i) at[i] = element * p.strides[i][0];
+  } else {
+    int rest = static_cast<int>(element);
+    for (int d = p.rank - 1; d >= 0; --d) {
+      const int next = divide(rest, p.dims[d]);
+      const int index = rest - next * static_cast<int>(p.dims[d].divisor);
+      for (int i = 0; i < p.program.num_inputs; ++i) at[i] += index * p.strides[i][d];
+      rest = next;
+    }
+  }
+  float values[kMaxProgramInputs + kMaxProgramCode];
+  for (int i = 0; i < p.program.num_inputs; ++i) values[i] = load_element(p.inputs[i], at[i], p.input_types[i]);
+  store_element(p.output, element, p.output_type, run_program(p.program, values));
+}
+
+// The numbers of ir::DType that casts know.
+enum CastType { kF32 = 1, kF64, kF16, kBF16, kI8, kI16, kI32, kI64, kU8, kU16, kU32, kU64, kBool };
+
+__device__ bool is_float_type(int type) { return type <= kBF16; }
+
+__device__ double load_double(const void* data, int64_t i, int type) {
+  switch (type) {
+    case kF32:
+      return static_cast<const float*>(data)[i];
+    case kF64:
+      return static_cast<const double*>(data)[i];
+    case kF16:
+      return __half2float(static_cast<const __half*>(data)[i]);
+    default:
+      return __bfloat162float(static_cast<const __nv_bfloat16*>(data)[i]);
+  }
+}
+__device__ int64_t load_integer(const void* data, int64_t i, int type) {
+  switch (type) {
+    case kI8:
+      return static_cast<const int8_t*>(data)[i];
+    case kI16:
+      return static_cast<const int16_t*>(data)[i];
+    case kI32:
+      return static_cast<const int32_t*>(data)[i];
+    case kI64:
+    case kU64:
+      return static_cast<const int64_t*>(data)[i];
+    case kU16:
+      return static_cast<const uint16_t*>(data)[i];
+    case kU32:
+      return static_cast<const uint32_t*>(data)[i];
+    default:
+      return static_cast<const uint8_t*>(data)[i];
+  }
+}
+__device__ void store_float(void* data, int64_t i, int type, double value) {
+  switch (type) {
+    case kF32:
+      static_cast<float*>(data)[i] = static_cast<float>(value);
+      break;
+    case kF64:
+      static_cast<double*>(data)[i] = value;
+      break;
+    case kF16:
+      static_cast<__half*>(data)[i] = __float2half_rn(static_cast<float>(value));
+      break;
+    default:
+      static_cast<__nv_bfloat16*>(data)[i] = __float2bfloat16_rn(static_cast<float>(value));
+  }
+}
+__device__ void store_integer(void* data, int64_t i, int type, int64_t value) {
+  switch (type) {
+    case kI8:
+    case kU8:
+      static_cast<uint8_t*>(data)[i] = static_cast<uint8_t>(value);
+      break;
+    case kI16:
+    case kU16:
+      static_cast<uint16_t*>(data)[i] = static_cast<uint16_t>(value);
+      break;
+    case kI32:
+    case kU32:
+      static_cast<uint32_t*>(data)[i] = static_cast<uint32_t>(value);
+      break;
+    case kBool:
+      static_cast<uint8_t*>(data)[i] = value != 0;
+      break;
+    default:
+      static_cast<int64_t*>(data)[i] = value;
+  }
+}
+
+// As x86 converts: out of range gives the smallest integer, whose low bits narrower types take.
+__device__ int64_t to_integer(double value, int type) {
+  constexpr int64_t kSmallest = -0x7fffffffffffffffll - 1;
+  if (type == kBool) return value != 0;
+  if (type == kU64 && value >= 0x1p63) {
+    return value < 0x1p64 ? static_cast<int64_t>(static_cast<uint64_t>(value)) : kSmallest;
+  }
+  const bool narrow = type != kI64 && type != kU64 && type != kU32;
+  if (narrow && !(value > -2147483649.0 && value < 2147483648.0)) return -0x7fffffff - 1;
+  if (!(value >= -0x1p63 && value < 0x1p63)) return kSmallest;
+  return static_cast<int64_t>(value);
+}
+
+__global__ void __launch_bounds__(kSimpleThreads)
+    cast(const void* from, void* to, int64_t count, int from_type, int to_type) {
+  wait_for_earlier();
+  start_later();
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
+  if (i >= count) return;
+  if (is_float_type(from_type)) {
+    if (from_type == kF32 && to_type == kF16) {
+      static_cast<__half*>(to)[i] = __float2half_rn(static_cast<const float*>(from)[i]);
+      return;
+    }
+    const double value = load_double(from, i, from_type);
+    if (is_float_type(to_type)) {
+      store_float(to, i, to_type, value);
+    } else {
+      store_integer(to, i, to_type, to_integer(value, to_type));
+    }
+  } else {
+    const int64_t value = load_integer(from, i, from_type);
+    if (is_float_type(to_type)) {
+      store_float(to, i, to_type,
+                  from_type == kU64 ? static_cast<double>(static_cast<uint64_t>(value)) : static_cast<double>(value));
+    } else {
+      store_integer(to, i, to_type, value);
+    }
+  }
+}
+
+}  // namespace
+
+const void* pointwise_kernel(bool flat) {
+  return flat ? reinterpret_cast<const void*>(&pointwise<true>) : reinterpret_cast<const void*>(&pointwise<false>);
+}
+const void* cast_kernel() { return reinterpret_cast<const void*>(&cast); }
+
+}  // namespace blade::backends::cuda

@@ -1,0 +1,65 @@
+// Max and average pooling; averages count only elements inside the input.
+#include "backends/cuda/kernels/device_math.cuh"
+#include "backends/cuda/kernels/simple_kernels.h"
+
+namespace blade::backends::cuda {
+namespace {
+
+template <class T, int kWidth>
+struct alignas(sizeof(T) * kWidth) Pack {
+  T v[kWidth];
+};
+
+// A thread folds the window of kWidth neighbouring channels.
+template <class T, int kWidth>
+__global__ void __launch_bounds__(kSimpleThreads) pool(const __grid_constant__ PoolParams p) {
+  using Vector = Pack<T, kWidth>;
+  wait_for_earlier();
+  start_later();
+  const int64_t unit = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
+  if (unit * kWidth >= p.count) return;
+  const int units = p.channels / kWidth;
+  const int c = static_cast<int>(unit % units) * kWidth;
+  int64_t rest = unit / units;
+  int first[3], last[3];
+  for (int d = 2; d >= 0; --d) {
+    const int start = static_cast<int>(rest % p.out[d]) * p.stride[d] - p.pad[d];
+    rest /= p.out[d];
+    first[d] = max(0, start);
+    last[d] = min(p.in[d], start + p.size[d]);
+  }
+  const T* image = static_cast<const T*>(p.x) + rest * p.in[0] * p.in[1] * p.in[2] * p.channels + c;
+  float folded[kWidth];
+#pragma unroll
+  for (int i = 0; i < kWidth; ++i) folded[i] = p.is_max ? -INFINITY : 0.0f;
+  for (int z = first[0]; z < last[0]; ++z) {
+    for (int y = first[1]; y < last[1]; ++y) {
+      for (int x = first[2]; x < last[2]; ++x) {
+        const Vector in = *reinterpret_cast<const Vector*>(
+            image + ((static_cast<int64_t>(z) * p.in[1] + y) * p.in[2] + x) * p.channels);
+#pragma unroll
+        for (int i = 0; i < kWidth; ++i) {
+          const float value = to_float(in.v[i]);
+          folded[i] = p.is_max
+                          ? (value != value || folded[i] != folded[i] ? value + folded[i] : fmaxf(folded[i], value))
+                          : folded[i] + value;
+        }
+      }
+    }
+  }
+  const int count = max(0, last[0] - first[0]) * max(0, last[1] - first[1]) * max(0, last[2] - first[2]);
+  const float scale = p.is_max ? 1.0f : count == 0 ? 0.0f : 1.0f / static_cast<float>(count);
+  Vector out;
+#pragma unroll
+  for (int i = 0; i < kWidth; ++i) out.v[i] = from_float<T>(folded[i] * scale);
+  reinterpret_cast<Vector*>(p.y)[unit] = out;
+}
+
+}  // namespace
+
+const void* pool_kernel(ElementType type, bool vectors) {
+  if (type == ElementType::kFloat32) return reinterpret_cast<const void*>(&pool<float, 1>);
+  return vectors ? reinterpret_cast<const void*>(&pool<__half, 8>) : reinterpret_cast<const void*>(&pool<__half, 1>);
+}
+
+}  // namespace blade::backends::cuda

@@ -1,0 +1,76 @@
+// Softmax and layer normalization over the last axis, one row a block.
+#include "backends/cuda/kernels/device_math.cuh"
+#include "backends/cuda/kernels/simple_kernels.h"
+
+namespace blade::backends::cuda {
+namespace {
+
+constexpr int kWarps = kSimpleThreads / 32;
+
+// The sum (or largest) of one value a thread, to all threads.
+template <bool kMax>
+__device__ float across_block(float value, float* parts) {
+  for (int d = 16; d > 0; d >>= 1) {
+    const float other = __shfl_xor_sync(~0u, value, d);
+    value = kMax ? fmaxf(value, other) : value + other;
+  }
+  __syncthreads();  // parts may still be read from the last time
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = value;
+  __syncthreads();
+  float all = parts[0];
+  for (int i = 1; i < kWarps; ++i) all = kMax ? fmaxf(all, parts[i]) : all + parts[i];
+  return all;
+}
+
+__global__ void __launch_bounds__(kSimpleThreads) softmax(const __grid_constant__ RowParams p) {
+  __shared__ float parts[kWarps];
+  wait_for_earlier();
+  start_later();
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * p.columns;
+  const int thread = static_cast<int>(threadIdx.x);
+  float largest = -INFINITY;
+  for (int i = thread; i < p.columns; i += kSimpleThreads) {
+    largest = fmaxf(largest, load_element(p.x, first + i, p.type));
+  }
+  largest = across_block<true>(largest, parts);
+  float sum = 0;
+  for (int i = thread; i < p.columns; i += kSimpleThreads) {
+    sum += expf(load_element(p.x, first + i, p.type) - largest);
+  }
+  sum = across_block<false>(sum, parts);
+  const float scale = p.log ? logf(sum) : 1.0f / sum;
+  for (int i = thread; i < p.columns; i += kSimpleThreads) {
+    const float shifted = load_element(p.x, first + i, p.type) - largest;
+    store_element(p.y, first + i, p.type, p.log ? shifted - scale : expf(shifted) * scale);
+  }
+}
+
+__global__ void __launch_bounds__(kSimpleThreads) layer_norm(const __grid_constant__ RowParams p) {
+  __shared__ float parts[kWarps];
+  wait_for_earlier();
+  start_later();
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * p.columns;
+  const int thread = static_cast<int>(threadIdx.x);
+  float sum = 0;
+  for (int i = thread; i < p.columns; i += kSimpleThreads) sum += load_element(p.x, first + i, p.type);
+  const float mean = across_block<false>(sum, parts) / static_cast<float>(p.columns);
+  float squares = 0;
+  for (int i = thread; i < p.columns; i += kSimpleThreads) {
+    const float d = load_element(p.x, first + i, p.type) - mean;
+    squares += d * d;
+  }
+  const float variance = across_block<false>(squares, parts) / static_cast<float>(p.columns);
+  const float scale = rsqrtf(variance + p.epsilon);
+  for (int i = thread; i < p.columns; i += kSimpleThreads) {
+    const float value = (load_element(p.x, first + i, p.type) - mean) * scale;
+    store_element(p.y, first + i, p.type,
+                  value * load_element(p.scale, i, p.scale_type) + load_element(p.offset, i, p.scale_type));
+  }
+}
+
+}  // namespace
+
+const void* softmax_kernel() { return reinterpret_cast<const void*>(&softmax); }
+const void* layer_norm_kernel() { return reinterpret_cast<const void*>(&layer_norm); }
+
+}  // namespace blade::backends::cuda

@@ -1,0 +1,30 @@
+// The kernels beside the implicit-product convolution, by address: the host side launches them with the structs of
+// kernel_params.h.
+#pragma once
+
+#include "backends/cuda/kernel_params.h"
+
+namespace blade::backends::cuda {
+
+inline constexpr int kSimpleThreads = 256;
+inline constexpr int kStemThreads = 256, kStemTileHeight = 8, kStemTileWidth = 16, kStemColumns = 64;
+inline constexpr int kGemmTile = 64;
+
+const void* stem_kernel();
+const void* direct_conv_kernel(ElementType type, bool transposed);  // a thread an element
+const void* depthwise_kernel(ElementType type);                     // a thread two channels (half) or one
+const void* gemm_kernel(ElementType type);                          // a block a kGemmTile x kGemmTile tile
+const void* implicit_gemm_kernel(ElementType type);                 // DirectConvParams, 2 spatial dims, no groups
+const void* pointwise_kernel(bool flat);
+const void* pool_kernel(ElementType type, bool vectors);  // vectors: a thread 8 channels of half
+const void* reduce_kernel(bool few_inner);                // few_inner: a block an output; else 64 outputs
+const void* arg_reduce_kernel();                          // a block an output
+const void* softmax_kernel();                             // a block a row
+const void* layer_norm_kernel();
+const void* strided_copy_kernel(int element_bytes);  // 1, 2, 4, 8 or 16
+const void* gather_kernel(int element_bytes);
+const void* resize_kernel(ElementType type);
+const void*
+cast_kernel();  // (const void* from, void* to, int64_t count, int from_type, int to_type): ir::DType numbers
+
+}  // namespace blade::backends::cuda

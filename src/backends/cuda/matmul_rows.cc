@@ -1,0 +1,149 @@
+// Rows of the tensor-core tiles, one for each compiled tile and split, for Conv and MatMul alike; and the matrix
+// product that takes any type and layout.
+#include <array>
+#include <deque>
+#include <string>
+#include <utility>
+
+#include "backends/cuda/conv_problem.h"
+#include "backends/cuda/kernel_families.h"
+#include "backends/cuda/kernels/simple_kernels.h"
+
+namespace blade::backends::cuda {
+namespace {
+
+constexpr int kSplits = 4;  // 1, 2, 4 and 8 blocks
+constexpr int kSets = 4, kMaxVariants = 12;
+
+std::span<const ConvVariant> variants_of(int set) {
+  switch (set) {
+    case 0:
+      return conv_variants_tensor();
+    case 1:
+      return conv_variants_wgmma();
+    case 2:
+      return conv_variants_mma_small();
+    default:
+      return conv_variants_mma_large();
+  }
+}
+
+// A row's functions carry no state: the number of its variant and split is in their type.
+template <int kNumber>
+struct VariantRow {
+  static const ConvVariant& variant() {
+    return variants_of(kNumber / kSplits / kMaxVariants)[kNumber / kSplits % kMaxVariants];
+  }
+  static constexpr int kSplit = kNumber % kSplits;
+  static Support supports(const KernelRequest& request) { return supports_variant(request, variant(), kSplit); }
+  static double predicted_us(const KernelRequest& request) { return predict_variant_us(request, variant(), kSplit); }
+  static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& packs) {
+    return create_variant(request, packs, variant(), kSplit);
+  }
+  // The largest tile leaves no memory for the exchange of a split.
+  static bool exists() {
+    const auto variants = variants_of(kNumber / kSplits / kMaxVariants);
+    const int index = kNumber / kSplits % kMaxVariants;
+    if (index >= static_cast<int>(variants.size())) return false;
+    return kSplit == 0 || variants[index].rows * variants[index].columns <= 128 * 128;
+  }
+  static std::string label() {
+    const ConvVariant& v = variant();
+    return std::string(v.tensor   ? "tensor_"
+                       : v.groups ? "wgmma_"
+                                  : "mma_") +
+           std::to_string(v.rows) + "x" + std::to_string(v.columns) + "k" + std::to_string(v.warps_k) +
+           (kSplit > 0 ? "_split" + std::to_string(1 << kSplit) : "");
+  }
+};
+
+struct Table {
+  std::deque<std::string> names;
+  std::vector<KernelEntry> rows;
+
+  template <int kNumber>
+  void add() {
+    using Row = VariantRow<kNumber>;
+    if (!Row::exists()) return;
+    for (const auto& [prefix, op] : {std::pair{"cuda.conv.", ir::Op::kConv}, {"cuda.matmul.", ir::Op::kMatMul}}) {
+      names.push_back(prefix + Row::label());
+      rows.push_back({names.back().c_str(), op, Row::supports, Row::predicted_us, Row::create});
+    }
+  }
+  template <int... kNumbers>
+  void add_all(std::integer_sequence<int, kNumbers...>) {
+    (add<kNumbers>(), ...);
+  }
+};
+
+// --- any type and layout ---
+
+Support supports_gemm(const KernelRequest& request) {
+  if (Support s = needs_small(request); !s.ok) return s;
+  if (Support s = needs_full_or_half(request.inputs[0], "the left operand"); !s.ok) return s;
+  if (request.inputs[1].dtype != request.inputs[0].dtype) return Support::no("operands are of different types");
+  const size_t rank = request.outputs[0].dims.size();
+  if (rank > kMaxRank + 2) return Support::no("has too many batch dims");
+  if (product(request.outputs[0].dims, 0, rank - 2) > 65535) return Support::no("has more than 65535 batches");
+  return Epilogue::supports(request, epilogue_of(request), 2);
+}
+
+Result<std::unique_ptr<Kernel>> create_gemm(const KernelRequest& request, PackCache& packs) {
+  const auto& attrs = request.node->get<ir::MatMulAttrs>();
+  const ir::Dims &a = request.inputs[0].dims, &b = request.inputs[1].dims, &out = request.outputs[0].dims;
+  const size_t rank = out.size();
+  GemmParams params;
+  params.m = static_cast<int>(out[rank - 2]);
+  params.n = static_cast<int>(out[rank - 1]);
+  params.k = static_cast<int>(a[a.size() - (attrs.transpose_a ? 2 : 1)]);
+  params.a_row = attrs.transpose_a ? 1 : params.k;
+  params.a_column = attrs.transpose_a ? params.m : 1;
+  params.b_row = attrs.transpose_b ? 1 : params.n;
+  params.b_column = attrs.transpose_b ? params.k : 1;
+  const ir::Dims batch(out.begin(), out.end() - 2);
+  const auto batch_strides = [&](const ir::Dims& dims) {
+    ir::Dims strides = broadcast_strides({dims.begin(), dims.end() - 2}, batch);
+    for (int64_t& stride : strides) stride *= dims[dims.size() - 1] * dims[dims.size() - 2];
+    return strides;
+  };
+  const ir::Dims a_strides = batch_strides(a), b_strides = batch_strides(b);
+  params.batch_rank = static_cast<int>(batch.size());
+  for (size_t d = 0; d < batch.size(); ++d) {
+    params.batch_dims[d] = FastDivisor(batch[d]);
+    params.a_batch[d] = a_strides[d];
+    params.b_batch[d] = b_strides[d];
+  }
+  BLADE_ASSIGN_OR_RETURN(const Epilogue epilogue, Epilogue::create(request, attrs.epilogue, 2, params.n, packs));
+  LaunchShape shape;
+  shape.grid = dim3(static_cast<unsigned>(ceil_div(params.n, kGemmTile)),
+                    static_cast<unsigned>(ceil_div(params.m, kGemmTile)), static_cast<unsigned>(product(batch)));
+  const void* kernel = gemm_kernel(*element_type(request.outputs[0].dtype));
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        GemmParams p = params;
+        p.a = args.inputs[0];
+        p.b = args.inputs[1];
+        p.y = args.outputs[0];
+        p.epilogue = epilogue.bind(args);
+        void* arguments[] = {&p};
+        return launch(args, kernel, shape, arguments);
+      },
+      epilogue.in_place_inputs(), epilogue.unread_inputs());
+}
+
+Table make_table() {
+  Table table;
+  table.add_all(std::make_integer_sequence<int, kSets * kMaxVariants * kSplits>());
+  table.rows.push_back({"cuda.matmul.simt", ir::Op::kMatMul, supports_gemm, nullptr, create_gemm});
+  return table;
+}
+
+}  // namespace
+
+std::span<const KernelEntry> matmul_rows() {
+  static const Table table = make_table();
+  return table.rows;
+}
+
+}  // namespace blade::backends::cuda

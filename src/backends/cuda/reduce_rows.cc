@@ -1,0 +1,169 @@
+// Rows for reductions, arg-reductions, softmax and layer normalization.
+#include <algorithm>
+
+#include "backends/cuda/kernel_families.h"
+#include "backends/cuda/kernel_support.h"
+#include "backends/cuda/kernels/simple_kernels.h"
+
+namespace blade::backends::cuda {
+namespace {
+
+struct Block {
+  int64_t outer = 1, reduced = 1, inner = 1;
+};
+
+// The dims as [outer, reduced, inner]; nothing where the reduced axes are not neighbours (dims of 1 aside).
+std::optional<Block> as_block(const ir::Dims& dims, const std::vector<int64_t>& axes) {
+  Block block;
+  enum { kBefore, kInside, kAfter } at = kBefore;
+  for (size_t d = 0; d < dims.size(); ++d) {
+    if (dims[d] == 1) continue;
+    const bool is_reduced = std::find(axes.begin(), axes.end(), static_cast<int64_t>(d)) != axes.end();
+    if (is_reduced) {
+      if (at == kAfter) return std::nullopt;
+      at = kInside;
+      block.reduced *= dims[d];
+    } else {
+      if (at == kInside) at = kAfter;
+      (at == kBefore ? block.outer : block.inner) *= dims[d];
+    }
+  }
+  return block;
+}
+
+std::optional<ReduceOp> reduce_op(ir::ReduceKind kind) {
+  switch (kind) {
+    case ir::ReduceKind::kSum:
+      return ReduceOp::kSum;
+    case ir::ReduceKind::kMean:
+      return ReduceOp::kMean;
+    case ir::ReduceKind::kProd:
+      return ReduceOp::kProd;
+    case ir::ReduceKind::kMax:
+    case ir::ReduceKind::kAny:
+      return ReduceOp::kMax;
+    case ir::ReduceKind::kMin:
+    case ir::ReduceKind::kAll:
+      return ReduceOp::kMin;
+  }
+  return std::nullopt;
+}
+
+Support supports_reduce(const KernelRequest& request) {
+  if (Support s = needs_small(request); !s.ok) return s;
+  if (Support s = needs_element_type(request.inputs[0], "the input", true); !s.ok) return s;
+  if (request.inputs[0].element_count() == 0) return Support::no("the input is empty");
+  if (as_block(request.inputs[0].dims, request.node->get<ir::ReduceAttrs>().axes)) return Support::yes();
+  return Support::no("the reduced axes are not neighbours");
+}
+
+Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, PackCache&) {
+  const auto& attrs = request.node->get<ir::ReduceAttrs>();
+  const Block block = *as_block(request.inputs[0].dims, attrs.axes);
+  ReduceParams params;
+  params.outer = static_cast<int>(block.outer);
+  params.reduced = static_cast<int>(block.reduced);
+  params.inner = static_cast<int>(block.inner);
+  params.op = *reduce_op(attrs.kind);
+  params.type = *element_type(request.inputs[0].dtype);
+  const bool few_inner = block.inner < 16;
+  LaunchShape shape;
+  shape.threads = kSimpleThreads;
+  shape.grid.x =
+      static_cast<unsigned>(few_inner ? block.outer * block.inner : block.outer * ceil_div(block.inner, int64_t{64}));
+  const void* kernel = reduce_kernel(few_inner);
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
+  return make_kernel([=](const KernelArgs& args) {
+    ReduceParams p = params;
+    p.x = args.inputs[0];
+    p.y = args.outputs[0];
+    void* arguments[] = {&p};
+    return launch(args, kernel, shape, arguments);
+  });
+}
+
+Support supports_arg_reduce(const KernelRequest& request) {
+  if (Support s = needs_small(request); !s.ok) return s;
+  if (request.inputs[0].element_count() == 0) return Support::no("the input is empty");
+  const ir::DType index = request.node->get<ir::ArgReduceAttrs>().index_dtype;
+  if (index != ir::DType::kInt64 && index != ir::DType::kInt32) return Support::no("the index is not int32 or int64");
+  return needs_element_type(request.inputs[0], "the input");
+}
+
+Result<std::unique_ptr<Kernel>> create_arg_reduce(const KernelRequest& request, PackCache&) {
+  const auto& attrs = request.node->get<ir::ArgReduceAttrs>();
+  const ir::Dims& dims = request.inputs[0].dims;
+  const auto axis = static_cast<size_t>(attrs.axis);
+  ArgReduceParams params;
+  params.outer = static_cast<int>(product(dims, 0, axis));
+  params.reduced = static_cast<int>(dims[axis]);
+  params.inner = static_cast<int>(product(dims, axis + 1, dims.size()));
+  params.is_max = attrs.is_max;
+  params.index_is_64 = attrs.index_dtype == ir::DType::kInt64;
+  params.type = *element_type(request.inputs[0].dtype);
+  LaunchShape shape;
+  shape.threads = kSimpleThreads;
+  shape.grid.x = static_cast<unsigned>(request.outputs[0].element_count());
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, arg_reduce_kernel(), shape));
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        ArgReduceParams p = params;
+        p.x = args.inputs[0];
+        p.y = args.outputs[0];
+        void* arguments[] = {&p};
+        return launch(args, arg_reduce_kernel(), shape, arguments);
+      },
+      0, 1u << 1);
+}
+
+Support supports_rows(const KernelRequest& request) {
+  if (Support s = needs_small(request); !s.ok) return s;
+  for (const TensorDesc& desc : request.inputs) {
+    if (Support s = needs_element_type(desc, "an operand"); !s.ok) return s;
+  }
+  return Support::yes();
+}
+
+Result<std::unique_ptr<Kernel>> create_rows(const KernelRequest& request, const void* kernel, RowParams params) {
+  params.columns = static_cast<int>(request.inputs[0].dims.empty() ? 1 : request.inputs[0].dims.back());
+  params.rows = request.outputs[0].element_count() / params.columns;
+  params.type = *element_type(request.inputs[0].dtype);
+  if (request.inputs.size() > 1) params.scale_type = *element_type(request.inputs[1].dtype);
+  LaunchShape shape;
+  shape.threads = kSimpleThreads;
+  shape.grid.x = static_cast<unsigned>(params.rows);
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
+  return make_kernel([=](const KernelArgs& args) {
+    RowParams p = params;
+    p.x = args.inputs[0];
+    p.scale = args.inputs.size() > 1 ? args.inputs[1] : nullptr;
+    p.offset = args.inputs.size() > 2 ? args.inputs[2] : nullptr;
+    p.y = args.outputs[0];
+    void* arguments[] = {&p};
+    return launch(args, kernel, shape, arguments);
+  });
+}
+
+Result<std::unique_ptr<Kernel>> create_softmax(const KernelRequest& request, PackCache&) {
+  RowParams params;
+  params.log = request.node->get<ir::SoftmaxAttrs>().log;
+  return create_rows(request, softmax_kernel(), params);
+}
+Result<std::unique_ptr<Kernel>> create_layer_norm(const KernelRequest& request, PackCache&) {
+  RowParams params;
+  params.epsilon = request.node->get<ir::LayerNormAttrs>().epsilon;
+  return create_rows(request, layer_norm_kernel(), params);
+}
+
+constexpr KernelEntry kRows[] = {
+    {"cuda.reduce.block", ir::Op::kReduce, supports_reduce, nullptr, create_reduce},
+    {"cuda.arg_reduce.block", ir::Op::kArgReduce, supports_arg_reduce, nullptr, create_arg_reduce},
+    {"cuda.softmax.row", ir::Op::kSoftmax, supports_rows, nullptr, create_softmax},
+    {"cuda.layer_norm.row", ir::Op::kLayerNorm, supports_rows, nullptr, create_layer_norm},
+};
+
+}  // namespace
+
+std::span<const KernelEntry> reduce_rows() { return kRows; }
+
+}  // namespace blade::backends::cuda

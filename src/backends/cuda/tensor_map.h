@@ -1,0 +1,14 @@
+// Descriptions of images for the tensor copy engine.
+#pragma once
+
+#include "backends/cuda/conv_problem.h"
+
+namespace blade::backends::cuda {
+
+// Whether the engine can walk this problem's pixels: whole chunks of 64 channels, small strides and borders.
+Support supports_tensor_map(const ConvProblem& problem);
+
+// The image at `x` in im2col form: `rows` output pixels by 64 channels a request.
+Result<TensorMap> make_tensor_map(const ConvProblem& problem, const void* x, int rows);
+
+}  // namespace blade::backends::cuda

@@ -1,0 +1,213 @@
+// Moves inputs to the device, plays the recorded steps, runs what has to run on the host in between, fetches outputs.
+#include "engine/device_run_context.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/checked_math.h"
+
+namespace blade::engine {
+namespace {
+
+constexpr size_t kOperandAlignment = 256;
+// Copies to pinned memory and from there to the device overlap in pieces of this size.
+constexpr size_t kCopyPiece = size_t{128} << 10;
+
+size_t place(const std::vector<backends::TensorDesc>& descs, std::vector<size_t>& offsets) {
+  size_t total = 0;
+  for (const backends::TensorDesc& desc : descs) {
+    offsets.push_back(total);
+    total += align_up(desc.bytes(), kOperandAlignment);
+  }
+  return total;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<RunContext>> make_device_run_context(std::shared_ptr<const Plan> plan) {
+  auto context = std::make_unique<DeviceRunContext>(std::move(plan));
+  BLADE_RETURN_IF_ERROR(context->prepare());
+  return std::unique_ptr<RunContext>(std::move(context));
+}
+
+Status DeviceRunContext::prepare() {
+  backends::Device& device = *plan_->device;
+  const size_t in = place(plan_->inputs, input_offsets_), out = place(plan_->outputs, output_offsets_);
+  BLADE_ASSIGN_OR_RETURN(queue_, device.create_queue());
+  BLADE_ASSIGN_OR_RETURN(arena_, device.allocate(plan_->arena_bytes));
+  BLADE_ASSIGN_OR_RETURN(input_memory_, device.allocate(in));
+  BLADE_ASSIGN_OR_RETURN(output_memory_, device.allocate(out));
+  BLADE_ASSIGN_OR_RETURN(pinned_inputs_, device.allocate_pinned(in));
+  BLADE_ASSIGN_OR_RETURN(pinned_outputs_, device.allocate_pinned(out));
+  for (size_t s = 0; s < plan_->steps.size(); ++s) {
+    const Step& step = plan_->steps[s];
+    StepPointers& at = pointers_.emplace_back();
+    for (const Location& input : step.inputs) at.inputs.push_back(step.on_host ? nullptr : device_address(input));
+    for (const Location& output : step.outputs) at.outputs.push_back(step.on_host ? nullptr : device_address(output));
+    const bool joins = !segments_.empty() && !segments_.back().on_host && !step.on_host;
+    if (joins) {
+      segments_.back().last = s + 1;
+    } else {
+      segments_.push_back({s, s + 1, step.on_host, nullptr});
+    }
+  }
+  return {};
+}
+
+std::byte* DeviceRunContext::device_address(const Location& at) const {
+  switch (at.kind) {
+    case Location::Kind::kArena:
+      return arena_.data() + at.offset;
+    case Location::Kind::kInput:
+      return input_memory_.data() + input_offsets_[at.index];
+    case Location::Kind::kOutput:
+      return output_memory_.data() + output_offsets_[at.index];
+    case Location::Kind::kConstant:
+      return plan_->device_constants[at.index] != nullptr ? plan_->device_constants[at.index]->data() : nullptr;
+    case Location::Kind::kNone:
+    case Location::Kind::kFound:
+      break;
+  }
+  return nullptr;
+}
+
+// Where a step on the host finds an operand: the arena has a twin there, outputs are built in the caller's memory.
+std::byte* DeviceRunContext::host_address(const Location& at, std::byte* arena) const {
+  switch (at.kind) {
+    case Location::Kind::kArena:
+      return arena + at.offset;
+    case Location::Kind::kInput:
+      return static_cast<std::byte*>(const_cast<void*>(inputs_[at.index]));
+    case Location::Kind::kOutput:
+      return static_cast<std::byte*>(outputs_[at.index]);
+    case Location::Kind::kConstant:
+      return const_cast<std::byte*>(plan_->constants[at.index]->data);
+    case Location::Kind::kNone:
+    case Location::Kind::kFound:
+      break;
+  }
+  return nullptr;
+}
+
+Status DeviceRunContext::send_inputs() {
+  for (size_t i = 0; i < inputs_.size(); ++i) {
+    const size_t bytes = plan_->inputs[i].bytes();
+    const auto* from = static_cast<const std::byte*>(inputs_[i]);
+    for (size_t at = 0; at < bytes; at += kCopyPiece) {
+      const size_t size = std::min(kCopyPiece, bytes - at), offset = input_offsets_[i] + at;
+      std::memcpy(pinned_inputs_.data() + offset, from + at, size);
+      BLADE_RETURN_IF_ERROR(
+          queue_->copy_to_device(input_memory_.data() + offset, pinned_inputs_.data() + offset, size));
+    }
+  }
+  return {};
+}
+
+Status DeviceRunContext::take_outputs() {
+  const auto written = [&](size_t i) {
+    const Location& from = plan_->output_sources[i];
+    return from.kind == Location::Kind::kOutput && from.index == static_cast<int>(i) && plan_->outputs[i].bytes() > 0;
+  };
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    if (!written(i)) continue;
+    BLADE_RETURN_IF_ERROR(queue_->copy_to_host(pinned_outputs_.data() + output_offsets_[i],
+                                               output_memory_.data() + output_offsets_[i], plan_->outputs[i].bytes()));
+  }
+  BLADE_RETURN_IF_ERROR(queue_->wait());
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    if (written(i)) std::memcpy(outputs_[i], pinned_outputs_.data() + output_offsets_[i], plan_->outputs[i].bytes());
+  }
+  return copy_outputs();
+}
+
+Status DeviceRunContext::start_step(size_t s, ThreadPool& pool) {
+  const Step& step = plan_->steps[s];
+  backends::KernelArgs args;
+  args.inputs = pointers_[s].inputs;
+  args.outputs = pointers_[s].outputs;
+  args.scratch = arena_.data() + step.scratch_offset;
+  args.pool = &pool;
+  args.queue = queue_->handle();
+  return step.kernel->run(args).with_context("Node '" + step.node_name + "' (" + step.kernel_name + ")");
+}
+
+Status DeviceRunContext::play(Segment& segment, ThreadPool& pool) {
+  if (segment.recording == nullptr) {
+    BLADE_RETURN_IF_ERROR(queue_->begin_recording());
+    Status status;
+    for (size_t s = segment.first; s < segment.last && status.ok(); ++s) status = start_step(s, pool);
+    auto recording = queue_->end_recording();
+    if (!status.ok()) return status;
+    if (!recording.ok()) return recording.status();
+    segment.recording = std::move(recording).value();
+  }
+  return queue_->play(*segment.recording);
+}
+
+Status DeviceRunContext::run_on_host(size_t s, std::byte* arena, ThreadPool& pool) {
+  const Step& step = plan_->steps[s];
+  StepPointers& at = pointers_[s];
+  for (size_t i = 0; i < step.inputs.size(); ++i) at.inputs[i] = host_address(step.inputs[i], arena);
+  for (size_t i = 0; i < step.outputs.size(); ++i) at.outputs[i] = host_address(step.outputs[i], arena);
+  for (int i : step.fetch) {
+    BLADE_RETURN_IF_ERROR(queue_->copy_to_host(host_address(step.inputs[i], arena), device_address(step.inputs[i]),
+                                               step.input_descs[i].bytes()));
+  }
+  // Also where nothing is fetched: an earlier copy to the device may still read what this step overwrites.
+  BLADE_RETURN_IF_ERROR(queue_->wait());
+  backends::KernelArgs args;
+  args.inputs = at.inputs;
+  args.outputs = at.outputs;
+  args.scratch = arena + step.scratch_offset;
+  args.pool = &pool;
+  BLADE_RETURN_IF_ERROR(
+      step.kernel->run(args).with_context("Node '" + step.node_name + "' (" + step.kernel_name + ")"));
+  for (int i : step.send) {
+    BLADE_RETURN_IF_ERROR(queue_->copy_to_device(
+        device_address(step.outputs[i]), static_cast<const std::byte*>(at.outputs[i]), step.output_descs[i].bytes()));
+  }
+  return {};
+}
+
+// Models whose shapes depend on data have no plan for a device: nothing is found while running.
+Status DeviceRunContext::run(std::byte* arena, ThreadPool& pool, double* step_us, FoundOutputs* /*found*/) {
+  BLADE_RETURN_IF_ERROR(send_inputs());
+  const bool one_by_one = !started_once_ || step_us != nullptr;
+  for (Segment& segment : segments_) {
+    for (size_t s = segment.first; (one_by_one || segment.on_host) && s < segment.last; ++s) {
+      if (step_us != nullptr) BLADE_RETURN_IF_ERROR(queue_->mark(static_cast<int>(2 * s)));
+      BLADE_RETURN_IF_ERROR(segment.on_host ? run_on_host(s, arena, pool) : start_step(s, pool));
+      if (step_us != nullptr) BLADE_RETURN_IF_ERROR(queue_->mark(static_cast<int>(2 * s + 1)));
+    }
+    if (!one_by_one && !segment.on_host) BLADE_RETURN_IF_ERROR(play(segment, pool));
+  }
+  started_once_ = true;
+  BLADE_RETURN_IF_ERROR(take_outputs());
+  for (size_t s = 0; step_us != nullptr && s < plan_->steps.size(); ++s) {
+    BLADE_ASSIGN_OR_RETURN(step_us[s],
+                           queue_->microseconds_between(static_cast<int>(2 * s), static_cast<int>(2 * s + 1)));
+  }
+  return {};
+}
+
+Status DeviceRunContext::time_replays(int repetitions, std::vector<double>* microseconds) {
+  if (segments_.size() != 1 || segments_[0].on_host) {
+    return failed_precondition("Device time is measured only where every step runs on the device.");
+  }
+  const std::shared_ptr<ThreadPool> nobody = ThreadPool::shared(1);  // kernels of a device use no host threads
+  BLADE_RETURN_IF_ERROR(play(segments_[0], *nobody));
+  for (int i = 0; i < repetitions; ++i) {
+    BLADE_RETURN_IF_ERROR(queue_->mark(2 * i));
+    BLADE_RETURN_IF_ERROR(play(segments_[0], *nobody));
+    BLADE_RETURN_IF_ERROR(queue_->mark(2 * i + 1));
+  }
+  BLADE_RETURN_IF_ERROR(queue_->wait());
+  microseconds->clear();
+  for (int i = 0; i < repetitions; ++i) {
+    BLADE_ASSIGN_OR_RETURN(const double us, queue_->microseconds_between(2 * i, 2 * i + 1));
+    microseconds->push_back(us);
+  }
+  return {};
+}
+
+}  // namespace blade::engine

@@ -1,0 +1,54 @@
+// Runs a plan on its device: one queue, one arena there, pinned memory for what goes in and out, and recordings of the
+// stretches of steps that need no host in between.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/run_context.h"
+
+namespace blade::engine {
+
+class DeviceRunContext final : public RunContext {
+ public:
+  explicit DeviceRunContext(std::shared_ptr<const Plan> plan) : RunContext(std::move(plan)) {}
+  Status prepare();  // once, before the first run
+
+  // The first run starts each step by itself, which loads what the device needs; later runs play recordings. With
+  // `step_us` steps are started one by one, with marks in between.
+  Status run(std::byte* arena, ThreadPool& pool, double* step_us, FoundOutputs* found) override;
+
+  // Device microseconds of `repetitions` runs on the inputs that the last run() left on the device: no copies from or
+  // to the host. An error where a step runs on the host.
+  Status time_replays(int repetitions, std::vector<double>* microseconds);
+
+ private:
+  // Steps [first, last) that all run on the device, or one on the host.
+  struct Segment {
+    size_t first, last;
+    bool on_host;
+    std::unique_ptr<backends::DeviceRecording> recording;
+  };
+  struct StepPointers {
+    std::vector<const void*> inputs;
+    std::vector<void*> outputs;
+  };
+  std::byte* device_address(const Location& at) const;
+  Status send_inputs();
+  Status take_outputs();
+  Status start_step(size_t step, ThreadPool& pool);
+  Status play(Segment& segment, ThreadPool& pool);
+  Status run_on_host(size_t step, std::byte* arena, ThreadPool& pool);
+  std::byte* host_address(const Location& at, std::byte* arena) const;
+
+  std::unique_ptr<backends::DeviceQueue> queue_;
+  backends::DeviceBuffer arena_, input_memory_, output_memory_, pinned_inputs_, pinned_outputs_;
+  std::vector<size_t> input_offsets_, output_offsets_;
+  std::vector<StepPointers> pointers_;
+  std::vector<Segment> segments_;
+  bool started_once_ = false;
+};
+
+Result<std::unique_ptr<RunContext>> make_device_run_context(std::shared_ptr<const Plan> plan);
+
+}  // namespace blade::engine

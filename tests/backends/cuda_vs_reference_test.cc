@@ -1,0 +1,244 @@
+// Every row of the CUDA table against the reference kernel, in float32 and in float16; skipped where there is no card.
+#include <set>
+
+#include "backends/cpu_cases.h"
+#include "backends/cuda/loader.h"
+
+namespace blade::backends {
+namespace {
+
+std::set<std::string>& exercised() {
+  static std::set<std::string> names;
+  return names;
+}
+
+// Float32 operands stored as float16.
+ir::TensorPtr halved(const ir::TensorPtr& t) {
+  if (t->dtype != ir::DType::kFloat32) return t;
+  std::vector<Float16> values;
+  for (int64_t i = 0; i < t->element_count(); ++i) values.emplace_back(static_cast<float>(element(*t, i)));
+  return tensor<Float16>(ir::DType::kFloat16, t->dims, values);
+}
+
+Case in_half(Case c) {
+  c.name += "_f16";
+  for (ir::TensorPtr& t : c.inputs) t = halved(t);
+  c.tolerance = std::max(c.tolerance, 4e-3);
+  return c;
+}
+
+Result<std::vector<std::byte>> run_on(Device& device, const Kernel& kernel, const Case& c,
+                                      const std::vector<ir::TensorPtr>& want) {
+  constexpr size_t kGuard = 256;
+  BLADE_ASSIGN_OR_RETURN(auto queue, device.create_queue());
+  std::vector<DeviceBuffer> buffers;
+  std::vector<const void*> in;
+  std::vector<void*> out;
+  for (size_t i = 0; i < c.inputs.size(); ++i) {
+    BLADE_ASSIGN_OR_RETURN(DeviceBuffer buffer, device.upload(c.inputs[i]->data, c.inputs[i]->bytes));
+    in.push_back(kernel.reads_input(static_cast<int>(i)) ? buffer.data() : nullptr);
+    buffers.push_back(std::move(buffer));
+  }
+  std::vector<size_t> sizes;
+  for (const ir::TensorPtr& t : want) {
+    const std::vector<std::byte> poison(t->bytes + kGuard, std::byte{0xff});  // NaN in every floating type
+    BLADE_ASSIGN_OR_RETURN(DeviceBuffer buffer, device.upload(poison.data(), poison.size()));
+    out.push_back(buffer.data());
+    sizes.push_back(t->bytes);
+    buffers.push_back(std::move(buffer));
+  }
+  BLADE_ASSIGN_OR_RETURN(DeviceBuffer scratch, device.allocate(kernel.scratch_bytes() + 1));
+  KernelArgs args;
+  args.inputs = in;
+  args.outputs = out;
+  args.scratch = scratch.data();
+  args.queue = queue->handle();
+  BLADE_RETURN_IF_ERROR(kernel.run(args));
+  BLADE_RETURN_IF_ERROR(queue->wait());
+  std::vector<std::byte> all;
+  for (size_t o = 0; o < out.size(); ++o) {
+    std::vector<std::byte> got(sizes[o] + kGuard);
+    BLADE_RETURN_IF_ERROR(queue->copy_to_host(got.data(), static_cast<const std::byte*>(out[o]), got.size()));
+    BLADE_RETURN_IF_ERROR(queue->wait());
+    for (size_t i = 0; i < kGuard; ++i) {
+      if (got[sizes[o] + i] != std::byte{0xff}) return internal_error("wrote behind output " + std::to_string(o));
+    }
+    all.insert(all.end(), got.begin(), got.end() - kGuard);
+  }
+  return all;
+}
+
+void check_row(Device& device, const KernelEntry& row, const Case& c, const std::vector<ir::TensorPtr>& want) {
+  const CaseGraph made = make_graph(c);
+  KernelRequest request = make_request(c, made.graph.node(made.node), want, 1);
+  request.device = &device;
+  const Support support = row.supports(request);
+  if (!support.ok) {
+    EXPECT_FALSE(support.reason.empty()) << row.name;
+    return;
+  }
+  PackCache packs;
+  const auto kernel = row.create(request, packs);
+  ASSERT_TRUE(kernel.ok()) << row.name << " on " << c.name << ": " << kernel.status().message();
+  const auto got = run_on(device, **kernel, c, want);
+  ASSERT_TRUE(got.ok()) << row.name << " on " << c.name << ": " << got.status().message();
+  exercised().insert(row.name);
+  size_t at = 0;
+  for (const ir::TensorPtr& t : want) {
+    // Even where the CPU agrees to the bit, float arithmetic on another machine does not.
+    const bool exact = !ir::is_floating(t->dtype);
+    expect_equal(*t, got->data() + at, exact ? 0 : std::max(c.tolerance, 2e-5),
+                 std::string(row.name) + " on " + c.name);
+    at += t->bytes;
+  }
+}
+
+void check_all(const std::vector<Case>& cases) {
+  const auto& card = cuda_device();
+  if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();
+  for (const Case& c : cases) {
+    const auto want = run_reference(c);
+    ASSERT_TRUE(want.ok()) << c.name << ": " << want.status().message();
+    bool empty = false;
+    for (const ir::TensorPtr& t : *want) empty = empty || t->bytes == 0;
+    if (empty) continue;  // the planner makes no step of it
+    for (const KernelEntry& row : (*card)->kernels()) {
+      if (row.op == c.op) check_row(**card, row, c, *want);
+      if (::testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
+std::vector<Case> in_half(const std::vector<Case>& cases) {
+  std::vector<Case> half;
+  for (const Case& c : cases) half.push_back(in_half(c));
+  return half;
+}
+
+TEST(CudaVsReference, Pointwise) { check_all(pointwise_cases()); }
+TEST(CudaVsReference, Matrix) { check_all(matrix_cases()); }
+TEST(CudaVsReference, MatrixHalf) { check_all(in_half(matrix_cases())); }
+TEST(CudaVsReference, Rows) { check_all(row_cases()); }
+TEST(CudaVsReference, RowsHalf) { check_all(in_half(row_cases())); }
+TEST(CudaVsReference, Movement) { check_all(movement_cases()); }
+
+struct TileSpec {
+  const char* name;
+  ir::Dims x, w;
+  std::vector<int64_t> strides, dilations;
+  ir::Padding padding;
+};
+
+// Shapes that reach every tile and split, with borders that fill no tile.
+std::vector<Case> tile_cases() {
+  using ir::Padding;
+  const TileSpec specs[] = {
+      {"1x1", {1, 7, 9, 512}, {1, 1, 512, 136}, {1, 1}, {1, 1}, Padding::kValid},
+      {"1x1_strided", {2, 9, 7, 64}, {1, 1, 64, 264}, {2, 2}, {1, 1}, Padding::kValid},
+      {"3x3", {1, 14, 13, 128}, {3, 3, 128, 72}, {1, 1}, {1, 1}, Padding::kSame},
+      {"3x3_strided", {3, 15, 11, 64}, {3, 3, 64, 64}, {2, 2}, {1, 1}, Padding::kSame},
+      {"3x3_dilated", {1, 20, 12, 72}, {3, 3, 72, 40}, {1, 1}, {2, 3}, Padding::kSame},
+      {"5x3_few_channels", {1, 17, 19, 8}, {5, 3, 8, 24}, {1, 2}, {1, 1}, Padding::kExplicit},
+      {"odd_channels_out", {1, 6, 6, 320}, {1, 1, 320, 77}, {1, 1}, {1, 1}, Padding::kValid},
+      {"deep", {1, 4, 4, 1024}, {3, 3, 1024, 32}, {1, 1}, {1, 1}, Padding::kSame},
+  };
+  std::vector<Case> cases;
+  for (const TileSpec& spec : specs) {
+    ir::ConvAttrs attrs;
+    attrs.strides = spec.strides;
+    attrs.dilations = spec.dilations;
+    attrs.padding = spec.padding;
+    if (spec.padding == Padding::kExplicit) attrs.explicit_pads = {2, 1, 0, 3};
+    const double depth = std::sqrt(static_cast<double>(spec.w[0] * spec.w[1] * spec.w[2]));
+    Case c{
+        spec.name, ir::Op::kConv, attrs, {random_floats(spec.x), random_floats(spec.w, -1.5 / depth, 1.5 / depth)}, 1,
+        1,         4e-3};
+    c = in_half(c);
+    cases.push_back(c);
+    const ir::Dims out = (*run_reference(c))[0]->dims;
+    // Bias (float32), residual and clamp; then a program that no kernel lowers.
+    ir::PointwiseProgram program;
+    program.num_inputs = 3;
+    program.code = {{ir::PointwiseOp::kAdd, 0, 1, -1, 0, 0},
+                    {ir::PointwiseOp::kAdd, 3, 2, -1, 0, 0},
+                    {ir::PointwiseOp::kRelu, 4, -1, -1, 0, 0}};
+    Case fused = c;
+    fused.name += "_bias_residual_relu";
+    fused.inputs.push_back(random_floats({out.back()}));
+    fused.inputs.push_back(halved(random_floats(out)));
+    fused.variable_inputs |= 1u << 3;
+    attrs.epilogue = program;
+    fused.attrs = attrs;
+    cases.push_back(fused);
+    program.code.push_back({ir::PointwiseOp::kSigmoid, 5, -1, -1, 0, 0});
+    program.code.push_back({ir::PointwiseOp::kMul, 5, 6, -1, 0, 0});
+    attrs.epilogue = program;
+    fused.name += "_swish";
+    fused.attrs = attrs;
+    cases.push_back(fused);
+  }
+  return cases;
+}
+
+TEST(CudaVsReference, Tiles) { check_all(tile_cases()); }
+
+TEST(CudaVsReference, FirstLayers) {
+  std::vector<Case> cases;
+  for (int64_t kernel : {3, 5, 7}) {
+    for (int64_t channels : {1, 3, 4}) {
+      ir::ConvAttrs attrs;
+      attrs.strides = {kernel == 5 ? 1 : 2, 2};
+      attrs.dilations = {1, 1};
+      attrs.padding = ir::Padding::kSame;
+      cases.push_back(
+          in_half({"first_" + std::to_string(kernel) + "_" + std::to_string(channels),
+                   ir::Op::kConv,
+                   attrs,
+                   {random_floats({2, 37, 41, channels}), random_floats({kernel, kernel, channels, 72}, -0.2, 0.2)},
+                   1,
+                   1,
+                   4e-3}));
+    }
+  }
+  check_all(cases);
+}
+
+TEST(CudaVsReference, WideProducts) {
+  std::vector<Case> cases;
+  for (const bool transposed : {false, true}) {
+    ir::MatMulAttrs attrs;
+    attrs.transpose_b = transposed;
+    cases.push_back(in_half(
+        {transposed ? "product_t" : "product",
+         ir::Op::kMatMul,
+         attrs,
+         {random_floats({5, 19, 512}), random_floats(transposed ? ir::Dims{101, 512} : ir::Dims{512, 101}, -0.1, 0.1)},
+         1,
+         1,
+         4e-3}));
+  }
+  check_all(cases);
+}
+
+// Runs last: a row that no case reaches is not tested.
+TEST(CudaVsReference, WholeTableWasExercised) {
+  if (!cuda_device().ok()) GTEST_SKIP() << "needs a GPU: " << cuda_device().status().message();
+  if (exercised().empty()) GTEST_SKIP() << "needs the tests before it";
+  for (const KernelEntry& row : (*cuda_device())->kernels()) {
+    const bool wrong_card =
+        std::string(row.name).find("wgmma") != std::string::npos && (*cuda_device())->info().capability != 90;
+    const bool splits =
+        std::string(row.name).find("split") != std::string::npos && (*cuda_device())->info().capability < 90;
+    if (!wrong_card && !splits) {
+      EXPECT_TRUE(exercised().contains(row.name)) << row.name;
+    }
+  }
+}
+
+TEST(CudaDevice, SaysWhyThereIsNone) {
+  if (cuda_device().ok()) GTEST_SKIP() << "there is a GPU";
+  EXPECT_FALSE(cuda_device().status().message().empty());
+}
+
+}  // namespace
+}  // namespace blade::backends

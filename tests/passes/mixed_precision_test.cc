@@ -1,0 +1,91 @@
+// What becomes float16, what follows, and what stays.
+#include <gtest/gtest.h>
+
+#include "pass_test_util.h"
+
+namespace blade::passes {
+namespace {
+
+int count(const ir::Graph& graph, ir::Op op, ir::DType dtype) {
+  int found = 0;
+  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
+    found += graph.is_live(id) && graph.node(id).op == op && graph.value(graph.node(id).outputs[0]).dtype == dtype;
+  }
+  return found;
+}
+
+// softmax(relu(x * w)), w as given.
+ir::Graph dense_graph(float largest) {
+  ir::Graph graph;
+  const ir::ValueId x = graph.add_input("x:0", ir::DType::kFloat32, ir::Shape::of(std::vector<int64_t>{2, 2}));
+  const float values[] = {1, 2, 3, largest};
+  const ir::ValueId w =
+      graph.add_constant(ir::make_tensor<float>(ir::DType::kFloat32, {2, 2}, std::span<const float>(values)));
+  const ir::ValueId y = graph.add_node(ir::Op::kMatMul, "dense", {x, w}, 1, ir::MatMulAttrs{}).outputs[0];
+  const ir::ValueId r = graph
+                            .add_node(ir::Op::kPointwise, "relu", {y}, 1,
+                                      ir::PointwiseAttrs{ir::PointwiseProgram::unary(ir::PointwiseOp::kRelu)})
+                            .outputs[0];
+  const ir::ValueId s = graph.add_node(ir::Op::kSoftmax, "soft", {r}, 1, ir::SoftmaxAttrs{}).outputs[0];
+  graph.set_outputs({s, r}, {"soft", "relu"});
+  EXPECT_TRUE(ir::infer_shapes(graph).ok());
+  return graph;
+}
+
+Result<std::vector<PipelineReport>> run(ir::Graph& graph, bool half, std::vector<std::string> keep = {}) {
+  PassOptions options;
+  options.half_precision = half;
+  options.keep_float32 = std::move(keep);
+  std::vector<std::string> others;
+  for (const Pass& pass : pipeline()) {
+    if (std::string(pass.name) != "TfAutoMixedPrecisionGpu") others.emplace_back(pass.name);
+  }
+  return run_pipeline(graph, /*whole_graph=*/false, others, options);
+}
+
+TEST(MixedPrecision, MatrixWorkLeadsElementwiseWorkFollowsSoftmaxStays) {
+  ir::Graph graph = dense_graph(4);
+  ASSERT_TRUE(run(graph, true).ok());
+  EXPECT_EQ(count(graph, ir::Op::kMatMul, ir::DType::kFloat16), 1);
+  EXPECT_EQ(count(graph, ir::Op::kPointwise, ir::DType::kFloat16), 1);
+  EXPECT_EQ(count(graph, ir::Op::kSoftmax, ir::DType::kFloat32), 1);
+  EXPECT_EQ(count(graph, ir::Op::kCast, ir::DType::kFloat16), 1);
+  EXPECT_EQ(count(graph, ir::Op::kCast, ir::DType::kFloat32), 1);
+  // Outputs keep their type.
+  for (ir::ValueId output : graph.outputs()) EXPECT_EQ(graph.value(output).dtype, ir::DType::kFloat32);
+}
+
+TEST(MixedPrecision, DoesNothingUnlessAsked) {
+  ir::Graph graph = dense_graph(4);
+  ASSERT_TRUE(run(graph, false).ok());
+  EXPECT_EQ(count(graph, ir::Op::kMatMul, ir::DType::kFloat32), 1);
+}
+
+TEST(MixedPrecision, ConstantsThatExceedFloat16AndNamedNodesStay) {
+  ir::Graph large = dense_graph(1e6f);
+  ASSERT_TRUE(run(large, true).ok());
+  EXPECT_EQ(count(large, ir::Op::kMatMul, ir::DType::kFloat32), 1);
+  ir::Graph named = dense_graph(4);
+  ASSERT_TRUE(run(named, true, {"dense"}).ok());
+  EXPECT_EQ(count(named, ir::Op::kMatMul, ir::DType::kFloat32), 1);
+}
+
+TEST(MixedPrecision, FirstConvolutionsReadFloat32Images) {
+  ir::Graph graph;
+  const ir::ValueId x = graph.add_input("x:0", ir::DType::kFloat32, ir::Shape::of(std::vector<int64_t>{1, 8, 8, 3}));
+  const std::vector<float> values(3 * 3 * 3 * 8, 0.5f);
+  const ir::ValueId w =
+      graph.add_constant(ir::make_tensor<float>(ir::DType::kFloat32, {3, 3, 3, 8}, std::span<const float>(values)));
+  ir::ConvAttrs attrs;
+  attrs.strides = attrs.dilations = {1, 1};
+  const ir::ValueId y = graph.add_node(ir::Op::kConv, "conv", {x, w}, 1, attrs).outputs[0];
+  graph.set_outputs({y}, {"conv"});
+  ASSERT_TRUE(ir::infer_shapes(graph).ok());
+  ASSERT_TRUE(run(graph, true).ok());
+  EXPECT_EQ(count(graph, ir::Op::kConv, ir::DType::kFloat16), 1);
+  EXPECT_EQ(count(graph, ir::Op::kCast, ir::DType::kFloat16), 0);
+  EXPECT_EQ(count(graph, ir::Op::kCast, ir::DType::kFloat32), 1);
+}
+
+}  // namespace
+}  // namespace blade::passes
