@@ -49,6 +49,21 @@ Result<int64_t> count_groups(LowerContext& context, ir::ValueId x, ir::ValueId f
 }
 
 // The convolution of x (already channels last) alone; the filter is input 1 unless given.
+// With SAME padding TensorFlow's 3-D convolution crops where windows leave gaps between them, unlike its 2-D one.
+Status check_windows_touch(LowerContext& context, const ir::ConvAttrs& attrs, ir::ValueId filter) {
+  const ir::Shape& shape = context.shape(filter);
+  for (size_t i = 0; attrs.padding == ir::Padding::kSame && i < attrs.strides.size(); ++i) {
+    const int axis = static_cast<int>(i);
+    if (attrs.strides[i] == 1) continue;
+    if (!shape.has_rank() || !shape.dim(axis).is_known()) return unimplemented("the shape of its filter is not known");
+    const int64_t dilation = attrs.dilations.empty() ? 1 : attrs.dilations[i];
+    if ((shape.dim(axis).value() - 1) * dilation + 1 < attrs.strides[i]) {
+      return unimplemented("its windows leave gaps, where TensorFlow places them otherwise than SAME says");
+    }
+  }
+  return Status();
+}
+
 Result<ir::ValueId> emit_conv(LowerContext& context, const ChannelsLast& layout, int spatial, bool depthwise,
                               const char* suffix, ir::ValueId x, int filter_input = 1) {
   BLADE_ASSIGN_OR_RETURN(ConvGeometry geometry, read_geometry(context, spatial, layout.move));
@@ -63,6 +78,7 @@ Result<ir::ValueId> emit_conv(LowerContext& context, const ChannelsLast& layout,
   } else {
     BLADE_ASSIGN_OR_RETURN(attrs.groups, count_groups(context, x, filter));
   }
+  if (spatial == 3) BLADE_RETURN_IF_ERROR(check_windows_touch(context, attrs, filter));
   return context.emit(ir::Op::kConv, suffix, {x, filter}, std::move(attrs));
 }
 
