@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -13,6 +14,7 @@ tf = pytest.importorskip("tensorflow")
 from op_fuzz.draw import kernel_types  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parents[2]
+BLADE = pathlib.Path(sys.executable).with_name("blade")
 
 # Types that TensorFlow's CPU kernels take and Blade leaves to TensorFlow, with the reason.
 HOLES = {
@@ -26,7 +28,7 @@ HOLES = {
 
 
 def inspect(*options):
-    return subprocess.run(["blade", "inspect", "--ops", *options], check=True, capture_output=True, text=True).stdout
+    return subprocess.run([BLADE, "inspect", "--ops", *options], check=True, capture_output=True, text=True).stdout
 
 
 def test_page_is_current():
