@@ -12,6 +12,6 @@ std::vector<Case> matrix_cases();
 std::vector<Case> row_cases();  // pooling, reductions, normalization, resizing
 std::vector<Case> movement_cases();
 std::vector<Case> selection_cases();  // whose results' sizes depend on data
-std::vector<Case> segment_cases();  // also windows, diagonals, and types beside float32
+std::vector<Case> segment_cases();    // also windows, diagonals, and types beside float32
 
 }  // namespace blade::backends

@@ -58,6 +58,13 @@ std::vector<Case> selection_cases() {
     m.add(Op::kDynamicPartition, ir::EmptyAttrs{}, {random_floats({count, 3}), parts}, 3);
     m.add(Op::kDynamicPartition, ir::EmptyAttrs{}, {random_tensor(DType::kInt64, {count}, 0, 9), parts}, 3);
   }
+  for (DType type : {DType::kFloat32, DType::kInt64, DType::kUInt8}) {
+    const ir::TensorPtr list = random_tensor(type, {5, 3}, 0, 20);
+    m.add(Op::kSetRows, ir::EmptyAttrs{}, {list, ints({}, {4}), random_tensor(type, {3}, 0, 20)});
+    m.add(Op::kSetRows, ir::EmptyAttrs{}, {list, ints({2}, {3, 0}), random_tensor(type, {2, 3}, 0, 20)});
+    m.add(Op::kAppendRow, ir::EmptyAttrs{}, {list, random_tensor(type, {3}, 0, 20)});
+    m.add(Op::kAppendRow, ir::EmptyAttrs{}, {random_tensor(type, {0, 3}), random_tensor(type, {3}, 0, 20)});
+  }
   add_suppression(m);
   return std::move(m.all);
 }

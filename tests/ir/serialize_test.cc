@@ -89,7 +89,7 @@ TEST(Serialize, ConstantsByReference) {
 
 TEST(Serialize, NewerVersionsSaySo) {
   std::string bytes = ir::serialize(sample(), nullptr);
-  bytes[0] = 2;
+  bytes[0] = 3;
   EXPECT_EQ(ir::deserialize(bytes_of(bytes), nullptr).status().code(), StatusCode::kFailedPrecondition);
 }
 

@@ -59,7 +59,7 @@ def test_bad_test_data(data, words):
         optimize(test_data=[data])
 
 
-@pytest.mark.skipif('"not usable' not in blade._core.doctor("")', reason="there is a usable GPU")
+@pytest.mark.skipif('"not usable' not in blade._core.doctor(""), reason="there is a usable GPU")
 def test_gpu_without_one():
     with pytest.raises(blade.BladeError, match="no usable GPU was found.*use 'cpu' or 'auto'"):
         optimize(device="gpu")

@@ -58,24 +58,26 @@ Result<std::unique_ptr<Kernel>> create_where(const KernelRequest& request, PackC
   const auto run = [=](const KernelArgs& args) {
     const auto* condition = input<uint8_t>(args, 0);
     auto* found = reinterpret_cast<int64_t*>(args.scratch);
-    parallel_ranges(args.pool, chunks, static_cast<double>(n) / static_cast<double>(8 * chunks), [&](int64_t begin, int64_t end) {
-      for (int64_t c = begin; c < end; ++c) {
-        int64_t count = 0;
-        for (int64_t i = n * c / chunks; i < n * (c + 1) / chunks; ++i) count += condition[i] != 0;
-        found[c] = count;
-      }
-    });
+    parallel_ranges(args.pool, chunks, static_cast<double>(n) / static_cast<double>(8 * chunks),
+                    [&](int64_t begin, int64_t end) {
+                      for (int64_t c = begin; c < end; ++c) {
+                        int64_t count = 0;
+                        for (int64_t i = n * c / chunks; i < n * (c + 1) / chunks; ++i) count += condition[i] != 0;
+                        found[c] = count;
+                      }
+                    });
     int64_t total = 0;
     for (int64_t c = 0; c < chunks; ++c) total += std::exchange(found[c], total);
     BLADE_ASSIGN_OR_RETURN(int64_t* const out, found_output<int64_t>(args, 0, {total, rank}, label));
-    parallel_ranges(args.pool, chunks, static_cast<double>(n) / static_cast<double>(chunks), [&](int64_t begin, int64_t end) {
-      for (int64_t c = begin; c < end; ++c) {
-        int64_t* at = out + found[c] * rank;
-        for (int64_t i = n * c / chunks; i < n * (c + 1) / chunks; ++i) {
-          if (condition[i] != 0) at = write_coordinates(at, dims, i);
-        }
-      }
-    });
+    parallel_ranges(args.pool, chunks, static_cast<double>(n) / static_cast<double>(chunks),
+                    [&](int64_t begin, int64_t end) {
+                      for (int64_t c = begin; c < end; ++c) {
+                        int64_t* at = out + found[c] * rank;
+                        for (int64_t i = n * c / chunks; i < n * (c + 1) / chunks; ++i) {
+                          if (condition[i] != 0) at = write_coordinates(at, dims, i);
+                        }
+                      }
+                    });
     return Status::ok_status();
   };
   return make_kernel(run, 0, static_cast<size_t>(chunks) * sizeof(int64_t));

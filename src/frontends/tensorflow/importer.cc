@@ -318,8 +318,13 @@ class Importer {
   Status choose_inputs() {
     std::vector<std::string> names = options_.inputs;
     if (names.empty()) {
-      for (const NodeDef& node : source_->nodes) {
-        if (needs_feed(node)) names.push_back(node->name);
+      // A placeholder that nothing reads (freezing functions leaves such) has no say in any answer.
+      for (int i = 0; i < index_.size(); ++i) {
+        const NodeDef& node = source_->nodes[i];
+        const auto& wanted = options_.outputs;
+        const bool matters =
+            index_.has_data_consumers(i) || std::find(wanted.begin(), wanted.end(), node->name) != wanted.end();
+        if (needs_feed(node) && matters) names.push_back(node->name);
       }
       std::string list;
       for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;

@@ -32,6 +32,9 @@ class Writer {
       int node = index_.find(parse_input(input).node);
       if (node_at(node)->op.starts_with("Placeholder")) keep(node);
     }
+    for (int node = 0; node < index_.size(); ++node) {  // callers may feed it, though nothing reads it
+      if (node_at(node)->op == "Placeholder" && !index_.has_data_consumers(node)) keep(node);
+    }
     for (size_t i = 0; i < model_.outputs.size(); ++i) BLADE_RETURN_IF_ERROR(demand_output(i));
     BLADE_RETURN_IF_ERROR(visit_pending());
     keep_initializers();
