@@ -490,6 +490,7 @@ class Importer {
         return invalid_argument("the outputs need the placeholder '" + def->name +
                                 "', which is not among the inputs given; add it to them");
       }
+      if (!index_.has_data_consumers(node)) return Status();
       return add_foreign(node, "it is a placeholder that is not among the inputs");
     }
     if (def->op == "Const") return import_constant(node);
