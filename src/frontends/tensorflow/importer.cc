@@ -315,16 +315,17 @@ class Importer {
     return names;
   }
 
+  // TensorFlow's freezing of functions puts such placeholders where a loop or branch has an operand that it never uses.
+  bool is_left_by_freezing(int node) const {
+    return node_at(node)->name.starts_with("unused_control_flow_input") && !index_.has_data_consumers(node);
+  }
+
   Status choose_inputs() {
     std::vector<std::string> names = options_.inputs;
     if (names.empty()) {
-      // A placeholder that nothing reads (freezing functions leaves such) has no say in any answer.
       for (int i = 0; i < index_.size(); ++i) {
         const NodeDef& node = source_->nodes[i];
-        const auto& wanted = options_.outputs;
-        const bool matters =
-            index_.has_data_consumers(i) || std::find(wanted.begin(), wanted.end(), node->name) != wanted.end();
-        if (needs_feed(node) && matters) names.push_back(node->name);
+        if (needs_feed(node) && !is_left_by_freezing(i)) names.push_back(node->name);
       }
       std::string list;
       for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
