@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 tf = pytest.importorskip("tensorflow.compat.v1")
-from tensorflow.python.framework import op_def_library, op_def_registry  # noqa: E402
+from tensorflow_ops import apply_op  # noqa: E402
 
 import blade  # noqa: E402
 
@@ -81,7 +81,7 @@ class Cases:
         with self.graph.as_default():
             label = f"{name}(" + ", ".join(f"{k}={describe(v)}" for k, v in arguments.items()) + ")"
             operands = {key: self._operand(value) for key, value in arguments.items()}
-            results = op_def_library.apply_op(name, name=name.lstrip("_"), **{**defaults(name), **operands})
+            results = apply_op(name, operands)
         self.ops.add(name)
         results = list(results) if isinstance(results, (list, tuple)) else [results]
         self.add(label, [r for i, r in enumerate(results) if take is None or i in take], refused)
@@ -129,23 +129,6 @@ class Cases:
         present = {node.name + ":0" for node in kept.node}
         answers = blade_answers(path, [name], {key: self.feed[key] for key in fed if key in present})
         return answers if isinstance(answers, str) else answers[0]
-
-
-def defaults(name):
-    """Attributes with default values that no operand decides."""
-    op = op_def_registry.get(name)
-    decided = {text for arg in op.input_arg for text in (arg.type_attr, arg.number_attr, arg.type_list_attr)}
-    values = {}
-    for attr in op.attr:
-        if attr.name in decided or not attr.HasField("default_value"):
-            continue
-        value, kind = attr.default_value, attr.default_value.WhichOneof("value")
-        if kind == "list":
-            items = value.list
-            values[attr.name] = list(items.i) or list(items.s) or list(items.f) or list(items.type)
-        else:
-            values[attr.name] = getattr(value, kind)
-    return values
 
 
 def blade_answers(path, names, feed):

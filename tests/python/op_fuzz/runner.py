@@ -7,7 +7,7 @@ import tempfile
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorflow.python.framework import op_def_library, op_def_registry
+from tensorflow_ops import apply_op
 
 import blade
 
@@ -40,23 +40,6 @@ def show(value, whole=False):
     return getattr(value, "name", None) or repr(value)
 
 
-def defaults(op):
-    """Default attributes that no operand decides."""
-    definition = op_def_registry.get(op)
-    decided = {t for arg in definition.input_arg for t in (arg.type_attr, arg.number_attr, arg.type_list_attr)}
-    values = {}
-    for attr in definition.attr:
-        if attr.name in decided or not attr.HasField("default_value"):
-            continue
-        value, kind = attr.default_value, attr.default_value.WhichOneof("value")
-        if kind == "list":
-            items = value.list
-            values[attr.name] = list(items.i) or list(items.s) or list(items.f) or list(items.type)
-        else:
-            values[attr.name] = getattr(value, kind)
-    return values
-
-
 class Batch:
     """Cases that share a graph."""
 
@@ -87,7 +70,7 @@ class Batch:
         with self.graph.as_default():
             try:
                 operands = {k: self.operand(v, case) for k, v in case.arguments.items()}
-                results = op_def_library.apply_op(case.op, name=case.op.lstrip("_"), **{**defaults(case.op), **operands})
+                results = apply_op(case.op, operands)
             except (ValueError, TypeError, tf.errors.OpError) as error:
                 case.build_error = str(error)
                 return False
