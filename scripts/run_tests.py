@@ -149,13 +149,14 @@ def tidy_file(path):
 
 
 def tidy(counts):
-    """clang-tidy on the compiled files of src/; needs the release build's compile_commands.json."""
+    """clang-tidy on all that is compiled of src/, in the batches it is compiled in; needs the release build's compile_commands.json."""
     database = BUILD / "release" / "compile_commands.json"
     if not database.exists() or not shutil.which("clang-tidy"):
         counts.check(False, f"clang-tidy: {database} or the program is missing")
         return
     entries = {pathlib.Path(entry["directory"], entry["file"]).resolve() for entry in json.loads(database.read_text())}
-    files = sorted(path for path in entries if (ROOT / "src") in path.parents)
+    folders = (ROOT / "src", BUILD / "release" / "src")  # the second holds the batches of files compiled as one
+    files = sorted(path for path in entries if any(folder in path.parents for folder in folders))
     print(f"+ clang-tidy on {len(files)} files", flush=True)
     ok = True
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -11,7 +11,7 @@
 namespace blade::optimizer {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;
 
 std::string lower(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });

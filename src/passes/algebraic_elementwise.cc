@@ -248,7 +248,7 @@ bool reciprocal_of_root(Rewriter& rewriter, Node& node) {
   return root != nullptr && become_unary(rewriter, node, PointwiseOp::kRsqrt, operand(*root, 0));
 }
 
-constexpr Rule kRules[] = {
+constexpr Rule kElementwiseRules[] = {
     {Op::kPointwise, drop_neutral},   {Op::kPointwise, merge_clip},         {Op::kPointwise, scalar_to_affine},
     {Op::kPointwise, exact_division}, {Op::kPointwise, merge_affine},       {Op::kPointwise, cheaper_binary},
     {Op::kPointwise, cheaper_power},  {Op::kPointwise, reciprocal_of_root},
@@ -256,6 +256,6 @@ constexpr Rule kRules[] = {
 
 }  // namespace
 
-std::span<const Rule> elementwise_rules() { return kRules; }
+std::span<const Rule> elementwise_rules() { return kElementwiseRules; }
 
 }  // namespace blade::passes

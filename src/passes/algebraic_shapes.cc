@@ -163,7 +163,7 @@ bool drop_reduce(Rewriter& rewriter, Node& node) {
   return true;
 }
 
-constexpr Rule kRules[] = {
+constexpr Rule kShapeRules[] = {
     {Op::kIdentity, drop_identity},
     {Op::kCast, drop_same_shape},
     {Op::kSlice, drop_same_shape},
@@ -188,6 +188,6 @@ constexpr Rule kRules[] = {
 
 }  // namespace
 
-std::span<const Rule> shape_rules() { return kRules; }
+std::span<const Rule> shape_rules() { return kShapeRules; }
 
 }  // namespace blade::passes

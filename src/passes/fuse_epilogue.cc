@@ -15,7 +15,7 @@ using ir::NodeId;
 using ir::ValueId;
 
 constexpr size_t kMaxConeNodes = 16;
-constexpr size_t kMaxInstructions = 32;
+constexpr size_t kMaxEpilogueInstructions = 32;
 constexpr size_t kMaxOperands = 8;
 constexpr ValueId kRawResult = -2;  // what the node computes before its epilogue
 
@@ -50,7 +50,7 @@ class Fuser {
     start(builder);
     for (const Node* node : cone_) builder.append(*node);
     const auto program = builder.build();
-    if (!program || program->code.size() > kMaxInstructions || builder.inputs().size() > kMaxOperands) return nullptr;
+    if (!program || program->code.size() > kMaxEpilogueInstructions || builder.inputs().size() > kMaxOperands) return nullptr;
     const int first = first_epilogue_input(matrix_);
     std::vector<ValueId> inputs(matrix_.inputs.begin(), matrix_.inputs.begin() + first);
     for (size_t i = 1; i < builder.inputs().size(); ++i) {

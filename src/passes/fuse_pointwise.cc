@@ -15,7 +15,7 @@ using ir::Node;
 using ir::NodeId;
 using ir::ValueId;
 
-constexpr size_t kMaxInstructions = 32;
+constexpr size_t kMaxGroupInstructions = 32;
 constexpr size_t kMaxInputs = 8;
 
 class TreeFuser {
@@ -62,7 +62,7 @@ class TreeFuser {
   bool may_absorb(const Node& node) {
     const ValueId value = node.outputs[0];
     if (rewriter_.is_output(value) || !same_shape(rewriter_, value, root_.outputs[0])) return false;
-    if (instructions_ + size(node) > kMaxInstructions) return false;
+    if (instructions_ + size(node) > kMaxGroupInstructions) return false;
     for (NodeId reader : rewriter_.readers(value)) {
       const Node& other = rewriter_.graph().node(reader);
       if (!contains(&other) || !reads_as_its_type(other, value)) return false;

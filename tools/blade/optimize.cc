@@ -14,7 +14,7 @@
 namespace blade::command {
 namespace {
 
-using json = nlohmann::json;
+using json = nlohmann::ordered_json;
 
 volatile std::sig_atomic_t stop_asked = 0;
 

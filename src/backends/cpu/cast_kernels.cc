@@ -56,12 +56,12 @@ Result<std::unique_ptr<Kernel>> create_cast(const KernelRequest& request, PackCa
       in_place);
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kCastRows[] = {
     {"cpu.cast.loop", ir::Op::kCast, yes, nullptr, create_cast},
 };
 
 }  // namespace
 
-std::span<const KernelEntry> cast_rows() { return kRows; }
+std::span<const KernelEntry> cast_rows() { return kCastRows; }
 
 }  // namespace blade::backends::cpu

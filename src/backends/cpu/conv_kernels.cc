@@ -126,7 +126,7 @@ Result<std::unique_ptr<Kernel>> create_transpose(const KernelRequest& request, P
 
 constexpr ConvAlgorithm kF43 = ConvAlgorithm::kWinograd4, kF23 = ConvAlgorithm::kWinograd2;
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kConvRows[] = {
     {"cpu.conv.winograd43_f32", ir::Op::kConv, supports_winograd<kF43>, winograd_us<kF43>, create_winograd<kF43>},
     {"cpu.conv.winograd23_f32", ir::Op::kConv, supports_winograd<kF23>, winograd_us<kF23>, create_winograd<kF23>},
     {"cpu.conv.direct_f32", ir::Op::kConv, supports_direct, direct_us, create_direct},
@@ -136,6 +136,6 @@ constexpr KernelEntry kRows[] = {
 
 }  // namespace
 
-std::span<const KernelEntry> conv_rows() { return kRows; }
+std::span<const KernelEntry> conv_rows() { return kConvRows; }
 
 }  // namespace blade::backends::cpu

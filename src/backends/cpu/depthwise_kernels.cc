@@ -30,12 +30,12 @@ Result<std::unique_ptr<Kernel>> create_depthwise(const KernelRequest& request, P
       0, depthwise_scratch_bytes(shape, request.num_threads));
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kDepthwiseRows[] = {
     {"cpu.conv.depthwise_f32", ir::Op::kConv, supports_depthwise, depthwise_us, create_depthwise},
 };
 
 }  // namespace
 
-std::span<const KernelEntry> depthwise_rows() { return kRows; }
+std::span<const KernelEntry> depthwise_rows() { return kDepthwiseRows; }
 
 }  // namespace blade::backends::cpu

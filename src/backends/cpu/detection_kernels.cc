@@ -99,12 +99,12 @@ Result<std::unique_ptr<Kernel>> create_suppression(const KernelRequest& request,
   return make_kernel(run, 0, Scratch::bytes(n));
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kDetectionRows[] = {
     {"cpu.non_max_suppression.greedy", ir::Op::kNonMaxSuppression, supports_suppression, nullptr, create_suppression},
 };
 
 }  // namespace
 
-std::span<const KernelEntry> detection_rows() { return kRows; }
+std::span<const KernelEntry> detection_rows() { return kDetectionRows; }
 
 }  // namespace blade::backends::cpu

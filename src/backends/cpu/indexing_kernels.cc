@@ -122,7 +122,7 @@ Result<std::unique_ptr<Kernel>> create_one_hot(const KernelRequest& request, Pac
   });
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kIndexingRows[] = {
     {"cpu.gather.slices", ir::Op::kGather, indices_second, nullptr, create_gather},
     {"cpu.gather_nd.slices", ir::Op::kGatherNd, indices_second, nullptr, create_gather_nd},
     {"cpu.one_hot.fill", ir::Op::kOneHot, indices_first, nullptr, create_one_hot},
@@ -130,6 +130,6 @@ constexpr KernelEntry kRows[] = {
 
 }  // namespace
 
-std::span<const KernelEntry> indexing_rows() { return kRows; }
+std::span<const KernelEntry> indexing_rows() { return kIndexingRows; }
 
 }  // namespace blade::backends::cpu

@@ -87,7 +87,7 @@ Result<std::unique_ptr<Kernel>> create_unpack(const KernelRequest& request, Pack
   return make_separate(std::move(parts), size);
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kJoiningRows[] = {
     {"cpu.concat.strided", ir::Op::kConcat, yes, nullptr, create_concat},
     {"cpu.split.strided", ir::Op::kSplit, yes, nullptr, create_split},
     {"cpu.pack.strided", ir::Op::kPack, yes, nullptr, create_pack},
@@ -96,6 +96,6 @@ constexpr KernelEntry kRows[] = {
 
 }  // namespace
 
-std::span<const KernelEntry> joining_rows() { return kRows; }
+std::span<const KernelEntry> joining_rows() { return kJoiningRows; }
 
 }  // namespace blade::backends::cpu

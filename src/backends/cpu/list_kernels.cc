@@ -71,13 +71,13 @@ Result<std::unique_ptr<Kernel>> create_append_row(const KernelRequest& request, 
   });
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kListRows[] = {
     {"cpu.set_rows.copy", ir::Op::kSetRows, supports_rows, nullptr, create_set_rows},
     {"cpu.append_row.copy", ir::Op::kAppendRow, supports_rows, nullptr, create_append_row},
 };
 
 }  // namespace
 
-std::span<const KernelEntry> list_rows() { return kRows; }
+std::span<const KernelEntry> list_rows() { return kListRows; }
 
 }  // namespace blade::backends::cpu

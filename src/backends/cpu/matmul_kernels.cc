@@ -138,13 +138,13 @@ Result<std::unique_ptr<Kernel>> create_batched(const KernelRequest& request, Pac
       epilogue.in_place_inputs(), matmul_scratch_bytes(shape, request.num_threads));
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kMatmulRows[] = {
     {"cpu.matmul.packed_f32", ir::Op::kMatMul, supports_packed, flops_us, create_packed},
     {"cpu.matmul.batched_f32", ir::Op::kMatMul, supports_any, batched_us, create_batched},
 };
 
 }  // namespace
 
-std::span<const KernelEntry> matmul_rows() { return kRows; }
+std::span<const KernelEntry> matmul_rows() { return kMatmulRows; }
 
 }  // namespace blade::backends::cpu

@@ -101,7 +101,7 @@ Result<std::unique_ptr<Kernel>> create_set(const KernelRequest& request, PackCac
   });
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kMatrixDiagRows[] = {
     {"cpu.matrix_diag.copy", ir::Op::kMatrixDiag, part_support, nullptr, create_diag},
     {"cpu.matrix_diag_part.copy", ir::Op::kMatrixDiagPart, part_support, nullptr, create_part},
     {"cpu.matrix_set_diag.copy", ir::Op::kMatrixSetDiag, set_support, nullptr, create_set},
@@ -109,6 +109,6 @@ constexpr KernelEntry kRows[] = {
 
 }  // namespace
 
-std::span<const KernelEntry> matrix_diag_rows() { return kRows; }
+std::span<const KernelEntry> matrix_diag_rows() { return kMatrixDiagRows; }
 
 }  // namespace blade::backends::cpu

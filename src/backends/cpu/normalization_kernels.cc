@@ -134,7 +134,7 @@ Result<std::unique_ptr<Kernel>> create_lrn(const KernelRequest& request, PackCac
   });
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kNormalizationRows[] = {
     {"cpu.softmax.rows_f32", ir::Op::kSoftmax, needs_float32, nullptr, create_softmax},
     {"cpu.layer_norm.rows_f32", ir::Op::kLayerNorm, supports_layer_norm, nullptr, create_layer_norm},
     {"cpu.batch_norm.rows_f32", ir::Op::kBatchNorm, supports_batch_norm, nullptr, create_batch_norm},
@@ -143,6 +143,6 @@ constexpr KernelEntry kRows[] = {
 
 }  // namespace
 
-std::span<const KernelEntry> normalization_rows() { return kRows; }
+std::span<const KernelEntry> normalization_rows() { return kNormalizationRows; }
 
 }  // namespace blade::backends::cpu

@@ -256,7 +256,7 @@ Result<std::unique_ptr<Kernel>> create_scalar(const KernelRequest& request, Pack
       in_place_inputs(request));
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kPointwiseRows[] = {
     {"cpu.pointwise.blocks_f32", ir::Op::kPointwise, supports_f32, nullptr, create_f32},
     {"cpu.pointwise.typed", ir::Op::kPointwise, supports_typed, nullptr, create_typed},
     {"cpu.pointwise.scalar", ir::Op::kPointwise, supports_scalar, nullptr, create_scalar},
@@ -264,6 +264,6 @@ constexpr KernelEntry kRows[] = {
 
 }  // namespace
 
-std::span<const KernelEntry> pointwise_rows() { return kRows; }
+std::span<const KernelEntry> pointwise_rows() { return kPointwiseRows; }
 
 }  // namespace blade::backends::cpu

@@ -10,7 +10,7 @@
 namespace blade::backends::cpu {
 namespace {
 
-constexpr int64_t kBufferFloats = 4096;  // all registers together: half of the smallest L1
+constexpr int64_t kRegisterFloats = 4096;  // all registers together: half of the smallest L1
 constexpr int kMaxRegisters = 64;
 constexpr int64_t kMaxBlock = 512;
 
@@ -108,11 +108,11 @@ ProgramF32::ProgramF32(const ir::PointwiseProgram& program, std::span<const ir::
     steps_.push_back({block_function(instr.op), instr.a, instr.b, instr.c, value++, instr.alpha, instr.beta});
     cost_ += 0.5 * block_cost(instr.op);
   }
-  block_ = std::min(kMaxBlock, kBufferFloats / num_registers_ / kBlockMultiple * kBlockMultiple);
+  block_ = std::min(kMaxBlock, kRegisterFloats / num_registers_ / kBlockMultiple * kBlockMultiple);
 }
 
 void ProgramF32::run(const Source* sources, void* out, int64_t count) const {
-  alignas(64) float buffer[kBufferFloats];
+  alignas(64) float buffer[kRegisterFloats];
   std::array<const float*, 2 * kMaxRegisters> values;  // of inputs only; results are in their registers
   const int inputs = num_inputs();
   auto register_of = [&](int value) { return buffer + registers_[value] * block_; };
@@ -172,7 +172,7 @@ void ProgramF32::run_rows(const RowSource* sources, float* out, int64_t out_stri
     }
     return;
   }
-  alignas(64) float buffer[kBufferFloats];
+  alignas(64) float buffer[kRegisterFloats];
   std::array<const float*, kMaxRegisters> values;
   const auto bytes = static_cast<size_t>(columns) * sizeof(float);
   const auto padded = [](int64_t count) { return (count + kBlockMultiple - 1) / kBlockMultiple * kBlockMultiple; };

@@ -12,18 +12,18 @@ namespace {
 using reference::Window;
 using reference::Windows;
 
-constexpr int64_t kMaxTaps = 1024;
+constexpr int64_t kMaxWindowTaps = 1024;
 
 Support supports_pool(const KernelRequest& request) {
   if (Support s = needs_float32(request); !s.ok) return s;
   const int64_t taps = product(request.node->get<ir::PoolAttrs>().window);
-  if (taps <= kMaxTaps) return Support::yes();
-  return Support::no("the window has " + std::to_string(taps) + " elements, takes " + std::to_string(kMaxTaps));
+  if (taps <= kMaxWindowTaps) return Support::yes();
+  return Support::no("the window has " + std::to_string(taps) + " elements, takes " + std::to_string(kMaxWindowTaps));
 }
 
 // The taps of output position `o` that lie inside the input.
 int64_t collect_taps(const Windows& w, const float* image, int64_t channels, const int64_t (&o)[3],
-                     std::array<const float*, kMaxTaps>& taps) {
+                     std::array<const float*, kMaxWindowTaps>& taps) {
   int64_t first[3], last[3];
   for (int i = 0; i < 3; ++i) {
     const int64_t start = o[i] * w.dim[i].stride - w.dim[i].pad_before;
@@ -43,7 +43,7 @@ int64_t collect_taps(const Windows& w, const float* image, int64_t channels, con
 
 void pool_row(const Windows& w, ir::PoolKind kind, int64_t channels, const float* in, float* out, int64_t row) {
   const RowFunctions& functions = row_functions();
-  std::array<const float*, kMaxTaps> taps;
+  std::array<const float*, kMaxWindowTaps> taps;
   const int64_t y = row % w.dim[1].out, z = row / w.dim[1].out % w.dim[0].out, n = row / w.dim[1].out / w.dim[0].out;
   const float* image = in + n * w.dim[0].in * w.dim[1].in * w.dim[2].in * channels;
   float* to = out + row * w.dim[2].out * channels;
@@ -59,12 +59,12 @@ void pool_row(const Windows& w, ir::PoolKind kind, int64_t channels, const float
 }
 
 // Two spatial dims at most: rows of the window are folded over long stretches first, then windows along the result.
-constexpr int64_t kBufferFloats = 4096;
+constexpr int64_t kPoolBufferFloats = 4096;
 
 bool folds_rows_first(const Windows& w, int64_t channels) {
   const Window& z = w.dim[0];
-  return z.in == 1 && z.out == 1 && z.size == 1 && w.dim[1].size <= kMaxTaps &&
-         w.dim[2].size * channels <= kBufferFloats;
+  return z.in == 1 && z.out == 1 && z.size == 1 && w.dim[1].size <= kMaxWindowTaps &&
+         w.dim[2].size * channels <= kPoolBufferFloats;
 }
 
 struct Span {
@@ -104,9 +104,9 @@ void pool_row_2d(const Windows& w, ir::PoolKind kind, int64_t channels, const fl
   const Span rows = window_at(wy, row % wy.out);
   const float* image = in + row / wy.out * wy.in * wx.in * channels;
   float* to = out + row * wx.out * channels;
-  std::array<const float*, kMaxTaps> pointers;
-  alignas(64) float buffer[kBufferFloats];
-  const int64_t block = std::max<int64_t>(1, (kBufferFloats / channels - wx.size) / wx.stride + 1);
+  std::array<const float*, kMaxWindowTaps> pointers;
+  alignas(64) float buffer[kPoolBufferFloats];
+  const int64_t block = std::max<int64_t>(1, (kPoolBufferFloats / channels - wx.size) / wx.stride + 1);
   for (int64_t x = 0; x < wx.out; x += block) {
     const Span outputs = {x, std::min(wx.out, x + block)};
     const Span columns = {window_at(wx, x).first, window_at(wx, outputs.last - 1).last};
@@ -141,12 +141,12 @@ Result<std::unique_ptr<Kernel>> create_pool(const KernelRequest& request, PackCa
   });
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kPoolRows[] = {
     {"cpu.pool.rows_f32", ir::Op::kPool, supports_pool, nullptr, create_pool},
 };
 
 }  // namespace
 
-std::span<const KernelEntry> pool_rows() { return kRows; }
+std::span<const KernelEntry> pool_rows() { return kPoolRows; }
 
 }  // namespace blade::backends::cpu

@@ -111,12 +111,12 @@ Result<std::unique_ptr<Kernel>> create_lstm(const KernelRequest& request, PackCa
   return std::unique_ptr<Kernel>(std::make_unique<LstmKernel>(std::move(plan), request.num_threads));
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kRecurrentRows[] = {
     {"cpu.block_lstm.steps_f32", ir::Op::kBlockLstm, supports_lstm, nullptr, create_lstm},
 };
 
 }  // namespace
 
-std::span<const KernelEntry> recurrent_rows() { return kRows; }
+std::span<const KernelEntry> recurrent_rows() { return kRecurrentRows; }
 
 }  // namespace blade::backends::cpu

@@ -337,7 +337,7 @@ Result<std::unique_ptr<Kernel>> create_arg_reduce(const KernelRequest& request, 
   });
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kReduceRows[] = {
     {"cpu.reduce.rows_f32", ir::Op::kReduce, supports_reduce, nullptr, create_reduce},
     {"cpu.reduce.typed", ir::Op::kReduce, supports_typed, nullptr, create_typed},
     {"cpu.arg_reduce.scan", ir::Op::kArgReduce, supports_arg_reduce, nullptr, create_arg_reduce},
@@ -345,6 +345,6 @@ constexpr KernelEntry kRows[] = {
 
 }  // namespace
 
-std::span<const KernelEntry> reduce_rows() { return kRows; }
+std::span<const KernelEntry> reduce_rows() { return kReduceRows; }
 
 }  // namespace blade::backends::cpu

@@ -9,7 +9,7 @@
 namespace blade::backends::cpu {
 namespace {
 
-constexpr int kMaxTaps = 16;  // along one axis
+constexpr int kMaxAxisTaps = 16;  // along one axis
 
 Support supports_resize(const KernelRequest& request) {
   const bool nearest = request.node->get<ir::ResizeAttrs>().kind == ir::ResizeKind::kNearest;
@@ -17,7 +17,7 @@ Support supports_resize(const KernelRequest& request) {
   if (request.node->get<ir::ResizeAttrs>().kind == ir::ResizeKind::kArea) {
     for (size_t d : {1, 2}) {
       const int64_t in = request.inputs[0].dims[d], out = std::max<int64_t>(request.outputs[0].dims[d], 1);
-      if (in / out + 2 > kMaxTaps) return Support::no("averages over more than " + std::to_string(kMaxTaps) + " rows");
+      if (in / out + 2 > kMaxAxisTaps) return Support::no("averages over more than " + std::to_string(kMaxAxisTaps) + " rows");
     }
   }
   return needs_float32(request);
@@ -42,8 +42,8 @@ void resize_weighted_row(const ResizePlan& plan, const float* in, float* out, in
   const int taps = plan.rows.taps, across = plan.columns.taps;
   const int64_t n = row / plan.out[1], y = row % plan.out[1], channels = plan.in[3];
   float* to = out + row * plan.out[2] * channels;
-  const float* pointers[kMaxTaps * kMaxTaps];
-  float weights[kMaxTaps * kMaxTaps];
+  const float* pointers[kMaxAxisTaps * kMaxAxisTaps];
+  float weights[kMaxAxisTaps * kMaxAxisTaps];
   for (int64_t x = 0; x < plan.out[2]; ++x, to += channels) {
     for (int r = 0; r < taps; ++r) {
       const auto from_row = static_cast<size_t>(y * taps + r);
@@ -59,7 +59,7 @@ void resize_weighted_row(const ResizePlan& plan, const float* in, float* out, in
 }
 
 // Rows first, over long stretches, then pixels along the result.
-constexpr int64_t kBufferFloats = 8192;
+constexpr int64_t kResizeBufferFloats = 8192;
 constexpr int64_t kMaxRows = 4;  // of bicubic interpolation; averages over areas may take more
 
 void resize_row_in_two_steps(const ResizePlan& plan, const float* in, float* out, int64_t row) {
@@ -69,7 +69,7 @@ void resize_row_in_two_steps(const ResizePlan& plan, const float* in, float* out
   const auto first = static_cast<size_t>(y * plan.rows.taps);
   for (int r = 0; r < plan.rows.taps; ++r)
     pointers[r] = in + (n * plan.in[1] + plan.rows.positions[first + static_cast<size_t>(r)]) * floats;
-  alignas(64) float buffer[kBufferFloats];
+  alignas(64) float buffer[kResizeBufferFloats];
   functions.rows_weighted(pointers, plan.rows.weights.data() + first, plan.rows.taps, buffer, floats);
   functions.pixels_weighted(buffer, plan.columns.positions.data(), plan.columns.weights.data(), plan.columns.taps,
                             out + row * plan.out[2] * plan.in[3], plan.out[2], plan.in[3]);
@@ -96,7 +96,7 @@ Result<std::unique_ptr<Kernel>> create_resize(const KernelRequest& request, Pack
     });
   }
   const double work = row_work * plan.rows.taps;
-  const bool in_two_steps = plan.in[2] * plan.in[3] <= kBufferFloats && plan.rows.taps <= kMaxRows;
+  const bool in_two_steps = plan.in[2] * plan.in[3] <= kResizeBufferFloats && plan.rows.taps <= kMaxRows;
   const auto function = in_two_steps ? resize_row_in_two_steps : resize_weighted_row;
   return make_kernel([=](const KernelArgs& args) {
     parallel_ranges(args.pool, rows, work, [&](int64_t begin, int64_t end) {
@@ -106,12 +106,12 @@ Result<std::unique_ptr<Kernel>> create_resize(const KernelRequest& request, Pack
   });
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kResizeRows[] = {
     {"cpu.resize.rows", ir::Op::kResize, supports_resize, nullptr, create_resize},
 };
 
 }  // namespace
 
-std::span<const KernelEntry> resize_rows() { return kRows; }
+std::span<const KernelEntry> resize_rows() { return kResizeRows; }
 
 }  // namespace blade::backends::cpu

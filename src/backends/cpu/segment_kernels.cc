@@ -362,7 +362,7 @@ Result<std::unique_ptr<Kernel>> create_top_k(const KernelRequest& request, PackC
   });
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kSegmentRows[] = {
     {"cpu.tensor_scatter.slices", ir::Op::kTensorScatter, supports_tensor_scatter, nullptr, create_tensor_scatter},
     {"cpu.scatter_nd.slices", ir::Op::kScatterNd, supports_scatter_nd, nullptr, create_scatter_nd},
     {"cpu.segment_reduce.slices", ir::Op::kSegmentReduce, supports_segments, nullptr, create_segments},
@@ -373,6 +373,6 @@ constexpr KernelEntry kRows[] = {
 
 }  // namespace
 
-std::span<const KernelEntry> segment_rows() { return kRows; }
+std::span<const KernelEntry> segment_rows() { return kSegmentRows; }
 
 }  // namespace blade::backends::cpu

@@ -293,7 +293,7 @@ Result<std::unique_ptr<Kernel>> create_partition(const KernelRequest& request, P
   return make_kernel(run, 0, static_cast<size_t>(parts) * (sizeof(int64_t) + sizeof(std::byte*)));
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kSelectionRows[] = {
     {"cpu.where.count", ir::Op::kWhere, supports_where, nullptr, create_where},
     {"cpu.unique.hash", ir::Op::kUnique, hashable, nullptr, create_unique},
     {"cpu.list_diff.hash", ir::Op::kListDiff, hashable, nullptr, create_list_diff},
@@ -302,6 +302,6 @@ constexpr KernelEntry kRows[] = {
 
 }  // namespace
 
-std::span<const KernelEntry> selection_rows() { return kRows; }
+std::span<const KernelEntry> selection_rows() { return kSelectionRows; }
 
 }  // namespace blade::backends::cpu

@@ -60,12 +60,12 @@ Result<std::unique_ptr<Kernel>> create_separable(const KernelRequest& request, P
       in_place, separable_scratch_bytes(shape, second.oc, request.num_threads), packed_inputs);
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kSeparableRows[] = {
     {"cpu.conv.separable_f32", ir::Op::kConv, supports_separable, separable_us, create_separable},
 };
 
 }  // namespace
 
-std::span<const KernelEntry> separable_rows() { return kRows; }
+std::span<const KernelEntry> separable_rows() { return kSeparableRows; }
 
 }  // namespace blade::backends::cpu

@@ -60,7 +60,7 @@ Result<std::unique_ptr<Kernel>> create_tile(const KernelRequest& request, PackCa
   });
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kShapeRows[] = {
     {"cpu.identity.copy", ir::Op::kIdentity, same_size, nullptr, create_copy},
     {"cpu.reshape.copy", ir::Op::kReshape, same_size, nullptr, create_copy},
     {"cpu.bitcast.copy", ir::Op::kBitcast, same_size, nullptr, create_copy},
@@ -73,6 +73,6 @@ constexpr KernelEntry kRows[] = {
 
 }  // namespace
 
-std::span<const KernelEntry> shape_rows() { return kRows; }
+std::span<const KernelEntry> shape_rows() { return kShapeRows; }
 
 }  // namespace blade::backends::cpu

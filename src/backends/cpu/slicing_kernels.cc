@@ -133,7 +133,7 @@ Result<std::unique_ptr<Kernel>> create_pad(const KernelRequest& request, PackCac
   });
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kSlicingRows[] = {
     {"cpu.slice.strided", ir::Op::kSlice, supports_slice, nullptr, create_slice},
     {"cpu.strided_slice.strided", ir::Op::kStridedSlice, supports_strided_slice, nullptr, create_strided_slice},
     {"cpu.reverse.strided", ir::Op::kReverse, yes, nullptr, create_reverse},
@@ -142,6 +142,6 @@ constexpr KernelEntry kRows[] = {
 
 }  // namespace
 
-std::span<const KernelEntry> slicing_rows() { return kRows; }
+std::span<const KernelEntry> slicing_rows() { return kSlicingRows; }
 
 }  // namespace blade::backends::cpu

@@ -115,7 +115,7 @@ Result<std::unique_ptr<Kernel>> create_batch_to_space(const KernelRequest& reque
   });
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kTransposeRows[] = {
     {"cpu.transpose.strided", ir::Op::kTranspose, yes, nullptr, create_transpose},
     {"cpu.depth_to_space.strided", ir::Op::kDepthToSpace, supports_block_move, nullptr, create_depth_to_space},
     {"cpu.space_to_depth.strided", ir::Op::kSpaceToDepth, supports_block_move, nullptr, create_space_to_depth},
@@ -125,6 +125,6 @@ constexpr KernelEntry kRows[] = {
 
 }  // namespace
 
-std::span<const KernelEntry> transpose_rows() { return kRows; }
+std::span<const KernelEntry> transpose_rows() { return kTransposeRows; }
 
 }  // namespace blade::backends::cpu

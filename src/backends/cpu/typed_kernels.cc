@@ -325,7 +325,7 @@ Result<std::unique_ptr<Kernel>> create_pool(const KernelRequest& request, PackCa
   });
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kTypedRows[] = {
     {"cpu.matmul.typed", ir::Op::kMatMul, supports_matmul, nullptr, create_matmul},
     {"cpu.conv.typed", ir::Op::kConv, supports_conv, nullptr, create_conv},
     {"cpu.conv_transpose.typed", ir::Op::kConvTranspose, supports_conv_transpose, nullptr, create_conv_transpose},
@@ -334,6 +334,6 @@ constexpr KernelEntry kRows[] = {
 
 }  // namespace
 
-std::span<const KernelEntry> typed_rows() { return kRows; }
+std::span<const KernelEntry> typed_rows() { return kTypedRows; }
 
 }  // namespace blade::backends::cpu

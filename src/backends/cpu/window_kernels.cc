@@ -222,7 +222,7 @@ Result<std::unique_ptr<Kernel>> create_crop(const KernelRequest& request, PackCa
   });
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kWindowRows[] = {
     {"cpu.extract_patches.copy", ir::Op::kExtractPatches, yes, nullptr, create_patches},
     {"cpu.dilation.typed", ir::Op::kDilation, needs_plain_type, nullptr, create_dilation},
     {"cpu.max_pool_argmax.typed", ir::Op::kMaxPoolArgmax, supports_argmax, nullptr, create_argmax},
@@ -231,6 +231,6 @@ constexpr KernelEntry kRows[] = {
 
 }  // namespace
 
-std::span<const KernelEntry> window_rows() { return kRows; }
+std::span<const KernelEntry> window_rows() { return kWindowRows; }
 
 }  // namespace blade::backends::cpu

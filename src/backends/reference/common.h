@@ -107,6 +107,12 @@ W wrapping_mul(W a, W b) {
     return a * b;
 }
 
+// The smallest value: what a maximum starts from.
+template <class W>
+W lowest() {
+  return std::numeric_limits<W>::has_infinity ? -std::numeric_limits<W>::infinity() : std::numeric_limits<W>::lowest();
+}
+
 // A dense tensor of wide elements.
 template <class W>
 struct Array {

@@ -8,11 +8,6 @@ namespace blade::backends::reference {
 namespace {
 
 template <class W>
-W lowest() {
-  return std::numeric_limits<W>::has_infinity ? -std::numeric_limits<W>::infinity() : std::numeric_limits<W>::lowest();
-}
-
-template <class W>
 struct PoolCell {
   W sum = 0, max = lowest<W>();
   int64_t count = 0;

@@ -6,7 +6,7 @@
 namespace blade::backends::reference {
 namespace {
 
-double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+double gate_sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 }  // namespace
 
@@ -34,14 +34,14 @@ Status run_block_lstm(const Call& call) {
           return sum;
         };
         const double old = cs[n * cells + k];
-        const double i = sigmoid(gate(0) + (attrs.peephole ? old * wci[k] : 0));
+        const double i = gate_sigmoid(gate(0) + (attrs.peephole ? old * wci[k] : 0));
         const double f =
-            sigmoid(gate(gate_f) + static_cast<double>(attrs.forget_bias) + (attrs.peephole ? old * wcf[k] : 0));
+            gate_sigmoid(gate(gate_f) + static_cast<double>(attrs.forget_bias) + (attrs.peephole ? old * wcf[k] : 0));
         const double ci = std::tanh(gate(gate_c));
         double cell = ci * i + old * f;
         const double clip = attrs.cell_clip;
         if (clip > 0) cell = std::clamp(cell, -clip, clip);
-        const double o = sigmoid(gate(3) + (attrs.peephole ? cell * wco[k] : 0));
+        const double o = gate_sigmoid(gate(3) + (attrs.peephole ? cell * wco[k] : 0));
         const double co = std::tanh(cell);
         const double results[7] = {i, cell, f, o, ci, co, o * co};
         for (int r = 0; r < 7; ++r) out[static_cast<size_t>(r)][(t * batch + n) * cells + k] = results[r];

@@ -7,11 +7,6 @@
 namespace blade::backends::reference {
 namespace {
 
-template <class W>
-W lowest() {
-  return std::numeric_limits<W>::has_infinity ? -std::numeric_limits<W>::infinity() : std::numeric_limits<W>::lowest();
-}
-
 // What an empty reduction gives: the identity of the operation within the dtype's range.
 template <class W>
 W initial(ir::ReduceKind kind, ir::DType dtype) {

@@ -9,11 +9,7 @@ namespace blade::tensorflow {
 namespace {
 
 // The conditions that a tensor exists under: branches ("pred:0" taken or not) and frames of loops.
-using Conditions = std::set<std::string>;
-
-bool is(const NodeDef& node, std::string_view op) {
-  return node->op == op || (node->op.starts_with("Ref") && std::string_view(node->op).substr(3) == op);
-}
+using ConditionNames = std::set<std::string>;
 
 class ControlFlow {
  public:
@@ -22,7 +18,7 @@ class ControlFlow {
   std::vector<std::string> run() {
     std::vector<std::string> reasons(of_.size());
     bool any = std::any_of(graph_->nodes.begin(), graph_->nodes.end(),
-                           [](const NodeDef& node) { return is(node, "Switch") || is(node, "Enter"); });
+                           [](const NodeDef& node) { return is_or_ref(node, "Switch") || is_or_ref(node, "Enter"); });
     if (!any) return reasons;
     for (int node : index_.order()) {
       of_[node] = visit(node);
@@ -36,10 +32,10 @@ class ControlFlow {
   }
 
  private:
-  Conditions of_tensor(const TensorRef& ref) const {
-    Conditions out = of_[ref.node];
+  ConditionNames of_tensor(const TensorRef& ref) const {
+    ConditionNames out = of_[ref.node];
     const NodeDef& node = graph_->nodes[ref.node];
-    if (is(node, "Switch") && index_.inputs(ref.node).size() > 1) {
+    if (is_or_ref(node, "Switch") && index_.inputs(ref.node).size() > 1) {
       const TensorRef& pred = index_.inputs(ref.node)[1];
       std::string key = "b";
       key += tensor_name(graph_->nodes[pred.node], pred.port);
@@ -49,13 +45,13 @@ class ControlFlow {
     return out;
   }
 
-  Conditions visit(int node) {
+  ConditionNames visit(int node) {
     const NodeDef& def = graph_->nodes[node];
-    Conditions all;
-    bool merge = is(def, "Merge"), first = true;
+    ConditionNames all;
+    bool merge = is_or_ref(def, "Merge"), first = true;
     for (const TensorRef& ref : index_.inputs(node)) {
-      if (merge && is(graph_->nodes[ref.node], "NextIteration")) continue;
-      Conditions one = of_tensor(ref);
+      if (merge && is_or_ref(graph_->nodes[ref.node], "NextIteration")) continue;
+      ConditionNames one = of_tensor(ref);
       if (merge && !first) {
         std::erase_if(all, [&](const std::string& c) { return !one.contains(c); });
       } else {
@@ -64,33 +60,33 @@ class ControlFlow {
       first = false;
     }
     for (int producer : index_.control_inputs(node)) all.insert(of_[producer].begin(), of_[producer].end());
-    if (is(def, "Enter")) {
+    if (is_or_ref(def, "Enter")) {
       auto frame = string_attr(def, "frame_name");
       std::string key = "f";
       key += frame.ok() ? *frame : def->name;
       outside_[key].insert(all.begin(), all.end());
       all.insert(key);
-    } else if (is(def, "Exit")) {
+    } else if (is_or_ref(def, "Exit")) {
       leave_frame(all);
     }
     return all;
   }
 
   // Back to the conditions around the innermost frame.
-  void leave_frame(Conditions& conditions) {
-    const Conditions* around = nullptr;
+  void leave_frame(ConditionNames& conditions) {
+    const ConditionNames* around = nullptr;
     for (const std::string& c : conditions) {
       auto frame = outside_.find(c);
       if (frame != outside_.end() && (around == nullptr || frame->second.size() > around->size()))
         around = &frame->second;
     }
-    if (around != nullptr) conditions = Conditions(*around);
+    if (around != nullptr) conditions = ConditionNames(*around);
   }
 
   const GraphDef& graph_;
   const NodeIndex& index_;
-  std::vector<Conditions> of_;
-  std::map<std::string, Conditions> outside_;
+  std::vector<ConditionNames> of_;
+  std::map<std::string, ConditionNames> outside_;
 };
 
 }  // namespace

@@ -14,10 +14,6 @@
 namespace blade::tensorflow {
 namespace {
 
-bool is(const NodeDef& node, std::string_view op) {
-  return node->op == op || (node->op.starts_with("Ref") && std::string_view(node->op).substr(3) == op);
-}
-
 using TensorKey = std::pair<int, int>;
 TensorKey key(const TensorRef& ref) { return {ref.node, ref.port}; }
 
@@ -112,16 +108,16 @@ class Frames {
     int frame = 0;
     const auto join = [&](int other) { frame = depth(other) > depth(frame) ? other : frame; };
     for (const TensorRef& ref : index.inputs(node)) {
-      if (!is(graph->nodes[ref.node], "NextIteration") || !is(graph->nodes[node], "Merge")) join(of_[ref.node]);
+      if (!is_or_ref(graph->nodes[ref.node], "NextIteration") || !is_or_ref(graph->nodes[node], "Merge")) join(of_[ref.node]);
     }
     for (int producer : index.control_inputs(node)) join(of_[producer]);
-    if (is(graph->nodes[node], "Enter")) {
+    if (is_or_ref(graph->nodes[node], "Enter")) {
       const auto name = string_attr(graph->nodes[node], "frame_name");
       const auto [it, is_new] = numbers_.try_emplace({frame, name.ok() ? *name : ""}, count());
       if (is_new) parent_.push_back(frame);
       return it->second;
     }
-    return is(graph->nodes[node], "Exit") ? std::max(0, parent_[frame]) : frame;
+    return is_or_ref(graph->nodes[node], "Exit") ? std::max(0, parent_[frame]) : frame;
   }
 
   std::vector<int> of_, parent_;
@@ -140,7 +136,7 @@ class LoopFinder {
       group.is_loop = true;
       std::vector<char> is_member(graph_->nodes.size(), 0);
       for (int node : index_.order()) {
-        const bool leaves = is(graph_->nodes[node], "Exit") && !index_.inputs(node).empty() &&
+        const bool leaves = is_or_ref(graph_->nodes[node], "Exit") && !index_.inputs(node).empty() &&
                             frames_.of(index_.inputs(node)[0].node) == frame;
         if (frames_.outermost(frames_.of(node)) != frame && !leaves) continue;
         group.members.push_back(node);
@@ -161,17 +157,17 @@ class LoopFinder {
     std::vector<int> merges, constants;
     for (int node : group.members) {
       if (frames_.of(node) != frame) continue;
-      if (is(node_at(node), "LoopCond")) {
+      if (is_or_ref(node_at(node), "LoopCond")) {
         if (group.main >= 0) return unimplemented("its frame has more than one LoopCond");
         group.main = node;
       }
       const auto& inputs = index_.inputs(node);
       const bool closes =
-          is(node_at(node), "Merge") && std::any_of(inputs.begin(), inputs.end(), [&](const TensorRef& ref) {
-            return is(node_at(ref.node), "NextIteration") && frames_.of(ref.node) == frame;
+          is_or_ref(node_at(node), "Merge") && std::any_of(inputs.begin(), inputs.end(), [&](const TensorRef& ref) {
+            return is_or_ref(node_at(ref.node), "NextIteration") && frames_.of(ref.node) == frame;
           });
       if (closes) merges.push_back(node);
-      if (is(node_at(node), "Enter")) {
+      if (is_or_ref(node_at(node), "Enter")) {
         const auto constant = bool_attr_or(node_at(node), "is_constant", false);
         if (constant.ok() && *constant) constants.push_back(node);
       }
@@ -183,8 +179,8 @@ class LoopFinder {
     std::unordered_map<int, int> variable_of;  // Merge -> number
     for (int merge : merges) {
       const auto& inputs = index_.inputs(merge);
-      if (inputs.size() != 2 || !is(node_at(inputs[0].node), "Enter") ||
-          !is(node_at(inputs[1].node), "NextIteration")) {
+      if (inputs.size() != 2 || !is_or_ref(node_at(inputs[0].node), "Enter") ||
+          !is_or_ref(node_at(inputs[1].node), "NextIteration")) {
         return unimplemented("'" + node_at(merge)->name + "' does not join an Enter and a NextIteration");
       }
       const int number = static_cast<int>(group.operands.size());
@@ -215,7 +211,7 @@ class LoopFinder {
     std::unordered_map<int, int> switch_of;
     for (int node : group.members) {
       const auto& inputs = index_.inputs(node);
-      if (frames_.of(node) != frame || !is(node_at(node), "Switch") || inputs.size() != 2) continue;
+      if (frames_.of(node) != frame || !is_or_ref(node_at(node), "Switch") || inputs.size() != 2) continue;
       const auto merge = variable_of.find(inputs[0].node);
       if (inputs[1].node != group.main || merge == variable_of.end()) continue;
       looped[{node, 1}] = merge->second;
@@ -223,7 +219,7 @@ class LoopFinder {
     }
     for (int node : group.members) {
       const auto& inputs = index_.inputs(node);
-      if (!is(node_at(node), "Exit") || inputs.empty() || frames_.of(inputs[0].node) != frame) continue;
+      if (!is_or_ref(node_at(node), "Exit") || inputs.empty() || frames_.of(inputs[0].node) != frame) continue;
       const auto from = switch_of.find(inputs[0].node);
       if (from == switch_of.end() || inputs[0].port != 0) {
         return unimplemented("'" + node_at(node)->name + "' leaves the loop with something else than a variable");
@@ -294,7 +290,7 @@ class BranchFinder {
 
   Conditions of_tensor(const TensorRef& ref) const {
     Conditions out = conditions_[ref.node];
-    if (is(node_at(ref.node), "Switch") && index_.inputs(ref.node).size() == 2) {
+    if (is_or_ref(node_at(ref.node), "Switch") && index_.inputs(ref.node).size() == 2) {
       out.insert({predicate_key(index_.inputs(ref.node)[1]), ref.port == 0 ? 0 : 1});
     }
     return out;
@@ -312,7 +308,7 @@ class BranchFinder {
   void visit(int node) {
     const auto& inputs = index_.inputs(node);
     Conditions all;
-    const bool merge = is(node_at(node), "Merge") && inputs.size() == 2;
+    const bool merge = is_or_ref(node_at(node), "Merge") && inputs.size() == 2;
     for (size_t i = 0; i < inputs.size(); ++i) {
       const Conditions one = of_tensor(inputs[i]);
       if (!one.empty()) join(inputs[i].node, node);
@@ -347,7 +343,7 @@ class BranchFinder {
     for (int node : group.members) {
       const auto& inputs = index_.inputs(node);
       if (!conditions_[node].empty()) continue;
-      if (is(node_at(node), "Switch") && inputs.size() == 2) {
+      if (is_or_ref(node_at(node), "Switch") && inputs.size() == 2) {
         if (has_predicate && predicate_key(group.predicate) != predicate_key(inputs[1])) {
           return unimplemented("its switches do not share one predicate");
         }
@@ -356,7 +352,7 @@ class BranchFinder {
         const auto [it, is_new] = number.try_emplace(key(inputs[0]), static_cast<int>(group.operands.size()));
         if (is_new) group.operands.push_back(inputs[0]);
         inside[{node, 0}] = inside[{node, 1}] = it->second;
-      } else if (is(node_at(node), "Merge") && inputs.size() == 2) {
+      } else if (is_or_ref(node_at(node), "Merge") && inputs.size() == 2) {
         merges.push_back(node);
       }
     }
@@ -420,7 +416,7 @@ class BranchFinder {
 
 std::vector<ControlFlowGroup> find_control_flow_groups(const GraphDef& graph, const NodeIndex& index) {
   const bool any = std::any_of(graph->nodes.begin(), graph->nodes.end(),
-                               [](const NodeDef& node) { return is(node, "Switch") || is(node, "Enter"); });
+                               [](const NodeDef& node) { return is_or_ref(node, "Switch") || is_or_ref(node, "Enter"); });
   if (!any) return {};
   std::vector<char> in_loops(graph->nodes.size(), 0), taken;
   std::vector<ControlFlowGroup> groups = LoopFinder(graph, index).run(in_loops);
@@ -452,7 +448,7 @@ std::vector<int> order_with_groups(const GraphDef& graph, const NodeIndex& index
   };
   for (int node = 0; node < count; ++node) {
     for (const TensorRef& ref : index.inputs(node)) {
-      if (!is(graph->nodes[node], "Merge") || !is(graph->nodes[ref.node], "NextIteration")) follow(node, ref.node);
+      if (!is_or_ref(graph->nodes[node], "Merge") || !is_or_ref(graph->nodes[ref.node], "NextIteration")) follow(node, ref.node);
     }
     for (int producer : index.control_inputs(node)) follow(node, producer);
   }

@@ -12,6 +12,11 @@
 
 namespace blade::tensorflow {
 
+// The op itself, or its form for reference variables ("RefSwitch" for "Switch").
+inline bool is_or_ref(const NodeDef& node, std::string_view op) {
+  return node->op == op || (node->op.starts_with("Ref") && std::string_view(node->op).substr(3) == op);
+}
+
 struct TensorRef {
   int node = -1;
   int port = 0;

@@ -13,6 +13,7 @@ namespace blade::backends::cpu {
 namespace {
 
 constexpr int64_t kBandBytes = 96 << 10;  // padded copy of input rows that a thread works on
+constexpr int64_t kMinBands = 8;          // of all images: enough for the threads to share
 
 int64_t group_in(const Conv2DShape& s) { return s.c / s.groups; }
 int64_t group_out(const Conv2DShape& s) { return s.oc / s.groups; }
@@ -52,7 +53,7 @@ struct BandPlan {
     row_floats = width * s.c;
     const int64_t row_bytes = row_floats * int64_t{sizeof(float)};
     rows_out = std::clamp<int64_t>(kBandBytes / (row_bytes * s.stride_h), 1, std::max<int64_t>(1, s.oh));
-    bands = ceil_div(s.oh, rows_out);
+    bands = std::max(ceil_div(s.oh, rows_out), std::min(s.oh, ceil_div(kMinBands, std::max<int64_t>(1, s.n))));
     rows_out = ceil_div(s.oh, std::max<int64_t>(1, bands));
     rows_in = (rows_out - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
   }
@@ -180,9 +181,9 @@ bool reads_every_pixel(const Conv2DShape& s) {
 }
 
 // ---- Offsets of the taps and the row of zeros, shared by all threads.
-struct SharedScratch {
+struct ConvSharedScratch {
   size_t offset_bytes, zero_bytes;
-  explicit SharedScratch(const Conv2DShape& s)
+  explicit ConvSharedScratch(const Conv2DShape& s)
       : offset_bytes(align_up(static_cast<size_t>(s.kh * s.kw) * sizeof(int64_t), 64)),
         zero_bytes(align_up(static_cast<size_t>(group_in(s)) * sizeof(float), 64)) {}
   size_t bytes() const { return offset_bytes + zero_bytes; }
@@ -202,7 +203,7 @@ void pack_conv_weights(const Conv2DShape& s, const float* weights, void* to) {
 size_t conv2d_scratch_bytes(const Conv2DShape& s, int threads) {
   if (s.output_pixels() <= 0 || s.oc <= 0) return 0;
   const PackedB b = packed_b_view(group_k(s), group_out(s), nullptr);
-  const SharedScratch shared(s);
+  const ConvSharedScratch shared(s);
   if (use_band(s)) return shared.bytes() + static_cast<size_t>(threads) * band_slot_bytes(s, BandPlan(s), b);
   return shared.bytes() + static_cast<size_t>(threads) * tile_slot_scratch_bytes(conv_job(s, b)) +
          (copies_input(s) ? input_copy_bytes(s) : 0);
@@ -221,7 +222,7 @@ void conv2d_f32(const Conv2DShape& s, const float* in, const void* packed, float
     conv2d_f32(with_copied_input(s), copy, packed, out, epilogue, pool, scratch + input_copy_bytes(s));
     return;
   }
-  const SharedScratch shared(s);
+  const ConvSharedScratch shared(s);
   auto* offsets = reinterpret_cast<int64_t*>(scratch);
   auto* zeros = reinterpret_cast<float*>(scratch + shared.offset_bytes);
   for (int64_t t = 0; t < s.kh * s.kw; ++t) {

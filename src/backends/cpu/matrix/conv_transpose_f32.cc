@@ -190,9 +190,9 @@ void spread_row(const Union& all, const float* products, int64_t row, float* out
   }
 }
 
-struct SharedScratch {
+struct PhasesSharedScratch {
   size_t zero_bytes, offset_bytes;
-  explicit SharedScratch(const ConvTransposeShape& s)
+  explicit PhasesSharedScratch(const ConvTransposeShape& s)
       : zero_bytes(align_up(static_cast<size_t>(s.c) * sizeof(float), 64)),
         offset_bytes(align_up(static_cast<size_t>(s.kh * s.kw) * sizeof(int64_t), 64)) {}
 };
@@ -302,7 +302,7 @@ void pack_conv_transpose_weights(const ConvTransposeShape& s, const float* weigh
 size_t conv_transpose_scratch_bytes(const ConvTransposeShape& s, int threads) {
   if (s.n * s.oh * s.ow <= 0 || s.oc <= 0) return 0;
   if (use_union(s)) return union_scratch_bytes(s) + static_cast<size_t>(threads) * Union(s).slot_bytes();
-  const SharedScratch shared(s);
+  const PhasesSharedScratch shared(s);
   return shared.zero_bytes + shared.offset_bytes + static_cast<size_t>(threads) * slot_bytes(s);
 }
 
@@ -313,7 +313,7 @@ void conv_transpose_f32(const ConvTransposeShape& s, const float* in, const void
     run_union(s, in, packed, out, epilogue, pool, scratch);
     return;
   }
-  const SharedScratch shared(s);
+  const PhasesSharedScratch shared(s);
   auto* zeros = reinterpret_cast<float*>(scratch);
   std::memset(zeros, 0, shared.zero_bytes);
   auto* offsets = reinterpret_cast<int64_t*>(scratch + shared.zero_bytes);

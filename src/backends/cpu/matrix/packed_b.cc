@@ -9,6 +9,9 @@
 namespace blade::backends::cpu {
 namespace {
 
+// The last, narrower panel has tiles as tall as the others: too few sums to keep the FMA units busy.
+constexpr double kNarrowPanelShare = 0.75;
+
 // Vectors a row of the panel: the width that loses least to padding and to short tiles.
 int choose_vectors(int64_t n, const TileKernels& kernels) {
   const int64_t total = (n + kernels.lanes - 1) / kernels.lanes;
@@ -17,7 +20,7 @@ int choose_vectors(int64_t n, const TileKernels& kernels) {
   for (int v = 1; v <= kernels.max_vectors; ++v) {
     const int64_t rest = total % v;
     double cost = static_cast<double>(total - rest) / kernels.efficiency[v];
-    if (rest != 0) cost += static_cast<double>(rest) / kernels.efficiency[rest];
+    if (rest != 0) cost += static_cast<double>(rest) / (kernels.efficiency[rest] * kNarrowPanelShare);
     if (v == 1 || cost < best_cost) {
       best = v;
       best_cost = cost;

@@ -194,9 +194,9 @@ const TileKernels& get_tile_kernels() {
     add_shape<3, 9>(t, 0.98f);
     add_shape<4, 6>(t, 0.96f);
 #else  // 16 registers
-    add_shape<1, 10>(t, 0.75f);
-    add_shape<2, 6>(t, 1.0f);
-    add_shape<3, 4>(t, 0.97f);
+    add_shape<1, 10>(t, 0.72f);
+    add_shape<2, 6>(t, 0.91f);
+    add_shape<3, 4>(t, 1.0f);
 #endif
     return t;
   }();

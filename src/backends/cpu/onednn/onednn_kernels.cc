@@ -115,13 +115,13 @@ Result<std::unique_ptr<Kernel>> create_matmul(const KernelRequest& request, Pack
   return make_onednn_kernel(request, primitive, error, epilogue);
 }
 
-constexpr KernelEntry kRows[] = {
+constexpr KernelEntry kOnednnRows[] = {
     {"cpu.conv.onednn_f32", ir::Op::kConv, supports_conv, never_by_prediction, create_conv},
     {"cpu.matmul.onednn_f32", ir::Op::kMatMul, supports_matmul, never_by_prediction, create_matmul},
 };
 
 }  // namespace
 
-std::span<const KernelEntry> onednn_rows() { return kRows; }
+std::span<const KernelEntry> onednn_rows() { return kOnednnRows; }
 
 }  // namespace blade::backends::cpu

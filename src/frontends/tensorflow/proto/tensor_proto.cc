@@ -12,7 +12,7 @@ namespace {
 // Field numbers of TensorProto.
 enum : uint32_t {
   kDtype = 1,
-  kShape = 2,
+  kTensorShape = 2,
   kContent = 4,
   kFloatVal = 5,
   kDoubleVal = 6,
@@ -43,7 +43,7 @@ Status read_header(const SharedBytes& wire, ParseContext& context, Header* heade
       case kDtype:
         header->dtype = static_cast<DataType>(reader.int32());
         break;
-      case kShape: {
+      case kTensorShape: {
         PartScope part(context, "field tensor_shape");
         SharedBytes shape = reader.bytes();
         if (reader.status().ok()) reader.fail(read_shape(shape, context, &header->shape));
@@ -357,7 +357,7 @@ void TensorProto::write(WireWriter& writer) const {
   writer.nonzero(kDtype, static_cast<uint64_t>(made_->dtype));
   WireWriter shape;
   write_shape({false, made_->dims}, shape);
-  writer.message(kShape, std::move(shape));
+  writer.message(kTensorShape, std::move(shape));
   if (!made_->content.empty()) writer.bytes(kContent, made_->content);
   for (const std::string& s : made_->strings) writer.bytes(kStringVal, s);
 }
