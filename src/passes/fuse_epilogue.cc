@@ -50,7 +50,8 @@ class Fuser {
     start(builder);
     for (const Node* node : cone_) builder.append(*node);
     const auto program = builder.build();
-    if (!program || program->code.size() > kMaxEpilogueInstructions || builder.inputs().size() > kMaxOperands) return nullptr;
+    if (!program || program->code.size() > kMaxEpilogueInstructions || builder.inputs().size() > kMaxOperands)
+      return nullptr;
     const int first = first_epilogue_input(matrix_);
     std::vector<ValueId> inputs(matrix_.inputs.begin(), matrix_.inputs.begin() + first);
     for (size_t i = 1; i < builder.inputs().size(); ++i) {

@@ -17,7 +17,8 @@ Support supports_resize(const KernelRequest& request) {
   if (request.node->get<ir::ResizeAttrs>().kind == ir::ResizeKind::kArea) {
     for (size_t d : {1, 2}) {
       const int64_t in = request.inputs[0].dims[d], out = std::max<int64_t>(request.outputs[0].dims[d], 1);
-      if (in / out + 2 > kMaxAxisTaps) return Support::no("averages over more than " + std::to_string(kMaxAxisTaps) + " rows");
+      if (in / out + 2 > kMaxAxisTaps)
+        return Support::no("averages over more than " + std::to_string(kMaxAxisTaps) + " rows");
     }
   }
   return needs_float32(request);

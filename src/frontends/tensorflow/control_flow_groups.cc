@@ -108,7 +108,8 @@ class Frames {
     int frame = 0;
     const auto join = [&](int other) { frame = depth(other) > depth(frame) ? other : frame; };
     for (const TensorRef& ref : index.inputs(node)) {
-      if (!is_or_ref(graph->nodes[ref.node], "NextIteration") || !is_or_ref(graph->nodes[node], "Merge")) join(of_[ref.node]);
+      if (!is_or_ref(graph->nodes[ref.node], "NextIteration") || !is_or_ref(graph->nodes[node], "Merge"))
+        join(of_[ref.node]);
     }
     for (int producer : index.control_inputs(node)) join(of_[producer]);
     if (is_or_ref(graph->nodes[node], "Enter")) {
@@ -415,8 +416,9 @@ class BranchFinder {
 }  // namespace
 
 std::vector<ControlFlowGroup> find_control_flow_groups(const GraphDef& graph, const NodeIndex& index) {
-  const bool any = std::any_of(graph->nodes.begin(), graph->nodes.end(),
-                               [](const NodeDef& node) { return is_or_ref(node, "Switch") || is_or_ref(node, "Enter"); });
+  const bool any = std::any_of(graph->nodes.begin(), graph->nodes.end(), [](const NodeDef& node) {
+    return is_or_ref(node, "Switch") || is_or_ref(node, "Enter");
+  });
   if (!any) return {};
   std::vector<char> in_loops(graph->nodes.size(), 0), taken;
   std::vector<ControlFlowGroup> groups = LoopFinder(graph, index).run(in_loops);
@@ -448,7 +450,8 @@ std::vector<int> order_with_groups(const GraphDef& graph, const NodeIndex& index
   };
   for (int node = 0; node < count; ++node) {
     for (const TensorRef& ref : index.inputs(node)) {
-      if (!is_or_ref(graph->nodes[node], "Merge") || !is_or_ref(graph->nodes[ref.node], "NextIteration")) follow(node, ref.node);
+      if (!is_or_ref(graph->nodes[node], "Merge") || !is_or_ref(graph->nodes[ref.node], "NextIteration"))
+        follow(node, ref.node);
     }
     for (int producer : index.control_inputs(node)) follow(node, producer);
   }
