@@ -32,8 +32,8 @@ class Writer {
       int node = index_.find(parse_input(input).node);
       if (node_at(node)->op.starts_with("Placeholder")) keep(node);
     }
-    for (int node = 0; node < index_.size(); ++node) {  // callers may feed it, though nothing reads it
-      if (node_at(node)->op == "Placeholder" && !index_.has_data_consumers(node)) keep(node);
+    for (int node = 0; node < index_.size(); ++node) {
+      if (index_.is_unread_placeholder(model_.source, node)) keep(node);
     }
     for (size_t i = 0; i < model_.outputs.size(); ++i) BLADE_RETURN_IF_ERROR(demand_output(i));
     BLADE_RETURN_IF_ERROR(visit_pending());
