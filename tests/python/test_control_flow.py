@@ -181,3 +181,23 @@ def test_optimized_in_tensorflow(name, lower):
             got = session.run(outputs, feed)
         for expected, found in zip(want, got):
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_frame_that_stays():
+    """What passes fold to constants inside a frame of TensorFlow 1 still belongs to the frame."""
+    def rounded(y):
+        return tf.strings.to_number(tf.strings.as_string(y, precision=2))
+
+    def step(i, y):
+        return i + 1, rounded(y) + tf.reduce_sum(tf.constant([0.25, 0.5]) * 2.0)
+
+    graph_def, inputs, outputs = frozen(
+        lambda x: tf.nn.softmax(tf.while_loop(lambda i, y: i < 3, step, (0, x * 2))[1]), [spec(4, 5)], True)
+    feed = {inputs[0]: real(4, 5)}
+    optimized, spec_, report = blade.optimize(graph_def, "o1", "cpu", outputs=outputs, test_data=[feed])
+    assert report.accuracy["holds"]
+    assert any("AsString" in entry["reason"] or entry["op"] == "AsString" for entry in report.coverage["left_behind"])
+    with tf.Graph().as_default(), tf1.Session() as session, spec_:
+        tf1.import_graph_def(optimized, name="")
+        got = session.run(outputs, feed)
+    np.testing.assert_allclose(got[0], run_tensorflow(graph_def, feed, outputs)[0], rtol=1e-5)
