@@ -244,3 +244,24 @@ def test_what_waits_for_a_guarded_assertion(tmp_path):
         return tf.nn.softmax(tf.debugging.assert_all_finite(y, "not finite"))
 
     compare(tmp_path, *frozen(checked, [spec(None, 6)], True), [(real(2, 6),), (real(5, 6),)])
+
+
+def test_loops_inside_a_cond_of_tensorflow_1(tmp_path):
+    tf1.disable_control_flow_v2()
+    try:
+        with tf.Graph().as_default() as graph:
+            x, flag = tf1.placeholder(tf.float32, [None, 3], name="x"), tf1.placeholder(tf.bool, [], name="flag")
+
+            def looped():
+                array = tf.TensorArray(tf.float32, 4)
+                _, y, array = tf1.while_loop(
+                    lambda i, *_: i < 4, lambda i, y, a: (i + 1, y * 0.5 + x, a.write(i, y)), (0, x, array))
+                return tf.reduce_sum(array.stack(), 0) + y
+
+            before = tf1.while_loop(lambda i, y: i < 2, lambda i, y: (i + 1, y + 1.0), (0, x))[1]
+            nested = tf1.cond(flag, lambda: tf1.cond(tf.reduce_sum(x) > 0, looped, lambda: -x), lambda: before * 2)
+            tf.identity(nested, name="y")
+    finally:
+        tf1.enable_control_flow_v2()
+    feeds = [(s * np.abs(real(2, 3)), np.bool_(flag)) for s in (1, -1) for flag in (True, False)]
+    compare(tmp_path, graph.as_graph_def(), ["x:0", "flag:0"], ["y:0"], feeds)
