@@ -93,6 +93,33 @@ def branches_in_loop(x):
     return tf.while_loop(lambda i, y: i < 6, step, (0, x))[1]
 
 
+def growing_array(x):
+    """A TensorArray that starts empty and grows by a write a step; the loop ends when the data says so."""
+    array = tf.TensorArray(tf.float32, size=0, dynamic_size=True, element_shape=[None, 3])
+
+    def step(i, y, array):
+        return i + 1, y * 0.5, array.write(i, y)
+
+    _, y, array = tf.while_loop(lambda i, y, _: tf.reduce_max(tf.abs(y)) > 0.2, step, (0, x, array))
+    return array.stack(), y
+
+
+def growing_array_of_unknown_elements(x):
+    array = tf.TensorArray(tf.float32, size=0, dynamic_size=True, infer_shape=False)
+    _, array = tf.while_loop(lambda i, _: i < 4, lambda i, a: (i + 1, a.write(i, x + tf.cast(i, tf.float32))), (0, array))
+    return array.concat(), array.size()
+
+
+def scattered_array(x):
+    array = tf.TensorArray(tf.float32, size=0, dynamic_size=True, element_shape=[3]).scatter([2, 0], x[:2])
+    return array.write(4, x[0]).gather([0, 2, 4])  # TensorFlow leaves the others as they are in memory
+
+
+def split_array(x):
+    array = tf.TensorArray(tf.float32, size=3, element_shape=[2, 3]).split(x, [2, 2, 2])
+    return array.read(1) + array.read(2), array.concat()
+
+
 def masked(x):
     kept = tf.boolean_mask(x, x[:, 0] > 0)
     return kept * 2, tf.shape(kept)[0], tf.where(x > 0.5), tf.reduce_sum(kept)
@@ -122,6 +149,10 @@ CASES = {
     "cond": (branches, [spec(None, 3)], [(real(4, 3),), (-np.abs(real(4, 3)),), (np.abs(real(2, 3)),)]),
     "cond_in_loop": (branches_in_loop, [spec(None)], [(real(5),)]),
     "mask": (masked, [spec(None, 3)], [(real(5, 3),), (-np.abs(real(5, 3)),), (real(0, 3),)]),
+    "growing_array": (growing_array, [spec(None, 3)], [(real(2, 3),), (3 * real(4, 3),), (real(1, 3),)]),
+    "growing_unknown": (growing_array_of_unknown_elements, [spec(None, 3)], [(real(2, 3),), (real(4, 3),)]),
+    "scattered_array": (scattered_array, [spec(None, 3)], [(real(2, 3),), (real(4, 3),)]),
+    "split_array": (split_array, [spec(6, 3)], [(real(6, 3),)]),
     "unique": (unique, [spec(None, 2)], [(real(9, 2),), (real(1, 2),)]),
     "boxes": (boxes, [spec(None, 5)], [(real(40, 5),), (real(40, 5, seed=1),), (-10 * np.abs(real(8, 5)),)]),
 }
@@ -181,3 +212,56 @@ def test_optimized_in_tensorflow(name, lower):
             got = session.run(outputs, feed)
         for expected, found in zip(want, got):
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_frame_that_stays():
+    """What passes fold to constants inside a frame of TensorFlow 1 still belongs to the frame."""
+    def rounded(y):
+        return tf.strings.to_number(tf.strings.as_string(y, precision=2))
+
+    def step(i, y):
+        return i + 1, rounded(y) + tf.reduce_sum(tf.constant([0.25, 0.5]) * 2.0)
+
+    graph_def, inputs, outputs = frozen(
+        lambda x: tf.nn.softmax(tf.while_loop(lambda i, y: i < 3, step, (0, x * 2))[1]), [spec(4, 5)], True)
+    feed = {inputs[0]: real(4, 5)}
+    optimized, spec_, report = blade.optimize(graph_def, "o1", "cpu", outputs=outputs, test_data=[feed])
+    assert report.accuracy["holds"]
+    assert any("AsString" in entry["reason"] or entry["op"] == "AsString" for entry in report.coverage["left_behind"])
+    with tf.Graph().as_default(), tf1.Session() as session, spec_:
+        tf1.import_graph_def(optimized, name="")
+        got = session.run(outputs, feed)
+    np.testing.assert_allclose(got[0], run_tensorflow(graph_def, feed, outputs)[0], rtol=1e-5)
+
+
+def test_what_waits_for_a_guarded_assertion(tmp_path):
+    """The branches of an assertion that freezing has lowered do not make what comes after it conditional."""
+    weight = real(6, 8)
+
+    def checked(x):
+        with tf.control_dependencies([tf.debugging.assert_greater(x, -1e9)]):
+            y = tf.nn.relu(tf.identity(x) @ weight)
+        return tf.nn.softmax(tf.debugging.assert_all_finite(y, "not finite"))
+
+    compare(tmp_path, *frozen(checked, [spec(None, 6)], True), [(real(2, 6),), (real(5, 6),)])
+
+
+def test_loops_inside_a_cond_of_tensorflow_1(tmp_path):
+    tf1.disable_control_flow_v2()
+    try:
+        with tf.Graph().as_default() as graph:
+            x, flag = tf1.placeholder(tf.float32, [None, 3], name="x"), tf1.placeholder(tf.bool, [], name="flag")
+
+            def looped():
+                array = tf.TensorArray(tf.float32, 4)
+                _, y, array = tf1.while_loop(
+                    lambda i, *_: i < 4, lambda i, y, a: (i + 1, y * 0.5 + x, a.write(i, y)), (0, x, array))
+                return tf.reduce_sum(array.stack(), 0) + y
+
+            before = tf1.while_loop(lambda i, y: i < 2, lambda i, y: (i + 1, y + 1.0), (0, x))[1]
+            nested = tf1.cond(flag, lambda: tf1.cond(tf.reduce_sum(x) > 0, looped, lambda: -x), lambda: before * 2)
+            tf.identity(nested, name="y")
+    finally:
+        tf1.enable_control_flow_v2()
+    feeds = [(s * np.abs(real(2, 3)), np.bool_(flag)) for s in (1, -1) for flag in (True, False)]
+    compare(tmp_path, graph.as_graph_def(), ["x:0", "flag:0"], ["y:0"], feeds)

@@ -59,7 +59,10 @@ class ControlFlow {
       }
       first = false;
     }
-    for (int producer : index_.control_inputs(node)) all.insert(of_[producer].begin(), of_[producer].end());
+    // A Merge runs when one of its inputs is there; what it waits for inside the branches does not make it conditional.
+    if (!merge) {
+      for (int producer : index_.control_inputs(node)) all.insert(of_[producer].begin(), of_[producer].end());
+    }
     if (is_or_ref(def, "Enter")) {
       auto frame = string_attr(def, "frame_name");
       std::string key = "f";

@@ -129,7 +129,7 @@ class LoopFinder {
  public:
   LoopFinder(const GraphDef& graph, const NodeIndex& index) : graph_(graph), index_(index), frames_(graph, index) {}
 
-  std::vector<ControlFlowGroup> run(std::vector<char>& taken) {
+  std::vector<ControlFlowGroup> run() {
     std::vector<ControlFlowGroup> groups;
     for (int frame = 1; frame < frames_.count(); ++frame) {
       if (frames_.parent(frame) != 0) continue;
@@ -141,7 +141,7 @@ class LoopFinder {
                             frames_.of(index_.inputs(node)[0].node) == frame;
         if (frames_.outermost(frames_.of(node)) != frame && !leaves) continue;
         group.members.push_back(node);
-        is_member[node] = taken[node] = 1;
+        is_member[node] = 1;
       }
       const Status status = describe(frame, is_member, group);
       if (!status.ok()) group.problem = status.message();
@@ -244,25 +244,29 @@ using Conditions = std::set<std::pair<TensorKey, int>>;
 
 class BranchFinder {
  public:
-  BranchFinder(const GraphDef& graph, const NodeIndex& index, const std::vector<char>& taken)
-      : graph_(graph), index_(index), taken_(taken), conditions_(graph->nodes.size()), root_(graph->nodes.size()) {
+  BranchFinder(const GraphDef& graph, const NodeIndex& index, const std::vector<ControlFlowGroup>& loops)
+      : graph_(graph), index_(index), conditions_(graph->nodes.size()), root_(graph->nodes.size()) {
     for (size_t i = 0; i < root_.size(); ++i) root_[i] = static_cast<int>(i);
+    for (const ControlFlowGroup& loop : loops) loops_.emplace_back().members = loop.members;
   }
 
-  std::vector<ControlFlowGroup> run(std::vector<char>& taken) {
-    for (int node : index_.order()) {
-      if (!taken_[node]) visit(node);
+  std::vector<ControlFlowGroup> run() {
+    const std::vector<int> order = order_with_groups(graph_, index_, loops_, &loop_of_);
+    if (!loops_.empty() && loop_of_[loops_[0].members[0]] < 0)
+      return {};  // loops that cannot be taken one after another
+    for (int node : order) {
+      loop_of_[node] < 0 ? visit(node) : visit_loop(loops_[loop_of_[node]].members);
     }
     std::map<int, std::vector<int>> components;
     for (int node : index_.order()) {
-      if (!taken_[node] && involved_.contains(node)) components[find(node)].push_back(node);
+      if (involved_.contains(node)) components[find(node)].push_back(node);
     }
     std::vector<ControlFlowGroup> groups;
     for (auto& [root, members] : components) {
       ControlFlowGroup group;
       group.members = std::move(members);
       std::vector<char> is_member(graph_->nodes.size(), 0);
-      for (int node : group.members) is_member[node] = taken[node] = 1;
+      for (int node : group.members) is_member[node] = 1;
       const Status status = describe(is_member, group);
       if (!status.ok()) group.problem = status.message();
       if (group.main < 0) group.main = group.members.front();
@@ -270,6 +274,9 @@ class BranchFinder {
     }
     return groups;
   }
+
+  // After run(): the loop belongs to the branch of a conditional, which holds it.
+  bool is_in_branch(const ControlFlowGroup& loop) const { return !conditions_[loop.members.front()].empty(); }
 
  private:
   const NodeDef& node_at(int node) const { return graph_->nodes[node]; }
@@ -321,7 +328,6 @@ class BranchFinder {
       }
     }
     for (int producer : index_.control_inputs(node)) {
-      if (taken_[producer]) continue;
       const Conditions& one = conditions_[producer];
       if (one.empty()) continue;
       // A pivot holds its branch together; what only waits for it computes nothing conditional.
@@ -329,6 +335,25 @@ class BranchFinder {
       if (!merge) all.insert(one.begin(), one.end());
     }
     conditions_[node] = std::move(all);
+  }
+
+  // All of a loop exists under the conditions of what it reads.
+  void visit_loop(const std::vector<int>& members) {
+    Conditions all;
+    const auto read = [&](int member, int producer, const Conditions& one) {
+      if (one.empty() || loop_of_[producer] == loop_of_[member]) return;
+      join(producer, member);
+      all.insert(one.begin(), one.end());
+    };
+    for (int member : members) {
+      for (const TensorRef& ref : index_.inputs(member)) read(member, ref.node, of_tensor(ref));
+      for (int producer : index_.control_inputs(member)) read(member, producer, conditions_[producer]);
+    }
+    if (all.empty()) return;
+    for (int member : members) {
+      conditions_[member] = all;
+      join(members.front(), member);
+    }
   }
 
   static Conditions without_innermost(Conditions conditions) {
@@ -407,7 +432,8 @@ class BranchFinder {
 
   const GraphDef& graph_;
   const NodeIndex& index_;
-  const std::vector<char>& taken_;
+  std::vector<ControlFlowGroup> loops_;  // their members only
+  std::vector<int> loop_of_;
   std::vector<Conditions> conditions_;
   std::vector<int> root_;
   std::set<int> involved_;
@@ -420,10 +446,10 @@ std::vector<ControlFlowGroup> find_control_flow_groups(const GraphDef& graph, co
     return is_or_ref(node, "Switch") || is_or_ref(node, "Enter");
   });
   if (!any) return {};
-  std::vector<char> in_loops(graph->nodes.size(), 0), taken;
-  std::vector<ControlFlowGroup> groups = LoopFinder(graph, index).run(in_loops);
-  taken = in_loops;
-  std::vector<ControlFlowGroup> branches = BranchFinder(graph, index, in_loops).run(taken);
+  std::vector<ControlFlowGroup> groups = LoopFinder(graph, index).run();
+  BranchFinder finder(graph, index, groups);
+  std::vector<ControlFlowGroup> branches = finder.run();
+  std::erase_if(groups, [&](const ControlFlowGroup& loop) { return finder.is_in_branch(loop); });
   for (ControlFlowGroup& group : branches) groups.push_back(std::move(group));
   return groups;
 }

@@ -68,6 +68,8 @@ Status lower_list_as_tensor(LowerContext& context, int argument);
 Status lower_tensor_as_list(LowerContext& context, int argument);
 Status lower_list_get(LowerContext& context, int argument);
 Status lower_list_set(LowerContext& context, int argument);
+Status lower_list_scatter(LowerContext& context, int argument);
+Status lower_list_split(LowerContext& context, int argument);
 Status lower_list_length(LowerContext& context, int argument);
 Status lower_list_push(LowerContext& context, int argument);
 Status lower_list_pop(LowerContext& context, int argument);

@@ -1,6 +1,7 @@
 // TensorArrays and tensor lists as dense values: element k of a list is row k of one tensor. A list whose elements have
 // no known shape yet has rows without elements, until the first element is written.
 #include <algorithm>
+#include <functional>
 
 #include "frontends/tensorflow/lower.h"
 
@@ -55,6 +56,34 @@ Result<ir::ValueId> length_of(LowerContext& context, ir::ValueId list) {
   return context.emit(ir::Op::kGather, "", {shape, zero}, ir::GatherAttrs{0, 0});
 }
 
+// The list with zeros behind it, so that it has rows of all numbers in `index` (a scalar or a vector).
+Result<ir::ValueId> grown(LowerContext& context, ir::ValueId list, ir::ValueId index) {
+  BLADE_ASSIGN_OR_RETURN(const int rank, context.rank(index, "its index"));
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId length, length_of(context, list));
+  BLADE_ASSIGN_OR_RETURN(const ir::ValueId zero, context.add_scalar(context.dtype(list), 0));
+  Emitter e(context);
+  index = e.cast(index, ir::DType::kInt32);
+  if (rank > 0) {
+    const ir::ValueId none = e.ints({-1}, ir::DType::kInt32);  // what an empty vector asks for
+    ir::ReduceAttrs most;
+    most.kind = ir::ReduceKind::kMax;
+    most.axes = {0};
+    index =
+        e.emit(ir::Op::kReduce, "last", {e.emit(ir::Op::kConcat, "indices", {index, none}, ir::AxisAttrs{0})}, most);
+  }
+  const ir::ValueId wanted = e.pointwise(ir::PointwiseOp::kAdd, "wanted", {index, e.integer(1, ir::DType::kInt32)});
+  const ir::ValueId missing =
+      e.pointwise(ir::PointwiseOp::kMaximum, "missing",
+                  {e.pointwise(ir::PointwiseOp::kSub, "more", {wanted, length}), e.integer(0, ir::DType::kInt32)});
+  const ir::ValueId dims = e.emit(ir::Op::kSlice, "element",
+                                  {e.shape_of(list, ir::DType::kInt32), e.ints({1}), e.ints({-1})}, ir::EmptyAttrs{});
+  const ir::ValueId first = e.emit(ir::Op::kExpandDims, "first", {missing}, ir::AxisAttrs{0});
+  const ir::ValueId rows = e.fill("rows", e.emit(ir::Op::kConcat, "dims", {first, dims}, ir::AxisAttrs{0}), zero);
+  const ir::ValueId joined = e.emit(ir::Op::kConcat, "grown", {list, rows}, ir::AxisAttrs{0});
+  BLADE_RETURN_IF_ERROR(e.status());
+  return joined;
+}
+
 Status finish_list(LowerContext& context, Result<ir::ValueId> list) {
   BLADE_RETURN_IF_ERROR(list.status());
   context.mark_list(*list);
@@ -73,18 +102,17 @@ Result<ir::ValueId> list_of_elements(LowerContext& context, ir::ValueId list, co
   return zeros(context, "list", context.dtype(list), length, dims);
 }
 
-// handle, flow: the flow carries the list, the handle nothing.
+// handle, flow: the flow carries the list, the handle whether it grows.
 Status lower_tensor_array(LowerContext& context, int) {
   BLADE_ASSIGN_OR_RETURN(const ir::DType dtype, element_type(context, "dtype"));
   BLADE_ASSIGN_OR_RETURN(const bool grows, bool_attr_or(context.node(), "dynamic_size", false));
-  if (grows) return unimplemented("its size is dynamic");
   std::vector<int64_t> element = {-1};
   if (const AttrValue* attr = context.node()->find_attr("element_shape");
       attr != nullptr && attr->as_shape() != nullptr && !attr->as_shape()->unknown_rank) {
     element = attr->as_shape()->dims;
   }
   BLADE_ASSIGN_OR_RETURN(const ir::ValueId list, zeros(context, "", dtype, context.input(0), element));
-  const ir::ValueId handle = context.add_ints(ir::DType::kInt32, {0}, /*scalar=*/true);
+  const ir::ValueId handle = context.add_ints(ir::DType::kInt32, {grows ? 1 : 0}, /*scalar=*/true);
   context.mark_list(list);
   context.mark_list(handle);
   return context.finish({handle, list});
@@ -119,12 +147,53 @@ Status lower_list_get(LowerContext& context, int argument) {
 
 // `argument`: the inputs that are list, index and element, as 100 * list + 10 * index + element.
 Status lower_list_set(LowerContext& context, int argument) {
-  BLADE_ASSIGN_OR_RETURN(const bool grows, bool_attr_or(context.node(), "resize_if_index_out_of_bounds", false));
-  if (grows) return unimplemented("its list grows with the index");
-  return finish_list(context, context.emit(ir::Op::kSetRows, "",
-                                           {context.input(argument / 100), context.input(argument / 10 % 10),
-                                            context.input(argument % 10)},
-                                           ir::EmptyAttrs{}));
+  ir::ValueId list = context.input(argument / 100);
+  const ir::ValueId index = context.input(argument / 10 % 10);
+  BLADE_ASSIGN_OR_RETURN(bool grows, bool_attr_or(context.node(), "resize_if_index_out_of_bounds", false));
+  if (context.node()->op == "TensorListScatterIntoExistingList") grows = true;
+  if (argument / 100 > 0) {
+    const ir::TensorPtr handle = context.constant(context.input(0));
+    grows = handle == nullptr || ir::integer_values(*handle).value_or(std::vector<int64_t>{1}).front() != 0;
+  }
+  if (grows) {
+    BLADE_ASSIGN_OR_RETURN(list, grown(context, list, index));
+  }
+  return finish_list(context,
+                     context.emit(ir::Op::kSetRows, "", {list, index, context.input(argument % 10)}, ir::EmptyAttrs{}));
+}
+
+// tensor, indices, element shape, number of elements (-1: as many as the indices ask for).
+Status lower_list_scatter(LowerContext& context, int) {
+  BLADE_ASSIGN_OR_RETURN(const ir::DType dtype, element_type(context, "element_dtype"));
+  const bool counted = context.num_inputs() == 4;
+  const ir::TensorPtr given = counted ? context.constant(context.input(3)) : nullptr;
+  if (counted && given == nullptr) return unimplemented("the number of its elements is not a constant");
+  const int64_t count = counted ? ir::integer_values(*given).value_or(std::vector<int64_t>{-1}).front() : -1;
+  const ir::ValueId length = context.add_ints(ir::DType::kInt32, {std::max<int64_t>(count, 0)}, /*scalar=*/true);
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId list, zeros(context, "list", dtype, length, element_dims(context, 2)));
+  if (count < 0) {
+    BLADE_ASSIGN_OR_RETURN(list, grown(context, list, context.input(1)));
+  }
+  return finish_list(context,
+                     context.emit(ir::Op::kSetRows, "", {list, context.input(1), context.input(0)}, ir::EmptyAttrs{}));
+}
+
+// [n * k, ...] -> n rows [k, ...]; `argument`: the inputs that are the tensor and its lengths, as 10 * tensor +
+// lengths.
+Status lower_list_split(LowerContext& context, int argument) {
+  const ir::ValueId tensor = context.input(argument / 10);
+  BLADE_ASSIGN_OR_RETURN(const std::vector<int64_t> lengths, context.ints(argument % 10, "lengths"));
+  if (lengths.empty() || std::adjacent_find(lengths.begin(), lengths.end(), std::not_equal_to<>()) != lengths.end()) {
+    return unimplemented("its parts are not all as long");
+  }
+  Emitter e(context);
+  const ir::ValueId rest = e.emit(ir::Op::kSlice, "rest",
+                                  {e.shape_of(tensor, ir::DType::kInt32), e.ints({1}), e.ints({-1})}, ir::EmptyAttrs{});
+  const ir::ValueId parts = e.ints({static_cast<int64_t>(lengths.size()), lengths.front()}, ir::DType::kInt32);
+  const ir::ValueId dims = e.emit(ir::Op::kConcat, "dims", {parts, rest}, ir::AxisAttrs{0});
+  const ir::ValueId rows = e.emit(ir::Op::kReshape, "", {tensor, dims});
+  BLADE_RETURN_IF_ERROR(e.status());
+  return finish_list(context, rows);
 }
 
 // `argument`: the input that is the list.
@@ -151,9 +220,9 @@ Status lower_list_pop(LowerContext& context, int) {
   return context.finish({rest, last});
 }
 
-// [n, k, ...] -> [n * k, ...], and n times k: all elements of a dense list are as long.
-Status lower_array_concat(LowerContext& context, int) {
-  const ir::ValueId list = context.input(1);
+// [n, k, ...] -> [n * k, ...], and n times k: all elements of a dense list are as long. `argument`: the list.
+Status lower_array_concat(LowerContext& context, int argument) {
+  const ir::ValueId list = context.input(argument);
   BLADE_ASSIGN_OR_RETURN(const int rank, context.rank(list, "its list"));
   if (rank < 2) return unimplemented("the elements of its list have no dims to join");
   BLADE_ASSIGN_OR_RETURN(

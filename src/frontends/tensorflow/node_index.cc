@@ -59,6 +59,9 @@ std::vector<std::string> closest_names(std::string_view name, const std::vector<
   return out;
 }
 
+bool is_placeholder(const NodeDef& node) { return needs_feed(node) || node->op == "PlaceholderWithDefault"; }
+bool needs_feed(const NodeDef& node) { return node->op == "Placeholder" || node->op == "PlaceholderV2"; }
+
 Result<NodeIndex> NodeIndex::build(const GraphDef& graph) {
   NodeIndex index;
   const int count = static_cast<int>(graph->nodes.size());

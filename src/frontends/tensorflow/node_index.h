@@ -25,6 +25,9 @@ struct TensorRef {
 // "node:port" as errors and IR values spell it.
 std::string tensor_name(const NodeDef& node, int port);
 
+bool is_placeholder(const NodeDef& node);
+bool needs_feed(const NodeDef& node);  // a placeholder without a default
+
 class NodeIndex {
  public:
   // Errors: a node without a name, a name twice, an input from a node or an output that does not exist, a cycle (other
@@ -36,6 +39,10 @@ class NodeIndex {
   const std::vector<int>& control_inputs(int node) const { return control_inputs_[node]; }
   // Nodes that read a tensor of it or wait for it.
   bool has_data_consumers(int node) const { return !used_ports_[node].empty(); }
+  // A placeholder that nothing reads: callers may feed it, but need not.
+  bool is_unread_placeholder(const GraphDef& graph, int node) const {
+    return needs_feed(graph->nodes[node]) && !has_data_consumers(node);
+  }
   // One entry a port up to the highest one used.
   const std::vector<bool>& used_ports(int node) const { return used_ports_[node]; }
   // Producers first; nodes that do not depend on each other in graph order.

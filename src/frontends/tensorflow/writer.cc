@@ -6,6 +6,7 @@
 #include <set>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "frontends/tensorflow/node_index.h"
 #include "frontends/tensorflow/op_table.h"
@@ -32,8 +33,8 @@ class Writer {
       int node = index_.find(parse_input(input).node);
       if (node_at(node)->op.starts_with("Placeholder")) keep(node);
     }
-    for (int node = 0; node < index_.size(); ++node) {  // callers may feed it, though nothing reads it
-      if (node_at(node)->op == "Placeholder" && !index_.has_data_consumers(node)) keep(node);
+    for (int node = 0; node < index_.size(); ++node) {
+      if (index_.is_unread_placeholder(model_.source, node)) keep(node);
     }
     for (size_t i = 0; i < model_.outputs.size(); ++i) BLADE_RETURN_IF_ERROR(demand_output(i));
     BLADE_RETURN_IF_ERROR(visit_pending());
@@ -137,11 +138,31 @@ class Writer {
     auto constant = constants_.find(tensor);
     if (constant != constants_.end() && spec != nullptr && spec->outputs.size() == 1 && ref.index == 0 &&
         !live_[node]) {
-      plans_[node].folded = constant->second;
+      fold(node, constant->second);
       return Status();
     }
     keep(node);
     return Status();
+  }
+
+  // A constant in place of `node` waits for what the node waited for, or for what it was computed from: inside a loop
+  // of TensorFlow 1 that is what says which frame a constant belongs to.
+  void fold(int node, ir::ValueId constant) {
+    if (std::exchange(plans_[node].folded, constant) != ir::kNone) return;
+    std::set<int> controls;
+    std::vector<int> pending = {node};
+    for (std::set<int> seen = {node}; !pending.empty();) {
+      const int at = pending.back();
+      pending.pop_back();
+      for (int producer : index_.controls_among(model_.foreign, at)) controls.insert(producer);
+      for (const TensorRef& ref : index_.inputs(at)) {
+        if (seen.insert(ref.node).second) pending.push_back(ref.node);
+      }
+    }
+    for (int producer : controls) {
+      keep(producer);
+      plans_[node].inputs.push_back("^" + node_at(producer)->name);
+    }
   }
 
   Status demand_region(size_t r) {
@@ -307,6 +328,7 @@ class Writer {
       nodes_.push_back(std::move(out));
     } else if (plan.folded != ir::kNone) {
       BLADE_ASSIGN_OR_RETURN(NodeDef out, folded(node, *graph_.value(plan.folded).constant));
+      out.edit().inputs = plan.inputs;
       nodes_.push_back(std::move(out));
     }
     return Status();

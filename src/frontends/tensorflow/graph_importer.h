@@ -1,0 +1,102 @@
+// The state of one import and its steps. importer.cc walks the nodes, importer_interface.cc chooses inputs and outputs,
+// importer_control_flow.cc turns loops and conditionals into nodes that hold graphs.
+#pragma once
+
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "frontends/tensorflow/control_flow_groups.h"
+#include "frontends/tensorflow/import_control_flow.h"
+#include "frontends/tensorflow/importer.h"
+#include "frontends/tensorflow/lower_context.h"
+#include "frontends/tensorflow/node_index.h"
+#include "frontends/tensorflow/op_table.h"
+
+namespace blade::tensorflow {
+
+class GraphImporter {
+ public:
+  GraphImporter(FlatGraph flat, const ImportOptions& options)
+      : options_(options), source_(flat.graph), inference_(model_.graph) {
+    model_.engines = std::move(flat.engines);
+    model_.notes = std::move(flat.notes);
+  }
+  Result<ImportedModel> run();
+  // A part of a loop or conditional; nothing of it may stay in TensorFlow.
+  Result<ImportedPart> run_part(const SubSource& part, const std::vector<Argument>& operands, int roots);
+
+ private:
+  const NodeDef& node_at(int node) const { return source_->nodes[node]; }
+  ir::ValueId value(const TensorRef& ref) const;
+
+  // importer_control_flow.cc
+  // Inside loops and branches, what runs is what the results need: nobody waits for checks and prints.
+  void drop_checks();
+  PartImporter part_importer() const;
+  static const ImportOptions& inside_options();
+  // The IR values of the loop's variables after it, in order.
+  Result<std::vector<ir::ValueId>> add_loop(int node, const SubSource& condition, const SubSource& body,
+                                            std::vector<ir::ValueId> operands, size_t variables);
+  Result<std::vector<ir::ValueId>> add_branches(int node, ir::ValueId condition, std::span<const SubSource> branches,
+                                                const std::vector<ir::ValueId>& operands);
+  // Takes back the nodes that a failed attempt has added; the reason why it stays, or an error that is none.
+  Result<std::string> gave_up(const Status& status, ir::NodeId first);
+  void keep_new_nodes(int node, ir::NodeId first, const std::vector<int>& controls);
+  void set_result(const TensorRef& ref, ir::ValueId id);
+  Status import_group(const ControlFlowGroup& group);
+  static bool calls_parts(const NodeDef& node);
+  Result<SubSource> source_of(const NodeDef& def, const char* attr, const char* suffix, size_t inputs) const;
+  Result<std::vector<ir::ValueId>> add_functional(int node);
+  Status import_functional(int node);
+
+  // importer_interface.cc
+  std::vector<std::string> placeholder_names() const;
+  Status choose_inputs();
+  Status add_input(TensorRef ref, const std::string& tensor);
+  Result<ir::Shape> input_shape(const NodeDef& node, const std::string& tensor);
+  // How many tensors a node gives; 1 for ops that nobody knows and nobody reads.
+  int output_count(int node) const;
+  std::vector<std::string> leaf_tensors() const;
+  Status choose_outputs();
+  void find_needed();
+  Status set_outputs();
+  void find_single_engine();
+
+  // importer.cc
+  Status import_all();
+  // Ops that nobody knows have outputs of the types that their readers expect.
+  void learn_types();
+  void set_value(int node, int port, ir::ValueId id);
+  Status import_node(int node);
+  Status import_constant(int node);
+  // Why the node's operands do not let it in, or an empty string.
+  Result<std::string> refuse_types(int node, const OpSpec& spec);
+  std::vector<ir::ValueId> input_values(int node) const;
+  Status lower(int node, const OpSpec& spec);
+  std::vector<bool> used_outputs(int node) const;
+  Status add_foreign(int node, std::string reason);
+  std::vector<int> foreign_controls(int node) const { return index_.controls_among(model_.foreign, node); }
+  void add_control(ir::NodeId id, int producer);
+
+  const ImportOptions& options_;
+  ImportedModel model_;
+  GraphDef source_;
+  NodeIndex index_;
+  StepInference inference_;
+  std::vector<std::string> reasons_;  // of nodes inside loops and branches
+  std::vector<ControlFlowGroup> groups_;
+  std::vector<int> group_of_;              // a node's group that is imported whole; -1 for others
+  std::unordered_set<ir::ValueId> lists_;  // values that are TensorArrays' flows or tensor lists
+  static constexpr int kMaxDepth = 24;
+  int depth_ = 0;  // of loops and conditionals around this part
+  std::vector<TensorRef> outputs_;
+  std::vector<bool> needed_;                    // by an output
+  std::vector<char> waited_for_;                // by a control edge of a needed node
+  std::vector<std::vector<DataType>> learned_;  // output types of unknown ops
+  std::vector<std::vector<ir::ValueId>> values_;
+  std::vector<std::vector<ir::NodeId>> node_ids_;
+  size_t expanded_bytes_ = 0;
+};
+
+}  // namespace blade::tensorflow

@@ -1,0 +1,175 @@
+// Which tensors are the inputs and outputs of a model, given by name or inferred, and what shapes the inputs have.
+#include <algorithm>
+#include <unordered_set>
+
+#include "frontends/tensorflow/graph_importer.h"
+
+namespace blade::tensorflow {
+
+std::vector<std::string> GraphImporter::placeholder_names() const {
+  std::vector<std::string> names;
+  for (const NodeDef& node : source_->nodes) {
+    if (is_placeholder(node)) names.push_back(node->name);
+  }
+  return names;
+}
+
+Status GraphImporter::choose_inputs() {
+  std::vector<std::string> names = options_.inputs;
+  if (names.empty()) {
+    for (int i = 0; i < index_.size(); ++i) {
+      const NodeDef& node = source_->nodes[i];
+      // Freezing puts such placeholders where a loop or branch has an operand that it never uses.
+      const bool left_over =
+          index_.is_unread_placeholder(source_, i) && node->name.starts_with("unused_control_flow_input");
+      if (needs_feed(node) && !left_over) names.push_back(node->name);
+    }
+    std::string list;
+    for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+    model_.notes.push_back("inputs inferred from the placeholders: " + (list.empty() ? "none" : list));
+  }
+  std::vector<std::string> candidates = placeholder_names();
+  std::unordered_set<std::string> seen;
+  for (const std::string& name : names) {
+    BLADE_ASSIGN_OR_RETURN(TensorRef ref, index_.find_tensor(source_, name, "input", candidates));
+    std::string tensor = tensor_name(node_at(ref.node), ref.port);
+    if (!seen.insert(tensor).second) return invalid_argument("the input '" + name + "' is given twice");
+    BLADE_RETURN_IF_ERROR(add_input(ref, tensor));
+  }
+  for (const auto& [name, dims] : options_.input_shapes) {
+    InputRef ref = parse_input(name);
+    if (!seen.contains(std::string(ref.node) + ":" + std::to_string(ref.index))) {
+      std::string known;
+      for (const std::string& input : model_.inputs) known += (known.empty() ? "" : ", ") + input;
+      return not_found("a shape is given for '" + name + "', which is not an input; inputs are " + known);
+    }
+  }
+  return Status();
+}
+
+Status GraphImporter::add_input(TensorRef ref, const std::string& tensor) {
+  const NodeDef& node = node_at(ref.node);
+  DataType type = DataType::kInvalid;
+  if (is_placeholder(node)) {
+    BLADE_ASSIGN_OR_RETURN(type, type_attr(node, "dtype"));
+  } else if (const OpSpec* spec = find_op(node->op)) {
+    BLADE_ASSIGN_OR_RETURN(auto types, tensor_types(spec->outputs, node));
+    if (ref.port < static_cast<int>(types.size())) type = types[ref.port];
+  }
+  BLADE_ASSIGN_OR_RETURN(ir::Shape shape, input_shape(node, tensor));
+  ir::ValueId value = model_.graph.add_input(tensor, to_ir(base_type(type)), std::move(shape));
+  set_value(ref.node, ref.port, value);
+  model_.inputs.push_back(tensor);
+  return Status();
+}
+
+Result<ir::Shape> GraphImporter::input_shape(const NodeDef& node, const std::string& tensor) {
+  TensorShapeProto shape;
+  shape.unknown_rank = true;
+  if (const AttrValue* attr = node->find_attr("shape"); attr != nullptr && attr->as_shape() != nullptr) {
+    shape = *attr->as_shape();
+    // Before producer 24 a Placeholder of unknown shape was written as a scalar.
+    bool old = source_->versions && source_->versions->producer < 24;
+    if (old && shape.dims.empty()) shape.unknown_rank = true;
+  }
+  auto given = options_.input_shapes.find(tensor);
+  if (given == options_.input_shapes.end()) given = options_.input_shapes.find(node->name);
+  if (given != options_.input_shapes.end()) {
+    TensorShapeProto wanted;
+    wanted.dims = given->second;
+    bool fits = shape.unknown_rank || shape.dims.size() == wanted.dims.size();
+    for (size_t i = 0; fits && !shape.unknown_rank && i < wanted.dims.size(); ++i) {
+      fits = shape.dims[i] < 0 || wanted.dims[i] < 0 || shape.dims[i] == wanted.dims[i];
+      if (wanted.dims[i] < 0) wanted.dims[i] = shape.dims[i];
+    }
+    if (!fits) {
+      return invalid_argument("the input '" + tensor + "' has the shape " + to_string(shape) + " in the graph, but " +
+                              to_string(wanted) + " was given");
+    }
+    shape = std::move(wanted);
+  }
+  if (shape.unknown_rank) return ir::Shape::unknown();
+  std::vector<ir::Dim> dims;
+  for (size_t i = 0; i < shape.dims.size(); ++i) {
+    bool known = shape.dims[i] >= 0;
+    dims.push_back(known ? ir::Dim(shape.dims[i])
+                         : model_.graph.symbols().make_root(node->name + "." + std::to_string(i)));
+  }
+  return ir::Shape(std::move(dims));
+}
+
+int GraphImporter::output_count(int node) const {
+  const OpSpec* spec = find_op(node_at(node)->op);
+  int used = static_cast<int>(index_.used_ports(node).size());
+  if (spec == nullptr) return std::max(used, is_placeholder(node_at(node)) || node_at(node)->op == "Const" ? 1 : used);
+  auto types = tensor_types(spec->outputs, node_at(node));
+  return types.ok() ? static_cast<int>(types->size()) : used;
+}
+
+std::vector<std::string> GraphImporter::leaf_tensors() const {
+  std::vector<std::string> names;
+  for (int i = 0; i < index_.size(); ++i) {
+    const NodeDef& node = node_at(i);
+    if (index_.has_data_consumers(i) || is_placeholder(node) || node->op == "Const") continue;
+    int count = find_op(node->op) == nullptr ? 1 : output_count(i);
+    for (int port = 0; port < count; ++port) names.push_back(tensor_name(node, port));
+  }
+  return names;
+}
+
+Status GraphImporter::choose_outputs() {
+  std::vector<std::string> names = options_.outputs, leaves = leaf_tensors();
+  if (names.empty()) {
+    if (leaves.empty()) {
+      return invalid_argument("the graph has no node whose result nothing reads; name the outputs you want");
+    }
+    names = leaves;
+    std::string list;
+    for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+    model_.notes.push_back("outputs inferred from the nodes that nothing reads: " + list);
+  }
+  for (const std::string& name : names) {
+    BLADE_ASSIGN_OR_RETURN(TensorRef ref, index_.find_tensor(source_, name, "output", leaves));
+    outputs_.push_back(ref);
+    model_.outputs.push_back(tensor_name(node_at(ref.node), ref.port));
+  }
+  return Status();
+}
+
+void GraphImporter::find_needed() {
+  needed_ = index_.ancestors(outputs_, [&](const TensorRef& ref) { return value(ref) != ir::kNone; });
+  waited_for_.assign(index_.size(), 0);
+  for (int i = 0; i < index_.size(); ++i) {
+    if (!needed_[i]) continue;
+    for (int producer : index_.control_inputs(i)) waited_for_[producer] = 1;
+  }
+}
+
+Status GraphImporter::set_outputs() {
+  std::vector<ir::ValueId> ids;
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    ir::ValueId id = value(outputs_[i]);
+    if (id == ir::kNone)
+      return invalid_argument("the output '" + model_.outputs[i] + "' is a tensor that does not exist");
+    ids.push_back(id);
+  }
+  model_.graph.set_outputs(std::move(ids), model_.outputs);
+  if (options_.allow_foreign) return Status();
+  model_.graph.remove_dead_nodes();
+  return refuse_foreign(model_.graph);
+}
+
+void GraphImporter::find_single_engine() {
+  if (model_.engines.size() != 1) return;
+  const EngineRegion& region = model_.engines[0];
+  auto holds = [](const std::vector<std::string>& all, const std::string& name) {
+    return std::find(all.begin(), all.end(), name) != all.end();
+  };
+  model_.single_engine =
+      region.inputs.size() == model_.inputs.size() &&
+      std::all_of(model_.inputs.begin(), model_.inputs.end(), [&](const auto& n) { return holds(region.inputs, n); }) &&
+      std::all_of(model_.outputs.begin(), model_.outputs.end(),
+                  [&](const auto& n) { return holds(region.outputs, n); });
+}
+
+}  // namespace blade::tensorflow
