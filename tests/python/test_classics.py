@@ -32,19 +32,12 @@ class Expected:
         return not self.stays
 
 
-# Loops over TensorLists, and what of the rest is too small to be worth a region of its own.
-LOOPS = ("While", "TensorListReserve", "TensorListFromTensor", "TensorListStack", "NotEqual", "ExpandDims", "Transpose")
-# A branch of a tf.cond of TensorFlow 1 stays with its Switch and Merge.
-CONDITIONS = ("Switch", "Merge", "Mean", "StopGradient", "SquaredDifference", "Squeeze", "AddV2", "Rsqrt", "Mul", "Sub",
-              "FusedBatchNormV3", "Relu", "RandomUniform", "Shape", "GreaterEqual", "Cast", "SelectV2", "Identity")
 EXPECTED = {name: Expected() for name in make_model.MODELS}
-EXPECTED |= {name: Expected(stays=LOOPS) for name in EXPECTED if name.startswith("keras_") and name.endswith(("lstm", "gru", "bidirectional"))}
 EXPECTED["nchw_cnn"] = Expected(in_tensorflow=False)
-EXPECTED["quantization_aware"] = Expected(stays=("FakeQuantWithMinMaxVars", "FakeQuantWithMinMaxVarsPerChannel", "Conv2D", "BiasAdd", "Relu6"))
-EXPECTED["ssd_combined"] = Expected(stays=("CombinedNonMaxSuppression", "Identity"))
-EXPECTED["ssd_per_class"] = Expected(stays=("NonMaxSuppressionV3",))
 EXPECTED["string_classifier"] = Expected(stays=("GatherV2", "Const"))
-EXPECTED["training_flags"] = Expected(stays=CONDITIONS)
+# A tf.cond of TensorFlow 1 with a dropout in one branch: it stays with its Switch and Merge.
+EXPECTED["training_flags"] = Expected(stays=("Switch", "Merge", "Identity", "Shape", "RandomUniform", "GreaterEqual", "Cast",
+                                             "SelectV2", "Mul"))
 EXPECTED["wide_and_deep"] = Expected(stays=("HashTableV2", "LookupTableFindV2", "StringToHashBucketFast", "StringJoin"))
 
 
