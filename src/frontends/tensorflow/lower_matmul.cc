@@ -34,9 +34,4 @@ Status lower_batch_matmul(LowerContext& context, int) {
   return context.finish(context.emit(ir::Op::kMatMul, "", {x, y}, std::move(attrs)));
 }
 
-Status lower_einsum(LowerContext& context, int) {
-  BLADE_ASSIGN_OR_RETURN(std::string equation, string_attr(context.node(), "equation"));
-  return context.finish(context.emit(ir::Op::kEinsum, "", context.inputs(), ir::EinsumAttrs{std::move(equation)}));
-}
-
 }  // namespace blade::tensorflow
