@@ -64,12 +64,18 @@ struct ConvParams {
   int chunks = 0;
   int split_log2 = 0;  // the blocks of a cluster share the chunks of one tile
   int stages = 0;
+  int tiles = 0;  // of all blocks, where a block takes more than one
   EpilogueParams epilogue;
 };
 
 // A CUtensorMap, whose contents only the driver knows.
 struct alignas(128) TensorMap {
   uint64_t opaque[16] = {};
+};
+
+// What a pipeline's copies go by: pixels under taps, and boxes of 64 channels of the residual and the result.
+struct PipelineMaps {
+  TensorMap pixels, residual, result;
 };
 
 // A first layer: few input channels (at most 4), held as 4 in shared memory; k runs over taps, a row of taps padded to
