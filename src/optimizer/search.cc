@@ -21,8 +21,12 @@ class Search {
   Result<SearchResult> run() {
     BLADE_RETURN_IF_ERROR(count_changes());
     const bool whole = input_.partition.regions.size() == 1 && input_.partition.left_behind.empty();
+    // Precision first: on a device passes and tiles are worth something else in half than in full.
+    if (input_.device != nullptr && whole) {
+      BLADE_RETURN_IF_ERROR(search_precision(input_, result_.decisions, step_of("TfAutoMixedPrecisionGpu")));
+    }
     if (whole && input_.options.check_speed) BLADE_RETURN_IF_ERROR(measure_each());
-    if (input_.device != nullptr) BLADE_RETURN_IF_ERROR(search_on_device(whole));
+    if (input_.device != nullptr) BLADE_RETURN_IF_ERROR(tune_on_device(whole));
     return std::move(result_);
   }
 
@@ -62,7 +66,9 @@ class Search {
   Result<bool> answers_hold(Runner& runner) const {
     BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, runner.outputs(input_.feeds[0]));
     const std::vector<std::string> names(got.size(), "");
-    return check_accuracy(names, input_.expected[0], got, input_.options.accuracy).holds;
+    const bool half = result_.decisions.precision == "fp16";
+    const AccuracyOptions& full = input_.options.accuracy;
+    return check_accuracy(names, input_.expected[0], got, half ? half_precision_accuracy(full) : full).holds;
   }
 
   // The kept set against the kept set without one pass, for each pass that changed something.
@@ -72,7 +78,7 @@ class Search {
     BLADE_ASSIGN_OR_RETURN(bool holds, answers_hold(*kept));
     int percent = 40;
     for (OptimizationStep& step : result_.steps) {
-      if (step.status != StepStatus::kEffective) continue;
+      if (step.status != StepStatus::kEffective || step.name == "TfAutoMixedPrecisionGpu") continue;
       if (input_.progress(percent = std::min(percent + 4, 70), step.name.c_str())) return {};
       std::vector<std::string> without = disabled;
       without.push_back(step.name);
@@ -92,15 +98,12 @@ class Search {
     return {};
   }
 
-  // Precision first: the tiles to choose from depend on it.
-  Status search_on_device(bool whole) {
-    OptimizationStep& precision = step_of("TfAutoMixedPrecisionGpu");
+  Status tune_on_device(bool whole) {
     OptimizationStep tuning{"BladeTuneKernels", StepStatus::kPassed, {}, {}, "", 0};
     if (whole) {
-      BLADE_RETURN_IF_ERROR(search_precision(input_, result_.decisions, precision));
       BLADE_RETURN_IF_ERROR(tune_kernels(input_, result_.decisions, tuning));
     } else {
-      precision.message = tuning.message =
+      step_of("TfAutoMixedPrecisionGpu").message = tuning.message =
           "not tried: the model is not one region, so its parts cannot be measured alone";
     }
     result_.steps.push_back(std::move(tuning));

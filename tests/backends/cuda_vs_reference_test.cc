@@ -205,17 +205,50 @@ TEST(CudaVsReference, FirstLayers) {
 
 TEST(CudaVsReference, WideProducts) {
   std::vector<Case> cases;
-  for (const bool transposed : {false, true}) {
-    ir::MatMulAttrs attrs;
-    attrs.transpose_b = transposed;
-    cases.push_back(in_half(
-        {transposed ? "product_t" : "product",
-         ir::Op::kMatMul,
-         attrs,
-         {random_floats({5, 19, 512}), random_floats(transposed ? ir::Dims{101, 512} : ir::Dims{512, 101}, -0.1, 0.1)},
-         1,
-         1,
-         4e-3}));
+  for (const int64_t columns : {101, 136}) {
+    for (const bool transposed : {false, true}) {
+      ir::MatMulAttrs attrs;
+      attrs.transpose_b = transposed;
+      const ir::Dims right = transposed ? ir::Dims{columns, 512} : ir::Dims{512, columns};
+      cases.push_back(in_half({"product_" + std::to_string(columns) + (transposed ? "_t" : ""),
+                               ir::Op::kMatMul,
+                               attrs,
+                               {random_floats({5, 19, 512}), random_floats(right, -0.1, 0.1)},
+                               1,
+                               1,
+                               4e-3}));
+    }
+  }
+  check_all(cases);
+}
+
+// More tiles than blocks that stay, more chunks than stages, the last tile not full.
+TEST(CudaVsReference, ManyPixels) {
+  std::vector<Case> cases;
+  for (const auto& [depth, channels] : {std::pair<int64_t, int64_t>{448, 128}, {192, 256}}) {
+    for (const bool with_residual : {false, true}) {
+      ir::ConvAttrs attrs;
+      attrs.strides = attrs.dilations = {1, 1};
+      attrs.padding = ir::Padding::kValid;
+      Case c{"many_" + std::to_string(channels) + (with_residual ? "_residual" : ""),
+             ir::Op::kConv,
+             attrs,
+             {random_floats({1, 131, 131, depth}), random_floats({1, 1, depth, channels}, -0.1, 0.1)},
+             1,
+             1,
+             4e-3};
+      c = in_half(c);
+      if (with_residual) {
+        ir::PointwiseProgram program;
+        program.num_inputs = 2;
+        program.code = {{ir::PointwiseOp::kAdd, 0, 1, -1, 0, 0}, {ir::PointwiseOp::kRelu, 2, -1, -1, 0, 0}};
+        attrs.epilogue = program;
+        c.attrs = attrs;
+        c.inputs.push_back(halved(random_floats({1, 131, 131, channels})));
+        c.variable_inputs |= 1u << 2;
+      }
+      cases.push_back(c);
+    }
   }
   check_all(cases);
 }

@@ -72,35 +72,6 @@ Result<AlignedBuffer> pack_weights(const ir::Tensor& weights, const ConvProblem&
   return buffer;
 }
 
-ConvParams params_of(const ConvProblem& problem, const ConvVariant& variant, int split_log2, const Split& split) {
-  ConvParams p;
-  p.rows = static_cast<int>(problem.rows());
-  p.channels = static_cast<int>(problem.channels);
-  p.channels_padded = static_cast<int>(problem.padded_channels());
-  p.height = static_cast<int>(problem.height);
-  p.width = static_cast<int>(problem.width);
-  p.in_channels = static_cast<int>(problem.in_channels);
-  p.pieces_per_tap = static_cast<int>(problem.in_channels / 8);
-  p.kernel_h = static_cast<int>(problem.kernel_h);
-  p.kernel_w = static_cast<int>(problem.kernel_w);
-  p.stride_h = static_cast<int>(problem.stride_h);
-  p.stride_w = static_cast<int>(problem.stride_w);
-  p.dilation_h = static_cast<int>(problem.dilation_h);
-  p.dilation_w = static_cast<int>(problem.dilation_w);
-  p.pad_top = static_cast<int>(problem.pad_top);
-  p.pad_left = static_cast<int>(problem.pad_left);
-  p.out_width = FastDivisor(problem.out_width);
-  p.out_pixels = FastDivisor(problem.out_height * problem.out_width);
-  p.taps_w = FastDivisor(problem.kernel_w);
-  p.tap_pieces = FastDivisor(problem.in_channels / 8);
-  p.column_tiles = FastDivisor(split.column_tiles);
-  p.chunks = static_cast<int>(problem.chunks());
-  p.split_log2 = split_log2;
-  p.stages = split.stages;
-  (void)variant;
-  return p;
-}
-
 }  // namespace
 
 Support supports_conv_problem(const KernelRequest& request) {
@@ -160,6 +131,47 @@ ConvProblem conv_problem(const KernelRequest& request) {
   return problem;
 }
 
+ConvParams conv_params(const ConvProblem& problem, int64_t column_tiles) {
+  ConvParams p;
+  p.rows = static_cast<int>(problem.rows());
+  p.channels = static_cast<int>(problem.channels);
+  p.channels_padded = static_cast<int>(problem.padded_channels());
+  p.height = static_cast<int>(problem.height);
+  p.width = static_cast<int>(problem.width);
+  p.in_channels = static_cast<int>(problem.in_channels);
+  p.pieces_per_tap = static_cast<int>(problem.in_channels / 8);
+  p.kernel_h = static_cast<int>(problem.kernel_h);
+  p.kernel_w = static_cast<int>(problem.kernel_w);
+  p.stride_h = static_cast<int>(problem.stride_h);
+  p.stride_w = static_cast<int>(problem.stride_w);
+  p.dilation_h = static_cast<int>(problem.dilation_h);
+  p.dilation_w = static_cast<int>(problem.dilation_w);
+  p.pad_top = static_cast<int>(problem.pad_top);
+  p.pad_left = static_cast<int>(problem.pad_left);
+  p.out_width = FastDivisor(problem.out_width);
+  p.out_pixels = FastDivisor(problem.out_height * problem.out_width);
+  p.taps_w = FastDivisor(problem.kernel_w);
+  p.tap_pieces = FastDivisor(problem.in_channels / 8);
+  p.column_tiles = FastDivisor(column_tiles);
+  p.chunks = static_cast<int>(problem.chunks());
+  return p;
+}
+
+Result<std::shared_ptr<const DeviceBuffer>> packed_weights(const KernelRequest& request, const ConvProblem& problem,
+                                                           PackCache& packs) {
+  const ir::TensorPtr& weights = request.constants[1];
+  const std::string layout = "conv_chunks:" + std::to_string(problem.depth()) + ":" + std::to_string(problem.channels) +
+                             (problem.weights_by_channel ? ":t" : "");
+  return packs.get_on(*request.device, weights, layout,
+                      [&]() -> Result<AlignedBuffer> { return pack_weights(*weights, problem); });
+}
+
+double memory_us(const KernelRequest& request) {
+  size_t bytes = request.outputs[0].bytes();
+  for (const TensorDesc& input : request.inputs) bytes += input.bytes();
+  return static_cast<double>(bytes) / 4.0e6;  // about 4 TB/s
+}
+
 Support supports_variant(const KernelRequest& request, const ConvVariant& variant, int split_log2) {
   if (Support s = supports_conv_problem(request); !s.ok) return s;
   const DeviceInfo& card = request.device->info();
@@ -185,13 +197,14 @@ double predict_variant_us(const KernelRequest& request, const ConvVariant& varia
   const Split split = split_of(conv_problem(request), variant, split_log2, card.shared_bytes_per_block);
   const double sms = card.multiprocessors;
   const double multiply_us = 2.0 * variant.rows * variant.columns * 64 / (variant.groups ? 5.5e6 : 4.0e6);
-  const double load_us = (variant.rows + variant.columns) * 128.0 / 60e3;
+  const double load_us = (variant.rows + variant.columns) * 128.0 / 40e3;
   const double chunk_us = std::max(multiply_us, load_us);
   const double beside = std::clamp(std::floor(200e3 / std::max(split.shared_bytes, 1)), 1.0, 4.0);
   const double busy = std::ceil(static_cast<double>(split.blocks) / sms) * static_cast<double>(split.chunks) * chunk_us;
   const double waves = std::ceil(static_cast<double>(split.blocks) / (sms * beside));
   const double latency = waves * ((variant.tensor ? 0.4 : 0.8) + 0.1 * static_cast<double>(split.chunks));
-  return 1.5 + std::max(busy, latency) + (split_log2 > 0 ? 0.8 : 0.0) + (variant.warps_k > 1 ? 0.2 : 0.0);
+  return 1.5 + std::max({busy, latency, 1.3 * memory_us(request)}) + (split_log2 > 0 ? 0.8 : 0.0) +
+         (variant.warps_k > 1 ? 0.2 : 0.0);
 }
 
 Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, PackCache& packs,
@@ -200,19 +213,16 @@ Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, Pac
   const Split split = split_of(problem, variant, split_log2, request.device->info().shared_bytes_per_block);
   BLADE_ASSIGN_OR_RETURN(const Epilogue epilogue,
                          Epilogue::create(request, epilogue_of(request), 2, problem.padded_channels(), packs));
-  const ir::TensorPtr& weights = request.constants[1];
-  const std::string layout = "conv_chunks:" + std::to_string(problem.depth()) + ":" + std::to_string(problem.channels) +
-                             (problem.weights_by_channel ? ":t" : "");
-  BLADE_ASSIGN_OR_RETURN(const std::shared_ptr<const DeviceBuffer> packed,
-                         packs.get_on(*request.device, weights, layout,
-                                      [&]() -> Result<AlignedBuffer> { return pack_weights(*weights, problem); }));
+  BLADE_ASSIGN_OR_RETURN(const std::shared_ptr<const DeviceBuffer> packed, packed_weights(request, problem, packs));
   LaunchShape shape;
   shape.grid.x = static_cast<unsigned>(split.blocks);
   shape.threads = variant.threads;
   shape.shared_bytes = split.shared_bytes;
   shape.cluster = 1 << split_log2;
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, variant.kernel, shape));
-  ConvParams params = params_of(problem, variant, split_log2, split);
+  ConvParams params = conv_params(problem, split.column_tiles);
+  params.split_log2 = split_log2;
+  params.stages = split.stages;
   params.weights = packed->data();
   return make_kernel(
       [=, kernel = variant.kernel, is_tensor = variant.tensor,

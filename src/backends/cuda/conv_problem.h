@@ -24,6 +24,13 @@ Support supports_conv_problem(const KernelRequest& request);
 ConvProblem conv_problem(const KernelRequest& request);  // only for what is supported
 const ir::PointwiseProgram& epilogue_of(const KernelRequest& request);
 
+// What all implicit-product kernels alike need: the shape (not yet tiles and stages), and the packed weights.
+ConvParams conv_params(const ConvProblem& problem, int64_t column_tiles);
+Result<std::shared_ptr<const DeviceBuffer>> packed_weights(const KernelRequest& request, const ConvProblem& problem,
+                                                           PackCache& packs);
+// Microseconds that reading and writing every operand once takes.
+double memory_us(const KernelRequest& request);
+
 // One compiled tile with the blocks of 2^split_log2 sharing a tile's depth.
 Support supports_variant(const KernelRequest& request, const ConvVariant& variant, int split_log2);
 double predict_variant_us(const KernelRequest& request, const ConvVariant& variant, int split_log2);

@@ -1,4 +1,5 @@
 // Rows for Conv and ConvTranspose: tensor-core tiles, the first-layer kernel, and what takes everything else.
+#include <algorithm>
 #include <array>
 #include <deque>
 #include <utility>
@@ -16,7 +17,7 @@ namespace {
 
 struct StemShape {
   StemParams params;
-  int tiles = 0, column_blocks = 0, shared_bytes = 0;
+  int column_blocks = 0, shared_bytes = 0;
 };
 
 int64_t padded_row_k(int64_t kernel_w) { return ceil_div(kernel_w * 4, int64_t{16}) * 16; }
@@ -37,13 +38,16 @@ StemShape stem_shape(const ConvProblem& problem) {
   p.stride_w = static_cast<int>(problem.stride_w);
   p.pad_top = static_cast<int>(problem.pad_top);
   p.pad_left = static_cast<int>(problem.pad_left);
-  p.tiles_y = ceil_div(p.out_height, kStemTileHeight);
-  p.tiles_x = ceil_div(p.out_width, kStemTileWidth);
+  const int tiles_y = ceil_div(p.out_height, kStemTileHeight), tiles_x = ceil_div(p.out_width, kStemTileWidth);
+  const int patch_width = (kStemTileWidth - 1) * p.stride_w + p.row_k / 4;
+  p.tiles = p.images * tiles_y * tiles_x;
+  p.tiles_y = FastDivisor(tiles_y);
+  p.tiles_x = FastDivisor(tiles_x);
   p.patch_height = (kStemTileHeight - 1) * p.stride_h + p.kernel_h;
-  p.patch_width = (kStemTileWidth - 1) * p.stride_w + p.row_k / 4;
-  shape.tiles = p.images * p.tiles_y * p.tiles_x;
+  p.patch_width = FastDivisor(patch_width);
   shape.column_blocks = ceil_div(p.channels, kStemColumns);
-  shape.shared_bytes = kStemColumns * (p.kernel_h * p.row_k + 8) * 2 + p.patch_height * p.patch_width * 8;
+  shape.shared_bytes =
+      kStemLineBytes + kStemColumns * (p.kernel_h * p.row_k + 8) * 2 + p.patch_height * patch_width * 8;
   return shape;
 }
 
@@ -101,7 +105,11 @@ Result<std::unique_ptr<Kernel>> create_stem(const KernelRequest& request, PackCa
   stem.params.weights = packed->data();
   stem.params.x_is_float = request.inputs[0].dtype == ir::DType::kFloat32;
   LaunchShape shape;
-  shape.grid = dim3(static_cast<unsigned>(stem.tiles), static_cast<unsigned>(stem.column_blocks));
+  const DeviceInfo& card = request.device->info();
+  const int beside = static_cast<int>(card.shared_bytes_per_block) / (stem.shared_bytes + 1024);
+  const int most_blocks = std::max(1, card.multiprocessors * beside / stem.column_blocks);
+  shape.grid =
+      dim3(static_cast<unsigned>(std::min(stem.params.tiles, most_blocks)), static_cast<unsigned>(stem.column_blocks));
   shape.threads = kStemThreads;
   shape.shared_bytes = stem.shared_bytes;
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, stem_kernel(), shape));

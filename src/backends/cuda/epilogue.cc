@@ -178,6 +178,13 @@ Support Epilogue::supports(const KernelRequest& request, const ir::PointwiseProg
   return Support::yes();
 }
 
+Support Epilogue::supports_plain(const KernelRequest& request, const ir::PointwiseProgram& program,
+                                 size_t first_operand) {
+  if (Support s = supports(request, program, first_operand); !s.ok) return s;
+  if (lower(request, program, first_operand).done == program.code.size()) return Support::yes();
+  return Support::no("the epilogue is more than bias, residual and clamp");
+}
+
 Result<Epilogue> Epilogue::create(const KernelRequest& request, const ir::PointwiseProgram& program,
                                   size_t first_operand, int64_t padded_channels, PackCache& packs) {
   Epilogue e;

@@ -64,12 +64,18 @@ struct ConvParams {
   int chunks = 0;
   int split_log2 = 0;  // the blocks of a cluster share the chunks of one tile
   int stages = 0;
+  int tiles = 0;  // of all blocks, where a block takes more than one
   EpilogueParams epilogue;
 };
 
 // A CUtensorMap, whose contents only the driver knows.
 struct alignas(128) TensorMap {
   uint64_t opaque[16] = {};
+};
+
+// What a pipeline's copies go by: pixels under taps, and boxes of 64 channels of the residual and the result.
+struct PipelineMaps {
+  TensorMap pixels, residual, result;
 };
 
 // A first layer: few input channels (at most 4), held as 4 in shared memory; k runs over taps, a row of taps padded to
@@ -83,7 +89,8 @@ struct StemParams {
   int out_height = 0, out_width = 0, channels = 0;
   int kernel_h = 0, row_k = 0;  // 4 * taps of a row, rounded up to 16
   int stride_h = 1, stride_w = 1, pad_top = 0, pad_left = 0;
-  int tiles_y = 0, tiles_x = 0, patch_height = 0, patch_width = 0;
+  int tiles = 0, patch_height = 0;
+  FastDivisor tiles_y, tiles_x, patch_width;
   EpilogueParams epilogue;
 };
 
@@ -141,7 +148,8 @@ struct PoolParams {
   const void* x = nullptr;
   void* y = nullptr;
   int64_t count = 0;  // output elements
-  int in[3] = {1, 1, 1}, out[3] = {1, 1, 1}, size[3] = {1, 1, 1}, stride[3] = {1, 1, 1}, pad[3] = {0, 0, 0};
+  int in[3] = {1, 1, 1}, size[3] = {1, 1, 1}, stride[3] = {1, 1, 1}, pad[3] = {0, 0, 0};
+  FastDivisor out[3], units;  // units: a thread's channels, in a pixel
   int channels = 0;
   bool is_max = true;
 };

@@ -91,6 +91,9 @@ MergedLoops merge_loops(const ir::Dims& dims, const std::vector<ir::Dims>& strid
 class Epilogue {
  public:
   static Support supports(const KernelRequest& request, const ir::PointwiseProgram& program, size_t first_operand);
+  // "no" where more than bias, residual and clamp is to be done.
+  static Support supports_plain(const KernelRequest& request, const ir::PointwiseProgram& program,
+                                size_t first_operand);
   // Constant biases are packed as float, padded to `padded_channels`.
   static Result<Epilogue> create(const KernelRequest& request, const ir::PointwiseProgram& program,
                                  size_t first_operand, int64_t padded_channels, PackCache& packs);

@@ -8,8 +8,8 @@ namespace {
 
 std::vector<KernelEntry> join_rows() {
   std::vector<KernelEntry> table;
-  for (const auto rows :
-       {matmul_rows(), conv_rows(), pointwise_rows(), spatial_rows(), reduce_rows(), movement_rows()}) {
+  for (const auto rows : {pipeline_rows(), matmul_rows(), conv_rows(), pointwise_rows(), spatial_rows(), reduce_rows(),
+                          movement_rows()}) {
     table.insert(table.end(), rows.begin(), rows.end());
   }
   return table;

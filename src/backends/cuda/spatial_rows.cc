@@ -22,13 +22,14 @@ Result<std::unique_ptr<Kernel>> create_pool(const KernelRequest& request, PackCa
   params.count = request.outputs[0].element_count();
   for (int d = 0; d < 3; ++d) {
     params.in[d] = static_cast<int>(w.dim[d].in);
-    params.out[d] = static_cast<int>(w.dim[d].out);
+    params.out[d] = FastDivisor(w.dim[d].out);
     params.size[d] = static_cast<int>(w.dim[d].size);
     params.stride[d] = static_cast<int>(w.dim[d].stride);
     params.pad[d] = static_cast<int>(w.dim[d].pad_before);
   }
   const bool half = request.inputs[0].dtype == ir::DType::kFloat16;
   const bool vectors = half && params.channels % 8 == 0;
+  params.units = FastDivisor(vectors ? params.channels / 8 : params.channels);
   const LaunchShape shape = one_each(vectors ? params.count / 8 : params.count, kSimpleThreads);
   const void* kernel = pool_kernel(half ? ElementType::kFloat16 : ElementType::kFloat32, vectors);
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));

@@ -8,17 +8,27 @@ namespace {
 
 static_assert(sizeof(TensorMap) == sizeof(CUtensorMap) && alignof(TensorMap) >= alignof(CUtensorMap));
 
-using Encode = decltype(&cuTensorMapEncodeIm2col);
+template <class Function>
+Function driver_function(const char* name) {
+  void* address = nullptr;
+  cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+  const cudaError_t error = cudaGetDriverEntryPointByVersion(name, &address, 12000, cudaEnableDefault, &found);
+  return error == cudaSuccess && found == cudaDriverEntryPointSuccess ? reinterpret_cast<Function>(address) : nullptr;
+}
 
-Encode encode_function() {
-  static const Encode function = [] {
-    void* address = nullptr;
-    cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
-    const cudaError_t error =
-        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeIm2col", &address, 12000, cudaEnableDefault, &found);
-    return error == cudaSuccess && found == cudaDriverEntryPointSuccess ? reinterpret_cast<Encode>(address) : nullptr;
-  }();
+auto encode_pixels() {
+  static const auto function = driver_function<decltype(&cuTensorMapEncodeIm2col)>("cuTensorMapEncodeIm2col");
   return function;
+}
+auto encode_boxes() {
+  static const auto function = driver_function<decltype(&cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
+  return function;
+}
+
+Result<TensorMap> checked(const TensorMap& map, CUresult result) {
+  if (result == CUDA_SUCCESS) return map;
+  return internal_error("The GPU's driver refused a tensor map (error " + std::to_string(static_cast<int>(result)) +
+                        ").");
 }
 
 // Where the last output's first tap stands, counted from the last pixel of the image.
@@ -42,7 +52,8 @@ Support supports_tensor_map(const ConvProblem& problem) {
   if ((problem.kernel_h - 1) * problem.dilation_h > 255 || (problem.kernel_w - 1) * problem.dilation_w > 255) {
     return Support::no("the window is too large for the tensor copy engine");
   }
-  return encode_function() != nullptr ? Support::yes() : Support::no("the driver has no tensor maps");
+  const bool both = encode_pixels() != nullptr && encode_boxes() != nullptr;
+  return both ? Support::yes() : Support::no("the driver has no tensor maps");
 }
 
 Result<TensorMap> make_tensor_map(const ConvProblem& problem, const void* x, int rows) {
@@ -57,13 +68,23 @@ Result<TensorMap> make_tensor_map(const ConvProblem& problem, const void* x, int
   const cuuint32_t steps[] = {1, static_cast<cuuint32_t>(problem.stride_w), static_cast<cuuint32_t>(problem.stride_h),
                               1};
   TensorMap map;
-  const CUresult result = encode_function()(
+  const CUresult result = encode_pixels()(
       reinterpret_cast<CUtensorMap*>(&map), CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 4, const_cast<void*>(x), dims, strides,
       lower, upper, 64, static_cast<cuuint32_t>(rows), steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
       CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result == CUDA_SUCCESS) return map;
-  return internal_error("The GPU's driver refused a tensor map (error " + std::to_string(static_cast<int>(result)) +
-                        ").");
+  return checked(map, result);
+}
+
+Result<TensorMap> make_box_map(const void* matrix, int64_t matrix_rows, int64_t columns, int rows) {
+  const cuuint64_t dims[] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(matrix_rows)};
+  const cuuint64_t strides[] = {dims[0] * 2};
+  const cuuint32_t box[] = {64, static_cast<cuuint32_t>(rows)}, steps[] = {1, 1};
+  TensorMap map;
+  const CUresult result =
+      encode_boxes()(reinterpret_cast<CUtensorMap*>(&map), CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 2,
+                     const_cast<void*>(matrix), dims, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                     CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  return checked(map, result);
 }
 
 }  // namespace blade::backends::cuda

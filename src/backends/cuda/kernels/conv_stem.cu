@@ -13,26 +13,93 @@ static_assert(kTileX == 16 && kStemThreads == kTileY * 32, "a warp takes one row
 template <class T>
 __device__ __forceinline__ void fill_patch(const StemParams& p, __half* patch, int image, int first_y, int first_x) {
   const T* x = static_cast<const T*>(p.x) + static_cast<int64_t>(image) * p.height * p.width * p.in_channels;
-  for (int i = static_cast<int>(threadIdx.x); i < p.patch_height * p.patch_width; i += kStemThreads) {
-    const int y = first_y + i / p.patch_width, column = first_x + i % p.patch_width;
+  for (int i = static_cast<int>(threadIdx.x); i < p.patch_height * static_cast<int>(p.patch_width.divisor);
+       i += kStemThreads) {
+    const int patch_y = divide(i, p.patch_width);
+    const int y = first_y + patch_y, column = first_x + i - patch_y * static_cast<int>(p.patch_width.divisor);
     const bool inside = y >= 0 && y < p.height && column >= 0 && column < p.width;
-    const T* pixel = x + (static_cast<int64_t>(y) * p.width + column) * p.in_channels;
+    const T* pixel = x + (y * p.width + column) * p.in_channels;
     __half values[4];
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
-      values[c] = __float2half_rn(inside && c < p.in_channels ? to_float(__ldcg(pixel + c)) : 0.0f);
+      values[c] = __float2half_rn(inside && c < p.in_channels ? to_float(pixel[c]) : 0.0f);
     }
     *reinterpret_cast<uint2*>(patch + i * 4) = *reinterpret_cast<const uint2*>(values);
   }
 }
 
-// A block computes 8 x 16 pixels by 64 channels.
+using StemSums = float[kStemColumns / 8][4];
+
+// A warp's 16 pixels by 64 channels, in full lines through its part of shared memory.
+__device__ __forceinline__ void store_lines(const StemParams& p, const StemSums& sums, uint32_t lines, int first_pixel,
+                                            int pixels, int first_channel) {
+  const int lane = static_cast<int>(threadIdx.x) & 31, row = lane & 15;
+  const __half2 lo = __float2half2_rn(p.epilogue.lo), hi = __float2half2_rn(p.epilogue.hi);
+#pragma unroll
+  for (int j = 0; j < kStemColumns / 8; j += 2) {
+    uint32_t bits[4];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const float* pair = &sums[j + k / 2][k % 2 * 2];
+      __half2 both = __floats2half2_rn(pair[0], pair[1]);
+      if (p.epilogue.has_clamp) both = __hmin2_nan(__hmax2_nan(both, lo), hi);
+      bits[k] = reinterpret_cast<const uint32_t&>(both);
+    }
+    const uint32_t at = lines + row * 128 + (((j + (lane >> 4)) ^ (row & 7)) << 4);
+#if __CUDA_ARCH__ >= 900
+    store_matrices(at, bits);
+#else
+    (void)at;
+    // Of the four matrices, lane i holds row i / 4, pair i % 4.
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      const int own = (lane >> 2) + k % 2 * 8;
+      const uint32_t to = lines + own * 128 + (((j + k / 2) ^ (own & 7)) << 4) + (lane & 3) * 4;
+      asm volatile("st.shared.u32 [%0], %1;" ::"r"(to), "r"(bits[k]) : "memory");
+    }
+#endif
+  }
+  __syncwarp();
+  __half* y = static_cast<__half*>(p.y);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int own = i * 4 + (lane >> 3), piece = lane & 7, channel = first_channel + piece * 8;
+    uint4 bits;
+    asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(bits.x), "=r"(bits.y), "=r"(bits.z), "=r"(bits.w)
+                 : "r"(lines + own * 128 + ((piece ^ (own & 7)) << 4)));
+    if (own < pixels && channel < p.channels) {
+      *reinterpret_cast<uint4*>(y + static_cast<int64_t>(first_pixel + own) * p.channels + channel) = bits;
+    }
+  }
+}
+
+__device__ __forceinline__ void store_pairs(const StemParams& p, const StemSums& sums, int first_pixel, int pixels,
+                                            int first_channel) {
+  const int lane = static_cast<int>(threadIdx.x) & 31;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int own = (lane >> 2) + half * 8;
+    if (own >= pixels) continue;
+#pragma unroll
+    for (int j = 0; j < kStemColumns / 8; ++j) {
+      const int channel = first_channel + j * 8 + (lane & 3) * 2;
+      if (channel >= p.channels) continue;
+      finish_pair(p.epilogue, p.y, p.channels, sums[j][half * 2], sums[j][half * 2 + 1], make_float2(0, 0),
+                  load_pair(p.epilogue, p.channels, first_pixel + own, channel, first_pixel + own + 1),
+                  first_pixel + own, channel);
+    }
+  }
+}
+
+// A block computes tiles of 8 x 16 pixels by 64 channels, one after another.
 __global__ void __launch_bounds__(kStemThreads) stem(const __grid_constant__ StemParams p) {
   extern __shared__ __align__(16) uint8_t memory[];
   const int thread = static_cast<int>(threadIdx.x), lane = thread & 31, warp = thread >> 5;
   const int pitch = p.kernel_h * p.row_k + 8;  // halves: an odd number of 16-byte units, so rows meet other banks
-  __half* weights = reinterpret_cast<__half*>(memory);
+  __half* weights = reinterpret_cast<__half*>(memory + kStemLineBytes);
   __half* patch = weights + kStemColumns * pitch;
+  const uint32_t lines = shared_address(memory) + warp * (kStemLineBytes / kTileY);
   const int first_channel = static_cast<int>(blockIdx.y) * kStemColumns;
   const uint4* packed = reinterpret_cast<const uint4*>(static_cast<const __half*>(p.weights) +
                                                        static_cast<int64_t>(first_channel) * pitch);
@@ -40,51 +107,60 @@ __global__ void __launch_bounds__(kStemThreads) stem(const __grid_constant__ Ste
     copy_16(shared_address(weights) + i * 16, packed + i, true);
   }
   start_later();
-  int rest = static_cast<int>(blockIdx.x);
-  const int tile_x = rest % p.tiles_x;
-  rest /= p.tiles_x;
-  const int tile_y = rest % p.tiles_y, image = rest / p.tiles_y;
-  const int out_y = tile_y * kTileY + warp, first_out_x = tile_x * kTileX;
-  wait_for_earlier();
-  const int first_y = tile_y * kTileY * p.stride_h - p.pad_top, first_x = first_out_x * p.stride_w - p.pad_left;
-  if (p.x_is_float) {
-    fill_patch<float>(p, patch, image, first_y, first_x);
-  } else {
-    fill_patch<__half>(p, patch, image, first_y, first_x);
-  }
-  asm volatile("cp.async.wait_all;" ::: "memory");
-  __syncthreads();
-
-  float sums[kStemColumns / 8][4] = {};
-  const __half* row = patch + ((warp * p.stride_h) * p.patch_width + (lane >> 2) * p.stride_w) * 4 + (lane & 3) * 2;
+  const int patch_width = static_cast<int>(p.patch_width.divisor);
+  const __half* own_row = patch + ((warp * p.stride_h) * patch_width + (lane >> 2) * p.stride_w) * 4 + (lane & 3) * 2;
   const int eight_pixels = 8 * p.stride_w * 4;
   const uint32_t b_row =
       shared_address(weights) + ((lane & 7) + ((lane >> 4) << 3)) * pitch * 2 + ((lane >> 3) & 1) * 16;
-  for (int kh = 0; kh < p.kernel_h; ++kh, row += p.patch_width * 4) {
-    for (int k = 0; k < p.row_k; k += 16) {
-      const auto word = [&](int at) { return *reinterpret_cast<const uint32_t*>(row + k + at); };
-      const uint32_t a[4] = {word(0), word(eight_pixels), word(8), word(eight_pixels + 8)};
-#pragma unroll
-      for (int j = 0; j < kStemColumns / 16; ++j) {
-        uint32_t b[4];
-        load_matrices(b, b_row + (j * 16 * pitch + kh * p.row_k + k) * 2);
-        multiply_16x8x16(sums[2 * j], a, b[0], b[1]);
-        multiply_16x8x16(sums[2 * j + 1], a, b[2], b[3]);
-      }
+  const bool in_lines = !p.epilogue.has_program && p.epilogue.residual == nullptr && (p.channels & 7) == 0;
+  wait_for_earlier();
+  for (int tile = static_cast<int>(blockIdx.x); tile < p.tiles; tile += static_cast<int>(gridDim.x)) {
+    const int row_of_tiles = divide(tile, p.tiles_x);
+    const int tile_x = tile - row_of_tiles * static_cast<int>(p.tiles_x.divisor);
+    const int image = divide(row_of_tiles, p.tiles_y);
+    const int tile_y = row_of_tiles - image * static_cast<int>(p.tiles_y.divisor);
+    const int out_y = tile_y * kTileY + warp, first_out_x = tile_x * kTileX;
+    const int first_y = tile_y * kTileY * p.stride_h - p.pad_top, first_x = first_out_x * p.stride_w - p.pad_left;
+    if (p.x_is_float) {
+      fill_patch<float>(p, patch, image, first_y, first_x);
+    } else {
+      fill_patch<__half>(p, patch, image, first_y, first_x);
     }
-  }
-  if (out_y >= p.out_height) return;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int out_x = first_out_x + (lane >> 2) + half * 8;
-    if (out_x >= p.out_width) continue;
-    const int pixel = (image * p.out_height + out_y) * p.out_width + out_x;
+    StemSums sums;
 #pragma unroll
     for (int j = 0; j < kStemColumns / 8; ++j) {
-      const int channel = first_channel + j * 8 + (lane & 3) * 2;
-      if (channel < p.channels) {
-        finish_pair(p.epilogue, p.y, p.channels, sums[j][half * 2], sums[j][half * 2 + 1], pixel, channel);
+      float2 bias = make_float2(0, 0);
+      if (p.epilogue.bias != nullptr) {
+        bias = __ldg(reinterpret_cast<const float2*>(p.epilogue.bias + first_channel + j * 8 + (lane & 3) * 2));
       }
+      sums[j][0] = sums[j][2] = bias.x;
+      sums[j][1] = sums[j][3] = bias.y;
+    }
+    asm volatile("cp.async.wait_all;" ::: "memory");
+    __syncthreads();
+    const __half* row = own_row;
+    for (int kh = 0; kh < p.kernel_h; ++kh, row += patch_width * 4) {
+      for (int k = 0; k < p.row_k; k += 16) {
+        const auto word = [&](int at) { return *reinterpret_cast<const uint32_t*>(row + k + at); };
+        const uint32_t a[4] = {word(0), word(eight_pixels), word(8), word(eight_pixels + 8)};
+#pragma unroll
+        for (int j = 0; j < kStemColumns / 16; ++j) {
+          uint32_t b[4];
+          load_matrices(b, b_row + (j * 16 * pitch + kh * p.row_k + k) * 2);
+          multiply_16x8x16(sums[2 * j], a, b[0], b[1]);
+          multiply_16x8x16(sums[2 * j + 1], a, b[2], b[3]);
+        }
+      }
+    }
+    __syncthreads();  // the patch may be filled again
+    if (out_y >= p.out_height) continue;
+    const int first_pixel = (image * p.out_height + out_y) * p.out_width + first_out_x;
+    const int pixels = min(kTileX, p.out_width - first_out_x);
+    if (in_lines) {
+      store_lines(p, sums, lines, first_pixel, pixels, first_channel);
+      __syncwarp();
+    } else {
+      store_pairs(p, sums, first_pixel, pixels, first_channel);
     }
   }
 }

@@ -21,6 +21,18 @@ std::span<const ConvVariant> conv_variants_mma_large();
 std::span<const ConvVariant> conv_variants_wgmma();
 std::span<const ConvVariant> conv_variants_tensor();
 
+// The tiles of the pipeline for many pixels.
+struct PipelineVariant {
+  int rows, columns;  // of a tile
+  int group_rows;     // of one group of warps
+  int blocks;         // beside each other on an SM
+  int threads;
+  int stage_bytes, result_bytes;  // shared memory of one stage, and of one group's results
+  const void* kernel;             // takes PipelineMaps and ConvParams
+};
+
+std::span<const PipelineVariant> pipeline_variants();
+
 template <class Tile>
 ConvVariant describe_variant(const void* kernel) {
   return {Tile::kRows,     Tile::kColumns, Tile::kWarpsK, Tile::kThreads, Tile::kStageBytes,

@@ -16,19 +16,20 @@ __global__ void __launch_bounds__(kSimpleThreads) pool(const __grid_constant__ P
   using Vector = Pack<T, kWidth>;
   wait_for_earlier();
   start_later();
-  const int64_t unit = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
-  if (unit * kWidth >= p.count) return;
-  const int units = p.channels / kWidth;
-  const int c = static_cast<int>(unit % units) * kWidth;
-  int64_t rest = unit / units;
+  const int unit = static_cast<int>(blockIdx.x * kSimpleThreads + threadIdx.x);
+  if (static_cast<int64_t>(unit) * kWidth >= p.count) return;
+  int rest = divide(unit, p.units);
+  const int c = (unit - rest * static_cast<int>(p.units.divisor)) * kWidth;
   int first[3], last[3];
   for (int d = 2; d >= 0; --d) {
-    const int start = static_cast<int>(rest % p.out[d]) * p.stride[d] - p.pad[d];
-    rest /= p.out[d];
+    const int outer = divide(rest, p.out[d]);
+    const int start = (rest - outer * static_cast<int>(p.out[d].divisor)) * p.stride[d] - p.pad[d];
+    rest = outer;
     first[d] = max(0, start);
     last[d] = min(p.in[d], start + p.size[d]);
   }
-  const T* image = static_cast<const T*>(p.x) + rest * p.in[0] * p.in[1] * p.in[2] * p.channels + c;
+  const T* image =
+      static_cast<const T*>(p.x) + static_cast<int64_t>(rest) * p.in[0] * p.in[1] * p.in[2] * p.channels + c;
   float folded[kWidth];
 #pragma unroll
   for (int i = 0; i < kWidth; ++i) folded[i] = p.is_max ? -INFINITY : 0.0f;

@@ -8,6 +8,7 @@ namespace blade::backends::cuda {
 
 inline constexpr int kSimpleThreads = 256;
 inline constexpr int kStemThreads = 256, kStemTileHeight = 8, kStemTileWidth = 16, kStemColumns = 64;
+inline constexpr int kStemLineBytes = kStemTileHeight * kStemTileWidth * kStemColumns * 2;  // a tile's results
 inline constexpr int kGemmTile = 64;
 
 const void* stem_kernel();
