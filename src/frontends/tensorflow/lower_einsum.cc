@@ -1,5 +1,5 @@
-// Einsum as transposes, reshapes and one matrix product, which have fast kernels; equations with a label twice in one term
-// (diagonals) stay Einsum.
+// Einsum as transposes, reshapes and one matrix product, which have fast kernels; equations with a label twice in one
+// term (diagonals) stay Einsum.
 #include <algorithm>
 
 #include "frontends/tensorflow/lower.h"
@@ -117,14 +117,14 @@ class EinsumLowering {
     return out;
   }
 
-  Term product(const Term& a, const Term& b, const std::string& batch, const std::string& left, const std::string& right,
-               const std::string& contracted) {
+  Term product(const Term& a, const Term& b, const std::string& batch, const std::string& left,
+               const std::string& right, const std::string& contracted) {
     ir::MatMulAttrs attrs;
     // Rows or columns first, as they lie already.
     attrs.transpose_a = a.labels == batch + contracted + left;
     attrs.transpose_b = b.labels == batch + right + contracted;
-    const ir::ValueId x = attrs.transpose_a ? matrices(a, batch, contracted, left, "left")
-                                            : matrices(a, batch, left, contracted, "left");
+    const ir::ValueId x =
+        attrs.transpose_a ? matrices(a, batch, contracted, left, "left") : matrices(a, batch, left, contracted, "left");
     const ir::ValueId y = attrs.transpose_b ? matrices(b, batch, right, contracted, "right")
                                             : matrices(b, batch, contracted, right, "right");
     const ir::ValueId made = e_.emit(ir::Op::kMatMul, "product", {x, y}, std::move(attrs));
@@ -158,7 +158,8 @@ class EinsumLowering {
 
   ir::ValueId reshaped(ir::ValueId value, std::vector<ir::ValueId> dims, const char* suffix) {
     if (!e_.status().ok()) return ir::kNone;
-    return e_.emit(ir::Op::kReshape, suffix, {value, e_.emit(ir::Op::kPack, "dims", std::move(dims), ir::AxisAttrs{0})});
+    return e_.emit(ir::Op::kReshape, suffix,
+                   {value, e_.emit(ir::Op::kPack, "dims", std::move(dims), ir::AxisAttrs{0})});
   }
 
   LowerContext& context_;
