@@ -64,7 +64,8 @@ class EinsumLowering {
     }
     Term result = terms_.size() == 1 ? terms_[0] : combine(terms_[0], terms_[1]);
     BLADE_RETURN_IF_ERROR(e_.status());
-    return e_.finish(e_.emit(ir::Op::kIdentity, "", {arranged(result, output_, "arranged").value}));
+    return e_.finish(
+        e_.emit(ir::Op::kIdentity, "", {arranged(result, output_, "arranged").value}, ir::IdentityAttrs{}));
   }
 
  private:
