@@ -30,7 +30,8 @@ function(blade_compile_lightly target)
   target_compile_options(${target} PRIVATE -O1 $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
 endfunction()
 
-# blade_simd_sources(files...): unrolled SIMD kernels, which include themselves once an instruction set. Inline sanitizer checks in them take a compiler minutes; as calls,
+# blade_simd_sources(files...): unrolled SIMD kernels, which include themselves once an instruction set. Inline sanitizer
+# checks in them take a compiler minutes; as calls,
 # and without the checks of locals, the same out-of-bounds accesses are found in seconds.
 function(blade_simd_sources)
   set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)

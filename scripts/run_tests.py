@@ -149,7 +149,7 @@ def tidy_file(path):
 
 
 def tidy(counts):
-    """clang-tidy on all that is compiled of src/, in the batches it is compiled in; needs the release build's compile_commands.json."""
+    """clang-tidy on all that is compiled of src/, in its batches; needs the release build's compile_commands.json."""
     database = BUILD / "release" / "compile_commands.json"
     if not database.exists() or not shutil.which("clang-tidy"):
         counts.check(False, f"clang-tidy: {database} or the program is missing")

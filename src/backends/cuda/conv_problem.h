@@ -1,6 +1,11 @@
 // A convolution or matrix product as the implicit-product kernels see it: rows of pixels against packed fp16 weights.
 #pragma once
 
+#include <deque>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "backends/cuda/kernel_support.h"
 #include "backends/cuda/kernels/conv_variants.h"
 
@@ -30,6 +35,20 @@ Result<std::shared_ptr<const DeviceBuffer>> packed_weights(const KernelRequest& 
                                                            PackCache& packs);
 // Microseconds that reading and writing every operand once takes.
 double memory_us(const KernelRequest& request);
+
+// Rows for Conv and MatMul alike. Row: supports, predicted_us and create.
+struct ProductRows {
+  std::deque<std::string> names;  // what the rows point to
+  std::vector<KernelEntry> rows;
+
+  template <class Row>
+  void add_rows(const std::string& label) {
+    for (const auto& [prefix, op] : {std::pair{"cuda.conv.", ir::Op::kConv}, {"cuda.matmul.", ir::Op::kMatMul}}) {
+      names.push_back(prefix + label);
+      rows.push_back({names.back().c_str(), op, Row::supports, Row::predicted_us, Row::create});
+    }
+  }
+};
 
 // One compiled tile with the blocks of 2^split_log2 sharing a tile's depth.
 Support supports_variant(const KernelRequest& request, const ConvVariant& variant, int split_log2);

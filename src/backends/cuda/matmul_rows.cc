@@ -1,7 +1,6 @@
 // Rows of the tensor-core tiles, one for each compiled tile and split, for Conv and MatMul alike; and the matrix
 // product that takes any type and layout.
 #include <array>
-#include <deque>
 #include <string>
 #include <utility>
 
@@ -57,18 +56,12 @@ struct VariantRow {
   }
 };
 
-struct Table {
-  std::deque<std::string> names;
-  std::vector<KernelEntry> rows;
-
+struct Table : ProductRows {
   template <int kNumber>
   void add() {
     using Row = VariantRow<kNumber>;
     if (!Row::exists()) return;
-    for (const auto& [prefix, op] : {std::pair{"cuda.conv.", ir::Op::kConv}, {"cuda.matmul.", ir::Op::kMatMul}}) {
-      names.push_back(prefix + Row::label());
-      rows.push_back({names.back().c_str(), op, Row::supports, Row::predicted_us, Row::create});
-    }
+    add_rows<Row>(Row::label());
   }
   template <int... kNumbers>
   void add_all(std::integer_sequence<int, kNumbers...>) {

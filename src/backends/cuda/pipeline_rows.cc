@@ -1,6 +1,5 @@
 // Rows of the pipeline: convolutions and matrix products with so many pixels that every SM gets whole tiles.
 #include <algorithm>
-#include <deque>
 #include <string>
 #include <utility>
 
@@ -116,10 +115,7 @@ struct PipelineRow {
   }
 };
 
-struct Table {
-  std::deque<std::string> names;
-  std::vector<KernelEntry> rows;
-
+struct Table : ProductRows {
   template <int... kNumbers>
   explicit Table(std::integer_sequence<int, kNumbers...>) {
     (add<kNumbers>(), ...);
@@ -130,10 +126,7 @@ struct Table {
     const PipelineVariant& v = Row::variant();
     const std::string label = "pipeline_wgmma_" + std::to_string(v.rows) + "x" + std::to_string(v.columns) +
                               (takes_turns(v) ? "" : "_shared");
-    for (const auto& [prefix, op] : {std::pair{"cuda.conv.", ir::Op::kConv}, {"cuda.matmul.", ir::Op::kMatMul}}) {
-      names.push_back(prefix + label);
-      rows.push_back({names.back().c_str(), op, Row::supports, Row::predicted_us, Row::create});
-    }
+    add_rows<Row>(label);
   }
 };
 

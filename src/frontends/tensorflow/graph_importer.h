@@ -40,9 +40,6 @@ class GraphImporter {
                                             std::vector<ir::ValueId> operands, size_t variables);
   Result<std::vector<ir::ValueId>> add_branches(int node, ir::ValueId condition, std::span<const SubSource> branches,
                                                 const std::vector<ir::ValueId>& operands);
-  // Takes back the nodes that a failed attempt has added; the reason why it stays, or an error that is none.
-  Result<std::string> gave_up(const Status& status, ir::NodeId first);
-  void keep_new_nodes(int node, ir::NodeId first, const std::vector<int>& controls);
   void set_result(const TensorRef& ref, ir::ValueId id);
   Status import_group(const ControlFlowGroup& group);
   static bool calls_parts(const NodeDef& node);
@@ -64,6 +61,7 @@ class GraphImporter {
   void find_single_engine();
 
   // importer.cc
+  Status index_nodes();
   Status import_all();
   // Ops that nobody knows have outputs of the types that their readers expect.
   void learn_types();
@@ -73,6 +71,9 @@ class GraphImporter {
   // Why the node's operands do not let it in, or an empty string.
   Result<std::string> refuse_types(int node, const OpSpec& spec);
   std::vector<ir::ValueId> input_values(int node) const;
+  // Takes back the nodes that a failed attempt has added; the reason why it stays, or an error that is none.
+  Result<std::string> gave_up(const Status& status, ir::NodeId first);
+  void keep_new_nodes(int node, ir::NodeId first, const std::vector<int>& controls);
   Status lower(int node, const OpSpec& spec);
   std::vector<bool> used_outputs(int node) const;
   Status add_foreign(int node, std::string reason);

@@ -13,11 +13,7 @@ std::string about(const NodeDef& node) { return "node '" + node->name + "' (" + 
 }  // namespace
 
 Result<ImportedModel> GraphImporter::run() {
-  BLADE_ASSIGN_OR_RETURN(index_, NodeIndex::build(source_));
-  values_.resize(index_.size());
-  node_ids_.resize(index_.size());
-  model_.foreign.assign(index_.size(), 0);
-  reasons_ = control_flow_reasons(source_, index_);
+  BLADE_RETURN_IF_ERROR(index_nodes());
   BLADE_RETURN_IF_ERROR(choose_inputs());
   BLADE_RETURN_IF_ERROR(choose_outputs());
   BLADE_RETURN_IF_ERROR(import_all());
@@ -25,6 +21,15 @@ Result<ImportedModel> GraphImporter::run() {
   find_single_engine();
   model_.source = std::move(source_);
   return std::move(model_);
+}
+
+Status GraphImporter::index_nodes() {
+  BLADE_ASSIGN_OR_RETURN(index_, NodeIndex::build(source_));
+  values_.resize(index_.size());
+  node_ids_.resize(index_.size());
+  model_.foreign.assign(index_.size(), 0);
+  reasons_ = control_flow_reasons(source_, index_);
+  return {};
 }
 
 Status GraphImporter::import_all() {
@@ -185,6 +190,21 @@ std::vector<ir::ValueId> GraphImporter::input_values(int node) const {
   return inputs;
 }
 
+Result<std::string> GraphImporter::gave_up(const Status& status, ir::NodeId first) {
+  for (ir::NodeId id = model_.graph.num_node_slots() - 1; id >= first; --id) model_.graph.remove_node(id);
+  if (status.code() == StatusCode::kUnimplemented || status.code() == StatusCode::kInvalidArgument) {
+    return status.message();
+  }
+  return status;
+}
+
+void GraphImporter::keep_new_nodes(int node, ir::NodeId first, const std::vector<int>& controls) {
+  for (ir::NodeId id = first; id < model_.graph.num_node_slots(); ++id) {
+    node_ids_[node].push_back(id);
+    for (int producer : controls) add_control(id, producer);
+  }
+}
+
 Status GraphImporter::lower(int node, const OpSpec& spec) {
   const NodeDef& def = node_at(node);
   BLADE_ASSIGN_OR_RETURN(std::string refused, refuse_types(node, spec));
@@ -193,17 +213,11 @@ Status GraphImporter::lower(int node, const OpSpec& spec) {
   LowerContext context(model_.graph, inference_, def, node, input_values(node), used_outputs(node));
   Status lowered = spec.lower(context, spec.argument);
   if (!lowered.ok()) {
-    if (lowered.code() != StatusCode::kUnimplemented && lowered.code() != StatusCode::kInvalidArgument) {
-      return lowered.with_context(about(def));
-    }
-    for (ir::NodeId id = model_.graph.num_node_slots() - 1; id >= first; --id) model_.graph.remove_node(id);
-    return add_foreign(node, lowered.message());
+    const Result<std::string> reason = gave_up(lowered, first);
+    if (!reason.ok()) return reason.status().with_context(about(def));
+    return add_foreign(node, *reason);
   }
-  std::vector<int> controls = foreign_controls(node);
-  for (ir::NodeId id = first; id < model_.graph.num_node_slots(); ++id) {
-    node_ids_[node].push_back(id);
-    for (int producer : controls) add_control(id, producer);
-  }
+  keep_new_nodes(node, first, foreign_controls(node));
   lists_.insert(context.lists().begin(), context.lists().end());
   for (size_t port = 0; port < context.outputs().size(); ++port) {
     ir::ValueId id = context.outputs()[port];

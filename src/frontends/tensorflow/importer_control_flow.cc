@@ -7,11 +7,7 @@
 namespace blade::tensorflow {
 
 Result<ImportedPart> GraphImporter::run_part(const SubSource& part, const std::vector<Argument>& operands, int roots) {
-  BLADE_ASSIGN_OR_RETURN(index_, NodeIndex::build(source_));
-  values_.resize(index_.size());
-  node_ids_.resize(index_.size());
-  model_.foreign.assign(index_.size(), 0);
-  reasons_ = control_flow_reasons(source_, index_);
+  BLADE_RETURN_IF_ERROR(index_nodes());
   for (int i = 0; i < roots; ++i) model_.graph.symbols().make_root("operand." + std::to_string(i));
   for (size_t i = 0; i < operands.size(); ++i) {
     const ir::ValueId input = model_.graph.add_input(part.inputs[i], operands[i].dtype, operands[i].shape);
@@ -115,21 +111,6 @@ Result<std::vector<ir::ValueId>> GraphImporter::add_branches(int node, ir::Value
     if (imported.is_list[i]) lists_.insert(made[i]);
   }
   return made;
-}
-
-Result<std::string> GraphImporter::gave_up(const Status& status, ir::NodeId first) {
-  for (ir::NodeId id = model_.graph.num_node_slots() - 1; id >= first; --id) model_.graph.remove_node(id);
-  if (status.code() == StatusCode::kUnimplemented || status.code() == StatusCode::kInvalidArgument) {
-    return status.message();
-  }
-  return status;
-}
-
-void GraphImporter::keep_new_nodes(int node, ir::NodeId first, const std::vector<int>& controls) {
-  for (ir::NodeId id = first; id < model_.graph.num_node_slots(); ++id) {
-    node_ids_[node].push_back(id);
-    for (int producer : controls) add_control(id, producer);
-  }
 }
 
 void GraphImporter::set_result(const TensorRef& ref, ir::ValueId id) {

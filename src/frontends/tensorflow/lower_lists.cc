@@ -56,6 +56,11 @@ Result<ir::ValueId> length_of(LowerContext& context, ir::ValueId list) {
   return context.emit(ir::Op::kGather, "", {shape, zero}, ir::GatherAttrs{0, 0});
 }
 
+// All dims of `value` but the first, as a vector.
+ir::ValueId dims_after_first(Emitter& e, ir::ValueId value, const char* suffix) {
+  return e.emit(ir::Op::kSlice, suffix, {e.shape_of(value, ir::DType::kInt32), e.ints({1}), e.ints({-1})});
+}
+
 // The list with zeros behind it, so that it has rows of all numbers in `index` (a scalar or a vector).
 Result<ir::ValueId> grown(LowerContext& context, ir::ValueId list, ir::ValueId index) {
   BLADE_ASSIGN_OR_RETURN(const int rank, context.rank(index, "its index"));
@@ -75,8 +80,7 @@ Result<ir::ValueId> grown(LowerContext& context, ir::ValueId list, ir::ValueId i
   const ir::ValueId missing =
       e.pointwise(ir::PointwiseOp::kMaximum, "missing",
                   {e.pointwise(ir::PointwiseOp::kSub, "more", {wanted, length}), e.integer(0, ir::DType::kInt32)});
-  const ir::ValueId dims = e.emit(ir::Op::kSlice, "element",
-                                  {e.shape_of(list, ir::DType::kInt32), e.ints({1}), e.ints({-1})}, ir::EmptyAttrs{});
+  const ir::ValueId dims = dims_after_first(e, list, "element");
   const ir::ValueId first = e.emit(ir::Op::kExpandDims, "first", {missing}, ir::AxisAttrs{0});
   const ir::ValueId rows = e.fill("rows", e.emit(ir::Op::kConcat, "dims", {first, dims}, ir::AxisAttrs{0}), zero);
   const ir::ValueId joined = e.emit(ir::Op::kConcat, "grown", {list, rows}, ir::AxisAttrs{0});
@@ -187,8 +191,7 @@ Status lower_list_split(LowerContext& context, int argument) {
     return unimplemented("its parts are not all as long");
   }
   Emitter e(context);
-  const ir::ValueId rest = e.emit(ir::Op::kSlice, "rest",
-                                  {e.shape_of(tensor, ir::DType::kInt32), e.ints({1}), e.ints({-1})}, ir::EmptyAttrs{});
+  const ir::ValueId rest = dims_after_first(e, tensor, "rest");
   const ir::ValueId parts = e.ints({static_cast<int64_t>(lengths.size()), lengths.front()}, ir::DType::kInt32);
   const ir::ValueId dims = e.emit(ir::Op::kConcat, "dims", {parts, rest}, ir::AxisAttrs{0});
   const ir::ValueId rows = e.emit(ir::Op::kReshape, "", {tensor, dims});
