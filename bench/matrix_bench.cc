@@ -37,7 +37,7 @@ void report(benchmark::State& state, double flops) {
 
 // A tile whose operands never leave L1: what the micro-kernel can do at best.
 void fma_peak(benchmark::State& state) {
-  const TileKernels& kernels = tile_kernels();
+  const TileKernels<float>& kernels = tile_kernels();
   constexpr int64_t kLength = 128;
   const int rows = kernels.max_rows[2];
   const AlignedBuffer a = filled(static_cast<size_t>(rows * kLength));
@@ -48,7 +48,7 @@ void fma_peak(benchmark::State& state) {
       alignas(64) float out[kMaxRows * 2 * 16];
       const float* pointers[kMaxRows];
       for (int i = 0; i < rows; ++i) pointers[i] = a.as<float>() + i * kLength;
-      TileArgs args;
+      TileArgs<float> args;
       args.rows = pointers;
       args.run_length = kLength;
       args.panel = b.as<float>();
@@ -82,8 +82,9 @@ void conv(benchmark::State& state, const Conv2DShape& s, bool residual, ConvAlgo
   const AlignedBuffer bias = filled(static_cast<size_t>(s.oc));
   AlignedBuffer out = filled(static_cast<size_t>(s.output_pixels() * s.oc));
   const AlignedBuffer shortcut = filled(static_cast<size_t>(residual ? s.output_pixels() * s.oc : 0));
-  AlignedBuffer packed = AlignedBuffer::allocate(direct ? packed_conv_bytes(s) : packed_winograd_bytes(s, algorithm));
-  AlignedBuffer scratch = AlignedBuffer::allocate(direct ? conv2d_scratch_bytes(s, num_threads)
+  AlignedBuffer packed =
+      AlignedBuffer::allocate(direct ? packed_conv_bytes<float>(s) : packed_winograd_bytes(s, algorithm));
+  AlignedBuffer scratch = AlignedBuffer::allocate(direct ? conv2d_scratch_bytes<float>(s, num_threads)
                                                          : winograd_scratch_bytes(s, algorithm, num_threads));
   if (direct) {
     pack_conv_weights(s, weights.as<float>(), packed.data());
@@ -100,7 +101,7 @@ void conv(benchmark::State& state, const Conv2DShape& s, bool residual, ConvAlgo
   ThreadPool::RunScope run(pool());
   for (auto _ : state) {
     if (direct) {
-      conv2d_f32(s, in.as<float>(), packed.data(), out.as<float>(), epilogue, pool(), scratch.data());
+      conv2d(s, in.as<float>(), packed.data(), out.as<float>(), epilogue, pool(), scratch.data());
     } else {
       winograd_conv2d_f32(s, algorithm, in.as<float>(), packed.data(), out.as<float>(), epilogue, pool(),
                           scratch.data());
@@ -121,14 +122,14 @@ void depthwise(benchmark::State& state, int64_t size, int64_t c, int64_t k, int6
   const AlignedBuffer weights = filled(static_cast<size_t>(k * k * c));
   const AlignedBuffer bias = filled(static_cast<size_t>(c));
   AlignedBuffer out = filled(static_cast<size_t>(s.oh * s.ow * c));
-  AlignedBuffer scratch = AlignedBuffer::allocate(depthwise_scratch_bytes(s, num_threads));
+  AlignedBuffer scratch = AlignedBuffer::allocate(depthwise_scratch_bytes<float>(s, num_threads));
   EpilogueF32 epilogue;
   epilogue.bias = bias.as<float>();
   epilogue.clamp_lo = 0;
   epilogue.clamp_hi = 6;
   ThreadPool::RunScope run(pool());
   for (auto _ : state) {
-    depthwise_conv2d_f32(s, in.as<float>(), weights.as<float>(), out.as<float>(), epilogue, pool(), scratch.data());
+    depthwise_conv2d(s, in.as<float>(), weights.as<float>(), out.as<float>(), epilogue, pool(), scratch.data());
   }
   report(state, 2.0 * static_cast<double>(s.oh * s.ow * c * k * k));
 }
@@ -174,7 +175,7 @@ std::vector<NetworkLayer> make_network(int64_t batch, bool winograd) {
       l.algorithm = winograd ? choose_conv_algorithm(l.shape, num_threads) : ConvAlgorithm::kDirect;
       l.residual = layer.residual;
       const bool direct = l.algorithm == ConvAlgorithm::kDirect;
-      l.packed = filled((direct ? packed_conv_bytes(l.shape) : packed_winograd_bytes(l.shape, l.algorithm)) / 4);
+      l.packed = filled((direct ? packed_conv_bytes<float>(l.shape) : packed_winograd_bytes(l.shape, l.algorithm)) / 4);
       network.push_back(std::move(l));
     }
   };
@@ -200,7 +201,7 @@ void network(benchmark::State& state, int64_t batch, bool winograd) {
   double flops = 0;
   for (const NetworkLayer& l : layers) {
     scratch_bytes = std::max(scratch_bytes, l.algorithm == ConvAlgorithm::kDirect
-                                                ? conv2d_scratch_bytes(l.shape, num_threads)
+                                                ? conv2d_scratch_bytes<float>(l.shape, num_threads)
                                                 : winograd_scratch_bytes(l.shape, l.algorithm, num_threads));
     floats = std::max(floats, static_cast<size_t>(l.shape.output_pixels() * l.shape.oc));
     flops += l.shape.flops();
@@ -225,7 +226,7 @@ void network(benchmark::State& state, int64_t batch, bool winograd) {
         e.residual_row_stride = l.shape.oc;
       }
       if (l.algorithm == ConvAlgorithm::kDirect) {
-        conv2d_f32(l.shape, from, l.packed.data(), out, e, pool(), scratch.data());
+        conv2d(l.shape, from, l.packed.data(), out, e, pool(), scratch.data());
       } else {
         winograd_conv2d_f32(l.shape, l.algorithm, from, l.packed.data(), out, e, pool(), scratch.data());
       }
