@@ -165,9 +165,9 @@ const char* mixed_precision_pass(const backends::Device* device) {
 }
 
 AccuracyOptions accuracy_in(const std::string& precision, AccuracyOptions accuracy) {
-  if (precision == "fp32") return accuracy;
-  accuracy.rtol *= 10;
-  accuracy.atol *= 10;
+  const double factor = precision == "fp16" ? 10 : precision == "bf16" ? 20 : 1;
+  accuracy.rtol *= factor;
+  accuracy.atol *= factor;
   return accuracy;
 }
 

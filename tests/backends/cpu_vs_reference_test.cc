@@ -47,7 +47,7 @@ std::vector<Case> in_bfloat16(std::vector<Case> cases, const std::set<ir::Op>& o
       if (data && c.inputs[i]->dtype == ir::DType::kFloat32) c.inputs[i] = rounded(c.inputs[i]);
     }
     c.name += "_bf16";
-    c.tolerance = 0x1p-7;
+    c.tolerance = 0x1p-5;  // the reference rounds after every step of an epilogue
   }
   return cases;
 }
