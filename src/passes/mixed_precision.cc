@@ -22,12 +22,16 @@ struct Rules {
   bool (*reads_images)(const ir::Graph&, const ir::Node&);  // a convolution that rounds a float32 input as it loads it
 };
 
+// Weighted means of pixels are float32 by definition, whatever the image is.
+bool resizes_to_float32(const ir::Node& node) {
+  return node.op == ir::Op::kResize && node.get<ir::ResizeAttrs>().kind != ir::ResizeKind::kNearest;
+}
+
 // Softmax and normalization stay float32, as their results feed on small differences.
 bool moves_or_folds(const ir::Node& node) {
   switch (node.op) {
     case ir::Op::kPointwise:
     case ir::Op::kPool:
-    case ir::Op::kResize:
     case ir::Op::kIdentity:
     case ir::Op::kReshape:
     case ir::Op::kExpandDims:
@@ -47,6 +51,8 @@ bool moves_or_folds(const ir::Node& node) {
     case ir::Op::kSpaceToDepth:
     case ir::Op::kPad:
       return true;
+    case ir::Op::kResize:
+      return !resizes_to_float32(node);
     default:
       return false;
   }
@@ -94,7 +100,7 @@ bool leads_on_cpu(const ir::Graph& graph, const ir::Node& node) {
 
 bool follows_on_cpu(const ir::Graph& graph, const ir::Node& node) {
   if (node.op == ir::Op::kConv) return has_cpu_kernel(graph, node) && is_depthwise_conv(graph, node);
-  return moves_or_folds(node);
+  return moves_or_folds(node) || resizes_to_float32(node);
 }
 
 bool reads_images_on_cpu(const ir::Graph& graph, const ir::Node& node) {
@@ -182,6 +188,11 @@ class MixedPrecision {
       if (is_float(inputs[i]) && !bias && !image) inputs[i] = as_half(inputs[i]);
     }
     graph_.node(id).inputs = std::move(inputs);
+    ++converted_;
+    if (resizes_to_float32(graph_.node(id))) {
+      as_half(graph_.node(id).outputs[0]);
+      return;
+    }
     // Readers keep reading the float32 name of the result, which is now a cast of the narrow one; those that take part
     // look through it.
     for (size_t o = 0; o < graph_.node(id).outputs.size(); ++o) {
@@ -199,7 +210,6 @@ class MixedPrecision {
       graph_.value(output).dtype = rules_.narrow;
       half_[wide] = output;
     }
-    ++converted_;
   }
 
   // The narrow form of a float32 value.
