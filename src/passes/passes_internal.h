@@ -19,6 +19,7 @@ Result<PassResult> fold_batch_norm(ir::Graph& graph, const PassOptions& options)
 Result<PassResult> fold_pad(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fuse_epilogue(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fuse_pointwise(ir::Graph& graph, const PassOptions& options);
-Result<PassResult> mixed_precision(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> mixed_precision_gpu(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> mixed_precision_cpu(ir::Graph& graph, const PassOptions& options);
 
 }  // namespace blade::passes

@@ -31,7 +31,9 @@ constexpr Pass kPipeline[] = {
      fuse_epilogue},
     {"FusePointwise", "Joins trees of elementwise operations into one.", false, fuse_pointwise},
     {"TfAutoMixedPrecisionGpu", "Turns matrix work and what lies between into float16, on a GPU.", false,
-     mixed_precision},
+     mixed_precision_gpu},
+    {"TfAutoMixedPrecisionCpu", "Turns matrix work and what lies between into bfloat16, on a CPU that has it.", false,
+     mixed_precision_cpu},
 };
 
 }  // namespace

@@ -97,5 +97,94 @@ TEST(Fusion, AnswersAreThoseOfTheGraph) {
   }
 }
 
+// In bfloat16: a first layer that reads float32, a depthwise convolution and the 1x1 behind it in one step, a product
+// whose result goes out as float32.
+TEST(Fusion, BFloat16FromImageToScores) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "no bfloat16 arithmetic";
+  GraphBuilder b;
+  const auto x = b.input("x", {1, 33, 33, 3});
+  auto y = b.relu(b.conv(x, b.constant<float>({3, 3, 3, 24}, random_values(3 * 3 * 3 * 24, 1)), {2, 2}));
+  y = b.conv(y, b.constant<float>({3, 3, 1, 24}, random_values(9 * 24, 2)), {1, 1}, ir::Padding::kSame, 24);
+  y = b.relu(b.add(y, b.constant<float>({24}, random_values(24, 3))));
+  y = b.conv(y, b.constant<float>({1, 1, 24, 40}, random_values(24 * 40, 4)));
+  const auto scores = b.conv(b.relu(y), b.constant<float>({1, 1, 40, 7}, random_values(40 * 7, 5)));
+  const ir::Graph graph = b.output(scores, "scores").build();
+  Decisions decisions;
+  decisions.precision = "bf16";
+  auto engine = Engine::create(graph.clone(), decisions, EngineOptions());
+  ASSERT_TRUE(engine.ok()) << engine.status().message();
+  const auto plan = (*engine)->plan_for(std::vector<ir::Dims>{{1, 33, 33, 3}});
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  std::vector<std::string> kernels;
+  for (const Step& step : (*plan)->steps) kernels.emplace_back(step.kernel_name);
+  EXPECT_EQ(kernels, (std::vector<std::string>{"cpu.conv.direct_bf16", "cpu.conv.separable_bf16",
+                                               "cpu.conv.direct_bf16_to_f32"}));
+  const auto inputs = blade::testing::random_inputs(graph, 5);
+  const auto want = blade::testing::evaluate_graph(graph, inputs);
+  ASSERT_TRUE(want.ok()) << want.status().message();
+  Collect got(1);
+  const Status ran = (*engine)->run(testing::refs(inputs), got);
+  ASSERT_TRUE(ran.ok()) << ran.message();
+  testing::expect_close(*got.outputs[0], *(*want)[0], 4e-2, "scores");
+}
+
+// Weighted means of pixels are float32 by definition; between convolutions they are rounded as they are made.
+TEST(Fusion, BFloat16ResizeBetweenConvolutions) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (const int64_t channels : {24, 9000}) {
+    GraphBuilder b;
+    const auto x = b.input("x", {1, 3, 4, 8});
+    const auto y = b.conv(x, b.constant<float>({1, 1, 8, channels}, random_values(8 * channels, 1)));
+    const auto size = b.constant<int32_t>({2}, {7, 9});
+    const auto z = b.op(ir::Op::kResize, {b.relu(y), size}, ir::ResizeAttrs{ir::ResizeKind::kBilinear});
+    const auto w = b.conv(z, b.constant<float>({1, 1, channels, 5}, random_values(channels * 5, 2)));
+    const ir::Graph graph = b.output(w, "y").build();
+    Decisions decisions;
+    decisions.precision = "bf16";
+    auto engine = Engine::create(graph.clone(), decisions, EngineOptions());
+    ASSERT_TRUE(engine.ok()) << engine.status().message();
+    const auto plan = (*engine)->plan_for(std::vector<ir::Dims>{{1, 3, 4, 8}});
+    ASSERT_TRUE(plan.ok()) << plan.status().message();
+    std::vector<std::string> kernels;
+    for (const Step& step : (*plan)->steps) kernels.emplace_back(step.kernel_name);
+    EXPECT_EQ(kernels, (std::vector<std::string>{"cpu.cast.loop", "cpu.conv.direct_bf16",
+                                                 "cpu.resize.rows_bf16_to_bf16", "cpu.conv.direct_bf16_to_f32"}));
+    const auto inputs = blade::testing::random_inputs(graph, 5);
+    const auto want = blade::testing::evaluate_graph(graph, inputs);
+    ASSERT_TRUE(want.ok()) << want.status().message();
+    Collect got(1);
+    const Status ran = (*engine)->run(testing::refs(inputs), got);
+    ASSERT_TRUE(ran.ok()) << ran.message();
+    testing::expect_close(*got.outputs[0], *(*want)[0], channels > 100 ? 1.0f : 0.1f, "y");
+  }
+}
+
+TEST(Fusion, BFloat16ProductThatGoesOutAsFloat32) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (bool constant : {true, false}) {
+    GraphBuilder b;
+    const auto x = b.input("x", {5, 31});
+    const auto w = constant ? b.constant<float>({31, 19}, random_values(31 * 19, 1)) : b.input("w", {31, 19});
+    const ir::Graph graph = b.output(b.op(ir::Op::kMatMul, {x, w}, ir::MatMulAttrs{}), "y").build();
+    Decisions decisions;
+    decisions.precision = "bf16";
+    auto engine = Engine::create(graph.clone(), decisions, EngineOptions());
+    ASSERT_TRUE(engine.ok()) << engine.status().message();
+    std::vector<ir::Dims> dims = {{5, 31}};
+    if (!constant) dims.push_back({31, 19});
+    const auto plan = (*engine)->plan_for(dims);
+    ASSERT_TRUE(plan.ok()) << plan.status().message();
+    EXPECT_STREQ((*plan)->steps.back().kernel_name,
+                 constant ? "cpu.matmul.packed_bf16_to_f32" : "cpu.matmul.batched_bf16_to_f32");
+    const auto inputs = blade::testing::random_inputs(graph, 5);
+    const auto want = blade::testing::evaluate_graph(graph, inputs);
+    ASSERT_TRUE(want.ok()) << want.status().message();
+    Collect got(1);
+    const Status ran = (*engine)->run(testing::refs(inputs), got);
+    ASSERT_TRUE(ran.ok()) << ran.message();
+    testing::expect_close(*got.outputs[0], *(*want)[0], 0.1, "y");
+  }
+}
+
 }  // namespace
 }  // namespace blade::engine

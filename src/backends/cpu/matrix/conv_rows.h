@@ -8,15 +8,16 @@ namespace blade::backends::cpu {
 
 // Finds the input pixels of tiles of one group; border pixels read a row of zeros. A RowFinder of tile_driver.h whose
 // runs are the taps [kh][kw].
+template <class T>
 struct RowsOfConv {
   const Conv2DShape& s;
-  const float* in;
-  const float* zeros;  // as many as a group has input channels
+  const T* in;
+  const T* zeros;  // as many as a group has input channels
 
-  bool operator()(int64_t first, int count, const float** rows) const {
+  bool operator()(int64_t first, int count, const T** rows) const {
     int64_t ys[kMaxRows];
     int64_t xs[kMaxRows];
-    const float* images[kMaxRows];
+    const T* images[kMaxRows];
     bool inside = true;
     int64_t x = first % s.ow;
     int64_t y = first / s.ow % s.oh;

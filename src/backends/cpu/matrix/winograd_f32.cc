@@ -72,8 +72,8 @@ struct Plan {
   size_t out_bytes() const { return static_cast<size_t>(out_stride() * points) * sizeof(float); }
   size_t zero_bytes() const { return align_up(static_cast<size_t>(s.c) * sizeof(float), 64); }
 
-  TileJob job(const void* packed, int64_t rows) const {
-    TileJob j;
+  TileJob<float> job(const void* packed, int64_t rows) const {
+    TileJob<float> j;
     j.rows = rows;
     j.run_length = s.c;
     j.input_bytes = rows * s.c * int64_t{sizeof(float)};
@@ -155,7 +155,7 @@ struct Operands {
 
 void multiply_point(const Plan& p, const Operands& o, int point, int64_t rows, const float* v, float* products,
                     std::byte* scratch) {
-  TileJob job = p.job(o.packed + point * p.point_bytes, rows);
+  TileJob<float> job = p.job(o.packed + point * p.point_bytes, rows);
   const EpilogueF32 none;
   job.epilogue = &none;
   job.prefetch_after = point + 1 < p.points;  // points lie one after the other
