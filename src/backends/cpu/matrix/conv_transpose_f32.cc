@@ -163,10 +163,7 @@ void finish_with_residual(const EpilogueF32& e, float* row, int64_t first_pixel,
   for (int64_t x = 0; x < pixels; ++x, row += channels) {
     const float* residual = e.residual + (first_pixel + x) * e.residual_row_stride;
     for (int64_t o = 0; o < channels; ++o) {
-      float sum = row[o] + (o < e.residual_channels ? residual[o] : 0.0f);
-      if (e.slope != nullptr && !(sum > 0)) sum *= e.slope[o];
-      row[o] = std::min(std::max(sum, e.clamp_lo), e.clamp_hi);
-      if (e.scale != nullptr) row[o] = row[o] * e.scale[o] + e.shift[o];
+      row[o] = finish_element(e, row[o], o < e.residual_channels ? residual[o] : 0.0f, o);
     }
   }
 }
@@ -243,6 +240,7 @@ void run_union(const ConvTransposeShape& s, const float* in, const void* packed,
     first.slope = repeat_channels(s, epilogue.slope, zeros + s.c + all.columns());
     first.clamp_lo = epilogue.clamp_lo;
     first.clamp_hi = epilogue.clamp_hi;
+    first.gate = epilogue.gate;
     first.scale = repeat_channels(s, epilogue.scale, zeros + s.c + 2 * all.columns());
     first.shift = repeat_channels(s, epilogue.shift, zeros + s.c + 3 * all.columns());
   }
