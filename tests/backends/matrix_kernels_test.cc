@@ -88,6 +88,8 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   size_t scratch_bytes_ = 0;
 };
 
+constexpr int kEpilogueKinds = 512;
+
 // What an epilogue may do, one bit each, with its data.
 template <class T>
 struct EpilogueCase {
@@ -123,15 +125,21 @@ struct EpilogueCase {
       epilogue.scale = bias.data();
       epilogue.shift = shift.data();
     }
+    if (kind & 128) epilogue.gate = {0.25f, 0.75f, 1.5f};
+    epilogue.residual_last = (kind & 256) != 0;
     if (kind & 32) epilogue.residual_channels = static_cast<int64_t>(bias.size()) / 2;
   }
   double expected(double sum, int64_t pixel, int64_t channel) const {
     if (kind & 1) sum += bias[channel];
+    double added = 0;
     if ((kind & 2) && channel < epilogue.residual_channels)
-      sum += double{static_cast<float>(residual[pixel * epilogue.residual_row_stride + channel])};
+      added = double{static_cast<float>(residual[pixel * epilogue.residual_row_stride + channel])};
+    if (!(kind & 256)) sum += added;
     if ((kind & 16) && !(sum > 0)) sum *= bias[channel];
     if (kind & 4) sum = std::clamp(sum, 0.0, 6.0);
+    if (kind & 128) sum *= std::clamp(0.25 * sum + 0.75, 0.0, 1.5);
     if (kind & 64) sum = sum * bias[channel] + 0.5;
+    if (kind & 256) sum += added;
     if (kind & 8) sum += static_cast<double>(scale) * static_cast<double>(pixel + 3 * channel);
     return sum;
   }
@@ -162,7 +170,7 @@ void MatrixKernels::gemm_case(int round) {
   const bool transposed = round % 3 == 0;
   const auto a = random<T>(m * lda + 1);
   const auto b = random<T>(k * n + 1);
-  const EpilogueCase<T> e(round * 37 % 128, random(n), random<T>(m * ldc), ldc);
+  const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(n), random<T>(m * ldc), ldc);
   AlignedBuffer packed = AlignedBuffer::allocate(packed_b_bytes(packed_steps<T>(1, k), n) + 64);
   const PackedB view = pack_runs(b.data(), 1, k, n, transposed ? 1 : n, transposed ? k : 1, packed.data());
   std::vector<Out> c(m * ldc, Out(kCanary));
@@ -215,7 +223,7 @@ void MatrixKernels::matmul_case(int round) {
   if (round % 5 == 0) s.b_offsets = b_offsets.data();
   const auto a = random<T>(s.batch * s.m * s.k + 1);
   const auto b = random<T>(s.batch * s.k * s.n + 1);
-  const EpilogueCase<T> e(round * 37 % 128, random(s.n), random<T>(s.batch * s.m * s.n), s.n);
+  const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(s.n), random<T>(s.batch * s.m * s.n), s.n);
   std::vector<Out> c(s.batch * s.m * s.n + 1, Out(kCanary));
   matmul(s, a.data(), b.data(), c.data(), e.epilogue, *pool_,
          scratch(matmul_scratch_bytes<T>(s, pool_->num_threads())));
@@ -313,7 +321,8 @@ void MatrixKernels::conv_case(int round) {
   }
   const auto w = random<T>(s.kh * s.kw * s.c / s.groups * s.oc);
   const int64_t pixels = s.output_pixels();
-  const EpilogueCase<T> e(round * 37 % 128, random(s.oc), random<T>(pixels * s.output_pitch()), s.output_pitch());
+  const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(s.oc), random<T>(pixels * s.output_pitch()),
+                          s.output_pitch());
   AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<T>(s) + 64);
   pack_conv_weights(s, w.data(), packed.data());
   std::vector<Out> out(pixels * s.output_pitch() + 1, Out(kCanary));
@@ -406,7 +415,7 @@ void MatrixKernels::depthwise_case(int round) {
   const auto in = random<T>(s.n * s.h * s.w * s.c);
   const auto w = random(s.kh * s.kw * channels);
   const int64_t pixels = as_conv.output_pixels();
-  const EpilogueCase<T> e(round * 37 % 128, random(channels), random<T>(pixels * channels), channels);
+  const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(channels), random<T>(pixels * channels), channels);
   std::vector<T> out(pixels * channels + 1, T(kCanary));
   depthwise_conv2d(s, in.data(), w.data(), out.data(), e.epilogue, *pool_,
                    scratch(depthwise_scratch_bytes<T>(s, pool_->num_threads())));
@@ -449,8 +458,8 @@ void MatrixKernels::separable_case(int round) {
   const auto w = random(s.kh * s.kw * channels);
   const auto w2 = random<T>(channels * oc);
   const int64_t pixels = as_conv.output_pixels();
-  const EpilogueCase<T> between(round * 37 % 128, random(channels), random<T>(pixels * channels), channels);
-  const EpilogueCase<T> e(round * 29 % 128, random(oc), random<T>(pixels * oc), oc);
+  const EpilogueCase<T> between(round * 37 % kEpilogueKinds, random(channels), random<T>(pixels * channels), channels);
+  const EpilogueCase<T> e(round * 29 % kEpilogueKinds, random(oc), random<T>(pixels * oc), oc);
   AlignedBuffer packed = AlignedBuffer::allocate(packed_b_bytes(packed_steps<T>(1, channels), oc) + 64);
   pack_runs(w2.data(), 1, channels, oc, oc, 1, packed.data());
   std::vector<T> out(pixels * oc + 1, T(kCanary));
@@ -498,7 +507,7 @@ TEST_P(MatrixKernels, ConvTranspose) {
     const auto in = random(s.n * s.h * s.w * s.c);
     const auto w = random(s.kh * s.kw * s.oc * s.c);
     const int64_t pixels = s.n * s.oh * s.ow;
-    const EpilogueCase<float> e(round * 37 % 128, random(s.oc), random(pixels * s.oc), s.oc);
+    const EpilogueCase<float> e(round * 37 % kEpilogueKinds, random(s.oc), random(pixels * s.oc), s.oc);
     AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_transpose_bytes(s) + 64);
     pack_conv_transpose_weights(s, w.data(), packed.data());
     std::vector<float> out(pixels * s.oc + 1, kCanary);
@@ -551,7 +560,8 @@ TEST_P(MatrixKernels, Winograd) {
     const auto in = random(s.n * s.h * s.w * s.input_pitch());
     const auto w = random(9 * s.c * s.oc);
     const int64_t pixels = s.output_pixels();
-    const EpilogueCase<float> e(round * 37 % 128, random(s.oc), random(pixels * s.output_pitch()), s.output_pitch());
+    const EpilogueCase<float> e(round * 37 % kEpilogueKinds, random(s.oc), random(pixels * s.output_pitch()),
+                                s.output_pitch());
     AlignedBuffer packed = AlignedBuffer::allocate(packed_winograd_bytes(s, algorithm));
     pack_winograd_weights(s, algorithm, w.data(), packed.data());
     std::vector<float> out(pixels * s.output_pitch() + 1, kCanary);

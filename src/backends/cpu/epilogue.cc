@@ -128,11 +128,16 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
   dtypes_ = program_dtypes(request, program, first_operand);
   size_t taken = 0;  // instructions known to be cuttable
   LoweredEpilogue fast = *this;
-  // In this order: sums, a slope, clamps, a scale, a shift.
-  bool clamped = false, bent = false, scaled = false, shifted = false;
+  // In this order: sums, a slope, clamps, a gate, a scale, a shift, a residual.
+  bool clamped = false, bent = false, scaled = false, shifted = false, last = false;
   const auto is_vector = [&](int value) {
     return value > 0 && value < program.num_inputs && kinds_[static_cast<size_t>(value) - 1] == Kind::kChannels &&
            dtypes_[static_cast<size_t>(value)] == ir::DType::kFloat32;
+  };
+  const auto fits_residual = [&](int value) {
+    if (value >= program.num_inputs || dtypes_[static_cast<size_t>(value)] != activations) return false;
+    const Kind kind = kinds_[static_cast<size_t>(value) - 1];
+    return kind == Kind::kFull || kind == Kind::kNarrow;
   };
   const auto channels_operand = [&](const PointwiseInstr& instr, PointwiseOp op, int current) -> int {
     if (instr.op != op || (instr.a == current) == (instr.b == current)) return -1;
@@ -143,41 +148,40 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
   for (size_t i = 0; i < program.code.size(); ++i, current = program.num_inputs + static_cast<int>(i) - 1) {
     const PointwiseInstr& instr = program.code[i];
     const int added = added_operand(instr, current);
-    if (const auto range = clamp_of(instr, current); range && !scaled && !shifted) {
+    const bool gated = fast.gate_.used(), is_residual = added > 0 && fits_residual(added);
+    if (last) break;
+    if (const auto range = clamp_of(instr, current); range && !gated && !scaled && !shifted) {
       clamped = true;
       fast.lo_ = std::min(std::max(fast.lo_, range->lo), range->hi);
       fast.hi_ = std::max(std::min(fast.hi_, range->hi), range->lo);
-    } else if (const auto slope = leaky_slope_of(instr, current); slope && !clamped && !bent && !scaled && !shifted) {
+    } else if (const auto slope = leaky_slope_of(instr, current);
+               slope && !clamped && !bent && !gated && !scaled && !shifted) {
       bent = true;
       fast.leaky_slope_.assign(static_cast<size_t>(channels_), *slope);
     } else if (instr.op == PointwiseOp::kPRelu && instr.a == current && is_vector(instr.b) && !clamped && !bent &&
-               !scaled && !shifted) {
+               !gated && !scaled && !shifted) {
       bent = true;
       fast.slope_ = static_cast<int>(first_operand) + instr.b - 1;
+    } else if (instr.op == PointwiseOp::kHardSwish && instr.a == current && !gated && !scaled && !shifted) {
+      fast.gate_ = {instr.alpha, 3 * instr.alpha, 6 * instr.alpha};
     } else if (const int scale = channels_operand(instr, PointwiseOp::kMul, current);
                scale >= 0 && !scaled && !shifted) {
       scaled = true;
       fast.scale_ = scale;
     } else if (const int shift = channels_operand(instr, PointwiseOp::kAdd, current);
-               shift >= 0 && !shifted && (scaled || clamped || bent)) {
+               shift >= 0 && !shifted && (scaled || clamped || bent || gated)) {
       shifted = true;
       fast.shift_ = shift;
     } else if (instr.op == PointwiseOp::kAffine && instr.a == current && !scaled && !shifted) {
       scaled = shifted = true;
       fast.own_scale_.assign(static_cast<size_t>(channels_), instr.alpha);
       fast.own_shift_.assign(static_cast<size_t>(channels_), instr.beta);
-    } else if (added > 0 && added < program.num_inputs && !clamped && !bent && !scaled && !shifted) {
-      const Kind kind = kinds_[static_cast<size_t>(added) - 1];
-      const int node_input = static_cast<int>(first_operand) + added - 1;
-      if (is_vector(added) && fast.bias_ < 0) {
-        fast.bias_ = node_input;
-      } else if ((kind == Kind::kFull || kind == Kind::kNarrow) && fast.residual_ < 0 &&
-                 dtypes_[static_cast<size_t>(added)] == activations) {
-        fast.residual_ = node_input;
-        fast.residual_channels_ = request.inputs[static_cast<size_t>(node_input)].dims.back();
-      } else {
-        break;
-      }
+    } else if (is_vector(added) && fast.bias_ < 0 && !clamped && !bent && !gated && !scaled && !shifted) {
+      fast.bias_ = static_cast<int>(first_operand) + added - 1;
+    } else if (is_residual && fast.residual_ < 0) {
+      fast.residual_ = static_cast<int>(first_operand) + added - 1;
+      fast.residual_channels_ = request.inputs[static_cast<size_t>(fast.residual_)].dims.back();
+      fast.residual_last_ = last = clamped || bent || gated || scaled || shifted;
     } else {
       break;
     }
@@ -186,6 +190,8 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
       bias_ = fast.bias_;
       residual_ = fast.residual_;
       residual_channels_ = fast.residual_channels_;
+      residual_last_ = fast.residual_last_;
+      gate_ = fast.gate_;
       slope_ = fast.slope_;
       leaky_slope_ = fast.leaky_slope_;
       scales_ = scaled || shifted;
@@ -214,6 +220,8 @@ void LoweredEpilogue::bind(const KernelArgs& args, BoundTo<T>& bound) const {
   if (!leaky_slope_.empty()) bound.raw.slope = leaky_slope_.data();
   bound.raw.clamp_lo = lo_;
   bound.raw.clamp_hi = hi_;
+  bound.raw.gate = gate_;
+  bound.raw.residual_last = residual_last_;
   if (scales_) {
     bound.raw.scale = scale_ >= 0 ? input<float>(args, static_cast<size_t>(scale_)) : own_scale_.data();
     bound.raw.shift = shift_ >= 0 ? input<float>(args, static_cast<size_t>(shift_)) : own_shift_.data();

@@ -58,7 +58,8 @@ class LoweredEpilogue {
 
   int bias_ = -1, residual_ = -1, slope_ = -1;  // node inputs
   std::vector<float> leaky_slope_;              // the same number for every channel
-  bool scales_ = false;
+  bool residual_last_ = false, scales_ = false;
+  HardGate gate_;
   int scale_ = -1, shift_ = -1;  // node inputs; else the numbers below
   std::vector<float> own_scale_, own_shift_;
   float lo_ = -std::numeric_limits<float>::infinity(), hi_ = std::numeric_limits<float>::infinity();

@@ -123,30 +123,50 @@ void copy_band(const Conv2DShape& s, const BandPlan<T>& plan, const In* image, i
   }
 }
 
+// ---- Offsets of the runs and the row of zeros, shared by all threads.
+template <class T>
+struct ConvSharedScratch {
+  const Conv2DShape& s;
+  size_t offset_bytes, zero_bytes;
+  explicit ConvSharedScratch(const Conv2DShape& shape)
+      : s(shape),
+        offset_bytes(align_up(static_cast<size_t>(run_count(s)) * sizeof(int64_t), 64)),
+        zero_bytes(align_up(static_cast<size_t>(group_in(s)) * sizeof(T), 64)) {}
+  size_t bytes() const { return offset_bytes + zero_bytes; }
+  int64_t* offsets(std::byte* at) const { return reinterpret_cast<int64_t*>(at); }
+  T* zeros(std::byte* at) const { return reinterpret_cast<T*>(at + offset_bytes); }
+
+  void fill(std::byte* at) const {
+    for (int64_t r = 0; r < run_count(s); ++r) {
+      offsets(at)[r] = use_band(s) ? r * s.dilation_h * BandPlan<T>(s).row_length
+                                   : (r / s.kw * s.dilation_h * s.w + r % s.kw * s.dilation_w) * s.input_pitch();
+    }
+    std::memset(static_cast<void*>(zeros(at)), 0, zero_bytes);
+  }
+};
+
+// At most plan.rows_out output rows from row `first` of all images on; they lie in one image.
 template <class T, class In, class Out>
 void run_band(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, const In* in, Out* out,
-              const Epilogue<T>& epilogue, int64_t index, const int64_t* offsets, std::byte* scratch) {
-  const int64_t image = index / plan.bands;
-  const int64_t y0 = index % plan.bands * plan.rows_out;
-  const int64_t rows_out = std::min(plan.rows_out, s.oh - y0);
-  if (rows_out <= 0) return;
+              const Epilogue<T>& epilogue, int64_t first, int64_t rows_out, const int64_t* offsets,
+              std::byte* scratch) {
+  const int64_t image = first / s.oh, y0 = first % s.oh;
   auto* band = reinterpret_cast<T*>(scratch);
   const int64_t rows_in = (rows_out - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
   copy_band(s, plan, in + image * s.h * s.w * s.input_pitch(), y0 * s.stride_h - s.pad_top, rows_in, band);
 
-  const int64_t first_pixel = (image * s.oh + y0) * s.ow;
-  const PartEpilogue<T> part(epilogue, first_pixel);
+  const PartEpilogue<T> part(epilogue, first * s.ow);
   TileJob<T> job = band_job(s, plan, b);
   job.rows = rows_out * s.ow;
   job.run_offsets = offsets;
-  job.set_out(out + first_pixel * s.output_pitch());
+  job.set_out(out);
   job.epilogue = &part.get();
   run_tile_range(
       job, {0, tile_count(job), 0, b.panels()},
-      [&](int64_t first, int count, const T** rows) {
+      [&](int64_t pixel_of_band, int count, const T** rows) {
         const int64_t step = s.stride_w * s.c;
-        int64_t left = s.ow - first % s.ow;  // in the row
-        const T* row = band + first / s.ow * s.stride_h * plan.row_length;
+        int64_t left = s.ow - pixel_of_band % s.ow;  // in the row
+        const T* row = band + pixel_of_band / s.ow * s.stride_h * plan.row_length;
         const T* pixel = row + (s.ow - left) * step;
         for (int i = 0; i < count; ++i, pixel += step) {
           if (left-- == 0) {
@@ -165,12 +185,15 @@ template <class T, class In, class Out>
 void conv_by_bands(const Conv2DShape& s, const In* in, const PackedB& b, Out* out, const Epilogue<T>& epilogue,
                    ThreadPool& pool, std::byte* scratch) {
   const BandPlan<T> plan(s);
-  auto* offsets = reinterpret_cast<int64_t*>(scratch);
-  for (int64_t kh = 0; kh < s.kh; ++kh) offsets[kh] = kh * s.dilation_h * plan.row_length;
-  scratch += align_up(static_cast<size_t>(s.kh) * sizeof(int64_t), 64);
+  const ConvSharedScratch<T> shared(s);
+  shared.fill(scratch);
   const size_t slot_bytes = band_slot_bytes(s, plan, b);
   pool.parallel_for(static_cast<int>(s.n * plan.bands), [&](int index, int slot) {
-    run_band(s, plan, b, in, out, epilogue, index, offsets, scratch + slot * slot_bytes);
+    const int64_t y = index % plan.bands * plan.rows_out, first = index / plan.bands * s.oh + y;
+    const int64_t rows = std::min(plan.rows_out, s.oh - y);
+    if (rows <= 0) return;
+    run_band(s, plan, b, in, out + first * s.ow * s.output_pitch(), epilogue, first, rows, shared.offsets(scratch),
+             scratch + shared.bytes() + slot * slot_bytes);
   });
 }
 
@@ -208,26 +231,13 @@ bool reads_every_pixel(const Conv2DShape& s) {
          s.oh == s.h && s.ow == s.w;
 }
 
-// ---- Offsets of the taps and the row of zeros, shared by all threads.
-template <class T>
-struct ConvSharedScratch {
-  size_t offset_bytes, zero_bytes;
-  explicit ConvSharedScratch(const Conv2DShape& s)
-      : offset_bytes(align_up(static_cast<size_t>(s.kh * s.kw) * sizeof(int64_t), 64)),
-        zero_bytes(align_up(static_cast<size_t>(group_in(s)) * sizeof(T), 64)) {}
-  size_t bytes() const { return offset_bytes + zero_bytes; }
-};
-
 template <class T, class Out>
 void conv_by_taps(const Conv2DShape& s, const T* in, const void* packed, Out* out, const Epilogue<T>& epilogue,
                   ThreadPool& pool, std::byte* scratch) {
   const ConvSharedScratch<T> shared(s);
-  auto* offsets = reinterpret_cast<int64_t*>(scratch);
-  auto* zeros = reinterpret_cast<T*>(scratch + shared.offset_bytes);
-  for (int64_t t = 0; t < s.kh * s.kw; ++t) {
-    offsets[t] = (t / s.kw * s.dilation_h * s.w + t % s.kw * s.dilation_w) * s.input_pitch();
-  }
-  std::memset(static_cast<void*>(zeros), 0, shared.zero_bytes);
+  shared.fill(scratch);
+  const int64_t* offsets = shared.offsets(scratch);
+  const T* zeros = shared.zeros(scratch);
   scratch += shared.bytes();
 
   auto for_group = [&](int64_t g, auto&& run) {
@@ -311,6 +321,54 @@ void conv2d(const Conv2DShape& s, const In* in, const void* packed, Out* out, co
   }
 }
 
+template <class T>
+const char* conv2d_rows_refusal(const Conv2DShape& s) {
+  if (s.groups != 1) return "the convolution is grouped";
+  return copies_input<T>(s) ? "the convolution copies its input" : nullptr;
+}
+
+template <class T>
+size_t conv2d_rows_shared_bytes(const Conv2DShape& s) {
+  return ConvSharedScratch<T>(s).bytes();
+}
+template <class T>
+size_t conv2d_rows_slot_bytes(const Conv2DShape& s) {
+  const PackedB b = group_b_view<T>(s, nullptr);
+  return use_band(s) ? band_slot_bytes(s, BandPlan<T>(s), b) : tile_slot_scratch_bytes(conv_job<T>(s, b));
+}
+template <class T>
+void conv2d_rows_prepare(const Conv2DShape& s, std::byte* shared) {
+  ConvSharedScratch<T>(s).fill(shared);
+}
+
+template <class T, class In>
+void conv2d_rows(const Conv2DShape& s, const In* in, const void* packed, T* out, const Epilogue<T>& epilogue,
+                 int64_t first, int64_t rows, std::byte* shared, std::byte* slot) {
+  const ConvSharedScratch<T> layout(s);
+  const PackedB b = group_b_view<T>(s, packed);
+  if (use_band(s)) {
+    const BandPlan<T> plan(s);
+    for (int64_t r = 0; r < rows; r += plan.rows_out) {
+      run_band(s, plan, b, in, out + r * s.ow * s.output_pitch(), epilogue, first + r,
+               std::min(plan.rows_out, rows - r), layout.offsets(shared), slot);
+    }
+    return;
+  }
+  if constexpr (std::is_same_v<In, T>) {
+    const PartEpilogue<T> part(epilogue, first * s.ow);
+    TileJob<T> job = conv_job<T>(s, b);
+    job.rows = rows * s.ow;
+    job.run_offsets = layout.offsets(shared);
+    job.set_out(out);
+    job.epilogue = &part.get();
+    const RowsOfConv<T> find{s, in, layout.zeros(shared)};
+    run_tile_range(
+        job, {0, tile_count(job), 0, b.panels()},
+        [&](int64_t pixel, int count, const T** pointers) { return find(first * s.ow + pixel, count, pointers); },
+        slot);
+  }
+}
+
 #define BLADE_INSTANTIATE(T, In, Out)                                                                                 \
   template void conv2d<T, In, Out>(const Conv2DShape&, const In*, const void*, Out*, const Epilogue<T>&, ThreadPool&, \
                                    std::byte*);
@@ -320,10 +378,21 @@ BLADE_INSTANTIATE(BFloat16, BFloat16, float)
 BLADE_INSTANTIATE(BFloat16, float, BFloat16)
 BLADE_INSTANTIATE(BFloat16, float, float)
 #undef BLADE_INSTANTIATE
+#define BLADE_INSTANTIATE(T, In)                                                                                  \
+  template void conv2d_rows<T, In>(const Conv2DShape&, const In*, const void*, T*, const Epilogue<T>&, int64_t, \
+                                   int64_t, std::byte*, std::byte*);
+BLADE_INSTANTIATE(float, float)
+BLADE_INSTANTIATE(BFloat16, BFloat16)
+BLADE_INSTANTIATE(BFloat16, float)
+#undef BLADE_INSTANTIATE
 #define BLADE_INSTANTIATE(T)                                               \
   template size_t packed_conv_bytes<T>(const Conv2DShape&);                \
   template void pack_conv_weights<T>(const Conv2DShape&, const T*, void*); \
-  template size_t conv2d_scratch_bytes<T>(const Conv2DShape&, int);
+  template size_t conv2d_scratch_bytes<T>(const Conv2DShape&, int);        \
+  template const char* conv2d_rows_refusal<T>(const Conv2DShape&);         \
+  template size_t conv2d_rows_shared_bytes<T>(const Conv2DShape&);         \
+  template size_t conv2d_rows_slot_bytes<T>(const Conv2DShape&);           \
+  template void conv2d_rows_prepare<T>(const Conv2DShape&, std::byte*);
 BLADE_INSTANTIATE(float)
 BLADE_INSTANTIATE(BFloat16)
 #undef BLADE_INSTANTIATE

@@ -59,6 +59,20 @@ size_t conv2d_scratch_bytes(const Conv2DShape& shape, int threads);
 template <class T, class In, class Out>
 void conv2d(const Conv2DShape& shape, const In* in, const void* packed, Out* out, const Epilogue<T>& epilogue,
             ThreadPool& pool, std::byte* scratch);
+// Some output rows on the calling thread, for steps that use them up strip by strip: rows [first, first + rows) counted
+// through all images (image * oh + y), all of one image, to `out`. `shared` is filled by conv2d_rows_prepare() once a
+// run, `slot` is the thread's own. In: as for conv2d().
+template <class T>
+const char* conv2d_rows_refusal(const Conv2DShape& shape);  // nullptr, or why rows cannot be computed alone
+template <class T>
+size_t conv2d_rows_shared_bytes(const Conv2DShape& shape);
+template <class T>
+size_t conv2d_rows_slot_bytes(const Conv2DShape& shape);
+template <class T>
+void conv2d_rows_prepare(const Conv2DShape& shape, std::byte* shared);
+template <class T, class In>
+void conv2d_rows(const Conv2DShape& shape, const In* in, const void* packed, T* out, const Epilogue<T>& epilogue,
+                 int64_t first, int64_t rows, std::byte* shared, std::byte* slot);
 // True where a bfloat16 convolution can take a float32 input: it copies what it reads in any case (first layers).
 bool rounds_input(const Conv2DShape& shape);
 

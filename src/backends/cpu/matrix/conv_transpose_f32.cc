@@ -163,11 +163,26 @@ void finish_with_residual(const EpilogueF32& e, float* row, int64_t first_pixel,
   for (int64_t x = 0; x < pixels; ++x, row += channels) {
     const float* residual = e.residual + (first_pixel + x) * e.residual_row_stride;
     for (int64_t o = 0; o < channels; ++o) {
-      float sum = row[o] + (o < e.residual_channels ? residual[o] : 0.0f);
-      if (e.slope != nullptr && !(sum > 0)) sum *= e.slope[o];
-      row[o] = std::min(std::max(sum, e.clamp_lo), e.clamp_hi);
-      if (e.scale != nullptr) row[o] = row[o] * e.scale[o] + e.shift[o];
+      row[o] = finish_element(e, row[o], o < e.residual_channels ? residual[o] : 0.0f, o);
     }
+  }
+}
+
+// to[0, count * kRun): the first kRun floats of `count` pixels, `step` floats apart.
+template <int64_t kRun>
+void gather_runs(const float* from, int64_t step, int64_t count, float* to) {
+  for (int64_t x = 0; x < count; ++x, from += step, to += kRun) std::memcpy(to, from, kRun * sizeof(float));
+}
+void gather_runs(const float* from, int64_t step, int64_t count, int64_t run, float* to) {
+  switch (run) {  // lengths that a copy of constant size moves in a register
+    case 2:
+      return gather_runs<2>(from, step, count, to);
+    case 4:
+      return gather_runs<4>(from, step, count, to);
+    case 8:
+      return gather_runs<8>(from, step, count, to);
+    default:
+      for (int64_t x = 0; x < count; ++x, from += step, to += run) std::copy_n(from, run, to);
   }
 }
 
@@ -181,10 +196,8 @@ void spread_row(const Union& all, const float* products, int64_t row, float* out
     float* to = out + first_pixel * s.oc;
     const float* from = products + sy * run;
     const int64_t whole = s.ow / s.stride_w;
-    for (int64_t x = 0; x < whole; ++x, from += all.columns()) {
-      for (int64_t i = 0; i < run; ++i) to[x * run + i] = from[i];
-    }
-    std::copy_n(from, s.ow * s.oc - whole * run, to + whole * run);
+    gather_runs(from, all.columns(), whole, run, to);
+    std::copy_n(from + whole * all.columns(), s.ow * s.oc - whole * run, to + whole * run);
     if (epilogue.residual != nullptr) finish_with_residual(epilogue, to, first_pixel, s.ow, s.oc);
     if (epilogue.generic != nullptr) epilogue.generic(epilogue.context, {to, s.oc, first_pixel, 1, s.ow, 0, s.oc});
   }
@@ -243,6 +256,7 @@ void run_union(const ConvTransposeShape& s, const float* in, const void* packed,
     first.slope = repeat_channels(s, epilogue.slope, zeros + s.c + all.columns());
     first.clamp_lo = epilogue.clamp_lo;
     first.clamp_hi = epilogue.clamp_hi;
+    first.gate = epilogue.gate;
     first.scale = repeat_channels(s, epilogue.scale, zeros + s.c + 2 * all.columns());
     first.shift = repeat_channels(s, epilogue.shift, zeros + s.c + 3 * all.columns());
   }

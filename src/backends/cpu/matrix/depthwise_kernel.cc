@@ -9,6 +9,7 @@
 // clang-format off
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "backends/cpu/matrix/epilogue_inl.h"
 #include "backends/cpu/matrix/simd_inl.h"
 // clang-format on
 
@@ -45,19 +46,12 @@ template <int kOutputs, bool kPart, class T>
 HWY_ATTR HWY_INLINE void finish(const DepthwiseArgs<T>& a, const V* acc, int64_t c) {
   const D d;
   const int64_t left = a.channels - c;
-  const V lo = hn::Set(d, a.lo);
-  const V hi = hn::Set(d, a.hi);
-  const V slope = a.slope != nullptr ? load<kPart>(d, a.slope + c, left) : hn::Zero(d);
-  const V scale = a.scale != nullptr ? load<kPart>(d, a.scale + c, left) : hn::Zero(d);
-  const V shift = a.scale != nullptr ? load<kPart>(d, a.shift + c, left) : hn::Zero(d);
+  const EpilogueVectors<DepthwiseArgs<T>> epilogue(a, c, left);
 #pragma GCC unroll 8
   for (int x = 0; x < kOutputs; ++x) {
-    V sum = acc[x];
-    if (a.residual != nullptr)
-      sum = hn::Add(sum, load_some(d, a.residual + x * a.residual_stride + c, a.residual_channels - c));
-    if (a.slope != nullptr) sum = hn::IfThenElse(hn::Gt(sum, hn::Zero(d)), sum, hn::Mul(sum, slope));
-    sum = hn::Min(hn::Max(sum, lo), hi);
-    if (a.scale != nullptr) sum = hn::MulAdd(sum, scale, shift);
+    V residual = hn::Zero(d);
+    if (a.residual != nullptr) residual = load_some(d, a.residual + x * a.residual_stride + c, a.residual_channels - c);
+    const V sum = epilogue.finish(acc[x], residual);
     const int64_t at = x * a.channels + c;
     if (sizeof(T) < sizeof(float) && a.wide_out != nullptr) {
       store<kPart>(sum, d, a.wide_out + at, left);

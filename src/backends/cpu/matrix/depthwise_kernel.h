@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "backends/cpu/matrix/epilogue_f32.h"
 #include "base/half.h"
 
 namespace blade::backends::cpu {
@@ -27,6 +28,8 @@ struct DepthwiseArgs {
   const float* bias = nullptr;
   const float* slope = nullptr;
   float lo = 0, hi = 0;
+  HardGate gate;
+  bool residual_last = false;
   const float* scale = nullptr;
   const float* shift = nullptr;
 };

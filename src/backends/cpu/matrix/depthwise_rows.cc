@@ -114,6 +114,8 @@ void DepthwiseRows<T>::run_row(const Block& block, int64_t row, int64_t width, T
   a.slope = e.slope;
   a.lo = e.clamp_lo;
   a.hi = e.clamp_hi;
+  a.residual_last = e.residual_last;
+  a.gate = e.gate;
   a.scale = e.scale;
   a.shift = e.shift;
   // Even pieces of at most kDepthwiseOutputs.
@@ -158,11 +160,8 @@ void DepthwiseRows<T>::run_row_with_multiplier(const Block& block, int64_t row, 
     }
     for (int64_t i = 0; i < channels; ++i) {
       const bool has_residual = e.residual != nullptr && i < e.residual_channels;
-      float sum = to[i];
-      if (has_residual) sum += static_cast<float>(e.residual[pixel * e.residual_row_stride + i]);
-      if (e.slope != nullptr && !(sum > 0)) sum *= e.slope[i];
-      to[i] = std::min(std::max(sum, e.clamp_lo), e.clamp_hi);
-      if (e.scale != nullptr) to[i] = to[i] * e.scale[i] + e.shift[i];
+      const auto residual = has_residual ? static_cast<float>(e.residual[pixel * e.residual_row_stride + i]) : 0.0f;
+      to[i] = finish_element(e, to[i], residual, i);
     }
   }
 }

@@ -117,6 +117,8 @@ struct Walk {
     a.residual_stride = e.residual_row_stride;
     a.lo = e.clamp_lo;
     a.hi = e.clamp_hi;
+    a.gate = e.gate;
+    a.residual_last = e.residual_last;
     return a;
   }
 

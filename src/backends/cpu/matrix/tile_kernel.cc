@@ -11,6 +11,7 @@
 // clang-format off
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "backends/cpu/matrix/epilogue_inl.h"
 #include "backends/cpu/matrix/simd_inl.h"
 // clang-format on
 
@@ -102,6 +103,16 @@ HWY_ATTR HWY_INLINE void apply_scale(const TileArgs<T>& a, V (&acc)[kRows][kVect
     const V shift = load_some(d, a.shift + v * kLanes, a.columns - v * kLanes);
 #pragma GCC unroll 14
     for (int i = 0; i < kRows; ++i) acc[i][v] = hn::MulAdd(acc[i][v], scale, shift);
+  }
+}
+
+template <class T, int kRows, int kVectors>
+HWY_ATTR HWY_INLINE void apply_gate(const TileArgs<T>& a, V (&acc)[kRows][kVectors]) {
+  const GateVectors gate = gate_vectors(a.gate);
+#pragma GCC unroll 14
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) acc[i][v] = gated(gate, acc[i][v]);
   }
 }
 
@@ -226,7 +237,7 @@ HWY_ATTR void tile(const TileArgs<T>& a) {
       for (int c = 1; c < kChains; ++c) acc[0][i][v] = hn::Add(acc[0][i][v], acc[c][i][v]);
     }
   }
-  if (a.residual != nullptr) add_residual<T, kRows, kVectors>(a, acc[0]);
+  if (a.residual != nullptr && !a.residual_last) add_residual<T, kRows, kVectors>(a, acc[0]);
   if (a.slope != nullptr) apply_slope<T, kRows, kVectors>(a, acc[0]);
   const V lo = hn::Set(d, a.lo);
   const V hi = hn::Set(d, a.hi);
@@ -235,7 +246,9 @@ HWY_ATTR void tile(const TileArgs<T>& a) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) acc[0][i][v] = hn::Min(hn::Max(acc[0][i][v], lo), hi);
   }
+  if (a.gate.used()) apply_gate<T, kRows, kVectors>(a, acc[0]);
   if (a.scale != nullptr) apply_scale<T, kRows, kVectors>(a, acc[0]);
+  if (a.residual != nullptr && a.residual_last) add_residual<T, kRows, kVectors>(a, acc[0]);
   if (sizeof(T) != sizeof(float) && a.wide_out != nullptr) {
     store_tile<StoreAs::kWide>(a, acc[0]);
   } else if (full) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "backends/cpu/matrix/epilogue_f32.h"
 #include "base/half.h"
 
 namespace blade::backends::cpu {
@@ -31,6 +32,8 @@ struct TileArgs {
   const float* slope = nullptr;  // of negative sums, a column
   float lo = 0;
   float hi = 0;
+  bool residual_last = false;  // added after scale and shift
+  HardGate gate;
   const float* scale = nullptr;  // after the clamp, a column; and `shift` with it
   const float* shift = nullptr;
   int columns = 0;  // in (0, vectors * lanes]

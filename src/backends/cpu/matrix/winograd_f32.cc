@@ -128,6 +128,8 @@ void transform_output(const Plan& p, const float* from, int64_t tile, float* out
   a.shift = e.shift;
   a.lo = e.clamp_lo;
   a.hi = e.clamp_hi;
+  a.gate = e.gate;
+  a.residual_last = e.residual_last;
   auto pixel_at = [&](int i, int j) { return (at.image * s.oh + at.y + i) * s.ow + at.x + j; };
   for (int i = 0; i < p.m; ++i) {
     for (int j = 0; j < p.m; ++j) {
