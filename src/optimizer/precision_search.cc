@@ -52,6 +52,9 @@ class PrecisionSearch {
     if (on_gpu_) return "";
     if (input_.options.precision == "fp32") return "config.cpu_config.precision is 'fp32'";
     if (!backends::Machine::host().avx512_bf16) return "this processor has no bfloat16 arithmetic";
+    if (input_.options.precision == "auto" && !input_.options.check_speed) {
+      return "not tried: config.tuning.disable_perf_check leaves open whether it is faster";
+    }
     return "";
   }
 

@@ -9,6 +9,7 @@
 
 #include "backends/cpu/matrix/conv_f32.h"
 #include "backends/cpu/matrix/conv_transpose_f32.h"
+#include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/depthwise_f32.h"
 #include "backends/cpu/matrix/gemm_f32.h"
 #include "backends/cpu/matrix/simd_targets.h"
@@ -432,6 +433,7 @@ TEST_P(MatrixKernels, Depthwise) {
   for (int round = 0; round < 120; ++round) depthwise_case<float>(round);
 }
 TEST_P(MatrixKernels, DepthwiseBf16) {
+  if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
   for (int round = 0; round < 120; ++round) depthwise_case<BFloat16>(round);
 }
 
@@ -574,6 +576,30 @@ TEST_P(MatrixKernels, Winograd) {
       for (int64_t o = s.oc; o < s.output_pitch(); ++o) ASSERT_EQ(out[p * s.output_pitch() + o], kCanary);
     }
     EXPECT_EQ(out.back(), kCanary);
+  }
+}
+
+TEST_P(MatrixKernels, ConversionsRoundToNearestEvenAndStayInside) {
+  std::vector<float> values = random(100);
+  const std::vector<float> special = {0.0f,        -0.0f,       INFINITY, -INFINITY, NAN,
+                                      1.00390625f, 1.01171875f, 3.4e38f,  -3e-20f};
+  values.insert(values.begin() + 7, special.begin(), special.end());
+  for (int64_t count = 0; count <= static_cast<int64_t>(values.size()); ++count) {
+    std::vector<BFloat16> half(count + 1, BFloat16(kCanary));
+    narrow(values.data(), half.data(), count);
+    EXPECT_TRUE(is_canary(half.back()));
+    std::vector<float> back(count + 1, kCanary);
+    widen(half.data(), back.data(), count);
+    EXPECT_EQ(back.back(), kCanary);
+    for (int64_t i = 0; i < count; ++i) {
+      const BFloat16 want(values[i]);
+      if (std::isnan(values[i])) {
+        ASSERT_TRUE(std::isnan(back[i])) << i;
+        continue;
+      }
+      ASSERT_EQ(half[i].bits, want.bits) << values[i];
+      ASSERT_EQ(back[i], number(want)) << i;
+    }
   }
 }
 

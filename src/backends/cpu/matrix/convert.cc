@@ -26,7 +26,19 @@ HWY_ATTR void convert_rows(const From* from, To* to, int64_t count) {
 }
 
 HWY_ATTR void widen_row(const BFloat16* from, float* to, int64_t count) { convert_rows(from, to, count); }
-HWY_ATTR void narrow_row(const float* from, BFloat16* to, int64_t count) { convert_rows(from, to, count); }
+HWY_ATTR void narrow_row(const float* from, BFloat16* to, int64_t count) {
+#if HWY_TARGET == HWY_AVX3
+  static const bool native = rounds_natively();
+  if (native) {
+    const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
+    int64_t i = 0;
+    for (; i + lanes <= count; i += lanes) store_natively(load_all(from + i), to + i);
+    if (i < count) store_some_natively(load_some(D(), from + i, count - i), to + i, count - i);
+    return;
+  }
+#endif
+  convert_rows(from, to, count);
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace blade::backends::cpu

@@ -26,11 +26,20 @@ HWY_ATTR HWY_INLINE V load(D d, const T* from, int64_t left) {
 
 template <bool kPart, class T>
 HWY_ATTR HWY_INLINE void store(V v, D d, T* to, int64_t left) {
+#if HWY_TARGET == HWY_AVX3
+  (void)d;
+  if constexpr (kPart) {
+    store_some_natively(v, to, left);
+  } else {
+    store_natively(v, to);
+  }
+#else
   if constexpr (kPart) {
     store_some(v, d, to, left);
   } else {
     store_all(v, to);
   }
+#endif
 }
 
 template <int kOutputs, bool kPart, class T>
@@ -129,16 +138,26 @@ void fill(DepthwiseKernels<T>& t) {
 }
 
 template <class T>
-const DepthwiseKernels<T>& get_kernels() {
-  static const DepthwiseKernels<T> table = [] {
-    DepthwiseKernels<T> t;
-    fill<kDepthwiseOutputs>(t);
-    return t;
-  }();
+DepthwiseKernels<T> make_kernels() {
+  DepthwiseKernels<T> t;
+  fill<kDepthwiseOutputs>(t);
+  return t;
+}
+
+const DepthwiseKernels<float>& get_depthwise_kernels() {
+  static const DepthwiseKernels<float> table = make_kernels<float>();
   return table;
 }
-const DepthwiseKernels<float>& get_depthwise_kernels() { return get_kernels<float>(); }
-const DepthwiseKernels<BFloat16>& get_bf16_depthwise_kernels() { return get_kernels<BFloat16>(); }
+
+const DepthwiseKernels<BFloat16>& get_bf16_depthwise_kernels() {
+#if HWY_TARGET == HWY_AVX3
+  static const DepthwiseKernels<BFloat16> table =
+      rounds_natively() ? make_kernels<BFloat16>() : DepthwiseKernels<BFloat16>();
+#else
+  static const DepthwiseKernels<BFloat16> table;
+#endif
+  return table;
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace blade::backends::cpu

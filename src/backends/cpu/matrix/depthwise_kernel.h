@@ -37,6 +37,7 @@ struct DepthwiseArgs {
 template <class T>
 using DepthwiseKernel = void (*)(const DepthwiseArgs<T>&);
 
+// Empty where there are no tile_kernels<T>().
 template <class T>
 struct DepthwiseKernels {
   // By outputs; kernel sizes 3x3 and 5x5 at strides 1 and 2 share loads between neighbours.

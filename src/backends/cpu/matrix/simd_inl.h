@@ -68,6 +68,28 @@ HWY_ATTR HWY_INLINE hn::Vec<DHalf> narrowed(V v) {
   return hn::DemoteTo(DHalf(), hn::BitCast(di, hn::ShiftRight<16>(kept)));
 }
 
+#if HWY_TARGET == HWY_AVX3
+// The same (but for numbers so small that they are zero here) by an instruction of AVX512-BF16, which is not part of
+// Highway's AVX3: only for code that runs where the processor has it.
+HWY_ATTR HWY_INLINE hn::Vec<DHalf> narrowed_natively(V v) {
+  hn::Vec<DHalf> half;
+  asm("vcvtneps2bf16 %1, %0" : "=v"(half.raw) : "v"(v.raw));
+  return half;
+}
+HWY_ATTR HWY_INLINE void store_natively(V v, BFloat16* to) {
+  hn::StoreU(narrowed_natively(v), DHalf(), reinterpret_cast<uint16_t*>(to));
+}
+HWY_ATTR HWY_INLINE void store_some_natively(V v, BFloat16* to, int64_t count) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
+  const int64_t first = count < 0 ? 0 : count > lanes ? lanes : count;
+  hn::BlendedStore(narrowed_natively(v), hn::FirstN(DHalf(), static_cast<size_t>(first)), DHalf(),
+                   reinterpret_cast<uint16_t*>(to));
+}
+HWY_ATTR HWY_INLINE void store_natively(V v, float* to) { hn::StoreU(v, D(), to); }
+HWY_ATTR HWY_INLINE void store_some_natively(V v, float* to, int64_t count) { store_some(v, D(), to, count); }
+inline bool rounds_natively() { return __builtin_cpu_supports("avx512bf16") != 0; }
+#endif
+
 HWY_ATTR HWY_INLINE V load_all(const float* from) { return hn::LoadU(D(), from); }
 HWY_ATTR HWY_INLINE V load_all(const BFloat16* from) {
   return widened(hn::LoadU(DHalf(), reinterpret_cast<const uint16_t*>(from)));

@@ -29,6 +29,7 @@ struct Step<float> {
   static HWY_ATTR HWY_INLINE V splat(const float* a) { return hn::Set(D(), *a); }
   static HWY_ATTR HWY_INLINE V multiply_add(V a, V w, V sum) { return hn::MulAdd(a, w, sum); }
   static HWY_ATTR HWY_INLINE void store(V v, float* to) { hn::StoreU(v, D(), to); }
+  static HWY_ATTR HWY_INLINE void store_some_of(V v, float* to, int64_t count) { store_some(v, D(), to, count); }
 };
 
 #if HWY_TARGET == HWY_AVX3
@@ -48,14 +49,8 @@ struct Step<BFloat16> {
     asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "v"(a.raw));
     return sum;
   }
-  static HWY_ATTR HWY_INLINE hn::Vec<DHalf> rounded(V v) {
-    hn::Vec<DHalf> half;
-    asm("vcvtneps2bf16 %1, %0" : "=v"(half.raw) : "v"(v.raw));
-    return half;
-  }
-  static HWY_ATTR HWY_INLINE void store(V v, BFloat16* to) {
-    hn::StoreU(rounded(v), DHalf(), reinterpret_cast<uint16_t*>(to));
-  }
+  static HWY_ATTR HWY_INLINE void store(V v, BFloat16* to) { store_natively(v, to); }
+  static HWY_ATTR HWY_INLINE void store_some_of(V v, BFloat16* to, int64_t count) { store_some_natively(v, to, count); }
 };
 #endif
 
@@ -134,7 +129,7 @@ HWY_ATTR HWY_INLINE void store_tile(const TileArgs<T>& a, const V (&acc)[kRows][
       if constexpr (kAs == StoreAs::kWhole) {
         Step<T>::store(acc[i][v], a.out + at);
       } else if constexpr (kAs == StoreAs::kPart) {
-        store_some(acc[i][v], D(), a.out + at, a.columns - v * kLanes);
+        Step<T>::store_some_of(acc[i][v], a.out + at, a.columns - v * kLanes);
       } else {
         store_some(acc[i][v], D(), a.wide_out + at, a.columns - v * kLanes);
       }
@@ -304,7 +299,7 @@ const TileKernels<float>& get_tile_kernels() {
 const TileKernels<BFloat16>& get_bf16_tile_kernels() {
 #if HWY_TARGET == HWY_AVX3
   static const TileKernels<BFloat16> table =
-      __builtin_cpu_supports("avx512bf16") ? make_tile_kernels<BFloat16>() : TileKernels<BFloat16>();
+      rounds_natively() ? make_tile_kernels<BFloat16>() : TileKernels<BFloat16>();
 #else
   static const TileKernels<BFloat16> table;
 #endif
