@@ -120,10 +120,10 @@ ir::Graph pooled_graph(const Pooled& c, ir::PoolKind kind) {
 }
 
 TEST(Fusion, PooledConvolutionIsOneStepWithTheSameAnswers) {
-  const Pooled cases[] = {{1, 48, 48, 3, 64, 3, 1, {2, 2}, {2, 2}, ir::Padding::kValid},
-                          {2, 37, 29, 3, 33, 5, 2, {3, 3}, {2, 2}, ir::Padding::kSame},
-                          {3, 17, 70, 20, 40, 1, 1, {3, 2}, {1, 2}, ir::Padding::kValid},
-                          {1, 61, 5, 20, 7, 3, 2, {5, 1}, {3, 1}, ir::Padding::kSame},
+  const Pooled cases[] = {{1, 96, 96, 3, 64, 3, 1, {2, 2}, {2, 2}, ir::Padding::kValid},
+                          {2, 237, 129, 3, 33, 5, 2, {3, 3}, {2, 2}, ir::Padding::kSame},
+                          {3, 57, 70, 20, 40, 1, 1, {3, 2}, {1, 2}, ir::Padding::kValid},
+                          {1, 999, 50, 20, 17, 3, 2, {5, 1}, {3, 1}, ir::Padding::kSame},
                           {2, 9, 200, 17, 300, 2, 1, {4, 4}, {4, 4}, ir::Padding::kSame}};
   for (const Pooled& c : cases) {
     for (const ir::PoolKind kind : {ir::PoolKind::kMax, ir::PoolKind::kAverage}) {

@@ -15,6 +15,7 @@ using reference::Windows;
 
 constexpr int64_t kStripBytes = 192 << 10;  // of the convolution's results, beside what it reads
 constexpr int kTasksPerThread = 8;
+constexpr int64_t kCachedBytes = 512 << 10;  // of a core: results that stay in L2 without help
 
 Windows pool_windows(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::PoolAttrs>();
@@ -32,6 +33,8 @@ Support supports_conv_pool(const KernelRequest& request) {
   const Conv2DShape conv = conv_shape(*request.producer);
   if (const char* refusal = conv2d_rows_refusal<T>(conv)) return Support::no(refusal);
   if (request.outputs[0].element_count() == 0) return Support::no("the result is empty");
+  if (static_cast<int64_t>(request.inputs[0].bytes()) <= kCachedBytes * std::max(1, request.num_threads))
+    return Support::no("what is between the two stays in cache in any case");
   return folds_rows_first(pool_windows(request), conv.oc) ? Support::yes()
                                                           : Support::no("pools neither one nor two spatial dims");
 }
