@@ -1,5 +1,5 @@
-// Row for a pooling and the convolution that it alone reads, computed in one step: strips of the convolution's rows stay
-// in L2 until they are pooled.
+// Row for a pooling and the convolution that it alone reads, computed in one step: strips of the convolution's rows
+// stay in L2 until they are pooled.
 #include <cstring>
 
 #include "backends/cpu/conv_support.h"
@@ -15,6 +15,7 @@ using reference::Windows;
 
 constexpr int64_t kStripBytes = 192 << 10;  // of the convolution's results, beside what it reads
 constexpr int kTasksPerThread = 8;
+constexpr int64_t kCachedBytes = 512 << 10;  // of a core: results that stay in L2 without help
 
 Windows pool_windows(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::PoolAttrs>();
@@ -32,6 +33,8 @@ Support supports_conv_pool(const KernelRequest& request) {
   const Conv2DShape conv = conv_shape(*request.producer);
   if (const char* refusal = conv2d_rows_refusal<T>(conv)) return Support::no(refusal);
   if (request.outputs[0].element_count() == 0) return Support::no("the result is empty");
+  if (static_cast<int64_t>(request.inputs[0].bytes()) <= kCachedBytes * std::max(1, request.num_threads))
+    return Support::no("what is between the two stays in cache in any case");
   return folds_rows_first(pool_windows(request), conv.oc) ? Support::yes()
                                                           : Support::no("pools neither one nor two spatial dims");
 }
@@ -51,7 +54,7 @@ struct ConvPoolPlan {
     const int64_t most = kStripBytes / std::max<int64_t>(1, row_elements() * int64_t{sizeof(T)});
     strip_rows = std::clamp<int64_t>((most - y.size) / y.stride + 1, 1, y.out);
     conv_rows = std::min(y.in, (strip_rows - 1) * y.stride + y.size);
-    tasks = std::clamp<int64_t>(units() / 2, 1, int64_t{kTasksPerThread} * threads);
+    tasks = threads == 1 ? 1 : std::clamp<int64_t>(units() / 2, 1, int64_t{kTasksPerThread} * threads);
   }
   int64_t units() const { return conv.n * pool.dim[1].out; }  // rows of results
   int64_t row_elements() const { return conv.ow * conv.oc; }
@@ -120,8 +123,8 @@ Result<std::unique_ptr<Kernel>> create_conv_pool(const KernelRequest& request, P
     conv2d_rows_prepare<T>(plan.conv, args.scratch);
     std::byte* slots = args.scratch + conv2d_rows_shared_bytes<T>(plan.conv);
     args.pool->parallel_for(static_cast<int>(plan.tasks), [&](int task, int slot) {
-      run_task(plan, kind, task * plan.units() / plan.tasks, (task + 1) * plan.units() / plan.tasks, in,
-               packed->data(), output<T>(args), bound.raw, args.scratch, slots + slot * plan.slot_bytes());
+      run_task(plan, kind, task * plan.units() / plan.tasks, (task + 1) * plan.units() / plan.tasks, in, packed->data(),
+               output<T>(args), bound.raw, args.scratch, slots + slot * plan.slot_bytes());
     });
   };
   return make_kernel(

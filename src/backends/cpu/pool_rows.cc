@@ -24,8 +24,8 @@ PoolSpan pool_span(const Window& w, int64_t y) {
 
 namespace {
 
-void fold_windows(const Window& w, ir::PoolKind kind, int64_t channels, int64_t rows, PoolSpan outputs, PoolSpan columns,
-                  const float* buffer, float* to) {
+void fold_windows(const Window& w, ir::PoolKind kind, int64_t channels, int64_t rows, PoolSpan outputs,
+                  PoolSpan columns, const float* buffer, float* to) {
   const RowFunctions& functions = row_functions();
   const int64_t last_whole = w.in + w.pad_before < w.size ? 0 : (w.in + w.pad_before - w.size) / w.stride + 1;
   for (int64_t x = outputs.first; x < outputs.last;) {

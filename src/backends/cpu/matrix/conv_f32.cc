@@ -378,7 +378,7 @@ BLADE_INSTANTIATE(BFloat16, BFloat16, float)
 BLADE_INSTANTIATE(BFloat16, float, BFloat16)
 BLADE_INSTANTIATE(BFloat16, float, float)
 #undef BLADE_INSTANTIATE
-#define BLADE_INSTANTIATE(T, In)                                                                                  \
+#define BLADE_INSTANTIATE(T, In)                                                                                \
   template void conv2d_rows<T, In>(const Conv2DShape&, const In*, const void*, T*, const Epilogue<T>&, int64_t, \
                                    int64_t, std::byte*, std::byte*);
 BLADE_INSTANTIATE(float, float)
