@@ -11,21 +11,25 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import detection  # noqa: E402
+import front_ends  # noqa: E402
 import leftovers  # noqa: E402
 import sequences  # noqa: E402
 import tabular  # noqa: E402
 import vision  # noqa: E402
+import volumes  # noqa: E402
 
 from graph_kit import save_cases, weight_count, write_folder  # noqa: E402
 
 # name: function(small) that gives a classic.Classic
 MODELS = {
     "decoder_step": sequences.decoder_step,
+    "diffusion_step": volumes.diffusion_step,
     "efficientnet_b0": vision.efficientnet,
     "gan_generator": vision.gan_generator,
     "huggingface_encoder": sequences.huggingface_encoder,
     "huggingface_encoder_keras3": functools.partial(sequences.huggingface_encoder, layer_norm="keras3"),
     "inception_v3": vision.inception_v3,
+    "jpeg_classifier": front_ends.jpeg_classifier,
     "keras_bidirectional": sequences.keras_bidirectional,
     "keras_gru": sequences.keras_gru,
     "keras_lstm": sequences.keras_lstm,
@@ -37,6 +41,8 @@ MODELS = {
     "nchw_cnn": vision.nchw_cnn,
     "quantization_aware": vision.quantization_aware,
     "slim_cnn": leftovers.slim_cnn,
+    "sound_tagger": front_ends.sound_tagger,
+    "sparse_features": tabular.sparse_features,
     "ssd_combined": detection.ssd,
     "ssd_per_class": functools.partial(detection.ssd, suppression="per_class"),
     "string_classifier": tabular.string_classifier,
@@ -45,6 +51,7 @@ MODELS = {
     "training_flags": leftovers.training_flags,
     "unet": vision.unet,
     "unet_bilinear": functools.partial(vision.unet, upsampling="bilinear"),
+    "volume_unet": volumes.volume_unet,
     "wide_and_deep": tabular.wide_and_deep,
 }
 

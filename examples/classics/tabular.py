@@ -47,6 +47,28 @@ def wide_and_deep(small=False):
     return Classic(graph.as_graph_def(), [_rows(n) for n in (1, 5, 32)], ["probability:0", "class:0"])
 
 
+def sparse_features(small=False):
+    """Lists of ids of different lengths, as a recommender has them: safe_embedding_lookup_sparse, then dense layers."""
+    rows, width = (200, 16) if small else (100000, 64)
+    rng = np.random.default_rng(SEED)
+    with tf.Graph().as_default() as graph:
+        indices = tf.placeholder(tf.int64, [None, 2], name="indices")
+        ids = tf.placeholder(tf.int64, [None], name="ids")
+        shape = tf.placeholder(tf.int64, [2], name="shape")
+        table = tf.constant(rng.normal(0, 0.5, (rows, width)).astype(np.float32))
+        lists = tf.SparseTensor(indices, ids, shape)
+        y = tf.concat([tf.nn.safe_embedding_lookup_sparse([table], lists, combiner=c) for c in ("mean", "sqrtn")], 1)
+        for units in (width, 1):
+            w = (rng.standard_normal((int(y.shape[1]), units)) / np.sqrt(int(y.shape[1]))).astype(np.float32)
+            y = tf.matmul(tf.nn.relu(y) if units == 1 else y, tf.constant(w))
+        tf.sigmoid(y, name="probability")
+    cases = []
+    for count in (1, 4):  # the last row has no id, the one before it several
+        at = np.array([[r, c] for r in range(count) for c in range((r + 1) % 3 if count > 1 else 2)], np.int64)
+        cases.append({"indices:0": at, "ids:0": rng.integers(0, rows, len(at)), "shape:0": np.array([count + 1, 3])})
+    return Classic(graph.as_graph_def(), cases, ["probability:0"])
+
+
 def _rows(count):
     rng = np.random.default_rng(SEED + count)
     return {"city:0": rng.choice(WORDS, count).astype(object), "device:0": rng.choice(WORDS[:3], count).astype(object),

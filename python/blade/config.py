@@ -82,7 +82,8 @@ class GpuConfig(_Settings):
 class CpuConfig(_Settings):
     _fields = {
         "precision": ("auto", (str,),
-                      "'fp32', 'bf16' (where the processor has it and the answers hold) or 'auto' (and only if faster)"),
+                      "'fp32', 'bf16' (where the processor has it and the answers hold) or 'auto' (bf16 where it is also "
+                      "faster and the answers hold within accuracy.rtol itself)"),
         "num_threads": (0, (int,), "0: as many as the process may use"),
     }
 
@@ -90,7 +91,7 @@ class CpuConfig(_Settings):
 class AccuracyConfig(_Settings):
     _fields = {
         "rtol": (1e-3, (float, int), "largest difference allowed, relative to the output's largest value; "
-                 "10 times that in fp16, 20 times in bf16"),
+                 "10 times that in fp16, 20 times in bf16 that was asked for"),
         "atol": (1e-6, (float, int), "and absolute; both are added"),
         "metric": ("max_relative", (str,), "'max_relative', or 'max_absolute' (rtol is not used)"),
     }

@@ -160,7 +160,7 @@ def optimize(
         raise InvalidArgumentError(f"model is a {type(model).__name__}; expected a GraphDef, a path or a SavedModel directory")
     if signature and not path:
         raise InvalidArgumentError(f"the signature '{signature}' is asked for, but a GraphDef has none; name outputs instead")
-    if path and tensorflow_bridge.has_variables(path):
+    if path and tensorflow_bridge.must_be_frozen(path):
         frozen = tensorflow_bridge.freeze_saved_model(path, signature)
         path, data = "", frozen.graph_def
         inputs = inputs or list(frozen.inputs.values())

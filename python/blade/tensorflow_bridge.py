@@ -1,4 +1,4 @@
-"""What Blade asks of an installed TensorFlow: where it is, and freezing a SavedModel that still has variables."""
+"""What Blade asks of an installed TensorFlow: where it is, and freezing a SavedModel's variables and lookup tables."""
 import importlib.util
 import os
 
@@ -14,19 +14,22 @@ def tensorflow_dir():
     return directory if os.path.exists(os.path.join(directory, "libtensorflow_cc.so.2")) else ""
 
 
-def has_variables(saved_model_dir):
-    """Whether a SavedModel directory holds variables that are not in its graph."""
-    return os.path.exists(os.path.join(saved_model_dir, "variables", "variables.index"))
+def must_be_frozen(saved_model_dir):
+    """Whether a SavedModel directory holds variables or asset files that are not in its graph."""
+    assets = os.path.join(saved_model_dir, "assets")
+    return os.path.exists(os.path.join(saved_model_dir, "variables", "variables.index")) or (
+        os.path.isdir(assets) and len(os.listdir(assets)) > 0)
 
 
 class FrozenModel:
-    """A SavedModel with its variables made constants: GraphDef bytes, and a signature's {key: tensor name} in and out."""
+    """A SavedModel with its variables and tables made constants: GraphDef bytes, and a signature's {key: tensor name}."""
 
-    def __init__(self, graph_def, inputs, outputs, signature):
+    def __init__(self, graph_def, inputs, outputs, signature, initializers):
         self.graph_def = graph_def
         self.inputs = inputs
         self.outputs = outputs
         self.signature = signature
+        self.initializers = initializers  # nodes that fill the lookup tables
 
     def tensor_name(self, name):
         """The tensor that a user's name means: a key of the signature's inputs, or the name itself."""
@@ -46,14 +49,74 @@ def _choose_signature(path, names, wanted):
     return name
 
 
-def _refuse_other_resources(path, function, tensor_dtypes):
-    """Tables and the like cannot be made constants."""
-    resources = [tensor.name for tensor in function.inputs if tensor.dtype in tensor_dtypes]
-    if resources:
-        raise InvalidArgumentError(
-            f"the SavedModel '{path}' holds {len(resources)} resource(s) that are not variables, as lookup tables of string "
-            "preprocessing are, and those cannot be frozen into a graph; export the model without these layers, or freeze "
-            "it yourself with the tables' nodes in the graph")
+class _Tables:
+    """Puts the lookup tables of a frozen function into its graph, with their contents as constants.
+
+    The tables of TensorFlow 2 are resources from outside the graph; those of TensorFlow 1 stand in it, but what filled
+    them does not. Either way the loaded model's own table is read, whatever filled it: constants, a file, a checkpoint.
+    """
+
+    HANDLES = ("HashTableV2", "MutableHashTableV2")
+
+    def __init__(self, path, graph_def, captures):
+        self._path, self._graph_def, self._captures = path, graph_def, captures
+        self.initializers = []
+
+    def freeze(self, resources):
+        """resources: names of the placeholders that stand for what is no variable."""
+        for node in list(self._graph_def.node):
+            if node.name in resources:
+                self._take_in(node)
+            elif node.op in self.HANDLES:
+                self._fill(node, self._handle_of(node), node.attr["key_dtype"].type, node.attr["value_dtype"].type)
+
+    def _lookups(self, name):
+        """The look-ups in the resource that the node `name` gives, also behind Identity nodes."""
+        for node in self._graph_def.node:
+            if not node.input or node.input[0].split(":")[0] != name:
+                continue
+            if node.op == "Identity":
+                yield from self._lookups(node.name)
+            elif node.op == "LookupTableFindV2":
+                yield node
+
+    def _take_in(self, placeholder):
+        lookup = next(self._lookups(placeholder.name), None)
+        if lookup is None:
+            raise InvalidArgumentError(
+                f"the SavedModel '{self._path}' holds the resource '{placeholder.name}', which is neither a variable nor a "
+                "lookup table that the graph looks up in, and cannot be frozen into a graph; export the model without it")
+        types = lookup.attr["Tin"].type, lookup.attr["Tout"].type
+        placeholder.op = "HashTableV2"
+        placeholder.attr.clear()
+        placeholder.attr["key_dtype"].type, placeholder.attr["value_dtype"].type = types
+        self._fill(placeholder, self._captures[placeholder.name], *types)
+
+    @staticmethod
+    def _handle_of(node):
+        """The loaded model's table: TensorFlow finds it by the name that its users share."""
+        import tensorflow as tf
+
+        shared_name = node.attr["shared_name"].s.decode() or node.name
+        make = getattr(tf.raw_ops, node.op)
+        return make(key_dtype=node.attr["key_dtype"].type, value_dtype=node.attr["value_dtype"].type,
+                    container=node.attr["container"].s.decode(), shared_name=shared_name)
+
+    def _fill(self, table, handle, key_type, value_type):
+        import tensorflow as tf
+
+        keys, values = tf.raw_ops.LookupTableExportV2(table_handle=handle, Tkeys=key_type, Tvalues=value_type)
+        # Several functions of a SavedModel find one table by this name.
+        table.attr["shared_name"].s = table.attr["shared_name"].s or table.name.encode()
+        fill = self._graph_def.node.add(op="LookupTableImportV2", name=table.name + "/fill")
+        fill.attr["Tin"].type, fill.attr["Tout"].type = key_type, value_type
+        fill.input.append(table.name)
+        for what, tensor in (("keys", keys), ("values", values)):
+            constant = self._graph_def.node.add(op="Const", name=f"{table.name}/{what}")
+            constant.attr["dtype"].type = tensor.dtype.as_datatype_enum
+            constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(tensor))
+            fill.input.append(constant.name)
+        self.initializers.append(fill.name)
 
 
 def freeze_saved_model(path, signature=None):
@@ -64,8 +127,12 @@ def freeze_saved_model(path, signature=None):
     loaded = tf.saved_model.load(path)
     signature = _choose_signature(path, sorted(loaded.signatures), signature)
     function = loaded.signatures[signature]
+    # Those of TensorFlow 1 fill tables; the function's own graph does not have them, and converting would look for them.
+    function.graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
     frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
-    _refuse_other_resources(path, frozen, (tf.resource, tf.variant))
+    graph_def = frozen.graph.as_graph_def()
+    tables = _Tables(path, graph_def, {inside.op.name: outside for outside, inside in function.graph.captures})
+    tables.freeze({tensor.op.name for tensor in frozen.inputs if tensor.dtype in (tf.resource, tf.variant)})
     by_name = {tensor.op.name: tensor.name for tensor in frozen.inputs}
     # TensorFlow names a signature's placeholders by their keys, behind a prefix where it had to make them unique.
     inputs = {}
@@ -74,7 +141,7 @@ def freeze_saved_model(path, signature=None):
     if None in inputs.values():
         inputs = dict(zip(sorted(function.structured_input_signature[1]), (t.name for t in frozen.inputs)))
     outputs = {key: tensor.name for key, tensor in zip(sorted(function.structured_outputs), frozen.outputs)}
-    return FrozenModel(frozen.graph.as_graph_def().SerializeToString(), inputs, outputs, signature)
+    return FrozenModel(graph_def.SerializeToString(), inputs, outputs, signature, tables.initializers)
 
 
 def write_saved_model(graph_def_bytes, frozen, path):
@@ -93,6 +160,9 @@ def write_saved_model(graph_def_bytes, frozen, path):
             {key: graph.get_tensor_by_name(name) for key, name in frozen.inputs.items()},
             {key: graph.get_tensor_by_name(name) for key, name in frozen.outputs.items()},
         )
+        names = {operation.name for operation in graph.get_operations()}
+        fill = [graph.get_operation_by_name(name) for name in frozen.initializers if name in names]
         builder = tf.saved_model.Builder(path)
-        builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map={frozen.signature: signature})
+        builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map={frozen.signature: signature},
+                                             main_op=tf.group(*fill, name="blade/fill_tables") if fill else None)
         builder.save()

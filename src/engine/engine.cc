@@ -58,6 +58,7 @@ ir::DType narrow_type(const Decisions& decisions, const EngineOptions& options) 
 
 Status run_region_passes(ir::Graph& graph, const Decisions& decisions, const EngineOptions& options) {
   passes::PassOptions pass_options;
+  pass_options.on_device = options.device != nullptr;
   pass_options.narrow_type = narrow_type(decisions, options);
   pass_options.keep_float32 = decisions.keep_float32;
   return passes::run_pipeline(graph, /*whole_graph=*/false, decisions.disabled_passes, pass_options).status();

@@ -49,7 +49,7 @@ class Cutter {
       } else if (has_static_outputs(node)) {
         now_.push_back(id);
         for (ir::ValueId v : node.outputs) ready_[v] = 1;
-      } else if (ir::finds_its_size(node) && has_known_ranks(node)) {
+      } else if (finds_all_sizes(node) && has_known_ranks(node)) {
         now_.push_back(id);
         for (ir::ValueId v : node.outputs) {
           if (graph_.value(v).shape.is_static()) {
@@ -67,6 +67,14 @@ class Cutter {
   }
 
   static bool is_control(const ir::Node& node) { return std::holds_alternative<ir::SubGraphsAttrs>(node.attrs); }
+
+  bool finds_all_sizes(const ir::Node& node) const {
+    for (size_t i = 0; i < node.outputs.size(); ++i) {
+      const bool known = graph_.value(node.outputs[i]).shape.is_static();
+      if (!known && !ir::finds_size_of(node, static_cast<int>(i))) return false;
+    }
+    return true;
+  }
 
   bool has_static_outputs(const ir::Node& node) const {
     return std::all_of(node.outputs.begin(), node.outputs.end(),

@@ -61,6 +61,8 @@ std::vector<int> shape_operands(const Node& node);
 // True where the result's size follows from the elements of large inputs, so that only the node's kernel can find it
 // (Where, NonMaxSuppression, ...).
 bool finds_its_size(const Node& node);
+// Of such a node: true where the kernel finds this output's size, and not shape_operands() decide it.
+bool finds_size_of(const Node& node, int output);
 
 // Floating-point operations and bytes touched, for cost models and rooflines; shapes must be static.
 struct Cost {

@@ -9,6 +9,7 @@
 #include "frontends/tensorflow/model_loader.h"
 #include "frontends/tensorflow/proto/saved_model.h"
 #include "optimizer/candidate.h"
+#include "optimizer/import_knowing_shapes.h"
 #include "optimizer/load_engine.h"
 #include "optimizer/precision_search.h"
 #include "optimizer/runners.h"
@@ -68,10 +69,9 @@ class Optimizer {
       BLADE_ASSIGN_OR_RETURN(model_, tensorflow::load_model(request_.model_path, options_.signature));
     }
     report_.input_format = model_.format;
-    tensorflow::ImportOptions import;
-    import.inputs = options_.inputs.empty() ? model_.inputs : options_.inputs;
-    import.outputs = options_.outputs.empty() ? model_.outputs : options_.outputs;
-    BLADE_ASSIGN_OR_RETURN(imported_, tensorflow::import_graph(model_.graph, import));
+    import_.inputs = options_.inputs.empty() ? model_.inputs : options_.inputs;
+    import_.outputs = options_.outputs.empty() ? model_.outputs : options_.outputs;
+    BLADE_ASSIGN_OR_RETURN(imported_, tensorflow::import_graph(model_.graph, import_));
     report_.inferred = imported_.notes;
     for (const ir::ValueId id : imported_.graph.inputs()) {
       const ir::Value& value = imported_.graph.value(id);
@@ -197,7 +197,10 @@ class Optimizer {
     api_ = *api;
     report_.software.insert(report_.software.begin(), {"tensorflow", api_->TF_Version()});
     for (const std::string& library : options_.custom_ops) BLADE_RETURN_IF_ERROR(load_op_library(*api_, library));
-    return load_op_library(*api_, options_.op_library.empty() ? default_op_library() : options_.op_library);
+    BLADE_RETURN_IF_ERROR(
+        load_op_library(*api_, options_.op_library.empty() ? default_op_library() : options_.op_library));
+    BLADE_ASSIGN_OR_RETURN(imported_, import_knowing_shapes(*api_, model_.graph, import_, std::move(imported_)));
+    return {};
   }
 
   SessionConfig session_config(bool as_written) const {
@@ -446,6 +449,7 @@ class Optimizer {
   Report report_;
   bool stopped_ = false;
   tensorflow::LoadedModel model_;
+  tensorflow::ImportOptions import_;
   tensorflow::ImportedModel imported_;
   tensorflow::SharedBytes original_;
   std::string optimized_;

@@ -10,7 +10,7 @@ namespace blade::optimizer {
 const char* mixed_precision_pass(const backends::Device* device);
 
 // The narrow type against float32 on the first feed. Kept (decisions.precision says so) where the answers hold within
-// accuracy_in() and it is faster. Where the answers break, nodes that are to blame are looked for and stay float32
+// accuracy_in() and it is faster; bfloat16 that nobody asked for keeps to the tolerance of float32. Where the answers break, nodes that are to blame are looked for and stay float32
 // (decisions.keep_float32). Each check can be switched off by the user, who can also ask for a precision on the CPU.
 // Fills `step`.
 Status search_precision(const SearchInput& input, engine::Decisions& decisions, OptimizationStep& step);

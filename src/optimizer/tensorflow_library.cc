@@ -79,6 +79,9 @@ Result<const TensorFlowApi*> resolve_all(void* library, const std::string& path)
   BLADE_RESOLVE(TF_GraphImportGraphDef)
   BLADE_RESOLVE(TF_GraphOperationByName)
   BLADE_RESOLVE(TF_OperationNumOutputs)
+  BLADE_RESOLVE(TF_OperationOutputType)
+  BLADE_RESOLVE(TF_GraphGetTensorNumDims)
+  BLADE_RESOLVE(TF_GraphGetTensorShape)
   BLADE_RESOLVE(TF_NewSessionOptions)
   BLADE_RESOLVE(TF_DeleteSessionOptions)
   BLADE_RESOLVE(TF_SetConfig)
@@ -163,6 +166,15 @@ Result<ir::TensorPtr> copy_out(const TensorFlowApi& api, const TF_Tensor* tensor
   return ir::TensorPtr(made.tensor);
 }
 
+Status import_into(const TensorFlowApi& api, TF_Graph* graph, std::string_view graph_def) {
+  StatusHolder status(api);
+  const TF_Buffer buffer = {graph_def.data(), graph_def.size(), nullptr};  // lent, not copied
+  TF_ImportGraphDefOptions* import = api.TF_NewImportGraphDefOptions();
+  api.TF_GraphImportGraphDef(graph, &buffer, import, status.get());
+  api.TF_DeleteImportGraphDefOptions(import);
+  return status.to_status("importing the graph");
+}
+
 }  // namespace
 
 Result<const TensorFlowApi*> load_tensorflow(const std::string& directory) {
@@ -211,11 +223,7 @@ Result<std::unique_ptr<TensorFlowSession>> TensorFlowSession::create(const Tenso
   session->api_ = &api;
   session->graph_ = api.TF_NewGraph();
   StatusHolder status(api);
-  const TF_Buffer buffer = {graph_def.data(), graph_def.size(), nullptr};  // lent, not copied
-  TF_ImportGraphDefOptions* import = api.TF_NewImportGraphDefOptions();
-  api.TF_GraphImportGraphDef(session->graph_, &buffer, import, status.get());
-  api.TF_DeleteImportGraphDefOptions(import);
-  BLADE_RETURN_IF_ERROR(status.to_status("importing the graph"));
+  BLADE_RETURN_IF_ERROR(import_into(api, session->graph_, graph_def));
 
   TF_SessionOptions* options = api.TF_NewSessionOptions();
   const std::string proto = config_proto(config);
@@ -250,6 +258,30 @@ TensorFlowSession::~TensorFlowSession() {
     api_->TF_DeleteSession(session_, status.get());
   }
   if (graph_ != nullptr) api_->TF_DeleteGraph(graph_);
+}
+
+Result<std::vector<InferredTensor>> infer_tensors(const TensorFlowApi& api, std::string_view graph_def,
+                                                  const std::vector<std::string>& nodes) {
+  const std::unique_ptr<TF_Graph, void (*)(TF_Graph*)> graph(api.TF_NewGraph(), api.TF_DeleteGraph);
+  StatusHolder status(api);
+  BLADE_RETURN_IF_ERROR(import_into(api, graph.get(), graph_def));
+  std::vector<InferredTensor> tensors;
+  for (const std::string& name : nodes) {
+    TF_Operation* operation = api.TF_GraphOperationByName(graph.get(), name.c_str());
+    const int count = operation == nullptr ? 0 : api.TF_OperationNumOutputs(operation);
+    for (int i = 0; i < count; ++i) {
+      const TF_Output output{operation, i};
+      InferredTensor tensor{name + ":" + std::to_string(i), api.TF_OperationOutputType(output), std::nullopt};
+      const int rank = api.TF_GraphGetTensorNumDims(graph.get(), output, status.get());
+      if (rank >= 0) {
+        tensor.dims.emplace(rank);
+        api.TF_GraphGetTensorShape(graph.get(), output, tensor.dims->data(), rank, status.get());
+      }
+      BLADE_RETURN_IF_ERROR(status.to_status("asking for the shape of " + tensor.name));
+      tensors.push_back(std::move(tensor));
+    }
+  }
+  return tensors;
 }
 
 Result<TF_Output> TensorFlowSession::find(const std::string& tensor_name) const {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,9 @@ struct TensorFlowApi {
   void (*TF_GraphImportGraphDef)(TF_Graph*, const TF_Buffer*, const TF_ImportGraphDefOptions*, TF_Status*);
   TF_Operation* (*TF_GraphOperationByName)(TF_Graph*, const char*);
   int (*TF_OperationNumOutputs)(TF_Operation*);
+  int (*TF_OperationOutputType)(TF_Output);
+  int (*TF_GraphGetTensorNumDims)(TF_Graph*, TF_Output, TF_Status*);
+  void (*TF_GraphGetTensorShape)(TF_Graph*, TF_Output, int64_t*, int, TF_Status*);
   TF_SessionOptions* (*TF_NewSessionOptions)();
   void (*TF_DeleteSessionOptions)(TF_SessionOptions*);
   void (*TF_SetConfig)(TF_SessionOptions*, const void*, size_t, TF_Status*);
@@ -94,6 +98,16 @@ struct SessionConfig {
   // Nodes to run once before anything else: what fills lookup tables.
   std::vector<std::string> initializers;
 };
+
+// The type (TensorFlow's number) and shape that TensorFlow infers for a tensor.
+struct InferredTensor {
+  std::string name;  // "node:0"
+  int dtype = 0;
+  std::optional<ir::Dims> dims;  // none: unknown rank; -1: an unknown dim
+};
+// All tensors of the given nodes; a node that the graph does not have gives none.
+Result<std::vector<InferredTensor>> infer_tensors(const TensorFlowApi& api, std::string_view graph_def,
+                                                  const std::vector<std::string>& nodes);
 
 // One TensorFlow session over one serialized GraphDef.
 class TensorFlowSession {

@@ -15,7 +15,7 @@ using ir::PermAttrs;
 using ir::ValueId;
 using Perm = std::vector<int64_t>;
 
-constexpr int kMaxSweeps =
+constexpr int kMaxLayoutSweeps =
     64;  // a transpose moves through everything below it in one sweep; the bound is for termination
 
 bool is_identity(const Perm& perm) {
@@ -256,7 +256,7 @@ constexpr Move kMoves[] = {
     {Op::kPointwise, sink_reshape},
 };
 
-int sweep(Rewriter& rewriter) {
+int sweep_layout(Rewriter& rewriter) {
   int changes = 0;
   for (ir::NodeId id : rewriter.order()) {
     for (const Move& move : kMoves) {
@@ -272,9 +272,9 @@ int sweep(Rewriter& rewriter) {
 
 Result<PassResult> layout(ir::Graph& graph, const PassOptions&) {
   PassResult result;
-  for (int i = 0; i < kMaxSweeps; ++i) {
+  for (int i = 0; i < kMaxLayoutSweeps; ++i) {
     BLADE_ASSIGN_OR_RETURN(Rewriter rewriter, Rewriter::create(graph));
-    const int changes = sweep(rewriter);
+    const int changes = sweep_layout(rewriter);
     rewriter.finish();
     result.changes += changes;
     if (changes == 0) break;

@@ -90,10 +90,10 @@ std::optional<ValueId> inside_one_plus(Rewriter& rewriter, ValueId value, Pointw
   return inside(rewriter, affine->inner, f);
 }
 
-// True where `value` is x / sqrt(2).
-bool is_erf_argument(Rewriter& rewriter, ValueId value, ValueId x) {
+// True where `value` is sign * x / sqrt(2).
+bool is_erf_argument(Rewriter& rewriter, ValueId value, ValueId x, double sign = 1) {
   const Product product = as_product(rewriter, value);
-  return product.factors == std::vector<ValueId>{x} && about(product.scalar, M_SQRT1_2);
+  return product.factors == std::vector<ValueId>{x} && about(sign * product.scalar, M_SQRT1_2);
 }
 
 // True where `value` is sqrt(2 / pi) * (x + 0.044715 x^3), also as sqrt(2 / pi) * x * (1 + 0.044715 x^2).
@@ -145,6 +145,8 @@ bool gated(Rewriter& rewriter, Node& node) {
       }
     }
     if (s != 1 && s != 0.5) continue;
+    const auto erfc = s == 0.5 ? inside(rewriter, gate, PointwiseOp::kErfc) : std::nullopt;
+    if (erfc && is_erf_argument(rewriter, *erfc, x, -1)) return become(rewriter, node, PointwiseOp::kGeluErf, x);
     const float scale = s == 1 ? 0.5f : 1.0f;
     const auto erf = inside_one_plus(rewriter, gate, PointwiseOp::kErf, scale);
     if (erf && is_erf_argument(rewriter, *erf, x)) return become(rewriter, node, PointwiseOp::kGeluErf, x);

@@ -76,17 +76,18 @@ void Rewriter::release_if_unused(ValueId value) {
 }
 
 Node& Rewriter::insert(const Node& made_for, ir::Op op, std::vector<ValueId> inputs, ir::Attrs attrs, ir::DType dtype,
-                       ir::Shape shape, const std::string& suffix) {
+                       ir::Shape shape, const std::string& suffix, int num_outputs) {
   const NodeId for_id = made_for.id;
   const int32_t origin = made_for.origin;
-  Node& node =
-      graph_->add_node(op, graph_->unique_name(made_for.name + "/" + suffix), std::move(inputs), 1, std::move(attrs));
+  Node& node = graph_->add_node(op, graph_->unique_name(made_for.name + "/" + suffix), std::move(inputs), num_outputs,
+                                std::move(attrs));
   grow();
   node.origin = origin;
   position_[node.id] = position_[for_id];
-  ir::Value& output = graph_->value(node.outputs[0]);
-  output.dtype = dtype;
-  output.shape = std::move(shape);
+  for (ValueId id : node.outputs) {
+    graph_->value(id).dtype = dtype;
+    graph_->value(id).shape = shape;
+  }
   for (ValueId value : node.inputs) readers_[value].push_back(node.id);
   return node;
 }

@@ -38,9 +38,9 @@ class Rewriter {
   // Turns `node` into another operation that computes the same output values.
   void change(ir::Node& node, ir::Op op, std::vector<ir::ValueId> inputs, ir::Attrs attrs);
   void set_inputs(ir::Node& node, std::vector<ir::ValueId> inputs);
-  // Adds a node with one output of the given type for the sake of `made_for`, whose origin it takes.
+  // Adds a node with outputs of the given type and shape for the sake of `made_for`, whose origin it takes.
   ir::Node& insert(const ir::Node& made_for, ir::Op op, std::vector<ir::ValueId> inputs, ir::Attrs attrs,
-                   ir::DType dtype, ir::Shape shape, const std::string& suffix);
+                   ir::DType dtype, ir::Shape shape, const std::string& suffix, int num_outputs = 1);
   ir::ValueId add_constant(ir::TensorPtr tensor, const std::string& name);
   // Makes all readers of `from` read `to`. False, and nothing done, where that would make a graph output an input, a
   // constant or a second copy of another output: those keep their own node.

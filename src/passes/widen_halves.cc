@@ -44,6 +44,7 @@ bool computes(const Node& node) {
     case Op::kEinsum:
     case Op::kBatchNorm:
     case Op::kLayerNorm:
+    case Op::kMoments:
     case Op::kLrn:
     case Op::kPool:
     case Op::kDilation:

@@ -97,6 +97,11 @@ void add_convs(std::vector<Case>& cases) {
       {{1, 30, 30, 16}, {3, 3, 16, 32}, {1, 1}, {1, 1}, Padding::kSame},
       {{1, 14, 14, 32}, {3, 3, 1, 32}, {1, 1}, {1, 1}, Padding::kValid, 32},
       {{1, 1, 1, 1}, {1, 1, 1, 1}, {1, 1}, {1, 1}, Padding::kValid},
+      {{2, 4, 9, 7, 3}, {3, 3, 3, 3, 19}, {1, 1, 1}, {1, 1, 1}, Padding::kSame},
+      {{1, 5, 8, 9, 16}, {2, 3, 3, 16, 24}, {2, 2, 1}, {1, 1, 1}, Padding::kSame},
+      {{1, 4, 6, 6, 8}, {1, 1, 1, 8, 16}, {1, 1, 1}, {1, 1, 1}, Padding::kValid},
+      {{2, 7, 9, 8, 4}, {3, 2, 1, 4, 5}, {3, 2, 2}, {1, 1, 1}, Padding::kValid},
+      {{1, 9, 8, 7, 4}, {3, 2, 3, 4, 5}, {1, 1, 1}, {1, 2, 2}, Padding::kExplicit},
   };
   const std::vector<Epilogue> list = epilogues();
   for (size_t s = 0; s < specs.size(); ++s) {

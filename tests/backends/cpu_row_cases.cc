@@ -108,7 +108,24 @@ void add_reductions(std::vector<Case>& cases) {
   }
 }
 
+void add_moments(std::vector<Case>& cases) {
+  const std::vector<std::pair<ir::Dims, std::vector<int64_t>>> specs = {
+      {{7}, {0}},          {{3, 5, 11}, {2}},      {{2, 9, 7, 5}, {1, 2}},    {{1, 70, 9, 4, 3}, {1, 2, 4}},
+      {{3, 1, 6, 2}, {3}}, {{2, 300, 40}, {1, 2}}, {{5, 200, 17}, {0, 1}},    {{2, 130, 2, 16}, {1, 3}},
+      {{4, 1, 1}, {1, 2}}, {{1, 65, 33}, {1}},     {{2, 3, 4, 5, 6}, {1, 4}}, {{2, 6, 3, 3, 40}, {0, 1, 2, 3, 4}}};
+  for (const auto& [dims, axes] : specs) {
+    cases.push_back({"moments" + std::to_string(cases.size()),
+                     Op::kMoments,
+                     ir::AxesAttrs{axes},
+                     {random_floats(dims, 3, 5)},
+                     ~0u,
+                     2,
+                     1e-5});
+  }
+}
+
 void add_normalizations(std::vector<Case>& cases) {
+  add_moments(cases);
   for (int64_t length : {1, 3, 10, 64, 1001}) {
     const std::string suffix = std::to_string(length);
     const auto x = random_floats({3, 5, length}, -9, 9);

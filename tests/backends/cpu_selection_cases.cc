@@ -34,6 +34,37 @@ void add_suppression(Cases& m) {
         m.add(Op::kNonMaxSuppression, attrs, {corners, scores, ints({}, {most}), scalar(0.3f), scalar(0.2f)},
               version == 3 ? 1 : 2);
       }
+      for (const float sigma : {0.0f, 0.4f}) {
+        ir::NonMaxSuppressionAttrs attrs;
+        attrs.version = 5;
+        m.add(Op::kNonMaxSuppression, attrs,
+              {corners, scores, ints({}, {most}), scalar(0.8f), scalar(0.2f), scalar(sigma)}, 3);
+      }
+    }
+  }
+}
+
+// Few different scores: many are equal.
+ir::TensorPtr coarse_scores(ir::Dims dims, uint32_t levels) {
+  std::mt19937 random(levels);
+  std::vector<float> values(static_cast<size_t>(dims[0] * dims[1] * dims[2]));
+  for (float& v : values) v = static_cast<float>(random() % levels) / static_cast<float>(levels);
+  return tensor<float>(DType::kFloat32, std::move(dims), std::move(values));
+}
+
+void add_combined(Cases& m) {
+  const auto scalar = [](float value) { return tensor<float>(DType::kFloat32, {}, {value}); };
+  for (const int64_t boxes : {0, 1, 30, 200}) {
+    for (const int64_t sets : {1, 19}) {
+      for (const uint32_t levels : {5u, 1000000u}) {
+        for (const int32_t most : {1, 7, 100}) {
+          m.add(Op::kCombinedNonMaxSuppression, ir::CombinedNonMaxSuppressionAttrs{most == 7, levels == 5},
+                {random_floats({2, boxes, sets, 4}, -0.2, 1.2), coarse_scores({2, boxes, 19}, levels), ints({}, {most}),
+                 ints({}, {40}), scalar(0.4f), scalar(0.3f)},
+                4);
+          m.all.back().variable_inputs = 0b110011;  // the limits decide the outputs' sizes
+        }
+      }
     }
   }
 }
@@ -65,7 +96,16 @@ std::vector<Case> selection_cases() {
     m.add(Op::kAppendRow, ir::EmptyAttrs{}, {list, random_tensor(type, {3}, 0, 20)});
     m.add(Op::kAppendRow, ir::EmptyAttrs{}, {random_tensor(type, {0, 3}), random_tensor(type, {3}, 0, 20)});
   }
+  for (const int64_t count : {0, 1, 40}) {
+    for (const int64_t rows : {5, 60}) {
+      const ir::TensorPtr at = random_tensor(DType::kInt64, {count, 2}, 0, 4);
+      m.add(Op::kFillEmptyRows, ir::EmptyAttrs{},
+            {at, random_floats({count}), tensor<int64_t>(DType::kInt64, {2}, {rows, 5}), random_floats({})}, 4);
+      m.all.back().variable_inputs = 0b1011;  // the dense shape decides an output's size
+    }
+  }
   add_suppression(m);
+  add_combined(m);
   return std::move(m.all);
 }
 

@@ -56,6 +56,12 @@ TEST_F(Reduction, LikeTheirInput) {
   EXPECT_INFER_ERROR(b, "expected rank 1 or more");
 }
 
+TEST_F(Reduction, MomentsKeepTheirAxes) {
+  EXPECT_EQ(inferred(b, b.ops(Op::kMoments, {x}, 2, ir::AxesAttrs{{0, 2}})[1]), "float32[1,4,1]");
+  b.ops(Op::kMoments, {x}, 2, ir::AxesAttrs{{1, 1}});
+  EXPECT_INFER_ERROR(b, "has axis 1 twice");
+}
+
 TEST_F(Reduction, BatchNormLearnsChannels) {
   const auto y = b.input("y", {2, -1});
   const auto v = b.filled<float>({7}, 1.f);

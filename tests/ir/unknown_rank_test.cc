@@ -28,6 +28,7 @@ std::vector<Case> cases() {
       {Op::kEinsum, ir::EinsumAttrs{"...ij,jk->...ik"}, "ff"},
       {Op::kBatchNorm, ir::BatchNormAttrs{}, "fffff"},
       {Op::kLayerNorm, ir::LayerNormAttrs{}, "fff"},
+      {Op::kMoments, ir::AxesAttrs{{1}}, "f", 2},
       {Op::kLrn, ir::LrnAttrs{}, "f"},
       {Op::kPool, pool, "f"},
       {Op::kSoftmax, ir::SoftmaxAttrs{}, "f"},
@@ -67,6 +68,7 @@ std::vector<Case> cases() {
       {Op::kNonMaxSuppression, ir::NonMaxSuppressionAttrs{4, true}, "ffiff", 2},
       {Op::kUnique, ir::PositionsAttrs{}, "f", 3},
       {Op::kListDiff, ir::PositionsAttrs{}, "ff", 2},
+      {Op::kFillEmptyRows, ir::EmptyAttrs{}, "lflf", 4},
       {Op::kDynamicPartition, ir::EmptyAttrs{}, "fi", 2},
       {Op::kMaxPoolArgmax, argmax, "f", 2},
       {Op::kExtractPatches, ir::ExtractPatchesAttrs{{2, 2}, {1, 1}, {1, 1}, ir::Padding::kSame}, "f"},
@@ -88,6 +90,7 @@ std::vector<Case> cases() {
 }
 
 DType dtype_of_letter(char letter) {
+  if (letter == 'l') return DType::kInt64;
   return letter == 'f' ? DType::kFloat32 : letter == 'i' ? DType::kInt32 : DType::kBool;
 }
 

@@ -96,6 +96,12 @@ TEST_F(Recognition, GeluErf) {
   expect_single(b.mul(times(0.5f, x), plus(1, u(P::kErf, b.pointwise(P::kDiv, {x, b.scalar(1.41421356f)})))),
                 P::kGeluErf);
 }
+TEST_F(Recognition, GeluErfc) {
+  expect_single(b.mul(times(0.5f, x), u(P::kErfc, times(0.70710678f, neg(x)))), P::kGeluErf);
+}
+TEST_F(Recognition, NoGeluOfErfcOfTheOtherSign) {
+  expect_none(b.mul(times(0.5f, x), u(P::kErfc, times(0.70710678f, x))), P::kGeluErf);
+}
 TEST_F(Recognition, GeluErfScaledGate) {
   expect_single(b.mul(x, times(0.5f, plus(1, u(P::kErf, times(0.70710678f, x))))), P::kGeluErf);
 }
@@ -154,6 +160,23 @@ TEST_F(Normalization, NoLayerNormWithAnotherMean) {
   const auto m = mean(x), other = mean(b.relu(x));
   const auto inv = u(P::kRsqrt, plus(1e-3f, mean(b.pointwise(P::kSquaredDifference, {x, m}))));
   EXPECT_EQ(count(normalized(b.add(b.mul(b.mul(sub(x, other), inv), gamma), beta)), Op::kLayerNorm), 0);
+}
+TEST_F(Normalization, MomentsOverOtherAxes) {
+  const auto m = mean(x, {1});
+  const auto inv = u(P::kRsqrt, plus(1e-3f, mean(b.pointwise(P::kSquaredDifference, {x, m}), {1})));
+  const ir::Graph graph = recognized(b.mul(sub(x, m), inv), "RecognizeMoments", 1e-5);
+  EXPECT_EQ(only(graph, Op::kMoments).get<ir::AxesAttrs>().axes, std::vector<int64_t>{1});
+  EXPECT_EQ(count(graph, Op::kReduce), 0);
+}
+TEST_F(Normalization, MomentsFromCentered) {
+  const auto centered = sub(x, mean(x, {2, 0}));
+  const auto variance = mean(u(P::kSquare, centered), {0, 2});
+  const ir::Graph graph = recognized(div(centered, u(P::kSqrt, plus(1e-3f, variance))), "RecognizeMoments", 1e-5);
+  EXPECT_EQ(count(graph, Op::kMoments), 1) << ir::to_string(graph);
+}
+TEST_F(Normalization, NoMomentsOverDifferentAxes) {
+  const auto variance = mean(b.pointwise(P::kSquaredDifference, {x, mean(x, {1})}), {2});
+  EXPECT_EQ(count(recognized(b.relu(variance), "RecognizeMoments", 1e-5), Op::kMoments), 0);
 }
 TEST_F(Normalization, LayerNormTakesWhatScalesAndShiftsItsResult) {
   const auto norm = b.op(Op::kLayerNorm, {x, gamma, beta}, ir::LayerNormAttrs{1e-3f});

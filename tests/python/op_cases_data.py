@@ -228,7 +228,6 @@ def non_max_suppression(c):
             sigma = Const(sigma, np.float32)
             c.op(
                 "NonMaxSuppressionV5",
-                refused="Blade has no kernel of soft suppression",
                 score_threshold=least,
                 soft_nms_sigma=sigma,
                 pad_to_max_output_size=True,

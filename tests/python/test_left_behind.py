@@ -36,6 +36,7 @@ def weight(rng, *shape):
 def kept(config=None):
     config = config or blade.Config()
     config.tuning.disable_perf_check = True
+    config.cpu_config.precision = "fp32"
     return config
 
 

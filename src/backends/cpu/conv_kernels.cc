@@ -129,14 +129,39 @@ Result<std::unique_ptr<Kernel>> create_repack(const KernelRequest& request, Pack
       epilogue.in_place_inputs(), packed_bytes + conv2d_scratch_bytes<float>(shape, request.num_threads));
 }
 
+// --- three spatial dims ---
+
+Support supports_3d(const KernelRequest& request) {
+  if (Support s = conv3d_node_support(request); !s.ok) return s;
+  return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
+}
+
+Result<std::unique_ptr<Kernel>> create_3d(const KernelRequest& request, PackCache& packs) {
+  const Conv3DShape shape = conv3d_shape(request);
+  const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2);
+  BLADE_ASSIGN_OR_RETURN(
+      const auto packed,
+      packed_weights(request, packs, layout_name("conv3d", {shape.k(), shape.oc}), packed_b_bytes(shape.k(), shape.oc),
+                     [&](const float* from, void* to) { pack_b(from, shape.k(), shape.oc, shape.oc, 1, to); }));
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        LoweredEpilogue::Bound bound;
+        epilogue.bind(args, bound);
+        conv3d_f32(shape, input<float>(args, 0), packed_b_view(shape.k(), shape.oc, packed->data()),
+                   output<float>(args), bound.raw, *args.pool, args.scratch);
+        return Status::ok_status();
+      },
+      epilogue.in_place_inputs(), conv3d_scratch_bytes(shape, request.num_threads), kWeightsPacked);
+}
+
 // --- transposed ---
 
-Support supports_transpose(const KernelRequest& request) {
+Support supports_conv_transpose(const KernelRequest& request) {
   if (Support s = conv_transpose_node_support(request); !s.ok) return s;
   return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
 }
 
-Result<std::unique_ptr<Kernel>> create_transpose(const KernelRequest& request, PackCache& packs) {
+Result<std::unique_ptr<Kernel>> create_conv_transpose(const KernelRequest& request, PackCache& packs) {
   const ConvTransposeShape shape = conv_transpose_shape(request);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvTransposeAttrs>().epilogue, 3);
   // Which taps meet depends on stride and padding, so they belong to the layout.
@@ -165,7 +190,8 @@ constexpr KernelEntry kConvRows[] = {
     {"cpu.conv.direct_f32", ir::Op::kConv, supports_direct<float>, direct_us<float>, create_direct},
     {"cpu.conv.direct_bf16", ir::Op::kConv, supports_direct<BFloat16>, direct_us<BFloat16>, create_direct_bf16},
     {"cpu.conv.direct_repack_f32", ir::Op::kConv, supports_repack, direct_us<float>, create_repack},
-    {"cpu.conv_transpose.direct_f32", ir::Op::kConvTranspose, supports_transpose, nullptr, create_transpose},
+    {"cpu.conv.direct3d_f32", ir::Op::kConv, supports_3d, nullptr, create_3d},
+    {"cpu.conv_transpose.direct_f32", ir::Op::kConvTranspose, supports_conv_transpose, nullptr, create_conv_transpose},
 };
 
 constexpr KernelEntry kConvToF32Rows[] = {

@@ -16,22 +16,27 @@ bool may_read_float(const KernelRequest& request) {
 }
 
 template <class T>
-Support common_support(const KernelRequest& request, size_t spatial_rank) {
+Support common_support(const KernelRequest& request) {
   if (Support s = machine_support<T>(request); !s.ok) return s;
   const auto wrong = [](const std::string& what, ir::DType found) {
     return Support::no(what + " has type " + ir::dtype_name(found) + ", needs " + ir::dtype_name(kElement<T>));
   };
   if (request.inputs[1].dtype != kElement<T>) return wrong("operand 1", request.inputs[1].dtype);
   if (request.outputs[0].dtype != kElement<T>) return wrong("the result", request.outputs[0].dtype);
-  if (spatial_rank < 1 || spatial_rank > 2) {
-    return Support::no("has " + std::to_string(spatial_rank) + " spatial dims, takes 1 or 2");
-  }
   const bool empty = request.inputs[0].element_count() == 0 || request.inputs[1].element_count() == 0 ||
                      request.outputs[0].element_count() == 0;
   if (empty) return Support::no("an operand or the result is empty");
   const ir::DType x = request.inputs[0].dtype;
   const bool rounds = x == ir::DType::kFloat32 && may_read_float(request);
   return x == kElement<T> || rounds ? Support::yes() : wrong("operand 0", x);
+}
+
+template <class T>
+Support flat_support(const KernelRequest& request, size_t spatial_rank) {
+  if (spatial_rank < 1 || spatial_rank > 2) {
+    return Support::no("has " + std::to_string(spatial_rank) + " spatial dims, takes 1 or 2");
+  }
+  return common_support<T>(request);
 }
 
 Windows conv_windows(const KernelRequest& request) {
@@ -55,15 +60,23 @@ Support machine_support<BFloat16>(const KernelRequest& request) {
 template <class T>
 Support conv_node_support(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::ConvAttrs>();
-  if (Support s = common_support<T>(request, attrs.strides.size()); !s.ok) return s;
+  if (Support s = flat_support<T>(request, attrs.strides.size()); !s.ok) return s;
   return LoweredEpilogue::supports(request, attrs.epilogue, 2, kElement<T>);
 }
 template Support conv_node_support<float>(const KernelRequest&);
 template Support conv_node_support<BFloat16>(const KernelRequest&);
 
+Support conv3d_node_support(const KernelRequest& request) {
+  const auto& attrs = request.node->get<ir::ConvAttrs>();
+  if (attrs.strides.size() != 3) return Support::no("has not 3 spatial dims");
+  if (attrs.groups != 1) return Support::no("has several groups");
+  if (Support s = common_support<float>(request); !s.ok) return s;
+  return LoweredEpilogue::supports(request, attrs.epilogue, 2);
+}
+
 Support conv_transpose_node_support(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::ConvTransposeAttrs>();
-  if (Support s = common_support<float>(request, attrs.strides.size()); !s.ok) return s;
+  if (Support s = flat_support<float>(request, attrs.strides.size()); !s.ok) return s;
   for (int64_t dilation : attrs.dilations) {
     if (dilation != 1) return Support::no("dilation is " + std::to_string(dilation) + ", needs 1");
   }
@@ -89,6 +102,23 @@ Conv2DShape conv_shape(const KernelRequest& request) {
   shape.pad_top = w.dim[1].pad_before;
   shape.pad_left = w.dim[2].pad_before;
   shape.groups = request.node->get<ir::ConvAttrs>().groups;
+  return shape;
+}
+
+Conv3DShape conv3d_shape(const KernelRequest& request) {
+  const Windows w = conv_windows(request);
+  Conv3DShape shape;
+  shape.n = w.batch;
+  shape.c = request.inputs[0].dims.back();
+  shape.oc = request.outputs[0].dims.back();
+  for (int i = 0; i < 3; ++i) {
+    shape.in[i] = w.dim[i].in;
+    shape.out[i] = w.dim[i].out;
+    shape.kernel[i] = w.dim[i].size;
+    shape.stride[i] = w.dim[i].stride;
+    shape.dilation[i] = w.dim[i].dilation;
+    shape.pad_before[i] = w.dim[i].pad_before;
+  }
   return shape;
 }
 

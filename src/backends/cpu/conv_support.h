@@ -3,6 +3,7 @@
 
 #include "backends/cpu/epilogue.h"
 #include "backends/cpu/kernel_support.h"
+#include "backends/cpu/matrix/conv3d_f32.h"
 #include "backends/cpu/matrix/conv_f32.h"
 #include "backends/cpu/matrix/conv_transpose_f32.h"
 #include "backends/cpu/matrix/depthwise_f32.h"
@@ -20,9 +21,12 @@ Support machine_support<BFloat16>(const KernelRequest& request);
 // Data of T, one or two spatial dims, nothing of size 0, and an epilogue that can be lowered.
 template <class T = float>
 Support conv_node_support(const KernelRequest& request);
+// The same with three spatial dims and one group.
+Support conv3d_node_support(const KernelRequest& request);
 Support conv_transpose_node_support(const KernelRequest& request);
 // Only for supported nodes.
 Conv2DShape conv_shape(const KernelRequest& request);
+Conv3DShape conv3d_shape(const KernelRequest& request);
 DepthwiseShape depthwise_shape(const KernelRequest& request);
 ConvTransposeShape conv_transpose_shape(const KernelRequest& request);
 // Predicted microseconds of a depthwise convolution on `threads` cores.

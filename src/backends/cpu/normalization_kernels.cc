@@ -28,28 +28,66 @@ void for_rows(const KernelArgs& args, const Rows& rows, double work, Fn&& fn) {
   });
 }
 
-// Rows shorter than a vector: the exponentials of all rows are taken together.
-constexpr int64_t kShortRow = 16;
+// Short rows: the exponentials of many are taken at once.
+constexpr int64_t kShortSoftmax = 64, kVectorRow = 12, kSoftmaxBlock = 2048;  // of a row; a row for vectors; of a block
 
-void softmax_of_short_rows(const RowFunctions& f, const float* x, float* out, int64_t rows, int64_t length) {
-  for (int64_t r = 0; r < rows; ++r) {
-    float max = x[r * length];
-    for (int64_t i = 1; i < length; ++i) max = x[r * length + i] > max ? x[r * length + i] : max;
-    for (int64_t i = 0; i < length; ++i) out[r * length + i] = x[r * length + i] - max;
+void subtract_max(const RowFunctions& f, const float* x, float* out, int64_t length) {
+  float max = x[0];
+  if (length > kVectorRow) {
+    max = f.max(x, length);
+  } else {
+    for (int64_t i = 1; i < length; ++i) max = x[i] > max || x[i] != x[i] ? x[i] : max;
   }
-  f.exp_sum(out, 0, out, rows * length);
-  for (int64_t r = 0; r < rows; ++r) {
-    float sum = 0;
-    for (int64_t i = 0; i < length; ++i) sum += out[r * length + i];
-    const float factor = 1 / sum;
-    for (int64_t i = 0; i < length; ++i) out[r * length + i] *= factor;
+  for (int64_t i = 0; i < length; ++i) out[i] = x[i] - max;
+}
+
+float sum_of_row(const RowFunctions& f, const float* x, int64_t length) {
+  if (length > kVectorRow) return f.sum(x, length);
+  float sum = x[0];
+  for (int64_t i = 1; i < length; ++i) sum += x[i];
+  return sum;
+}
+
+void softmax_block(const RowFunctions& f, const float* x, float* out, int64_t rows, int64_t length, bool log) {
+  float powers[kSoftmaxBlock];
+  float* of_block = log ? powers : out;
+  for (int64_t r = 0; r < rows; ++r) subtract_max(f, x + r * length, out + r * length, length);
+  f.exp_sum(out, 0, of_block, rows * length);
+  for (int64_t r = 0; r < rows; ++r, out += length) {
+    const float sum = sum_of_row(f, of_block + r * length, length);
+    if (log) {
+      const float log_sum = std::log(sum);
+      for (int64_t i = 0; i < length; ++i) out[i] -= log_sum;
+    } else {
+      const float factor = 1 / sum;
+      for (int64_t i = 0; i < length; ++i) out[i] *= factor;
+    }
   }
+}
+
+Result<std::unique_ptr<Kernel>> create_short_softmax(const Rows& rows, bool log) {
+  const RowFunctions& f = row_functions();
+  const int64_t height = kSoftmaxBlock / rows.length, blocks = ceil_div(rows.count, height);
+  return make_kernel(
+      [=, &f](const KernelArgs& args) {
+        parallel_ranges(args.pool, blocks, 10.0 * static_cast<double>(kSoftmaxBlock), [&](int64_t begin, int64_t end) {
+          for (int64_t first = begin * height; first < std::min(end * height, rows.count); first += height) {
+            const int64_t at = first * rows.length;
+            softmax_block(f, input<float>(args, 0) + at, output<float>(args) + at, std::min(height, rows.count - first),
+                          rows.length, log);
+          }
+        });
+        return Status::ok_status();
+      },
+      1);
 }
 
 Result<std::unique_ptr<Kernel>> create_softmax(const KernelRequest& request, PackCache&) {
   const Rows rows = rows_of(request);
   const RowFunctions& f = row_functions();
-  if (request.node->get<ir::SoftmaxAttrs>().log) {
+  const bool log = request.node->get<ir::SoftmaxAttrs>().log;
+  if (rows.length > 0 && rows.length <= kShortSoftmax) return create_short_softmax(rows, log);
+  if (log) {
     // The exponentials go to the row's place in the scratch, because in place they would overwrite x.
     return make_kernel(
         [=, &f](const KernelArgs& args) {
@@ -68,19 +106,6 @@ Result<std::unique_ptr<Kernel>> create_softmax(const KernelRequest& request, Pac
           return Status::ok_status();
         },
         1, static_cast<size_t>(rows.count * rows.length) * sizeof(float));
-  }
-  if (rows.length < kShortRow) {
-    return make_kernel(
-        [=, &f](const KernelArgs& args) {
-          parallel_ranges(args.pool, rows.count, 4.0 * static_cast<double>(rows.length),
-                          [&](int64_t begin, int64_t end) {
-                            const int64_t first = begin * rows.length;
-                            softmax_of_short_rows(f, input<float>(args, 0) + first, output<float>(args) + first,
-                                                  end - begin, rows.length);
-                          });
-          return Status::ok_status();
-        },
-        1);
   }
   return make_kernel(
       [=, &f](const KernelArgs& args) {

@@ -120,6 +120,122 @@ void run_periodic(const ProgramF32& program, const BroadcastPlan& plan, const Pe
   });
 }
 
+// Rows too short for a call each: many are run as one block, and operands that do not lie so are spread out for it.
+constexpr int64_t kShortRow = 64;
+constexpr int64_t kBlock = 1024;  // elements
+constexpr size_t kMaxSpread = 4;
+
+struct BlockPlan {
+  bool usable = false;
+  size_t axis = 0;       // a block covers `chunk` steps of this dim and all dims behind it
+  int64_t trailing = 1;  // elements of one step
+  int64_t chunk = 1;
+  std::vector<int> spread;                    // operands that need a buffer
+  std::vector<std::vector<int64_t>> offsets;  // of each of those: where a step's elements are
+
+  int64_t blocks_of_row(const BroadcastPlan& plan) const { return ceil_div(plan.dims[axis], chunk); }
+};
+
+enum class Lies { kDense, kOnce, kSpread };
+
+// How an operand lies in a step and from step to step.
+Lies lies_in_block(const BroadcastPlan& plan, size_t axis, const ir::Dims& strides) {
+  bool dense = true, once = true;
+  int64_t step = 1;
+  for (size_t d = plan.dims.size(); d-- > axis;) {
+    dense = dense && strides[d] == step;
+    once = once && strides[d] == 0;
+    step *= plan.dims[d];
+  }
+  return dense ? Lies::kDense : once ? Lies::kOnce : Lies::kSpread;
+}
+
+std::vector<int64_t> step_offsets(const BroadcastPlan& plan, const BlockPlan& block, const ir::Dims& strides) {
+  std::vector<int64_t> offsets(static_cast<size_t>(block.trailing), 0);
+  for (int64_t i = 0; i < block.trailing; ++i) {
+    int64_t rest = i, at = 0;
+    for (size_t d = plan.dims.size(); d-- > block.axis + 1;) {
+      at += rest % plan.dims[d] * strides[d];
+      rest /= plan.dims[d];
+    }
+    offsets[static_cast<size_t>(i)] = at;
+  }
+  return offsets;
+}
+
+BlockPlan find_blocks(const BroadcastPlan& plan, std::span<const ir::DType> dtypes) {
+  BlockPlan block;
+  if (plan.flat() || plan.inner() >= kShortRow || plan.rows() == 0) return block;
+  block.axis = plan.dims.size() - 2;
+  block.trailing = plan.inner();
+  while (block.axis > 0 && block.trailing * plan.dims[block.axis] <= kBlock / 2) {
+    block.trailing *= plan.dims[block.axis--];
+  }
+  block.chunk = std::clamp<int64_t>(kBlock / block.trailing, 1, plan.dims[block.axis]);
+  for (size_t k = 0; k < plan.strides.size(); ++k) {
+    if (lies_in_block(plan, block.axis, plan.strides[k]) != Lies::kSpread) continue;
+    if (dtypes[k] != ir::DType::kFloat32) return block;
+    block.spread.push_back(static_cast<int>(k));
+    block.offsets.push_back(step_offsets(plan, block, plan.strides[k]));
+  }
+  block.usable = block.spread.size() <= kMaxSpread && block.chunk * block.trailing > plan.inner();
+  return block;
+}
+
+// One thread's copies of the spread operands; one that stays where it was is not copied again.
+class SpreadBuffers {
+ public:
+  explicit SpreadBuffers(const BlockPlan& block) : block_(block) {}
+
+  const float* get(size_t index, const float* from, int64_t stride, int64_t steps) {
+    float* to = buffers_[index];
+    if (from == last_[index] && steps <= steps_[index]) return to;
+    const int64_t* offsets = block_.offsets[index].data();
+    for (int64_t s = 0; s < steps; ++s, to += block_.trailing) {
+      for (int64_t i = 0; i < block_.trailing; ++i) to[i] = from[s * stride + offsets[i]];
+    }
+    last_[index] = from;
+    steps_[index] = steps;
+    return buffers_[index];
+  }
+
+ private:
+  const BlockPlan& block_;
+  float buffers_[kMaxSpread][kBlock];
+  const float* last_[kMaxSpread] = {};
+  int64_t steps_[kMaxSpread] = {};
+};
+
+void run_blocks(const ProgramF32& program, const BroadcastPlan& plan, const BlockPlan& block,
+                std::span<const ir::DType> dtypes, size_t out_size, const KernelArgs& args) {
+  const int64_t per_row = block.blocks_of_row(plan), rows = product(plan.dims, 0, block.axis);
+  const auto work = program.cost() * static_cast<double>(block.chunk * block.trailing);
+  parallel_ranges(args.pool, rows * per_row, work, [&](int64_t first, int64_t last) {
+    SpreadBuffers buffers(block);
+    ProgramF32::Source sources[kMaxOperands];
+    for (int64_t unit = first; unit < last; ++unit) {
+      const int64_t row = unit / per_row, step = unit % per_row * block.chunk;
+      const int64_t steps = std::min(block.chunk, plan.dims[block.axis] - step);
+      size_t spread = 0;
+      for (size_t k = 0; k < plan.strides.size(); ++k) {
+        const ir::Dims& strides = plan.strides[k];
+        int64_t offset = step * strides[block.axis], rest = row;
+        for (size_t d = block.axis; d-- > 0;) {
+          offset += rest % plan.dims[d] * strides[d];
+          rest /= plan.dims[d];
+        }
+        const std::byte* at = input(args, k) + static_cast<size_t>(offset) * ir::dtype_size(dtypes[k]);
+        const bool is_spread = spread < block.spread.size() && block.spread[spread] == static_cast<int>(k);
+        sources[k] = {at, !is_spread && strides.back() == 0};
+        if (!is_spread) continue;
+        sources[k].data = buffers.get(spread++, reinterpret_cast<const float*>(at), strides[block.axis], steps);
+      }
+      const int64_t begin = (row * plan.dims[block.axis] + step) * block.trailing;
+      program.run(sources, output(args) + static_cast<size_t>(begin) * out_size, steps * block.trailing);
+    }
+  });
+}
+
 void run_rows(const ProgramF32& program, const BroadcastPlan& plan, std::span<const ir::DType> dtypes, size_t out_size,
               const KernelArgs& args) {
   for_each_row(args.pool, plan, kMaxPiece, program.cost(), [&](int64_t begin, int64_t count, const int64_t* offsets) {
@@ -149,6 +265,15 @@ Result<std::unique_ptr<Kernel>> create_f32(const KernelRequest& request, PackCac
           return Status::ok_status();
         },
         in_place, scratch);
+  }
+  const BlockPlan block = find_blocks(plan, dtypes);
+  if (block.usable) {
+    return make_kernel(
+        [=](const KernelArgs& args) {
+          run_blocks(program, plan, block, dtypes, out_size, args);
+          return Status::ok_status();
+        },
+        in_place);
   }
   return make_kernel(
       [=](const KernelArgs& args) {

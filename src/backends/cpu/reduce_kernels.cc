@@ -98,6 +98,31 @@ float reduce_runs(const ReducePlan& plan, const float* from) {
   return static_cast<float>(plan.kind == ir::ReduceKind::kMean ? sum / static_cast<double>(plan.reduced) : sum);
 }
 
+// Rows shorter than a vector, one behind the other: a function call a row would cost more than the row.
+constexpr int64_t kShortReduce = 12;
+
+template <class Fold>
+void reduce_short_rows(const float* from, float* to, int64_t rows, int64_t length, float factor, Fold&& fold) {
+  for (const float* end = from + rows * length; from != end; from += length) {
+    float value = from[0];
+    for (int64_t i = 1; i < length; ++i) value = fold(value, from[i]);
+    *to++ = value * factor;
+  }
+}
+
+void reduce_short(ir::ReduceKind kind, const float* from, float* to, int64_t rows, int64_t length) {
+  switch (kind) {
+    case ir::ReduceKind::kMax:
+      return reduce_short_rows(from, to, rows, length, 1, [](float a, float b) { return b > a || b != b ? b : a; });
+    case ir::ReduceKind::kMin:
+      return reduce_short_rows(from, to, rows, length, 1, [](float a, float b) { return b < a || b != b ? b : a; });
+    default:
+      return reduce_short_rows(from, to, rows, length,
+                               kind == ir::ReduceKind::kMean ? 1.0f / static_cast<float>(length) : 1.0f,
+                               [](float a, float b) { return a + b; });
+  }
+}
+
 // Up to kColumns results: folds the columns at all reduced offsets, some rows at a time.
 void reduce_columns(const ReducePlan& plan, const float* from, float* to, int64_t columns) {
   const RowFunctions& f = row_functions();
@@ -169,6 +194,14 @@ Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, Pack
   }
   const auto kept = static_cast<int64_t>(plan.kept.size());
   const double work = static_cast<double>(plan.reduced) * 0.5;
+  if (plan.inner_reduced && plan.offsets.size() == 1 && plan.inner <= kShortReduce) {
+    return make_kernel([kind = plan.kind, length = plan.inner, kept](const KernelArgs& args) {
+      parallel_ranges(args.pool, kept, 2.0 * static_cast<double>(length), [&](int64_t begin, int64_t end) {
+        reduce_short(kind, input<float>(args, 0) + begin * length, output<float>(args) + begin, end - begin, length);
+      });
+      return Status::ok_status();
+    });
+  }
   if (plan.inner_reduced) {
     return make_kernel([=](const KernelArgs& args) {
       parallel_ranges(args.pool, kept, work, [&](int64_t begin, int64_t end) {
@@ -194,7 +227,7 @@ Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, Pack
 
 // --- other types and kinds ---
 
-Support supports_typed(const KernelRequest& request) {
+Support supports_typed_reduce(const KernelRequest& request) {
   const ir::DType dtype = request.inputs[0].dtype;
   if (!is_plain_type(dtype) && dtype != ir::DType::kBool) {
     return Support::no(std::string("has no loop for ") + ir::dtype_name(dtype));
@@ -269,7 +302,7 @@ Result<std::unique_ptr<Kernel>> make_typed_reduce(ReducePlan plan) {
   });
 }
 
-Result<std::unique_ptr<Kernel>> create_typed(const KernelRequest& request, PackCache&) {
+Result<std::unique_ptr<Kernel>> create_typed_reduce(const KernelRequest& request, PackCache&) {
   ReducePlan plan = plan_reduce(request);
   return with_plain_type(request.inputs[0].dtype, [&]<class T>(T) {
     switch (plan.kind) {
@@ -339,7 +372,7 @@ Result<std::unique_ptr<Kernel>> create_arg_reduce(const KernelRequest& request, 
 
 constexpr KernelEntry kReduceRows[] = {
     {"cpu.reduce.rows_f32", ir::Op::kReduce, supports_reduce, nullptr, create_reduce},
-    {"cpu.reduce.typed", ir::Op::kReduce, supports_typed, nullptr, create_typed},
+    {"cpu.reduce.typed", ir::Op::kReduce, supports_typed_reduce, nullptr, create_typed_reduce},
     {"cpu.arg_reduce.scan", ir::Op::kArgReduce, supports_arg_reduce, nullptr, create_arg_reduce},
 };
 

@@ -158,6 +158,15 @@ HWY_ATTR void fold_rows(const T* const* rows, int64_t count, float factor, float
 HWY_ATTR void rows_sum(const float* const* rows, int64_t count, float factor, float* out, int64_t n) {
   fold_rows<SumFold>(rows, count, factor, out, n);
 }
+HWY_ATTR void rows_squares(const float* const* rows, int64_t count, const float* mean, float* out, int64_t n) {
+  const D d;
+  for (int64_t i = 0; i < n; i += lanes()) {
+    const V m = load_some(d, mean + i, n - i);
+    V a = hn::Zero(d);
+    for (int64_t r = 0; r < count; ++r) a = SquaresFold::combine(a, load_some(d, rows[r] + i, n - i), m);
+    store_some(a, d, out + i, n - i);
+  }
+}
 HWY_ATTR void rows_max(const float* const* rows, int64_t count, float* out, int64_t n) {
   fold_rows<MaxFold>(rows, count, 1, out, n);
 }
@@ -251,10 +260,9 @@ HWY_ATTR void add_to(const float* x, float* acc, int64_t n) {
 
 const RowFunctions& functions_of_target() {
   static constexpr RowFunctions kFunctions = {
-      row_sum,     row_squares,     row_max,         row_min,       row_exp_sum,
-      row_affine,  row_affine_rows, row_normalize,   rows_sum,      rows_max,
-      rows_min,    rows_weighted,   rows_sum_bf16,   rows_max_bf16, rows_weighted_bf16,
-      windows_sum, windows_max,     pixels_weighted, add_to};
+      row_sum,       row_squares,        row_max,      row_min,     row_exp_sum,     row_affine,    row_affine_rows,
+      row_normalize, rows_sum,           rows_squares, rows_max,    rows_min,        rows_weighted, rows_sum_bf16,
+      rows_max_bf16, rows_weighted_bf16, windows_sum,  windows_max, pixels_weighted, add_to};
   return kFunctions;
 }
 

@@ -24,6 +24,8 @@ struct RowFunctions {
                     int64_t n);
   // Elementwise over `count` rows: their sum times `factor`, their largest and smallest elements, a weighted sum.
   void (*rows_sum)(const float* const* rows, int64_t count, float factor, float* out, int64_t n);
+  // The sum of the squared distances from an element's mean.
+  void (*rows_squares)(const float* const* rows, int64_t count, const float* mean, float* out, int64_t n);
   void (*rows_max)(const float* const* rows, int64_t count, float* out, int64_t n);
   void (*rows_min)(const float* const* rows, int64_t count, float* out, int64_t n);
   void (*rows_weighted)(const float* const* rows, const float* weights, int64_t count, float* out, int64_t n);

@@ -1,4 +1,4 @@
-// Ops that choose elements by their values and find the size of their result: Where, Unique, ListDiff,
+// Ops that choose elements by their values and find the size of their result: Where, Unique, ListDiff, FillEmptyRows,
 // DynamicPartition.
 #include <bit>
 #include <cstring>
@@ -35,8 +35,8 @@ class FoundRows {
 
 // --- Where: counts by chunks, then every chunk writes behind what the chunks before it found.
 
-constexpr int64_t kMaxChunks = 64;
-constexpr int64_t kMinChunk = 4096;
+constexpr int64_t kMaxCountChunks = 64;
+constexpr int64_t kMinCountChunk = 4096;
 
 Support supports_where(const KernelRequest& request) {
   return request.inputs[0].dtype == ir::DType::kBool ? Support::yes() : Support::no("the condition is not bool");
@@ -53,7 +53,7 @@ int64_t* write_coordinates(int64_t* out, const ir::Dims& dims, int64_t flat) {
 Result<std::unique_ptr<Kernel>> create_where(const KernelRequest& request, PackCache&) {
   const ir::Dims dims = request.inputs[0].dims;
   const int64_t n = product(dims), rank = static_cast<int64_t>(dims.size());
-  const int64_t chunks = std::clamp<int64_t>(n / kMinChunk, 1, kMaxChunks);
+  const int64_t chunks = std::clamp<int64_t>(n / kMinCountChunk, 1, kMaxCountChunks);
   const std::string label = node_label(request);
   const auto run = [=](const KernelArgs& args) {
     const auto* condition = input<uint8_t>(args, 0);
@@ -256,6 +256,53 @@ Result<std::unique_ptr<Kernel>> create_list_diff(const KernelRequest& request, P
   return with_element(request.inputs[0].dtype, [&]<class T>(T) { return make_list_diff_kernel<T>(request); });
 }
 
+// --- FillEmptyRows. Scratch: for each row where its next entry goes.
+
+Result<std::unique_ptr<Kernel>> create_fill_empty_rows(const KernelRequest& request, PackCache&) {
+  const int64_t n = request.inputs[0].dims[0], rank = request.inputs[0].dims[1], rows = request.outputs[2].dims[0];
+  const size_t size = ir::dtype_size(request.inputs[1].dtype);
+  const std::string label = node_label(request);
+  const auto run = [=](const KernelArgs& args) {
+    const auto* coordinates = input<int64_t>(args, 0);
+    auto* next = reinterpret_cast<int64_t*>(args.scratch);
+    auto* empty = output<uint8_t>(args, 2);
+    auto* moved = output<int64_t>(args, 3);
+    std::fill_n(next, rows, 0);
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t row = coordinates[i * rank];
+      if (row < 0 || row >= rows) {
+        return invalid_argument(label + "entry " + std::to_string(i) + " is in row " + std::to_string(row) +
+                                ", which is not in [0, " + std::to_string(rows) + ").");
+      }
+      ++next[row];
+    }
+    int64_t total = 0;
+    for (int64_t r = 0; r < rows; ++r) {
+      empty[r] = next[r] == 0;
+      total += std::max<int64_t>(1, std::exchange(next[r], total));
+    }
+    BLADE_ASSIGN_OR_RETURN(int64_t* const all, found_output<int64_t>(args, 0, {total, rank}, label));
+    BLADE_ASSIGN_OR_RETURN(std::byte* const values, found_output<std::byte>(args, 1, {total}, label));
+    for (int64_t r = 0; r < rows; ++r) {
+      if (empty[r] == 0) continue;
+      std::fill_n(all + next[r] * rank, rank, 0);
+      all[next[r] * rank] = r;
+      std::memcpy(values + static_cast<size_t>(next[r]) * size, input(args, 3), size);
+    }
+    for (int64_t i = 0; i < n; ++i) {
+      moved[i] = next[coordinates[i * rank]]++;
+      std::copy_n(coordinates + i * rank, rank, all + moved[i] * rank);
+      std::memcpy(values + static_cast<size_t>(moved[i]) * size, input(args, 1) + static_cast<size_t>(i) * size, size);
+    }
+    return Status::ok_status();
+  };
+  return make_kernel(run, 0, static_cast<size_t>(rows) * sizeof(int64_t));
+}
+
+Support supports_fill(const KernelRequest& request) {
+  return request.inputs[0].dims[1] > 0 ? Support::yes() : Support::no("coordinates have no dims");
+}
+
 // --- DynamicPartition. Scratch: how many rows each partition gets, and where its next one goes.
 
 Support supports_partition(const KernelRequest& request) {
@@ -297,6 +344,7 @@ constexpr KernelEntry kSelectionRows[] = {
     {"cpu.where.count", ir::Op::kWhere, supports_where, nullptr, create_where},
     {"cpu.unique.hash", ir::Op::kUnique, hashable, nullptr, create_unique},
     {"cpu.list_diff.hash", ir::Op::kListDiff, hashable, nullptr, create_list_diff},
+    {"cpu.fill_empty_rows.count", ir::Op::kFillEmptyRows, supports_fill, nullptr, create_fill_empty_rows},
     {"cpu.dynamic_partition.rows", ir::Op::kDynamicPartition, supports_partition, nullptr, create_partition},
 };
 

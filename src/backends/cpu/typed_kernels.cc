@@ -267,7 +267,7 @@ Result<std::unique_ptr<Kernel>> create_conv_transpose(const KernelRequest& reque
 
 // --- pooling ---
 
-Support supports_pool(const KernelRequest& request) { return needs_plain_type(request); }
+Support supports_typed_pool(const KernelRequest& request) { return needs_plain_type(request); }
 
 template <class T>
 void pool_position(const Windows& w, ir::PoolKind kind, int64_t channels, const T* image, const int64_t (&o)[3],
@@ -298,7 +298,7 @@ void pool_position(const Windows& w, ir::PoolKind kind, int64_t channels, const 
   for (int64_t c = 0; c < channels; ++c) out[c] = static_cast<T>(out[c] / static_cast<T>(count));
 }
 
-Result<std::unique_ptr<Kernel>> create_pool(const KernelRequest& request, PackCache&) {
+Result<std::unique_ptr<Kernel>> create_typed_pool(const KernelRequest& request, PackCache&) {
   const auto& attrs = request.node->get<ir::PoolAttrs>();
   const Windows w = reference::make_windows(request.inputs[0].dims, request.outputs[0].dims, attrs.window,
                                             attrs.strides, {}, attrs.padding, attrs.explicit_pads);
@@ -326,7 +326,7 @@ constexpr KernelEntry kTypedRows[] = {
     {"cpu.matmul.typed", ir::Op::kMatMul, supports_matmul, nullptr, create_matmul},
     {"cpu.conv.typed", ir::Op::kConv, supports_conv, nullptr, create_conv},
     {"cpu.conv_transpose.typed", ir::Op::kConvTranspose, supports_conv_transpose, nullptr, create_conv_transpose},
-    {"cpu.pool.typed", ir::Op::kPool, supports_pool, nullptr, create_pool},
+    {"cpu.pool.typed", ir::Op::kPool, supports_typed_pool, nullptr, create_typed_pool},
 };
 
 }  // namespace

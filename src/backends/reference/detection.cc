@@ -1,7 +1,8 @@
-// Crops of images by boxes, and non-maximum suppression: TensorFlow's NonMaxSuppressionV2 to V4 and the combined one.
+// Crops of images by boxes, and non-maximum suppression: TensorFlow's NonMaxSuppressionV2 to V5 and the combined one.
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <queue>
 
 #include "backends/reference/common.h"
 
@@ -65,29 +66,28 @@ void crop_one(const Call& call, const Array<double>& image, const float* box, in
 
 struct Detection {
   float score;
-  int64_t box, label;
+  int64_t box, label;  // box -1: none
 };
 
-// Of one class: the best boxes that do not overlap a better one.
+// Of one class: the best boxes that do not overlap a better one, from found[label * most] on. TensorFlow's queue
+// decides which of equal scores comes first.
 void suppress_class(const Array<float>& boxes, const Array<float>& scores, int64_t image, int64_t label, int64_t most,
                     float overlap_limit, float score_limit, std::vector<Detection>& found) {
   const int64_t count = scores.dims[1], classes = scores.dims[2], shared = boxes.dims[2];
-  std::vector<Detection> candidates;
+  const auto less = [](const Detection& a, const Detection& b) { return a.score < b.score; };
+  std::priority_queue<Detection, std::vector<Detection>, decltype(less)> candidates(less);
   for (int64_t b = 0; b < count; ++b) {
     const float score = scores[(image * count + b) * classes + label];
     const int64_t box = (image * count + b) * shared + (shared > 1 ? label : 0);
-    if (score > score_limit) candidates.push_back({score, box, label});
+    if (score > score_limit) candidates.push({score, box, label});
   }
-  std::stable_sort(candidates.begin(), candidates.end(),
-                   [](const Detection& a, const Detection& b) { return a.score > b.score; });
-  const size_t first = found.size();
-  for (const Detection& candidate : candidates) {
-    if (static_cast<int64_t>(found.size() - first) >= most) break;
-    bool keep = true;
-    for (size_t k = found.size(); k-- > first && keep;) {
-      keep = overlap(boxes, candidate.box, found[k].box) <= overlap_limit;
-    }
-    if (keep) found.push_back(candidate);
+  const auto first = found.begin() + label * most;
+  auto end = first;
+  for (; end - first < most && !candidates.empty(); candidates.pop()) {
+    const Detection candidate = candidates.top();
+    const bool keep = std::none_of(
+        first, end, [&](const Detection& kept) { return overlap(boxes, candidate.box, kept.box) > overlap_limit; });
+    if (keep) *end++ = candidate;
   }
 }
 
@@ -112,7 +112,10 @@ Status run_crop_and_resize(const Call& call) {
 
 Status run_combined_non_max_suppression(const Call& call) {
   const Array<float> boxes = read<float>(call, 0), scores = read<float>(call, 1);
-  const int64_t per_class = read_ints(call, 2)[0];
+  const int64_t limit = read_ints(call, 2)[0], per_class = std::min(limit, scores.dims[1]);
+  if (limit <= 0) {
+    return invalid_argument(call.where() + "the limit of a class is " + std::to_string(limit) + ", needs 1 or more.");
+  }
   const auto overlap_limit = static_cast<float>(read<double>(call, 4)[0]);
   const auto score_limit = static_cast<float>(read<double>(call, 5)[0]);
   if (!(overlap_limit >= 0 && overlap_limit <= 1)) {
@@ -124,13 +127,15 @@ Status run_combined_non_max_suppression(const Call& call) {
   Array<int64_t> valid = make_array<int64_t>(call.out_dims(3));
   const int64_t most = call.out_dims(1)[1];
   for (int64_t image = 0; image < scores.dims[0]; ++image) {
-    std::vector<Detection> found;
+    constexpr float kNone = -std::numeric_limits<float>::infinity();
+    std::vector<Detection> found(static_cast<size_t>(per_class * scores.dims[2]), Detection{kNone, -1, -1});
     for (int64_t label = 0; label < scores.dims[2]; ++label) {
       suppress_class(boxes, scores, image, label, per_class, overlap_limit, score_limit, found);
     }
-    std::stable_sort(found.begin(), found.end(),
-                     [](const Detection& a, const Detection& b) { return a.score > b.score; });
-    valid[image] = std::min<int64_t>(most, static_cast<int64_t>(found.size()));
+    // Not a stable sort: TensorFlow's is none.
+    std::sort(found.begin(), found.end(), [](const Detection& a, const Detection& b) { return b.score < a.score; });
+    valid[image] =
+        std::min<int64_t>(most, std::count_if(found.begin(), found.end(), [](const auto& d) { return d.box >= 0; }));
     for (int64_t i = 0; i < valid[image]; ++i) {
       const Detection& d = found[static_cast<size_t>(i)];
       for (int k = 0; k < 4; ++k) {
@@ -148,12 +153,66 @@ Status run_combined_non_max_suppression(const Call& call) {
   return Status::ok_status();
 }
 
+namespace {
+
+struct Candidate {
+  int64_t box;
+  float score;
+  size_t compared;  // with so many of the boxes kept
+};
+
+// Takes the best candidate; one that overlaps boxes kept since its last turn goes back with a lower score.
+std::vector<Candidate> suppress_softly(const Array<float>& boxes, const Array<float>& scores, int64_t limit,
+                                       float iou_threshold, float score_threshold, float sigma) {
+  std::vector<Candidate> waiting, kept;
+  for (int64_t i = 0; i < count_of(scores.dims); ++i) {
+    if (scores[i] > score_threshold) waiting.push_back({i, scores[i], 0});
+  }
+  const auto before = [](const Candidate& a, const Candidate& b) {
+    return a.score != b.score ? a.score > b.score : a.box < b.box;
+  };
+  const float scale = sigma > 0 ? -0.5f / sigma : 0;
+  while (!waiting.empty() && static_cast<int64_t>(kept.size()) < limit) {
+    const auto best = std::min_element(waiting.begin(), waiting.end(), before);
+    Candidate next = *best;
+    waiting.erase(best);
+    const float score = next.score;
+    bool drop = false;
+    for (size_t k = kept.size(); k-- > next.compared && !drop;) {
+      const float iou = overlap(boxes, next.box, kept[k].box);
+      next.score *= std::exp(scale * iou * iou);
+      drop = next.score <= score_threshold || (sigma <= 0 && iou > iou_threshold);
+    }
+    next.compared = kept.size();
+    if (!drop) (next.score == score ? kept : waiting).push_back(next);
+  }
+  return kept;
+}
+
+}  // namespace
+
 Status run_non_max_suppression(const Call& call) {
   const Array<float> boxes = read<float>(call, 0), scores = read<float>(call, 1);
   const int64_t limit = read_ints(call, 2)[0];
   const float iou_threshold = read<float>(call, 3)[0];
   const float score_threshold = call.num_inputs() > 4 ? read<float>(call, 4)[0] : std::numeric_limits<float>::lowest();
   if (limit < 0) return invalid_argument(call.where() + "the limit is " + std::to_string(limit) + ", needs 0 or more.");
+  const bool padded = call.outputs[0].is_static();
+  if (call.node.get<ir::NonMaxSuppressionAttrs>().version == 5) {
+    const std::vector<Candidate> kept =
+        suppress_softly(boxes, scores, limit, iou_threshold, score_threshold, read<float>(call, 5)[0]);
+    const auto size = padded ? count_of(call.out_dims(0)) : static_cast<int64_t>(kept.size());
+    Array<int64_t> selected = make_array<int64_t>({size});
+    Array<float> left = make_array<float>({size});
+    for (size_t i = 0; i < kept.size(); ++i) {
+      selected.values[i] = kept[i].box;
+      left.values[i] = kept[i].score;
+    }
+    BLADE_RETURN_IF_ERROR(write_found(call, 0, selected));
+    BLADE_RETURN_IF_ERROR(write_found(call, 1, left));
+    write(call, 2, Array<int64_t>{{}, {static_cast<int64_t>(kept.size())}});
+    return Status::ok_status();
+  }
   std::vector<int64_t> order(scores.values.size());
   std::iota(order.begin(), order.end(), 0);
   std::erase_if(order, [&](int64_t i) { return !(scores[i] > score_threshold); });
@@ -166,7 +225,6 @@ Status run_non_max_suppression(const Call& call) {
     if (keep) selected.values.push_back(candidate);
   }
   const auto count = static_cast<int64_t>(selected.values.size());
-  const bool padded = call.outputs[0].is_static();
   if (padded) selected.values.resize(static_cast<size_t>(count_of(call.out_dims(0))), 0);
   selected.dims = {static_cast<int64_t>(selected.values.size())};
   BLADE_RETURN_IF_ERROR(write_found(call, 0, selected));

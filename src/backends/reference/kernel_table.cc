@@ -13,13 +13,6 @@ Support floating(const KernelRequest& request) {
   return Support::no(std::string("needs a floating type, has ") + ir::dtype_name(request.outputs[0].dtype));
 }
 
-Support hard_suppression(const KernelRequest& request) {
-  if (request.node->get<ir::NonMaxSuppressionAttrs>().version == 5) {
-    return Support::no("soft suppression (version 5) is not implemented");
-  }
-  return Support::yes();
-}
-
 constexpr KernelEntry kTable[] = {
     {"reference.pointwise", ir::Op::kPointwise, any_dtype, nullptr, create<run_pointwise>},
     {"reference.cast", ir::Op::kCast, any_dtype, nullptr, create<run_cast>},
@@ -29,6 +22,7 @@ constexpr KernelEntry kTable[] = {
     {"reference.einsum", ir::Op::kEinsum, any_dtype, nullptr, create<run_einsum>},
     {"reference.batch_norm", ir::Op::kBatchNorm, floating, nullptr, create<run_batch_norm>},
     {"reference.layer_norm", ir::Op::kLayerNorm, floating, nullptr, create<run_layer_norm>},
+    {"reference.moments", ir::Op::kMoments, floating, nullptr, create<run_moments>},
     {"reference.lrn", ir::Op::kLrn, floating, nullptr, create<run_lrn>},
     {"reference.pool", ir::Op::kPool, any_dtype, nullptr, create<run_pool>},
     {"reference.softmax", ir::Op::kSoftmax, floating, nullptr, create<run_softmax>},
@@ -79,10 +73,10 @@ constexpr KernelEntry kTable[] = {
      create<run_combined_non_max_suppression>},
     {"reference.block_lstm", ir::Op::kBlockLstm, floating, nullptr, create<run_block_lstm>},
     {"reference.where", ir::Op::kWhere, any_dtype, nullptr, create<run_where>},
-    {"reference.non_max_suppression", ir::Op::kNonMaxSuppression, hard_suppression, nullptr,
-     create<run_non_max_suppression>},
+    {"reference.non_max_suppression", ir::Op::kNonMaxSuppression, any_dtype, nullptr, create<run_non_max_suppression>},
     {"reference.unique", ir::Op::kUnique, any_dtype, nullptr, create<run_unique>},
     {"reference.list_diff", ir::Op::kListDiff, any_dtype, nullptr, create<run_list_diff>},
+    {"reference.fill_empty_rows", ir::Op::kFillEmptyRows, any_dtype, nullptr, create<run_fill_empty_rows>},
     {"reference.dynamic_partition", ir::Op::kDynamicPartition, any_dtype, nullptr, create<run_dynamic_partition>},
     {"reference.set_rows", ir::Op::kSetRows, any_dtype, nullptr, create<run_set_rows>},
     {"reference.append_row", ir::Op::kAppendRow, any_dtype, nullptr, create<run_append_row>},

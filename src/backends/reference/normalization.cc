@@ -1,4 +1,5 @@
-// Batch and layer normalization, local response normalization and softmax, each over the last axis, in double.
+// Batch and layer normalization, local response normalization and softmax, each over the last axis, and moments over
+// any axes, in double.
 #include <algorithm>
 
 #include "backends/reference/common.h"
@@ -50,6 +51,25 @@ Status run_layer_norm(const Call& call) {
     }
   }
   write(call, 0, x);
+  return Status::ok_status();
+}
+
+Status run_moments(const Call& call) {
+  const Array<double> x = read<double>(call, 0);
+  Array<double> mean = make_array<double>(call.out_dims(0)), variance = make_array<double>(call.out_dims(0));
+  const double count = static_cast<double>(count_of(x.dims)) / static_cast<double>(count_of(mean.dims));
+  const auto for_each = [&](auto&& fn) {
+    const ir::Dims strides = strides_of(mean.dims);
+    for_each_index(x.dims, [&](int64_t offset, const ir::Dims& index) {
+      ir::Dims kept = index;
+      for (int64_t axis : call.node.get<ir::AxesAttrs>().axes) kept[axis] = 0;
+      fn(offset, offset_of(kept, strides));
+    });
+  };
+  for_each([&](int64_t from, int64_t to) { mean[to] += x[from] / count; });
+  for_each([&](int64_t from, int64_t to) { variance[to] += (x[from] - mean[to]) * (x[from] - mean[to]) / count; });
+  write(call, 0, mean);
+  write(call, 1, variance);
   return Status::ok_status();
 }
 

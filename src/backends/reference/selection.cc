@@ -1,5 +1,5 @@
 // Ops that choose elements by their values, and so find the size of their result: Where, Unique, ListDiff,
-// DynamicPartition.
+// FillEmptyRows, DynamicPartition.
 #include <algorithm>
 
 #include "backends/reference/common.h"
@@ -71,6 +71,48 @@ Status run_list_diff(const Call& call) {
     }
     BLADE_RETURN_IF_ERROR(write_found(call, 0, take_rows(x, kept, 1, {})));
     return write_found(call, 1, list(kept));
+  });
+}
+
+// Row by row, each row's entries in their order.
+Status run_fill_empty_rows(const Call& call) {
+  const Array<int64_t> coordinates = read<int64_t>(call, 0);
+  const int64_t n = coordinates.dims[0], rank = coordinates.dims[1], rows = call.out_dims(2)[0];
+  std::vector<std::vector<int64_t>> of_row(static_cast<size_t>(rows));
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t row = coordinates[i * rank];
+    if (row < 0 || row >= rows) {
+      return invalid_argument(call.where() + "entry " + std::to_string(i) + " is in row " + std::to_string(row) +
+                              ", which is not in [0, " + std::to_string(rows) + ").");
+    }
+    of_row[static_cast<size_t>(row)].push_back(i);
+  }
+  return with_wide(call.in_dtype(1), [&]<class W>(W) -> Status {
+    const Array<W> values = read<W>(call, 1), fallback = read<W>(call, 3);
+    Array<int64_t> all, moved = make_array<int64_t>({n}), empty = make_array<int64_t>({rows});
+    Array<W> filled;
+    for (int64_t row = 0; row < rows; ++row) {
+      const std::vector<int64_t>& entries = of_row[static_cast<size_t>(row)];
+      empty[row] = entries.empty() ? 1 : 0;
+      for (int64_t i : entries) {
+        moved[i] = static_cast<int64_t>(filled.values.size());
+        filled.values.push_back(values[i]);
+        all.values.insert(all.values.end(), coordinates.values.begin() + i * rank,
+                          coordinates.values.begin() + (i + 1) * rank);
+      }
+      if (!entries.empty()) continue;
+      filled.values.push_back(fallback[0]);
+      all.values.push_back(row);
+      all.values.insert(all.values.end(), static_cast<size_t>(rank - 1), 0);
+    }
+    const auto count = static_cast<int64_t>(filled.values.size());
+    all.dims = {count, rank};
+    filled.dims = {count};
+    BLADE_RETURN_IF_ERROR(write_found(call, 0, all));
+    BLADE_RETURN_IF_ERROR(write_found(call, 1, filled));
+    write(call, 2, empty);
+    write(call, 3, moved);
+    return Status::ok_status();
   });
 }
 

@@ -284,8 +284,15 @@ class Flattener {
     dropped_.insert((*engine->second)->name);
     InputRef condition = parse_input(data[0]);
     dropped_.insert(std::string(condition.node));
+    // Nodes that only repeat the region's outputs under their original names make way for the originals.
+    const auto repeats = [&](const NodeDef& other) {
+      return (other->op == "Identity" || other->op == "IdentityN") && !other->inputs.empty() &&
+             parse_input(other->inputs[0]).node == node->name && scope.body.contains(other->name);
+    };
     for (const NodeDef& body : (*original)->nodes) {
-      if (!added_.insert(body->name).second) continue;  // two regions may each hold a copy
+      const auto outside = by_name_.find(body->name);
+      if (outside != by_name_.end() && !repeats(*outside->second)) continue;  // a constant that others read, too
+      if (!added_.insert(body->name).second) continue;                        // two regions may each hold a copy
       BLADE_ASSIGN_OR_RETURN(NodeDef flat,
                              body->op == "BladeStoredWeight" ? stored_weight(body, scope) : rename(body, scope));
       BLADE_RETURN_IF_ERROR(keep(std::move(flat)));
@@ -298,11 +305,8 @@ class Flattener {
       region.outputs.push_back(with_port(tensor_text));
     }
     engines_.push_back(std::move(region));
-    // Nodes that only repeat the region's outputs under their original names make way for the originals.
     for (const NodeDef& other : graph_->nodes) {
-      bool repeats = (other->op == "Identity" || other->op == "IdentityN") && !other->inputs.empty() &&
-                     parse_input(other->inputs[0]).node == node->name && scope.body.contains(other->name);
-      if (repeats) dropped_.insert(other->name);
+      if (repeats(other)) dropped_.insert(other->name);
     }
     return Status();
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -52,6 +53,8 @@ class GraphImporter {
   Status choose_inputs();
   Status add_input(TensorRef ref, const std::string& tensor);
   Result<ir::Shape> input_shape(const NodeDef& node, const std::string& tensor);
+  // Unknown dims become symbols named after `name`.
+  ir::Shape symbolic_shape(const TensorShapeProto& shape, const std::string& name);
   // How many tensors a node gives; 1 for ops that nobody knows and nobody reads.
   int output_count(int node) const;
   std::vector<std::string> leaf_tensors() const;
@@ -76,6 +79,9 @@ class GraphImporter {
   void keep_new_nodes(int node, ir::NodeId first, const std::vector<int>& controls);
   Status lower(int node, const OpSpec& spec);
   std::vector<bool> used_outputs(int node) const;
+  // The types and shapes of what a node that stays gives; kOpaque and unknown where only TensorFlow could say.
+  std::vector<ir::DType> foreign_types(int node) const;
+  ir::Shape foreign_shape(int node, int port);
   Status add_foreign(int node, std::string reason);
   std::vector<int> foreign_controls(int node) const { return index_.controls_among(model_.foreign, node); }
   void add_control(ir::NodeId id, int producer);
@@ -96,6 +102,8 @@ class GraphImporter {
   std::vector<char> waited_for_;                // by a control edge of a needed node
   std::vector<std::vector<DataType>> learned_;  // output types of unknown ops
   std::vector<std::vector<ir::ValueId>> values_;
+  // The integers of constants of quantized types, which only Dequantize reads, by node.
+  std::unordered_map<int, ir::ValueId> quantized_;
   std::vector<std::vector<ir::NodeId>> node_ids_;
   size_t expanded_bytes_ = 0;
 };

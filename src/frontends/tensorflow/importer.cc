@@ -119,11 +119,15 @@ Status GraphImporter::import_constant(int node) {
   BLADE_ASSIGN_OR_RETURN(TensorProto proto, tensor_attr(def, "value"));
   auto type = proto.dtype();
   if (!type.ok()) return type.status().with_context(about(def));
-  if (to_ir(*type) == ir::DType::kOpaque) return add_foreign(node, "it is a constant of type " + data_type_name(*type));
+  const ir::DType integers = integers_behind(*type);
+  if (to_ir(*type) == ir::DType::kOpaque) {
+    BLADE_RETURN_IF_ERROR(add_foreign(node, "it is a constant of type " + data_type_name(*type)));
+    if (integers == ir::DType::kInvalid) return Status();
+  }
   auto data = proto.decode();
   if (!data.ok()) return data.status().with_context(about(def));
   auto tensor = std::make_shared<ir::Tensor>();
-  tensor->dtype = to_ir(*type);
+  tensor->dtype = integers != ir::DType::kInvalid ? integers : to_ir(*type);
   tensor->dims = data->dims;
   tensor->data = reinterpret_cast<const std::byte*>(data->content.data());
   tensor->bytes = data->content.size();
@@ -135,6 +139,10 @@ Status GraphImporter::import_constant(int node) {
     return resource_exhausted("the constants up to '" + def->name + "' unpack to more than 8 GiB");
   }
   model_.constants.push_back({node, tensor});
+  if (integers != ir::DType::kInvalid) {
+    quantized_.emplace(node, model_.graph.add_constant(tensor));
+    return Status();
+  }
   if (value({node, 0}) == ir::kNone) set_value(node, 0, model_.graph.add_constant(tensor, tensor_name(def, 0)));
   return Status();
 }
@@ -207,10 +215,16 @@ void GraphImporter::keep_new_nodes(int node, ir::NodeId first, const std::vector
 
 Status GraphImporter::lower(int node, const OpSpec& spec) {
   const NodeDef& def = node_at(node);
-  BLADE_ASSIGN_OR_RETURN(std::string refused, refuse_types(node, spec));
-  if (!refused.empty()) return add_foreign(node, refused);
+  std::vector<ir::ValueId> operands = input_values(node);
+  const auto stored = index_.inputs(node).empty() ? quantized_.end() : quantized_.find(index_.inputs(node)[0].node);
+  if (def->op == "Dequantize" && stored != quantized_.end()) {
+    operands[0] = stored->second;
+  } else {
+    BLADE_ASSIGN_OR_RETURN(std::string refused, refuse_types(node, spec));
+    if (!refused.empty()) return add_foreign(node, refused);
+  }
   ir::NodeId first = model_.graph.num_node_slots();
-  LowerContext context(model_.graph, inference_, def, node, input_values(node), used_outputs(node));
+  LowerContext context(model_.graph, inference_, def, node, std::move(operands), used_outputs(node));
   Status lowered = spec.lower(context, spec.argument);
   if (!lowered.ok()) {
     const Result<std::string> reason = gave_up(lowered, first);
@@ -240,7 +254,7 @@ std::vector<bool> GraphImporter::used_outputs(int node) const {
   return used;
 }
 
-Status GraphImporter::add_foreign(int node, std::string reason) {
+std::vector<ir::DType> GraphImporter::foreign_types(int node) const {
   const NodeDef& def = node_at(node);
   std::vector<ir::DType> types(std::max<size_t>(used_outputs(node).size(), output_count(node)), ir::DType::kOpaque);
   if (const OpSpec* spec = find_op(def->op)) {
@@ -251,6 +265,22 @@ Status GraphImporter::add_foreign(int node, std::string reason) {
   } else {
     for (size_t i = 0; i < learned_[node].size() && i < types.size(); ++i) types[i] = to_ir(learned_[node][i]);
   }
+  for (size_t i = 0; i < types.size(); ++i) {
+    const auto known = options_.known_tensors.find(tensor_name(def, static_cast<int>(i)));
+    if (known != options_.known_tensors.end() && !is_ref(known->second.dtype)) types[i] = to_ir(known->second.dtype);
+  }
+  return types;
+}
+
+ir::Shape GraphImporter::foreign_shape(int node, int port) {
+  const std::string tensor = tensor_name(node_at(node), port);
+  const auto known = options_.known_tensors.find(tensor);
+  return known == options_.known_tensors.end() ? ir::Shape::unknown() : symbolic_shape(known->second.shape, tensor);
+}
+
+Status GraphImporter::add_foreign(int node, std::string reason) {
+  const NodeDef& def = node_at(node);
+  const std::vector<ir::DType> types = foreign_types(node);
   bool closes_loop = def->op == "NextIteration" || def->op == "RefNextIteration";
   ir::ForeignAttrs attrs{def->op, std::move(reason), needed_[node] && (waited_for_[node] || closes_loop)};
   ir::Node& added = model_.graph.add_node(ir::Op::kForeign, model_.graph.unique_name(def->name), input_values(node),
@@ -260,12 +290,16 @@ Status GraphImporter::add_foreign(int node, std::string reason) {
   for (size_t i = 0; i < types.size(); ++i) {
     ir::Value& output = model_.graph.value(model_.graph.node(id).outputs[i]);
     output.dtype = types[i];
+    output.shape = foreign_shape(node, static_cast<int>(i));
     output.name = tensor_name(def, static_cast<int>(i));
     set_value(node, static_cast<int>(i), output.id);
   }
   model_.foreign[node] = 1;
   node_ids_[node].push_back(id);
   for (int producer : foreign_controls(node)) add_control(id, producer);
+  if (def->op == "Identity" && quantized_.contains(index_.inputs(node)[0].node)) {
+    quantized_.emplace(node, quantized_.at(index_.inputs(node)[0].node));
+  }
   return Status();
 }
 

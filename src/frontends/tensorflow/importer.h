@@ -16,6 +16,12 @@ namespace blade::tensorflow {
 // Whether the node fills a lookup table when it is run: nothing reads it, but a session needs it.
 bool is_table_initializer(const NodeDef& node);
 
+// What is known of a tensor of a node that stays in TensorFlow.
+struct KnownTensor {
+  DataType dtype = DataType::kInvalid;
+  TensorShapeProto shape;
+};
+
 struct ImportOptions {
   // Node or tensor names. Empty: all Placeholders, in graph order.
   std::vector<std::string> inputs;
@@ -23,6 +29,8 @@ struct ImportOptions {
   std::vector<std::string> outputs;
   // Dims of inputs by node or tensor name, -1 for unknown; must agree with what the graph says.
   std::map<std::string, std::vector<int64_t>> input_shapes;
+  // By tensor name ("decode:0"): what TensorFlow says of its own nodes' results.
+  std::map<std::string, KnownTensor> known_tensors;
   // false: a Foreign node that an output needs is an error that lists the reasons.
   bool allow_foreign = true;
 };

@@ -88,12 +88,15 @@ Result<ir::Shape> GraphImporter::input_shape(const NodeDef& node, const std::str
     }
     shape = std::move(wanted);
   }
+  return symbolic_shape(shape, node->name);
+}
+
+ir::Shape GraphImporter::symbolic_shape(const TensorShapeProto& shape, const std::string& name) {
   if (shape.unknown_rank) return ir::Shape::unknown();
   std::vector<ir::Dim> dims;
   for (size_t i = 0; i < shape.dims.size(); ++i) {
     bool known = shape.dims[i] >= 0;
-    dims.push_back(known ? ir::Dim(shape.dims[i])
-                         : model_.graph.symbols().make_root(node->name + "." + std::to_string(i)));
+    dims.push_back(known ? ir::Dim(shape.dims[i]) : model_.graph.symbols().make_root(name + "." + std::to_string(i)));
   }
   return ir::Shape(std::move(dims));
 }

@@ -108,6 +108,10 @@ Status lower_tensor_diag_part(LowerContext& context, int argument);
 Status lower_fake_quant_args(LowerContext& context, int argument);
 Status lower_fake_quant(LowerContext& context, int argument);
 Status lower_quantize_and_dequantize(LowerContext& context, int argument);
+Status lower_adjust_contrast(LowerContext& context, int argument);
+Status lower_sparse_reshape(LowerContext& context, int argument);
+Status lower_sparse_fill_empty_rows(LowerContext& context, int argument);
+Status lower_dequantize(LowerContext& context, int argument);
 Status lower_crop_and_resize(LowerContext& context, int argument);
 Status lower_combined_non_max_suppression(LowerContext& context, int argument);
 Status lower_extract_patches(LowerContext& context, int argument);
@@ -162,10 +166,10 @@ Result<ir::ValueId> from_channels_last(LowerContext& context, const ChannelsLast
 Result<ir::Padding> read_padding(LowerContext& context, int spatial, bool channels_first,
                                  std::vector<int64_t>* explicit_pads);
 
-// kUnimplemented for SAME windows of TensorFlow's 3-D kernels that are smaller than their stride: those start
-// elsewhere.
-Status refuse_sparse_windows(ir::Padding padding, const std::vector<int64_t>& window,
-                             const std::vector<int64_t>& strides);
+// x [n, spatial..., c] as TensorFlow's own 3-D kernels (Eigen's) see it with SAME padding: where windows are smaller
+// than their strides, so that the last one ends before x does, half of what is left over is cut off in front.
+Result<ir::ValueId> cut_left_over(LowerContext& context, ir::ValueId x, ir::Padding padding,
+                                  const std::vector<int64_t>& window, const std::vector<int64_t>& strides);
 
 // The node's 'fused_ops' (BiasAdd, Add, FusedBatchNorm, activations) after `value`; operands from input `first_arg` on.
 Result<ir::ValueId> apply_fused_ops(LowerContext& context, const ChannelsLast& layout, ir::ValueId value,

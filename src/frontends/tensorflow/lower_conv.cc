@@ -48,22 +48,19 @@ Result<int64_t> count_groups(LowerContext& context, ir::ValueId x, ir::ValueId f
   return std::max<int64_t>(channels / depth, 1);
 }
 
-// The convolution of x (already channels last) alone; the filter is input 1 unless given.
-// With SAME padding TensorFlow's 3-D convolution crops where windows leave gaps between them, unlike its 2-D one.
-Status check_windows_touch(LowerContext& context, const ir::ConvAttrs& attrs, ir::ValueId filter) {
+// What a dilated filter's windows span, in the spatial dims.
+Result<std::vector<int64_t>> window_of(LowerContext& context, ir::ValueId filter, const ir::ConvAttrs& attrs) {
   const ir::Shape& shape = context.shape(filter);
-  for (size_t i = 0; attrs.padding == ir::Padding::kSame && i < attrs.strides.size(); ++i) {
+  std::vector<int64_t> window;
+  for (size_t i = 0; i < attrs.strides.size(); ++i) {
     const int axis = static_cast<int>(i);
-    if (attrs.strides[i] == 1) continue;
     if (!shape.has_rank() || !shape.dim(axis).is_known()) return unimplemented("the shape of its filter is not known");
-    const int64_t dilation = attrs.dilations.empty() ? 1 : attrs.dilations[i];
-    if ((shape.dim(axis).value() - 1) * dilation + 1 < attrs.strides[i]) {
-      return unimplemented("its windows leave gaps, where TensorFlow places them otherwise than SAME says");
-    }
+    window.push_back((shape.dim(axis).value() - 1) * (attrs.dilations.empty() ? 1 : attrs.dilations[i]) + 1);
   }
-  return Status();
+  return window;
 }
 
+// The convolution of x (already channels last) alone; the filter is input 1 unless given.
 Result<ir::ValueId> emit_conv(LowerContext& context, const ChannelsLast& layout, int spatial, bool depthwise,
                               const char* suffix, ir::ValueId x, int filter_input = 1) {
   BLADE_ASSIGN_OR_RETURN(ConvGeometry geometry, read_geometry(context, spatial, layout.move));
@@ -78,7 +75,12 @@ Result<ir::ValueId> emit_conv(LowerContext& context, const ChannelsLast& layout,
   } else {
     BLADE_ASSIGN_OR_RETURN(attrs.groups, count_groups(context, x, filter));
   }
-  if (spatial == 3) BLADE_RETURN_IF_ERROR(check_windows_touch(context, attrs, filter));
+  // In other types TensorFlow leaves SAME to oneDNN, which knows no negative padding.
+  const ir::DType type = context.dtype(x);
+  if (spatial == 3 && (type == ir::DType::kFloat64 || type == ir::DType::kFloat16)) {
+    BLADE_ASSIGN_OR_RETURN(const auto window, window_of(context, filter, attrs));
+    BLADE_ASSIGN_OR_RETURN(x, cut_left_over(context, x, attrs.padding, window, attrs.strides));
+  }
   return context.emit(ir::Op::kConv, suffix, {x, filter}, std::move(attrs));
 }
 
@@ -144,6 +146,29 @@ Result<ir::Padding> read_padding(LowerContext& context, int spatial, bool channe
     if (pad < 0) return invalid_argument("has a negative padding");
   }
   return ir::Padding::kExplicit;
+}
+
+Result<ir::ValueId> cut_left_over(LowerContext& context, ir::ValueId x, ir::Padding padding,
+                                  const std::vector<int64_t>& window, const std::vector<int64_t>& strides) {
+  if (padding != ir::Padding::kSame) return x;
+  const size_t spatial = window.size();
+  std::vector<int64_t> begin(spatial + 2, 0);
+  for (size_t i = 0; i < spatial; ++i) {
+    if (strides[i] - window[i] < 2) continue;  // at most one element is left over, and half of that is none
+    const ir::Shape& shape = context.shape(x);
+    const int axis = static_cast<int>(i) + 1;
+    if (!shape.has_rank() || !shape.dim(axis).is_known()) {
+      return unimplemented("its windows leave gaps, and where they start follows from sizes that are not known");
+    }
+    const int64_t in = shape.dim(axis).value(), out = (in + strides[i] - 1) / strides[i];
+    begin[i + 1] = std::max<int64_t>(0, in - ((out - 1) * strides[i] + window[i])) / 2;
+  }
+  if (std::all_of(begin.begin(), begin.end(), [](int64_t b) { return b == 0; })) return x;
+  Emitter e(context);
+  const ir::ValueId cut =
+      e.emit(ir::Op::kSlice, "left_over", {x, e.ints(begin), e.ints(std::vector<int64_t>(spatial + 2, -1))});
+  BLADE_RETURN_IF_ERROR(e.status());
+  return cut;
 }
 
 Status lower_conv(LowerContext& context, int argument) { return lower_plain_conv(context, argument, false); }

@@ -8,12 +8,15 @@ Status lower_resize(LowerContext& context, int argument) {
   attrs.kind = static_cast<ir::ResizeKind>(argument);
   BLADE_ASSIGN_OR_RETURN(attrs.align_corners, bool_attr_or(context.node(), "align_corners", false));
   BLADE_ASSIGN_OR_RETURN(attrs.half_pixel_centers, bool_attr_or(context.node(), "half_pixel_centers", false));
-  return context.finish(context.emit(ir::Op::kResize, "", context.inputs(), attrs));
+  Emitter e(context);
+  ir::ValueId x = context.input(0);
+  // TensorFlow computes in float32 whatever it reads; only nearest neighbours keep their type.
+  if (attrs.kind != ir::ResizeKind::kNearest) x = e.cast(x, ir::DType::kFloat32);
+  return e.finish(e.emit(ir::Op::kResize, "", {x, context.input(1)}, attrs));
 }
 
 // `argument`: the op's version, 2 to 5.
 Status lower_non_max_suppression(LowerContext& context, int argument) {
-  if (argument == 5) return unimplemented("Blade has no kernel of soft suppression");
   ir::NonMaxSuppressionAttrs attrs;
   attrs.version = argument;
   BLADE_ASSIGN_OR_RETURN(attrs.pad_to_max_output_size, bool_attr_or(context.node(), "pad_to_max_output_size", false));
@@ -22,10 +25,28 @@ Status lower_non_max_suppression(LowerContext& context, int argument) {
       return unimplemented("its boxes and limits are not all float32");
     }
   }
-  const int outputs = argument == 4 ? 2 : 1;
+  const int outputs = argument == 5 ? 3 : argument == 4 ? 2 : 1;
   BLADE_ASSIGN_OR_RETURN(auto values,
                          context.emit_many(ir::Op::kNonMaxSuppression, "", context.inputs(), outputs, attrs));
   return context.finish(std::move(values));
+}
+
+// Each channel of each image is spread around its own mean.
+Status lower_adjust_contrast(LowerContext& context, int) {
+  using ir::PointwiseOp;
+  BLADE_ASSIGN_OR_RETURN(int rank, context.rank(context.input(0), "its images"));
+  if (rank < 3) return invalid_argument("has images of " + std::to_string(rank) + " dims, expected 3 or more");
+  const ir::DType type = context.dtype(context.input(0));
+  Emitter e(context);
+  const ir::ValueId x = e.cast(context.input(0), ir::DType::kFloat32);
+  ir::ReduceAttrs reduce;
+  reduce.kind = ir::ReduceKind::kMean;
+  reduce.axes = {rank - 3, rank - 2};
+  reduce.keep_dims = true;
+  const ir::ValueId mean = e.emit(ir::Op::kReduce, "mean", {x}, reduce);
+  const ir::ValueId spread = e.pointwise(PointwiseOp::kMul, "spread",
+                                         {e.pointwise(PointwiseOp::kSub, "centred", {x, mean}), context.input(1)});
+  return e.finish(e.cast(e.pointwise(PointwiseOp::kAdd, "moved", {spread, mean}), type));
 }
 
 Status lower_crop_and_resize(LowerContext& context, int) {
@@ -59,8 +80,11 @@ Status lower_extract_patches(LowerContext& context, int argument) {
   }
   std::vector<int64_t> pads;
   BLADE_ASSIGN_OR_RETURN(attrs.padding, read_padding(context, argument, false, &pads));
-  if (argument == 3) BLADE_RETURN_IF_ERROR(refuse_sparse_windows(attrs.padding, attrs.window, attrs.strides));
-  return context.finish(context.emit(ir::Op::kExtractPatches, "", {context.input(0)}, std::move(attrs)));
+  ir::ValueId x = context.input(0);
+  if (argument == 3) {
+    BLADE_ASSIGN_OR_RETURN(x, cut_left_over(context, x, attrs.padding, attrs.window, attrs.strides));
+  }
+  return context.finish(context.emit(ir::Op::kExtractPatches, "", {x}, std::move(attrs)));
 }
 
 Status lower_dilation(LowerContext& context, int) {

@@ -30,7 +30,6 @@ Status lower_pool(LowerContext& context, int spatial, ir::PoolKind kind, std::ve
   attrs.window = std::move(window);
   attrs.strides = std::move(strides);
   BLADE_ASSIGN_OR_RETURN(attrs.padding, read_padding(context, spatial, layout.move, &attrs.explicit_pads));
-  if (spatial == 3) BLADE_RETURN_IF_ERROR(refuse_sparse_windows(attrs.padding, attrs.window, attrs.strides));
   BLADE_ASSIGN_OR_RETURN(ir::ValueId x, to_channels_last(context, layout, context.input(0)));
   BLADE_ASSIGN_OR_RETURN(ir::ValueId out,
                          context.emit(ir::Op::kPool, layout.move ? "channels_last" : "", {x}, std::move(attrs)));
@@ -45,16 +44,6 @@ Status lower_pool_by_attrs(LowerContext& context, int spatial, ir::PoolKind kind
 }
 
 }  // namespace
-
-Status refuse_sparse_windows(ir::Padding padding, const std::vector<int64_t>& window,
-                             const std::vector<int64_t>& strides) {
-  for (size_t i = 0; i < strides.size(); ++i) {
-    if (padding == ir::Padding::kSame && strides[i] > window[i]) {
-      return unimplemented("its stride is larger than its window, which TensorFlow's 3-D kernels place elsewhere");
-    }
-  }
-  return Status();
-}
 
 Result<ir::ValueId> apply_fused_ops(LowerContext& context, const ChannelsLast& layout, ir::ValueId value,
                                     int first_arg) {

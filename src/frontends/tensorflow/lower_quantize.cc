@@ -71,6 +71,48 @@ Status lower_fake_quant_args(LowerContext& context, int) {
   return fake_quantize(context, levels, low, high);
 }
 
+// Stored weights: input 0 holds the integers. As TensorFlow's dequantize_op.cc.
+Status lower_dequantize(LowerContext& context, int) {
+  if (context.num_inputs() != 3) {
+    return invalid_argument("has " + std::to_string(context.num_inputs()) + " inputs, expected 3");
+  }
+  BLADE_ASSIGN_OR_RETURN(std::string mode, string_attr_or(context.node(), "mode", "MIN_COMBINED"));
+  BLADE_ASSIGN_OR_RETURN(int64_t axis, int_attr_or(context.node(), "axis", -1));
+  BLADE_ASSIGN_OR_RETURN(bool narrow, bool_attr_or(context.node(), "narrow_range", false));
+  BLADE_ASSIGN_OR_RETURN(DataType result, type_attr_or(context.node(), "dtype", DataType::kFloat));
+  if (axis != -1) return unimplemented("each slice has a range of its own");
+  const DType stored = context.dtype(context.input(0));
+  const int bits = 8 * static_cast<int>(ir::dtype_size(stored));
+  const bool is_signed = stored != DType::kUInt8 && stored != DType::kUInt16;
+  const double steps = std::ldexp(1.0, bits), lowest = is_signed ? -steps / 2 : 0, highest = lowest + steps - 1;
+  Emitter e(context);
+  const auto real = [&](double v) { return e.scalar(DType::kFloat32, v); };
+  const ir::ValueId levels = e.cast(context.input(0), DType::kFloat32), min = context.input(1), max = context.input(2);
+  ir::ValueId value = ir::kNone;
+  if (mode == "SCALED") {
+    ir::ValueId scale = e.pointwise(PointwiseOp::kDiv, "scale", {max, real(highest)});
+    if (is_signed) {
+      const ir::ValueId low = e.pointwise(PointwiseOp::kDiv, "low", {min, real(lowest + (narrow ? 1 : 0))});
+      scale = e.pointwise(PointwiseOp::kMaximum, "wider", {low, scale});
+    }
+    value = e.pointwise(PointwiseOp::kMul, "value", {levels, scale});
+  } else {
+    const ir::ValueId range = e.pointwise(PointwiseOp::kSub, "range", {max, min});
+    const ir::ValueId scale = e.pointwise(PointwiseOp::kDiv, "scale", {range, real(steps - 1)});
+    ir::ValueId first = min;
+    if (mode == "MIN_FIRST") {  // 0 is a level
+      const ir::ValueId level =
+          e.pointwise(PointwiseOp::kRint, "level", {e.pointwise(PointwiseOp::kDiv, "place", {min, scale})});
+      const ir::ValueId flat = e.pointwise(PointwiseOp::kEqual, "flat", {min, max});
+      first = e.pointwise(PointwiseOp::kSelect, "first",
+                          {flat, min, e.pointwise(PointwiseOp::kMul, "snapped", {level, scale})});
+    }
+    const ir::ValueId above = e.pointwise(PointwiseOp::kSub, "above", {levels, real(lowest)});
+    value = e.pointwise(PointwiseOp::kAdd, "value", {e.pointwise(PointwiseOp::kMul, "scaled", {above, scale}), first});
+  }
+  return e.finish(e.cast(value, to_ir(result)));
+}
+
 // FakeQuantWithMinMaxVars and ...PerChannel: scalars or vectors over the last dim.
 Status lower_fake_quant(LowerContext& context, int) {
   BLADE_ASSIGN_OR_RETURN(Levels levels, read_levels(context));

@@ -134,6 +134,23 @@ ir::DType to_ir(DataType type) {
   return ir::DType::kOpaque;
 }
 
+ir::DType integers_behind(DataType type) {
+  switch (type) {
+    case DataType::kQint8:
+      return ir::DType::kInt8;
+    case DataType::kQuint8:
+      return ir::DType::kUInt8;
+    case DataType::kQint16:
+      return ir::DType::kInt16;
+    case DataType::kQuint16:
+      return ir::DType::kUInt16;
+    case DataType::kQint32:
+      return ir::DType::kInt32;
+    default:
+      return ir::DType::kInvalid;
+  }
+}
+
 DataType from_ir(ir::DType type) {
   for (auto [tf, blade] : kTypes) {
     if (blade == type) return tf;

@@ -45,6 +45,8 @@ std::span<const OpSpec> all_ops();
 
 // kOpaque for what the IR has no type for.
 ir::DType to_ir(DataType type);
+// The integer type in which a quantized type's values are stored; kInvalid for other types.
+ir::DType integers_behind(DataType type);
 DataType from_ir(ir::DType type);
 
 // One entry a tensor, from the node's attributes; an error names the missing or ill-typed attribute.

@@ -58,7 +58,8 @@ class OriginalFunction {
       std::string name = tensor_name(node_at(ref.node), ref.port);
       if (args_.contains(name) || in_body_[ref.node]) return Status();
       const NodeDef& node = node_at(ref.node);
-      if (model_.foreign[ref.node] || node->op.starts_with("Placeholder")) return add_extra(name, ref);
+      const bool outside = model_.foreign[ref.node] && stored(ref.node) == nullptr;
+      if (outside || node->op.starts_with("Placeholder")) return add_extra(name, ref);
       in_body_[ref.node] = 1;
       pending.push_back(ref.node);
       return Status();

@@ -349,7 +349,8 @@ struct ResizeAttrs {
   bool operator==(const ResizeAttrs&) const = default;
 };
 
-// boxes, scores, max_output_size, iou_threshold, score_threshold as TensorFlow's NonMaxSuppressionV3.
+// boxes, scores, max_output_size, iou_threshold, score_threshold as TensorFlow's NonMaxSuppressionV3. Version 5 has
+// soft_nms_sigma behind them and gives the scores, too.
 struct NonMaxSuppressionAttrs {
   int64_t version = 3;
   bool pad_to_max_output_size = false;

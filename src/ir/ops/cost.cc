@@ -134,6 +134,8 @@ double compute_flops(const Graph& graph, const Node& node) {
       return 20 * out;
     case Op::kLrn:
       return out * (24 + 2.0 * static_cast<double>(2 * node.get<LrnAttrs>().depth_radius + 1));
+    case Op::kMoments:
+      return 4 * count(graph, node.inputs[0]);
     case Op::kReduce:
     case Op::kArgReduce:
     case Op::kCumulative:

@@ -35,6 +35,7 @@ std::vector<int> shape_operands(const Node& node) {
     case Op::kConvTranspose:
     case Op::kScatterNd:
     case Op::kNonMaxSuppression:
+    case Op::kFillEmptyRows:
       return {2};
     default:
       return {};
@@ -47,6 +48,7 @@ bool finds_its_size(const Node& node) {
     case Op::kUnique:
     case Op::kListDiff:
     case Op::kDynamicPartition:
+    case Op::kFillEmptyRows:
       return true;
     case Op::kNonMaxSuppression: {
       const auto& attrs = node.get<NonMaxSuppressionAttrs>();
@@ -55,6 +57,10 @@ bool finds_its_size(const Node& node) {
     default:
       return false;
   }
+}
+
+bool finds_size_of(const Node& node, int output) {
+  return finds_its_size(node) && (node.op != Op::kFillEmptyRows || output < 2);
 }
 
 // Rows are slices along the first axis.
@@ -80,6 +86,34 @@ Status infer_list_diff(InferContext& c) {
   const Dim kept = c.fresh_dim("kept");
   c.set_output(0, c.input_dtype(0), Shape({kept}));
   c.set_output(1, c.node().get<PositionsAttrs>().index_dtype, Shape({kept}));
+  return Status();
+}
+
+// coordinates [n, rank], values [n], dense shape [rank], a default -> coordinates and values of what there is and of
+// one entry [row, 0, ...] for each row without any, by rows; which rows had none; where each of the n has gone.
+Status infer_fill_empty_rows(InferContext& c) {
+  BLADE_RETURN_IF_ERROR(check_arity(c, 4, 4, 4));
+  BLADE_RETURN_IF_ERROR(check_rank(c, 0, 2, "coordinates"));
+  BLADE_RETURN_IF_ERROR(check_rank(c, 1, 1, "values"));
+  BLADE_RETURN_IF_ERROR(check_rank(c, 2, 1, "a dense shape"));
+  BLADE_RETURN_IF_ERROR(check_rank(c, 3, 0, "a default"));
+  BLADE_RETURN_IF_ERROR(check_same_dtype(c, 1, 3));
+  for (int i : {0, 2}) {
+    if (c.input_dtype(i) != DType::kInt64 && c.input_dtype(i) != DType::kInvalid) {
+      return infer_error(c, "has coordinates or a shape of type ", dtype_name(c.input_dtype(i)), ", expected int64");
+    }
+  }
+  BLADE_ASSIGN_OR_RETURN(const Dim rank,
+                         merge_dims(c, input_dim(c, 0, 1, "rank"), input_dim(c, 2, 0, "rank"), "the number of dims"));
+  BLADE_ASSIGN_OR_RETURN(const Dim count,
+                         merge_dims(c, input_dim(c, 0, 0, "n"), input_dim(c, 1, 0, "n"), "the number of values"));
+  const std::vector<Dim>* dims = c.input_content(2);
+  const Dim rows = dims != nullptr && !dims->empty() ? dims->front() : c.fresh_dim("rows");
+  const Dim all = c.fresh_dim("all");
+  c.set_output(0, DType::kInt64, Shape({all, rank}));
+  c.set_output(1, c.input_dtype(1), Shape({all}));
+  c.set_output(2, DType::kBool, Shape({rows}));
+  c.set_output(3, DType::kInt64, Shape({count}));
   return Status();
 }
 

@@ -19,7 +19,7 @@ Result<Shape> channel_vectors(InferContext& c, const char* const* names, int n) 
   return out;
 }
 
-Status check_reverse(InferContext& c) {
+Status check_distinct_axes(InferContext& c) {
   std::set<int64_t> seen;
   for (int64_t axis : c.node().get<AxesAttrs>().axes) {
     BLADE_RETURN_IF_ERROR(check_axis(c, axis, rank_or_unknown(c.input_shape(0))));
@@ -51,13 +51,24 @@ Status check_like_input(InferContext& c) {
     case Op::kCumulative:
       return check_axis(c, c.node().get<CumulativeAttrs>().axis, rank_or_unknown(c.input_shape(0)));
     case Op::kReverse:
-      return check_reverse(c);
+      return check_distinct_axes(c);
     default:
       return Status();
   }
 }
 
 }  // namespace
+
+Status infer_moments(InferContext& c) {
+  BLADE_RETURN_IF_ERROR(check_arity(c, 1, 1, 2));
+  BLADE_RETURN_IF_ERROR(check_distinct_axes(c));
+  Shape out = c.input_shape(0);
+  for (int64_t axis : c.node().get<AxesAttrs>().axes) {
+    if (out.has_rank()) out.set_dim(static_cast<int>(axis), 1);
+  }
+  for (int i = 0; i < 2; ++i) c.set_output(i, c.input_dtype(0), out);
+  return Status();
+}
 
 Status infer_batch_norm(InferContext& c) {
   BLADE_RETURN_IF_ERROR(check_arity(c, 5, 5));

@@ -36,10 +36,11 @@ def kernel_types(op, attr="T"):
 
 
 class Const:
-    """An operand that stands in the graph instead of being fed."""
+    """An operand that stands in the graph instead of being fed, also as a quantized type that NumPy has not."""
 
-    def __init__(self, value, dtype=None):
+    def __init__(self, value, dtype=None, quantized=None):
         self.value = np.asarray(value, dtype)
+        self.quantized = quantized
 
 
 class Draw:

@@ -51,7 +51,7 @@ class Batch:
 
     def operand(self, value, case):
         if isinstance(value, draw.Const):
-            return tf.constant(value.value)
+            return tf.constant(value.value, dtype=value.quantized)
         if isinstance(value, list) and value and isinstance(value[0], (np.ndarray, draw.Const)):
             return [self.operand(v, case) for v in value]
         if not isinstance(value, np.ndarray):
@@ -183,7 +183,7 @@ def in_float32(case):
     """The same op on the same numbers in float32: what a 16-bit kernel should be near to."""
     def wider(value):
         if isinstance(value, draw.Const):
-            return draw.Const(wider(value.value))
+            return draw.Const(wider(value.value), quantized=value.quantized)
         if isinstance(value, list):
             return [wider(v) for v in value]
         if isinstance(value, np.ndarray) and value.dtype in (draw.BFLOAT16, np.float16):

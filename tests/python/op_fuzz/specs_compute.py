@@ -378,3 +378,15 @@ def quantize_and_dequantize(d, version):
 
 for version in (2, 3, 4):
     spec(f"QuantizeAndDequantizeV{version}", lambda d, v=version: quantize_and_dequantize(d, v), rtol=0.02)
+
+
+def dequantize(d):
+    """Stored weights, the one form that Blade takes."""
+    stored, quantized = d.pick((("uint8", "quint8"), ("int8", "qint8")))
+    low = float(d.rng.uniform(-5, 1))
+    return dict(input=Const(d.values(d.shape(1, 4, 0), t=stored), quantized=quantized), min_range=Const(np.float32(low)),
+                max_range=Const(np.float32(low + d.rng.uniform(0.1, 6))), mode=d.pick(("MIN_COMBINED", "MIN_FIRST", "SCALED")),
+                narrow_range=d.chance(0.3))  # fmt: skip
+
+
+spec("Dequantize", dequantize, attr=None)

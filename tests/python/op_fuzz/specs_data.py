@@ -83,14 +83,14 @@ spec("LinSpace", lambda d: dict(start=d.values((), -3, 0), stop=d.values((), 1, 
 spec("BroadcastArgs", lambda d: (lambda p: dict(s0=d.maybe_const(np.array(p[0], d.t)), s1=d.maybe_const(np.array(p[1], d.t))))(d.pair()))
 
 
-def transpose(d):
-    shape = d.shape(0, 5)
+def transpose(d, least=0):
+    shape = d.shape(least, 5)
     perm = np.array(d.rng.permutation(len(shape)), int)
     return dict(x=d.values(shape), perm=Const(perm.astype(d.pick(("int32", "int64")))))
 
 
 spec("Transpose", transpose)
-spec("ConjugateTranspose", transpose)
+spec("ConjugateTranspose", lambda d: transpose(d, 1))  # of a scalar, TensorFlow stops the process where oneDNN is on
 
 
 def pieces(d, rank_low=1):
@@ -291,6 +291,26 @@ def sparse_to_dense(d):
 
 
 spec("SparseToDense", sparse_to_dense, types=ANY)
+
+
+def sparse_reshape(d):
+    dims = [d.int(1, 6) for _ in range(d.int(1, 4))]
+    places = d.rng.integers(0, int(np.prod(dims)), d.int(0, 9))
+    wanted = d.pick([[-1], [1, -1], dims[:-1] + [-1], [int(np.prod(dims[:-1])), dims[-1]], [-1, dims[-1]], list(dims)])
+    return dict(input_indices=np.stack(np.unravel_index(places, dims), -1).astype(np.int64),
+                input_shape=d.maybe_const(np.array(dims, np.int64)), new_shape=d.maybe_const(np.array(wanted, np.int64)))  # fmt: skip
+
+
+def sparse_fill_empty_rows(d):
+    rows, columns, count = d.int(1, 8), d.int(1, 4), d.int(0, 9)
+    places = np.stack([d.rng.integers(0, rows, count), d.rng.integers(0, columns, count)], -1).astype(np.int64)
+    order = np.lexsort(places.T[::-1]) if d.chance(0.7) else np.arange(count)
+    return dict(indices=places[order], values=d.values((count,)), dense_shape=d.maybe_const(np.array([rows, columns], np.int64)),
+                default_value=d.values(()))  # fmt: skip
+
+
+spec("SparseReshape", sparse_reshape, attr=None)
+spec("SparseFillEmptyRows", sparse_fill_empty_rows, types=ANY)
 
 
 def one_hot(d):
@@ -501,10 +521,12 @@ def suppression(d, version):
                max_output_size=d.maybe_const(np.array(d.int(0, 9), np.int32)), iou_threshold=Const(np.float32(d.pick((0.3, 0.5)))))  # fmt: skip
     if version > 2:
         out["score_threshold"] = Const(np.float32(0.2))
+    if version > 4:
+        out["soft_nms_sigma"] = Const(np.float32(d.pick((0, 0.3, 0.7))))
     return {**out, "pad_to_max_output_size": d.chance(0.5)} if version > 3 else out
 
 
 spec("Where", where, types=FLOATS + INTEGERS + ("bool",))
 spec("DynamicPartition", dynamic_partition, types=ANY)
-for version in (2, 3, 4):
+for version in (2, 3, 4, 5):
     spec(f"NonMaxSuppressionV{version}", lambda d, v=version: suppression(d, v), attr=None)

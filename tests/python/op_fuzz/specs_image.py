@@ -47,16 +47,7 @@ def conv(d, rank=2):
 spec("Conv2D", conv, rtol=loose(4))
 
 
-def conv3d(d):
-    """Without gaps between SAME windows, where TensorFlow crops: Blade refuses those with a reason."""
-    out = conv(d, 3)
-    weights = out["filter"].value if isinstance(out["filter"], Const) else out["filter"]
-    if out["padding"] == "SAME":
-        out["strides"] = [1, *(min(s, w) for s, w in zip(out["strides"][1:-1], weights.shape)), 1]
-    return out
-
-
-spec("Conv3D", conv3d, rtol=loose(4))
+spec("Conv3D", lambda d: conv(d, 3), rtol=loose(4))
 
 
 def depthwise(d):
@@ -137,8 +128,7 @@ def pool(d, rank=2, key="input", explicit=True):
     dims = [d.int(1, 9) for _ in range(rank)]
     window = [d.int(1, min(4, n)) for n in dims]
     padding = d.pick(("SAME", "VALID") + (("EXPLICIT",) if explicit else ()))
-    # TensorFlow's 3-D kernels place SAME windows that are smaller than their stride elsewhere; Blade leaves those alone.
-    strides = [d.int(1, w if rank == 3 and padding == "SAME" else 3) for w in window]
+    strides = [d.int(1, 3) for _ in window]
     out = {key: d.values((d.int(1, 3), *dims, d.dim()), -9, 9), "ksize": spatial(window, False), "strides": spatial(strides, False),
            "padding": padding}  # fmt: skip
     if padding == "EXPLICIT":
@@ -217,6 +207,8 @@ def combined(d):
 
 
 spec("CombinedNonMaxSuppression", combined, attr=None)
+spec("AdjustContrastv2", lambda d: dict(images=d.values((*d.shape(0, 2), d.int(1, 6), d.int(1, 6), 3), -9, 9),
+                                        contrast_factor=d.maybe_const(np.float32(d.rng.uniform(0, 2)))), rtol=loose(2))  # fmt: skip
 
 
 def patches(d, rank=2):

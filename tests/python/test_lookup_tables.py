@@ -1,0 +1,61 @@
+"""SavedModels with lookup tables: the tables stay in TensorFlow, filled, and what is behind them is optimized."""
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf2
+import tensorflow.compat.v1 as tf
+import test_classics  # puts examples/classics on the path
+
+import blade
+
+import saved_models  # noqa: E402
+
+
+def keras(folder):
+    return saved_models.lookup_layers(folder / "model")
+
+
+def tensorflow_2(folder):
+    return saved_models.tables_of_tensorflow_2(folder / "model", str(folder / "words.txt"))
+
+
+def tensorflow_1(folder):
+    return saved_models.tables_of_tensorflow_1(folder / "model", str(folder / "words.txt"))
+
+
+def answers(folder, feeds):
+    serve = tf2.saved_model.load(str(folder)).signatures["serving_default"]
+    results = [serve(**{key: tf2.constant(value) for key, value in feed.items()}) for feed in feeds]
+    return [{key: value.numpy() for key, value in result.items()} for result in results]
+
+
+@pytest.mark.parametrize("write", [keras, tensorflow_1, tensorflow_2])
+def test_tables_are_filled_wherever_the_model_is_deployed(write, tmp_path):
+    feeds = write(tmp_path)
+    want = answers(tmp_path / "model", feeds)
+    target, _, report = blade.optimize(tmp_path / "model", "o1", "cpu", test_classics.quick(), test_data=feeds)
+    assert report.accuracy["holds"] and report.optimizations[0]["status"] == "effective"
+    left = {entry["op"] for entry in report.coverage["left_behind"]}
+    assert "LookupTableFindV2" in left and not left & {"MatMul", "Conv2D"}, left
+    for name in ("model", "words.txt"):  # the optimized model needs neither
+        shutil.rmtree(tmp_path / name, ignore_errors=True)
+        (tmp_path / name).unlink(missing_ok=True)
+    for expected, got in zip(want, answers(target, feeds)):
+        for key, value in expected.items():
+            if value.dtype == object:
+                assert list(got[key]) == list(value)
+            else:
+                np.testing.assert_allclose(got[key], value, rtol=1e-4, atol=1e-6)
+    with pytest.raises(blade.BladeError, match="TensorFlow: .*lookup tables"):
+        blade.Engine(target)
+
+
+def test_the_loader_of_tensorflow_1_fills_them_too(tmp_path):
+    feeds = tensorflow_2(tmp_path)
+    want = answers(tmp_path / "model", feeds)[0]["label"]
+    target, _, _ = blade.optimize(tmp_path / "model", "o1", "cpu", test_classics.quick(), test_data=feeds)
+    with tf.Graph().as_default(), tf.Session() as session:
+        signature = tf.saved_model.load(session, ["serve"], target).signature_def["serving_default"]
+        feed = {signature.inputs[key].name: value for key, value in feeds[0].items()}
+        assert list(session.run(signature.outputs["label"].name, feed)) == list(want)
