@@ -59,10 +59,11 @@ class PlanBuilder {
     if (producer != nullptr) {
       first = fusion_.request(graph_, *producer, options_);
       request.producer = &first;
+      request.producer_input = fusion_.producer_input(node);
     }
     Step step;
     auto selected = producer != nullptr
-                        ? select_kernel(request, decisions_, backends::cpu_fused_kernels(), &step.refused)
+                        ? select_kernel(request, decisions_, fused_kernels(options_), &step.refused)
                         : select_kernel(request, decisions_, options_.reference_only, &step.refused);
     if (!selected.ok() && request.device != nullptr) {
       step.on_host = true;
@@ -219,7 +220,7 @@ class PlanBuilder {
       if (plan_->steps[s].on_host) {
         on_host.insert(node.outputs.begin(), node.outputs.end());
       } else {
-        for (ir::ValueId input : node.inputs) for_device.insert(source_of(input));
+        for (ir::ValueId input : fusion_.step_inputs(graph_, node)) for_device.insert(source_of(input));
       }
     }
     for (ir::ValueId output : graph_.outputs()) for_device.insert(source_of(output));

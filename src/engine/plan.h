@@ -83,6 +83,8 @@ std::string kernel_signature(const backends::KernelRequest& request);
 // passed over. Pure.
 Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest& request, const Decisions& decisions,
                                                    bool reference_only, std::vector<std::string>* refused);
+// The rows for pairs of nodes where the plan runs.
+std::span<const backends::KernelEntry> fused_kernels(const PlanOptions& options);
 // All rows of the request's device that support it, the one predicted fastest first.
 std::vector<const char*> supporting_kernels(const backends::KernelRequest& request);
 // select_kernel() over one table, for tests.

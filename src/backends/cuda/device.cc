@@ -97,6 +97,7 @@ class CudaDevice final : public Device {
   CudaDevice(int ordinal, DeviceInfo info) : ordinal_(ordinal), info_(std::move(info)) {}
   const DeviceInfo& info() const override { return info_; }
   std::span<const KernelEntry> kernels() const override { return cuda_kernels(); }
+  std::span<const KernelEntry> fused_kernels() const override { return cuda_fused_kernels(); }
 
   Result<DeviceBuffer> allocate(size_t bytes) override {
     if (bytes == 0) return DeviceBuffer();

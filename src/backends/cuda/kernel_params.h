@@ -32,8 +32,9 @@ struct Program {
   ProgramInstr code[kMaxProgramCode];
 };
 
-// What is done to each finished element of a matrix kernel, in this order: bias, residual, clamp, program.
+// What is done to each finished element of a matrix kernel, in this order: bias, residual, activation, clamp, program.
 struct EpilogueParams {
+  enum class Activation : uint8_t { kNone, kLeakyRelu, kPRelu, kSigmoid, kSwish, kHardSwish };
   enum class Kind : uint8_t { kScalar, kChannels, kFull };
   struct Operand {
     const void* data;
@@ -44,6 +45,9 @@ struct EpilogueParams {
   const float* bias = nullptr;     // one a channel, padded with zeros to whole tiles
   const void* residual = nullptr;  // shaped and typed like the output
   float lo = 0, hi = 0;
+  const float* slopes = nullptr;  // of kPRelu, like bias
+  float slope = 0;                // of kLeakyRelu
+  Activation activation = Activation::kNone;
   bool has_clamp = false;
   bool has_program = false;  // input 0 is the element, input k >= 1 is operands[k - 1]
   Operand operands[kMaxProgramInputs - 1];
@@ -62,6 +66,11 @@ struct ConvParams {
   int stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1, pad_top = 0, pad_left = 0;
   FastDivisor out_width, out_pixels, taps_w, tap_pieces, column_tiles;
   int chunks = 0;
+  // The last chunks may be of an addend: a 1x1 convolution of another image, added to the result. Its weights are
+  // addressed by the chunk's number like the others.
+  int own_chunks = 0;
+  int addend_stride_h = 1, addend_stride_w = 1;
+  const void* addend_weights = nullptr;
   int split_log2 = 0;  // the blocks of a cluster share the chunks of one tile
   int stages = 0;
   int tiles = 0;  // of all blocks, where a block takes more than one
@@ -73,9 +82,15 @@ struct alignas(128) TensorMap {
   uint64_t opaque[16] = {};
 };
 
-// What a pipeline's copies go by: pixels under taps, and boxes of 64 channels of the residual and the result.
+// Pixels under taps, of the image and of the addend's.
+struct PixelMaps {
+  TensorMap image, addend;
+};
+
+// What a pipeline's copies go by: pixels, and boxes of 64 channels of the residual and the result.
 struct PipelineMaps {
-  TensorMap pixels, residual, result;
+  PixelMaps pixels;
+  TensorMap residual, result;
 };
 
 // A first layer: few input channels (at most 4), held as 4 in shared memory; k runs over taps, a row of taps padded to
@@ -92,6 +107,18 @@ struct StemParams {
   int tiles = 0, patch_height = 0;
   FastDivisor tiles_y, tiles_x, patch_width;
   EpilogueParams epilogue;
+};
+
+// A first layer and the max pool that reads it, as tiles of pooled pixels. `conv` counts tiles of these; patch_height
+// and patch_width are of all that a tile's windows see.
+struct PooledStemParams {
+  StemParams conv;
+  int height = 0, width = 0;  // pooled
+  int window_h = 0, window_w = 0, stride_h = 1, stride_w = 1, pad_top = 0, pad_left = 0;
+  int tile_height = 0;
+  FastDivisor tile_width;  // pooled pixels
+  int conv_pixels = 0;     // of a tile
+  FastDivisor conv_width;  // of a tile
 };
 
 inline constexpr int kMaxRank = 8;

@@ -97,13 +97,17 @@ class Epilogue {
   // Constant biases are packed as float, padded to `padded_channels`.
   static Result<Epilogue> create(const KernelRequest& request, const ir::PointwiseProgram& program,
                                  size_t first_operand, int64_t padded_channels, PackCache& packs);
+  // Of a convolution whose only residual is the request's producer, a convolution with at most a bias: one bias for
+  // both, and no residual.
+  static Support supports_sum(const KernelRequest& request);
+  static Result<Epilogue> create_sum(const KernelRequest& request, int64_t padded_channels);
   EpilogueParams bind(const KernelArgs& args) const;
   uint32_t in_place_inputs() const { return residual_ < 0 || params_.has_program ? 0 : 1u << residual_; }
   uint32_t unread_inputs() const { return bias_input_ < 0 ? 0 : 1u << bias_input_; }
 
  private:
   EpilogueParams params_;
-  std::shared_ptr<const DeviceBuffer> bias_;
+  std::shared_ptr<const DeviceBuffer> bias_, slopes_;
   int bias_input_ = -1, residual_ = -1;
   std::vector<int> operand_inputs_;  // node inputs of the program's inputs 1, 2, ...
 };

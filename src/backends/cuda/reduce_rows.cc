@@ -71,7 +71,7 @@ Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, Pack
   shape.threads = kSimpleThreads;
   shape.grid.x =
       static_cast<unsigned>(few_inner ? block.outer * block.inner : block.outer * ceil_div(block.inner, int64_t{64}));
-  const void* kernel = reduce_kernel(few_inner);
+  const void* kernel = reduce_kernel(params.type, few_inner);
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
   return make_kernel([=](const KernelArgs& args) {
     ReduceParams p = params;

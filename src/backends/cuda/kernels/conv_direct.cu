@@ -28,8 +28,8 @@ struct Position {
 // One output element a thread; weights [size..., group_in, channels].
 template <class T>
 __global__ void __launch_bounds__(kSimpleThreads) direct_conv(const __grid_constant__ DirectConvParams p) {
-  wait_for_earlier();
   start_later();
+  wait_for_earlier();
   const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
   if (element >= p.count) return;
   const Position o(p, element);
@@ -59,8 +59,8 @@ __global__ void __launch_bounds__(kSimpleThreads) direct_conv(const __grid_const
 // The gradient of a convolution: x [out of it...], weights [size..., channels, in_channels]. `in` is x, `out` is y.
 template <class T>
 __global__ void __launch_bounds__(kSimpleThreads) direct_transpose(const __grid_constant__ DirectConvParams p) {
-  wait_for_earlier();
   start_later();
+  wait_for_earlier();
   const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
   if (element >= p.count) return;
   const Position o(p, element);
@@ -88,8 +88,8 @@ __global__ void __launch_bounds__(kSimpleThreads) direct_transpose(const __grid_
 // once.
 template <class T>
 __global__ void __launch_bounds__(kSimpleThreads) depthwise(const __grid_constant__ DirectConvParams p) {
-  wait_for_earlier();
   start_later();
+  wait_for_earlier();
   const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
   if (element >= p.count) return;
   const Position o(p, element);

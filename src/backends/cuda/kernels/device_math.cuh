@@ -268,8 +268,26 @@ static __device__ __noinline__ float run_epilogue_program(const EpilogueParams& 
   return run_program(e.program, values);
 }
 
+__device__ __forceinline__ float activated(const EpilogueParams& e, float value, int channel) {
+  switch (e.activation) {
+    case EpilogueParams::Activation::kLeakyRelu:
+      return value > 0 ? value : e.slope * value;
+    case EpilogueParams::Activation::kPRelu:
+      return value > 0 ? value : __ldg(e.slopes + channel) * value;
+    case EpilogueParams::Activation::kSigmoid:
+      return 1.0f / (1.0f + __expf(-value));
+    case EpilogueParams::Activation::kSwish:
+      return value / (1.0f + __expf(-value));
+    case EpilogueParams::Activation::kHardSwish:
+      return value * fminf(fmaxf(value + 3.0f, 0.0f), 6.0f) / 6.0f;
+    default:
+      return value;
+  }
+}
+
 // The whole epilogue of one element whose bias and residual the caller has added.
 __device__ __forceinline__ float finish_element(const EpilogueParams& e, float value, int channel, int64_t element) {
+  if (e.activation != EpilogueParams::Activation::kNone) value = activated(e, value, channel);
   if (e.has_clamp) value = value != value ? value : fminf(fmaxf(value, e.lo), e.hi);
   if (e.has_program) value = run_epilogue_program(e, value, channel, element);
   return value;

@@ -7,8 +7,8 @@ namespace {
 
 template <bool kFlat>
 __global__ void __launch_bounds__(kSimpleThreads) pointwise(const __grid_constant__ PointwiseParams p) {
-  wait_for_earlier();
   start_later();
+  wait_for_earlier();
   const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
   if (element >= p.count) return;
   int64_t at[kMaxProgramInputs] = {};
@@ -116,8 +116,8 @@ __device__ int64_t to_integer(double value, int type) {
 
 __global__ void __launch_bounds__(kSimpleThreads)
     cast(const void* from, void* to, int64_t count, int from_type, int to_type) {
-  wait_for_earlier();
   start_later();
+  wait_for_earlier();
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
   if (i >= count) return;
   if (is_float_type(from_type)) {

@@ -5,7 +5,7 @@
 namespace blade::backends::cuda {
 namespace {
 
-constexpr int kLanes = 64, kParts = kSimpleThreads / kLanes;
+constexpr int kLanes = 64, kParts = kSimpleThreads / kLanes, kAhead = 8;
 
 __device__ float identity_of(ReduceOp op) {
   switch (op) {
@@ -35,33 +35,42 @@ __device__ float finished(const ReduceParams& p, float value) {
   return p.op == ReduceOp::kMean ? value / static_cast<float>(p.reduced) : value;
 }
 
-// 64 neighbouring outputs a block, the reduced dim in kParts pieces.
+// 64 neighbouring outputs a block, the reduced dim in kParts pieces; a thread has kAhead loads under way.
+template <ElementType kType>
 __global__ void __launch_bounds__(kSimpleThreads) reduce_columns(const __grid_constant__ ReduceParams p) {
   __shared__ float parts[kParts][kLanes];
-  wait_for_earlier();
   start_later();
+  wait_for_earlier();
   const int lane = static_cast<int>(threadIdx.x) % kLanes, part = static_cast<int>(threadIdx.x) / kLanes;
   const int blocks = (p.inner + kLanes - 1) / kLanes;
   const int64_t outer = blockIdx.x / blocks;
   const int inner = static_cast<int>(blockIdx.x % blocks) * kLanes + lane;
   float value = identity_of(p.op);
   if (inner < p.inner) {
-    for (int r = part; r < p.reduced; r += kParts) {
-      value = fold(p.op, value, load_element(p.x, (outer * p.reduced + r) * p.inner + inner, p.type));
+    for (int r = part; r < p.reduced; r += kParts * kAhead) {
+      float loaded[kAhead];
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        const int at = r + i * kParts;
+        loaded[i] = at < p.reduced ? load_element(p.x, (outer * p.reduced + at) * p.inner + inner, kType)
+                                   : identity_of(p.op);
+      }
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) value = fold(p.op, value, loaded[i]);
     }
   }
   parts[part][lane] = value;
   __syncthreads();
   if (part != 0 || inner >= p.inner) return;
   for (int i = 1; i < kParts; ++i) value = fold(p.op, value, parts[i][lane]);
-  store_element(p.y, outer * p.inner + inner, p.type, finished(p, value));
+  store_element(p.y, outer * p.inner + inner, kType, finished(p, value));
 }
 
 // One output a block.
 __global__ void __launch_bounds__(kSimpleThreads) reduce_rows(const __grid_constant__ ReduceParams p) {
   __shared__ float parts[kSimpleThreads / 32];
-  wait_for_earlier();
   start_later();
+  wait_for_earlier();
   const int64_t outer = blockIdx.x / p.inner, inner = blockIdx.x % p.inner;
   float value = identity_of(p.op);
   for (int r = static_cast<int>(threadIdx.x); r < p.reduced; r += kSimpleThreads) {
@@ -91,8 +100,8 @@ __device__ Best better(Best a, Best b) {
 // One output a block.
 __global__ void __launch_bounds__(kSimpleThreads) arg_reduce(const __grid_constant__ ArgReduceParams p) {
   __shared__ Best parts[kSimpleThreads / 32];
-  wait_for_earlier();
   start_later();
+  wait_for_earlier();
   const int64_t outer = blockIdx.x / p.inner, inner = blockIdx.x % p.inner;
   Best best{0, kNothing};
   for (int r = static_cast<int>(threadIdx.x); r < p.reduced; r += kSimpleThreads) {
@@ -115,8 +124,18 @@ __global__ void __launch_bounds__(kSimpleThreads) arg_reduce(const __grid_consta
 
 }  // namespace
 
-const void* reduce_kernel(bool few_inner) {
-  return few_inner ? reinterpret_cast<const void*>(&reduce_rows) : reinterpret_cast<const void*>(&reduce_columns);
+const void* reduce_kernel(ElementType type, bool few_inner) {
+  if (few_inner) return reinterpret_cast<const void*>(&reduce_rows);
+  switch (type) {
+    case ElementType::kFloat32:
+      return reinterpret_cast<const void*>(&reduce_columns<ElementType::kFloat32>);
+    case ElementType::kFloat16:
+      return reinterpret_cast<const void*>(&reduce_columns<ElementType::kFloat16>);
+    case ElementType::kBFloat16:
+      return reinterpret_cast<const void*>(&reduce_columns<ElementType::kBFloat16>);
+    default:
+      return reinterpret_cast<const void*>(&reduce_columns<ElementType::kBool>);
+  }
 }
 const void* arg_reduce_kernel() { return reinterpret_cast<const void*>(&arg_reduce); }
 

@@ -12,13 +12,14 @@ inline constexpr int kStemLineBytes = kStemTileHeight * kStemTileWidth * kStemCo
 inline constexpr int kGemmTile = 64;
 
 const void* stem_kernel();
+const void* pooled_stem_kernel(int fragments);  // PooledStemParams; a warp takes 1 or 2 times 16 pixels at once
 const void* direct_conv_kernel(ElementType type, bool transposed);  // a thread an element
 const void* depthwise_kernel(ElementType type);                     // a thread two channels (half) or one
 const void* gemm_kernel(ElementType type);                          // a block a kGemmTile x kGemmTile tile
 const void* implicit_gemm_kernel(ElementType type);                 // DirectConvParams, 2 spatial dims, no groups
 const void* pointwise_kernel(bool flat);
 const void* pool_kernel(ElementType type, bool vectors);  // vectors: a thread 8 channels of half
-const void* reduce_kernel(bool few_inner);                // few_inner: a block an output; else 64 outputs
+const void* reduce_kernel(ElementType type, bool few_inner);  // few_inner: a block an output; else 64 outputs
 const void* arg_reduce_kernel();                          // a block an output
 const void* softmax_kernel();                             // a block a row
 const void* layer_norm_kernel();
