@@ -111,8 +111,6 @@ Status DeviceRunContext::send_inputs(ThreadPool& pool) {
     const size_t bytes = plan_->inputs[i].bytes();
     const auto* from = static_cast<const std::byte*>(inputs_[i]);
     std::byte* pinned = pinned_inputs_.data() + input_offsets_[i];
-    std::optional<ThreadPool::RunScope> helpers;
-    if (bytes > 2 * kCopyPiece) helpers.emplace(pool);
     for (size_t at = 0; at < bytes; at += round) {
       const size_t size = std::min(round, bytes - at);
       pool.parallel_for(static_cast<int>(ceil_div(size, kCopyPiece)), [&](int task, int) {
@@ -199,6 +197,9 @@ Status DeviceRunContext::run_on_host(size_t s, std::byte* arena, ThreadPool& poo
 
 // Models whose shapes depend on data have no plan for a device: nothing is found while running.
 Status DeviceRunContext::run(std::byte* arena, ThreadPool& pool, double* step_us, FoundOutputs* /*found*/) {
+  // Helpers stay awake for the next run's inputs.
+  std::optional<ThreadPool::RunScope> helpers;
+  if (pinned_inputs_.size() > 2 * kCopyPiece) helpers.emplace(pool);
   BLADE_RETURN_IF_ERROR(send_inputs(pool));
   const bool one_by_one = !started_once_ || step_us != nullptr;
   for (Segment& segment : segments_) {

@@ -80,7 +80,7 @@ struct Work {
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
 // First every alternative alone, all works in the same few plans; then the best of each between its neighbours, which
-// overlap it and whose shared memory it takes or leaves.
+// overlap it and whose shared memory it takes or leaves; then the best of these in the whole run.
 class KernelTuner {
  public:
   KernelTuner(engine::Decisions& decisions, engine::Engine& engine) : decisions_(decisions), engine_(engine) {}
@@ -94,8 +94,12 @@ class KernelTuner {
     BLADE_ASSIGN_OR_RETURN(PlanTimer first, timer_with(decisions_));
     std::vector<Work> works = collect(first.plan());
     BLADE_RETURN_IF_ERROR(measure_alone(works));
-    for (int round = 0; round < kRounds; ++round) {
-      for (Work& work : works) BLADE_RETURN_IF_ERROR(tune(work));
+    for (Work& work : works) BLADE_RETURN_IF_ERROR(tune(work, kNeighbours));
+    for (int round = 0; round < kRoundsInWhole; ++round) {
+      for (Work& work : works) {
+        work.alternatives.resize(std::min(work.alternatives.size(), kMostInWhole));
+        BLADE_RETURN_IF_ERROR(tune(work, first.plan().steps.size()));
+      }
     }
     BLADE_ASSIGN_OR_RETURN(PlanTimer last, timer_with(decisions_));
     std::vector<double> before, after;
@@ -120,9 +124,9 @@ class KernelTuner {
   double after_us() const { return after_us_; }
 
  private:
-  static constexpr int kQuick = 9, kCareful = 30, kRounds = 2;
-  static constexpr size_t kMostAlternatives = 40, kMostInContext = 5, kNeighbours = 2;
-  static constexpr double kFaster = 0.995;
+  static constexpr int kQuick = 9, kCareful = 30, kRoundsInWhole = 2;
+  static constexpr size_t kMostAlternatives = 40, kMostInContext = 5, kMostInWhole = 3, kNeighbours = 2;
+  static constexpr double kFaster = 0.995, kFasterInWhole = 0.998;
 
   bool late() const { return Clock::now() > deadline_; }
 
@@ -194,25 +198,26 @@ class KernelTuner {
     work = std::move(kept);
   }
 
-  // Against the choice so far, by turns, each between its neighbours.
-  Status tune(Work& work) {
+  // Against the choice so far, by turns, each with as many steps before and behind it.
+  Status tune(Work& work, size_t neighbours) {
+    const bool in_whole = neighbours > kNeighbours;
     for (const std::string& name : work.alternatives) {
       if (name == work.kernel || late()) continue;
       engine::Decisions trial = decisions_;
       trial.kernels[work.signature] = name;
       BLADE_ASSIGN_OR_RETURN(PlanTimer now, timer_with(decisions_));
       BLADE_ASSIGN_OR_RETURN(PlanTimer then, timer_with(trial));
-      const size_t first = work.step - std::min(work.step, kNeighbours);
-      const size_t last = std::min(now.plan().steps.size(), work.step + kNeighbours + 1);
+      const size_t first = work.step - std::min(work.step, neighbours);
+      const size_t last = std::min(now.plan().steps.size(), work.step + neighbours + 1);
       BLADE_ASSIGN_OR_RETURN(const double once, now.steps_us(first, last, 1, 3));
       std::vector<double> before, after;
-      for (int i = 0; i < 3; ++i) {
+      for (int i = 0; i < (in_whole ? 5 : 3); ++i) {
         BLADE_ASSIGN_OR_RETURN(const double one, now.steps_us(first, last, copies_for(once), kQuick));
         BLADE_ASSIGN_OR_RETURN(const double other, then.steps_us(first, last, copies_for(once), kQuick));
         before.push_back(one);
         after.push_back(other);
       }
-      if (median(after) >= median(before) * kFaster) continue;
+      if (median(after) >= median(before) * (in_whole ? kFasterInWhole : kFaster)) continue;
       decisions_ = std::move(trial);
       work.kernel = name;
       ++changes_;

@@ -325,6 +325,81 @@ TEST(CudaVsReference, ManyPixels) {
   check_all(cases);
 }
 
+TEST(CudaVsReference, Depthwise) {
+  struct Spec {
+    int64_t height, width, channels, kernel_h, kernel_w, stride, dilation;
+  };
+  std::vector<Case> cases;
+  for (const Spec& spec : {Spec{11, 13, 36, 3, 3, 1, 1}, Spec{12, 9, 8, 3, 3, 2, 1}, Spec{17, 16, 132, 5, 5, 2, 1},
+                           Spec{9, 9, 4, 5, 5, 1, 2}, Spec{8, 10, 24, 2, 7, 1, 1}, Spec{7, 7, 6, 3, 3, 1, 1}}) {
+    ir::ConvAttrs attrs;
+    attrs.strides = {spec.stride, spec.stride};
+    attrs.dilations = {spec.dilation, spec.dilation};
+    attrs.padding = ir::Padding::kSame;
+    attrs.groups = spec.channels;
+    attrs.epilogue = ir::PointwiseProgram::binary(ir::PointwiseOp::kAdd);
+    Case c{"depthwise_" + std::to_string(spec.channels),
+           ir::Op::kConv,
+           attrs,
+           {random_floats({3, spec.height, spec.width, spec.channels}),
+            random_floats({spec.kernel_h, spec.kernel_w, 1, spec.channels}, -0.4, 0.4)},
+           1,
+           1,
+           2e-5};
+    c.variable_inputs |= 1u << 2;
+    const ir::Dims out = [&] {
+      Case plain = c;
+      std::get<ir::ConvAttrs>(plain.attrs).epilogue = {};
+      return (*run_reference(plain))[0]->dims;
+    }();
+    c.inputs.push_back(random_floats(out));
+    cases.push_back(c);
+    cases.push_back(in_half(c));
+  }
+  check_all(cases);
+}
+
+// Long enough for several blocks to share an output.
+TEST(CudaVsReference, LongReductions) {
+  std::vector<Case> cases;
+  for (const auto kind : {ir::ReduceKind::kMean, ir::ReduceKind::kMax, ir::ReduceKind::kSum}) {
+    for (const ir::Dims& dims : {ir::Dims{2, 7001, 3}, ir::Dims{1, 2999, 40}, ir::Dims{3, 65, 257}, ir::Dims{2, 30011, 1}}) {
+      ir::ReduceAttrs attrs;
+      attrs.kind = kind;
+      attrs.axes = {1};
+      const double lo = kind == ir::ReduceKind::kSum ? 0 : -2, hi = kind == ir::ReduceKind::kSum ? 0.01 : 2;
+      Case c{"long_" + std::to_string(dims[1]) + "_" + std::to_string(static_cast<int>(kind)),
+             ir::Op::kReduce,
+             attrs,
+             {random_floats(dims, lo, hi)},
+             1,
+             1,
+             1e-4};
+      cases.push_back(c);
+      cases.push_back(in_half(c));
+    }
+  }
+  check_all(cases);
+}
+
+TEST(CudaVsReference, ProductsWithACast) {
+  std::vector<PairCase> pairs;
+  for (const int64_t columns : {101, 136}) {
+    PairCase pair;
+    pair.first = in_half({"product",
+                          ir::Op::kMatMul,
+                          ir::MatMulAttrs{},
+                          {random_floats({37, 512}), random_floats({512, columns}, -0.1, 0.1)},
+                          1,
+                          1,
+                          4e-3});
+    pair.second = {"cast_" + std::to_string(columns), ir::Op::kCast, ir::CastAttrs{ir::DType::kFloat32}, {nullptr}, 1, 1,
+                   4e-3};
+    pairs.push_back(pair);
+  }
+  check_pairs(pairs);
+}
+
 ir::PointwiseProgram bias_and_relu() {
   ir::PointwiseProgram program;
   program.num_inputs = 2;

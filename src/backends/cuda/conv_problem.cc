@@ -42,7 +42,8 @@ Split split_of(const ConvProblem& problem, const ConvVariant& variant, int split
   const bool exchanges = !variant.direct || split_log2 > 0;
   const int inbox = split_log2 > 0 ? variant.rows * variant.columns * 4 : 0;
   const auto room = static_cast<int64_t>(most_shared) - 1024 - inbox;
-  const int64_t budget = std::min<int64_t>(kStageBudget, room);
+  static const int64_t stage_kb = getenv("BLADE_STAGE_KB") ? atoi(getenv("BLADE_STAGE_KB")) << 10 : kStageBudget;
+  const int64_t budget = std::min<int64_t>(stage_kb, room);
   s.stages = static_cast<int>(
       std::min({s.chunks, static_cast<int64_t>(kMaxStages), std::max<int64_t>(budget / variant.stage_bytes, 1)}));
   // Where blocks share memory with the exchange of sums, the kernel places the inbox behind both.
@@ -267,6 +268,16 @@ Support supports_variant_sum(const KernelRequest& request, const ConvVariant& va
   return supports_variant(request, variant, split_log2);
 }
 
+Support supports_variant_cast(const KernelRequest& request, const ConvVariant& variant, int split_log2) {
+  constexpr int64_t kMostElements = 1 << 20;  // of more, kernels for many pixels are better and the cast matters less
+  if (request.producer == nullptr) return Support::no("casts no product");
+  const ir::Op op = request.producer->node->op;
+  if (op != ir::Op::kConv && op != ir::Op::kMatMul) return Support::no("casts no product");
+  if (request.outputs[0].dtype != ir::DType::kFloat32) return Support::no("does not cast to float32");
+  if (request.outputs[0].element_count() > kMostElements) return Support::no("has more than 2^20 results");
+  return supports_variant(*request.producer, variant, split_log2);
+}
+
 // Guesses where nothing was measured: the longer of what the SMs can multiply and load, and of the latency of one
 // block after another. Constants are of an H100, roughly.
 double predict_variant_us(const KernelRequest& request, const ConvVariant& variant, int split_log2) {
@@ -285,7 +296,7 @@ double predict_variant_us(const KernelRequest& request, const ConvVariant& varia
 }
 
 Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, PackCache& packs,
-                                               const ConvVariant& variant, int split_log2) {
+                                               const ConvVariant& variant, int split_log2, bool float_result) {
   const ConvProblem problem = conv_problem(request);
   const Split split = split_of(problem, variant, split_log2, request.device->info().shared_bytes_per_block);
   BLADE_ASSIGN_OR_RETURN(const ConvOperands operands, conv_operands(request, problem, packs));
@@ -298,6 +309,7 @@ Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, Pac
   ConvParams params = conv_params(problem, split.column_tiles);
   params.split_log2 = split_log2;
   params.stages = split.stages;
+  params.y_is_float = float_result;
   const ConvProblem addend = request.producer != nullptr ? addend_problem(request) : problem;
   return make_kernel(
       [=, kernel = variant.kernel, has_maps = variant.groups,
@@ -312,7 +324,7 @@ Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, Pac
         void* arguments[] = {&maps, &p};
         return launch(args, kernel, shape, arguments);
       },
-      operands.epilogue.in_place_inputs(), operands.unread_inputs);
+      float_result ? 0 : operands.epilogue.in_place_inputs(), operands.unread_inputs);
 }
 
 }  // namespace blade::backends::cuda

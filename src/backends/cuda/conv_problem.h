@@ -50,11 +50,11 @@ Result<ConvOperands> conv_operands(const KernelRequest& request, const ConvProbl
 // Microseconds that reading and writing every operand once takes.
 double memory_us(const KernelRequest& request);
 
-// Rows for Conv and MatMul alike, and for sums of two convolutions. Row: supports, supports_sum, predicted_us and
-// create.
+// Rows for Conv and MatMul alike, for sums of two convolutions, and for products whose float32 cast alone is read. Row:
+// supports, predicted_us and create, and for the others as named below.
 struct ProductRows {
   std::deque<std::string> names;  // what the rows point to
-  std::vector<KernelEntry> rows, sum_rows;
+  std::vector<KernelEntry> rows, sum_rows, cast_rows;
 
   template <class Row>
   void add_rows(const std::string& label) {
@@ -68,13 +68,21 @@ struct ProductRows {
     names.push_back("cuda.conv_sum." + label);
     sum_rows.push_back({names.back().c_str(), ir::Op::kConv, Row::supports_sum, Row::predicted_us, Row::create});
   }
+  template <class Row>
+  void add_cast_row(const std::string& label) {
+    names.push_back("cuda.product_cast." + label);
+    cast_rows.push_back(
+        {names.back().c_str(), ir::Op::kCast, Row::supports_cast, Row::predicted_cast_us, Row::create_cast});
+  }
 };
 
 // One compiled tile with the blocks of 2^split_log2 sharing a tile's depth.
 Support supports_variant(const KernelRequest& request, const ConvVariant& variant, int split_log2);
 Support supports_variant_sum(const KernelRequest& request, const ConvVariant& variant, int split_log2);
+// The request is a cast to float32, its producer the product.
+Support supports_variant_cast(const KernelRequest& request, const ConvVariant& variant, int split_log2);
 double predict_variant_us(const KernelRequest& request, const ConvVariant& variant, int split_log2);
 Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, PackCache& packs,
-                                               const ConvVariant& variant, int split_log2);
+                                               const ConvVariant& variant, int split_log2, bool float_result = false);
 
 }  // namespace blade::backends::cuda

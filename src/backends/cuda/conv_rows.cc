@@ -71,20 +71,54 @@ Result<std::unique_ptr<Kernel>> create_direct_like(const KernelRequest& request,
 
 ElementType type_of(const KernelRequest& request) { return *element_type(request.outputs[0].dtype); }
 
-bool is_depthwise(const KernelRequest& request) {
-  const ir::Dims& w = request.inputs[1].dims;
-  const int64_t groups = request.node->get<ir::ConvAttrs>().groups;
-  return groups > 1 && groups == request.inputs[0].dims.back() && w[w.size() - 2] == 1;
-}
-
 Support supports_depthwise(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::ConvAttrs>();
-  if (!is_depthwise(request) || attrs.strides.size() > 2) return Support::no("is not depthwise in 1 or 2 dims");
+  const int64_t channels = request.inputs[0].dims.back();
+  if (attrs.groups == 1 || attrs.groups != channels || attrs.strides.size() > 2) {
+    return Support::no("is not depthwise in 1 or 2 dims");
+  }
+  if (request.outputs[0].dims.back() != channels || channels % kDepthwiseWidth != 0) {
+    return Support::no("needs one filter a channel, and channels in multiples of " + std::to_string(kDepthwiseWidth));
+  }
+  if (!is_constant(request, 1)) return Support::no("weights are not constant");
   return supports_any(request, attrs.epilogue, 2);
 }
+
 Result<std::unique_ptr<Kernel>> create_depthwise(const KernelRequest& request, PackCache& packs) {
-  return create_direct_like(request, packs, depthwise_kernel(type_of(request)), epilogue_of(request), 2, false,
-                            one_each(request.outputs[0].element_count()));
+  const DirectConvParams conv = direct_params(request, false);
+  DepthwiseParams params;
+  params.units = static_cast<int>(conv.count / kDepthwiseWidth);
+  params.channel_units = FastDivisor(conv.channels / kDepthwiseWidth);
+  params.out_width = FastDivisor(conv.out[2]);
+  params.out_height = FastDivisor(conv.out[1]);
+  params.height = conv.in[1];
+  params.width = conv.in[2];
+  params.channels = conv.channels;
+  params.kernel_h = conv.size[1];
+  params.kernel_w = conv.size[2];
+  params.stride_h = conv.stride[1];
+  params.stride_w = conv.stride[2];
+  params.dilation_h = conv.dilation[1];
+  params.dilation_w = conv.dilation[2];
+  params.pad_top = conv.pad[1];
+  params.pad_left = conv.pad[2];
+  const bool square = params.kernel_h == params.kernel_w && (params.kernel_h == 3 || params.kernel_h == 5);
+  const void* kernel = depthwise_kernel(type_of(request), square ? params.kernel_h : 0);
+  BLADE_ASSIGN_OR_RETURN(const Epilogue epilogue,
+                         Epilogue::create(request, epilogue_of(request), 2, params.channels, packs));
+  const LaunchShape shape = one_each(params.units, kDepthwiseThreads);
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        DepthwiseParams p = params;
+        p.x = args.inputs[0];
+        p.w = args.inputs[1];
+        p.y = args.outputs[0];
+        p.epilogue = epilogue.bind(args);
+        void* arguments[] = {&p};
+        return launch(args, kernel, shape, arguments);
+      },
+      epilogue.in_place_inputs(), epilogue.unread_inputs());
 }
 
 Support supports_implicit(const KernelRequest& request) {

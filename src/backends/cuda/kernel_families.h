@@ -20,6 +20,7 @@ std::span<const KernelEntry> cuda_kernels();  // all of them
 
 // Rows that compute two nodes.
 std::span<const KernelEntry> product_sum_rows();
+std::span<const KernelEntry> product_cast_rows();
 std::span<const KernelEntry> pipeline_sum_rows();
 std::span<const KernelEntry> pooled_conv_rows();  // a first layer and the max pool behind it
 

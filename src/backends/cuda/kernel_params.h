@@ -73,6 +73,7 @@ struct ConvParams {
   const void* addend_weights = nullptr;
   int split_log2 = 0;  // the blocks of a cluster share the chunks of one tile
   int stages = 0;
+  bool y_is_float = false;
   int tiles = 0;  // of all blocks, where a block takes more than one
   EpilogueParams epilogue;
 };
@@ -171,6 +172,18 @@ struct DirectConvParams {
   EpilogueParams epilogue;
 };
 
+// One filter a channel, 2 spatial dims, channels in units of a thread's vector.
+struct DepthwiseParams {
+  const void* x = nullptr;
+  const void* w = nullptr;  // [kernel_h, kernel_w, channels]
+  void* y = nullptr;
+  int units = 0;  // outputs / channels of a vector
+  FastDivisor channel_units, out_width, out_height;
+  int height = 0, width = 0, channels = 0, kernel_h = 0, kernel_w = 0;
+  int stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1, pad_top = 0, pad_left = 0;
+  EpilogueParams epilogue;
+};
+
 struct PoolParams {
   const void* x = nullptr;
   void* y = nullptr;
@@ -183,13 +196,16 @@ struct PoolParams {
 
 enum class ReduceOp : uint8_t { kSum, kMean, kProd, kMax, kMin };
 
-// [outer, reduced, inner] -> [outer, inner].
+// [outer, reduced, inner] -> [outer, gridDim.y, inner], each a part of the reduced dim. A mean is a scaled sum.
 struct ReduceParams {
   const void* x = nullptr;
   void* y = nullptr;
-  int outer = 0, reduced = 0, inner = 0;
+  int reduced = 0, inner = 0;
+  int lanes_log2 = 0;        // neighbouring outputs of a block
+  FastDivisor inner_blocks;  // blocks that share an outer index
+  float scale = 1;
   ReduceOp op = ReduceOp::kSum;
-  ElementType type = ElementType::kFloat32;
+  ElementType result_type = ElementType::kFloat32;
 };
 
 struct ArgReduceParams {

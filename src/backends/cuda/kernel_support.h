@@ -50,8 +50,12 @@ Support needs_small(const KernelRequest& request);
 template <class Fn>
 class LaunchKernel final : public Kernel {
  public:
-  LaunchKernel(Fn fn, uint32_t in_place_inputs, uint32_t unread_inputs)
-      : fn_(std::move(fn)), in_place_inputs_(in_place_inputs), unread_inputs_(unread_inputs) {}
+  LaunchKernel(Fn fn, uint32_t in_place_inputs, uint32_t unread_inputs, size_t scratch_bytes)
+      : fn_(std::move(fn)),
+        in_place_inputs_(in_place_inputs),
+        unread_inputs_(unread_inputs),
+        scratch_bytes_(scratch_bytes) {}
+  size_t scratch_bytes() const override { return scratch_bytes_; }
   bool can_run_in_place(int input) const override { return input < 32 && ((in_place_inputs_ >> input) & 1u) != 0; }
   bool reads_input(int input) const override { return input >= 32 || ((unread_inputs_ >> input) & 1u) == 0; }
   Status run(const KernelArgs& args) const override { return fn_(args); }
@@ -59,11 +63,14 @@ class LaunchKernel final : public Kernel {
  private:
   Fn fn_;
   uint32_t in_place_inputs_, unread_inputs_;
+  size_t scratch_bytes_;
 };
 
 template <class Fn>
-Result<std::unique_ptr<Kernel>> make_kernel(Fn fn, uint32_t in_place_inputs = 0, uint32_t unread_inputs = 0) {
-  return std::unique_ptr<Kernel>(std::make_unique<LaunchKernel<Fn>>(std::move(fn), in_place_inputs, unread_inputs));
+Result<std::unique_ptr<Kernel>> make_kernel(Fn fn, uint32_t in_place_inputs = 0, uint32_t unread_inputs = 0,
+                                            size_t scratch_bytes = 0) {
+  return std::unique_ptr<Kernel>(
+      std::make_unique<LaunchKernel<Fn>>(std::move(fn), in_place_inputs, unread_inputs, scratch_bytes));
 }
 
 inline bool is_constant(const KernelRequest& request, size_t i) {

@@ -24,7 +24,7 @@ std::span<const KernelEntry> cuda_kernels() {
 
 std::span<const KernelEntry> cuda_fused_kernels() {
   static const std::vector<KernelEntry> table =
-      join_rows({pipeline_sum_rows(), product_sum_rows(), pooled_conv_rows()});
+      join_rows({pipeline_sum_rows(), product_sum_rows(), product_cast_rows(), pooled_conv_rows()});
   return table;
 }
 

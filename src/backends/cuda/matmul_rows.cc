@@ -36,7 +36,14 @@ struct VariantRow {
   static Support supports_sum(const KernelRequest& request) {
     return supports_variant_sum(request, variant(), kSplit);
   }
+  static Support supports_cast(const KernelRequest& request) {
+    return supports_variant_cast(request, variant(), kSplit);
+  }
   static double predicted_us(const KernelRequest& request) { return predict_variant_us(request, variant(), kSplit); }
+  static double predicted_cast_us(const KernelRequest& request) { return predicted_us(*request.producer); }
+  static Result<std::unique_ptr<Kernel>> create_cast(const KernelRequest& request, PackCache& packs) {
+    return create_variant(*request.producer, packs, variant(), kSplit, /*float_result=*/true);
+  }
   static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& packs) {
     return create_variant(request, packs, variant(), kSplit);
   }
@@ -60,6 +67,7 @@ struct Table : ProductRows {
     using Row = VariantRow<kNumber>;
     if (!Row::exists()) return;
     add_rows<Row>(Row::label());
+    add_cast_row<Row>(Row::label());
     if (Row::variant().groups) add_sum_row<Row>(Row::label());
   }
   template <int... kNumbers>
@@ -138,5 +146,6 @@ const Table& product_table() {
 
 std::span<const KernelEntry> matmul_rows() { return product_table().rows; }
 std::span<const KernelEntry> product_sum_rows() { return product_table().sum_rows; }
+std::span<const KernelEntry> product_cast_rows() { return product_table().cast_rows; }
 
 }  // namespace blade::backends::cuda

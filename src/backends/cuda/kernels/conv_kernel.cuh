@@ -199,6 +199,10 @@ __device__ __forceinline__ void finish_vector(const ConvParams& p, float (&f)[8]
   if (e.has_program) {
     for (int i = 0; i < valid; ++i) f[i] = run_epilogue_program(e, f[i], channel + i, at + i);
   }
+  if (p.y_is_float) {
+    for (int i = 0; i < valid; ++i) static_cast<float*>(p.y)[at + i] = f[i];
+    return;
+  }
   __half* y = static_cast<__half*>(p.y);
   if ((p.channels & 7) == 0) {
     uint4 out;
@@ -264,6 +268,11 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
       copy_bulk(weights + s * Tile::kColumns * 128, weights_at(p, first_chunk + s, first_channel), Tile::kColumns * 128,
                 barrier + 8 * s);
     }
+    // The next kernel begins once one thread of each block says so: not before the block's own weights are on their way.
+    start_later();
+    for (int s = prologue; s < chunks; ++s) {
+      prefetch_bulk(weights_at(p, first_chunk + s, first_channel), Tile::kColumns * 128);
+    }
 #endif
   }
 #if __CUDA_ARCH__ >= 900
@@ -272,7 +281,6 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
     cluster_arrive();
   }
 #endif
-  start_later();
 
   std::conditional_t<Tile::kGroups, TensorRows, PixelRows<Tile>> rows(p, maps, first_row, first_chunk);
   const auto copy_pixels_of = [&](int slot) {
@@ -393,7 +401,7 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
           if (channel >= p.channels) continue;
           const float* pair = &sums[i / 2][j][i % 2 * 2];
           finish_pair(p.epilogue, p.y, p.channels, pair[0], pair[1], pair_bias[j], pair_residual[i * Tile::kN + j], row,
-                      channel);
+                      channel, p.y_is_float);
         }
       }
       return;

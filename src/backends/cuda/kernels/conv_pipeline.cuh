@@ -78,6 +78,11 @@ struct Pipeline {
     int tile = static_cast<int>(blockIdx.x);
     const int early = min(p.stages, p.chunks);  // weights that are asked for before the wait
     for (int s = 0; s < early; ++s) copy_weights(tile, s, s);
+    // The next kernel begins once one thread of each block says so: not before the block's own weights are on their way.
+    start_later();
+    for (int s = early; s < p.chunks; ++s) {
+      prefetch_bulk(weights_at(p, s, first_channel(tile)), Tile::kColumns * 128);
+    }
     TensorRows rows(p, maps.pixels, first_row(tile), 0);
     wait_for_earlier();
     RingPlace at;
@@ -275,7 +280,6 @@ __global__ void __launch_bounds__(kPipelineThreads, Tile::kBlocks)
     barrier_init_fence();
   }
   __syncthreads();
-  start_later();
   const int warp = static_cast<int>(threadIdx.x) >> 5, lane = threadIdx.x & 31;
   if (warp < 4 * kPipelineGroups) {
     pipeline.compute();

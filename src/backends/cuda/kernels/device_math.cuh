@@ -304,12 +304,18 @@ __device__ __forceinline__ uint32_t load_pair(const EpilogueParams& e, int chann
 
 // Two neighbouring results of a matrix kernel: bias, residual, the rest, and the store.
 __device__ __forceinline__ void finish_pair(const EpilogueParams& e, void* output, int channels, float u, float v,
-                                            float2 bias, uint32_t residual_bits, int row, int channel) {
+                                            float2 bias, uint32_t residual_bits, int row, int channel,
+                                            bool y_is_float = false) {
   const int64_t at = static_cast<int64_t>(row) * channels + channel;
   const bool both = channel + 1 < channels;
   const float2 residual = __half22float2(*reinterpret_cast<const __half2*>(&residual_bits));
   u = finish_element(e, u + bias.x + residual.x, channel, at);
   if (both) v = finish_element(e, v + bias.y + residual.y, channel + 1, at + 1);
+  if (y_is_float) {
+    static_cast<float*>(output)[at] = u;
+    if (both) static_cast<float*>(output)[at + 1] = v;
+    return;
+  }
   __half* y = static_cast<__half*>(output);
   if ((channels & 1) == 0) {
     *reinterpret_cast<__half2*>(y + at) = __floats2half2_rn(u, v);
