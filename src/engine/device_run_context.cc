@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/checked_math.h"
+#include "base/half.h"
 
 namespace blade::engine {
 namespace {
@@ -13,6 +14,8 @@ namespace {
 constexpr size_t kOperandAlignment = 256;
 // What a thread copies to pinned memory at once; copies from there to the device overlap with the next ones.
 constexpr size_t kCopyPiece = size_t{128} << 10;
+// From here on waking other threads to copy pays.
+constexpr size_t kManyBytes = size_t{2} << 20;
 // The device writes outputs up to this size to host memory by itself: a copy of its own would take longer.
 constexpr size_t kMaxDirectOutput = size_t{64} << 10;
 
@@ -93,6 +96,7 @@ std::byte* DeviceRunContext::host_address(const Location& at, std::byte* arena) 
     case Location::Kind::kArena:
       return arena + at.offset;
     case Location::Kind::kInput:
+      if (plan_->half_inputs[at.index] != 0) return pinned_inputs_.data() + input_offsets_[at.index];
       return static_cast<std::byte*>(const_cast<void*>(inputs_[at.index]));
     case Location::Kind::kOutput:
       return static_cast<std::byte*>(outputs_[at.index]);
@@ -105,17 +109,29 @@ std::byte* DeviceRunContext::host_address(const Location& at, std::byte* arena) 
   return nullptr;
 }
 
+// Pieces become ready in pinned memory, by several threads where there are many, and are sent from there.
 Status DeviceRunContext::send_inputs(ThreadPool& pool) {
-  const size_t round = kCopyPiece * static_cast<size_t>(pool.num_threads());
+  std::optional<ThreadPool::RunScope> helpers;
+  if (pinned_inputs_.size() > kManyBytes) helpers.emplace(pool);
+  const size_t round = kCopyPiece * static_cast<size_t>(helpers ? pool.num_threads() : 1);
   for (size_t i = 0; i < inputs_.size(); ++i) {
-    const size_t bytes = plan_->inputs[i].bytes();
+    const bool halve = plan_->half_inputs[i] != 0;
+    const size_t bytes = plan_->inputs[i].bytes() / (halve ? 2 : 1);
     const auto* from = static_cast<const std::byte*>(inputs_[i]);
     std::byte* pinned = pinned_inputs_.data() + input_offsets_[i];
+    const auto stage = [&](size_t begin, size_t size) {
+      if (!halve) {
+        std::memcpy(pinned + begin, from + begin, size);
+      } else {
+        floats_to_float16(reinterpret_cast<const float*>(from) + begin / 2, reinterpret_cast<uint16_t*>(pinned + begin),
+                          size / 2);
+      }
+    };
     for (size_t at = 0; at < bytes; at += round) {
       const size_t size = std::min(round, bytes - at);
       pool.parallel_for(static_cast<int>(ceil_div(size, kCopyPiece)), [&](int task, int) {
         const size_t begin = at + static_cast<size_t>(task) * kCopyPiece;
-        std::memcpy(pinned + begin, from + begin, std::min(kCopyPiece, at + size - begin));
+        stage(begin, std::min(kCopyPiece, at + size - begin));
       });
       BLADE_RETURN_IF_ERROR(queue_->copy_to_device(input_memory_.data() + input_offsets_[i] + at, pinned + at, size));
     }
@@ -152,7 +168,7 @@ Status DeviceRunContext::start_step(size_t s, ThreadPool& pool) {
 }
 
 Result<std::unique_ptr<backends::DeviceRecording>> DeviceRunContext::record(size_t first, size_t last, int copies,
-                                                                           ThreadPool& pool) {
+                                                                            ThreadPool& pool) {
   BLADE_RETURN_IF_ERROR(queue_->begin_recording());
   Status status;
   for (int copy = 0; copy < copies; ++copy) {
@@ -197,9 +213,6 @@ Status DeviceRunContext::run_on_host(size_t s, std::byte* arena, ThreadPool& poo
 
 // Models whose shapes depend on data have no plan for a device: nothing is found while running.
 Status DeviceRunContext::run(std::byte* arena, ThreadPool& pool, double* step_us, FoundOutputs* /*found*/) {
-  // Helpers stay awake for the next run's inputs.
-  std::optional<ThreadPool::RunScope> helpers;
-  if (pinned_inputs_.size() > 2 * kCopyPiece) helpers.emplace(pool);
   BLADE_RETURN_IF_ERROR(send_inputs(pool));
   const bool one_by_one = !started_once_ || step_us != nullptr;
   for (Segment& segment : segments_) {

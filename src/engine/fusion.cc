@@ -35,8 +35,10 @@ Fusion Fusion::choose(const ir::Graph& graph, std::span<const ir::NodeId> order,
   if (options.reference_only) return fusion;
   fusion.absorbed_.assign(static_cast<size_t>(graph.num_node_slots()), 0);
   fusion.producer_of_.assign(fusion.absorbed_.size(), Producer());
+  fusion.done_in_copy_.assign(fusion.absorbed_.size(), 0);
   fusion.consumers_ = graph.consumers();
   for (ir::NodeId id : order) {
+    if (options.device != nullptr) fusion.find_cast_of_input(graph, graph.node(id));
     if (options.device == nullptr) fusion.absorb_padding(graph, graph.node(id), decisions, options);
     fusion.absorb_producer(graph, graph.node(id), decisions, options);
   }
@@ -49,6 +51,15 @@ const ir::Node* Fusion::sole_producer(const ir::Graph& graph, const ir::Node& no
   if (value.producer == ir::kNone || consumers_[value.id].size() != 1 || graph.is_output(value.id)) return nullptr;
   const ir::Node& producer = graph.node(value.producer);
   return producer.outputs.size() == 1 ? &producer : nullptr;
+}
+
+void Fusion::find_cast_of_input(const ir::Graph& graph, const ir::Node& node) {
+  if (node.op != ir::Op::kCast) return;
+  const ir::Value &from = graph.value(node.inputs[0]), &to = graph.value(node.outputs[0]);
+  const auto& inputs = graph.inputs();
+  if (std::find(inputs.begin(), inputs.end(), from.id) == inputs.end() || consumers_[from.id].size() != 1) return;
+  if (from.dtype != ir::DType::kFloat32 || to.dtype != ir::DType::kFloat16) return;
+  done_in_copy_[node.id] = !graph.is_output(from.id) && !graph.is_output(to.id);
 }
 
 void Fusion::absorb_padding(const ir::Graph& graph, const ir::Node& node, const Decisions& decisions,
@@ -77,7 +88,9 @@ void Fusion::absorb_producer(const ir::Graph& graph, const ir::Node& node, const
 bool Fusion::absorb_producer_of(const ir::Graph& graph, const ir::Node& node, size_t i, const Decisions& decisions,
                                 const PlanOptions& options) {
   const ir::Node* producer = sole_producer(graph, node, i);
-  if (producer == nullptr || is_absorbed(producer->id) || producer_of_[producer->id].node != ir::kNone) return false;
+  if (producer == nullptr || is_absorbed(producer->id) || is_done_in_copy(producer->id) ||
+      producer_of_[producer->id].node != ir::kNone)
+    return false;
   const backends::KernelRequest first = request(graph, *producer, options);
   backends::KernelRequest pair = request(graph, node, options);
   const auto table = options.device != nullptr ? options.device->kernels() : backends::cpu_kernels();

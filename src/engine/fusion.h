@@ -23,6 +23,8 @@ class Fusion {
                        const PlanOptions& options);
 
   bool is_absorbed(ir::NodeId id) const { return !absorbed_.empty() && absorbed_[id] != 0; }
+  // True for a cast to float16 that is done while an input is copied to the device: its result is the input there.
+  bool is_done_in_copy(ir::NodeId id) const { return !done_in_copy_.empty() && done_in_copy_[id] != 0; }
   // nullptr, or the node computed inside `node`'s step: the producer of its input producer_input().
   const ir::Node* producer(const ir::Graph& graph, const ir::Node& node) const {
     const bool has = !producer_of_.empty() && producer_of_[node.id].node != ir::kNone;
@@ -42,6 +44,7 @@ class Fusion {
     size_t input;
     ir::ValueId by;
   };
+  void find_cast_of_input(const ir::Graph& graph, const ir::Node& node);
   void absorb_padding(const ir::Graph& graph, const ir::Node& node, const Decisions& decisions,
                       const PlanOptions& options);
   void absorb_producer(const ir::Graph& graph, const ir::Node& node, const Decisions& decisions,
@@ -56,7 +59,7 @@ class Fusion {
     ir::NodeId node = ir::kNone;
     size_t input = 0;
   };
-  std::vector<char> absorbed_;  // by node id, as is producer_of_
+  std::vector<char> absorbed_, done_in_copy_;  // by node id, as is producer_of_
   std::vector<Producer> producer_of_;
   std::vector<Replaced> replaced_;
   std::vector<std::vector<ir::NodeId>> consumers_;

@@ -46,6 +46,7 @@ struct Plan {
   std::vector<ir::TensorPtr> constants;
   std::vector<std::shared_ptr<const backends::DeviceBuffer>>
       device_constants;                               // the same there; null: no step reads it
+  std::vector<char> half_inputs;                      // a device's: one an input, held there as float16
   std::vector<backends::TensorDesc> inputs, outputs;  // an output has dims of -1 where a step finds them
   // Per graph output: a step writes it directly (kOutput), or it is copied from there at the end.
   std::vector<Location> output_sources;

@@ -119,6 +119,13 @@ class MixedPrecision {
     return known && x.dim(-1).value() <= 4 && w.dim(0).value() <= 11 && w.dim(1).value() <= 11;
   }
 
+  // Of an input that only this node reads the cast costs nothing: it is done while the input is copied to the device.
+  bool is_own_input(ir::ValueId id) const {
+    const auto& inputs = graph_.inputs();
+    return std::find(inputs.begin(), inputs.end(), id) != inputs.end() && graph_.consumers()[id].size() == 1 &&
+           !graph_.is_output(id);
+  }
+
   bool fits(ir::ValueId id) const {
     for (float value : float_values(graph_, id)) {
       if (std::fabs(value) > kLargestHalf) return false;
@@ -132,7 +139,7 @@ class MixedPrecision {
     for (size_t i = 0; i < inputs.size(); ++i) {
       // Constant operands of an epilogue (biases) keep their precision: kernels add them in float32.
       const bool bias = i >= data && leads(graph_.node(id).op) && graph_.value(inputs[i]).is_constant();
-      const bool image = i == 0 && !is_half(inputs[0]) && reads_images(graph_.node(id));
+      const bool image = i == 0 && !is_half(inputs[0]) && reads_images(graph_.node(id)) && !is_own_input(inputs[0]);
       if (is_float(inputs[i]) && !bias && !image) inputs[i] = as_half(inputs[i]);
     }
     graph_.node(id).inputs = std::move(inputs);

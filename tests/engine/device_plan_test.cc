@@ -143,8 +143,9 @@ TEST(DevicePlan, ADeviceMayComputeTwoNodesInOneStep) {
         .outputs[0];
   };
   const ir::ValueId relu = unary(ir::PointwiseOp::kRelu, "relu", unary(ir::PointwiseOp::kNeg, "negated", x));
-  const ir::ValueId sum = graph.add_node(ir::Op::kPointwise, "sum", {x, relu}, 1,
-                                         ir::PointwiseAttrs{ir::PointwiseProgram::binary(ir::PointwiseOp::kAdd)})
+  const ir::ValueId sum = graph
+                              .add_node(ir::Op::kPointwise, "sum", {x, relu}, 1,
+                                        ir::PointwiseAttrs{ir::PointwiseProgram::binary(ir::PointwiseOp::kAdd)})
                               .outputs[0];
   graph.set_outputs({sum}, {"sum"});
   ASSERT_TRUE(ir::infer_shapes(graph).ok());
@@ -161,6 +162,32 @@ TEST(DevicePlan, ADeviceMayComputeTwoNodesInOneStep) {
   ASSERT_EQ((*plan)->steps.size(), 2u);
   EXPECT_STREQ((*plan)->steps[1].kernel_name, "fake.add_relu");
   EXPECT_EQ(run(**engine, {1, -2, 3, 0.25f, 5, -6}), (std::vector<float>{1, 0, 3, 0.25f, 5, 0}));
+}
+
+TEST(DevicePlan, AnInputIsCastToHalfWhileItIsCopied) {
+  ir::Graph graph;
+  const ir::ValueId x = graph.add_input("x:0", ir::DType::kFloat32, ir::Shape::of(std::vector<int64_t>{2, 3}));
+  const ir::ValueId half = graph.add_node(ir::Op::kCast, "half", {x}, 1, ir::CastAttrs{ir::DType::kFloat16}).outputs[0];
+  const ir::ValueId relu = graph
+                               .add_node(ir::Op::kPointwise, "relu", {half}, 1,
+                                         ir::PointwiseAttrs{ir::PointwiseProgram::unary(ir::PointwiseOp::kRelu)})
+                               .outputs[0];
+  const ir::ValueId y = graph.add_node(ir::Op::kCast, "wide", {relu}, 1, ir::CastAttrs{ir::DType::kFloat32}).outputs[0];
+  graph.set_outputs({y}, {"y"});
+  ASSERT_TRUE(ir::infer_shapes(graph).ok());
+  FakeDevice device(kFakeKernels);
+  EngineOptions options;
+  options.device = &device;
+  Decisions decisions;
+  decisions.disabled_passes = {"WidenHalves"};
+  const auto engine = Engine::create(std::move(graph), decisions, options);
+  ASSERT_TRUE(engine.ok()) << engine.status().message();
+  const ir::Dims dims = {2, 3};
+  const auto plan = (*engine)->plan_for({&dims, 1});
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  ASSERT_EQ((*plan)->steps.size(), 2u);
+  EXPECT_EQ((*plan)->half_inputs, std::vector<char>{1});
+  EXPECT_EQ(run(**engine, {1, -2, 3.0004f, 0.25f, 5, -6}), (std::vector<float>{1, 0, 3, 0.25f, 5, 0}));
 }
 
 TEST(DevicePlan, UnknownDevicesAreNamed) {

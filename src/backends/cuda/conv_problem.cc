@@ -42,10 +42,11 @@ Split split_of(const ConvProblem& problem, const ConvVariant& variant, int split
   const bool exchanges = !variant.direct || split_log2 > 0;
   const int inbox = split_log2 > 0 ? variant.rows * variant.columns * 4 : 0;
   const auto room = static_cast<int64_t>(most_shared) - 1024 - inbox;
-  static const int64_t stage_kb = getenv("BLADE_STAGE_KB") ? atoi(getenv("BLADE_STAGE_KB")) << 10 : kStageBudget;
-  const int64_t budget = std::min<int64_t>(stage_kb, room);
+  const int64_t budget = std::min<int64_t>(kStageBudget, room);
+  // The products of groups run on while the next chunk is waited for: that has to be on its way already.
+  constexpr int64_t kLeastStages = 2;
   s.stages = static_cast<int>(
-      std::min({s.chunks, static_cast<int64_t>(kMaxStages), std::max<int64_t>(budget / variant.stage_bytes, 1)}));
+      std::min({s.chunks, static_cast<int64_t>(kMaxStages), std::max(budget / variant.stage_bytes, kLeastStages)}));
   // Where blocks share memory with the exchange of sums, the kernel places the inbox behind both.
   const int held = std::max(s.stages * variant.stage_bytes, exchanges ? variant.sum_bytes : 0);
   s.shared_bytes = split_log2 > 0 ? std::max(held, variant.sum_bytes) + inbox : held;
@@ -247,10 +248,10 @@ double memory_us(const KernelRequest& request) {
 Support supports_variant(const KernelRequest& request, const ConvVariant& variant, int split_log2) {
   if (Support s = supports_conv_problem(request); !s.ok) return s;
   const DeviceInfo& card = request.device->info();
-  if (variant.groups && card.capability != 90) return Support::no("needs compute capability 9.0");
+  if (variant.tensor && card.capability != 90) return Support::no("needs compute capability 9.0");
   if (split_log2 > 0 && card.capability < 90) return Support::no("clusters need compute capability 9.0");
   const ConvProblem problem = conv_problem(request);
-  if (variant.groups) {
+  if (variant.tensor) {
     if (Support s = supports_tensor_map(problem); !s.ok) return s;
   }
   if (problem.chunks() < int64_t{1} << split_log2) return Support::no("the sum is too short to be split so often");
@@ -290,7 +291,7 @@ double predict_variant_us(const KernelRequest& request, const ConvVariant& varia
   const double beside = std::clamp(std::floor(200e3 / std::max(split.shared_bytes, 1)), 1.0, 4.0);
   const double busy = std::ceil(static_cast<double>(split.blocks) / sms) * static_cast<double>(split.chunks) * chunk_us;
   const double waves = std::ceil(static_cast<double>(split.blocks) / (sms * beside));
-  const double latency = waves * ((variant.groups ? 0.4 : 0.8) + 0.1 * static_cast<double>(split.chunks));
+  const double latency = waves * ((variant.tensor ? 0.4 : 0.8) + 0.1 * static_cast<double>(split.chunks));
   return 1.5 + std::max({busy, latency, 1.3 * memory_us(request)}) + (split_log2 > 0 ? 0.8 : 0.0) +
          (variant.warps_k > 1 ? 0.2 : 0.0);
 }
@@ -312,7 +313,7 @@ Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, Pac
   params.y_is_float = float_result;
   const ConvProblem addend = request.producer != nullptr ? addend_problem(request) : problem;
   return make_kernel(
-      [=, kernel = variant.kernel, has_maps = variant.groups,
+      [=, kernel = variant.kernel, has_maps = variant.tensor,
        tile_rows = variant.rows](const KernelArgs& args) -> Status {
         ConvParams p = operands.bind(params, args);
         if (!has_maps) {

@@ -15,8 +15,8 @@ struct FastDivisor {
   }
 };
 
-// Element types that kernels load and store; arithmetic is in float.
-enum class ElementType : uint8_t { kFloat32, kFloat16, kBFloat16, kBool };
+// Element types that kernels load and store. Arithmetic is in float, but for programs on integers (and bool).
+enum class ElementType : uint8_t { kFloat32, kFloat16, kBFloat16, kBool, kInt32, kInt64 };
 
 inline constexpr int kMaxProgramCode = 32;
 inline constexpr int kMaxProgramInputs = 8;
@@ -142,7 +142,8 @@ struct PointwiseParams {
   void* output = nullptr;
   ElementType output_type = ElementType::kFloat32;
   int64_t count = 0;
-  int rank = 0;  // 1: every operand has stride 0 or 1
+  bool narrow = false;  // of programs on integers: results wrap to 32 bits
+  int rank = 0;         // 1: every operand has stride 0 or 1
   FastDivisor dims[kMaxRank];
   int64_t strides[kMaxProgramInputs][kMaxRank] = {};
 };

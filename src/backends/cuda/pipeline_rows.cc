@@ -29,10 +29,7 @@ Division division_of(const ConvProblem& problem, const PipelineVariant& variant,
   d.blocks = std::min(d.tiles, sms * variant.blocks);
   const int64_t beside = ceil_div(d.blocks, sms), tiles_each = ceil_div(d.tiles, d.blocks);
   const int64_t room = static_cast<int64_t>(card.shared_bytes_per_block) / beside - kReserved;
-  const auto stages_in = [&](int64_t bytes) { return (bytes - kGroups * variant.result_bytes) / variant.stage_bytes; };
-  // A block with one tile leaves room for those of the next kernel, which then begin while it runs.
-  constexpr int64_t kHalf = (112 << 10) - kReserved, kEnoughStages = 4;
-  const int64_t fit = stages_in(tiles_each == 1 && stages_in(kHalf) >= kEnoughStages ? std::min(kHalf, room) : room);
+  const int64_t fit = (room - kGroups * variant.result_bytes) / variant.stage_bytes;
   d.stages = static_cast<int>(std::min({fit, int64_t{kMaxStages}, problem.chunks() * tiles_each}));
   d.shared_bytes = d.stages * variant.stage_bytes + kGroups * variant.result_bytes;
   return d;

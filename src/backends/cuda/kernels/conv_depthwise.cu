@@ -19,14 +19,10 @@ __device__ __forceinline__ void add_product(Sums& sums, const Channels<T>& x, co
   for (int i = 0; i < kDepthwiseWidth; ++i) sums[i] += to_float(x.v[i]) * to_float(w.v[i]);
 }
 
-// Bias, residual, activation and the rest of all channels of a thread.
+// Residual, activation and the rest of all channels of a thread.
 template <class T>
 __device__ __forceinline__ void finish(const DepthwiseParams& p, Sums& sums, int channel, int64_t at) {
   const EpilogueParams& e = p.epilogue;
-  if (e.bias != nullptr) {
-    const float4 bias = __ldg(reinterpret_cast<const float4*>(e.bias + channel));
-    sums[0] += bias.x, sums[1] += bias.y, sums[2] += bias.z, sums[3] += bias.w;
-  }
   if (e.residual != nullptr) {
     const auto residual = *reinterpret_cast<const Channels<T>*>(static_cast<const T*>(e.residual) + at);
 #pragma unroll
@@ -57,7 +53,12 @@ __global__ void __launch_bounds__(kDepthwiseThreads) depthwise(const __grid_cons
     return static_cast<unsigned>(tap_y) < static_cast<unsigned>(p.height) &&
            static_cast<unsigned>(tap_x) < static_cast<unsigned>(p.width);
   };
+  if (valid && p.epilogue.slopes != nullptr) touch(p.epilogue.slopes + channel);
   Sums sums = {};
+  if (valid && p.epilogue.bias != nullptr) {
+    const float4 bias = __ldg(reinterpret_cast<const float4*>(p.epilogue.bias + channel));
+    sums[0] = bias.x, sums[1] = bias.y, sums[2] = bias.z, sums[3] = bias.w;
+  }
   if constexpr (kWindow > 0) {
     constexpr int kTaps = kWindow * kWindow;
     Channels<T> filter[kTaps], taps[kTaps];

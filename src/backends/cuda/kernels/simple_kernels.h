@@ -18,9 +18,10 @@ const void* direct_conv_kernel(ElementType type, bool transposed);  // a thread 
 // DepthwiseParams; a thread kDepthwiseWidth channels of a pixel. window: the kernel's size where it is square and 3 or
 // 5, else 0.
 const void* depthwise_kernel(ElementType type, int window);
-const void* gemm_kernel(ElementType type);                          // a block a kGemmTile x kGemmTile tile
-const void* implicit_gemm_kernel(ElementType type);                 // DirectConvParams, 2 spatial dims, no groups
+const void* gemm_kernel(ElementType type);           // a block a kGemmTile x kGemmTile tile
+const void* implicit_gemm_kernel(ElementType type);  // DirectConvParams, 2 spatial dims, no groups
 const void* pointwise_kernel(bool flat);
+const void* pointwise_integers_kernel();
 const void* pool_kernel(ElementType type, bool vectors);  // vectors: a thread 8 channels of half
 const void* reduce_kernel(ElementType type);              // of what is read
 const void* arg_reduce_kernel();                          // a block an output
