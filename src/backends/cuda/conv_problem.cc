@@ -248,10 +248,10 @@ double memory_us(const KernelRequest& request) {
 Support supports_variant(const KernelRequest& request, const ConvVariant& variant, int split_log2) {
   if (Support s = supports_conv_problem(request); !s.ok) return s;
   const DeviceInfo& card = request.device->info();
-  if (variant.tensor && card.capability != 90) return Support::no("needs compute capability 9.0");
+  if (variant.groups && card.capability != 90) return Support::no("needs compute capability 9.0");
   if (split_log2 > 0 && card.capability < 90) return Support::no("clusters need compute capability 9.0");
   const ConvProblem problem = conv_problem(request);
-  if (variant.tensor) {
+  if (variant.groups) {
     if (Support s = supports_tensor_map(problem); !s.ok) return s;
   }
   if (problem.chunks() < int64_t{1} << split_log2) return Support::no("the sum is too short to be split so often");
@@ -291,7 +291,7 @@ double predict_variant_us(const KernelRequest& request, const ConvVariant& varia
   const double beside = std::clamp(std::floor(200e3 / std::max(split.shared_bytes, 1)), 1.0, 4.0);
   const double busy = std::ceil(static_cast<double>(split.blocks) / sms) * static_cast<double>(split.chunks) * chunk_us;
   const double waves = std::ceil(static_cast<double>(split.blocks) / (sms * beside));
-  const double latency = waves * ((variant.tensor ? 0.4 : 0.8) + 0.1 * static_cast<double>(split.chunks));
+  const double latency = waves * ((variant.groups ? 0.4 : 0.8) + 0.1 * static_cast<double>(split.chunks));
   return 1.5 + std::max({busy, latency, 1.3 * memory_us(request)}) + (split_log2 > 0 ? 0.8 : 0.0) +
          (variant.warps_k > 1 ? 0.2 : 0.0);
 }
@@ -313,7 +313,7 @@ Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, Pac
   params.y_is_float = float_result;
   const ConvProblem addend = request.producer != nullptr ? addend_problem(request) : problem;
   return make_kernel(
-      [=, kernel = variant.kernel, has_maps = variant.tensor,
+      [=, kernel = variant.kernel, has_maps = variant.groups,
        tile_rows = variant.rows](const KernelArgs& args) -> Status {
         ConvParams p = operands.bind(params, args);
         if (!has_maps) {

@@ -115,7 +115,10 @@ class CudaDevice final : public Device {
   }
   Result<DeviceBuffer> upload(const std::byte* from, size_t bytes) override {
     BLADE_ASSIGN_OR_RETURN(DeviceBuffer buffer, allocate(bytes));
-    if (bytes > 0) BLADE_CUDA(cudaMemcpy(buffer.data(), from, bytes, cudaMemcpyHostToDevice), "take a constant");
+    if (bytes == 0) return buffer;
+    BLADE_CUDA(cudaMemcpy(buffer.data(), from, bytes, cudaMemcpyHostToDevice), "take a constant");
+    // The call may return while the bytes are still on their way, and queues do not wait for it.
+    BLADE_CUDA(cudaStreamSynchronize(cudaStreamLegacy), "take a constant");
     return buffer;
   }
   Result<std::unique_ptr<DeviceQueue>> create_queue() override {

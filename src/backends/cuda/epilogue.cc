@@ -236,9 +236,7 @@ namespace {
 // Program input of the value that the request's producer makes.
 int producer_operand(const KernelRequest& request) { return static_cast<int>(request.producer_input) - 1; }
 
-Lowered lower(const KernelRequest& request) {
-  return lower(request, request.node->get<ir::ConvAttrs>().epilogue, 2);
-}
+Lowered lower(const KernelRequest& request) { return lower(request, request.node->get<ir::ConvAttrs>().epilogue, 2); }
 
 // The constant that was folded away as a bias, or nullptr.
 ir::TensorPtr bias_of(const KernelRequest& request, const Lowered& lowered) {

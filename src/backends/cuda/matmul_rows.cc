@@ -12,15 +12,13 @@ namespace blade::backends::cuda {
 namespace {
 
 constexpr int kSplits = 4;  // 1, 2, 4 and 8 blocks
-constexpr int kSets = 4, kMaxVariants = 12;
+constexpr int kSets = 3, kMaxVariants = 12;
 
 std::span<const ConvVariant> variants_of(int set) {
   switch (set) {
     case 0:
       return conv_variants_wgmma();
     case 1:
-      return conv_variants_tensor();
-    case 2:
       return conv_variants_mma_small();
     default:
       return conv_variants_mma_large();
@@ -56,9 +54,8 @@ struct VariantRow {
   }
   static std::string label() {
     const ConvVariant& v = variant();
-    const std::string kind = v.groups ? "wgmma_" : v.tensor ? "tensor_mma_" : "mma_";
-    return kind + std::to_string(v.rows) + "x" + std::to_string(v.columns) + "k" + std::to_string(v.warps_k) +
-           (kSplit > 0 ? "_split" + std::to_string(1 << kSplit) : "");
+    return std::string(v.groups ? "wgmma_" : "mma_") + std::to_string(v.rows) + "x" + std::to_string(v.columns) + "k" +
+           std::to_string(v.warps_k) + (kSplit > 0 ? "_split" + std::to_string(1 << kSplit) : "");
   }
 };
 
@@ -69,7 +66,7 @@ struct Table : ProductRows {
     if (!Row::exists()) return;
     add_rows<Row>(Row::label());
     add_cast_row<Row>(Row::label());
-    if (Row::variant().tensor) add_sum_row<Row>(Row::label());
+    if (Row::variant().groups) add_sum_row<Row>(Row::label());
   }
   template <int... kNumbers>
   void add_all(std::integer_sequence<int, kNumbers...>) {

@@ -92,9 +92,8 @@ Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, Pack
   const ElementType type = *element_type(request.inputs[0].dtype), result = *element_type(request.outputs[0].dtype);
   constexpr int64_t kLeastPart = 256;  // of the reduced dim, for a block
   ReduceLaunch first = reduce_launch(block, op, sms);
-  const int64_t parts =
-      std::clamp(std::min(sms / static_cast<int64_t>(first.shape.grid.x), block.reduced / kLeastPart), int64_t{1},
-                 int64_t{sms});
+  const int64_t parts = std::clamp(std::min(sms / static_cast<int64_t>(first.shape.grid.x), block.reduced / kLeastPart),
+                                   int64_t{1}, int64_t{sms});
   first.shape.grid.y = static_cast<unsigned>(parts);
   first.params.result_type = parts > 1 ? ElementType::kFloat32 : result;
   first.params.scale = parts > 1 ? 1.0f : scale;

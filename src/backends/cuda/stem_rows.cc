@@ -97,9 +97,8 @@ struct StemOperands {
 Result<StemOperands> stem_operands(const KernelRequest& request, const ConvProblem& problem, int column_blocks,
                                    PackCache& packs) {
   StemOperands operands;
-  BLADE_ASSIGN_OR_RETURN(
-      operands.epilogue,
-      Epilogue::create(request, epilogue_of(request), 2, int64_t{column_blocks} * kStemColumns, packs));
+  BLADE_ASSIGN_OR_RETURN(operands.epilogue, Epilogue::create(request, epilogue_of(request), 2,
+                                                             int64_t{column_blocks} * kStemColumns, packs));
   const ir::TensorPtr& weights = request.constants[1];
   BLADE_ASSIGN_OR_RETURN(operands.weights,
                          packs.get_on(*request.device, weights, "stem:" + std::to_string(problem.kernel_w),
@@ -183,8 +182,7 @@ PooledShape pooled_shape(const KernelRequest& request, const PooledTile& tile) {
   p.conv.patch_width = FastDivisor(patch_width);
   shape.column_blocks = stem.column_blocks;
   shape.shared_bytes = ceil_div(p.conv_pixels, 16) * 16 * kStemColumns * 2 +
-                       kStemColumns * (p.conv.kernel_h * p.conv.row_k + 8) * 2 +
-                       p.conv.patch_height * patch_width * 8;
+                       kStemColumns * (p.conv.kernel_h * p.conv.row_k + 8) * 2 + p.conv.patch_height * patch_width * 8;
   return shape;
 }
 
@@ -258,7 +256,8 @@ constexpr KernelEntry pooled_row(const char* name) {
 }
 
 constexpr KernelEntry kStemRows[] = {{"cuda.conv.stem_f16", ir::Op::kConv, supports_stem, nullptr, create_stem}};
-constexpr KernelEntry kPooledRows[] = {pooled_row<0>("cuda.conv_pool.stem_7x7"), pooled_row<1>("cuda.conv_pool.stem_4x7"),
+constexpr KernelEntry kPooledRows[] = {pooled_row<0>("cuda.conv_pool.stem_7x7"),
+                                       pooled_row<1>("cuda.conv_pool.stem_4x7"),
                                        pooled_row<2>("cuda.conv_pool.stem_2x7")};
 
 }  // namespace

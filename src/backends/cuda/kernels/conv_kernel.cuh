@@ -18,14 +18,13 @@ namespace blade::backends::cuda {
 inline constexpr int kMaxStages = 16;
 
 // kWarpsM x kWarpsN warps tile the block; kWarpsK of them share a tile and take turns in k.
-// With kGroups a "warp" of kWarpsM and kWarpsK is a warp group of four and kWarpsN is 1; groups read both operands from
-// shared memory. With kTensor, which groups need, pixels come by the tensor copy engine, which knows taps and padding:
-// one thread asks for a chunk.
-template <int kRows_, int kColumns_, int kWarpsM_, int kWarpsN_, int kWarpsK_, bool kGroups_, bool kTensor_ = kGroups_>
+// With kGroups a "warp" of kWarpsM and kWarpsK is a warp group of four and kWarpsN is 1. Groups read both operands from
+// shared memory; pixels come by the tensor copy engine, which knows taps and padding: one thread asks for a chunk.
+template <int kRows_, int kColumns_, int kWarpsM_, int kWarpsN_, int kWarpsK_, bool kGroups_>
 struct ConvTile {
   static constexpr int kRows = kRows_, kColumns = kColumns_;
   static constexpr int kWarpsM = kWarpsM_, kWarpsN = kWarpsN_, kWarpsK = kWarpsK_;
-  static constexpr bool kGroups = kGroups_, kTensor = kTensor_;
+  static constexpr bool kGroups = kGroups_;
   static constexpr int kThreads = kWarpsM * kWarpsN * kWarpsK * 32 * (kGroups ? 4 : 1);
   static constexpr int kWarpRows = kGroups ? 16 : kRows / kWarpsM;  // of one warp
   static constexpr int kWarpColumns = kColumns / kWarpsN;
@@ -252,13 +251,13 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
   const uint32_t barrier = shared_address(barriers);
   [[maybe_unused]] const uint32_t sums_barrier = barrier + 8 * kMaxStages;
 
-  [[maybe_unused]] constexpr uint32_t kExpectedBytes = (Tile::kColumns + (Tile::kTensor ? Tile::kRows : 0)) * 128;
+  [[maybe_unused]] constexpr uint32_t kExpectedBytes = (Tile::kColumns + (Tile::kGroups ? Tile::kRows : 0)) * 128;
   if (thread == 0) {
     for (int s = 0; s < prologue; ++s)
-      barrier_init(barrier + 8 * s, Tile::kTensor ? 1 : Tile::kThreads + kBulkArrivals);
+      barrier_init(barrier + 8 * s, Tile::kGroups ? 1 : Tile::kThreads + kBulkArrivals);
 #if __CUDA_ARCH__ >= 900
     if (split > 1) barrier_init(sums_barrier, 1);
-    if constexpr (Tile::kTensor) {
+    if constexpr (Tile::kGroups) {
       prefetch_map(&maps.image);
       if (p.own_chunks < p.chunks) prefetch_map(&maps.addend);
     }
@@ -272,9 +271,6 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
     // The next kernel begins once one thread of each block says so: not before the block's own weights are on their
     // way.
     start_later();
-    for (int s = prologue; s < chunks; ++s) {
-      prefetch_bulk(weights_at(p, first_chunk + s, first_channel), Tile::kColumns * 128);
-    }
 #endif
   }
 #if __CUDA_ARCH__ >= 900
@@ -284,10 +280,10 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
   }
 #endif
 
-  std::conditional_t<Tile::kTensor, TensorRows, PixelRows<Tile>> rows(p, maps, first_row, first_chunk);
+  std::conditional_t<Tile::kGroups, TensorRows, PixelRows<Tile>> rows(p, maps, first_row, first_chunk);
   const auto copy_pixels_of = [&](int slot) {
     const uint32_t to = pixels + slot * Tile::kRows * 128;
-    if constexpr (Tile::kTensor) {
+    if constexpr (Tile::kGroups) {
       if (thread == 0) rows.copy_chunk(p, maps, to, barrier + 8 * slot);
     } else {
       rows.copy_chunk(p, to);
@@ -440,7 +436,7 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
             *reinterpret_cast<const float4*>(exchange + (w * Tile::kRows + row) * Tile::kSumPitch + column);
         sum.x += other.x, sum.y += other.y, sum.z += other.z, sum.w += other.w;
       }
-      const int owner = row / own_rows, own_row = row - owner * own_rows;
+      const int owner = (row << p.split_log2) / Tile::kRows, own_row = row - owner * own_rows;
       const uint32_t to = inbox + ((rank * own_rows + own_row) * Tile::kColumns + column) * 4;
       store_remote(remote_address(to, owner), sum, remote_address(sums_barrier, owner));
     }

@@ -78,11 +78,9 @@ struct Pipeline {
     int tile = static_cast<int>(blockIdx.x);
     const int early = min(p.stages, p.chunks);  // weights that are asked for before the wait
     for (int s = 0; s < early; ++s) copy_weights(tile, s, s);
-    // The next kernel begins once one thread of each block says so: not before the block's own weights are on their way.
+    // The next kernel begins once one thread of each block says so: not before the block's own weights are on their
+    // way.
     start_later();
-    for (int s = early; s < p.chunks; ++s) {
-      prefetch_bulk(weights_at(p, s, first_channel(tile)), Tile::kColumns * 128);
-    }
     TensorRows rows(p, maps.pixels, first_row(tile), 0);
     wait_for_earlier();
     RingPlace at;

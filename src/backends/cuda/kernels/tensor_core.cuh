@@ -63,10 +63,6 @@ __device__ __forceinline__ void copy_bulk(uint32_t to, const void* from, uint32_
                "l"(from), "r"(bytes), "r"(barrier)
                : "memory");
 }
-// Brings global memory to the L2 cache.
-__device__ __forceinline__ void prefetch_bulk(const void* from, uint32_t bytes) {
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
-}
 // Pixels in the order of the output, starting from that at (x, y) of the image under tap (0, 0), as the tap at the
 // offset sees them: rows of 64 channels, zeros outside the image. `map` is a CUtensorMap in im2col form.
 __device__ __forceinline__ void copy_pixels(uint32_t to, const void* map, int channel, int x, int y, int image,

@@ -9,8 +9,8 @@ namespace blade::backends::cuda {
 // One thread's requests for chunks of pixels, by the tensor maps of the images.
 struct TensorRows {
   const TensorMap* map;
-  int image, y, x;                                // of the tile's first pixel under tap (0, 0)
-  int tap_y = 0, tap_x = 0, channel, channels;    // of the next chunk
+  int image, y, x;                              // of the tile's first pixel under tap (0, 0)
+  int tap_y = 0, tap_x = 0, channel, channels;  // of the next chunk
   int addend_y, addend_x;
 
   __device__ __forceinline__ TensorRows(const ConvParams& p, const PixelMaps& maps, int first_row, int first_chunk)
