@@ -16,8 +16,8 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = ROOT / "build" / "bench"
-PEERS = ("tensorflow", "onnxruntime", "openvino")  # fp32: what a ratio is taken against
-OPTIONAL = ("openvino-bf16", "blade-bf16")
+# What a ratio is taken against, by precision.
+PEERS = {"fp32": ("tensorflow", "onnxruntime", "openvino"), "bf16": ("tensorflow-bf16", "openvino-bf16")}
 
 
 def onnx_path(model):
@@ -41,6 +41,8 @@ def onnx_path(model):
 class TensorFlow:
     """TensorFlow as users run it: a session with its graph optimizer on."""
 
+    precision = "fp32"
+
     def __init__(self, model, feeds, threads):
         import tensorflow.compat.v1 as tf
 
@@ -54,7 +56,10 @@ class TensorFlow:
     def _session(self, optimizer=True):
         tf = self.tf
         config = tf.ConfigProto(intra_op_parallelism_threads=self.threads, inter_op_parallelism_threads=self.threads)
-        config.graph_options.rewrite_options.disable_meta_optimizer = not optimizer
+        rewrites = config.graph_options.rewrite_options
+        rewrites.disable_meta_optimizer = not optimizer
+        if self.precision == "bf16":
+            rewrites.auto_mixed_precision_onednn_bfloat16 = rewrites.ON
         graph = tf.Graph()
         with graph.as_default():
             tf.import_graph_def(self.graph_def, name="")
@@ -70,6 +75,12 @@ class TensorFlow:
 
     def close(self):
         self.session.close()
+
+
+class TensorFlowBf16(TensorFlow):
+    """The same with TensorFlow's own rewrite to bfloat16."""
+
+    precision = "bf16"
 
 
 class OnnxRuntime:
@@ -196,8 +207,8 @@ class BladeTensorFlow(TensorFlow):
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-ENGINES = {"tensorflow": TensorFlow, "onnxruntime": OnnxRuntime, "openvino": OpenVino, "blade": Blade,
-           "blade-tf": BladeTensorFlow, "openvino-bf16": OpenVinoBf16, "blade-bf16": BladeBf16}
+ENGINES = {"tensorflow": TensorFlow, "tensorflow-bf16": TensorFlowBf16, "onnxruntime": OnnxRuntime,
+           "openvino": OpenVino, "blade": Blade, "blade-tf": BladeTensorFlow, "openvino-bf16": OpenVinoBf16, "blade-bf16": BladeBf16}
 
 
 def time_block(run, warm_up_s, runs, least_s, pause_s):

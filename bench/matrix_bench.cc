@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "backends/cpu/matrix/conv_f32.h"
@@ -36,19 +37,20 @@ void report(benchmark::State& state, double flops) {
 }
 
 // A tile whose operands never leave L1: what the micro-kernel can do at best.
-void fma_peak(benchmark::State& state) {
-  const TileKernels& kernels = tile_kernels();
-  constexpr int64_t kLength = 128;
+template <class T>
+void peak(benchmark::State& state) {
+  const TileKernels<T>& kernels = tile_kernels<T>();
+  constexpr int64_t kLength = 128 * kStepDepth<T>;
   const int rows = kernels.max_rows[2];
   const AlignedBuffer a = filled(static_cast<size_t>(rows * kLength));
   const AlignedBuffer b = filled(static_cast<size_t>(2 * kernels.lanes * kLength));
   ThreadPool::RunScope run(pool());
   for (auto _ : state) {
     pool().parallel_for(num_threads, [&](int, int) {
-      alignas(64) float out[kMaxRows * 2 * 16];
-      const float* pointers[kMaxRows];
-      for (int i = 0; i < rows; ++i) pointers[i] = a.as<float>() + i * kLength;
-      TileArgs args;
+      alignas(64) T out[kMaxRows * 2 * 16];
+      const T* pointers[kMaxRows];
+      for (int i = 0; i < rows; ++i) pointers[i] = a.as<T>() + i * kLength;
+      TileArgs<T> args;
       args.rows = pointers;
       args.run_length = kLength;
       args.panel = b.as<float>();
@@ -75,6 +77,7 @@ Conv2DShape same_conv(int64_t n, int64_t size, int64_t c, int64_t k, int64_t oc,
   return s;
 }
 
+template <class T>
 void conv(benchmark::State& state, const Conv2DShape& s, bool residual, ConvAlgorithm algorithm) {
   const bool direct = algorithm == ConvAlgorithm::kDirect;
   const AlignedBuffer in = filled(static_cast<size_t>(s.n * s.h * s.w * s.c));
@@ -82,26 +85,29 @@ void conv(benchmark::State& state, const Conv2DShape& s, bool residual, ConvAlgo
   const AlignedBuffer bias = filled(static_cast<size_t>(s.oc));
   AlignedBuffer out = filled(static_cast<size_t>(s.output_pixels() * s.oc));
   const AlignedBuffer shortcut = filled(static_cast<size_t>(residual ? s.output_pixels() * s.oc : 0));
-  AlignedBuffer packed = AlignedBuffer::allocate(direct ? packed_conv_bytes(s) : packed_winograd_bytes(s, algorithm));
-  AlignedBuffer scratch = AlignedBuffer::allocate(direct ? conv2d_scratch_bytes(s, num_threads)
+  AlignedBuffer packed =
+      AlignedBuffer::allocate(direct ? packed_conv_bytes<T>(s) : packed_winograd_bytes(s, algorithm));
+  AlignedBuffer scratch = AlignedBuffer::allocate(direct ? conv2d_scratch_bytes<T>(s, num_threads)
                                                          : winograd_scratch_bytes(s, algorithm, num_threads));
   if (direct) {
-    pack_conv_weights(s, weights.as<float>(), packed.data());
+    pack_conv_weights(s, weights.as<T>(), packed.data());
   } else {
     pack_winograd_weights(s, algorithm, weights.as<float>(), packed.data());
   }
-  EpilogueF32 epilogue;
+  Epilogue<T> epilogue;
   epilogue.bias = bias.as<float>();
   epilogue.clamp_lo = 0;
   if (residual) {
-    epilogue.residual = shortcut.as<float>();
+    epilogue.residual = shortcut.as<T>();
     epilogue.residual_row_stride = s.oc;
   }
   ThreadPool::RunScope run(pool());
   for (auto _ : state) {
     if (direct) {
-      conv2d_f32(s, in.as<float>(), packed.data(), out.as<float>(), epilogue, pool(), scratch.data());
-    } else {
+      conv2d(s, in.as<T>(), packed.data(), out.as<T>(), epilogue, pool(), scratch.data());
+      continue;
+    }
+    if constexpr (std::is_same_v<T, float>) {
       winograd_conv2d_f32(s, algorithm, in.as<float>(), packed.data(), out.as<float>(), epilogue, pool(),
                           scratch.data());
     }
@@ -121,14 +127,14 @@ void depthwise(benchmark::State& state, int64_t size, int64_t c, int64_t k, int6
   const AlignedBuffer weights = filled(static_cast<size_t>(k * k * c));
   const AlignedBuffer bias = filled(static_cast<size_t>(c));
   AlignedBuffer out = filled(static_cast<size_t>(s.oh * s.ow * c));
-  AlignedBuffer scratch = AlignedBuffer::allocate(depthwise_scratch_bytes(s, num_threads));
+  AlignedBuffer scratch = AlignedBuffer::allocate(depthwise_scratch_bytes<float>(s, num_threads));
   EpilogueF32 epilogue;
   epilogue.bias = bias.as<float>();
   epilogue.clamp_lo = 0;
   epilogue.clamp_hi = 6;
   ThreadPool::RunScope run(pool());
   for (auto _ : state) {
-    depthwise_conv2d_f32(s, in.as<float>(), weights.as<float>(), out.as<float>(), epilogue, pool(), scratch.data());
+    depthwise_conv2d(s, in.as<float>(), weights.as<float>(), out.as<float>(), epilogue, pool(), scratch.data());
   }
   report(state, 2.0 * static_cast<double>(s.oh * s.ow * c * k * k));
 }
@@ -174,7 +180,7 @@ std::vector<NetworkLayer> make_network(int64_t batch, bool winograd) {
       l.algorithm = winograd ? choose_conv_algorithm(l.shape, num_threads) : ConvAlgorithm::kDirect;
       l.residual = layer.residual;
       const bool direct = l.algorithm == ConvAlgorithm::kDirect;
-      l.packed = filled((direct ? packed_conv_bytes(l.shape) : packed_winograd_bytes(l.shape, l.algorithm)) / 4);
+      l.packed = filled((direct ? packed_conv_bytes<float>(l.shape) : packed_winograd_bytes(l.shape, l.algorithm)) / 4);
       network.push_back(std::move(l));
     }
   };
@@ -200,7 +206,7 @@ void network(benchmark::State& state, int64_t batch, bool winograd) {
   double flops = 0;
   for (const NetworkLayer& l : layers) {
     scratch_bytes = std::max(scratch_bytes, l.algorithm == ConvAlgorithm::kDirect
-                                                ? conv2d_scratch_bytes(l.shape, num_threads)
+                                                ? conv2d_scratch_bytes<float>(l.shape, num_threads)
                                                 : winograd_scratch_bytes(l.shape, l.algorithm, num_threads));
     floats = std::max(floats, static_cast<size_t>(l.shape.output_pixels() * l.shape.oc));
     flops += l.shape.flops();
@@ -225,7 +231,7 @@ void network(benchmark::State& state, int64_t batch, bool winograd) {
         e.residual_row_stride = l.shape.oc;
       }
       if (l.algorithm == ConvAlgorithm::kDirect) {
-        conv2d_f32(l.shape, from, l.packed.data(), out, e, pool(), scratch.data());
+        conv2d(l.shape, from, l.packed.data(), out, e, pool(), scratch.data());
       } else {
         winograd_conv2d_f32(l.shape, l.algorithm, from, l.packed.data(), out, e, pool(), scratch.data());
       }
@@ -243,7 +249,9 @@ void add(const std::string& name, Function function) {
 }
 
 void register_all() {
-  add("fma_peak", fma_peak);
+  const bool bf16 = tile_kernels<BFloat16>().lanes != 0;
+  add("peak", peak<float>);
+  if (bf16) add("peak_bf16", peak<BFloat16>);
   static const int64_t depthwise_layers[][4] = {{112, 32, 3, 1}, {112, 96, 3, 2}, {56, 144, 3, 1}, {28, 192, 3, 1},
                                                 {14, 576, 3, 1}, {7, 960, 3, 1},  {28, 240, 5, 1}, {32, 24, 3, 1}};
   for (const auto& l : depthwise_layers) {
@@ -264,8 +272,11 @@ void register_all() {
         if (conv_algorithm_refusal(s, algorithm) != nullptr) continue;
         const bool chosen = choose_conv_algorithm(s, num_threads) == algorithm;
         add(name + "/" + conv_algorithm_name(algorithm) + (chosen ? "*" : ""),
-            [=](benchmark::State& state) { conv(state, s, residual, algorithm); });
+            [=](benchmark::State& state) { conv<float>(state, s, residual, algorithm); });
       }
+      if (!bf16) continue;
+      add(name + "/direct_bf16",
+          [=](benchmark::State& state) { conv<BFloat16>(state, s, residual, ConvAlgorithm::kDirect); });
     }
   }
 }

@@ -120,11 +120,12 @@ def summarize(result, reference):
 
 
 def add_ratios(results):
-    """Adds how many times as fast as TensorFlow and as the fastest fp32 peer each engine is."""
-    peers = {n: r["median_ms"] for n, r in results.items() if n in engines.PEERS}
+    """Adds how many times as fast as TensorFlow and as the fastest peer of its own precision each engine is."""
     for name, result in results.items():
-        others = [ms for n, ms in peers.items() if n != name]
-        result["speed_to_tensorflow"] = peers["tensorflow"] / result["median_ms"] if "tensorflow" in peers else None
+        peers = engines.PEERS["bf16" if name.endswith("-bf16") else "fp32"]
+        others = [results[peer]["median_ms"] for peer in peers if peer in results and peer != name]
+        tensorflow = results.get("tensorflow")
+        result["speed_to_tensorflow"] = tensorflow["median_ms"] / result["median_ms"] if tensorflow else None
         result["speed_to_fastest_peer"] = min(others) / result["median_ms"] if others else None
 
 
@@ -145,7 +146,7 @@ def print_table(rows):
 
 
 def print_means(rows):
-    """Geometric mean of each engine's speed over the fastest fp32 peer, over the rows that have both."""
+    """Geometric mean of each engine's speed over the fastest peer of its precision, over the rows that have both."""
     for name in engines.ENGINES:
         speeds = [results[name]["speed_to_fastest_peer"] for _, _, results in rows if name in results]
         speeds = [s for s in speeds if s]

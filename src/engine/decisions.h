@@ -26,8 +26,8 @@ struct Decisions {
       kernels;  // kernel_signature() -> kernel name, where tuning overrode the static choice
   std::optional<Profile> profile;
   std::string device = "cpu";             // what was optimized for; elsewhere the other choices about it are left aside
-  std::string precision = "fp32";         // or "fp16", for a GPU
-  std::vector<std::string> keep_float32;  // nodes that fp16 spares
+  std::string precision = "fp32";         // or "fp16", for a GPU, or "bf16", for a CPU that has it
+  std::vector<std::string> keep_float32;  // nodes that these spare
 
   std::string to_json() const;
   static Result<Decisions> from_json(std::string_view json);

@@ -48,9 +48,16 @@ Status check_profile(const ir::Graph& graph, const Decisions& decisions) {
                           ": give one shape an input.");
 }
 
+// The type that the decisions narrow to, where this machine computes in it: elsewhere the model runs in float32.
+ir::DType narrow_type(const Decisions& decisions, const EngineOptions& options) {
+  if (decisions.precision == "fp16" && options.device != nullptr) return ir::DType::kFloat16;
+  const bool native = options.device == nullptr && !options.reference_only && backends::Machine::host().avx512_bf16;
+  return decisions.precision == "bf16" && native ? ir::DType::kBFloat16 : ir::DType::kInvalid;
+}
+
 Status run_region_passes(ir::Graph& graph, const Decisions& decisions, const EngineOptions& options) {
   passes::PassOptions pass_options;
-  pass_options.half_precision = options.device != nullptr && decisions.precision == "fp16";
+  pass_options.narrow_type = narrow_type(decisions, options);
   pass_options.keep_float32 = decisions.keep_float32;
   return passes::run_pipeline(graph, /*whole_graph=*/false, decisions.disabled_passes, pass_options).status();
 }

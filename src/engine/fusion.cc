@@ -15,7 +15,7 @@ bool pads_channels(const ir::Graph& graph, const ir::Node& node) {
   if (std::any_of(amounts->begin(), amounts->end() - 1, [](int64_t amount) { return amount != 0; })) return false;
   if (node.inputs.size() < 3) return true;
   const ir::TensorPtr& value = graph.value(node.inputs[2]).constant;
-  return value != nullptr && value->dtype == ir::DType::kFloat32 && value->element_count() == 1 &&
+  return value != nullptr && ir::is_floating(value->dtype) && value->element_count() == 1 &&
          std::all_of(value->data, value->data + value->bytes, [](std::byte b) { return b == std::byte{0}; });
 }
 

@@ -1,4 +1,4 @@
-// Decides precision and tiles by measuring on the device.
+// Decides tiles by measuring on the device.
 #include "optimizer/gpu_search.h"
 
 #include <algorithm>
@@ -6,21 +6,12 @@
 #include <limits>
 
 #include "engine/device_run_context.h"
-#include "optimizer/accuracy.h"
 #include "optimizer/runners.h"
 
 namespace blade::optimizer {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-Result<std::shared_ptr<engine::Engine>> engine_with(const SearchInput& input, const engine::Decisions& decisions) {
-  engine::EngineOptions options;
-  options.num_threads = input.options.num_threads;
-  options.device = input.device;
-  BLADE_ASSIGN_OR_RETURN(ir::Graph graph, engine::extract_region(input.graph, input.partition.regions[0]));
-  return engine::Engine::create(std::move(graph), decisions, options);
-}
 
 std::vector<ir::Dims> dims_of(const Feed& feed) {
   std::vector<ir::Dims> dims;
@@ -236,50 +227,8 @@ class KernelTuner {
 
 }  // namespace
 
-AccuracyOptions half_precision_accuracy(AccuracyOptions accuracy) {
-  accuracy.rtol *= 10;
-  accuracy.atol *= 10;
-  return accuracy;
-}
-
-Status search_precision(const SearchInput& input, engine::Decisions& decisions, OptimizationStep& step) {
-  engine::Decisions half = decisions;
-  half.precision = "fp16";
-  BLADE_ASSIGN_OR_RETURN(auto full_engine, engine_with(input, decisions));
-  BLADE_ASSIGN_OR_RETURN(auto half_engine, engine_with(input, half));
-  const auto full = make_engine_runner(full_engine), with_half = make_engine_runner(half_engine);
-  if (input.options.check_fp16_accuracy) {
-    for (size_t i = 0; i < input.feeds.size(); ++i) {
-      BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, with_half->outputs(input.feeds[i]));
-      const std::vector<std::string> names(got.size(), "");
-      const AccuracyResult accuracy =
-          check_accuracy(names, input.expected[i], got, half_precision_accuracy(input.options.accuracy));
-      if (accuracy.holds) continue;
-      step.status = StepStatus::kRolledBack;
-      step.message = "the answers do not hold in float16: " + accuracy.message();
-      return {};
-    }
-  }
-  BLADE_ASSIGN_OR_RETURN(const Runnable before, full->runnable(input.feeds[0]));
-  BLADE_ASSIGN_OR_RETURN(const Runnable after, with_half->runnable(input.feeds[0]));
-  TimingOptions timing;
-  timing.rounds = 3;
-  timing.block_s = 0.05;
-  BLADE_ASSIGN_OR_RETURN(const Comparison times, compare(before, after, timing));
-  step.pre_run_ms = times.before_ms;
-  step.post_run_ms = times.after_ms;
-  if (input.options.check_fp16_speed && times.slower) {
-    step.status = StepStatus::kRolledBack;
-    step.message = "the model is faster in float32";
-    return {};
-  }
-  decisions.precision = "fp16";
-  step.status = StepStatus::kEffective;
-  return {};
-}
-
 Status tune_kernels(const SearchInput& input, engine::Decisions& decisions, OptimizationStep& step) {
-  BLADE_ASSIGN_OR_RETURN(auto engine, engine_with(input, decisions));
+  BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, decisions));
   for (const Feed& feed : input.feeds) {
     BLADE_ASSIGN_OR_RETURN(const auto plan, engine->trial_plan(dims_of(feed), decisions));
     if (plan->host_arena_bytes > 0) {

@@ -9,8 +9,8 @@
 #include "frontends/tensorflow/model_loader.h"
 #include "frontends/tensorflow/proto/saved_model.h"
 #include "optimizer/candidate.h"
-#include "optimizer/gpu_search.h"
 #include "optimizer/load_engine.h"
+#include "optimizer/precision_search.h"
 #include "optimizer/runners.h"
 #include "optimizer/search.h"
 #include "passes/pass.h"
@@ -335,10 +335,9 @@ class Optimizer {
     }
     for (size_t i = 0; i < feeds_.size(); ++i) {
       BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, optimized->outputs(feeds_[i]));
-      const bool half = decisions.precision == "fp16";
-      if (half && !options_.check_fp16_accuracy) break;
-      AccuracyResult accuracy = check_accuracy(report_.outputs, expected_[i], got,
-                                               half ? half_precision_accuracy(options_.accuracy) : options_.accuracy);
+      if (decisions.precision == "fp16" && !options_.check_fp16_accuracy) break;
+      AccuracyResult accuracy =
+          check_accuracy(report_.outputs, expected_[i], got, accuracy_in(decisions.precision, options_.accuracy));
       if (i == 0 || !accuracy.holds) report_.accuracy = std::move(accuracy);
       if (report_.accuracy.holds) continue;
       roll_back("the answers do not hold: " + report_.accuracy.message());

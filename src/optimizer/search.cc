@@ -6,6 +6,7 @@
 
 #include "optimizer/accuracy.h"
 #include "optimizer/gpu_search.h"
+#include "optimizer/precision_search.h"
 #include "optimizer/runners.h"
 #include "passes/pass.h"
 
@@ -21,9 +22,12 @@ class Search {
   Result<SearchResult> run() {
     BLADE_RETURN_IF_ERROR(count_changes());
     const bool whole = input_.partition.regions.size() == 1 && input_.partition.left_behind.empty();
-    // Precision first: on a device passes and tiles are worth something else in half than in full.
-    if (input_.device != nullptr && whole) {
-      BLADE_RETURN_IF_ERROR(search_precision(input_, result_.decisions, step_of("TfAutoMixedPrecisionGpu")));
+    // Precision first: passes and tiles are worth something else in half than in full.
+    OptimizationStep& precision = step_of(mixed_precision_pass(input_.device));
+    if (whole) {
+      BLADE_RETURN_IF_ERROR(search_precision(input_, result_.decisions, precision));
+    } else {
+      precision.message = "not tried: the model is not one region, so its parts cannot be measured alone";
     }
     if (whole && input_.options.check_speed) BLADE_RETURN_IF_ERROR(measure_each());
     if (input_.device != nullptr) BLADE_RETURN_IF_ERROR(tune_on_device(whole));
@@ -55,20 +59,15 @@ class Search {
   Result<std::unique_ptr<Runner>> engine_with(const std::vector<std::string>& disabled) const {
     engine::Decisions decisions = result_.decisions;
     decisions.disabled_passes = disabled;
-    engine::EngineOptions options;
-    options.num_threads = input_.options.num_threads;
-    options.device = input_.device;
-    BLADE_ASSIGN_OR_RETURN(ir::Graph graph, engine::extract_region(input_.graph, input_.partition.regions[0]));
-    BLADE_ASSIGN_OR_RETURN(auto engine, engine::Engine::create(std::move(graph), std::move(decisions), options));
+    BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input_, std::move(decisions)));
     return make_engine_runner(std::move(engine));
   }
 
   Result<bool> answers_hold(Runner& runner) const {
     BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, runner.outputs(input_.feeds[0]));
     const std::vector<std::string> names(got.size(), "");
-    const bool half = result_.decisions.precision == "fp16";
-    const AccuracyOptions& full = input_.options.accuracy;
-    return check_accuracy(names, input_.expected[0], got, half ? half_precision_accuracy(full) : full).holds;
+    const AccuracyOptions accuracy = accuracy_in(result_.decisions.precision, input_.options.accuracy);
+    return check_accuracy(names, input_.expected[0], got, accuracy).holds;
   }
 
   // The kept set against the kept set without one pass, for each pass that changed something.
@@ -78,7 +77,7 @@ class Search {
     BLADE_ASSIGN_OR_RETURN(bool holds, answers_hold(*kept));
     int percent = 40;
     for (OptimizationStep& step : result_.steps) {
-      if (step.status != StepStatus::kEffective || step.name == "TfAutoMixedPrecisionGpu") continue;
+      if (step.status != StepStatus::kEffective || step.name == mixed_precision_pass(input_.device)) continue;
       if (input_.progress(percent = std::min(percent + 4, 70), step.name.c_str())) return {};
       std::vector<std::string> without = disabled;
       without.push_back(step.name);
@@ -103,8 +102,7 @@ class Search {
     if (whole) {
       BLADE_RETURN_IF_ERROR(tune_kernels(input_, result_.decisions, tuning));
     } else {
-      step_of("TfAutoMixedPrecisionGpu").message = tuning.message =
-          "not tried: the model is not one region, so its parts cannot be measured alone";
+      tuning.message = "not tried: the model is not one region, so its parts cannot be measured alone";
     }
     result_.steps.push_back(std::move(tuning));
     return {};
@@ -126,6 +124,14 @@ class Search {
 };
 
 }  // namespace
+
+Result<std::shared_ptr<engine::Engine>> region_engine(const SearchInput& input, engine::Decisions decisions) {
+  engine::EngineOptions options;
+  options.num_threads = input.options.num_threads;
+  options.device = input.device;
+  BLADE_ASSIGN_OR_RETURN(ir::Graph graph, engine::extract_region(input.graph, input.partition.regions[0]));
+  return engine::Engine::create(std::move(graph), std::move(decisions), options);
+}
 
 Result<SearchResult> search_passes(const SearchInput& input, engine::Decisions decisions) {
   return Search(input, std::move(decisions)).run();

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/decisions.h"
+#include "engine/engine.h"
 #include "engine/partition.h"
 #include "optimizer/options.h"
 #include "optimizer/report.h"
@@ -27,6 +28,9 @@ struct SearchResult {
   engine::Decisions decisions;
   std::vector<OptimizationStep> steps;  // one a region pass
 };
+
+// An engine of the only region under these decisions.
+Result<std::shared_ptr<engine::Engine>> region_engine(const SearchInput& input, engine::Decisions decisions);
 
 // Measures only where one region is the whole model (its inputs are then the feeds); elsewhere all passes are kept and
 // the check of the whole decides.

@@ -1,7 +1,8 @@
-// Mixed precision: float32 work that tensor cores do faster becomes float16 (sums stay float32 inside the kernels),
-// what lies between such nodes follows, and casts stand at the borders.
+// Mixed precision: float32 work that the device does faster in a 16-bit type becomes that type (sums stay float32
+// inside the kernels), what lies between such nodes follows, and casts stand at the borders.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 
 #include "base/half.h"
@@ -11,18 +12,26 @@
 namespace blade::passes {
 namespace {
 
-constexpr float kLargestHalf = 65504.0f;
+// What a device has kernels for. A leading node takes part by itself: most of a network's arithmetic. A following one
+// takes part where its data already is narrow: it gains bandwidth, and loses no more than the store of its result does.
+struct Rules {
+  ir::DType narrow;
+  float largest;  // number that the type holds
+  bool (*leads)(const ir::Graph&, const ir::Node&);
+  bool (*follows)(const ir::Graph&, const ir::Node&);
+  bool (*reads_images)(const ir::Graph&, const ir::Node&);  // a convolution that rounds a float32 input as it loads it
+};
 
-// Takes part by itself: most of a network's arithmetic.
-bool leads(ir::Op op) { return op == ir::Op::kConv || op == ir::Op::kConvTranspose || op == ir::Op::kMatMul; }
+// Weighted means of pixels are float32 by definition, whatever the image is.
+bool resizes_to_float32(const ir::Node& node) {
+  return node.op == ir::Op::kResize && node.get<ir::ResizeAttrs>().kind != ir::ResizeKind::kNearest;
+}
 
-// Takes part where its data already is float16: gains bandwidth, and loses no more than the store of its result does.
 // Softmax and normalization stay float32, as their results feed on small differences.
-bool follows(const ir::Node& node) {
+bool moves_or_folds(const ir::Node& node) {
   switch (node.op) {
     case ir::Op::kPointwise:
     case ir::Op::kPool:
-    case ir::Op::kResize:
     case ir::Op::kIdentity:
     case ir::Op::kReshape:
     case ir::Op::kExpandDims:
@@ -42,18 +51,69 @@ bool follows(const ir::Node& node) {
     case ir::Op::kSpaceToDepth:
     case ir::Op::kPad:
       return true;
-    case ir::Op::kReduce: {
-      const ir::ReduceKind kind = node.get<ir::ReduceAttrs>().kind;
-      return kind == ir::ReduceKind::kMean || kind == ir::ReduceKind::kMax || kind == ir::ReduceKind::kMin;
-    }
+    case ir::Op::kResize:
+      return !resizes_to_float32(node);
     default:
       return false;
   }
 }
 
+// A 2-D convolution of few channels with static weights of a moderate size.
+bool is_first_layer(const ir::Graph& graph, const ir::Node& node) {
+  if (node.op != ir::Op::kConv) return false;
+  const auto& attrs = node.get<ir::ConvAttrs>();
+  const ir::Shape &x = graph.value(node.inputs[0]).shape, &w = graph.value(node.inputs[1]).shape;
+  if (attrs.groups != 1 || attrs.strides.size() != 2 || attrs.dilations != std::vector<int64_t>{1, 1}) return false;
+  const bool known = x.has_rank() && x.dim(-1).is_known() && w.is_static() && graph.value(node.inputs[1]).is_constant();
+  return known && x.dim(-1).value() <= 4 && w.dim(0).value() <= 11 && w.dim(1).value() <= 11;
+}
+
+// ---- A GPU: tensor cores.
+bool leads_on_gpu(const ir::Graph&, const ir::Node& node) {
+  return node.op == ir::Op::kConv || node.op == ir::Op::kConvTranspose || node.op == ir::Op::kMatMul;
+}
+
+bool follows_on_gpu(const ir::Graph&, const ir::Node& node) {
+  if (node.op != ir::Op::kReduce) return moves_or_folds(node);
+  const ir::ReduceKind kind = node.get<ir::ReduceAttrs>().kind;
+  return kind == ir::ReduceKind::kMean || kind == ir::ReduceKind::kMax || kind == ir::ReduceKind::kMin;
+}
+
+constexpr Rules kGpu = {ir::DType::kFloat16, 65504.0f, leads_on_gpu, follows_on_gpu, is_first_layer};
+
+// ---- A CPU: dot products of pairs. Kernels want weights that are packed once, in one or two spatial dims; a depthwise
+// convolution has no such dot products and only follows.
+bool is_depthwise_conv(const ir::Graph& graph, const ir::Node& node) {
+  const ir::Shape& w = graph.value(node.inputs[1]).shape;
+  const int64_t groups = node.get<ir::ConvAttrs>().groups;
+  return groups > 1 && w.has_rank() && w.rank() > 1 && w.dim(-2).is_known() && w.dim(-2).value() == 1;
+}
+
+bool has_cpu_kernel(const ir::Graph& graph, const ir::Node& node) {
+  return node.get<ir::ConvAttrs>().strides.size() <= 2 && graph.value(node.inputs[1]).is_constant();
+}
+
+bool leads_on_cpu(const ir::Graph& graph, const ir::Node& node) {
+  if (node.op == ir::Op::kMatMul) return true;
+  return node.op == ir::Op::kConv && has_cpu_kernel(graph, node) && !is_depthwise_conv(graph, node);
+}
+
+bool follows_on_cpu(const ir::Graph& graph, const ir::Node& node) {
+  if (node.op == ir::Op::kConv) return has_cpu_kernel(graph, node) && is_depthwise_conv(graph, node);
+  return moves_or_folds(node) || resizes_to_float32(node);
+}
+
+bool reads_images_on_cpu(const ir::Graph& graph, const ir::Node& node) {
+  return is_first_layer(graph, node) && graph.value(node.inputs[1]).shape.dim(1).value() > 1;
+}
+
+constexpr Rules kCpu = {ir::DType::kBFloat16, std::numeric_limits<float>::max(), leads_on_cpu, follows_on_cpu,
+                        reads_images_on_cpu};
+
 class MixedPrecision {
  public:
-  MixedPrecision(ir::Graph& graph, const PassOptions& options) : graph_(graph), options_(options) {}
+  MixedPrecision(ir::Graph& graph, const PassOptions& options, const Rules& rules)
+      : graph_(graph), options_(options), rules_(rules) {}
 
   Result<PassResult> run() {
     BLADE_ASSIGN_OR_RETURN(const std::vector<ir::NodeId> order, graph_.topological_order());
@@ -98,52 +158,50 @@ class MixedPrecision {
     for (size_t i = 0; i < data; ++i) {
       if (!is_float(node.inputs[i])) return false;
       if (!fits(node.inputs[i])) {
-        result_.notes.push_back("node '" + node.name + "' stays float32: a constant exceeds float16");
+        result_.notes.push_back("node '" + node.name + "' stays float32: a constant exceeds " +
+                                ir::dtype_name(rules_.narrow));
         return false;
       }
     }
-    if (leads(node.op)) return true;
-    if (!follows(node)) return false;
+    if (rules_.leads(graph_, node)) return true;
+    if (!rules_.follows(graph_, node)) return false;
     return std::any_of(node.inputs.begin(), node.inputs.begin() + static_cast<ptrdiff_t>(data),
                        [&](ir::ValueId id) { return is_half(id); });
   }
 
-  // First layers take float32 images as they come: kernels for few channels convert while they load.
-  bool reads_images(const ir::Node& node) const {
-    if (node.op != ir::Op::kConv) return false;
-    const auto& attrs = node.get<ir::ConvAttrs>();
-    const ir::Shape &x = graph_.value(node.inputs[0]).shape, &w = graph_.value(node.inputs[1]).shape;
-    if (attrs.groups != 1 || attrs.strides.size() != 2 || attrs.dilations != std::vector<int64_t>{1, 1}) return false;
-    const bool known =
-        x.has_rank() && x.dim(-1).is_known() && w.is_static() && graph_.value(node.inputs[1]).is_constant();
-    return known && x.dim(-1).value() <= 4 && w.dim(0).value() <= 11 && w.dim(1).value() <= 11;
-  }
-
-  // Of an input that only this node reads the cast costs nothing: it is done while the input is copied to the device.
-  bool is_own_input(ir::ValueId id) const {
+  // Of an input that only one node reads the cast costs nothing on a GPU: it is done while the input is copied there.
+  bool is_cast_in_copy(ir::ValueId id) const {
     const auto& inputs = graph_.inputs();
-    return std::find(inputs.begin(), inputs.end(), id) != inputs.end() && graph_.consumers()[id].size() == 1 &&
-           !graph_.is_output(id);
+    return rules_.narrow == ir::DType::kFloat16 && std::find(inputs.begin(), inputs.end(), id) != inputs.end() &&
+           graph_.consumers()[id].size() == 1 && !graph_.is_output(id);
   }
 
   bool fits(ir::ValueId id) const {
     for (float value : float_values(graph_, id)) {
-      if (std::fabs(value) > kLargestHalf) return false;
+      if (std::fabs(value) > rules_.largest) return false;
     }
     return true;
   }
 
   void convert(ir::NodeId id) {
     const size_t data = data_inputs(graph_.node(id));
+    const bool is_matrix = graph_.node(id).op == ir::Op::kConv || graph_.node(id).op == ir::Op::kConvTranspose ||
+                           graph_.node(id).op == ir::Op::kMatMul;
     std::vector<ir::ValueId> inputs = graph_.node(id).inputs;
     for (size_t i = 0; i < inputs.size(); ++i) {
       // Constant operands of an epilogue (biases) keep their precision: kernels add them in float32.
-      const bool bias = i >= data && leads(graph_.node(id).op) && graph_.value(inputs[i]).is_constant();
-      const bool image = i == 0 && !is_half(inputs[0]) && reads_images(graph_.node(id)) && !is_own_input(inputs[0]);
+      const bool bias = i >= data && is_matrix && graph_.value(inputs[i]).is_constant();
+      const bool image =
+          i == 0 && !is_half(inputs[0]) && rules_.reads_images(graph_, graph_.node(id)) && !is_cast_in_copy(inputs[0]);
       if (is_float(inputs[i]) && !bias && !image) inputs[i] = as_half(inputs[i]);
     }
     graph_.node(id).inputs = std::move(inputs);
-    // Readers keep reading the float32 name of the result, which is now a cast of the float16 one; those that take part
+    ++converted_;
+    if (resizes_to_float32(graph_.node(id))) {
+      as_half(graph_.node(id).outputs[0]);
+      return;
+    }
+    // Readers keep reading the float32 name of the result, which is now a cast of the narrow one; those that take part
     // look through it.
     for (size_t o = 0; o < graph_.node(id).outputs.size(); ++o) {
       const ir::ValueId output = graph_.node(id).outputs[o];
@@ -157,48 +215,56 @@ class MixedPrecision {
       graph_.value(wide).shape = shape;
       graph_.replace_uses(output, wide);
       graph_.node(cast_id).inputs = {output};
-      graph_.value(output).dtype = ir::DType::kFloat16;
+      graph_.value(output).dtype = rules_.narrow;
       half_[wide] = output;
     }
-    ++converted_;
   }
 
-  // The float16 form of a float32 value.
+  // The narrow form of a float32 value.
   ir::ValueId as_half(ir::ValueId id) {
     if (const auto found = half_.find(id); found != half_.end()) return found->second;
     ir::ValueId narrow = ir::kNone;
     if (graph_.value(id).is_constant()) {
-      const std::vector<float> values = float_values(graph_, id);
-      std::vector<Float16> halves;
-      halves.reserve(values.size());
-      for (float value : values) halves.emplace_back(value);
-      narrow =
-          graph_.add_constant(ir::make_tensor<Float16>(ir::DType::kFloat16, graph_.value(id).constant->dims, halves),
-                              graph_.value(id).name);
+      const ir::TensorPtr constant =
+          rules_.narrow == ir::DType::kFloat16 ? rounded<Float16>(id) : rounded<BFloat16>(id);
+      narrow = graph_.add_constant(constant, graph_.value(id).name);
     } else {
       const ir::Shape shape = graph_.value(id).shape;
-      ir::Node& cast =
-          graph_.add_node(ir::Op::kCast, graph_.unique_name("float16"), {id}, 1, ir::CastAttrs{ir::DType::kFloat16});
+      ir::Node& cast = graph_.add_node(ir::Op::kCast, graph_.unique_name(ir::dtype_name(rules_.narrow)), {id}, 1,
+                                       ir::CastAttrs{rules_.narrow});
       narrow = cast.outputs[0];
-      graph_.value(narrow).dtype = ir::DType::kFloat16;
+      graph_.value(narrow).dtype = rules_.narrow;
       graph_.value(narrow).shape = shape;
     }
     half_[id] = narrow;
     return narrow;
   }
 
+  template <class T>
+  ir::TensorPtr rounded(ir::ValueId id) const {
+    std::vector<T> values;
+    for (float value : float_values(graph_, id)) values.emplace_back(value);
+    return ir::make_tensor<T>(rules_.narrow, graph_.value(id).constant->dims, std::span<const T>(values));
+  }
+
   ir::Graph& graph_;
   const PassOptions& options_;
+  const Rules& rules_;
   PassResult result_;
-  std::map<ir::ValueId, ir::ValueId> half_;  // float32 value -> its float16 form
+  std::map<ir::ValueId, ir::ValueId> half_;  // float32 value -> its narrow form
   int converted_ = 0;
 };
 
 }  // namespace
 
-Result<PassResult> mixed_precision(ir::Graph& graph, const PassOptions& options) {
-  if (!options.half_precision) return PassResult();
-  return MixedPrecision(graph, options).run();
+Result<PassResult> mixed_precision_gpu(ir::Graph& graph, const PassOptions& options) {
+  if (options.narrow_type != kGpu.narrow) return PassResult();
+  return MixedPrecision(graph, options, kGpu).run();
+}
+
+Result<PassResult> mixed_precision_cpu(ir::Graph& graph, const PassOptions& options) {
+  if (options.narrow_type != kCpu.narrow) return PassResult();
+  return MixedPrecision(graph, options, kCpu).run();
 }
 
 }  // namespace blade::passes

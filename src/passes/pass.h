@@ -14,8 +14,9 @@ namespace blade::passes {
 struct PassOptions {
   size_t max_folded_bytes = size_t{10} << 20;  // a fold may not make a constant larger than this ...
   double max_folded_growth = 1.05;             // ... nor all folds together grow the constants by more than this factor
-  bool half_precision = false;                 // matrix work in float16, where the engine's device gains by it
-  std::vector<std::string> keep_float32;       // names of nodes that stay as they are
+  // What matrix work is rounded to where the engine's device gains by it: float16 on a GPU, bfloat16 on a CPU.
+  ir::DType narrow_type = ir::DType::kInvalid;
+  std::vector<std::string> keep_float32;  // names of nodes that stay as they are
 };
 
 struct PassResult {

@@ -17,8 +17,10 @@ Result<PassResult> recognize_activations(ir::Graph& graph, const PassOptions& op
 Result<PassResult> recognize_normalization(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fold_batch_norm(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fold_pad(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> activate_before_pool(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fuse_epilogue(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fuse_pointwise(ir::Graph& graph, const PassOptions& options);
-Result<PassResult> mixed_precision(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> mixed_precision_gpu(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> mixed_precision_cpu(ir::Graph& graph, const PassOptions& options);
 
 }  // namespace blade::passes

@@ -27,11 +27,14 @@ constexpr Pass kPipeline[] = {
      recognize_normalization},
     {"FoldBatchNorm", "Folds batch normalization and channel scales into weights.", false, fold_batch_norm},
     {"FoldPad", "Folds zero padding into convolutions and max pools.", false, fold_pad},
+    {"ActivateBeforePool", "Moves the activation of a max pool's result before the pool.", false, activate_before_pool},
     {"FuseEpilogue", "Joins bias, activation, residual and scale to the matrix product before them.", false,
      fuse_epilogue},
     {"FusePointwise", "Joins trees of elementwise operations into one.", false, fuse_pointwise},
     {"TfAutoMixedPrecisionGpu", "Turns matrix work and what lies between into float16, on a GPU.", false,
-     mixed_precision},
+     mixed_precision_gpu},
+    {"TfAutoMixedPrecisionCpu", "Turns matrix work and what lies between into bfloat16, on a CPU that has it.", false,
+     mixed_precision_cpu},
 };
 
 }  // namespace

@@ -1,6 +1,6 @@
 // RecognizeActivations: PReLU, leaky ReLU, hard swish, hard sigmoid, swish, GELU, softplus, softsign and sigmoid from
 // the pieces that exporters write them in. A pattern counts only where its constants are exactly those of the function:
-// a nearly-1/6 stays the number it is.
+// a nearly-1/6 stays the number it is (hard swish carries its factor).
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -122,19 +122,27 @@ bool is_tanh_argument(Rewriter& rewriter, ValueId value, ValueId x) {
 // Functions of the form x * gate(x), possibly with a number before them.
 bool gated(Rewriter& rewriter, Node& node) {
   const Product product = as_product(rewriter, node.outputs[0]);
-  if (product.factors.size() != 2) return false;
   const double s = product.scalar;
+  if (product.factors.size() == 1 && s > 0 && s != 1) {  // its gate was met before the number
+    const auto x = inside(rewriter, product.factors[0], PointwiseOp::kHardSwish);
+    if (!x) return false;
+    const double alpha = single_instr(rewriter.producer(product.factors[0]))->alpha;
+    return become(rewriter, node, PointwiseOp::kHardSwish, *x, static_cast<float>(alpha * s));
+  }
+  if (product.factors.size() != 2) return false;
   for (int i = 0; i < 2; ++i) {
     const ValueId x = product.factors[i], gate = product.factors[1 - i];
     if (s == 1 && inside(rewriter, gate, PointwiseOp::kSigmoid) == x) {
       return become(rewriter, node, PointwiseOp::kSwish, x);
     }
-    if (static_cast<float>(s) == kSixth && inside_hard_gate(rewriter, gate) == x) {
-      return become(rewriter, node, PointwiseOp::kHardSwish, x);
+    if (s > 0 && inside_hard_gate(rewriter, gate) == x) {
+      return become(rewriter, node, PointwiseOp::kHardSwish, x, static_cast<float>(s));
     }
     if (s == 1 && inside(rewriter, gate, PointwiseOp::kHardSigmoid) == x) {
       const ir::PointwiseInstr& instr = *single_instr(rewriter.producer(gate));
-      if (instr.alpha == kSixth && instr.beta == 0.5f) return become(rewriter, node, PointwiseOp::kHardSwish, x);
+      if (instr.alpha == kSixth && instr.beta == 0.5f) {
+        return become(rewriter, node, PointwiseOp::kHardSwish, x, kSixth);
+      }
     }
     if (s != 1 && s != 0.5) continue;
     const float scale = s == 1 ? 0.5f : 1.0f;

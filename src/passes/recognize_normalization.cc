@@ -14,7 +14,7 @@ using ir::Op;
 using ir::PointwiseOp;
 using ir::ValueId;
 
-constexpr int kMaxDepth = 5;
+constexpr int kMaxFactorDepth = 5;
 
 // The input of a reduction of `kind` over the last axis that keeps it.
 std::optional<ValueId> reduced(Rewriter& rewriter, ValueId value, ir::ReduceKind kind) {
@@ -70,11 +70,11 @@ std::optional<Variance> as_variance(Rewriter& rewriter, ValueId value) {
 }
 
 // A product as its factors and, for the square roots it is divided by, what is under each root.
-struct Product {
+struct Factors {
   std::vector<ValueId> factors, roots;
 };
 
-void collect(Rewriter& rewriter, ValueId value, int depth, Product& product) {
+void collect(Rewriter& rewriter, ValueId value, int depth, Factors& product) {
   const Node* node = depth > 0 ? rewriter.producer(value) : nullptr;
   const ir::PointwiseInstr* instr = single_instr(node);
   if (instr != nullptr && instr->op == PointwiseOp::kMul) {
@@ -118,8 +118,8 @@ ValueId as_vector(Rewriter& rewriter, ValueId value) {
 
 template <class Is>
 std::optional<Scaled> as_scaled(Rewriter& rewriter, ValueId value, Is is_wanted) {
-  Product product;
-  collect(rewriter, value, kMaxDepth, product);
+  Factors product;
+  collect(rewriter, value, kMaxFactorDepth, product);
   if (product.roots.size() != 1 || product.factors.empty() || product.factors.size() > 2) return std::nullopt;
   Scaled found;
   const auto variance = as_variance(rewriter, product.roots[0]);

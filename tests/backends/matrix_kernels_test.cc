@@ -9,6 +9,7 @@
 
 #include "backends/cpu/matrix/conv_f32.h"
 #include "backends/cpu/matrix/conv_transpose_f32.h"
+#include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/depthwise_f32.h"
 #include "backends/cpu/matrix/gemm_f32.h"
 #include "backends/cpu/matrix/simd_targets.h"
@@ -42,9 +43,16 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
   }
 
-  std::vector<float> random(int64_t count) {
-    std::vector<float> out(count);
-    for (float& x : out) x = std::uniform_real_distribution<float>(-1, 1)(rng_);
+  // False (and the test is skipped) where the instruction set has no kernels for T.
+  template <class T>
+  bool has_kernels() {
+    return tile_kernels<T>().lanes != 0;
+  }
+
+  template <class T = float>
+  std::vector<T> random(int64_t count) {
+    std::vector<T> out(count);
+    for (T& x : out) x = T(std::uniform_real_distribution<float>(-1, 1)(rng_));
     return out;
   }
   int64_t pick(std::initializer_list<int64_t> values) {
@@ -61,20 +69,37 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
     for (int i = 0; i < 64; ++i) ASSERT_EQ(scratch_.data()[scratch_bytes_ + i], std::byte{0x5a}) << "scratch overrun";
   }
 
+  template <class T, class Out = T>
+  void gemm_case(int round);
+  template <class T, class Out = T>
+  void matmul_case(int round);
+  template <class T, class In = T, class Out = T>
+  void conv_case(int round);
+  template <class T>
+  void aliasing_case(int64_t kernel);
+  template <class T>
+  void depthwise_case(int round);
+  template <class T>
+  void separable_case(int round);
+
   std::mt19937 rng_{7};
   std::unique_ptr<ThreadPool> pool_;
   AlignedBuffer scratch_;
   size_t scratch_bytes_ = 0;
 };
 
+constexpr int kEpilogueKinds = 512;
+
 // What an epilogue may do, one bit each, with its data.
+template <class T>
 struct EpilogueCase {
-  std::vector<float> bias, residual, shift;
-  EpilogueF32 epilogue;
+  std::vector<float> bias, shift;
+  std::vector<T> residual;
+  Epilogue<T> epilogue;
   int kind;
 
-  EpilogueCase(int which, std::vector<float> b, std::vector<float> r, int64_t stride)
-      : bias(std::move(b)), residual(std::move(r)), shift(bias.size(), 0.5f), kind(which) {
+  EpilogueCase(int which, std::vector<float> b, std::vector<T> r, int64_t stride)
+      : bias(std::move(b)), shift(bias.size(), 0.5f), residual(std::move(r)), kind(which) {
     if (kind & 1) epilogue.bias = bias.data();
     if (kind & 2) {
       epilogue.residual = residual.data();
@@ -100,103 +125,138 @@ struct EpilogueCase {
       epilogue.scale = bias.data();
       epilogue.shift = shift.data();
     }
+    if (kind & 128) epilogue.gate = {0.25f, 0.75f, 1.5f};
+    epilogue.residual_last = (kind & 256) != 0;
     if (kind & 32) epilogue.residual_channels = static_cast<int64_t>(bias.size()) / 2;
   }
   double expected(double sum, int64_t pixel, int64_t channel) const {
     if (kind & 1) sum += bias[channel];
+    double added = 0;
     if ((kind & 2) && channel < epilogue.residual_channels)
-      sum += residual[pixel * epilogue.residual_row_stride + channel];
+      added = double{static_cast<float>(residual[pixel * epilogue.residual_row_stride + channel])};
+    if (!(kind & 256)) sum += added;
     if ((kind & 16) && !(sum > 0)) sum *= bias[channel];
     if (kind & 4) sum = std::clamp(sum, 0.0, 6.0);
+    if (kind & 128) sum *= std::clamp(0.25 * sum + 0.75, 0.0, 1.5);
     if (kind & 64) sum = sum * bias[channel] + 0.5;
+    if (kind & 256) sum += added;
     if (kind & 8) sum += static_cast<double>(scale) * static_cast<double>(pixel + 3 * channel);
     return sum;
   }
   float scale = 0.125f;
 };
 
+template <class Out = float>
 double tolerance(int64_t k, double value) {
-  return 1e-6 * std::sqrt(static_cast<double>(k) + 1) * 4 + 2e-6 * std::abs(value);
+  const double rounding = sizeof(Out) == 2 ? 0x1p-8 : 2e-6;
+  return 1e-6 * std::sqrt(static_cast<double>(k) + 1) * 4 + rounding * std::abs(value);
+}
+
+double number(float x) { return x; }
+double number(BFloat16 x) { return static_cast<float>(x); }
+template <class Out>
+bool is_canary(Out x) {
+  return number(x) == number(Out(kCanary));
+}
+
+template <class T, class Out>
+void MatrixKernels::gemm_case(int round) {
+  const int64_t m = pick({1, 2, 3, 7, 8, 13, 14, 15, 29, 61, 113});
+  const int64_t k = pick({0, 1, 2, 3, 5, 17, 64, 67, 131, 1024});
+  const int64_t n = pick({1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 48, 64, 65, 80, 101, 257});
+  SCOPED_TRACE("m " + std::to_string(m) + " k " + std::to_string(k) + " n " + std::to_string(n));
+  const int64_t lda = k + pick({0, 3});
+  const int64_t ldc = n + pick({0, 5});
+  const bool transposed = round % 3 == 0;
+  const auto a = random<T>(m * lda + 1);
+  const auto b = random<T>(k * n + 1);
+  const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(n), random<T>(m * ldc), ldc);
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_b_bytes(packed_steps<T>(1, k), n) + 64);
+  const PackedB view = pack_runs(b.data(), 1, k, n, transposed ? 1 : n, transposed ? k : 1, packed.data());
+  std::vector<Out> c(m * ldc, Out(kCanary));
+  gemm(m, k, a.data(), lda, view, c.data(), ldc, e.epilogue, *pool_,
+       scratch(gemm_scratch_bytes<T>(m, k, n, pool_->num_threads())));
+  check_scratch();
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < ldc; ++j) {
+      if (j >= n) {
+        ASSERT_TRUE(is_canary(c[i * ldc + j]));
+        continue;
+      }
+      double sum = 0;
+      for (int64_t x = 0; x < k; ++x) sum += number(a[i * lda + x]) * number(b[transposed ? j * k + x : x * n + j]);
+      const double want = e.expected(sum, i, j);
+      ASSERT_NEAR(number(c[i * ldc + j]), want, tolerance<Out>(k, want)) << i << " " << j;
+    }
+  }
 }
 
 TEST_P(MatrixKernels, Gemm) {
+  for (int round = 0; round < 60; ++round) gemm_case<float>(round);
+}
+TEST_P(MatrixKernels, GemmBf16) {
+  if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
   for (int round = 0; round < 60; ++round) {
-    const int64_t m = pick({1, 2, 3, 7, 8, 13, 14, 15, 29, 61, 113});
-    const int64_t k = pick({0, 1, 2, 3, 5, 17, 64, 67, 131, 1024});
-    const int64_t n = pick({1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 48, 64, 65, 80, 101, 257});
-    SCOPED_TRACE("m " + std::to_string(m) + " k " + std::to_string(k) + " n " + std::to_string(n));
-    const int64_t lda = k + pick({0, 3});
-    const int64_t ldc = n + pick({0, 5});
-    const bool transposed = round % 3 == 0;
-    const auto a = random(m * lda + 1);
-    const auto b = random(k * n + 1);
-    const EpilogueCase e(round * 37 % 128, random(n), random(m * ldc), ldc);
-    AlignedBuffer packed = AlignedBuffer::allocate(packed_b_bytes(k, n) + 64);
-    const PackedB view = pack_b(b.data(), k, n, transposed ? 1 : n, transposed ? k : 1, packed.data());
-    std::vector<float> c(m * ldc, kCanary);
-    gemm_f32(m, a.data(), lda, view, c.data(), ldc, e.epilogue, *pool_,
-             scratch(gemm_scratch_bytes(m, k, n, pool_->num_threads())));
-    check_scratch();
-    for (int64_t i = 0; i < m; ++i) {
-      for (int64_t j = 0; j < ldc; ++j) {
-        if (j >= n) {
-          ASSERT_EQ(c[i * ldc + j], kCanary);
-          continue;
-        }
+    gemm_case<BFloat16>(round);
+    gemm_case<BFloat16, float>(round);
+  }
+}
+
+template <class T, class Out>
+void MatrixKernels::matmul_case(int round) {
+  MatMulShape s;
+  s.batch = pick({1, 2, 3, 7});
+  s.m = pick({0, 1, 5, 14, 37});
+  s.k = pick({0, 1, 16, 33, 64});
+  s.n = pick({1, 9, 32, 50, 64});
+  const bool ta = round % 2 == 1;
+  const bool tb = round % 4 >= 2;
+  s.a_row_stride = ta ? 1 : s.k;
+  s.a_col_stride = ta ? s.m : 1;
+  s.b_row_stride = tb ? 1 : s.n;
+  s.b_col_stride = tb ? s.k : 1;
+  s.a_batch_stride = s.m * s.k;
+  s.b_batch_stride = s.k * s.n;
+  s.c_row_stride = s.n;
+  s.c_batch_stride = s.m * s.n;
+  std::vector<int64_t> b_offsets(s.batch, 0);
+  if (round % 5 == 0) s.b_offsets = b_offsets.data();
+  const auto a = random<T>(s.batch * s.m * s.k + 1);
+  const auto b = random<T>(s.batch * s.k * s.n + 1);
+  const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(s.n), random<T>(s.batch * s.m * s.n), s.n);
+  std::vector<Out> c(s.batch * s.m * s.n + 1, Out(kCanary));
+  matmul(s, a.data(), b.data(), c.data(), e.epilogue, *pool_,
+         scratch(matmul_scratch_bytes<T>(s, pool_->num_threads())));
+  check_scratch();
+  for (int64_t z = 0; z < s.batch; ++z) {
+    const int64_t b0 = s.b_offsets != nullptr ? 0 : z * s.b_batch_stride;
+    for (int64_t i = 0; i < s.m; ++i) {
+      for (int64_t j = 0; j < s.n; ++j) {
         double sum = 0;
-        for (int64_t x = 0; x < k; ++x) sum += double{a[i * lda + x]} * b[transposed ? j * k + x : x * n + j];
-        const double want = e.expected(sum, i, j);
-        ASSERT_NEAR(c[i * ldc + j], want, tolerance(k, want)) << i << " " << j;
+        for (int64_t x = 0; x < s.k; ++x) {
+          sum += number(a[z * s.a_batch_stride + i * s.a_row_stride + x * s.a_col_stride]) *
+                 number(b[b0 + x * s.b_row_stride + j * s.b_col_stride]);
+        }
+        const double want = e.expected(sum, z * s.m + i, j);
+        ASSERT_NEAR(number(c[z * s.c_batch_stride + i * s.n + j]), want, tolerance<Out>(s.k, want));
       }
     }
   }
 }
 
 TEST_P(MatrixKernels, MatMul) {
+  for (int round = 0; round < 40; ++round) matmul_case<float>(round);
+}
+TEST_P(MatrixKernels, MatMulBf16) {
+  if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
   for (int round = 0; round < 40; ++round) {
-    MatMulShape s;
-    s.batch = pick({1, 2, 3, 7});
-    s.m = pick({0, 1, 5, 14, 37});
-    s.k = pick({0, 1, 16, 33, 64});
-    s.n = pick({1, 9, 32, 50, 64});
-    const bool ta = round % 2 == 1;
-    const bool tb = round % 4 >= 2;
-    s.a_row_stride = ta ? 1 : s.k;
-    s.a_col_stride = ta ? s.m : 1;
-    s.b_row_stride = tb ? 1 : s.n;
-    s.b_col_stride = tb ? s.k : 1;
-    s.a_batch_stride = s.m * s.k;
-    s.b_batch_stride = s.k * s.n;
-    s.c_row_stride = s.n;
-    s.c_batch_stride = s.m * s.n;
-    std::vector<int64_t> b_offsets(s.batch, 0);
-    if (round % 5 == 0) s.b_offsets = b_offsets.data();
-    const auto a = random(s.batch * s.m * s.k + 1);
-    const auto b = random(s.batch * s.k * s.n + 1);
-    const EpilogueCase e(round * 37 % 128, random(s.n), random(s.batch * s.m * s.n), s.n);
-    std::vector<float> c(s.batch * s.m * s.n + 1, kCanary);
-    matmul_f32(s, a.data(), b.data(), c.data(), e.epilogue, *pool_,
-               scratch(matmul_scratch_bytes(s, pool_->num_threads())));
-    check_scratch();
-    for (int64_t z = 0; z < s.batch; ++z) {
-      const int64_t b0 = s.b_offsets != nullptr ? 0 : z * s.b_batch_stride;
-      for (int64_t i = 0; i < s.m; ++i) {
-        for (int64_t j = 0; j < s.n; ++j) {
-          double sum = 0;
-          for (int64_t x = 0; x < s.k; ++x) {
-            sum += double{a[z * s.a_batch_stride + i * s.a_row_stride + x * s.a_col_stride]} *
-                   b[b0 + x * s.b_row_stride + j * s.b_col_stride];
-          }
-          const double want = e.expected(sum, z * s.m + i, j);
-          ASSERT_NEAR(c[z * s.c_batch_stride + i * s.n + j], want, tolerance(s.k, want));
-        }
-      }
-    }
+    matmul_case<BFloat16>(round);
+    matmul_case<BFloat16, float>(round);
   }
 }
 
-double conv_at(const Conv2DShape& s, const std::vector<float>& in, const std::vector<float>& w, int64_t pixel,
-               int64_t o) {
+template <class T, class W>
+double conv_at(const Conv2DShape& s, const std::vector<T>& in, const std::vector<W>& w, int64_t pixel, int64_t o) {
   const int64_t x = pixel % s.ow;
   const int64_t y = pixel / s.ow % s.oh;
   const int64_t image = pixel / s.ow / s.oh;
@@ -209,8 +269,8 @@ double conv_at(const Conv2DShape& s, const std::vector<float>& in, const std::ve
       const int64_t xx = x * s.stride_w + j * s.dilation_w - s.pad_left;
       if (yy < 0 || yy >= s.h || xx < 0 || xx >= s.w) continue;
       for (int64_t c = 0; c < cg; ++c) {
-        sum += double{in[((image * s.h + yy) * s.w + xx) * s.input_pitch() + g * cg + c]} *
-               w[((i * s.kw + j) * cg + c) * s.oc + o];
+        sum += number(in[((image * s.h + yy) * s.w + xx) * s.input_pitch() + g * cg + c]) *
+               number(w[((i * s.kw + j) * cg + c) * s.oc + o]);
       }
     }
   }
@@ -232,159 +292,200 @@ int64_t out_size(int64_t in, int64_t k, int64_t stride, int64_t dilation, int64_
   return span < 0 ? 0 : span / stride + 1;
 }
 
-TEST_P(MatrixKernels, Conv2D) {
-  for (int round = 0; round < 120; ++round) {
-    Conv2DShape s;
-    s.groups = pick({1, 1, 1, 2, 3});
-    s.n = pick({1, 1, 2, 3});
-    s.h = pick({1, 2, 5, 7, 11, 14});
-    s.w = pick({1, 3, 6, 7, 13, 17});
-    s.c = s.groups * pick({1, 2, 3, 5, 8, 16, 17, 24});
-    s.oc = s.groups * pick({1, 2, 7, 16, 24, 33, 48, 64, 72});
-    s.kh = pick({1, 1, 2, 3, 3, 5});
-    s.kw = pick({1, 1, 2, 3, 3, 7});
-    s.stride_h = pick({1, 1, 2, 3, 9});
-    s.stride_w = pick({1, 1, 2, 3, 20});
-    s.dilation_h = pick({1, 1, 2});
-    s.dilation_w = pick({1, 1, 3});
-    s.pad_top = pick({0, 1, 2, 4});
-    s.pad_left = pick({0, 1, 3});
-    s.oh = out_size(s.h, s.kh, s.stride_h, s.dilation_h, s.pad_top + pick({0, 1, 3}));
-    s.ow = out_size(s.w, s.kw, s.stride_w, s.dilation_w, s.pad_left + pick({0, 1, 2}));
-    if (round % 7 == 0) s.in_pixel_stride = s.c + 5;
-    if (round % 9 == 0) s.out_pixel_stride = s.oc + 3;
-    SCOPED_TRACE(describe(s));
-    const auto in = random(s.n * s.h * s.w * s.input_pitch());
-    const auto w = random(s.kh * s.kw * s.c / s.groups * s.oc);
-    const int64_t pixels = s.output_pixels();
-    const EpilogueCase e(round * 37 % 128, random(s.oc), random(pixels * s.output_pitch()), s.output_pitch());
-    AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes(s) + 64);
-    pack_conv_weights(s, w.data(), packed.data());
-    std::vector<float> out(pixels * s.output_pitch() + 1, kCanary);
-    conv2d_f32(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
-               scratch(conv2d_scratch_bytes(s, pool_->num_threads())));
-    check_scratch();
-    for (int64_t p = 0; p < pixels; ++p) {
-      for (int64_t o = 0; o < s.oc; ++o) {
-        const double want = e.expected(conv_at(s, in, w, p, o), p, o);
-        ASSERT_NEAR(out[p * s.output_pitch() + o], want, tolerance(s.kh * s.kw * s.c, want)) << p << " " << o;
-      }
-      for (int64_t o = s.oc; o < s.output_pitch(); ++o) ASSERT_EQ(out[p * s.output_pitch() + o], kCanary);
+template <class T, class In, class Out>
+void MatrixKernels::conv_case(int round) {
+  Conv2DShape s;
+  s.groups = pick({1, 1, 1, 2, 3});
+  s.n = pick({1, 1, 2, 3});
+  s.h = pick({1, 2, 5, 7, 11, 14});
+  s.w = pick({1, 3, 6, 7, 13, 17});
+  s.c = s.groups * pick({1, 2, 3, 5, 8, 16, 17, 24});
+  s.oc = s.groups * pick({1, 2, 7, 16, 24, 33, 48, 64, 72});
+  s.kh = pick({1, 1, 2, 3, 3, 5});
+  s.kw = pick({1, 1, 2, 3, 3, 7});
+  s.stride_h = pick({1, 1, 2, 3, 9});
+  s.stride_w = pick({1, 1, 2, 3, 20});
+  s.dilation_h = pick({1, 1, 2});
+  s.dilation_w = pick({1, 1, 3});
+  s.pad_top = pick({0, 1, 2, 4});
+  s.pad_left = pick({0, 1, 3});
+  s.oh = out_size(s.h, s.kh, s.stride_h, s.dilation_h, s.pad_top + pick({0, 1, 3}));
+  s.ow = out_size(s.w, s.kw, s.stride_w, s.dilation_w, s.pad_left + pick({0, 1, 2}));
+  if (round % 7 == 0) s.in_pixel_stride = s.c + 5;
+  if (round % 9 == 0) s.out_pixel_stride = s.oc + 3;
+  SCOPED_TRACE(describe(s));
+  if (!std::is_same_v<T, In> && !rounds_input(s)) return;
+  std::vector<In> in = random<In>(s.n * s.h * s.w * s.input_pitch());
+  if (!std::is_same_v<T, In>) {
+    for (In& x : in) x = In(number(T(static_cast<float>(x))));  // what the kernel sees
+  }
+  const auto w = random<T>(s.kh * s.kw * s.c / s.groups * s.oc);
+  const int64_t pixels = s.output_pixels();
+  const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(s.oc), random<T>(pixels * s.output_pitch()),
+                          s.output_pitch());
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<T>(s) + 64);
+  pack_conv_weights(s, w.data(), packed.data());
+  std::vector<Out> out(pixels * s.output_pitch() + 1, Out(kCanary));
+  conv2d(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
+         scratch(conv2d_scratch_bytes<T>(s, pool_->num_threads())));
+  check_scratch();
+  for (int64_t p = 0; p < pixels; ++p) {
+    for (int64_t o = 0; o < s.oc; ++o) {
+      const double want = e.expected(conv_at(s, in, w, p, o), p, o);
+      ASSERT_NEAR(number(out[p * s.output_pitch() + o]), want, tolerance<Out>(s.kh * s.kw * s.c, want))
+          << p << " " << o;
     }
-    EXPECT_EQ(out.back(), kCanary);
+    for (int64_t o = s.oc; o < s.output_pitch(); ++o) ASSERT_TRUE(is_canary(out[p * s.output_pitch() + o]));
+  }
+  EXPECT_TRUE(is_canary(out.back()));
+}
+
+TEST_P(MatrixKernels, Conv2D) {
+  for (int round = 0; round < 120; ++round) conv_case<float>(round);
+}
+TEST_P(MatrixKernels, Conv2DBf16) {
+  if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (int round = 0; round < 120; ++round) {
+    conv_case<BFloat16>(round);
+    conv_case<BFloat16, BFloat16, float>(round);
+    conv_case<BFloat16, float>(round);
+    conv_case<BFloat16, float, float>(round);
+  }
+}
+
+template <class T>
+void MatrixKernels::aliasing_case(int64_t kernel) {
+  Conv2DShape s;
+  s.n = 2;
+  s.h = s.w = 5;
+  s.c = 4096 / sizeof(T);
+  s.kh = s.kw = kernel;
+  s.oc = 130;
+  s.oh = s.ow = kernel == 3 ? 3 : 5;
+  s.stride_h = s.stride_w = kernel == 3 ? 2 : 1;
+  s.pad_top = s.pad_left = kernel / 2;
+  SCOPED_TRACE(describe(s));
+  const auto in = random<T>(s.n * s.h * s.w * s.c);
+  const auto w = random<T>(s.kh * s.kw * s.c * s.oc);
+  const EpilogueCase<T> e(1, random(s.oc), {}, 0);
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<T>(s));
+  pack_conv_weights(s, w.data(), packed.data());
+  std::vector<T> out(s.output_pixels() * s.oc);
+  conv2d(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
+         scratch(conv2d_scratch_bytes<T>(s, pool_->num_threads())));
+  check_scratch();
+  for (int64_t p = 0; p < s.output_pixels(); ++p) {
+    for (int64_t o = 0; o < s.oc; o += 7) {
+      const double want = e.expected(conv_at(s, in, w, p, o), p, o);
+      ASSERT_NEAR(number(out[p * s.oc + o]), want, tolerance<T>(s.kh * s.kw * s.c, want)) << p << " " << o;
+    }
   }
 }
 
 TEST_P(MatrixKernels, Conv2DWithAliasingPitch) {
-  for (int64_t kernel : {1, 3}) {
-    Conv2DShape s;
-    s.n = 2;
-    s.h = s.w = 5;
-    s.c = 1024;
-    s.kh = s.kw = kernel;
-    s.oc = 130;
-    s.oh = s.ow = kernel == 3 ? 3 : 5;
-    s.stride_h = s.stride_w = kernel == 3 ? 2 : 1;
-    s.pad_top = s.pad_left = kernel / 2;
-    SCOPED_TRACE(describe(s));
-    const auto in = random(s.n * s.h * s.w * s.c);
-    const auto w = random(s.kh * s.kw * s.c * s.oc);
-    const EpilogueCase e(1, random(s.oc), {}, 0);
-    AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes(s));
-    pack_conv_weights(s, w.data(), packed.data());
-    std::vector<float> out(s.output_pixels() * s.oc);
-    conv2d_f32(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
-               scratch(conv2d_scratch_bytes(s, pool_->num_threads())));
-    check_scratch();
-    for (int64_t p = 0; p < s.output_pixels(); ++p) {
-      for (int64_t o = 0; o < s.oc; o += 7) {
-        const double want = e.expected(conv_at(s, in, w, p, o), p, o);
-        ASSERT_NEAR(out[p * s.oc + o], want, tolerance(s.kh * s.kw * s.c, want)) << p << " " << o;
-      }
+  for (int64_t kernel : {1, 3}) aliasing_case<float>(kernel);
+}
+TEST_P(MatrixKernels, Conv2DWithAliasingPitchBf16) {
+  if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (int64_t kernel : {1, 3}) aliasing_case<BFloat16>(kernel);
+}
+
+template <class T>
+void MatrixKernels::depthwise_case(int round) {
+  DepthwiseShape s;
+  s.n = pick({1, 2});
+  s.h = pick({1, 3, 7, 10});
+  s.w = pick({1, 4, 7, 15, 33});
+  s.c = pick({1, 3, 7, 8, 16, 17, 24, 32, 49});
+  s.multiplier = pick({1, 1, 1, 2, 5});
+  s.kh = pick({1, 3, 3, 5, 7});
+  s.kw = round % 3 == 0 ? pick({1, 2, 3}) : s.kh;
+  s.stride_h = pick({1, 1, 2, 3});
+  s.stride_w = round % 4 == 0 ? pick({1, 2, 3}) : s.stride_h;
+  s.dilation_h = pick({1, 1, 2});
+  s.dilation_w = pick({1, 1, 2});
+  s.pad_top = pick({0, 1, 2});
+  s.pad_left = pick({0, 1, 3});
+  s.oh = out_size(s.h, s.kh, s.stride_h, s.dilation_h, s.pad_top + pick({0, 1, 2}));
+  s.ow = out_size(s.w, s.kw, s.stride_w, s.dilation_w, s.pad_left + pick({0, 1, 2}));
+  const int64_t channels = s.c * s.multiplier;
+  Conv2DShape as_conv{s.n,  s.h,        s.w,        s.c,          s.kh,         s.kw,      channels,   s.oh,
+                      s.ow, s.stride_h, s.stride_w, s.dilation_h, s.dilation_w, s.pad_top, s.pad_left, s.c};
+  SCOPED_TRACE(describe(as_conv));
+  const auto in = random<T>(s.n * s.h * s.w * s.c);
+  const auto w = random(s.kh * s.kw * channels);
+  const int64_t pixels = as_conv.output_pixels();
+  const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(channels), random<T>(pixels * channels), channels);
+  std::vector<T> out(pixels * channels + 1, T(kCanary));
+  depthwise_conv2d(s, in.data(), w.data(), out.data(), e.epilogue, *pool_,
+                   scratch(depthwise_scratch_bytes<T>(s, pool_->num_threads())));
+  check_scratch();
+  for (int64_t p = 0; p < pixels; ++p) {
+    for (int64_t o = 0; o < channels; ++o) {
+      const double want = e.expected(conv_at(as_conv, in, w, p, o), p, o);
+      ASSERT_NEAR(number(out[p * channels + o]), want, tolerance<T>(s.kh * s.kw, want)) << p << " " << o;
     }
   }
+  EXPECT_TRUE(is_canary(out.back()));
 }
 
 TEST_P(MatrixKernels, Depthwise) {
-  for (int round = 0; round < 120; ++round) {
-    DepthwiseShape s;
-    s.n = pick({1, 2});
-    s.h = pick({1, 3, 7, 10});
-    s.w = pick({1, 4, 7, 15, 33});
-    s.c = pick({1, 3, 7, 8, 16, 17, 24, 32, 49});
-    s.multiplier = pick({1, 1, 1, 2, 5});
-    s.kh = pick({1, 3, 3, 5, 7});
-    s.kw = round % 3 == 0 ? pick({1, 2, 3}) : s.kh;
-    s.stride_h = pick({1, 1, 2, 3});
-    s.stride_w = round % 4 == 0 ? pick({1, 2, 3}) : s.stride_h;
-    s.dilation_h = pick({1, 1, 2});
-    s.dilation_w = pick({1, 1, 2});
-    s.pad_top = pick({0, 1, 2});
-    s.pad_left = pick({0, 1, 3});
-    s.oh = out_size(s.h, s.kh, s.stride_h, s.dilation_h, s.pad_top + pick({0, 1, 2}));
-    s.ow = out_size(s.w, s.kw, s.stride_w, s.dilation_w, s.pad_left + pick({0, 1, 2}));
-    const int64_t channels = s.c * s.multiplier;
-    Conv2DShape as_conv{s.n,  s.h,        s.w,        s.c,          s.kh,         s.kw,      channels,   s.oh,
-                        s.ow, s.stride_h, s.stride_w, s.dilation_h, s.dilation_w, s.pad_top, s.pad_left, s.c};
-    SCOPED_TRACE(describe(as_conv));
-    const auto in = random(s.n * s.h * s.w * s.c);
-    const auto w = random(s.kh * s.kw * channels);
-    const int64_t pixels = as_conv.output_pixels();
-    const EpilogueCase e(round * 37 % 128, random(channels), random(pixels * channels), channels);
-    std::vector<float> out(pixels * channels + 1, kCanary);
-    depthwise_conv2d_f32(s, in.data(), w.data(), out.data(), e.epilogue, *pool_,
-                         scratch(depthwise_scratch_bytes(s, pool_->num_threads())));
-    check_scratch();
-    for (int64_t p = 0; p < pixels; ++p) {
-      for (int64_t o = 0; o < channels; ++o) {
-        const double want = e.expected(conv_at(as_conv, in, w, p, o), p, o);
-        ASSERT_NEAR(out[p * channels + o], want, tolerance(s.kh * s.kw, want)) << p << " " << o;
-      }
+  for (int round = 0; round < 120; ++round) depthwise_case<float>(round);
+}
+TEST_P(MatrixKernels, DepthwiseBf16) {
+  if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (int round = 0; round < 120; ++round) depthwise_case<BFloat16>(round);
+}
+
+template <class T>
+void MatrixKernels::separable_case(int round) {
+  DepthwiseShape s;
+  s.n = pick({1, 1, 3});
+  s.h = pick({1, 4, 9, 23});
+  s.w = pick({1, 5, 8, 31});
+  s.c = pick({1, 3, 8, 17, 24, 64});
+  s.multiplier = pick({1, 1, 1, 2});
+  s.kh = s.kw = pick({1, 3, 3, 5});
+  s.stride_h = s.stride_w = pick({1, 1, 2});
+  s.pad_top = s.pad_left = pick({0, 1, 2});
+  s.oh = out_size(s.h, s.kh, s.stride_h, 1, s.pad_top + pick({0, 1, 2}));
+  s.ow = out_size(s.w, s.kw, s.stride_w, 1, s.pad_left + pick({0, 1, 2}));
+  const int64_t channels = s.c * s.multiplier, oc = pick({1, 7, 16, 24, 33, 96});
+  const Conv2DShape as_conv{s.n,  s.h,        s.w,        s.c, s.kh, s.kw,      channels,   s.oh,
+                            s.ow, s.stride_h, s.stride_w, 1,   1,    s.pad_top, s.pad_left, s.c};
+  SCOPED_TRACE(describe(as_conv));
+  const auto in = random<T>(s.n * s.h * s.w * s.c);
+  const auto w = random(s.kh * s.kw * channels);
+  const auto w2 = random<T>(channels * oc);
+  const int64_t pixels = as_conv.output_pixels();
+  const EpilogueCase<T> between(round * 37 % kEpilogueKinds, random(channels), random<T>(pixels * channels), channels);
+  const EpilogueCase<T> e(round * 29 % kEpilogueKinds, random(oc), random<T>(pixels * oc), oc);
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_b_bytes(packed_steps<T>(1, channels), oc) + 64);
+  pack_runs(w2.data(), 1, channels, oc, oc, 1, packed.data());
+  std::vector<T> out(pixels * oc + 1, T(kCanary));
+  separable_conv2d(s, oc, in.data(), w.data(), packed.data(), out.data(), between.epilogue, e.epilogue, *pool_,
+                   scratch(separable_scratch_bytes<T>(s, oc, pool_->num_threads())));
+  check_scratch();
+  std::vector<double> middle(channels);
+  const double between_error = sizeof(T) == 2 ? 0x1p-8 : 1e-6;
+  for (int64_t p = 0; p < pixels; ++p) {
+    for (int64_t c = 0; c < channels; ++c) middle[c] = between.expected(conv_at(as_conv, in, w, p, c), p, c);
+    for (int64_t o = 0; o < oc; ++o) {
+      double sum = 0, size = 0;
+      for (int64_t c = 0; c < channels; ++c) sum += middle[c] * number(w2[c * oc + o]), size += std::abs(middle[c]);
+      const double want = e.expected(sum, p, o);
+      ASSERT_NEAR(number(out[p * oc + o]), want, tolerance<T>(channels, want) + between_error * size) << p << " " << o;
     }
-    EXPECT_EQ(out.back(), kCanary);
   }
+  EXPECT_TRUE(is_canary(out.back()));
 }
 
 TEST_P(MatrixKernels, Separable) {
-  for (int round = 0; round < 60; ++round) {
-    DepthwiseShape s;
-    s.n = pick({1, 1, 3});
-    s.h = pick({1, 4, 9, 23});
-    s.w = pick({1, 5, 8, 31});
-    s.c = pick({1, 3, 8, 17, 24, 64});
-    s.multiplier = pick({1, 1, 1, 2});
-    s.kh = s.kw = pick({1, 3, 3, 5});
-    s.stride_h = s.stride_w = pick({1, 1, 2});
-    s.pad_top = s.pad_left = pick({0, 1, 2});
-    s.oh = out_size(s.h, s.kh, s.stride_h, 1, s.pad_top + pick({0, 1, 2}));
-    s.ow = out_size(s.w, s.kw, s.stride_w, 1, s.pad_left + pick({0, 1, 2}));
-    const int64_t channels = s.c * s.multiplier, oc = pick({1, 7, 16, 24, 33, 96});
-    const Conv2DShape as_conv{s.n,  s.h,        s.w,        s.c, s.kh, s.kw,      channels,   s.oh,
-                              s.ow, s.stride_h, s.stride_w, 1,   1,    s.pad_top, s.pad_left, s.c};
-    SCOPED_TRACE(describe(as_conv));
-    const auto in = random(s.n * s.h * s.w * s.c);
-    const auto w = random(s.kh * s.kw * channels), w2 = random(channels * oc);
-    const int64_t pixels = as_conv.output_pixels();
-    const EpilogueCase between(round * 37 % 128, random(channels), random(pixels * channels), channels);
-    const EpilogueCase e(round * 29 % 128, random(oc), random(pixels * oc), oc);
-    AlignedBuffer packed = AlignedBuffer::allocate(packed_b_bytes(channels, oc) + 64);
-    pack_b(w2.data(), channels, oc, oc, 1, packed.data());
-    std::vector<float> out(pixels * oc + 1, kCanary);
-    separable_conv2d_f32(s, oc, in.data(), w.data(), packed.data(), out.data(), between.epilogue, e.epilogue, *pool_,
-                         scratch(separable_scratch_bytes(s, oc, pool_->num_threads())));
-    check_scratch();
-    std::vector<double> middle(channels);
-    for (int64_t p = 0; p < pixels; ++p) {
-      for (int64_t c = 0; c < channels; ++c) middle[c] = between.expected(conv_at(as_conv, in, w, p, c), p, c);
-      for (int64_t o = 0; o < oc; ++o) {
-        double sum = 0, size = 0;
-        for (int64_t c = 0; c < channels; ++c) sum += middle[c] * w2[c * oc + o], size += std::abs(middle[c]);
-        const double want = e.expected(sum, p, o);
-        ASSERT_NEAR(out[p * oc + o], want, tolerance(channels, want) + 1e-6 * size) << p << " " << o;
-      }
-    }
-    EXPECT_EQ(out.back(), kCanary);
-  }
+  for (int round = 0; round < 60; ++round) separable_case<float>(round);
+}
+TEST_P(MatrixKernels, SeparableBf16) {
+  if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (int round = 0; round < 60; ++round) separable_case<BFloat16>(round);
 }
 
 TEST_P(MatrixKernels, ConvTranspose) {
@@ -406,7 +507,7 @@ TEST_P(MatrixKernels, ConvTranspose) {
     const auto in = random(s.n * s.h * s.w * s.c);
     const auto w = random(s.kh * s.kw * s.oc * s.c);
     const int64_t pixels = s.n * s.oh * s.ow;
-    const EpilogueCase e(round * 37 % 128, random(s.oc), random(pixels * s.oc), s.oc);
+    const EpilogueCase<float> e(round * 37 % kEpilogueKinds, random(s.oc), random(pixels * s.oc), s.oc);
     AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_transpose_bytes(s) + 64);
     pack_conv_transpose_weights(s, w.data(), packed.data());
     std::vector<float> out(pixels * s.oc + 1, kCanary);
@@ -459,7 +560,8 @@ TEST_P(MatrixKernels, Winograd) {
     const auto in = random(s.n * s.h * s.w * s.input_pitch());
     const auto w = random(9 * s.c * s.oc);
     const int64_t pixels = s.output_pixels();
-    const EpilogueCase e(round * 37 % 128, random(s.oc), random(pixels * s.output_pitch()), s.output_pitch());
+    const EpilogueCase<float> e(round * 37 % kEpilogueKinds, random(s.oc), random(pixels * s.output_pitch()),
+                                s.output_pitch());
     AlignedBuffer packed = AlignedBuffer::allocate(packed_winograd_bytes(s, algorithm));
     pack_winograd_weights(s, algorithm, w.data(), packed.data());
     std::vector<float> out(pixels * s.output_pitch() + 1, kCanary);
@@ -474,6 +576,30 @@ TEST_P(MatrixKernels, Winograd) {
       for (int64_t o = s.oc; o < s.output_pitch(); ++o) ASSERT_EQ(out[p * s.output_pitch() + o], kCanary);
     }
     EXPECT_EQ(out.back(), kCanary);
+  }
+}
+
+TEST_P(MatrixKernels, ConversionsRoundToNearestEvenAndStayInside) {
+  std::vector<float> values = random(100);
+  const std::vector<float> special = {0.0f,        -0.0f,       INFINITY, -INFINITY, NAN,
+                                      1.00390625f, 1.01171875f, 3.4e38f,  -3e-20f};
+  values.insert(values.begin() + 7, special.begin(), special.end());
+  for (int64_t count = 0; count <= static_cast<int64_t>(values.size()); ++count) {
+    std::vector<BFloat16> half(count + 1, BFloat16(kCanary));
+    narrow(values.data(), half.data(), count);
+    EXPECT_TRUE(is_canary(half.back()));
+    std::vector<float> back(count + 1, kCanary);
+    widen(half.data(), back.data(), count);
+    EXPECT_EQ(back.back(), kCanary);
+    for (int64_t i = 0; i < count; ++i) {
+      const BFloat16 want(values[i]);
+      if (std::isnan(values[i])) {
+        ASSERT_TRUE(std::isnan(back[i])) << i;
+        continue;
+      }
+      ASSERT_EQ(half[i].bits, want.bits) << values[i];
+      ASSERT_EQ(back[i], number(want)) << i;
+    }
   }
 }
 
@@ -495,15 +621,15 @@ TEST_P(MatrixKernels, BitsDoNotDependOnThreads) {
   s.pad_top = s.pad_left = 1;
   const auto in = random(s.h * s.w * s.c);
   const auto w = random(9 * s.c * s.oc);
-  AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes(s));
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<float>(s));
   pack_conv_weights(s, w.data(), packed.data());
   std::vector<float> out(s.output_pixels() * s.oc);
   std::vector<float> again(out.size());
   const EpilogueF32 none;
   ThreadPool one(1);
-  conv2d_f32(s, in.data(), packed.data(), out.data(), none, one, scratch(conv2d_scratch_bytes(s, 1)));
-  conv2d_f32(s, in.data(), packed.data(), again.data(), none, *pool_,
-             scratch(conv2d_scratch_bytes(s, pool_->num_threads())));
+  conv2d(s, in.data(), packed.data(), out.data(), none, one, scratch(conv2d_scratch_bytes<float>(s, 1)));
+  conv2d(s, in.data(), packed.data(), again.data(), none, *pool_,
+         scratch(conv2d_scratch_bytes<float>(s, pool_->num_threads())));
   EXPECT_EQ(out, again);
 }
 

@@ -97,5 +97,148 @@ TEST(Fusion, AnswersAreThoseOfTheGraph) {
   }
 }
 
+struct Pooled {
+  int64_t n, h, w, channels, out_channels, kernel, stride;
+  std::vector<int64_t> window, pool_strides;
+  ir::Padding padding;
+};
+
+// A convolution, a bias and ReLU, and a pooling.
+ir::Graph pooled_graph(const Pooled& c, ir::PoolKind kind) {
+  GraphBuilder b;
+  const auto x = b.input("x", {c.n, c.h, c.w, c.channels});
+  const int64_t k = c.kernel * c.kernel * c.channels;
+  auto y = b.conv(
+      x, b.constant<float>({c.kernel, c.kernel, c.channels, c.out_channels}, random_values(k * c.out_channels, 1)),
+      {c.stride, c.stride});
+  y = b.relu(b.add(y, b.constant<float>({c.out_channels}, random_values(c.out_channels, 2))));
+  const ir::PoolAttrs pool{kind, c.window, c.pool_strides, c.padding, {}};
+  ir::Graph graph = b.output(b.op(ir::Op::kPool, {y}, pool), "y").build();
+  EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false, {}).ok());
+  graph.remove_dead_nodes();
+  return graph;
+}
+
+TEST(Fusion, PooledConvolutionIsOneStepWithTheSameAnswers) {
+  const Pooled cases[] = {{1, 96, 96, 3, 64, 3, 1, {2, 2}, {2, 2}, ir::Padding::kValid},
+                          {2, 237, 129, 3, 33, 5, 2, {3, 3}, {2, 2}, ir::Padding::kSame},
+                          {3, 57, 70, 20, 40, 1, 1, {3, 2}, {1, 2}, ir::Padding::kValid},
+                          {1, 999, 50, 20, 17, 3, 2, {5, 1}, {3, 1}, ir::Padding::kSame},
+                          {2, 9, 200, 17, 300, 2, 1, {4, 4}, {4, 4}, ir::Padding::kSame}};
+  for (const Pooled& c : cases) {
+    for (const ir::PoolKind kind : {ir::PoolKind::kMax, ir::PoolKind::kAverage}) {
+      SCOPED_TRACE(::testing::Message() << c.h << " x " << c.w << ", " << c.channels << " -> " << c.out_channels);
+      const ir::Graph graph = pooled_graph(c, kind);
+      const auto inputs = blade::testing::random_inputs(graph, 5);
+      const auto want = blade::testing::evaluate_graph(graph, inputs);
+      ASSERT_TRUE(want.ok()) << want.status().message();
+      int fused = 0;
+      for (int threads : {1, 2}) {
+        EngineOptions options;
+        options.num_threads = threads;
+        auto engine = Engine::create(graph.clone(), Decisions(), options);
+        ASSERT_TRUE(engine.ok()) << engine.status().message();
+        const auto plan = (*engine)->plan_for(std::vector<ir::Dims>{{c.n, c.h, c.w, c.channels}});
+        ASSERT_TRUE(plan.ok()) << plan.status().message();
+        fused += (*plan)->steps.size() == 1 ? 1 : 0;
+        Collect got(1);
+        const Status ran = (*engine)->run(testing::refs(inputs), got);
+        ASSERT_TRUE(ran.ok()) << ran.message();
+        testing::expect_close(*got.outputs[0], *(*want)[0], 2e-4, "y");
+      }
+      EXPECT_GE(fused, 1);  // rows that two threads would both compute may keep the nodes apart
+    }
+  }
+}
+
+// In bfloat16: a first layer that reads float32, a depthwise convolution and the 1x1 behind it in one step, a product
+// whose result goes out as float32.
+TEST(Fusion, BFloat16FromImageToScores) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "no bfloat16 arithmetic";
+  GraphBuilder b;
+  const auto x = b.input("x", {1, 33, 33, 3});
+  auto y = b.relu(b.conv(x, b.constant<float>({3, 3, 3, 24}, random_values(3 * 3 * 3 * 24, 1)), {2, 2}));
+  y = b.conv(y, b.constant<float>({3, 3, 1, 24}, random_values(9 * 24, 2)), {1, 1}, ir::Padding::kSame, 24);
+  y = b.relu(b.add(y, b.constant<float>({24}, random_values(24, 3))));
+  y = b.conv(y, b.constant<float>({1, 1, 24, 40}, random_values(24 * 40, 4)));
+  const auto scores = b.conv(b.relu(y), b.constant<float>({1, 1, 40, 7}, random_values(40 * 7, 5)));
+  const ir::Graph graph = b.output(scores, "scores").build();
+  Decisions decisions;
+  decisions.precision = "bf16";
+  auto engine = Engine::create(graph.clone(), decisions, EngineOptions());
+  ASSERT_TRUE(engine.ok()) << engine.status().message();
+  const auto plan = (*engine)->plan_for(std::vector<ir::Dims>{{1, 33, 33, 3}});
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  std::vector<std::string> kernels;
+  for (const Step& step : (*plan)->steps) kernels.emplace_back(step.kernel_name);
+  EXPECT_EQ(kernels, (std::vector<std::string>{"cpu.conv.direct_bf16", "cpu.conv.separable_bf16",
+                                               "cpu.conv.direct_bf16_to_f32"}));
+  const auto inputs = blade::testing::random_inputs(graph, 5);
+  const auto want = blade::testing::evaluate_graph(graph, inputs);
+  ASSERT_TRUE(want.ok()) << want.status().message();
+  Collect got(1);
+  const Status ran = (*engine)->run(testing::refs(inputs), got);
+  ASSERT_TRUE(ran.ok()) << ran.message();
+  testing::expect_close(*got.outputs[0], *(*want)[0], 4e-2, "scores");
+}
+
+// Weighted means of pixels are float32 by definition; between convolutions they are rounded as they are made.
+TEST(Fusion, BFloat16ResizeBetweenConvolutions) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (const int64_t channels : {24, 9000}) {
+    GraphBuilder b;
+    const auto x = b.input("x", {1, 3, 4, 8});
+    const auto y = b.conv(x, b.constant<float>({1, 1, 8, channels}, random_values(8 * channels, 1)));
+    const auto size = b.constant<int32_t>({2}, {7, 9});
+    const auto z = b.op(ir::Op::kResize, {b.relu(y), size}, ir::ResizeAttrs{ir::ResizeKind::kBilinear});
+    const auto w = b.conv(z, b.constant<float>({1, 1, channels, 5}, random_values(channels * 5, 2)));
+    const ir::Graph graph = b.output(w, "y").build();
+    Decisions decisions;
+    decisions.precision = "bf16";
+    auto engine = Engine::create(graph.clone(), decisions, EngineOptions());
+    ASSERT_TRUE(engine.ok()) << engine.status().message();
+    const auto plan = (*engine)->plan_for(std::vector<ir::Dims>{{1, 3, 4, 8}});
+    ASSERT_TRUE(plan.ok()) << plan.status().message();
+    std::vector<std::string> kernels;
+    for (const Step& step : (*plan)->steps) kernels.emplace_back(step.kernel_name);
+    EXPECT_EQ(kernels, (std::vector<std::string>{"cpu.cast.loop", "cpu.conv.direct_bf16",
+                                                 "cpu.resize.rows_bf16_to_bf16", "cpu.conv.direct_bf16_to_f32"}));
+    const auto inputs = blade::testing::random_inputs(graph, 5);
+    const auto want = blade::testing::evaluate_graph(graph, inputs);
+    ASSERT_TRUE(want.ok()) << want.status().message();
+    Collect got(1);
+    const Status ran = (*engine)->run(testing::refs(inputs), got);
+    ASSERT_TRUE(ran.ok()) << ran.message();
+    testing::expect_close(*got.outputs[0], *(*want)[0], channels > 100 ? 1.0f : 0.1f, "y");
+  }
+}
+
+TEST(Fusion, BFloat16ProductThatGoesOutAsFloat32) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (bool constant : {true, false}) {
+    GraphBuilder b;
+    const auto x = b.input("x", {5, 31});
+    const auto w = constant ? b.constant<float>({31, 19}, random_values(31 * 19, 1)) : b.input("w", {31, 19});
+    const ir::Graph graph = b.output(b.op(ir::Op::kMatMul, {x, w}, ir::MatMulAttrs{}), "y").build();
+    Decisions decisions;
+    decisions.precision = "bf16";
+    auto engine = Engine::create(graph.clone(), decisions, EngineOptions());
+    ASSERT_TRUE(engine.ok()) << engine.status().message();
+    std::vector<ir::Dims> dims = {{5, 31}};
+    if (!constant) dims.push_back({31, 19});
+    const auto plan = (*engine)->plan_for(dims);
+    ASSERT_TRUE(plan.ok()) << plan.status().message();
+    EXPECT_STREQ((*plan)->steps.back().kernel_name,
+                 constant ? "cpu.matmul.packed_bf16_to_f32" : "cpu.matmul.batched_bf16_to_f32");
+    const auto inputs = blade::testing::random_inputs(graph, 5);
+    const auto want = blade::testing::evaluate_graph(graph, inputs);
+    ASSERT_TRUE(want.ok()) << want.status().message();
+    Collect got(1);
+    const Status ran = (*engine)->run(testing::refs(inputs), got);
+    ASSERT_TRUE(ran.ok()) << ran.message();
+    testing::expect_close(*got.outputs[0], *(*want)[0], 0.1, "y");
+  }
+}
+
 }  // namespace
 }  // namespace blade::engine

@@ -114,5 +114,42 @@ TEST_F(Tree, InputsAreBounded) {
   }
 }
 
+struct PooledActivation : Epilogue {
+  Id pool(Id v, ir::PoolKind kind = ir::PoolKind::kMax, ir::Padding padding = ir::Padding::kSame) {
+    ir::PoolAttrs attrs{kind, {3, 3}, {2, 2}, padding, {}};
+    if (padding == ir::Padding::kExplicit) attrs.explicit_pads = {1, 1, 1, 1};
+    return b.op(Op::kPool, {v}, attrs);
+  }
+  // Whether the activation stands before the pool in the end.
+  bool moves(Id activated) {
+    const Id after = b.conv(activated, b.constant<float>({1, 1, 4, 3}, ramp(12)));
+    const Applied applied = apply_pass("ActivateBeforePool", b.output(after).build());
+    const ir::Node& node = only(applied.graph, Op::kPool);
+    const ir::NodeId producer = applied.graph.value(node.inputs[0]).producer;
+    EXPECT_EQ(applied.result.changes > 0, applied.graph.node(producer).op == Op::kPointwise)
+        << to_string(applied.graph);
+    return applied.result.changes > 0;
+  }
+};
+
+TEST_F(PooledActivation, MovesBeforeTheMaximumOfAProduct) { EXPECT_TRUE(moves(b.relu(pool(conv(x, 4, 4))))); }
+TEST_F(PooledActivation, MovesIfItNeverFalls) {
+  EXPECT_TRUE(moves(b.pointwise(P::kLeakyRelu, {pool(conv(x, 4, 4))}, 0.1f)));
+}
+TEST_F(PooledActivation, StaysIfItMayFall) {
+  EXPECT_FALSE(moves(b.pointwise(P::kLeakyRelu, {pool(conv(x, 4, 4))}, -0.1f)));
+}
+TEST_F(PooledActivation, StaysBehindAverages) {
+  EXPECT_FALSE(moves(b.relu(pool(conv(x, 4, 4), ir::PoolKind::kAverage))));
+}
+TEST_F(PooledActivation, StaysBehindWindowsThatMayBeEmpty) {
+  EXPECT_FALSE(moves(b.relu(pool(conv(x, 4, 4), ir::PoolKind::kMax, ir::Padding::kExplicit))));
+}
+TEST_F(PooledActivation, StaysWhereTheProductHasOtherReaders) {
+  const Id product = conv(x, 4, 4);
+  b.output(b.pointwise(P::kTanh, {product}));
+  EXPECT_FALSE(moves(b.relu(pool(product))));
+}
+
 }  // namespace
 }  // namespace blade::testing

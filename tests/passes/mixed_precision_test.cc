@@ -32,15 +32,18 @@ ir::Graph dense_graph(float largest) {
   return graph;
 }
 
-Result<std::vector<PipelineReport>> run(ir::Graph& graph, bool half, std::vector<std::string> keep = {}) {
+Result<std::vector<PipelineReport>> run_in(ir::Graph& graph, ir::DType narrow, std::vector<std::string> keep = {}) {
   PassOptions options;
-  options.half_precision = half;
+  options.narrow_type = narrow;
   options.keep_float32 = std::move(keep);
   std::vector<std::string> others;
   for (const Pass& pass : pipeline()) {
-    if (std::string(pass.name) != "TfAutoMixedPrecisionGpu") others.emplace_back(pass.name);
+    if (!std::string(pass.name).starts_with("TfAutoMixedPrecision")) others.emplace_back(pass.name);
   }
   return run_pipeline(graph, /*whole_graph=*/false, others, options);
+}
+Result<std::vector<PipelineReport>> run(ir::Graph& graph, bool half, std::vector<std::string> keep = {}) {
+  return run_in(graph, half ? ir::DType::kFloat16 : ir::DType::kInvalid, std::move(keep));
 }
 
 TEST(MixedPrecision, MatrixWorkLeadsElementwiseWorkFollowsSoftmaxStays) {
@@ -101,6 +104,31 @@ TEST(MixedPrecision, InputsOfTheirOwnAreCastWhereTheyAreCopied) {
   ASSERT_TRUE(run(graph, true).ok());
   EXPECT_EQ(count(graph, ir::Op::kConv, ir::DType::kFloat16), 1);
   EXPECT_EQ(count(graph, ir::Op::kCast, ir::DType::kFloat16), 1);
+}
+
+TEST(MixedPrecision, OnACpuBFloat16HoldsLargeConstantsAndNamedNodesStay) {
+  ir::Graph large = dense_graph(1e6f);
+  ASSERT_TRUE(run_in(large, ir::DType::kBFloat16).ok());
+  EXPECT_EQ(count(large, ir::Op::kMatMul, ir::DType::kBFloat16), 1);
+  EXPECT_EQ(count(large, ir::Op::kSoftmax, ir::DType::kFloat32), 1);
+  for (ir::ValueId output : large.outputs()) EXPECT_EQ(large.value(output).dtype, ir::DType::kFloat32);
+  ir::Graph named = dense_graph(4);
+  ASSERT_TRUE(run_in(named, ir::DType::kBFloat16, {"dense"}).ok());
+  EXPECT_EQ(count(named, ir::Op::kMatMul, ir::DType::kFloat32), 1);
+}
+
+// A depthwise convolution has no products of pairs: it is narrow only between nodes that are.
+TEST(MixedPrecision, OnACpuDepthwiseConvolutionsFollow) {
+  for (const bool behind : {false, true}) {
+    blade::testing::GraphBuilder b;
+    auto x = b.input("x", {1, 8, 8, 8});
+    if (behind) x = b.conv(x, b.constant<float>({1, 1, 8, 8}, std::vector<float>(64, 0.5f)));
+    const auto y =
+        b.conv(x, b.constant<float>({3, 3, 1, 8}, std::vector<float>(72, 0.5f)), {1, 1}, ir::Padding::kSame, 8);
+    ir::Graph graph = b.output(y, "y").build();
+    ASSERT_TRUE(run_in(graph, ir::DType::kBFloat16).ok());
+    EXPECT_EQ(count(graph, ir::Op::kConv, ir::DType::kBFloat16), behind ? 2 : 0);
+  }
 }
 
 }  // namespace

@@ -42,7 +42,7 @@ def test_npz_data(model, tmp_path):
 def test_optimize_then_compare(model, tmp_path):
     target = tmp_path / "fast.pb"
     config = tmp_path / "config.json"
-    config.write_text(json.dumps({"tuning": {"time_limit_s": 1}}))
+    config.write_text(json.dumps({"tuning": {"time_limit_s": 1}, "cpu_config": {"precision": "fp32"}}))
     done = run("optimize", model, "-o", target, "--input-shapes", "1*32*32*3", "--config", config)
     assert json.loads(done.stdout)["model_info"]["input_format"] == "frozen_pb"
     assert "[Progress]" in done.stderr and "[Progress]" not in done.stdout

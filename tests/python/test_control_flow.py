@@ -202,6 +202,7 @@ def test_optimized_in_tensorflow(name, lower):
     feed = dict(zip(inputs, feeds[0]))
     config = blade.Config()
     config.tuning.time_limit_s = 1
+    config.cpu_config.precision = "fp32"
     optimized, spec_, report = blade.optimize(graph_def, "o1", "cpu", config=config, outputs=outputs, test_data=[feed])
     assert report.accuracy["holds"]
     for values in feeds:
@@ -225,7 +226,9 @@ def test_a_frame_that_stays():
     graph_def, inputs, outputs = frozen(
         lambda x: tf.nn.softmax(tf.while_loop(lambda i, y: i < 3, step, (0, x * 2))[1]), [spec(4, 5)], True)
     feed = {inputs[0]: real(4, 5)}
-    optimized, spec_, report = blade.optimize(graph_def, "o1", "cpu", outputs=outputs, test_data=[feed])
+    config = blade.Config()
+    config.cpu_config.precision = "fp32"
+    optimized, spec_, report = blade.optimize(graph_def, "o1", "cpu", config=config, outputs=outputs, test_data=[feed])
     assert report.accuracy["holds"]
     assert any("AsString" in entry["reason"] or entry["op"] == "AsString" for entry in report.coverage["left_behind"])
     with tf.Graph().as_default(), tf1.Session() as session, spec_:

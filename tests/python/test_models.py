@@ -66,6 +66,7 @@ def test_optimized_in_tensorflow(models_dir, name):
     graph_def.ParseFromString((pathlib.Path(models_dir) / f"{name}.pb").read_bytes())
     config = blade.Config()
     config.tuning.time_limit_s = 2
+    config.cpu_config.precision = "fp32"
     outputs = output_names(data, 0)
     optimized, spec, report = blade.optimize(graph_def, "o1", "cpu", config=config, outputs=outputs, test_data=[feed])
     assert report.accuracy["holds"]
@@ -77,6 +78,28 @@ def test_optimized_in_tensorflow(models_dir, name):
         check(dict(zip(outputs, session.run(outputs, feed))), data, 0, tolerance)
     engine = blade.Engine(_written(optimized, name), outputs=outputs)
     check(engine.run(feed), data, 0, tolerance)
+
+
+@pytest.mark.skipif("avx512_bf16" not in pathlib.Path("/proc/cpuinfo").read_text(), reason="no bfloat16 arithmetic")
+@pytest.mark.parametrize("name", MODELS)
+def test_optimized_in_bfloat16(models_dir, name):
+    """What the optimizer's own check lets pass, in TensorFlow and without."""
+    feed, data = load_case(models_dir, name, 0)
+    graph_def = tf.GraphDef()
+    graph_def.ParseFromString((pathlib.Path(models_dir) / f"{name}.pb").read_bytes())
+    config = blade.Config()
+    config.cpu_config.precision = "bf16"
+    config.tuning.disable_perf_check = True
+    outputs = output_names(data, 0)
+    optimized, spec, report = blade.optimize(graph_def, "o1", "cpu", config=config, outputs=outputs, test_data=[feed])
+    step = next(step for step in report.optimizations if step["name"] == "TfAutoMixedPrecisionCpu")
+    assert step["status"] in ("effective", "rolled back") and report.accuracy["holds"]
+    if step["status"] == "effective":
+        with tf.Graph().as_default(), tf.Session() as session, spec:
+            tf.import_graph_def(optimized, name="")
+            check(dict(zip(outputs, session.run(outputs, feed))), data, 0, 2.1e-2)
+    engine = blade.Engine(_written(optimized, name), outputs=outputs)
+    check(engine.run(feed), data, 0, 2.1e-2)
 
 
 def _written(graph_def, name):

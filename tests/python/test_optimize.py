@@ -14,6 +14,7 @@ import blade.runtime.tensorflow as runtime
 def fast_config():
     config = blade.Config()
     config.tuning.time_limit_s = 2
+    config.cpu_config.precision = "fp32"
     return config
 
 

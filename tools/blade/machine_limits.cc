@@ -48,6 +48,21 @@ __attribute__((target("avx512f"))) float fma_loop_avx512(long iterations) {
   return total[0] + total[15];
 }
 
+// 4 * 16 * kFmaChains flops an iteration.
+__attribute__((target("avx512f,avx512bf16"))) float dot_loop_bf16(long iterations) {
+  __m512 sums[kFmaChains];
+  for (auto& sum : sums) sum = _mm512_set1_ps(1.0f);
+  __m512i a = _mm512_set1_epi16(0x3c00), b = _mm512_set1_epi16(0x3c01);  // small bfloat16 numbers
+  for (long i = 0; i < iterations; ++i) {
+    asm volatile("" : "+v"(a), "+v"(b));
+#pragma GCC unroll 16
+    for (auto& sum : sums) sum = _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
+  }
+  Float16 total = {};
+  for (auto& sum : sums) total += reinterpret_cast<Float16&>(sum);
+  return total[0] + total[15];
+}
+
 __attribute__((target("avx2,fma"))) float fma_loop_avx2(long iterations) {
   constexpr int kChains = 12;  // sixteen registers hold twelve sums and the two factors
   __m256 sums[kChains];
@@ -142,6 +157,14 @@ double fma_gflops(int threads, bool avx512, const LimitTrials& trials) {
   return rate * kBatch * flops * threads * 1e-9;
 }
 
+double bf16_gflops(int threads, const LimitTrials& trials) {
+  constexpr long kBatch = 10000;
+  if (!__builtin_cpu_supports("avx512bf16")) return 0;
+  const double rate =
+      best_rate(threads, trials, [](int, long repetitions) { g_sink = dot_loop_bf16(kBatch * repetitions); });
+  return rate * kBatch * 4.0 * 16 * kFmaChains * threads * 1e-9;
+}
+
 struct Freed {
   void operator()(float* p) const { std::free(p); }
 };
@@ -214,6 +237,8 @@ std::string MachineLimits::to_json() const {
                                 {"vector", vector},
                                 {"fp32_fma_gflops_1_thread", gflops_1_thread},
                                 {"fp32_fma_gflops", gflops},
+                                {"bf16_dot_gflops_1_thread", bf16_gflops_1_thread},
+                                {"bf16_dot_gflops", bf16_gflops},
                                 {"read_gbps_by_working_set_mib", sizes}}
       .dump(2);
 }
@@ -226,6 +251,8 @@ std::optional<MachineLimits> measure_machine_limits(int threads, const LimitTria
   limits.vector = avx512 ? "avx512" : "avx2";
   limits.gflops_1_thread = fma_gflops(1, avx512, trials);
   limits.gflops = fma_gflops(threads, avx512, trials);
+  limits.bf16_gflops_1_thread = bf16_gflops(1, trials);
+  limits.bf16_gflops = bf16_gflops(threads, trials);
   for (double mib : {0.03125, 0.5, 1.0, 4.0, 12.0, 48.0, 100.0, 400.0}) {
     if (mib > trials.largest_mib) break;
     limits.read.emplace_back(mib, read_gbps(threads, avx512, static_cast<size_t>(mib * 1024 * 1024), trials));
@@ -243,13 +270,15 @@ std::optional<MachineLimits> machine_limits(int threads, bool measure_again) {
     limits.vector = cached->value("vector", "");
     limits.gflops_1_thread = cached->value("fp32_fma_gflops_1_thread", 0.0);
     limits.gflops = cached->value("fp32_fma_gflops", 0.0);
+    limits.bf16_gflops_1_thread = cached->value("bf16_dot_gflops_1_thread", 0.0);
+    limits.bf16_gflops = cached->value("bf16_dot_gflops", 0.0);
     const auto sizes = cached->find("read_gbps_by_working_set_mib");
     if (sizes != cached->end() && sizes->is_object()) {
       for (const auto& [mib, gbps] : sizes->items()) {
         if (gbps.is_number()) limits.read.emplace_back(std::atof(mib.c_str()), gbps.get<double>());
       }
     }
-    if (limits.gflops > 0 && !limits.read.empty()) return limits;
+    if (limits.gflops > 0 && cached->contains("bf16_dot_gflops") && !limits.read.empty()) return limits;
   }
   auto limits = measure_machine_limits(threads, {0.02, 3, 100.0});
   if (!limits) return limits;

@@ -1,5 +1,5 @@
-// What this machine can do at most (fp32 FMA rate, read bandwidth by working set): what `blade profile` judges steps
-// by.
+// What this machine can do at most (fp32 FMA and bf16 dot product rates, read bandwidth by working set): what `blade
+// profile` judges steps by.
 #pragma once
 
 #include <limits>
@@ -14,7 +14,8 @@ struct MachineLimits {
   int threads = 1;
   std::string vector;  // the widest vectors: "avx512" or "avx2"
   double gflops_1_thread = 0, gflops = 0;
-  std::vector<std::pair<double, double>> read;  // working set in MiB, GB/s of all threads together; ascending
+  double bf16_gflops_1_thread = 0, bf16_gflops = 0;  // of AVX512-BF16; 0 where it is absent
+  std::vector<std::pair<double, double>> read;       // working set in MiB, GB/s of all threads together; ascending
 
   double read_gbps(double bytes) const;  // for a working set, between the measured ones
   std::string to_json() const;

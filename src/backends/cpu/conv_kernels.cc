@@ -9,31 +9,64 @@ namespace {
 
 // --- direct ---
 
+template <class T>
 Support supports_direct(const KernelRequest& request) {
-  if (Support s = conv_node_support(request); !s.ok) return s;
+  if (Support s = conv_node_support<T>(request); !s.ok) return s;
   if (const char* refusal = conv_algorithm_refusal(conv_shape(request), ConvAlgorithm::kDirect))
     return Support::no(refusal);
   if (is_depthwise(request)) return Support::no("has one input channel a group: the depthwise row takes that");
   return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
 }
 
+template <class T>
 double direct_us(const KernelRequest& request) {
-  return conv_cost_us(conv_shape(request), ConvAlgorithm::kDirect, request.num_threads);
+  return conv_cost_us<T>(conv_shape(request), ConvAlgorithm::kDirect, request.num_threads);
+}
+
+template <class T, class In = T, class Out = T>
+Result<std::unique_ptr<Kernel>> make_direct(const KernelRequest& request, PackCache& packs) {
+  const Conv2DShape shape = conv_shape(request);
+  const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2, kElement<T>);
+  BLADE_ASSIGN_OR_RETURN(const auto packed, packed_direct_weights<T>(request, packs, shape));
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        LoweredEpilogue::BoundTo<T> bound;
+        epilogue.bind(args, bound);
+        conv2d(shape, input<In>(args, 0), packed->data(), output<Out>(args), bound.raw, *args.pool, args.scratch);
+        return Status::ok_status();
+      },
+      epilogue.in_place_inputs(), conv2d_scratch_bytes<T>(shape, request.num_threads), kWeightsPacked);
 }
 
 Result<std::unique_ptr<Kernel>> create_direct(const KernelRequest& request, PackCache& packs) {
-  const Conv2DShape shape = conv_shape(request);
-  const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2);
-  BLADE_ASSIGN_OR_RETURN(const auto packed, packed_direct_weights(request, packs, shape));
-  return make_kernel(
-      [=](const KernelArgs& args) {
-        LoweredEpilogue::Bound bound;
-        epilogue.bind(args, bound);
-        conv2d_f32(shape, input<float>(args, 0), packed->data(), output<float>(args), bound.raw, *args.pool,
-                   args.scratch);
-        return Status::ok_status();
-      },
-      epilogue.in_place_inputs(), conv2d_scratch_bytes(shape, request.num_threads), kWeightsPacked);
+  return make_direct<float>(request, packs);
+}
+
+// Images may come, and results may go, as float32.
+Result<std::unique_ptr<Kernel>> create_direct_bf16(const KernelRequest& request, PackCache& packs) {
+  const bool wide_in = request.inputs[0].dtype == ir::DType::kFloat32;
+  if (request.outputs[0].dtype == ir::DType::kFloat32) {
+    return wide_in ? make_direct<BFloat16, float, float>(request, packs)
+                   : make_direct<BFloat16, BFloat16, float>(request, packs);
+  }
+  return wide_in ? make_direct<BFloat16, float>(request, packs) : make_direct<BFloat16>(request, packs);
+}
+
+// --- direct, the cast of its result to float32 included ---
+
+Support supports_direct_to_f32(const KernelRequest& request) {
+  if (request.producer == nullptr || request.producer->node->op != ir::Op::kConv)
+    return Support::no("reads no convolution");
+  if (request.outputs[0].dtype != ir::DType::kFloat32) return Support::no("casts to another type than float32");
+  return supports_direct<BFloat16>(*request.producer);
+}
+
+double direct_to_f32_us(const KernelRequest& request) { return direct_us<BFloat16>(*request.producer); }
+
+Result<std::unique_ptr<Kernel>> create_direct_to_f32(const KernelRequest& request, PackCache& packs) {
+  KernelRequest both = *request.producer;
+  both.outputs = request.outputs;
+  return create_direct_bf16(both, packs);
 }
 
 // --- Winograd ---
@@ -83,17 +116,17 @@ Support supports_repack(const KernelRequest& request) {
 Result<std::unique_ptr<Kernel>> create_repack(const KernelRequest& request, PackCache&) {
   const Conv2DShape shape = conv_shape(request);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2);
-  const size_t packed_bytes = align_up(packed_conv_bytes(shape), kBufferAlignment);
+  const size_t packed_bytes = align_up(packed_conv_bytes<float>(shape), kBufferAlignment);
   return make_kernel(
       [=](const KernelArgs& args) {
         LoweredEpilogue::Bound bound;
         epilogue.bind(args, bound);
         pack_conv_weights(shape, input<float>(args, 1), args.scratch);
-        conv2d_f32(shape, input<float>(args, 0), args.scratch, output<float>(args), bound.raw, *args.pool,
-                   args.scratch + packed_bytes);
+        conv2d(shape, input<float>(args, 0), args.scratch, output<float>(args), bound.raw, *args.pool,
+               args.scratch + packed_bytes);
         return Status::ok_status();
       },
-      epilogue.in_place_inputs(), packed_bytes + conv2d_scratch_bytes(shape, request.num_threads));
+      epilogue.in_place_inputs(), packed_bytes + conv2d_scratch_bytes<float>(shape, request.num_threads));
 }
 
 // --- transposed ---
@@ -129,13 +162,19 @@ constexpr ConvAlgorithm kF43 = ConvAlgorithm::kWinograd4, kF23 = ConvAlgorithm::
 constexpr KernelEntry kConvRows[] = {
     {"cpu.conv.winograd43_f32", ir::Op::kConv, supports_winograd<kF43>, winograd_us<kF43>, create_winograd<kF43>},
     {"cpu.conv.winograd23_f32", ir::Op::kConv, supports_winograd<kF23>, winograd_us<kF23>, create_winograd<kF23>},
-    {"cpu.conv.direct_f32", ir::Op::kConv, supports_direct, direct_us, create_direct},
-    {"cpu.conv.direct_repack_f32", ir::Op::kConv, supports_repack, direct_us, create_repack},
+    {"cpu.conv.direct_f32", ir::Op::kConv, supports_direct<float>, direct_us<float>, create_direct},
+    {"cpu.conv.direct_bf16", ir::Op::kConv, supports_direct<BFloat16>, direct_us<BFloat16>, create_direct_bf16},
+    {"cpu.conv.direct_repack_f32", ir::Op::kConv, supports_repack, direct_us<float>, create_repack},
     {"cpu.conv_transpose.direct_f32", ir::Op::kConvTranspose, supports_transpose, nullptr, create_transpose},
+};
+
+constexpr KernelEntry kConvToF32Rows[] = {
+    {"cpu.conv.direct_bf16_to_f32", ir::Op::kCast, supports_direct_to_f32, direct_to_f32_us, create_direct_to_f32},
 };
 
 }  // namespace
 
 std::span<const KernelEntry> conv_rows() { return kConvRows; }
+std::span<const KernelEntry> conv_to_f32_rows() { return kConvToF32Rows; }
 
 }  // namespace blade::backends::cpu

@@ -1,6 +1,7 @@
 // Checks and shape arithmetic of convolution nodes.
 #include "backends/cpu/conv_support.h"
 
+#include "backends/cpu/matrix/tile_kernel.h"
 #include "backends/reference/common.h"
 
 namespace blade::backends::cpu {
@@ -8,20 +9,29 @@ namespace {
 
 using reference::Windows;
 
+// A first layer in bfloat16 may read a float32 image: its kernel rounds while it copies.
+bool may_read_float(const KernelRequest& request) {
+  return request.node->op == ir::Op::kConv && request.inputs[1].dtype == ir::DType::kBFloat16 &&
+         request.inputs[0].dims.size() >= 3 && rounds_input(conv_shape(request));
+}
+
+template <class T>
 Support common_support(const KernelRequest& request, size_t spatial_rank) {
-  for (size_t i = 0; i < 2; ++i) {
-    if (request.inputs[i].dtype != ir::DType::kFloat32) {
-      return Support::no("operand " + std::to_string(i) + " has type " + ir::dtype_name(request.inputs[i].dtype) +
-                         ", needs float32");
-    }
-  }
-  if (request.outputs[0].dtype != ir::DType::kFloat32) return Support::no("the result is not float32");
+  if (Support s = machine_support<T>(request); !s.ok) return s;
+  const auto wrong = [](const std::string& what, ir::DType found) {
+    return Support::no(what + " has type " + ir::dtype_name(found) + ", needs " + ir::dtype_name(kElement<T>));
+  };
+  if (request.inputs[1].dtype != kElement<T>) return wrong("operand 1", request.inputs[1].dtype);
+  if (request.outputs[0].dtype != kElement<T>) return wrong("the result", request.outputs[0].dtype);
   if (spatial_rank < 1 || spatial_rank > 2) {
     return Support::no("has " + std::to_string(spatial_rank) + " spatial dims, takes 1 or 2");
   }
   const bool empty = request.inputs[0].element_count() == 0 || request.inputs[1].element_count() == 0 ||
                      request.outputs[0].element_count() == 0;
-  return empty ? Support::no("an operand or the result is empty") : Support::yes();
+  if (empty) return Support::no("an operand or the result is empty");
+  const ir::DType x = request.inputs[0].dtype;
+  const bool rounds = x == ir::DType::kFloat32 && may_read_float(request);
+  return x == kElement<T> || rounds ? Support::yes() : wrong("operand 0", x);
 }
 
 Windows conv_windows(const KernelRequest& request) {
@@ -32,15 +42,28 @@ Windows conv_windows(const KernelRequest& request) {
 
 }  // namespace
 
+template <>
+Support machine_support<float>(const KernelRequest&) {
+  return Support::yes();
+}
+template <>
+Support machine_support<BFloat16>(const KernelRequest& request) {
+  const bool native = request.machine->avx512_bf16 && tile_kernels<BFloat16>().lanes != 0;
+  return native ? Support::yes() : Support::no("the processor has no AVX512-BF16");
+}
+
+template <class T>
 Support conv_node_support(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::ConvAttrs>();
-  if (Support s = common_support(request, attrs.strides.size()); !s.ok) return s;
-  return LoweredEpilogue::supports(request, attrs.epilogue, 2);
+  if (Support s = common_support<T>(request, attrs.strides.size()); !s.ok) return s;
+  return LoweredEpilogue::supports(request, attrs.epilogue, 2, kElement<T>);
 }
+template Support conv_node_support<float>(const KernelRequest&);
+template Support conv_node_support<BFloat16>(const KernelRequest&);
 
 Support conv_transpose_node_support(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::ConvTransposeAttrs>();
-  if (Support s = common_support(request, attrs.strides.size()); !s.ok) return s;
+  if (Support s = common_support<float>(request, attrs.strides.size()); !s.ok) return s;
   for (int64_t dilation : attrs.dilations) {
     if (dilation != 1) return Support::no("dilation is " + std::to_string(dilation) + ", needs 1");
   }

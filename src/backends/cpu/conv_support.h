@@ -2,13 +2,23 @@
 #pragma once
 
 #include "backends/cpu/epilogue.h"
+#include "backends/cpu/kernel_support.h"
 #include "backends/cpu/matrix/conv_f32.h"
 #include "backends/cpu/matrix/conv_transpose_f32.h"
 #include "backends/cpu/matrix/depthwise_f32.h"
 
 namespace blade::backends::cpu {
 
-// float32, one or two spatial dims, nothing of size 0, and an epilogue that can be lowered.
+// Whether the machine has the instructions of the matrix kernels of T, float or BFloat16.
+template <class T>
+Support machine_support(const KernelRequest& request);
+template <>
+Support machine_support<float>(const KernelRequest& request);
+template <>
+Support machine_support<BFloat16>(const KernelRequest& request);
+
+// Data of T, one or two spatial dims, nothing of size 0, and an epilogue that can be lowered.
+template <class T = float>
 Support conv_node_support(const KernelRequest& request);
 Support conv_transpose_node_support(const KernelRequest& request);
 // Only for supported nodes.

@@ -1,15 +1,12 @@
 // Greedy non-maximum suppression (TensorFlow's NonMaxSuppressionV2 to V4).
 #include <limits>
 
+#include "backends/cpu/box_overlap.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/kernel_support.h"
 
 namespace blade::backends::cpu {
 namespace {
-
-struct Box {
-  float low_y, low_x, high_y, high_x, area;
-};
 
 Box make_box(const float* corners) {
   Box box = {std::min(corners[0], corners[2]), std::min(corners[1], corners[3]), std::max(corners[0], corners[2]),
@@ -18,27 +15,18 @@ Box make_box(const float* corners) {
   return box;
 }
 
-bool overlaps(const Box& a, const Box& b, float threshold) {
-  float iou = 0;
-  if (a.area > 0 && b.area > 0) {
-    const float height = std::max(0.0f, std::min(a.high_y, b.high_y) - std::max(a.low_y, b.low_y));
-    const float width = std::max(0.0f, std::min(a.high_x, b.high_x) - std::max(a.low_x, b.low_x));
-    const float both = height * width;
-    iou = both / (a.area + b.area - both);
-  }
-  return iou > threshold;
-}
-
 // What one run needs: candidates as a heap by score, and the boxes kept so far.
 struct Scratch {
   int32_t* heap;
-  Box* kept;
+  BoxColumns kept;
   int32_t* selected;
-  static size_t bytes(int64_t n) { return static_cast<size_t>(n) * (2 * sizeof(int32_t) + sizeof(Box)); }
+  static size_t bytes(int64_t n) {
+    return static_cast<size_t>(n) * (2 * sizeof(int32_t) + BoxColumns::kColumns * sizeof(float));
+  }
   static Scratch at(std::byte* memory, int64_t n) {
-    auto* kept = reinterpret_cast<Box*>(memory);
-    auto* heap = reinterpret_cast<int32_t*>(kept + n);
-    return {heap, kept, heap + n};
+    auto* kept = reinterpret_cast<float*>(memory);
+    auto* heap = reinterpret_cast<int32_t*>(kept + BoxColumns::kColumns * n);
+    return {heap, BoxColumns::at(kept, n), heap + n};
   }
 };
 
@@ -56,10 +44,8 @@ int64_t suppress(const float* boxes, const float* scores, int64_t n, int64_t lim
     const int32_t best = scratch.heap[0];
     std::pop_heap(scratch.heap, scratch.heap + candidates--, later);
     const Box box = make_box(boxes + 4 * int64_t{best});
-    bool keep = true;
-    for (int64_t k = count; keep && k-- > 0;) keep = !overlaps(box, scratch.kept[k], iou_threshold);
-    if (!keep) continue;
-    scratch.kept[count] = box;
+    if (overlaps_any(box, scratch.kept, count, iou_threshold)) continue;
+    scratch.kept.set(count, box);
     scratch.selected[count++] = best;
   }
   return count;

@@ -71,8 +71,12 @@ PointwiseProgram cut(const PointwiseProgram& program, size_t length) {
   return rest;
 }
 
-std::vector<ir::DType> float_inputs(const PointwiseProgram& program) {
-  return std::vector<ir::DType>(static_cast<size_t>(program.num_inputs), ir::DType::kFloat32);
+// Types of the program's inputs: the product is float32, the rest are the node's.
+std::vector<ir::DType> program_dtypes(const KernelRequest& request, const PointwiseProgram& program,
+                                      size_t first_operand) {
+  std::vector<ir::DType> dtypes(static_cast<size_t>(program.num_inputs), ir::DType::kFloat32);
+  for (size_t k = 1; k < dtypes.size(); ++k) dtypes[k] = request.inputs[first_operand + k - 1].dtype;
+  return dtypes;
 }
 
 }  // namespace
@@ -90,20 +94,24 @@ std::optional<LoweredEpilogue::Kind> LoweredEpilogue::kind_of(const KernelReques
   return std::nullopt;
 }
 
-Support LoweredEpilogue::supports(const KernelRequest& request, const PointwiseProgram& program, size_t first_operand) {
+Support LoweredEpilogue::supports(const KernelRequest& request, const PointwiseProgram& program, size_t first_operand,
+                                  ir::DType activations) {
   if (program.empty()) return Support::yes();
   if (program.num_inputs > kMaxOperands)
     return Support::no("the epilogue has more than " + std::to_string(kMaxOperands) + " operands");
   for (size_t i = first_operand; i + 1 < first_operand + static_cast<size_t>(program.num_inputs); ++i) {
-    if (request.inputs[i].dtype != ir::DType::kFloat32)
-      return Support::no("epilogue operand " + std::to_string(i) + " is not float32");
+    if (request.inputs[i].dtype != ir::DType::kFloat32 && request.inputs[i].dtype != activations) {
+      return Support::no("epilogue operand " + std::to_string(i) + " has type " +
+                         ir::dtype_name(request.inputs[i].dtype) + ", needs " + ir::dtype_name(activations));
+    }
     if (!kind_of(request, i)) {
       return Support::no("epilogue operand " + std::to_string(i) +
                          " is neither a scalar, a vector of channels nor shaped like the output");
     }
   }
-  if (Support s = ProgramF32::supports(program, float_inputs(program), ir::DType::kFloat32); !s.ok) return s;
-  const LoweredEpilogue lowered(request, program, first_operand);
+  const std::vector<ir::DType> dtypes = program_dtypes(request, program, first_operand);
+  if (Support s = ProgramF32::supports(program, dtypes, ir::DType::kFloat32); !s.ok) return s;
+  const LoweredEpilogue lowered(request, program, first_operand, activations);
   for (size_t k = 0; k < lowered.kinds_.size(); ++k) {
     if (lowered.kinds_[k] == Kind::kNarrow && lowered.residual_ != static_cast<int>(first_operand + k))
       return Support::no("epilogue operand " + std::to_string(first_operand + k) +
@@ -112,60 +120,68 @@ Support LoweredEpilogue::supports(const KernelRequest& request, const PointwiseP
   return Support::yes();
 }
 
-LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwiseProgram& program, size_t first_operand)
+LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwiseProgram& program, size_t first_operand,
+                                 ir::DType activations)
     : channels_(request.outputs[0].dims.back()), first_operand_(first_operand) {
   for (int k = 1; k < program.num_inputs; ++k)
     kinds_.push_back(*kind_of(request, first_operand + static_cast<size_t>(k) - 1));
+  dtypes_ = program_dtypes(request, program, first_operand);
   size_t taken = 0;  // instructions known to be cuttable
   LoweredEpilogue fast = *this;
-  // In this order: sums, a slope, clamps, a scale, a shift.
-  bool clamped = false, bent = false, scaled = false, shifted = false;
+  // In this order: sums, a slope, clamps, a gate, a scale, a shift, a residual.
+  bool clamped = false, bent = false, scaled = false, shifted = false, last = false;
+  const auto is_vector = [&](int value) {
+    return value > 0 && value < program.num_inputs && kinds_[static_cast<size_t>(value) - 1] == Kind::kChannels &&
+           dtypes_[static_cast<size_t>(value)] == ir::DType::kFloat32;
+  };
+  const auto fits_residual = [&](int value) {
+    if (value >= program.num_inputs || dtypes_[static_cast<size_t>(value)] != activations) return false;
+    const Kind kind = kinds_[static_cast<size_t>(value) - 1];
+    return kind == Kind::kFull || kind == Kind::kNarrow;
+  };
   const auto channels_operand = [&](const PointwiseInstr& instr, PointwiseOp op, int current) -> int {
     if (instr.op != op || (instr.a == current) == (instr.b == current)) return -1;
     const int other = instr.a == current ? instr.b : instr.a;
-    const bool fits =
-        other > 0 && other < program.num_inputs && kinds_[static_cast<size_t>(other) - 1] == Kind::kChannels;
-    return fits ? static_cast<int>(first_operand) + other - 1 : -1;
+    return is_vector(other) ? static_cast<int>(first_operand) + other - 1 : -1;
   };
   int current = 0;
   for (size_t i = 0; i < program.code.size(); ++i, current = program.num_inputs + static_cast<int>(i) - 1) {
     const PointwiseInstr& instr = program.code[i];
     const int added = added_operand(instr, current);
-    if (const auto range = clamp_of(instr, current); range && !scaled && !shifted) {
+    const bool gated = fast.gate_.used(), is_residual = added > 0 && fits_residual(added);
+    if (last) break;
+    if (const auto range = clamp_of(instr, current); range && !gated && !scaled && !shifted) {
       clamped = true;
       fast.lo_ = std::min(std::max(fast.lo_, range->lo), range->hi);
       fast.hi_ = std::max(std::min(fast.hi_, range->hi), range->lo);
-    } else if (const auto slope = leaky_slope_of(instr, current); slope && !clamped && !bent && !scaled && !shifted) {
+    } else if (const auto slope = leaky_slope_of(instr, current);
+               slope && !clamped && !bent && !gated && !scaled && !shifted) {
       bent = true;
       fast.leaky_slope_.assign(static_cast<size_t>(channels_), *slope);
-    } else if (instr.op == PointwiseOp::kPRelu && instr.a == current && instr.b > 0 && instr.b < program.num_inputs &&
-               kinds_[static_cast<size_t>(instr.b) - 1] == Kind::kChannels && !clamped && !bent && !scaled &&
-               !shifted) {
+    } else if (instr.op == PointwiseOp::kPRelu && instr.a == current && is_vector(instr.b) && !clamped && !bent &&
+               !gated && !scaled && !shifted) {
       bent = true;
       fast.slope_ = static_cast<int>(first_operand) + instr.b - 1;
+    } else if (instr.op == PointwiseOp::kHardSwish && instr.a == current && !gated && !scaled && !shifted) {
+      fast.gate_ = {instr.alpha, 3 * instr.alpha, 6 * instr.alpha};
     } else if (const int scale = channels_operand(instr, PointwiseOp::kMul, current);
                scale >= 0 && !scaled && !shifted) {
       scaled = true;
       fast.scale_ = scale;
     } else if (const int shift = channels_operand(instr, PointwiseOp::kAdd, current);
-               shift >= 0 && !shifted && (scaled || clamped || bent)) {
+               shift >= 0 && !shifted && (scaled || clamped || bent || gated)) {
       shifted = true;
       fast.shift_ = shift;
     } else if (instr.op == PointwiseOp::kAffine && instr.a == current && !scaled && !shifted) {
       scaled = shifted = true;
       fast.own_scale_.assign(static_cast<size_t>(channels_), instr.alpha);
       fast.own_shift_.assign(static_cast<size_t>(channels_), instr.beta);
-    } else if (added > 0 && added < program.num_inputs && !clamped && !bent && !scaled && !shifted) {
-      const Kind kind = kinds_[static_cast<size_t>(added) - 1];
-      const int node_input = static_cast<int>(first_operand) + added - 1;
-      if (kind == Kind::kChannels && fast.bias_ < 0) {
-        fast.bias_ = node_input;
-      } else if ((kind == Kind::kFull || kind == Kind::kNarrow) && fast.residual_ < 0) {
-        fast.residual_ = node_input;
-        fast.residual_channels_ = request.inputs[static_cast<size_t>(node_input)].dims.back();
-      } else {
-        break;
-      }
+    } else if (is_vector(added) && fast.bias_ < 0 && !clamped && !bent && !gated && !scaled && !shifted) {
+      fast.bias_ = static_cast<int>(first_operand) + added - 1;
+    } else if (is_residual && fast.residual_ < 0) {
+      fast.residual_ = static_cast<int>(first_operand) + added - 1;
+      fast.residual_channels_ = request.inputs[static_cast<size_t>(fast.residual_)].dims.back();
+      fast.residual_last_ = last = clamped || bent || gated || scaled || shifted;
     } else {
       break;
     }
@@ -174,6 +190,8 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
       bias_ = fast.bias_;
       residual_ = fast.residual_;
       residual_channels_ = fast.residual_channels_;
+      residual_last_ = fast.residual_last_;
+      gate_ = fast.gate_;
       slope_ = fast.slope_;
       leaky_slope_ = fast.leaky_slope_;
       scales_ = scaled || shifted;
@@ -185,49 +203,56 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
       hi_ = fast.hi_;
     }
   }
+  residual_like_output_ = activations == request.outputs[0].dtype;
   if (scales_ && scale_ < 0 && own_scale_.empty()) own_scale_.assign(static_cast<size_t>(channels_), 1.0f);
   if (scales_ && shift_ < 0 && own_shift_.empty()) own_shift_.assign(static_cast<size_t>(channels_), 0.0f);
   if (taken == program.code.size()) return;
   const PointwiseProgram rest = cut(program, taken);
-  rest_ = std::make_shared<const ProgramF32>(rest, float_inputs(rest), ir::DType::kFloat32);
+  rest_ = std::make_shared<const ProgramF32>(rest, dtypes_, ir::DType::kFloat32);
 }
 
-void LoweredEpilogue::bind(const KernelArgs& args, Bound& bound) const {
+template <class T>
+void LoweredEpilogue::bind(const KernelArgs& args, BoundTo<T>& bound) const {
   bound.raw.bias = bias_ < 0 ? nullptr : input<float>(args, static_cast<size_t>(bias_));
-  bound.raw.residual = residual_ < 0 ? nullptr : input<float>(args, static_cast<size_t>(residual_));
+  bound.raw.residual = residual_ < 0 ? nullptr : input<T>(args, static_cast<size_t>(residual_));
   bound.raw.residual_row_stride = bound.raw.residual_channels = residual_channels_;
   if (slope_ >= 0) bound.raw.slope = input<float>(args, static_cast<size_t>(slope_));
   if (!leaky_slope_.empty()) bound.raw.slope = leaky_slope_.data();
   bound.raw.clamp_lo = lo_;
   bound.raw.clamp_hi = hi_;
+  bound.raw.gate = gate_;
+  bound.raw.residual_last = residual_last_;
   if (scales_) {
     bound.raw.scale = scale_ >= 0 ? input<float>(args, static_cast<size_t>(scale_)) : own_scale_.data();
     bound.raw.shift = shift_ >= 0 ? input<float>(args, static_cast<size_t>(shift_)) : own_shift_.data();
   }
   bound.lowered = this;
   if (rest_ == nullptr) return;
-  for (size_t k = 0; k < kinds_.size(); ++k) bound.operands[k] = input<float>(args, first_operand_ + k);
+  for (size_t k = 0; k < kinds_.size(); ++k) bound.operands[k] = input(args, first_operand_ + k);
   bound.raw.generic = run_tile;
-  bound.raw.context = &bound;
+  bound.raw.context = static_cast<Operands*>(&bound);
 }
+template void LoweredEpilogue::bind(const KernelArgs&, BoundTo<float>&) const;
+template void LoweredEpilogue::bind(const KernelArgs&, BoundTo<BFloat16>&) const;
 
 void LoweredEpilogue::run_tile(void* context, const EpilogueTile& tile) {
-  const Bound& bound = *static_cast<const Bound*>(context);
+  const Operands& bound = *static_cast<const Operands*>(context);
   const LoweredEpilogue& self = *bound.lowered;
   ProgramF32::RowSource sources[kMaxOperands];
   sources[0] = {tile.data, tile.row_stride, false};
   for (size_t k = 0; k < self.kinds_.size(); ++k) {
-    const float* operand = bound.operands[k];
+    const std::byte* operand = bound.operands[k];
+    const size_t size = ir::dtype_size(self.dtypes_[k + 1]);
     switch (self.kinds_[k]) {
       case Kind::kScalar:
         sources[k + 1] = {operand, 0, true};
         break;
       case Kind::kChannels:
-        sources[k + 1] = {operand + tile.first_channel, 0, self.channels_ == 1};
+        sources[k + 1] = {operand + static_cast<size_t>(tile.first_channel) * size, 0, self.channels_ == 1};
         break;
       case Kind::kFull:
       case Kind::kNarrow:  // never here: supports() saw to that
-        sources[k + 1] = {operand + tile.first_pixel * self.channels_ + tile.first_channel,
+        sources[k + 1] = {operand + static_cast<size_t>(tile.first_pixel * self.channels_ + tile.first_channel) * size,
                           tile.pixel_step * self.channels_, false};
         break;
     }

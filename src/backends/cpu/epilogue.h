@@ -9,6 +9,7 @@
 #include "backends/cpu/broadcast.h"
 #include "backends/cpu/matrix/epilogue_f32.h"
 #include "backends/cpu/pointwise_program.h"
+#include "base/half.h"
 
 namespace blade::backends::cpu {
 
@@ -16,19 +17,29 @@ namespace blade::backends::cpu {
 class LoweredEpilogue {
  public:
   // `channels` is the last dim of the output. Refuses operands that are neither scalars, vectors of `channels` nor
-  // shaped like the output; a residual may have fewer channels, the rest count as zero.
-  static Support supports(const KernelRequest& request, const ir::PointwiseProgram& program, size_t first_operand);
-  LoweredEpilogue(const KernelRequest& request, const ir::PointwiseProgram& program, size_t first_operand);
+  // shaped like the output; a residual may have fewer channels, the rest count as zero. Operands are float32 or, like
+  // `activations`, bfloat16; a residual that the raw kernel adds has the type of the activations.
+  static Support supports(const KernelRequest& request, const ir::PointwiseProgram& program, size_t first_operand,
+                          ir::DType activations = ir::DType::kFloat32);
+  LoweredEpilogue(const KernelRequest& request, const ir::PointwiseProgram& program, size_t first_operand,
+                  ir::DType activations = ir::DType::kFloat32);
 
-  // What one run passes to the raw kernel; must outlive the call.
-  struct Bound {
-    EpilogueF32 raw;
+  // What one run passes to the raw kernel, whose activations are T; must outlive the call.
+  struct Operands {
     const LoweredEpilogue* lowered = nullptr;
-    std::array<const float*, kMaxOperands> operands{};  // of the program of the rest
+    std::array<const std::byte*, kMaxOperands> operands{};  // of the program of the rest
   };
-  void bind(const KernelArgs& args, Bound& bound) const;
+  template <class T>
+  struct BoundTo : Operands {
+    Epilogue<T> raw;
+  };
+  using Bound = BoundTo<float>;
+  template <class T>
+  void bind(const KernelArgs& args, BoundTo<T>& bound) const;
   // Inputs whose memory the output may share: the residual, each element of which is read before it is written.
-  uint32_t in_place_inputs() const { return residual_ < 0 || rest_ != nullptr ? 0 : 1u << residual_; }
+  uint32_t in_place_inputs() const {
+    return residual_ < 0 || rest_ != nullptr || !residual_like_output_ ? 0 : 1u << residual_;
+  }
   bool has_program() const { return rest_ != nullptr; }
   bool has_bias() const { return bias_ >= 0; }
   bool has_residual() const { return residual_ >= 0; }
@@ -47,13 +58,16 @@ class LoweredEpilogue {
 
   int bias_ = -1, residual_ = -1, slope_ = -1;  // node inputs
   std::vector<float> leaky_slope_;              // the same number for every channel
-  bool scales_ = false;
+  bool residual_last_ = false, scales_ = false;
+  HardGate gate_;
   int scale_ = -1, shift_ = -1;  // node inputs; else the numbers below
   std::vector<float> own_scale_, own_shift_;
   float lo_ = -std::numeric_limits<float>::infinity(), hi_ = std::numeric_limits<float>::infinity();
   int64_t channels_ = 0, residual_channels_ = 0;
   size_t first_operand_ = 0;
-  std::vector<Kind> kinds_;  // of program inputs 1, 2, ...
+  bool residual_like_output_ = true;
+  std::vector<Kind> kinds_;        // of program inputs 1, 2, ...
+  std::vector<ir::DType> dtypes_;  // likewise
   std::shared_ptr<const ProgramF32> rest_;
 };
 

@@ -13,6 +13,10 @@ std::span<const KernelEntry> conv_rows();
 std::span<const KernelEntry> depthwise_rows();
 std::span<const KernelEntry> separable_rows();  // two nodes a row
 std::span<const KernelEntry> matmul_rows();
+std::span<const KernelEntry> conv_pool_rows();  // two nodes a row, as these
+std::span<const KernelEntry> conv_to_f32_rows();
+std::span<const KernelEntry> matmul_to_f32_rows();
+std::span<const KernelEntry> resize_to_bf16_rows();
 std::span<const KernelEntry> pool_rows();
 std::span<const KernelEntry> reduce_rows();
 std::span<const KernelEntry> normalization_rows();

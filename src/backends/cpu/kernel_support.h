@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
+#include <type_traits>
 #include <utility>
 
 #include "backends/kernel.h"
@@ -114,14 +115,19 @@ inline std::string node_label(const KernelRequest& request) {
   return "Node '" + request.node->name + "' (" + ir::op_name(request.node->op) + "): ";
 }
 
-inline Support needs_float32(const KernelRequest& request) {
+// The element type of a kernel that is a template over float and BFloat16.
+template <class T>
+inline constexpr ir::DType kElement = std::is_same_v<T, float> ? ir::DType::kFloat32 : ir::DType::kBFloat16;
+
+inline Support needs_dtype(const KernelRequest& request, ir::DType dtype) {
   for (const TensorDesc* desc : {&request.inputs[0], &request.outputs[0]}) {
-    if (desc->dtype != ir::DType::kFloat32) {
-      return Support::no(std::string("has type ") + ir::dtype_name(desc->dtype) + ", needs float32");
+    if (desc->dtype != dtype) {
+      return Support::no(std::string("has type ") + ir::dtype_name(desc->dtype) + ", needs " + ir::dtype_name(dtype));
     }
   }
   return Support::yes();
 }
+inline Support needs_float32(const KernelRequest& request) { return needs_dtype(request, ir::DType::kFloat32); }
 
 // Integer operand i as numbers: at creation if it is constant, else at run time.
 inline std::vector<int64_t> ints_at(const TensorDesc& desc, const void* data) {

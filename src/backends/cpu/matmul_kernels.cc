@@ -1,7 +1,8 @@
 // Rows for MatMul: a constant right-hand side is packed once, anything else at every run.
-#include "backends/cpu/epilogue.h"
+#include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/matrix/gemm_f32.h"
+#include "backends/cpu/packed_weights.h"
 
 namespace blade::backends::cpu {
 namespace {
@@ -32,18 +33,23 @@ Matrices matrices_of(const KernelRequest& request) {
   return m;
 }
 
+template <class T>
 Support supports_any(const KernelRequest& request) {
+  if (Support s = machine_support<T>(request); !s.ok) return s;
   for (const TensorDesc& desc : {request.inputs[0], request.inputs[1], request.outputs[0]}) {
-    if (desc.dtype != ir::DType::kFloat32)
-      return Support::no(std::string("has type ") + ir::dtype_name(desc.dtype) + ", needs float32");
+    if (desc.dtype != kElement<T>) {
+      return Support::no(std::string("has type ") + ir::dtype_name(desc.dtype) + ", needs " +
+                         ir::dtype_name(kElement<T>));
+    }
     if (desc.dims.size() < 2) return Support::no("an operand has fewer than two dims");
     if (desc.element_count() == 0) return Support::no("an operand or the result is empty");
   }
-  return LoweredEpilogue::supports(request, attrs_of(request).epilogue, 2);
+  return LoweredEpilogue::supports(request, attrs_of(request).epilogue, 2, kElement<T>);
 }
 
+template <class T>
 Support supports_packed(const KernelRequest& request) {
-  if (Support s = supports_any(request); !s.ok) return s;
+  if (Support s = supports_any<T>(request); !s.ok) return s;
   if (request.constants.size() < 2 || request.constants[1] == nullptr) return Support::no("b is not constant");
   const ir::Dims& b = request.inputs[1].dims;
   if (product(b, 0, b.size() - 2) != 1) return Support::no("b is a batch of matrices, needs one matrix");
@@ -62,31 +68,28 @@ double batched_us(const KernelRequest& request) {
   return flops_us(request) + 1 + static_cast<double>(request.inputs[1].bytes()) / 4000;
 }
 
+template <class T, class Out = T>
 Result<std::unique_ptr<Kernel>> create_packed(const KernelRequest& request, PackCache& packs) {
   const Matrices m = matrices_of(request);
-  const LoweredEpilogue epilogue(request, attrs_of(request).epilogue, 2);
+  const LoweredEpilogue epilogue(request, attrs_of(request).epilogue, 2, kElement<T>);
   const std::string layout =
       "gemm_b:" + std::to_string(m.k) + ":" + std::to_string(m.n) + (attrs_of(request).transpose_b ? ":t" : "");
-  const ir::TensorPtr& b = request.constants[1];
-  BLADE_ASSIGN_OR_RETURN(const auto packed, packs.get(b, layout, [&]() -> Result<AlignedBuffer> {
-    BLADE_ASSIGN_OR_RETURN(const ir::TensorPtr source, ir::aligned(b));
-    AlignedBuffer buffer = AlignedBuffer::allocate(packed_b_bytes(m.k, m.n));
-    if (buffer.data() == nullptr)
-      return resource_exhausted(node_label(request) + "there is not enough memory to pack its weights.");
-    pack_b(reinterpret_cast<const float*>(source->data), m.k, m.n, m.b_row, m.b_col, buffer.data());
-    return buffer;
-  }));
-  const PackedB view = packed_b_view(m.k, m.n, packed->data());
+  const int64_t steps = packed_steps<T>(1, m.k);
+  BLADE_ASSIGN_OR_RETURN(const auto packed, packed_weights<T>(request, packs, layout, packed_b_bytes(steps, m.n),
+                                                              [&](const T* from, void* to) {
+                                                                pack_runs(from, 1, m.k, m.n, m.b_row, m.b_col, to);
+                                                              }));
+  const PackedB view = packed_b_view(steps, m.n, packed->data());
   const int64_t rows = m.batch * m.m;
   return make_kernel(
       [=](const KernelArgs& args) {
         (void)packed;  // keeps the panels alive
-        LoweredEpilogue::Bound bound;
+        LoweredEpilogue::BoundTo<T> bound;
         epilogue.bind(args, bound);
-        gemm_f32(rows, input<float>(args, 0), m.k, view, output<float>(args), m.n, bound.raw, *args.pool, args.scratch);
+        gemm(rows, m.k, input<T>(args, 0), m.k, view, output<Out>(args), m.n, bound.raw, *args.pool, args.scratch);
         return Status::ok_status();
       },
-      epilogue.in_place_inputs(), gemm_scratch_bytes(rows, m.k, m.n, request.num_threads), kWeightsPacked);
+      epilogue.in_place_inputs(), gemm_scratch_bytes<T>(rows, m.k, m.n, request.num_threads), kWeightsPacked);
 }
 
 // Offset of each batch item in an operand that broadcasts to the output's batch dims.
@@ -105,9 +108,10 @@ std::vector<int64_t> batch_offsets(const ir::Dims& operand, const ir::Dims& out)
   return offsets;
 }
 
+template <class T, class Out = T>
 Result<std::unique_ptr<Kernel>> create_batched(const KernelRequest& request, PackCache&) {
   const Matrices m = matrices_of(request);
-  const LoweredEpilogue epilogue(request, attrs_of(request).epilogue, 2);
+  const LoweredEpilogue epilogue(request, attrs_of(request).epilogue, 2, kElement<T>);
   MatMulShape shape;
   shape.batch = m.batch;
   shape.m = m.m;
@@ -129,22 +133,53 @@ Result<std::unique_ptr<Kernel>> create_batched(const KernelRequest& request, Pac
       [=](const KernelArgs& args) {
         (void)a_offsets;  // kept alive for the shape
         (void)b_offsets;
-        LoweredEpilogue::Bound bound;
+        LoweredEpilogue::BoundTo<T> bound;
         epilogue.bind(args, bound);
-        matmul_f32(shape, input<float>(args, 0), input<float>(args, 1), output<float>(args), bound.raw, *args.pool,
-                   args.scratch);
+        matmul(shape, input<T>(args, 0), input<T>(args, 1), output<Out>(args), bound.raw, *args.pool, args.scratch);
         return Status::ok_status();
       },
-      epilogue.in_place_inputs(), matmul_scratch_bytes(shape, request.num_threads));
+      epilogue.in_place_inputs(), matmul_scratch_bytes<T>(shape, request.num_threads));
+}
+
+// --- bfloat16, the cast of the result to float32 included ---
+
+template <Support (*kSupports)(const KernelRequest&)>
+Support supports_to_f32(const KernelRequest& request) {
+  if (request.producer == nullptr || request.producer->node->op != ir::Op::kMatMul)
+    return Support::no("reads no matrix product");
+  if (request.outputs[0].dtype != ir::DType::kFloat32) return Support::no("casts to another type than float32");
+  return kSupports(*request.producer);
+}
+
+template <double (*kUs)(const KernelRequest&)>
+double to_f32_us(const KernelRequest& request) {
+  return kUs(*request.producer);
+}
+
+template <Result<std::unique_ptr<Kernel>> (*kCreate)(const KernelRequest&, PackCache&)>
+Result<std::unique_ptr<Kernel>> create_to_f32(const KernelRequest& request, PackCache& packs) {
+  KernelRequest both = *request.producer;
+  both.outputs = request.outputs;
+  return kCreate(both, packs);
 }
 
 constexpr KernelEntry kMatmulRows[] = {
-    {"cpu.matmul.packed_f32", ir::Op::kMatMul, supports_packed, flops_us, create_packed},
-    {"cpu.matmul.batched_f32", ir::Op::kMatMul, supports_any, batched_us, create_batched},
+    {"cpu.matmul.packed_f32", ir::Op::kMatMul, supports_packed<float>, flops_us, create_packed<float>},
+    {"cpu.matmul.batched_f32", ir::Op::kMatMul, supports_any<float>, batched_us, create_batched<float>},
+    {"cpu.matmul.packed_bf16", ir::Op::kMatMul, supports_packed<BFloat16>, flops_us, create_packed<BFloat16>},
+    {"cpu.matmul.batched_bf16", ir::Op::kMatMul, supports_any<BFloat16>, batched_us, create_batched<BFloat16>},
+};
+
+constexpr KernelEntry kMatmulToF32Rows[] = {
+    {"cpu.matmul.packed_bf16_to_f32", ir::Op::kCast, supports_to_f32<supports_packed<BFloat16>>, to_f32_us<flops_us>,
+     create_to_f32<create_packed<BFloat16, float>>},
+    {"cpu.matmul.batched_bf16_to_f32", ir::Op::kCast, supports_to_f32<supports_any<BFloat16>>, to_f32_us<batched_us>,
+     create_to_f32<create_batched<BFloat16, float>>},
 };
 
 }  // namespace
 
 std::span<const KernelEntry> matmul_rows() { return kMatmulRows; }
+std::span<const KernelEntry> matmul_to_f32_rows() { return kMatmulToF32Rows; }
 
 }  // namespace blade::backends::cpu

@@ -28,6 +28,24 @@ void for_rows(const KernelArgs& args, const Rows& rows, double work, Fn&& fn) {
   });
 }
 
+// Rows shorter than a vector: the exponentials of all rows are taken together.
+constexpr int64_t kShortRow = 16;
+
+void softmax_of_short_rows(const RowFunctions& f, const float* x, float* out, int64_t rows, int64_t length) {
+  for (int64_t r = 0; r < rows; ++r) {
+    float max = x[r * length];
+    for (int64_t i = 1; i < length; ++i) max = x[r * length + i] > max ? x[r * length + i] : max;
+    for (int64_t i = 0; i < length; ++i) out[r * length + i] = x[r * length + i] - max;
+  }
+  f.exp_sum(out, 0, out, rows * length);
+  for (int64_t r = 0; r < rows; ++r) {
+    float sum = 0;
+    for (int64_t i = 0; i < length; ++i) sum += out[r * length + i];
+    const float factor = 1 / sum;
+    for (int64_t i = 0; i < length; ++i) out[r * length + i] *= factor;
+  }
+}
+
 Result<std::unique_ptr<Kernel>> create_softmax(const KernelRequest& request, PackCache&) {
   const Rows rows = rows_of(request);
   const RowFunctions& f = row_functions();
@@ -50,6 +68,19 @@ Result<std::unique_ptr<Kernel>> create_softmax(const KernelRequest& request, Pac
           return Status::ok_status();
         },
         1, static_cast<size_t>(rows.count * rows.length) * sizeof(float));
+  }
+  if (rows.length < kShortRow) {
+    return make_kernel(
+        [=, &f](const KernelArgs& args) {
+          parallel_ranges(args.pool, rows.count, 4.0 * static_cast<double>(rows.length),
+                          [&](int64_t begin, int64_t end) {
+                            const int64_t first = begin * rows.length;
+                            softmax_of_short_rows(f, input<float>(args, 0) + first, output<float>(args) + first,
+                                                  end - begin, rows.length);
+                          });
+          return Status::ok_status();
+        },
+        1);
   }
   return make_kernel(
       [=, &f](const KernelArgs& args) {

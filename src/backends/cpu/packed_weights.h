@@ -6,11 +6,12 @@
 
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_support.h"
+#include "backends/cpu/matrix/convert.h"
 
 namespace blade::backends::cpu {
 
-// Weights rearranged once and shared by all plans; made by `pack(source floats, destination)`.
-template <class Pack>
+// Weights rearranged once and shared by all plans; made by `pack(source elements, destination)`.
+template <class T = float, class Pack>
 Result<std::shared_ptr<const AlignedBuffer>> packed_weights(const KernelRequest& request, PackCache& packs,
                                                             const std::string& layout, size_t bytes, Pack&& pack) {
   const ir::TensorPtr& weights = request.constants[1];
@@ -21,7 +22,7 @@ Result<std::shared_ptr<const AlignedBuffer>> packed_weights(const KernelRequest&
       return resource_exhausted(node_label(request) + "there is not enough memory to pack " + std::to_string(bytes) +
                                 " bytes of weights.");
     }
-    pack(reinterpret_cast<const float*>(source->data), buffer.data());
+    pack(reinterpret_cast<const T*>(source->data), buffer.data());
     return buffer;
   });
 }
@@ -32,12 +33,21 @@ inline std::string layout_name(const char* name, std::initializer_list<int64_t> 
   return layout;
 }
 
-// For conv2d_f32() and, where the kernel is 1x1, for every product over pack_b()'s layout.
-inline Result<std::shared_ptr<const AlignedBuffer>> packed_direct_weights(const KernelRequest& request,
-                                                                          PackCache& packs, const Conv2DShape& shape) {
-  const std::string layout = layout_name("conv_direct", {shape.kh, shape.kw, shape.c, shape.oc, shape.groups});
-  return packed_weights(request, packs, layout, packed_conv_bytes(shape),
-                        [&](const float* from, void* to) { pack_conv_weights(shape, from, to); });
+// For conv2d() and, where the kernel is 1x1, for every product of one run.
+template <class T>
+Result<std::shared_ptr<const AlignedBuffer>> packed_direct_weights(const KernelRequest& request, PackCache& packs,
+                                                                   const Conv2DShape& shape) {
+  const std::string layout =
+      layout_name("conv_direct", {shape.kh, shape.kw, shape.c, shape.oc, shape.groups, shape.dilation_w});
+  return packed_weights<T>(request, packs, layout, packed_conv_bytes<T>(shape),
+                           [&](const T* from, void* to) { pack_conv_weights(shape, from, to); });
+}
+
+// Depthwise weights in float32, as its kernels want them.
+inline Result<std::shared_ptr<const AlignedBuffer>> widened_weights(const KernelRequest& request, PackCache& packs) {
+  const int64_t count = request.inputs[1].element_count();
+  return packed_weights<BFloat16>(request, packs, "float32", static_cast<size_t>(count) * sizeof(float),
+                                  [&](const BFloat16* from, void* to) { widen(from, static_cast<float*>(to), count); });
 }
 
 }  // namespace blade::backends::cpu

@@ -85,8 +85,8 @@ BLADE_UNARY(LeakyRelu, hn::IfThenElse(hn::Gt(x, constant(0)), x, hn::Mul(constan
 BLADE_UNARY(Clip, min_of(max_of(x, constant(args.alpha)), constant(args.beta)))
 BLADE_UNARY(HardSigmoid,
             min_of(max_of(hn::MulAdd(constant(args.alpha), x, constant(args.beta)), constant(0)), constant(1)))
-BLADE_UNARY(HardSwish,
-            hn::Mul(hn::Mul(x, min_of(max_of(hn::Add(x, constant(3)), constant(0)), constant(6))), constant(1.0f / 6)))
+BLADE_UNARY(HardSwish, hn::Mul(hn::Mul(x, min_of(max_of(hn::Add(x, constant(3)), constant(0)), constant(6))),
+                               constant(args.alpha)))
 BLADE_UNARY(Swish, hn::Mul(x, sigmoid_of(x)))
 BLADE_UNARY(GeluErf, hn::Mul(hn::Mul(constant(0.5f), x),
                              hn::Add(constant(1), erf_of(hn::Mul(x, constant(0.70710678118654752f))))))

@@ -1,6 +1,7 @@
 // Pointwise nodes: float programs by blocks, single instructions on other dtypes by typed loops.
 #include "backends/cpu/broadcast.h"
 #include "backends/cpu/kernel_families.h"
+#include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/pointwise_program.h"
 #include "backends/cpu/pointwise_typed.h"
 #include "backends/reference/pointwise_math.h"
@@ -69,7 +70,7 @@ PeriodicOperands find_periodic(const BroadcastPlan& plan, std::span<const ir::DT
     const ir::Dims& s = plan.strides[k];
     if (s[1] == 1 && s[0] == plan.inner()) continue;
     if (s[0] == 0 && s[1] == 0) continue;
-    if (s[0] != 0 || dtypes[k] != ir::DType::kFloat32) return periodic;
+    if (s[0] != 0 || (dtypes[k] != ir::DType::kFloat32 && dtypes[k] != ir::DType::kBFloat16)) return periodic;
     periodic.repeated.push_back(static_cast<int>(k));
   }
   periodic.usable = true;
@@ -80,19 +81,24 @@ size_t buffer_floats(const PeriodicOperands& periodic) {
   return align_up(static_cast<size_t>(periodic.period + kPeriodicRun), 16);
 }
 
-void fill_periodic(const PeriodicOperands& periodic, const KernelArgs& args) {
+void fill_periodic(const PeriodicOperands& periodic, std::span<const ir::DType> dtypes, const KernelArgs& args) {
   auto* buffer = reinterpret_cast<float*>(args.scratch);
   const auto length = static_cast<int64_t>(buffer_floats(periodic));
   for (size_t r = 0; r < periodic.repeated.size(); ++r) {
-    const float* from = input<float>(args, static_cast<size_t>(periodic.repeated[r]));
+    const auto operand = static_cast<size_t>(periodic.repeated[r]);
     float* to = buffer + static_cast<int64_t>(r) * length;
-    for (int64_t i = 0; i < length; ++i) to[i] = i < periodic.period ? from[i] : to[i - periodic.period];
+    if (dtypes[operand] == ir::DType::kBFloat16) {
+      widen(input<BFloat16>(args, operand), to, periodic.period);
+    } else {
+      std::copy_n(input<float>(args, operand), periodic.period, to);
+    }
+    for (int64_t i = periodic.period; i < length; ++i) to[i] = to[i - periodic.period];
   }
 }
 
 void run_periodic(const ProgramF32& program, const BroadcastPlan& plan, const PeriodicOperands& periodic,
                   std::span<const ir::DType> dtypes, size_t out_size, const KernelArgs& args) {
-  fill_periodic(periodic, args);
+  fill_periodic(periodic, dtypes, args);
   const auto* buffer = reinterpret_cast<const float*>(args.scratch);
   const int64_t total = plan.rows() * plan.inner();
   const int64_t runs = ceil_div(total, kPeriodicRun);
@@ -128,10 +134,12 @@ void run_rows(const ProgramF32& program, const BroadcastPlan& plan, std::span<co
 
 Result<std::unique_ptr<Kernel>> create_f32(const KernelRequest& request, PackCache&) {
   const std::vector<ir::DType> dtypes = input_dtypes(request);
-  const ProgramF32 program(program_of(request), dtypes, request.outputs[0].dtype);
   const BroadcastPlan plan = plan_of(request);
   const size_t out_size = ir::dtype_size(request.outputs[0].dtype);
   const PeriodicOperands periodic = find_periodic(plan, dtypes);
+  std::vector<ir::DType> read_dtypes = dtypes;
+  for (int k : periodic.repeated) read_dtypes[static_cast<size_t>(k)] = ir::DType::kFloat32;
+  const ProgramF32 program(program_of(request), periodic.usable ? read_dtypes : dtypes, request.outputs[0].dtype);
   const uint32_t in_place = in_place_inputs(request);
   if (periodic.usable) {
     const size_t scratch = periodic.repeated.size() * buffer_floats(periodic) * sizeof(float);

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 
+#include "backends/cpu/matrix/convert.h"
 #include "base/half.h"
 
 namespace blade::backends::cpu {
@@ -28,7 +29,7 @@ void load(ir::DType dtype, const void* from, int64_t begin, int64_t count, float
       for (int64_t i = 0; i < count; ++i) to[i] = float16_to_float(static_cast<const uint16_t*>(from)[begin + i]);
       return;
     case ir::DType::kBFloat16:
-      for (int64_t i = 0; i < count; ++i) to[i] = bfloat16_to_float(static_cast<const uint16_t*>(from)[begin + i]);
+      widen(static_cast<const BFloat16*>(from) + begin, to, count);
       return;
     default:
       for (int64_t i = 0; i < count; ++i) to[i] = static_cast<const uint8_t*>(from)[begin + i] != 0 ? 1.0f : 0.0f;
@@ -44,7 +45,7 @@ void store(ir::DType dtype, const float* from, void* to, int64_t begin, int64_t 
       for (int64_t i = 0; i < count; ++i) static_cast<uint16_t*>(to)[begin + i] = float_to_float16(from[i]);
       return;
     case ir::DType::kBFloat16:
-      for (int64_t i = 0; i < count; ++i) static_cast<uint16_t*>(to)[begin + i] = float_to_bfloat16(from[i]);
+      narrow(from, static_cast<BFloat16*>(to) + begin, count);
       return;
     default:
       for (int64_t i = 0; i < count; ++i) static_cast<uint8_t*>(to)[begin + i] = from[i] != 0 ? 1 : 0;
@@ -160,6 +161,10 @@ void ProgramF32::run_steps(const float* const* values, float* buffer, float* to,
 void ProgramF32::run_rows(const RowSource* sources, float* out, int64_t out_stride, int64_t rows,
                           int64_t columns) const {
   const int inputs = num_inputs();
+  const auto row_of = [&](int i, int64_t r) {
+    const auto offset = static_cast<size_t>(r * sources[i].row_stride) * ir::dtype_size(input_dtypes_[i]);
+    return static_cast<const std::byte*>(sources[i].data) + offset;
+  };
   const int64_t rows_at_once = std::min(rows, block_ / std::max<int64_t>(1, columns));
   const bool dense = std::all_of(sources, sources + inputs,
                                  [&](const RowSource& s) { return s.repeats || s.row_stride == columns || rows == 1; });
@@ -167,7 +172,7 @@ void ProgramF32::run_rows(const RowSource* sources, float* out, int64_t out_stri
     const int64_t step = dense && out_stride == columns ? rows : 1;
     for (int64_t r = 0; r < rows; r += step) {
       std::array<Source, kMaxRegisters> flat;
-      for (int i = 0; i < inputs; ++i) flat[i] = {sources[i].data + r * sources[i].row_stride, sources[i].repeats};
+      for (int i = 0; i < inputs; ++i) flat[i] = {row_of(i, r), sources[i].repeats};
       run(flat.data(), out + r * out_stride, step * columns);
     }
     return;
@@ -179,7 +184,10 @@ void ProgramF32::run_rows(const RowSource* sources, float* out, int64_t out_stri
   for (int i = 0; i < inputs; ++i) {
     float* to = buffer + registers_[i] * block_;
     values[i] = to;
-    if (sources[i].repeats) std::fill_n(to, padded(rows_at_once * columns), *sources[i].data);
+    if (!sources[i].repeats) continue;
+    float element = 0;
+    load(input_dtypes_[i], sources[i].data, 0, 1, &element);
+    std::fill_n(to, padded(rows_at_once * columns), element);
   }
   float* result = buffer + registers_[steps_.back().out] * block_;
   for (int64_t r = 0; r < rows; r += rows_at_once) {
@@ -187,8 +195,7 @@ void ProgramF32::run_rows(const RowSource* sources, float* out, int64_t out_stri
     for (int i = 0; i < inputs; ++i) {
       if (sources[i].repeats || (sources[i].row_stride == 0 && r != 0)) continue;
       float* to = buffer + registers_[i] * block_;
-      for (int64_t k = 0; k < count; ++k)
-        std::memcpy(to + k * columns, sources[i].data + (r + k) * sources[i].row_stride, bytes);
+      for (int64_t k = 0; k < count; ++k) load(input_dtypes_[i], row_of(i, r + k), 0, columns, to + k * columns);
       std::fill(to + count * columns, to + padded(count * columns), 0.0f);
     }
     run_steps(values.data(), buffer, result, padded(count * columns));

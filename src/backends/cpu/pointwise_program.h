@@ -25,14 +25,14 @@ class ProgramF32 {
   // out[i] = program(sources[...][i]) for i < count. `out` may be one of the sources if that has the output's dtype.
   void run(const Source* sources, void* out, int64_t count) const;
 
-  // One program input for rows of float32: row r begins at data + r * row_stride.
+  // One program input for rows: row r begins row_stride elements of its type after row r - 1.
   struct RowSource {
-    const float* data = nullptr;
+    const void* data = nullptr;
     int64_t row_stride = 0;
     bool repeats = false;  // the same element everywhere
   };
-  // out[r * out_stride + i] = program(sources[...] at row r, element i) for r < rows and i < columns; every dtype must
-  // be float32. `out` may be one of the sources. Short rows are gathered, so that vectors are full.
+  // out[r * out_stride + i] = program(sources[...] at row r, element i) for r < rows and i < columns; the
+  // output's dtype must be float32. `out` may be one of the sources. Short rows are gathered, so that vectors are full.
   void run_rows(const RowSource* sources, float* out, int64_t out_stride, int64_t rows, int64_t columns) const;
   double cost() const { return cost_; }  // of an element, as in parallel_ranges
   int num_inputs() const { return static_cast<int>(input_dtypes_.size()); }

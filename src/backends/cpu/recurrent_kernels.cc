@@ -47,8 +47,8 @@ class LstmKernel final : public Kernel {
     packed_x_ = align_up(packed_b_bytes(plan_.inputs, plan_.gates()), kBufferAlignment);
     packed_h_ = align_up(packed_b_bytes(plan_.cells, plan_.gates()), kBufferAlignment);
     sums_ = align_up(static_cast<size_t>(rows * plan_.gates()) * sizeof(float), kBufferAlignment);
-    gemm_ = std::max(gemm_scratch_bytes(rows, plan_.inputs, plan_.gates(), threads),
-                     gemm_scratch_bytes(plan_.batch, plan_.cells, plan_.gates(), threads));
+    gemm_ = std::max(gemm_scratch_bytes<float>(rows, plan_.inputs, plan_.gates(), threads),
+                     gemm_scratch_bytes<float>(plan_.batch, plan_.cells, plan_.gates(), threads));
   }
   size_t scratch_bytes() const override { return packed_x_ + packed_h_ + sums_ + gemm_; }
 
@@ -65,7 +65,7 @@ class LstmKernel final : public Kernel {
     const PackedB wh = pack_b(w + plan_.inputs * gates, plan_.cells, gates, gates, 1, args.scratch + packed_x_);
     EpilogueF32 bias;
     bias.bias = input<float>(args, 8);
-    gemm_f32(rows, input<float>(args, 1), plan_.inputs, wx, sums, gates, bias, *args.pool, scratch);
+    gemm(rows, plan_.inputs, input<float>(args, 1), plan_.inputs, wx, sums, gates, bias, *args.pool, scratch);
     for (int64_t t = 0; t < last; ++t) step(args, wh, sums + t * plan_.batch * gates, t, scratch);
     for (size_t r = 0; r < 7; ++r) {
       const int64_t done = std::max<int64_t>(last, 0) * plan_.state();
@@ -81,7 +81,7 @@ class LstmKernel final : public Kernel {
     EpilogueF32 add;
     add.residual = sums;
     add.residual_row_stride = plan_.gates();
-    gemm_f32(plan_.batch, h, plan_.cells, wh, sums, plan_.gates(), add, *args.pool, scratch);
+    gemm(plan_.batch, plan_.cells, h, plan_.cells, wh, sums, plan_.gates(), add, *args.pool, scratch);
     parallel_ranges(args.pool, plan_.batch, static_cast<double>(200 * plan_.cells), [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n) {
         lstm_row(plan_, sums + n * plan_.gates(), cs + n * plan_.cells, args, (t * plan_.batch + n) * plan_.cells);

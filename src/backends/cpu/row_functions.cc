@@ -133,8 +133,8 @@ HWY_ATTR void row_normalize(const float* x, float mean, float factor, const floa
 }
 
 // Elementwise fold of rows, two vectors of columns at a time.
-template <class Fold>
-HWY_ATTR void fold_rows(const float* const* rows, int64_t count, float factor, float* out, int64_t n) {
+template <class Fold, class T>
+HWY_ATTR void fold_rows(const T* const* rows, int64_t count, float factor, float* out, int64_t n) {
   const D d;
   const int64_t step = lanes();
   const V f = constant(factor), none = hn::Zero(d);
@@ -142,8 +142,8 @@ HWY_ATTR void fold_rows(const float* const* rows, int64_t count, float factor, f
   for (; i + 2 * step <= n; i += 2 * step) {
     V a0 = Fold::identity(), a1 = a0;
     for (int64_t r = 0; r < count; ++r) {
-      a0 = Fold::combine(a0, hn::LoadU(d, rows[r] + i), none);
-      a1 = Fold::combine(a1, hn::LoadU(d, rows[r] + i + step), none);
+      a0 = Fold::combine(a0, load_all(rows[r] + i), none);
+      a1 = Fold::combine(a1, load_all(rows[r] + i + step), none);
     }
     hn::StoreU(hn::Mul(a0, f), d, out + i);
     hn::StoreU(hn::Mul(a1, f), d, out + i + step);
@@ -165,13 +165,29 @@ HWY_ATTR void rows_min(const float* const* rows, int64_t count, float* out, int6
   fold_rows<MinFold>(rows, count, 1, out, n);
 }
 
-HWY_ATTR void rows_weighted(const float* const* rows, const float* weights, int64_t count, float* out, int64_t n) {
+HWY_ATTR void rows_sum_bf16(const BFloat16* const* rows, int64_t count, float factor, float* out, int64_t n) {
+  fold_rows<SumFold>(rows, count, factor, out, n);
+}
+HWY_ATTR void rows_max_bf16(const BFloat16* const* rows, int64_t count, float* out, int64_t n) {
+  fold_rows<MaxFold>(rows, count, 1, out, n);
+}
+
+template <class T>
+HWY_ATTR void weigh_rows(const T* const* rows, const float* weights, int64_t count, float* out, int64_t n) {
   const D d;
   for (int64_t i = 0; i < n; i += lanes()) {
     V a = hn::Zero(d);
     for (int64_t r = 0; r < count; ++r) a = hn::MulAdd(constant(weights[r]), load_some(d, rows[r] + i, n - i), a);
     store_some(a, d, out + i, n - i);
   }
+}
+
+HWY_ATTR void rows_weighted(const float* const* rows, const float* weights, int64_t count, float* out, int64_t n) {
+  weigh_rows(rows, weights, count, out, n);
+}
+HWY_ATTR void rows_weighted_bf16(const BFloat16* const* rows, const float* weights, int64_t count, float* out,
+                                 int64_t n) {
+  weigh_rows(rows, weights, count, out, n);
 }
 
 template <class Fold>
@@ -235,8 +251,10 @@ HWY_ATTR void add_to(const float* x, float* acc, int64_t n) {
 
 const RowFunctions& functions_of_target() {
   static constexpr RowFunctions kFunctions = {
-      row_sum,  row_squares, row_max,  row_min,       row_exp_sum, row_affine,  row_affine_rows, row_normalize,
-      rows_sum, rows_max,    rows_min, rows_weighted, windows_sum, windows_max, pixels_weighted, add_to};
+      row_sum,     row_squares,     row_max,         row_min,       row_exp_sum,
+      row_affine,  row_affine_rows, row_normalize,   rows_sum,      rows_max,
+      rows_min,    rows_weighted,   rows_sum_bf16,   rows_max_bf16, rows_weighted_bf16,
+      windows_sum, windows_max,     pixels_weighted, add_to};
   return kFunctions;
 }
 

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
+
+#include "backends/cpu/matrix/convert.h"
 
 namespace blade::backends::cpu {
 
@@ -24,6 +27,10 @@ struct RowFunctions {
   void (*rows_max)(const float* const* rows, int64_t count, float* out, int64_t n);
   void (*rows_min)(const float* const* rows, int64_t count, float* out, int64_t n);
   void (*rows_weighted)(const float* const* rows, const float* weights, int64_t count, float* out, int64_t n);
+  // The same over rows of bfloat16.
+  void (*rows_sum_bf16)(const BFloat16* const* rows, int64_t count, float factor, float* out, int64_t n);
+  void (*rows_max_bf16)(const BFloat16* const* rows, int64_t count, float* out, int64_t n);
+  void (*rows_weighted_bf16)(const BFloat16* const* rows, const float* weights, int64_t count, float* out, int64_t n);
   // Pooling along one row of pixels: output x folds `taps` neighbouring pixels from row + x * step (floats) on; the sum
   // times `factor`, the maximum (-inf without taps).
   void (*windows_sum)(const float* row, int64_t step, int64_t taps, float factor, float* out, int64_t outputs,
@@ -37,5 +44,36 @@ struct RowFunctions {
 };
 
 const RowFunctions& row_functions();
+
+// By the type of the rows.
+inline void fold_sum(const float* const* rows, int64_t count, float factor, float* out, int64_t n) {
+  row_functions().rows_sum(rows, count, factor, out, n);
+}
+inline void fold_sum(const BFloat16* const* rows, int64_t count, float factor, float* out, int64_t n) {
+  row_functions().rows_sum_bf16(rows, count, factor, out, n);
+}
+inline void fold_max(const float* const* rows, int64_t count, float* out, int64_t n) {
+  row_functions().rows_max(rows, count, out, n);
+}
+inline void fold_max(const BFloat16* const* rows, int64_t count, float* out, int64_t n) {
+  row_functions().rows_max_bf16(rows, count, out, n);
+}
+inline void fold_weighted(const float* const* rows, const float* weights, int64_t count, float* out, int64_t n) {
+  row_functions().rows_weighted(rows, weights, count, out, n);
+}
+inline void fold_weighted(const BFloat16* const* rows, const float* weights, int64_t count, float* out, int64_t n) {
+  row_functions().rows_weighted_bf16(rows, weights, count, out, n);
+}
+
+// A result of `count` elements made by `fold(float* to)`, through a buffer where it must be rounded.
+template <class T, class Fold>
+void store_folded(T* to, int64_t count, float* buffer, Fold&& fold) {
+  if constexpr (std::is_same_v<T, float>) {
+    fold(to);
+  } else {
+    fold(buffer);
+    narrow(buffer, to, count);
+  }
+}
 
 }  // namespace blade::backends::cpu

@@ -10,11 +10,13 @@ namespace {
 constexpr double kL2BytesPerUs = 60e3;
 constexpr double kSectionUs = 0.5;
 
+template <class T>
 Support supports_separable(const KernelRequest& request) {
   if (request.producer == nullptr || request.producer->node->op != ir::Op::kConv)
     return Support::no("reads no convolution");
   for (const KernelRequest* r : {request.producer, &request}) {
-    if (Support s = conv_node_support(*r); !s.ok) return s;
+    if (Support s = conv_node_support<T>(*r); !s.ok) return s;
+    if (r->inputs[0].dtype != kElement<T>) return Support::no("an input is not of the type of the weights");
     if (!weights_constant(*r)) return Support::no("weights are not constant");
   }
   if (!is_depthwise(*request.producer)) return Support::no("the convolution before it is not depthwise");
@@ -25,43 +27,57 @@ Support supports_separable(const KernelRequest& request) {
 }
 
 // The two alone, less what they move between them, more for weights that each strip reads again.
+template <class T>
 double separable_us(const KernelRequest& request) {
   const Conv2DShape first = conv_shape(*request.producer), second = conv_shape(request);
   const int threads = std::max(1, request.num_threads);
-  const double arithmetic = depthwise_cost_us(first, threads) + conv_cost_us(second, ConvAlgorithm::kDirect, threads);
+  const double arithmetic =
+      depthwise_cost_us(first, threads) + conv_cost_us<T>(second, ConvAlgorithm::kDirect, threads);
   const auto between = static_cast<double>(request.inputs[0].bytes());
   const auto weights = static_cast<double>(request.inputs[1].bytes());
-  const auto strips = static_cast<double>(separable_strips(depthwise_shape(*request.producer)));
+  const auto strips = static_cast<double>(separable_strips<T>(depthwise_shape(*request.producer)));
   return arithmetic - kSectionUs + (strips * weights - 2 * between) / kL2BytesPerUs / threads;
 }
 
+// The depthwise weights in float32: null where the run finds them so in its inputs.
+template <class T>
+Result<std::shared_ptr<const AlignedBuffer>> own_depthwise_weights(const KernelRequest& producer, PackCache& packs) {
+  if constexpr (std::is_same_v<T, float>) return std::shared_ptr<const AlignedBuffer>();
+  return widened_weights(producer, packs);
+}
+
+template <class T>
 Result<std::unique_ptr<Kernel>> create_separable(const KernelRequest& request, PackCache& packs) {
   const KernelRequest& producer = *request.producer;
   const DepthwiseShape shape = depthwise_shape(producer);
   const Conv2DShape second = conv_shape(request);
-  const LoweredEpilogue between(producer, producer.node->get<ir::ConvAttrs>().epilogue, 2);
-  const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2);
-  BLADE_ASSIGN_OR_RETURN(const auto packed, packed_direct_weights(request, packs, second));
+  const LoweredEpilogue between(producer, producer.node->get<ir::ConvAttrs>().epilogue, 2, kElement<T>);
+  const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2, kElement<T>);
+  BLADE_ASSIGN_OR_RETURN(const auto packed, packed_direct_weights<T>(request, packs, second));
+  BLADE_ASSIGN_OR_RETURN(const auto weights, own_depthwise_weights<T>(producer, packs));
   // The 1x1's input i is the step's input i + skipped: the value between the two is none.
   const size_t skipped = producer.inputs.size() - 1;
   const auto in_place = skipped < 31 ? epilogue.in_place_inputs() << skipped : 0;
-  const auto packed_inputs = skipped < 31 ? kWeightsPacked << skipped : 0;
+  const auto packed_inputs = (skipped < 31 ? kWeightsPacked << skipped : 0) | (weights != nullptr ? kWeightsPacked : 0);
   return make_kernel(
       [=](const KernelArgs& args) {
-        LoweredEpilogue::Bound bound_between, bound;
+        LoweredEpilogue::BoundTo<T> bound_between, bound;
         between.bind(args, bound_between);
         KernelArgs second_args = args;
         second_args.inputs = args.inputs.subspan(skipped);
         epilogue.bind(second_args, bound);
-        separable_conv2d_f32(shape, second.oc, input<float>(args, 0), input<float>(args, 1), packed->data(),
-                             output<float>(args), bound_between.raw, bound.raw, *args.pool, args.scratch);
+        separable_conv2d(shape, second.oc, input<T>(args, 0),
+                         weights != nullptr ? weights->template as<float>() : input<float>(args, 1), packed->data(),
+                         output<T>(args), bound_between.raw, bound.raw, *args.pool, args.scratch);
         return Status::ok_status();
       },
-      in_place, separable_scratch_bytes(shape, second.oc, request.num_threads), packed_inputs);
+      in_place, separable_scratch_bytes<T>(shape, second.oc, request.num_threads), packed_inputs);
 }
 
 constexpr KernelEntry kSeparableRows[] = {
-    {"cpu.conv.separable_f32", ir::Op::kConv, supports_separable, separable_us, create_separable},
+    {"cpu.conv.separable_f32", ir::Op::kConv, supports_separable<float>, separable_us<float>, create_separable<float>},
+    {"cpu.conv.separable_bf16", ir::Op::kConv, supports_separable<BFloat16>, separable_us<BFloat16>,
+     create_separable<BFloat16>},
 };
 
 }  // namespace

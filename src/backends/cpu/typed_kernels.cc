@@ -36,10 +36,7 @@ void finish_row(const LoweredEpilogue* lowered, const EpilogueF32& e, T* row, in
     for (int64_t c = 0; c < channels; ++c) {
       float x = row[c];
       if (e.bias != nullptr) x += e.bias[c];
-      if (residual != nullptr && c < e.residual_channels) x += residual[c];
-      if (e.slope != nullptr && x < 0) x *= e.slope[c];
-      x = x < e.clamp_lo ? e.clamp_lo : x > e.clamp_hi ? e.clamp_hi : x;
-      row[c] = e.scale == nullptr ? x : x * e.scale[c] + e.shift[c];
+      row[c] = finish_element(e, x, residual != nullptr && c < e.residual_channels ? residual[c] : 0.0f, c);
     }
     if (e.generic == nullptr) return;
     EpilogueTile tile;

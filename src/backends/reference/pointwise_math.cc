@@ -109,7 +109,7 @@ double apply_float_unary(const ir::PointwiseInstr& instr, double x) {
     case PointwiseOp::kHardSigmoid:
       return min_of(max_of(alpha * x + beta, 0), 1);
     case PointwiseOp::kHardSwish:
-      return x * min_of(max_of(x + 3, 0), 6) / 6;
+      return x * min_of(max_of(x + 3, 0), 6) * alpha;
     case PointwiseOp::kSwish:
       return x * sigmoid(x);
     case PointwiseOp::kGeluErf:

@@ -97,8 +97,9 @@ Status infer_conv(InferContext& c) {
   const int rank = static_cast<int>(spatial) + 2;
   BLADE_RETURN_IF_ERROR(check_rank(c, 0, rank, "an input"));
   BLADE_RETURN_IF_ERROR(check_rank(c, 1, rank, "a filter"));
-  // A float32 image may meet float16 weights: the result is float16, as if the image had been cast.
-  const bool casts = c.input_dtype(0) == DType::kFloat32 && c.input_dtype(1) == DType::kFloat16;
+  // A float32 image may meet 16-bit weights: the result is 16-bit, as if the image had been cast.
+  const bool narrow = c.input_dtype(1) == DType::kFloat16 || c.input_dtype(1) == DType::kBFloat16;
+  const bool casts = c.input_dtype(0) == DType::kFloat32 && narrow;
   if (!casts) BLADE_RETURN_IF_ERROR(check_same_dtype(c, 0, 1));
   if (a.groups < 1) return infer_error(c, "has ", a.groups, " groups, expected 1 or more");
 
@@ -127,7 +128,7 @@ Status infer_conv(InferContext& c) {
   out.push_back(input_dim(c, 1, rank - 1, "channels"));
   Shape shape(std::move(out));
   BLADE_RETURN_IF_ERROR(check_epilogue(c, a.epilogue, 2, shape));
-  c.set_output(0, casts ? DType::kFloat16 : c.input_dtype(0), std::move(shape));
+  c.set_output(0, casts ? c.input_dtype(1) : c.input_dtype(0), std::move(shape));
   return Status();
 }
 

@@ -50,7 +50,7 @@ enum class PointwiseOp : uint8_t {
   kLeakyRelu,    // x > 0 ? x : alpha * x
   kClip,         // min(max(x, alpha), beta)
   kHardSigmoid,  // clip(alpha * x + beta, 0, 1)
-  kHardSwish,    // x * clip(x + 3, 0, 6) / 6
+  kHardSwish,    // x * clip(x + 3, 0, 6) * alpha
   kSwish,        // x * sigmoid(x)
   kGeluErf,      // 0.5 * x * (1 + erf(x / sqrt(2)))
   kGeluTanh,     // 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))

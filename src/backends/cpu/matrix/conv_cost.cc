@@ -25,9 +25,10 @@ double product_cycles(double rows, double k, double n, double efficiency) {
   return rows * k * n / tile_kernels().lanes / efficiency;
 }
 
+template <class T>
 double direct_us(const Conv2DShape& s, int threads) {
   const int64_t group_channels = s.c / s.groups;
-  const auto k = static_cast<double>(s.kh * s.kw * group_channels);
+  const auto k = static_cast<double>(s.kh * s.kw * ceil_div(group_channels, kStepDepth<T>));  // steps
   const double compute = product_cycles(static_cast<double>(s.output_pixels()), k, static_cast<double>(s.oc), 0.95);
   const double weights = weight_cycles(k * static_cast<double>(s.oc), threads);
   return std::max(compute / threads, weights) / kCyclesPerUs;
@@ -69,14 +70,17 @@ const char* conv_algorithm_refusal(const Conv2DShape& s, ConvAlgorithm algorithm
   return nullptr;
 }
 
+template <class T>
 double conv_cost_us(const Conv2DShape& s, ConvAlgorithm algorithm, int threads) {
-  if (algorithm == ConvAlgorithm::kDirect) return direct_us(s, threads);
+  if (algorithm == ConvAlgorithm::kDirect) return direct_us<T>(s, threads);
   return winograd_us(s, algorithm == ConvAlgorithm::kWinograd4 ? 4 : 2, threads);
 }
+template double conv_cost_us<float>(const Conv2DShape&, ConvAlgorithm, int);
+template double conv_cost_us<BFloat16>(const Conv2DShape&, ConvAlgorithm, int);
 
 ConvAlgorithm choose_conv_algorithm(const Conv2DShape& s, int threads) {
   ConvAlgorithm best = ConvAlgorithm::kDirect;
-  double best_us = direct_us(s, threads);
+  double best_us = direct_us<float>(s, threads);
   for (ConvAlgorithm algorithm : {ConvAlgorithm::kWinograd2, ConvAlgorithm::kWinograd4}) {
     if (conv_algorithm_refusal(s, algorithm) != nullptr) continue;
     const double us = conv_cost_us(s, algorithm, threads);

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "backends/cpu/matrix/conv_rows.h"
+#include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/tile_driver.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "base/checked_math.h"
@@ -19,113 +21,156 @@ int64_t group_in(const Conv2DShape& s) { return s.c / s.groups; }
 int64_t group_out(const Conv2DShape& s) { return s.oc / s.groups; }
 int64_t group_k(const Conv2DShape& s) { return s.kh * s.kw * group_in(s); }
 
-size_t group_packed_bytes(const Conv2DShape& s) { return align_up(packed_b_bytes(group_k(s), group_out(s)), 64); }
-
-// Few channels: a kernel row is one run of kw * c floats, read from a copy of the input with its padding written out.
+// Few channels: a kernel row is one run of kw * c elements, read from a copy of the input with its padding written out.
 bool use_band(const Conv2DShape& s) { return s.groups == 1 && s.kw > 1 && s.c < 16 && s.dilation_w == 1; }
 
 int64_t run_count(const Conv2DShape& s) { return use_band(s) ? s.kh : s.kh * s.kw; }
+int64_t run_length(const Conv2DShape& s) { return group_k(s) / run_count(s); }
 
-TileJob conv_job(const Conv2DShape& s, const PackedB& b) {
-  TileJob job;
+template <class T>
+PackedB group_b_view(const Conv2DShape& s, const void* data) {
+  return packed_b_view(packed_steps<T>(run_count(s), run_length(s)), group_out(s), data);
+}
+template <class T>
+size_t group_packed_bytes(const Conv2DShape& s) {
+  return align_up(group_b_view<T>(s, nullptr).bytes(), 64);
+}
+
+template <class T>
+TileJob<T> conv_job(const Conv2DShape& s, const PackedB& b) {
+  TileJob<T> job;
   job.rows = s.output_pixels();
   job.runs = run_count(s);
-  job.run_length = group_k(s) / job.runs;
+  job.run_length = run_length(s);
   const int64_t read_h = std::min(s.h, s.oh * std::min(s.stride_h, s.kh));
   const int64_t read_w = std::min(s.w, s.ow * std::min(s.stride_w, s.kw));
-  job.input_bytes = s.n * read_h * read_w * group_in(s) * int64_t{sizeof(float)};
-  job.copy_rows = job.runs == 1 && job.rows > 1 && b.panels() > 1 && pitch_aliases(s.input_pitch() * s.stride_w);
+  job.input_bytes = s.n * read_h * read_w * group_in(s) * int64_t{sizeof(T)};
+  job.copy_rows = job.runs == 1 && job.rows > 1 && b.panels() > 1 &&
+                  pitch_aliases(s.input_pitch() * s.stride_w * int64_t{sizeof(T)});
   job.b = b;
   job.out_stride = s.output_pitch();
   return job;
 }
 
 // ---- Bands: the padded copy of a few input rows, for few channels.
+template <class T>
 struct BandPlan {
-  int64_t width = 0;     // pixels of a padded row
-  int64_t rows_out = 0;  // output rows of a band
-  int64_t rows_in = 0;   // input rows of a band
-  int64_t bands = 0;     // of one image
-  int64_t row_floats = 0;
+  int64_t width = 0;       // pixels of a padded row
+  int64_t rows_out = 0;    // output rows of a band
+  int64_t rows_in = 0;     // input rows of a band
+  int64_t bands = 0;       // of one image
+  int64_t row_length = 0;  // elements
 
   explicit BandPlan(const Conv2DShape& s) {
     width = (s.ow - 1) * s.stride_w + s.kw;
-    row_floats = width * s.c;
-    const int64_t row_bytes = row_floats * int64_t{sizeof(float)};
+    row_length = width * s.c;
+    const int64_t row_bytes = row_length * int64_t{sizeof(T)};
     rows_out = std::clamp<int64_t>(kBandBytes / (row_bytes * s.stride_h), 1, std::max<int64_t>(1, s.oh));
     bands = std::max(ceil_div(s.oh, rows_out), std::min(s.oh, ceil_div(kMinBands, std::max<int64_t>(1, s.n))));
     rows_out = ceil_div(s.oh, std::max<int64_t>(1, bands));
     rows_in = (rows_out - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
   }
-  size_t floats() const { return static_cast<size_t>(rows_in * row_floats); }
+  size_t bytes() const { return static_cast<size_t>(rows_in * row_length) * sizeof(T); }
 };
 
-TileJob band_job(const Conv2DShape& s, const BandPlan& plan, const PackedB& b) {
-  TileJob job;
+template <class T>
+TileJob<T> band_job(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b) {
+  TileJob<T> job;
   job.rows = plan.rows_out * s.ow;
   job.runs = s.kh;
   job.run_length = s.kw * s.c;
-  job.input_bytes = static_cast<int64_t>(plan.floats() * sizeof(float));
+  job.input_bytes = static_cast<int64_t>(plan.bytes());
   job.b = b;
   job.out_stride = s.output_pitch();
   return job;
 }
 
-size_t band_slot_bytes(const Conv2DShape& s, const BandPlan& plan, const PackedB& b) {
-  return align_up(plan.floats() * sizeof(float), 64) + tile_slot_scratch_bytes(band_job(s, plan, b));
+template <class T>
+size_t band_slot_bytes(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b) {
+  return align_up(plan.bytes(), 64) + tile_slot_scratch_bytes(band_job(s, plan, b));
 }
 
-void copy_band(const Conv2DShape& s, const BandPlan& plan, const float* image, int64_t first_y, int64_t rows,
-               float* band) {
-  const int64_t left = std::clamp<int64_t>(s.pad_left, 0, plan.width);
-  const int64_t from_x = std::max<int64_t>(0, -s.pad_left);
-  const int64_t pixels = std::clamp<int64_t>(s.w - from_x, 0, plan.width - left);
-  for (int64_t r = 0; r < rows; ++r, band += plan.row_floats) {
-    const int64_t y = first_y + r;
-    if (y < 0 || y >= s.h) {
-      std::fill(band, band + plan.row_floats, 0.0f);
-      continue;
-    }
-    const float* from = image + (y * s.w + from_x) * s.input_pitch();
-    std::fill(band, band + left * s.c, 0.0f);
-    if (s.input_pitch() == s.c) {
-      std::memcpy(band + left * s.c, from, pixels * s.c * sizeof(float));
-    } else {
-      for (int64_t x = 0; x < pixels; ++x) {
-        std::memcpy(band + (left + x) * s.c, from + x * s.input_pitch(), s.c * sizeof(float));
-      }
-    }
-    std::fill(band + (left + pixels) * s.c, band + plan.row_floats, 0.0f);
+template <class T, class In>
+void copy_elements(const In* from, int64_t count, T* to) {
+  if constexpr (std::is_same_v<T, In>) {
+    std::memcpy(to, from, static_cast<size_t>(count) * sizeof(T));
+  } else {
+    convert(from, to, count);
   }
 }
 
-void run_band(const Conv2DShape& s, const BandPlan& plan, const PackedB& b, const float* in, float* out,
-              const EpilogueF32& epilogue, int64_t index, const int64_t* offsets, std::byte* scratch) {
-  const int64_t image = index / plan.bands;
-  const int64_t y0 = index % plan.bands * plan.rows_out;
-  const int64_t rows_out = std::min(plan.rows_out, s.oh - y0);
-  if (rows_out <= 0) return;
-  auto* band = reinterpret_cast<float*>(scratch);
+template <class T, class In>
+void copy_band(const Conv2DShape& s, const BandPlan<T>& plan, const In* image, int64_t first_y, int64_t rows, T* band) {
+  const int64_t left = std::clamp<int64_t>(s.pad_left, 0, plan.width);
+  const int64_t from_x = std::max<int64_t>(0, -s.pad_left);
+  const int64_t pixels = std::clamp<int64_t>(s.w - from_x, 0, plan.width - left);
+  for (int64_t r = 0; r < rows; ++r, band += plan.row_length) {
+    const int64_t y = first_y + r;
+    if (y < 0 || y >= s.h) {
+      std::fill(band, band + plan.row_length, T());
+      continue;
+    }
+    const In* from = image + (y * s.w + from_x) * s.input_pitch();
+    std::fill(band, band + left * s.c, T());
+    if (s.input_pitch() == s.c) {
+      copy_elements(from, pixels * s.c, band + left * s.c);
+    } else {
+      for (int64_t x = 0; x < pixels; ++x) {
+        copy_elements(from + x * s.input_pitch(), s.c, band + (left + x) * s.c);
+      }
+    }
+    std::fill(band + (left + pixels) * s.c, band + plan.row_length, T());
+  }
+}
+
+// ---- Offsets of the runs and the row of zeros, shared by all threads.
+template <class T>
+struct ConvSharedScratch {
+  const Conv2DShape& s;
+  size_t offset_bytes, zero_bytes;
+  explicit ConvSharedScratch(const Conv2DShape& shape)
+      : s(shape),
+        offset_bytes(align_up(static_cast<size_t>(run_count(s)) * sizeof(int64_t), 64)),
+        zero_bytes(align_up(static_cast<size_t>(group_in(s)) * sizeof(T), 64)) {}
+  size_t bytes() const { return offset_bytes + zero_bytes; }
+  int64_t* offsets(std::byte* at) const { return reinterpret_cast<int64_t*>(at); }
+  T* zeros(std::byte* at) const { return reinterpret_cast<T*>(at + offset_bytes); }
+
+  void fill(std::byte* at) const {
+    for (int64_t r = 0; r < run_count(s); ++r) {
+      offsets(at)[r] = use_band(s) ? r * s.dilation_h * BandPlan<T>(s).row_length
+                                   : (r / s.kw * s.dilation_h * s.w + r % s.kw * s.dilation_w) * s.input_pitch();
+    }
+    std::memset(static_cast<void*>(zeros(at)), 0, zero_bytes);
+  }
+};
+
+// At most plan.rows_out output rows from row `first` of all images on; they lie in one image.
+template <class T, class In, class Out>
+void run_band(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, const In* in, Out* out,
+              const Epilogue<T>& epilogue, int64_t first, int64_t rows_out, const int64_t* offsets,
+              std::byte* scratch) {
+  const int64_t image = first / s.oh, y0 = first % s.oh;
+  auto* band = reinterpret_cast<T*>(scratch);
   const int64_t rows_in = (rows_out - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
   copy_band(s, plan, in + image * s.h * s.w * s.input_pitch(), y0 * s.stride_h - s.pad_top, rows_in, band);
 
-  const int64_t first_pixel = (image * s.oh + y0) * s.ow;
-  const PartEpilogue part(epilogue, first_pixel);
-  TileJob job = band_job(s, plan, b);
+  const PartEpilogue<T> part(epilogue, first * s.ow);
+  TileJob<T> job = band_job(s, plan, b);
   job.rows = rows_out * s.ow;
   job.run_offsets = offsets;
-  job.out = out + first_pixel * s.output_pitch();
+  job.set_out(out);
   job.epilogue = &part.get();
   run_tile_range(
       job, {0, tile_count(job), 0, b.panels()},
-      [&](int64_t first, int count, const float** rows) {
+      [&](int64_t pixel_of_band, int count, const T** rows) {
         const int64_t step = s.stride_w * s.c;
-        int64_t left = s.ow - first % s.ow;  // in the row
-        const float* row = band + first / s.ow * s.stride_h * plan.row_floats;
-        const float* pixel = row + (s.ow - left) * step;
+        int64_t left = s.ow - pixel_of_band % s.ow;  // in the row
+        const T* row = band + pixel_of_band / s.ow * s.stride_h * plan.row_length;
+        const T* pixel = row + (s.ow - left) * step;
         for (int i = 0; i < count; ++i, pixel += step) {
           if (left-- == 0) {
-            row += s.stride_h * plan.row_floats;
+            row += s.stride_h * plan.row_length;
             pixel = row;
             left = s.ow - 1;
           }
@@ -133,43 +178,49 @@ void run_band(const Conv2DShape& s, const BandPlan& plan, const PackedB& b, cons
         }
         return true;
       },
-      scratch + align_up(plan.floats() * sizeof(float), 64));
+      scratch + align_up(plan.bytes(), 64));
 }
 
-void conv_by_bands(const Conv2DShape& s, const float* in, const PackedB& b, float* out, const EpilogueF32& epilogue,
+template <class T, class In, class Out>
+void conv_by_bands(const Conv2DShape& s, const In* in, const PackedB& b, Out* out, const Epilogue<T>& epilogue,
                    ThreadPool& pool, std::byte* scratch) {
-  const BandPlan plan(s);
-  auto* offsets = reinterpret_cast<int64_t*>(scratch);
-  for (int64_t kh = 0; kh < s.kh; ++kh) offsets[kh] = kh * s.dilation_h * plan.row_floats;
-  scratch += align_up(static_cast<size_t>(s.kh) * sizeof(int64_t), 64);
+  const BandPlan<T> plan(s);
+  const ConvSharedScratch<T> shared(s);
+  shared.fill(scratch);
   const size_t slot_bytes = band_slot_bytes(s, plan, b);
   pool.parallel_for(static_cast<int>(s.n * plan.bands), [&](int index, int slot) {
-    run_band(s, plan, b, in, out, epilogue, index, offsets, scratch + slot * slot_bytes);
+    const int64_t y = index % plan.bands * plan.rows_out, first = index / plan.bands * s.oh + y;
+    const int64_t rows = std::min(plan.rows_out, s.oh - y);
+    if (rows <= 0) return;
+    run_band(s, plan, b, in, out + first * s.ow * s.output_pitch(), epilogue, first, rows, shared.offsets(scratch),
+             scratch + shared.bytes() + slot * slot_bytes);
   });
 }
 
 // ---- Pixels at a pitch that aliases in L1, read several times by each tap: copied at another pitch first.
+template <class T>
 bool copies_input(const Conv2DShape& s) {
-  return !use_band(s) && s.kh * s.kw > 1 && pitch_aliases(s.input_pitch() * s.stride_w) &&
-         group_out(s) >= 4 * packed_b_view(group_k(s), group_out(s), nullptr).width();
+  return !use_band(s) && s.kh * s.kw > 1 && pitch_aliases(s.input_pitch() * s.stride_w * int64_t{sizeof(T)}) &&
+         group_out(s) >= 4 * group_b_view<T>(s, nullptr).width();
 }
 
-Conv2DShape with_copied_input(const Conv2DShape& s) {
-  Conv2DShape out = s;
-  out.in_pixel_stride = s.c + 16;
-  return out;
+template <class T>
+int64_t copied_pitch(const Conv2DShape& s) {
+  return s.c + 64 / int64_t{sizeof(T)};
 }
 
+template <class T>
 size_t input_copy_bytes(const Conv2DShape& s) {
-  return align_up(static_cast<size_t>(s.n * s.h * s.w * (s.c + 16)) * sizeof(float), 64);
+  return align_up(static_cast<size_t>(s.n * s.h * s.w * copied_pitch<T>(s)) * sizeof(T), 64);
 }
 
-void copy_input(const Conv2DShape& s, const float* in, float* copy, ThreadPool& pool) {
+template <class T>
+void copy_input(const Conv2DShape& s, const T* in, T* copy, ThreadPool& pool) {
   pool.parallel_for(pool.num_threads(), [&](int part, int) {
     const int64_t pixels = s.n * s.h * s.w;
     const int64_t last = (part + 1) * pixels / pool.num_threads();
     for (int64_t p = part * pixels / pool.num_threads(); p < last; ++p) {
-      std::memcpy(copy + p * (s.c + 16), in + p * s.input_pitch(), s.c * sizeof(float));
+      std::memcpy(copy + p * copied_pitch<T>(s), in + p * s.input_pitch(), s.c * sizeof(T));
     }
   });
 }
@@ -180,83 +231,40 @@ bool reads_every_pixel(const Conv2DShape& s) {
          s.oh == s.h && s.ow == s.w;
 }
 
-// ---- Offsets of the taps and the row of zeros, shared by all threads.
-struct ConvSharedScratch {
-  size_t offset_bytes, zero_bytes;
-  explicit ConvSharedScratch(const Conv2DShape& s)
-      : offset_bytes(align_up(static_cast<size_t>(s.kh * s.kw) * sizeof(int64_t), 64)),
-        zero_bytes(align_up(static_cast<size_t>(group_in(s)) * sizeof(float), 64)) {}
-  size_t bytes() const { return offset_bytes + zero_bytes; }
-};
-
-}  // namespace
-
-size_t packed_conv_bytes(const Conv2DShape& s) { return group_packed_bytes(s) * static_cast<size_t>(s.groups); }
-
-void pack_conv_weights(const Conv2DShape& s, const float* weights, void* to) {
-  for (int64_t g = 0; g < s.groups; ++g) {
-    pack_b(weights + g * group_out(s), group_k(s), group_out(s), s.oc, 1,
-           static_cast<std::byte*>(to) + g * group_packed_bytes(s));
-  }
-}
-
-size_t conv2d_scratch_bytes(const Conv2DShape& s, int threads) {
-  if (s.output_pixels() <= 0 || s.oc <= 0) return 0;
-  const PackedB b = packed_b_view(group_k(s), group_out(s), nullptr);
-  const ConvSharedScratch shared(s);
-  if (use_band(s)) return shared.bytes() + static_cast<size_t>(threads) * band_slot_bytes(s, BandPlan(s), b);
-  return shared.bytes() + static_cast<size_t>(threads) * tile_slot_scratch_bytes(conv_job(s, b)) +
-         (copies_input(s) ? input_copy_bytes(s) : 0);
-}
-
-void conv2d_f32(const Conv2DShape& s, const float* in, const void* packed, float* out, const EpilogueF32& epilogue,
-                ThreadPool& pool, std::byte* scratch) {
-  if (s.output_pixels() <= 0 || s.oc <= 0) return;
-  if (use_band(s)) {
-    conv_by_bands(s, in, packed_b_view(group_k(s), s.oc, packed), out, epilogue, pool, scratch);
-    return;
-  }
-  if (copies_input(s)) {
-    auto* copy = reinterpret_cast<float*>(scratch);
-    copy_input(s, in, copy, pool);
-    conv2d_f32(with_copied_input(s), copy, packed, out, epilogue, pool, scratch + input_copy_bytes(s));
-    return;
-  }
-  const ConvSharedScratch shared(s);
-  auto* offsets = reinterpret_cast<int64_t*>(scratch);
-  auto* zeros = reinterpret_cast<float*>(scratch + shared.offset_bytes);
-  for (int64_t t = 0; t < s.kh * s.kw; ++t) {
-    offsets[t] = (t / s.kw * s.dilation_h * s.w + t % s.kw * s.dilation_w) * s.input_pitch();
-  }
-  std::memset(zeros, 0, shared.zero_bytes);
+template <class T, class Out>
+void conv_by_taps(const Conv2DShape& s, const T* in, const void* packed, Out* out, const Epilogue<T>& epilogue,
+                  ThreadPool& pool, std::byte* scratch) {
+  const ConvSharedScratch<T> shared(s);
+  shared.fill(scratch);
+  const int64_t* offsets = shared.offsets(scratch);
+  const T* zeros = shared.zeros(scratch);
   scratch += shared.bytes();
 
   auto for_group = [&](int64_t g, auto&& run) {
-    const PackedB b =
-        packed_b_view(group_k(s), group_out(s), static_cast<const std::byte*>(packed) + g * group_packed_bytes(s));
-    const PartEpilogue part(epilogue, 0, 1, g * group_out(s));
-    TileJob job = conv_job(s, b);
+    const PackedB b = group_b_view<T>(s, static_cast<const std::byte*>(packed) + g * group_packed_bytes<T>(s));
+    const PartEpilogue<T> part(epilogue, 0, 1, g * group_out(s));
+    TileJob<T> job = conv_job<T>(s, b);
     job.run_offsets = offsets;
-    job.out = out + g * group_out(s);
+    job.set_out(out + g * group_out(s));
     job.epilogue = &part.get();
-    run(job, RowsOfConv{s, in + g * group_in(s), zeros});
+    run(job, RowsOfConv<T>{s, in + g * group_in(s), zeros});
   };
-  const size_t slot_bytes = tile_slot_scratch_bytes(conv_job(s, packed_b_view(group_k(s), group_out(s), nullptr)));
+  const size_t slot_bytes = tile_slot_scratch_bytes(conv_job<T>(s, group_b_view<T>(s, nullptr)));
   if (s.groups >= pool.num_threads() && s.groups > 1) {
     pool.parallel_for(static_cast<int>(s.groups), [&](int g, int slot) {
-      for_group(g, [&](const TileJob& job, const RowsOfConv& rows) {
+      for_group(g, [&](const TileJob<T>& job, const RowsOfConv<T>& rows) {
         run_tile_range(job, {0, tile_count(job), 0, job.b.panels()}, rows, scratch + slot * slot_bytes);
       });
     });
     return;
   }
   for (int64_t g = 0; g < s.groups; ++g) {
-    for_group(g, [&](const TileJob& job, const RowsOfConv& rows) {
+    for_group(g, [&](const TileJob<T>& job, const RowsOfConv<T>& rows) {
       if (!reads_every_pixel(s)) {
         run_tiles(job, rows, pool, scratch);
         return;
       }
-      const auto dense = [&](int64_t first, int count, const float** pointers) {
+      const auto dense = [&](int64_t first, int count, const T** pointers) {
         for (int i = 0; i < count; ++i) pointers[i] = rows.in + (first + i) * s.input_pitch();
         return true;
       };
@@ -264,5 +272,129 @@ void conv2d_f32(const Conv2DShape& s, const float* in, const void* packed, float
     });
   }
 }
+
+}  // namespace
+
+bool rounds_input(const Conv2DShape& s) { return use_band(s); }
+
+template <class T>
+size_t packed_conv_bytes(const Conv2DShape& s) {
+  return group_packed_bytes<T>(s) * static_cast<size_t>(s.groups);
+}
+
+template <class T>
+void pack_conv_weights(const Conv2DShape& s, const T* weights, void* to) {
+  for (int64_t g = 0; g < s.groups; ++g) {
+    pack_runs(weights + g * group_out(s), run_count(s), run_length(s), group_out(s), s.oc, 1,
+              static_cast<std::byte*>(to) + g * group_packed_bytes<T>(s));
+  }
+}
+
+template <class T>
+size_t conv2d_scratch_bytes(const Conv2DShape& s, int threads) {
+  if (s.output_pixels() <= 0 || s.oc <= 0) return 0;
+  const PackedB b = group_b_view<T>(s, nullptr);
+  const ConvSharedScratch<T> shared(s);
+  if (use_band(s)) return shared.bytes() + static_cast<size_t>(threads) * band_slot_bytes(s, BandPlan<T>(s), b);
+  return shared.bytes() + static_cast<size_t>(threads) * tile_slot_scratch_bytes(conv_job<T>(s, b)) +
+         (copies_input<T>(s) ? input_copy_bytes<T>(s) : 0);
+}
+
+template <class T, class In, class Out>
+void conv2d(const Conv2DShape& s, const In* in, const void* packed, Out* out, const Epilogue<T>& epilogue,
+            ThreadPool& pool, std::byte* scratch) {
+  if (s.output_pixels() <= 0 || s.oc <= 0) return;
+  if (use_band(s)) {
+    conv_by_bands(s, in, group_b_view<T>(s, packed), out, epilogue, pool, scratch);
+    return;
+  }
+  if constexpr (std::is_same_v<In, T>) {
+    if (!copies_input<T>(s)) {
+      conv_by_taps(s, in, packed, out, epilogue, pool, scratch);
+      return;
+    }
+    auto* copy = reinterpret_cast<T*>(scratch);
+    copy_input(s, in, copy, pool);
+    Conv2DShape of_copy = s;
+    of_copy.in_pixel_stride = copied_pitch<T>(s);
+    conv_by_taps(of_copy, copy, packed, out, epilogue, pool, scratch + input_copy_bytes<T>(s));
+  }
+}
+
+template <class T>
+const char* conv2d_rows_refusal(const Conv2DShape& s) {
+  if (s.groups != 1) return "the convolution is grouped";
+  return copies_input<T>(s) ? "the convolution copies its input" : nullptr;
+}
+
+template <class T>
+size_t conv2d_rows_shared_bytes(const Conv2DShape& s) {
+  return ConvSharedScratch<T>(s).bytes();
+}
+template <class T>
+size_t conv2d_rows_slot_bytes(const Conv2DShape& s) {
+  const PackedB b = group_b_view<T>(s, nullptr);
+  return use_band(s) ? band_slot_bytes(s, BandPlan<T>(s), b) : tile_slot_scratch_bytes(conv_job<T>(s, b));
+}
+template <class T>
+void conv2d_rows_prepare(const Conv2DShape& s, std::byte* shared) {
+  ConvSharedScratch<T>(s).fill(shared);
+}
+
+template <class T, class In>
+void conv2d_rows(const Conv2DShape& s, const In* in, const void* packed, T* out, const Epilogue<T>& epilogue,
+                 int64_t first, int64_t rows, std::byte* shared, std::byte* slot) {
+  const ConvSharedScratch<T> layout(s);
+  const PackedB b = group_b_view<T>(s, packed);
+  if (use_band(s)) {
+    const BandPlan<T> plan(s);
+    for (int64_t r = 0; r < rows; r += plan.rows_out) {
+      run_band(s, plan, b, in, out + r * s.ow * s.output_pitch(), epilogue, first + r,
+               std::min(plan.rows_out, rows - r), layout.offsets(shared), slot);
+    }
+    return;
+  }
+  if constexpr (std::is_same_v<In, T>) {
+    const PartEpilogue<T> part(epilogue, first * s.ow);
+    TileJob<T> job = conv_job<T>(s, b);
+    job.rows = rows * s.ow;
+    job.run_offsets = layout.offsets(shared);
+    job.set_out(out);
+    job.epilogue = &part.get();
+    const RowsOfConv<T> find{s, in, layout.zeros(shared)};
+    run_tile_range(
+        job, {0, tile_count(job), 0, b.panels()},
+        [&](int64_t pixel, int count, const T** pointers) { return find(first * s.ow + pixel, count, pointers); },
+        slot);
+  }
+}
+
+#define BLADE_INSTANTIATE(T, In, Out)                                                                                 \
+  template void conv2d<T, In, Out>(const Conv2DShape&, const In*, const void*, Out*, const Epilogue<T>&, ThreadPool&, \
+                                   std::byte*);
+BLADE_INSTANTIATE(float, float, float)
+BLADE_INSTANTIATE(BFloat16, BFloat16, BFloat16)
+BLADE_INSTANTIATE(BFloat16, BFloat16, float)
+BLADE_INSTANTIATE(BFloat16, float, BFloat16)
+BLADE_INSTANTIATE(BFloat16, float, float)
+#undef BLADE_INSTANTIATE
+#define BLADE_INSTANTIATE(T, In)                                                                                \
+  template void conv2d_rows<T, In>(const Conv2DShape&, const In*, const void*, T*, const Epilogue<T>&, int64_t, \
+                                   int64_t, std::byte*, std::byte*);
+BLADE_INSTANTIATE(float, float)
+BLADE_INSTANTIATE(BFloat16, BFloat16)
+BLADE_INSTANTIATE(BFloat16, float)
+#undef BLADE_INSTANTIATE
+#define BLADE_INSTANTIATE(T)                                               \
+  template size_t packed_conv_bytes<T>(const Conv2DShape&);                \
+  template void pack_conv_weights<T>(const Conv2DShape&, const T*, void*); \
+  template size_t conv2d_scratch_bytes<T>(const Conv2DShape&, int);        \
+  template const char* conv2d_rows_refusal<T>(const Conv2DShape&);         \
+  template size_t conv2d_rows_shared_bytes<T>(const Conv2DShape&);         \
+  template size_t conv2d_rows_slot_bytes<T>(const Conv2DShape&);           \
+  template void conv2d_rows_prepare<T>(const Conv2DShape&, std::byte*);
+BLADE_INSTANTIATE(float)
+BLADE_INSTANTIATE(BFloat16)
+#undef BLADE_INSTANTIATE
 
 }  // namespace blade::backends::cpu

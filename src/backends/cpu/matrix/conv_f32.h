@@ -1,5 +1,5 @@
-// 2-D convolution in fp32 over NHWC activations and HWIO weights, without im2col. No function allocates; results do not
-// depend on timing. 1-D convolutions are 2-D ones with h == kh == 1.
+// 2-D convolution in float32 or bfloat16 over NHWC activations and HWIO weights, without im2col. No function allocates;
+// results do not depend on timing. 1-D convolutions are 2-D ones with h == kh == 1.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,7 @@ struct Conv2DShape {
   int64_t dilation_h = 1, dilation_w = 1;
   int64_t pad_top = 0, pad_left = 0;
   int64_t groups = 1;
-  int64_t in_pixel_stride = 0;   // floats from a pixel to the next; 0: c
+  int64_t in_pixel_stride = 0;   // elements from a pixel to the next; 0: c
   int64_t out_pixel_stride = 0;  // 0: oc
 
   int64_t input_pitch() const { return in_pixel_stride != 0 ? in_pixel_stride : c; }
@@ -40,16 +40,40 @@ enum class ConvAlgorithm { kDirect, kWinograd2, kWinograd4 };
 const char* conv_algorithm_name(ConvAlgorithm algorithm);
 // nullptr, or why the algorithm cannot compute the shape.
 const char* conv_algorithm_refusal(const Conv2DShape& shape, ConvAlgorithm algorithm);
-// Predicted microseconds on `threads` cores: pure arithmetic, for choosing between algorithms.
+// Predicted microseconds on `threads` cores: pure arithmetic, for choosing between algorithms. Only the direct one
+// computes in bfloat16.
+template <class T = float>
 double conv_cost_us(const Conv2DShape& shape, ConvAlgorithm algorithm, int threads);
 ConvAlgorithm choose_conv_algorithm(const Conv2DShape& shape, int threads);
 
-// Direct convolution. Weights are packed from HWIO [kh][kw][c / groups][oc], once for all image sizes and batches.
+// Direct convolution, T: float or BFloat16. Weights are packed from HWIO [kh][kw][c / groups][oc], once for all image
+// sizes and batches.
+template <class T>
 size_t packed_conv_bytes(const Conv2DShape& shape);
-void pack_conv_weights(const Conv2DShape& shape, const float* weights, void* to);
+template <class T>
+void pack_conv_weights(const Conv2DShape& shape, const T* weights, void* to);
+template <class T>
 size_t conv2d_scratch_bytes(const Conv2DShape& shape, int threads);
 // `packed`: what pack_conv_weights() wrote, 64-byte aligned. `out` overlaps `in` nowhere; it may be the residual.
-void conv2d_f32(const Conv2DShape& shape, const float* in, const void* packed, float* out, const EpilogueF32& epilogue,
-                ThreadPool& pool, std::byte* scratch);
+// Out: T or float. In: T, or float where rounds_input() says so.
+template <class T, class In, class Out>
+void conv2d(const Conv2DShape& shape, const In* in, const void* packed, Out* out, const Epilogue<T>& epilogue,
+            ThreadPool& pool, std::byte* scratch);
+// Some output rows on the calling thread, for steps that use them up strip by strip: rows [first, first + rows) counted
+// through all images (image * oh + y), all of one image, to `out`. `shared` is filled by conv2d_rows_prepare() once a
+// run, `slot` is the thread's own. In: as for conv2d().
+template <class T>
+const char* conv2d_rows_refusal(const Conv2DShape& shape);  // nullptr, or why rows cannot be computed alone
+template <class T>
+size_t conv2d_rows_shared_bytes(const Conv2DShape& shape);
+template <class T>
+size_t conv2d_rows_slot_bytes(const Conv2DShape& shape);
+template <class T>
+void conv2d_rows_prepare(const Conv2DShape& shape, std::byte* shared);
+template <class T, class In>
+void conv2d_rows(const Conv2DShape& shape, const In* in, const void* packed, T* out, const Epilogue<T>& epilogue,
+                 int64_t first, int64_t rows, std::byte* shared, std::byte* slot);
+// True where a bfloat16 convolution can take a float32 input: it copies what it reads in any case (first layers).
+bool rounds_input(const Conv2DShape& shape);
 
 }  // namespace blade::backends::cpu

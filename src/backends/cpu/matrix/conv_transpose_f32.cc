@@ -57,8 +57,8 @@ size_t phase_bytes(const ConvTransposeShape& s, const Phase& phase) {
   return align_up(packed_b_bytes(phase.taps() * s.c, s.oc), 64);
 }
 
-TileJob phase_job(const ConvTransposeShape& s, const Phase& phase, const PackedB& b) {
-  TileJob job;
+TileJob<float> phase_job(const ConvTransposeShape& s, const Phase& phase, const PackedB& b) {
+  TileJob<float> job;
   job.rows = phase.x.outputs;
   job.runs = std::max<int64_t>(1, phase.taps());
   job.run_length = phase.taps() == 0 ? 0 : s.c;  // a stride beyond the kernel leaves outputs without any tap
@@ -106,8 +106,8 @@ struct Union {
     c.pad_left = x.pad;
     return c;
   }
-  TileJob job(const void* packed) const {
-    TileJob job;
+  TileJob<float> job(const void* packed) const {
+    TileJob<float> job;
     job.rows = x.outputs;
     job.runs = y.taps * x.taps;
     job.run_length = s.c;
@@ -163,11 +163,26 @@ void finish_with_residual(const EpilogueF32& e, float* row, int64_t first_pixel,
   for (int64_t x = 0; x < pixels; ++x, row += channels) {
     const float* residual = e.residual + (first_pixel + x) * e.residual_row_stride;
     for (int64_t o = 0; o < channels; ++o) {
-      float sum = row[o] + (o < e.residual_channels ? residual[o] : 0.0f);
-      if (e.slope != nullptr && !(sum > 0)) sum *= e.slope[o];
-      row[o] = std::min(std::max(sum, e.clamp_lo), e.clamp_hi);
-      if (e.scale != nullptr) row[o] = row[o] * e.scale[o] + e.shift[o];
+      row[o] = finish_element(e, row[o], o < e.residual_channels ? residual[o] : 0.0f, o);
     }
+  }
+}
+
+// to[0, count * kRun): the first kRun floats of `count` pixels, `step` floats apart.
+template <int64_t kRun>
+void gather_runs(const float* from, int64_t step, int64_t count, float* to) {
+  for (int64_t x = 0; x < count; ++x, from += step, to += kRun) std::memcpy(to, from, kRun * sizeof(float));
+}
+void gather_runs(const float* from, int64_t step, int64_t count, int64_t run, float* to) {
+  switch (run) {  // lengths that a copy of constant size moves in a register
+    case 2:
+      return gather_runs<2>(from, step, count, to);
+    case 4:
+      return gather_runs<4>(from, step, count, to);
+    case 8:
+      return gather_runs<8>(from, step, count, to);
+    default:
+      for (int64_t x = 0; x < count; ++x, from += step, to += run) std::copy_n(from, run, to);
   }
 }
 
@@ -181,10 +196,8 @@ void spread_row(const Union& all, const float* products, int64_t row, float* out
     float* to = out + first_pixel * s.oc;
     const float* from = products + sy * run;
     const int64_t whole = s.ow / s.stride_w;
-    for (int64_t x = 0; x < whole; ++x, from += all.columns()) {
-      for (int64_t i = 0; i < run; ++i) to[x * run + i] = from[i];
-    }
-    std::copy_n(from, s.ow * s.oc - whole * run, to + whole * run);
+    gather_runs(from, all.columns(), whole, run, to);
+    std::copy_n(from + whole * all.columns(), s.ow * s.oc - whole * run, to + whole * run);
     if (epilogue.residual != nullptr) finish_with_residual(epilogue, to, first_pixel, s.ow, s.oc);
     if (epilogue.generic != nullptr) epilogue.generic(epilogue.context, {to, s.oc, first_pixel, 1, s.ow, 0, s.oc});
   }
@@ -207,12 +220,12 @@ size_t slot_bytes(const ConvTransposeShape& s) {
   return most;
 }
 
-void run_row(const ConvTransposeShape& s, const Phase& phase, TileJob job, const RowsOfConv& rows, float* out,
-             const EpilogueF32& epilogue, int64_t row, std::byte* scratch) {
+void run_row(const ConvTransposeShape& s, const Phase& phase, TileJob<float> job, const RowsOfConv<float>& rows,
+             float* out, const EpilogueF32& epilogue, int64_t row, std::byte* scratch) {
   const int64_t image = row / phase.y.outputs;
   const int64_t y = phase.y.first + row % phase.y.outputs * s.stride_h;
   const int64_t first_pixel = (image * s.oh + y) * s.ow + phase.x.first;
-  const PartEpilogue part(epilogue, first_pixel, s.stride_w);
+  const PartEpilogue<float> part(epilogue, first_pixel, s.stride_w);
   job.out = out + first_pixel * s.oc;
   job.epilogue = &part.get();
   const int64_t skipped = row * phase.x.outputs;
@@ -243,19 +256,20 @@ void run_union(const ConvTransposeShape& s, const float* in, const void* packed,
     first.slope = repeat_channels(s, epilogue.slope, zeros + s.c + all.columns());
     first.clamp_lo = epilogue.clamp_lo;
     first.clamp_hi = epilogue.clamp_hi;
+    first.gate = epilogue.gate;
     first.scale = repeat_channels(s, epilogue.scale, zeros + s.c + 2 * all.columns());
     first.shift = repeat_channels(s, epilogue.shift, zeros + s.c + 3 * all.columns());
   }
-  TileJob job = all.job(packed);
+  TileJob<float> job = all.job(packed);
   job.run_offsets = offsets;
   job.epilogue = &first;
   std::byte* slots = scratch + union_scratch_bytes(s);
   const int64_t rows = s.n * all.y.outputs;
   const auto tasks = static_cast<int>(std::min<int64_t>(rows, int64_t{pool.num_threads()} * 4));
-  const RowsOfConv find{conv, in, zeros};
+  const RowsOfConv<float> find{conv, in, zeros};
   pool.parallel_for(tasks, [&](int task, int slot) {
     std::byte* mine = slots + slot * all.slot_bytes();
-    TileJob row_job = job;
+    TileJob<float> row_job = job;
     row_job.out = reinterpret_cast<float*>(mine);
     for (int64_t r = task * rows / tasks; r < (task + 1) * rows / tasks; ++r) {
       const int64_t skipped = r * conv.ow;
@@ -328,11 +342,11 @@ void conv_transpose_f32(const ConvTransposeShape& s, const float* in, const void
     if (rows == 0 || phase.x.outputs == 0) continue;
     const Conv2DShape conv = phase.conv(s);
     for (int64_t t = 0; t < phase.taps(); ++t) offsets[t] = (t / conv.kw * conv.w + t % conv.kw) * s.c;
-    TileJob job = phase_job(s, phase, b);
+    TileJob<float> job = phase_job(s, phase, b);
     job.run_offsets = offsets;
     const auto tasks = static_cast<int>(std::min<int64_t>(rows, int64_t{pool.num_threads()} * 4));
     pool.parallel_for(tasks, [&](int task, int slot_index) {
-      const RowsOfConv find{conv, in, zeros};
+      const RowsOfConv<float> find{conv, in, zeros};
       for (int64_t r = task * rows / tasks; r < (task + 1) * rows / tasks; ++r) {
         run_row(s, phase, job, find, out, epilogue, r, scratch + slot_index * slot);
       }

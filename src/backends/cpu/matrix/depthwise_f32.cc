@@ -19,10 +19,15 @@ constexpr int64_t kMaxRows = 8;            // of a block
 constexpr int64_t kStripBytes = 24 << 10;  // depthwise results that the 1x1 finds in L1
 constexpr int64_t kMinColumns = 16;        // of a part of a row
 
-size_t zero_bytes(const DepthwiseShape& s) { return align_up(static_cast<size_t>(s.c) * sizeof(float), 64); }
+template <class T>
+size_t zero_bytes(const DepthwiseShape& s) {
+  return align_up(static_cast<size_t>(s.c) * sizeof(T), 64);
+}
 
+template <class T>
 int64_t rows_at_once(const DepthwiseShape& s) {
-  const auto bytes = static_cast<int64_t>(DepthwiseRows::table_bytes(s, 1)) / std::max<int64_t>(1, s.kh) * s.stride_h;
+  const auto bytes =
+      static_cast<int64_t>(DepthwiseRows<T>::table_bytes(s, 1)) / std::max<int64_t>(1, s.kh) * s.stride_h;
   return std::clamp<int64_t>(kTableBytes / std::max<int64_t>(1, bytes), 1, std::min(kMaxRows, s.oh));
 }
 
@@ -32,107 +37,112 @@ int64_t task_count(double products, int64_t units, int threads) {
 }
 
 // ---- The depthwise convolution and the 1x1 behind it, strip by strip.
+template <class T>
 struct SeparablePlan {
   int64_t channels;    // between the two
   int64_t strip_rows;  // at most
-  TileJob job;
+  TileJob<T> job;
 
   SeparablePlan(const DepthwiseShape& s, int64_t oc, const void* packed) : channels(s.c * s.multiplier) {
-    const int64_t row_bytes = s.ow * channels * int64_t{sizeof(float)};
+    const int64_t row_bytes = s.ow * channels * int64_t{sizeof(T)};
     strip_rows = std::clamp<int64_t>(kStripBytes / std::max<int64_t>(1, row_bytes), 1, std::min(kMaxRows, s.oh));
     job.rows = strip_rows * s.ow;
     job.run_length = channels;
     job.input_bytes = strip_rows * row_bytes;
-    job.b = packed_b_view(channels, oc, packed);
+    job.b = packed_b_view(packed_steps<T>(1, channels), oc, packed);
     job.out_stride = oc;
-    job.copy_rows = job.b.panels() > 1 && pitch_aliases(channels);
+    job.copy_rows = job.b.panels() > 1 && pitch_aliases(channels * int64_t{sizeof(T)});
   }
   size_t strip_bytes(const DepthwiseShape& s) const {
-    return align_up(static_cast<size_t>(strip_rows * s.ow * channels) * sizeof(float), 64);
+    return align_up(static_cast<size_t>(strip_rows * s.ow * channels) * sizeof(T), 64);
   }
   size_t slot_bytes(const DepthwiseShape& s) const {
-    return strip_bytes(s) + DepthwiseRows::table_bytes(s, strip_rows) + tile_slot_scratch_bytes(job);
+    return strip_bytes(s) + DepthwiseRows<T>::scratch_bytes(s, strip_rows) + tile_slot_scratch_bytes(job);
   }
 };
 
 }  // namespace
 
+template <class T>
 size_t depthwise_scratch_bytes(const DepthwiseShape& s, int threads) {
   if (s.n * s.oh * s.ow <= 0 || s.c <= 0) return 0;
-  return zero_bytes(s) + static_cast<size_t>(threads) * DepthwiseRows::table_bytes(s, rows_at_once(s));
+  return zero_bytes<T>(s) + static_cast<size_t>(threads) * DepthwiseRows<T>::scratch_bytes(s, rows_at_once<T>(s));
 }
 
-void depthwise_conv2d_f32(const DepthwiseShape& s, const float* in, const float* weights, float* out,
-                          const EpilogueF32& epilogue, ThreadPool& pool, std::byte* scratch) {
+template <class T>
+void depthwise_conv2d(const DepthwiseShape& s, const T* in, const float* weights, T* out, const Epilogue<T>& epilogue,
+                      ThreadPool& pool, std::byte* scratch) {
   const int64_t rows = s.n * s.oh;
   if (rows * s.ow <= 0 || s.c <= 0 || s.multiplier <= 0) return;
-  auto* zeros = reinterpret_cast<float*>(scratch);
-  std::memset(zeros, 0, zero_bytes(s));
-  const DepthwiseRows depthwise(s, in, weights, epilogue, zeros);
+  auto* zeros = reinterpret_cast<T*>(scratch);
+  std::memset(static_cast<void*>(zeros), 0, zero_bytes<T>(s));
+  const DepthwiseRows<T> depthwise(s, in, weights, epilogue, zeros);
   const int64_t channels = s.c * s.multiplier;
   const double products = static_cast<double>(rows * s.ow * channels) * static_cast<double>(s.kh * s.kw);
-  const int64_t most = rows_at_once(s);
+  const int64_t most = rows_at_once<T>(s);
   // Few rows are cut into parts, so that every thread has some.
   const int64_t parts =
       rows >= kTasksPerThread * pool.num_threads() ? 1 : std::clamp<int64_t>(s.ow / kMinColumns, 1, kTasksPerThread);
   const int64_t units = rows * parts;
   const int64_t tasks = task_count(products, units, pool.num_threads());
   pool.parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
-    auto** table =
-        reinterpret_cast<const float**>(scratch + zero_bytes(s) + slot * DepthwiseRows::table_bytes(s, most));
+    std::byte* mine = scratch + zero_bytes<T>(s) + slot * DepthwiseRows<T>::scratch_bytes(s, most);
     const int64_t last = (task + 1) * units / tasks;
     for (int64_t u = task * units / tasks; u < last;) {
-      DepthwiseRows::Block block;
+      typename DepthwiseRows<T>::Block block;
       block.first_row = u / parts;
-      block.rows = parts > 1 ? 1 : DepthwiseRows::rows_together(s, u, std::min(most, last - u));
+      block.rows = parts > 1 ? 1 : DepthwiseRows<T>::rows_together(s, u, std::min(most, last - u));
       block.first_x = u % parts * s.ow / parts;
       block.columns = (u % parts + 1) * s.ow / parts - block.first_x;
-      depthwise.run(block, out + (block.first_row * s.ow + block.first_x) * channels, table);
+      depthwise.run(block, out + (block.first_row * s.ow + block.first_x) * channels, mine);
       u += block.rows;
     }
   });
 }
 
+template <class T>
 int64_t separable_strips(const DepthwiseShape& s) {
-  return s.n * ceil_div(s.oh, SeparablePlan(s, 1, nullptr).strip_rows);
+  return s.n * ceil_div(s.oh, SeparablePlan<T>(s, 1, nullptr).strip_rows);
 }
 
+template <class T>
 size_t separable_scratch_bytes(const DepthwiseShape& s, int64_t oc, int threads) {
-  return zero_bytes(s) + static_cast<size_t>(threads) * SeparablePlan(s, oc, nullptr).slot_bytes(s);
+  return zero_bytes<T>(s) + static_cast<size_t>(threads) * SeparablePlan<T>(s, oc, nullptr).slot_bytes(s);
 }
 
-void separable_conv2d_f32(const DepthwiseShape& s, int64_t oc, const float* in, const float* weights,
-                          const void* packed, float* out, const EpilogueF32& between, const EpilogueF32& epilogue,
-                          ThreadPool& pool, std::byte* scratch) {
+template <class T>
+void separable_conv2d(const DepthwiseShape& s, int64_t oc, const T* in, const float* weights, const void* packed,
+                      T* out, const Epilogue<T>& between, const Epilogue<T>& epilogue, ThreadPool& pool,
+                      std::byte* scratch) {
   const int64_t rows = s.n * s.oh;
   if (rows * s.ow <= 0 || s.c <= 0 || oc <= 0) return;
-  const SeparablePlan plan(s, oc, packed);
-  auto* zeros = reinterpret_cast<float*>(scratch);
-  std::memset(zeros, 0, zero_bytes(s));
-  const DepthwiseRows depthwise(s, in, weights, between, zeros);
+  const SeparablePlan<T> plan(s, oc, packed);
+  auto* zeros = reinterpret_cast<T*>(scratch);
+  std::memset(static_cast<void*>(zeros), 0, zero_bytes<T>(s));
+  const DepthwiseRows<T> depthwise(s, in, weights, between, zeros);
   const double products = static_cast<double>(rows * s.ow * plan.channels) *
                           (4.0 * static_cast<double>(s.kh * s.kw) + static_cast<double>(oc));
   const int64_t tasks = task_count(products / 4, rows, pool.num_threads());
   pool.parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
-    std::byte* mine = scratch + zero_bytes(s) + slot * plan.slot_bytes(s);
-    auto* strip = reinterpret_cast<float*>(mine);
-    auto** table = reinterpret_cast<const float**>(mine + plan.strip_bytes(s));
-    std::byte* tiles = mine + plan.strip_bytes(s) + DepthwiseRows::table_bytes(s, plan.strip_rows);
+    std::byte* mine = scratch + zero_bytes<T>(s) + slot * plan.slot_bytes(s);
+    auto* strip = reinterpret_cast<T*>(mine);
+    std::byte* rows_scratch = mine + plan.strip_bytes(s);
+    std::byte* tiles = rows_scratch + DepthwiseRows<T>::scratch_bytes(s, plan.strip_rows);
     const int64_t last = (task + 1) * rows / tasks;
     for (int64_t row = task * rows / tasks; row < last;) {
-      DepthwiseRows::Block block;
+      typename DepthwiseRows<T>::Block block;
       block.first_row = row;
-      block.rows = DepthwiseRows::rows_together(s, row, std::min(plan.strip_rows, last - row));
+      block.rows = DepthwiseRows<T>::rows_together(s, row, std::min(plan.strip_rows, last - row));
       block.columns = s.ow;
-      depthwise.run(block, strip, table);
-      const PartEpilogue part(epilogue, row * s.ow);
-      TileJob job = plan.job;
+      depthwise.run(block, strip, rows_scratch);
+      const PartEpilogue<T> part(epilogue, row * s.ow);
+      TileJob<T> job = plan.job;
       job.rows = block.rows * s.ow;
       job.out = out + row * s.ow * oc;
       job.epilogue = &part.get();
       run_tile_range(
           job, {0, tile_count(job), 0, job.b.panels()},
-          [&](int64_t first, int count, const float** pointers) {
+          [&](int64_t first, int count, const T** pointers) {
             for (int i = 0; i < count; ++i) pointers[i] = strip + (first + i) * plan.channels;
             return true;
           },
@@ -141,5 +151,17 @@ void separable_conv2d_f32(const DepthwiseShape& s, int64_t oc, const float* in, 
     }
   });
 }
+
+#define BLADE_INSTANTIATE(T)                                                                                 \
+  template size_t depthwise_scratch_bytes<T>(const DepthwiseShape&, int);                                    \
+  template void depthwise_conv2d<T>(const DepthwiseShape&, const T*, const float*, T*, const Epilogue<T>&,   \
+                                    ThreadPool&, std::byte*);                                                \
+  template int64_t separable_strips<T>(const DepthwiseShape&);                                               \
+  template size_t separable_scratch_bytes<T>(const DepthwiseShape&, int64_t, int);                           \
+  template void separable_conv2d<T>(const DepthwiseShape&, int64_t, const T*, const float*, const void*, T*, \
+                                    const Epilogue<T>&, const Epilogue<T>&, ThreadPool&, std::byte*);
+BLADE_INSTANTIATE(float)
+BLADE_INSTANTIATE(BFloat16)
+#undef BLADE_INSTANTIATE
 
 }  // namespace blade::backends::cpu

@@ -1,4 +1,5 @@
-// Depthwise 2-D convolution in fp32 over NHWC: output channel c * multiplier + m sees input channel c alone.
+// Depthwise 2-D convolution of float32 or bfloat16 activations (T) over NHWC: output channel c * multiplier + m sees
+// input channel c alone.
 #pragma once
 
 #include <cstddef>
@@ -19,18 +20,23 @@ struct DepthwiseShape {
   int64_t pad_top = 0, pad_left = 0;
 };
 
+template <class T>
 size_t depthwise_scratch_bytes(const DepthwiseShape& shape, int threads);
-// `weights` are [kh][kw][c][multiplier] as TensorFlow stores them: no packing. `out` overlaps `in` nowhere.
-void depthwise_conv2d_f32(const DepthwiseShape& shape, const float* in, const float* weights, float* out,
-                          const EpilogueF32& epilogue, ThreadPool& pool, std::byte* scratch);
+// `weights` are [kh][kw][c][multiplier] as TensorFlow stores them, in float32: no packing. `out` overlaps `in` nowhere.
+template <class T>
+void depthwise_conv2d(const DepthwiseShape& shape, const T* in, const float* weights, T* out,
+                      const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch);
 
 // A depthwise convolution (with its epilogue `between`) and the 1x1 convolution to `oc` channels that reads it, whose
-// weights [c * multiplier][oc] are packed by pack_b(): what is between the two never leaves the cache.
+// weights [c * multiplier][oc] are packed by pack_runs() as one run: what is between the two never leaves the cache.
 // Strips that it works in, each of which reads all of the 1x1's weights.
+template <class T>
 int64_t separable_strips(const DepthwiseShape& shape);
+template <class T>
 size_t separable_scratch_bytes(const DepthwiseShape& shape, int64_t oc, int threads);
-void separable_conv2d_f32(const DepthwiseShape& shape, int64_t oc, const float* in, const float* weights,
-                          const void* packed, float* out, const EpilogueF32& between, const EpilogueF32& epilogue,
-                          ThreadPool& pool, std::byte* scratch);
+template <class T>
+void separable_conv2d(const DepthwiseShape& shape, int64_t oc, const T* in, const float* weights, const void* packed,
+                      T* out, const Epilogue<T>& between, const Epilogue<T>& epilogue, ThreadPool& pool,
+                      std::byte* scratch);
 
 }  // namespace blade::backends::cpu

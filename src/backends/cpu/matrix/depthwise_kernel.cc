@@ -9,6 +9,7 @@
 // clang-format off
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "backends/cpu/matrix/epilogue_inl.h"
 #include "backends/cpu/matrix/simd_inl.h"
 // clang-format on
 
@@ -17,40 +18,52 @@ namespace blade::backends::cpu {
 namespace HWY_NAMESPACE {
 
 // `kPart`: the last channels, fewer than a vector.
-template <bool kPart>
-HWY_ATTR HWY_INLINE V load(D d, const float* from, int64_t left) {
+template <bool kPart, class T>
+HWY_ATTR HWY_INLINE V load(D d, const T* from, int64_t left) {
   if constexpr (kPart) return load_some(d, from, left);
-  return hn::LoadU(d, from);
+  return load_all(from);
 }
 
-template <int kOutputs, bool kPart>
-HWY_ATTR HWY_INLINE void finish(const DepthwiseArgs& a, const V* acc, int64_t c) {
+template <bool kPart, class T>
+HWY_ATTR HWY_INLINE void store(V v, D d, T* to, int64_t left) {
+#if HWY_TARGET == HWY_AVX3
+  (void)d;
+  if constexpr (kPart) {
+    store_some_natively(v, to, left);
+  } else {
+    store_natively(v, to);
+  }
+#else
+  if constexpr (kPart) {
+    store_some(v, d, to, left);
+  } else {
+    store_all(v, to);
+  }
+#endif
+}
+
+template <int kOutputs, bool kPart, class T>
+HWY_ATTR HWY_INLINE void finish(const DepthwiseArgs<T>& a, const V* acc, int64_t c) {
   const D d;
   const int64_t left = a.channels - c;
-  const V lo = hn::Set(d, a.lo);
-  const V hi = hn::Set(d, a.hi);
-  const V slope = a.slope != nullptr ? load<kPart>(d, a.slope + c, left) : hn::Zero(d);
-  const V scale = a.scale != nullptr ? load<kPart>(d, a.scale + c, left) : hn::Zero(d);
-  const V shift = a.scale != nullptr ? load<kPart>(d, a.shift + c, left) : hn::Zero(d);
+  const EpilogueVectors<DepthwiseArgs<T>> epilogue(a, c, left);
 #pragma GCC unroll 8
   for (int x = 0; x < kOutputs; ++x) {
-    V sum = acc[x];
-    if (a.residual != nullptr)
-      sum = hn::Add(sum, load_some(d, a.residual + x * a.residual_stride + c, a.residual_channels - c));
-    if (a.slope != nullptr) sum = hn::IfThenElse(hn::Gt(sum, hn::Zero(d)), sum, hn::Mul(sum, slope));
-    sum = hn::Min(hn::Max(sum, lo), hi);
-    if (a.scale != nullptr) sum = hn::MulAdd(sum, scale, shift);
-    if constexpr (kPart) {
-      store_some(sum, d, a.out + x * a.channels + c, left);
+    V residual = hn::Zero(d);
+    if (a.residual != nullptr) residual = load_some(d, a.residual + x * a.residual_stride + c, a.residual_channels - c);
+    const V sum = epilogue.finish(acc[x], residual);
+    const int64_t at = x * a.channels + c;
+    if (sizeof(T) < sizeof(float) && a.wide_out != nullptr) {
+      store<kPart>(sum, d, a.wide_out + at, left);
     } else {
-      hn::StoreU(sum, d, a.out + x * a.channels + c);
+      store<kPart>(sum, d, a.out + at, left);
     }
   }
 }
 
 // Each loaded pixel feeds every output that it belongs to.
-template <int kSize, int kStride, int kOutputs, bool kPart>
-HWY_ATTR HWY_INLINE void fixed_vector(const DepthwiseArgs& a, int64_t c) {
+template <int kSize, int kStride, int kOutputs, bool kPart, class T>
+HWY_ATTR HWY_INLINE void fixed_vector(const DepthwiseArgs<T>& a, int64_t c) {
   const D d;
   constexpr int kColumns = (kOutputs - 1) * kStride + kSize;
   const int64_t left = a.channels - c;
@@ -76,16 +89,16 @@ HWY_ATTR HWY_INLINE void fixed_vector(const DepthwiseArgs& a, int64_t c) {
   finish<kOutputs, kPart>(a, acc, c);
 }
 
-template <int kSize, int kStride, int kOutputs>
-HWY_ATTR void fixed_kernel(const DepthwiseArgs& a) {
+template <int kSize, int kStride, int kOutputs, class T>
+HWY_ATTR void fixed_kernel(const DepthwiseArgs<T>& a) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
   int64_t c = 0;
   for (; c + lanes <= a.channels; c += lanes) fixed_vector<kSize, kStride, kOutputs, false>(a, c);
   if (c < a.channels) fixed_vector<kSize, kStride, kOutputs, true>(a, c);
 }
 
-template <int kOutputs, bool kPart>
-HWY_ATTR HWY_INLINE void general_vector(const DepthwiseArgs& a, int64_t c) {
+template <int kOutputs, bool kPart, class T>
+HWY_ATTR HWY_INLINE void general_vector(const DepthwiseArgs<T>& a, int64_t c) {
   const D d;
   const int64_t left = a.channels - c;
   const V bias = a.bias != nullptr ? load<kPart>(d, a.bias + c, left) : hn::Zero(d);
@@ -94,7 +107,7 @@ HWY_ATTR HWY_INLINE void general_vector(const DepthwiseArgs& a, int64_t c) {
   for (int x = 0; x < kOutputs; ++x) acc[x] = bias;
   const float* weights = a.weights + c;
   for (int64_t kh = 0; kh < a.kh; ++kh) {
-    const float* const* pixels = a.pixels + kh * a.row_step;
+    const T* const* pixels = a.pixels + kh * a.row_step;
     for (int64_t kw = 0; kw < a.kw; ++kw, pixels += a.column_step, weights += a.channels) {
       const V w = load<kPart>(d, weights, left);
 #pragma GCC unroll 8
@@ -104,32 +117,45 @@ HWY_ATTR HWY_INLINE void general_vector(const DepthwiseArgs& a, int64_t c) {
   finish<kOutputs, kPart>(a, acc, c);
 }
 
-template <int kOutputs>
-HWY_ATTR void general_kernel(const DepthwiseArgs& a) {
+template <int kOutputs, class T>
+HWY_ATTR void general_kernel(const DepthwiseArgs<T>& a) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
   int64_t c = 0;
   for (; c + lanes <= a.channels; c += lanes) general_vector<kOutputs, false>(a, c);
   if (c < a.channels) general_vector<kOutputs, true>(a, c);
 }
 
-template <int kOutputs>
-void fill(DepthwiseKernels& t) {
+template <int kOutputs, class T>
+void fill(DepthwiseKernels<T>& t) {
   if constexpr (kOutputs > 0) {
-    t.fixed[0][0][kOutputs] = &fixed_kernel<3, 1, kOutputs>;
-    t.fixed[0][1][kOutputs] = &fixed_kernel<3, 2, kOutputs>;
-    t.fixed[1][0][kOutputs] = &fixed_kernel<5, 1, kOutputs>;
-    t.fixed[1][1][kOutputs] = &fixed_kernel<5, 2, kOutputs>;
-    t.general[kOutputs] = &general_kernel<kOutputs>;
+    t.fixed[0][0][kOutputs] = &fixed_kernel<3, 1, kOutputs, T>;
+    t.fixed[0][1][kOutputs] = &fixed_kernel<3, 2, kOutputs, T>;
+    t.fixed[1][0][kOutputs] = &fixed_kernel<5, 1, kOutputs, T>;
+    t.fixed[1][1][kOutputs] = &fixed_kernel<5, 2, kOutputs, T>;
+    t.general[kOutputs] = &general_kernel<kOutputs, T>;
     fill<kOutputs - 1>(t);
   }
 }
 
-const DepthwiseKernels& get_depthwise_kernels() {
-  static const DepthwiseKernels table = [] {
-    DepthwiseKernels t;
-    fill<kDepthwiseOutputs>(t);
-    return t;
-  }();
+template <class T>
+DepthwiseKernels<T> make_kernels() {
+  DepthwiseKernels<T> t;
+  fill<kDepthwiseOutputs>(t);
+  return t;
+}
+
+const DepthwiseKernels<float>& get_depthwise_kernels() {
+  static const DepthwiseKernels<float> table = make_kernels<float>();
+  return table;
+}
+
+const DepthwiseKernels<BFloat16>& get_bf16_depthwise_kernels() {
+#if HWY_TARGET == HWY_AVX3
+  static const DepthwiseKernels<BFloat16> table =
+      rounds_natively() ? make_kernels<BFloat16>() : DepthwiseKernels<BFloat16>();
+#else
+  static const DepthwiseKernels<BFloat16> table;
+#endif
   return table;
 }
 
@@ -140,6 +166,14 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace blade::backends::cpu {
 HWY_EXPORT(get_depthwise_kernels);
-const DepthwiseKernels& depthwise_kernels() { return HWY_DYNAMIC_DISPATCH(get_depthwise_kernels)(); }
+HWY_EXPORT(get_bf16_depthwise_kernels);
+template <>
+const DepthwiseKernels<float>& depthwise_kernels<float>() {
+  return HWY_DYNAMIC_DISPATCH(get_depthwise_kernels)();
+}
+template <>
+const DepthwiseKernels<BFloat16>& depthwise_kernels<BFloat16>() {
+  return HWY_DYNAMIC_DISPATCH(get_bf16_depthwise_kernels)();
+}
 }  // namespace blade::backends::cpu
 #endif

@@ -3,37 +3,49 @@
 
 #include <cstdint>
 
+#include "backends/cpu/matrix/epilogue_f32.h"
+#include "base/half.h"
+
 namespace blade::backends::cpu {
 
 inline constexpr int kDepthwiseOutputs = 8;  // outputs a call, at most
 
+// T: what pixels are stored as. Weights, sums and the epilogue are float32.
+template <class T>
 struct DepthwiseArgs {
   // The input pixel of output x under tap (i, j) is pixels[i * row_step + j * column_step + x * stride]; the fixed
   // kernels have column_step 1, and their kh, kw and stride are their own.
-  const float* const* pixels = nullptr;
+  const T* const* pixels = nullptr;
   int64_t row_step = 0, column_step = 1, stride = 1;
   int64_t kh = 0, kw = 0;
   const float* weights = nullptr;  // [kh * kw][channels]
   int64_t channels = 0;
-  float* out = nullptr;  // [outputs][channels]
-  const float* residual = nullptr;
+  T* out = nullptr;           // [outputs][channels]
+  float* wide_out = nullptr;  // where results go unrounded, instead of to `out`
+  const T* residual = nullptr;
   int64_t residual_stride = 0;
   int64_t residual_channels = 0;
   const float* bias = nullptr;
   const float* slope = nullptr;
   float lo = 0, hi = 0;
+  HardGate gate;
+  bool residual_last = false;
   const float* scale = nullptr;
   const float* shift = nullptr;
 };
 
-using DepthwiseKernel = void (*)(const DepthwiseArgs&);
+template <class T>
+using DepthwiseKernel = void (*)(const DepthwiseArgs<T>&);
 
+// Empty where there are no tile_kernels<T>().
+template <class T>
 struct DepthwiseKernels {
   // By outputs; kernel sizes 3x3 and 5x5 at strides 1 and 2 share loads between neighbours.
-  DepthwiseKernel fixed[2][2][kDepthwiseOutputs + 1] = {};  // [3x3, 5x5][stride - 1]
-  DepthwiseKernel general[kDepthwiseOutputs + 1] = {};
+  DepthwiseKernel<T> fixed[2][2][kDepthwiseOutputs + 1] = {};  // [3x3, 5x5][stride - 1]
+  DepthwiseKernel<T> general[kDepthwiseOutputs + 1] = {};
 };
 
-const DepthwiseKernels& depthwise_kernels();
+template <class T>
+const DepthwiseKernels<T>& depthwise_kernels();
 
 }  // namespace blade::backends::cpu

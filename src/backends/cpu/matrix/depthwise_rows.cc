@@ -3,7 +3,9 @@
 #include "backends/cpu/matrix/depthwise_rows.h"
 
 #include <algorithm>
+#include <type_traits>
 
+#include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/depthwise_kernel.h"
 #include "base/checked_math.h"
 
@@ -21,18 +23,32 @@ int64_t table_width(const DepthwiseShape& s, int64_t columns) {
   return (columns - 1) * s.stride_w + (s.kw - 1) * s.dilation_w + 1;
 }
 
-}  // namespace
-
-size_t DepthwiseRows::table_bytes(const DepthwiseShape& s, int64_t rows) {
-  return align_up(static_cast<size_t>(table_rows(s, rows) * table_width(s, s.ow)) * sizeof(float*), 64);
+// A row in float32, for what an epilogue does after the kernels and before results are rounded.
+template <class T>
+size_t wide_row_bytes(const DepthwiseShape& s) {
+  return std::is_same_v<T, float> ? 0 : align_up(static_cast<size_t>(s.ow * s.c * s.multiplier) * sizeof(float), 64);
 }
 
-int64_t DepthwiseRows::rows_together(const DepthwiseShape& s, int64_t first_row, int64_t most) {
+}  // namespace
+
+template <class T>
+size_t DepthwiseRows<T>::table_bytes(const DepthwiseShape& s, int64_t rows) {
+  return align_up(static_cast<size_t>(table_rows(s, rows) * table_width(s, s.ow)) * sizeof(T*), 64);
+}
+
+template <class T>
+size_t DepthwiseRows<T>::scratch_bytes(const DepthwiseShape& s, int64_t rows) {
+  return table_bytes(s, rows) + wide_row_bytes<T>(s);
+}
+
+template <class T>
+int64_t DepthwiseRows<T>::rows_together(const DepthwiseShape& s, int64_t first_row, int64_t most) {
   return std::min(most, s.oh - first_row % s.oh);
 }
 
-void DepthwiseRows::fill_table(const Block& block, int64_t width, const float** table) const {
-  const float* image = in_ + block.first_row / s_.oh * s_.h * s_.w * s_.c;
+template <class T>
+void DepthwiseRows<T>::fill_table(const Block& block, int64_t width, const T** table) const {
+  const T* image = in_ + block.first_row / s_.oh * s_.h * s_.w * s_.c;
   const int64_t y0 = block.first_row % s_.oh * s_.stride_h - s_.pad_top;
   const int64_t x0 = block.first_x * s_.stride_w - s_.pad_left;
   const int64_t inside_begin = std::clamp<int64_t>(-x0, 0, width);
@@ -49,28 +65,42 @@ void DepthwiseRows::fill_table(const Block& block, int64_t width, const float** 
   }
 }
 
-void DepthwiseRows::run(const Block& block, float* to, const float** table) const {
+template <class T>
+void DepthwiseRows<T>::run(const Block& block, T* to, std::byte* scratch) const {
   const int64_t width = table_width(s_, block.columns);
   const int64_t channels = s_.c * s_.multiplier;
-  if (s_.multiplier == 1) fill_table(block, width, table);
+  auto** table = reinterpret_cast<const T**>(scratch);
+  const bool plain = s_.multiplier == 1;
+  if (plain) fill_table(block, width, table);
   for (int64_t r = 0; r < block.rows; ++r, to += block.columns * channels) {
-    if (s_.multiplier == 1) {
-      run_row(block, r, width, to, table + r * s_.stride_h * width);
-    } else {
-      run_row_with_multiplier(block, r, to);
+    float* wide = nullptr;  // where the row stands until it is rounded
+    if constexpr (std::is_same_v<T, float>) {
+      wide = to;
+    } else if (!plain || epilogue_.generic != nullptr) {
+      wide = reinterpret_cast<float*>(scratch + table_bytes(s_, block.rows));
     }
-    if (epilogue_.generic == nullptr) continue;
-    const int64_t pixel = (block.first_row + r) * s_.ow + block.first_x;
-    epilogue_.generic(epilogue_.context, {to, channels, pixel, 1, block.columns, 0, channels});
+    if (plain) {
+      run_row(block, r, width, to, wide, table + r * s_.stride_h * width);
+    } else {
+      run_row_with_multiplier(block, r, wide);
+    }
+    if (epilogue_.generic != nullptr) {
+      const int64_t pixel = (block.first_row + r) * s_.ow + block.first_x;
+      epilogue_.generic(epilogue_.context, {wide, channels, pixel, 1, block.columns, 0, channels});
+    }
+    if constexpr (!std::is_same_v<T, float>) {
+      if (wide != nullptr) narrow(wide, to, block.columns * channels);
+    }
   }
 }
 
-void DepthwiseRows::run_row(const Block& block, int64_t row, int64_t width, float* to,
-                            const float* const* table) const {
-  const DepthwiseKernels& kernels = depthwise_kernels();
-  const EpilogueF32& e = epilogue_;
+template <class T>
+void DepthwiseRows<T>::run_row(const Block& block, int64_t row, int64_t width, T* to, float* wide,
+                               const T* const* table) const {
+  const DepthwiseKernels<T>& kernels = depthwise_kernels<T>();
+  const Epilogue<T>& e = epilogue_;
   const int64_t first_pixel = (block.first_row + row) * s_.ow + block.first_x;
-  DepthwiseArgs a;
+  DepthwiseArgs<T> a;
   a.row_step = s_.dilation_h * width;
   a.column_step = s_.dilation_w;
   a.stride = s_.stride_w;
@@ -84,6 +114,8 @@ void DepthwiseRows::run_row(const Block& block, int64_t row, int64_t width, floa
   a.slope = e.slope;
   a.lo = e.clamp_lo;
   a.hi = e.clamp_hi;
+  a.residual_last = e.residual_last;
+  a.gate = e.gate;
   a.scale = e.scale;
   a.shift = e.shift;
   // Even pieces of at most kDepthwiseOutputs.
@@ -93,20 +125,22 @@ void DepthwiseRows::run_row(const Block& block, int64_t row, int64_t width, floa
     const int64_t outputs = (i + 1) * block.columns / pieces - x;
     a.pixels = table + x * s_.stride_w;
     a.out = to + x * s_.c;
+    if (!std::is_same_v<T, float> && wide != nullptr) a.wide_out = wide + x * s_.c;
     if (e.residual != nullptr) a.residual = e.residual + (first_pixel + x) * e.residual_row_stride;
-    const DepthwiseKernel kernel =
+    const DepthwiseKernel<T> kernel =
         has_fixed_kernel(s_) ? kernels.fixed[s_.kh == 5][s_.stride_w - 1][outputs] : kernels.general[outputs];
     kernel(a);
   }
 }
 
 // Several outputs a channel: rare, and its channel loop is short anyway.
-void DepthwiseRows::run_row_with_multiplier(const Block& block, int64_t row, float* to) const {
+template <class T>
+void DepthwiseRows<T>::run_row_with_multiplier(const Block& block, int64_t row, float* to) const {
   const int64_t image_row = block.first_row + row;
   const int64_t y = image_row % s_.oh;
   const int64_t channels = s_.c * s_.multiplier;
-  const float* image = in_ + image_row / s_.oh * s_.h * s_.w * s_.c;
-  const EpilogueF32& e = epilogue_;
+  const T* image = in_ + image_row / s_.oh * s_.h * s_.w * s_.c;
+  const Epilogue<T>& e = epilogue_;
   for (int64_t x = block.first_x; x < block.first_x + block.columns; ++x, to += channels) {
     const int64_t pixel = image_row * s_.ow + x;
     for (int64_t i = 0; i < channels; ++i) to[i] = e.bias != nullptr ? e.bias[i] : 0.0f;
@@ -116,21 +150,23 @@ void DepthwiseRows::run_row_with_multiplier(const Block& block, int64_t row, flo
       for (int64_t kw = 0; kw < s_.kw; ++kw) {
         const int64_t in_x = x * s_.stride_w - s_.pad_left + kw * s_.dilation_w;
         if (in_x < 0 || in_x >= s_.w) continue;
-        const float* in = image + (in_y * s_.w + in_x) * s_.c;
+        const T* in = image + (in_y * s_.w + in_x) * s_.c;
         const float* w = weights_ + (kh * s_.kw + kw) * channels;
         for (int64_t c = 0; c < s_.c; ++c) {
-          for (int64_t m = 0; m < s_.multiplier; ++m) to[c * s_.multiplier + m] += in[c] * w[c * s_.multiplier + m];
+          for (int64_t m = 0; m < s_.multiplier; ++m)
+            to[c * s_.multiplier + m] += static_cast<float>(in[c]) * w[c * s_.multiplier + m];
         }
       }
     }
     for (int64_t i = 0; i < channels; ++i) {
       const bool has_residual = e.residual != nullptr && i < e.residual_channels;
-      float sum = to[i] + (has_residual ? e.residual[pixel * e.residual_row_stride + i] : 0.0f);
-      if (e.slope != nullptr && !(sum > 0)) sum *= e.slope[i];
-      to[i] = std::min(std::max(sum, e.clamp_lo), e.clamp_hi);
-      if (e.scale != nullptr) to[i] = to[i] * e.scale[i] + e.shift[i];
+      const auto residual = has_residual ? static_cast<float>(e.residual[pixel * e.residual_row_stride + i]) : 0.0f;
+      to[i] = finish_element(e, to[i], residual, i);
     }
   }
 }
+
+template class DepthwiseRows<float>;
+template class DepthwiseRows<BFloat16>;
 
 }  // namespace blade::backends::cpu

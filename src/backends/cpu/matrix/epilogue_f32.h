@@ -7,7 +7,7 @@
 
 namespace blade::backends::cpu {
 
-// Part of an output that lacks only EpilogueF32::generic, still hot in L1: `rows` pixels first_pixel, first_pixel +
+// Part of an output that lacks only Epilogue::generic, still hot in L1: `rows` pixels first_pixel, first_pixel +
 // pixel_step, ..., each with channels [first_channel, first_channel + channels), row_stride floats apart.
 struct EpilogueTile {
   float* data = nullptr;
@@ -19,30 +19,53 @@ struct EpilogueTile {
   int64_t channels = 0;
 };
 
-// x = product + bias[channel] + residual[pixel][channel]; out = clamp(x > 0 ? x : slope[channel] * x, lo, hi) *
-// scale[channel] + shift[channel], then `generic` if set.
-struct EpilogueF32 {
+// x * clip(scale * x + shift, 0, hi): hard swish. Not used with a scale of 0.
+struct HardGate {
+  float scale = 0, shift = 0, hi = 0;
+  bool used() const { return scale != 0; }
+};
+
+// x = product + bias[channel] + residual[pixel][channel]; y = clamp(x > 0 ? x : slope[channel] * x, lo, hi), gated;
+// out = y * scale[channel] + shift[channel], then `generic` if set: all in float32, whatever T activations are stored
+// as.
+template <class T>
+struct Epilogue {
   using TileFunction = void (*)(void* context, const EpilogueTile& tile);
 
   const float* bias = nullptr;      // one value an output channel, or null
-  const float* residual = nullptr;  // [pixels][residual_channels], or null; may be the output itself
-  int64_t residual_row_stride = 0;  // floats from one pixel (row) of `residual` to the next
+  const T* residual = nullptr;      // [pixels][residual_channels], or null; may be the output itself
+  int64_t residual_row_stride = 0;  // elements from one pixel (row) of `residual` to the next
   int64_t residual_channels = std::numeric_limits<int32_t>::max();  // channels from here on have no residual
+  bool residual_last = false;                                       // it is added to `out`, not to x
   const float* slope = nullptr;                                     // one value an output channel, or null
   float clamp_lo = -std::numeric_limits<float>::infinity();
   float clamp_hi = std::numeric_limits<float>::infinity();
+  HardGate gate;
   const float* scale = nullptr;  // one value an output channel, or null; and `shift` with it
   const float* shift = nullptr;
   // Called for parts of the output as they are finished, from any thread: any element-wise activation.
   TileFunction generic = nullptr;
   void* context = nullptr;
 };
+using EpilogueF32 = Epilogue<float>;
+
+// All but bias and `generic` for one element; `residual`: 0 where there is none.
+template <class T>
+float finish_element(const Epilogue<T>& e, float x, float residual, int64_t channel) {
+  if (!e.residual_last) x += residual;
+  if (e.slope != nullptr && !(x > 0)) x *= e.slope[channel];
+  x = std::min(std::max(x, e.clamp_lo), e.clamp_hi);
+  if (e.gate.used()) x *= std::min(std::max(e.gate.scale * x + e.gate.shift, 0.0f), e.gate.hi);
+  if (e.scale != nullptr) x = x * e.scale[channel] + e.shift[channel];
+  return e.residual_last ? x + residual : x;
+}
 
 // The epilogue of a part of an output: its pixel p is pixel first_pixel + p * pixel_step of the whole, its channel c is
 // first_channel + c. What get() returns points into this object and into `whole`.
+template <class T>
 class PartEpilogue {
  public:
-  PartEpilogue(const EpilogueF32& whole, int64_t first_pixel, int64_t pixel_step = 1, int64_t first_channel = 0)
+  PartEpilogue(const Epilogue<T>& whole, int64_t first_pixel, int64_t pixel_step = 1, int64_t first_channel = 0)
       : whole_(whole), part_(whole), first_pixel_(first_pixel), pixel_step_(pixel_step), first_channel_(first_channel) {
     if (whole.bias != nullptr) part_.bias += first_channel;
     if (whole.slope != nullptr) part_.slope += first_channel;
@@ -61,7 +84,7 @@ class PartEpilogue {
   }
   PartEpilogue(const PartEpilogue&) = delete;
   PartEpilogue& operator=(const PartEpilogue&) = delete;
-  const EpilogueF32& get() const { return part_; }
+  const Epilogue<T>& get() const { return part_; }
 
  private:
   static void forward(void* context, const EpilogueTile& tile) {
@@ -73,8 +96,8 @@ class PartEpilogue {
     self.whole_.generic(self.whole_.context, whole);
   }
 
-  const EpilogueF32& whole_;
-  EpilogueF32 part_;
+  const Epilogue<T>& whole_;
+  Epilogue<T> part_;
   int64_t first_pixel_, pixel_step_, first_channel_;
 };
 

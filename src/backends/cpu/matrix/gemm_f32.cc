@@ -9,41 +9,52 @@
 namespace blade::backends::cpu {
 namespace {
 
-TileJob gemm_job(int64_t m, int64_t a_row_stride, const PackedB& b) {
-  TileJob job;
+template <class T>
+TileJob<T> gemm_job(int64_t m, int64_t k, int64_t a_row_stride, const PackedB& b) {
+  TileJob<T> job;
   job.rows = m;
-  job.run_length = b.k;
-  job.input_bytes = m * b.k * int64_t{sizeof(float)};
+  job.run_length = k;
+  job.input_bytes = m * k * int64_t{sizeof(T)};
   // Copying pays when the rows are read again, once for each panel.
-  job.copy_rows = m > 1 && b.panels() > 1 && pitch_aliases(a_row_stride);
+  job.copy_rows = m > 1 && b.panels() > 1 && pitch_aliases(a_row_stride * int64_t{sizeof(T)});
   job.b = b;
   return job;
 }
 
-bool find_dense_rows(const float* a, int64_t stride, int64_t first, int count, const float** rows) {
+template <class T>
+bool find_dense_rows(const T* a, int64_t stride, int64_t first, int count, const T** rows) {
   for (int i = 0; i < count; ++i) rows[i] = a + (first + i) * stride;
   return true;
 }
 
-size_t aligned_floats(int64_t count) { return align_up(static_cast<size_t>(count) * sizeof(float), 64); }
+// A stride whose rows are copied, if any are: for sizes that must do for all strides.
+template <class T>
+constexpr int64_t kAliasingStride = 4096 / int64_t{sizeof(T)};
+
+template <class T>
+PackedB gemm_b_view(int64_t k, int64_t n, const void* data) {
+  return packed_b_view(packed_steps<T>(1, k), n, data);
+}
 
 // Where the parts of one product's scratch lie.
+template <class T>
 struct MatMulScratch {
   size_t b_bytes = 0, a_bytes = 0, tile_bytes = 0;
   bool pack_a = false;
   explicit MatMulScratch(const MatMulShape& s) : pack_a(s.a_col_stride != 1 && s.k > 1) {
-    const PackedB b = packed_b_view(s.k, s.n, nullptr);
+    const PackedB b = gemm_b_view<T>(s.k, s.n, nullptr);
     b_bytes = align_up(b.bytes(), 64);
-    if (pack_a) a_bytes = aligned_floats(s.m * a_pitch(s));
-    tile_bytes = tile_slot_scratch_bytes(gemm_job(s.m, 1024, b));
+    if (pack_a) a_bytes = align_up(static_cast<size_t>(s.m * a_pitch(s)) * sizeof(T), 64);
+    tile_bytes = tile_slot_scratch_bytes(gemm_job<T>(s.m, s.k, kAliasingStride<T>, b));
   }
-  static int64_t a_pitch(const MatMulShape& s) { return s.k + 16; }
+  static int64_t a_pitch(const MatMulShape& s) { return s.k + 64 / int64_t{sizeof(T)}; }
   size_t packed_bytes() const { return b_bytes + a_bytes; }
 };
 
-void pack_a_rows(const MatMulShape& s, const float* a, int64_t first, int64_t last, float* to) {
+template <class T>
+void pack_a_rows(const MatMulShape& s, const T* a, int64_t first, int64_t last, T* to) {
   constexpr int64_t kRowBlock = 16;
-  const int64_t pitch = MatMulScratch::a_pitch(s);
+  const int64_t pitch = MatMulScratch<T>::a_pitch(s);
   for (int64_t i0 = first; i0 < last; i0 += kRowBlock) {
     const int64_t i1 = std::min(last, i0 + kRowBlock);
     for (int64_t k = 0; k < s.k; ++k) {
@@ -56,98 +67,127 @@ int64_t item_offset(const int64_t* offsets, int64_t stride, int64_t item) {
   return offsets != nullptr ? offsets[item] : item * stride;
 }
 
+// Steps [first, last) of a B whose K is one run.
+void pack_b_steps(const float* b, const MatMulShape& s, int64_t first, int64_t last, const PackedB& layout, void* to) {
+  pack_b_rows(b, s.b_row_stride, s.b_col_stride, first, last, layout, to);
+}
+void pack_b_steps(const BFloat16* b, const MatMulShape& s, int64_t first, int64_t last, const PackedB& layout,
+                  void* to) {
+  pack_pairs(b, s.k, s.b_row_stride, s.b_col_stride, first, last, layout, to);
+}
+
+template <class T, class Out>
 struct Item {
-  const float* a;
-  const float* b;
-  float* c;
+  const T* a;
+  const T* b;
+  Out* c;
 };
 
 // One batch item on one thread.
-void run_item(const MatMulShape& s, const Item& item, const EpilogueF32& epilogue, std::byte* scratch) {
-  const MatMulScratch layout(s);
-  const PackedB b = pack_b(item.b, s.k, s.n, s.b_row_stride, s.b_col_stride, scratch);
-  const float* a = item.a;
+template <class T, class Out>
+void run_item(const MatMulShape& s, const Item<T, Out>& item, const Epilogue<T>& epilogue, std::byte* scratch) {
+  const MatMulScratch<T> layout(s);
+  const PackedB b = pack_runs(item.b, 1, s.k, s.n, s.b_row_stride, s.b_col_stride, scratch);
+  const T* a = item.a;
   int64_t a_stride = s.a_row_stride;
   if (layout.pack_a) {
-    auto* packed = reinterpret_cast<float*>(scratch + layout.b_bytes);
+    auto* packed = reinterpret_cast<T*>(scratch + layout.b_bytes);
     pack_a_rows(s, item.a, 0, s.m, packed);
     a = packed;
-    a_stride = MatMulScratch::a_pitch(s);
+    a_stride = MatMulScratch<T>::a_pitch(s);
   }
-  TileJob job = gemm_job(s.m, a_stride, b);
-  job.out = item.c;
+  TileJob<T> job = gemm_job<T>(s.m, s.k, a_stride, b);
+  job.set_out(item.c);
   job.out_stride = s.c_row_stride;
   job.epilogue = &epilogue;
   run_tile_range(
       job, {0, tile_count(job), 0, b.panels()},
-      [&](int64_t first, int count, const float** rows) { return find_dense_rows(a, a_stride, first, count, rows); },
+      [&](int64_t first, int count, const T** rows) { return find_dense_rows(a, a_stride, first, count, rows); },
       scratch + layout.packed_bytes());
 }
 
 // One batch item on all threads.
-void run_item_parallel(const MatMulShape& s, const Item& item, const EpilogueF32& epilogue, ThreadPool& pool,
+template <class T, class Out>
+void run_item_parallel(const MatMulShape& s, const Item<T, Out>& item, const Epilogue<T>& epilogue, ThreadPool& pool,
                        std::byte* scratch) {
-  const MatMulScratch layout(s);
-  const PackedB b = packed_b_view(s.k, s.n, scratch);
-  auto* packed_a = reinterpret_cast<float*>(scratch + layout.b_bytes);
+  const MatMulScratch<T> layout(s);
+  const PackedB b = gemm_b_view<T>(s.k, s.n, scratch);
+  auto* packed_a = reinterpret_cast<T*>(scratch + layout.b_bytes);
   const int parts = pool.num_threads();
   pool.parallel_for(parts, [&](int part, int) {
-    pack_b_rows(item.b, s.b_row_stride, s.b_col_stride, part * s.k / parts, (part + 1) * s.k / parts, b, scratch);
+    pack_b_steps(item.b, s, part * b.k / parts, (part + 1) * b.k / parts, b, scratch);
     if (layout.pack_a) pack_a_rows(s, item.a, part * s.m / parts, (part + 1) * s.m / parts, packed_a);
   });
-  const float* a = layout.pack_a ? packed_a : item.a;
-  const int64_t a_stride = layout.pack_a ? MatMulScratch::a_pitch(s) : s.a_row_stride;
-  gemm_f32(s.m, a, a_stride, b, item.c, s.c_row_stride, epilogue, pool, scratch + layout.packed_bytes());
+  const T* a = layout.pack_a ? packed_a : item.a;
+  const int64_t a_stride = layout.pack_a ? MatMulScratch<T>::a_pitch(s) : s.a_row_stride;
+  gemm(s.m, s.k, a, a_stride, b, item.c, s.c_row_stride, epilogue, pool, scratch + layout.packed_bytes());
 }
 
 }  // namespace
 
+template <class T>
 size_t gemm_scratch_bytes(int64_t m, int64_t k, int64_t n, int threads) {
-  return static_cast<size_t>(threads) * tile_slot_scratch_bytes(gemm_job(m, 1024, packed_b_view(k, n, nullptr)));
+  const TileJob<T> job = gemm_job<T>(m, k, kAliasingStride<T>, gemm_b_view<T>(k, n, nullptr));
+  return static_cast<size_t>(threads) * tile_slot_scratch_bytes(job);
 }
 
-void gemm_f32(int64_t m, const float* a, int64_t a_row_stride, const PackedB& b, float* c, int64_t c_row_stride,
-              const EpilogueF32& epilogue, ThreadPool& pool, std::byte* scratch) {
-  TileJob job = gemm_job(m, a_row_stride, b);
-  job.out = c;
+template <class T, class Out>
+void gemm(int64_t m, int64_t k, const T* a, int64_t a_row_stride, const PackedB& b, Out* c, int64_t c_row_stride,
+          const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch) {
+  TileJob<T> job = gemm_job<T>(m, k, a_row_stride, b);
+  job.set_out(c);
   job.out_stride = c_row_stride;
   job.epilogue = &epilogue;
   run_tiles(
       job,
-      [&](int64_t first, int count, const float** rows) {
-        return find_dense_rows(a, a_row_stride, first, count, rows);
-      },
+      [&](int64_t first, int count, const T** rows) { return find_dense_rows(a, a_row_stride, first, count, rows); },
       pool, scratch);
 }
 
+template <class T>
 size_t matmul_scratch_bytes(const MatMulShape& shape, int threads) {
-  const MatMulScratch layout(shape);
+  const MatMulScratch<T> layout(shape);
   return static_cast<size_t>(threads) * (layout.packed_bytes() + layout.tile_bytes);
 }
 
-void matmul_f32(const MatMulShape& s, const float* a, const float* b, float* c, const EpilogueF32& epilogue,
-                ThreadPool& pool, std::byte* scratch) {
+template <class T, class Out>
+void matmul(const MatMulShape& s, const T* a, const T* b, Out* c, const Epilogue<T>& epilogue, ThreadPool& pool,
+            std::byte* scratch) {
   if (s.m <= 0 || s.n <= 0) return;
-  const MatMulScratch layout(s);
+  const MatMulScratch<T> layout(s);
   const size_t slot_bytes = layout.packed_bytes() + layout.tile_bytes;
   auto item_at = [&](int64_t i) {
-    return Item{a + item_offset(s.a_offsets, s.a_batch_stride, i), b + item_offset(s.b_offsets, s.b_batch_stride, i),
-                c + i * s.c_batch_stride};
+    return Item<T, Out>{a + item_offset(s.a_offsets, s.a_batch_stride, i),
+                        b + item_offset(s.b_offsets, s.b_batch_stride, i), c + i * s.c_batch_stride};
   };
   if (s.batch >= pool.num_threads()) {
     const int64_t tasks = std::min<int64_t>(s.batch, int64_t{pool.num_threads()} * 8);
     pool.parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
       for (int64_t i = task * s.batch / tasks; i < (task + 1) * s.batch / tasks; ++i) {
-        const PartEpilogue part(epilogue, i * s.m);
+        const PartEpilogue<T> part(epilogue, i * s.m);
         run_item(s, item_at(i), part.get(), scratch + slot * slot_bytes);
       }
     });
     return;
   }
   for (int64_t i = 0; i < s.batch; ++i) {
-    const PartEpilogue part(epilogue, i * s.m);
+    const PartEpilogue<T> part(epilogue, i * s.m);
     run_item_parallel(s, item_at(i), part.get(), pool, scratch);
   }
 }
+
+#define BLADE_INSTANTIATE(T, Out)                                                                                    \
+  template void gemm<T, Out>(int64_t, int64_t, const T*, int64_t, const PackedB&, Out*, int64_t, const Epilogue<T>&, \
+                             ThreadPool&, std::byte*);                                                               \
+  template void matmul<T, Out>(const MatMulShape&, const T*, const T*, Out*, const Epilogue<T>&, ThreadPool&,        \
+                               std::byte*);
+BLADE_INSTANTIATE(float, float)
+BLADE_INSTANTIATE(BFloat16, BFloat16)
+BLADE_INSTANTIATE(BFloat16, float)
+#undef BLADE_INSTANTIATE
+template size_t gemm_scratch_bytes<float>(int64_t, int64_t, int64_t, int);
+template size_t gemm_scratch_bytes<BFloat16>(int64_t, int64_t, int64_t, int);
+template size_t matmul_scratch_bytes<float>(const MatMulShape&, int);
+template size_t matmul_scratch_bytes<BFloat16>(const MatMulShape&, int);
 
 }  // namespace blade::backends::cpu

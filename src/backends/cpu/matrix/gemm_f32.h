@@ -1,5 +1,6 @@
-// Matrix products in fp32: C = epilogue(A * B). Row-major, explicit strides in floats. Results do not depend on timing;
-// no function allocates: scratch is the caller's, 64-byte aligned, of the size that its ..._scratch_bytes() says.
+// Matrix products in float32 or bfloat16: C = epilogue(A * B). Row-major, explicit strides in elements. Results do not
+// depend on timing; no function allocates: scratch is the caller's, 64-byte aligned, of the size that its
+// ..._scratch_bytes() says.
 #pragma once
 
 #include <cstddef>
@@ -11,11 +12,13 @@
 
 namespace blade::backends::cpu {
 
-// C[m][n] = A[m][k] * B, with B constant and packed by pack_b(). A's columns are dense; C may not overlap A.
-// k == 0 gives epilogue(0). The residual may be C itself.
+// C[m][n] = A[m][k] * B, with B constant and packed by pack_runs() as one run. A's columns are dense; C may not overlap
+// A. k == 0 gives epilogue(0). The residual may be C itself. T: float or BFloat16; Out: T or float.
+template <class T>
 size_t gemm_scratch_bytes(int64_t m, int64_t k, int64_t n, int threads);
-void gemm_f32(int64_t m, const float* a, int64_t a_row_stride, const PackedB& b, float* c, int64_t c_row_stride,
-              const EpilogueF32& epilogue, ThreadPool& pool, std::byte* scratch);
+template <class T, class Out>
+void gemm(int64_t m, int64_t k, const T* a, int64_t a_row_stride, const PackedB& b, Out* c, int64_t c_row_stride,
+          const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch);
 
 // A batch of products with nothing constant (attention): B is packed into scratch at every call, and so is A where its
 // columns are not dense. Item i uses a + i * a_batch_stride, or a + a_offsets[i] where offsets are given
@@ -29,8 +32,10 @@ struct MatMulShape {
   const int64_t* a_offsets = nullptr;
   const int64_t* b_offsets = nullptr;
 };
+template <class T>
 size_t matmul_scratch_bytes(const MatMulShape& shape, int threads);
-void matmul_f32(const MatMulShape& shape, const float* a, const float* b, float* c, const EpilogueF32& epilogue,
-                ThreadPool& pool, std::byte* scratch);
+template <class T, class Out>
+void matmul(const MatMulShape& shape, const T* a, const T* b, Out* c, const Epilogue<T>& epilogue, ThreadPool& pool,
+            std::byte* scratch);
 
 }  // namespace blade::backends::cpu

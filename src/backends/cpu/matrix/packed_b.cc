@@ -13,7 +13,7 @@ namespace {
 constexpr double kNarrowPanelShare = 0.75;
 
 // Vectors a row of the panel: the width that loses least to padding and to short tiles.
-int choose_vectors(int64_t n, const TileKernels& kernels) {
+int choose_vectors(int64_t n, const TileKernels<float>& kernels) {
   const int64_t total = (n + kernels.lanes - 1) / kernels.lanes;
   int best = 1;
   double best_cost = 0;
@@ -48,7 +48,7 @@ void pack_transposed(const float* b, int64_t row_stride, int64_t col_stride, int
 }  // namespace
 
 PackedB packed_b_view(int64_t k, int64_t n, const void* data) {
-  const TileKernels& kernels = tile_kernels();
+  const TileKernels<float>& kernels = tile_kernels();
   PackedB b;
   b.k = k;
   b.n = n;
@@ -79,6 +79,40 @@ void pack_b_rows(const float* b, int64_t row_stride, int64_t col_stride, int64_t
 PackedB pack_b(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t col_stride, void* to) {
   const PackedB layout = packed_b_view(k, n, to);
   pack_b_rows(b, row_stride, col_stride, 0, k, layout, to);
+  return layout;
+}
+
+void pack_pairs(const BFloat16* b, int64_t run_length, int64_t row_stride, int64_t col_stride, int64_t first_step,
+                int64_t last_step, const PackedB& layout, void* to) {
+  const int64_t run_steps = (run_length + 1) / 2;
+  for (int64_t p = 0; p < layout.panels(); ++p) {
+    const BFloat16* from = b + p * layout.width() * col_stride;
+    const int64_t columns = layout.columns(p);
+    const int64_t width = int64_t{layout.panel_vectors(p)} * layout.lanes;
+    BFloat16* panel = static_cast<BFloat16*>(to) + 2 * p * layout.k * layout.width();
+    for (int64_t step = first_step; step < last_step; ++step) {
+      const int64_t in_run = step % run_steps * 2;
+      const BFloat16* row = from + (step / run_steps * run_length + in_run) * row_stride;
+      const bool whole = in_run + 1 < run_length;
+      BFloat16* pair = panel + 2 * step * width;
+      for (int64_t j = 0; j < columns; ++j) {
+        pair[2 * j] = row[j * col_stride];
+        pair[2 * j + 1] = whole ? row[row_stride + j * col_stride] : BFloat16();
+      }
+      std::fill(pair + 2 * columns, pair + 2 * width, BFloat16());
+    }
+  }
+}
+
+PackedB pack_runs(const float* b, int64_t runs, int64_t run_length, int64_t n, int64_t row_stride, int64_t col_stride,
+                  void* to) {
+  return pack_b(b, runs * run_length, n, row_stride, col_stride, to);
+}
+
+PackedB pack_runs(const BFloat16* b, int64_t runs, int64_t run_length, int64_t n, int64_t row_stride,
+                  int64_t col_stride, void* to) {
+  const PackedB layout = packed_b_view(packed_steps<BFloat16>(runs, run_length), n, to);
+  pack_pairs(b, run_length, row_stride, col_stride, 0, layout.k, layout, to);
   return layout;
 }
 

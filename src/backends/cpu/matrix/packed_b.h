@@ -4,13 +4,16 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/half.h"
+
 namespace blade::backends::cpu {
 
-// View of a packed K x N matrix: panels [ceil(N / width)][K][width], the last one only as wide as it must be (a
-// multiple of `lanes`), zeros beyond N. The layout depends on N and on the instruction set alone, so a buffer packed in
-// this process is described again by packed_b_view().
+// View of a packed K x N matrix of 32-bit words, each one float or two bfloat16 of neighbouring k: panels [ceil(N /
+// width)][K][width], the last one only as wide as it must be (a multiple of `lanes`), zeros beyond N. The layout
+// depends on N and on the instruction set alone, so a buffer packed in this process is described again by
+// packed_b_view().
 struct PackedB {
-  int64_t k = 0;
+  int64_t k = 0;  // steps: elements of K, or pairs of them
   int64_t n = 0;
   int lanes = 1;                // floats in a vector of the instruction set it is packed for
   int vectors = 1;              // vectors in a row of a full panel
@@ -28,10 +31,28 @@ struct PackedB {
 PackedB packed_b_view(int64_t k, int64_t n, const void* data);
 inline size_t packed_b_bytes(int64_t k, int64_t n) { return packed_b_view(k, n, nullptr).bytes(); }
 
+// Steps of a product whose K is `runs` stretches of `run_length` elements of T: pairs do not reach over the end of a
+// run.
+template <class T>
+int64_t packed_steps(int64_t runs, int64_t run_length) {
+  constexpr auto kDepth = static_cast<int64_t>(sizeof(float) / sizeof(T));
+  return runs * ((run_length + kDepth - 1) / kDepth);
+}
+
 // Packs b[k * row_stride + n * col_stride] into `to` (packed_b_bytes(k, n) bytes, 64-byte aligned).
 PackedB pack_b(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t col_stride, void* to);
 // Rows [first_k, last_k) of all panels only, so that several threads can share the work.
 void pack_b_rows(const float* b, int64_t row_stride, int64_t col_stride, int64_t first_k, int64_t last_k,
                  const PackedB& layout, void* to);
+
+// The same in bfloat16 for runs of `run_length` elements; steps [first_step, last_step) of packed_steps().
+void pack_pairs(const BFloat16* b, int64_t run_length, int64_t row_stride, int64_t col_stride, int64_t first_step,
+                int64_t last_step, const PackedB& layout, void* to);
+
+// Either, all of it, by the type of the elements.
+PackedB pack_runs(const float* b, int64_t runs, int64_t run_length, int64_t n, int64_t row_stride, int64_t col_stride,
+                  void* to);
+PackedB pack_runs(const BFloat16* b, int64_t runs, int64_t run_length, int64_t n, int64_t row_stride,
+                  int64_t col_stride, void* to);
 
 }  // namespace blade::backends::cpu

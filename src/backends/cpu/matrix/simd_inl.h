@@ -1,4 +1,5 @@
-// Loads and stores of part of a vector that never touch memory outside it, once for each Highway target.
+// Loads and stores of floats and of bfloat16, whole vectors and parts that never touch memory outside them, once for
+// each Highway target.
 #if defined(BLADE_MATRIX_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BLADE_MATRIX_SIMD_INL_H_
 #undef BLADE_MATRIX_SIMD_INL_H_
@@ -8,6 +9,7 @@
 
 #include <cstddef>
 
+#include "base/half.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -43,6 +45,86 @@ HWY_ATTR HWY_INLINE void store_some(V v, D d, float* to, int64_t count) {
   HWY_ALIGN float lane[HWY_MAX_BYTES / sizeof(float)];
   hn::Store(v, d, lane);
   for (int64_t i = 0; i < count; ++i) to[i] = lane[i];
+#endif
+}
+
+// bfloat16 as storage: half a vector in memory is a vector of floats.
+using DHalf = hn::Rebind<uint16_t, D>;
+
+HWY_ATTR HWY_INLINE V widened(hn::Vec<DHalf> bits) {
+  const hn::RebindToUnsigned<D> du;
+  return hn::BitCast(D(), hn::ShiftLeft<16>(hn::PromoteTo(du, bits)));
+}
+
+// Rounds to nearest even; NaN stays NaN.
+HWY_ATTR HWY_INLINE hn::Vec<DHalf> narrowed(V v) {
+  const hn::RebindToUnsigned<D> du;
+  const auto bits = hn::BitCast(du, v);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
+  const auto rounded = hn::Add(hn::Add(bits, hn::Set(du, 0x7fff)), odd);
+  const auto quiet = hn::Or(bits, hn::Set(du, 0x400000));
+  const auto kept = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), quiet, rounded);
+  const hn::RebindToSigned<D> di;
+  return hn::DemoteTo(DHalf(), hn::BitCast(di, hn::ShiftRight<16>(kept)));
+}
+
+#if HWY_TARGET == HWY_AVX3
+// The same (but for numbers so small that they are zero here) by an instruction of AVX512-BF16, which is not part of
+// Highway's AVX3: only for code that runs where the processor has it.
+HWY_ATTR HWY_INLINE hn::Vec<DHalf> narrowed_natively(V v) {
+  hn::Vec<DHalf> half;
+  asm("vcvtneps2bf16 %1, %0" : "=v"(half.raw) : "v"(v.raw));
+  return half;
+}
+HWY_ATTR HWY_INLINE void store_natively(V v, BFloat16* to) {
+  hn::StoreU(narrowed_natively(v), DHalf(), reinterpret_cast<uint16_t*>(to));
+}
+HWY_ATTR HWY_INLINE void store_some_natively(V v, BFloat16* to, int64_t count) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
+  const int64_t first = count < 0 ? 0 : count > lanes ? lanes : count;
+  hn::BlendedStore(narrowed_natively(v), hn::FirstN(DHalf(), static_cast<size_t>(first)), DHalf(),
+                   reinterpret_cast<uint16_t*>(to));
+}
+HWY_ATTR HWY_INLINE void store_natively(V v, float* to) { hn::StoreU(v, D(), to); }
+HWY_ATTR HWY_INLINE void store_some_natively(V v, float* to, int64_t count) { store_some(v, D(), to, count); }
+inline bool rounds_natively() { return __builtin_cpu_supports("avx512bf16") != 0; }
+#endif
+
+HWY_ATTR HWY_INLINE V load_all(const float* from) { return hn::LoadU(D(), from); }
+HWY_ATTR HWY_INLINE V load_all(const BFloat16* from) {
+  return widened(hn::LoadU(DHalf(), reinterpret_cast<const uint16_t*>(from)));
+}
+HWY_ATTR HWY_INLINE void store_all(V v, float* to) { hn::StoreU(v, D(), to); }
+HWY_ATTR HWY_INLINE void store_all(V v, BFloat16* to) {
+  hn::StoreU(narrowed(v), DHalf(), reinterpret_cast<uint16_t*>(to));
+}
+
+HWY_ATTR HWY_INLINE V load_some(D d, const BFloat16* from, int64_t count) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  if (count >= lanes) return load_all(from);
+#if HWY_TARGET == HWY_AVX3
+  const auto first = hn::FirstN(DHalf(), static_cast<size_t>(count < 0 ? 0 : count));
+  return widened(hn::MaskedLoad(first, DHalf(), reinterpret_cast<const uint16_t*>(from)));
+#else
+  HWY_ALIGN float lane[HWY_MAX_BYTES / sizeof(float)] = {};
+  for (int64_t i = 0; i < count; ++i) lane[i] = static_cast<float>(from[i]);
+  return hn::Load(d, lane);
+#endif
+}
+
+HWY_ATTR HWY_INLINE void store_some(V v, D d, BFloat16* to, int64_t count) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  if (count >= lanes) {
+    store_all(v, to);
+    return;
+  }
+#if HWY_TARGET == HWY_AVX3
+  const auto first = hn::FirstN(DHalf(), static_cast<size_t>(count < 0 ? 0 : count));
+  hn::BlendedStore(narrowed(v), first, DHalf(), reinterpret_cast<uint16_t*>(to));
+#else
+  HWY_ALIGN float lane[HWY_MAX_BYTES / sizeof(float)];
+  hn::Store(v, d, lane);
+  for (int64_t i = 0; i < count; ++i) to[i] = BFloat16(lane[i]);
 #endif
 }
 

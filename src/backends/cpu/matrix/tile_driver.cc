@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "base/checked_math.h"
 
@@ -12,90 +13,132 @@ namespace {
 
 constexpr int64_t kBlockInputBytes = 192 << 10;  // of A in L2, beside a panel of B and the output
 constexpr int64_t kBlockPointers = 8192;
-constexpr int64_t kPitchPad = 16;                   // floats: moves each copied row to the next cache set
+constexpr int64_t kPitchPad = 64;                   // bytes: moves each copied row to the next cache set
 constexpr int64_t kResidentPanelBytes = 384 << 10;  // panels that stay in L2 once read need no further prefetch
 constexpr int64_t kManyTiles = 8;                   // enough to forget that the first of them met cold panels
 constexpr int64_t kFewRows = 8;
 constexpr int64_t kGenericFloats = 2048;  // results in L1 that the rest of an epilogue takes at once
+constexpr int64_t kMaxHeldColumns = 512;  // wider rows of float32 results are not held back for that
 constexpr int64_t kLookAheadBytes = 4096;
 constexpr double kBytesPerCycle = 8;   // operands from L3 or memory, a core
 constexpr double kTaskCycles = 400e3;  // tasks of about this length even out what other processes take
 
-int max_rows(const TileJob& job) { return tile_kernels().max_rows[job.b.vectors]; }
+template <class T>
+int max_rows(const TileJob<T>& job) {
+  return tile_kernels<T>().max_rows[job.b.vectors];
+}
 
-int64_t tiles_per_block(const TileJob& job) {
+template <class T>
+int64_t tiles_per_block(const TileJob<T>& job) {
   const int64_t rows = max_rows(job);
-  const int64_t bytes_per_row = std::max<int64_t>(4, job.input_bytes / std::max<int64_t>(1, job.rows));
+  const int64_t bytes_per_row = std::max<int64_t>(sizeof(T), job.input_bytes / std::max<int64_t>(1, job.rows));
   const int64_t by_bytes = kBlockInputBytes / (rows * bytes_per_row);
   const int64_t by_pointers = kBlockPointers / (rows * job.runs);
   return std::max<int64_t>(1, std::min({by_bytes, by_pointers, tile_count(job)}));
 }
 
-int64_t pointer_bytes(const TileJob& job) {
+template <class T>
+int64_t pointer_bytes(const TileJob<T>& job) {
   return static_cast<int64_t>(
-      align_up(static_cast<size_t>(tiles_per_block(job) * max_rows(job) * job.runs) * sizeof(float*), 64));
+      align_up(static_cast<size_t>(tiles_per_block(job) * max_rows(job) * job.runs) * sizeof(T*), 64));
 }
 
-int64_t copy_pitch(const TileJob& job) { return job.run_length + kPitchPad; }
+template <class T>
+int64_t copy_pitch(const TileJob<T>& job) {
+  return job.run_length + kPitchPad / int64_t{sizeof(T)};
+}
+
+template <class T>
+int64_t copy_bytes(const TileJob<T>& job) {
+  if (!job.copy_rows) return 0;
+  return static_cast<int64_t>(
+      align_up(static_cast<size_t>(tiles_per_block(job) * max_rows(job) * copy_pitch(job)) * sizeof(T), 64));
+}
+
+// Float32 results that wait for the rest of the epilogue before they are rounded.
+template <class T>
+int64_t held_bytes(const TileJob<T>& job) {
+  if (sizeof(T) == sizeof(float)) return 0;
+  const int64_t n = std::max<int64_t>(1, job.b.n);
+  const int64_t rows = max_rows(job) + (n <= kMaxHeldColumns ? ceil_div(kGenericFloats, n) : 0);
+  const int64_t columns = n <= kMaxHeldColumns ? n : job.b.width();
+  return rows * columns * int64_t{sizeof(float)};
+}
 
 // The rows of one tile, ready for a kernel. Without initialisers: arrays of it are written before they are read.
+template <class T>
 struct TileRows {
   int64_t first;
   int count;
-  const float** pointers;
+  const T** pointers;
   bool strided;
 };
 
 // One thread's walk over its part of a job.
+template <class T>
 struct Walk {
-  const TileJob& job;
-  RowFinder find_rows;
+  static constexpr bool kNarrow = sizeof(T) < sizeof(float);
+
+  const TileJob<T>& job;
+  RowFinder<T> find_rows;
   std::byte* scratch;
-  const TileKernels& kernels = tile_kernels();
-  TileArgs args = common_args(job);
+  const TileKernels<T>& kernels = tile_kernels<T>();
+  TileArgs<T> args = common_args(job);
   int64_t tiles = tile_count(job);  // of the whole job
   int64_t rows = max_rows(job);
   int64_t rows_each = job.rows / std::max<int64_t>(1, tiles);  // the first tiles have one more
   int64_t taller = job.rows % std::max<int64_t>(1, tiles);
   bool generic_later = false;  // for several tiles at once, where they are whole rows
-  int64_t copies_at = job.copy_rows ? pointer_bytes(job) : 0;
+  int64_t finished = 0;        // rows, but for `generic`
+  int64_t copies_at = pointer_bytes(job);
+  float* held = reinterpret_cast<float*>(scratch + copies_at + copy_bytes(job));  // held_bytes(job)
 
   // Finds (and copies) the rows of a tile, the index-th of its block.
-  void prepare(int64_t tile, int64_t index, TileRows& t) const {
+  void prepare(int64_t tile, int64_t index, TileRows<T>& t) const {
     t.first = tile * rows_each + std::min(tile, taller);
     t.count = static_cast<int>(rows_each + (tile < taller ? 1 : 0));
-    t.pointers = reinterpret_cast<const float**>(scratch) + index * rows * job.runs;
+    t.pointers = reinterpret_cast<const T**>(scratch) + index * rows * job.runs;
     t.strided = find_rows(t.first, t.count, t.pointers);
     if (!job.copy_rows) return;
-    float* copy = reinterpret_cast<float*>(scratch + copies_at) + index * rows * copy_pitch(job);
+    T* copy = reinterpret_cast<T*>(scratch + copies_at) + index * rows * copy_pitch(job);
     for (int i = 0; i < t.count; ++i, copy += copy_pitch(job)) {
-      std::memcpy(copy, t.pointers[i], job.run_length * sizeof(float));
+      std::memcpy(copy, t.pointers[i], job.run_length * sizeof(T));
       t.pointers[i] = copy;
     }
   }
 
   // Arguments that no tile changes.
-  static TileArgs common_args(const TileJob& job) {
-    const EpilogueF32& e = *job.epilogue;
-    TileArgs a;
+  static TileArgs<T> common_args(const TileJob<T>& job) {
+    const Epilogue<T>& e = *job.epilogue;
+    TileArgs<T> a;
     a.runs = job.runs;
     a.run_length = job.run_length;
     a.out_stride = job.out_stride;
     a.residual_stride = e.residual_row_stride;
     a.lo = e.clamp_lo;
     a.hi = e.clamp_hi;
+    a.gate = e.gate;
+    a.residual_last = e.residual_last;
     return a;
   }
 
-  void run(const TileRows& tile, int64_t panel, const char* prefetch, int prefetch_lines) {
-    const EpilogueF32& e = *job.epilogue;
+  void run(const TileRows<T>& tile, int64_t panel, const char* prefetch, int prefetch_lines) {
+    const Epilogue<T>& e = *job.epilogue;
     const int64_t column = panel * job.b.width();
     args.rows = tile.pointers;
     args.row_step = tile.strided ? 0 : tile.count;
     args.run_offsets = tile.strided ? job.run_offsets : nullptr;
     args.panel = job.b.panel(panel);
     args.columns = job.b.columns(panel);
-    args.out = job.out + tile.first * job.out_stride + column;
+    if constexpr (kNarrow) {
+      if (job.wide_out != nullptr) {
+        args.wide_out = job.wide_out + tile.first * job.out_stride + column;
+      } else if (e.generic != nullptr) {
+        args.out_stride = generic_later ? job.b.n : args.columns;
+        args.wide_out = held + (generic_later ? (tile.first - finished) * args.out_stride + column : 0);
+      }
+    }
+    if (args.wide_out == nullptr) args.out = job.out + tile.first * job.out_stride + column;
     const bool has_residual = e.residual != nullptr && e.residual_channels > column;
     args.residual = has_residual ? e.residual + tile.first * e.residual_row_stride + column : nullptr;
     args.residual_columns = std::min<int64_t>(e.residual_channels - column, args.columns);
@@ -106,20 +149,33 @@ struct Walk {
     args.prefetch = prefetch;
     args.prefetch_lines = prefetch_lines;
     kernels.kernel[job.b.panel_vectors(panel)][tile.count](args);
-    if (e.generic == nullptr || generic_later) return;
-    e.generic(e.context, {args.out, args.out_stride, tile.first, 1, tile.count, column, args.columns});
+    if (e.generic != nullptr && !generic_later) finish(tile.first, tile.count, column, args.columns);
+  }
+
+  // The rest of the epilogue for results that lack only that.
+  void finish(int64_t first, int64_t count, int64_t column, int64_t columns) const {
+    const Epilogue<T>& e = *job.epilogue;
+    const int64_t at = first * job.out_stride + column;
+    if constexpr (!kNarrow) {
+      e.generic(e.context, {job.out + at, job.out_stride, first, 1, count, column, columns});
+    } else if (job.wide_out != nullptr) {
+      e.generic(e.context, {job.wide_out + at, job.out_stride, first, 1, count, column, columns});
+    } else {
+      e.generic(e.context, {held, columns, first, 1, count, column, columns});
+      for (int64_t i = 0; i < count; ++i) narrow(held + i * columns, job.out + at + i * job.out_stride, columns);
+    }
   }
 
   // Panels that stay in L2: each tile meets all of them, so that whole rows of the output are written (and of the
   // residual read) front to back.
   void tile_by_tile(const TileRange& range) {
-    TileRows tile;
-    const EpilogueF32& e = *job.epilogue;
-    generic_later = e.generic != nullptr && range.first_panel == 0 && range.last_panel == job.b.panels();
-    int64_t finished = range.first_tile * rows_each + std::min(range.first_tile, taller);  // rows, but for `generic`
-    const int64_t steps = std::max<int64_t>(1, job.run_length / 4);
+    TileRows<T> tile;
+    generic_later = job.epilogue->generic != nullptr && range.first_panel == 0 && range.last_panel == job.b.panels() &&
+                    (!kNarrow || job.b.n <= kMaxHeldColumns);
+    finished = range.first_tile * rows_each + std::min(range.first_tile, taller);
+    const int64_t steps = std::max<int64_t>(1, job.run_length / kStepDepth<T> / 4);
     const int64_t panels = range.last_panel - range.first_panel;
-    const auto lines = static_cast<int>(ceil_div(rows * job.run_length * int64_t{sizeof(float)}, 64 * steps * panels));
+    const auto lines = static_cast<int>(ceil_div(rows * job.run_length * int64_t{sizeof(T)}, 64 * steps * panels));
     for (int64_t t = range.first_tile; t < range.last_tile; ++t) {
       prepare(t, 0, tile);
       const char* next = t + 1 < range.last_tile ? next_dense_tile(tile) : nullptr;
@@ -129,7 +185,7 @@ struct Walk {
       }
       const int64_t pending = tile.first + tile.count - finished;
       if (!generic_later || (pending * job.b.n < kGenericFloats && t + 1 < range.last_tile)) continue;
-      e.generic(e.context, {job.out + finished * job.out_stride, job.out_stride, finished, 1, pending, 0, job.b.n});
+      finish(finished, pending, 0, job.b.n);
       finished += pending;
     }
     generic_later = false;
@@ -137,7 +193,7 @@ struct Walk {
 
   // Where the rows of the tile after this one lie, if all rows lie one after the other: hardware prefetchers follow few
   // of the streams that a tile reads.
-  const char* next_dense_tile(const TileRows& tile) const {
+  const char* next_dense_tile(const TileRows<T>& tile) const {
     if (job.runs != 1 || job.copy_rows || tile.count < 2) return nullptr;
     if (tile.pointers[1] - tile.pointers[0] != job.run_length) return nullptr;
     return reinterpret_cast<const char*>(tile.pointers[0] + tile.count * job.run_length);
@@ -146,10 +202,10 @@ struct Walk {
   // Panels that do not: a block of tiles shares each, while the next comes into L2.
   void panel_by_panel(const TileRange& range) {
     constexpr int64_t kMaxTiles = 256;
-    TileRows block[kMaxTiles];
+    TileRows<T> block[kMaxTiles];
     const int64_t step = std::min(tiles_per_block(job), kMaxTiles);
     const int64_t panel_bytes = job.b.k * job.b.width() * int64_t{sizeof(float)};
-    const int64_t steps = std::max<int64_t>(1, job.runs * (job.run_length / 4));
+    const int64_t steps = std::max<int64_t>(1, job.runs * (job.run_length / kStepDepth<T> / 4));
     for (int64_t t0 = range.first_tile; t0 < range.last_tile; t0 += step) {
       const int64_t count = std::min(step, range.last_tile - t0);
       for (int64_t i = 0; i < count; ++i) prepare(t0 + i, i, block[i]);
@@ -175,17 +231,20 @@ struct Walk {
 
 }  // namespace
 
-bool pitch_aliases(int64_t row_stride_floats) { return row_stride_floats % 512 == 0 && row_stride_floats >= 1024; }
+bool pitch_aliases(int64_t row_stride_bytes) { return row_stride_bytes % 2048 == 0 && row_stride_bytes >= 4096; }
 
-int64_t tile_count(const TileJob& job) { return ceil_div(job.rows, max_rows(job)); }
-
-size_t tile_slot_scratch_bytes(const TileJob& job) {
-  int64_t bytes = pointer_bytes(job);
-  if (job.copy_rows) bytes += tiles_per_block(job) * max_rows(job) * copy_pitch(job) * int64_t{sizeof(float)};
-  return align_up(static_cast<size_t>(bytes), 64);
+template <class T>
+int64_t tile_count(const TileJob<T>& job) {
+  return ceil_div(job.rows, max_rows(job));
 }
 
-TileSplit choose_split(const TileJob& job, int threads) {
+template <class T>
+size_t tile_slot_scratch_bytes(const TileJob<T>& job) {
+  return align_up(static_cast<size_t>(pointer_bytes(job) + copy_bytes(job) + held_bytes(job)), 64);
+}
+
+template <class T>
+TileSplit choose_split(const TileJob<T>& job, int threads) {
   const int64_t tiles = tile_count(job);
   const int64_t panels = job.b.panels();
   const double tile_cycles = static_cast<double>(job.b.k * max_rows(job) * job.b.vectors);
@@ -212,8 +271,10 @@ TileSplit choose_split(const TileJob& job, int threads) {
   return best;
 }
 
-void run_tile_range(const TileJob& job, const TileRange& range, RowFinder find_rows, std::byte* scratch) {
-  Walk walk{job, find_rows, scratch};
+template <class T>
+void run_tile_range(const TileJob<T>& job, const TileRange& range, std::type_identity_t<RowFinder<T>> find_rows,
+                    std::byte* scratch) {
+  Walk<T> walk{job, find_rows, scratch};
   const int64_t panel_bytes = job.b.k * job.b.width() * int64_t{sizeof(float)};
   const bool resident = (range.last_panel - range.first_panel) * panel_bytes <= kResidentPanelBytes;
   if (resident && range.last_tile - range.first_tile >= kManyTiles) {
@@ -223,7 +284,9 @@ void run_tile_range(const TileJob& job, const TileRange& range, RowFinder find_r
   }
 }
 
-void run_tiles(const TileJob& job, RowFinder find_rows, ThreadPool& pool, std::byte* scratch) {
+template <class T>
+void run_tiles(const TileJob<T>& job, std::type_identity_t<RowFinder<T>> find_rows, ThreadPool& pool,
+               std::byte* scratch) {
   if (job.rows <= 0 || job.b.n <= 0) return;
   const TileSplit split = choose_split(job, pool.num_threads());
   const size_t slot_bytes = tile_slot_scratch_bytes(job);
@@ -240,5 +303,15 @@ void run_tiles(const TileJob& job, RowFinder find_rows, ThreadPool& pool, std::b
     run_tile_range(job, range, find_rows, scratch + slot * slot_bytes);
   });
 }
+
+#define BLADE_INSTANTIATE(T)                                                                      \
+  template int64_t tile_count(const TileJob<T>&);                                                 \
+  template size_t tile_slot_scratch_bytes(const TileJob<T>&);                                     \
+  template TileSplit choose_split(const TileJob<T>&, int);                                        \
+  template void run_tile_range<T>(const TileJob<T>&, const TileRange&, RowFinder<T>, std::byte*); \
+  template void run_tiles<T>(const TileJob<T>&, RowFinder<T>, ThreadPool&, std::byte*);
+BLADE_INSTANTIATE(float)
+BLADE_INSTANTIATE(BFloat16)
+#undef BLADE_INSTANTIATE
 
 }  // namespace blade::backends::cpu

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "backends/cpu/matrix/epilogue_f32.h"
 #include "backends/cpu/matrix/packed_b.h"
@@ -13,21 +14,29 @@ namespace blade::backends::cpu {
 
 // Finds the input rows of output rows [first, first + count): fills `rows` with `count` pointers and returns true when
 // run_offsets lead from them to every run, or fills runs * count pointers ([run][row]) and returns false.
-using RowFinder = FunctionRef<bool(int64_t first, int count, const float** rows)>;
+template <class T>
+using RowFinder = FunctionRef<bool(int64_t first, int count, const T** rows)>;
 
+// T: float or BFloat16, what A and C are stored as and what `b` was packed from.
+template <class T>
 struct TileJob {
   int64_t rows = 0;  // output rows (pixels)
   int64_t runs = 1;
-  int64_t run_length = 0;  // runs * run_length == b.k
+  int64_t run_length = 0;  // packed_steps<T>(runs, run_length) == b.k
   const int64_t* run_offsets = nullptr;
   bool copy_rows = false;   // one run only: copy rows to scratch at a pitch that does not alias in L1
   int64_t input_bytes = 0;  // of all rows, each byte counted once
   PackedB b;
   bool prefetch_after = false;  // this thread reads what lies behind the last panel next
   bool panels_warm = false;     // the first panel was prefetched by the job before
-  float* out = nullptr;
+  T* out = nullptr;
+  float* wide_out = nullptr;  // where results go as float32, instead of to `out`
   int64_t out_stride = 0;
-  const EpilogueF32* epilogue = nullptr;
+  const Epilogue<T>* epilogue = nullptr;
+
+  void set_out(T* to) { out = to; }
+  // For jobs in bfloat16 whose results are read as float32.
+  void set_out(float* to) requires(sizeof(T) < sizeof(float)) { wide_out = to; }
 };
 
 // Tiles and panels that one task walks.
@@ -43,14 +52,21 @@ struct TileSplit {
 };
 
 // Rows whose pitch is a multiple of this many bytes compete for the same few sets of L1.
-bool pitch_aliases(int64_t row_stride_floats);
+bool pitch_aliases(int64_t row_stride_bytes);
 
-int64_t tile_count(const TileJob& job);
-TileSplit choose_split(const TileJob& job, int threads);
+template <class T>
+int64_t tile_count(const TileJob<T>& job);
+template <class T>
+TileSplit choose_split(const TileJob<T>& job, int threads);
 // One thread's part; `scratch` is that thread's, tile_slot_scratch_bytes(job) bytes.
-size_t tile_slot_scratch_bytes(const TileJob& job);
-void run_tile_range(const TileJob& job, const TileRange& range, RowFinder find_rows, std::byte* scratch);
+template <class T>
+size_t tile_slot_scratch_bytes(const TileJob<T>& job);
+template <class T>
+void run_tile_range(const TileJob<T>& job, const TileRange& range, std::type_identity_t<RowFinder<T>> find_rows,
+                    std::byte* scratch);
 // The whole job on all threads; scratch of threads * tile_slot_scratch_bytes(job) bytes.
-void run_tiles(const TileJob& job, RowFinder find_rows, ThreadPool& pool, std::byte* scratch);
+template <class T>
+void run_tiles(const TileJob<T>& job, std::type_identity_t<RowFinder<T>> find_rows, ThreadPool& pool,
+               std::byte* scratch);
 
 }  // namespace blade::backends::cpu

@@ -1,6 +1,8 @@
 // Micro-kernels over Highway vectors: accumulators stay in registers, A is broadcast from memory, B comes packed.
 #include "backends/cpu/matrix/tile_kernel.h"
 
+#include <cstring>
+
 #include "backends/cpu/matrix/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -9,12 +11,48 @@
 // clang-format off
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "backends/cpu/matrix/epilogue_inl.h"
 #include "backends/cpu/matrix/simd_inl.h"
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace blade::backends::cpu {
 namespace HWY_NAMESPACE {
+
+// One step along K: some elements of a row of A times as many rows of a panel. A step of another depth or a register
+// that is not a vector of sums (an AMX tile) is another table of kernels over the same panels.
+template <class T>
+struct Step;
+
+template <>
+struct Step<float> {
+  static HWY_ATTR HWY_INLINE V splat(const float* a) { return hn::Set(D(), *a); }
+  static HWY_ATTR HWY_INLINE V multiply_add(V a, V w, V sum) { return hn::MulAdd(a, w, sum); }
+  static HWY_ATTR HWY_INLINE void store(V v, float* to) { hn::StoreU(v, D(), to); }
+  static HWY_ATTR HWY_INLINE void store_some_of(V v, float* to, int64_t count) { store_some(v, D(), to, count); }
+};
+
+#if HWY_TARGET == HWY_AVX3
+// Written as instructions: AVX512-BF16 is not part of Highway's AVX3, and nothing else here may depend on it.
+template <>
+struct Step<BFloat16> {
+  static HWY_ATTR HWY_INLINE V splat(const BFloat16* a) {
+    int32_t pair;
+    std::memcpy(&pair, a, sizeof(pair));
+    return hn::BitCast(D(), hn::Set(hn::RebindToSigned<D>(), pair));
+  }
+  // The last element of a run of odd length: its partner counts as zero, whatever lies behind it.
+  static HWY_ATTR HWY_INLINE V splat_last(const BFloat16* a) {
+    return hn::BitCast(D(), hn::Set(hn::RebindToSigned<D>(), int32_t{a->bits}));
+  }
+  static HWY_ATTR HWY_INLINE V multiply_add(V a, V w, V sum) {
+    asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "v"(a.raw));
+    return sum;
+  }
+  static HWY_ATTR HWY_INLINE void store(V v, BFloat16* to) { store_natively(v, to); }
+  static HWY_ATTR HWY_INLINE void store_some_of(V v, BFloat16* to, int64_t count) { store_some_natively(v, to, count); }
+};
+#endif
 
 // Several k steps in flight where one tile alone has too few independent sums to hide the latency of the FMA.
 template <int kRows, int kVectors>
@@ -23,25 +61,25 @@ constexpr int chains() {
   return sums <= 2 ? 4 : sums <= 4 ? 2 : 1;
 }
 
-template <int kRows, int kVectors>
-HWY_ATTR HWY_INLINE void add_residual(const TileArgs& a, V (&acc)[kRows][kVectors]) {
+template <class T, int kRows, int kVectors>
+HWY_ATTR HWY_INLINE void add_residual(const TileArgs<T>& a, V (&acc)[kRows][kVectors]) {
   const D d;
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
   const bool full = a.residual_columns >= kVectors * kLanes;
 #pragma GCC unroll 14
   for (int i = 0; i < kRows; ++i) {
-    const float* residual = a.residual + i * a.residual_stride;
+    const T* residual = a.residual + i * a.residual_stride;
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      const V x = full ? hn::LoadU(d, residual + v * kLanes)
-                       : load_some(d, residual + v * kLanes, a.residual_columns - v * kLanes);
+      const V x =
+          full ? load_all(residual + v * kLanes) : load_some(d, residual + v * kLanes, a.residual_columns - v * kLanes);
       acc[i][v] = hn::Add(acc[i][v], x);
     }
   }
 }
 
-template <int kRows, int kVectors>
-HWY_ATTR HWY_INLINE void apply_slope(const TileArgs& a, V (&acc)[kRows][kVectors]) {
+template <class T, int kRows, int kVectors>
+HWY_ATTR HWY_INLINE void apply_slope(const TileArgs<T>& a, V (&acc)[kRows][kVectors]) {
   const D d;
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
 #pragma GCC unroll 4
@@ -55,8 +93,8 @@ HWY_ATTR HWY_INLINE void apply_slope(const TileArgs& a, V (&acc)[kRows][kVectors
   }
 }
 
-template <int kRows, int kVectors>
-HWY_ATTR HWY_INLINE void apply_scale(const TileArgs& a, V (&acc)[kRows][kVectors]) {
+template <class T, int kRows, int kVectors>
+HWY_ATTR HWY_INLINE void apply_scale(const TileArgs<T>& a, V (&acc)[kRows][kVectors]) {
   const D d;
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
 #pragma GCC unroll 4
@@ -68,8 +106,59 @@ HWY_ATTR HWY_INLINE void apply_scale(const TileArgs& a, V (&acc)[kRows][kVectors
   }
 }
 
-template <int kRows, int kVectors>
-HWY_ATTR void tile(const TileArgs& a) {
+template <class T, int kRows, int kVectors>
+HWY_ATTR HWY_INLINE void apply_gate(const TileArgs<T>& a, V (&acc)[kRows][kVectors]) {
+  const GateVectors gate = gate_vectors(a.gate);
+#pragma GCC unroll 14
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) acc[i][v] = gated(gate, acc[i][v]);
+  }
+}
+
+enum class StoreAs : uint8_t { kWhole, kPart, kWide };
+
+template <StoreAs kAs, class T, int kRows, int kVectors>
+HWY_ATTR HWY_INLINE void store_tile(const TileArgs<T>& a, const V (&acc)[kRows][kVectors]) {
+  constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+#pragma GCC unroll 14
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const int64_t at = i * a.out_stride + v * kLanes;
+      if constexpr (kAs == StoreAs::kWhole) {
+        Step<T>::store(acc[i][v], a.out + at);
+      } else if constexpr (kAs == StoreAs::kPart) {
+        Step<T>::store_some_of(acc[i][v], a.out + at, a.columns - v * kLanes);
+      } else {
+        store_some(acc[i][v], D(), a.wide_out + at, a.columns - v * kLanes);
+      }
+    }
+  }
+}
+
+// The last steps of a run, one by one; `kLast`: the last element of a run of odd length.
+template <bool kLast, class T, int kRows, int kVectors>
+HWY_ATTR HWY_INLINE void one_step(const T* const* rows, int64_t at, const float* b, V (&acc)[kRows][kVectors]) {
+  constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+  V w[kVectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) w[v] = hn::Load(D(), b + v * kLanes);
+#pragma GCC unroll 14
+  for (int i = 0; i < kRows; ++i) {
+    V x;
+    if constexpr (kLast) {
+      x = Step<T>::splat_last(rows[i] + at);
+    } else {
+      x = Step<T>::splat(rows[i] + at);
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) acc[i][v] = Step<T>::multiply_add(x, w[v], acc[i][v]);
+  }
+}
+
+template <class T, int kRows, int kVectors>
+HWY_ATTR void tile(const TileArgs<T>& a) {
   const D d;
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
   constexpr int kChains = chains<kRows, kVectors>();
@@ -93,19 +182,25 @@ HWY_ATTR void tile(const TileArgs& a) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
       if (a.residual != nullptr) __builtin_prefetch(a.residual + i * a.residual_stride + v * kLanes, 0, 3);
-      __builtin_prefetch(a.out + i * a.out_stride + v * kLanes, 1, 3);
+      const int64_t at = i * a.out_stride + v * kLanes;
+      if (sizeof(T) < sizeof(float) && a.wide_out != nullptr) {
+        __builtin_prefetch(a.wide_out + at, 1, 3);
+      } else {
+        __builtin_prefetch(a.out + at, 1, 3);
+      }
     }
   }
 
+  constexpr int64_t kDepth = kStepDepth<T>;
   const float* HWY_RESTRICT b = a.panel;
   const char* prefetch = a.prefetch;
   const int prefetch_lines = a.prefetch_lines;
-  const int64_t length = a.run_length;
+  const int64_t steps = a.run_length / kDepth;
   for (int64_t r = 0; r < a.runs; ++r) {
-    const float* const* rows = a.rows + r * a.row_step;
+    const T* const* rows = a.rows + r * a.row_step;
     const int64_t offset = a.run_offsets != nullptr ? a.run_offsets[r] : 0;
     int64_t k = 0;
-    for (; k + 4 <= length; k += 4) {
+    for (; k + 4 <= steps; k += 4) {
       for (int i = 0; i < prefetch_lines; ++i, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
 #pragma GCC unroll 4
       for (int kk = 0; kk < 4; ++kk) {
@@ -116,22 +211,20 @@ HWY_ATTR void tile(const TileArgs& a) {
         }
 #pragma GCC unroll 14
         for (int i = 0; i < kRows; ++i) {
-          const V x = hn::Set(d, rows[i][offset + k + kk]);
+          const V x = Step<T>::splat(rows[i] + offset + (k + kk) * kDepth);
 #pragma GCC unroll 4
-          for (int v = 0; v < kVectors; ++v) acc[kk % kChains][i][v] = hn::MulAdd(x, w[v], acc[kk % kChains][i][v]);
+          for (int v = 0; v < kVectors; ++v) {
+            acc[kk % kChains][i][v] = Step<T>::multiply_add(x, w[v], acc[kk % kChains][i][v]);
+          }
         }
       }
       b += 4 * kPanelRow;
     }
-    for (; k < length; ++k, b += kPanelRow) {
-      V w[kVectors];
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) w[v] = hn::Load(d, b + v * kLanes);
-#pragma GCC unroll 14
-      for (int i = 0; i < kRows; ++i) {
-        const V x = hn::Set(d, rows[i][offset + k]);
-#pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) acc[0][i][v] = hn::MulAdd(x, w[v], acc[0][i][v]);
+    for (; k < steps; ++k, b += kPanelRow) one_step<false>(rows, offset + k * kDepth, b, acc[0]);
+    if constexpr (kDepth > 1) {
+      if (a.run_length % kDepth != 0) {
+        one_step<true>(rows, offset + k * kDepth, b, acc[0]);
+        b += kPanelRow;
       }
     }
   }
@@ -144,8 +237,8 @@ HWY_ATTR void tile(const TileArgs& a) {
       for (int c = 1; c < kChains; ++c) acc[0][i][v] = hn::Add(acc[0][i][v], acc[c][i][v]);
     }
   }
-  if (a.residual != nullptr) add_residual<kRows, kVectors>(a, acc[0]);
-  if (a.slope != nullptr) apply_slope<kRows, kVectors>(a, acc[0]);
+  if (a.residual != nullptr && !a.residual_last) add_residual<T, kRows, kVectors>(a, acc[0]);
+  if (a.slope != nullptr) apply_slope<T, kRows, kVectors>(a, acc[0]);
   const V lo = hn::Set(d, a.lo);
   const V hi = hn::Set(d, a.hi);
 #pragma GCC unroll 14
@@ -153,53 +246,63 @@ HWY_ATTR void tile(const TileArgs& a) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) acc[0][i][v] = hn::Min(hn::Max(acc[0][i][v], lo), hi);
   }
-  if (a.scale != nullptr) apply_scale<kRows, kVectors>(a, acc[0]);
-#pragma GCC unroll 14
-  for (int i = 0; i < kRows; ++i) {
-    float* out = a.out + i * a.out_stride;
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      if (full) {
-        hn::StoreU(acc[0][i][v], d, out + v * kLanes);
-      } else {
-        store_some(acc[0][i][v], d, out + v * kLanes, a.columns - v * kLanes);
-      }
-    }
+  if (a.gate.used()) apply_gate<T, kRows, kVectors>(a, acc[0]);
+  if (a.scale != nullptr) apply_scale<T, kRows, kVectors>(a, acc[0]);
+  if (a.residual != nullptr && a.residual_last) add_residual<T, kRows, kVectors>(a, acc[0]);
+  if (sizeof(T) != sizeof(float) && a.wide_out != nullptr) {
+    store_tile<StoreAs::kWide>(a, acc[0]);
+  } else if (full) {
+    store_tile<StoreAs::kWhole>(a, acc[0]);
+  } else {
+    store_tile<StoreAs::kPart>(a, acc[0]);
   }
 }
 
-template <int kVectors, int kRows>
-void fill(TileKernels& t) {
+template <int kVectors, int kRows, class T>
+void fill(TileKernels<T>& t) {
   if constexpr (kRows > 0) {
-    t.kernel[kVectors][kRows] = &tile<kRows, kVectors>;
+    t.kernel[kVectors][kRows] = &tile<T, kRows, kVectors>;
     fill<kVectors, kRows - 1>(t);
   }
 }
 
-template <int kVectors, int kRows>
-void add_shape(TileKernels& t, float efficiency) {
+template <int kVectors, int kRows, class T>
+void add_shape(TileKernels<T>& t, float efficiency) {
   t.max_vectors = kVectors;
   t.max_rows[kVectors] = kRows;
   t.efficiency[kVectors] = efficiency;
   fill<kVectors, kRows>(t);
 }
 
-const TileKernels& get_tile_kernels() {
-  static const TileKernels table = [] {
-    TileKernels t;
-    t.lanes = static_cast<int>(hn::MaxLanes(D()));
+template <class T>
+TileKernels<T> make_tile_kernels() {
+  TileKernels<T> t;
+  t.lanes = static_cast<int>(hn::MaxLanes(D()));
 #if HWY_TARGET == HWY_AVX3  // 32 registers
-    add_shape<1, 14>(t, 0.85f);
-    add_shape<2, 14>(t, 1.0f);
-    add_shape<3, 9>(t, 0.98f);
-    add_shape<4, 6>(t, 0.96f);
+  add_shape<1, 14>(t, 0.85f);
+  add_shape<2, 14>(t, 1.0f);
+  add_shape<3, 9>(t, 0.98f);
+  add_shape<4, 6>(t, 0.96f);
 #else  // 16 registers
-    add_shape<1, 10>(t, 0.72f);
-    add_shape<2, 6>(t, 0.91f);
-    add_shape<3, 4>(t, 1.0f);
+  add_shape<1, 10>(t, 0.72f);
+  add_shape<2, 6>(t, 0.91f);
+  add_shape<3, 4>(t, 1.0f);
 #endif
-    return t;
-  }();
+  return t;
+}
+
+const TileKernels<float>& get_tile_kernels() {
+  static const TileKernels<float> table = make_tile_kernels<float>();
+  return table;
+}
+
+const TileKernels<BFloat16>& get_bf16_tile_kernels() {
+#if HWY_TARGET == HWY_AVX3
+  static const TileKernels<BFloat16> table =
+      rounds_natively() ? make_tile_kernels<BFloat16>() : TileKernels<BFloat16>();
+#else
+  static const TileKernels<BFloat16> table;
+#endif
   return table;
 }
 
@@ -210,6 +313,14 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace blade::backends::cpu {
 HWY_EXPORT(get_tile_kernels);
-const TileKernels& tile_kernels() { return HWY_DYNAMIC_DISPATCH(get_tile_kernels)(); }
+HWY_EXPORT(get_bf16_tile_kernels);
+template <>
+const TileKernels<float>& tile_kernels<float>() {
+  return HWY_DYNAMIC_DISPATCH(get_tile_kernels)();
+}
+template <>
+const TileKernels<BFloat16>& tile_kernels<BFloat16>() {
+  return HWY_DYNAMIC_DISPATCH(get_bf16_tile_kernels)();
+}
 }  // namespace blade::backends::cpu
 #endif

@@ -72,8 +72,8 @@ struct Plan {
   size_t out_bytes() const { return static_cast<size_t>(out_stride() * points) * sizeof(float); }
   size_t zero_bytes() const { return align_up(static_cast<size_t>(s.c) * sizeof(float), 64); }
 
-  TileJob job(const void* packed, int64_t rows) const {
-    TileJob j;
+  TileJob<float> job(const void* packed, int64_t rows) const {
+    TileJob<float> j;
     j.rows = rows;
     j.run_length = s.c;
     j.input_bytes = rows * s.c * int64_t{sizeof(float)};
@@ -128,6 +128,8 @@ void transform_output(const Plan& p, const float* from, int64_t tile, float* out
   a.shift = e.shift;
   a.lo = e.clamp_lo;
   a.hi = e.clamp_hi;
+  a.gate = e.gate;
+  a.residual_last = e.residual_last;
   auto pixel_at = [&](int i, int j) { return (at.image * s.oh + at.y + i) * s.ow + at.x + j; };
   for (int i = 0; i < p.m; ++i) {
     for (int j = 0; j < p.m; ++j) {
@@ -155,7 +157,7 @@ struct Operands {
 
 void multiply_point(const Plan& p, const Operands& o, int point, int64_t rows, const float* v, float* products,
                     std::byte* scratch) {
-  TileJob job = p.job(o.packed + point * p.point_bytes, rows);
+  TileJob<float> job = p.job(o.packed + point * p.point_bytes, rows);
   const EpilogueF32 none;
   job.epilogue = &none;
   job.prefetch_after = point + 1 < p.points;  // points lie one after the other

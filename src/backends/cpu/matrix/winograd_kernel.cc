@@ -9,6 +9,7 @@
 // clang-format off
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "backends/cpu/matrix/epilogue_inl.h"
 #include "backends/cpu/matrix/simd_inl.h"
 // clang-format on
 
@@ -170,16 +171,7 @@ HWY_ATTR HWY_INLINE void output_vector(const WinogradOutputArgs& a, int64_t c) {
   }
   V bias = hn::Zero(d);
   if (a.bias != nullptr) bias = load_some(d, a.bias + c, left);
-  V slope = hn::Zero(d);
-  if (a.slope != nullptr) slope = load_some(d, a.slope + c, left);
-  V scale = hn::Zero(d);
-  V shift = hn::Zero(d);
-  if (a.scale != nullptr) {
-    scale = load_some(d, a.scale + c, left);
-    shift = load_some(d, a.shift + c, left);
-  }
-  const V lo = hn::Set(d, a.lo);
-  const V hi = hn::Set(d, a.hi);
+  const EpilogueVectors<WinogradOutputArgs> epilogue(a, c, left);
 #pragma GCC unroll 4
   for (int y = 0; y < kM; ++y) {
     V result[kM];
@@ -188,12 +180,10 @@ HWY_ATTR HWY_INLINE void output_vector(const WinogradOutputArgs& a, int64_t c) {
     for (int x = 0; x < kM; ++x) {
       float* to = a.out[y * kM + x];
       if (to == nullptr) continue;
-      V sum = hn::Add(result[x], bias);
-      const float* residual = a.residual[y * kM + x];
-      if (residual != nullptr) sum = hn::Add(sum, load_some(d, residual + c, a.residual_channels - c));
-      if (a.slope != nullptr) sum = hn::IfThenElse(hn::Gt(sum, hn::Zero(d)), sum, hn::Mul(sum, slope));
-      sum = hn::Min(hn::Max(sum, lo), hi);
-      if (a.scale != nullptr) sum = hn::MulAdd(sum, scale, shift);
+      const float* from = a.residual[y * kM + x];
+      V residual = hn::Zero(d);
+      if (from != nullptr) residual = load_some(d, from + c, a.residual_channels - c);
+      const V sum = epilogue.finish(hn::Add(result[x], bias), residual);
       if constexpr (kPart) {
         store_some(sum, d, to + c, left);
       } else {

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "backends/cpu/matrix/epilogue_f32.h"
+
 namespace blade::backends::cpu {
 
 inline constexpr int kMaxWinogradPoints = 36;
@@ -26,6 +28,8 @@ struct WinogradOutputArgs {
   const float* bias;
   const float* slope;
   float lo, hi;
+  HardGate gate;
+  bool residual_last;
   const float* scale;
   const float* shift;
 };

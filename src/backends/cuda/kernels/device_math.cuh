@@ -162,7 +162,7 @@ static __device__ float pointwise_value(ir::PointwiseOp op, float a, float b, fl
     case PointwiseOp::kHardSigmoid:
       return fminf(fmaxf(alpha * a + beta, 0.0f), 1.0f);
     case PointwiseOp::kHardSwish:
-      return a * fminf(fmaxf(a + 3.0f, 0.0f), 6.0f) / 6.0f;
+      return a * fminf(fmaxf(a + 3.0f, 0.0f), 6.0f) * alpha;
     case PointwiseOp::kSwish:
       return a / (1.0f + expf(-a));
     case PointwiseOp::kGeluErf:

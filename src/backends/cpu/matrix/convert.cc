@@ -1,0 +1,54 @@
+// The conversions for each instruction set.
+#include "backends/cpu/matrix/convert.h"
+
+#include "backends/cpu/matrix/simd_targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backends/cpu/matrix/convert.cc"
+// Highway needs this order.
+// clang-format off
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "backends/cpu/matrix/simd_inl.h"
+// clang-format on
+
+HWY_BEFORE_NAMESPACE();
+namespace blade::backends::cpu {
+namespace HWY_NAMESPACE {
+
+template <class From, class To>
+HWY_ATTR void convert_rows(const From* from, To* to, int64_t count) {
+  const D d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) store_all(load_all(from + i), to + i);
+  if (i < count) store_some(load_some(d, from + i, count - i), d, to + i, count - i);
+}
+
+HWY_ATTR void widen_row(const BFloat16* from, float* to, int64_t count) { convert_rows(from, to, count); }
+HWY_ATTR void narrow_row(const float* from, BFloat16* to, int64_t count) {
+#if HWY_TARGET == HWY_AVX3
+  static const bool native = rounds_natively();
+  if (native) {
+    const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
+    int64_t i = 0;
+    for (; i + lanes <= count; i += lanes) store_natively(load_all(from + i), to + i);
+    if (i < count) store_some_natively(load_some(D(), from + i, count - i), to + i, count - i);
+    return;
+  }
+#endif
+  convert_rows(from, to, count);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace blade::backends::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace blade::backends::cpu {
+HWY_EXPORT(widen_row);
+HWY_EXPORT(narrow_row);
+void widen(const BFloat16* from, float* to, int64_t count) { HWY_DYNAMIC_DISPATCH(widen_row)(from, to, count); }
+void narrow(const float* from, BFloat16* to, int64_t count) { HWY_DYNAMIC_DISPATCH(narrow_row)(from, to, count); }
+}  // namespace blade::backends::cpu
+#endif

@@ -1,0 +1,18 @@
+// Conversion of rows between bfloat16 and float32.
+#pragma once
+
+#include <cstdint>
+
+#include "base/half.h"
+
+namespace blade::backends::cpu {
+
+void widen(const BFloat16* from, float* to, int64_t count);
+// Rounds to nearest even.
+void narrow(const float* from, BFloat16* to, int64_t count);
+
+// For templates over the type of activations.
+inline void convert(const BFloat16* from, float* to, int64_t count) { widen(from, to, count); }
+inline void convert(const float* from, BFloat16* to, int64_t count) { narrow(from, to, count); }
+
+}  // namespace blade::backends::cpu

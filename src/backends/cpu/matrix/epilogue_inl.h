@@ -1,0 +1,59 @@
+// The activation part of an epilogue on vectors, once for each Highway target.
+#if defined(BLADE_MATRIX_EPILOGUE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef BLADE_MATRIX_EPILOGUE_INL_H_
+#undef BLADE_MATRIX_EPILOGUE_INL_H_
+#else
+#define BLADE_MATRIX_EPILOGUE_INL_H_
+#endif
+
+#include "backends/cpu/matrix/epilogue_f32.h"
+#include "backends/cpu/matrix/simd_inl.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace blade::backends::cpu {
+namespace HWY_NAMESPACE {
+
+struct GateVectors {
+  V scale, shift, hi;
+};
+HWY_ATTR HWY_INLINE GateVectors gate_vectors(const HardGate& gate) {
+  const D d;
+  return {hn::Set(d, gate.scale), hn::Set(d, gate.shift), hn::Set(d, gate.hi)};
+}
+HWY_ATTR HWY_INLINE V gated(const GateVectors& gate, V x) {
+  return hn::Mul(x, hn::Min(hn::Max(hn::MulAdd(x, gate.scale, gate.shift), hn::Zero(D())), gate.hi));
+}
+
+// The operands of an epilogue for channels c, c + 1, ... of kernels whose arguments A hold them; `left` channels.
+template <class A>
+struct EpilogueVectors {
+  const A& a;
+  V lo, hi, slope, scale, shift;
+  GateVectors gate;
+
+  HWY_ATTR HWY_INLINE EpilogueVectors(const A& args, int64_t c, int64_t left) : a(args) {
+    const D d;
+    lo = hn::Set(d, a.lo);
+    hi = hn::Set(d, a.hi);
+    slope = a.slope != nullptr ? load_some(d, a.slope + c, left) : hn::Zero(d);
+    scale = a.scale != nullptr ? load_some(d, a.scale + c, left) : hn::Zero(d);
+    shift = a.scale != nullptr ? load_some(d, a.shift + c, left) : hn::Zero(d);
+    gate = gate_vectors(a.gate);
+  }
+  // finish_element() of epilogue_f32.h; `residual`: zeros where there is none.
+  HWY_ATTR HWY_INLINE V finish(V x, V residual) const {
+    if (!a.residual_last) x = hn::Add(x, residual);
+    if (a.slope != nullptr) x = hn::IfThenElse(hn::Gt(x, hn::Zero(D())), x, hn::Mul(x, slope));
+    x = hn::Min(hn::Max(x, lo), hi);
+    if (a.gate.used()) x = gated(gate, x);
+    if (a.scale != nullptr) x = hn::MulAdd(x, scale, shift);
+    return a.residual_last ? hn::Add(x, residual) : x;
+  }
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace blade::backends::cpu
+HWY_AFTER_NAMESPACE();
+
+#endif  // include guard per target

@@ -1,0 +1,85 @@
+// Rows of the window are folded over long stretches first, then windows along the result.
+#include "backends/cpu/pool_rows.h"
+
+#include <algorithm>
+#include <array>
+
+#include "backends/cpu/row_functions.h"
+
+namespace blade::backends::cpu {
+
+using reference::Window;
+using reference::Windows;
+
+bool folds_rows_first(const Windows& w, int64_t channels) {
+  const Window& z = w.dim[0];
+  return z.in == 1 && z.out == 1 && z.size == 1 && w.dim[1].size <= kMaxWindowTaps &&
+         w.dim[2].size * channels <= kPoolBufferFloats;
+}
+
+PoolSpan pool_span(const Window& w, int64_t y) {
+  const int64_t start = y * w.stride - w.pad_before;
+  return {std::max<int64_t>(0, start), std::min(w.in, start + w.size)};
+}
+
+namespace {
+
+void fold_windows(const Window& w, ir::PoolKind kind, int64_t channels, int64_t rows, PoolSpan outputs,
+                  PoolSpan columns, const float* buffer, float* to) {
+  const RowFunctions& functions = row_functions();
+  const int64_t last_whole = w.in + w.pad_before < w.size ? 0 : (w.in + w.pad_before - w.size) / w.stride + 1;
+  for (int64_t x = outputs.first; x < outputs.last;) {
+    const PoolSpan taps = pool_span(w, x);
+    const bool whole = taps.size() == w.size;
+    const int64_t count = whole ? std::min(outputs.last, last_whole) - x : 1;
+    const float* from = buffer + (taps.size() > 0 ? taps.first - columns.first : 0) * channels;
+    const int64_t elements = rows * taps.size();
+    if (kind == ir::PoolKind::kMax) {
+      functions.windows_max(from, w.stride * channels, rows > 0 ? taps.size() : 0, to, count, channels);
+    } else {
+      functions.windows_sum(from, w.stride * channels, rows > 0 ? taps.size() : 0,
+                            elements == 0 ? 0.0f : 1.0f / static_cast<float>(elements), to, count, channels);
+    }
+    x += count;
+    to += count * channels;
+  }
+}
+
+}  // namespace
+
+template <class T>
+void pool_row_2d(const Windows& w, ir::PoolKind kind, int64_t channels, const T* from, int64_t from_row, T* to,
+                 int64_t y) {
+  const Window &wy = w.dim[1], &wx = w.dim[2];
+  const PoolSpan rows = pool_span(wy, y);
+  std::array<const T*, kMaxWindowTaps> pointers;
+  alignas(64) float buffer[kPoolBufferFloats];
+  alignas(64) float results[kPoolBufferFloats];
+  const int64_t block = std::max<int64_t>(1, (kPoolBufferFloats / channels - wx.size) / wx.stride + 1);
+  for (int64_t x = 0; x < wx.out; x += block) {
+    const PoolSpan outputs = {x, std::min(wx.out, x + block)};
+    const PoolSpan columns = {pool_span(wx, x).first, pool_span(wx, outputs.last - 1).last};
+    for (int64_t r = 0; r < rows.size(); ++r) {
+      pointers[static_cast<size_t>(r)] = from + ((rows.first + r - from_row) * wx.in + columns.first) * channels;
+    }
+    const int64_t floats = columns.size() * channels;
+    if (rows.size() > 0 && kind == ir::PoolKind::kMax) {
+      fold_max(pointers.data(), rows.size(), buffer, floats);
+    } else if (rows.size() > 0) {
+      fold_sum(pointers.data(), rows.size(), 1.0f, buffer, floats);
+    }
+    store_folded(to + x * channels, outputs.size() * channels, results, [&](float* result) {
+      fold_windows(wx, kind, channels, rows.size(), outputs, columns, buffer, result);
+    });
+  }
+}
+template void pool_row_2d(const Windows&, ir::PoolKind, int64_t, const float*, int64_t, float*, int64_t);
+template void pool_row_2d(const Windows&, ir::PoolKind, int64_t, const BFloat16*, int64_t, BFloat16*, int64_t);
+
+// Bound by what it reads and writes, about 40 GB/s a core.
+double pool_us(const KernelRequest& request) {
+  const auto bytes = static_cast<double>(request.inputs[0].bytes() + request.outputs[0].bytes());
+  return 0.5 + bytes / (40e3 * std::max(1, request.num_threads));
+}
+
+}  // namespace blade::backends::cpu

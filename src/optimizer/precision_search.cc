@@ -1,0 +1,181 @@
+// Tries the narrow type on the whole model, then without the nodes that break it.
+#include "optimizer/precision_search.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "backends/machine.h"
+#include "optimizer/accuracy.h"
+#include "optimizer/runners.h"
+
+namespace blade::optimizer {
+namespace {
+
+constexpr int kMaxTrials = 48;       // engines made while looking for nodes to blame
+constexpr double kMostSpared = 0.5;  // of the matrix nodes: beyond that the gain is not worth the search
+
+class PrecisionSearch {
+ public:
+  PrecisionSearch(const SearchInput& input, engine::Decisions& decisions, OptimizationStep& step)
+      : input_(input), decisions_(decisions), step_(step), on_gpu_(input.device != nullptr) {}
+
+  Status run() {
+    if (const std::string reason = reason_against(); !reason.empty()) {
+      step_.message = reason;
+      return {};
+    }
+    engine::Decisions half = decisions_;
+    half.precision = on_gpu_ ? "fp16" : "bf16";
+    BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input_, half));
+    if (narrow_nodes(*engine).empty()) return {};
+    BLADE_ASSIGN_OR_RETURN(AccuracyResult accuracy, check(engine));
+    if (!accuracy.holds) {
+      BLADE_ASSIGN_OR_RETURN(const bool found, spare_nodes(half, narrow_nodes(*engine)));
+      if (!found) return roll_back("the answers do not hold in " + half.precision + ": " + accuracy.message());
+      BLADE_ASSIGN_OR_RETURN(engine, region_engine(input_, half));
+    }
+    BLADE_ASSIGN_OR_RETURN(const bool slower, is_slower(std::move(engine)));
+    if (slower) return roll_back("the model is faster in float32");
+    decisions_ = std::move(half);
+    step_.status = StepStatus::kEffective;
+    if (!decisions_.keep_float32.empty()) {
+      step_.message = std::to_string(decisions_.keep_float32.size()) +
+                      " nodes stay float32, without which the answers " +
+                      "do not hold: " + names(decisions_.keep_float32);
+    }
+    return {};
+  }
+
+ private:
+  // Why the narrow type is not tried at all; empty if it is.
+  std::string reason_against() const {
+    if (on_gpu_) return "";
+    if (input_.options.precision == "fp32") return "config.cpu_config.precision is 'fp32'";
+    if (!backends::Machine::host().avx512_bf16) return "this processor has no bfloat16 arithmetic";
+    if (input_.options.precision == "auto" && !input_.options.check_speed) {
+      return "not tried: config.tuning.disable_perf_check leaves open whether it is faster";
+    }
+    return "";
+  }
+
+  Status roll_back(std::string why) {
+    step_.status = StepStatus::kRolledBack;
+    step_.message = std::move(why);
+    return {};
+  }
+
+  bool checks_accuracy() const { return !on_gpu_ || input_.options.check_fp16_accuracy; }
+  bool checks_speed() const {
+    if (on_gpu_) return input_.options.check_fp16_speed;
+    return input_.options.check_speed && input_.options.precision != "bf16";
+  }
+
+  // Matrix nodes that compute in the narrow type.
+  static std::vector<std::string> narrow_nodes(const engine::Engine& engine) {
+    std::vector<std::string> nodes;
+    const ir::Graph& graph = engine.graph();
+    for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
+      if (!graph.is_live(id)) continue;
+      const ir::Node& node = graph.node(id);
+      const bool matrix = node.op == ir::Op::kConv || node.op == ir::Op::kConvTranspose || node.op == ir::Op::kMatMul;
+      if (!matrix) continue;
+      const ir::DType dtype = graph.value(node.outputs[0]).dtype;
+      if (dtype == ir::DType::kFloat16 || dtype == ir::DType::kBFloat16) nodes.push_back(node.name);
+    }
+    return nodes;
+  }
+
+  Result<AccuracyResult> check(const std::shared_ptr<engine::Engine>& engine) const {
+    AccuracyResult accuracy;
+    if (!checks_accuracy()) return accuracy;
+    const auto runner = make_engine_runner(engine);
+    for (size_t i = 0; i < input_.feeds.size() && accuracy.holds; ++i) {
+      BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, runner->outputs(input_.feeds[i]));
+      const std::vector<std::string> names(got.size(), "");
+      accuracy = check_accuracy(names, input_.expected[i], got,
+                                accuracy_in(on_gpu_ ? "fp16" : "bf16", input_.options.accuracy));
+    }
+    return accuracy;
+  }
+
+  Result<bool> holds(const engine::Decisions& decisions) {
+    ++trials_;
+    BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input_, decisions));
+    BLADE_ASSIGN_OR_RETURN(const AccuracyResult accuracy, check(engine));
+    return accuracy.holds;
+  }
+
+  // Sets half.keep_float32 to a small set of nodes without which the answers hold: starting from all of them, ever
+  // smaller pieces are let go where the answers hold without.
+  Result<bool> spare_nodes(engine::Decisions& half, const std::vector<std::string>& nodes) {
+    const auto deadline = Clock::now() + std::chrono::duration<double>(input_.options.time_limit_s / 4);
+    std::vector<std::string> spared = nodes;
+    for (size_t piece = (nodes.size() + 1) / 2; piece > 0; piece /= 2) {
+      for (size_t begin = 0; begin < spared.size();) {
+        if (trials_ >= kMaxTrials || Clock::now() > deadline) break;
+        if (input_.progress(38, "find_nodes_that_need_float32")) break;
+        std::vector<std::string> without = spared;
+        const size_t end = std::min(begin + piece, spared.size());
+        without.erase(without.begin() + static_cast<ptrdiff_t>(begin), without.begin() + static_cast<ptrdiff_t>(end));
+        engine::Decisions trial = half;
+        trial.keep_float32.insert(trial.keep_float32.end(), without.begin(), without.end());
+        BLADE_ASSIGN_OR_RETURN(const bool held, holds(trial));
+        if (held) {
+          spared = std::move(without);
+        } else {
+          begin = end;
+        }
+      }
+    }
+    if (static_cast<double>(spared.size()) > kMostSpared * static_cast<double>(nodes.size())) return false;
+    half.keep_float32.insert(half.keep_float32.end(), spared.begin(), spared.end());
+    return true;
+  }
+
+  Result<bool> is_slower(std::shared_ptr<engine::Engine> narrow) {
+    BLADE_ASSIGN_OR_RETURN(auto wide, region_engine(input_, decisions_));
+    const auto full = make_engine_runner(std::move(wide)), half = make_engine_runner(std::move(narrow));
+    BLADE_ASSIGN_OR_RETURN(const Runnable before, full->runnable(input_.feeds[0]));
+    BLADE_ASSIGN_OR_RETURN(const Runnable after, half->runnable(input_.feeds[0]));
+    TimingOptions timing;
+    timing.rounds = 3;
+    timing.block_s = 0.05;
+    BLADE_ASSIGN_OR_RETURN(const Comparison times, compare(before, after, timing));
+    step_.pre_run_ms = times.before_ms;
+    step_.post_run_ms = times.after_ms;
+    return checks_speed() && (on_gpu_ ? times.slower : !times.faster);
+  }
+
+  static std::string names(const std::vector<std::string>& nodes) {
+    constexpr size_t kShown = 8;
+    std::string text;
+    for (size_t i = 0; i < std::min(kShown, nodes.size()); ++i) text += (i > 0 ? ", " : "") + nodes[i];
+    return nodes.size() > kShown ? text + ", ..." : text;
+  }
+
+  using Clock = std::chrono::steady_clock;
+  const SearchInput& input_;
+  engine::Decisions& decisions_;
+  OptimizationStep& step_;
+  bool on_gpu_;
+  int trials_ = 0;
+};
+
+}  // namespace
+
+const char* mixed_precision_pass(const backends::Device* device) {
+  return device != nullptr ? "TfAutoMixedPrecisionGpu" : "TfAutoMixedPrecisionCpu";
+}
+
+AccuracyOptions accuracy_in(const std::string& precision, AccuracyOptions accuracy) {
+  const double factor = precision == "fp16" ? 10 : precision == "bf16" ? 20 : 1;
+  accuracy.rtol *= factor;
+  accuracy.atol *= factor;
+  return accuracy;
+}
+
+Status search_precision(const SearchInput& input, engine::Decisions& decisions, OptimizationStep& step) {
+  return PrecisionSearch(input, decisions, step).run();
+}
+
+}  // namespace blade::optimizer
