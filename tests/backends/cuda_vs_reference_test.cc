@@ -232,10 +232,10 @@ TEST(CudaVsReference, Activations) {
       attrs.groups = groups;
       attrs.epilogue.num_inputs = has_slopes ? 3 : 2;
       const auto sum = static_cast<int16_t>(attrs.epilogue.num_inputs);
-      attrs.epilogue.code = {
-          {ir::PointwiseOp::kAdd, 0, 1, -1, 0, 0},
-          {op, sum, static_cast<int16_t>(has_slopes ? 2 : -1), -1, op == ir::PointwiseOp::kLeakyRelu ? 0.3f : 0.0f, 0},
-          {ir::PointwiseOp::kClip, static_cast<int16_t>(sum + 1), -1, -1, -0.25f, 0.75f}};
+      const bool has_factor = op == ir::PointwiseOp::kLeakyRelu || op == ir::PointwiseOp::kHardSwish;
+      attrs.epilogue.code = {{ir::PointwiseOp::kAdd, 0, 1, -1, 0, 0},
+                             {op, sum, static_cast<int16_t>(has_slopes ? 2 : -1), -1, has_factor ? 0.3f : 0.0f, 0},
+                             {ir::PointwiseOp::kClip, static_cast<int16_t>(sum + 1), -1, -1, -0.25f, 0.75f}};
       Case c{std::string(ir::pointwise_name(op)) + "_" + std::to_string(groups),
              ir::Op::kConv,
              attrs,

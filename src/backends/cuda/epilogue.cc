@@ -97,6 +97,7 @@ bool take_activation(const KernelRequest& request, const ir::PointwiseInstr& ins
       return true;
     case ir::PointwiseOp::kHardSwish:
       lowered.activation = Activation::kHardSwish;
+      lowered.slope = instr.alpha;
       return true;
     case ir::PointwiseOp::kPRelu: {
       if (instr.b <= 0 || instr.b >= num_inputs) return false;

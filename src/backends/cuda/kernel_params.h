@@ -46,7 +46,7 @@ struct EpilogueParams {
   const void* residual = nullptr;  // shaped and typed like the output
   float lo = 0, hi = 0;
   const float* slopes = nullptr;  // of kPRelu, like bias
-  float slope = 0;                // of kLeakyRelu
+  float slope = 0;                // of kLeakyRelu, and the factor of kHardSwish
   Activation activation = Activation::kNone;
   bool has_clamp = false;
   bool has_program = false;  // input 0 is the element, input k >= 1 is operands[k - 1]

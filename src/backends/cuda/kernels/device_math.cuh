@@ -284,7 +284,7 @@ __device__ __forceinline__ float activated(const EpilogueParams& e, float value,
     case EpilogueParams::Activation::kSwish:
       return value / (1.0f + __expf(-value));
     case EpilogueParams::Activation::kHardSwish:
-      return value * fminf(fmaxf(value + 3.0f, 0.0f), 6.0f) / 6.0f;
+      return value * fminf(fmaxf(value + 3.0f, 0.0f), 6.0f) * e.slope;
     default:
       return value;
   }
