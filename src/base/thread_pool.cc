@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/cgroup_limits.h"
+#include "base/float_mode.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -176,6 +177,7 @@ std::optional<uint64_t> ThreadPool::Impl::wait_for_job(uint64_t last) {
 }
 
 void ThreadPool::Impl::work_loop(int slot) {
+  const FlushDenormals mode;
   uint64_t last = 0;
   while (auto job = wait_for_job(last)) {
     last = *job;

@@ -8,6 +8,7 @@
 
 #include "backends/cuda/loader.h"
 #include "base/checked_math.h"
+#include "base/float_mode.h"
 #include "base/log.h"
 #include "engine/derived_constants.h"
 #include "engine/device_run_context.h"
@@ -343,6 +344,7 @@ Result<std::shared_ptr<PlanEntry>> Engine::Impl::entry_for(std::span<const ir::D
 
 Status Engine::Impl::run(std::span<const TensorRef> given, OutputSink& sink, StepTimer* timer, const AfterRun& after) {
   BLADE_ASSIGN_OR_RETURN(const std::shared_ptr<PlanEntry> entry, entry_for(given));
+  const FlushDenormals mode;
   const Status status = entry->stage->is_whole ? run_plan(*entry->stage, given, sink, timer, after)
                                                : run_stages(entry->stage, given, sink, timer);
   if (timer != nullptr) timer->end_run();

@@ -3,8 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "engine/engine_file.h"
 #include "engine/test_graphs.h"
+#include "support/graph_builder.h"
 
 namespace blade::engine {
 namespace {
@@ -182,6 +185,26 @@ TEST(Engine, ForeignNodesAreRefusedAtOnce) {
   auto engine = Engine::create(m.finish({m.foreign("script", {m.input("x", {2})})}), {}, {});
   ASSERT_FALSE(engine.ok());
   expect_says(engine.status().message(), "Node 'script' (PyFunc) runs only in the source framework");
+}
+
+// As in TensorFlow, on every thread; the caller's own arithmetic stays as it is.
+TEST(Engine, TakesDenormalsForZeros) {
+  const int64_t count = 1 << 16;  // enough for all threads to have a part
+  blade::testing::GraphBuilder b;
+  const auto x = b.input("x", {count});
+  const ir::Graph graph = b.output(b.mul(x, b.scalar(1e-30f)), "y").build();
+  EngineOptions options;
+  options.num_threads = 2;
+  auto engine = Engine::create(graph.clone(), Decisions(), options);
+  ASSERT_TRUE(engine.ok()) << engine.status().message();
+  const std::vector<float> values(static_cast<size_t>(count), 1e-10f);
+  const std::vector<TensorRef> inputs = {{ir::DType::kFloat32, {count}, values.data()}};
+  Collect got(1);
+  ASSERT_TRUE((*engine)->run(inputs, got).ok());
+  const auto* y = reinterpret_cast<const float*>(got.outputs[0]->data);
+  EXPECT_TRUE(std::all_of(y, y + count, [](float v) { return v == 0; }));
+  volatile float small = 1e-30f;
+  EXPECT_NE(small * 1e-10f, 0);
 }
 
 TEST(Engine, MeasuresItsSteps) {

@@ -42,22 +42,31 @@ HWY_ATTR HWY_INLINE void store(V v, D d, T* to, int64_t left) {
 #endif
 }
 
+template <bool kPart, class T>
+HWY_ATTR HWY_INLINE void put(const DepthwiseArgs<T>& a, V v, int64_t output, int64_t c) {
+  const int64_t at = output * a.channels + c, left = a.channels - c;
+  if (sizeof(T) < sizeof(float) && a.wide_out != nullptr) {
+    store<kPart>(v, D(), a.wide_out + at, left);
+  } else {
+    store<kPart>(v, D(), a.out + at, left);
+  }
+}
+
 template <int kOutputs, bool kPart, class T>
 HWY_ATTR HWY_INLINE void finish(const DepthwiseArgs<T>& a, const V* acc, int64_t c) {
   const D d;
-  const int64_t left = a.channels - c;
-  const EpilogueVectors<DepthwiseArgs<T>> epilogue(a, c, left);
+  if (a.residual == nullptr && a.slope == nullptr && a.scale == nullptr && !a.gate.used()) {  // the common case
+    const V lo = hn::Set(d, a.lo), hi = hn::Set(d, a.hi);
+#pragma GCC unroll 8
+    for (int x = 0; x < kOutputs; ++x) put<kPart>(a, hn::Min(hn::Max(acc[x], lo), hi), x, c);
+    return;
+  }
+  const EpilogueVectors<DepthwiseArgs<T>> epilogue(a, c, a.channels - c);
 #pragma GCC unroll 8
   for (int x = 0; x < kOutputs; ++x) {
     V residual = hn::Zero(d);
     if (a.residual != nullptr) residual = load_some(d, a.residual + x * a.residual_stride + c, a.residual_channels - c);
-    const V sum = epilogue.finish(acc[x], residual);
-    const int64_t at = x * a.channels + c;
-    if (sizeof(T) < sizeof(float) && a.wide_out != nullptr) {
-      store<kPart>(sum, d, a.wide_out + at, left);
-    } else {
-      store<kPart>(sum, d, a.out + at, left);
-    }
+    put<kPart>(a, epilogue.finish(acc[x], residual), x, c);
   }
 }
 
