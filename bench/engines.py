@@ -207,8 +207,8 @@ class BladeTensorFlow(TensorFlow):
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-ENGINES = {"tensorflow": TensorFlow, "tensorflow-bf16": TensorFlowBf16, "onnxruntime": OnnxRuntime,
-           "openvino": OpenVino, "blade": Blade, "blade-tf": BladeTensorFlow, "openvino-bf16": OpenVinoBf16, "blade-bf16": BladeBf16}
+ENGINES = {"tensorflow": TensorFlow, "tensorflow-bf16": TensorFlowBf16, "onnxruntime": OnnxRuntime, "openvino": OpenVino,
+           "openvino-bf16": OpenVinoBf16, "blade": Blade, "blade-bf16": BladeBf16, "blade-tf": BladeTensorFlow}
 
 
 def time_block(run, warm_up_s, runs, least_s, pause_s):

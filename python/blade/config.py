@@ -81,14 +81,16 @@ class GpuConfig(_Settings):
 
 class CpuConfig(_Settings):
     _fields = {
-        "precision": ("auto", (str,), "'fp32', 'bf16' (where the processor has it and the answers hold) or 'auto' (and only if faster)"),
+        "precision": ("auto", (str,),
+                      "'fp32', 'bf16' (where the processor has it and the answers hold) or 'auto' (and only if faster)"),
         "num_threads": (0, (int,), "0: as many as the process may use"),
     }
 
 
 class AccuracyConfig(_Settings):
     _fields = {
-        "rtol": (1e-3, (float, int), "largest difference allowed, relative to the output's largest value; 10 times that in fp16, 20 times in bf16"),
+        "rtol": (1e-3, (float, int), "largest difference allowed, relative to the output's largest value; "
+                 "10 times that in fp16, 20 times in bf16"),
         "atol": (1e-6, (float, int), "and absolute; both are added"),
         "metric": ("max_relative", (str,), "'max_relative', or 'max_absolute' (rtol is not used)"),
     }
