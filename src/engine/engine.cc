@@ -504,7 +504,8 @@ Status Engine::profile(std::span<const TensorRef> inputs, int repetitions, std::
     times->clear();
     for (size_t s = 0; s < us.size(); ++s) {
       const Step& step = context.plan().steps[s];
-      times->push_back({step.node_name, ir::op_name(step.op), step.kernel_name, us[s], step.cost.flops, step.cost.bytes});
+      times->push_back(
+          {step.node_name, ir::op_name(step.op), step.kernel_name, us[s], step.cost.flops, step.cost.bytes});
     }
     return {};
   }));

@@ -134,7 +134,8 @@ class KernelTuner {
     for (size_t s = 0; s < plan.steps.size(); ++s) {
       const engine::Step& step = plan.steps[s];
       if (step.alternatives.size() < 2) continue;
-      auto work = std::find_if(works.begin(), works.end(), [&](const Work& w) { return w.signature == step.signature; });
+      auto work =
+          std::find_if(works.begin(), works.end(), [&](const Work& w) { return w.signature == step.signature; });
       if (work == works.end()) {
         work = works.insert(works.end(), Work{step.signature, step.kernel_name, s, 0, {}, {}});
         work->alternatives.assign(step.alternatives.begin(), step.alternatives.end());
@@ -242,7 +243,8 @@ Status tune_kernels(const SearchInput& input, engine::Decisions& decisions, Opti
   for (size_t i = 0; i < input.feeds.size(); ++i) {
     if (input.progress(percent = std::min(percent + 2, 74), "tune_kernels")) break;
     const auto left = std::max(end - Clock::now(), Clock::duration::zero());  // shared by the feeds that remain
-    BLADE_RETURN_IF_ERROR(tuner.run(input.feeds[i], Clock::now() + left / static_cast<int64_t>(input.feeds.size() - i)));
+    BLADE_RETURN_IF_ERROR(
+        tuner.run(input.feeds[i], Clock::now() + left / static_cast<int64_t>(input.feeds.size() - i)));
   }
   step.pre_run_ms = tuner.before_us() / 1e3;
   step.post_run_ms = tuner.after_us() / 1e3;

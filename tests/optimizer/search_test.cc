@@ -30,9 +30,8 @@ Support notes_type(const KernelRequest& request) {
   return Support::yes();
 }
 
-constexpr KernelEntry kKernels[] = {
-    {"fake.matmul", ir::Op::kMatMul, notes_type, nullptr,
-     backends::reference::create<backends::reference::run_matmul>}};
+constexpr KernelEntry kKernels[] = {{"fake.matmul", ir::Op::kMatMul, notes_type, nullptr,
+                                     backends::reference::create<backends::reference::run_matmul>}};
 
 std::vector<float> random_values(size_t count, uint32_t seed) {
   std::mt19937 random(seed);
