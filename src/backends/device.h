@@ -84,6 +84,8 @@ class Device {
   virtual ~Device() = default;
   virtual const DeviceInfo& info() const = 0;
   virtual std::span<const KernelEntry> kernels() const = 0;
+  // Rows that compute a node and the only producer of one of its inputs in one step.
+  virtual std::span<const KernelEntry> fused_kernels() const = 0;
   virtual Result<DeviceBuffer> allocate(size_t bytes) = 0;
   virtual Result<DeviceBuffer> allocate_pinned(size_t bytes) = 0;
   // A new buffer holding a copy of host bytes.

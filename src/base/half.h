@@ -2,6 +2,7 @@
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 
 namespace blade {
@@ -30,6 +31,9 @@ inline uint16_t float_to_float16(float value) {
   const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
   return static_cast<uint16_t>(sign | ((rounded - (112u << 23)) >> 13));
 }
+
+// `count` values at once, by the processor's own instructions where it has them.
+void floats_to_float16(const float* from, uint16_t* to, size_t count);
 
 inline float bfloat16_to_float(uint16_t b) { return std::bit_cast<float>(static_cast<uint32_t>(b) << 16); }
 

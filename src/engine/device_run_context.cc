@@ -3,15 +3,21 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "base/checked_math.h"
+#include "base/half.h"
 
 namespace blade::engine {
 namespace {
 
 constexpr size_t kOperandAlignment = 256;
-// Copies to pinned memory and from there to the device overlap in pieces of this size.
+// What a thread copies to pinned memory at once; copies from there to the device overlap with the next ones.
 constexpr size_t kCopyPiece = size_t{128} << 10;
+// From here on waking other threads to copy pays.
+constexpr size_t kManyBytes = size_t{2} << 20;
+// The device writes outputs up to this size to host memory by itself: a copy of its own would take longer.
+constexpr size_t kMaxDirectOutput = size_t{64} << 10;
 
 size_t place(const std::vector<backends::TensorDesc>& descs, std::vector<size_t>& offsets) {
   size_t total = 0;
@@ -39,6 +45,7 @@ Status DeviceRunContext::prepare() {
   BLADE_ASSIGN_OR_RETURN(output_memory_, device.allocate(out));
   BLADE_ASSIGN_OR_RETURN(pinned_inputs_, device.allocate_pinned(in));
   BLADE_ASSIGN_OR_RETURN(pinned_outputs_, device.allocate_pinned(out));
+  find_direct_outputs();
   for (size_t s = 0; s < plan_->steps.size(); ++s) {
     const Step& step = plan_->steps[s];
     StepPointers& at = pointers_.emplace_back();
@@ -54,6 +61,18 @@ Status DeviceRunContext::prepare() {
   return {};
 }
 
+void DeviceRunContext::find_direct_outputs() {
+  for (const backends::TensorDesc& output : plan_->outputs) is_direct_.push_back(output.bytes() <= kMaxDirectOutput);
+  for (const Step& step : plan_->steps) {
+    for (const Location& input : step.inputs) {
+      if (input.kind == Location::Kind::kOutput) is_direct_[input.index] = 0;
+    }
+    for (const Location& output : step.outputs) {
+      if (step.on_host && output.kind == Location::Kind::kOutput) is_direct_[output.index] = 0;
+    }
+  }
+}
+
 std::byte* DeviceRunContext::device_address(const Location& at) const {
   switch (at.kind) {
     case Location::Kind::kArena:
@@ -61,7 +80,7 @@ std::byte* DeviceRunContext::device_address(const Location& at) const {
     case Location::Kind::kInput:
       return input_memory_.data() + input_offsets_[at.index];
     case Location::Kind::kOutput:
-      return output_memory_.data() + output_offsets_[at.index];
+      return (is_direct_[at.index] != 0 ? pinned_outputs_ : output_memory_).data() + output_offsets_[at.index];
     case Location::Kind::kConstant:
       return plan_->device_constants[at.index] != nullptr ? plan_->device_constants[at.index]->data() : nullptr;
     case Location::Kind::kNone:
@@ -77,6 +96,7 @@ std::byte* DeviceRunContext::host_address(const Location& at, std::byte* arena) 
     case Location::Kind::kArena:
       return arena + at.offset;
     case Location::Kind::kInput:
+      if (plan_->half_inputs[at.index] != 0) return pinned_inputs_.data() + input_offsets_[at.index];
       return static_cast<std::byte*>(const_cast<void*>(inputs_[at.index]));
     case Location::Kind::kOutput:
       return static_cast<std::byte*>(outputs_[at.index]);
@@ -89,15 +109,31 @@ std::byte* DeviceRunContext::host_address(const Location& at, std::byte* arena) 
   return nullptr;
 }
 
-Status DeviceRunContext::send_inputs() {
+// Pieces become ready in pinned memory, by several threads where there are many, and are sent from there.
+Status DeviceRunContext::send_inputs(ThreadPool& pool) {
+  std::optional<ThreadPool::RunScope> helpers;
+  if (pinned_inputs_.size() > kManyBytes) helpers.emplace(pool);
+  const size_t round = kCopyPiece * static_cast<size_t>(helpers ? pool.num_threads() : 1);
   for (size_t i = 0; i < inputs_.size(); ++i) {
-    const size_t bytes = plan_->inputs[i].bytes();
+    const bool halve = plan_->half_inputs[i] != 0;
+    const size_t bytes = plan_->inputs[i].bytes() / (halve ? 2 : 1);
     const auto* from = static_cast<const std::byte*>(inputs_[i]);
-    for (size_t at = 0; at < bytes; at += kCopyPiece) {
-      const size_t size = std::min(kCopyPiece, bytes - at), offset = input_offsets_[i] + at;
-      std::memcpy(pinned_inputs_.data() + offset, from + at, size);
-      BLADE_RETURN_IF_ERROR(
-          queue_->copy_to_device(input_memory_.data() + offset, pinned_inputs_.data() + offset, size));
+    std::byte* pinned = pinned_inputs_.data() + input_offsets_[i];
+    const auto stage = [&](size_t begin, size_t size) {
+      if (!halve) {
+        std::memcpy(pinned + begin, from + begin, size);
+      } else {
+        floats_to_float16(reinterpret_cast<const float*>(from) + begin / 2, reinterpret_cast<uint16_t*>(pinned + begin),
+                          size / 2);
+      }
+    };
+    for (size_t at = 0; at < bytes; at += round) {
+      const size_t size = std::min(round, bytes - at);
+      pool.parallel_for(static_cast<int>(ceil_div(size, kCopyPiece)), [&](int task, int) {
+        const size_t begin = at + static_cast<size_t>(task) * kCopyPiece;
+        stage(begin, std::min(kCopyPiece, at + size - begin));
+      });
+      BLADE_RETURN_IF_ERROR(queue_->copy_to_device(input_memory_.data() + input_offsets_[i] + at, pinned + at, size));
     }
   }
   return {};
@@ -109,7 +145,7 @@ Status DeviceRunContext::take_outputs() {
     return from.kind == Location::Kind::kOutput && from.index == static_cast<int>(i) && plan_->outputs[i].bytes() > 0;
   };
   for (size_t i = 0; i < outputs_.size(); ++i) {
-    if (!written(i)) continue;
+    if (!written(i) || is_direct_[i] != 0) continue;
     BLADE_RETURN_IF_ERROR(queue_->copy_to_host(pinned_outputs_.data() + output_offsets_[i],
                                                output_memory_.data() + output_offsets_[i], plan_->outputs[i].bytes()));
   }
@@ -131,15 +167,21 @@ Status DeviceRunContext::start_step(size_t s, ThreadPool& pool) {
   return step.kernel->run(args).with_context("Node '" + step.node_name + "' (" + step.kernel_name + ")");
 }
 
+Result<std::unique_ptr<backends::DeviceRecording>> DeviceRunContext::record(size_t first, size_t last, int copies,
+                                                                            ThreadPool& pool) {
+  BLADE_RETURN_IF_ERROR(queue_->begin_recording());
+  Status status;
+  for (int copy = 0; copy < copies; ++copy) {
+    for (size_t s = first; s < last && status.ok(); ++s) status = start_step(s, pool);
+  }
+  auto recording = queue_->end_recording();
+  if (!status.ok()) return status;
+  return recording;
+}
+
 Status DeviceRunContext::play(Segment& segment, ThreadPool& pool) {
   if (segment.recording == nullptr) {
-    BLADE_RETURN_IF_ERROR(queue_->begin_recording());
-    Status status;
-    for (size_t s = segment.first; s < segment.last && status.ok(); ++s) status = start_step(s, pool);
-    auto recording = queue_->end_recording();
-    if (!status.ok()) return status;
-    if (!recording.ok()) return recording.status();
-    segment.recording = std::move(recording).value();
+    BLADE_ASSIGN_OR_RETURN(segment.recording, record(segment.first, segment.last, 1, pool));
   }
   return queue_->play(*segment.recording);
 }
@@ -171,7 +213,7 @@ Status DeviceRunContext::run_on_host(size_t s, std::byte* arena, ThreadPool& poo
 
 // Models whose shapes depend on data have no plan for a device: nothing is found while running.
 Status DeviceRunContext::run(std::byte* arena, ThreadPool& pool, double* step_us, FoundOutputs* /*found*/) {
-  BLADE_RETURN_IF_ERROR(send_inputs());
+  BLADE_RETURN_IF_ERROR(send_inputs(pool));
   const bool one_by_one = !started_once_ || step_us != nullptr;
   for (Segment& segment : segments_) {
     for (size_t s = segment.first; (one_by_one || segment.on_host) && s < segment.last; ++s) {
@@ -191,14 +233,20 @@ Status DeviceRunContext::run(std::byte* arena, ThreadPool& pool, double* step_us
 }
 
 Status DeviceRunContext::time_replays(int repetitions, std::vector<double>* microseconds) {
-  if (segments_.size() != 1 || segments_[0].on_host) {
+  return time_steps(0, plan_->steps.size(), 1, repetitions, microseconds);
+}
+
+Status DeviceRunContext::time_steps(size_t first, size_t last, int copies, int repetitions,
+                                    std::vector<double>* microseconds) {
+  if (!runs_on_device()) {
     return failed_precondition("Device time is measured only where every step runs on the device.");
   }
   const std::shared_ptr<ThreadPool> nobody = ThreadPool::shared(1);  // kernels of a device use no host threads
-  BLADE_RETURN_IF_ERROR(play(segments_[0], *nobody));
+  BLADE_ASSIGN_OR_RETURN(const auto recording, record(first, last, copies, *nobody));
+  BLADE_RETURN_IF_ERROR(queue_->play(*recording));
   for (int i = 0; i < repetitions; ++i) {
     BLADE_RETURN_IF_ERROR(queue_->mark(2 * i));
-    BLADE_RETURN_IF_ERROR(play(segments_[0], *nobody));
+    BLADE_RETURN_IF_ERROR(queue_->play(*recording));
     BLADE_RETURN_IF_ERROR(queue_->mark(2 * i + 1));
   }
   BLADE_RETURN_IF_ERROR(queue_->wait());
@@ -206,6 +254,20 @@ Status DeviceRunContext::time_replays(int repetitions, std::vector<double>* micr
   for (int i = 0; i < repetitions; ++i) {
     BLADE_ASSIGN_OR_RETURN(const double us, queue_->microseconds_between(2 * i, 2 * i + 1));
     microseconds->push_back(us);
+  }
+  return {};
+}
+
+Status DeviceRunContext::time_shares(int repetitions, std::vector<double>* microseconds) {
+  microseconds->clear();
+  double before = 0;
+  for (size_t s = 0; s < plan_->steps.size(); ++s) {
+    std::vector<double> times;
+    BLADE_RETURN_IF_ERROR(time_steps(0, s + 1, 1, repetitions, &times));
+    std::nth_element(times.begin(), times.begin() + static_cast<ptrdiff_t>(times.size() / 2), times.end());
+    const double until = times[times.size() / 2];
+    microseconds->push_back(std::max(0.0, until - before));
+    before = until;
   }
   return {};
 }

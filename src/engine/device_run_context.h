@@ -21,6 +21,11 @@ class DeviceRunContext final : public RunContext {
   // Device microseconds of `repetitions` runs on the inputs that the last run() left on the device: no copies from or
   // to the host. An error where a step runs on the host.
   Status time_replays(int repetitions, std::vector<double>* microseconds);
+  // The same of a recording that holds the steps [first, last) `copies` times.
+  Status time_steps(size_t first, size_t last, int copies, int repetitions, std::vector<double>* microseconds);
+  // What each step adds to a recording of those before it: neighbours overlap, so that a step alone takes longer.
+  Status time_shares(int repetitions, std::vector<double>* microseconds);
+  bool runs_on_device() const { return segments_.size() == 1 && !segments_[0].on_host; }
 
  private:
   // Steps [first, last) that all run on the device, or one on the host.
@@ -34,9 +39,11 @@ class DeviceRunContext final : public RunContext {
     std::vector<void*> outputs;
   };
   std::byte* device_address(const Location& at) const;
-  Status send_inputs();
+  void find_direct_outputs();
+  Status send_inputs(ThreadPool& pool);
   Status take_outputs();
   Status start_step(size_t step, ThreadPool& pool);
+  Result<std::unique_ptr<backends::DeviceRecording>> record(size_t first, size_t last, int copies, ThreadPool& pool);
   Status play(Segment& segment, ThreadPool& pool);
   Status run_on_host(size_t step, std::byte* arena, ThreadPool& pool);
   std::byte* host_address(const Location& at, std::byte* arena) const;
@@ -46,6 +53,7 @@ class DeviceRunContext final : public RunContext {
   std::vector<size_t> input_offsets_, output_offsets_;
   std::vector<StepPointers> pointers_;
   std::vector<Segment> segments_;
+  std::vector<char> is_direct_;  // one an output: steps write it to pinned memory
   bool started_once_ = false;
 };
 

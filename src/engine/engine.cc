@@ -363,7 +363,8 @@ Status Engine::Impl::run_plan(const Stage& stage, std::span<const TensorRef> giv
     BLADE_ASSIGN_OR_RETURN(void* const data, output_memory(sink, index, outputs[i], desc.dtype, desc.dims));
     lease.context().set_output(index, data);
   }
-  const ThreadPool::RunScope scope(*pool);
+  std::optional<ThreadPool::RunScope> scope;
+  if (stage.plan->device == nullptr || stage.plan->host_arena_bytes > 0) scope.emplace(*pool);
   BLADE_RETURN_IF_ERROR(
       lease.context().run(lease.arena(), *pool, timer != nullptr ? timer->steps_of(stage.plan) : nullptr));
   if (timer != nullptr) timer->add(stage.plan);
@@ -414,8 +415,10 @@ Result<std::shared_ptr<Engine>> Engine::create(ir::Graph graph, Decisions decisi
   impl->decisions = std::move(decisions);
   impl->inputs = infos(impl->graph, impl->graph.inputs(), nullptr);
   impl->outputs = infos(impl->graph, impl->graph.outputs(), &impl->graph.output_names());
-  // Beside a device the host has little to do: threads only where they are asked for.
-  const int usable = impl->options.device != nullptr ? 1 : ThreadPool::usable_cpus();
+  // Beside a device the host has little to do: a few threads that copy large inputs.
+  constexpr int kMostBesideDevice = 4;
+  const int cpus = ThreadPool::usable_cpus();
+  const int usable = impl->options.device != nullptr ? std::min(kMostBesideDevice, cpus) : cpus;
   const int threads = options.num_threads > 0 ? options.num_threads : usable;
   impl->pool = ThreadPool::shared(threads);
   impl->idle_arenas.reserve(kMaxIdle);
@@ -491,7 +494,23 @@ class Scratch final : public OutputSink {
 
 Status Engine::profile(std::span<const TensorRef> inputs, int repetitions, std::vector<StepTime>* times) {
   Scratch sink(impl_->outputs.size());
-  BLADE_RETURN_IF_ERROR(impl_->run(inputs, sink, nullptr));
+  bool on_device = false;
+  BLADE_RETURN_IF_ERROR(impl_->run(inputs, sink, nullptr, [&](RunContext& context) -> Status {
+    if (context.plan().device == nullptr) return {};
+    auto& there = static_cast<DeviceRunContext&>(context);
+    if (!there.runs_on_device()) return {};
+    on_device = true;
+    std::vector<double> us;
+    BLADE_RETURN_IF_ERROR(there.time_shares(std::max(1, repetitions), &us));
+    times->clear();
+    for (size_t s = 0; s < us.size(); ++s) {
+      const Step& step = context.plan().steps[s];
+      times->push_back(
+          {step.node_name, ir::op_name(step.op), step.kernel_name, us[s], step.cost.flops, step.cost.bytes});
+    }
+    return {};
+  }));
+  if (on_device) return {};
   StepTimer timer;
   for (int r = 0; r < std::max(1, repetitions); ++r) BLADE_RETURN_IF_ERROR(impl_->run(inputs, sink, &timer));
   *times = timer.medians();

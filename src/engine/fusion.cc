@@ -19,8 +19,10 @@ bool pads_channels(const ir::Graph& graph, const ir::Node& node) {
          std::all_of(value->data, value->data + value->bytes, [](std::byte b) { return b == std::byte{0}; });
 }
 
-std::optional<double> predicted_us(const backends::KernelRequest& request, const Decisions& decisions) {
-  const auto entry = select_kernel(request, decisions, backends::cpu_kernels(), nullptr);
+// The time of the row that the request would get from the table; nothing where it has no prediction.
+std::optional<double> predicted_us(const backends::KernelRequest& request, const Decisions& decisions,
+                                   std::span<const backends::KernelEntry> table) {
+  const auto entry = select_kernel(request, decisions, table, nullptr);
   if (!entry.ok() || (*entry)->predicted_us == nullptr) return std::nullopt;
   return (*entry)->predicted_us(request);
 }
@@ -30,12 +32,14 @@ std::optional<double> predicted_us(const backends::KernelRequest& request, const
 Fusion Fusion::choose(const ir::Graph& graph, std::span<const ir::NodeId> order, const Decisions& decisions,
                       const PlanOptions& options) {
   Fusion fusion;
-  if (options.reference_only || options.device != nullptr) return fusion;
+  if (options.reference_only) return fusion;
   fusion.absorbed_.assign(static_cast<size_t>(graph.num_node_slots()), 0);
-  fusion.producer_of_.assign(fusion.absorbed_.size(), ir::kNone);
+  fusion.producer_of_.assign(fusion.absorbed_.size(), Producer());
+  fusion.done_in_copy_.assign(fusion.absorbed_.size(), 0);
   fusion.consumers_ = graph.consumers();
   for (ir::NodeId id : order) {
-    fusion.absorb_padding(graph, graph.node(id), decisions, options);
+    if (options.device != nullptr) fusion.find_cast_of_input(graph, graph.node(id));
+    if (options.device == nullptr) fusion.absorb_padding(graph, graph.node(id), decisions, options);
     fusion.absorb_producer(graph, graph.node(id), decisions, options);
   }
   return fusion;
@@ -47,6 +51,15 @@ const ir::Node* Fusion::sole_producer(const ir::Graph& graph, const ir::Node& no
   if (value.producer == ir::kNone || consumers_[value.id].size() != 1 || graph.is_output(value.id)) return nullptr;
   const ir::Node& producer = graph.node(value.producer);
   return producer.outputs.size() == 1 ? &producer : nullptr;
+}
+
+void Fusion::find_cast_of_input(const ir::Graph& graph, const ir::Node& node) {
+  if (node.op != ir::Op::kCast) return;
+  const ir::Value &from = graph.value(node.inputs[0]), &to = graph.value(node.outputs[0]);
+  const auto& inputs = graph.inputs();
+  if (std::find(inputs.begin(), inputs.end(), from.id) == inputs.end() || consumers_[from.id].size() != 1) return;
+  if (from.dtype != ir::DType::kFloat32 || to.dtype != ir::DType::kFloat16) return;
+  done_in_copy_[node.id] = !graph.is_output(from.id) && !graph.is_output(to.id);
 }
 
 void Fusion::absorb_padding(const ir::Graph& graph, const ir::Node& node, const Decisions& decisions,
@@ -66,16 +79,35 @@ void Fusion::absorb_padding(const ir::Graph& graph, const ir::Node& node, const 
 
 void Fusion::absorb_producer(const ir::Graph& graph, const ir::Node& node, const Decisions& decisions,
                              const PlanOptions& options) {
-  const ir::Node* producer = sole_producer(graph, node, 0);
-  if (producer == nullptr || producer_of_[producer->id] != ir::kNone) return;
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    if (absorb_producer_of(graph, node, i, decisions, options)) return;
+    if (options.device == nullptr) return;  // rows of the host take the producer of input 0 alone
+  }
+}
+
+bool Fusion::absorb_producer_of(const ir::Graph& graph, const ir::Node& node, size_t i, const Decisions& decisions,
+                                const PlanOptions& options) {
+  const ir::Node* producer = sole_producer(graph, node, i);
+  if (producer == nullptr || is_absorbed(producer->id) || is_done_in_copy(producer->id) ||
+      producer_of_[producer->id].node != ir::kNone)
+    return false;
   const backends::KernelRequest first = request(graph, *producer, options);
   backends::KernelRequest pair = request(graph, node, options);
-  const auto us = predicted_us(pair, decisions), first_us = predicted_us(first, decisions);
+  const auto table = options.device != nullptr ? options.device->kernels() : backends::cpu_kernels();
+  // On a device by the static choices: what tuning chose for a node by itself must not undo a pair that was tuned.
+  const Decisions untuned;
+  const Decisions& chosen = options.device != nullptr ? untuned : decisions;
+  const auto us = predicted_us(pair, chosen, table), first_us = predicted_us(first, chosen, table);
   pair.producer = &first;
-  const auto fused = select_kernel(pair, decisions, backends::cpu_fused_kernels(), nullptr);
-  if (!fused.ok() || !us || !first_us || (*fused)->predicted_us(pair) >= *us + *first_us) return;
-  producer_of_[node.id] = producer->id;
+  pair.producer_input = i;
+  const auto fused = select_kernel(pair, chosen, fused_kernels(options), nullptr);
+  if (!fused.ok()) return false;
+  // A device's rows without predictions have no rivals: there the pair, which saves a launch, is taken.
+  if (options.device == nullptr && (!us || !first_us)) return false;
+  if (us && first_us && (*fused)->predicted_us(pair) >= *us + *first_us) return false;
+  producer_of_[node.id] = {producer->id, i};
   absorbed_[producer->id] = 1;
+  return true;
 }
 
 std::vector<ir::ValueId> Fusion::inputs(const ir::Node& node) const {
@@ -91,7 +123,9 @@ std::vector<ir::ValueId> Fusion::step_inputs(const ir::Graph& graph, const ir::N
   const std::vector<ir::ValueId> own = inputs(node);
   if (first == nullptr) return own;
   std::vector<ir::ValueId> both = inputs(*first);
-  both.insert(both.end(), own.begin() + 1, own.end());
+  const auto between = own.begin() + static_cast<ptrdiff_t>(producer_input(node));
+  both.insert(both.end(), own.begin(), between);
+  both.insert(both.end(), between + 1, own.end());
   return both;
 }
 

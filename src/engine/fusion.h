@@ -14,7 +14,7 @@ namespace blade::engine {
 // dtype and dims of a value; -1 for a dim that only the run finds.
 backends::TensorDesc desc_of(const ir::Graph& graph, ir::ValueId id);
 
-// Absorbed nodes have no step: a producer whose result is another node's input 0, or a padding of channels with zeros
+// Absorbed nodes have no step: a producer whose result only one other node reads, or a padding of channels with zeros
 // that a residual does without. Default-constructed: nothing is absorbed.
 class Fusion {
  public:
@@ -23,11 +23,14 @@ class Fusion {
                        const PlanOptions& options);
 
   bool is_absorbed(ir::NodeId id) const { return !absorbed_.empty() && absorbed_[id] != 0; }
-  // nullptr, or the node computed inside `node`'s step: the producer of its input 0.
+  // True for a cast to float16 that is done while an input is copied to the device: its result is the input there.
+  bool is_done_in_copy(ir::NodeId id) const { return !done_in_copy_.empty() && done_in_copy_[id] != 0; }
+  // nullptr, or the node computed inside `node`'s step: the producer of its input producer_input().
   const ir::Node* producer(const ir::Graph& graph, const ir::Node& node) const {
-    const bool has = !producer_of_.empty() && producer_of_[node.id] != ir::kNone;
-    return has ? &graph.node(producer_of_[node.id]) : nullptr;
+    const bool has = !producer_of_.empty() && producer_of_[node.id].node != ir::kNone;
+    return has ? &graph.node(producer_of_[node.id].node) : nullptr;
   }
+  size_t producer_input(const ir::Node& node) const { return producer_of_[node.id].input; }
   // `node`'s inputs, where absorbed paddings are replaced by what they pad.
   std::vector<ir::ValueId> inputs(const ir::Node& node) const;
   // What the step of `node` reads: the producer's inputs, then its own without the value between them.
@@ -41,15 +44,23 @@ class Fusion {
     size_t input;
     ir::ValueId by;
   };
+  void find_cast_of_input(const ir::Graph& graph, const ir::Node& node);
   void absorb_padding(const ir::Graph& graph, const ir::Node& node, const Decisions& decisions,
                       const PlanOptions& options);
   void absorb_producer(const ir::Graph& graph, const ir::Node& node, const Decisions& decisions,
                        const PlanOptions& options);
+  // Computes the producer of input `i` together with the node if a row takes the pair and is not predicted slower.
+  bool absorb_producer_of(const ir::Graph& graph, const ir::Node& node, size_t i, const Decisions& decisions,
+                          const PlanOptions& options);
   // The node that makes input `i` of `node` for it alone, or nullptr.
   const ir::Node* sole_producer(const ir::Graph& graph, const ir::Node& node, size_t i) const;
 
-  std::vector<char> absorbed_;  // by node id, as is producer_of_
-  std::vector<ir::NodeId> producer_of_;
+  struct Producer {
+    ir::NodeId node = ir::kNone;
+    size_t input = 0;
+  };
+  std::vector<char> absorbed_, done_in_copy_;  // by node id, as is producer_of_
+  std::vector<Producer> producer_of_;
   std::vector<Replaced> replaced_;
   std::vector<std::vector<ir::NodeId>> consumers_;
 };

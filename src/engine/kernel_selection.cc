@@ -89,8 +89,15 @@ Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest
   return select_kernel(request, Decisions(), backends::reference_kernels(), refused);
 }
 
+std::span<const backends::KernelEntry> fused_kernels(const PlanOptions& options) {
+  return options.device != nullptr ? options.device->fused_kernels() : backends::cpu_fused_kernels();
+}
+
 std::vector<const char*> supporting_kernels(const backends::KernelRequest& request) {
-  const auto table = request.device != nullptr ? request.device->kernels() : backends::cpu_kernels();
+  backends::Device* device = request.device;
+  const bool is_pair = request.producer != nullptr;
+  const auto table = device != nullptr ? (is_pair ? device->fused_kernels() : device->kernels())
+                                       : (is_pair ? backends::cpu_fused_kernels() : backends::cpu_kernels());
   std::vector<Candidate> rows = supporting_rows(table, request, nullptr);
   std::stable_sort(rows.begin(), rows.end(), [](const Candidate& a, const Candidate& b) {
     constexpr double kUnknown = 1e9;

@@ -80,7 +80,11 @@ std::string desc_text(const backends::TensorDesc& desc) {
 }  // namespace
 
 std::string kernel_signature(const backends::KernelRequest& request) {
-  std::string text = request.producer != nullptr ? kernel_signature(*request.producer) + " => " : "";
+  std::string text;
+  if (request.producer != nullptr) {
+    const size_t i = request.producer_input;
+    text = kernel_signature(*request.producer) + " =>" + (i > 0 ? std::to_string(i) : "") + ' ';
+  }
   text += ir::op_name(request.node->op);
   for (size_t i = 0; i < request.inputs.size(); ++i) {
     text += ' ' + desc_text(request.inputs[i]);

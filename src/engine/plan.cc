@@ -41,6 +41,7 @@ class PlanBuilder {
     plan_->device = options_.reference_only ? nullptr : options_.device;
     plan_->inputs = descs_of(graph_, graph_.inputs());
     plan_->outputs = descs_of(graph_, graph_.outputs());
+    find_half_inputs();
     for (ir::NodeId id : storages_.steps()) BLADE_RETURN_IF_ERROR(add_step(graph_.node(id)));
     share_memory();
     storages_.assign_outputs(graph_);
@@ -52,6 +53,16 @@ class PlanBuilder {
   }
 
  private:
+  void find_half_inputs() {
+    plan_->half_inputs.assign(plan_->inputs.size(), 0);
+    const std::vector<std::vector<ir::NodeId>> consumers = graph_.consumers();
+    for (size_t i = 0; i < graph_.inputs().size(); ++i) {
+      for (ir::NodeId reader : consumers[graph_.inputs()[i]]) {
+        if (fusion_.is_done_in_copy(reader)) plan_->half_inputs[i] = 1;
+      }
+    }
+  }
+
   Status add_step(const ir::Node& node) {
     backends::KernelRequest request = fusion_.request(graph_, node, options_);
     backends::KernelRequest first;
@@ -59,11 +70,11 @@ class PlanBuilder {
     if (producer != nullptr) {
       first = fusion_.request(graph_, *producer, options_);
       request.producer = &first;
+      request.producer_input = fusion_.producer_input(node);
     }
     Step step;
-    auto selected = producer != nullptr
-                        ? select_kernel(request, decisions_, backends::cpu_fused_kernels(), &step.refused)
-                        : select_kernel(request, decisions_, options_.reference_only, &step.refused);
+    auto selected = producer != nullptr ? select_kernel(request, decisions_, fused_kernels(options_), &step.refused)
+                                        : select_kernel(request, decisions_, options_.reference_only, &step.refused);
     if (!selected.ok() && request.device != nullptr) {
       step.on_host = true;
       request.device = nullptr;
@@ -219,7 +230,7 @@ class PlanBuilder {
       if (plan_->steps[s].on_host) {
         on_host.insert(node.outputs.begin(), node.outputs.end());
       } else {
-        for (ir::ValueId input : node.inputs) for_device.insert(source_of(input));
+        for (ir::ValueId input : fusion_.step_inputs(graph_, node)) for_device.insert(source_of(input));
       }
     }
     for (ir::ValueId output : graph_.outputs()) for_device.insert(source_of(output));

@@ -46,6 +46,7 @@ struct Plan {
   std::vector<ir::TensorPtr> constants;
   std::vector<std::shared_ptr<const backends::DeviceBuffer>>
       device_constants;                               // the same there; null: no step reads it
+  std::vector<char> half_inputs;                      // a device's: one an input, held there as float16
   std::vector<backends::TensorDesc> inputs, outputs;  // an output has dims of -1 where a step finds them
   // Per graph output: a step writes it directly (kOutput), or it is copied from there at the end.
   std::vector<Location> output_sources;
@@ -83,6 +84,8 @@ std::string kernel_signature(const backends::KernelRequest& request);
 // passed over. Pure.
 Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest& request, const Decisions& decisions,
                                                    bool reference_only, std::vector<std::string>* refused);
+// The rows for pairs of nodes where the plan runs.
+std::span<const backends::KernelEntry> fused_kernels(const PlanOptions& options);
 // All rows of the request's device that support it, the one predicted fastest first.
 std::vector<const char*> supporting_kernels(const backends::KernelRequest& request);
 // select_kernel() over one table, for tests.

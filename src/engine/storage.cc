@@ -99,7 +99,7 @@ Result<StorageMap> StorageMap::create(const ir::Graph& graph, std::span<const ir
       touch_constant(input);
       if (map.of_value_[input] == ir::kNone) return dangling(node.name);
     }
-    if (is_view(graph, node)) {
+    if (is_view(graph, node) || fusion.is_done_in_copy(id)) {
       map.of_value_[node.outputs[0]] = map.of_value_[node.inputs[0]];
       continue;
     }

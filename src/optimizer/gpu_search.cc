@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <map>
+#include <limits>
 
 #include "engine/device_run_context.h"
 #include "optimizer/runners.h"
@@ -43,11 +43,14 @@ class PlanTimer {
     return median(std::move(times));
   }
 
-  Result<std::vector<double>> step_us() {
-    std::vector<double> us(context_->plan().steps.size());
-    BLADE_RETURN_IF_ERROR(context_->run(arena_.data(), *pool_, us.data(), nullptr));
-    return us;
+  // One pass over steps [first, last), repeated by themselves.
+  Result<double> steps_us(size_t first, size_t last, int copies, int repetitions) {
+    std::vector<double> times;
+    BLADE_RETURN_IF_ERROR(context_->time_steps(first, last, copies, repetitions, &times));
+    return median(std::move(times)) / copies;
   }
+
+  const engine::Plan& plan() const { return context_->plan(); }
 
  private:
   std::unique_ptr<engine::DeviceRunContext> context_;
@@ -59,26 +62,51 @@ class PlanTimer {
 // One piece of work that occurs in a plan, once or more.
 struct Work {
   std::string signature, kernel;
-  std::vector<std::string> alternatives;  // the most promising first
-  double us = 0;                          // of all its steps, alone
+  size_t step = 0;  // where it comes first
+  int occurrences = 0;
+  std::vector<std::string> alternatives;
+  std::vector<double> us;  // of each alternative, repeated alone; infinite where it was not measured
 };
 
+constexpr double kNever = std::numeric_limits<double>::infinity();
+
+// First every alternative alone, all works in the same few plans; then the best of each between its neighbours, which
+// overlap it and whose shared memory it takes or leaves; then the best of these in the whole run.
 class KernelTuner {
  public:
-  KernelTuner(const SearchInput& input, engine::Decisions& decisions, double time_limit_s)
-      : input_(input),
-        decisions_(decisions),
-        deadline_(Clock::now() + std::chrono::microseconds(static_cast<int64_t>(time_limit_s * 1e6))) {}
+  KernelTuner(engine::Decisions& decisions, engine::Engine& engine) : decisions_(decisions), engine_(engine) {}
 
-  Status run(engine::Engine& engine, const Feed& feed) {
-    const std::vector<ir::Dims> dims = dims_of(feed);
-    BLADE_ASSIGN_OR_RETURN(double best, time(engine, feed, dims, decisions_, kCareful));
-    if (before_us_ == 0) before_us_ = best;
-    BLADE_ASSIGN_OR_RETURN(std::vector<Work> works, collect(engine, feed, dims));
-    for (int round = 0; round < 2; ++round) {
-      for (Work& work : works) BLADE_RETURN_IF_ERROR(tune(engine, feed, dims, work, best));
+  Status run(const Feed& feed, Clock::time_point deadline) {
+    feed_ = &feed;
+    dims_ = dims_of(feed);
+    deadline_ = deadline;
+    const engine::Decisions at_first = decisions_;
+    const int changes_before = changes_;
+    BLADE_ASSIGN_OR_RETURN(PlanTimer first, timer_with(decisions_));
+    std::vector<Work> works = collect(first.plan());
+    BLADE_RETURN_IF_ERROR(measure_alone(works));
+    for (Work& work : works) BLADE_RETURN_IF_ERROR(tune(work, kNeighbours));
+    for (int round = 0; round < kRoundsInWhole; ++round) {
+      for (Work& work : works) {
+        work.alternatives.resize(std::min(work.alternatives.size(), kMostInWhole));
+        BLADE_RETURN_IF_ERROR(tune(work, first.plan().steps.size()));
+      }
     }
-    if (after_us_ == 0) after_us_ = best;
+    BLADE_ASSIGN_OR_RETURN(PlanTimer last, timer_with(decisions_));
+    std::vector<double> before, after;
+    for (int i = 0; i < 5; ++i) {
+      BLADE_ASSIGN_OR_RETURN(const double one, first.median_us(kCareful));
+      BLADE_ASSIGN_OR_RETURN(const double other, last.median_us(kCareful));
+      before.push_back(one);
+      after.push_back(other);
+    }
+    if (before_us_ == 0) before_us_ = median(before);
+    if (median(after) > median(before)) {
+      decisions_ = at_first;
+      changes_ = changes_before;
+      after = before;
+    }
+    if (after_us_ == 0) after_us_ = median(after);
     return {};
   }
 
@@ -87,53 +115,101 @@ class KernelTuner {
   double after_us() const { return after_us_; }
 
  private:
-  static constexpr int kQuick = 15, kCareful = 60;
-  static constexpr size_t kMostAlternatives = 16;
+  static constexpr int kQuick = 9, kCareful = 30, kRoundsInWhole = 2;
+  static constexpr size_t kMostAlternatives = 40, kMostInContext = 5, kMostInWhole = 3, kNeighbours = 2;
+  static constexpr double kFaster = 0.995, kFasterInWhole = 0.998;
 
   bool late() const { return Clock::now() > deadline_; }
 
-  Result<double> time(engine::Engine& engine, const Feed& feed, std::span<const ir::Dims> dims,
-                      const engine::Decisions& decisions, int repetitions) {
-    BLADE_ASSIGN_OR_RETURN(auto plan, engine.trial_plan(dims, decisions));
-    BLADE_ASSIGN_OR_RETURN(PlanTimer timer, PlanTimer::create(std::move(plan), feed));
-    return timer.median_us(repetitions);
+  Result<PlanTimer> timer_with(const engine::Decisions& decisions) {
+    BLADE_ASSIGN_OR_RETURN(auto plan, engine_.trial_plan(dims_, decisions));
+    return PlanTimer::create(std::move(plan), *feed_);
   }
 
-  // Distinct work of the plan, the slowest first.
-  Result<std::vector<Work>> collect(engine::Engine& engine, const Feed& feed, std::span<const ir::Dims> dims) {
-    BLADE_ASSIGN_OR_RETURN(auto plan, engine.trial_plan(dims, decisions_));
-    BLADE_ASSIGN_OR_RETURN(PlanTimer timer, PlanTimer::create(plan, feed));
-    BLADE_ASSIGN_OR_RETURN(const std::vector<double> us, timer.step_us());
-    std::map<std::string, Work> by_signature;
-    for (size_t s = 0; s < plan->steps.size(); ++s) {
-      const engine::Step& step = plan->steps[s];
-      if (step.alternatives.size() < 2) continue;
-      Work& work = by_signature[step.signature];
-      work.signature = step.signature;
-      work.kernel = step.kernel_name;
-      work.us += us[s];
-      if (work.alternatives.empty()) work.alternatives.assign(step.alternatives.begin(), step.alternatives.end());
-      work.alternatives.resize(std::min(work.alternatives.size(), kMostAlternatives));
-    }
+  // As many copies as make a recording long against the start of one.
+  static int copies_for(double us) { return std::clamp(static_cast<int>(150.0 / std::max(us, 1.0)), 1, 12); }
+
+  static std::vector<Work> collect(const engine::Plan& plan) {
     std::vector<Work> works;
-    for (auto& [signature, work] : by_signature) works.push_back(std::move(work));
-    std::sort(works.begin(), works.end(), [](const Work& a, const Work& b) { return a.us > b.us; });
+    for (size_t s = 0; s < plan.steps.size(); ++s) {
+      const engine::Step& step = plan.steps[s];
+      if (step.alternatives.size() < 2) continue;
+      auto work =
+          std::find_if(works.begin(), works.end(), [&](const Work& w) { return w.signature == step.signature; });
+      if (work == works.end()) {
+        work = works.insert(works.end(), Work{step.signature, step.kernel_name, s, 0, {}, {}});
+        work->alternatives.assign(step.alternatives.begin(), step.alternatives.end());
+        work->alternatives.resize(std::min(work->alternatives.size(), kMostAlternatives));
+        work->us.assign(work->alternatives.size(), kNever);
+      }
+      ++work->occurrences;
+    }
     return works;
   }
 
-  // A candidate must win twice: quickly against the best so far, then carefully against the best measured again.
-  Status tune(engine::Engine& engine, const Feed& feed, std::span<const ir::Dims> dims, Work& work, double& best) {
+  // Alternative k of all works at once, each timed by itself; the likely ones come first.
+  Status measure_alone(std::vector<Work>& works) {
+    for (size_t k = 0; k < kMostAlternatives && !late(); ++k) {
+      engine::Decisions trial = decisions_;
+      bool any = false;
+      for (const Work& work : works) {
+        if (k >= work.alternatives.size()) continue;
+        trial.kernels[work.signature] = work.alternatives[k];
+        any = true;
+      }
+      if (!any) break;
+      BLADE_ASSIGN_OR_RETURN(PlanTimer timer, timer_with(trial));
+      for (Work& work : works) {
+        if (k >= work.alternatives.size()) continue;
+        BLADE_ASSIGN_OR_RETURN(const double once, timer.steps_us(work.step, work.step + 1, 1, 3));
+        BLADE_ASSIGN_OR_RETURN(work.us[k],
+                               timer.steps_us(work.step, work.step + 1, copies_for(once), once < 200 ? kQuick : 3));
+      }
+    }
+    for (Work& work : works) keep_best(work);
+    // What takes most of the run first.
+    std::sort(works.begin(), works.end(),
+              [](const Work& a, const Work& b) { return a.us[0] * a.occurrences > b.us[0] * b.occurrences; });
+    return {};
+  }
+
+  static void keep_best(Work& work) {
+    std::vector<size_t> order(work.alternatives.size());
+    for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return work.us[a] < work.us[b]; });
+    Work kept = work;
+    kept.alternatives.clear();
+    kept.us.clear();
+    for (size_t i : order) {
+      const bool far_off = !kept.us.empty() && work.us[i] > 1.3 * kept.us[0];
+      if (kept.us.size() == kMostInContext || work.us[i] == kNever || (far_off && kept.us.size() > 1)) break;
+      kept.alternatives.push_back(work.alternatives[i]);
+      kept.us.push_back(work.us[i]);
+    }
+    if (kept.us.empty()) kept.us.push_back(kNever);
+    work = std::move(kept);
+  }
+
+  // Against the choice so far, by turns, each with as many steps before and behind it.
+  Status tune(Work& work, size_t neighbours) {
+    const bool in_whole = neighbours > kNeighbours;
     for (const std::string& name : work.alternatives) {
       if (name == work.kernel || late()) continue;
       engine::Decisions trial = decisions_;
       trial.kernels[work.signature] = name;
-      BLADE_ASSIGN_OR_RETURN(const double quick, time(engine, feed, dims, trial, kQuick));
-      if (quick >= best * kFaster) continue;
-      BLADE_ASSIGN_OR_RETURN(const double before, time(engine, feed, dims, decisions_, kCareful));
-      BLADE_ASSIGN_OR_RETURN(const double after, time(engine, feed, dims, trial, kCareful));
-      best = before;
-      if (after >= before * kFaster) continue;
-      best = after;
+      BLADE_ASSIGN_OR_RETURN(PlanTimer now, timer_with(decisions_));
+      BLADE_ASSIGN_OR_RETURN(PlanTimer then, timer_with(trial));
+      const size_t first = work.step - std::min(work.step, neighbours);
+      const size_t last = std::min(now.plan().steps.size(), work.step + neighbours + 1);
+      BLADE_ASSIGN_OR_RETURN(const double once, now.steps_us(first, last, 1, 3));
+      std::vector<double> before, after;
+      for (int i = 0; i < (in_whole ? 5 : 3); ++i) {
+        BLADE_ASSIGN_OR_RETURN(const double one, now.steps_us(first, last, copies_for(once), kQuick));
+        BLADE_ASSIGN_OR_RETURN(const double other, then.steps_us(first, last, copies_for(once), kQuick));
+        before.push_back(one);
+        after.push_back(other);
+      }
+      if (median(after) >= median(before) * (in_whole ? kFasterInWhole : kFaster)) continue;
       decisions_ = std::move(trial);
       work.kernel = name;
       ++changes_;
@@ -141,9 +217,10 @@ class KernelTuner {
     return {};
   }
 
-  static constexpr double kFaster = 0.999;
-  const SearchInput& input_;
   engine::Decisions& decisions_;
+  engine::Engine& engine_;
+  const Feed* feed_ = nullptr;
+  std::vector<ir::Dims> dims_;
   Clock::time_point deadline_;
   int changes_ = 0;
   double before_us_ = 0, after_us_ = 0;
@@ -160,11 +237,14 @@ Status tune_kernels(const SearchInput& input, engine::Decisions& decisions, Opti
       return {};
     }
   }
-  KernelTuner tuner(input, decisions, input.options.time_limit_s);
+  KernelTuner tuner(decisions, *engine);
+  const auto end = Clock::now() + std::chrono::microseconds(static_cast<int64_t>(input.options.time_limit_s * 1e6));
   int percent = 60;
-  for (const Feed& feed : input.feeds) {
+  for (size_t i = 0; i < input.feeds.size(); ++i) {
     if (input.progress(percent = std::min(percent + 2, 74), "tune_kernels")) break;
-    BLADE_RETURN_IF_ERROR(tuner.run(*engine, feed));
+    const auto left = std::max(end - Clock::now(), Clock::duration::zero());  // shared by the feeds that remain
+    BLADE_RETURN_IF_ERROR(
+        tuner.run(input.feeds[i], Clock::now() + left / static_cast<int64_t>(input.feeds.size() - i)));
   }
   step.pre_run_ms = tuner.before_us() / 1e3;
   step.post_run_ms = tuner.after_us() / 1e3;

@@ -169,6 +169,13 @@ class MixedPrecision {
                        [&](ir::ValueId id) { return is_half(id); });
   }
 
+  // Of an input that only one node reads the cast costs nothing on a GPU: it is done while the input is copied there.
+  bool is_cast_in_copy(ir::ValueId id) const {
+    const auto& inputs = graph_.inputs();
+    return rules_.narrow == ir::DType::kFloat16 && std::find(inputs.begin(), inputs.end(), id) != inputs.end() &&
+           graph_.consumers()[id].size() == 1 && !graph_.is_output(id);
+  }
+
   bool fits(ir::ValueId id) const {
     for (float value : float_values(graph_, id)) {
       if (std::fabs(value) > rules_.largest) return false;
@@ -184,7 +191,8 @@ class MixedPrecision {
     for (size_t i = 0; i < inputs.size(); ++i) {
       // Constant operands of an epilogue (biases) keep their precision: kernels add them in float32.
       const bool bias = i >= data && is_matrix && graph_.value(inputs[i]).is_constant();
-      const bool image = i == 0 && !is_half(inputs[0]) && rules_.reads_images(graph_, graph_.node(id));
+      const bool image =
+          i == 0 && !is_half(inputs[0]) && rules_.reads_images(graph_, graph_.node(id)) && !is_cast_in_copy(inputs[0]);
       if (is_float(inputs[i]) && !bias && !image) inputs[i] = as_half(inputs[i]);
     }
     graph_.node(id).inputs = std::move(inputs);

@@ -27,15 +27,15 @@ Case in_half(Case c) {
   return c;
 }
 
-Result<std::vector<std::byte>> run_on(Device& device, const Kernel& kernel, const Case& c,
+Result<std::vector<std::byte>> run_on(Device& device, const Kernel& kernel, const std::vector<ir::TensorPtr>& inputs,
                                       const std::vector<ir::TensorPtr>& want) {
   constexpr size_t kGuard = 256;
   BLADE_ASSIGN_OR_RETURN(auto queue, device.create_queue());
   std::vector<DeviceBuffer> buffers;
   std::vector<const void*> in;
   std::vector<void*> out;
-  for (size_t i = 0; i < c.inputs.size(); ++i) {
-    BLADE_ASSIGN_OR_RETURN(DeviceBuffer buffer, device.upload(c.inputs[i]->data, c.inputs[i]->bytes));
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    BLADE_ASSIGN_OR_RETURN(DeviceBuffer buffer, device.upload(inputs[i]->data, inputs[i]->bytes));
     in.push_back(kernel.reads_input(static_cast<int>(i)) ? buffer.data() : nullptr);
     buffers.push_back(std::move(buffer));
   }
@@ -68,10 +68,8 @@ Result<std::vector<std::byte>> run_on(Device& device, const Kernel& kernel, cons
   return all;
 }
 
-void check_row(Device& device, const KernelEntry& row, const Case& c, const std::vector<ir::TensorPtr>& want) {
-  const CaseGraph made = make_graph(c);
-  KernelRequest request = make_request(c, made.graph.node(made.node), want, 1);
-  request.device = &device;
+void check_kernel(Device& device, const KernelEntry& row, const KernelRequest& request, const Case& c,
+                  const std::vector<ir::TensorPtr>& inputs, const std::vector<ir::TensorPtr>& want) {
   const Support support = row.supports(request);
   if (!support.ok) {
     EXPECT_FALSE(support.reason.empty()) << row.name;
@@ -80,7 +78,7 @@ void check_row(Device& device, const KernelEntry& row, const Case& c, const std:
   PackCache packs;
   const auto kernel = row.create(request, packs);
   ASSERT_TRUE(kernel.ok()) << row.name << " on " << c.name << ": " << kernel.status().message();
-  const auto got = run_on(device, **kernel, c, want);
+  const auto got = run_on(device, **kernel, inputs, want);
   ASSERT_TRUE(got.ok()) << row.name << " on " << c.name << ": " << got.status().message();
   exercised().insert(row.name);
   size_t at = 0;
@@ -90,6 +88,45 @@ void check_row(Device& device, const KernelEntry& row, const Case& c, const std:
     expect_equal(*t, got->data() + at, exact ? 0 : std::max(c.tolerance, 2e-5),
                  std::string(row.name) + " on " + c.name);
     at += t->bytes;
+  }
+}
+
+void check_row(Device& device, const KernelEntry& row, const Case& c, const std::vector<ir::TensorPtr>& want) {
+  const CaseGraph made = make_graph(c);
+  KernelRequest request = make_request(c, made.graph.node(made.node), want, 1);
+  request.device = &device;
+  check_kernel(device, row, request, c, c.inputs, want);
+}
+
+// Two nodes that one kernel computes: what `first` makes is input `input` of `second`.
+struct PairCase {
+  Case first, second;
+  size_t input = 0;
+};
+
+void check_pairs(const std::vector<PairCase>& pairs) {
+  const auto& card = cuda_device();
+  if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();
+  for (PairCase pair : pairs) {
+    const auto between = run_reference(pair.first);
+    ASSERT_TRUE(between.ok()) << pair.first.name << ": " << between.status().message();
+    pair.second.inputs[pair.input] = (*between)[0];
+    const auto want = run_reference(pair.second);
+    ASSERT_TRUE(want.ok()) << pair.second.name << ": " << want.status().message();
+    const CaseGraph first = make_graph(pair.first), second = make_graph(pair.second);
+    KernelRequest producer = make_request(pair.first, first.graph.node(first.node), *between, 1);
+    KernelRequest request = make_request(pair.second, second.graph.node(second.node), *want, 1);
+    producer.device = request.device = *card;
+    request.producer = &producer;
+    request.producer_input = pair.input;
+    std::vector<ir::TensorPtr> inputs = pair.first.inputs;
+    for (size_t i = 0; i < pair.second.inputs.size(); ++i) {
+      if (i != pair.input) inputs.push_back(pair.second.inputs[i]);
+    }
+    for (const KernelEntry& row : (*card)->fused_kernels()) {
+      if (row.op == pair.second.op) check_kernel(**card, row, request, pair.second, inputs, *want);
+      if (::testing::Test::HasFatalFailure()) return;
+    }
   }
 }
 
@@ -182,6 +219,41 @@ std::vector<Case> tile_cases() {
 
 TEST(CudaVsReference, Tiles) { check_all(tile_cases()); }
 
+// Bias, one activation, and a clamp behind it; in float32 and float16, dense and depthwise.
+TEST(CudaVsReference, Activations) {
+  std::vector<Case> cases;
+  for (const auto op : {ir::PointwiseOp::kLeakyRelu, ir::PointwiseOp::kPRelu, ir::PointwiseOp::kSigmoid,
+                        ir::PointwiseOp::kSwish, ir::PointwiseOp::kHardSwish}) {
+    for (const int64_t groups : {1, 72}) {
+      const bool has_slopes = op == ir::PointwiseOp::kPRelu;
+      ir::ConvAttrs attrs;
+      attrs.strides = attrs.dilations = {1, 1};
+      attrs.padding = ir::Padding::kSame;
+      attrs.groups = groups;
+      attrs.epilogue.num_inputs = has_slopes ? 3 : 2;
+      const auto sum = static_cast<int16_t>(attrs.epilogue.num_inputs);
+      const bool has_factor = op == ir::PointwiseOp::kLeakyRelu || op == ir::PointwiseOp::kHardSwish;
+      attrs.epilogue.code = {{ir::PointwiseOp::kAdd, 0, 1, -1, 0, 0},
+                             {op, sum, static_cast<int16_t>(has_slopes ? 2 : -1), -1, has_factor ? 0.3f : 0.0f, 0},
+                             {ir::PointwiseOp::kClip, static_cast<int16_t>(sum + 1), -1, -1, -0.25f, 0.75f}};
+      Case c{std::string(ir::pointwise_name(op)) + "_" + std::to_string(groups),
+             ir::Op::kConv,
+             attrs,
+             {random_floats({1, 9, 11, 72}), random_floats({3, 3, 72 / groups, 72}, -0.1, 0.1), random_floats({72})},
+             1,
+             1,
+             2e-3};
+      if (has_slopes) c.inputs.push_back(random_floats({72}, -0.5, 0.5));
+      cases.push_back(c);
+      for (ir::TensorPtr* t : {&c.inputs[0], &c.inputs[1]}) *t = halved(*t);
+      c.name += "_f16";
+      c.tolerance = 4e-3;
+      cases.push_back(c);
+    }
+  }
+  check_all(cases);
+}
+
 TEST(CudaVsReference, FirstLayers) {
   std::vector<Case> cases;
   for (int64_t kernel : {3, 5, 7}) {
@@ -253,11 +325,180 @@ TEST(CudaVsReference, ManyPixels) {
   check_all(cases);
 }
 
+TEST(CudaVsReference, Depthwise) {
+  struct Spec {
+    int64_t height, width, channels, kernel_h, kernel_w, stride, dilation;
+  };
+  std::vector<Case> cases;
+  for (const Spec& spec : {Spec{11, 13, 36, 3, 3, 1, 1}, Spec{12, 9, 8, 3, 3, 2, 1}, Spec{17, 16, 132, 5, 5, 2, 1},
+                           Spec{9, 9, 4, 5, 5, 1, 2}, Spec{8, 10, 24, 2, 7, 1, 1}, Spec{7, 7, 6, 3, 3, 1, 1}}) {
+    ir::ConvAttrs attrs;
+    attrs.strides = {spec.stride, spec.stride};
+    attrs.dilations = {spec.dilation, spec.dilation};
+    attrs.padding = ir::Padding::kSame;
+    attrs.groups = spec.channels;
+    attrs.epilogue = ir::PointwiseProgram::binary(ir::PointwiseOp::kAdd);
+    Case c{"depthwise_" + std::to_string(spec.channels),
+           ir::Op::kConv,
+           attrs,
+           {random_floats({3, spec.height, spec.width, spec.channels}),
+            random_floats({spec.kernel_h, spec.kernel_w, 1, spec.channels}, -0.4, 0.4)},
+           1,
+           1,
+           2e-5};
+    c.variable_inputs |= 1u << 2;
+    const ir::Dims out = [&] {
+      Case plain = c;
+      std::get<ir::ConvAttrs>(plain.attrs).epilogue = {};
+      return (*run_reference(plain))[0]->dims;
+    }();
+    c.inputs.push_back(random_floats(out));
+    cases.push_back(c);
+    cases.push_back(in_half(c));
+  }
+  check_all(cases);
+}
+
+// Long enough for several blocks to share an output.
+TEST(CudaVsReference, LongReductions) {
+  std::vector<Case> cases;
+  for (const auto kind : {ir::ReduceKind::kMean, ir::ReduceKind::kMax, ir::ReduceKind::kSum}) {
+    for (const ir::Dims& dims :
+         {ir::Dims{2, 7001, 3}, ir::Dims{1, 2999, 40}, ir::Dims{3, 65, 257}, ir::Dims{2, 30011, 1}}) {
+      ir::ReduceAttrs attrs;
+      attrs.kind = kind;
+      attrs.axes = {1};
+      const double lo = kind == ir::ReduceKind::kSum ? 0 : -2, hi = kind == ir::ReduceKind::kSum ? 0.01 : 2;
+      Case c{"long_" + std::to_string(dims[1]) + "_" + std::to_string(static_cast<int>(kind)),
+             ir::Op::kReduce,
+             attrs,
+             {random_floats(dims, lo, hi)},
+             1,
+             1,
+             1e-4};
+      cases.push_back(c);
+      cases.push_back(in_half(c));
+    }
+  }
+  check_all(cases);
+}
+
+TEST(CudaVsReference, ProductsWithACast) {
+  std::vector<PairCase> pairs;
+  for (const int64_t columns : {101, 136}) {
+    PairCase pair;
+    pair.first = in_half({"product",
+                          ir::Op::kMatMul,
+                          ir::MatMulAttrs{},
+                          {random_floats({37, 512}), random_floats({512, columns}, -0.1, 0.1)},
+                          1,
+                          1,
+                          4e-3});
+    pair.second = {
+        "cast_" + std::to_string(columns), ir::Op::kCast, ir::CastAttrs{ir::DType::kFloat32}, {nullptr}, 1, 1, 4e-3};
+    pairs.push_back(pair);
+  }
+  check_pairs(pairs);
+}
+
+ir::PointwiseProgram bias_and_relu() {
+  ir::PointwiseProgram program;
+  program.num_inputs = 2;
+  program.code = {{ir::PointwiseOp::kAdd, 0, 1, -1, 0, 0}, {ir::PointwiseOp::kRelu, 2, -1, -1, 0, 0}};
+  return program;
+}
+
+TEST(CudaVsReference, FirstLayersWithMaxPool) {
+  std::vector<PairCase> pairs;
+  for (const int64_t kernel : {3, 7}) {
+    for (const int64_t window : {2, 3}) {
+      ir::ConvAttrs conv;
+      conv.strides = {2, 2};
+      conv.dilations = {1, 1};
+      conv.padding = kernel == 3 ? ir::Padding::kSame : ir::Padding::kExplicit;
+      if (kernel == 7) conv.explicit_pads = {3, 3, 3, 3};
+      conv.epilogue = bias_and_relu();
+      PairCase pair;
+      pair.first = in_half({"first_" + std::to_string(kernel),
+                            ir::Op::kConv,
+                            conv,
+                            {random_floats({3, 61, 75, 3}), random_floats({kernel, kernel, 3, 72}, -0.2, 0.2)},
+                            1,
+                            1,
+                            4e-3});
+      pair.first.inputs.push_back(random_floats({72}));
+      ir::PoolAttrs pool;
+      pool.window = {window, window};
+      pool.strides = {2, 2};
+      pool.padding = window == 3 ? ir::Padding::kSame : ir::Padding::kValid;
+      pair.second = {"pool_" + std::to_string(window) + "_of_" + std::to_string(kernel),
+                     ir::Op::kPool,
+                     pool,
+                     {nullptr},
+                     1,
+                     1,
+                     4e-3};
+      pairs.push_back(pair);
+    }
+  }
+  check_pairs(pairs);
+}
+
+// y = relu(conv(x) + bias + (conv1x1(other) + bias)), with one block and many, split and not.
+TEST(CudaVsReference, SumsOfConvolutions) {
+  struct Spec {
+    int64_t images, size, channels, depth, other_depth, stride, kernel;
+  };
+  std::vector<PairCase> pairs;
+  for (const Spec& spec : {Spec{1, 7, 136, 512, 1024, 2, 1}, Spec{2, 13, 72, 64, 64, 1, 1},
+                           Spec{1, 9, 264, 128, 192, 2, 3}, Spec{3, 67, 256, 64, 128, 1, 1}}) {
+    PairCase pair;
+    ir::ConvAttrs attrs;
+    attrs.strides = {spec.stride, spec.stride};
+    attrs.dilations = {1, 1};
+    attrs.padding = ir::Padding::kSame;
+    attrs.epilogue = ir::PointwiseProgram::binary(ir::PointwiseOp::kAdd);
+    const int64_t other_size = spec.size * spec.stride - spec.stride + 1;
+    pair.first = in_half({"addend",
+                          ir::Op::kConv,
+                          attrs,
+                          {random_floats({spec.images, other_size, other_size, spec.other_depth}),
+                           random_floats({1, 1, spec.other_depth, spec.channels}, -0.06, 0.06)},
+                          1,
+                          1,
+                          4e-3});
+    pair.first.inputs.push_back(random_floats({spec.channels}));
+    attrs.strides = {1, 1};
+    attrs.epilogue.num_inputs = 3;
+    attrs.epilogue.code = {{ir::PointwiseOp::kAdd, 0, 1, -1, 0, 0},
+                           {ir::PointwiseOp::kAdd, 3, 2, -1, 0, 0},
+                           {ir::PointwiseOp::kRelu, 4, -1, -1, 0, 0}};
+    pair.second = in_half({"sum_" + std::to_string(spec.channels),
+                           ir::Op::kConv,
+                           attrs,
+                           {random_floats({spec.images, spec.size, spec.size, spec.depth}),
+                            random_floats({spec.kernel, spec.kernel, spec.depth, spec.channels}, -0.06, 0.06)},
+                           1,
+                           1,
+                           8e-3});
+    pair.second.inputs.push_back(random_floats({spec.channels}));
+    pair.second.inputs.push_back(nullptr);
+    pair.second.variable_inputs |= 1u << 3;
+    pair.input = 3;
+    pairs.push_back(pair);
+  }
+  check_pairs(pairs);
+}
+
 // Runs last: a row that no case reaches is not tested.
 TEST(CudaVsReference, WholeTableWasExercised) {
   if (!cuda_device().ok()) GTEST_SKIP() << "needs a GPU: " << cuda_device().status().message();
   if (exercised().empty()) GTEST_SKIP() << "needs the tests before it";
-  for (const KernelEntry& row : (*cuda_device())->kernels()) {
+  std::vector<KernelEntry> all;
+  for (const auto rows : {(*cuda_device())->kernels(), (*cuda_device())->fused_kernels()}) {
+    all.insert(all.end(), rows.begin(), rows.end());
+  }
+  for (const KernelEntry& row : all) {
     const bool wrong_card =
         std::string(row.name).find("wgmma") != std::string::npos && (*cuda_device())->info().capability != 90;
     const bool splits =

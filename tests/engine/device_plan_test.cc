@@ -1,47 +1,17 @@
 // Plans for a device whose memory is the host's: what runs where, what is copied between, and that recordings repeat.
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include "backends/reference/common.h"
 #include "engine/engine.h"
-#include "test_graphs.h"
+#include "engine/fake_device.h"
 
 namespace blade::engine {
 namespace {
 
-using backends::DeviceBuffer;
 using backends::KernelEntry;
 using backends::KernelRequest;
 using backends::Support;
-
-struct FakeRecording final : backends::DeviceRecording {};
-
-// Runs everything at once; counts what the engine asks of it.
-class FakeQueue final : public backends::DeviceQueue {
- public:
-  void* handle() const override { return const_cast<FakeQueue*>(this); }
-  Status copy_to_device(std::byte* to, const std::byte* from, size_t bytes) override { return copy(to, from, bytes); }
-  Status copy_to_host(std::byte* to, const std::byte* from, size_t bytes) override { return copy(to, from, bytes); }
-  Status copy_on_device(std::byte* to, const std::byte* from, size_t bytes) override { return copy(to, from, bytes); }
-  Status wait() override { return {}; }
-  Status begin_recording() override { return {}; }
-  Result<std::unique_ptr<backends::DeviceRecording>> end_recording() override {
-    ++recordings;
-    return std::unique_ptr<backends::DeviceRecording>(std::make_unique<FakeRecording>());
-  }
-  Status play(const backends::DeviceRecording&) override { return {}; }
-  Status mark(int) override { return {}; }
-  Result<double> microseconds_between(int, int) override { return 1.0; }
-
-  static inline int recordings = 0;
-
- private:
-  static Status copy(std::byte* to, const std::byte* from, size_t bytes) {
-    if (bytes > 0) std::memcpy(to, from, bytes);
-    return {};
-  }
-};
+using testing::FakeDevice;
 
 Support yes(const KernelRequest& request) {
   return request.device != nullptr ? Support::yes() : Support::no("is asked for the host");
@@ -50,31 +20,6 @@ Support yes(const KernelRequest& request) {
 // Elementwise work only: the rest of a graph has to run on the host.
 constexpr KernelEntry kFakeKernels[] = {{"fake.pointwise", ir::Op::kPointwise, yes, nullptr,
                                          backends::reference::create<backends::reference::run_pointwise>}};
-
-class FakeDevice final : public backends::Device {
- public:
-  FakeDevice() {
-    info_.name = "fake";
-    info_.architecture = "none";
-  }
-  const backends::DeviceInfo& info() const override { return info_; }
-  std::span<const KernelEntry> kernels() const override { return kFakeKernels; }
-  Result<DeviceBuffer> allocate(size_t bytes) override {
-    return DeviceBuffer(new std::byte[bytes], bytes, [](std::byte* p) { delete[] p; });
-  }
-  Result<DeviceBuffer> allocate_pinned(size_t bytes) override { return allocate(bytes); }
-  Result<DeviceBuffer> upload(const std::byte* from, size_t bytes) override {
-    BLADE_ASSIGN_OR_RETURN(DeviceBuffer buffer, allocate(bytes));
-    if (bytes > 0) std::memcpy(buffer.data(), from, bytes);
-    return buffer;
-  }
-  Result<std::unique_ptr<backends::DeviceQueue>> create_queue() override {
-    return std::unique_ptr<backends::DeviceQueue>(std::make_unique<FakeQueue>());
-  }
-
- private:
-  backends::DeviceInfo info_;
-};
 
 class KeptOutput final : public OutputSink {
  public:
@@ -117,7 +62,7 @@ std::vector<float> run(Engine& engine, const std::vector<float>& x) {
 }
 
 TEST(DevicePlan, StepsWithoutAKernelRunOnTheHostAndSaySo) {
-  FakeDevice device;
+  FakeDevice device(kFakeKernels);
   EngineOptions options;
   options.device = &device;
   const auto engine = Engine::create(mixed_graph(), {}, options);
@@ -138,7 +83,7 @@ TEST(DevicePlan, StepsWithoutAKernelRunOnTheHostAndSaySo) {
 }
 
 TEST(DevicePlan, AnswersAreTheHosts) {
-  FakeDevice device;
+  FakeDevice device(kFakeKernels);
   EngineOptions options;
   const auto on_host = Engine::create(mixed_graph(), {}, options);
   options.device = &device;
@@ -151,7 +96,7 @@ TEST(DevicePlan, AnswersAreTheHosts) {
 }
 
 TEST(DevicePlan, DeviceTimeNeedsADeviceThroughout) {
-  FakeDevice device;
+  FakeDevice device(kFakeKernels);
   EngineOptions options;
   std::vector<double> times;
   const std::vector<float> x(6, 1.0f);
@@ -161,6 +106,88 @@ TEST(DevicePlan, DeviceTimeNeedsADeviceThroughout) {
   options.device = &device;
   const auto on_device = Engine::create(mixed_graph(), {}, options);
   EXPECT_EQ((*on_device)->device_times({&ref, 1}, 3, &times).code(), StatusCode::kFailedPrecondition);
+}
+
+// y = x + relu(-x) through a row that takes both nodes: reads the producer's input, then the node's own.
+class AddRelu final : public backends::Kernel {
+ public:
+  explicit AddRelu(int64_t count) : count_(count) {}
+  Status run(const backends::KernelArgs& args) const override {
+    const auto *negated = static_cast<const float*>(args.inputs[0]), *x = static_cast<const float*>(args.inputs[1]);
+    auto* y = static_cast<float*>(args.outputs[0]);
+    for (int64_t i = 0; i < count_; ++i) y[i] = x[i] + std::max(0.0f, negated[i]);
+    return {};
+  }
+
+ private:
+  int64_t count_;
+};
+
+Support takes_add_relu(const KernelRequest& request) {
+  if (request.producer == nullptr || request.producer_input != 1) return Support::no("adds no producer");
+  const auto& program = request.producer->node->get<ir::PointwiseAttrs>().program;
+  return program.code[0].op == ir::PointwiseOp::kRelu ? Support::yes() : Support::no("adds no relu");
+}
+
+constexpr KernelEntry kFakePairs[] = {
+    {"fake.add_relu", ir::Op::kPointwise, takes_add_relu, nullptr,
+     [](const KernelRequest& request, backends::PackCache&) -> Result<std::unique_ptr<backends::Kernel>> {
+       return std::unique_ptr<backends::Kernel>(std::make_unique<AddRelu>(request.outputs[0].element_count()));
+     }}};
+
+TEST(DevicePlan, ADeviceMayComputeTwoNodesInOneStep) {
+  ir::Graph graph;
+  const ir::ValueId x = graph.add_input("x:0", ir::DType::kFloat32, ir::Shape::of(std::vector<int64_t>{2, 3}));
+  const auto unary = [&](ir::PointwiseOp op, const char* name, ir::ValueId input) {
+    return graph.add_node(ir::Op::kPointwise, name, {input}, 1, ir::PointwiseAttrs{ir::PointwiseProgram::unary(op)})
+        .outputs[0];
+  };
+  const ir::ValueId relu = unary(ir::PointwiseOp::kRelu, "relu", unary(ir::PointwiseOp::kNeg, "negated", x));
+  const ir::ValueId sum = graph
+                              .add_node(ir::Op::kPointwise, "sum", {x, relu}, 1,
+                                        ir::PointwiseAttrs{ir::PointwiseProgram::binary(ir::PointwiseOp::kAdd)})
+                              .outputs[0];
+  graph.set_outputs({sum}, {"sum"});
+  ASSERT_TRUE(ir::infer_shapes(graph).ok());
+  FakeDevice device(kFakeKernels, kFakePairs);
+  EngineOptions options;
+  options.device = &device;
+  Decisions decisions;
+  decisions.disabled_passes = {"FusePointwise"};
+  const auto engine = Engine::create(std::move(graph), decisions, options);
+  ASSERT_TRUE(engine.ok()) << engine.status().message();
+  const ir::Dims dims = {2, 3};
+  const auto plan = (*engine)->plan_for({&dims, 1});
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  ASSERT_EQ((*plan)->steps.size(), 2u);
+  EXPECT_STREQ((*plan)->steps[1].kernel_name, "fake.add_relu");
+  EXPECT_EQ(run(**engine, {1, -2, 3, 0.25f, 5, -6}), (std::vector<float>{1, 0, 3, 0.25f, 5, 0}));
+}
+
+TEST(DevicePlan, AnInputIsCastToHalfWhileItIsCopied) {
+  ir::Graph graph;
+  const ir::ValueId x = graph.add_input("x:0", ir::DType::kFloat32, ir::Shape::of(std::vector<int64_t>{2, 3}));
+  const ir::ValueId half = graph.add_node(ir::Op::kCast, "half", {x}, 1, ir::CastAttrs{ir::DType::kFloat16}).outputs[0];
+  const ir::ValueId relu = graph
+                               .add_node(ir::Op::kPointwise, "relu", {half}, 1,
+                                         ir::PointwiseAttrs{ir::PointwiseProgram::unary(ir::PointwiseOp::kRelu)})
+                               .outputs[0];
+  const ir::ValueId y = graph.add_node(ir::Op::kCast, "wide", {relu}, 1, ir::CastAttrs{ir::DType::kFloat32}).outputs[0];
+  graph.set_outputs({y}, {"y"});
+  ASSERT_TRUE(ir::infer_shapes(graph).ok());
+  FakeDevice device(kFakeKernels);
+  EngineOptions options;
+  options.device = &device;
+  Decisions decisions;
+  decisions.disabled_passes = {"WidenHalves"};
+  const auto engine = Engine::create(std::move(graph), decisions, options);
+  ASSERT_TRUE(engine.ok()) << engine.status().message();
+  const ir::Dims dims = {2, 3};
+  const auto plan = (*engine)->plan_for({&dims, 1});
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  ASSERT_EQ((*plan)->steps.size(), 2u);
+  EXPECT_EQ((*plan)->half_inputs, std::vector<char>{1});
+  EXPECT_EQ(run(**engine, {1, -2, 3.0004f, 0.25f, 5, -6}), (std::vector<float>{1, 0, 3, 0.25f, 5, 0}));
 }
 
 TEST(DevicePlan, UnknownDevicesAreNamed) {

@@ -73,7 +73,8 @@ TEST(MixedPrecision, ConstantsThatExceedFloat16AndNamedNodesStay) {
   EXPECT_EQ(count(named, ir::Op::kMatMul, ir::DType::kFloat32), 1);
 }
 
-TEST(MixedPrecision, FirstConvolutionsReadFloat32Images) {
+// A 3x3 convolution of an image; `shared`: something else reads the image too.
+ir::Graph image_graph(bool shared) {
   ir::Graph graph;
   const ir::ValueId x = graph.add_input("x:0", ir::DType::kFloat32, ir::Shape::of(std::vector<int64_t>{1, 8, 8, 3}));
   const std::vector<float> values(3 * 3 * 3 * 8, 0.5f);
@@ -82,12 +83,27 @@ TEST(MixedPrecision, FirstConvolutionsReadFloat32Images) {
   ir::ConvAttrs attrs;
   attrs.strides = attrs.dilations = {1, 1};
   const ir::ValueId y = graph.add_node(ir::Op::kConv, "conv", {x, w}, 1, attrs).outputs[0];
-  graph.set_outputs({y}, {"conv"});
-  ASSERT_TRUE(ir::infer_shapes(graph).ok());
+  const ir::ValueId z = graph.add_node(ir::Op::kSoftmax, "soft", {x}, 1, ir::SoftmaxAttrs{}).outputs[0];
+  graph.set_outputs(shared ? std::vector<ir::ValueId>{y, z} : std::vector<ir::ValueId>{y},
+                    shared ? std::vector<std::string>{"conv", "soft"} : std::vector<std::string>{"conv"});
+  graph.remove_dead_nodes();
+  EXPECT_TRUE(ir::infer_shapes(graph).ok());
+  return graph;
+}
+
+TEST(MixedPrecision, FirstConvolutionsReadFloat32ImagesThatOthersReadToo) {
+  ir::Graph graph = image_graph(true);
   ASSERT_TRUE(run(graph, true).ok());
   EXPECT_EQ(count(graph, ir::Op::kConv, ir::DType::kFloat16), 1);
   EXPECT_EQ(count(graph, ir::Op::kCast, ir::DType::kFloat16), 0);
   EXPECT_EQ(count(graph, ir::Op::kCast, ir::DType::kFloat32), 1);
+}
+
+TEST(MixedPrecision, InputsOfTheirOwnAreCastWhereTheyAreCopied) {
+  ir::Graph graph = image_graph(false);
+  ASSERT_TRUE(run(graph, true).ok());
+  EXPECT_EQ(count(graph, ir::Op::kConv, ir::DType::kFloat16), 1);
+  EXPECT_EQ(count(graph, ir::Op::kCast, ir::DType::kFloat16), 1);
 }
 
 TEST(MixedPrecision, OnACpuBFloat16HoldsLargeConstantsAndNamedNodesStay) {

@@ -43,18 +43,40 @@ Split split_of(const ConvProblem& problem, const ConvVariant& variant, int split
   const int inbox = split_log2 > 0 ? variant.rows * variant.columns * 4 : 0;
   const auto room = static_cast<int64_t>(most_shared) - 1024 - inbox;
   const int64_t budget = std::min<int64_t>(kStageBudget, room);
+  // The products of groups run on while the next chunk is waited for: that has to be on its way already.
+  constexpr int64_t kLeastStages = 2;
   s.stages = static_cast<int>(
-      std::min({s.chunks, static_cast<int64_t>(kMaxStages), std::max<int64_t>(budget / variant.stage_bytes, 1)}));
+      std::min({s.chunks, static_cast<int64_t>(kMaxStages), std::max(budget / variant.stage_bytes, kLeastStages)}));
   // Where blocks share memory with the exchange of sums, the kernel places the inbox behind both.
   const int held = std::max(s.stages * variant.stage_bytes, exchanges ? variant.sum_bytes : 0);
   s.shared_bytes = split_log2 > 0 ? std::max(held, variant.sum_bytes) + inbox : held;
   return s;
 }
 
+ConvProblem windowed_problem(const reference::Windows& w, int64_t in_channels, int64_t channels) {
+  ConvProblem problem;
+  problem.in_channels = in_channels;
+  problem.channels = channels;
+  problem.images = w.batch;
+  problem.height = w.dim[1].in;
+  problem.width = w.dim[2].in;
+  problem.kernel_h = w.dim[1].size;
+  problem.kernel_w = w.dim[2].size;
+  problem.out_height = w.dim[1].out;
+  problem.out_width = w.dim[2].out;
+  problem.stride_h = w.dim[1].stride;
+  problem.stride_w = w.dim[2].stride;
+  problem.dilation_h = w.dim[1].dilation;
+  problem.dilation_w = w.dim[2].dilation;
+  problem.pad_top = w.dim[1].pad_before;
+  problem.pad_left = w.dim[2].pad_before;
+  return problem;
+}
+
 // [k, channels] (or its transpose) to [chunk][padded channel][64 k], pieces of 8 k XORed by channel & 7.
 Result<AlignedBuffer> pack_weights(const ir::Tensor& weights, const ConvProblem& problem) {
   const int64_t channels = problem.channels, padded = problem.padded_channels(), depth = problem.depth();
-  const size_t bytes = static_cast<size_t>(problem.chunks() * padded) * 128;
+  const size_t bytes = static_cast<size_t>(problem.own_chunks() * padded) * 128;
   AlignedBuffer buffer = AlignedBuffer::allocate(bytes);
   if (buffer.data() == nullptr) {
     return resource_exhausted("There is no memory to pack " + std::to_string(bytes) + " bytes of weights.");
@@ -70,6 +92,15 @@ Result<AlignedBuffer> pack_weights(const ir::Tensor& weights, const ConvProblem&
     }
   }
   return buffer;
+}
+
+Result<std::shared_ptr<const DeviceBuffer>> packed_weights(const KernelRequest& request, const ConvProblem& problem,
+                                                           PackCache& packs) {
+  const ir::TensorPtr& weights = request.constants[1];
+  const std::string layout = "conv_chunks:" + std::to_string(problem.depth()) + ":" + std::to_string(problem.channels) +
+                             (problem.weights_by_channel ? ":t" : "");
+  return packs.get_on(*request.device, weights, layout,
+                      [&]() -> Result<AlignedBuffer> { return pack_weights(*weights, problem); });
 }
 
 }  // namespace
@@ -95,6 +126,27 @@ const ir::PointwiseProgram& epilogue_of(const KernelRequest& request) {
   return request.node->get<ir::MatMulAttrs>().epilogue;
 }
 
+Support supports_conv_sum(const KernelRequest& request) {
+  if (request.producer == nullptr || request.producer->node->op != ir::Op::kConv || request.node->op != ir::Op::kConv) {
+    return Support::no("is not a sum of two convolutions");
+  }
+  if (Support s = supports_conv_problem(*request.producer); !s.ok) return s;
+  if (Support s = supports_conv_problem(request); !s.ok) return s;
+  const ConvProblem addend = addend_problem(request);
+  if (addend.kernel_h != 1 || addend.kernel_w != 1 || addend.pad_top != 0 || addend.pad_left != 0) {
+    return Support::no("the addend is no 1x1 convolution without padding");
+  }
+  return Epilogue::supports_sum(request);
+}
+
+ConvProblem addend_problem(const KernelRequest& request) {
+  const ir::Dims &in = request.producer->inputs[0].dims, &out = request.producer->outputs[0].dims;
+  const auto& attrs = request.producer->node->get<ir::ConvAttrs>();
+  const reference::Windows w = reference::make_windows(in, out, request.producer->inputs[1].dims, attrs.strides,
+                                                       attrs.dilations, attrs.padding, attrs.explicit_pads);
+  return windowed_problem(w, in.back(), out.back());
+}
+
 ConvProblem conv_problem(const KernelRequest& request) {
   ConvProblem problem;
   problem.in_channels = request.inputs[0].dims.back();
@@ -108,19 +160,14 @@ ConvProblem conv_problem(const KernelRequest& request) {
   const reference::Windows w =
       reference::make_windows(request.inputs[0].dims, request.outputs[0].dims, request.inputs[1].dims, attrs.strides,
                               attrs.dilations, attrs.padding, attrs.explicit_pads);
-  problem.images = w.batch;
-  problem.height = w.dim[1].in;
-  problem.width = w.dim[2].in;
-  problem.kernel_h = w.dim[1].size;
-  problem.kernel_w = w.dim[2].size;
-  problem.out_height = w.dim[1].out;
-  problem.out_width = w.dim[2].out;
-  problem.stride_h = w.dim[1].stride;
-  problem.stride_w = w.dim[2].stride;
-  problem.dilation_h = w.dim[1].dilation;
-  problem.dilation_w = w.dim[2].dilation;
-  problem.pad_top = w.dim[1].pad_before;
-  problem.pad_left = w.dim[2].pad_before;
+  problem = windowed_problem(w, problem.in_channels, problem.channels);
+  if (request.producer != nullptr) {
+    const auto& addend = request.producer->node->get<ir::ConvAttrs>();
+    problem.addend_channels = request.producer->inputs[0].dims.back();
+    problem.addend_stride_h = addend.strides.size() == 2 ? addend.strides[0] : 1;
+    problem.addend_stride_w = addend.strides.back();
+    return problem;
+  }
   const bool is_product = problem.kernel_h == 1 && problem.kernel_w == 1 && problem.stride_h == 1 &&
                           problem.stride_w == 1 && problem.pad_top == 0 && problem.pad_left == 0 &&
                           problem.out_height == problem.height && problem.out_width == problem.width;
@@ -154,21 +201,47 @@ ConvParams conv_params(const ConvProblem& problem, int64_t column_tiles) {
   p.tap_pieces = FastDivisor(problem.in_channels / 8);
   p.column_tiles = FastDivisor(column_tiles);
   p.chunks = static_cast<int>(problem.chunks());
+  p.own_chunks = static_cast<int>(problem.own_chunks());
+  p.addend_stride_h = static_cast<int>(problem.addend_stride_h);
+  p.addend_stride_w = static_cast<int>(problem.addend_stride_w);
   return p;
 }
 
-Result<std::shared_ptr<const DeviceBuffer>> packed_weights(const KernelRequest& request, const ConvProblem& problem,
-                                                           PackCache& packs) {
-  const ir::TensorPtr& weights = request.constants[1];
-  const std::string layout = "conv_chunks:" + std::to_string(problem.depth()) + ":" + std::to_string(problem.channels) +
-                             (problem.weights_by_channel ? ":t" : "");
-  return packs.get_on(*request.device, weights, layout,
-                      [&]() -> Result<AlignedBuffer> { return pack_weights(*weights, problem); });
+ConvParams ConvOperands::bind(ConvParams p, const KernelArgs& args) const {
+  p.x = args.inputs[x];
+  p.y = args.outputs[0];
+  p.epilogue = epilogue.bind(args);
+  p.weights = weights->data();
+  if (addend_weights != nullptr) {
+    p.addend_weights = addend_weights->data() - int64_t{p.own_chunks} * p.channels_padded * 128;
+  }
+  return p;
+}
+
+Result<ConvOperands> conv_operands(const KernelRequest& request, const ConvProblem& problem, PackCache& packs) {
+  ConvOperands operands;
+  BLADE_ASSIGN_OR_RETURN(operands.weights, packed_weights(request, problem, packs));
+  if (request.producer == nullptr) {
+    BLADE_ASSIGN_OR_RETURN(operands.epilogue,
+                           Epilogue::create(request, epilogue_of(request), 2, problem.padded_channels(), packs));
+    operands.unread_inputs = operands.epilogue.unread_inputs() | 1u << 1;
+    return operands;
+  }
+  BLADE_ASSIGN_OR_RETURN(operands.addend_weights, packed_weights(*request.producer, addend_problem(request), packs));
+  BLADE_ASSIGN_OR_RETURN(operands.epilogue, Epilogue::create_sum(request, problem.padded_channels()));
+  operands.x = request.producer->inputs.size();
+  // Of both nodes nothing but the images: all else is packed.
+  operands.unread_inputs = ~(1u | 1u << operands.x);
+  return operands;
 }
 
 double memory_us(const KernelRequest& request) {
   size_t bytes = request.outputs[0].bytes();
   for (const TensorDesc& input : request.inputs) bytes += input.bytes();
+  if (request.producer != nullptr) {  // the sum between the two is in none of the memories
+    bytes -= request.outputs[0].bytes();
+    for (const TensorDesc& input : request.producer->inputs) bytes += input.bytes();
+  }
   return static_cast<double>(bytes) / 4.0e6;  // about 4 TB/s
 }
 
@@ -178,7 +251,7 @@ Support supports_variant(const KernelRequest& request, const ConvVariant& varian
   if (variant.groups && card.capability != 90) return Support::no("needs compute capability 9.0");
   if (split_log2 > 0 && card.capability < 90) return Support::no("clusters need compute capability 9.0");
   const ConvProblem problem = conv_problem(request);
-  if (variant.tensor) {
+  if (variant.groups) {
     if (Support s = supports_tensor_map(problem); !s.ok) return s;
   }
   if (problem.chunks() < int64_t{1} << split_log2) return Support::no("the sum is too short to be split so often");
@@ -188,6 +261,22 @@ Support supports_variant(const KernelRequest& request, const ConvVariant& varian
     return Support::no("needs more shared memory than the card has");
   }
   return Support::yes();
+}
+
+Support supports_variant_sum(const KernelRequest& request, const ConvVariant& variant, int split_log2) {
+  if (Support s = supports_conv_sum(request); !s.ok) return s;
+  if (Support s = supports_tensor_map(addend_problem(request)); !s.ok) return s;
+  return supports_variant(request, variant, split_log2);
+}
+
+Support supports_variant_cast(const KernelRequest& request, const ConvVariant& variant, int split_log2) {
+  constexpr int64_t kMostElements = 1 << 20;  // of more, kernels for many pixels are better and the cast matters less
+  if (request.producer == nullptr) return Support::no("casts no product");
+  const ir::Op op = request.producer->node->op;
+  if (op != ir::Op::kConv && op != ir::Op::kMatMul) return Support::no("casts no product");
+  if (request.outputs[0].dtype != ir::DType::kFloat32) return Support::no("does not cast to float32");
+  if (request.outputs[0].element_count() > kMostElements) return Support::no("has more than 2^20 results");
+  return supports_variant(*request.producer, variant, split_log2);
 }
 
 // Guesses where nothing was measured: the longer of what the SMs can multiply and load, and of the latency of one
@@ -202,18 +291,16 @@ double predict_variant_us(const KernelRequest& request, const ConvVariant& varia
   const double beside = std::clamp(std::floor(200e3 / std::max(split.shared_bytes, 1)), 1.0, 4.0);
   const double busy = std::ceil(static_cast<double>(split.blocks) / sms) * static_cast<double>(split.chunks) * chunk_us;
   const double waves = std::ceil(static_cast<double>(split.blocks) / (sms * beside));
-  const double latency = waves * ((variant.tensor ? 0.4 : 0.8) + 0.1 * static_cast<double>(split.chunks));
+  const double latency = waves * ((variant.groups ? 0.4 : 0.8) + 0.1 * static_cast<double>(split.chunks));
   return 1.5 + std::max({busy, latency, 1.3 * memory_us(request)}) + (split_log2 > 0 ? 0.8 : 0.0) +
          (variant.warps_k > 1 ? 0.2 : 0.0);
 }
 
 Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, PackCache& packs,
-                                               const ConvVariant& variant, int split_log2) {
+                                               const ConvVariant& variant, int split_log2, bool float_result) {
   const ConvProblem problem = conv_problem(request);
   const Split split = split_of(problem, variant, split_log2, request.device->info().shared_bytes_per_block);
-  BLADE_ASSIGN_OR_RETURN(const Epilogue epilogue,
-                         Epilogue::create(request, epilogue_of(request), 2, problem.padded_channels(), packs));
-  BLADE_ASSIGN_OR_RETURN(const std::shared_ptr<const DeviceBuffer> packed, packed_weights(request, problem, packs));
+  BLADE_ASSIGN_OR_RETURN(const ConvOperands operands, conv_operands(request, problem, packs));
   LaunchShape shape;
   shape.grid.x = static_cast<unsigned>(split.blocks);
   shape.threads = variant.threads;
@@ -223,24 +310,22 @@ Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, Pac
   ConvParams params = conv_params(problem, split.column_tiles);
   params.split_log2 = split_log2;
   params.stages = split.stages;
-  params.weights = packed->data();
+  params.y_is_float = float_result;
+  const ConvProblem addend = request.producer != nullptr ? addend_problem(request) : problem;
   return make_kernel(
-      [=, kernel = variant.kernel, is_tensor = variant.tensor,
+      [=, kernel = variant.kernel, has_maps = variant.groups,
        tile_rows = variant.rows](const KernelArgs& args) -> Status {
-        ConvParams p = params;
-        p.x = args.inputs[0];
-        p.y = args.outputs[0];
-        p.epilogue = epilogue.bind(args);
-        (void)packed;  // held by the capture
-        if (!is_tensor) {
+        ConvParams p = operands.bind(params, args);
+        if (!has_maps) {
           void* arguments[] = {&p};
           return launch(args, kernel, shape, arguments);
         }
-        BLADE_ASSIGN_OR_RETURN(TensorMap map, make_tensor_map(problem, args.inputs[0], tile_rows));
-        void* arguments[] = {&map, &p};
+        PixelMaps maps;
+        BLADE_ASSIGN_OR_RETURN(maps, make_pixel_maps(problem, addend, p.x, args.inputs[0], tile_rows));
+        void* arguments[] = {&maps, &p};
         return launch(args, kernel, shape, arguments);
       },
-      epilogue.in_place_inputs(), epilogue.unread_inputs() | 1u << 1);
+      float_result ? 0 : operands.epilogue.in_place_inputs(), operands.unread_inputs);
 }
 
 }  // namespace blade::backends::cuda

@@ -11,15 +11,19 @@
 
 namespace blade::backends::cuda {
 
+// A convolution is also the sum of two: itself, and the 1x1 convolution (the addend) that the request's producer is.
+// Then the depth goes on with the addend's.
 struct ConvProblem {
   int64_t images = 1, height = 1, width = 1, in_channels = 0;
   int64_t kernel_h = 1, kernel_w = 1, out_height = 1, out_width = 1, channels = 0;
   int64_t stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1, pad_top = 0, pad_left = 0;
   bool weights_by_channel = false;  // [channels, k] instead of [k, channels]
+  int64_t addend_channels = 0, addend_stride_h = 1, addend_stride_w = 1;
 
   int64_t rows() const { return images * out_height * out_width; }
   int64_t depth() const { return kernel_h * kernel_w * in_channels; }
-  int64_t chunks() const { return ceil_div(depth(), int64_t{64}); }
+  int64_t own_chunks() const { return ceil_div(depth(), int64_t{64}); }
+  int64_t chunks() const { return own_chunks() + ceil_div(addend_channels, int64_t{64}); }
   int64_t padded_channels() const { return ceil_div(channels, int64_t{128}) * 128; }
 };
 
@@ -27,19 +31,30 @@ struct ConvProblem {
 // for all batches. The reason where not.
 Support supports_conv_problem(const KernelRequest& request);
 ConvProblem conv_problem(const KernelRequest& request);  // only for what is supported
+// The same for a sum of two convolutions.
+Support supports_conv_sum(const KernelRequest& request);
+ConvProblem addend_problem(const KernelRequest& request);  // the addend by itself
 const ir::PointwiseProgram& epilogue_of(const KernelRequest& request);
 
-// What all implicit-product kernels alike need: the shape (not yet tiles and stages), and the packed weights.
+// What all implicit-product kernels alike need: the shape (not yet tiles and stages), packed weights and the epilogue.
 ConvParams conv_params(const ConvProblem& problem, int64_t column_tiles);
-Result<std::shared_ptr<const DeviceBuffer>> packed_weights(const KernelRequest& request, const ConvProblem& problem,
-                                                           PackCache& packs);
+struct ConvOperands {
+  std::shared_ptr<const DeviceBuffer> weights, addend_weights;
+  Epilogue epilogue;
+  size_t x = 0;  // the kernel's input that is the image; the addend's is input 0
+  uint32_t unread_inputs = 0;
+  // Fills in what a run decides.
+  ConvParams bind(ConvParams params, const KernelArgs& args) const;
+};
+Result<ConvOperands> conv_operands(const KernelRequest& request, const ConvProblem& problem, PackCache& packs);
 // Microseconds that reading and writing every operand once takes.
 double memory_us(const KernelRequest& request);
 
-// Rows for Conv and MatMul alike. Row: supports, predicted_us and create.
+// Rows for Conv and MatMul alike, for sums of two convolutions, and for products whose float32 cast alone is read. Row:
+// supports, predicted_us and create, and for the others as named below.
 struct ProductRows {
   std::deque<std::string> names;  // what the rows point to
-  std::vector<KernelEntry> rows;
+  std::vector<KernelEntry> rows, sum_rows, cast_rows;
 
   template <class Row>
   void add_rows(const std::string& label) {
@@ -48,12 +63,26 @@ struct ProductRows {
       rows.push_back({names.back().c_str(), op, Row::supports, Row::predicted_us, Row::create});
     }
   }
+  template <class Row>
+  void add_sum_row(const std::string& label) {
+    names.push_back("cuda.conv_sum." + label);
+    sum_rows.push_back({names.back().c_str(), ir::Op::kConv, Row::supports_sum, Row::predicted_us, Row::create});
+  }
+  template <class Row>
+  void add_cast_row(const std::string& label) {
+    names.push_back("cuda.product_cast." + label);
+    cast_rows.push_back(
+        {names.back().c_str(), ir::Op::kCast, Row::supports_cast, Row::predicted_cast_us, Row::create_cast});
+  }
 };
 
 // One compiled tile with the blocks of 2^split_log2 sharing a tile's depth.
 Support supports_variant(const KernelRequest& request, const ConvVariant& variant, int split_log2);
+Support supports_variant_sum(const KernelRequest& request, const ConvVariant& variant, int split_log2);
+// The request is a cast to float32, its producer the product.
+Support supports_variant_cast(const KernelRequest& request, const ConvVariant& variant, int split_log2);
 double predict_variant_us(const KernelRequest& request, const ConvVariant& variant, int split_log2);
 Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, PackCache& packs,
-                                               const ConvVariant& variant, int split_log2);
+                                               const ConvVariant& variant, int split_log2, bool float_result = false);
 
 }  // namespace blade::backends::cuda

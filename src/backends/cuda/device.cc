@@ -97,6 +97,7 @@ class CudaDevice final : public Device {
   CudaDevice(int ordinal, DeviceInfo info) : ordinal_(ordinal), info_(std::move(info)) {}
   const DeviceInfo& info() const override { return info_; }
   std::span<const KernelEntry> kernels() const override { return cuda_kernels(); }
+  std::span<const KernelEntry> fused_kernels() const override { return cuda_fused_kernels(); }
 
   Result<DeviceBuffer> allocate(size_t bytes) override {
     if (bytes == 0) return DeviceBuffer();
@@ -114,7 +115,10 @@ class CudaDevice final : public Device {
   }
   Result<DeviceBuffer> upload(const std::byte* from, size_t bytes) override {
     BLADE_ASSIGN_OR_RETURN(DeviceBuffer buffer, allocate(bytes));
-    if (bytes > 0) BLADE_CUDA(cudaMemcpy(buffer.data(), from, bytes, cudaMemcpyHostToDevice), "take a constant");
+    if (bytes == 0) return buffer;
+    BLADE_CUDA(cudaMemcpy(buffer.data(), from, bytes, cudaMemcpyHostToDevice), "take a constant");
+    // The call may return while the bytes are still on their way, and queues do not wait for it.
+    BLADE_CUDA(cudaStreamSynchronize(cudaStreamLegacy), "take a constant");
     return buffer;
   }
   Result<std::unique_ptr<DeviceQueue>> create_queue() override {

@@ -8,6 +8,7 @@
 namespace blade::backends::cuda {
 namespace {
 
+using Activation = EpilogueParams::Activation;
 using Kind = EpilogueParams::Kind;
 
 std::optional<Kind> kind_of(const TensorDesc& operand, const TensorDesc& output) {
@@ -45,9 +46,20 @@ Result<AlignedBuffer> padded_bias(const ir::Tensor& tensor, int64_t channels, in
   return buffer;
 }
 
-// How far the start of the program is bias, residual and clamp.
+// A constant operand as floats of whole tiles on the device.
+Result<std::shared_ptr<const DeviceBuffer>> vector_on_device(const KernelRequest& request, int input, int64_t padded,
+                                                             PackCache& packs) {
+  const ir::TensorPtr& tensor = request.constants[static_cast<size_t>(input)];
+  const int64_t channels = request.outputs[0].dims.back();
+  return packs.get_on(*request.device, tensor, "bias:" + std::to_string(channels) + ":" + std::to_string(padded),
+                      [&]() { return padded_bias(*tensor, channels, padded); });
+}
+
+// How far the start of the program is bias, residual, activation and clamp.
 struct Lowered {
-  int bias = -1, residual = -1;  // program inputs
+  int bias = -1, residual = -1, slopes = -1;  // program inputs
+  Activation activation = Activation::kNone;
+  float slope = 0;
   float lo = -std::numeric_limits<float>::infinity(), hi = std::numeric_limits<float>::infinity();
   bool has_clamp = false;
   size_t done = 0;  // instructions
@@ -69,6 +81,38 @@ bool clamps(const ir::PointwiseInstr& instr, float& lo, float& hi) {
   }
 }
 
+// The instruction as an activation of the value so far; slopes of PReLU have to be constant.
+bool take_activation(const KernelRequest& request, const ir::PointwiseInstr& instr, int num_inputs,
+                     size_t first_operand, Lowered& lowered) {
+  switch (instr.op) {
+    case ir::PointwiseOp::kLeakyRelu:
+      lowered.activation = Activation::kLeakyRelu;
+      lowered.slope = instr.alpha;
+      return true;
+    case ir::PointwiseOp::kSigmoid:
+      lowered.activation = Activation::kSigmoid;
+      return true;
+    case ir::PointwiseOp::kSwish:
+      lowered.activation = Activation::kSwish;
+      return true;
+    case ir::PointwiseOp::kHardSwish:
+      lowered.activation = Activation::kHardSwish;
+      lowered.slope = instr.alpha;
+      return true;
+    case ir::PointwiseOp::kPRelu: {
+      if (instr.b <= 0 || instr.b >= num_inputs) return false;
+      const size_t input = first_operand + static_cast<size_t>(instr.b) - 1;
+      const auto kind = kind_of(request.inputs[input], request.outputs[0]);
+      if (!kind || *kind == Kind::kFull || !is_constant(request, input)) return false;
+      lowered.activation = Activation::kPRelu;
+      lowered.slopes = instr.b;
+      return true;
+    }
+    default:
+      return false;
+  }
+}
+
 bool take(const KernelRequest& request, const ir::PointwiseInstr& instr, int value, int num_inputs,
           size_t first_operand, Lowered& lowered) {
   float lo = 0, hi = 0;
@@ -78,7 +122,9 @@ bool take(const KernelRequest& request, const ir::PointwiseInstr& instr, int val
     lowered.has_clamp = true;
     return true;
   }
-  if (instr.op != ir::PointwiseOp::kAdd || lowered.has_clamp || instr.a == instr.b) return false;
+  if (lowered.has_clamp || lowered.activation != Activation::kNone) return false;
+  if (instr.a == value && take_activation(request, instr, num_inputs, first_operand, lowered)) return true;
+  if (instr.op != ir::PointwiseOp::kAdd || instr.a == instr.b) return false;
   if (instr.a != value && instr.b != value) return false;
   const int other = instr.a == value ? instr.b : instr.a;
   if (other == 0 || other >= num_inputs) return false;
@@ -181,8 +227,53 @@ Support Epilogue::supports(const KernelRequest& request, const ir::PointwiseProg
 Support Epilogue::supports_plain(const KernelRequest& request, const ir::PointwiseProgram& program,
                                  size_t first_operand) {
   if (Support s = supports(request, program, first_operand); !s.ok) return s;
-  if (lower(request, program, first_operand).done == program.code.size()) return Support::yes();
+  const Lowered lowered = lower(request, program, first_operand);
+  if (lowered.done == program.code.size() && lowered.activation == Activation::kNone) return Support::yes();
   return Support::no("the epilogue is more than bias, residual and clamp");
+}
+
+namespace {
+
+// Program input of the value that the request's producer makes.
+int producer_operand(const KernelRequest& request) { return static_cast<int>(request.producer_input) - 1; }
+
+Lowered lower(const KernelRequest& request) { return lower(request, request.node->get<ir::ConvAttrs>().epilogue, 2); }
+
+// The constant that was folded away as a bias, or nullptr.
+ir::TensorPtr bias_of(const KernelRequest& request, const Lowered& lowered) {
+  return lowered.bias < 0 ? nullptr : request.constants[static_cast<size_t>(lowered.bias) + 1];
+}
+
+}  // namespace
+
+Support Epilogue::supports_sum(const KernelRequest& request) {
+  const KernelRequest& addend = *request.producer;
+  if (Support s = supports_plain(request, request.node->get<ir::ConvAttrs>().epilogue, 2); !s.ok) return s;
+  if (Support s = supports_plain(addend, addend.node->get<ir::ConvAttrs>().epilogue, 2); !s.ok) return s;
+  const Lowered before = lower(addend);
+  if (before.has_clamp || before.residual >= 0) return Support::no("the addend has more than a bias");
+  if (lower(request).residual == producer_operand(request)) return Support::yes();
+  return Support::no("the addend is not added to the convolution itself");
+}
+
+Result<Epilogue> Epilogue::create_sum(const KernelRequest& request, int64_t padded_channels) {
+  const Lowered lowered = lower(request);
+  Epilogue e;
+  e.params_.has_clamp = lowered.has_clamp;
+  e.params_.lo = lowered.lo;
+  e.params_.hi = lowered.hi;
+  const int64_t channels = request.outputs[0].dims.back();
+  std::vector<float> sum(static_cast<size_t>(padded_channels), 0.0f);
+  for (const ir::TensorPtr& bias : {bias_of(request, lowered), bias_of(*request.producer, lower(*request.producer))}) {
+    if (bias == nullptr) continue;
+    const bool scalar = bias->element_count() == 1;
+    for (int64_t i = 0; i < channels; ++i) sum[static_cast<size_t>(i)] += float_at(*bias, scalar ? 0 : i);
+  }
+  BLADE_ASSIGN_OR_RETURN(DeviceBuffer uploaded,
+                         request.device->upload(reinterpret_cast<const std::byte*>(sum.data()), sum.size() * 4));
+  e.bias_ = std::make_shared<const DeviceBuffer>(std::move(uploaded));
+  e.params_.bias = reinterpret_cast<const float*>(e.bias_->data());
+  return e;
 }
 
 Result<Epilogue> Epilogue::create(const KernelRequest& request, const ir::PointwiseProgram& program,
@@ -192,15 +283,16 @@ Result<Epilogue> Epilogue::create(const KernelRequest& request, const ir::Pointw
   const Lowered lowered = lower(request, program, first_operand);
   if (lowered.bias >= 0) {
     e.bias_input_ = static_cast<int>(first_operand) + lowered.bias - 1;
-    const ir::TensorPtr& tensor = request.constants[static_cast<size_t>(e.bias_input_)];
-    const int64_t channels = request.outputs[0].dims.back();
-    BLADE_ASSIGN_OR_RETURN(
-        e.bias_,
-        packs.get_on(*request.device, tensor,
-                     "bias:" + std::to_string(channels) + ":" + std::to_string(padded_channels),
-                     [&]() -> Result<AlignedBuffer> { return padded_bias(*tensor, channels, padded_channels); }));
+    BLADE_ASSIGN_OR_RETURN(e.bias_, vector_on_device(request, e.bias_input_, padded_channels, packs));
     e.params_.bias = reinterpret_cast<const float*>(e.bias_->data());
   }
+  if (lowered.slopes >= 0) {
+    const int input = static_cast<int>(first_operand) + lowered.slopes - 1;
+    BLADE_ASSIGN_OR_RETURN(e.slopes_, vector_on_device(request, input, padded_channels, packs));
+    e.params_.slopes = reinterpret_cast<const float*>(e.slopes_->data());
+  }
+  e.params_.activation = lowered.activation;
+  e.params_.slope = lowered.slope;
   if (lowered.residual >= 0) e.residual_ = static_cast<int>(first_operand) + lowered.residual - 1;
   e.params_.has_clamp = lowered.has_clamp;
   e.params_.lo = lowered.lo;

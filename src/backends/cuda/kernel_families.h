@@ -7,6 +7,7 @@
 
 namespace blade::backends::cuda {
 
+std::span<const KernelEntry> stem_rows();  // first layers
 std::span<const KernelEntry> conv_rows();
 std::span<const KernelEntry> pipeline_rows();  // convolutions and matrix products with many rows
 std::span<const KernelEntry> matmul_rows();
@@ -16,5 +17,13 @@ std::span<const KernelEntry> reduce_rows();    // reductions, softmax, layer nor
 std::span<const KernelEntry> movement_rows();  // everything that only moves data
 
 std::span<const KernelEntry> cuda_kernels();  // all of them
+
+// Rows that compute two nodes.
+std::span<const KernelEntry> product_sum_rows();
+std::span<const KernelEntry> product_cast_rows();
+std::span<const KernelEntry> pipeline_sum_rows();
+std::span<const KernelEntry> pooled_conv_rows();  // a first layer and the max pool behind it
+
+std::span<const KernelEntry> cuda_fused_kernels();  // all of them
 
 }  // namespace blade::backends::cuda

@@ -15,8 +15,8 @@ struct FastDivisor {
   }
 };
 
-// Element types that kernels load and store; arithmetic is in float.
-enum class ElementType : uint8_t { kFloat32, kFloat16, kBFloat16, kBool };
+// Element types that kernels load and store. Arithmetic is in float, but for programs on integers (and bool).
+enum class ElementType : uint8_t { kFloat32, kFloat16, kBFloat16, kBool, kInt32, kInt64 };
 
 inline constexpr int kMaxProgramCode = 32;
 inline constexpr int kMaxProgramInputs = 8;
@@ -32,8 +32,9 @@ struct Program {
   ProgramInstr code[kMaxProgramCode];
 };
 
-// What is done to each finished element of a matrix kernel, in this order: bias, residual, clamp, program.
+// What is done to each finished element of a matrix kernel, in this order: bias, residual, activation, clamp, program.
 struct EpilogueParams {
+  enum class Activation : uint8_t { kNone, kLeakyRelu, kPRelu, kSigmoid, kSwish, kHardSwish };
   enum class Kind : uint8_t { kScalar, kChannels, kFull };
   struct Operand {
     const void* data;
@@ -44,6 +45,9 @@ struct EpilogueParams {
   const float* bias = nullptr;     // one a channel, padded with zeros to whole tiles
   const void* residual = nullptr;  // shaped and typed like the output
   float lo = 0, hi = 0;
+  const float* slopes = nullptr;  // of kPRelu, like bias
+  float slope = 0;                // of kLeakyRelu, and the factor of kHardSwish
+  Activation activation = Activation::kNone;
   bool has_clamp = false;
   bool has_program = false;  // input 0 is the element, input k >= 1 is operands[k - 1]
   Operand operands[kMaxProgramInputs - 1];
@@ -62,8 +66,14 @@ struct ConvParams {
   int stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1, pad_top = 0, pad_left = 0;
   FastDivisor out_width, out_pixels, taps_w, tap_pieces, column_tiles;
   int chunks = 0;
+  // The last chunks may be of an addend: a 1x1 convolution of another image, added to the result. Its weights are
+  // addressed by the chunk's number like the others.
+  int own_chunks = 0;
+  int addend_stride_h = 1, addend_stride_w = 1;
+  const void* addend_weights = nullptr;
   int split_log2 = 0;  // the blocks of a cluster share the chunks of one tile
   int stages = 0;
+  bool y_is_float = false;
   int tiles = 0;  // of all blocks, where a block takes more than one
   EpilogueParams epilogue;
 };
@@ -73,9 +83,15 @@ struct alignas(128) TensorMap {
   uint64_t opaque[16] = {};
 };
 
-// What a pipeline's copies go by: pixels under taps, and boxes of 64 channels of the residual and the result.
+// Pixels under taps, of the image and of the addend's.
+struct PixelMaps {
+  TensorMap image, addend;
+};
+
+// What a pipeline's copies go by: pixels, and boxes of 64 channels of the residual and the result.
 struct PipelineMaps {
-  TensorMap pixels, residual, result;
+  PixelMaps pixels;
+  TensorMap residual, result;
 };
 
 // A first layer: few input channels (at most 4), held as 4 in shared memory; k runs over taps, a row of taps padded to
@@ -92,6 +108,18 @@ struct StemParams {
   int tiles = 0, patch_height = 0;
   FastDivisor tiles_y, tiles_x, patch_width;
   EpilogueParams epilogue;
+};
+
+// A first layer and the max pool that reads it, as tiles of pooled pixels. `conv` counts tiles of these; patch_height
+// and patch_width are of all that a tile's windows see.
+struct PooledStemParams {
+  StemParams conv;
+  int height = 0, width = 0;  // pooled
+  int window_h = 0, window_w = 0, stride_h = 1, stride_w = 1, pad_top = 0, pad_left = 0;
+  int tile_height = 0;
+  FastDivisor tile_width;  // pooled pixels
+  int conv_pixels = 0;     // of a tile
+  FastDivisor conv_width;  // of a tile
 };
 
 inline constexpr int kMaxRank = 8;
@@ -114,7 +142,8 @@ struct PointwiseParams {
   void* output = nullptr;
   ElementType output_type = ElementType::kFloat32;
   int64_t count = 0;
-  int rank = 0;  // 1: every operand has stride 0 or 1
+  bool narrow = false;  // of programs on integers: results wrap to 32 bits
+  int rank = 0;         // 1: every operand has stride 0 or 1
   FastDivisor dims[kMaxRank];
   int64_t strides[kMaxProgramInputs][kMaxRank] = {};
 };
@@ -144,6 +173,18 @@ struct DirectConvParams {
   EpilogueParams epilogue;
 };
 
+// One filter a channel, 2 spatial dims, channels in units of a thread's vector.
+struct DepthwiseParams {
+  const void* x = nullptr;
+  const void* w = nullptr;  // [kernel_h, kernel_w, channels]
+  void* y = nullptr;
+  int units = 0;  // outputs / channels of a vector
+  FastDivisor channel_units, out_width, out_height;
+  int height = 0, width = 0, channels = 0, kernel_h = 0, kernel_w = 0;
+  int stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1, pad_top = 0, pad_left = 0;
+  EpilogueParams epilogue;
+};
+
 struct PoolParams {
   const void* x = nullptr;
   void* y = nullptr;
@@ -156,13 +197,16 @@ struct PoolParams {
 
 enum class ReduceOp : uint8_t { kSum, kMean, kProd, kMax, kMin };
 
-// [outer, reduced, inner] -> [outer, inner].
+// [outer, reduced, inner] -> [outer, gridDim.y, inner], each a part of the reduced dim. A mean is a scaled sum.
 struct ReduceParams {
   const void* x = nullptr;
   void* y = nullptr;
-  int outer = 0, reduced = 0, inner = 0;
+  int reduced = 0, inner = 0;
+  int lanes_log2 = 0;        // neighbouring outputs of a block
+  FastDivisor inner_blocks;  // blocks that share an outer index
+  float scale = 1;
   ReduceOp op = ReduceOp::kSum;
-  ElementType type = ElementType::kFloat32;
+  ElementType result_type = ElementType::kFloat32;
 };
 
 struct ArgReduceParams {

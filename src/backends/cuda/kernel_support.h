@@ -50,8 +50,12 @@ Support needs_small(const KernelRequest& request);
 template <class Fn>
 class LaunchKernel final : public Kernel {
  public:
-  LaunchKernel(Fn fn, uint32_t in_place_inputs, uint32_t unread_inputs)
-      : fn_(std::move(fn)), in_place_inputs_(in_place_inputs), unread_inputs_(unread_inputs) {}
+  LaunchKernel(Fn fn, uint32_t in_place_inputs, uint32_t unread_inputs, size_t scratch_bytes)
+      : fn_(std::move(fn)),
+        in_place_inputs_(in_place_inputs),
+        unread_inputs_(unread_inputs),
+        scratch_bytes_(scratch_bytes) {}
+  size_t scratch_bytes() const override { return scratch_bytes_; }
   bool can_run_in_place(int input) const override { return input < 32 && ((in_place_inputs_ >> input) & 1u) != 0; }
   bool reads_input(int input) const override { return input >= 32 || ((unread_inputs_ >> input) & 1u) == 0; }
   Status run(const KernelArgs& args) const override { return fn_(args); }
@@ -59,11 +63,14 @@ class LaunchKernel final : public Kernel {
  private:
   Fn fn_;
   uint32_t in_place_inputs_, unread_inputs_;
+  size_t scratch_bytes_;
 };
 
 template <class Fn>
-Result<std::unique_ptr<Kernel>> make_kernel(Fn fn, uint32_t in_place_inputs = 0, uint32_t unread_inputs = 0) {
-  return std::unique_ptr<Kernel>(std::make_unique<LaunchKernel<Fn>>(std::move(fn), in_place_inputs, unread_inputs));
+Result<std::unique_ptr<Kernel>> make_kernel(Fn fn, uint32_t in_place_inputs = 0, uint32_t unread_inputs = 0,
+                                            size_t scratch_bytes = 0) {
+  return std::unique_ptr<Kernel>(
+      std::make_unique<LaunchKernel<Fn>>(std::move(fn), in_place_inputs, unread_inputs, scratch_bytes));
 }
 
 inline bool is_constant(const KernelRequest& request, size_t i) {
@@ -97,13 +104,17 @@ class Epilogue {
   // Constant biases are packed as float, padded to `padded_channels`.
   static Result<Epilogue> create(const KernelRequest& request, const ir::PointwiseProgram& program,
                                  size_t first_operand, int64_t padded_channels, PackCache& packs);
+  // Of a convolution whose only residual is the request's producer, a convolution with at most a bias: one bias for
+  // both, and no residual.
+  static Support supports_sum(const KernelRequest& request);
+  static Result<Epilogue> create_sum(const KernelRequest& request, int64_t padded_channels);
   EpilogueParams bind(const KernelArgs& args) const;
   uint32_t in_place_inputs() const { return residual_ < 0 || params_.has_program ? 0 : 1u << residual_; }
   uint32_t unread_inputs() const { return bias_input_ < 0 ? 0 : 1u << bias_input_; }
 
  private:
   EpilogueParams params_;
-  std::shared_ptr<const DeviceBuffer> bias_;
+  std::shared_ptr<const DeviceBuffer> bias_, slopes_;
   int bias_input_ = -1, residual_ = -1;
   std::vector<int> operand_inputs_;  // node inputs of the program's inputs 1, 2, ...
 };

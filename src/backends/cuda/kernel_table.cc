@@ -1,4 +1,5 @@
-// The table of CUDA kernels: the rows of all families, in the order in which they are tried.
+// The tables of CUDA kernels: the rows of all families, in the order in which they are tried.
+#include <initializer_list>
 #include <vector>
 
 #include "backends/cuda/kernel_families.h"
@@ -6,19 +7,24 @@
 namespace blade::backends::cuda {
 namespace {
 
-std::vector<KernelEntry> join_rows() {
+std::vector<KernelEntry> join_rows(std::initializer_list<std::span<const KernelEntry>> families) {
   std::vector<KernelEntry> table;
-  for (const auto rows : {pipeline_rows(), matmul_rows(), conv_rows(), pointwise_rows(), spatial_rows(), reduce_rows(),
-                          movement_rows()}) {
-    table.insert(table.end(), rows.begin(), rows.end());
-  }
+  for (const auto rows : families) table.insert(table.end(), rows.begin(), rows.end());
   return table;
 }
 
 }  // namespace
 
 std::span<const KernelEntry> cuda_kernels() {
-  static const std::vector<KernelEntry> table = join_rows();
+  static const std::vector<KernelEntry> table =
+      join_rows({pipeline_rows(), matmul_rows(), stem_rows(), conv_rows(), pointwise_rows(), spatial_rows(),
+                 reduce_rows(), movement_rows()});
+  return table;
+}
+
+std::span<const KernelEntry> cuda_fused_kernels() {
+  static const std::vector<KernelEntry> table =
+      join_rows({pipeline_sum_rows(), product_sum_rows(), product_cast_rows(), pooled_conv_rows()});
   return table;
 }
 

@@ -12,15 +12,13 @@ namespace blade::backends::cuda {
 namespace {
 
 constexpr int kSplits = 4;  // 1, 2, 4 and 8 blocks
-constexpr int kSets = 4, kMaxVariants = 12;
+constexpr int kSets = 3, kMaxVariants = 12;
 
 std::span<const ConvVariant> variants_of(int set) {
   switch (set) {
     case 0:
-      return conv_variants_tensor();
-    case 1:
       return conv_variants_wgmma();
-    case 2:
+    case 1:
       return conv_variants_mma_small();
     default:
       return conv_variants_mma_large();
@@ -35,7 +33,15 @@ struct VariantRow {
   }
   static constexpr int kSplit = kNumber % kSplits;
   static Support supports(const KernelRequest& request) { return supports_variant(request, variant(), kSplit); }
+  static Support supports_sum(const KernelRequest& request) { return supports_variant_sum(request, variant(), kSplit); }
+  static Support supports_cast(const KernelRequest& request) {
+    return supports_variant_cast(request, variant(), kSplit);
+  }
   static double predicted_us(const KernelRequest& request) { return predict_variant_us(request, variant(), kSplit); }
+  static double predicted_cast_us(const KernelRequest& request) { return predicted_us(*request.producer); }
+  static Result<std::unique_ptr<Kernel>> create_cast(const KernelRequest& request, PackCache& packs) {
+    return create_variant(*request.producer, packs, variant(), kSplit, /*float_result=*/true);
+  }
   static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& packs) {
     return create_variant(request, packs, variant(), kSplit);
   }
@@ -48,11 +54,8 @@ struct VariantRow {
   }
   static std::string label() {
     const ConvVariant& v = variant();
-    return std::string(v.tensor   ? "tensor_"
-                       : v.groups ? "wgmma_"
-                                  : "mma_") +
-           std::to_string(v.rows) + "x" + std::to_string(v.columns) + "k" + std::to_string(v.warps_k) +
-           (kSplit > 0 ? "_split" + std::to_string(1 << kSplit) : "");
+    return std::string(v.groups ? "wgmma_" : "mma_") + std::to_string(v.rows) + "x" + std::to_string(v.columns) + "k" +
+           std::to_string(v.warps_k) + (kSplit > 0 ? "_split" + std::to_string(1 << kSplit) : "");
   }
 };
 
@@ -62,6 +65,8 @@ struct Table : ProductRows {
     using Row = VariantRow<kNumber>;
     if (!Row::exists()) return;
     add_rows<Row>(Row::label());
+    add_cast_row<Row>(Row::label());
+    if (Row::variant().groups) add_sum_row<Row>(Row::label());
   }
   template <int... kNumbers>
   void add_all(std::integer_sequence<int, kNumbers...>) {
@@ -125,18 +130,20 @@ Result<std::unique_ptr<Kernel>> create_gemm(const KernelRequest& request, PackCa
       epilogue.in_place_inputs(), epilogue.unread_inputs());
 }
 
-Table make_table() {
-  Table table;
-  table.add_all(std::make_integer_sequence<int, kSets * kMaxVariants * kSplits>());
-  table.rows.push_back({"cuda.matmul.simt", ir::Op::kMatMul, supports_gemm, nullptr, create_gemm});
+const Table& product_table() {
+  static const Table table = [] {
+    Table made;
+    made.add_all(std::make_integer_sequence<int, kSets * kMaxVariants * kSplits>());
+    made.rows.push_back({"cuda.matmul.simt", ir::Op::kMatMul, supports_gemm, nullptr, create_gemm});
+    return made;
+  }();
   return table;
 }
 
 }  // namespace
 
-std::span<const KernelEntry> matmul_rows() {
-  static const Table table = make_table();
-  return table.rows;
-}
+std::span<const KernelEntry> matmul_rows() { return product_table().rows; }
+std::span<const KernelEntry> product_sum_rows() { return product_table().sum_rows; }
+std::span<const KernelEntry> product_cast_rows() { return product_table().cast_rows; }
 
 }  // namespace blade::backends::cuda

@@ -293,10 +293,10 @@ Support supports_block_move(const KernelRequest& request) {
 // An index out of range must be an error, which the device cannot raise: only constant indices are checked ahead.
 Support supports_gather(const KernelRequest& request) {
   if (Support s = needs_small(request); !s.ok) return s;
-  if (Support s = needs_constant_ints(request, 1, "the index"); !s.ok) return s;
   const auto& attrs = request.node->get<ir::GatherAttrs>();
   const int64_t size = in_dims(request)[static_cast<size_t>(attrs.axis)];
-  for (int64_t index : constant_ints(request, 1)) {
+  // An index that only the run knows and that is out of range gives zeros, as in TensorFlow on a GPU.
+  for (int64_t index : is_constant(request, 1) ? constant_ints(request, 1) : std::vector<int64_t>{}) {
     if (index < 0 || index >= size) return Support::no("an index is out of range");
   }
   const ir::DType dtype = request.inputs[1].dtype;

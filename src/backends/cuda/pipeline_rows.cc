@@ -72,27 +72,21 @@ Result<std::unique_ptr<Kernel>> create_pipeline(const KernelRequest& request, Pa
                                                 const PipelineVariant& variant) {
   const ConvProblem problem = conv_problem(request);
   const Division division = division_of(problem, variant, request.device->info());
-  BLADE_ASSIGN_OR_RETURN(const Epilogue epilogue,
-                         Epilogue::create(request, epilogue_of(request), 2, problem.padded_channels(), packs));
-  BLADE_ASSIGN_OR_RETURN(const std::shared_ptr<const DeviceBuffer> packed, packed_weights(request, problem, packs));
+  BLADE_ASSIGN_OR_RETURN(const ConvOperands operands, conv_operands(request, problem, packs));
   LaunchShape shape;
   shape.grid.x = static_cast<unsigned>(division.blocks);
   shape.threads = variant.threads;
   shape.shared_bytes = division.shared_bytes;
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, variant.kernel, shape));
   ConvParams params = conv_params(problem, division.column_tiles);
-  params.weights = packed->data();
   params.stages = division.stages;
   params.tiles = static_cast<int>(division.tiles);
+  const ConvProblem addend = request.producer != nullptr ? addend_problem(request) : problem;
   return make_kernel(
       [=](const KernelArgs& args) -> Status {
-        ConvParams p = params;
-        p.x = args.inputs[0];
-        p.y = args.outputs[0];
-        p.epilogue = epilogue.bind(args);
-        (void)packed;  // held by the capture
+        ConvParams p = operands.bind(params, args);
         PipelineMaps maps;
-        BLADE_ASSIGN_OR_RETURN(maps.pixels, make_tensor_map(problem, p.x, variant.rows));
+        BLADE_ASSIGN_OR_RETURN(maps.pixels, make_pixel_maps(problem, addend, p.x, args.inputs[0], variant.rows));
         BLADE_ASSIGN_OR_RETURN(maps.result, make_box_map(p.y, p.rows, p.channels, variant.group_rows));
         if (p.epilogue.residual != nullptr) {
           BLADE_ASSIGN_OR_RETURN(maps.residual,
@@ -101,7 +95,7 @@ Result<std::unique_ptr<Kernel>> create_pipeline(const KernelRequest& request, Pa
         void* arguments[] = {&maps, &p};
         return launch(args, variant.kernel, shape, arguments);
       },
-      epilogue.in_place_inputs(), epilogue.unread_inputs() | 1u << 1);
+      operands.epilogue.in_place_inputs(), operands.unread_inputs);
 }
 
 // A row's functions carry no state: the number of its variant is in their type.
@@ -109,6 +103,11 @@ template <int kNumber>
 struct PipelineRow {
   static const PipelineVariant& variant() { return pipeline_variants()[kNumber]; }
   static Support supports(const KernelRequest& request) { return supports_pipeline(request, variant()); }
+  static Support supports_sum(const KernelRequest& request) {
+    if (Support s = supports_conv_sum(request); !s.ok) return s;
+    if (Support s = supports_tensor_map(addend_problem(request)); !s.ok) return s;
+    return supports_pipeline(request, variant());
+  }
   static double predicted_us(const KernelRequest& request) { return predict_pipeline_us(request, variant()); }
   static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& packs) {
     return create_pipeline(request, packs, variant());
@@ -127,14 +126,18 @@ struct Table : ProductRows {
     const std::string label = "pipeline_wgmma_" + std::to_string(v.rows) + "x" + std::to_string(v.columns) +
                               (takes_turns(v) ? "" : "_shared");
     add_rows<Row>(label);
+    add_sum_row<Row>(label);
   }
 };
 
+const Table& pipeline_table() {
+  static const Table table(std::make_integer_sequence<int, kVariants>{});
+  return table;
+}
+
 }  // namespace
 
-std::span<const KernelEntry> pipeline_rows() {
-  static const Table table(std::make_integer_sequence<int, kVariants>{});
-  return table.rows;
-}
+std::span<const KernelEntry> pipeline_rows() { return pipeline_table().rows; }
+std::span<const KernelEntry> pipeline_sum_rows() { return pipeline_table().sum_rows; }
 
 }  // namespace blade::backends::cuda

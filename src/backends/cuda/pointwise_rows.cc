@@ -16,15 +16,76 @@ Support supports_pointwise(const KernelRequest& request) {
   return supports_program(request.node->get<ir::PointwiseAttrs>().program);
 }
 
-Result<std::unique_ptr<Kernel>> create_pointwise(const KernelRequest& request, PackCache&) {
+bool is_whole_type(ir::DType dtype) { return dtype == ir::DType::kInt32 || dtype == ir::DType::kInt64; }
+
+// Division and what has fractions stays on the host, where division by zero is an error.
+bool takes_integers(ir::PointwiseOp op) {
+  using ir::PointwiseOp;
+  switch (op) {
+    case PointwiseOp::kNeg:
+    case PointwiseOp::kAbs:
+    case PointwiseOp::kSquare:
+    case PointwiseOp::kSign:
+    case PointwiseOp::kRelu:
+    case PointwiseOp::kLogicalNot:
+    case PointwiseOp::kAdd:
+    case PointwiseOp::kSub:
+    case PointwiseOp::kMul:
+    case PointwiseOp::kMaximum:
+    case PointwiseOp::kMinimum:
+    case PointwiseOp::kEqual:
+    case PointwiseOp::kNotEqual:
+    case PointwiseOp::kLess:
+    case PointwiseOp::kLessEqual:
+    case PointwiseOp::kGreater:
+    case PointwiseOp::kGreaterEqual:
+    case PointwiseOp::kLogicalAnd:
+    case PointwiseOp::kLogicalOr:
+    case PointwiseOp::kSelect:
+      return true;
+    default:
+      return false;
+  }
+}
+
+Support supports_integers(const KernelRequest& request) {
+  if (Support s = needs_small(request); !s.ok) return s;
+  ir::DType integer = ir::DType::kInvalid;
+  std::vector<TensorDesc> operands = request.inputs;
+  operands.push_back(request.outputs[0]);
+  for (const TensorDesc& desc : operands) {
+    if (desc.dtype == ir::DType::kBool) continue;
+    if (!is_whole_type(desc.dtype) || (integer != ir::DType::kInvalid && desc.dtype != integer)) {
+      return Support::no("operands are not all int32 or all int64 (and bool)");
+    }
+    integer = desc.dtype;
+  }
+  if (request.outputs[0].dims.size() > kMaxRank) return Support::no("has more than 8 dims");
+  const ir::PointwiseProgram& program = request.node->get<ir::PointwiseAttrs>().program;
+  for (const ir::PointwiseInstr& instr : program.code) {
+    if (!takes_integers(instr.op)) {
+      return Support::no(std::string(ir::pointwise_name(instr.op)) + " on integers is left to the host");
+    }
+  }
+  return supports_program(program);
+}
+
+ElementType program_type(ir::DType dtype) {
+  if (dtype == ir::DType::kInt32) return ElementType::kInt32;
+  if (dtype == ir::DType::kInt64) return ElementType::kInt64;
+  return *element_type(dtype);
+}
+
+Result<std::unique_ptr<Kernel>> create_program(const KernelRequest& request, bool integers) {
   PointwiseParams params;
   params.program = to_device(request.node->get<ir::PointwiseAttrs>().program);
-  params.output_type = *element_type(request.outputs[0].dtype);
+  params.output_type = program_type(request.outputs[0].dtype);
   params.count = request.outputs[0].element_count();
   std::vector<ir::Dims> strides;
   uint32_t in_place = 0;
   for (size_t i = 0; i < request.inputs.size(); ++i) {
-    params.input_types[i] = *element_type(request.inputs[i].dtype);
+    params.input_types[i] = program_type(request.inputs[i].dtype);
+    params.narrow = params.narrow || request.inputs[i].dtype == ir::DType::kInt32;
     strides.push_back(broadcast_strides(request.inputs[i].dims, request.outputs[0].dims));
     const bool same =
         request.inputs[i].dtype == request.outputs[0].dtype && request.inputs[i].element_count() == params.count;
@@ -37,7 +98,7 @@ Result<std::unique_ptr<Kernel>> create_pointwise(const KernelRequest& request, P
     for (size_t i = 0; i < strides.size(); ++i) params.strides[i][d] = loops.strides[i][static_cast<size_t>(d)];
   }
   const LaunchShape shape = one_each(params.count, kSimpleThreads);
-  const void* kernel = pointwise_kernel(params.rank == 1);
+  const void* kernel = integers ? pointwise_integers_kernel() : pointwise_kernel(params.rank == 1);
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
   return make_kernel(
       [=](const KernelArgs& args) {
@@ -48,6 +109,13 @@ Result<std::unique_ptr<Kernel>> create_pointwise(const KernelRequest& request, P
         return launch(args, kernel, shape, arguments);
       },
       in_place);
+}
+
+Result<std::unique_ptr<Kernel>> create_pointwise(const KernelRequest& request, PackCache&) {
+  return create_program(request, false);
+}
+Result<std::unique_ptr<Kernel>> create_integers(const KernelRequest& request, PackCache&) {
+  return create_program(request, true);
 }
 
 Support supports_cast(const KernelRequest& request) { return needs_small(request); }
@@ -69,6 +137,7 @@ Result<std::unique_ptr<Kernel>> create_cast(const KernelRequest& request, PackCa
 
 constexpr KernelEntry kRows[] = {
     {"cuda.pointwise.program", ir::Op::kPointwise, supports_pointwise, nullptr, create_pointwise},
+    {"cuda.pointwise.integers", ir::Op::kPointwise, supports_integers, nullptr, create_integers},
     {"cuda.cast.elements", ir::Op::kCast, supports_cast, nullptr, create_cast},
 };
 

@@ -57,29 +57,68 @@ Support supports_reduce(const KernelRequest& request) {
   return Support::no("the reduced axes are not neighbours");
 }
 
+// One launch, or two where too few blocks would have too much to read: parts of the reduced dim first, then these.
+struct ReduceLaunch {
+  ReduceParams params;
+  LaunchShape shape;
+};
+
+ReduceLaunch reduce_launch(const Block& block, ReduceOp op, int multiprocessors) {
+  constexpr int kLeastLanes = 16, kMostLanes = 64;
+  ReduceLaunch made;
+  int lanes = kMostLanes;
+  const auto blocks = [&] { return block.outer * ceil_div(block.inner, int64_t{lanes}); };
+  while (lanes > block.inner || (lanes > kLeastLanes && blocks() < multiprocessors)) {
+    if (lanes == 1) break;
+    lanes /= 2;
+  }
+  made.params.reduced = static_cast<int>(block.reduced);
+  made.params.inner = static_cast<int>(block.inner);
+  made.params.op = op;
+  while (1 << made.params.lanes_log2 < lanes) ++made.params.lanes_log2;
+  made.params.inner_blocks = FastDivisor(ceil_div(block.inner, int64_t{lanes}));
+  made.shape.threads = kSimpleThreads;
+  made.shape.grid.x = static_cast<unsigned>(blocks());
+  return made;
+}
+
 Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, PackCache&) {
   const auto& attrs = request.node->get<ir::ReduceAttrs>();
   const Block block = *as_block(request.inputs[0].dims, attrs.axes);
-  ReduceParams params;
-  params.outer = static_cast<int>(block.outer);
-  params.reduced = static_cast<int>(block.reduced);
-  params.inner = static_cast<int>(block.inner);
-  params.op = *reduce_op(attrs.kind);
-  params.type = *element_type(request.inputs[0].dtype);
-  const bool few_inner = block.inner < 16;
-  LaunchShape shape;
-  shape.threads = kSimpleThreads;
-  shape.grid.x =
-      static_cast<unsigned>(few_inner ? block.outer * block.inner : block.outer * ceil_div(block.inner, int64_t{64}));
-  const void* kernel = reduce_kernel(few_inner);
-  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
-  return make_kernel([=](const KernelArgs& args) {
-    ReduceParams p = params;
-    p.x = args.inputs[0];
-    p.y = args.outputs[0];
-    void* arguments[] = {&p};
-    return launch(args, kernel, shape, arguments);
-  });
+  const ReduceOp op = *reduce_op(attrs.kind);
+  const int sms = request.device->info().multiprocessors;
+  const bool is_mean = attrs.kind == ir::ReduceKind::kMean;
+  const float scale = is_mean ? 1.0f / static_cast<float>(block.reduced) : 1.0f;
+  const ElementType type = *element_type(request.inputs[0].dtype), result = *element_type(request.outputs[0].dtype);
+  constexpr int64_t kLeastPart = 256;  // of the reduced dim, for a block
+  ReduceLaunch first = reduce_launch(block, op, sms);
+  const int64_t parts = std::clamp(std::min(sms / static_cast<int64_t>(first.shape.grid.x), block.reduced / kLeastPart),
+                                   int64_t{1}, int64_t{sms});
+  first.shape.grid.y = static_cast<unsigned>(parts);
+  first.params.result_type = parts > 1 ? ElementType::kFloat32 : result;
+  first.params.scale = parts > 1 ? 1.0f : scale;
+  ReduceLaunch second = reduce_launch({block.outer, parts, block.inner}, op, sms);
+  second.params.result_type = result;
+  second.params.scale = scale;
+  const void *kernel = reduce_kernel(type), *joins = reduce_kernel(ElementType::kFloat32);
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, first.shape));
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, joins, second.shape));
+  const size_t scratch = parts > 1 ? static_cast<size_t>(block.outer * parts * block.inner) * sizeof(float) : 0;
+  return make_kernel(
+      [=](const KernelArgs& args) -> Status {
+        ReduceParams p = first.params;
+        p.x = args.inputs[0];
+        p.y = parts > 1 ? static_cast<void*>(args.scratch) : args.outputs[0];
+        void* arguments[] = {&p};
+        BLADE_RETURN_IF_ERROR(launch(args, kernel, first.shape, arguments));
+        if (parts == 1) return {};
+        ReduceParams q = second.params;
+        q.x = args.scratch;
+        q.y = args.outputs[0];
+        void* more[] = {&q};
+        return launch(args, joins, second.shape, more);
+      },
+      0, 0, scratch);
 }
 
 Support supports_arg_reduce(const KernelRequest& request) {

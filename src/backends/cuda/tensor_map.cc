@@ -75,6 +75,16 @@ Result<TensorMap> make_tensor_map(const ConvProblem& problem, const void* x, int
   return checked(map, result);
 }
 
+Result<PixelMaps> make_pixel_maps(const ConvProblem& problem, const ConvProblem& addend, const void* x,
+                                  const void* addend_x, int rows) {
+  PixelMaps maps;
+  BLADE_ASSIGN_OR_RETURN(maps.image, make_tensor_map(problem, x, rows));
+  if (problem.addend_channels > 0) {
+    BLADE_ASSIGN_OR_RETURN(maps.addend, make_tensor_map(addend, addend_x, rows));
+  }
+  return maps;
+}
+
 Result<TensorMap> make_box_map(const void* matrix, int64_t matrix_rows, int64_t columns, int rows) {
   const cuuint64_t dims[] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(matrix_rows)};
   const cuuint64_t strides[] = {dims[0] * 2};

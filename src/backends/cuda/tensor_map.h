@@ -11,6 +11,10 @@ Support supports_tensor_map(const ConvProblem& problem);
 // The image at `x` in im2col form: `rows` output pixels by 64 channels a request.
 Result<TensorMap> make_tensor_map(const ConvProblem& problem, const void* x, int rows);
 
+// Both maps where the problem has an addend, else that of its image alone.
+Result<PixelMaps> make_pixel_maps(const ConvProblem& problem, const ConvProblem& addend, const void* x,
+                                  const void* addend_x, int rows);
+
 // A float16 matrix in boxes of `rows` by 64 columns.
 Result<TensorMap> make_box_map(const void* matrix, int64_t matrix_rows, int64_t columns, int rows);
 

@@ -1,4 +1,4 @@
-// Convolutions that are no matrix product (depthwise, few channels a group) and transposed ones, by their definition.
+// Convolutions with groups and transposed ones, by their definition.
 #include "backends/cuda/kernels/device_math.cuh"
 #include "backends/cuda/kernels/simple_kernels.h"
 
@@ -15,22 +15,23 @@ __device__ void finish(const DirectConvParams& p, float value, int channel, int6
 struct Position {
   int at[3], channel;
   int64_t image;
-  __device__ Position(const DirectConvParams& p, int64_t element) {
-    channel = static_cast<int>(element % p.channels);
-    image = element / p.channels;
+  __device__ Position(const DirectConvParams& p, int element) {
+    channel = element % p.channels;
+    int rest = element / p.channels;
     for (int d = 2; d >= 0; --d) {
-      at[d] = static_cast<int>(image % p.out[d]);
-      image /= p.out[d];
+      at[d] = rest % p.out[d];
+      rest /= p.out[d];
     }
+    image = rest;
   }
 };
 
 // One output element a thread; weights [size..., group_in, channels].
 template <class T>
 __global__ void __launch_bounds__(kSimpleThreads) direct_conv(const __grid_constant__ DirectConvParams p) {
-  wait_for_earlier();
   start_later();
-  const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
+  wait_for_earlier();
+  const int element = static_cast<int>(blockIdx.x * kSimpleThreads + threadIdx.x);
   if (element >= p.count) return;
   const Position o(p, element);
   const int first_in = o.channel / p.group_out * p.group_in;
@@ -59,9 +60,9 @@ __global__ void __launch_bounds__(kSimpleThreads) direct_conv(const __grid_const
 // The gradient of a convolution: x [out of it...], weights [size..., channels, in_channels]. `in` is x, `out` is y.
 template <class T>
 __global__ void __launch_bounds__(kSimpleThreads) direct_transpose(const __grid_constant__ DirectConvParams p) {
-  wait_for_earlier();
   start_later();
-  const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
+  wait_for_earlier();
+  const int element = static_cast<int>(blockIdx.x * kSimpleThreads + threadIdx.x);
   if (element >= p.count) return;
   const Position o(p, element);
   const T* x = static_cast<const T*>(p.x) + o.image * p.in[0] * p.in[1] * p.in[2] * p.in_channels;
@@ -84,31 +85,6 @@ __global__ void __launch_bounds__(kSimpleThreads) direct_transpose(const __grid_
   finish<T>(p, sum, o.channel, element);
 }
 
-// Depthwise, 2 spatial dims: one channel of kPixels neighbouring outputs of a row a thread, so that taps are loaded
-// once.
-template <class T>
-__global__ void __launch_bounds__(kSimpleThreads) depthwise(const __grid_constant__ DirectConvParams p) {
-  wait_for_earlier();
-  start_later();
-  const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
-  if (element >= p.count) return;
-  const Position o(p, element);
-  const T* x = static_cast<const T*>(p.x) + o.image * p.in[1] * p.in[2] * p.in_channels + o.channel / p.group_out;
-  const T* w = static_cast<const T*>(p.w) + o.channel;
-  float sum = 0;
-  for (int y = 0; y < p.size[1]; ++y) {
-    const int in_y = o.at[1] * p.stride[1] - p.pad[1] + y * p.dilation[1];
-    if (in_y < 0 || in_y >= p.in[1]) continue;
-    for (int i = 0; i < p.size[2]; ++i) {
-      const int in_x = o.at[2] * p.stride[2] - p.pad[2] + i * p.dilation[2];
-      if (in_x < 0 || in_x >= p.in[2]) continue;
-      sum += to_float(x[(static_cast<int64_t>(in_y) * p.in[2] + in_x) * p.in_channels]) *
-             to_float(w[static_cast<int64_t>(y * p.size[2] + i) * p.channels]);
-    }
-  }
-  finish<T>(p, sum, o.channel, element);
-}
-
 }  // namespace
 
 const void* direct_conv_kernel(ElementType type, bool transposed) {
@@ -119,9 +95,4 @@ const void* direct_conv_kernel(ElementType type, bool transposed) {
   return transposed ? reinterpret_cast<const void*>(&direct_transpose<float>)
                     : reinterpret_cast<const void*>(&direct_conv<float>);
 }
-const void* depthwise_kernel(ElementType type) {
-  return type == ElementType::kFloat16 ? reinterpret_cast<const void*>(&depthwise<__half>)
-                                       : reinterpret_cast<const void*>(&depthwise<float>);
-}
-
 }  // namespace blade::backends::cuda

@@ -17,19 +17,14 @@ namespace blade::backends::cuda {
 
 inline constexpr int kMaxStages = 16;
 
-template <int kValue>
-struct Number {
-  static constexpr int value = kValue;
-};
-
-// kWarpsM x kWarpsN warps tile the block; kWarpsK of them share a tile and take turns in k. With kGroups a "warp" of
-// kWarpsM and kWarpsK is a warp group of four, and kWarpsN is 1.
-// With kTensor pixels come by the tensor copy engine, which knows taps and padding: one thread asks for a chunk.
-template <int kRows_, int kColumns_, int kWarpsM_, int kWarpsN_, int kWarpsK_, bool kGroups_, bool kTensor_ = false>
+// kWarpsM x kWarpsN warps tile the block; kWarpsK of them share a tile and take turns in k.
+// With kGroups a "warp" of kWarpsM and kWarpsK is a warp group of four and kWarpsN is 1. Groups read both operands from
+// shared memory; pixels come by the tensor copy engine, which knows taps and padding: one thread asks for a chunk.
+template <int kRows_, int kColumns_, int kWarpsM_, int kWarpsN_, int kWarpsK_, bool kGroups_>
 struct ConvTile {
   static constexpr int kRows = kRows_, kColumns = kColumns_;
   static constexpr int kWarpsM = kWarpsM_, kWarpsN = kWarpsN_, kWarpsK = kWarpsK_;
-  static constexpr bool kGroups = kGroups_, kTensor = kTensor_;
+  static constexpr bool kGroups = kGroups_;
   static constexpr int kThreads = kWarpsM * kWarpsN * kWarpsK * 32 * (kGroups ? 4 : 1);
   static constexpr int kWarpRows = kGroups ? 16 : kRows / kWarpsM;  // of one warp
   static constexpr int kWarpColumns = kColumns / kWarpsN;
@@ -53,7 +48,7 @@ struct PixelRows {
   int base[kCount], y[kCount], x[kCount];  // of tap (0, 0): element offset and position; y is far outside if no pixel
   int tap_y, tap_x, piece;                 // of the next chunk's piece
 
-  __device__ __forceinline__ PixelRows(const ConvParams& p, const void*, int first_row, int first_chunk) {
+  __device__ __forceinline__ PixelRows(const ConvParams& p, const PixelMaps&, int first_row, int first_chunk) {
     const int thread = static_cast<int>(threadIdx.x);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
@@ -118,37 +113,30 @@ struct WarpPlace {
   __device__ __forceinline__ int first_column() const { return n * Tile::kWarpColumns; }
 };
 
-// The warp's share of one chunk, added to sums. Products of warp groups run on after the call: their left operand stays
-// in `a` until finish_products().
+// The warp's share of one chunk, added to sums. Products of warp groups run on after the call, until
+// finish_products().
 template <class Tile>
 struct Multiplier {
   static constexpr int kSteps = 4 / Tile::kWarpsK;
   uint32_t pixel_row, swizzle, half;  // of this lane's row of ldmatrix
   int first_k, column;
-  uint32_t a[Tile::kGroups ? 2 : 1][kSteps][4];
 
   __device__ __forceinline__ explicit Multiplier(const WarpPlace<Tile>& place) : first_k(place.k) {
     const int lane = static_cast<int>(threadIdx.x) & 31, row = place.first_row() + (lane & 15);
-    pixel_row = row * 128;
+    pixel_row = (Tile::kGroups ? place.m * 64 : row) * 128;
     swizzle = row & 7;
     half = lane >> 4;
     column = place.first_column() + (lane & 7) + ((lane >> 4) << 3);
   }
 
-  template <int kBuffer>
   __device__ __forceinline__ void run(float (&sums)[Tile::kM][Tile::kN][4], uint32_t pixels, uint32_t weights) {
     if constexpr (Tile::kGroups) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-#pragma unroll
-      for (int q = 0; q < kSteps; ++q) {
-        const int step = q * Tile::kWarpsK + first_k;
-        load_matrices(a[kBuffer][q], pixels + pixel_row + (((step * 2 + half) ^ swizzle) << 4));
-      }
+      const uint64_t a = tile_descriptor(pixels + pixel_row) + first_k * 2, b = tile_descriptor(weights) + first_k * 2;
       group_fence();
-      const uint64_t b = tile_descriptor(weights);
 #pragma unroll
       for (int q = 0; q < kSteps; ++q) {
-        GroupMultiply<Tile::kColumns>::run(sums[0], a[kBuffer][q], b + (q * Tile::kWarpsK + first_k) * 2);
+        GroupMultiply<Tile::kColumns>::run(sums[0], a + q * Tile::kWarpsK * 2, b + q * Tile::kWarpsK * 2);
       }
       group_commit();
 #endif
@@ -199,6 +187,10 @@ __device__ __forceinline__ void finish_vector(const ConvParams& p, float (&f)[8]
     f[2 * i] += b[2 * i] + both.x;
     f[2 * i + 1] += b[2 * i + 1] + both.y;
   }
+  if (e.activation != EpilogueParams::Activation::kNone) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) f[i] = activated(e, f[i], channel + i);
+  }
   if (e.has_clamp) {
 #pragma unroll
     for (int i = 0; i < 8; ++i) f[i] = f[i] != f[i] ? f[i] : fminf(fmaxf(f[i], e.lo), e.hi);
@@ -206,6 +198,10 @@ __device__ __forceinline__ void finish_vector(const ConvParams& p, float (&f)[8]
   const int valid = min(8, p.channels - channel);
   if (e.has_program) {
     for (int i = 0; i < valid; ++i) f[i] = run_epilogue_program(e, f[i], channel + i, at + i);
+  }
+  if (p.y_is_float) {
+    for (int i = 0; i < valid; ++i) static_cast<float*>(p.y)[at + i] = f[i];
+    return;
   }
   __half* y = static_cast<__half*>(p.y);
   if ((p.channels & 7) == 0) {
@@ -237,7 +233,7 @@ __device__ __forceinline__ uint4 load_residual(const ConvParams& p, int row, int
 }
 
 template <class Tile>
-__device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] const void* tensor_map) {
+__device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] const PixelMaps& maps) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL) || !defined(BLADE_CONV_GROUPS)
   extern __shared__ __align__(1024) uint8_t memory[];
   __shared__ __align__(8) uint64_t barriers[kMaxStages + 1];
@@ -254,22 +250,27 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
   const uint32_t pixels = shared_address(memory), weights = pixels + stages * Tile::kRows * 128;
   const uint32_t barrier = shared_address(barriers);
   [[maybe_unused]] const uint32_t sums_barrier = barrier + 8 * kMaxStages;
-  const char* packed = static_cast<const char*>(p.weights) +
-                       (static_cast<int64_t>(first_chunk) * p.channels_padded + first_channel) * 128;
-  const int64_t packed_step = static_cast<int64_t>(p.channels_padded) * 128;
 
-  [[maybe_unused]] constexpr uint32_t kExpectedBytes = (Tile::kColumns + (Tile::kTensor ? Tile::kRows : 0)) * 128;
+  [[maybe_unused]] constexpr uint32_t kExpectedBytes = (Tile::kColumns + (Tile::kGroups ? Tile::kRows : 0)) * 128;
   if (thread == 0) {
     for (int s = 0; s < prologue; ++s)
-      barrier_init(barrier + 8 * s, Tile::kTensor ? 1 : Tile::kThreads + kBulkArrivals);
+      barrier_init(barrier + 8 * s, Tile::kGroups ? 1 : Tile::kThreads + kBulkArrivals);
 #if __CUDA_ARCH__ >= 900
     if (split > 1) barrier_init(sums_barrier, 1);
+    if constexpr (Tile::kGroups) {
+      prefetch_map(&maps.image);
+      if (p.own_chunks < p.chunks) prefetch_map(&maps.addend);
+    }
     barrier_init_fence();
     if (split > 1) barrier_expect(sums_barrier, Tile::kRows * Tile::kColumns * 4);
     for (int s = 0; s < prologue; ++s) {
       barrier_expect(barrier + 8 * s, kExpectedBytes);
-      copy_bulk(weights + s * Tile::kColumns * 128, packed + s * packed_step, Tile::kColumns * 128, barrier + 8 * s);
+      copy_bulk(weights + s * Tile::kColumns * 128, weights_at(p, first_chunk + s, first_channel), Tile::kColumns * 128,
+                barrier + 8 * s);
     }
+    // The next kernel begins once one thread of each block says so: not before the block's own weights are on their
+    // way.
+    start_later();
 #endif
   }
 #if __CUDA_ARCH__ >= 900
@@ -278,13 +279,12 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
     cluster_arrive();
   }
 #endif
-  start_later();
 
-  std::conditional_t<Tile::kTensor, TensorRows, PixelRows<Tile>> rows(p, tensor_map, first_row, first_chunk);
+  std::conditional_t<Tile::kGroups, TensorRows, PixelRows<Tile>> rows(p, maps, first_row, first_chunk);
   const auto copy_pixels_of = [&](int slot) {
     const uint32_t to = pixels + slot * Tile::kRows * 128;
-    if constexpr (Tile::kTensor) {
-      if (thread == 0) rows.copy_chunk(p, to, barrier + 8 * slot);
+    if constexpr (Tile::kGroups) {
+      if (thread == 0) rows.copy_chunk(p, maps, to, barrier + 8 * slot);
     } else {
       rows.copy_chunk(p, to);
       barrier_arrive_after_copies(barrier + 8 * slot);
@@ -313,19 +313,22 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
       }
     }
   }
+  if (p.epilogue.slopes != nullptr && thread < Tile::kColumns / 8)
+    touch(p.epilogue.slopes + first_channel + thread * 8);
   float sums[Tile::kM][Tile::kN][4] = {};
   __syncthreads();
 
   const auto copy_weights = [&](int chunk, int slot) {
 #if __CUDA_ARCH__ < 900
     for (int i = thread; i < Tile::kColumns * 8; i += Tile::kThreads) {
-      copy_16(weights + slot * Tile::kColumns * 128 + i * 16, packed + chunk * packed_step + i * 16, true);
+      copy_16(weights + slot * Tile::kColumns * 128 + i * 16,
+              weights_at(p, first_chunk + chunk, first_channel) + i * 16, true);
     }
 #else
     if (thread == 0) {
       barrier_expect(barrier + 8 * slot, kExpectedBytes);
-      copy_bulk(weights + slot * Tile::kColumns * 128, packed + chunk * packed_step, Tile::kColumns * 128,
-                barrier + 8 * slot);
+      copy_bulk(weights + slot * Tile::kColumns * 128, weights_at(p, first_chunk + chunk, first_channel),
+                Tile::kColumns * 128, barrier + 8 * slot);
     }
 #endif
   };
@@ -366,10 +369,9 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
   Multiplier<Tile> multiplier(place);
   int slot = 0, done_slot = 0;
   uint32_t parity = 0;
-  const auto step = [&](int k, auto buffer) {
+  for (int k = 0; k < chunks; ++k) {
     barrier_wait(barrier + 8 * slot, parity);
-    multiplier.template run<decltype(buffer)::value>(sums, pixels + slot * Tile::kRows * 128,
-                                                     weights + slot * Tile::kColumns * 128);
+    multiplier.run(sums, pixels + slot * Tile::kRows * 128, weights + slot * Tile::kColumns * 128);
     if (++slot == stages) {
       slot = 0;
       parity ^= 1;
@@ -377,17 +379,13 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
     // Products of the chunk before are done now (of this one, where they do not run on): its slot takes the next.
     multiplier.template finish_products<1>();
     const int done = Tile::kGroups ? k - 1 : k;
-    if (done < 0) return;
+    if (done < 0) continue;
     if (done + stages < chunks) {
       __syncthreads();  // for all warps
       copy_weights(done + stages, done_slot);
       copy_pixels_of(done_slot);
     }
     if (++done_slot == stages) done_slot = 0;
-  };
-  for (int k = 0; k < chunks; k += 2) {
-    step(k, Number<0>());
-    if (k + 1 < chunks) step(k + 1, Number < Tile::kGroups ? 1 : 0 > ());
   }
   multiplier.template finish_products<0>();
 
@@ -403,7 +401,7 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
           if (channel >= p.channels) continue;
           const float* pair = &sums[i / 2][j][i % 2 * 2];
           finish_pair(p.epilogue, p.y, p.channels, pair[0], pair[1], pair_bias[j], pair_residual[i * Tile::kN + j], row,
-                      channel);
+                      channel, p.y_is_float);
         }
       }
       return;
@@ -438,7 +436,7 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
             *reinterpret_cast<const float4*>(exchange + (w * Tile::kRows + row) * Tile::kSumPitch + column);
         sum.x += other.x, sum.y += other.y, sum.z += other.z, sum.w += other.w;
       }
-      const int owner = row / own_rows, own_row = row - owner * own_rows;
+      const int owner = (row << p.split_log2) / Tile::kRows, own_row = row - owner * own_rows;
       const uint32_t to = inbox + ((rank * own_rows + own_row) * Tile::kColumns + column) * 4;
       store_remote(remote_address(to, owner), sum, remote_address(sums_barrier, owner));
     }
@@ -469,13 +467,13 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
 
 template <class Tile>
 __global__ void __launch_bounds__(Tile::kThreads) conv_kernel(const __grid_constant__ ConvParams p) {
-  conv_body<Tile>(p, nullptr);
+  conv_body<Tile>(p, PixelMaps());
 }
 
 template <class Tile>
 __global__ void __launch_bounds__(Tile::kThreads)
-    conv_tensor_kernel(const __grid_constant__ TensorMap map, const __grid_constant__ ConvParams p) {
-  conv_body<Tile>(p, &map);
+    conv_tensor_kernel(const __grid_constant__ PixelMaps maps, const __grid_constant__ ConvParams p) {
+  conv_body<Tile>(p, maps);
 }
 
 }  // namespace blade::backends::cuda

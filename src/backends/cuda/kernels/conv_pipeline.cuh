@@ -71,26 +71,27 @@ struct Pipeline {
 
   __device__ __forceinline__ void copy_weights(int tile, int chunk, int slot) const {
     barrier_expect(full + 8 * slot, Tile::kStageBytes);
-    const char* packed = static_cast<const char*>(p.weights) +
-                         (static_cast<int64_t>(chunk) * p.channels_padded + first_channel(tile)) * 128;
-    copy_bulk(weights(slot), packed, Tile::kColumns * 128, full + 8 * slot);
+    copy_bulk(weights(slot), weights_at(p, chunk, first_channel(tile)), Tile::kColumns * 128, full + 8 * slot);
   }
 
   __device__ __forceinline__ void fill_stages() const {
     int tile = static_cast<int>(blockIdx.x);
     const int early = min(p.stages, p.chunks);  // weights that are asked for before the wait
     for (int s = 0; s < early; ++s) copy_weights(tile, s, s);
-    TensorRows rows(p, &maps.pixels, first_row(tile), 0);
+    // The next kernel begins once one thread of each block says so: not before the block's own weights are on their
+    // way.
+    start_later();
+    TensorRows rows(p, maps.pixels, first_row(tile), 0);
     wait_for_earlier();
     RingPlace at;
     for (bool first = true; tile < tiles; tile += static_cast<int>(gridDim.x), first = false) {
-      if (!first) rows = TensorRows(p, &maps.pixels, first_row(tile), 0);
+      if (!first) rows = TensorRows(p, maps.pixels, first_row(tile), 0);
       for (int chunk = 0; chunk < p.chunks; ++chunk) {
         if (!first || chunk >= early) {
           barrier_wait(empty + 8 * at.slot, at.parity ^ 1);
           copy_weights(tile, chunk, at.slot);
         }
-        rows.copy_chunk(p, pixels(at.slot), full + 8 * at.slot);
+        rows.copy_chunk(p, maps.pixels, pixels(at.slot), full + 8 * at.slot);
         at.next(p.stages);
       }
     }
@@ -267,6 +268,8 @@ __global__ void __launch_bounds__(kPipelineThreads, Tile::kBlocks)
                                 barrier, empty, residual_full, residual_full + 8 * kPipelineGroups,
                                 p.tiles};
   if (threadIdx.x == 0) {
+    prefetch_map(&maps.pixels.image);
+    prefetch_map(&maps.result);
     for (int s = 0; s < p.stages; ++s) {
       barrier_init(barrier + 8 * s, 1);
       barrier_init(empty + 8 * s, 4 * (Tile::kShared ? kPipelineGroups : 1));
@@ -275,7 +278,6 @@ __global__ void __launch_bounds__(kPipelineThreads, Tile::kBlocks)
     barrier_init_fence();
   }
   __syncthreads();
-  start_later();
   const int warp = static_cast<int>(threadIdx.x) >> 5, lane = threadIdx.x & 31;
   if (warp < 4 * kPipelineGroups) {
     pipeline.compute();

@@ -8,11 +8,13 @@ namespace blade::backends::cuda {
 namespace {
 
 constexpr int kTileY = kStemTileHeight, kTileX = kStemTileWidth;
+constexpr uint32_t kMinusInfinity = 0xfc00fc00u;  // two halves
 static_assert(kTileX == 16 && kStemThreads == kTileY * 32, "a warp takes one row of 16 pixels");
 
 template <class T>
 __device__ __forceinline__ void fill_patch(const StemParams& p, __half* patch, int image, int first_y, int first_x) {
   const T* x = static_cast<const T*>(p.x) + static_cast<int64_t>(image) * p.height * p.width * p.in_channels;
+#pragma unroll 4
   for (int i = static_cast<int>(threadIdx.x); i < p.patch_height * static_cast<int>(p.patch_width.divisor);
        i += kStemThreads) {
     const int patch_y = divide(i, p.patch_width);
@@ -28,11 +30,49 @@ __device__ __forceinline__ void fill_patch(const StemParams& p, __half* patch, i
   }
 }
 
+__device__ __forceinline__ void fill_patch(const StemParams& p, __half* patch, int image, int first_y, int first_x) {
+  if (p.x_is_float) {
+    fill_patch<float>(p, patch, image, first_y, first_x);
+  } else {
+    fill_patch<__half>(p, patch, image, first_y, first_x);
+  }
+}
+
 using StemSums = float[kStemColumns / 8][4];
 
-// A warp's 16 pixels by 64 channels, in full lines through its part of shared memory.
-__device__ __forceinline__ void store_lines(const StemParams& p, const StemSums& sums, uint32_t lines, int first_pixel,
-                                            int pixels, int first_channel) {
+__device__ __forceinline__ void start_with_bias(const StemParams& p, StemSums& sums, int first_channel) {
+#pragma unroll
+  for (int j = 0; j < kStemColumns / 8; ++j) {
+    float2 bias = make_float2(0, 0);
+    if (p.epilogue.bias != nullptr) {
+      const int channel = first_channel + j * 8 + (static_cast<int>(threadIdx.x) & 3) * 2;
+      bias = __ldg(reinterpret_cast<const float2*>(p.epilogue.bias + channel));
+    }
+    sums[j][0] = sums[j][2] = bias.x;
+    sums[j][1] = sums[j][3] = bias.y;
+  }
+}
+
+// Starts copying the packed weights of 64 channels.
+__device__ __forceinline__ void fetch_weights(const StemParams& p, const __half* weights, int first_channel,
+                                              int pitch) {
+  const uint4* packed = reinterpret_cast<const uint4*>(static_cast<const __half*>(p.weights) +
+                                                       static_cast<int64_t>(first_channel) * pitch);
+  for (int i = static_cast<int>(threadIdx.x); i < kStemColumns * pitch / 8; i += kStemThreads) {
+    copy_16(shared_address(weights) + i * 16, packed + i, true);
+  }
+}
+
+// The shared address of this lane's row of weights, as load_matrices() takes them.
+__device__ __forceinline__ uint32_t weight_row(const __half* weights, int pitch) {
+  const int lane = static_cast<int>(threadIdx.x) & 31;
+  return shared_address(weights) + ((lane & 7) + ((lane >> 4) << 3)) * pitch * 2 + ((lane >> 3) & 1) * 16;
+}
+
+// A warp's 16 pixels by 64 channels, clamped, as lines of 128 bytes in shared memory. A lane holds channels of two
+// pixels; those that are not valid become minus infinity.
+__device__ __forceinline__ void put_lines(const StemParams& p, const StemSums& sums, uint32_t lines, bool first_valid,
+                                          bool second_valid) {
   const int lane = static_cast<int>(threadIdx.x) & 31, row = lane & 15;
   const __half2 lo = __float2half2_rn(p.epilogue.lo), hi = __float2half2_rn(p.epilogue.hi);
 #pragma unroll
@@ -43,7 +83,7 @@ __device__ __forceinline__ void store_lines(const StemParams& p, const StemSums&
       const float* pair = &sums[j + k / 2][k % 2 * 2];
       __half2 both = __floats2half2_rn(pair[0], pair[1]);
       if (p.epilogue.has_clamp) both = __hmin2_nan(__hmax2_nan(both, lo), hi);
-      bits[k] = reinterpret_cast<const uint32_t&>(both);
+      bits[k] = (k % 2 == 0 ? first_valid : second_valid) ? reinterpret_cast<const uint32_t&>(both) : kMinusInfinity;
     }
     const uint32_t at = lines + row * 128 + (((j + (lane >> 4)) ^ (row & 7)) << 4);
 #if __CUDA_ARCH__ >= 900
@@ -59,6 +99,13 @@ __device__ __forceinline__ void store_lines(const StemParams& p, const StemSums&
     }
 #endif
   }
+}
+
+// A warp's 16 pixels by 64 channels, in full lines through its part of shared memory.
+__device__ __forceinline__ void store_lines(const StemParams& p, const StemSums& sums, uint32_t lines, int first_pixel,
+                                            int pixels, int first_channel) {
+  const int lane = static_cast<int>(threadIdx.x) & 31;
+  put_lines(p, sums, lines, true, true);
   __syncwarp();
   __half* y = static_cast<__half*>(p.y);
 #pragma unroll
@@ -95,24 +142,21 @@ __device__ __forceinline__ void store_pairs(const StemParams& p, const StemSums&
 // A block computes tiles of 8 x 16 pixels by 64 channels, one after another.
 __global__ void __launch_bounds__(kStemThreads) stem(const __grid_constant__ StemParams p) {
   extern __shared__ __align__(16) uint8_t memory[];
-  const int thread = static_cast<int>(threadIdx.x), lane = thread & 31, warp = thread >> 5;
+  const int lane = static_cast<int>(threadIdx.x) & 31, warp = static_cast<int>(threadIdx.x) >> 5;
   const int pitch = p.kernel_h * p.row_k + 8;  // halves: an odd number of 16-byte units, so rows meet other banks
   __half* weights = reinterpret_cast<__half*>(memory + kStemLineBytes);
   __half* patch = weights + kStemColumns * pitch;
   const uint32_t lines = shared_address(memory) + warp * (kStemLineBytes / kTileY);
   const int first_channel = static_cast<int>(blockIdx.y) * kStemColumns;
-  const uint4* packed = reinterpret_cast<const uint4*>(static_cast<const __half*>(p.weights) +
-                                                       static_cast<int64_t>(first_channel) * pitch);
-  for (int i = thread; i < kStemColumns * pitch / 8; i += kStemThreads) {
-    copy_16(shared_address(weights) + i * 16, packed + i, true);
-  }
+  fetch_weights(p, weights, first_channel, pitch);
   start_later();
   const int patch_width = static_cast<int>(p.patch_width.divisor);
   const __half* own_row = patch + ((warp * p.stride_h) * patch_width + (lane >> 2) * p.stride_w) * 4 + (lane & 3) * 2;
   const int eight_pixels = 8 * p.stride_w * 4;
-  const uint32_t b_row =
-      shared_address(weights) + ((lane & 7) + ((lane >> 4) << 3)) * pitch * 2 + ((lane >> 3) & 1) * 16;
-  const bool in_lines = !p.epilogue.has_program && p.epilogue.residual == nullptr && (p.channels & 7) == 0;
+  const uint32_t b_row = weight_row(weights, pitch);
+  const EpilogueParams& e = p.epilogue;
+  const bool in_lines = !e.has_program && e.activation == EpilogueParams::Activation::kNone && e.residual == nullptr &&
+                        (p.channels & 7) == 0;
   wait_for_earlier();
   for (int tile = static_cast<int>(blockIdx.x); tile < p.tiles; tile += static_cast<int>(gridDim.x)) {
     const int row_of_tiles = divide(tile, p.tiles_x);
@@ -121,21 +165,9 @@ __global__ void __launch_bounds__(kStemThreads) stem(const __grid_constant__ Ste
     const int tile_y = row_of_tiles - image * static_cast<int>(p.tiles_y.divisor);
     const int out_y = tile_y * kTileY + warp, first_out_x = tile_x * kTileX;
     const int first_y = tile_y * kTileY * p.stride_h - p.pad_top, first_x = first_out_x * p.stride_w - p.pad_left;
-    if (p.x_is_float) {
-      fill_patch<float>(p, patch, image, first_y, first_x);
-    } else {
-      fill_patch<__half>(p, patch, image, first_y, first_x);
-    }
+    fill_patch(p, patch, image, first_y, first_x);
     StemSums sums;
-#pragma unroll
-    for (int j = 0; j < kStemColumns / 8; ++j) {
-      float2 bias = make_float2(0, 0);
-      if (p.epilogue.bias != nullptr) {
-        bias = __ldg(reinterpret_cast<const float2*>(p.epilogue.bias + first_channel + j * 8 + (lane & 3) * 2));
-      }
-      sums[j][0] = sums[j][2] = bias.x;
-      sums[j][1] = sums[j][3] = bias.y;
-    }
+    start_with_bias(p, sums, first_channel);
     asm volatile("cp.async.wait_all;" ::: "memory");
     __syncthreads();
     const __half* row = own_row;
@@ -165,8 +197,118 @@ __global__ void __launch_bounds__(kStemThreads) stem(const __grid_constant__ Ste
   }
 }
 
+__device__ __forceinline__ void max_of(uint4& folded, const uint4& other) {
+  __half2* a = reinterpret_cast<__half2*>(&folded);
+  const __half2* b = reinterpret_cast<const __half2*>(&other);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) a[i] = __hmax2_nan(a[i], b[i]);
+}
+
+// Folds the windows of a tile whose convolution stands in lines.
+__device__ __forceinline__ void pool_lines(const PooledStemParams& p, const uint8_t* lines, int image, int first_y,
+                                           int first_x, int first_channel) {
+  const int width = static_cast<int>(p.tile_width.divisor), conv_width = static_cast<int>(p.conv_width.divisor);
+  const int piece = static_cast<int>(threadIdx.x) & 7, channel = first_channel + piece * 8;
+  if (channel >= p.conv.channels) return;
+  for (int i = static_cast<int>(threadIdx.x) >> 3; i < p.tile_height * width; i += kStemThreads / 8) {
+    const int tile_y = divide(i, p.tile_width), tile_x = i - tile_y * width;
+    const int y = first_y + tile_y, x = first_x + tile_x;
+    if (y >= p.height || x >= p.width) continue;
+    const int corner = tile_y * p.stride_h * conv_width + tile_x * p.stride_w;
+    uint4 folded = make_uint4(kMinusInfinity, kMinusInfinity, kMinusInfinity, kMinusInfinity);
+    for (int dy = 0; dy < p.window_h; ++dy) {
+      for (int dx = 0; dx < p.window_w; ++dx) {
+        const int pixel = corner + dy * conv_width + dx;
+        max_of(folded, *reinterpret_cast<const uint4*>(lines + pixel * 128 + ((piece ^ (pixel & 7)) << 4)));
+      }
+    }
+    const int64_t at = static_cast<int64_t>((image * p.height + y) * p.width + x) * p.conv.channels + channel;
+    *reinterpret_cast<uint4*>(static_cast<__half*>(p.conv.y) + at) = folded;
+  }
+}
+
+// A block computes tiles of pooled pixels by 64 channels, one after another; a warp kFragments times 16 pixels of the
+// convolution at once.
+template <int kFragments>
+__global__ void __launch_bounds__(kStemThreads) pooled_stem(const __grid_constant__ PooledStemParams q) {
+  extern __shared__ __align__(16) uint8_t memory[];
+  const StemParams& p = q.conv;
+  const int lane = static_cast<int>(threadIdx.x) & 31, warp = static_cast<int>(threadIdx.x) >> 5;
+  const int pitch = p.kernel_h * p.row_k + 8;
+  const int fragments = (q.conv_pixels + 15) / 16;
+  __half* weights = reinterpret_cast<__half*>(memory + fragments * 16 * 128);
+  __half* patch = weights + kStemColumns * pitch;
+  const int first_channel = static_cast<int>(blockIdx.y) * kStemColumns;
+  fetch_weights(p, weights, first_channel, pitch);
+  start_later();
+  const int patch_width = static_cast<int>(p.patch_width.divisor), conv_width = static_cast<int>(q.conv_width.divisor);
+  const uint32_t b_row = weight_row(weights, pitch);
+  wait_for_earlier();
+  for (int tile = static_cast<int>(blockIdx.x); tile < p.tiles; tile += static_cast<int>(gridDim.x)) {
+    const int row_of_tiles = divide(tile, p.tiles_x);
+    const int tile_x = tile - row_of_tiles * static_cast<int>(p.tiles_x.divisor);
+    const int image = divide(row_of_tiles, p.tiles_y);
+    const int tile_y = row_of_tiles - image * static_cast<int>(p.tiles_y.divisor);
+    const int first_y = tile_y * q.tile_height, first_x = tile_x * static_cast<int>(q.tile_width.divisor);
+    const int conv_y = first_y * q.stride_h - q.pad_top, conv_x = first_x * q.stride_w - q.pad_left;
+    fill_patch(p, patch, image, conv_y * p.stride_h - p.pad_top, conv_x * p.stride_w - p.pad_left);
+    asm volatile("cp.async.wait_all;" ::: "memory");
+    __syncthreads();
+    for (int fragment = warp * kFragments; fragment < fragments; fragment += kStemThreads / 32 * kFragments) {
+      const __half* rows[kFragments][2];  // of this lane's two pixels of a fragment
+      bool inside[kFragments][2];
+      StemSums sums[kFragments];
+#pragma unroll
+      for (int f = 0; f < kFragments; ++f) {
+        start_with_bias(p, sums[f], first_channel);
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int pixel = min((fragment + f) * 16 + half * 8 + (lane >> 2), q.conv_pixels - 1);
+          const int y = divide(pixel, q.conv_width), x = pixel - y * conv_width;
+          rows[f][half] = patch + (y * p.stride_h * patch_width + x * p.stride_w) * 4 + (lane & 3) * 2;
+          inside[f][half] = static_cast<unsigned>(conv_y + y) < static_cast<unsigned>(p.out_height) &&
+                            static_cast<unsigned>(conv_x + x) < static_cast<unsigned>(p.out_width);
+        }
+      }
+      for (int kh = 0; kh < p.kernel_h; ++kh) {
+        for (int k = 0; k < p.row_k; k += 16) {
+          const int at = kh * patch_width * 4 + k;
+          uint32_t a[kFragments][4];
+#pragma unroll
+          for (int f = 0; f < kFragments; ++f) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) a[f][i] = *reinterpret_cast<const uint32_t*>(rows[f][i & 1] + at + i / 2 * 8);
+          }
+#pragma unroll
+          for (int j = 0; j < kStemColumns / 16; ++j) {
+            uint32_t b[4];
+            load_matrices(b, b_row + (j * 16 * pitch + kh * p.row_k + k) * 2);
+#pragma unroll
+            for (int f = 0; f < kFragments; ++f) {
+              multiply_16x8x16(sums[f][2 * j], a[f], b[0], b[1]);
+              multiply_16x8x16(sums[f][2 * j + 1], a[f], b[2], b[3]);
+            }
+          }
+        }
+      }
+#pragma unroll
+      for (int f = 0; f < kFragments; ++f) {
+        if (fragment + f >= fragments) continue;
+        put_lines(p, sums[f], shared_address(memory) + (fragment + f) * 16 * 128, inside[f][0], inside[f][1]);
+      }
+    }
+    __syncthreads();
+    pool_lines(q, memory, image, first_y, first_x, first_channel);
+  }
+}
+
 }  // namespace
 
 const void* stem_kernel() { return reinterpret_cast<const void*>(&stem); }
+
+const void* pooled_stem_kernel(int fragments) {
+  return fragments == 1 ? reinterpret_cast<const void*>(&pooled_stem<1>)
+                        : reinterpret_cast<const void*>(&pooled_stem<2>);
+}
 
 }  // namespace blade::backends::cuda

@@ -11,15 +11,14 @@ struct ConvVariant {
   int threads;
   int stage_bytes, sum_bytes;  // shared memory of one stage, and of the exchange of sums
   bool direct;                 // sums need no exchange unless the tile is split
-  bool groups;                 // wgmma: compute capability 9.0 only
-  bool tensor;                 // pixels by the tensor copy engine; the kernel takes a TensorMap before its ConvParams
+  bool groups;                 // wgmma, and pixels by the tensor copy engine: compute capability 9.0 only; the kernel
+                               // takes PixelMaps before its ConvParams
   const void* kernel;
 };
 
 std::span<const ConvVariant> conv_variants_mma_small();
 std::span<const ConvVariant> conv_variants_mma_large();
 std::span<const ConvVariant> conv_variants_wgmma();
-std::span<const ConvVariant> conv_variants_tensor();
 
 // The tiles of the pipeline for many pixels.
 struct PipelineVariant {
@@ -36,7 +35,7 @@ std::span<const PipelineVariant> pipeline_variants();
 template <class Tile>
 ConvVariant describe_variant(const void* kernel) {
   return {Tile::kRows,     Tile::kColumns, Tile::kWarpsK, Tile::kThreads, Tile::kStageBytes,
-          Tile::kSumBytes, Tile::kDirect,  Tile::kGroups, Tile::kTensor,  kernel};
+          Tile::kSumBytes, Tile::kDirect,  Tile::kGroups, kernel};
 }
 
 }  // namespace blade::backends::cuda

@@ -1,4 +1,4 @@
-// Tiles on wgmma, the warp-group instructions of compute capability 9.0.
+// Tiles on wgmma, the warp-group instructions of compute capability 9.0, with pixels by the tensor copy engine.
 #define BLADE_CONV_GROUPS
 #include "backends/cuda/kernels/conv_kernel.cuh"
 #include "backends/cuda/kernels/conv_variants.h"
@@ -6,19 +6,19 @@
 namespace blade::backends::cuda {
 namespace {
 
-template <int kRows, int kColumns, int kWarpsM, int kWarpsN, int kWarpsK>
+template <int kRows, int kColumns, int kWarpsM, int kWarpsK>
 ConvVariant variant() {
-  using Tile = ConvTile<kRows, kColumns, kWarpsM, kWarpsN, kWarpsK, true>;
-  return describe_variant<Tile>(reinterpret_cast<const void*>(&conv_kernel<Tile>));
+  using Tile = ConvTile<kRows, kColumns, kWarpsM, 1, kWarpsK, true>;
+  return describe_variant<Tile>(reinterpret_cast<const void*>(&conv_tensor_kernel<Tile>));
 }
 
 }  // namespace
 
 std::span<const ConvVariant> conv_variants_wgmma() {
   static const ConvVariant variants[] = {
-      variant<64, 32, 1, 1, 1>(),  variant<64, 32, 1, 1, 2>(),   variant<64, 64, 1, 1, 1>(),
-      variant<64, 64, 1, 1, 2>(),  variant<64, 128, 1, 1, 1>(),  variant<128, 32, 2, 1, 1>(),
-      variant<128, 64, 2, 1, 1>(), variant<128, 128, 2, 1, 1>(), variant<256, 64, 4, 1, 1>(),
+      variant<64, 32, 1, 1>(),   variant<64, 32, 1, 2>(),  variant<64, 64, 1, 1>(),
+      variant<64, 64, 1, 2>(),   variant<64, 128, 1, 1>(), variant<128, 64, 2, 1>(),
+      variant<128, 128, 2, 1>(), variant<256, 64, 4, 1>(), variant<256, 128, 4, 1>(),
   };
   return variants;
 }

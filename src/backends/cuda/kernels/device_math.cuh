@@ -268,8 +268,31 @@ static __device__ __noinline__ float run_epilogue_program(const EpilogueParams& 
   return run_program(e.program, values);
 }
 
+// Starts bringing a constant to the SM's cache, for a later load.
+__device__ __forceinline__ void touch(const float* constant) {
+  asm volatile("prefetch.global.L1 [%0];" ::"l"(constant));
+}
+
+__device__ __forceinline__ float activated(const EpilogueParams& e, float value, int channel) {
+  switch (e.activation) {
+    case EpilogueParams::Activation::kLeakyRelu:
+      return value > 0 ? value : e.slope * value;
+    case EpilogueParams::Activation::kPRelu:
+      return value > 0 ? value : __ldg(e.slopes + channel) * value;
+    case EpilogueParams::Activation::kSigmoid:
+      return 1.0f / (1.0f + __expf(-value));
+    case EpilogueParams::Activation::kSwish:
+      return value / (1.0f + __expf(-value));
+    case EpilogueParams::Activation::kHardSwish:
+      return value * fminf(fmaxf(value + 3.0f, 0.0f), 6.0f) * e.slope;
+    default:
+      return value;
+  }
+}
+
 // The whole epilogue of one element whose bias and residual the caller has added.
 __device__ __forceinline__ float finish_element(const EpilogueParams& e, float value, int channel, int64_t element) {
+  if (e.activation != EpilogueParams::Activation::kNone) value = activated(e, value, channel);
   if (e.has_clamp) value = value != value ? value : fminf(fmaxf(value, e.lo), e.hi);
   if (e.has_program) value = run_epilogue_program(e, value, channel, element);
   return value;
@@ -286,12 +309,18 @@ __device__ __forceinline__ uint32_t load_pair(const EpilogueParams& e, int chann
 
 // Two neighbouring results of a matrix kernel: bias, residual, the rest, and the store.
 __device__ __forceinline__ void finish_pair(const EpilogueParams& e, void* output, int channels, float u, float v,
-                                            float2 bias, uint32_t residual_bits, int row, int channel) {
+                                            float2 bias, uint32_t residual_bits, int row, int channel,
+                                            bool y_is_float = false) {
   const int64_t at = static_cast<int64_t>(row) * channels + channel;
   const bool both = channel + 1 < channels;
   const float2 residual = __half22float2(*reinterpret_cast<const __half2*>(&residual_bits));
   u = finish_element(e, u + bias.x + residual.x, channel, at);
   if (both) v = finish_element(e, v + bias.y + residual.y, channel + 1, at + 1);
+  if (y_is_float) {
+    static_cast<float*>(output)[at] = u;
+    if (both) static_cast<float*>(output)[at + 1] = v;
+    return;
+  }
   __half* y = static_cast<__half*>(output);
   if ((channels & 1) == 0) {
     *reinterpret_cast<__half2*>(y + at) = __floats2half2_rn(u, v);

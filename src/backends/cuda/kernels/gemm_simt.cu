@@ -52,8 +52,8 @@ __device__ void multiply_tile(int k_count, const LoadA& load_a, const LoadB& loa
 
 template <class T>
 __global__ void __launch_bounds__(kSimpleThreads) gemm(const __grid_constant__ GemmParams p) {
-  wait_for_earlier();
   start_later();
+  wait_for_earlier();
   int64_t a_offset = 0, b_offset = 0;
   int rest = static_cast<int>(blockIdx.z);
   for (int d = p.batch_rank - 1; d >= 0; --d) {
@@ -85,8 +85,8 @@ __global__ void __launch_bounds__(kSimpleThreads) gemm(const __grid_constant__ G
 // Output pixels are the rows, taps times input channels the depth.
 template <class T>
 __global__ void __launch_bounds__(kSimpleThreads) implicit_gemm(const __grid_constant__ DirectConvParams p) {
-  wait_for_earlier();
   start_later();
+  wait_for_earlier();
   const T* x = static_cast<const T*>(p.x);
   const T* w = static_cast<const T*>(p.w);
   T* y = static_cast<T*>(p.y);

@@ -7,8 +7,8 @@ namespace {
 
 template <class T>
 __global__ void __launch_bounds__(kSimpleThreads) strided_copy(const __grid_constant__ StridedCopyParams p) {
-  wait_for_earlier();
   start_later();
+  wait_for_earlier();
   const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
   if (element >= p.count) return;
   int64_t from = p.from_offset, to = p.to_offset;
@@ -25,8 +25,8 @@ __global__ void __launch_bounds__(kSimpleThreads) strided_copy(const __grid_cons
 
 template <class T>
 __global__ void __launch_bounds__(kSimpleThreads) gather(const __grid_constant__ GatherParams p) {
-  wait_for_earlier();
   start_later();
+  wait_for_earlier();
   const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
   if (element >= p.count) return;
   const int row = divide(static_cast<int>(element), p.inner);
@@ -58,8 +58,8 @@ __device__ int nearest_position(int out, float scale, int size, const ResizePara
 
 template <class T>
 __global__ void __launch_bounds__(kSimpleThreads) resize(const __grid_constant__ ResizeParams p) {
-  wait_for_earlier();
   start_later();
+  wait_for_earlier();
   const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
   if (element >= p.count) return;
   const int c = static_cast<int>(element % p.channels);

@@ -5,13 +5,10 @@
 namespace blade::backends::cuda {
 namespace {
 
+// Where an element's operands stand.
 template <bool kFlat>
-__global__ void __launch_bounds__(kSimpleThreads) pointwise(const __grid_constant__ PointwiseParams p) {
-  wait_for_earlier();
-  start_later();
-  const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
-  if (element >= p.count) return;
-  int64_t at[kMaxProgramInputs] = {};
+__device__ __forceinline__ void find_operands(const PointwiseParams& p, int64_t element,
+                                              int64_t (&at)[kMaxProgramInputs]) {
   if constexpr (kFlat) {
     for (int i = 0; i < p.program.num_inputs; ++i) at[i] = element * p.strides[i][0];
   } else {
@@ -23,9 +20,112 @@ __global__ void __launch_bounds__(kSimpleThreads) pointwise(const __grid_constan
       rest = next;
     }
   }
+}
+
+template <bool kFlat>
+__global__ void __launch_bounds__(kSimpleThreads) pointwise(const __grid_constant__ PointwiseParams p) {
+  start_later();
+  wait_for_earlier();
+  const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
+  if (element >= p.count) return;
+  int64_t at[kMaxProgramInputs] = {};
+  find_operands<kFlat>(p, element, at);
   float values[kMaxProgramInputs + kMaxProgramCode];
   for (int i = 0; i < p.program.num_inputs; ++i) values[i] = load_element(p.inputs[i], at[i], p.input_types[i]);
   store_element(p.output, element, p.output_type, run_program(p.program, values));
+}
+
+__device__ int64_t load_whole(const void* data, int64_t i, ElementType type) {
+  switch (type) {
+    case ElementType::kInt32:
+      return static_cast<const int32_t*>(data)[i];
+    case ElementType::kInt64:
+      return static_cast<const int64_t*>(data)[i];
+    default:
+      return static_cast<const uint8_t*>(data)[i] != 0;
+  }
+}
+__device__ void store_whole(void* data, int64_t i, ElementType type, int64_t value) {
+  switch (type) {
+    case ElementType::kInt32:
+      static_cast<int32_t*>(data)[i] = static_cast<int32_t>(value);
+      break;
+    case ElementType::kInt64:
+      static_cast<int64_t*>(data)[i] = value;
+      break;
+    default:
+      static_cast<uint8_t*>(data)[i] = value != 0;
+  }
+}
+
+// One instruction on integers; the host side sends no others (see integer_program() there).
+__device__ int64_t integer_value(ir::PointwiseOp op, int64_t a, int64_t b, int64_t c) {
+  using ir::PointwiseOp;
+  const auto wrapped = [](uint64_t value) { return static_cast<int64_t>(value); };
+  const auto ua = static_cast<uint64_t>(a), ub = static_cast<uint64_t>(b);
+  switch (op) {
+    case PointwiseOp::kNeg:
+      return wrapped(0 - ua);
+    case PointwiseOp::kAbs:
+      return a < 0 ? wrapped(0 - ua) : a;
+    case PointwiseOp::kSquare:
+      return wrapped(ua * ua);
+    case PointwiseOp::kSign:
+      return (a > 0) - (a < 0);
+    case PointwiseOp::kRelu:
+      return a > 0 ? a : 0;
+    case PointwiseOp::kLogicalNot:
+      return a == 0;
+    case PointwiseOp::kAdd:
+      return wrapped(ua + ub);
+    case PointwiseOp::kSub:
+      return wrapped(ua - ub);
+    case PointwiseOp::kMul:
+      return wrapped(ua * ub);
+    case PointwiseOp::kMaximum:
+      return a > b ? a : b;
+    case PointwiseOp::kMinimum:
+      return a < b ? a : b;
+    case PointwiseOp::kEqual:
+      return a == b;
+    case PointwiseOp::kNotEqual:
+      return a != b;
+    case PointwiseOp::kLess:
+      return a < b;
+    case PointwiseOp::kLessEqual:
+      return a <= b;
+    case PointwiseOp::kGreater:
+      return a > b;
+    case PointwiseOp::kGreaterEqual:
+      return a >= b;
+    case PointwiseOp::kLogicalAnd:
+      return a != 0 && b != 0;
+    case PointwiseOp::kLogicalOr:
+      return a != 0 || b != 0;
+    default:
+      return a != 0 ? b : c;  // kSelect
+  }
+}
+
+// The same in 64 bits, for programs on int32, int64 and bool; `narrow`: what is no comparison wraps to 32 bits.
+__global__ void __launch_bounds__(kSimpleThreads) pointwise_integers(const __grid_constant__ PointwiseParams p) {
+  start_later();
+  wait_for_earlier();
+  const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
+  if (element >= p.count) return;
+  int64_t at[kMaxProgramInputs] = {};
+  find_operands<false>(p, element, at);
+  int64_t values[kMaxProgramInputs + kMaxProgramCode];
+  for (int i = 0; i < p.program.num_inputs; ++i) values[i] = load_whole(p.inputs[i], at[i], p.input_types[i]);
+  int64_t result = 0;
+  for (int i = 0; i < p.program.num_code; ++i) {
+    const ProgramInstr& instr = p.program.code[i];
+    result = integer_value(static_cast<ir::PointwiseOp>(instr.op), values[instr.a], instr.b >= 0 ? values[instr.b] : 0,
+                           instr.c >= 0 ? values[instr.c] : 0);
+    if (p.narrow) result = static_cast<int32_t>(result);
+    values[p.program.num_inputs + i] = result;
+  }
+  store_whole(p.output, element, p.output_type, result);
 }
 
 // The numbers of ir::DType that casts know.
@@ -116,8 +216,8 @@ __device__ int64_t to_integer(double value, int type) {
 
 __global__ void __launch_bounds__(kSimpleThreads)
     cast(const void* from, void* to, int64_t count, int from_type, int to_type) {
-  wait_for_earlier();
   start_later();
+  wait_for_earlier();
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
   if (i >= count) return;
   if (is_float_type(from_type)) {
@@ -147,6 +247,7 @@ __global__ void __launch_bounds__(kSimpleThreads)
 const void* pointwise_kernel(bool flat) {
   return flat ? reinterpret_cast<const void*>(&pointwise<true>) : reinterpret_cast<const void*>(&pointwise<false>);
 }
+const void* pointwise_integers_kernel() { return reinterpret_cast<const void*>(&pointwise_integers); }
 const void* cast_kernel() { return reinterpret_cast<const void*>(&cast); }
 
 }  // namespace blade::backends::cuda

@@ -14,8 +14,8 @@ struct alignas(sizeof(T) * kWidth) Pack {
 template <class T, int kWidth>
 __global__ void __launch_bounds__(kSimpleThreads) pool(const __grid_constant__ PoolParams p) {
   using Vector = Pack<T, kWidth>;
-  wait_for_earlier();
   start_later();
+  wait_for_earlier();
   const int unit = static_cast<int>(blockIdx.x * kSimpleThreads + threadIdx.x);
   if (static_cast<int64_t>(unit) * kWidth >= p.count) return;
   int rest = divide(unit, p.units);

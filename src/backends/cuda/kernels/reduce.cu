@@ -5,7 +5,7 @@
 namespace blade::backends::cuda {
 namespace {
 
-constexpr int kLanes = 64, kParts = kSimpleThreads / kLanes;
+constexpr int kAhead = 8;
 
 __device__ float identity_of(ReduceOp op) {
   switch (op) {
@@ -31,48 +31,42 @@ __device__ float fold(ReduceOp op, float a, float b) {
       return a + b;
   }
 }
-__device__ float finished(const ReduceParams& p, float value) {
-  return p.op == ReduceOp::kMean ? value / static_cast<float>(p.reduced) : value;
-}
-
-// 64 neighbouring outputs a block, the reduced dim in kParts pieces.
-__global__ void __launch_bounds__(kSimpleThreads) reduce_columns(const __grid_constant__ ReduceParams p) {
-  __shared__ float parts[kParts][kLanes];
-  wait_for_earlier();
+// `lanes` neighbouring outputs a block, the reduced dim divided among the rest of the threads and gridDim.y blocks; a
+// thread has kAhead loads under way.
+template <ElementType kType>
+__global__ void __launch_bounds__(kSimpleThreads) reduce_block(const __grid_constant__ ReduceParams p) {
+  __shared__ float sums[kSimpleThreads];
   start_later();
-  const int lane = static_cast<int>(threadIdx.x) % kLanes, part = static_cast<int>(threadIdx.x) / kLanes;
-  const int blocks = (p.inner + kLanes - 1) / kLanes;
-  const int64_t outer = blockIdx.x / blocks;
-  const int inner = static_cast<int>(blockIdx.x % blocks) * kLanes + lane;
+  const int thread = static_cast<int>(threadIdx.x);
+  const int lane = thread & ((1 << p.lanes_log2) - 1), part = thread >> p.lanes_log2;
+  const int parts = kSimpleThreads >> p.lanes_log2;
+  const int64_t outer = divide(static_cast<int>(blockIdx.x), p.inner_blocks);
+  const int inner_block = static_cast<int>(blockIdx.x - outer * p.inner_blocks.divisor);
+  const int inner = (inner_block << p.lanes_log2) + lane;
+  const int begin = static_cast<int>(static_cast<int64_t>(p.reduced) * blockIdx.y / gridDim.y);
+  const int end = static_cast<int>(static_cast<int64_t>(p.reduced) * (blockIdx.y + 1) / gridDim.y);
   float value = identity_of(p.op);
+  wait_for_earlier();
   if (inner < p.inner) {
-    for (int r = part; r < p.reduced; r += kParts) {
-      value = fold(p.op, value, load_element(p.x, (outer * p.reduced + r) * p.inner + inner, p.type));
+    for (int r = begin + part; r < end; r += parts * kAhead) {
+      float loaded[kAhead];
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        const int at = r + i * parts;
+        loaded[i] = at < end ? load_element(p.x, (outer * p.reduced + at) * p.inner + inner, kType) : identity_of(p.op);
+      }
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) value = fold(p.op, value, loaded[i]);
     }
   }
-  parts[part][lane] = value;
-  __syncthreads();
-  if (part != 0 || inner >= p.inner) return;
-  for (int i = 1; i < kParts; ++i) value = fold(p.op, value, parts[i][lane]);
-  store_element(p.y, outer * p.inner + inner, p.type, finished(p, value));
-}
-
-// One output a block.
-__global__ void __launch_bounds__(kSimpleThreads) reduce_rows(const __grid_constant__ ReduceParams p) {
-  __shared__ float parts[kSimpleThreads / 32];
-  wait_for_earlier();
-  start_later();
-  const int64_t outer = blockIdx.x / p.inner, inner = blockIdx.x % p.inner;
-  float value = identity_of(p.op);
-  for (int r = static_cast<int>(threadIdx.x); r < p.reduced; r += kSimpleThreads) {
-    value = fold(p.op, value, load_element(p.x, (outer * p.reduced + r) * p.inner + inner, p.type));
+  sums[thread] = value;
+  for (int half = parts / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (part < half) sums[thread] = fold(p.op, sums[thread], sums[thread + (half << p.lanes_log2)]);
   }
-  for (int d = 16; d > 0; d >>= 1) value = fold(p.op, value, __shfl_xor_sync(~0u, value, d));
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = value;
-  __syncthreads();
-  if (threadIdx.x != 0) return;
-  for (int i = 1; i < kSimpleThreads / 32; ++i) value = fold(p.op, value, parts[i]);
-  store_element(p.y, blockIdx.x, p.type, finished(p, value));
+  if (part != 0 || inner >= p.inner) return;
+  const int64_t at = (outer * gridDim.y + blockIdx.y) * p.inner + inner;
+  store_element(p.y, at, p.result_type, sums[thread] * p.scale);
 }
 
 struct Best {
@@ -91,8 +85,8 @@ __device__ Best better(Best a, Best b) {
 // One output a block.
 __global__ void __launch_bounds__(kSimpleThreads) arg_reduce(const __grid_constant__ ArgReduceParams p) {
   __shared__ Best parts[kSimpleThreads / 32];
-  wait_for_earlier();
   start_later();
+  wait_for_earlier();
   const int64_t outer = blockIdx.x / p.inner, inner = blockIdx.x % p.inner;
   Best best{0, kNothing};
   for (int r = static_cast<int>(threadIdx.x); r < p.reduced; r += kSimpleThreads) {
@@ -115,8 +109,17 @@ __global__ void __launch_bounds__(kSimpleThreads) arg_reduce(const __grid_consta
 
 }  // namespace
 
-const void* reduce_kernel(bool few_inner) {
-  return few_inner ? reinterpret_cast<const void*>(&reduce_rows) : reinterpret_cast<const void*>(&reduce_columns);
+const void* reduce_kernel(ElementType type) {
+  switch (type) {
+    case ElementType::kFloat32:
+      return reinterpret_cast<const void*>(&reduce_block<ElementType::kFloat32>);
+    case ElementType::kFloat16:
+      return reinterpret_cast<const void*>(&reduce_block<ElementType::kFloat16>);
+    case ElementType::kBFloat16:
+      return reinterpret_cast<const void*>(&reduce_block<ElementType::kBFloat16>);
+    default:
+      return reinterpret_cast<const void*>(&reduce_block<ElementType::kBool>);
+  }
 }
 const void* arg_reduce_kernel() { return reinterpret_cast<const void*>(&arg_reduce); }
 

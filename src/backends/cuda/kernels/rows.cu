@@ -24,8 +24,8 @@ __device__ float across_block(float value, float* parts) {
 
 __global__ void __launch_bounds__(kSimpleThreads) softmax(const __grid_constant__ RowParams p) {
   __shared__ float parts[kWarps];
-  wait_for_earlier();
   start_later();
+  wait_for_earlier();
   const int64_t first = static_cast<int64_t>(blockIdx.x) * p.columns;
   const int thread = static_cast<int>(threadIdx.x);
   float largest = -INFINITY;
@@ -47,8 +47,8 @@ __global__ void __launch_bounds__(kSimpleThreads) softmax(const __grid_constant_
 
 __global__ void __launch_bounds__(kSimpleThreads) layer_norm(const __grid_constant__ RowParams p) {
   __shared__ float parts[kWarps];
-  wait_for_earlier();
   start_later();
+  wait_for_earlier();
   const int64_t first = static_cast<int64_t>(blockIdx.x) * p.columns;
   const int thread = static_cast<int>(threadIdx.x);
   float sum = 0;

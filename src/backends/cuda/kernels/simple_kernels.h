@@ -10,15 +10,20 @@ inline constexpr int kSimpleThreads = 256;
 inline constexpr int kStemThreads = 256, kStemTileHeight = 8, kStemTileWidth = 16, kStemColumns = 64;
 inline constexpr int kStemLineBytes = kStemTileHeight * kStemTileWidth * kStemColumns * 2;  // a tile's results
 inline constexpr int kGemmTile = 64;
+inline constexpr int kDepthwiseWidth = 4, kDepthwiseThreads = 128;
 
 const void* stem_kernel();
+const void* pooled_stem_kernel(int fragments);  // PooledStemParams; a warp takes 1 or 2 times 16 pixels at once
 const void* direct_conv_kernel(ElementType type, bool transposed);  // a thread an element
-const void* depthwise_kernel(ElementType type);                     // a thread two channels (half) or one
-const void* gemm_kernel(ElementType type);                          // a block a kGemmTile x kGemmTile tile
-const void* implicit_gemm_kernel(ElementType type);                 // DirectConvParams, 2 spatial dims, no groups
+// DepthwiseParams; a thread kDepthwiseWidth channels of a pixel. window: the kernel's size where it is square and 3 or
+// 5, else 0.
+const void* depthwise_kernel(ElementType type, int window);
+const void* gemm_kernel(ElementType type);           // a block a kGemmTile x kGemmTile tile
+const void* implicit_gemm_kernel(ElementType type);  // DirectConvParams, 2 spatial dims, no groups
 const void* pointwise_kernel(bool flat);
+const void* pointwise_integers_kernel();
 const void* pool_kernel(ElementType type, bool vectors);  // vectors: a thread 8 channels of half
-const void* reduce_kernel(bool few_inner);                // few_inner: a block an output; else 64 outputs
+const void* reduce_kernel(ElementType type);              // of what is read
 const void* arg_reduce_kernel();                          // a block an output
 const void* softmax_kernel();                             // a block a row
 const void* layer_norm_kernel();

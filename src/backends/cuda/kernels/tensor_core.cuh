@@ -74,6 +74,10 @@ __device__ __forceinline__ void copy_pixels(uint32_t to, const void* map, int ch
       "h"(static_cast<uint16_t>(offset_y))
       : "memory");
 }
+// Fetches a CUtensorMap itself ahead of the first copy by it.
+__device__ __forceinline__ void prefetch_map(const void* map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
 // A box of a matrix, by a CUtensorMap in tiled form: zeros outside, and nothing is written there.
 __device__ __forceinline__ void copy_box(uint32_t to, const void* map, int column, int row, uint32_t barrier) {
   asm volatile(
@@ -159,31 +163,22 @@ __device__ __forceinline__ uint64_t tile_descriptor(uint32_t address) {
 #define BLADE_C16(i) BLADE_C4(i), BLADE_C4(i + 1), BLADE_C4(i + 2), BLADE_C4(i + 3)
 #define BLADE_C32(i) BLADE_C16(i), BLADE_C16(i + 4)
 #define BLADE_C64(i) BLADE_C32(i), BLADE_C32(i + 8)
-#define BLADE_A4 "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3])
 
-// c[64xN] += a[64x16] * b[16xN] by four warps; each holds 16 rows of c. b is a descriptor, a too or 16 rows a warp.
+// c[64xN] += a[64x16] * b[16xN] by four warps, each of which holds 16 rows of c; a and b are descriptors.
 template <int kColumns>
 struct GroupMultiply;
 template <>
 struct GroupMultiply<32> {
-  static __device__ __forceinline__ void run(float (&c)[4][4], const uint32_t (&a)[4], uint64_t b) {
+  static __device__ __forceinline__ void run(float (&c)[4][4], uint64_t a, uint64_t b) {
     asm volatile(
         "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 "
-        "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15}, {%16,%17,%18,%19}, %20, 1, 1, 1, 0;"
+        "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15}, %16, %17, 1, 1, 1, 0, 0;"
         : BLADE_C16(0)
-        : BLADE_A4, "l"(b));
+        : "l"(a), "l"(b));
   }
 };
 template <>
 struct GroupMultiply<64> {
-  static __device__ __forceinline__ void run(float (&c)[8][4], const uint32_t (&a)[4], uint64_t b) {
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 "
-        "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-        "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, {%32,%33,%34,%35}, %36, 1, 1, 1, 0;"
-        : BLADE_C32(0)
-        : BLADE_A4, "l"(b));
-  }
   static __device__ __forceinline__ void run(float (&c)[8][4], uint64_t a, uint64_t b) {
     asm volatile(
         "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 "
@@ -195,16 +190,6 @@ struct GroupMultiply<64> {
 };
 template <>
 struct GroupMultiply<128> {
-  static __device__ __forceinline__ void run(float (&c)[16][4], const uint32_t (&a)[4], uint64_t b) {
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 "
-        "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-        "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-        "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
-        "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, {%64,%65,%66,%67}, %68, 1, 1, 1, 0;"
-        : BLADE_C64(0)
-        : BLADE_A4, "l"(b));
-  }
   static __device__ __forceinline__ void run(float (&c)[16][4], uint64_t a, uint64_t b) {
     asm volatile(
         "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 "
@@ -237,7 +222,6 @@ struct GroupMultiply<256> {
 #undef BLADE_C16
 #undef BLADE_C32
 #undef BLADE_C64
-#undef BLADE_A4
 #endif  // __CUDA_ARCH_FEAT_SM90_ALL
 
 }  // namespace blade::backends::cuda

@@ -1,0 +1,36 @@
+// Conversion of many values.
+#include "base/half.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace blade {
+namespace {
+
+void convert_each(const float* from, uint16_t* to, size_t count) {
+  for (size_t i = 0; i < count; ++i) to[i] = float_to_float16(from[i]);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx,f16c"))) void convert_by_eights(const float* from, uint16_t* to, size_t count) {
+  size_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    const __m128i half = _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), half);
+  }
+  convert_each(from + i, to + i, count - i);
+}
+#endif
+
+}  // namespace
+
+void floats_to_float16(const float* from, uint16_t* to, size_t count) {
+#if defined(__x86_64__)
+  static const bool has_instructions = __builtin_cpu_supports("avx") && __builtin_cpu_supports("f16c");
+  if (has_instructions) return convert_by_eights(from, to, count);
+#endif
+  convert_each(from, to, count);
+}
+
+}  // namespace blade
