@@ -191,6 +191,20 @@ class Chain:
         return any(op.get_attr("shape").dim[0].size >= 0 for op in self.graph.get_operations() if op.type == "Placeholder")
 
 
+def plain_answers(session, chain, feed, batch):
+    """TensorFlow's answers; None for an empty batch that it gets wrong: where its oneDNN kernels are on, transposes lose
+    the dims of empty tensors, against TensorFlow's own shape functions."""
+    try:
+        expected = session.run(chain.outputs, feed)
+    except tf.errors.InvalidArgumentError:
+        if batch == 0:
+            return None
+        raise
+    declared = [chain.graph.get_tensor_by_name(name).shape for name in chain.outputs]
+    contradicts = any(not shape.is_compatible_with(value.shape) for shape, value in zip(declared, expected))
+    return None if batch == 0 and contradicts else expected
+
+
 def check(seed):
     """A sentence with the graph's log, or None."""
     chain = Chain(seed)
@@ -207,8 +221,10 @@ def check(seed):
             engine = blade.Engine(str(path), outputs=chain.outputs)
             for batch in batches:
                 feed = chain.feed(batch)
-                expected = session.run(chain.outputs, feed)
+                expected = plain_answers(session, chain, feed, batch)
                 got = engine.run(feed)
+                if expected is None:
+                    continue
                 sentence = runner.check(case, expected, [got[name] for name in chain.outputs])
                 if sentence:
                     return f"{chain.t} batch {batch}: {sentence}\n  " + "\n  ".join(chain.log)
