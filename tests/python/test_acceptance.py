@@ -45,7 +45,7 @@ def test_static_shape(acceptance_dir, workplace):
     check_report(printed_report(text), "static")
     assert "other shape: same answer" in text
     difference = float(re.search(r"largest difference of a probability: (\S+)", text).group(1))
-    assert difference < 1e-4  # bf16 that nobody asked for keeps to the tolerance of float32, which is relative
+    assert difference < 1e-5
     assert (workplace / "optimized_model_static.pb").exists()
     size = (workplace / "optimized_model_static.pb").stat().st_size
     assert size <= 1.1 * (workplace / "tf_resnet50_v1.5" / "frozen.pb").stat().st_size
