@@ -8,8 +8,8 @@
 #include <type_traits>
 #include <vector>
 
-#include "backends/cpu/matrix/conv_f32.h"
-#include "backends/cpu/matrix/depthwise_f32.h"
+#include "backends/cpu/matrix/conv2d.h"
+#include "backends/cpu/matrix/depthwise.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "backends/cpu/matrix/winograd_f32.h"
 #include "base/aligned_buffer.h"

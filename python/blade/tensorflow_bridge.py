@@ -57,6 +57,8 @@ class _Tables:
     """
 
     HANDLES = ("HashTableV2", "MutableHashTableV2")
+    OTHERS = ("HashTable", "MutableHashTable", "MutableHashTableOfTensors", "MutableHashTableOfTensorsV2",
+              "MutableDenseHashTable", "MutableDenseHashTableV2")  # whose contents have no form that fills them again
 
     def __init__(self, path, graph_def, captures):
         self._path, self._graph_def, self._captures = path, graph_def, captures
@@ -69,6 +71,10 @@ class _Tables:
                 self._take_in(node)
             elif node.op in self.HANDLES:
                 self._fill(node, self._handle_of(node), node.attr["key_dtype"].type, node.attr["value_dtype"].type)
+            elif node.op in self.OTHERS:
+                raise InvalidArgumentError(
+                    f"the SavedModel '{self._path}' holds the table '{node.name}' ({node.op}), whose contents cannot be frozen; "
+                    "export the model with a StaticHashTable in its place")
 
     def _lookups(self, name):
         """The look-ups in the resource that the node `name` gives, also behind Identity nodes."""
@@ -84,8 +90,8 @@ class _Tables:
         lookup = next(self._lookups(placeholder.name), None)
         if lookup is None:
             raise InvalidArgumentError(
-                f"the SavedModel '{self._path}' holds the resource '{placeholder.name}', which is neither a variable nor a "
-                "lookup table that the graph looks up in, and cannot be frozen into a graph; export the model without it")
+                f"the SavedModel '{self._path}' holds the resource '{placeholder.name}', which is no variable, and no "
+                "lookup outside of conditionals and loops reads it, so that it cannot be frozen into a graph; export the model without it")
         types = lookup.attr["Tin"].type, lookup.attr["Tout"].type
         placeholder.op = "HashTableV2"
         placeholder.attr.clear()
@@ -106,6 +112,10 @@ class _Tables:
         import tensorflow as tf
 
         keys, values = tf.raw_ops.LookupTableExportV2(table_handle=handle, Tkeys=key_type, Tvalues=value_type)
+        if keys.shape.rank != 1 or values.shape.rank != 1 or not keys.shape[0]:
+            raise InvalidArgumentError(
+                f"the SavedModel '{self._path}' holds the lookup table '{table.name}', which is empty or has vectors for values "
+                "and cannot be frozen into a graph; export the model without it")
         # Several functions of a SavedModel find one table by this name.
         table.attr["shared_name"].s = table.attr["shared_name"].s or table.name.encode()
         fill = self._graph_def.node.add(op="LookupTableImportV2", name=table.name + "/fill")

@@ -27,7 +27,8 @@ __attribute__((target("avx,f16c"))) void convert_by_eights(const float* from, ui
 
 void floats_to_float16(const float* from, uint16_t* to, size_t count) {
 #if defined(__x86_64__)
-  static const bool has_instructions = __builtin_cpu_supports("avx") && __builtin_cpu_supports("f16c");
+  // Every processor with AVX2 has F16C, which Clang's builtin cannot be asked for.
+  static const bool has_instructions = __builtin_cpu_supports("avx2") != 0;
   if (has_instructions) return convert_by_eights(from, to, count);
 #endif
   convert_each(from, to, count);

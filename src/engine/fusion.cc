@@ -147,7 +147,7 @@ backends::KernelRequest Fusion::request(const ir::Graph& graph, const ir::Node& 
   }
   for (ir::ValueId id : node.outputs) request.outputs.push_back(desc_of(graph, id));
   request.machine = options.machine != nullptr ? options.machine : &backends::Machine::host();
-  request.num_threads = options.num_threads;
+  request.num_threads = std::max(1, options.num_threads);
   return request;
 }
 

@@ -27,9 +27,13 @@ Result<tensorflow::ImportedModel> import_knowing_shapes(const TensorFlowApi& api
                                                         tensorflow::ImportedModel model) {
   const std::vector<std::string> nodes = foreign_nodes(model);
   if (nodes.empty()) return model;
-  BLADE_ASSIGN_OR_RETURN(const std::string wire, tensorflow::serialize(model.source));
-  const auto inferred = infer_tensors(api, wire, nodes);
+  const auto infer = [&]() -> Result<std::vector<InferredTensor>> {
+    BLADE_ASSIGN_OR_RETURN(const std::string wire, tensorflow::serialize(model.source));
+    return infer_tensors(api, wire, nodes);
+  };
+  const auto inferred = infer();
   if (!inferred.ok()) return model;  // an op that this TensorFlow does not have: running the baseline will say so
+  model = {};                        // its constants would stand beside those of the next one
   for (const InferredTensor& tensor : *inferred) options.known_tensors.emplace(tensor.name, known_tensor(tensor));
   return tensorflow::import_graph(graph, options);
 }

@@ -200,6 +200,7 @@ class Optimizer {
     BLADE_RETURN_IF_ERROR(
         load_op_library(*api_, options_.op_library.empty() ? default_op_library() : options_.op_library));
     BLADE_ASSIGN_OR_RETURN(imported_, import_knowing_shapes(*api_, model_.graph, import_, std::move(imported_)));
+    report_.inferred = imported_.notes;
     return {};
   }
 
@@ -340,7 +341,7 @@ class Optimizer {
       BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, optimized->outputs(feeds_[i]));
       if (decisions.precision == "fp16" && !options_.check_fp16_accuracy) break;
       AccuracyResult accuracy =
-          check_accuracy(report_.outputs, expected_[i], got, accuracy_in(decisions.precision, options_.accuracy));
+          check_accuracy(report_.outputs, expected_[i], got, accuracy_in(decisions.precision, options_));
       if (i == 0 || !accuracy.holds) report_.accuracy = std::move(accuracy);
       if (report_.accuracy.holds) continue;
       roll_back("the answers do not hold: " + report_.accuracy.message());

@@ -96,8 +96,7 @@ class PrecisionSearch {
     for (size_t i = 0; i < input_.feeds.size() && accuracy.holds; ++i) {
       BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, runner->outputs(input_.feeds[i]));
       const std::vector<std::string> names(got.size(), "");
-      const char* precision = on_gpu_ ? "fp16" : unasked() ? "fp32" : "bf16";
-      accuracy = check_accuracy(names, input_.expected[i], got, accuracy_in(precision, input_.options.accuracy));
+      accuracy = check_accuracy(names, input_.expected[i], got, accuracy_in(on_gpu_ ? "fp16" : "bf16", input_.options));
     }
     return accuracy;
   }
@@ -171,8 +170,10 @@ const char* mixed_precision_pass(const backends::Device* device) {
   return device != nullptr ? "TfAutoMixedPrecisionGpu" : "TfAutoMixedPrecisionCpu";
 }
 
-AccuracyOptions accuracy_in(const std::string& precision, AccuracyOptions accuracy) {
-  const double factor = precision == "fp16" ? 10 : precision == "bf16" ? 20 : 1;
+AccuracyOptions accuracy_in(const std::string& precision, const OptimizeOptions& options) {
+  const bool asked = options.precision == "bf16";
+  const double factor = precision == "fp16" ? 10 : precision == "bf16" && asked ? 20 : 1;
+  AccuracyOptions accuracy = options.accuracy;
   accuracy.rtol *= factor;
   accuracy.atol *= factor;
   return accuracy;

@@ -66,7 +66,7 @@ class Search {
   Result<bool> answers_hold(Runner& runner) const {
     BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, runner.outputs(input_.feeds[0]));
     const std::vector<std::string> names(got.size(), "");
-    const AccuracyOptions accuracy = accuracy_in(result_.decisions.precision, input_.options.accuracy);
+    const AccuracyOptions accuracy = accuracy_in(result_.decisions.precision, input_.options);
     return check_accuracy(names, input_.expected[0], got, accuracy).holds;
   }
 

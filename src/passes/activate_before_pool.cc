@@ -58,7 +58,7 @@ Result<PassResult> activate_before_pool(ir::Graph& graph, const PassOptions&) {
     const ir::ValueId x = graph.node(id).inputs[0], late = activation->outputs[0];
     const ir::ValueId early = rewriter
                                   .insert(*activation, Op::kPointwise, {x}, activation->attrs, rewriter.dtype(x),
-                                          rewriter.shape(x), "/before_pool")
+                                          rewriter.shape(x), "before_pool")
                                   .outputs[0];
     rewriter.set_inputs(graph.node(id), {early});
     rewriter.replace(late, graph.node(id).outputs[0]);

@@ -107,8 +107,7 @@ bool reads_images_on_cpu(const ir::Graph& graph, const ir::Node& node) {
   return is_first_layer(graph, node) && graph.value(node.inputs[1]).shape.dim(1).value() > 1;
 }
 
-constexpr Rules kCpu = {ir::DType::kBFloat16, std::numeric_limits<float>::max(), leads_on_cpu, follows_on_cpu,
-                        reads_images_on_cpu};
+constexpr Rules kCpu = {ir::DType::kBFloat16, 0x1.FEp127f, leads_on_cpu, follows_on_cpu, reads_images_on_cpu};
 
 class MixedPrecision {
  public:

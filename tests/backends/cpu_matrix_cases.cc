@@ -125,17 +125,24 @@ void add_transposed(std::vector<Case>& cases) {
       const int64_t size = padding == Padding::kSame ? 5 * stride : 4 * stride + 3;
       const int32_t out = static_cast<int32_t>(size);
       for (const Epilogue& epilogue : epilogues()) {
-        if (epilogue.operands.size() > 1) continue;
-        attrs.epilogue = epilogue.program;
-        Case c{"conv_transpose" + std::to_string(cases.size()),
-               Op::kConvTranspose,
-               attrs,
-               {random_floats({2, 5, 5, 6}), random_floats({3, 3, 9, 6}), ints({4}, {2, out, out, 9})},
-               1,
-               1,
-               kTolerance};
-        if (!epilogue.operands.empty()) c.inputs.push_back(random_floats({9}));
-        cases.push_back(c);
+        for (int64_t channels : {3, 9}) {
+          attrs.epilogue = epilogue.program;
+          Case c{"conv_transpose" + std::to_string(cases.size()),
+                 Op::kConvTranspose,
+                 attrs,
+                 {random_floats({2, 5, 5, 6}), random_floats({3, 3, channels, 6}),
+                  ints({4}, {2, out, out, static_cast<int32_t>(channels)})},
+                 1,
+                 1,
+                 kTolerance};
+          for (char kind : epilogue.operands) {
+            if (kind == 'f') c.variable_inputs |= 1u << c.inputs.size();
+            c.inputs.push_back(random_floats(kind == 's'   ? ir::Dims{}
+                                             : kind == 'v' ? ir::Dims{channels}
+                                                           : ir::Dims{2, size, size, channels}));
+          }
+          cases.push_back(c);
+        }
       }
     }
   }

@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
-#include "backends/cpu/matrix/conv_f32.h"
+#include "backends/cpu/matrix/conv2d.h"
 #include "backends/cpu/matrix/conv_transpose_f32.h"
 #include "backends/cpu/matrix/convert.h"
-#include "backends/cpu/matrix/depthwise_f32.h"
-#include "backends/cpu/matrix/gemm_f32.h"
+#include "backends/cpu/matrix/depthwise.h"
+#include "backends/cpu/matrix/gemm.h"
 #include "backends/cpu/matrix/simd_targets.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "backends/cpu/matrix/winograd_f32.h"
@@ -188,6 +188,23 @@ void MatrixKernels::gemm_case(int round) {
       const double want = e.expected(sum, i, j);
       ASSERT_NEAR(number(c[i * ldc + j]), want, tolerance<Out>(k, want)) << i << " " << j;
     }
+  }
+}
+
+// NaN goes through whatever is done to a sum, in rows before and behind it too.
+TEST_P(MatrixKernels, NaNStays) {
+  const int64_t m = 15, k = 3, n = 33;
+  auto a = random(m * k);
+  a[7 * k + 1] = std::numeric_limits<float>::quiet_NaN();
+  const auto b = random(k * n);
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_b_bytes(packed_steps<float>(1, k), n) + 64);
+  const PackedB view = pack_runs(b.data(), 1, k, n, n, 1, packed.data());
+  for (const int kind : {0, 4, 128}) {
+    const EpilogueCase<float> e(kind, random(n), random(m * n), n);
+    std::vector<float> c(m * n);
+    gemm(m, k, a.data(), k, view, c.data(), n, e.epilogue, *pool_,
+         scratch(gemm_scratch_bytes<float>(m, k, n, pool_->num_threads())));
+    for (int64_t i = 0; i < m * n; ++i) ASSERT_EQ(std::isnan(c[i]), i / n == 7) << i;
   }
 }
 

@@ -48,6 +48,14 @@ namespace {
 HWY_EXPORT(overlaps_any_for_target);
 }  // namespace
 
+float overlap_of(const Box& a, const Box& b) {
+  if (!(a.area > 0 && b.area > 0)) return 0;
+  const float height = std::max(0.0f, std::min(a.high_y, b.high_y) - std::max(a.low_y, b.low_y));
+  const float width = std::max(0.0f, std::min(a.high_x, b.high_x) - std::max(a.low_x, b.low_x));
+  const float both = height * width;
+  return both / (a.area + b.area - both);
+}
+
 bool overlaps_any(const Box& box, const BoxColumns& boxes, int64_t count, float threshold) {
   return HWY_DYNAMIC_DISPATCH(overlaps_any_for_target)(box, boxes, count, threshold);
 }

@@ -37,6 +37,9 @@ struct BoxColumns {
   Box get(int64_t i) const { return {low_y[i], low_x[i], high_y[i], high_x[i], area[i]}; }
 };
 
+// Intersection over union; 0 where a box has no area.
+float overlap_of(const Box& a, const Box& b);
+
 // True where the intersection over union of `box` with any of the first `count` boxes is above `threshold`; it is 0 for
 // boxes without area. The latest boxes are looked at first.
 bool overlaps_any(const Box& box, const BoxColumns& boxes, int64_t count, float threshold);

@@ -179,7 +179,8 @@ Result<std::unique_ptr<Kernel>> create_conv_transpose(const KernelRequest& reque
                            args.scratch);
         return Status::ok_status();
       },
-      epilogue.in_place_inputs(), conv_transpose_scratch_bytes(shape, request.num_threads), kWeightsPacked);
+      conv_transpose_spreads(shape) ? 0 : epilogue.in_place_inputs(),
+      conv_transpose_scratch_bytes(shape, request.num_threads), kWeightsPacked);
 }
 
 constexpr ConvAlgorithm kF43 = ConvAlgorithm::kWinograd4, kF23 = ConvAlgorithm::kWinograd2;

@@ -71,6 +71,14 @@ Support conv3d_node_support(const KernelRequest& request) {
   if (attrs.strides.size() != 3) return Support::no("has not 3 spatial dims");
   if (attrs.groups != 1) return Support::no("has several groups");
   if (Support s = common_support<float>(request); !s.ok) return s;
+  const Conv3DShape shape = conv3d_shape(request);
+  double copied = static_cast<double>(shape.n) * static_cast<double>(shape.c);
+  for (int i = 0; i < 3; ++i) {
+    copied *= static_cast<double>((shape.out[i] - 1) * shape.stride[i]) +
+              static_cast<double>(shape.kernel[i] - 1) * static_cast<double>(shape.dilation[i]) + 1;
+  }
+  const double most = 16.0 * static_cast<double>(request.inputs[0].element_count()) + (1 << 20);
+  if (copied > most) return Support::no("the input with its padding is too large to copy");
   return LoweredEpilogue::supports(request, attrs.epilogue, 2);
 }
 

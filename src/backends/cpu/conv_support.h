@@ -3,10 +3,10 @@
 
 #include "backends/cpu/epilogue.h"
 #include "backends/cpu/kernel_support.h"
+#include "backends/cpu/matrix/conv2d.h"
 #include "backends/cpu/matrix/conv3d_f32.h"
-#include "backends/cpu/matrix/conv_f32.h"
 #include "backends/cpu/matrix/conv_transpose_f32.h"
-#include "backends/cpu/matrix/depthwise_f32.h"
+#include "backends/cpu/matrix/depthwise.h"
 
 namespace blade::backends::cpu {
 

@@ -45,15 +45,6 @@ int64_t suppress(const float* boxes, const float* scores, int64_t n, int64_t lim
   return count;
 }
 
-// Intersection over union.
-float overlap_of(const Box& a, const Box& b) {
-  if (!(a.area > 0 && b.area > 0)) return 0;
-  const float height = std::max(0.0f, std::min(a.high_y, b.high_y) - std::max(a.low_y, b.low_y));
-  const float width = std::max(0.0f, std::min(a.high_x, b.high_x) - std::max(a.low_x, b.low_x));
-  const float both = height * width;
-  return both / (a.area + b.area - both);
-}
-
 // What soft suppression needs beside Scratch: present scores, and how many kept boxes each candidate was compared with.
 struct SoftScratch {
   Scratch common;
@@ -101,7 +92,7 @@ int64_t suppress_softly(const float* boxes, const float* scores, int64_t n, int6
     if (score == before) {
       scratch.common.kept.set(count, box);
       scratch.common.selected[count++] = best;
-    } else {
+    } else if (score > score_threshold) {  // a NaN would wait for ever
       heap[candidates++] = best;
       std::push_heap(heap, heap + candidates, later);
     }

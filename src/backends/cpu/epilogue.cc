@@ -81,6 +81,14 @@ std::vector<ir::DType> program_dtypes(const KernelRequest& request, const Pointw
 
 }  // namespace
 
+namespace {
+int readers_of(const PointwiseProgram& program, int value) {
+  int readers = 0;
+  for (const PointwiseInstr& i : program.code) readers += (i.a == value) + (i.b == value) + (i.c == value);
+  return readers;
+}
+}  // namespace
+
 std::optional<LoweredEpilogue::Kind> LoweredEpilogue::kind_of(const KernelRequest& request, size_t input) {
   const TensorDesc &desc = request.inputs[input], &out = request.outputs[0];
   const int64_t count = desc.element_count(), channels = out.dims.back();
@@ -113,7 +121,8 @@ Support LoweredEpilogue::supports(const KernelRequest& request, const PointwiseP
   if (Support s = ProgramF32::supports(program, dtypes, ir::DType::kFloat32); !s.ok) return s;
   const LoweredEpilogue lowered(request, program, first_operand, activations);
   for (size_t k = 0; k < lowered.kinds_.size(); ++k) {
-    if (lowered.kinds_[k] == Kind::kNarrow && lowered.residual_ != static_cast<int>(first_operand + k))
+    if (lowered.kinds_[k] != Kind::kNarrow) continue;
+    if (lowered.residual_ != static_cast<int>(first_operand + k) || readers_of(program, static_cast<int>(k) + 1) != 1)
       return Support::no("epilogue operand " + std::to_string(first_operand + k) +
                          " has fewer channels than the output, which only a residual may");
   }
@@ -162,7 +171,8 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
                !gated && !scaled && !shifted) {
       bent = true;
       fast.slope_ = static_cast<int>(first_operand) + instr.b - 1;
-    } else if (instr.op == PointwiseOp::kHardSwish && instr.a == current && !gated && !scaled && !shifted) {
+    } else if (instr.op == PointwiseOp::kHardSwish && instr.a == current && !gated && !scaled && !shifted &&
+               instr.alpha >= std::numeric_limits<float>::min()) {  // other factors are no gate
       fast.gate_ = {instr.alpha, 3 * instr.alpha, 6 * instr.alpha};
     } else if (const int scale = channels_operand(instr, PointwiseOp::kMul, current);
                scale >= 0 && !scaled && !shifted) {

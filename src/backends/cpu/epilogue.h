@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "backends/cpu/broadcast.h"
-#include "backends/cpu/matrix/epilogue_f32.h"
+#include "backends/cpu/matrix/epilogue.h"
 #include "backends/cpu/pointwise_program.h"
 #include "base/half.h"
 

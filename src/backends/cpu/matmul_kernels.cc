@@ -1,7 +1,7 @@
 // Rows for MatMul: a constant right-hand side is packed once, anything else at every run.
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
-#include "backends/cpu/matrix/gemm_f32.h"
+#include "backends/cpu/matrix/gemm.h"
 #include "backends/cpu/packed_weights.h"
 
 namespace blade::backends::cpu {

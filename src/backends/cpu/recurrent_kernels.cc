@@ -5,7 +5,7 @@
 
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/kernel_support.h"
-#include "backends/cpu/matrix/gemm_f32.h"
+#include "backends/cpu/matrix/gemm.h"
 
 namespace blade::backends::cpu {
 namespace {

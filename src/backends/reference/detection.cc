@@ -184,7 +184,12 @@ std::vector<Candidate> suppress_softly(const Array<float>& boxes, const Array<fl
       drop = next.score <= score_threshold || (sigma <= 0 && iou > iou_threshold);
     }
     next.compared = kept.size();
-    if (!drop) (next.score == score ? kept : waiting).push_back(next);
+    if (drop) continue;
+    if (next.score == score) {
+      kept.push_back(next);
+    } else if (next.score > score_threshold) {  // a NaN would wait for ever
+      waiting.push_back(next);
+    }
   }
   return kept;
 }

@@ -62,6 +62,7 @@ Status GraphImporter::import_all() {
 }
 
 void GraphImporter::learn_types() {
+  for (const auto& [tensor, known] : options_.known_tensors) model_.known_types.emplace(tensor, known.dtype);
   learned_.resize(index_.size());
   for (int i = 0; i < index_.size(); ++i) {
     const OpSpec* spec = find_op(node_at(i)->op);
@@ -297,7 +298,7 @@ Status GraphImporter::add_foreign(int node, std::string reason) {
   model_.foreign[node] = 1;
   node_ids_[node].push_back(id);
   for (int producer : foreign_controls(node)) add_control(id, producer);
-  if (def->op == "Identity" && quantized_.contains(index_.inputs(node)[0].node)) {
+  if (def->op == "Identity" && !index_.inputs(node).empty() && quantized_.contains(index_.inputs(node)[0].node)) {
     quantized_.emplace(node, quantized_.at(index_.inputs(node)[0].node));
   }
   return Status();

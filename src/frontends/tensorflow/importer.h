@@ -42,11 +42,12 @@ struct SourceConstant {
 };
 
 struct ImportedModel {
-  ir::Graph graph;                   // Node::origin is an index into source's nodes
-  GraphDef source;                   // the graph with function calls inlined
-  std::vector<std::string> inputs;   // tensor names ("input:0"), in the order of graph.inputs()
-  std::vector<std::string> outputs;  // the same for graph.outputs()
-  std::vector<char> foreign;         // one entry a source node: 1 where it stays in TensorFlow
+  ir::Graph graph;                              // Node::origin is an index into source's nodes
+  GraphDef source;                              // the graph with function calls inlined
+  std::vector<std::string> inputs;              // tensor names ("input:0"), in the order of graph.inputs()
+  std::vector<std::string> outputs;             // the same for graph.outputs()
+  std::vector<char> foreign;                    // one entry a source node: 1 where it stays in TensorFlow
+  std::map<std::string, DataType> known_types;  // of ImportOptions::known_tensors
   std::vector<SourceConstant> constants;
   // Source nodes that one IR node stands for beside its origin: the frame of a loop, the branches of a conditional.
   std::unordered_map<int32_t, std::vector<int32_t>> groups;

@@ -171,6 +171,10 @@ Result<ir::Padding> read_padding(LowerContext& context, int spatial, bool channe
 Result<ir::ValueId> cut_left_over(LowerContext& context, ir::ValueId x, ir::Padding padding,
                                   const std::vector<int64_t>& window, const std::vector<int64_t>& strides);
 
+// An error where cut_left_over() would cut something off: TensorFlow does so only where its oneDNN kernels are off.
+Status refuse_left_over(LowerContext& context, ir::ValueId x, ir::Padding padding, const std::vector<int64_t>& window,
+                        const std::vector<int64_t>& strides);
+
 // The node's 'fused_ops' (BiasAdd, Add, FusedBatchNorm, activations) after `value`; operands from input `first_arg` on.
 Result<ir::ValueId> apply_fused_ops(LowerContext& context, const ChannelsLast& layout, ir::ValueId value,
                                     int first_arg);

@@ -1,6 +1,7 @@
 // Convolutions, also TensorFlow's own fused ones, with channels first brought to channels last.
 #include <algorithm>
 
+#include "base/checked_math.h"
 #include "frontends/tensorflow/lower.h"
 
 namespace blade::tensorflow {
@@ -55,7 +56,10 @@ Result<std::vector<int64_t>> window_of(LowerContext& context, ir::ValueId filter
   for (size_t i = 0; i < attrs.strides.size(); ++i) {
     const int axis = static_cast<int>(i);
     if (!shape.has_rank() || !shape.dim(axis).is_known()) return unimplemented("the shape of its filter is not known");
-    window.push_back((shape.dim(axis).value() - 1) * (attrs.dilations.empty() ? 1 : attrs.dilations[i]) + 1);
+    const int64_t dilation = attrs.dilations.empty() ? 1 : attrs.dilations[i];
+    const auto span = checked_mul(shape.dim(axis).value() - 1, dilation);
+    if (!span) return invalid_argument("has a filter whose dilated size does not fit 64 bits");
+    window.push_back(*span + 1);
   }
   return window;
 }
@@ -75,11 +79,15 @@ Result<ir::ValueId> emit_conv(LowerContext& context, const ChannelsLast& layout,
   } else {
     BLADE_ASSIGN_OR_RETURN(attrs.groups, count_groups(context, x, filter));
   }
-  // In other types TensorFlow leaves SAME to oneDNN, which knows no negative padding.
+  // In other types TensorFlow leaves SAME to oneDNN on processors where that is on, which knows no negative padding.
   const ir::DType type = context.dtype(x);
-  if (spatial == 3 && (type == ir::DType::kFloat64 || type == ir::DType::kFloat16)) {
+  if (spatial == 3) {
     BLADE_ASSIGN_OR_RETURN(const auto window, window_of(context, filter, attrs));
-    BLADE_ASSIGN_OR_RETURN(x, cut_left_over(context, x, attrs.padding, window, attrs.strides));
+    if (type == ir::DType::kFloat64 || type == ir::DType::kFloat16) {
+      BLADE_ASSIGN_OR_RETURN(x, cut_left_over(context, x, attrs.padding, window, attrs.strides));
+    } else {
+      BLADE_RETURN_IF_ERROR(refuse_left_over(context, x, attrs.padding, window, attrs.strides));
+    }
   }
   return context.emit(ir::Op::kConv, suffix, {x, filter}, std::move(attrs));
 }
@@ -148,27 +156,50 @@ Result<ir::Padding> read_padding(LowerContext& context, int spatial, bool channe
   return ir::Padding::kExplicit;
 }
 
-Result<ir::ValueId> cut_left_over(LowerContext& context, ir::ValueId x, ir::Padding padding,
-                                  const std::vector<int64_t>& window, const std::vector<int64_t>& strides) {
-  if (padding != ir::Padding::kSame) return x;
+namespace {
+
+// What TensorFlow's own 3-D kernels cut off in front of x with SAME padding, in each of its dims.
+Result<std::vector<int64_t>> left_over(LowerContext& context, ir::ValueId x, ir::Padding padding,
+                                       const std::vector<int64_t>& window, const std::vector<int64_t>& strides) {
   const size_t spatial = window.size();
   std::vector<int64_t> begin(spatial + 2, 0);
-  for (size_t i = 0; i < spatial; ++i) {
+  for (size_t i = 0; padding == ir::Padding::kSame && i < spatial; ++i) {
     if (strides[i] - window[i] < 2) continue;  // at most one element is left over, and half of that is none
     const ir::Shape& shape = context.shape(x);
     const int axis = static_cast<int>(i) + 1;
     if (!shape.has_rank() || !shape.dim(axis).is_known()) {
       return unimplemented("its windows leave gaps, and where they start follows from sizes that are not known");
     }
-    const int64_t in = shape.dim(axis).value(), out = (in + strides[i] - 1) / strides[i];
-    begin[i + 1] = std::max<int64_t>(0, in - ((out - 1) * strides[i] + window[i])) / 2;
+    const int64_t in = shape.dim(axis).value();
+    if (in == 0) continue;
+    const int64_t last_start = (in - 1) / strides[i] * strides[i];
+    begin[i + 1] = std::max<int64_t>(0, in - last_start - window[i]) / 2;
   }
-  if (std::all_of(begin.begin(), begin.end(), [](int64_t b) { return b == 0; })) return x;
+  return begin;
+}
+
+bool is_nothing(const std::vector<int64_t>& begin) {
+  return std::all_of(begin.begin(), begin.end(), [](int64_t b) { return b == 0; });
+}
+
+}  // namespace
+
+Result<ir::ValueId> cut_left_over(LowerContext& context, ir::ValueId x, ir::Padding padding,
+                                  const std::vector<int64_t>& window, const std::vector<int64_t>& strides) {
+  BLADE_ASSIGN_OR_RETURN(const auto begin, left_over(context, x, padding, window, strides));
+  if (is_nothing(begin)) return x;
   Emitter e(context);
   const ir::ValueId cut =
-      e.emit(ir::Op::kSlice, "left_over", {x, e.ints(begin), e.ints(std::vector<int64_t>(spatial + 2, -1))});
+      e.emit(ir::Op::kSlice, "left_over", {x, e.ints(begin), e.ints(std::vector<int64_t>(begin.size(), -1))});
   BLADE_RETURN_IF_ERROR(e.status());
   return cut;
+}
+
+Status refuse_left_over(LowerContext& context, ir::ValueId x, ir::Padding padding, const std::vector<int64_t>& window,
+                        const std::vector<int64_t>& strides) {
+  BLADE_ASSIGN_OR_RETURN(const auto begin, left_over(context, x, padding, window, strides));
+  if (is_nothing(begin)) return Status();
+  return unimplemented("its windows leave gaps, and where they start depends on whether TensorFlow uses oneDNN");
 }
 
 Status lower_conv(LowerContext& context, int argument) { return lower_plain_conv(context, argument, false); }

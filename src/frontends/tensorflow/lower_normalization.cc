@@ -31,6 +31,9 @@ Status lower_pool(LowerContext& context, int spatial, ir::PoolKind kind, std::ve
   attrs.strides = std::move(strides);
   BLADE_ASSIGN_OR_RETURN(attrs.padding, read_padding(context, spatial, layout.move, &attrs.explicit_pads));
   BLADE_ASSIGN_OR_RETURN(ir::ValueId x, to_channels_last(context, layout, context.input(0)));
+  if (spatial == 3) {
+    BLADE_RETURN_IF_ERROR(refuse_left_over(context, x, attrs.padding, attrs.window, attrs.strides));
+  }
   BLADE_ASSIGN_OR_RETURN(ir::ValueId out,
                          context.emit(ir::Op::kPool, layout.move ? "channels_last" : "", {x}, std::move(attrs)));
   return context.finish(from_channels_last(context, layout, out));

@@ -101,8 +101,13 @@ Status lower_dequantize(LowerContext& context, int) {
     const ir::ValueId scale = e.pointwise(PointwiseOp::kDiv, "scale", {range, real(steps - 1)});
     ir::ValueId first = min;
     if (mode == "MIN_FIRST") {  // 0 is a level
+      // To the nearest level, halves away from zero.
+      const ir::ValueId place = e.pointwise(PointwiseOp::kDiv, "place", {min, scale});
+      const ir::ValueId size = e.pointwise(PointwiseOp::kAbs, "size", {place});
+      const ir::ValueId whole =
+          e.pointwise(PointwiseOp::kFloor, "whole", {e.pointwise(PointwiseOp::kAdd, "plus_half", {size, real(0.5)})});
       const ir::ValueId level =
-          e.pointwise(PointwiseOp::kRint, "level", {e.pointwise(PointwiseOp::kDiv, "place", {min, scale})});
+          e.pointwise(PointwiseOp::kMul, "level", {e.pointwise(PointwiseOp::kSign, "sign", {place}), whole});
       const ir::ValueId flat = e.pointwise(PointwiseOp::kEqual, "flat", {min, max});
       first = e.pointwise(PointwiseOp::kSelect, "first",
                           {flat, min, e.pointwise(PointwiseOp::kMul, "snapped", {level, scale})});

@@ -97,6 +97,7 @@ class OriginalFunction {
       BLADE_ASSIGN_OR_RETURN(auto types, tensor_types(spec->outputs, node));
       if (ref.port < static_cast<int>(types.size())) type = types[ref.port];
     }
+    if (const auto known = model_.known_types.find(name); known != model_.known_types.end()) type = known->second;
     if (type == DataType::kInvalid) {
       return internal_error("a region's original nodes need '" + name + "', whose type is not known");
     }

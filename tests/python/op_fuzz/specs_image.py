@@ -47,7 +47,16 @@ def conv(d, rank=2):
 spec("Conv2D", conv, rtol=loose(4))
 
 
-spec("Conv3D", lambda d: conv(d, 3), rtol=loose(4))
+def conv3d(d):
+    """Without gaps between SAME windows, which TensorFlow places by whether its oneDNN kernels are on: Blade leaves those."""
+    out = conv(d, 3)
+    weights = out["filter"].value if isinstance(out["filter"], Const) else out["filter"]
+    if out["padding"] == "SAME":
+        out["strides"] = [1, *(min(s, w) for s, w in zip(out["strides"][1:-1], weights.shape)), 1]
+    return out
+
+
+spec("Conv3D", conv3d, rtol=loose(4))
 
 
 def depthwise(d):
@@ -128,7 +137,8 @@ def pool(d, rank=2, key="input", explicit=True):
     dims = [d.int(1, 9) for _ in range(rank)]
     window = [d.int(1, min(4, n)) for n in dims]
     padding = d.pick(("SAME", "VALID") + (("EXPLICIT",) if explicit else ()))
-    strides = [d.int(1, 3) for _ in window]
+    # In 3-D without gaps between SAME windows, as in conv3d().
+    strides = [d.int(1, w if rank == 3 and padding == "SAME" else 3) for w in window]
     out = {key: d.values((d.int(1, 3), *dims, d.dim()), -9, 9), "ksize": spatial(window, False), "strides": spatial(strides, False),
            "padding": padding}  # fmt: skip
     if padding == "EXPLICIT":

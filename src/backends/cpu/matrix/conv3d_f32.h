@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "backends/cpu/matrix/epilogue_f32.h"
+#include "backends/cpu/matrix/epilogue.h"
 #include "backends/cpu/matrix/packed_b.h"
 #include "base/thread_pool.h"
 

@@ -1,7 +1,7 @@
 // Predicts the time of each convolution algorithm from its arithmetic and its memory traffic: choosing times nothing.
 #include <algorithm>
 
-#include "backends/cpu/matrix/conv_f32.h"
+#include "backends/cpu/matrix/conv2d.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "base/checked_math.h"
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <span>
 
-#include "backends/cpu/matrix/conv_f32.h"
+#include "backends/cpu/matrix/conv2d.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "base/checked_math.h"
 

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <limits>
 
-#include "backends/cpu/matrix/conv_f32.h"
+#include "backends/cpu/matrix/conv2d.h"
 #include "backends/cpu/matrix/conv_rows.h"
 #include "backends/cpu/matrix/tile_driver.h"
 #include "base/checked_math.h"
@@ -285,6 +285,8 @@ void run_union(const ConvTransposeShape& s, const float* in, const void* packed,
 }
 
 }  // namespace
+
+bool conv_transpose_spreads(const ConvTransposeShape& s) { return use_union(s); }
 
 size_t packed_conv_transpose_bytes(const ConvTransposeShape& s) {
   if (use_union(s)) return Union(s).layout(nullptr).bytes();

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "backends/cpu/matrix/epilogue_f32.h"
+#include "backends/cpu/matrix/epilogue.h"
 #include "base/thread_pool.h"
 
 namespace blade::backends::cpu {
@@ -21,6 +21,8 @@ struct ConvTransposeShape {
 };
 
 // Weights [kh][kw][oc][c] as TensorFlow stores them; packed for this kernel, stride and padding.
+// True where results are gathered before the residual is read, which may not be `out` then.
+bool conv_transpose_spreads(const ConvTransposeShape& shape);
 size_t packed_conv_transpose_bytes(const ConvTransposeShape& shape);
 void pack_conv_transpose_weights(const ConvTransposeShape& shape, const float* weights, void* to);
 size_t conv_transpose_scratch_bytes(const ConvTransposeShape& shape, int threads);

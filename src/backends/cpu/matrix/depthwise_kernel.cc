@@ -58,7 +58,7 @@ HWY_ATTR HWY_INLINE void finish(const DepthwiseArgs<T>& a, const V* acc, int64_t
   if (a.residual == nullptr && a.slope == nullptr && a.scale == nullptr && !a.gate.used()) {  // the common case
     const V lo = hn::Set(d, a.lo), hi = hn::Set(d, a.hi);
 #pragma GCC unroll 8
-    for (int x = 0; x < kOutputs; ++x) put<kPart>(a, hn::Min(hn::Max(acc[x], lo), hi), x, c);
+    for (int x = 0; x < kOutputs; ++x) put<kPart>(a, clamped(acc[x], lo, hi), x, c);
     return;
   }
   const EpilogueVectors<DepthwiseArgs<T>> epilogue(a, c, a.channels - c);

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "backends/cpu/matrix/epilogue_f32.h"
+#include "backends/cpu/matrix/epilogue.h"
 #include "base/half.h"
 
 namespace blade::backends::cpu {

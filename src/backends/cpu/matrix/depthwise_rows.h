@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "backends/cpu/matrix/depthwise_f32.h"
+#include "backends/cpu/matrix/depthwise.h"
 
 namespace blade::backends::cpu {
 

@@ -6,13 +6,16 @@
 #define BLADE_MATRIX_EPILOGUE_INL_H_
 #endif
 
-#include "backends/cpu/matrix/epilogue_f32.h"
+#include "backends/cpu/matrix/epilogue.h"
 #include "backends/cpu/matrix/simd_inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace blade::backends::cpu {
 namespace HWY_NAMESPACE {
+
+// NaN stays: x86 gives the second operand where one is.
+HWY_ATTR HWY_INLINE V clamped(V x, V lo, V hi) { return hn::Min(hi, hn::Max(lo, x)); }
 
 struct GateVectors {
   V scale, shift, hi;
@@ -41,11 +44,11 @@ struct EpilogueVectors {
     shift = a.scale != nullptr ? load_some(d, a.shift + c, left) : hn::Zero(d);
     gate = gate_vectors(a.gate);
   }
-  // finish_element() of epilogue_f32.h; `residual`: zeros where there is none.
+  // finish_element() of epilogue.h; `residual`: zeros where there is none.
   HWY_ATTR HWY_INLINE V finish(V x, V residual) const {
     if (!a.residual_last) x = hn::Add(x, residual);
     if (a.slope != nullptr) x = hn::IfThenElse(hn::Gt(x, hn::Zero(D())), x, hn::Mul(x, slope));
-    x = hn::Min(hn::Max(x, lo), hi);
+    x = clamped(x, lo, hi);
     if (a.gate.used()) x = gated(gate, x);
     if (a.scale != nullptr) x = hn::MulAdd(x, scale, shift);
     return a.residual_last ? hn::Add(x, residual) : x;

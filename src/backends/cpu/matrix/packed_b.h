@@ -35,7 +35,7 @@ inline size_t packed_b_bytes(int64_t k, int64_t n) { return packed_b_view(k, n, 
 // run.
 template <class T>
 int64_t packed_steps(int64_t runs, int64_t run_length) {
-  constexpr auto kDepth = static_cast<int64_t>(sizeof(float) / sizeof(T));
+  constexpr int64_t kDepth = 4 / int64_t{sizeof(T)};  // elements of a word
   return runs * ((run_length + kDepth - 1) / kDepth);
 }
 

@@ -244,7 +244,7 @@ HWY_ATTR void tile(const TileArgs<T>& a) {
 #pragma GCC unroll 14
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) acc[0][i][v] = hn::Min(hn::Max(acc[0][i][v], lo), hi);
+    for (int v = 0; v < kVectors; ++v) acc[0][i][v] = clamped(acc[0][i][v], lo, hi);
   }
   if (a.gate.used()) apply_gate<T, kRows, kVectors>(a, acc[0]);
   if (a.scale != nullptr) apply_scale<T, kRows, kVectors>(a, acc[0]);

@@ -5,7 +5,7 @@
 
 #include <cstddef>
 
-#include "backends/cpu/matrix/conv_f32.h"
+#include "backends/cpu/matrix/conv2d.h"
 
 namespace blade::backends::cpu {
 

@@ -1,5 +1,5 @@
 // Depthwise convolution, alone or with the 1x1 convolution that reads it: blocks of rows spread over threads.
-#include "backends/cpu/matrix/depthwise_f32.h"
+#include "backends/cpu/matrix/depthwise.h"
 
 #include <algorithm>
 #include <cstring>

@@ -1,5 +1,5 @@
 // Products over the tile driver; batches of small products are spread over threads item by item.
-#include "backends/cpu/matrix/gemm_f32.h"
+#include "backends/cpu/matrix/gemm.h"
 
 #include <algorithm>
 

@@ -1,5 +1,5 @@
 // Direct convolution: every output pixel of a tile is a row whose input lies at one pointer a kernel tap.
-#include "backends/cpu/matrix/conv_f32.h"
+#include "backends/cpu/matrix/conv2d.h"
 
 #include <algorithm>
 #include <cstring>
@@ -15,6 +15,7 @@ namespace blade::backends::cpu {
 namespace {
 
 constexpr int64_t kBandBytes = 96 << 10;  // padded copy of input rows that a thread works on
+constexpr int64_t kMaxBandDilation = 16;  // rows of the copy that no tap reads
 constexpr int64_t kMinBands = 8;          // of all images: enough for the threads to share
 
 int64_t group_in(const Conv2DShape& s) { return s.c / s.groups; }
@@ -22,7 +23,9 @@ int64_t group_out(const Conv2DShape& s) { return s.oc / s.groups; }
 int64_t group_k(const Conv2DShape& s) { return s.kh * s.kw * group_in(s); }
 
 // Few channels: a kernel row is one run of kw * c elements, read from a copy of the input with its padding written out.
-bool use_band(const Conv2DShape& s) { return s.groups == 1 && s.kw > 1 && s.c < 16 && s.dilation_w == 1; }
+bool use_band(const Conv2DShape& s) {
+  return s.groups == 1 && s.kw > 1 && s.c < 16 && s.dilation_w == 1 && s.dilation_h <= kMaxBandDilation;
+}
 
 int64_t run_count(const Conv2DShape& s) { return use_band(s) ? s.kh : s.kh * s.kw; }
 int64_t run_length(const Conv2DShape& s) { return group_k(s) / run_count(s); }
@@ -357,6 +360,7 @@ void conv2d_rows(const Conv2DShape& s, const In* in, const void* packed, T* out,
   if constexpr (std::is_same_v<In, T>) {
     const PartEpilogue<T> part(epilogue, first * s.ow);
     TileJob<T> job = conv_job<T>(s, b);
+    job.input_bytes = ceil_div(job.input_bytes * rows * s.ow, job.rows);
     job.rows = rows * s.ow;
     job.run_offsets = layout.offsets(shared);
     job.set_out(out);
