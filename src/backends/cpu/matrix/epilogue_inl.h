@@ -14,8 +14,15 @@ HWY_BEFORE_NAMESPACE();
 namespace blade::backends::cpu {
 namespace HWY_NAMESPACE {
 
-// NaN stays: x86 gives the second operand where one is.
-HWY_ATTR HWY_INLINE V clamped(V x, V lo, V hi) { return hn::Min(hi, hn::Max(lo, x)); }
+// NaN stays: x86's instructions give the second operand where one is.
+HWY_ATTR HWY_INLINE V clamped(V x, V lo, V hi) {
+  const V y = hn::Min(hi, hn::Max(lo, x));
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+  return y;
+#else
+  return hn::IfThenElse(hn::IsNaN(x), x, y);
+#endif
+}
 
 struct GateVectors {
   V scale, shift, hi;
