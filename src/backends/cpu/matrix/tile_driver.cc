@@ -131,7 +131,7 @@ struct Walk {
     args.panel = job.b.panel(panel);
     args.columns = job.b.columns(panel);
     if constexpr (kNarrow) {
-      if (job.wide_out != nullptr) {
+      if (job.wide_out != nullptr) {  // NOLINT(bugprone-branch-clone): branches that are not compiled look alike
         args.wide_out = job.wide_out + tile.first * job.out_stride + column;
       } else if (e.generic != nullptr) {
         args.out_stride = generic_later ? job.b.n : args.columns;
@@ -156,7 +156,7 @@ struct Walk {
   void finish(int64_t first, int64_t count, int64_t column, int64_t columns) const {
     const Epilogue<T>& e = *job.epilogue;
     const int64_t at = first * job.out_stride + column;
-    if constexpr (!kNarrow) {
+    if constexpr (!kNarrow) {  // NOLINT(bugprone-branch-clone): as above
       e.generic(e.context, {job.out + at, job.out_stride, first, 1, count, column, columns});
     } else if (job.wide_out != nullptr) {
       e.generic(e.context, {job.wide_out + at, job.out_stride, first, 1, count, column, columns});
