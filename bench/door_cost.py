@@ -32,7 +32,7 @@ def measure(model, feeds, arguments):
         times = {name: [] for name in doors}
         for i in range(arguments.rounds):
             for name in list(doors) if i % 2 else list(doors)[::-1]:
-                times[name] += engines.time_block(doors[name], 0.2, arguments.runs, 0.5)
+                times[name] += engines.time_block(doors[name], 0.2, arguments.runs, 0.5, 0)
         session.close()
     shutil.rmtree(folder, ignore_errors=True)
     return [np.median(times[name]) for name in ("engine", "session", "empty")]
