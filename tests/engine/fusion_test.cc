@@ -57,6 +57,38 @@ Result<std::shared_ptr<const Plan>> plan_of(const ir::Graph& graph, const Block&
   return make_plan(graph, std::vector<ir::Dims>{{c.n, c.size, c.size, c.channels}}, Decisions(), packs, options);
 }
 
+// Runs the graph in an engine on random inputs: the answers must be those of its definition. `kernels`: of the steps.
+void check_answers(const ir::Graph& graph, const Decisions& decisions, const EngineOptions& options, double tolerance,
+                   std::vector<std::string>& kernels) {
+  const auto inputs = blade::testing::random_inputs(graph, 5);
+  const auto want = blade::testing::evaluate_graph(graph, inputs);
+  ASSERT_TRUE(want.ok()) << want.status().message();
+  auto engine = Engine::create(graph.clone(), decisions, options);
+  ASSERT_TRUE(engine.ok()) << engine.status().message();
+  std::vector<ir::Dims> dims;
+  for (const ir::TensorPtr& input : inputs) dims.push_back(input->dims);
+  const auto plan = (*engine)->plan_for(dims);
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  kernels.clear();
+  for (const Step& step : (*plan)->steps) kernels.emplace_back(step.kernel_name);
+  Collect got(1);
+  const Status ran = (*engine)->run(testing::refs(inputs), got);
+  ASSERT_TRUE(ran.ok()) << ran.message();
+  testing::expect_close(*got.outputs[0], *(*want)[0], tolerance, "output");
+}
+
+EngineOptions with_threads(int threads) {
+  EngineOptions options;
+  options.num_threads = threads;
+  return options;
+}
+
+Decisions in_bf16() {
+  Decisions decisions;
+  decisions.precision = "bf16";
+  return decisions;
+}
+
 TEST(Fusion, SeparableBlockIsOneStep) {
   const Block c = {1, 32, 24, 40, 3, 1, true};
   const ir::Graph graph = block_graph(c);
@@ -81,18 +113,9 @@ TEST(Fusion, AnswersAreThoseOfTheGraph) {
   for (const Block& c : cases) {
     SCOPED_TRACE(::testing::Message() << c.size << " " << c.channels << " -> " << c.out_channels);
     const ir::Graph graph = block_graph(c);
-    const auto inputs = blade::testing::random_inputs(graph, 5);
-    const auto want = blade::testing::evaluate_graph(graph, inputs);
-    ASSERT_TRUE(want.ok()) << want.status().message();
     for (int threads : {1, 2}) {
-      EngineOptions options;
-      options.num_threads = threads;
-      auto engine = Engine::create(graph.clone(), Decisions(), options);
-      ASSERT_TRUE(engine.ok()) << engine.status().message();
-      Collect got(1);
-      const Status ran = (*engine)->run(testing::refs(inputs), got);
-      ASSERT_TRUE(ran.ok()) << ran.message();
-      testing::expect_close(*got.outputs[0], *(*want)[0], 2e-4, "y");
+      std::vector<std::string> kernels;
+      check_answers(graph, Decisions(), with_threads(threads), 2e-4, kernels);
     }
   }
 }
@@ -129,22 +152,11 @@ TEST(Fusion, PooledConvolutionIsOneStepWithTheSameAnswers) {
     for (const ir::PoolKind kind : {ir::PoolKind::kMax, ir::PoolKind::kAverage}) {
       SCOPED_TRACE(::testing::Message() << c.h << " x " << c.w << ", " << c.channels << " -> " << c.out_channels);
       const ir::Graph graph = pooled_graph(c, kind);
-      const auto inputs = blade::testing::random_inputs(graph, 5);
-      const auto want = blade::testing::evaluate_graph(graph, inputs);
-      ASSERT_TRUE(want.ok()) << want.status().message();
       int fused = 0;
       for (int threads : {1, 2}) {
-        EngineOptions options;
-        options.num_threads = threads;
-        auto engine = Engine::create(graph.clone(), Decisions(), options);
-        ASSERT_TRUE(engine.ok()) << engine.status().message();
-        const auto plan = (*engine)->plan_for(std::vector<ir::Dims>{{c.n, c.h, c.w, c.channels}});
-        ASSERT_TRUE(plan.ok()) << plan.status().message();
-        fused += (*plan)->steps.size() == 1 ? 1 : 0;
-        Collect got(1);
-        const Status ran = (*engine)->run(testing::refs(inputs), got);
-        ASSERT_TRUE(ran.ok()) << ran.message();
-        testing::expect_close(*got.outputs[0], *(*want)[0], 2e-4, "y");
+        std::vector<std::string> kernels;
+        check_answers(graph, Decisions(), with_threads(threads), 2e-4, kernels);
+        fused += kernels.size() == 1 ? 1 : 0;
       }
       EXPECT_GE(fused, 1);  // rows that two threads would both compute may keep the nodes apart
     }
@@ -163,23 +175,10 @@ TEST(Fusion, BFloat16FromImageToScores) {
   y = b.conv(y, b.constant<float>({1, 1, 24, 40}, random_values(24 * 40, 4)));
   const auto scores = b.conv(b.relu(y), b.constant<float>({1, 1, 40, 7}, random_values(40 * 7, 5)));
   const ir::Graph graph = b.output(scores, "scores").build();
-  Decisions decisions;
-  decisions.precision = "bf16";
-  auto engine = Engine::create(graph.clone(), decisions, EngineOptions());
-  ASSERT_TRUE(engine.ok()) << engine.status().message();
-  const auto plan = (*engine)->plan_for(std::vector<ir::Dims>{{1, 33, 33, 3}});
-  ASSERT_TRUE(plan.ok()) << plan.status().message();
   std::vector<std::string> kernels;
-  for (const Step& step : (*plan)->steps) kernels.emplace_back(step.kernel_name);
+  check_answers(graph, in_bf16(), EngineOptions(), 4e-2, kernels);
   EXPECT_EQ(kernels, (std::vector<std::string>{"cpu.conv.direct_bf16", "cpu.conv.separable_bf16",
                                                "cpu.conv.direct_bf16_to_f32"}));
-  const auto inputs = blade::testing::random_inputs(graph, 5);
-  const auto want = blade::testing::evaluate_graph(graph, inputs);
-  ASSERT_TRUE(want.ok()) << want.status().message();
-  Collect got(1);
-  const Status ran = (*engine)->run(testing::refs(inputs), got);
-  ASSERT_TRUE(ran.ok()) << ran.message();
-  testing::expect_close(*got.outputs[0], *(*want)[0], 4e-2, "scores");
 }
 
 // Weighted means of pixels are float32 by definition; between convolutions they are rounded as they are made.
@@ -193,23 +192,10 @@ TEST(Fusion, BFloat16ResizeBetweenConvolutions) {
     const auto z = b.op(ir::Op::kResize, {b.relu(y), size}, ir::ResizeAttrs{ir::ResizeKind::kBilinear});
     const auto w = b.conv(z, b.constant<float>({1, 1, channels, 5}, random_values(channels * 5, 2)));
     const ir::Graph graph = b.output(w, "y").build();
-    Decisions decisions;
-    decisions.precision = "bf16";
-    auto engine = Engine::create(graph.clone(), decisions, EngineOptions());
-    ASSERT_TRUE(engine.ok()) << engine.status().message();
-    const auto plan = (*engine)->plan_for(std::vector<ir::Dims>{{1, 3, 4, 8}});
-    ASSERT_TRUE(plan.ok()) << plan.status().message();
     std::vector<std::string> kernels;
-    for (const Step& step : (*plan)->steps) kernels.emplace_back(step.kernel_name);
+    check_answers(graph, in_bf16(), EngineOptions(), channels > 100 ? 1.0f : 0.1f, kernels);
     EXPECT_EQ(kernels, (std::vector<std::string>{"cpu.cast.loop", "cpu.conv.direct_bf16",
                                                  "cpu.resize.rows_bf16_to_bf16", "cpu.conv.direct_bf16_to_f32"}));
-    const auto inputs = blade::testing::random_inputs(graph, 5);
-    const auto want = blade::testing::evaluate_graph(graph, inputs);
-    ASSERT_TRUE(want.ok()) << want.status().message();
-    Collect got(1);
-    const Status ran = (*engine)->run(testing::refs(inputs), got);
-    ASSERT_TRUE(ran.ok()) << ran.message();
-    testing::expect_close(*got.outputs[0], *(*want)[0], channels > 100 ? 1.0f : 0.1f, "y");
   }
 }
 
@@ -220,23 +206,10 @@ TEST(Fusion, BFloat16ProductThatGoesOutAsFloat32) {
     const auto x = b.input("x", {5, 31});
     const auto w = constant ? b.constant<float>({31, 19}, random_values(31 * 19, 1)) : b.input("w", {31, 19});
     const ir::Graph graph = b.output(b.op(ir::Op::kMatMul, {x, w}, ir::MatMulAttrs{}), "y").build();
-    Decisions decisions;
-    decisions.precision = "bf16";
-    auto engine = Engine::create(graph.clone(), decisions, EngineOptions());
-    ASSERT_TRUE(engine.ok()) << engine.status().message();
-    std::vector<ir::Dims> dims = {{5, 31}};
-    if (!constant) dims.push_back({31, 19});
-    const auto plan = (*engine)->plan_for(dims);
-    ASSERT_TRUE(plan.ok()) << plan.status().message();
-    EXPECT_STREQ((*plan)->steps.back().kernel_name,
-                 constant ? "cpu.matmul.packed_bf16_to_f32" : "cpu.matmul.batched_bf16_to_f32");
-    const auto inputs = blade::testing::random_inputs(graph, 5);
-    const auto want = blade::testing::evaluate_graph(graph, inputs);
-    ASSERT_TRUE(want.ok()) << want.status().message();
-    Collect got(1);
-    const Status ran = (*engine)->run(testing::refs(inputs), got);
-    ASSERT_TRUE(ran.ok()) << ran.message();
-    testing::expect_close(*got.outputs[0], *(*want)[0], 0.1, "y");
+    std::vector<std::string> kernels;
+    check_answers(graph, in_bf16(), EngineOptions(), 0.1, kernels);
+    ASSERT_FALSE(kernels.empty());
+    EXPECT_EQ(kernels.back(), constant ? "cpu.matmul.packed_bf16_to_f32" : "cpu.matmul.batched_bf16_to_f32");
   }
 }
 

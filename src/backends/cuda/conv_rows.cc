@@ -48,17 +48,14 @@ Support supports_any(const KernelRequest& request, const ir::PointwiseProgram& p
   return Epilogue::supports(request, program, first_operand);
 }
 
-Result<std::unique_ptr<Kernel>> create_direct_like(const KernelRequest& request, PackCache& packs, const void* kernel,
-                                                   const ir::PointwiseProgram& program, size_t first_operand,
-                                                   bool transposed, const LaunchShape& shape) {
-  const DirectConvParams params = direct_params(request, transposed);
-  BLADE_ASSIGN_OR_RETURN(const Epilogue epilogue,
-                         Epilogue::create(request, program, first_operand, params.channels, packs));
+// Launches `kernel` with the operands of a run in `params`. `unread`: inputs that it does not read.
+template <class Params>
+Result<std::unique_ptr<Kernel>> launched(const KernelRequest& request, const Params& params, const Epilogue& epilogue,
+                                         const void* kernel, const LaunchShape& shape, uint32_t unread) {
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
-  const uint32_t unread = transposed ? 1u << 2 : 0;  // output_size
   return make_kernel(
       [=](const KernelArgs& args) {
-        DirectConvParams p = params;
+        Params p = params;
         p.x = args.inputs[0];
         p.w = args.inputs[1];
         p.y = args.outputs[0];
@@ -67,6 +64,16 @@ Result<std::unique_ptr<Kernel>> create_direct_like(const KernelRequest& request,
         return launch(args, kernel, shape, arguments);
       },
       epilogue.in_place_inputs(), epilogue.unread_inputs() | unread);
+}
+
+Result<std::unique_ptr<Kernel>> create_direct_like(const KernelRequest& request, PackCache& packs, const void* kernel,
+                                                   const ir::PointwiseProgram& program, size_t first_operand,
+                                                   bool transposed, const LaunchShape& shape) {
+  const DirectConvParams params = direct_params(request, transposed);
+  BLADE_ASSIGN_OR_RETURN(const Epilogue epilogue,
+                         Epilogue::create(request, program, first_operand, params.channels, packs));
+  const uint32_t unread = transposed ? 1u << 2 : 0;  // output_size
+  return launched(request, params, epilogue, kernel, shape, unread);
 }
 
 ElementType type_of(const KernelRequest& request) { return *element_type(request.outputs[0].dtype); }
@@ -107,18 +114,7 @@ Result<std::unique_ptr<Kernel>> create_depthwise(const KernelRequest& request, P
   BLADE_ASSIGN_OR_RETURN(const Epilogue epilogue,
                          Epilogue::create(request, epilogue_of(request), 2, params.channels, packs));
   const LaunchShape shape = one_each(params.units, kDepthwiseThreads);
-  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
-  return make_kernel(
-      [=](const KernelArgs& args) {
-        DepthwiseParams p = params;
-        p.x = args.inputs[0];
-        p.w = args.inputs[1];
-        p.y = args.outputs[0];
-        p.epilogue = epilogue.bind(args);
-        void* arguments[] = {&p};
-        return launch(args, kernel, shape, arguments);
-      },
-      epilogue.in_place_inputs(), epilogue.unread_inputs());
+  return launched(request, params, epilogue, kernel, shape, 0);
 }
 
 Support supports_implicit(const KernelRequest& request) {
