@@ -58,6 +58,7 @@ class Writer {
     plans_.resize(index_.size());
     live_.assign(index_.size(), 0);
     foreign_node_.assign(index_.size(), ir::kNone);
+    has_foreign_ = std::any_of(model_.foreign.begin(), model_.foreign.end(), [](char stays) { return stays != 0; });
     for (ir::NodeId id = 0; id < graph_.num_node_slots(); ++id) {
       if (!graph_.is_live(id)) continue;
       const ir::Node& node = graph_.node(id);
@@ -148,7 +149,7 @@ class Writer {
   // A constant in place of `node` waits for what the node waited for, or for what it was computed from: inside a loop
   // of TensorFlow 1 that is what says which frame a constant belongs to.
   void fold(int node, ir::ValueId constant) {
-    if (std::exchange(plans_[node].folded, constant) != ir::kNone) return;
+    if (std::exchange(plans_[node].folded, constant) != ir::kNone || !has_foreign_) return;
     std::set<int> controls;
     std::vector<int> pending = {node};
     for (std::set<int> seen = {node}; !pending.empty();) {
@@ -438,6 +439,7 @@ class Writer {
   std::vector<Plan> plans_;
   std::vector<char> live_;  // source nodes that still have IR nodes
   std::vector<ir::NodeId> foreign_node_;
+  bool has_foreign_ = false;
   std::unordered_map<std::string, ir::ValueId> constants_;
   std::unordered_map<std::string, std::pair<size_t, size_t>> made_by_;  // tensor -> region, output
   std::vector<RegionFunctions> functions_;
