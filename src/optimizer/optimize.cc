@@ -69,8 +69,9 @@ class Optimizer {
       BLADE_ASSIGN_OR_RETURN(model_, tensorflow::load_model(request_.model_path, options_.signature));
     }
     report_.input_format = model_.format;
+    name_by_signature();
     import_.inputs = options_.inputs.empty() ? model_.inputs : options_.inputs;
-    for (const Feed& feed : request_.test_data) {
+    for (const Feed& feed : test_data_) {
       for (const NamedTensor& one : feed) import_.fed.push_back(one.name);
     }
     import_.outputs = options_.outputs.empty() ? model_.outputs : options_.outputs;
@@ -95,6 +96,18 @@ class Optimizer {
     return {};
   }
 
+  void name_by_signature() {
+    for (size_t i = 0; i < model_.input_keys.size(); ++i)
+      options_.input_keys.emplace(model_.input_keys[i], model_.inputs[i]);
+    for (size_t i = 0; i < model_.output_keys.size(); ++i)
+      options_.output_keys.emplace(model_.output_keys[i], model_.outputs[i]);
+    replace_signature_keys(options_);
+    test_data_ = request_.test_data;
+    for (Feed& feed : test_data_) {
+      for (NamedTensor& one : feed) one.name = tensor_of_key(options_.input_keys, one.name);
+    }
+  }
+
   static std::string node_name(const std::string& tensor) {
     return tensor.ends_with(":0") ? tensor.substr(0, tensor.size() - 2) : tensor;
   }
@@ -106,7 +119,7 @@ class Optimizer {
     if (!options_.tuning_shapes.empty()) {
       BLADE_ASSIGN_OR_RETURN(profile_, resolve_profile(options_.tuning_shapes, names));
     }
-    BLADE_ASSIGN_OR_RETURN(feeds_, check_feeds(request_.test_data, inputs_));
+    BLADE_ASSIGN_OR_RETURN(feeds_, check_feeds(test_data_, inputs_));
     report_.test_data_source = feeds_.empty() ? "generated" : "user provided";
     if (feeds_.empty()) BLADE_RETURN_IF_ERROR(generate_feeds());
     const bool has_profile = profile_.has_value();
@@ -131,9 +144,10 @@ class Optimizer {
     std::erase_if(feeds_, [&](const Feed& feed) {
       const std::vector<ir::Dims> shapes = shapes_of(feed);
       if (profile_->contains(shapes)) return false;
-      report_.messages.push_back("test data of shape " + shapes_to_string(feed) +
-                                 " lies outside min..max of dynamic_tuning_shapes, where the original graph runs; the " +
-                                 "model was measured without it, on the opts");
+      report_.messages.push_back(
+          "test data of shape " + shapes_to_string(feed) +
+          " lies outside min..max of dynamic_tuning_shapes, where the original graph runs; the " +
+          "model was measured without it, on the opts");
       return true;
     });
   }
@@ -468,6 +482,7 @@ class Optimizer {
   Report report_;
   bool stopped_ = false;
   tensorflow::LoadedModel model_;
+  std::vector<Feed> test_data_;  // the user's, named by tensors
   tensorflow::ImportOptions import_;
   tensorflow::ImportedModel imported_;
   tensorflow::SharedBytes original_;
