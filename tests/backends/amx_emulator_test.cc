@@ -1,4 +1,6 @@
 // The emulator against the definition of each instruction in plain C++, and the processor itself where it has AMX.
+#include "support/amx_emulator.h"
+
 #include <gtest/gtest.h>
 #include <pthread.h>
 
@@ -11,7 +13,6 @@
 #include "backends/machine.h"
 #include "base/float_mode.h"
 #include "base/half.h"
-#include "support/amx_emulator.h"
 
 namespace blade {
 namespace {

@@ -409,6 +409,50 @@ TEST_P(MatrixKernels, Conv2DAmx) {
   }
 }
 
+// Layers as networks have them (and some of prime sizes) against the kernels of AVX512-BF16.
+TEST_P(MatrixKernels, LayersOnAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  struct Layer {
+    int64_t n, size, c, oc, k, stride, dilation;
+  };
+  const Layer layers[] = {{1, 56, 64, 64, 3, 1, 1},    {2, 28, 128, 128, 3, 2, 1}, {1, 14, 256, 256, 3, 1, 1},
+                          {3, 7, 512, 64, 3, 1, 1},    {1, 56, 64, 256, 1, 1, 1},  {2, 29, 256, 96, 1, 2, 1},
+                          {1, 14, 1024, 256, 1, 1, 1}, {2, 64, 3, 64, 7, 2, 1},    {1, 61, 97, 101, 3, 1, 1},
+                          {1, 37, 33, 65, 5, 3, 1},    {1, 31, 48, 80, 3, 1, 4},   {4, 1, 2048, 1001, 1, 1, 1},
+                          {1, 19, 160, 13, 3, 1, 1},   {5, 3, 40, 16, 3, 1, 1}};
+  for (const Layer& l : layers) {
+    Conv2DShape s;
+    s.n = l.n;
+    s.h = s.w = l.size;
+    s.c = l.c;
+    s.oc = l.oc;
+    s.kh = s.kw = l.k;
+    s.stride_h = s.stride_w = l.stride;
+    s.dilation_h = s.dilation_w = l.dilation;
+    s.pad_top = s.pad_left = l.k / 2 * l.dilation;
+    s.oh = s.ow = out_size(l.size, l.k, l.stride, l.dilation, 2 * s.pad_top);
+    s.in_pixel_stride = l.n == 5 ? 100003 : 0;
+    SCOPED_TRACE(describe(s));
+    const auto in = random<BFloat16>(s.n * s.h * s.w * s.input_pitch());
+    const auto w = random<BFloat16>(s.kh * s.kw * s.c * s.oc);
+    const auto residual = random<BFloat16>(s.output_pixels() * s.oc);
+    const EpilogueCase<BFloat16> e(1 + 2 + 4, random(s.oc), residual, s.oc);
+    std::vector<float> out[2];
+    for (MatrixUnit unit : {MatrixUnit::kVectors, MatrixUnit::kTiles}) {
+      s.unit = unit;
+      AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s));
+      pack_conv_weights(s, w.data(), packed.data());
+      std::vector<float>& to = out[static_cast<int>(unit)];
+      to.resize(s.output_pixels() * s.oc);
+      conv2d(s, in.data(), packed.data(), to.data(), e.epilogue, *pool_,
+             scratch(conv2d_scratch_bytes<BFloat16>(s, pool_->num_threads())));
+      check_scratch();
+    }
+    for (size_t i = 0; i < out[0].size(); ++i)
+      ASSERT_NEAR(out[0][i], out[1][i], tolerance<float>(s.kh * s.kw * s.c, out[0][i])) << i;
+  }
+}
+
 template <class T>
 void MatrixKernels::aliasing_case(int64_t kernel) {
   Conv2DShape s;

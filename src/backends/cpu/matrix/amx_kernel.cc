@@ -147,7 +147,8 @@ HWY_ATTR HWY_INLINE V residual_at(const Bf16Args& a, int64_t row, int64_t column
 }
 
 // One vector of columns of all rows.
-HWY_ATTR void finish_columns(const Bf16Args& a, const float* sums, int64_t pitch, const KeptRows& rows, int64_t column) {
+HWY_ATTR void finish_columns(const Bf16Args& a, const float* sums, int64_t pitch, const KeptRows& rows,
+                             int64_t column) {
   const D d;
   const int64_t left = a.columns - column;
   const EpilogueVectors<Bf16Args> epilogue(a, column, left);
@@ -165,7 +166,8 @@ HWY_ATTR void finish_columns(const Bf16Args& a, const float* sums, int64_t pitch
 }
 
 // Two whole vectors of columns where the epilogue has bias, residual and clamp alone: what most layers have.
-HWY_ATTR void finish_plainly(const Bf16Args& a, const float* sums, int64_t pitch, const KeptRows& rows, int64_t column) {
+HWY_ATTR void finish_plainly(const Bf16Args& a, const float* sums, int64_t pitch, const KeptRows& rows,
+                             int64_t column) {
   const D d;
   const V lo = hn::Set(d, a.lo), hi = hn::Set(d, a.hi);
   const V bias0 = a.bias != nullptr ? hn::LoadU(d, a.bias + column) : hn::Zero(d);

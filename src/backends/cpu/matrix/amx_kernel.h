@@ -1,5 +1,5 @@
-// The micro-kernel of AMX: up to four tile registers of sums, 16 rows each, over the panels that the AVX512-BF16 kernels
-// read too. It has no row pointers: the 16 rows of a register lie at one pitch.
+// The micro-kernel of AMX: up to four tile registers of sums, 16 rows each, over the panels that the AVX512-BF16
+// kernels read too. It has no row pointers: the 16 rows of a register lie at one pitch.
 #pragma once
 
 #include <cstdint>
@@ -10,15 +10,15 @@
 
 namespace blade::backends::cpu {
 
-inline constexpr int64_t kAmxRows = 16;        // of a tile register
-inline constexpr int64_t kAmxElements = 32;    // bfloat16 in a row of a tile register
-inline constexpr int64_t kMaxAmxUnits = 4;     // tile registers of sums, one above the other
-inline constexpr int64_t kAmxWideUnits = 2;    // the same where panels have more than one vector: 2 x 2 registers
+inline constexpr int64_t kAmxRows = 16;      // of a tile register
+inline constexpr int64_t kAmxElements = 32;  // bfloat16 in a row of a tile register
+inline constexpr int64_t kMaxAmxUnits = 4;   // tile registers of sums, one above the other
+inline constexpr int64_t kAmxWideUnits = 2;  // the same where panels have more than one vector: 2 x 2 registers
 
 constexpr int64_t amx_units(int vectors) { return vectors == 1 ? kMaxAmxUnits : kAmxWideUnits; }
 
-// How a run along K is cut into blocks, one tile register each: all of the same depth, as the configuration says. A last
-// one that does not fit begins earlier, over pairs of weights that the block before it has had: A has zeros there.
+// How a run along K is cut into blocks, one tile register each: all of the same depth, as the configuration says. A
+// last one that does not fit begins earlier, over pairs of weights that the block before it has had: A has zeros there.
 struct AmxBlocks {
   int64_t steps = 0;  // pairs of a run
   int64_t count = 0;
@@ -56,14 +56,15 @@ struct AmxKernels {
   void (*tile)(const TileArgs<BFloat16>& args, const AmxTile& tile, int vectors) = nullptr;
   // Copies `runs` stretches of a row, run_length elements at from + offsets[run] (one at `from` where offsets are
   // null), behind each other into blocks of runs * run_length elements. Writes less than copy_pitch() elements.
-  void (*gather_row)(const BFloat16* from, const int64_t* offsets, int64_t runs, int64_t run_length, BFloat16* to) = nullptr;
+  void (*gather_row)(const BFloat16* from, const int64_t* offsets, int64_t runs, int64_t run_length,
+                     BFloat16* to) = nullptr;
   // Copies the last block of a run at `run` to AmxUnit::last.
   void (*gather_last)(const BFloat16* run, int64_t pitch, int64_t run_length, BFloat16* to) = nullptr;
 };
 const AmxKernels& amx_kernels();
 
-// Configures this thread's tile registers for blocks of `depth` pairs until it is destroyed: then they hold nothing that
-// the system must save.
+// Configures this thread's tile registers for blocks of `depth` pairs until it is destroyed: then they hold nothing
+// that the system must save.
 class AmxScope {
  public:
   explicit AmxScope(int64_t depth);

@@ -65,8 +65,7 @@ struct AmxLayout {
     if (!copies_last) return;
     for (int64_t r = 0; r < job.runs; ++r) {
       const int64_t offset = job.run_offsets != nullptr ? job.run_offsets[r] : 0;
-      amx_kernels().gather_last(unit.base + offset, tile.pitch, job.run_length,
-                                scratch + r * kAmxRows * kAmxElements);
+      amx_kernels().gather_last(unit.base + offset, tile.pitch, job.run_length, scratch + r * kAmxRows * kAmxElements);
     }
     unit.last = scratch;
   }

@@ -213,7 +213,8 @@ void conv_by_bands(const Conv2DShape& s, const In* in, const PackedB& b, Out* ou
 // ---- Pixels at a pitch that aliases in L1, read several times by each tap: copied at another pitch first.
 template <class T>
 bool copies_input(const Conv2DShape& s) {
-  return !use_band(s) && !uses_tiles_of_amx(s) && s.kh * s.kw > 1 && pitch_aliases(s.input_pitch() * s.stride_w * int64_t{sizeof(T)}) &&
+  return !use_band(s) && !uses_tiles_of_amx(s) && s.kh * s.kw > 1 &&
+         pitch_aliases(s.input_pitch() * s.stride_w * int64_t{sizeof(T)}) &&
          group_out(s) >= 4 * group_b_view<T>(s, nullptr).width();
 }
 

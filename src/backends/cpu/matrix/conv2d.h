@@ -23,8 +23,8 @@ struct Conv2DShape {
   int64_t dilation_h = 1, dilation_w = 1;
   int64_t pad_top = 0, pad_left = 0;
   int64_t groups = 1;
-  int64_t in_pixel_stride = 0;   // elements from a pixel to the next; 0: c
-  int64_t out_pixel_stride = 0;  // 0: oc
+  int64_t in_pixel_stride = 0;             // elements from a pixel to the next; 0: c
+  int64_t out_pixel_stride = 0;            // 0: oc
   MatrixUnit unit = MatrixUnit::kVectors;  // of the direct algorithm in bfloat16
 
   int64_t input_pitch() const { return in_pixel_stride != 0 ? in_pixel_stride : c; }

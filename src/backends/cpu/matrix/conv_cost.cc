@@ -38,9 +38,9 @@ double amx_us(const Conv2DShape& s, int threads) {
   const auto copied = static_cast<double>(few_channels ? s.output_pixels() * s.kh * kAmxElements
                                           : dense      ? 0
                                                        : s.n * s.h * s.w * s.c);
-  const double compute = units * static_cast<double>(columns) *
-                             (static_cast<double>(blocks) * kProductCycles + kFinishCycles) +
-                         copied * sizeof(BFloat16) / kCopyBytesPerCycle;
+  const double compute =
+      units * static_cast<double>(columns) * (static_cast<double>(blocks) * kProductCycles + kFinishCycles) +
+      copied * sizeof(BFloat16) / kCopyBytesPerCycle;
   const double weights = weight_cycles(static_cast<double>(taps * s.c * s.oc) / 2, threads);
   return std::max(compute / threads, weights) / kCyclesPerUs;
 }

@@ -193,9 +193,8 @@ void conv_by_planes(const Conv2DShape& s, const BFloat16* in, const PackedB& b, 
   plan.fill_offsets(split.rows, offsets);
   plan.fill_offsets(last_rows, last_offsets);
   scratch += 2 * plan.offset_bytes();
-  const size_t slot_bytes =
-      plan.strip_bytes(split.rows) + std::max(tile_slot_scratch_bytes(plan.job(split.rows, b)),
-                                              tile_slot_scratch_bytes(plan.job(last_rows, b)));
+  const size_t slot_bytes = plan.strip_bytes(split.rows) + std::max(tile_slot_scratch_bytes(plan.job(split.rows, b)),
+                                                                    tile_slot_scratch_bytes(plan.job(last_rows, b)));
   pool.parallel_for(static_cast<int>(s.n * split.strips * split.panel_parts), [&](int task, int slot) {
     const int64_t part = task % split.panel_parts, strip = task / split.panel_parts % split.strips;
     const int64_t image = task / split.panel_parts / split.strips;

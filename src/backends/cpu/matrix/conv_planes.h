@@ -1,5 +1,5 @@
-// Convolution on the tile registers of AMX, which read 16 pixels at one pitch: strips of the input are copied with their
-// padding, one plane for each phase of the stride, so that each tap of all pixels of a strip lies at one pitch.
+// Convolution on the tile registers of AMX, which read 16 pixels at one pitch: strips of the input are copied with
+// their padding, one plane for each phase of the stride, so that each tap of all pixels of a strip lies at one pitch.
 #pragma once
 
 #include <cstddef>

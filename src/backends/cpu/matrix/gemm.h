@@ -12,8 +12,9 @@
 
 namespace blade::backends::cpu {
 
-// C[m][n] = A[m][k] * B, with B constant and packed by pack_runs() as one run; b.unit multiplies. A's columns are dense; C may not overlap
-// A. k == 0 gives epilogue(0). The residual may be C itself. T: float or BFloat16; Out: T or float.
+// C[m][n] = A[m][k] * B, with B constant and packed by pack_runs() as one run; b.unit multiplies. A's columns are
+// dense; C may not overlap A. k == 0 gives epilogue(0). The residual may be C itself. T: float or BFloat16; Out: T or
+// float.
 template <class T>
 size_t gemm_scratch_bytes(int64_t m, int64_t k, int64_t n, int threads, MatrixUnit unit = MatrixUnit::kVectors);
 template <class T, class Out>

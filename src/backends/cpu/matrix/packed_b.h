@@ -18,9 +18,9 @@ enum class MatrixUnit : uint8_t { kVectors, kTiles };
 struct PackedB {
   int64_t k = 0;  // steps: elements of K, or pairs of them
   int64_t n = 0;
-  int lanes = 1;                // floats in a vector of the instruction set it is packed for
-  int vectors = 1;              // vectors in a row of a full panel
-  const float* data = nullptr;  // 64-byte aligned
+  int lanes = 1;                           // floats in a vector of the instruction set it is packed for
+  int vectors = 1;                         // vectors in a row of a full panel
+  const float* data = nullptr;             // 64-byte aligned
   MatrixUnit unit = MatrixUnit::kVectors;  // kTiles: pairs of bfloat16 only
 
   int64_t width() const { return int64_t{lanes} * vectors; }

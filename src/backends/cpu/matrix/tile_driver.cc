@@ -146,8 +146,8 @@ struct Walk {
       const int64_t first = first_row(tile), last = first_row(tile + 1);
       t.first = job.results_before(first);
       t.count = static_cast<int>(job.results_before(last) - t.first);
-      layout.prepare(first, last, find_rows,
-                     reinterpret_cast<T*>(scratch + copies_at + index * layout.tile_bytes()), t.amx);
+      layout.prepare(first, last, find_rows, reinterpret_cast<T*>(scratch + copies_at + index * layout.tile_bytes()),
+                     t.amx);
     }
   }
 

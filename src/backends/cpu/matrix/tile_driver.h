@@ -25,7 +25,7 @@ struct TileJob {
   int64_t runs = 1;
   int64_t run_length = 0;  // packed_steps<T>(runs, run_length) == b.k
   const int64_t* run_offsets = nullptr;
-  bool copy_rows = false;   // one run only: copy rows to scratch at a pitch that does not alias in L1
+  bool copy_rows = false;  // one run only: copy rows to scratch at a pitch that does not alias in L1
   // For tiles of AMX, whose rows lie at one pitch unless they are copied.
   int64_t copied_runs = 1;         // stretches at run_offsets that the copy of a row puts behind each other
   bool readable_past_end = false;  // 15 rows behind the last may be read
