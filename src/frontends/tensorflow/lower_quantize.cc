@@ -234,7 +234,10 @@ Status lower_quantize(LowerContext& context, int) {
     found = mode == "MIN_FIRST" ? first_levels(e, x, range, levels) : combined_levels(e, x, range, levels);
   }
   const ir::ValueId out = e.emit(ir::Op::kCast, "", {found}, ir::CastAttrs{stored});
-  const std::vector<int64_t> dims(axis == -1 ? 0 : 1, -1);
+  // TensorFlow gives the range of a single slice as scalars.
+  const ir::Dim slices = axis == -1 ? ir::Dim(1) : context.shape(x).dim(static_cast<int>(axis));
+  if (!slices.is_known()) return unimplemented("the size along its axis is not known");
+  const std::vector<int64_t> dims(slices == ir::Dim(1) ? 0 : 1, -1);
   const ir::ValueId min = e.reshape("output_min", range.min, dims), max = e.reshape("output_max", range.max, dims);
   BLADE_RETURN_IF_ERROR(e.status());
   return context.finish({out, min, max});
