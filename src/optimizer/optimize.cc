@@ -70,6 +70,9 @@ class Optimizer {
     }
     report_.input_format = model_.format;
     import_.inputs = options_.inputs.empty() ? model_.inputs : options_.inputs;
+    for (const Feed& feed : request_.test_data) {
+      for (const NamedTensor& one : feed) import_.fed.push_back(one.name);
+    }
     import_.outputs = options_.outputs.empty() ? model_.outputs : options_.outputs;
     BLADE_ASSIGN_OR_RETURN(imported_, tensorflow::import_graph(model_.graph, import_));
     report_.inferred = imported_.notes;
@@ -141,10 +144,12 @@ class Optimizer {
     if (feeds_.empty()) BLADE_RETURN_IF_ERROR(generate_feeds());
     const bool has_profile = profile_.has_value();
     if (has_profile) {
+      const Feed first = feeds_[0];
+      leave_out_feeds_beyond_profile();
       for (const auto& shapes : profile_->opts) {
         const auto has_shape = [&](const Feed& feed) { return shapes_of(feed) == shapes; };
         if (std::any_of(feeds_.begin(), feeds_.end(), has_shape)) continue;
-        BLADE_ASSIGN_OR_RETURN(Feed resized, resize_feed(feeds_[0], shapes));
+        BLADE_ASSIGN_OR_RETURN(Feed resized, resize_feed(first, shapes));
         feeds_.push_back(std::move(resized));
       }
     } else {
@@ -152,6 +157,18 @@ class Optimizer {
     }
     describe_shapes(has_profile);
     return {};
+  }
+
+  // There the original graph runs: measuring it would say nothing about the engine.
+  void leave_out_feeds_beyond_profile() {
+    std::erase_if(feeds_, [&](const Feed& feed) {
+      const std::vector<ir::Dims> shapes = shapes_of(feed);
+      if (profile_->contains(shapes)) return false;
+      report_.messages.push_back("test data of shape " + shapes_to_string(feed) +
+                                 " lies outside min..max of dynamic_tuning_shapes, where the original graph runs; the " +
+                                 "model was measured without it, on the opts");
+      return true;
+    });
   }
 
   Status generate_feeds() {
@@ -340,6 +357,7 @@ class Optimizer {
     decisions.tuned_on = report_.microarchitecture;
     decisions.profile = profile_;
     decisions.device = options_.device;
+    decisions.num_threads = options_.num_threads;
     SearchInput search{imported_.graph,
                        partition_,
                        feeds_,

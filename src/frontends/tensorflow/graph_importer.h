@@ -54,6 +54,7 @@ class GraphImporter {
 
   // importer_interface.cc
   std::vector<std::string> placeholder_names() const;
+  bool is_fed(const std::string& node) const;
   Status choose_inputs();
   Status add_input(TensorRef ref, const std::string& tensor);
   Result<ir::Shape> input_shape(const NodeDef& node, const std::string& tensor);
@@ -74,6 +75,7 @@ class GraphImporter {
   void learn_types();
   void set_value(int node, int port, ir::ValueId id);
   Status import_node(int node);
+  bool has_stored_default(int node) const;
   Status import_constant(int node);
   Status add_complex_constant(int node, const TensorData& data);
   // The value of an input; what stands for it, where the node knows what to do with that.

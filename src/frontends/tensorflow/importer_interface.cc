@@ -14,6 +14,11 @@ std::vector<std::string> GraphImporter::placeholder_names() const {
   return names;
 }
 
+bool GraphImporter::is_fed(const std::string& node) const {
+  return std::any_of(options_.fed.begin(), options_.fed.end(),
+                     [&](const std::string& name) { return parse_input(name).node == node; });
+}
+
 Status GraphImporter::choose_inputs() {
   std::vector<std::string> names = options_.inputs;
   if (names.empty()) {
@@ -21,7 +26,8 @@ Status GraphImporter::choose_inputs() {
     const std::vector<bool> needed = index_.ancestors(outputs_, [](const TensorRef&) { return false; });
     for (int i = 0; i < index_.size(); ++i) {
       const NodeDef& node = source_->nodes[i];
-      if (needs_feed(node) && needed[i]) names.push_back(node->name);
+      const bool has_value = needs_feed(node) || (is_placeholder(node) && is_fed(node->name));
+      if (needed[i] && has_value) names.push_back(node->name);
     }
     std::string list;
     for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
