@@ -55,16 +55,18 @@ double direct_us(const Conv2DShape& s, int threads) {
   return std::max(compute / threads, weights) / kCyclesPerUs;
 }
 
+template <class T>
 double winograd_us(const Conv2DShape& s, int m, int threads) {
   const double points = (m + 2) * (m + 2);
   const auto tiles = static_cast<double>(s.n * ceil_div(s.oh, m) * ceil_div(s.ow, m));
   const auto c = static_cast<double>(s.c);
   const auto oc = static_cast<double>(s.oc);
-  const double compute = points * product_cycles(tiles, c, oc, 0.85);
-  const double weights = weight_cycles(points * c * oc, threads);
+  const auto steps = static_cast<double>(ceil_div(s.c, kStepDepth<T>));
+  const double compute = points * product_cycles(tiles, steps, oc, 0.85);
+  const double weights = weight_cycles(points * steps * oc, threads);
   const double vectors = (c + oc) / 2 / tile_kernels().lanes;
   const double transforms = tiles * vectors * (m == 4 ? kTransformCycles4 : kTransformCycles2);
-  const double moved = points * tiles * (c + oc) * sizeof(float) / kTileBytesPerCycle;
+  const double moved = points * tiles * (c * sizeof(T) + oc * sizeof(float)) / kTileBytesPerCycle;
   return (std::max(compute / threads, weights) + (transforms + moved) / threads) / kCyclesPerUs;
 }
 
@@ -94,7 +96,7 @@ const char* conv_algorithm_refusal(const Conv2DShape& s, ConvAlgorithm algorithm
 template <class T>
 double conv_cost_us(const Conv2DShape& s, ConvAlgorithm algorithm, int threads) {
   if (algorithm == ConvAlgorithm::kDirect) return direct_us<T>(s, threads);
-  return winograd_us(s, algorithm == ConvAlgorithm::kWinograd4 ? 4 : 2, threads);
+  return winograd_us<T>(s, algorithm == ConvAlgorithm::kWinograd4 ? 4 : 2, threads);
 }
 template double conv_cost_us<float>(const Conv2DShape&, ConvAlgorithm, int);
 template double conv_cost_us<BFloat16>(const Conv2DShape&, ConvAlgorithm, int);
