@@ -177,7 +177,8 @@ std::vector<NetworkLayer> make_network(int64_t batch, bool winograd) {
       l.algorithm = winograd ? choose_conv_algorithm(l.shape, num_threads) : ConvAlgorithm::kDirect;
       l.residual = layer.residual;
       const bool direct = l.algorithm == ConvAlgorithm::kDirect;
-      l.packed = filled((direct ? packed_conv_bytes<float>(l.shape) : packed_winograd_bytes<float>(l.shape, l.algorithm)) / 4);
+      l.packed =
+          filled((direct ? packed_conv_bytes<float>(l.shape) : packed_winograd_bytes<float>(l.shape, l.algorithm)) / 4);
       network.push_back(std::move(l));
     }
   };

@@ -685,8 +685,7 @@ void MatrixKernels::winograd_case(int round, ConvAlgorithm algorithm) {
   for (int64_t p = 0; p < pixels; ++p) {
     for (int64_t o = 0; o < s.oc; ++o) {
       const double want = e.expected(conv_at(s, in, w, p, o), p, o);
-      ASSERT_NEAR(number(out[p * s.output_pitch() + o]), want,
-                  8 * tolerance<T>(9 * s.c, want) + steepest * rounding)
+      ASSERT_NEAR(number(out[p * s.output_pitch() + o]), want, 8 * tolerance<T>(9 * s.c, want) + steepest * rounding)
           << p << " " << o;
     }
     for (int64_t o = s.oc; o < s.output_pitch(); ++o) ASSERT_TRUE(is_canary(out[p * s.output_pitch() + o]));
@@ -705,9 +704,9 @@ TEST_P(MatrixKernels, WinogradBf16) {
 
 TEST_P(MatrixKernels, ConversionsRoundToNearestEvenAndStayInside) {
   std::vector<float> values = random(100);
-  const std::vector<float> special = {0.0f,        -0.0f,       INFINITY, -INFINITY, NAN,
-                                      1.00390625f, 1.01171875f, 3.4e38f,  -3e-20f,
-                                      1e-39f,      -1e-40f,     1.17549e-38f, 1.17549435e-38f};  // denormals but the last
+  const std::vector<float> special = {
+      0.0f,    -0.0f,   INFINITY, -INFINITY, NAN,          1.00390625f,    1.01171875f,
+      3.4e38f, -3e-20f, 1e-39f,   -1e-40f,   1.17549e-38f, 1.17549435e-38f};  // denormals but the last
   values.insert(values.begin() + 7, special.begin(), special.end());
   for (int64_t count = 0; count <= static_cast<int64_t>(values.size()); ++count) {
     std::vector<BFloat16> half(count + 1, BFloat16(kCanary));

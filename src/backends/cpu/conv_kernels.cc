@@ -83,11 +83,10 @@ Result<std::unique_ptr<Kernel>> create_winograd(const KernelRequest& request, Pa
   const Conv2DShape shape = conv_shape(request);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2, kElement<T>);
   const std::string layout = layout_name(conv_algorithm_name(kAlgorithm), {shape.c, shape.oc});
-  BLADE_ASSIGN_OR_RETURN(const auto packed,
-                         packed_weights<T>(request, packs, layout, packed_winograd_bytes<T>(shape, kAlgorithm),
-                                           [&](const T* from, void* to) {
-                                             pack_winograd_weights(shape, kAlgorithm, from, to);
-                                           }));
+  BLADE_ASSIGN_OR_RETURN(
+      const auto packed,
+      packed_weights<T>(request, packs, layout, packed_winograd_bytes<T>(shape, kAlgorithm),
+                        [&](const T* from, void* to) { pack_winograd_weights(shape, kAlgorithm, from, to); }));
   return make_kernel(
       [=](const KernelArgs& args) {
         LoweredEpilogue::BoundTo<T> bound;

@@ -43,8 +43,7 @@ const char* conv_algorithm_name(ConvAlgorithm algorithm);
 const char* conv_algorithm_refusal(const Conv2DShape& shape, ConvAlgorithm algorithm);
 // The same for the direct algorithm on tile registers.
 const char* conv_tiles_refusal(const Conv2DShape& shape);
-// Predicted microseconds on `threads` cores: pure arithmetic, for choosing between algorithms. T:
-// float or BFloat16.
+// Predicted microseconds on `threads` cores: pure arithmetic, for choosing between algorithms. T: float or BFloat16.
 template <class T = float>
 double conv_cost_us(const Conv2DShape& shape, ConvAlgorithm algorithm, int threads);
 ConvAlgorithm choose_conv_algorithm(const Conv2DShape& shape, int threads);

@@ -298,10 +298,10 @@ void winograd_conv2d(const Conv2DShape& s, ConvAlgorithm algorithm, const T* in,
   (p.shared ? run_shared<T> : run_chunks<T>)(p, operands, pool, scratch + p.zero_bytes());
 }
 
-#define BLADE_INSTANTIATE(T)                                                                                        \
-  template size_t packed_winograd_bytes<T>(const Conv2DShape&, ConvAlgorithm);                                      \
-  template void pack_winograd_weights<T>(const Conv2DShape&, ConvAlgorithm, const T*, void*);                       \
-  template size_t winograd_scratch_bytes<T>(const Conv2DShape&, ConvAlgorithm, int);                                \
+#define BLADE_INSTANTIATE(T)                                                                                         \
+  template size_t packed_winograd_bytes<T>(const Conv2DShape&, ConvAlgorithm);                                       \
+  template void pack_winograd_weights<T>(const Conv2DShape&, ConvAlgorithm, const T*, void*);                        \
+  template size_t winograd_scratch_bytes<T>(const Conv2DShape&, ConvAlgorithm, int);                                 \
   template void winograd_conv2d<T>(const Conv2DShape&, ConvAlgorithm, const T*, const void*, T*, const Epilogue<T>&, \
                                    ThreadPool&, std::byte*);
 BLADE_INSTANTIATE(float)
