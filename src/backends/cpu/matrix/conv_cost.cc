@@ -17,6 +17,8 @@ constexpr double kTileBytesPerCycle = 12;  // transformed tiles that pass throug
 // Cycles a tile and vector of channels for the two transforms, measured on AVX-512 in halves.
 constexpr double kTransformCycles4 = 420;
 constexpr double kTransformCycles2 = 130;
+// Products of bfloat16 are twice as fast, so that what surrounds them weighs more: as if K had so many steps more.
+constexpr double kStepsAroundProducts = 8;
 
 double weight_cycles(double count, int threads) {
   return count * sizeof(float) / std::min(kWeightBytesPerCycle, kCoreWeightBytesPerCycle * threads);
@@ -62,7 +64,8 @@ double winograd_us(const Conv2DShape& s, int m, int threads) {
   const auto c = static_cast<double>(s.c);
   const auto oc = static_cast<double>(s.oc);
   const auto steps = static_cast<double>(ceil_div(s.c, kStepDepth<T>));
-  const double compute = points * product_cycles(tiles, steps, oc, 0.85);
+  const double around = sizeof(T) < sizeof(float) ? kStepsAroundProducts : 0;
+  const double compute = points * product_cycles(tiles, steps + around, oc, 0.85);
   const double weights = weight_cycles(points * steps * oc, threads);
   const double vectors = (c + oc) / 2 / tile_kernels().lanes;
   const double transforms = tiles * vectors * (m == 4 ? kTransformCycles4 : kTransformCycles2);
