@@ -420,7 +420,8 @@ Result<std::shared_ptr<Engine>> Engine::create(ir::Graph graph, Decisions decisi
   constexpr int kMostBesideDevice = 4;
   const int cpus = ThreadPool::usable_cpus();
   const int usable = impl->options.device != nullptr ? std::min(kMostBesideDevice, cpus) : cpus;
-  const int threads = options.num_threads > 0 ? options.num_threads : usable;
+  const int wanted = impl->decisions.num_threads;
+  const int threads = options.num_threads > 0 ? options.num_threads : wanted > 0 ? std::min(wanted, usable) : usable;
   impl->pool = ThreadPool::shared(threads);
   impl->idle_arenas.reserve(kMaxIdle);
   impl->idle_executors.reserve(kMaxIdle);
@@ -442,16 +443,7 @@ void Engine::expect_run() const { impl_->pool->wake(); }
 
 bool Engine::in_profile(std::span<const ir::Dims> input_dims) const {
   const auto& profile = impl_->decisions.profile;
-  if (!profile) return true;
-  if (input_dims.size() != profile->min.size()) return false;
-  for (size_t i = 0; i < input_dims.size(); ++i) {
-    const ir::Dims& dims = input_dims[i];
-    if (dims.size() != profile->min[i].size()) return false;
-    for (size_t d = 0; d < dims.size(); ++d) {
-      if (dims[d] < profile->min[i][d] || dims[d] > profile->max[i][d]) return false;
-    }
-  }
-  return true;
+  return !profile || profile->contains(input_dims);
 }
 
 Result<std::shared_ptr<const Plan>> Engine::plan_for(std::span<const ir::Dims> input_dims) {

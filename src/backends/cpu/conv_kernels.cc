@@ -178,6 +178,33 @@ Result<std::unique_ptr<Kernel>> create_conv_transpose(const KernelRequest& reque
       conv_transpose_scratch_bytes(shape, request.num_threads), kWeightsPacked);
 }
 
+Support supports_conv_transpose3d(const KernelRequest& request) {
+  if (Support s = conv_transpose3d_node_support(request); !s.ok) return s;
+  return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
+}
+
+Result<std::unique_ptr<Kernel>> create_conv_transpose3d(const KernelRequest& request, PackCache& packs) {
+  const ConvTranspose3DShape shape = conv_transpose3d_shape(request);
+  const LoweredEpilogue epilogue(request, request.node->get<ir::ConvTransposeAttrs>().epilogue, 3);
+  const std::string layout =
+      layout_name("conv_transpose3d",
+                  {shape.kernel[0], shape.kernel[1], shape.kernel[2], shape.c, shape.oc, shape.stride[0],
+                   shape.stride[1], shape.stride[2], shape.pad_before[0], shape.pad_before[1], shape.pad_before[2]});
+  BLADE_ASSIGN_OR_RETURN(const auto packed, packed_weights(request, packs, layout, packed_conv_transpose3d_bytes(shape),
+                                                           [&](const float* from, void* to) {
+                                                             pack_conv_transpose3d_weights(shape, from, to);
+                                                           }));
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        LoweredEpilogue::Bound bound;
+        epilogue.bind(args, bound);
+        conv_transpose3d_f32(shape, input<float>(args, 0), packed->data(), output<float>(args), bound.raw, *args.pool,
+                             args.scratch);
+        return Status::ok_status();
+      },
+      epilogue.in_place_inputs(), conv_transpose3d_scratch_bytes(shape, request.num_threads), kWeightsPacked);
+}
+
 constexpr ConvAlgorithm kF43 = ConvAlgorithm::kWinograd4, kF23 = ConvAlgorithm::kWinograd2;
 
 constexpr KernelEntry kConvRows[] = {
@@ -193,6 +220,8 @@ constexpr KernelEntry kConvRows[] = {
     {"cpu.conv.direct_repack_f32", ir::Op::kConv, supports_repack, direct_us<float>, create_repack},
     {"cpu.conv.direct3d_f32", ir::Op::kConv, supports_3d, nullptr, create_3d},
     {"cpu.conv_transpose.direct_f32", ir::Op::kConvTranspose, supports_conv_transpose, nullptr, create_conv_transpose},
+    {"cpu.conv_transpose.direct3d_f32", ir::Op::kConvTranspose, supports_conv_transpose3d, nullptr,
+     create_conv_transpose3d},
 };
 
 constexpr KernelEntry kConvToF32Rows[] = {
