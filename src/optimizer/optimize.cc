@@ -164,9 +164,10 @@ class Optimizer {
     std::erase_if(feeds_, [&](const Feed& feed) {
       const std::vector<ir::Dims> shapes = shapes_of(feed);
       if (profile_->contains(shapes)) return false;
-      report_.messages.push_back("test data of shape " + shapes_to_string(feed) +
-                                 " lies outside min..max of dynamic_tuning_shapes, where the original graph runs; the " +
-                                 "model was measured without it, on the opts");
+      report_.messages.push_back(
+          "test data of shape " + shapes_to_string(feed) +
+          " lies outside min..max of dynamic_tuning_shapes, where the original graph runs; the " +
+          "model was measured without it, on the opts");
       return true;
     });
   }
