@@ -31,10 +31,6 @@ class FrozenModel:
         self.signature = signature
         self.initializers = initializers  # nodes that fill the lookup tables
 
-    def tensor_name(self, name):
-        """The tensor that a user's name means: a key of the signature's inputs, or the name itself."""
-        return self.inputs.get(name, name)
-
 
 def _choose_signature(path, names, wanted):
     """The signature to use: `wanted`, else 'serving_default', else the only one."""

@@ -69,8 +69,9 @@ class Optimizer {
       BLADE_ASSIGN_OR_RETURN(model_, tensorflow::load_model(request_.model_path, options_.signature));
     }
     report_.input_format = model_.format;
+    name_by_signature();
     import_.inputs = options_.inputs.empty() ? model_.inputs : options_.inputs;
-    for (const Feed& feed : request_.test_data) {
+    for (const Feed& feed : test_data_) {
       for (const NamedTensor& one : feed) import_.fed.push_back(one.name);
     }
     import_.outputs = options_.outputs.empty() ? model_.outputs : options_.outputs;
@@ -96,6 +97,18 @@ class Optimizer {
     return {};
   }
 
+  void name_by_signature() {
+    for (size_t i = 0; i < model_.input_keys.size(); ++i)
+      options_.input_keys.emplace(model_.input_keys[i], model_.inputs[i]);
+    for (size_t i = 0; i < model_.output_keys.size(); ++i)
+      options_.output_keys.emplace(model_.output_keys[i], model_.outputs[i]);
+    replace_signature_keys(options_);
+    test_data_ = request_.test_data;
+    for (Feed& feed : test_data_) {
+      for (NamedTensor& one : feed) one.name = tensor_of_key(options_.input_keys, one.name);
+    }
+  }
+
   // A model that computes in 16 bits rounds at places of its own: as where such a precision is asked for.
   void widen_tolerance() {
     double factor = 1;
@@ -119,7 +132,7 @@ class Optimizer {
 
   // The test data without values for placeholders that the outputs do not need.
   std::vector<Feed> needed_values() const {
-    std::vector<Feed> feeds = request_.test_data;
+    std::vector<Feed> feeds = test_data_;
     for (Feed& feed : feeds) {
       std::erase_if(feed, [&](const NamedTensor& value) {
         const std::string name = node_name(value.name);
@@ -502,6 +515,7 @@ class Optimizer {
   Report report_;
   bool stopped_ = false;
   tensorflow::LoadedModel model_;
+  std::vector<Feed> test_data_;  // the user's, named by tensors
   tensorflow::ImportOptions import_;
   tensorflow::ImportedModel imported_;
   tensorflow::SharedBytes original_;

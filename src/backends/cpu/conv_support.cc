@@ -1,6 +1,7 @@
 // Checks and shape arithmetic of convolution nodes.
 #include "backends/cpu/conv_support.h"
 
+#include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "backends/reference/common.h"
 
@@ -64,6 +65,11 @@ Support machine_support<BFloat16>(const KernelRequest& request) {
   return native ? Support::yes() : Support::no("the processor has no AVX512-BF16");
 }
 
+Support tiles_support(const KernelRequest& request) {
+  const bool usable = request.machine->amx_bf16 && amx_kernels().tile != nullptr;
+  return usable ? Support::yes() : Support::no("the processor has no AMX for bfloat16, or the system refuses its use");
+}
+
 template <class T>
 Support conv_node_support(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::ConvAttrs>();
@@ -113,9 +119,10 @@ Support conv_transpose3d_node_support(const KernelRequest& request) {
   return LoweredEpilogue::supports(request, attrs.epilogue, 3);
 }
 
-Conv2DShape conv_shape(const KernelRequest& request) {
+Conv2DShape conv_shape(const KernelRequest& request, MatrixUnit unit) {
   const Windows w = conv_windows(request);
   Conv2DShape shape;
+  shape.unit = unit;
   shape.n = w.batch;
   shape.h = w.dim[1].in;
   shape.w = w.dim[2].in;

@@ -19,6 +19,9 @@ Support machine_support<float>(const KernelRequest& request);
 template <>
 Support machine_support<BFloat16>(const KernelRequest& request);
 
+// Whether the tile registers of AMX can be used, for kernels that support the request with vectors.
+Support tiles_support(const KernelRequest& request);
+
 // Data of T, one or two spatial dims, nothing of size 0, and an epilogue that can be lowered.
 template <class T = float>
 Support conv_node_support(const KernelRequest& request);
@@ -27,7 +30,7 @@ Support conv3d_node_support(const KernelRequest& request);
 Support conv_transpose_node_support(const KernelRequest& request);
 Support conv_transpose3d_node_support(const KernelRequest& request);
 // Only for supported nodes.
-Conv2DShape conv_shape(const KernelRequest& request);
+Conv2DShape conv_shape(const KernelRequest& request, MatrixUnit unit = MatrixUnit::kVectors);
 Conv3DShape conv3d_shape(const KernelRequest& request);
 DepthwiseShape depthwise_shape(const KernelRequest& request);
 ConvTransposeShape conv_transpose_shape(const KernelRequest& request);
