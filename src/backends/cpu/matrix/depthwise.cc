@@ -15,7 +15,7 @@ namespace {
 constexpr double kTaskProducts = 40e3;
 constexpr int kTasksPerThread = 4;
 constexpr int64_t kTableBytes = 12 << 10;  // of pointers, beside the pixels in L1
-constexpr int64_t kMaxBlockRows = 8;            // of a block
+constexpr int64_t kMaxBlockRows = 8;       // of a block
 constexpr int64_t kStripBytes = 24 << 10;  // depthwise results that the 1x1 finds in L1
 constexpr int64_t kMinColumns = 16;        // of a part of a row
 
