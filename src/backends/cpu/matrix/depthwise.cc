@@ -15,7 +15,7 @@ namespace {
 constexpr double kTaskProducts = 40e3;
 constexpr int kTasksPerThread = 4;
 constexpr int64_t kTableBytes = 12 << 10;  // of pointers, beside the pixels in L1
-constexpr int64_t kMaxRows = 8;            // of a block
+constexpr int64_t kMaxBlockRows = 8;       // of a block
 constexpr int64_t kStripBytes = 24 << 10;  // depthwise results that the 1x1 finds in L1
 constexpr int64_t kMinColumns = 16;        // of a part of a row
 
@@ -28,7 +28,7 @@ template <class T>
 int64_t rows_at_once(const DepthwiseShape& s) {
   const auto bytes =
       static_cast<int64_t>(DepthwiseRows<T>::table_bytes(s, 1)) / std::max<int64_t>(1, s.kh) * s.stride_h;
-  return std::clamp<int64_t>(kTableBytes / std::max<int64_t>(1, bytes), 1, std::min(kMaxRows, s.oh));
+  return std::clamp<int64_t>(kTableBytes / std::max<int64_t>(1, bytes), 1, std::min(kMaxBlockRows, s.oh));
 }
 
 int64_t task_count(double products, int64_t units, int threads) {
@@ -45,7 +45,7 @@ struct SeparablePlan {
 
   SeparablePlan(const DepthwiseShape& s, int64_t oc, const void* packed) : channels(s.c * s.multiplier) {
     const int64_t row_bytes = s.ow * channels * int64_t{sizeof(T)};
-    strip_rows = std::clamp<int64_t>(kStripBytes / std::max<int64_t>(1, row_bytes), 1, std::min(kMaxRows, s.oh));
+    strip_rows = std::clamp<int64_t>(kStripBytes / std::max<int64_t>(1, row_bytes), 1, std::min(kMaxBlockRows, s.oh));
     job.rows = strip_rows * s.ow;
     job.run_length = channels;
     job.input_bytes = strip_rows * row_bytes;
