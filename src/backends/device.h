@@ -12,6 +12,7 @@
 namespace blade::backends {
 
 struct KernelEntry;
+struct BoundKernel;
 
 struct DeviceInfo {
   std::string name;          // "NVIDIA H200"
@@ -58,6 +59,13 @@ class DeviceRecording {
   virtual ~DeviceRecording() = default;
 };
 
+// Small kernels with their operands, started together: less than each of them would take by itself.
+class JoinedKernels {
+ public:
+  virtual ~JoinedKernels() = default;
+  virtual Status run(void* queue, size_t count) const = 0;  // the first `count` of them
+};
+
 // Work in order; everything here but wait() returns before the device is done.
 class DeviceQueue {
  public:
@@ -91,6 +99,9 @@ class Device {
   // A new buffer holding a copy of host bytes.
   virtual Result<DeviceBuffer> upload(const std::byte* from, size_t bytes) = 0;
   virtual Result<std::unique_ptr<DeviceQueue>> create_queue() = 0;
+  // Kernels that say is_small(), in the order in which they would run; takes as many from the front as fit together and
+  // says how many. The kernels have to outlive the result.
+  virtual Result<std::unique_ptr<JoinedKernels>> join(std::span<const BoundKernel> kernels, size_t* taken) = 0;
 };
 
 }  // namespace blade::backends

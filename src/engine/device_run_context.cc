@@ -58,17 +58,38 @@ Status DeviceRunContext::prepare() {
       segments_.push_back({s, s + 1, step.on_host, nullptr});
     }
   }
+  return join_small_steps();
+}
+
+// Neighbouring small steps of a segment become as few launches as the device makes of them.
+Status DeviceRunContext::join_small_steps() {
+  const auto is_small = [&](size_t s) { return !plan_->steps[s].on_host && plan_->steps[s].kernel->is_small(); };
+  for (size_t first = 0; first < plan_->steps.size();) {
+    std::vector<backends::BoundKernel> kernels;
+    for (size_t s = first; s < plan_->steps.size() && is_small(s); ++s) {
+      kernels.push_back({plan_->steps[s].kernel.get(), args_of(s)});
+    }
+    size_t taken = 1;
+    if (kernels.size() > 1) {
+      BLADE_ASSIGN_OR_RETURN(auto joined, plan_->device->join(kernels, &taken));
+      if (taken > 1) groups_.push_back({first, first + taken, std::move(joined)});
+    }
+    first += std::max<size_t>(1, taken);
+  }
   return {};
 }
 
 void DeviceRunContext::find_direct_outputs() {
   for (const backends::TensorDesc& output : plan_->outputs) is_direct_.push_back(output.bytes() <= kMaxDirectOutput);
+  is_on_host_.assign(plan_->outputs.size(), 0);
   for (const Step& step : plan_->steps) {
     for (const Location& input : step.inputs) {
       if (input.kind == Location::Kind::kOutput) is_direct_[input.index] = 0;
     }
     for (const Location& output : step.outputs) {
-      if (step.on_host && output.kind == Location::Kind::kOutput) is_direct_[output.index] = 0;
+      if (output.kind != Location::Kind::kOutput) continue;
+      is_on_host_[output.index] = step.on_host;  // the last to write it decides
+      if (step.on_host) is_direct_[output.index] = 0;
     }
   }
 }
@@ -142,7 +163,8 @@ Status DeviceRunContext::send_inputs(ThreadPool& pool) {
 Status DeviceRunContext::take_outputs() {
   const auto written = [&](size_t i) {
     const Location& from = plan_->output_sources[i];
-    return from.kind == Location::Kind::kOutput && from.index == static_cast<int>(i) && plan_->outputs[i].bytes() > 0;
+    return from.kind == Location::Kind::kOutput && from.index == static_cast<int>(i) && plan_->outputs[i].bytes() > 0 &&
+           is_on_host_[i] == 0;
   };
   for (size_t i = 0; i < outputs_.size(); ++i) {
     if (!written(i) || is_direct_[i] != 0) continue;
@@ -156,14 +178,37 @@ Status DeviceRunContext::take_outputs() {
   return copy_outputs();
 }
 
-Status DeviceRunContext::start_step(size_t s, ThreadPool& pool) {
-  const Step& step = plan_->steps[s];
+backends::KernelArgs DeviceRunContext::args_of(size_t s) const {
   backends::KernelArgs args;
   args.inputs = pointers_[s].inputs;
   args.outputs = pointers_[s].outputs;
-  args.scratch = arena_.data() + step.scratch_offset;
-  args.pool = &pool;
+  args.scratch = arena_.data() + plan_->steps[s].scratch_offset;
   args.queue = queue_->handle();
+  return args;
+}
+
+// Groups as far as they lie inside; what is left of a group that began earlier runs step by step.
+Status DeviceRunContext::start_steps(size_t first, size_t last, ThreadPool& pool) {
+  auto group = std::lower_bound(groups_.begin(), groups_.end(), first,
+                                [](const Group& g, size_t step) { return g.first < step; });
+  for (size_t s = first; s < last;) {
+    if (group == groups_.end() || group->first != s) {
+      BLADE_RETURN_IF_ERROR(start_step(s++, pool));
+      continue;
+    }
+    const size_t end = std::min(last, group->last);
+    BLADE_RETURN_IF_ERROR(group->kernels->run(queue_->handle(), end - s)
+                              .with_context("The steps from node '" + plan_->steps[s].node_name + "' on"));
+    s = end;
+    ++group;
+  }
+  return {};
+}
+
+Status DeviceRunContext::start_step(size_t s, ThreadPool& pool) {
+  const Step& step = plan_->steps[s];
+  backends::KernelArgs args = args_of(s);
+  args.pool = &pool;
   return step.kernel->run(args).with_context("Node '" + step.node_name + "' (" + step.kernel_name + ")");
 }
 
@@ -171,9 +216,7 @@ Result<std::unique_ptr<backends::DeviceRecording>> DeviceRunContext::record(size
                                                                             ThreadPool& pool) {
   BLADE_RETURN_IF_ERROR(queue_->begin_recording());
   Status status;
-  for (int copy = 0; copy < copies; ++copy) {
-    for (size_t s = first; s < last && status.ok(); ++s) status = start_step(s, pool);
-  }
+  for (int copy = 0; copy < copies && status.ok(); ++copy) status = start_steps(first, last, pool);
   auto recording = queue_->end_recording();
   if (!status.ok()) return status;
   return recording;
@@ -186,7 +229,7 @@ Status DeviceRunContext::play(Segment& segment, ThreadPool& pool) {
   return queue_->play(*segment.recording);
 }
 
-Status DeviceRunContext::run_on_host(size_t s, std::byte* arena, ThreadPool& pool) {
+Status DeviceRunContext::run_on_host(size_t s, std::byte* arena, ThreadPool& pool, FoundOutputs* found) {
   const Step& step = plan_->steps[s];
   StepPointers& at = pointers_[s];
   for (size_t i = 0; i < step.inputs.size(); ++i) at.inputs[i] = host_address(step.inputs[i], arena);
@@ -202,6 +245,8 @@ Status DeviceRunContext::run_on_host(size_t s, std::byte* arena, ThreadPool& poo
   args.outputs = at.outputs;
   args.scratch = arena + step.scratch_offset;
   args.pool = &pool;
+  StepAllocator allocator(step, found);
+  args.allocator = &allocator;
   BLADE_RETURN_IF_ERROR(
       step.kernel->run(args).with_context("Node '" + step.node_name + "' (" + step.kernel_name + ")"));
   for (int i : step.send) {
@@ -211,17 +256,19 @@ Status DeviceRunContext::run_on_host(size_t s, std::byte* arena, ThreadPool& poo
   return {};
 }
 
-// Models whose shapes depend on data have no plan for a device: nothing is found while running.
-Status DeviceRunContext::run(std::byte* arena, ThreadPool& pool, double* step_us, FoundOutputs* /*found*/) {
+// Only steps on the host find sizes.
+Status DeviceRunContext::run(std::byte* arena, ThreadPool& pool, double* step_us, FoundOutputs* found) {
   BLADE_RETURN_IF_ERROR(send_inputs(pool));
-  const bool one_by_one = !started_once_ || step_us != nullptr;
   for (Segment& segment : segments_) {
-    for (size_t s = segment.first; (one_by_one || segment.on_host) && s < segment.last; ++s) {
+    if (step_us == nullptr && !segment.on_host) {
+      BLADE_RETURN_IF_ERROR(started_once_ ? play(segment, pool) : start_steps(segment.first, segment.last, pool));
+      continue;
+    }
+    for (size_t s = segment.first; s < segment.last; ++s) {
       if (step_us != nullptr) BLADE_RETURN_IF_ERROR(queue_->mark(static_cast<int>(2 * s)));
-      BLADE_RETURN_IF_ERROR(segment.on_host ? run_on_host(s, arena, pool) : start_step(s, pool));
+      BLADE_RETURN_IF_ERROR(segment.on_host ? run_on_host(s, arena, pool, found) : start_step(s, pool));
       if (step_us != nullptr) BLADE_RETURN_IF_ERROR(queue_->mark(static_cast<int>(2 * s + 1)));
     }
-    if (!one_by_one && !segment.on_host) BLADE_RETURN_IF_ERROR(play(segment, pool));
   }
   started_once_ = true;
   BLADE_RETURN_IF_ERROR(take_outputs());
@@ -238,8 +285,10 @@ Status DeviceRunContext::time_replays(int repetitions, std::vector<double>* micr
 
 Status DeviceRunContext::time_steps(size_t first, size_t last, int copies, int repetitions,
                                     std::vector<double>* microseconds) {
-  if (!runs_on_device()) {
-    return failed_precondition("Device time is measured only where every step runs on the device.");
+  for (size_t s = first; s < last; ++s) {
+    if (!plan_->steps[s].on_host) continue;
+    return failed_precondition("Device time is measured only where every step runs on the device: node '" +
+                               plan_->steps[s].node_name + "' runs on the host.");
   }
   const std::shared_ptr<ThreadPool> nobody = ThreadPool::shared(1);  // kernels of a device use no host threads
   BLADE_ASSIGN_OR_RETURN(const auto recording, record(first, last, copies, *nobody));

@@ -34,6 +34,11 @@ class DeviceRunContext final : public RunContext {
     bool on_host;
     std::unique_ptr<backends::DeviceRecording> recording;
   };
+  // Small steps [first, last) that one launch does.
+  struct Group {
+    size_t first, last;
+    std::unique_ptr<backends::JoinedKernels> kernels;
+  };
   struct StepPointers {
     std::vector<const void*> inputs;
     std::vector<void*> outputs;
@@ -42,10 +47,13 @@ class DeviceRunContext final : public RunContext {
   void find_direct_outputs();
   Status send_inputs(ThreadPool& pool);
   Status take_outputs();
+  Status join_small_steps();
+  backends::KernelArgs args_of(size_t step) const;
   Status start_step(size_t step, ThreadPool& pool);
+  Status start_steps(size_t first, size_t last, ThreadPool& pool);
   Result<std::unique_ptr<backends::DeviceRecording>> record(size_t first, size_t last, int copies, ThreadPool& pool);
   Status play(Segment& segment, ThreadPool& pool);
-  Status run_on_host(size_t step, std::byte* arena, ThreadPool& pool);
+  Status run_on_host(size_t step, std::byte* arena, ThreadPool& pool, FoundOutputs* found);
   std::byte* host_address(const Location& at, std::byte* arena) const;
 
   std::unique_ptr<backends::DeviceQueue> queue_;
@@ -53,7 +61,9 @@ class DeviceRunContext final : public RunContext {
   std::vector<size_t> input_offsets_, output_offsets_;
   std::vector<StepPointers> pointers_;
   std::vector<Segment> segments_;
-  std::vector<char> is_direct_;  // one an output: steps write it to pinned memory
+  std::vector<Group> groups_;  // by first step
+  std::vector<char> is_direct_;   // one an output: steps write it to pinned memory
+  std::vector<char> is_on_host_;  // one an output: a step on the host writes it to the caller's memory
   bool started_once_ = false;
 };
 

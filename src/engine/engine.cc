@@ -264,11 +264,6 @@ Result<std::shared_ptr<const Stage>> Engine::Impl::make(std::span<const ir::Dims
                                     with_alternatives};
   const Planner planner = {decided, packs, plan_options};
   auto stage = make_first_stage(second_graph != nullptr ? *second_graph : graph, dims, planner);
-  if (stage.ok() && !(*stage)->is_whole && options.device != nullptr) {
-    return unimplemented(
-        "The model has shapes that depend on the values of its inputs, which the GPU engine does not run: use device "
-        "'cpu'.");
-  }
   // What later stages read is only known when they are made: nothing is let go then.
   if (stage.ok() && (*stage)->is_whole && !released_once && derived != nullptr) {
     derived->release(*(*stage)->plan);
@@ -522,16 +517,20 @@ Status Engine::device_times(std::span<const TensorRef> inputs, int repetitions, 
     return failed_precondition("Device time was asked of an engine that runs on the CPU: load it for the GPU.");
   }
   Scratch sink(impl_->outputs.size());
-  return impl_->run(inputs, sink, nullptr, [&](RunContext& context) {
+  microseconds->clear();
+  BLADE_RETURN_IF_ERROR(impl_->run(inputs, sink, nullptr, [&](RunContext& context) {
     return static_cast<DeviceRunContext&>(context).time_replays(repetitions, microseconds);
-  });
+  }));
+  if (!microseconds->empty()) return {};
+  return failed_precondition(
+      "Device time is measured only where every step runs on the device: parts of this model, whose shapes depend on "
+      "data, run on the host.");
 }
 
 Result<std::shared_ptr<const Plan>> Engine::trial_plan(std::span<const ir::Dims> input_dims,
                                                        const Decisions& decisions) {
   std::lock_guard<std::mutex> lock(impl_->making);
   BLADE_ASSIGN_OR_RETURN(const auto stage, impl_->make(input_dims, decisions, /*with_alternatives=*/true));
-  if (!stage->is_whole) return unimplemented("The model runs in stages: it has no one plan.");
   return stage->plan;
 }
 

@@ -233,7 +233,6 @@ class PlanBuilder {
         for (ir::ValueId input : fusion_.step_inputs(graph_, node)) for_device.insert(source_of(input));
       }
     }
-    for (ir::ValueId output : graph_.outputs()) for_device.insert(source_of(output));
     for (size_t s = 0; s < order.size(); ++s) {
       Step& step = plan_->steps[s];
       if (!step.on_host) continue;

@@ -8,6 +8,7 @@
 #include "backends/cuda/cuda_status.h"
 #include "backends/cuda/kernel_families.h"
 #include "backends/cuda/module.h"
+#include "backends/cuda/small_work.h"
 
 namespace blade::backends::cuda {
 namespace {
@@ -126,6 +127,10 @@ class CudaDevice final : public Device {
     cudaStream_t stream = nullptr;
     BLADE_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "make a stream");
     return std::unique_ptr<DeviceQueue>(std::make_unique<Queue>(stream));
+  }
+  Result<std::unique_ptr<JoinedKernels>> join(std::span<const BoundKernel> kernels, size_t* taken) override {
+    BLADE_RETURN_IF_ERROR(use());
+    return join_kernels(*this, kernels, taken);
   }
 
  private:
