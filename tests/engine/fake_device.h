@@ -80,6 +80,7 @@ class FakeDevice final : public backends::Device {
   Result<std::unique_ptr<backends::DeviceQueue>> create_queue() override {
     return std::unique_ptr<backends::DeviceQueue>(std::make_unique<FakeQueue>());
   }
+  Result<std::unique_ptr<backends::DeviceQueue>> borrow_queue(void*) override { return create_queue(); }
   Result<std::unique_ptr<backends::JoinedKernels>> join(std::span<const backends::BoundKernel> kernels,
                                                         size_t* taken) override {
     *taken = std::min(kernels.size(), most_joined);
