@@ -413,6 +413,39 @@ TEST(CudaVsReference, LongReductions) {
   check_all(cases);
 }
 
+TEST(CudaVsReference, TransposedConvolutionsOfWindows) {
+  std::vector<Case> cases;
+  for (const auto& [in, out, height, width] :
+       {std::array<int64_t, 4>{64, 32, 2, 2}, {7, 5, 3, 2}, {128, 24, 2, 2}, {40, 136, 4, 4}}) {
+    ir::ConvTransposeAttrs attrs;
+    attrs.strides = {height, width};
+    attrs.dilations = {1, 1};
+    attrs.padding = ir::Padding::kValid;
+    const int64_t rows = 9, columns = 11;
+    const std::vector<int32_t> size = {2, static_cast<int32_t>(rows * height), static_cast<int32_t>(columns * width),
+                                       static_cast<int32_t>(out)};
+    Case c{"windows_" + std::to_string(in) + "_" + std::to_string(out),
+           ir::Op::kConvTranspose,
+           attrs,
+           {random_floats({2, rows, columns, in}), random_floats({height, width, out, in}, -0.1, 0.1),
+            tensor<int32_t>(ir::DType::kInt32, {4}, size)},
+           1,
+           1,
+           2e-5};
+    cases.push_back(c);
+    cases.push_back(in_half(c));
+    attrs.epilogue = ir::PointwiseProgram::binary(ir::PointwiseOp::kAdd);
+    c.attrs = attrs;
+    c.inputs.push_back(random_floats({out}));
+    c.name += "_bias";
+    cases.push_back(c);
+    Case half = in_half(c);
+    half.inputs[3] = c.inputs[3];
+    cases.push_back(half);
+  }
+  check_all(cases);
+}
+
 // A transformer's products: bias and an activation that no kernel lowers, bias and residual; alone and with a cast.
 TEST(CudaVsReference, ProductsOfTransformers) {
   std::vector<Case> cases;

@@ -98,6 +98,10 @@ struct MergedLoops {
 };
 MergedLoops merge_loops(const ir::Dims& dims, const std::vector<ir::Dims>& strides);
 
+// Positions of a box that go from one layout to another: strides and offsets in elements.
+StridedCopiesParams one_copy(const ir::Dims& dims, const ir::Dims& from_strides, const ir::Dims& to_strides,
+                             size_t element_bytes);
+
 // A fused program of a matrix node: what the kernels do themselves, and the rest as a program.
 class Epilogue {
  public:

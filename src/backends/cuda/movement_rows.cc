@@ -445,6 +445,15 @@ constexpr KernelEntry kRows[] = {
 
 }  // namespace
 
+StridedCopiesParams one_copy(const ir::Dims& dims, const ir::Dims& from_strides, const ir::Dims& to_strides,
+                             size_t element_bytes) {
+  StridedCopiesParams params;
+  const auto move = prepare({dims, from_strides, to_strides}, element_bytes);
+  params.count = 1;
+  params.copies[0] = copy_params(*move);  // a box of at most 8 dims
+  return params;
+}
+
 std::span<const KernelEntry> movement_rows() { return kRows; }
 
 }  // namespace blade::backends::cuda
