@@ -51,7 +51,7 @@ class Engine:
         if missing or extra:
             raise InvalidArgumentError(
                 f"the feed has {sorted(feed)}, the model's inputs are {self._input_names}: "
-                + (f"missing {missing}" if missing else f"unknown {extra}")
+                + (f"missing {missing}" if missing else f"unknown {extra}; what no output needs is no input")
             )
         arrays = []
         for name, info in zip(self._input_names, self.inputs):
