@@ -53,7 +53,8 @@ Status check_profile(const ir::Graph& graph, const Decisions& decisions) {
 // The type that the decisions narrow to, where this machine computes in it: elsewhere the model runs in float32.
 ir::DType narrow_type(const Decisions& decisions, const EngineOptions& options) {
   if (decisions.precision == "fp16" && options.device != nullptr) return ir::DType::kFloat16;
-  const bool native = options.device == nullptr && !options.reference_only && backends::Machine::host().avx512_bf16;
+  const backends::Machine& machine = options.machine != nullptr ? *options.machine : backends::Machine::host();
+  const bool native = options.device == nullptr && !options.reference_only && machine.avx512_bf16;
   return decisions.precision == "bf16" && native ? ir::DType::kBFloat16 : ir::DType::kInvalid;
 }
 
@@ -277,7 +278,7 @@ Result<std::shared_ptr<PlanEntry>> Engine::Impl::make_entry(std::vector<ir::Dims
 Result<std::shared_ptr<const Stage>> Engine::Impl::make(std::span<const ir::Dims> dims, const Decisions& decided,
                                                         bool with_alternatives, bool copies_inputs) {
   BLADE_RETURN_IF_ERROR(bring_back_constants());
-  const PlanOptions plan_options = {pool->num_threads(), options.reference_only, nullptr, options.device,
+  const PlanOptions plan_options = {pool->num_threads(), options.reference_only, options.machine, options.device,
                                     copies_inputs, with_alternatives};
   const Planner planner = {decided, packs, plan_options};
   auto stage = make_first_stage(second_graph != nullptr ? *second_graph : graph, dims, planner);
@@ -497,7 +498,8 @@ Result<std::shared_ptr<Engine>> Engine::create(ir::Graph graph, Decisions decisi
   constexpr int kMostBesideDevice = 4;
   const int cpus = ThreadPool::usable_cpus();
   const int usable = impl->options.device != nullptr ? std::min(kMostBesideDevice, cpus) : cpus;
-  const int threads = options.num_threads > 0 ? options.num_threads : usable;
+  const int wanted = impl->decisions.num_threads;
+  const int threads = options.num_threads > 0 ? options.num_threads : wanted > 0 ? std::min(wanted, usable) : usable;
   impl->pool = ThreadPool::shared(threads);
   impl->idle_arenas.reserve(kMaxIdle);
   impl->idle_executors.reserve(kMaxIdle);
@@ -519,16 +521,7 @@ void Engine::expect_run() const { impl_->pool->wake(); }
 
 bool Engine::in_profile(std::span<const ir::Dims> input_dims) const {
   const auto& profile = impl_->decisions.profile;
-  if (!profile) return true;
-  if (input_dims.size() != profile->min.size()) return false;
-  for (size_t i = 0; i < input_dims.size(); ++i) {
-    const ir::Dims& dims = input_dims[i];
-    if (dims.size() != profile->min[i].size()) return false;
-    for (size_t d = 0; d < dims.size(); ++d) {
-      if (dims[d] < profile->min[i][d] || dims[d] > profile->max[i][d]) return false;
-    }
-  }
-  return true;
+  return !profile || profile->contains(input_dims);
 }
 
 Result<std::shared_ptr<const Plan>> Engine::plan_for(std::span<const ir::Dims> input_dims) {

@@ -110,6 +110,23 @@ TEST(DevicePlan, DeviceTimeNeedsADeviceThroughout) {
   EXPECT_EQ((*on_device)->device_times({&ref, 1}, 3, &times).code(), StatusCode::kFailedPrecondition);
 }
 
+// The engine of a graph without `disabled_pass` on `device`, and its plan for inputs of 2x3; the plan has two steps.
+void make_two_steps(ir::Graph graph, const char* disabled_pass, FakeDevice& device, std::shared_ptr<Engine>* engine,
+                    std::shared_ptr<const Plan>* plan) {
+  EngineOptions options;
+  options.device = &device;
+  Decisions decisions;
+  decisions.disabled_passes = {disabled_pass};
+  auto made = Engine::create(std::move(graph), decisions, options);
+  ASSERT_TRUE(made.ok()) << made.status().message();
+  *engine = std::move(*made);
+  const ir::Dims dims = {2, 3};
+  auto planned = (*engine)->plan_for({&dims, 1});
+  ASSERT_TRUE(planned.ok()) << planned.status().message();
+  *plan = std::move(*planned);
+  ASSERT_EQ((*plan)->steps.size(), 2u);
+}
+
 // y = x + relu(-x) through a row that takes both nodes: reads the producer's input, then the node's own.
 class AddRelu final : public backends::Kernel {
  public:
@@ -152,18 +169,11 @@ TEST(DevicePlan, ADeviceMayComputeTwoNodesInOneStep) {
   graph.set_outputs({sum}, {"sum"});
   ASSERT_TRUE(ir::infer_shapes(graph).ok());
   FakeDevice device(kFakeKernels, kFakePairs);
-  EngineOptions options;
-  options.device = &device;
-  Decisions decisions;
-  decisions.disabled_passes = {"FusePointwise"};
-  const auto engine = Engine::create(std::move(graph), decisions, options);
-  ASSERT_TRUE(engine.ok()) << engine.status().message();
-  const ir::Dims dims = {2, 3};
-  const auto plan = (*engine)->plan_for({&dims, 1});
-  ASSERT_TRUE(plan.ok()) << plan.status().message();
-  ASSERT_EQ((*plan)->steps.size(), 2u);
-  EXPECT_STREQ((*plan)->steps[1].kernel_name, "fake.add_relu");
-  EXPECT_EQ(run(**engine, {1, -2, 3, 0.25f, 5, -6}), (std::vector<float>{1, 0, 3, 0.25f, 5, 0}));
+  std::shared_ptr<Engine> engine;
+  std::shared_ptr<const Plan> plan;
+  ASSERT_NO_FATAL_FAILURE(make_two_steps(std::move(graph), "FusePointwise", device, &engine, &plan));
+  EXPECT_STREQ(plan->steps[1].kernel_name, "fake.add_relu");
+  EXPECT_EQ(run(*engine, {1, -2, 3, 0.25f, 5, -6}), (std::vector<float>{1, 0, 3, 0.25f, 5, 0}));
 }
 
 TEST(DevicePlan, AnInputIsCastToHalfWhileItIsCopied) {
@@ -178,18 +188,11 @@ TEST(DevicePlan, AnInputIsCastToHalfWhileItIsCopied) {
   graph.set_outputs({y}, {"y"});
   ASSERT_TRUE(ir::infer_shapes(graph).ok());
   FakeDevice device(kFakeKernels);
-  EngineOptions options;
-  options.device = &device;
-  Decisions decisions;
-  decisions.disabled_passes = {"WidenHalves"};
-  const auto engine = Engine::create(std::move(graph), decisions, options);
-  ASSERT_TRUE(engine.ok()) << engine.status().message();
-  const ir::Dims dims = {2, 3};
-  const auto plan = (*engine)->plan_for({&dims, 1});
-  ASSERT_TRUE(plan.ok()) << plan.status().message();
-  ASSERT_EQ((*plan)->steps.size(), 2u);
-  EXPECT_EQ((*plan)->half_inputs, std::vector<char>{1});
-  EXPECT_EQ(run(**engine, {1, -2, 3.0004f, 0.25f, 5, -6}), (std::vector<float>{1, 0, 3, 0.25f, 5, 0}));
+  std::shared_ptr<Engine> engine;
+  std::shared_ptr<const Plan> plan;
+  ASSERT_NO_FATAL_FAILURE(make_two_steps(std::move(graph), "WidenHalves", device, &engine, &plan));
+  EXPECT_EQ(plan->half_inputs, std::vector<char>{1});
+  EXPECT_EQ(run(*engine, {1, -2, 3.0004f, 0.25f, 5, -6}), (std::vector<float>{1, 0, 3, 0.25f, 5, 0}));
 }
 
 // y = -relu(-x) as three nodes, each a step that calls itself small.
