@@ -70,7 +70,8 @@ TEST(KernelSelection, ADeviceTakesTheChoiceOfANeighbouringBatch) {
   ir::Node node;
   node.op = kOp;
   node.attrs = ir::SoftmaxAttrs{};
-  const KernelEntry table[] = {{"a", kOp, yes, fast, nullptr}, {"b", kOp, yes, slow, nullptr}, {"c", kOp, yes, slow, nullptr}};
+  const KernelEntry table[] = {
+      {"a", kOp, yes, fast, nullptr}, {"b", kOp, yes, slow, nullptr}, {"c", kOp, yes, slow, nullptr}};
   Decisions decisions;
   decisions.kernels = {{"Softmax f32[4,3] -> f32[4,3] log=0", "b"},
                        {"Softmax f32[8,3] -> f32[8,3] log=0", "c"},
