@@ -222,8 +222,8 @@ backends::KernelArgs DeviceRunContext::args_of(const Binding& binding, size_t s)
 // Groups as far as they lie inside; what is left of a group that began earlier runs step by step.
 Status DeviceRunContext::start_steps(const Binding& binding, size_t first, size_t last, ThreadPool& pool) {
   const auto& groups = binding.groups;
-  auto group = std::lower_bound(groups.begin(), groups.end(), first,
-                                [](const Group& g, size_t step) { return g.first < step; });
+  auto group =
+      std::lower_bound(groups.begin(), groups.end(), first, [](const Group& g, size_t step) { return g.first < step; });
   for (size_t s = first; s < last;) {
     if (group == groups.end() || group->first != s) {
       BLADE_RETURN_IF_ERROR(start_step(binding, s++, pool));
@@ -246,8 +246,7 @@ Status DeviceRunContext::start_step(const Binding& binding, size_t s, ThreadPool
 }
 
 Result<std::unique_ptr<backends::DeviceRecording>> DeviceRunContext::record(const Binding& binding, size_t first,
-                                                                            size_t last, int copies,
-                                                                            ThreadPool& pool) {
+                                                                            size_t last, int copies, ThreadPool& pool) {
   BLADE_RETURN_IF_ERROR(queue_->begin_recording());
   Status status;
   for (int copy = 0; copy < copies && status.ok(); ++copy) status = start_steps(binding, first, last, pool);
@@ -269,8 +268,8 @@ Status DeviceRunContext::run_on_host(size_t s, std::byte* arena, ThreadPool& poo
   for (size_t i = 0; i < step.inputs.size(); ++i) at.inputs[i] = host_address(step.inputs[i], arena);
   for (size_t i = 0; i < step.outputs.size(); ++i) at.outputs[i] = host_address(step.outputs[i], arena);
   for (int i : step.fetch) {
-    BLADE_RETURN_IF_ERROR(queue_->copy_to_host(host_address(step.inputs[i], arena), device_address(own_, step.inputs[i]),
-                                               step.input_descs[i].bytes()));
+    BLADE_RETURN_IF_ERROR(queue_->copy_to_host(host_address(step.inputs[i], arena),
+                                               device_address(own_, step.inputs[i]), step.input_descs[i].bytes()));
   }
   // Also where nothing is fetched: an earlier copy to the device may still read what this step overwrites.
   BLADE_RETURN_IF_ERROR(queue_->wait());
@@ -284,8 +283,9 @@ Status DeviceRunContext::run_on_host(size_t s, std::byte* arena, ThreadPool& poo
   BLADE_RETURN_IF_ERROR(
       step.kernel->run(args).with_context("Node '" + step.node_name + "' (" + step.kernel_name + ")"));
   for (int i : step.send) {
-    BLADE_RETURN_IF_ERROR(queue_->copy_to_device(
-        device_address(own_, step.outputs[i]), static_cast<const std::byte*>(at.outputs[i]), step.output_descs[i].bytes()));
+    BLADE_RETURN_IF_ERROR(queue_->copy_to_device(device_address(own_, step.outputs[i]),
+                                                 static_cast<const std::byte*>(at.outputs[i]),
+                                                 step.output_descs[i].bytes()));
   }
   return {};
 }
@@ -320,18 +320,15 @@ Result<DeviceRunContext::Binding*> DeviceRunContext::binding_for(std::span<std::
     if (!std::ranges::equal(binding.inputs, inputs) || !std::ranges::equal(binding.outputs, outputs)) continue;
     return &binding;
   }
-  BLADE_ASSIGN_OR_RETURN(Binding binding,
-                         bind({inputs.begin(), inputs.end()}, {outputs.begin(), outputs.end()}));
+  BLADE_ASSIGN_OR_RETURN(Binding binding, bind({inputs.begin(), inputs.end()}, {outputs.begin(), outputs.end()}));
   if (callers_.size() < kMostPlaces) return &callers_.emplace_back(std::move(binding));
-  const auto oldest = std::min_element(callers_.begin(), callers_.end(), [](const Binding& a, const Binding& b) {
-    return a.last_used < b.last_used;
-  });
+  const auto oldest = std::min_element(callers_.begin(), callers_.end(),
+                                       [](const Binding& a, const Binding& b) { return a.last_used < b.last_used; });
   *oldest = std::move(binding);
   return &*oldest;
 }
 
-Status DeviceRunContext::start(void* stream, std::span<std::byte* const> inputs,
-                               std::span<std::byte* const> outputs) {
+Status DeviceRunContext::start(void* stream, std::span<std::byte* const> inputs, std::span<std::byte* const> outputs) {
   BLADE_ASSIGN_OR_RETURN(Binding* const binding, binding_for(inputs, outputs));
   binding->last_used = ++clock_;
   BLADE_ASSIGN_OR_RETURN(const auto queue, plan_->device->borrow_queue(stream));
@@ -343,8 +340,7 @@ Status DeviceRunContext::start(void* stream, std::span<std::byte* const> inputs,
   for (size_t i = 0; i < outputs.size(); ++i) {
     const Location& from = plan_->output_sources[i];
     if (from.kind == Location::Kind::kOutput && from.index == static_cast<int>(i)) continue;
-    BLADE_RETURN_IF_ERROR(
-        queue->copy_on_device(outputs[i], device_address(*binding, from), plan_->outputs[i].bytes()));
+    BLADE_RETURN_IF_ERROR(queue->copy_on_device(outputs[i], device_address(*binding, from), plan_->outputs[i].bytes()));
   }
   return {};
 }

@@ -122,7 +122,7 @@ using AfterRun = std::function<Status(RunContext&)>;
 
 struct Engine::Impl {
   std::unique_ptr<backends::Device> limited;  // first: what is below holds memory of it
-  ir::Graph source;  // as imported; only while `derived` may have to be computed again
+  ir::Graph source;                           // as imported; only while `derived` may have to be computed again
   ir::Graph graph;
   std::shared_ptr<ir::Graph> second_graph;  // replaces `graph` for planning if passes did not repeat themselves
   Decisions decisions;
@@ -278,8 +278,8 @@ Result<std::shared_ptr<PlanEntry>> Engine::Impl::make_entry(std::vector<ir::Dims
 Result<std::shared_ptr<const Stage>> Engine::Impl::make(std::span<const ir::Dims> dims, const Decisions& decided,
                                                         bool with_alternatives, bool copies_inputs) {
   BLADE_RETURN_IF_ERROR(bring_back_constants());
-  const PlanOptions plan_options = {pool->num_threads(), options.reference_only, options.machine, options.device,
-                                    copies_inputs, with_alternatives};
+  const PlanOptions plan_options = {pool->num_threads(), options.reference_only, options.machine,
+                                    options.device,      copies_inputs,          with_alternatives};
   const Planner planner = {decided, packs, plan_options};
   auto stage = make_first_stage(second_graph != nullptr ? *second_graph : graph, dims, planner);
   // What later stages read is only known when they are made: nothing is let go then.
@@ -442,7 +442,8 @@ Status check_device_address(const std::string& what, const void* data) {
 
 Status Engine::Impl::start(std::span<const TensorRef> given, OutputSink& sink, void* stream) {
   if (options.device == nullptr) {
-    return failed_precondition("A run on device memory was asked of an engine that runs on the CPU: load it for the GPU.");
+    return failed_precondition(
+        "A run on device memory was asked of an engine that runs on the CPU: load it for the GPU.");
   }
   BLADE_RETURN_IF_ERROR(check_all(given));
   std::lock_guard<std::mutex> lock(starting);

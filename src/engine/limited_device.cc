@@ -34,8 +34,9 @@ class LimitedDevice final : public backends::Device {
   template <class Make>
   Result<DeviceBuffer> counted(size_t bytes, const Make& make) {
     if (!budget_->take(bytes)) {
-      return resource_exhausted("The engine needs " + std::to_string(bytes) + " bytes more of the GPU's memory and holds " +
-                                std::to_string(budget_->used) + " of the " + std::to_string(budget_->limit) +
+      return resource_exhausted("The engine needs " + std::to_string(bytes) +
+                                " bytes more of the GPU's memory and holds " + std::to_string(budget_->used) +
+                                " of the " + std::to_string(budget_->limit) +
                                 " that it may: raise device_memory_limit or use smaller inputs.");
     }
     auto buffer = make();

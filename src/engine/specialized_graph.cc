@@ -92,7 +92,8 @@ Result<int> fold_once(ir::Graph& graph) {
   int folded = 0;
   for (ir::NodeId id : order) {
     // A node that cannot be computed now (an index out of range, say) fails when it runs, not when it is planned.
-    if (fold_shape(graph, id) || fold_view(graph, id) || (can_fold(graph, graph.node(id)) && fold_node(graph, id).ok())) ++folded;
+    if (fold_shape(graph, id) || fold_view(graph, id) || (can_fold(graph, graph.node(id)) && fold_node(graph, id).ok()))
+      ++folded;
   }
   return folded;
 }

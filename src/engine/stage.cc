@@ -183,8 +183,8 @@ class Cutter {
       for (ir::ValueId v : node.inputs) step.inputs.push_back(slots_.at(v));
       for (ir::ValueId v : node.outputs) step.outputs.push_back(slots_.at(v));
       for (const ir::SubGraph& graph : node.get<ir::SubGraphsAttrs>().graphs) {
-        step.programs.push_back(
-            std::make_unique<Program>(graph->clone(), std::vector<char>(graph->inputs().size(), 0), planner_.on_host()));
+        step.programs.push_back(std::make_unique<Program>(graph->clone(), std::vector<char>(graph->inputs().size(), 0),
+                                                          planner_.on_host()));
       }
       stage_->controls.push_back(std::move(step));
     }

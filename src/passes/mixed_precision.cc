@@ -130,8 +130,9 @@ class MixedPrecision {
   // On a GPU what waits for a size that only the run finds, or for a loop, runs on the host: in float32.
   bool is_on_host(const ir::Node& node) {
     if (rules_.narrow != ir::DType::kFloat16) return false;
-    const bool late = std::holds_alternative<ir::SubGraphsAttrs>(node.attrs) ||
-                      std::any_of(node.inputs.begin(), node.inputs.end(), [&](ir::ValueId v) { return late_.contains(v); });
+    const bool late =
+        std::holds_alternative<ir::SubGraphsAttrs>(node.attrs) ||
+        std::any_of(node.inputs.begin(), node.inputs.end(), [&](ir::ValueId v) { return late_.contains(v); });
     bool any = false;
     for (size_t o = 0; o < node.outputs.size(); ++o) {
       if (!late && !ir::finds_size_of(node, static_cast<int>(o))) continue;
@@ -267,7 +268,7 @@ class MixedPrecision {
   const Rules& rules_;
   PassResult result_;
   std::map<ir::ValueId, ir::ValueId> half_;  // float32 value -> its narrow form
-  std::set<ir::ValueId> late_;             // what a host that waits for data makes
+  std::set<ir::ValueId> late_;               // what a host that waits for data makes
   int converted_ = 0;
 };
 

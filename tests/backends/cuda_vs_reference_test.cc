@@ -450,8 +450,8 @@ TEST(CudaVsReference, TransposedConvolutionsOfWindows) {
 TEST(CudaVsReference, ProductsOfTransformers) {
   std::vector<Case> cases;
   std::vector<PairCase> pairs;
-  for (const auto& [rows, depth, columns] : {std::array<int64_t, 3>{128, 128, 128}, {128, 128, 512}, {1, 128, 128},
-                                             {128, 512, 128}, {77, 768, 768}}) {
+  for (const auto& [rows, depth, columns] :
+       {std::array<int64_t, 3>{128, 128, 128}, {128, 128, 512}, {1, 128, 128}, {128, 512, 128}, {77, 768, 768}}) {
     const double scale = 1.5 / std::sqrt(static_cast<double>(depth));
     Case c = in_half({"product_" + std::to_string(rows) + "x" + std::to_string(depth) + "x" + std::to_string(columns),
                       ir::Op::kMatMul,
@@ -668,8 +668,13 @@ TEST(CudaVsReference, SmallKernelsJoined) {
 TEST(CudaVsReference, SmallKernelsWaitForEachOther) {
   const auto& card = cuda_device();
   if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();
-  Case c{"square", ir::Op::kPointwise, ir::PointwiseAttrs{ir::PointwiseProgram::unary(ir::PointwiseOp::kAffine)},
-         {random_floats({700})}, 1, 1, 1e-5};
+  Case c{"square",
+         ir::Op::kPointwise,
+         ir::PointwiseAttrs{ir::PointwiseProgram::unary(ir::PointwiseOp::kAffine)},
+         {random_floats({700})},
+         1,
+         1,
+         1e-5};
   std::get<ir::PointwiseAttrs>(c.attrs).program.code[0].alpha = -2;
   std::get<ir::PointwiseAttrs>(c.attrs).program.code[0].beta = 1;
   const auto want = run_reference(c);

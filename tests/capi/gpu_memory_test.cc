@@ -1,4 +1,5 @@
-// Runs from and to device memory on the caller's stream, and the bound on device memory; skipped where there is no card.
+// Runs from and to device memory on the caller's stream, and the bound on device memory; skipped where there is no
+// card.
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
@@ -55,7 +56,8 @@ class GpuMemoryTest : public ::testing::Test {
 TEST_F(GpuMemoryTest, RunsOnTheCallersStreamAndMemory) {
   Engine engine(file_.path(), on_gpu());
   cudaStream_t streams[2];
-  for (cudaStream_t& stream : streams) ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+  for (cudaStream_t& stream : streams)
+    ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
   for (const int64_t batch : {2, 5}) {
     for (int place = 0; place < 12; ++place) {  // more places than recordings are kept
       std::vector<float> x;

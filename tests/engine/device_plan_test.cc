@@ -202,7 +202,8 @@ ir::Graph chain_graph() {
   const std::pair<ir::PointwiseOp, const char*> nodes[] = {
       {ir::PointwiseOp::kNeg, "first"}, {ir::PointwiseOp::kRelu, "second"}, {ir::PointwiseOp::kNeg, "third"}};
   for (const auto& [op, name] : nodes) {
-    v = graph.add_node(ir::Op::kPointwise, name, {v}, 1, ir::PointwiseAttrs{ir::PointwiseProgram::unary(op)}).outputs[0];
+    v = graph.add_node(ir::Op::kPointwise, name, {v}, 1, ir::PointwiseAttrs{ir::PointwiseProgram::unary(op)})
+            .outputs[0];
   }
   graph.set_outputs({v}, {"y"});
   EXPECT_TRUE(ir::infer_shapes(graph).ok());
@@ -296,10 +297,10 @@ TEST(DevicePlan, SizesAreFoundOnTheHost) {
   const auto make = [] {
     ir::Graph graph;
     const ir::ValueId x = graph.add_input("x:0", ir::DType::kFloat32, ir::Shape::of(std::vector<int64_t>{2, 3}));
-    const ir::ValueId relu =
-        graph.add_node(ir::Op::kPointwise, "relu", {x}, 1,
-                       ir::PointwiseAttrs{ir::PointwiseProgram::unary(ir::PointwiseOp::kRelu)})
-            .outputs[0];
+    const ir::ValueId relu = graph
+                                 .add_node(ir::Op::kPointwise, "relu", {x}, 1,
+                                           ir::PointwiseAttrs{ir::PointwiseProgram::unary(ir::PointwiseOp::kRelu)})
+                                 .outputs[0];
     const ir::ValueId where = graph.add_node(ir::Op::kWhere, "where", {relu}, 1, ir::Attrs()).outputs[0];
     const ir::ValueId cast =
         graph.add_node(ir::Op::kCast, "cast", {where}, 1, ir::CastAttrs{ir::DType::kFloat32}).outputs[0];

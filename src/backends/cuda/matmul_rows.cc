@@ -103,8 +103,8 @@ SmallWork small_product(const KernelRequest& request, const GemmParams& p) {
   piece.inputs = {{0, type, 0, a}, {1, type, 0, b}};
   for (size_t i = 2; i < request.inputs.size(); ++i) {
     const TensorDesc& operand = request.inputs[i];
-    piece.inputs.push_back({static_cast<int>(i), static_cast<int>(*element_type(operand.dtype)), 0,
-                            broadcast_strides(operand.dims, out)});
+    piece.inputs.push_back(
+        {static_cast<int>(i), static_cast<int>(*element_type(operand.dtype)), 0, broadcast_strides(operand.dims, out)});
   }
   piece.output = {0, type, 0, row_major_strides(out)};
   piece.program = to_device(program);
@@ -155,9 +155,7 @@ Result<std::unique_ptr<Kernel>> create_gemm(const KernelRequest& request, PackCa
         void* arguments[] = {&p};
         return launch(args, kernel, shape, arguments);
       },
-      {.in_place_inputs = epilogue.in_place_inputs(),
-       .unread_inputs = unread,
-       .small = std::move(small)});
+      {.in_place_inputs = epilogue.in_place_inputs(), .unread_inputs = unread, .small = std::move(small)});
 }
 
 const Table& product_table() {

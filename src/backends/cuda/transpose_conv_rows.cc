@@ -36,10 +36,9 @@ Support supports_windows(const KernelRequest& request) {
   if (!apart) return Support::no("windows overlap or are cut");
   const ir::PointwiseProgram& program = attrs.epilogue;
   if (program.empty()) return Support::yes();
-  const bool bias = program.code.size() == 1 && program.code[0].op == ir::PointwiseOp::kAdd && program.num_inputs == 2 &&
-                    request.inputs.size() == 4 && is_constant(request, 3) &&
-                    request.inputs[3].element_count() == window.channels &&
-                    ir::is_floating(request.inputs[3].dtype);
+  const bool bias = program.code.size() == 1 && program.code[0].op == ir::PointwiseOp::kAdd &&
+                    program.num_inputs == 2 && request.inputs.size() == 4 && is_constant(request, 3) &&
+                    request.inputs[3].element_count() == window.channels && ir::is_floating(request.inputs[3].dtype);
   return bias ? Support::yes() : Support::no("the epilogue is more than a constant bias");
 }
 
