@@ -20,13 +20,42 @@ constexpr int64_t kFewRows = 8;
 constexpr int64_t kGenericFloats = 2048;  // results in L1 that the rest of an epilogue takes at once
 constexpr int64_t kMaxHeldColumns = 512;  // wider rows of float32 results are not held back for that
 constexpr int64_t kLookAheadBytes = 4096;
-constexpr double kBytesPerCycle = 8;   // operands from L3 or memory, a core
-constexpr double kTaskCycles = 400e3;  // tasks of about this length even out what other processes take
+constexpr int64_t kGroupBytes = 20 << 10;  // of A in L1, beside a panel of B
+constexpr double kBytesPerCycle = 8;       // operands from L3 or memory, a core
+constexpr double kTaskCycles = 400e3;      // tasks of about this length even out what other processes take
 
 template <class T>
 int max_rows(const TileJob<T>& job) {
   return tile_kernels<T>().max_rows[job.b.vectors];
 }
+
+// How the rows of a job are cut: each stretch into tiles of nearly the same height.
+struct TileRows {
+  int64_t stretch;  // rows
+  int64_t tiles;    // of a stretch
+  int64_t height;   // of a tile
+  int64_t taller;   // so many tiles at the front of a stretch have one row more
+  int64_t tiles_in_all;
+
+  template <class T>
+  explicit TileRows(const TileJob<T>& job)
+      : stretch(std::max<int64_t>(1, job.stretch > 0 ? job.stretch : job.rows)),
+        tiles(ceil_div(stretch, int64_t{max_rows(job)})),
+        height(stretch / tiles),
+        taller(stretch % tiles),
+        tiles_in_all(ceil_div(job.rows, stretch) * tiles) {}
+
+  int64_t first(int64_t tile) const {
+    const int64_t i = tile % tiles;
+    return tile / tiles * stretch + i * height + std::min(i, taller);
+  }
+  int count(int64_t tile) const { return static_cast<int>(height + (tile % tiles < taller ? 1 : 0)); }
+  // Tiles from this one to the end of its stretch that are as tall as it is.
+  int64_t alike(int64_t tile) const {
+    const int64_t i = tile % tiles;
+    return (i < taller ? taller : tiles) - i;
+  }
+};
 
 template <class T>
 int64_t tiles_per_block(const TileJob<T>& job) {
@@ -65,13 +94,14 @@ int64_t held_bytes(const TileJob<T>& job) {
   return rows * columns * int64_t{sizeof(float)};
 }
 
-// The rows of one tile, ready for a kernel. Without initialisers: arrays of it are written before they are read.
+// One tile, its rows found. Without initialisers: arrays of it are written before they are read.
 template <class T>
-struct TileRows {
+struct FoundTile {
   int64_t first;
   int count;
   const T** pointers;
   bool strided;
+  int64_t tiles;  // of so many rows, for pitched kernels: pointers has the first row alone; 0: for the others
 };
 
 // One thread's walk over its part of a job.
@@ -84,19 +114,18 @@ struct Walk {
   std::byte* scratch;
   const TileKernels<T>& kernels = tile_kernels<T>();
   TileArgs<T> args = common_args(job);
-  int64_t tiles = tile_count(job);  // of the whole job
+  TileRows cut{job};
   int64_t rows = max_rows(job);
-  int64_t rows_each = job.rows / std::max<int64_t>(1, tiles);  // the first tiles have one more
-  int64_t taller = job.rows % std::max<int64_t>(1, tiles);
   bool generic_later = false;  // for several tiles at once, where they are whole rows
-  int64_t finished = 0;        // rows, but for `generic`
+  int64_t finished = 0;        // the first row that waits for `generic`
   int64_t copies_at = pointer_bytes(job);
   float* held = reinterpret_cast<float*>(scratch + copies_at + copy_bytes(job));  // held_bytes(job)
 
   // Finds (and copies) the rows of a tile, the index-th of its block.
-  void prepare(int64_t tile, int64_t index, TileRows<T>& t) const {
-    t.first = tile * rows_each + std::min(tile, taller);
-    t.count = static_cast<int>(rows_each + (tile < taller ? 1 : 0));
+  void prepare(int64_t tile, int64_t index, FoundTile<T>& t) const {
+    t.first = cut.first(tile);
+    t.count = cut.count(tile);
+    t.tiles = 0;
     t.pointers = reinterpret_cast<const T**>(scratch) + index * rows * job.runs;
     t.strided = find_rows(t.first, t.count, t.pointers);
     if (!job.copy_rows) return;
@@ -119,10 +148,11 @@ struct Walk {
     a.hi = e.clamp_hi;
     a.gate = e.gate;
     a.residual_last = e.residual_last;
+    a.row_pitch = job.pitch;
     return a;
   }
 
-  void run(const TileRows<T>& tile, int64_t panel, const char* prefetch, int prefetch_lines) {
+  void run(const FoundTile<T>& tile, int64_t panel, const char* prefetch, int prefetch_lines) {
     const Epilogue<T>& e = *job.epilogue;
     const int64_t column = panel * job.b.width();
     args.rows = tile.pointers;
@@ -148,8 +178,11 @@ struct Walk {
     args.shift = e.scale != nullptr ? e.shift + column : nullptr;
     args.prefetch = prefetch;
     args.prefetch_lines = prefetch_lines;
-    kernels.kernel[job.b.panel_vectors(panel)][tile.count](args);
-    if (e.generic != nullptr && !generic_later) finish(tile.first, tile.count, column, args.columns);
+    args.tiles = tile.tiles;
+    const auto& table = tile.tiles > 0 ? kernels.pitched : kernels.kernel;
+    table[job.b.panel_vectors(panel)][tile.count](args);
+    if (e.generic == nullptr || generic_later) return;
+    finish(tile.first, tile.count * std::max<int64_t>(1, tile.tiles), column, args.columns);
   }
 
   // The rest of the epilogue for results that lack only that.
@@ -169,10 +202,19 @@ struct Walk {
   // Panels that stay in L2: each tile meets all of them, so that whole rows of the output are written (and of the
   // residual read) front to back.
   void tile_by_tile(const TileRange& range) {
-    TileRows<T> tile;
     generic_later = job.epilogue->generic != nullptr && range.first_panel == 0 && range.last_panel == job.b.panels() &&
                     (!kNarrow || job.b.n <= kMaxHeldColumns);
-    finished = range.first_tile * rows_each + std::min(range.first_tile, taller);
+    if (job.stretch > 0 && !job.copy_rows && kernels.pitched[1][1] != nullptr) {
+      pitched(range);
+    } else {
+      one_by_one(range);
+    }
+    generic_later = false;
+  }
+
+  void one_by_one(const TileRange& range) {
+    FoundTile<T> tile;
+    finished = cut.first(range.first_tile);
     const int64_t steps = std::max<int64_t>(1, job.run_length / kStepDepth<T> / 4);
     const int64_t panels = range.last_panel - range.first_panel;
     const auto lines = static_cast<int>(ceil_div(rows * job.run_length * int64_t{sizeof(T)}, 64 * steps * panels));
@@ -188,12 +230,56 @@ struct Walk {
       finish(finished, pending, 0, job.b.n);
       finished += pending;
     }
-    generic_later = false;
+  }
+
+  // Tiles that a call of a kernel may take: their rows stay in L1 until all panels have met them, as do results that
+  // wait for the rest of the epilogue.
+  int64_t most_at_once(const TileRange& range) const {
+    int64_t most = range.last_tile - range.first_tile;
+    if (range.last_panel - range.first_panel > 1)
+      most = kGroupBytes / (rows * job.runs * job.run_length * int64_t{sizeof(T)});
+    if (generic_later) most = std::min(most, kGenericFloats / (rows * job.b.n));
+    if (kNarrow && job.epilogue->generic != nullptr && !generic_later) most = 1;
+    return std::max<int64_t>(1, most);
+  }
+
+  // The same where rows lie at one pitch: several tiles at once.
+  void pitched(const TileRange& range) {
+    const int64_t panels = range.last_panel - range.first_panel;
+    const int64_t most = most_at_once(range);
+    const int64_t steps = job.run_length / kStepDepth<T> / 4;
+    // The tiles that follow come into L2 meanwhile, where rows lie one after the other: hardware prefetchers follow few
+    // of the streams that a tile reads.
+    const bool fetches = job.runs == 1 && job.pitch == job.run_length && steps > 0;
+    const int64_t tile_bytes = rows * job.run_length * int64_t{sizeof(T)};
+    const auto lines = static_cast<int>(fetches ? ceil_div(tile_bytes, 64 * steps * panels) : 0);
+    FoundTile<T> group;
+    group.pointers = reinterpret_cast<const T**>(scratch);
+    group.strided = true;
+    for (int64_t t = range.first_tile; t < range.last_tile; t += group.tiles) {
+      group.first = cut.first(t);
+      group.count = cut.count(t);
+      // The last tile goes alone: behind it lies another thread's work.
+      const int64_t left = range.last_tile - t;
+      group.tiles = std::min({most, cut.alike(t), fetches && left > 1 ? left - 1 : left});
+      find_rows(group.first, 1, group.pointers);
+      finished = group.first;
+      const char* next = nullptr;
+      if (fetches && left > 1) {
+        const int64_t ahead = panels == 1 ? group.count : group.count * group.tiles;
+        next = reinterpret_cast<const char*>(group.pointers[0] + ahead * job.pitch);
+      }
+      for (int64_t p = range.first_panel; p < range.last_panel; ++p) {
+        run(group, p, next, next != nullptr ? lines : 0);
+        if (next != nullptr) next += group.tiles * lines * steps * 64;
+      }
+      if (generic_later) finish(group.first, group.count * group.tiles, 0, job.b.n);
+    }
   }
 
   // Where the rows of the tile after this one lie, if all rows lie one after the other: hardware prefetchers follow few
   // of the streams that a tile reads.
-  const char* next_dense_tile(const TileRows<T>& tile) const {
+  const char* next_dense_tile(const FoundTile<T>& tile) const {
     if (job.runs != 1 || job.copy_rows || tile.count < 2) return nullptr;
     if (tile.pointers[1] - tile.pointers[0] != job.run_length) return nullptr;
     return reinterpret_cast<const char*>(tile.pointers[0] + tile.count * job.run_length);
@@ -202,7 +288,7 @@ struct Walk {
   // Panels that do not: a block of tiles shares each, while the next comes into L2.
   void panel_by_panel(const TileRange& range) {
     constexpr int64_t kMaxTiles = 256;
-    TileRows<T> block[kMaxTiles];
+    FoundTile<T> block[kMaxTiles];
     const int64_t step = std::min(tiles_per_block(job), kMaxTiles);
     const int64_t panel_bytes = job.b.k * job.b.width() * int64_t{sizeof(float)};
     const int64_t steps = std::max<int64_t>(1, job.runs * (job.run_length / kStepDepth<T> / 4));
@@ -234,8 +320,16 @@ struct Walk {
 bool pitch_aliases(int64_t row_stride_bytes) { return row_stride_bytes % 2048 == 0 && row_stride_bytes >= 4096; }
 
 template <class T>
+void set_stretch(TileJob<T>& job, int64_t rows, int64_t pitch) {
+  const int64_t most = max_rows(job);
+  if (rows <= 0 || pitch <= 0 || (rows < job.rows && 4 * (rows / ceil_div(rows, most)) < 3 * most)) return;
+  job.stretch = rows;
+  job.pitch = pitch;
+}
+
+template <class T>
 int64_t tile_count(const TileJob<T>& job) {
-  return ceil_div(job.rows, max_rows(job));
+  return TileRows(job).tiles_in_all;
 }
 
 template <class T>
@@ -305,6 +399,7 @@ void run_tiles(const TileJob<T>& job, std::type_identity_t<RowFinder<T>> find_ro
 }
 
 #define BLADE_INSTANTIATE(T)                                                                      \
+  template void set_stretch(TileJob<T>&, int64_t, int64_t);                                       \
   template int64_t tile_count(const TileJob<T>&);                                                 \
   template size_t tile_slot_scratch_bytes(const TileJob<T>&);                                     \
   template TileSplit choose_split(const TileJob<T>&, int);                                        \

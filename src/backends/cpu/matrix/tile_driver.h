@@ -24,6 +24,10 @@ struct TileJob {
   int64_t runs = 1;
   int64_t run_length = 0;  // packed_steps<T>(runs, run_length) == b.k
   const int64_t* run_offsets = nullptr;
+  // Where the rows of each stretch of so many lie at one pitch, in elements, and run_offsets lead to all runs: tiles
+  // then end with their stretch, and rows are found a stretch at a time.
+  int64_t stretch = 0;
+  int64_t pitch = 0;
   bool copy_rows = false;   // one run only: copy rows to scratch at a pitch that does not alias in L1
   int64_t input_bytes = 0;  // of all rows, each byte counted once
   PackedB b;
@@ -53,6 +57,10 @@ struct TileSplit {
 
 // Rows whose pitch is a multiple of this many bytes compete for the same few sets of L1.
 bool pitch_aliases(int64_t row_stride_bytes);
+
+// Lets tiles end with each stretch of `rows` rows at one pitch, unless that makes them much lower. job.b is set.
+template <class T>
+void set_stretch(TileJob<T>& job, int64_t rows, int64_t pitch);
 
 template <class T>
 int64_t tile_count(const TileJob<T>& job);
