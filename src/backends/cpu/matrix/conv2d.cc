@@ -56,11 +56,6 @@ TileJob<T> conv_job(const Conv2DShape& s, const PackedB& b, int64_t rows) {
   TileJob<T> job;
   job.b = b;
   job.rows = rows * s.ow;
-  if (reads_every_pixel(s)) {
-    set_stretch(job, job.rows, s.input_pitch());
-  } else if (reads_no_padding(s)) {
-    set_stretch(job, s.ow, s.stride_w * s.input_pitch());
-  }
   job.runs = run_count(s);
   job.run_length = run_length(s);
   const int64_t read_h = std::min(s.h, s.oh * std::min(s.stride_h, s.kh));
@@ -70,6 +65,11 @@ TileJob<T> conv_job(const Conv2DShape& s, const PackedB& b, int64_t rows) {
   job.copy_rows = job.runs == 1 && job.rows > 1 && b.panels() > 1 &&
                   pitch_aliases(s.input_pitch() * s.stride_w * int64_t{sizeof(T)});
   job.out_stride = s.output_pitch();
+  if (reads_every_pixel(s)) {
+    set_stretch(job, job.rows, s.input_pitch());
+  } else if (reads_no_padding(s)) {
+    set_stretch(job, s.ow, s.stride_w * s.input_pitch());
+  }
   return job;
 }
 
@@ -102,8 +102,8 @@ TileJob<T> band_job(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB
   job.runs = s.kh;
   job.run_length = s.kw * s.c;
   job.input_bytes = static_cast<int64_t>(plan.bytes());
-  set_stretch(job, s.ow, s.stride_w * s.c);
   job.out_stride = s.output_pitch();
+  set_stretch(job, s.ow, s.stride_w * s.c);
   return job;
 }
 

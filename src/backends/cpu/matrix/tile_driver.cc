@@ -20,6 +20,8 @@ constexpr int64_t kFewRows = 8;
 constexpr int64_t kGenericFloats = 2048;  // results in L1 that the rest of an epilogue takes at once
 constexpr int64_t kMaxHeldColumns = 512;  // wider rows of float32 results are not held back for that
 constexpr int64_t kLookAheadBytes = 4096;
+constexpr int64_t kShortSum = 96;  // elements of K: with more of them, finding rows and starting tiles is no cost
+constexpr double kMinSplitCycles = 3000;   // less work than this is one thread's
 constexpr int64_t kGroupBytes = 20 << 10;  // of A in L1, beside a panel of B
 constexpr double kBytesPerCycle = 8;       // operands from L3 or memory, a core
 constexpr double kTaskCycles = 400e3;      // tasks of about this length even out what other processes take
@@ -322,6 +324,7 @@ bool pitch_aliases(int64_t row_stride_bytes) { return row_stride_bytes % 2048 ==
 template <class T>
 void set_stretch(TileJob<T>& job, int64_t rows, int64_t pitch) {
   const int64_t most = max_rows(job);
+  if (job.runs * job.run_length > kShortSum) return;
   if (rows <= 0 || pitch <= 0 || (rows < job.rows && 4 * (rows / ceil_div(rows, most)) < 3 * most)) return;
   job.stretch = rows;
   job.pitch = pitch;
@@ -343,6 +346,7 @@ TileSplit choose_split(const TileJob<T>& job, int threads) {
   const int64_t panels = job.b.panels();
   const double tile_cycles = static_cast<double>(job.b.k * max_rows(job) * job.b.vectors);
   TileSplit best;
+  if (tile_cycles * static_cast<double>(tiles * panels) < kMinSplitCycles) return best;
   double best_cost = -1;
   for (int t = 1; t <= threads; ++t) {
     const auto tile_parts = static_cast<int>(std::min<int64_t>(t, tiles));

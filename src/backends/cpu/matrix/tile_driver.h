@@ -58,7 +58,8 @@ struct TileSplit {
 // Rows whose pitch is a multiple of this many bytes compete for the same few sets of L1.
 bool pitch_aliases(int64_t row_stride_bytes);
 
-// Lets tiles end with each stretch of `rows` rows at one pitch, unless that makes them much lower. job.b is set.
+// Tells a job whose other fields are set that each stretch of `rows` rows lies at one pitch, so that tiles of short
+// sums end with it, unless that makes them much lower.
 template <class T>
 void set_stretch(TileJob<T>& job, int64_t rows, int64_t pitch);
 

@@ -254,6 +254,25 @@ HWY_ATTR HWY_INLINE void one_step(const Rows& rows, const float* b, V (&acc)[kRo
   }
 }
 
+// The lines that the epilogue reads and writes arrive while the sums are made.
+template <int kRows, int kVectors, class T>
+HWY_ATTR HWY_INLINE void prefetch_results(const TileArgs<T>& a, const Place<T>& place) {
+  constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+#pragma GCC unroll 14
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      if (place.residual != nullptr) __builtin_prefetch(place.residual + i * a.residual_stride + v * kLanes, 0, 3);
+      const int64_t at = i * a.out_stride + v * kLanes;
+      if (sizeof(T) < sizeof(float) && place.wide_out != nullptr) {
+        __builtin_prefetch(place.wide_out + at, 1, 3);
+      } else {
+        __builtin_prefetch(place.out + at, 1, 3);
+      }
+    }
+  }
+}
+
 // How often a tile prefetches `prefetch_lines`.
 template <class T>
 int64_t prefetches(const TileArgs<T>& a) {
@@ -346,19 +365,26 @@ HWY_ATTR HWY_INLINE void one_tile(const TileArgs<T>& a, const Place<T>& place) {
 
 template <class T, int kRows, int kVectors>
 HWY_ATTR void tile(const TileArgs<T>& a) {
-  one_tile<RowPointers<T>, kRows, kVectors>(a, Place<T>(a));
+  const Place<T> place(a);
+  prefetch_results<kRows, kVectors>(a, place);
+  one_tile<RowPointers<T>, kRows, kVectors>(a, place);
 }
 
 template <class T, int kRows, int kVectors>
 HWY_ATTR void pitched_tiles(const TileArgs<T>& a) {
   Place<T> place(a);
-  for (int64_t t = 0; t < a.tiles; ++t) {
+  prefetch_results<kRows, kVectors>(a, place);
+  for (int64_t t = 1;; ++t) {
+    Place<T> next = place;
+    next.first_row += kRows * a.row_pitch;
+    if (next.out != nullptr) next.out += kRows * a.out_stride;
+    if (next.wide_out != nullptr) next.wide_out += kRows * a.out_stride;
+    if (next.residual != nullptr) next.residual += kRows * a.residual_stride;
+    if (next.prefetch != nullptr) next.prefetch += a.prefetch_lines * prefetches(a) * 64;
+    if (t < a.tiles) prefetch_results<kRows, kVectors>(a, next);
     one_tile<RowPitch<T>, kRows, kVectors>(a, place);
-    place.first_row += kRows * a.row_pitch;
-    if (place.out != nullptr) place.out += kRows * a.out_stride;
-    if (place.wide_out != nullptr) place.wide_out += kRows * a.out_stride;
-    if (place.residual != nullptr) place.residual += kRows * a.residual_stride;
-    if (place.prefetch != nullptr) place.prefetch += a.prefetch_lines * prefetches(a) * 64;
+    if (t >= a.tiles) return;
+    place = next;
   }
 }
 
