@@ -21,10 +21,9 @@ constexpr int64_t kGenericFloats = 2048;  // results in L1 that the rest of an e
 constexpr int64_t kMaxHeldColumns = 512;  // wider rows of float32 results are not held back for that
 constexpr int64_t kLookAheadBytes = 4096;
 constexpr int64_t kShortSum = 96;  // elements of K: with more of them, finding rows and starting tiles is no cost
-constexpr double kMinSplitCycles = 3000;   // less work than this is one thread's
-constexpr int64_t kGroupBytes = 20 << 10;  // of A in L1, beside a panel of B
-constexpr double kBytesPerCycle = 8;       // operands from L3 or memory, a core
-constexpr double kTaskCycles = 400e3;      // tasks of about this length even out what other processes take
+constexpr double kMinSplitCycles = 1000;  // less work than this is one thread's
+constexpr double kBytesPerCycle = 8;      // operands from L3 or memory, a core
+constexpr double kTaskCycles = 400e3;     // tasks of about this length even out what other processes take
 
 template <class T>
 int max_rows(const TileJob<T>& job) {
@@ -234,47 +233,35 @@ struct Walk {
     }
   }
 
-  // Tiles that a call of a kernel may take: their rows stay in L1 until all panels have met them, as do results that
-  // wait for the rest of the epilogue.
+  // Tiles that a call of a kernel may take: results that wait for the rest of the epilogue stay in L1.
   int64_t most_at_once(const TileRange& range) const {
-    int64_t most = range.last_tile - range.first_tile;
-    if (range.last_panel - range.first_panel > 1)
-      most = kGroupBytes / (rows * job.runs * job.run_length * int64_t{sizeof(T)});
-    if (generic_later) most = std::min(most, kGenericFloats / (rows * job.b.n));
-    if (kNarrow && job.epilogue->generic != nullptr && !generic_later) most = 1;
-    return std::max<int64_t>(1, most);
+    if (kNarrow && job.epilogue->generic != nullptr && !generic_later) return 1;
+    const int64_t most = range.last_tile - range.first_tile;
+    return generic_later ? std::clamp<int64_t>(kGenericFloats / (rows * job.b.n), 1, most) : most;
   }
 
-  // The same where rows lie at one pitch: several tiles at once.
+  // The same for one panel where rows lie at one pitch: several tiles at once.
   void pitched(const TileRange& range) {
-    const int64_t panels = range.last_panel - range.first_panel;
     const int64_t most = most_at_once(range);
     const int64_t steps = job.run_length / kStepDepth<T> / 4;
-    // The tiles that follow come into L2 meanwhile, where rows lie one after the other: hardware prefetchers follow few
-    // of the streams that a tile reads.
+    // The tile that follows comes into L2 meanwhile, where rows lie one after the other: hardware prefetchers follow
+    // few of the streams that a tile reads.
     const bool fetches = job.runs == 1 && job.pitch == job.run_length && steps > 0;
-    const int64_t tile_bytes = rows * job.run_length * int64_t{sizeof(T)};
-    const auto lines = static_cast<int>(fetches ? ceil_div(tile_bytes, 64 * steps * panels) : 0);
+    const auto lines =
+        static_cast<int>(ceil_div(rows * job.run_length * int64_t{sizeof(T)}, 64 * std::max<int64_t>(1, steps)));
     FoundTile<T> group;
     group.pointers = reinterpret_cast<const T**>(scratch);
     group.strided = true;
     for (int64_t t = range.first_tile; t < range.last_tile; t += group.tiles) {
-      group.first = cut.first(t);
-      group.count = cut.count(t);
-      // The last tile goes alone: behind it lies another thread's work.
       const int64_t left = range.last_tile - t;
-      group.tiles = std::min({most, cut.alike(t), fetches && left > 1 ? left - 1 : left});
+      // The last tile goes alone: behind it lies another thread's work.
+      const bool fetch = fetches && left > 1;
+      group.first = finished = cut.first(t);
+      group.count = cut.count(t);
+      group.tiles = std::min({most, cut.alike(t), fetch ? left - 1 : left});
       find_rows(group.first, 1, group.pointers);
-      finished = group.first;
-      const char* next = nullptr;
-      if (fetches && left > 1) {
-        const int64_t ahead = panels == 1 ? group.count : group.count * group.tiles;
-        next = reinterpret_cast<const char*>(group.pointers[0] + ahead * job.pitch);
-      }
-      for (int64_t p = range.first_panel; p < range.last_panel; ++p) {
-        run(group, p, next, next != nullptr ? lines : 0);
-        if (next != nullptr) next += group.tiles * lines * steps * 64;
-      }
+      const T* next = group.pointers[0] + group.count * job.pitch;
+      run(group, range.first_panel, fetch ? reinterpret_cast<const char*>(next) : nullptr, fetch ? lines : 0);
       if (generic_later) finish(group.first, group.count * group.tiles, 0, job.b.n);
     }
   }
@@ -324,7 +311,8 @@ bool pitch_aliases(int64_t row_stride_bytes) { return row_stride_bytes % 2048 ==
 template <class T>
 void set_stretch(TileJob<T>& job, int64_t rows, int64_t pitch) {
   const int64_t most = max_rows(job);
-  if (job.runs * job.run_length > kShortSum) return;
+  // Several panels: tile by tile, so that rows of results are written front to back.
+  if (job.b.panels() > 1 || job.runs * job.run_length > kShortSum) return;
   if (rows <= 0 || pitch <= 0 || (rows < job.rows && 4 * (rows / ceil_div(rows, most)) < 3 * most)) return;
   job.stretch = rows;
   job.pitch = pitch;
