@@ -1,6 +1,7 @@
 // Loads models for running without TensorFlow.
 #include "optimizer/load_engine.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/mapped_file.h"
@@ -23,6 +24,7 @@ Result<engine::Decisions> stored_decisions(const std::vector<tensorflow::EngineR
     merged.disabled_passes = decisions.disabled_passes;
     merged.precision = decisions.precision;
     merged.device = decisions.device;
+    merged.num_threads = decisions.num_threads;
     merged.keep_float32.insert(merged.keep_float32.end(), decisions.keep_float32.begin(), decisions.keep_float32.end());
     merged.tuned_on = decisions.tuned_on;
     merged.kernels.insert(decisions.kernels.begin(), decisions.kernels.end());
@@ -80,6 +82,10 @@ Result<std::shared_ptr<engine::Engine>> load_engine(const std::string& path, con
   tensorflow::ImportOptions import;
   import.inputs = model.inputs;
   import.outputs = wanted.outputs.empty() ? model.outputs : wanted.outputs;
+  for (std::string& name : import.outputs) {
+    const auto key = std::find(model.output_keys.begin(), model.output_keys.end(), name);
+    if (key != model.output_keys.end()) name = model.outputs[static_cast<size_t>(key - model.output_keys.begin())];
+  }
   auto engine = engine_of(model.graph, import, options);
   if (!engine.ok()) return engine.status().with_context(path);
   return engine;

@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
+#include "backends/cpu/matrix/amx_kernel.h"
+#include "backends/cpu/matrix/amx_rows.h"
 #include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "base/checked_math.h"
@@ -23,34 +26,50 @@ constexpr int64_t kLookAheadBytes = 4096;
 constexpr int64_t kShortSum = 96;  // elements of K: with more of them, finding rows and starting tiles is no cost
 constexpr double kMinSplitCycles = 1000;  // less work than this is one thread's
 constexpr double kBytesPerCycle = 8;      // operands from L3 or memory, a core
+constexpr double kAmxSpeed = 13;          // steps along K that AMX takes where vectors take one
 constexpr double kTaskCycles = 400e3;     // tasks of about this length even out what other processes take
 
 template <class T>
-int max_rows(const TileJob<T>& job) {
+bool uses_tiles(const TileJob<T>& job) {
+  return sizeof(T) < sizeof(float) && job.b.unit == MatrixUnit::kTiles;
+}
+
+// Rows that a tile has a multiple of, but for the last tile.
+template <class T>
+int64_t unit_rows(const TileJob<T>& job) {
+  return uses_tiles(job) ? kAmxRows : 1;
+}
+
+template <class T>
+int64_t max_rows(const TileJob<T>& job) {
+  if (uses_tiles(job)) return kAmxRows * amx_units(job.b.vectors);
   return tile_kernels<T>().max_rows[job.b.vectors];
 }
 
 // How the rows of a job are cut: each stretch into tiles of nearly the same height.
 struct TileRows {
+  int64_t rows;
   int64_t stretch;  // rows
+  int64_t unit;     // rows that a tile has a multiple of
   int64_t tiles;    // of a stretch
-  int64_t height;   // of a tile
-  int64_t taller;   // so many tiles at the front of a stretch have one row more
-  int64_t tiles_in_all;
+  int64_t height;   // of a tile, in units
+  int64_t taller;   // so many tiles at the front of a stretch have one unit more
 
   template <class T>
   explicit TileRows(const TileJob<T>& job)
-      : stretch(std::max<int64_t>(1, job.stretch > 0 ? job.stretch : job.rows)),
+      : rows(job.rows),
+        stretch(std::max<int64_t>(1, job.stretch > 0 ? job.stretch : job.rows)),
+        unit(unit_rows(job)),
         tiles(ceil_div(stretch, int64_t{max_rows(job)})),
-        height(stretch / tiles),
-        taller(stretch % tiles),
-        tiles_in_all(ceil_div(job.rows, stretch) * tiles) {}
+        height(ceil_div(stretch, unit) / tiles),
+        taller(ceil_div(stretch, unit) % tiles) {}
 
+  int64_t tiles_in_all() const { return ceil_div(rows, stretch) * tiles; }
   int64_t first(int64_t tile) const {
     const int64_t i = tile % tiles;
-    return tile / tiles * stretch + i * height + std::min(i, taller);
+    return std::min(rows, tile / tiles * stretch + (i * height + std::min(i, taller)) * unit);
   }
-  int count(int64_t tile) const { return static_cast<int>(height + (tile % tiles < taller ? 1 : 0)); }
+  int count(int64_t tile) const { return static_cast<int>(first(tile + 1) - first(tile)); }
   // Tiles from this one to the end of its stretch that are as tall as it is.
   int64_t alike(int64_t tile) const {
     const int64_t i = tile % tiles;
@@ -63,12 +82,13 @@ int64_t tiles_per_block(const TileJob<T>& job) {
   const int64_t rows = max_rows(job);
   const int64_t bytes_per_row = std::max<int64_t>(sizeof(T), job.input_bytes / std::max<int64_t>(1, job.rows));
   const int64_t by_bytes = kBlockInputBytes / (rows * bytes_per_row);
-  const int64_t by_pointers = kBlockPointers / (rows * job.runs);
+  const int64_t by_pointers = uses_tiles(job) ? kBlockPointers : kBlockPointers / (rows * job.runs);
   return std::max<int64_t>(1, std::min({by_bytes, by_pointers, tile_count(job)}));
 }
 
 template <class T>
 int64_t pointer_bytes(const TileJob<T>& job) {
+  if (uses_tiles(job)) return 0;
   return static_cast<int64_t>(
       align_up(static_cast<size_t>(tiles_per_block(job) * max_rows(job) * job.runs) * sizeof(T*), 64));
 }
@@ -80,6 +100,12 @@ int64_t copy_pitch(const TileJob<T>& job) {
 
 template <class T>
 int64_t copy_bytes(const TileJob<T>& job) {
+  if constexpr (sizeof(T) < sizeof(float)) {
+    if (uses_tiles(job)) {
+      const AmxLayout layout(job);
+      return std::max(tiles_per_block(job) * layout.tile_bytes(), layout.few_rows_bytes());
+    }
+  }
   if (!job.copy_rows) return 0;
   return static_cast<int64_t>(
       align_up(static_cast<size_t>(tiles_per_block(job) * max_rows(job) * copy_pitch(job)) * sizeof(T), 64));
@@ -103,6 +129,7 @@ struct FoundTile {
   const T** pointers;
   bool strided;
   int64_t tiles;  // of so many rows, for pitched kernels: pointers has the first row alone; 0: for the others
+  std::conditional_t<sizeof(T) < sizeof(float), AmxTile, char> amx;  // where AMX multiplies
 };
 
 // One thread's walk over its part of a job.
@@ -124,9 +151,13 @@ struct Walk {
 
   // Finds (and copies) the rows of a tile, the index-th of its block.
   void prepare(int64_t tile, int64_t index, FoundTile<T>& t) const {
+    t.tiles = 0;
+    if (uses_tiles(job)) {
+      prepare_amx(tile, index, t);
+      return;
+    }
     t.first = cut.first(tile);
     t.count = cut.count(tile);
-    t.tiles = 0;
     t.pointers = reinterpret_cast<const T**>(scratch) + index * rows * job.runs;
     t.strided = find_rows(t.first, t.count, t.pointers);
     if (!job.copy_rows) return;
@@ -134,6 +165,17 @@ struct Walk {
     for (int i = 0; i < t.count; ++i, copy += copy_pitch(job)) {
       std::memcpy(copy, t.pointers[i], job.run_length * sizeof(T));
       t.pointers[i] = copy;
+    }
+  }
+
+  void prepare_amx(int64_t tile, int64_t index, FoundTile<T>& t) const {
+    if constexpr (kNarrow) {
+      const AmxLayout layout(job);
+      const int64_t first = cut.first(tile), last = cut.first(tile + 1);
+      t.first = job.results_before(first);
+      t.count = static_cast<int>(job.results_before(last) - t.first);
+      layout.prepare(first, last, find_rows, reinterpret_cast<T*>(scratch + copies_at + index * layout.tile_bytes()),
+                     t.amx);
     }
   }
 
@@ -154,11 +196,13 @@ struct Walk {
   }
 
   void run(const FoundTile<T>& tile, int64_t panel, const char* prefetch, int prefetch_lines) {
+    if (tile.count == 0) return;
     const Epilogue<T>& e = *job.epilogue;
     const int64_t column = panel * job.b.width();
+    const bool strided = uses_tiles(job) ? !job.copy_rows : tile.strided;
     args.rows = tile.pointers;
-    args.row_step = tile.strided ? 0 : tile.count;
-    args.run_offsets = tile.strided ? job.run_offsets : nullptr;
+    args.row_step = strided ? 0 : tile.count;
+    args.run_offsets = strided ? job.run_offsets : nullptr;
     args.panel = job.b.panel(panel);
     args.columns = job.b.columns(panel);
     if constexpr (kNarrow) {
@@ -179,11 +223,21 @@ struct Walk {
     args.shift = e.scale != nullptr ? e.shift + column : nullptr;
     args.prefetch = prefetch;
     args.prefetch_lines = prefetch_lines;
-    args.tiles = tile.tiles;
-    const auto& table = tile.tiles > 0 ? kernels.pitched : kernels.kernel;
-    table[job.b.panel_vectors(panel)][tile.count](args);
+    multiply(tile, job.b.panel_vectors(panel));
     if (e.generic == nullptr || generic_later) return;
     finish(tile.first, tile.count * std::max<int64_t>(1, tile.tiles), column, args.columns);
+  }
+
+  void multiply(const FoundTile<T>& tile, int vectors) {
+    if constexpr (kNarrow) {
+      if (uses_tiles(job)) {
+        amx_kernels().tile(args, tile.amx, vectors);
+        return;
+      }
+    }
+    args.tiles = tile.tiles;
+    const auto& table = tile.tiles > 0 ? kernels.pitched : kernels.kernel;
+    table[vectors][tile.count](args);
   }
 
   // The rest of the epilogue for results that lack only that.
@@ -215,7 +269,7 @@ struct Walk {
 
   void one_by_one(const TileRange& range) {
     FoundTile<T> tile;
-    finished = cut.first(range.first_tile);
+    finished = job.results_before(cut.first(range.first_tile));
     const int64_t steps = std::max<int64_t>(1, job.run_length / kStepDepth<T> / 4);
     const int64_t panels = range.last_panel - range.first_panel;
     const auto lines = static_cast<int>(ceil_div(rows * job.run_length * int64_t{sizeof(T)}, 64 * steps * panels));
@@ -269,7 +323,7 @@ struct Walk {
   // Where the rows of the tile after this one lie, if all rows lie one after the other: hardware prefetchers follow few
   // of the streams that a tile reads.
   const char* next_dense_tile(const FoundTile<T>& tile) const {
-    if (job.runs != 1 || job.copy_rows || tile.count < 2) return nullptr;
+    if (job.runs != 1 || job.copy_rows || uses_tiles(job) || tile.count < 2) return nullptr;
     if (tile.pointers[1] - tile.pointers[0] != job.run_length) return nullptr;
     return reinterpret_cast<const char*>(tile.pointers[0] + tile.count * job.run_length);
   }
@@ -306,13 +360,16 @@ struct Walk {
 
 }  // namespace
 
-bool pitch_aliases(int64_t row_stride_bytes) { return row_stride_bytes % 2048 == 0 && row_stride_bytes >= 4096; }
+// Tile registers read 32 rows at once, vectors 14.
+bool pitch_aliases(int64_t row_stride_bytes, MatrixUnit unit) {
+  return row_stride_bytes % 2048 == 0 && row_stride_bytes >= (unit == MatrixUnit::kTiles ? 2048 : 4096);
+}
 
 template <class T>
 void set_stretch(TileJob<T>& job, int64_t rows, int64_t pitch) {
   const int64_t most = max_rows(job);
   // Several panels: tile by tile, so that rows of results are written front to back.
-  if (job.b.panels() > 1 || job.runs * job.run_length > kShortSum) return;
+  if (uses_tiles(job) || job.b.panels() > 1 || job.runs * job.run_length > kShortSum) return;
   if (rows <= 0 || pitch <= 0 || (rows < job.rows && 4 * (rows / ceil_div(rows, most)) < 3 * most)) return;
   job.stretch = rows;
   job.pitch = pitch;
@@ -320,7 +377,7 @@ void set_stretch(TileJob<T>& job, int64_t rows, int64_t pitch) {
 
 template <class T>
 int64_t tile_count(const TileJob<T>& job) {
-  return TileRows(job).tiles_in_all;
+  return TileRows(job).tiles_in_all();
 }
 
 template <class T>
@@ -332,7 +389,8 @@ template <class T>
 TileSplit choose_split(const TileJob<T>& job, int threads) {
   const int64_t tiles = tile_count(job);
   const int64_t panels = job.b.panels();
-  const double tile_cycles = static_cast<double>(job.b.k * max_rows(job) * job.b.vectors);
+  const double tile_cycles =
+      static_cast<double>(job.b.k * max_rows(job) * job.b.vectors) / (uses_tiles(job) ? kAmxSpeed : 1);
   TileSplit best;
   if (tile_cycles * static_cast<double>(tiles * panels) < kMinSplitCycles) return best;
   double best_cost = -1;
@@ -360,6 +418,8 @@ TileSplit choose_split(const TileJob<T>& job, int threads) {
 template <class T>
 void run_tile_range(const TileJob<T>& job, const TileRange& range, std::type_identity_t<RowFinder<T>> find_rows,
                     std::byte* scratch) {
+  std::optional<AmxScope> tile_registers;
+  if (uses_tiles(job)) tile_registers.emplace(AmxBlocks(job.run_length).depth);
   Walk<T> walk{job, find_rows, scratch};
   const int64_t panel_bytes = job.b.k * job.b.width() * int64_t{sizeof(float)};
   const bool resident = (range.last_panel - range.first_panel) * panel_bytes <= kResidentPanelBytes;

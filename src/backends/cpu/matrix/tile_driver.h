@@ -2,6 +2,7 @@
 // convolutions, which differ only in how the rows of a tile are found.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -28,7 +29,12 @@ struct TileJob {
   // then end with their stretch, and rows are found a stretch at a time.
   int64_t stretch = 0;
   int64_t pitch = 0;
-  bool copy_rows = false;   // one run only: copy rows to scratch at a pitch that does not alias in L1
+  bool copy_rows = false;  // one run only: copy rows to scratch at a pitch that does not alias in L1
+  // For tiles of AMX, whose rows lie at one pitch unless they are copied.
+  int64_t copied_runs = 1;         // stretches at run_offsets that the copy of a row puts behind each other
+  bool readable_past_end = false;  // 15 rows behind the last may be read
+  int64_t row_pitch = 1;           // of so many rows in turn only the first `row_results` are results
+  int64_t row_results = 1;
   int64_t input_bytes = 0;  // of all rows, each byte counted once
   PackedB b;
   bool prefetch_after = false;  // this thread reads what lies behind the last panel next
@@ -38,6 +44,11 @@ struct TileJob {
   int64_t out_stride = 0;
   const Epilogue<T>* epilogue = nullptr;
 
+  bool is_result(int64_t row) const { return row % row_pitch < row_results; }
+  // Results among the first `row` rows: where row `row` goes in the output.
+  int64_t results_before(int64_t row) const {
+    return row / row_pitch * row_results + std::min(row % row_pitch, row_results);
+  }
   void set_out(T* to) { out = to; }
   // For jobs in bfloat16 whose results are read as float32.
   void set_out(float* to) requires(sizeof(T) < sizeof(float)) { wide_out = to; }
@@ -55,8 +66,8 @@ struct TileSplit {
   int panel_parts = 1;
 };
 
-// Rows whose pitch is a multiple of this many bytes compete for the same few sets of L1.
-bool pitch_aliases(int64_t row_stride_bytes);
+// Rows at such a pitch compete for the same few sets of L1.
+bool pitch_aliases(int64_t row_stride_bytes, MatrixUnit unit = MatrixUnit::kVectors);
 
 // Tells a job whose other fields are set that each stretch of `rows` rows lies at one pitch, so that tiles of short
 // sums end with it, unless that makes them much lower.
