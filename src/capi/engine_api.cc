@@ -2,11 +2,10 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdlib>
-#include <mutex>
-#include <set>
 
 #include "base/log.h"
 #include "capi/handles.h"
+#include "engine/thread_count.h"
 #include "optimizer/load_engine.h"
 
 namespace {
@@ -28,7 +27,9 @@ blade::Result<engine::EngineOptions> to_options(const blade_engine_options* opti
   if (options == nullptr) return result;
   blade_engine_options known = {};
   __builtin_memcpy(&known, options, std::min(options->struct_size, sizeof known));
-  result.num_threads = known.num_threads;
+  std::string said;
+  BLADE_ASSIGN_OR_RETURN(result.num_threads, engine::threads_to_use(known.num_threads, "num_threads", &said));
+  if (!said.empty()) blade::log_warning(said);
   if (known.max_cached_plans > 0) result.max_cached_plans = known.max_cached_plans;
   result.reference_only = known.use_reference != 0;
   if (known.device == nullptr) return result;
@@ -165,7 +166,7 @@ blade_status blade_engine_prepare(blade_engine* handle, const blade_tensor* inpu
     std::vector<ir::Dims> dims;
     for (const auto& ref : refs) dims.push_back(ref.dims);
     in_profile = handle->engine->in_profile(dims);
-    if (!in_profile) return blade::invalid_argument("the input shapes are outside the engine's profile");
+    if (!in_profile) return blade::invalid_argument(handle->engine->outside_profile(dims));
     BLADE_ASSIGN_OR_RETURN(const auto plan, handle->engine->plan_for(dims));
     for (size_t i = 0; i < refs.size(); ++i) {
       if (plan->inputs[i].dtype != refs[i].dtype) {
@@ -210,14 +211,8 @@ blade_status blade_engine_run_with(blade_engine* engine, const blade_tensor* inp
 }
 
 void blade_count_fallback(const char* why) {
-  static std::mutex mutex;
-  static auto* said = new std::set<std::string>;  // bounded: a model has few reasons, a hostile caller stops at 64
   fallback_runs.fetch_add(1, std::memory_order_relaxed);
-  if (why == nullptr) return;
-  const std::scoped_lock lock(mutex);
-  if (said->size() < 64 && said->insert(why).second) {
-    blade::log_warning(std::string("the original graph runs instead of the engine: ") + why);
-  }
+  if (why != nullptr) blade::log_warning(std::string("the original graph runs instead of the engine: ") + why);
 }
 
 uint64_t blade_engine_runs(void) { return engine_runs.load(std::memory_order_relaxed); }

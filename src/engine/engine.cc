@@ -15,6 +15,7 @@
 #include "engine/engine_file.h"
 #include "engine/executor.h"
 #include "engine/run_context.h"
+#include "ir/plain_text.h"
 #include "ir/text.h"
 #include "passes/pass.h"
 
@@ -107,6 +108,16 @@ void collect_plans(const Stage& stage, std::vector<std::shared_ptr<const Plan>>&
 
 // Done with the context that has just run, before another run may have it.
 using AfterRun = std::function<Status(RunContext&)>;
+
+std::string text_of(const ir::Dims& dims) { return ir::plain_text(ir::Shape::of(dims)); }
+
+bool is_between(const ir::Dims& dims, const ir::Dims& low, const ir::Dims& high) {
+  if (dims.size() != low.size()) return false;
+  for (size_t d = 0; d < dims.size(); ++d) {
+    if (dims[d] < low[d] || dims[d] > high[d]) return false;
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -444,13 +455,23 @@ bool Engine::in_profile(std::span<const ir::Dims> input_dims) const {
   if (!profile) return true;
   if (input_dims.size() != profile->min.size()) return false;
   for (size_t i = 0; i < input_dims.size(); ++i) {
-    const ir::Dims& dims = input_dims[i];
-    if (dims.size() != profile->min[i].size()) return false;
-    for (size_t d = 0; d < dims.size(); ++d) {
-      if (dims[d] < profile->min[i][d] || dims[d] > profile->max[i][d]) return false;
-    }
+    if (!is_between(input_dims[i], profile->min[i], profile->max[i])) return false;
   }
   return true;
+}
+
+std::string Engine::outside_profile(std::span<const ir::Dims> input_dims) const {
+  const Profile& profile = *impl_->decisions.profile;
+  if (input_dims.size() != profile.min.size()) {
+    return std::to_string(input_dims.size()) + " inputs are given, the profile has bounds for " +
+           std::to_string(profile.min.size());
+  }
+  for (size_t i = 0; i < input_dims.size(); ++i) {
+    if (is_between(input_dims[i], profile.min[i], profile.max[i])) continue;
+    return "the input '" + impl_->inputs[i].name + "' has the shape " + text_of(input_dims[i]) +
+           ", outside the engine's profile of " + text_of(profile.min[i]) + " to " + text_of(profile.max[i]);
+  }
+  return "";
 }
 
 Result<std::shared_ptr<const Plan>> Engine::plan_for(std::span<const ir::Dims> input_dims) {

@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "engine/decisions.h"
+#include "engine/engine.h"
 #include "ir/types.h"
 
 namespace blade::optimizer {
@@ -53,6 +54,8 @@ struct OptimizeOptions {
   std::string tensorflow_dir, op_library;
   std::vector<std::string> custom_ops;
   bool verbose = false;
+  std::vector<std::string> changed;  // names of the options (option_table.h) that are not at their defaults
+  std::vector<std::string> notes;    // sentences about options that were not taken as they stand
 };
 
 // Errors name the field, what was found and what was expected.
@@ -62,7 +65,8 @@ Result<OptimizeOptions> parse_options(std::string_view json);
 Result<ir::Dims> parse_shape(std::string_view text);
 Result<std::pair<double, double>> parse_range(std::string_view text);
 
-// The profile over `input_names` (placeholder order), checked: min <= max, every opts dim between them.
-Result<engine::Profile> resolve_profile(const TuningShapes& shapes, const std::vector<std::string>& input_names);
+// The profile over `inputs` (placeholder order), checked: shapes that the model takes, min <= max, every opts dim between
+// them.
+Result<engine::Profile> resolve_profile(const TuningShapes& shapes, const std::vector<engine::TensorInfo>& inputs);
 
 }  // namespace blade::optimizer

@@ -34,7 +34,10 @@ bool get_inputs(TF_OpKernelContext* context, Inputs& inputs, bool& describable) 
 
 class InProfileKernel {
  public:
-  explicit InProfileKernel(TF_OpKernelConstruction*) {}
+  explicit InProfileKernel(TF_OpKernelConstruction* construction) {
+    const TF_StringView name = TF_OpKernelConstruction_GetName(construction);
+    name_.assign(name.data, name.len);
+  }
 
   void compute(TF_OpKernelContext* context) {
     TensorPtr file = get_input(context, 0);
@@ -44,13 +47,13 @@ class InProfileKernel {
     const auto engine = holder_.get(std::move(file));
     bool ok = false;
     if (engine->get() == nullptr) {
-      blade_count_fallback(engine->error().c_str());
+      fall_back(*engine, engine->error());
     } else if (!describable) {
-      blade_count_fallback("an input has a type or rank that Blade has none for");
+      fall_back(*engine, "an input has a type or rank that Blade has none for");
     } else {
       ok = blade_engine_prepare(engine->get(), inputs.tensors.data(), static_cast<int32_t>(inputs.tensors.size()),
                                 nullptr, 0) == BLADE_OK;
-      if (!ok) blade_count_fallback(blade_last_error());
+      if (!ok) fall_back(*engine, blade_last_error());
     }
     StatusPtr status = new_status();
     const TensorPtr out(TF_AllocateOutput(context, 0, TF_BOOL, nullptr, 0, sizeof(bool), status.get()));
@@ -59,7 +62,13 @@ class InProfileKernel {
   }
 
  private:
+  void fall_back(LoadedEngine& engine, const std::string& why) const {
+    const std::string sentence = why + " (node '" + name_ + "'; further runs of this engine are only counted)";
+    blade_count_fallback(engine.first_fallback() ? sentence.c_str() : nullptr);
+  }
+
   EngineHolder holder_;
+  std::string name_;
 };
 
 // Hands TensorFlow's own output buffers to the engine.

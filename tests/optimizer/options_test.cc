@@ -27,8 +27,14 @@ OptimizeOptions accepted(const json& options) {
 json with_config(const char* field, const json& value) { return {{"config", {{field, value}}}}; }
 json with_tuning(const json& shapes) { return with_config("dynamic_tuning_shapes", shapes); }
 
+std::vector<engine::TensorInfo> inputs_named(const std::vector<std::string>& names) {
+  std::vector<engine::TensorInfo> inputs;
+  for (const std::string& name : names) inputs.push_back({name, ir::DType::kFloat32, ir::Shape::unknown()});
+  return inputs;
+}
+
 std::string profile_refusal(const json& shapes, const std::vector<std::string>& names) {
-  const auto profile = resolve_profile(accepted(with_tuning(shapes)).tuning_shapes, names);
+  const auto profile = resolve_profile(accepted(with_tuning(shapes)).tuning_shapes, inputs_named(names));
   return profile.ok() ? "" : profile.status().message();
 }
 
@@ -166,7 +172,7 @@ TEST(OptionsTest, NullsAreDefaults) {
 
 TEST(TuningShapesTest, OneInputMayLeaveTheInnerListOut) {
   const json shapes = {{"min", {1, 8}}, {"opts", {{1, 16}, {2, 32}}}, {"max", {4, 64}}};
-  const auto profile = resolve_profile(accepted(with_tuning(shapes)).tuning_shapes, {"x"});
+  const auto profile = resolve_profile(accepted(with_tuning(shapes)).tuning_shapes, inputs_named({"x"}));
   ASSERT_TRUE(profile.ok()) << profile.status().message();
   EXPECT_EQ(profile->min, (std::vector<ir::Dims>{{1, 8}}));
   EXPECT_EQ(profile->max, (std::vector<ir::Dims>{{4, 64}}));
@@ -177,7 +183,7 @@ TEST(TuningShapesTest, SeveralInputsInPlaceholderOrder) {
   const json shapes = {{"min", {{1, 3, 224, 224}, {1, 50}}},
                        {"opts", {{{1, 3, 512, 512}, {1, 60}}}},
                        {"max", {{1, 3, 1024, 1024}, {1, 70}}}};
-  const auto profile = resolve_profile(accepted(with_tuning(shapes)).tuning_shapes, {"image", "text"});
+  const auto profile = resolve_profile(accepted(with_tuning(shapes)).tuning_shapes, inputs_named({"image", "text"}));
   ASSERT_TRUE(profile.ok()) << profile.status().message();
   EXPECT_EQ(profile->opts, (std::vector<std::vector<ir::Dims>>{{{1, 3, 512, 512}, {1, 60}}}));
 }
@@ -185,7 +191,7 @@ TEST(TuningShapesTest, SeveralInputsInPlaceholderOrder) {
 TEST(TuningShapesTest, InputsByNameWithOrWithoutThePort) {
   const json shapes = {
       {"min", {{"b:0", {1}}, {"a", {2}}}}, {"opts", {{{"a", {3}}, {"b", {2}}}}}, {"max", {{"a:0", {4}}, {"b", {5}}}}};
-  const auto profile = resolve_profile(accepted(with_tuning(shapes)).tuning_shapes, {"a", "b"});
+  const auto profile = resolve_profile(accepted(with_tuning(shapes)).tuning_shapes, inputs_named({"a", "b"}));
   ASSERT_TRUE(profile.ok()) << profile.status().message();
   EXPECT_EQ(profile->min, (std::vector<ir::Dims>{{2}, {1}}));
   EXPECT_EQ(profile->max, (std::vector<ir::Dims>{{4}, {5}}));

@@ -143,13 +143,13 @@ void add_optimize(CLI::App& app, Context& context) {
   verb->add_option("-o,--output", options->output, "Where the optimized model goes")->required();
   verb->add_option("--level", options->level, "o1 or o2");
   verb->add_option("--device", options->device, "cpu, gpu or auto");
-  verb->add_option("--inputs", options->inputs, "Node names; inferred when absent");
-  verb->add_option("--outputs", options->outputs, "Node names; inferred when absent");
+  add_list(*verb, "--inputs", options->inputs, "Node names, with commas between; inferred when absent");
+  add_list(*verb, "--outputs", options->outputs, "Node names, with commas between; inferred when absent");
   verb->add_option("--signature", options->signature, "Which of a SavedModel's signatures (default: serving_default)");
-  verb->add_option("--input-shapes", options->input_shapes, "Likely shapes, one an input: 1*224*224*3");
-  verb->add_option("--input-ranges", options->input_ranges, "Value ranges, one an input: [0,255]");
+  add_list(*verb, "--input-shapes", options->input_shapes, "Likely shapes, one an input: 1*224*224*3,1*50");
+  add_list(*verb, "--input-ranges", options->input_ranges, "Value ranges, one an input: [0,255],[-1,1]");
   verb->add_option("--config", options->config, "JSON file with the fields of blade.Config")->check(CLI::ExistingFile);
-  verb->add_option("--custom-ops", options->custom_ops, "TensorFlow op libraries that the model needs");
+  add_list(*verb, "--custom-ops", options->custom_ops, "TensorFlow op libraries that the model needs");
   verb->add_option("--threads", options->threads, "0: as many as the process may use");
   verb->add_option("--report", options->report, "Also write the report to this file, as JSON");
   verb->add_option("--html", options->html, "Also write the report to this file, as a page");
