@@ -1,6 +1,9 @@
 """blade.optimize: the Python side of the optimizer in libblade.so."""
+import contextlib
 import json
 import os
+import tempfile
+import warnings
 
 import numpy as np
 
@@ -34,8 +37,7 @@ class Report:
 
     def save_html(self, path):
         """Writes the report as one self-contained page."""
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(self._html)
+        _write_text(path, self._html)
 
     __str__ = to_json
 
@@ -166,44 +168,69 @@ def optimize(
     config = config or Config()
     if not isinstance(config, Config):
         raise InvalidArgumentError(f"config is a {type(config).__name__}; expected a blade.Config")
-    path, data, name, frozen = "", b"", "graph_def", None
+    path, data = "", b""
     if _is_graph_def(model):
         data = model.SerializeToString()
     elif isinstance(model, (str, os.PathLike)):
-        path = name = os.fsdecode(model)
+        path = os.fsdecode(model)
     else:
         raise InvalidArgumentError(f"model is a {type(model).__name__}; expected a GraphDef, a path or a SavedModel directory")
     if signature and not path:
         raise InvalidArgumentError(f"the signature '{signature}' is asked for, but a GraphDef has none; name outputs instead")
-    if path and tensorflow_bridge.must_be_frozen(path):
-        frozen = tensorflow_bridge.freeze_saved_model(path, signature)
-        path, data = "", frozen.graph_def
-        inputs = inputs or list(frozen.inputs.values())
-        outputs = outputs or list(frozen.outputs.values())
-    options = _options(
-        optimization_level, device_type, config, model_name=os.path.basename(name.rstrip("/")),
-        inputs=_list_of(inputs), outputs=_list_of(outputs), input_shapes=input_shapes, input_ranges=input_ranges,
-        custom_ops=_list_of(custom_ops), calib_data=len(_feeds(calib_data, "calib_data")[0]), verbose=bool(verbose),
-        signature=signature if path else None,
-    )
-    feeds = _feeds(test_data, "test_data", frozen.tensor_name if frozen else lambda name: name)
-    with Progress() as progress:
-        result = _core.optimize(path, data, options, *feeds, progress)
+    target = _target_path(path) if path else ""
+    options = {
+        "model_name": os.path.basename(path.rstrip("/")) or "graph_def", "inputs": _list_of(inputs),
+        "outputs": _list_of(outputs), "input_shapes": input_shapes, "input_ranges": input_ranges,
+        "custom_ops": _list_of(custom_ops), "calib_data": len(_feeds(calib_data, "calib_data")[0]),
+        "verbose": bool(verbose), "signature": signature, "output": target,
+    }
+    options = _options(optimization_level, device_type, config, **options)
+    with tempfile.TemporaryDirectory(prefix="blade-") as folder:
+        rename = str
+        if path and tensorflow_bridge.must_be_frozen(path):
+            frozen_path = os.path.join(folder, "frozen")
+            rename = tensorflow_bridge.freeze_saved_model(path, frozen_path, signature).tensor_name
+            path = frozen_path
+        feeds = _feeds(test_data, "test_data", rename)
+        with Progress() as progress:
+            result = _core.optimize(path, data, options, *feeds, progress)
+        if target:
+            result.write(target)
     report = Report(result.report, result.report_html)
     has_tensorflow = any(entry["software"] == "tensorflow" for entry in report.software_context)
     spec = OptSpec({"framework": "tensorflow" if has_tensorflow else "none", "num_threads": config.cpu_config.num_threads})
-    if _is_graph_def(model):
-        optimized = type(model)()
-        optimized.ParseFromString(result.model)
-        return optimized, spec, report
-    target = _target_path(os.fsdecode(model))
-    if frozen is not None:
-        tensorflow_bridge.write_saved_model(result.model, frozen, target)
-    else:
-        result.write(target)
-    return target, spec, report
+    if target:
+        return target, spec, report
+    optimized = type(model)()
+    optimized.ParseFromString(result.model)
+    return optimized, spec, report
 
 
 def _target_path(path):
+    """Beside the model, or in a new temporary folder where nothing can be written beside it."""
     stem, extension = os.path.splitext(path.rstrip("/"))
-    return f"{stem}.blade{extension}"
+    target = f"{stem}.blade{extension}"
+    folder = os.path.dirname(os.path.abspath(target))
+    if not os.path.isdir(folder) or os.access(folder, os.W_OK | os.X_OK):
+        return target
+    elsewhere = os.path.join(tempfile.mkdtemp(prefix="blade-"), os.path.basename(target))
+    warnings.warn(f"'{folder}' cannot be written to: the optimized model goes to '{elsewhere}'", stacklevel=3)
+    return elsewhere
+
+
+def _write_text(path, text):
+    """A text file that is whole or not there at all; what is no plain file (a pipe) is written to as it is."""
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return
+    made = f"{path}.tmp-{os.getpid()}"
+    try:
+        with open(made, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(made, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.remove(made)
+        raise

@@ -5,7 +5,6 @@
 
 #include "base/log.h"
 #include "capi/handles.h"
-#include "engine/thread_count.h"
 #include "optimizer/load_engine.h"
 
 namespace {
@@ -27,9 +26,7 @@ blade::Result<engine::EngineOptions> to_options(const blade_engine_options* opti
   if (options == nullptr) return result;
   blade_engine_options known = {};
   __builtin_memcpy(&known, options, std::min(options->struct_size, sizeof known));
-  std::string said;
-  BLADE_ASSIGN_OR_RETURN(result.num_threads, engine::threads_to_use(known.num_threads, "num_threads", &said));
-  if (!said.empty()) blade::log_warning(said);
+  result.num_threads = known.num_threads;
   if (known.max_cached_plans > 0) result.max_cached_plans = known.max_cached_plans;
   result.reference_only = known.use_reference != 0;
   if (known.device == nullptr) return result;

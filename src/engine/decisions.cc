@@ -71,6 +71,14 @@ Status read_string(const Json& json, const char* field, std::string& out) {
   return {};
 }
 
+Status read_num_threads(const Json& json, int& out) {
+  const auto it = json.find("num_threads");
+  if (it == json.end()) return {};
+  if (!it->is_number_integer() || *it < 0 || *it > 1024) return wrong("num_threads", "0 to 1024");
+  out = it->get<int>();
+  return {};
+}
+
 Status read_kernels(const Json& json, std::map<std::string, std::string>& out) {
   const auto it = json.find("kernels");
   if (it == json.end()) return {};
@@ -95,6 +103,18 @@ Status read_strings(const Json& json, const char* field, std::vector<std::string
 
 }  // namespace
 
+bool Profile::contains(std::span<const ir::Dims> input_dims) const {
+  if (input_dims.size() != min.size()) return false;
+  for (size_t i = 0; i < input_dims.size(); ++i) {
+    const ir::Dims& dims = input_dims[i];
+    if (dims.size() != min[i].size()) return false;
+    for (size_t d = 0; d < dims.size(); ++d) {
+      if (dims[d] < min[i][d] || dims[d] > max[i][d]) return false;
+    }
+  }
+  return true;
+}
+
 std::string Decisions::to_json() const {
   Json json = {{"blade_version", blade_version},
                {"tuned_on", tuned_on},
@@ -103,6 +123,7 @@ std::string Decisions::to_json() const {
                {"device", device},
                {"precision", precision}};
   if (!keep_float32.empty()) json["keep_float32"] = keep_float32;
+  if (num_threads != 0) json["num_threads"] = num_threads;
   if (profile) {
     Json opts = Json::array();
     for (const auto& group : profile->opts) opts.push_back(shapes_to_json(group));
@@ -124,6 +145,7 @@ Result<Decisions> Decisions::from_json(std::string_view text) {
   BLADE_RETURN_IF_ERROR(read_strings(json, "keep_float32", decisions.keep_float32));
   BLADE_RETURN_IF_ERROR(read_strings(json, "disabled_passes", decisions.disabled_passes));
   BLADE_RETURN_IF_ERROR(read_kernels(json, decisions.kernels));
+  BLADE_RETURN_IF_ERROR(read_num_threads(json, decisions.num_threads));
   if (json.contains("profile")) {
     BLADE_ASSIGN_OR_RETURN(decisions.profile, profile_from_json(json["profile"]));
   }

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,8 @@ namespace blade::engine {
 struct Profile {
   std::vector<ir::Dims> min, max;
   std::vector<std::vector<ir::Dims>> opts;
+
+  bool contains(std::span<const ir::Dims> input_dims) const;
 };
 
 struct Decisions {
@@ -28,6 +31,7 @@ struct Decisions {
   std::string device = "cpu";             // what was optimized for; elsewhere the other choices about it are left aside
   std::string precision = "fp32";         // or "fp16", for a GPU, or "bf16", for a CPU that has it
   std::vector<std::string> keep_float32;  // nodes that these spare
+  int num_threads = 0;                    // that the user wants it to run on; 0: as many as the process may use
 
   std::string to_json() const;
   static Result<Decisions> from_json(std::string_view json);

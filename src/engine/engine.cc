@@ -15,6 +15,7 @@
 #include "engine/engine_file.h"
 #include "engine/executor.h"
 #include "engine/run_context.h"
+#include "engine/thread_count.h"
 #include "ir/plain_text.h"
 #include "ir/text.h"
 #include "passes/pass.h"
@@ -110,14 +111,6 @@ void collect_plans(const Stage& stage, std::vector<std::shared_ptr<const Plan>>&
 using AfterRun = std::function<Status(RunContext&)>;
 
 std::string text_of(const ir::Dims& dims) { return ir::plain_text(ir::Shape::of(dims)); }
-
-bool is_between(const ir::Dims& dims, const ir::Dims& low, const ir::Dims& high) {
-  if (dims.size() != low.size()) return false;
-  for (size_t d = 0; d < dims.size(); ++d) {
-    if (dims[d] < low[d] || dims[d] > high[d]) return false;
-  }
-  return true;
-}
 
 }  // namespace
 
@@ -430,7 +423,11 @@ Result<std::shared_ptr<Engine>> Engine::create(ir::Graph graph, Decisions decisi
   constexpr int kMostBesideDevice = 4;
   const int cpus = ThreadPool::usable_cpus();
   const int usable = impl->options.device != nullptr ? std::min(kMostBesideDevice, cpus) : cpus;
-  const int threads = options.num_threads > 0 ? options.num_threads : usable;
+  const int wanted = impl->decisions.num_threads;
+  std::string said;
+  BLADE_ASSIGN_OR_RETURN(const int asked, threads_to_use(options.num_threads, "num_threads", &said));
+  if (!said.empty()) log_warning(said);
+  const int threads = asked > 0 ? asked : wanted > 0 ? std::min(wanted, usable) : usable;
   impl->pool = ThreadPool::shared(threads);
   impl->idle_arenas.reserve(kMaxIdle);
   impl->idle_executors.reserve(kMaxIdle);
@@ -452,12 +449,7 @@ void Engine::expect_run() const { impl_->pool->wake(); }
 
 bool Engine::in_profile(std::span<const ir::Dims> input_dims) const {
   const auto& profile = impl_->decisions.profile;
-  if (!profile) return true;
-  if (input_dims.size() != profile->min.size()) return false;
-  for (size_t i = 0; i < input_dims.size(); ++i) {
-    if (!is_between(input_dims[i], profile->min[i], profile->max[i])) return false;
-  }
-  return true;
+  return !profile || profile->contains(input_dims);
 }
 
 std::string Engine::outside_profile(std::span<const ir::Dims> input_dims) const {
@@ -467,7 +459,7 @@ std::string Engine::outside_profile(std::span<const ir::Dims> input_dims) const 
            std::to_string(profile.min.size());
   }
   for (size_t i = 0; i < input_dims.size(); ++i) {
-    if (is_between(input_dims[i], profile.min[i], profile.max[i])) continue;
+    if (Profile{{profile.min[i]}, {profile.max[i]}, {}}.contains(input_dims.subspan(i, 1))) continue;
     return "the input '" + impl_->inputs[i].name + "' has the shape " + text_of(input_dims[i]) +
            ", outside the engine's profile of " + text_of(profile.min[i]) + " to " + text_of(profile.max[i]);
   }

@@ -24,6 +24,7 @@ Result<engine::Decisions> stored_decisions(const std::vector<tensorflow::EngineR
     merged.disabled_passes = decisions.disabled_passes;
     merged.precision = decisions.precision;
     merged.device = decisions.device;
+    merged.num_threads = decisions.num_threads;
     merged.keep_float32.insert(merged.keep_float32.end(), decisions.keep_float32.begin(), decisions.keep_float32.end());
     merged.tuned_on = decisions.tuned_on;
     merged.kernels.insert(decisions.kernels.begin(), decisions.kernels.end());

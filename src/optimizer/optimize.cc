@@ -2,6 +2,7 @@
 #include "optimizer/optimize.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "backends/machine.h"
 #include "base/log.h"
@@ -12,6 +13,7 @@
 #include "optimizer/import_knowing_shapes.h"
 #include "optimizer/load_engine.h"
 #include "optimizer/option_table.h"
+#include "optimizer/output_place.h"
 #include "optimizer/precision_search.h"
 #include "optimizer/runners.h"
 #include "optimizer/search.h"
@@ -28,6 +30,7 @@ class Optimizer {
 
   Result<OptimizeResult> run() {
     BLADE_RETURN_IF_ERROR(check_device());
+    BLADE_RETURN_IF_ERROR(check_places());
     BLADE_RETURN_IF_ERROR(load());
     BLADE_RETURN_IF_ERROR(prepare_data());
     progress(10, "baseline");
@@ -67,6 +70,18 @@ class Optimizer {
     return {};
   }
 
+  // What cannot be written is found out before minutes of work.
+  Status check_places() const {
+    const bool directory = !request_.model_path.empty() && std::filesystem::is_directory(request_.model_path);
+    if (!options_.output.empty()) BLADE_RETURN_IF_ERROR(check_output_place(options_.output, directory));
+    for (const std::string& path : options_.also_written) {
+      std::error_code error;
+      const bool stream = std::filesystem::is_other(path, error) || std::filesystem::is_character_file(path, error);
+      if (!stream) BLADE_RETURN_IF_ERROR(check_output_place(path, false));
+    }
+    return {};
+  }
+
   Status load() {
     progress(1, "load");
     if (request_.model_path.empty()) {
@@ -78,6 +93,9 @@ class Optimizer {
     }
     report_.input_format = model_.format;
     import_.inputs = options_.inputs.empty() ? model_.inputs : options_.inputs;
+    for (const Feed& feed : request_.test_data) {
+      for (const NamedTensor& one : feed) import_.fed.push_back(one.name);
+    }
     import_.outputs = options_.outputs.empty() ? model_.outputs : options_.outputs;
     BLADE_ASSIGN_OR_RETURN(imported_, tensorflow::import_graph(model_.graph, import_));
     BLADE_RETURN_IF_ERROR(refuse_variables());
@@ -136,10 +154,12 @@ class Optimizer {
     }
     const bool has_profile = profile_.has_value();
     if (has_profile) {
+      const Feed first = feeds_[0];
+      leave_out_feeds_beyond_profile();
       for (const auto& shapes : profile_->opts) {
         const auto has_shape = [&](const Feed& feed) { return shapes_of(feed) == shapes; };
         if (std::any_of(feeds_.begin(), feeds_.end(), has_shape)) continue;
-        BLADE_ASSIGN_OR_RETURN(Feed resized, resize_feed(feeds_[0], shapes));
+        BLADE_ASSIGN_OR_RETURN(Feed resized, resize_feed(first, shapes));
         feeds_.push_back(std::move(resized));
       }
     } else {
@@ -147,6 +167,18 @@ class Optimizer {
     }
     describe_shapes(has_profile);
     return {};
+  }
+
+  // There the original graph runs: measuring it would say nothing about the engine.
+  void leave_out_feeds_beyond_profile() {
+    std::erase_if(feeds_, [&](const Feed& feed) {
+      const std::vector<ir::Dims> shapes = shapes_of(feed);
+      if (profile_->contains(shapes)) return false;
+      report_.messages.push_back("test data of shape " + shapes_to_string(feed) +
+                                 " lies outside min..max of dynamic_tuning_shapes, where the original graph runs; the " +
+                                 "model was measured without it, on the opts");
+      return true;
+    });
   }
 
   Status generate_feeds() {
@@ -336,6 +368,7 @@ class Optimizer {
     decisions.tuned_on = report_.microarchitecture;
     decisions.profile = profile_;
     decisions.device = options_.device;
+    decisions.num_threads = options_.asked_threads;
     SearchInput search{imported_.graph,
                        partition_,
                        feeds_,

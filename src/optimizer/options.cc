@@ -193,8 +193,9 @@ Status parse_config(const json& config, OptimizeOptions& options) {
                             "'; expected 'auto', 'fp32' or 'bf16'");
   }
   std::string said;
+  options.asked_threads = options.num_threads;
   BLADE_ASSIGN_OR_RETURN(options.num_threads,
-                         engine::threads_to_use(options.num_threads, "config.cpu_config.num_threads", &said));
+                         engine::threads_to_use(options.asked_threads, "config.cpu_config.num_threads", &said));
   if (!said.empty()) options.notes.push_back(std::move(said));
   if (options.accuracy.metric != "max_relative" && options.accuracy.metric != "max_absolute") {
     return invalid_argument("config.accuracy.metric is '" + options.accuracy.metric +
@@ -225,6 +226,8 @@ Result<OptimizeOptions> parse_object(const json& root) {
   using Range = std::pair<double, double>;
   BLADE_RETURN_IF_ERROR(parse_groups<Range>(root, "input_ranges", parse_range, options.input_ranges));
   if (const json* v = find(root, {"model_name"})) options.model_name = v->get<std::string>();
+  if (const json* v = find(root, {"output"})) options.output = v->get<std::string>();
+  BLADE_RETURN_IF_ERROR(parse_strings(root, "also_written", options.also_written));
   if (const json* v = find(root, {"signature"})) options.signature = v->get<std::string>();
   if (const json* v = find(root, {"tensorflow_dir"})) options.tensorflow_dir = v->get<std::string>();
   if (const json* v = find(root, {"op_library"})) options.op_library = v->get<std::string>();

@@ -45,11 +45,14 @@ struct OptimizeOptions {
   AccuracyOptions accuracy;
   std::string precision = "auto";
   bool check_fp16_accuracy = true, check_fp16_speed = true;  // before float16 is kept on a GPU
-  int num_threads = 0;
+  int num_threads = 0;    // for measuring: bounded by the CPUs that this process may use
+  int asked_threads = 0;  // for the optimized model, which may go elsewhere
   double time_limit_s = 60;
   bool check_speed = true;  // false: what holds is kept whether or not it is measured faster
   std::string user_config;  // as given, for the report
   std::string model_name;
+  std::string output;                     // where the caller will write the model; empty: not known
+  std::vector<std::string> also_written;  // and where other files
   std::string signature;  // of a SavedModel; empty: its default
   std::string tensorflow_dir, op_library;
   std::vector<std::string> custom_ops;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <random>
 
 #include "base/half.h"
@@ -211,6 +212,35 @@ Result<Feed> generate_feed(const std::vector<engine::TensorInfo>& inputs, const 
     feed.push_back({node_name(inputs[i].name) + ":0", made.tensor});
   }
   return feed;
+}
+
+Result<Feed> vary_feed(const Feed& feed, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  Feed varied;
+  for (const NamedTensor& one : feed) {
+    const ir::Tensor& from = *one.tensor;
+    const size_t size = ir::dtype_size(from.dtype);
+    if (size == 0) {
+      varied.push_back(one);
+      continue;
+    }
+    BLADE_ASSIGN_OR_RETURN(ir::NewTensor made, ir::allocate_tensor(from.dtype, from.dims));
+    const int64_t count = from.element_count();
+    const auto* values = reinterpret_cast<const float*>(from.data);
+    const bool drawn = from.dtype == ir::DType::kFloat32 && seed % 2 == 0 && count > 0 &&
+                       std::all_of(values, values + count, [](float value) { return std::isfinite(value); });
+    if (drawn) {
+      const auto [low, high] = std::minmax_element(values, values + count);
+      fill_uniform<float>(made.data, count, *low, *high, random);
+    } else {
+      std::vector<int64_t> order(static_cast<size_t>(count));
+      std::iota(order.begin(), order.end(), 0);
+      std::shuffle(order.begin(), order.end(), random);
+      for (int64_t i = 0; i < count; ++i) std::memcpy(made.data + i * size, from.data + order[i] * size, size);
+    }
+    varied.push_back({one.name, std::move(made.tensor)});
+  }
+  return varied;
 }
 
 Result<Feed> resize_feed(const Feed& feed, const std::vector<ir::Dims>& shapes) {

@@ -25,6 +25,10 @@ Result<Feed> generate_feed(const std::vector<engine::TensorInfo>& inputs, const 
 // `feed` repeated or cropped along every dim to the given shapes: realistic data at another shape.
 Result<Feed> resize_feed(const Feed& feed, const std::vector<ir::Dims>& shapes);
 
+// Other data of the same shapes and ranges, the same for each seed: floats drawn between the smallest and the largest of
+// the feed's for even seeds; otherwise the feed's own elements in another order. Strings stay.
+Result<Feed> vary_feed(const Feed& feed, uint64_t seed);
+
 std::vector<ir::Dims> shapes_of(const Feed& feed);
 const char* dtype_text(ir::DType dtype);           // "float32"; "string" for what is not numbers
 std::string dims_to_string(const ir::Dims& dims);  // "(1, 224, 224, 3)"

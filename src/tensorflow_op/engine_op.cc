@@ -1,5 +1,7 @@
 // BladeInProfile: whether the engine takes these inputs. BladeEngine: runs it on them. Together with the original graph
 // as the other branch they make the fallback: whatever the engine cannot do right, TensorFlow does.
+#include <algorithm>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -10,21 +12,19 @@
 namespace blade::tensorflow_op {
 namespace {
 
-// The op's inputs after the engine tensor; `held` keeps their buffers for the length of the call.
+// Some of the op's inputs; `held` keeps their buffers for the length of the call.
 struct Inputs {
   std::vector<TensorPtr> held;
   std::vector<blade_tensor> tensors;
 };
 
-// False with the op failed when TensorFlow gives no input; an input that Blade cannot describe makes `describable`
-// false.
-bool get_inputs(TF_OpKernelContext* context, Inputs& inputs, bool& describable) {
-  const int count = TF_NumInputs(context) - 1;
+// `count` inputs after the engine's bytes and `first` others. False with the op failed when TensorFlow gives no input; an
+// input that Blade cannot describe makes `describable` false.
+bool get_inputs(TF_OpKernelContext* context, int first, int count, Inputs& inputs, bool& describable) {
   inputs.held.reserve(count);
   inputs.tensors.resize(count);
-  describable = true;
   for (int i = 0; i < count; ++i) {
-    TensorPtr tensor = get_input(context, i + 1);
+    TensorPtr tensor = get_input(context, 1 + first + i);
     if (!tensor) return false;
     describable = describable && describe(tensor.get(), &inputs.tensors[i]);
     inputs.held.push_back(std::move(tensor));
@@ -32,24 +32,40 @@ bool get_inputs(TF_OpKernelContext* context, Inputs& inputs, bool& describable) 
   return true;
 }
 
+bool is_same(const blade_tensor& a, const blade_tensor& b) {
+  return a.rank == b.rank && std::equal(a.dims, a.dims + a.rank, b.dims) && a.bytes == b.bytes &&
+         (a.bytes == 0 || std::memcmp(a.data, b.data, a.bytes) == 0);
+}
+
 class InProfileKernel {
  public:
-  explicit InProfileKernel(TF_OpKernelConstruction* construction) {
-    const TF_StringView name = TF_OpKernelConstruction_GetName(construction);
+  explicit InProfileKernel(TF_OpKernelConstruction* context) {
+    const TF_StringView name = TF_OpKernelConstruction_GetName(context);
     name_.assign(name.data, name.len);
+    StatusPtr status = new_status();
+    int32_t bytes = 0;
+    TF_OpKernelConstruction_GetAttrSize(context, "Tdefault", &defaults_, &bytes, status.get());
+    if (TF_GetCode(status.get()) != TF_OK) defaults_ = 0;
   }
 
   void compute(TF_OpKernelContext* context) {
     TensorPtr file = get_input(context, 0);
-    Inputs inputs;
+    Inputs inputs, given, defaults;
     bool describable = true;
-    if (!file || !get_inputs(context, inputs, describable)) return;
+    const int count = TF_NumInputs(context) - 1 - 2 * defaults_;
+    if (!file || !get_inputs(context, 0, count, inputs, describable) ||
+        !get_inputs(context, count, defaults_, given, describable) ||
+        !get_inputs(context, count + defaults_, defaults_, defaults, describable)) {
+      return;
+    }
     const auto engine = holder_.get(std::move(file));
     bool ok = false;
     if (engine->get() == nullptr) {
       fall_back(*engine, engine->error());
     } else if (!describable) {
       fall_back(*engine, "an input has a type or rank that Blade has none for");
+    } else if (!std::equal(given.tensors.begin(), given.tensors.end(), defaults.tensors.begin(), is_same)) {
+      fall_back(*engine, "a placeholder with a default is fed another value, the engine was built for its default");
     } else {
       ok = blade_engine_prepare(engine->get(), inputs.tensors.data(), static_cast<int32_t>(inputs.tensors.size()),
                                 nullptr, 0) == BLADE_OK;
@@ -69,6 +85,7 @@ class InProfileKernel {
 
   EngineHolder holder_;
   std::string name_;
+  int32_t defaults_ = 0;  // placeholders whose default the engine took for given
 };
 
 // Hands TensorFlow's own output buffers to the engine.
@@ -97,7 +114,7 @@ class EngineKernel {
     TensorPtr file = get_input(context, 0);
     Inputs inputs;
     bool describable = true;
-    if (!file || !get_inputs(context, inputs, describable)) return;
+    if (!file || !get_inputs(context, 0, TF_NumInputs(context) - 1, inputs, describable)) return;
     const auto engine = holder_.get(std::move(file));
     if (engine->get() == nullptr) return fail(context, TF_FAILED_PRECONDITION, "Blade: " + engine->error());
     if (!describable)

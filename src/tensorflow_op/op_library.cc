@@ -38,8 +38,11 @@ void register_ops() {
   TF_OpDefinitionBuilder* in_profile = TF_NewOpDefinitionBuilder("BladeInProfile");
   TF_OpDefinitionBuilderAddInput(in_profile, "engine: uint8");
   TF_OpDefinitionBuilderAddInput(in_profile, "inputs: Tin");
+  TF_OpDefinitionBuilderAddInput(in_profile, "given: Tdefault");
+  TF_OpDefinitionBuilderAddInput(in_profile, "defaults: Tdefault");
   TF_OpDefinitionBuilderAddOutput(in_profile, "in_profile: bool");
   TF_OpDefinitionBuilderAddAttr(in_profile, "Tin: list(type) >= 0");
+  TF_OpDefinitionBuilderAddAttr(in_profile, "Tdefault: list(type) >= 0 = []");
   TF_OpDefinitionBuilderSetShapeInferenceFunction(in_profile, infer_scalar);
   finish(in_profile);
 

@@ -149,3 +149,71 @@ def test_generated_data_from_shapes_and_ranges():
     _, _, report = optimize(tiny_models.conv_net(), input_shapes=[["2*32*32*3"]], input_ranges=[["[0,1]"]])
     assert report.diagnosis["test_data_source"] == "generated"
     assert "(2, 32, 32, 3)" in report.diagnosis["test_data_info"]
+
+
+def scaled_net():
+    """A GraphDef: 'x' [?,16] and 'scale', whose default is 1 -> 'y' and 'twice' (twice the scale)."""
+    random = np.random.default_rng(3)
+    with tf.Graph().as_default() as graph:
+        y = tf.placeholder(tf.float32, [None, 16], name="x")
+        scale = tf.placeholder_with_default(tf.constant(1.0), [], name="scale")
+        for width in (64, 64, 16):
+            y = tf.nn.relu(tf.matmul(y, tf.constant(random.normal(0, 0.3, (y.shape[1], width)).astype(np.float32))))
+        tf.multiply(y, scale, name="y")
+        tf.multiply(scale, 2.0, name="twice")
+        return graph.as_graph_def()
+
+
+def unmeasured_config():
+    config = fast_config()
+    config.tuning.disable_perf_check = True
+    return config
+
+
+def test_a_default_may_be_fed():
+    x = np.random.default_rng(4).uniform(0, 1, (2, 16)).astype(np.float32)
+    optimized, spec, report = optimize(scaled_net(), unmeasured_config(), outputs=["y", "twice"], test_data=[{"x:0": x}])
+    assert report.interface["inputs"] == ["x"] and engine_ops(optimized)
+    for feed in ({"x:0": x}, {"x:0": x, "scale:0": 3.0}):
+        got = run_optimized(optimized, spec, feed, ["y:0", "twice:0"])
+        for output, expected in zip(got, tiny_models.run(scaled_net(), feed, ["y:0", "twice:0"])):
+            np.testing.assert_allclose(output, expected, rtol=1e-5)
+
+
+def test_a_default_with_test_data_is_an_input():
+    x = np.ones((2, 16), np.float32)
+    feed = {"x:0": x, "scale:0": np.float32(1)}
+    optimized, spec, report = optimize(scaled_net(), unmeasured_config(), outputs=["y"], test_data=[feed])
+    assert report.interface["inputs"] == ["x", "scale"]
+    before = runtime.counters()
+    got = run_optimized(optimized, spec, {"x:0": x, "scale:0": 3.0}, "y:0")
+    assert runtime.counters()["engine_runs"] == before["engine_runs"] + 1
+    np.testing.assert_allclose(got, tiny_models.run(scaled_net(), {"x:0": x, "scale:0": 3.0}, "y:0"), rtol=1e-5)
+
+
+def test_two_models_in_one_graph():
+    x = np.ones((2, 16), np.float32)
+    first, _, _ = optimize(scaled_net(), unmeasured_config(), outputs=["y"], test_data=[{"x:0": x}])
+    second, _, _ = optimize(tiny_models.conv_net(), unmeasured_config(), test_data=[tiny_models.image()])
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(first, name="a")
+        tf.import_graph_def(second, name="b")
+        got = session.run(["a/y:0", "b/probabilities:0"], {"a/x:0": x, "b/x:0": tiny_models.image()["x:0"]})
+    np.testing.assert_allclose(got[0], tiny_models.run(scaled_net(), {"x:0": x}, "y:0"), rtol=1e-5)
+    np.testing.assert_allclose(got[1], tiny_models.run(tiny_models.conv_net(), tiny_models.image(), "probabilities:0"), rtol=1e-4)
+
+
+def test_the_number_of_threads_is_kept(tmp_path):
+    config = unmeasured_config()
+    config.cpu_config.num_threads = 1
+    optimized, _, _ = optimize(tiny_models.conv_net(), config, test_data=[tiny_models.image()])
+    path = tiny_models.write(optimized, tmp_path / "one_thread.pb")
+    assert blade.Engine(path).explain()["threads"] == 1
+
+
+def test_data_outside_the_profile_is_left_out_and_said():
+    config = unmeasured_config()
+    config.dynamic_tuning_shapes = {"min": [1, 32, 32, 3], "opts": [[2, 32, 32, 3]], "max": [4, 32, 32, 3]}
+    optimized, _, report = optimize(tiny_models.conv_net(), config, test_data=[tiny_models.image(8)])
+    assert engine_ops(optimized)
+    assert "(8, 32, 32, 3) lies outside min..max" in report.diagnosis["message"]

@@ -50,6 +50,7 @@ class GraphImporter {
 
   // importer_interface.cc
   std::vector<std::string> placeholder_names() const;
+  bool is_fed(const std::string& node) const;
   Status choose_inputs();
   Status add_input(TensorRef ref, const std::string& tensor);
   Result<ir::Shape> input_shape(const NodeDef& node, const std::string& tensor);
@@ -70,6 +71,7 @@ class GraphImporter {
   void learn_types();
   void set_value(int node, int port, ir::ValueId id);
   Status import_node(int node);
+  bool has_stored_default(int node) const;
   Status import_constant(int node);
   // Why the node's operands do not let it in, or an empty string.
   Result<std::string> refuse_types(int node, const OpSpec& spec);

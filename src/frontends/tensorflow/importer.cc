@@ -103,6 +103,13 @@ Status GraphImporter::import_node(int node) {
     if (index_.is_unread_placeholder(source_, node)) return Status();
     return add_foreign(node, "it is a placeholder that is not among the inputs");
   }
+  if (def->op == "PlaceholderWithDefault" && options_.allow_foreign) {
+    if (!has_stored_default(node)) return add_foreign(node, "a run may feed it, and its default is computed");
+    if (needed_[node]) {
+      model_.notes.push_back("the default of '" + def->name + "' is built in; a run that feeds another value takes the " +
+                             "original graph, unless '" + def->name + "' is named among the inputs");
+    }
+  }
   if (def->op == "Const") return import_constant(node);
   if (def->op == "IdentityN" && index_.inputs(node).empty()) return Status();
   // A NoOp that waits for nothing that stays in TensorFlow orders nothing: freezing leaves them in Keras models.
@@ -113,6 +120,16 @@ Status GraphImporter::import_node(int node) {
   if (spec == nullptr) return add_foreign(node, "Blade does not know the op " + def->op);
   if (spec->lower == nullptr) return add_foreign(node, spec->reason);
   return lower(node, *spec);
+}
+
+// Then the engine is built for the default, and the original graph runs where another value is fed.
+bool GraphImporter::has_stored_default(int node) const {
+  while (!index_.inputs(node).empty()) {
+    node = index_.inputs(node)[0].node;
+    if (node_at(node)->op == "Const") return true;
+    if (node_at(node)->op != "Identity") return false;
+  }
+  return false;
 }
 
 Status GraphImporter::import_constant(int node) {

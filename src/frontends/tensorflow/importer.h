@@ -25,6 +25,8 @@ struct KnownTensor {
 struct ImportOptions {
   // Node or tensor names. Empty: all Placeholders, in graph order.
   std::vector<std::string> inputs;
+  // Names that the user has values for: where `inputs` is empty, a PlaceholderWithDefault among them is an input, too.
+  std::vector<std::string> fed;
   // Empty: every node that nothing reads (but constants, inputs and nodes without outputs).
   std::vector<std::string> outputs;
   // Dims of inputs by node or tensor name, -1 for unknown; must agree with what the graph says.

@@ -14,6 +14,11 @@ std::vector<std::string> GraphImporter::placeholder_names() const {
   return names;
 }
 
+bool GraphImporter::is_fed(const std::string& node) const {
+  return std::any_of(options_.fed.begin(), options_.fed.end(),
+                     [&](const std::string& name) { return parse_input(name).node == node; });
+}
+
 Status GraphImporter::choose_inputs() {
   std::vector<std::string> names = options_.inputs;
   if (names.empty()) {
@@ -22,7 +27,7 @@ Status GraphImporter::choose_inputs() {
       // Freezing puts such placeholders where a loop or branch has an operand that it never uses.
       const bool left_over =
           index_.is_unread_placeholder(source_, i) && node->name.starts_with("unused_control_flow_input");
-      if (needs_feed(node) && !left_over) names.push_back(node->name);
+      if ((needs_feed(node) && !left_over) || (is_placeholder(node) && is_fed(node->name))) names.push_back(node->name);
     }
     std::string list;
     for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;

@@ -2,12 +2,15 @@
 #include "frontends/tensorflow/writer.h"
 
 #include <algorithm>
+#include <cinttypes>
+#include <cstdio>
 #include <map>
 #include <set>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
+#include "base/checksum.h"
 #include "frontends/tensorflow/node_index.h"
 #include "frontends/tensorflow/op_table.h"
 #include "frontends/tensorflow/region_functions.h"
@@ -20,6 +23,8 @@ bool passes_through(const NodeDef& node) {
                                          "CheckNumerics", "CheckNumericsV2", "EnsureShape"};
   return std::any_of(std::begin(kOps), std::end(kOps), [&](const char* op) { return node->op == op; });
 }
+
+constexpr const char* kRegionNodes[] = {"blade/engine_", "blade/in_profile_", "blade/region_"};
 
 class Writer {
  public:
@@ -70,6 +75,7 @@ class Writer {
       const ir::Value& value = graph_.value(id);
       if (value.is_constant() && !value.name.empty()) constants_.emplace(value.name, id);
     }
+    find_readers_of_defaults();
     functions_.resize(regions_.size());
     region_used_.assign(regions_.size(), 0);
     int number = 0;
@@ -78,22 +84,43 @@ class Writer {
       while (taken(number)) ++number;
       numbers_.push_back(number++);
       BLADE_ASSIGN_OR_RETURN(
-          functions_[r], make_region_functions(model_, index_, region, "blade_engine_" + std::to_string(numbers_[r]),
-                                               "blade_original_" + std::to_string(numbers_[r])));
+          functions_[r], make_region_functions(model_, index_, region, function_name("engine", r),
+                                               function_name("original", r)));
       for (size_t i = 0; i < region.outputs.size(); ++i) made_by_.emplace(region.outputs[i].name, std::pair(r, i));
     }
     return Status();
   }
 
+  // A value that is fed instead of a default has to reach whatever stays in TensorFlow.
+  void find_readers_of_defaults() {
+    reads_default_.assign(index_.size(), 0);
+    for (int node : index_.order()) {
+      const auto& inputs = index_.inputs(node);
+      reads_default_[node] = has_default(node) || std::any_of(inputs.begin(), inputs.end(), [&](const TensorRef& ref) {
+                               return reads_default_[ref.node] != 0;
+                             });
+    }
+  }
+
+  bool has_default(int node) const {
+    return node_at(node)->op == "PlaceholderWithDefault" &&
+           std::none_of(model_.inputs.begin(), model_.inputs.end(),
+                        [&](const std::string& input) { return index_.find(parse_input(input).node) == node; });
+  }
+
   bool taken(int number) const {
     std::string suffix = std::to_string(number);
-    for (const char* name : {"blade/engine_", "blade/in_profile_", "blade/region_"}) {
-      if (index_.find(name + suffix) >= 0) return true;
-    }
-    if (!model_.source->library) return false;
-    const LibraryFields& library = **model_.source->library;
-    return library.find_function("blade_engine_" + suffix) != nullptr ||
-           library.find_function("blade_original_" + suffix) != nullptr;
+    return std::any_of(std::begin(kRegionNodes), std::end(kRegionNodes),
+                       [&](const char* name) { return index_.find(name + suffix) >= 0; });
+  }
+
+  // Functions of a process share one space of names: two models in one graph must not have different ones of one name.
+  std::string function_name(const char* kind, size_t r) const {
+    const SharedBytes& engine = regions_[r].engine;
+    char content[17];
+    std::snprintf(content, sizeof(content), "%016" PRIx64,
+                  checksum({reinterpret_cast<const std::byte*>(engine.data()), engine.size()}));
+    return "blade_" + std::string(kind) + "_" + std::to_string(numbers_[r]) + "_" + content;
   }
 
   // --- what is needed
@@ -138,7 +165,7 @@ class Writer {
     const OpSpec* spec = find_op(node_at(node)->op);
     auto constant = constants_.find(tensor);
     if (constant != constants_.end() && spec != nullptr && spec->outputs.size() == 1 && ref.index == 0 &&
-        !live_[node]) {
+        !live_[node] && !reads_default_[node]) {
       fold(node, constant->second);
       return Status();
     }
@@ -249,6 +276,24 @@ class Writer {
     return make_node(std::move(name), "Const", {}, std::move(attrs));
   }
 
+  // The engine knows the defaults of placeholders only, so the guard compares what they give with those.
+  NodeDef in_profile(const RegionFunctions& functions, std::string name, std::vector<std::string> inputs,
+                     std::vector<DataType> types) const {
+    std::vector<std::string> defaults;
+    std::vector<DataType> default_types;
+    for (size_t i = 0; i < functions.extra_inputs.size(); ++i) {
+      const int node = index_.find(parse_input(functions.extra_inputs[i]).node);
+      if (!has_default(node)) continue;
+      inputs.push_back(short_name(functions.extra_inputs[i]));
+      defaults.push_back(plans_[node].inputs[0]);
+      default_types.push_back(functions.input_types[1 + types.size() + i]);
+    }
+    inputs.insert(inputs.end(), defaults.begin(), defaults.end());
+    AttrMap attrs = {{"Tin", AttrValue::of_types(std::move(types))}};
+    if (!defaults.empty()) attrs.emplace("Tdefault", AttrValue::of_types(std::move(default_types)));
+    return make_node(std::move(name), "BladeInProfile", std::move(inputs), std::move(attrs));
+  }
+
   void write_region(size_t r) {
     const RegionToWrite& region = regions_[r];
     const RegionFunctions& functions = functions_[r];
@@ -261,8 +306,7 @@ class Writer {
     for (const BoundaryTensor& input : region.inputs) inputs.push_back(short_name(input.name));
     std::vector<DataType> types(functions.input_types.begin() + 1,
                                 functions.input_types.begin() + 1 + static_cast<std::ptrdiff_t>(region.inputs.size()));
-    nodes_.push_back(
-        make_node("blade/in_profile_" + suffix, "BladeInProfile", inputs, {{"Tin", AttrValue::of_types(types)}}));
+    nodes_.push_back(in_profile(functions, "blade/in_profile_" + suffix, inputs, types));
 
     inputs.insert(inputs.begin(), "blade/in_profile_" + suffix);
     for (const std::string& extra : functions.extra_inputs) inputs.push_back(short_name(extra));
@@ -437,7 +481,8 @@ class Writer {
   std::span<const RegionToWrite> regions_;
   NodeIndex index_;
   std::vector<Plan> plans_;
-  std::vector<char> live_;  // source nodes that still have IR nodes
+  std::vector<char> live_;           // source nodes that still have IR nodes
+  std::vector<char> reads_default_;  // source nodes that a PlaceholderWithDefault other than the inputs reaches
   std::vector<ir::NodeId> foreign_node_;
   bool has_foreign_ = false;
   std::unordered_map<std::string, ir::ValueId> constants_;
