@@ -135,7 +135,8 @@ BLADE_API blade_status blade_inspect(const char* path, const blade_engine_option
 /* Every TensorFlow op that Blade knows: {"ops": [{"op", "covered", "types", "reason"}, ...], "kernels": [{"op",
  * "rows"}, ...]}; the kernels are those of Blade's own ops, in the order in which they are tried. */
 BLADE_API blade_status blade_op_table(char** json);
-/* Every option of blade_optimize(): [{"name", "kind", "default", "doc", "device"}, ...]; names of nested fields have dots.
+/* Every option of blade_optimize(): [{"name", "kind", "default", "doc", "device"}, ...]; names of nested fields have
+ * dots.
  */
 BLADE_API blade_status blade_option_table(char** json);
 /* What is usable on this machine, and why the rest is not. `tensorflow_dir` (of libtensorflow_cc.so.2) may be NULL. */

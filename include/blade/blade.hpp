@@ -37,7 +37,7 @@ struct Float16 {
     const int exponent = bits >> 10 & 31, fraction = bits & 1023;
     const float magnitude = exponent == 31  ? fraction != 0 ? std::numeric_limits<float>::quiet_NaN()
                                                             : std::numeric_limits<float>::infinity()
-                            : exponent == 0 ? std::ldexp(static_cast<float>(fraction), -24)
+                             : exponent == 0 ? std::ldexp(static_cast<float>(fraction), -24)
                                             : std::ldexp(static_cast<float>(fraction + 1024), exponent - 25);
     return (bits & 0x8000) != 0 ? -magnitude : magnitude;
   }
@@ -154,7 +154,8 @@ class Engine {
     int num_threads = 0;               // 0: as many as the process may use
     std::vector<std::string> outputs;  // node or tensor names; empty: the model's own
     std::string signature;             // of a SavedModel; empty: 'serving_default', or the only one
-    std::string device;        // "cpu", "gpu" or "auto"; empty: what the model was optimized for, the CPU where that is absent
+    std::string
+        device;  // "cpu", "gpu" or "auto"; empty: what the model was optimized for, the CPU where that is absent
     int max_cached_plans = 0;  // kept for shapes met; 0: the default, 16
   };
 

@@ -1,7 +1,4 @@
-"""Settings of blade.optimize: typed, printable, and strict about names. The fields come from the library's own table.
-
-``python -m blade.config`` prints that table as docs/python.md shows it.
-"""
+"""Settings of blade.optimize: typed, printable, and strict about names. The fields come from the library's own table."""
 import difflib
 import json
 import math
@@ -143,7 +140,3 @@ def markdown_table():
     """The fields as docs/python.md lists them."""
     lines = ["| field | default | meaning |", "| --- | --- | --- |"]
     return "\n".join([*lines, *(f"| `{row['name']}` | `{row['default']!r}` | {row['doc']} |" for row in _rows())])
-
-
-if __name__ == "__main__":
-    print(markdown_table())

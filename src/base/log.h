@@ -1,5 +1,5 @@
-// Logging on stderr, through spdlog kept out of headers. Level from BLADE_LOG_LEVEL (debug, info, warning, error, off; in
-// any case).
+// Logging on stderr, through spdlog kept out of headers. Level from BLADE_LOG_LEVEL (debug, info, warning, error, off;
+// in any case).
 #pragma once
 
 #include <string_view>
@@ -9,7 +9,8 @@ namespace blade {
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
 void log(LogLevel level, std::string_view message);
-// Lets this level and those above it through while alive, whatever BLADE_LOG_LEVEL says: for a user who asks to be told.
+// Lets this level and those above it through while alive, whatever BLADE_LOG_LEVEL says: for a user who asks to be
+// told.
 class ScopedLogLevel {
  public:
   explicit ScopedLogLevel(LogLevel level);

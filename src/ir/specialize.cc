@@ -26,8 +26,8 @@ Status bind_input(const Value& input, const Dims& dims, std::vector<std::optiona
   const Shape& declared = input.shape;
   if (!declared.has_rank()) return Status();
   const auto mismatch = [&](const std::string& why) {
-    return invalid_argument(concat("Input '", input.name, "' was given shape ", show(dims), ", expected ",
-                                   plain_text(declared), why, "."));
+    return invalid_argument(
+        concat("Input '", input.name, "' was given shape ", show(dims), ", expected ", plain_text(declared), why, "."));
   };
   if (declared.rank() != static_cast<int>(dims.size())) return mismatch(concat(" (rank ", declared.rank(), ")"));
   for (int i = 0; i < declared.rank(); ++i) {

@@ -23,8 +23,9 @@ struct OutputDifference {
 struct AccuracyResult {
   bool holds = true;
   std::vector<OutputDifference> outputs;
-  std::string message() const;           // of the first output that does not hold
-  std::string nothing_compared() const;  // the outputs without an element to compare, in words; empty where there are none
+  std::string message() const;  // of the first output that does not hold
+  std::string nothing_compared()
+      const;  // the outputs without an element to compare, in words; empty where there are none
 };
 
 // Compares output by output; NaN and infinities must stand at the same places. dtypes and shapes must be equal.

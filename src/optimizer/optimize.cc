@@ -39,8 +39,8 @@ class Optimizer {
     BLADE_RETURN_IF_ERROR(run_graph_passes());
     progress(35, "partition");
     BLADE_RETURN_IF_ERROR(partition_graph());
-    log_info(std::to_string(report_.nodes_in_engines) + " of " + std::to_string(report_.nodes_total) + " nodes run in " +
-             std::to_string(report_.regions) + " engines");
+    log_info(std::to_string(report_.nodes_in_engines) + " of " + std::to_string(report_.nodes_total) +
+             " nodes run in " + std::to_string(report_.regions) + " engines");
     BLADE_RETURN_IF_ERROR(build_engines());
     progress(100, "done");
     return finish();
@@ -124,10 +124,10 @@ class Optimizer {
     for (const std::string& variable : tensorflow::variable_nodes(model_.graph)) {
       for (ir::NodeId id = 0; id < imported_.graph.num_node_slots(); ++id) {
         if (!imported_.graph.is_live(id) || imported_.graph.node(id).name != variable) continue;
-        return failed_precondition(
-            "the graph is not frozen: its outputs read the variable '" + variable +
-            "'; freeze it (tf.compat.v1.graph_util.convert_variables_to_constants), or give blade.optimize a SavedModel "
-            "directory, which it freezes itself");
+        return failed_precondition("the graph is not frozen: its outputs read the variable '" + variable +
+                                   "'; freeze it (tf.compat.v1.graph_util.convert_variables_to_constants), or give "
+                                   "blade.optimize a SavedModel "
+                                   "directory, which it freezes itself");
       }
     }
     return {};
@@ -174,9 +174,10 @@ class Optimizer {
     std::erase_if(feeds_, [&](const Feed& feed) {
       const std::vector<ir::Dims> shapes = shapes_of(feed);
       if (profile_->contains(shapes)) return false;
-      report_.messages.push_back("test data of shape " + shapes_to_string(feed) +
-                                 " lies outside min..max of dynamic_tuning_shapes, where the original graph runs; the " +
-                                 "model was measured without it, on the opts");
+      report_.messages.push_back(
+          "test data of shape " + shapes_to_string(feed) +
+          " lies outside min..max of dynamic_tuning_shapes, where the original graph runs; the " +
+          "model was measured without it, on the opts");
       return true;
     });
   }

@@ -46,10 +46,12 @@ constexpr OptionRow kRows[] = {
      "cpu"},
     {"config.cpu_config.num_threads", kInteger, "0", "0 (as many as the process may use) to 1024"},
     {"config.gpu_config.disable_fp16_accuracy_check", kBool, "false", "keep fp16 without checking the answers", "gpu"},
-    {"config.gpu_config.disable_fp16_perf_check", kBool, "false", "keep fp16 without checking that it is faster", "gpu"},
+    {"config.gpu_config.disable_fp16_perf_check", kBool, "false", "keep fp16 without checking that it is faster",
+     "gpu"},
     {"config.gpu_config.aicompiler.enable", kBool, "true", "compiled fusion of memory-bound chains", "gpu"},
-    {"config.gpu_config.tensorrt.enable", kBool, "true", "accepted for scripts that set it: Blade's own engine takes every region",
-     "", "TensorRT is not used, Blade's own engine takes every region"},
+    {"config.gpu_config.tensorrt.enable", kBool, "true",
+     "accepted for scripts that set it: Blade's own engine takes every region", "",
+     "TensorRT is not used, Blade's own engine takes every region"},
     {"config.gpu_config.tensorrt.dynamic_tuning_shapes", kShapes, "{}",
      "another place for dynamic_tuning_shapes, for any device; set one of the two"},
     {"config.tuning.time_limit_s", kNumber, "60", "bound on the time spent measuring, in seconds"},
@@ -113,7 +115,8 @@ const char* expectation(OptionKind kind) {
 }
 
 const OptionRow* find_row(const std::string& name) {
-  const auto found = std::find_if(std::begin(kRows), std::end(kRows), [&](const auto& row) { return row.name == name; });
+  const auto found =
+      std::find_if(std::begin(kRows), std::end(kRows), [&](const auto& row) { return row.name == name; });
   return found != std::end(kRows) ? found : nullptr;
 }
 

@@ -53,7 +53,7 @@ struct OptimizeOptions {
   std::string model_name;
   std::string output;                     // where the caller will write the model; empty: not known
   std::vector<std::string> also_written;  // and where other files
-  std::string signature;  // of a SavedModel; empty: its default
+  std::string signature;                  // of a SavedModel; empty: its default
   std::string tensorflow_dir, op_library;
   std::vector<std::string> custom_ops;
   bool verbose = false;
@@ -68,8 +68,8 @@ Result<OptimizeOptions> parse_options(std::string_view json);
 Result<ir::Dims> parse_shape(std::string_view text);
 Result<std::pair<double, double>> parse_range(std::string_view text);
 
-// The profile over `inputs` (placeholder order), checked: shapes that the model takes, min <= max, every opts dim between
-// them.
+// The profile over `inputs` (placeholder order), checked: shapes that the model takes, min <= max, every opts dim
+// between them.
 Result<engine::Profile> resolve_profile(const TuningShapes& shapes, const std::vector<engine::TensorInfo>& inputs);
 
 }  // namespace blade::optimizer

@@ -38,10 +38,15 @@ Status check_folder(const std::string& path) {
     return not_found("the output '" + path + "' cannot be written: there is no directory '" + folder.string() +
                      "'; make it first");
   }
-  if (::access(folder.c_str(), W_OK | X_OK) != 0) {
+  // Only trying tells: permissions say nothing about file systems that are read-only, nor to the superuser.
+  std::string probe = (folder / ".blade-XXXXXX").string();
+  const int file = ::mkostemp(probe.data(), O_CLOEXEC);
+  if (file < 0) {
     return refused(path, "the directory '" + folder.string() + "' cannot be written to (" + std::strerror(errno) +
                              "); give another place");
   }
+  ::close(file);
+  ::unlink(probe.c_str());
   return {};
 }
 
@@ -68,12 +73,16 @@ Status check_output_place(const std::string& path, bool is_directory) {
   const fs::file_status there = fs::status(without_slashes(path), error);
   if (is_directory) {
     if (!fs::exists(there)) return {};
-    if (!fs::is_directory(there)) return refused(path, "a file stands there, and a SavedModel is a directory; remove it");
+    if (!fs::is_directory(there))
+      return refused(path, "a file stands there, and a SavedModel is a directory; remove it");
     if (may_be_replaced(path)) return {};
-    return refused(path, "that directory exists already and Blade did not write it; remove it, or move it out of the way");
+    return refused(path,
+                   "that directory exists already and Blade did not write it; remove it, or move it out of the way");
   }
-  if (path.ends_with('/') || fs::is_directory(there)) return refused(path, "it is a directory; give the path of a file");
-  if (fs::exists(there) && !fs::is_regular_file(there)) return refused(path, "it is no regular file; give another path");
+  if (path.ends_with('/') || fs::is_directory(there))
+    return refused(path, "it is a directory; give the path of a file");
+  if (fs::exists(there) && !fs::is_regular_file(there))
+    return refused(path, "it is no regular file; give another path");
   return {};
 }
 

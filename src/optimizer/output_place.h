@@ -8,8 +8,8 @@
 
 namespace blade::optimizer {
 
-// Whether a file (or, for SavedModels, a directory) can be written to `path`: its folder is there and can be written to,
-// and what stands there may be replaced. A directory may only if it is empty or Blade wrote it.
+// Whether a file (or, for SavedModels, a directory) can be written to `path`: its folder is there and can be written
+// to, and what stands there may be replaced. A directory may only if it is empty or Blade wrote it.
 Status check_output_place(const std::string& path, bool is_directory);
 
 // Makes the directory `path` of what `fill` writes into a new one beside it: it appears whole or not at all. One that

@@ -57,7 +57,8 @@ TEST(Specialize, OneSymbolOneValue) {
   const auto x = b.input_of_shape("x", ir::Shape({n})), y = b.input_of_shape("y", ir::Shape({n}));
   const ir::Graph g = b.output(b.add(x, y)).build();
   EXPECT_TRUE(ir::specialize(g, {{2}, {2}}).ok());
-  EXPECT_NE(ir::specialize(g, {{2}, {3}}).status().message().find("dim 0 is 3, and 2 where the same size stands"), std::string::npos);
+  EXPECT_NE(ir::specialize(g, {{2}, {3}}).status().message().find("dim 0 is 3, and 2 where the same size stands"),
+            std::string::npos);
 }
 
 TEST(Specialize, ForeignShapesFollow) {

@@ -134,7 +134,8 @@ TEST(OptionsTest, RefusesWrongListsOfNamesAndGroups) {
 TEST(OptionsTest, RefusesFieldsOfTheWrongType) {
   EXPECT_EQ(refusal({{"optimization_level", 1}}), "optimization_level is 1; expected a text");
   EXPECT_EQ(refusal({{"verbose", "yes"}}), "verbose is \"yes\"; expected true or false");
-  EXPECT_EQ(refusal(with_config("cpu_config", {{"precision", 7}})), "config.cpu_config.precision is 7; expected a text");
+  EXPECT_EQ(refusal(with_config("cpu_config", {{"precision", 7}})),
+            "config.cpu_config.precision is 7; expected a text");
   EXPECT_EQ(refusal(with_config("accuracy", {{"rtol", "1e-3"}})),
             "config.accuracy.rtol is \"1e-3\"; expected a number");
   EXPECT_EQ(refusal(with_config("cpu_config", {{"num_threads", int64_t{1} << 32}})),

@@ -56,8 +56,9 @@ void add_bound(Side& side, json& row) {
 int share_percent(const json& share) { return static_cast<int>(100 * share.get<double>() + 0.5); }
 
 void print_bound(const json& shares) {
-  static constexpr std::pair<const char*, const char*> kWords[] = {
-      {"arithmetic", "the processor's arithmetic"}, {"memory", "the memory's bandwidth"}, {"overhead", "starting steps"}};
+  static constexpr std::pair<const char*, const char*> kWords[] = {{"arithmetic", "the processor's arithmetic"},
+                                                                   {"memory", "the memory's bandwidth"},
+                                                                   {"overhead", "starting steps"}};
   std::printf("  its time is bound by");
   const char* separator = " ";
   for (const auto& [key, words] : kWords) {

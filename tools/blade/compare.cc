@@ -65,7 +65,8 @@ void compare_floating(const Tensor& expected, const Tensor& got, const Tolerance
       scale = std::max(scale, std::fabs(x[i]));
       result.largest = std::max(result.largest, std::fabs(x[i] - y[i]));
     } else if (result.why.empty() && x[i] != y[i] && !(std::isnan(x[i]) && std::isnan(y[i]))) {
-      result.why = "element " + std::to_string(i) + " is " + std::to_string(y[i]) + ", expected " + std::to_string(x[i]);
+      result.why =
+          "element " + std::to_string(i) + " is " + std::to_string(y[i]) + ", expected " + std::to_string(x[i]);
     }
   }
   result.allowed = tolerance.atol + tolerance.rtol * scale;
@@ -148,10 +149,8 @@ void add_compare(CLI::App& app, Context& context) {
     for (size_t i = 0; i < expected.size(); ++i) {
       const Difference d = difference(expected[i], got[places[i]], options->tolerance);
       if (!d.why.empty()) context.exit_code = kCheckFailed;
-      rows.push_back({{"output", infos[i].name},
-                      {"max_difference", d.largest},
-                      {"allowed", d.allowed},
-                      {"holds", d.why.empty()}});
+      rows.push_back(
+          {{"output", infos[i].name}, {"max_difference", d.largest}, {"allowed", d.allowed}, {"holds", d.why.empty()}});
       if (!d.why.empty()) rows.back()["message"] = d.why;
       if (!context.json) {
         std::cout << infos[i].name << ": largest difference " << d.largest << ", allowed " << d.allowed << ": "

@@ -11,8 +11,8 @@
 
 namespace blade::command {
 
-// An option that takes a list: several values with commas between, or the option again. It takes no argument but the one
-// that follows it, so that the model may stand anywhere. Commas inside [ ] divide nothing.
+// An option that takes a list: several values with commas between, or the option again. It takes no argument but the
+// one that follows it, so that the model may stand anywhere. Commas inside [ ] divide nothing.
 CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::string>& values,
                       const std::string& description);
 

@@ -44,7 +44,8 @@ std::vector<char> row_major(const std::vector<char>& from, const blade_tensor& t
   std::vector<int64_t> at(static_cast<size_t>(tensor.rank), 0);
   for (size_t i = 0; i < to.size(); i += element) {
     size_t source = 0;
-    for (int d = tensor.rank; d-- > 0;) source = source * static_cast<size_t>(tensor.dims[d]) + static_cast<size_t>(at[static_cast<size_t>(d)]);
+    for (int d = tensor.rank; d-- > 0;)
+      source = source * static_cast<size_t>(tensor.dims[d]) + static_cast<size_t>(at[static_cast<size_t>(d)]);
     std::memcpy(to.data() + i, from.data() + source * element, element);
     for (int d = tensor.rank; d-- > 0;) {
       if (++at[static_cast<size_t>(d)] < tensor.dims[d]) break;

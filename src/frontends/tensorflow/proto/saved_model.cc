@@ -219,12 +219,12 @@ Status copy_what_holds(const MetaGraph& meta_graph, const GraphDef& graph, Parse
   return reader.status();
 }
 
-constexpr std::string_view kHoldVariables[] = {"VarHandleOp",  "_VarHandlesOp",      "Variable",
-                                               "VariableV2", "AutoReloadVariable", "TemporaryVariable"};
-constexpr std::string_view kUseVariables[] = {
-    "ReadVariableOp",      "_ReadVariablesOp",    "ResourceGather",     "ResourceGatherNd", "AssignVariableOp",
-    "AssignAddVariableOp", "AssignSubVariableOp", "VarIsInitializedOp", "Assign",           "AssignAdd",
-    "AssignSub",           "IsVariableInitialized"};
+constexpr std::string_view kHoldVariables[] = {"VarHandleOp", "_VarHandlesOp",      "Variable",
+                                               "VariableV2",  "AutoReloadVariable", "TemporaryVariable"};
+constexpr std::string_view kUseVariables[] = {"ReadVariableOp",      "_ReadVariablesOp",   "ResourceGather",
+                                              "ResourceGatherNd",    "AssignVariableOp",   "AssignAddVariableOp",
+                                              "AssignSubVariableOp", "VarIsInitializedOp", "Assign",
+                                              "AssignAdd",           "AssignSub",          "IsVariableInitialized"};
 
 void add_nodes(const std::vector<NodeDef>& nodes, std::span<const std::string_view> ops, const std::string& prefix,
                std::vector<std::string>* out) {
