@@ -37,7 +37,7 @@ blade::Result<optimizer::Feed> copy_feed(const blade_feed& given) {
 }
 
 Status run(const blade_optimize_request& given, blade_optimize_result** out) {
-  if (given.model_path == nullptr && (given.model_bytes == nullptr || given.model_size == 0)) {
+  if (given.model_path == nullptr && given.model_bytes == nullptr) {
     return blade::invalid_argument("request->model_path and request->model_bytes are both empty; give one of them");
   }
   optimizer::OptimizeRequest request;

@@ -165,6 +165,11 @@ def _identity_function():
     return same
 
 
+def test_missing_model():
+    with pytest.raises(blade.BladeError, match="there is no file or directory '/no/such.pb'"):
+        optimize("/no/such.pb")
+
+
 def test_unwritable_output(tmp_path, capfd):
     path = tmp_path / "net.pb"
     tiny_models.write(tiny_models.conv_net(), path)
