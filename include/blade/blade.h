@@ -73,6 +73,9 @@ typedef struct blade_engine_options {
   int32_t num_outputs;
   const char* signature; /* which of a SavedModel's signatures; NULL: 'serving_default', or the only one */
   const char* device; /* "cpu", "gpu" or "auto"; NULL: what the model was optimized for, the CPU where that is absent */
+  const char*
+      tensorflow_dir; /* of libtensorflow_cc.so.2, for blade_inspect: which shapes what stays gives; NULL: none */
+  int64_t device_memory_limit; /* bytes of the GPU's memory that the engine may hold; 0: as many as there are */
 } blade_engine_options;
 
 BLADE_API const char* blade_version(void);
@@ -115,6 +118,13 @@ typedef void* (*blade_allocate_output)(void* arg, int32_t index, const blade_ten
 BLADE_API blade_status blade_engine_run_with(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
                                              blade_allocate_output allocate, void* arg);
 
+/* For an engine on a GPU all of whose steps run there: puts one run on the caller's `stream` (a cudaStream_t; NULL: the
+ * default stream) and returns. `data` of inputs and outputs is device memory, aligned to 16 bytes, of which nothing is
+ * copied; it must stay until the stream has passed the run. Each output needs bytes enough; dtype, rank, dims and bytes
+ * are filled in. Shapes and addresses met before are started by one call of the driver. */
+BLADE_API blade_status blade_engine_run_on_device(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
+                                                  blade_tensor* outputs, int32_t num_outputs, void* stream);
+
 /* Texts below are JSON, owned by the caller: free them with blade_free. */
 BLADE_API void blade_free(void* memory);
 
@@ -130,7 +140,7 @@ BLADE_API blade_status blade_engine_profile(blade_engine* engine, const blade_te
 BLADE_API blade_status blade_engine_device_times(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
                                                  int32_t repetitions, double* microseconds);
 /* Ops, inputs, outputs, coverage with reasons, of a model file; nothing is built. Of the options (may be NULL) the
- * outputs and the signature count. */
+ * outputs, the signature and the TensorFlow count. */
 BLADE_API blade_status blade_inspect(const char* path, const blade_engine_options* options, char** json);
 /* Every TensorFlow op that Blade knows: {"ops": [{"op", "covered", "types", "reason"}, ...], "kernels": [{"op",
  * "rows"}, ...]}; the kernels are those of Blade's own ops, in the order in which they are tried. */

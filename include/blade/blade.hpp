@@ -154,9 +154,9 @@ class Engine {
     int num_threads = 0;               // 0: as many as the process may use
     std::vector<std::string> outputs;  // node or tensor names; empty: the model's own
     std::string signature;             // of a SavedModel; empty: 'serving_default', or the only one
-    std::string
-        device;  // "cpu", "gpu" or "auto"; empty: what the model was optimized for, the CPU where that is absent
-    int max_cached_plans = 0;  // kept for shapes met; 0: the default, 16
+    std::string device;                // 'cpu', 'gpu' or 'auto'; empty: what the model was optimized for
+    int max_cached_plans = 0;          // kept for shapes met; 0: the default, 16
+    int64_t device_memory_limit = 0;   // bytes of the GPU's memory; 0: no limit
   };
 
   explicit Engine(const std::string& path) : Engine(path, Options()) {}
@@ -171,6 +171,7 @@ class Engine {
     c_options.signature = options.signature.empty() ? nullptr : options.signature.c_str();
     c_options.device = options.device.empty() ? nullptr : options.device.c_str();
     c_options.max_cached_plans = options.max_cached_plans;
+    c_options.device_memory_limit = options.device_memory_limit;
     blade_engine* engine = nullptr;
     check(blade_engine_load(path.c_str(), &c_options, &engine));
     engine_.reset(engine);
@@ -202,6 +203,12 @@ class Engine {
   void run(const std::vector<blade_tensor>& inputs, std::vector<blade_tensor>& outputs) {
     check(blade_engine_run(engine_.get(), inputs.data(), static_cast<int32_t>(inputs.size()), outputs.data(),
                            static_cast<int32_t>(outputs.size())));
+  }
+
+  // On a GPU, from and to device memory, on the caller's CUDA stream (see blade_engine_run_on_device): returns at once.
+  void run_on_device(const std::vector<blade_tensor>& inputs, std::vector<blade_tensor>& outputs, void* stream) {
+    check(blade_engine_run_on_device(engine_.get(), inputs.data(), static_cast<int32_t>(inputs.size()), outputs.data(),
+                                     static_cast<int32_t>(outputs.size()), stream));
   }
 
   blade_engine* get() const { return engine_.get(); }

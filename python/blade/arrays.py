@@ -1,4 +1,6 @@
 """Arrays as the library takes them."""
+import collections.abc
+
 import numpy as np
 
 from blade.errors import InvalidArgumentError
@@ -6,13 +8,14 @@ from blade.errors import InvalidArgumentError
 
 def native_array(value, what, dtype=None):
     """`value` as a row-major array of numbers or booleans in the machine's byte order; `what` names it in errors."""
+    expected = dtype or "numbers or booleans"
     try:
         # Python numbers and lists have no dtype of their own: they take the one that is expected.
-        array = np.asarray(value) if hasattr(value, "dtype") else np.asarray(value, dtype=dtype)
+        array = np.asarray(value) if isinstance(value, np.ndarray) else np.asarray(value, dtype=dtype)
     except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(f"{what} is a {type(value).__name__} that is no array ({error}); give a NumPy array") from None
-    if array.dtype.kind in "OSUMm" or array.dtype.fields:
-        raise InvalidArgumentError(f"{what} has the dtype {array.dtype}; expected numbers or booleans")
+        raise InvalidArgumentError(f"{what} was given what is no array of {expected}: {error}") from error
+    if array.dtype.kind in "OSUMmc" or array.dtype.fields:
+        raise InvalidArgumentError(f"{what} was given {array.dtype} data, expected {expected}: convert it.")
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return np.require(array, requirements="C")
@@ -20,6 +23,6 @@ def native_array(value, what, dtype=None):
 
 def checked_feed(feed, what):
     """`feed`, if it is a feed dict."""
-    if not isinstance(feed, dict):
-        raise InvalidArgumentError(f"{what} is a {type(feed).__name__}; expected a feed dict {{'input:0': array}}")
+    if not isinstance(feed, collections.abc.Mapping):
+        raise InvalidArgumentError(f"{what} is {feed!r:.80}; expected a dict of arrays by the names of the inputs")
     return feed

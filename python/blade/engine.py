@@ -41,16 +41,15 @@ class Engine:
         self._input_names = [_node_name(info.name) for info in self.inputs]
 
     def _ordered(self, feed):
-        given = {_node_name(name): value for name, value in checked_feed(feed, "the feed").items()}
+        given = {_node_name(str(name)): value for name, value in checked_feed(feed, "the feed").items()}
         missing = [name for name in self._input_names if name not in given]
         extra = [name for name in given if name not in self._input_names]
         if missing or extra:
             raise InvalidArgumentError(
                 f"the feed has {sorted(feed)}, the model's inputs are {self._input_names}: "
-                + (f"missing {missing}" if missing else f"unknown {extra}")
+                + (f"missing {missing}" if missing else f"unknown {extra}; what no output needs is no input")
             )
-        return [native_array(given[name], f"the data of the input '{name}'", info.dtype)
-                for name, info in zip(self._input_names, self.inputs)]
+        return [native_array(given[name], f"Input '{name}'", info.dtype) for name, info in zip(self._input_names, self.inputs)]
 
     def run(self, feed):
         """Runs once. `feed`: {name: array}, names with or without ':0'. Returns {output name: array}."""

@@ -75,7 +75,7 @@ def _packed_strings(array):
     return np.frombuffer(offsets.tobytes() + b"".join(parts), np.uint8)
 
 
-def _feeds(feeds, argument, rename=lambda name: name):
+def _feeds(feeds, argument):
     """(names, arrays, shapes of strings or None) of the feed dicts of an argument, a list a feed."""
     if isinstance(feeds, dict):
         raise InvalidArgumentError(f"{argument} is one feed dict; expected a list of them: {argument}=[feed]")
@@ -83,7 +83,7 @@ def _feeds(feeds, argument, rename=lambda name: name):
     for feed in feeds or ():
         values = [np.asarray(value) for value in checked_feed(feed, f"an entry of {argument}").values()]
         text = [name.decode() if isinstance(name, bytes) else str(getattr(name, "name", name)) for name in feed]
-        names.append([rename(name) for name in text])
+        names.append(text)
         is_text = [value.dtype.kind in "OSU" for value in values]
         string_shapes.append([list(value.shape) if strings else None for value, strings in zip(values, is_text)])
         arrays.append([_packed_strings(value) if strings else native_array(value, f"{argument}'s value of '{name}'")
@@ -186,12 +186,11 @@ def optimize(
     }
     options = _options(optimization_level, device_type, config, **options)
     with tempfile.TemporaryDirectory(prefix="blade-") as folder:
-        rename = str
         if path and tensorflow_bridge.must_be_frozen(path):
-            frozen_path = os.path.join(folder, "frozen")
-            rename = tensorflow_bridge.freeze_saved_model(path, frozen_path, signature).tensor_name
-            path = frozen_path
-        feeds = _feeds(test_data, "test_data", rename)
+            frozen = os.path.join(folder, "frozen")
+            tensorflow_bridge.freeze_saved_model(path, frozen, signature)
+            path = frozen
+        feeds = _feeds(test_data, "test_data")
         with Progress() as progress:
             result = _core.optimize(path, data, options, *feeds, progress)
         if target:

@@ -29,6 +29,11 @@ blade::Result<engine::EngineOptions> to_options(const blade_engine_options* opti
   result.num_threads = known.num_threads;
   if (known.max_cached_plans > 0) result.max_cached_plans = known.max_cached_plans;
   result.reference_only = known.use_reference != 0;
+  if (known.device_memory_limit < 0) {
+    return blade::invalid_argument("device_memory_limit is " + std::to_string(known.device_memory_limit) +
+                                   "; expected bytes, or 0 for no limit");
+  }
+  result.device_memory_limit = static_cast<size_t>(known.device_memory_limit);
   if (known.device == nullptr) return result;
   result.device_as_decided = false;
   BLADE_ASSIGN_OR_RETURN(result.device, engine::device_by_name(known.device));
@@ -204,6 +209,19 @@ blade_status blade_engine_run_with(blade_engine* engine, const blade_tensor* inp
     BLADE_RETURN_IF_ERROR(check_handle(reinterpret_cast<const void*>(allocate), "allocate"));
     CallbackMemory memory(allocate, arg);
     return run(engine, inputs, num_inputs, memory);
+  });
+}
+
+blade_status blade_engine_run_on_device(blade_engine* handle, const blade_tensor* inputs, int32_t num_inputs,
+                                        blade_tensor* outputs, int32_t num_outputs, void* stream) {
+  return guarded([&]() -> Status {
+    BLADE_RETURN_IF_ERROR(check_handle(handle, "engine"));
+    BLADE_ASSIGN_OR_RETURN(const auto refs, blade::capi::to_tensor_refs(inputs, num_inputs));
+    CallerMemory memory(outputs, num_outputs);
+    const Status status = handle->engine->run_on_device(refs, memory, stream);
+    if (!status.ok() && !memory.error().empty()) return blade::invalid_argument(memory.error());
+    if (status.ok()) engine_runs.fetch_add(1, std::memory_order_relaxed);
+    return status;
   });
 }
 

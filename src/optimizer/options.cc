@@ -337,6 +337,24 @@ Result<OptimizeOptions> parse_options(std::string_view text) {
   return parse_object(root);
 }
 
+std::string tensor_of_key(const std::map<std::string, std::string>& keys, const std::string& name) {
+  const auto found = keys.find(name);
+  return found != keys.end() ? found->second : name;
+}
+
+void replace_signature_keys(OptimizeOptions& options) {
+  for (std::string& name : options.inputs) name = tensor_of_key(options.input_keys, name);
+  for (std::string& name : options.outputs) name = tensor_of_key(options.output_keys, name);
+  const auto replace = [&](NamedShapes& shapes) {
+    std::map<std::string, ir::Dims> by_tensor;
+    for (auto& [name, dims] : shapes.by_name) by_tensor[tensor_of_key(options.input_keys, name)] = std::move(dims);
+    shapes.by_name = std::move(by_tensor);
+  };
+  replace(options.tuning_shapes.min);
+  replace(options.tuning_shapes.max);
+  for (NamedShapes& group : options.tuning_shapes.opts) replace(group);
+}
+
 Result<engine::Profile> resolve_profile(const TuningShapes& shapes, const std::vector<engine::TensorInfo>& inputs) {
   engine::Profile profile;
   std::vector<std::string> names;

@@ -124,11 +124,30 @@ class Search {
 
 }  // namespace
 
+namespace {
+
+// Where the region is the whole model: with the model's inputs and outputs in their order, which is that of feeds and
+// expected answers.
+engine::Region in_model_order(const ir::Graph& graph, engine::Region region) {
+  const auto all_in = [](const std::vector<ir::ValueId>& some, const std::vector<ir::ValueId>& all) {
+    return std::all_of(some.begin(), some.end(),
+                       [&](ir::ValueId v) { return std::find(all.begin(), all.end(), v) != all.end(); });
+  };
+  if (all_in(region.inputs, graph.inputs())) region.inputs = graph.inputs();
+  if (all_in(region.outputs, graph.outputs()) && all_in(graph.outputs(), region.outputs)) {
+    region.outputs = graph.outputs();
+  }
+  return region;
+}
+
+}  // namespace
+
 Result<std::shared_ptr<engine::Engine>> region_engine(const SearchInput& input, engine::Decisions decisions) {
   engine::EngineOptions options;
   options.num_threads = input.options.num_threads;
   options.device = input.device;
-  BLADE_ASSIGN_OR_RETURN(ir::Graph graph, engine::extract_region(input.graph, input.partition.regions[0]));
+  BLADE_ASSIGN_OR_RETURN(ir::Graph graph,
+                         engine::extract_region(input.graph, in_model_order(input.graph, input.partition.regions[0])));
   return engine::Engine::create(std::move(graph), std::move(decisions), options);
 }
 

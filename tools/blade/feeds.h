@@ -46,7 +46,7 @@ std::vector<blade_tensor> feed_in_order(const Engine& first, const std::vector<A
 std::vector<blade_tensor> tensors_of(const std::vector<Array>& arrays);
 
 // blade_inspect()'s JSON, to be freed with blade_free().
-char* inspect_text(const std::string& model, const ModelOptions& options);
+char* inspect_text(const std::string& model, const ModelOptions& options, const std::string& tensorflow_dir = "");
 
 // --shape's node names and dims.
 std::vector<std::pair<std::string, std::vector<int64_t>>> parse_shapes(const FeedOptions& options);

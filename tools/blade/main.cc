@@ -29,7 +29,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kDone : kBadInput;
   } catch (const std::bad_alloc&) {
-    std::cerr << "blade: out of memory: the data needs more than this machine has; give less of it\n";
+    std::cerr << "blade: there is not enough memory; use smaller shapes\n";
     return kBadInput;
   } catch (const std::exception& error) {
     std::cerr << "blade: " << error.what() << "\n";

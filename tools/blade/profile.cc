@@ -37,10 +37,11 @@ void print_table(const nlohmann::ordered_json& steps, const std::optional<Machin
   if (too_fast) std::printf("steps above 100 %%: the limits were measured on a busy machine; use --measure-limits\n");
   if (limits) {
     std::printf(
-        "limits of this machine (%d threads, %s): %.0f GFLOP/s (%.0f in bfloat16), reads %.0f GB/s from 1 MiB, %.0f "
+        "limits of this machine (%d threads, %s): %.0f GFLOP/s (%.0f in bfloat16, %.0f on AMX), reads %.0f GB/s from 1 "
+        "MiB, %.0f "
         "from %g MiB\n",
-        limits->threads, limits->vector.c_str(), limits->gflops, limits->bf16_gflops, limits->read_gbps(1 << 20),
-        limits->read.back().second, limits->read.back().first);
+        limits->threads, limits->vector.c_str(), limits->gflops, limits->bf16_gflops, limits->amx_gflops,
+        limits->read_gbps(1 << 20), limits->read.back().second, limits->read.back().first);
   }
 }
 

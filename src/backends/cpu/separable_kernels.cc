@@ -10,8 +10,11 @@ namespace {
 constexpr double kL2BytesPerUs = 60e3;
 constexpr double kSectionUs = 0.5;
 
-template <class T>
+template <class T, MatrixUnit kUnit = MatrixUnit::kVectors>
 Support supports_separable(const KernelRequest& request) {
+  if constexpr (kUnit == MatrixUnit::kTiles) {
+    if (Support s = tiles_support(request); !s.ok) return s;
+  }
   if (request.producer == nullptr || request.producer->node->op != ir::Op::kConv)
     return Support::no("reads no convolution");
   for (const KernelRequest* r : {request.producer, &request}) {
@@ -27,9 +30,9 @@ Support supports_separable(const KernelRequest& request) {
 }
 
 // The two alone, less what they move between them, more for weights that each strip reads again.
-template <class T>
+template <class T, MatrixUnit kUnit = MatrixUnit::kVectors>
 double separable_us(const KernelRequest& request) {
-  const Conv2DShape first = conv_shape(*request.producer), second = conv_shape(request);
+  const Conv2DShape first = conv_shape(*request.producer), second = conv_shape(request, kUnit);
   const int threads = std::max(1, request.num_threads);
   const double arithmetic =
       depthwise_cost_us(first, threads) + conv_cost_us<T>(second, ConvAlgorithm::kDirect, threads);
@@ -46,10 +49,11 @@ Result<std::shared_ptr<const AlignedBuffer>> own_depthwise_weights(const KernelR
   return widened_weights(producer, packs);
 }
 
-template <class T>
+template <class T, MatrixUnit kUnit = MatrixUnit::kVectors>
 Result<std::unique_ptr<Kernel>> create_separable(const KernelRequest& request, PackCache& packs) {
   const KernelRequest& producer = *request.producer;
-  const DepthwiseShape shape = depthwise_shape(producer);
+  DepthwiseShape shape = depthwise_shape(producer);
+  shape.unit = kUnit;
   const Conv2DShape second = conv_shape(request);
   const LoweredEpilogue between(producer, producer.node->get<ir::ConvAttrs>().epilogue, 2, kElement<T>);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2, kElement<T>);
@@ -78,6 +82,8 @@ constexpr KernelEntry kSeparableRows[] = {
     {"cpu.conv.separable_f32", ir::Op::kConv, supports_separable<float>, separable_us<float>, create_separable<float>},
     {"cpu.conv.separable_bf16", ir::Op::kConv, supports_separable<BFloat16>, separable_us<BFloat16>,
      create_separable<BFloat16>},
+    {"cpu.conv.separable_amx_bf16", ir::Op::kConv, supports_separable<BFloat16, MatrixUnit::kTiles>,
+     separable_us<BFloat16, MatrixUnit::kTiles>, create_separable<BFloat16, MatrixUnit::kTiles>},
 };
 
 }  // namespace

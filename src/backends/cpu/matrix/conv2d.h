@@ -23,8 +23,9 @@ struct Conv2DShape {
   int64_t dilation_h = 1, dilation_w = 1;
   int64_t pad_top = 0, pad_left = 0;
   int64_t groups = 1;
-  int64_t in_pixel_stride = 0;   // elements from a pixel to the next; 0: c
-  int64_t out_pixel_stride = 0;  // 0: oc
+  int64_t in_pixel_stride = 0;             // elements from a pixel to the next; 0: c
+  int64_t out_pixel_stride = 0;            // 0: oc
+  MatrixUnit unit = MatrixUnit::kVectors;  // of the direct algorithm in bfloat16
 
   int64_t input_pitch() const { return in_pixel_stride != 0 ? in_pixel_stride : c; }
   int64_t output_pitch() const { return out_pixel_stride != 0 ? out_pixel_stride : oc; }
@@ -35,13 +36,14 @@ struct Conv2DShape {
   }
 };
 
-// The algorithms that can compute a convolution; winograd_f32.h has the last two, for 3x3 kernels at stride 1.
+// The algorithms that can compute a convolution; winograd.h has the last two, for 3x3 kernels at stride 1.
 enum class ConvAlgorithm { kDirect, kWinograd2, kWinograd4 };
 const char* conv_algorithm_name(ConvAlgorithm algorithm);
 // nullptr, or why the algorithm cannot compute the shape.
 const char* conv_algorithm_refusal(const Conv2DShape& shape, ConvAlgorithm algorithm);
-// Predicted microseconds on `threads` cores: pure arithmetic, for choosing between algorithms. Only the direct one
-// computes in bfloat16.
+// The same for the direct algorithm on tile registers.
+const char* conv_tiles_refusal(const Conv2DShape& shape);
+// Predicted microseconds on `threads` cores: pure arithmetic, for choosing between algorithms. T: float or BFloat16.
 template <class T = float>
 double conv_cost_us(const Conv2DShape& shape, ConvAlgorithm algorithm, int threads);
 ConvAlgorithm choose_conv_algorithm(const Conv2DShape& shape, int threads);

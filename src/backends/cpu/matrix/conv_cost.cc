@@ -1,6 +1,7 @@
 // Predicts the time of each convolution algorithm from its arithmetic and its memory traffic: choosing times nothing.
 #include <algorithm>
 
+#include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/conv2d.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "base/checked_math.h"
@@ -16,6 +17,8 @@ constexpr double kTileBytesPerCycle = 12;  // transformed tiles that pass throug
 // Cycles a tile and vector of channels for the two transforms, measured on AVX-512 in halves.
 constexpr double kTransformCycles4 = 420;
 constexpr double kTransformCycles2 = 130;
+// Products of bfloat16 are twice as fast, so that what surrounds them weighs more: as if K had so many steps more.
+constexpr double kStepsAroundProducts = 8;
 
 double weight_cycles(double count, int threads) {
   return count * sizeof(float) / std::min(kWeightBytesPerCycle, kCoreWeightBytesPerCycle * threads);
@@ -25,8 +28,28 @@ double product_cycles(double rows, double k, double n, double efficiency) {
   return rows * k * n / tile_kernels().lanes / efficiency;
 }
 
+// Direct convolution on the tile registers of AMX: products of 16 pixels, 16 channels and up to 32 inputs, results that
+// pass through L1 before they are finished, and copies of the input; constants from measurements on Sapphire Rapids.
+double amx_us(const Conv2DShape& s, int threads) {
+  constexpr double kProductCycles = 20, kFinishCycles = 70, kCopyBytesPerCycle = 16;
+  const bool few_channels = rounds_input(s), dense = s.kh * s.kw == 1 && s.stride_h * s.stride_w == 1;
+  const int64_t taps = s.kh * s.kw, columns = ceil_div(s.oc, int64_t{16});
+  const int64_t blocks = few_channels ? ceil_div(taps * s.c, kAmxElements) : taps * ceil_div(s.c, kAmxElements);
+  const int64_t row = few_channels || dense ? s.ow : s.ow + (s.kw - 1) * s.dilation_w / s.stride_w;
+  const auto units = static_cast<double>(ceil_div(s.n * s.oh * row, kAmxRows));
+  const auto copied = static_cast<double>(few_channels ? s.output_pixels() * s.kh * kAmxElements
+                                          : dense      ? 0
+                                                       : s.n * s.h * s.w * s.c);
+  const double compute =
+      units * static_cast<double>(columns) * (static_cast<double>(blocks) * kProductCycles + kFinishCycles) +
+      copied * sizeof(BFloat16) / kCopyBytesPerCycle;
+  const double weights = weight_cycles(static_cast<double>(taps * s.c * s.oc) / 2, threads);
+  return std::max(compute / threads, weights) / kCyclesPerUs;
+}
+
 template <class T>
 double direct_us(const Conv2DShape& s, int threads) {
+  if (s.unit == MatrixUnit::kTiles) return amx_us(s, threads);
   const int64_t group_channels = s.c / s.groups;
   const auto k = static_cast<double>(s.kh * s.kw * ceil_div(group_channels, kStepDepth<T>));  // steps
   const double compute = product_cycles(static_cast<double>(s.output_pixels()), k, static_cast<double>(s.oc), 0.95);
@@ -34,16 +57,19 @@ double direct_us(const Conv2DShape& s, int threads) {
   return std::max(compute / threads, weights) / kCyclesPerUs;
 }
 
+template <class T>
 double winograd_us(const Conv2DShape& s, int m, int threads) {
   const double points = (m + 2) * (m + 2);
   const auto tiles = static_cast<double>(s.n * ceil_div(s.oh, m) * ceil_div(s.ow, m));
   const auto c = static_cast<double>(s.c);
   const auto oc = static_cast<double>(s.oc);
-  const double compute = points * product_cycles(tiles, c, oc, 0.85);
-  const double weights = weight_cycles(points * c * oc, threads);
+  const auto steps = static_cast<double>(ceil_div(s.c, kStepDepth<T>));
+  const double around = sizeof(T) < sizeof(float) ? kStepsAroundProducts : 0;
+  const double compute = points * product_cycles(tiles, steps + around, oc, 0.85);
+  const double weights = weight_cycles(points * steps * oc, threads);
   const double vectors = (c + oc) / 2 / tile_kernels().lanes;
   const double transforms = tiles * vectors * (m == 4 ? kTransformCycles4 : kTransformCycles2);
-  const double moved = points * tiles * (c + oc) * sizeof(float) / kTileBytesPerCycle;
+  const double moved = points * tiles * (c * sizeof(T) + oc * sizeof(float)) / kTileBytesPerCycle;
   return (std::max(compute / threads, weights) + (transforms + moved) / threads) / kCyclesPerUs;
 }
 
@@ -73,7 +99,7 @@ const char* conv_algorithm_refusal(const Conv2DShape& s, ConvAlgorithm algorithm
 template <class T>
 double conv_cost_us(const Conv2DShape& s, ConvAlgorithm algorithm, int threads) {
   if (algorithm == ConvAlgorithm::kDirect) return direct_us<T>(s, threads);
-  return winograd_us(s, algorithm == ConvAlgorithm::kWinograd4 ? 4 : 2, threads);
+  return winograd_us<T>(s, algorithm == ConvAlgorithm::kWinograd4 ? 4 : 2, threads);
 }
 template double conv_cost_us<float>(const Conv2DShape&, ConvAlgorithm, int);
 template double conv_cost_us<BFloat16>(const Conv2DShape&, ConvAlgorithm, int);

@@ -15,7 +15,7 @@ namespace {
 constexpr double kTaskProducts = 40e3;
 constexpr int kTasksPerThread = 4;
 constexpr int64_t kTableBytes = 12 << 10;  // of pointers, beside the pixels in L1
-constexpr int64_t kMaxRows = 8;            // of a block
+constexpr int64_t kMaxBlockRows = 8;       // of a block
 constexpr int64_t kStripBytes = 24 << 10;  // depthwise results that the 1x1 finds in L1
 constexpr int64_t kMinColumns = 16;        // of a part of a row
 
@@ -28,7 +28,7 @@ template <class T>
 int64_t rows_at_once(const DepthwiseShape& s) {
   const auto bytes =
       static_cast<int64_t>(DepthwiseRows<T>::table_bytes(s, 1)) / std::max<int64_t>(1, s.kh) * s.stride_h;
-  return std::clamp<int64_t>(kTableBytes / std::max<int64_t>(1, bytes), 1, std::min(kMaxRows, s.oh));
+  return std::clamp<int64_t>(kTableBytes / std::max<int64_t>(1, bytes), 1, std::min(kMaxBlockRows, s.oh));
 }
 
 int64_t task_count(double products, int64_t units, int threads) {
@@ -45,13 +45,13 @@ struct SeparablePlan {
 
   SeparablePlan(const DepthwiseShape& s, int64_t oc, const void* packed) : channels(s.c * s.multiplier) {
     const int64_t row_bytes = s.ow * channels * int64_t{sizeof(T)};
-    strip_rows = std::clamp<int64_t>(kStripBytes / std::max<int64_t>(1, row_bytes), 1, std::min(kMaxRows, s.oh));
+    strip_rows = std::clamp<int64_t>(kStripBytes / std::max<int64_t>(1, row_bytes), 1, std::min(kMaxBlockRows, s.oh));
     job.rows = strip_rows * s.ow;
     job.run_length = channels;
     job.input_bytes = strip_rows * row_bytes;
-    job.b = packed_b_view(packed_steps<T>(1, channels), oc, packed);
+    job.b = packed_b_view(packed_steps<T>(1, channels), oc, packed, s.unit);
     job.out_stride = oc;
-    job.copy_rows = job.b.panels() > 1 && pitch_aliases(channels * int64_t{sizeof(T)});
+    job.copy_rows = job.b.panels() > 1 && pitch_aliases(channels * int64_t{sizeof(T)}, s.unit);
   }
   size_t strip_bytes(const DepthwiseShape& s) const {
     return align_up(static_cast<size_t>(strip_rows * s.ow * channels) * sizeof(T), 64);

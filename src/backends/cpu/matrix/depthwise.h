@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "backends/cpu/matrix/epilogue.h"
+#include "backends/cpu/matrix/packed_b.h"
 #include "base/thread_pool.h"
 
 namespace blade::backends::cpu {
@@ -18,6 +19,7 @@ struct DepthwiseShape {
   int64_t stride_h = 1, stride_w = 1;
   int64_t dilation_h = 1, dilation_w = 1;
   int64_t pad_top = 0, pad_left = 0;
+  MatrixUnit unit = MatrixUnit::kVectors;  // of the 1x1 behind it, in bfloat16
 };
 
 template <class T>

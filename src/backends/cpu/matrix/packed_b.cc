@@ -47,7 +47,7 @@ void pack_transposed(const float* b, int64_t row_stride, int64_t col_stride, int
 
 }  // namespace
 
-PackedB packed_b_view(int64_t k, int64_t n, const void* data) {
+PackedB packed_b_view(int64_t k, int64_t n, const void* data, MatrixUnit unit) {
   const TileKernels<float>& kernels = tile_kernels();
   PackedB b;
   b.k = k;
@@ -55,6 +55,7 @@ PackedB packed_b_view(int64_t k, int64_t n, const void* data) {
   b.lanes = kernels.lanes;
   b.vectors = choose_vectors(n, kernels);
   b.data = static_cast<const float*>(data);
+  b.unit = unit;
   return b;
 }
 
