@@ -660,7 +660,7 @@ void MatrixKernels::winograd_case(int round, ConvAlgorithm algorithm) {
   s.w = pick({1, 3, 6, 9, 13});
   s.c = pick({1, 3, 8, 16, 17, 40, 64});
   s.oc = pick({1, 7, 16, 33, 48, 64});
-  if (round == 5) s.c = s.oc = 256 * 4 / sizeof(T);  // weights too large for chunks
+  if (round == 5) s.c = s.oc = sizeof(T) == 2 ? 320 : 256;  // weights too large for chunks
   s.pad_top = pick({0, 1, 2});
   s.pad_left = pick({0, 1, 2});
   s.oh = out_size(s.h, 3, 1, 1, s.pad_top + pick({0, 1, 2}));
