@@ -145,12 +145,16 @@ BLADE_API blade_status blade_inspect(const char* path, const blade_engine_option
 /* Every TensorFlow op that Blade knows: {"ops": [{"op", "covered", "types", "reason"}, ...], "kernels": [{"op",
  * "rows"}, ...]}; the kernels are those of Blade's own ops, in the order in which they are tried. */
 BLADE_API blade_status blade_op_table(char** json);
+/* Every option of blade_optimize(): [{"name", "kind", "default", "doc", "device"}, ...]; names of nested fields have
+ * dots.
+ */
+BLADE_API blade_status blade_option_table(char** json);
 /* What is usable on this machine, and why the rest is not. `tensorflow_dir` (of libtensorflow_cc.so.2) may be NULL. */
 BLADE_API blade_status blade_doctor(const char* tensorflow_dir, char** json);
 
 /* Runs since the process started: inside engines, and handed back to the original graph by the TensorFlow op library.
  */
-BLADE_API void blade_count_fallback(const char* why); /* counts, and logs each reason once */
+BLADE_API void blade_count_fallback(const char* why); /* counts, and logs `why` where it is not NULL */
 BLADE_API uint64_t blade_engine_runs(void);
 BLADE_API uint64_t blade_fallback_runs(void);
 
@@ -166,8 +170,7 @@ typedef struct blade_optimize_request {
   const char* model_path;  /* .pb, .pbtxt or SavedModel directory; or NULL and: */
   const void* model_bytes; /* a serialized GraphDef */
   size_t model_size;
-  const char* options_json;    /* level, device, inputs, outputs, shapes, ranges, config, tensorflow_dir, custom_ops:
-                                  docs/report.md */
+  const char* options_json;    /* an object with the options of blade_option_table() */
   const blade_feed* test_data; /* may be NULL */
   int32_t num_test_data;
   /* Called with percent and phase; a nonzero return asks to stop with the best so far. May be NULL. */

@@ -2,8 +2,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdlib>
-#include <mutex>
-#include <set>
 
 #include "base/log.h"
 #include "capi/handles.h"
@@ -170,7 +168,7 @@ blade_status blade_engine_prepare(blade_engine* handle, const blade_tensor* inpu
     std::vector<ir::Dims> dims;
     for (const auto& ref : refs) dims.push_back(ref.dims);
     in_profile = handle->engine->in_profile(dims);
-    if (!in_profile) return blade::invalid_argument("the input shapes are outside the engine's profile");
+    if (!in_profile) return blade::invalid_argument(handle->engine->outside_profile(dims));
     BLADE_ASSIGN_OR_RETURN(const auto plan, handle->engine->plan_for(dims));
     for (size_t i = 0; i < refs.size(); ++i) {
       if (plan->inputs[i].dtype != refs[i].dtype) {
@@ -228,14 +226,8 @@ blade_status blade_engine_run_on_device(blade_engine* handle, const blade_tensor
 }
 
 void blade_count_fallback(const char* why) {
-  static std::mutex mutex;
-  static auto* said = new std::set<std::string>;  // bounded: a model has few reasons, a hostile caller stops at 64
   fallback_runs.fetch_add(1, std::memory_order_relaxed);
-  if (why == nullptr) return;
-  const std::scoped_lock lock(mutex);
-  if (said->size() < 64 && said->insert(why).second) {
-    blade::log_warning(std::string("the original graph runs instead of the engine: ") + why);
-  }
+  if (why != nullptr) blade::log_warning(std::string("the original graph runs instead of the engine: ") + why);
 }
 
 uint64_t blade_engine_runs(void) { return engine_runs.load(std::memory_order_relaxed); }

@@ -16,6 +16,8 @@
 #include "engine/executor.h"
 #include "engine/limited_device.h"
 #include "engine/run_context.h"
+#include "engine/thread_count.h"
+#include "ir/plain_text.h"
 #include "ir/text.h"
 #include "passes/pass.h"
 
@@ -117,6 +119,8 @@ struct OnStream {
 
 // Done with the context that has just run, before another run may have it.
 using AfterRun = std::function<Status(RunContext&)>;
+
+std::string text_of(const ir::Dims& dims) { return ir::plain_text(ir::Shape::of(dims)); }
 
 }  // namespace
 
@@ -500,7 +504,10 @@ Result<std::shared_ptr<Engine>> Engine::create(ir::Graph graph, Decisions decisi
   const int cpus = ThreadPool::usable_cpus();
   const int usable = impl->options.device != nullptr ? std::min(kMostBesideDevice, cpus) : cpus;
   const int wanted = impl->decisions.num_threads;
-  const int threads = options.num_threads > 0 ? options.num_threads : wanted > 0 ? std::min(wanted, usable) : usable;
+  std::string said;
+  BLADE_ASSIGN_OR_RETURN(const int asked, threads_to_use(options.num_threads, "num_threads", &said));
+  if (!said.empty()) log_warning(said);
+  const int threads = asked > 0 ? asked : wanted > 0 ? std::min(wanted, usable) : usable;
   impl->pool = ThreadPool::shared(threads);
   impl->idle_arenas.reserve(kMaxIdle);
   impl->idle_executors.reserve(kMaxIdle);
@@ -523,6 +530,20 @@ void Engine::expect_run() const { impl_->pool->wake(); }
 bool Engine::in_profile(std::span<const ir::Dims> input_dims) const {
   const auto& profile = impl_->decisions.profile;
   return !profile || profile->contains(input_dims);
+}
+
+std::string Engine::outside_profile(std::span<const ir::Dims> input_dims) const {
+  const Profile& profile = *impl_->decisions.profile;
+  if (input_dims.size() != profile.min.size()) {
+    return std::to_string(input_dims.size()) + " inputs are given, the profile has bounds for " +
+           std::to_string(profile.min.size());
+  }
+  for (size_t i = 0; i < input_dims.size(); ++i) {
+    if (Profile{{profile.min[i]}, {profile.max[i]}, {}}.contains(input_dims.subspan(i, 1))) continue;
+    return "the input '" + impl_->inputs[i].name + "' has the shape " + text_of(input_dims[i]) +
+           ", outside the engine's profile of " + text_of(profile.min[i]) + " to " + text_of(profile.max[i]);
+  }
+  return "";
 }
 
 Result<std::shared_ptr<const Plan>> Engine::plan_for(std::span<const ir::Dims> input_dims) {

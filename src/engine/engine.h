@@ -77,6 +77,8 @@ class Engine {
   const ir::Graph& graph() const;
   // Inside the profile of the decisions (always true without one)? One dims entry an input.
   bool in_profile(std::span<const ir::Dims> input_dims) const;
+  // Which input is outside of it, and what its bounds are; for shapes that are not in_profile().
+  std::string outside_profile(std::span<const ir::Dims> input_dims) const;
 
   // The plan for these input shapes, made at first sight (milliseconds) and cached. Errors name the input, what was
   // found and what was expected. Where shapes depend on data it is the plan of what comes before the first of them.

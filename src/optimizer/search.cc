@@ -65,9 +65,8 @@ class Search {
 
   Result<bool> answers_hold(Runner& runner) const {
     BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, runner.outputs(input_.feeds[0]));
-    const std::vector<std::string> names(got.size(), "");
     const AccuracyOptions accuracy = accuracy_in(result_.decisions.precision, input_.options);
-    return check_accuracy(names, input_.expected[0], got, accuracy).holds;
+    return check_accuracy(answer_names(input_, got.size()), input_.expected[0], got, accuracy).holds;
   }
 
   // The kept set against the kept set without one pass, for each pass that changed something.
@@ -150,6 +149,12 @@ Result<std::shared_ptr<engine::Engine>> region_engine(const SearchInput& input, 
   BLADE_ASSIGN_OR_RETURN(ir::Graph graph,
                          engine::extract_region(input.graph, in_model_order(input.graph, input.partition.regions[0])));
   return engine::Engine::create(std::move(graph), std::move(decisions), options);
+}
+
+std::vector<std::string> answer_names(const SearchInput& input, size_t count) {
+  std::vector<std::string> names = input.graph.output_names();
+  names.resize(count);
+  return names;
 }
 
 Result<SearchResult> search_passes(const SearchInput& input, engine::Decisions decisions) {

@@ -1,6 +1,7 @@
 """Complex numbers, Fourier transforms, colours, and sequences read off scores."""
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 
 from .draw import Const
 from .specs import loose, spec
@@ -66,8 +67,6 @@ def quantize(d):
     shape = d.shape(1, 4, 0)
     axis = d.int(0, len(shape) - 1) if d.chance(0.4) or round_mode == "HALF_TO_EVEN" else -1
     low = d.rng.uniform(-5, 1, () if axis < 0 else shape[axis]).astype(np.float32)
-    import tensorflow.compat.v1 as tf
-
     kinds = ("qint8", "quint16", "qint16") if mode == "MIN_FIRST" else ("quint8", "qint8", "quint16", "qint16")
     return dict(input=d.values(shape, -6, 6, t="float32"), min_range=low, max_range=(low + d.rng.uniform(0.1, 6, low.shape)).astype(np.float32),
                 T=tf.as_dtype(d.pick(kinds)), mode=mode, round_mode=round_mode, axis=axis, narrow_range=mode == "SCALED" and d.chance(0.3))
