@@ -82,7 +82,7 @@ TEST(KernelSelection, ADeviceTakesTheChoiceOfANeighbouringBatch) {
     request.device = where;
     request.inputs = request.outputs = {{ir::DType::kFloat32, {batch, 3}}};
     request.constants = {nullptr};
-    return std::string((*select_kernel(request, decisions, table, nullptr))->name);
+    return std::string((*select_kernel(request, decisions, std::span<const KernelEntry>(table), nullptr))->name);
   };
   EXPECT_EQ(at(3, &device), "b");
   EXPECT_EQ(at(4, &device), "b");
