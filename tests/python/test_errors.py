@@ -54,7 +54,7 @@ def test_bad_profiles(shapes, words):
         ({"x:0": np.zeros((32, 32, 3), np.float32)}, r"'x' has shape \(32, 32, 3\), the model expects \(\?, \?, \?, 3\)"),
         ({"x:0": np.zeros((1, 32, 32, 4), np.float32)}, "the model expects"),
         ({"y:0": np.zeros((1, 32, 32, 3), np.float32)}, "no value for the input 'x'; it has 'y:0'"),
-        (np.zeros((1, 32, 32, 3), np.float32), "an entry of test_data is a ndarray; expected a feed dict"),
+        (np.zeros((1, 32, 32, 3), np.float32), r"an entry of test_data is array(.|\n)*expected a dict of arrays"),
     ],
 )
 def test_bad_test_data(data, words):
