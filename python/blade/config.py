@@ -101,7 +101,7 @@ class TuningConfig(_Settings):
     _fields = {
         "time_limit_s": (60, (float, int), "bound on the time spent measuring"),
         "disable_perf_check": (False, (bool,), "keep what holds without checking that it is faster, where a busy machine cannot tell"),
-        "cache_dir": ("", (str,), "where measured choices are kept between runs"),
+        "cache_dir": ("", (str,), "where measured choices are kept between runs: '' for the user's cache folder, 'off' to keep none"),
     }
 
 

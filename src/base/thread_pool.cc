@@ -274,6 +274,11 @@ std::shared_ptr<ThreadPool> ThreadPool::shared(int num_threads) {
   return pool;
 }
 
+ThreadPool& ThreadPool::caller_only() {
+  static auto* const pool = new ThreadPool(1);  // never destroyed, as above
+  return *pool;
+}
+
 int ThreadPool::usable_cpus() {
   cpu_set_t set;
   CPU_ZERO(&set);

@@ -62,6 +62,8 @@ class ThreadPool {
 
   // Shared by all engines that ask for `num_threads` (0: as many as the process may use: affinity and cgroup limits).
   static std::shared_ptr<ThreadPool> shared(int num_threads);
+  // One without workers: runs all tasks on the calling thread.
+  static ThreadPool& caller_only();
   // CPUs this process may use, at least 1, from sched_getaffinity and the cgroup quota.
   static int usable_cpus();
 

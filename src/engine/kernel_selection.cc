@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "engine/kernel_choice.h"
 #include "engine/plan.h"
 
 namespace blade::engine {
@@ -65,15 +66,12 @@ Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest
     return unimplemented("Node '" + request.node->name + "' (" + ir::op_name(request.node->op) +
                          ") has no kernel for " + kernel_signature(request) + ".");
   }
-  if (!decisions.kernels.empty()) {
-    const auto stored = decisions.kernels.find(kernel_signature(request));
-    if (stored != decisions.kernels.end()) {
-      for (const Candidate& row : rows) {
-        if (stored->second == row.entry->name) return row.entry;
-      }
-      if (refused != nullptr)
-        refused->push_back(stored->second + ": the stored choice is not available on this machine");
+  if (const std::string* stored = stored_choice(request, decisions)) {
+    const auto choice = KernelChoice::parse(*stored);
+    for (const Candidate& row : rows) {
+      if (choice && choice->kernel == row.entry->name) return row.entry;
     }
+    if (refused != nullptr) refused->push_back(*stored + ": the stored choice is not available on this machine");
   }
   return cheapest(rows, refused);
 }
@@ -93,7 +91,23 @@ std::span<const backends::KernelEntry> fused_kernels(const PlanOptions& options)
   return options.device != nullptr ? options.device->fused_kernels() : backends::cpu_fused_kernels();
 }
 
-std::vector<const char*> supporting_kernels(const backends::KernelRequest& request) {
+namespace {
+
+// One thread, and what the row itself offers.
+void add_blockings(const backends::KernelEntry& row, const backends::KernelRequest& request,
+                   std::vector<std::string>& to) {
+  backends::Blocking inline_run;
+  inline_run.threads = 1;
+  if (request.num_threads > 1) to.push_back(KernelChoice{row.name, inline_run}.text());
+  if (row.blockings == nullptr) return;
+  for (const backends::Blocking& blocking : row.blockings(request))
+    to.push_back(KernelChoice{row.name, blocking}.text());
+}
+
+}  // namespace
+
+std::vector<std::string> supporting_kernels(const backends::KernelRequest& request,
+                                            const backends::KernelEntry* chosen) {
   backends::Device* device = request.device;
   const bool is_pair = request.producer != nullptr;
   const auto table = device != nullptr ? (is_pair ? device->fused_kernels() : device->kernels())
@@ -103,8 +117,11 @@ std::vector<const char*> supporting_kernels(const backends::KernelRequest& reque
     constexpr double kUnknown = 1e9;
     return a.us.value_or(kUnknown) < b.us.value_or(kUnknown);
   });
-  std::vector<const char*> names;
-  for (const Candidate& row : rows) names.push_back(row.entry->name);
+  std::vector<std::string> names;
+  for (const Candidate& row : rows) names.emplace_back(row.entry->name);
+  if (device != nullptr) return names;
+  if (is_pair) names.emplace_back(kApart);
+  if (chosen != nullptr) add_blockings(*chosen, request, names);
   return names;
 }
 

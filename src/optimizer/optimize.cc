@@ -6,6 +6,7 @@
 #include "backends/machine.h"
 #include "base/log.h"
 #include "base/mapped_file.h"
+#include "engine/kernel_choice.h"
 #include "frontends/tensorflow/model_loader.h"
 #include "frontends/tensorflow/proto/saved_model.h"
 #include "optimizer/candidate.h"
@@ -131,9 +132,10 @@ class Optimizer {
     std::erase_if(feeds_, [&](const Feed& feed) {
       const std::vector<ir::Dims> shapes = shapes_of(feed);
       if (profile_->contains(shapes)) return false;
-      report_.messages.push_back("test data of shape " + shapes_to_string(feed) +
-                                 " lies outside min..max of dynamic_tuning_shapes, where the original graph runs; the " +
-                                 "model was measured without it, on the opts");
+      report_.messages.push_back(
+          "test data of shape " + shapes_to_string(feed) +
+          " lies outside min..max of dynamic_tuning_shapes, where the original graph runs; the " +
+          "model was measured without it, on the opts");
       return true;
     });
   }
@@ -321,7 +323,7 @@ class Optimizer {
     }
     engine::Decisions decisions;
     decisions.blade_version = BLADE_VERSION;
-    decisions.tuned_on = report_.microarchitecture;
+    decisions.tuned_on = engine::machine_signature(device_, options_.num_threads);
     decisions.profile = profile_;
     decisions.device = options_.device;
     decisions.num_threads = options_.num_threads;

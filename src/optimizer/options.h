@@ -46,6 +46,7 @@ struct OptimizeOptions {
   bool check_fp16_accuracy = true, check_fp16_speed = true;  // before float16 is kept on a GPU
   int num_threads = 0;
   double time_limit_s = 60;
+  std::string cache_dir;    // of measured choices; empty: the user's, "off": none
   bool check_speed = true;  // false: what holds is kept whether or not it is measured faster
   std::string user_config;  // as given, for the report
   std::string model_name;

@@ -11,7 +11,7 @@
 namespace blade::optimizer {
 namespace {
 
-constexpr int kMaxTrials = 48;       // engines made while looking for nodes to blame
+constexpr int kMaxTrials = 48;  // engines made while looking for nodes to blame
 constexpr size_t kVariedFeeds = 32;
 constexpr double kRoomToSpare = 0.5;
 constexpr double kMostSpared = 0.5;  // of the matrix nodes: beyond that the gain is not worth the search

@@ -32,6 +32,9 @@ struct SearchResult {
 // An engine of the only region under these decisions.
 Result<std::shared_ptr<engine::Engine>> region_engine(const SearchInput& input, engine::Decisions decisions);
 
+// Whether the answers to every feed are as expected under these decisions.
+Result<bool> answers_hold(const SearchInput& input, const engine::Decisions& decisions);
+
 // Measures only where one region is the whole model (its inputs are then the feeds); elsewhere all passes are kept and
 // the check of the whole decides.
 Result<SearchResult> search_passes(const SearchInput& input, engine::Decisions decisions);

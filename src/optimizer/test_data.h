@@ -25,8 +25,8 @@ Result<Feed> generate_feed(const std::vector<engine::TensorInfo>& inputs, const 
 // `feed` repeated or cropped along every dim to the given shapes: realistic data at another shape.
 Result<Feed> resize_feed(const Feed& feed, const std::vector<ir::Dims>& shapes);
 
-// Other data of the same shapes and ranges, the same for each seed: floats drawn between the smallest and the largest of
-// the feed's for even seeds; otherwise the feed's own elements in another order. Strings stay.
+// Other data of the same shapes and ranges, the same for each seed: floats drawn between the smallest and the largest
+// of the feed's for even seeds; otherwise the feed's own elements in another order. Strings stay.
 Result<Feed> vary_feed(const Feed& feed, uint64_t seed);
 
 std::vector<ir::Dims> shapes_of(const Feed& feed);

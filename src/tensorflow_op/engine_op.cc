@@ -18,8 +18,8 @@ struct Inputs {
   std::vector<blade_tensor> tensors;
 };
 
-// `count` inputs after the engine's bytes and `first` others. False with the op failed when TensorFlow gives no input; an
-// input that Blade cannot describe makes `describable` false.
+// `count` inputs after the engine's bytes and `first` others. False with the op failed when TensorFlow gives no input;
+// an input that Blade cannot describe makes `describable` false.
 bool get_inputs(TF_OpKernelContext* context, int first, int count, Inputs& inputs, bool& describable) {
   inputs.held.reserve(count);
   inputs.tensors.resize(count);

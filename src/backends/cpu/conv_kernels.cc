@@ -1,4 +1,5 @@
 // Rows for Conv and ConvTranspose: direct and Winograd algorithms over the raw kernels in matrix/.
+#include "backends/cpu/blockings.h"
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/matrix/winograd_f32.h"
@@ -21,6 +22,16 @@ Support supports_direct(const KernelRequest& request) {
 template <class T>
 double direct_us(const KernelRequest& request) {
   return conv_cost_us<T>(conv_shape(request), ConvAlgorithm::kDirect, request.num_threads);
+}
+
+template <class T>
+std::vector<Blocking> direct_blockings(const KernelRequest& request) {
+  const Conv2DShape shape = conv_shape(request);
+  const int64_t rows = conv2d_band_rows<T>(shape);
+  if (rows == 0) return product_blockings(request, shape.oc / shape.groups);
+  std::vector<Blocking> blockings = panel_blockings(shape.oc);
+  add_strips(blockings, rows, shape.oh);
+  return blockings;
 }
 
 template <class T, class In = T, class Out = T>
@@ -63,9 +74,15 @@ Support supports_direct_to_f32(const KernelRequest& request) {
 
 double direct_to_f32_us(const KernelRequest& request) { return direct_us<BFloat16>(*request.producer); }
 
+std::vector<Blocking> direct_to_f32_blockings(const KernelRequest& request) {
+  return direct_blockings<BFloat16>(*request.producer);
+}
+
 Result<std::unique_ptr<Kernel>> create_direct_to_f32(const KernelRequest& request, PackCache& packs) {
   KernelRequest both = *request.producer;
   both.outputs = request.outputs;
+  both.blocking = request.blocking;
+  both.num_threads = request.num_threads;
   return create_direct_bf16(both, packs);
 }
 
@@ -84,10 +101,20 @@ double winograd_us(const KernelRequest& request) {
 }
 
 template <ConvAlgorithm kAlgorithm>
+std::vector<Blocking> winograd_blockings(const KernelRequest& request) {
+  const Conv2DShape shape = conv_shape(request);
+  std::vector<Blocking> blockings = panel_blockings(shape.oc);
+  constexpr int kOutputs = kAlgorithm == ConvAlgorithm::kWinograd4 ? 4 : 2;  // of a tile, each way
+  const int64_t tiles = shape.n * ceil_div(shape.oh, kOutputs) * ceil_div(shape.ow, kOutputs);
+  add_strips(blockings, winograd_pass_tiles(shape, kAlgorithm, request.num_threads), tiles);
+  return blockings;
+}
+
+template <ConvAlgorithm kAlgorithm>
 Result<std::unique_ptr<Kernel>> create_winograd(const KernelRequest& request, PackCache& packs) {
   const Conv2DShape shape = conv_shape(request);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2);
-  const std::string layout = layout_name(conv_algorithm_name(kAlgorithm), {shape.c, shape.oc});
+  const std::string layout = layout_name(conv_algorithm_name(kAlgorithm), {shape.c, shape.oc, shape.blocking.vectors});
   BLADE_ASSIGN_OR_RETURN(
       const auto packed,
       packed_weights(request, packs, layout, packed_winograd_bytes(shape, kAlgorithm),
@@ -186,17 +213,22 @@ Result<std::unique_ptr<Kernel>> create_conv_transpose(const KernelRequest& reque
 constexpr ConvAlgorithm kF43 = ConvAlgorithm::kWinograd4, kF23 = ConvAlgorithm::kWinograd2;
 
 constexpr KernelEntry kConvRows[] = {
-    {"cpu.conv.winograd43_f32", ir::Op::kConv, supports_winograd<kF43>, winograd_us<kF43>, create_winograd<kF43>},
-    {"cpu.conv.winograd23_f32", ir::Op::kConv, supports_winograd<kF23>, winograd_us<kF23>, create_winograd<kF23>},
-    {"cpu.conv.direct_f32", ir::Op::kConv, supports_direct<float>, direct_us<float>, create_direct},
-    {"cpu.conv.direct_bf16", ir::Op::kConv, supports_direct<BFloat16>, direct_us<BFloat16>, create_direct_bf16},
+    {"cpu.conv.winograd43_f32", ir::Op::kConv, supports_winograd<kF43>, winograd_us<kF43>, create_winograd<kF43>,
+     winograd_blockings<kF43>},
+    {"cpu.conv.winograd23_f32", ir::Op::kConv, supports_winograd<kF23>, winograd_us<kF23>, create_winograd<kF23>,
+     winograd_blockings<kF23>},
+    {"cpu.conv.direct_f32", ir::Op::kConv, supports_direct<float>, direct_us<float>, create_direct,
+     direct_blockings<float>},
+    {"cpu.conv.direct_bf16", ir::Op::kConv, supports_direct<BFloat16>, direct_us<BFloat16>, create_direct_bf16,
+     direct_blockings<BFloat16>},
     {"cpu.conv.direct_repack_f32", ir::Op::kConv, supports_repack, direct_us<float>, create_repack},
     {"cpu.conv.direct3d_f32", ir::Op::kConv, supports_3d, nullptr, create_3d},
     {"cpu.conv_transpose.direct_f32", ir::Op::kConvTranspose, supports_conv_transpose, nullptr, create_conv_transpose},
 };
 
 constexpr KernelEntry kConvToF32Rows[] = {
-    {"cpu.conv.direct_bf16_to_f32", ir::Op::kCast, supports_direct_to_f32, direct_to_f32_us, create_direct_to_f32},
+    {"cpu.conv.direct_bf16_to_f32", ir::Op::kCast, supports_direct_to_f32, direct_to_f32_us, create_direct_to_f32,
+     direct_to_f32_blockings},
 };
 
 }  // namespace

@@ -110,6 +110,7 @@ Conv2DShape conv_shape(const KernelRequest& request) {
   shape.pad_top = w.dim[1].pad_before;
   shape.pad_left = w.dim[2].pad_before;
   shape.groups = request.node->get<ir::ConvAttrs>().groups;
+  shape.blocking = request.blocking;
   return shape;
 }
 
@@ -157,6 +158,7 @@ DepthwiseShape depthwise_shape(const KernelRequest& request) {
   shape.dilation_w = conv.dilation_w;
   shape.pad_top = conv.pad_top;
   shape.pad_left = conv.pad_left;
+  shape.blocking = conv.blocking;
   return shape;
 }
 

@@ -106,8 +106,9 @@ Status GraphImporter::import_node(int node) {
   if (def->op == "PlaceholderWithDefault" && options_.allow_foreign) {
     if (!has_stored_default(node)) return add_foreign(node, "a run may feed it, and its default is computed");
     if (needed_[node]) {
-      model_.notes.push_back("the default of '" + def->name + "' is built in; a run that feeds another value takes the " +
-                             "original graph, unless '" + def->name + "' is named among the inputs");
+      model_.notes.push_back("the default of '" + def->name +
+                             "' is built in; a run that feeds another value takes the " + "original graph, unless '" +
+                             def->name + "' is named among the inputs");
     }
   }
   if (def->op == "Const") return import_constant(node);

@@ -83,9 +83,8 @@ class Writer {
       const RegionToWrite& region = regions_[r];
       while (taken(number)) ++number;
       numbers_.push_back(number++);
-      BLADE_ASSIGN_OR_RETURN(
-          functions_[r], make_region_functions(model_, index_, region, function_name("engine", r),
-                                               function_name("original", r)));
+      BLADE_ASSIGN_OR_RETURN(functions_[r], make_region_functions(model_, index_, region, function_name("engine", r),
+                                                                  function_name("original", r)));
       for (size_t i = 0; i < region.outputs.size(); ++i) made_by_.emplace(region.outputs[i].name, std::pair(r, i));
     }
     return Status();

@@ -32,7 +32,7 @@ int64_t run_length(const Conv2DShape& s) { return group_k(s) / run_count(s); }
 
 template <class T>
 PackedB group_b_view(const Conv2DShape& s, const void* data) {
-  return packed_b_view(packed_steps<T>(run_count(s), run_length(s)), group_out(s), data);
+  return packed_b_view(packed_steps<T>(run_count(s), run_length(s)), group_out(s), data, s.blocking.vectors);
 }
 template <class T>
 size_t group_packed_bytes(const Conv2DShape& s) {
@@ -51,6 +51,7 @@ TileJob<T> conv_job(const Conv2DShape& s, const PackedB& b) {
   job.copy_rows = job.runs == 1 && job.rows > 1 && b.panels() > 1 &&
                   pitch_aliases(s.input_pitch() * s.stride_w * int64_t{sizeof(T)});
   job.b = b;
+  job.set_blocking(s.blocking);
   job.out_stride = s.output_pitch();
   return job;
 }
@@ -70,6 +71,8 @@ struct BandPlan {
     const int64_t row_bytes = row_length * int64_t{sizeof(T)};
     rows_out = std::clamp<int64_t>(kBandBytes / (row_bytes * s.stride_h), 1, std::max<int64_t>(1, s.oh));
     bands = std::max(ceil_div(s.oh, rows_out), std::min(s.oh, ceil_div(kMinBands, std::max<int64_t>(1, s.n))));
+    if (s.blocking.strip > 0)
+      bands = ceil_div(s.oh, std::clamp<int64_t>(s.blocking.strip, 1, std::max<int64_t>(1, s.oh)));
     rows_out = ceil_div(s.oh, std::max<int64_t>(1, bands));
     rows_in = (rows_out - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
   }
@@ -281,6 +284,11 @@ void conv_by_taps(const Conv2DShape& s, const T* in, const void* packed, Out* ou
 bool rounds_input(const Conv2DShape& s) { return use_band(s); }
 
 template <class T>
+int64_t conv2d_band_rows(const Conv2DShape& s) {
+  return use_band(s) ? BandPlan<T>(s).rows_out : 0;
+}
+
+template <class T>
 size_t packed_conv_bytes(const Conv2DShape& s) {
   return group_packed_bytes<T>(s) * static_cast<size_t>(s.groups);
 }
@@ -289,7 +297,7 @@ template <class T>
 void pack_conv_weights(const Conv2DShape& s, const T* weights, void* to) {
   for (int64_t g = 0; g < s.groups; ++g) {
     pack_runs(weights + g * group_out(s), run_count(s), run_length(s), group_out(s), s.oc, 1,
-              static_cast<std::byte*>(to) + g * group_packed_bytes<T>(s));
+              static_cast<std::byte*>(to) + g * group_packed_bytes<T>(s), s.blocking.vectors);
   }
 }
 
@@ -391,6 +399,7 @@ BLADE_INSTANTIATE(BFloat16, float)
 #undef BLADE_INSTANTIATE
 #define BLADE_INSTANTIATE(T)                                               \
   template size_t packed_conv_bytes<T>(const Conv2DShape&);                \
+  template int64_t conv2d_band_rows<T>(const Conv2DShape&);                \
   template void pack_conv_weights<T>(const Conv2DShape&, const T*, void*); \
   template size_t conv2d_scratch_bytes<T>(const Conv2DShape&, int);        \
   template const char* conv2d_rows_refusal<T>(const Conv2DShape&);         \

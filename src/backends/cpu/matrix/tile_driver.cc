@@ -20,8 +20,9 @@ constexpr int64_t kFewRows = 8;
 constexpr int64_t kGenericFloats = 2048;  // results in L1 that the rest of an epilogue takes at once
 constexpr int64_t kMaxHeldColumns = 512;  // wider rows of float32 results are not held back for that
 constexpr int64_t kLookAheadBytes = 4096;
-constexpr double kBytesPerCycle = 8;   // operands from L3 or memory, a core
-constexpr double kTaskCycles = 400e3;  // tasks of about this length even out what other processes take
+constexpr double kBytesPerCycle = 8;    // operands from L3 or memory, a core
+constexpr double kInlineCycles = 3000;  // less is done before another thread has the operands
+constexpr double kTaskCycles = 400e3;   // tasks of about this length even out what other processes take
 
 template <class T>
 int max_rows(const TileJob<T>& job) {
@@ -247,7 +248,12 @@ template <class T>
 TileSplit choose_split(const TileJob<T>& job, int threads) {
   const int64_t tiles = tile_count(job);
   const int64_t panels = job.b.panels();
+  if (job.tile_parts > 0 && job.panel_parts > 0) {
+    return {static_cast<int>(std::min<int64_t>(job.tile_parts, tiles)),
+            static_cast<int>(std::min<int64_t>(job.panel_parts, panels))};
+  }
   const double tile_cycles = static_cast<double>(job.b.k * max_rows(job) * job.b.vectors);
+  if (tile_cycles * static_cast<double>(tiles * panels) < kInlineCycles) return {};
   TileSplit best;
   double best_cost = -1;
   for (int t = 1; t <= threads; ++t) {

@@ -49,12 +49,12 @@ struct Plan {
         tiles(s.n * tiles_y * tiles_x),
         in_pitch(pitch(s.c)),
         out_pitch(pitch(s.oc)),
-        layout(packed_b_view(s.c, s.oc, nullptr)),
+        layout(packed_b_view(s.c, s.oc, nullptr, s.blocking.vectors)),
         point_bytes(align_up(layout.bytes(), 64)),
         shared(static_cast<int64_t>(point_bytes) * points > kSharedWeightBytes) {
     const int64_t tile_bytes = points * (in_pitch + out_pitch) * int64_t{sizeof(float)};
     const int64_t most = std::max<int64_t>(shared ? 28 : 14, (shared ? kSharedTileBytes : kChunkBytes) / tile_bytes);
-    int64_t passes = ceil_div(tiles, most);
+    int64_t passes = ceil_div(tiles, s.blocking.strip > 0 ? std::min<int64_t>(s.blocking.strip, most * 4) : most);
     if (!shared) passes = ceil_div(passes, threads) * threads;  // an even share for each thread
     pass_tiles = ceil_div(tiles, std::max<int64_t>(1, passes));
   }
@@ -254,6 +254,10 @@ void pack_winograd_weights(const Conv2DShape& s, ConvAlgorithm algorithm, const 
       }
     }
   }
+}
+
+int64_t winograd_pass_tiles(const Conv2DShape& s, ConvAlgorithm algorithm, int threads) {
+  return Plan(s, algorithm, threads).pass_tiles;
 }
 
 size_t winograd_scratch_bytes(const Conv2DShape& s, ConvAlgorithm algorithm, int threads) {

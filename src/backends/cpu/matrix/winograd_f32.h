@@ -14,6 +14,8 @@ namespace blade::backends::cpu {
 size_t packed_winograd_bytes(const Conv2DShape& shape, ConvAlgorithm algorithm);
 // From HWIO [3][3][c][oc]; transformed in double.
 void pack_winograd_weights(const Conv2DShape& shape, ConvAlgorithm algorithm, const float* weights, void* to);
+// Tiles that a thread (or, with large weights, all of them) takes through the transforms and the products at a time.
+int64_t winograd_pass_tiles(const Conv2DShape& shape, ConvAlgorithm algorithm, int threads);
 size_t winograd_scratch_bytes(const Conv2DShape& shape, ConvAlgorithm algorithm, int threads);
 // As conv2d_f32().
 void winograd_conv2d_f32(const Conv2DShape& shape, ConvAlgorithm algorithm, const float* in, const void* packed,
