@@ -109,6 +109,40 @@ def tables_of_tensorflow_2(folder, vocabulary):
     return [feed, {key: value[:1] for key, value in feed.items()}]
 
 
+def tables_out_of_the_ordinary(folder):
+    """Tables that only a branch or a loop reads, one that is empty, and one with vectors for values."""
+    import tensorflow as tf
+
+    rng = np.random.default_rng(SEED)
+
+    class Model(tf.Module):
+        """A dense layer over what the tables say of words."""
+
+        def __init__(self):
+            super().__init__()
+
+            def numbers():
+                return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(["alpha", "beta"], [1, 2]), 0)
+
+            self.in_branch, self.in_loop = numbers(), numbers()
+            self.empty = tf.lookup.experimental.MutableHashTable(tf.string, tf.int32, 3)
+            self.vectors = tf.lookup.experimental.MutableHashTable(tf.string, tf.float32, tf.zeros([64]))
+            self.vectors.insert(tf.constant(["beta"]), tf.constant(rng.standard_normal((1, 64)).astype(np.float32)))
+            self.rows = tf.Variable(rng.standard_normal((4, 64)).astype(np.float32))
+            self.weights = tf.Variable((rng.standard_normal((64, 64)) / 8).astype(np.float32))
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="word"), tf.TensorSpec([], tf.bool, name="known")])
+        def __call__(self, word, known):
+            first = tf.cond(known, lambda: self.in_branch.lookup(word), lambda: tf.zeros_like(word, tf.int32))
+            second = tf.map_fn(self.in_loop.lookup, word, fn_output_signature=tf.int32)
+            x = tf.gather(self.rows, first) + tf.gather(self.rows, second) + tf.gather(self.rows, self.empty.lookup(word))
+            return {"y": tf.nn.softmax(tf.nn.relu((x + self.vectors.lookup(word)) @ self.weights) @ self.weights)}
+
+    tf.saved_model.save(Model(), str(folder))
+    words = np.array(["beta", "gamma"], object)
+    return [{"word": words, "known": np.bool_(True)}, {"word": words, "known": np.bool_(False)}]
+
+
 def tables_of_tensorflow_1(folder, vocabulary):
     """A text classifier as TensorFlow 1 exported it: a vocabulary file as an asset, tables filled by the main op."""
     import tensorflow.compat.v1 as tf

@@ -73,6 +73,8 @@ typedef struct blade_engine_options {
   int32_t num_outputs;
   const char* signature; /* which of a SavedModel's signatures; NULL: 'serving_default', or the only one */
   const char* device; /* "cpu", "gpu" or "auto"; NULL: what the model was optimized for, the CPU where that is absent */
+  const char*
+      tensorflow_dir; /* of libtensorflow_cc.so.2, for blade_inspect: which shapes what stays gives; NULL: none */
 } blade_engine_options;
 
 BLADE_API const char* blade_version(void);
@@ -130,7 +132,7 @@ BLADE_API blade_status blade_engine_profile(blade_engine* engine, const blade_te
 BLADE_API blade_status blade_engine_device_times(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
                                                  int32_t repetitions, double* microseconds);
 /* Ops, inputs, outputs, coverage with reasons, of a model file; nothing is built. Of the options (may be NULL) the
- * outputs and the signature count. */
+ * outputs, the signature and the TensorFlow count. */
 BLADE_API blade_status blade_inspect(const char* path, const blade_engine_options* options, char** json);
 /* Every TensorFlow op that Blade knows: {"ops": [{"op", "covered", "types", "reason"}, ...], "kernels": [{"op",
  * "rows"}, ...]}; the kernels are those of Blade's own ops, in the order in which they are tried. */

@@ -1,5 +1,6 @@
 """Running a model without TensorFlow."""
 import collections
+import collections.abc
 import json
 import os
 
@@ -42,6 +43,8 @@ class Engine:
         self._input_names = [_node_name(info.name) for info in self.inputs]
 
     def _ordered(self, feed):
+        if not isinstance(feed, collections.abc.Mapping) or not all(isinstance(name, str) for name in feed):
+            raise InvalidArgumentError(f"the feed is {feed!r:.80}; expected a dict of arrays by the names of the inputs")
         given = {_node_name(name): value for name, value in feed.items()}
         missing = [name for name in self._input_names if name not in given]
         extra = [name for name in given if name not in self._input_names]
@@ -54,7 +57,14 @@ class Engine:
         for name, info in zip(self._input_names, self.inputs):
             value = given[name]
             # Python numbers and lists have no dtype of their own: they take the input's.
-            array = np.asarray(value) if isinstance(value, np.ndarray) else np.asarray(value, dtype=info.dtype)
+            try:
+                array = np.asarray(value) if isinstance(value, np.ndarray) else np.asarray(value, dtype=info.dtype)
+            except (TypeError, ValueError) as error:
+                raise InvalidArgumentError(f"Input '{name}' was given what is no array of {info.dtype}: {error}") from error
+            if array.dtype.kind in "OSUMmc":
+                raise InvalidArgumentError(f"Input '{name}' was given {array.dtype} data, expected {info.dtype}: convert it.")
+            if not array.dtype.isnative:
+                array = array.astype(array.dtype.newbyteorder("="))
             arrays.append(np.require(array, requirements="C"))
         return arrays
 

@@ -72,7 +72,7 @@ def _packed_strings(array):
     return np.frombuffer(offsets.tobytes() + b"".join(parts), np.uint8)
 
 
-def _feeds(feeds, rename=lambda name: name):
+def _feeds(feeds):
     """(names, arrays, shapes of strings or None) of feed dicts, a list a feed."""
     names, arrays, string_shapes = [], [], []
     for feed in feeds:
@@ -80,7 +80,7 @@ def _feeds(feeds, rename=lambda name: name):
             raise InvalidArgumentError(f"test_data holds a {type(feed).__name__}; expected feed dicts {{'input:0': array}}")
         values = [np.asarray(value) for value in feed.values()]
         text = [name.decode() if isinstance(name, bytes) else str(getattr(name, "name", name)) for name in feed]
-        names.append([rename(name) for name in text])
+        names.append(text)
         is_text = [value.dtype.kind in "OSU" for value in values]
         string_shapes.append([list(value.shape) if strings else None for value, strings in zip(values, is_text)])
         arrays.append([_packed_strings(value) if strings else np.require(value, requirements="C")
@@ -168,9 +168,10 @@ def optimize(
     options = _options(
         os.path.basename(name.rstrip("/")), optimization_level, device_type, config, inputs, outputs,
         input_shapes=input_shapes, input_ranges=input_ranges, custom_ops=list(custom_ops), verbose=verbose,
-        signature=signature if path else None,
+        signature=signature if path else None, input_keys=frozen.inputs if frozen else None,
+        output_keys=frozen.outputs if frozen else None,
     )
-    feeds = _feeds(test_data, frozen.tensor_name if frozen else lambda name: name)
+    feeds = _feeds(test_data)
     with Progress() as progress:
         result = _core.optimize(path, data, options, *feeds, progress)
     report = Report(result.report, result.report_html)

@@ -31,10 +31,6 @@ class FrozenModel:
         self.signature = signature
         self.initializers = initializers  # nodes that fill the lookup tables
 
-    def tensor_name(self, name):
-        """The tensor that a user's name means: a key of the signature's inputs, or the name itself."""
-        return self.inputs.get(name, name)
-
 
 def _choose_signature(path, names, wanted):
     """The signature to use: `wanted`, else 'serving_default', else the only one."""
@@ -76,22 +72,36 @@ class _Tables:
                     f"the SavedModel '{self._path}' holds the table '{node.name}' ({node.op}), whose contents cannot be frozen; "
                     "export the model with a StaticHashTable in its place")
 
-    def _lookups(self, name):
-        """The look-ups in the resource that the node `name` gives, also behind Identity nodes."""
-        for node in self._graph_def.node:
-            if not node.input or node.input[0].split(":")[0] != name:
-                continue
-            if node.op == "Identity":
-                yield from self._lookups(node.name)
-            elif node.op == "LookupTableFindV2":
-                yield node
+    def _lookups(self, name, nodes):
+        """The look-ups among `nodes` in the resource that `name` gives, also behind Identity nodes and inside the functions
+        that loops, branches and calls are made of."""
+        for node in nodes:
+            for i, text in enumerate(node.input):
+                if text.split(":")[0] != name:
+                    continue
+                if node.op == "Identity":
+                    yield from self._lookups(node.name, nodes)
+                elif node.op == "LookupTableFindV2":
+                    yield node
+                else:
+                    yield from self._lookups_of_functions(node, i)
+
+    def _lookups_of_functions(self, node, index):
+        """The same for input `index` of a node that calls functions."""
+        if node.op in ("If", "StatelessIf", "Case", "StatelessCase"):
+            index -= 1  # the condition is no argument
+        called = {attr.func.name for attr in node.attr.values() if attr.HasField("func")}
+        called.update(f.name for attr in node.attr.values() for f in attr.list.func)
+        for function in self._graph_def.library.function:
+            if function.signature.name in called:
+                yield from self._lookups(function.signature.input_arg[index].name, function.node_def)
 
     def _take_in(self, placeholder):
-        lookup = next(self._lookups(placeholder.name), None)
+        lookup = next(self._lookups(placeholder.name, self._graph_def.node), None)
         if lookup is None:
             raise InvalidArgumentError(
-                f"the SavedModel '{self._path}' holds the resource '{placeholder.name}', which is no variable, and no "
-                "lookup outside of conditionals and loops reads it, so that it cannot be frozen into a graph; export the model without it")
+                f"the SavedModel '{self._path}' holds the resource '{placeholder.name}', which is no variable and which no "
+                "lookup reads, so that it cannot be frozen into a graph; export the model without it")
         types = lookup.attr["Tin"].type, lookup.attr["Tout"].type
         placeholder.op = "HashTableV2"
         placeholder.attr.clear()
@@ -112,12 +122,19 @@ class _Tables:
         import tensorflow as tf
 
         keys, values = tf.raw_ops.LookupTableExportV2(table_handle=handle, Tkeys=key_type, Tvalues=value_type)
-        if keys.shape.rank != 1 or values.shape.rank != 1 or not keys.shape[0]:
+        if keys.shape.rank != 1:
             raise InvalidArgumentError(
-                f"the SavedModel '{self._path}' holds the lookup table '{table.name}', which is empty or has vectors for values "
-                "and cannot be frozen into a graph; export the model without it")
+                f"the SavedModel '{self._path}' holds the lookup table '{table.name}', which has vectors for keys, or is a "
+                "DenseHashTable, and cannot be frozen into a graph; export the model with a StaticHashTable in its place")
+        if values.shape.rank > 1:
+            table.op = "MutableHashTableOfTensorsV2"
+            table.attr["value_shape"].shape.CopyFrom(values.shape[1:].as_proto())
+        elif not keys.shape[0]:
+            table.op = "MutableHashTableV2"  # the other kind refuses look-ups before something fills it
         # Several functions of a SavedModel find one table by this name.
         table.attr["shared_name"].s = table.attr["shared_name"].s or table.name.encode()
+        if not keys.shape[0]:
+            return
         fill = self._graph_def.node.add(op="LookupTableImportV2", name=table.name + "/fill")
         fill.attr["Tin"].type, fill.attr["Tout"].type = key_type, value_type
         fill.input.append(table.name)
@@ -129,6 +146,16 @@ class _Tables:
         self.initializers.append(fill.name)
 
 
+def _refuse_assignments(path, graph_def):
+    """Variables that the model itself changes are no constants."""
+    bodies = [graph_def.node] + [function.node_def for function in graph_def.library.function]
+    for node in (node for nodes in bodies for node in nodes):
+        if node.op.startswith("Assign") or node.op.startswith("ResourceScatter"):
+            raise InvalidArgumentError(
+                f"the SavedModel '{path}' changes a variable while it runs, at '{node.name}' ({node.op}), so that it cannot be frozen "
+                "into a graph; export it without that, with the state as an input and an output, say")
+
+
 def freeze_saved_model(path, signature=None):
     """Freezes a signature of the SavedModel at `path` ('serving_default', or its only one, when None); needs TensorFlow."""
     import tensorflow as tf
@@ -137,9 +164,13 @@ def freeze_saved_model(path, signature=None):
     loaded = tf.saved_model.load(path)
     signature = _choose_signature(path, sorted(loaded.signatures), signature)
     function = loaded.signatures[signature]
+    _refuse_assignments(path, function.graph.as_graph_def())
     # Those of TensorFlow 1 fill tables; the function's own graph does not have them, and converting would look for them.
     function.graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
-    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    try:
+        frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    except ValueError as error:  # an op that takes variables in a way that TensorFlow cannot take away (BatchFunction)
+        raise InvalidArgumentError(f"TensorFlow cannot make constants of the variables of the SavedModel '{path}': {error}") from error
     graph_def = frozen.graph.as_graph_def()
     tables = _Tables(path, graph_def, {inside.op.name: outside for outside, inside in function.graph.captures})
     tables.freeze({tensor.op.name for tensor in frozen.inputs if tensor.dtype in (tf.resource, tf.variant)})

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "base/amx.h"
 #include "base/thread_pool.h"
 
 #if defined(__x86_64__)
@@ -52,7 +53,7 @@ void read_features(Machine& machine) {
   machine.avx512_vnni = machine.avx512 && bit(seven.ecx, 11);
   machine.avx512_bf16 = machine.avx512 && bit(seven_one.eax, 5);
   machine.avx512_fp16 = machine.avx512 && bit(seven.edx, 23);
-  machine.amx_tile = tiles && bit(seven.edx, 24);
+  machine.amx_tile = tiles && bit(seven.edx, 24) && amx_permitted();
   machine.amx_bf16 = machine.amx_tile && bit(seven.edx, 22);
   machine.amx_int8 = machine.amx_tile && bit(seven.edx, 25);
 }

@@ -107,6 +107,12 @@ MappedFile::~MappedFile() {
 }
 
 Status write_file_atomically(const std::string& path, std::span<const std::byte> bytes) {
+  // A rename would put a file where a device or a socket was.
+  struct stat there = {};
+  if (::stat(path.c_str(), &there) == 0 && !S_ISREG(there.st_mode)) {
+    return invalid_argument("'" + path + "' is " + (S_ISDIR(there.st_mode) ? "a directory" : "no regular file") +
+                            "; give the path of a file to write");
+  }
   std::string temporary_path = path + ".tmp-XXXXXX";
   FileDescriptor fd(::mkostemp(temporary_path.data(), O_CLOEXEC));
   if (fd.get() < 0) return file_error("create a temporary file beside", path, errno);

@@ -34,6 +34,8 @@ constexpr int kPausesPerClockRead = 32;
 // Pauses before a thread that is done looks into the queues of others: their lines are better left where they are.
 constexpr int kPausesBeforeStealing = 40;
 constexpr size_t kCacheLine = 64;
+// Numbers wrap: a slot that had no task for so long must not look like one of a later job.
+constexpr uint32_t kJobsBetweenRetags = 1U << 24;
 constexpr int kFunctionLines = 16;  // of the caller's frame, which the function reads through its references
 
 void pause_cpu() {
@@ -71,6 +73,7 @@ struct ThreadPool::Impl {
   ~Impl();
 
   void run(int num_tasks, FunctionRef<void(int, int)> fn);
+  void retag_slots(uint32_t number);
   void wake_sleepers();
   void work_loop(int slot);
   // Waits for a job other than `last`; returns its number, or nullopt when the pool closes.
@@ -129,6 +132,7 @@ void ThreadPool::Impl::wake_sleepers() {
 
 void ThreadPool::Impl::run(int tasks, FunctionRef<void(int, int)> function) {
   const uint32_t number = job.number.load(std::memory_order_relaxed) + 1;
+  if (number % kJobsBetweenRetags == 0) retag_slots(number - 1);
   slots[0].next.store(tagged(number, 1), std::memory_order_relaxed);  // task 0 is the caller's
   job.opening.store(number, std::memory_order_release);
   job.fn.store(&function, std::memory_order_release);
@@ -142,6 +146,14 @@ void ThreadPool::Impl::run(int tasks, FunctionRef<void(int, int)> function) {
   for (int i = all_awake ? 0 : kPausesBeforeStealing; finished_by_workers(number) != tasks - mine; ++i) {
     if (i == kPausesBeforeStealing) mine += drain_others(number, tasks, function, 0);
     pause_cpu();
+  }
+}
+
+// Between jobs: nothing of job `number` is left to claim.
+void ThreadPool::Impl::retag_slots(uint32_t number) {
+  for (SlotState& slot : slots) {
+    slot.next.store(tagged(number, UINT32_MAX), std::memory_order_relaxed);
+    slot.finished.store(tagged(number, 0), std::memory_order_relaxed);
   }
 }
 

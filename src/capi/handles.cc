@@ -100,6 +100,7 @@ Result<optimizer::Wanted> to_wanted(const blade_engine_options* options) {
   blade_engine_options known = {};
   std::memcpy(&known, options, std::min(options->struct_size, sizeof known));
   if (known.signature != nullptr) wanted.signature = known.signature;
+  if (known.tensorflow_dir != nullptr) wanted.tensorflow_dir = known.tensorflow_dir;
   for (int32_t i = 0; known.outputs != nullptr && i < known.num_outputs; ++i) {
     if (known.outputs[i] == nullptr) return invalid_argument("options->outputs[" + std::to_string(i) + "] is NULL");
     wanted.outputs.emplace_back(known.outputs[i]);

@@ -53,7 +53,8 @@ Status check_profile(const ir::Graph& graph, const Decisions& decisions) {
 // The type that the decisions narrow to, where this machine computes in it: elsewhere the model runs in float32.
 ir::DType narrow_type(const Decisions& decisions, const EngineOptions& options) {
   if (decisions.precision == "fp16" && options.device != nullptr) return ir::DType::kFloat16;
-  const bool native = options.device == nullptr && !options.reference_only && backends::Machine::host().avx512_bf16;
+  const backends::Machine& machine = options.machine != nullptr ? *options.machine : backends::Machine::host();
+  const bool native = options.device == nullptr && !options.reference_only && machine.avx512_bf16;
   return decisions.precision == "bf16" && native ? ir::DType::kBFloat16 : ir::DType::kInvalid;
 }
 
@@ -269,7 +270,7 @@ Result<std::shared_ptr<PlanEntry>> Engine::Impl::make_entry(std::vector<ir::Dims
 Result<std::shared_ptr<const Stage>> Engine::Impl::make(std::span<const ir::Dims> dims, const Decisions& decided,
                                                         bool with_alternatives) {
   BLADE_RETURN_IF_ERROR(bring_back_constants());
-  const PlanOptions plan_options = {pool->num_threads(), options.reference_only, nullptr, options.device,
+  const PlanOptions plan_options = {pool->num_threads(), options.reference_only, options.machine, options.device,
                                     with_alternatives};
   const Planner planner = {decided, packs, plan_options};
   auto stage = make_first_stage(second_graph != nullptr ? *second_graph : graph, dims, planner);

@@ -23,6 +23,7 @@ struct EngineOptions {
   // Where the decisions say that the model was optimized for a GPU: on that if there is one, else on the host with a
   // line in the log.
   bool device_as_decided = false;
+  const backends::Machine* machine = nullptr;  // whose kernels to choose among; null: the one at hand
 };
 
 struct TensorInfo {

@@ -42,6 +42,7 @@ Status dangling(const std::string& node) {
 bool always_view(const ir::Node& node) {
   switch (node.op) {
     case ir::Op::kIdentity:
+    case ir::Op::kEnsureShape:
     case ir::Op::kReshape:
     case ir::Op::kExpandDims:
     case ir::Op::kSqueeze:

@@ -11,6 +11,7 @@
 #include "engine/kernel_choice.h"
 #include "frontends/tensorflow/importer.h"
 #include "frontends/tensorflow/model_loader.h"
+#include "optimizer/import_knowing_shapes.h"
 #include "optimizer/load_engine.h"
 #include "optimizer/tensorflow_library.h"
 #include "optimizer/test_data.h"
@@ -113,6 +114,12 @@ Result<std::string> inspect_model(const std::string& path, const Wanted& wanted)
   import.inputs = model.inputs;
   import.outputs = wanted.outputs.empty() ? model.outputs : wanted.outputs;
   BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, tensorflow::import_graph(model.graph, import));
+  const bool any_stays = std::find(imported.foreign.begin(), imported.foreign.end(), 1) != imported.foreign.end();
+  if (any_stays && !wanted.tensorflow_dir.empty()) {
+    if (const auto api = load_tensorflow(wanted.tensorflow_dir); api.ok()) {
+      BLADE_ASSIGN_OR_RETURN(imported, import_knowing_shapes(**api, model.graph, import, std::move(imported)));
+    }
+  }
   json report = {{"format", model.format}, {"inputs", json::array()}, {"outputs", json::array()}};
   for (const ir::ValueId id : imported.graph.inputs()) {
     report["inputs"].push_back(tensor_json(imported.graph, imported.graph.value(id).name, id));

@@ -10,7 +10,8 @@
 
 namespace blade::optimizer {
 
-// Ops, inputs, outputs and coverage of a model file: what an engine would take, and why the rest stays behind.
+// Ops, inputs, outputs and coverage of a model file: what an engine would take, and why the rest stays behind. Where a
+// TensorFlow is given it is asked, as optimize() asks it, for the types and shapes of what stays.
 Result<std::string> inspect_model(const std::string& path, const Wanted& wanted);
 
 // Decisions and memory of an engine; with input dims also each step's kernel and the rows that were passed over.

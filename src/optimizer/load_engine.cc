@@ -1,6 +1,7 @@
 // Loads models for running without TensorFlow.
 #include "optimizer/load_engine.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/mapped_file.h"
@@ -82,6 +83,10 @@ Result<std::shared_ptr<engine::Engine>> load_engine(const std::string& path, con
   tensorflow::ImportOptions import;
   import.inputs = model.inputs;
   import.outputs = wanted.outputs.empty() ? model.outputs : wanted.outputs;
+  for (std::string& name : import.outputs) {
+    const auto key = std::find(model.output_keys.begin(), model.output_keys.end(), name);
+    if (key != model.output_keys.end()) name = model.outputs[static_cast<size_t>(key - model.output_keys.begin())];
+  }
   auto engine = engine_of(model.graph, import, options);
   if (!engine.ok()) return engine.status().with_context(path);
   return engine;

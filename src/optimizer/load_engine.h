@@ -17,6 +17,7 @@ namespace blade::optimizer {
 struct Wanted {
   std::vector<std::string> outputs;  // node or tensor names; empty: the model's own
   std::string signature;             // of a SavedModel; empty: its default
+  std::string tensorflow_dir;        // for inspect_model(): see there
 };
 
 // Ops that Blade does not cover are an error that lists them.

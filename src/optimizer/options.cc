@@ -221,6 +221,8 @@ Result<OptimizeOptions> parse_object(const json& root) {
   BLADE_RETURN_IF_ERROR(parse_groups<Range>(root, "input_ranges", parse_range, options.input_ranges));
   options.model_name = root.value("model_name", options.model_name);
   if (const json* v = find(root, {"signature"})) options.signature = v->get<std::string>();
+  if (const json* v = find(root, {"input_keys"})) v->get_to(options.input_keys);
+  if (const json* v = find(root, {"output_keys"})) v->get_to(options.output_keys);
   options.tensorflow_dir = root.value("tensorflow_dir", options.tensorflow_dir);
   options.op_library = root.value("op_library", options.op_library);
   options.verbose = root.value("verbose", false);
@@ -319,6 +321,24 @@ Result<OptimizeOptions> parse_options(std::string_view text) {
   } catch (const json::exception& error) {  // a field of the wrong JSON type
     return invalid_argument(std::string("an option has the wrong type: ") + error.what());
   }
+}
+
+std::string tensor_of_key(const std::map<std::string, std::string>& keys, const std::string& name) {
+  const auto found = keys.find(name);
+  return found != keys.end() ? found->second : name;
+}
+
+void replace_signature_keys(OptimizeOptions& options) {
+  for (std::string& name : options.inputs) name = tensor_of_key(options.input_keys, name);
+  for (std::string& name : options.outputs) name = tensor_of_key(options.output_keys, name);
+  const auto replace = [&](NamedShapes& shapes) {
+    std::map<std::string, ir::Dims> by_tensor;
+    for (auto& [name, dims] : shapes.by_name) by_tensor[tensor_of_key(options.input_keys, name)] = std::move(dims);
+    shapes.by_name = std::move(by_tensor);
+  };
+  replace(options.tuning_shapes.min);
+  replace(options.tuning_shapes.max);
+  for (NamedShapes& group : options.tuning_shapes.opts) replace(group);
 }
 
 Result<engine::Profile> resolve_profile(const TuningShapes& shapes, const std::vector<std::string>& names) {

@@ -51,6 +51,8 @@ struct OptimizeOptions {
   std::string user_config;  // as given, for the report
   std::string model_name;
   std::string signature;  // of a SavedModel; empty: its default
+  // Its keys and the tensors they stand for; users may name either.
+  std::map<std::string, std::string> input_keys, output_keys;
   std::string tensorflow_dir, op_library;
   std::vector<std::string> custom_ops;
   bool verbose = false;
@@ -62,6 +64,11 @@ Result<OptimizeOptions> parse_options(std::string_view json);
 // "1*224*224*3" -> {1,224,224,3}; "[0,255]" -> {0,255}.
 Result<ir::Dims> parse_shape(std::string_view text);
 Result<std::pair<double, double>> parse_range(std::string_view text);
+
+// The tensor that a user's name stands for: that of the key `name`, or `name` itself.
+std::string tensor_of_key(const std::map<std::string, std::string>& keys, const std::string& name);
+// Puts tensors where `options` names keys of the signature.
+void replace_signature_keys(OptimizeOptions& options);
 
 // The profile over `input_names` (placeholder order), checked: min <= max, every opts dim between them.
 Result<engine::Profile> resolve_profile(const TuningShapes& shapes, const std::vector<std::string>& input_names);

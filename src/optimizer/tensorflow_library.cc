@@ -36,6 +36,30 @@ ir::DType to_ir(int dtype) {
   return ir::DType::kOpaque;
 }
 
+// Types that engines do not have, as what their elements are compared as: complex numbers as two real ones, quantized
+// numbers as integers.
+ir::DType comparable(int dtype) {
+  switch (dtype) {
+    case 8:  // DT_COMPLEX64
+      return ir::DType::kFloat32;
+    case 18:  // DT_COMPLEX128
+      return ir::DType::kFloat64;
+    case 11:  // DT_QINT8
+      return ir::DType::kInt8;
+    case 12:  // DT_QUINT8
+      return ir::DType::kUInt8;
+    case 13:  // DT_QINT32
+      return ir::DType::kInt32;
+    case 15:  // DT_QINT16
+      return ir::DType::kInt16;
+    case 16:  // DT_QUINT16
+      return ir::DType::kUInt16;
+    default:
+      return to_ir(dtype);
+  }
+}
+bool is_complex(int dtype) { return dtype == 8 || dtype == 18; }
+
 class StatusHolder {
  public:
   explicit StatusHolder(const TensorFlowApi& api) : api_(api), status_(api.TF_NewStatus()) {}
@@ -156,7 +180,9 @@ Result<ir::TensorPtr> copy_out(const TensorFlowApi& api, const TF_Tensor* tensor
   ir::Dims dims(api.TF_NumDims(tensor));
   for (size_t i = 0; i < dims.size(); ++i) dims[i] = api.TF_Dim(tensor, static_cast<int>(i));
   if (api.TF_TensorType(tensor) == kString) return copy_strings(api, tensor, std::move(dims));
-  const ir::DType dtype = to_ir(api.TF_TensorType(tensor));
+  const int parts = is_complex(api.TF_TensorType(tensor)) ? 2 : 1;
+  if (parts == 2) dims.push_back(parts);
+  const ir::DType dtype = comparable(api.TF_TensorType(tensor));
   if (dtype == ir::DType::kOpaque)
     return unimplemented("the output '" + name + "' has a type that cannot be compared (TensorFlow's type " +
                          std::to_string(api.TF_TensorType(tensor)) + ")");

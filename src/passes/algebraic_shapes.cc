@@ -163,26 +163,28 @@ bool drop_reduce(Rewriter& rewriter, Node& node) {
   return true;
 }
 
+// Every dim that is asked for is known to be so.
+bool drop_ensured(Rewriter& rewriter, Node& node) {
+  const ir::Shape& shape = rewriter.shape(node.inputs[0]);
+  const auto& wanted = node.get<ir::EnsureShapeAttrs>().dims;
+  if (!shape.has_rank()) return false;
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (wanted[i] >= 0 && shape.dim(static_cast<int>(i)) != ir::Dim(wanted[i])) return false;
+  }
+  return forward(rewriter, node, node.inputs[0]);
+}
+
 constexpr Rule kShapeRules[] = {
-    {Op::kIdentity, drop_identity},
-    {Op::kCast, drop_same_shape},
-    {Op::kSlice, drop_same_shape},
-    {Op::kPad, drop_same_shape},
-    {Op::kBroadcastTo, drop_same_shape},
-    {Op::kResize, drop_same_shape},
-    {Op::kStridedSlice, drop_strided_slice},
-    {Op::kTile, drop_tile},
-    {Op::kSplit, drop_split},
-    {Op::kReverse, drop_reverse},
-    {Op::kPool, drop_pool},
-    {Op::kPool, reduce_global_pool},
-    {Op::kTranspose, merge_transpose},
-    {Op::kReshape, merge_reshape},
-    {Op::kSqueeze, merge_reshape},
-    {Op::kExpandDims, merge_reshape},
-    {Op::kReshape, constant_reshape_target},
-    {Op::kConcat, simplify_concat},
-    {Op::kPack, pack_of_one},
+    {Op::kIdentity, drop_identity},   {Op::kEnsureShape, drop_ensured},
+    {Op::kCast, drop_same_shape},     {Op::kSlice, drop_same_shape},
+    {Op::kPad, drop_same_shape},      {Op::kBroadcastTo, drop_same_shape},
+    {Op::kResize, drop_same_shape},   {Op::kStridedSlice, drop_strided_slice},
+    {Op::kTile, drop_tile},           {Op::kSplit, drop_split},
+    {Op::kReverse, drop_reverse},     {Op::kPool, drop_pool},
+    {Op::kPool, reduce_global_pool},  {Op::kTranspose, merge_transpose},
+    {Op::kReshape, merge_reshape},    {Op::kSqueeze, merge_reshape},
+    {Op::kExpandDims, merge_reshape}, {Op::kReshape, constant_reshape_target},
+    {Op::kConcat, simplify_concat},   {Op::kPack, pack_of_one},
     {Op::kReduce, drop_reduce},
 };
 

@@ -33,6 +33,7 @@ bool moves_or_folds(const ir::Node& node) {
     case ir::Op::kPointwise:
     case ir::Op::kPool:
     case ir::Op::kIdentity:
+    case ir::Op::kEnsureShape:
     case ir::Op::kReshape:
     case ir::Op::kExpandDims:
     case ir::Op::kSqueeze:

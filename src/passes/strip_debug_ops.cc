@@ -28,7 +28,7 @@ bool is_foreign(const Node& node, const std::array<std::string_view, N>& ops) {
 
 bool is_debug_identity(const Node& node) {
   if (is_foreign(node, kPassThrough)) return !node.inputs.empty() && node.outputs.size() == 1;
-  return node.op == ir::Op::kIdentity && node.get<ir::IdentityAttrs>().kind != ir::IdentityKind::kEnsureShape;
+  return node.op == ir::Op::kIdentity;
 }
 
 class Stripper {

@@ -68,6 +68,7 @@ bool computes(const Node& node) {
 bool moves(const Node& node) {
   switch (node.op) {
     case Op::kIdentity:
+    case Op::kEnsureShape:
     case Op::kReshape:
     case Op::kExpandDims:
     case Op::kSqueeze:

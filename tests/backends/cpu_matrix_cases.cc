@@ -148,6 +148,43 @@ void add_transposed(std::vector<Case>& cases) {
   }
 }
 
+// Three spatial dims: strides below, at and beyond the kernel, and sizes that the stride does not divide.
+void add_transposed_volumes(std::vector<Case>& cases) {
+  struct Spec {
+    std::vector<int64_t> kernel, strides;
+    ir::Padding padding;
+    std::vector<int32_t> out;
+  };
+  const ir::Padding same = ir::Padding::kSame, valid = ir::Padding::kValid;
+  for (const Spec& s : {Spec{{3, 3, 3}, {1, 1, 1}, same, {3, 4, 5}}, Spec{{3, 3, 3}, {2, 2, 2}, same, {6, 8, 9}},
+                        Spec{{2, 2, 2}, {2, 2, 2}, valid, {6, 8, 10}}, Spec{{4, 3, 5}, {2, 1, 3}, valid, {8, 6, 17}},
+                        Spec{{1, 2, 1}, {2, 3, 2}, valid, {6, 12, 10}}, Spec{{3, 1, 2}, {2, 2, 2}, same, {5, 7, 10}}}) {
+    for (const int64_t channels : {1, 7, 40}) {
+      for (const Epilogue& epilogue : epilogues()) {
+        ir::ConvTransposeAttrs attrs;
+        attrs.strides = s.strides;
+        attrs.dilations = {1, 1, 1};
+        attrs.padding = s.padding;
+        attrs.epilogue = epilogue.program;
+        const ir::Dims dims = {2, s.out[0], s.out[1], s.out[2], channels};
+        Case c{"conv_transpose3d" + std::to_string(cases.size()),
+               Op::kConvTranspose,
+               attrs,
+               {random_floats({2, 3, 4, 5, 6}), random_floats({s.kernel[0], s.kernel[1], s.kernel[2], channels, 6}),
+                ints({5}, {2, s.out[0], s.out[1], s.out[2], static_cast<int32_t>(channels)})},
+               1,
+               1,
+               kTolerance};
+        for (char kind : epilogue.operands) {
+          if (kind == 'f') c.variable_inputs |= 1u << c.inputs.size();
+          c.inputs.push_back(random_floats(kind == 's' ? ir::Dims{} : kind == 'v' ? ir::Dims{channels} : dims));
+        }
+        cases.push_back(c);
+      }
+    }
+  }
+}
+
 void add_products(std::vector<Case>& cases) {
   struct Spec {
     ir::Dims a, b;
@@ -195,6 +232,7 @@ std::vector<Case> matrix_cases() {
   std::vector<Case> cases;
   add_convs(cases);
   add_transposed(cases);
+  add_transposed_volumes(cases);
   add_products(cases);
   return cases;
 }

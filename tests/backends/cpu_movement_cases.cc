@@ -98,6 +98,7 @@ void add_indexing(Movement& m) {
 void add_shapes(Movement& m) {
   const auto x = random_floats({3, 1, 5});
   m.add(Op::kIdentity, ir::IdentityAttrs{}, {x});
+  m.add(Op::kEnsureShape, ir::EnsureShapeAttrs{{-1, 1, 5}}, {x});
   m.add(Op::kReshape, ir::EmptyAttrs{}, {x, ints({2}, {5, -1})});
   m.add(Op::kExpandDims, ir::AxisAttrs{1}, {x});
   m.add(Op::kSqueeze, ir::AxesAttrs{}, {x});

@@ -5,6 +5,7 @@
 #include "backends/cpu/onednn/loader.h"
 #include "backends/cpu_cases.h"
 #include "hwy/targets.h"
+#include "support/amx_emulator.h"
 
 namespace blade::backends {
 namespace {
@@ -52,7 +53,19 @@ std::vector<Case> in_bfloat16(std::vector<Case> cases, const std::set<ir::Op>& o
   return cases;
 }
 
+// This machine, with AMX where that can be emulated.
+const Machine& machine_with_amx() {
+  static const Machine machine = [] {
+    Machine m = Machine::host();
+    m.amx_tile = m.amx_bf16 = amx_mode() != AmxMode::kMissing;
+    return m;
+  }();
+  return machine;
+}
+
 TEST(CpuVsReference, BFloat16) {
+  std::printf("%s.\n", describe_amx(amx_mode()));
+  request_machine() = &machine_with_amx();
   check_all(in_bfloat16(matrix_cases(), {ir::Op::kConv, ir::Op::kMatMul}));
   check_all(in_bfloat16(row_cases(), {ir::Op::kPool, ir::Op::kResize}));
 }
@@ -84,6 +97,7 @@ TEST(CpuVsReference, WholeTableWasExercised) {
     if (name.find("onednn") != std::string::npos && cpu::onednn_module().table == nullptr) continue;
     const bool matrix = row.op == ir::Op::kConv || row.op == ir::Op::kMatMul;
     if (matrix && name.find("bf16") != std::string::npos && !Machine::host().avx512_bf16) continue;
+    if (name.find("amx") != std::string::npos && amx_mode() == AmxMode::kMissing) continue;
     EXPECT_TRUE(exercised().contains(row.name)) << row.name;
   }
 }

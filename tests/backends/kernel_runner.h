@@ -97,6 +97,12 @@ inline void hide_found_dims(const Case& c, KernelRequest& request) {
   }
 }
 
+// The machine that requests are made for: this one, unless a test says otherwise.
+inline const Machine*& request_machine() {
+  static const Machine* machine = &Machine::host();
+  return machine;
+}
+
 inline KernelRequest make_request(const Case& c, const ir::Node& node, const std::vector<ir::TensorPtr>& outputs,
                                   int threads) {
   KernelRequest request;
@@ -107,7 +113,7 @@ inline KernelRequest make_request(const Case& c, const ir::Node& node, const std
   }
   for (const ir::TensorPtr& t : outputs) request.outputs.push_back({t->dtype, t->dims});
   if (ir::finds_its_size(node)) hide_found_dims(c, request);
-  request.machine = &Machine::host();
+  request.machine = request_machine();
   request.num_threads = threads;
   return request;
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/conv2d.h"
 #include "backends/cpu/matrix/conv_transpose_f32.h"
 #include "backends/cpu/matrix/convert.h"
@@ -17,6 +18,7 @@
 #include "backends/cpu/matrix/winograd_f32.h"
 #include "base/aligned_buffer.h"
 #include "hwy/targets.h"
+#include "support/amx_emulator.h"
 
 namespace blade::backends::cpu {
 namespace {
@@ -47,6 +49,15 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   template <class T>
   bool has_kernels() {
     return tile_kernels<T>().lanes != 0;
+  }
+
+  // The same for the tile registers of AMX, which the cases then take; says how they run.
+  bool use_tiles() {
+    const AmxMode mode = amx_mode();
+    if (mode == AmxMode::kMissing || amx_kernels().tile == nullptr) return false;
+    std::printf("%s.\n", describe_amx(mode));
+    unit_ = MatrixUnit::kTiles;
+    return true;
   }
 
   template <class T = float>
@@ -83,6 +94,7 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   void separable_case(int round);
 
   std::mt19937 rng_{7};
+  MatrixUnit unit_ = MatrixUnit::kVectors;
   std::unique_ptr<ThreadPool> pool_;
   AlignedBuffer scratch_;
   size_t scratch_bytes_ = 0;
@@ -172,10 +184,11 @@ void MatrixKernels::gemm_case(int round) {
   const auto b = random<T>(k * n + 1);
   const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(n), random<T>(m * ldc), ldc);
   AlignedBuffer packed = AlignedBuffer::allocate(packed_b_bytes(packed_steps<T>(1, k), n) + 64);
-  const PackedB view = pack_runs(b.data(), 1, k, n, transposed ? 1 : n, transposed ? k : 1, packed.data());
+  PackedB view = pack_runs(b.data(), 1, k, n, transposed ? 1 : n, transposed ? k : 1, packed.data());
+  view.unit = unit_;
   std::vector<Out> c(m * ldc, Out(kCanary));
   gemm(m, k, a.data(), lda, view, c.data(), ldc, e.epilogue, *pool_,
-       scratch(gemm_scratch_bytes<T>(m, k, n, pool_->num_threads())));
+       scratch(gemm_scratch_bytes<T>(m, k, n, pool_->num_threads(), unit_)));
   check_scratch();
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t j = 0; j < ldc; ++j) {
@@ -218,6 +231,13 @@ TEST_P(MatrixKernels, GemmBf16) {
     gemm_case<BFloat16, float>(round);
   }
 }
+TEST_P(MatrixKernels, GemmAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  for (int round = 0; round < 90; ++round) {
+    gemm_case<BFloat16>(round);
+    gemm_case<BFloat16, float>(round);
+  }
+}
 
 template <class T, class Out>
 void MatrixKernels::matmul_case(int round) {
@@ -236,6 +256,7 @@ void MatrixKernels::matmul_case(int round) {
   s.b_batch_stride = s.k * s.n;
   s.c_row_stride = s.n;
   s.c_batch_stride = s.m * s.n;
+  s.unit = unit_;
   std::vector<int64_t> b_offsets(s.batch, 0);
   if (round % 5 == 0) s.b_offsets = b_offsets.data();
   const auto a = random<T>(s.batch * s.m * s.k + 1);
@@ -266,6 +287,13 @@ TEST_P(MatrixKernels, MatMul) {
 }
 TEST_P(MatrixKernels, MatMulBf16) {
   if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (int round = 0; round < 40; ++round) {
+    matmul_case<BFloat16>(round);
+    matmul_case<BFloat16, float>(round);
+  }
+}
+TEST_P(MatrixKernels, MatMulAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
   for (int round = 0; round < 40; ++round) {
     matmul_case<BFloat16>(round);
     matmul_case<BFloat16, float>(round);
@@ -330,8 +358,10 @@ void MatrixKernels::conv_case(int round) {
   s.ow = out_size(s.w, s.kw, s.stride_w, s.dilation_w, s.pad_left + pick({0, 1, 2}));
   if (round % 7 == 0) s.in_pixel_stride = s.c + 5;
   if (round % 9 == 0) s.out_pixel_stride = s.oc + 3;
+  s.unit = unit_;
   SCOPED_TRACE(describe(s));
   if (!std::is_same_v<T, In> && !rounds_input(s)) return;
+  if (unit_ == MatrixUnit::kTiles && conv_tiles_refusal(s) != nullptr) return;
   std::vector<In> in = random<In>(s.n * s.h * s.w * s.input_pitch());
   if (!std::is_same_v<T, In>) {
     for (In& x : in) x = In(number(T(static_cast<float>(x))));  // what the kernel sees
@@ -369,6 +399,59 @@ TEST_P(MatrixKernels, Conv2DBf16) {
     conv_case<BFloat16, float, float>(round);
   }
 }
+TEST_P(MatrixKernels, Conv2DAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  for (int round = 0; round < 200; ++round) {
+    conv_case<BFloat16>(round);
+    conv_case<BFloat16, BFloat16, float>(round);
+    conv_case<BFloat16, float>(round);
+    conv_case<BFloat16, float, float>(round);
+  }
+}
+
+// Layers as networks have them (and some of prime sizes) against the kernels of AVX512-BF16.
+TEST_P(MatrixKernels, LayersOnAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  struct Layer {
+    int64_t n, size, c, oc, k, stride, dilation;
+  };
+  const Layer layers[] = {{1, 56, 64, 64, 3, 1, 1},    {2, 28, 128, 128, 3, 2, 1}, {1, 14, 256, 256, 3, 1, 1},
+                          {3, 7, 512, 64, 3, 1, 1},    {1, 56, 64, 256, 1, 1, 1},  {2, 29, 256, 96, 1, 2, 1},
+                          {1, 14, 1024, 256, 1, 1, 1}, {2, 64, 3, 64, 7, 2, 1},    {1, 61, 97, 101, 3, 1, 1},
+                          {1, 37, 33, 65, 5, 3, 1},    {1, 31, 48, 80, 3, 1, 4},   {4, 1, 2048, 1001, 1, 1, 1},
+                          {1, 19, 160, 13, 3, 1, 1},   {5, 3, 40, 16, 3, 1, 1}};
+  for (const Layer& l : layers) {
+    Conv2DShape s;
+    s.n = l.n;
+    s.h = s.w = l.size;
+    s.c = l.c;
+    s.oc = l.oc;
+    s.kh = s.kw = l.k;
+    s.stride_h = s.stride_w = l.stride;
+    s.dilation_h = s.dilation_w = l.dilation;
+    s.pad_top = s.pad_left = l.k / 2 * l.dilation;
+    s.oh = s.ow = out_size(l.size, l.k, l.stride, l.dilation, 2 * s.pad_top);
+    s.in_pixel_stride = l.n == 5 ? 100003 : 0;
+    SCOPED_TRACE(describe(s));
+    const auto in = random<BFloat16>(s.n * s.h * s.w * s.input_pitch());
+    const auto w = random<BFloat16>(s.kh * s.kw * s.c * s.oc);
+    const auto residual = random<BFloat16>(s.output_pixels() * s.oc);
+    const EpilogueCase<BFloat16> e(1 + 2 + 4, random(s.oc), residual, s.oc);
+    std::vector<float> out[2];
+    for (MatrixUnit unit : {MatrixUnit::kVectors, MatrixUnit::kTiles}) {
+      s.unit = unit;
+      AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s));
+      pack_conv_weights(s, w.data(), packed.data());
+      std::vector<float>& to = out[static_cast<int>(unit)];
+      to.resize(s.output_pixels() * s.oc);
+      conv2d(s, in.data(), packed.data(), to.data(), e.epilogue, *pool_,
+             scratch(conv2d_scratch_bytes<BFloat16>(s, pool_->num_threads())));
+      check_scratch();
+    }
+    for (size_t i = 0; i < out[0].size(); ++i)
+      ASSERT_NEAR(out[0][i], out[1][i], tolerance<float>(s.kh * s.kw * s.c, out[0][i])) << i;
+  }
+}
 
 template <class T>
 void MatrixKernels::aliasing_case(int64_t kernel) {
@@ -381,6 +464,7 @@ void MatrixKernels::aliasing_case(int64_t kernel) {
   s.oh = s.ow = kernel == 3 ? 3 : 5;
   s.stride_h = s.stride_w = kernel == 3 ? 2 : 1;
   s.pad_top = s.pad_left = kernel / 2;
+  s.unit = unit_;
   SCOPED_TRACE(describe(s));
   const auto in = random<T>(s.n * s.h * s.w * s.c);
   const auto w = random<T>(s.kh * s.kw * s.c * s.oc);
@@ -404,6 +488,10 @@ TEST_P(MatrixKernels, Conv2DWithAliasingPitch) {
 }
 TEST_P(MatrixKernels, Conv2DWithAliasingPitchBf16) {
   if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (int64_t kernel : {1, 3}) aliasing_case<BFloat16>(kernel);
+}
+TEST_P(MatrixKernels, Conv2DWithAliasingPitchAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
   for (int64_t kernel : {1, 3}) aliasing_case<BFloat16>(kernel);
 }
 
@@ -467,6 +555,7 @@ void MatrixKernels::separable_case(int round) {
   s.pad_top = s.pad_left = pick({0, 1, 2});
   s.oh = out_size(s.h, s.kh, s.stride_h, 1, s.pad_top + pick({0, 1, 2}));
   s.ow = out_size(s.w, s.kw, s.stride_w, 1, s.pad_left + pick({0, 1, 2}));
+  s.unit = unit_;
   const int64_t channels = s.c * s.multiplier, oc = pick({1, 7, 16, 24, 33, 96});
   const Conv2DShape as_conv{s.n,  s.h,        s.w,        s.c, s.kh, s.kw,      channels,   s.oh,
                             s.ow, s.stride_h, s.stride_w, 1,   1,    s.pad_top, s.pad_left, s.c};
@@ -502,6 +591,10 @@ TEST_P(MatrixKernels, Separable) {
 }
 TEST_P(MatrixKernels, SeparableBf16) {
   if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (int round = 0; round < 60; ++round) separable_case<BFloat16>(round);
+}
+TEST_P(MatrixKernels, SeparableAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
   for (int round = 0; round < 60; ++round) separable_case<BFloat16>(round);
 }
 

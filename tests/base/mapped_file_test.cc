@@ -37,6 +37,7 @@ TEST_F(MappedFileTest, WritesAndMapsAndReplaces) {
     const auto bytes = (*file)->bytes();
     EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), as_bytes(text).begin()));
   }
+  EXPECT_NE(write_file_atomically("/dev/null", as_bytes("x")).message().find("no regular file"), std::string::npos);
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
 }
 

@@ -8,6 +8,7 @@
 #include "engine/engine.h"
 #include "engine/test_graphs.h"
 #include "passes/pass.h"
+#include "support/amx_emulator.h"
 #include "support/evaluate_graph.h"
 #include "support/graph_builder.h"
 
@@ -163,6 +164,30 @@ TEST(Fusion, PooledConvolutionIsOneStepWithTheSameAnswers) {
   }
 }
 
+// In bfloat16, for a machine without AMX.
+EngineOptions without_amx() {
+  static const backends::Machine machine = [] {
+    backends::Machine m = backends::Machine::host();
+    m.amx_tile = m.amx_bf16 = false;
+    return m;
+  }();
+  EngineOptions options;
+  options.machine = &machine;
+  return options;
+}
+
+// For one with AMX: amx_mode() is not kMissing.
+EngineOptions with_amx() {
+  static const backends::Machine machine = [] {
+    backends::Machine m = backends::Machine::host();
+    m.amx_tile = m.amx_bf16 = true;
+    return m;
+  }();
+  EngineOptions options;
+  options.machine = &machine;
+  return options;
+}
+
 // In bfloat16: a first layer that reads float32, a depthwise convolution and the 1x1 behind it in one step, a product
 // whose result goes out as float32.
 TEST(Fusion, BFloat16FromImageToScores) {
@@ -176,7 +201,7 @@ TEST(Fusion, BFloat16FromImageToScores) {
   const auto scores = b.conv(b.relu(y), b.constant<float>({1, 1, 40, 7}, random_values(40 * 7, 5)));
   const ir::Graph graph = b.output(scores, "scores").build();
   std::vector<std::string> kernels;
-  check_answers(graph, in_bf16(), EngineOptions(), 4e-2, kernels);
+  check_answers(graph, in_bf16(), without_amx(), 4e-2, kernels);
   EXPECT_EQ(kernels, (std::vector<std::string>{"cpu.conv.direct_bf16", "cpu.conv.separable_bf16",
                                                "cpu.conv.direct_bf16_to_f32"}));
 }
@@ -193,7 +218,7 @@ TEST(Fusion, BFloat16ResizeBetweenConvolutions) {
     const auto w = b.conv(z, b.constant<float>({1, 1, channels, 5}, random_values(channels * 5, 2)));
     const ir::Graph graph = b.output(w, "y").build();
     std::vector<std::string> kernels;
-    check_answers(graph, in_bf16(), EngineOptions(), channels > 100 ? 1.0f : 0.1f, kernels);
+    check_answers(graph, in_bf16(), without_amx(), channels > 100 ? 1.0f : 0.1f, kernels);
     EXPECT_EQ(kernels, (std::vector<std::string>{"cpu.cast.loop", "cpu.conv.direct_bf16",
                                                  "cpu.resize.rows_bf16_to_bf16", "cpu.conv.direct_bf16_to_f32"}));
   }
@@ -207,9 +232,48 @@ TEST(Fusion, BFloat16ProductThatGoesOutAsFloat32) {
     const auto w = constant ? b.constant<float>({31, 19}, random_values(31 * 19, 1)) : b.input("w", {31, 19});
     const ir::Graph graph = b.output(b.op(ir::Op::kMatMul, {x, w}, ir::MatMulAttrs{}), "y").build();
     std::vector<std::string> kernels;
-    check_answers(graph, in_bf16(), EngineOptions(), 0.1, kernels);
+    check_answers(graph, in_bf16(), without_amx(), 0.1, kernels);
     ASSERT_FALSE(kernels.empty());
     EXPECT_EQ(kernels.back(), constant ? "cpu.matmul.packed_bf16_to_f32" : "cpu.matmul.batched_bf16_to_f32");
+  }
+}
+
+// A network as TfAutoMixedPrecisionCpu narrows it, on tile registers: run by the emulator where there are none.
+TEST(Fusion, BFloat16OnTileRegisters) {
+  if (amx_mode() == AmxMode::kMissing) GTEST_SKIP() << describe_amx(amx_mode());
+  std::printf("%s.\n", describe_amx(amx_mode()));
+  GraphBuilder b;
+  const auto x = b.input("x", {2, 33, 33, 3});
+  const auto weights = [&](int64_t h, int64_t w, int64_t c, int64_t oc) {
+    std::vector<float> values = random_values(h * w * c * oc, static_cast<uint32_t>(h * oc));
+    for (float& v : values) v *= 3 / std::sqrt(static_cast<float>(h * w * c));  // results are of the size of the input
+    return b.constant<float>({h, w, c, oc}, values);
+  };
+  auto y = b.relu(b.conv(x, weights(7, 7, 3, 64), {2, 2}));
+  y = b.relu(b.conv(y, weights(3, 3, 64, 40)));
+  y = b.relu(b.conv(y, weights(3, 3, 40, 64), {2, 2}));
+  auto z = b.conv(y, weights(3, 3, 1, 64), {1, 1}, ir::Padding::kSame, 64);
+  z = b.add(b.conv(z, weights(1, 1, 64, 64)), y);
+  const auto scores = b.conv(b.relu(z), weights(1, 1, 64, 7));
+  const ir::Graph graph = b.output(scores, "scores").build();
+  std::vector<std::string> kernels;
+  check_answers(graph, in_bf16(), with_amx(), 6e-2, kernels);
+  EXPECT_EQ(kernels, (std::vector<std::string>{"cpu.conv.direct_amx_bf16", "cpu.conv.direct_amx_bf16",
+                                               "cpu.conv.direct_amx_bf16", "cpu.conv.separable_amx_bf16",
+                                               "cpu.conv.direct_amx_bf16_to_f32"}));
+}
+
+TEST(Fusion, BFloat16ProductsOnTileRegisters) {
+  if (amx_mode() == AmxMode::kMissing) GTEST_SKIP() << describe_amx(amx_mode());
+  for (bool constant : {true, false}) {
+    GraphBuilder b;
+    const auto x = b.input("x", {40, 67});
+    const auto w = constant ? b.constant<float>({67, 50}, random_values(67 * 50, 1)) : b.input("w", {67, 50});
+    const ir::Graph graph = b.output(b.op(ir::Op::kMatMul, {x, w}, ir::MatMulAttrs{}), "y").build();
+    std::vector<std::string> kernels;
+    check_answers(graph, in_bf16(), with_amx(), 0.3, kernels);
+    ASSERT_FALSE(kernels.empty());
+    EXPECT_EQ(kernels.back(), constant ? "cpu.matmul.packed_amx_bf16_to_f32" : "cpu.matmul.batched_amx_bf16_to_f32");
   }
 }
 

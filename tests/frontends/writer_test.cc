@@ -102,7 +102,7 @@ TEST(Writer, WholeGraphInOneRegion) {
   ASSERT_TRUE(again.ok()) << again.status().message();
   ASSERT_EQ(again->engines.size(), 1u);
   EXPECT_EQ(again->engines[0].engine.view(), fake_engine());
-  EXPECT_FALSE(again->single_engine);  // 'unused' is an input that the engine does not have
+  EXPECT_TRUE(again->single_engine);
   EXPECT_EQ(again->outputs, model->outputs);
   EXPECT_EQ(std::count(again->foreign.begin(), again->foreign.end(), 1), 0);
   int weight = origin_of(*again, "w");

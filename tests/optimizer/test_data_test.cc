@@ -126,6 +126,25 @@ TEST(GenerateFeedTest, IntegersStayInTheRangeAndTheType) {
   EXPECT_EQ(*std::max_element(bytes.begin(), bytes.end()), 255);
 }
 
+TEST(VaryFeedTest, KeepsRangesAndElements) {
+  const auto feed = generate_feed({info("f", {50}, ir::DType::kFloat32), info("i", {50}, ir::DType::kInt64)},
+                                  {{50}, {50}}, {{2, 3}, {0, 1000}});
+  ASSERT_TRUE(feed.ok());
+  std::vector<int64_t> given = values_of<int64_t>((*feed)[1].tensor);
+  std::sort(given.begin(), given.end());
+  for (const uint64_t seed : {0, 1}) {
+    const auto varied = vary_feed(*feed, seed), again = vary_feed(*feed, seed);
+    ASSERT_TRUE(varied.ok() && again.ok());
+    const std::vector<float> floats = values_of<float>((*varied)[0].tensor);
+    EXPECT_NE(floats, values_of<float>((*feed)[0].tensor));
+    EXPECT_EQ(floats, values_of<float>((*again)[0].tensor));
+    for (const float value : floats) EXPECT_TRUE(value >= 2 && value <= 3) << value;
+    std::vector<int64_t> integers = values_of<int64_t>((*varied)[1].tensor);
+    std::sort(integers.begin(), integers.end());
+    EXPECT_EQ(integers, given);
+  }
+}
+
 TEST(GenerateFeedTest, EveryTypeOfAModelInputCanBeMade) {
   for (const ir::DType dtype :
        {ir::DType::kFloat32, ir::DType::kFloat64, ir::DType::kFloat16, ir::DType::kBFloat16, ir::DType::kInt8,

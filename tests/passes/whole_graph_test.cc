@@ -69,13 +69,14 @@ TEST_F(WholeGraph, StripDebugPassesPrintThrough) {
 
 TEST_F(WholeGraph, StripDebugKeepsOutputsEnsureShapeAndControlEdges) {
   const auto out = b.op(Op::kIdentity, {b.relu(x)}, IdentityAttrs{});
-  const auto ensured = b.relu(b.op(Op::kIdentity, {b.relu(x)}, IdentityAttrs{IdentityKind::kEnsureShape}));
+  const auto ensured = b.relu(b.op(Op::kEnsureShape, {b.relu(x)}, ir::EnsureShapeAttrs{{-1, 4}}));
   const auto pivot = b.op(Op::kIdentity, {b.relu(x)}, IdentityAttrs{});
   const auto after = b.relu(pivot);
   b.graph().node(node_of(ensured)).control_inputs = {node_of(pivot)};
   const Applied applied = apply_pass("TfStripDebugOps", b.output(out).output(ensured).output(after).build());
   EXPECT_EQ(applied.result.changes, 0);
-  EXPECT_EQ(count(applied.graph, Op::kIdentity), 3);
+  EXPECT_EQ(count(applied.graph, Op::kIdentity), 2);
+  EXPECT_EQ(count(applied.graph, Op::kEnsureShape), 1);
 }
 
 TEST_F(WholeGraph, StripDebugKeepsNamesThatForeignNodesRead) {

@@ -35,11 +35,7 @@ class Expected:
 EXPECTED = {name: Expected() for name in make_model.MODELS}
 EXPECTED["nchw_cnn"] = Expected(in_tensorflow=False)
 EXPECTED["jpeg_classifier"] = Expected(stays=("DecodeJpeg",))
-EXPECTED["sound_tagger"] = Expected(stays=("RFFT", "ComplexAbs"))
 EXPECTED["string_classifier"] = Expected(stays=("GatherV2", "Const"))
-# A tf.cond of TensorFlow 1 with a dropout in one branch: it stays with its Switch and Merge.
-EXPECTED["training_flags"] = Expected(stays=("Switch", "Merge", "Identity", "Shape", "RandomUniform", "GreaterEqual", "Cast",
-                                             "SelectV2", "Mul"))
 EXPECTED["wide_and_deep"] = Expected(stays=("HashTableV2", "LookupTableFindV2", "StringToHashBucketFast", "StringJoin"))
 
 

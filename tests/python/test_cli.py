@@ -144,3 +144,22 @@ def test_pbtxt_like_pb(tmp_path):
     (tmp_path / "net.pbtxt").write_text(text_format.MessageToString(tiny_models.conv_net()))
     rows = json.loads(run("run", tmp_path / "net.pbtxt", "--shape", "x=2x32x32x3", "--json").stdout)
     assert rows[0]["name"] == "probabilities" and rows[0]["shape"] == [2, 10]
+
+
+def test_coverage_is_what_optimizing_finds(tmp_path):
+    """Shapes of what stays are asked from TensorFlow, where the command has one."""
+    import blade
+
+    with tiny_models.tf.Graph().as_default() as graph:
+        words = tiny_models.tf.placeholder(tiny_models.tf.string, [None], name="words")
+        numbers = tiny_models.tf.strings.to_number(words)[:, None] * np.ones((1, 64), np.float32)
+        for _ in range(3):
+            numbers = tiny_models.tf.nn.relu(tiny_models.tf.matmul(numbers, np.eye(64, dtype=np.float32)))
+        tiny_models.tf.nn.bias_add(numbers, np.ones(64, np.float32), name="y")
+    path = tiny_models.write(graph.as_graph_def(), tmp_path / "net.pb")
+    inspected = json.loads(run("inspect", path, "--json").stdout)
+    config = blade.Config()
+    config.tuning.disable_perf_check = True
+    feed = {"words": np.array([b"1", b"2.5"], object)}
+    _, _, report = blade.optimize(path, "o1", "cpu", config, test_data=[feed])
+    assert [e["node"] for e in inspected["left_behind"]] == [e["node"] for e in report.coverage["left_behind"]] == ["StringToNumber"]

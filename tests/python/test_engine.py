@@ -60,6 +60,10 @@ def test_explain_names_kernels(engine):
         ({"x": np.zeros((1, 8, 8, 3), np.float64)}, "float64.*float32"),
         ({"x": np.zeros((8, 8, 3), np.float32)}, "'x:0' was given shape .8,8,3., expected .*rank 4"),
         ({"x": np.zeros((1, 8, 8, 4), np.float32)}, "'x:0' was given shape .1,8,8,4., expected .*dim 3 must be 3"),
+        ({"x": np.array(["a"], object)}, "'x' was given object data, expected float32"),
+        ({"x": [[1, 2], [3]]}, "'x' was given what is no array of float32"),
+        ({1: np.zeros((1, 8, 8, 3), np.float32)}, "expected a dict of arrays by the names of the inputs"),
+        ([1], "expected a dict of arrays by the names of the inputs"),
     ],
 )
 def test_wrong_feeds_get_a_sentence(engine, feed, words):
@@ -84,3 +88,9 @@ def test_import_needs_no_tensorflow(model):
         f"blade.Engine({model!r}).run({{'x': numpy.zeros((1, 8, 8, 3), numpy.float32)}})\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_bytes_in_the_other_order(engine):
+    feed = tiny_models.image()
+    swapped = {key: value.astype(value.dtype.newbyteorder(">")) for key, value in feed.items()}
+    assert np.array_equal(engine.run(swapped)["probabilities"], engine.run(feed)["probabilities"])

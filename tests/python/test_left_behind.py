@@ -195,3 +195,72 @@ def test_random_graphs_had_regions():
     if len(seen) < 24:
         pytest.skip("the random graphs did not run")
     assert sum(count > 1 for count in seen) >= 8, f"too few graphs were divided: {seen}"
+
+
+def test_complex_numbers_outside_of_an_engine():
+    """A model's complex output is checked like any other; what a loop does with complex numbers stays whole."""
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 64], name="x")
+        spectrum = tf.signal.rfft(tf.nn.relu(tf.matmul(x, weight(np.random.default_rng(1), 64, 256))))
+        tf.identity(spectrum, name="spectrum")
+        tf.identity(tf.abs(tf.while_loop(lambda i, s: i < 3, lambda i, s: (i + 1, s * 2), [0, spectrum])[1]), name="size")
+    feed = {"x:0": np.random.default_rng(2).standard_normal((4, 64)).astype(np.float32)}
+    outputs = ["spectrum:0", "size:0"]
+    optimized, _, report = blade.optimize(graph.as_graph_def(), "o1", "cpu", kept(), outputs=outputs, test_data=[feed])
+    assert report.accuracy["holds"] and "MatMul" not in {entry["op"] for entry in report.coverage["left_behind"]}
+    for want, got in zip(run(graph.as_graph_def(), feed, outputs), run(optimized, feed, outputs)):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-3)
+
+
+def test_a_branch_that_is_never_taken_does_not_count():
+    """is_training has a default, and is no input: the dropout stays away, until a run asks for it."""
+    rng = np.random.default_rng(1)
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 64], name="x")
+        training = tf.placeholder_with_default(False, [], name="is_training")
+        y = tf.nn.relu(tf.matmul(x, weight(rng, 64, 256)))
+        y = tf.cond(training, lambda: tf.nn.dropout(y, rate=0.5), lambda: tf.identity(y))
+        tf.nn.softmax(tf.matmul(y, weight(rng, 256, 64)), name="y")
+    feed = {"x:0": rng.standard_normal((4, 64)).astype(np.float32)}
+    optimized, _, report = blade.optimize(graph.as_graph_def(), "o1", "cpu", kept(), outputs=["y"], test_data=[feed])
+    assert report.coverage["left_behind"] == []
+    want = tiny_models.run(graph.as_graph_def(), feed, "y:0")
+    np.testing.assert_allclose(run(optimized, feed, "y:0"), want, rtol=1e-4, atol=1e-6)
+    trained = run(optimized, {**feed, "is_training:0": True}, "y:0")
+    assert np.abs(trained - want).max() > 1e-3
+
+
+def test_placeholders_that_no_output_needs(tmp_path):
+    rng = np.random.default_rng(1)
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 64], name="x")
+        labels = tf.placeholder(tf.float32, [None, 64], name="labels")
+        y = tf.nn.softmax(tf.matmul(tf.nn.relu(tf.matmul(x, weight(rng, 64, 256))), weight(rng, 256, 64)), name="y")
+        tf.reduce_mean(tf.square(y - labels), name="loss")
+    feed = {"x:0": rng.standard_normal((4, 64)).astype(np.float32)}
+    want = tiny_models.run(graph.as_graph_def(), feed, "y:0")
+    engine = blade.Engine(tiny_models.write(graph.as_graph_def(), tmp_path / "net.pb"), outputs=["y"])
+    assert [info.name for info in engine.inputs] == ["x"]
+    np.testing.assert_allclose(engine.run(feed)["y"], want, rtol=1e-4, atol=1e-6)
+    # Test data for all placeholders will do.
+    everything = {**feed, "labels:0": np.zeros((4, 64), np.float32)}
+    optimized, _, report = blade.optimize(graph.as_graph_def(), "o1", "cpu", kept(), outputs=["y"], test_data=[everything])
+    assert report.coverage["left_behind"] == []
+    np.testing.assert_allclose(run(optimized, feed, "y:0"), want, rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_in_bfloat16_is_held_to_that_type():
+    rng = np.random.default_rng(3)
+
+    def half(*shape):
+        return tf.cast(weight(rng, *shape), tf.bfloat16)
+
+    with tf.Graph().as_default() as graph:
+        x = tf.cast(tf.placeholder(tf.float32, [None, 64], name="x"), tf.bfloat16)
+        for _ in range(3):
+            x = tf.nn.relu(tf.matmul(x, half(64, 64)) + half(64))
+        tf.cast(tf.nn.softmax(x), tf.float32, name="y")
+    feed = {"x:0": rng.standard_normal((4, 64)).astype(np.float32)}
+    _, _, report = blade.optimize(graph.as_graph_def(), "o1", "cpu", kept(), outputs=["y"], test_data=[feed])
+    assert report.accuracy["holds"] and report.coverage["left_behind"] == []
+    assert "computes in bfloat16" in report.diagnosis["message"]

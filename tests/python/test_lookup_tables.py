@@ -24,13 +24,17 @@ def tensorflow_1(folder):
     return saved_models.tables_of_tensorflow_1(folder / "model", str(folder / "words.txt"))
 
 
+def out_of_the_ordinary(folder):
+    return saved_models.tables_out_of_the_ordinary(folder / "model")
+
+
 def answers(folder, feeds):
     serve = tf2.saved_model.load(str(folder)).signatures["serving_default"]
     results = [serve(**{key: tf2.constant(value) for key, value in feed.items()}) for feed in feeds]
     return [{key: value.numpy() for key, value in result.items()} for result in results]
 
 
-@pytest.mark.parametrize("write", [keras, tensorflow_1, tensorflow_2])
+@pytest.mark.parametrize("write", [keras, tensorflow_1, tensorflow_2, out_of_the_ordinary])
 def test_tables_are_filled_wherever_the_model_is_deployed(write, tmp_path):
     feeds = write(tmp_path)
     want = answers(tmp_path / "model", feeds)
@@ -59,3 +63,12 @@ def test_the_loader_of_tensorflow_1_fills_them_too(tmp_path):
         signature = tf.saved_model.load(session, ["serve"], target).signature_def["serving_default"]
         feed = {signature.inputs[key].name: value for key, value in feeds[0].items()}
         assert list(session.run(signature.outputs["label"].name, feed)) == list(want)
+
+
+def test_a_variable_that_the_model_changes_is_named(tmp_path):
+    module = tf2.Module()
+    module.calls = tf2.Variable(0.0)
+    module.serve = tf2.function(lambda x: x + module.calls.assign_add(1.0), input_signature=[tf2.TensorSpec([None], tf2.float32)])
+    tf2.saved_model.save(module, str(tmp_path / "model"), signatures=module.serve)
+    with pytest.raises(blade.BladeError, match="changes a variable while it runs, at '.*' .AssignAddVariableOp."):
+        blade.optimize(tmp_path / "model", "o1", "cpu")

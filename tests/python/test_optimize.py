@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 import tiny_models
 
@@ -243,3 +244,39 @@ def test_data_outside_the_profile_is_left_out_and_said():
     optimized, _, report = optimize(tiny_models.conv_net(), config, test_data=[tiny_models.image(8)])
     assert engine_ops(optimized)
     assert "(8, 32, 32, 3) lies outside min..max" in report.diagnosis["message"]
+
+
+def test_an_optimized_graph_that_tensorflow_saved_as_a_function(tmp_path):
+    feed = tiny_models.image()
+    optimized, _, _ = optimize(tiny_models.conv_net(), unmeasured_config(), test_data=[feed])
+    function = tf.wrap_function(lambda: tf.import_graph_def(optimized, name=""), []).prune("x:0", "probabilities:0")
+    module = tf2.Module()
+    module.function = function
+    serve = tf2.function(lambda x: {"y": function(x)}, input_signature=[tf2.TensorSpec([None, 32, 32, 3])])
+    tf2.saved_model.save(module, str(tmp_path / "model"), signatures=serve)
+    expected = tiny_models.run(tiny_models.conv_net(), feed, "probabilities:0")
+    got = blade.Engine(tmp_path / "model").run({"serving_default_x": feed["x:0"]})
+    np.testing.assert_allclose(list(got.values())[0], expected, rtol=1e-4)
+    target, _, report = optimize(str(tmp_path / "model"), unmeasured_config(), test_data=[{"x": feed["x:0"]}])
+    assert report.accuracy["holds"] and report.coverage["left_behind"] == []
+    loaded = tf2.saved_model.load(target).signatures["serving_default"]
+    np.testing.assert_allclose(loaded(x=tf2.constant(feed["x:0"]))["y"].numpy(), expected, rtol=1e-4)
+
+
+def test_a_graph_of_two_optimized_ones_is_optimized_again(tmp_path):
+    feed = tiny_models.image()["x:0"]
+    models = [tiny_models.conv_net(), tiny_models.conv_net()]
+    for node in models[1].node:  # another network with nodes of the same names
+        if node.op == "Const" and node.attr["dtype"].type == tf.float32.as_datatype_enum:
+            values = tf.make_ndarray(node.attr["value"].tensor)
+            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(values * np.float32(0.9)))
+    with tf.Graph().as_default() as graph:
+        for name, model in zip("ab", models):
+            optimized, _, _ = optimize(model, unmeasured_config(), test_data=[{"x:0": feed}])
+            tf.import_graph_def(optimized, name=name)
+        both = graph.as_graph_def()
+    outputs = ["a/probabilities", "b/probabilities"]
+    engine = blade.Engine(tiny_models.write(both, tmp_path / "both.pb"), outputs=outputs)
+    for output, model in zip(outputs, models):
+        expected = tiny_models.run(model, {"x:0": feed}, "probabilities:0")
+        np.testing.assert_allclose(engine.run({"a/x": feed, "b/x": feed})[output], expected, rtol=1e-4)

@@ -96,3 +96,16 @@ def test_command(frozen, variables):
     assert '"triple"' in run_command("run", frozen, "--signature", "triple", "--shape", "x=1x200", "--json").stdout
     assert "'double', 'triple'" in run_command("run", frozen, code=2).stderr
     assert "must be frozen" in run_command("run", variables[0], "--signature", "embed", code=2).stderr
+
+
+def test_keys_name_inputs_and_outputs_without_variables_too(frozen, tmp_path):
+    config = test_classics.quick()
+    config.dynamic_tuning_shapes = {"min": {"value": [1, 200]}, "opts": [{"value": [2, 200]}], "max": {"value": [4, 200]}}
+    feed = {"value": np.ones((2, 200), np.float32)}
+    target, _, report = blade.optimize(frozen, "o1", "cpu", config, inputs=["value"], outputs=["result"], test_data=[feed],
+                                       signature="triple")
+    assert report.interface["inputs"] == ["x"] and report.interface["outputs"] == ["triple:0"]
+    assert report.accuracy["holds"]
+    engine = blade.Engine(frozen, outputs=["result"], signature="triple")
+    np.testing.assert_allclose(*engine.run({"x": feed["value"]}).values(), 3 * feed["value"], rtol=1e-6)
+    __import__("shutil").rmtree(target)

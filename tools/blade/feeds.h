@@ -32,7 +32,7 @@ std::vector<Array> make_feed(const Engine& engine, const FeedOptions& options);
 std::vector<blade_tensor> tensors_of(const std::vector<Array>& arrays);
 
 // blade_inspect()'s JSON, to be freed with blade_free().
-char* inspect_text(const std::string& model, const ModelOptions& options);
+char* inspect_text(const std::string& model, const ModelOptions& options, const std::string& tensorflow_dir = "");
 
 // --shape's node names and dims.
 std::vector<std::pair<std::string, std::vector<int64_t>>> parse_shapes(const FeedOptions& options);

@@ -6,6 +6,7 @@
 
 #include "blade/blade.hpp"
 #include "feeds.h"
+#include "tensorflow_dir.h"
 #include "verbs.h"
 
 namespace blade::command {
@@ -98,7 +99,7 @@ void print_op_table(const json& table) {
 
 }  // namespace
 
-char* inspect_text(const std::string& model, const ModelOptions& options) {
+char* inspect_text(const std::string& model, const ModelOptions& options, const std::string& tensorflow_dir) {
   std::vector<const char*> names;
   for (const std::string& name : options.outputs) names.push_back(name.c_str());
   blade_engine_options wanted = {};
@@ -106,6 +107,7 @@ char* inspect_text(const std::string& model, const ModelOptions& options) {
   wanted.outputs = names.data();
   wanted.num_outputs = static_cast<int32_t>(names.size());
   if (!options.signature.empty()) wanted.signature = options.signature.c_str();
+  wanted.tensorflow_dir = tensorflow_dir.c_str();
   char* text = nullptr;
   check(blade_inspect(model.c_str(), &wanted, &text));
   return text;
@@ -142,7 +144,7 @@ void add_inspect(CLI::App& app, Context& context) {
       const std::vector<blade_tensor> inputs = tensors_of(feed);
       check(blade_engine_explain(engine.get(), inputs.data(), static_cast<int32_t>(inputs.size()), &text));
     } else {
-      text = inspect_text(options->model, options->wanted);
+      text = inspect_text(options->model, options->wanted, find_tensorflow_dir());
     }
     const std::unique_ptr<char, void (*)(void*)> held(text, blade_free);
     const json report = json::parse(text);

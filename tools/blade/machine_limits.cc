@@ -2,6 +2,7 @@
 // chosen at run time, not by compiler flags.
 #include "machine_limits.h"
 
+#include <cpuid.h>
 #include <immintrin.h>
 
 #include <algorithm>
@@ -17,6 +18,8 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "base/amx.h"
 
 namespace blade::command {
 namespace {
@@ -61,6 +64,37 @@ __attribute__((target("avx512f,avx512bf16"))) float dot_loop_bf16(long iteration
   Float16 total = {};
   for (auto& sum : sums) total += reinterpret_cast<Float16&>(sum);
   return total[0] + total[15];
+}
+
+bool has_amx_bf16() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
+  return ((edx >> 22) & 1) != 0 && ((edx >> 24) & 1) != 0 && amx_permitted();
+}
+
+constexpr double kTileFlops = 2.0 * 16 * 16 * 32;  // of one product of tile registers
+
+// Four sums from two tiles of each factor, as the kernels have them: 4 * kTileFlops an iteration.
+void dot_loop_amx(long iterations) {
+  struct alignas(64) {
+    uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  } configuration;
+  alignas(64) uint16_t small[512];
+  std::fill_n(small, 512, uint16_t{0x3c01});
+  asm volatile(
+      "ldtilecfg %0\n\ttilezero %%tmm0\n\ttilezero %%tmm1\n\ttilezero %%tmm2\n\ttilezero %%tmm3\n\t"
+      "tileloadd (%1,%2,1), %%tmm4\n\ttileloadd (%1,%2,1), %%tmm5\n\t"
+      "tileloadd (%1,%2,1), %%tmm6\n\ttileloadd (%1,%2,1), %%tmm7" ::"m"(configuration),
+      "r"(small), "r"(int64_t{64})
+      : "memory");
+  for (long i = 0; i < iterations; ++i) {
+    asm volatile(
+        "tdpbf16ps %tmm6, %tmm4, %tmm0\n\ttdpbf16ps %tmm7, %tmm4, %tmm1\n\t"
+        "tdpbf16ps %tmm6, %tmm5, %tmm2\n\ttdpbf16ps %tmm7, %tmm5, %tmm3");
+  }
+  asm volatile("tilerelease");
 }
 
 __attribute__((target("avx2,fma"))) float fma_loop_avx2(long iterations) {
@@ -165,6 +199,13 @@ double bf16_gflops(int threads, const LimitTrials& trials) {
   return rate * kBatch * 4.0 * 16 * kFmaChains * threads * 1e-9;
 }
 
+double amx_gflops(int threads, const LimitTrials& trials) {
+  constexpr long kBatch = 10000;
+  if (!has_amx_bf16()) return 0;
+  const double rate = best_rate(threads, trials, [](int, long repetitions) { dot_loop_amx(kBatch * repetitions); });
+  return rate * kBatch * 4.0 * kTileFlops * threads * 1e-9;
+}
+
 struct Freed {
   void operator()(float* p) const { std::free(p); }
 };
@@ -239,6 +280,8 @@ std::string MachineLimits::to_json() const {
                                 {"fp32_fma_gflops", gflops},
                                 {"bf16_dot_gflops_1_thread", bf16_gflops_1_thread},
                                 {"bf16_dot_gflops", bf16_gflops},
+                                {"bf16_amx_gflops_1_thread", amx_gflops_1_thread},
+                                {"bf16_amx_gflops", amx_gflops},
                                 {"read_gbps_by_working_set_mib", sizes}}
       .dump(2);
 }
@@ -253,6 +296,8 @@ std::optional<MachineLimits> measure_machine_limits(int threads, const LimitTria
   limits.gflops = fma_gflops(threads, avx512, trials);
   limits.bf16_gflops_1_thread = bf16_gflops(1, trials);
   limits.bf16_gflops = bf16_gflops(threads, trials);
+  limits.amx_gflops_1_thread = amx_gflops(1, trials);
+  limits.amx_gflops = amx_gflops(threads, trials);
   for (double mib : {0.03125, 0.5, 1.0, 4.0, 12.0, 48.0, 100.0, 400.0}) {
     if (mib > trials.largest_mib) break;
     limits.read.emplace_back(mib, read_gbps(threads, avx512, static_cast<size_t>(mib * 1024 * 1024), trials));
@@ -272,13 +317,15 @@ std::optional<MachineLimits> machine_limits(int threads, bool measure_again) {
     limits.gflops = cached->value("fp32_fma_gflops", 0.0);
     limits.bf16_gflops_1_thread = cached->value("bf16_dot_gflops_1_thread", 0.0);
     limits.bf16_gflops = cached->value("bf16_dot_gflops", 0.0);
+    limits.amx_gflops_1_thread = cached->value("bf16_amx_gflops_1_thread", 0.0);
+    limits.amx_gflops = cached->value("bf16_amx_gflops", 0.0);
     const auto sizes = cached->find("read_gbps_by_working_set_mib");
     if (sizes != cached->end() && sizes->is_object()) {
       for (const auto& [mib, gbps] : sizes->items()) {
         if (gbps.is_number()) limits.read.emplace_back(std::atof(mib.c_str()), gbps.get<double>());
       }
     }
-    if (limits.gflops > 0 && cached->contains("bf16_dot_gflops") && !limits.read.empty()) return limits;
+    if (limits.gflops > 0 && cached->contains("bf16_amx_gflops") && !limits.read.empty()) return limits;
   }
   auto limits = measure_machine_limits(threads, {0.02, 3, 100.0});
   if (!limits) return limits;

@@ -1,5 +1,5 @@
-// What this machine can do at most (fp32 FMA and bf16 dot product rates, read bandwidth by working set): what `blade
-// profile` judges steps by.
+// What this machine can do at most (fp32 FMA, bf16 dot product and AMX rates, read bandwidth by working set): what
+// `blade profile` judges steps by.
 #pragma once
 
 #include <limits>
@@ -15,6 +15,7 @@ struct MachineLimits {
   std::string vector;  // the widest vectors: "avx512" or "avx2"
   double gflops_1_thread = 0, gflops = 0;
   double bf16_gflops_1_thread = 0, bf16_gflops = 0;  // of AVX512-BF16; 0 where it is absent
+  double amx_gflops_1_thread = 0, amx_gflops = 0;    // the same of AMX
   std::vector<std::pair<double, double>> read;       // working set in MiB, GB/s of all threads together; ascending
 
   double read_gbps(double bytes) const;  // for a working set, between the measured ones

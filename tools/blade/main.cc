@@ -1,6 +1,7 @@
 // The `blade` command: picks the verb. Exit codes: 0 done, 1 a check failed, 2 wrong use or bad input. Results go to
 // stdout, progress and errors to stderr.
 #include <iostream>
+#include <new>
 
 #include "blade/blade.hpp"
 #include "verbs.h"
@@ -27,6 +28,9 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kDone : kBadInput;
+  } catch (const std::bad_alloc&) {
+    std::cerr << "blade: there is not enough memory; use smaller shapes\n";
+    return kBadInput;
   } catch (const std::exception& error) {
     std::cerr << "blade: " << error.what() << "\n";
     return kBadInput;

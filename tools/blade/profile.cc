@@ -21,8 +21,10 @@ constexpr double kTinyUs = 1.0;
 void add_roofline(nlohmann::ordered_json& step, const MachineLimits& limits) {
   const double us = step.at("median_us");
   const double flops = step.at("gflops").get<double>() * us * 1e3, bytes = step.at("gbytes").get<double>() * us * 1e3;
-  const bool bf16 = limits.bf16_gflops > 0 && step.at("kernel").get<std::string>().find("bf16") != std::string::npos;
-  const double peak = bf16 ? limits.bf16_gflops : limits.gflops;
+  const auto kernel = step.at("kernel").get<std::string>();
+  const bool amx = limits.amx_gflops > 0 && kernel.find("_amx_") != std::string::npos;
+  const bool bf16 = limits.bf16_gflops > 0 && kernel.find("bf16") != std::string::npos;
+  const double peak = amx ? limits.amx_gflops : bf16 ? limits.bf16_gflops : limits.gflops;
   const double compute_us = peak > 0 ? flops / peak / 1e3 : 0;
   const double gbps = limits.read_gbps(bytes);
   const double memory_us = gbps > 0 ? bytes / gbps / 1e3 : 0;
@@ -69,10 +71,11 @@ void print_table(const nlohmann::ordered_json& steps, const std::optional<Machin
   if (too_fast) std::printf("steps above 100 %%: the limits were measured on a busy machine; use --measure-limits\n");
   if (limits) {
     std::printf(
-        "limits of this machine (%d threads, %s): %.0f GFLOP/s (%.0f in bfloat16), reads %.0f GB/s from 1 MiB, %.0f "
+        "limits of this machine (%d threads, %s): %.0f GFLOP/s (%.0f in bfloat16, %.0f on AMX), reads %.0f GB/s from 1 "
+        "MiB, %.0f "
         "from %g MiB\n",
-        limits->threads, limits->vector.c_str(), limits->gflops, limits->bf16_gflops, limits->read_gbps(1 << 20),
-        limits->read.back().second, limits->read.back().first);
+        limits->threads, limits->vector.c_str(), limits->gflops, limits->bf16_gflops, limits->amx_gflops,
+        limits->read_gbps(1 << 20), limits->read.back().second, limits->read.back().first);
   }
 }
 

@@ -1,5 +1,6 @@
 // Rows for Conv and ConvTranspose: direct and Winograd algorithms over the raw kernels in matrix/.
 #include "backends/cpu/blockings.h"
+#include "backends/cpu/cast_fusion.h"
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/matrix/winograd_f32.h"
@@ -10,18 +11,26 @@ namespace {
 
 // --- direct ---
 
-template <class T>
+constexpr MatrixUnit kVectorUnit = MatrixUnit::kVectors, kTileUnit = MatrixUnit::kTiles;
+
+template <class T, MatrixUnit kUnit = kVectorUnit>
 Support supports_direct(const KernelRequest& request) {
+  if constexpr (kUnit == kTileUnit) {
+    if (Support s = tiles_support(request); !s.ok) return s;
+  }
   if (Support s = conv_node_support<T>(request); !s.ok) return s;
   if (const char* refusal = conv_algorithm_refusal(conv_shape(request), ConvAlgorithm::kDirect))
     return Support::no(refusal);
   if (is_depthwise(request)) return Support::no("has one input channel a group: the depthwise row takes that");
+  if constexpr (kUnit == kTileUnit) {
+    if (const char* refusal = conv_tiles_refusal(conv_shape(request))) return Support::no(refusal);
+  }
   return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
 }
 
-template <class T>
+template <class T, MatrixUnit kUnit = kVectorUnit>
 double direct_us(const KernelRequest& request) {
-  return conv_cost_us<T>(conv_shape(request), ConvAlgorithm::kDirect, request.num_threads);
+  return conv_cost_us<T>(conv_shape(request, kUnit), ConvAlgorithm::kDirect, request.num_threads);
 }
 
 template <class T>
@@ -35,8 +44,9 @@ std::vector<Blocking> direct_blockings(const KernelRequest& request) {
 }
 
 template <class T, class In = T, class Out = T>
-Result<std::unique_ptr<Kernel>> make_direct(const KernelRequest& request, PackCache& packs) {
-  const Conv2DShape shape = conv_shape(request);
+Result<std::unique_ptr<Kernel>> make_direct(const KernelRequest& request, PackCache& packs,
+                                            MatrixUnit unit = kVectorUnit) {
+  const Conv2DShape shape = conv_shape(request, unit);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2, kElement<T>);
   BLADE_ASSIGN_OR_RETURN(const auto packed, packed_direct_weights<T>(request, packs, shape));
   return make_kernel(
@@ -54,36 +64,14 @@ Result<std::unique_ptr<Kernel>> create_direct(const KernelRequest& request, Pack
 }
 
 // Images may come, and results may go, as float32.
+template <MatrixUnit kUnit>
 Result<std::unique_ptr<Kernel>> create_direct_bf16(const KernelRequest& request, PackCache& packs) {
   const bool wide_in = request.inputs[0].dtype == ir::DType::kFloat32;
   if (request.outputs[0].dtype == ir::DType::kFloat32) {
-    return wide_in ? make_direct<BFloat16, float, float>(request, packs)
-                   : make_direct<BFloat16, BFloat16, float>(request, packs);
+    return wide_in ? make_direct<BFloat16, float, float>(request, packs, kUnit)
+                   : make_direct<BFloat16, BFloat16, float>(request, packs, kUnit);
   }
-  return wide_in ? make_direct<BFloat16, float>(request, packs) : make_direct<BFloat16>(request, packs);
-}
-
-// --- direct, the cast of its result to float32 included ---
-
-Support supports_direct_to_f32(const KernelRequest& request) {
-  if (request.producer == nullptr || request.producer->node->op != ir::Op::kConv)
-    return Support::no("reads no convolution");
-  if (request.outputs[0].dtype != ir::DType::kFloat32) return Support::no("casts to another type than float32");
-  return supports_direct<BFloat16>(*request.producer);
-}
-
-double direct_to_f32_us(const KernelRequest& request) { return direct_us<BFloat16>(*request.producer); }
-
-std::vector<Blocking> direct_to_f32_blockings(const KernelRequest& request) {
-  return direct_blockings<BFloat16>(*request.producer);
-}
-
-Result<std::unique_ptr<Kernel>> create_direct_to_f32(const KernelRequest& request, PackCache& packs) {
-  KernelRequest both = *request.producer;
-  both.outputs = request.outputs;
-  both.blocking = request.blocking;
-  both.num_threads = request.num_threads;
-  return create_direct_bf16(both, packs);
+  return wide_in ? make_direct<BFloat16, float>(request, packs, kUnit) : make_direct<BFloat16>(request, packs, kUnit);
 }
 
 // --- Winograd ---
@@ -210,6 +198,33 @@ Result<std::unique_ptr<Kernel>> create_conv_transpose(const KernelRequest& reque
       conv_transpose_scratch_bytes(shape, request.num_threads), kWeightsPacked);
 }
 
+Support supports_conv_transpose3d(const KernelRequest& request) {
+  if (Support s = conv_transpose3d_node_support(request); !s.ok) return s;
+  return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
+}
+
+Result<std::unique_ptr<Kernel>> create_conv_transpose3d(const KernelRequest& request, PackCache& packs) {
+  const ConvTranspose3DShape shape = conv_transpose3d_shape(request);
+  const LoweredEpilogue epilogue(request, request.node->get<ir::ConvTransposeAttrs>().epilogue, 3);
+  const std::string layout =
+      layout_name("conv_transpose3d",
+                  {shape.kernel[0], shape.kernel[1], shape.kernel[2], shape.c, shape.oc, shape.stride[0],
+                   shape.stride[1], shape.stride[2], shape.pad_before[0], shape.pad_before[1], shape.pad_before[2]});
+  BLADE_ASSIGN_OR_RETURN(const auto packed, packed_weights(request, packs, layout, packed_conv_transpose3d_bytes(shape),
+                                                           [&](const float* from, void* to) {
+                                                             pack_conv_transpose3d_weights(shape, from, to);
+                                                           }));
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        LoweredEpilogue::Bound bound;
+        epilogue.bind(args, bound);
+        conv_transpose3d_f32(shape, input<float>(args, 0), packed->data(), output<float>(args), bound.raw, *args.pool,
+                             args.scratch);
+        return Status::ok_status();
+      },
+      epilogue.in_place_inputs(), conv_transpose3d_scratch_bytes(shape, request.num_threads), kWeightsPacked);
+}
+
 constexpr ConvAlgorithm kF43 = ConvAlgorithm::kWinograd4, kF23 = ConvAlgorithm::kWinograd2;
 
 constexpr KernelEntry kConvRows[] = {
@@ -219,16 +234,24 @@ constexpr KernelEntry kConvRows[] = {
      winograd_blockings<kF23>},
     {"cpu.conv.direct_f32", ir::Op::kConv, supports_direct<float>, direct_us<float>, create_direct,
      direct_blockings<float>},
-    {"cpu.conv.direct_bf16", ir::Op::kConv, supports_direct<BFloat16>, direct_us<BFloat16>, create_direct_bf16,
-     direct_blockings<BFloat16>},
+    {"cpu.conv.direct_bf16", ir::Op::kConv, supports_direct<BFloat16>, direct_us<BFloat16>,
+     create_direct_bf16<kVectorUnit>, direct_blockings<BFloat16>},
+    {"cpu.conv.direct_amx_bf16", ir::Op::kConv, supports_direct<BFloat16, kTileUnit>, direct_us<BFloat16, kTileUnit>,
+     create_direct_bf16<kTileUnit>},
     {"cpu.conv.direct_repack_f32", ir::Op::kConv, supports_repack, direct_us<float>, create_repack},
     {"cpu.conv.direct3d_f32", ir::Op::kConv, supports_3d, nullptr, create_3d},
     {"cpu.conv_transpose.direct_f32", ir::Op::kConvTranspose, supports_conv_transpose, nullptr, create_conv_transpose},
+    {"cpu.conv_transpose.direct3d_f32", ir::Op::kConvTranspose, supports_conv_transpose3d, nullptr,
+     create_conv_transpose3d},
 };
 
 constexpr KernelEntry kConvToF32Rows[] = {
-    {"cpu.conv.direct_bf16_to_f32", ir::Op::kCast, supports_direct_to_f32, direct_to_f32_us, create_direct_to_f32,
-     direct_to_f32_blockings},
+    {"cpu.conv.direct_bf16_to_f32", ir::Op::kCast, supports_to_f32<ir::Op::kConv, supports_direct<BFloat16>>,
+     to_f32_us<direct_us<BFloat16>>, create_to_f32<create_direct_bf16<kVectorUnit>>,
+     to_f32_blockings<direct_blockings<BFloat16>>},
+    {"cpu.conv.direct_amx_bf16_to_f32", ir::Op::kCast,
+     supports_to_f32<ir::Op::kConv, supports_direct<BFloat16, kTileUnit>>, to_f32_us<direct_us<BFloat16, kTileUnit>>,
+     create_to_f32<create_direct_bf16<kTileUnit>>},
 };
 
 }  // namespace

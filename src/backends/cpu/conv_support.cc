@@ -1,6 +1,7 @@
 // Checks and shape arithmetic of convolution nodes.
 #include "backends/cpu/conv_support.h"
 
+#include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "backends/reference/common.h"
 
@@ -45,6 +46,13 @@ Windows conv_windows(const KernelRequest& request) {
                                  attrs.dilations, attrs.padding, attrs.explicit_pads);
 }
 
+// The forward convolution reads what is here the output.
+Windows transposed_windows(const KernelRequest& request) {
+  const auto& attrs = request.node->get<ir::ConvTransposeAttrs>();
+  return reference::make_windows(request.outputs[0].dims, request.inputs[0].dims, request.inputs[1].dims, attrs.strides,
+                                 attrs.dilations, attrs.padding, attrs.explicit_pads);
+}
+
 }  // namespace
 
 template <>
@@ -55,6 +63,11 @@ template <>
 Support machine_support<BFloat16>(const KernelRequest& request) {
   const bool native = request.machine->avx512_bf16 && tile_kernels<BFloat16>().lanes != 0;
   return native ? Support::yes() : Support::no("the processor has no AVX512-BF16");
+}
+
+Support tiles_support(const KernelRequest& request) {
+  const bool usable = request.machine->amx_bf16 && amx_kernels().tile != nullptr;
+  return usable ? Support::yes() : Support::no("the processor has no AMX for bfloat16, or the system refuses its use");
 }
 
 template <class T>
@@ -91,9 +104,31 @@ Support conv_transpose_node_support(const KernelRequest& request) {
   return LoweredEpilogue::supports(request, attrs.epilogue, 3);
 }
 
-Conv2DShape conv_shape(const KernelRequest& request) {
+Support conv_transpose3d_node_support(const KernelRequest& request) {
+  const auto& attrs = request.node->get<ir::ConvTransposeAttrs>();
+  if (attrs.strides.size() != 3) return Support::no("has not 3 spatial dims");
+  if (Support s = common_support<float>(request); !s.ok) return s;
+  for (int64_t dilation : attrs.dilations) {
+    if (dilation != 1) return Support::no("dilation is " + std::to_string(dilation) + ", needs 1");
+  }
+  const ConvTranspose3DShape shape = conv_transpose3d_shape(request);
+  double copied = static_cast<double>(shape.n) * static_cast<double>(shape.c);
+  for (int i = 0; i < 3; ++i) copied *= static_cast<double>(shape.in[i]) + static_cast<double>(shape.kernel[i]);
+  const double most = 16.0 * static_cast<double>(request.inputs[0].element_count()) + (1 << 20);
+  if (copied > most) return Support::no("the input with its padding is too large to copy");
+  return LoweredEpilogue::supports(request, attrs.epilogue, 3);
+}
+
+Blocking blocking_for(const KernelRequest& request, MatrixUnit unit) {
+  Blocking blocking = request.blocking;
+  if (unit == MatrixUnit::kTiles) blocking.vectors = 0;
+  return blocking;
+}
+
+Conv2DShape conv_shape(const KernelRequest& request, MatrixUnit unit) {
   const Windows w = conv_windows(request);
   Conv2DShape shape;
+  shape.unit = unit;
   shape.n = w.batch;
   shape.h = w.dim[1].in;
   shape.w = w.dim[2].in;
@@ -110,7 +145,7 @@ Conv2DShape conv_shape(const KernelRequest& request) {
   shape.pad_top = w.dim[1].pad_before;
   shape.pad_left = w.dim[2].pad_before;
   shape.groups = request.node->get<ir::ConvAttrs>().groups;
-  shape.blocking = request.blocking;
+  shape.blocking = blocking_for(request, unit);
   return shape;
 }
 
@@ -162,11 +197,24 @@ DepthwiseShape depthwise_shape(const KernelRequest& request) {
   return shape;
 }
 
+ConvTranspose3DShape conv_transpose3d_shape(const KernelRequest& request) {
+  const Windows w = transposed_windows(request);
+  ConvTranspose3DShape shape;
+  shape.n = w.batch;
+  shape.c = request.inputs[0].dims.back();
+  shape.oc = request.outputs[0].dims.back();
+  for (int i = 0; i < 3; ++i) {
+    shape.in[i] = w.dim[i].out;
+    shape.out[i] = w.dim[i].in;
+    shape.kernel[i] = w.dim[i].size;
+    shape.stride[i] = w.dim[i].stride;
+    shape.pad_before[i] = w.dim[i].pad_before;
+  }
+  return shape;
+}
+
 ConvTransposeShape conv_transpose_shape(const KernelRequest& request) {
-  const auto& attrs = request.node->get<ir::ConvTransposeAttrs>();
-  // The forward convolution reads what is here the output.
-  const Windows w = reference::make_windows(request.outputs[0].dims, request.inputs[0].dims, request.inputs[1].dims,
-                                            attrs.strides, attrs.dilations, attrs.padding, attrs.explicit_pads);
+  const Windows w = transposed_windows(request);
   ConvTransposeShape shape;
   shape.n = w.batch;
   shape.h = w.dim[1].out;

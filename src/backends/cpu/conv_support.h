@@ -5,6 +5,7 @@
 #include "backends/cpu/kernel_support.h"
 #include "backends/cpu/matrix/conv2d.h"
 #include "backends/cpu/matrix/conv3d_f32.h"
+#include "backends/cpu/matrix/conv_transpose3d_f32.h"
 #include "backends/cpu/matrix/conv_transpose_f32.h"
 #include "backends/cpu/matrix/depthwise.h"
 
@@ -18,17 +19,24 @@ Support machine_support<float>(const KernelRequest& request);
 template <>
 Support machine_support<BFloat16>(const KernelRequest& request);
 
+// Whether the tile registers of AMX can be used, for kernels that support the request with vectors.
+Support tiles_support(const KernelRequest& request);
+
 // Data of T, one or two spatial dims, nothing of size 0, and an epilogue that can be lowered.
 template <class T = float>
 Support conv_node_support(const KernelRequest& request);
 // The same with three spatial dims and one group.
 Support conv3d_node_support(const KernelRequest& request);
 Support conv_transpose_node_support(const KernelRequest& request);
+Support conv_transpose3d_node_support(const KernelRequest& request);
 // Only for supported nodes.
-Conv2DShape conv_shape(const KernelRequest& request);
+Conv2DShape conv_shape(const KernelRequest& request, MatrixUnit unit = MatrixUnit::kVectors);
+// What was chosen; tile registers take panels of one width only.
+Blocking blocking_for(const KernelRequest& request, MatrixUnit unit);
 Conv3DShape conv3d_shape(const KernelRequest& request);
 DepthwiseShape depthwise_shape(const KernelRequest& request);
 ConvTransposeShape conv_transpose_shape(const KernelRequest& request);
+ConvTranspose3DShape conv_transpose3d_shape(const KernelRequest& request);
 // Predicted microseconds of a depthwise convolution on `threads` cores.
 double depthwise_cost_us(const Conv2DShape& shape, int threads);
 bool is_depthwise(const KernelRequest& request);

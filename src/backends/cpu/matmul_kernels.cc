@@ -1,7 +1,9 @@
 // Rows for MatMul: a constant right-hand side is packed once, anything else at every run.
 #include "backends/cpu/blockings.h"
+#include "backends/cpu/cast_fusion.h"
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
+#include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/gemm.h"
 #include "backends/cpu/packed_weights.h"
 
@@ -10,6 +12,9 @@ namespace {
 
 // Core arithmetic rate that predictions assume, in flops a microsecond: only ratios between rows matter.
 constexpr double kFlopsPerMicrosecond = 60e3;
+constexpr double kAmxSpeed = 13;  // of tile registers, whose rows are computed in sixteens
+
+constexpr MatrixUnit kVectors = MatrixUnit::kVectors, kTiles = MatrixUnit::kTiles;
 
 struct Matrices {
   int64_t m = 0, k = 0, n = 0;
@@ -34,8 +39,11 @@ Matrices matrices_of(const KernelRequest& request) {
   return m;
 }
 
-template <class T>
+template <class T, MatrixUnit kUnit = kVectors>
 Support supports_any(const KernelRequest& request) {
+  if constexpr (kUnit == kTiles) {
+    if (Support s = tiles_support(request); !s.ok) return s;
+  }
   if (Support s = machine_support<T>(request); !s.ok) return s;
   for (const TensorDesc& desc : {request.inputs[0], request.inputs[1], request.outputs[0]}) {
     if (desc.dtype != kElement<T>) {
@@ -48,9 +56,9 @@ Support supports_any(const KernelRequest& request) {
   return LoweredEpilogue::supports(request, attrs_of(request).epilogue, 2, kElement<T>);
 }
 
-template <class T>
+template <class T, MatrixUnit kUnit = kVectors>
 Support supports_packed(const KernelRequest& request) {
-  if (Support s = supports_any<T>(request); !s.ok) return s;
+  if (Support s = supports_any<T, kUnit>(request); !s.ok) return s;
   if (request.constants.size() < 2 || request.constants[1] == nullptr) return Support::no("b is not constant");
   const ir::Dims& b = request.inputs[1].dims;
   if (product(b, 0, b.size() - 2) != 1) return Support::no("b is a batch of matrices, needs one matrix");
@@ -58,27 +66,37 @@ Support supports_packed(const KernelRequest& request) {
   return Support::yes();
 }
 
-double flops_us(const KernelRequest& request) {
+// Of `batch` products of m rows.
+double product_us(const KernelRequest& request, int64_t batch, int64_t m, MatrixUnit unit) {
+  const Matrices of = matrices_of(request);
+  const int64_t rows = batch * (unit == kTiles ? ceil_div(m, kAmxRows) * kAmxRows : m);
+  const double flops = 2.0 * static_cast<double>(rows) * static_cast<double>(of.k) * static_cast<double>(of.n);
+  const double rate = kFlopsPerMicrosecond * (unit == kTiles ? kAmxSpeed : 1);
+  return 1 + flops / (rate * std::max(1, request.num_threads));
+}
+
+template <MatrixUnit kUnit = kVectors>
+double packed_us(const KernelRequest& request) {
   const Matrices m = matrices_of(request);
-  const double flops = 2.0 * static_cast<double>(m.batch * m.m) * static_cast<double>(m.k) * static_cast<double>(m.n);
-  return 1 + flops / (kFlopsPerMicrosecond * std::max(1, request.num_threads));
+  return product_us(request, 1, m.batch * m.m, kUnit);
 }
 
 // Packing b reads and writes it once more.
+template <MatrixUnit kUnit = kVectors>
 double batched_us(const KernelRequest& request) {
-  return flops_us(request) + 1 + static_cast<double>(request.inputs[1].bytes()) / 4000;
+  const Matrices m = matrices_of(request);
+  return product_us(request, m.batch, m.m, kUnit) + 1 + static_cast<double>(request.inputs[1].bytes()) / 4000;
 }
 
-template <class T, class Out = T>
+template <class T, class Out = T, MatrixUnit kUnit = kVectors>
 Result<std::unique_ptr<Kernel>> create_packed(const KernelRequest& request, PackCache& packs) {
   const Matrices m = matrices_of(request);
   const LoweredEpilogue epilogue(request, attrs_of(request).epilogue, 2, kElement<T>);
+  const Blocking blocking = blocking_for(request, kUnit);
   const std::string layout = "gemm_b:" + std::to_string(m.k) + ":" + std::to_string(m.n) +
-                             (attrs_of(request).transpose_b ? ":t" : "") + ":" +
-                             std::to_string(request.blocking.vectors);
-  const Blocking blocking = request.blocking;
+                             (attrs_of(request).transpose_b ? ":t" : "") + ":" + std::to_string(blocking.vectors);
   const auto view_of = [&](const void* data) {
-    return packed_b_view(packed_steps<T>(1, m.k), m.n, data, blocking.vectors);
+    return packed_b_view(packed_steps<T>(1, m.k), m.n, data, kUnit, blocking.vectors);
   };
   BLADE_ASSIGN_OR_RETURN(
       const auto packed,
@@ -96,7 +114,7 @@ Result<std::unique_ptr<Kernel>> create_packed(const KernelRequest& request, Pack
              blocking);
         return Status::ok_status();
       },
-      epilogue.in_place_inputs(), gemm_scratch_bytes<T>(rows, m.k, m.n, request.num_threads, blocking.vectors),
+      epilogue.in_place_inputs(), gemm_scratch_bytes<T>(rows, m.k, m.n, request.num_threads, kUnit, blocking.vectors),
       kWeightsPacked);
 }
 
@@ -120,7 +138,7 @@ std::vector<int64_t> batch_offsets(const ir::Dims& operand, const ir::Dims& out)
   return offsets;
 }
 
-template <class T, class Out = T>
+template <class T, class Out = T, MatrixUnit kUnit = kVectors>
 Result<std::unique_ptr<Kernel>> create_batched(const KernelRequest& request, PackCache&) {
   const Matrices m = matrices_of(request);
   const LoweredEpilogue epilogue(request, attrs_of(request).epilogue, 2, kElement<T>);
@@ -135,6 +153,7 @@ Result<std::unique_ptr<Kernel>> create_batched(const KernelRequest& request, Pac
   shape.b_col_stride = m.b_col;
   shape.c_batch_stride = m.m * m.n;
   shape.c_row_stride = m.n;
+  shape.unit = kUnit;
   const auto a_offsets =
       std::make_shared<const std::vector<int64_t>>(batch_offsets(request.inputs[0].dims, request.outputs[0].dims));
   const auto b_offsets =
@@ -153,44 +172,31 @@ Result<std::unique_ptr<Kernel>> create_batched(const KernelRequest& request, Pac
       epilogue.in_place_inputs(), matmul_scratch_bytes<T>(shape, request.num_threads));
 }
 
-// --- bfloat16, the cast of the result to float32 included ---
-
-template <Support (*kSupports)(const KernelRequest&)>
-Support supports_to_f32(const KernelRequest& request) {
-  if (request.producer == nullptr || request.producer->node->op != ir::Op::kMatMul)
-    return Support::no("reads no matrix product");
-  if (request.outputs[0].dtype != ir::DType::kFloat32) return Support::no("casts to another type than float32");
-  return kSupports(*request.producer);
-}
-
-template <double (*kUs)(const KernelRequest&)>
-double to_f32_us(const KernelRequest& request) {
-  return kUs(*request.producer);
-}
-
-template <Result<std::unique_ptr<Kernel>> (*kCreate)(const KernelRequest&, PackCache&)>
-Result<std::unique_ptr<Kernel>> create_to_f32(const KernelRequest& request, PackCache& packs) {
-  KernelRequest both = *request.producer;
-  both.outputs = request.outputs;
-  both.blocking = request.blocking;
-  both.num_threads = request.num_threads;
-  return kCreate(both, packs);
-}
-
 constexpr KernelEntry kMatmulRows[] = {
-    {"cpu.matmul.packed_f32", ir::Op::kMatMul, supports_packed<float>, flops_us, create_packed<float>,
+    {"cpu.matmul.packed_f32", ir::Op::kMatMul, supports_packed<float>, packed_us<>, create_packed<float>,
      packed_blockings},
-    {"cpu.matmul.batched_f32", ir::Op::kMatMul, supports_any<float>, batched_us, create_batched<float>},
-    {"cpu.matmul.packed_bf16", ir::Op::kMatMul, supports_packed<BFloat16>, flops_us, create_packed<BFloat16>,
+    {"cpu.matmul.batched_f32", ir::Op::kMatMul, supports_any<float>, batched_us<>, create_batched<float>},
+    {"cpu.matmul.packed_bf16", ir::Op::kMatMul, supports_packed<BFloat16>, packed_us<>, create_packed<BFloat16>,
      packed_blockings},
-    {"cpu.matmul.batched_bf16", ir::Op::kMatMul, supports_any<BFloat16>, batched_us, create_batched<BFloat16>},
+    {"cpu.matmul.packed_amx_bf16", ir::Op::kMatMul, supports_packed<BFloat16, kTiles>, packed_us<kTiles>,
+     create_packed<BFloat16, BFloat16, kTiles>},
+    {"cpu.matmul.batched_bf16", ir::Op::kMatMul, supports_any<BFloat16>, batched_us<>, create_batched<BFloat16>},
+    {"cpu.matmul.batched_amx_bf16", ir::Op::kMatMul, supports_any<BFloat16, kTiles>, batched_us<kTiles>,
+     create_batched<BFloat16, BFloat16, kTiles>},
 };
 
+template <Support (*kSupports)(const KernelRequest&)>
+constexpr auto kSupportsToF32 = supports_to_f32<ir::Op::kMatMul, kSupports>;
+
 constexpr KernelEntry kMatmulToF32Rows[] = {
-    {"cpu.matmul.packed_bf16_to_f32", ir::Op::kCast, supports_to_f32<supports_packed<BFloat16>>, to_f32_us<flops_us>,
-     create_to_f32<create_packed<BFloat16, float>>, packed_blockings},
-    {"cpu.matmul.batched_bf16_to_f32", ir::Op::kCast, supports_to_f32<supports_any<BFloat16>>, to_f32_us<batched_us>,
+    {"cpu.matmul.packed_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_packed<BFloat16>>, to_f32_us<packed_us<>>,
+     create_to_f32<create_packed<BFloat16, float>>, to_f32_blockings<packed_blockings>},
+    {"cpu.matmul.packed_amx_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_packed<BFloat16, kTiles>>,
+     to_f32_us<packed_us<kTiles>>, create_to_f32<create_packed<BFloat16, float, kTiles>>},
+    {"cpu.matmul.batched_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_any<BFloat16>>, to_f32_us<batched_us<>>,
      create_to_f32<create_batched<BFloat16, float>>},
+    {"cpu.matmul.batched_amx_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_any<BFloat16, kTiles>>,
+     to_f32_us<batched_us<kTiles>>, create_to_f32<create_batched<BFloat16, float, kTiles>>},
 };
 
 }  // namespace

@@ -11,8 +11,11 @@ namespace {
 constexpr double kL2BytesPerUs = 60e3;
 constexpr double kSectionUs = 0.5;
 
-template <class T>
+template <class T, MatrixUnit kUnit = MatrixUnit::kVectors>
 Support supports_separable(const KernelRequest& request) {
+  if constexpr (kUnit == MatrixUnit::kTiles) {
+    if (Support s = tiles_support(request); !s.ok) return s;
+  }
   if (request.producer == nullptr || request.producer->node->op != ir::Op::kConv)
     return Support::no("reads no convolution");
   for (const KernelRequest* r : {request.producer, &request}) {
@@ -28,9 +31,9 @@ Support supports_separable(const KernelRequest& request) {
 }
 
 // The two alone, less what they move between them, more for weights that each strip reads again.
-template <class T>
+template <class T, MatrixUnit kUnit = MatrixUnit::kVectors>
 double separable_us(const KernelRequest& request) {
-  const Conv2DShape first = conv_shape(*request.producer), second = conv_shape(request);
+  const Conv2DShape first = conv_shape(*request.producer), second = conv_shape(request, kUnit);
   const int threads = std::max(1, request.num_threads);
   const double arithmetic =
       depthwise_cost_us(first, threads) + conv_cost_us<T>(second, ConvAlgorithm::kDirect, threads);
@@ -55,12 +58,14 @@ Result<std::shared_ptr<const AlignedBuffer>> own_depthwise_weights(const KernelR
   return widened_weights(producer, packs);
 }
 
-template <class T>
+template <class T, MatrixUnit kUnit = MatrixUnit::kVectors>
 Result<std::unique_ptr<Kernel>> create_separable(const KernelRequest& request, PackCache& packs) {
   const KernelRequest& producer = *request.producer;
   DepthwiseShape shape = depthwise_shape(producer);
-  shape.blocking = request.blocking;
-  const Conv2DShape second = conv_shape(request);
+  shape.unit = kUnit;
+  shape.blocking = blocking_for(request, kUnit);
+  Conv2DShape second = conv_shape(request);
+  second.blocking = shape.blocking;
   const LoweredEpilogue between(producer, producer.node->get<ir::ConvAttrs>().epilogue, 2, kElement<T>);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2, kElement<T>);
   BLADE_ASSIGN_OR_RETURN(const auto packed, packed_direct_weights<T>(request, packs, second));
@@ -89,6 +94,8 @@ constexpr KernelEntry kSeparableRows[] = {
      separable_blockings<float>},
     {"cpu.conv.separable_bf16", ir::Op::kConv, supports_separable<BFloat16>, separable_us<BFloat16>,
      create_separable<BFloat16>, separable_blockings<BFloat16>},
+    {"cpu.conv.separable_amx_bf16", ir::Op::kConv, supports_separable<BFloat16, MatrixUnit::kTiles>,
+     separable_us<BFloat16, MatrixUnit::kTiles>, create_separable<BFloat16, MatrixUnit::kTiles>},
 };
 
 }  // namespace

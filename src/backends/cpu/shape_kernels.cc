@@ -62,6 +62,7 @@ Result<std::unique_ptr<Kernel>> create_tile(const KernelRequest& request, PackCa
 
 constexpr KernelEntry kShapeRows[] = {
     {"cpu.identity.copy", ir::Op::kIdentity, same_size, nullptr, create_copy},
+    {"cpu.ensure_shape.copy", ir::Op::kEnsureShape, same_size, nullptr, create_copy},
     {"cpu.reshape.copy", ir::Op::kReshape, same_size, nullptr, create_copy},
     {"cpu.bitcast.copy", ir::Op::kBitcast, same_size, nullptr, create_copy},
     {"cpu.expand_dims.copy", ir::Op::kExpandDims, same_size, nullptr, create_copy},

@@ -160,7 +160,55 @@ Status run_tensor_scatter_as(const Call& call) {
   return Status::ok_status();
 }
 
+std::string dims_text(const std::vector<int64_t>& dims) {
+  std::string text = "[";
+  for (int64_t d : dims) text += (text.size() > 1 ? "," : "") + std::to_string(d);
+  return text + "]";
+}
+
+// `wanted` with what its one -1 stands for, so that it has as many elements as `dims`.
+Result<std::vector<int64_t>> same_elements(const Call& call, const std::vector<int64_t>& dims,
+                                           std::vector<int64_t> wanted) {
+  const std::string found = call.where() + "reshapes a sparse tensor of shape " + dims_text(dims) + " to " +
+                            dims_text(wanted) + ", expected ";
+  int64_t total = 1, others = 1;
+  size_t open = wanted.size();
+  for (int64_t d : dims) total = wrapping_mul(total, d);
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (wanted[i] == -1 && open == wanted.size()) {
+      open = i;
+    } else if (wanted[i] < 0) {
+      return invalid_argument(found + "dims of 0 or more and at most one -1.");
+    } else {
+      others = wrapping_mul(others, wanted[i]);
+    }
+  }
+  if (open < wanted.size()) {
+    if (others == 0) return invalid_argument(found + "no -1 beside dims of 0: they do not say what it is.");
+    wanted[open] = total / others;
+    others = wrapping_mul(others, wanted[open]);
+  }
+  if (others != total) return invalid_argument(found + "a shape of " + std::to_string(total) + " elements.");
+  return wanted;
+}
+
 }  // namespace
+
+Status run_sparse_reshape(const Call& call) {
+  const std::vector<int64_t> at = read_ints(call, 0), dims = read_ints(call, 1);
+  BLADE_ASSIGN_OR_RETURN(const std::vector<int64_t> wanted, same_elements(call, dims, read_ints(call, 2)));
+  auto* out = static_cast<int64_t*>(call.out[0]);
+  for (size_t n = 0; n < static_cast<size_t>(call.in_dims(0)[0]); ++n) {
+    int64_t offset = 0;
+    for (size_t d = 0; d < dims.size(); ++d) offset = offset * dims[d] + at[n * dims.size() + d];
+    for (size_t d = wanted.size(); d-- > 0;) {
+      out[n * wanted.size() + d] = offset % std::max<int64_t>(wanted[d], 1);
+      offset /= std::max<int64_t>(wanted[d], 1);
+    }
+  }
+  std::copy(wanted.begin(), wanted.end(), static_cast<int64_t*>(call.out[1]));
+  return Status::ok_status();
+}
 
 Status run_segment_reduce(const Call& call) {
   return with_wide(call.in_dtype(0), [&]<class W>(W) { return run_segment_reduce_as<W>(call); });

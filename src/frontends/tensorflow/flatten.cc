@@ -24,7 +24,7 @@ bool holds_engine(const FunctionDef& function) {
 
 // Where the names of a function's body point to in the flat graph.
 struct Scope {
-  std::string prefix;  // "call/", empty for Blade's regions, which keep their nodes' names
+  std::string prefix;  // "call/"; for Blade's regions the name under which their graph was imported, mostly none
   std::unordered_map<std::string_view, std::string> args;     // argument -> tensor of the flat graph
   std::unordered_map<std::string_view, const NodeDef*> body;  // node name -> node
   const AttrMap* attrs = nullptr;                             // what the call binds the signature's attributes to
@@ -42,9 +42,14 @@ class Flattener {
   }
 
   bool needed() const {
-    return std::any_of(graph_->nodes.begin(), graph_->nodes.end(), [&](const NodeDef& node) {
-      return is_call(node) || functions_.contains(node->op) || (node->op == "StatelessIf" && engine_branch(node));
-    });
+    return has_regions() || std::any_of(graph_->nodes.begin(), graph_->nodes.end(), [&](const NodeDef& node) {
+             return is_call(node) || functions_.contains(node->op);
+           });
+  }
+
+  bool has_regions() const {
+    return std::any_of(graph_->nodes.begin(), graph_->nodes.end(),
+                       [&](const NodeDef& node) { return node->op == "StatelessIf" && engine_branch(node); });
   }
 
   Result<FlatGraph> run() {
@@ -254,6 +259,8 @@ class Flattener {
                        "' keeps its original nodes in a function that the library does not have");
     }
     Scope scope;
+    const size_t own_name = node->name.rfind("blade/region_");
+    if (own_name != std::string::npos) scope.prefix = node->name.substr(0, own_name);
     std::vector<std::string> data;
     for (const std::string& input : node->inputs) {
       if (!parse_input(input).control) data.push_back(input);
@@ -287,16 +294,32 @@ class Flattener {
     // Nodes that only repeat the region's outputs under their original names make way for the originals.
     const auto repeats = [&](const NodeDef& other) {
       return (other->op == "Identity" || other->op == "IdentityN") && !other->inputs.empty() &&
-             parse_input(other->inputs[0]).node == node->name && scope.body.contains(other->name);
+             parse_input(other->inputs[0]).node == node->name && other->name.starts_with(scope.prefix) &&
+             scope.body.contains(std::string_view(other->name).substr(scope.prefix.size()));
     };
     for (const NodeDef& body : (*original)->nodes) {
-      const auto outside = by_name_.find(body->name);
+      const std::string name = scope.prefix + body->name;
+      const auto outside = by_name_.find(name);
       if (outside != by_name_.end() && !repeats(*outside->second)) continue;  // a constant that others read, too
-      if (!added_.insert(body->name).second) continue;                        // two regions may each hold a copy
+      if (!added_.insert(name).second) continue;                              // two regions may each hold a copy
       BLADE_ASSIGN_OR_RETURN(NodeDef flat,
                              body->op == "BladeStoredWeight" ? stored_weight(body, scope) : rename(body, scope));
       BLADE_RETURN_IF_ERROR(keep(std::move(flat)));
     }
+    const auto reads_region = [&](const NodeDef& other) {
+      return std::any_of(other->inputs.begin(), other->inputs.end(),
+                         [&](const std::string& input) { return parse_input(input).node == node->name; });
+    };
+    bool read_by_others = false;
+    for (const NodeDef& other : graph_->nodes) {
+      if (repeats(other)) {
+        dropped_.insert(other->name);
+      } else {
+        read_by_others = read_by_others || reads_region(other);
+      }
+    }
+    // TensorFlow names the nodes of a function's results anew when it saves an optimized graph as one.
+    if (read_by_others) BLADE_RETURN_IF_ERROR(add_results(node, *original, scope));
     for (const ArgDef& arg : (*original)->signature.output_args) {
       auto ret = (*original)->ret.find(arg.name);
       if (ret == (*original)->ret.end())
@@ -305,9 +328,6 @@ class Flattener {
       region.outputs.push_back(with_port(tensor_text));
     }
     engines_.push_back(std::move(region));
-    for (const NodeDef& other : graph_->nodes) {
-      if (repeats(other)) dropped_.insert(other->name);
-    }
     return Status();
   }
 
@@ -341,7 +361,7 @@ class Flattener {
                        "' does not have the checksum it was stored with; the file is damaged");
     }
     NodeFields fields;
-    fields.name = node->name;
+    fields.name = scope.prefix + node->name;
     fields.op = "Const";
     fields.device = node->device;
     fields.attrs.emplace("dtype", AttrValue::of_type(type));
@@ -364,7 +384,11 @@ class Flattener {
 Result<FlatGraph> flatten(const GraphDef& graph) {
   Flattener flattener(graph);
   if (!flattener.needed()) return FlatGraph{graph, {}, {}};
-  return flattener.run();
+  BLADE_ASSIGN_OR_RETURN(FlatGraph flat, flattener.run());
+  // Of an optimized graph that TensorFlow saved as a function.
+  Flattener regions(flat.graph);
+  if (!regions.has_regions()) return flat;
+  return regions.run();
 }
 
 }  // namespace blade::tensorflow

@@ -2,6 +2,7 @@
 // importer_control_flow.cc turns loops and conditionals into nodes that hold graphs.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -39,6 +40,9 @@ class GraphImporter {
   // The IR values of the loop's variables after it, in order.
   Result<std::vector<ir::ValueId>> add_loop(int node, const SubSource& condition, const SubSource& body,
                                             std::vector<ir::ValueId> operands, size_t variables);
+  // The branch that is always taken, because the condition is a constant, or a default (is_training = false) of which
+  // the model's inputs do not tell: what the others hold does not count.
+  std::optional<size_t> known_branch(ir::ValueId condition, size_t branches) const;
   Result<std::vector<ir::ValueId>> add_branches(int node, ir::ValueId condition, std::span<const SubSource> branches,
                                                 const std::vector<ir::ValueId>& operands);
   void set_result(const TensorRef& ref, ir::ValueId id);
@@ -73,13 +77,20 @@ class GraphImporter {
   Status import_node(int node);
   bool has_stored_default(int node) const;
   Status import_constant(int node);
+  Status add_complex_constant(int node, const TensorData& data);
+  // The value of an input; what stands for it, where the node knows what to do with that.
+  ir::ValueId operand(const TensorRef& ref, bool takes_stand_ins) const;
   // Why the node's operands do not let it in, or an empty string.
   Result<std::string> refuse_types(int node, const OpSpec& spec);
+  // Why a tensor of the type is not what `value` is, or an empty string.
+  std::string refuse_operand(const TensorRef& ref, DataType expected, bool takes_stand_ins) const;
+  Status refuse_stand_ins(const std::vector<ir::ValueId>& operands) const;
   std::vector<ir::ValueId> input_values(int node) const;
   // Takes back the nodes that a failed attempt has added; the reason why it stays, or an error that is none.
   Result<std::string> gave_up(const Status& status, ir::NodeId first);
   void keep_new_nodes(int node, ir::NodeId first, const std::vector<int>& controls);
   Status lower(int node, const OpSpec& spec);
+  Status note_stand_ins(int node, const OpSpec& spec, const LowerContext& context);
   std::vector<bool> used_outputs(int node) const;
   // The types and shapes of what a node that stays gives; kOpaque and unknown where only TensorFlow could say.
   std::vector<ir::DType> foreign_types(int node) const;
@@ -97,6 +108,10 @@ class GraphImporter {
   std::vector<ControlFlowGroup> groups_;
   std::vector<int> group_of_;              // a node's group that is imported whole; -1 for others
   std::unordered_set<ir::ValueId> lists_;  // values that are TensorArrays' flows or tensor lists
+  // Values that stand for tensors of types that the IR does not have: complex numbers (of which they are the real part)
+  // and quantized ones. Like lists they have no name outside.
+  std::unordered_map<ir::ValueId, DataType> stand_ins_;
+  std::unordered_map<ir::ValueId, ir::ValueId> imaginary_;
   static constexpr int kMaxDepth = 24;
   int depth_ = 0;  // of loops and conditionals around this part
   std::vector<TensorRef> outputs_;
@@ -104,8 +119,8 @@ class GraphImporter {
   std::vector<char> waited_for_;                // by a control edge of a needed node
   std::vector<std::vector<DataType>> learned_;  // output types of unknown ops
   std::vector<std::vector<ir::ValueId>> values_;
-  // The integers of constants of quantized types, which only Dequantize reads, by node.
-  std::unordered_map<int, ir::ValueId> quantized_;
+  // What stands for constants of such types, which TensorFlow keeps for other readers, by node.
+  std::unordered_map<int, ir::ValueId> stored_;
   std::vector<std::vector<ir::NodeId>> node_ids_;
   size_t expanded_bytes_ = 0;
 };

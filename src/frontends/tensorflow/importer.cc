@@ -2,6 +2,8 @@
 #include "frontends/tensorflow/importer.h"
 
 #include <algorithm>
+#include <cstring>
+#include <span>
 
 #include "frontends/tensorflow/graph_importer.h"
 #include "frontends/tensorflow/lower.h"
@@ -9,13 +11,29 @@
 namespace blade::tensorflow {
 
 namespace {
+
+// One of its types is complex64.
+bool is_complex(const NodeDef& node) {
+  const OpSpec* spec = find_op(node->op);
+  if (spec == nullptr) return false;
+  for (const auto* args : {&spec->inputs, &spec->outputs}) {
+    const auto types = tensor_types(*args, node);
+    if (types.ok() && std::find(types->begin(), types->end(), DataType::kComplex64) != types->end()) return true;
+  }
+  return false;
+}
+
+bool takes_stand_ins(const NodeDef& node) {
+  return is_complex(node) || node->op == "QuantizeV2" || node->op == "Dequantize" || node->op == "Bitcast";
+}
+
 std::string about(const NodeDef& node) { return "node '" + node->name + "' (" + node->op + ")"; }
 }  // namespace
 
 Result<ImportedModel> GraphImporter::run() {
   BLADE_RETURN_IF_ERROR(index_nodes());
-  BLADE_RETURN_IF_ERROR(choose_inputs());
   BLADE_RETURN_IF_ERROR(choose_outputs());
+  BLADE_RETURN_IF_ERROR(choose_inputs());
   BLADE_RETURN_IF_ERROR(import_all());
   BLADE_RETURN_IF_ERROR(set_outputs());
   find_single_engine();
@@ -141,10 +159,11 @@ Status GraphImporter::import_constant(int node) {
   const ir::DType integers = integers_behind(*type);
   if (to_ir(*type) == ir::DType::kOpaque) {
     BLADE_RETURN_IF_ERROR(add_foreign(node, "it is a constant of type " + data_type_name(*type)));
-    if (integers == ir::DType::kInvalid) return Status();
+    if (integers == ir::DType::kInvalid && *type != DataType::kComplex64) return Status();
   }
   auto data = proto.decode();
   if (!data.ok()) return data.status().with_context(about(def));
+  if (*type == DataType::kComplex64) return add_complex_constant(node, *data);
   auto tensor = std::make_shared<ir::Tensor>();
   tensor->dtype = integers != ir::DType::kInvalid ? integers : to_ir(*type);
   tensor->dims = data->dims;
@@ -159,11 +178,35 @@ Status GraphImporter::import_constant(int node) {
   }
   model_.constants.push_back({node, tensor});
   if (integers != ir::DType::kInvalid) {
-    quantized_.emplace(node, model_.graph.add_constant(tensor));
+    const ir::ValueId stored = model_.graph.add_constant(tensor);
+    stand_ins_.emplace(stored, *type);
+    stored_.emplace(node, stored);
     return Status();
   }
   if (value({node, 0}) == ir::kNone) set_value(node, 0, model_.graph.add_constant(tensor, tensor_name(def, 0)));
   return Status();
+}
+
+Status GraphImporter::add_complex_constant(int node, const TensorData& data) {
+  BLADE_ASSIGN_OR_RETURN(const ir::NewTensor real, ir::allocate_tensor(ir::DType::kFloat32, data.dims));
+  BLADE_ASSIGN_OR_RETURN(const ir::NewTensor imaginary, ir::allocate_tensor(ir::DType::kFloat32, data.dims));
+  const char* from = data.content.data();
+  for (int64_t i = 0; i < data.element_count; ++i) {
+    std::memcpy(real.data + i * sizeof(float), from + 2 * i * sizeof(float), sizeof(float));
+    std::memcpy(imaginary.data + i * sizeof(float), from + (2 * i + 1) * sizeof(float), sizeof(float));
+  }
+  const ir::ValueId id = model_.graph.add_constant(real.tensor);
+  stand_ins_.emplace(id, DataType::kComplex64);
+  stored_.emplace(node, id);
+  const std::span<const float> parts = imaginary.tensor->as<float>();
+  const bool is_real = std::all_of(parts.begin(), parts.end(), [](float v) { return v == 0; });
+  if (!is_real) imaginary_.emplace(id, model_.graph.add_constant(imaginary.tensor));
+  return Status();
+}
+
+ir::ValueId GraphImporter::operand(const TensorRef& ref, bool takes_stand_ins) const {
+  const auto stored = stored_.find(ref.node);
+  return takes_stand_ins && stored != stored_.end() ? stored->second : value(ref);
 }
 
 Result<std::string> GraphImporter::refuse_types(int node, const OpSpec& spec) {
@@ -175,37 +218,61 @@ Result<std::string> GraphImporter::refuse_types(int node, const OpSpec& spec) {
                             std::to_string(expected.size()));
   }
   BLADE_ASSIGN_OR_RETURN(auto results, tensor_types(spec.outputs, def));
-  if (spec.takes_lists) {
+  if (spec.takes_lists && !is_complex(def)) {
     for (const TensorRef& ref : inputs) {
       if (value(ref) == ir::kNone) return std::string("it reads a tensor that does not exist");
+      if (const auto found = stand_ins_.find(value(ref)); found != stand_ins_.end()) {
+        return "it reads a tensor of type " + data_type_name(found->second);
+      }
       if (ir::dtype_size(model_.graph.value(value(ref)).dtype) == 0) {
         return "only TensorFlow knows the type of '" + tensor_name(node_at(ref.node), ref.port) + "'";
       }
     }
     return std::string();
   }
-  for (DataType type : results) {
-    if (to_ir(type) == ir::DType::kOpaque) return "its result is of type " + data_type_name(type);
+  const bool stands_in = takes_stand_ins(def);
+  for (size_t port = 0; port < results.size(); ++port) {
+    if (to_ir(results[port]) != ir::DType::kOpaque) continue;
+    const bool handed_out = std::any_of(outputs_.begin(), outputs_.end(), [&](const TensorRef& ref) {
+      return ref.node == node && ref.port == static_cast<int>(port);
+    });
+    if (!stands_in || handed_out) return "its result is of type " + data_type_name(results[port]);
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
-    ir::DType found = model_.graph.value(value(inputs[i])).dtype;
-    const NodeDef& producer = node_at(inputs[i].node);
-    if (lists_.contains(value(inputs[i]))) return "it reads a list, '" + tensor_name(producer, inputs[i].port) + "'";
-    if (to_ir(expected[i]) == ir::DType::kOpaque)
-      return "its input " + std::to_string(i) + " is of type " + data_type_name(expected[i]);
-    if (found == ir::DType::kOpaque)
-      return "only TensorFlow knows the type of '" + tensor_name(producer, inputs[i].port) + "'";
-    if (found != to_ir(expected[i])) {
-      return "it reads '" + tensor_name(producer, inputs[i].port) + "' as " + data_type_name(expected[i]) +
-             ", but that is " + ir::dtype_name(found);
-    }
+    std::string reason = refuse_operand(inputs[i], expected[i], stands_in);
+    if (!reason.empty()) return reason;
   }
-  if (const AttrValue* t = def->find_attr("T"); t != nullptr && t->as_type() != nullptr) {
+  if (const AttrValue* t = def->find_attr("T"); t != nullptr && t->as_type() != nullptr && !stands_in) {
     if ((spec.dtypes >> static_cast<int>(to_ir(*t->as_type())) & 1) == 0) {
       return "Blade has no " + def->op + " for " + data_type_name(*t->as_type());
     }
   }
   return std::string();
+}
+
+std::string GraphImporter::refuse_operand(const TensorRef& ref, DataType expected, bool takes_stand_ins) const {
+  const ir::ValueId id = operand(ref, takes_stand_ins);
+  const std::string tensor = tensor_name(node_at(ref.node), ref.port);
+  if (lists_.contains(id)) return "it reads a list, '" + tensor + "'";
+  const auto stand_in = stand_ins_.find(id);
+  if (stand_in != stand_ins_.end() && takes_stand_ins && stand_in->second == expected) return "";
+  if (to_ir(expected) == ir::DType::kOpaque)
+    return "it reads '" + tensor + "', which is of type " + data_type_name(expected);
+  const ir::DType found = model_.graph.value(id).dtype;
+  if (found == ir::DType::kOpaque) return "only TensorFlow knows the type of '" + tensor + "'";
+  if (found != to_ir(expected) || stand_in != stand_ins_.end()) {
+    return "it reads '" + tensor + "' as " + data_type_name(expected) + ", but that is " +
+           (stand_in != stand_ins_.end() ? data_type_name(stand_in->second) : ir::dtype_name(found));
+  }
+  return "";
+}
+
+Status GraphImporter::refuse_stand_ins(const std::vector<ir::ValueId>& operands) const {
+  for (const ir::ValueId id : operands) {
+    const auto found = stand_ins_.find(id);
+    if (found != stand_ins_.end()) return unimplemented("it reads a tensor of type " + data_type_name(found->second));
+  }
+  return {};
 }
 
 std::vector<ir::ValueId> GraphImporter::input_values(int node) const {
@@ -234,17 +301,19 @@ void GraphImporter::keep_new_nodes(int node, ir::NodeId first, const std::vector
 
 Status GraphImporter::lower(int node, const OpSpec& spec) {
   const NodeDef& def = node_at(node);
-  std::vector<ir::ValueId> operands = input_values(node);
-  const auto stored = index_.inputs(node).empty() ? quantized_.end() : quantized_.find(index_.inputs(node)[0].node);
-  if (def->op == "Dequantize" && stored != quantized_.end()) {
-    operands[0] = stored->second;
-  } else {
-    BLADE_ASSIGN_OR_RETURN(std::string refused, refuse_types(node, spec));
-    if (!refused.empty()) return add_foreign(node, refused);
-  }
+  BLADE_ASSIGN_OR_RETURN(const std::string refused, refuse_types(node, spec));
+  if (!refused.empty()) return add_foreign(node, refused);
+  std::vector<ir::ValueId> operands;
+  for (const TensorRef& ref : index_.inputs(node)) operands.push_back(operand(ref, takes_stand_ins(def)));
   ir::NodeId first = model_.graph.num_node_slots();
+  std::vector<ir::ValueId> imaginary;
+  for (const ir::ValueId id : operands) {
+    const auto part = imaginary_.find(id);
+    imaginary.push_back(part == imaginary_.end() ? ir::kNone : part->second);
+  }
   LowerContext context(model_.graph, inference_, def, node, std::move(operands), used_outputs(node));
-  Status lowered = spec.lower(context, spec.argument);
+  context.set_imaginary(std::move(imaginary));
+  Status lowered = is_complex(def) ? lower_complex_node(context, spec) : spec.lower(context, spec.argument);
   if (!lowered.ok()) {
     const Result<std::string> reason = gave_up(lowered, first);
     if (!reason.ok()) return reason.status().with_context(about(def));
@@ -252,13 +321,27 @@ Status GraphImporter::lower(int node, const OpSpec& spec) {
   }
   keep_new_nodes(node, first, foreign_controls(node));
   lists_.insert(context.lists().begin(), context.lists().end());
+  BLADE_RETURN_IF_ERROR(note_stand_ins(node, spec, context));
   for (size_t port = 0; port < context.outputs().size(); ++port) {
     ir::ValueId id = context.outputs()[port];
     const bool passes_list =
         (def->op == "Identity" || def->op == "IdentityN") && lists_.contains(value(index_.inputs(node)[port]));
     if (passes_list) lists_.insert(id);
-    if (!lists_.contains(id)) model_.graph.value(id).name = tensor_name(def, static_cast<int>(port));
+    if (!lists_.contains(id) && !stand_ins_.contains(id)) {
+      model_.graph.value(id).name = tensor_name(def, static_cast<int>(port));
+    }
     set_value(node, static_cast<int>(port), id);
+  }
+  return Status();
+}
+
+Status GraphImporter::note_stand_ins(int node, const OpSpec& spec, const LowerContext& context) {
+  BLADE_ASSIGN_OR_RETURN(const std::vector<DataType> types, tensor_types(spec.outputs, node_at(node)));
+  for (size_t port = 0; port < context.outputs().size() && port < types.size(); ++port) {
+    if (types[port] != DataType::kComplex64 && integers_behind(types[port]) == ir::DType::kInvalid) continue;
+    stand_ins_.emplace(context.outputs()[port], types[port]);
+    const auto& parts = context.imaginary_outputs();
+    if (port < parts.size() && parts[port] != ir::kNone) imaginary_.emplace(context.outputs()[port], parts[port]);
   }
   return Status();
 }
@@ -316,8 +399,8 @@ Status GraphImporter::add_foreign(int node, std::string reason) {
   model_.foreign[node] = 1;
   node_ids_[node].push_back(id);
   for (int producer : foreign_controls(node)) add_control(id, producer);
-  if (def->op == "Identity" && !index_.inputs(node).empty() && quantized_.contains(index_.inputs(node)[0].node)) {
-    quantized_.emplace(node, quantized_.at(index_.inputs(node)[0].node));
+  if (def->op == "Identity" && !index_.inputs(node).empty() && stored_.contains(index_.inputs(node)[0].node)) {
+    stored_.emplace(node, stored_.at(index_.inputs(node)[0].node));
   }
   return Status();
 }

@@ -72,6 +72,7 @@ const ImportOptions& GraphImporter::inside_options() {
 Result<std::vector<ir::ValueId>> GraphImporter::add_loop(int node, const SubSource& condition, const SubSource& body,
                                                          std::vector<ir::ValueId> operands, size_t variables) {
   int roots = 0;
+  BLADE_RETURN_IF_ERROR(refuse_stand_ins(operands));
   BLADE_ASSIGN_OR_RETURN(std::vector<Argument> arguments, arguments_of(model_.graph, operands, lists_, &roots));
   BLADE_ASSIGN_OR_RETURN(ImportedLoop loop, import_loop(part_importer(), condition, body, arguments, variables, roots));
   LowerContext context(model_.graph, inference_, node_at(node), node, {}, {});
@@ -95,10 +96,27 @@ Result<std::vector<ir::ValueId>> GraphImporter::add_loop(int node, const SubSour
   return results;
 }
 
+std::optional<size_t> GraphImporter::known_branch(ir::ValueId condition, size_t branches) const {
+  const ir::Graph& graph = model_.graph;
+  while (!graph.value(condition).is_constant()) {
+    const ir::NodeId producer = graph.value(condition).producer;
+    if (producer == ir::kNone || graph.node(producer).op != ir::Op::kIdentity) return std::nullopt;
+    condition = graph.node(producer).inputs[0];
+  }
+  const ir::Tensor& constant = *graph.value(condition).constant;
+  if (constant.element_count() != 1) return std::nullopt;
+  return ir::chosen_branch(constant.dtype, constant.data, branches);
+}
+
 Result<std::vector<ir::ValueId>> GraphImporter::add_branches(int node, ir::ValueId condition,
                                                              std::span<const SubSource> branches,
                                                              const std::vector<ir::ValueId>& operands) {
+  if (const auto known = known_branch(condition, branches.size())) {
+    branches = branches.subspan(*known, 1);
+    condition = model_.graph.add_constant(ir::make_scalar_i64(0));
+  }
   int roots = 0;
+  BLADE_RETURN_IF_ERROR(refuse_stand_ins(operands));
   BLADE_ASSIGN_OR_RETURN(const std::vector<Argument> arguments, arguments_of(model_.graph, operands, lists_, &roots));
   BLADE_ASSIGN_OR_RETURN(ImportedBranches imported, import_branches(part_importer(), branches, arguments, roots));
   LowerContext context(model_.graph, inference_, node_at(node), node, {}, {});

@@ -22,12 +22,12 @@ bool GraphImporter::is_fed(const std::string& node) const {
 Status GraphImporter::choose_inputs() {
   std::vector<std::string> names = options_.inputs;
   if (names.empty()) {
+    // Labels, say, or what freezing puts where a loop has an operand that it never uses, are no inputs.
+    const std::vector<bool> needed = index_.ancestors(outputs_, [](const TensorRef&) { return false; });
     for (int i = 0; i < index_.size(); ++i) {
       const NodeDef& node = source_->nodes[i];
-      // Freezing puts such placeholders where a loop or branch has an operand that it never uses.
-      const bool left_over =
-          index_.is_unread_placeholder(source_, i) && node->name.starts_with("unused_control_flow_input");
-      if ((needs_feed(node) && !left_over) || (is_placeholder(node) && is_fed(node->name))) names.push_back(node->name);
+      const bool has_value = needs_feed(node) || (is_placeholder(node) && is_fed(node->name));
+      if (needed[i] && has_value) names.push_back(node->name);
     }
     std::string list;
     for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;

@@ -6,6 +6,9 @@
 
 namespace blade::tensorflow {
 
+// A node some of whose tensors are complex64; kUnimplemented where the op only takes real numbers.
+Status lower_complex_node(LowerContext& context, const OpSpec& spec);
+
 Status lower_unary(LowerContext& context, int argument);
 Status lower_leaky_relu(LowerContext& context, int argument);
 Status lower_binary(LowerContext& context, int argument);
@@ -43,6 +46,7 @@ Status lower_top_k(LowerContext& context, int argument);
 Status lower_shape_of(LowerContext& context, int argument);
 Status lower_shape_n(LowerContext& context, int argument);
 Status lower_direct(LowerContext& context, int argument);
+Status lower_ensure_shape(LowerContext& context, int argument);
 Status lower_expand_dims(LowerContext& context, int argument);
 Status lower_squeeze(LowerContext& context, int argument);
 Status lower_identity(LowerContext& context, int argument);
@@ -112,6 +116,18 @@ Status lower_adjust_contrast(LowerContext& context, int argument);
 Status lower_sparse_reshape(LowerContext& context, int argument);
 Status lower_sparse_fill_empty_rows(LowerContext& context, int argument);
 Status lower_dequantize(LowerContext& context, int argument);
+Status lower_quantize(LowerContext& context, int argument);
+Status lower_complex(LowerContext& context, int argument);
+Status lower_complex_part(LowerContext& context, int argument);
+Status lower_complex_abs(LowerContext& context, int argument);
+Status lower_angle(LowerContext& context, int argument);
+Status lower_conj(LowerContext& context, int argument);
+Status lower_fft(LowerContext& context, int argument);
+Status lower_fft_2d(LowerContext& context, int argument);
+Status lower_ctc_greedy_decoder(LowerContext& context, int argument);
+Status lower_rgb_to_hsv(LowerContext& context, int argument);
+Status lower_hsv_to_rgb(LowerContext& context, int argument);
+Status lower_adjust_colors(LowerContext& context, int argument);
 Status lower_crop_and_resize(LowerContext& context, int argument);
 Status lower_combined_non_max_suppression(LowerContext& context, int argument);
 Status lower_extract_patches(LowerContext& context, int argument);

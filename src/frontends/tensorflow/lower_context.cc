@@ -280,6 +280,15 @@ Result<ir::ValueId> LowerContext::add_scalar(ir::DType dtype, double value) {
   return add_constant(made.tensor);
 }
 
+LowerContext LowerContext::with_inputs(std::vector<ir::ValueId> inputs) const {
+  return LowerContext(graph_, inference_, node_, origin_, std::move(inputs), used_outputs_);
+}
+
+Status LowerContext::finish_complex(std::vector<ir::ValueId> real, std::vector<ir::ValueId> imaginary) {
+  imaginary_outputs_ = std::move(imaginary);
+  return finish(std::move(real));
+}
+
 Status LowerContext::finish(std::vector<ir::ValueId> outputs) {
   outputs_ = std::move(outputs);
   return Status();

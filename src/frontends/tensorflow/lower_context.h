@@ -62,6 +62,15 @@ class LowerContext {
   // A scalar of any numeric or bool type.
   Result<ir::ValueId> add_scalar(ir::DType dtype, double value);
 
+  // Complex numbers are two values, of which the second has no node of TensorFlow's: the imaginary part of an input,
+  // kNone where all of it is 0 (or where the input is not complex).
+  ir::ValueId imaginary(int i) const { return imaginary_.empty() ? ir::kNone : imaginary_[i]; }
+  void set_imaginary(std::vector<ir::ValueId> parts) { imaginary_ = std::move(parts); }
+  // The same node with other operands.
+  LowerContext with_inputs(std::vector<ir::ValueId> inputs) const;
+  Status finish_complex(std::vector<ir::ValueId> real, std::vector<ir::ValueId> imaginary);
+  const std::vector<ir::ValueId>& imaginary_outputs() const { return imaginary_outputs_; }
+
   // `value` is a TensorArray's flow or a tensor list. Such values have no name outside, so that all that shares a list
   // is taken into one engine, or stays behind together.
   void mark_list(ir::ValueId value) { lists_.push_back(value); }
@@ -80,6 +89,7 @@ class LowerContext {
   std::vector<ir::ValueId> inputs_;
   std::vector<bool> used_outputs_;
   std::vector<ir::ValueId> outputs_;
+  std::vector<ir::ValueId> imaginary_, imaginary_outputs_;
   std::vector<ir::ValueId> lists_;
 };
 

@@ -101,6 +101,7 @@ Status lower_cast(LowerContext& context, int) {
 
 Status lower_bitcast(LowerContext& context, int) {
   BLADE_ASSIGN_OR_RETURN(DataType type, type_attr(context.node(), "type"));
+  if (to_ir(type) == ir::DType::kOpaque) return unimplemented("its result is of type " + data_type_name(type));
   if (to_ir(type) == context.dtype(context.input(0))) return lower_identity(context, 0);
   return context.finish(context.emit(ir::Op::kBitcast, "", {context.input(0)}, ir::BitcastAttrs{to_ir(type)}));
 }

@@ -59,6 +59,28 @@ struct Range {
   ir::ValueId min, max;
 };
 
+// Inputs 1 and 2; where each slice along an axis has a range of its own, shaped to broadcast with input 0.
+Result<Range> ranges_along(LowerContext& context, Emitter& e, int64_t axis) {
+  Range range{context.input(1), context.input(2)};
+  if (axis == -1) return range;
+  BLADE_ASSIGN_OR_RETURN(const int rank, context.rank(context.input(0), "its operand"));
+  if (axis < 0 || axis >= rank) return invalid_argument("has the axis " + std::to_string(axis));
+  std::vector<int64_t> column(rank, 1);
+  column[axis] = -1;
+  range = {e.reshape("min_column", range.min, column), e.reshape("max_column", range.max, column)};
+  BLADE_RETURN_IF_ERROR(e.status());
+  return range;
+}
+
+// To the nearest whole number, halves away from zero; 0.5 less an ulp keeps 0.49999997 down.
+ir::ValueId round_away(Emitter& e, ir::ValueId x) {
+  const ir::ValueId half = e.scalar(DType::kFloat32, static_cast<double>(std::nextafter(0.5f, 0.0f)));
+  const ir::ValueId size = e.pointwise(PointwiseOp::kAbs, "size", {x});
+  const ir::ValueId whole =
+      e.pointwise(PointwiseOp::kFloor, "whole", {e.pointwise(PointwiseOp::kAdd, "plus_half", {size, half})});
+  return e.pointwise(PointwiseOp::kMul, "nearest", {e.pointwise(PointwiseOp::kSign, "sign", {x}), whole});
+}
+
 }  // namespace
 
 Status lower_fake_quant_args(LowerContext& context, int) {
@@ -80,14 +102,15 @@ Status lower_dequantize(LowerContext& context, int) {
   BLADE_ASSIGN_OR_RETURN(int64_t axis, int_attr_or(context.node(), "axis", -1));
   BLADE_ASSIGN_OR_RETURN(bool narrow, bool_attr_or(context.node(), "narrow_range", false));
   BLADE_ASSIGN_OR_RETURN(DataType result, type_attr_or(context.node(), "dtype", DataType::kFloat));
-  if (axis != -1) return unimplemented("each slice has a range of its own");
   const DType stored = context.dtype(context.input(0));
   const int bits = 8 * static_cast<int>(ir::dtype_size(stored));
   const bool is_signed = stored != DType::kUInt8 && stored != DType::kUInt16;
   const double steps = std::ldexp(1.0, bits), lowest = is_signed ? -steps / 2 : 0, highest = lowest + steps - 1;
   Emitter e(context);
   const auto real = [&](double v) { return e.scalar(DType::kFloat32, v); };
-  const ir::ValueId levels = e.cast(context.input(0), DType::kFloat32), min = context.input(1), max = context.input(2);
+  const ir::ValueId levels = e.cast(context.input(0), DType::kFloat32);
+  BLADE_ASSIGN_OR_RETURN(const Range given, ranges_along(context, e, axis));
+  const ir::ValueId min = given.min, max = given.max;
   ir::ValueId value = ir::kNone;
   if (mode == "SCALED") {
     ir::ValueId scale = e.pointwise(PointwiseOp::kDiv, "scale", {max, real(highest)});
@@ -101,13 +124,7 @@ Status lower_dequantize(LowerContext& context, int) {
     const ir::ValueId scale = e.pointwise(PointwiseOp::kDiv, "scale", {range, real(steps - 1)});
     ir::ValueId first = min;
     if (mode == "MIN_FIRST") {  // 0 is a level
-      // To the nearest level, halves away from zero.
-      const ir::ValueId place = e.pointwise(PointwiseOp::kDiv, "place", {min, scale});
-      const ir::ValueId size = e.pointwise(PointwiseOp::kAbs, "size", {place});
-      const ir::ValueId whole =
-          e.pointwise(PointwiseOp::kFloor, "whole", {e.pointwise(PointwiseOp::kAdd, "plus_half", {size, real(0.5)})});
-      const ir::ValueId level =
-          e.pointwise(PointwiseOp::kMul, "level", {e.pointwise(PointwiseOp::kSign, "sign", {place}), whole});
+      const ir::ValueId level = round_away(e, e.pointwise(PointwiseOp::kDiv, "place", {min, scale}));
       const ir::ValueId flat = e.pointwise(PointwiseOp::kEqual, "flat", {min, max});
       first = e.pointwise(PointwiseOp::kSelect, "first",
                           {flat, min, e.pointwise(PointwiseOp::kMul, "snapped", {level, scale})});
@@ -116,6 +133,114 @@ Status lower_dequantize(LowerContext& context, int) {
     value = e.pointwise(PointwiseOp::kAdd, "value", {e.pointwise(PointwiseOp::kMul, "scaled", {above, scale}), first});
   }
   return e.finish(e.cast(value, to_ir(result)));
+}
+
+namespace {
+
+// What an integer type holds, as real numbers.
+struct StoredLevels {
+  double lowest, highest;
+  explicit StoredLevels(DType stored) {
+    const double steps = std::ldexp(1.0, 8 * static_cast<int>(ir::dtype_size(stored)));
+    lowest = stored == DType::kUInt8 || stored == DType::kUInt16 ? 0 : -steps / 2;
+    highest = lowest + steps - 1;
+  }
+  double steps() const { return highest - lowest + 1; }
+};
+
+// The range that TensorFlow's quantize_op.cc works with: it holds 0 and is not too narrow.
+Range widened_range(Emitter& e, Range given, double least_width) {
+  const auto real = [&](double v) { return e.scalar(DType::kFloat32, v); };
+  const auto larger = [&](ir::ValueId a, ir::ValueId b) {
+    return e.pointwise(PointwiseOp::kMaximum, "larger", {a, b});
+  };
+  const ir::ValueId size = larger(real(1), larger(e.pointwise(PointwiseOp::kAbs, "min_size", {given.min}),
+                                                  e.pointwise(PointwiseOp::kAbs, "max_size", {given.max})));
+  const ir::ValueId width = e.pointwise(PointwiseOp::kMul, "width", {size, real(least_width)});
+  const ir::ValueId min = e.pointwise(PointwiseOp::kMinimum, "min", {given.min, real(0)});
+  return {min, larger(real(0), larger(given.max, e.pointwise(PointwiseOp::kAdd, "wide", {min, width})))};
+}
+
+// Levels of SCALED, 0 at 0; `range` becomes what they span.
+ir::ValueId scaled_levels(Emitter& e, ir::ValueId x, Range* range, double lowest, double highest, bool to_even) {
+  const auto real = [&](double v) { return e.scalar(DType::kFloat32, v); };
+  const ir::ValueId huge = real(static_cast<double>(std::numeric_limits<float>::max()));
+  const auto fit = [&](double level, ir::ValueId end) {
+    const ir::ValueId product = e.pointwise(PointwiseOp::kMul, "product", {real(level), end});
+    const ir::ValueId positive = e.pointwise(PointwiseOp::kGreater, "positive", {product, real(0)});
+    return e.pointwise(PointwiseOp::kSelect, "fit",
+                       {positive, e.pointwise(PointwiseOp::kDiv, "quotient", {real(level), end}), huge});
+  };
+  const ir::ValueId scale =
+      e.pointwise(PointwiseOp::kMinimum, "scale", {fit(lowest, range->min), fit(highest, range->max)});
+  range->min = e.pointwise(PointwiseOp::kDiv, "least", {real(lowest), scale});
+  range->max = e.pointwise(PointwiseOp::kDiv, "most", {real(highest), scale});
+  const ir::ValueId inside = e.pointwise(PointwiseOp::kMaximum, "inside",
+                                         {e.pointwise(PointwiseOp::kMinimum, "at_most", {x, range->max}), range->min});
+  const ir::ValueId levels = e.pointwise(PointwiseOp::kMul, "levels", {inside, scale});
+  return to_even ? e.pointwise(PointwiseOp::kRint, "nearest", {levels}) : round_away(e, levels);
+}
+
+// Levels of MIN_COMBINED: the ends of the range are the ends of the type.
+ir::ValueId combined_levels(Emitter& e, ir::ValueId x, const Range& range, const StoredLevels& type) {
+  const auto real = [&](double v) { return e.scalar(DType::kFloat32, v); };
+  const ir::ValueId width = e.pointwise(PointwiseOp::kSub, "width", {range.max, range.min});
+  const ir::ValueId scale = e.pointwise(PointwiseOp::kDiv, "scale", {real(type.steps() - 1), width});
+  const ir::ValueId inside = e.pointwise(PointwiseOp::kMaximum, "inside",
+                                         {e.pointwise(PointwiseOp::kMinimum, "at_most", {x, range.max}), range.min});
+  const ir::ValueId above =
+      e.pointwise(PointwiseOp::kMul, "above", {e.pointwise(PointwiseOp::kSub, "distance", {inside, range.min}), scale});
+  if (type.lowest == 0) {
+    return e.pointwise(PointwiseOp::kFloor, "nearest",
+                       {e.pointwise(PointwiseOp::kAdd, "plus_half", {above, real(0.5)})});
+  }
+  return round_away(e, e.pointwise(PointwiseOp::kAdd, "centred", {above, real(type.lowest)}));
+}
+
+// Levels of MIN_FIRST, as quantization_utils.h: the range is moved so that 0 is a level.
+ir::ValueId first_levels(Emitter& e, ir::ValueId x, const Range& range, const StoredLevels& type) {
+  const auto real = [&](double v) { return e.scalar(DType::kFloat32, v); };
+  const ir::ValueId width = e.pointwise(PointwiseOp::kSub, "width", {range.max, range.min});
+  const ir::ValueId scale = e.pointwise(PointwiseOp::kDiv, "scale", {real(type.steps() - 1), width});
+  const ir::ValueId first = round_away(e, e.pointwise(PointwiseOp::kMul, "first", {range.min, scale}));
+  const ir::ValueId shift = e.pointwise(PointwiseOp::kSub, "shift", {first, real(type.lowest)});
+  const ir::ValueId levels = e.pointwise(PointwiseOp::kSub, "levels",
+                                         {round_away(e, e.pointwise(PointwiseOp::kMul, "scaled", {x, scale})), shift});
+  return e.pointwise(PointwiseOp::kMinimum, "at_most",
+                     {e.pointwise(PointwiseOp::kMaximum, "at_least", {levels, real(type.lowest)}), real(type.highest)});
+}
+
+}  // namespace
+
+// As TensorFlow's quantize_op.cc; the integers, and the range that they span.
+Status lower_quantize(LowerContext& context, int) {
+  BLADE_ASSIGN_OR_RETURN(const DataType type, type_attr(context.node(), "T"));
+  BLADE_ASSIGN_OR_RETURN(const std::string mode, string_attr_or(context.node(), "mode", "MIN_COMBINED"));
+  BLADE_ASSIGN_OR_RETURN(const std::string round, string_attr_or(context.node(), "round_mode", "HALF_AWAY_FROM_ZERO"));
+  BLADE_ASSIGN_OR_RETURN(const int64_t axis, int_attr_or(context.node(), "axis", -1));
+  BLADE_ASSIGN_OR_RETURN(const bool narrow, bool_attr_or(context.node(), "narrow_range", false));
+  BLADE_ASSIGN_OR_RETURN(const float least, float_attr_or(context.node(), "ensure_minimum_range", 0.01f));
+  const DType stored = integers_behind(type);
+  if (stored == DType::kInt32) return unimplemented("float32 does not hold every level of " + data_type_name(type));
+  const StoredLevels levels(stored);
+  Emitter e(context);
+  BLADE_ASSIGN_OR_RETURN(const Range given, ranges_along(context, e, axis));
+  Range range = widened_range(e, given, static_cast<double>(least));
+  const ir::ValueId x = context.input(0);
+  ir::ValueId found = ir::kNone;
+  if (mode == "SCALED") {
+    found = scaled_levels(e, x, &range, levels.lowest + (narrow ? 1 : 0), levels.highest, round == "HALF_TO_EVEN");
+  } else {
+    found = mode == "MIN_FIRST" ? first_levels(e, x, range, levels) : combined_levels(e, x, range, levels);
+  }
+  const ir::ValueId out = e.emit(ir::Op::kCast, "", {found}, ir::CastAttrs{stored});
+  // TensorFlow gives the range of a single slice as scalars.
+  const ir::Dim slices = axis == -1 ? ir::Dim(1) : context.shape(x).dim(static_cast<int>(axis));
+  if (!slices.is_known()) return unimplemented("the size along its axis is not known");
+  const std::vector<int64_t> dims(slices == ir::Dim(1) ? 0 : 1, -1);
+  const ir::ValueId min = e.reshape("output_min", range.min, dims), max = e.reshape("output_max", range.max, dims);
+  BLADE_RETURN_IF_ERROR(e.status());
+  return context.finish({out, min, max});
 }
 
 // FakeQuantWithMinMaxVars and ...PerChannel: scalars or vectors over the last dim.

@@ -64,47 +64,10 @@ Status lower_sparse_to_dense(LowerContext& context, int) {
   return e.finish(e.emit(ir::Op::kTensorScatter, "", {base, indices, values}, attrs));
 }
 
-namespace {
-
-// The distance between neighbours along each dim of a dense tensor: a product of the dims behind it.
-ir::ValueId strides_of_dims(Emitter& e, const char* suffix, ir::ValueId dims) {
-  return e.emit(ir::Op::kCumulative, suffix, {dims},
-                ir::CumulativeAttrs{.axis = 0, .exclusive = true, .reverse = true, .kind = ir::CumulativeKind::kProd});
-}
-
-ir::ValueId product_of(Emitter& e, const char* suffix, ir::ValueId dims) {
-  ir::ReduceAttrs attrs;
-  attrs.kind = ir::ReduceKind::kProd;
-  attrs.axes = {0};
-  return e.emit(ir::Op::kReduce, suffix, {dims}, attrs);
-}
-
-}  // namespace
-
-// Coordinates [n, rank] in a tensor of one shape as coordinates in the same elements of another, one of whose dims may
-// be -1.
 Status lower_sparse_reshape(LowerContext& context, int) {
-  Emitter e(context);
-  const ir::ValueId at = context.input(0), dims = context.input(1), wanted = context.input(2);
-  const ir::ValueId zero = e.integer(0), one = e.integer(1);
-  const ir::ValueId open = e.pointwise(PointwiseOp::kLess, "open", {wanted, zero});
-  const ir::ValueId others = product_of(e, "others", e.pointwise(PointwiseOp::kSelect, "known", {open, one, wanted}));
-  const ir::ValueId rest =
-      e.pointwise(PointwiseOp::kFloorDiv, "rest",
-                  {product_of(e, "count", dims), e.pointwise(PointwiseOp::kMaximum, "some", {others, one})});
-  const ir::ValueId shape = e.pointwise(PointwiseOp::kSelect, "dims", {open, rest, wanted});
-  ir::ReduceAttrs sum;
-  sum.axes = {1};
-  const ir::ValueId steps = e.pointwise(PointwiseOp::kMul, "steps", {at, strides_of_dims(e, "strides", dims)});
-  const ir::ValueId flat =
-      e.emit(ir::Op::kExpandDims, "flat", {e.emit(ir::Op::kReduce, "offset", {steps}, sum)}, ir::AxisAttrs{1});
-  const auto at_least_one = [&](ir::ValueId v) { return e.pointwise(PointwiseOp::kMaximum, "divisor", {v, one}); };
-  const ir::ValueId upper =
-      e.pointwise(PointwiseOp::kFloorDiv, "upper", {flat, at_least_one(strides_of_dims(e, "new_strides", shape))});
-  const ir::ValueId out = e.pointwise(PointwiseOp::kFloorMod, "", {upper, at_least_one(shape)});
-  const ir::ValueId out_shape = e.emit(ir::Op::kIdentity, "shape", {shape}, ir::IdentityAttrs{});
-  BLADE_RETURN_IF_ERROR(e.status());
-  return context.finish(std::vector<ir::ValueId>{out, out_shape});
+  BLADE_ASSIGN_OR_RETURN(auto outputs,
+                         context.emit_many(ir::Op::kSparseReshape, "", context.inputs(), 2, ir::EmptyAttrs{}));
+  return context.finish(std::move(outputs));
 }
 
 Status lower_sparse_fill_empty_rows(LowerContext& context, int) {
@@ -167,8 +130,11 @@ Status lower_bincount(LowerContext& context, int argument) {
   const ir::DType type = context.dtype(numbers), result = context.dtype(weights);
   BLADE_ASSIGN_OR_RETURN(bool binary, bool_attr_or(context.node(), "binary_output", false));
   BLADE_ASSIGN_OR_RETURN(int rank, context.rank(numbers, "its numbers"));
-  const auto weight_count = context.shape(weights).element_count();
-  if (!weight_count) return unimplemented("the shape of its weights is not known");
+  // No weights, a vector of length 0, stand for 1 each.
+  const ir::Shape& weighed = context.shape(weights);
+  if (!weighed.is_static() && (rank < 2 || rank != weighed.rank()))
+    return unimplemented("the shape of its weights is not known");
+  const bool weightless = weighed.element_count() == 0;
   if (argument == 1 && rank > 2) return invalid_argument("counts a tensor of more than 2 dims");
   const bool rows = argument == 1 && rank == 2;
   Emitter e(context);
@@ -188,7 +154,7 @@ Status lower_bincount(LowerContext& context, int argument) {
   const ir::ValueId negative = e.pointwise(PointwiseOp::kLess, "negative", {numbers, zero});
   ids = e.pointwise(PointwiseOp::kSelect, "checked", {negative, segments, ids});
   ir::ValueId values = weights;
-  if (binary || *weight_count == 0) values = e.fill("ones", e.shape_of(numbers), e.scalar(result, 1));
+  if (binary || weightless) values = e.fill("ones", e.shape_of(numbers), e.scalar(result, 1));
   ir::SegmentReduceAttrs attrs;
   attrs.kind = binary ? ir::ReduceKind::kMax : ir::ReduceKind::kSum;
   attrs.empty_is_zero = true;

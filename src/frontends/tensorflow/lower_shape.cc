@@ -16,6 +16,15 @@ Status lower_identity(LowerContext& context, int argument) {
   return context.finish(context.emit(ir::Op::kIdentity, "", {context.input(0)}, attrs));
 }
 
+Status lower_ensure_shape(LowerContext& context, int) {
+  BLADE_ASSIGN_OR_RETURN(TensorShapeProto shape, shape_attr(context.node(), "shape"));
+  if (shape.unknown_rank) {
+    return context.finish(context.emit(ir::Op::kIdentity, "", {context.input(0)}, ir::IdentityAttrs{}));
+  }
+  const ir::EnsureShapeAttrs attrs{std::move(shape.dims)};
+  return context.finish(context.emit(ir::Op::kEnsureShape, "", {context.input(0)}, attrs));
+}
+
 Status lower_identity_n(LowerContext& context, int) {
   std::vector<ir::ValueId> outputs;
   for (int i = 0; i < context.num_inputs(); ++i) {

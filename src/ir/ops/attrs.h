@@ -199,18 +199,18 @@ struct TopKAttrs {
 
 // What a removed or kept Identity stood for in the source graph; CheckNumerics fails a run only in the source
 // framework.
-enum class IdentityKind : uint8_t {
-  kPlain,
-  kCheckNumerics,
-  kStopGradient,
-  kSnapshot,
-  kEnsureShape,
-  kPlaceholderWithDefault
-};
+enum class IdentityKind : uint8_t { kPlain, kCheckNumerics, kStopGradient, kSnapshot, kPlaceholderWithDefault };
 struct IdentityAttrs {
   IdentityKind kind = IdentityKind::kPlain;
   BLADE_ATTRS(kind)
   bool operator==(const IdentityAttrs&) const = default;
+};
+
+// dims: what the shape must be, -1 where any size will do.
+struct EnsureShapeAttrs {
+  std::vector<int64_t> dims;
+  BLADE_ATTRS(dims)
+  bool operator==(const EnsureShapeAttrs&) const = default;
 };
 
 struct AxisAttrs {
@@ -335,6 +335,25 @@ struct BlockLstmAttrs {
   bool operator==(const BlockLstmAttrs&) const = default;
 };
 
+// Discrete Fourier transforms along the last axis; complex numbers are two tensors, real and imaginary parts. kForward
+// and kInverse: both parts to both parts. kReal: x and a length n, to which rows are cut or filled with zeros, to the
+// parts of n / 2 + 1 numbers. kRealInverse: both parts and a length n to n real numbers.
+enum class FftKind : uint8_t { kForward, kInverse, kReal, kRealInverse };
+struct FftAttrs {
+  FftKind kind = FftKind::kForward;
+  BLADE_ATTRS(kind)
+  bool operator==(const FftAttrs&) const = default;
+};
+
+// The likeliest class of each step, runs of one class once where merge_repeated, without the blank class (counted from
+// the end where negative).
+struct CtcGreedyAttrs {
+  bool merge_repeated = false;
+  int64_t blank = -1;
+  BLADE_ATTRS(merge_repeated, blank)
+  bool operator==(const CtcGreedyAttrs&) const = default;
+};
+
 struct BlockAttrs {
   int64_t block = 2;
   BLADE_ATTRS(block)
@@ -392,6 +411,7 @@ using Attrs =
                  AxisAttrs, AxesAttrs, PermAttrs, SplitAttrs, StridedSliceAttrs, UnpackAttrs, PadAttrs, ShapeOfAttrs,
                  GatherAttrs, TensorScatterAttrs, SegmentReduceAttrs, SearchSortedAttrs, DiagAttrs, BitcastAttrs,
                  CropAndResizeAttrs, CombinedNonMaxSuppressionAttrs, BlockLstmAttrs, BlockAttrs, ResizeAttrs,
-                 NonMaxSuppressionAttrs, PositionsAttrs, SubGraphsAttrs, ForeignAttrs>;
+                 NonMaxSuppressionAttrs, PositionsAttrs, SubGraphsAttrs, ForeignAttrs, EnsureShapeAttrs, FftAttrs,
+                 CtcGreedyAttrs>;
 
 }  // namespace blade::ir

@@ -24,8 +24,12 @@ struct EnumNames<ReduceKind> {
 };
 template <>
 struct EnumNames<IdentityKind> {
-  static constexpr const char* value[] = {"plain",    "check_numerics", "stop_gradient",
-                                          "snapshot", "ensure_shape",   "placeholder_with_default"};
+  static constexpr const char* value[] = {"plain", "check_numerics", "stop_gradient", "snapshot",
+                                          "placeholder_with_default"};
+};
+template <>
+struct EnumNames<FftKind> {
+  static constexpr const char* value[] = {"forward", "inverse", "real", "real_inverse"};
 };
 template <>
 struct EnumNames<PadMode> {

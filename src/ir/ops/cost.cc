@@ -168,8 +168,8 @@ Cost node_cost(const Graph& graph, const Node& node) {
   for (ValueId input : node.inputs) {
     if (!graph.value(input).shape.is_static()) return cost;
   }
-  if (node.op == Op::kIdentity || node.op == Op::kReshape || node.op == Op::kExpandDims || node.op == Op::kSqueeze ||
-      node.op == Op::kShapeOf) {
+  if (node.op == Op::kIdentity || node.op == Op::kEnsureShape || node.op == Op::kReshape ||
+      node.op == Op::kExpandDims || node.op == Op::kSqueeze || node.op == Op::kShapeOf) {
     return cost;
   }
   for (size_t i = 0; i < node.inputs.size(); ++i) {

@@ -19,6 +19,15 @@ std::vector<int> shape_operands(const Node& node) {
       return {1, 2};
     case Op::kStridedSlice:
       return {1, 2, 3};
+    case Op::kFft:
+      switch (node.get<FftAttrs>().kind) {
+        case FftKind::kReal:
+          return {1};
+        case FftKind::kRealInverse:
+          return {2};
+        default:
+          return {};
+      }
     case Op::kRange:
       return {0, 1, 2};
     case Op::kFill:
@@ -49,6 +58,7 @@ bool finds_its_size(const Node& node) {
     case Op::kListDiff:
     case Op::kDynamicPartition:
     case Op::kFillEmptyRows:
+    case Op::kCtcGreedyDecoder:
       return true;
     case Op::kNonMaxSuppression: {
       const auto& attrs = node.get<NonMaxSuppressionAttrs>();
@@ -60,7 +70,7 @@ bool finds_its_size(const Node& node) {
 }
 
 bool finds_size_of(const Node& node, int output) {
-  return finds_its_size(node) && (node.op != Op::kFillEmptyRows || output < 2);
+  return finds_its_size(node) && ((node.op != Op::kFillEmptyRows && node.op != Op::kCtcGreedyDecoder) || output < 2);
 }
 
 // Rows are slices along the first axis.

@@ -53,4 +53,50 @@ Status infer_search_sorted(InferContext& c) {
   return Status();
 }
 
+namespace {
+
+// The elements of a new shape in which one may be -1, as far as they follow from contents.
+std::optional<std::vector<Dim>> resolved_elements(InferContext& c, const std::vector<Dim>* dims,
+                                                  const std::vector<Dim>* wanted) {
+  if (wanted == nullptr) return std::nullopt;
+  SymbolTable& s = c.symbols();
+  std::vector<Dim> out = *wanted, others;
+  size_t open = out.size();
+  for (size_t i = 0; i < out.size(); ++i) {
+    const auto number = s.constant(out[i]);
+    if (!number && !s.is_nonnegative(out[i])) return std::nullopt;
+    if (number == -1) {
+      open = i;
+    } else {
+      others.push_back(out[i]);
+    }
+  }
+  if (open == out.size()) return out;
+  out[open] = dims == nullptr ? c.fresh_element("rest") : s.floor_div(product(s, *dims), product(s, others));
+  return out;
+}
+
+}  // namespace
+
+Status infer_sparse_reshape(InferContext& c) {
+  BLADE_RETURN_IF_ERROR(check_arity(c, 3, 3, 2));
+  BLADE_RETURN_IF_ERROR(check_rank(c, 0, 2, "coordinates"));
+  BLADE_RETURN_IF_ERROR(check_rank(c, 1, 1, "a shape"));
+  BLADE_RETURN_IF_ERROR(check_rank(c, 2, 1, "a new shape"));
+  for (int i = 0; i < 3; ++i) {
+    if (c.input_dtype(i) != DType::kInt64 && c.input_dtype(i) != DType::kInvalid) {
+      return infer_error(c, "has coordinates or a shape of type ", dtype_name(c.input_dtype(i)), ", expected int64");
+    }
+  }
+  BLADE_RETURN_IF_ERROR(
+      merge_dims(c, input_dim(c, 0, 1, "rank"), input_dim(c, 1, 0, "rank"), "the number of dims").status());
+  const Dim count = input_dim(c, 0, 0, "n"), rank = input_dim(c, 2, 0, "new_rank");
+  c.set_output(0, DType::kInt64, Shape({count, rank}));
+  c.set_output(1, DType::kInt64, Shape({rank}));
+  if (auto elements = resolved_elements(c, c.input_content(1), c.input_content(2))) {
+    c.set_output_content(1, std::move(*elements));
+  }
+  return Status();
+}
+
 }  // namespace blade::ir

@@ -174,6 +174,22 @@ Status infer_squeeze(InferContext& c) {
   return Status();
 }
 
+Status infer_ensure_shape(InferContext& c) {
+  BLADE_RETURN_IF_ERROR(check_arity(c, 1, 1));
+  const Shape& x = c.input_shape(0);
+  std::vector<Dim> wanted;
+  for (const int64_t d : c.node().get<EnsureShapeAttrs>().dims) {
+    const auto at = static_cast<int>(wanted.size());
+    wanted.push_back(d >= 0 ? Dim(d) : x.has_rank() && at < x.rank() ? x.dim(at) : c.fresh_dim("dim"));
+  }
+  bool agrees = !x.has_rank() || x.rank() == static_cast<int>(wanted.size());
+  for (int i = 0; agrees && i < x.rank(); ++i) agrees = !x.dim(i).is_known() || x.dim(i) == wanted[i];
+  if (!agrees) return infer_error(c, "reads a tensor of shape ", show(c, x), ", expected ", show(c, Shape(wanted)));
+  c.set_output(0, c.input_dtype(0), Shape(std::move(wanted)));
+  keep_content(c);
+  return Status();
+}
+
 Status infer_shape_of(InferContext& c) {
   const auto& a = c.node().get<ShapeOfAttrs>();
   BLADE_RETURN_IF_ERROR(check_arity(c, 1, 1));

@@ -6,6 +6,7 @@ from . import runner
 from .draw import Const
 
 I32 = lambda *v: np.array(v if len(v) != 1 else v[0], np.int32)  # noqa: E731
+I64 = lambda *v: np.array(v if len(v) != 1 else v[0], np.int64)  # noqa: E731
 F32 = lambda *shape: np.ones(shape, np.float32)  # noqa: E731
 
 # Operands are fed with unknown dims, so that nothing but the run can find what is wrong.
@@ -49,6 +50,11 @@ CASES = [
     ("SpaceToBatchND", dict(input=F32(1, 3, 1), block_shape=Const(I32([2])), paddings=Const(I32([[0, 0]])))),
     ("BiasAdd", dict(value=F32(2, 3), bias=F32(4))),
     ("Conv2D", dict(input=F32(1, 3, 3, 2), filter=F32(1, 1, 3, 4), strides=[1, 1, 1, 1], padding="SAME")),
+    ("EnsureShape", dict(input=F32(2, 3), shape=[None, 4])),
+    ("EnsureShape", dict(input=F32(2, 3), shape=[2, None, None])),
+    ("SparseReshape", dict(input_indices=I64([[0, 1]]), input_shape=I64(2, 3), new_shape=I64(4, 2))),
+    ("SparseReshape", dict(input_indices=I64([[0, 1]]), input_shape=I64(2, 3), new_shape=I64(4, -1))),
+    ("SparseReshape", dict(input_indices=I64([[0, 1]]), input_shape=I64(2, 3), new_shape=I64(-1, -1))),
     ("MirrorPad", dict(input=F32(2), paddings=Const(I32([[2, 0]])), mode="REFLECT")),
     ("AddN", dict(inputs=[F32(2), F32(3)])),
     ("ReverseSequence", dict(input=F32(2, 3), seq_lengths=I32(4, 1), seq_dim=1, batch_dim=0)),

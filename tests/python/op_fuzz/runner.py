@@ -56,6 +56,8 @@ class Batch:
             return [self.operand(v, case) for v in value]
         if not isinstance(value, np.ndarray):
             return value
+        if value.dtype == np.complex64:  # Blade has none outside of an engine
+            return tf.complex(self.operand(np.real(value), case), self.operand(np.imag(value), case))
         half = value.dtype == draw.BFLOAT16  # NumPy has none that can be fed: it is made inside the graph
         fed = value.astype(np.float32) if half else value
         shape = [None if self.hide() else d for d in fed.shape]
@@ -78,8 +80,9 @@ class Batch:
             for index, result in enumerate(results):
                 if case.take is not None and index not in case.take:
                     continue
-                name = tf.cast(result, tf.float32).name if result.dtype == tf.bfloat16 else result.name
-                case.outputs.append((name, result.dtype.base_dtype.name))
+                for part in fetchable(result):
+                    name = tf.cast(part, tf.float32).name if part.dtype == tf.bfloat16 else part.name
+                    case.outputs.append((name, part.dtype.base_dtype.name))
         self.cases.append(case)
         return True
 
@@ -117,6 +120,15 @@ class Batch:
         if getattr(self, "_graph_def", None) is None:
             self._graph_def = self.graph.as_graph_def()
         return self._graph_def
+
+
+def fetchable(result):
+    """Complex numbers as two tensors, quantized numbers as integers: engines hand out no others."""
+    if result.dtype.is_complex:
+        return [tf.math.real(result), tf.math.imag(result)]
+    if result.dtype.is_quantized:
+        return [tf.bitcast(result, tf.as_dtype(result.dtype.name[1:]))]
+    return [result]
 
 
 def plain_config():

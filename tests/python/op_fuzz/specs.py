@@ -34,4 +34,4 @@ def loose(factor):
     return lambda t: factor * runner.RTOL.get(t, 0)
 
 
-from . import specs_compute, specs_data, specs_image  # noqa: E402,F401
+from . import specs_compute, specs_data, specs_image, specs_signal  # noqa: E402,F401

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "backends/cpu/matrix/conv_planes.h"
 #include "backends/cpu/matrix/conv_rows.h"
 #include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/tile_driver.h"
@@ -27,12 +28,18 @@ bool use_band(const Conv2DShape& s) {
   return s.groups == 1 && s.kw > 1 && s.c < 16 && s.dilation_w == 1 && s.dilation_h <= kMaxBandDilation;
 }
 
-int64_t run_count(const Conv2DShape& s) { return use_band(s) ? s.kh : s.kh * s.kw; }
+bool uses_tiles_of_amx(const Conv2DShape& s) { return s.unit == MatrixUnit::kTiles; }
+
+// Tile registers take the few elements of a band's runs behind each other, so as to be filled.
+int64_t run_count(const Conv2DShape& s) {
+  if (use_band(s)) return uses_tiles_of_amx(s) ? 1 : s.kh;
+  return s.kh * s.kw;
+}
 int64_t run_length(const Conv2DShape& s) { return group_k(s) / run_count(s); }
 
 template <class T>
 PackedB group_b_view(const Conv2DShape& s, const void* data) {
-  return packed_b_view(packed_steps<T>(run_count(s), run_length(s)), group_out(s), data, s.blocking.vectors);
+  return packed_b_view(packed_steps<T>(run_count(s), run_length(s)), group_out(s), data, s.unit, s.blocking.vectors);
 }
 template <class T>
 size_t group_packed_bytes(const Conv2DShape& s) {
@@ -49,7 +56,7 @@ TileJob<T> conv_job(const Conv2DShape& s, const PackedB& b) {
   const int64_t read_w = std::min(s.w, s.ow * std::min(s.stride_w, s.kw));
   job.input_bytes = s.n * read_h * read_w * group_in(s) * int64_t{sizeof(T)};
   job.copy_rows = job.runs == 1 && job.rows > 1 && b.panels() > 1 &&
-                  pitch_aliases(s.input_pitch() * s.stride_w * int64_t{sizeof(T)});
+                  pitch_aliases(s.input_pitch() * s.stride_w * int64_t{sizeof(T)}, s.unit);
   job.b = b;
   job.set_blocking(s.blocking);
   job.out_stride = s.output_pitch();
@@ -83,8 +90,10 @@ template <class T>
 TileJob<T> band_job(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b) {
   TileJob<T> job;
   job.rows = plan.rows_out * s.ow;
-  job.runs = s.kh;
-  job.run_length = s.kw * s.c;
+  job.runs = run_count(s);
+  job.run_length = run_length(s);
+  job.copy_rows = uses_tiles_of_amx(s);
+  job.copied_runs = s.kh;
   job.input_bytes = static_cast<int64_t>(plan.bytes());
   job.b = b;
   job.out_stride = s.output_pitch();
@@ -136,14 +145,15 @@ struct ConvSharedScratch {
   size_t offset_bytes, zero_bytes;
   explicit ConvSharedScratch(const Conv2DShape& shape)
       : s(shape),
-        offset_bytes(align_up(static_cast<size_t>(run_count(s)) * sizeof(int64_t), 64)),
+        offset_bytes(align_up(static_cast<size_t>(num_offsets()) * sizeof(int64_t), 64)),
         zero_bytes(align_up(static_cast<size_t>(group_in(s)) * sizeof(T), 64)) {}
   size_t bytes() const { return offset_bytes + zero_bytes; }
+  int64_t num_offsets() const { return use_band(s) ? s.kh : run_count(s); }
   int64_t* offsets(std::byte* at) const { return reinterpret_cast<int64_t*>(at); }
   T* zeros(std::byte* at) const { return reinterpret_cast<T*>(at + offset_bytes); }
 
   void fill(std::byte* at) const {
-    for (int64_t r = 0; r < run_count(s); ++r) {
+    for (int64_t r = 0; r < num_offsets(); ++r) {
       offsets(at)[r] = use_band(s) ? r * s.dilation_h * BandPlan<T>(s).row_length
                                    : (r / s.kw * s.dilation_h * s.w + r % s.kw * s.dilation_w) * s.input_pitch();
     }
@@ -206,7 +216,8 @@ void conv_by_bands(const Conv2DShape& s, const In* in, const PackedB& b, Out* ou
 // ---- Pixels at a pitch that aliases in L1, read several times by each tap: copied at another pitch first.
 template <class T>
 bool copies_input(const Conv2DShape& s) {
-  return !use_band(s) && s.kh * s.kw > 1 && pitch_aliases(s.input_pitch() * s.stride_w * int64_t{sizeof(T)}) &&
+  return !use_band(s) && !uses_tiles_of_amx(s) && s.kh * s.kw > 1 &&
+         pitch_aliases(s.input_pitch() * s.stride_w * int64_t{sizeof(T)}) &&
          group_out(s) >= 4 * group_b_view<T>(s, nullptr).width();
 }
 
@@ -236,6 +247,8 @@ bool reads_every_pixel(const Conv2DShape& s) {
   return s.kh == 1 && s.kw == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_top == 0 && s.pad_left == 0 &&
          s.oh == s.h && s.ow == s.w;
 }
+
+bool uses_planes(const Conv2DShape& s) { return uses_tiles_of_amx(s) && !use_band(s) && !reads_every_pixel(s); }
 
 template <class T, class Out>
 void conv_by_taps(const Conv2DShape& s, const T* in, const void* packed, Out* out, const Epilogue<T>& epilogue,
@@ -283,6 +296,10 @@ void conv_by_taps(const Conv2DShape& s, const T* in, const void* packed, Out* ou
 
 bool rounds_input(const Conv2DShape& s) { return use_band(s); }
 
+const char* conv_tiles_refusal(const Conv2DShape& s) {
+  return s.groups != 1 ? "tile registers are not used for grouped convolutions" : nullptr;
+}
+
 template <class T>
 int64_t conv2d_band_rows(const Conv2DShape& s) {
   return use_band(s) ? BandPlan<T>(s).rows_out : 0;
@@ -304,6 +321,7 @@ void pack_conv_weights(const Conv2DShape& s, const T* weights, void* to) {
 template <class T>
 size_t conv2d_scratch_bytes(const Conv2DShape& s, int threads) {
   if (s.output_pixels() <= 0 || s.oc <= 0) return 0;
+  if (uses_planes(s)) return conv_planes_scratch_bytes(s, threads);
   const PackedB b = group_b_view<T>(s, nullptr);
   const ConvSharedScratch<T> shared(s);
   if (use_band(s)) return shared.bytes() + static_cast<size_t>(threads) * band_slot_bytes(s, BandPlan<T>(s), b);
@@ -318,6 +336,12 @@ void conv2d(const Conv2DShape& s, const In* in, const void* packed, Out* out, co
   if (use_band(s)) {
     conv_by_bands(s, in, group_b_view<T>(s, packed), out, epilogue, pool, scratch);
     return;
+  }
+  if constexpr (std::is_same_v<In, BFloat16>) {
+    if (uses_planes(s)) {
+      conv_by_planes(s, in, group_b_view<T>(s, packed), out, epilogue, pool, scratch);
+      return;
+    }
   }
   if constexpr (std::is_same_v<In, T>) {
     if (!copies_input<T>(s)) {
@@ -335,6 +359,7 @@ void conv2d(const Conv2DShape& s, const In* in, const void* packed, Out* out, co
 template <class T>
 const char* conv2d_rows_refusal(const Conv2DShape& s) {
   if (s.groups != 1) return "the convolution is grouped";
+  if (uses_tiles_of_amx(s)) return "tile registers do not compute single rows";
   return copies_input<T>(s) ? "the convolution copies its input" : nullptr;
 }
 

@@ -24,9 +24,10 @@ struct Conv2DShape {
   int64_t dilation_h = 1, dilation_w = 1;
   int64_t pad_top = 0, pad_left = 0;
   int64_t groups = 1;
-  int64_t in_pixel_stride = 0;   // elements from a pixel to the next; 0: c
-  int64_t out_pixel_stride = 0;  // 0: oc
-  Blocking blocking = {};        // packed weights depend on its vectors
+  int64_t in_pixel_stride = 0;             // elements from a pixel to the next; 0: c
+  int64_t out_pixel_stride = 0;            // 0: oc
+  MatrixUnit unit = MatrixUnit::kVectors;  // of the direct algorithm in bfloat16
+  Blocking blocking = {};                  // packed weights depend on its vectors
 
   int64_t input_pitch() const { return in_pixel_stride != 0 ? in_pixel_stride : c; }
   int64_t output_pitch() const { return out_pixel_stride != 0 ? out_pixel_stride : oc; }
@@ -42,6 +43,8 @@ enum class ConvAlgorithm { kDirect, kWinograd2, kWinograd4 };
 const char* conv_algorithm_name(ConvAlgorithm algorithm);
 // nullptr, or why the algorithm cannot compute the shape.
 const char* conv_algorithm_refusal(const Conv2DShape& shape, ConvAlgorithm algorithm);
+// The same for the direct algorithm on tile registers.
+const char* conv_tiles_refusal(const Conv2DShape& shape);
 // Predicted microseconds on `threads` cores: pure arithmetic, for choosing between algorithms. Only the direct one
 // computes in bfloat16.
 template <class T = float>

@@ -1,6 +1,7 @@
 // Predicts the time of each convolution algorithm from its arithmetic and its memory traffic: choosing times nothing.
 #include <algorithm>
 
+#include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/conv2d.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "base/checked_math.h"
@@ -25,8 +26,28 @@ double product_cycles(double rows, double k, double n, double efficiency) {
   return rows * k * n / tile_kernels().lanes / efficiency;
 }
 
+// Direct convolution on the tile registers of AMX: products of 16 pixels, 16 channels and up to 32 inputs, results that
+// pass through L1 before they are finished, and copies of the input; constants from measurements on Sapphire Rapids.
+double amx_us(const Conv2DShape& s, int threads) {
+  constexpr double kProductCycles = 20, kFinishCycles = 70, kCopyBytesPerCycle = 16;
+  const bool few_channels = rounds_input(s), dense = s.kh * s.kw == 1 && s.stride_h * s.stride_w == 1;
+  const int64_t taps = s.kh * s.kw, columns = ceil_div(s.oc, int64_t{16});
+  const int64_t blocks = few_channels ? ceil_div(taps * s.c, kAmxElements) : taps * ceil_div(s.c, kAmxElements);
+  const int64_t row = few_channels || dense ? s.ow : s.ow + (s.kw - 1) * s.dilation_w / s.stride_w;
+  const auto units = static_cast<double>(ceil_div(s.n * s.oh * row, kAmxRows));
+  const auto copied = static_cast<double>(few_channels ? s.output_pixels() * s.kh * kAmxElements
+                                          : dense      ? 0
+                                                       : s.n * s.h * s.w * s.c);
+  const double compute =
+      units * static_cast<double>(columns) * (static_cast<double>(blocks) * kProductCycles + kFinishCycles) +
+      copied * sizeof(BFloat16) / kCopyBytesPerCycle;
+  const double weights = weight_cycles(static_cast<double>(taps * s.c * s.oc) / 2, threads);
+  return std::max(compute / threads, weights) / kCyclesPerUs;
+}
+
 template <class T>
 double direct_us(const Conv2DShape& s, int threads) {
+  if (s.unit == MatrixUnit::kTiles) return amx_us(s, threads);
   const int64_t group_channels = s.c / s.groups;
   const auto k = static_cast<double>(s.kh * s.kw * ceil_div(group_channels, kStepDepth<T>));  // steps
   const double compute = product_cycles(static_cast<double>(s.output_pixels()), k, static_cast<double>(s.oc), 0.95);

@@ -9,24 +9,12 @@
 
 #include "backends/cpu/matrix/conv2d.h"
 #include "backends/cpu/matrix/conv_rows.h"
+#include "backends/cpu/matrix/conv_transpose_axis.h"
 #include "backends/cpu/matrix/tile_driver.h"
 #include "base/checked_math.h"
 
 namespace blade::backends::cpu {
 namespace {
-
-// One axis of a phase: outputs first, first + stride, ... see taps tap, tap + stride, ...
-struct PhaseAxis {
-  int64_t first, outputs, tap, taps;
-  int64_t pad;  // of the equivalent convolution
-
-  PhaseAxis(int64_t phase, int64_t kernel, int64_t out, int64_t stride, int64_t padding)
-      : first(phase),
-        outputs(out > phase ? ceil_div(out - phase, stride) : 0),
-        tap((((phase + padding) % stride) + stride) % stride),
-        taps(kernel > tap ? ceil_div(kernel - tap, stride) : 0),
-        pad(taps - 1 - (phase + padding - tap) / stride) {}
-};
 
 struct Phase {
   PhaseAxis y, x;

@@ -50,9 +50,9 @@ struct SeparablePlan {
     job.rows = strip_rows * s.ow;
     job.run_length = channels;
     job.input_bytes = strip_rows * row_bytes;
-    job.b = packed_b_view(packed_steps<T>(1, channels), oc, packed, s.blocking.vectors);
+    job.b = packed_b_view(packed_steps<T>(1, channels), oc, packed, s.unit, s.blocking.vectors);
     job.out_stride = oc;
-    job.copy_rows = job.b.panels() > 1 && pitch_aliases(channels * int64_t{sizeof(T)});
+    job.copy_rows = job.b.panels() > 1 && pitch_aliases(channels * int64_t{sizeof(T)}, s.unit);
   }
   size_t strip_bytes(const DepthwiseShape& s) const {
     return align_up(static_cast<size_t>(strip_rows * s.ow * channels) * sizeof(T), 64);

@@ -7,6 +7,7 @@
 
 #include "backends/blocking.h"
 #include "backends/cpu/matrix/epilogue.h"
+#include "backends/cpu/matrix/packed_b.h"
 #include "base/thread_pool.h"
 
 namespace blade::backends::cpu {
@@ -19,7 +20,8 @@ struct DepthwiseShape {
   int64_t stride_h = 1, stride_w = 1;
   int64_t dilation_h = 1, dilation_w = 1;
   int64_t pad_top = 0, pad_left = 0;
-  Blocking blocking = {};  // the packed weights of a 1x1 behind it depend on its vectors
+  MatrixUnit unit = MatrixUnit::kVectors;  // of the 1x1 behind it, in bfloat16
+  Blocking blocking = {};                  // whose packed weights depend on its vectors
 };
 
 inline constexpr int64_t kMaxDepthwiseRows = 8;  // of a block or a strip

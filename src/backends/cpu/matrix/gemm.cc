@@ -16,7 +16,7 @@ TileJob<T> gemm_job(int64_t m, int64_t k, int64_t a_row_stride, const PackedB& b
   job.run_length = k;
   job.input_bytes = m * k * int64_t{sizeof(T)};
   // Copying pays when the rows are read again, once for each panel.
-  job.copy_rows = m > 1 && b.panels() > 1 && pitch_aliases(a_row_stride * int64_t{sizeof(T)});
+  job.copy_rows = m > 1 && b.panels() > 1 && pitch_aliases(a_row_stride * int64_t{sizeof(T)}, b.unit);
   job.b = b;
   return job;
 }
@@ -32,8 +32,8 @@ template <class T>
 constexpr int64_t kAliasingStride = 4096 / int64_t{sizeof(T)};
 
 template <class T>
-PackedB gemm_b_view(int64_t k, int64_t n, const void* data) {
-  return packed_b_view(packed_steps<T>(1, k), n, data);
+PackedB gemm_b_view(int64_t k, int64_t n, const void* data, MatrixUnit unit) {
+  return packed_b_view(packed_steps<T>(1, k), n, data, unit);
 }
 
 // Where the parts of one product's scratch lie.
@@ -42,7 +42,7 @@ struct MatMulScratch {
   size_t b_bytes = 0, a_bytes = 0, tile_bytes = 0;
   bool pack_a = false;
   explicit MatMulScratch(const MatMulShape& s) : pack_a(s.a_col_stride != 1 && s.k > 1) {
-    const PackedB b = gemm_b_view<T>(s.k, s.n, nullptr);
+    const PackedB b = gemm_b_view<T>(s.k, s.n, nullptr, s.unit);
     b_bytes = align_up(b.bytes(), 64);
     if (pack_a) a_bytes = align_up(static_cast<size_t>(s.m * a_pitch(s)) * sizeof(T), 64);
     tile_bytes = tile_slot_scratch_bytes(gemm_job<T>(s.m, s.k, kAliasingStride<T>, b));
@@ -87,7 +87,8 @@ struct Item {
 template <class T, class Out>
 void run_item(const MatMulShape& s, const Item<T, Out>& item, const Epilogue<T>& epilogue, std::byte* scratch) {
   const MatMulScratch<T> layout(s);
-  const PackedB b = pack_runs(item.b, 1, s.k, s.n, s.b_row_stride, s.b_col_stride, scratch);
+  PackedB b = pack_runs(item.b, 1, s.k, s.n, s.b_row_stride, s.b_col_stride, scratch);
+  b.unit = s.unit;
   const T* a = item.a;
   int64_t a_stride = s.a_row_stride;
   if (layout.pack_a) {
@@ -111,7 +112,7 @@ template <class T, class Out>
 void run_item_parallel(const MatMulShape& s, const Item<T, Out>& item, const Epilogue<T>& epilogue, ThreadPool& pool,
                        std::byte* scratch) {
   const MatMulScratch<T> layout(s);
-  const PackedB b = gemm_b_view<T>(s.k, s.n, scratch);
+  const PackedB b = gemm_b_view<T>(s.k, s.n, scratch, s.unit);
   auto* packed_a = reinterpret_cast<T*>(scratch + layout.b_bytes);
   const int parts = pool.num_threads();
   pool.parallel_for(parts, [&](int part, int) {
@@ -126,9 +127,9 @@ void run_item_parallel(const MatMulShape& s, const Item<T, Out>& item, const Epi
 }  // namespace
 
 template <class T>
-size_t gemm_scratch_bytes(int64_t m, int64_t k, int64_t n, int threads, int vectors) {
+size_t gemm_scratch_bytes(int64_t m, int64_t k, int64_t n, int threads, MatrixUnit unit, int vectors) {
   const TileJob<T> job =
-      gemm_job<T>(m, k, kAliasingStride<T>, packed_b_view(packed_steps<T>(1, k), n, nullptr, vectors));
+      gemm_job<T>(m, k, kAliasingStride<T>, packed_b_view(packed_steps<T>(1, k), n, nullptr, unit, vectors));
   return static_cast<size_t>(threads) * tile_slot_scratch_bytes(job);
 }
 
@@ -187,8 +188,8 @@ BLADE_INSTANTIATE(float, float)
 BLADE_INSTANTIATE(BFloat16, BFloat16)
 BLADE_INSTANTIATE(BFloat16, float)
 #undef BLADE_INSTANTIATE
-template size_t gemm_scratch_bytes<float>(int64_t, int64_t, int64_t, int, int);
-template size_t gemm_scratch_bytes<BFloat16>(int64_t, int64_t, int64_t, int, int);
+template size_t gemm_scratch_bytes<float>(int64_t, int64_t, int64_t, int, MatrixUnit, int);
+template size_t gemm_scratch_bytes<BFloat16>(int64_t, int64_t, int64_t, int, MatrixUnit, int);
 template size_t matmul_scratch_bytes<float>(const MatMulShape&, int);
 template size_t matmul_scratch_bytes<BFloat16>(const MatMulShape&, int);
 

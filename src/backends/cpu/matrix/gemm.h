@@ -13,11 +13,12 @@
 
 namespace blade::backends::cpu {
 
-// C[m][n] = A[m][k] * B, with B constant and packed by pack_runs() as one run. A's columns are dense; C may not overlap
-// A. k == 0 gives epilogue(0). The residual may be C itself. T: float or BFloat16; Out: T or float. `vectors`:
-// of the panels of B.
+// C[m][n] = A[m][k] * B, with B constant and packed by pack_runs() as one run; b.unit multiplies. A's columns are
+// dense; C may not overlap A. k == 0 gives epilogue(0). The residual may be C itself. T: float or BFloat16; Out: T or
+// float. `vectors`: of the panels of B.
 template <class T>
-size_t gemm_scratch_bytes(int64_t m, int64_t k, int64_t n, int threads, int vectors = 0);
+size_t gemm_scratch_bytes(int64_t m, int64_t k, int64_t n, int threads, MatrixUnit unit = MatrixUnit::kVectors,
+                          int vectors = 0);
 template <class T, class Out>
 void gemm(int64_t m, int64_t k, const T* a, int64_t a_row_stride, const PackedB& b, Out* c, int64_t c_row_stride,
           const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch, const Blocking& blocking = {});
@@ -33,6 +34,7 @@ struct MatMulShape {
   int64_t c_batch_stride = 0, c_row_stride = 0;
   const int64_t* a_offsets = nullptr;
   const int64_t* b_offsets = nullptr;
+  MatrixUnit unit = MatrixUnit::kVectors;  // kTiles: in bfloat16 only
 };
 template <class T>
 size_t matmul_scratch_bytes(const MatMulShape& shape, int threads);

@@ -47,7 +47,7 @@ void pack_transposed(const float* b, int64_t row_stride, int64_t col_stride, int
 
 }  // namespace
 
-PackedB packed_b_view(int64_t k, int64_t n, const void* data, int vectors) {
+PackedB packed_b_view(int64_t k, int64_t n, const void* data, MatrixUnit unit, int vectors) {
   const TileKernels<float>& kernels = tile_kernels();
   PackedB b;
   b.k = k;
@@ -55,6 +55,7 @@ PackedB packed_b_view(int64_t k, int64_t n, const void* data, int vectors) {
   b.lanes = kernels.lanes;
   b.vectors = vectors > 0 ? std::min(vectors, kernels.max_vectors) : choose_vectors(n, kernels);
   b.data = static_cast<const float*>(data);
+  b.unit = unit;
   return b;
 }
 
@@ -87,7 +88,7 @@ void pack_b_rows(const float* b, int64_t row_stride, int64_t col_stride, int64_t
 }
 
 PackedB pack_b(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t col_stride, void* to, int vectors) {
-  const PackedB layout = packed_b_view(k, n, to, vectors);
+  const PackedB layout = packed_b_view(k, n, to, MatrixUnit::kVectors, vectors);
   pack_b_rows(b, row_stride, col_stride, 0, k, layout, to);
   return layout;
 }
@@ -121,7 +122,7 @@ PackedB pack_runs(const float* b, int64_t runs, int64_t run_length, int64_t n, i
 
 PackedB pack_runs(const BFloat16* b, int64_t runs, int64_t run_length, int64_t n, int64_t row_stride,
                   int64_t col_stride, void* to, int vectors) {
-  const PackedB layout = packed_b_view(packed_steps<BFloat16>(runs, run_length), n, to, vectors);
+  const PackedB layout = packed_b_view(packed_steps<BFloat16>(runs, run_length), n, to, MatrixUnit::kVectors, vectors);
   pack_pairs(b, run_length, row_stride, col_stride, 0, layout.k, layout, to);
   return layout;
 }

@@ -9,6 +9,9 @@
 
 namespace blade::backends::cpu {
 
+// What multiplies: vector registers, or the tile registers of AMX. Both read the same panels.
+enum class MatrixUnit : uint8_t { kVectors, kTiles };
+
 // View of a packed K x N matrix of 32-bit words, each one float or two bfloat16 of neighbouring k: panels [ceil(N /
 // width)][K][width], the last one only as wide as it must be (a multiple of `lanes`), zeros beyond N. The layout
 // depends on N, on the width of a panel and on the instruction set alone, so a buffer packed in this process is
@@ -16,9 +19,10 @@ namespace blade::backends::cpu {
 struct PackedB {
   int64_t k = 0;  // steps: elements of K, or pairs of them
   int64_t n = 0;
-  int lanes = 1;                // floats in a vector of the instruction set it is packed for
-  int vectors = 1;              // vectors in a row of a full panel
-  const float* data = nullptr;  // 64-byte aligned
+  int lanes = 1;                           // floats in a vector of the instruction set it is packed for
+  int vectors = 1;                         // vectors in a row of a full panel
+  const float* data = nullptr;             // 64-byte aligned
+  MatrixUnit unit = MatrixUnit::kVectors;  // kTiles: pairs of bfloat16 only
 
   int64_t width() const { return int64_t{lanes} * vectors; }
   int64_t panels() const { return (n + width() - 1) / width(); }
@@ -30,7 +34,7 @@ struct PackedB {
 
 // Layout for this processor, of data that lies at `data` (null: layout only); `vectors`: of a panel, 0: as predicted
 // best.
-PackedB packed_b_view(int64_t k, int64_t n, const void* data, int vectors = 0);
+PackedB packed_b_view(int64_t k, int64_t n, const void* data, MatrixUnit unit = MatrixUnit::kVectors, int vectors = 0);
 inline size_t packed_b_bytes(int64_t k, int64_t n) { return packed_b_view(k, n, nullptr).bytes(); }
 // Other widths of panels for n columns, for tuning.
 std::vector<int> other_panel_vectors(int64_t n);

@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
+#include "backends/cpu/matrix/amx_kernel.h"
+#include "backends/cpu/matrix/amx_rows.h"
 #include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "base/checked_math.h"
@@ -21,11 +24,24 @@ constexpr int64_t kGenericFloats = 2048;  // results in L1 that the rest of an e
 constexpr int64_t kMaxHeldColumns = 512;  // wider rows of float32 results are not held back for that
 constexpr int64_t kLookAheadBytes = 4096;
 constexpr double kBytesPerCycle = 8;    // operands from L3 or memory, a core
+constexpr double kAmxSpeed = 13;        // steps along K that AMX takes where vectors take one
 constexpr double kInlineCycles = 3000;  // less is done before another thread has the operands
 constexpr double kTaskCycles = 400e3;   // tasks of about this length even out what other processes take
 
 template <class T>
-int max_rows(const TileJob<T>& job) {
+bool uses_tiles(const TileJob<T>& job) {
+  return sizeof(T) < sizeof(float) && job.b.unit == MatrixUnit::kTiles;
+}
+
+// Rows that a tile has a multiple of, but for the last tile.
+template <class T>
+int64_t unit_rows(const TileJob<T>& job) {
+  return uses_tiles(job) ? kAmxRows : 1;
+}
+
+template <class T>
+int64_t max_rows(const TileJob<T>& job) {
+  if (uses_tiles(job)) return kAmxRows * amx_units(job.b.vectors);
   return tile_kernels<T>().max_rows[job.b.vectors];
 }
 
@@ -34,12 +50,13 @@ int64_t tiles_per_block(const TileJob<T>& job) {
   const int64_t rows = max_rows(job);
   const int64_t bytes_per_row = std::max<int64_t>(sizeof(T), job.input_bytes / std::max<int64_t>(1, job.rows));
   const int64_t by_bytes = kBlockInputBytes / (rows * bytes_per_row);
-  const int64_t by_pointers = kBlockPointers / (rows * job.runs);
+  const int64_t by_pointers = uses_tiles(job) ? kBlockPointers : kBlockPointers / (rows * job.runs);
   return std::max<int64_t>(1, std::min({by_bytes, by_pointers, tile_count(job)}));
 }
 
 template <class T>
 int64_t pointer_bytes(const TileJob<T>& job) {
+  if (uses_tiles(job)) return 0;
   return static_cast<int64_t>(
       align_up(static_cast<size_t>(tiles_per_block(job) * max_rows(job) * job.runs) * sizeof(T*), 64));
 }
@@ -51,6 +68,12 @@ int64_t copy_pitch(const TileJob<T>& job) {
 
 template <class T>
 int64_t copy_bytes(const TileJob<T>& job) {
+  if constexpr (sizeof(T) < sizeof(float)) {
+    if (uses_tiles(job)) {
+      const AmxLayout layout(job);
+      return std::max(tiles_per_block(job) * layout.tile_bytes(), layout.few_rows_bytes());
+    }
+  }
   if (!job.copy_rows) return 0;
   return static_cast<int64_t>(
       align_up(static_cast<size_t>(tiles_per_block(job) * max_rows(job) * copy_pitch(job)) * sizeof(T), 64));
@@ -73,6 +96,7 @@ struct TileRows {
   int count;
   const T** pointers;
   bool strided;
+  std::conditional_t<sizeof(T) < sizeof(float), AmxTile, char> amx;  // where AMX multiplies
 };
 
 // One thread's walk over its part of a job.
@@ -87,17 +111,26 @@ struct Walk {
   TileArgs<T> args = common_args(job);
   int64_t tiles = tile_count(job);  // of the whole job
   int64_t rows = max_rows(job);
-  int64_t rows_each = job.rows / std::max<int64_t>(1, tiles);  // the first tiles have one more
-  int64_t taller = job.rows % std::max<int64_t>(1, tiles);
+  int64_t units = ceil_div(job.rows, unit_rows(job));
+  int64_t units_each = units / std::max<int64_t>(1, tiles);  // of a tile; the first ones have one more
+  int64_t taller = units % std::max<int64_t>(1, tiles);
   bool generic_later = false;  // for several tiles at once, where they are whole rows
   int64_t finished = 0;        // rows, but for `generic`
   int64_t copies_at = pointer_bytes(job);
   float* held = reinterpret_cast<float*>(scratch + copies_at + copy_bytes(job));  // held_bytes(job)
 
+  int64_t first_row(int64_t tile) const {
+    return std::min(job.rows, (tile * units_each + std::min(tile, taller)) * unit_rows(job));
+  }
+
   // Finds (and copies) the rows of a tile, the index-th of its block.
   void prepare(int64_t tile, int64_t index, TileRows<T>& t) const {
-    t.first = tile * rows_each + std::min(tile, taller);
-    t.count = static_cast<int>(rows_each + (tile < taller ? 1 : 0));
+    if (uses_tiles(job)) {
+      prepare_amx(tile, index, t);
+      return;
+    }
+    t.first = first_row(tile);
+    t.count = static_cast<int>(first_row(tile + 1) - t.first);
     t.pointers = reinterpret_cast<const T**>(scratch) + index * rows * job.runs;
     t.strided = find_rows(t.first, t.count, t.pointers);
     if (!job.copy_rows) return;
@@ -105,6 +138,17 @@ struct Walk {
     for (int i = 0; i < t.count; ++i, copy += copy_pitch(job)) {
       std::memcpy(copy, t.pointers[i], job.run_length * sizeof(T));
       t.pointers[i] = copy;
+    }
+  }
+
+  void prepare_amx(int64_t tile, int64_t index, TileRows<T>& t) const {
+    if constexpr (kNarrow) {
+      const AmxLayout layout(job);
+      const int64_t first = first_row(tile), last = first_row(tile + 1);
+      t.first = job.results_before(first);
+      t.count = static_cast<int>(job.results_before(last) - t.first);
+      layout.prepare(first, last, find_rows, reinterpret_cast<T*>(scratch + copies_at + index * layout.tile_bytes()),
+                     t.amx);
     }
   }
 
@@ -124,11 +168,13 @@ struct Walk {
   }
 
   void run(const TileRows<T>& tile, int64_t panel, const char* prefetch, int prefetch_lines) {
+    if (tile.count == 0) return;
     const Epilogue<T>& e = *job.epilogue;
     const int64_t column = panel * job.b.width();
+    const bool strided = uses_tiles(job) ? !job.copy_rows : tile.strided;
     args.rows = tile.pointers;
-    args.row_step = tile.strided ? 0 : tile.count;
-    args.run_offsets = tile.strided ? job.run_offsets : nullptr;
+    args.row_step = strided ? 0 : tile.count;
+    args.run_offsets = strided ? job.run_offsets : nullptr;
     args.panel = job.b.panel(panel);
     args.columns = job.b.columns(panel);
     if constexpr (kNarrow) {
@@ -149,8 +195,18 @@ struct Walk {
     args.shift = e.scale != nullptr ? e.shift + column : nullptr;
     args.prefetch = prefetch;
     args.prefetch_lines = prefetch_lines;
-    kernels.kernel[job.b.panel_vectors(panel)][tile.count](args);
+    multiply(tile, job.b.panel_vectors(panel));
     if (e.generic != nullptr && !generic_later) finish(tile.first, tile.count, column, args.columns);
+  }
+
+  void multiply(const TileRows<T>& tile, int vectors) {
+    if constexpr (kNarrow) {
+      if (uses_tiles(job)) {
+        amx_kernels().tile(args, tile.amx, vectors);
+        return;
+      }
+    }
+    kernels.kernel[vectors][tile.count](args);
   }
 
   // The rest of the epilogue for results that lack only that.
@@ -173,7 +229,7 @@ struct Walk {
     TileRows<T> tile;
     generic_later = job.epilogue->generic != nullptr && range.first_panel == 0 && range.last_panel == job.b.panels() &&
                     (!kNarrow || job.b.n <= kMaxHeldColumns);
-    finished = range.first_tile * rows_each + std::min(range.first_tile, taller);
+    finished = job.results_before(first_row(range.first_tile));
     const int64_t steps = std::max<int64_t>(1, job.run_length / kStepDepth<T> / 4);
     const int64_t panels = range.last_panel - range.first_panel;
     const auto lines = static_cast<int>(ceil_div(rows * job.run_length * int64_t{sizeof(T)}, 64 * steps * panels));
@@ -195,7 +251,7 @@ struct Walk {
   // Where the rows of the tile after this one lie, if all rows lie one after the other: hardware prefetchers follow few
   // of the streams that a tile reads.
   const char* next_dense_tile(const TileRows<T>& tile) const {
-    if (job.runs != 1 || job.copy_rows || tile.count < 2) return nullptr;
+    if (job.runs != 1 || job.copy_rows || uses_tiles(job) || tile.count < 2) return nullptr;
     if (tile.pointers[1] - tile.pointers[0] != job.run_length) return nullptr;
     return reinterpret_cast<const char*>(tile.pointers[0] + tile.count * job.run_length);
   }
@@ -232,7 +288,10 @@ struct Walk {
 
 }  // namespace
 
-bool pitch_aliases(int64_t row_stride_bytes) { return row_stride_bytes % 2048 == 0 && row_stride_bytes >= 4096; }
+// Tile registers read 32 rows at once, vectors 14.
+bool pitch_aliases(int64_t row_stride_bytes, MatrixUnit unit) {
+  return row_stride_bytes % 2048 == 0 && row_stride_bytes >= (unit == MatrixUnit::kTiles ? 2048 : 4096);
+}
 
 template <class T>
 int64_t tile_count(const TileJob<T>& job) {
@@ -252,7 +311,8 @@ TileSplit choose_split(const TileJob<T>& job, int threads) {
     return {static_cast<int>(std::min<int64_t>(job.tile_parts, tiles)),
             static_cast<int>(std::min<int64_t>(job.panel_parts, panels))};
   }
-  const double tile_cycles = static_cast<double>(job.b.k * max_rows(job) * job.b.vectors);
+  const double tile_cycles =
+      static_cast<double>(job.b.k * max_rows(job) * job.b.vectors) / (uses_tiles(job) ? kAmxSpeed : 1);
   if (tile_cycles * static_cast<double>(tiles * panels) < kInlineCycles) return {};
   TileSplit best;
   double best_cost = -1;
@@ -280,6 +340,8 @@ TileSplit choose_split(const TileJob<T>& job, int threads) {
 template <class T>
 void run_tile_range(const TileJob<T>& job, const TileRange& range, std::type_identity_t<RowFinder<T>> find_rows,
                     std::byte* scratch) {
+  std::optional<AmxScope> tile_registers;
+  if (uses_tiles(job)) tile_registers.emplace(AmxBlocks(job.run_length).depth);
   Walk<T> walk{job, find_rows, scratch};
   const int64_t panel_bytes = job.b.k * job.b.width() * int64_t{sizeof(float)};
   const bool resident = (range.last_panel - range.first_panel) * panel_bytes <= kResidentPanelBytes;

@@ -2,6 +2,7 @@
 // convolutions, which differ only in how the rows of a tile are found.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -25,7 +26,12 @@ struct TileJob {
   int64_t runs = 1;
   int64_t run_length = 0;  // packed_steps<T>(runs, run_length) == b.k
   const int64_t* run_offsets = nullptr;
-  bool copy_rows = false;   // one run only: copy rows to scratch at a pitch that does not alias in L1
+  bool copy_rows = false;  // one run only: copy rows to scratch at a pitch that does not alias in L1
+  // For tiles of AMX, whose rows lie at one pitch unless they are copied.
+  int64_t copied_runs = 1;         // stretches at run_offsets that the copy of a row puts behind each other
+  bool readable_past_end = false;  // 15 rows behind the last may be read
+  int64_t row_pitch = 1;           // of so many rows in turn only the first `row_results` are results
+  int64_t row_results = 1;
   int64_t input_bytes = 0;  // of all rows, each byte counted once
   PackedB b;
   int tile_parts = 0, panel_parts = 0;  // how run_tiles() cuts it; 0: by choose_split()
@@ -36,6 +42,11 @@ struct TileJob {
   int64_t out_stride = 0;
   const Epilogue<T>* epilogue = nullptr;
 
+  bool is_result(int64_t row) const { return row % row_pitch < row_results; }
+  // Results among the first `row` rows: where row `row` goes in the output.
+  int64_t results_before(int64_t row) const {
+    return row / row_pitch * row_results + std::min(row % row_pitch, row_results);
+  }
   void set_out(T* to) { out = to; }
   void set_blocking(const Blocking& blocking) {
     tile_parts = blocking.tile_parts;
@@ -57,8 +68,8 @@ struct TileSplit {
   int panel_parts = 1;
 };
 
-// Rows whose pitch is a multiple of this many bytes compete for the same few sets of L1.
-bool pitch_aliases(int64_t row_stride_bytes);
+// Rows at such a pitch compete for the same few sets of L1.
+bool pitch_aliases(int64_t row_stride_bytes, MatrixUnit unit = MatrixUnit::kVectors);
 
 template <class T>
 int64_t tile_count(const TileJob<T>& job);

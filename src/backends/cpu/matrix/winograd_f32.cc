@@ -49,7 +49,7 @@ struct Plan {
         tiles(s.n * tiles_y * tiles_x),
         in_pitch(pitch(s.c)),
         out_pitch(pitch(s.oc)),
-        layout(packed_b_view(s.c, s.oc, nullptr, s.blocking.vectors)),
+        layout(packed_b_view(s.c, s.oc, nullptr, MatrixUnit::kVectors, s.blocking.vectors)),
         point_bytes(align_up(layout.bytes(), 64)),
         shared(static_cast<int64_t>(point_bytes) * points > kSharedWeightBytes) {
     const int64_t tile_bytes = points * (in_pitch + out_pitch) * int64_t{sizeof(float)};

@@ -1,0 +1,76 @@
+// The micro-kernel of AMX: up to four tile registers of sums, 16 rows each, over the panels that the AVX512-BF16
+// kernels read too. It has no row pointers: the 16 rows of a register lie at one pitch.
+#pragma once
+
+#include <cstdint>
+
+#include "backends/cpu/matrix/tile_kernel.h"
+#include "base/checked_math.h"
+#include "base/half.h"
+
+namespace blade::backends::cpu {
+
+inline constexpr int64_t kAmxRows = 16;      // of a tile register
+inline constexpr int64_t kAmxElements = 32;  // bfloat16 in a row of a tile register
+inline constexpr int64_t kMaxAmxUnits = 4;   // tile registers of sums, one above the other
+inline constexpr int64_t kAmxWideUnits = 2;  // the same where panels have more than one vector: 2 x 2 registers
+
+constexpr int64_t amx_units(int vectors) { return vectors == 1 ? kMaxAmxUnits : kAmxWideUnits; }
+
+// How a run along K is cut into blocks, one tile register each: all of the same depth, as the configuration says. A
+// last one that does not fit begins earlier, over pairs of weights that the block before it has had: A has zeros there.
+struct AmxBlocks {
+  int64_t steps = 0;  // pairs of a run
+  int64_t count = 0;
+  int64_t depth = 1;  // pairs of a block
+
+  explicit AmxBlocks(int64_t run_length) : steps(ceil_div(run_length, int64_t{2})) {
+    constexpr int64_t kMost = kAmxElements / 2;
+    count = ceil_div(steps, kMost);
+    if (count > 0) depth = steps % count == 0 ? steps / count : kMost;
+  }
+  int64_t overlap() const { return count * depth - steps; }  // pairs that the last two blocks share
+  int64_t elements() const { return count * depth * 2; }
+  // Elements from one row to the next of a copy by AmxKernels::gather_row.
+  int64_t copy_pitch() const { return (ceil_div(elements(), kAmxElements) + 1) * kAmxElements; }
+};
+
+// 16 rows of A.
+struct AmxUnit {
+  const BFloat16* base;
+  const BFloat16* last;  // [runs][16][kAmxElements]: copies of the last block of each run; null: read in place
+  uint32_t keep;         // bit i: row i is one of the results
+};
+
+// The rows of one tile of C, at most amx_units() units; those kept follow each other in the output.
+struct AmxTile {
+  AmxUnit units[kMaxAmxUnits];
+  int64_t num_units;
+  int64_t pitch;  // elements from one row to the next
+};
+
+// All null where the instruction set chosen by Highway has no kernels; the instructions of AMX themselves are not asked
+// for here, see Machine::amx_bf16.
+struct AmxKernels {
+  // As a TileKernel for a panel of so many vectors; `rows` and `row_step` of the arguments are not read.
+  void (*tile)(const TileArgs<BFloat16>& args, const AmxTile& tile, int vectors) = nullptr;
+  // Copies `runs` stretches of a row, run_length elements at from + offsets[run] (one at `from` where offsets are
+  // null), behind each other into blocks of runs * run_length elements. Writes less than copy_pitch() elements.
+  void (*gather_row)(const BFloat16* from, const int64_t* offsets, int64_t runs, int64_t run_length,
+                     BFloat16* to) = nullptr;
+  // Copies the last block of a run at `run` to AmxUnit::last.
+  void (*gather_last)(const BFloat16* run, int64_t pitch, int64_t run_length, BFloat16* to) = nullptr;
+};
+const AmxKernels& amx_kernels();
+
+// Configures this thread's tile registers for blocks of `depth` pairs until it is destroyed: then they hold nothing
+// that the system must save.
+class AmxScope {
+ public:
+  explicit AmxScope(int64_t depth);
+  ~AmxScope();
+  AmxScope(const AmxScope&) = delete;
+  AmxScope& operator=(const AmxScope&) = delete;
+};
+
+}  // namespace blade::backends::cpu

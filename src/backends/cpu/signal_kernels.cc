@@ -1,0 +1,70 @@
+// Fourier transforms along the last axis.
+#include "backends/cpu/fft.h"
+#include "backends/cpu/kernel_families.h"
+#include "backends/cpu/kernel_support.h"
+
+namespace blade::backends::cpu {
+namespace {
+
+constexpr int64_t kMostFactor = 61;
+
+// The input that is the length, or -1.
+int fft_length_input(ir::FftKind kind) {
+  return kind == ir::FftKind::kReal ? 1 : kind == ir::FftKind::kRealInverse ? 2 : -1;
+}
+
+int64_t fft_length(const KernelRequest& request) {
+  const int input = fft_length_input(request.node->get<ir::FftAttrs>().kind);
+  return input < 0 ? request.inputs[0].dims.back() : constant_ints(request, static_cast<size_t>(input))[0];
+}
+
+Support supports_fft(const KernelRequest& request) {
+  if (Support s = needs_float32(request); !s.ok) return s;
+  if (request.outputs[0].element_count() == 0) return Support::no("is empty");
+  if (const int input = fft_length_input(request.node->get<ir::FftAttrs>().kind); input >= 0) {
+    if (Support s = needs_constant_ints(request, static_cast<size_t>(input), "its length"); !s.ok) return s;
+  }
+  const int64_t factor = largest_factor(fft_length(request));
+  return factor <= kMostFactor ? Support::yes()
+                               : Support::no("its length has the prime factor " + std::to_string(factor));
+}
+
+Result<std::unique_ptr<Kernel>> create_fft(const KernelRequest& request, PackCache&) {
+  const ir::FftKind kind = request.node->get<ir::FftAttrs>().kind;
+  const FftPlan plan(kind, fft_length(request));
+  const bool real_input = kind == ir::FftKind::kReal, real_output = kind == ir::FftKind::kRealInverse;
+  const int64_t have = request.inputs[0].dims.back(), made = request.outputs[0].dims.back();
+  const int64_t rows = request.outputs[0].element_count() / made, lanes = fft_functions().lanes();
+  const int64_t blocks = ceil_div(rows, lanes);
+  const size_t slot = static_cast<size_t>(4 * (plan.inner + 1) * lanes);
+  const double work = 5.0 * static_cast<double>(plan.n * lanes);
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        const int64_t worth =
+            std::max<int64_t>(1, static_cast<int64_t>(work * static_cast<double>(blocks)) / kMinWorkPerTask);
+        const auto tasks = static_cast<int>(std::min({blocks, worth, int64_t{args.pool->num_threads()} * 2}));
+        args.pool->parallel_for(tasks, [&](int task, int slot_index) {
+          float* scratch = reinterpret_cast<float*>(args.scratch) + static_cast<size_t>(slot_index) * slot;
+          for (int64_t b = blocks * task / tasks; b < blocks * (task + 1) / tasks; ++b) {
+            const int64_t first = b * lanes;
+            const FftInput in{input<float>(args, 0) + first * have,
+                              real_input ? nullptr : input<float>(args, 1) + first * have, have};
+            const FftOutput out{output<float>(args, 0) + first * made,
+                                real_output ? nullptr : output<float>(args, 1) + first * made, made};
+            fft_functions().run(plan, in, have, out, std::min(lanes, rows - first), scratch);
+          }
+        });
+        return Status::ok_status();
+      },
+      0, slot * sizeof(float) * static_cast<size_t>(request.num_threads));
+}
+
+constexpr KernelEntry kSignalRows[] = {
+    {"cpu.fft.lanes_f32", ir::Op::kFft, supports_fft, nullptr, create_fft},
+};
+
+}  // namespace
+
+std::span<const KernelEntry> signal_rows() { return kSignalRows; }
+
+}  // namespace blade::backends::cpu

@@ -1,0 +1,100 @@
+"""Complex numbers, Fourier transforms, colours, and sequences read off scores."""
+
+import numpy as np
+
+from .draw import Const
+from .specs import loose, spec
+
+
+def complex_values(d, shape):
+    return (d.rng.normal(0, 1, shape) + 1j * d.rng.normal(0, 1, shape)).astype(np.complex64)
+
+
+def length(d):
+    return d.pick((1, 2, 3, 5, 8, 12, 16, 17, 30, 49, 64, 100, 256, d.int(1, 122)))
+
+
+def rows(d, n):
+    return d.shape(0, 2, most=20) + (n,)
+
+
+def rfft(d):
+    n = length(d)
+    return dict(input=d.values(rows(d, max(1, n + d.pick((0, 0, 3, -2)))), -3, 3, t="float32"), fft_length=d.maybe_const(np.array([n], np.int32)))
+
+
+def irfft(d):
+    n = length(d)
+    return dict(input=complex_values(d, rows(d, max(1, n // 2 + 1 + d.pick((0, 0, 3, -2))))), fft_length=d.maybe_const(np.array([n], np.int32)))
+
+
+def fft_2d(d, length_of=None):
+    h, w = d.int(1, 12), d.int(1, 20)
+    columns = w if length_of is None or length_of == "real" else w // 2 + 1
+    shape = d.shape(0, 2, most=4) + (h, columns)
+    x = d.values(shape, -3, 3, t="float32") if length_of == "real" else complex_values(d, shape)
+    return dict(input=x, **({"fft_length": Const(np.array([h, w], np.int32))} if length_of else {}))
+
+
+FFT = dict(attr=None, rtol=1e-4)
+spec("RFFT", rfft, **FFT)
+spec("IRFFT", irfft, **FFT)
+spec("FFT", lambda d: dict(input=complex_values(d, rows(d, length(d)))), **FFT)
+spec("IFFT", lambda d: dict(input=complex_values(d, rows(d, length(d)))), **FFT)
+spec("FFT2D", fft_2d, **FFT)
+spec("IFFT2D", fft_2d, **FFT)
+spec("RFFT2D", lambda d: fft_2d(d, "real"), **FFT)
+spec("IRFFT2D", lambda d: fft_2d(d, "real_inverse"), **FFT)
+for op in ("Real", "Imag", "Conj", "Angle"):
+    spec(op, lambda d: dict(input=complex_values(d, d.shape())), attr=None)
+spec("ComplexAbs", lambda d: dict(x=complex_values(d, d.shape())), attr=None)
+
+
+def complex_parts(d):
+    a, b = d.pair()
+    return dict(real=d.values(a, t="float32"), imag=d.values(a if d.chance(0.7) else b, t="float32"))
+
+
+spec("Complex", complex_parts, attr=None)
+
+
+def quantize(d):
+    mode = d.pick(("MIN_COMBINED", "MIN_FIRST", "SCALED"))
+    # With this rounding and a range for all, oneDNN's kernel, which takes the largest size as 127, runs in its place.
+    round_mode = d.pick(("HALF_AWAY_FROM_ZERO", "HALF_TO_EVEN")) if mode == "SCALED" else "HALF_AWAY_FROM_ZERO"
+    shape = d.shape(1, 4, 0)
+    axis = d.int(0, len(shape) - 1) if d.chance(0.4) or round_mode == "HALF_TO_EVEN" else -1
+    low = d.rng.uniform(-5, 1, () if axis < 0 else shape[axis]).astype(np.float32)
+    import tensorflow.compat.v1 as tf
+
+    kinds = ("qint8", "quint16", "qint16") if mode == "MIN_FIRST" else ("quint8", "qint8", "quint16", "qint16")
+    return dict(input=d.values(shape, -6, 6, t="float32"), min_range=low, max_range=(low + d.rng.uniform(0.1, 6, low.shape)).astype(np.float32),
+                T=tf.as_dtype(d.pick(kinds)), mode=mode, round_mode=round_mode, axis=axis, narrow_range=mode == "SCALED" and d.chance(0.3))
+
+
+spec("QuantizeV2", quantize, attr=None)
+
+
+def colours(d):
+    return d.values(d.shape(0, 3, most=12) + (3,), 0, 1)
+
+
+spec("RGBToHSV", lambda d: dict(images=colours(d)), types=("float32", "float64"), rtol=loose(4))
+spec("HSVToRGB", lambda d: dict(images=colours(d)), types=("float32", "float64"), rtol=loose(4))
+
+
+def colour_image(d):
+    return d.values(d.shape(2, 3, 0, most=12) + (3,), 0, 1, t="float32")
+
+
+spec("AdjustHue", lambda d: dict(images=colour_image(d), delta=np.float32(d.rng.uniform(-1, 1))), attr=None, rtol=1e-4)
+spec("AdjustSaturation", lambda d: dict(images=colour_image(d), scale=np.float32(d.rng.uniform(0, 3))), attr=None, rtol=1e-4)
+
+
+def ctc_greedy_decoder(d):
+    steps, batch, classes = d.int(1, 12), d.int(1, 5), d.int(2, 6)
+    return dict(inputs=d.values((steps, batch, classes), -3, 3), sequence_length=d.rng.integers(0, steps + 1, batch).astype(np.int32),
+                merge_repeated=d.chance(0.5))
+
+
+spec("CTCGreedyDecoder", ctc_greedy_decoder)
