@@ -11,7 +11,7 @@
 #include "backends/cpu/matrix/conv2d.h"
 #include "backends/cpu/matrix/depthwise.h"
 #include "backends/cpu/matrix/tile_kernel.h"
-#include "backends/cpu/matrix/winograd_f32.h"
+#include "backends/cpu/matrix/winograd.h"
 #include "base/aligned_buffer.h"
 
 namespace blade::backends::cpu {
@@ -86,13 +86,13 @@ void conv(benchmark::State& state, const Conv2DShape& s, bool residual, ConvAlgo
   AlignedBuffer out = filled(static_cast<size_t>(s.output_pixels() * s.oc));
   const AlignedBuffer shortcut = filled(static_cast<size_t>(residual ? s.output_pixels() * s.oc : 0));
   AlignedBuffer packed =
-      AlignedBuffer::allocate(direct ? packed_conv_bytes<T>(s) : packed_winograd_bytes(s, algorithm));
+      AlignedBuffer::allocate(direct ? packed_conv_bytes<T>(s) : packed_winograd_bytes<T>(s, algorithm));
   AlignedBuffer scratch = AlignedBuffer::allocate(direct ? conv2d_scratch_bytes<T>(s, num_threads)
-                                                         : winograd_scratch_bytes(s, algorithm, num_threads));
+                                                         : winograd_scratch_bytes<T>(s, algorithm, num_threads));
   if (direct) {
     pack_conv_weights(s, weights.as<T>(), packed.data());
   } else {
-    pack_winograd_weights(s, algorithm, weights.as<float>(), packed.data());
+    pack_winograd_weights(s, algorithm, weights.as<T>(), packed.data());
   }
   Epilogue<T> epilogue;
   epilogue.bias = bias.as<float>();
@@ -105,11 +105,8 @@ void conv(benchmark::State& state, const Conv2DShape& s, bool residual, ConvAlgo
   for (auto _ : state) {
     if (direct) {
       conv2d(s, in.as<T>(), packed.data(), out.as<T>(), epilogue, pool(), scratch.data());
-      continue;
-    }
-    if constexpr (std::is_same_v<T, float>) {
-      winograd_conv2d_f32(s, algorithm, in.as<float>(), packed.data(), out.as<float>(), epilogue, pool(),
-                          scratch.data());
+    } else {
+      winograd_conv2d(s, algorithm, in.as<T>(), packed.data(), out.as<T>(), epilogue, pool(), scratch.data());
     }
   }
   report(state, s.flops());
@@ -180,7 +177,8 @@ std::vector<NetworkLayer> make_network(int64_t batch, bool winograd) {
       l.algorithm = winograd ? choose_conv_algorithm(l.shape, num_threads) : ConvAlgorithm::kDirect;
       l.residual = layer.residual;
       const bool direct = l.algorithm == ConvAlgorithm::kDirect;
-      l.packed = filled((direct ? packed_conv_bytes<float>(l.shape) : packed_winograd_bytes(l.shape, l.algorithm)) / 4);
+      l.packed =
+          filled((direct ? packed_conv_bytes<float>(l.shape) : packed_winograd_bytes<float>(l.shape, l.algorithm)) / 4);
       network.push_back(std::move(l));
     }
   };
@@ -207,7 +205,7 @@ void network(benchmark::State& state, int64_t batch, bool winograd) {
   for (const NetworkLayer& l : layers) {
     scratch_bytes = std::max(scratch_bytes, l.algorithm == ConvAlgorithm::kDirect
                                                 ? conv2d_scratch_bytes<float>(l.shape, num_threads)
-                                                : winograd_scratch_bytes(l.shape, l.algorithm, num_threads));
+                                                : winograd_scratch_bytes<float>(l.shape, l.algorithm, num_threads));
     floats = std::max(floats, static_cast<size_t>(l.shape.output_pixels() * l.shape.oc));
     flops += l.shape.flops();
   }
@@ -233,7 +231,7 @@ void network(benchmark::State& state, int64_t batch, bool winograd) {
       if (l.algorithm == ConvAlgorithm::kDirect) {
         conv2d(l.shape, from, l.packed.data(), out, e, pool(), scratch.data());
       } else {
-        winograd_conv2d_f32(l.shape, l.algorithm, from, l.packed.data(), out, e, pool(), scratch.data());
+        winograd_conv2d(l.shape, l.algorithm, from, l.packed.data(), out, e, pool(), scratch.data());
       }
       from = out;
       to = out == x.as<float>() ? y.as<float>() : x.as<float>();
@@ -275,8 +273,11 @@ void register_all() {
             [=](benchmark::State& state) { conv<float>(state, s, residual, algorithm); });
       }
       if (!bf16) continue;
-      add(name + "/direct_bf16",
-          [=](benchmark::State& state) { conv<BFloat16>(state, s, residual, ConvAlgorithm::kDirect); });
+      for (ConvAlgorithm algorithm : {ConvAlgorithm::kDirect, ConvAlgorithm::kWinograd2}) {
+        if (conv_algorithm_refusal(s, algorithm) != nullptr) continue;
+        add(name + "/" + conv_algorithm_name(algorithm) + "_bf16",
+            [=](benchmark::State& state) { conv<BFloat16>(state, s, residual, algorithm); });
+      }
     }
   }
 }

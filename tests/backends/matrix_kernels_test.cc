@@ -15,7 +15,7 @@
 #include "backends/cpu/matrix/gemm.h"
 #include "backends/cpu/matrix/simd_targets.h"
 #include "backends/cpu/matrix/tile_kernel.h"
-#include "backends/cpu/matrix/winograd_f32.h"
+#include "backends/cpu/matrix/winograd.h"
 #include "base/aligned_buffer.h"
 #include "hwy/targets.h"
 #include "support/amx_emulator.h"
@@ -88,6 +88,8 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   void conv_case(int round);
   template <class T>
   void aliasing_case(int64_t kernel);
+  template <class T>
+  void winograd_case(int round, ConvAlgorithm algorithm);
   template <class T>
   void depthwise_case(int round);
   template <class T>
@@ -649,50 +651,62 @@ TEST_P(MatrixKernels, ConvTranspose) {
   }
 }
 
-TEST_P(MatrixKernels, Winograd) {
-  for (int round = 0; round < 60; ++round) {
-    Conv2DShape s;
-    s.kh = s.kw = 3;
-    s.n = pick({1, 2, 3});
-    s.h = pick({1, 2, 5, 7, 14});
-    s.w = pick({1, 3, 6, 9, 13});
-    s.c = pick({1, 3, 8, 16, 17, 40, 64});
-    s.oc = pick({1, 7, 16, 33, 48, 64});
-    if (round == 5) s.c = s.oc = 256;  // weights too large for chunks
-    s.pad_top = pick({0, 1, 2});
-    s.pad_left = pick({0, 1, 2});
-    s.oh = out_size(s.h, 3, 1, 1, s.pad_top + pick({0, 1, 2}));
-    s.ow = out_size(s.w, 3, 1, 1, s.pad_left + pick({0, 1, 2}));
-    if (round % 7 == 0) s.in_pixel_stride = s.c + 5;
-    if (round % 9 == 0) s.out_pixel_stride = s.oc + 3;
-    SCOPED_TRACE(describe(s));
-    const auto algorithm = round % 2 == 0 ? ConvAlgorithm::kWinograd2 : ConvAlgorithm::kWinograd4;
-    const auto in = random(s.n * s.h * s.w * s.input_pitch());
-    const auto w = random(9 * s.c * s.oc);
-    const int64_t pixels = s.output_pixels();
-    const EpilogueCase<float> e(round * 37 % kEpilogueKinds, random(s.oc), random(pixels * s.output_pitch()),
-                                s.output_pitch());
-    AlignedBuffer packed = AlignedBuffer::allocate(packed_winograd_bytes(s, algorithm));
-    pack_winograd_weights(s, algorithm, w.data(), packed.data());
-    std::vector<float> out(pixels * s.output_pitch() + 1, kCanary);
-    winograd_conv2d_f32(s, algorithm, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
-                        scratch(winograd_scratch_bytes(s, algorithm, pool_->num_threads())));
-    check_scratch();
-    for (int64_t p = 0; p < pixels; ++p) {
-      for (int64_t o = 0; o < s.oc; ++o) {
-        const double want = e.expected(conv_at(s, in, w, p, o), p, o);
-        ASSERT_NEAR(out[p * s.output_pitch() + o], want, 8 * tolerance(9 * s.c, want)) << p << " " << o;
-      }
-      for (int64_t o = s.oc; o < s.output_pitch(); ++o) ASSERT_EQ(out[p * s.output_pitch() + o], kCanary);
+template <class T>
+void MatrixKernels::winograd_case(int round, ConvAlgorithm algorithm) {
+  Conv2DShape s;
+  s.kh = s.kw = 3;
+  s.n = pick({1, 2, 3});
+  s.h = pick({1, 2, 5, 7, 14});
+  s.w = pick({1, 3, 6, 9, 13});
+  s.c = pick({1, 3, 8, 16, 17, 40, 64});
+  s.oc = pick({1, 7, 16, 33, 48, 64});
+  if (round == 5) s.c = s.oc = 256 * 4 / sizeof(T);  // weights too large for chunks
+  s.pad_top = pick({0, 1, 2});
+  s.pad_left = pick({0, 1, 2});
+  s.oh = out_size(s.h, 3, 1, 1, s.pad_top + pick({0, 1, 2}));
+  s.ow = out_size(s.w, 3, 1, 1, s.pad_left + pick({0, 1, 2}));
+  if (round % 7 == 0) s.in_pixel_stride = s.c + 5;
+  if (round % 9 == 0) s.out_pixel_stride = s.oc + 3;
+  SCOPED_TRACE(describe(s));
+  const auto in = random<T>(s.n * s.h * s.w * s.input_pitch());
+  const auto w = random<T>(9 * s.c * s.oc);
+  const int64_t pixels = s.output_pixels();
+  const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(s.oc), random<T>(pixels * s.output_pitch()),
+                          s.output_pitch());
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_winograd_bytes<T>(s, algorithm));
+  pack_winograd_weights(s, algorithm, w.data(), packed.data());
+  std::vector<T> out(pixels * s.output_pitch() + 1, T(kCanary));
+  winograd_conv2d(s, algorithm, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
+                  scratch(winograd_scratch_bytes<T>(s, algorithm, pool_->num_threads())));
+  check_scratch();
+  // Transformed tiles and weights of bfloat16 are rounded, too; an output has 16 sums of their products.
+  const double rounding = sizeof(T) == 2 ? 0x1p-8 * 2 * std::sqrt(9.0 * static_cast<double>(s.c)) : 0;
+  const double steepest = e.epilogue.gate.used() ? 8 : 1;  // what an epilogue makes of an error
+  for (int64_t p = 0; p < pixels; ++p) {
+    for (int64_t o = 0; o < s.oc; ++o) {
+      const double want = e.expected(conv_at(s, in, w, p, o), p, o);
+      ASSERT_NEAR(number(out[p * s.output_pitch() + o]), want, 8 * tolerance<T>(9 * s.c, want) + steepest * rounding)
+          << p << " " << o;
     }
-    EXPECT_EQ(out.back(), kCanary);
+    for (int64_t o = s.oc; o < s.output_pitch(); ++o) ASSERT_TRUE(is_canary(out[p * s.output_pitch() + o]));
   }
+  EXPECT_TRUE(is_canary(out.back()));
+}
+
+TEST_P(MatrixKernels, Winograd) {
+  for (int round = 0; round < 60; ++round)
+    winograd_case<float>(round, round % 2 == 0 ? ConvAlgorithm::kWinograd2 : ConvAlgorithm::kWinograd4);
+}
+TEST_P(MatrixKernels, WinogradBf16) {
+  if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (int round = 0; round < 60; ++round) winograd_case<BFloat16>(round, ConvAlgorithm::kWinograd2);
 }
 
 TEST_P(MatrixKernels, ConversionsRoundToNearestEvenAndStayInside) {
   std::vector<float> values = random(100);
-  const std::vector<float> special = {0.0f,        -0.0f,       INFINITY, -INFINITY, NAN,
-                                      1.00390625f, 1.01171875f, 3.4e38f,  -3e-20f};
+  const std::vector<float> special = {
+      0.0f,    -0.0f,   INFINITY, -INFINITY, NAN,          1.00390625f,    1.01171875f,
+      3.4e38f, -3e-20f, 1e-39f,   -1e-40f,   1.17549e-38f, 1.17549435e-38f};  // denormals but the last
   values.insert(values.begin() + 7, special.begin(), special.end());
   for (int64_t count = 0; count <= static_cast<int64_t>(values.size()); ++count) {
     std::vector<BFloat16> half(count + 1, BFloat16(kCanary));
@@ -702,7 +716,8 @@ TEST_P(MatrixKernels, ConversionsRoundToNearestEvenAndStayInside) {
     widen(half.data(), back.data(), count);
     EXPECT_EQ(back.back(), kCanary);
     for (int64_t i = 0; i < count; ++i) {
-      const BFloat16 want(values[i]);
+      const bool denormal = std::fpclassify(values[i]) == FP_SUBNORMAL;
+      const BFloat16 want(denormal ? std::copysign(0.0f, values[i]) : values[i]);
       if (std::isnan(values[i])) {
         ASSERT_TRUE(std::isnan(back[i])) << i;
         continue;

@@ -112,5 +112,34 @@ TEST_F(ShapeOps, RangeByZero) {
   EXPECT_INFER_ERROR(b, "a delta of 0");
 }
 
+TEST_F(ShapeOps, EnsuredShapesSayWhatIsNotKnown) {
+  const auto ensured = b.op(Op::kEnsureShape, {b.input("x", {-1, -1})}, ir::EnsureShapeAttrs{{-1, 4}});
+  EXPECT_EQ(inferred(b, ensured), "float32[x.0,4]");
+  b.op(Op::kEnsureShape, {b.input("y", {2, 3})}, ir::EnsureShapeAttrs{{-1, 4}}, "checked");
+  EXPECT_INFER_ERROR(b, "Node 'checked' (EnsureShape) reads a tensor of shape [2,3], expected [2,4]");
+  GraphBuilder c;
+  c.op(Op::kEnsureShape, {c.input("z", {2})}, ir::EnsureShapeAttrs{{-1, -1}});
+  EXPECT_INFER_ERROR(c, "reads a tensor of shape [2]");
+}
+
+TEST_F(ShapeOps, SparseReshapeKnowsTheDenseShape) {
+  const auto made = b.ops(
+      Op::kSparseReshape,
+      {b.input("at", {-1, 2}, DType::kInt64), b.constant<int64_t>({2}, {6, 4}), b.constant<int64_t>({3}, {2, -1, 4})},
+      2, ir::EmptyAttrs{});
+  EXPECT_EQ(inferred(b, made[0]), "int64[at.0,3]");
+  EXPECT_EQ(inferred(b, b.op(Op::kFill, {made[1], b.scalar(0.f)})), "float32[2,3,4]");
+}
+
+TEST_F(ShapeOps, FourierTransforms) {
+  const auto x = b.input("x", {-1, 400}), length = b.constant<int32_t>({1}, {512});
+  const auto spectrum = b.ops(Op::kFft, {x, length}, 2, ir::FftAttrs{ir::FftKind::kReal});
+  EXPECT_EQ(inferred(b, spectrum[1]), "float32[x.0,257]");
+  const std::vector<ir::ValueId> back = {spectrum[0], spectrum[1], length};
+  EXPECT_EQ(inferred(b, b.op(Op::kFft, back, ir::FftAttrs{ir::FftKind::kRealInverse})), "float32[x.0,512]");
+  b.ops(Op::kFft, {x, b.constant<int32_t>({1}, {0})}, 2, ir::FftAttrs{ir::FftKind::kReal});
+  EXPECT_INFER_ERROR(b, "a length of 0");
+}
+
 }  // namespace
 }  // namespace blade::testing

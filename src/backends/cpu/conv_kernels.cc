@@ -3,7 +3,7 @@
 #include "backends/cpu/cast_fusion.h"
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
-#include "backends/cpu/matrix/winograd_f32.h"
+#include "backends/cpu/matrix/winograd.h"
 #include "backends/cpu/packed_weights.h"
 
 namespace blade::backends::cpu {
@@ -76,46 +76,47 @@ Result<std::unique_ptr<Kernel>> create_direct_bf16(const KernelRequest& request,
 
 // --- Winograd ---
 
-template <ConvAlgorithm kAlgorithm>
+template <ConvAlgorithm kAlgorithm, class T = float>
 Support supports_winograd(const KernelRequest& request) {
-  if (Support s = conv_node_support(request); !s.ok) return s;
+  if (Support s = conv_node_support<T>(request); !s.ok) return s;
+  if (Support s = needs_dtype(request, kElement<T>); !s.ok) return s;
   if (const char* refusal = conv_algorithm_refusal(conv_shape(request), kAlgorithm)) return Support::no(refusal);
   return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
 }
 
-template <ConvAlgorithm kAlgorithm>
+template <ConvAlgorithm kAlgorithm, class T = float>
 double winograd_us(const KernelRequest& request) {
-  return conv_cost_us(conv_shape(request), kAlgorithm, request.num_threads);
+  return conv_cost_us<T>(conv_shape(request), kAlgorithm, request.num_threads);
 }
 
-template <ConvAlgorithm kAlgorithm>
+template <ConvAlgorithm kAlgorithm, class T = float>
 std::vector<Blocking> winograd_blockings(const KernelRequest& request) {
   const Conv2DShape shape = conv_shape(request);
   std::vector<Blocking> blockings = panel_blockings(shape.oc);
   constexpr int kOutputs = kAlgorithm == ConvAlgorithm::kWinograd4 ? 4 : 2;  // of a tile, each way
   const int64_t tiles = shape.n * ceil_div(shape.oh, kOutputs) * ceil_div(shape.ow, kOutputs);
-  add_strips(blockings, winograd_pass_tiles(shape, kAlgorithm, request.num_threads), tiles);
+  add_strips(blockings, winograd_pass_tiles<T>(shape, kAlgorithm, request.num_threads), tiles);
   return blockings;
 }
 
-template <ConvAlgorithm kAlgorithm>
+template <ConvAlgorithm kAlgorithm, class T = float>
 Result<std::unique_ptr<Kernel>> create_winograd(const KernelRequest& request, PackCache& packs) {
   const Conv2DShape shape = conv_shape(request);
-  const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2);
+  const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2, kElement<T>);
   const std::string layout = layout_name(conv_algorithm_name(kAlgorithm), {shape.c, shape.oc, shape.blocking.vectors});
   BLADE_ASSIGN_OR_RETURN(
       const auto packed,
-      packed_weights(request, packs, layout, packed_winograd_bytes(shape, kAlgorithm),
-                     [&](const float* from, void* to) { pack_winograd_weights(shape, kAlgorithm, from, to); }));
+      packed_weights<T>(request, packs, layout, packed_winograd_bytes<T>(shape, kAlgorithm),
+                        [&](const T* from, void* to) { pack_winograd_weights(shape, kAlgorithm, from, to); }));
   return make_kernel(
       [=](const KernelArgs& args) {
-        LoweredEpilogue::Bound bound;
+        LoweredEpilogue::BoundTo<T> bound;
         epilogue.bind(args, bound);
-        winograd_conv2d_f32(shape, kAlgorithm, input<float>(args, 0), packed->data(), output<float>(args), bound.raw,
-                            *args.pool, args.scratch);
+        winograd_conv2d(shape, kAlgorithm, input<T>(args, 0), packed->data(), output<T>(args), bound.raw, *args.pool,
+                        args.scratch);
         return Status::ok_status();
       },
-      epilogue.in_place_inputs(), winograd_scratch_bytes(shape, kAlgorithm, request.num_threads), kWeightsPacked);
+      epilogue.in_place_inputs(), winograd_scratch_bytes<T>(shape, kAlgorithm, request.num_threads), kWeightsPacked);
 }
 
 // --- direct, weights computed by the graph: packed at every run ---
@@ -232,6 +233,8 @@ constexpr KernelEntry kConvRows[] = {
      winograd_blockings<kF43>},
     {"cpu.conv.winograd23_f32", ir::Op::kConv, supports_winograd<kF23>, winograd_us<kF23>, create_winograd<kF23>,
      winograd_blockings<kF23>},
+    {"cpu.conv.winograd23_bf16", ir::Op::kConv, supports_winograd<kF23, BFloat16>, winograd_us<kF23, BFloat16>,
+     create_winograd<kF23, BFloat16>, winograd_blockings<kF23, BFloat16>},
     {"cpu.conv.direct_f32", ir::Op::kConv, supports_direct<float>, direct_us<float>, create_direct,
      direct_blockings<float>},
     {"cpu.conv.direct_bf16", ir::Op::kConv, supports_direct<BFloat16>, direct_us<BFloat16>,

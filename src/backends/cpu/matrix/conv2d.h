@@ -38,15 +38,14 @@ struct Conv2DShape {
   }
 };
 
-// The algorithms that can compute a convolution; winograd_f32.h has the last two, for 3x3 kernels at stride 1.
+// The algorithms that can compute a convolution; winograd.h has the last two, for 3x3 kernels at stride 1.
 enum class ConvAlgorithm { kDirect, kWinograd2, kWinograd4 };
 const char* conv_algorithm_name(ConvAlgorithm algorithm);
 // nullptr, or why the algorithm cannot compute the shape.
 const char* conv_algorithm_refusal(const Conv2DShape& shape, ConvAlgorithm algorithm);
 // The same for the direct algorithm on tile registers.
 const char* conv_tiles_refusal(const Conv2DShape& shape);
-// Predicted microseconds on `threads` cores: pure arithmetic, for choosing between algorithms. Only the direct one
-// computes in bfloat16.
+// Predicted microseconds on `threads` cores: pure arithmetic, for choosing between algorithms. T: float or BFloat16.
 template <class T = float>
 double conv_cost_us(const Conv2DShape& shape, ConvAlgorithm algorithm, int threads);
 ConvAlgorithm choose_conv_algorithm(const Conv2DShape& shape, int threads);

@@ -17,6 +17,8 @@ constexpr double kTileBytesPerCycle = 12;  // transformed tiles that pass throug
 // Cycles a tile and vector of channels for the two transforms, measured on AVX-512 in halves.
 constexpr double kTransformCycles4 = 420;
 constexpr double kTransformCycles2 = 130;
+// Products of bfloat16 are twice as fast, so that what surrounds them weighs more: as if K had so many steps more.
+constexpr double kStepsAroundProducts = 8;
 
 double weight_cycles(double count, int threads) {
   return count * sizeof(float) / std::min(kWeightBytesPerCycle, kCoreWeightBytesPerCycle * threads);
@@ -55,16 +57,19 @@ double direct_us(const Conv2DShape& s, int threads) {
   return std::max(compute / threads, weights) / kCyclesPerUs;
 }
 
+template <class T>
 double winograd_us(const Conv2DShape& s, int m, int threads) {
   const double points = (m + 2) * (m + 2);
   const auto tiles = static_cast<double>(s.n * ceil_div(s.oh, m) * ceil_div(s.ow, m));
   const auto c = static_cast<double>(s.c);
   const auto oc = static_cast<double>(s.oc);
-  const double compute = points * product_cycles(tiles, c, oc, 0.85);
-  const double weights = weight_cycles(points * c * oc, threads);
+  const auto steps = static_cast<double>(ceil_div(s.c, kStepDepth<T>));
+  const double around = sizeof(T) < sizeof(float) ? kStepsAroundProducts : 0;
+  const double compute = points * product_cycles(tiles, steps + around, oc, 0.85);
+  const double weights = weight_cycles(points * steps * oc, threads);
   const double vectors = (c + oc) / 2 / tile_kernels().lanes;
   const double transforms = tiles * vectors * (m == 4 ? kTransformCycles4 : kTransformCycles2);
-  const double moved = points * tiles * (c + oc) * sizeof(float) / kTileBytesPerCycle;
+  const double moved = points * tiles * (c * sizeof(T) + oc * sizeof(float)) / kTileBytesPerCycle;
   return (std::max(compute / threads, weights) + (transforms + moved) / threads) / kCyclesPerUs;
 }
 
@@ -94,7 +99,7 @@ const char* conv_algorithm_refusal(const Conv2DShape& s, ConvAlgorithm algorithm
 template <class T>
 double conv_cost_us(const Conv2DShape& s, ConvAlgorithm algorithm, int threads) {
   if (algorithm == ConvAlgorithm::kDirect) return direct_us<T>(s, threads);
-  return winograd_us(s, algorithm == ConvAlgorithm::kWinograd4 ? 4 : 2, threads);
+  return winograd_us<T>(s, algorithm == ConvAlgorithm::kWinograd4 ? 4 : 2, threads);
 }
 template double conv_cost_us<float>(const Conv2DShape&, ConvAlgorithm, int);
 template double conv_cost_us<BFloat16>(const Conv2DShape&, ConvAlgorithm, int);

@@ -56,10 +56,13 @@ HWY_ATTR HWY_INLINE V widened(hn::Vec<DHalf> bits) {
   return hn::BitCast(D(), hn::ShiftLeft<16>(hn::PromoteTo(du, bits)));
 }
 
-// Rounds to nearest even; NaN stays NaN.
+// Rounds to nearest even; NaN stays NaN. Denormals become zeros, as the instruction of AVX512-BF16 has it.
 HWY_ATTR HWY_INLINE hn::Vec<DHalf> narrowed(V v) {
   const hn::RebindToUnsigned<D> du;
-  const auto bits = hn::BitCast(du, v);
+  const auto all = hn::BitCast(du, v);
+  const auto exponent = hn::And(all, hn::Set(du, 0x7f800000));
+  const auto sign = hn::And(all, hn::Set(du, 0x80000000));
+  const auto bits = hn::IfThenElse(hn::Eq(exponent, hn::Zero(du)), sign, all);
   const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
   const auto rounded = hn::Add(hn::Add(bits, hn::Set(du, 0x7fff)), odd);
   const auto quiet = hn::Or(bits, hn::Set(du, 0x400000));
@@ -69,7 +72,7 @@ HWY_ATTR HWY_INLINE hn::Vec<DHalf> narrowed(V v) {
 }
 
 #if HWY_TARGET == HWY_AVX3
-// The same (but for numbers so small that they are zero here) by an instruction of AVX512-BF16, which is not part of
+// The same by an instruction of AVX512-BF16, which is not part of
 // Highway's AVX3: only for code that runs where the processor has it.
 HWY_ATTR HWY_INLINE hn::Vec<DHalf> narrowed_natively(V v) {
   hn::Vec<DHalf> half;
@@ -122,9 +125,9 @@ HWY_ATTR HWY_INLINE void store_some(V v, D d, BFloat16* to, int64_t count) {
   const auto first = hn::FirstN(DHalf(), static_cast<size_t>(count < 0 ? 0 : count));
   hn::BlendedStore(narrowed(v), first, DHalf(), reinterpret_cast<uint16_t*>(to));
 #else
-  HWY_ALIGN float lane[HWY_MAX_BYTES / sizeof(float)];
-  hn::Store(v, d, lane);
-  for (int64_t i = 0; i < count; ++i) to[i] = BFloat16(lane[i]);
+  HWY_ALIGN uint16_t lane[HWY_MAX_BYTES / sizeof(float)];
+  hn::StoreU(narrowed(v), DHalf(), lane);
+  for (int64_t i = 0; i < count; ++i) to[i].bits = lane[i];
 #endif
 }
 

@@ -61,31 +61,43 @@ HWY_ATTR HWY_INLINE void output_1d(const V* d, int stride, V* o) {
   }
 }
 
-template <bool kPart>
-HWY_ATTR HWY_INLINE V load(const float* from, int64_t left) {
+template <bool kPart, class T>
+HWY_ATTR HWY_INLINE V load(const T* from, int64_t left) {
   if constexpr (kPart) return load_some(D(), from, left);
-  return hn::LoadU(D(), from);
+  return load_all(from);
+}
+
+template <bool kPart, class T>
+HWY_ATTR HWY_INLINE void store(V v, T* to, int64_t left) {
+#if HWY_TARGET == HWY_AVX3
+  if constexpr (kPart) {
+    store_some_natively(v, to, left);
+  } else {
+    store_natively(v, to);
+  }
+#else
+  if constexpr (kPart) {
+    store_some(v, D(), to, left);
+  } else {
+    store_all(v, to);
+  }
+#endif
 }
 
 // The second dimension of one row of points, stored.
-template <int kM, bool kPart>
-HWY_ATTR HWY_INLINE void store_row(const WinogradInputArgs& a, const V* row, int y, int64_t c) {
+template <int kM, bool kPart, class T>
+HWY_ATTR HWY_INLINE void store_row(const WinogradInputArgs<T>& a, const V* row, int y, int64_t c) {
   constexpr int kT = kM + 2;
   V result[kT];
   input_1d<kM>(row, 1, result);
 #pragma GCC unroll 6
   for (int x = 0; x < kT; ++x) {
-    float* to = a.out + (y * kT + x) * a.out_stride + c;
-    if constexpr (kPart) {
-      store_some(result[x], D(), to, a.channels - c);
-    } else {
-      hn::StoreU(result[x], D(), to);
-    }
+    store<kPart>(result[x], a.out + (y * kT + x) * a.out_stride + c, a.channels - c);
   }
 }
 
-template <bool kPart>
-HWY_ATTR HWY_INLINE void input_vector2(const WinogradInputArgs& a, int64_t c) {
+template <bool kPart, class T>
+HWY_ATTR HWY_INLINE void input_vector2(const WinogradInputArgs<T>& a, int64_t c) {
   V rows[16];
 #pragma GCC unroll 4
   for (int x = 0; x < 4; ++x) {
@@ -102,8 +114,8 @@ HWY_ATTR HWY_INLINE void input_vector2(const WinogradInputArgs& a, int64_t c) {
 }
 
 // Rows 0 and 5, 1 and 2, 3 and 4 of the points in turn: loading pixels again costs less than spilling 36 sums.
-template <bool kPart>
-HWY_ATTR HWY_INLINE void input_vector4(const WinogradInputArgs& a, int64_t c) {
+template <bool kPart, class T>
+HWY_ATTR HWY_INLINE void input_vector4(const WinogradInputArgs<T>& a, int64_t c) {
   const int64_t left = a.channels - c;
   V first[6];
   V second[6];
@@ -141,8 +153,8 @@ HWY_ATTR HWY_INLINE void input_vector4(const WinogradInputArgs& a, int64_t c) {
   store_row<4, kPart>(a, first, 5, c);
 }
 
-template <int kM, bool kPart>
-HWY_ATTR HWY_INLINE void input_vector(const WinogradInputArgs& a, int64_t c) {
+template <int kM, bool kPart, class T>
+HWY_ATTR HWY_INLINE void input_vector(const WinogradInputArgs<T>& a, int64_t c) {
   if constexpr (kM == 4) {
     input_vector4<kPart>(a, c);
   } else {
@@ -150,8 +162,8 @@ HWY_ATTR HWY_INLINE void input_vector(const WinogradInputArgs& a, int64_t c) {
   }
 }
 
-template <int kM, bool kPart>
-HWY_ATTR HWY_INLINE void output_vector(const WinogradOutputArgs& a, int64_t c) {
+template <int kM, bool kPart, class T>
+HWY_ATTR HWY_INLINE void output_vector(const WinogradOutputArgs<T>& a, int64_t c) {
   const D d;
   constexpr int kT = kM + 2;
   const int64_t left = a.channels - c;
@@ -171,47 +183,60 @@ HWY_ATTR HWY_INLINE void output_vector(const WinogradOutputArgs& a, int64_t c) {
   }
   V bias = hn::Zero(d);
   if (a.bias != nullptr) bias = load_some(d, a.bias + c, left);
-  const EpilogueVectors<WinogradOutputArgs> epilogue(a, c, left);
+  const EpilogueVectors<WinogradOutputArgs<T>> epilogue(a, c, left);
 #pragma GCC unroll 4
   for (int y = 0; y < kM; ++y) {
     V result[kM];
     output_1d<kM>(columns + y * kT, 1, result);
 #pragma GCC unroll 4
     for (int x = 0; x < kM; ++x) {
-      float* to = a.out[y * kM + x];
+      T* to = a.out[y * kM + x];
       if (to == nullptr) continue;
-      const float* from = a.residual[y * kM + x];
+      const T* from = a.residual[y * kM + x];
       V residual = hn::Zero(d);
       if (from != nullptr) residual = load_some(d, from + c, a.residual_channels - c);
       const V sum = epilogue.finish(hn::Add(result[x], bias), residual);
-      if constexpr (kPart) {
-        store_some(sum, d, to + c, left);
+      if (sizeof(T) < sizeof(float) && a.wide_out != nullptr) {
+        store_some(sum, d, a.wide_out + (y * kM + x) * a.channels + c, left);
       } else {
-        hn::StoreU(sum, d, to + c);
+        store<kPart>(sum, to + c, left);
       }
     }
   }
 }
 
-template <int kM>
-HWY_ATTR void input_transform(const WinogradInputArgs& a) {
+template <int kM, class T>
+HWY_ATTR void input_transform(const WinogradInputArgs<T>& a) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
   int64_t c = 0;
   for (; c + lanes <= a.channels; c += lanes) input_vector<kM, false>(a, c);
   if (c < a.channels) input_vector<kM, true>(a, c);
 }
 
-template <int kM>
-HWY_ATTR void output_transform(const WinogradOutputArgs& a) {
+template <int kM, class T>
+HWY_ATTR void output_transform(const WinogradOutputArgs<T>& a) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
   int64_t c = 0;
   for (; c + lanes <= a.channels; c += lanes) output_vector<kM, false>(a, c);
   if (c < a.channels) output_vector<kM, true>(a, c);
 }
 
-const WinogradKernels& get_winograd_kernels() {
-  static const WinogradKernels table = {&input_transform<2>, &input_transform<4>, &output_transform<2>,
-                                        &output_transform<4>};
+const WinogradKernels<float>& get_winograd_kernels() {
+  static const WinogradKernels<float> table = {&input_transform<2, float>, &input_transform<4, float>,
+                                               &output_transform<2, float>, &output_transform<4, float>};
+  return table;
+}
+
+const WinogradKernels<BFloat16>& get_bf16_winograd_kernels() {
+  static const WinogradKernels<BFloat16> table = [] {
+    WinogradKernels<BFloat16> t;
+#if HWY_TARGET == HWY_AVX3
+    if (!rounds_natively()) return t;
+    t.input2 = &input_transform<2, BFloat16>;
+    t.output2 = &output_transform<2, BFloat16>;
+#endif
+    return t;
+  }();
   return table;
 }
 
@@ -222,6 +247,14 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace blade::backends::cpu {
 HWY_EXPORT(get_winograd_kernels);
-const WinogradKernels& winograd_kernels() { return HWY_DYNAMIC_DISPATCH(get_winograd_kernels)(); }
+HWY_EXPORT(get_bf16_winograd_kernels);
+template <>
+const WinogradKernels<float>& winograd_kernels<float>() {
+  return HWY_DYNAMIC_DISPATCH(get_winograd_kernels)();
+}
+template <>
+const WinogradKernels<BFloat16>& winograd_kernels<BFloat16>() {
+  return HWY_DYNAMIC_DISPATCH(get_bf16_winograd_kernels)();
+}
 }  // namespace blade::backends::cpu
 #endif

@@ -9,16 +9,22 @@
 
 namespace blade::backends::cpu {
 
+// T: float or, with kWinograd2 alone, BFloat16: transforms and sums in float32, transformed tiles and weights in T.
 // `algorithm` is kWinograd2 or kWinograd4, and conv_algorithm_refusal() is null for it. The packed weights depend on
 // the channels and the algorithm alone.
+template <class T>
 size_t packed_winograd_bytes(const Conv2DShape& shape, ConvAlgorithm algorithm);
 // From HWIO [3][3][c][oc]; transformed in double.
-void pack_winograd_weights(const Conv2DShape& shape, ConvAlgorithm algorithm, const float* weights, void* to);
+template <class T>
+void pack_winograd_weights(const Conv2DShape& shape, ConvAlgorithm algorithm, const T* weights, void* to);
 // Tiles that a thread (or, with large weights, all of them) takes through the transforms and the products at a time.
+template <class T>
 int64_t winograd_pass_tiles(const Conv2DShape& shape, ConvAlgorithm algorithm, int threads);
+template <class T>
 size_t winograd_scratch_bytes(const Conv2DShape& shape, ConvAlgorithm algorithm, int threads);
-// As conv2d_f32().
-void winograd_conv2d_f32(const Conv2DShape& shape, ConvAlgorithm algorithm, const float* in, const void* packed,
-                         float* out, const EpilogueF32& epilogue, ThreadPool& pool, std::byte* scratch);
+// As conv2d().
+template <class T>
+void winograd_conv2d(const Conv2DShape& shape, ConvAlgorithm algorithm, const T* in, const void* packed, T* out,
+                     const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch);
 
 }  // namespace blade::backends::cpu

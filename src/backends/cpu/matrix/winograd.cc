@@ -1,11 +1,13 @@
 // Winograd's convolution: input transform, one product a point on the tile driver, output transform with the epilogue.
 // Small weights: each thread takes chunks of tiles through all three, inside its L2. Large weights: all threads go
 // through the three together, so that each point's weights are read once.
-#include "backends/cpu/matrix/winograd_f32.h"
+#include "backends/cpu/matrix/winograd.h"
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
+#include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/tile_driver.h"
 #include "backends/cpu/matrix/winograd_kernel.h"
 #include "base/checked_math.h"
@@ -27,13 +29,14 @@ constexpr double kG4[6][3] = {{1 / 4.0, 0, 0},
 constexpr double kG2[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
 
 // Everything that follows from the shape.
+template <class T>
 struct Plan {
   const Conv2DShape& s;
   int m;       // outputs of a tile, each way
   int t;       // inputs of a tile, each way
   int points;  // t * t
   int64_t tiles_y, tiles_x, tiles;
-  int64_t in_pitch, out_pitch;  // floats from tile to tile of a transformed operand
+  int64_t in_pitch, out_pitch;  // elements (of T, floats) from tile to tile of a transformed operand
   PackedB layout;               // of a point's weights
   size_t point_bytes;           // packed weights of a point
   bool shared;
@@ -47,12 +50,12 @@ struct Plan {
         tiles_y(ceil_div(s.oh, m)),
         tiles_x(ceil_div(s.ow, m)),
         tiles(s.n * tiles_y * tiles_x),
-        in_pitch(pitch(s.c)),
-        out_pitch(pitch(s.oc)),
-        layout(packed_b_view(s.c, s.oc, nullptr, MatrixUnit::kVectors, s.blocking.vectors)),
+        in_pitch(pitch<T>(s.c)),
+        out_pitch(pitch<float>(s.oc)),
+        layout(packed_b_view(packed_steps<T>(1, s.c), s.oc, nullptr, MatrixUnit::kVectors, s.blocking.vectors)),
         point_bytes(align_up(layout.bytes(), 64)),
         shared(static_cast<int64_t>(point_bytes) * points > kSharedWeightBytes) {
-    const int64_t tile_bytes = points * (in_pitch + out_pitch) * int64_t{sizeof(float)};
+    const int64_t tile_bytes = points * (in_pitch * int64_t{sizeof(T)} + out_pitch * int64_t{sizeof(float)});
     const int64_t most = std::max<int64_t>(shared ? 28 : 14, (shared ? kSharedTileBytes : kChunkBytes) / tile_bytes);
     int64_t passes = ceil_div(tiles, s.blocking.strip > 0 ? std::min<int64_t>(s.blocking.strip, most * 4) : most);
     if (!shared) passes = ceil_div(passes, threads) * threads;  // an even share for each thread
@@ -60,46 +63,58 @@ struct Plan {
   }
 
   // Rows that do not compete for the same sets of L1.
+  template <class E>
   static int64_t pitch(int64_t channels) {
-    const auto padded = static_cast<int64_t>(align_up(static_cast<size_t>(channels), 16));
-    return padded % 256 == 0 ? padded + 16 : padded;
+    constexpr int64_t kLine = 64 / sizeof(E);
+    const int64_t padded = ceil_div(channels, kLine) * kLine;
+    return padded % (16 * kLine) == 0 ? padded + kLine : padded;
   }
-  // Floats from a point to the next: an odd number of cache lines, for the same reason.
-  int64_t in_stride() const { return odd_lines(pass_tiles * in_pitch); }
-  int64_t out_stride() const { return odd_lines(pass_tiles * out_pitch); }
-  static int64_t odd_lines(int64_t floats) { return (floats / 16 | 1) * 16; }
-  size_t in_bytes() const { return static_cast<size_t>(in_stride() * points) * sizeof(float); }
+  // Elements from a point to the next: an odd number of cache lines, for the same reason.
+  template <class E>
+  static int64_t odd_lines(int64_t elements) {
+    constexpr int64_t kLine = 64 / sizeof(E);
+    return (elements / kLine | 1) * kLine;
+  }
+  int64_t in_stride() const { return odd_lines<T>(pass_tiles * in_pitch); }
+  int64_t out_stride() const { return odd_lines<float>(pass_tiles * out_pitch); }
+  size_t in_bytes() const { return static_cast<size_t>(in_stride() * points) * sizeof(T); }
   size_t out_bytes() const { return static_cast<size_t>(out_stride() * points) * sizeof(float); }
-  size_t zero_bytes() const { return align_up(static_cast<size_t>(s.c) * sizeof(float), 64); }
+  size_t zero_bytes() const { return align_up(static_cast<size_t>(s.c) * sizeof(T), 64); }
+  // Results of a tile that wait for the rest of the epilogue before they are rounded.
+  size_t held_bytes() const {
+    return sizeof(T) < sizeof(float) ? align_up(static_cast<size_t>(m * m * s.oc) * sizeof(float), 64) : 0;
+  }
 
-  TileJob<float> job(const void* packed, int64_t rows) const {
-    TileJob<float> j;
+  TileJob<T> job(const void* packed, int64_t rows) const {
+    TileJob<T> j;
     j.rows = rows;
     j.run_length = s.c;
-    j.input_bytes = rows * s.c * int64_t{sizeof(float)};
+    j.input_bytes = rows * s.c * int64_t{sizeof(T)};
     j.b = layout;
     j.b.data = static_cast<const float*>(packed);
     j.out_stride = out_pitch;
     return j;
   }
-  size_t slot_bytes() const { return tile_slot_scratch_bytes(job(nullptr, pass_tiles)); }
+  size_t slot_bytes() const { return std::max(tile_slot_scratch_bytes(job(nullptr, pass_tiles)), held_bytes()); }
 };
 
 struct TilePosition {
   int64_t image, y, x;  // y, x: first output pixel
 };
 
-TilePosition tile_at(const Plan& p, int64_t tile) {
+template <class T>
+TilePosition tile_at(const Plan<T>& p, int64_t tile) {
   const int64_t x = tile % p.tiles_x * p.m;
   const int64_t y = tile / p.tiles_x % p.tiles_y * p.m;
   return {tile / p.tiles_x / p.tiles_y, y, x};
 }
 
-void transform_input(const Plan& p, const float* in, const float* zeros, int64_t tile, float* to) {
+template <class T>
+void transform_input(const Plan<T>& p, const T* in, const T* zeros, int64_t tile, T* to) {
   const Conv2DShape& s = p.s;
   const TilePosition at = tile_at(p, tile);
-  const float* image = in + at.image * s.h * s.w * s.input_pitch();
-  WinogradInputArgs a;
+  const T* image = in + at.image * s.h * s.w * s.input_pitch();
+  WinogradInputArgs<T> a;
   for (int i = 0; i < p.t; ++i) {
     const int64_t y = at.y - s.pad_top + i;
     for (int j = 0; j < p.t; ++j) {
@@ -111,13 +126,16 @@ void transform_input(const Plan& p, const float* in, const float* zeros, int64_t
   a.channels = s.c;
   a.out = to;
   a.out_stride = p.in_stride();
-  (p.m == 4 ? winograd_kernels().input4 : winograd_kernels().input2)(a);
+  (p.m == 4 ? winograd_kernels<T>().input4 : winograd_kernels<T>().input2)(a);
 }
 
-void transform_output(const Plan& p, const float* from, int64_t tile, float* out, const EpilogueF32& e) {
+template <class T>
+void transform_output(const Plan<T>& p, const float* from, int64_t tile, T* out, const Epilogue<T>& e, float* held) {
   const Conv2DShape& s = p.s;
   const TilePosition at = tile_at(p, tile);
-  WinogradOutputArgs a;
+  constexpr bool kNarrow = sizeof(T) < sizeof(float);
+  WinogradOutputArgs<T> a;
+  a.wide_out = kNarrow && e.generic != nullptr ? held : nullptr;
   a.in = from;
   a.in_stride = p.out_stride();
   a.channels = s.oc;
@@ -139,34 +157,42 @@ void transform_output(const Plan& p, const float* from, int64_t tile, float* out
           inside && e.residual != nullptr ? e.residual + pixel_at(i, j) * e.residual_row_stride : nullptr;
     }
   }
-  (p.m == 4 ? winograd_kernels().output4 : winograd_kernels().output2)(a);
+  (p.m == 4 ? winograd_kernels<T>().output4 : winograd_kernels<T>().output2)(a);
   if (e.generic == nullptr) return;
   const int64_t inside = std::min<int64_t>(p.m, s.ow - at.x);
   for (int i = 0; i < p.m && at.y + i < s.oh; ++i) {
-    e.generic(e.context, {a.out[i * p.m], s.output_pitch(), pixel_at(i, 0), 1, inside, 0, s.oc});
+    if constexpr (kNarrow) {
+      float* row = held + i * p.m * s.oc;
+      e.generic(e.context, {row, s.oc, pixel_at(i, 0), 1, inside, 0, s.oc});
+      for (int64_t j = 0; j < inside; ++j) narrow(row + j * s.oc, a.out[i * p.m + j], s.oc);
+    } else {
+      e.generic(e.context, {a.out[i * p.m], s.output_pitch(), pixel_at(i, 0), 1, inside, 0, s.oc});
+    }
   }
 }
 
+template <class T>
 struct Operands {
-  const float* in;
+  const T* in;
   const std::byte* packed;
-  float* out;
-  const EpilogueF32& epilogue;
-  const float* zeros;
+  T* out;
+  const Epilogue<T>& epilogue;
+  const T* zeros;
 };
 
-void multiply_point(const Plan& p, const Operands& o, int point, int64_t rows, const float* v, float* products,
+template <class T>
+void multiply_point(const Plan<T>& p, const Operands<T>& o, int point, int64_t rows, const T* v, float* products,
                     std::byte* scratch) {
-  TileJob<float> job = p.job(o.packed + point * p.point_bytes, rows);
-  const EpilogueF32 none;
+  TileJob<T> job = p.job(o.packed + point * p.point_bytes, rows);
+  const Epilogue<T> none;
   job.epilogue = &none;
   job.prefetch_after = point + 1 < p.points;  // points lie one after the other
   job.panels_warm = point > 0;
-  job.out = products + point * p.out_stride();
-  const float* from = v + point * p.in_stride();
+  job.set_out(products + point * p.out_stride());
+  const T* from = v + point * p.in_stride();
   run_tile_range(
       job, {0, tile_count(job), 0, job.b.panels()},
-      [&](int64_t first, int count, const float** pointers) {
+      [&](int64_t first, int count, const T** pointers) {
         for (int i = 0; i < count; ++i) pointers[i] = from + (first + i) * p.in_pitch;
         return true;
       },
@@ -174,28 +200,29 @@ void multiply_point(const Plan& p, const Operands& o, int point, int64_t rows, c
 }
 
 // Each thread takes its own chunks of tiles all the way.
-void run_chunks(const Plan& p, const Operands& o, ThreadPool& pool, std::byte* scratch) {
+template <class T>
+void run_chunks(const Plan<T>& p, const Operands<T>& o, ThreadPool& pool, std::byte* scratch) {
   const size_t slot_bytes = p.in_bytes() + p.out_bytes() + p.slot_bytes();
   const auto chunks = static_cast<int>(ceil_div(p.tiles, p.pass_tiles));
   pool.parallel_for(chunks, [&](int chunk, int slot) {
     std::byte* mine = scratch + slot * slot_bytes;
-    auto* v = reinterpret_cast<float*>(mine);
+    auto* v = reinterpret_cast<T*>(mine);
     auto* products = reinterpret_cast<float*>(mine + p.in_bytes());
     const int64_t first = chunk * p.tiles / chunks;
     const int64_t count = (chunk + 1) * p.tiles / chunks - first;
     for (int64_t i = 0; i < count; ++i) transform_input(p, o.in, o.zeros, first + i, v + i * p.in_pitch);
-    for (int x = 0; x < p.points; ++x) {
-      multiply_point(p, o, x, count, v, products, mine + p.in_bytes() + p.out_bytes());
-    }
+    std::byte* rest = mine + p.in_bytes() + p.out_bytes();
+    for (int x = 0; x < p.points; ++x) multiply_point(p, o, x, count, v, products, rest);
     for (int64_t i = 0; i < count; ++i) {
-      transform_output(p, products + i * p.out_pitch, first + i, o.out, o.epilogue);
+      transform_output(p, products + i * p.out_pitch, first + i, o.out, o.epilogue, reinterpret_cast<float*>(rest));
     }
   });
 }
 
 // All threads transform, then multiply point by point, then transform back.
-void run_shared(const Plan& p, const Operands& o, ThreadPool& pool, std::byte* scratch) {
-  auto* v = reinterpret_cast<float*>(scratch);
+template <class T>
+void run_shared(const Plan<T>& p, const Operands<T>& o, ThreadPool& pool, std::byte* scratch) {
+  auto* v = reinterpret_cast<T*>(scratch);
   auto* products = reinterpret_cast<float*>(scratch + p.in_bytes());
   std::byte* slots = scratch + p.in_bytes() + p.out_bytes();
   for (int64_t first = 0; first < p.tiles; first += p.pass_tiles) {
@@ -208,21 +235,23 @@ void run_shared(const Plan& p, const Operands& o, ThreadPool& pool, std::byte* s
     });
     pool.parallel_for(
         p.points, [&](int x, int slot) { multiply_point(p, o, x, count, v, products, slots + slot * p.slot_bytes()); });
-    pool.parallel_for(tasks, [&](int task, int) {
+    pool.parallel_for(tasks, [&](int task, int slot) {
+      auto* held = reinterpret_cast<float*>(slots + slot * p.slot_bytes());
       for (int64_t i = task * count / tasks; i < (task + 1) * count / tasks; ++i) {
-        transform_output(p, products + i * p.out_pitch, first + i, o.out, o.epilogue);
+        transform_output(p, products + i * p.out_pitch, first + i, o.out, o.epilogue, held);
       }
     });
   }
 }
 
 // G g G^T at one point of one pair of channels; g[9] with a stride.
-double transformed_weight(int m, const float* g, int64_t stride, int y, int x) {
+template <class T>
+double transformed_weight(int m, const T* g, int64_t stride, int y, int x) {
   double sum = 0;
   for (int i = 0; i < 3; ++i) {
     for (int j = 0; j < 3; ++j) {
       const double factor = m == 4 ? kG4[y][i] * kG4[x][j] : kG2[y][i] * kG2[x][j];
-      sum += factor * g[(i * 3 + j) * stride];
+      sum += factor * double{static_cast<float>(g[(i * 3 + j) * stride])};
     }
   }
   return sum;
@@ -230,52 +259,59 @@ double transformed_weight(int m, const float* g, int64_t stride, int y, int x) {
 
 }  // namespace
 
+template <class T>
 size_t packed_winograd_bytes(const Conv2DShape& s, ConvAlgorithm algorithm) {
-  const Plan p(s, algorithm, 1);
+  const Plan<T> p(s, algorithm, 1);
   return p.point_bytes * static_cast<size_t>(p.points);
 }
 
-void pack_winograd_weights(const Conv2DShape& s, ConvAlgorithm algorithm, const float* weights, void* to) {
-  const Plan p(s, algorithm, 1);
+template <class T>
+void pack_winograd_weights(const Conv2DShape& s, ConvAlgorithm algorithm, const T* weights, void* to) {
+  const Plan<T> p(s, algorithm, 1);
+  std::vector<T> point(static_cast<size_t>(s.c * s.oc));
   for (int x = 0; x < p.points; ++x) {
-    const PackedB& layout = p.layout;
-    auto* point = reinterpret_cast<float*>(static_cast<std::byte*>(to) + x * p.point_bytes);
-    for (int64_t panel = 0; panel < layout.panels(); ++panel) {
-      const int64_t width = int64_t{layout.panel_vectors(panel)} * layout.lanes;
-      float* rows = point + panel * s.c * layout.width();
-      for (int64_t c = 0; c < s.c; ++c) {
-        for (int64_t j = 0; j < width; ++j) {
-          const int64_t o = panel * layout.width() + j;
-          const bool real = o < s.oc;
-          rows[c * width + j] =
-              real ? static_cast<float>(transformed_weight(p.m, weights + c * s.oc + o, s.c * s.oc, x / p.t, x % p.t))
-                   : 0.0f;
-        }
-      }
+    for (int64_t i = 0; i < s.c * s.oc; ++i) {
+      const double value = transformed_weight(p.m, weights + i, s.c * s.oc, x / p.t, x % p.t);
+      point[static_cast<size_t>(i)] = T(static_cast<float>(value));
     }
+    pack_runs(point.data(), 1, s.c, s.oc, s.oc, 1, static_cast<std::byte*>(to) + x * p.point_bytes, s.blocking.vectors);
   }
 }
 
+template <class T>
 int64_t winograd_pass_tiles(const Conv2DShape& s, ConvAlgorithm algorithm, int threads) {
-  return Plan(s, algorithm, threads).pass_tiles;
+  return Plan<T>(s, algorithm, threads).pass_tiles;
 }
 
+template <class T>
 size_t winograd_scratch_bytes(const Conv2DShape& s, ConvAlgorithm algorithm, int threads) {
   if (s.output_pixels() <= 0 || s.oc <= 0) return 0;
-  const Plan p(s, algorithm, threads);
+  const Plan<T> p(s, algorithm, threads);
   const auto count = static_cast<size_t>(threads);
   const size_t tiles = p.in_bytes() + p.out_bytes();
   return p.zero_bytes() + count * p.slot_bytes() + (p.shared ? 1 : count) * tiles;
 }
 
-void winograd_conv2d_f32(const Conv2DShape& s, ConvAlgorithm algorithm, const float* in, const void* packed, float* out,
-                         const EpilogueF32& epilogue, ThreadPool& pool, std::byte* scratch) {
+template <class T>
+void winograd_conv2d(const Conv2DShape& s, ConvAlgorithm algorithm, const T* in, const void* packed, T* out,
+                     const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch) {
   if (s.output_pixels() <= 0 || s.oc <= 0) return;
-  const Plan p(s, algorithm, pool.num_threads());
-  auto* zeros = reinterpret_cast<float*>(scratch);
-  std::memset(zeros, 0, p.zero_bytes());
-  const Operands operands{in, static_cast<const std::byte*>(packed), out, epilogue, zeros};
-  (p.shared ? run_shared : run_chunks)(p, operands, pool, scratch + p.zero_bytes());
+  const Plan<T> p(s, algorithm, pool.num_threads());
+  auto* zeros = reinterpret_cast<T*>(scratch);
+  std::memset(static_cast<void*>(zeros), 0, p.zero_bytes());
+  const Operands<T> operands{in, static_cast<const std::byte*>(packed), out, epilogue, zeros};
+  (p.shared ? run_shared<T> : run_chunks<T>)(p, operands, pool, scratch + p.zero_bytes());
 }
+
+#define BLADE_INSTANTIATE(T)                                                                                         \
+  template size_t packed_winograd_bytes<T>(const Conv2DShape&, ConvAlgorithm);                                       \
+  template void pack_winograd_weights<T>(const Conv2DShape&, ConvAlgorithm, const T*, void*);                        \
+  template int64_t winograd_pass_tiles<T>(const Conv2DShape&, ConvAlgorithm, int);                                   \
+  template size_t winograd_scratch_bytes<T>(const Conv2DShape&, ConvAlgorithm, int);                                 \
+  template void winograd_conv2d<T>(const Conv2DShape&, ConvAlgorithm, const T*, const void*, T*, const Epilogue<T>&, \
+                                   ThreadPool&, std::byte*);
+BLADE_INSTANTIATE(float)
+BLADE_INSTANTIATE(BFloat16)
+#undef BLADE_INSTANTIATE
 
 }  // namespace blade::backends::cpu
