@@ -75,6 +75,7 @@ typedef struct blade_engine_options {
   const char* device; /* "cpu", "gpu" or "auto"; NULL: what the model was optimized for, the CPU where that is absent */
   const char*
       tensorflow_dir; /* of libtensorflow_cc.so.2, for blade_inspect: which shapes what stays gives; NULL: none */
+  int64_t device_memory_limit; /* bytes of the GPU's memory that the engine may hold; 0: as many as there are */
 } blade_engine_options;
 
 BLADE_API const char* blade_version(void);
@@ -117,6 +118,13 @@ typedef void* (*blade_allocate_output)(void* arg, int32_t index, const blade_ten
 BLADE_API blade_status blade_engine_run_with(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
                                              blade_allocate_output allocate, void* arg);
 
+/* For an engine on a GPU all of whose steps run there: puts one run on the caller's `stream` (a cudaStream_t; NULL: the
+ * default stream) and returns. `data` of inputs and outputs is device memory, aligned to 16 bytes, of which nothing is
+ * copied; it must stay until the stream has passed the run. Each output needs bytes enough; dtype, rank, dims and bytes
+ * are filled in. Shapes and addresses met before are started by one call of the driver. */
+BLADE_API blade_status blade_engine_run_on_device(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
+                                                  blade_tensor* outputs, int32_t num_outputs, void* stream);
+
 /* Texts below are JSON, owned by the caller: free them with blade_free. */
 BLADE_API void blade_free(void* memory);
 
@@ -137,12 +145,16 @@ BLADE_API blade_status blade_inspect(const char* path, const blade_engine_option
 /* Every TensorFlow op that Blade knows: {"ops": [{"op", "covered", "types", "reason"}, ...], "kernels": [{"op",
  * "rows"}, ...]}; the kernels are those of Blade's own ops, in the order in which they are tried. */
 BLADE_API blade_status blade_op_table(char** json);
+/* Every option of blade_optimize(): [{"name", "kind", "default", "doc", "device"}, ...]; names of nested fields have
+ * dots.
+ */
+BLADE_API blade_status blade_option_table(char** json);
 /* What is usable on this machine, and why the rest is not. `tensorflow_dir` (of libtensorflow_cc.so.2) may be NULL. */
 BLADE_API blade_status blade_doctor(const char* tensorflow_dir, char** json);
 
 /* Runs since the process started: inside engines, and handed back to the original graph by the TensorFlow op library.
  */
-BLADE_API void blade_count_fallback(const char* why); /* counts, and logs each reason once */
+BLADE_API void blade_count_fallback(const char* why); /* counts, and logs `why` where it is not NULL */
 BLADE_API uint64_t blade_engine_runs(void);
 BLADE_API uint64_t blade_fallback_runs(void);
 
@@ -158,8 +170,7 @@ typedef struct blade_optimize_request {
   const char* model_path;  /* .pb, .pbtxt or SavedModel directory; or NULL and: */
   const void* model_bytes; /* a serialized GraphDef */
   size_t model_size;
-  const char* options_json;    /* level, device, inputs, outputs, shapes, ranges, config, tensorflow_dir, custom_ops:
-                                  docs/report.md */
+  const char* options_json;    /* an object with the options of blade_option_table() */
   const blade_feed* test_data; /* may be NULL */
   int32_t num_test_data;
   /* Called with percent and phase; a nonzero return asks to stop with the best so far. May be NULL. */

@@ -1,7 +1,9 @@
 // The C++ interface of Blade: RAII and exceptions over blade.h, header-only, C++17.
 #pragma once
 
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -26,40 +28,84 @@ inline void check(blade_status status) {
   if (status != BLADE_OK) throw Error(status, blade_last_error());
 }
 
+// 16-bit floating-point elements, by their bits; conversions round to the nearest, ties to even.
+struct Float16 {
+  uint16_t bits = 0;
+  Float16() = default;
+  explicit Float16(float value) : bits(round(value)) {}
+  explicit operator float() const {
+    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    const float magnitude = exponent == 31  ? fraction != 0 ? std::numeric_limits<float>::quiet_NaN()
+                                                            : std::numeric_limits<float>::infinity()
+                             : exponent == 0 ? std::ldexp(static_cast<float>(fraction), -24)
+                                            : std::ldexp(static_cast<float>(fraction + 1024), exponent - 25);
+    return (bits & 0x8000) != 0 ? -magnitude : magnitude;
+  }
+
+ private:
+  static uint16_t round(float value) {
+    const uint16_t sign = std::signbit(value) ? 0x8000 : 0;
+    const float magnitude = std::fabs(value);
+    if (std::isnan(value)) return sign | 0x7e00;
+    if (magnitude >= 65520) return sign | 0x7c00;  // beyond the largest value, half a unit on
+    // The exponent of the last bit; subnormals share the smallest.
+    const int unit = magnitude < 0x1p-13f ? -24 : std::ilogb(magnitude) - 10;
+    const float fraction = std::nearbyint(std::ldexp(magnitude, -unit));
+    // A fraction that rounds up to 2048 carries into the exponent, as it should.
+    return static_cast<uint16_t>(sign + (unit + 24) * 1024 + static_cast<int>(fraction));
+  }
+};
+
+struct BFloat16 {
+  uint16_t bits = 0;
+  BFloat16() = default;
+  explicit BFloat16(float value) {
+    uint32_t wide = 0;
+    std::memcpy(&wide, &value, sizeof wide);
+    const uint32_t rounded = wide + 0x7fff + (wide >> 16 & 1);
+    bits = static_cast<uint16_t>(std::isnan(value) ? wide >> 16 | 0x40 : rounded >> 16);
+  }
+  explicit operator float() const {
+    const uint32_t wide = static_cast<uint32_t>(bits) << 16;
+    float value = 0;
+    std::memcpy(&value, &wide, sizeof value);
+    return value;
+  }
+};
+
+template <blade_dtype dtype>
+struct DTypeIs {
+  static constexpr blade_dtype value = dtype;
+};
+// The blade_dtype of a C++ type.
 template <class T>
 struct DType;
 template <>
-struct DType<float> {
-  static constexpr blade_dtype value = BLADE_FLOAT32;
-};
+struct DType<float> : DTypeIs<BLADE_FLOAT32> {};
 template <>
-struct DType<double> {
-  static constexpr blade_dtype value = BLADE_FLOAT64;
-};
+struct DType<double> : DTypeIs<BLADE_FLOAT64> {};
 template <>
-struct DType<int8_t> {
-  static constexpr blade_dtype value = BLADE_INT8;
-};
+struct DType<Float16> : DTypeIs<BLADE_FLOAT16> {};
 template <>
-struct DType<int16_t> {
-  static constexpr blade_dtype value = BLADE_INT16;
-};
+struct DType<BFloat16> : DTypeIs<BLADE_BFLOAT16> {};
 template <>
-struct DType<int32_t> {
-  static constexpr blade_dtype value = BLADE_INT32;
-};
+struct DType<int8_t> : DTypeIs<BLADE_INT8> {};
 template <>
-struct DType<int64_t> {
-  static constexpr blade_dtype value = BLADE_INT64;
-};
+struct DType<int16_t> : DTypeIs<BLADE_INT16> {};
 template <>
-struct DType<uint8_t> {
-  static constexpr blade_dtype value = BLADE_UINT8;
-};
+struct DType<int32_t> : DTypeIs<BLADE_INT32> {};
 template <>
-struct DType<bool> {
-  static constexpr blade_dtype value = BLADE_BOOL;
-};
+struct DType<int64_t> : DTypeIs<BLADE_INT64> {};
+template <>
+struct DType<uint8_t> : DTypeIs<BLADE_UINT8> {};
+template <>
+struct DType<uint16_t> : DTypeIs<BLADE_UINT16> {};
+template <>
+struct DType<uint32_t> : DTypeIs<BLADE_UINT32> {};
+template <>
+struct DType<uint64_t> : DTypeIs<BLADE_UINT64> {};
+template <>
+struct DType<bool> : DTypeIs<BLADE_BOOL> {};
 
 // A dense row-major tensor over memory that the caller owns.
 template <class T>
@@ -108,6 +154,9 @@ class Engine {
     int num_threads = 0;               // 0: as many as the process may use
     std::vector<std::string> outputs;  // node or tensor names; empty: the model's own
     std::string signature;             // of a SavedModel; empty: 'serving_default', or the only one
+    std::string device;                // 'cpu', 'gpu' or 'auto'; empty: what the model was optimized for
+    int max_cached_plans = 0;          // kept for shapes met; 0: the default, 16
+    int64_t device_memory_limit = 0;   // bytes of the GPU's memory; 0: no limit
   };
 
   explicit Engine(const std::string& path) : Engine(path, Options()) {}
@@ -120,6 +169,9 @@ class Engine {
     c_options.outputs = names.empty() ? nullptr : names.data();
     c_options.num_outputs = static_cast<int32_t>(names.size());
     c_options.signature = options.signature.empty() ? nullptr : options.signature.c_str();
+    c_options.device = options.device.empty() ? nullptr : options.device.c_str();
+    c_options.max_cached_plans = options.max_cached_plans;
+    c_options.device_memory_limit = options.device_memory_limit;
     blade_engine* engine = nullptr;
     check(blade_engine_load(path.c_str(), &c_options, &engine));
     engine_.reset(engine);
@@ -151,6 +203,12 @@ class Engine {
   void run(const std::vector<blade_tensor>& inputs, std::vector<blade_tensor>& outputs) {
     check(blade_engine_run(engine_.get(), inputs.data(), static_cast<int32_t>(inputs.size()), outputs.data(),
                            static_cast<int32_t>(outputs.size())));
+  }
+
+  // On a GPU, from and to device memory, on the caller's CUDA stream (see blade_engine_run_on_device): returns at once.
+  void run_on_device(const std::vector<blade_tensor>& inputs, std::vector<blade_tensor>& outputs, void* stream) {
+    check(blade_engine_run_on_device(engine_.get(), inputs.data(), static_cast<int32_t>(inputs.size()), outputs.data(),
+                                     static_cast<int32_t>(outputs.size()), stream));
   }
 
   blade_engine* get() const { return engine_.get(); }

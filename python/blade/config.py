@@ -1,27 +1,71 @@
-"""Settings of blade.optimize: typed, printable, and strict about names."""
+"""Settings of blade.optimize: typed, printable, and strict about names. The fields come from the library's own table."""
 import difflib
+import json
+import math
+import numbers
+
+import numpy as np
+
+from blade import _core
+
+
+class _Kind:
+    """What a field takes: Python types, and the plain value that is kept of them."""
+
+    def __init__(self, expected, types, plain):
+        self.expected, self._types, self._plain = expected, types, plain
+
+    def value(self, where, value):
+        is_bool = isinstance(value, (bool, np.bool_))
+        if not isinstance(value, self._types) or is_bool != (self.expected == "bool"):
+            raise TypeError(f"{where} takes {self.expected}, got {value!r}")
+        plain = self._plain(value)
+        if isinstance(plain, float) and not math.isfinite(plain):
+            raise ValueError(f"{where} is {value!r}; expected a finite number")
+        return plain
+
+
+_KINDS = {
+    "bool": _Kind("bool", (bool, np.bool_), bool),
+    "integer": _Kind("int", (numbers.Integral,), int),
+    "number": _Kind("a number", (numbers.Real,), lambda value: int(value) if isinstance(value, numbers.Integral) else float(value)),
+    "text": _Kind("str", (str,), str),
+    "shapes": _Kind("dict", (dict,), lambda value: value),
+}
+
+
+def _rows():
+    """The rows of the library's table that are settings: name without 'config.', kind, default, doc."""
+    for row in json.loads(_core.option_table()):
+        if row["name"].startswith("config."):
+            yield {**row, "name": row["name"][len("config."):]}
 
 
 class _Settings:
-    """Fields are declared in _fields: {name: (default, types, one-line doc)}; a default that is a class is a nested group."""
+    """A group of fields: {name: row of the table, or the class of a nested group}."""
 
     _fields = {}
 
+    def __init_subclass__(cls, path, groups=(), **rest):
+        super().__init_subclass__(**rest)
+        inner = [row for row in _rows() if row["name"].startswith(path)]
+        cls._fields = {**{row["name"][len(path):]: row for row in inner if "." not in row["name"][len(path):]}, **dict(groups)}
+        lines = [f"  {row['name'][len(path):]} = {row['default']!r}: {row['doc']}" for row in inner]
+        cls.__doc__ = "\n".join([cls.__doc__, "", "Fields, with their defaults:", *lines])
+
     def __init__(self):
-        for name, (default, types, _) in self._fields.items():
-            value = default() if isinstance(default, type) else default
-            object.__setattr__(self, name, value if not isinstance(value, (dict, list)) else type(value)(value))
+        for name, field in self._fields.items():
+            value = field() if isinstance(field, type) else field["default"]
+            object.__setattr__(self, name, dict(value) if isinstance(value, dict) else value)
 
     def __setattr__(self, name, value):
         if name not in self._fields:
             raise AttributeError(self._unknown(name))
-        default, types, _ = self._fields[name]
-        if isinstance(default, type) and issubclass(default, _Settings):
-            if not isinstance(value, default):
-                raise TypeError(f"{type(self).__name__}.{name} is a group of settings: set its fields")
-        elif not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            expected = " or ".join(t.__name__ for t in types)
-            raise TypeError(f"{type(self).__name__}.{name} takes {expected}, got {value!r}")
+        field = self._fields[name]
+        if not isinstance(field, type):
+            value = _KINDS[field["kind"]].value(f"{type(self).__name__}.{name}", value)
+        elif not isinstance(value, field):
+            raise TypeError(f"{type(self).__name__}.{name} is a group of settings: set its fields")
         object.__setattr__(self, name, value)
 
     def __getattr__(self, name):
@@ -45,9 +89,9 @@ class _Settings:
         """Settings from to_dict()'s form; fields that are left out keep their defaults."""
         settings = cls()
         for name, value in values.items():
-            default = cls._fields[name][0] if name in cls._fields else None
-            if isinstance(default, type) and issubclass(default, _Settings) and isinstance(value, dict):
-                value = default.from_dict(value)
+            field = cls._fields.get(name)
+            if isinstance(field, type) and isinstance(value, dict):
+                value = field.from_dict(value)
             setattr(settings, name, value)
         return settings
 
@@ -59,64 +103,40 @@ class _Settings:
         return f"{type(self).__name__}({inner})"
 
 
-class AICompilerConfig(_Settings):
-    _fields = {"enable": (True, (bool,), "compiled fusion of memory-bound chains")}
+class AICompilerConfig(_Settings, path="gpu_config.aicompiler."):
+    """Compiled fusion."""
 
 
-class TensorRTConfig(_Settings):
-    _fields = {
-        "enable": (True, (bool,), "the user's own TensorRT where one is installed, else Blade's engine takes the region"),
-        "dynamic_tuning_shapes": ({}, (dict,), "min, opts and max shapes, honoured by whichever engine takes the region"),
-    }
+class TensorRTConfig(_Settings, path="gpu_config.tensorrt."):
+    """Settings of scripts that were written for TensorRT."""
 
 
-class GpuConfig(_Settings):
-    _fields = {
-        "disable_fp16_accuracy_check": (False, (bool,), "keep fp16 without checking the answers"),
-        "disable_fp16_perf_check": (False, (bool,), "keep fp16 without checking that it is faster"),
-        "aicompiler": (AICompilerConfig, (), ""),
-        "tensorrt": (TensorRTConfig, (), ""),
-    }
+class GpuConfig(_Settings, path="gpu_config.", groups={"aicompiler": AICompilerConfig, "tensorrt": TensorRTConfig}):
+    """Settings of GPUs."""
 
 
-class CpuConfig(_Settings):
-    _fields = {
-        "precision": ("auto", (str,),
-                      "'fp32', 'bf16' (where the processor has it and the answers hold) or 'auto' (bf16 where it is also "
-                      "faster and the answers hold within accuracy.rtol itself)"),
-        "num_threads": (0, (int,), "0: as many as the process may use"),
-    }
+class CpuConfig(_Settings, path="cpu_config."):
+    """Settings of CPUs."""
 
 
-class AccuracyConfig(_Settings):
-    _fields = {
-        "rtol": (1e-3, (float, int), "largest difference allowed, relative to the output's largest value; "
-                 "10 times that in fp16, 20 times in bf16 that was asked for"),
-        "atol": (1e-6, (float, int), "and absolute; both are added"),
-        "metric": ("max_relative", (str,), "'max_relative', or 'max_absolute' (rtol is not used)"),
-    }
+class AccuracyConfig(_Settings, path="accuracy."):
+    """When the answers of an optimized model still hold."""
 
 
-class TuningConfig(_Settings):
-    _fields = {
-        "time_limit_s": (60, (float, int), "bound on the time spent measuring"),
-        "disable_perf_check": (False, (bool,), "keep what holds without checking that it is faster, where a busy machine cannot tell"),
-        "cache_dir": ("", (str,), "where measured choices are kept between runs: '' for the user's cache folder, 'off' to keep none"),
-    }
+class TuningConfig(_Settings, path="tuning."):
+    """Measuring."""
 
 
-class QuantizationConfig(_Settings):
-    _fields = {"enable": (False, (bool,), "int8, at level o2")}
+class QuantizationConfig(_Settings, path="quantization."):
+    """Settings of level o2."""
 
 
-class Config(_Settings):
+class Config(_Settings, path="", groups={"gpu_config": GpuConfig, "cpu_config": CpuConfig, "accuracy": AccuracyConfig,
+                                         "tuning": TuningConfig, "quantization": QuantizationConfig}):
     """All settings of blade.optimize. A misspelt field is an AttributeError that names the nearest one."""
 
-    _fields = {
-        "gpu_config": (GpuConfig, (), ""),
-        "cpu_config": (CpuConfig, (), ""),
-        "dynamic_tuning_shapes": ({}, (dict,), "min, opts and max shapes, for any device"),
-        "accuracy": (AccuracyConfig, (), ""),
-        "tuning": (TuningConfig, (), ""),
-        "quantization": (QuantizationConfig, (), ""),
-    }
+
+def markdown_table():
+    """The fields as docs/python.md lists them."""
+    lines = ["| field | default | meaning |", "| --- | --- | --- |"]
+    return "\n".join([*lines, *(f"| `{row['name']}` | `{row['default']!r}` | {row['doc']} |" for row in _rows())])

@@ -1,12 +1,10 @@
 """Running a model without TensorFlow."""
 import collections
-import collections.abc
 import json
 import os
 
-import numpy as np
-
 from blade import _core
+from blade.arrays import checked_feed, native_array
 from blade.errors import InvalidArgumentError
 
 TensorInfo = collections.namedtuple("TensorInfo", ["name", "dtype", "shape"])
@@ -36,37 +34,22 @@ class Engine:
             outputs = [outputs]
         self._asked = list(outputs) if outputs else None
         self._engine = _core.Engine(
-            os.fspath(path), list(outputs or []), int(num_threads), _reference, signature or "", device
+            os.fsdecode(path), list(outputs or []), int(num_threads), _reference, signature or "", device
         )
         self.inputs = [TensorInfo(*info) for info in self._engine.describe(True)]
         self.outputs = [TensorInfo(*info) for info in self._engine.describe(False)]
         self._input_names = [_node_name(info.name) for info in self.inputs]
 
     def _ordered(self, feed):
-        if not isinstance(feed, collections.abc.Mapping) or not all(isinstance(name, str) for name in feed):
-            raise InvalidArgumentError(f"the feed is {feed!r:.80}; expected a dict of arrays by the names of the inputs")
-        given = {_node_name(name): value for name, value in feed.items()}
+        given = {_node_name(str(name)): value for name, value in checked_feed(feed, "the feed").items()}
         missing = [name for name in self._input_names if name not in given]
         extra = [name for name in given if name not in self._input_names]
         if missing or extra:
             raise InvalidArgumentError(
                 f"the feed has {sorted(feed)}, the model's inputs are {self._input_names}: "
-                + (f"missing {missing}" if missing else f"unknown {extra}")
+                + (f"missing {missing}" if missing else f"unknown {extra}; what no output needs is no input")
             )
-        arrays = []
-        for name, info in zip(self._input_names, self.inputs):
-            value = given[name]
-            # Python numbers and lists have no dtype of their own: they take the input's.
-            try:
-                array = np.asarray(value) if isinstance(value, np.ndarray) else np.asarray(value, dtype=info.dtype)
-            except (TypeError, ValueError) as error:
-                raise InvalidArgumentError(f"Input '{name}' was given what is no array of {info.dtype}: {error}") from error
-            if array.dtype.kind in "OSUMmc":
-                raise InvalidArgumentError(f"Input '{name}' was given {array.dtype} data, expected {info.dtype}: convert it.")
-            if not array.dtype.isnative:
-                array = array.astype(array.dtype.newbyteorder("="))
-            arrays.append(np.require(array, requirements="C"))
-        return arrays
+        return [native_array(given[name], f"Input '{name}'", info.dtype) for name, info in zip(self._input_names, self.inputs)]
 
     def run(self, feed):
         """Runs once. `feed`: {name: array}, names with or without ':0'. Returns {output name: array}."""
@@ -76,7 +59,7 @@ class Engine:
 
     def explain(self, feed=None):
         """What runs how, as a dict: kernels chosen and refused with reasons, memory plan; per shape when `feed` is given."""
-        return json.loads(self._engine.explain(self._ordered(feed) if feed else []))
+        return json.loads(self._engine.explain([] if feed is None else self._ordered(feed)))
 
     def profile(self, feed, repetitions=20):
         """Per-step times: a list of dicts with node, op, kernel, median_us."""

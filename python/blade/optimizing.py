@@ -1,10 +1,14 @@
 """blade.optimize: the Python side of the optimizer in libblade.so."""
+import contextlib
 import json
 import os
+import tempfile
+import warnings
 
 import numpy as np
 
 from blade import _core, tensorflow_bridge
+from blade.arrays import checked_feed, native_array
 from blade.config import Config
 from blade.errors import InvalidArgumentError
 from blade.progress import Progress
@@ -18,10 +22,10 @@ class Report:
         self._html = html
 
     def __getattr__(self, name):
-        try:
-            return self.__dict__["_values"][name]
-        except KeyError:
-            raise AttributeError(f"the report has no field '{name}'; it has {', '.join(self.__dict__['_values'])}") from None
+        values = self.__dict__.get("_values", {})  # not there yet while a copy is being made
+        if name not in values:
+            raise AttributeError(f"the report has no field '{name}'; it has {', '.join(values)}")
+        return values[name]
 
     def to_dict(self):
         """The report as plain dicts and lists."""
@@ -33,8 +37,7 @@ class Report:
 
     def save_html(self, path):
         """Writes the report as one self-contained page."""
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(self._html)
+        _write_text(path, self._html)
 
     __str__ = to_json
 
@@ -72,38 +75,54 @@ def _packed_strings(array):
     return np.frombuffer(offsets.tobytes() + b"".join(parts), np.uint8)
 
 
-def _feeds(feeds):
-    """(names, arrays, shapes of strings or None) of feed dicts, a list a feed."""
+def _feeds(feeds, argument):
+    """(names, arrays, shapes of strings or None) of the feed dicts of an argument, a list a feed."""
+    if isinstance(feeds, dict):
+        raise InvalidArgumentError(f"{argument} is one feed dict; expected a list of them: {argument}=[feed]")
     names, arrays, string_shapes = [], [], []
-    for feed in feeds:
-        if not isinstance(feed, dict):
-            raise InvalidArgumentError(f"test_data holds a {type(feed).__name__}; expected feed dicts {{'input:0': array}}")
-        values = [np.asarray(value) for value in feed.values()]
+    for feed in feeds or ():
+        values = [np.asarray(value) for value in checked_feed(feed, f"an entry of {argument}").values()]
         text = [name.decode() if isinstance(name, bytes) else str(getattr(name, "name", name)) for name in feed]
         names.append(text)
         is_text = [value.dtype.kind in "OSU" for value in values]
         string_shapes.append([list(value.shape) if strings else None for value, strings in zip(values, is_text)])
-        arrays.append([_packed_strings(value) if strings else np.require(value, requirements="C")
-                       for value, strings in zip(values, is_text)])
+        arrays.append([_packed_strings(value) if strings else native_array(value, f"{argument}'s value of '{name}'")
+                       for value, strings, name in zip(values, is_text, text)])
     return names, arrays, string_shapes
 
 
-def _options(model_name, optimization_level, device_type, config, inputs, outputs, **rest):
-    def plain(names):
-        return [getattr(name, "name", name) for name in names] if names is not None else None
+def _list_of(names):
+    """One name, several, or None: names may be strings, paths, or TensorFlow's tensors."""
+    if names is None:
+        return None
+    if isinstance(names, (str, os.PathLike)) or not hasattr(names, "__iter__"):
+        names = [names]
+    return [os.fspath(name) if isinstance(name, os.PathLike) else getattr(name, "name", name) for name in names]
 
+
+def _plain(value):
+    """NumPy's arrays and numbers (in dynamic_tuning_shapes) for JSON."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise InvalidArgumentError(f"an option holds {value!r}, a {type(value).__name__}; expected numbers, strings, lists and dicts")
+
+
+def _options(optimization_level, device_type, config, **rest):
+    for name, value, expected in (("optimization_level", optimization_level, "'o1' or 'o2'"),
+                                  ("device_type", device_type, "'cpu', 'gpu' or 'auto'")):
+        if not isinstance(value, str):
+            raise InvalidArgumentError(f"{name} is {value!r}; expected {expected}")
+    settings = json.loads(json.dumps(config.to_dict(), default=_plain))
     return json.dumps(
         {
-            "model_name": model_name,
             "optimization_level": optimization_level,
             "device_type": device_type,
-            "config": config.to_dict(),
-            "user_config": "" if config == Config() else json.dumps(config.to_dict(), default=str),
-            "inputs": plain(inputs),
-            "outputs": plain(outputs),
+            "config": settings,
+            "user_config": "" if config == Config() else json.dumps(settings),
             "tensorflow_dir": tensorflow_bridge.tensorflow_dir(),
             **rest,
-        }
+        },
+        default=_plain,
     )
 
 
@@ -149,46 +168,68 @@ def optimize(
     config = config or Config()
     if not isinstance(config, Config):
         raise InvalidArgumentError(f"config is a {type(config).__name__}; expected a blade.Config")
-    if isinstance(test_data, dict):
-        raise InvalidArgumentError("test_data is one feed dict; expected a list of them: test_data=[feed]")
-    path, data, name, frozen = "", b"", "graph_def", None
+    path, data = "", b""
     if _is_graph_def(model):
         data = model.SerializeToString()
     elif isinstance(model, (str, os.PathLike)):
-        path = name = os.fspath(model)
+        path = os.fsdecode(model)
     else:
         raise InvalidArgumentError(f"model is a {type(model).__name__}; expected a GraphDef, a path or a SavedModel directory")
     if signature and not path:
         raise InvalidArgumentError(f"the signature '{signature}' is asked for, but a GraphDef has none; name outputs instead")
-    if path and tensorflow_bridge.must_be_frozen(path):
-        frozen = tensorflow_bridge.freeze_saved_model(path, signature)
-        path, data = "", frozen.graph_def
-        inputs = inputs or list(frozen.inputs.values())
-        outputs = outputs or list(frozen.outputs.values())
-    options = _options(
-        os.path.basename(name.rstrip("/")), optimization_level, device_type, config, inputs, outputs,
-        input_shapes=input_shapes, input_ranges=input_ranges, custom_ops=list(custom_ops), verbose=verbose,
-        signature=signature if path else None, input_keys=frozen.inputs if frozen else None,
-        output_keys=frozen.outputs if frozen else None,
-    )
-    feeds = _feeds(test_data)
-    with Progress() as progress:
-        result = _core.optimize(path, data, options, *feeds, progress)
+    target = _target_path(path) if path else ""
+    options = {
+        "model_name": os.path.basename(path.rstrip("/")) or "graph_def", "inputs": _list_of(inputs),
+        "outputs": _list_of(outputs), "input_shapes": input_shapes, "input_ranges": input_ranges,
+        "custom_ops": _list_of(custom_ops), "calib_data": len(_feeds(calib_data, "calib_data")[0]),
+        "verbose": bool(verbose), "signature": signature, "output": target,
+    }
+    options = _options(optimization_level, device_type, config, **options)
+    with tempfile.TemporaryDirectory(prefix="blade-") as folder:
+        if path and tensorflow_bridge.must_be_frozen(path):
+            frozen = os.path.join(folder, "frozen")
+            tensorflow_bridge.freeze_saved_model(path, frozen, signature)
+            path = frozen
+        feeds = _feeds(test_data, "test_data")
+        with Progress() as progress:
+            result = _core.optimize(path, data, options, *feeds, progress)
+        if target:
+            result.write(target)
     report = Report(result.report, result.report_html)
     has_tensorflow = any(entry["software"] == "tensorflow" for entry in report.software_context)
     spec = OptSpec({"framework": "tensorflow" if has_tensorflow else "none", "num_threads": config.cpu_config.num_threads})
-    if _is_graph_def(model):
-        optimized = type(model)()
-        optimized.ParseFromString(result.model)
-        return optimized, spec, report
-    target = _target_path(os.fspath(model))
-    if frozen is not None:
-        tensorflow_bridge.write_saved_model(result.model, frozen, target)
-    else:
-        result.write(target)
-    return target, spec, report
+    if target:
+        return target, spec, report
+    optimized = type(model)()
+    optimized.ParseFromString(result.model)
+    return optimized, spec, report
 
 
 def _target_path(path):
+    """Beside the model, or in a new temporary folder where nothing can be written beside it."""
     stem, extension = os.path.splitext(path.rstrip("/"))
-    return f"{stem}.blade{extension}"
+    target = f"{stem}.blade{extension}"
+    folder = os.path.dirname(os.path.abspath(target))
+    if not os.path.isdir(folder) or os.access(folder, os.W_OK | os.X_OK):
+        return target
+    elsewhere = os.path.join(tempfile.mkdtemp(prefix="blade-"), os.path.basename(target))
+    warnings.warn(f"'{folder}' cannot be written to: the optimized model goes to '{elsewhere}'", stacklevel=3)
+    return elsewhere
+
+
+def _write_text(path, text):
+    """A text file that is whole or not there at all; what is no plain file (a pipe) is written to as it is."""
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return
+    made = f"{path}.tmp-{os.getpid()}"
+    try:
+        with open(made, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(made, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.remove(made)
+        raise

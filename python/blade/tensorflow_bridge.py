@@ -21,17 +21,6 @@ def must_be_frozen(saved_model_dir):
         os.path.isdir(assets) and len(os.listdir(assets)) > 0)
 
 
-class FrozenModel:
-    """A SavedModel with its variables and tables made constants: GraphDef bytes, and a signature's {key: tensor name}."""
-
-    def __init__(self, graph_def, inputs, outputs, signature, initializers):
-        self.graph_def = graph_def
-        self.inputs = inputs
-        self.outputs = outputs
-        self.signature = signature
-        self.initializers = initializers  # nodes that fill the lookup tables
-
-
 def _choose_signature(path, names, wanted):
     """The signature to use: `wanted`, else 'serving_default', else the only one."""
     if not names:
@@ -156,8 +145,9 @@ def _refuse_assignments(path, graph_def):
                 "into a graph; export it without that, with the state as an input and an output, say")
 
 
-def freeze_saved_model(path, signature=None):
-    """Freezes a signature of the SavedModel at `path` ('serving_default', or its only one, when None); needs TensorFlow."""
+def freeze_saved_model(path, folder, signature=None):
+    """Freezes a signature of the SavedModel at `path` ('serving_default', or its only one, when None) into a SavedModel at
+    `folder`, which must not exist. Needs TensorFlow."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -182,28 +172,21 @@ def freeze_saved_model(path, signature=None):
     if None in inputs.values():
         inputs = dict(zip(sorted(function.structured_input_signature[1]), (t.name for t in frozen.inputs)))
     outputs = {key: tensor.name for key, tensor in zip(sorted(function.structured_outputs), frozen.outputs)}
-    return FrozenModel(graph_def.SerializeToString(), inputs, outputs, signature, tables.initializers)
+    _write(graph_def, inputs, outputs, signature, tables.initializers, folder)
 
 
-def write_saved_model(graph_def_bytes, frozen, path):
-    """Writes an optimized graph as a SavedModel directory with the signature of `frozen`. The directory must not exist."""
+def _write(graph_def, inputs, outputs, signature, initializers, folder):
+    """Writes a frozen graph as a SavedModel with one signature, which fills its lookup tables when it is loaded."""
     import tensorflow.compat.v1 as tf
 
-    import blade.runtime.tensorflow  # noqa: F401
-
-    if os.path.exists(path):
-        raise InvalidArgumentError(f"'{path}' exists already; remove it, or move it out of the way")
-    graph_def = tf.GraphDef()
-    graph_def.ParseFromString(graph_def_bytes)
     with tf.Graph().as_default() as graph, tf.Session() as session:
         tf.import_graph_def(graph_def, name="")
-        signature = tf.saved_model.signature_def_utils.predict_signature_def(
-            {key: graph.get_tensor_by_name(name) for key, name in frozen.inputs.items()},
-            {key: graph.get_tensor_by_name(name) for key, name in frozen.outputs.items()},
+        made = tf.saved_model.signature_def_utils.predict_signature_def(
+            {key: graph.get_tensor_by_name(name) for key, name in inputs.items()},
+            {key: graph.get_tensor_by_name(name) for key, name in outputs.items()},
         )
-        names = {operation.name for operation in graph.get_operations()}
-        fill = [graph.get_operation_by_name(name) for name in frozen.initializers if name in names]
-        builder = tf.saved_model.Builder(path)
-        builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map={frozen.signature: signature},
+        fill = [graph.get_operation_by_name(name) for name in initializers]
+        builder = tf.saved_model.Builder(folder)
+        builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map={signature: made},
                                              main_op=tf.group(*fill, name="blade/fill_tables") if fill else None)
         builder.save()

@@ -304,6 +304,11 @@ NB_MODULE(_core, m) {
   m.def("version", &blade_version);
   m.def("engine_runs", &blade_engine_runs);
   m.def("fallback_runs", &blade_fallback_runs);
+  m.def("option_table", [] {
+    char* json = nullptr;
+    check(blade_option_table(&json));
+    return take_text(json);
+  });
   m.def("doctor", [](const std::string& tensorflow_dir) {
     char* json = nullptr;
     check(blade_doctor(tensorflow_dir.empty() ? nullptr : tensorflow_dir.c_str(), &json));

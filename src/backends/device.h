@@ -2,16 +2,19 @@
 // kernels it offers. The engine knows devices by this interface alone.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "base/status.h"
 
 namespace blade::backends {
 
 struct KernelEntry;
+struct BoundKernel;
 
 struct DeviceInfo {
   std::string name;          // "NVIDIA H200"
@@ -20,6 +23,20 @@ struct DeviceInfo {
   int multiprocessors = 0;
   size_t memory_bytes = 0;
   size_t shared_bytes_per_block = 0;  // the most a block may ask for
+};
+
+// How much of a device's memory may be held, and is.
+struct DeviceBudget {
+  explicit DeviceBudget(size_t most) : limit(most) {}
+  bool take(size_t bytes) {
+    size_t held = used.load();
+    while (bytes <= limit && held <= limit - bytes) {
+      if (used.compare_exchange_weak(held, held + bytes)) return true;
+    }
+    return false;
+  }
+  const size_t limit;
+  std::atomic<size_t> used = 0;
 };
 
 // Device memory, or host memory that the device copies from and to directly; freed with the object.
@@ -37,7 +54,10 @@ class DeviceBuffer {
   DeviceBuffer& operator=(const DeviceBuffer&) = delete;
   ~DeviceBuffer() {
     if (data_ != nullptr) release_(data_);
+    if (budget_ != nullptr) budget_->used -= size_;
   }
+  // `budget` has given these bytes and gets them back.
+  void count_in(std::shared_ptr<DeviceBudget> budget) { budget_ = std::move(budget); }
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }
 
@@ -46,16 +66,25 @@ class DeviceBuffer {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
     std::swap(release_, other.release_);
+    std::swap(budget_, other.budget_);
   }
   std::byte* data_ = nullptr;
   size_t size_ = 0;
   Release release_ = nullptr;
+  std::shared_ptr<DeviceBudget> budget_;
 };
 
 // Work that was recorded once and is started by one call.
 class DeviceRecording {
  public:
   virtual ~DeviceRecording() = default;
+};
+
+// Small kernels with their operands, started together: less than each of them would take by itself.
+class JoinedKernels {
+ public:
+  virtual ~JoinedKernels() = default;
+  virtual Status run(void* queue, size_t count) const = 0;  // the first `count` of them
 };
 
 // Work in order; everything here but wait() returns before the device is done.
@@ -91,6 +120,11 @@ class Device {
   // A new buffer holding a copy of host bytes.
   virtual Result<DeviceBuffer> upload(const std::byte* from, size_t bytes) = 0;
   virtual Result<std::unique_ptr<DeviceQueue>> create_queue() = 0;
+  // A queue over the caller's own: a CUDA stream, nullptr for the default one. It stays the caller's.
+  virtual Result<std::unique_ptr<DeviceQueue>> borrow_queue(void* stream) = 0;
+  // Kernels that say is_small(), in the order in which they would run; takes as many from the front as fit together and
+  // says how many. The kernels have to outlive the result.
+  virtual Result<std::unique_ptr<JoinedKernels>> join(std::span<const BoundKernel> kernels, size_t* taken) = 0;
 };
 
 }  // namespace blade::backends

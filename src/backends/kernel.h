@@ -86,7 +86,15 @@ class Kernel {
     (void)input;
     return true;
   }
+  // True for so little work on a device that starting it takes longer: Device::join() may start it with others.
+  virtual bool is_small() const { return false; }
   virtual Status run(const KernelArgs& args) const = 0;
+};
+
+// A kernel and the operands of one step.
+struct BoundKernel {
+  const Kernel* kernel = nullptr;
+  KernelArgs args;
 };
 
 // Constant data rearranged for a kernel, shared by the plans of all shapes of an engine. Thread-safe.

@@ -4,8 +4,11 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <memory>
+#include <string>
 #include <string_view>
 
 namespace blade {
@@ -13,7 +16,8 @@ namespace {
 
 spdlog::level::level_enum level_from_environment() {
   const char* text = std::getenv("BLADE_LOG_LEVEL");
-  const std::string_view name = text == nullptr ? "warning" : text;
+  std::string name = text == nullptr ? "warning" : text;
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
   if (name == "debug") return spdlog::level::debug;
   if (name == "info") return spdlog::level::info;
   if (name == "error") return spdlog::level::err;
@@ -47,6 +51,11 @@ spdlog::level::level_enum spdlog_level(LogLevel level) {
 }
 
 }  // namespace
+
+ScopedLogLevel::ScopedLogLevel(LogLevel level) : before_(logger().level()) {
+  logger().set_level(std::min(logger().level(), spdlog_level(level)));
+}
+ScopedLogLevel::~ScopedLogLevel() { logger().set_level(static_cast<spdlog::level::level_enum>(before_)); }
 
 void log(LogLevel level, std::string_view message) {
   try {

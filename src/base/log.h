@@ -1,4 +1,5 @@
-// Logging on stderr, through spdlog kept out of headers. Level from BLADE_LOG_LEVEL (debug, info, warning, error, off).
+// Logging on stderr, through spdlog kept out of headers. Level from BLADE_LOG_LEVEL (debug, info, warning, error, off;
+// in any case).
 #pragma once
 
 #include <string_view>
@@ -8,6 +9,19 @@ namespace blade {
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
 void log(LogLevel level, std::string_view message);
+// Lets this level and those above it through while alive, whatever BLADE_LOG_LEVEL says: for a user who asks to be
+// told.
+class ScopedLogLevel {
+ public:
+  explicit ScopedLogLevel(LogLevel level);
+  ~ScopedLogLevel();
+  ScopedLogLevel(const ScopedLogLevel&) = delete;
+  ScopedLogLevel& operator=(const ScopedLogLevel&) = delete;
+
+ private:
+  int before_;
+};
+
 inline void log_info(std::string_view message) { log(LogLevel::kInfo, message); }
 inline void log_warning(std::string_view message) { log(LogLevel::kWarning, message); }
 

@@ -34,7 +34,9 @@ constexpr int kPausesPerClockRead = 32;
 // Sessions that call back to back leave gaps between their runs: the others do not take the worker for those.
 constexpr auto kCrowdedFor = std::chrono::milliseconds(3);
 // Pauses before a thread that is done looks into the queues of others: their lines are better left where they are.
+// Fewer where slots have several tasks, and so something to share.
 constexpr int kPausesBeforeStealing = 40;
+constexpr int kPausesBeforeSharing = 8;
 constexpr size_t kCacheLine = 64;
 // Numbers wrap: a slot that had no task for so long must not look like one of a later job.
 constexpr uint32_t kJobsBetweenRetags = 1U << 24;
@@ -148,9 +150,10 @@ void ThreadPool::Impl::run(int tasks, FunctionRef<void(int, int)> function) {
   wake_sleepers();
   function(0, 0);
   int mine = 1 + drain(number, tasks, function, 0, 0);
-  const bool all_awake = sleepers.load(std::memory_order_relaxed) == 0;
-  for (int i = all_awake ? 0 : kPausesBeforeStealing; finished_by_workers(number) != tasks - mine; ++i) {
-    if (i == kPausesBeforeStealing) mine += drain_others(number, tasks, function, 0);
+  int patience = tasks > threads ? kPausesBeforeSharing : kPausesBeforeStealing;
+  if (sleepers.load(std::memory_order_relaxed) != 0) patience = 0;
+  for (int i = 0; finished_by_workers(number) != tasks - mine; ++i) {
+    if (i == patience) mine += drain_others(number, tasks, function, 0);
     pause_cpu();
   }
 }
@@ -212,7 +215,7 @@ void ThreadPool::Impl::join_job(uint32_t number, int slot) {
   };
   if (done != 0) report();
   if (tasks <= threads) return;
-  for (int i = 0; i < kPausesBeforeStealing; ++i) {
+  for (int i = 0; i < kPausesBeforeSharing; ++i) {
     if (job.opening.load(std::memory_order_relaxed) != number) return;
     pause_cpu();
   }

@@ -2,8 +2,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdlib>
-#include <mutex>
-#include <set>
 
 #include "base/log.h"
 #include "capi/handles.h"
@@ -31,6 +29,11 @@ blade::Result<engine::EngineOptions> to_options(const blade_engine_options* opti
   result.num_threads = known.num_threads;
   if (known.max_cached_plans > 0) result.max_cached_plans = known.max_cached_plans;
   result.reference_only = known.use_reference != 0;
+  if (known.device_memory_limit < 0) {
+    return blade::invalid_argument("device_memory_limit is " + std::to_string(known.device_memory_limit) +
+                                   "; expected bytes, or 0 for no limit");
+  }
+  result.device_memory_limit = static_cast<size_t>(known.device_memory_limit);
   if (known.device == nullptr) return result;
   result.device_as_decided = false;
   BLADE_ASSIGN_OR_RETURN(result.device, engine::device_by_name(known.device));
@@ -165,7 +168,7 @@ blade_status blade_engine_prepare(blade_engine* handle, const blade_tensor* inpu
     std::vector<ir::Dims> dims;
     for (const auto& ref : refs) dims.push_back(ref.dims);
     in_profile = handle->engine->in_profile(dims);
-    if (!in_profile) return blade::invalid_argument("the input shapes are outside the engine's profile");
+    if (!in_profile) return blade::invalid_argument(handle->engine->outside_profile(dims));
     BLADE_ASSIGN_OR_RETURN(const auto plan, handle->engine->plan_for(dims));
     for (size_t i = 0; i < refs.size(); ++i) {
       if (plan->inputs[i].dtype != refs[i].dtype) {
@@ -209,15 +212,22 @@ blade_status blade_engine_run_with(blade_engine* engine, const blade_tensor* inp
   });
 }
 
+blade_status blade_engine_run_on_device(blade_engine* handle, const blade_tensor* inputs, int32_t num_inputs,
+                                        blade_tensor* outputs, int32_t num_outputs, void* stream) {
+  return guarded([&]() -> Status {
+    BLADE_RETURN_IF_ERROR(check_handle(handle, "engine"));
+    BLADE_ASSIGN_OR_RETURN(const auto refs, blade::capi::to_tensor_refs(inputs, num_inputs));
+    CallerMemory memory(outputs, num_outputs);
+    const Status status = handle->engine->run_on_device(refs, memory, stream);
+    if (!status.ok() && !memory.error().empty()) return blade::invalid_argument(memory.error());
+    if (status.ok()) engine_runs.fetch_add(1, std::memory_order_relaxed);
+    return status;
+  });
+}
+
 void blade_count_fallback(const char* why) {
-  static std::mutex mutex;
-  static auto* said = new std::set<std::string>;  // bounded: a model has few reasons, a hostile caller stops at 64
   fallback_runs.fetch_add(1, std::memory_order_relaxed);
-  if (why == nullptr) return;
-  const std::scoped_lock lock(mutex);
-  if (said->size() < 64 && said->insert(why).second) {
-    blade::log_warning(std::string("the original graph runs instead of the engine: ") + why);
-  }
+  if (why != nullptr) blade::log_warning(std::string("the original graph runs instead of the engine: ") + why);
 }
 
 uint64_t blade_engine_runs(void) { return engine_runs.load(std::memory_order_relaxed); }

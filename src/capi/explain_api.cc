@@ -4,6 +4,7 @@
 
 #include "capi/handles.h"
 #include "optimizer/describe.h"
+#include "optimizer/option_table.h"
 
 using blade::Status;
 using blade::capi::check_handle;
@@ -88,6 +89,13 @@ blade_status blade_op_table(char** json) {
   return guarded([&]() -> Status {
     BLADE_RETURN_IF_ERROR(check_text(json));
     return copy_text(blade::optimizer::op_table(), json);
+  });
+}
+
+blade_status blade_option_table(char** json) {
+  return guarded([&]() -> Status {
+    BLADE_RETURN_IF_ERROR(check_text(json));
+    return copy_text(blade::optimizer::option_table_json(), json);
   });
 }
 

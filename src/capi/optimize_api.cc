@@ -37,6 +37,9 @@ blade::Result<optimizer::Feed> copy_feed(const blade_feed& given) {
 }
 
 Status run(const blade_optimize_request& given, blade_optimize_result** out) {
+  if (given.model_path == nullptr && given.model_bytes == nullptr) {
+    return blade::invalid_argument("request->model_path and request->model_bytes are both empty; give one of them");
+  }
   optimizer::OptimizeRequest request;
   if (given.model_path != nullptr) request.model_path = given.model_path;
   if (given.model_bytes != nullptr)

@@ -46,11 +46,14 @@ Status DeviceRunContext::prepare() {
   BLADE_ASSIGN_OR_RETURN(pinned_inputs_, device.allocate_pinned(in));
   BLADE_ASSIGN_OR_RETURN(pinned_outputs_, device.allocate_pinned(out));
   find_direct_outputs();
+  std::vector<std::byte*> inputs, outputs;
+  for (size_t offset : input_offsets_) inputs.push_back(input_memory_.data() + offset);
+  for (size_t i = 0; i < output_offsets_.size(); ++i) {
+    outputs.push_back((is_direct_[i] != 0 ? pinned_outputs_ : output_memory_).data() + output_offsets_[i]);
+  }
+  BLADE_ASSIGN_OR_RETURN(own_, bind(std::move(inputs), std::move(outputs)));
   for (size_t s = 0; s < plan_->steps.size(); ++s) {
     const Step& step = plan_->steps[s];
-    StepPointers& at = pointers_.emplace_back();
-    for (const Location& input : step.inputs) at.inputs.push_back(step.on_host ? nullptr : device_address(input));
-    for (const Location& output : step.outputs) at.outputs.push_back(step.on_host ? nullptr : device_address(output));
     const bool joins = !segments_.empty() && !segments_.back().on_host && !step.on_host;
     if (joins) {
       segments_.back().last = s + 1;
@@ -61,26 +64,76 @@ Status DeviceRunContext::prepare() {
   return {};
 }
 
+Status DeviceRunContext::prepare_for_callers() {
+  for (const Step& step : plan_->steps) {
+    if (!step.on_host) continue;
+    return failed_precondition("Node '" + step.node_name + "' (" + ir::op_name(step.op) +
+                               ") runs on the host, where a run on a stream cannot wait for it: use run().");
+  }
+  BLADE_ASSIGN_OR_RETURN(queue_, plan_->device->create_queue());
+  BLADE_ASSIGN_OR_RETURN(arena_, plan_->device->allocate(plan_->arena_bytes));
+  return {};
+}
+
+Result<DeviceRunContext::Binding> DeviceRunContext::bind(std::vector<std::byte*> inputs,
+                                                         std::vector<std::byte*> outputs) const {
+  Binding binding;
+  binding.inputs = std::move(inputs);
+  binding.outputs = std::move(outputs);
+  for (const Step& step : plan_->steps) {
+    StepPointers& at = binding.steps.emplace_back();
+    for (const Location& input : step.inputs) {
+      at.inputs.push_back(step.on_host ? nullptr : device_address(binding, input));
+    }
+    for (const Location& output : step.outputs) {
+      at.outputs.push_back(step.on_host ? nullptr : device_address(binding, output));
+    }
+  }
+  BLADE_RETURN_IF_ERROR(join_small_steps(binding));
+  return binding;
+}
+
+// Neighbouring small steps of a segment become as few launches as the device makes of them.
+Status DeviceRunContext::join_small_steps(Binding& binding) const {
+  const auto is_small = [&](size_t s) { return !plan_->steps[s].on_host && plan_->steps[s].kernel->is_small(); };
+  for (size_t first = 0; first < plan_->steps.size();) {
+    std::vector<backends::BoundKernel> kernels;
+    for (size_t s = first; s < plan_->steps.size() && is_small(s); ++s) {
+      kernels.push_back({plan_->steps[s].kernel.get(), args_of(binding, s)});
+    }
+    size_t taken = 1;
+    if (kernels.size() > 1) {
+      BLADE_ASSIGN_OR_RETURN(auto joined, plan_->device->join(kernels, &taken));
+      if (taken > 1) binding.groups.push_back({first, first + taken, std::move(joined)});
+    }
+    first += std::max<size_t>(1, taken);
+  }
+  return {};
+}
+
 void DeviceRunContext::find_direct_outputs() {
   for (const backends::TensorDesc& output : plan_->outputs) is_direct_.push_back(output.bytes() <= kMaxDirectOutput);
+  is_on_host_.assign(plan_->outputs.size(), 0);
   for (const Step& step : plan_->steps) {
     for (const Location& input : step.inputs) {
       if (input.kind == Location::Kind::kOutput) is_direct_[input.index] = 0;
     }
     for (const Location& output : step.outputs) {
-      if (step.on_host && output.kind == Location::Kind::kOutput) is_direct_[output.index] = 0;
+      if (output.kind != Location::Kind::kOutput) continue;
+      is_on_host_[output.index] = step.on_host;  // the last to write it decides
+      if (step.on_host) is_direct_[output.index] = 0;
     }
   }
 }
 
-std::byte* DeviceRunContext::device_address(const Location& at) const {
+std::byte* DeviceRunContext::device_address(const Binding& binding, const Location& at) const {
   switch (at.kind) {
     case Location::Kind::kArena:
       return arena_.data() + at.offset;
     case Location::Kind::kInput:
-      return input_memory_.data() + input_offsets_[at.index];
+      return binding.inputs[static_cast<size_t>(at.index)];
     case Location::Kind::kOutput:
-      return (is_direct_[at.index] != 0 ? pinned_outputs_ : output_memory_).data() + output_offsets_[at.index];
+      return binding.outputs[static_cast<size_t>(at.index)];
     case Location::Kind::kConstant:
       return plan_->device_constants[at.index] != nullptr ? plan_->device_constants[at.index]->data() : nullptr;
     case Location::Kind::kNone:
@@ -142,7 +195,8 @@ Status DeviceRunContext::send_inputs(ThreadPool& pool) {
 Status DeviceRunContext::take_outputs() {
   const auto written = [&](size_t i) {
     const Location& from = plan_->output_sources[i];
-    return from.kind == Location::Kind::kOutput && from.index == static_cast<int>(i) && plan_->outputs[i].bytes() > 0;
+    return from.kind == Location::Kind::kOutput && from.index == static_cast<int>(i) && plan_->outputs[i].bytes() > 0 &&
+           is_on_host_[i] == 0;
   };
   for (size_t i = 0; i < outputs_.size(); ++i) {
     if (!written(i) || is_direct_[i] != 0) continue;
@@ -156,24 +210,46 @@ Status DeviceRunContext::take_outputs() {
   return copy_outputs();
 }
 
-Status DeviceRunContext::start_step(size_t s, ThreadPool& pool) {
-  const Step& step = plan_->steps[s];
+backends::KernelArgs DeviceRunContext::args_of(const Binding& binding, size_t s) const {
   backends::KernelArgs args;
-  args.inputs = pointers_[s].inputs;
-  args.outputs = pointers_[s].outputs;
-  args.scratch = arena_.data() + step.scratch_offset;
-  args.pool = &pool;
+  args.inputs = binding.steps[s].inputs;
+  args.outputs = binding.steps[s].outputs;
+  args.scratch = arena_.data() + plan_->steps[s].scratch_offset;
   args.queue = queue_->handle();
+  return args;
+}
+
+// Groups as far as they lie inside; what is left of a group that began earlier runs step by step.
+Status DeviceRunContext::start_steps(const Binding& binding, size_t first, size_t last, ThreadPool& pool) {
+  const auto& groups = binding.groups;
+  auto group =
+      std::lower_bound(groups.begin(), groups.end(), first, [](const Group& g, size_t step) { return g.first < step; });
+  for (size_t s = first; s < last;) {
+    if (group == groups.end() || group->first != s) {
+      BLADE_RETURN_IF_ERROR(start_step(binding, s++, pool));
+      continue;
+    }
+    const size_t end = std::min(last, group->last);
+    BLADE_RETURN_IF_ERROR(group->kernels->run(queue_->handle(), end - s)
+                              .with_context("The steps from node '" + plan_->steps[s].node_name + "' on"));
+    s = end;
+    ++group;
+  }
+  return {};
+}
+
+Status DeviceRunContext::start_step(const Binding& binding, size_t s, ThreadPool& pool) {
+  const Step& step = plan_->steps[s];
+  backends::KernelArgs args = args_of(binding, s);
+  args.pool = &pool;
   return step.kernel->run(args).with_context("Node '" + step.node_name + "' (" + step.kernel_name + ")");
 }
 
-Result<std::unique_ptr<backends::DeviceRecording>> DeviceRunContext::record(size_t first, size_t last, int copies,
-                                                                            ThreadPool& pool) {
+Result<std::unique_ptr<backends::DeviceRecording>> DeviceRunContext::record(const Binding& binding, size_t first,
+                                                                            size_t last, int copies, ThreadPool& pool) {
   BLADE_RETURN_IF_ERROR(queue_->begin_recording());
   Status status;
-  for (int copy = 0; copy < copies; ++copy) {
-    for (size_t s = first; s < last && status.ok(); ++s) status = start_step(s, pool);
-  }
+  for (int copy = 0; copy < copies && status.ok(); ++copy) status = start_steps(binding, first, last, pool);
   auto recording = queue_->end_recording();
   if (!status.ok()) return status;
   return recording;
@@ -181,19 +257,19 @@ Result<std::unique_ptr<backends::DeviceRecording>> DeviceRunContext::record(size
 
 Status DeviceRunContext::play(Segment& segment, ThreadPool& pool) {
   if (segment.recording == nullptr) {
-    BLADE_ASSIGN_OR_RETURN(segment.recording, record(segment.first, segment.last, 1, pool));
+    BLADE_ASSIGN_OR_RETURN(segment.recording, record(own_, segment.first, segment.last, 1, pool));
   }
   return queue_->play(*segment.recording);
 }
 
-Status DeviceRunContext::run_on_host(size_t s, std::byte* arena, ThreadPool& pool) {
+Status DeviceRunContext::run_on_host(size_t s, std::byte* arena, ThreadPool& pool, FoundOutputs* found) {
   const Step& step = plan_->steps[s];
-  StepPointers& at = pointers_[s];
+  StepPointers& at = own_.steps[s];
   for (size_t i = 0; i < step.inputs.size(); ++i) at.inputs[i] = host_address(step.inputs[i], arena);
   for (size_t i = 0; i < step.outputs.size(); ++i) at.outputs[i] = host_address(step.outputs[i], arena);
   for (int i : step.fetch) {
-    BLADE_RETURN_IF_ERROR(queue_->copy_to_host(host_address(step.inputs[i], arena), device_address(step.inputs[i]),
-                                               step.input_descs[i].bytes()));
+    BLADE_RETURN_IF_ERROR(queue_->copy_to_host(host_address(step.inputs[i], arena),
+                                               device_address(own_, step.inputs[i]), step.input_descs[i].bytes()));
   }
   // Also where nothing is fetched: an earlier copy to the device may still read what this step overwrites.
   BLADE_RETURN_IF_ERROR(queue_->wait());
@@ -202,26 +278,31 @@ Status DeviceRunContext::run_on_host(size_t s, std::byte* arena, ThreadPool& poo
   args.outputs = at.outputs;
   args.scratch = arena + step.scratch_offset;
   args.pool = &pool;
+  StepAllocator allocator(step, found);
+  args.allocator = &allocator;
   BLADE_RETURN_IF_ERROR(
       step.kernel->run(args).with_context("Node '" + step.node_name + "' (" + step.kernel_name + ")"));
   for (int i : step.send) {
-    BLADE_RETURN_IF_ERROR(queue_->copy_to_device(
-        device_address(step.outputs[i]), static_cast<const std::byte*>(at.outputs[i]), step.output_descs[i].bytes()));
+    BLADE_RETURN_IF_ERROR(queue_->copy_to_device(device_address(own_, step.outputs[i]),
+                                                 static_cast<const std::byte*>(at.outputs[i]),
+                                                 step.output_descs[i].bytes()));
   }
   return {};
 }
 
-// Models whose shapes depend on data have no plan for a device: nothing is found while running.
-Status DeviceRunContext::run(std::byte* arena, ThreadPool& pool, double* step_us, FoundOutputs* /*found*/) {
+// Only steps on the host find sizes.
+Status DeviceRunContext::run(std::byte* arena, ThreadPool& pool, double* step_us, FoundOutputs* found) {
   BLADE_RETURN_IF_ERROR(send_inputs(pool));
-  const bool one_by_one = !started_once_ || step_us != nullptr;
   for (Segment& segment : segments_) {
-    for (size_t s = segment.first; (one_by_one || segment.on_host) && s < segment.last; ++s) {
+    if (step_us == nullptr && !segment.on_host) {
+      BLADE_RETURN_IF_ERROR(started_once_ ? play(segment, pool) : start_steps(own_, segment.first, segment.last, pool));
+      continue;
+    }
+    for (size_t s = segment.first; s < segment.last; ++s) {
       if (step_us != nullptr) BLADE_RETURN_IF_ERROR(queue_->mark(static_cast<int>(2 * s)));
-      BLADE_RETURN_IF_ERROR(segment.on_host ? run_on_host(s, arena, pool) : start_step(s, pool));
+      BLADE_RETURN_IF_ERROR(segment.on_host ? run_on_host(s, arena, pool, found) : start_step(own_, s, pool));
       if (step_us != nullptr) BLADE_RETURN_IF_ERROR(queue_->mark(static_cast<int>(2 * s + 1)));
     }
-    if (!one_by_one && !segment.on_host) BLADE_RETURN_IF_ERROR(play(segment, pool));
   }
   started_once_ = true;
   BLADE_RETURN_IF_ERROR(take_outputs());
@@ -232,17 +313,51 @@ Status DeviceRunContext::run(std::byte* arena, ThreadPool& pool, double* step_us
   return {};
 }
 
+Result<DeviceRunContext::Binding*> DeviceRunContext::binding_for(std::span<std::byte* const> inputs,
+                                                                 std::span<std::byte* const> outputs) {
+  constexpr size_t kMostPlaces = 8;
+  for (Binding& binding : callers_) {
+    if (!std::ranges::equal(binding.inputs, inputs) || !std::ranges::equal(binding.outputs, outputs)) continue;
+    return &binding;
+  }
+  BLADE_ASSIGN_OR_RETURN(Binding binding, bind({inputs.begin(), inputs.end()}, {outputs.begin(), outputs.end()}));
+  if (callers_.size() < kMostPlaces) return &callers_.emplace_back(std::move(binding));
+  const auto oldest = std::min_element(callers_.begin(), callers_.end(),
+                                       [](const Binding& a, const Binding& b) { return a.last_used < b.last_used; });
+  *oldest = std::move(binding);
+  return &*oldest;
+}
+
+Status DeviceRunContext::start(void* stream, std::span<std::byte* const> inputs, std::span<std::byte* const> outputs) {
+  BLADE_ASSIGN_OR_RETURN(Binding* const binding, binding_for(inputs, outputs));
+  binding->last_used = ++clock_;
+  BLADE_ASSIGN_OR_RETURN(const auto queue, plan_->device->borrow_queue(stream));
+  if (binding->whole == nullptr && !plan_->steps.empty()) {
+    const std::shared_ptr<ThreadPool> nobody = ThreadPool::shared(1);
+    BLADE_ASSIGN_OR_RETURN(binding->whole, record(*binding, 0, plan_->steps.size(), 1, *nobody));
+  }
+  if (binding->whole != nullptr) BLADE_RETURN_IF_ERROR(queue->play(*binding->whole));
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const Location& from = plan_->output_sources[i];
+    if (from.kind == Location::Kind::kOutput && from.index == static_cast<int>(i)) continue;
+    BLADE_RETURN_IF_ERROR(queue->copy_on_device(outputs[i], device_address(*binding, from), plan_->outputs[i].bytes()));
+  }
+  return {};
+}
+
 Status DeviceRunContext::time_replays(int repetitions, std::vector<double>* microseconds) {
   return time_steps(0, plan_->steps.size(), 1, repetitions, microseconds);
 }
 
 Status DeviceRunContext::time_steps(size_t first, size_t last, int copies, int repetitions,
                                     std::vector<double>* microseconds) {
-  if (!runs_on_device()) {
-    return failed_precondition("Device time is measured only where every step runs on the device.");
+  for (size_t s = first; s < last; ++s) {
+    if (!plan_->steps[s].on_host) continue;
+    return failed_precondition("Device time is measured only where every step runs on the device: node '" +
+                               plan_->steps[s].node_name + "' runs on the host.");
   }
   const std::shared_ptr<ThreadPool> nobody = ThreadPool::shared(1);  // kernels of a device use no host threads
-  BLADE_ASSIGN_OR_RETURN(const auto recording, record(first, last, copies, *nobody));
+  BLADE_ASSIGN_OR_RETURN(const auto recording, record(own_, first, last, copies, *nobody));
   BLADE_RETURN_IF_ERROR(queue_->play(*recording));
   for (int i = 0; i < repetitions; ++i) {
     BLADE_RETURN_IF_ERROR(queue_->mark(2 * i));

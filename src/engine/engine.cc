@@ -15,7 +15,10 @@
 #include "engine/engine_file.h"
 #include "engine/executor.h"
 #include "engine/kernel_choice.h"
+#include "engine/limited_device.h"
 #include "engine/run_context.h"
+#include "engine/thread_count.h"
+#include "ir/plain_text.h"
 #include "ir/text.h"
 #include "passes/pass.h"
 
@@ -115,13 +118,24 @@ void collect_plans(const Stage& stage, std::vector<std::shared_ptr<const Plan>>&
   for (const auto& next : stage.rest->stages()) collect_plans(*next, plans);
 }
 
+// What runs of one group of input shapes on one stream of the caller's use.
+struct OnStream {
+  std::vector<ir::Dims> dims;
+  void* stream = nullptr;
+  std::unique_ptr<DeviceRunContext> context;
+  uint64_t last_used = 0;
+};
+
 // Done with the context that has just run, before another run may have it.
 using AfterRun = std::function<Status(RunContext&)>;
+
+std::string text_of(const ir::Dims& dims) { return ir::plain_text(ir::Shape::of(dims)); }
 
 }  // namespace
 
 struct Engine::Impl {
-  ir::Graph source;  // as imported; only while `derived` may have to be computed again
+  std::unique_ptr<backends::Device> limited;  // first: what is below holds memory of it
+  ir::Graph source;                           // as imported; only while `derived` may have to be computed again
   ir::Graph graph;
   std::shared_ptr<ir::Graph> second_graph;  // replaces `graph` for planning if passes did not repeat themselves
   Decisions decisions;
@@ -142,12 +156,16 @@ struct Engine::Impl {
   uint64_t clock = 0;
   size_t arenas_created = 0;
 
+  std::mutex starting;  // guards what follows, while a run is put on a stream
+  std::vector<OnStream> on_streams;
+  uint64_t starts = 0;
+
   template <class DimsOf>
   std::shared_ptr<PlanEntry> find(size_t count, const DimsOf& dims_of);
   Result<std::shared_ptr<PlanEntry>> make_entry(std::vector<ir::Dims> dims);
   void insert(const std::shared_ptr<PlanEntry>& entry);
   Result<std::shared_ptr<const Stage>> make(std::span<const ir::Dims> dims, const Decisions& decided,
-                                            bool with_alternatives = false);
+                                            bool with_alternatives = false, bool copies_inputs = true);
   Status bring_back_constants();
 
   Status check(const TensorRef& given, const TensorInfo& expected) const;
@@ -158,6 +176,9 @@ struct Engine::Impl {
                   const AfterRun& after);
   Status run_stages(const std::shared_ptr<const Stage>& stage, std::span<const TensorRef> given, OutputSink& sink,
                     StepTimer* timer);
+  Status check_all(std::span<const TensorRef> given) const;
+  Result<OnStream*> context_on(std::span<const TensorRef> given, void* stream);
+  Status start(std::span<const TensorRef> given, OutputSink& sink, void* stream);
 };
 
 namespace {
@@ -268,17 +289,12 @@ Result<std::shared_ptr<PlanEntry>> Engine::Impl::make_entry(std::vector<ir::Dims
 }
 
 Result<std::shared_ptr<const Stage>> Engine::Impl::make(std::span<const ir::Dims> dims, const Decisions& decided,
-                                                        bool with_alternatives) {
+                                                        bool with_alternatives, bool copies_inputs) {
   BLADE_RETURN_IF_ERROR(bring_back_constants());
-  const PlanOptions plan_options = {pool->num_threads(), options.reference_only, options.machine, options.device,
-                                    with_alternatives};
+  const PlanOptions plan_options = {pool->num_threads(), options.reference_only, options.machine,
+                                    options.device,      copies_inputs,          with_alternatives};
   const Planner planner = {decided, packs, plan_options};
   auto stage = make_first_stage(second_graph != nullptr ? *second_graph : graph, dims, planner);
-  if (stage.ok() && !(*stage)->is_whole && options.device != nullptr) {
-    return unimplemented(
-        "The model has shapes that depend on the values of its inputs, which the GPU engine does not run: use device "
-        "'cpu'.");
-  }
   // What later stages read is only known when they are made: nothing is let go then.
   if (stage.ok() && (*stage)->is_whole && !released_once && derived != nullptr) {
     derived->release(*(*stage)->plan);
@@ -326,7 +342,7 @@ Status Engine::Impl::check(const TensorRef& given, const TensorInfo& expected) c
   return {};
 }
 
-Result<std::shared_ptr<PlanEntry>> Engine::Impl::entry_for(std::span<const TensorRef> given) {
+Status Engine::Impl::check_all(std::span<const TensorRef> given) const {
   if (given.size() != inputs.size()) {
     std::string names;
     for (const TensorInfo& info : inputs) names += (names.empty() ? "" : ", ") + info.name;
@@ -334,6 +350,11 @@ Result<std::shared_ptr<PlanEntry>> Engine::Impl::entry_for(std::span<const Tenso
                             std::to_string(inputs.size()) + " (" + names + "): give one tensor for each.");
   }
   for (size_t i = 0; i < given.size(); ++i) BLADE_RETURN_IF_ERROR(check(given[i], inputs[i]));
+  return {};
+}
+
+Result<std::shared_ptr<PlanEntry>> Engine::Impl::entry_for(std::span<const TensorRef> given) {
+  BLADE_RETURN_IF_ERROR(check_all(given));
   auto entry = find(given.size(), [&](size_t i) -> const ir::Dims& { return given[i].dims; });
   if (entry == nullptr) {
     std::vector<ir::Dims> dims;
@@ -399,6 +420,64 @@ Status Engine::Impl::run_stages(const std::shared_ptr<const Stage>& stage, std::
   return status;
 }
 
+// The shapes met last on each stream keep what they need; `starting` is held.
+Result<OnStream*> Engine::Impl::context_on(std::span<const TensorRef> given, void* stream) {
+  const auto same_dims = [](const TensorRef& ref, const ir::Dims& dims) { return ref.dims == dims; };
+  for (OnStream& one : on_streams) {
+    if (one.stream == stream && std::ranges::equal(given, one.dims, same_dims)) return &one;
+  }
+  OnStream made;
+  made.stream = stream;
+  for (const TensorRef& ref : given) made.dims.push_back(ref.dims);
+  std::lock_guard<std::mutex> lock(making);
+  BLADE_ASSIGN_OR_RETURN(const auto stage, make(made.dims, decisions, false, /*copies_inputs=*/false));
+  if (!stage->is_whole) {
+    return failed_precondition(
+        "The model has shapes that depend on data, which a run on a stream cannot wait for: use run().");
+  }
+  made.context = std::make_unique<DeviceRunContext>(stage->plan);
+  BLADE_RETURN_IF_ERROR(made.context->prepare_for_callers());
+  if (on_streams.size() < static_cast<size_t>(std::max(1, options.max_cached_plans))) {
+    return &on_streams.emplace_back(std::move(made));
+  }
+  const auto oldest = std::min_element(on_streams.begin(), on_streams.end(),
+                                       [](const auto& a, const auto& b) { return a.last_used < b.last_used; });
+  *oldest = std::move(made);
+  return &*oldest;
+}
+
+Status check_device_address(const std::string& what, const void* data) {
+  constexpr uintptr_t kAlignment = 16;
+  if (reinterpret_cast<uintptr_t>(data) % kAlignment == 0) return {};
+  return invalid_argument(what + " is at a device address that is no multiple of " + std::to_string(kAlignment) +
+                          ": copy it to aligned memory.");
+}
+
+Status Engine::Impl::start(std::span<const TensorRef> given, OutputSink& sink, void* stream) {
+  if (options.device == nullptr) {
+    return failed_precondition(
+        "A run on device memory was asked of an engine that runs on the CPU: load it for the GPU.");
+  }
+  BLADE_RETURN_IF_ERROR(check_all(given));
+  std::lock_guard<std::mutex> lock(starting);
+  BLADE_ASSIGN_OR_RETURN(OnStream* const found, context_on(given, stream));
+  found->last_used = ++starts;
+  const Plan& plan = found->context->plan();
+  std::vector<std::byte*> in, out;
+  for (size_t i = 0; i < given.size(); ++i) {
+    BLADE_RETURN_IF_ERROR(check_device_address("Input '" + inputs[i].name + "'", given[i].data));
+    in.push_back(static_cast<std::byte*>(const_cast<void*>(given[i].data)));
+  }
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const backends::TensorDesc& desc = plan.outputs[i];
+    BLADE_ASSIGN_OR_RETURN(void* const data,
+                           output_memory(sink, static_cast<int>(i), outputs[i], desc.dtype, desc.dims));
+    BLADE_RETURN_IF_ERROR(check_device_address("Output '" + outputs[i].name + "'", data));
+    out.push_back(static_cast<std::byte*>(data));
+  }
+  return found->context->start(stream, in, out);
+}
+
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Engine::~Engine() = default;
 
@@ -409,6 +488,10 @@ Result<std::shared_ptr<Engine>> Engine::create(ir::Graph graph, Decisions decisi
     const auto& card = backends::cuda_device();
     if (card.ok()) impl->options.device = *card;
     if (!card.ok()) log_warning("a model optimized for a GPU runs on the CPU: " + card.status().message());
+  }
+  if (impl->options.device != nullptr && options.device_memory_limit > 0) {
+    impl->limited = limited_device(*impl->options.device, options.device_memory_limit);
+    impl->options.device = impl->limited.get();
   }
   impl->source = graph.clone();
   impl->graph = std::move(graph);
@@ -430,7 +513,10 @@ Result<std::shared_ptr<Engine>> Engine::create(ir::Graph graph, Decisions decisi
   const int cpus = ThreadPool::usable_cpus();
   const int usable = impl->options.device != nullptr ? std::min(kMostBesideDevice, cpus) : cpus;
   const int wanted = impl->decisions.num_threads;
-  const int threads = options.num_threads > 0 ? options.num_threads : wanted > 0 ? std::min(wanted, usable) : usable;
+  std::string said;
+  BLADE_ASSIGN_OR_RETURN(const int asked, threads_to_use(options.num_threads, "num_threads", &said));
+  if (!said.empty()) log_warning(said);
+  const int threads = asked > 0 ? asked : wanted > 0 ? std::min(wanted, usable) : usable;
   impl->pool = ThreadPool::shared(threads);
   leave_foreign_choices(impl->decisions, machine_signature(impl->options.device, threads));
   impl->idle_arenas.reserve(kMaxIdle);
@@ -456,6 +542,20 @@ bool Engine::in_profile(std::span<const ir::Dims> input_dims) const {
   return !profile || profile->contains(input_dims);
 }
 
+std::string Engine::outside_profile(std::span<const ir::Dims> input_dims) const {
+  const Profile& profile = *impl_->decisions.profile;
+  if (input_dims.size() != profile.min.size()) {
+    return std::to_string(input_dims.size()) + " inputs are given, the profile has bounds for " +
+           std::to_string(profile.min.size());
+  }
+  for (size_t i = 0; i < input_dims.size(); ++i) {
+    if (Profile{{profile.min[i]}, {profile.max[i]}, {}}.contains(input_dims.subspan(i, 1))) continue;
+    return "the input '" + impl_->inputs[i].name + "' has the shape " + text_of(input_dims[i]) +
+           ", outside the engine's profile of " + text_of(profile.min[i]) + " to " + text_of(profile.max[i]);
+  }
+  return "";
+}
+
 Result<std::shared_ptr<const Plan>> Engine::plan_for(std::span<const ir::Dims> input_dims) {
   BLADE_ASSIGN_OR_RETURN(const auto entry, impl_->entry_for(input_dims));
   return entry->stage->plan;
@@ -475,6 +575,10 @@ Result<std::vector<ir::Shape>> Engine::output_shapes(std::span<const ir::Dims> i
 
 Status Engine::run(std::span<const TensorRef> inputs, OutputSink& outputs) {
   return impl_->run(inputs, outputs, nullptr);
+}
+
+Status Engine::run_on_device(std::span<const TensorRef> inputs, OutputSink& outputs, void* stream) {
+  return impl_->start(inputs, outputs, stream);
 }
 
 namespace {
@@ -523,9 +627,14 @@ Status Engine::device_times(std::span<const TensorRef> inputs, int repetitions, 
     return failed_precondition("Device time was asked of an engine that runs on the CPU: load it for the GPU.");
   }
   Scratch sink(impl_->outputs.size());
-  return impl_->run(inputs, sink, nullptr, [&](RunContext& context) {
+  microseconds->clear();
+  BLADE_RETURN_IF_ERROR(impl_->run(inputs, sink, nullptr, [&](RunContext& context) {
     return static_cast<DeviceRunContext&>(context).time_replays(repetitions, microseconds);
-  });
+  }));
+  if (!microseconds->empty()) return {};
+  return failed_precondition(
+      "Device time is measured only where every step runs on the device: parts of this model, whose shapes depend on "
+      "data, run on the host.");
 }
 
 Result<std::shared_ptr<const Plan>> Engine::trial_plan(std::span<const ir::Dims> input_dims,

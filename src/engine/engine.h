@@ -24,6 +24,7 @@ struct EngineOptions {
   // line in the log.
   bool device_as_decided = false;
   const backends::Machine* machine = nullptr;  // whose kernels to choose among; null: the one at hand
+  size_t device_memory_limit = 0;  // bytes of the device's memory that the engine may hold; 0: as many as there are
 };
 
 struct TensorInfo {
@@ -78,6 +79,8 @@ class Engine {
   const ir::Graph& graph() const;
   // Inside the profile of the decisions (always true without one)? One dims entry an input.
   bool in_profile(std::span<const ir::Dims> input_dims) const;
+  // Which input is outside of it, and what its bounds are; for shapes that are not in_profile().
+  std::string outside_profile(std::span<const ir::Dims> input_dims) const;
 
   // The plan for these input shapes, made at first sight (milliseconds) and cached. Errors name the input, what was
   // found and what was expected. Where shapes depend on data it is the plan of what comes before the first of them.
@@ -88,6 +91,12 @@ class Engine {
   Result<std::vector<ir::Shape>> output_shapes(std::span<const ir::Dims> input_dims);
   // Runs once; inputs in the order of inputs(). Checks dtypes and shapes.
   Status run(std::span<const TensorRef> inputs, OutputSink& outputs);
+
+  // For an engine on a device all of whose steps run there: puts one run on the caller's stream (a CUDA stream, nullptr
+  // for the default one) and returns. Inputs and what `outputs` gives are device memory, aligned to 16 bytes, of which
+  // nothing is copied; they must stay until the stream has passed the run. Runs on one stream share memory, runs on
+  // another have their own.
+  Status run_on_device(std::span<const TensorRef> inputs, OutputSink& outputs, void* stream);
 
   // Runs `repetitions` times (after one warm-up) and gives the median time of each step, in the order of the plan.
   Status profile(std::span<const TensorRef> inputs, int repetitions, std::vector<StepTime>* times);

@@ -211,8 +211,11 @@ Status Executor::run_plan(const Stage& stage, Frame& frame) {
     value.owner = stage.constants[i];
   }
   if (plan.steps.empty() && plan.outputs.empty()) return {};
-  BLADE_RETURN_IF_ERROR(grow_arena(plan.arena_bytes));
+  BLADE_RETURN_IF_ERROR(grow_arena(plan.host_arena_bytes));
   std::unique_ptr<RunContext> context = stage.take_context();
+  if (context == nullptr) {
+    BLADE_ASSIGN_OR_RETURN(context, make_run_context(stage.plan));
+  }
   Status status = set_outputs(stage, frame, *context);
   if (status.ok()) {
     Found found(*this, stage, frame);

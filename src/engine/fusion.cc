@@ -40,7 +40,7 @@ Fusion Fusion::choose(const ir::Graph& graph, std::span<const ir::NodeId> order,
   fusion.done_in_copy_.assign(fusion.absorbed_.size(), 0);
   fusion.consumers_ = graph.consumers();
   for (ir::NodeId id : order) {
-    if (options.device != nullptr) fusion.find_cast_of_input(graph, graph.node(id));
+    if (options.device != nullptr && options.copies_inputs) fusion.find_cast_of_input(graph, graph.node(id));
     if (options.device == nullptr) fusion.absorb_padding(graph, graph.node(id), decisions, options);
     fusion.absorb_producer(graph, graph.node(id), decisions, options);
   }

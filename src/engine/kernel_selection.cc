@@ -1,6 +1,7 @@
 // Which row of the kernel tables a node gets: a pure function of the request and the stored decisions.
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "engine/kernel_choice.h"
@@ -56,6 +57,49 @@ const backends::KernelEntry* cheapest(const std::vector<Candidate>& rows, std::v
   return best.entry;
 }
 
+// A signature without the first dims of what is no constant, and the first dim of the last of these: equal work at
+// another batch size has the same text.
+struct Family {
+  std::string text;
+  int64_t size = 0;
+};
+
+Family family_of(const std::string& signature) {
+  Family family;
+  for (size_t at = 0; at < signature.size();) {
+    const size_t end = std::min(signature.find(' ', at), signature.size());
+    const std::string token = signature.substr(at, end - at);
+    const size_t open = token.find('['), first_end = token.find_first_of(",]", open);
+    at = end + 1;
+    if (open == std::string::npos || token.back() != ']') {
+      family.text += token + ' ';
+      continue;
+    }
+    family.size = std::atoll(token.c_str() + open + 1);
+    family.text += token.substr(0, open + 1) + token.substr(first_end) + ' ';
+  }
+  return family;
+}
+
+// What was stored for the same work at the next larger size, or else at the largest.
+const std::string* stored_nearby(const Decisions& decisions, const std::string& signature) {
+  const Family own = family_of(signature);
+  const std::string* best = nullptr;
+  int64_t best_size = 0;
+  for (const auto& [stored, kernel] : decisions.kernels) {
+    const Family other = family_of(stored);
+    if (other.text != own.text) continue;
+    const bool larger = other.size >= own.size, best_larger = best_size >= own.size;
+    const bool better = best == nullptr || (larger != best_larger ? larger
+                                            : larger              ? other.size < best_size
+                                                                  : other.size > best_size);
+    if (!better) continue;
+    best = &kernel;
+    best_size = other.size;
+  }
+  return best;
+}
+
 }  // namespace
 
 Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest& request, const Decisions& decisions,
@@ -66,12 +110,18 @@ Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest
     return unimplemented("Node '" + request.node->name + "' (" + ir::op_name(request.node->op) +
                          ") has no kernel for " + kernel_signature(request) + ".");
   }
-  if (const std::string* stored = stored_choice(request, decisions)) {
+  const std::string* stored = stored_choice(request, decisions);
+  const bool exact = stored != nullptr;
+  // A device's tiles were measured at some batch sizes: those between are better off with a neighbour's.
+  if (!exact && request.device != nullptr && !decisions.kernels.empty())
+    stored = stored_nearby(decisions, kernel_signature(request));
+  if (stored != nullptr) {
     const auto choice = KernelChoice::parse(*stored);
     for (const Candidate& row : rows) {
       if (choice && choice->kernel == row.entry->name) return row.entry;
     }
-    if (refused != nullptr) refused->push_back(*stored + ": the stored choice is not available on this machine");
+    if (refused != nullptr && exact)
+      refused->push_back(*stored + ": the stored choice is not available on this machine");
   }
   return cheapest(rows, refused);
 }

@@ -18,7 +18,8 @@ struct MemoryPlan {
   size_t bytes = 0;             // of the arena
 };
 
-// Greedy by size: the largest first, each into the smallest gap that its neighbours in time leave. Pure.
+// Greedy by size: the largest first, each around the middle of a buffer that it shares no time with, so that the halves
+// stay in the caches of their cores, else into the smallest gap that its neighbours in time leave. Pure.
 MemoryPlan plan_memory(std::span<const Interval> intervals);
 
 }  // namespace blade::engine

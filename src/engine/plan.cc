@@ -208,6 +208,8 @@ class PlanBuilder {
     }
     for (ir::ValueId output : graph_.outputs()) {
       BLADE_ASSIGN_OR_RETURN(Location at, location(output, true));
+      // Where the caller's memory is the device's, outputs that are constants come from there too.
+      if (at.kind == Location::Kind::kConstant && !options_.copies_inputs) BLADE_RETURN_IF_ERROR(upload(at.index));
       plan_->output_sources.push_back(at);
     }
     return {};
@@ -255,7 +257,6 @@ class PlanBuilder {
         for (ir::ValueId input : fusion_.step_inputs(graph_, node)) for_device.insert(source_of(input));
       }
     }
-    for (ir::ValueId output : graph_.outputs()) for_device.insert(source_of(output));
     for (size_t s = 0; s < order.size(); ++s) {
       Step& step = plan_->steps[s];
       if (!step.on_host) continue;

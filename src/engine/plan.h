@@ -74,6 +74,7 @@ struct PlanOptions {
   bool reference_only = false;
   const backends::Machine* machine = nullptr;  // nullptr: the one at hand
   backends::Device* device = nullptr;          // nullptr: plan for the host
+  bool copies_inputs = true;                   // to the device, where casts of inputs cost nothing then
   bool with_alternatives = false;              // fill Step::signature and alternatives, for tuning
 };
 

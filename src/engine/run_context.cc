@@ -17,23 +17,6 @@ double microseconds_since(Clock::time_point start) {
 
 }  // namespace
 
-namespace {
-
-// Numbers outputs as the plan does instead of as the step does.
-class StepAllocator final : public backends::OutputAllocator {
- public:
-  StepAllocator(const Step& step, FoundOutputs* found) : step_(step), found_(found) {}
-  void* allocate(int output, std::span<const int64_t> dims) override {
-    return found_ == nullptr ? nullptr : found_->allocate(step_.outputs[output].index, dims);
-  }
-
- private:
-  const Step& step_;
-  FoundOutputs* found_;
-};
-
-}  // namespace
-
 RunContext::RunContext(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {
   inputs_.resize(plan_->inputs.size(), nullptr);
   outputs_.resize(plan_->outputs.size(), nullptr);

@@ -18,6 +18,19 @@ class FoundOutputs {
   virtual void* allocate(int output, std::span<const int64_t> dims) = 0;  // nullptr: there is none
 };
 
+// What a step's kernel asks: numbers outputs as the plan does instead of as the step does.
+class StepAllocator final : public backends::OutputAllocator {
+ public:
+  StepAllocator(const Step& step, FoundOutputs* found) : step_(step), found_(found) {}
+  void* allocate(int output, std::span<const int64_t> dims) override {
+    return found_ == nullptr ? nullptr : found_->allocate(step_.outputs[output].index, dims);
+  }
+
+ private:
+  const Step& step_;
+  FoundOutputs* found_;
+};
+
 class RunContext {
  public:
   explicit RunContext(std::shared_ptr<const Plan> plan);

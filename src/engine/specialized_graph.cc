@@ -51,6 +51,28 @@ Status fold_node(ir::Graph& graph, ir::NodeId id) {
   return {};
 }
 
+// What is asked of a shape that is known is a constant, whatever its elements are.
+bool fold_shape(ir::Graph& graph, ir::NodeId id) {
+  const ir::Node& node = graph.node(id);
+  if (node.op != ir::Op::kShapeOf) return false;
+  const auto& attrs = node.get<ir::ShapeOfAttrs>();
+  const auto dims = graph.value(node.inputs[0]).shape.static_dims();
+  if (!dims || (attrs.dtype != ir::DType::kInt32 && attrs.dtype != ir::DType::kInt64)) return false;
+  std::vector<int64_t> values = *dims;
+  if (attrs.kind == ir::ShapeOfKind::kRank) values = {static_cast<int64_t>(dims->size())};
+  if (attrs.kind == ir::ShapeOfKind::kSize) values = {*graph.value(node.inputs[0]).shape.element_count()};
+  ir::Dims own;
+  if (attrs.kind == ir::ShapeOfKind::kShape) own = {static_cast<int64_t>(values.size())};
+  const std::vector<int32_t> narrow(values.begin(), values.end());
+  ir::TensorPtr made = attrs.dtype == ir::DType::kInt64
+                           ? ir::make_tensor<int64_t>(ir::DType::kInt64, own, std::span<const int64_t>(values))
+                           : ir::make_tensor<int32_t>(ir::DType::kInt32, own, std::span<const int32_t>(narrow));
+  const ir::ValueId output = node.outputs[0];
+  graph.replace_uses(output, graph.add_constant(std::move(made), graph.value(output).name));
+  graph.remove_node(id);
+  return true;
+}
+
 // A view of a constant is a constant over the same bytes, whatever its size.
 bool fold_view(ir::Graph& graph, ir::NodeId id) {
   const ir::Node& node = graph.node(id);
@@ -70,7 +92,8 @@ Result<int> fold_once(ir::Graph& graph) {
   int folded = 0;
   for (ir::NodeId id : order) {
     // A node that cannot be computed now (an index out of range, say) fails when it runs, not when it is planned.
-    if (fold_view(graph, id) || (can_fold(graph, graph.node(id)) && fold_node(graph, id).ok())) ++folded;
+    if (fold_shape(graph, id) || fold_view(graph, id) || (can_fold(graph, graph.node(id)) && fold_node(graph, id).ok()))
+      ++folded;
   }
   return folded;
 }

@@ -183,8 +183,8 @@ class Cutter {
       for (ir::ValueId v : node.inputs) step.inputs.push_back(slots_.at(v));
       for (ir::ValueId v : node.outputs) step.outputs.push_back(slots_.at(v));
       for (const ir::SubGraph& graph : node.get<ir::SubGraphsAttrs>().graphs) {
-        step.programs.push_back(
-            std::make_unique<Program>(graph->clone(), std::vector<char>(graph->inputs().size(), 0), planner_));
+        step.programs.push_back(std::make_unique<Program>(graph->clone(), std::vector<char>(graph->inputs().size(), 0),
+                                                          planner_.on_host()));
       }
       stage_->controls.push_back(std::move(step));
     }
@@ -223,7 +223,7 @@ class Cutter {
       by_value.push_back(by_value_.contains(v) ? 1 : 0);
     }
     BLADE_ASSIGN_OR_RETURN(ir::Graph rest, ir::extract(graph_, later_, rest_reads_, outputs, std::move(names)));
-    stage_->rest = std::make_unique<Program>(std::move(rest), std::move(by_value), planner_);
+    stage_->rest = std::make_unique<Program>(std::move(rest), std::move(by_value), planner_.on_host());
     return {};
   }
 

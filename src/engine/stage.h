@@ -22,6 +22,13 @@ struct Planner {
   const Decisions& decisions;
   backends::PackCache& packs;
   PlanOptions options;
+
+  // For what is planned while running, shape by shape: too short-lived and too small for a device.
+  Planner on_host() const {
+    PlanOptions there = options;
+    there.device = nullptr;
+    return {decisions, packs, there};
+  }
 };
 
 // A loop or conditional, run behind the stage's plan.

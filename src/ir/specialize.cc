@@ -2,6 +2,7 @@
 // constants.
 #include "base/checked_math.h"
 #include "ir/infer.h"
+#include "ir/plain_text.h"
 #include "ir/text.h"
 
 namespace blade::ir {
@@ -14,7 +15,7 @@ std::string show(const Dims& dims) {
 }
 
 // What the input's symbols stand for, checked against its declared shape and the other inputs.
-Status bind_input(const Graph& graph, const Value& input, const Dims& dims, std::vector<std::optional<Dim>>& bound) {
+Status bind_input(const Value& input, const Dims& dims, std::vector<std::optional<Dim>>& bound) {
   for (int64_t d : dims) {
     if (d < 0)
       return invalid_argument(concat("Input '", input.name, "' was given a dim of ", d, ", expected 0 or more."));
@@ -25,8 +26,8 @@ Status bind_input(const Graph& graph, const Value& input, const Dims& dims, std:
   const Shape& declared = input.shape;
   if (!declared.has_rank()) return Status();
   const auto mismatch = [&](const std::string& why) {
-    return invalid_argument(concat("Input '", input.name, "' was given shape ", show(dims), ", expected ",
-                                   graph.symbols().to_string(declared), why, "."));
+    return invalid_argument(
+        concat("Input '", input.name, "' was given shape ", show(dims), ", expected ", plain_text(declared), why, "."));
   };
   if (declared.rank() != static_cast<int>(dims.size())) return mismatch(concat(" (rank ", declared.rank(), ")"));
   for (int i = 0; i < declared.rank(); ++i) {
@@ -37,7 +38,7 @@ Status bind_input(const Graph& graph, const Value& input, const Dims& dims, std:
     }
     auto& known = bound[d.symbol_id()];
     if (known && *known != Dim(dims[i])) {
-      return mismatch(concat(": ", graph.symbols().to_string(d), " is both ", known->value(), " and ", dims[i]));
+      return mismatch(concat(": dim ", i, " is ", dims[i], ", and ", known->value(), " where the same size stands"));
     }
     known = Dim(dims[i]);
   }
@@ -128,7 +129,7 @@ Result<Graph> specialize(const Graph& graph, const std::vector<Dims>& input_dims
   }
   std::vector<std::optional<Dim>> bound(graph.symbols().size());
   for (size_t i = 0; i < input_dims.size(); ++i) {
-    BLADE_RETURN_IF_ERROR(bind_input(graph, graph.value(graph.inputs()[i]), input_dims[i], bound));
+    BLADE_RETURN_IF_ERROR(bind_input(graph.value(graph.inputs()[i]), input_dims[i], bound));
   }
   Graph out = graph.clone();
   out.symbols() = SymbolTable();

@@ -76,6 +76,7 @@ std::string dims_text(const ir::Dims& dims) {
 bool measure_difference(const std::vector<double>& expected, const std::vector<double>& got, OutputDifference& result) {
   for (size_t i = 0; i < expected.size(); ++i) {
     if (std::isfinite(expected[i]) && std::isfinite(got[i])) {
+      ++result.compared;
       result.max_expected = std::max(result.max_expected, std::fabs(expected[i]));
       result.max_difference = std::max(result.max_difference, std::fabs(expected[i] - got[i]));
     } else if (!(std::isnan(expected[i]) && std::isnan(got[i])) && expected[i] != got[i]) {
@@ -99,6 +100,7 @@ OutputDifference compare_output(const std::string& name, const ir::Tensor& expec
     result.message = "shape " + dims_text(got.dims) + ", expected " + dims_text(expected.dims);
     return result;
   }
+  if (expected.dtype == ir::DType::kOpaque) result.compared = expected.element_count();
   if (!measure_difference(to_doubles(expected), to_doubles(got), result)) return result;
   if (ir::is_floating(expected.dtype)) {
     result.allowed = options.atol + (options.metric == "max_relative" ? options.rtol * result.max_expected : 0);
@@ -124,6 +126,15 @@ std::string AccuracyResult::message() const {
     if (!output.holds) return "output '" + output.output + "': " + output.message;
   }
   return "";
+}
+
+std::string AccuracyResult::nothing_compared() const {
+  std::string text;
+  for (const OutputDifference& output : outputs) {
+    if (output.compared > 0 || !output.holds) continue;
+    text += (text.empty() ? "output '" : "; output '") + output.output + "' has no element that is finite";
+  }
+  return text;
 }
 
 AccuracyResult check_accuracy(const std::vector<std::string>& names, const std::vector<ir::TensorPtr>& expected,

@@ -15,6 +15,7 @@ struct OutputDifference {
   double max_difference = 0;  // largest |got - expected|
   double max_expected = 0;    // largest |expected|
   double allowed = 0;         // the bound that max_difference was held to
+  int64_t compared = 0;       // elements, but for those that are not finite
   bool holds = true;
   std::string message;  // why not, in words; empty when it holds
 };
@@ -23,6 +24,8 @@ struct AccuracyResult {
   bool holds = true;
   std::vector<OutputDifference> outputs;
   std::string message() const;  // of the first output that does not hold
+  std::string nothing_compared()
+      const;  // the outputs without an element to compare, in words; empty where there are none
 };
 
 // Compares output by output; NaN and infinities must stand at the same places. dtypes and shapes must be equal.

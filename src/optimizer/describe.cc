@@ -11,6 +11,7 @@
 #include "engine/kernel_choice.h"
 #include "frontends/tensorflow/importer.h"
 #include "frontends/tensorflow/model_loader.h"
+#include "ir/plain_text.h"
 #include "optimizer/import_knowing_shapes.h"
 #include "optimizer/load_engine.h"
 #include "optimizer/tensorflow_library.h"
@@ -24,7 +25,7 @@ using json = nlohmann::ordered_json;
 json tensor_json(const ir::Graph& graph, const std::string& name, ir::ValueId id) {
   const ir::Value& value = graph.value(id);
   const std::string node = name.ends_with(":0") ? name.substr(0, name.size() - 2) : name;
-  return {{"name", node}, {"dtype", ir::dtype_name(value.dtype)}, {"shape", graph.symbols().to_string(value.shape)}};
+  return {{"name", node}, {"dtype", ir::dtype_name(value.dtype)}, {"shape", ir::plain_text(value.shape)}};
 }
 
 // Per source op, most frequent first: how many nodes there are, how many an engine would take, why the others stay and

@@ -19,7 +19,28 @@ std::vector<ir::Dims> dims_of(const Feed& feed) {
   return dims;
 }
 
-// Device microseconds of whole runs of one plan.
+// Memory for what steps on the host find; never read.
+class ScratchOutputs final : public engine::FoundOutputs {
+ public:
+  void* allocate(int, std::span<const int64_t> dims) override {
+    size_t bytes = sizeof(double);
+    for (int64_t dim : dims) bytes *= static_cast<size_t>(std::max<int64_t>(dim, 1));
+    return buffers_.emplace_back(AlignedBuffer::allocate(bytes)).data();
+  }
+
+ private:
+  std::vector<AlignedBuffer> buffers_;
+};
+
+// The stretch of steps around `step`, at most `most` to either side, that run on the device.
+std::pair<size_t, size_t> device_stretch(const engine::Plan& plan, size_t step, size_t most) {
+  size_t first = step, last = step + 1;
+  while (first > 0 && step - first < most && !plan.steps[first - 1].on_host) --first;
+  while (last < plan.steps.size() && last - step - 1 < most && !plan.steps[last].on_host) ++last;
+  return {first, last};
+}
+
+// Device microseconds of the steps of one plan.
 class PlanTimer {
  public:
   static Result<PlanTimer> create(std::shared_ptr<const engine::Plan> plan, const Feed& feed) {
@@ -28,19 +49,28 @@ class PlanTimer {
     BLADE_RETURN_IF_ERROR(timer.context_->prepare());
     for (size_t i = 0; i < feed.size(); ++i) timer.context_->set_input(static_cast<int>(i), feed[i].tensor->data);
     for (size_t i = 0; i < plan->outputs.size(); ++i) {
-      timer.outputs_.push_back(AlignedBuffer::allocate(plan->outputs[i].bytes() + 1));
+      timer.outputs_.push_back(AlignedBuffer::allocate(plan->outputs[i].bytes() + 1));  // of found ones nothing
       timer.context_->set_output(static_cast<int>(i), timer.outputs_.back().data());
     }
     timer.arena_ = AlignedBuffer::allocate(plan->host_arena_bytes);
     timer.pool_ = ThreadPool::shared(1);
-    BLADE_RETURN_IF_ERROR(timer.context_->run(timer.arena_.data(), *timer.pool_, nullptr, nullptr));
+    ScratchOutputs found;
+    BLADE_RETURN_IF_ERROR(timer.context_->run(timer.arena_.data(), *timer.pool_, nullptr, &found));
     return timer;
   }
 
+  // Of all that runs on the device.
   Result<double> median_us(int repetitions) {
-    std::vector<double> times;
-    BLADE_RETURN_IF_ERROR(context_->time_replays(repetitions, &times));
-    return median(std::move(times));
+    double sum = 0;
+    for (size_t s = 0; s < plan().steps.size();) {
+      const size_t last = plan().steps[s].on_host ? s + 1 : device_stretch(plan(), s, plan().steps.size()).second;
+      if (!plan().steps[s].on_host) {
+        BLADE_ASSIGN_OR_RETURN(const double us, steps_us(s, last, 1, repetitions));
+        sum += us;
+      }
+      s = last;
+    }
+    return sum;
   }
 
   // One pass over steps [first, last), repeated by themselves.
@@ -199,8 +229,7 @@ class KernelTuner {
       trial.kernels[work.signature] = name;
       BLADE_ASSIGN_OR_RETURN(PlanTimer now, timer_with(decisions_));
       BLADE_ASSIGN_OR_RETURN(PlanTimer then, timer_with(trial));
-      const size_t first = work.step - std::min(work.step, neighbours);
-      const size_t last = std::min(now.plan().steps.size(), work.step + neighbours + 1);
+      const auto [first, last] = device_stretch(now.plan(), work.step, neighbours);
       BLADE_ASSIGN_OR_RETURN(const double once, now.steps_us(first, last, 1, 3));
       std::vector<double> before, after;
       for (int i = 0; i < (in_whole ? 5 : 3); ++i) {
@@ -230,13 +259,6 @@ class KernelTuner {
 
 Status tune_kernels(const SearchInput& input, engine::Decisions& decisions, OptimizationStep& step) {
   BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, decisions));
-  for (const Feed& feed : input.feeds) {
-    BLADE_ASSIGN_OR_RETURN(const auto plan, engine->trial_plan(dims_of(feed), decisions));
-    if (plan->host_arena_bytes > 0) {
-      step.message = "a step runs on the host: kernels were chosen by prediction";
-      return {};
-    }
-  }
   KernelTuner tuner(decisions, *engine);
   const auto end = Clock::now() + std::chrono::microseconds(static_cast<int64_t>(input.options.time_limit_s * 1e6));
   int percent = 60;

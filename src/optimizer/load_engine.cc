@@ -21,6 +21,7 @@ Result<engine::Decisions> stored_decisions(const std::vector<tensorflow::EngineR
     auto parsed = engine::parse_engine_file({data, region.engine.size()}, region.engine.owner());
     if (!parsed.ok()) return parsed.status().with_context("the engine '" + region.node + "'");
     const engine::Decisions& decisions = parsed->decisions;
+    merged.blade_version = decisions.blade_version;
     merged.disabled_passes = decisions.disabled_passes;
     merged.precision = decisions.precision;
     merged.device = decisions.device;

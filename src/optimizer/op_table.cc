@@ -11,9 +11,10 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-// The types that the attribute T may be; empty where the op has no such attribute.
+// The types that the attribute T may be; empty where the op has no such attribute, or it is of complex numbers.
 json types_of(const tensorflow::OpSpec& spec) {
   json types = json::array();
+  if (spec.signature.find("complex64") != std::string::npos) return types;
   if (spec.signature.find(":T") == std::string::npos && spec.signature.find("*T") == std::string::npos) return types;
   for (int i = 1; i < static_cast<int>(ir::DType::kOpaque); ++i) {
     if ((spec.dtypes >> i & 1u) != 0) types.push_back(ir::dtype_name(static_cast<ir::DType>(i)));

@@ -2,6 +2,7 @@
 #include "optimizer/optimize.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "backends/machine.h"
 #include "base/log.h"
@@ -12,6 +13,8 @@
 #include "optimizer/candidate.h"
 #include "optimizer/import_knowing_shapes.h"
 #include "optimizer/load_engine.h"
+#include "optimizer/option_table.h"
+#include "optimizer/output_place.h"
 #include "optimizer/precision_search.h"
 #include "optimizer/runners.h"
 #include "optimizer/search.h"
@@ -22,10 +25,13 @@ namespace {
 
 class Optimizer {
  public:
-  explicit Optimizer(const OptimizeRequest& request) : request_(request), options_(request.options) {}
+  explicit Optimizer(const OptimizeRequest& request) : request_(request), options_(request.options) {
+    if (options_.verbose) log_level_.emplace(LogLevel::kInfo);
+  }
 
   Result<OptimizeResult> run() {
     BLADE_RETURN_IF_ERROR(check_device());
+    BLADE_RETURN_IF_ERROR(check_places());
     BLADE_RETURN_IF_ERROR(load());
     BLADE_RETURN_IF_ERROR(prepare_data());
     progress(10, "baseline");
@@ -34,6 +40,8 @@ class Optimizer {
     BLADE_RETURN_IF_ERROR(run_graph_passes());
     progress(35, "partition");
     BLADE_RETURN_IF_ERROR(partition_graph());
+    log_info(std::to_string(report_.nodes_in_engines) + " of " + std::to_string(report_.nodes_total) +
+             " nodes run in " + std::to_string(report_.regions) + " engines");
     BLADE_RETURN_IF_ERROR(build_engines());
     progress(100, "done");
     return finish();
@@ -56,7 +64,23 @@ class Optimizer {
     report_.user_config = options_.user_config;
     report_.model = options_.model_name;
     report_.software.emplace_back("blade", BLADE_VERSION);
+    for (std::string& sentence : without_effect(options_.changed, options_.device))
+      report_.messages.push_back(std::move(sentence));
+    report_.messages.insert(report_.messages.end(), options_.notes.begin(), options_.notes.end());
     if (options_.level == "o2") report_.messages.push_back("o2's int8 is not available on this device: o1 was applied");
+    return {};
+  }
+
+  // What cannot be written is found out before minutes of work.
+  Status check_places() const {
+    if (!request_.model_path.empty() && !std::filesystem::exists(request_.model_path)) return {};  // load() says so
+    const bool directory = !request_.model_path.empty() && std::filesystem::is_directory(request_.model_path);
+    if (!options_.output.empty()) BLADE_RETURN_IF_ERROR(check_output_place(options_.output, directory));
+    for (const std::string& path : options_.also_written) {
+      std::error_code error;
+      const bool stream = std::filesystem::is_other(path, error) || std::filesystem::is_character_file(path, error);
+      if (!stream) BLADE_RETURN_IF_ERROR(check_output_place(path, false));
+    }
     return {};
   }
 
@@ -77,6 +101,7 @@ class Optimizer {
     }
     import_.outputs = options_.outputs.empty() ? model_.outputs : options_.outputs;
     BLADE_ASSIGN_OR_RETURN(imported_, tensorflow::import_graph(model_.graph, import_));
+    BLADE_RETURN_IF_ERROR(refuse_variables());
     report_.inferred = imported_.notes;
     widen_tolerance();
     for (const ir::ValueId id : imported_.graph.inputs()) {
@@ -95,6 +120,20 @@ class Optimizer {
       original_ = tensorflow::SharedBytes::own(std::move(wire));
     }
     report_.original_bytes = original_.size();
+    return {};
+  }
+
+  // Variables of training that no output needs are no harm.
+  Status refuse_variables() const {
+    for (const std::string& variable : tensorflow::variable_nodes(model_.graph)) {
+      for (ir::NodeId id = 0; id < imported_.graph.num_node_slots(); ++id) {
+        if (!imported_.graph.is_live(id) || imported_.graph.node(id).name != variable) continue;
+        return failed_precondition("the graph is not frozen: its outputs read the variable '" + variable +
+                                   "'; freeze it (tf.compat.v1.graph_util.convert_variables_to_constants), or give "
+                                   "blade.optimize a SavedModel "
+                                   "directory, which it freezes itself");
+      }
+    }
     return {};
   }
 
@@ -148,14 +187,19 @@ class Optimizer {
 
   // The profile is checked first: its errors come before any work.
   Status prepare_data() {
-    std::vector<std::string> names;
-    for (const engine::TensorInfo& input : inputs_) names.push_back(input.name);
     if (!options_.tuning_shapes.empty()) {
-      BLADE_ASSIGN_OR_RETURN(profile_, resolve_profile(options_.tuning_shapes, names));
+      BLADE_ASSIGN_OR_RETURN(profile_, resolve_profile(options_.tuning_shapes, inputs_));
     }
     BLADE_ASSIGN_OR_RETURN(feeds_, check_feeds(needed_values(), inputs_));
     report_.test_data_source = feeds_.empty() ? "generated" : "user provided";
-    if (feeds_.empty()) BLADE_RETURN_IF_ERROR(generate_feeds());
+    if (feeds_.empty()) {
+      BLADE_RETURN_IF_ERROR(generate_feeds());
+    } else {
+      for (const auto& [given, name] : {std::pair(!options_.input_shapes.empty(), "input_shapes"),
+                                        std::pair(!options_.input_ranges.empty(), "input_ranges")}) {
+        if (given) report_.messages.push_back(std::string(name) + " has no effect: test_data is given");
+      }
+    }
     const bool has_profile = profile_.has_value();
     if (has_profile) {
       const Feed first = feeds_[0];
@@ -338,6 +382,7 @@ class Optimizer {
       OptimizationStep step{pass.name, StepStatus::kPassed, {}, {}, "", 0};
       for (const auto& result : results) step.changes += result.result.changes;
       if (step.changes > 0) step.status = StepStatus::kEffective;
+      log_info(to_string(step));
       graph_steps_.push_back(std::move(step));
     }
     return {};
@@ -372,7 +417,7 @@ class Optimizer {
     decisions.tuned_on = engine::machine_signature(device_, options_.num_threads);
     decisions.profile = profile_;
     decisions.device = options_.device;
-    decisions.num_threads = options_.num_threads;
+    decisions.num_threads = options_.asked_threads;
     SearchInput search{imported_.graph,
                        partition_,
                        feeds_,
@@ -385,6 +430,7 @@ class Optimizer {
                        device_};
     BLADE_ASSIGN_OR_RETURN(SearchResult found, search_passes(search, decisions));
     pass_steps_ = std::move(found.steps);
+    for (const OptimizationStep& step : pass_steps_) log_info(to_string(step));
     BLADE_ASSIGN_OR_RETURN(Candidate candidate, build_candidate(imported_, partition_, found.decisions));
     progress(75, "check_accuracy");
     BLADE_RETURN_IF_ERROR(judge(std::move(candidate.graph_def), found.decisions));
@@ -408,6 +454,8 @@ class Optimizer {
       if (decisions.precision == "fp16" && !options_.check_fp16_accuracy) break;
       AccuracyResult accuracy =
           check_accuracy(report_.outputs, expected_[i], got, accuracy_in(decisions.precision, options_));
+      if (const std::string blind = accuracy.nothing_compared(); !blind.empty())
+        report_.messages.push_back("test data " + std::to_string(i) + " proves nothing about the answers: " + blind);
       if (i == 0 || !accuracy.holds) report_.accuracy = std::move(accuracy);
       if (report_.accuracy.holds) continue;
       roll_back("the answers do not hold: " + report_.accuracy.message());
@@ -501,6 +549,8 @@ class Optimizer {
 
   Result<OptimizeResult> finish() {
     if (stopped_) report_.messages.push_back("stopped by the user: the best result so far is given");
+    log_info(to_string(engine_step_));
+    for (const std::string& message : report_.messages) log_info(message);
     report_.optimizations.push_back(engine_step_);
     report_.optimizations.insert(report_.optimizations.end(), graph_steps_.begin(), graph_steps_.end());
     report_.optimizations.insert(report_.optimizations.end(), pass_steps_.begin(), pass_steps_.end());
@@ -513,6 +563,7 @@ class Optimizer {
 
   const OptimizeRequest& request_;
   OptimizeOptions options_;
+  std::optional<ScopedLogLevel> log_level_;
   Report report_;
   bool stopped_ = false;
   tensorflow::LoadedModel model_;
@@ -534,9 +585,9 @@ class Optimizer {
 };
 
 std::string Optimizer::profile_text(const engine::Decisions& decisions) {
-  engine::Decisions only;
-  only.profile = decisions.profile;
-  return only.to_json();
+  engine::Decisions shown = decisions;
+  shown.kernels.clear();  // hundreds, on a GPU
+  return shown.to_json();
 }
 
 }  // namespace

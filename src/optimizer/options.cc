@@ -8,6 +8,10 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "engine/thread_count.h"
+#include "ir/plain_text.h"
+#include "optimizer/option_table.h"
+
 namespace blade::optimizer {
 namespace {
 
@@ -189,10 +193,11 @@ Status parse_config(const json& config, OptimizeOptions& options) {
     return invalid_argument("config.cpu_config.precision is '" + options.precision +
                             "'; expected 'auto', 'fp32' or 'bf16'");
   }
-  if (options.num_threads < 0 || options.num_threads > 1024) {
-    return invalid_argument("config.cpu_config.num_threads is " + std::to_string(options.num_threads) +
-                            "; expected 0 (all the process may use) to 1024");
-  }
+  std::string said;
+  options.asked_threads = options.num_threads;
+  BLADE_ASSIGN_OR_RETURN(options.num_threads,
+                         engine::threads_to_use(options.asked_threads, "config.cpu_config.num_threads", &said));
+  if (!said.empty()) options.notes.push_back(std::move(said));
   if (options.accuracy.metric != "max_relative" && options.accuracy.metric != "max_absolute") {
     return invalid_argument("config.accuracy.metric is '" + options.accuracy.metric +
                             "'; expected 'max_relative' or 'max_absolute'");
@@ -204,12 +209,14 @@ Status parse_config(const json& config, OptimizeOptions& options) {
 }
 
 Result<OptimizeOptions> parse_object(const json& root) {
+  BLADE_RETURN_IF_ERROR(check_options(root));
   OptimizeOptions options;
-  options.level = lower(root.value("optimization_level", options.level));
+  options.changed = changed_options(root);
+  if (const json* v = find(root, {"optimization_level"})) options.level = lower(v->get<std::string>());
   if (options.level != "o1" && options.level != "o2") {
     return invalid_argument("optimization_level is '" + options.level + "'; expected 'o1' or 'o2'");
   }
-  options.device = lower(root.value("device_type", options.device));
+  if (const json* v = find(root, {"device_type"})) options.device = lower(v->get<std::string>());
   if (options.device != "cpu" && options.device != "gpu" && options.device != "auto") {
     return invalid_argument("device_type is '" + options.device + "'; expected 'cpu', 'gpu' or 'auto'");
   }
@@ -219,15 +226,16 @@ Result<OptimizeOptions> parse_object(const json& root) {
   BLADE_RETURN_IF_ERROR(parse_groups<ir::Dims>(root, "input_shapes", parse_shape, options.input_shapes));
   using Range = std::pair<double, double>;
   BLADE_RETURN_IF_ERROR(parse_groups<Range>(root, "input_ranges", parse_range, options.input_ranges));
-  options.model_name = root.value("model_name", options.model_name);
+  if (const json* v = find(root, {"model_name"})) options.model_name = v->get<std::string>();
+  if (const json* v = find(root, {"output"})) options.output = v->get<std::string>();
+  BLADE_RETURN_IF_ERROR(parse_strings(root, "also_written", options.also_written));
   if (const json* v = find(root, {"signature"})) options.signature = v->get<std::string>();
-  if (const json* v = find(root, {"input_keys"})) v->get_to(options.input_keys);
-  if (const json* v = find(root, {"output_keys"})) v->get_to(options.output_keys);
-  options.tensorflow_dir = root.value("tensorflow_dir", options.tensorflow_dir);
-  options.op_library = root.value("op_library", options.op_library);
-  options.verbose = root.value("verbose", false);
+  if (const json* v = find(root, {"tensorflow_dir"})) options.tensorflow_dir = v->get<std::string>();
+  if (const json* v = find(root, {"op_library"})) options.op_library = v->get<std::string>();
+  if (const json* v = find(root, {"verbose"})) options.verbose = v->get<bool>();
   if (const json* config = find(root, {"config"})) {
-    options.user_config = root.value("user_config", config->dump());
+    const json* shown = find(root, {"user_config"});
+    options.user_config = shown != nullptr ? shown->get<std::string>() : config->dump();
     BLADE_RETURN_IF_ERROR(parse_config(*config, options));
   }
   return options;
@@ -257,6 +265,17 @@ Result<std::vector<ir::Dims>> in_placeholder_order(const NamedShapes& shapes, co
                             std::to_string(names.size()) + "; give one shape an input");
   }
   return shapes.by_order;
+}
+
+Status check_against_model(const ir::Dims& dims, const engine::TensorInfo& input, const char* which) {
+  const ir::Shape& shape = input.shape;
+  if (!shape.has_rank()) return {};
+  bool fits = static_cast<int>(dims.size()) == shape.rank();
+  for (int d = 0; fits && d < shape.rank(); ++d) fits = !shape.dim(d).is_known() || shape.dim(d).value() == dims[d];
+  if (fits) return {};
+  return invalid_argument(std::string("dynamic_tuning_shapes['") + which + "'] gives the input '" + input.name +
+                          "' the shape " + ir::plain_text(ir::Shape::of(dims)) + ", the model expects " +
+                          ir::plain_text(shape));
 }
 
 Status check_between(const engine::Profile& profile, const std::vector<ir::Dims>& shapes,
@@ -316,11 +335,7 @@ Result<std::pair<double, double>> parse_range(std::string_view text) {
 Result<OptimizeOptions> parse_options(std::string_view text) {
   const json root = json::parse(text.empty() ? "{}" : text, nullptr, /*allow_exceptions=*/false);
   if (!root.is_object()) return invalid_argument("the options are not a JSON object");
-  try {
-    return parse_object(root);
-  } catch (const json::exception& error) {  // a field of the wrong JSON type
-    return invalid_argument(std::string("an option has the wrong type: ") + error.what());
-  }
+  return parse_object(root);
 }
 
 std::string tensor_of_key(const std::map<std::string, std::string>& keys, const std::string& name) {
@@ -341,11 +356,15 @@ void replace_signature_keys(OptimizeOptions& options) {
   for (NamedShapes& group : options.tuning_shapes.opts) replace(group);
 }
 
-Result<engine::Profile> resolve_profile(const TuningShapes& shapes, const std::vector<std::string>& names) {
+Result<engine::Profile> resolve_profile(const TuningShapes& shapes, const std::vector<engine::TensorInfo>& inputs) {
   engine::Profile profile;
+  std::vector<std::string> names;
+  for (const engine::TensorInfo& input : inputs) names.push_back(input.name);
   BLADE_ASSIGN_OR_RETURN(profile.min, in_placeholder_order(shapes.min, names, "min"));
   BLADE_ASSIGN_OR_RETURN(profile.max, in_placeholder_order(shapes.max, names, "max"));
   for (size_t i = 0; i < names.size(); ++i) {
+    BLADE_RETURN_IF_ERROR(check_against_model(profile.min[i], inputs[i], "min"));
+    BLADE_RETURN_IF_ERROR(check_against_model(profile.max[i], inputs[i], "max"));
     bool ordered = profile.min[i].size() == profile.max[i].size();
     for (size_t d = 0; ordered && d < profile.min[i].size(); ++d) ordered = profile.min[i][d] <= profile.max[i][d];
     if (!ordered) {

@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "engine/decisions.h"
+#include "engine/engine.h"
 #include "ir/types.h"
 
 namespace blade::optimizer {
@@ -44,18 +45,23 @@ struct OptimizeOptions {
   AccuracyOptions accuracy;
   std::string precision = "auto";
   bool check_fp16_accuracy = true, check_fp16_speed = true;  // before float16 is kept on a GPU
-  int num_threads = 0;
+  int num_threads = 0;    // for measuring: bounded by the CPUs that this process may use
+  int asked_threads = 0;  // for the optimized model, which may go elsewhere
   double time_limit_s = 60;
   std::string cache_dir;    // of measured choices; empty: the user's, "off": none
   bool check_speed = true;  // false: what holds is kept whether or not it is measured faster
   std::string user_config;  // as given, for the report
   std::string model_name;
+  std::string output;                     // where the caller will write the model; empty: not known
+  std::vector<std::string> also_written;  // and where other files
   std::string signature;  // of a SavedModel; empty: its default
   // Its keys and the tensors they stand for; users may name either.
   std::map<std::string, std::string> input_keys, output_keys;
   std::string tensorflow_dir, op_library;
   std::vector<std::string> custom_ops;
   bool verbose = false;
+  std::vector<std::string> changed;  // names of the options (option_table.h) that are not at their defaults
+  std::vector<std::string> notes;    // sentences about options that were not taken as they stand
 };
 
 // Errors name the field, what was found and what was expected.
@@ -70,7 +76,8 @@ std::string tensor_of_key(const std::map<std::string, std::string>& keys, const 
 // Puts tensors where `options` names keys of the signature.
 void replace_signature_keys(OptimizeOptions& options);
 
-// The profile over `input_names` (placeholder order), checked: min <= max, every opts dim between them.
-Result<engine::Profile> resolve_profile(const TuningShapes& shapes, const std::vector<std::string>& input_names);
+// The profile over `inputs` (placeholder order), checked: shapes that the model takes, min <= max, every opts dim
+// between them.
+Result<engine::Profile> resolve_profile(const TuningShapes& shapes, const std::vector<engine::TensorInfo>& inputs);
 
 }  // namespace blade::optimizer

@@ -100,8 +100,8 @@ class PrecisionSearch {
     const auto runner = make_engine_runner(engine);
     for (size_t i = 0; i < input_.feeds.size() && accuracy.holds; ++i) {
       BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, runner->outputs(input_.feeds[i]));
-      const std::vector<std::string> names(got.size(), "");
-      accuracy = check_accuracy(names, input_.expected[i], got, accuracy_in(on_gpu_ ? "fp16" : "bf16", input_.options));
+      accuracy = check_accuracy(answer_names(input_, got.size()), input_.expected[i], got,
+                                accuracy_in(on_gpu_ ? "fp16" : "bf16", input_.options));
     }
     return accuracy;
   }

@@ -61,6 +61,7 @@ json accuracy_json(const Report& report) {
                        {"max_difference", output.max_difference},
                        {"max_expected", output.max_expected},
                        {"allowed", output.allowed},
+                       {"compared", output.compared},
                        {"holds", output.holds}});
     if (!output.message.empty()) outputs.back()["message"] = output.message;
   }
@@ -176,6 +177,14 @@ json build_json(const Report& report) {
 }
 
 }  // namespace
+
+std::string to_string(const OptimizationStep& step) {
+  std::string text = step.name + ": " + status_name(step.status);
+  if (step.changes > 0) text += ", " + std::to_string(step.changes) + " changes";
+  if (step.pre_run_ms && step.post_run_ms)
+    text += ", " + milliseconds(step.pre_run_ms) + " before, " + milliseconds(step.post_run_ms) + " after";
+  return step.message.empty() ? text : text + ": " + step.message;
+}
 
 std::string Report::to_json() const { return build_json(*this).dump(2, ' ', false, json::error_handler_t::replace); }
 

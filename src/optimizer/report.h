@@ -23,6 +23,8 @@ struct OptimizationStep {
   int changes = 0;
 };
 
+std::string to_string(const OptimizationStep& step);  // one line, for the log
+
 struct Report {
   std::vector<std::pair<std::string, std::string>> software;  // name, version
   std::string device_type = "cpu", microarchitecture;

@@ -66,9 +66,8 @@ class Search {
 
   Result<bool> answers_hold(Runner& runner) const {
     BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, runner.outputs(input_.feeds[0]));
-    const std::vector<std::string> names(got.size(), "");
     const AccuracyOptions accuracy = accuracy_in(result_.decisions.precision, input_.options);
-    return check_accuracy(names, input_.expected[0], got, accuracy).holds;
+    return check_accuracy(answer_names(input_, got.size()), input_.expected[0], got, accuracy).holds;
   }
 
   // The kept set against the kept set without one pass, for each pass that changed something.
@@ -127,11 +126,30 @@ class Search {
 
 }  // namespace
 
+namespace {
+
+// Where the region is the whole model: with the model's inputs and outputs in their order, which is that of feeds and
+// expected answers.
+engine::Region in_model_order(const ir::Graph& graph, engine::Region region) {
+  const auto all_in = [](const std::vector<ir::ValueId>& some, const std::vector<ir::ValueId>& all) {
+    return std::all_of(some.begin(), some.end(),
+                       [&](ir::ValueId v) { return std::find(all.begin(), all.end(), v) != all.end(); });
+  };
+  if (all_in(region.inputs, graph.inputs())) region.inputs = graph.inputs();
+  if (all_in(region.outputs, graph.outputs()) && all_in(graph.outputs(), region.outputs)) {
+    region.outputs = graph.outputs();
+  }
+  return region;
+}
+
+}  // namespace
+
 Result<std::shared_ptr<engine::Engine>> region_engine(const SearchInput& input, engine::Decisions decisions) {
   engine::EngineOptions options;
   options.num_threads = input.options.num_threads;
   options.device = input.device;
-  BLADE_ASSIGN_OR_RETURN(ir::Graph graph, engine::extract_region(input.graph, input.partition.regions[0]));
+  BLADE_ASSIGN_OR_RETURN(ir::Graph graph,
+                         engine::extract_region(input.graph, in_model_order(input.graph, input.partition.regions[0])));
   return engine::Engine::create(std::move(graph), std::move(decisions), options);
 }
 
@@ -145,6 +163,12 @@ Result<bool> answers_hold(const SearchInput& input, const engine::Decisions& dec
     if (!check_accuracy(names, input.expected[i], got, accuracy).holds) return false;
   }
   return true;
+}
+
+std::vector<std::string> answer_names(const SearchInput& input, size_t count) {
+  std::vector<std::string> names = input.graph.output_names();
+  names.resize(count);
+  return names;
 }
 
 Result<SearchResult> search_passes(const SearchInput& input, engine::Decisions decisions) {

@@ -34,6 +34,8 @@ Result<std::shared_ptr<engine::Engine>> region_engine(const SearchInput& input, 
 
 // Whether the answers to every feed are as expected under these decisions.
 Result<bool> answers_hold(const SearchInput& input, const engine::Decisions& decisions);
+// Names for `count` answers of an engine of the only region: those of the model's outputs.
+std::vector<std::string> answer_names(const SearchInput& input, size_t count);
 
 // Measures only where one region is the whole model (its inputs are then the feeds); elsewhere all passes are kept and
 // the check of the whole decides.

@@ -27,6 +27,12 @@ std::string shape_text(const ir::Shape& shape) {
   return text + ")";
 }
 
+std::string given_names(const Feed& feed) {
+  std::string names;
+  for (const NamedTensor& tensor : feed) names += (names.empty() ? "it has '" : ", '") + tensor.name + "'";
+  return names.empty() ? "it is empty" : names;
+}
+
 Status check_tensor(const ir::Tensor& tensor, const engine::TensorInfo& input) {
   const std::string where = "test data for the input '" + input.name + "' ";
   if (tensor.dtype != input.dtype) {
@@ -168,7 +174,9 @@ Result<std::vector<Feed>> check_feeds(const std::vector<Feed>& given, const std:
     for (const engine::TensorInfo& input : inputs) {
       const auto found = std::find_if(feed.begin(), feed.end(),
                                       [&](const NamedTensor& t) { return node_name(t.name) == node_name(input.name); });
-      if (found == feed.end()) return invalid_argument("test data has no value for the input '" + input.name + "'");
+      if (found == feed.end()) {
+        return invalid_argument("test data has no value for the input '" + input.name + "'; " + given_names(feed));
+      }
       BLADE_RETURN_IF_ERROR(check_tensor(*found->tensor, input));
       ordered.push_back({node_name(input.name) + ":0", found->tensor});
     }

@@ -5,6 +5,7 @@
 #include "frontends/tensorflow/proto/graph_def.h"
 #include "frontends/tensorflow/proto/saved_model.h"
 #include "optimizer/optimize.h"
+#include "optimizer/output_place.h"
 
 namespace blade::optimizer {
 
@@ -18,7 +19,8 @@ Status write_model(const OptimizeResult& result, const std::string& path) {
       tensorflow::parse_graph_def(tensorflow::SharedBytes::borrow(result.graph_def), "the optimized graph"));
   if (!from_saved_model) return tensorflow::save_graph_def(graph, path);
   BLADE_ASSIGN_OR_RETURN(const tensorflow::SavedModel source, tensorflow::SavedModel::load(result.source_path));
-  return source.save_with(graph, path, result.source_path);
+  return write_directory_atomically(
+      path, [&](const std::string& directory) { return source.save_with(graph, directory, result.source_path); });
 }
 
 }  // namespace blade::optimizer

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
 
 #include "base/half.h"
 #include "passes/constants.h"
@@ -118,7 +119,7 @@ class MixedPrecision {
   Result<PassResult> run() {
     BLADE_ASSIGN_OR_RETURN(const std::vector<ir::NodeId> order, graph_.topological_order());
     for (ir::NodeId id : order) {
-      if (takes_part(graph_.node(id))) convert(id);
+      if (!is_on_host(graph_.node(id)) && takes_part(graph_.node(id))) convert(id);
     }
     graph_.remove_dead_nodes();
     result_.changes = static_cast<int>(converted_);
@@ -126,6 +127,21 @@ class MixedPrecision {
   }
 
  private:
+  // On a GPU what waits for a size that only the run finds, or for a loop, runs on the host: in float32.
+  bool is_on_host(const ir::Node& node) {
+    if (rules_.narrow != ir::DType::kFloat16) return false;
+    const bool late =
+        std::holds_alternative<ir::SubGraphsAttrs>(node.attrs) ||
+        std::any_of(node.inputs.begin(), node.inputs.end(), [&](ir::ValueId v) { return late_.contains(v); });
+    bool any = false;
+    for (size_t o = 0; o < node.outputs.size(); ++o) {
+      if (!late && !ir::finds_size_of(node, static_cast<int>(o))) continue;
+      late_.insert(node.outputs[o]);
+      any = late;
+    }
+    return any;
+  }
+
   bool is_float(ir::ValueId id) const { return graph_.value(id).dtype == ir::DType::kFloat32; }
   bool is_half(ir::ValueId id) const { return half_.contains(id); }
 
@@ -252,6 +268,7 @@ class MixedPrecision {
   const Rules& rules_;
   PassResult result_;
   std::map<ir::ValueId, ir::ValueId> half_;  // float32 value -> its narrow form
+  std::set<ir::ValueId> late_;               // what a host that waits for data makes
   int converted_ = 0;
 };
 

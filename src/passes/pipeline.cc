@@ -52,7 +52,9 @@ Status run_inside(ir::Graph& graph, bool whole_graph, std::span<const std::strin
     auto* attrs = std::get_if<ir::SubGraphsAttrs>(&graph.node(id).attrs);
     for (size_t i = 0; attrs != nullptr && i < attrs->graphs.size(); ++i) {
       ir::Graph inner = attrs->graphs[i]->clone();
-      auto inside = run_pipeline(inner, whole_graph, disabled, options);
+      PassOptions inside_options = options;
+      if (options.on_device) inside_options.narrow_type = ir::DType::kInvalid;  // loops and branches run on the host
+      auto inside = run_pipeline(inner, whole_graph, disabled, inside_options);
       if (!inside.ok()) return inside.status().with_context("Inside '" + graph.node(id).name + "'");
       inner.remove_dead_nodes();
       attrs->graphs[i] = std::make_shared<const ir::Graph>(std::move(inner));

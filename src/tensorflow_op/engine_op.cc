@@ -40,6 +40,8 @@ bool is_same(const blade_tensor& a, const blade_tensor& b) {
 class InProfileKernel {
  public:
   explicit InProfileKernel(TF_OpKernelConstruction* context) {
+    const TF_StringView name = TF_OpKernelConstruction_GetName(context);
+    name_.assign(name.data, name.len);
     StatusPtr status = new_status();
     int32_t bytes = 0;
     TF_OpKernelConstruction_GetAttrSize(context, "Tdefault", &defaults_, &bytes, status.get());
@@ -59,15 +61,15 @@ class InProfileKernel {
     const auto engine = holder_.get(std::move(file));
     bool ok = false;
     if (engine->get() == nullptr) {
-      blade_count_fallback(engine->error().c_str());
+      fall_back(*engine, engine->error());
     } else if (!describable) {
-      blade_count_fallback("an input has a type or rank that Blade has none for");
+      fall_back(*engine, "an input has a type or rank that Blade has none for");
     } else if (!std::equal(given.tensors.begin(), given.tensors.end(), defaults.tensors.begin(), is_same)) {
-      blade_count_fallback("a placeholder with a default is fed another value, the engine was built for its default");
+      fall_back(*engine, "a placeholder with a default is fed another value, the engine was built for its default");
     } else {
       ok = blade_engine_prepare(engine->get(), inputs.tensors.data(), static_cast<int32_t>(inputs.tensors.size()),
                                 nullptr, 0) == BLADE_OK;
-      if (!ok) blade_count_fallback(blade_last_error());
+      if (!ok) fall_back(*engine, blade_last_error());
     }
     StatusPtr status = new_status();
     const TensorPtr out(TF_AllocateOutput(context, 0, TF_BOOL, nullptr, 0, sizeof(bool), status.get()));
@@ -76,7 +78,13 @@ class InProfileKernel {
   }
 
  private:
+  void fall_back(LoadedEngine& engine, const std::string& why) const {
+    const std::string sentence = why + " (node '" + name_ + "'; further runs of this engine are only counted)";
+    blade_count_fallback(engine.first_fallback() ? sentence.c_str() : nullptr);
+  }
+
   EngineHolder holder_;
+  std::string name_;
   int32_t defaults_ = 0;  // placeholders whose default the engine took for given
 };
 

@@ -1,6 +1,7 @@
 // Engines of this process by the tensor that holds them, so that the in-profile test and the engine op share one.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -19,11 +20,14 @@ class LoadedEngine {
 
   blade_engine* get() const { return engine_; }  // null when loading failed
   const std::string& error() const { return error_; }
+  // True once: what an engine hands back to TensorFlow is counted each time, and said the first.
+  bool first_fallback() { return !said_.exchange(true, std::memory_order_relaxed); }
 
  private:
   TensorPtr tensor_;  // the engine's weights stay in it; also keeps its address from meaning another engine
   blade_engine* engine_ = nullptr;
   std::string error_;
+  std::atomic<bool> said_ = false;
 };
 
 // The engine in `tensor` (uint8 [bytes]): loaded at first sight, shared while somebody holds it.

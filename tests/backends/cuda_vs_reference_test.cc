@@ -1,4 +1,5 @@
 // Every row of the CUDA table against the reference kernel, in float32 and in float16; skipped where there is no card.
+#include <array>
 #include <set>
 
 #include "backends/cpu_cases.h"
@@ -27,45 +28,81 @@ Case in_half(Case c) {
   return c;
 }
 
+// A kernel's operands on the device; outputs are poisoned, with a guard behind each.
+class Operands {
+ public:
+  static Result<Operands> create(Device& device, const Kernel& kernel, const std::vector<ir::TensorPtr>& inputs,
+                                 const std::vector<ir::TensorPtr>& want) {
+    Operands made;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      BLADE_ASSIGN_OR_RETURN(DeviceBuffer buffer, device.upload(inputs[i]->data, inputs[i]->bytes));
+      made.in_.push_back(kernel.reads_input(static_cast<int>(i)) ? buffer.data() : nullptr);
+      made.buffers_.push_back(std::move(buffer));
+    }
+    for (const ir::TensorPtr& t : want) {
+      const std::vector<std::byte> poison(t->bytes + kGuard, std::byte{0xff});  // NaN in every floating type
+      BLADE_ASSIGN_OR_RETURN(DeviceBuffer buffer, device.upload(poison.data(), poison.size()));
+      made.out_.push_back(buffer.data());
+      made.sizes_.push_back(t->bytes);
+      made.buffers_.push_back(std::move(buffer));
+    }
+    BLADE_ASSIGN_OR_RETURN(DeviceBuffer scratch, device.allocate(kernel.scratch_bytes() + 1));
+    made.scratch_ = scratch.data();
+    made.buffers_.push_back(std::move(scratch));
+    return made;
+  }
+
+  KernelArgs args(DeviceQueue& queue) const {
+    KernelArgs args;
+    args.inputs = in_;
+    args.outputs = out_;
+    args.scratch = scratch_;
+    args.queue = queue.handle();
+    return args;
+  }
+
+  // All outputs one after another.
+  Result<std::vector<std::byte>> results(DeviceQueue& queue) const {
+    std::vector<std::byte> all;
+    for (size_t o = 0; o < out_.size(); ++o) {
+      std::vector<std::byte> got(sizes_[o] + kGuard);
+      BLADE_RETURN_IF_ERROR(queue.copy_to_host(got.data(), static_cast<const std::byte*>(out_[o]), got.size()));
+      BLADE_RETURN_IF_ERROR(queue.wait());
+      for (size_t i = 0; i < kGuard; ++i) {
+        if (got[sizes_[o] + i] != std::byte{0xff}) return internal_error("wrote behind output " + std::to_string(o));
+      }
+      all.insert(all.end(), got.begin(), got.end() - kGuard);
+    }
+    return all;
+  }
+
+ private:
+  static constexpr size_t kGuard = 256;
+  std::vector<DeviceBuffer> buffers_;
+  std::vector<const void*> in_;
+  std::vector<void*> out_;
+  std::vector<size_t> sizes_;
+  std::byte* scratch_ = nullptr;
+};
+
 Result<std::vector<std::byte>> run_on(Device& device, const Kernel& kernel, const std::vector<ir::TensorPtr>& inputs,
                                       const std::vector<ir::TensorPtr>& want) {
-  constexpr size_t kGuard = 256;
   BLADE_ASSIGN_OR_RETURN(auto queue, device.create_queue());
-  std::vector<DeviceBuffer> buffers;
-  std::vector<const void*> in;
-  std::vector<void*> out;
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    BLADE_ASSIGN_OR_RETURN(DeviceBuffer buffer, device.upload(inputs[i]->data, inputs[i]->bytes));
-    in.push_back(kernel.reads_input(static_cast<int>(i)) ? buffer.data() : nullptr);
-    buffers.push_back(std::move(buffer));
-  }
-  std::vector<size_t> sizes;
-  for (const ir::TensorPtr& t : want) {
-    const std::vector<std::byte> poison(t->bytes + kGuard, std::byte{0xff});  // NaN in every floating type
-    BLADE_ASSIGN_OR_RETURN(DeviceBuffer buffer, device.upload(poison.data(), poison.size()));
-    out.push_back(buffer.data());
-    sizes.push_back(t->bytes);
-    buffers.push_back(std::move(buffer));
-  }
-  BLADE_ASSIGN_OR_RETURN(DeviceBuffer scratch, device.allocate(kernel.scratch_bytes() + 1));
-  KernelArgs args;
-  args.inputs = in;
-  args.outputs = out;
-  args.scratch = scratch.data();
-  args.queue = queue->handle();
-  BLADE_RETURN_IF_ERROR(kernel.run(args));
+  BLADE_ASSIGN_OR_RETURN(const Operands operands, Operands::create(device, kernel, inputs, want));
+  BLADE_RETURN_IF_ERROR(kernel.run(operands.args(*queue)));
   BLADE_RETURN_IF_ERROR(queue->wait());
-  std::vector<std::byte> all;
-  for (size_t o = 0; o < out.size(); ++o) {
-    std::vector<std::byte> got(sizes[o] + kGuard);
-    BLADE_RETURN_IF_ERROR(queue->copy_to_host(got.data(), static_cast<const std::byte*>(out[o]), got.size()));
-    BLADE_RETURN_IF_ERROR(queue->wait());
-    for (size_t i = 0; i < kGuard; ++i) {
-      if (got[sizes[o] + i] != std::byte{0xff}) return internal_error("wrote behind output " + std::to_string(o));
-    }
-    all.insert(all.end(), got.begin(), got.end() - kGuard);
+  return operands.results(*queue);
+}
+
+void expect_results(const std::vector<std::byte>& got, const Case& c, const std::vector<ir::TensorPtr>& want,
+                    const std::string& name) {
+  size_t at = 0;
+  for (const ir::TensorPtr& t : want) {
+    // Even where the CPU agrees to the bit, float arithmetic on another machine does not.
+    const bool exact = !ir::is_floating(t->dtype);
+    expect_equal(*t, got.data() + at, exact ? 0 : std::max(c.tolerance, 2e-5), name + " on " + c.name);
+    at += t->bytes;
   }
-  return all;
 }
 
 void check_kernel(Device& device, const KernelEntry& row, const KernelRequest& request, const Case& c,
@@ -81,14 +118,7 @@ void check_kernel(Device& device, const KernelEntry& row, const KernelRequest& r
   const auto got = run_on(device, **kernel, inputs, want);
   ASSERT_TRUE(got.ok()) << row.name << " on " << c.name << ": " << got.status().message();
   exercised().insert(row.name);
-  size_t at = 0;
-  for (const ir::TensorPtr& t : want) {
-    // Even where the CPU agrees to the bit, float arithmetic on another machine does not.
-    const bool exact = !ir::is_floating(t->dtype);
-    expect_equal(*t, got->data() + at, exact ? 0 : std::max(c.tolerance, 2e-5),
-                 std::string(row.name) + " on " + c.name);
-    at += t->bytes;
-  }
+  expect_results(*got, c, want, row.name);
 }
 
 void check_row(Device& device, const KernelEntry& row, const Case& c, const std::vector<ir::TensorPtr>& want) {
@@ -383,6 +413,79 @@ TEST(CudaVsReference, LongReductions) {
   check_all(cases);
 }
 
+TEST(CudaVsReference, TransposedConvolutionsOfWindows) {
+  std::vector<Case> cases;
+  for (const auto& [in, out, height, width] :
+       {std::array<int64_t, 4>{64, 32, 2, 2}, {7, 5, 3, 2}, {128, 24, 2, 2}, {40, 136, 4, 4}}) {
+    ir::ConvTransposeAttrs attrs;
+    attrs.strides = {height, width};
+    attrs.dilations = {1, 1};
+    attrs.padding = ir::Padding::kValid;
+    const int64_t rows = 9, columns = 11;
+    const std::vector<int32_t> size = {2, static_cast<int32_t>(rows * height), static_cast<int32_t>(columns * width),
+                                       static_cast<int32_t>(out)};
+    Case c{"windows_" + std::to_string(in) + "_" + std::to_string(out),
+           ir::Op::kConvTranspose,
+           attrs,
+           {random_floats({2, rows, columns, in}), random_floats({height, width, out, in}, -0.1, 0.1),
+            tensor<int32_t>(ir::DType::kInt32, {4}, size)},
+           1,
+           1,
+           2e-5};
+    cases.push_back(c);
+    cases.push_back(in_half(c));
+    attrs.epilogue = ir::PointwiseProgram::binary(ir::PointwiseOp::kAdd);
+    c.attrs = attrs;
+    c.inputs.push_back(random_floats({out}));
+    c.name += "_bias";
+    cases.push_back(c);
+    Case half = in_half(c);
+    half.inputs[3] = c.inputs[3];
+    cases.push_back(half);
+  }
+  check_all(cases);
+}
+
+// A transformer's products: bias and an activation that no kernel lowers, bias and residual; alone and with a cast.
+TEST(CudaVsReference, ProductsOfTransformers) {
+  std::vector<Case> cases;
+  std::vector<PairCase> pairs;
+  for (const auto& [rows, depth, columns] :
+       {std::array<int64_t, 3>{128, 128, 128}, {128, 128, 512}, {1, 128, 128}, {128, 512, 128}, {77, 768, 768}}) {
+    const double scale = 1.5 / std::sqrt(static_cast<double>(depth));
+    Case c = in_half({"product_" + std::to_string(rows) + "x" + std::to_string(depth) + "x" + std::to_string(columns),
+                      ir::Op::kMatMul,
+                      ir::MatMulAttrs{},
+                      {random_floats({rows, depth}), random_floats({depth, columns}, -scale, scale)},
+                      1,
+                      1,
+                      4e-3});
+    c.inputs.push_back(random_floats({columns}));
+    ir::MatMulAttrs attrs;
+    attrs.epilogue.num_inputs = 2;
+    for (const auto op : {ir::PointwiseOp::kGeluErf, ir::PointwiseOp::kTanh}) {
+      attrs.epilogue.code = {{ir::PointwiseOp::kAdd, 0, 1, -1, 0, 0}, {op, 2, -1, -1, 0, 0}};
+      c.attrs = attrs;
+      cases.push_back(c);
+      cases.back().name += std::string("_") + ir::pointwise_name(op);
+    }
+    attrs.epilogue.num_inputs = 3;
+    attrs.epilogue.code = {{ir::PointwiseOp::kAdd, 0, 1, -1, 0, 0}, {ir::PointwiseOp::kAdd, 3, 2, -1, 0, 0}};
+    c.attrs = attrs;
+    c.name += "_residual";
+    c.inputs.push_back(halved(random_floats({rows, columns})));
+    c.variable_inputs |= 1u << 3;
+    cases.push_back(c);
+    for (size_t first = cases.size() - 3; first < cases.size(); ++first) {
+      const Case cast = {"cast", ir::Op::kCast, ir::CastAttrs{ir::DType::kFloat32}, {nullptr}, 1, 1, 4e-3};
+      pairs.push_back({cases[first], cast, 0});
+      pairs.back().second.name += "_of_" + cases[first].name;
+    }
+  }
+  check_all(cases);
+  check_pairs(pairs);
+}
+
 TEST(CudaVsReference, ProductsWithACast) {
   std::vector<PairCase> pairs;
   for (const int64_t columns : {101, 136}) {
@@ -488,6 +591,128 @@ TEST(CudaVsReference, SumsOfConvolutions) {
     pairs.push_back(pair);
   }
   check_pairs(pairs);
+}
+
+// Small kernels that one launch does together give what each gives alone.
+class JoinedKernelsOf {
+ public:
+  explicit JoinedKernelsOf(Device& device) : device_(device) {}
+
+  void add(const Case& c) {
+    const auto want = run_reference(c);
+    ASSERT_TRUE(want.ok()) << c.name << ": " << want.status().message();
+    for (const ir::TensorPtr& t : *want) {
+      if (t->bytes == 0) return;
+    }
+    const CaseGraph made = make_graph(c);
+    KernelRequest request = make_request(c, made.graph.node(made.node), *want, 1);
+    request.device = &device_;
+    for (const KernelEntry& row : device_.kernels()) {
+      if (row.op != c.op || !row.supports(request).ok) continue;
+      auto kernel = row.create(request, packs_);
+      ASSERT_TRUE(kernel.ok()) << kernel.status().message();
+      if (!(*kernel)->is_small()) continue;
+      auto operands = Operands::create(device_, **kernel, c.inputs, *want);
+      ASSERT_TRUE(operands.ok()) << operands.status().message();
+      members_.push_back({c, *want, std::move(*kernel), std::move(*operands)});
+    }
+  }
+
+  void check() {
+    ASSERT_GT(members_.size(), 50u);
+    const auto queue = device_.create_queue();
+    ASSERT_TRUE(queue.ok());
+    std::vector<BoundKernel> bound;
+    for (const Member& member : members_) bound.push_back({member.kernel.get(), member.operands.args(**queue)});
+    for (size_t first = 0, taken = 0; first < bound.size(); first += taken) {
+      const auto joined = device_.join(std::span(bound).subspan(first), &taken);
+      ASSERT_TRUE(joined.ok()) << joined.status().message();
+      ASSERT_GT(taken, 0u);
+      ASSERT_TRUE((*joined)->run((*queue)->handle(), taken).ok());
+      ASSERT_TRUE((*queue)->wait().ok());
+    }
+    for (const Member& member : members_) {
+      const auto got = member.operands.results(**queue);
+      ASSERT_TRUE(got.ok()) << member.c.name << ": " << got.status().message();
+      expect_results(*got, member.c, member.want, "joined");
+    }
+  }
+
+ private:
+  struct Member {
+    Case c;
+    std::vector<ir::TensorPtr> want;
+    std::unique_ptr<Kernel> kernel;
+    Operands operands;
+  };
+  Device& device_;
+  PackCache packs_;
+  std::vector<Member> members_;
+};
+
+TEST(CudaVsReference, SmallKernelsJoined) {
+  const auto& card = cuda_device();
+  if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();
+  JoinedKernelsOf joined(**card);
+  for (const auto& cases : {pointwise_cases(), matrix_cases(), row_cases(), movement_cases(),
+                            in_half(pointwise_cases()), in_half(matrix_cases()), in_half(row_cases())}) {
+    for (const Case& c : cases) {
+      joined.add(c);
+      if (::testing::Test::HasFatalFailure()) return;
+    }
+  }
+  joined.check();
+}
+
+// A chain through one buffer after another, and back into the first: each step waits for the one before.
+TEST(CudaVsReference, SmallKernelsWaitForEachOther) {
+  const auto& card = cuda_device();
+  if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();
+  Case c{"square",
+         ir::Op::kPointwise,
+         ir::PointwiseAttrs{ir::PointwiseProgram::unary(ir::PointwiseOp::kAffine)},
+         {random_floats({700})},
+         1,
+         1,
+         1e-5};
+  std::get<ir::PointwiseAttrs>(c.attrs).program.code[0].alpha = -2;
+  std::get<ir::PointwiseAttrs>(c.attrs).program.code[0].beta = 1;
+  const auto want = run_reference(c);
+  ASSERT_TRUE(want.ok());
+  const CaseGraph made = make_graph(c);
+  KernelRequest request = make_request(c, made.graph.node(made.node), *want, 1);
+  request.device = *card;
+  PackCache packs;
+  for (const KernelEntry& row : (*card)->kernels()) {
+    if (row.op != c.op || !row.supports(request).ok) continue;
+    const auto kernel = row.create(request, packs);
+    ASSERT_TRUE(kernel.ok() && (*kernel)->is_small());
+    const auto queue = (*card)->create_queue();
+    auto a = (*card)->upload(c.inputs[0]->data, c.inputs[0]->bytes);
+    auto b = (*card)->allocate(c.inputs[0]->bytes);
+    ASSERT_TRUE(queue.ok() && a.ok() && b.ok());
+    const void *from[] = {a->data()}, *back[] = {b->data()};
+    void *to[] = {b->data()}, *there[] = {a->data()};
+    BoundKernel forth, home;
+    forth.kernel = home.kernel = kernel->get();
+    forth.args.inputs = from, forth.args.outputs = to;
+    home.args.inputs = back, home.args.outputs = there;
+    const std::vector<BoundKernel> chain = {forth, home, forth, home, forth, home};
+    size_t taken = 0;
+    const auto joined = (*card)->join(chain, &taken);
+    ASSERT_TRUE(joined.ok() && taken == chain.size());
+    ASSERT_TRUE((*joined)->run((*queue)->handle(), 4).ok());  // two rounds of the three
+    std::vector<float> got(700);
+    ASSERT_TRUE((*queue)->copy_to_host(reinterpret_cast<std::byte*>(got.data()), a->data(), 2800).ok());
+    ASSERT_TRUE((*queue)->wait().ok());
+    for (int i = 0; i < 700; ++i) {
+      double value = element(*c.inputs[0], i);
+      for (int step = 0; step < 4; ++step) value = -2 * value + 1;
+      EXPECT_NEAR(got[static_cast<size_t>(i)], value, 1e-4) << i;
+    }
+    return;
+  }
+  FAIL() << "no row takes the program";
 }
 
 // Runs last: a row that no case reaches is not tested.

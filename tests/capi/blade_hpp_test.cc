@@ -1,6 +1,9 @@
 // The C++ interface over the C one: ownership, views of caller memory, and errors as exceptions.
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cmath>
+
 #include "blade/blade.hpp"
 #include "capi/small_model.h"
 
@@ -28,6 +31,59 @@ TEST(BladeHppTest, LoadsDescribesAndRuns) {
   std::vector<blade_tensor> memory = {view(y.data(), {2, 3})};
   engine.run({view(x.data(), {2, 4})}, memory);
   EXPECT_EQ(y, expected_y(x));
+}
+
+TEST(BladeHppTest, EveryElementTypeHasItsDtype) {
+  const std::vector<int64_t> dims = {3};
+  EXPECT_EQ(view(std::array<uint16_t, 3>().data(), dims).dtype, BLADE_UINT16);
+  EXPECT_EQ(view(std::array<uint32_t, 3>().data(), dims).dtype, BLADE_UINT32);
+  EXPECT_EQ(view(std::array<uint64_t, 3>().data(), dims).dtype, BLADE_UINT64);
+  EXPECT_EQ(view(std::array<Float16, 3>().data(), dims).dtype, BLADE_FLOAT16);
+  const blade_tensor bfloat16 = view(std::array<BFloat16, 3>().data(), dims);
+  EXPECT_EQ(bfloat16.dtype, BLADE_BFLOAT16);
+  EXPECT_EQ(bfloat16.bytes, 6u);
+}
+
+TEST(BladeHppTest, SixteenBitFloatsConvertAsTheProcessorDoes) {
+  for (int bits = 0; bits < 65536; ++bits) {
+    Float16 half;
+    half.bits = static_cast<uint16_t>(bits);
+    const float value(half);
+    if (std::isnan(value)) continue;
+    EXPECT_EQ(Float16(value).bits, bits);
+    // Halfway to the neighbour goes to the even one, a little more to the neighbour.
+    if ((bits & 0x7fff) >= 0x7bff) continue;
+    Float16 next;
+    next.bits = static_cast<uint16_t>(bits + 1);
+    const float middle = (value + static_cast<float>(next)) / 2;
+    EXPECT_EQ(Float16(middle).bits, bits % 2 == 0 ? bits : bits + 1);
+    EXPECT_EQ(Float16(std::nextafter(middle, static_cast<float>(next))).bits, bits + 1);
+  }
+  EXPECT_EQ(Float16(65519.0f).bits, 0x7bff);
+  EXPECT_EQ(Float16(-65520.0f).bits, 0xfc00);
+  EXPECT_TRUE(std::isnan(static_cast<float>(Float16(std::nanf("")))));
+  EXPECT_EQ(BFloat16(1.0f).bits, 0x3f80);
+  EXPECT_EQ(BFloat16(1.00390625f).bits, 0x3f80);  // halfway: to the even one
+  EXPECT_EQ(BFloat16(1.01171875f).bits, 0x3f82);
+  EXPECT_TRUE(std::isnan(static_cast<float>(BFloat16(std::nanf("")))));
+  EXPECT_EQ(static_cast<float>(BFloat16(-2.5f)), -2.5f);
+}
+
+TEST(BladeHppTest, OptionsReachTheEngine) {
+  const ModelFile file;
+  Engine::Options options;
+  options.device = "abacus";
+  EXPECT_THROW(Engine(file.path(), options), Error);
+  options.device = "CPU";
+  options.max_cached_plans = 1;
+  Engine engine(file.path(), options);
+  const std::vector<float> x(8);
+  engine.run({view(x.data(), {2, 4})});
+  engine.run({view(x.data(), {1, 4})});
+  char* text = nullptr;
+  check(blade_engine_explain(engine.get(), nullptr, 0, &text));
+  EXPECT_NE(std::string(text).find("\"plans_cached\":1"), std::string::npos) << text;
+  blade_free(text);
 }
 
 TEST(BladeHppTest, EnginesMove) {

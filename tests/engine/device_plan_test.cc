@@ -1,6 +1,8 @@
 // Plans for a device whose memory is the host's: what runs where, what is copied between, and that recordings repeat.
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "backends/reference/common.h"
 #include "engine/engine.h"
 #include "engine/fake_device.h"
@@ -191,6 +193,132 @@ TEST(DevicePlan, AnInputIsCastToHalfWhileItIsCopied) {
   ASSERT_NO_FATAL_FAILURE(make_two_steps(std::move(graph), "WidenHalves", device, &engine, &plan));
   EXPECT_EQ(plan->half_inputs, std::vector<char>{1});
   EXPECT_EQ(run(*engine, {1, -2, 3.0004f, 0.25f, 5, -6}), (std::vector<float>{1, 0, 3, 0.25f, 5, 0}));
+}
+
+// y = -relu(-x) as three nodes, each a step that calls itself small.
+ir::Graph chain_graph() {
+  ir::Graph graph;
+  ir::ValueId v = graph.add_input("x:0", ir::DType::kFloat32, ir::Shape::of(std::vector<int64_t>{2, 3}));
+  const std::pair<ir::PointwiseOp, const char*> nodes[] = {
+      {ir::PointwiseOp::kNeg, "first"}, {ir::PointwiseOp::kRelu, "second"}, {ir::PointwiseOp::kNeg, "third"}};
+  for (const auto& [op, name] : nodes) {
+    v = graph.add_node(ir::Op::kPointwise, name, {v}, 1, ir::PointwiseAttrs{ir::PointwiseProgram::unary(op)})
+            .outputs[0];
+  }
+  graph.set_outputs({v}, {"y"});
+  EXPECT_TRUE(ir::infer_shapes(graph).ok());
+  return graph;
+}
+
+class SmallKernel final : public backends::Kernel {
+ public:
+  explicit SmallKernel(std::unique_ptr<backends::Kernel> kernel) : kernel_(std::move(kernel)) {}
+  bool is_small() const override { return true; }
+  Status run(const backends::KernelArgs& args) const override { return kernel_->run(args); }
+
+ private:
+  std::unique_ptr<backends::Kernel> kernel_;
+};
+
+constexpr KernelEntry kSmallKernels[] = {
+    {"fake.small", ir::Op::kPointwise, yes, nullptr,
+     [](const KernelRequest& request, backends::PackCache& packs) -> Result<std::unique_ptr<backends::Kernel>> {
+       BLADE_ASSIGN_OR_RETURN(auto kernel, kFakeKernels[0].create(request, packs));
+       return std::unique_ptr<backends::Kernel>(std::make_unique<SmallKernel>(std::move(kernel)));
+     }}};
+
+std::shared_ptr<Engine> chain_engine(FakeDevice& device, size_t memory_limit = 0) {
+  EngineOptions options;
+  options.device = &device;
+  options.device_memory_limit = memory_limit;
+  Decisions decisions;
+  decisions.disabled_passes = {"FusePointwise"};
+  auto engine = Engine::create(chain_graph(), decisions, options);
+  EXPECT_TRUE(engine.ok()) << engine.status().message();
+  return *engine;
+}
+
+TEST(DevicePlan, NeighbouringSmallStepsAreOneLaunch) {
+  FakeDevice device(kSmallKernels);
+  for (const auto& [most, launches] : {std::pair<size_t, int>{3, 1}, {2, 1}, {1, 0}}) {
+    device.most_joined = most;
+    const auto engine = chain_engine(device);
+    const int before = testing::FakeJoined::launches;
+    EXPECT_EQ(run(*engine, {1, -2, 3, 0.25f, 5, -6}), (std::vector<float>{0, -2, 0, 0, 0, -6})) << most;
+    EXPECT_EQ(testing::FakeJoined::launches - before, launches) << most;
+  }
+}
+
+TEST(DevicePlan, RunsOnTheCallersMemory) {
+  FakeDevice device(kSmallKernels);
+  const auto engine = chain_engine(device);
+  alignas(16) const float x[] = {1, -2, 3, 0.25f, 5, -6};
+  alignas(16) float y[6] = {};
+  class Place final : public OutputSink {
+   public:
+    explicit Place(void* at) : at_(at) {}
+    void* allocate(int, ir::DType, const ir::Dims&) override { return at_; }
+
+   private:
+    void* at_;
+  } place(y);
+  const TensorRef ref = {ir::DType::kFloat32, {2, 3}, x};
+  const Status status = engine->run_on_device({&ref, 1}, place, nullptr);
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(std::vector<float>(y, y + 6), (std::vector<float>{0, -2, 0, 0, 0, -6}));
+  const TensorRef odd = {ir::DType::kFloat32, {2, 3}, x + 1};
+  EXPECT_EQ(engine->run_on_device({&odd, 1}, place, nullptr).code(), StatusCode::kInvalidArgument);
+
+  EngineOptions options;
+  const auto on_host = Engine::create(chain_graph(), {}, options);
+  EXPECT_EQ((*on_host)->run_on_device({&ref, 1}, place, nullptr).code(), StatusCode::kFailedPrecondition);
+  FakeDevice few(kFakeKernels);
+  options.device = &few;
+  const auto mixed = Engine::create(mixed_graph(), {}, options);
+  const Status refused = (*mixed)->run_on_device({&ref, 1}, place, nullptr);
+  EXPECT_EQ(refused.code(), StatusCode::kFailedPrecondition);
+  EXPECT_NE(refused.message().find("runs on the host"), std::string::npos) << refused.message();
+}
+
+TEST(DevicePlan, MemoryIsBounded) {
+  FakeDevice device(kSmallKernels);
+  const std::vector<float> x(6, 1.0f);
+  const TensorRef ref = {ir::DType::kFloat32, {2, 3}, x.data()};
+  KeptOutput kept;
+  const Status status = chain_engine(device, 64)->run({&ref, 1}, kept);
+  EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
+  EXPECT_NE(status.message().find("of the 64 that it may"), std::string::npos) << status.message();
+  const auto engine = chain_engine(device, 4096);
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(engine->run({&ref, 1}, kept).ok());
+}
+
+// Where(x > 0): its size is found on the host, behind work on the device.
+TEST(DevicePlan, SizesAreFoundOnTheHost) {
+  const auto make = [] {
+    ir::Graph graph;
+    const ir::ValueId x = graph.add_input("x:0", ir::DType::kFloat32, ir::Shape::of(std::vector<int64_t>{2, 3}));
+    const ir::ValueId relu = graph
+                                 .add_node(ir::Op::kPointwise, "relu", {x}, 1,
+                                           ir::PointwiseAttrs{ir::PointwiseProgram::unary(ir::PointwiseOp::kRelu)})
+                                 .outputs[0];
+    const ir::ValueId where = graph.add_node(ir::Op::kWhere, "where", {relu}, 1, ir::Attrs()).outputs[0];
+    const ir::ValueId cast =
+        graph.add_node(ir::Op::kCast, "cast", {where}, 1, ir::CastAttrs{ir::DType::kFloat32}).outputs[0];
+    graph.set_outputs({cast}, {"y"});
+    EXPECT_TRUE(ir::infer_shapes(graph).ok());
+    return graph;
+  };
+  FakeDevice device(kFakeKernels);
+  EngineOptions options;
+  const auto on_host = Engine::create(make(), {}, options);
+  options.device = &device;
+  const auto on_device = Engine::create(make(), {}, options);
+  ASSERT_TRUE(on_host.ok() && on_device.ok());
+  for (const std::vector<float>& x : {std::vector<float>{1, -2, 3, 0.25f, 5, -6}, {-1, -1, 0, 0, 7, 0}}) {
+    const std::vector<float> want = run(**on_host, x);
+    EXPECT_EQ(run(**on_device, x), want);
+    EXPECT_FALSE(want.empty());
+  }
 }
 
 TEST(DevicePlan, UnknownDevicesAreNamed) {

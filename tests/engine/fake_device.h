@@ -1,9 +1,11 @@
 // A device whose memory is the host's and which runs everything at once, for tests of what the engine asks of one.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "backends/kernel.h"
 
@@ -40,6 +42,22 @@ class FakeQueue final : public backends::DeviceQueue {
   }
 };
 
+// Runs the kernels one after another; counts the launches that a device would make of them.
+class FakeJoined final : public backends::JoinedKernels {
+ public:
+  explicit FakeJoined(std::span<const backends::BoundKernel> kernels) : kernels_(kernels.begin(), kernels.end()) {}
+  Status run(void*, size_t count) const override {
+    ++launches;
+    for (size_t i = 0; i < count; ++i) BLADE_RETURN_IF_ERROR(kernels_[i].kernel->run(kernels_[i].args));
+    return {};
+  }
+
+  static inline int launches = 0;
+
+ private:
+  std::vector<backends::BoundKernel> kernels_;
+};
+
 class FakeDevice final : public backends::Device {
  public:
   explicit FakeDevice(std::span<const KernelEntry> kernels, std::span<const KernelEntry> fused = {})
@@ -62,6 +80,13 @@ class FakeDevice final : public backends::Device {
   Result<std::unique_ptr<backends::DeviceQueue>> create_queue() override {
     return std::unique_ptr<backends::DeviceQueue>(std::make_unique<FakeQueue>());
   }
+  Result<std::unique_ptr<backends::DeviceQueue>> borrow_queue(void*) override { return create_queue(); }
+  Result<std::unique_ptr<backends::JoinedKernels>> join(std::span<const backends::BoundKernel> kernels,
+                                                        size_t* taken) override {
+    *taken = std::min(kernels.size(), most_joined);
+    return std::unique_ptr<backends::JoinedKernels>(std::make_unique<FakeJoined>(kernels.first(*taken)));
+  }
+  size_t most_joined = 3;
 
  private:
   std::span<const KernelEntry> kernels_, fused_;

@@ -1,6 +1,7 @@
 // Which row of a table a request gets, by name, and what is said about the others.
 #include <gtest/gtest.h>
 
+#include "engine/fake_device.h"
 #include "engine/plan.h"
 
 namespace blade::engine {
@@ -61,6 +62,33 @@ TEST(KernelSelection, AStoredChoiceOverrules) {
   std::vector<std::string> refused;
   EXPECT_EQ(chosen({{"a", kOp, no, nullptr, nullptr}, b}, decisions, &refused), "b");
   EXPECT_EQ(refused.back(), "a: the stored choice is not available on this machine");
+}
+
+// On a device a batch size that was not measured takes the choice of the next larger one, or of the largest.
+TEST(KernelSelection, ADeviceTakesTheChoiceOfANeighbouringBatch) {
+  testing::FakeDevice device({});
+  ir::Node node;
+  node.op = kOp;
+  node.attrs = ir::SoftmaxAttrs{};
+  const KernelEntry table[] = {
+      {"a", kOp, yes, fast, nullptr}, {"b", kOp, yes, slow, nullptr}, {"c", kOp, yes, slow, nullptr}};
+  Decisions decisions;
+  decisions.kernels = {{"Softmax f32[4,3] -> f32[4,3] log=0", "b"},
+                       {"Softmax f32[8,3] -> f32[8,3] log=0", "c"},
+                       {"Softmax f32[3,5] -> f32[3,5] log=0", "a"}};
+  const auto at = [&](int64_t batch, backends::Device* where) {
+    KernelRequest request;
+    request.node = &node;
+    request.device = where;
+    request.inputs = request.outputs = {{ir::DType::kFloat32, {batch, 3}}};
+    request.constants = {nullptr};
+    return std::string((*select_kernel(request, decisions, table, nullptr))->name);
+  };
+  EXPECT_EQ(at(3, &device), "b");
+  EXPECT_EQ(at(4, &device), "b");
+  EXPECT_EQ(at(5, &device), "c");
+  EXPECT_EQ(at(9, &device), "c");
+  EXPECT_EQ(at(5, nullptr), "a");
 }
 
 TEST(KernelSelection, NoRowIsASentenceThatNamesTheNode) {

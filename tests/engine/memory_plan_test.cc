@@ -58,6 +58,17 @@ TEST(MemoryPlan, AChainNeedsTwoBuffers) {
   EXPECT_EQ(plan_memory(chain).bytes, 2 * 1024u);
 }
 
+TEST(MemoryPlan, BuffersThatFollowShareAMiddle) {
+  // A chain whose buffers shrink: each lies around the middle of the one before the last, which it replaces.
+  std::vector<Interval> chain;
+  for (int i = 0; i < 6; ++i) chain.push_back({i, i + 1, size_t{65536} >> i});
+  const MemoryPlan plan = plan_memory(chain);
+  expect_valid(chain, plan);
+  const auto middle = [&](int i) { return plan.offsets[i] + chain[i].bytes / 2; };
+  for (int i = 2; i < 4; ++i) EXPECT_EQ(middle(i), middle(i - 2)) << i;
+  EXPECT_EQ(plan.bytes, chain[0].bytes + chain[1].bytes);
+}
+
 TEST(MemoryPlan, NothingNeedsNothing) {
   EXPECT_EQ(plan_memory({}).bytes, 0u);
   const std::vector<Interval> empty = {{0, 3, 0}, {1, 2, 0}};

@@ -45,8 +45,8 @@ TEST(Specialize, ErrorsNameTheInput) {
   GraphBuilder b;
   const ir::Graph g = b.output(b.relu(b.input("image", {-1, 3}))).build();
   const auto message = [&](std::vector<Dims> dims) { return ir::specialize(g, dims).status().message(); };
-  EXPECT_EQ(message({{1, 4}}), "Input 'image' was given shape [1,4], expected [image.0,3]: dim 1 must be 3.");
-  EXPECT_EQ(message({{1}}), "Input 'image' was given shape [1], expected [image.0,3] (rank 2).");
+  EXPECT_EQ(message({{1, 4}}), "Input 'image' was given shape [1,4], expected [?,3]: dim 1 must be 3.");
+  EXPECT_EQ(message({{1}}), "Input 'image' was given shape [1], expected [?,3] (rank 2).");
   EXPECT_NE(message({{-1, 3}}).find("a dim of -1"), std::string::npos);
   EXPECT_NE(message({}).find("0 input shapes were given, expected 1"), std::string::npos);
 }
@@ -57,7 +57,8 @@ TEST(Specialize, OneSymbolOneValue) {
   const auto x = b.input_of_shape("x", ir::Shape({n})), y = b.input_of_shape("y", ir::Shape({n}));
   const ir::Graph g = b.output(b.add(x, y)).build();
   EXPECT_TRUE(ir::specialize(g, {{2}, {2}}).ok());
-  EXPECT_NE(ir::specialize(g, {{2}, {3}}).status().message().find("batch is both 2 and 3"), std::string::npos);
+  EXPECT_NE(ir::specialize(g, {{2}, {3}}).status().message().find("dim 0 is 3, and 2 where the same size stands"),
+            std::string::npos);
 }
 
 TEST(Specialize, ForeignShapesFollow) {

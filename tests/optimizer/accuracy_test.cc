@@ -33,6 +33,17 @@ TEST(AccuracyTest, EqualAnswersHold) {
   EXPECT_EQ(result.message(), "");
 }
 
+TEST(AccuracyTest, AnswersThatCannotBeComparedAreSaid) {
+  EXPECT_EQ(check(floats({1, kNaN}), floats({1, kNaN})).nothing_compared(), "");
+  EXPECT_EQ(check(ints({3}), ints({3})).nothing_compared(), "");
+  const AccuracyResult all_nan = check(floats({kNaN, kInfinity}), floats({kNaN, kInfinity}));
+  EXPECT_TRUE(all_nan.holds);
+  EXPECT_EQ(all_nan.outputs[0].compared, 0);
+  EXPECT_EQ(all_nan.nothing_compared(), "output 'y' has no element that is finite");
+  EXPECT_EQ(check(floats({}), floats({})).nothing_compared(), "output 'y' has no element that is finite");
+  EXPECT_EQ(check(floats({kNaN}), floats({1})).nothing_compared(), "");  // fails, and says why
+}
+
 TEST(AccuracyTest, TheBoundIsRelativeToTheLargestExpectedValue) {
   AccuracyOptions options;
   options.rtol = 0.25;

@@ -85,7 +85,7 @@ TEST(CheckFeedsTest, SaysWhatIsWrong) {
   const std::vector<int32_t> one = {1};
   const auto n = ir::make_tensor<int32_t>(ir::DType::kInt32, {}, std::span<const int32_t>(one));
   EXPECT_EQ(refusal({{"image", image}, {"n", n}}, inputs), "");
-  EXPECT_EQ(refusal({{"image", image}}, inputs), "test data has no value for the input 'n'");
+  EXPECT_EQ(refusal({{"image", image}}, inputs), "test data has no value for the input 'n'; it has 'image'");
   EXPECT_EQ(refusal({{"image", image}, {"n", n}, {"m:0", n}}, inputs),
             "test data has a value for 'm:0', which is no input of the model; its inputs are 'image', 'n'");
   EXPECT_EQ(refusal({{"image", image}, {"n", floats({}, {1})}}, inputs),

@@ -60,6 +60,127 @@ def test_compare_fails_with_1(model, tmp_path):
     assert "FAILS" in run("compare", model, path, "--shape", "x=1x32x32x3", code=1).stdout
 
 
+def adder(tmp_path, name, values, dtype=np.float32, outputs=("y",)):
+    """A model of x + values, for each output; the path."""
+    import tensorflow.compat.v1 as tf
+
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(dtype, [1, len(values)], name="x")
+        for i, output in enumerate(outputs):
+            tf.add(x, tf.constant([values], dtype) + i, name=output)
+    return tiny_models.write(graph.as_graph_def(), tmp_path / name)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_compare_scales_by_the_largest_expected_value(tmp_path, dtype):
+    """The element that differs is small, the output is not: docs/report.md's rule."""
+    first = adder(tmp_path, "a.pb", [100.0, 0.001, 0.0], dtype)
+    second = adder(tmp_path, "b.pb", [100.0, 0.00105, 0.0], dtype)
+    np.savez(tmp_path / "x.npz", x=np.zeros((1, 3), dtype))
+    row = json.loads(run("compare", first, second, "--data", tmp_path / "x.npz", "--json").stdout)[0]
+    assert row["holds"] and row["allowed"] == pytest.approx(1e-6 + 1e-3 * 100) and 0 < row["max_difference"] < 1e-4
+    strict = run("compare", first, second, "--data", tmp_path / "x.npz", "--rtol", "1e-9", "--atol", "0", code=1).stdout
+    assert "FAILS: the difference is too large" in strict
+
+
+def test_compare_matches_outputs_by_name(tmp_path):
+    first = adder(tmp_path, "a.pb", [1.0], outputs=("a", "b"))
+    import tensorflow.compat.v1 as tf
+
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [1, 1], name="x")
+        tf.add(x, 2.0, name="b")
+        tf.add(x, 1.0, name="a")
+    second = tiny_models.write(graph.as_graph_def(), tmp_path / "b.pb")
+    done = run("compare", first, second)
+    assert "different names" not in done.stderr
+    other = adder(tmp_path, "c.pb", [1.0], outputs=("c", "d"))
+    assert "different names and are compared in their order: 'a', 'b'" in run("compare", first, other).stderr
+    one = adder(tmp_path, "d.pb", [1.0], outputs=("a",))
+    assert "has the outputs 'a', 'b', the second 'a'" in run("compare", first, one, code=2).stderr
+
+
+def test_compare_says_why(tmp_path):
+    first, second = adder(tmp_path, "a.pb", [1.0, 2.0]), adder(tmp_path, "b.pb", [1.0, 2.0])
+    import tensorflow.compat.v1 as tf
+
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [1, 2], name="x")
+        tf.reduce_sum(x, 1, name="y")
+    third = tiny_models.write(graph.as_graph_def(), tmp_path / "c.pb")
+    assert "its shape is [1], expected [1,2]" in run("compare", first, third, code=1).stdout
+    integers = adder(tmp_path, "i.pb", [1, 2], np.int32), adder(tmp_path, "j.pb", [1, 3], np.int32)
+    assert "its elements of type int32 are not equal" in run("compare", *integers, code=1).stdout
+    for wrong in ("-1", "nan", "inf", "a"):
+        assert "is no number of at least 0" in run("compare", first, second, f"--rtol={wrong}", code=2).stderr
+
+
+def test_lists_leave_the_model_alone(model, tmp_path):
+    """An option that takes a list takes the argument behind it and no more; commas divide, but not inside of ranges."""
+    np.savez(tmp_path / "data.npz", x=tiny_models.image()["x:0"])
+    fast = ("--config", '{"tuning": {"time_limit_s": 1}, "cpu_config": {"precision": "fp32"}}')
+    target = tmp_path / "fast.pb"
+    run("optimize", *fast, "--data", tmp_path / "data.npz", model, "-o", target)
+    rows = json.loads(run("run", "--outputs", "residual,probabilities", "--data", tmp_path / "data.npz", model, "--json").stdout)
+    assert [row["name"] for row in rows] == ["residual", "probabilities"]
+    rows = json.loads(run("run", model, "--outputs", "residual", "--outputs", "probabilities", "--json").stdout)
+    assert [row["name"] for row in rows] == ["residual", "probabilities"]
+    report = run("optimize", *fast, "--input-shapes", "1*8*8*3", "--input-ranges", "[0,255]", model, "-o", target).stdout
+    assert "(1, 8, 8, 3)" in json.loads(report)["diagnosis"]["test_data_info"]
+
+
+def test_fortran_order(model, tmp_path):
+    image = tiny_models.image(2)["x:0"]
+    answers = []
+    for name, order in (("c", "C"), ("f", "F")):
+        np.save(tmp_path / f"{name}.npy", np.asarray(image, order=order))
+        run("run", model, "--input", f"x={tmp_path / name}.npy", "--save", tmp_path / name)
+        answers.append(np.load(tmp_path / name / "probabilities.npy"))
+    np.testing.assert_array_equal(*answers)
+
+
+def test_bench_says_what_bounds_the_time(model):
+    text = run("bench", model, "--shape", "x=1x64x64x3", "--runs", 3, "--rounds", 2, "--device", "cpu").stdout
+    assert "its time is bound by" in text and "GB/s" in text
+    report = json.loads(run("bench", model, "--shape", "x=1x64x64x3", "--runs", 3, "--rounds", 2, "--json").stdout)
+    assert sum(report["models"][0]["bound_by"].values()) == pytest.approx(1)
+
+
+def test_a_saved_model_with_variables_is_frozen(tmp_path):
+    import tensorflow as tf
+
+    class Net(tf.Module):
+        def __init__(self):
+            self.w = tf.Variable(np.eye(64, dtype=np.float32))
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 64], name="x")])
+        def __call__(self, x):
+            return {"y": tf.nn.relu(tf.matmul(x, self.w))}
+
+    net = Net()
+    tf.saved_model.save(net, str(tmp_path / "model"), signatures=net.__call__)
+    assert "keeps its weights in variables ('w')" in run("run", tmp_path / "model", code=2).stderr.replace("'Variable'", "'w'")
+    for _ in range(2):  # the second time its own directory is replaced
+        report = json.loads(run("optimize", tmp_path / "model", "-o", tmp_path / "fast").stdout)
+        assert report["diagnosis"]["model"] == "model"
+    serve = tf.saved_model.load(str(tmp_path / "model")).signatures["serving_default"]
+    x = np.random.default_rng(0).standard_normal((2, 64)).astype(np.float32)
+    np.testing.assert_allclose(serve(x=tf.constant(x))["y"], np.maximum(x, 0), rtol=1e-6)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fast", "model"]
+
+
+def test_verbose_tells_the_steps(model, tmp_path):
+    done = run("optimize", model, "--verbose", "-o", tmp_path / "fast.pb", "--config", '{"tuning": {"time_limit_s": 1}}')
+    assert "TfFoldConstants: " in done.stderr and "BladeCpuEngine: " in done.stderr
+
+
+def test_a_full_disk_leaves_no_report(model, tmp_path):
+    """Half a page is no page: the files appear whole or not at all."""
+    done = run("optimize", model, "-o", tmp_path / "fast.pb", "--html", tmp_path / "no" / "page.html", code=2)
+    assert "there is no directory" in done.stderr and "[Progress] 10%" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bench_profile_inspect_doctor(model):
     report = json.loads(run("bench", model, "--shape", "x=1x32x32x3", "--runs", 3, "--rounds", 2, "--json").stdout)
     assert report["models"][0]["runs"] == 6 and report["models"][0]["p50_ms"] > 0
@@ -125,6 +246,17 @@ def test_inspect_coverage(tmp_path):
         (["optimize", "MODEL", "-o", "x.pb", "--shape", "x=1x32x32x5"], "x"),
         (["optimize", "MODEL", "-o", "x.pb", "--device", "tpu"], "tpu"),
         (["optimize", "MODEL", "-o", "x.pb", "--custom-ops", "no_such.so"], "no_such.so"),
+        (["optimize", "MODEL", "-o", "outf/"], "is a directory; give the path of a file"),
+        (["optimize", "MODEL", "-o", "x.pb", "--config", '{"acuracy":{"rtol":1}}'], "did you mean 'accuracy'?"),
+        (["optimize", "MODEL", "-o", "x.pb", "--config", '{"accuracy":{"rtol":"1"}}'],
+         'config.accuracy.rtol is "1"; expected a number'),
+        (["optimize", "MODEL", "-o", "x.pb", "--config", "{"], "is not a JSON object"),
+        (["optimize", "MODEL", "-o", "x.pb", "--config", "no_such.json"], "no_such.json"),
+        (["optimize", "MODEL", "-o", "x.pb", "--threads", "20000"], "num_threads is 20000; expected 0"),
+        (["run", "MODEL", "--threads", "20000"], "num_threads is 20000; expected 0"),
+        (["run", "MODEL", "--threads=-3"], "num_threads is -3; expected 0"),
+        (["run", "MODEL", "--device", "tpu"], "tpu"),
+        (["run", "MODEL", "--shape", "x=9999999x6400x6400x3"], "needs more memory than this machine has"),
     ],
 )
 def test_slips_are_sentences(model, tmp_path, arguments, words):

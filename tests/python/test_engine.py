@@ -59,16 +59,39 @@ def test_explain_names_kernels(engine):
         ({"y": np.zeros((1, 8, 8, 3), np.float32)}, r"missing \['x'\]"),
         ({"x": np.zeros((1, 8, 8, 3), np.float64)}, "float64.*float32"),
         ({"x": np.zeros((8, 8, 3), np.float32)}, "'x:0' was given shape .8,8,3., expected .*rank 4"),
-        ({"x": np.zeros((1, 8, 8, 4), np.float32)}, "'x:0' was given shape .1,8,8,4., expected .*dim 3 must be 3"),
+        ({"x": np.zeros((1, 8, 8, 4), np.float32)}, r"'x:0' was given shape .1,8,8,4., expected \[\?,\?,\?,3\]: dim 3 must be 3"),
+        (None, "the feed is None; expected a dict of arrays by the names of the inputs"),
+        (np.zeros(3, np.float32), "the feed is array"),
+        ({"x": np.array(["a"])}, "'x' was given <U1 data, expected float32"),
         ({"x": np.array(["a"], object)}, "'x' was given object data, expected float32"),
         ({"x": [[1, 2], [3]]}, "'x' was given what is no array of float32"),
-        ({1: np.zeros((1, 8, 8, 3), np.float32)}, "expected a dict of arrays by the names of the inputs"),
         ([1], "expected a dict of arrays by the names of the inputs"),
     ],
 )
 def test_wrong_feeds_get_a_sentence(engine, feed, words):
     with pytest.raises(ValueError, match=words):
         engine.run(feed)
+
+
+def test_arrays_of_any_order_and_byte_order(engine):
+    image = tiny_models.image(2)["x:0"]
+    want = engine.run({"x": image})["probabilities"]
+    for same in (image.astype(">f4"), np.asfortranarray(image), np.repeat(image, 2, 0)[::2]):
+        np.testing.assert_array_equal(engine.run({"x": same})["probabilities"], want)
+
+
+@pytest.mark.parametrize("threads", [-3, 1025])
+def test_thread_counts_are_checked(model, threads):
+    with pytest.raises(blade.BladeError, match=f"num_threads is {threads}; expected 0 .* to 1024"):
+        blade.Engine(model, num_threads=threads)
+
+
+def test_threads_beyond_the_cpus_are_left_out(model):
+    assert blade.Engine(model, num_threads=1024).explain()["threads"] == blade.Engine(model).explain()["threads"]
+
+
+def test_a_path_of_bytes(model):
+    assert blade.Engine(model.encode()).inputs
 
 
 def test_missing_file():

@@ -38,6 +38,8 @@ def test_opts_outside_the_bounds():
         ({**GOOD, "min": [[1, 32, 32, 3], [1]]}, "shapes for 2 inputs, the model has 1"),
         ({**GOOD, "min": [8, 32, 32, 3]}, "not at most its max"),
         ({**GOOD, "min": {"y": [1, 32, 32, 3]}}, "no shape for the input 'x'"),
+        ({key: [[1, 32, 32, 4]] for key in GOOD}, r"the input 'x' the shape \[1,32,32,4\], the model expects \[\?,\?,\?,3\]"),
+        ({key: [[1, 32, 3]] for key in GOOD}, r"the input 'x' the shape \[1,32,3\], the model expects"),
     ],
 )
 def test_bad_profiles(shapes, words):
@@ -51,7 +53,8 @@ def test_bad_profiles(shapes, words):
         ({"x:0": np.zeros((1, 32, 32, 3), np.float64)}, "'x' has dtype float64, the model expects float32"),
         ({"x:0": np.zeros((32, 32, 3), np.float32)}, r"'x' has shape \(32, 32, 3\), the model expects \(\?, \?, \?, 3\)"),
         ({"x:0": np.zeros((1, 32, 32, 4), np.float32)}, "the model expects"),
-        ({"y:0": np.zeros((1, 32, 32, 3), np.float32)}, "no value for the input 'x'"),
+        ({"y:0": np.zeros((1, 32, 32, 3), np.float32)}, "no value for the input 'x'; it has 'y:0'"),
+        (np.zeros((1, 32, 32, 3), np.float32), "an entry of test_data is a ndarray; expected a feed dict"),
     ],
 )
 def test_bad_test_data(data, words):
@@ -63,6 +66,28 @@ def test_bad_test_data(data, words):
 def test_gpu_without_one():
     with pytest.raises(blade.BladeError, match="no usable GPU was found.*use 'cpu' or 'auto'"):
         optimize(device="gpu")
+
+
+def test_arrays_are_taken_for_shapes():
+    shapes = {"min": np.array([1, 32, 32, 3]), "opts": np.array([[2, 32, 32, 3]]), "max": np.array([4, 32, 32, 3])}
+    with pytest.raises(blade.BladeError, match="no_such_op.so"):  # past the shapes
+        optimize(config=profile(**shapes), custom_ops="no_such_op.so")
+
+
+def test_a_graph_with_variables():
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 16], name="x")
+        tf.matmul(x, tf.get_variable("v", [16, 4], use_resource=False), name="y")
+        tf.get_variable("unused", [16, 4], use_resource=False)
+    with pytest.raises(blade.BladeError, match="not frozen: its outputs read the variable 'v'; freeze it"):
+        optimize(graph.as_graph_def(), outputs=["y"], test_data=[{"x": np.zeros((2, 16), np.float32)}])
+
+
+@pytest.mark.parametrize("wrong,words", [({"device_type": None}, "device_type is None; expected 'cpu'"),
+                                         ({"optimization_level": 1}, "optimization_level is 1; expected 'o1'")])
+def test_level_and_device_are_texts(wrong, words):
+    with pytest.raises(blade.BladeError, match=words):
+        blade.optimize(**{"model": tiny_models.conv_net(), "optimization_level": "o1", "device_type": "cpu", **wrong})
 
 
 def test_unknown_device_and_level():
@@ -140,10 +165,16 @@ def _identity_function():
     return same
 
 
-def test_unwritable_output(tmp_path):
+def test_missing_model():
+    with pytest.raises(blade.BladeError, match="there is no file or directory '/no/such.pb'"):
+        optimize("/no/such.pb")
+
+
+def test_unwritable_output(tmp_path, capfd):
     path = tmp_path / "net.pb"
     tiny_models.write(tiny_models.conv_net(), path)
     (tmp_path / "net.blade.pb").mkdir()  # a directory where the file should go: fails for root, too
     with pytest.raises(blade.BladeError, match="net.blade.pb"):
         optimize(str(path))
+    assert "baseline" not in capfd.readouterr().err  # found out before any work
     assert not any(name.name.endswith(".tmp") for name in tmp_path.iterdir())

@@ -1,6 +1,8 @@
 """blade.optimize on small graphs: profiles, fallback, rollback, the report."""
+import copy
 import json
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -55,6 +57,63 @@ def test_report_has_the_contracts_fields(dynamic):
     for step in report["optimizations"]:
         assert step["status"] in ("effective", "passed", "failed", "rolled back")
     assert report["overall"]["baseline"].endswith(" ms")
+
+
+def test_reports_and_specs_are_copied_and_pickled(dynamic):
+    for whole in dynamic[1:]:
+        for copied in (copy.copy(whole), copy.deepcopy(whole), pickle.loads(pickle.dumps(whole))):
+            assert str(copied) == str(whole) or repr(copied) == repr(whole)
+    assert not hasattr(dynamic[2], "nothing_like_it")
+
+
+def test_profile_tells_what_is_in_the_engine(dynamic, tmp_path):
+    graph_def, _, report = dynamic
+    if not engine_ops(graph_def):
+        pytest.skip("the engine was rolled back on this machine: nothing to look into")
+    decisions = blade.Engine(tiny_models.write(graph_def, tmp_path / "net.pb")).explain()["decisions"]
+    for field in ("blade_version", "tuned_on", "precision", "device"):
+        assert report.profile[field] == decisions[field] != ""
+
+
+def test_settings_without_effect_are_said():
+    config = fast_config()
+    config.quantization.enable = True
+    config.gpu_config.disable_fp16_perf_check = True
+    feed = tiny_models.image()
+    _, _, report = optimize(tiny_models.conv_net(), config, test_data=[feed], calib_data=[feed], input_shapes=[["1*8*8*3"]])
+    for words in ("config.quantization.enable has no effect: int8 is not available yet", "calib_data has no effect",
+                  "disable_fp16_perf_check has no effect on device_type 'cpu'", "input_shapes has no effect: test_data is given"):
+        assert words in report.diagnosis["message"]
+
+
+@pytest.mark.parametrize("feed", [{"x:0": np.full((1, 32, 32, 3), np.nan, np.float32)}])
+def test_data_that_proves_nothing_is_said(feed):
+    _, _, report = optimize(tiny_models.conv_net(), test_data=[feed])
+    assert "proves nothing about the answers: output 'probabilities:0' has no element that is finite" in report.diagnosis["message"]
+
+
+def test_verbose_logs_the_steps(capfd):
+    optimize(tiny_models.conv_net(), test_data=[tiny_models.image()], verbose=True)
+    told = capfd.readouterr().err
+    assert "TfFoldConstants: " in told and "BladeCpuEngine: " in told
+    optimize(tiny_models.conv_net(), test_data=[tiny_models.image()])
+    assert "TfFoldConstants: " not in capfd.readouterr().err
+
+
+def test_fallbacks_are_said_once_an_engine(dynamic, capfd):
+    graph_def, spec, _ = dynamic
+    if not engine_ops(graph_def):
+        pytest.skip("the engine was rolled back on this machine: nothing to hand back")
+    with tf.Graph().as_default(), tf.Session() as session, spec:
+        tf.import_graph_def(graph_def, name="first")
+        tf.import_graph_def(graph_def, name="second")
+        for model in ("first", "second"):
+            for batch in (5, 6):
+                session.run(f"{model}/probabilities:0", {f"{model}/x:0": tiny_models.image(batch)["x:0"]})
+    said = [line for line in capfd.readouterr().err.splitlines() if "the original graph runs" in line]
+    assert len(said) == 2, said
+    assert "the input 'x' has the shape [5,32,32,3], outside the engine's profile of [1,32,32,3] to [4,32,32,3]" in said[0]
+    assert "'first/" in said[0] and "'second/" in said[1]
 
 
 def test_html_report(dynamic, tmp_path):

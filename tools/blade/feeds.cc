@@ -1,8 +1,11 @@
 // Makes feeds.
 #include "feeds.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <random>
+#include <utility>
 
 namespace blade::command {
 namespace {
@@ -63,6 +66,25 @@ void check_names(const Engine& engine, const std::vector<std::string>& names, co
   }
 }
 
+size_t memory_bytes() {
+  return static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
+}
+
+// The parts of `text` between commas outside of [ ].
+void add_parts(const std::string& text, std::vector<std::string>& parts) {
+  std::string part;
+  int depth = 0;
+  for (const char c : text) {
+    depth += c == '[' ? 1 : c == ']' ? -1 : 0;
+    if (c == ',' && depth == 0) {
+      parts.push_back(std::exchange(part, {}));
+    } else {
+      part += c;
+    }
+  }
+  parts.push_back(part);
+}
+
 Array generate(const Engine::Info& info, const std::vector<int64_t>* dims) {
   Array array;
   array.description = info.description;
@@ -78,9 +100,15 @@ Array generate(const Engine::Info& info, const std::vector<int64_t>* dims) {
   }
   static constexpr size_t kSizes[] = {0, 4, 8, 2, 2, 1, 2, 4, 8, 1, 2, 4, 8, 1};
   size_t bytes = kSizes[array.description.dtype];
+  bool fits = true;
   for (int i = 0; i < array.description.rank; ++i) {
     if (array.description.dims[i] < 0) array.description.dims[i] = 1;
-    bytes *= static_cast<size_t>(array.description.dims[i]);
+    fits = !__builtin_mul_overflow(bytes, static_cast<size_t>(array.description.dims[i]), &bytes) && fits;
+  }
+  if (!fits || bytes > memory_bytes()) {
+    throw Error(BLADE_RESOURCE_EXHAUSTED, "the shape given for the input '" + info.name +
+                                              "' needs more memory than this machine has (" +
+                                              std::to_string(memory_bytes() >> 30) + " GiB); give a smaller one");
   }
   array.description.bytes = bytes;
   array.bytes.assign(bytes, 0);
@@ -90,15 +118,41 @@ Array generate(const Engine::Info& info, const std::vector<int64_t>* dims) {
 
 }  // namespace
 
+CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::string>& values,
+                      const std::string& description) {
+  const auto divide = [&values](const std::vector<std::string>& given) {
+    for (const std::string& text : given) add_parts(text, values);
+  };
+  return app.add_option_function<std::vector<std::string>>(name, divide, description)->allow_extra_args(false);
+}
+
 void ModelOptions::add_to(CLI::App& app) {
-  app.add_option("--outputs", outputs, "Node or tensor names");
+  add_list(app, "--outputs", outputs, "Node or tensor names, with commas between");
   app.add_option("--signature", signature, "Which of a SavedModel's signatures (default: serving_default)");
 }
 
+void RunOptions::add_to(CLI::App& app) {
+  ModelOptions::add_to(app);
+  app.add_option("--device", device, "cpu, gpu or auto (default: what the model was optimized for)");
+  app.add_option("--threads", threads, "0: as many as the process may use");
+}
+
+Engine::Options RunOptions::engine_options() const {
+  Engine::Options options;
+  options.num_threads = threads;
+  options.outputs = outputs;
+  options.signature = signature;
+  options.device = device;
+  return options;
+}
+
 void FeedOptions::add_to(CLI::App& app) {
-  app.add_option("--data", data, "a .npz whose arrays are named as the inputs")->check(CLI::ExistingFile);
-  app.add_option("--input", inputs, "NAME=FILE.npy, one input's data; may be repeated");
-  app.add_option("--shape", shapes, "NAME=1x224x224x3, the shape of a generated input; may be repeated");
+  app.add_option("--data", data, "a .npz whose arrays are named as the inputs; may be repeated")
+      ->allow_extra_args(false)
+      ->check(CLI::ExistingFile);
+  app.add_option("--input", inputs, "NAME=FILE.npy, one input's data; may be repeated")->allow_extra_args(false);
+  app.add_option("--shape", shapes, "NAME=1x224x224x3, the shape of a generated input; may be repeated")
+      ->allow_extra_args(false);
 }
 
 std::vector<Array> load_feed_files(const FeedOptions& options) {
@@ -147,6 +201,22 @@ std::vector<Array> make_feed(const Engine& engine, const FeedOptions& options) {
     feed.push_back(generate(info, shape != shapes.end() ? &shape->second : nullptr));
   }
   return feed;
+}
+
+std::vector<blade_tensor> feed_in_order(const Engine& first, const std::vector<Array>& feed, const Engine& second) {
+  const std::vector<Engine::Info> from = first.inputs(), to = second.inputs();
+  std::vector<blade_tensor> ordered;
+  for (const Engine::Info& info : to) {
+    const auto is_it = [&](const Engine::Info& other) { return node_name(other.name) == node_name(info.name); };
+    const auto found = std::find_if(from.begin(), from.end(), is_it);
+    if (found == from.end()) {
+      throw Error(BLADE_INVALID_ARGUMENT, "the second model has the input '" + info.name +
+                                              "', the inputs of the first are " + input_names(first) +
+                                              "; both have to take the same data");
+    }
+    ordered.push_back(feed[static_cast<size_t>(found - from.begin())].tensor());
+  }
+  return ordered;
 }
 
 std::vector<blade_tensor> tensors_of(const std::vector<Array>& arrays) {

@@ -11,12 +11,24 @@
 
 namespace blade::command {
 
+// An option that takes a list: several values with commas between, or the option again. It takes no argument but the
+// one that follows it, so that the model may stand anywhere. Commas inside [ ] divide nothing.
+CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::string>& values,
+                      const std::string& description);
+
 // Which model, and what of it: the options that most verbs share.
 struct ModelOptions {
   std::vector<std::string> outputs;
   std::string signature;
   void add_to(CLI::App& app);
-  Engine::Options engine_options(int threads) const { return {threads, outputs, signature}; }
+};
+
+// And on what it runs, for the verbs that run it.
+struct RunOptions : ModelOptions {
+  std::string device;
+  int threads = 0;
+  void add_to(CLI::App& app);
+  Engine::Options engine_options() const;
 };
 
 // The options that say what is fed: --data FILE.npz, --input NAME=FILE.npy, --shape NAME=1x224x224x3.
@@ -29,6 +41,8 @@ struct FeedOptions {
 // One array an input of the engine, in its order; what no file gives is generated: unknown dims are 1 unless --shape
 // says otherwise, values uniform in [0, 1), seeded.
 std::vector<Array> make_feed(const Engine& engine, const FeedOptions& options);
+// The arrays of `feed` (inputs of `first`) in the order of the inputs of `second`, by name.
+std::vector<blade_tensor> feed_in_order(const Engine& first, const std::vector<Array>& feed, const Engine& second);
 std::vector<blade_tensor> tensors_of(const std::vector<Array>& arrays);
 
 // blade_inspect()'s JSON, to be freed with blade_free().

@@ -116,7 +116,7 @@ char* inspect_text(const std::string& model, const ModelOptions& options, const 
 void add_inspect(CLI::App& app, Context& context) {
   struct Options {
     std::string model;
-    ModelOptions wanted;
+    RunOptions wanted;
     bool coverage = false, plan = false, ops = false;
     FeedOptions feed;
   };
@@ -139,7 +139,7 @@ void add_inspect(CLI::App& app, Context& context) {
     if (options->ops) {
       check(blade_op_table(&text));
     } else if (options->plan) {
-      const Engine engine(options->model, options->wanted.engine_options(0));
+      const Engine engine(options->model, options->wanted.engine_options());
       const std::vector<Array> feed = make_feed(engine, options->feed);
       const std::vector<blade_tensor> inputs = tensors_of(feed);
       check(blade_engine_explain(engine.get(), inputs.data(), static_cast<int32_t>(inputs.size()), &text));

@@ -38,6 +38,23 @@ void parse_shape(const std::string& text, const std::string& what, blade_tensor&
   }
 }
 
+// Fortran order has the first dim change fastest; Blade's tensors the last.
+std::vector<char> row_major(const std::vector<char>& from, const blade_tensor& tensor, size_t element) {
+  std::vector<char> to(from.size());
+  std::vector<int64_t> at(static_cast<size_t>(tensor.rank), 0);
+  for (size_t i = 0; i < to.size(); i += element) {
+    size_t source = 0;
+    for (int d = tensor.rank; d-- > 0;)
+      source = source * static_cast<size_t>(tensor.dims[d]) + static_cast<size_t>(at[static_cast<size_t>(d)]);
+    std::memcpy(to.data() + i, from.data() + source * element, element);
+    for (int d = tensor.rank; d-- > 0;) {
+      if (++at[static_cast<size_t>(d)] < tensor.dims[d]) break;
+      at[static_cast<size_t>(d)] = 0;
+    }
+  }
+  return to;
+}
+
 Array parse_npy(std::vector<char> file, const std::string& what) {
   const size_t size = file.size();
   if (size < 12 || std::memcmp(file.data(), "\x93NUMPY", 6) != 0) fail(what + " is not a .npy file");
@@ -68,13 +85,11 @@ Array parse_npy(std::vector<char> file, const std::string& what) {
     if (__builtin_mul_overflow(bytes, static_cast<size_t>(array.description.dims[i]), &bytes))
       fail(what + " has too large a shape");
   }
-  if (found_order[1] == "True" && array.description.rank > 1)
-    fail(what + " is in Fortran order; save it with np.ascontiguousarray");
   if (bytes > size - start - length) fail(what + " is truncated: its shape needs " + std::to_string(bytes) + " bytes");
   file.erase(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(start + length));
   file.resize(bytes);
-  array.bytes = std::move(file);
   array.description.bytes = bytes;
+  array.bytes = found_order[1] == "True" ? row_major(file, array.description, element) : std::move(file);
   return array;
 }
 

@@ -15,8 +15,8 @@ struct Array {
   blade_tensor tensor() const;  // points into bytes
 };
 
-// Errors are thrown as blade::Error with a sentence. Only C-ordered, little-endian arrays without Python objects are
-// read.
+// Errors are thrown as blade::Error with a sentence. Only little-endian arrays without Python objects are read; the
+// bytes are row-major whatever the file's order.
 Array load_npy(const std::string& path);
 std::vector<Array> load_npz(const std::string& path);
 void save_npy(const std::string& path, const blade_tensor& tensor);

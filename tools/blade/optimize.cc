@@ -6,8 +6,10 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "feeds.h"
+#include "freeze.h"
 #include "tensorflow_dir.h"
 #include "verbs.h"
 
@@ -28,9 +30,10 @@ struct DeleteResult {
 };
 
 struct Options {
-  std::string model, output, signature, level = "o1", device = "cpu", config, report, html;
+  std::string model, model_name, output, signature, level = "o1", device = "cpu", config, report, html;
   std::vector<std::string> inputs, outputs, input_shapes, input_ranges, custom_ops;
   int threads = 0;
+  bool verbose = false;
   FeedOptions feed;
 };
 
@@ -62,31 +65,44 @@ std::vector<std::string> shapes_in_order(const Options& options) {
   return ordered;
 }
 
-// Found out before minutes of work.
-void check_output(const std::string& path) {
-  const std::filesystem::path parent = std::filesystem::absolute(path).parent_path();
-  if (std::filesystem::is_directory(parent)) return;
-  throw Error(BLADE_NOT_FOUND, "the output '" + path + "' cannot be written: there is no directory '" +
-                                   parent.string() + "'; make it first");
+// --config: the JSON object itself, or the file that holds it.
+json config_of(const Options& options) {
+  if (options.config.empty()) return json::object();
+  const bool inline_text = options.config.find_first_not_of(" \n\t") != std::string::npos &&
+                           options.config[options.config.find_first_not_of(" \n\t")] == '{';
+  json config;
+  if (inline_text) {
+    config = json::parse(options.config, nullptr, false);
+  } else {
+    std::ifstream file(options.config);
+    if (!file) throw Error(BLADE_NOT_FOUND, "--config names '" + options.config + "', which cannot be opened");
+    config = json::parse(file, nullptr, false);
+  }
+  if (config.is_object()) return config;
+  throw Error(BLADE_INVALID_ARGUMENT, "--config: '" + options.config +
+                                          "' is not a JSON object with the fields of blade.Config, as "
+                                          "{\"accuracy\": {\"rtol\": 0.01}}");
 }
 
 std::string options_json(const Options& options) {
-  json config = json::object();
-  if (!options.config.empty()) {
-    std::ifstream file(options.config);
-    config = json::parse(file, nullptr, false);
-    if (!config.is_object())
-      throw Error(BLADE_INVALID_ARGUMENT,
-                  "'" + options.config + "' is not a JSON object with the fields of blade.Config");
+  json config = config_of(options);
+  if (options.threads != 0) {
+    json& cpu = config["cpu_config"];
+    if (cpu.is_null() || cpu.is_object()) cpu["num_threads"] = options.threads;
   }
-  if (options.threads > 0) config["cpu_config"]["num_threads"] = options.threads;
-  json root = {{"model_name", options.model.substr(options.model.rfind('/') + 1)},
+  json root = {{"model_name", options.model_name},
+               {"output", options.output},
+               {"also_written", json::array()},
+               {"verbose", options.verbose},
                {"optimization_level", options.level},
                {"device_type", options.device},
                {"config", config},
                {"user_config", config.empty() ? "" : config.dump()},
                {"tensorflow_dir", find_tensorflow_dir()},
                {"custom_ops", options.custom_ops}};
+  for (const std::string& path : {options.report, options.html}) {
+    if (!path.empty()) root["also_written"].push_back(path);
+  }
   if (!options.signature.empty()) root["signature"] = options.signature;
   if (!options.inputs.empty()) root["inputs"] = options.inputs;
   if (!options.outputs.empty()) root["outputs"] = options.outputs;
@@ -96,15 +112,32 @@ std::string options_json(const Options& options) {
   return root.dump();
 }
 
+// A file appears whole or not at all; what is no plain file (a pipe) is written to as it is.
 void write_text(const std::string& path, const std::string& text) {
-  std::ofstream file(path);
+  std::error_code error;
+  const bool plain = !std::filesystem::exists(path, error) || std::filesystem::is_regular_file(path, error);
+  const std::string made = plain ? path + ".tmp" : path;
+  std::ofstream file(made);
   file << text;
-  file.flush();
-  if (!file) throw Error(BLADE_RESOURCE_EXHAUSTED, "'" + path + "' could not be written");
+  file.close();
+  bool written = !file.fail();
+  if (plain && written) {
+    std::filesystem::rename(made, path, error);
+    written = !error;
+  }
+  if (plain && !written) std::filesystem::remove(made, error);
+  if (!written) throw Error(BLADE_RESOURCE_EXHAUSTED, "'" + path + "' could not be written; is the disk full?");
 }
 
-void run(const Options& options) {
-  check_output(options.output);
+std::string last_part(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path.substr(path.rfind('/') + 1);
+}
+
+void run(Options options) {
+  options.model_name = last_part(options.model);
+  std::optional<FrozenCopy> frozen;
+  if (must_be_frozen(options.model)) options.model = frozen.emplace(options.model, options.signature).path();
   const std::vector<Array> arrays = load_feed_files(options.feed);
   std::vector<const char*> names;
   std::vector<blade_tensor> tensors;
@@ -139,20 +172,23 @@ void run(const Options& options) {
 void add_optimize(CLI::App& app, Context& context) {
   const auto options = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("optimize", "Write an optimized model and print its report");
-  verb->add_option("model", options->model, ".pb, .pbtxt or SavedModel directory")->required();
+  verb->add_option("model", options->model,
+                   ".pb, .pbtxt or SavedModel directory (one with variables is frozen through Python's TensorFlow)")
+      ->required();
   verb->add_option("-o,--output", options->output, "Where the optimized model goes")->required();
   verb->add_option("--level", options->level, "o1 or o2");
   verb->add_option("--device", options->device, "cpu, gpu or auto");
-  verb->add_option("--inputs", options->inputs, "Node names; inferred when absent");
-  verb->add_option("--outputs", options->outputs, "Node names; inferred when absent");
+  add_list(*verb, "--inputs", options->inputs, "Node names, with commas between; inferred when absent");
+  add_list(*verb, "--outputs", options->outputs, "Node names, with commas between; inferred when absent");
   verb->add_option("--signature", options->signature, "Which of a SavedModel's signatures (default: serving_default)");
-  verb->add_option("--input-shapes", options->input_shapes, "Likely shapes, one an input: 1*224*224*3");
-  verb->add_option("--input-ranges", options->input_ranges, "Value ranges, one an input: [0,255]");
-  verb->add_option("--config", options->config, "JSON file with the fields of blade.Config")->check(CLI::ExistingFile);
-  verb->add_option("--custom-ops", options->custom_ops, "TensorFlow op libraries that the model needs");
+  add_list(*verb, "--input-shapes", options->input_shapes, "Likely shapes, one an input: 1*224*224*3,1*50");
+  add_list(*verb, "--input-ranges", options->input_ranges, "Value ranges, one an input: [0,255],[-1,1]");
+  verb->add_option("--config", options->config, "The fields of blade.Config as JSON, or a file that holds them");
+  add_list(*verb, "--custom-ops", options->custom_ops, "TensorFlow op libraries that the model needs");
   verb->add_option("--threads", options->threads, "0: as many as the process may use");
   verb->add_option("--report", options->report, "Also write the report to this file, as JSON");
   verb->add_option("--html", options->html, "Also write the report to this file, as a page");
+  verb->add_flag("--verbose", options->verbose, "Log what each step did");
   verb->add_flag("--json", context.json, "The report is JSON in any case");
   options->feed.add_to(*verb);
   verb->callback([options] { run(*options); });

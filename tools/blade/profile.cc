@@ -5,34 +5,13 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <thread>
 
 #include "feeds.h"
-#include "machine_limits.h"
+#include "roofline.h"
 #include "verbs.h"
 
 namespace blade::command {
 namespace {
-
-// A step can be no faster than its arithmetic at the machine's peak and its bytes at the bandwidth of its working set.
-// Steps whose floor is below this are bound by neither: starting and splitting them takes about as long.
-constexpr double kTinyUs = 1.0;
-
-void add_roofline(nlohmann::ordered_json& step, const MachineLimits& limits) {
-  const double us = step.at("median_us");
-  const double flops = step.at("gflops").get<double>() * us * 1e3, bytes = step.at("gbytes").get<double>() * us * 1e3;
-  const auto kernel = step.at("kernel").get<std::string>();
-  const bool amx = limits.amx_gflops > 0 && kernel.find("_amx_") != std::string::npos;
-  const bool bf16 = limits.bf16_gflops > 0 && kernel.find("bf16") != std::string::npos;
-  const double peak = amx ? limits.amx_gflops : bf16 ? limits.bf16_gflops : limits.gflops;
-  const double compute_us = peak > 0 ? flops / peak / 1e3 : 0;
-  const double gbps = limits.read_gbps(bytes);
-  const double memory_us = gbps > 0 ? bytes / gbps / 1e3 : 0;
-  const double floor_us = std::max(compute_us, memory_us);
-  step["floor_us"] = floor_us;
-  step["roofline"] = us > 0 ? floor_us / us : 0.0;
-  step["bound_by"] = floor_us < kTinyUs ? "overhead" : compute_us >= memory_us ? "arithmetic" : "memory";
-}
 
 // How many times as fast as the static choice tuning measured the step; empty for a static choice.
 std::string tuned_gain(const nlohmann::ordered_json& step) {
@@ -84,8 +63,8 @@ void print_table(const nlohmann::ordered_json& steps, const std::optional<Machin
 void add_profile(CLI::App& app, Context& context) {
   struct Options {
     std::string model;
-    ModelOptions wanted;
-    int threads = 0, runs = 20;
+    RunOptions wanted;
+    int runs = 20;
     bool measure_limits = false;
     FeedOptions feed;
   };
@@ -93,26 +72,21 @@ void add_profile(CLI::App& app, Context& context) {
   CLI::App* verb = app.add_subcommand("profile", "Time, share and rate of each step");
   verb->add_option("model", options->model, ".pb, .pbtxt or SavedModel directory")->required();
   options->wanted.add_to(*verb);
-  verb->add_option("--threads", options->threads, "0: as many as the process may use");
   verb->add_option("--runs", options->runs, "Runs that the medians are over")->check(CLI::Range(1, 100000));
   verb->add_flag("--measure-limits", options->measure_limits,
                  "Measure the machine again instead of trusting the cache");
   verb->add_flag("--json", context.json, "Print JSON");
   options->feed.add_to(*verb);
   verb->callback([options, &context] {
-    const Engine engine(options->model, options->wanted.engine_options(options->threads));
+    const Engine engine(options->model, options->wanted.engine_options());
     const std::vector<Array> feed = make_feed(engine, options->feed);
     const std::vector<blade_tensor> inputs = tensors_of(feed);
     char* text = nullptr;
     check(blade_engine_profile(engine.get(), inputs.data(), static_cast<int32_t>(inputs.size()), options->runs, &text));
     const std::unique_ptr<char, void (*)(void*)> held(text, blade_free);
     auto steps = nlohmann::ordered_json::parse(text);
-    const int threads =
-        options->threads > 0 ? options->threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-    const auto limits = machine_limits(threads, options->measure_limits);
-    if (limits) {
-      for (auto& step : steps) add_roofline(step, *limits);
-    }
+    const auto limits = limits_for(engine, steps, options->measure_limits);
+    if (limits) add_roofline(steps, *limits);
     if (context.json) {
       std::cout << steps.dump(2) << "\n";
       return;

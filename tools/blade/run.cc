@@ -38,20 +38,18 @@ std::string file_name(std::string name) {
 void add_run(CLI::App& app, Context& context) {
   struct Options {
     std::string model, save;
-    ModelOptions wanted;
-    int threads = 0;
+    RunOptions wanted;
     FeedOptions feed;
   };
   const auto options = std::make_shared<Options>();
   CLI::App* verb = app.add_subcommand("run", "Run a model once, without TensorFlow");
   verb->add_option("model", options->model, ".pb, .pbtxt or SavedModel directory")->required();
   options->wanted.add_to(*verb);
-  verb->add_option("--threads", options->threads, "0: as many as the process may use");
   verb->add_option("--save", options->save, "Directory for the outputs as .npy files");
   verb->add_flag("--json", context.json, "Print JSON");
   options->feed.add_to(*verb);
   verb->callback([options, &context] {
-    Engine engine(options->model, options->wanted.engine_options(options->threads));
+    Engine engine(options->model, options->wanted.engine_options());
     const std::vector<Array> feed = make_feed(engine, options->feed);
     const std::vector<Tensor> results = engine.run(tensors_of(feed));
     const std::vector<Engine::Info> infos = engine.outputs();

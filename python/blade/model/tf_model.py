@@ -1,4 +1,5 @@
 """TensorFlow models."""
+from blade.errors import UnavailableError
 
 
 class TfModel:
@@ -7,7 +8,12 @@ class TfModel:
     @staticmethod
     def new_session_config(num_threads=0):
         """The tf.ConfigProto that Blade's own measurements use; `num_threads` 0 is TensorFlow's default."""
-        import tensorflow.compat.v1 as tf
+        try:
+            import tensorflow.compat.v1 as tf
+        except ImportError as error:
+            raise UnavailableError(
+                "TensorFlow is not installed, so there is no tf.ConfigProto to make; install tensorflow or tensorflow-cpu"
+            ) from error
 
         config = tf.ConfigProto(allow_soft_placement=True)
         if num_threads:

@@ -325,7 +325,8 @@ Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, Pac
         void* arguments[] = {&maps, &p};
         return launch(args, kernel, shape, arguments);
       },
-      float_result ? 0 : operands.epilogue.in_place_inputs(), operands.unread_inputs);
+      {.in_place_inputs = float_result ? 0 : operands.epilogue.in_place_inputs(),
+       .unread_inputs = operands.unread_inputs});
 }
 
 }  // namespace blade::backends::cuda

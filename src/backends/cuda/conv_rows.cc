@@ -63,7 +63,7 @@ Result<std::unique_ptr<Kernel>> launched(const KernelRequest& request, const Par
         void* arguments[] = {&p};
         return launch(args, kernel, shape, arguments);
       },
-      epilogue.in_place_inputs(), epilogue.unread_inputs() | unread);
+      {.in_place_inputs = epilogue.in_place_inputs(), .unread_inputs = epilogue.unread_inputs() | unread});
 }
 
 Result<std::unique_ptr<Kernel>> create_direct_like(const KernelRequest& request, PackCache& packs, const void* kernel,

@@ -11,8 +11,10 @@ namespace blade::backends::cuda {
 
 inline Status cuda_status(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return {};
-  const std::string text = std::string("The GPU could not ") + what + ": " + cudaGetErrorString(error) + ".";
-  return error == cudaErrorMemoryAllocation ? resource_exhausted(text) : internal_error(text);
+  const std::string text = std::string("The GPU could not ") + what + ": " + cudaGetErrorString(error);
+  if (error != cudaErrorMemoryAllocation) return internal_error(text + ".");
+  cudaGetLastError();  // forgotten: later calls are not to blame
+  return resource_exhausted(text + ": free memory of the card or use smaller inputs.");
 }
 
 }  // namespace blade::backends::cuda

@@ -8,6 +8,7 @@
 #include "backends/cuda/cuda_status.h"
 #include "backends/cuda/kernel_families.h"
 #include "backends/cuda/module.h"
+#include "backends/cuda/small_work.h"
 
 namespace blade::backends::cuda {
 namespace {
@@ -26,13 +27,13 @@ class Recording final : public DeviceRecording {
 
 class Queue final : public DeviceQueue {
  public:
-  explicit Queue(cudaStream_t stream) : stream_(stream) {}
+  Queue(cudaStream_t stream, bool owned) : stream_(stream), owned_(owned) {}
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
   ~Queue() override {
-    cudaStreamSynchronize(stream_);
+    if (owned_) cudaStreamSynchronize(stream_);
     for (cudaEvent_t event : marks_) cudaEventDestroy(event);
-    cudaStreamDestroy(stream_);
+    if (owned_) cudaStreamDestroy(stream_);
   }
   void* handle() const override { return stream_; }
 
@@ -86,6 +87,7 @@ class Queue final : public DeviceQueue {
   }
 
   cudaStream_t stream_;
+  bool owned_;
   std::vector<cudaEvent_t> marks_;
 };
 
@@ -125,7 +127,15 @@ class CudaDevice final : public Device {
     BLADE_RETURN_IF_ERROR(use());
     cudaStream_t stream = nullptr;
     BLADE_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "make a stream");
-    return std::unique_ptr<DeviceQueue>(std::make_unique<Queue>(stream));
+    return std::unique_ptr<DeviceQueue>(std::make_unique<Queue>(stream, true));
+  }
+  Result<std::unique_ptr<DeviceQueue>> borrow_queue(void* stream) override {
+    BLADE_RETURN_IF_ERROR(use());
+    return std::unique_ptr<DeviceQueue>(std::make_unique<Queue>(static_cast<cudaStream_t>(stream), false));
+  }
+  Result<std::unique_ptr<JoinedKernels>> join(std::span<const BoundKernel> kernels, size_t* taken) override {
+    BLADE_RETURN_IF_ERROR(use());
+    return join_kernels(*this, kernels, taken);
   }
 
  private:

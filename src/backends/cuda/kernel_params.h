@@ -133,6 +133,16 @@ struct StridedCopyParams {
   FastDivisor dims[kMaxRank];
   int64_t from_strides[kMaxRank] = {}, to_strides[kMaxRank] = {};
   int64_t from_offset = 0, to_offset = 0;
+  int unit = 1;  // bytes of what counts as an element here: 1, 2, 4, 8 or 16
+};
+
+inline constexpr int kMostCopies = 12;
+
+// Copies that do not depend on each other.
+struct StridedCopiesParams {
+  int count = 0;
+  int first_block[kMostCopies] = {};
+  StridedCopyParams copies[kMostCopies];
 };
 
 struct PointwiseParams {
@@ -242,6 +252,17 @@ struct GatherParams {
   int unit = 1;
 };
 
+// y[o, d, i] = indices[o, i] == d ? on : off, elements of `unit` bytes.
+struct OneHotParams {
+  const void* indices = nullptr;
+  const void *on = nullptr, *off = nullptr;
+  void* y = nullptr;
+  int64_t count = 0;
+  FastDivisor depth, inner;
+  bool index_is_64 = false;
+  int unit = 1;
+};
+
 struct ResizeParams {
   const void* x = nullptr;
   void* y = nullptr;
@@ -249,6 +270,44 @@ struct ResizeParams {
   int in_height = 0, in_width = 0, out_height = 0, out_width = 0, channels = 0;
   float scale_y = 1, scale_x = 1;
   bool nearest = false, half_pixel_centers = false, align_corners = false;
+};
+
+// Small pieces of work that one block does in one launch, from a table in memory: levels of entries that do not depend
+// on each other, with a barrier between levels.
+enum class SmallKind : uint8_t { kCopy, kProgram, kIntegers, kCast, kGather, kReduce, kProduct };
+
+inline constexpr int kSmallThreads = 1024;
+inline constexpr int kSmallSerialDepth = 16;  // longer sums are divided among a warp
+
+struct SmallInput {
+  const void* data = nullptr;
+  int32_t offset = 0;  // in elements, as are strides
+  int32_t type = 0;    // ElementType; of casts an ir::DType
+};
+
+// One element a thread, or a warp where depth > kSmallSerialDepth. Behind it stand the inputs, then FastDivisor
+// dims[rank], int32_t strides[num_inputs + 1][rank] (the output's last) and ProgramInstr code[num_code].
+struct SmallEntry {
+  SmallKind kind = SmallKind::kCopy;
+  uint8_t rank = 0, num_inputs = 0, num_code = 0;
+  uint8_t output_type = 0;
+  uint8_t unit = 0;  // of kCopy and kGather: bytes that move together
+  uint8_t narrow = 0;
+  ReduceOp op = ReduceOp::kSum;
+  int32_t count = 0;
+  int32_t depth = 1;  // of sums; of kGather the size of the axis
+  int32_t depth_strides[2] = {};
+  float scale = 1;
+  int32_t first_warp = 0;  // of its level's
+  int32_t kernel = 0;      // its number among the joined ones
+  int32_t output_offset = 0;
+  void* output = nullptr;
+};
+
+struct SmallParams {
+  const void* table = nullptr;  // int32_t first_entry[levels + 1], warps[levels], entry_at[entries], padding; entries
+  int bytes = 0, levels = 0, entries = 0;
+  int count = 0;  // entries of later kernels are left out
 };
 
 }  // namespace blade::backends::cuda

@@ -11,6 +11,7 @@
 
 #include "backends/cuda/cuda_status.h"
 #include "backends/cuda/kernel_params.h"
+#include "backends/cuda/small_work.h"
 #include "backends/kernel.h"
 #include "base/checked_math.h"
 
@@ -45,32 +46,35 @@ Support needs_full_or_half(const TensorDesc& desc, const char* what);
 // Index arithmetic is in 32 bits.
 Support needs_small(const KernelRequest& request);
 
-// A kernel whose run is `Fn: Status(const KernelArgs&) const`. Bits of `in_place_inputs` and `unread_inputs` are
-// inputs.
+// What a kernel object knows beside its launch. Bits of `in_place_inputs` and `unread_inputs` are inputs.
+struct KernelTraits {
+  uint32_t in_place_inputs = 0, unread_inputs = 0;
+  size_t scratch_bytes = 0;
+  SmallWork small = {};  // where the same can be done with others in one launch
+};
+
+// A kernel whose run is `Fn: Status(const KernelArgs&) const`.
 template <class Fn>
-class LaunchKernel final : public Kernel {
+class LaunchKernel final : public Kernel, public SmallKernel {
  public:
-  LaunchKernel(Fn fn, uint32_t in_place_inputs, uint32_t unread_inputs, size_t scratch_bytes)
-      : fn_(std::move(fn)),
-        in_place_inputs_(in_place_inputs),
-        unread_inputs_(unread_inputs),
-        scratch_bytes_(scratch_bytes) {}
-  size_t scratch_bytes() const override { return scratch_bytes_; }
-  bool can_run_in_place(int input) const override { return input < 32 && ((in_place_inputs_ >> input) & 1u) != 0; }
-  bool reads_input(int input) const override { return input >= 32 || ((unread_inputs_ >> input) & 1u) == 0; }
+  LaunchKernel(Fn fn, KernelTraits traits) : fn_(std::move(fn)), traits_(std::move(traits)) {}
+  size_t scratch_bytes() const override { return traits_.scratch_bytes; }
+  bool can_run_in_place(int input) const override { return has_bit(traits_.in_place_inputs, input); }
+  bool reads_input(int input) const override { return !has_bit(traits_.unread_inputs, input); }
+  bool is_small() const override { return !traits_.small.pieces.empty(); }
+  const SmallWork& work() const override { return traits_.small; }
   Status run(const KernelArgs& args) const override { return fn_(args); }
 
  private:
+  static bool has_bit(uint32_t bits, int input) { return input < 32 && ((bits >> input) & 1u) != 0; }
+
   Fn fn_;
-  uint32_t in_place_inputs_, unread_inputs_;
-  size_t scratch_bytes_;
+  KernelTraits traits_;
 };
 
 template <class Fn>
-Result<std::unique_ptr<Kernel>> make_kernel(Fn fn, uint32_t in_place_inputs = 0, uint32_t unread_inputs = 0,
-                                            size_t scratch_bytes = 0) {
-  return std::unique_ptr<Kernel>(
-      std::make_unique<LaunchKernel<Fn>>(std::move(fn), in_place_inputs, unread_inputs, scratch_bytes));
+Result<std::unique_ptr<Kernel>> make_kernel(Fn fn, KernelTraits traits = {}) {
+  return std::unique_ptr<Kernel>(std::make_unique<LaunchKernel<Fn>>(std::move(fn), std::move(traits)));
 }
 
 inline bool is_constant(const KernelRequest& request, size_t i) {
@@ -93,6 +97,10 @@ struct MergedLoops {
   std::vector<ir::Dims> strides;  // one an operand
 };
 MergedLoops merge_loops(const ir::Dims& dims, const std::vector<ir::Dims>& strides);
+
+// Positions of a box that go from one layout to another: strides and offsets in elements.
+StridedCopiesParams one_copy(const ir::Dims& dims, const ir::Dims& from_strides, const ir::Dims& to_strides,
+                             size_t element_bytes);
 
 // A fused program of a matrix node: what the kernels do themselves, and the rest as a program.
 class Epilogue {

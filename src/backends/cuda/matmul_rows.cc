@@ -86,6 +86,31 @@ Support supports_gemm(const KernelRequest& request) {
   return Epilogue::supports(request, epilogue_of(request), 2);
 }
 
+// Elements over batch dims, rows and columns; the epilogue as a program over the sum and its operands.
+SmallWork small_product(const KernelRequest& request, const GemmParams& p) {
+  const ir::PointwiseProgram& program = epilogue_of(request);
+  const ir::Dims& out = request.outputs[0].dims;
+  SmallPiece piece;
+  piece.kind = SmallKind::kProduct;
+  piece.depth = p.k;
+  piece.depth_strides[0] = p.a_column;
+  piece.depth_strides[1] = p.b_row;
+  piece.dims = out;
+  const int type = static_cast<int>(*element_type(request.outputs[0].dtype));
+  ir::Dims a(p.a_batch, p.a_batch + p.batch_rank), b(p.b_batch, p.b_batch + p.batch_rank);
+  a.insert(a.end(), {p.a_row, 0});
+  b.insert(b.end(), {0, p.b_column});
+  piece.inputs = {{0, type, 0, a}, {1, type, 0, b}};
+  for (size_t i = 2; i < request.inputs.size(); ++i) {
+    const TensorDesc& operand = request.inputs[i];
+    piece.inputs.push_back(
+        {static_cast<int>(i), static_cast<int>(*element_type(operand.dtype)), 0, broadcast_strides(operand.dims, out)});
+  }
+  piece.output = {0, type, 0, row_major_strides(out)};
+  piece.program = to_device(program);
+  return small_work(request, {piece});
+}
+
 Result<std::unique_ptr<Kernel>> create_gemm(const KernelRequest& request, PackCache& packs) {
   const auto& attrs = request.node->get<ir::MatMulAttrs>();
   const ir::Dims &a = request.inputs[0].dims, &b = request.inputs[1].dims, &out = request.outputs[0].dims;
@@ -117,6 +142,9 @@ Result<std::unique_ptr<Kernel>> create_gemm(const KernelRequest& request, PackCa
                     static_cast<unsigned>(ceil_div(params.m, kGemmTile)), static_cast<unsigned>(product(batch)));
   const void* kernel = gemm_kernel(*element_type(request.outputs[0].dtype));
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
+  SmallWork small = small_product(request, params);
+  // Joined with others it reads the bias as it is in the graph.
+  const uint32_t unread = small.pieces.empty() ? epilogue.unread_inputs() : 0;
   return make_kernel(
       [=](const KernelArgs& args) {
         GemmParams p = params;
@@ -127,7 +155,7 @@ Result<std::unique_ptr<Kernel>> create_gemm(const KernelRequest& request, PackCa
         void* arguments[] = {&p};
         return launch(args, kernel, shape, arguments);
       },
-      epilogue.in_place_inputs(), epilogue.unread_inputs());
+      {.in_place_inputs = epilogue.in_place_inputs(), .unread_inputs = unread, .small = std::move(small)});
 }
 
 const Table& product_table() {

@@ -16,20 +16,25 @@ struct Move {
   size_t input = 0, output = 0;
 };
 
+// A move as a kernel takes it: neighbouring elements that both sides keep together are one unit of up to 16 bytes.
 struct PreparedMove {
-  StridedCopyParams params;
-  LaunchShape shape;
-  const void* kernel = nullptr;
+  MergedLoops loops;
+  int64_t from_offset = 0, to_offset = 0;
+  int unit = 1;
   size_t input = 0, output = 0;
 };
 
-// Neighbouring elements that both sides keep together are moved as one, up to 16 bytes.
-Result<PreparedMove> prepare(const Device& device, const Move& move, size_t element_bytes) {
-  MergedLoops loops = merge_loops(move.dims, {move.from_strides, move.to_strides});
-  int64_t from_offset = move.from_offset, to_offset = move.to_offset;
-  int64_t unit = static_cast<int64_t>(element_bytes);
-  while (unit < 16 && loops.strides[0].back() == 1 && loops.strides[1].back() == 1 && loops.dims.back() % 2 == 0) {
-    bool even = from_offset % 2 == 0 && to_offset % 2 == 0;
+Result<PreparedMove> prepare(const Move& move, size_t element_bytes) {
+  PreparedMove made;
+  made.loops = merge_loops(move.dims, {move.from_strides, move.to_strides});
+  made.from_offset = move.from_offset;
+  made.to_offset = move.to_offset;
+  made.unit = static_cast<int>(element_bytes);
+  made.input = move.input;
+  made.output = move.output;
+  MergedLoops& loops = made.loops;
+  while (made.unit < 16 && loops.strides[0].back() == 1 && loops.strides[1].back() == 1 && loops.dims.back() % 2 == 0) {
+    bool even = made.from_offset % 2 == 0 && made.to_offset % 2 == 0;
     for (const ir::Dims& strides : loops.strides) {
       for (size_t d = 0; d + 1 < strides.size(); ++d) even = even && strides[d] % 2 == 0;
     }
@@ -38,50 +43,83 @@ Result<PreparedMove> prepare(const Device& device, const Move& move, size_t elem
       for (size_t d = 0; d + 1 < strides.size(); ++d) strides[d] /= 2;
     }
     loops.dims.back() /= 2;
-    from_offset /= 2;
-    to_offset /= 2;
-    unit *= 2;
+    made.from_offset /= 2;
+    made.to_offset /= 2;
+    made.unit *= 2;
   }
   if (loops.dims.size() > kMaxRank) return unimplemented("A copy has more than 8 dims.");
-  PreparedMove prepared;
-  prepared.params.rank = static_cast<int>(loops.dims.size());
-  prepared.params.count = product(loops.dims);
-  prepared.params.from_offset = from_offset;
-  prepared.params.to_offset = to_offset;
-  for (size_t d = 0; d < loops.dims.size(); ++d) {
-    prepared.params.dims[d] = FastDivisor(loops.dims[d]);
-    prepared.params.from_strides[d] = loops.strides[0][d];
-    prepared.params.to_strides[d] = loops.strides[1][d];
+  return made;
+}
+
+StridedCopyParams copy_params(const PreparedMove& move) {
+  StridedCopyParams p;
+  p.rank = static_cast<int>(move.loops.dims.size());
+  p.count = product(move.loops.dims);
+  p.from_offset = move.from_offset;
+  p.to_offset = move.to_offset;
+  p.unit = move.unit;
+  for (size_t d = 0; d < move.loops.dims.size(); ++d) {
+    p.dims[d] = FastDivisor(move.loops.dims[d]);
+    p.from_strides[d] = move.loops.strides[0][d];
+    p.to_strides[d] = move.loops.strides[1][d];
   }
-  prepared.shape = one_each(prepared.params.count, kSimpleThreads);
-  prepared.kernel = strided_copy_kernel(static_cast<int>(unit));
-  prepared.input = move.input;
-  prepared.output = move.output;
-  BLADE_RETURN_IF_ERROR(prepare_launch(device, prepared.kernel, prepared.shape));
-  return prepared;
+  return p;
+}
+
+SmallPiece small_copy(const PreparedMove& move) {
+  SmallPiece piece;
+  piece.unit = move.unit;
+  piece.dims = move.loops.dims;
+  piece.inputs = {{static_cast<int>(move.input), 0, move.from_offset, move.loops.strides[0]}};
+  piece.output = {static_cast<int>(move.output), 0, move.to_offset, move.loops.strides[1]};
+  return piece;
+}
+
+// Up to kMostCopies moves that one launch does, with the operands that they go between.
+struct CopyLaunch {
+  StridedCopiesParams params;
+  LaunchShape shape;
+  std::vector<std::pair<size_t, size_t>> operands;
+};
+
+void add(CopyLaunch& launch, const PreparedMove& move) {
+  const int i = launch.params.count++;
+  launch.params.copies[i] = copy_params(move);
+  launch.params.first_block[i] = static_cast<int>(launch.shape.grid.x);
+  launch.shape.grid.x += one_each(launch.params.copies[i].count, kSimpleThreads).grid.x;
+  launch.operands.emplace_back(move.input, move.output);
 }
 
 Result<std::unique_ptr<Kernel>> make_moves(const KernelRequest& request, const std::vector<Move>& moves,
                                            uint32_t unread_inputs) {
-  std::vector<PreparedMove> prepared;
+  std::vector<CopyLaunch> launches;
+  std::vector<SmallPiece> pieces;
   for (const Move& move : moves) {
     if (product(move.dims) == 0) continue;
-    BLADE_ASSIGN_OR_RETURN(PreparedMove one,
-                           prepare(*request.device, move, ir::dtype_size(request.outputs[move.output].dtype)));
-    prepared.push_back(one);
+    BLADE_ASSIGN_OR_RETURN(const PreparedMove made, prepare(move, ir::dtype_size(request.outputs[move.output].dtype)));
+    if (launches.empty() || launches.back().params.count == kMostCopies) {
+      launches.emplace_back().shape = one_each(0, kSimpleThreads);
+    }
+    add(launches.back(), made);
+    pieces.push_back(small_copy(made));
+  }
+  for (const CopyLaunch& made : launches) {
+    BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, strided_copies_kernel(), made.shape));
   }
   return make_kernel(
-      [prepared](const KernelArgs& args) -> Status {
-        for (const PreparedMove& move : prepared) {
-          StridedCopyParams p = move.params;
-          p.from = args.inputs[move.input];
-          p.to = args.outputs[move.output];
+      [launches](const KernelArgs& args) -> Status {
+        for (const CopyLaunch& made : launches) {
+          StridedCopiesParams p = made.params;
+          for (size_t i = 0; i < made.operands.size(); ++i) {
+            p.copies[i].from = args.inputs[made.operands[i].first];
+            p.copies[i].to = args.outputs[made.operands[i].second];
+          }
           void* arguments[] = {&p};
-          BLADE_RETURN_IF_ERROR(launch(args, move.kernel, move.shape, arguments));
+          BLADE_RETURN_IF_ERROR(launch(args, strided_copies_kernel(), made.shape, arguments));
         }
         return {};
       },
-      0, unread_inputs);
+      {.unread_inputs = unread_inputs, .small = small_work(request, std::move(pieces))});
 }
 
 const ir::Dims& in_dims(const KernelRequest& request, size_t i = 0) { return request.inputs[i].dims; }
@@ -247,25 +285,32 @@ Result<std::unique_ptr<Kernel>> create_fill(const KernelRequest& request, PackCa
   return make_moves(request, {{out, ir::Dims(out.size(), 0), row_major_strides(out), 0, 0, 1, 0}}, 1u);
 }
 
-Support supports_tile(const KernelRequest& request) {
-  if (Support s = supports_small(request); !s.ok) return s;
-  if (in_dims(request).size() * 2 > kMaxRank) return Support::no("has more than 4 dims");
-  return Support::yes();
-}
-
-// Each dim as [copies, size].
-Result<std::unique_ptr<Kernel>> create_tile(const KernelRequest& request, PackCache&) {
+// Each dim as [copies, size], without those of one.
+Move tile_move(const KernelRequest& request) {
   const ir::Dims &in = in_dims(request), &out = out_dims(request);
   const ir::Dims own = row_major_strides(in);
   Move move;
+  const auto add = [&](int64_t dim, int64_t stride) {
+    if (dim == 1) return;
+    move.dims.push_back(dim);
+    move.from_strides.push_back(stride);
+  };
   for (size_t d = 0; d < in.size(); ++d) {
-    move.dims.push_back(in[d] == 0 ? 0 : out[d] / in[d]);
-    move.dims.push_back(in[d]);
-    move.from_strides.push_back(0);
-    move.from_strides.push_back(own[d]);
+    add(in[d] == 0 ? 0 : out[d] / in[d], 0);
+    add(in[d], own[d]);
   }
   move.to_strides = row_major_strides(move.dims);
-  return make_moves(request, {move}, 1u << 1);
+  return move;
+}
+
+Support supports_tile(const KernelRequest& request) {
+  if (Support s = supports_small(request); !s.ok) return s;
+  const Move move = tile_move(request);
+  const MergedLoops loops = merge_loops(move.dims, {move.from_strides, move.to_strides});
+  return loops.dims.size() <= kMaxRank ? Support::yes() : Support::no("has more than 4 dims");
+}
+Result<std::unique_ptr<Kernel>> create_tile(const KernelRequest& request, PackCache&) {
+  return make_moves(request, {tile_move(request)}, 1u << 1);
 }
 
 // Space [n, h, b, w, b, c] against depth [n, h, w, b, b, c].
@@ -325,17 +370,62 @@ Result<std::unique_ptr<Kernel>> create_gather(const KernelRequest& request, Pack
   const LaunchShape shape = one_each(params.count, kSimpleThreads);
   const void* kernel = gather_kernel(static_cast<int>(unit));
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
-  return make_kernel([=](const KernelArgs& args) {
-    GatherParams p = params;
-    p.params = args.inputs[0];
-    p.indices = args.inputs[1];
-    p.y = args.outputs[0];
-    void* arguments[] = {&p};
-    return launch(args, kernel, shape, arguments);
-  });
+  // [batch, outer of a batch, index, unit]
+  const int64_t indices = product(index, batch, index.size()), stride = dims[static_cast<size_t>(axis)] * inner;
+  SmallPiece piece;
+  piece.kind = SmallKind::kGather;
+  piece.unit = static_cast<int>(unit);
+  piece.depth = dims[axis];
+  piece.depth_strides[0] = inner;
+  piece.dims = {batches, outer / batches, indices, inner};
+  const auto type = static_cast<int>(params.index_is_64 ? ElementType::kInt64 : ElementType::kInt32);
+  piece.inputs = {{0, 0, 0, {outer / batches * stride, stride, 0, 1}}, {1, type, 0, {indices, 0, 1, 0}}};
+  piece.output = {0, 0, 0, row_major_strides(piece.dims)};
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        GatherParams p = params;
+        p.params = args.inputs[0];
+        p.indices = args.inputs[1];
+        p.y = args.outputs[0];
+        void* arguments[] = {&p};
+        return launch(args, kernel, shape, arguments);
+      },
+      {.small = small_work(request, {piece})});
+}
+
+Support supports_one_hot(const KernelRequest& request) {
+  if (Support s = needs_small(request); !s.ok) return s;
+  const ir::DType index = request.inputs[0].dtype;
+  if (index != ir::DType::kInt32 && index != ir::DType::kInt64) return Support::no("the index is not int32 or int64");
+  return ir::dtype_size(request.outputs[0].dtype) <= 16 ? Support::yes() : Support::no("the elements are too large");
+}
+
+Result<std::unique_ptr<Kernel>> create_one_hot(const KernelRequest& request, PackCache&) {
+  const auto axis = static_cast<size_t>(request.node->get<ir::AxisAttrs>().axis);
+  const ir::Dims& out = out_dims(request);
+  OneHotParams params;
+  params.count = request.outputs[0].element_count();
+  params.depth = FastDivisor(out[axis]);
+  params.inner = FastDivisor(product(out, axis + 1, out.size()));
+  params.index_is_64 = request.inputs[0].dtype == ir::DType::kInt64;
+  params.unit = static_cast<int>(ir::dtype_size(request.outputs[0].dtype));
+  const LaunchShape shape = one_each(params.count, kSimpleThreads);
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, one_hot_kernel(), shape));
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        OneHotParams p = params;
+        p.indices = args.inputs[0];
+        p.on = args.inputs[2];
+        p.off = args.inputs[3];
+        p.y = args.outputs[0];
+        void* arguments[] = {&p};
+        return launch(args, one_hot_kernel(), shape, arguments);
+      },
+      {.unread_inputs = 1u << 1});
 }
 
 constexpr KernelEntry kRows[] = {
+    {"cuda.one_hot.elements", ir::Op::kOneHot, supports_one_hot, nullptr, create_one_hot},
     {"cuda.transpose.strided", ir::Op::kTranspose, supports_small, nullptr, create_transpose},
     {"cuda.concat.strided", ir::Op::kConcat, supports_small, nullptr, create_concat},
     {"cuda.pack.strided", ir::Op::kPack, supports_small, nullptr, create_pack},
@@ -354,6 +444,15 @@ constexpr KernelEntry kRows[] = {
 };
 
 }  // namespace
+
+StridedCopiesParams one_copy(const ir::Dims& dims, const ir::Dims& from_strides, const ir::Dims& to_strides,
+                             size_t element_bytes) {
+  StridedCopiesParams params;
+  const auto move = prepare({dims, from_strides, to_strides}, element_bytes);
+  params.count = 1;
+  params.copies[0] = copy_params(*move);  // a box of at most 8 dims
+  return params;
+}
 
 std::span<const KernelEntry> movement_rows() { return kRows; }
 

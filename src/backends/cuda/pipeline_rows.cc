@@ -95,7 +95,7 @@ Result<std::unique_ptr<Kernel>> create_pipeline(const KernelRequest& request, Pa
         void* arguments[] = {&maps, &p};
         return launch(args, variant.kernel, shape, arguments);
       },
-      operands.epilogue.in_place_inputs(), operands.unread_inputs);
+      {.in_place_inputs = operands.epilogue.in_place_inputs(), .unread_inputs = operands.unread_inputs});
 }
 
 // A row's functions carry no state: the number of its variant is in their type.

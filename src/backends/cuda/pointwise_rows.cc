@@ -97,6 +97,15 @@ Result<std::unique_ptr<Kernel>> create_program(const KernelRequest& request, boo
     params.dims[d] = FastDivisor(loops.dims[static_cast<size_t>(d)]);
     for (size_t i = 0; i < strides.size(); ++i) params.strides[i][d] = loops.strides[i][static_cast<size_t>(d)];
   }
+  SmallPiece piece;
+  piece.kind = integers ? SmallKind::kIntegers : SmallKind::kProgram;
+  piece.narrow = params.narrow;
+  piece.dims = loops.dims;
+  piece.program = params.program;
+  for (size_t i = 0; i < strides.size(); ++i) {
+    piece.inputs.push_back({static_cast<int>(i), static_cast<int>(params.input_types[i]), 0, loops.strides[i]});
+  }
+  piece.output = {0, static_cast<int>(params.output_type), 0, row_major_strides(loops.dims)};
   const LaunchShape shape = one_each(params.count, kSimpleThreads);
   const void* kernel = integers ? pointwise_integers_kernel() : pointwise_kernel(params.rank == 1);
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
@@ -108,7 +117,7 @@ Result<std::unique_ptr<Kernel>> create_program(const KernelRequest& request, boo
         void* arguments[] = {&p};
         return launch(args, kernel, shape, arguments);
       },
-      in_place);
+      {.in_place_inputs = in_place, .small = small_work(request, {piece})});
 }
 
 Result<std::unique_ptr<Kernel>> create_pointwise(const KernelRequest& request, PackCache&) {
@@ -125,14 +134,21 @@ Result<std::unique_ptr<Kernel>> create_cast(const KernelRequest& request, PackCa
   const LaunchShape shape = one_each(count, kSimpleThreads);
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, cast_kernel(), shape));
   const int from = static_cast<int>(request.inputs[0].dtype), to = static_cast<int>(request.outputs[0].dtype);
-  return make_kernel([=](const KernelArgs& args) {
-    const void* source = args.inputs[0];
-    void* target = args.outputs[0];
-    int64_t n = count;
-    int types[2] = {from, to};
-    void* arguments[] = {&source, &target, &n, &types[0], &types[1]};
-    return launch(args, cast_kernel(), shape, arguments);
-  });
+  SmallPiece piece;
+  piece.kind = SmallKind::kCast;
+  piece.dims = {count};
+  piece.inputs = {{0, from, 0, {1}}};
+  piece.output = {0, to, 0, {1}};
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        const void* source = args.inputs[0];
+        void* target = args.outputs[0];
+        int64_t n = count;
+        int types[2] = {from, to};
+        void* arguments[] = {&source, &target, &n, &types[0], &types[1]};
+        return launch(args, cast_kernel(), shape, arguments);
+      },
+      {.small = small_work(request, {piece})});
 }
 
 constexpr KernelEntry kRows[] = {

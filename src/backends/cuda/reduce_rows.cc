@@ -82,6 +82,19 @@ ReduceLaunch reduce_launch(const Block& block, ReduceOp op, int multiprocessors)
   return made;
 }
 
+SmallPiece small_reduction(const Block& block, ReduceOp op, float scale, ElementType type, ElementType result) {
+  SmallPiece piece;
+  piece.kind = SmallKind::kReduce;
+  piece.op = op == ReduceOp::kMean ? ReduceOp::kSum : op;
+  piece.scale = scale;
+  piece.depth = block.reduced;
+  piece.depth_strides[0] = block.inner;
+  piece.dims = {block.outer, block.inner};
+  piece.inputs = {{0, static_cast<int>(type), 0, {block.reduced * block.inner, 1}}};
+  piece.output = {0, static_cast<int>(result), 0, {block.inner, 1}};
+  return piece;
+}
+
 Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, PackCache&) {
   const auto& attrs = request.node->get<ir::ReduceAttrs>();
   const Block block = *as_block(request.inputs[0].dims, attrs.axes);
@@ -118,7 +131,7 @@ Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, Pack
         void* more[] = {&q};
         return launch(args, joins, second.shape, more);
       },
-      0, 0, scratch);
+      {.scratch_bytes = scratch, .small = small_work(request, {small_reduction(block, op, scale, type, result)})});
 }
 
 Support supports_arg_reduce(const KernelRequest& request) {
@@ -152,7 +165,7 @@ Result<std::unique_ptr<Kernel>> create_arg_reduce(const KernelRequest& request, 
         void* arguments[] = {&p};
         return launch(args, arg_reduce_kernel(), shape, arguments);
       },
-      0, 1u << 1);
+      {.unread_inputs = 1u << 1});
 }
 
 Support supports_rows(const KernelRequest& request) {

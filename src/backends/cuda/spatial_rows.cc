@@ -80,7 +80,7 @@ Result<std::unique_ptr<Kernel>> create_resize(const KernelRequest& request, Pack
         void* arguments[] = {&p};
         return launch(args, kernel, shape, arguments);
       },
-      0, 1u << 1);
+      {.unread_inputs = 1u << 1});
 }
 
 constexpr KernelEntry kRows[] = {

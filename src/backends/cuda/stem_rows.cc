@@ -135,7 +135,8 @@ Result<std::unique_ptr<Kernel>> create_stem(const KernelRequest& request, PackCa
         void* arguments[] = {&p};
         return launch(args, stem_kernel(), shape, arguments);
       },
-      operands.epilogue.in_place_inputs(), operands.epilogue.unread_inputs() | 1u << 1);
+      {.in_place_inputs = operands.epilogue.in_place_inputs(),
+       .unread_inputs = operands.epilogue.unread_inputs() | 1u << 1});
 }
 
 // --- with a max pool ---
@@ -237,7 +238,7 @@ Result<std::unique_ptr<Kernel>> create_pooled(const KernelRequest& request, Pack
         void* arguments[] = {&p};
         return launch(args, kernel, shape, arguments);
       },
-      0, ~1u);
+      {.unread_inputs = ~1u});
 }
 
 template <int kTile>

@@ -27,7 +27,7 @@ std::vector<Complex> transform(const std::vector<Complex>& x, bool inverse) {
 
 }  // namespace
 
-// Rows are cut or filled with zeros; of a real result only half of the numbers are given.
+// Rows may be longer than needed; of a real result only half of the numbers are given.
 Status run_fft(const Call& call) {
   const ir::FftKind kind = call.node.get<ir::FftAttrs>().kind;
   const bool real_input = kind == ir::FftKind::kReal, real_output = kind == ir::FftKind::kRealInverse;

@@ -18,8 +18,8 @@ Result<LoadedModel> load_saved_model(const std::string& path, const std::string&
     return failed_precondition(
         "the SavedModel '" + path + "' keeps its weights in variables ('" + variables[0] +
         (variables.size() > 1 ? "' and " + std::to_string(variables.size() - 1) + " more" : "'") +
-        "); they must be frozen into the graph first: blade.optimize in Python does it where "
-        "TensorFlow is installed");
+        "); they must be frozen into the graph first: blade.optimize in Python and the command's "
+        "optimize do it where TensorFlow is installed");
   }
   const SignatureDef& signature = meta->signatures.at(model.signature);
   for (const auto& [key, info] : signature.inputs) {

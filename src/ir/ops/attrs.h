@@ -336,8 +336,8 @@ struct BlockLstmAttrs {
 };
 
 // Discrete Fourier transforms along the last axis; complex numbers are two tensors, real and imaginary parts. kForward
-// and kInverse: both parts to both parts. kReal: x and a length n, to which rows are cut or filled with zeros, to the
-// parts of n / 2 + 1 numbers. kRealInverse: both parts and a length n to n real numbers.
+// and kInverse: both parts to both parts. kReal: x and a length n, to which longer rows are cut, to the parts of
+// n / 2 + 1 numbers. kRealInverse: both parts and a length n to n real numbers.
 enum class FftKind : uint8_t { kForward, kInverse, kReal, kRealInverse };
 struct FftAttrs {
   FftKind kind = FftKind::kForward;

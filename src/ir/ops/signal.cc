@@ -22,7 +22,14 @@ Status infer_fft(InferContext& c) {
     BLADE_ASSIGN_OR_RETURN(const Dim length, size_from_input(c, parts, "a length"));
     if (length == Dim(0)) return infer_error(c, "has a length of 0, expected 1 or more");
     SymbolTable& s = c.symbols();
-    if (out.has_rank()) out.set_dim(-1, results == 1 ? length : s.add(s.floor_div(length, 2), 1));
+    const Dim spectrum = s.add(s.floor_div(length, 2), 1);
+    if (out.has_rank()) {
+      const Dim have = out.dim(-1), needed = results == 1 ? spectrum : length;
+      if (have.is_known() && needed.is_known() && have.value() < needed.value()) {
+        return infer_error(c, "has rows of ", have.value(), " numbers, expected ", needed.value(), " or more");
+      }
+      out.set_dim(-1, results == 1 ? length : spectrum);
+    }
   }
   for (int i = 0; i < results; ++i) c.set_output(i, c.input_dtype(0), out);
   return Status();

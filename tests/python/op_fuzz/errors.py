@@ -55,6 +55,8 @@ CASES = [
     ("SparseReshape", dict(input_indices=I64([[0, 1]]), input_shape=I64(2, 3), new_shape=I64(4, 2))),
     ("SparseReshape", dict(input_indices=I64([[0, 1]]), input_shape=I64(2, 3), new_shape=I64(4, -1))),
     ("SparseReshape", dict(input_indices=I64([[0, 1]]), input_shape=I64(2, 3), new_shape=I64(-1, -1))),
+    ("RFFT", dict(input=F32(2, 14), fft_length=Const(I32([16])))),
+    ("RFFT", dict(input=F32(2, 14), fft_length=I32([16]))),
     ("MirrorPad", dict(input=F32(2), paddings=Const(I32([[2, 0]])), mode="REFLECT")),
     ("AddN", dict(inputs=[F32(2), F32(3)])),
     ("ReverseSequence", dict(input=F32(2, 3), seq_lengths=I32(4, 1), seq_dim=1, batch_dim=0)),

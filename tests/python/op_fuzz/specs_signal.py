@@ -1,6 +1,7 @@
 """Complex numbers, Fourier transforms, colours, and sequences read off scores."""
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 
 from .draw import Const
 from .specs import loose, spec
@@ -11,7 +12,8 @@ def complex_values(d, shape):
 
 
 def length(d):
-    return d.pick((1, 2, 3, 5, 8, 12, 16, 17, 30, 49, 64, 100, 256, d.int(1, 122)))
+    """Without prime factors above 61, whose transforms stay in TensorFlow."""
+    return d.pick((1, 2, 3, 5, 8, 12, 16, 17, 30, 49, 64, 100, 122, 256, d.int(1, 61), 2 * d.int(1, 61)))
 
 
 def rows(d, n):
@@ -20,12 +22,12 @@ def rows(d, n):
 
 def rfft(d):
     n = length(d)
-    return dict(input=d.values(rows(d, max(1, n + d.pick((0, 0, 3, -2)))), -3, 3, t="float32"), fft_length=d.maybe_const(np.array([n], np.int32)))
+    return dict(input=d.values(rows(d, n + d.pick((0, 0, 3))), -3, 3, t="float32"), fft_length=d.maybe_const(np.array([n], np.int32)))
 
 
 def irfft(d):
     n = length(d)
-    return dict(input=complex_values(d, rows(d, max(1, n // 2 + 1 + d.pick((0, 0, 3, -2))))), fft_length=d.maybe_const(np.array([n], np.int32)))
+    return dict(input=complex_values(d, rows(d, n // 2 + 1 + d.pick((0, 0, 3)))), fft_length=d.maybe_const(np.array([n], np.int32)))
 
 
 def fft_2d(d, length_of=None):
@@ -65,8 +67,6 @@ def quantize(d):
     shape = d.shape(1, 4, 0)
     axis = d.int(0, len(shape) - 1) if d.chance(0.4) or round_mode == "HALF_TO_EVEN" else -1
     low = d.rng.uniform(-5, 1, () if axis < 0 else shape[axis]).astype(np.float32)
-    import tensorflow.compat.v1 as tf
-
     kinds = ("qint8", "quint16", "qint16") if mode == "MIN_FIRST" else ("quint8", "qint8", "quint16", "qint16")
     return dict(input=d.values(shape, -6, 6, t="float32"), min_range=low, max_range=(low + d.rng.uniform(0.1, 6, low.shape)).astype(np.float32),
                 T=tf.as_dtype(d.pick(kinds)), mode=mode, round_mode=round_mode, axis=axis, narrow_range=mode == "SCALED" and d.chance(0.3))

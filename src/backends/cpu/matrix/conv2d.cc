@@ -46,20 +46,38 @@ size_t group_packed_bytes(const Conv2DShape& s) {
   return align_up(group_b_view<T>(s, nullptr).bytes(), 64);
 }
 
+// A 1x1 kernel over all pixels: a plain product.
+bool reads_every_pixel(const Conv2DShape& s) {
+  return s.kh == 1 && s.kw == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_top == 0 && s.pad_left == 0 &&
+         s.oh == s.h && s.ow == s.w;
+}
+
+bool reads_no_padding(const Conv2DShape& s) {
+  return s.pad_top == 0 && s.pad_left == 0 && (s.oh - 1) * s.stride_h + (s.kh - 1) * s.dilation_h < s.h &&
+         (s.ow - 1) * s.stride_w + (s.kw - 1) * s.dilation_w < s.w;
+}
+
+// `rows` output rows.
 template <class T>
-TileJob<T> conv_job(const Conv2DShape& s, const PackedB& b) {
+TileJob<T> conv_job(const Conv2DShape& s, const PackedB& b, int64_t rows) {
   TileJob<T> job;
-  job.rows = s.output_pixels();
+  job.b = b;
+  job.rows = rows * s.ow;
   job.runs = run_count(s);
   job.run_length = run_length(s);
   const int64_t read_h = std::min(s.h, s.oh * std::min(s.stride_h, s.kh));
   const int64_t read_w = std::min(s.w, s.ow * std::min(s.stride_w, s.kw));
   job.input_bytes = s.n * read_h * read_w * group_in(s) * int64_t{sizeof(T)};
+  if (const int64_t all = s.n * s.oh; rows != all) job.input_bytes = ceil_div(job.input_bytes * rows, all);
   job.copy_rows = job.runs == 1 && job.rows > 1 && b.panels() > 1 &&
                   pitch_aliases(s.input_pitch() * s.stride_w * int64_t{sizeof(T)}, s.unit);
-  job.b = b;
   job.set_blocking(s.blocking);
   job.out_stride = s.output_pitch();
+  if (reads_every_pixel(s)) {
+    set_stretch(job, job.rows, s.input_pitch());
+  } else if (reads_no_padding(s)) {
+    set_stretch(job, s.ow, s.stride_w * s.input_pitch());
+  }
   return job;
 }
 
@@ -89,14 +107,15 @@ struct BandPlan {
 template <class T>
 TileJob<T> band_job(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b) {
   TileJob<T> job;
+  job.b = b;
   job.rows = plan.rows_out * s.ow;
   job.runs = run_count(s);
   job.run_length = run_length(s);
   job.copy_rows = uses_tiles_of_amx(s);
   job.copied_runs = s.kh;
   job.input_bytes = static_cast<int64_t>(plan.bytes());
-  job.b = b;
   job.out_stride = s.output_pitch();
+  set_stretch(job, s.ow, s.stride_w * s.c);
   return job;
 }
 
@@ -242,12 +261,6 @@ void copy_input(const Conv2DShape& s, const T* in, T* copy, ThreadPool& pool) {
   });
 }
 
-// A 1x1 kernel over all pixels: a plain product.
-bool reads_every_pixel(const Conv2DShape& s) {
-  return s.kh == 1 && s.kw == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_top == 0 && s.pad_left == 0 &&
-         s.oh == s.h && s.ow == s.w;
-}
-
 bool uses_planes(const Conv2DShape& s) { return uses_tiles_of_amx(s) && !use_band(s) && !reads_every_pixel(s); }
 
 template <class T, class Out>
@@ -262,13 +275,13 @@ void conv_by_taps(const Conv2DShape& s, const T* in, const void* packed, Out* ou
   auto for_group = [&](int64_t g, auto&& run) {
     const PackedB b = group_b_view<T>(s, static_cast<const std::byte*>(packed) + g * group_packed_bytes<T>(s));
     const PartEpilogue<T> part(epilogue, 0, 1, g * group_out(s));
-    TileJob<T> job = conv_job<T>(s, b);
+    TileJob<T> job = conv_job<T>(s, b, s.n * s.oh);
     job.run_offsets = offsets;
     job.set_out(out + g * group_out(s));
     job.epilogue = &part.get();
     run(job, RowsOfConv<T>{s, in + g * group_in(s), zeros});
   };
-  const size_t slot_bytes = tile_slot_scratch_bytes(conv_job<T>(s, group_b_view<T>(s, nullptr)));
+  const size_t slot_bytes = tile_slot_scratch_bytes(conv_job<T>(s, group_b_view<T>(s, nullptr), s.n * s.oh));
   if (s.groups >= pool.num_threads() && s.groups > 1) {
     pool.parallel_for(static_cast<int>(s.groups), [&](int g, int slot) {
       for_group(g, [&](const TileJob<T>& job, const RowsOfConv<T>& rows) {
@@ -325,7 +338,7 @@ size_t conv2d_scratch_bytes(const Conv2DShape& s, int threads) {
   const PackedB b = group_b_view<T>(s, nullptr);
   const ConvSharedScratch<T> shared(s);
   if (use_band(s)) return shared.bytes() + static_cast<size_t>(threads) * band_slot_bytes(s, BandPlan<T>(s), b);
-  return shared.bytes() + static_cast<size_t>(threads) * tile_slot_scratch_bytes(conv_job<T>(s, b)) +
+  return shared.bytes() + static_cast<size_t>(threads) * tile_slot_scratch_bytes(conv_job<T>(s, b, s.n * s.oh)) +
          (copies_input<T>(s) ? input_copy_bytes<T>(s) : 0);
 }
 
@@ -370,7 +383,7 @@ size_t conv2d_rows_shared_bytes(const Conv2DShape& s) {
 template <class T>
 size_t conv2d_rows_slot_bytes(const Conv2DShape& s) {
   const PackedB b = group_b_view<T>(s, nullptr);
-  return use_band(s) ? band_slot_bytes(s, BandPlan<T>(s), b) : tile_slot_scratch_bytes(conv_job<T>(s, b));
+  return use_band(s) ? band_slot_bytes(s, BandPlan<T>(s), b) : tile_slot_scratch_bytes(conv_job<T>(s, b, s.n * s.oh));
 }
 template <class T>
 void conv2d_rows_prepare(const Conv2DShape& s, std::byte* shared) {
@@ -392,9 +405,7 @@ void conv2d_rows(const Conv2DShape& s, const In* in, const void* packed, T* out,
   }
   if constexpr (std::is_same_v<In, T>) {
     const PartEpilogue<T> part(epilogue, first * s.ow);
-    TileJob<T> job = conv_job<T>(s, b);
-    job.input_bytes = ceil_div(job.input_bytes * rows * s.ow, job.rows);
-    job.rows = rows * s.ow;
+    TileJob<T> job = conv_job<T>(s, b, rows);
     job.run_offsets = layout.offsets(shared);
     job.set_out(out);
     job.epilogue = &part.get();

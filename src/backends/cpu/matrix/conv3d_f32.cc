@@ -62,6 +62,7 @@ TileJob<float> conv3d_job(const Conv3DShape& s, const ReadVolume& v, const Packe
   job.run_length = s.k() / job.runs;
   job.input_bytes = s.n * v.volume * int64_t{sizeof(float)};
   job.b = b;
+  set_stretch(job, s.out[2], s.stride[2] * s.c);
   job.out_stride = s.oc;
   return job;
 }

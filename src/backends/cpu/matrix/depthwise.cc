@@ -148,6 +148,7 @@ void separable_conv2d(const DepthwiseShape& s, int64_t oc, const T* in, const fl
       const PartEpilogue<T> part(epilogue, row * s.ow);
       TileJob<T> job = plan.job;
       job.rows = block.rows * s.ow;
+      set_stretch(job, job.rows, plan.channels);
       job.out = out + row * s.ow * oc;
       job.epilogue = &part.get();
       run_tile_range(

@@ -18,6 +18,7 @@ TileJob<T> gemm_job(int64_t m, int64_t k, int64_t a_row_stride, const PackedB& b
   // Copying pays when the rows are read again, once for each panel.
   job.copy_rows = m > 1 && b.panels() > 1 && pitch_aliases(a_row_stride * int64_t{sizeof(T)}, b.unit);
   job.b = b;
+  set_stretch(job, m, a_row_stride);
   return job;
 }
 

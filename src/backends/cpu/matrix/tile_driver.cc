@@ -23,10 +23,11 @@ constexpr int64_t kFewRows = 8;
 constexpr int64_t kGenericFloats = 2048;  // results in L1 that the rest of an epilogue takes at once
 constexpr int64_t kMaxHeldColumns = 512;  // wider rows of float32 results are not held back for that
 constexpr int64_t kLookAheadBytes = 4096;
-constexpr double kBytesPerCycle = 8;    // operands from L3 or memory, a core
-constexpr double kAmxSpeed = 13;        // steps along K that AMX takes where vectors take one
-constexpr double kInlineCycles = 3000;  // less is done before another thread has the operands
-constexpr double kTaskCycles = 400e3;   // tasks of about this length even out what other processes take
+constexpr int64_t kShortSum = 96;  // elements of K: with more of them, finding rows and starting tiles is no cost
+constexpr double kMinSplitCycles = 3000;  // less work than this is one thread's
+constexpr double kBytesPerCycle = 8;      // operands from L3 or memory, a core
+constexpr double kAmxSpeed = 13;          // steps along K that AMX takes where vectors take one
+constexpr double kTaskCycles = 400e3;     // tasks of about this length even out what other processes take
 
 template <class T>
 bool uses_tiles(const TileJob<T>& job) {
@@ -44,6 +45,37 @@ int64_t max_rows(const TileJob<T>& job) {
   if (uses_tiles(job)) return kAmxRows * amx_units(job.b.vectors);
   return tile_kernels<T>().max_rows[job.b.vectors];
 }
+
+// How the rows of a job are cut: each stretch into tiles of nearly the same height.
+struct TileRows {
+  int64_t rows;
+  int64_t stretch;  // rows
+  int64_t unit;     // rows that a tile has a multiple of
+  int64_t tiles;    // of a stretch
+  int64_t height;   // of a tile, in units
+  int64_t taller;   // so many tiles at the front of a stretch have one unit more
+
+  template <class T>
+  explicit TileRows(const TileJob<T>& job)
+      : rows(job.rows),
+        stretch(std::max<int64_t>(1, job.stretch > 0 ? job.stretch : job.rows)),
+        unit(unit_rows(job)),
+        tiles(ceil_div(stretch, int64_t{max_rows(job)})),
+        height(ceil_div(stretch, unit) / tiles),
+        taller(ceil_div(stretch, unit) % tiles) {}
+
+  int64_t tiles_in_all() const { return ceil_div(rows, stretch) * tiles; }
+  int64_t first(int64_t tile) const {
+    const int64_t i = tile % tiles;
+    return std::min(rows, tile / tiles * stretch + (i * height + std::min(i, taller)) * unit);
+  }
+  int count(int64_t tile) const { return static_cast<int>(first(tile + 1) - first(tile)); }
+  // Tiles from this one to the end of its stretch that are as tall as it is.
+  int64_t alike(int64_t tile) const {
+    const int64_t i = tile % tiles;
+    return (i < taller ? taller : tiles) - i;
+  }
+};
 
 template <class T>
 int64_t tiles_per_block(const TileJob<T>& job) {
@@ -89,13 +121,14 @@ int64_t held_bytes(const TileJob<T>& job) {
   return rows * columns * int64_t{sizeof(float)};
 }
 
-// The rows of one tile, ready for a kernel. Without initialisers: arrays of it are written before they are read.
+// One tile, its rows found. Without initialisers: arrays of it are written before they are read.
 template <class T>
-struct TileRows {
+struct FoundTile {
   int64_t first;
   int count;
   const T** pointers;
   bool strided;
+  int64_t tiles;  // of so many rows, for pitched kernels: pointers has the first row alone; 0: for the others
   std::conditional_t<sizeof(T) < sizeof(float), AmxTile, char> amx;  // where AMX multiplies
 };
 
@@ -109,28 +142,22 @@ struct Walk {
   std::byte* scratch;
   const TileKernels<T>& kernels = tile_kernels<T>();
   TileArgs<T> args = common_args(job);
-  int64_t tiles = tile_count(job);  // of the whole job
+  TileRows cut{job};
   int64_t rows = max_rows(job);
-  int64_t units = ceil_div(job.rows, unit_rows(job));
-  int64_t units_each = units / std::max<int64_t>(1, tiles);  // of a tile; the first ones have one more
-  int64_t taller = units % std::max<int64_t>(1, tiles);
   bool generic_later = false;  // for several tiles at once, where they are whole rows
-  int64_t finished = 0;        // rows, but for `generic`
+  int64_t finished = 0;        // the first row that waits for `generic`
   int64_t copies_at = pointer_bytes(job);
   float* held = reinterpret_cast<float*>(scratch + copies_at + copy_bytes(job));  // held_bytes(job)
 
-  int64_t first_row(int64_t tile) const {
-    return std::min(job.rows, (tile * units_each + std::min(tile, taller)) * unit_rows(job));
-  }
-
   // Finds (and copies) the rows of a tile, the index-th of its block.
-  void prepare(int64_t tile, int64_t index, TileRows<T>& t) const {
+  void prepare(int64_t tile, int64_t index, FoundTile<T>& t) const {
+    t.tiles = 0;
     if (uses_tiles(job)) {
       prepare_amx(tile, index, t);
       return;
     }
-    t.first = first_row(tile);
-    t.count = static_cast<int>(first_row(tile + 1) - t.first);
+    t.first = cut.first(tile);
+    t.count = cut.count(tile);
     t.pointers = reinterpret_cast<const T**>(scratch) + index * rows * job.runs;
     t.strided = find_rows(t.first, t.count, t.pointers);
     if (!job.copy_rows) return;
@@ -141,10 +168,10 @@ struct Walk {
     }
   }
 
-  void prepare_amx(int64_t tile, int64_t index, TileRows<T>& t) const {
+  void prepare_amx(int64_t tile, int64_t index, FoundTile<T>& t) const {
     if constexpr (kNarrow) {
       const AmxLayout layout(job);
-      const int64_t first = first_row(tile), last = first_row(tile + 1);
+      const int64_t first = cut.first(tile), last = cut.first(tile + 1);
       t.first = job.results_before(first);
       t.count = static_cast<int>(job.results_before(last) - t.first);
       layout.prepare(first, last, find_rows, reinterpret_cast<T*>(scratch + copies_at + index * layout.tile_bytes()),
@@ -164,10 +191,11 @@ struct Walk {
     a.hi = e.clamp_hi;
     a.gate = e.gate;
     a.residual_last = e.residual_last;
+    a.row_pitch = job.pitch;
     return a;
   }
 
-  void run(const TileRows<T>& tile, int64_t panel, const char* prefetch, int prefetch_lines) {
+  void run(const FoundTile<T>& tile, int64_t panel, const char* prefetch, int prefetch_lines) {
     if (tile.count == 0) return;
     const Epilogue<T>& e = *job.epilogue;
     const int64_t column = panel * job.b.width();
@@ -196,17 +224,20 @@ struct Walk {
     args.prefetch = prefetch;
     args.prefetch_lines = prefetch_lines;
     multiply(tile, job.b.panel_vectors(panel));
-    if (e.generic != nullptr && !generic_later) finish(tile.first, tile.count, column, args.columns);
+    if (e.generic == nullptr || generic_later) return;
+    finish(tile.first, tile.count * std::max<int64_t>(1, tile.tiles), column, args.columns);
   }
 
-  void multiply(const TileRows<T>& tile, int vectors) {
+  void multiply(const FoundTile<T>& tile, int vectors) {
     if constexpr (kNarrow) {
       if (uses_tiles(job)) {
         amx_kernels().tile(args, tile.amx, vectors);
         return;
       }
     }
-    kernels.kernel[vectors][tile.count](args);
+    args.tiles = tile.tiles;
+    const auto& table = tile.tiles > 0 ? kernels.pitched : kernels.kernel;
+    table[vectors][tile.count](args);
   }
 
   // The rest of the epilogue for results that lack only that.
@@ -226,10 +257,19 @@ struct Walk {
   // Panels that stay in L2: each tile meets all of them, so that whole rows of the output are written (and of the
   // residual read) front to back.
   void tile_by_tile(const TileRange& range) {
-    TileRows<T> tile;
     generic_later = job.epilogue->generic != nullptr && range.first_panel == 0 && range.last_panel == job.b.panels() &&
                     (!kNarrow || job.b.n <= kMaxHeldColumns);
-    finished = job.results_before(first_row(range.first_tile));
+    if (job.stretch > 0 && !job.copy_rows && kernels.pitched[1][1] != nullptr) {
+      pitched(range);
+    } else {
+      one_by_one(range);
+    }
+    generic_later = false;
+  }
+
+  void one_by_one(const TileRange& range) {
+    FoundTile<T> tile;
+    finished = job.results_before(cut.first(range.first_tile));
     const int64_t steps = std::max<int64_t>(1, job.run_length / kStepDepth<T> / 4);
     const int64_t panels = range.last_panel - range.first_panel;
     const auto lines = static_cast<int>(ceil_div(rows * job.run_length * int64_t{sizeof(T)}, 64 * steps * panels));
@@ -245,12 +285,44 @@ struct Walk {
       finish(finished, pending, 0, job.b.n);
       finished += pending;
     }
-    generic_later = false;
+  }
+
+  // Tiles that a call of a kernel may take: results that wait for the rest of the epilogue stay in L1.
+  int64_t most_at_once(const TileRange& range) const {
+    if (kNarrow && job.epilogue->generic != nullptr && !generic_later) return 1;
+    const int64_t most = range.last_tile - range.first_tile;
+    return generic_later ? std::clamp<int64_t>(kGenericFloats / (rows * job.b.n), 1, most) : most;
+  }
+
+  // The same for one panel where rows lie at one pitch: several tiles at once.
+  void pitched(const TileRange& range) {
+    const int64_t most = most_at_once(range);
+    const int64_t steps = job.run_length / kStepDepth<T> / 4;
+    // The tile that follows comes into L2 meanwhile, where rows lie one after the other: hardware prefetchers follow
+    // few of the streams that a tile reads.
+    const bool fetches = job.runs == 1 && job.pitch == job.run_length && steps > 0;
+    const auto lines =
+        static_cast<int>(ceil_div(rows * job.run_length * int64_t{sizeof(T)}, 64 * std::max<int64_t>(1, steps)));
+    FoundTile<T> group;
+    group.pointers = reinterpret_cast<const T**>(scratch);
+    group.strided = true;
+    for (int64_t t = range.first_tile; t < range.last_tile; t += group.tiles) {
+      const int64_t left = range.last_tile - t;
+      // The last tile goes alone: behind it lies another thread's work.
+      const bool fetch = fetches && left > 1;
+      group.first = finished = cut.first(t);
+      group.count = cut.count(t);
+      group.tiles = std::min({most, cut.alike(t), fetch ? left - 1 : left});
+      find_rows(group.first, 1, group.pointers);
+      const T* next = group.pointers[0] + group.count * job.pitch;
+      run(group, range.first_panel, fetch ? reinterpret_cast<const char*>(next) : nullptr, fetch ? lines : 0);
+      if (generic_later) finish(group.first, group.count * group.tiles, 0, job.b.n);
+    }
   }
 
   // Where the rows of the tile after this one lie, if all rows lie one after the other: hardware prefetchers follow few
   // of the streams that a tile reads.
-  const char* next_dense_tile(const TileRows<T>& tile) const {
+  const char* next_dense_tile(const FoundTile<T>& tile) const {
     if (job.runs != 1 || job.copy_rows || uses_tiles(job) || tile.count < 2) return nullptr;
     if (tile.pointers[1] - tile.pointers[0] != job.run_length) return nullptr;
     return reinterpret_cast<const char*>(tile.pointers[0] + tile.count * job.run_length);
@@ -259,7 +331,7 @@ struct Walk {
   // Panels that do not: a block of tiles shares each, while the next comes into L2.
   void panel_by_panel(const TileRange& range) {
     constexpr int64_t kMaxTiles = 256;
-    TileRows<T> block[kMaxTiles];
+    FoundTile<T> block[kMaxTiles];
     const int64_t step = std::min(tiles_per_block(job), kMaxTiles);
     const int64_t panel_bytes = job.b.k * job.b.width() * int64_t{sizeof(float)};
     const int64_t steps = std::max<int64_t>(1, job.runs * (job.run_length / kStepDepth<T> / 4));
@@ -294,8 +366,18 @@ bool pitch_aliases(int64_t row_stride_bytes, MatrixUnit unit) {
 }
 
 template <class T>
+void set_stretch(TileJob<T>& job, int64_t rows, int64_t pitch) {
+  const int64_t most = max_rows(job);
+  // Several panels: tile by tile, so that rows of results are written front to back.
+  if (uses_tiles(job) || job.b.panels() > 1 || job.runs * job.run_length > kShortSum) return;
+  if (rows <= 0 || pitch <= 0 || (rows < job.rows && 4 * (rows / ceil_div(rows, most)) < 3 * most)) return;
+  job.stretch = rows;
+  job.pitch = pitch;
+}
+
+template <class T>
 int64_t tile_count(const TileJob<T>& job) {
-  return ceil_div(job.rows, max_rows(job));
+  return TileRows(job).tiles_in_all();
 }
 
 template <class T>
@@ -313,8 +395,8 @@ TileSplit choose_split(const TileJob<T>& job, int threads) {
   }
   const double tile_cycles =
       static_cast<double>(job.b.k * max_rows(job) * job.b.vectors) / (uses_tiles(job) ? kAmxSpeed : 1);
-  if (tile_cycles * static_cast<double>(tiles * panels) < kInlineCycles) return {};
   TileSplit best;
+  if (tile_cycles * static_cast<double>(tiles * panels) < kMinSplitCycles) return best;
   double best_cost = -1;
   for (int t = 1; t <= threads; ++t) {
     const auto tile_parts = static_cast<int>(std::min<int64_t>(t, tiles));
@@ -373,6 +455,7 @@ void run_tiles(const TileJob<T>& job, std::type_identity_t<RowFinder<T>> find_ro
 }
 
 #define BLADE_INSTANTIATE(T)                                                                      \
+  template void set_stretch(TileJob<T>&, int64_t, int64_t);                                       \
   template int64_t tile_count(const TileJob<T>&);                                                 \
   template size_t tile_slot_scratch_bytes(const TileJob<T>&);                                     \
   template TileSplit choose_split(const TileJob<T>&, int);                                        \

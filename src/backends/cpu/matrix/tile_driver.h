@@ -26,6 +26,10 @@ struct TileJob {
   int64_t runs = 1;
   int64_t run_length = 0;  // packed_steps<T>(runs, run_length) == b.k
   const int64_t* run_offsets = nullptr;
+  // Where the rows of each stretch of so many lie at one pitch, in elements, and run_offsets lead to all runs: tiles
+  // then end with their stretch, and rows are found a stretch at a time.
+  int64_t stretch = 0;
+  int64_t pitch = 0;
   bool copy_rows = false;  // one run only: copy rows to scratch at a pitch that does not alias in L1
   // For tiles of AMX, whose rows lie at one pitch unless they are copied.
   int64_t copied_runs = 1;         // stretches at run_offsets that the copy of a row puts behind each other
@@ -70,6 +74,11 @@ struct TileSplit {
 
 // Rows at such a pitch compete for the same few sets of L1.
 bool pitch_aliases(int64_t row_stride_bytes, MatrixUnit unit = MatrixUnit::kVectors);
+
+// Tells a job whose other fields are set that each stretch of `rows` rows lies at one pitch, so that tiles of short
+// sums end with it, unless that makes them much lower.
+template <class T>
+void set_stretch(TileJob<T>& job, int64_t rows, int64_t pitch);
 
 template <class T>
 int64_t tile_count(const TileJob<T>& job);

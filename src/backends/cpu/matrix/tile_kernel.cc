@@ -2,6 +2,7 @@
 #include "backends/cpu/matrix/tile_kernel.h"
 
 #include <cstring>
+#include <limits>
 
 #include "backends/cpu/matrix/simd_targets.h"
 
@@ -61,14 +62,26 @@ constexpr int chains() {
   return sums <= 2 ? 4 : sums <= 4 ? 2 : 1;
 }
 
+// What differs between the tiles of a call.
+template <class T>
+struct Place {
+  const T* first_row;
+  T* out;
+  float* wide_out;
+  const T* residual;
+  const char* prefetch;
+  explicit Place(const TileArgs<T>& a)
+      : first_row(a.rows[0]), out(a.out), wide_out(a.wide_out), residual(a.residual), prefetch(a.prefetch) {}
+};
+
 template <class T, int kRows, int kVectors>
-HWY_ATTR HWY_INLINE void add_residual(const TileArgs<T>& a, V (&acc)[kRows][kVectors]) {
+HWY_ATTR HWY_INLINE void add_residual(const TileArgs<T>& a, const T* first, V (&acc)[kRows][kVectors]) {
   const D d;
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
   const bool full = a.residual_columns >= kVectors * kLanes;
 #pragma GCC unroll 14
   for (int i = 0; i < kRows; ++i) {
-    const T* residual = a.residual + i * a.residual_stride;
+    const T* residual = first + i * a.residual_stride;
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
       const V x =
@@ -116,10 +129,23 @@ HWY_ATTR HWY_INLINE void apply_gate(const TileArgs<T>& a, V (&acc)[kRows][kVecto
   }
 }
 
+template <class T, int kRows, int kVectors>
+HWY_ATTR HWY_INLINE void clamp(const TileArgs<T>& a, V (&acc)[kRows][kVectors]) {
+  const D d;
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  if (a.lo == -kInfinity && a.hi == kInfinity) return;
+  const V lo = hn::Set(d, a.lo), hi = hn::Set(d, a.hi);
+#pragma GCC unroll 14
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) acc[i][v] = clamped(acc[i][v], lo, hi);
+  }
+}
+
 enum class StoreAs : uint8_t { kWhole, kPart, kWide };
 
 template <StoreAs kAs, class T, int kRows, int kVectors>
-HWY_ATTR HWY_INLINE void store_tile(const TileArgs<T>& a, const V (&acc)[kRows][kVectors]) {
+HWY_ATTR HWY_INLINE void store_tile(const TileArgs<T>& a, const Place<T>& place, const V (&acc)[kRows][kVectors]) {
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
 #pragma GCC unroll 14
   for (int i = 0; i < kRows; ++i) {
@@ -127,19 +153,90 @@ HWY_ATTR HWY_INLINE void store_tile(const TileArgs<T>& a, const V (&acc)[kRows][
     for (int v = 0; v < kVectors; ++v) {
       const int64_t at = i * a.out_stride + v * kLanes;
       if constexpr (kAs == StoreAs::kWhole) {
-        Step<T>::store(acc[i][v], a.out + at);
+        Step<T>::store(acc[i][v], place.out + at);
       } else if constexpr (kAs == StoreAs::kPart) {
-        Step<T>::store_some_of(acc[i][v], a.out + at, a.columns - v * kLanes);
+        Step<T>::store_some_of(acc[i][v], place.out + at, a.columns - v * kLanes);
       } else {
-        store_some(acc[i][v], D(), a.wide_out + at, a.columns - v * kLanes);
+        store_some(acc[i][v], D(), place.wide_out + at, a.columns - v * kLanes);
       }
     }
   }
 }
 
+// The rows of A that a run reads, from their current element on: row<i>(n) points n elements further.
+template <class T>
+struct RowPointers {
+  const T* const* rows;
+  int64_t at;
+  HWY_INLINE RowPointers(const TileArgs<T>& a, const T*, int64_t run)
+      : rows(a.rows + run * a.row_step), at(a.run_offsets != nullptr ? a.run_offsets[run] : 0) {}
+  HWY_INLINE const T* row(int i, int64_t ahead) const { return rows[i] + at + ahead; }
+  HWY_INLINE void advance(int64_t elements) { at += elements; }
+  HWY_INLINE void keep_in_registers() {}
+};
+
+// Rows at one pitch: fourteen addresses from eight registers, where fourteen pointers would come from memory at every
+// step.
+template <class T>
+struct RowPitch {
+  const char* first;
+  int64_t pitch1, pitch3, pitch5, pitch7, pitch9, pitch11, pitch13;  // bytes, odd multiples
+  HWY_INLINE RowPitch(const TileArgs<T>& a, const T* first_row, int64_t run) {
+    first = reinterpret_cast<const char*>(first_row + (a.run_offsets != nullptr ? a.run_offsets[run] : 0));
+    pitch1 = a.row_pitch * int64_t{sizeof(T)};
+    const int64_t pitch2 = 2 * pitch1;
+    pitch3 = pitch1 + pitch2;
+    pitch5 = pitch3 + pitch2;
+    pitch7 = pitch5 + pitch2;
+    pitch9 = pitch7 + pitch2;
+    pitch11 = pitch9 + pitch2;
+    pitch13 = pitch11 + pitch2;
+  }
+  HWY_INLINE int64_t offset(int i) const {
+    switch (i) {
+      case 0:
+        return 0;
+      case 1:
+        return pitch1;
+      case 2:
+        return pitch1 * 2;
+      case 3:
+        return pitch3;
+      case 4:
+        return pitch1 * 4;
+      case 5:
+        return pitch5;
+      case 6:
+        return pitch3 * 2;
+      case 7:
+        return pitch7;
+      case 8:
+        return pitch1 * 8;
+      case 9:
+        return pitch9;
+      case 10:
+        return pitch5 * 2;
+      case 11:
+        return pitch11;
+      case 12:
+        return pitch3 * 4;
+      default:
+        return pitch13;
+    }
+  }
+  HWY_INLINE const T* row(int i, int64_t ahead) const { return reinterpret_cast<const T*>(first + offset(i)) + ahead; }
+  HWY_INLINE void advance(int64_t elements) { first += elements * int64_t{sizeof(T)}; }
+  // Else the compiler computes all fourteen before the loop and spills them.
+  HWY_INLINE void keep_in_registers() {
+    asm(""
+        : "+r"(first), "+r"(pitch1), "+r"(pitch3), "+r"(pitch5), "+r"(pitch7), "+r"(pitch9), "+r"(pitch11),
+          "+r"(pitch13));
+  }
+};
+
 // The last steps of a run, one by one; `kLast`: the last element of a run of odd length.
-template <bool kLast, class T, int kRows, int kVectors>
-HWY_ATTR HWY_INLINE void one_step(const T* const* rows, int64_t at, const float* b, V (&acc)[kRows][kVectors]) {
+template <bool kLast, class T, class Rows, int kRows, int kVectors>
+HWY_ATTR HWY_INLINE void one_step(const Rows& rows, const float* b, V (&acc)[kRows][kVectors]) {
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
   V w[kVectors];
 #pragma GCC unroll 4
@@ -148,17 +245,42 @@ HWY_ATTR HWY_INLINE void one_step(const T* const* rows, int64_t at, const float*
   for (int i = 0; i < kRows; ++i) {
     V x;
     if constexpr (kLast) {
-      x = Step<T>::splat_last(rows[i] + at);
+      x = Step<T>::splat_last(rows.row(i, 0));
     } else {
-      x = Step<T>::splat(rows[i] + at);
+      x = Step<T>::splat(rows.row(i, 0));
     }
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) acc[i][v] = Step<T>::multiply_add(x, w[v], acc[i][v]);
   }
 }
 
-template <class T, int kRows, int kVectors>
-HWY_ATTR void tile(const TileArgs<T>& a) {
+// The lines that the epilogue reads and writes arrive while the sums are made.
+template <int kRows, int kVectors, class T>
+HWY_ATTR HWY_INLINE void prefetch_results(const TileArgs<T>& a, const Place<T>& place) {
+  constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+#pragma GCC unroll 14
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      if (place.residual != nullptr) __builtin_prefetch(place.residual + i * a.residual_stride + v * kLanes, 0, 3);
+      const int64_t at = i * a.out_stride + v * kLanes;
+      if (sizeof(T) < sizeof(float) && place.wide_out != nullptr) {
+        __builtin_prefetch(place.wide_out + at, 1, 3);
+      } else {
+        __builtin_prefetch(place.out + at, 1, 3);
+      }
+    }
+  }
+}
+
+// How often a tile prefetches `prefetch_lines`.
+template <class T>
+int64_t prefetches(const TileArgs<T>& a) {
+  return a.runs * (a.run_length / kStepDepth<T> / 4);
+}
+
+template <class Rows, int kRows, int kVectors, class T>
+HWY_ATTR HWY_INLINE void one_tile(const TileArgs<T>& a, const Place<T>& place) {
   const D d;
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
   constexpr int kChains = chains<kRows, kVectors>();
@@ -176,31 +298,16 @@ HWY_ATTR void tile(const TileArgs<T>& a) {
     }
   }
 
-  // The lines that the epilogue reads and writes arrive while the sums are made.
-#pragma GCC unroll 14
-  for (int i = 0; i < kRows; ++i) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      if (a.residual != nullptr) __builtin_prefetch(a.residual + i * a.residual_stride + v * kLanes, 0, 3);
-      const int64_t at = i * a.out_stride + v * kLanes;
-      if (sizeof(T) < sizeof(float) && a.wide_out != nullptr) {
-        __builtin_prefetch(a.wide_out + at, 1, 3);
-      } else {
-        __builtin_prefetch(a.out + at, 1, 3);
-      }
-    }
-  }
-
   constexpr int64_t kDepth = kStepDepth<T>;
   const float* HWY_RESTRICT b = a.panel;
-  const char* prefetch = a.prefetch;
+  const char* prefetch = place.prefetch;
   const int prefetch_lines = a.prefetch_lines;
   const int64_t steps = a.run_length / kDepth;
   for (int64_t r = 0; r < a.runs; ++r) {
-    const T* const* rows = a.rows + r * a.row_step;
-    const int64_t offset = a.run_offsets != nullptr ? a.run_offsets[r] : 0;
+    Rows rows(a, place.first_row, r);
     int64_t k = 0;
     for (; k + 4 <= steps; k += 4) {
+      rows.keep_in_registers();
       for (int i = 0; i < prefetch_lines; ++i, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
 #pragma GCC unroll 4
       for (int kk = 0; kk < 4; ++kk) {
@@ -211,7 +318,7 @@ HWY_ATTR void tile(const TileArgs<T>& a) {
         }
 #pragma GCC unroll 14
         for (int i = 0; i < kRows; ++i) {
-          const V x = Step<T>::splat(rows[i] + offset + (k + kk) * kDepth);
+          const V x = Step<T>::splat(rows.row(i, kk * kDepth));
 #pragma GCC unroll 4
           for (int v = 0; v < kVectors; ++v) {
             acc[kk % kChains][i][v] = Step<T>::multiply_add(x, w[v], acc[kk % kChains][i][v]);
@@ -219,11 +326,15 @@ HWY_ATTR void tile(const TileArgs<T>& a) {
         }
       }
       b += 4 * kPanelRow;
+      rows.advance(4 * kDepth);
     }
-    for (; k < steps; ++k, b += kPanelRow) one_step<false>(rows, offset + k * kDepth, b, acc[0]);
+    for (; k < steps; ++k, b += kPanelRow, rows.advance(kDepth)) {
+      rows.keep_in_registers();
+      one_step<false, T>(rows, b, acc[0]);
+    }
     if constexpr (kDepth > 1) {
       if (a.run_length % kDepth != 0) {
-        one_step<true>(rows, offset + k * kDepth, b, acc[0]);
+        one_step<true, T>(rows, b, acc[0]);
         b += kPanelRow;
       }
     }
@@ -237,24 +348,43 @@ HWY_ATTR void tile(const TileArgs<T>& a) {
       for (int c = 1; c < kChains; ++c) acc[0][i][v] = hn::Add(acc[0][i][v], acc[c][i][v]);
     }
   }
-  if (a.residual != nullptr && !a.residual_last) add_residual<T, kRows, kVectors>(a, acc[0]);
+  if (place.residual != nullptr && !a.residual_last) add_residual<T, kRows, kVectors>(a, place.residual, acc[0]);
   if (a.slope != nullptr) apply_slope<T, kRows, kVectors>(a, acc[0]);
-  const V lo = hn::Set(d, a.lo);
-  const V hi = hn::Set(d, a.hi);
-#pragma GCC unroll 14
-  for (int i = 0; i < kRows; ++i) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) acc[0][i][v] = clamped(acc[0][i][v], lo, hi);
-  }
+  clamp<T, kRows, kVectors>(a, acc[0]);
   if (a.gate.used()) apply_gate<T, kRows, kVectors>(a, acc[0]);
   if (a.scale != nullptr) apply_scale<T, kRows, kVectors>(a, acc[0]);
-  if (a.residual != nullptr && a.residual_last) add_residual<T, kRows, kVectors>(a, acc[0]);
-  if (sizeof(T) != sizeof(float) && a.wide_out != nullptr) {
-    store_tile<StoreAs::kWide>(a, acc[0]);
+  if (place.residual != nullptr && a.residual_last) add_residual<T, kRows, kVectors>(a, place.residual, acc[0]);
+  if (sizeof(T) != sizeof(float) && place.wide_out != nullptr) {
+    store_tile<StoreAs::kWide>(a, place, acc[0]);
   } else if (full) {
-    store_tile<StoreAs::kWhole>(a, acc[0]);
+    store_tile<StoreAs::kWhole>(a, place, acc[0]);
   } else {
-    store_tile<StoreAs::kPart>(a, acc[0]);
+    store_tile<StoreAs::kPart>(a, place, acc[0]);
+  }
+}
+
+template <class T, int kRows, int kVectors>
+HWY_ATTR void tile(const TileArgs<T>& a) {
+  const Place<T> place(a);
+  prefetch_results<kRows, kVectors>(a, place);
+  one_tile<RowPointers<T>, kRows, kVectors>(a, place);
+}
+
+template <class T, int kRows, int kVectors>
+HWY_ATTR void pitched_tiles(const TileArgs<T>& a) {
+  Place<T> place(a);
+  prefetch_results<kRows, kVectors>(a, place);
+  for (int64_t t = 1;; ++t) {
+    Place<T> next = place;
+    next.first_row += kRows * a.row_pitch;
+    if (next.out != nullptr) next.out += kRows * a.out_stride;
+    if (next.wide_out != nullptr) next.wide_out += kRows * a.out_stride;
+    if (next.residual != nullptr) next.residual += kRows * a.residual_stride;
+    if (next.prefetch != nullptr) next.prefetch += a.prefetch_lines * prefetches(a) * 64;
+    if (t < a.tiles) prefetch_results<kRows, kVectors>(a, next);
+    one_tile<RowPitch<T>, kRows, kVectors>(a, place);
+    if (t >= a.tiles) return;
+    place = next;
   }
 }
 
@@ -262,6 +392,7 @@ template <int kVectors, int kRows, class T>
 void fill(TileKernels<T>& t) {
   if constexpr (kRows > 0) {
     t.kernel[kVectors][kRows] = &tile<T, kRows, kVectors>;
+    t.pitched[kVectors][kRows] = &pitched_tiles<T, kRows, kVectors>;
     fill<kVectors, kRows - 1>(t);
   }
 }

@@ -17,7 +17,11 @@ namespace blade::backends::cpu {
 template <class T>
 struct TileArgs {
   const T* const* rows = nullptr;
-  int64_t row_step = 0;                  // pointers from one run to the next; 0: all runs share one set of rows
+  int64_t row_step = 0;  // pointers from one run to the next; 0: all runs share one set of rows
+  // For `pitched` kernels: elements from a row to the next, where only rows[0] is read; and how many tiles, one below
+  // the other, the call takes.
+  int64_t row_pitch = 0;
+  int64_t tiles = 1;
   const int64_t* run_offsets = nullptr;  // elements added to every row pointer of a run
   int64_t runs = 1;
   int64_t run_length = 0;
@@ -60,6 +64,9 @@ struct TileKernels {
   int max_rows[kMaxVectors + 1] = {};                        // tallest tile by vectors
   float efficiency[kMaxVectors + 1] = {};                    // share of the peak a full tile of so many vectors reaches
   TileKernel<T> kernel[kMaxVectors + 1][kMaxRows + 1] = {};  // [vectors][rows]
+  // The same for several tiles whose rows lie at one pitch that all runs share; null in all places where there are
+  // none.
+  TileKernel<T> pitched[kMaxVectors + 1][kMaxRows + 1] = {};
 };
 
 // Those for the best instruction set of this processor (or of hwy::SetSupportedTargetsForTest).

@@ -93,6 +93,7 @@ struct Plan {
     j.b = layout;
     j.b.data = static_cast<const float*>(packed);
     j.out_stride = out_pitch;
+    set_stretch(j, rows, in_pitch);
     return j;
   }
   size_t slot_bytes() const { return std::max(tile_slot_scratch_bytes(job(nullptr, pass_tiles)), held_bytes()); }

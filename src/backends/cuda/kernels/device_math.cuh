@@ -241,16 +241,19 @@ static __device__ float pointwise_value(ir::PointwiseOp op, float a, float b, fl
 }
 
 // values[0, num_inputs) are set; the result is the last instruction's.
-static __device__ __noinline__ float run_program(const Program& program, float* values) {
+static __device__ __noinline__ float run_code(const ProgramInstr* code, int num_code, int num_inputs, float* values) {
   float result = 0.0f;
-  for (int i = 0; i < program.num_code; ++i) {
-    const ProgramInstr& instr = program.code[i];
+  for (int i = 0; i < num_code; ++i) {
+    const ProgramInstr& instr = code[i];
     result =
         pointwise_value(static_cast<ir::PointwiseOp>(instr.op), values[instr.a], instr.b >= 0 ? values[instr.b] : 0.0f,
                         instr.c >= 0 ? values[instr.c] : 0.0f, instr.alpha, instr.beta);
-    values[program.num_inputs + i] = result;
+    values[num_inputs + i] = result;
   }
   return result;
+}
+__device__ __forceinline__ float run_program(const Program& program, float* values) {
+  return run_code(program.code, program.num_code, program.num_inputs, values);
 }
 
 // The program of an epilogue on one element.
@@ -268,6 +271,50 @@ static __device__ __noinline__ float run_epilogue_program(const EpilogueParams& 
   return run_program(e.program, values);
 }
 
+static __device__ float identity_of(ReduceOp op) {
+  switch (op) {
+    case ReduceOp::kProd:
+      return 1.0f;
+    case ReduceOp::kMax:
+      return -INFINITY;
+    case ReduceOp::kMin:
+      return INFINITY;
+    default:
+      return 0.0f;
+  }
+}
+static __device__ float fold(ReduceOp op, float a, float b) {
+  switch (op) {
+    case ReduceOp::kProd:
+      return a * b;
+    case ReduceOp::kMax:
+      return a != a || b != b ? a + b : fmaxf(a, b);
+    case ReduceOp::kMin:
+      return a != a || b != b ? a + b : fminf(a, b);
+    default:
+      return a + b;
+  }
+}
+
+// `unit` bytes, at numbers of units.
+template <class T>
+__device__ __forceinline__ void copy_unit(const void* from, int64_t i, void* to, int64_t j) {
+  static_cast<T*>(to)[j] = static_cast<const T*>(from)[i];
+}
+__device__ __forceinline__ void copy_units(int unit, const void* from, int64_t i, void* to, int64_t j) {
+  switch (unit) {
+    case 1:
+      return copy_unit<uint8_t>(from, i, to, j);
+    case 2:
+      return copy_unit<uint16_t>(from, i, to, j);
+    case 4:
+      return copy_unit<uint32_t>(from, i, to, j);
+    case 8:
+      return copy_unit<uint2>(from, i, to, j);
+    default:
+      return copy_unit<uint4>(from, i, to, j);
+  }
+}
 // Starts bringing a constant to the SM's cache, for a later load.
 __device__ __forceinline__ void touch(const float* constant) {
   asm volatile("prefetch.global.L1 [%0];" ::"l"(constant));

@@ -93,18 +93,32 @@ __global__ void __launch_bounds__(kSimpleThreads) implicit_gemm(const __grid_con
   const int64_t first_row = static_cast<int64_t>(blockIdx.x) * kTile, rows = p.count / p.channels;
   const int first_column = static_cast<int>(blockIdx.y) * kTile;
   const int depth = p.size[1] * p.size[2] * p.in_channels;
+  // A thread loads always the same rows, and one k of each piece of the depth.
+  constexpr int kRowsEach = kTile * kDepth / kSimpleThreads, kRowStep = kSimpleThreads / kDepth;
+  int top[kRowsEach], left[kRowsEach];
+  int64_t image_at[kRowsEach];
+  for (int i = 0; i < kRowsEach; ++i) {
+    const int64_t pixel = first_row + static_cast<int>(threadIdx.x) / kDepth + i * kRowStep;
+    const int64_t line = pixel / p.out[2], image = line / p.out[1];
+    top[i] = pixel < rows ? static_cast<int>(line - image * p.out[1]) * p.stride[1] - p.pad[1] : -(1 << 28);
+    left[i] = static_cast<int>(pixel - line * p.out[2]) * p.stride[2] - p.pad[2];
+    image_at[i] = image * p.in[1] * p.in[2] * p.in_channels;
+  }
+  int loaded_k = -1, dy = 0, dx = 0, c = 0;
   multiply_tile(
       depth,
       [&](int row, int k) {
-        const int64_t pixel = first_row + row;
-        if (pixel >= rows || k >= depth) return 0.0f;
-        const int tap = k / p.in_channels, c = k - tap * p.in_channels;
-        const int out_x = static_cast<int>(pixel % p.out[2]), out_y = static_cast<int>(pixel / p.out[2] % p.out[1]);
-        const int64_t image = pixel / p.out[2] / p.out[1];
-        const int in_y = out_y * p.stride[1] - p.pad[1] + tap / p.size[2] * p.dilation[1];
-        const int in_x = out_x * p.stride[2] - p.pad[2] + tap % p.size[2] * p.dilation[2];
+        if (k >= depth) return 0.0f;
+        if (k != loaded_k) {
+          const int tap = k / p.in_channels, tap_y = tap / p.size[2];
+          loaded_k = k;
+          c = k - tap * p.in_channels;
+          dy = tap_y * p.dilation[1];
+          dx = (tap - tap_y * p.size[2]) * p.dilation[2];
+        }
+        const int i = row / kRowStep, in_y = top[i] + dy, in_x = left[i] + dx;
         if (in_y < 0 || in_y >= p.in[1] || in_x < 0 || in_x >= p.in[2]) return 0.0f;
-        return to_float(x[((image * p.in[1] + in_y) * p.in[2] + in_x) * p.in_channels + c]);
+        return to_float(x[image_at[i] + (static_cast<int64_t>(in_y) * p.in[2] + in_x) * p.in_channels + c]);
       },
       [&](int k, int column) {
         return first_column + column < p.channels && k < depth

@@ -5,11 +5,13 @@
 namespace blade::backends::cuda {
 namespace {
 
-template <class T>
-__global__ void __launch_bounds__(kSimpleThreads) strided_copy(const __grid_constant__ StridedCopyParams p) {
+__global__ void __launch_bounds__(kSimpleThreads) strided_copies(const __grid_constant__ StridedCopiesParams all) {
   start_later();
   wait_for_earlier();
-  const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
+  int i = 0;
+  while (i + 1 < all.count && all.first_block[i + 1] <= static_cast<int>(blockIdx.x)) ++i;
+  const StridedCopyParams& p = all.copies[i];
+  const int64_t element = static_cast<int64_t>(blockIdx.x - all.first_block[i]) * kSimpleThreads + threadIdx.x;
   if (element >= p.count) return;
   int64_t from = p.from_offset, to = p.to_offset;
   int rest = static_cast<int>(element);
@@ -20,7 +22,7 @@ __global__ void __launch_bounds__(kSimpleThreads) strided_copy(const __grid_cons
     to += index * p.to_strides[d];
     rest = next;
   }
-  static_cast<T*>(p.to)[to] = static_cast<const T*>(p.from)[from];
+  copy_units(p.unit, p.from, from, p.to, to);
 }
 
 template <class T>
@@ -42,6 +44,20 @@ __global__ void __launch_bounds__(kSimpleThreads) gather(const __grid_constant__
         static_cast<const T*>(p.params)[(static_cast<int64_t>(outer) * p.axis_size + index) * p.inner.divisor + inner];
   }
   static_cast<T*>(p.y)[element] = value;
+}
+
+__global__ void __launch_bounds__(kSimpleThreads) one_hot(const __grid_constant__ OneHotParams p) {
+  start_later();
+  wait_for_earlier();
+  const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
+  if (element >= p.count) return;
+  const int row = divide(static_cast<int>(element), p.inner);
+  const int inner = static_cast<int>(element) - row * static_cast<int>(p.inner.divisor);
+  const int outer = divide(row, p.depth), d = row - outer * static_cast<int>(p.depth.divisor);
+  const int64_t at = static_cast<int64_t>(outer) * p.inner.divisor + inner;
+  const int64_t index =
+      p.index_is_64 ? static_cast<const int64_t*>(p.indices)[at] : static_cast<const int32_t*>(p.indices)[at];
+  copy_units(p.unit, index == d ? p.on : p.off, 0, p.y, element);
 }
 
 // Where output position `out` looks in the input.
@@ -90,20 +106,7 @@ __global__ void __launch_bounds__(kSimpleThreads) resize(const __grid_constant__
 
 }  // namespace
 
-const void* strided_copy_kernel(int element_bytes) {
-  switch (element_bytes) {
-    case 1:
-      return reinterpret_cast<const void*>(&strided_copy<uint8_t>);
-    case 2:
-      return reinterpret_cast<const void*>(&strided_copy<uint16_t>);
-    case 4:
-      return reinterpret_cast<const void*>(&strided_copy<uint32_t>);
-    case 8:
-      return reinterpret_cast<const void*>(&strided_copy<uint2>);
-    default:
-      return reinterpret_cast<const void*>(&strided_copy<uint4>);
-  }
-}
+const void* strided_copies_kernel() { return reinterpret_cast<const void*>(&strided_copies); }
 const void* gather_kernel(int element_bytes) {
   switch (element_bytes) {
     case 1:
@@ -118,6 +121,7 @@ const void* gather_kernel(int element_bytes) {
       return reinterpret_cast<const void*>(&gather<uint4>);
   }
 }
+const void* one_hot_kernel() { return reinterpret_cast<const void*>(&one_hot); }
 const void* resize_kernel(ElementType type) {
   return type == ElementType::kFloat16 ? reinterpret_cast<const void*>(&resize<__half>)
                                        : reinterpret_cast<const void*>(&resize<float>);

@@ -1,5 +1,6 @@
 // Elementwise programs, one element a thread, and casts.
 #include "backends/cuda/kernels/device_math.cuh"
+#include "backends/cuda/kernels/integer_math.cuh"
 #include "backends/cuda/kernels/simple_kernels.h"
 
 namespace blade::backends::cuda {
@@ -35,78 +36,6 @@ __global__ void __launch_bounds__(kSimpleThreads) pointwise(const __grid_constan
   store_element(p.output, element, p.output_type, run_program(p.program, values));
 }
 
-__device__ int64_t load_whole(const void* data, int64_t i, ElementType type) {
-  switch (type) {
-    case ElementType::kInt32:
-      return static_cast<const int32_t*>(data)[i];
-    case ElementType::kInt64:
-      return static_cast<const int64_t*>(data)[i];
-    default:
-      return static_cast<const uint8_t*>(data)[i] != 0;
-  }
-}
-__device__ void store_whole(void* data, int64_t i, ElementType type, int64_t value) {
-  switch (type) {
-    case ElementType::kInt32:
-      static_cast<int32_t*>(data)[i] = static_cast<int32_t>(value);
-      break;
-    case ElementType::kInt64:
-      static_cast<int64_t*>(data)[i] = value;
-      break;
-    default:
-      static_cast<uint8_t*>(data)[i] = value != 0;
-  }
-}
-
-// One instruction on integers; the host side sends no others (see integer_program() there).
-__device__ int64_t integer_value(ir::PointwiseOp op, int64_t a, int64_t b, int64_t c) {
-  using ir::PointwiseOp;
-  const auto wrapped = [](uint64_t value) { return static_cast<int64_t>(value); };
-  const auto ua = static_cast<uint64_t>(a), ub = static_cast<uint64_t>(b);
-  switch (op) {
-    case PointwiseOp::kNeg:
-      return wrapped(0 - ua);
-    case PointwiseOp::kAbs:
-      return a < 0 ? wrapped(0 - ua) : a;
-    case PointwiseOp::kSquare:
-      return wrapped(ua * ua);
-    case PointwiseOp::kSign:
-      return (a > 0) - (a < 0);
-    case PointwiseOp::kRelu:
-      return a > 0 ? a : 0;
-    case PointwiseOp::kLogicalNot:
-      return a == 0;
-    case PointwiseOp::kAdd:
-      return wrapped(ua + ub);
-    case PointwiseOp::kSub:
-      return wrapped(ua - ub);
-    case PointwiseOp::kMul:
-      return wrapped(ua * ub);
-    case PointwiseOp::kMaximum:
-      return a > b ? a : b;
-    case PointwiseOp::kMinimum:
-      return a < b ? a : b;
-    case PointwiseOp::kEqual:
-      return a == b;
-    case PointwiseOp::kNotEqual:
-      return a != b;
-    case PointwiseOp::kLess:
-      return a < b;
-    case PointwiseOp::kLessEqual:
-      return a <= b;
-    case PointwiseOp::kGreater:
-      return a > b;
-    case PointwiseOp::kGreaterEqual:
-      return a >= b;
-    case PointwiseOp::kLogicalAnd:
-      return a != 0 && b != 0;
-    case PointwiseOp::kLogicalOr:
-      return a != 0 || b != 0;
-    default:
-      return a != 0 ? b : c;  // kSelect
-  }
-}
-
 // The same in 64 bits, for programs on int32, int64 and bool; `narrow`: what is no comparison wraps to 32 bits.
 __global__ void __launch_bounds__(kSimpleThreads) pointwise_integers(const __grid_constant__ PointwiseParams p) {
   start_later();
@@ -117,101 +46,8 @@ __global__ void __launch_bounds__(kSimpleThreads) pointwise_integers(const __gri
   find_operands<false>(p, element, at);
   int64_t values[kMaxProgramInputs + kMaxProgramCode];
   for (int i = 0; i < p.program.num_inputs; ++i) values[i] = load_whole(p.inputs[i], at[i], p.input_types[i]);
-  int64_t result = 0;
-  for (int i = 0; i < p.program.num_code; ++i) {
-    const ProgramInstr& instr = p.program.code[i];
-    result = integer_value(static_cast<ir::PointwiseOp>(instr.op), values[instr.a], instr.b >= 0 ? values[instr.b] : 0,
-                           instr.c >= 0 ? values[instr.c] : 0);
-    if (p.narrow) result = static_cast<int32_t>(result);
-    values[p.program.num_inputs + i] = result;
-  }
-  store_whole(p.output, element, p.output_type, result);
-}
-
-// The numbers of ir::DType that casts know.
-enum CastType { kF32 = 1, kF64, kF16, kBF16, kI8, kI16, kI32, kI64, kU8, kU16, kU32, kU64, kBool };
-
-__device__ bool is_float_type(int type) { return type <= kBF16; }
-
-__device__ double load_double(const void* data, int64_t i, int type) {
-  switch (type) {
-    case kF32:
-      return static_cast<const float*>(data)[i];
-    case kF64:
-      return static_cast<const double*>(data)[i];
-    case kF16:
-      return __half2float(static_cast<const __half*>(data)[i]);
-    default:
-      return __bfloat162float(static_cast<const __nv_bfloat16*>(data)[i]);
-  }
-}
-__device__ int64_t load_integer(const void* data, int64_t i, int type) {
-  switch (type) {
-    case kI8:
-      return static_cast<const int8_t*>(data)[i];
-    case kI16:
-      return static_cast<const int16_t*>(data)[i];
-    case kI32:
-      return static_cast<const int32_t*>(data)[i];
-    case kI64:
-    case kU64:
-      return static_cast<const int64_t*>(data)[i];
-    case kU16:
-      return static_cast<const uint16_t*>(data)[i];
-    case kU32:
-      return static_cast<const uint32_t*>(data)[i];
-    default:
-      return static_cast<const uint8_t*>(data)[i];
-  }
-}
-__device__ void store_float(void* data, int64_t i, int type, double value) {
-  switch (type) {
-    case kF32:
-      static_cast<float*>(data)[i] = static_cast<float>(value);
-      break;
-    case kF64:
-      static_cast<double*>(data)[i] = value;
-      break;
-    case kF16:
-      static_cast<__half*>(data)[i] = __float2half_rn(static_cast<float>(value));
-      break;
-    default:
-      static_cast<__nv_bfloat16*>(data)[i] = __float2bfloat16_rn(static_cast<float>(value));
-  }
-}
-__device__ void store_integer(void* data, int64_t i, int type, int64_t value) {
-  switch (type) {
-    case kI8:
-    case kU8:
-      static_cast<uint8_t*>(data)[i] = static_cast<uint8_t>(value);
-      break;
-    case kI16:
-    case kU16:
-      static_cast<uint16_t*>(data)[i] = static_cast<uint16_t>(value);
-      break;
-    case kI32:
-    case kU32:
-      static_cast<uint32_t*>(data)[i] = static_cast<uint32_t>(value);
-      break;
-    case kBool:
-      static_cast<uint8_t*>(data)[i] = value != 0;
-      break;
-    default:
-      static_cast<int64_t*>(data)[i] = value;
-  }
-}
-
-// As x86 converts: out of range gives the smallest integer, whose low bits narrower types take.
-__device__ int64_t to_integer(double value, int type) {
-  constexpr int64_t kSmallest = -0x7fffffffffffffffll - 1;
-  if (type == kBool) return value != 0;
-  if (type == kU64 && value >= 0x1p63) {
-    return value < 0x1p64 ? static_cast<int64_t>(static_cast<uint64_t>(value)) : kSmallest;
-  }
-  const bool narrow = type != kI64 && type != kU64 && type != kU32;
-  if (narrow && !(value > -2147483649.0 && value < 2147483648.0)) return -0x7fffffff - 1;
-  if (!(value >= -0x1p63 && value < 0x1p63)) return kSmallest;
-  return static_cast<int64_t>(value);
+  store_whole(p.output, element, p.output_type,
+              run_integers(p.program.code, p.program.num_code, p.program.num_inputs, p.narrow, values));
 }
 
 __global__ void __launch_bounds__(kSimpleThreads)
@@ -220,26 +56,7 @@ __global__ void __launch_bounds__(kSimpleThreads)
   wait_for_earlier();
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
   if (i >= count) return;
-  if (is_float_type(from_type)) {
-    if (from_type == kF32 && to_type == kF16) {
-      static_cast<__half*>(to)[i] = __float2half_rn(static_cast<const float*>(from)[i]);
-      return;
-    }
-    const double value = load_double(from, i, from_type);
-    if (is_float_type(to_type)) {
-      store_float(to, i, to_type, value);
-    } else {
-      store_integer(to, i, to_type, to_integer(value, to_type));
-    }
-  } else {
-    const int64_t value = load_integer(from, i, from_type);
-    if (is_float_type(to_type)) {
-      store_float(to, i, to_type,
-                  from_type == kU64 ? static_cast<double>(static_cast<uint64_t>(value)) : static_cast<double>(value));
-    } else {
-      store_integer(to, i, to_type, value);
-    }
-  }
+  cast_element(from, i, from_type, to, i, to_type);
 }
 
 }  // namespace

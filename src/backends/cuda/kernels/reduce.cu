@@ -7,30 +7,6 @@ namespace {
 
 constexpr int kAhead = 8;
 
-__device__ float identity_of(ReduceOp op) {
-  switch (op) {
-    case ReduceOp::kProd:
-      return 1.0f;
-    case ReduceOp::kMax:
-      return -INFINITY;
-    case ReduceOp::kMin:
-      return INFINITY;
-    default:
-      return 0.0f;
-  }
-}
-__device__ float fold(ReduceOp op, float a, float b) {
-  switch (op) {
-    case ReduceOp::kProd:
-      return a * b;
-    case ReduceOp::kMax:
-      return a != a || b != b ? a + b : fmaxf(a, b);
-    case ReduceOp::kMin:
-      return a != a || b != b ? a + b : fminf(a, b);
-    default:
-      return a + b;
-  }
-}
 // `lanes` neighbouring outputs a block, the reduced dim divided among the rest of the threads and gridDim.y blocks; a
 // thread has kAhead loads under way.
 template <ElementType kType>

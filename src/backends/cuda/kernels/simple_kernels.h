@@ -27,9 +27,11 @@ const void* reduce_kernel(ElementType type);              // of what is read
 const void* arg_reduce_kernel();                          // a block an output
 const void* softmax_kernel();                             // a block a row
 const void* layer_norm_kernel();
-const void* strided_copy_kernel(int element_bytes);  // 1, 2, 4, 8 or 16
+const void* strided_copies_kernel();
 const void* gather_kernel(int element_bytes);
+const void* one_hot_kernel();
 const void* resize_kernel(ElementType type);
+const void* small_work_kernel();  // SmallParams; one block of kSmallThreads
 const void*
 cast_kernel();  // (const void* from, void* to, int64_t count, int from_type, int to_type): ir::DType numbers
 

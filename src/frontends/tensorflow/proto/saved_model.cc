@@ -219,19 +219,29 @@ Status copy_what_holds(const MetaGraph& meta_graph, const GraphDef& graph, Parse
   return reader.status();
 }
 
-bool is_variable_op(std::string_view op) {
-  constexpr std::string_view kOps[] = {
-      "VarHandleOp",      "_VarHandlesOp",    "ReadVariableOp",       "_ReadVariablesOp",    "ResourceGather",
-      "ResourceGatherNd", "AssignVariableOp", "AssignAddVariableOp",  "AssignSubVariableOp", "VarIsInitializedOp",
-      "Variable",         "VariableV2",       "AutoReloadVariable",   "TemporaryVariable",   "Assign",
-      "AssignAdd",        "AssignSub",        "IsVariableInitialized"};
-  return std::find(std::begin(kOps), std::end(kOps), op) != std::end(kOps);
+constexpr std::string_view kHoldVariables[] = {"VarHandleOp", "_VarHandlesOp",      "Variable",
+                                               "VariableV2",  "AutoReloadVariable", "TemporaryVariable"};
+constexpr std::string_view kUseVariables[] = {"ReadVariableOp",      "_ReadVariablesOp",   "ResourceGather",
+                                              "ResourceGatherNd",    "AssignVariableOp",   "AssignAddVariableOp",
+                                              "AssignSubVariableOp", "VarIsInitializedOp", "Assign",
+                                              "AssignAdd",           "AssignSub",          "IsVariableInitialized"};
+
+void add_nodes(const std::vector<NodeDef>& nodes, std::span<const std::string_view> ops, const std::string& prefix,
+               std::vector<std::string>* out) {
+  for (const NodeDef& node : nodes) {
+    if (std::find(ops.begin(), ops.end(), node->op) != ops.end()) out->push_back(prefix + node->name);
+  }
 }
 
-void add_variable_nodes(const std::vector<NodeDef>& nodes, const std::string& prefix, std::vector<std::string>* out) {
-  for (const NodeDef& node : nodes) {
-    if (is_variable_op(node->op)) out->push_back(prefix + node->name);
+std::vector<std::string> nodes_of(const GraphDef& graph, std::span<const std::string_view> ops) {
+  std::vector<std::string> names;
+  add_nodes(graph->nodes, ops, "", &names);
+  if (graph->library) {
+    for (const FunctionDef& function : (*graph->library)->functions) {
+      add_nodes(function->nodes, ops, function->signature.name + "/", &names);
+    }
   }
+  return names;
 }
 
 }  // namespace
@@ -350,14 +360,8 @@ Result<std::string> choose_signature(const MetaGraph& meta_graph, const std::str
 }
 
 std::vector<std::string> variable_nodes(const GraphDef& graph) {
-  std::vector<std::string> names;
-  add_variable_nodes(graph->nodes, "", &names);
-  if (graph->library) {
-    for (const FunctionDef& function : (*graph->library)->functions) {
-      add_variable_nodes(function->nodes, function->signature.name + "/", &names);
-    }
-  }
-  return names;
+  std::vector<std::string> holders = nodes_of(graph, kHoldVariables);
+  return holders.empty() ? nodes_of(graph, kUseVariables) : holders;
 }
 
 }  // namespace blade::tensorflow

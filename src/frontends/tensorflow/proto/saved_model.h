@@ -58,7 +58,8 @@ class SavedModel {
 // TensorFlow's own '__saved_model_init_op'. An error names those there are.
 Result<std::string> choose_signature(const MetaGraph& meta_graph, const std::string& wanted);
 
-// Names of nodes (also in functions, as "function/node") that hold or read variables; empty for a frozen graph.
+// Names of the nodes (also in functions, as "function/node") that hold variables, of those that use them where none
+// holds one; empty for a frozen graph.
 std::vector<std::string> variable_nodes(const GraphDef& graph);
 
 }  // namespace blade::tensorflow

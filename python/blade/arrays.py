@@ -1,0 +1,28 @@
+"""Arrays as the library takes them."""
+import collections.abc
+
+import numpy as np
+
+from blade.errors import InvalidArgumentError
+
+
+def native_array(value, what, dtype=None):
+    """`value` as a row-major array of numbers or booleans in the machine's byte order; `what` names it in errors."""
+    expected = dtype or "numbers or booleans"
+    try:
+        # Python numbers and lists have no dtype of their own: they take the one that is expected.
+        array = np.asarray(value) if isinstance(value, np.ndarray) else np.asarray(value, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"{what} was given what is no array of {expected}: {error}") from error
+    if array.dtype.kind in "OSUMmc" or array.dtype.fields:
+        raise InvalidArgumentError(f"{what} was given {array.dtype} data, expected {expected}: convert it.")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    return np.require(array, requirements="C")
+
+
+def checked_feed(feed, what):
+    """`feed`, if it is a feed dict."""
+    if not isinstance(feed, collections.abc.Mapping):
+        raise InvalidArgumentError(f"{what} is {feed!r:.80}; expected a dict of arrays by the names of the inputs")
+    return feed

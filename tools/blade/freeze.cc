@@ -1,0 +1,64 @@
+// Runs `python3 -m blade.freeze`.
+#include "freeze.h"
+
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <vector>
+
+#include "blade/blade.hpp"
+#include "tensorflow_dir.h"
+
+namespace blade::command {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The exit code of the program `words`; 127 where it cannot be started.
+int run_program(std::vector<std::string> words) {
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::dup2(STDERR_FILENO, STDOUT_FILENO);  // stdout is for the report
+    ::execvp(arguments[0], arguments.data());
+    ::_exit(127);
+  }
+  int state = 0;
+  if (child < 0 || ::waitpid(child, &state, 0) != child || !WIFEXITED(state)) return 127;
+  return WEXITSTATUS(state);
+}
+
+}  // namespace
+
+bool must_be_frozen(const std::string& model) {
+  std::error_code error;
+  const fs::path assets = fs::path(model) / "assets";
+  return fs::exists(fs::path(model) / "variables" / "variables.index", error) ||
+         (fs::is_directory(assets, error) && !fs::is_empty(assets, error));
+}
+
+FrozenCopy::FrozenCopy(const std::string& model, const std::string& signature) {
+  std::string folder = (fs::temp_directory_path() / "blade-XXXXXX").string();
+  if (::mkdtemp(folder.data()) == nullptr)
+    throw Error(BLADE_RESOURCE_EXHAUSTED, "no folder can be made in '" + fs::temp_directory_path().string() + "'");
+  folder_ = folder;
+  std::vector<std::string> words = {find_python(), "-m", "blade.freeze", model, path()};
+  if (!signature.empty()) words.push_back(signature);
+  if (run_program(std::move(words)) == 0) return;
+  fs::remove_all(folder_);
+  throw Error(BLADE_UNAVAILABLE, "the SavedModel '" + model + "' keeps its weights in variables, and '" +
+                                     find_python() +
+                                     " -m blade.freeze' could not freeze it (see above); install TensorFlow and Blade "
+                                     "in that Python");
+}
+
+FrozenCopy::~FrozenCopy() {
+  std::error_code error;
+  fs::remove_all(folder_, error);
+}
+
+}  // namespace blade::command

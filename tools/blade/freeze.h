@@ -1,0 +1,26 @@
+// SavedModels with variables or lookup tables: TensorFlow has to freeze them, through the Python that it is installed
+// in.
+#pragma once
+
+#include <optional>
+#include <string>
+
+namespace blade::command {
+
+// A frozen copy of a SavedModel, removed at the end.
+class FrozenCopy {
+ public:
+  FrozenCopy(const std::string& model, const std::string& signature);
+  ~FrozenCopy();
+  FrozenCopy(const FrozenCopy&) = delete;
+  FrozenCopy& operator=(const FrozenCopy&) = delete;
+  std::string path() const { return folder_ + "/frozen"; }
+
+ private:
+  std::string folder_;
+};
+
+// Whether a directory holds variables or asset files that are not in its graph.
+bool must_be_frozen(const std::string& model);
+
+}  // namespace blade::command

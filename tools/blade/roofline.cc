@@ -1,0 +1,60 @@
+// Judges steps by the machine's limits.
+#include "roofline.h"
+
+#include <algorithm>
+#include <memory>
+
+namespace blade::command {
+namespace {
+
+using json = nlohmann::ordered_json;
+
+// A step can be no faster than its arithmetic at the machine's peak and its bytes at the bandwidth of its working set.
+// Steps whose floor is below this are bound by neither: starting and splitting them takes about as long.
+constexpr double kTinyUs = 1.0;
+
+bool runs_on_gpu(const json& step) { return step.at("kernel").get<std::string>().starts_with("cuda"); }
+
+void judge(json& step, const MachineLimits& limits) {
+  const double us = step.at("median_us");
+  const double flops = step.at("gflops").get<double>() * us * 1e3, bytes = step.at("gbytes").get<double>() * us * 1e3;
+  const auto kernel = step.at("kernel").get<std::string>();
+  const bool amx = limits.amx_gflops > 0 && kernel.find("_amx_") != std::string::npos;
+  const bool bf16 = limits.bf16_gflops > 0 && kernel.find("bf16") != std::string::npos;
+  const double peak = amx ? limits.amx_gflops : bf16 ? limits.bf16_gflops : limits.gflops;
+  const double compute_us = peak > 0 ? flops / peak / 1e3 : 0;
+  const double gbps = limits.read_gbps(bytes);
+  const double memory_us = gbps > 0 ? bytes / gbps / 1e3 : 0;
+  const double floor_us = std::max(compute_us, memory_us);
+  step["floor_us"] = floor_us;
+  step["roofline"] = us > 0 ? floor_us / us : 0.0;
+  step["bound_by"] = floor_us < kTinyUs ? "overhead" : compute_us >= memory_us ? "arithmetic" : "memory";
+}
+
+}  // namespace
+
+std::optional<MachineLimits> limits_for(const Engine& engine, const json& steps, bool measure_again) {
+  if (std::any_of(steps.begin(), steps.end(), runs_on_gpu)) return std::nullopt;
+  char* text = nullptr;
+  check(blade_engine_explain(engine.get(), nullptr, 0, &text));
+  const std::unique_ptr<char, void (*)(void*)> held(text, blade_free);
+  return machine_limits(json::parse(text).at("threads"), measure_again);
+}
+
+void add_roofline(json& steps, const MachineLimits& limits) {
+  for (json& step : steps) judge(step, limits);
+}
+
+json bound_shares(const json& steps) {
+  json shares = {{"arithmetic", 0.0}, {"memory", 0.0}, {"overhead", 0.0}};
+  double total = 0;
+  for (const json& step : steps) {
+    double& share = shares[step.at("bound_by").get<std::string>()].get_ref<double&>();
+    share += step.at("median_us").get<double>();
+    total += step.at("median_us").get<double>();
+  }
+  for (auto& share : shares) share = total > 0 ? share.get<double>() / total : 0.0;
+  return shares;
+}
+
+}  // namespace blade::command
