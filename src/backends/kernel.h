@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/blocking.h"
 #include "backends/device.h"
 #include "backends/machine.h"
 #include "base/aligned_buffer.h"
@@ -36,6 +37,7 @@ struct KernelRequest {
   const KernelRequest* producer = nullptr;
   size_t producer_input = 0;
   Device* device = nullptr;  // where the kernel will run; null: on the host
+  Blocking blocking;         // for create(): of a stored choice, so any numbers may stand in it
 };
 
 // Yes, or no with a reason that a user can read ("weights are not constant").
@@ -123,6 +125,8 @@ struct KernelEntry {
   // Predicted microseconds, to choose among several that support a node; nullptr: table order decides.
   double (*predicted_us)(const KernelRequest&);
   Result<std::unique_ptr<Kernel>> (*create)(const KernelRequest&, PackCache&);
+  // Blockings that tuning tries beside the one that create() takes by itself; nullptr: none.
+  std::vector<Blocking> (*blockings)(const KernelRequest&) = nullptr;
 };
 
 // A backend's ordered tables; the first supporting row wins unless costs are given or a stored choice names another.

@@ -31,6 +31,8 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kSpinInRun = std::chrono::microseconds(2000);
 constexpr auto kSpinAfterRun = std::chrono::microseconds(30);
 constexpr int kPausesPerClockRead = 32;
+// Sessions that call back to back leave gaps between their runs: the others do not take the worker for those.
+constexpr auto kCrowdedFor = std::chrono::milliseconds(3);
 // Pauses before a thread that is done looks into the queues of others: their lines are better left where they are.
 // Fewer where slots have several tasks, and so something to share.
 constexpr int kPausesBeforeStealing = 40;
@@ -77,6 +79,7 @@ struct ThreadPool::Impl {
   void run(int num_tasks, FunctionRef<void(int, int)> fn);
   void retag_slots(uint32_t number);
   void wake_sleepers();
+  void begin_run();
   void work_loop(int slot);
   // Waits for a job other than `last`; returns its number, or nullopt when the pool closes.
   std::optional<uint32_t> wait_for_job(uint32_t last);
@@ -96,6 +99,9 @@ struct ThreadPool::Impl {
 
   Job job;
   alignas(kCacheLine) std::atomic<int> run_scopes{0};
+  // As many runs at once as there are threads: each takes one, and workers keep out of their way.
+  std::atomic<bool> crowded{false};
+  std::atomic<Clock::duration::rep> last_crowded{0};
   std::atomic<int> sleepers{0};
   std::atomic<uint32_t> wake_word{0};
   std::atomic<bool> closing{false};
@@ -229,7 +235,7 @@ std::optional<uint32_t> ThreadPool::Impl::wait_for_job(uint32_t last) {
         pause_cpu();
       }
       if (closing.load(std::memory_order_relaxed)) return std::nullopt;
-      in_run = run_scopes.load(std::memory_order_relaxed) > 0;
+      in_run = run_scopes.load(std::memory_order_relaxed) > 0 && !crowded.load(std::memory_order_relaxed);
     } while (Clock::now() - start < (in_run ? kSpinInRun : kSpinAfterRun));
     const uint32_t word = wake_word.load(std::memory_order_seq_cst);
     sleepers.fetch_add(1, std::memory_order_seq_cst);
@@ -255,8 +261,8 @@ int ThreadPool::num_threads() const { return impl_->threads; }
 
 void ThreadPool::parallel_for(int num_tasks, FunctionRef<void(int task, int slot)> fn) {
   if (num_tasks <= 0) return;
-  const bool inline_only =
-      num_tasks == 1 || impl_->threads == 1 || impl_->busy.exchange(true, std::memory_order_acquire);
+  const bool inline_only = num_tasks == 1 || impl_->threads == 1 || impl_->crowded.load(std::memory_order_relaxed) ||
+                           impl_->busy.exchange(true, std::memory_order_acquire);
   if (inline_only) {
     for (int task = 0; task < num_tasks; ++task) fn(task, 0);
     return;
@@ -265,10 +271,18 @@ void ThreadPool::parallel_for(int num_tasks, FunctionRef<void(int task, int slot
   impl_->busy.store(false, std::memory_order_release);
 }
 
-ThreadPool::RunScope::RunScope(ThreadPool& pool) : pool_(pool) {
-  pool_.impl_->run_scopes.fetch_add(1, std::memory_order_seq_cst);
-  pool_.impl_->wake_sleepers();
+void ThreadPool::Impl::begin_run() {
+  const int runs = run_scopes.fetch_add(1, std::memory_order_seq_cst) + 1;
+  if (threads == 1) return;
+  const Clock::duration::rep now = Clock::now().time_since_epoch().count();
+  if (runs >= threads) last_crowded.store(now, std::memory_order_relaxed);
+  const auto since = Clock::duration(now - last_crowded.load(std::memory_order_relaxed));
+  const bool many = since < kCrowdedFor;
+  crowded.store(many, std::memory_order_relaxed);
+  if (!many) wake_sleepers();
 }
+
+ThreadPool::RunScope::RunScope(ThreadPool& pool) : pool_(pool) { pool_.impl_->begin_run(); }
 
 ThreadPool::RunScope::~RunScope() { pool_.impl_->run_scopes.fetch_sub(1, std::memory_order_seq_cst); }
 
@@ -287,6 +301,11 @@ std::shared_ptr<ThreadPool> ThreadPool::shared(int num_threads) {
     entry = pool;
   }
   return pool;
+}
+
+ThreadPool& ThreadPool::caller_only() {
+  static auto* const pool = new ThreadPool(1);  // never destroyed, as above
+  return *pool;
 }
 
 int ThreadPool::usable_cpus() {

@@ -42,7 +42,8 @@ class ThreadPool {
   // [0, num_threads()) is distinct among calls that run at the same time: use it to index per-thread scratch.
   // Task t is first offered to slot t * num_threads / num_tasks, so that the same rows stay in the same core's cache
   // from layer to layer. Tasks must not call parallel_for. One caller at a time uses the workers: a second concurrent
-  // caller (another session) runs its tasks inline, in slot 0.
+  // caller (another session) runs its tasks inline, in slot 0. While as many runs are active as there are threads,
+  // all do.
   void parallel_for(int num_tasks, FunctionRef<void(int task, int slot)> fn);
 
   // Keeps the workers awake (spinning between layers, with a bound) while alive. Runs of an engine hold one.
@@ -62,6 +63,8 @@ class ThreadPool {
 
   // Shared by all engines that ask for `num_threads` (0: as many as the process may use: affinity and cgroup limits).
   static std::shared_ptr<ThreadPool> shared(int num_threads);
+  // One without workers: runs all tasks on the calling thread.
+  static ThreadPool& caller_only();
   // CPUs this process may use, at least 1, from sched_getaffinity and the cgroup quota.
   static int usable_cpus();
 

@@ -24,7 +24,11 @@ std::string profile_json(const std::vector<blade::engine::StepTime>& steps) {
                     {"kernel", step.kernel},
                     {"median_us", step.median_us},
                     {"gflops", seconds > 0 ? step.flops / seconds * 1e-9 : 0},
-                    {"gbytes", seconds > 0 ? step.bytes / seconds * 1e-9 : 0}});
+                    {"gbytes", seconds > 0 ? step.bytes / seconds * 1e-9 : 0},
+                    {"choice", step.choice}});
+    if (!step.tuned) continue;
+    rows.back()["static_choice"] = step.tuned->static_choice;
+    rows.back()["tuned_gain"] = step.tuned->us > 0 ? step.tuned->static_us / step.tuned->us : 1.0;
   }
   return rows.dump();
 }

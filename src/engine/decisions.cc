@@ -90,6 +90,24 @@ Status read_kernels(const Json& json, std::map<std::string, std::string>& out) {
   return {};
 }
 
+// A list in the order of the kernels, which are sorted.
+Status read_figures(const Json& json, const std::map<std::string, std::string>& kernels,
+                    std::map<std::string, TunedFigures>& out) {
+  const auto it = json.find("kernel_figures");
+  if (it == json.end()) return {};
+  if (!it->is_array() || it->size() != kernels.size()) return wrong("kernel_figures", "a list of one entry a kernel");
+  auto kernel = kernels.begin();
+  for (const Json& entry : *it) {
+    const std::string& signature = (kernel++)->first;
+    if (entry.is_null()) continue;
+    const bool whole =
+        entry.is_array() && entry.size() == 3 && entry[0].is_string() && entry[1].is_number() && entry[2].is_number();
+    if (!whole) return wrong("kernel_figures", "made of a name and two times");
+    out[signature] = {entry[0].get<std::string>(), entry[1].get<double>(), entry[2].get<double>()};
+  }
+  return {};
+}
+
 Status read_strings(const Json& json, const char* field, std::vector<std::string>& out) {
   const auto it = json.find(field);
   if (it == json.end()) return {};
@@ -123,6 +141,18 @@ std::string Decisions::to_json() const {
                {"device", device},
                {"precision", precision}};
   if (!keep_float32.empty()) json["keep_float32"] = keep_float32;
+  if (!figures.empty()) {
+    Json list = Json::array();
+    for (const auto& [signature, name] : kernels) {
+      const auto found = figures.find(signature);
+      if (found == figures.end()) {
+        list.push_back(nullptr);
+      } else {
+        list.push_back({found->second.static_choice, found->second.static_us, found->second.us});
+      }
+    }
+    json["kernel_figures"] = std::move(list);
+  }
   if (num_threads != 0) json["num_threads"] = num_threads;
   if (profile) {
     Json opts = Json::array();
@@ -145,6 +175,7 @@ Result<Decisions> Decisions::from_json(std::string_view text) {
   BLADE_RETURN_IF_ERROR(read_strings(json, "keep_float32", decisions.keep_float32));
   BLADE_RETURN_IF_ERROR(read_strings(json, "disabled_passes", decisions.disabled_passes));
   BLADE_RETURN_IF_ERROR(read_kernels(json, decisions.kernels));
+  BLADE_RETURN_IF_ERROR(read_figures(json, decisions.kernels, decisions.figures));
   BLADE_RETURN_IF_ERROR(read_num_threads(json, decisions.num_threads));
   if (json.contains("profile")) {
     BLADE_ASSIGN_OR_RETURN(decisions.profile, profile_from_json(json["profile"]));

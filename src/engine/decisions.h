@@ -21,12 +21,19 @@ struct Profile {
   bool contains(std::span<const ir::Dims> input_dims) const;
 };
 
+// What tuning measured where it overrode the static choice.
+struct TunedFigures {
+  std::string static_choice;
+  double static_us = 0, us = 0;
+};
+
 struct Decisions {
   std::string blade_version;
-  std::string tuned_on;                      // microarchitecture the choices were measured on
+  std::string tuned_on;                      // machine_signature() of where `kernels` were measured
   std::vector<std::string> disabled_passes;  // tried and rolled back
   std::map<std::string, std::string>
-      kernels;  // kernel_signature() -> kernel name, where tuning overrode the static choice
+      kernels;  // kernel_signature() -> KernelChoice or kApart, where tuning overrode the static choice
+  std::map<std::string, TunedFigures> figures;  // of those, for people
   std::optional<Profile> profile;
   std::string device = "cpu";             // what was optimized for; elsewhere the other choices about it are left aside
   std::string precision = "fp32";         // or "fp16", for a GPU, or "bf16", for a CPU that has it

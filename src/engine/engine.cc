@@ -14,6 +14,7 @@
 #include "engine/device_run_context.h"
 #include "engine/engine_file.h"
 #include "engine/executor.h"
+#include "engine/kernel_choice.h"
 #include "engine/limited_device.h"
 #include "engine/run_context.h"
 #include "engine/thread_count.h"
@@ -66,6 +67,14 @@ Status run_region_passes(ir::Graph& graph, const Decisions& decisions, const Eng
   pass_options.narrow_type = narrow_type(decisions, options);
   pass_options.keep_float32 = decisions.keep_float32;
   return passes::run_pipeline(graph, /*whole_graph=*/false, decisions.disabled_passes, pass_options).status();
+}
+
+// Choices that were measured on another machine say nothing about this one.
+void leave_foreign_choices(Decisions& decisions, const std::string& machine) {
+  if (decisions.kernels.empty() || decisions.tuned_on.empty() || decisions.tuned_on == machine) return;
+  log_info("kernels are chosen by prediction: the model was tuned on " + decisions.tuned_on + ", this is " + machine);
+  decisions.kernels.clear();
+  decisions.figures.clear();
 }
 
 Status check_no_foreign(const ir::Graph& graph) {
@@ -509,6 +518,7 @@ Result<std::shared_ptr<Engine>> Engine::create(ir::Graph graph, Decisions decisi
   if (!said.empty()) log_warning(said);
   const int threads = asked > 0 ? asked : wanted > 0 ? std::min(wanted, usable) : usable;
   impl->pool = ThreadPool::shared(threads);
+  leave_foreign_choices(impl->decisions, machine_signature(impl->options.device, threads));
   impl->idle_arenas.reserve(kMaxIdle);
   impl->idle_executors.reserve(kMaxIdle);
   return std::shared_ptr<Engine>(new Engine(std::move(impl)));
@@ -601,9 +611,7 @@ Status Engine::profile(std::span<const TensorRef> inputs, int repetitions, std::
     BLADE_RETURN_IF_ERROR(there.time_shares(std::max(1, repetitions), &us));
     times->clear();
     for (size_t s = 0; s < us.size(); ++s) {
-      const Step& step = context.plan().steps[s];
-      times->push_back(
-          {step.node_name, ir::op_name(step.op), step.kernel_name, us[s], step.cost.flops, step.cost.bytes});
+      times->push_back(step_time(context.plan().steps[s], us[s]));
     }
     return {};
   }));

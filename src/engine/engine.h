@@ -47,6 +47,8 @@ Result<backends::Device*> device_by_name(const std::string& name);
 // One step of a plan with its measured time, for `blade profile` and rooflines.
 struct StepTime {
   std::string node, op, kernel;
+  std::string choice;                 // the kernel and how it cuts its work
+  std::optional<TunedFigures> tuned;  // where tuning chose it
   double median_us = 0;
   double flops = 0, bytes = 0;  // estimates of ir::node_cost
 };
@@ -102,7 +104,7 @@ class Engine {
   // Runs once, then measures `repetitions` runs by the device's own clock, inputs and outputs staying there.
   // Microseconds, in order. An error on the host, or where a step has to run there.
   Status device_times(std::span<const TensorRef> inputs, int repetitions, std::vector<double>* microseconds);
-  // A plan for these shapes under other decisions, sharing what is packed; not cached. For tuning.
+  // plan_for() under other decisions, sharing what is packed; not cached. For tuning.
   Result<std::shared_ptr<const Plan>> trial_plan(std::span<const ir::Dims> input_dims, const Decisions& decisions);
   backends::Device* device() const;
 

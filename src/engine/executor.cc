@@ -62,13 +62,16 @@ void StepTimer::end_run() {
   }
 }
 
+StepTime step_time(const Step& step, double us) {
+  return {step.node_name,  ir::op_name(step.op), step.kernel_name, step.choice, step.tuned, us,
+          step.cost.flops, step.cost.bytes};
+}
+
 std::vector<StepTime> StepTimer::medians() const {
   std::vector<StepTime> times;
   for (const Row& row : rows_) {
     for (size_t s = 0; s < row.runs.size(); ++s) {
-      const Step& step = row.plan->steps[s];
-      times.push_back({step.node_name, ir::op_name(step.op), step.kernel_name,
-                       row.runs[s].empty() ? 0 : median(row.runs[s]), step.cost.flops, step.cost.bytes});
+      times.push_back(step_time(row.plan->steps[s], row.runs[s].empty() ? 0 : median(row.runs[s])));
     }
   }
   return times;

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "engine/kernel_choice.h"
+
 namespace blade::engine {
 namespace {
 
@@ -19,10 +21,10 @@ bool pads_channels(const ir::Graph& graph, const ir::Node& node) {
          std::all_of(value->data, value->data + value->bytes, [](std::byte b) { return b == std::byte{0}; });
 }
 
-// The time of the row that the request would get from the table; nothing where it has no prediction.
-std::optional<double> predicted_us(const backends::KernelRequest& request, const Decisions& decisions,
+// The time of the row that the request would get from the table without tuning; nothing where it has no prediction.
+std::optional<double> predicted_us(const backends::KernelRequest& request,
                                    std::span<const backends::KernelEntry> table) {
-  const auto entry = select_kernel(request, decisions, table, nullptr);
+  const auto entry = select_kernel(request, Decisions(), table, nullptr);
   if (!entry.ok() || (*entry)->predicted_us == nullptr) return std::nullopt;
   return (*entry)->predicted_us(request);
 }
@@ -94,17 +96,23 @@ bool Fusion::absorb_producer_of(const ir::Graph& graph, const ir::Node& node, si
   const backends::KernelRequest first = request(graph, *producer, options);
   backends::KernelRequest pair = request(graph, node, options);
   const auto table = options.device != nullptr ? options.device->kernels() : backends::cpu_kernels();
-  // On a device by the static choices: what tuning chose for a node by itself must not undo a pair that was tuned.
-  const Decisions untuned;
-  const Decisions& chosen = options.device != nullptr ? untuned : decisions;
-  const auto us = predicted_us(pair, chosen, table), first_us = predicted_us(first, chosen, table);
+  // By the static choices: what tuning chose for a node by itself must not undo a pair that was tuned.
+  const auto us = predicted_us(pair, table), first_us = predicted_us(first, table);
   pair.producer = &first;
   pair.producer_input = i;
-  const auto fused = select_kernel(pair, chosen, fused_kernels(options), nullptr);
+  const auto fused = select_kernel(pair, Decisions(), fused_kernels(options), nullptr);
   if (!fused.ok()) return false;
   // A device's rows without predictions have no rivals: there the pair, which saves a launch, is taken.
   if (options.device == nullptr && (!us || !first_us)) return false;
-  if (us && first_us && (*fused)->predicted_us(pair) >= *us + *first_us) return false;
+  bool together = !us || !first_us || (*fused)->predicted_us(pair) < *us + *first_us;
+  if (options.device == nullptr) {
+    if (const std::string* stored = stored_choice(pair, decisions)) together = *stored != kApart;
+    if (options.with_alternatives && !together) {
+      possible_pairs_.push_back(
+          {kernel_signature(pair), supporting_kernels(pair, nullptr), {producer->name, node.name}});
+    }
+  }
+  if (!together) return false;
   producer_of_[node.id] = {producer->id, i};
   absorbed_[producer->id] = 1;
   return true;

@@ -35,6 +35,8 @@ class Fusion {
   std::vector<ir::ValueId> inputs(const ir::Node& node) const;
   // What the step of `node` reads: the producer's inputs, then its own without the value between them.
   std::vector<ir::ValueId> step_inputs(const ir::Graph& graph, const ir::Node& node) const;
+  // Pairs that were left apart, where PlanOptions::with_alternatives asks.
+  const std::vector<PossiblePair>& possible_pairs() const { return possible_pairs_; }
   // What kernel selection sees of a node.
   backends::KernelRequest request(const ir::Graph& graph, const ir::Node& node, const PlanOptions& options) const;
 
@@ -62,6 +64,7 @@ class Fusion {
   std::vector<char> absorbed_, done_in_copy_;  // by node id, as is producer_of_
   std::vector<Producer> producer_of_;
   std::vector<Replaced> replaced_;
+  std::vector<PossiblePair> possible_pairs_;
   std::vector<std::vector<ir::NodeId>> consumers_;
 };
 

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "engine/kernel_choice.h"
 #include "engine/plan.h"
 
 namespace blade::engine {
@@ -109,20 +110,18 @@ Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest
     return unimplemented("Node '" + request.node->name + "' (" + ir::op_name(request.node->op) +
                          ") has no kernel for " + kernel_signature(request) + ".");
   }
-  if (!decisions.kernels.empty()) {
-    const std::string signature = kernel_signature(request);
-    const auto exact = decisions.kernels.find(signature);
-    // A device's tiles were measured at some batch sizes: those between are better off with a neighbour's.
-    const std::string* stored = exact != decisions.kernels.end() ? &exact->second
-                                : request.device != nullptr      ? stored_nearby(decisions, signature)
-                                                                 : nullptr;
-    if (stored != nullptr) {
-      for (const Candidate& row : rows) {
-        if (*stored == row.entry->name) return row.entry;
-      }
-      if (refused != nullptr && exact != decisions.kernels.end())
-        refused->push_back(*stored + ": the stored choice is not available on this machine");
+  const std::string* stored = stored_choice(request, decisions);
+  const bool exact = stored != nullptr;
+  // A device's tiles were measured at some batch sizes: those between are better off with a neighbour's.
+  if (!exact && request.device != nullptr && !decisions.kernels.empty())
+    stored = stored_nearby(decisions, kernel_signature(request));
+  if (stored != nullptr) {
+    const auto choice = KernelChoice::parse(*stored);
+    for (const Candidate& row : rows) {
+      if (choice && choice->kernel == row.entry->name) return row.entry;
     }
+    if (refused != nullptr && exact)
+      refused->push_back(*stored + ": the stored choice is not available on this machine");
   }
   return cheapest(rows, refused);
 }
@@ -142,7 +141,23 @@ std::span<const backends::KernelEntry> fused_kernels(const PlanOptions& options)
   return options.device != nullptr ? options.device->fused_kernels() : backends::cpu_fused_kernels();
 }
 
-std::vector<const char*> supporting_kernels(const backends::KernelRequest& request) {
+namespace {
+
+// One thread, and what the row itself offers.
+void add_blockings(const backends::KernelEntry& row, const backends::KernelRequest& request,
+                   std::vector<std::string>& to) {
+  backends::Blocking inline_run;
+  inline_run.threads = 1;
+  if (request.num_threads > 1) to.push_back(KernelChoice{row.name, inline_run}.text());
+  if (row.blockings == nullptr) return;
+  for (const backends::Blocking& blocking : row.blockings(request))
+    to.push_back(KernelChoice{row.name, blocking}.text());
+}
+
+}  // namespace
+
+std::vector<std::string> supporting_kernels(const backends::KernelRequest& request,
+                                            const backends::KernelEntry* chosen) {
   backends::Device* device = request.device;
   const bool is_pair = request.producer != nullptr;
   const auto table = device != nullptr ? (is_pair ? device->fused_kernels() : device->kernels())
@@ -152,8 +167,11 @@ std::vector<const char*> supporting_kernels(const backends::KernelRequest& reque
     constexpr double kUnknown = 1e9;
     return a.us.value_or(kUnknown) < b.us.value_or(kUnknown);
   });
-  std::vector<const char*> names;
-  for (const Candidate& row : rows) names.push_back(row.entry->name);
+  std::vector<std::string> names;
+  for (const Candidate& row : rows) names.emplace_back(row.entry->name);
+  if (device != nullptr) return names;
+  if (is_pair) names.emplace_back(kApart);
+  if (chosen != nullptr) add_blockings(*chosen, request, names);
   return names;
 }
 

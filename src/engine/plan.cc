@@ -8,6 +8,7 @@
 
 #include "base/checked_math.h"
 #include "engine/fusion.h"
+#include "engine/kernel_choice.h"
 #include "engine/memory_plan.h"
 #include "engine/specialized_graph.h"
 #include "engine/storage.h"
@@ -39,6 +40,7 @@ class PlanBuilder {
 
   Result<std::shared_ptr<const Plan>> build() {
     plan_->device = options_.reference_only ? nullptr : options_.device;
+    plan_->possible_pairs = fusion_.possible_pairs();
     plan_->inputs = descs_of(graph_, graph_.inputs());
     plan_->outputs = descs_of(graph_, graph_.outputs());
     find_half_inputs();
@@ -84,11 +86,14 @@ class PlanBuilder {
     const backends::KernelEntry* entry = *selected;
     if (options_.with_alternatives && !step.on_host) {
       step.signature = kernel_signature(request);
-      step.alternatives = supporting_kernels(request);
+      step.alternatives = supporting_kernels(request, entry);
     }
+    take_stored_choice(request, first, *entry, step);
     auto kernel = entry->create(request, packs_);
     if (!kernel.ok()) return kernel.status().with_context("Node '" + node.name + "' (" + entry->name + ")");
     step.kernel = std::move(kernel).value();
+    if (producer != nullptr) step.nodes.push_back(producer->name);
+    step.nodes.push_back(node.name);
     step.node_name = node.name;
     step.op = node.op;
     step.kernel_name = entry->name;
@@ -102,6 +107,23 @@ class PlanBuilder {
     }
     plan_->steps.push_back(std::move(step));
     return {};
+  }
+
+  // How the stored choice cuts the work; what it replaced is kept for reports.
+  void take_stored_choice(backends::KernelRequest& request, backends::KernelRequest& producer,
+                          const backends::KernelEntry& entry, Step& step) {
+    step.choice = entry.name;
+    const std::string* stored = step.on_host ? nullptr : stored_choice(request, decisions_);
+    if (stored == nullptr || options_.reference_only) return;
+    const auto choice = KernelChoice::parse(*stored);
+    if (!choice || choice->kernel != entry.name) return;
+    step.choice = *stored;
+    const std::string signature = kernel_signature(request);
+    if (const auto found = decisions_.figures.find(signature); found != decisions_.figures.end())
+      step.tuned = found->second;
+    request.blocking = choice->blocking;
+    step.on_one_thread = request.blocking.threads == 1 && request.device == nullptr;
+    if (step.on_one_thread) request.num_threads = producer.num_threads = 1;
   }
 
   void share_memory() {

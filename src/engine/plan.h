@@ -35,14 +35,26 @@ struct Step {
   bool on_host = false;                   // of a device's plan: no kernel of the device takes it (see `refused`)
   std::vector<int> fetch, send;           // then: inputs to bring to the host before, outputs the device needs after
   ir::Cost cost;                          // for rooflines
+  std::string choice;                     // the kernel and how it cuts its work: KernelChoice as text
+  bool on_one_thread = false;             // by that choice
+  std::optional<TunedFigures> tuned;      // of a stored choice
   std::string signature;                  // kernel_signature(), where alternatives were asked for
-  std::vector<const char*> alternatives;  // rows that support the step, the one predicted fastest first
+  std::vector<std::string> alternatives;  // supporting_kernels(), as well
+  std::vector<std::string> nodes;         // all that the step computes, node_name last
   std::vector<std::string> refused;       // "cpu.conv.winograd_f32: stride is 2, needs 1": rows that were passed over
+};
+
+// Nodes that are steps of their own but could be one.
+struct PossiblePair {
+  std::string signature;
+  std::vector<std::string> alternatives;  // kApart and the rows that take both
+  std::vector<std::string> nodes;
 };
 
 struct Plan {
   backends::Device* device = nullptr;  // null: all on the host
   std::vector<Step> steps;
+  std::vector<PossiblePair> possible_pairs;  // where alternatives were asked for
   std::vector<ir::TensorPtr> constants;
   std::vector<std::shared_ptr<const backends::DeviceBuffer>>
       device_constants;                               // the same there; null: no step reads it
@@ -87,8 +99,10 @@ Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest
                                                    bool reference_only, std::vector<std::string>* refused);
 // The rows for pairs of nodes where the plan runs.
 std::span<const backends::KernelEntry> fused_kernels(const PlanOptions& options);
-// All rows of the request's device that support it, the one predicted fastest first.
-std::vector<const char*> supporting_kernels(const backends::KernelRequest& request);
+// What a stored choice may be: all rows of the request's device that support it, the one predicted fastest first; on
+// the host also the ways in which `chosen` may cut its work, and kApart for a pair.
+std::vector<std::string> supporting_kernels(const backends::KernelRequest& request,
+                                            const backends::KernelEntry* chosen);
 // select_kernel() over one table, for tests.
 Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest& request, const Decisions& decisions,
                                                    std::span<const backends::KernelEntry> table,

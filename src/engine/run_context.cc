@@ -104,7 +104,7 @@ Status HostRunContext::run(std::byte* arena, ThreadPool& pool, double* step_us, 
     args.inputs = {step_inputs_.data() + at.first_input, at.num_inputs};
     args.outputs = {step_outputs_.data() + at.first_output, at.num_outputs};
     args.scratch = arena + step.scratch_offset;
-    args.pool = &pool;
+    args.pool = step.on_one_thread ? &ThreadPool::caller_only() : &pool;
     StepAllocator allocator(step, found);
     args.allocator = &allocator;
     const Clock::time_point start = step_us != nullptr ? Clock::now() : Clock::time_point();

@@ -8,6 +8,7 @@
 #include "backends/cuda/loader.h"
 #include "backends/machine.h"
 #include "engine/coverage.h"
+#include "engine/kernel_choice.h"
 #include "frontends/tensorflow/importer.h"
 #include "frontends/tensorflow/model_loader.h"
 #include "ir/plain_text.h"
@@ -95,6 +96,11 @@ json plan_json(const engine::Plan& plan) {
     }
     steps.push_back(
         {{"node", step.node_name}, {"op", ir::op_name(step.op)}, {"kernel", step.kernel_name}, {"outputs", outputs}});
+    if (step.choice != step.kernel_name) steps.back()["choice"] = step.choice;
+    if (step.tuned) {
+      steps.back()["tuned"] = {
+          {"static_choice", step.tuned->static_choice}, {"static_us", step.tuned->static_us}, {"us", step.tuned->us}};
+    }
     if (step.on_host) steps.back()["on_host"] = true;
     if (!step.refused.empty()) steps.back()["refused"] = step.refused;
   }
@@ -145,6 +151,7 @@ Result<std::string> explain_engine(engine::Engine& engine, const std::vector<ir:
   json report = {{"threads", engine.num_threads()},
                  {"packed_weight_bytes", engine.packed_bytes()},
                  {"plans_cached", engine.plans_cached()},
+                 {"machine", engine::machine_signature(engine.device(), engine.num_threads())},
                  {"decisions", json::parse(engine.decisions().to_json(), nullptr, false)}};
   if (input_dims != nullptr) {
     BLADE_ASSIGN_OR_RETURN(const auto plan, engine.plan_for(*input_dims));

@@ -7,6 +7,7 @@
 #include "backends/machine.h"
 #include "base/log.h"
 #include "base/mapped_file.h"
+#include "engine/kernel_choice.h"
 #include "frontends/tensorflow/model_loader.h"
 #include "frontends/tensorflow/proto/saved_model.h"
 #include "optimizer/candidate.h"
@@ -413,7 +414,7 @@ class Optimizer {
     }
     engine::Decisions decisions;
     decisions.blade_version = BLADE_VERSION;
-    decisions.tuned_on = report_.microarchitecture;
+    decisions.tuned_on = engine::machine_signature(device_, options_.num_threads);
     decisions.profile = profile_;
     decisions.device = options_.device;
     decisions.num_threads = options_.asked_threads;

@@ -57,7 +57,8 @@ constexpr OptionRow kRows[] = {
     {"config.tuning.time_limit_s", kNumber, "60", "bound on the time spent measuring, in seconds"},
     {"config.tuning.disable_perf_check", kBool, "false",
      "keep what holds without checking that it is faster, where a busy machine cannot tell"},
-    {"config.tuning.cache_dir", kText, R"("")", "where measured choices are kept between runs"},
+    {"config.tuning.cache_dir", kText, R"("")",
+     "where measured choices are kept between runs: '' for the user's cache folder, 'off' to keep none"},
     {"config.quantization.enable", kBool, "false", "int8, at level o2", "", "int8 is not available yet"},
 };
 

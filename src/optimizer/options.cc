@@ -187,6 +187,7 @@ Status parse_config(const json& config, OptimizeOptions& options) {
   if (const json* v = find(config, {"accuracy", "atol"})) options.accuracy.atol = v->get<double>();
   if (const json* v = find(config, {"accuracy", "metric"})) options.accuracy.metric = v->get<std::string>();
   if (const json* v = find(config, {"tuning", "time_limit_s"})) options.time_limit_s = v->get<double>();
+  if (const json* v = find(config, {"tuning", "cache_dir"})) options.cache_dir = v->get<std::string>();
   if (const json* v = find(config, {"tuning", "disable_perf_check"})) options.check_speed = !v->get<bool>();
   if (options.precision != "auto" && options.precision != "fp32" && options.precision != "bf16") {
     return invalid_argument("config.cpu_config.precision is '" + options.precision +

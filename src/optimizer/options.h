@@ -48,6 +48,7 @@ struct OptimizeOptions {
   int num_threads = 0;    // for measuring: bounded by the CPUs that this process may use
   int asked_threads = 0;  // for the optimized model, which may go elsewhere
   double time_limit_s = 60;
+  std::string cache_dir;    // of measured choices; empty: the user's, "off": none
   bool check_speed = true;  // false: what holds is kept whether or not it is measured faster
   std::string user_config;  // as given, for the report
   std::string model_name;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "optimizer/accuracy.h"
+#include "optimizer/cpu_search.h"
 #include "optimizer/gpu_search.h"
 #include "optimizer/precision_search.h"
 #include "optimizer/runners.h"
@@ -30,7 +31,7 @@ class Search {
       precision.message = "not tried: the model is not one region, so its parts cannot be measured alone";
     }
     if (whole && input_.options.check_speed) BLADE_RETURN_IF_ERROR(measure_each());
-    if (input_.device != nullptr) BLADE_RETURN_IF_ERROR(tune_on_device(whole));
+    if (input_.device != nullptr || input_.options.check_speed) BLADE_RETURN_IF_ERROR(tune(whole));
     return std::move(result_);
   }
 
@@ -96,10 +97,11 @@ class Search {
     return {};
   }
 
-  Status tune_on_device(bool whole) {
+  Status tune(bool whole) {
     OptimizationStep tuning{"BladeTuneKernels", StepStatus::kPassed, {}, {}, "", 0};
     if (whole) {
-      BLADE_RETURN_IF_ERROR(tune_kernels(input_, result_.decisions, tuning));
+      const auto tune_there = input_.device != nullptr ? tune_kernels : tune_on_cpu;
+      BLADE_RETURN_IF_ERROR(tune_there(input_, result_.decisions, tuning));
     } else {
       tuning.message = "not tried: the model is not one region, so its parts cannot be measured alone";
     }
@@ -149,6 +151,18 @@ Result<std::shared_ptr<engine::Engine>> region_engine(const SearchInput& input, 
   BLADE_ASSIGN_OR_RETURN(ir::Graph graph,
                          engine::extract_region(input.graph, in_model_order(input.graph, input.partition.regions[0])));
   return engine::Engine::create(std::move(graph), std::move(decisions), options);
+}
+
+Result<bool> answers_hold(const SearchInput& input, const engine::Decisions& decisions) {
+  BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, decisions));
+  const auto runner = make_engine_runner(std::move(engine));
+  const AccuracyOptions accuracy = accuracy_in(decisions.precision, input.options);
+  for (size_t i = 0; i < input.feeds.size(); ++i) {
+    BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, runner->outputs(input.feeds[i]));
+    const std::vector<std::string> names(got.size(), "");
+    if (!check_accuracy(names, input.expected[i], got, accuracy).holds) return false;
+  }
+  return true;
 }
 
 std::vector<std::string> answer_names(const SearchInput& input, size_t count) {

@@ -32,6 +32,8 @@ struct SearchResult {
 // An engine of the only region under these decisions.
 Result<std::shared_ptr<engine::Engine>> region_engine(const SearchInput& input, engine::Decisions decisions);
 
+// Whether the answers to every feed are as expected under these decisions.
+Result<bool> answers_hold(const SearchInput& input, const engine::Decisions& decisions);
 // Names for `count` answers of an engine of the only region: those of the model's outputs.
 std::vector<std::string> answer_names(const SearchInput& input, size_t count);
 

@@ -169,25 +169,23 @@ inline void expect_equal(const ir::Tensor& want, const std::byte* got, double to
   }
 }
 
-// Runs one row on the case and compares with `want`; false if the row refuses the case. Also runs in place where the
-// kernel says that it can.
-inline bool check_row(const KernelEntry& row, const Case& c, const std::vector<ir::TensorPtr>& want, int threads) {
-  const CaseGraph made = make_graph(c);
-  const KernelRequest request = make_request(c, made.graph.node(made.node), want, threads);
-  const Support support = row.supports(request);
-  if (!support.ok) {
-    EXPECT_FALSE(support.reason.empty()) << row.name;
-    return false;
-  }
-  if (row.predicted_us != nullptr) {
-    EXPECT_GT(row.predicted_us(request), 0) << row.name;
-  }
+inline std::string blocking_text(const Blocking& b) {
+  if (b == Blocking()) return "";
+  std::string text = " cut";
+  for (const int part : {b.vectors, b.tile_parts, b.panel_parts, b.strip}) text += " " + std::to_string(part);
+  return text;
+}
+
+// Runs one row on the request and compares with `want`. Also runs in place where the kernel says that it can.
+inline void check_request(const KernelEntry& row, const Case& c, const std::vector<ir::TensorPtr>& want,
+                          const KernelRequest& request) {
   PackCache packs;
   auto kernel = row.create(request, packs);
   EXPECT_TRUE(kernel.ok()) << row.name << ": " << kernel.status().message();
-  if (!kernel.ok()) return true;
-  ThreadPool pool(threads);
-  const std::string what = std::string(row.name) + " on " + c.name + ", " + std::to_string(threads) + " threads";
+  if (!kernel.ok()) return;
+  ThreadPool pool(request.num_threads);
+  const std::string what = row.name + blocking_text(request.blocking) + " on " + c.name + ", " +
+                           std::to_string(request.num_threads) + " threads";
   for (int shared = -1; shared < static_cast<int>(c.inputs.size()); ++shared) {
     if (shared >= 0 && !(*kernel)->can_run_in_place(shared)) continue;
     std::vector<GuardedBuffer> outputs;
@@ -212,6 +210,29 @@ inline bool check_row(const KernelEntry& row, const Case& c, const std::vector<i
       EXPECT_TRUE(outputs[o].intact()) << what << ": wrote behind output " << o;
       expect_equal(*want[o], outputs[o].data(), c.tolerance, what + (shared >= 0 ? ", in place" : ""));
     }
+  }
+}
+
+// The row on the case, in every way in which it can cut the work and in some that only a damaged file asks for; false
+// if it refuses the case.
+inline bool check_row(const KernelEntry& row, const Case& c, const std::vector<ir::TensorPtr>& want, int threads) {
+  const CaseGraph made = make_graph(c);
+  KernelRequest request = make_request(c, made.graph.node(made.node), want, threads);
+  const Support support = row.supports(request);
+  if (!support.ok) {
+    EXPECT_FALSE(support.reason.empty()) << row.name;
+    return false;
+  }
+  if (row.predicted_us != nullptr) {
+    EXPECT_GT(row.predicted_us(request), 0) << row.name;
+  }
+  check_request(row, c, want, request);
+  if (row.blockings == nullptr) return true;
+  std::vector<Blocking> blockings = row.blockings(request);
+  for (const int wild : {1, 3, 1 << 16}) blockings.push_back({0, wild, wild, wild, wild});
+  for (const Blocking& blocking : blockings) {
+    request.blocking = blocking;
+    check_request(row, c, want, request);
   }
   return true;
 }

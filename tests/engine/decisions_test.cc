@@ -16,6 +16,8 @@ TEST(Decisions, RoundTrip) {
   d.tuned_on = "zen4";
   d.disabled_passes = {"TfFoldBatchNorms"};
   d.kernels.emplace("Conv f32[1,2]", "cpu.conv.direct_f32");
+  d.kernels.emplace("MatMul f32[3]", "cpu.matmul.packed_f32 vectors=3");
+  d.figures["MatMul f32[3]"] = {"cpu.matmul.batched_f32", 12.5, 4};
   d.precision = "bf16";
   d.profile = Profile{{{1, 3}}, {{8, 3}}, {{{4, 3}}, {{2, 3}}}};
   auto back = Decisions::from_json(d.to_json());
@@ -24,6 +26,11 @@ TEST(Decisions, RoundTrip) {
   EXPECT_EQ(back->tuned_on, d.tuned_on);
   EXPECT_EQ(back->disabled_passes, d.disabled_passes);
   EXPECT_EQ(back->kernels, d.kernels);
+  ASSERT_EQ(back->figures.size(), 1u);
+  const TunedFigures& figures = back->figures["MatMul f32[3]"];
+  EXPECT_EQ(figures.static_choice, "cpu.matmul.batched_f32");
+  EXPECT_EQ(figures.static_us, 12.5);
+  EXPECT_EQ(figures.us, 4);
   EXPECT_EQ(back->precision, d.precision);
   ASSERT_TRUE(back->profile);
   EXPECT_EQ(back->profile->min, d.profile->min);
@@ -51,6 +58,10 @@ TEST(Decisions, WrongTypesAreRefusedBySentence) {
                        "{",
                        R"({"kernels": [1]})",
                        R"({"kernels": {"a": 1}})",
+                       R"({"kernels": {"a": "b"}, "kernel_figures": 3})",
+                       R"({"kernels": {"a": "b"}, "kernel_figures": []})",
+                       R"({"kernels": {"a": "b"}, "kernel_figures": [["c", 1]]})",
+                       R"({"kernels": {"a": "b"}, "kernel_figures": [["c", "1", 2]]})",
                        R"({"precision": 1})",
                        R"({"disabled_passes": "x"})",
                        R"({"disabled_passes": [1]})",

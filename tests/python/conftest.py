@@ -7,6 +7,8 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+# Measured choices of kernels stay out of the user's cache.
+os.environ["XDG_CACHE_HOME"] = str(ROOT / "build" / "test-cache")
 
 
 def _generate(example, folder, *options):

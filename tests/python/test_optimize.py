@@ -211,6 +211,32 @@ def test_generated_data_from_shapes_and_ranges():
     assert "(2, 32, 32, 3)" in report.diagnosis["test_data_info"]
 
 
+def test_measured_choices_are_stored_and_remembered(tmp_path):
+    config = fast_config()
+    config.tuning.cache_dir = str(tmp_path / "cache")
+    config.cpu_config.num_threads = 1  # tests run beside others: more threads would find the machine busy
+    found = []
+    for run in range(2):
+        graph_def, _, report = optimize(tiny_models.conv_net(), config, outputs=["probabilities"],
+                                        test_data=[tiny_models.image()])
+        step = next(s for s in report.optimizations if s["name"] == "BladeTuneKernels")
+        if "other processes" in step.get("message", ""):
+            pytest.skip("the machine is busy: nothing is measured")
+        assert (tmp_path / "cache" / "kernel_choices.json").exists()
+        assert ("known from earlier runs" in step.get("message", "")) == (run == 1)
+        if engine_ops(graph_def):
+            path = tiny_models.write(graph_def, tmp_path / "optimized.pb")
+            engine = blade.Engine(path, num_threads=1)
+            decisions = engine.explain(tiny_models.image())["decisions"]
+            assert engine.explain()["machine"].endswith("1 thread")
+            assert len(decisions["kernels"]) == step.get("changes", 0)
+            assert len(decisions.get("kernel_figures", [])) == len(decisions["kernels"])
+            found.append(decisions["kernels"])
+            tuned = [s for s in engine.profile(tiny_models.image()) if "static_choice" in s]
+            assert all(s["tuned_gain"] > 1 for s in tuned) and bool(tuned) == bool(decisions["kernels"])
+    assert all(kernels == found[0] for kernels in found)
+
+
 def scaled_net():
     """A GraphDef: 'x' [?,16] and 'scale', whose default is 1 -> 'y' and 'twice' (twice the scale)."""
     random = np.random.default_rng(3)

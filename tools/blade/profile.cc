@@ -13,20 +13,33 @@
 namespace blade::command {
 namespace {
 
+// How many times as fast as the static choice tuning measured the step; empty for a static choice.
+std::string tuned_gain(const nlohmann::ordered_json& step) {
+  if (!step.contains("tuned_gain")) return "";
+  char text[16];
+  std::snprintf(text, sizeof(text), "%.2fx", step.at("tuned_gain").get<double>());
+  return text;
+}
+
+std::string static_choice(const nlohmann::ordered_json& step) {
+  return step.contains("static_choice") ? " (instead of " + step.at("static_choice").get<std::string>() + ")" : "";
+}
+
 void print_table(const nlohmann::ordered_json& steps, const std::optional<MachineLimits>& limits) {
   double total = 0, floor = 0;
   for (const auto& step : steps) {
     total += step.at("median_us").get<double>();
     floor += step.value("floor_us", 0.0);
   }
-  std::printf("%10s %6s %9s %8s %9s %6s %-10s  %-32s %s\n", "us", "share", "GFLOP/s", "GB/s", "floor us", "roof",
-              "bound by", "kernel", "node");
+  std::printf("%10s %6s %9s %8s %9s %6s %-10s  %-32s %5s %s\n", "us", "share", "GFLOP/s", "GB/s", "floor us", "roof",
+              "bound by", "kernel", "tuned", "node");
   for (const auto& step : steps) {
     const double us = step.at("median_us");
-    std::printf("%10.1f %5.1f%% %9.1f %8.1f %9.1f %5.0f%% %-10s  %-32s %s\n", us, total > 0 ? 100 * us / total : 0,
-                step.at("gflops").get<double>(), step.at("gbytes").get<double>(), step.value("floor_us", 0.0),
-                100 * step.value("roofline", 0.0), step.value("bound_by", "").c_str(),
-                step.at("kernel").get<std::string>().c_str(), step.at("node").get<std::string>().c_str());
+    std::printf("%10.1f %5.1f%% %9.1f %8.1f %9.1f %5.0f%% %-10s  %-32s %5s %s%s\n", us,
+                total > 0 ? 100 * us / total : 0, step.at("gflops").get<double>(), step.at("gbytes").get<double>(),
+                step.value("floor_us", 0.0), 100 * step.value("roofline", 0.0), step.value("bound_by", "").c_str(),
+                step.at("choice").get<std::string>().c_str(), tuned_gain(step).c_str(),
+                step.at("node").get<std::string>().c_str(), static_choice(step).c_str());
   }
   std::printf("%10.1f  in all, floor %.1f\n", total, floor);
   // Winograd does less arithmetic than is counted; nothing else is faster than the machine.

@@ -20,10 +20,17 @@ double to_f32_us(const KernelRequest& request) {
   return kUs(*request.producer);
 }
 
+template <std::vector<Blocking> (*kBlockings)(const KernelRequest&)>
+std::vector<Blocking> to_f32_blockings(const KernelRequest& request) {
+  return kBlockings(*request.producer);
+}
+
 template <Result<std::unique_ptr<Kernel>> (*kCreate)(const KernelRequest&, PackCache&)>
 Result<std::unique_ptr<Kernel>> create_to_f32(const KernelRequest& request, PackCache& packs) {
   KernelRequest both = *request.producer;
   both.outputs = request.outputs;
+  both.blocking = request.blocking;
+  both.num_threads = request.num_threads;
   return kCreate(both, packs);
 }
 

@@ -1,4 +1,5 @@
 // Rows for Conv and ConvTranspose: direct and Winograd algorithms over the raw kernels in matrix/.
+#include "backends/cpu/blockings.h"
 #include "backends/cpu/cast_fusion.h"
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
@@ -30,6 +31,16 @@ Support supports_direct(const KernelRequest& request) {
 template <class T, MatrixUnit kUnit = kVectorUnit>
 double direct_us(const KernelRequest& request) {
   return conv_cost_us<T>(conv_shape(request, kUnit), ConvAlgorithm::kDirect, request.num_threads);
+}
+
+template <class T>
+std::vector<Blocking> direct_blockings(const KernelRequest& request) {
+  const Conv2DShape shape = conv_shape(request);
+  const int64_t rows = conv2d_band_rows<T>(shape);
+  if (rows == 0) return product_blockings(request, shape.oc / shape.groups);
+  std::vector<Blocking> blockings = panel_blockings(shape.oc);
+  add_strips(blockings, rows, shape.oh);
+  return blockings;
 }
 
 template <class T, class In = T, class Out = T>
@@ -79,10 +90,20 @@ double winograd_us(const KernelRequest& request) {
 }
 
 template <ConvAlgorithm kAlgorithm, class T = float>
+std::vector<Blocking> winograd_blockings(const KernelRequest& request) {
+  const Conv2DShape shape = conv_shape(request);
+  std::vector<Blocking> blockings = panel_blockings(shape.oc);
+  constexpr int kOutputs = kAlgorithm == ConvAlgorithm::kWinograd4 ? 4 : 2;  // of a tile, each way
+  const int64_t tiles = shape.n * ceil_div(shape.oh, kOutputs) * ceil_div(shape.ow, kOutputs);
+  add_strips(blockings, winograd_pass_tiles<T>(shape, kAlgorithm, request.num_threads), tiles);
+  return blockings;
+}
+
+template <ConvAlgorithm kAlgorithm, class T = float>
 Result<std::unique_ptr<Kernel>> create_winograd(const KernelRequest& request, PackCache& packs) {
   const Conv2DShape shape = conv_shape(request);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2, kElement<T>);
-  const std::string layout = layout_name(conv_algorithm_name(kAlgorithm), {shape.c, shape.oc});
+  const std::string layout = layout_name(conv_algorithm_name(kAlgorithm), {shape.c, shape.oc, shape.blocking.vectors});
   BLADE_ASSIGN_OR_RETURN(
       const auto packed,
       packed_weights<T>(request, packs, layout, packed_winograd_bytes<T>(shape, kAlgorithm),
@@ -208,13 +229,16 @@ Result<std::unique_ptr<Kernel>> create_conv_transpose3d(const KernelRequest& req
 constexpr ConvAlgorithm kF43 = ConvAlgorithm::kWinograd4, kF23 = ConvAlgorithm::kWinograd2;
 
 constexpr KernelEntry kConvRows[] = {
-    {"cpu.conv.winograd43_f32", ir::Op::kConv, supports_winograd<kF43>, winograd_us<kF43>, create_winograd<kF43>},
-    {"cpu.conv.winograd23_f32", ir::Op::kConv, supports_winograd<kF23>, winograd_us<kF23>, create_winograd<kF23>},
+    {"cpu.conv.winograd43_f32", ir::Op::kConv, supports_winograd<kF43>, winograd_us<kF43>, create_winograd<kF43>,
+     winograd_blockings<kF43>},
+    {"cpu.conv.winograd23_f32", ir::Op::kConv, supports_winograd<kF23>, winograd_us<kF23>, create_winograd<kF23>,
+     winograd_blockings<kF23>},
     {"cpu.conv.winograd23_bf16", ir::Op::kConv, supports_winograd<kF23, BFloat16>, winograd_us<kF23, BFloat16>,
-     create_winograd<kF23, BFloat16>},
-    {"cpu.conv.direct_f32", ir::Op::kConv, supports_direct<float>, direct_us<float>, create_direct},
+     create_winograd<kF23, BFloat16>, winograd_blockings<kF23, BFloat16>},
+    {"cpu.conv.direct_f32", ir::Op::kConv, supports_direct<float>, direct_us<float>, create_direct,
+     direct_blockings<float>},
     {"cpu.conv.direct_bf16", ir::Op::kConv, supports_direct<BFloat16>, direct_us<BFloat16>,
-     create_direct_bf16<kVectorUnit>},
+     create_direct_bf16<kVectorUnit>, direct_blockings<BFloat16>},
     {"cpu.conv.direct_amx_bf16", ir::Op::kConv, supports_direct<BFloat16, kTileUnit>, direct_us<BFloat16, kTileUnit>,
      create_direct_bf16<kTileUnit>},
     {"cpu.conv.direct_repack_f32", ir::Op::kConv, supports_repack, direct_us<float>, create_repack},
@@ -226,7 +250,8 @@ constexpr KernelEntry kConvRows[] = {
 
 constexpr KernelEntry kConvToF32Rows[] = {
     {"cpu.conv.direct_bf16_to_f32", ir::Op::kCast, supports_to_f32<ir::Op::kConv, supports_direct<BFloat16>>,
-     to_f32_us<direct_us<BFloat16>>, create_to_f32<create_direct_bf16<kVectorUnit>>},
+     to_f32_us<direct_us<BFloat16>>, create_to_f32<create_direct_bf16<kVectorUnit>>,
+     to_f32_blockings<direct_blockings<BFloat16>>},
     {"cpu.conv.direct_amx_bf16_to_f32", ir::Op::kCast,
      supports_to_f32<ir::Op::kConv, supports_direct<BFloat16, kTileUnit>>, to_f32_us<direct_us<BFloat16, kTileUnit>>,
      create_to_f32<create_direct_bf16<kTileUnit>>},

@@ -2,6 +2,7 @@
 // stay in L2 until they are pooled.
 #include <cstring>
 
+#include "backends/cpu/blockings.h"
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/packed_weights.h"
@@ -15,7 +16,6 @@ using reference::Windows;
 
 constexpr int64_t kStripBytes = 192 << 10;  // of the convolution's results, beside what it reads
 constexpr int kTasksPerThread = 8;
-constexpr int64_t kCachedBytes = 512 << 10;  // of a core: results that stay in L2 without help
 
 Windows pool_windows(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::PoolAttrs>();
@@ -33,8 +33,6 @@ Support supports_conv_pool(const KernelRequest& request) {
   const Conv2DShape conv = conv_shape(*request.producer);
   if (const char* refusal = conv2d_rows_refusal<T>(conv)) return Support::no(refusal);
   if (request.outputs[0].element_count() == 0) return Support::no("the result is empty");
-  if (static_cast<int64_t>(request.inputs[0].bytes()) <= kCachedBytes * std::max(1, request.num_threads))
-    return Support::no("what is between the two stays in cache in any case");
   return folds_rows_first(pool_windows(request), conv.oc) ? Support::yes()
                                                           : Support::no("pools neither one nor two spatial dims");
 }
@@ -52,7 +50,8 @@ struct ConvPoolPlan {
       : conv(conv_shape(*request.producer)), pool(pool_windows(request)) {
     const Window& y = pool.dim[1];
     const int64_t most = kStripBytes / std::max<int64_t>(1, row_elements() * int64_t{sizeof(T)});
-    strip_rows = std::clamp<int64_t>((most - y.size) / y.stride + 1, 1, y.out);
+    const int64_t asked = request.blocking.strip;
+    strip_rows = std::clamp<int64_t>(asked > 0 ? asked : (most - y.size) / y.stride + 1, 1, y.out);
     conv_rows = std::min(y.in, (strip_rows - 1) * y.stride + y.size);
     tasks = threads == 1 ? 1 : std::clamp<int64_t>(units() / 2, 1, int64_t{kTasksPerThread} * threads);
   }
@@ -74,6 +73,14 @@ double conv_pool_us(const KernelRequest& request) {
   const double twice = static_cast<double>((plan.tasks - 1) * std::max<int64_t>(0, y.size - y.stride)) /
                        static_cast<double>(std::max<int64_t>(1, plan.conv.n * plan.conv.oh));
   return conv_cost_us<T>(plan.conv, ConvAlgorithm::kDirect, threads) * (1 + twice) + 0.4 * pool_us(request);
+}
+
+template <class T>
+std::vector<Blocking> conv_pool_blockings(const KernelRequest& request) {
+  const ConvPoolPlan<T> plan(request, std::max(1, request.num_threads));
+  std::vector<Blocking> blockings;
+  add_strips(blockings, plan.strip_rows, plan.pool.dim[1].out);
+  return blockings;
 }
 
 // The results of one thread's share of the rows, strip by strip.
@@ -140,9 +147,10 @@ Result<std::unique_ptr<Kernel>> create_conv_pool(const KernelRequest& request, P
 }
 
 constexpr KernelEntry kConvPoolRows[] = {
-    {"cpu.conv.pooled_f32", ir::Op::kPool, supports_conv_pool<float>, conv_pool_us<float>, create_conv_pool<float>},
+    {"cpu.conv.pooled_f32", ir::Op::kPool, supports_conv_pool<float>, conv_pool_us<float>, create_conv_pool<float>,
+     conv_pool_blockings<float>},
     {"cpu.conv.pooled_bf16", ir::Op::kPool, supports_conv_pool<BFloat16>, conv_pool_us<BFloat16>,
-     create_conv_pool<BFloat16>},
+     create_conv_pool<BFloat16>, conv_pool_blockings<BFloat16>},
 };
 
 }  // namespace

@@ -119,6 +119,12 @@ Support conv_transpose3d_node_support(const KernelRequest& request) {
   return LoweredEpilogue::supports(request, attrs.epilogue, 3);
 }
 
+Blocking blocking_for(const KernelRequest& request, MatrixUnit unit) {
+  Blocking blocking = request.blocking;
+  if (unit == MatrixUnit::kTiles) blocking.vectors = 0;
+  return blocking;
+}
+
 Conv2DShape conv_shape(const KernelRequest& request, MatrixUnit unit) {
   const Windows w = conv_windows(request);
   Conv2DShape shape;
@@ -139,6 +145,7 @@ Conv2DShape conv_shape(const KernelRequest& request, MatrixUnit unit) {
   shape.pad_top = w.dim[1].pad_before;
   shape.pad_left = w.dim[2].pad_before;
   shape.groups = request.node->get<ir::ConvAttrs>().groups;
+  shape.blocking = blocking_for(request, unit);
   return shape;
 }
 
@@ -186,6 +193,7 @@ DepthwiseShape depthwise_shape(const KernelRequest& request) {
   shape.dilation_w = conv.dilation_w;
   shape.pad_top = conv.pad_top;
   shape.pad_left = conv.pad_left;
+  shape.blocking = conv.blocking;
   return shape;
 }
 

@@ -31,6 +31,8 @@ Support conv_transpose_node_support(const KernelRequest& request);
 Support conv_transpose3d_node_support(const KernelRequest& request);
 // Only for supported nodes.
 Conv2DShape conv_shape(const KernelRequest& request, MatrixUnit unit = MatrixUnit::kVectors);
+// What was chosen; tile registers take panels of one width only.
+Blocking blocking_for(const KernelRequest& request, MatrixUnit unit);
 Conv3DShape conv3d_shape(const KernelRequest& request);
 DepthwiseShape depthwise_shape(const KernelRequest& request);
 ConvTransposeShape conv_transpose_shape(const KernelRequest& request);

@@ -1,4 +1,5 @@
 // Rows for depthwise convolutions, which have little arithmetic and need no packed weights.
+#include "backends/cpu/blockings.h"
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/packed_weights.h"
@@ -20,6 +21,14 @@ Support supports_depthwise(const KernelRequest& request) {
 
 double depthwise_us(const KernelRequest& request) {
   return depthwise_cost_us(conv_shape(request), std::max(1, request.num_threads));
+}
+
+template <class T>
+std::vector<Blocking> depthwise_blockings(const KernelRequest& request) {
+  const DepthwiseShape shape = depthwise_shape(request);
+  std::vector<Blocking> blockings;
+  add_strips(blockings, depthwise_block_rows<T>(shape), std::min(shape.oh, kMaxDepthwiseRows));
+  return blockings;
 }
 
 Result<std::unique_ptr<Kernel>> create_depthwise(const KernelRequest& request, PackCache&) {
@@ -52,8 +61,10 @@ Result<std::unique_ptr<Kernel>> create_depthwise_bf16(const KernelRequest& reque
 }
 
 constexpr KernelEntry kDepthwiseRows[] = {
-    {"cpu.conv.depthwise_f32", ir::Op::kConv, supports_depthwise<float>, depthwise_us, create_depthwise},
-    {"cpu.conv.depthwise_bf16", ir::Op::kConv, supports_depthwise<BFloat16>, depthwise_us, create_depthwise_bf16},
+    {"cpu.conv.depthwise_f32", ir::Op::kConv, supports_depthwise<float>, depthwise_us, create_depthwise,
+     depthwise_blockings<float>},
+    {"cpu.conv.depthwise_bf16", ir::Op::kConv, supports_depthwise<BFloat16>, depthwise_us, create_depthwise_bf16,
+     depthwise_blockings<BFloat16>},
 };
 
 }  // namespace

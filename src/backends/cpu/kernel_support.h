@@ -110,6 +110,8 @@ Result<T*> found_output(const KernelArgs& args, int i, std::initializer_list<int
 }
 
 inline Support yes(const KernelRequest&) { return Support::yes(); }
+// Predicted so slow that only a stored, measured choice picks the row.
+inline double never_by_prediction(const KernelRequest&) { return 1e9; }
 
 inline std::string node_label(const KernelRequest& request) {
   return "Node '" + request.node->name + "' (" + ir::op_name(request.node->op) + "): ";

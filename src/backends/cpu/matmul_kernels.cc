@@ -1,4 +1,5 @@
 // Rows for MatMul: a constant right-hand side is packed once, anything else at every run.
+#include "backends/cpu/blockings.h"
 #include "backends/cpu/cast_fusion.h"
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
@@ -91,24 +92,34 @@ template <class T, class Out = T, MatrixUnit kUnit = kVectors>
 Result<std::unique_ptr<Kernel>> create_packed(const KernelRequest& request, PackCache& packs) {
   const Matrices m = matrices_of(request);
   const LoweredEpilogue epilogue(request, attrs_of(request).epilogue, 2, kElement<T>);
-  const std::string layout =
-      "gemm_b:" + std::to_string(m.k) + ":" + std::to_string(m.n) + (attrs_of(request).transpose_b ? ":t" : "");
-  const int64_t steps = packed_steps<T>(1, m.k);
-  BLADE_ASSIGN_OR_RETURN(const auto packed, packed_weights<T>(request, packs, layout, packed_b_bytes(steps, m.n),
-                                                              [&](const T* from, void* to) {
-                                                                pack_runs(from, 1, m.k, m.n, m.b_row, m.b_col, to);
-                                                              }));
-  const PackedB view = packed_b_view(steps, m.n, packed->data(), kUnit);
+  const Blocking blocking = blocking_for(request, kUnit);
+  const std::string layout = "gemm_b:" + std::to_string(m.k) + ":" + std::to_string(m.n) +
+                             (attrs_of(request).transpose_b ? ":t" : "") + ":" + std::to_string(blocking.vectors);
+  const auto view_of = [&](const void* data) {
+    return packed_b_view(packed_steps<T>(1, m.k), m.n, data, kUnit, blocking.vectors);
+  };
+  BLADE_ASSIGN_OR_RETURN(
+      const auto packed,
+      packed_weights<T>(request, packs, layout, view_of(nullptr).bytes(), [&](const T* from, void* to) {
+        pack_runs(from, 1, m.k, m.n, m.b_row, m.b_col, to, blocking.vectors);
+      }));
+  const PackedB view = view_of(packed->data());
   const int64_t rows = m.batch * m.m;
   return make_kernel(
       [=](const KernelArgs& args) {
         (void)packed;  // keeps the panels alive
         LoweredEpilogue::BoundTo<T> bound;
         epilogue.bind(args, bound);
-        gemm(rows, m.k, input<T>(args, 0), m.k, view, output<Out>(args), m.n, bound.raw, *args.pool, args.scratch);
+        gemm(rows, m.k, input<T>(args, 0), m.k, view, output<Out>(args), m.n, bound.raw, *args.pool, args.scratch,
+             blocking);
         return Status::ok_status();
       },
-      epilogue.in_place_inputs(), gemm_scratch_bytes<T>(rows, m.k, m.n, request.num_threads, kUnit), kWeightsPacked);
+      epilogue.in_place_inputs(), gemm_scratch_bytes<T>(rows, m.k, m.n, request.num_threads, kUnit, blocking.vectors),
+      kWeightsPacked);
+}
+
+std::vector<Blocking> packed_blockings(const KernelRequest& request) {
+  return product_blockings(request, request.outputs[0].dims.back());
 }
 
 // Offset of each batch item in an operand that broadcasts to the output's batch dims.
@@ -162,9 +173,11 @@ Result<std::unique_ptr<Kernel>> create_batched(const KernelRequest& request, Pac
 }
 
 constexpr KernelEntry kMatmulRows[] = {
-    {"cpu.matmul.packed_f32", ir::Op::kMatMul, supports_packed<float>, packed_us<>, create_packed<float>},
+    {"cpu.matmul.packed_f32", ir::Op::kMatMul, supports_packed<float>, packed_us<>, create_packed<float>,
+     packed_blockings},
     {"cpu.matmul.batched_f32", ir::Op::kMatMul, supports_any<float>, batched_us<>, create_batched<float>},
-    {"cpu.matmul.packed_bf16", ir::Op::kMatMul, supports_packed<BFloat16>, packed_us<>, create_packed<BFloat16>},
+    {"cpu.matmul.packed_bf16", ir::Op::kMatMul, supports_packed<BFloat16>, packed_us<>, create_packed<BFloat16>,
+     packed_blockings},
     {"cpu.matmul.packed_amx_bf16", ir::Op::kMatMul, supports_packed<BFloat16, kTiles>, packed_us<kTiles>,
      create_packed<BFloat16, BFloat16, kTiles>},
     {"cpu.matmul.batched_bf16", ir::Op::kMatMul, supports_any<BFloat16>, batched_us<>, create_batched<BFloat16>},
@@ -177,7 +190,7 @@ constexpr auto kSupportsToF32 = supports_to_f32<ir::Op::kMatMul, kSupports>;
 
 constexpr KernelEntry kMatmulToF32Rows[] = {
     {"cpu.matmul.packed_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_packed<BFloat16>>, to_f32_us<packed_us<>>,
-     create_to_f32<create_packed<BFloat16, float>>},
+     create_to_f32<create_packed<BFloat16, float>>, to_f32_blockings<packed_blockings>},
     {"cpu.matmul.packed_amx_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_packed<BFloat16, kTiles>>,
      to_f32_us<packed_us<kTiles>>, create_to_f32<create_packed<BFloat16, float, kTiles>>},
     {"cpu.matmul.batched_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_any<BFloat16>>, to_f32_us<batched_us<>>,

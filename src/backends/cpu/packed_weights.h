@@ -39,8 +39,9 @@ Result<std::shared_ptr<const AlignedBuffer>> packed_direct_weights(const KernelR
                                                                    const Conv2DShape& shape) {
   // Only first layers are packed for one unit; all others for both.
   const auto unit = rounds_input(shape) ? static_cast<int64_t>(shape.unit) : 0;
-  const std::string layout = layout_name(
-      "conv_direct", {shape.kh, shape.kw, shape.c, shape.oc, shape.groups, shape.dilation_w, shape.dilation_h, unit});
+  const std::string layout =
+      layout_name("conv_direct", {shape.kh, shape.kw, shape.c, shape.oc, shape.groups, shape.dilation_w,
+                                  shape.dilation_h, unit, shape.blocking.vectors});
   return packed_weights<T>(request, packs, layout, packed_conv_bytes<T>(shape),
                            [&](const T* from, void* to) { pack_conv_weights(shape, from, to); });
 }

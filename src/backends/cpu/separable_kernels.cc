@@ -1,4 +1,5 @@
 // Row for a depthwise convolution and the 1x1 convolution that alone reads it, computed in one step.
+#include "backends/cpu/blockings.h"
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/packed_weights.h"
@@ -42,6 +43,14 @@ double separable_us(const KernelRequest& request) {
   return arithmetic - kSectionUs + (strips * weights - 2 * between) / kL2BytesPerUs / threads;
 }
 
+template <class T>
+std::vector<Blocking> separable_blockings(const KernelRequest& request) {
+  const DepthwiseShape shape = depthwise_shape(*request.producer);
+  std::vector<Blocking> blockings = panel_blockings(request.outputs[0].dims.back());
+  add_strips(blockings, separable_strip_rows<T>(shape), std::min(shape.oh, kMaxDepthwiseRows));
+  return blockings;
+}
+
 // The depthwise weights in float32: null where the run finds them so in its inputs.
 template <class T>
 Result<std::shared_ptr<const AlignedBuffer>> own_depthwise_weights(const KernelRequest& producer, PackCache& packs) {
@@ -54,7 +63,9 @@ Result<std::unique_ptr<Kernel>> create_separable(const KernelRequest& request, P
   const KernelRequest& producer = *request.producer;
   DepthwiseShape shape = depthwise_shape(producer);
   shape.unit = kUnit;
-  const Conv2DShape second = conv_shape(request);
+  shape.blocking = blocking_for(request, kUnit);
+  Conv2DShape second = conv_shape(request);
+  second.blocking = shape.blocking;
   const LoweredEpilogue between(producer, producer.node->get<ir::ConvAttrs>().epilogue, 2, kElement<T>);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2, kElement<T>);
   BLADE_ASSIGN_OR_RETURN(const auto packed, packed_direct_weights<T>(request, packs, second));
@@ -79,9 +90,10 @@ Result<std::unique_ptr<Kernel>> create_separable(const KernelRequest& request, P
 }
 
 constexpr KernelEntry kSeparableRows[] = {
-    {"cpu.conv.separable_f32", ir::Op::kConv, supports_separable<float>, separable_us<float>, create_separable<float>},
+    {"cpu.conv.separable_f32", ir::Op::kConv, supports_separable<float>, separable_us<float>, create_separable<float>,
+     separable_blockings<float>},
     {"cpu.conv.separable_bf16", ir::Op::kConv, supports_separable<BFloat16>, separable_us<BFloat16>,
-     create_separable<BFloat16>},
+     create_separable<BFloat16>, separable_blockings<BFloat16>},
     {"cpu.conv.separable_amx_bf16", ir::Op::kConv, supports_separable<BFloat16, MatrixUnit::kTiles>,
      separable_us<BFloat16, MatrixUnit::kTiles>, create_separable<BFloat16, MatrixUnit::kTiles>},
 };

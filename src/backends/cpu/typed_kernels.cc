@@ -322,8 +322,15 @@ Result<std::unique_ptr<Kernel>> create_typed_pool(const KernelRequest& request, 
   });
 }
 
+// Starts at once, then takes product by product: the fastest for matrices of a few elements.
+double typed_matmul_us(const KernelRequest& request) {
+  const ir::Dims& a = request.inputs[0].dims;
+  const auto k = static_cast<double>(request.node->get<ir::MatMulAttrs>().transpose_a ? a[a.size() - 2] : a.back());
+  return 0.6 + 2e-3 * k * static_cast<double>(request.outputs[0].element_count());
+}
+
 constexpr KernelEntry kTypedRows[] = {
-    {"cpu.matmul.typed", ir::Op::kMatMul, supports_matmul, nullptr, create_matmul},
+    {"cpu.matmul.typed", ir::Op::kMatMul, supports_matmul, typed_matmul_us, create_matmul},
     {"cpu.conv.typed", ir::Op::kConv, supports_conv, nullptr, create_conv},
     {"cpu.conv_transpose.typed", ir::Op::kConvTranspose, supports_conv_transpose, nullptr, create_conv_transpose},
     {"cpu.pool.typed", ir::Op::kPool, supports_typed_pool, nullptr, create_typed_pool},

@@ -39,7 +39,7 @@ int64_t run_length(const Conv2DShape& s) { return group_k(s) / run_count(s); }
 
 template <class T>
 PackedB group_b_view(const Conv2DShape& s, const void* data) {
-  return packed_b_view(packed_steps<T>(run_count(s), run_length(s)), group_out(s), data, s.unit);
+  return packed_b_view(packed_steps<T>(run_count(s), run_length(s)), group_out(s), data, s.unit, s.blocking.vectors);
 }
 template <class T>
 size_t group_packed_bytes(const Conv2DShape& s) {
@@ -71,6 +71,7 @@ TileJob<T> conv_job(const Conv2DShape& s, const PackedB& b, int64_t rows) {
   if (const int64_t all = s.n * s.oh; rows != all) job.input_bytes = ceil_div(job.input_bytes * rows, all);
   job.copy_rows = job.runs == 1 && job.rows > 1 && b.panels() > 1 &&
                   pitch_aliases(s.input_pitch() * s.stride_w * int64_t{sizeof(T)}, s.unit);
+  job.set_blocking(s.blocking);
   job.out_stride = s.output_pitch();
   if (reads_every_pixel(s)) {
     set_stretch(job, job.rows, s.input_pitch());
@@ -95,6 +96,8 @@ struct BandPlan {
     const int64_t row_bytes = row_length * int64_t{sizeof(T)};
     rows_out = std::clamp<int64_t>(kBandBytes / (row_bytes * s.stride_h), 1, std::max<int64_t>(1, s.oh));
     bands = std::max(ceil_div(s.oh, rows_out), std::min(s.oh, ceil_div(kMinBands, std::max<int64_t>(1, s.n))));
+    if (s.blocking.strip > 0)
+      bands = ceil_div(s.oh, std::clamp<int64_t>(s.blocking.strip, 1, std::max<int64_t>(1, s.oh)));
     rows_out = ceil_div(s.oh, std::max<int64_t>(1, bands));
     rows_in = (rows_out - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
   }
@@ -311,6 +314,11 @@ const char* conv_tiles_refusal(const Conv2DShape& s) {
 }
 
 template <class T>
+int64_t conv2d_band_rows(const Conv2DShape& s) {
+  return use_band(s) ? BandPlan<T>(s).rows_out : 0;
+}
+
+template <class T>
 size_t packed_conv_bytes(const Conv2DShape& s) {
   return group_packed_bytes<T>(s) * static_cast<size_t>(s.groups);
 }
@@ -319,7 +327,7 @@ template <class T>
 void pack_conv_weights(const Conv2DShape& s, const T* weights, void* to) {
   for (int64_t g = 0; g < s.groups; ++g) {
     pack_runs(weights + g * group_out(s), run_count(s), run_length(s), group_out(s), s.oc, 1,
-              static_cast<std::byte*>(to) + g * group_packed_bytes<T>(s));
+              static_cast<std::byte*>(to) + g * group_packed_bytes<T>(s), s.blocking.vectors);
   }
 }
 
@@ -427,6 +435,7 @@ BLADE_INSTANTIATE(BFloat16, float)
 #undef BLADE_INSTANTIATE
 #define BLADE_INSTANTIATE(T)                                               \
   template size_t packed_conv_bytes<T>(const Conv2DShape&);                \
+  template int64_t conv2d_band_rows<T>(const Conv2DShape&);                \
   template void pack_conv_weights<T>(const Conv2DShape&, const T*, void*); \
   template size_t conv2d_scratch_bytes<T>(const Conv2DShape&, int);        \
   template const char* conv2d_rows_refusal<T>(const Conv2DShape&);         \

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "backends/blocking.h"
 #include "backends/cpu/matrix/epilogue.h"
 #include "backends/cpu/matrix/packed_b.h"
 #include "base/thread_pool.h"
@@ -26,6 +27,7 @@ struct Conv2DShape {
   int64_t in_pixel_stride = 0;             // elements from a pixel to the next; 0: c
   int64_t out_pixel_stride = 0;            // 0: oc
   MatrixUnit unit = MatrixUnit::kVectors;  // of the direct algorithm in bfloat16
+  Blocking blocking = {};                  // packed weights depend on its vectors
 
   int64_t input_pitch() const { return in_pixel_stride != 0 ? in_pixel_stride : c; }
   int64_t output_pitch() const { return out_pixel_stride != 0 ? out_pixel_stride : oc; }
@@ -75,6 +77,9 @@ void conv2d_rows_prepare(const Conv2DShape& shape, std::byte* shared);
 template <class T, class In>
 void conv2d_rows(const Conv2DShape& shape, const In* in, const void* packed, T* out, const Epilogue<T>& epilogue,
                  int64_t first, int64_t rows, std::byte* shared, std::byte* slot);
+// Output rows that direct convolution copies the input of at a time; 0: it reads the input where it lies.
+template <class T>
+int64_t conv2d_band_rows(const Conv2DShape& shape);
 // True where a bfloat16 convolution can take a float32 input: it copies what it reads in any case (first layers).
 bool rounds_input(const Conv2DShape& shape);
 

@@ -15,7 +15,6 @@ namespace {
 constexpr double kTaskProducts = 40e3;
 constexpr int kTasksPerThread = 4;
 constexpr int64_t kTableBytes = 12 << 10;  // of pointers, beside the pixels in L1
-constexpr int64_t kMaxBlockRows = 8;       // of a block
 constexpr int64_t kStripBytes = 24 << 10;  // depthwise results that the 1x1 finds in L1
 constexpr int64_t kMinColumns = 16;        // of a part of a row
 
@@ -28,7 +27,8 @@ template <class T>
 int64_t rows_at_once(const DepthwiseShape& s) {
   const auto bytes =
       static_cast<int64_t>(DepthwiseRows<T>::table_bytes(s, 1)) / std::max<int64_t>(1, s.kh) * s.stride_h;
-  return std::clamp<int64_t>(kTableBytes / std::max<int64_t>(1, bytes), 1, std::min(kMaxBlockRows, s.oh));
+  const int64_t rows = s.blocking.strip > 0 ? s.blocking.strip : kTableBytes / std::max<int64_t>(1, bytes);
+  return std::clamp<int64_t>(rows, 1, std::min(kMaxDepthwiseRows, s.oh));
 }
 
 int64_t task_count(double products, int64_t units, int threads) {
@@ -45,11 +45,12 @@ struct SeparablePlan {
 
   SeparablePlan(const DepthwiseShape& s, int64_t oc, const void* packed) : channels(s.c * s.multiplier) {
     const int64_t row_bytes = s.ow * channels * int64_t{sizeof(T)};
-    strip_rows = std::clamp<int64_t>(kStripBytes / std::max<int64_t>(1, row_bytes), 1, std::min(kMaxBlockRows, s.oh));
+    strip_rows = s.blocking.strip > 0 ? s.blocking.strip : kStripBytes / std::max<int64_t>(1, row_bytes);
+    strip_rows = std::clamp<int64_t>(strip_rows, 1, std::min(kMaxDepthwiseRows, s.oh));
     job.rows = strip_rows * s.ow;
     job.run_length = channels;
     job.input_bytes = strip_rows * row_bytes;
-    job.b = packed_b_view(packed_steps<T>(1, channels), oc, packed, s.unit);
+    job.b = packed_b_view(packed_steps<T>(1, channels), oc, packed, s.unit, s.blocking.vectors);
     job.out_stride = oc;
     job.copy_rows = job.b.panels() > 1 && pitch_aliases(channels * int64_t{sizeof(T)}, s.unit);
   }
@@ -101,8 +102,17 @@ void depthwise_conv2d(const DepthwiseShape& s, const T* in, const float* weights
 }
 
 template <class T>
+int64_t depthwise_block_rows(const DepthwiseShape& s) {
+  return rows_at_once<T>(s);
+}
+
+template <class T>
+int64_t separable_strip_rows(const DepthwiseShape& s) {
+  return SeparablePlan<T>(s, 1, nullptr).strip_rows;
+}
+template <class T>
 int64_t separable_strips(const DepthwiseShape& s) {
-  return s.n * ceil_div(s.oh, SeparablePlan<T>(s, 1, nullptr).strip_rows);
+  return s.n * ceil_div(s.oh, separable_strip_rows<T>(s));
 }
 
 template <class T>
@@ -157,6 +167,8 @@ void separable_conv2d(const DepthwiseShape& s, int64_t oc, const T* in, const fl
   template size_t depthwise_scratch_bytes<T>(const DepthwiseShape&, int);                                    \
   template void depthwise_conv2d<T>(const DepthwiseShape&, const T*, const float*, T*, const Epilogue<T>&,   \
                                     ThreadPool&, std::byte*);                                                \
+  template int64_t depthwise_block_rows<T>(const DepthwiseShape&);                                           \
+  template int64_t separable_strip_rows<T>(const DepthwiseShape&);                                           \
   template int64_t separable_strips<T>(const DepthwiseShape&);                                               \
   template size_t separable_scratch_bytes<T>(const DepthwiseShape&, int64_t, int);                           \
   template void separable_conv2d<T>(const DepthwiseShape&, int64_t, const T*, const float*, const void*, T*, \

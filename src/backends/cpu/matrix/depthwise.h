@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "backends/blocking.h"
 #include "backends/cpu/matrix/epilogue.h"
 #include "backends/cpu/matrix/packed_b.h"
 #include "base/thread_pool.h"
@@ -20,10 +21,15 @@ struct DepthwiseShape {
   int64_t dilation_h = 1, dilation_w = 1;
   int64_t pad_top = 0, pad_left = 0;
   MatrixUnit unit = MatrixUnit::kVectors;  // of the 1x1 behind it, in bfloat16
+  Blocking blocking = {};                  // whose packed weights depend on its vectors
 };
 
+inline constexpr int64_t kMaxDepthwiseRows = 8;  // of a block or a strip
 template <class T>
 size_t depthwise_scratch_bytes(const DepthwiseShape& shape, int threads);
+// Output rows that are computed together.
+template <class T>
+int64_t depthwise_block_rows(const DepthwiseShape& shape);
 // `weights` are [kh][kw][c][multiplier] as TensorFlow stores them, in float32: no packing. `out` overlaps `in` nowhere.
 template <class T>
 void depthwise_conv2d(const DepthwiseShape& shape, const T* in, const float* weights, T* out,
@@ -32,6 +38,8 @@ void depthwise_conv2d(const DepthwiseShape& shape, const T* in, const float* wei
 // A depthwise convolution (with its epilogue `between`) and the 1x1 convolution to `oc` channels that reads it, whose
 // weights [c * multiplier][oc] are packed by pack_runs() as one run: what is between the two never leaves the cache.
 // Strips that it works in, each of which reads all of the 1x1's weights.
+template <class T>
+int64_t separable_strip_rows(const DepthwiseShape& shape);
 template <class T>
 int64_t separable_strips(const DepthwiseShape& shape);
 template <class T>

@@ -128,15 +128,17 @@ void run_item_parallel(const MatMulShape& s, const Item<T, Out>& item, const Epi
 }  // namespace
 
 template <class T>
-size_t gemm_scratch_bytes(int64_t m, int64_t k, int64_t n, int threads, MatrixUnit unit) {
-  const TileJob<T> job = gemm_job<T>(m, k, kAliasingStride<T>, gemm_b_view<T>(k, n, nullptr, unit));
+size_t gemm_scratch_bytes(int64_t m, int64_t k, int64_t n, int threads, MatrixUnit unit, int vectors) {
+  const TileJob<T> job =
+      gemm_job<T>(m, k, kAliasingStride<T>, packed_b_view(packed_steps<T>(1, k), n, nullptr, unit, vectors));
   return static_cast<size_t>(threads) * tile_slot_scratch_bytes(job);
 }
 
 template <class T, class Out>
 void gemm(int64_t m, int64_t k, const T* a, int64_t a_row_stride, const PackedB& b, Out* c, int64_t c_row_stride,
-          const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch) {
+          const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch, const Blocking& blocking) {
   TileJob<T> job = gemm_job<T>(m, k, a_row_stride, b);
+  job.set_blocking(blocking);
   job.set_out(c);
   job.out_stride = c_row_stride;
   job.epilogue = &epilogue;
@@ -180,15 +182,15 @@ void matmul(const MatMulShape& s, const T* a, const T* b, Out* c, const Epilogue
 
 #define BLADE_INSTANTIATE(T, Out)                                                                                    \
   template void gemm<T, Out>(int64_t, int64_t, const T*, int64_t, const PackedB&, Out*, int64_t, const Epilogue<T>&, \
-                             ThreadPool&, std::byte*);                                                               \
+                             ThreadPool&, std::byte*, const Blocking&);                                              \
   template void matmul<T, Out>(const MatMulShape&, const T*, const T*, Out*, const Epilogue<T>&, ThreadPool&,        \
                                std::byte*);
 BLADE_INSTANTIATE(float, float)
 BLADE_INSTANTIATE(BFloat16, BFloat16)
 BLADE_INSTANTIATE(BFloat16, float)
 #undef BLADE_INSTANTIATE
-template size_t gemm_scratch_bytes<float>(int64_t, int64_t, int64_t, int, MatrixUnit);
-template size_t gemm_scratch_bytes<BFloat16>(int64_t, int64_t, int64_t, int, MatrixUnit);
+template size_t gemm_scratch_bytes<float>(int64_t, int64_t, int64_t, int, MatrixUnit, int);
+template size_t gemm_scratch_bytes<BFloat16>(int64_t, int64_t, int64_t, int, MatrixUnit, int);
 template size_t matmul_scratch_bytes<float>(const MatMulShape&, int);
 template size_t matmul_scratch_bytes<BFloat16>(const MatMulShape&, int);
 

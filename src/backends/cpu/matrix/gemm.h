@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "backends/blocking.h"
 #include "backends/cpu/matrix/epilogue.h"
 #include "backends/cpu/matrix/packed_b.h"
 #include "base/thread_pool.h"
@@ -14,12 +15,13 @@ namespace blade::backends::cpu {
 
 // C[m][n] = A[m][k] * B, with B constant and packed by pack_runs() as one run; b.unit multiplies. A's columns are
 // dense; C may not overlap A. k == 0 gives epilogue(0). The residual may be C itself. T: float or BFloat16; Out: T or
-// float.
+// float. `vectors`: of the panels of B.
 template <class T>
-size_t gemm_scratch_bytes(int64_t m, int64_t k, int64_t n, int threads, MatrixUnit unit = MatrixUnit::kVectors);
+size_t gemm_scratch_bytes(int64_t m, int64_t k, int64_t n, int threads, MatrixUnit unit = MatrixUnit::kVectors,
+                          int vectors = 0);
 template <class T, class Out>
 void gemm(int64_t m, int64_t k, const T* a, int64_t a_row_stride, const PackedB& b, Out* c, int64_t c_row_stride,
-          const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch);
+          const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch, const Blocking& blocking = {});
 
 // A batch of products with nothing constant (attention): B is packed into scratch at every call, and so is A where its
 // columns are not dense. Item i uses a + i * a_batch_stride, or a + a_offsets[i] where offsets are given

@@ -47,16 +47,26 @@ void pack_transposed(const float* b, int64_t row_stride, int64_t col_stride, int
 
 }  // namespace
 
-PackedB packed_b_view(int64_t k, int64_t n, const void* data, MatrixUnit unit) {
+PackedB packed_b_view(int64_t k, int64_t n, const void* data, MatrixUnit unit, int vectors) {
   const TileKernels<float>& kernels = tile_kernels();
   PackedB b;
   b.k = k;
   b.n = n;
   b.lanes = kernels.lanes;
-  b.vectors = choose_vectors(n, kernels);
+  b.vectors = vectors > 0 ? std::min(vectors, kernels.max_vectors) : choose_vectors(n, kernels);
   b.data = static_cast<const float*>(data);
   b.unit = unit;
   return b;
+}
+
+std::vector<int> other_panel_vectors(int64_t n) {
+  const PackedB chosen = packed_b_view(1, n, nullptr);
+  const int64_t total = (n + chosen.lanes - 1) / chosen.lanes;
+  std::vector<int> others;
+  for (int v = static_cast<int>(std::min<int64_t>(tile_kernels().max_vectors, total)); v >= 1; --v) {
+    if (v != chosen.vectors) others.push_back(v);
+  }
+  return others;
 }
 
 void pack_b_rows(const float* b, int64_t row_stride, int64_t col_stride, int64_t first_k, int64_t last_k,
@@ -77,8 +87,8 @@ void pack_b_rows(const float* b, int64_t row_stride, int64_t col_stride, int64_t
   }
 }
 
-PackedB pack_b(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t col_stride, void* to) {
-  const PackedB layout = packed_b_view(k, n, to);
+PackedB pack_b(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t col_stride, void* to, int vectors) {
+  const PackedB layout = packed_b_view(k, n, to, MatrixUnit::kVectors, vectors);
   pack_b_rows(b, row_stride, col_stride, 0, k, layout, to);
   return layout;
 }
@@ -106,13 +116,13 @@ void pack_pairs(const BFloat16* b, int64_t run_length, int64_t row_stride, int64
 }
 
 PackedB pack_runs(const float* b, int64_t runs, int64_t run_length, int64_t n, int64_t row_stride, int64_t col_stride,
-                  void* to) {
-  return pack_b(b, runs * run_length, n, row_stride, col_stride, to);
+                  void* to, int vectors) {
+  return pack_b(b, runs * run_length, n, row_stride, col_stride, to, vectors);
 }
 
 PackedB pack_runs(const BFloat16* b, int64_t runs, int64_t run_length, int64_t n, int64_t row_stride,
-                  int64_t col_stride, void* to) {
-  const PackedB layout = packed_b_view(packed_steps<BFloat16>(runs, run_length), n, to);
+                  int64_t col_stride, void* to, int vectors) {
+  const PackedB layout = packed_b_view(packed_steps<BFloat16>(runs, run_length), n, to, MatrixUnit::kVectors, vectors);
   pack_pairs(b, run_length, row_stride, col_stride, 0, layout.k, layout, to);
   return layout;
 }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "base/half.h"
 
@@ -13,8 +14,8 @@ enum class MatrixUnit : uint8_t { kVectors, kTiles };
 
 // View of a packed K x N matrix of 32-bit words, each one float or two bfloat16 of neighbouring k: panels [ceil(N /
 // width)][K][width], the last one only as wide as it must be (a multiple of `lanes`), zeros beyond N. The layout
-// depends on N and on the instruction set alone, so a buffer packed in this process is described again by
-// packed_b_view().
+// depends on N, on the width of a panel and on the instruction set alone, so a buffer packed in this process is
+// described again by packed_b_view().
 struct PackedB {
   int64_t k = 0;  // steps: elements of K, or pairs of them
   int64_t n = 0;
@@ -31,9 +32,12 @@ struct PackedB {
   size_t bytes() const { return static_cast<size_t>((n + lanes - 1) / lanes * lanes * k) * sizeof(float); }
 };
 
-// Layout for this processor, of data that lies at `data` (null: layout only).
-PackedB packed_b_view(int64_t k, int64_t n, const void* data, MatrixUnit unit = MatrixUnit::kVectors);
+// Layout for this processor, of data that lies at `data` (null: layout only); `vectors`: of a panel, 0: as predicted
+// best.
+PackedB packed_b_view(int64_t k, int64_t n, const void* data, MatrixUnit unit = MatrixUnit::kVectors, int vectors = 0);
 inline size_t packed_b_bytes(int64_t k, int64_t n) { return packed_b_view(k, n, nullptr).bytes(); }
+// Other widths of panels for n columns, for tuning.
+std::vector<int> other_panel_vectors(int64_t n);
 
 // Steps of a product whose K is `runs` stretches of `run_length` elements of T: pairs do not reach over the end of a
 // run.
@@ -44,7 +48,7 @@ int64_t packed_steps(int64_t runs, int64_t run_length) {
 }
 
 // Packs b[k * row_stride + n * col_stride] into `to` (packed_b_bytes(k, n) bytes, 64-byte aligned).
-PackedB pack_b(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t col_stride, void* to);
+PackedB pack_b(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t col_stride, void* to, int vectors = 0);
 // Rows [first_k, last_k) of all panels only, so that several threads can share the work.
 void pack_b_rows(const float* b, int64_t row_stride, int64_t col_stride, int64_t first_k, int64_t last_k,
                  const PackedB& layout, void* to);
@@ -55,8 +59,8 @@ void pack_pairs(const BFloat16* b, int64_t run_length, int64_t row_stride, int64
 
 // Either, all of it, by the type of the elements.
 PackedB pack_runs(const float* b, int64_t runs, int64_t run_length, int64_t n, int64_t row_stride, int64_t col_stride,
-                  void* to);
+                  void* to, int vectors = 0);
 PackedB pack_runs(const BFloat16* b, int64_t runs, int64_t run_length, int64_t n, int64_t row_stride,
-                  int64_t col_stride, void* to);
+                  int64_t col_stride, void* to, int vectors = 0);
 
 }  // namespace blade::backends::cpu

@@ -24,7 +24,7 @@ constexpr int64_t kGenericFloats = 2048;  // results in L1 that the rest of an e
 constexpr int64_t kMaxHeldColumns = 512;  // wider rows of float32 results are not held back for that
 constexpr int64_t kLookAheadBytes = 4096;
 constexpr int64_t kShortSum = 96;  // elements of K: with more of them, finding rows and starting tiles is no cost
-constexpr double kMinSplitCycles = 1000;  // less work than this is one thread's
+constexpr double kMinSplitCycles = 3000;  // less work than this is one thread's
 constexpr double kBytesPerCycle = 8;      // operands from L3 or memory, a core
 constexpr double kAmxSpeed = 13;          // steps along K that AMX takes where vectors take one
 constexpr double kTaskCycles = 400e3;     // tasks of about this length even out what other processes take
@@ -389,6 +389,10 @@ template <class T>
 TileSplit choose_split(const TileJob<T>& job, int threads) {
   const int64_t tiles = tile_count(job);
   const int64_t panels = job.b.panels();
+  if (job.tile_parts > 0 && job.panel_parts > 0) {
+    return {static_cast<int>(std::min<int64_t>(job.tile_parts, tiles)),
+            static_cast<int>(std::min<int64_t>(job.panel_parts, panels))};
+  }
   const double tile_cycles =
       static_cast<double>(job.b.k * max_rows(job) * job.b.vectors) / (uses_tiles(job) ? kAmxSpeed : 1);
   TileSplit best;

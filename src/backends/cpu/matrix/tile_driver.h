@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "backends/blocking.h"
 #include "backends/cpu/matrix/epilogue.h"
 #include "backends/cpu/matrix/packed_b.h"
 #include "base/thread_pool.h"
@@ -37,8 +38,9 @@ struct TileJob {
   int64_t row_results = 1;
   int64_t input_bytes = 0;  // of all rows, each byte counted once
   PackedB b;
-  bool prefetch_after = false;  // this thread reads what lies behind the last panel next
-  bool panels_warm = false;     // the first panel was prefetched by the job before
+  int tile_parts = 0, panel_parts = 0;  // how run_tiles() cuts it; 0: by choose_split()
+  bool prefetch_after = false;          // this thread reads what lies behind the last panel next
+  bool panels_warm = false;             // the first panel was prefetched by the job before
   T* out = nullptr;
   float* wide_out = nullptr;  // where results go as float32, instead of to `out`
   int64_t out_stride = 0;
@@ -50,6 +52,10 @@ struct TileJob {
     return row / row_pitch * row_results + std::min(row % row_pitch, row_results);
   }
   void set_out(T* to) { out = to; }
+  void set_blocking(const Blocking& blocking) {
+    tile_parts = blocking.tile_parts;
+    panel_parts = blocking.panel_parts;
+  }
   // For jobs in bfloat16 whose results are read as float32.
   void set_out(float* to) requires(sizeof(T) < sizeof(float)) { wide_out = to; }
 };

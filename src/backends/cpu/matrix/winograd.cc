@@ -52,12 +52,12 @@ struct Plan {
         tiles(s.n * tiles_y * tiles_x),
         in_pitch(pitch<T>(s.c)),
         out_pitch(pitch<float>(s.oc)),
-        layout(packed_b_view(packed_steps<T>(1, s.c), s.oc, nullptr)),
+        layout(packed_b_view(packed_steps<T>(1, s.c), s.oc, nullptr, MatrixUnit::kVectors, s.blocking.vectors)),
         point_bytes(align_up(layout.bytes(), 64)),
         shared(static_cast<int64_t>(point_bytes) * points > kSharedWeightBytes) {
     const int64_t tile_bytes = points * (in_pitch * int64_t{sizeof(T)} + out_pitch * int64_t{sizeof(float)});
     const int64_t most = std::max<int64_t>(shared ? 28 : 14, (shared ? kSharedTileBytes : kChunkBytes) / tile_bytes);
-    int64_t passes = ceil_div(tiles, most);
+    int64_t passes = ceil_div(tiles, s.blocking.strip > 0 ? std::min<int64_t>(s.blocking.strip, most * 4) : most);
     if (!shared) passes = ceil_div(passes, threads) * threads;  // an even share for each thread
     pass_tiles = ceil_div(tiles, std::max<int64_t>(1, passes));
   }
@@ -275,8 +275,13 @@ void pack_winograd_weights(const Conv2DShape& s, ConvAlgorithm algorithm, const 
       const double value = transformed_weight(p.m, weights + i, s.c * s.oc, x / p.t, x % p.t);
       point[static_cast<size_t>(i)] = T(static_cast<float>(value));
     }
-    pack_runs(point.data(), 1, s.c, s.oc, s.oc, 1, static_cast<std::byte*>(to) + x * p.point_bytes);
+    pack_runs(point.data(), 1, s.c, s.oc, s.oc, 1, static_cast<std::byte*>(to) + x * p.point_bytes, s.blocking.vectors);
   }
+}
+
+template <class T>
+int64_t winograd_pass_tiles(const Conv2DShape& s, ConvAlgorithm algorithm, int threads) {
+  return Plan<T>(s, algorithm, threads).pass_tiles;
 }
 
 template <class T>
@@ -302,6 +307,7 @@ void winograd_conv2d(const Conv2DShape& s, ConvAlgorithm algorithm, const T* in,
 #define BLADE_INSTANTIATE(T)                                                                                         \
   template size_t packed_winograd_bytes<T>(const Conv2DShape&, ConvAlgorithm);                                       \
   template void pack_winograd_weights<T>(const Conv2DShape&, ConvAlgorithm, const T*, void*);                        \
+  template int64_t winograd_pass_tiles<T>(const Conv2DShape&, ConvAlgorithm, int);                                   \
   template size_t winograd_scratch_bytes<T>(const Conv2DShape&, ConvAlgorithm, int);                                 \
   template void winograd_conv2d<T>(const Conv2DShape&, ConvAlgorithm, const T*, const void*, T*, const Epilogue<T>&, \
                                    ThreadPool&, std::byte*);

@@ -17,6 +17,9 @@ size_t packed_winograd_bytes(const Conv2DShape& shape, ConvAlgorithm algorithm);
 // From HWIO [3][3][c][oc]; transformed in double.
 template <class T>
 void pack_winograd_weights(const Conv2DShape& shape, ConvAlgorithm algorithm, const T* weights, void* to);
+// Tiles that a thread (or, with large weights, all of them) takes through the transforms and the products at a time.
+template <class T>
+int64_t winograd_pass_tiles(const Conv2DShape& shape, ConvAlgorithm algorithm, int threads);
 template <class T>
 size_t winograd_scratch_bytes(const Conv2DShape& shape, ConvAlgorithm algorithm, int threads);
 // As conv2d().

@@ -1,5 +1,5 @@
 // Rows that run convolutions and products through oneDNN, where its module is installed. They are predicted so slow
-// that only a stored, measured choice picks them.
+// that only a stored, measured choice picks them, and only for engines of one thread.
 #include <cmath>
 
 #include "backends/cpu/conv_support.h"
@@ -9,14 +9,13 @@
 namespace blade::backends::cpu {
 namespace {
 
-constexpr double kOnlyWhenChosen = 1e9;
 constexpr size_t kErrorSize = 256;
-
-double never_by_prediction(const KernelRequest&) { return kOnlyWhenChosen; }
 
 Support supports_module(const KernelRequest& request) {
   const OneDnnModule& module = onednn_module();
   if (module.table == nullptr) return Support::no(module.refusal);
+  // They spin beside the pool's, three threads on two cores: steps behind it took twice as long.
+  if (request.num_threads > 1) return Support::no("OpenMP's threads would compete with the engine's: one thread only");
   return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
 }
 

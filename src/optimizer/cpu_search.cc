@@ -1,0 +1,406 @@
+// Decides kernels, blockings and fusion by measuring in place.
+#include "optimizer/cpu_search.h"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+
+#include "engine/kernel_choice.h"
+#include "optimizer/choice_cache.h"
+#include "optimizer/in_place_timer.h"
+#include "optimizer/timing.h"
+
+namespace blade::optimizer {
+namespace {
+
+using Clock = InPlaceTimer::Clock;
+
+constexpr double kShareOfTime = 0.1;  // of config.tuning.time_limit_s
+constexpr double kNotMeasured = std::numeric_limits<double>::infinity();
+constexpr double kGain = 0.05;      // of the work's own time, that a choice must bring
+constexpr double kLeastUs = 0.15;   // below that the clock decides
+constexpr double kInlineUs = 4;     // a step that takes longer gains nothing from one thread, on a machine at rest
+constexpr double kHopeless = 1.25;  // times the best after a few rounds: not run again
+constexpr double kAgreement = 0.7;  // of the rounds must say that a choice is faster
+constexpr int kFirstRounds = 2, kMoreRounds = 6, kCarefulRounds = 12;
+constexpr size_t kMostPackedBytes = size_t{1} << 30;  // weights packed once more for each width of panels
+
+// A piece of work that occurs in the model, once or more.
+struct HostWork {
+  std::string signature, static_choice, choice;
+  std::vector<std::string> alternatives;         // rows, the static choice among them
+  std::vector<std::vector<std::string>> places;  // the nodes of each occurrence
+  bool is_possible_pair = false;                 // statically apart
+  bool decided = false;                          // by the cache
+  double static_us = 0, us = 0;                  // of all occurrences in a run
+
+  std::vector<std::string> nodes() const {
+    std::vector<std::string> all;
+    for (const auto& place : places) all.insert(all.end(), place.begin(), place.end());
+    return all;
+  }
+};
+
+// What to try for each work; the first is what it has now.
+using Trials = std::vector<std::vector<std::string>>;
+
+bool has_blocking(const std::string& choice) { return choice.find(' ') != std::string::npos; }
+
+// Whether other processes take time from the threads: then one thread looks better than two, and no comparison holds.
+bool is_busy(ThreadPool& pool) {
+  constexpr int kTimes = 41;
+  constexpr double kSlower = 1.3;
+  const auto work = [](int, int) {
+    for (int i = 0; i < 20000; ++i) asm volatile("" : : "r"(i));
+  };
+  const ThreadPool::RunScope scope(pool);
+  std::vector<double> alone, together;
+  for (int i = 0; i < kTimes; ++i) {
+    const Clock::time_point start = Clock::now();
+    work(0, 0);
+    const Clock::time_point middle = Clock::now();
+    pool.parallel_for(pool.num_threads(), work);
+    alone.push_back(std::chrono::duration<double>(middle - start).count());
+    together.push_back(std::chrono::duration<double>(Clock::now() - middle).count());
+  }
+  return median(std::move(together)) > kSlower * median(std::move(alone));
+}
+
+class CpuTuner {
+ public:
+  CpuTuner(engine::Engine& engine, const engine::Decisions& decisions, ChoiceCache& cache)
+      : engine_(engine), untuned_(decisions), pool_(ThreadPool::shared(engine.num_threads())), cache_(cache) {}
+
+  Status run(const Feed& feed, Clock::time_point deadline, const std::function<bool()>& stop) {
+    feed_ = &feed;
+    dims_.clear();
+    for (const NamedTensor& one : feed) dims_.push_back(one.tensor->dims);
+    stop_ = stop;
+    const Clock::time_point start = Clock::now();
+    const auto share = [&](double part) {
+      return start + std::chrono::duration_cast<Clock::duration>((deadline - start) * part);
+    };
+    BLADE_ASSIGN_OR_RETURN(const auto plan, engine_.trial_plan(dims_, untuned_));
+    collect(*plan);
+    const bool all_known = std::all_of(works_.begin(), works_.end(), [](const HostWork& w) { return w.decided; });
+    if (all_known) return {};
+    BLADE_RETURN_IF_ERROR(try_rows(/*pairs=*/false, share(0.3)));
+    BLADE_RETURN_IF_ERROR(try_rows(/*pairs=*/true, share(0.45)));
+    BLADE_RETURN_IF_ERROR(try_blockings(share(0.75)));
+    BLADE_RETURN_IF_ERROR(confirm(share(0.95)));
+    return compare_whole(deadline);
+  }
+
+  // The decisions with all choices that stood.
+  engine::Decisions decisions() const {
+    engine::Decisions tuned = chosen();
+    for (const HostWork& work : works_) {
+      if (work.choice != work.static_choice) tuned.figures[work.signature] = figures(work);
+    }
+    return tuned;
+  }
+  void keep_in_cache() {
+    for (const HostWork& work : works_) {
+      if (!work.decided) cache_.put(work.signature, work.alternatives, {work.choice, figures(work)});
+    }
+  }
+  void forget(const std::function<bool(const std::string& choice)>& which) {
+    for (HostWork& work : works_) {
+      if (work.choice != work.static_choice && which(work.choice)) revert(work);
+    }
+  }
+
+  int changes() const {
+    return static_cast<int>(
+        std::count_if(works_.begin(), works_.end(), [](const HostWork& w) { return w.choice != w.static_choice; }));
+  }
+  size_t works() const { return works_.size(); }
+  size_t from_cache() const {
+    return static_cast<size_t>(
+        std::count_if(works_.begin(), works_.end(), [](const HostWork& w) { return w.decided; }));
+  }
+  double before_us() const { return before_us_; }
+  double after_us() const { return after_us_; }
+
+ private:
+  static engine::TunedFigures figures(const HostWork& work) { return {work.static_choice, work.static_us, work.us}; }
+
+  static void revert(HostWork& work) {
+    work.choice = work.static_choice;
+    work.us = work.static_us;
+  }
+
+  void collect(const engine::Plan& plan) {
+    for (const engine::Step& step : plan.steps) {
+      std::vector<std::string> rows;
+      for (const std::string& one : step.alternatives) {
+        if (!has_blocking(one)) rows.push_back(one);
+      }
+      if (step.alternatives.size() > 1) add(step.signature, step.choice, std::move(rows), step.nodes, false);
+    }
+    for (const engine::PossiblePair& pair : plan.possible_pairs)
+      add(pair.signature, engine::kApart, pair.alternatives, pair.nodes, true);
+  }
+
+  void add(const std::string& signature, const std::string& choice, std::vector<std::string> alternatives,
+           const std::vector<std::string>& nodes, bool is_possible_pair) {
+    auto work = std::find_if(works_.begin(), works_.end(), [&](const HostWork& w) { return w.signature == signature; });
+    if (work != works_.end()) {
+      if (!work->decided) work->places.push_back(nodes);
+      return;
+    }
+    HostWork made{signature, choice, choice, std::move(alternatives), {nodes}, is_possible_pair, false, 0, 0};
+    if (const auto cached = cache_.find(signature, made.alternatives, choice)) {
+      made.choice = cached->choice;
+      made.static_us = cached->figures.static_us;
+      made.us = cached->figures.us;
+      made.decided = true;
+    }
+    works_.push_back(std::move(made));
+  }
+
+  engine::Decisions chosen() const {
+    engine::Decisions decisions = untuned_;
+    for (const HostWork& work : works_) {
+      if (work.choice != work.static_choice) decisions.kernels[work.signature] = work.choice;
+    }
+    return decisions;
+  }
+
+  bool late(Clock::time_point deadline) const { return Clock::now() > deadline || stop_(); }
+
+  // Median microseconds of each work under each of its trials, all works at once in as few plans as the longest list
+  // needs; kNotMeasured where it was not measured.
+  Result<std::vector<std::vector<double>>> measure(const Trials& trials, Clock::time_point deadline) {
+    InPlaceTimer timer(*feed_, pool_);
+    size_t longest = 0;
+    for (const auto& list : trials) longest = std::max(longest, list.size());
+    for (size_t k = 0; k < longest && (k < 2 || !late(deadline)); ++k) {
+      engine::Decisions decisions = chosen();
+      for (size_t w = 0; w < works_.size(); ++w) {
+        if (k < trials[w].size()) decisions.kernels[works_[w].signature] = trials[w][k];
+      }
+      BLADE_ASSIGN_OR_RETURN(auto plan, engine_.trial_plan(dims_, decisions));
+      BLADE_RETURN_IF_ERROR(timer.add(std::move(plan)));
+    }
+    BLADE_RETURN_IF_ERROR(timer.run(kFirstRounds, deadline));
+    auto table = medians(timer, trials);
+    for (size_t k = 1; k < timer.size(); ++k) {
+      if (!is_promising(table, k)) timer.drop(k);
+    }
+    BLADE_RETURN_IF_ERROR(timer.run(kMoreRounds, deadline));
+    return medians(timer, trials);
+  }
+
+  static bool is_promising(const std::vector<std::vector<double>>& table, size_t k) {
+    return std::any_of(table.begin(), table.end(), [&](const std::vector<double>& row) {
+      return k < row.size() && row[k] < kHopeless * *std::min_element(row.begin(), row.end());
+    });
+  }
+
+  std::vector<std::vector<double>> medians(const InPlaceTimer& timer, const Trials& trials) const {
+    std::vector<std::vector<double>> table(trials.size());
+    for (size_t w = 0; w < trials.size(); ++w) {
+      const std::vector<std::string> nodes = works_[w].nodes();
+      for (size_t k = 0; k < trials[w].size(); ++k) {
+        const bool there = k < timer.size() && stands(timer.plan(k), works_[w], trials[w][k]);
+        table[w].push_back(there ? median(timer.steps_us(k, timer.steps_of(k, nodes))) : kNotMeasured);
+      }
+    }
+    return table;
+  }
+
+  // Whether the plan computes the work so: a pair may be broken up by what was chosen for its neighbours.
+  static bool stands(const engine::Plan& plan, const HostWork& work, const std::string& choice) {
+    for (const auto& nodes : work.places) {
+      const auto step = std::find_if(plan.steps.begin(), plan.steps.end(),
+                                     [&](const engine::Step& s) { return s.node_name == nodes.back(); });
+      if (step == plan.steps.end()) return false;
+      const bool together = step->nodes == nodes;
+      if (choice == engine::kApart ? together : !together || step->choice != choice) return false;
+    }
+    return true;
+  }
+
+  Status take_best(const Trials& trials, Clock::time_point deadline) {
+    BLADE_ASSIGN_OR_RETURN(const auto table, measure(trials, deadline));
+    for (size_t w = 0; w < works_.size(); ++w) {
+      if (trials[w].size() < 2 || table[w][0] == kNotMeasured) continue;
+      const size_t best = static_cast<size_t>(std::min_element(table[w].begin(), table[w].end()) - table[w].begin());
+      if (table[w][best] < (1 - kGain) * table[w][0]) works_[w].choice = trials[w][best];
+    }
+    return {};
+  }
+
+  // Every row that takes the work.
+  Status try_rows(bool pairs, Clock::time_point deadline) {
+    Trials trials(works_.size());
+    bool any = false;
+    for (size_t w = 0; w < works_.size(); ++w) {
+      const HostWork& work = works_[w];
+      if (work.decided || work.is_possible_pair != pairs || work.alternatives.size() < 2) continue;
+      trials[w].push_back(work.choice);
+      for (const std::string& one : work.alternatives) {
+        if (one != work.choice) trials[w].push_back(one);
+      }
+      any = true;
+    }
+    return any && !late(deadline) ? take_best(trials, deadline) : Status();
+  }
+
+  // Other ways in which the row that was taken can cut the work.
+  Status try_blockings(Clock::time_point deadline) {
+    if (late(deadline)) return {};
+    BLADE_ASSIGN_OR_RETURN(const auto plan, engine_.trial_plan(dims_, chosen()));
+    const bool may_pack = engine_.packed_bytes() < kMostPackedBytes;
+    InPlaceTimer timer(*feed_, pool_);
+    BLADE_RETURN_IF_ERROR(timer.add(plan));
+    BLADE_RETURN_IF_ERROR(timer.run(kFirstRounds, deadline));
+    Trials trials(works_.size());
+    bool any = false;
+    for (size_t w = 0; w < works_.size(); ++w) {
+      const HostWork& work = works_[w];
+      if (work.decided || work.choice == engine::kApart) continue;
+      const double each =
+          median(timer.steps_us(0, timer.steps_of(0, work.nodes()))) / static_cast<double>(work.places.size());
+      const auto step = std::find_if(plan->steps.begin(), plan->steps.end(),
+                                     [&](const engine::Step& s) { return s.signature == work.signature; });
+      if (step == plan->steps.end()) continue;
+      trials[w].push_back(work.choice);
+      for (const std::string& one : step->alternatives) {
+        const bool packs = one.find(" vectors=") != std::string::npos;
+        const bool is_inline = one.find(" threads=1") != std::string::npos;
+        if (!has_blocking(one) || one == work.choice || (packs && !may_pack) || (is_inline && each > kInlineUs))
+          continue;
+        trials[w].push_back(one);
+      }
+      any = any || trials[w].size() > 1;
+    }
+    return any ? take_best(trials, deadline) : Status();
+  }
+
+  // Static against tuned, each work with the step behind it, which finds its result in other places; what does not
+  // bring enough goes.
+  Status confirm(Clock::time_point deadline) {
+    InPlaceTimer timer(*feed_, pool_);
+    BLADE_ASSIGN_OR_RETURN(auto before, engine_.trial_plan(dims_, static_but_known()));
+    BLADE_ASSIGN_OR_RETURN(auto after, engine_.trial_plan(dims_, chosen()));
+    BLADE_RETURN_IF_ERROR(timer.add(std::move(before)));
+    BLADE_RETURN_IF_ERROR(timer.add(std::move(after)));
+    BLADE_RETURN_IF_ERROR(timer.run(kCarefulRounds, deadline));
+    for (HostWork& work : works_) {
+      if (work.decided) continue;
+      const std::vector<std::string> nodes = work.nodes();
+      work.static_us = work.us = median(timer.steps_us(0, timer.steps_of(0, nodes)));
+      if (work.choice == work.static_choice) continue;
+      work.us = median(timer.steps_us(1, timer.steps_of(1, nodes)));
+      if (!stands(timer.plan(1), work, work.choice) || !gains(timer, work)) revert(work);
+    }
+    return {};
+  }
+
+  bool gains(const InPlaceTimer& timer, const HostWork& work) const {
+    std::vector<std::string> window = work.nodes();
+    const std::vector<size_t> own = timer.steps_of(0, window);
+    for (size_t s : own) {
+      if (s + 1 < timer.plan(0).steps.size()) window.push_back(timer.plan(0).steps[s + 1].node_name);
+    }
+    const std::vector<double> before = timer.steps_us(0, timer.steps_of(0, window)),
+                              after = timer.steps_us(1, timer.steps_of(1, window));
+    const size_t rounds = std::min(before.size(), after.size());
+    size_t faster = 0;
+    for (size_t r = 0; r < rounds; ++r) faster += after[r] < before[r] ? 1 : 0;
+    const double gained = median(before) - median(after);
+    const double least = std::max(kLeastUs, kGain * work.static_us);
+    return gained >= least && work.static_us - work.us >= least &&
+           static_cast<double>(faster) >= kAgreement * static_cast<double>(rounds);
+  }
+
+  // The static choices, but for what the cache decided.
+  engine::Decisions static_but_known() const {
+    engine::Decisions decisions = untuned_;
+    for (const HostWork& work : works_) {
+      if (work.decided && work.choice != work.static_choice) decisions.kernels[work.signature] = work.choice;
+    }
+    return decisions;
+  }
+
+  // All choices together must make the run faster too.
+  Status compare_whole(Clock::time_point deadline) {
+    InPlaceTimer timer(*feed_, pool_);
+    BLADE_ASSIGN_OR_RETURN(auto before, engine_.trial_plan(dims_, untuned_));
+    BLADE_ASSIGN_OR_RETURN(auto after, engine_.trial_plan(dims_, chosen()));
+    BLADE_RETURN_IF_ERROR(timer.add(std::move(before)));
+    BLADE_RETURN_IF_ERROR(timer.add(std::move(after)));
+    BLADE_RETURN_IF_ERROR(timer.run(kCarefulRounds, deadline));
+    const double before_us = median(timer.total_us(0)), after_us = median(timer.total_us(1));
+    if (after_us > before_us) forget([](const std::string&) { return true; });
+    if (before_us_ > 0) return {};  // figures are of the first feed
+    before_us_ = before_us;
+    after_us_ = std::min(before_us, after_us);
+    return {};
+  }
+
+  engine::Engine& engine_;
+  const engine::Decisions untuned_;
+  std::shared_ptr<ThreadPool> pool_;
+  ChoiceCache& cache_;
+  const Feed* feed_ = nullptr;
+  std::vector<ir::Dims> dims_;
+  std::function<bool()> stop_;
+  std::vector<HostWork> works_;
+  double before_us_ = 0, after_us_ = 0;
+};
+
+}  // namespace
+
+Status tune_on_cpu(const SearchInput& input, engine::Decisions& decisions, OptimizationStep& step) {
+  BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, decisions));
+  ChoiceCache cache(input.options.cache_dir, engine::machine_signature(nullptr, input.options.num_threads));
+  CpuTuner tuner(*engine, decisions, cache);
+  const std::shared_ptr<ThreadPool> pool = ThreadPool::shared(engine->num_threads());
+  constexpr const char* kBusy = "other processes take the processors' time: kernels are chosen by prediction";
+  if (is_busy(*pool)) {
+    step.message = kBusy;
+    return {};
+  }
+  const double seconds = kShareOfTime * input.options.time_limit_s;
+  const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+  const auto stop = [&] { return input.progress(72, "tune_kernels"); };
+  for (size_t i = 0; i < input.feeds.size() && !stop(); ++i) {
+    const auto left = std::max(end - Clock::now(), Clock::duration::zero());  // shared by the feeds that remain
+    const Status status =
+        tuner.run(input.feeds[i], Clock::now() + left / static_cast<int64_t>(input.feeds.size() - i), stop);
+    if (status.code() == StatusCode::kUnimplemented) {
+      step.message = "not tried: " + status.message();
+      return {};
+    }
+    BLADE_RETURN_IF_ERROR(status);
+  }
+  if (tuner.from_cache() < tuner.works() && is_busy(*pool)) {
+    step.message = kBusy;
+    return {};
+  }
+  BLADE_ASSIGN_OR_RETURN(bool holds, answers_hold(input, tuner.decisions()));
+  if (!holds) {
+    tuner.forget([](const std::string& choice) { return choice.find("winograd") != std::string::npos; });
+    BLADE_ASSIGN_OR_RETURN(holds, answers_hold(input, tuner.decisions()));
+  }
+  if (!holds) tuner.forget([](const std::string&) { return true; });
+  tuner.keep_in_cache();
+  cache.write();
+  decisions = tuner.decisions();
+  step.changes = tuner.changes();
+  step.status = step.changes > 0 ? StepStatus::kEffective : StepStatus::kPassed;
+  if (tuner.from_cache() > 0) {
+    step.message = std::to_string(tuner.from_cache()) + " of " + std::to_string(tuner.works()) +
+                   " pieces of work were known from earlier runs";
+  }
+  if (tuner.before_us() > 0) {
+    step.pre_run_ms = tuner.before_us() / 1e3;
+    step.post_run_ms = tuner.after_us() / 1e3;
+  }
+  return {};
+}
+
+}  // namespace blade::optimizer
