@@ -19,9 +19,15 @@ using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // An engine with inputs of 0.5, one sample where a dim is open.
+blade::Engine::Options options(int threads) {
+  blade::Engine::Options options;
+  options.num_threads = threads;
+  return options;
+}
+
 class Session {
  public:
-  Session(const std::string& path, int threads) : engine_(path, {threads, {}, {}}) {
+  Session(const std::string& path, int threads) : engine_(path, options(threads)) {
     for (const blade::Engine::Info& info : engine_.inputs()) {
       std::vector<int64_t> dims(info.description.dims, info.description.dims + std::max(info.description.rank, 0));
       size_t count = 1;
