@@ -114,6 +114,7 @@ Result<std::string> inspect_model(const std::string& path, const Wanted& wanted)
   tensorflow::ImportOptions import;
   import.inputs = model.inputs;
   import.outputs = wanted.outputs.empty() ? model.outputs : wanted.outputs;
+  import.may_feed_defaults = true;
   BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, tensorflow::import_graph(model.graph, import));
   const bool any_stays = std::find(imported.foreign.begin(), imported.foreign.end(), 1) != imported.foreign.end();
   if (any_stays && !wanted.tensorflow_dir.empty()) {

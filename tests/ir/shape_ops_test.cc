@@ -132,13 +132,16 @@ TEST_F(ShapeOps, SparseReshapeKnowsTheDenseShape) {
 }
 
 TEST_F(ShapeOps, FourierTransforms) {
-  const auto x = b.input("x", {-1, 400}), length = b.constant<int32_t>({1}, {512});
+  const auto x = b.input("x", {-1, 600}), length = b.constant<int32_t>({1}, {512});
   const auto spectrum = b.ops(Op::kFft, {x, length}, 2, ir::FftAttrs{ir::FftKind::kReal});
   EXPECT_EQ(inferred(b, spectrum[1]), "float32[x.0,257]");
   const std::vector<ir::ValueId> back = {spectrum[0], spectrum[1], length};
   EXPECT_EQ(inferred(b, b.op(Op::kFft, back, ir::FftAttrs{ir::FftKind::kRealInverse})), "float32[x.0,512]");
   b.ops(Op::kFft, {x, b.constant<int32_t>({1}, {0})}, 2, ir::FftAttrs{ir::FftKind::kReal});
   EXPECT_INFER_ERROR(b, "a length of 0");
+  GraphBuilder c;
+  c.ops(Op::kFft, {c.input("y", {-1, 400}), c.constant<int32_t>({1}, {512})}, 2, ir::FftAttrs{ir::FftKind::kReal});
+  EXPECT_INFER_ERROR(c, "has rows of 400 numbers, expected 512 or more");
 }
 
 }  // namespace

@@ -266,6 +266,23 @@ def test_a_default_may_be_fed():
             np.testing.assert_allclose(output, expected, rtol=1e-5)
 
 
+def test_a_computed_default_may_be_fed(tmp_path):
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 16], name="x")
+        y = tf.placeholder_with_default(tf.nn.relu(x * 3.0 - 1.0), [None, 16], name="middle")
+        for width in (64, 64, 16):
+            y = tf.nn.relu(tf.matmul(y, tf.constant(np.full((y.shape[1], width), 0.1, np.float32))))
+        tf.identity(y, name="y")
+        model = graph.as_graph_def()
+    x = np.random.default_rng(4).uniform(0, 1, (2, 16)).astype(np.float32)
+    optimized, spec, report = optimize(model, unmeasured_config(), outputs=["y"], test_data=[{"x:0": x}])
+    assert [left["op"] for left in report.coverage["left_behind"] if left["op"] == "PlaceholderWithDefault"]
+    for feed in ({"x:0": x}, {"x:0": x, "middle:0": x}):
+        np.testing.assert_allclose(run_optimized(optimized, spec, feed, "y:0"), tiny_models.run(model, feed, "y:0"), rtol=1e-5)
+    engine = blade.Engine(tiny_models.write(model, tmp_path / "model.pb"), outputs=["y"])
+    np.testing.assert_allclose(engine.run({"x": x})["y"], tiny_models.run(model, {"x:0": x}, "y:0"), rtol=1e-5)
+
+
 def test_a_default_with_test_data_is_an_input():
     x = np.ones((2, 16), np.float32)
     feed = {"x:0": x, "scale:0": np.float32(1)}

@@ -121,7 +121,7 @@ Status GraphImporter::import_node(int node) {
     if (index_.is_unread_placeholder(source_, node)) return Status();
     return add_foreign(node, "it is a placeholder that is not among the inputs");
   }
-  if (def->op == "PlaceholderWithDefault" && options_.allow_foreign) {
+  if (def->op == "PlaceholderWithDefault" && options_.may_feed_defaults) {
     if (!has_stored_default(node)) return add_foreign(node, "a run may feed it, and its default is computed");
     if (needed_[node]) {
       model_.notes.push_back("the default of '" + def->name +

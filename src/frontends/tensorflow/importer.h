@@ -27,6 +27,8 @@ struct ImportOptions {
   std::vector<std::string> inputs;
   // Names that the user has values for: where `inputs` is empty, a PlaceholderWithDefault among them is an input, too.
   std::vector<std::string> fed;
+  // In a session a run may feed any PlaceholderWithDefault: one whose default is computed then bounds regions.
+  bool may_feed_defaults = false;
   // Empty: every node that nothing reads (but constants, inputs and nodes without outputs).
   std::vector<std::string> outputs;
   // Dims of inputs by node or tensor name, -1 for unknown; must agree with what the graph says.
