@@ -1,0 +1,63 @@
+#include "engine/prepare_graph.h"
+
+#include "passes/pass.h"
+
+namespace blade::engine {
+namespace {
+
+Status check_profile(const ir::Graph& graph, const Decisions& decisions) {
+  if (!decisions.profile || decisions.profile->min.size() == graph.inputs().size()) return {};
+  return invalid_argument("The profile has shapes for " + std::to_string(decisions.profile->min.size()) +
+                          " inputs, the model has " + std::to_string(graph.inputs().size()) +
+                          ": give one shape an input.");
+}
+
+// The type that the decisions narrow to, where this machine computes in it: elsewhere the model runs in float32.
+ir::DType narrow_type(const Decisions& decisions, const EngineOptions& options) {
+  if (decisions.precision == "fp16" && options.device != nullptr) return ir::DType::kFloat16;
+  const backends::Machine& machine = options.machine != nullptr ? *options.machine : backends::Machine::host();
+  const bool native = options.device == nullptr && !options.reference_only && machine.avx512_bf16;
+  return decisions.precision == "bf16" && native ? ir::DType::kBFloat16 : ir::DType::kInvalid;
+}
+
+Status check_no_foreign(const ir::Graph& graph) {
+  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
+    if (!graph.is_live(id) || graph.node(id).op != ir::Op::kForeign) continue;
+    const auto& attrs = graph.node(id).get<ir::ForeignAttrs>();
+    return unimplemented("Node '" + graph.node(id).name + "' (" + attrs.source_op +
+                         ") runs only in the source framework: " +
+                         (attrs.reason.empty() ? "the op is not supported" : attrs.reason) + ".");
+  }
+  return {};
+}
+
+// Small constants are read in place by many kernels: give them vector alignment once.
+Status align_small_constants(ir::Graph& graph) {
+  constexpr size_t kSmall = size_t{64} << 10;
+  for (ir::ValueId id = 0; id < graph.num_values(); ++id) {
+    ir::Value& value = graph.value(id);
+    if (!value.is_constant() || value.constant->bytes >= kSmall) continue;
+    BLADE_ASSIGN_OR_RETURN(value.constant, ir::aligned(value.constant));
+  }
+  return {};
+}
+
+}  // namespace
+
+Status run_region_passes(ir::Graph& graph, const Decisions& decisions, const EngineOptions& options) {
+  passes::PassOptions pass_options;
+  pass_options.on_device = options.device != nullptr;
+  pass_options.narrow_type = narrow_type(decisions, options);
+  pass_options.keep_float32 = decisions.keep_float32;
+  return passes::run_pipeline(graph, /*whole_graph=*/false, decisions.disabled_passes, pass_options).status();
+}
+
+Status prepare_graph(ir::Graph& graph, const Decisions& decisions, const EngineOptions& options) {
+  BLADE_RETURN_IF_ERROR(run_region_passes(graph, decisions, options));
+  graph.remove_dead_nodes();
+  BLADE_RETURN_IF_ERROR(check_no_foreign(graph));
+  BLADE_RETURN_IF_ERROR(check_profile(graph, decisions));
+  return align_small_constants(graph);
+}
+
+}  // namespace blade::engine
