@@ -80,6 +80,8 @@ struct ThreadPool::Impl {
   void retag_slots(uint32_t number);
   void wake_sleepers();
   void begin_run();
+  void look_for_crowd();
+  bool is_crowded();
   void work_loop(int slot);
   // Waits for a job other than `last`; returns its number, or nullopt when the pool closes.
   std::optional<uint32_t> wait_for_job(uint32_t last);
@@ -261,7 +263,7 @@ int ThreadPool::num_threads() const { return impl_->threads; }
 
 void ThreadPool::parallel_for(int num_tasks, FunctionRef<void(int task, int slot)> fn) {
   if (num_tasks <= 0) return;
-  const bool inline_only = num_tasks == 1 || impl_->threads == 1 || impl_->crowded.load(std::memory_order_relaxed) ||
+  const bool inline_only = num_tasks == 1 || impl_->threads == 1 || impl_->is_crowded() ||
                            impl_->busy.exchange(true, std::memory_order_acquire);
   if (inline_only) {
     for (int task = 0; task < num_tasks; ++task) fn(task, 0);
@@ -272,19 +274,41 @@ void ThreadPool::parallel_for(int num_tasks, FunctionRef<void(int task, int slot
 }
 
 void ThreadPool::Impl::begin_run() {
-  const int runs = run_scopes.fetch_add(1, std::memory_order_seq_cst) + 1;
+  run_scopes.fetch_add(1, std::memory_order_seq_cst);
   if (threads == 1) return;
-  const Clock::duration::rep now = Clock::now().time_since_epoch().count();
-  if (runs >= threads) last_crowded.store(now, std::memory_order_relaxed);
-  const auto since = Clock::duration(now - last_crowded.load(std::memory_order_relaxed));
-  const bool many = since < kCrowdedFor;
-  crowded.store(many, std::memory_order_relaxed);
-  if (!many) wake_sleepers();
+  look_for_crowd();
+  if (!crowded.load(std::memory_order_relaxed)) wake_sleepers();
 }
 
-ThreadPool::RunScope::RunScope(ThreadPool& pool) : pool_(pool) { pool_.impl_->begin_run(); }
+void ThreadPool::Impl::look_for_crowd() {
+  const Clock::duration::rep now = Clock::now().time_since_epoch().count();
+  if (run_scopes.load(std::memory_order_relaxed) >= threads) last_crowded.store(now, std::memory_order_relaxed);
+  const auto since = Clock::duration(now - last_crowded.load(std::memory_order_relaxed));
+  crowded.store(since < kCrowdedFor, std::memory_order_relaxed);
+}
 
-ThreadPool::RunScope::~RunScope() { pool_.impl_->run_scopes.fetch_sub(1, std::memory_order_seq_cst); }
+// A long run gets its workers back when the others have been gone for a while.
+bool ThreadPool::Impl::is_crowded() {
+  if (!crowded.load(std::memory_order_relaxed)) return false;
+  look_for_crowd();
+  if (crowded.load(std::memory_order_relaxed)) return true;
+  wake_sleepers();
+  return false;
+}
+
+namespace {
+thread_local const ThreadPool* running_on = nullptr;  // the pool that this thread holds a RunScope of
+}  // namespace
+
+ThreadPool::RunScope::RunScope(ThreadPool& pool) : pool_(pool), outer_(running_on) {
+  running_on = &pool;
+  if (outer_ != &pool) pool_.impl_->begin_run();
+}
+
+ThreadPool::RunScope::~RunScope() {
+  running_on = outer_;
+  if (outer_ != &pool_) pool_.impl_->run_scopes.fetch_sub(1, std::memory_order_seq_cst);
+}
 
 void ThreadPool::wake() { impl_->wake_sleepers(); }
 

@@ -43,10 +43,11 @@ class ThreadPool {
   // Task t is first offered to slot t * num_threads / num_tasks, so that the same rows stay in the same core's cache
   // from layer to layer. Tasks must not call parallel_for. One caller at a time uses the workers: a second concurrent
   // caller (another session) runs its tasks inline, in slot 0. While as many runs are active as there are threads,
-  // all do.
+  // and for 3 ms after, all do.
   void parallel_for(int num_tasks, FunctionRef<void(int task, int slot)> fn);
 
-  // Keeps the workers awake (spinning between layers, with a bound) while alive. Runs of an engine hold one.
+  // Keeps the workers awake (spinning between layers, with a bound) while alive. Runs of an engine hold one; those within
+  // others on the same thread do nothing. Destroyed in the order opposite to that of their making.
   class RunScope {
    public:
     explicit RunScope(ThreadPool& pool);
@@ -56,6 +57,7 @@ class ThreadPool {
 
    private:
     ThreadPool& pool_;
+    const ThreadPool* outer_;
   };
 
   // Wakes sleeping workers for a run that is about to start; those that find none sleep again after their bounded spin.

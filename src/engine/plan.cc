@@ -246,7 +246,9 @@ class PlanBuilder {
 
   // What a step on the host reads that only the device has, and what it makes that the device reads.
   void plan_transfers() {
-    if (plan_->device == nullptr || plan_->host_arena_bytes == 0) return;
+    const bool any_on_host =
+        std::any_of(plan_->steps.begin(), plan_->steps.end(), [](const Step& step) { return step.on_host; });
+    if (plan_->device == nullptr || !any_on_host) return;
     std::unordered_set<ir::ValueId> on_host, for_device;
     const auto& order = storages_.steps();
     for (size_t s = 0; s < order.size(); ++s) {

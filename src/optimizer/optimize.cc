@@ -590,6 +590,7 @@ class Optimizer {
 std::string Optimizer::profile_text(const engine::Decisions& decisions) {
   engine::Decisions shown = decisions;
   shown.kernels.clear();  // hundreds, on a GPU
+  shown.figures.clear();
   return shown.to_json();
 }
 

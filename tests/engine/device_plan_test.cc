@@ -84,6 +84,32 @@ TEST(DevicePlan, StepsWithoutAKernelRunOnTheHostAndSaySo) {
   EXPECT_EQ(on_host, 2);
 }
 
+// Nothing of it lies in an arena.
+TEST(DevicePlan, OutputsOfTheModelAreCopiedBetweenStepsToo) {
+  ir::Graph graph;
+  const ir::ValueId x = graph.add_input("x:0", ir::DType::kFloat32, ir::Shape::of(std::vector<int64_t>{2, 3}));
+  const ir::Attrs relu = ir::PointwiseAttrs{ir::PointwiseProgram::unary(ir::PointwiseOp::kRelu)};
+  const ir::ValueId a = graph.add_node(ir::Op::kPointwise, "first", {x}, 1, relu).outputs[0];
+  const ir::ValueId b = graph.add_node(ir::Op::kSoftmax, "soft", {a}, 1, ir::SoftmaxAttrs{}).outputs[0];
+  const ir::ValueId c = graph.add_node(ir::Op::kPointwise, "last", {b}, 1, relu).outputs[0];
+  graph.set_outputs({a, b, c}, {"first", "soft", "last"});
+  ASSERT_TRUE(ir::infer_shapes(graph).ok());
+  FakeDevice device(kFakeKernels);
+  EngineOptions options;
+  options.device = &device;
+  const auto engine = Engine::create(std::move(graph), {}, options);
+  ASSERT_TRUE(engine.ok()) << engine.status().message();
+  const ir::Dims dims = {2, 3};
+  const auto plan = (*engine)->plan_for({&dims, 1});
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  for (const Step& step : (*plan)->steps) {
+    if (step.node_name != "soft") continue;
+    EXPECT_TRUE(step.on_host);
+    EXPECT_EQ(step.fetch, std::vector<int>{0});
+    EXPECT_EQ(step.send, std::vector<int>{0});
+  }
+}
+
 TEST(DevicePlan, AnswersAreTheHosts) {
   FakeDevice device(kFakeKernels);
   EngineOptions options;

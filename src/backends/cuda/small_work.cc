@@ -212,6 +212,8 @@ Result<std::unique_ptr<JoinedKernels>> join_kernels(Device& device, std::span<co
   }
   *taken = works.size();
   if (works.empty()) return internal_error("A kernel that is not small was to be joined.");
+  // A launch of its own: one with more pieces than a table holds has another way to run.
+  if (works.size() == 1) return std::unique_ptr<JoinedKernels>();
   const Table table = make_table(kernels.first(works.size()), works, places);
   const std::vector<std::byte> contents = table.bytes();
   SmallParams params;
