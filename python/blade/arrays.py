@@ -21,6 +21,11 @@ def native_array(value, what, dtype=None):
     return np.require(array, requirements="C")
 
 
+def tensor_name(key):
+    """The name in a feed's key: text, bytes (which old archives hold) or one of TensorFlow's tensors."""
+    return key.decode() if isinstance(key, bytes) else str(getattr(key, "name", key))
+
+
 def checked_feed(feed, what):
     """`feed`, if it is a feed dict."""
     if not isinstance(feed, collections.abc.Mapping):

@@ -4,7 +4,7 @@ import json
 import os
 
 from blade import _core
-from blade.arrays import checked_feed, native_array
+from blade.arrays import checked_feed, native_array, tensor_name
 from blade.errors import InvalidArgumentError
 
 TensorInfo = collections.namedtuple("TensorInfo", ["name", "dtype", "shape"])
@@ -41,7 +41,7 @@ class Engine:
         self._input_names = [_node_name(info.name) for info in self.inputs]
 
     def _ordered(self, feed):
-        given = {_node_name(str(name)): value for name, value in checked_feed(feed, "the feed").items()}
+        given = {_node_name(tensor_name(name)): value for name, value in checked_feed(feed, "the feed").items()}
         missing = [name for name in self._input_names if name not in given]
         extra = [name for name in given if name not in self._input_names]
         if missing or extra:

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 
 from blade import _core, tensorflow_bridge
-from blade.arrays import checked_feed, native_array
+from blade.arrays import checked_feed, native_array, tensor_name
 from blade.config import Config
 from blade.errors import InvalidArgumentError
 from blade.progress import Progress
@@ -82,7 +82,7 @@ def _feeds(feeds, argument):
     names, arrays, string_shapes = [], [], []
     for feed in feeds or ():
         values = [np.asarray(value) for value in checked_feed(feed, f"an entry of {argument}").values()]
-        text = [name.decode() if isinstance(name, bytes) else str(getattr(name, "name", name)) for name in feed]
+        text = [tensor_name(name) for name in feed]
         names.append(text)
         is_text = [value.dtype.kind in "OSU" for value in values]
         string_shapes.append([list(value.shape) if strings else None for value, strings in zip(values, is_text)])

@@ -188,4 +188,22 @@ std::string Graph::unique_name(const std::string& base) {
   }
 }
 
+std::vector<bool> nodes_that_outputs_need(const Graph& graph) {
+  std::vector<bool> needed(graph.num_node_slots(), false);
+  std::vector<NodeId> work;
+  const auto need = [&](NodeId id) {
+    if (!graph.is_live(id) || needed[id]) return;
+    needed[id] = true;
+    work.push_back(id);
+  };
+  for (ValueId output : graph.outputs()) need(graph.value(output).producer);
+  while (!work.empty()) {
+    const Node& node = graph.node(work.back());
+    work.pop_back();
+    for (ValueId input : node.inputs) need(graph.value(input).producer);
+    for (NodeId control : node.control_inputs) need(control);
+  }
+  return needed;
+}
+
 }  // namespace blade::ir

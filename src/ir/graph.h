@@ -132,4 +132,7 @@ size_t chosen_branch(DType dtype, const void* condition, size_t branches);
 Result<Graph> extract(const Graph& graph, const std::vector<NodeId>& nodes, const std::vector<ValueId>& inputs,
                       const std::vector<ValueId>& outputs, std::vector<std::string> output_names);
 
+// For each node id whether an output depends on it, by data or control.
+std::vector<bool> nodes_that_outputs_need(const Graph& graph);
+
 }  // namespace blade::ir

@@ -132,7 +132,7 @@ std::string AccuracyResult::nothing_compared() const {
   std::string text;
   for (const OutputDifference& output : outputs) {
     if (output.compared > 0 || !output.holds) continue;
-    text += (text.empty() ? "output '" : "; output '") + output.output + "' has no element that is finite";
+    text += (text.empty() ? "output '" : "; output '") + output.output + "' has no finite element";
   }
   return text;
 }

@@ -73,11 +73,12 @@ class Optimizer {
 
   // What cannot be written is found out before minutes of work.
   Status check_places() const {
-    if (!request_.model_path.empty() && !std::filesystem::exists(request_.model_path)) return {};  // load() says so
-    const bool directory = !request_.model_path.empty() && std::filesystem::is_directory(request_.model_path);
+    std::error_code error;
+    if (!request_.model_path.empty() && !std::filesystem::exists(request_.model_path, error)) return {};  // load() says so
+    const bool directory = !request_.model_path.empty() && std::filesystem::is_directory(request_.model_path, error);
     if (!options_.output.empty()) BLADE_RETURN_IF_ERROR(check_output_place(options_.output, directory));
     for (const std::string& path : options_.also_written) {
-      std::error_code error;
+      if (path == options_.output) return invalid_argument("'" + path + "' is to hold two things; give each a place");
       const bool stream = std::filesystem::is_other(path, error) || std::filesystem::is_character_file(path, error);
       if (!stream) BLADE_RETURN_IF_ERROR(check_output_place(path, false));
     }
@@ -126,9 +127,10 @@ class Optimizer {
 
   // Variables of training that no output needs are no harm.
   Status refuse_variables() const {
+    const std::vector<bool> needed = ir::nodes_that_outputs_need(imported_.graph);
     for (const std::string& variable : tensorflow::variable_nodes(model_.graph)) {
       for (ir::NodeId id = 0; id < imported_.graph.num_node_slots(); ++id) {
-        if (!imported_.graph.is_live(id) || imported_.graph.node(id).name != variable) continue;
+        if (!needed[id] || imported_.graph.node(id).name != variable) continue;
         return failed_precondition("the graph is not frozen: its outputs read the variable '" + variable +
                                    "'; freeze it (tf.compat.v1.graph_util.convert_variables_to_constants), or give "
                                    "blade.optimize a SavedModel "
@@ -152,9 +154,10 @@ class Optimizer {
 
   // A model whose products are of 16 bits rounds at places of its own: as where such a precision is asked for.
   void widen_tolerance() {
-    double factor = 1;
+    const std::vector<bool> needed = ir::nodes_that_outputs_need(imported_.graph);
+    double& factor = options_.tolerance_factor;
     for (ir::NodeId id = 0; id < imported_.graph.num_node_slots(); ++id) {
-      if (!imported_.graph.is_live(id)) continue;
+      if (!needed[id]) continue;
       const ir::Node& node = imported_.graph.node(id);
       const bool is_matrix = node.op == ir::Op::kConv || node.op == ir::Op::kConvTranspose ||
                              node.op == ir::Op::kMatMul || node.op == ir::Op::kEinsum;
@@ -163,8 +166,6 @@ class Optimizer {
       factor = std::max(factor, type == ir::DType::kBFloat16 ? 20.0 : type == ir::DType::kFloat16 ? 10.0 : 1.0);
     }
     if (factor == 1) return;
-    options_.accuracy.rtol *= factor;
-    options_.accuracy.atol *= factor;
     report_.messages.push_back(std::string("the model itself computes in ") + (factor == 20 ? "bfloat16" : "float16") +
                                ": the tolerances count " + (factor == 20 ? "twenty" : "ten") + " times");
   }

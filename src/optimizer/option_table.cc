@@ -151,6 +151,10 @@ Status unknown(const std::string& prefix, const std::string& key) {
 Status check_object(const json& object, const std::string& prefix) {
   for (const auto& [key, value] : object.items()) {
     const std::string name = prefix + key;
+    if (key.find('.') != std::string::npos) {
+      return invalid_argument("'" + key + "' is no field: nest it, as in {\"" + key.substr(0, key.find('.')) +
+                              "\": {\"" + key.substr(key.find('.') + 1) + "\": ...}}");
+    }
     if (const OptionRow* row = find_row(name)) {
       if (value.is_null() || has_kind(value, row->kind)) continue;
       return invalid_argument(name + " is " + value.dump() + "; expected " + expectation(row->kind));

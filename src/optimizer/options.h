@@ -43,6 +43,7 @@ struct OptimizeOptions {
   std::vector<std::vector<std::pair<double, double>>> input_ranges;  // groups; one [low, high] an input
   TuningShapes tuning_shapes;
   AccuracyOptions accuracy;
+  double tolerance_factor = 1;  // of rtol and atol, for what the model itself rounds; see accuracy_in()
   std::string precision = "auto";
   bool check_fp16_accuracy = true, check_fp16_speed = true;  // before float16 is kept on a GPU
   int num_threads = 0;    // for measuring: bounded by the CPUs that this process may use

@@ -7,10 +7,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <span>
+#include <string_view>
 
 #include "base/mapped_file.h"
 
@@ -50,9 +53,17 @@ Status check_folder(const std::string& path) {
   return {};
 }
 
+// Blade's mark, and nothing that others have put beside it.
 bool may_be_replaced(const fs::path& directory) {
+  constexpr std::string_view kWritten[] = {kMarkFolder, "assets", "fingerprint.pb", "saved_model.pb", "variables"};
   std::error_code error;
-  return fs::is_empty(directory, error) || fs::exists(directory / kMarkFolder / kMark, error);
+  if (fs::is_empty(directory, error)) return true;
+  if (!fs::exists(directory / kMarkFolder / kMark, error)) return false;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error)) {
+    const std::string name = entry.path().filename().string();
+    if (std::find(std::begin(kWritten), std::end(kWritten), name) == std::end(kWritten)) return false;
+  }
+  return !error;
 }
 
 // One step where the file system has it, else two.
@@ -77,7 +88,8 @@ Status check_output_place(const std::string& path, bool is_directory) {
       return refused(path, "a file stands there, and a SavedModel is a directory; remove it");
     if (may_be_replaced(path)) return {};
     return refused(path,
-                   "that directory exists already and Blade did not write it; remove it, or move it out of the way");
+                   "that directory exists already and holds what Blade did not write; remove it, or move it out of the "
+                   "way");
   }
   if (path.ends_with('/') || fs::is_directory(there))
     return refused(path, "it is a directory; give the path of a file");
@@ -89,13 +101,11 @@ Status check_output_place(const std::string& path, bool is_directory) {
 Status write_directory_atomically(const std::string& given, const std::function<Status(const std::string&)>& fill) {
   const std::string path = without_slashes(given);
   BLADE_RETURN_IF_ERROR(check_output_place(path, /*is_directory=*/true));
-  std::string made = path + ".tmp-XXXXXX";
-  if (::mkdtemp(made.data()) == nullptr) {
-    return invalid_argument("cannot make a directory beside '" + path + "': " + std::strerror(errno));
+  static std::atomic<int> count{0};
+  const std::string made = path + ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(++count);
+  if (::mkdir(made.c_str(), 0777) != 0) {
+    return invalid_argument("cannot make the directory '" + made + "': " + std::strerror(errno));
   }
-  const mode_t mask = ::umask(0);
-  ::umask(mask);
-  ::chmod(made.c_str(), 0777 & ~mask);
   std::error_code error;
   Status status = fill(made);
   if (status.ok()) {

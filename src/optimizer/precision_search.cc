@@ -194,7 +194,8 @@ const char* mixed_precision_pass(const backends::Device* device) {
 
 AccuracyOptions accuracy_in(const std::string& precision, const OptimizeOptions& options) {
   const bool asked = options.precision == "bf16";
-  const double factor = precision == "fp16" ? 10 : precision == "bf16" && asked ? 20 : 1;
+  const double narrow = precision == "fp16" ? 10 : precision == "bf16" && asked ? 20 : 1;
+  const double factor = std::max(narrow, options.tolerance_factor);
   AccuracyOptions accuracy = options.accuracy;
   accuracy.rtol *= factor;
   accuracy.atol *= factor;

@@ -89,7 +89,7 @@ def test_settings_without_effect_are_said():
 @pytest.mark.parametrize("feed", [{"x:0": np.full((1, 32, 32, 3), np.nan, np.float32)}])
 def test_data_that_proves_nothing_is_said(feed):
     _, _, report = optimize(tiny_models.conv_net(), test_data=[feed])
-    assert "proves nothing about the answers: output 'probabilities:0' has no element that is finite" in report.diagnosis["message"]
+    assert "proves nothing about the answers: output 'probabilities:0' has no finite element" in report.diagnosis["message"]
 
 
 def test_verbose_logs_the_steps(capfd):
@@ -356,3 +356,36 @@ def test_a_graph_of_two_optimized_ones_is_optimized_again(tmp_path):
     for output, model in zip(outputs, models):
         expected = tiny_models.run(model, {"x:0": feed}, "probabilities:0")
         np.testing.assert_allclose(engine.run({"a/x": feed, "b/x": feed})[output], expected, rtol=1e-4)
+
+
+def test_a_fed_default_of_a_branch_that_passes_its_operand_through():
+    with tf.Graph().as_default() as graph:
+        y = tf.placeholder(tf.float32, [None, 16], name="x")
+        train = tf.placeholder_with_default(False, [], name="train")
+        for width in (64, 64, 16):
+            y = tf.nn.relu(tf.matmul(y, tf.constant(np.full((y.shape[1], width), 0.1, np.float32))))
+        plain, trained = tf.raw_ops.Switch(data=y, pred=train)
+        tf.raw_ops.Merge(inputs=[plain, trained + trained], name="y")
+        model = graph.as_graph_def()
+    x = np.random.default_rng(4).uniform(0, 1, (2, 16)).astype(np.float32)
+    optimized, spec, _ = optimize(model, unmeasured_config(), outputs=["y"], test_data=[{"x:0": x}])
+    for feed in ({"x:0": x}, {"x:0": x, "train:0": False}, {"x:0": x, "train:0": True}):
+        np.testing.assert_allclose(run_optimized(optimized, spec, feed, "y:0"), tiny_models.run(model, feed, "y:0"), rtol=1e-5)
+
+
+def test_a_variable_that_no_output_reads_is_no_harm():
+    model = tiny_models.conv_net()
+    model.node.add(op="VariableV2", name="global_step").attr["dtype"].type = tf.int64.as_datatype_enum
+    model.node[-1].attr["shape"].shape.SetInParent()
+    _, _, report = optimize(model, unmeasured_config(), outputs=["probabilities"], test_data=[tiny_models.image()])
+    assert report.accuracy["holds"]
+
+
+def test_one_product_of_16_bits_that_no_output_needs_widens_no_tolerance():
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(tiny_models.conv_net(), name="")
+        half = tf.placeholder_with_default(np.ones((4, 4), np.float16), [4, 4], name="half")
+        tf.matmul(half, half, name="side")
+        model = graph.as_graph_def()
+    _, _, report = optimize(model, unmeasured_config(), outputs=["probabilities"], test_data=[tiny_models.image()])
+    assert report.accuracy["outputs"][0]["allowed"] < 2e-3

@@ -48,12 +48,13 @@ FrozenCopy::FrozenCopy(const std::string& model, const std::string& signature) {
   folder_ = folder;
   std::vector<std::string> words = {find_python(), "-m", "blade.freeze", model, path()};
   if (!signature.empty()) words.push_back(signature);
-  if (run_program(std::move(words)) == 0) return;
+  const int code = run_program(std::move(words));
+  if (code == 0) return;
   fs::remove_all(folder_);
-  throw Error(BLADE_UNAVAILABLE, "the SavedModel '" + model + "' keeps its weights in variables, and '" +
-                                     find_python() +
-                                     " -m blade.freeze' could not freeze it (see above); install TensorFlow and Blade "
-                                     "in that Python");
+  const std::string what = "the SavedModel '" + model + "' keeps its weights in variables, and '" + find_python();
+  if (code == 127)
+    throw Error(BLADE_UNAVAILABLE, what + "' cannot be started to freeze it; install Python with TensorFlow and Blade");
+  throw Error(BLADE_UNAVAILABLE, what + " -m blade.freeze' could not freeze it, for the reason above");
 }
 
 FrozenCopy::~FrozenCopy() {

@@ -1,4 +1,6 @@
 // blade optimize: an optimized model file and its report.
+#include <unistd.h>
+
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
@@ -112,11 +114,12 @@ std::string options_json(const Options& options) {
   return root.dump();
 }
 
-// A file appears whole or not at all; what is no plain file (a pipe) is written to as it is.
+// A file appears whole or not at all; what is no plain file (a pipe, a link) is written to as it is.
 void write_text(const std::string& path, const std::string& text) {
   std::error_code error;
-  const bool plain = !std::filesystem::exists(path, error) || std::filesystem::is_regular_file(path, error);
-  const std::string made = plain ? path + ".tmp" : path;
+  const auto status = std::filesystem::symlink_status(path, error);
+  const bool plain = !std::filesystem::exists(status) || std::filesystem::is_regular_file(status);
+  const std::string made = plain ? path + ".tmp-" + std::to_string(::getpid()) : path;
   std::ofstream file(made);
   file << text;
   file.close();

@@ -172,21 +172,23 @@ Result<std::vector<int64_t>> same_elements(const Call& call, const std::vector<i
   const std::string found = call.where() + "reshapes a sparse tensor of shape " + dims_text(dims) + " to " +
                             dims_text(wanted) + ", expected ";
   int64_t total = 1, others = 1;
+  bool too_many = false;
   size_t open = wanted.size();
-  for (int64_t d : dims) total = wrapping_mul(total, d);
+  for (int64_t d : dims) too_many = __builtin_mul_overflow(total, d, &total) || too_many;
   for (size_t i = 0; i < wanted.size(); ++i) {
     if (wanted[i] == -1 && open == wanted.size()) {
       open = i;
     } else if (wanted[i] < 0) {
       return invalid_argument(found + "dims of 0 or more and at most one -1.");
     } else {
-      others = wrapping_mul(others, wanted[i]);
+      too_many = __builtin_mul_overflow(others, wanted[i], &others) || too_many;
     }
   }
+  if (too_many) return invalid_argument(found + "shapes of fewer than 2^63 elements.");
   if (open < wanted.size()) {
     if (others == 0) return invalid_argument(found + "no -1 beside dims of 0: they do not say what it is.");
     wanted[open] = total / others;
-    others = wrapping_mul(others, wanted[open]);
+    others *= wanted[open];
   }
   if (others != total) return invalid_argument(found + "a shape of " + std::to_string(total) + " elements.");
   return wanted;
@@ -200,7 +202,9 @@ Status run_sparse_reshape(const Call& call) {
   auto* out = static_cast<int64_t*>(call.out[0]);
   for (size_t n = 0; n < static_cast<size_t>(call.in_dims(0)[0]); ++n) {
     int64_t offset = 0;
-    for (size_t d = 0; d < dims.size(); ++d) offset = offset * dims[d] + at[n * dims.size() + d];
+    for (size_t d = 0; d < dims.size(); ++d) {
+      offset = wrapping_add(wrapping_mul(offset, dims[d]), at[n * dims.size() + d]);
+    }
     for (size_t d = wanted.size(); d-- > 0;) {
       out[n * wanted.size() + d] = offset % std::max<int64_t>(wanted[d], 1);
       offset /= std::max<int64_t>(wanted[d], 1);

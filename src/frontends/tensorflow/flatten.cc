@@ -161,7 +161,7 @@ class Flattener {
       BLADE_ASSIGN_OR_RETURN(std::string tensor, resolve(ret->second, scope));
       fields.inputs.push_back(std::move(tensor));
       DataType type = arg.type;
-      if (!arg.type_attr.empty() && scope.attrs->contains(arg.type_attr)) {
+      if (!arg.type_attr.empty() && scope.attrs != nullptr && scope.attrs->contains(arg.type_attr)) {
         if (const DataType* bound = scope.attrs->find(arg.type_attr)->second.as_type()) type = *bound;
       }
       types.push_back(type);
@@ -388,7 +388,9 @@ Result<FlatGraph> flatten(const GraphDef& graph) {
   // Of an optimized graph that TensorFlow saved as a function.
   Flattener regions(flat.graph);
   if (!regions.has_regions()) return flat;
-  return regions.run();
+  BLADE_ASSIGN_OR_RETURN(FlatGraph opened, regions.run());
+  opened.engines.insert(opened.engines.begin(), flat.engines.begin(), flat.engines.end());
+  return opened;
 }
 
 }  // namespace blade::tensorflow

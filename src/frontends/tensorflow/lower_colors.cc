@@ -35,7 +35,7 @@ class Colors {
   }
 
   Channels to_hsv(const Channels& rgb) {
-    const auto [r, g, b] = rgb;
+    const ir::ValueId r = rgb.first, g = rgb.second, b = rgb.third;
     const auto extreme = [&](PointwiseOp kind) { return op(kind, op(kind, r, g), b); };
     const ir::ValueId value = extreme(PointwiseOp::kMaximum);
     const ir::ValueId range = op(PointwiseOp::kSub, value, extreme(PointwiseOp::kMinimum));

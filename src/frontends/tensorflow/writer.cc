@@ -41,6 +41,7 @@ class Writer {
     for (int node = 0; node < index_.size(); ++node) {
       if (index_.is_unread_placeholder(model_.source, node)) keep(node);
     }
+    keep_defaults();
     for (size_t i = 0; i < model_.outputs.size(); ++i) BLADE_RETURN_IF_ERROR(demand_output(i));
     BLADE_RETURN_IF_ERROR(visit_pending());
     keep_initializers();
@@ -98,6 +99,19 @@ class Writer {
       reads_default_[node] = has_default(node) || std::any_of(inputs.begin(), inputs.end(), [&](const TensorRef& ref) {
                                return reads_default_[ref.node] != 0;
                              });
+    }
+  }
+
+  // Whoever feeds one names it, whether or not the outputs still read it.
+  void keep_defaults() {
+    std::vector<TensorRef> outputs;
+    for (const std::string& name : model_.outputs) {
+      const InputRef ref = parse_input(name);
+      outputs.push_back({index_.find(ref.node), ref.index});
+    }
+    const std::vector<bool> needed = index_.ancestors(outputs, [](const TensorRef&) { return false; });
+    for (int node = 0; node < index_.size(); ++node) {
+      if (needed[node] && has_default(node)) keep(node);
     }
   }
 
@@ -215,7 +229,8 @@ class Writer {
     InputRef ref = parse_input(name);
     int node = index_.find(ref.node);
     bool moved = !value.name.empty() && value.name != name && !value.is_constant() && ref.index == 0 &&
-                 !made_by_.contains(name) && index_.find(parse_input(value.name).node) >= 0 && !live_[node];
+                 !made_by_.contains(name) && index_.find(parse_input(value.name).node) >= 0 && !live_[node] &&
+                 !reads_default_[node];
     if (!moved) return demand(name);
     plans_[node].alias = value.name;
     return demand(value.name);
@@ -228,7 +243,8 @@ class Writer {
       const ir::Node& now = graph_.node(foreign_node_[node]);
       if (now.inputs.size() != index_.inputs(node).size()) return tensor;  // closes a loop
       const ir::Value& value = graph_.value(now.inputs[input]);
-      bool known = !value.name.empty() && index_.find(parse_input(value.name).node) >= 0;
+      const bool known = !value.name.empty() && index_.find(parse_input(value.name).node) >= 0 &&
+                         (value.name == tensor || !reads_default_[ref.node]);
       return known && !value.is_constant() ? value.name : tensor;
     }
     int producer = ref.node, port = ref.port;
