@@ -32,7 +32,7 @@ struct Decisions {
   std::string tuned_on;                      // machine_signature() of where `kernels` were measured
   std::vector<std::string> disabled_passes;  // tried and rolled back
   std::map<std::string, std::string>
-      kernels;  // kernel_signature() -> KernelChoice or kApart, where tuning overrode the static choice
+      kernels;  // kernel_signature() -> KernelChoice or kApart: what overrides the static choice; a GPU keeps all
   std::map<std::string, TunedFigures> figures;  // of those, for people
   std::optional<Profile> profile;
   std::string device = "cpu";             // what was optimized for; elsewhere the other choices about it are left aside

@@ -86,7 +86,11 @@ const std::string* stored_nearby(const Decisions& decisions, const std::string& 
   const Family own = family_of(signature);
   const std::string* best = nullptr;
   int64_t best_size = 0;
-  for (const auto& [stored, kernel] : decisions.kernels) {
+  // Equal up to the first dim: a small part of all, which are sorted.
+  const std::string start = signature.substr(0, std::min(signature.find('['), signature.size()));
+  for (auto it = decisions.kernels.lower_bound(start); it != decisions.kernels.end(); ++it) {
+    const auto& [stored, kernel] = *it;
+    if (!stored.starts_with(start)) break;
     const Family other = family_of(stored);
     if (other.text != own.text) continue;
     const bool larger = other.size >= own.size, best_larger = best_size >= own.size;

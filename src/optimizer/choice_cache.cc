@@ -1,14 +1,14 @@
 // The file: {"version": 1, "machines": {machine: {work: {"among", "choice", "static", "static_us", "us"}}}}.
 #include "optimizer/choice_cache.h"
 
-#include <unistd.h>
-
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/checksum.h"
+#include "base/log.h"
+#include "base/mapped_file.h"
 
 namespace blade::optimizer {
 namespace {
@@ -112,15 +112,10 @@ void ChoiceCache::write() const {
   }
   std::error_code error;
   std::filesystem::create_directories(std::filesystem::path(path_).parent_path(), error);
-  const std::string written = path_ + "." + std::to_string(getpid());
-  {
-    std::ofstream file(written, std::ios::binary);
-    file << Json({{"version", kVersion}, {"machines", works}}).dump(1, ' ', false, Json::error_handler_t::replace)
-         << "\n";
-    if (!file.flush()) error = std::make_error_code(std::errc::io_error);
-  }
-  if (!error) std::filesystem::rename(written, path_, error);
-  if (error) std::filesystem::remove(written, error);
+  const std::string text =
+      Json({{"version", kVersion}, {"machines", works}}).dump(1, ' ', false, Json::error_handler_t::replace) + "\n";
+  const Status status = write_file_atomically(path_, std::as_bytes(std::span(text)));
+  if (!status.ok()) log_info("measured choices of kernels are not kept: " + status.message());
 }
 
 }  // namespace blade::optimizer

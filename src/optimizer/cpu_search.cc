@@ -32,7 +32,11 @@ struct HostWork {
   std::vector<std::vector<std::string>> places;  // the nodes of each occurrence
   bool is_possible_pair = false;                 // statically apart
   bool decided = false;                          // by the cache
+  bool settled = false;                          // with an earlier feed, whose nodes and times these are
+  bool measured = true;                          // every trial had its rounds in time, and nothing was taken back
   double static_us = 0, us = 0;                  // of all occurrences in a run
+
+  bool is_open() const { return !decided && !settled; }
 
   std::vector<std::string> nodes() const {
     std::vector<std::string> all;
@@ -72,23 +76,9 @@ class CpuTuner {
       : engine_(engine), untuned_(decisions), pool_(ThreadPool::shared(engine.num_threads())), cache_(cache) {}
 
   Status run(const Feed& feed, Clock::time_point deadline, const std::function<bool()>& stop) {
-    feed_ = &feed;
-    dims_.clear();
-    for (const NamedTensor& one : feed) dims_.push_back(one.tensor->dims);
-    stop_ = stop;
-    const Clock::time_point start = Clock::now();
-    const auto share = [&](double part) {
-      return start + std::chrono::duration_cast<Clock::duration>((deadline - start) * part);
-    };
-    BLADE_ASSIGN_OR_RETURN(const auto plan, engine_.trial_plan(dims_, untuned_));
-    collect(*plan);
-    const bool all_known = std::all_of(works_.begin(), works_.end(), [](const HostWork& w) { return w.decided; });
-    if (all_known) return {};
-    BLADE_RETURN_IF_ERROR(try_rows(/*pairs=*/false, share(0.3)));
-    BLADE_RETURN_IF_ERROR(try_rows(/*pairs=*/true, share(0.45)));
-    BLADE_RETURN_IF_ERROR(try_blockings(share(0.75)));
-    BLADE_RETURN_IF_ERROR(confirm(share(0.95)));
-    return compare_whole(deadline);
+    BLADE_RETURN_IF_ERROR(tune(feed, deadline, stop));
+    for (HostWork& work : works_) work.settled = true;
+    return {};
   }
 
   // The decisions with all choices that stood.
@@ -101,12 +91,15 @@ class CpuTuner {
   }
   void keep_in_cache() {
     for (const HostWork& work : works_) {
-      if (!work.decided) cache_.put(work.signature, work.alternatives, {work.choice, figures(work)});
+      if (!work.decided && work.measured) cache_.put(work.signature, work.alternatives, {work.choice, figures(work)});
     }
   }
-  void forget(const std::function<bool(const std::string& choice)>& which) {
+  // What is taken back for another reason than its own time is not known to be slower.
+  void forget(const std::function<bool(const HostWork&)>& which) {
     for (HostWork& work : works_) {
-      if (work.choice != work.static_choice && which(work.choice)) revert(work);
+      if (!which(work)) continue;
+      work.measured = false;
+      revert(work);
     }
   }
 
@@ -130,6 +123,25 @@ class CpuTuner {
     work.us = work.static_us;
   }
 
+  Status tune(const Feed& feed, Clock::time_point deadline, const std::function<bool()>& stop) {
+    feed_ = &feed;
+    dims_.clear();
+    for (const NamedTensor& one : feed) dims_.push_back(one.tensor->dims);
+    stop_ = stop;
+    const Clock::time_point start = Clock::now();
+    const auto share = [&](double part) {
+      return start + std::chrono::duration_cast<Clock::duration>((deadline - start) * part);
+    };
+    BLADE_ASSIGN_OR_RETURN(const auto plan, engine_.trial_plan(dims_, untuned_));
+    collect(*plan);
+    if (std::none_of(works_.begin(), works_.end(), [](const HostWork& w) { return w.is_open(); })) return {};
+    BLADE_RETURN_IF_ERROR(try_rows(/*pairs=*/false, share(0.3)));
+    BLADE_RETURN_IF_ERROR(try_rows(/*pairs=*/true, share(0.45)));
+    BLADE_RETURN_IF_ERROR(try_blockings(share(0.75)));
+    BLADE_RETURN_IF_ERROR(confirm(share(0.95)));
+    return compare_whole(deadline);
+  }
+
   void collect(const engine::Plan& plan) {
     for (const engine::Step& step : plan.steps) {
       std::vector<std::string> rows;
@@ -146,10 +158,10 @@ class CpuTuner {
            const std::vector<std::string>& nodes, bool is_possible_pair) {
     auto work = std::find_if(works_.begin(), works_.end(), [&](const HostWork& w) { return w.signature == signature; });
     if (work != works_.end()) {
-      if (!work->decided) work->places.push_back(nodes);
+      if (work->is_open()) work->places.push_back(nodes);
       return;
     }
-    HostWork made{signature, choice, choice, std::move(alternatives), {nodes}, is_possible_pair, false, 0, 0};
+    HostWork made{signature, choice, choice, std::move(alternatives), {nodes}, is_possible_pair};
     if (const auto cached = cache_.find(signature, made.alternatives, choice)) {
       made.choice = cached->choice;
       made.static_us = cached->figures.static_us;
@@ -159,10 +171,10 @@ class CpuTuner {
     works_.push_back(std::move(made));
   }
 
-  engine::Decisions chosen() const {
+  engine::Decisions chosen(bool (*which)(const HostWork&) = [](const HostWork&) { return true; }) const {
     engine::Decisions decisions = untuned_;
     for (const HostWork& work : works_) {
-      if (work.choice != work.static_choice) decisions.kernels[work.signature] = work.choice;
+      if (work.choice != work.static_choice && which(work)) decisions.kernels[work.signature] = work.choice;
     }
     return decisions;
   }
@@ -216,14 +228,19 @@ class CpuTuner {
       const auto step = std::find_if(plan.steps.begin(), plan.steps.end(),
                                      [&](const engine::Step& s) { return s.node_name == nodes.back(); });
       if (step == plan.steps.end()) return false;
-      const bool together = step->nodes == nodes;
-      if (choice == engine::kApart ? together : !together || step->choice != choice) return false;
+      const bool together = step->nodes == nodes, is_work = step->signature == work.signature;
+      if (choice == engine::kApart ? together : !together || !is_work || step->choice != choice) return false;
     }
     return true;
   }
 
   Status take_best(const Trials& trials, Clock::time_point deadline) {
+    if (late(deadline)) {
+      cut_short(trials);
+      return {};
+    }
     BLADE_ASSIGN_OR_RETURN(const auto table, measure(trials, deadline));
+    if (late(deadline)) cut_short(trials);
     for (size_t w = 0; w < works_.size(); ++w) {
       if (trials[w].size() < 2 || table[w][0] == kNotMeasured) continue;
       const size_t best = static_cast<size_t>(std::min_element(table[w].begin(), table[w].end()) - table[w].begin());
@@ -232,25 +249,39 @@ class CpuTuner {
     return {};
   }
 
+  void cut_short(const Trials& trials) {
+    for (size_t w = 0; w < works_.size(); ++w) {
+      if (trials[w].size() > 1) works_[w].measured = false;
+    }
+  }
+  void cut_short() {
+    for (HostWork& work : works_) {
+      if (work.is_open()) work.measured = false;
+    }
+  }
+
   // Every row that takes the work.
   Status try_rows(bool pairs, Clock::time_point deadline) {
     Trials trials(works_.size());
     bool any = false;
     for (size_t w = 0; w < works_.size(); ++w) {
       const HostWork& work = works_[w];
-      if (work.decided || work.is_possible_pair != pairs || work.alternatives.size() < 2) continue;
+      if (!work.is_open() || work.is_possible_pair != pairs || work.alternatives.size() < 2) continue;
       trials[w].push_back(work.choice);
       for (const std::string& one : work.alternatives) {
         if (one != work.choice) trials[w].push_back(one);
       }
       any = true;
     }
-    return any && !late(deadline) ? take_best(trials, deadline) : Status();
+    return any ? take_best(trials, deadline) : Status();
   }
 
   // Other ways in which the row that was taken can cut the work.
   Status try_blockings(Clock::time_point deadline) {
-    if (late(deadline)) return {};
+    if (late(deadline)) {
+      cut_short();
+      return {};
+    }
     BLADE_ASSIGN_OR_RETURN(const auto plan, engine_.trial_plan(dims_, chosen()));
     const bool may_pack = engine_.packed_bytes() < kMostPackedBytes;
     InPlaceTimer timer(*feed_, pool_);
@@ -260,7 +291,7 @@ class CpuTuner {
     bool any = false;
     for (size_t w = 0; w < works_.size(); ++w) {
       const HostWork& work = works_[w];
-      if (work.decided || work.choice == engine::kApart) continue;
+      if (!work.is_open() || work.choice == engine::kApart) continue;
       const double each =
           median(timer.steps_us(0, timer.steps_of(0, work.nodes()))) / static_cast<double>(work.places.size());
       const auto step = std::find_if(plan->steps.begin(), plan->steps.end(),
@@ -283,13 +314,15 @@ class CpuTuner {
   // bring enough goes.
   Status confirm(Clock::time_point deadline) {
     InPlaceTimer timer(*feed_, pool_);
-    BLADE_ASSIGN_OR_RETURN(auto before, engine_.trial_plan(dims_, static_but_known()));
+    BLADE_ASSIGN_OR_RETURN(auto before,
+                           engine_.trial_plan(dims_, chosen([](const HostWork& w) { return !w.is_open(); })));
     BLADE_ASSIGN_OR_RETURN(auto after, engine_.trial_plan(dims_, chosen()));
     BLADE_RETURN_IF_ERROR(timer.add(std::move(before)));
     BLADE_RETURN_IF_ERROR(timer.add(std::move(after)));
     BLADE_RETURN_IF_ERROR(timer.run(kCarefulRounds, deadline));
+    if (late(deadline)) cut_short();
     for (HostWork& work : works_) {
-      if (work.decided) continue;
+      if (!work.is_open()) continue;
       const std::vector<std::string> nodes = work.nodes();
       work.static_us = work.us = median(timer.steps_us(0, timer.steps_of(0, nodes)));
       if (work.choice == work.static_choice) continue;
@@ -316,25 +349,16 @@ class CpuTuner {
            static_cast<double>(faster) >= kAgreement * static_cast<double>(rounds);
   }
 
-  // The static choices, but for what the cache decided.
-  engine::Decisions static_but_known() const {
-    engine::Decisions decisions = untuned_;
-    for (const HostWork& work : works_) {
-      if (work.decided && work.choice != work.static_choice) decisions.kernels[work.signature] = work.choice;
-    }
-    return decisions;
-  }
-
-  // All choices together must make the run faster too.
+  // All choices of this feed together must make the run faster too.
   Status compare_whole(Clock::time_point deadline) {
     InPlaceTimer timer(*feed_, pool_);
-    BLADE_ASSIGN_OR_RETURN(auto before, engine_.trial_plan(dims_, untuned_));
+    BLADE_ASSIGN_OR_RETURN(auto before, engine_.trial_plan(dims_, chosen([](const HostWork& w) { return w.settled; })));
     BLADE_ASSIGN_OR_RETURN(auto after, engine_.trial_plan(dims_, chosen()));
     BLADE_RETURN_IF_ERROR(timer.add(std::move(before)));
     BLADE_RETURN_IF_ERROR(timer.add(std::move(after)));
     BLADE_RETURN_IF_ERROR(timer.run(kCarefulRounds, deadline));
     const double before_us = median(timer.total_us(0)), after_us = median(timer.total_us(1));
-    if (after_us > before_us) forget([](const std::string&) { return true; });
+    if (after_us > before_us) forget([](const HostWork& w) { return !w.settled; });
     if (before_us_ > 0) return {};  // figures are of the first feed
     before_us_ = before_us;
     after_us_ = std::min(before_us, after_us);
@@ -366,7 +390,8 @@ Status tune_on_cpu(const SearchInput& input, engine::Decisions& decisions, Optim
   }
   const double seconds = kShareOfTime * input.options.time_limit_s;
   const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
-  const auto stop = [&] { return input.progress(72, "tune_kernels"); };
+  bool stopped = false;
+  const auto stop = [&] { return stopped = stopped || input.progress(72, "tune_kernels"); };
   for (size_t i = 0; i < input.feeds.size() && !stop(); ++i) {
     const auto left = std::max(end - Clock::now(), Clock::duration::zero());  // shared by the feeds that remain
     const Status status =
@@ -383,12 +408,14 @@ Status tune_on_cpu(const SearchInput& input, engine::Decisions& decisions, Optim
   }
   BLADE_ASSIGN_OR_RETURN(bool holds, answers_hold(input, tuner.decisions()));
   if (!holds) {
-    tuner.forget([](const std::string& choice) { return choice.find("winograd") != std::string::npos; });
+    tuner.forget([](const HostWork& work) { return work.choice.find("winograd") != std::string::npos; });
     BLADE_ASSIGN_OR_RETURN(holds, answers_hold(input, tuner.decisions()));
   }
-  if (!holds) tuner.forget([](const std::string&) { return true; });
-  tuner.keep_in_cache();
-  cache.write();
+  if (!holds) tuner.forget([](const HostWork&) { return true; });
+  if (!stopped) {
+    tuner.keep_in_cache();
+    cache.write();
+  }
   decisions = tuner.decisions();
   step.changes = tuner.changes();
   step.status = step.changes > 0 ? StepStatus::kEffective : StepStatus::kPassed;

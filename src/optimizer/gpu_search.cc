@@ -7,6 +7,7 @@
 
 #include "engine/device_run_context.h"
 #include "optimizer/runners.h"
+#include "optimizer/scratch_outputs.h"
 
 namespace blade::optimizer {
 namespace {
@@ -18,19 +19,6 @@ std::vector<ir::Dims> dims_of(const Feed& feed) {
   for (const NamedTensor& one : feed) dims.push_back(one.tensor->dims);
   return dims;
 }
-
-// Memory for what steps on the host find; never read.
-class ScratchOutputs final : public engine::FoundOutputs {
- public:
-  void* allocate(int, std::span<const int64_t> dims) override {
-    size_t bytes = sizeof(double);
-    for (int64_t dim : dims) bytes *= static_cast<size_t>(std::max<int64_t>(dim, 1));
-    return buffers_.emplace_back(AlignedBuffer::allocate(bytes)).data();
-  }
-
- private:
-  std::vector<AlignedBuffer> buffers_;
-};
 
 // The stretch of steps around `step`, at most `most` to either side, that run on the device.
 std::pair<size_t, size_t> device_stretch(const engine::Plan& plan, size_t step, size_t most) {
@@ -131,11 +119,13 @@ class KernelTuner {
       after.push_back(other);
     }
     if (before_us_ == 0) before_us_ = median(before);
-    if (median(after) > median(before)) {
+    const bool is_slower = median(after) > median(before);
+    if (is_slower) {
       decisions_ = at_first;
       changes_ = changes_before;
       after = before;
     }
+    store(works, is_slower ? first.plan() : last.plan());
     if (after_us_ == 0) after_us_ = median(after);
     return {};
   }
@@ -175,6 +165,13 @@ class KernelTuner {
       ++work->occurrences;
     }
     return works;
+  }
+
+  // What each work that was measured uses, static choices too: else the override of another size would decide there.
+  void store(const std::vector<Work>& works, const engine::Plan& plan) {
+    for (const Work& work : works) {
+      if (work.us[0] != kNever) decisions_.kernels[work.signature] = plan.steps[work.step].kernel_name;
+    }
   }
 
   // Alternative k of all works at once, each timed by itself; the likely ones come first.

@@ -2,9 +2,9 @@
 #include "optimizer/in_place_timer.h"
 
 #include <algorithm>
-#include <deque>
 
 #include "base/float_mode.h"
+#include "optimizer/scratch_outputs.h"
 #include "optimizer/timing.h"
 
 namespace blade::optimizer {
@@ -17,23 +17,6 @@ double us_since(InPlaceTimer::Clock::time_point start) {
   return std::chrono::duration<double, std::micro>(InPlaceTimer::Clock::now() - start).count();
 }
 
-// Memory for outputs whose size a step finds: kept, so that only the first run allocates.
-class KeptFound final : public engine::FoundOutputs {
- public:
-  void* allocate(int output, std::span<const int64_t> dims) override {
-    if (static_cast<size_t>(output) >= buffers_.size()) buffers_.resize(static_cast<size_t>(output) + 1);
-    AlignedBuffer& buffer = buffers_[static_cast<size_t>(output)];
-    size_t elements = 1;
-    for (int64_t d : dims) elements *= static_cast<size_t>(d);
-    constexpr size_t kLargestElement = 16;
-    if (buffer.size() < elements * kLargestElement) buffer = AlignedBuffer::allocate(elements * kLargestElement);
-    return buffer.data();
-  }
-
- private:
-  std::deque<AlignedBuffer> buffers_;
-};
-
 }  // namespace
 
 struct InPlaceTimer::Timed {
@@ -41,7 +24,7 @@ struct InPlaceTimer::Timed {
   std::shared_ptr<const engine::Plan> plan;
   engine::HostRunContext context;
   std::vector<AlignedBuffer> outputs;
-  KeptFound found;
+  ScratchOutputs found;
   bool dropped = false;
   double run_us = 0;
   std::vector<double> step_us;                           // of the last run

@@ -14,6 +14,16 @@
 namespace blade::optimizer {
 namespace {
 
+// Whether the answers to every feed are as expected.
+Result<bool> answers_hold(const SearchInput& input, Runner& runner, const std::string& precision) {
+  const AccuracyOptions accuracy = accuracy_in(precision, input.options);
+  for (size_t i = 0; i < input.feeds.size(); ++i) {
+    BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, runner.outputs(input.feeds[i]));
+    if (!check_accuracy(answer_names(input, got.size()), input.expected[i], got, accuracy).holds) return false;
+  }
+  return true;
+}
+
 class Search {
  public:
   Search(const SearchInput& input, engine::Decisions decisions) : input_(input) {
@@ -64,17 +74,11 @@ class Search {
     return make_engine_runner(std::move(engine));
   }
 
-  Result<bool> answers_hold(Runner& runner) const {
-    BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, runner.outputs(input_.feeds[0]));
-    const AccuracyOptions accuracy = accuracy_in(result_.decisions.precision, input_.options);
-    return check_accuracy(answer_names(input_, got.size()), input_.expected[0], got, accuracy).holds;
-  }
-
   // The kept set against the kept set without one pass, for each pass that changed something.
   Status measure_each() {
     auto& disabled = result_.decisions.disabled_passes;
     BLADE_ASSIGN_OR_RETURN(std::unique_ptr<Runner> kept, engine_with(disabled));
-    BLADE_ASSIGN_OR_RETURN(bool holds, answers_hold(*kept));
+    BLADE_ASSIGN_OR_RETURN(bool holds, answers_hold(input_, *kept, result_.decisions.precision));
     int percent = 40;
     for (OptimizationStep& step : result_.steps) {
       if (step.status != StepStatus::kEffective || step.name == mixed_precision_pass(input_.device)) continue;
@@ -82,7 +86,7 @@ class Search {
       std::vector<std::string> without = disabled;
       without.push_back(step.name);
       BLADE_ASSIGN_OR_RETURN(std::unique_ptr<Runner> other, engine_with(without));
-      BLADE_ASSIGN_OR_RETURN(const bool other_holds, answers_hold(*other));
+      BLADE_ASSIGN_OR_RETURN(const bool other_holds, answers_hold(input_, *other, result_.decisions.precision));
       BLADE_ASSIGN_OR_RETURN(const Comparison times, time(*other, *kept));
       step.pre_run_ms = times.before_ms;
       step.post_run_ms = times.after_ms;
@@ -155,14 +159,7 @@ Result<std::shared_ptr<engine::Engine>> region_engine(const SearchInput& input, 
 
 Result<bool> answers_hold(const SearchInput& input, const engine::Decisions& decisions) {
   BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, decisions));
-  const auto runner = make_engine_runner(std::move(engine));
-  const AccuracyOptions accuracy = accuracy_in(decisions.precision, input.options);
-  for (size_t i = 0; i < input.feeds.size(); ++i) {
-    BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, runner->outputs(input.feeds[i]));
-    const std::vector<std::string> names(got.size(), "");
-    if (!check_accuracy(names, input.expected[i], got, accuracy).holds) return false;
-  }
-  return true;
+  return answers_hold(input, *make_engine_runner(std::move(engine)), decisions.precision);
 }
 
 std::vector<std::string> answer_names(const SearchInput& input, size_t count) {

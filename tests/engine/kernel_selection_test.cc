@@ -88,6 +88,10 @@ TEST(KernelSelection, ADeviceTakesTheChoiceOfANeighbouringBatch) {
   EXPECT_EQ(at(4, &device), "b");
   EXPECT_EQ(at(5, &device), "c");
   EXPECT_EQ(at(9, &device), "c");
+  // The static choice, stored where it was measured to be the best.
+  decisions.kernels["Softmax f32[5,3] -> f32[5,3] log=0"] = "a";
+  EXPECT_EQ(at(5, &device), "a");
+  EXPECT_EQ(at(6, &device), "c");
   EXPECT_EQ(at(5, nullptr), "a");
 }
 

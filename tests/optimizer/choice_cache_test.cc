@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 namespace blade::optimizer {
 namespace {
@@ -70,6 +71,22 @@ TEST_F(ChoiceCacheTest, DamagedFilesCountAsEmptyAndAreReplaced) {
     store("Conv", "fast");
     EXPECT_TRUE(open().find("Conv", kAmong, "slow")) << text;
   }
+}
+
+TEST_F(ChoiceCacheTest, WritersAtOnceLeaveAWholeFile) {
+  store("Conv", "fast");
+  std::vector<std::thread> writers;
+  for (int w = 0; w < 4; ++w) {
+    writers.emplace_back([&, w] {
+      for (int i = 0; i < 20; ++i) {
+        store("MatMul " + std::to_string(w), "fast");
+        EXPECT_TRUE(open().find("Conv", kAmong, "slow"));
+      }
+    });
+  }
+  for (std::thread& writer : writers) writer.join();
+  EXPECT_TRUE(open().find("Conv", kAmong, "slow"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
 }
 
 TEST_F(ChoiceCacheTest, OffKeepsNothing) {

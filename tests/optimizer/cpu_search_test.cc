@@ -5,6 +5,8 @@
 
 #include <chrono>
 #include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <random>
 
 #include "optimizer/runners.h"
@@ -26,20 +28,8 @@ std::vector<float> tuning_values(size_t count, uint32_t seed) {
 class CpuSearch : public ::testing::Test {
  protected:
   void SetUp() override {
-    GraphBuilder b;
-    auto y = b.input("x", {1, 16, 16, 32});
-    for (uint32_t layer = 0; layer < 4; ++layer)
-      y = b.relu(b.conv(y, b.constant<float>({3, 3, 32, 32}, tuning_values(9 * 32 * 32, layer))));
-    graph_ = b.output(y, "y").build();
-    engine::Region region;
-    region.nodes = *graph_.topological_order();
-    region.inputs = graph_.inputs();
-    region.outputs = graph_.outputs();
-    partition_.regions.push_back(region);
-    feeds_ = {{{"x", blade::testing::tensor<float>({1, 16, 16, 32}, tuning_values(16 * 16 * 32, 9))}}};
-    const auto plain = engine::Engine::create(graph_.clone(), {}, {});
-    ASSERT_TRUE(plain.ok()) << plain.status().message();
-    expected_ = {*make_engine_runner(*plain)->outputs(feeds_[0])};
+    build({1, 16, 16, 32}, 4);
+    feed(16);
     folder_ = fs::path(::testing::TempDir()) / ("cpu_search_" + std::to_string(getpid()));
     options_.cache_dir = folder_.string();
     options_.num_threads = 1;  // tests run beside others: two threads would find the machine busy
@@ -47,8 +37,31 @@ class CpuSearch : public ::testing::Test {
   }
   void TearDown() override { fs::remove_all(folder_); }
 
+  void build(const std::vector<int64_t>& dims, uint32_t layers) {
+    GraphBuilder b;
+    auto y = b.input("x", dims);
+    for (uint32_t layer = 0; layer < layers; ++layer)
+      y = b.relu(b.conv(y, b.constant<float>({3, 3, 32, 32}, tuning_values(9 * 32 * 32, layer))));
+    graph_ = b.output(y, "y").build();
+    engine::Region region;
+    region.nodes = *graph_.topological_order();
+    region.inputs = graph_.inputs();
+    region.outputs = graph_.outputs();
+    partition_.regions = {region};
+    feeds_.clear();
+    expected_.clear();
+  }
+  // Another feed, of this height and width.
+  void feed(int64_t size) {
+    const std::vector<float> values = tuning_values(static_cast<size_t>(size * size * 32), 9);
+    feeds_.push_back({{"x", blade::testing::tensor<float>({1, size, size, 32}, values)}});
+    const auto plain = engine::Engine::create(graph_.clone(), {}, {});
+    ASSERT_TRUE(plain.ok()) << plain.status().message();
+    expected_.push_back(*make_engine_runner(*plain)->outputs(feeds_.back()));
+  }
+
   OptimizationStep tune(engine::Decisions& decisions) {
-    const SearchInput input{graph_, partition_, feeds_, expected_, options_, [](int, const char*) { return false; }};
+    const SearchInput input{graph_, partition_, feeds_, expected_, options_, progress_};
     OptimizationStep step{"tuning", StepStatus::kPassed, {}, {}, "", 0};
     const Status status = tune_on_cpu(input, decisions, step);
     EXPECT_TRUE(status.ok()) << status.message();
@@ -60,7 +73,23 @@ class CpuSearch : public ::testing::Test {
   std::vector<Feed> feeds_;
   std::vector<std::vector<ir::TensorPtr>> expected_;
   OptimizeOptions options_;
+  std::function<bool(int, const char*)> progress_ = [](int, const char*) { return false; };
   fs::path folder_;
+
+  fs::path cache_file() const { return folder_ / "kernel_choices.json"; }
+  // Of the work that the cache knows with an output of this height and width; 0 for none.
+  double cached_static_us(int64_t size) const {
+    std::ifstream file(cache_file());
+    const auto json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
+    const std::string output = "-> f32[1," + std::to_string(size) + "," + std::to_string(size) + ",32]";
+    if (!json.contains("machines")) return 0;
+    for (const auto& [machine, works] : json["machines"].items()) {
+      for (const auto& [signature, entry] : works.items()) {
+        if (signature.starts_with("Conv") && signature.find(output) != std::string::npos) return entry["static_us"];
+      }
+    }
+    return 0;
+  }
 };
 
 TEST_F(CpuSearch, ChoosesOnceAndRemembers) {
@@ -69,7 +98,7 @@ TEST_F(CpuSearch, ChoosesOnceAndRemembers) {
   ASSERT_TRUE(measured.pre_run_ms) << measured.message;
   EXPECT_EQ(measured.changes, static_cast<int>(first.kernels.size()));
   EXPECT_EQ(first.figures.size(), first.kernels.size());
-  EXPECT_TRUE(fs::exists(folder_ / "kernel_choices.json"));
+  EXPECT_TRUE(fs::exists(cache_file()));
   const OptimizationStep remembered = tune(second);
   EXPECT_FALSE(remembered.pre_run_ms);  // nothing was timed
   EXPECT_NE(remembered.message.find("known from earlier runs"), std::string::npos) << remembered.message;
@@ -85,14 +114,43 @@ TEST_F(CpuSearch, EndsInTime) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
 }
 
+// What a feed decided stays, with the times of its own shapes.
+TEST_F(CpuSearch, EachFeedDecidesForItsOwnShapes) {
+  options_.time_limit_s = 200;  // every trial in time
+  for (const auto& sizes : {std::pair(8, 40), std::pair(40, 8)}) {
+    fs::remove_all(folder_);
+    build({1, -1, -1, 32}, 2);
+    feed(sizes.first);
+    feed(sizes.second);
+    engine::Decisions decisions;
+    const OptimizationStep step = tune(decisions);
+    ASSERT_TRUE(step.pre_run_ms) << step.message;
+    EXPECT_GT(cached_static_us(8), 0);
+    EXPECT_GT(cached_static_us(40), 4 * cached_static_us(8));  // 25 times the work
+  }
+}
+
+TEST_F(CpuSearch, WhatWasNotMeasuredIsNotRemembered) {
+  options_.time_limit_s = 1e-6;
+  engine::Decisions decisions;
+  tune(decisions);
+  EXPECT_FALSE(fs::exists(cache_file()));
+  options_.time_limit_s = 10;
+  for (int calls : {1, 3, 6}) {
+    progress_ = [calls](int, const char*) mutable { return --calls <= 0; };
+    tune(decisions);
+    EXPECT_FALSE(fs::exists(cache_file())) << calls;
+  }
+}
+
 TEST_F(CpuSearch, ChoicesThatBreakTheAnswersGo) {
-  options_.cache_dir = "off";
   options_.accuracy.rtol = options_.accuracy.atol = 0;
   expected_[0][0] = feeds_[0][0].tensor;  // what no kernel computes
   engine::Decisions decisions;
   const OptimizationStep step = tune(decisions);
   EXPECT_TRUE(decisions.kernels.empty());
   EXPECT_EQ(step.changes, 0);
+  EXPECT_FALSE(fs::exists(cache_file()));
 }
 
 }  // namespace

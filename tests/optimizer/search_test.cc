@@ -1,4 +1,5 @@
-// In which order a search for a device decides: what is measured later is measured with what was decided before.
+// In which order a search for a device decides (what is measured later is measured with what was decided before), and
+// what it stores.
 #include "optimizer/search.h"
 
 #include <gtest/gtest.h>
@@ -7,6 +8,7 @@
 
 #include "backends/reference/common.h"
 #include "engine/fake_device.h"
+#include "optimizer/gpu_search.h"
 #include "optimizer/runners.h"
 #include "support/graph_builder.h"
 
@@ -40,38 +42,63 @@ std::vector<float> random_values(size_t count, uint32_t seed) {
   return values;
 }
 
-TEST(Search, PrecisionIsDecidedBeforePassesAreMeasured) {
-  GraphBuilder b;
-  const auto x = b.input("x", {4, 16});
-  auto y = b.matmul(x, b.constant<float>({16, 8}, random_values(128, 1)));
-  y = b.relu(b.add(y, b.constant<float>({8}, random_values(8, 2))));
-  const ir::Graph graph = b.output(y, "y").build();
-  engine::Partition partition;
-  const auto order = graph.topological_order();
-  ASSERT_TRUE(order.ok());
-  engine::Region region;
-  region.nodes = *order;
-  region.inputs = graph.inputs();
-  region.outputs = graph.outputs();
-  partition.regions.push_back(region);
+// One matrix product with an epilogue, as one region.
+struct MatmulModel {
+  MatmulModel() {
+    GraphBuilder b;
+    const auto x = b.input("x", {4, 16});
+    auto y = b.matmul(x, b.constant<float>({16, 8}, random_values(128, 1)));
+    y = b.relu(b.add(y, b.constant<float>({8}, random_values(8, 2))));
+    graph = b.output(y, "y").build();
+    engine::Region region;
+    region.nodes = *graph.topological_order();
+    region.inputs = graph.inputs();
+    region.outputs = graph.outputs();
+    partition.regions.push_back(region);
+    const auto plain = engine::Engine::create(graph.clone(), {}, {});
+    if (plain.ok()) answers = {*make_engine_runner(*plain)->outputs(feeds[0])};
+    options.time_limit_s = 1;
+  }
+  SearchInput input(backends::Device* device) const {
+    return {graph, partition, feeds, answers, options, [](int, const char*) { return false; }, device};
+  }
 
-  const std::vector<Feed> feeds = {{{"x", blade::testing::tensor<float>({4, 16}, random_values(64, 3))}}};
-  const auto plain = engine::Engine::create(graph.clone(), {}, {});
-  ASSERT_TRUE(plain.ok()) << plain.status().message();
-  const auto expected = make_engine_runner(*plain)->outputs(feeds[0]);
-  ASSERT_TRUE(expected.ok()) << expected.status().message();
-  engine::testing::FakeDevice device(kKernels);
+  ir::Graph graph;
+  engine::Partition partition;
+  std::vector<Feed> feeds = {{{"x", blade::testing::tensor<float>({4, 16}, random_values(64, 3))}}};
+  std::vector<std::vector<ir::TensorPtr>> answers;
   OptimizeOptions options;
-  options.check_fp16_speed = false;  // kept whatever this machine's float16 takes
-  options.time_limit_s = 1;
-  const std::vector<std::vector<ir::TensorPtr>> answers = {*expected};
-  const SearchInput input{graph, partition, feeds, answers, options, [](int, const char*) { return false; }, &device};
+};
+
+TEST(Search, PrecisionIsDecidedBeforePassesAreMeasured) {
+  MatmulModel model;
+  engine::testing::FakeDevice device(kKernels);
+  model.options.check_fp16_speed = false;  // kept whatever this machine's float16 takes
   planned().clear();
-  const auto found = search_passes(input, {});
+  const auto found = search_passes(model.input(&device), {});
   ASSERT_TRUE(found.ok()) << found.status().message();
   EXPECT_EQ(found->decisions.precision, "fp16");
   // Once in float16 and once in float32 to compare the two; all that is measured after that is in float16.
   EXPECT_EQ(planned(), (std::vector<ir::DType>{ir::DType::kFloat16, ir::DType::kFloat32, ir::DType::kFloat16}));
+}
+
+Support takes(const KernelRequest&) { return Support::yes(); }
+
+// All take the same time on this device: the static choices win, and another size's override must not come before them.
+TEST(Search, ADeviceStoresTheStaticChoiceThatWon) {
+  constexpr auto kCreate = backends::reference::create<backends::reference::run_matmul>;
+  const KernelEntry kernels[] = {{"fake.first", ir::Op::kMatMul, takes, nullptr, kCreate},
+                                 {"fake.second", ir::Op::kMatMul, takes, nullptr, kCreate}};
+  MatmulModel model;
+  engine::testing::FakeDevice device(kernels);
+  engine::Decisions decisions;
+  OptimizationStep step{"tuning", StepStatus::kPassed, {}, {}, "", 0};
+  const Status status = tune_kernels(model.input(&device), decisions, step);
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(step.changes, 0);
+  ASSERT_EQ(decisions.kernels.size(), 1u);
+  EXPECT_TRUE(decisions.kernels.begin()->first.starts_with("MatMul f32[4,16]")) << decisions.kernels.begin()->first;
+  EXPECT_EQ(decisions.kernels.begin()->second, "fake.first");
 }
 
 }  // namespace
