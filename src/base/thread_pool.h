@@ -46,8 +46,8 @@ class ThreadPool {
   // and for 3 ms after, all do.
   void parallel_for(int num_tasks, FunctionRef<void(int task, int slot)> fn);
 
-  // Keeps the workers awake (spinning between layers, with a bound) while alive. Runs of an engine hold one; those within
-  // others on the same thread do nothing. Destroyed in the order opposite to that of their making.
+  // Keeps the workers awake (spinning between layers, with a bound) while alive. Runs of an engine hold one; those
+  // within others on the same thread do nothing. Destroyed in the order opposite to that of their making.
   class RunScope {
    public:
     explicit RunScope(ThreadPool& pool);

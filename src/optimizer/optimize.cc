@@ -74,7 +74,8 @@ class Optimizer {
   // What cannot be written is found out before minutes of work.
   Status check_places() const {
     std::error_code error;
-    if (!request_.model_path.empty() && !std::filesystem::exists(request_.model_path, error)) return {};  // load() says so
+    if (!request_.model_path.empty() && !std::filesystem::exists(request_.model_path, error))
+      return {};  // load() says so
     const bool directory = !request_.model_path.empty() && std::filesystem::is_directory(request_.model_path, error);
     if (!options_.output.empty()) BLADE_RETURN_IF_ERROR(check_output_place(options_.output, directory));
     for (const std::string& path : options_.also_written) {

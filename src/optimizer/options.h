@@ -55,7 +55,7 @@ struct OptimizeOptions {
   std::string model_name;
   std::string output;                     // where the caller will write the model; empty: not known
   std::vector<std::string> also_written;  // and where other files
-  std::string signature;  // of a SavedModel; empty: its default
+  std::string signature;                  // of a SavedModel; empty: its default
   // Its keys and the tensors they stand for; users may name either.
   std::map<std::string, std::string> input_keys, output_keys;
   std::string tensorflow_dir, op_library;
