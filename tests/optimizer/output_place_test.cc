@@ -60,27 +60,29 @@ TEST_F(OutputPlaceTest, OnlyOwnDirectoriesAreReplaced) {
   fs::create_directory(at("foreign"));
   EXPECT_EQ(refusal(at("foreign"), true), "");  // still empty
   put(at("foreign") + "/precious");
-  EXPECT_NE(refusal(at("foreign"), true).find("Blade did not write it"), std::string::npos);
+  EXPECT_NE(refusal(at("foreign"), true).find("holds what Blade did not write"), std::string::npos);
   EXPECT_FALSE(write_one(at("foreign"), "model").ok());
   EXPECT_TRUE(fs::exists(at("foreign") + "/precious"));
   put(at("file"));
   EXPECT_NE(refusal(at("file"), true).find("a file stands there"), std::string::npos);
 
-  ASSERT_TRUE(write_one(at("own/"), "first").ok());
-  ASSERT_TRUE(write_one(at("own"), "second").ok());
-  EXPECT_FALSE(fs::exists(at("own") + "/first"));
-  EXPECT_TRUE(fs::exists(at("own") + "/second"));
+  ASSERT_TRUE(write_one(at("own/"), "saved_model.pb").ok());
+  ASSERT_TRUE(write_one(at("own"), "fingerprint.pb").ok());
+  EXPECT_FALSE(fs::exists(at("own") + "/saved_model.pb"));
+  EXPECT_TRUE(fs::exists(at("own") + "/fingerprint.pb"));
   EXPECT_EQ(entries(folder_), 3);  // nothing is left beside them
+  put(at("own") + "/notes.txt");
+  EXPECT_NE(refusal(at("own"), true).find("holds what Blade did not write"), std::string::npos);
 }
 
 TEST_F(OutputPlaceTest, WhatFailsLeavesWhatWasThere) {
-  ASSERT_TRUE(write_one(at("own"), "first").ok());
+  ASSERT_TRUE(write_one(at("own"), "saved_model.pb").ok());
   const auto fail = [](const std::string& directory) {
     put(directory + "/half");
     return invalid_argument("the disk is full");
   };
   EXPECT_EQ(write_directory_atomically(at("own"), fail).message(), "the disk is full");
-  EXPECT_TRUE(fs::exists(at("own") + "/first"));
+  EXPECT_TRUE(fs::exists(at("own") + "/saved_model.pb"));
   EXPECT_EQ(entries(folder_), 1);
 }
 
