@@ -20,7 +20,6 @@
 #include "engine/run_context.h"
 #include "engine/thread_count.h"
 #include "ir/plain_text.h"
-#include "ir/text.h"
 
 namespace blade::engine {
 namespace {
@@ -38,12 +37,6 @@ std::vector<TensorInfo> infos(const ir::Graph& graph, const std::vector<ir::Valu
     out.push_back({std::move(name), value.dtype, value.shape});
   }
   return out;
-}
-
-std::string shape_text(const ir::Dims& dims) {
-  std::string text = "[";
-  for (size_t i = 0; i < dims.size(); ++i) text += ir::concat(i ? "," : "", dims[i]);
-  return text + "]";
 }
 
 // Choices that were measured on another machine say nothing about this one.
@@ -83,8 +76,6 @@ struct OnStream {
 
 // Done with the context that has just run, before another run may have it.
 using AfterRun = std::function<Status(RunContext&)>;
-
-std::string text_of(const ir::Dims& dims) { return ir::plain_text(ir::Shape::of(dims)); }
 
 }  // namespace
 
@@ -285,7 +276,7 @@ Status Engine::Impl::check(const TensorRef& given, const TensorInfo& expected) c
   if (address == 0) {
     const auto count = checked_element_count(given.dims);
     if (!count || *count != 0) {
-      return invalid_argument("Input '" + expected.name + "' of shape " + shape_text(given.dims) +
+      return invalid_argument("Input '" + expected.name + "' of shape " + ir::plain_text(given.dims) +
                               " was given without data: pass a pointer to its elements.");
     }
   }
@@ -501,8 +492,9 @@ std::string Engine::outside_profile(std::span<const ir::Dims> input_dims) const 
   }
   for (size_t i = 0; i < input_dims.size(); ++i) {
     if (Profile{{profile.min[i]}, {profile.max[i]}, {}}.contains(input_dims.subspan(i, 1))) continue;
-    return "the input '" + impl_->inputs[i].name + "' has the shape " + text_of(input_dims[i]) +
-           ", outside the engine's profile of " + text_of(profile.min[i]) + " to " + text_of(profile.max[i]);
+    return "the input '" + impl_->inputs[i].name + "' has the shape " + ir::plain_text(input_dims[i]) +
+           ", outside the engine's profile of " + ir::plain_text(profile.min[i]) + " to " +
+           ir::plain_text(profile.max[i]);
   }
   return "";
 }

@@ -20,17 +20,6 @@ ir::DType narrow_type(const Decisions& decisions, const EngineOptions& options) 
   return decisions.precision == "bf16" && native ? ir::DType::kBFloat16 : ir::DType::kInvalid;
 }
 
-Status check_no_foreign(const ir::Graph& graph) {
-  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
-    if (!graph.is_live(id) || graph.node(id).op != ir::Op::kForeign) continue;
-    const auto& attrs = graph.node(id).get<ir::ForeignAttrs>();
-    return unimplemented("Node '" + graph.node(id).name + "' (" + attrs.source_op +
-                         ") runs only in the source framework: " +
-                         (attrs.reason.empty() ? "the op is not supported" : attrs.reason) + ".");
-  }
-  return {};
-}
-
 // Small constants are read in place by many kernels: give them vector alignment once.
 Status align_small_constants(ir::Graph& graph) {
   constexpr size_t kSmall = size_t{64} << 10;
@@ -43,6 +32,17 @@ Status align_small_constants(ir::Graph& graph) {
 }
 
 }  // namespace
+
+Status check_no_foreign(const ir::Graph& graph) {
+  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
+    if (!graph.is_live(id) || graph.node(id).op != ir::Op::kForeign) continue;
+    const auto& attrs = graph.node(id).get<ir::ForeignAttrs>();
+    return unimplemented("Node '" + graph.node(id).name + "' (" + attrs.source_op +
+                         ") runs only in the source framework: " +
+                         (attrs.reason.empty() ? "the op is not supported" : attrs.reason) + ".");
+  }
+  return {};
+}
 
 Status run_region_passes(ir::Graph& graph, const Decisions& decisions, const EngineOptions& options) {
   passes::PassOptions pass_options;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "backends/reference/evaluate.h"
+#include "engine/prepare_graph.h"
 #include "engine/storage.h"
 #include "passes/pass.h"
 
@@ -98,23 +99,12 @@ Result<int> fold_once(ir::Graph& graph) {
   return folded;
 }
 
-Status no_foreign_nodes(const ir::Graph& graph) {
-  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
-    if (!graph.is_live(id) || graph.node(id).op != ir::Op::kForeign) continue;
-    const auto& attrs = graph.node(id).get<ir::ForeignAttrs>();
-    return unimplemented("Node '" + graph.node(id).name + "' (" + attrs.source_op +
-                         ") runs only in the source framework: " +
-                         (attrs.reason.empty() ? "the op is not supported" : attrs.reason) + ".");
-  }
-  return {};
-}
-
 }  // namespace
 
 Result<ir::Graph> specialized_graph(const ir::Graph& graph, std::span<const ir::Dims> input_dims,
                                     const std::vector<ir::TensorPtr>& input_values) {
   BLADE_ASSIGN_OR_RETURN(ir::Graph out, ir::specialize(graph, {input_dims.begin(), input_dims.end()}, input_values));
-  BLADE_RETURN_IF_ERROR(no_foreign_nodes(out));
+  BLADE_RETURN_IF_ERROR(check_no_foreign(out));
   for (int round = 0; round < kMaxRounds; ++round) {
     BLADE_ASSIGN_OR_RETURN(int folded, fold_once(out));
     BLADE_ASSIGN_OR_RETURN(const int simplified, passes::move_constants_inside(out));

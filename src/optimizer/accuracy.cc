@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/half.h"
+#include "ir/plain_text.h"
 
 namespace blade::optimizer {
 namespace {
@@ -66,12 +67,6 @@ std::string number(double value) {
   return text;
 }
 
-std::string dims_text(const ir::Dims& dims) {
-  std::string text = "[";
-  for (size_t i = 0; i < dims.size(); ++i) text += (i ? "," : "") + std::to_string(dims[i]);
-  return text + "]";
-}
-
 // Fills max_difference and max_expected; false when one is not finite where the other is, or not the same way.
 bool measure_difference(const std::vector<double>& expected, const std::vector<double>& got, OutputDifference& result) {
   for (size_t i = 0; i < expected.size(); ++i) {
@@ -97,7 +92,7 @@ OutputDifference compare_output(const std::string& name, const ir::Tensor& expec
     return result;
   }
   if (expected.dims != got.dims) {
-    result.message = "shape " + dims_text(got.dims) + ", expected " + dims_text(expected.dims);
+    result.message = "shape " + ir::plain_text(got.dims) + ", expected " + ir::plain_text(expected.dims);
     return result;
   }
   if (expected.dtype == ir::DType::kOpaque) result.compared = expected.element_count();

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "backends/reference/common.h"
+#include "ir/plain_text.h"
 
 namespace blade::backends::reference {
 namespace {
@@ -160,17 +161,11 @@ Status run_tensor_scatter_as(const Call& call) {
   return Status::ok_status();
 }
 
-std::string dims_text(const std::vector<int64_t>& dims) {
-  std::string text = "[";
-  for (int64_t d : dims) text += (text.size() > 1 ? "," : "") + std::to_string(d);
-  return text + "]";
-}
-
 // `wanted` with what its one -1 stands for, so that it has as many elements as `dims`.
 Result<std::vector<int64_t>> same_elements(const Call& call, const std::vector<int64_t>& dims,
                                            std::vector<int64_t> wanted) {
-  const std::string found = call.where() + "reshapes a sparse tensor of shape " + dims_text(dims) + " to " +
-                            dims_text(wanted) + ", expected ";
+  const std::string found = call.where() + "reshapes a sparse tensor of shape " + ir::plain_text(dims) + " to " +
+                            ir::plain_text(wanted) + ", expected ";
   int64_t total = 1, others = 1;
   bool too_many = false;
   size_t open = wanted.size();
