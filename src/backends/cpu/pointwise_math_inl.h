@@ -9,6 +9,7 @@
 
 #include <limits>
 
+#include "backends/cpu/matrix/sigmoid_inl.h"
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 
@@ -54,33 +55,6 @@ HWY_ATTR HWY_INLINE V tanh_of(V x) {
   const V result = hn::Tanh(D(), bounded);
   const V small = hn::IfThenElse(hn::Lt(hn::Abs(x), constant(1e-4f)), x, result);
   return keep_nan(x, small);
-}
-
-// exp of numbers from -87 to 88 that are not NaN: 2^n * P(f), where n is x * log2(e) rounded to an integer. Adding a large
-// number rounds, and leaves n in the low bits.
-HWY_ATTR HWY_INLINE V exp_bounded(V x) {
-  const hn::RebindToUnsigned<D> du;
-  const V rounder = constant(12582912.0f);
-  const V log2e = constant(1.44269502f), log2e_low = constant(1.92596303e-8f);
-  const V shifted = hn::MulAdd(x, log2e, rounder);
-  const V n = hn::Sub(shifted, rounder);
-  const V f = hn::MulAdd(x, log2e_low, hn::MulSub(x, log2e, n));
-  V p = constant(0.00015353361959569156f);  // of 2^f, |f| <= 0.5: 2e-9
-  p = hn::MulAdd(p, f, constant(0.0013398875016719103f));
-  p = hn::MulAdd(p, f, constant(0.00961843691766262f));
-  p = hn::MulAdd(p, f, constant(0.055503323674201965f));
-  p = hn::MulAdd(p, f, constant(0.24022647738456726f));
-  p = hn::MulAdd(p, f, constant(0.6931471824645996f));
-  p = hn::MulAdd(p, f, constant(1.0f));
-  return hn::BitCast(D(), hn::Add(hn::BitCast(du, p), hn::ShiftLeft<23>(hn::BitCast(du, shifted))));
-}
-
-// Beyond the bounds of exp_bounded() sigmoid is 1 or, to float32 without denormals, 0. NaN stays in x.
-HWY_ATTR HWY_INLINE V sigmoid_of(V x) {
-  const V one = constant(1), most = constant(88);
-  const V e = exp_bounded(hn::Max(hn::Min(hn::Neg(x), most), constant(-87)));
-  const V result = hn::Div(one, hn::Add(one, e));
-  return keep_nan(x, hn::IfThenElseZero(hn::Gt(x, hn::Neg(most)), result));
 }
 
 // x * P(x^2) near 0; beyond 1, 1 - exp(Q(x)) where Q approximates log(erfc(x)) (least-squares fits at Chebyshev nodes).

@@ -29,7 +29,7 @@ struct DepthwiseArgs {
   const float* bias = nullptr;
   const float* slope = nullptr;
   float lo = 0, hi = 0;
-  HardGate gate;
+  Gate gate;
   bool residual_last = false;
   const float* scale = nullptr;
   const float* shift = nullptr;
