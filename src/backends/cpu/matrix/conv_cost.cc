@@ -1,5 +1,6 @@
 // Predicts the time of each convolution algorithm from its arithmetic and its memory traffic: choosing times nothing.
 #include <algorithm>
+#include <cmath>
 
 #include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/conv2d.h"
@@ -27,7 +28,8 @@ double weight_cycles(double count, int threads) {
 }
 
 double product_cycles(double rows, double k, double n, double efficiency) {
-  return rows * k * n / tile_kernels().lanes / efficiency / Machine::host().fma_per_cycle;
+  const double vectors = std::ceil(n / tile_kernels().lanes);
+  return rows * k * vectors / efficiency / Machine::host().fma_per_cycle;
 }
 
 // Direct convolution on the tile registers of AMX: products of 16 pixels, 16 channels and up to 32 inputs, results that

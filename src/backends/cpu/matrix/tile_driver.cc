@@ -272,10 +272,12 @@ struct Walk {
   // Panels that stay in L2: each tile meets all of them, so that whole rows of the output are written (and of the
   // residual read) front to back.
   void tile_by_tile(const TileRange& range) {
+    const bool by_pitch = job.stretch > 0 && !job.copy_rows && kernels.pitched[1][1] != nullptr;
     generic_later = job.epilogue->generic != nullptr && range.first_panel == 0 && range.last_panel == job.b.panels() &&
-                    (!kNarrow || job.b.n <= kMaxHeldColumns);
-    if (job.stretch > 0 && !job.copy_rows && kernels.pitched[1][1] != nullptr) {
-      pitched(range);
+                    (!kNarrow || job.b.n <= kMaxHeldColumns) && (!by_pitch || job.b.panels() == 1);
+    if (by_pitch) {
+      for (int64_t panel = range.first_panel; panel < range.last_panel; ++panel)
+        pitched({range.first_tile, range.last_tile, panel, panel + 1});
     } else {
       one_by_one(range);
     }
@@ -384,7 +386,8 @@ template <class T>
 void set_stretch(TileJob<T>& job, int64_t rows, int64_t pitch) {
   const int64_t most = max_rows(job);
   // Several panels: tile by tile, so that rows of results are written front to back.
-  if (uses_tiles(job) || job.b.panels() > 1 || job.runs * job.run_length > kShortSum) return;
+  const bool by_tiles = job.b.panels() > 1 && !job.results_stay;
+  if (uses_tiles(job) || by_tiles || job.runs * job.run_length > kShortSum) return;
   if (rows <= 0 || pitch <= 0 || (rows < job.rows && 4 * (rows / ceil_div(rows, most)) < 3 * most)) return;
   job.stretch = rows;
   job.pitch = pitch;
