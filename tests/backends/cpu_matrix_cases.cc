@@ -47,6 +47,12 @@ std::vector<Epilogue> epilogues() {
             {PointwiseOp::kAdd, 2, 1, -1, 0, 0},
             {PointwiseOp::kClip, 3, -1, -1, -0.5f, 0.5f}};
   list.push_back({"relu_bias_clip", p, "v"});
+  p.num_inputs = 4;
+  p.code = {{PointwiseOp::kAdd, 0, 1, -1, 0, 0},
+            {PointwiseOp::kSwish, 4, -1, -1, 0, 0},
+            {PointwiseOp::kMul, 5, 2, -1, 0, 0},
+            {PointwiseOp::kAdd, 6, 3, -1, 0, 0}};
+  list.push_back({"bias_whole_swish_scale_residual", p, "vvf"});
   return list;
 }
 
@@ -96,6 +102,8 @@ void add_convs(std::vector<Case>& cases) {
       {{2, 10, 11, 6}, {5, 5, 1, 12}, {2, 2}, {1, 1}, Padding::kSame, 6},
       {{1, 30, 30, 16}, {3, 3, 16, 32}, {1, 1}, {1, 1}, Padding::kSame},
       {{1, 14, 14, 32}, {3, 3, 1, 32}, {1, 1}, {1, 1}, Padding::kValid, 32},
+      {{1, 4, 4, 203}, {3, 3, 1, 203}, {1, 1}, {1, 1}, Padding::kSame, 203},
+      {{1, 5, 3, 256}, {5, 5, 1, 256}, {2, 2}, {1, 1}, Padding::kSame, 256},
       {{1, 1, 1, 1}, {1, 1, 1, 1}, {1, 1}, {1, 1}, Padding::kValid},
       {{2, 4, 9, 7, 3}, {3, 3, 3, 3, 19}, {1, 1, 1}, {1, 1, 1}, Padding::kSame},
       {{1, 5, 8, 9, 16}, {2, 3, 3, 16, 24}, {2, 2, 1}, {1, 1, 1}, Padding::kSame},
