@@ -16,8 +16,8 @@ constexpr double kCyclesPerUs = 3500;
 constexpr double kCoreWeightBytesPerCycle = 4.5;
 constexpr double kWeightBytesPerCycle = 8;
 constexpr double kTileBytesPerCycle = 12;  // transformed tiles that pass through L3, a core
-// Cycles a tile and vector of channels for the two transforms, measured on AVX-512 in halves; half as many where vectors
-// are whole.
+// Cycles a tile and vector of channels for the two transforms, measured on AVX-512 in halves; half as many where
+// vectors are whole.
 constexpr double kTransformCycles4 = 420;
 constexpr double kTransformCycles2 = 130;
 // Products of bfloat16 are twice as fast, so that what surrounds them weighs more: as if K had so many steps more.
