@@ -22,7 +22,7 @@ std::span<const KernelEntry> cpu_kernels() {
             cpu::transpose_rows(),     cpu::indexing_rows(),  cpu::resize_rows(),      cpu::shape_rows(),
             cpu::segment_rows(),       cpu::window_rows(),    cpu::matrix_diag_rows(), cpu::recurrent_rows(),
             cpu::typed_rows(),         cpu::selection_rows(), cpu::detection_rows(),   cpu::combined_suppression_rows(),
-            cpu::list_rows(),          cpu::signal_rows()});
+            cpu::list_rows(),          cpu::signal_rows(),    cpu::lstm_rows()});
   return table;
 }
 
