@@ -1,7 +1,7 @@
 // LSTM layers whose inputs have met their weights already: a step is one product of the state with weights that stay in
 // cache, and its gates, cut by cells over threads where that pays.
 #include <algorithm>
-#include <cstring>
+#include <vector>
 
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/kernel_support.h"

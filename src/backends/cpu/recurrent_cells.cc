@@ -1,6 +1,7 @@
 // Cells of recurrent layers for each instruction set.
-#include "backends/cpu/matrix/simd_targets.h"
 #include "backends/cpu/recurrent_cells.h"
+
+#include "backends/cpu/matrix/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backends/cpu/recurrent_cells.cc"

@@ -1,7 +1,8 @@
 // Products over the tile driver; batches of small products are spread over threads item by item.
+#include "backends/cpu/matrix/gemm.h"
+
 #include <algorithm>
 
-#include "backends/cpu/matrix/gemm.h"
 #include "backends/cpu/matrix/tile_driver.h"
 #include "base/checked_math.h"
 
@@ -17,7 +18,7 @@ constexpr int64_t kPieceRows = 28;
 template <class T>
 TileJob<T> gemm_job(int64_t m, int64_t k, int64_t a_row_stride, const PackedB& b) {
   TileJob<T> job;
-  job.block_bytes = kGemmBlockBytes;
+  if (b.unit == MatrixUnit::kVectors) job.block_bytes = kGemmBlockBytes;
   job.rows = m;
   job.run_length = k;
   job.input_bytes = m * k * int64_t{sizeof(T)};

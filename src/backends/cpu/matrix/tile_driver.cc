@@ -1,4 +1,6 @@
 // Blocks of tiles stay in L2 while the panels pass by; each panel stays in L1 or L2 while the tiles of a block use it.
+#include "backends/cpu/matrix/tile_driver.h"
+
 #include <algorithm>
 #include <cstring>
 #include <optional>
@@ -6,7 +8,6 @@
 #include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/amx_rows.h"
 #include "backends/cpu/matrix/convert.h"
-#include "backends/cpu/matrix/tile_driver.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "base/checked_math.h"
 
