@@ -93,7 +93,7 @@ bool Fusion::absorb_producer_of(const ir::Graph& graph, const ir::Node& node, si
   if (producer == nullptr || is_absorbed(producer->id) || is_done_in_copy(producer->id)) return false;
   if (options.device == nullptr) {
     if (absorb_chain(graph, node, *producer, decisions, options)) return true;
-    release_producer(graph, node, *producer, options);
+    release_producer(graph, node, *producer, decisions, options);
   }
   if (producer_of_[producer->id].node != ir::kNone) return false;
   const backends::KernelRequest first = request(graph, *producer, options);
@@ -143,17 +143,30 @@ bool Fusion::absorb_chain(const ir::Graph& graph, const ir::Node& node, const ir
   if (!us || !apart_us || !first_us || !between_us) return false;
   *apart_us += std::min(*first_us + *between_us, first_two_us.value_or(*first_us + *between_us));
   if (last_two_us) apart_us = std::min(*apart_us, *first_us + *last_two_us);
-  if (!decide(last, *us < *apart_us, {first->name, producer.name, node.name}, decisions, options)) return false;
+  const bool faster = *us < *apart_us && !is_tuned_pair(graph, producer, decisions, options);
+  if (!decide(last, faster, {first->name, producer.name, node.name}, decisions, options)) return false;
   producer_of_[node.id] = {producer.id, 0};
   producer_of_[producer.id] = {first->id, 0};
   absorbed_[producer.id] = absorbed_[first->id] = 1;
   return true;
 }
 
+bool Fusion::is_tuned_pair(const ir::Graph& graph, const ir::Node& node, const Decisions& decisions,
+                           const PlanOptions& options) const {
+  const ir::Node* first = producer(graph, node);
+  if (first == nullptr) return false;
+  const backends::KernelRequest first_request = request(graph, *first, options);
+  backends::KernelRequest pair = request(graph, node, options);
+  pair.producer = &first_request;
+  pair.producer_input = producer_input(node);
+  return stored_choice(pair, decisions) != nullptr;
+}
+
 void Fusion::release_producer(const ir::Graph& graph, const ir::Node& node, const ir::Node& producer,
-                              const PlanOptions& options) {
+                              const Decisions& decisions, const PlanOptions& options) {
   const ir::NodeId first = producer_of_[producer.id].node;
   if (first == ir::kNone || producer_of_[producer.id].input != 0) return;
+  if (is_tuned_pair(graph, producer, decisions, options)) return;
   const backends::KernelRequest first_request = request(graph, graph.node(first), options);
   backends::KernelRequest between = request(graph, producer, options), last = request(graph, node, options);
   const auto table = backends::cpu_kernels(), fused_table = fused_kernels(options);

@@ -61,7 +61,10 @@ class Fusion {
                     const PlanOptions& options);
   // Lets go of what `producer` absorbed where it is better off in the step of `node`.
   void release_producer(const ir::Graph& graph, const ir::Node& node, const ir::Node& producer,
-                        const PlanOptions& options);
+                        const Decisions& decisions, const PlanOptions& options);
+  // Whether tuning put `node` and its producer into one step.
+  bool is_tuned_pair(const ir::Graph& graph, const ir::Node& node, const Decisions& decisions,
+                     const PlanOptions& options) const;
   // Whether nodes become one step on the host: by prediction, unless tuning found out.
   bool decide(const backends::KernelRequest& request, bool predicted_faster, std::vector<std::string> nodes,
               const Decisions& decisions, const PlanOptions& options);
