@@ -20,6 +20,7 @@ constexpr Pass kPipeline[] = {
     {"CommonSubexpressions", "Merges nodes that compute the same from the same.", false, common_subexpressions},
     {"AlgebraicCleanup", "Removes operations that do nothing and replaces others by cheaper equals.", false,
      algebraic_cleanup},
+    {"HoistInvariants", "Computes before a loop what is the same in all its iterations.", false, hoist_invariants},
     {"Layout", "Cancels transposes and moves reshapes behind elementwise work.", false, layout},
     {"RecognizeActivations", "Finds PReLU, hard swish, swish, GELU and others in their pieces.", false,
      recognize_activations},
