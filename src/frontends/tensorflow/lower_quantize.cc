@@ -197,6 +197,18 @@ ir::ValueId symmetric_levels(Emitter& e, ir::ValueId x, Range* range, const Stor
                      {e.pointwise(PointwiseOp::kMaximum, "at_least", {levels, real(type.lowest)}), real(type.highest)});
 }
 
+// MIN_FIRST of bytes without a sign as TensorFlow's oneDNN kernel has it: the range is not moved for 0 to be a level.
+ir::ValueId levels_from_min(Emitter& e, ir::ValueId x, const Range& range, const StoredLevels& type) {
+  const auto real = [&](double v) { return e.scalar(DType::kFloat32, v); };
+  const ir::ValueId width = e.pointwise(PointwiseOp::kSub, "width", {range.max, range.min});
+  const ir::ValueId scale = e.pointwise(PointwiseOp::kDiv, "scale", {real(type.highest), width});
+  const ir::ValueId above = e.pointwise(PointwiseOp::kSub, "above", {x, range.min});
+  const ir::ValueId levels =
+      e.pointwise(PointwiseOp::kRint, "nearest", {e.pointwise(PointwiseOp::kMul, "levels", {above, scale})});
+  return e.pointwise(PointwiseOp::kMinimum, "at_most",
+                     {e.pointwise(PointwiseOp::kMaximum, "at_least", {levels, real(0)}), real(type.highest)});
+}
+
 // Levels of MIN_COMBINED: the ends of the range are the ends of the type.
 ir::ValueId combined_levels(Emitter& e, ir::ValueId x, const Range& range, const StoredLevels& type) {
   const auto real = [&](double v) { return e.scalar(DType::kFloat32, v); };
@@ -249,6 +261,8 @@ Status lower_quantize(LowerContext& context, int) {
     found = symmetric_levels(e, x, &range, levels);
   } else if (mode == "SCALED") {
     found = scaled_levels(e, x, &range, levels.lowest + (narrow ? 1 : 0), levels.highest, round == "HALF_TO_EVEN");
+  } else if (mode == "MIN_FIRST" && stored == DType::kUInt8 && axis == -1) {
+    found = levels_from_min(e, x, range, levels);
   } else {
     found = mode == "MIN_FIRST" ? first_levels(e, x, range, levels) : combined_levels(e, x, range, levels);
   }

@@ -66,7 +66,9 @@ def quantize(d):
     shape = d.shape(1, 4, 0)
     axis = d.int(0, len(shape) - 1) if d.chance(0.4) else -1
     low = d.rng.uniform(-5, 1, () if axis < 0 else shape[axis]).astype(np.float32)
-    kinds = ("qint8", "quint16", "qint16") if mode == "MIN_FIRST" else ("quint8", "qint8", "quint16", "qint16")
+    kinds = ("quint8", "qint8", "quint16", "qint16")
+    if mode == "MIN_FIRST" and axis >= 0:
+        kinds = kinds[1:]
     return dict(input=d.values(shape, -6, 6, t="float32"), min_range=low, max_range=(low + d.rng.uniform(0.1, 6, low.shape)).astype(np.float32),
                 T=tf.as_dtype(d.pick(kinds)), mode=mode, round_mode=round_mode, axis=axis, narrow_range=mode == "SCALED" and d.chance(0.3))
 
