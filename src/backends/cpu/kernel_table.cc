@@ -28,7 +28,8 @@ std::span<const KernelEntry> cpu_kernels() {
                                                       cpu::matrix_diag_rows(), cpu::recurrent_rows(),
                                                       cpu::typed_rows(),       cpu::selection_rows(),
                                                       cpu::detection_rows(),   cpu::combined_suppression_rows(),
-                                                      cpu::list_rows(),        cpu::signal_rows()});
+                                                      cpu::list_rows(),        cpu::signal_rows(),
+                                                      cpu::lstm_rows()});
   return table;
 }
 
