@@ -39,9 +39,16 @@ class Engine:
         self.inputs = [TensorInfo(*info) for info in self._engine.describe(True)]
         self.outputs = [TensorInfo(*info) for info in self._engine.describe(False)]
         self._input_names = [_node_name(info.name) for info in self.inputs]
+        self._keys = {key: _node_name(name) for key, name in self._engine.input_keys().items() if key not in self._input_names}
 
     def _ordered(self, feed):
-        given = {_node_name(tensor_name(name)): value for name, value in checked_feed(feed, "the feed").items()}
+        given = {}
+        for name, value in checked_feed(feed, "the feed").items():
+            node = _node_name(tensor_name(name))
+            node = self._keys.get(node, node)
+            if node in given:
+                raise InvalidArgumentError(f"the feed has the input '{node}' twice, by its name and by its signature's key")
+            given[node] = value
         missing = [name for name in self._input_names if name not in given]
         extra = [name for name in given if name not in self._input_names]
         if missing or extra:
@@ -52,7 +59,8 @@ class Engine:
         return [native_array(given[name], f"Input '{name}'", info.dtype) for name, info in zip(self._input_names, self.inputs)]
 
     def run(self, feed):
-        """Runs once. `feed`: {name: array}, names with or without ':0'. Returns {output name: array}."""
+        """Runs once. `feed`: {name: array}, names with or without ':0', or keys of the SavedModel's signature. Returns
+        {output name: array}."""
         results = self._engine.run(self._ordered(feed))
         names = self._asked or [info.name for info in self.outputs]
         return dict(zip(names, results))

@@ -154,6 +154,16 @@ class Engine {
     return result;
   }
 
+  // {signature key: input name}
+  nb::dict input_keys() const {
+    nb::dict result;
+    for (int32_t i = 0; i < blade_engine_num_inputs(engine_); ++i) {
+      const char* key = blade_engine_input_key(engine_, i);
+      if (key != nullptr) result[key] = blade_engine_input(engine_, i, nullptr);
+    }
+    return result;
+  }
+
   nb::list run(const std::vector<Array>& arrays) {
     const std::vector<blade_tensor> inputs = to_tensors(arrays);
     std::vector<Output> outputs(blade_engine_num_outputs(engine_));
@@ -318,6 +328,7 @@ NB_MODULE(_core, m) {
       .def(nb::init<const std::string&, const std::vector<std::string>&, int, bool, const std::string&,
                     const std::string&>())
       .def("describe", &Engine::describe)
+      .def("input_keys", &Engine::input_keys)
       .def("run", &Engine::run)
       .def("explain", &Engine::explain)
       .def("profile", &Engine::profile)

@@ -122,7 +122,7 @@ blade_status blade_engine_load(const char* path, const blade_engine_options* opt
     BLADE_ASSIGN_OR_RETURN(const auto wanted, blade::capi::to_wanted(options));
     BLADE_ASSIGN_OR_RETURN(const engine::EngineOptions engine_options, to_options(options));
     BLADE_ASSIGN_OR_RETURN(auto loaded, blade::optimizer::load_engine(path, wanted, engine_options));
-    *out = new blade_engine{std::move(loaded)};
+    *out = new blade_engine{std::move(loaded.engine), std::move(loaded.input_keys)};
     return {};
   });
 }
@@ -139,7 +139,7 @@ blade_status blade_engine_load_memory(const void* bytes, size_t size, void (*rel
     BLADE_ASSIGN_OR_RETURN(const engine::EngineOptions engine_options, to_options(options));
     BLADE_ASSIGN_OR_RETURN(auto loaded,
                            engine::Engine::load({static_cast<const std::byte*>(bytes), size}, owner, engine_options));
-    *out = new blade_engine{std::move(loaded)};
+    *out = new blade_engine{std::move(loaded), {}};
     return {};
   });
 }
@@ -154,6 +154,11 @@ int32_t blade_engine_num_outputs(const blade_engine* engine) {
 }
 const char* blade_engine_input(const blade_engine* engine, int32_t index, blade_tensor* description) {
   return engine != nullptr ? info(engine->engine->inputs(), index, description) : nullptr;
+}
+const char* blade_engine_input_key(const blade_engine* engine, int32_t index) {
+  if (engine == nullptr || index < 0 || index >= static_cast<int32_t>(engine->input_keys.size())) return nullptr;
+  const std::string& key = engine->input_keys[static_cast<size_t>(index)];
+  return key.empty() ? nullptr : key.c_str();
 }
 const char* blade_engine_output(const blade_engine* engine, int32_t index, blade_tensor* description) {
   return engine != nullptr ? info(engine->engine->outputs(), index, description) : nullptr;

@@ -12,6 +12,7 @@
 
 struct blade_engine {
   std::shared_ptr<blade::engine::Engine> engine;
+  std::vector<std::string> input_keys;  // see optimizer::LoadedEngine
 };
 
 namespace blade::capi {

@@ -112,7 +112,7 @@ Status Executor::run(std::shared_ptr<const Stage> stage, std::span<const TensorR
   }
   const Status status = run_stages(std::move(stage), 0);
   for (Frame& used : frames_) {
-    for (auto* values : {&used.slots, &used.inputs, &used.results, &used.state}) values->clear();
+    for (auto* values : {&used.slots, &used.inputs, &used.results, &used.state, &used.prepared}) values->clear();
   }
   return status;
 }
@@ -186,15 +186,32 @@ Status Executor::run_loop(const ControlStep& step, size_t depth) {
       inner.inputs[i] = i < variables ? frame.state[i] : frame.slots[step.inputs[i]];
     BLADE_RETURN_IF_ERROR(run_program(*step.programs[0], depth + 1));
     if (*static_cast<const uint8_t*>(inner.results[0].data) == 0) break;
+    if (iteration == 0) BLADE_RETURN_IF_ERROR(run_preamble(step, depth));
     inner.inputs.resize(operands);
     for (size_t i = 0; i < operands; ++i) {
       inner.inputs[i] = i < variables ? std::move(frame.state[i]) : frame.slots[step.inputs[i]];
     }
+    inner.inputs.insert(inner.inputs.end(), frame.prepared.begin(), frame.prepared.end());
     const Status status = run_program(*step.programs[1], depth + 1);
     if (!status.ok()) return status.with_context("Iteration " + std::to_string(iteration));
     for (size_t i = 0; i < variables; ++i) frame.state[i] = std::move(inner.results[i]);
   }
+  frame.prepared.clear();
   for (size_t i = 0; i < variables; ++i) frame.slots[step.outputs[i]] = std::move(frame.state[i]);
+  return {};
+}
+
+// What the iterations share, into `prepared`.
+Status Executor::run_preamble(const ControlStep& step, size_t depth) {
+  Frame &frame = frame_at(depth), &inner = frame_at(depth + 1);
+  frame.prepared.clear();
+  if (step.programs.size() < 3) return {};
+  inner.inputs.resize(step.inputs.size());
+  for (size_t i = 0; i < inner.inputs.size(); ++i) {
+    inner.inputs[i] = i < frame.state.size() ? frame.state[i] : frame.slots[step.inputs[i]];
+  }
+  BLADE_RETURN_IF_ERROR(run_program(*step.programs[2], depth + 1).with_context("Before the first iteration"));
+  std::swap(frame.prepared, inner.results);
   return {};
 }
 

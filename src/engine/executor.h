@@ -48,9 +48,10 @@ class Executor {
   // or conditionals deep.
   struct Frame {
     std::vector<RunValue> slots, inputs;
-    std::vector<RunValue> results;  // the program's outputs; those of the model go to the caller instead
-    std::vector<RunValue> state;    // of a loop in this frame
-    std::vector<int> targets;       // what each output of the running stage is called outside
+    std::vector<RunValue> results;   // the program's outputs; those of the model go to the caller instead
+    std::vector<RunValue> state;     // of a loop in this frame
+    std::vector<RunValue> prepared;  // what its preamble made
+    std::vector<int> targets;        // what each output of the running stage is called outside
     bool is_model = false;
   };
   class Found;
@@ -59,6 +60,7 @@ class Executor {
   Status run_control(const ControlStep& step, size_t depth);
   Status run_branch(const ControlStep& step, size_t depth);
   Status run_loop(const ControlStep& step, size_t depth);
+  Status run_preamble(const ControlStep& step, size_t depth);
   Frame& frame_at(size_t depth);
   Status run_plan(const Stage& stage, Frame& frame);
   Status set_outputs(const Stage& stage, Frame& frame, RunContext& context);

@@ -183,11 +183,20 @@ int64_t count_work(const ir::Graph& graph, const std::vector<ir::NodeId>& nodes)
   return count;
 }
 
+// A few integers: a shape, a size, an index.
+bool may_be_sizes(const ir::Value& value) {
+  constexpr int64_t kMostSizes = 64;
+  const auto count = value.shape.element_count();
+  return !ir::is_floating(value.dtype) && count && *count <= kMostSizes;
+}
+
 bool only_shape_arithmetic(const ir::Graph& graph, const Region& region) {
+  const auto all_sizes = [&](const std::vector<ir::ValueId>& values) {
+    return std::all_of(values.begin(), values.end(), [&](ir::ValueId v) { return may_be_sizes(graph.value(v)); });
+  };
   return std::all_of(region.nodes.begin(), region.nodes.end(), [&](ir::NodeId id) {
-    const auto& outputs = graph.node(id).outputs;
-    return std::all_of(outputs.begin(), outputs.end(),
-                       [&](ir::ValueId v) { return !ir::is_floating(graph.value(v).dtype); });
+    const ir::Node& node = graph.node(id);
+    return all_sizes(node.outputs) && (node.op == ir::Op::kShapeOf || all_sizes(node.inputs));
   });
 }
 

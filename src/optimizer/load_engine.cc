@@ -74,11 +74,15 @@ Result<engine::Partition> partition_model(const tensorflow::ImportedModel& model
   return partition;
 }
 
-Result<std::shared_ptr<engine::Engine>> load_engine(const std::string& path, const Wanted& wanted,
-                                                    const engine::EngineOptions& options) {
+Result<LoadedEngine> load_engine(const std::string& path, const Wanted& wanted, const engine::EngineOptions& options) {
+  LoadedEngine loaded;
   if (std::filesystem::is_regular_file(path)) {
     BLADE_ASSIGN_OR_RETURN(auto file, MappedFile::open(path));
-    if (engine::has_engine_magic(file->bytes())) return engine::Engine::load(file->bytes(), file, options);
+    if (engine::has_engine_magic(file->bytes())) {
+      BLADE_ASSIGN_OR_RETURN(loaded.engine, engine::Engine::load(file->bytes(), file, options));
+      loaded.input_keys.resize(loaded.engine->inputs().size());
+      return loaded;
+    }
   }
   BLADE_ASSIGN_OR_RETURN(tensorflow::LoadedModel model, tensorflow::load_model(path, wanted.signature));
   tensorflow::ImportOptions import;
@@ -90,7 +94,14 @@ Result<std::shared_ptr<engine::Engine>> load_engine(const std::string& path, con
   }
   auto engine = engine_of(model.graph, import, options);
   if (!engine.ok()) return engine.status().with_context(path);
-  return engine;
+  loaded.engine = std::move(engine).value();
+  for (const engine::TensorInfo& input : loaded.engine->inputs()) {
+    const auto same = [&](const std::string& tensor) { return tensor == input.name || tensor == input.name + ":0"; };
+    const auto found = std::find_if(model.inputs.begin(), model.inputs.end(), same);
+    const auto index = static_cast<size_t>(found - model.inputs.begin());
+    loaded.input_keys.push_back(index < model.input_keys.size() ? model.input_keys[index] : "");
+  }
+  return loaded;
 }
 
 Result<std::shared_ptr<engine::Engine>> load_engine_from_graph(std::string_view graph_def,

@@ -20,9 +20,13 @@ struct Wanted {
   std::string tensorflow_dir;        // for inspect_model(): see there
 };
 
+struct LoadedEngine {
+  std::shared_ptr<engine::Engine> engine;
+  std::vector<std::string> input_keys;  // one an input: its key in the SavedModel's signature, or ""
+};
+
 // Ops that Blade does not cover are an error that lists them.
-Result<std::shared_ptr<engine::Engine>> load_engine(const std::string& path, const Wanted& wanted,
-                                                    const engine::EngineOptions& options);
+Result<LoadedEngine> load_engine(const std::string& path, const Wanted& wanted, const engine::EngineOptions& options);
 
 // The same from a serialized GraphDef, which must outlive the engine.
 Result<std::shared_ptr<engine::Engine>> load_engine_from_graph(std::string_view graph_def,

@@ -11,6 +11,7 @@ Result<PassResult> simplify_control_flow(ir::Graph& graph, const PassOptions& op
 Result<PassResult> fold_constants(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> common_subexpressions(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> widen_halves(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> hoist_invariants(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> layout(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> algebraic_cleanup(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> recognize_activations(ir::Graph& graph, const PassOptions& options);

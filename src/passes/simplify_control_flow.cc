@@ -1,8 +1,8 @@
 // TfSimplifyControlFlow: constants become part of the branches and bodies that read them, what a loop only passes
 // through is no variable of it, what nobody reads is not computed, and a branch that is always taken is no branch.
 #include <algorithm>
-#include <unordered_map>
 
+#include "passes/inline_graph.h"
 #include "passes/passes_internal.h"
 
 namespace blade::passes {
@@ -127,6 +127,7 @@ class Simplifier {
     const Node node = graph_.node(id);
     const auto& graphs = node.get<ir::SubGraphsAttrs>().graphs;
     const Graph &condition = *graphs[0], &body = *graphs[1];
+    const Graph* const preamble = graphs.size() > 2 ? graphs[2].get() : nullptr;
     const size_t variables = node.outputs.size(), operands = node.inputs.size();
     std::vector<char> is_variable(operands, 0);
     for (size_t i = 0; i < variables; ++i) is_variable[i] = source_of(body, body.outputs()[i]) != body.inputs()[i];
@@ -136,11 +137,15 @@ class Simplifier {
     std::vector<char> kept(variables, 0);
     for (size_t i = 0; i < variables; ++i) kept[i] = is_variable[i] && (used_[node.outputs[i]] || tested[i]);
     std::vector<char> read = tested;
+    std::vector<char> prepared;  // which results of the preamble are needed
     for (bool changed = true; changed;) {
       changed = false;
       const std::vector<char> needed = inputs_needed(body, kept);
+      prepared.assign(needed.begin() + static_cast<ptrdiff_t>(operands), needed.end());
+      const std::vector<char> before =
+          preamble != nullptr ? inputs_needed(*preamble, prepared) : std::vector<char>(operands, 0);
       for (size_t i = 0; i < operands; ++i) {
-        read[i] = read[i] || needed[i];
+        read[i] = read[i] || needed[i] || before[i];
         if (i >= variables || kept[i] || !needed[i] || !is_variable[i]) continue;
         kept[i] = 1;
         changed = true;
@@ -160,10 +165,17 @@ class Simplifier {
       constants[i] = graph_.value(node.inputs[i]).constant;
       if (constants[i] == nullptr && read[i]) order.push_back(static_cast<int>(i));
     }
-    if (order.size() == operands && outputs.size() == variables) return;
+    std::vector<int> body_inputs = order, preamble_outputs;
+    for (size_t i = 0; i < prepared.size(); ++i) {
+      if (!prepared[i]) continue;
+      body_inputs.push_back(static_cast<int>(operands + i));
+      preamble_outputs.push_back(static_cast<int>(i));
+    }
+    if (order.size() == operands && outputs.size() == variables && preamble_outputs.size() == prepared.size()) return;
     for (int i : order) inputs.push_back(node.inputs[i]);
     ir::SubGraphsAttrs attrs;
-    attrs.graphs = {rebuilt(condition, constants, order, {0}), rebuilt(body, constants, order, outputs)};
+    attrs.graphs = {rebuilt(condition, constants, order, {0}), rebuilt(body, constants, body_inputs, outputs)};
+    if (!preamble_outputs.empty()) attrs.graphs.push_back(rebuilt(*preamble, constants, order, preamble_outputs));
     for (size_t i = 0; i < variables; ++i) {
       if (!is_variable[i]) graph_.replace_uses(node.outputs[i], node.inputs[i]);
     }
@@ -207,29 +219,10 @@ class Simplifier {
     if (condition == nullptr || !node.control_inputs.empty()) return false;
     const auto& branches = node.get<ir::SubGraphsAttrs>().graphs;
     const Graph& branch = *branches[ir::chosen_branch(condition->dtype, condition->data, branches.size())];
-    const auto order = branch.topological_order();
-    if (!order.ok()) return false;
-    std::unordered_map<ValueId, ValueId> mapped;
-    for (size_t i = 0; i < branch.inputs().size(); ++i) mapped[branch.inputs()[i]] = node.inputs[i + 1];
-    const auto here = [&](ValueId v) {
-      const auto it = mapped.find(v);
-      if (it != mapped.end()) return it->second;
-      return mapped[v] = graph_.add_constant(branch.value(v).constant);
-    };
-    for (NodeId inner_id : *order) {
-      const Node& inner = branch.node(inner_id);
-      std::vector<ValueId> inputs;
-      for (ValueId v : inner.inputs) inputs.push_back(here(v));
-      Node& copy = graph_.add_node(inner.op, graph_.unique_name(inner.name), std::move(inputs),
-                                   static_cast<int>(inner.outputs.size()), inner.attrs);
-      copy.origin = node.origin;
-      for (size_t i = 0; i < inner.outputs.size(); ++i) {
-        mapped[inner.outputs[i]] = copy.outputs[i];
-        graph_.value(copy.outputs[i]).dtype = branch.value(inner.outputs[i]).dtype;
-      }
-    }
+    const auto results = inline_graph(graph_, branch, {node.inputs.begin() + 1, node.inputs.end()}, node.origin);
+    if (!results.ok()) return false;
     for (size_t i = 0; i < node.outputs.size(); ++i) {
-      const ValueId result = here(branch.outputs()[i]);
+      const ValueId result = (*results)[i];
       ir::Value& to = graph_.value(result);
       if (to.producer != ir::kNone && to.name.empty()) to.name = graph_.value(node.outputs[i]).name;
       graph_.replace_uses(node.outputs[i], result);

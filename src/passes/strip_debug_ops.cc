@@ -89,9 +89,10 @@ class Stripper {
       result_.notes.push_back("kept '" + node.name + "': control edges hang on it");
       return false;
     }
-    // A Foreign reader must find its operand by a name of the source graph.
-    const ir::Value& input = graph_.value(node.inputs[0]);
-    return !(feeds_foreign_[out] && input.name.empty());
+    // A Foreign reader must find its operand by a name of the source graph; what has none is of another type there (a
+    // list, a complex number), so that the node which makes it is more than an Identity.
+    const bool named = !graph_.value(node.inputs[0]).name.empty() && !graph_.value(out).name.empty();
+    return !feeds_foreign_[out] || named;
   }
 
   ir::Graph& graph_;

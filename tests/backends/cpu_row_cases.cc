@@ -179,19 +179,42 @@ void add_resizes(std::vector<Case>& cases) {
                    0});
 }
 
-// Lengths of every radix and of one that is no product of small ones; rows that are longer than needed.
+void add_samplings(std::vector<Case>& cases) {
+  const auto floats = [](float a, float b) {
+    const std::vector<float> values = {a, b};
+    return ir::make_tensor<float>(DType::kFloat32, {2}, std::span(values));
+  };
+  for (int kind = 0; kind <= static_cast<int>(ir::SampleKind::kMitchellCubic); ++kind) {
+    for (const auto& [h, w, channels] : {std::tuple{4, 20, 3}, {31, 5, 17}, {13, 17, 1}}) {
+      for (const bool antialias : {true, false}) {
+        const auto scale = floats(static_cast<float>(h) / 13, static_cast<float>(w) / 17);
+        cases.push_back(
+            {"sampled" + std::to_string(cases.size()),
+             Op::kScaleAndTranslate,
+             ir::SampleAttrs{static_cast<ir::SampleKind>(kind), antialias},
+             {random_floats({2, 13, 17, channels}), ints({2}, {h, w}), scale, floats(0, antialias ? 0 : -2.5f)},
+             1,
+             1,
+             1e-5});
+      }
+    }
+  }
+}
+
+// Lengths of every radix, of large primes and long enough to be split; rows that are longer than needed.
 void add_ffts(std::vector<Case>& cases) {
   using ir::FftKind;
-  for (const int32_t n : {1, 2, 3, 4, 5, 6, 7, 12, 15, 16, 30, 49, 64, 97, 122, 200, 512}) {
+  for (const int32_t n : {1, 2, 3, 4, 5, 6, 7, 12, 15, 16, 30, 49, 64, 97, 122, 134, 200, 251, 512, 600, 1024, 2304}) {
+    const double tolerance = n > 300 ? 3e-5 : 1e-5;
     for (const int64_t rows : {1, 5, 35}) {
       const std::string name = "fft" + std::to_string(cases.size());
       const auto parts = [&](int64_t length) { return random_floats({rows, length}); };
       for (const FftKind kind : {FftKind::kForward, FftKind::kInverse}) {
-        cases.push_back({name, Op::kFft, ir::FftAttrs{kind}, {parts(n), parts(n)}, 3u, 2, 1e-5});
+        cases.push_back({name, Op::kFft, ir::FftAttrs{kind}, {parts(n), parts(n)}, 3u, 2, tolerance});
       }
       for (const int64_t have : {n, n + 3}) {
         cases.push_back(
-            {name + "_real", Op::kFft, ir::FftAttrs{FftKind::kReal}, {parts(have), ints({1}, {n})}, 1u, 2, 1e-5});
+            {name + "_real", Op::kFft, ir::FftAttrs{FftKind::kReal}, {parts(have), ints({1}, {n})}, 1u, 2, tolerance});
         const int64_t numbers = have / 2 + 1;
         cases.push_back({name + "_real_inverse",
                          Op::kFft,
@@ -199,7 +222,7 @@ void add_ffts(std::vector<Case>& cases) {
                          {parts(numbers), parts(numbers), ints({1}, {n})},
                          3u,
                          1,
-                         1e-5});
+                         tolerance});
       }
     }
   }
@@ -209,6 +232,7 @@ void add_ffts(std::vector<Case>& cases) {
 
 std::vector<Case> row_cases() {
   std::vector<Case> cases;
+  add_samplings(cases);
   add_ffts(cases);
   add_pools(cases);
   add_reductions(cases);

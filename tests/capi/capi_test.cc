@@ -64,6 +64,8 @@ TEST_F(CapiTest, DescribesInputsAndOutputs) {
   EXPECT_STREQ(blade_engine_input(engine_, 0, nullptr), "x");
   EXPECT_EQ(blade_engine_input(engine_, 1, &description), nullptr);
   EXPECT_EQ(blade_engine_output(engine_, -1, &description), nullptr);
+  EXPECT_EQ(blade_engine_input_key(engine_, 0), nullptr) << "a frozen graph has no signature";
+  EXPECT_EQ(blade_engine_input_key(engine_, 7), nullptr);
 }
 
 TEST_F(CapiTest, PreparesAndRunsInCallerMemory) {

@@ -6,6 +6,7 @@
 #include "engine/control_flow_graphs.h"
 #include "engine/engine_file.h"
 #include "ir/serialize.h"
+#include "support/evaluate_graph.h"
 
 namespace blade::engine {
 namespace {
@@ -123,6 +124,77 @@ TEST(ControlFlow, BranchesOfDifferentSizes) {
     const auto values = got.outputs[0]->as<float>();
     EXPECT_EQ(std::vector<float>(values.begin(), values.end()), wanted[which < 0 ? 3 : static_cast<size_t>(which)]);
   }
+}
+
+// h, x [2, 3], n: for i in [0, n): h = h * y + exp(y) with y = x's rows in the order of `order`, which may be out of
+// range.
+ir::Graph loop_of_invariants() {
+  GraphMaker condition, body;
+  const auto make_inputs = [](GraphMaker& m) {
+    return std::vector<ir::ValueId>{m.input("i", {}, DType::kInt32), m.input("h", {-1, 3}), m.input("x", {-1, 3}),
+                                    m.input("order", {-1}, DType::kInt32), m.input("n", {}, DType::kInt32)};
+  };
+  {
+    const auto in = make_inputs(condition);
+    condition.graph = condition.finish({condition.binary(PointwiseOp::kLess, "less", in[0], in[4])});
+  }
+  {
+    const auto in = make_inputs(body);
+    const auto y = body.node(Op::kGather, "y", {in[2], in[3]}, ir::GatherAttrs{0, 0});
+    const auto scaled = body.binary(PointwiseOp::kMul, "scaled", in[1], y);
+    const auto h = body.binary(PointwiseOp::kAdd, "sum", scaled, body.unary(PointwiseOp::kExp, "exp", y));
+    const auto next = body.binary(PointwiseOp::kAdd, "next", in[0], body.constant(int_scalar(1)));
+    body.graph = body.finish({next, h});
+  }
+  GraphMaker m;
+  const auto h = m.input("h", {-1, 3}), x = m.input("x", {-1, 3}), order = m.input("order", {-1}, DType::kInt32);
+  const auto n = m.input("n", {}, DType::kInt32);
+  ir::SubGraphsAttrs attrs;
+  attrs.graphs = {share(std::move(condition.graph)), share(std::move(body.graph))};
+  ir::Node& loop = m.graph.add_node(Op::kWhile, "loop", {m.constant(int_scalar(0)), h, x, order, n}, 2, attrs);
+  const std::vector<ir::ValueId> results = loop.outputs;
+  return m.finish({results[1]});
+}
+
+TEST(ControlFlow, WhatAllIterationsShareIsComputedOnce) {
+  Decisions plain;
+  plain.disabled_passes = {"HoistInvariants"};
+  auto hoisted = Engine::create(loop_of_invariants(), Decisions(), EngineOptions());
+  auto kept = Engine::create(loop_of_invariants(), plain, EngineOptions());
+  ASSERT_TRUE(hoisted.ok() && kept.ok());
+  std::mt19937 rng(3);
+  for (int64_t rows : {2, 5, 2}) {
+    std::vector<int32_t> last_first;
+    for (int64_t r = rows; r-- > 0;) last_first.push_back(static_cast<int32_t>(r));
+    const auto order = ir::make_tensor<int32_t>(DType::kInt32, {rows}, std::span<const int32_t>(last_first));
+    const auto h = testing::random_tensor(rng, {rows, 3}), x = testing::random_tensor(rng, {rows, 3});
+    for (int n : {0, 1, 4}) {
+      Collect got(1), want(1);
+      ASSERT_TRUE((*hoisted)->run(refs({h, x, order, int_scalar(n)}), got).ok());
+      ASSERT_TRUE((*kept)->run(refs({h, x, order, int_scalar(n)}), want).ok());
+      EXPECT_LE(blade::testing::relative_difference(*want.outputs[0], *got.outputs[0]), 1e-6) << rows << " " << n;
+    }
+  }
+  std::string steps;
+  const auto plans = (*hoisted)->plans_for(std::vector<ir::Dims>{{2, 3}, {2, 3}, {2}, {}});
+  ASSERT_TRUE(plans.ok());
+  for (const auto& plan : *plans) {
+    for (const Step& step : plan->steps) steps += step.node_name + " ";
+  }
+  EXPECT_NE(steps.find("y"), std::string::npos) << steps;
+}
+
+TEST(ControlFlow, WhatALoopWouldFailAtDoesNotFailWhereItNeverRuns) {
+  auto engine = *Engine::create(loop_of_invariants(), Decisions(), EngineOptions());
+  std::mt19937 rng(3);
+  const auto h = testing::random_tensor(rng, {2, 3});
+  const std::vector<int32_t> wrong = {0, 7};
+  const auto order = ir::make_tensor<int32_t>(DType::kInt32, {2}, std::span<const int32_t>(wrong));
+  Collect got(1);
+  EXPECT_TRUE(engine->run(refs({h, h, order, int_scalar(0)}), got).ok());
+  const Status status = engine->run(refs({h, h, order, int_scalar(1)}), got);
+  ASSERT_FALSE(status.ok());
+  EXPECT_NE(status.message().find("Before the first iteration"), std::string::npos) << status.message();
 }
 
 // A variable that grows by a row each time: [k, 3] -> [k + 1, 3].

@@ -139,7 +139,46 @@ def boxes(x):
     return tf.pad(chosen, [[0, 10 - tf.size(kept)], [0, 0]]), kept, tf.gather(scores, kept)
 
 
+def invariants(x):
+    """Attention over a memory that no iteration changes; the lengths decide how often it runs, perhaps never."""
+    weight = tf.constant(real(5, 8))
+
+    def step(i, state):
+        keys = tf.transpose(tf.tanh(tf.matmul(x, weight)))
+        return i + 1, tf.matmul(tf.nn.softmax(tf.matmul(state, keys)), tf.exp(-tf.abs(tf.matmul(x, weight)))) + state
+
+    return tf.while_loop(lambda i, _: i < tf.cast(tf.reduce_max(x[:, 0]) * 3, tf.int32), step, (0, tf.ones([2, 8])))[1]
+
+
+def griffin_lim(x):
+    """Complex numbers as a variable of a loop, beside one that stays."""
+    size = tf.cast(tf.abs(tf.signal.rfft(x)), tf.complex64)
+
+    def step(i, spectrum):
+        again = tf.signal.rfft(tf.signal.irfft(spectrum))
+        return i + 1, size * again / tf.cast(tf.maximum(tf.abs(again), 1e-6), tf.complex64)
+
+    return tf.signal.irfft(tf.while_loop(lambda i, _: i < 4, step, (0, size * tf.complex(0.6, 0.8)))[1])
+
+
+def turning(x):
+    """A variable that begins as real numbers; a product with a constant that is none."""
+    turned = tf.while_loop(lambda i, z: tf.abs(z[0]) < 50.0, lambda i, z: (i + 1, z * tf.constant(1.5 + 1j, tf.complex64)),
+                           (0, tf.cast(x + 1, tf.complex64)))[1]
+    return tf.math.real(turned), tf.math.imag(turned)
+
+
+def complex_branches(x):
+    spectrum = tf.signal.fft(tf.cast(x, tf.complex64))
+    chosen = tf.cond(tf.reduce_sum(x) > 0, lambda: spectrum * 2, lambda: tf.cast(x, tf.complex64))
+    return tf.math.real(chosen), tf.math.imag(chosen), tf.abs(tf.square(chosen) / (chosen + 3.0))
+
+
 CASES = {
+    "invariants": (invariants, [spec(None, 5)], [(real(4, 5) + 1,), (-np.abs(real(3, 5)),), (np.abs(real(6, 5)) + 1,)]),
+    "griffin_lim": (griffin_lim, [spec(None, 32)], [(real(2, 32),), (real(5, 32),)]),
+    "turning": (turning, [spec(None)], [(np.abs(real(3)),), (100 + np.abs(real(2)),)]),
+    "complex_branches": (complex_branches, [spec(None, 8)], [(np.abs(real(2, 8)),), (-np.abs(real(3, 8)),)]),
     "collatz": (collatz, [spec()], [(np.float32(v),) for v in (6, 1, 27)]),
     "growing": (growing, [spec(None, 3)], [(real(2, 3),), (real(0, 3),)]),
     "nested": (nested, [spec(None)], [(real(4),)]),
@@ -194,8 +233,29 @@ def test_what_stays_says_why(tmp_path):
         blade.Engine(path, outputs=outputs)
 
 
+def test_lists_of_complex_numbers_stay_with_a_reason():
+    def mapped_complex(x):
+        spectra = tf.map_fn(lambda row: tf.signal.fft(tf.cast(row, tf.complex64)), x, fn_output_signature=tf.complex64)
+        y = tf.abs(spectra)
+        for _ in range(4):
+            y = tf.nn.softmax(tf.matmul(y, tf.constant(real(16, 16))) + 1)
+        return y
+
+    graph_def, inputs, outputs = frozen(mapped_complex, [spec(None, 16)], False)
+    config = blade.Config()
+    config.tuning.disable_perf_check = True
+    feed = {inputs[0]: real(3, 16)}
+    optimized, spec_, report = blade.optimize(graph_def, "o1", "cpu", config, outputs=outputs, test_data=[feed])
+    reasons = {entry["reason"] for entry in report.coverage["left_behind"]}
+    assert any("complex64" in reason for reason in reasons) and report.coverage["regions"] == 1
+    with tf.Graph().as_default(), tf1.Session() as session, spec_:
+        tf1.import_graph_def(optimized, name="")
+        got = session.run(outputs, feed)
+    np.testing.assert_allclose(got[0], run_tensorflow(graph_def, feed, outputs)[0], rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("lower", [False, True], ids=["functions", "frames"])
-@pytest.mark.parametrize("name", ["map", "cond_in_loop", "mask", "boxes", "nested"])
+@pytest.mark.parametrize("name", ["map", "cond_in_loop", "mask", "boxes", "nested", "griffin_lim", "complex_branches"])
 def test_optimized_in_tensorflow(name, lower):
     function, specs, feeds = CASES[name]
     graph_def, inputs, outputs = frozen(function, specs, lower)

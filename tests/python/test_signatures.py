@@ -106,6 +106,12 @@ def test_keys_name_inputs_and_outputs_without_variables_too(frozen, tmp_path):
                                        signature="triple")
     assert report.interface["inputs"] == ["x"] and report.interface["outputs"] == ["triple:0"]
     assert report.accuracy["holds"]
-    engine = blade.Engine(frozen, outputs=["result"], signature="triple")
-    np.testing.assert_allclose(*engine.run({"x": feed["value"]}).values(), 3 * feed["value"], rtol=1e-6)
+    for folder in (frozen, target):
+        engine = blade.Engine(folder, outputs=["result"], signature="triple")
+        for name in ("x", "x:0", "value"):
+            np.testing.assert_allclose(*engine.run({name: feed["value"]}).values(), 3 * feed["value"], rtol=1e-6)
+    with pytest.raises(blade.BladeError, match="'x' twice, by its name and by its signature's key"):
+        engine.run({"x": feed["value"], "value": feed["value"]})
+    with pytest.raises(blade.BladeError, match="the model's inputs are"):
+        engine.run({"valeu": feed["value"]})
     __import__("shutil").rmtree(target)

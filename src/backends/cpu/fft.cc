@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
+#include <complex>
 #include <numbers>
 
 #include "backends/cpu/matrix/simd_targets.h"
@@ -116,8 +118,8 @@ HWY_ATTR void run_pass(const FftPass& pass, const float* turns, Buffer x, Buffer
   }
 }
 
-// The transform of `x`, in one of the two buffers.
-HWY_ATTR Buffer transform(const FftPlan& plan, Buffer x, Buffer y) {
+// The passes over `x`; the result is in one of the two buffers.
+HWY_ATTR Buffer run_passes(const FftPlan& plan, Buffer x, Buffer y) {
   for (const FftPass& pass : plan.passes) {
     const float* turns = plan.turns.data() + pass.turns;
     switch (pass.radix) {
@@ -140,6 +142,23 @@ HWY_ATTR Buffer transform(const FftPlan& plan, Buffer x, Buffer y) {
     std::swap(x, y);
   }
   return x;
+}
+
+// The transform of `x`, in one of the two buffers.
+HWY_ATTR Buffer transform(const FftPlan& plan, Buffer x, Buffer y) {
+  if (plan.wide == 0) return run_passes(plan, x, y);
+  const float* chirp = plan.chirp.data();
+  for (int64_t k = 0; k < plan.inner; ++k) x.store(k, times(x.load(k), chirp[2 * k], chirp[2 * k + 1]));
+  const Complex zero = {hn::Zero(D()), hn::Zero(D())};
+  for (int64_t k = plan.inner; k < plan.wide; ++k) x.store(k, zero);
+  const Buffer a = run_passes(plan, x, y), free = a.re == x.re ? y : x;
+  const float* spectrum = plan.chirp_spectrum.data();
+  for (int64_t k = 0; k < plan.wide; ++k) a.store(k, times(a.load(k), spectrum[2 * k], spectrum[2 * k + 1]));
+  // An inverse transform is a forward one with real and imaginary parts exchanged.
+  const Buffer exchanged = run_passes(plan, {a.im, a.re}, {free.im, free.re});
+  const Buffer sums = {exchanged.im, exchanged.re};
+  for (int64_t k = 0; k < plan.inner; ++k) sums.store(k, times(sums.load(k), chirp[2 * k], chirp[2 * k + 1]));
+  return sums;
 }
 
 constexpr int64_t kBlock = 16;  // numbers of a row that are moved together: whole cache lines
@@ -247,7 +266,7 @@ HWY_ATTR void run_real_inverse(const FftPlan& plan, const FftInput& in, int64_t 
 
 HWY_ATTR void run_fft(const FftPlan& plan, const FftInput& in, int64_t have, const FftOutput& out, int64_t count,
                       float* scratch) {
-  const int64_t part = (plan.inner + 1) * fft_lanes();
+  const int64_t part = plan.entries() * fft_lanes();
   const Buffer x{scratch, scratch + part}, y{scratch + 2 * part, scratch + 3 * part};
   switch (plan.kind) {
     case ir::FftKind::kReal:
@@ -265,10 +284,138 @@ HWY_ATTR void run_fft(const FftPlan& plan, const FftInput& in, int64_t have, con
   }
 }
 
+// --- one row at a time ---
+
+// Parts of a row of complex numbers.
+struct Row {
+  float *re, *im;
+  HWY_ATTR HWY_INLINE Complex load(int64_t k) const { return {hn::LoadU(D(), re + k), hn::LoadU(D(), im + k)}; }
+  HWY_ATTR HWY_INLINE Complex load_reversed(int64_t last) const {
+    const int64_t first = last - fft_lanes() + 1;
+    return {hn::Reverse(D(), hn::LoadU(D(), re + first)), hn::Reverse(D(), hn::LoadU(D(), im + first))};
+  }
+  HWY_ATTR HWY_INLINE void store(int64_t k, Complex v) const {
+    hn::StoreU(v.re, D(), re + k);
+    hn::StoreU(v.im, D(), im + k);
+  }
+};
+
+// The transform of `z`, in place, through `other`.
+HWY_ATTR void transform_row(const SplitFft& split, Row z, Row other, float* scratch) {
+  const int64_t columns = split.rows.inner, rows = split.columns.inner, lanes = fft_lanes();
+  const int64_t part = std::max(split.rows.entries(), split.columns.entries()) * lanes;
+  const Buffer x{scratch, scratch + part}, y{scratch + 2 * part, scratch + 3 * part};
+  for (int64_t c = 0; c < columns; c += lanes) {
+    for (int64_t k = 0; k < rows; ++k) x.store(k, z.load(k * columns + c));
+    const Buffer made = transform(split.columns, x, y);
+    for (int64_t k = 0; k < rows; ++k) {
+      const int64_t at = k * columns + c;
+      const V re = hn::LoadU(D(), split.turns_re.data() + at), im = hn::LoadU(D(), split.turns_im.data() + at);
+      const Complex v = made.load(k);
+      other.store(at, {hn::NegMulAdd(v.im, im, hn::Mul(v.re, re)), hn::MulAdd(v.re, im, hn::Mul(v.im, re))});
+    }
+  }
+  const hn::RebindToSigned<D> di;
+  const auto steps = hn::Mul(hn::Iota(di, 0), hn::Set(di, static_cast<int32_t>(columns)));
+  for (int64_t r = 0; r < rows; r += lanes) {
+    for (int64_t k = 0; k < columns; ++k) {
+      const int64_t at = r * columns + k;
+      x.store(k, {hn::GatherIndex(D(), other.re + at, steps), hn::GatherIndex(D(), other.im + at, steps)});
+    }
+    const Buffer made = transform(split.rows, x, y);
+    for (int64_t k = 0; k < columns; ++k) z.store(k * rows + r, made.load(k));
+  }
+}
+
+// unfold_spectrum() and fold_spectrum() of one row; `to` and `z` may not overlap what is read.
+HWY_ATTR void unfold_row(const FftPlan& plan, Row z, Row to) {
+  const int64_t half = plan.inner, lanes = fft_lanes();
+  const V half_of = hn::Set(D(), 0.5f);
+  for (int64_t k = 1; k < half; k += lanes) {
+    const int64_t from = std::min(k, half - lanes);  // half is a multiple of lanes: only the last step goes back
+    const Complex a = z.load(from), b = conj(z.load_reversed(half - from));
+    V re, im;
+    hn::LoadInterleaved2(D(), plan.ends.data() + 2 * from, re, im);
+    const Complex d = a - b;
+    const Complex turned = {hn::NegMulAdd(d.im, im, hn::Mul(d.re, re)), hn::MulAdd(d.re, im, hn::Mul(d.im, re))};
+    const Complex sum = a + b + Complex{turned.im, hn::Neg(turned.re)};
+    to.store(from, {hn::Mul(sum.re, half_of), hn::Mul(sum.im, half_of)});
+  }
+  to.re[0] = z.re[0] + z.im[0];
+  to.re[half] = z.re[0] - z.im[0];
+  to.im[0] = to.im[half] = 0;
+}
+
+HWY_ATTR void fold_row(const FftPlan& plan, Row x, Row z) {
+  const int64_t half = plan.inner, lanes = fft_lanes();
+  const V half_of = hn::Set(D(), 0.5f);
+  for (int64_t k = 1; k < half; k += lanes) {
+    const int64_t from = std::min(k, half - lanes);
+    const Complex a = x.load(from), b = conj(x.load_reversed(half - from));
+    V re, im;
+    hn::LoadInterleaved2(D(), plan.ends.data() + 2 * from, re, im);
+    const Complex d = a - b;
+    const Complex odd = {hn::MulAdd(d.im, im, hn::Mul(d.re, re)), hn::NegMulAdd(d.re, im, hn::Mul(d.im, re))};
+    const Complex sum = a + b + Complex{hn::Neg(odd.im), odd.re};
+    z.store(from, {hn::Mul(sum.im, half_of), hn::Mul(sum.re, half_of)});
+  }
+  z.re[0] = 0.5f * (x.re[0] - x.re[half]);
+  z.im[0] = 0.5f * (x.re[0] + x.re[half]);
+}
+
+// Every other number of a row, or a row as it is; what is not there is 0.
+HWY_ATTR void load_pairs(const float* in, int64_t have, int64_t count, Row z) {
+  for (int64_t k = 0; k < count; ++k) {
+    z.re[k] = 2 * k < have ? in[2 * k] : 0;
+    z.im[k] = 2 * k + 1 < have ? in[2 * k + 1] : 0;
+  }
+}
+HWY_ATTR void load_row(const float* in, int64_t have, int64_t count, float* to) {
+  const int64_t there = in == nullptr ? 0 : std::min(have, count);
+  std::copy_n(in, there, to);
+  std::fill(to + there, to + count, 0.0f);
+}
+
+HWY_ATTR void run_split(const FftPlan& plan, const SplitFft& split, const FftInput& in, int64_t have,
+                        const FftOutput& out, float* scratch) {
+  const int64_t n = plan.inner, part = n + fft_lanes();
+  const Row z{scratch, scratch + part}, other{scratch + 2 * part, scratch + 3 * part};
+  float* const rest = scratch + 4 * part;
+  const float shrink = 1.0f / static_cast<float>(n);
+  switch (plan.kind) {
+    case ir::FftKind::kReal:
+      load_pairs(in.re, std::min(have, plan.n), n, z);
+      transform_row(split, z, other, rest);
+      return unfold_row(plan, z, {out.re, out.im});
+    case ir::FftKind::kRealInverse:
+      load_row(in.re, have, n + 1, other.re);
+      load_row(in.im, have, n + 1, other.im);
+      fold_row(plan, other, z);
+      transform_row(split, z, other, rest);
+      for (int64_t k = 0; k < n; ++k) {
+        out.re[2 * k] = z.im[k] * shrink;
+        out.re[2 * k + 1] = z.re[k] * shrink;
+      }
+      return;
+    case ir::FftKind::kForward:
+    case ir::FftKind::kInverse: {
+      const bool inverse = plan.kind == ir::FftKind::kInverse;
+      const Row turned = inverse ? Row{z.im, z.re} : z;
+      load_row(in.re, have, n, turned.re);
+      load_row(in.im, have, n, turned.im);
+      transform_row(split, z, other, rest);
+      const float factor = inverse ? shrink : 1;
+      std::transform(turned.re, turned.re + n, out.re, [&](float v) { return v * factor; });
+      std::transform(turned.im, turned.im + n, out.im, [&](float v) { return v * factor; });
+      return;
+    }
+  }
+}
+
 }  // namespace
 
 const FftFunctions& fft_functions_here() {
-  static constexpr FftFunctions kFunctions = {fft_lanes, run_fft};
+  static constexpr FftFunctions kFunctions = {fft_lanes, run_fft, run_split};
   return kFunctions;
 }
 
@@ -297,22 +444,56 @@ int64_t next_radix(int64_t n) {
   return n;
 }
 
-}  // namespace
-
-const FftFunctions& fft_functions() { return HWY_DYNAMIC_DISPATCH(fft_functions_here)(); }
-
 int64_t largest_factor(int64_t n) {
   int64_t largest = 1;
   for (; n > 1; n /= next_radix(n)) largest = std::max(largest, next_radix(n));
   return largest;
 }
 
+// Of a power of two.
+void transform_in_double(std::vector<std::complex<double>>& x) {
+  const size_t n = x.size();
+  for (size_t i = 1, j = 0; i < n; ++i) {
+    size_t bit = n >> 1;
+    for (; j & bit; bit >>= 1) j ^= bit;
+    j ^= bit;
+    if (i < j) std::swap(x[i], x[j]);
+  }
+  for (size_t length = 2; length <= n; length *= 2) {
+    for (size_t k = 0; k < length / 2; ++k) {
+      const auto w = std::polar(1.0, -2 * std::numbers::pi * static_cast<double>(k) / static_cast<double>(length));
+      for (size_t first = k; first < n; first += length) {
+        const std::complex<double> odd = x[first + length / 2] * w;
+        x[first + length / 2] = x[first] - odd;
+        x[first] += odd;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+const FftFunctions& fft_functions() { return HWY_DYNAMIC_DISPATCH(fft_functions_here)(); }
+
 FftPlan::FftPlan(ir::FftKind kind_of, int64_t length)
     : kind(kind_of),
       n(length),
       halved((kind == ir::FftKind::kReal || kind == ir::FftKind::kRealInverse) && n % 2 == 0),
       inner(halved ? n / 2 : n) {
-  int64_t left = inner, stride = 1;
+  constexpr int64_t kMostDirectRadix = 61;  // a pass of radix p takes time proportional to p * p
+  if (largest_factor(inner) > kMostDirectRadix) {
+    make_chirp();
+  } else {
+    make_passes(inner);
+  }
+  for (int64_t k = 0; halved && k <= n / 2; ++k) {
+    const auto factor = turn(k, n);
+    ends.insert(ends.end(), factor.begin(), factor.end());
+  }
+}
+
+void FftPlan::make_passes(int64_t length) {
+  int64_t left = length, stride = 1;
   while (left > 1) {
     const int64_t radix = next_radix(left), groups = left / radix;
     passes.push_back({radix, groups, stride, turns.size()});
@@ -325,10 +506,50 @@ FftPlan::FftPlan(ir::FftKind kind_of, int64_t length)
     left = groups;
     stride *= radix;
   }
-  for (int64_t k = 0; halved && k <= n / 2; ++k) {
-    const auto factor = turn(k, n);
-    ends.insert(ends.end(), factor.begin(), factor.end());
+}
+
+void FftPlan::make_chirp() {
+  wide = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(2 * inner - 1)));
+  make_passes(wide);
+  std::vector<std::complex<double>> wave(static_cast<size_t>(wide));
+  for (int64_t k = 0; k < inner; ++k) {
+    const double angle = std::numbers::pi * static_cast<double>(k * k % (2 * inner)) / static_cast<double>(inner);
+    const std::complex<double> w = std::polar(1.0, angle);
+    wave[static_cast<size_t>(k)] = w;
+    if (k > 0) wave[static_cast<size_t>(wide - k)] = w;
+    chirp.push_back(static_cast<float>(w.real()));
+    chirp.push_back(static_cast<float>(-w.imag()));
   }
+  transform_in_double(wave);
+  for (const std::complex<double>& v : wave) {
+    chirp_spectrum.push_back(static_cast<float>(v.real() / static_cast<double>(wide)));
+    chirp_spectrum.push_back(static_cast<float>(v.imag() / static_cast<double>(wide)));
+  }
+}
+
+std::optional<SplitFft> SplitFft::make(const FftPlan& plan, int64_t lanes) {
+  if (plan.wide != 0 || plan.halved != (plan.kind == ir::FftKind::kReal || plan.kind == ir::FftKind::kRealInverse)) {
+    return std::nullopt;
+  }
+  int64_t columns = 0;  // the factor nearest to the square root
+  for (int64_t c = lanes; c * c <= plan.inner; c += lanes) {
+    if (plan.inner % c == 0 && plan.inner / c % lanes == 0) columns = c;
+  }
+  if (columns == 0) return std::nullopt;
+  SplitFft split{FftPlan(ir::FftKind::kForward, columns), FftPlan(ir::FftKind::kForward, plan.inner / columns), {}, {}};
+  for (int64_t k = 0; k < columns; ++k) {
+    for (int64_t j = 0; j < split.rows.inner; ++j) {
+      const auto factor = turn(j * k, plan.inner);
+      split.turns_re.push_back(factor[0]);
+      split.turns_im.push_back(factor[1]);
+    }
+  }
+  return split;
+}
+
+size_t SplitFft::scratch_floats(int64_t lanes) const {
+  const int64_t row = columns.inner * rows.inner + lanes;
+  return static_cast<size_t>(4 * row + 4 * std::max(columns.entries(), rows.entries()) * lanes);
 }
 
 }  // namespace blade::backends::cpu

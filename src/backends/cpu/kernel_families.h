@@ -27,6 +27,7 @@ std::span<const KernelEntry> joining_rows();
 std::span<const KernelEntry> slicing_rows();
 std::span<const KernelEntry> transpose_rows();
 std::span<const KernelEntry> indexing_rows();
+std::span<const KernelEntry> resample_rows();
 std::span<const KernelEntry> resize_rows();
 std::span<const KernelEntry> list_rows();
 std::span<const KernelEntry> selection_rows();

@@ -6,8 +6,6 @@
 namespace blade::backends::cpu {
 namespace {
 
-constexpr int64_t kMostFactor = 61;
-
 // The input that is the length, or -1.
 int fft_length_input(ir::FftKind kind) {
   return kind == ir::FftKind::kReal ? 1 : kind == ir::FftKind::kRealInverse ? 2 : -1;
@@ -24,9 +22,27 @@ Support supports_fft(const KernelRequest& request) {
   if (const int input = fft_length_input(request.node->get<ir::FftAttrs>().kind); input >= 0) {
     if (Support s = needs_constant_ints(request, static_cast<size_t>(input), "its length"); !s.ok) return s;
   }
-  const int64_t factor = largest_factor(fft_length(request));
-  return factor <= kMostFactor ? Support::yes()
-                               : Support::no("its length has the prime factor " + std::to_string(factor));
+  return Support::yes();
+}
+
+// A row at a time on each thread.
+Result<std::unique_ptr<Kernel>> create_split_fft(const KernelRequest& request, FftPlan plan, SplitFft split,
+                                                 int64_t rows, int64_t have, int64_t made) {
+  const size_t slot = split.scratch_floats(fft_functions().lanes());
+  const bool real_input = plan.kind == ir::FftKind::kReal, real_output = plan.kind == ir::FftKind::kRealInverse;
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        args.pool->parallel_for(static_cast<int>(rows), [&](int row, int slot_index) {
+          const FftInput in{input<float>(args, 0) + row * have,
+                            real_input ? nullptr : input<float>(args, 1) + row * have, have};
+          const FftOutput out{output<float>(args, 0) + row * made,
+                              real_output ? nullptr : output<float>(args, 1) + row * made, made};
+          float* scratch = reinterpret_cast<float*>(args.scratch) + static_cast<size_t>(slot_index) * slot;
+          fft_functions().run_split(plan, split, in, have, out, scratch);
+        });
+        return Status::ok_status();
+      },
+      0, slot * sizeof(float) * static_cast<size_t>(request.num_threads));
 }
 
 Result<std::unique_ptr<Kernel>> create_fft(const KernelRequest& request, PackCache&) {
@@ -36,7 +52,14 @@ Result<std::unique_ptr<Kernel>> create_fft(const KernelRequest& request, PackCac
   const int64_t have = request.inputs[0].dims.back(), made = request.outputs[0].dims.back();
   const int64_t rows = request.outputs[0].element_count() / made, lanes = fft_functions().lanes();
   const int64_t blocks = ceil_div(rows, lanes);
-  const size_t slot = static_cast<size_t>(4 * (plan.inner + 1) * lanes);
+  const size_t slot = static_cast<size_t>(4 * plan.entries() * lanes);
+  // Where rows do not fill the lanes, or many long ones together would not stay in the cache.
+  constexpr size_t kCachedFloats = size_t{1} << 17;
+  if (rows <= lanes / 4 || slot > kCachedFloats) {
+    if (auto split = SplitFft::make(plan, lanes)) {
+      return create_split_fft(request, plan, std::move(*split), rows, have, made);
+    }
+  }
   const double work = 5.0 * static_cast<double>(plan.n * lanes);
   return make_kernel(
       [=](const KernelArgs& args) {

@@ -276,6 +276,7 @@ Status run_gather_nd(const Call&);
 Status run_scatter_nd(const Call&);
 Status run_one_hot(const Call&);
 Status run_resize(const Call&);
+Status run_scale_and_translate(const Call&);
 Status run_max_pool_argmax(const Call&);
 Status run_extract_patches(const Call&);
 Status run_dilation(const Call&);

@@ -59,6 +59,7 @@ constexpr KernelEntry kTable[] = {
     {"reference.space_to_batch", ir::Op::kSpaceToBatch, any_dtype, nullptr, create<run_space_to_batch>},
     {"reference.batch_to_space", ir::Op::kBatchToSpace, any_dtype, nullptr, create<run_batch_to_space>},
     {"reference.resize", ir::Op::kResize, any_dtype, nullptr, create<run_resize>},
+    {"reference.scale_and_translate", ir::Op::kScaleAndTranslate, any_dtype, nullptr, create<run_scale_and_translate>},
     {"reference.matrix_band_part", ir::Op::kMatrixBandPart, any_dtype, nullptr, create<run_matrix_band_part>},
     {"reference.bitcast", ir::Op::kBitcast, any_dtype, nullptr, create<run_copy>},
     {"reference.max_pool_argmax", ir::Op::kMaxPoolArgmax, any_dtype, nullptr, create<run_max_pool_argmax>},

@@ -3,19 +3,11 @@
 #include "backends/reference/resize_weights.h"
 
 namespace blade::backends::reference {
+namespace {
 
-Status run_resize(const Call& call) {
-  const auto& attrs = call.node.get<ir::ResizeAttrs>();
+void weigh(const Call& call, const ResizeAxis& rows, const ResizeAxis& columns) {
   const ir::Dims &in = call.in_dims(0), &out = call.out_dims();
-  if (count_of(out) == 0) return Status::ok_status();
   const ir::Dims strides = strides_of(in);
-  const ResizeAxis rows = resize_axis(attrs, in[1], out[1]), columns = resize_axis(attrs, in[2], out[2]);
-  if (attrs.kind == ir::ResizeKind::kNearest && call.in_dtype(0) == call.out_dtype()) {
-    for_each_index(out, [&](int64_t offset, const ir::Dims& i) {
-      copy_element(call, 0, offset_of({i[0], rows.positions[i[1]], columns.positions[i[2]], i[3]}, strides), 0, offset);
-    });
-    return Status::ok_status();
-  }
   const Array<double> x = read<double>(call, 0);
   Array<double> y = make_array<double>(out);
   for_each_index(out, [&](int64_t offset, const ir::Dims& i) {
@@ -30,6 +22,41 @@ Status run_resize(const Call& call) {
     y[offset] = sum;
   });
   write(call, 0, y);
+}
+
+}  // namespace
+
+Status run_resize(const Call& call) {
+  const auto& attrs = call.node.get<ir::ResizeAttrs>();
+  const ir::Dims &in = call.in_dims(0), &out = call.out_dims();
+  if (count_of(out) == 0) return Status::ok_status();
+  const ir::Dims strides = strides_of(in);
+  const ResizeAxis rows = resize_axis(attrs, in[1], out[1]), columns = resize_axis(attrs, in[2], out[2]);
+  if (attrs.kind == ir::ResizeKind::kNearest && call.in_dtype(0) == call.out_dtype()) {
+    for_each_index(out, [&](int64_t offset, const ir::Dims& i) {
+      copy_element(call, 0, offset_of({i[0], rows.positions[i[1]], columns.positions[i[2]], i[3]}, strides), 0, offset);
+    });
+    return Status::ok_status();
+  }
+  weigh(call, rows, columns);
+  return Status::ok_status();
+}
+
+// Where TensorFlow would divide by it, a scale must not be 0.
+Status run_scale_and_translate(const Call& call) {
+  const auto& attrs = call.node.get<ir::SampleAttrs>();
+  const ir::Dims &in = call.in_dims(0), &out = call.out_dims();
+  const Array<double> scale = read<double>(call, 2), translation = read<double>(call, 3);
+  for (int64_t i : {0, 1}) {
+    if (scale[i] > 0) continue;
+    return invalid_argument(call.where() + "the scale is " + std::to_string(scale[i]) + ", expected more than 0.");
+  }
+  if (count_of(out) == 0) return Status::ok_status();
+  const auto axis = [&](int64_t i) {
+    return sampled_axis(attrs, in[static_cast<size_t>(i + 1)], out[static_cast<size_t>(i + 1)],
+                        static_cast<float>(scale[i]), static_cast<float>(translation[i]));
+  };
+  weigh(call, axis(0), axis(1));
   return Status::ok_status();
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 namespace blade::backends {
 namespace {
@@ -96,7 +97,82 @@ void push_area(ResizeAxis& axis, int64_t in, float scale, int64_t o) {
   }
 }
 
+// How far from its centre a kernel reaches, and its value at distance x.
+float kernel_radius(ir::SampleKind kind) {
+  switch (kind) {
+    case ir::SampleKind::kLanczos3:
+      return 3;
+    case ir::SampleKind::kLanczos5:
+      return 5;
+    case ir::SampleKind::kGaussian:
+      return 1.5f;
+    case ir::SampleKind::kKeysCubic:
+    case ir::SampleKind::kMitchellCubic:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+float lanczos(float x, float radius) {
+  constexpr float kPi = std::numbers::pi_v<float>;
+  if (x > radius) return 0;
+  if (x <= 1e-3f) return 1;  // where the quotient is less exact
+  return radius * std::sin(kPi * x) * std::sin(kPi * x / radius) / (kPi * kPi * x * x);
+}
+
+float kernel_value(ir::SampleKind kind, float x) {
+  const float radius = kernel_radius(kind), deviation = radius / 3;
+  switch (kind) {
+    case ir::SampleKind::kGaussian:
+      return x >= radius ? 0 : std::exp(-x * x / (2 * deviation * deviation));
+    case ir::SampleKind::kBox:
+      return x < 0.5f ? 1 : x == 0.5f ? 0.5f : 0;
+    case ir::SampleKind::kTriangle:
+      return x < 1 ? 1 - x : 0;
+    case ir::SampleKind::kKeysCubic:
+      if (x >= 2) return 0;
+      return x >= 1 ? ((-0.5f * x + 2.5f) * x - 4) * x + 2 : ((1.5f * x - 2.5f) * x) * x + 1;
+    case ir::SampleKind::kMitchellCubic:
+      if (x >= 2) return 0;
+      return x >= 1 ? (((-7.0f / 18) * x + 2) * x - 10.0f / 3) * x + 16.0f / 9
+                    : (((7.0f / 6) * x - 2) * x) * x + 8.0f / 9;
+    default:
+      return lanczos(x, radius);
+  }
+}
+
+// The weights sum to 1, unless there is next to nothing to sum.
+void push_sampled(ResizeAxis& axis, ir::SampleKind kind, int64_t in, float at, float kernel_scale) {
+  const size_t first_tap = axis.weights.size();
+  const float reach = kernel_radius(kind) * kernel_scale;
+  const bool inside = at >= 0 && at <= static_cast<float>(in);
+  const auto place = [&](float v) { return static_cast<int64_t>(std::clamp(v, 0.0f, static_cast<float>(in - 1))); };
+  const int64_t first = inside ? place(std::ceil(at - reach - 0.5f)) : 0;
+  const int64_t last = inside ? place(std::floor(at + reach - 0.5f)) : -1;
+  float sum = 0;
+  for (int64_t k = 0; k < axis.taps; ++k) {
+    const float distance = std::fabs((static_cast<float>(first + k) + 0.5f - at) / kernel_scale);
+    push_tap(axis, first + k, in, first + k <= last ? kernel_value(kind, distance) : 0);
+    sum += axis.weights.back();
+  }
+  const float factor = std::fabs(sum) >= 1000 * std::numeric_limits<float>::min() ? 1 / sum : 0;
+  for (size_t k = first_tap; k < axis.weights.size(); ++k) axis.weights[k] *= factor;
+}
+
 }  // namespace
+
+ResizeAxis sampled_axis(const ir::SampleAttrs& attrs, int64_t in, int64_t out, float scale, float translation) {
+  const float inverse = 1 / scale, offset = -inverse * translation;
+  const float kernel_scale = attrs.antialias ? std::max(inverse, 1.0f) : 1.0f;
+  ResizeAxis axis;
+  const float reach = std::ceil(kernel_radius(attrs.kind) * kernel_scale);
+  axis.taps = static_cast<int>(std::min<int64_t>(2 * static_cast<int64_t>(std::min(reach, 1e9f)) + 1, in));
+  for (int64_t o = 0; o < out; ++o) {
+    push_sampled(axis, attrs.kind, in, (static_cast<float>(o) + 0.5f) * inverse + offset, kernel_scale);
+  }
+  return axis;
+}
 
 ResizeAxis resize_axis(const ir::ResizeAttrs& attrs, int64_t in, int64_t out) {
   const float scale = axis_scale(attrs, in, out);

@@ -17,5 +17,7 @@ struct ResizeAxis {
 };
 
 ResizeAxis resize_axis(const ir::ResizeAttrs& attrs, int64_t in, int64_t out);
+// Of ScaleAndTranslate: output o shows what is at (o - translation) / scale. Outputs off the image have weights of 0.
+ResizeAxis sampled_axis(const ir::SampleAttrs& attrs, int64_t in, int64_t out, float scale, float translation);
 
 }  // namespace blade::backends

@@ -37,6 +37,16 @@ class GraphImporter {
   void drop_checks();
   PartImporter part_importer() const;
   static const ImportOptions& inside_options();
+  void add_operands(const SubSource& part, const std::vector<Argument>& operands);
+  // Imaginary part of a complex number; zeros where there is none.
+  Result<ir::ValueId> imaginary_part(int node, ir::ValueId real);
+  void note_complex(ir::ValueId real, ir::ValueId imaginary);
+  // See ImportedPart::complex.
+  Result<std::vector<int>> append_imaginary_outputs();
+  // What is known of the operands of a loop or conditional, the first of which are variables. Imaginary parts are
+  // appended to both groups.
+  Result<std::vector<Argument>> arguments_for(int node, std::vector<ir::ValueId>& operands, size_t* variables,
+                                              int* roots);
   // The IR values of the loop's variables after it, in order.
   Result<std::vector<ir::ValueId>> add_loop(int node, const SubSource& condition, const SubSource& body,
                                             std::vector<ir::ValueId> operands, size_t variables);
@@ -44,7 +54,7 @@ class GraphImporter {
   // the model's inputs do not tell: what the others hold does not count.
   std::optional<size_t> known_branch(ir::ValueId condition, size_t branches) const;
   Result<std::vector<ir::ValueId>> add_branches(int node, ir::ValueId condition, std::span<const SubSource> branches,
-                                                const std::vector<ir::ValueId>& operands);
+                                                std::vector<ir::ValueId> operands);
   void set_result(const TensorRef& ref, ir::ValueId id);
   Status import_group(const ControlFlowGroup& group);
   static bool calls_parts(const NodeDef& node);

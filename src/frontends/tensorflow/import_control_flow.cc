@@ -48,6 +48,7 @@ class LoopImporter {
     for (int round = 0; changed; ++round) {
       if (round == kMaxRounds) return unimplemented("the shapes of its variables do not settle");
       BLADE_ASSIGN_OR_RETURN(body, import_(body_source, arguments_, roots_));
+      if (body.complex != complex_variables()) return unimplemented("its body makes complex numbers of others");
       changed = false;
       for (size_t i = 0; i < variables_; ++i) {
         BLADE_ASSIGN_OR_RETURN(const bool one, update(i, body.graph));
@@ -62,6 +63,14 @@ class LoopImporter {
   }
 
  private:
+  std::vector<int> complex_variables() const {
+    std::vector<int> numbers;
+    for (size_t i = 0; i < variables_; ++i) {
+      if (arguments_[i].imaginary >= 0) numbers.push_back(static_cast<int>(i));
+    }
+    return numbers;
+  }
+
   // True when what is known of variable i has changed.
   Result<bool> update(size_t i, const ir::Graph& body) {
     if (invariant_[i]) return false;
@@ -185,6 +194,10 @@ Result<ImportedBranches> import_branches(const PartImporter& import, std::span<c
     for (int i : result.operands) inputs.push_back(part.graph.inputs()[i]);
     part.graph.set_inputs(std::move(inputs));
     part.graph.remove_dead_nodes();
+    if (!result.graphs.graphs.empty() && part.complex != result.complex) {
+      return unimplemented("not all of its branches give complex numbers");
+    }
+    result.complex = std::move(part.complex);
     result.is_list = std::move(part.is_list);
     result.graphs.graphs.push_back(std::make_shared<const ir::Graph>(std::move(part.graph)));
   }

@@ -19,7 +19,9 @@ struct Argument {
   ir::DType dtype = ir::DType::kInvalid;
   ir::Shape shape;
   ir::TensorPtr constant;
-  bool is_list = false;  // a TensorArray's flow or a tensor list: see lower_lists.cc
+  bool is_list = false;       // a TensorArray's flow or a tensor list: see lower_lists.cc
+  int imaginary = -1;         // of a complex number's real part: the operand that is the other one
+  bool is_imaginary = false;  // such an operand, of which the source's part has no input
 };
 
 // What is known of values of `graph`; `roots`: how many symbols their shapes have. kUnimplemented names one whose type
@@ -30,6 +32,8 @@ Result<std::vector<Argument>> arguments_of(const ir::Graph& graph, const std::ve
 struct ImportedPart {
   ir::Graph graph;            // one input an operand, also where that is constant and nothing reads the input
   std::vector<char> is_list;  // one entry an output
+  // Outputs that are complex numbers; their imaginary parts follow all outputs, in this order.
+  std::vector<int> complex;
 };
 // Imports a part for these operands; its graph starts with `roots` symbols. kUnimplemented names what has to stay.
 using PartImporter =
@@ -48,6 +52,7 @@ Result<ImportedLoop> import_loop(const PartImporter& import, const SubSource& co
 struct ImportedBranches {
   std::vector<int> operands;  // of the If node behind its condition, by number
   std::vector<char> is_list;  // one an output
+  std::vector<int> complex;   // see ImportedPart
   ir::SubGraphsAttrs graphs;
 };
 Result<ImportedBranches> import_branches(const PartImporter& import, std::span<const SubSource> branches,

@@ -236,7 +236,8 @@ Result<std::string> GraphImporter::refuse_types(int node, const OpSpec& spec) {
     const bool handed_out = std::any_of(outputs_.begin(), outputs_.end(), [&](const TensorRef& ref) {
       return ref.node == node && ref.port == static_cast<int>(port);
     });
-    if (!stands_in || handed_out) return "its result is of type " + data_type_name(results[port]);
+    const bool has_parts = depth_ > 0 && results[port] == DataType::kComplex64;  // see ImportedPart::complex
+    if (!stands_in || (handed_out && !has_parts)) return "its result is of type " + data_type_name(results[port]);
   }
   for (size_t i = 0; i < inputs.size(); ++i) {
     std::string reason = refuse_operand(inputs[i], expected[i], stands_in);
@@ -270,7 +271,8 @@ std::string GraphImporter::refuse_operand(const TensorRef& ref, DataType expecte
 Status GraphImporter::refuse_stand_ins(const std::vector<ir::ValueId>& operands) const {
   for (const ir::ValueId id : operands) {
     const auto found = stand_ins_.find(id);
-    if (found != stand_ins_.end()) return unimplemented("it reads a tensor of type " + data_type_name(found->second));
+    if (found == stand_ins_.end() || found->second == DataType::kComplex64) continue;
+    return unimplemented("it reads a tensor of type " + data_type_name(found->second));
   }
   return {};
 }

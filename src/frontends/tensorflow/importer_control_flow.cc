@@ -9,13 +9,7 @@ namespace blade::tensorflow {
 Result<ImportedPart> GraphImporter::run_part(const SubSource& part, const std::vector<Argument>& operands, int roots) {
   BLADE_RETURN_IF_ERROR(index_nodes());
   for (int i = 0; i < roots; ++i) model_.graph.symbols().make_root("operand." + std::to_string(i));
-  for (size_t i = 0; i < operands.size(); ++i) {
-    const ir::ValueId input = model_.graph.add_input(part.inputs[i], operands[i].dtype, operands[i].shape);
-    const ir::ValueId value =
-        operands[i].constant == nullptr ? input : model_.graph.add_constant(operands[i].constant, part.inputs[i]);
-    set_value(index_.find(part.inputs[i]), 0, value);
-    if (operands[i].is_list) lists_.insert(value);
-  }
+  add_operands(part, operands);
   for (const std::string& name : part.outputs) {
     BLADE_ASSIGN_OR_RETURN(TensorRef ref, index_.find_tensor(source_, name, "output", {}));
     outputs_.push_back(ref);
@@ -24,6 +18,7 @@ Result<ImportedPart> GraphImporter::run_part(const SubSource& part, const std::v
   BLADE_RETURN_IF_ERROR(import_all());
   BLADE_RETURN_IF_ERROR(set_outputs());
   ImportedPart imported;
+  BLADE_ASSIGN_OR_RETURN(imported.complex, append_imaginary_outputs());
   for (ir::ValueId v : model_.graph.outputs()) imported.is_list.push_back(lists_.contains(v) ? 1 : 0);
   drop_checks();
   for (ir::NodeId id = 0; id < model_.graph.num_node_slots(); ++id) {
@@ -38,6 +33,87 @@ Result<ImportedPart> GraphImporter::run_part(const SubSource& part, const std::v
   }
   imported.graph = std::move(model_.graph);
   return imported;
+}
+
+void GraphImporter::add_operands(const SubSource& part, const std::vector<Argument>& operands) {
+  std::vector<ir::ValueId> values;
+  size_t source_input = 0;
+  for (const Argument& operand : operands) {
+    const std::string& name = operand.is_imaginary ? std::string() : part.inputs[source_input];
+    const std::string shown = operand.imaginary >= 0 ? std::string() : name;  // a part of a number has no name outside
+    const ir::ValueId input = model_.graph.add_input(shown, operand.dtype, operand.shape);
+    values.push_back(operand.constant == nullptr ? input : model_.graph.add_constant(operand.constant, shown));
+    if (operand.is_imaginary) continue;
+    set_value(index_.find(name), 0, values.back());
+    ++source_input;
+    if (operand.is_list) lists_.insert(values.back());
+  }
+  for (size_t i = 0; i < operands.size(); ++i) {
+    if (operands[i].imaginary < 0) continue;
+    stand_ins_.emplace(values[i], DataType::kComplex64);
+    imaginary_.emplace(values[i], values[static_cast<size_t>(operands[i].imaginary)]);
+  }
+}
+
+Result<ir::ValueId> GraphImporter::imaginary_part(int node, ir::ValueId real) {
+  const auto found = imaginary_.find(real);
+  if (found != imaginary_.end()) return found->second;
+  LowerContext context(model_.graph, inference_, node_at(node), node, {}, {});
+  Emitter e(context);
+  const ir::ValueId zeros = e.fill("zeros", e.shape_of(real), e.scalar(ir::DType::kFloat32, 0));
+  BLADE_RETURN_IF_ERROR(e.status());
+  imaginary_.emplace(real, zeros);
+  return zeros;
+}
+
+Result<std::vector<int>> GraphImporter::append_imaginary_outputs() {
+  std::vector<ir::ValueId> values = model_.graph.outputs();
+  std::vector<int> complex;
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    const auto found = stand_ins_.find(values[i]);
+    if (found == stand_ins_.end()) continue;
+    if (found->second != DataType::kComplex64) {
+      return unimplemented("it gives a tensor of type " + data_type_name(found->second));
+    }
+    BLADE_ASSIGN_OR_RETURN(const ir::ValueId part, imaginary_part(outputs_[i].node, values[i]));
+    values.push_back(part);
+    complex.push_back(static_cast<int>(i));
+  }
+  std::vector<std::string> names = model_.graph.output_names();
+  names.resize(values.size());
+  model_.graph.set_outputs(std::move(values), std::move(names));
+  return complex;
+}
+
+Result<std::vector<Argument>> GraphImporter::arguments_for(int node, std::vector<ir::ValueId>& operands,
+                                                           size_t* variables, int* roots) {
+  BLADE_RETURN_IF_ERROR(refuse_stand_ins(operands));
+  std::vector<ir::ValueId> expanded;
+  std::vector<std::pair<size_t, size_t>> parts;  // places of real and imaginary parts
+  const auto add = [&](size_t begin, size_t end) -> Status {
+    std::vector<size_t> complex;
+    for (size_t i = begin; i < end; ++i) {
+      if (stand_ins_.contains(operands[i])) complex.push_back(expanded.size());
+      expanded.push_back(operands[i]);
+    }
+    for (const size_t at : complex) {
+      BLADE_ASSIGN_OR_RETURN(const ir::ValueId part, imaginary_part(node, expanded[at]));
+      parts.emplace_back(at, expanded.size());
+      expanded.push_back(part);
+    }
+    return {};
+  };
+  BLADE_RETURN_IF_ERROR(add(0, *variables));
+  const size_t first = expanded.size();
+  BLADE_RETURN_IF_ERROR(add(*variables, operands.size()));
+  *variables = first;
+  BLADE_ASSIGN_OR_RETURN(std::vector<Argument> arguments, arguments_of(model_.graph, expanded, lists_, roots));
+  for (const auto& [real, imaginary] : parts) {
+    arguments[real].imaginary = static_cast<int>(imaginary);
+    arguments[imaginary].is_imaginary = true;
+  }
+  operands = std::move(expanded);
+  return arguments;
 }
 
 void GraphImporter::drop_checks() {
@@ -72,8 +148,8 @@ const ImportOptions& GraphImporter::inside_options() {
 Result<std::vector<ir::ValueId>> GraphImporter::add_loop(int node, const SubSource& condition, const SubSource& body,
                                                          std::vector<ir::ValueId> operands, size_t variables) {
   int roots = 0;
-  BLADE_RETURN_IF_ERROR(refuse_stand_ins(operands));
-  BLADE_ASSIGN_OR_RETURN(std::vector<Argument> arguments, arguments_of(model_.graph, operands, lists_, &roots));
+  const size_t source_variables = variables;
+  BLADE_ASSIGN_OR_RETURN(const std::vector<Argument> arguments, arguments_for(node, operands, &variables, &roots));
   BLADE_ASSIGN_OR_RETURN(ImportedLoop loop, import_loop(part_importer(), condition, body, arguments, variables, roots));
   LowerContext context(model_.graph, inference_, node_at(node), node, {}, {});
   std::vector<ir::ValueId> inputs;
@@ -93,7 +169,16 @@ Result<std::vector<ir::ValueId>> GraphImporter::add_loop(int node, const SubSour
     results.push_back(loop.outputs[i] < 0 ? operands[i] : made[loop.outputs[i]]);
     if (arguments[i].is_list) lists_.insert(results.back());
   }
+  for (size_t i = 0; i < source_variables; ++i) {
+    if (arguments[i].imaginary >= 0) note_complex(results[i], results[static_cast<size_t>(arguments[i].imaginary)]);
+  }
+  results.resize(source_variables);
   return results;
+}
+
+void GraphImporter::note_complex(ir::ValueId real, ir::ValueId imaginary) {
+  stand_ins_.emplace(real, DataType::kComplex64);
+  imaginary_.emplace(real, imaginary);
 }
 
 std::optional<size_t> GraphImporter::known_branch(ir::ValueId condition, size_t branches) const {
@@ -110,37 +195,43 @@ std::optional<size_t> GraphImporter::known_branch(ir::ValueId condition, size_t 
 
 Result<std::vector<ir::ValueId>> GraphImporter::add_branches(int node, ir::ValueId condition,
                                                              std::span<const SubSource> branches,
-                                                             const std::vector<ir::ValueId>& operands) {
+                                                             std::vector<ir::ValueId> operands) {
   if (const auto known = known_branch(condition, branches.size())) {
     branches = branches.subspan(*known, 1);
     condition = model_.graph.add_constant(ir::make_scalar_i64(0));
   }
   int roots = 0;
-  BLADE_RETURN_IF_ERROR(refuse_stand_ins(operands));
-  BLADE_ASSIGN_OR_RETURN(const std::vector<Argument> arguments, arguments_of(model_.graph, operands, lists_, &roots));
+  size_t variables = operands.size();
+  BLADE_ASSIGN_OR_RETURN(const std::vector<Argument> arguments, arguments_for(node, operands, &variables, &roots));
   BLADE_ASSIGN_OR_RETURN(ImportedBranches imported, import_branches(part_importer(), branches, arguments, roots));
   LowerContext context(model_.graph, inference_, node_at(node), node, {}, {});
   std::vector<ir::ValueId> inputs = {condition};
   for (int i : imported.operands) inputs.push_back(operands[i]);
-  BLADE_ASSIGN_OR_RETURN(const std::vector<ir::ValueId> made,
+  BLADE_ASSIGN_OR_RETURN(std::vector<ir::ValueId> made,
                          context.emit_many(ir::Op::kIf, "", std::move(inputs),
                                            static_cast<int>(imported.is_list.size()), std::move(imported.graphs)));
   for (size_t i = 0; i < made.size(); ++i) {
     if (imported.is_list[i]) lists_.insert(made[i]);
   }
+  const size_t given = made.size() - imported.complex.size();
+  for (size_t i = 0; i < imported.complex.size(); ++i) {
+    note_complex(made[static_cast<size_t>(imported.complex[i])], made[given + i]);
+  }
+  made.resize(given);
   return made;
 }
 
 void GraphImporter::set_result(const TensorRef& ref, ir::ValueId id) {
   ir::Value& value = model_.graph.value(id);
-  if (value.name.empty() && !lists_.contains(id)) value.name = tensor_name(node_at(ref.node), ref.port);
+  if (value.name.empty() && !lists_.contains(id) && !stand_ins_.contains(id))
+    value.name = tensor_name(node_at(ref.node), ref.port);
   set_value(ref.node, ref.port, id);
 }
 
 Status GraphImporter::import_group(const ControlFlowGroup& group) {
   const ir::NodeId first = model_.graph.num_node_slots();
   std::vector<ir::ValueId> operands;
-  for (const TensorRef& ref : group.operands) operands.push_back(value(ref));
+  for (const TensorRef& ref : group.operands) operands.push_back(operand(ref, true));
   auto results = group.is_loop ? add_loop(group.main, group.parts[0], group.parts[1], operands, group.results.size())
                                : add_branches(group.main, value(group.predicate), group.parts, operands);
   if (!results.ok()) {
@@ -180,7 +271,7 @@ Result<SubSource> GraphImporter::source_of(const NodeDef& def, const char* attr,
 Result<std::vector<ir::ValueId>> GraphImporter::add_functional(int node) {
   const NodeDef& def = node_at(node);
   std::vector<ir::ValueId> operands;
-  for (const TensorRef& ref : index_.inputs(node)) operands.push_back(value(ref));
+  for (const TensorRef& ref : index_.inputs(node)) operands.push_back(operand(ref, true));
   if (def->op.ends_with("While")) {
     BLADE_ASSIGN_OR_RETURN(const SubSource condition, source_of(def, "cond", "cond", operands.size()));
     BLADE_ASSIGN_OR_RETURN(const SubSource body, source_of(def, "body", "body", operands.size()));

@@ -85,6 +85,7 @@ Status lower_list_diff(LowerContext& context, int argument);
 Status lower_dynamic_partition(LowerContext& context, int argument);
 Status lower_invert_permutation(LowerContext& context, int argument);
 Status lower_resize(LowerContext& context, int argument);
+Status lower_scale_and_translate(LowerContext& context, int argument);
 Status lower_non_max_suppression(LowerContext& context, int argument);
 
 Status lower_roll(LowerContext& context, int argument);
@@ -96,6 +97,7 @@ Status lower_sparse_matmul(LowerContext& context, int argument);
 Status lower_segment_reduce(LowerContext& context, int argument);
 Status lower_unsorted_segment(LowerContext& context, int argument);
 Status lower_sparse_segment(LowerContext& context, int argument);
+Status lower_sparse_reduce(LowerContext& context, int argument);
 Status lower_bincount(LowerContext& context, int argument);
 Status lower_search_sorted(LowerContext& context, int argument);
 Status lower_bucketize(LowerContext& context, int argument);

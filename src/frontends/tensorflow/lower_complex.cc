@@ -54,8 +54,72 @@ Status lower_complex_mul(LowerContext& context, const OpSpec&) {
   return context.finish_complex({real}, {imaginary});
 }
 
+// Ops that are linear in each of two operands: their results for the parts, put together as a product.
+Status lower_complex_product(LowerContext& context, const OpSpec& spec) {
+  if (context.num_inputs() == 1) return lower_each_part(context, spec);
+  if (context.num_inputs() != 2) return unimplemented("it multiplies more than two complex numbers");
+  for (const char* attr : {"adj_x", "adj_y"}) {
+    BLADE_ASSIGN_OR_RETURN(const bool conjugated, bool_attr_or(context.node(), attr, false));
+    if (conjugated) return unimplemented("it conjugates an operand");
+  }
+  const auto product = [&](ir::ValueId x, ir::ValueId y) -> Result<ir::ValueId> {
+    if (x == ir::kNone || y == ir::kNone) return ir::ValueId{ir::kNone};
+    LowerContext parts = context.with_inputs({x, y});
+    BLADE_RETURN_IF_ERROR(spec.lower(parts, spec.argument));
+    return parts.outputs()[0];
+  };
+  const ir::ValueId a = context.input(0), b = context.imaginary(0), c = context.input(1), d = context.imaginary(1);
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId real, product(a, c));
+  BLADE_ASSIGN_OR_RETURN(const ir::ValueId bd, product(b, d));
+  BLADE_ASSIGN_OR_RETURN(ir::ValueId imaginary, product(a, d));
+  BLADE_ASSIGN_OR_RETURN(const ir::ValueId bc, product(b, c));
+  Emitter e(context);
+  if (bd != ir::kNone) real = e.pointwise(PointwiseOp::kSub, "", {real, bd});
+  if (imaginary == ir::kNone) {
+    imaginary = bc;
+  } else if (bc != ir::kNone) {
+    imaginary = e.pointwise(PointwiseOp::kAdd, "imaginary", {imaginary, bc});
+  }
+  BLADE_RETURN_IF_ERROR(e.status());
+  return context.finish_complex({real}, {imaginary});
+}
+
+// (a + bi) / (c + di) = (a + bi) (c - di) / |c + di|^2, where c and d are first divided by the larger of them.
+Status divide_by_complex(LowerContext& context) {
+  Emitter e(context);
+  const auto mul = [&](ir::ValueId x, ir::ValueId y) { return e.pointwise(PointwiseOp::kMul, "product", {x, y}); };
+  const auto div = [&](ir::ValueId x, ir::ValueId y) { return e.pointwise(PointwiseOp::kDiv, "quotient", {x, y}); };
+  const auto size = [&](ir::ValueId x) { return e.pointwise(PointwiseOp::kAbs, "size", {x}); };
+  const ir::ValueId a = context.input(0), b = context.imaginary(0), c = context.input(1), d = context.imaginary(1);
+  const ir::ValueId scale = e.pointwise(PointwiseOp::kMaximum, "scale", {size(c), size(d)});
+  const ir::ValueId p = div(c, scale), q = div(d, scale);
+  const ir::ValueId whole = mul(e.pointwise(PointwiseOp::kAdd, "whole", {mul(p, p), mul(q, q)}), scale);
+  ir::ValueId real = mul(a, p), imaginary = e.pointwise(PointwiseOp::kNeg, "negative", {mul(a, q)});
+  if (b != ir::kNone) {
+    real = e.pointwise(PointwiseOp::kAdd, "real", {real, mul(b, q)});
+    imaginary = e.pointwise(PointwiseOp::kAdd, "imaginary", {imaginary, mul(b, p)});
+  }
+  real = e.pointwise(PointwiseOp::kDiv, "", {real, whole});
+  imaginary = div(imaginary, whole);
+  BLADE_RETURN_IF_ERROR(e.status());
+  return context.finish_complex({real}, {imaginary});
+}
+
+Status lower_complex_square(LowerContext& context, const OpSpec&) {
+  const ir::ValueId a = context.input(0), b = context.imaginary(0);
+  Emitter e(context);
+  ir::ValueId real = e.pointwise(PointwiseOp::kMul, "", {a, a}), imaginary = ir::kNone;
+  if (b != ir::kNone) {
+    real = e.pointwise(PointwiseOp::kSub, "", {real, e.pointwise(PointwiseOp::kMul, "bb", {b, b})});
+    const ir::ValueId ab = e.pointwise(PointwiseOp::kMul, "ab", {a, b});
+    imaginary = e.pointwise(PointwiseOp::kAdd, "imaginary", {ab, ab});
+  }
+  BLADE_RETURN_IF_ERROR(e.status());
+  return context.finish_complex({real}, {imaginary});
+}
+
 Status lower_complex_div(LowerContext& context, const OpSpec&) {
-  if (context.imaginary(1) != ir::kNone) return unimplemented("it divides by complex numbers");
+  if (context.imaginary(1) != ir::kNone) return divide_by_complex(context);
   Emitter e(context);
   const ir::ValueId real = e.pointwise(PointwiseOp::kDiv, "", {context.input(0), context.input(1)});
   ir::ValueId imaginary = context.imaginary(0);
@@ -97,23 +161,67 @@ struct ComplexOp {
 };
 
 constexpr ComplexOp kComplexOps[] = {
-    {"Mul", lower_complex_mul},         {"RealDiv", lower_complex_div},  {"Cast", lower_complex_cast},
-    {"Exp", lower_complex_exp},         {"Add", lower_each_part},        {"AddV2", lower_each_part},
-    {"AddN", lower_each_part},          {"Sub", lower_each_part},        {"Neg", lower_each_part},
-    {"Sum", lower_each_part},           {"Mean", lower_each_part},       {"Identity", lower_each_part},
-    {"StopGradient", lower_each_part},  {"Reshape", lower_each_part},    {"Transpose", lower_each_part},
-    {"ExpandDims", lower_each_part},    {"Squeeze", lower_each_part},    {"Slice", lower_each_part},
-    {"StridedSlice", lower_each_part},  {"Concat", lower_each_part},     {"ConcatV2", lower_each_part},
-    {"Pack", lower_each_part},          {"Unpack", lower_each_part},     {"Split", lower_each_part},
-    {"SplitV", lower_each_part},        {"Pad", lower_each_part},        {"Tile", lower_each_part},
-    {"BroadcastTo", lower_each_part},   {"GatherV2", lower_each_part},   {"GatherNd", lower_each_part},
-    {"ReverseV2", lower_each_part},     {"Roll", lower_each_part},       {"ZerosLike", lower_each_part},
-    {"Shape", lower_of_real_part},      {"Size", lower_of_real_part},    {"Rank", lower_of_real_part},
-    {"ShapeN", lower_of_real_part},     {"Complex", lower_of_real_part}, {"Real", lower_of_real_part},
-    {"Imag", lower_of_real_part},       {"Conj", lower_of_real_part},    {"Angle", lower_of_real_part},
-    {"ComplexAbs", lower_of_real_part}, {"FFT", lower_of_real_part},     {"IFFT", lower_of_real_part},
-    {"RFFT", lower_of_real_part},       {"IRFFT", lower_of_real_part},   {"FFT2D", lower_of_real_part},
-    {"IFFT2D", lower_of_real_part},     {"RFFT2D", lower_of_real_part},  {"IRFFT2D", lower_of_real_part},
+    {"Mul", lower_complex_mul},
+    {"RealDiv", lower_complex_div},
+    {"Cast", lower_complex_cast},
+    {"Einsum", lower_complex_product},
+    {"MatMul", lower_complex_product},
+    {"BatchMatMul", lower_complex_product},
+    {"BatchMatMulV2", lower_complex_product},
+    {"Square", lower_complex_square},
+    {"SelectV2", lower_each_part},
+    {"Select", lower_each_part},
+    {"IdentityN", lower_each_part},
+    {"Fill", lower_each_part},
+    {"PadV2", lower_each_part},
+    {"Exp", lower_complex_exp},
+    {"Add", lower_each_part},
+    {"AddV2", lower_each_part},
+    {"AddN", lower_each_part},
+    {"Sub", lower_each_part},
+    {"Neg", lower_each_part},
+    {"Sum", lower_each_part},
+    {"Mean", lower_each_part},
+    {"Identity", lower_each_part},
+    {"StopGradient", lower_each_part},
+    {"Reshape", lower_each_part},
+    {"Transpose", lower_each_part},
+    {"ExpandDims", lower_each_part},
+    {"Squeeze", lower_each_part},
+    {"Slice", lower_each_part},
+    {"StridedSlice", lower_each_part},
+    {"Concat", lower_each_part},
+    {"ConcatV2", lower_each_part},
+    {"Pack", lower_each_part},
+    {"Unpack", lower_each_part},
+    {"Split", lower_each_part},
+    {"SplitV", lower_each_part},
+    {"Pad", lower_each_part},
+    {"Tile", lower_each_part},
+    {"BroadcastTo", lower_each_part},
+    {"GatherV2", lower_each_part},
+    {"GatherNd", lower_each_part},
+    {"ReverseV2", lower_each_part},
+    {"Roll", lower_each_part},
+    {"ZerosLike", lower_each_part},
+    {"Shape", lower_of_real_part},
+    {"Size", lower_of_real_part},
+    {"Rank", lower_of_real_part},
+    {"ShapeN", lower_of_real_part},
+    {"Complex", lower_of_real_part},
+    {"Real", lower_of_real_part},
+    {"Imag", lower_of_real_part},
+    {"Conj", lower_of_real_part},
+    {"Angle", lower_of_real_part},
+    {"ComplexAbs", lower_of_real_part},
+    {"FFT", lower_of_real_part},
+    {"IFFT", lower_of_real_part},
+    {"RFFT", lower_of_real_part},
+    {"IRFFT", lower_of_real_part},
+    {"FFT2D", lower_of_real_part},
+    {"IFFT2D", lower_of_real_part},
+    {"RFFT2D", lower_of_real_part},
+    {"IRFFT2D", lower_of_real_part},
 };
 
 }  // namespace
@@ -122,7 +230,7 @@ Status lower_complex_node(LowerContext& context, const OpSpec& spec) {
   for (const ComplexOp& row : kComplexOps) {
     if (row.op == spec.name) return row.lower(context, spec);
   }
-  return unimplemented("complex numbers");
+  return unimplemented(std::string("Blade has no ") + spec.name + " for complex64");
 }
 
 Status lower_complex(LowerContext& context, int) {
@@ -160,9 +268,21 @@ Status lower_conj(LowerContext& context, int) {
 Status lower_complex_abs(LowerContext& context, int) {
   Emitter e(context);
   if (context.imaginary(0) == ir::kNone) return e.finish(e.pointwise(PointwiseOp::kAbs, "", {context.input(0)}));
-  const ir::ValueId re = e.pointwise(PointwiseOp::kSquare, "re", {context.input(0)});
-  const ir::ValueId im = e.pointwise(PointwiseOp::kSquare, "im", {context.imaginary(0)});
-  return e.finish(e.pointwise(PointwiseOp::kSqrt, "", {e.pointwise(PointwiseOp::kAdd, "sum", {re, im})}));
+  // Scaled by the larger part, whose square may not be a float; nothing is divided by 0 or by an infinite part.
+  const auto real = [&](double v) { return e.scalar(ir::DType::kFloat32, v); };
+  const ir::ValueId re = e.pointwise(PointwiseOp::kAbs, "re", {context.input(0)});
+  const ir::ValueId im = e.pointwise(PointwiseOp::kAbs, "im", {context.imaginary(0)});
+  const ir::ValueId larger = e.pointwise(PointwiseOp::kMaximum, "larger", {re, im});
+  const ir::ValueId smaller = e.pointwise(PointwiseOp::kMinimum, "smaller", {re, im});
+  const ir::ValueId tiny = real(static_cast<double>(std::numeric_limits<float>::min()));
+  const ir::ValueId huge = real(static_cast<double>(std::numeric_limits<float>::max()));
+  const ir::ValueId scale = e.pointwise(PointwiseOp::kMinimum, "scale",
+                                        {e.pointwise(PointwiseOp::kMaximum, "at_least", {larger, tiny}), huge});
+  const ir::ValueId ratio = e.pointwise(PointwiseOp::kDiv, "ratio", {smaller, scale});
+  const ir::ValueId square = e.pointwise(PointwiseOp::kMul, "square", {ratio, ratio});
+  const ir::ValueId root =
+      e.pointwise(PointwiseOp::kSqrt, "root", {e.pointwise(PointwiseOp::kAdd, "plus_one", {square, real(1)})});
+  return e.finish(e.pointwise(PointwiseOp::kMul, "", {larger, root}));
 }
 
 Status lower_angle(LowerContext& context, int) {
@@ -172,18 +292,6 @@ Status lower_angle(LowerContext& context, int) {
 }
 
 namespace {
-
-// A transform of such a length would take too long here: time grows with the square of a prime factor.
-Status refuse_large_factors(int64_t n) {
-  constexpr int64_t kMostFactor = 61;
-  int64_t left = n;
-  for (int64_t p = 2; p <= kMostFactor; ++p) {
-    while (left > 1 && left % p == 0) left /= p;
-  }
-  if (left <= 1) return {};
-  return unimplemented("its length of " + std::to_string(n) + " has a prime factor above " +
-                       std::to_string(kMostFactor));
-}
 
 struct Parts {
   ir::ValueId real = ir::kNone, imaginary = ir::kNone;
@@ -196,18 +304,10 @@ Result<Parts> emit_fft(LowerContext& context, ir::FftKind kind, const char* suff
   return Parts{made[0], results == 2 ? made[1] : ir::kNone};
 }
 
-Status check_length(LowerContext& context, ir::ValueId x, int axis_from_back) {
-  const ir::Shape& shape = context.shape(x);
-  if (!shape.has_rank() || shape.rank() < axis_from_back) return {};
-  const ir::Dim dim = shape.dim(-axis_from_back);
-  return dim.is_known() ? refuse_large_factors(dim.value()) : Status();
-}
-
 // Along the last axis but one.
 Result<Parts> fft_of_columns(LowerContext& context, ir::FftKind kind, const char* suffix, Parts x) {
   BLADE_ASSIGN_OR_RETURN(const int rank, context.rank(x.real, "its operand"));
   if (rank < 2) return invalid_argument("needs a tensor of 2 or more dims, found " + std::to_string(rank));
-  BLADE_RETURN_IF_ERROR(check_length(context, x.real, 2));
   ir::PermAttrs exchange;
   for (int i = 0; i < rank; ++i) exchange.perm.push_back(i);
   std::swap(exchange.perm[rank - 1], exchange.perm[rank - 2]);
@@ -231,11 +331,6 @@ Status lower_fft(LowerContext& context, int argument) {
   if (kind != ir::FftKind::kReal) inputs.push_back(imaginary_or_zeros(context, e, 0));
   if (kind == ir::FftKind::kReal || kind == ir::FftKind::kRealInverse) {
     inputs.push_back(context.input(1));
-    if (const auto length = context.one_int(1, "length"); length.ok()) {
-      BLADE_RETURN_IF_ERROR(refuse_large_factors(*length));
-    }
-  } else {
-    BLADE_RETURN_IF_ERROR(check_length(context, context.input(0), 1));
   }
   BLADE_RETURN_IF_ERROR(e.status());
   BLADE_ASSIGN_OR_RETURN(const Parts made, emit_fft(context, kind, "", std::move(inputs)));
@@ -249,7 +344,6 @@ Status lower_fft_2d(LowerContext& context, int argument) {
   Parts x{context.input(0), kind == ir::FftKind::kReal ? ir::kNone : imaginary_or_zeros(context, e, 0)};
   BLADE_RETURN_IF_ERROR(e.status());
   if (kind == ir::FftKind::kForward || kind == ir::FftKind::kInverse) {
-    BLADE_RETURN_IF_ERROR(check_length(context, x.real, 1));
     BLADE_ASSIGN_OR_RETURN(x, emit_fft(context, kind, "rows", {x.real, x.imaginary}));
     BLADE_ASSIGN_OR_RETURN(x, fft_of_columns(context, kind, "columns", x));
     return context.finish_complex({x.real}, {x.imaginary});
@@ -260,7 +354,6 @@ Status lower_fft_2d(LowerContext& context, int argument) {
   if (!shape.has_rank() || shape.rank() < 2 || shape.dim(-2) != ir::Dim(lengths[0])) {
     return unimplemented("its first length is not known to be the number of rows");
   }
-  BLADE_RETURN_IF_ERROR(refuse_large_factors(lengths[1]));
   const ir::ValueId length = e.ints({lengths[1]});
   if (kind == ir::FftKind::kReal) {
     BLADE_ASSIGN_OR_RETURN(x, emit_fft(context, kind, "rows", {x.real, length}));

@@ -1,5 +1,8 @@
 // Resizing, crops and windows of images, and the choice of boxes.
+#include <algorithm>
+
 #include "frontends/tensorflow/lower.h"
+#include "ir/ops/attrs_visit.h"
 
 namespace blade::tensorflow {
 
@@ -13,6 +16,20 @@ Status lower_resize(LowerContext& context, int argument) {
   // TensorFlow computes in float32 whatever it reads; only nearest neighbours keep their type.
   if (attrs.kind != ir::ResizeKind::kNearest) x = e.cast(x, ir::DType::kFloat32);
   return e.finish(e.emit(ir::Op::kResize, "", {x, context.input(1)}, attrs));
+}
+
+Status lower_scale_and_translate(LowerContext& context, int) {
+  BLADE_ASSIGN_OR_RETURN(const std::string kernel, string_attr_or(context.node(), "kernel_type", "lanczos3"));
+  ir::SampleAttrs attrs;
+  BLADE_ASSIGN_OR_RETURN(attrs.antialias, bool_attr_or(context.node(), "antialias", true));
+  const auto& names = ir::EnumNames<ir::SampleKind>::value;
+  const auto found = std::find(std::begin(names), std::end(names), kernel);
+  if (found == std::end(names)) return invalid_argument("has the kernel type '" + kernel + "'");
+  attrs.kind = static_cast<ir::SampleKind>(found - std::begin(names));
+  Emitter e(context);
+  const ir::ValueId x = e.cast(context.input(0), ir::DType::kFloat32);
+  return e.finish(
+      e.emit(ir::Op::kScaleAndTranslate, "", {x, context.input(1), context.input(2), context.input(3)}, attrs));
 }
 
 // `argument`: the op's version, 2 to 5.

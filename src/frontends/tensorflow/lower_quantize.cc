@@ -181,6 +181,34 @@ ir::ValueId scaled_levels(Emitter& e, ir::ValueId x, Range* range, double lowest
   return to_even ? e.pointwise(PointwiseOp::kRint, "nearest", {levels}) : round_away(e, levels);
 }
 
+// The same as TensorFlow's oneDNN kernel has it: as many levels on either side of 0, the largest of which may saturate.
+ir::ValueId symmetric_levels(Emitter& e, ir::ValueId x, Range* range, const StoredLevels& type) {
+  const auto real = [&](double v) { return e.scalar(DType::kFloat32, v); };
+  const auto size = [&](const char* name, ir::ValueId v) { return e.pointwise(PointwiseOp::kAbs, name, {v}); };
+  const ir::ValueId most =
+      e.pointwise(PointwiseOp::kMaximum, "most", {size("min_size", range->min), size("max_size", range->max)});
+  const double span = type.highest - type.lowest;
+  const bool is_signed = type.lowest < 0;
+  const ir::ValueId scale = e.pointwise(PointwiseOp::kDiv, "scale", {real(is_signed ? span / 2 : span), most});
+  *range = {is_signed ? e.pointwise(PointwiseOp::kNeg, "least", {most}) : real(0), most};
+  const ir::ValueId levels =
+      e.pointwise(PointwiseOp::kRint, "nearest", {e.pointwise(PointwiseOp::kMul, "levels", {x, scale})});
+  return e.pointwise(PointwiseOp::kMinimum, "at_most",
+                     {e.pointwise(PointwiseOp::kMaximum, "at_least", {levels, real(type.lowest)}), real(type.highest)});
+}
+
+// MIN_FIRST of bytes without a sign as TensorFlow's oneDNN kernel has it: the range is not moved for 0 to be a level.
+ir::ValueId levels_from_min(Emitter& e, ir::ValueId x, const Range& range, const StoredLevels& type) {
+  const auto real = [&](double v) { return e.scalar(DType::kFloat32, v); };
+  const ir::ValueId width = e.pointwise(PointwiseOp::kSub, "width", {range.max, range.min});
+  const ir::ValueId scale = e.pointwise(PointwiseOp::kDiv, "scale", {real(type.highest), width});
+  const ir::ValueId above = e.pointwise(PointwiseOp::kSub, "above", {x, range.min});
+  const ir::ValueId levels =
+      e.pointwise(PointwiseOp::kRint, "nearest", {e.pointwise(PointwiseOp::kMul, "levels", {above, scale})});
+  return e.pointwise(PointwiseOp::kMinimum, "at_most",
+                     {e.pointwise(PointwiseOp::kMaximum, "at_least", {levels, real(0)}), real(type.highest)});
+}
+
 // Levels of MIN_COMBINED: the ends of the range are the ends of the type.
 ir::ValueId combined_levels(Emitter& e, ir::ValueId x, const Range& range, const StoredLevels& type) {
   const auto real = [&](double v) { return e.scalar(DType::kFloat32, v); };
@@ -228,8 +256,13 @@ Status lower_quantize(LowerContext& context, int) {
   Range range = widened_range(e, given, static_cast<double>(least));
   const ir::ValueId x = context.input(0);
   ir::ValueId found = ir::kNone;
-  if (mode == "SCALED") {
+  const bool by_onednn = round == "HALF_TO_EVEN" && axis == -1 && !narrow && ir::dtype_size(stored) == 1;
+  if (mode == "SCALED" && by_onednn) {
+    found = symmetric_levels(e, x, &range, levels);
+  } else if (mode == "SCALED") {
     found = scaled_levels(e, x, &range, levels.lowest + (narrow ? 1 : 0), levels.highest, round == "HALF_TO_EVEN");
+  } else if (mode == "MIN_FIRST" && stored == DType::kUInt8 && axis == -1) {
+    found = levels_from_min(e, x, range, levels);
   } else {
     found = mode == "MIN_FIRST" ? first_levels(e, x, range, levels) : combined_levels(e, x, range, levels);
   }

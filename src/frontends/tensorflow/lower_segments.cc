@@ -124,6 +124,50 @@ Status lower_sparse_segment(LowerContext& context, int argument) {
   return e.finish(e.emit(ir::Op::kSegmentReduce, "", {taken, ids, segments}, attrs));
 }
 
+// SparseReduceSum and ...Max (`argument`: an ir::ReduceKind): entries that agree in the axes that stay are a segment.
+// Where there is no entry the result is 0.
+Status lower_sparse_reduce(LowerContext& context, int argument) {
+  const ir::Shape& shape = context.shape(context.input(2));
+  if (!shape.has_rank() || shape.rank() != 1 || !shape.dim(0).is_known()) {
+    return unimplemented("the rank of its tensor is not known");
+  }
+  const int64_t rank = shape.dim(0).value();
+  BLADE_ASSIGN_OR_RETURN(const std::vector<int64_t> axes, context.ints(3, "axes"));
+  BLADE_ASSIGN_OR_RETURN(const bool keep_dims, bool_attr_or(context.node(), "keep_dims", false));
+  std::vector<char> reduced(static_cast<size_t>(rank), 0);
+  for (int64_t axis : axes) {
+    if (axis < -rank || axis >= rank) return invalid_argument("has the axis " + std::to_string(axis));
+    reduced[static_cast<size_t>(axis < 0 ? axis + rank : axis)] = 1;
+  }
+  Emitter e(context);
+  const ir::ValueId one = e.integer(1);
+  ir::ValueId ids = ir::kNone, segments = one;
+  std::vector<ir::ValueId> dims;
+  for (int64_t k = 0; k < rank; ++k) {
+    if (reduced[static_cast<size_t>(k)]) {
+      if (keep_dims) dims.push_back(one);
+      continue;
+    }
+    const ir::ValueId dim = e.emit(ir::Op::kGather, "dim", {context.input(2), e.integer(k)}, ir::GatherAttrs{});
+    const ir::ValueId place = e.emit(ir::Op::kGather, "place", {context.input(0), e.integer(k)}, ir::GatherAttrs{1, 0});
+    ids = ids == ir::kNone
+              ? place
+              : e.pointwise(PointwiseOp::kAdd, "id", {e.pointwise(PointwiseOp::kMul, "row", {ids, dim}), place});
+    segments = e.pointwise(PointwiseOp::kMul, "segments", {segments, dim});
+    dims.push_back(dim);
+  }
+  if (ids == ir::kNone) {
+    const ir::ValueId first = e.emit(ir::Op::kGather, "first", {context.input(0), e.integer(0)}, ir::GatherAttrs{1, 0});
+    ids = e.pointwise(PointwiseOp::kMul, "id", {first, e.integer(0)});
+  }
+  ir::SegmentReduceAttrs attrs;
+  attrs.kind = static_cast<ir::ReduceKind>(argument);
+  attrs.empty_is_zero = true;
+  const ir::ValueId out = e.emit(ir::Op::kSegmentReduce, "flat", {context.input(1), ids, segments}, attrs);
+  if (dims.empty()) return e.finish(e.emit(ir::Op::kReshape, "", {out, e.ints({})}));
+  return e.finish(e.emit(ir::Op::kReshape, "", {out, e.emit(ir::Op::kPack, "dims", dims, ir::AxisAttrs{0})}));
+}
+
 // Numbers of `size` or more are not counted, negative ones are an error. `argument` 1: DenseBincount, also of rows.
 Status lower_bincount(LowerContext& context, int argument) {
   const ir::ValueId numbers = context.input(0), size = context.input(1), weights = context.input(2);

@@ -377,6 +377,24 @@ struct ResizeAttrs {
   bool operator==(const ResizeAttrs&) const = default;
 };
 
+// TensorFlow's ScaleAndTranslate: a weighted sum of what the kernel covers; antialias: it grows as the image shrinks.
+enum class SampleKind : uint8_t {
+  kLanczos1,
+  kLanczos3,
+  kLanczos5,
+  kGaussian,
+  kBox,
+  kTriangle,
+  kKeysCubic,
+  kMitchellCubic
+};
+struct SampleAttrs {
+  SampleKind kind = SampleKind::kLanczos3;
+  bool antialias = true;
+  BLADE_ATTRS(kind, antialias)
+  bool operator==(const SampleAttrs&) const = default;
+};
+
 // boxes, scores, max_output_size, iou_threshold, score_threshold as TensorFlow's NonMaxSuppressionV3. Version 5 has
 // soft_nms_sigma behind them and gives the scores, too.
 struct NonMaxSuppressionAttrs {
@@ -397,7 +415,9 @@ struct PositionsAttrs {
 // order.
 // If: one a branch; the condition (node input 0) is false or 0 for branch 0, true or 1 for branch 1, ...; any other
 // number takes the last. While: the condition (one bool), then the body, which gives the next value of each variable;
-// operands after the variables stay the same.
+// operands after the variables stay the same. A third graph of a While computes, from those, what every iteration
+// needs: it runs once before the first iteration of a loop that has one, and its results are further inputs of the
+// body.
 struct SubGraphsAttrs {
   std::vector<SubGraph> graphs;
   BLADE_ATTRS(graphs)
@@ -421,6 +441,6 @@ using Attrs =
                  GatherAttrs, TensorScatterAttrs, SegmentReduceAttrs, SearchSortedAttrs, DiagAttrs, BitcastAttrs,
                  CropAndResizeAttrs, CombinedNonMaxSuppressionAttrs, BlockLstmAttrs, BlockAttrs, ResizeAttrs,
                  NonMaxSuppressionAttrs, PositionsAttrs, SubGraphsAttrs, ForeignAttrs, EnsureShapeAttrs, FftAttrs,
-                 CtcGreedyAttrs, AttentionAttrs>;
+                 CtcGreedyAttrs, SampleAttrs, AttentionAttrs>;
 
 }  // namespace blade::ir

@@ -43,6 +43,11 @@ template <>
 struct EnumNames<ResizeKind> {
   static constexpr const char* value[] = {"nearest", "bilinear", "bicubic", "area"};
 };
+template <>
+struct EnumNames<SampleKind> {
+  static constexpr const char* value[] = {"lanczos1", "lanczos3", "lanczos5",  "gaussian",
+                                          "box",      "triangle", "keyscubic", "mitchellcubic"};
+};
 
 template <>
 struct EnumNames<CumulativeKind> {

@@ -1,4 +1,5 @@
 // If, While, SetRows and AppendRow: what the results of branches and loops are known to be, whatever runs.
+#include <algorithm>
 #include <unordered_map>
 
 #include "ir/ops/infer_support.h"
@@ -89,6 +90,7 @@ class Inside {
 
  private:
   TensorPtr constant_input(int i) {
+    if (i >= c_.num_inputs()) return nullptr;
     const auto elements = constant_elements(c_, i);
     const auto dims = c_.input_shape(i).static_dims();
     if (!elements || !dims || count_dims(*dims, 0, dims->size()) != static_cast<int64_t>(elements->size())) {
@@ -117,7 +119,8 @@ Status check_interface(InferContext& c, const SubGraph& graph, size_t inputs, si
 }
 
 Status check_types(InferContext& c, const Graph& graph, int offset, const char* what) {
-  for (size_t i = 0; i < graph.inputs().size(); ++i) {
+  const size_t given_operands = static_cast<size_t>(c.num_inputs() - offset);
+  for (size_t i = 0; i < std::min(graph.inputs().size(), given_operands); ++i) {
     const DType inside = graph.value(graph.inputs()[i]).dtype, given = c.input_dtype(static_cast<int>(i) + offset);
     if (inside == given || inside == DType::kInvalid || given == DType::kInvalid) continue;
     return infer_error(c, "gives ", what, " operand ", i, " of type ", dtype_name(given), ", expected ",
@@ -183,10 +186,15 @@ Status infer_if(InferContext& c) {
 Status infer_while(InferContext& c) {
   const auto& graphs = c.node().get<SubGraphsAttrs>().graphs;
   const size_t variables = c.node().outputs.size(), operands = static_cast<size_t>(c.num_inputs());
-  if (graphs.size() != 2) return infer_error(c, "has ", graphs.size(), " graphs, expected a condition and a body");
+  if (graphs.size() != 2 && graphs.size() != 3) {
+    return infer_error(c, "has ", graphs.size(), " graphs, expected a condition, a body and perhaps a preamble");
+  }
   if (operands < variables) return infer_error(c, "has ", operands, " inputs for ", variables, " variables");
   BLADE_RETURN_IF_ERROR(check_interface(c, graphs[0], operands, 1, "a condition"));
-  BLADE_RETURN_IF_ERROR(check_interface(c, graphs[1], operands, variables, "a body"));
+  const SubGraph preamble = graphs.size() == 3 ? graphs[2] : nullptr;
+  const size_t prepared = preamble != nullptr ? preamble->outputs().size() : 0;
+  if (preamble != nullptr) BLADE_RETURN_IF_ERROR(check_interface(c, preamble, operands, prepared, "a preamble"));
+  BLADE_RETURN_IF_ERROR(check_interface(c, graphs[1], operands + prepared, variables, "a body"));
   for (const SubGraph& graph : graphs) BLADE_RETURN_IF_ERROR(check_types(c, *graph, 0, "a loop"));
   Inside inside(c);
   std::vector<Known> state;
@@ -197,7 +205,12 @@ Status infer_while(InferContext& c) {
   // Every round makes at least one dim of one variable less known, so this ends.
   for (bool changed = true; changed;) {
     changed = false;
-    BLADE_ASSIGN_OR_RETURN(const std::vector<Known> results, inside.infer(*graphs[1], state, variables));
+    std::vector<Known> inputs = state;
+    if (preamble != nullptr) {
+      BLADE_ASSIGN_OR_RETURN(const std::vector<Known> made, inside.infer(*preamble, state, variables));
+      inputs.insert(inputs.end(), made.begin(), made.end());
+    }
+    BLADE_ASSIGN_OR_RETURN(const std::vector<Known> results, inside.infer(*graphs[1], inputs, variables));
     for (size_t i = 0; i < variables; ++i) {
       if (results[i].dtype != state[i].dtype) {
         return infer_error(c, "has a body that gives variable ", i, " of type ", dtype_name(state[i].dtype), " as ",

@@ -157,6 +157,8 @@ double compute_flops(const Graph& graph, const Node& node) {
     case Op::kArgReduce:
     case Op::kCumulative:
       return count(graph, node.inputs[0]);
+    case Op::kScaleAndTranslate:
+      return out * 24;
     case Op::kResize:
       return out * (node.get<ResizeAttrs>().kind == ResizeKind::kBicubic ? 32 : 8);
     default:

@@ -12,6 +12,7 @@ std::vector<int> shape_operands(const Node& node) {
     case Op::kTopK:
     case Op::kOneHot:
     case Op::kResize:
+    case Op::kScaleAndTranslate:
       return {1};
     case Op::kSlice:
     case Op::kSpaceToBatch:

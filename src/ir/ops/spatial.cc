@@ -130,9 +130,10 @@ Status infer_batch_to_space(InferContext& c) {
   return Status();
 }
 
-Status infer_resize(InferContext& c) {
-  const auto& a = c.node().get<ResizeAttrs>();
-  BLADE_RETURN_IF_ERROR(check_arity(c, 2, 2));
+namespace {
+
+// Images [n, h, w, c] and a size of two integers to images of that size.
+Status infer_new_size(InferContext& c, DType dtype) {
   BLADE_RETURN_IF_ERROR(check_rank(c, 0, 4, "an input"));
   BLADE_ASSIGN_OR_RETURN(Shape size, shape_from_input(c, 1, "a size"));
   if (!size.has_rank()) {
@@ -144,10 +145,29 @@ Status infer_resize(InferContext& c) {
     if (d == Dim(0)) return infer_error(c, "has a size of 0, expected 1 or more");
   }
   const Dim batch = input_dim(c, 0, 0, "batch"), channels = input_dim(c, 0, 3, "channels");
-  // TensorFlow interpolates in float32 whatever comes in.
-  const DType dtype = a.kind == ResizeKind::kNearest ? c.input_dtype(0) : DType::kFloat32;
   c.set_output(0, dtype, Shape({batch, size.dim(0), size.dim(1), channels}));
   return Status();
+}
+
+}  // namespace
+
+Status infer_resize(InferContext& c) {
+  BLADE_RETURN_IF_ERROR(check_arity(c, 2, 2));
+  // TensorFlow interpolates in float32 whatever comes in.
+  const bool keeps_type = c.node().get<ResizeAttrs>().kind == ResizeKind::kNearest;
+  return infer_new_size(c, keeps_type ? c.input_dtype(0) : DType::kFloat32);
+}
+
+Status infer_scale_and_translate(InferContext& c) {
+  BLADE_RETURN_IF_ERROR(check_arity(c, 4, 4));
+  for (int i : {2, 3}) {
+    BLADE_RETURN_IF_ERROR(check_rank(c, i, 1, i == 2 ? "a scale" : "a translation"));
+    const Shape& shape = c.input_shape(i);
+    if (!shape.has_rank() || !shape.dim(0).is_known() || shape.dim(0) == Dim(2)) continue;
+    return infer_error(c, "has a ", i == 2 ? "scale" : "translation", " of ", shape.dim(0).value(),
+                       " elements, expected 2 (height, width)");
+  }
+  return infer_new_size(c, DType::kFloat32);
 }
 
 }  // namespace blade::ir

@@ -293,6 +293,19 @@ def sparse_to_dense(d):
 spec("SparseToDense", sparse_to_dense, types=ANY)
 
 
+def sparse_reduce(d):
+    shape = d.shape(1, 3, 0)
+    places = np.sort(d.rng.permutation(int(np.prod(shape)))[: d.int(0, 9)])
+    axes = [a - len(shape) * d.chance(0.3) for a in range(len(shape)) if d.chance(0.5)]
+    return dict(input_indices=np.stack(np.unravel_index(places, shape), -1).astype(np.int64), input_values=d.values((len(places),), -9, 9),
+                input_shape=d.maybe_const(np.array(shape, np.int64)), reduction_axes=Const(np.array(axes, np.int32)),
+                keep_dims=d.chance(0.3))  # fmt: skip
+
+
+for op in ("Sum", "Max"):
+    spec("SparseReduce" + op, sparse_reduce, types=FLOATS + INTEGERS, rtol=loose(2))
+
+
 def sparse_reshape(d):
     dims = [d.int(1, 6) for _ in range(d.int(1, 4))]
     places = d.rng.integers(0, int(np.prod(dims)), d.int(0, 9))

@@ -195,6 +195,21 @@ spec("ResizeBicubic", resize, rtol=loose(10))
 spec("ResizeArea", lambda d: {k: v for k, v in resize(d).items() if k != "half_pixel_centers"}, rtol=loose(4))
 
 
+def scale_and_translate(d):
+    shape = (d.int(1, 2), d.int(1, 14), d.int(1, 14), d.int(1, 5))
+    size = np.array([d.int(1, 17), d.int(1, 17)], np.int32)
+    fit = d.chance(0.5)
+    scale = size / np.array(shape[1:3]) if fit else d.rng.uniform(0.3, 3, 2)
+    return dict(images=d.values(shape, -9, 9), size=d.maybe_const(size), scale=d.maybe_const(scale.astype(np.float32)),
+                translation=d.maybe_const((np.zeros(2) if fit else d.rng.uniform(-4, 4, 2)).astype(np.float32)),
+                kernel_type=d.pick(("lanczos1", "lanczos3", "lanczos5", "gaussian", "box", "triangle", "keyscubic", "mitchellcubic")),
+                antialias=d.chance(0.7))  # fmt: skip
+
+
+# Where a sample falls on the edge of a kernel its weight is a matter of the last bit.
+spec("ScaleAndTranslate", scale_and_translate, rtol=loose(100))
+
+
 def crop(d):
     n, count = d.int(1, 3), d.int(0, 5)
     image = d.values((n, d.int(2, 9), d.int(2, 9), d.int(1, 4)), -9, 9)
