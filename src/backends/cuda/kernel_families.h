@@ -11,6 +11,7 @@ std::span<const KernelEntry> stem_rows();  // first layers
 std::span<const KernelEntry> conv_rows();
 std::span<const KernelEntry> transpose_conv_rows();  // transposed convolutions as products
 std::span<const KernelEntry> pipeline_rows();        // convolutions and matrix products with many rows
+std::span<const KernelEntry> patch_rows();           // convolutions whose taps read one patch
 std::span<const KernelEntry> matmul_rows();
 std::span<const KernelEntry> pointwise_rows();
 std::span<const KernelEntry> spatial_rows();   // pooling, resizing

@@ -78,6 +78,16 @@ struct ConvParams {
   EpilogueParams epilogue;
 };
 
+// A convolution whose taps read one patch: positions are counted over rows of patch_width.
+struct PatchParams {
+  ConvParams conv;
+  FastDivisor patch_width, image_tiles;  // tiles of one image
+  int out_height = 0;
+  int slabs = 0;  // of 64 input channels
+  int stride_h_log2 = 0, stride_w_log2 = 0;
+  int box_bytes = 0, plane_bytes = 0;  // of one plane of a patch: what a request brings, and rounded up
+};
+
 // A CUtensorMap, whose contents only the driver knows.
 struct alignas(128) TensorMap {
   uint64_t opaque[16] = {};

@@ -20,6 +20,15 @@ std::span<const ConvVariant> conv_variants_mma_small();
 std::span<const ConvVariant> conv_variants_mma_large();
 std::span<const ConvVariant> conv_variants_wgmma();
 
+// Tiles of 64 positions whose taps read one patch of pixels.
+struct PatchVariant {
+  int columns, warps_k, threads, sum_bytes;
+  bool direct;
+  const void* kernel;  // takes a TensorMap and PatchParams
+};
+
+std::span<const PatchVariant> patch_variants();
+
 // The tiles of the pipeline for many pixels.
 struct PipelineVariant {
   int rows, columns;  // of a tile

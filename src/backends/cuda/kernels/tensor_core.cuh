@@ -74,6 +74,15 @@ __device__ __forceinline__ void copy_pixels(uint32_t to, const void* map, int ch
       "h"(static_cast<uint16_t>(offset_y))
       : "memory");
 }
+// A box of an image [image, y, x, channel], by a CUtensorMap in tiled form; zeros outside.
+__device__ __forceinline__ void copy_patch(uint32_t to, const void* map, int channel, int x, int y, int image,
+                                           uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3, %4, %5}], [%6];" ::"r"(to),
+      "l"(map), "r"(channel), "r"(x), "r"(y), "r"(image), "r"(barrier)
+      : "memory");
+}
 // Fetches a CUtensorMap itself ahead of the first copy by it.
 __device__ __forceinline__ void prefetch_map(const void* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
