@@ -24,7 +24,8 @@ std::span<const KernelEntry> cuda_kernels();  // all of them
 std::span<const KernelEntry> product_sum_rows();
 std::span<const KernelEntry> product_cast_rows();
 std::span<const KernelEntry> pipeline_sum_rows();
-std::span<const KernelEntry> pooled_conv_rows();  // a first layer and the max pool behind it
+std::span<const KernelEntry> depthwise_product_rows();  // a depthwise convolution and the 1x1 behind it
+std::span<const KernelEntry> pooled_conv_rows();        // a first layer and the max pool behind it
 
 std::span<const KernelEntry> cuda_fused_kernels();  // all of them
 

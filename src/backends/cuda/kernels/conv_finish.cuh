@@ -1,6 +1,8 @@
 // The tiles of matrix kernels, and the way from a tile's sums to finished results.
 #pragma once
 
+#include <type_traits>
+
 #include "backends/cuda/kernels/device_math.cuh"
 #include "backends/cuda/kernels/tensor_core.cuh"
 
@@ -9,11 +11,12 @@ namespace blade::backends::cuda {
 // kWarpsM x kWarpsN warps tile the block; kWarpsK of them share a tile and take turns in k.
 // With kGroups a "warp" of kWarpsM and kWarpsK is a warp group of four and kWarpsN is 1. Groups read both operands from
 // shared memory; pixels come by the tensor copy engine, which knows taps and padding: one thread asks for a chunk.
-template <int kRows_, int kColumns_, int kWarpsM_, int kWarpsN_, int kWarpsK_, bool kGroups_>
+// With kFloats operands are float32, a chunk 32 of them deep, and each product three of TF32 (see multiply_floats()).
+template <int kRows_, int kColumns_, int kWarpsM_, int kWarpsN_, int kWarpsK_, bool kGroups_, bool kFloats_ = false>
 struct ConvTile {
   static constexpr int kRows = kRows_, kColumns = kColumns_;
   static constexpr int kWarpsM = kWarpsM_, kWarpsN = kWarpsN_, kWarpsK = kWarpsK_;
-  static constexpr bool kGroups = kGroups_;
+  static constexpr bool kGroups = kGroups_, kFloats = kFloats_;
   static constexpr int kThreads = kWarpsM * kWarpsN * kWarpsK * 32 * (kGroups ? 4 : 1);
   static constexpr int kWarpRows = kGroups ? 16 : kRows / kWarpsM;  // of one warp
   static constexpr int kWarpColumns = kColumns / kWarpsN;
@@ -23,8 +26,9 @@ struct ConvTile {
   static constexpr int kSumBytes = kWarpsK * kRows * kSumPitch * 4;
   static constexpr int kVectors = (kRows * kColumns / 8 + kThreads - 1) / kThreads;  // of 8 results, a thread
   // Few results a thread, all of a tile's depth in one warp: they go straight from the sums to memory.
-  static constexpr bool kDirect = kWarpsK == 1 && kM * kN <= 8;
+  static constexpr bool kDirect = kWarpsK == 1 && kM * kN <= 8 && !kFloats;
   static_assert(kThreads % (kColumns / 8) == 0);
+  static_assert(!kGroups || !kFloats);
   static_assert(!kGroups || (kWarpsN == 1 && kRows == 64 * kWarpsM));
   static_assert(kGroups || (kWarpRows % 16 == 0 && kWarpColumns % 16 == 0));
   static_assert(4 % kWarpsK == 0 && kThreads % 64 == 0 && kRows * 8 % kThreads == 0);
@@ -53,19 +57,42 @@ struct WarpPlace {
   __device__ __forceinline__ int first_column() const { return n * Tile::kWarpColumns; }
 };
 
-// Eight neighbouring results. bias and residual were fetched before.
-__device__ __forceinline__ void finish_vector(const ConvParams& p, float (&f)[8], const float4 (&bias)[2],
-                                              const uint4& residual, int row, int channel) {
+// Eight neighbouring elements of a residual.
+template <class T>
+struct ResidualVector {
+  uint4 bits[sizeof(T) / 2] = {};
+
+  // The row is inside.
+  __device__ __forceinline__ void load(const ConvParams& p, int row, int channel) {
+    if (p.epilogue.residual == nullptr) return;
+    const T* from = static_cast<const T*>(p.epilogue.residual) + static_cast<int64_t>(row) * p.channels + channel;
+    if ((p.channels & 7) == 0) {
+#pragma unroll
+      for (int i = 0; i < static_cast<int>(sizeof(T) / 2); ++i)
+        bits[i] = __ldcg(reinterpret_cast<const uint4*>(from) + i);
+      return;
+    }
+    T* one = reinterpret_cast<T*>(bits);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      if (channel + i < p.channels) one[i] = from[i];
+    }
+  }
+  __device__ __forceinline__ void add_to(float (&f)[8]) const {
+    const T* one = reinterpret_cast<const T*>(bits);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) f[i] += to_float(one[i]);
+  }
+};
+
+// Eight neighbouring results, residual added. bias was fetched before.
+__device__ __forceinline__ void finish_vector(const ConvParams& p, float (&f)[8], const float4 (&bias)[2], int row,
+                                              int channel) {
   const EpilogueParams& e = p.epilogue;
   const int64_t at = static_cast<int64_t>(row) * p.channels + channel;
   const float* b = reinterpret_cast<const float*>(bias);
-  const __half2* r = reinterpret_cast<const __half2*>(&residual);
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const float2 both = __half22float2(r[i]);
-    f[2 * i] += b[2 * i] + both.x;
-    f[2 * i + 1] += b[2 * i + 1] + both.y;
-  }
+  for (int i = 0; i < 8; ++i) f[i] += b[i];
   if (e.activation != EpilogueParams::Activation::kNone) {
 #pragma unroll
     for (int i = 0; i < 8; ++i) f[i] = activated(e, f[i], channel + i);
@@ -79,7 +106,16 @@ __device__ __forceinline__ void finish_vector(const ConvParams& p, float (&f)[8]
     for (int i = 0; i < valid; ++i) f[i] = run_epilogue_program(e, f[i], channel + i, at + i);
   }
   if (p.y_is_float) {
-    for (int i = 0; i < valid; ++i) static_cast<float*>(p.y)[at + i] = f[i];
+    float* y = static_cast<float*>(p.y) + at;
+    if ((p.channels & 7) == 0) {
+      reinterpret_cast<float4*>(y)[0] = make_float4(f[0], f[1], f[2], f[3]);
+      reinterpret_cast<float4*>(y)[1] = make_float4(f[4], f[5], f[6], f[7]);
+      return;
+    }
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      if (i < valid) y[i] = f[i];
+    }
     return;
   }
   __half* y = static_cast<__half*>(p.y);
@@ -95,20 +131,6 @@ __device__ __forceinline__ void finish_vector(const ConvParams& p, float (&f)[8]
       if (i < valid) y[at + i] = __float2half_rn(f[i]);
     }
   }
-}
-
-__device__ __forceinline__ uint4 load_residual(const ConvParams& p, int row, int channel) {
-  uint4 bits = make_uint4(0, 0, 0, 0);
-  if (p.epilogue.residual == nullptr) return bits;
-  const __half* residual =
-      static_cast<const __half*>(p.epilogue.residual) + static_cast<int64_t>(row) * p.channels + channel;
-  if ((p.channels & 7) == 0) return __ldcg(reinterpret_cast<const uint4*>(residual));
-  __half* one = reinterpret_cast<__half*>(&bits);
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    if (channel + i < p.channels) one[i] = residual[i];
-  }
-  return bits;
 }
 
 // What becomes of a tile's sums: sums of several warps or blocks meet in shared memory, then bias, residual and the
@@ -155,8 +177,7 @@ class TileFinish {
         const int v = static_cast<int>(threadIdx.x) + i * Tile::kThreads;
         const int row = v < own_vectors() ? row_of_(rank_ * own_rows_ + v / (Tile::kColumns / 8)) : -1;
         const int channel = first_channel_ + v % (Tile::kColumns / 8) * 8;
-        residual_[i] = make_uint4(0, 0, 0, 0);
-        if (row >= 0 && channel < p_.channels) residual_[i] = load_residual(p_, row, channel);
+        if (row >= 0 && channel < p_.channels) residual_[i].load(p_, row, channel);
       }
     }
     if constexpr (Tile::kDirect) {
@@ -268,7 +289,8 @@ class TileFinish {
         f[0] += lower.x, f[1] += lower.y, f[2] += lower.z, f[3] += lower.w;
         f[4] += upper.x, f[5] += upper.y, f[6] += upper.z, f[7] += upper.w;
       }
-      finish_vector(p_, f, bias_, residual_[i], row, channel);
+      residual_[i].add_to(f);
+      finish_vector(p_, f, bias_, row, channel);
     }
   }
 
@@ -278,7 +300,7 @@ class TileFinish {
   const int first_channel_, rank_, own_rows_;
   const bool direct_;  // straight from the sums to memory, in pairs of channels
   float4 bias_[2];
-  uint4 residual_[Tile::kVectors];
+  ResidualVector<std::conditional_t<Tile::kFloats, float, __half>> residual_[Tile::kVectors];
   float2 pair_bias_[Tile::kDirect ? Tile::kN : 1];
   uint32_t pair_residual_[Tile::kDirect ? Tile::kM * Tile::kN * 2 : 1];
 };

@@ -24,6 +24,8 @@ struct PixelRows {
   static constexpr int kCount = Tile::kRows * 8 / Tile::kThreads;
   int base[kCount], y[kCount], x[kCount];  // of tap (0, 0): element offset and position; y is far outside if no pixel
   int tap_y, tap_x, piece;                 // of the next chunk's piece
+  using Element = std::conditional_t<Tile::kFloats, float, __half>;
+  static constexpr int kPiece = 16 / sizeof(Element);
 
   __device__ __forceinline__ PixelRows(const ConvParams& p, const PixelMaps&, int first_row, int first_chunk) {
     const int thread = static_cast<int>(threadIdx.x);
@@ -47,9 +49,9 @@ struct PixelRows {
     const int thread = static_cast<int>(threadIdx.x), row = thread >> 3;
     to += row * 128 + (((thread & 7) ^ (row & 7)) << 4);
     const int dy = tap_y * p.dilation_h, dx = tap_x * p.dilation_w;
-    const int offset = (dy * p.width + dx) * p.in_channels + piece * 8;
+    const int offset = (dy * p.width + dx) * p.in_channels + piece * kPiece;
     const bool tap_valid = tap_y < p.kernel_h;
-    const __half* from = static_cast<const __half*>(p.x);
+    const Element* from = static_cast<const Element*>(p.x);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
       const bool valid = tap_valid && static_cast<unsigned>(y[i] + dy) < static_cast<unsigned>(p.height) &&
@@ -64,6 +66,83 @@ struct PixelRows {
         ++tap_y;
       }
     }
+  }
+};
+
+// Instead of copies: each thread computes pieces of 8 channels of a depthwise convolution.
+template <class Tile>
+struct DepthwiseRows {
+  static constexpr int kCount = Tile::kRows * 8 / Tile::kThreads;
+  const DepthwiseInputParams& d;
+  int image_row[kCount], y[kCount], x[kCount];  // of tap (0, 0); y is far outside if no pixel
+  int channel;                                  // of the next chunk's piece
+
+  __device__ __forceinline__ DepthwiseRows(const ConvParams& p, const DepthwiseInputParams& depthwise, int first_row,
+                                           int first_chunk)
+      : d(depthwise), channel(first_chunk * 64 + (static_cast<int>(threadIdx.x) & 7) * 8) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const int row = first_row + (static_cast<int>(threadIdx.x) >> 3) + i * (Tile::kThreads / 8);
+      const int image = divide(row, d.out_pixels), pixel = row - image * static_cast<int>(d.out_pixels.divisor);
+      const int out_y = divide(pixel, d.out_width), out_x = pixel - out_y * static_cast<int>(d.out_width.divisor);
+      image_row[i] = image * d.height;
+      y[i] = row < p.rows ? out_y * d.stride_h - d.pad_top : -(1 << 28);
+      x[i] = out_x * d.stride_w - d.pad_left;
+    }
+  }
+
+  // kSize: the window's where it is square and known, else 0.
+  template <int kSize>
+  __device__ __forceinline__ void add_taps(const ConvParams& p, int i, float (&sums)[8]) const {
+    const int kernel_h = kSize > 0 ? kSize : d.kernel_h, kernel_w = kSize > 0 ? kSize : d.kernel_w;
+#pragma unroll
+    for (int ky = 0; ky < kernel_h; ++ky) {
+      const int in_y = y[i] + ky * d.dilation_h;
+#pragma unroll
+      for (int kx = 0; kx < kernel_w; ++kx) {
+        const int in_x = x[i] + kx * d.dilation_w;
+        const bool valid = static_cast<unsigned>(in_y) < static_cast<unsigned>(d.height) &&
+                           static_cast<unsigned>(in_x) < static_cast<unsigned>(d.width);
+        const __half* pixel = static_cast<const __half*>(p.x) +
+                              (static_cast<int64_t>(image_row[i] + in_y) * d.width + in_x) * p.in_channels + channel;
+        const __half* tap = static_cast<const __half*>(d.weights) + (ky * kernel_w + kx) * p.in_channels + channel;
+        const uint4 values = valid ? __ldcg(reinterpret_cast<const uint4*>(pixel)) : make_uint4(0, 0, 0, 0);
+        const uint4 weights = __ldg(reinterpret_cast<const uint4*>(tap));
+        const __half *v = reinterpret_cast<const __half*>(&values), *w = reinterpret_cast<const __half*>(&weights);
+#pragma unroll
+        for (int c = 0; c < 8; ++c) sums[c] += __half2float(v[c]) * __half2float(w[c]);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void copy_chunk(const ConvParams& p, uint8_t* to) {
+    const int thread = static_cast<int>(threadIdx.x);
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      float sums[8] = {};
+      const bool inside = channel < p.in_channels && y[i] > -(1 << 27);
+      if (inside) {
+        if (d.kernel_h == 3 && d.kernel_w == 3) {
+          add_taps<3>(p, i, sums);
+        } else if (d.kernel_h == 5 && d.kernel_w == 5) {
+          add_taps<5>(p, i, sums);
+        } else {
+          add_taps<0>(p, i, sums);
+        }
+      }
+      uint4 packed;
+      __half2* pairs = reinterpret_cast<__half2*>(&packed);
+#pragma unroll
+      for (int c = 0; c < 8; ++c) {
+        if (inside && d.bias != nullptr) sums[c] += __ldg(d.bias + channel + c);
+        if (d.has_clamp) sums[c] = sums[c] != sums[c] ? sums[c] : fminf(fmaxf(sums[c], d.lo), d.hi);
+      }
+#pragma unroll
+      for (int c = 0; c < 4; ++c) pairs[c] = __floats2half2_rn(sums[2 * c], sums[2 * c + 1]);
+      const int row = (thread >> 3) + i * (Tile::kThreads / 8);
+      *reinterpret_cast<uint4*>(to + row * 128 + (((thread & 7) ^ (row & 7)) << 4)) = packed;
+    }
+    channel += 64;
   }
 };
 
@@ -94,23 +173,39 @@ struct Multiplier {
       }
       group_commit();
 #endif
-    } else {
-      const int lane = static_cast<int>(threadIdx.x) & 31;
+    } else if constexpr (Tile::kFloats) {
+      // Tensor cores cut off what they add: a chunk is summed by itself, so that little is lost.
+      float chunk_sums[Tile::kM][Tile::kN][4] = {};
+      add_products(chunk_sums, pixels, weights);
 #pragma unroll
-      for (int q = 0; q < kSteps; ++q) {
-        const int step = q * Tile::kWarpsK + first_k;
-        uint32_t left[Tile::kM][4];
+      for (int i = 0; i < Tile::kM * Tile::kN * 4; ++i) (&sums[0][0][0])[i] += (&chunk_sums[0][0][0])[i];
+    } else {
+      add_products(sums, pixels, weights);
+    }
+  }
+
+  __device__ __forceinline__ void add_products(float (&sums)[Tile::kM][Tile::kN][4], uint32_t pixels,
+                                               uint32_t weights) {
+    const int lane = static_cast<int>(threadIdx.x) & 31;
+#pragma unroll
+    for (int q = 0; q < kSteps; ++q) {
+      const int step = q * Tile::kWarpsK + first_k;  // 16 halves or 8 floats deep
+      uint32_t left[Tile::kM][4];
+#pragma unroll
+      for (int i = 0; i < Tile::kM; ++i) {
+        load_matrices(left[i], pixels + pixel_row + i * 16 * 128 + (((step * 2 + half) ^ swizzle) << 4));
+      }
+#pragma unroll
+      for (int j = 0; j < Tile::kN / 2; ++j) {
+        uint32_t b[4];
+        const int n = column + j * 16;
+        load_matrices(b, weights + n * 128 + (((step * 2 + ((lane >> 3) & 1)) ^ (n & 7)) << 4));
 #pragma unroll
         for (int i = 0; i < Tile::kM; ++i) {
-          load_matrices(left[i], pixels + pixel_row + i * 16 * 128 + (((step * 2 + half) ^ swizzle) << 4));
-        }
-#pragma unroll
-        for (int j = 0; j < Tile::kN / 2; ++j) {
-          uint32_t b[4];
-          const int n = column + j * 16;
-          load_matrices(b, weights + n * 128 + (((step * 2 + ((lane >> 3) & 1)) ^ (n & 7)) << 4));
-#pragma unroll
-          for (int i = 0; i < Tile::kM; ++i) {
+          if constexpr (Tile::kFloats) {
+            multiply_floats(sums[i][2 * j], left[i], b[0], b[1]);
+            multiply_floats(sums[i][2 * j + 1], left[i], b[2], b[3]);
+          } else {
             multiply_16x8x16(sums[i][2 * j], left[i], b[0], b[1]);
             multiply_16x8x16(sums[i][2 * j + 1], left[i], b[2], b[3]);
           }
@@ -128,8 +223,16 @@ struct Multiplier {
   }
 };
 
-template <class Tile>
-__device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] const PixelMaps& maps) {
+// What a layer waits for before it reads what an earlier one wrote, as a launch of its own.
+struct WaitForEarlierLaunch {
+  __device__ __forceinline__ void operator()() const { wait_for_earlier(); }
+};
+
+// Source: where pixels come from beside p.x: PixelMaps, or DepthwiseInputParams of what makes them.
+template <class Tile, class Source, class Wait = WaitForEarlierLaunch>
+__device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] const Source& maps,
+                                          const Wait& wait = {}) {
+  constexpr bool kDepthwise = std::is_same_v<Source, DepthwiseInputParams>;
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL) || !defined(BLADE_CONV_GROUPS)
   extern __shared__ __align__(1024) uint8_t memory[];
   __shared__ __align__(8) uint64_t barriers[kMaxStages + 1];
@@ -176,10 +279,14 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
   }
 #endif
 
-  std::conditional_t<Tile::kGroups, TensorRows, PixelRows<Tile>> rows(p, maps, first_row, first_chunk);
+  using Copies = std::conditional_t<Tile::kGroups, TensorRows, PixelRows<Tile>>;
+  std::conditional_t<kDepthwise, DepthwiseRows<Tile>, Copies> rows(p, maps, first_row, first_chunk);
   const auto copy_pixels_of = [&](int slot) {
-    const uint32_t to = pixels + slot * Tile::kRows * 128;
-    if constexpr (Tile::kGroups) {
+    [[maybe_unused]] const uint32_t to = pixels + slot * Tile::kRows * 128;
+    if constexpr (kDepthwise) {
+      rows.copy_chunk(p, memory + slot * Tile::kRows * 128);
+      barrier_arrive(barrier + 8 * slot);
+    } else if constexpr (Tile::kGroups) {
       if (thread == 0) rows.copy_chunk(p, maps, to, barrier + 8 * slot);
     } else {
       rows.copy_chunk(p, to);
@@ -206,7 +313,7 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
     }
 #endif
   };
-  wait_for_earlier();
+  wait();
   for (int s = 0; s < prologue; ++s) {
 #if __CUDA_ARCH__ < 900
     copy_weights(s, s);
@@ -245,6 +352,13 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
 template <class Tile>
 __global__ void __launch_bounds__(Tile::kThreads) conv_kernel(const __grid_constant__ ConvParams p) {
   conv_body<Tile>(p, PixelMaps());
+}
+
+template <class Tile>
+__global__ void __launch_bounds__(Tile::kThreads)
+    conv_depthwise_kernel(const __grid_constant__ DepthwiseInputParams depthwise,
+                          const __grid_constant__ ConvParams p) {
+  conv_body<Tile>(p, depthwise);
 }
 
 template <class Tile>
