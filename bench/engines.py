@@ -180,6 +180,20 @@ class Blade:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+class BladeStatic(Blade):
+    """blade.Engine on the graph as it is: kernels chosen by prediction, none by measurement."""
+
+    def __init__(self, model, feeds, threads):
+        import blade
+
+        self.version = blade.__version__
+        self.engine = blade.Engine(model.path, outputs=model.outputs, num_threads=threads)
+        self.feeds, self.outputs = feeds, model.outputs
+
+    def close(self):
+        del self.engine
+
+
 class BladeBf16(Blade):
     precision = "bf16"
 
@@ -208,7 +222,8 @@ class BladeTensorFlow(TensorFlow):
 
 
 ENGINES = {"tensorflow": TensorFlow, "tensorflow-bf16": TensorFlowBf16, "onnxruntime": OnnxRuntime, "openvino": OpenVino,
-           "openvino-bf16": OpenVinoBf16, "blade": Blade, "blade-bf16": BladeBf16, "blade-tf": BladeTensorFlow}
+           "openvino-bf16": OpenVinoBf16, "blade": Blade, "blade-static": BladeStatic, "blade-bf16": BladeBf16,
+           "blade-tf": BladeTensorFlow}
 
 
 def time_block(run, warm_up_s, runs, least_s, pause_s):

@@ -155,6 +155,15 @@ def print_means(rows):
                   f"the fastest other peer, worst {min(speeds):.2f}")
 
 
+def print_static_against_tuned(rows):
+    """How many times the tuned files' time the choice by prediction takes, where both ran."""
+    both = [(results["blade-static"]["median_ms"] / results["blade"]["median_ms"], model) for model, _, results in rows
+            if "blade-static" in results and "blade" in results]
+    if both:
+        print(f"choice by prediction over choice by measurement: geometric mean "
+              f"{np.exp(np.mean([np.log(ratio) for ratio, _ in both])):.2f}, largest {max(both)[0]:.2f} ({max(both)[1]})")
+
+
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="resnet50", help="comma-separated names, or 'all' (default: resnet50)")
@@ -202,6 +211,7 @@ def main():
     if len(rows) > 1:
         print_table(rows)
         print_means(rows)
+    print_static_against_tuned(rows)
     out = pathlib.Path(arguments.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(report, indent=1))

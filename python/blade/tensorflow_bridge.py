@@ -107,14 +107,31 @@ class _Tables:
         return make(key_dtype=node.attr["key_dtype"].type, value_dtype=node.attr["value_dtype"].type,
                     container=node.attr["container"].s.decode(), shared_name=shared_name)
 
+    @staticmethod
+    def _of_buckets(handle, keys, values):
+        """The entries of a DenseHashTable, which exports all its buckets: keys of free ones, which nobody may look up, repeat."""
+        import tensorflow as tf
+
+        keys = tf.reshape(keys, [-1])
+        _, index, counts = tf.unique_with_counts(keys)
+        used = tf.gather(counts, index) == 1
+        keys, values = tf.boolean_mask(keys, used), tf.boolean_mask(values, used)
+        try:
+            tf.raw_ops.LookupTableFindV2(table_handle=handle, keys=keys[:0], default_value=tf.zeros([], values.dtype))
+        except tf.errors.InvalidArgumentError:  # values are vectors, perhaps of one element
+            return keys, values
+        return keys, tf.reshape(values, [-1])
+
     def _fill(self, table, handle, key_type, value_type):
         import tensorflow as tf
 
         keys, values = tf.raw_ops.LookupTableExportV2(table_handle=handle, Tkeys=key_type, Tvalues=value_type)
+        if keys.shape.rank == 2 and keys.shape[1] == 1:
+            keys, values = self._of_buckets(handle, keys, values)
         if keys.shape.rank != 1:
             raise InvalidArgumentError(
-                f"the SavedModel '{self._path}' holds the lookup table '{table.name}', which has vectors for keys, or is a "
-                "DenseHashTable, and cannot be frozen into a graph; export the model with a StaticHashTable in its place")
+                f"the SavedModel '{self._path}' holds the lookup table '{table.name}', which has vectors for keys and cannot be "
+                "frozen into a graph; export the model with a StaticHashTable in its place")
         if values.shape.rank > 1:
             table.op = "MutableHashTableOfTensorsV2"
             table.attr["value_shape"].shape.CopyFrom(values.shape[1:].as_proto())
@@ -145,11 +162,77 @@ def _refuse_assignments(path, graph_def):
                 "into a graph; export it without that, with the state as an input and an output, say")
 
 
+class _BatchFunctions:
+    """BatchFunction nodes whose variables TensorFlow has made constants without telling the functions that read them."""
+
+    def __init__(self, graph_def):
+        self._nodes = {node.name: node for node in graph_def.node}
+        self._functions = {function.signature.name: function for function in graph_def.library.function}
+
+    def fix(self):
+        for node in self._nodes.values():
+            if node.op != "BatchFunction":
+                continue
+            first, captured = len(node.attr["Tin"].list.type), node.attr["Tcaptured"].list.type
+            for i, kind in enumerate(captured):
+                given = self._type_of(node.input[first + i])
+                if given != kind:
+                    captured[i] = given
+                    self._read_constant(self._functions[node.attr["f"].func.name], first + i, given)
+
+    def _type_of(self, tensor):
+        node = self._nodes[tensor.split(":")[0]]
+        return node.attr["dtype" if node.op in ("Const", "Placeholder") else "T"].type
+
+    def _read_constant(self, function, index, kind):
+        """Argument `index` is the value and no longer the variable that holds it."""
+        import tensorflow as tf
+
+        argument = function.signature.input_arg[index]
+        argument.type = kind
+        function.arg_attr.pop(index, None)
+        renamed = {}
+        for node in function.node_def:
+            for i, name in enumerate(node.input):
+                if name != argument.name:
+                    continue
+                if node.op == "ReadVariableOp":
+                    node.op = "Identity"
+                    node.attr.clear()
+                    node.attr["T"].type = kind
+                    renamed[f"{node.name}:value:0"] = f"{node.name}:output:0"
+                elif node.op in ("PartitionedCall", "StatefulPartitionedCall"):
+                    node.attr["Tin"].list.type[i] = kind
+                    self._read_constant(self._functions[node.attr["f"].func.name], i, kind)
+                else:
+                    raise ValueError(f"'{node.name}' ({node.op}) reads a variable of type {tf.as_dtype(kind).name}")
+        for node in function.node_def:
+            node.input[:] = [renamed.get(name, name) for name in node.input]
+        for key, name in function.ret.items():
+            function.ret[key] = renamed.get(name, name)
+
+
+def _without_variables(function):
+    """The function with constants for its variables, also for those that a BatchFunction captures."""
+    from tensorflow.python.framework import convert_to_constants
+
+    try:
+        return convert_to_constants.convert_variables_to_constants_v2(function, lower_control_flow=False)
+    except ValueError:
+        called = function.graph.as_graph_def()
+        nodes = [*called.node, *(n for f in called.library.function for n in f.node_def)]
+        if not any(node.op == "BatchFunction" for node in nodes):
+            raise
+    data = convert_to_constants._FunctionConverterDataInEager(func=function, lower_control_flow=False, aggressive_inlining=False)
+    graph_def, indices = convert_to_constants._replace_variables_by_constants(converter_data=data)
+    _BatchFunctions(graph_def).fix()
+    return convert_to_constants._construct_concrete_function(function, graph_def, indices)
+
+
 def freeze_saved_model(path, folder, signature=None):
     """Freezes a signature of the SavedModel at `path` ('serving_default', or its only one, when None) into a SavedModel at
     `folder`, which must not exist. Needs TensorFlow."""
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     loaded = tf.saved_model.load(path)
     signature = _choose_signature(path, sorted(loaded.signatures), signature)
@@ -158,8 +241,8 @@ def freeze_saved_model(path, folder, signature=None):
     # Those of TensorFlow 1 fill tables; the function's own graph does not have them, and converting would look for them.
     function.graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
     try:
-        frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
-    except ValueError as error:  # an op that takes variables in a way that TensorFlow cannot take away (BatchFunction)
+        frozen = _without_variables(function)
+    except (ValueError, AttributeError) as error:  # an op that takes variables in a way that TensorFlow cannot take away
         raise InvalidArgumentError(f"TensorFlow cannot make constants of the variables of the SavedModel '{path}': {error}") from error
     graph_def = frozen.graph.as_graph_def()
     tables = _Tables(path, graph_def, {inside.op.name: outside for outside, inside in function.graph.captures})

@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 
@@ -50,12 +52,23 @@ spdlog::level::level_enum spdlog_level(LogLevel level) {
   return spdlog::level::err;
 }
 
+// The lowest level that a living scope asks for holds, whatever the order in which scopes end.
+void count_scope(LogLevel level, int change) {
+  static std::mutex mutex;
+  static std::map<spdlog::level::level_enum, int> scopes;
+  static const spdlog::level::level_enum without_scopes = logger().level();
+  const std::lock_guard lock(mutex);
+  scopes[spdlog_level(level)] += change;
+  const auto lowest = std::find_if(scopes.begin(), scopes.end(), [](const auto& scope) { return scope.second > 0; });
+  logger().set_level(lowest == scopes.end() ? without_scopes : std::min(without_scopes, lowest->first));
+}
+
 }  // namespace
 
-ScopedLogLevel::ScopedLogLevel(LogLevel level) : before_(logger().level()) {
-  logger().set_level(std::min(logger().level(), spdlog_level(level)));
-}
-ScopedLogLevel::~ScopedLogLevel() { logger().set_level(static_cast<spdlog::level::level_enum>(before_)); }
+ScopedLogLevel::ScopedLogLevel(LogLevel level) : level_(level) { count_scope(level_, 1); }
+ScopedLogLevel::~ScopedLogLevel() { count_scope(level_, -1); }
+
+bool logs(LogLevel level) { return logger().should_log(spdlog_level(level)); }
 
 void log(LogLevel level, std::string_view message) {
   try {

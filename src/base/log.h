@@ -9,6 +9,7 @@ namespace blade {
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
 void log(LogLevel level, std::string_view message);
+bool logs(LogLevel level);  // whether such a message would be written
 // Lets this level and those above it through while alive, whatever BLADE_LOG_LEVEL says: for a user who asks to be
 // told.
 class ScopedLogLevel {
@@ -19,7 +20,7 @@ class ScopedLogLevel {
   ScopedLogLevel& operator=(const ScopedLogLevel&) = delete;
 
  private:
-  int before_;
+  LogLevel level_;
 };
 
 inline void log_info(std::string_view message) { log(LogLevel::kInfo, message); }

@@ -5,6 +5,7 @@
 #include "base/thread_pool.h"
 
 #include <sched.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,8 +17,11 @@
 #include <thread>
 #include <vector>
 
+#include "base/call_rhythm.h"
 #include "base/cgroup_limits.h"
 #include "base/float_mode.h"
+#include "base/futex.h"
+#include "base/worker_placement.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -80,11 +84,12 @@ struct ThreadPool::Impl {
   void retag_slots(uint32_t number);
   void wake_sleepers();
   void begin_run();
-  void look_for_crowd();
+  void look_for_crowd(Clock::time_point time);
   bool is_crowded();
   void work_loop(int slot);
   // Waits for a job other than `last`; returns its number, or nullopt when the pool closes.
   std::optional<uint32_t> wait_for_job(uint32_t last);
+  void sleep(uint32_t last, std::optional<Clock::duration> limit);
   void join_job(uint32_t number, int slot);
   // Runs what is unclaimed of a slot's share; returns the number of tasks that were.
   int drain(uint32_t number, int tasks, FunctionRef<void(int, int)> fn, int of_slot, int slot);
@@ -96,6 +101,8 @@ struct ThreadPool::Impl {
 
   const int threads;
   const pid_t owner = getpid();
+  CallRhythm rhythm;
+  WorkerPlacement placement;
   std::vector<SlotState> slots;
   std::vector<std::thread> workers;
 
@@ -110,7 +117,7 @@ struct ThreadPool::Impl {
   alignas(kCacheLine) std::atomic<bool> busy{false};
 };
 
-ThreadPool::Impl::Impl(int count) : threads(std::max(1, count)), slots(threads) {
+ThreadPool::Impl::Impl(int count) : threads(std::max(1, count)), placement(threads - 1), slots(threads) {
   for (int slot = 1; slot < threads; ++slot) {
     try {
       workers.emplace_back([this, slot] { work_loop(slot); });
@@ -123,7 +130,7 @@ ThreadPool::Impl::Impl(int count) : threads(std::max(1, count)), slots(threads) 
 ThreadPool::Impl::~Impl() {
   closing.store(true);
   wake_word.fetch_add(1);
-  wake_word.notify_all();
+  futex_wake_all(wake_word);
   for (std::thread& worker : workers) {
     // After fork() the child has no workers: joining them would wait for ever.
     if (getpid() == owner) {
@@ -136,8 +143,10 @@ ThreadPool::Impl::~Impl() {
 
 void ThreadPool::Impl::wake_sleepers() {
   if (sleepers.load(std::memory_order_relaxed) == 0) return;
+  // A child of fork() has no workers; the threads of these numbers are its parent's.
+  if (getpid() == owner) placement.keep_off_this_cpu();
   wake_word.fetch_add(1, std::memory_order_seq_cst);
-  wake_word.notify_all();
+  futex_wake_all(wake_word);
 }
 
 void ThreadPool::Impl::run(int tasks, FunctionRef<void(int, int)> function) {
@@ -227,28 +236,43 @@ void ThreadPool::Impl::join_job(uint32_t number, int slot) {
 }
 
 std::optional<uint32_t> ThreadPool::Impl::wait_for_job(uint32_t last) {
+  Clock::time_point awake_until{};  // a call is expected by then
   while (true) {
     const Clock::time_point start = Clock::now();
+    Clock::time_point now = start;
     bool in_run = true;
     do {
       for (int i = 0; i < kPausesPerClockRead; ++i) {
-        const uint32_t now = job.number.load(std::memory_order_acquire);
-        if (now != last) return now;
+        const uint32_t number = job.number.load(std::memory_order_acquire);
+        if (number != last) return number;
         pause_cpu();
       }
       if (closing.load(std::memory_order_relaxed)) return std::nullopt;
       in_run = run_scopes.load(std::memory_order_relaxed) > 0 && !crowded.load(std::memory_order_relaxed);
-    } while (Clock::now() - start < (in_run ? kSpinInRun : kSpinAfterRun));
-    const uint32_t word = wake_word.load(std::memory_order_seq_cst);
-    sleepers.fetch_add(1, std::memory_order_seq_cst);
-    const bool new_job = job.number.load(std::memory_order_seq_cst) != last;
-    if (!new_job && !closing.load(std::memory_order_seq_cst)) wake_word.wait(word, std::memory_order_seq_cst);
-    sleepers.fetch_sub(1, std::memory_order_seq_cst);
+      now = Clock::now();
+    } while (now - start < (in_run ? kSpinInRun : kSpinAfterRun) || now < awake_until);
+    const std::optional<CallRhythm::Expected> expected = rhythm.next();
+    if (expected && expected->until > now) {
+      awake_until = expected->until;
+      if (expected->from > now) sleep(last, expected->from - now);
+    } else {
+      sleep(last, std::nullopt);
+    }
   }
+}
+
+void ThreadPool::Impl::sleep(uint32_t last, std::optional<Clock::duration> limit) {
+  const uint32_t word = wake_word.load(std::memory_order_seq_cst);
+  sleepers.fetch_add(1, std::memory_order_seq_cst);
+  const bool new_job = job.number.load(std::memory_order_seq_cst) != last;
+  if (!new_job && !closing.load(std::memory_order_seq_cst)) futex_wait(wake_word, word, limit);
+  sleepers.fetch_sub(1, std::memory_order_seq_cst);
 }
 
 void ThreadPool::Impl::work_loop(int slot) {
   const FlushDenormals mode;
+  (void)prctl(PR_SET_TIMERSLACK, 1UL);  // an alarm for an expected call is worth nothing 50 us later
+  placement.enlist(slot - 1);
   uint32_t last = 0;
   while (auto number = wait_for_job(last)) {
     last = *number;
@@ -276,12 +300,14 @@ void ThreadPool::parallel_for(int num_tasks, FunctionRef<void(int task, int slot
 void ThreadPool::Impl::begin_run() {
   run_scopes.fetch_add(1, std::memory_order_seq_cst);
   if (threads == 1) return;
-  look_for_crowd();
+  const Clock::time_point now = Clock::now();
+  rhythm.call_begins(now);
+  look_for_crowd(now);
   if (!crowded.load(std::memory_order_relaxed)) wake_sleepers();
 }
 
-void ThreadPool::Impl::look_for_crowd() {
-  const Clock::duration::rep now = Clock::now().time_since_epoch().count();
+void ThreadPool::Impl::look_for_crowd(Clock::time_point time) {
+  const Clock::duration::rep now = time.time_since_epoch().count();
   if (run_scopes.load(std::memory_order_relaxed) >= threads) last_crowded.store(now, std::memory_order_relaxed);
   const auto since = Clock::duration(now - last_crowded.load(std::memory_order_relaxed));
   crowded.store(since < kCrowdedFor, std::memory_order_relaxed);
@@ -290,7 +316,7 @@ void ThreadPool::Impl::look_for_crowd() {
 // A long run gets its workers back when the others have been gone for a while.
 bool ThreadPool::Impl::is_crowded() {
   if (!crowded.load(std::memory_order_relaxed)) return false;
-  look_for_crowd();
+  look_for_crowd(Clock::now());
   if (crowded.load(std::memory_order_relaxed)) return true;
   wake_sleepers();
   return false;

@@ -2,6 +2,7 @@
 #include "engine/engine.h"
 
 #include <algorithm>
+#include <chrono>
 #include <functional>
 #include <mutex>
 #include <utility>
@@ -559,6 +560,9 @@ Status Engine::profile(std::span<const TensorRef> inputs, int repetitions, std::
     return {};
   }));
   if (on_device) return {};
+  // The first runs of a process have cold caches and, at times, all threads on one core.
+  const auto warm = std::chrono::steady_clock::now() + std::chrono::milliseconds(50);
+  while (std::chrono::steady_clock::now() < warm) BLADE_RETURN_IF_ERROR(impl_->run(inputs, sink, nullptr));
   StepTimer timer;
   for (int r = 0; r < std::max(1, repetitions); ++r) BLADE_RETURN_IF_ERROR(impl_->run(inputs, sink, &timer));
   *times = timer.medians();

@@ -155,6 +155,30 @@ bool become_layer_norm(Rewriter& rewriter, Node& node, const Scaled& scaled, Val
   return true;
 }
 
+// True where `value` is mean * inv * scale of the layer normalization whose x * inv * scale is `plain`; where
+// `negated`, -mean stands for the mean.
+bool is_scaled_mean(Rewriter& rewriter, ValueId value, const Scaled& plain, bool negated) {
+  const auto found = as_scaled(rewriter, value, [&](const Variance& v, ValueId f) {
+    return negated ? argument(rewriter, f, PointwiseOp::kNeg) == v.mean : f == v.mean;
+  });
+  return found && found->variance.x == plain.variance.x && found->variance.mean == plain.variance.mean &&
+         found->variance.epsilon == plain.variance.epsilon && found->scale == plain.scale;
+}
+
+// The offset where `rest` is what is added to `plain`: offset - mean * inv * scale, or (Keras 3) -mean * inv * scale +
+// offset; kNone where there is none.
+std::optional<ValueId> offset_in(Rewriter& rewriter, ValueId rest, const Scaled& plain) {
+  if (is_scaled_mean(rewriter, rest, plain, true)) return ir::kNone;
+  if (const Node* sub = pointwise_producer(rewriter, rest, PointwiseOp::kSub)) {
+    return is_scaled_mean(rewriter, operand(*sub, 1), plain, false) ? std::optional(operand(*sub, 0)) : std::nullopt;
+  }
+  const Node* add = pointwise_producer(rewriter, rest, PointwiseOp::kAdd);
+  for (int i = 0; add != nullptr && i < 2; ++i) {
+    if (is_scaled_mean(rewriter, operand(*add, i), plain, true)) return operand(*add, 1 - i);
+  }
+  return std::nullopt;
+}
+
 // (x - mean) * inv * scale + offset, and x * inv * scale + (offset - mean * inv * scale), where inv is 1 /
 // sqrt(variance).
 bool layer_norm_from_sum(Rewriter& rewriter, Node& node) {
@@ -167,14 +191,8 @@ bool layer_norm_from_sum(Rewriter& rewriter, Node& node) {
         as_scaled(rewriter, product, [&](const Variance& v, ValueId f) { return is_centered(rewriter, f, v.x, mean); });
     if (centered && become_layer_norm(rewriter, node, *centered, rest)) return true;
     const auto plain = as_scaled(rewriter, product, [](const Variance& v, ValueId f) { return f == v.x; });
-    const Node* sub = pointwise_producer(rewriter, rest, PointwiseOp::kSub);
-    if (!plain || sub == nullptr) continue;
-    const auto shift = as_scaled(rewriter, operand(*sub, 1), [](const Variance& v, ValueId f) { return f == v.mean; });
-    if (!shift || shift->variance.x != plain->variance.x || shift->variance.mean != plain->variance.mean ||
-        shift->variance.epsilon != plain->variance.epsilon || shift->scale != plain->scale) {
-      continue;
-    }
-    if (become_layer_norm(rewriter, node, *plain, operand(*sub, 0))) return true;
+    const auto offset = plain ? offset_in(rewriter, rest, *plain) : std::nullopt;
+    if (offset && become_layer_norm(rewriter, node, *plain, *offset)) return true;
   }
   return false;
 }

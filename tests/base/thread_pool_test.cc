@@ -2,9 +2,11 @@
 #include "base/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <filesystem>
@@ -124,6 +126,68 @@ TEST(CgroupLimits, TightestAncestorCounts) {
   std::ofstream(root / "cpu/x/cpu.cfs_period_us") << "100000\n";
   EXPECT_EQ(cgroup_cpu_limit(root / "proc", root), 0.5);
   fs::remove_all(root);
+}
+
+TEST(ThreadPool, RegularCallsAndThoseThatStayAwayAllFinish) {
+  ThreadPool pool(2);
+  for (int i = 0; i < 30; ++i) {  // two are left out: the worker waits for them in vain
+    std::this_thread::sleep_for(std::chrono::milliseconds(i % 10 == 9 ? 15 : 3));
+    ThreadPool::RunScope run(pool);
+    check_every_task_once(pool, 8);
+  }
+}
+
+// The CPUs that the calling process's thread may use.
+cpu_set_t cpus_of(pid_t thread) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  EXPECT_EQ(sched_getaffinity(thread, sizeof set, &set), 0);
+  return set;
+}
+
+std::vector<pid_t> threads_of_process() {
+  std::vector<pid_t> threads;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task"))
+    threads.push_back(std::stoi(entry.path().filename()));
+  return threads;
+}
+
+TEST(ThreadPool, WorkersAreWokenOnOtherCpusThanTheCallers) {
+  const cpu_set_t before = cpus_of(0);
+  if (CPU_COUNT(&before) < 2) GTEST_SKIP() << "this process may use one CPU only";
+  const std::vector<pid_t> others = threads_of_process();
+  ThreadPool pool(2);
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  cpu_set_t here;  // the caller must not move meanwhile
+  CPU_ZERO(&here);
+  CPU_SET(sched_getcpu(), &here);
+  ASSERT_EQ(sched_setaffinity(0, sizeof here, &here), 0);
+  {
+    ThreadPool::RunScope run(pool);
+    check_every_task_once(pool, 4);
+  }
+  for (pid_t thread : threads_of_process()) {
+    if (std::find(others.begin(), others.end(), thread) != others.end()) continue;
+    cpu_set_t expected = before;
+    CPU_XOR(&expected, &expected, &here);
+    const cpu_set_t found = cpus_of(thread);
+    EXPECT_TRUE(CPU_EQUAL(&found, &expected));
+  }
+  EXPECT_EQ(sched_setaffinity(0, sizeof before, &before), 0);
+}
+
+TEST(ThreadPool, AWorkerWithOneCpuKeepsIt) {
+  const cpu_set_t before = cpus_of(0);
+  cpu_set_t here;
+  CPU_ZERO(&here);
+  CPU_SET(sched_getcpu(), &here);
+  ASSERT_EQ(sched_setaffinity(0, sizeof here, &here), 0);
+  {
+    ThreadPool pool(2);  // its worker inherits the affinity
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    check_every_task_once(pool, 4);
+  }
+  EXPECT_EQ(sched_setaffinity(0, sizeof before, &before), 0);
 }
 
 TEST(ThreadPool, WakingForARunThatNeverComesIsHarmless) {

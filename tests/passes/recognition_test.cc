@@ -140,6 +140,21 @@ TEST_F(Normalization, LayerNormFromMoments) {
   EXPECT_EQ(num_nodes(graph), 1) << ir::to_string(graph);
   EXPECT_EQ(only(graph, Op::kLayerNorm).get<ir::LayerNormAttrs>().epsilon, 1e-3f);
 }
+// As Keras 3 writes it: x * scale + (-mean * scale + beta).
+struct NegatedMean : Normalization {
+  Id inv_of(Id m) { return u(P::kRsqrt, plus(1e-3f, mean(b.pointwise(P::kSquaredDifference, {x, m})))); }
+  Id m = mean(x), inv = inv_of(m), scale = b.mul(inv, gamma);
+  Id sum(Id shift) { return b.add(b.mul(x, scale), b.add(shift, beta)); }
+};
+TEST_F(NegatedMean, IsALayerNorm) { EXPECT_EQ(num_nodes(normalized(sum(b.mul(neg(m), scale)))), 1); }
+TEST_F(NegatedMean, WithoutParameters) {
+  EXPECT_EQ(num_nodes(normalized(b.add(b.mul(x, inv), b.mul(neg(m), inv)))), 1);
+}
+TEST_F(NegatedMean, OfAnotherIsNone) {
+  EXPECT_EQ(count(normalized(sum(b.mul(neg(mean(b.relu(x))), scale))), Op::kLayerNorm), 0);
+}
+TEST_F(NegatedMean, NotNegatedIsNone) { EXPECT_EQ(count(normalized(sum(b.mul(m, scale))), Op::kLayerNorm), 0); }
+
 TEST_F(Normalization, LayerNormFromCentered) {
   const auto centered = sub(x, mean(x));
   const auto deviation = u(P::kSqrt, plus(1e-3f, mean(b.mul(centered, centered))));

@@ -174,8 +174,7 @@ def test_verbose_tells_the_steps(model, tmp_path):
     assert "TfFoldConstants: " in done.stderr and "BladeCpuEngine: " in done.stderr
 
 
-def test_a_full_disk_leaves_no_report(model, tmp_path):
-    """Half a page is no page: the files appear whole or not at all."""
+def test_a_missing_folder_is_found_before_the_work(model, tmp_path):
     done = run("optimize", model, "-o", tmp_path / "fast.pb", "--html", tmp_path / "no" / "page.html", code=2)
     assert "there is no directory" in done.stderr and "[Progress] 10%" not in done.stderr
     assert list(tmp_path.iterdir()) == []

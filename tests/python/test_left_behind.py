@@ -264,3 +264,65 @@ def test_a_model_in_bfloat16_is_held_to_that_type():
     _, _, report = blade.optimize(graph.as_graph_def(), "o1", "cpu", kept(), outputs=["y"], test_data=[feed])
     assert report.accuracy["holds"] and report.coverage["left_behind"] == []
     assert "computes in bfloat16" in report.diagnosis["message"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# State that only TensorFlow has.
+
+
+def layers(rng, x, *sizes):
+    for a, b in zip(sizes, sizes[1:]):
+        x = tf.nn.relu(tf.matmul(x, weight(rng, a, b)))
+    return x
+
+
+def optimized_around(build, tmp_path):
+    """A SavedModel of `build(rng) -> (call, specs)`, optimized; what stays, after its answers were compared."""
+    rng = np.random.default_rng(5)
+    module = tf2.Module()
+    call, feed = build(module, rng)
+    module.call = tf2.function(call, input_signature=[tf2.TensorSpec([None, *v.shape[1:]], v.dtype, name=k) for k, v in feed.items()])
+    folder = str(tmp_path / "model")
+    tf2.saved_model.save(module, folder, signatures={"serving_default": module.call})
+    target, _, report = blade.optimize(folder, "o1", "cpu", kept(), test_data=[feed])
+    given = {k: tf2.constant(v) for k, v in feed.items()}
+    want = tf2.saved_model.load(folder).signatures["serving_default"](**given)
+    got = tf2.saved_model.load(target).signatures["serving_default"](**given)
+    for key, value in want.items():
+        np.testing.assert_allclose(got[key].numpy(), value.numpy(), rtol=1e-4, atol=1e-6)
+    return report
+
+
+def test_mutable_table_stays_and_the_rest_does_not(tmp_path):
+    def build(module, rng):
+        module.table = tf2.lookup.experimental.DenseHashTable(tf2.int64, tf2.int64, -1, -9, -8)
+        module.table.insert(np.arange(10, dtype=np.int64), np.arange(10, dtype=np.int64)[::-1].copy())
+        embedding = weight(rng, 12, 64)
+
+        def call(ids, x):
+            rows = tf.gather(embedding, tf.maximum(module.table.lookup(ids), 0))
+            return {"y": tf.nn.softmax(layers(rng, tf.concat([rows, x], 1), 128, 256, 256, 32))}
+
+        return call, {"ids": np.array([1, 5, 77], np.int64), "x": rng.standard_normal((3, 64)).astype(np.float32)}
+
+    report = optimized_around(build, tmp_path)
+    assert report.coverage["regions"] >= 1 and report.accuracy["holds"]
+    assert any("table" in entry["reason"] for entry in report.coverage["left_behind"])
+
+
+def test_batched_function_stays_and_the_rest_does_not(tmp_path):
+    def build(module, rng):
+        module.scale = tf2.Variable(np.full(64, 2, np.float32))
+
+        @tf2.nondifferentiable_batch_function(1, 8, 1000)
+        def batched(x):
+            return x * module.scale
+
+        def call(x):
+            return {"y": tf.nn.softmax(layers(rng, batched(layers(rng, x, 64, 256, 64)), 64, 256, 256, 32))}
+
+        return call, {"x": rng.standard_normal((4, 64)).astype(np.float32)}
+
+    report = optimized_around(build, tmp_path)
+    assert report.coverage["regions"] >= 1 and report.accuracy["holds"]
+    assert any(entry["op"] == "BatchFunction" for entry in report.coverage["left_behind"])

@@ -24,10 +24,10 @@ struct CombinedPlan {
   int64_t slots() const { return classes * boxes; }
 };
 
-// Of one image: candidates as heaps and what was chosen of them, class by class; all chosen, to be sorted; and each
+// Of one image: candidates and what was chosen of them, class by class; all chosen, to be sorted; and each
 // thread's boxes kept.
 struct CombinedScratch {
-  Scored *heaps, *chosen, *all;
+  Scored *candidates, *chosen, *all;
   int32_t* counts;
   float* kept;
 
@@ -37,8 +37,8 @@ struct CombinedScratch {
            static_cast<size_t>(threads * BoxColumns::kColumns * plan.boxes) * sizeof(float);
   }
   CombinedScratch(std::byte* memory, const CombinedPlan& plan)
-      : heaps(reinterpret_cast<Scored*>(memory)),
-        chosen(heaps + plan.slots()),
+      : candidates(reinterpret_cast<Scored*>(memory)),
+        chosen(candidates + plan.slots()),
         all(chosen + plan.slots()),
         counts(reinterpret_cast<int32_t*>(all + plan.slots())),
         kept(reinterpret_cast<float*>(counts + plan.classes)) {}
@@ -49,7 +49,7 @@ struct Limits {
   float overlap, score;
 };
 
-// Candidates of the classes [first, last), pushed one by one as TensorFlow does.
+// Candidates of the classes [first, last), by box.
 void collect_candidates(const CombinedPlan& plan, const float* scores, float limit, int64_t first, int64_t last,
                         const CombinedScratch& scratch) {
   std::fill(scratch.counts + first, scratch.counts + last, 0);
@@ -62,30 +62,86 @@ void collect_candidates(const CombinedPlan& plan, const float* scores, float lim
       for (int64_t c = begin; c < end; ++c) most = of_box[c] > most ? of_box[c] : most;
       if (most <= limit) continue;
       for (int64_t c = begin; c < end; ++c) {
-        if (!(of_box[c] > limit)) continue;
-        Scored* heap = scratch.heaps + c * plan.boxes;
-        heap[scratch.counts[c]++] = {of_box[c], static_cast<int32_t>(b)};
-        std::push_heap(heap, heap + scratch.counts[c], has_lower_score);
+        if (of_box[c] > limit)
+          scratch.candidates[c * plan.boxes + scratch.counts[c]++] = {of_box[c], static_cast<int32_t>(b)};
       }
     }
   }
 }
 
-// The best candidates of class c that overlap no better one; their number replaces that of the candidates.
-void suppress_in_class(const CombinedPlan& plan, const float* boxes, const Limits& limits, int64_t c,
-                       const BoxColumns& kept, const CombinedScratch& scratch) {
-  Scored *heap = scratch.heaps + c * plan.boxes, *chosen = scratch.chosen + c * plan.boxes;
+// Candidates best first, sorted no further than they are asked for. Stops at equal scores, whose order it cannot tell.
+class ByScore {
+ public:
+  ByScore(Scored* list, int64_t count, int64_t at_once) : list_(list), count_(count), at_once_(at_once) {}
+
+  const Scored* next() {
+    if (taken_ == sorted_) sort_more();
+    if (taken_ == count_) return nullptr;
+    met_equals_ = taken_ + 1 < count_ && list_[taken_].score == list_[taken_ + 1].score;
+    return met_equals_ ? nullptr : &list_[taken_++];
+  }
+  bool met_equals() const { return met_equals_; }
+
+ private:
+  void sort_more() {
+    const int64_t last = std::min(sorted_ + at_once_, count_);
+    // The one behind the last is in its place as well: equal scores do not hide at the end of what is sorted.
+    if (last < count_) std::nth_element(list_ + sorted_, list_ + last, list_ + count_, has_higher_score);
+    std::sort(list_ + sorted_, list_ + last, has_higher_score);
+    sorted_ = last;
+  }
+
+  Scored* list_;
+  int64_t count_, at_once_, taken_ = 0, sorted_ = 0;
+  bool met_equals_ = false;
+};
+
+// In the order in which TensorFlow's heap gives them, equal scores too: pushed one by one, by box.
+class ByHeap {
+ public:
+  ByHeap(Scored* list, int64_t count) : list_(list), left_(count) {
+    std::sort(list, list + count, [](const Scored& a, const Scored& b) { return a.index < b.index; });
+    for (int64_t i = 1; i <= count; ++i) std::push_heap(list, list + i, has_lower_score);
+  }
+  const Scored* next() {
+    if (left_ == 0) return nullptr;
+    std::pop_heap(list_, list_ + left_--, has_lower_score);
+    return list_ + left_;
+  }
+
+ private:
+  Scored* list_;
+  int64_t left_;
+};
+
+// The best candidates of class c that overlap no better one; gives their number.
+template <class Candidates>
+int32_t choose(const CombinedPlan& plan, const float* boxes, const Limits& limits, int64_t c, const BoxColumns& kept,
+               const CombinedScratch& scratch, Candidates& candidates) {
   const float* of_class = boxes + (plan.box_sets > 1 ? 4 * c : 0);
-  int64_t count = 0;
-  for (int64_t left = scratch.counts[c]; left > 0 && count < limits.per_class;) {
-    const Scored best = heap[0];
-    std::pop_heap(heap, heap + left--, has_lower_score);
-    const Box box = make_box(of_class + 4 * plan.box_sets * int64_t{best.index});
+  Scored* chosen = scratch.chosen + c * plan.boxes;
+  int32_t count = 0;
+  while (count < limits.per_class) {
+    const Scored* best = candidates.next();
+    if (best == nullptr) break;
+    const Box box = make_box(of_class + 4 * plan.box_sets * int64_t{best->index});
     if (overlaps_any(box, kept, count, limits.overlap)) continue;
     kept.set(count, box);
-    chosen[count++] = best;
+    chosen[count++] = *best;
   }
-  scratch.counts[c] = static_cast<int32_t>(count);
+  return count;
+}
+
+// The number of those chosen replaces that of the candidates.
+void suppress_in_class(const CombinedPlan& plan, const float* boxes, const Limits& limits, int64_t c,
+                       const BoxColumns& kept, const CombinedScratch& scratch) {
+  Scored* list = scratch.candidates + c * plan.boxes;
+  const int64_t count = scratch.counts[c];
+  ByScore by_score(list, count, 2 * limits.per_class);
+  scratch.counts[c] = choose(plan, boxes, limits, c, kept, scratch, by_score);
+  if (!by_score.met_equals()) return;
+  ByHeap by_heap(list, count);
+  scratch.counts[c] = choose(plan, boxes, limits, c, kept, scratch, by_heap);
 }
 
 // Places of the best of all classes, class * per_class + place in the class, best first. Gives their number.
@@ -185,7 +241,7 @@ Result<std::unique_ptr<Kernel>> create_combined(const KernelRequest& request, Pa
 }
 
 constexpr KernelEntry kCombinedRows[] = {
-    {"cpu.combined_non_max_suppression.heaps", ir::Op::kCombinedNonMaxSuppression, supports_combined, nullptr,
+    {"cpu.combined_non_max_suppression.sorted", ir::Op::kCombinedNonMaxSuppression, supports_combined, nullptr,
      create_combined},
 };
 
