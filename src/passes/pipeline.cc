@@ -25,6 +25,7 @@ constexpr Pass kPipeline[] = {
      recognize_activations},
     {"RecognizeNormalization", "Finds layer normalization and softmax in their pieces.", false,
      recognize_normalization},
+    {"RecognizeAttention", "Finds attention and the transposes around it.", false, recognize_attention},
     {"RecognizeMoments", "Finds mean and variance over the same axes.", false, recognize_moments},
     {"FoldBatchNorm", "Folds batch normalization and channel scales into weights.", false, fold_batch_norm},
     {"FoldPad", "Folds zero padding into convolutions and max pools.", false, fold_pad},
