@@ -39,6 +39,7 @@ __global__ void __launch_bounds__(Tile::kThreads) one_layer(const __grid_constan
   conv_body<Tile>(layer.params, layer.maps);
 }
 
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 // Blocks of layers before this one that are done.
 struct WaitForBlocks {
   const unsigned* done;
@@ -55,6 +56,7 @@ struct WaitForBlocks {
     __syncthreads();
   }
 };
+#endif
 
 __global__ void __launch_bounds__(Tile::kThreads) all_layers(const Layer* layers, int count, unsigned* done) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL

@@ -232,7 +232,7 @@ struct WaitForEarlierLaunch {
 template <class Tile, class Source, class Wait = WaitForEarlierLaunch>
 __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] const Source& maps,
                                           const Wait& wait = {}) {
-  constexpr bool kDepthwise = std::is_same_v<Source, DepthwiseInputParams>;
+  [[maybe_unused]] constexpr bool kDepthwise = std::is_same_v<Source, DepthwiseInputParams>;
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL) || !defined(BLADE_CONV_GROUPS)
   extern __shared__ __align__(1024) uint8_t memory[];
   __shared__ __align__(8) uint64_t barriers[kMaxStages + 1];

@@ -12,7 +12,8 @@
 namespace blade::backends::cuda {
 namespace {
 
-constexpr int kRows = 64, kMostSlabs = 16;
+constexpr int kRows = 64;
+[[maybe_unused]] constexpr int kMostSlabs = 16;
 
 template <int kColumns, int kWarpsK>
 using PatchTile = ConvTile<kRows, kColumns, 1, 1, kWarpsK, true>;
