@@ -17,6 +17,7 @@ Result<PassResult> recognize_activations(ir::Graph& graph, const PassOptions& op
 Result<PassResult> recognize_normalization(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> recognize_attention(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> recognize_moments(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> recognize_recurrence(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fold_batch_norm(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fold_pad(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> activate_before_pool(ir::Graph& graph, const PassOptions& options);

@@ -27,6 +27,7 @@ constexpr Pass kPipeline[] = {
      recognize_normalization},
     {"RecognizeAttention", "Finds attention and the transposes around it.", false, recognize_attention},
     {"RecognizeMoments", "Finds mean and variance over the same axes.", false, recognize_moments},
+    {"RecognizeRecurrence", "Finds LSTM layers in loops over time.", false, recognize_recurrence},
     {"FoldBatchNorm", "Folds batch normalization and channel scales into weights.", false, fold_batch_norm},
     {"FoldPad", "Folds zero padding into convolutions and max pools.", false, fold_pad},
     {"ActivateBeforePool", "Moves the activation of a max pool's result before the pool.", false, activate_before_pool},

@@ -131,6 +131,15 @@ void add_windows(Cases& m) {
            random_floats({24})},
           7, 1e-5);
   }
+  struct Layer {
+    int64_t steps, batch, cells;
+  };
+  for (const Layer& l : {Layer{3, 2, 6}, {1, 1, 1}, {0, 2, 5}, {4, 1, 16}, {2, 17, 33}, {3, 1, 131}, {2, 3, 150}}) {
+    m.add(Op::kLstm, ir::EmptyAttrs{},
+          {random_floats({l.steps, l.batch, 4 * l.cells}), random_floats({l.cells, 4 * l.cells}, -1, 1),
+           random_floats({l.batch, l.cells}), random_floats({l.batch, l.cells})},
+          3, 1e-5, ~2u);
+  }
 }
 
 }  // namespace

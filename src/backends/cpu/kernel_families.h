@@ -38,6 +38,7 @@ std::span<const KernelEntry> segment_rows();
 std::span<const KernelEntry> window_rows();
 std::span<const KernelEntry> matrix_diag_rows();
 std::span<const KernelEntry> recurrent_rows();
+std::span<const KernelEntry> lstm_rows();
 std::span<const KernelEntry> signal_rows();
 std::span<const KernelEntry> onednn_rows();
 

@@ -41,7 +41,8 @@ std::span<const KernelEntry> cpu_kernels() {
                                                       cpu::detection_rows(),
                                                       cpu::combined_suppression_rows(),
                                                       cpu::list_rows(),
-                                                      cpu::signal_rows()});
+                                                      cpu::signal_rows(),
+ cpu::lstm_rows()});
   return table;
 }
 

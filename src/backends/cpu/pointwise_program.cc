@@ -165,6 +165,15 @@ void ProgramF32::run_rows(const RowSource* sources, float* out, int64_t out_stri
     const auto offset = static_cast<size_t>(r * sources[i].row_stride) * ir::dtype_size(input_dtypes_[i]);
     return static_cast<const std::byte*>(sources[i].data) + offset;
   };
+  // One instruction over rows of whole vectors (an activation on a tile) is done where they lie.
+  if (steps_.size() == 1 && inputs == 1 && !sources[0].repeats && input_dtypes_[0] == ir::DType::kFloat32 &&
+      columns % kBlockMultiple == 0) {
+    for (int64_t r = 0; r < rows; ++r) {
+      const auto* row = reinterpret_cast<const float*>(row_of(0, r));
+      run_steps(&row, nullptr, out + r * out_stride, columns);
+    }
+    return;
+  }
   const int64_t rows_at_once = std::min(rows, block_ / std::max<int64_t>(1, columns));
   const bool dense = std::all_of(sources, sources + inputs,
                                  [&](const RowSource& s) { return s.repeats || s.row_stride == columns || rows == 1; });

@@ -54,4 +54,31 @@ Status run_block_lstm(const Call& call) {
   return Status::ok_status();
 }
 
+Status run_lstm(const Call& call) {
+  const Array<double> sums = read<double>(call, 0), w = read<double>(call, 1);
+  Array<double> h = read<double>(call, 2), cs = read<double>(call, 3);
+  Array<double> all = make_array<double>(call.out_dims());
+  const int64_t steps = sums.dims[0], batch = sums.dims[1], cells = cs.dims[1];
+  for (int64_t t = 0; t < steps; ++t) {
+    const Array<double> before = h;
+    for (int64_t n = 0; n < batch; ++n) {
+      for (int64_t k = 0; k < cells; ++k) {
+        const auto gate = [&](int64_t g) {
+          double sum = sums[((t * batch + n) * 4 + g) * cells + k];
+          for (int64_t i = 0; i < cells; ++i) sum += before[n * cells + i] * w[(i * 4 + g) * cells + k];
+          return sum;
+        };
+        double& cell = cs[n * cells + k];
+        cell = gate_sigmoid(gate(1)) * cell + gate_sigmoid(gate(0)) * std::tanh(gate(2));
+        h[n * cells + k] = gate_sigmoid(gate(3)) * std::tanh(cell);
+        all[(t * batch + n) * cells + k] = h[n * cells + k];
+      }
+    }
+  }
+  write(call, 0, all);
+  write(call, 1, h);
+  write(call, 2, cs);
+  return Status::ok_status();
+}
+
 }  // namespace blade::backends::reference

@@ -60,27 +60,4 @@ Status infer_combined_non_max_suppression(InferContext& c) {
   return Status();
 }
 
-// steps, x [t, n, in], cs and h [n, cells], w [in + cells, 4 cells], wci wcf wco [cells], b [4 cells] -> i, cs, f, o,
-// ci, co, h, each [t, n, cells].
-Status infer_block_lstm(InferContext& c) {
-  BLADE_RETURN_IF_ERROR(check_arity(c, 9, 9, 7));
-  BLADE_RETURN_IF_ERROR(check_rank(c, 1, 3, "an input"));
-  BLADE_RETURN_IF_ERROR(check_rank(c, 2, 2, "a cell state"));
-  BLADE_RETURN_IF_ERROR(check_rank(c, 3, 2, "a hidden state"));
-  BLADE_RETURN_IF_ERROR(check_rank(c, 4, 2, "weights"));
-  BLADE_RETURN_IF_ERROR(check_rank(c, 8, 1, "a bias"));
-  BLADE_ASSIGN_OR_RETURN(const Dim batch,
-                         merge_dims(c, input_dim(c, 1, 1, "batch"), input_dim(c, 2, 0, "batch"), "the batch size"));
-  const Dim steps = input_dim(c, 1, 0, "steps"), cells = input_dim(c, 2, 1, "cells");
-  SymbolTable& s = c.symbols();
-  if (c.input_shape(4).has_rank()) {
-    const Dim rows = s.add(input_dim(c, 1, 2, "in"), cells);
-    BLADE_RETURN_IF_ERROR(merge_dims(c, c.input_shape(4).dim(0), rows, "the rows of the weights").status());
-    BLADE_RETURN_IF_ERROR(
-        merge_dims(c, c.input_shape(4).dim(1), s.mul(cells, 4), "the columns of the weights").status());
-  }
-  for (int i = 0; i < 7; ++i) c.set_output(i, c.input_dtype(1), Shape({steps, batch, cells}));
-  return Status();
-}
-
 }  // namespace blade::ir

@@ -9,9 +9,16 @@
 namespace blade::backends::cpu {
 namespace {
 
+// Of A, so that each panel is read once for up to a hundred rows or two.
+constexpr int64_t kGemmBlockBytes = 640 << 10;
+// Longer sums are made in pieces, so that a block of A has several tiles that share a panel of B from L2.
+constexpr int64_t kPieceSteps = 1024;
+constexpr int64_t kPieceRows = 28;
+
 template <class T>
 TileJob<T> gemm_job(int64_t m, int64_t k, int64_t a_row_stride, const PackedB& b) {
   TileJob<T> job;
+  if (b.unit == MatrixUnit::kVectors) job.block_bytes = kGemmBlockBytes;
   job.rows = m;
   job.run_length = k;
   job.input_bytes = m * k * int64_t{sizeof(T)};
@@ -125,18 +132,14 @@ void run_item_parallel(const MatMulShape& s, const Item<T, Out>& item, const Epi
   gemm(s.m, s.k, a, a_stride, b, item.c, s.c_row_stride, epilogue, pool, scratch + layout.packed_bytes());
 }
 
-}  // namespace
-
-template <class T>
-size_t gemm_scratch_bytes(int64_t m, int64_t k, int64_t n, int threads, MatrixUnit unit, int vectors) {
-  const TileJob<T> job =
-      gemm_job<T>(m, k, kAliasingStride<T>, packed_b_view(packed_steps<T>(1, k), n, nullptr, unit, vectors));
-  return static_cast<size_t>(threads) * tile_slot_scratch_bytes(job);
+int64_t gemm_pieces(int64_t m, int64_t k) {
+  return m < kPieceRows ? 1 : std::max<int64_t>(1, ceil_div(k, kPieceSteps));
 }
 
+// Sums over K in one go.
 template <class T, class Out>
-void gemm(int64_t m, int64_t k, const T* a, int64_t a_row_stride, const PackedB& b, Out* c, int64_t c_row_stride,
-          const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch, const Blocking& blocking) {
+void gemm_piece(int64_t m, int64_t k, const T* a, int64_t a_row_stride, const PackedB& b, Out* c, int64_t c_row_stride,
+                const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch, const Blocking& blocking) {
   TileJob<T> job = gemm_job<T>(m, k, a_row_stride, b);
   job.set_blocking(blocking);
   job.set_out(c);
@@ -146,6 +149,62 @@ void gemm(int64_t m, int64_t k, const T* a, int64_t a_row_stride, const PackedB&
       job,
       [&](int64_t first, int count, const T** rows) { return find_dense_rows(a, a_row_stride, first, count, rows); },
       pool, scratch);
+}
+
+// Sums of the pieces so far wait in C: the first adds bias and residual, the last does the rest.
+void gemm_in_pieces(int64_t m, int64_t k, const float* a, int64_t a_row_stride, const PackedB& b, float* c,
+                    int64_t c_row_stride, const EpilogueF32& epilogue, ThreadPool& pool, std::byte* scratch,
+                    const Blocking& blocking) {
+  const int64_t pieces = gemm_pieces(m, k);
+  for (int64_t i = 0; i < pieces; ++i) {
+    const int64_t first = i * k / pieces, last = (i + 1) * k / pieces;
+    EpilogueF32 part = i + 1 < pieces ? EpilogueF32() : epilogue;
+    part.bias = i == 0 ? epilogue.bias : nullptr;
+    part.residual = i == 0 ? epilogue.residual : c;
+    part.residual_row_stride = i == 0 ? epilogue.residual_row_stride : c_row_stride;
+    part.residual_channels = i == 0 ? epilogue.residual_channels : EpilogueF32().residual_channels;
+    gemm_piece(m, last - first, a + first, a_row_stride, b.piece(first, last), c, c_row_stride, part, pool, scratch,
+               blocking);
+  }
+}
+
+}  // namespace
+
+template <class T>
+size_t gemm_scratch_bytes(int64_t m, int64_t k, int64_t n, int threads, MatrixUnit unit, int vectors) {
+  size_t bytes = 0;
+  for (const int64_t piece : {k, ceil_div(k, gemm_pieces(m, k))}) {
+    const PackedB b = packed_b_view(packed_steps<T>(1, piece), n, nullptr, unit, vectors);
+    bytes = std::max(bytes, tile_slot_scratch_bytes(gemm_job<T>(m, piece, kAliasingStride<T>, b)));
+  }
+  return static_cast<size_t>(threads) * bytes;
+}
+
+template <class T, class Out>
+void gemm(int64_t m, int64_t k, const T* a, int64_t a_row_stride, const PackedB& b, Out* c, int64_t c_row_stride,
+          const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch, const Blocking& blocking) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    const bool residual_last = epilogue.residual != nullptr && epilogue.residual_last;
+    if (!residual_last && gemm_pieces(m, k) > 1) {
+      gemm_in_pieces(m, k, a, a_row_stride, b, c, c_row_stride, epilogue, pool, scratch, blocking);
+      return;
+    }
+  }
+  gemm_piece(m, k, a, a_row_stride, b, c, c_row_stride, epilogue, pool, scratch, blocking);
+}
+
+void gemm_on_caller(int64_t m, int64_t k, const float* a, int64_t a_row_stride, const PackedB& b, float* c,
+                    int64_t c_row_stride, const EpilogueF32& epilogue, std::byte* scratch) {
+  TileJob<float> job = gemm_job<float>(m, k, a_row_stride, b);
+  job.set_out(c);
+  job.out_stride = c_row_stride;
+  job.epilogue = &epilogue;
+  run_tile_range(
+      job, {0, tile_count(job), 0, b.panels()},
+      [&](int64_t first, int count, const float** rows) {
+        return find_dense_rows(a, a_row_stride, first, count, rows);
+      },
+      scratch);
 }
 
 template <class T>

@@ -23,6 +23,10 @@ template <class T, class Out>
 void gemm(int64_t m, int64_t k, const T* a, int64_t a_row_stride, const PackedB& b, Out* c, int64_t c_row_stride,
           const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch, const Blocking& blocking = {});
 
+// The same on the calling thread, of b's own panels; scratch for one thread.
+void gemm_on_caller(int64_t m, int64_t k, const float* a, int64_t a_row_stride, const PackedB& b, float* c,
+                    int64_t c_row_stride, const EpilogueF32& epilogue, std::byte* scratch);
+
 // A batch of products with nothing constant (attention): B is packed into scratch at every call, and so is A where its
 // columns are not dense. Item i uses a + i * a_batch_stride, or a + a_offsets[i] where offsets are given
 // (broadcasting). The epilogue's pixel is batch item * m + row, its residual has the shape [batch][m][n] at

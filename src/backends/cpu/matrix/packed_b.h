@@ -23,12 +23,25 @@ struct PackedB {
   int vectors = 1;                         // vectors in a row of a full panel
   const float* data = nullptr;             // 64-byte aligned
   MatrixUnit unit = MatrixUnit::kVectors;  // kTiles: pairs of bfloat16 only
+  // Where k is a piece of what was packed: its first step, and the steps of the whole (0: k is all).
+  int64_t first_step = 0, packed_k = 0;
 
   int64_t width() const { return int64_t{lanes} * vectors; }
   int64_t panels() const { return (n + width() - 1) / width(); }
-  const float* panel(int64_t p) const { return data + p * k * width(); }
+  const float* panel(int64_t p) const {
+    if (packed_k == 0) return data + p * k * width();
+    return data + p * packed_k * width() + first_step * panel_vectors(p) * lanes;
+  }
   int columns(int64_t p) const { return static_cast<int>(n - p * width() < width() ? n - p * width() : width()); }
   int panel_vectors(int64_t p) const { return columns(p) == width() ? vectors : (columns(p) + lanes - 1) / lanes; }
+  // Steps [first, last) of all panels.
+  PackedB piece(int64_t first, int64_t last) const {
+    PackedB part = *this;
+    part.k = last - first;
+    part.first_step = first;
+    part.packed_k = k;
+    return part;
+  }
   size_t bytes() const { return static_cast<size_t>((n + lanes - 1) / lanes * lanes * k) * sizeof(float); }
 };
 

@@ -15,7 +15,6 @@
 namespace blade::backends::cpu {
 namespace {
 
-constexpr int64_t kBlockInputBytes = 192 << 10;  // of A in L2, beside a panel of B and the output
 constexpr int64_t kBlockPointers = 8192;
 constexpr int64_t kPitchPad = 64;                   // bytes: moves each copied row to the next cache set
 constexpr int64_t kResidentPanelBytes = 384 << 10;  // panels that stay in L2 once read need no further prefetch
@@ -84,7 +83,7 @@ template <class T>
 int64_t tiles_per_block(const TileJob<T>& job) {
   const int64_t rows = max_rows(job);
   const int64_t bytes_per_row = std::max<int64_t>(sizeof(T), job.input_bytes / std::max<int64_t>(1, job.rows));
-  const int64_t by_bytes = kBlockInputBytes / (rows * bytes_per_row);
+  const int64_t by_bytes = job.block_bytes / (rows * bytes_per_row);
   const int64_t by_pointers = uses_tiles(job) ? kBlockPointers : kBlockPointers / (rows * job.runs);
   return std::max<int64_t>(1, std::min({by_bytes, by_pointers, tile_count(job)}));
 }
@@ -361,13 +360,15 @@ struct Walk {
       for (int64_t p = range.first_panel; p < range.last_panel; ++p) {
         const bool more = prefetch && (p + 1 < range.last_panel || job.prefetch_after);
         const char* panel = reinterpret_cast<const char*>(job.b.panel(p));
+        const char* next =
+            p + 1 < range.last_panel ? reinterpret_cast<const char*>(job.b.panel(p + 1)) : panel + panel_bytes;
         for (int64_t i = 0; i < count; ++i) {
           // The first panel of all is cold: its first reader fetches it a little ahead of itself.
           const bool cold = prefetch && t0 == range.first_tile && p == range.first_panel && i == 0 && !job.panels_warm;
           if (cold) {
             run(block[i], p, panel + kLookAheadBytes, static_cast<int>(ceil_div(panel_bytes, 64 * steps)));
           } else {
-            run(block[i], p, more ? panel + panel_bytes + i * lines * steps * 64 : nullptr, more ? lines : 0);
+            run(block[i], p, more ? next + i * lines * steps * 64 : nullptr, more ? lines : 0);
           }
         }
       }

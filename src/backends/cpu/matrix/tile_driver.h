@@ -37,7 +37,8 @@ struct TileJob {
   bool readable_past_end = false;  // 15 rows behind the last may be read
   int64_t row_pitch = 1;           // of so many rows in turn only the first `row_results` are results
   int64_t row_results = 1;
-  int64_t input_bytes = 0;  // of all rows, each byte counted once
+  int64_t input_bytes = 0;          // of all rows, each byte counted once
+  int64_t block_bytes = 192 << 10;  // of A in L2, beside a panel of B and the output
   PackedB b;
   int tile_parts = 0, panel_parts = 0;  // how run_tiles() cuts it; 0: by choose_split()
   bool prefetch_after = false;          // this thread reads what lies behind the last panel next

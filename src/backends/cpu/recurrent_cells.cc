@@ -1,0 +1,55 @@
+// Cells of recurrent layers for each instruction set.
+#include "backends/cpu/recurrent_cells.h"
+
+#include "backends/cpu/matrix/simd_targets.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backends/cpu/recurrent_cells.cc"
+#include "hwy/foreach_target.h"
+// After foreach_target, which decides what highway.h compiles for.
+#include "backends/cpu/matrix/simd_inl.h"
+#include "backends/cpu/pointwise_math_inl.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace blade::backends::cpu {
+namespace HWY_NAMESPACE {
+namespace {
+
+HWY_ATTR HWY_INLINE V gate_sum(const Gates& a, const Gates& b, int gate, int64_t at, int64_t count) {
+  return hn::Add(load_some(D(), a.data + gate * a.stride + at, count),
+                 load_some(D(), b.data + gate * b.stride + at, count));
+}
+
+HWY_ATTR void lstm_cells(const Gates& from_inputs, const Gates& from_state, float* cs, float* h, int64_t n) {
+  const D d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t k = 0; k < n; k += lanes) {
+    const int64_t count = n - k;
+    const V i = sigmoid_of(gate_sum(from_inputs, from_state, 0, k, count));
+    const V f = sigmoid_of(gate_sum(from_inputs, from_state, 1, k, count));
+    const V c = tanh_of(gate_sum(from_inputs, from_state, 2, k, count));
+    const V o = sigmoid_of(gate_sum(from_inputs, from_state, 3, k, count));
+    const V cell = hn::MulAdd(i, c, hn::Mul(f, load_some(d, cs + k, count)));
+    store_some(cell, d, cs + k, count);
+    store_some(hn::Mul(o, tanh_of(cell)), d, h + k, count);
+  }
+}
+
+}  // namespace
+
+const RecurrentCells& get_recurrent_cells() {
+  static const RecurrentCells cells = {lstm_cells};
+  return cells;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace blade::backends::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace blade::backends::cpu {
+HWY_EXPORT(get_recurrent_cells);
+const RecurrentCells& recurrent_cells() { return HWY_DYNAMIC_DISPATCH(get_recurrent_cells)(); }
+}  // namespace blade::backends::cpu
+#endif
