@@ -95,7 +95,7 @@ struct DepthwiseRows {
   template <int kSize>
   __device__ __forceinline__ void add_taps(const ConvParams& p, int i, float (&sums)[8]) const {
     const int kernel_h = kSize > 0 ? kSize : d.kernel_h, kernel_w = kSize > 0 ? kSize : d.kernel_w;
-#pragma unroll
+#pragma unroll(kSize == 3 ? 3 : 1)
     for (int ky = 0; ky < kernel_h; ++ky) {
       const int in_y = y[i] + ky * d.dilation_h;
 #pragma unroll
@@ -358,7 +358,9 @@ template <class Tile>
 __global__ void __launch_bounds__(Tile::kThreads)
     conv_depthwise_kernel(const __grid_constant__ DepthwiseInputParams depthwise,
                           const __grid_constant__ ConvParams p) {
+#if __CUDA_ARCH__ >= 900
   conv_body<Tile>(p, depthwise);
+#endif
 }
 
 template <class Tile>
