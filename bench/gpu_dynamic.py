@@ -1,7 +1,8 @@
 """Checks a dynamic profile on a GPU: batches 1 to 8 of ResNet-50 with opts 1, 2, 4 and 8 in one engine.
 
 Every batch's answers are compared with the CPU engine's, and its device time an image with that of the neighbouring opts:
-a batch between two opts may be at most 15 % slower an image than the slower of the two. Fails (exit status 1) otherwise.
+a batch between two opts may be at most 15 % slower an image than the slower of the two. Batch 9, outside the profile, has
+to be right on a plan that is made at first sight, however long it takes. Fails (exit status 1) otherwise.
 
   bench/gpu_dynamic.py --model frozen.pb --tuning-s 60
 """
@@ -39,7 +40,7 @@ def main():
     name = cpu.inputs[0].name
     engine = blade.Engine(optimized(arguments.model, name, arguments.tuning_s), device="gpu")
     faults, each = [], {}
-    for batch in range(1, MOST + 1):
+    for batch in range(1, MOST + 2):
         feed = {name: images_of(batch)}
         want, got = cpu.run(feed), engine.run(feed)
         for key, values in want.items():
@@ -48,7 +49,8 @@ def main():
             error = np.abs(got[key] - values).max() / np.abs(values).max()
             if not error < 1e-2:
                 faults.append(f"batch {batch}: output '{key}' is off by {error:.2g} of its range")
-        each[batch] = float(np.median(engine.device_times(feed, RUNS))) / batch
+        if batch <= MOST:
+            each[batch] = float(np.median(engine.device_times(feed, RUNS))) / batch
     for batch, us in each.items():
         below, above = max(opt for opt in OPTS if opt <= batch), min(opt for opt in OPTS if opt >= batch)
         slowest = max(each[below], each[above])

@@ -103,7 +103,7 @@ Status DeviceRunContext::join_small_steps(Binding& binding) const {
     }
     size_t taken = 1;
     if (kernels.size() > 1) {
-      BLADE_ASSIGN_OR_RETURN(auto joined, plan_->device->join(kernels, &taken));
+      BLADE_ASSIGN_OR_RETURN(auto joined, plan_->device->join(*plan_->device, kernels, &taken));
       if (taken > 1) binding.groups.push_back({first, first + taken, std::move(joined)});
     }
     first += std::max<size_t>(1, taken);
@@ -329,9 +329,9 @@ Result<DeviceRunContext::Binding*> DeviceRunContext::binding_for(std::span<std::
 }
 
 Status DeviceRunContext::start(void* stream, std::span<std::byte* const> inputs, std::span<std::byte* const> outputs) {
+  BLADE_ASSIGN_OR_RETURN(const auto queue, plan_->device->borrow_queue(stream));
   BLADE_ASSIGN_OR_RETURN(Binding* const binding, binding_for(inputs, outputs));
   binding->last_used = ++clock_;
-  BLADE_ASSIGN_OR_RETURN(const auto queue, plan_->device->borrow_queue(stream));
   if (binding->whole == nullptr && !plan_->steps.empty()) {
     const std::shared_ptr<ThreadPool> nobody = ThreadPool::shared(1);
     BLADE_ASSIGN_OR_RETURN(binding->whole, record(*binding, 0, plan_->steps.size(), 1, *nobody));

@@ -25,9 +25,9 @@ class LimitedDevice final : public backends::Device {
   Result<std::unique_ptr<backends::DeviceQueue>> borrow_queue(void* stream) override {
     return device_.borrow_queue(stream);
   }
-  Result<std::unique_ptr<backends::JoinedKernels>> join(std::span<const backends::BoundKernel> kernels,
+  Result<std::unique_ptr<backends::JoinedKernels>> join(Device& memory, std::span<const backends::BoundKernel> kernels,
                                                         size_t* taken) override {
-    return device_.join(kernels, taken);
+    return device_.join(memory, kernels, taken);
   }
 
  private:

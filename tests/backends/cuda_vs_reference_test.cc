@@ -197,7 +197,7 @@ struct TileSpec {
 };
 
 // Shapes that reach every tile and split, with borders that fill no tile.
-std::vector<Case> tile_cases() {
+std::vector<Case> tile_cases(ir::DType type) {
   using ir::Padding;
   const TileSpec specs[] = {
       {"1x1", {1, 7, 9, 512}, {1, 1, 512, 136}, {1, 1}, {1, 1}, Padding::kValid},
@@ -208,6 +208,10 @@ std::vector<Case> tile_cases() {
       {"5x3_few_channels", {1, 17, 19, 8}, {5, 3, 8, 24}, {1, 2}, {1, 1}, Padding::kExplicit},
       {"odd_channels_out", {1, 6, 6, 320}, {1, 1, 320, 77}, {1, 1}, {1, 1}, Padding::kValid},
       {"deep", {1, 4, 4, 1024}, {3, 3, 1024, 32}, {1, 1}, {1, 1}, Padding::kSame},
+      {"3x3_deep", {2, 7, 7, 512}, {3, 3, 512, 136}, {1, 1}, {1, 1}, Padding::kSame},
+      {"3x3_deep_strided", {1, 9, 11, 256}, {3, 3, 256, 72}, {2, 2}, {1, 1}, Padding::kSame},
+      {"3x3_dilated_patch", {1, 20, 12, 128}, {3, 3, 128, 40}, {1, 1}, {2, 3}, Padding::kSame},
+      {"7x5", {1, 21, 23, 64}, {7, 5, 64, 32}, {2, 1}, {1, 1}, Padding::kSame},
   };
   std::vector<Case> cases;
   for (const TileSpec& spec : specs) {
@@ -217,10 +221,15 @@ std::vector<Case> tile_cases() {
     attrs.padding = spec.padding;
     if (spec.padding == Padding::kExplicit) attrs.explicit_pads = {2, 1, 0, 3};
     const double depth = std::sqrt(static_cast<double>(spec.w[0] * spec.w[1] * spec.w[2]));
-    Case c{
-        spec.name, ir::Op::kConv, attrs, {random_floats(spec.x), random_floats(spec.w, -1.5 / depth, 1.5 / depth)}, 1,
-        1,         4e-3};
-    c = in_half(c);
+    Case c{spec.name,
+           ir::Op::kConv,
+           attrs,
+           {random_floats(spec.x), random_floats(spec.w, -1.5 / depth, 1.5 / depth)},
+           1,
+           1,
+           type == ir::DType::kFloat16 ? 4e-3 : 2e-5};
+    const bool half = type == ir::DType::kFloat16;
+    if (half) c = in_half(c);
     cases.push_back(c);
     const ir::Dims out = (*run_reference(c))[0]->dims;
     // Bias (float32), residual and clamp; then a program that no kernel lowers.
@@ -232,7 +241,7 @@ std::vector<Case> tile_cases() {
     Case fused = c;
     fused.name += "_bias_residual_relu";
     fused.inputs.push_back(random_floats({out.back()}));
-    fused.inputs.push_back(halved(random_floats(out)));
+    fused.inputs.push_back(half ? halved(random_floats(out)) : random_floats(out));
     fused.variable_inputs |= 1u << 3;
     attrs.epilogue = program;
     fused.attrs = attrs;
@@ -247,7 +256,8 @@ std::vector<Case> tile_cases() {
   return cases;
 }
 
-TEST(CudaVsReference, Tiles) { check_all(tile_cases()); }
+TEST(CudaVsReference, Tiles) { check_all(tile_cases(ir::DType::kFloat16)); }
+TEST(CudaVsReference, TilesInFloat) { check_all(tile_cases(ir::DType::kFloat32)); }
 
 // Bias, one activation, and a clamp behind it; in float32 and float16, dense and depthwise.
 TEST(CudaVsReference, Activations) {
@@ -312,13 +322,15 @@ TEST(CudaVsReference, WideProducts) {
       ir::MatMulAttrs attrs;
       attrs.transpose_b = transposed;
       const ir::Dims right = transposed ? ir::Dims{columns, 512} : ir::Dims{512, columns};
-      cases.push_back(in_half({"product_" + std::to_string(columns) + (transposed ? "_t" : ""),
-                               ir::Op::kMatMul,
-                               attrs,
-                               {random_floats({5, 19, 512}), random_floats(right, -0.1, 0.1)},
-                               1,
-                               1,
-                               4e-3}));
+      const Case c = {"product_" + std::to_string(columns) + (transposed ? "_t" : ""),
+                      ir::Op::kMatMul,
+                      attrs,
+                      {random_floats({5, 19, 512}), random_floats(right, -0.1, 0.1)},
+                      1,
+                      1,
+                      2e-5};
+      cases.push_back(c);
+      cases.push_back(in_half(c));
     }
   }
   check_all(cases);
@@ -547,6 +559,49 @@ TEST(CudaVsReference, FirstLayersWithMaxPool) {
   check_pairs(pairs);
 }
 
+// Windows of both known sizes and another, strides, dilation, channels that fill no chunk and no tile.
+TEST(CudaVsReference, DepthwiseWithAProduct) {
+  struct Spec {
+    int64_t height, width, channels, kernel_h, kernel_w, stride, dilation, results;
+  };
+  std::vector<PairCase> pairs;
+  for (const Spec& spec :
+       {Spec{11, 13, 40, 3, 3, 1, 1, 24}, Spec{12, 9, 136, 3, 3, 2, 1, 72}, Spec{17, 16, 64, 5, 5, 2, 1, 136},
+        Spec{9, 9, 200, 5, 5, 1, 2, 32}, Spec{8, 10, 24, 2, 7, 1, 1, 77}}) {
+    ir::ConvAttrs attrs;
+    attrs.strides = {spec.stride, spec.stride};
+    attrs.dilations = {spec.dilation, spec.dilation};
+    attrs.padding = ir::Padding::kSame;
+    attrs.groups = spec.channels;
+    attrs.epilogue = bias_and_relu();
+    PairCase pair;
+    pair.first = in_half({"depthwise",
+                          ir::Op::kConv,
+                          attrs,
+                          {random_floats({3, spec.height, spec.width, spec.channels}),
+                           random_floats({spec.kernel_h, spec.kernel_w, 1, spec.channels}, -0.4, 0.4)},
+                          1,
+                          1,
+                          4e-3});
+    pair.first.inputs.push_back(random_floats({spec.channels}));
+    ir::ConvAttrs product;
+    product.strides = product.dilations = {1, 1};
+    product.padding = ir::Padding::kValid;
+    product.epilogue = bias_and_relu();
+    pair.second = in_half({"product_" + std::to_string(spec.results),
+                           ir::Op::kConv,
+                           product,
+                           {random_floats({1}), random_floats({1, 1, spec.channels, spec.results}, -0.2, 0.2)},
+                           1,
+                           1,
+                           8e-3});
+    pair.second.inputs[0] = nullptr;
+    pair.second.inputs.push_back(random_floats({spec.results}));
+    pairs.push_back(pair);
+  }
+  check_pairs(pairs);
+}
+
 // y = relu(conv(x) + bias + (conv1x1(other) + bias)), with one block and many, split and not.
 TEST(CudaVsReference, SumsOfConvolutions) {
   struct Spec {
@@ -625,7 +680,7 @@ class JoinedKernelsOf {
     std::vector<BoundKernel> bound;
     for (const Member& member : members_) bound.push_back({member.kernel.get(), member.operands.args(**queue)});
     for (size_t first = 0, taken = 0; first < bound.size(); first += taken) {
-      const auto joined = device_.join(std::span(bound).subspan(first), &taken);
+      const auto joined = device_.join(device_, std::span(bound).subspan(first), &taken);
       ASSERT_TRUE(joined.ok()) << joined.status().message();
       ASSERT_GT(taken, 0u);
       ASSERT_TRUE((*joined)->run((*queue)->handle(), taken).ok());
@@ -699,7 +754,7 @@ TEST(CudaVsReference, SmallKernelsWaitForEachOther) {
     home.args.inputs = back, home.args.outputs = there;
     const std::vector<BoundKernel> chain = {forth, home, forth, home, forth, home};
     size_t taken = 0;
-    const auto joined = (*card)->join(chain, &taken);
+    const auto joined = (*card)->join(**card, chain, &taken);
     ASSERT_TRUE(joined.ok() && taken == chain.size());
     ASSERT_TRUE((*joined)->run((*queue)->handle(), 4).ok());  // two rounds of the three
     std::vector<float> got(700);

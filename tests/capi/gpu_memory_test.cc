@@ -90,6 +90,30 @@ TEST_F(GpuMemoryTest, MisalignedMemoryAndMissingRoomAreNamed) {
   EXPECT_THROW(engine.run_on_device({view(in.data(), {2, 4})}, memory, nullptr), Error);
 }
 
+TEST_F(GpuMemoryTest, AStreamUnderCaptureIsRefused) {
+  Engine engine(file_.path(), on_gpu());
+  const std::vector<float> x = {1, 2, 3, 4};
+  const Floats in(x), out(std::vector<float>(3, -1.0f));
+  std::vector<blade_tensor> memory = {view(out.data(), {1, 3})};
+  engine.run_on_device({view(in.data(), {1, 4})}, memory, nullptr);  // what a first run allocates is there
+  cudaStream_t stream;
+  ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+  ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+  try {
+    engine.run_on_device({view(in.data(), {1, 4})}, memory, stream);
+    ADD_FAILURE() << "ran inside a capture";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("outside of the capture"), std::string::npos) << error.what();
+  }
+  cudaGraph_t graph = nullptr;
+  EXPECT_EQ(cudaStreamEndCapture(stream, &graph), cudaSuccess);  // the capture itself goes on
+  if (graph != nullptr) cudaGraphDestroy(graph);
+  engine.run_on_device({view(in.data(), {1, 4})}, memory, stream);
+  EXPECT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+  EXPECT_EQ(out.values(), expected_y(x));
+  EXPECT_EQ(cudaStreamDestroy(stream), cudaSuccess);
+}
+
 TEST_F(GpuMemoryTest, MemoryBeyondTheLimitIsASentence) {
   Engine::Options options = on_gpu();
   options.device_memory_limit = 256;

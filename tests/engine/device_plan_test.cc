@@ -316,6 +316,8 @@ TEST(DevicePlan, MemoryIsBounded) {
   EXPECT_NE(status.message().find("of the 64 that it may"), std::string::npos) << status.message();
   const auto engine = chain_engine(device, 4096);
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(engine->run({&ref, 1}, kept).ok());
+  device.table_bytes = 4096;  // of what steps were joined into
+  EXPECT_EQ(chain_engine(device, 4096)->run({&ref, 1}, kept).code(), StatusCode::kResourceExhausted);
 }
 
 // Where(x > 0): its size is found on the host, behind work on the device.

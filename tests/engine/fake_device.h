@@ -45,7 +45,8 @@ class FakeQueue final : public backends::DeviceQueue {
 // Runs the kernels one after another; counts the launches that a device would make of them.
 class FakeJoined final : public backends::JoinedKernels {
  public:
-  explicit FakeJoined(std::span<const backends::BoundKernel> kernels) : kernels_(kernels.begin(), kernels.end()) {}
+  FakeJoined(std::span<const backends::BoundKernel> kernels, DeviceBuffer table)
+      : kernels_(kernels.begin(), kernels.end()), table_(std::move(table)) {}
   Status run(void*, size_t count) const override {
     ++launches;
     for (size_t i = 0; i < count; ++i) BLADE_RETURN_IF_ERROR(kernels_[i].kernel->run(kernels_[i].args));
@@ -56,6 +57,7 @@ class FakeJoined final : public backends::JoinedKernels {
 
  private:
   std::vector<backends::BoundKernel> kernels_;
+  DeviceBuffer table_;
 };
 
 class FakeDevice final : public backends::Device {
@@ -81,12 +83,14 @@ class FakeDevice final : public backends::Device {
     return std::unique_ptr<backends::DeviceQueue>(std::make_unique<FakeQueue>());
   }
   Result<std::unique_ptr<backends::DeviceQueue>> borrow_queue(void*) override { return create_queue(); }
-  Result<std::unique_ptr<backends::JoinedKernels>> join(std::span<const backends::BoundKernel> kernels,
+  Result<std::unique_ptr<backends::JoinedKernels>> join(Device& memory, std::span<const backends::BoundKernel> kernels,
                                                         size_t* taken) override {
     *taken = std::min(kernels.size(), most_joined);
-    return std::unique_ptr<backends::JoinedKernels>(std::make_unique<FakeJoined>(kernels.first(*taken)));
+    BLADE_ASSIGN_OR_RETURN(DeviceBuffer table, memory.allocate(table_bytes));
+    return std::unique_ptr<backends::JoinedKernels>(
+        std::make_unique<FakeJoined>(kernels.first(*taken), std::move(table)));
   }
-  size_t most_joined = 3;
+  size_t most_joined = 3, table_bytes = 16;
 
  private:
   std::span<const KernelEntry> kernels_, fused_;

@@ -73,7 +73,7 @@ ConvProblem windowed_problem(const reference::Windows& w, int64_t in_channels, i
   return problem;
 }
 
-// [k, channels] (or its transpose) to [chunk][padded channel][64 k], pieces of 8 k XORed by channel & 7.
+// [k, channels] (or its transpose) to [chunk][padded channel][128 bytes of k], pieces of 16 bytes XORed by channel & 7.
 Result<AlignedBuffer> pack_weights(const ir::Tensor& weights, const ConvProblem& problem) {
   const int64_t channels = problem.channels, padded = problem.padded_channels(), depth = problem.depth();
   const size_t bytes = static_cast<size_t>(problem.own_chunks() * padded) * 128;
@@ -82,13 +82,13 @@ Result<AlignedBuffer> pack_weights(const ir::Tensor& weights, const ConvProblem&
     return resource_exhausted("There is no memory to pack " + std::to_string(bytes) + " bytes of weights.");
   }
   std::fill_n(buffer.data(), bytes, std::byte{0});
-  auto* to = buffer.as<uint16_t>();
-  const std::byte* from = weights.data;
+  const int64_t size = problem.element_bytes, in_piece = problem.piece();
   for (int64_t k = 0; k < depth; ++k) {
-    const int64_t chunk = k / 64, piece = k / 8 % 8, rest = k % 8;
+    const int64_t chunk = k / (8 * in_piece), piece = k / in_piece % 8, rest = k % in_piece;
     for (int64_t c = 0; c < channels; ++c) {
-      const int64_t at = problem.weights_by_channel ? c * depth + k : k * channels + c;
-      __builtin_memcpy(to + (chunk * padded + c) * 64 + ((piece ^ (c & 7)) * 8) + rest, from + at * 2, 2);
+      const int64_t from = problem.weights_by_channel ? c * depth + k : k * channels + c;
+      const int64_t to = (chunk * padded + c) * 128 + (piece ^ (c & 7)) * 16 + rest * size;
+      __builtin_memcpy(buffer.data() + to, weights.data + from * size, static_cast<size_t>(size));
     }
   }
   return buffer;
@@ -105,19 +105,20 @@ Result<std::shared_ptr<const DeviceBuffer>> packed_weights(const KernelRequest& 
 
 }  // namespace
 
-Support supports_conv_problem(const KernelRequest& request) {
+Support supports_conv_problem(const KernelRequest& request, ir::DType dtype) {
   if (Support s = needs_small(request); !s.ok) return s;
   for (const TensorDesc* desc : {&request.inputs[0], &request.inputs[1], &request.outputs[0]}) {
-    if (desc->dtype != ir::DType::kFloat16) {
-      return Support::no(std::string("has type ") + ir::dtype_name(desc->dtype) + ", needs float16");
+    if (desc->dtype != dtype) {
+      return Support::no(std::string("has type ") + ir::dtype_name(desc->dtype) + ", needs " + ir::dtype_name(dtype));
     }
   }
   if (!is_constant(request, 1)) return Support::no("weights are not constant");
   const bool is_conv = request.node->op == ir::Op::kConv;
   if (Support s = is_conv ? supports_conv(request) : supports_matmul(request); !s.ok) return s;
-  const int64_t channels = request.inputs[0].dims.back();
-  if (channels % 8 != 0)
-    return Support::no("has " + std::to_string(channels) + " input channels, needs a multiple of 8");
+  const int64_t channels = request.inputs[0].dims.back(), piece = 16 / static_cast<int64_t>(ir::dtype_size(dtype));
+  if (channels % piece != 0)
+    return Support::no("has " + std::to_string(channels) + " input channels, needs a multiple of " +
+                       std::to_string(piece));
   return Epilogue::supports(request, epilogue_of(request), 2);
 }
 
@@ -151,6 +152,7 @@ ConvProblem conv_problem(const KernelRequest& request) {
   ConvProblem problem;
   problem.in_channels = request.inputs[0].dims.back();
   problem.channels = request.outputs[0].dims.back();
+  problem.element_bytes = static_cast<int64_t>(ir::dtype_size(request.inputs[0].dtype));
   if (request.node->op == ir::Op::kMatMul) {
     problem.width = problem.out_width = request.outputs[0].element_count() / problem.channels;
     problem.weights_by_channel = request.node->get<ir::MatMulAttrs>().transpose_b;
@@ -161,6 +163,7 @@ ConvProblem conv_problem(const KernelRequest& request) {
       reference::make_windows(request.inputs[0].dims, request.outputs[0].dims, request.inputs[1].dims, attrs.strides,
                               attrs.dilations, attrs.padding, attrs.explicit_pads);
   problem = windowed_problem(w, problem.in_channels, problem.channels);
+  problem.element_bytes = static_cast<int64_t>(ir::dtype_size(request.inputs[0].dtype));
   if (request.producer != nullptr) {
     const auto& addend = request.producer->node->get<ir::ConvAttrs>();
     problem.addend_channels = request.producer->inputs[0].dims.back();
@@ -186,7 +189,7 @@ ConvParams conv_params(const ConvProblem& problem, int64_t column_tiles) {
   p.height = static_cast<int>(problem.height);
   p.width = static_cast<int>(problem.width);
   p.in_channels = static_cast<int>(problem.in_channels);
-  p.pieces_per_tap = static_cast<int>(problem.in_channels / 8);
+  p.pieces_per_tap = static_cast<int>(problem.in_channels / problem.piece());
   p.kernel_h = static_cast<int>(problem.kernel_h);
   p.kernel_w = static_cast<int>(problem.kernel_w);
   p.stride_h = static_cast<int>(problem.stride_h);
@@ -198,7 +201,7 @@ ConvParams conv_params(const ConvProblem& problem, int64_t column_tiles) {
   p.out_width = FastDivisor(problem.out_width);
   p.out_pixels = FastDivisor(problem.out_height * problem.out_width);
   p.taps_w = FastDivisor(problem.kernel_w);
-  p.tap_pieces = FastDivisor(problem.in_channels / 8);
+  p.tap_pieces = FastDivisor(problem.in_channels / problem.piece());
   p.column_tiles = FastDivisor(column_tiles);
   p.chunks = static_cast<int>(problem.chunks());
   p.own_chunks = static_cast<int>(problem.own_chunks());
@@ -246,7 +249,8 @@ double memory_us(const KernelRequest& request) {
 }
 
 Support supports_variant(const KernelRequest& request, const ConvVariant& variant, int split_log2) {
-  if (Support s = supports_conv_problem(request); !s.ok) return s;
+  const ir::DType dtype = variant.floats ? ir::DType::kFloat32 : ir::DType::kFloat16;
+  if (Support s = supports_conv_problem(request, dtype); !s.ok) return s;
   const DeviceInfo& card = request.device->info();
   if (variant.groups && card.capability != 90) return Support::no("needs compute capability 9.0");
   if (split_log2 > 0 && card.capability < 90) return Support::no("clusters need compute capability 9.0");
@@ -285,7 +289,8 @@ double predict_variant_us(const KernelRequest& request, const ConvVariant& varia
   const DeviceInfo& card = request.device->info();
   const Split split = split_of(conv_problem(request), variant, split_log2, card.shared_bytes_per_block);
   const double sms = card.multiprocessors;
-  const double multiply_us = 2.0 * variant.rows * variant.columns * 64 / (variant.groups ? 5.5e6 : 4.0e6);
+  const double rate = variant.groups ? 5.5e6 : variant.floats ? 1.2e6 : 4.0e6;
+  const double multiply_us = 2.0 * variant.rows * variant.columns * 64 / rate;
   const double load_us = (variant.rows + variant.columns) * 128.0 / 40e3;
   const double chunk_us = std::max(multiply_us, load_us);
   const double beside = std::clamp(std::floor(200e3 / std::max(split.shared_bytes, 1)), 1.0, 4.0);
@@ -296,21 +301,29 @@ double predict_variant_us(const KernelRequest& request, const ConvVariant& varia
          (variant.warps_k > 1 ? 0.2 : 0.0);
 }
 
+VariantLaunch variant_launch(const KernelRequest& request, const ConvVariant& variant, int split_log2) {
+  const ConvProblem problem = conv_problem(request);
+  const Split split = split_of(problem, variant, split_log2, request.device->info().shared_bytes_per_block);
+  VariantLaunch made;
+  made.shape.grid.x = static_cast<unsigned>(split.blocks);
+  made.shape.threads = variant.threads;
+  made.shape.shared_bytes = split.shared_bytes;
+  made.shape.cluster = 1 << split_log2;
+  made.params = conv_params(problem, split.column_tiles);
+  made.params.split_log2 = split_log2;
+  made.params.stages = split.stages;
+  return made;
+}
+
 Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, PackCache& packs,
                                                const ConvVariant& variant, int split_log2, bool float_result) {
   const ConvProblem problem = conv_problem(request);
-  const Split split = split_of(problem, variant, split_log2, request.device->info().shared_bytes_per_block);
   BLADE_ASSIGN_OR_RETURN(const ConvOperands operands, conv_operands(request, problem, packs));
-  LaunchShape shape;
-  shape.grid.x = static_cast<unsigned>(split.blocks);
-  shape.threads = variant.threads;
-  shape.shared_bytes = split.shared_bytes;
-  shape.cluster = 1 << split_log2;
+  const VariantLaunch made = variant_launch(request, variant, split_log2);
+  const LaunchShape shape = made.shape;
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, variant.kernel, shape));
-  ConvParams params = conv_params(problem, split.column_tiles);
-  params.split_log2 = split_log2;
-  params.stages = split.stages;
-  params.y_is_float = float_result;
+  ConvParams params = made.params;
+  params.y_is_float = float_result || variant.floats;
   const ConvProblem addend = request.producer != nullptr ? addend_problem(request) : problem;
   return make_kernel(
       [=, kernel = variant.kernel, has_maps = variant.groups,

@@ -19,17 +19,19 @@ struct ConvProblem {
   int64_t stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1, pad_top = 0, pad_left = 0;
   bool weights_by_channel = false;  // [channels, k] instead of [k, channels]
   int64_t addend_channels = 0, addend_stride_h = 1, addend_stride_w = 1;
+  int64_t element_bytes = 2;
 
   int64_t rows() const { return images * out_height * out_width; }
   int64_t depth() const { return kernel_h * kernel_w * in_channels; }
-  int64_t own_chunks() const { return ceil_div(depth(), int64_t{64}); }
-  int64_t chunks() const { return own_chunks() + ceil_div(addend_channels, int64_t{64}); }
+  int64_t piece() const { return 16 / element_bytes; }  // elements of 16 bytes; a chunk is 8 of them
+  int64_t own_chunks() const { return ceil_div(depth(), 8 * piece()); }
+  int64_t chunks() const { return own_chunks() + ceil_div(addend_channels, 8 * piece()); }
   int64_t padded_channels() const { return ceil_div(channels, int64_t{128}) * 128; }
 };
 
-// Float16 operands, constant weights; Conv with one or two spatial dims and no groups, or MatMul with one right operand
-// for all batches. The reason where not.
-Support supports_conv_problem(const KernelRequest& request);
+// Float16 operands (or those of `dtype`), constant weights; Conv with one or two spatial dims and no groups, or MatMul
+// with one right operand for all batches. The reason where not.
+Support supports_conv_problem(const KernelRequest& request, ir::DType dtype = ir::DType::kFloat16);
 ConvProblem conv_problem(const KernelRequest& request);  // only for what is supported
 // The same for a sum of two convolutions.
 Support supports_conv_sum(const KernelRequest& request);
@@ -81,6 +83,12 @@ Support supports_variant(const KernelRequest& request, const ConvVariant& varian
 Support supports_variant_sum(const KernelRequest& request, const ConvVariant& variant, int split_log2);
 // The request is a cast to float32, its producer the product.
 Support supports_variant_cast(const KernelRequest& request, const ConvVariant& variant, int split_log2);
+// How a problem is cut into blocks.
+struct VariantLaunch {
+  LaunchShape shape;
+  ConvParams params;
+};
+VariantLaunch variant_launch(const KernelRequest& request, const ConvVariant& variant, int split_log2);
 double predict_variant_us(const KernelRequest& request, const ConvVariant& variant, int split_log2);
 Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, PackCache& packs,
                                                const ConvVariant& variant, int split_log2, bool float_result = false);

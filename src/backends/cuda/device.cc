@@ -131,11 +131,20 @@ class CudaDevice final : public Device {
   }
   Result<std::unique_ptr<DeviceQueue>> borrow_queue(void* stream) override {
     BLADE_RETURN_IF_ERROR(use());
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    BLADE_CUDA(cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &capture), "look at a stream");
+    if (capture != cudaStreamCaptureStatusNone) {
+      return failed_precondition(
+          "The stream is being captured into a CUDA graph, and the engine starts recordings of its own, which no "
+          "capture "
+          "takes: run outside of the capture.");
+    }
     return std::unique_ptr<DeviceQueue>(std::make_unique<Queue>(static_cast<cudaStream_t>(stream), false));
   }
-  Result<std::unique_ptr<JoinedKernels>> join(std::span<const BoundKernel> kernels, size_t* taken) override {
+  Result<std::unique_ptr<JoinedKernels>> join(Device& memory, std::span<const BoundKernel> kernels,
+                                              size_t* taken) override {
     BLADE_RETURN_IF_ERROR(use());
-    return join_kernels(*this, kernels, taken);
+    return join_kernels(memory, kernels, taken);
   }
 
  private:

@@ -55,10 +55,10 @@ struct EpilogueParams {
 };
 
 // Convolution as a matrix product: rows are output pixels, columns output channels, k runs over taps and channels in
-// pieces of 8 channels, 8 pieces a chunk. Everything NHWC.
+// pieces of 16 bytes, 8 pieces a chunk. Everything NHWC.
 struct ConvParams {
   const void* x = nullptr;
-  const void* weights = nullptr;  // [chunk][channel][64 k], pieces of a channel XORed by channel & 7
+  const void* weights = nullptr;  // [chunk][channel][128 bytes of k], pieces of a channel XORed by channel & 7
   void* y = nullptr;
   int rows = 0, channels = 0, channels_padded = 0;
   int height = 0, width = 0, in_channels = 0;
@@ -76,6 +76,27 @@ struct ConvParams {
   bool y_is_float = false;
   int tiles = 0;  // of all blocks, where a block takes more than one
   EpilogueParams epilogue;
+};
+
+// A convolution whose taps read one patch: positions are counted over rows of patch_width.
+struct PatchParams {
+  ConvParams conv;
+  FastDivisor patch_width, image_tiles;  // tiles of one image
+  int out_height = 0;
+  int slabs = 0;  // of 64 input channels
+  int stride_h_log2 = 0, stride_w_log2 = 0;
+  int box_bytes = 0, plane_bytes = 0;  // of one plane of a patch: what a request brings, and rounded up
+};
+
+// A depthwise convolution whose results are the pixels of a product.
+struct DepthwiseInputParams {
+  const void* weights = nullptr;  // half [kernel_h, kernel_w, channels]
+  const float* bias = nullptr;
+  bool has_clamp = false;
+  float lo = 0, hi = 0;
+  FastDivisor out_width, out_pixels;
+  int height = 0, width = 0, kernel_h = 0, kernel_w = 0;
+  int stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1, pad_top = 0, pad_left = 0;
 };
 
 // A CUtensorMap, whose contents only the driver knows.

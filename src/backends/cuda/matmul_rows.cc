@@ -12,7 +12,7 @@ namespace blade::backends::cuda {
 namespace {
 
 constexpr int kSplits = 4;  // 1, 2, 4 and 8 blocks
-constexpr int kSets = 3, kMaxVariants = 12;
+constexpr int kSets = 4, kMaxVariants = 12;
 
 std::span<const ConvVariant> variants_of(int set) {
   switch (set) {
@@ -20,6 +20,8 @@ std::span<const ConvVariant> variants_of(int set) {
       return conv_variants_wgmma();
     case 1:
       return conv_variants_mma_small();
+    case 2:
+      return conv_variants_float();
     default:
       return conv_variants_mma_large();
   }
@@ -54,8 +56,11 @@ struct VariantRow {
   }
   static std::string label() {
     const ConvVariant& v = variant();
-    return std::string(v.groups ? "wgmma_" : "mma_") + std::to_string(v.rows) + "x" + std::to_string(v.columns) + "k" +
-           std::to_string(v.warps_k) + (kSplit > 0 ? "_split" + std::to_string(1 << kSplit) : "");
+    return std::string(v.groups   ? "wgmma_"
+                       : v.floats ? "tf32x3_"
+                                  : "mma_") +
+           std::to_string(v.rows) + "x" + std::to_string(v.columns) + "k" + std::to_string(v.warps_k) +
+           (kSplit > 0 ? "_split" + std::to_string(1 << kSplit) : "");
   }
 };
 
@@ -65,7 +70,7 @@ struct Table : ProductRows {
     using Row = VariantRow<kNumber>;
     if (!Row::exists()) return;
     add_rows<Row>(Row::label());
-    add_cast_row<Row>(Row::label());
+    if (!Row::variant().floats) add_cast_row<Row>(Row::label());
     if (Row::variant().groups) add_sum_row<Row>(Row::label());
   }
   template <int... kNumbers>

@@ -85,6 +85,30 @@ Result<PixelMaps> make_pixel_maps(const ConvProblem& problem, const ConvProblem&
   return maps;
 }
 
+Support supports_patch_map(const ConvProblem& problem) {
+  if (problem.in_channels % 64 != 0) {
+    return Support::no("has " + std::to_string(problem.in_channels) + " input channels, needs a multiple of 64");
+  }
+  return encode_boxes() != nullptr ? Support::yes() : Support::no("the driver has no tensor maps");
+}
+
+Result<TensorMap> make_patch_map(const ConvProblem& problem, const void* x, int64_t height, int64_t width) {
+  const auto c = static_cast<cuuint64_t>(problem.in_channels);
+  const auto w = static_cast<cuuint64_t>(problem.width), h = static_cast<cuuint64_t>(problem.height);
+  const cuuint64_t dims[] = {c, w, h, static_cast<cuuint64_t>(problem.images)};
+  const cuuint64_t strides[] = {c * 2, w * c * 2, h * w * c * 2};
+  const cuuint32_t steps[] = {1, static_cast<cuuint32_t>(problem.stride_w), static_cast<cuuint32_t>(problem.stride_h),
+                              1};
+  const cuuint32_t box[] = {64, static_cast<cuuint32_t>(width * problem.stride_w),
+                            static_cast<cuuint32_t>(height * problem.stride_h), 1};
+  TensorMap map;
+  const CUresult result =
+      encode_boxes()(reinterpret_cast<CUtensorMap*>(&map), CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 4, const_cast<void*>(x),
+                     dims, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                     CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  return checked(map, result);
+}
+
 Result<TensorMap> make_box_map(const void* matrix, int64_t matrix_rows, int64_t columns, int rows) {
   const cuuint64_t dims[] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(matrix_rows)};
   const cuuint64_t strides[] = {dims[0] * 2};

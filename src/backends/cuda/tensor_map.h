@@ -15,6 +15,10 @@ Result<TensorMap> make_tensor_map(const ConvProblem& problem, const void* x, int
 Result<PixelMaps> make_pixel_maps(const ConvProblem& problem, const ConvProblem& addend, const void* x,
                                   const void* addend_x, int rows);
 
+// The image at `x` in boxes of `height` by `width` pixels by 64 channels, every stride-th pixel of each dim.
+Result<TensorMap> make_patch_map(const ConvProblem& problem, const void* x, int64_t height, int64_t width);
+Support supports_patch_map(const ConvProblem& problem);
+
 // A float16 matrix in boxes of `rows` by 64 columns.
 Result<TensorMap> make_box_map(const void* matrix, int64_t matrix_rows, int64_t columns, int rows);
 

@@ -9,6 +9,7 @@
 
 #include <type_traits>
 
+#include "backends/cuda/kernels/conv_finish.cuh"
 #include "backends/cuda/kernels/device_math.cuh"
 #include "backends/cuda/kernels/tensor_core.cuh"
 #include "backends/cuda/kernels/tensor_rows.cuh"
@@ -17,36 +18,14 @@ namespace blade::backends::cuda {
 
 inline constexpr int kMaxStages = 16;
 
-// kWarpsM x kWarpsN warps tile the block; kWarpsK of them share a tile and take turns in k.
-// With kGroups a "warp" of kWarpsM and kWarpsK is a warp group of four and kWarpsN is 1. Groups read both operands from
-// shared memory; pixels come by the tensor copy engine, which knows taps and padding: one thread asks for a chunk.
-template <int kRows_, int kColumns_, int kWarpsM_, int kWarpsN_, int kWarpsK_, bool kGroups_>
-struct ConvTile {
-  static constexpr int kRows = kRows_, kColumns = kColumns_;
-  static constexpr int kWarpsM = kWarpsM_, kWarpsN = kWarpsN_, kWarpsK = kWarpsK_;
-  static constexpr bool kGroups = kGroups_;
-  static constexpr int kThreads = kWarpsM * kWarpsN * kWarpsK * 32 * (kGroups ? 4 : 1);
-  static constexpr int kWarpRows = kGroups ? 16 : kRows / kWarpsM;  // of one warp
-  static constexpr int kWarpColumns = kColumns / kWarpsN;
-  static constexpr int kM = kWarpRows / 16, kN = kWarpColumns / 8;  // matrix instructions across
-  static constexpr int kSumPitch = kColumns + 4;                    // floats, in the exchange of sums
-  static constexpr int kStageBytes = (kRows + kColumns) * 128;
-  static constexpr int kSumBytes = kWarpsK * kRows * kSumPitch * 4;
-  static constexpr int kVectors = (kRows * kColumns / 8 + kThreads - 1) / kThreads;  // of 8 results, a thread
-  // Few results a thread, all of a tile's depth in one warp: they go straight from the sums to memory.
-  static constexpr bool kDirect = kWarpsK == 1 && kM * kN <= 8;
-  static_assert(kThreads % (kColumns / 8) == 0);
-  static_assert(!kGroups || (kWarpsN == 1 && kRows == 64 * kWarpsM));
-  static_assert(kGroups || (kWarpRows % 16 == 0 && kWarpColumns % 16 == 0));
-  static_assert(4 % kWarpsK == 0 && kThreads % 64 == 0 && kRows * 8 % kThreads == 0);
-};
-
 // The rows of pixels that a thread copies: always the same piece of a chunk, kThreads / 8 rows apart.
 template <class Tile>
 struct PixelRows {
   static constexpr int kCount = Tile::kRows * 8 / Tile::kThreads;
   int base[kCount], y[kCount], x[kCount];  // of tap (0, 0): element offset and position; y is far outside if no pixel
   int tap_y, tap_x, piece;                 // of the next chunk's piece
+  using Element = std::conditional_t<Tile::kFloats, float, __half>;
+  static constexpr int kPiece = 16 / sizeof(Element);
 
   __device__ __forceinline__ PixelRows(const ConvParams& p, const PixelMaps&, int first_row, int first_chunk) {
     const int thread = static_cast<int>(threadIdx.x);
@@ -70,9 +49,9 @@ struct PixelRows {
     const int thread = static_cast<int>(threadIdx.x), row = thread >> 3;
     to += row * 128 + (((thread & 7) ^ (row & 7)) << 4);
     const int dy = tap_y * p.dilation_h, dx = tap_x * p.dilation_w;
-    const int offset = (dy * p.width + dx) * p.in_channels + piece * 8;
+    const int offset = (dy * p.width + dx) * p.in_channels + piece * kPiece;
     const bool tap_valid = tap_y < p.kernel_h;
-    const __half* from = static_cast<const __half*>(p.x);
+    const Element* from = static_cast<const Element*>(p.x);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
       const bool valid = tap_valid && static_cast<unsigned>(y[i] + dy) < static_cast<unsigned>(p.height) &&
@@ -90,27 +69,81 @@ struct PixelRows {
   }
 };
 
-// Where this warp stands in its block.
+// Instead of copies: each thread computes pieces of 8 channels of a depthwise convolution.
 template <class Tile>
-struct WarpPlace {
-  int m, n, k;
-  __device__ __forceinline__ WarpPlace() {
-    const int warp = static_cast<int>(threadIdx.x) >> 5;
-    if constexpr (Tile::kGroups) {
-      m = (warp >> 2) % Tile::kWarpsM;
-      n = 0;
-      k = (warp >> 2) / Tile::kWarpsM;
-    } else {
-      m = warp % (Tile::kWarpsM * Tile::kWarpsN) / Tile::kWarpsN;
-      n = warp % Tile::kWarpsN;
-      k = warp / (Tile::kWarpsM * Tile::kWarpsN);
+struct DepthwiseRows {
+  static constexpr int kCount = Tile::kRows * 8 / Tile::kThreads;
+  const DepthwiseInputParams& d;
+  int image_row[kCount], y[kCount], x[kCount];  // of tap (0, 0); y is far outside if no pixel
+  int channel;                                  // of the next chunk's piece
+
+  __device__ __forceinline__ DepthwiseRows(const ConvParams& p, const DepthwiseInputParams& depthwise, int first_row,
+                                           int first_chunk)
+      : d(depthwise), channel(first_chunk * 64 + (static_cast<int>(threadIdx.x) & 7) * 8) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const int row = first_row + (static_cast<int>(threadIdx.x) >> 3) + i * (Tile::kThreads / 8);
+      const int image = divide(row, d.out_pixels), pixel = row - image * static_cast<int>(d.out_pixels.divisor);
+      const int out_y = divide(pixel, d.out_width), out_x = pixel - out_y * static_cast<int>(d.out_width.divisor);
+      image_row[i] = image * d.height;
+      y[i] = row < p.rows ? out_y * d.stride_h - d.pad_top : -(1 << 28);
+      x[i] = out_x * d.stride_w - d.pad_left;
     }
   }
-  __device__ __forceinline__ int first_row() const {
-    if constexpr (Tile::kGroups) return m * 64 + ((static_cast<int>(threadIdx.x) >> 5) & 3) * 16;
-    return m * Tile::kWarpRows;
+
+  // kSize: the window's where it is square and known, else 0.
+  template <int kSize>
+  __device__ __forceinline__ void add_taps(const ConvParams& p, int i, float (&sums)[8]) const {
+    const int kernel_h = kSize > 0 ? kSize : d.kernel_h, kernel_w = kSize > 0 ? kSize : d.kernel_w;
+#pragma unroll(kSize == 3 ? 3 : 1)
+    for (int ky = 0; ky < kernel_h; ++ky) {
+      const int in_y = y[i] + ky * d.dilation_h;
+#pragma unroll
+      for (int kx = 0; kx < kernel_w; ++kx) {
+        const int in_x = x[i] + kx * d.dilation_w;
+        const bool valid = static_cast<unsigned>(in_y) < static_cast<unsigned>(d.height) &&
+                           static_cast<unsigned>(in_x) < static_cast<unsigned>(d.width);
+        const __half* pixel = static_cast<const __half*>(p.x) +
+                              (static_cast<int64_t>(image_row[i] + in_y) * d.width + in_x) * p.in_channels + channel;
+        const __half* tap = static_cast<const __half*>(d.weights) + (ky * kernel_w + kx) * p.in_channels + channel;
+        const uint4 values = valid ? __ldcg(reinterpret_cast<const uint4*>(pixel)) : make_uint4(0, 0, 0, 0);
+        const uint4 weights = __ldg(reinterpret_cast<const uint4*>(tap));
+        const __half *v = reinterpret_cast<const __half*>(&values), *w = reinterpret_cast<const __half*>(&weights);
+#pragma unroll
+        for (int c = 0; c < 8; ++c) sums[c] += __half2float(v[c]) * __half2float(w[c]);
+      }
+    }
   }
-  __device__ __forceinline__ int first_column() const { return n * Tile::kWarpColumns; }
+
+  __device__ __forceinline__ void copy_chunk(const ConvParams& p, uint8_t* to) {
+    const int thread = static_cast<int>(threadIdx.x);
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      float sums[8] = {};
+      const bool inside = channel < p.in_channels && y[i] > -(1 << 27);
+      if (inside) {
+        if (d.kernel_h == 3 && d.kernel_w == 3) {
+          add_taps<3>(p, i, sums);
+        } else if (d.kernel_h == 5 && d.kernel_w == 5) {
+          add_taps<5>(p, i, sums);
+        } else {
+          add_taps<0>(p, i, sums);
+        }
+      }
+      uint4 packed;
+      __half2* pairs = reinterpret_cast<__half2*>(&packed);
+#pragma unroll
+      for (int c = 0; c < 8; ++c) {
+        if (inside && d.bias != nullptr) sums[c] += __ldg(d.bias + channel + c);
+        if (d.has_clamp) sums[c] = sums[c] != sums[c] ? sums[c] : fminf(fmaxf(sums[c], d.lo), d.hi);
+      }
+#pragma unroll
+      for (int c = 0; c < 4; ++c) pairs[c] = __floats2half2_rn(sums[2 * c], sums[2 * c + 1]);
+      const int row = (thread >> 3) + i * (Tile::kThreads / 8);
+      *reinterpret_cast<uint4*>(to + row * 128 + (((thread & 7) ^ (row & 7)) << 4)) = packed;
+    }
+    channel += 64;
+  }
 };
 
 // The warp's share of one chunk, added to sums. Products of warp groups run on after the call, until
@@ -140,23 +173,39 @@ struct Multiplier {
       }
       group_commit();
 #endif
-    } else {
-      const int lane = static_cast<int>(threadIdx.x) & 31;
+    } else if constexpr (Tile::kFloats) {
+      // Tensor cores cut off what they add: a chunk is summed by itself, so that little is lost.
+      float chunk_sums[Tile::kM][Tile::kN][4] = {};
+      add_products(chunk_sums, pixels, weights);
 #pragma unroll
-      for (int q = 0; q < kSteps; ++q) {
-        const int step = q * Tile::kWarpsK + first_k;
-        uint32_t left[Tile::kM][4];
+      for (int i = 0; i < Tile::kM * Tile::kN * 4; ++i) (&sums[0][0][0])[i] += (&chunk_sums[0][0][0])[i];
+    } else {
+      add_products(sums, pixels, weights);
+    }
+  }
+
+  __device__ __forceinline__ void add_products(float (&sums)[Tile::kM][Tile::kN][4], uint32_t pixels,
+                                               uint32_t weights) {
+    const int lane = static_cast<int>(threadIdx.x) & 31;
+#pragma unroll
+    for (int q = 0; q < kSteps; ++q) {
+      const int step = q * Tile::kWarpsK + first_k;  // 16 halves or 8 floats deep
+      uint32_t left[Tile::kM][4];
+#pragma unroll
+      for (int i = 0; i < Tile::kM; ++i) {
+        load_matrices(left[i], pixels + pixel_row + i * 16 * 128 + (((step * 2 + half) ^ swizzle) << 4));
+      }
+#pragma unroll
+      for (int j = 0; j < Tile::kN / 2; ++j) {
+        uint32_t b[4];
+        const int n = column + j * 16;
+        load_matrices(b, weights + n * 128 + (((step * 2 + ((lane >> 3) & 1)) ^ (n & 7)) << 4));
 #pragma unroll
         for (int i = 0; i < Tile::kM; ++i) {
-          load_matrices(left[i], pixels + pixel_row + i * 16 * 128 + (((step * 2 + half) ^ swizzle) << 4));
-        }
-#pragma unroll
-        for (int j = 0; j < Tile::kN / 2; ++j) {
-          uint32_t b[4];
-          const int n = column + j * 16;
-          load_matrices(b, weights + n * 128 + (((step * 2 + ((lane >> 3) & 1)) ^ (n & 7)) << 4));
-#pragma unroll
-          for (int i = 0; i < Tile::kM; ++i) {
+          if constexpr (Tile::kFloats) {
+            multiply_floats(sums[i][2 * j], left[i], b[0], b[1]);
+            multiply_floats(sums[i][2 * j + 1], left[i], b[2], b[3]);
+          } else {
             multiply_16x8x16(sums[i][2 * j], left[i], b[0], b[1]);
             multiply_16x8x16(sums[i][2 * j + 1], left[i], b[2], b[3]);
           }
@@ -174,70 +223,20 @@ struct Multiplier {
   }
 };
 
-// Eight neighbouring results. bias and residual were fetched before.
-__device__ __forceinline__ void finish_vector(const ConvParams& p, float (&f)[8], const float4 (&bias)[2],
-                                              const uint4& residual, int row, int channel) {
-  const EpilogueParams& e = p.epilogue;
-  const int64_t at = static_cast<int64_t>(row) * p.channels + channel;
-  const float* b = reinterpret_cast<const float*>(bias);
-  const __half2* r = reinterpret_cast<const __half2*>(&residual);
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const float2 both = __half22float2(r[i]);
-    f[2 * i] += b[2 * i] + both.x;
-    f[2 * i + 1] += b[2 * i + 1] + both.y;
-  }
-  if (e.activation != EpilogueParams::Activation::kNone) {
-#pragma unroll
-    for (int i = 0; i < 8; ++i) f[i] = activated(e, f[i], channel + i);
-  }
-  if (e.has_clamp) {
-#pragma unroll
-    for (int i = 0; i < 8; ++i) f[i] = f[i] != f[i] ? f[i] : fminf(fmaxf(f[i], e.lo), e.hi);
-  }
-  const int valid = min(8, p.channels - channel);
-  if (e.has_program) {
-    for (int i = 0; i < valid; ++i) f[i] = run_epilogue_program(e, f[i], channel + i, at + i);
-  }
-  if (p.y_is_float) {
-    for (int i = 0; i < valid; ++i) static_cast<float*>(p.y)[at + i] = f[i];
-    return;
-  }
-  __half* y = static_cast<__half*>(p.y);
-  if ((p.channels & 7) == 0) {
-    uint4 out;
-    __half2* o = reinterpret_cast<__half2*>(&out);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) o[i] = __floats2half2_rn(f[2 * i], f[2 * i + 1]);
-    *reinterpret_cast<uint4*>(y + at) = out;
-  } else {
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      if (i < valid) y[at + i] = __float2half_rn(f[i]);
-    }
-  }
-}
+// What a layer waits for before it reads what an earlier one wrote, as a launch of its own.
+struct WaitForEarlierLaunch {
+  __device__ __forceinline__ void operator()() const { wait_for_earlier(); }
+};
 
-__device__ __forceinline__ uint4 load_residual(const ConvParams& p, int row, int channel) {
-  uint4 bits = make_uint4(0, 0, 0, 0);
-  if (p.epilogue.residual == nullptr) return bits;
-  const __half* residual =
-      static_cast<const __half*>(p.epilogue.residual) + static_cast<int64_t>(row) * p.channels + channel;
-  if ((p.channels & 7) == 0) return __ldcg(reinterpret_cast<const uint4*>(residual));
-  __half* one = reinterpret_cast<__half*>(&bits);
-#pragma unroll
-  for (int i = 0; i < 8; ++i) {
-    if (channel + i < p.channels) one[i] = residual[i];
-  }
-  return bits;
-}
-
-template <class Tile>
-__device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] const PixelMaps& maps) {
+// Source: where pixels come from beside p.x: PixelMaps, or DepthwiseInputParams of what makes them.
+template <class Tile, class Source, class Wait = WaitForEarlierLaunch>
+__device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] const Source& maps,
+                                          const Wait& wait = {}) {
+  [[maybe_unused]] constexpr bool kDepthwise = std::is_same_v<Source, DepthwiseInputParams>;
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL) || !defined(BLADE_CONV_GROUPS)
   extern __shared__ __align__(1024) uint8_t memory[];
   __shared__ __align__(8) uint64_t barriers[kMaxStages + 1];
-  const int thread = static_cast<int>(threadIdx.x), lane = thread & 31;
+  const int thread = static_cast<int>(threadIdx.x);
   const int split = 1 << p.split_log2;
   const int tile = static_cast<int>(blockIdx.x) >> p.split_log2, rank = static_cast<int>(blockIdx.x) & (split - 1);
   const int row_tile = divide(tile, p.column_tiles);
@@ -280,10 +279,14 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
   }
 #endif
 
-  std::conditional_t<Tile::kGroups, TensorRows, PixelRows<Tile>> rows(p, maps, first_row, first_chunk);
+  using Copies = std::conditional_t<Tile::kGroups, TensorRows, PixelRows<Tile>>;
+  std::conditional_t<kDepthwise, DepthwiseRows<Tile>, Copies> rows(p, maps, first_row, first_chunk);
   const auto copy_pixels_of = [&](int slot) {
-    const uint32_t to = pixels + slot * Tile::kRows * 128;
-    if constexpr (Tile::kGroups) {
+    [[maybe_unused]] const uint32_t to = pixels + slot * Tile::kRows * 128;
+    if constexpr (kDepthwise) {
+      rows.copy_chunk(p, memory + slot * Tile::kRows * 128);
+      barrier_arrive(barrier + 8 * slot);
+    } else if constexpr (Tile::kGroups) {
       if (thread == 0) rows.copy_chunk(p, maps, to, barrier + 8 * slot);
     } else {
       rows.copy_chunk(p, to);
@@ -291,30 +294,8 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
     }
   };
   const WarpPlace<Tile> place;
-  // A thread's results after the exchange of sums: vectors of 8 channels of the rows that this block finishes.
-  const int own_rows = Tile::kRows >> p.split_log2, own_vectors = own_rows * (Tile::kColumns / 8);
-  const bool direct = Tile::kDirect && split == 1;
-  float4 bias[2] = {make_float4(0, 0, 0, 0),
-                    make_float4(0, 0, 0, 0)};  // all vectors of a thread have the same channels
-  if (!direct && p.epilogue.bias != nullptr) {
-    const float* from = p.epilogue.bias + first_channel + thread % (Tile::kColumns / 8) * 8;
-    bias[0] = __ldg(reinterpret_cast<const float4*>(from));
-    bias[1] = __ldg(reinterpret_cast<const float4*>(from) + 1);
-  }
-  // Or straight from the sums: pairs of channels.
-  float2 pair_bias[Tile::kDirect ? Tile::kN : 1];
-  if constexpr (Tile::kDirect) {
-    if (direct) {
-#pragma unroll
-      for (int j = 0; j < Tile::kN; ++j) {
-        const int channel = first_channel + place.first_column() + j * 8 + (lane & 3) * 2;
-        pair_bias[j] = p.epilogue.bias == nullptr ? make_float2(0, 0)
-                                                  : __ldg(reinterpret_cast<const float2*>(p.epilogue.bias + channel));
-      }
-    }
-  }
-  if (p.epilogue.slopes != nullptr && thread < Tile::kColumns / 8)
-    touch(p.epilogue.slopes + first_channel + thread * 8);
+  const auto row_of = [&](int row) { return first_row + row < p.rows ? first_row + row : -1; };
+  TileFinish<Tile, decltype(row_of)> finish(p, place, row_of, first_channel, rank);
   float sums[Tile::kM][Tile::kN][4] = {};
   __syncthreads();
 
@@ -332,39 +313,14 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
     }
 #endif
   };
-  wait_for_earlier();
+  wait();
   for (int s = 0; s < prologue; ++s) {
 #if __CUDA_ARCH__ < 900
     copy_weights(s, s);
 #endif
     copy_pixels_of(s);
   }
-  uint4 residual[Tile::kVectors];
-  if (!direct) {
-#pragma unroll
-    for (int i = 0; i < Tile::kVectors; ++i) {
-      const int v = thread + i * Tile::kThreads;
-      const int row = first_row + rank * own_rows + v / (Tile::kColumns / 8);
-      const int channel = first_channel + v % (Tile::kColumns / 8) * 8;
-      residual[i] = make_uint4(0, 0, 0, 0);
-      if (v < own_vectors && row < p.rows && channel < p.channels) residual[i] = load_residual(p, row, channel);
-    }
-  }
-
-  uint32_t pair_residual[Tile::kDirect ? Tile::kM * Tile::kN * 2 : 1];
-  if constexpr (Tile::kDirect) {
-    if (direct) {
-#pragma unroll
-      for (int i = 0; i < Tile::kM * 2; ++i) {
-        const int row = first_row + place.first_row() + i * 8 + (lane >> 2);
-#pragma unroll
-        for (int j = 0; j < Tile::kN; ++j) {
-          const int channel = first_channel + place.first_column() + j * 8 + (lane & 3) * 2;
-          pair_residual[i * Tile::kN + j] = load_pair(p.epilogue, p.channels, row, channel, p.rows);
-        }
-      }
-    }
-  }
+  finish.load_residuals();
 
   Multiplier<Tile> multiplier(place);
   int slot = 0, done_slot = 0;
@@ -389,85 +345,22 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
   }
   multiplier.template finish_products<0>();
 
-  if constexpr (Tile::kDirect) {
-    if (direct) {
-#pragma unroll
-      for (int i = 0; i < Tile::kM * 2; ++i) {
-        const int row = first_row + place.first_row() + i * 8 + (lane >> 2);
-        if (row >= p.rows) continue;
-#pragma unroll
-        for (int j = 0; j < Tile::kN; ++j) {
-          const int channel = first_channel + place.first_column() + j * 8 + (lane & 3) * 2;
-          if (channel >= p.channels) continue;
-          const float* pair = &sums[i / 2][j][i % 2 * 2];
-          finish_pair(p.epilogue, p.y, p.channels, pair[0], pair[1], pair_bias[j], pair_residual[i * Tile::kN + j], row,
-                      channel, p.y_is_float);
-        }
-      }
-      return;
-    }
-  }
-
-  // Sums meet in shared memory, over what held the chunks.
-  __syncthreads();
-  float* exchange = reinterpret_cast<float*>(memory);
-#pragma unroll
-  for (int i = 0; i < Tile::kM; ++i) {
-#pragma unroll
-    for (int j = 0; j < Tile::kN; ++j) {
-      float* to = exchange + (place.k * Tile::kRows + place.first_row() + i * 16 + (lane >> 2)) * Tile::kSumPitch +
-                  place.first_column() + j * 8 + (lane & 3) * 2;
-      *reinterpret_cast<float2*>(to) = make_float2(sums[i][j][0], sums[i][j][1]);
-      *reinterpret_cast<float2*>(to + 8 * Tile::kSumPitch) = make_float2(sums[i][j][2], sums[i][j][3]);
-    }
-  }
-  __syncthreads();
-  const float* received = reinterpret_cast<const float*>(memory + max(stages * Tile::kStageBytes, Tile::kSumBytes));
-#if __CUDA_ARCH__ >= 900
-  if (split > 1) {
-    cluster_wait();  // the others have begun, so their memory may be written
-    const uint32_t inbox = shared_address(received);
-    for (int v = thread; v < Tile::kRows * (Tile::kColumns / 4); v += Tile::kThreads) {
-      const int row = v / (Tile::kColumns / 4), column = v % (Tile::kColumns / 4) * 4;
-      float4 sum = *reinterpret_cast<const float4*>(exchange + row * Tile::kSumPitch + column);
-#pragma unroll
-      for (int w = 1; w < Tile::kWarpsK; ++w) {
-        const float4 other =
-            *reinterpret_cast<const float4*>(exchange + (w * Tile::kRows + row) * Tile::kSumPitch + column);
-        sum.x += other.x, sum.y += other.y, sum.z += other.z, sum.w += other.w;
-      }
-      const int owner = (row << p.split_log2) / Tile::kRows, own_row = row - owner * own_rows;
-      const uint32_t to = inbox + ((rank * own_rows + own_row) * Tile::kColumns + column) * 4;
-      store_remote(remote_address(to, owner), sum, remote_address(sums_barrier, owner));
-    }
-    barrier_wait(sums_barrier, 0);
-  }
-#endif
-#pragma unroll
-  for (int i = 0; i < Tile::kVectors; ++i) {
-    const int v = thread + i * Tile::kThreads;
-    const int own_row = v / (Tile::kColumns / 8), column = v % (Tile::kColumns / 8) * 8;
-    const int row = first_row + rank * own_rows + own_row, channel = first_channel + column;
-    if (v >= own_vectors || row >= p.rows || channel >= p.channels) continue;
-    const int parts = split > 1 ? split : Tile::kWarpsK;
-    const float* from =
-        split > 1 ? received + own_row * Tile::kColumns + column : exchange + own_row * Tile::kSumPitch + column;
-    const int step = split > 1 ? own_rows * Tile::kColumns : Tile::kRows * Tile::kSumPitch;
-    float f[8] = {};
-    for (int part = 0; part < parts; ++part) {
-      const float4 lower = *reinterpret_cast<const float4*>(from + part * step);
-      const float4 upper = *reinterpret_cast<const float4*>(from + part * step + 4);
-      f[0] += lower.x, f[1] += lower.y, f[2] += lower.z, f[3] += lower.w;
-      f[4] += upper.x, f[5] += upper.y, f[6] += upper.z, f[7] += upper.w;
-    }
-    finish_vector(p, f, bias, residual[i], row, channel);
-  }
+  finish.run(sums, memory, stages * Tile::kStageBytes, sums_barrier);
 #endif
 }
 
 template <class Tile>
 __global__ void __launch_bounds__(Tile::kThreads) conv_kernel(const __grid_constant__ ConvParams p) {
   conv_body<Tile>(p, PixelMaps());
+}
+
+template <class Tile>
+__global__ void __launch_bounds__(Tile::kThreads)
+    conv_depthwise_kernel(const __grid_constant__ DepthwiseInputParams depthwise,
+                          const __grid_constant__ ConvParams p) {
+#if __CUDA_ARCH__ >= 900
+  conv_body<Tile>(p, depthwise);
+#endif
 }
 
 template <class Tile>

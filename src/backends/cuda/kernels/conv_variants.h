@@ -13,12 +13,25 @@ struct ConvVariant {
   bool direct;                 // sums need no exchange unless the tile is split
   bool groups;                 // wgmma, and pixels by the tensor copy engine: compute capability 9.0 only; the kernel
                                // takes PixelMaps before its ConvParams
+  bool floats;                 // operands and results are float32, not float16
   const void* kernel;
 };
 
 std::span<const ConvVariant> conv_variants_mma_small();
 std::span<const ConvVariant> conv_variants_mma_large();
 std::span<const ConvVariant> conv_variants_wgmma();
+std::span<const ConvVariant> conv_variants_float();
+// Products of what a depthwise convolution makes: the kernels take DepthwiseInputParams before their ConvParams.
+std::span<const ConvVariant> conv_variants_depthwise();
+
+// Tiles of 64 positions whose taps read one patch of pixels.
+struct PatchVariant {
+  int columns, warps_k, threads, sum_bytes;
+  bool direct;
+  const void* kernel;  // takes a TensorMap and PatchParams
+};
+
+std::span<const PatchVariant> patch_variants();
 
 // The tiles of the pipeline for many pixels.
 struct PipelineVariant {
@@ -35,7 +48,7 @@ std::span<const PipelineVariant> pipeline_variants();
 template <class Tile>
 ConvVariant describe_variant(const void* kernel) {
   return {Tile::kRows,     Tile::kColumns, Tile::kWarpsK, Tile::kThreads, Tile::kStageBytes,
-          Tile::kSumBytes, Tile::kDirect,  Tile::kGroups, kernel};
+          Tile::kSumBytes, Tile::kDirect,  Tile::kGroups, Tile::kFloats,  kernel};
 }
 
 }  // namespace blade::backends::cuda

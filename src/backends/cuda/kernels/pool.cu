@@ -10,10 +10,11 @@ struct alignas(sizeof(T) * kWidth) Pack {
   T v[kWidth];
 };
 
-// A thread folds the window of kWidth neighbouring channels.
+// A thread folds the window of kWidth neighbouring channels, with some loads of a line under way at once.
 template <class T, int kWidth>
 __global__ void __launch_bounds__(kSimpleThreads) pool(const __grid_constant__ PoolParams p) {
   using Vector = Pack<T, kWidth>;
+  constexpr int kAhead = 4;
   start_later();
   wait_for_earlier();
   const int unit = static_cast<int>(blockIdx.x * kSimpleThreads + threadIdx.x);
@@ -35,15 +36,23 @@ __global__ void __launch_bounds__(kSimpleThreads) pool(const __grid_constant__ P
   for (int i = 0; i < kWidth; ++i) folded[i] = p.is_max ? -INFINITY : 0.0f;
   for (int z = first[0]; z < last[0]; ++z) {
     for (int y = first[1]; y < last[1]; ++y) {
-      for (int x = first[2]; x < last[2]; ++x) {
-        const Vector in = *reinterpret_cast<const Vector*>(
-            image + ((static_cast<int64_t>(z) * p.in[1] + y) * p.in[2] + x) * p.channels);
+      const T* line = image + (static_cast<int64_t>(z) * p.in[1] + y) * p.in[2] * p.channels;
+      for (int x = first[2]; x < last[2]; x += kAhead) {
+        Vector in[kAhead];
 #pragma unroll
-        for (int i = 0; i < kWidth; ++i) {
-          const float value = to_float(in.v[i]);
-          folded[i] = p.is_max
-                          ? (value != value || folded[i] != folded[i] ? value + folded[i] : fmaxf(folded[i], value))
-                          : folded[i] + value;
+        for (int ahead = 0; ahead < kAhead; ++ahead) {
+          if (x + ahead < last[2]) in[ahead] = *reinterpret_cast<const Vector*>(line + (x + ahead) * p.channels);
+        }
+#pragma unroll
+        for (int ahead = 0; ahead < kAhead; ++ahead) {
+          if (x + ahead >= last[2]) continue;
+#pragma unroll
+          for (int i = 0; i < kWidth; ++i) {
+            const float value = to_float(in[ahead].v[i]);
+            folded[i] = p.is_max
+                            ? (value != value || folded[i] != folded[i] ? value + folded[i] : fmaxf(folded[i], value))
+                            : folded[i] + value;
+          }
         }
       }
     }

@@ -6,6 +6,7 @@ namespace blade::backends::cuda {
 namespace {
 
 constexpr int kWarps = kSimpleThreads / 32;
+constexpr int kHeld = 4;
 
 // The sum (or largest) of one value a thread, to all threads.
 template <bool kMax>
@@ -28,21 +29,38 @@ __global__ void __launch_bounds__(kSimpleThreads) softmax(const __grid_constant_
   wait_for_earlier();
   const int64_t first = static_cast<int64_t>(blockIdx.x) * p.columns;
   const int thread = static_cast<int>(threadIdx.x);
-  float largest = -INFINITY;
-  for (int i = thread; i < p.columns; i += kSimpleThreads) {
-    largest = fmaxf(largest, load_element(p.x, first + i, p.type));
+  // A row's beginning stays in registers.
+  float held[kHeld];
+#pragma unroll
+  for (int j = 0; j < kHeld; ++j) {
+    const int i = thread + j * kSimpleThreads;
+    held[j] = i < p.columns ? load_element(p.x, first + i, p.type) : -INFINITY;
   }
+  const auto for_the_rest = [&](auto&& visit) {
+    for (int i = thread + kHeld * kSimpleThreads; i < p.columns; i += kSimpleThreads) {
+      visit(i, load_element(p.x, first + i, p.type));
+    }
+  };
+  float largest = -INFINITY;
+#pragma unroll
+  for (int j = 0; j < kHeld; ++j) largest = fmaxf(largest, held[j]);
+  for_the_rest([&](int, float value) { largest = fmaxf(largest, value); });
   largest = across_block<true>(largest, parts);
   float sum = 0;
-  for (int i = thread; i < p.columns; i += kSimpleThreads) {
-    sum += expf(load_element(p.x, first + i, p.type) - largest);
-  }
+#pragma unroll
+  for (int j = 0; j < kHeld; ++j) sum += thread + j * kSimpleThreads < p.columns ? expf(held[j] - largest) : 0.0f;
+  for_the_rest([&](int, float value) { sum += expf(value - largest); });
   sum = across_block<false>(sum, parts);
   const float scale = p.log ? logf(sum) : 1.0f / sum;
-  for (int i = thread; i < p.columns; i += kSimpleThreads) {
-    const float shifted = load_element(p.x, first + i, p.type) - largest;
+  const auto store = [&](int i, float value) {
+    const float shifted = value - largest;
     store_element(p.y, first + i, p.type, p.log ? shifted - scale : expf(shifted) * scale);
+  };
+#pragma unroll
+  for (int j = 0; j < kHeld; ++j) {
+    if (thread + j * kSimpleThreads < p.columns) store(thread + j * kSimpleThreads, held[j]);
   }
+  for_the_rest(store);
 }
 
 __global__ void __launch_bounds__(kSimpleThreads) layer_norm(const __grid_constant__ RowParams p) {

@@ -74,6 +74,15 @@ __device__ __forceinline__ void copy_pixels(uint32_t to, const void* map, int ch
       "h"(static_cast<uint16_t>(offset_y))
       : "memory");
 }
+// A box of an image [image, y, x, channel], by a CUtensorMap in tiled form; zeros outside.
+__device__ __forceinline__ void copy_patch(uint32_t to, const void* map, int channel, int x, int y, int image,
+                                           uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3, %4, %5}], [%6];" ::"r"(to),
+      "l"(map), "r"(channel), "r"(x), "r"(y), "r"(image), "r"(barrier)
+      : "memory");
+}
 // Fetches a CUtensorMap itself ahead of the first copy by it.
 __device__ __forceinline__ void prefetch_map(const void* map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
@@ -144,6 +153,32 @@ __device__ __forceinline__ void multiply_16x8x16(float (&c)[4], const uint32_t (
       "{%0, %1, %2, %3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+__device__ __forceinline__ void multiply_16x8x8(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+// A float as the TF32 that its upper bits are, and what remains.
+__device__ __forceinline__ uint32_t upper_bits(uint32_t value) { return value & 0xffffe000u; }
+__device__ __forceinline__ uint32_t lower_part(uint32_t value) {
+  const float rest = __uint_as_float(value) - __uint_as_float(upper_bits(value));
+  return rest == rest ? __float_as_uint(rest) : 0u;  // infinity leaves nothing
+}
+// c[16x8] += a[16x8] * b[8x8], all float32: three products of TF32 leave out only what is below 2^-21 of a product.
+__device__ __forceinline__ void multiply_floats(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  uint32_t upper[4], lower[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    upper[i] = upper_bits(a[i]);
+    lower[i] = lower_part(a[i]);
+  }
+  const uint32_t upper0 = upper_bits(b0), upper1 = upper_bits(b1);
+  multiply_16x8x8(c, lower, upper0, upper1);
+  multiply_16x8x8(c, upper, lower_part(b0), lower_part(b1));
+  multiply_16x8x8(c, upper, upper0, upper1);
 }
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL

@@ -1,0 +1,308 @@
+// The tiles of matrix kernels, and the way from a tile's sums to finished results.
+#pragma once
+
+#include <type_traits>
+
+#include "backends/cuda/kernels/device_math.cuh"
+#include "backends/cuda/kernels/tensor_core.cuh"
+
+namespace blade::backends::cuda {
+
+// kWarpsM x kWarpsN warps tile the block; kWarpsK of them share a tile and take turns in k.
+// With kGroups a "warp" of kWarpsM and kWarpsK is a warp group of four and kWarpsN is 1. Groups read both operands from
+// shared memory; pixels come by the tensor copy engine, which knows taps and padding: one thread asks for a chunk.
+// With kFloats operands are float32, a chunk 32 of them deep, and each product three of TF32 (see multiply_floats()).
+template <int kRows_, int kColumns_, int kWarpsM_, int kWarpsN_, int kWarpsK_, bool kGroups_, bool kFloats_ = false>
+struct ConvTile {
+  static constexpr int kRows = kRows_, kColumns = kColumns_;
+  static constexpr int kWarpsM = kWarpsM_, kWarpsN = kWarpsN_, kWarpsK = kWarpsK_;
+  static constexpr bool kGroups = kGroups_, kFloats = kFloats_;
+  static constexpr int kThreads = kWarpsM * kWarpsN * kWarpsK * 32 * (kGroups ? 4 : 1);
+  static constexpr int kWarpRows = kGroups ? 16 : kRows / kWarpsM;  // of one warp
+  static constexpr int kWarpColumns = kColumns / kWarpsN;
+  static constexpr int kM = kWarpRows / 16, kN = kWarpColumns / 8;  // matrix instructions across
+  static constexpr int kSumPitch = kColumns + 4;                    // floats, in the exchange of sums
+  static constexpr int kStageBytes = (kRows + kColumns) * 128;
+  static constexpr int kSumBytes = kWarpsK * kRows * kSumPitch * 4;
+  static constexpr int kVectors = (kRows * kColumns / 8 + kThreads - 1) / kThreads;  // of 8 results, a thread
+  // Few results a thread, all of a tile's depth in one warp: they go straight from the sums to memory.
+  static constexpr bool kDirect = kWarpsK == 1 && kM * kN <= 8 && !kFloats;
+  static_assert(kThreads % (kColumns / 8) == 0);
+  static_assert(!kGroups || !kFloats);
+  static_assert(!kGroups || (kWarpsN == 1 && kRows == 64 * kWarpsM));
+  static_assert(kGroups || (kWarpRows % 16 == 0 && kWarpColumns % 16 == 0));
+  static_assert(4 % kWarpsK == 0 && kThreads % 64 == 0 && kRows * 8 % kThreads == 0);
+};
+
+// Where this warp stands in its block.
+template <class Tile>
+struct WarpPlace {
+  int m, n, k;
+  __device__ __forceinline__ WarpPlace() {
+    const int warp = static_cast<int>(threadIdx.x) >> 5;
+    if constexpr (Tile::kGroups) {
+      m = (warp >> 2) % Tile::kWarpsM;
+      n = 0;
+      k = (warp >> 2) / Tile::kWarpsM;
+    } else {
+      m = warp % (Tile::kWarpsM * Tile::kWarpsN) / Tile::kWarpsN;
+      n = warp % Tile::kWarpsN;
+      k = warp / (Tile::kWarpsM * Tile::kWarpsN);
+    }
+  }
+  __device__ __forceinline__ int first_row() const {
+    if constexpr (Tile::kGroups) return m * 64 + ((static_cast<int>(threadIdx.x) >> 5) & 3) * 16;
+    return m * Tile::kWarpRows;
+  }
+  __device__ __forceinline__ int first_column() const { return n * Tile::kWarpColumns; }
+};
+
+// Eight neighbouring elements of a residual.
+template <class T>
+struct ResidualVector {
+  uint4 bits[sizeof(T) / 2] = {};
+
+  // The row is inside.
+  __device__ __forceinline__ void load(const ConvParams& p, int row, int channel) {
+    if (p.epilogue.residual == nullptr) return;
+    const T* from = static_cast<const T*>(p.epilogue.residual) + static_cast<int64_t>(row) * p.channels + channel;
+    if ((p.channels & 7) == 0) {
+#pragma unroll
+      for (int i = 0; i < static_cast<int>(sizeof(T) / 2); ++i)
+        bits[i] = __ldcg(reinterpret_cast<const uint4*>(from) + i);
+      return;
+    }
+    T* one = reinterpret_cast<T*>(bits);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      if (channel + i < p.channels) one[i] = from[i];
+    }
+  }
+  __device__ __forceinline__ void add_to(float (&f)[8]) const {
+    const T* one = reinterpret_cast<const T*>(bits);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) f[i] += to_float(one[i]);
+  }
+};
+
+// Eight neighbouring results, residual added. bias was fetched before.
+__device__ __forceinline__ void finish_vector(const ConvParams& p, float (&f)[8], const float4 (&bias)[2], int row,
+                                              int channel) {
+  const EpilogueParams& e = p.epilogue;
+  const int64_t at = static_cast<int64_t>(row) * p.channels + channel;
+  const float* b = reinterpret_cast<const float*>(bias);
+#pragma unroll
+  for (int i = 0; i < 8; ++i) f[i] += b[i];
+  if (e.activation != EpilogueParams::Activation::kNone) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) f[i] = activated(e, f[i], channel + i);
+  }
+  if (e.has_clamp) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) f[i] = f[i] != f[i] ? f[i] : fminf(fmaxf(f[i], e.lo), e.hi);
+  }
+  const int valid = min(8, p.channels - channel);
+  if (e.has_program) {
+    for (int i = 0; i < valid; ++i) f[i] = run_epilogue_program(e, f[i], channel + i, at + i);
+  }
+  if (p.y_is_float) {
+    float* y = static_cast<float*>(p.y) + at;
+    if ((p.channels & 7) == 0) {
+      reinterpret_cast<float4*>(y)[0] = make_float4(f[0], f[1], f[2], f[3]);
+      reinterpret_cast<float4*>(y)[1] = make_float4(f[4], f[5], f[6], f[7]);
+      return;
+    }
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      if (i < valid) y[i] = f[i];
+    }
+    return;
+  }
+  __half* y = static_cast<__half*>(p.y);
+  if ((p.channels & 7) == 0) {
+    uint4 out;
+    __half2* o = reinterpret_cast<__half2*>(&out);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) o[i] = __floats2half2_rn(f[2 * i], f[2 * i + 1]);
+    *reinterpret_cast<uint4*>(y + at) = out;
+  } else {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      if (i < valid) y[at + i] = __float2half_rn(f[i]);
+    }
+  }
+}
+
+// What becomes of a tile's sums: sums of several warps or blocks meet in shared memory, then bias, residual and the
+// rest of the epilogue. RowOf gives the output pixel of a row of the tile, or -1.
+template <class Tile, class RowOf>
+class TileFinish {
+ public:
+  // Fetches what is constant.
+  __device__ __forceinline__ TileFinish(const ConvParams& p, const WarpPlace<Tile>& place, const RowOf& row_of,
+                                        int first_channel, int rank)
+      : p_(p),
+        place_(place),
+        row_of_(row_of),
+        first_channel_(first_channel),
+        rank_(rank),
+        own_rows_(Tile::kRows >> p.split_log2),
+        direct_(Tile::kDirect && p.split_log2 == 0) {
+    const int thread = static_cast<int>(threadIdx.x);
+    bias_[0] = bias_[1] = make_float4(0, 0, 0, 0);  // all vectors of a thread have the same channels
+    if (!direct_ && p.epilogue.bias != nullptr) {
+      const float* from = p.epilogue.bias + first_channel + thread % (Tile::kColumns / 8) * 8;
+      bias_[0] = __ldg(reinterpret_cast<const float4*>(from));
+      bias_[1] = __ldg(reinterpret_cast<const float4*>(from) + 1);
+    }
+    if constexpr (Tile::kDirect) {
+      if (direct_) {
+#pragma unroll
+        for (int j = 0; j < Tile::kN; ++j) {
+          pair_bias_[j] = p.epilogue.bias == nullptr
+                              ? make_float2(0, 0)
+                              : __ldg(reinterpret_cast<const float2*>(p.epilogue.bias + pair_channel(j)));
+        }
+      }
+    }
+    if (p.epilogue.slopes != nullptr && thread < Tile::kColumns / 8)
+      touch(p.epilogue.slopes + first_channel + thread * 8);
+  }
+
+  // After the wait for earlier kernels.
+  __device__ __forceinline__ void load_residuals() {
+    if (!direct_) {
+#pragma unroll
+      for (int i = 0; i < Tile::kVectors; ++i) {
+        const int v = static_cast<int>(threadIdx.x) + i * Tile::kThreads;
+        const int row = v < own_vectors() ? row_of_(rank_ * own_rows_ + v / (Tile::kColumns / 8)) : -1;
+        const int channel = first_channel_ + v % (Tile::kColumns / 8) * 8;
+        if (row >= 0 && channel < p_.channels) residual_[i].load(p_, row, channel);
+      }
+    }
+    if constexpr (Tile::kDirect) {
+      if (direct_) {
+#pragma unroll
+        for (int i = 0; i < Tile::kM * 2; ++i) {
+          const int row = row_of_(pair_row(i));
+#pragma unroll
+          for (int j = 0; j < Tile::kN; ++j) {
+            pair_residual_[i * Tile::kN + j] =
+                row < 0 ? 0 : load_pair(p_.epilogue, p_.channels, row, pair_channel(j), row + 1);
+          }
+        }
+      }
+    }
+  }
+
+  // `memory`: the block's, whose first chunk_bytes held chunks; other blocks' sums come behind these.
+  __device__ __forceinline__ void run(float (&sums)[Tile::kM][Tile::kN][4], uint8_t* memory, int chunk_bytes,
+                                      [[maybe_unused]] uint32_t sums_barrier) {
+    if constexpr (Tile::kDirect) {
+      if (direct_) return store_pairs(sums);
+    }
+    __syncthreads();  // all chunks have been read
+    float* exchange = reinterpret_cast<float*>(memory);
+    const int lane = static_cast<int>(threadIdx.x) & 31;
+#pragma unroll
+    for (int i = 0; i < Tile::kM; ++i) {
+#pragma unroll
+      for (int j = 0; j < Tile::kN; ++j) {
+        float* to = exchange + (place_.k * Tile::kRows + place_.first_row() + i * 16 + (lane >> 2)) * Tile::kSumPitch +
+                    place_.first_column() + j * 8 + (lane & 3) * 2;
+        *reinterpret_cast<float2*>(to) = make_float2(sums[i][j][0], sums[i][j][1]);
+        *reinterpret_cast<float2*>(to + 8 * Tile::kSumPitch) = make_float2(sums[i][j][2], sums[i][j][3]);
+      }
+    }
+    __syncthreads();
+    const float* received = reinterpret_cast<const float*>(memory + max(chunk_bytes, Tile::kSumBytes));
+#if __CUDA_ARCH__ >= 900
+    if (p_.split_log2 > 0) {
+      send(exchange, received, sums_barrier);
+      barrier_wait(sums_barrier, 0);
+    }
+#endif
+    store_vectors(exchange, received);
+  }
+
+ private:
+  __device__ __forceinline__ int own_vectors() const { return own_rows_ * (Tile::kColumns / 8); }
+  __device__ __forceinline__ int pair_row(int i) const {
+    return place_.first_row() + i * 8 + ((static_cast<int>(threadIdx.x) & 31) >> 2);
+  }
+  __device__ __forceinline__ int pair_channel(int j) const {
+    return first_channel_ + place_.first_column() + j * 8 + (static_cast<int>(threadIdx.x) & 3) * 2;
+  }
+
+  __device__ __forceinline__ void store_pairs(float (&sums)[Tile::kM][Tile::kN][4]) {
+#pragma unroll
+    for (int i = 0; i < Tile::kM * 2; ++i) {
+      const int row = row_of_(pair_row(i));
+      if (row < 0) continue;
+#pragma unroll
+      for (int j = 0; j < Tile::kN; ++j) {
+        if (pair_channel(j) >= p_.channels) continue;
+        const float* pair = &sums[i / 2][j][i % 2 * 2];
+        finish_pair(p_.epilogue, p_.y, p_.channels, pair[0], pair[1], pair_bias_[j], pair_residual_[i * Tile::kN + j],
+                    row, pair_channel(j), p_.y_is_float);
+      }
+    }
+  }
+
+#if __CUDA_ARCH__ >= 900
+  // Each row's sums to the block that finishes it.
+  __device__ __forceinline__ void send(const float* exchange, const float* received, uint32_t sums_barrier) {
+    cluster_wait();  // the others have begun, so their memory may be written
+    const uint32_t inbox = shared_address(received);
+    for (int v = static_cast<int>(threadIdx.x); v < Tile::kRows * (Tile::kColumns / 4); v += Tile::kThreads) {
+      const int row = v / (Tile::kColumns / 4), column = v % (Tile::kColumns / 4) * 4;
+      float4 sum = *reinterpret_cast<const float4*>(exchange + row * Tile::kSumPitch + column);
+#pragma unroll
+      for (int w = 1; w < Tile::kWarpsK; ++w) {
+        const float4 other =
+            *reinterpret_cast<const float4*>(exchange + (w * Tile::kRows + row) * Tile::kSumPitch + column);
+        sum.x += other.x, sum.y += other.y, sum.z += other.z, sum.w += other.w;
+      }
+      const int owner = (row << p_.split_log2) / Tile::kRows, own_row = row - owner * own_rows_;
+      const uint32_t to = inbox + ((rank_ * own_rows_ + own_row) * Tile::kColumns + column) * 4;
+      store_remote(remote_address(to, owner), sum, remote_address(sums_barrier, owner));
+    }
+  }
+#endif
+
+  __device__ __forceinline__ void store_vectors(const float* exchange, const float* received) {
+    const bool split = p_.split_log2 > 0;
+#pragma unroll
+    for (int i = 0; i < Tile::kVectors; ++i) {
+      const int v = static_cast<int>(threadIdx.x) + i * Tile::kThreads;
+      const int own_row = v / (Tile::kColumns / 8), column = v % (Tile::kColumns / 8) * 8;
+      const int row = v < own_vectors() ? row_of_(rank_ * own_rows_ + own_row) : -1, channel = first_channel_ + column;
+      if (row < 0 || channel >= p_.channels) continue;
+      const int parts = split ? 1 << p_.split_log2 : Tile::kWarpsK;
+      const float* from =
+          split ? received + own_row * Tile::kColumns + column : exchange + own_row * Tile::kSumPitch + column;
+      const int step = split ? own_rows_ * Tile::kColumns : Tile::kRows * Tile::kSumPitch;
+      float f[8] = {};
+      for (int part = 0; part < parts; ++part) {
+        const float4 lower = *reinterpret_cast<const float4*>(from + part * step);
+        const float4 upper = *reinterpret_cast<const float4*>(from + part * step + 4);
+        f[0] += lower.x, f[1] += lower.y, f[2] += lower.z, f[3] += lower.w;
+        f[4] += upper.x, f[5] += upper.y, f[6] += upper.z, f[7] += upper.w;
+      }
+      residual_[i].add_to(f);
+      finish_vector(p_, f, bias_, row, channel);
+    }
+  }
+
+  const ConvParams& p_;
+  const WarpPlace<Tile>& place_;
+  const RowOf& row_of_;
+  const int first_channel_, rank_, own_rows_;
+  const bool direct_;  // straight from the sums to memory, in pairs of channels
+  float4 bias_[2];
+  ResidualVector<std::conditional_t<Tile::kFloats, float, __half>> residual_[Tile::kVectors];
+  float2 pair_bias_[Tile::kDirect ? Tile::kN : 1];
+  uint32_t pair_residual_[Tile::kDirect ? Tile::kM * Tile::kN * 2 : 1];
+};
+
+}  // namespace blade::backends::cuda
