@@ -13,7 +13,8 @@ struct Machine {
   bool avx2 = false, fma = false, avx512 = false, avx512_bf16 = false, avx512_fp16 = false, avx512_vnni = false;
   bool amx_tile = false, amx_bf16 = false, amx_int8 = false;  // the system permits their use, too
   size_t l1d_bytes = 32 << 10, l2_bytes = 1 << 20, l3_bytes = 32 << 20;
-  int cpus = 1;  // usable by this process
+  int fma_per_cycle = 2;  // multiply-adds of the widest vectors that a core begins in a cycle
+  int cpus = 1;           // usable by this process
 
   static const Machine& host();
 };

@@ -1,4 +1,4 @@
-// A pair is computed together where a row of the fused table takes it and is predicted faster than the two alone.
+// Nodes are computed together where a row of the fused table takes them and is predicted faster than they are apart.
 #include "engine/fusion.h"
 
 #include <algorithm>
@@ -90,9 +90,12 @@ void Fusion::absorb_producer(const ir::Graph& graph, const ir::Node& node, const
 bool Fusion::absorb_producer_of(const ir::Graph& graph, const ir::Node& node, size_t i, const Decisions& decisions,
                                 const PlanOptions& options) {
   const ir::Node* producer = sole_producer(graph, node, i);
-  if (producer == nullptr || is_absorbed(producer->id) || is_done_in_copy(producer->id) ||
-      producer_of_[producer->id].node != ir::kNone)
-    return false;
+  if (producer == nullptr || is_absorbed(producer->id) || is_done_in_copy(producer->id)) return false;
+  if (options.device == nullptr) {
+    if (absorb_chain(graph, node, *producer, decisions, options)) return true;
+    release_producer(graph, node, *producer, options);
+  }
+  if (producer_of_[producer->id].node != ir::kNone) return false;
   const backends::KernelRequest first = request(graph, *producer, options);
   backends::KernelRequest pair = request(graph, node, options);
   const auto table = options.device != nullptr ? options.device->kernels() : backends::cpu_kernels();
@@ -105,17 +108,72 @@ bool Fusion::absorb_producer_of(const ir::Graph& graph, const ir::Node& node, si
   // A device's rows without predictions have no rivals: there the pair, which saves a launch, is taken.
   if (options.device == nullptr && (!us || !first_us)) return false;
   bool together = !us || !first_us || (*fused)->predicted_us(pair) < *us + *first_us;
-  if (options.device == nullptr) {
-    if (const std::string* stored = stored_choice(pair, decisions)) together = *stored != kApart;
-    if (options.with_alternatives && !together) {
-      possible_pairs_.push_back(
-          {kernel_signature(pair), supporting_kernels(pair, nullptr), {producer->name, node.name}});
-    }
-  }
+  if (options.device == nullptr) together = decide(pair, together, {producer->name, node.name}, decisions, options);
   if (!together) return false;
   producer_of_[node.id] = {producer->id, i};
   absorbed_[producer->id] = 1;
   return true;
+}
+
+bool Fusion::decide(const backends::KernelRequest& request, bool predicted_faster, std::vector<std::string> nodes,
+                    const Decisions& decisions, const PlanOptions& options) {
+  bool together = predicted_faster;
+  if (const std::string* stored = stored_choice(request, decisions)) together = *stored != kApart;
+  if (options.with_alternatives && !together) {
+    possible_pairs_.push_back({kernel_signature(request), supporting_kernels(request, nullptr), std::move(nodes)});
+  }
+  return together;
+}
+
+bool Fusion::absorb_chain(const ir::Graph& graph, const ir::Node& node, const ir::Node& producer,
+                          const Decisions& decisions, const PlanOptions& options) {
+  if (node.op != ir::Op::kConv || producer.op != ir::Op::kConv) return false;
+  const bool absorbed = producer_of_[producer.id].node != ir::kNone;
+  const ir::Node* first = sole_producer(graph, producer, 0);
+  if (first == nullptr || is_absorbed(first->id) != absorbed || producer_of_[first->id].node != ir::kNone) return false;
+  const backends::KernelRequest first_request = request(graph, *first, options);
+  backends::KernelRequest between = request(graph, producer, options), last = request(graph, node, options);
+  const auto table = backends::cpu_kernels(), fused_table = fused_kernels(options);
+  auto apart_us = predicted_us(last, table);
+  const auto first_us = predicted_us(first_request, table), between_us = predicted_us(between, table);
+  last.producer = &between;
+  const auto last_two_us = predicted_us(last, fused_table);
+  between.producer = &first_request;
+  const auto first_two_us = predicted_us(between, fused_table), us = predicted_us(last, fused_table);
+  if (!us || !apart_us || !first_us || !between_us) return false;
+  *apart_us += std::min(*first_us + *between_us, first_two_us.value_or(*first_us + *between_us));
+  if (last_two_us) apart_us = std::min(*apart_us, *first_us + *last_two_us);
+  if (!decide(last, *us < *apart_us, {first->name, producer.name, node.name}, decisions, options)) return false;
+  producer_of_[node.id] = {producer.id, 0};
+  producer_of_[producer.id] = {first->id, 0};
+  absorbed_[producer.id] = absorbed_[first->id] = 1;
+  return true;
+}
+
+void Fusion::release_producer(const ir::Graph& graph, const ir::Node& node, const ir::Node& producer,
+                              const PlanOptions& options) {
+  const ir::NodeId first = producer_of_[producer.id].node;
+  if (first == ir::kNone || producer_of_[producer.id].input != 0) return;
+  const backends::KernelRequest first_request = request(graph, graph.node(first), options);
+  backends::KernelRequest between = request(graph, producer, options), last = request(graph, node, options);
+  const auto table = backends::cpu_kernels(), fused_table = fused_kernels(options);
+  const auto last_us = predicted_us(last, table), first_us = predicted_us(first_request, table);
+  last.producer = &between;
+  const auto last_two_us = predicted_us(last, fused_table);
+  between.producer = &first_request;
+  const auto first_two_us = predicted_us(between, fused_table);
+  if (!last_us || !first_us || !last_two_us || !first_two_us) return;
+  if (*first_us + *last_two_us >= *first_two_us + *last_us) return;
+  producer_of_[producer.id] = {};
+  absorbed_[first] = 0;
+}
+
+std::vector<const ir::Node*> Fusion::nodes_of_step(const ir::Graph& graph, const ir::Node& node) const {
+  const ir::Node* first = producer(graph, node);
+  std::vector<const ir::Node*> nodes;
+  if (first != nullptr) nodes = nodes_of_step(graph, *first);
+  nodes.push_back(&node);
+  return nodes;
 }
 
 std::vector<ir::ValueId> Fusion::inputs(const ir::Node& node) const {
@@ -130,7 +188,7 @@ std::vector<ir::ValueId> Fusion::step_inputs(const ir::Graph& graph, const ir::N
   const ir::Node* first = producer(graph, node);
   const std::vector<ir::ValueId> own = inputs(node);
   if (first == nullptr) return own;
-  std::vector<ir::ValueId> both = inputs(*first);
+  std::vector<ir::ValueId> both = step_inputs(graph, *first);
   const auto between = own.begin() + static_cast<ptrdiff_t>(producer_input(node));
   both.insert(both.end(), own.begin(), between);
   both.insert(both.end(), between + 1, own.end());

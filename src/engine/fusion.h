@@ -33,6 +33,8 @@ class Fusion {
   size_t producer_input(const ir::Node& node) const { return producer_of_[node.id].input; }
   // `node`'s inputs, where absorbed paddings are replaced by what they pad.
   std::vector<ir::ValueId> inputs(const ir::Node& node) const;
+  // All nodes that are computed in `node`'s step, producers first.
+  std::vector<const ir::Node*> nodes_of_step(const ir::Graph& graph, const ir::Node& node) const;
   // What the step of `node` reads: the producer's inputs, then its own without the value between them.
   std::vector<ir::ValueId> step_inputs(const ir::Graph& graph, const ir::Node& node) const;
   // Pairs that were left apart, where PlanOptions::with_alternatives asks.
@@ -54,6 +56,15 @@ class Fusion {
   // Computes the producer of input `i` together with the node if a row takes the pair and is not predicted slower.
   bool absorb_producer_of(const ir::Graph& graph, const ir::Node& node, size_t i, const Decisions& decisions,
                           const PlanOptions& options);
+  // Computes three convolutions in one step, the first of which `producer` may have absorbed before.
+  bool absorb_chain(const ir::Graph& graph, const ir::Node& node, const ir::Node& producer, const Decisions& decisions,
+                    const PlanOptions& options);
+  // Lets go of what `producer` absorbed where it is better off in the step of `node`.
+  void release_producer(const ir::Graph& graph, const ir::Node& node, const ir::Node& producer,
+                        const PlanOptions& options);
+  // Whether nodes become one step on the host: by prediction, unless tuning found out.
+  bool decide(const backends::KernelRequest& request, bool predicted_faster, std::vector<std::string> nodes,
+              const Decisions& decisions, const PlanOptions& options);
   // The node that makes input `i` of `node` for it alone, or nullptr.
   const ir::Node* sole_producer(const ir::Graph& graph, const ir::Node& node, size_t i) const;
 

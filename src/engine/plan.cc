@@ -66,17 +66,18 @@ class PlanBuilder {
   }
 
   Status add_step(const ir::Node& node) {
-    backends::KernelRequest request = fusion_.request(graph_, node, options_);
-    backends::KernelRequest first;
-    const ir::Node* producer = fusion_.producer(graph_, node);
-    if (producer != nullptr) {
-      first = fusion_.request(graph_, *producer, options_);
-      request.producer = &first;
-      request.producer_input = fusion_.producer_input(node);
+    const std::vector<const ir::Node*> nodes = fusion_.nodes_of_step(graph_, node);
+    std::vector<backends::KernelRequest> requests;  // each but the first points to the one before it
+    for (const ir::Node* own : nodes) requests.push_back(fusion_.request(graph_, *own, options_));
+    for (size_t i = 1; i < nodes.size(); ++i) {
+      requests[i].producer = &requests[i - 1];
+      requests[i].producer_input = fusion_.producer_input(*nodes[i]);
     }
+    backends::KernelRequest& request = requests.back();
+    const bool is_fused = nodes.size() > 1;
     Step step;
-    auto selected = producer != nullptr ? select_kernel(request, decisions_, fused_kernels(options_), &step.refused)
-                                        : select_kernel(request, decisions_, options_.reference_only, &step.refused);
+    auto selected = is_fused ? select_kernel(request, decisions_, fused_kernels(options_), &step.refused)
+                             : select_kernel(request, decisions_, options_.reference_only, &step.refused);
     if (!selected.ok() && request.device != nullptr) {
       step.on_host = true;
       request.device = nullptr;
@@ -88,30 +89,30 @@ class PlanBuilder {
       step.signature = kernel_signature(request);
       step.alternatives = supporting_kernels(request, entry);
     }
-    take_stored_choice(request, first, *entry, step);
+    take_stored_choice(requests, *entry, step);
     auto kernel = entry->create(request, packs_);
     if (!kernel.ok()) return kernel.status().with_context("Node '" + node.name + "' (" + entry->name + ")");
     step.kernel = std::move(kernel).value();
-    if (producer != nullptr) step.nodes.push_back(producer->name);
-    step.nodes.push_back(node.name);
+    for (const ir::Node* own : nodes) step.nodes.push_back(own->name);
     step.node_name = node.name;
     step.op = node.op;
     step.kernel_name = entry->name;
     step.input_descs = descs_of(graph_, fusion_.step_inputs(graph_, node));
     step.output_descs = std::move(request.outputs);
-    step.cost = ir::node_cost(graph_, node);
-    if (producer != nullptr) {
-      const ir::Cost more = ir::node_cost(graph_, *producer);
-      step.cost.flops += more.flops;
-      step.cost.bytes += more.bytes - 2 * static_cast<double>(first.outputs[0].bytes());
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      const ir::Cost own = ir::node_cost(graph_, *nodes[i]);
+      step.cost.flops += own.flops;
+      step.cost.bytes += own.bytes;
+      if (i > 0) step.cost.bytes -= 2 * static_cast<double>(requests[i - 1].outputs[0].bytes());
     }
     plan_->steps.push_back(std::move(step));
     return {};
   }
 
   // How the stored choice cuts the work; what it replaced is kept for reports.
-  void take_stored_choice(backends::KernelRequest& request, backends::KernelRequest& producer,
-                          const backends::KernelEntry& entry, Step& step) {
+  void take_stored_choice(std::vector<backends::KernelRequest>& requests, const backends::KernelEntry& entry,
+                          Step& step) {
+    backends::KernelRequest& request = requests.back();
     step.choice = entry.name;
     const std::string* stored = step.on_host ? nullptr : stored_choice(request, decisions_);
     if (stored == nullptr || options_.reference_only) return;
@@ -123,7 +124,8 @@ class PlanBuilder {
       step.tuned = found->second;
     request.blocking = choice->blocking;
     step.on_one_thread = request.blocking.threads == 1 && request.device == nullptr;
-    if (step.on_one_thread) request.num_threads = producer.num_threads = 1;
+    if (!step.on_one_thread) return;
+    for (backends::KernelRequest& own : requests) own.num_threads = 1;
   }
 
   void share_memory() {

@@ -15,6 +15,7 @@ Result<PassResult> layout(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> algebraic_cleanup(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> recognize_activations(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> recognize_normalization(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> recognize_attention(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> recognize_moments(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> recognize_recurrence(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fold_batch_norm(ir::Graph& graph, const PassOptions& options);

@@ -25,6 +25,7 @@ constexpr Pass kPipeline[] = {
      recognize_activations},
     {"RecognizeNormalization", "Finds layer normalization and softmax in their pieces.", false,
      recognize_normalization},
+    {"RecognizeAttention", "Finds attention and the transposes around it.", false, recognize_attention},
     {"RecognizeMoments", "Finds mean and variance over the same axes.", false, recognize_moments},
     {"RecognizeRecurrence", "Finds LSTM layers in loops over time.", false, recognize_recurrence},
     {"FoldBatchNorm", "Folds batch normalization and channel scales into weights.", false, fold_batch_norm},

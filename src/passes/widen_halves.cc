@@ -42,6 +42,7 @@ bool computes(const Node& node) {
     case Op::kConvTranspose:
     case Op::kMatMul:
     case Op::kEinsum:
+    case Op::kAttention:
     case Op::kBatchNorm:
     case Op::kLayerNorm:
     case Op::kMoments:

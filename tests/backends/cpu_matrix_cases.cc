@@ -47,6 +47,12 @@ std::vector<Epilogue> epilogues() {
             {PointwiseOp::kAdd, 2, 1, -1, 0, 0},
             {PointwiseOp::kClip, 3, -1, -1, -0.5f, 0.5f}};
   list.push_back({"relu_bias_clip", p, "v"});
+  p.num_inputs = 4;
+  p.code = {{PointwiseOp::kAdd, 0, 1, -1, 0, 0},
+            {PointwiseOp::kSwish, 4, -1, -1, 0, 0},
+            {PointwiseOp::kMul, 5, 2, -1, 0, 0},
+            {PointwiseOp::kAdd, 6, 3, -1, 0, 0}};
+  list.push_back({"bias_whole_swish_scale_residual", p, "vvf"});
   return list;
 }
 
@@ -96,6 +102,8 @@ void add_convs(std::vector<Case>& cases) {
       {{2, 10, 11, 6}, {5, 5, 1, 12}, {2, 2}, {1, 1}, Padding::kSame, 6},
       {{1, 30, 30, 16}, {3, 3, 16, 32}, {1, 1}, {1, 1}, Padding::kSame},
       {{1, 14, 14, 32}, {3, 3, 1, 32}, {1, 1}, {1, 1}, Padding::kValid, 32},
+      {{1, 4, 4, 203}, {3, 3, 1, 203}, {1, 1}, {1, 1}, Padding::kSame, 203},
+      {{1, 5, 3, 256}, {5, 5, 1, 256}, {2, 2}, {1, 1}, Padding::kSame, 256},
       {{1, 1, 1, 1}, {1, 1, 1, 1}, {1, 1}, {1, 1}, Padding::kValid},
       {{2, 4, 9, 7, 3}, {3, 3, 3, 3, 19}, {1, 1, 1}, {1, 1, 1}, Padding::kSame},
       {{1, 5, 8, 9, 16}, {2, 3, 3, 16, 24}, {2, 2, 1}, {1, 1, 1}, Padding::kSame},
@@ -226,6 +234,50 @@ void add_products(std::vector<Case>& cases) {
   }
 }
 
+// Heads inside and outside of rows; masks of every number of dims; many and few queries and keys.
+void add_attentions(std::vector<Case>& cases) {
+  struct Spec {
+    ir::Dims batch;
+    int64_t queries, keys, depth, width;
+    ir::Dims mask;
+    float scale;
+  };
+  const std::vector<Spec> specs = {
+      {{1, 1}, 1, 1, 1, 1, {}, 1},           {{2, 3}, 5, 7, 8, 8, {2, 1, 1, 7}, 0.35f},
+      {{1, 4}, 64, 64, 16, 16, {64, 64}, 1}, {{1, 2}, 17, 33, 5, 3, {1, 2, 17, 33}, -2},
+      {{3, 2}, 1, 130, 24, 24, {1}, 0.2f},   {{3, 2}, 150, 20, 32, 40, {3, 1, 1, 1}, 0.1f},
+      {{1, 1}, 130, 1100, 4, 4, {}, 0.5f},   {{2}, 9, 11, 6, 7, {2, 9, 11}, 0.4f},
+      {{}, 9, 11, 6, 7, {1, 11}, 0.4f}};
+  for (size_t i = 0; i < specs.size(); ++i) {
+    const Spec& s = specs[i];
+    const auto operand = [&](int64_t rows, int64_t columns, const std::vector<int64_t>& perm) {
+      ir::Dims dims = s.batch;
+      dims.insert(dims.end(), {rows, columns});
+      ir::Dims stored(dims.size());
+      for (size_t d = 0; d < dims.size(); ++d) stored[static_cast<size_t>(perm[d])] = dims[d];
+      return random_floats(stored, -1, 1);
+    };
+    using Perm = std::vector<int64_t>;
+    const bool heads = s.batch.size() == 2;
+    const Perm plain = heads ? Perm{0, 1, 2, 3} : s.batch.empty() ? Perm{0, 1} : Perm{0, 1, 2};
+    Perm swapped = plain;
+    std::swap(swapped[swapped.size() - 1], swapped[swapped.size() - 2]);
+    const Perm inside = heads ? Perm{0, 2, 1, 3} : plain;
+    const std::vector<ir::AttentionAttrs> layouts = {{s.scale, plain, plain, plain, plain},
+                                                     {s.scale, inside, inside, inside, inside},
+                                                     {s.scale, plain, swapped, swapped, inside}};
+    for (size_t layout = 0; layout < layouts.size(); ++layout) {
+      const ir::AttentionAttrs& attrs = layouts[layout];
+      std::vector<ir::TensorPtr> inputs = {operand(s.queries, s.depth, attrs.query_perm),
+                                           operand(s.keys, s.depth, attrs.key_perm),
+                                           operand(s.keys, s.width, attrs.value_perm)};
+      if (!s.mask.empty()) inputs.push_back(random_floats(s.mask, -3, 3));
+      cases.push_back({"attention" + std::to_string(i) + "_" + std::to_string(layout), Op::kAttention, attrs,
+                       std::move(inputs), ~0u, 1, 1e-5});
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Case> matrix_cases() {
@@ -234,6 +286,7 @@ std::vector<Case> matrix_cases() {
   add_transposed(cases);
   add_transposed_volumes(cases);
   add_products(cases);
+  add_attentions(cases);
   return cases;
 }
 

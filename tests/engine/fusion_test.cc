@@ -121,6 +121,109 @@ TEST(Fusion, AnswersAreThoseOfTheGraph) {
   }
 }
 
+// A convolution, a depthwise convolution and, with last_channels, a 1x1 behind it, all with a bias and an activation.
+struct Bottleneck {
+  int64_t n, size, channels;
+  int64_t kernel, stride;  // of the first convolution
+  int64_t inner, depthwise_kernel, depthwise_stride;
+  int64_t last_channels;
+  ir::PointwiseOp activation;
+};
+
+ir::Graph bottleneck_graph(const Bottleneck& c) {
+  GraphBuilder b;
+  const auto x = b.input("x", {c.n, c.size, c.size, c.channels});
+  uint32_t seed = 1;
+  const auto layer = [&](GraphBuilder::Id in, const ir::Dims& weights, int64_t stride, int64_t groups) {
+    const int64_t count = weights[0] * weights[1] * weights[2] * weights[3];
+    std::vector<float> values = random_values(count, seed++);
+    const auto terms = static_cast<float>(weights[0] * weights[1] * weights[2]);
+    for (float& v : values) v *= 4 / std::sqrt(terms);
+    const auto y = b.conv(in, b.constant<float>(weights, values), {stride, stride}, ir::Padding::kSame, groups);
+    return b.add(y, b.constant<float>({weights[3]}, random_values(weights[3], seed++)));
+  };
+  auto y = layer(x, {c.kernel, c.kernel, c.channels, c.inner}, c.stride, 1);
+  y = b.pointwise(c.activation, {y});
+  y = layer(y, {c.depthwise_kernel, c.depthwise_kernel, 1, c.inner}, c.depthwise_stride, c.inner);
+  y = b.pointwise(c.activation, {y});
+  if (c.last_channels > 0) {
+    y = layer(y, {1, 1, c.inner, c.last_channels}, 1, 1);
+    const bool residual = c.last_channels == c.channels && c.stride * c.depthwise_stride == 1;
+    if (residual) y = b.add(y, x);
+  }
+  ir::Graph graph = b.output(y, "y").build();
+  EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false, {}).ok());
+  graph.remove_dead_nodes();
+  return graph;
+}
+
+// Stored choices that put nodes into one step wherever a row takes them, and the kernels of the plan without.
+Decisions together(const ir::Graph& graph, const ir::Dims& dims) {
+  backends::PackCache packs;
+  PlanOptions options;
+  options.num_threads = 2;
+  options.with_alternatives = true;
+  Decisions decisions;
+  const auto plan = make_plan(graph, std::vector<ir::Dims>{dims}, Decisions(), packs, options);
+  EXPECT_TRUE(plan.ok()) << plan.status().message();
+  if (!plan.ok()) return decisions;
+  for (const PossiblePair& pair : (*plan)->possible_pairs) decisions.kernels[pair.signature] = pair.alternatives[0];
+  return decisions;
+}
+
+TEST(Fusion, BottleneckIsOneStepWithTheSameAnswers) {
+  constexpr auto kRelu6 = ir::PointwiseOp::kRelu6, kSwish = ir::PointwiseOp::kSwish;
+  const Bottleneck cases[] = {{1, 56, 16, 1, 1, 96, 3, 2, 24, kRelu6},  {1, 28, 24, 1, 1, 72, 3, 1, 24, kSwish},
+                              {2, 37, 3, 3, 2, 32, 3, 1, 16, kRelu6},   {3, 14, 40, 1, 1, 130, 5, 1, 40, kSwish},
+                              {1, 13, 7, 3, 1, 19, 5, 2, 0, kSwish},    {2, 7, 96, 1, 1, 1200, 3, 1, 0, kRelu6},
+                              {1, 1, 5, 1, 1, 17, 3, 1, 9, kSwish},     {1, 29, 20, 1, 1, 48, 3, 3, 33, kRelu6},
+                              {5, 3, 8, 1, 1, 64, 5, 2, 150, kSwish}};
+  for (const Bottleneck& c : cases) {
+    SCOPED_TRACE(::testing::Message() << c.n << " x " << c.size << ", " << c.channels << " -> " << c.inner);
+    const ir::Graph graph = bottleneck_graph(c);
+    const Decisions fused = together(graph, {c.n, c.size, c.size, c.channels});
+    const char* row = c.last_channels > 0 ? "cpu.conv.bottleneck_f32" : "cpu.conv.before_depthwise_f32";
+    for (int threads : {1, 2, 3}) {
+      std::vector<std::string> kernels;
+      check_answers(graph, fused, with_threads(threads), 2e-4, kernels);
+      EXPECT_EQ(kernels, std::vector<std::string>{row});
+      check_answers(graph, Decisions(), with_threads(threads), 2e-4, kernels);
+    }
+  }
+}
+
+TEST(Fusion, BottleneckBeyondTheCachesIsOneStepWithoutTuning) {
+  const Bottleneck c = {1, 112, 16, 1, 1, 96, 3, 2, 24, ir::PointwiseOp::kRelu6};
+  const ir::Graph graph = bottleneck_graph(c);
+  backends::Machine machine = backends::Machine::host();
+  machine.l2_bytes = 1 << 20;
+  EngineOptions options = with_threads(2);
+  options.machine = &machine;
+  std::vector<std::string> kernels;
+  check_answers(graph, Decisions(), options, 2e-4, kernels);
+  EXPECT_EQ(kernels, std::vector<std::string>{"cpu.conv.bottleneck_f32"});
+  const Bottleneck small = {1, 14, 64, 1, 1, 384, 3, 1, 64, ir::PointwiseOp::kRelu6};
+  check_answers(bottleneck_graph(small), Decisions(), options, 2e-4, kernels);
+  EXPECT_GT(kernels.size(), 1u);
+}
+
+// A chain of four: the last three are one step, or the first two and the last two.
+TEST(Fusion, LongChainsAreCutRightly) {
+  GraphBuilder b;
+  auto y = b.input("x", {1, 80, 80, 8});
+  for (int i = 0; i < 2; ++i) {
+    y = b.relu(b.conv(y, b.constant<float>({1, 1, i == 0 ? 8 : 12, 64}, random_values((i == 0 ? 8 : 12) * 64, 1))));
+    y = b.conv(y, b.constant<float>({3, 3, 1, 64}, random_values(9 * 64, 2)), {1, 1}, ir::Padding::kSame, 64);
+    y = b.conv(b.relu(y), b.constant<float>({1, 1, 64, 12}, random_values(64 * 12, 3)));
+  }
+  ir::Graph graph = b.output(y, "y").build();
+  EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false, {}).ok());
+  graph.remove_dead_nodes();
+  std::vector<std::string> kernels;
+  check_answers(graph, Decisions(), with_threads(2), 2e-1, kernels);
+  check_answers(graph, together(graph, {1, 80, 80, 8}), with_threads(2), 2e-1, kernels);
+}
+
 struct Pooled {
   int64_t n, h, w, channels, out_channels, kernel, stride;
   std::vector<int64_t> window, pool_strides;

@@ -175,6 +175,11 @@ bool is_depthwise(const KernelRequest& request) {
   return groups > 1 && groups == request.inputs[0].dims.back() && weights[weights.size() - 2] == 1;
 }
 
+bool is_pointwise_conv(const Conv2DShape& s) {
+  return s.kh == 1 && s.kw == 1 && s.stride_h == 1 && s.stride_w == 1 && s.groups == 1 && s.pad_top == 0 &&
+         s.pad_left == 0 && s.oh == s.h && s.ow == s.w;
+}
+
 DepthwiseShape depthwise_shape(const KernelRequest& request) {
   const Conv2DShape conv = conv_shape(request);
   DepthwiseShape shape;

@@ -40,6 +40,8 @@ ConvTranspose3DShape conv_transpose3d_shape(const KernelRequest& request);
 // Predicted microseconds of a depthwise convolution on `threads` cores.
 double depthwise_cost_us(const Conv2DShape& shape, int threads);
 bool is_depthwise(const KernelRequest& request);
+// True for a 1x1 convolution of every pixel, in one group.
+bool is_pointwise_conv(const Conv2DShape& shape);
 
 inline bool weights_constant(const KernelRequest& request) {
   return request.constants.size() > 1 && request.constants[1] != nullptr;

@@ -173,7 +173,9 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
       fast.slope_ = static_cast<int>(first_operand) + instr.b - 1;
     } else if (instr.op == PointwiseOp::kHardSwish && instr.a == current && !gated && !scaled && !shifted &&
                instr.alpha >= std::numeric_limits<float>::min()) {  // other factors are no gate
-      fast.gate_ = {instr.alpha, 3 * instr.alpha, 6 * instr.alpha};
+      fast.gate_ = {instr.alpha, 3 * instr.alpha, 6 * instr.alpha, false};
+    } else if (instr.op == PointwiseOp::kSwish && instr.a == current && !gated && !scaled && !shifted) {
+      fast.gate_.sigmoid = true;
     } else if (const int scale = channels_operand(instr, PointwiseOp::kMul, current);
                scale >= 0 && !scaled && !shifted) {
       scaled = true;

@@ -41,6 +41,7 @@ class LoweredEpilogue {
     return residual_ < 0 || rest_ != nullptr || !residual_like_output_ ? 0 : 1u << residual_;
   }
   bool has_program() const { return rest_ != nullptr; }
+  bool has_gate() const { return gate_.used(); }
   bool has_bias() const { return bias_ >= 0; }
   bool has_residual() const { return residual_ >= 0; }
   bool has_scale() const { return scales_; }
@@ -59,7 +60,7 @@ class LoweredEpilogue {
   int bias_ = -1, residual_ = -1, slope_ = -1;  // node inputs
   std::vector<float> leaky_slope_;              // the same number for every channel
   bool residual_last_ = false, scales_ = false;
-  HardGate gate_;
+  Gate gate_;
   int scale_ = -1, shift_ = -1;  // node inputs; else the numbers below
   std::vector<float> own_scale_, own_shift_;
   float lo_ = -std::numeric_limits<float>::infinity(), hi_ = std::numeric_limits<float>::infinity();

@@ -11,8 +11,10 @@ std::span<const KernelEntry> pointwise_rows();
 std::span<const KernelEntry> cast_rows();
 std::span<const KernelEntry> conv_rows();
 std::span<const KernelEntry> depthwise_rows();
-std::span<const KernelEntry> separable_rows();  // two nodes a row
+std::span<const KernelEntry> separable_rows();   // two nodes a row
+std::span<const KernelEntry> bottleneck_rows();  // two or three nodes a row
 std::span<const KernelEntry> matmul_rows();
+std::span<const KernelEntry> attention_rows();
 std::span<const KernelEntry> conv_pool_rows();  // two nodes a row, as these
 std::span<const KernelEntry> conv_to_f32_rows();
 std::span<const KernelEntry> matmul_to_f32_rows();

@@ -16,7 +16,7 @@ std::vector<KernelEntry> join(std::initializer_list<std::span<const KernelEntry>
 
 std::span<const KernelEntry> cpu_kernels() {
   static const std::vector<KernelEntry> table =
-      join({cpu::depthwise_rows(),     cpu::conv_rows(),      cpu::matmul_rows(),      cpu::onednn_rows(),
+      join({cpu::depthwise_rows(),     cpu::conv_rows(),      cpu::matmul_rows(), cpu::attention_rows(),      cpu::onednn_rows(),
             cpu::pointwise_rows(),     cpu::cast_rows(),      cpu::pool_rows(),        cpu::reduce_rows(),
             cpu::normalization_rows(), cpu::moments_rows(),   cpu::joining_rows(),     cpu::slicing_rows(),
             cpu::transpose_rows(),     cpu::indexing_rows(),  cpu::resize_rows(),      cpu::shape_rows(),
@@ -28,7 +28,7 @@ std::span<const KernelEntry> cpu_kernels() {
 
 std::span<const KernelEntry> cpu_fused_kernels() {
   static const std::vector<KernelEntry> table =
-      join({cpu::separable_rows(), cpu::conv_pool_rows(), cpu::conv_to_f32_rows(), cpu::matmul_to_f32_rows(),
+      join({cpu::separable_rows(), cpu::bottleneck_rows(), cpu::conv_pool_rows(), cpu::conv_to_f32_rows(), cpu::matmul_to_f32_rows(),
             cpu::resize_to_bf16_rows()});
   return table;
 }

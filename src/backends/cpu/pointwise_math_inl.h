@@ -9,6 +9,7 @@
 
 #include <limits>
 
+#include "backends/cpu/matrix/sigmoid_inl.h"
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 
@@ -54,14 +55,6 @@ HWY_ATTR HWY_INLINE V tanh_of(V x) {
   const V result = hn::Tanh(D(), bounded);
   const V small = hn::IfThenElse(hn::Lt(hn::Abs(x), constant(1e-4f)), x, result);
   return keep_nan(x, small);
-}
-
-HWY_ATTR HWY_INLINE V sigmoid_of(V x) {
-  const V one = constant(1);
-  // exp of the negative magnitude never overflows: both branches share it.
-  const V e = exp_nonpositive(hn::Neg(hn::Abs(x)));
-  const V down = hn::Div(one, hn::Add(one, e));
-  return keep_nan(x, hn::IfThenElse(hn::Lt(x, constant(0)), hn::Mul(e, down), down));
 }
 
 // x * P(x^2) near 0; beyond 1, 1 - exp(Q(x)) where Q approximates log(erfc(x)) (least-squares fits at Chebyshev nodes).

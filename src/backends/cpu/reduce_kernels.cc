@@ -11,9 +11,11 @@ namespace blade::backends::cpu {
 namespace {
 
 constexpr int64_t kMaxOffsets = int64_t{1} << 20;
-constexpr int64_t kColumns = 64;     // kept columns that one task folds at a time
-constexpr int64_t kRowsAtOnce = 64;  // partial sums keep rounding errors of long sums small
-constexpr int64_t kMinRowsInChunk = 256, kMaxChunks = 16, kFewColumns = 128;
+constexpr int64_t kColumns = 512;    // kept columns that one task folds at a time, at most
+constexpr int64_t kRowsAtOnce = 16;  // read side by side; partial sums keep rounding errors of long sums small
+constexpr int64_t kMinRowsInChunk = 48, kMaxChunks = 16, kFewColumns = 128;
+constexpr int64_t kColumnMultiple = 32;
+constexpr int64_t kColumnsPerRow = 5;  // fewer: the kernels before and after are cut by rows
 
 // Dims merged into kept and reduced ones; the innermost run is apart.
 struct ReducePlan {
@@ -145,11 +147,11 @@ void reduce_columns(const ReducePlan& plan, const float* from, float* to, int64_
   if (plan.kind == ir::ReduceKind::kMean) f.affine(to, 1.0f / static_cast<float>(plan.reduced), 0, to, columns);
 }
 
-// Few long columns: chunks of rows are folded apart, then their results. How many chunks there are depends on the shape
-// alone, so that the bits do not depend on the threads.
+// Long columns: chunks of rows, each read by the core that wrote it, are folded apart, then their results. How many
+// chunks there are depends on the shape alone, so that the bits do not depend on the threads.
 Result<std::unique_ptr<Kernel>> create_chunked_reduce(ReducePlan plan) {
   const auto total = static_cast<int64_t>(plan.offsets.size());
-  const int64_t chunks = std::min(kMaxChunks, total / kMinRowsInChunk);
+  const int64_t chunks = std::min(kMaxChunks, total / kMinRowsInChunk / 2 * 2);
   const int64_t inner = plan.inner;
   const bool mean = plan.kind == ir::ReduceKind::kMean;
   const float factor = 1.0f / static_cast<float>(plan.reduced);
@@ -188,8 +190,10 @@ Result<std::unique_ptr<Kernel>> create_chunked_reduce(ReducePlan plan) {
 
 Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, PackCache&) {
   ReducePlan plan = plan_reduce(request);
-  if (!plan.inner_reduced && static_cast<int64_t>(plan.offsets.size()) >= 2 * kMinRowsInChunk &&
-      static_cast<int64_t>(plan.kept.size()) * plan.inner <= kFewColumns) {
+  const auto rows = static_cast<int64_t>(plan.offsets.size());
+  const bool cut_by_rows = plan.kept.size() == 1 && plan.inner < kColumnsPerRow * rows;
+  const bool few_columns = static_cast<int64_t>(plan.kept.size()) * plan.inner <= kFewColumns;
+  if (!plan.inner_reduced && rows >= 2 * kMinRowsInChunk && (cut_by_rows || few_columns)) {
     return create_chunked_reduce(std::move(plan));
   }
   const auto kept = static_cast<int64_t>(plan.kept.size());
@@ -212,13 +216,15 @@ Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, Pack
       return Status::ok_status();
     });
   }
-  const int64_t pieces = ceil_div(plan.inner, kColumns);
+  const int64_t share = ceil_div(plan.inner, int64_t{2} * request.num_threads);
+  const int64_t columns = std::clamp<int64_t>(ceil_div(share, kColumnMultiple) * kColumnMultiple, 1, kColumns);
+  const int64_t pieces = ceil_div(plan.inner, columns);
   return make_kernel([=](const KernelArgs& args) {
-    parallel_ranges(args.pool, kept * pieces, work * static_cast<double>(kColumns), [&](int64_t begin, int64_t end) {
+    parallel_ranges(args.pool, kept * pieces, work * static_cast<double>(columns), [&](int64_t begin, int64_t end) {
       for (int64_t unit = begin; unit < end; ++unit) {
-        const int64_t i = unit / pieces, column = unit % pieces * kColumns;
+        const int64_t i = unit / pieces, column = unit % pieces * columns;
         reduce_columns(plan, input<float>(args, 0) + plan.kept[static_cast<size_t>(i)] + column,
-                       output<float>(args) + i * plan.inner + column, std::min(kColumns, plan.inner - column));
+                       output<float>(args) + i * plan.inner + column, std::min(columns, plan.inner - column));
       }
     });
     return Status::ok_status();
@@ -285,17 +291,19 @@ void reduce_typed(const ReducePlan& plan, const T* from, T* to, int64_t columns)
   for (int64_t i = 0; i < columns; ++i) to[i] = static_cast<T>(to[i] / static_cast<T>(plan.reduced));
 }
 
+constexpr int64_t kTypedColumns = 64;
+
 template <ir::ReduceKind kKind, class T>
 Result<std::unique_ptr<Kernel>> make_typed_reduce(ReducePlan plan) {
-  const int64_t results = plan.inner_reduced ? 1 : plan.inner, pieces = ceil_div(results, kColumns);
+  const int64_t results = plan.inner_reduced ? 1 : plan.inner, pieces = ceil_div(results, kTypedColumns);
   const auto kept = static_cast<int64_t>(plan.kept.size());
-  const double work = static_cast<double>(plan.reduced * std::min(kColumns, results));
+  const double work = static_cast<double>(plan.reduced * std::min(kTypedColumns, results));
   return make_kernel([plan = std::move(plan), results, pieces, kept, work](const KernelArgs& args) {
     parallel_ranges(args.pool, kept * pieces, work, [&](int64_t begin, int64_t end) {
       for (int64_t unit = begin; unit < end; ++unit) {
-        const int64_t i = unit / pieces, column = unit % pieces * kColumns;
+        const int64_t i = unit / pieces, column = unit % pieces * kTypedColumns;
         reduce_typed<kKind>(plan, input<T>(args, 0) + plan.kept[static_cast<size_t>(i)] + column,
-                            output<T>(args) + i * results + column, std::min(kColumns, results - column));
+                            output<T>(args) + i * results + column, std::min(kTypedColumns, results - column));
       }
     });
     return Status::ok_status();

@@ -24,10 +24,8 @@ Support supports_separable(const KernelRequest& request) {
     if (!weights_constant(*r)) return Support::no("weights are not constant");
   }
   if (!is_depthwise(*request.producer)) return Support::no("the convolution before it is not depthwise");
-  const Conv2DShape s = conv_shape(request);
-  const bool plain = s.kh == 1 && s.kw == 1 && s.stride_h == 1 && s.stride_w == 1 && s.groups == 1 && s.pad_top == 0 &&
-                     s.pad_left == 0 && s.oh == s.h && s.ow == s.w;
-  return plain ? Support::yes() : Support::no("is no 1x1 convolution of every pixel");
+  if (request.producer->producer != nullptr) return Support::no("takes two nodes, not three");
+  return is_pointwise_conv(conv_shape(request)) ? Support::yes() : Support::no("is no 1x1 convolution of every pixel");
 }
 
 // The two alone, less what they move between them, more for weights that each strip reads again.

@@ -241,6 +241,7 @@ Status run_conv_transpose(const Call&);
 Status run_matmul(const Call&);
 Status run_einsum(const Call&);
 Status run_batch_norm(const Call&);
+Status run_attention(const Call&);
 Status run_layer_norm(const Call&);
 Status run_moments(const Call&);
 Status run_lrn(const Call&);

@@ -21,6 +21,7 @@ constexpr KernelEntry kTable[] = {
     {"reference.matmul", ir::Op::kMatMul, any_dtype, nullptr, create<run_matmul>},
     {"reference.einsum", ir::Op::kEinsum, any_dtype, nullptr, create<run_einsum>},
     {"reference.batch_norm", ir::Op::kBatchNorm, floating, nullptr, create<run_batch_norm>},
+    {"reference.attention", ir::Op::kAttention, floating, nullptr, create<run_attention>},
     {"reference.layer_norm", ir::Op::kLayerNorm, floating, nullptr, create<run_layer_norm>},
     {"reference.moments", ir::Op::kMoments, floating, nullptr, create<run_moments>},
     {"reference.lrn", ir::Op::kLrn, floating, nullptr, create<run_lrn>},

@@ -99,6 +99,15 @@ struct EinsumAttrs {
 };
 
 // (x - mean) * scale / sqrt(variance + epsilon) + offset, over the last axis.
+// softmax(scale * q k^T + mask) v for [batch..., row, column] operands: input i of q, k, v transposed by its permutation,
+// as Transpose does; the result is transposed by output_perm.
+struct AttentionAttrs {
+  float scale = 1;
+  std::vector<int64_t> query_perm, key_perm, value_perm, output_perm;
+  BLADE_ATTRS(scale, query_perm, key_perm, value_perm, output_perm)
+  bool operator==(const AttentionAttrs&) const = default;
+};
+
 struct BatchNormAttrs {
   float epsilon = 1e-3f;
   BLADE_ATTRS(epsilon)
@@ -412,6 +421,6 @@ using Attrs =
                  GatherAttrs, TensorScatterAttrs, SegmentReduceAttrs, SearchSortedAttrs, DiagAttrs, BitcastAttrs,
                  CropAndResizeAttrs, CombinedNonMaxSuppressionAttrs, BlockLstmAttrs, BlockAttrs, ResizeAttrs,
                  NonMaxSuppressionAttrs, PositionsAttrs, SubGraphsAttrs, ForeignAttrs, EnsureShapeAttrs, FftAttrs,
-                 CtcGreedyAttrs>;
+                 CtcGreedyAttrs, AttentionAttrs>;
 
 }  // namespace blade::ir

@@ -63,6 +63,19 @@ double epilogue_flops(const Node& node, double elements) {
   return program ? program_flops(*program) * elements : 0;
 }
 
+// Two products over the keys, and the exponentials of their scores.
+double attention_flops(const Graph& graph, const Node& node) {
+  const auto& attrs = node.get<AttentionAttrs>();
+  const Shape &q = graph.value(node.inputs[0]).shape, &k = graph.value(node.inputs[1]).shape;
+  if (!q.has_rank() || !k.has_rank()) return 0;
+  const Dim keys = k.dim(static_cast<int>(attrs.key_perm[attrs.key_perm.size() - 2]));
+  const Dim depth = q.dim(static_cast<int>(attrs.query_perm.back()));
+  if (!keys.is_known() || !depth.is_known() || depth.value() == 0) return 0;
+  const double queries = count(graph, node.inputs[0]);
+  const double scores = queries / static_cast<double>(depth.value()) * static_cast<double>(keys.value());
+  return 2 * static_cast<double>(keys.value()) * (queries + count(graph, node.outputs[0])) + 20 * scores;
+}
+
 // A product and a sum for every combination of labels.
 double einsum_flops(const Graph& graph, const Node& node) {
   const auto equation = parse_einsum(node.get<EinsumAttrs>().equation);
@@ -106,6 +119,8 @@ double compute_flops(const Graph& graph, const Node& node) {
           in(0).has_rank() && in(0).rank() >= 2 ? in(0).dim(node.get<MatMulAttrs>().transpose_a ? -2 : -1) : Dim(0);
       return 2 * out * (k.is_known() ? static_cast<double>(k.value()) : 0) + epilogue_flops(node, out);
     }
+    case Op::kAttention:
+      return attention_flops(graph, node);
     case Op::kEinsum:
       return einsum_flops(graph, node);
     case Op::kPool: {

@@ -57,10 +57,11 @@ bool reads_no_padding(const Conv2DShape& s) {
          (s.ow - 1) * s.stride_w + (s.kw - 1) * s.dilation_w < s.w;
 }
 
-// `rows` output rows.
+// `rows` output rows; `stays`: in the caller's cache.
 template <class T>
-TileJob<T> conv_job(const Conv2DShape& s, const PackedB& b, int64_t rows) {
+TileJob<T> conv_job(const Conv2DShape& s, const PackedB& b, int64_t rows, bool stays = false) {
   TileJob<T> job;
+  job.results_stay = stays;
   job.b = b;
   job.rows = rows * s.ow;
   job.runs = run_count(s);
@@ -405,7 +406,7 @@ void conv2d_rows(const Conv2DShape& s, const In* in, const void* packed, T* out,
   }
   if constexpr (std::is_same_v<In, T>) {
     const PartEpilogue<T> part(epilogue, first * s.ow);
-    TileJob<T> job = conv_job<T>(s, b, rows);
+    TileJob<T> job = conv_job<T>(s, b, rows, /*stays=*/true);
     job.run_offsets = layout.offsets(shared);
     job.set_out(out);
     job.epilogue = &part.get();

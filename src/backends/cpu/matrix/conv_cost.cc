@@ -1,9 +1,11 @@
 // Predicts the time of each convolution algorithm from its arithmetic and its memory traffic: choosing times nothing.
 #include <algorithm>
+#include <cmath>
 
 #include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/conv2d.h"
 #include "backends/cpu/matrix/tile_kernel.h"
+#include "backends/machine.h"
 #include "base/checked_math.h"
 
 namespace blade::backends::cpu {
@@ -14,7 +16,8 @@ constexpr double kCyclesPerUs = 3500;
 constexpr double kCoreWeightBytesPerCycle = 4.5;
 constexpr double kWeightBytesPerCycle = 8;
 constexpr double kTileBytesPerCycle = 12;  // transformed tiles that pass through L3, a core
-// Cycles a tile and vector of channels for the two transforms, measured on AVX-512 in halves.
+// Cycles a tile and vector of channels for the two transforms, measured on AVX-512 in halves; half as many where vectors
+// are whole.
 constexpr double kTransformCycles4 = 420;
 constexpr double kTransformCycles2 = 130;
 // Products of bfloat16 are twice as fast, so that what surrounds them weighs more: as if K had so many steps more.
@@ -25,7 +28,8 @@ double weight_cycles(double count, int threads) {
 }
 
 double product_cycles(double rows, double k, double n, double efficiency) {
-  return rows * k * n / tile_kernels().lanes / efficiency;
+  const double vectors = std::ceil(n / tile_kernels().lanes);
+  return rows * k * vectors / efficiency / Machine::host().fma_per_cycle;
 }
 
 // Direct convolution on the tile registers of AMX: products of 16 pixels, 16 channels and up to 32 inputs, results that
@@ -68,7 +72,8 @@ double winograd_us(const Conv2DShape& s, int m, int threads) {
   const double compute = points * product_cycles(tiles, steps + around, oc, 0.85);
   const double weights = weight_cycles(points * steps * oc, threads);
   const double vectors = (c + oc) / 2 / tile_kernels().lanes;
-  const double transforms = tiles * vectors * (m == 4 ? kTransformCycles4 : kTransformCycles2);
+  const double transforms =
+      tiles * vectors * (m == 4 ? kTransformCycles4 : kTransformCycles2) / Machine::host().fma_per_cycle;
   const double moved = points * tiles * (c * sizeof(T) + oc * sizeof(float)) / kTileBytesPerCycle;
   return (std::max(compute / threads, weights) + (transforms + moved) / threads) / kCyclesPerUs;
 }

@@ -102,6 +102,8 @@ struct Union {
     job.input_bytes = job.rows * s.c * y.taps * int64_t{sizeof(float)};
     job.b = layout(packed);
     job.out_stride = columns();
+    const bool one_tap = job.runs == 1 && y.pad == 0 && x.pad == 0 && y.outputs <= s.h && x.outputs <= s.w;
+    if (one_tap) set_stretch(job, job.rows, s.c);
     return job;
   }
   size_t row_bytes() const { return align_up(static_cast<size_t>(x.outputs * columns()) * sizeof(float), 64); }

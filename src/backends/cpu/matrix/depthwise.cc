@@ -17,6 +17,8 @@ constexpr int kTasksPerThread = 4;
 constexpr int64_t kTableBytes = 12 << 10;  // of pointers, beside the pixels in L1
 constexpr int64_t kStripBytes = 24 << 10;  // depthwise results that the 1x1 finds in L1
 constexpr int64_t kMinColumns = 16;        // of a part of a row
+constexpr int64_t kChannelsPerPixel = 5;   // of an input: with more, the product before it was cut by columns
+constexpr int64_t kChannelMultiple = 32;   // in that case
 
 template <class T>
 size_t zero_bytes(const DepthwiseShape& s) {
@@ -34,6 +36,26 @@ int64_t rows_at_once(const DepthwiseShape& s) {
 int64_t task_count(double products, int64_t units, int threads) {
   const auto wanted = static_cast<int64_t>(std::min(products / kTaskProducts, double{kTasksPerThread} * threads));
   return std::clamp<int64_t>(wanted, 1, units);
+}
+
+// Each thread takes the channels that it probably has in its cache.
+template <class T>
+void by_channels(const DepthwiseShape& s, const DepthwiseRows<T>& depthwise, T* out, int64_t most, ThreadPool& pool,
+                 std::byte* scratch) {
+  const int64_t rows = s.n * s.oh, blocks = s.c / kChannelMultiple, tasks = pool.num_threads();
+  pool.parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
+    std::byte* mine = scratch + slot * DepthwiseRows<T>::scratch_bytes(s, most);
+    typename DepthwiseRows<T>::Block block;
+    block.first_channel = task * blocks / tasks * kChannelMultiple;
+    const int64_t end = task + 1 == tasks ? s.c : (task + 1) * blocks / tasks * kChannelMultiple;
+    block.channels = end - block.first_channel;
+    block.columns = s.ow;
+    for (int64_t row = 0; row < rows; row += block.rows) {
+      block.first_row = row;
+      block.rows = DepthwiseRows<T>::rows_together(s, row, std::min(most, rows - row));
+      depthwise.run(block, out + row * s.ow * s.c, mine);
+    }
+  });
 }
 
 // ---- The depthwise convolution and the 1x1 behind it, strip by strip.
@@ -81,9 +103,15 @@ void depthwise_conv2d(const DepthwiseShape& s, const T* in, const float* weights
   const int64_t channels = s.c * s.multiplier;
   const double products = static_cast<double>(rows * s.ow * channels) * static_cast<double>(s.kh * s.kw);
   const int64_t most = rows_at_once<T>(s);
+  const int64_t threads = pool.num_threads();
+  if (s.c > kChannelsPerPixel * s.n * s.h * s.w && s.c >= 2 * kChannelMultiple * threads &&
+      depthwise.can_part_channels()) {
+    by_channels(s, depthwise, out, most, pool, scratch + zero_bytes<T>(s));
+    return;
+  }
   // Few rows are cut into parts, so that every thread has some.
   const int64_t parts =
-      rows >= kTasksPerThread * pool.num_threads() ? 1 : std::clamp<int64_t>(s.ow / kMinColumns, 1, kTasksPerThread);
+      rows >= kTasksPerThread * threads ? 1 : std::clamp<int64_t>(s.ow / kMinColumns, 1, kTasksPerThread);
   const int64_t units = rows * parts;
   const int64_t tasks = task_count(products, units, pool.num_threads());
   pool.parallel_for(static_cast<int>(tasks), [&](int task, int slot) {

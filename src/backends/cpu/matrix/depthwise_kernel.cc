@@ -44,7 +44,7 @@ HWY_ATTR HWY_INLINE void store(V v, D d, T* to, int64_t left) {
 
 template <bool kPart, class T>
 HWY_ATTR HWY_INLINE void put(const DepthwiseArgs<T>& a, V v, int64_t output, int64_t c) {
-  const int64_t at = output * a.channels + c, left = a.channels - c;
+  const int64_t at = output * a.channels + c, left = a.last - c;
   if (sizeof(T) < sizeof(float) && a.wide_out != nullptr) {
     store<kPart>(v, D(), a.wide_out + at, left);
   } else {
@@ -61,7 +61,7 @@ HWY_ATTR HWY_INLINE void finish(const DepthwiseArgs<T>& a, const V* acc, int64_t
     for (int x = 0; x < kOutputs; ++x) put<kPart>(a, clamped(acc[x], lo, hi), x, c);
     return;
   }
-  const EpilogueVectors<DepthwiseArgs<T>> epilogue(a, c, a.channels - c);
+  const EpilogueVectors<DepthwiseArgs<T>> epilogue(a, c, a.last - c);
 #pragma GCC unroll 8
   for (int x = 0; x < kOutputs; ++x) {
     V residual = hn::Zero(d);
@@ -75,7 +75,7 @@ template <int kSize, int kStride, int kOutputs, bool kPart, class T>
 HWY_ATTR HWY_INLINE void fixed_vector(const DepthwiseArgs<T>& a, int64_t c) {
   const D d;
   constexpr int kColumns = (kOutputs - 1) * kStride + kSize;
-  const int64_t left = a.channels - c;
+  const int64_t left = a.last - c;
   const V bias = a.bias != nullptr ? load<kPart>(d, a.bias + c, left) : hn::Zero(d);
   V acc[kOutputs];
 #pragma GCC unroll 8
@@ -101,15 +101,15 @@ HWY_ATTR HWY_INLINE void fixed_vector(const DepthwiseArgs<T>& a, int64_t c) {
 template <int kSize, int kStride, int kOutputs, class T>
 HWY_ATTR void fixed_kernel(const DepthwiseArgs<T>& a) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
-  int64_t c = 0;
-  for (; c + lanes <= a.channels; c += lanes) fixed_vector<kSize, kStride, kOutputs, false>(a, c);
-  if (c < a.channels) fixed_vector<kSize, kStride, kOutputs, true>(a, c);
+  int64_t c = a.first;
+  for (; c + lanes <= a.last; c += lanes) fixed_vector<kSize, kStride, kOutputs, false>(a, c);
+  if (c < a.last) fixed_vector<kSize, kStride, kOutputs, true>(a, c);
 }
 
 template <int kOutputs, bool kPart, class T>
 HWY_ATTR HWY_INLINE void general_vector(const DepthwiseArgs<T>& a, int64_t c) {
   const D d;
-  const int64_t left = a.channels - c;
+  const int64_t left = a.last - c;
   const V bias = a.bias != nullptr ? load<kPart>(d, a.bias + c, left) : hn::Zero(d);
   V acc[kOutputs];
 #pragma GCC unroll 8
@@ -129,9 +129,9 @@ HWY_ATTR HWY_INLINE void general_vector(const DepthwiseArgs<T>& a, int64_t c) {
 template <int kOutputs, class T>
 HWY_ATTR void general_kernel(const DepthwiseArgs<T>& a) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
-  int64_t c = 0;
-  for (; c + lanes <= a.channels; c += lanes) general_vector<kOutputs, false>(a, c);
-  if (c < a.channels) general_vector<kOutputs, true>(a, c);
+  int64_t c = a.first;
+  for (; c + lanes <= a.last; c += lanes) general_vector<kOutputs, false>(a, c);
+  if (c < a.last) general_vector<kOutputs, true>(a, c);
 }
 
 template <int kOutputs, class T>

@@ -20,15 +20,16 @@ struct DepthwiseArgs {
   int64_t kh = 0, kw = 0;
   const float* weights = nullptr;  // [kh * kw][channels]
   int64_t channels = 0;
-  T* out = nullptr;           // [outputs][channels]
-  float* wide_out = nullptr;  // where results go unrounded, instead of to `out`
+  int64_t first = 0, last = 0;  // those that the call computes
+  T* out = nullptr;             // [outputs][channels]
+  float* wide_out = nullptr;    // where results go unrounded, instead of to `out`
   const T* residual = nullptr;
   int64_t residual_stride = 0;
   int64_t residual_channels = 0;
   const float* bias = nullptr;
   const float* slope = nullptr;
   float lo = 0, hi = 0;
-  HardGate gate;
+  Gate gate;
   bool residual_last = false;
   const float* scale = nullptr;
   const float* shift = nullptr;

@@ -48,7 +48,7 @@ int64_t DepthwiseRows<T>::rows_together(const DepthwiseShape& s, int64_t first_r
 
 template <class T>
 void DepthwiseRows<T>::fill_table(const Block& block, int64_t width, const T** table) const {
-  const T* image = in_ + block.first_row / s_.oh * s_.h * s_.w * s_.c;
+  const int64_t image_row = ring_ > 0 ? 0 : block.first_row / s_.oh * s_.h;
   const int64_t y0 = block.first_row % s_.oh * s_.stride_h - s_.pad_top;
   const int64_t x0 = block.first_x * s_.stride_w - s_.pad_left;
   const int64_t inside_begin = std::clamp<int64_t>(-x0, 0, width);
@@ -60,7 +60,8 @@ void DepthwiseRows<T>::fill_table(const Block& block, int64_t width, const T** t
       continue;
     }
     std::fill_n(table, inside_begin, zeros_);
-    for (int64_t x = inside_begin; x < inside_end; ++x) table[x] = image + (y * s_.w + x0 + x) * s_.c;
+    const T* row = in_ + (image_row + (ring_ > 0 ? y % ring_ : y)) * s_.w * s_.c;
+    for (int64_t x = inside_begin; x < inside_end; ++x) table[x] = row + (x0 + x) * s_.c;
     std::fill(table + inside_end, table + width, zeros_);
   }
 }
@@ -86,7 +87,9 @@ void DepthwiseRows<T>::run(const Block& block, T* to, std::byte* scratch) const 
     }
     if (epilogue_.generic != nullptr) {
       const int64_t pixel = (block.first_row + r) * s_.ow + block.first_x;
-      epilogue_.generic(epilogue_.context, {wide, channels, pixel, 1, block.columns, 0, channels});
+      const int64_t count = block.channels != 0 ? block.channels : channels;
+      epilogue_.generic(epilogue_.context, {wide + block.first_channel, channels, pixel, 1, block.columns,
+                                            block.first_channel, count});
     }
     if constexpr (!std::is_same_v<T, float>) {
       if (wide != nullptr) narrow(wide, to, block.columns * channels);
@@ -108,6 +111,8 @@ void DepthwiseRows<T>::run_row(const Block& block, int64_t row, int64_t width, T
   a.kw = s_.kw;
   a.weights = weights_;
   a.channels = s_.c;
+  a.first = block.first_channel;
+  a.last = block.channels != 0 ? block.first_channel + block.channels : s_.c;
   a.residual_stride = e.residual_row_stride;
   a.residual_channels = std::min(e.residual_channels, s_.c);
   a.bias = e.bias;

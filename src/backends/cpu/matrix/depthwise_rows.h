@@ -13,16 +13,22 @@ namespace blade::backends::cpu {
 template <class T>
 class DepthwiseRows {
  public:
+  // `ring`: 0, or how many rows of the current image `in` has room for; row y is then at y % ring.
   DepthwiseRows(const DepthwiseShape& shape, const T* in, const float* weights, const Epilogue<T>& epilogue,
-                const T* zeros)
-      : s_(shape), in_(in), weights_(weights), epilogue_(epilogue), zeros_(zeros) {}
+                const T* zeros, int64_t ring = 0)
+      : s_(shape), in_(in), weights_(weights), epilogue_(epilogue), zeros_(zeros), ring_(ring) {}
 
   struct Block {
     int64_t first_row = 0, rows = 0;  // of one image, at most as many as scratch_bytes() was told
     int64_t first_x = 0, columns = 0;
+    int64_t first_channel = 0, channels = 0;  // 0: all; fewer only where can_part_channels() says so
   };
-  // Computes a block into to[row][column][channel], dense. `scratch` has room for scratch_bytes().
+  // Computes a block into to[row][column][channel], dense but for channels that are left out. `scratch` has room for
+  // scratch_bytes().
   void run(const Block& block, T* to, std::byte* scratch) const;
+  bool can_part_channels() const {
+    return s_.multiplier == 1 && (sizeof(T) == sizeof(float) || epilogue_.generic == nullptr);
+  }
   static size_t table_bytes(const DepthwiseShape& shape, int64_t rows);  // of it: pointers to pixels
   static size_t scratch_bytes(const DepthwiseShape& shape, int64_t rows);
   // Rows that `first_row` may be computed together with: to the end of its image, at most `most`.
@@ -39,6 +45,7 @@ class DepthwiseRows {
   const float* weights_;
   const Epilogue<T>& epilogue_;
   const T* zeros_;  // as many as there are input channels
+  const int64_t ring_;
 };
 
 }  // namespace blade::backends::cpu

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
@@ -19,11 +20,17 @@ struct EpilogueTile {
   int64_t channels = 0;
 };
 
-// x * clip(scale * x + shift, 0, hi): hard swish. Not used with a scale of 0.
-struct HardGate {
+// x * clip(scale * x + shift, 0, hi): hard swish; or x * sigmoid(x). Not used with a scale of 0 and without `sigmoid`.
+struct Gate {
   float scale = 0, shift = 0, hi = 0;
-  bool used() const { return scale != 0; }
+  bool sigmoid = false;
+  bool used() const { return scale != 0 || sigmoid; }
 };
+
+inline float gated(const Gate& gate, float x) {
+  if (gate.sigmoid) return x / (1 + std::exp(-x));
+  return x * std::min(std::max(gate.scale * x + gate.shift, 0.0f), gate.hi);
+}
 
 // x = product + bias[channel] + residual[pixel][channel]; y = clamp(x > 0 ? x : slope[channel] * x, lo, hi), gated;
 // out = y * scale[channel] + shift[channel], then `generic` if set: all in float32, whatever T activations are stored
@@ -40,7 +47,7 @@ struct Epilogue {
   const float* slope = nullptr;                                     // one value an output channel, or null
   float clamp_lo = -std::numeric_limits<float>::infinity();
   float clamp_hi = std::numeric_limits<float>::infinity();
-  HardGate gate;
+  Gate gate;
   const float* scale = nullptr;  // one value an output channel, or null; and `shift` with it
   const float* shift = nullptr;
   // Called for parts of the output as they are finished, from any thread: any element-wise activation.
@@ -55,7 +62,7 @@ float finish_element(const Epilogue<T>& e, float x, float residual, int64_t chan
   if (!e.residual_last) x += residual;
   if (e.slope != nullptr && !(x > 0)) x *= e.slope[channel];
   x = std::min(std::max(x, e.clamp_lo), e.clamp_hi);
-  if (e.gate.used()) x *= std::min(std::max(e.gate.scale * x + e.gate.shift, 0.0f), e.gate.hi);
+  if (e.gate.used()) x = gated(e.gate, x);
   if (e.scale != nullptr) x = x * e.scale[channel] + e.shift[channel];
   return e.residual_last ? x + residual : x;
 }

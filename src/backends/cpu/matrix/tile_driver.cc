@@ -9,6 +9,7 @@
 #include "backends/cpu/matrix/amx_rows.h"
 #include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/tile_kernel.h"
+#include "backends/machine.h"
 #include "base/checked_math.h"
 
 namespace blade::backends::cpu {
@@ -23,10 +24,12 @@ constexpr int64_t kGenericFloats = 2048;  // results in L1 that the rest of an e
 constexpr int64_t kMaxHeldColumns = 512;  // wider rows of float32 results are not held back for that
 constexpr int64_t kLookAheadBytes = 4096;
 constexpr int64_t kShortSum = 96;  // elements of K: with more of them, finding rows and starting tiles is no cost
-constexpr double kMinSplitCycles = 3000;  // less work than this is one thread's
-constexpr double kBytesPerCycle = 8;      // operands from L3 or memory, a core
+constexpr double kMinSplitCycles = 1500;  // less work than this is one thread's
+constexpr double kBytesPerCycle = 8;      // weights from L3 or memory, a core
+constexpr double kOwnBytesPerCycle = 32;  // what this core wrote before
+constexpr double kOtherBytesPerCycle = 6;  // what another core wrote before
 constexpr double kAmxSpeed = 13;          // steps along K that AMX takes where vectors take one
-constexpr double kTaskCycles = 400e3;     // tasks of about this length even out what other processes take
+constexpr double kTaskCycles = 200e3;     // tasks of about this length even out what other processes take
 
 template <class T>
 bool uses_tiles(const TileJob<T>& job) {
@@ -130,6 +133,18 @@ struct FoundTile {
   int64_t tiles;  // of so many rows, for pitched kernels: pointers has the first row alone; 0: for the others
   std::conditional_t<sizeof(T) < sizeof(float), AmxTile, char> amx;  // where AMX multiplies
 };
+
+// What a core brings in for its part. Layers before and after are most often cut by rows: a part with some of the
+// columns reads rows that other cores wrote, and its results are read by them.
+template <class T>
+double transfer_cycles(const TileJob<T>& job, const TileSplit& split) {
+  const double weights = static_cast<double>(job.b.bytes()) / split.panel_parts;
+  const double input = static_cast<double>(job.input_bytes) / split.tile_parts;
+  const double output = static_cast<double>(job.rows * job.b.n) * sizeof(T) / split.tile_parts / split.panel_parts;
+  const double others = 1 - 1.0 / split.panel_parts;
+  return weights / kBytesPerCycle + input * (1 - others) / kOwnBytesPerCycle +
+         (input + output) * others / kOtherBytesPerCycle;
+}
 
 // One thread's walk over its part of a job.
 template <class T>
@@ -256,10 +271,12 @@ struct Walk {
   // Panels that stay in L2: each tile meets all of them, so that whole rows of the output are written (and of the
   // residual read) front to back.
   void tile_by_tile(const TileRange& range) {
+    const bool by_pitch = job.stretch > 0 && !job.copy_rows && kernels.pitched[1][1] != nullptr;
     generic_later = job.epilogue->generic != nullptr && range.first_panel == 0 && range.last_panel == job.b.panels() &&
-                    (!kNarrow || job.b.n <= kMaxHeldColumns);
-    if (job.stretch > 0 && !job.copy_rows && kernels.pitched[1][1] != nullptr) {
-      pitched(range);
+                    (!kNarrow || job.b.n <= kMaxHeldColumns) && (!by_pitch || job.b.panels() == 1);
+    if (by_pitch) {
+      for (int64_t panel = range.first_panel; panel < range.last_panel; ++panel)
+        pitched({range.first_tile, range.last_tile, panel, panel + 1});
     } else {
       one_by_one(range);
     }
@@ -370,7 +387,8 @@ template <class T>
 void set_stretch(TileJob<T>& job, int64_t rows, int64_t pitch) {
   const int64_t most = max_rows(job);
   // Several panels: tile by tile, so that rows of results are written front to back.
-  if (uses_tiles(job) || job.b.panels() > 1 || job.runs * job.run_length > kShortSum) return;
+  const bool by_tiles = job.b.panels() > 1 && !job.results_stay;
+  if (uses_tiles(job) || by_tiles || job.runs * job.run_length > kShortSum) return;
   if (rows <= 0 || pitch <= 0 || (rows < job.rows && 4 * (rows / ceil_div(rows, most)) < 3 * most)) return;
   job.stretch = rows;
   job.pitch = pitch;
@@ -394,8 +412,8 @@ TileSplit choose_split(const TileJob<T>& job, int threads) {
     return {static_cast<int>(std::min<int64_t>(job.tile_parts, tiles)),
             static_cast<int>(std::min<int64_t>(job.panel_parts, panels))};
   }
-  const double tile_cycles =
-      static_cast<double>(job.b.k * max_rows(job) * job.b.vectors) / (uses_tiles(job) ? kAmxSpeed : 1);
+  const double speed = uses_tiles(job) ? kAmxSpeed : Machine::host().fma_per_cycle;
+  const double tile_cycles = static_cast<double>(job.b.k * max_rows(job) * job.b.vectors) / speed;
   TileSplit best;
   if (tile_cycles * static_cast<double>(tiles * panels) < kMinSplitCycles) return best;
   double best_cost = -1;
@@ -403,9 +421,7 @@ TileSplit choose_split(const TileJob<T>& job, int threads) {
     const auto tile_parts = static_cast<int>(std::min<int64_t>(t, tiles));
     const auto panel_parts = static_cast<int>(std::min<int64_t>(std::max(1, threads / t), panels));
     const double work = tile_cycles * static_cast<double>(ceil_div(tiles, tile_parts) * ceil_div(panels, panel_parts));
-    const double bytes =
-        static_cast<double>(job.b.bytes()) / panel_parts + static_cast<double>(job.input_bytes) / tile_parts;
-    const double cost = work + bytes / kBytesPerCycle;
+    const double cost = work + transfer_cycles(job, {tile_parts, panel_parts});
     if (best_cost < 0 || cost < best_cost) {
       best_cost = cost;
       best = {tile_parts, panel_parts};

@@ -30,7 +30,8 @@ struct TileJob {
   // then end with their stretch, and rows are found a stretch at a time.
   int64_t stretch = 0;
   int64_t pitch = 0;
-  bool copy_rows = false;  // one run only: copy rows to scratch at a pitch that does not alias in L1
+  bool results_stay = false;  // in cache, so that nothing is lost by writing them a panel at a time
+  bool copy_rows = false;     // one run only: copy rows to scratch at a pitch that does not alias in L1
   // For tiles of AMX, whose rows lie at one pitch unless they are copied.
   int64_t copied_runs = 1;         // stretches at run_offsets that the copy of a row puts behind each other
   bool readable_past_end = false;  // 15 rows behind the last may be read

@@ -37,7 +37,7 @@ struct TileArgs {
   float lo = 0;
   float hi = 0;
   bool residual_last = false;  // added after scale and shift
-  HardGate gate;
+  Gate gate;
   const float* scale = nullptr;  // after the clamp, a column; and `shift` with it
   const float* shift = nullptr;
   int columns = 0;  // in (0, vectors * lanes]

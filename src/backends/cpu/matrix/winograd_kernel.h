@@ -32,7 +32,7 @@ struct WinogradOutputArgs {
   const float* bias;
   const float* slope;
   float lo, hi;
-  HardGate gate;
+  Gate gate;
   bool residual_last;
   const float* scale;
   const float* shift;

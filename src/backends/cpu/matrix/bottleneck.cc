@@ -1,0 +1,168 @@
+// Rows of the first convolution stand in a ring as long as the depthwise convolution needs them; parts of the image
+// compute the rows that two of them need twice.
+#include "backends/cpu/matrix/bottleneck.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "backends/cpu/matrix/depthwise_rows.h"
+#include "backends/cpu/matrix/tile_driver.h"
+#include "base/checked_math.h"
+
+namespace blade::backends::cpu {
+namespace {
+
+constexpr int64_t kStripBytes = 40 << 10;   // depthwise results that the 1x1 finds in L1
+constexpr int64_t kMinRingBytes = 64 << 10;  // fewer rows at a time are not worth the calls
+
+struct BottleneckPlan {
+  const BottleneckShape& s;
+  int64_t channels;  // between the convolutions
+  int64_t strip_rows;
+  int64_t ring;  // rows of the first convolution's results
+  TileJob<float> job;
+
+  explicit BottleneckPlan(const BottleneckShape& shape, const void* packed = nullptr)
+      : s(shape), channels(shape.depthwise.c), strip_rows(bottleneck_strip_rows(shape)) {
+    const DepthwiseShape& d = s.depthwise;
+    ring = (strip_rows - 1) * d.stride_h + (d.kh - 1) * d.dilation_h + 1;
+    if (s.oc == 0) return;
+    job.rows = strip_rows * d.ow;
+    job.run_length = channels;
+    job.input_bytes = job.rows * channels * int64_t{sizeof(float)};
+    job.b = packed_b_view(channels, s.oc, packed);
+    job.out_stride = s.oc;
+    job.copy_rows = job.b.panels() > 1 && pitch_aliases(channels * int64_t{sizeof(float)});
+  }
+
+  int64_t ring_row() const { return s.depthwise.w * channels; }
+  size_t ring_bytes() const { return align_up(static_cast<size_t>(ring * ring_row()) * sizeof(float), 64); }
+  size_t strip_bytes() const {
+    return s.oc == 0 ? 0 : align_up(static_cast<size_t>(job.rows * channels) * sizeof(float), 64);
+  }
+  size_t first_bytes() const { return align_up(conv2d_rows_slot_bytes<float>(s.first), 64); }
+  size_t depthwise_bytes() const { return DepthwiseRows<float>::scratch_bytes(s.depthwise, strip_rows); }
+  size_t slot_bytes() const {
+    const size_t tiles = s.oc == 0 ? 0 : tile_slot_scratch_bytes(job);
+    return ring_bytes() + strip_bytes() + first_bytes() + depthwise_bytes() + tiles;
+  }
+  size_t zero_bytes() const { return align_up(static_cast<size_t>(channels) * sizeof(float), 64); }
+  size_t shared_bytes() const { return zero_bytes() + align_up(conv2d_rows_shared_bytes<float>(s.first), 64); }
+};
+
+// One thread's rows.
+class BottleneckPart {
+ public:
+  BottleneckPart(const BottleneckPlan& plan, const float* in, const BottleneckWeights& weights,
+                 const BottleneckEpilogues& epilogues, std::byte* shared, std::byte* slot)
+      : plan_(plan),
+        in_(in),
+        weights_(weights),
+        epilogues_(epilogues),
+        rows_shared_(shared + plan.zero_bytes()),
+        ring_(reinterpret_cast<float*>(slot)),
+        strip_(reinterpret_cast<float*>(slot + plan.ring_bytes())),
+        first_scratch_(slot + plan.ring_bytes() + plan.strip_bytes()),
+        depthwise_scratch_(first_scratch_ + plan.first_bytes()),
+        tile_scratch_(depthwise_scratch_ + plan.depthwise_bytes()),
+        depthwise_(plan.s.depthwise, ring_, weights.depthwise, epilogues.depthwise,
+                   reinterpret_cast<const float*>(shared), plan.ring) {}
+
+  void run(int64_t first, int64_t last, float* out) {
+    const DepthwiseShape& d = plan_.s.depthwise;
+    for (int64_t row = first; row < last;) {
+      DepthwiseRows<float>::Block block;
+      block.first_row = row;
+      block.rows = DepthwiseRows<float>::rows_together(d, row, std::min(plan_.strip_rows, last - row));
+      block.columns = d.ow;
+      fill_ring(row, block.rows);
+      if (plan_.s.oc == 0) {
+        depthwise_.run(block, out + row * d.ow * plan_.channels, depthwise_scratch_);
+      } else {
+        depthwise_.run(block, strip_, depthwise_scratch_);
+        project(row, block.rows, out + row * d.ow * plan_.s.oc);
+      }
+      row += block.rows;
+    }
+  }
+
+ private:
+  // Makes what rows [row, row + rows) read and the ring has not.
+  void fill_ring(int64_t row, int64_t rows) {
+    const DepthwiseShape& d = plan_.s.depthwise;
+    const int64_t image = row / d.oh, y = row % d.oh;
+    const int64_t begin = std::clamp<int64_t>(y * d.stride_h - d.pad_top, 0, d.h);
+    const int64_t reach = (y + rows - 1) * d.stride_h - d.pad_top + (d.kh - 1) * d.dilation_h + 1;
+    const int64_t end = std::clamp<int64_t>(reach, begin, d.h);
+    made_ = image == image_ ? std::max(made_, begin) : begin;
+    image_ = image;
+    while (made_ < end) {
+      const int64_t at = made_ % plan_.ring, count = std::min(end - made_, plan_.ring - at);
+      conv2d_rows(plan_.s.first, in_, weights_.first, ring_ + at * plan_.ring_row(), epilogues_.first,
+                  image * d.h + made_, count, rows_shared_, first_scratch_);
+      made_ += count;
+    }
+  }
+
+  // The 1x1 over what the strip holds.
+  void project(int64_t row, int64_t rows, float* out) {
+    const PartEpilogue<float> part(epilogues_.last, row * plan_.s.depthwise.ow);
+    TileJob<float> job = plan_.job;
+    job.rows = rows * plan_.s.depthwise.ow;
+    set_stretch(job, job.rows, plan_.channels);
+    job.out = out;
+    job.epilogue = &part.get();
+    run_tile_range(
+        job, {0, tile_count(job), 0, job.b.panels()},
+        [&](int64_t first, int count, const float** pointers) {
+          for (int i = 0; i < count; ++i) pointers[i] = strip_ + (first + i) * plan_.channels;
+          return true;
+        },
+        tile_scratch_);
+  }
+
+  const BottleneckPlan& plan_;
+  const float* in_;
+  const BottleneckWeights& weights_;
+  const BottleneckEpilogues& epilogues_;
+  std::byte* rows_shared_;
+  float *ring_, *strip_;
+  std::byte *first_scratch_, *depthwise_scratch_, *tile_scratch_;
+  DepthwiseRows<float> depthwise_;
+  int64_t image_ = -1, made_ = 0;  // the ring holds the rows before made_ of this image
+};
+
+}  // namespace
+
+int64_t bottleneck_strip_rows(const BottleneckShape& s) {
+  const DepthwiseShape& d = s.depthwise;
+  const int64_t by_strip = kStripBytes / std::max<int64_t>(1, d.ow * d.c * int64_t{sizeof(float)});
+  const int64_t by_ring = kMinRingBytes / std::max<int64_t>(1, d.stride_h * d.w * d.c * int64_t{sizeof(float)});
+  const int64_t rows = d.blocking.strip > 0 ? d.blocking.strip : std::max(by_strip, by_ring);
+  return std::clamp<int64_t>(rows, 1, std::min(kMaxDepthwiseRows, d.oh));
+}
+
+int64_t bottleneck_tasks(const BottleneckShape& s, int threads) {
+  const DepthwiseShape& d = s.depthwise;
+  return std::clamp<int64_t>(d.n * d.oh / bottleneck_strip_rows(s), 1, threads);
+}
+
+size_t bottleneck_scratch_bytes(const BottleneckShape& s, int threads) {
+  const BottleneckPlan plan(s);
+  return plan.shared_bytes() + static_cast<size_t>(threads) * plan.slot_bytes();
+}
+
+void bottleneck_conv2d(const BottleneckShape& s, const float* in, const BottleneckWeights& weights, float* out,
+                       const BottleneckEpilogues& epilogues, ThreadPool& pool, std::byte* scratch) {
+  const BottleneckPlan plan(s, weights.last);
+  std::memset(scratch, 0, plan.zero_bytes());
+  conv2d_rows_prepare<float>(s.first, scratch + plan.zero_bytes());
+  const int64_t rows = s.depthwise.n * s.depthwise.oh, tasks = bottleneck_tasks(s, pool.num_threads());
+  pool.parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
+    std::byte* mine = scratch + plan.shared_bytes() + slot * plan.slot_bytes();
+    BottleneckPart part(plan, in, weights, epilogues, scratch, mine);
+    part.run(task * rows / tasks, (task + 1) * rows / tasks, out);
+  });
+}
+
+}  // namespace blade::backends::cpu

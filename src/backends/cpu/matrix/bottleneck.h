@@ -1,0 +1,38 @@
+// A convolution, the depthwise convolution that alone reads it and, where there is one, the 1x1 convolution behind that,
+// strip by strip: what is between them never leaves the caches of a core.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backends/cpu/matrix/conv2d.h"
+#include "backends/cpu/matrix/depthwise.h"
+
+namespace blade::backends::cpu {
+
+struct BottleneckShape {
+  Conv2DShape first;         // conv2d_rows_refusal() must be null
+  DepthwiseShape depthwise;  // reads what `first` makes; multiplier 1
+  int64_t oc = 0;            // output channels of the 1x1; 0: there is none
+};
+
+// Weights of `first` as packed by pack_conv_weights(), of the depthwise convolution as in TensorFlow, of the 1x1 as
+// packed by pack_runs() as one run (null without one).
+struct BottleneckWeights {
+  const void* first = nullptr;
+  const float* depthwise = nullptr;
+  const void* last = nullptr;
+};
+
+struct BottleneckEpilogues {
+  const EpilogueF32 &first, &depthwise, &last;
+};
+
+// Rows of the depthwise convolution that are made at a time, and into how many parts all of them are cut.
+int64_t bottleneck_strip_rows(const BottleneckShape& shape);
+int64_t bottleneck_tasks(const BottleneckShape& shape, int threads);
+size_t bottleneck_scratch_bytes(const BottleneckShape& shape, int threads);
+void bottleneck_conv2d(const BottleneckShape& shape, const float* in, const BottleneckWeights& weights, float* out,
+                       const BottleneckEpilogues& epilogues, ThreadPool& pool, std::byte* scratch);
+
+}  // namespace blade::backends::cpu

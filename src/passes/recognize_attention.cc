@@ -1,0 +1,131 @@
+// RecognizeAttention: softmax(scale * q k^T + mask) v, with the transposes that split and join heads, as one node.
+#include <algorithm>
+#include <numeric>
+
+#include "passes/passes_internal.h"
+#include "passes/pointwise_match.h"
+
+namespace blade::passes {
+namespace {
+
+using ir::Node;
+using ir::Op;
+using ir::PointwiseOp;
+using ir::ValueId;
+using Perm = std::vector<int64_t>;
+
+bool is_plain_product(const Node* node) {
+  if (node == nullptr || node->op != Op::kMatMul) return false;
+  const auto& attrs = node->get<ir::MatMulAttrs>();
+  return !attrs.transpose_a && attrs.epilogue.empty();
+}
+
+// A value and how it is to be transposed.
+struct Stored {
+  ValueId value = ir::kNone;
+  Perm perm;
+};
+
+// `value`, read through the Transpose that made it. Where `rows_stay`, only if elements of a row stay side by side.
+Stored stored(Rewriter& rewriter, ValueId value, bool rows_stay) {
+  Perm same(static_cast<size_t>(rewriter.shape(value).rank()));
+  std::iota(same.begin(), same.end(), 0);
+  const Node* node = rewriter.producer(value, Op::kTranspose);
+  if (node == nullptr) return {value, same};
+  const Perm& perm = node->get<ir::PermAttrs>().perm;
+  if (rows_stay && perm.back() != same.back()) return {value, same};
+  return {node->inputs[0], perm};
+}
+
+Stored swapped(Stored operand) {
+  std::swap(operand.perm.back(), operand.perm[operand.perm.size() - 2]);
+  return operand;
+}
+
+struct Scores {
+  Node* product = nullptr;
+  float scale = 1;
+  ValueId mask = ir::kNone;
+};
+
+// What softmax reads as scale * (q k^T) + mask, each part read by nothing else.
+std::optional<Scores> as_scores(Rewriter& rewriter, ValueId value) {
+  Scores scores;
+  const auto product_under = [&](ValueId v) {
+    scores.scale = 1;
+    const auto affine = scalar_affine(rewriter, v);
+    if (affine && affine->beta == 0 && rewriter.has_one_use(v)) {
+      scores.scale = affine->alpha;
+      v = affine->inner;
+    }
+    scores.product = rewriter.has_one_use(v) ? rewriter.producer(v, Op::kMatMul) : nullptr;
+    return is_plain_product(scores.product);
+  };
+  if (product_under(value)) return scores;
+  const Node* add = rewriter.has_one_use(value) ? pointwise_producer(rewriter, value, PointwiseOp::kAdd) : nullptr;
+  for (int i = 0; add != nullptr && i < 2; ++i) {
+    scores.mask = operand(*add, 1 - i);
+    if (product_under(operand(*add, i)) && same_shape(rewriter, scores.product->outputs[0], value)) return scores;
+  }
+  return std::nullopt;
+}
+
+// Known ranks, at least 3, and equal batch dims.
+bool same_batches(const Rewriter& rewriter, std::initializer_list<ValueId> values) {
+  const ir::Shape& first = rewriter.shape(*values.begin());
+  for (ValueId value : values) {
+    const ir::Shape& shape = rewriter.shape(value);
+    if (!shape.has_rank() || shape.rank() < 3 || shape.rank() != first.rank()) return false;
+    for (int d = 0; d < shape.rank() - 2; ++d) {
+      if (shape.dim(d) != first.dim(d)) return false;
+    }
+  }
+  return true;
+}
+
+// `last` multiplies the weights with the values.
+bool become_attention(Rewriter& rewriter, Node& last) {
+  if (!is_plain_product(&last) || !is_float32(rewriter, last) || !rewriter.has_one_use(last.inputs[0])) return false;
+  const Node* softmax = rewriter.producer(last.inputs[0], Op::kSoftmax);
+  if (softmax == nullptr || softmax->get<ir::SoftmaxAttrs>().log) return false;
+  const auto scores = as_scores(rewriter, softmax->inputs[0]);
+  if (!scores) return false;
+  const ValueId q = scores->product->inputs[0], k = scores->product->inputs[1], v = last.inputs[1];
+  if (!same_batches(rewriter, {q, k, v, last.outputs[0]})) return false;
+  const Stored query = stored(rewriter, q, true);
+  Stored key = stored(rewriter, k, false), value = stored(rewriter, v, false);
+  if (!scores->product->get<ir::MatMulAttrs>().transpose_b) key = swapped(key);
+  if (last.get<ir::MatMulAttrs>().transpose_b) value = swapped(value);
+  ir::AttentionAttrs attrs{scores->scale, query.perm, key.perm, value.perm, {}};
+  std::vector<ValueId> inputs = {query.value, key.value, value.value};
+  if (scores->mask != ir::kNone) inputs.push_back(scores->mask);
+  Node* result = &last;
+  attrs.output_perm.resize(query.perm.size());
+  std::iota(attrs.output_perm.begin(), attrs.output_perm.end(), 0);
+  if (rewriter.has_one_use(last.outputs[0]) && !rewriter.is_output(last.outputs[0])) {
+    Node& reader = rewriter.graph().node(rewriter.readers(last.outputs[0])[0]);
+    const auto* perm = reader.op == Op::kTranspose ? &reader.get<ir::PermAttrs>().perm : nullptr;
+    if (perm != nullptr && perm->back() == attrs.output_perm.back()) {
+      attrs.output_perm = *perm;
+      result = &reader;
+    }
+  }
+  rewriter.change(*result, Op::kAttention, std::move(inputs), std::move(attrs));
+  return true;
+}
+
+}  // namespace
+
+Result<PassResult> recognize_attention(ir::Graph& graph, const PassOptions& options) {
+  PassResult result;
+  // Kernels exist for the CPU in float32; in bfloat16 the products by themselves are faster.
+  if (options.on_device || options.narrow_type != ir::DType::kInvalid) return result;
+  BLADE_ASSIGN_OR_RETURN(Rewriter rewriter, Rewriter::create(graph));
+  for (ir::NodeId id : rewriter.order()) {
+    if (!rewriter.is_dead(id) && become_attention(rewriter, graph.node(id))) ++result.changes;
+  }
+  rewriter.finish();
+  return result;
+}
+
+}  // namespace blade::passes

@@ -1,0 +1,68 @@
+// RecognizeAttention: the forms in which it is written, and look-alikes.
+#include <gtest/gtest.h>
+
+#include "passes/pass_test_util.h"
+
+namespace blade::testing {
+namespace {
+
+using Id = GraphBuilder::Id;
+using Perm = std::vector<int64_t>;
+
+struct Attention : ::testing::Test {
+  GraphBuilder b;
+  Id transpose(Id x, Perm perm) { return b.op(Op::kTranspose, {x}, ir::PermAttrs{std::move(perm)}); }
+  Id softmax(Id x) { return b.op(Op::kSoftmax, {x}, ir::SoftmaxAttrs{false}); }
+  Id times(float factor, Id x) { return b.pointwise(P::kAffine, {x}, factor, 0); }
+  ir::Graph recognized(Id out) { return apply_pass("RecognizeAttention", b.output(out).build(), 1e-5).graph; }
+};
+
+TEST_F(Attention, WithHeadsInRowsScaleAndMask) {
+  const Id q = b.input("q", {2, 5, 3, 4}), k = b.input("k", {2, 6, 3, 4}), v = b.input("v", {2, 6, 3, 4});
+  const Id mask = b.input("mask", {2, 1, 1, 6});
+  const Perm heads = {0, 2, 1, 3};
+  const Id scores = b.matmul(transpose(q, heads), transpose(k, heads), false, true);
+  const Id out = b.matmul(softmax(b.add(times(0.5f, scores), mask)), transpose(v, heads));
+  const ir::Graph graph = recognized(transpose(out, heads));
+  ASSERT_EQ(num_nodes(graph), 1) << ir::to_string(graph);
+  const auto& attrs = only(graph, Op::kAttention).get<ir::AttentionAttrs>();
+  EXPECT_EQ(attrs.scale, 0.5f);
+  EXPECT_EQ(attrs.query_perm, heads);
+  EXPECT_EQ(attrs.output_perm, heads);
+}
+
+TEST_F(Attention, OfTransposedKeysWithoutHeads) {
+  const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {2, 4, 6}), v = b.input("v", {2, 6, 7});
+  const ir::Graph graph = recognized(b.matmul(softmax(b.matmul(q, k)), v));
+  ASSERT_EQ(num_nodes(graph), 1) << ir::to_string(graph);
+  EXPECT_EQ(only(graph, Op::kAttention).get<ir::AttentionAttrs>().key_perm, (Perm{0, 2, 1}));
+}
+
+TEST_F(Attention, ATransposeThatTearsRowsApartStays) {
+  const Id q = b.input("q", {4, 5, 3}), k = b.input("k", {3, 6, 4}), v = b.input("v", {3, 6, 4});
+  const Id out = b.matmul(softmax(b.matmul(transpose(q, {2, 1, 0}), k, false, true)), v);
+  const ir::Graph graph = recognized(transpose(out, {2, 1, 0}));
+  EXPECT_EQ(num_nodes(graph), 3) << ir::to_string(graph);
+  EXPECT_EQ(count(graph, Op::kAttention), 1);
+}
+
+TEST_F(Attention, NotWhereTheWeightsAreReadElsewhere) {
+  const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {2, 6, 4}), v = b.input("v", {2, 6, 7});
+  const Id weights = softmax(b.matmul(q, k, false, true));
+  b.output(weights);
+  EXPECT_EQ(count(recognized(b.matmul(weights, v)), Op::kAttention), 0);
+}
+
+TEST_F(Attention, NotWhereKeysAreSharedByHeads) {
+  const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {1, 6, 4}), v = b.input("v", {1, 6, 7});
+  EXPECT_EQ(count(recognized(b.matmul(softmax(b.matmul(q, k, false, true)), v)), Op::kAttention), 0);
+}
+
+TEST_F(Attention, NotWhereTheMaskMakesTheScoresLarger) {
+  const Id q = b.input("q", {1, 5, 4}), k = b.input("k", {1, 6, 4}), v = b.input("v", {2, 6, 7});
+  const Id scores = b.add(b.matmul(q, k, false, true), b.input("mask", {2, 1, 6}));
+  EXPECT_EQ(count(recognized(b.matmul(softmax(scores), v)), Op::kAttention), 0);
+}
+
+}  // namespace
+}  // namespace blade::testing
