@@ -32,8 +32,8 @@ struct KernelRequest {
   std::vector<ir::TensorPtr> constants;  // one entry an input, null where it is not constant
   const Machine* machine = nullptr;
   int num_threads = 1;
-  // For rows that compute two nodes: the request of the node whose only reader is `node`, as its input
-  // `producer_input`. The kernel's inputs are then the producer's followed by the node's own without that one.
+  // For rows that compute two nodes: the request of the node whose only reader is `node`, as input `producer_input`;
+  // for three, that has a producer, too. The kernel's inputs are the producer's, then the node's own without that one.
   const KernelRequest* producer = nullptr;
   size_t producer_input = 0;
   Device* device = nullptr;  // where the kernel will run; null: on the host

@@ -45,8 +45,13 @@ Stored swapped(Stored operand) {
 struct Scores {
   Node* product = nullptr;
   float scale = 1;
-  ValueId mask = ir::kNone;
+  ValueId mask = ir::kNone;  // added; or, with `fill`, a condition: of which scores stay, or which go
+  std::optional<float> fill;
+  bool mask_keeps = true;
 };
+
+// What stands for minus infinity: scores vanish beside it, so that adding it is as good as putting it in their place.
+constexpr float kNever = -1e9f;
 
 // What softmax reads as scale * (q k^T) + mask, each part read by nothing else.
 std::optional<Scores> as_scores(Rewriter& rewriter, ValueId value) {
@@ -62,12 +67,34 @@ std::optional<Scores> as_scores(Rewriter& rewriter, ValueId value) {
     return is_plain_product(scores.product);
   };
   if (product_under(value)) return scores;
-  const Node* add = rewriter.has_one_use(value) ? pointwise_producer(rewriter, value, PointwiseOp::kAdd) : nullptr;
+  if (!rewriter.has_one_use(value)) return std::nullopt;
+  const auto keeps_shape = [&] { return same_shape(rewriter, scores.product->outputs[0], value); };
+  const Node* add = pointwise_producer(rewriter, value, PointwiseOp::kAdd);
   for (int i = 0; add != nullptr && i < 2; ++i) {
     scores.mask = operand(*add, 1 - i);
-    if (product_under(operand(*add, i)) && same_shape(rewriter, scores.product->outputs[0], value)) return scores;
+    if (product_under(operand(*add, i)) && keeps_shape()) return scores;
+  }
+  const Node* select = pointwise_producer(rewriter, value, PointwiseOp::kSelect);
+  for (int i = 1; select != nullptr && i < 3; ++i) {
+    scores.mask = operand(*select, 0);
+    scores.mask_keeps = i == 1;
+    scores.fill = float_uniform(rewriter.graph(), operand(*select, 3 - i));
+    const bool known = scores.fill && *scores.fill <= kNever && rewriter.shape(scores.mask).has_rank();
+    if (known && product_under(operand(*select, i)) && keeps_shape()) return scores;
   }
   return std::nullopt;
+}
+
+// The mask to be added.
+ValueId added_mask(Rewriter& rewriter, const Node& made_for, const Scores& scores) {
+  if (!scores.fill) return scores.mask;
+  const ValueId zero = rewriter.add_constant(float_tensor({}, {0}), ""),
+                never = rewriter.add_constant(float_tensor({}, {*scores.fill}), "");
+  const ir::Shape shape = rewriter.shape(scores.mask);
+  const std::vector<ValueId> inputs = scores.mask_keeps ? std::vector<ValueId>{scores.mask, zero, never}
+                                                        : std::vector<ValueId>{scores.mask, never, zero};
+  const ir::PointwiseAttrs attrs{ir::PointwiseProgram::ternary(PointwiseOp::kSelect)};
+  return rewriter.insert(made_for, Op::kPointwise, inputs, attrs, ir::DType::kFloat32, shape, "mask").outputs[0];
 }
 
 // Known ranks, at least 3, and equal batch dims.
@@ -98,7 +125,7 @@ bool become_attention(Rewriter& rewriter, Node& last) {
   if (last.get<ir::MatMulAttrs>().transpose_b) value = swapped(value);
   ir::AttentionAttrs attrs{scores->scale, query.perm, key.perm, value.perm, {}};
   std::vector<ValueId> inputs = {query.value, key.value, value.value};
-  if (scores->mask != ir::kNone) inputs.push_back(scores->mask);
+  if (scores->mask != ir::kNone) inputs.push_back(added_mask(rewriter, last, *scores));
   Node* result = &last;
   attrs.output_perm.resize(query.perm.size());
   std::iota(attrs.output_perm.begin(), attrs.output_perm.end(), 0);

@@ -173,10 +173,10 @@ Decisions together(const ir::Graph& graph, const ir::Dims& dims) {
 
 TEST(Fusion, BottleneckIsOneStepWithTheSameAnswers) {
   constexpr auto kRelu6 = ir::PointwiseOp::kRelu6, kSwish = ir::PointwiseOp::kSwish;
-  const Bottleneck cases[] = {{1, 56, 16, 1, 1, 96, 3, 2, 24, kRelu6},  {1, 28, 24, 1, 1, 72, 3, 1, 24, kSwish},
-                              {2, 37, 3, 3, 2, 32, 3, 1, 16, kRelu6},   {3, 14, 40, 1, 1, 130, 5, 1, 40, kSwish},
-                              {1, 13, 7, 3, 1, 19, 5, 2, 0, kSwish},    {2, 7, 96, 1, 1, 1200, 3, 1, 0, kRelu6},
-                              {1, 1, 5, 1, 1, 17, 3, 1, 9, kSwish},     {1, 29, 20, 1, 1, 48, 3, 3, 33, kRelu6},
+  const Bottleneck cases[] = {{1, 56, 16, 1, 1, 96, 3, 2, 24, kRelu6}, {1, 28, 24, 1, 1, 72, 3, 1, 24, kSwish},
+                              {2, 37, 3, 3, 2, 32, 3, 1, 16, kRelu6},  {3, 14, 40, 1, 1, 130, 5, 1, 40, kSwish},
+                              {1, 13, 7, 3, 1, 19, 5, 2, 0, kSwish},   {2, 7, 96, 1, 1, 1200, 3, 1, 0, kRelu6},
+                              {1, 1, 5, 1, 1, 17, 3, 1, 9, kSwish},    {1, 29, 20, 1, 1, 48, 3, 3, 33, kRelu6},
                               {5, 3, 8, 1, 1, 64, 5, 2, 150, kSwish}};
   for (const Bottleneck& c : cases) {
     SCOPED_TRACE(::testing::Message() << c.n << " x " << c.size << ", " << c.channels << " -> " << c.inner);

@@ -38,6 +38,26 @@ TEST_F(Attention, OfTransposedKeysWithoutHeads) {
   EXPECT_EQ(only(graph, Op::kAttention).get<ir::AttentionAttrs>().key_perm, (Perm{0, 2, 1}));
 }
 
+TEST_F(Attention, WithACausalCondition) {
+  const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {2, 5, 4}), v = b.input("v", {2, 5, 7});
+  const Id scores = times(0.5f, b.matmul(q, k, false, true));
+  std::vector<uint8_t> lower(25);
+  for (int i = 0; i < 25; ++i) lower[i] = i % 5 <= i / 5;
+  const Id causal = b.constant<uint8_t>({5, 5}, lower);
+  const Id kept =
+      b.pointwise(P::kSelect, {b.op(Op::kCast, {causal}, ir::CastAttrs{ir::DType::kBool}), scores, b.scalar(-3e38f)});
+  const ir::Graph graph = recognized(b.matmul(softmax(kept), v));
+  EXPECT_EQ(num_nodes(graph), 3) << ir::to_string(graph);  // the cast, the mask
+  EXPECT_EQ(count(graph, Op::kAttention), 1);
+}
+
+TEST_F(Attention, NotWhereAFilledScoreStillCounts) {
+  const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {2, 5, 4}), v = b.input("v", {2, 5, 7});
+  const Id kept = b.pointwise(
+      P::kSelect, {b.input("keep", {5, 5}, ir::DType::kBool), b.matmul(q, k, false, true), b.scalar(-1.0f)});
+  EXPECT_EQ(count(recognized(b.matmul(softmax(kept), v)), Op::kAttention), 0);
+}
+
 TEST_F(Attention, ATransposeThatTearsRowsApartStays) {
   const Id q = b.input("q", {4, 5, 3}), k = b.input("k", {3, 6, 4}), v = b.input("v", {3, 6, 4});
   const Id out = b.matmul(softmax(b.matmul(transpose(q, {2, 1, 0}), k, false, true)), v);

@@ -1,5 +1,5 @@
-// Attention in one step: the scores of a block of queries stay in the cache between the two products, and heads are read
-// and written where they lie.
+// Attention in one step: the scores of a block of queries stay in the cache between the two products, and heads are
+// read and written where they lie.
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/kernel_support.h"
 #include "backends/cpu/matrix/gemm.h"
@@ -60,8 +60,8 @@ void plan_blocks(AttentionPlan& plan, int threads) {
   const auto blocks_of = [&](int64_t for_each_thread, int64_t least_rows) {
     return std::min(ceil_div(for_each_thread * threads, plan.items), plan.queries / least_rows);
   };
-  plan.blocks = std::max(
-      {ceil_div(plan.queries, most), blocks_of(1, kRowsOfTile), blocks_of(2, 2 * kRowsOfTile), int64_t{1}});
+  plan.blocks =
+      std::max({ceil_div(plan.queries, most), blocks_of(1, kRowsOfTile), blocks_of(2, 2 * kRowsOfTile), int64_t{1}});
   plan.rows = ceil_div(plan.queries, plan.blocks);
   plan.blocks = ceil_div(plan.queries, plan.rows);
   plan.k_bytes = align_up(packed_b_bytes(plan.depth, plan.keys), 64);
@@ -132,8 +132,8 @@ void attend(const AttentionPlan& plan, const AttentionOperands& operands, int64_
                       scratch + plan.k_bytes);
     }
     const int64_t rows = std::min(plan.rows, plan.queries - row);
-    gemm(rows, plan.depth, operands.q + plan.q.offsets[item] + row * plan.q.row, plan.q.row, keys, scores,
-         plan.pitch(), EpilogueF32{}, ThreadPool::caller_only(), tiles);
+    gemm(rows, plan.depth, operands.q + plan.q.offsets[item] + row * plan.q.row, plan.q.row, keys, scores, plan.pitch(),
+         EpilogueF32{}, ThreadPool::caller_only(), tiles);
     const float* mask = plan.masked ? operands.mask + plan.mask.offsets[item] : nullptr;
     for (int64_t r = 0; r < rows; ++r)
       weigh(f, plan, mask == nullptr ? nullptr : mask + (row + r) * plan.mask.row, scores + r * plan.pitch());

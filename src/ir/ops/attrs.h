@@ -99,8 +99,8 @@ struct EinsumAttrs {
 };
 
 // (x - mean) * scale / sqrt(variance + epsilon) + offset, over the last axis.
-// softmax(scale * q k^T + mask) v for [batch..., row, column] operands: input i of q, k, v transposed by its permutation,
-// as Transpose does; the result is transposed by output_perm.
+// softmax(scale * q k^T + mask) v for [batch..., row, column] operands: input i of q, k, v transposed by its
+// permutation, as Transpose does; the result is transposed by output_perm.
 struct AttentionAttrs {
   float scale = 1;
   std::vector<int64_t> query_perm, key_perm, value_perm, output_perm;

@@ -12,7 +12,7 @@
 namespace blade::backends::cpu {
 namespace {
 
-constexpr int64_t kStripBytes = 40 << 10;   // depthwise results that the 1x1 finds in L1
+constexpr int64_t kStripBytes = 40 << 10;    // depthwise results that the 1x1 finds in L1
 constexpr int64_t kMinRingBytes = 64 << 10;  // fewer rows at a time are not worth the calls
 
 struct BottleneckPlan {

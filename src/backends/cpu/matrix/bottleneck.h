@@ -1,5 +1,5 @@
-// A convolution, the depthwise convolution that alone reads it and, where there is one, the 1x1 convolution behind that,
-// strip by strip: what is between them never leaves the caches of a core.
+// A convolution, the depthwise convolution that alone reads it and, where there is one, the 1x1 convolution behind
+// that, strip by strip: what is between them never leaves the caches of a core.
 #pragma once
 
 #include <cstddef>

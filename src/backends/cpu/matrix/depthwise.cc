@@ -104,8 +104,8 @@ void depthwise_conv2d(const DepthwiseShape& s, const T* in, const float* weights
   const double products = static_cast<double>(rows * s.ow * channels) * static_cast<double>(s.kh * s.kw);
   const int64_t most = rows_at_once<T>(s);
   const int64_t threads = pool.num_threads();
-  if (s.c > kChannelsPerPixel * s.n * s.h * s.w && s.c >= 2 * kChannelMultiple * threads &&
-      depthwise.can_part_channels()) {
+  const bool was_cut_by_columns = s.c > kChannelsPerPixel * s.n * s.h * s.w && s.c >= 2 * kChannelMultiple * threads;
+  if (was_cut_by_columns && products >= kTaskProducts * pool.num_threads() && depthwise.can_part_channels()) {
     by_channels(s, depthwise, out, most, pool, scratch + zero_bytes<T>(s));
     return;
   }

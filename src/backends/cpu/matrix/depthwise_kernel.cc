@@ -61,6 +61,17 @@ HWY_ATTR HWY_INLINE void finish(const DepthwiseArgs<T>& a, const V* acc, int64_t
     for (int x = 0; x < kOutputs; ++x) put<kPart>(a, clamped(acc[x], lo, hi), x, c);
     return;
   }
+  if (a.residual == nullptr && a.slope == nullptr && a.scale == nullptr && a.gate.sigmoid) {
+    constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+    HWY_ALIGN float block[kOutputs * kLanes];
+    const V lo = hn::Set(d, a.lo), hi = hn::Set(d, a.hi);
+#pragma GCC unroll 8
+    for (int x = 0; x < kOutputs; ++x) hn::Store(clamped(acc[x], lo, hi), d, block + x * kLanes);
+    swish_block(block, kOutputs * kLanes);
+#pragma GCC unroll 8
+    for (int x = 0; x < kOutputs; ++x) put<kPart>(a, hn::Load(d, block + x * kLanes), x, c);
+    return;
+  }
   const EpilogueVectors<DepthwiseArgs<T>> epilogue(a, c, a.last - c);
 #pragma GCC unroll 8
   for (int x = 0; x < kOutputs; ++x) {

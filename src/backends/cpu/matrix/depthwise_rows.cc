@@ -88,8 +88,8 @@ void DepthwiseRows<T>::run(const Block& block, T* to, std::byte* scratch) const 
     if (epilogue_.generic != nullptr) {
       const int64_t pixel = (block.first_row + r) * s_.ow + block.first_x;
       const int64_t count = block.channels != 0 ? block.channels : channels;
-      epilogue_.generic(epilogue_.context, {wide + block.first_channel, channels, pixel, 1, block.columns,
-                                            block.first_channel, count});
+      epilogue_.generic(epilogue_.context,
+                        {wide + block.first_channel, channels, pixel, 1, block.columns, block.first_channel, count});
     }
     if constexpr (!std::is_same_v<T, float>) {
       if (wide != nullptr) narrow(wide, to, block.columns * channels);

@@ -33,16 +33,21 @@ HWY_ATTR HWY_INLINE GateVectors gate_vectors(const Gate& gate) {
   const D d;
   return {hn::Set(d, gate.scale), hn::Set(d, gate.shift), hn::Set(d, gate.hi), gate.sigmoid};
 }
-HWY_ATTR HWY_INLINE V gated(const GateVectors& gate, V x) {
-  if (gate.sigmoid) return swish_of(x);
-  return hn::Mul(x, hn::Min(hn::Max(hn::MulAdd(x, gate.scale, gate.shift), hn::Zero(D())), gate.hi));
-}
-
-// For all vectors of a tile, which are too many for copies of the code.
+// For many vectors at once: the code and its constants stay out of the kernels.
 [[maybe_unused]] HWY_ATTR HWY_NOINLINE static void swish_block(float* x, int64_t count) {
   const D d;
   for (int64_t i = 0; i < count; i += static_cast<int64_t>(hn::Lanes(d)))
     hn::Store(swish_of(hn::Load(d, x + i)), d, x + i);
+}
+
+HWY_ATTR HWY_INLINE V gated(const GateVectors& gate, V x) {
+  if (gate.sigmoid) {
+    HWY_ALIGN float lanes[HWY_MAX_BYTES / sizeof(float)];
+    hn::Store(x, D(), lanes);
+    swish_block(lanes, static_cast<int64_t>(hn::Lanes(D())));
+    return hn::Load(D(), lanes);
+  }
+  return hn::Mul(x, hn::Min(hn::Max(hn::MulAdd(x, gate.scale, gate.shift), hn::Zero(D())), gate.hi));
 }
 
 // The operands of an epilogue for channels c, c + 1, ... of kernels whose arguments A hold them; `left` channels.

@@ -24,12 +24,12 @@ constexpr int64_t kGenericFloats = 2048;  // results in L1 that the rest of an e
 constexpr int64_t kMaxHeldColumns = 512;  // wider rows of float32 results are not held back for that
 constexpr int64_t kLookAheadBytes = 4096;
 constexpr int64_t kShortSum = 96;  // elements of K: with more of them, finding rows and starting tiles is no cost
-constexpr double kMinSplitCycles = 1500;  // less work than this is one thread's
-constexpr double kBytesPerCycle = 8;      // weights from L3 or memory, a core
-constexpr double kOwnBytesPerCycle = 32;  // what this core wrote before
+constexpr double kMinSplitCycles = 1500;   // less work than this is one thread's
+constexpr double kBytesPerCycle = 8;       // weights from L3 or memory, a core
+constexpr double kOwnBytesPerCycle = 32;   // what this core wrote before
 constexpr double kOtherBytesPerCycle = 6;  // what another core wrote before
-constexpr double kAmxSpeed = 13;          // steps along K that AMX takes where vectors take one
-constexpr double kTaskCycles = 200e3;     // tasks of about this length even out what other processes take
+constexpr double kAmxSpeed = 13;           // steps along K that AMX takes where vectors take one
+constexpr double kTaskCycles = 200e3;      // tasks of about this length even out what other processes take
 
 template <class T>
 bool uses_tiles(const TileJob<T>& job) {
