@@ -176,7 +176,7 @@ bool is_canary(Out x) {
 template <class T, class Out>
 void MatrixKernels::gemm_case(int round) {
   const int64_t m = pick({1, 2, 3, 7, 8, 13, 14, 15, 29, 61, 113});
-  const int64_t k = pick({0, 1, 2, 3, 5, 17, 64, 67, 131, 1024});
+  const int64_t k = pick({0, 1, 2, 3, 5, 17, 64, 67, 131, 1024, 1025, 2051});
   const int64_t n = pick({1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 48, 64, 65, 80, 101, 257});
   SCOPED_TRACE("m " + std::to_string(m) + " k " + std::to_string(k) + " n " + std::to_string(n));
   const int64_t lda = k + pick({0, 3});

@@ -161,6 +161,7 @@ void gemm_in_pieces(int64_t m, int64_t k, const float* a, int64_t a_row_stride, 
     EpilogueF32 part = i + 1 < pieces ? EpilogueF32() : epilogue;
     part.bias = i == 0 ? epilogue.bias : nullptr;
     part.residual = i == 0 ? epilogue.residual : c;
+    part.residual_last = false;
     part.residual_row_stride = i == 0 ? epilogue.residual_row_stride : c_row_stride;
     part.residual_channels = i == 0 ? epilogue.residual_channels : EpilogueF32().residual_channels;
     gemm_piece(m, last - first, a + first, a_row_stride, b.piece(first, last), c, c_row_stride, part, pool, scratch,
