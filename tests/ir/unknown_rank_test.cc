@@ -64,6 +64,7 @@ std::vector<Case> cases() {
       {Op::kSpaceToBatch, ir::EmptyAttrs{}, "fii"},
       {Op::kBatchToSpace, ir::EmptyAttrs{}, "fii"},
       {Op::kResize, ir::ResizeAttrs{}, "fi"},
+      {Op::kScaleAndTranslate, ir::SampleAttrs{}, "fiff"},
       {Op::kMatrixBandPart, ir::EmptyAttrs{}, "fii"},
       {Op::kWhere, ir::EmptyAttrs{}, "b"},
       {Op::kNonMaxSuppression, ir::NonMaxSuppressionAttrs{4, true}, "ffiff", 2},

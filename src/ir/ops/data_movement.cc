@@ -8,12 +8,7 @@ Status infer_transpose(InferContext& c) {
   BLADE_RETURN_IF_ERROR(check_arity(c, 1, 1));
   const auto rank = static_cast<int>(perm.size());
   BLADE_RETURN_IF_ERROR(check_rank(c, 0, rank, "an input"));
-  std::vector<bool> seen(rank, false);
-  for (int64_t axis : perm) {
-    BLADE_RETURN_IF_ERROR(check_axis(c, axis, rank));
-    if (seen[axis]) return infer_error(c, "has axis ", axis, " twice in its permutation, expected each once");
-    seen[axis] = true;
-  }
+  BLADE_RETURN_IF_ERROR(check_permutation(c, perm, rank));
   const Shape x = c.input_shape(0);
   std::vector<Dim> out;
   for (int64_t axis : perm) out.push_back(x.has_rank() ? x.dim(static_cast<int>(axis)) : c.fresh_dim("dim"));

@@ -47,6 +47,21 @@ Status check_axis(const InferContext& c, int64_t axis, int rank) {
   return infer_error(c, "has axis ", axis, ", expected one in [0, ", rank, ")");
 }
 
+Status check_permutation(const InferContext& c, const std::vector<int64_t>& perm, int rank) {
+  if (static_cast<int>(perm.size()) != rank) {
+    return infer_error(c, "has a permutation of ", perm.size(), " axes, expected ", rank);
+  }
+  std::vector<bool> seen(perm.size(), false);
+  for (int64_t axis : perm) {
+    BLADE_RETURN_IF_ERROR(check_axis(c, axis, rank));
+    if (seen[static_cast<size_t>(axis)]) {
+      return infer_error(c, "has axis ", axis, " twice in its permutation, expected each once");
+    }
+    seen[static_cast<size_t>(axis)] = true;
+  }
+  return Status();
+}
+
 Status check_same_dtype(const InferContext& c, int a, int b) {
   const DType da = c.input_dtype(a), db = c.input_dtype(b);
   if (da == db || da == DType::kInvalid || db == DType::kInvalid) return Status();

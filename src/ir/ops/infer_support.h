@@ -28,6 +28,8 @@ Status check_min_rank(InferContext& c, int input, int rank, const char* what);
 // 0 <= axis < rank; with an unknown rank (rank < 0) only 0 <= axis.
 Status check_axis(const InferContext& c, int64_t axis, int rank);
 // Both known and different is an error; an unknown (kInvalid) type passes.
+// Each of [0, rank) once.
+Status check_permutation(const InferContext& c, const std::vector<int64_t>& perm, int rank);
 Status check_same_dtype(const InferContext& c, int a, int b);
 Status check_index_dtype(const InferContext& c, int input, const char* what);
 
