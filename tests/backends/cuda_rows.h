@@ -1,0 +1,187 @@
+// What the tests of CUDA kernels share: operands on the device, float16 forms of cases, comparison with the reference.
+#pragma once
+
+#include <array>
+#include <set>
+
+#include "backends/cpu_cases.h"
+#include "backends/cuda/loader.h"
+
+namespace blade::backends {
+
+inline std::set<std::string>& exercised() {
+  static std::set<std::string> names;
+  return names;
+}
+
+// Float32 operands stored as float16.
+inline ir::TensorPtr halved(const ir::TensorPtr& t) {
+  if (t->dtype != ir::DType::kFloat32) return t;
+  std::vector<Float16> values;
+  for (int64_t i = 0; i < t->element_count(); ++i) values.emplace_back(static_cast<float>(element(*t, i)));
+  return tensor<Float16>(ir::DType::kFloat16, t->dims, values);
+}
+
+inline Case in_half(Case c) {
+  c.name += "_f16";
+  for (ir::TensorPtr& t : c.inputs) t = halved(t);
+  c.tolerance = std::max(c.tolerance, 4e-3);
+  return c;
+}
+
+// A kernel's operands on the device; outputs are poisoned, with a guard behind each.
+class Operands {
+ public:
+  static Result<Operands> create(Device& device, const Kernel& kernel, const std::vector<ir::TensorPtr>& inputs,
+                                 const std::vector<ir::TensorPtr>& want) {
+    Operands made;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      BLADE_ASSIGN_OR_RETURN(DeviceBuffer buffer, device.upload(inputs[i]->data, inputs[i]->bytes));
+      made.in_.push_back(kernel.reads_input(static_cast<int>(i)) ? buffer.data() : nullptr);
+      made.buffers_.push_back(std::move(buffer));
+    }
+    for (const ir::TensorPtr& t : want) {
+      const std::vector<std::byte> poison(t->bytes + kGuard, std::byte{0xff});  // NaN in every floating type
+      BLADE_ASSIGN_OR_RETURN(DeviceBuffer buffer, device.upload(poison.data(), poison.size()));
+      made.out_.push_back(buffer.data());
+      made.sizes_.push_back(t->bytes);
+      made.buffers_.push_back(std::move(buffer));
+    }
+    BLADE_ASSIGN_OR_RETURN(DeviceBuffer scratch, device.allocate(kernel.scratch_bytes() + 1));
+    made.scratch_ = scratch.data();
+    made.buffers_.push_back(std::move(scratch));
+    return made;
+  }
+
+  KernelArgs args(DeviceQueue& queue) const {
+    KernelArgs args;
+    args.inputs = in_;
+    args.outputs = out_;
+    args.scratch = scratch_;
+    args.queue = queue.handle();
+    return args;
+  }
+
+  // All outputs one after another.
+  Result<std::vector<std::byte>> results(DeviceQueue& queue) const {
+    std::vector<std::byte> all;
+    for (size_t o = 0; o < out_.size(); ++o) {
+      std::vector<std::byte> got(sizes_[o] + kGuard);
+      BLADE_RETURN_IF_ERROR(queue.copy_to_host(got.data(), static_cast<const std::byte*>(out_[o]), got.size()));
+      BLADE_RETURN_IF_ERROR(queue.wait());
+      for (size_t i = 0; i < kGuard; ++i) {
+        if (got[sizes_[o] + i] != std::byte{0xff}) return internal_error("wrote behind output " + std::to_string(o));
+      }
+      all.insert(all.end(), got.begin(), got.end() - kGuard);
+    }
+    return all;
+  }
+
+ private:
+  static constexpr size_t kGuard = 256;
+  std::vector<DeviceBuffer> buffers_;
+  std::vector<const void*> in_;
+  std::vector<void*> out_;
+  std::vector<size_t> sizes_;
+  std::byte* scratch_ = nullptr;
+};
+
+inline Result<std::vector<std::byte>> run_on(Device& device, const Kernel& kernel,
+                                             const std::vector<ir::TensorPtr>& inputs,
+                                             const std::vector<ir::TensorPtr>& want) {
+  BLADE_ASSIGN_OR_RETURN(auto queue, device.create_queue());
+  BLADE_ASSIGN_OR_RETURN(const Operands operands, Operands::create(device, kernel, inputs, want));
+  BLADE_RETURN_IF_ERROR(kernel.run(operands.args(*queue)));
+  BLADE_RETURN_IF_ERROR(queue->wait());
+  return operands.results(*queue);
+}
+
+inline void expect_results(const std::vector<std::byte>& got, const Case& c, const std::vector<ir::TensorPtr>& want,
+                           const std::string& name) {
+  size_t at = 0;
+  for (const ir::TensorPtr& t : want) {
+    // Even where the CPU agrees to the bit, float arithmetic on another machine does not.
+    const bool exact = !ir::is_floating(t->dtype);
+    expect_equal(*t, got.data() + at, exact ? 0 : std::max(c.tolerance, 2e-5), name + " on " + c.name);
+    at += t->bytes;
+  }
+}
+
+inline void check_kernel(Device& device, const KernelEntry& row, const KernelRequest& request, const Case& c,
+                         const std::vector<ir::TensorPtr>& inputs, const std::vector<ir::TensorPtr>& want) {
+  const Support support = row.supports(request);
+  if (!support.ok) {
+    EXPECT_FALSE(support.reason.empty()) << row.name;
+    return;
+  }
+  PackCache packs;
+  const auto kernel = row.create(request, packs);
+  ASSERT_TRUE(kernel.ok()) << row.name << " on " << c.name << ": " << kernel.status().message();
+  const auto got = run_on(device, **kernel, inputs, want);
+  ASSERT_TRUE(got.ok()) << row.name << " on " << c.name << ": " << got.status().message();
+  exercised().insert(row.name);
+  expect_results(*got, c, want, row.name);
+}
+
+inline void check_row(Device& device, const KernelEntry& row, const Case& c, const std::vector<ir::TensorPtr>& want) {
+  const CaseGraph made = make_graph(c);
+  KernelRequest request = make_request(c, made.graph.node(made.node), want, 1);
+  request.device = &device;
+  check_kernel(device, row, request, c, c.inputs, want);
+}
+
+// Two nodes that one kernel computes: what `first` makes is input `input` of `second`.
+struct PairCase {
+  Case first, second;
+  size_t input = 0;
+};
+
+inline void check_pairs(const std::vector<PairCase>& pairs) {
+  const auto& card = cuda_device();
+  if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();
+  for (PairCase pair : pairs) {
+    const auto between = run_reference(pair.first);
+    ASSERT_TRUE(between.ok()) << pair.first.name << ": " << between.status().message();
+    pair.second.inputs[pair.input] = (*between)[0];
+    const auto want = run_reference(pair.second);
+    ASSERT_TRUE(want.ok()) << pair.second.name << ": " << want.status().message();
+    const CaseGraph first = make_graph(pair.first), second = make_graph(pair.second);
+    KernelRequest producer = make_request(pair.first, first.graph.node(first.node), *between, 1);
+    KernelRequest request = make_request(pair.second, second.graph.node(second.node), *want, 1);
+    producer.device = request.device = *card;
+    request.producer = &producer;
+    request.producer_input = pair.input;
+    std::vector<ir::TensorPtr> inputs = pair.first.inputs;
+    for (size_t i = 0; i < pair.second.inputs.size(); ++i) {
+      if (i != pair.input) inputs.push_back(pair.second.inputs[i]);
+    }
+    for (const KernelEntry& row : (*card)->fused_kernels()) {
+      if (row.op == pair.second.op) check_kernel(**card, row, request, pair.second, inputs, *want);
+      if (::testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
+inline void check_all(const std::vector<Case>& cases) {
+  const auto& card = cuda_device();
+  if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();
+  for (const Case& c : cases) {
+    const auto want = run_reference(c);
+    ASSERT_TRUE(want.ok()) << c.name << ": " << want.status().message();
+    bool empty = false;
+    for (const ir::TensorPtr& t : *want) empty = empty || t->bytes == 0;
+    if (empty) continue;  // the planner makes no step of it
+    for (const KernelEntry& row : (*card)->kernels()) {
+      if (row.op == c.op) check_row(**card, row, c, *want);
+      if (::testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
+inline std::vector<Case> in_half(const std::vector<Case>& cases) {
+  std::vector<Case> half;
+  for (const Case& c : cases) half.push_back(in_half(c));
+  return half;
+}
+
+}  // namespace blade::backends

@@ -1,0 +1,410 @@
+// Convolutions of every kind against plain loops in double, on generated shapes.
+#include "backends/matrix_kernels.h"
+
+namespace blade::backends::cpu {
+
+namespace {
+
+template <class T, class W>
+double conv_at(const Conv2DShape& s, const std::vector<T>& in, const std::vector<W>& w, int64_t pixel, int64_t o) {
+  const int64_t x = pixel % s.ow;
+  const int64_t y = pixel / s.ow % s.oh;
+  const int64_t image = pixel / s.ow / s.oh;
+  const int64_t cg = s.c / s.groups;
+  const int64_t g = o / (s.oc / s.groups);
+  double sum = 0;
+  for (int64_t i = 0; i < s.kh; ++i) {
+    for (int64_t j = 0; j < s.kw; ++j) {
+      const int64_t yy = y * s.stride_h + i * s.dilation_h - s.pad_top;
+      const int64_t xx = x * s.stride_w + j * s.dilation_w - s.pad_left;
+      if (yy < 0 || yy >= s.h || xx < 0 || xx >= s.w) continue;
+      for (int64_t c = 0; c < cg; ++c) {
+        sum += number(in[((image * s.h + yy) * s.w + xx) * s.input_pitch() + g * cg + c]) *
+               number(w[((i * s.kw + j) * cg + c) * s.oc + o]);
+      }
+    }
+  }
+  return sum;
+}
+
+std::string describe(const Conv2DShape& s) {
+  std::string out;
+  for (int64_t v : {s.n, s.h, s.w, s.c, s.kh, s.kw, s.oc, s.oh, s.ow, s.stride_h, s.stride_w, s.dilation_h,
+                    s.dilation_w, s.pad_top, s.pad_left, s.groups}) {
+    out += std::to_string(v) + " ";
+  }
+  return "n h w c kh kw oc oh ow sh sw dh dw pt pl g: " + out;
+}
+
+// Output size for total paddings, at least 0.
+int64_t out_size(int64_t in, int64_t k, int64_t stride, int64_t dilation, int64_t pad) {
+  const int64_t span = in + pad - ((k - 1) * dilation + 1);
+  return span < 0 ? 0 : span / stride + 1;
+}
+
+}  // namespace
+
+template <class T, class In, class Out>
+void MatrixKernels::conv_case(int round) {
+  Conv2DShape s;
+  s.groups = pick({1, 1, 1, 2, 3});
+  s.n = pick({1, 1, 2, 3});
+  s.h = pick({1, 2, 5, 7, 11, 14});
+  s.w = pick({1, 3, 6, 7, 13, 17});
+  s.c = s.groups * pick({1, 2, 3, 5, 8, 16, 17, 24});
+  s.oc = s.groups * pick({1, 2, 7, 16, 24, 33, 48, 64, 72});
+  s.kh = pick({1, 1, 2, 3, 3, 5});
+  s.kw = pick({1, 1, 2, 3, 3, 7});
+  s.stride_h = pick({1, 1, 2, 3, 9});
+  s.stride_w = pick({1, 1, 2, 3, 20});
+  s.dilation_h = pick({1, 1, 2});
+  s.dilation_w = pick({1, 1, 3});
+  s.pad_top = pick({0, 1, 2, 4});
+  s.pad_left = pick({0, 1, 3});
+  s.oh = out_size(s.h, s.kh, s.stride_h, s.dilation_h, s.pad_top + pick({0, 1, 3}));
+  s.ow = out_size(s.w, s.kw, s.stride_w, s.dilation_w, s.pad_left + pick({0, 1, 2}));
+  if (round % 7 == 0) s.in_pixel_stride = s.c + 5;
+  if (round % 9 == 0) s.out_pixel_stride = s.oc + 3;
+  s.unit = unit_;
+  SCOPED_TRACE(describe(s));
+  if (!std::is_same_v<T, In> && !rounds_input(s)) return;
+  if (unit_ == MatrixUnit::kTiles && conv_tiles_refusal(s) != nullptr) return;
+  std::vector<In> in = random<In>(s.n * s.h * s.w * s.input_pitch());
+  if (!std::is_same_v<T, In>) {
+    for (In& x : in) x = In(number(T(static_cast<float>(x))));  // what the kernel sees
+  }
+  const auto w = random<T>(s.kh * s.kw * s.c / s.groups * s.oc);
+  const int64_t pixels = s.output_pixels();
+  const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(s.oc), random<T>(pixels * s.output_pitch()),
+                          s.output_pitch());
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<T>(s) + 64);
+  pack_conv_weights(s, w.data(), packed.data());
+  std::vector<Out> out(pixels * s.output_pitch() + 1, Out(kCanary));
+  conv2d(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
+         scratch(conv2d_scratch_bytes<T>(s, pool_->num_threads())));
+  check_scratch();
+  for (int64_t p = 0; p < pixels; ++p) {
+    for (int64_t o = 0; o < s.oc; ++o) {
+      const double want = e.expected(conv_at(s, in, w, p, o), p, o);
+      ASSERT_NEAR(number(out[p * s.output_pitch() + o]), want, tolerance<Out>(s.kh * s.kw * s.c, want))
+          << p << " " << o;
+    }
+    for (int64_t o = s.oc; o < s.output_pitch(); ++o) ASSERT_TRUE(is_canary(out[p * s.output_pitch() + o]));
+  }
+  EXPECT_TRUE(is_canary(out.back()));
+}
+
+TEST_P(MatrixKernels, Conv2D) {
+  for (int round = 0; round < 120; ++round) conv_case<float>(round);
+}
+TEST_P(MatrixKernels, Conv2DBf16) {
+  if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (int round = 0; round < 120; ++round) {
+    conv_case<BFloat16>(round);
+    conv_case<BFloat16, BFloat16, float>(round);
+    conv_case<BFloat16, float>(round);
+    conv_case<BFloat16, float, float>(round);
+  }
+}
+TEST_P(MatrixKernels, Conv2DAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  for (int round = 0; round < 200; ++round) {
+    conv_case<BFloat16>(round);
+    conv_case<BFloat16, BFloat16, float>(round);
+    conv_case<BFloat16, float>(round);
+    conv_case<BFloat16, float, float>(round);
+  }
+}
+
+// Layers as networks have them (and some of prime sizes) against the kernels of AVX512-BF16.
+TEST_P(MatrixKernels, LayersOnAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  struct Layer {
+    int64_t n, size, c, oc, k, stride, dilation;
+  };
+  const Layer layers[] = {{1, 56, 64, 64, 3, 1, 1},    {2, 28, 128, 128, 3, 2, 1}, {1, 14, 256, 256, 3, 1, 1},
+                          {3, 7, 512, 64, 3, 1, 1},    {1, 56, 64, 256, 1, 1, 1},  {2, 29, 256, 96, 1, 2, 1},
+                          {1, 14, 1024, 256, 1, 1, 1}, {2, 64, 3, 64, 7, 2, 1},    {1, 61, 97, 101, 3, 1, 1},
+                          {1, 37, 33, 65, 5, 3, 1},    {1, 31, 48, 80, 3, 1, 4},   {4, 1, 2048, 1001, 1, 1, 1},
+                          {1, 19, 160, 13, 3, 1, 1},   {5, 3, 40, 16, 3, 1, 1}};
+  for (const Layer& l : layers) {
+    Conv2DShape s;
+    s.n = l.n;
+    s.h = s.w = l.size;
+    s.c = l.c;
+    s.oc = l.oc;
+    s.kh = s.kw = l.k;
+    s.stride_h = s.stride_w = l.stride;
+    s.dilation_h = s.dilation_w = l.dilation;
+    s.pad_top = s.pad_left = l.k / 2 * l.dilation;
+    s.oh = s.ow = out_size(l.size, l.k, l.stride, l.dilation, 2 * s.pad_top);
+    s.in_pixel_stride = l.n == 5 ? 100003 : 0;
+    SCOPED_TRACE(describe(s));
+    const auto in = random<BFloat16>(s.n * s.h * s.w * s.input_pitch());
+    const auto w = random<BFloat16>(s.kh * s.kw * s.c * s.oc);
+    const auto residual = random<BFloat16>(s.output_pixels() * s.oc);
+    const EpilogueCase<BFloat16> e(1 + 2 + 4, random(s.oc), residual, s.oc);
+    std::vector<float> out[2];
+    for (MatrixUnit unit : {MatrixUnit::kVectors, MatrixUnit::kTiles}) {
+      s.unit = unit;
+      AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s));
+      pack_conv_weights(s, w.data(), packed.data());
+      std::vector<float>& to = out[static_cast<int>(unit)];
+      to.resize(s.output_pixels() * s.oc);
+      conv2d(s, in.data(), packed.data(), to.data(), e.epilogue, *pool_,
+             scratch(conv2d_scratch_bytes<BFloat16>(s, pool_->num_threads())));
+      check_scratch();
+    }
+    for (size_t i = 0; i < out[0].size(); ++i)
+      ASSERT_NEAR(out[0][i], out[1][i], tolerance<float>(s.kh * s.kw * s.c, out[0][i])) << i;
+  }
+}
+
+template <class T>
+void MatrixKernels::aliasing_case(int64_t kernel) {
+  Conv2DShape s;
+  s.n = 2;
+  s.h = s.w = 5;
+  s.c = 4096 / sizeof(T);
+  s.kh = s.kw = kernel;
+  s.oc = 130;
+  s.oh = s.ow = kernel == 3 ? 3 : 5;
+  s.stride_h = s.stride_w = kernel == 3 ? 2 : 1;
+  s.pad_top = s.pad_left = kernel / 2;
+  s.unit = unit_;
+  SCOPED_TRACE(describe(s));
+  const auto in = random<T>(s.n * s.h * s.w * s.c);
+  const auto w = random<T>(s.kh * s.kw * s.c * s.oc);
+  const EpilogueCase<T> e(1, random(s.oc), {}, 0);
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<T>(s));
+  pack_conv_weights(s, w.data(), packed.data());
+  std::vector<T> out(s.output_pixels() * s.oc);
+  conv2d(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
+         scratch(conv2d_scratch_bytes<T>(s, pool_->num_threads())));
+  check_scratch();
+  for (int64_t p = 0; p < s.output_pixels(); ++p) {
+    for (int64_t o = 0; o < s.oc; o += 7) {
+      const double want = e.expected(conv_at(s, in, w, p, o), p, o);
+      ASSERT_NEAR(number(out[p * s.oc + o]), want, tolerance<T>(s.kh * s.kw * s.c, want)) << p << " " << o;
+    }
+  }
+}
+
+TEST_P(MatrixKernels, Conv2DWithAliasingPitch) {
+  for (int64_t kernel : {1, 3}) aliasing_case<float>(kernel);
+}
+TEST_P(MatrixKernels, Conv2DWithAliasingPitchBf16) {
+  if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (int64_t kernel : {1, 3}) aliasing_case<BFloat16>(kernel);
+}
+TEST_P(MatrixKernels, Conv2DWithAliasingPitchAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  for (int64_t kernel : {1, 3}) aliasing_case<BFloat16>(kernel);
+}
+
+template <class T>
+void MatrixKernels::depthwise_case(int round) {
+  DepthwiseShape s;
+  s.n = pick({1, 2});
+  s.h = pick({1, 3, 7, 10});
+  s.w = pick({1, 4, 7, 15, 33});
+  s.c = pick({1, 3, 7, 8, 16, 17, 24, 32, 49});
+  s.multiplier = pick({1, 1, 1, 2, 5});
+  s.kh = pick({1, 3, 3, 5, 7});
+  s.kw = round % 3 == 0 ? pick({1, 2, 3}) : s.kh;
+  s.stride_h = pick({1, 1, 2, 3});
+  s.stride_w = round % 4 == 0 ? pick({1, 2, 3}) : s.stride_h;
+  s.dilation_h = pick({1, 1, 2});
+  s.dilation_w = pick({1, 1, 2});
+  s.pad_top = pick({0, 1, 2});
+  s.pad_left = pick({0, 1, 3});
+  s.oh = out_size(s.h, s.kh, s.stride_h, s.dilation_h, s.pad_top + pick({0, 1, 2}));
+  s.ow = out_size(s.w, s.kw, s.stride_w, s.dilation_w, s.pad_left + pick({0, 1, 2}));
+  const int64_t channels = s.c * s.multiplier;
+  Conv2DShape as_conv{s.n,  s.h,        s.w,        s.c,          s.kh,         s.kw,      channels,   s.oh,
+                      s.ow, s.stride_h, s.stride_w, s.dilation_h, s.dilation_w, s.pad_top, s.pad_left, s.c};
+  SCOPED_TRACE(describe(as_conv));
+  const auto in = random<T>(s.n * s.h * s.w * s.c);
+  const auto w = random(s.kh * s.kw * channels);
+  const int64_t pixels = as_conv.output_pixels();
+  const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(channels), random<T>(pixels * channels), channels);
+  std::vector<T> out(pixels * channels + 1, T(kCanary));
+  depthwise_conv2d(s, in.data(), w.data(), out.data(), e.epilogue, *pool_,
+                   scratch(depthwise_scratch_bytes<T>(s, pool_->num_threads())));
+  check_scratch();
+  for (int64_t p = 0; p < pixels; ++p) {
+    for (int64_t o = 0; o < channels; ++o) {
+      const double want = e.expected(conv_at(as_conv, in, w, p, o), p, o);
+      ASSERT_NEAR(number(out[p * channels + o]), want, tolerance<T>(s.kh * s.kw, want)) << p << " " << o;
+    }
+  }
+  EXPECT_TRUE(is_canary(out.back()));
+}
+
+TEST_P(MatrixKernels, Depthwise) {
+  for (int round = 0; round < 120; ++round) depthwise_case<float>(round);
+}
+TEST_P(MatrixKernels, DepthwiseBf16) {
+  if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (int round = 0; round < 120; ++round) depthwise_case<BFloat16>(round);
+}
+
+template <class T>
+void MatrixKernels::separable_case(int round) {
+  DepthwiseShape s;
+  s.n = pick({1, 1, 3});
+  s.h = pick({1, 4, 9, 23});
+  s.w = pick({1, 5, 8, 31});
+  s.c = pick({1, 3, 8, 17, 24, 64});
+  s.multiplier = pick({1, 1, 1, 2});
+  s.kh = s.kw = pick({1, 3, 3, 5});
+  s.stride_h = s.stride_w = pick({1, 1, 2});
+  s.pad_top = s.pad_left = pick({0, 1, 2});
+  s.oh = out_size(s.h, s.kh, s.stride_h, 1, s.pad_top + pick({0, 1, 2}));
+  s.ow = out_size(s.w, s.kw, s.stride_w, 1, s.pad_left + pick({0, 1, 2}));
+  s.unit = unit_;
+  const int64_t channels = s.c * s.multiplier, oc = pick({1, 7, 16, 24, 33, 96});
+  const Conv2DShape as_conv{s.n,  s.h,        s.w,        s.c, s.kh, s.kw,      channels,   s.oh,
+                            s.ow, s.stride_h, s.stride_w, 1,   1,    s.pad_top, s.pad_left, s.c};
+  SCOPED_TRACE(describe(as_conv));
+  const auto in = random<T>(s.n * s.h * s.w * s.c);
+  const auto w = random(s.kh * s.kw * channels);
+  const auto w2 = random<T>(channels * oc);
+  const int64_t pixels = as_conv.output_pixels();
+  const EpilogueCase<T> between(round * 37 % kEpilogueKinds, random(channels), random<T>(pixels * channels), channels);
+  const EpilogueCase<T> e(round * 29 % kEpilogueKinds, random(oc), random<T>(pixels * oc), oc);
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_b_bytes(packed_steps<T>(1, channels), oc) + 64);
+  pack_runs(w2.data(), 1, channels, oc, oc, 1, packed.data());
+  std::vector<T> out(pixels * oc + 1, T(kCanary));
+  separable_conv2d(s, oc, in.data(), w.data(), packed.data(), out.data(), between.epilogue, e.epilogue, *pool_,
+                   scratch(separable_scratch_bytes<T>(s, oc, pool_->num_threads())));
+  check_scratch();
+  std::vector<double> middle(channels);
+  const double between_error = sizeof(T) == 2 ? 0x1p-8 : 1e-6;
+  for (int64_t p = 0; p < pixels; ++p) {
+    for (int64_t c = 0; c < channels; ++c) middle[c] = between.expected(conv_at(as_conv, in, w, p, c), p, c);
+    for (int64_t o = 0; o < oc; ++o) {
+      double sum = 0, size = 0;
+      for (int64_t c = 0; c < channels; ++c) sum += middle[c] * number(w2[c * oc + o]), size += std::abs(middle[c]);
+      const double want = e.expected(sum, p, o);
+      ASSERT_NEAR(number(out[p * oc + o]), want, tolerance<T>(channels, want) + between_error * size) << p << " " << o;
+    }
+  }
+  EXPECT_TRUE(is_canary(out.back()));
+}
+
+TEST_P(MatrixKernels, Separable) {
+  for (int round = 0; round < 60; ++round) separable_case<float>(round);
+}
+TEST_P(MatrixKernels, SeparableBf16) {
+  if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (int round = 0; round < 60; ++round) separable_case<BFloat16>(round);
+}
+TEST_P(MatrixKernels, SeparableAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  for (int round = 0; round < 60; ++round) separable_case<BFloat16>(round);
+}
+
+TEST_P(MatrixKernels, ConvTranspose) {
+  for (int round = 0; round < 80; ++round) {
+    ConvTransposeShape s;
+    s.n = pick({1, 2});
+    s.h = pick({1, 3, 6});
+    s.w = pick({1, 4, 9});
+    s.c = pick({1, 5, 16, 33});
+    s.oc = pick({1, 2, 3, 8, 17, 32, 70});
+    s.kh = pick({1, 2, 3, 4, 5});
+    s.kw = pick({1, 2, 3, 4});
+    s.stride_h = pick({1, 2, 2, 3});
+    s.stride_w = pick({1, 2, 2, 4});
+    s.pad_top = pick({0, 1, 2});
+    s.pad_left = pick({0, 1});
+    s.oh = std::max<int64_t>(1, (s.h - 1) * s.stride_h + s.kh - s.pad_top - pick({-1, 0, 1}));
+    s.ow = std::max<int64_t>(1, (s.w - 1) * s.stride_w + s.kw - s.pad_left - pick({-2, 0, 1}));
+    const auto in = random(s.n * s.h * s.w * s.c);
+    const auto w = random(s.kh * s.kw * s.oc * s.c);
+    const int64_t pixels = s.n * s.oh * s.ow;
+    const EpilogueCase<float> e(round * 37 % kEpilogueKinds, random(s.oc), random(pixels * s.oc), s.oc);
+    AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_transpose_bytes(s) + 64);
+    pack_conv_transpose_weights(s, w.data(), packed.data());
+    std::vector<float> out(pixels * s.oc + 1, kCanary);
+    conv_transpose_f32(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
+                       scratch(conv_transpose_scratch_bytes(s, pool_->num_threads())));
+    check_scratch();
+    std::vector<double> sums(pixels * s.oc, 0.0);
+    for (int64_t z = 0; z < s.n * s.h * s.w; ++z) {
+      const int64_t image = z / (s.h * s.w);
+      for (int64_t t = 0; t < s.kh * s.kw; ++t) {
+        const int64_t y = z / s.w % s.h * s.stride_h + t / s.kw - s.pad_top;
+        const int64_t x = z % s.w * s.stride_w + t % s.kw - s.pad_left;
+        if (y < 0 || y >= s.oh || x < 0 || x >= s.ow) continue;
+        for (int64_t o = 0; o < s.oc; ++o) {
+          for (int64_t c = 0; c < s.c; ++c) {
+            sums[((image * s.oh + y) * s.ow + x) * s.oc + o] += double{in[z * s.c + c]} * w[(t * s.oc + o) * s.c + c];
+          }
+        }
+      }
+    }
+    for (int64_t p = 0; p < pixels; ++p) {
+      for (int64_t o = 0; o < s.oc; ++o) {
+        const double want = e.expected(sums[p * s.oc + o], p, o);
+        ASSERT_NEAR(out[p * s.oc + o], want, tolerance(s.kh * s.kw * s.c, want))
+            << "round " << round << " pixel " << p << " channel " << o;
+      }
+    }
+    EXPECT_EQ(out.back(), kCanary);
+  }
+}
+
+template <class T>
+void MatrixKernels::winograd_case(int round, ConvAlgorithm algorithm) {
+  Conv2DShape s;
+  s.kh = s.kw = 3;
+  s.n = pick({1, 2, 3});
+  s.h = pick({1, 2, 5, 7, 14});
+  s.w = pick({1, 3, 6, 9, 13});
+  s.c = pick({1, 3, 8, 16, 17, 40, 64});
+  s.oc = pick({1, 7, 16, 33, 48, 64});
+  if (round == 5) s.c = s.oc = sizeof(T) == 2 ? 320 : 256;  // weights too large for chunks
+  s.pad_top = pick({0, 1, 2});
+  s.pad_left = pick({0, 1, 2});
+  s.oh = out_size(s.h, 3, 1, 1, s.pad_top + pick({0, 1, 2}));
+  s.ow = out_size(s.w, 3, 1, 1, s.pad_left + pick({0, 1, 2}));
+  if (round % 7 == 0) s.in_pixel_stride = s.c + 5;
+  if (round % 9 == 0) s.out_pixel_stride = s.oc + 3;
+  SCOPED_TRACE(describe(s));
+  const auto in = random<T>(s.n * s.h * s.w * s.input_pitch());
+  const auto w = random<T>(9 * s.c * s.oc);
+  const int64_t pixels = s.output_pixels();
+  const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(s.oc), random<T>(pixels * s.output_pitch()),
+                          s.output_pitch());
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_winograd_bytes<T>(s, algorithm));
+  pack_winograd_weights(s, algorithm, w.data(), packed.data());
+  std::vector<T> out(pixels * s.output_pitch() + 1, T(kCanary));
+  winograd_conv2d(s, algorithm, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
+                  scratch(winograd_scratch_bytes<T>(s, algorithm, pool_->num_threads())));
+  check_scratch();
+  // Transformed tiles and weights of bfloat16 are rounded, too; an output has 16 sums of their products.
+  const double rounding = sizeof(T) == 2 ? 0x1p-8 * 2 * std::sqrt(9.0 * static_cast<double>(s.c)) : 0;
+  const double steepest = e.epilogue.gate.used() ? 8 : 1;  // what an epilogue makes of an error
+  for (int64_t p = 0; p < pixels; ++p) {
+    for (int64_t o = 0; o < s.oc; ++o) {
+      const double want = e.expected(conv_at(s, in, w, p, o), p, o);
+      ASSERT_NEAR(number(out[p * s.output_pitch() + o]), want, 8 * tolerance<T>(9 * s.c, want) + steepest * rounding)
+          << p << " " << o;
+    }
+    for (int64_t o = s.oc; o < s.output_pitch(); ++o) ASSERT_TRUE(is_canary(out[p * s.output_pitch() + o]));
+  }
+  EXPECT_TRUE(is_canary(out.back()));
+}
+
+TEST_P(MatrixKernels, Winograd) {
+  for (int round = 0; round < 60; ++round)
+    winograd_case<float>(round, round % 2 == 0 ? ConvAlgorithm::kWinograd2 : ConvAlgorithm::kWinograd4);
+}
+TEST_P(MatrixKernels, WinogradBf16) {
+  if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (int round = 0; round < 60; ++round) winograd_case<BFloat16>(round, ConvAlgorithm::kWinograd2);
+}
+
+}  // namespace blade::backends::cpu

@@ -1,0 +1,178 @@
+// What the tests of matrix kernels share: a fixture for every instruction set of this machine, epilogues with their
+// expected results, and tolerances.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "backends/cpu/matrix/amx_kernel.h"
+#include "backends/cpu/matrix/conv2d.h"
+#include "backends/cpu/matrix/conv_transpose_f32.h"
+#include "backends/cpu/matrix/convert.h"
+#include "backends/cpu/matrix/depthwise.h"
+#include "backends/cpu/matrix/gemm.h"
+#include "backends/cpu/matrix/simd_targets.h"
+#include "backends/cpu/matrix/tile_kernel.h"
+#include "backends/cpu/matrix/winograd.h"
+#include "base/aligned_buffer.h"
+#include "hwy/targets.h"
+#include "support/amx_emulator.h"
+
+namespace blade::backends::cpu {
+
+inline constexpr float kCanary = 12345.0f;
+
+// Instruction sets to test: 0 is what the machine offers.
+inline std::vector<int64_t> targets() {
+  std::vector<int64_t> out = {0};
+  if (hwy::SupportedTargets() & HWY_AVX2) out.push_back(HWY_AVX2 | HWY_SCALAR | HWY_EMU128);
+  out.push_back(HWY_SCALAR | HWY_EMU128);
+  return out;
+}
+
+class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
+ protected:
+  void SetUp() override {
+    hwy::SetSupportedTargetsForTest(std::get<0>(GetParam()));
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+    pool_ = std::make_unique<ThreadPool>(std::get<1>(GetParam()));
+  }
+  void TearDown() override {
+    hwy::SetSupportedTargetsForTest(0);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  }
+
+  // False (and the test is skipped) where the instruction set has no kernels for T.
+  template <class T>
+  bool has_kernels() {
+    return tile_kernels<T>().lanes != 0;
+  }
+
+  // The same for the tile registers of AMX, which the cases then take; says how they run.
+  bool use_tiles() {
+    const AmxMode mode = amx_mode();
+    if (mode == AmxMode::kMissing || amx_kernels().tile == nullptr) return false;
+    std::printf("%s.\n", describe_amx(mode));
+    unit_ = MatrixUnit::kTiles;
+    return true;
+  }
+
+  template <class T = float>
+  std::vector<T> random(int64_t count) {
+    std::vector<T> out(count);
+    for (T& x : out) x = T(std::uniform_real_distribution<float>(-1, 1)(rng_));
+    return out;
+  }
+  int64_t pick(std::initializer_list<int64_t> values) {
+    return values.begin()[std::uniform_int_distribution<size_t>(0, values.size() - 1)(rng_)];
+  }
+  std::byte* scratch(size_t bytes) {
+    scratch_ = AlignedBuffer::allocate(bytes + 64);
+    std::fill_n(scratch_.as<float>(), bytes / 4, NAN);  // nothing may rely on what scratch holds
+    scratch_bytes_ = bytes;
+    std::fill_n(scratch_.data() + bytes, 64, std::byte{0x5a});
+    return scratch_.data();
+  }
+  void check_scratch() {
+    for (int i = 0; i < 64; ++i) ASSERT_EQ(scratch_.data()[scratch_bytes_ + i], std::byte{0x5a}) << "scratch overrun";
+  }
+
+  template <class T, class Out = T>
+  void gemm_case(int round);
+  template <class T, class Out = T>
+  void matmul_case(int round);
+  template <class T, class In = T, class Out = T>
+  void conv_case(int round);
+  template <class T>
+  void aliasing_case(int64_t kernel);
+  template <class T>
+  void winograd_case(int round, ConvAlgorithm algorithm);
+  template <class T>
+  void depthwise_case(int round);
+  template <class T>
+  void separable_case(int round);
+
+  std::mt19937 rng_{7};
+  MatrixUnit unit_ = MatrixUnit::kVectors;
+  std::unique_ptr<ThreadPool> pool_;
+  AlignedBuffer scratch_;
+  size_t scratch_bytes_ = 0;
+};
+
+inline constexpr int kEpilogueKinds = 512;
+
+// What an epilogue may do, one bit each, with its data.
+template <class T>
+struct EpilogueCase {
+  std::vector<float> bias, shift;
+  std::vector<T> residual;
+  Epilogue<T> epilogue;
+  int kind;
+
+  EpilogueCase(int which, std::vector<float> b, std::vector<T> r, int64_t stride)
+      : bias(std::move(b)), shift(bias.size(), 0.5f), residual(std::move(r)), kind(which) {
+    if (kind & 1) epilogue.bias = bias.data();
+    if (kind & 2) {
+      epilogue.residual = residual.data();
+      epilogue.residual_row_stride = stride;
+    }
+    if (kind & 4) {
+      epilogue.clamp_lo = 0;
+      epilogue.clamp_hi = 6;
+    }
+    if (kind & 8) {
+      epilogue.generic = [](void* context, const EpilogueTile& tile) {
+        const float scale = *static_cast<const float*>(context);
+        for (int64_t r = 0; r < tile.rows; ++r) {
+          const int64_t pixel = tile.first_pixel + r * tile.pixel_step;
+          for (int64_t i = 0; i < tile.channels; ++i)
+            tile.data[r * tile.row_stride + i] += scale * static_cast<float>(pixel + 3 * (tile.first_channel + i));
+        }
+      };
+      epilogue.context = &scale;
+    }
+    if (kind & 16) epilogue.slope = bias.data();
+    if (kind & 64) {
+      epilogue.scale = bias.data();
+      epilogue.shift = shift.data();
+    }
+    if (kind & 128) epilogue.gate = {0.25f, 0.75f, 1.5f};
+    epilogue.residual_last = (kind & 256) != 0;
+    if (kind & 32) epilogue.residual_channels = static_cast<int64_t>(bias.size()) / 2;
+  }
+  double expected(double sum, int64_t pixel, int64_t channel) const {
+    if (kind & 1) sum += bias[channel];
+    double added = 0;
+    if ((kind & 2) && channel < epilogue.residual_channels)
+      added = double{static_cast<float>(residual[pixel * epilogue.residual_row_stride + channel])};
+    if (!(kind & 256)) sum += added;
+    if ((kind & 16) && !(sum > 0)) sum *= bias[channel];
+    if (kind & 4) sum = std::clamp(sum, 0.0, 6.0);
+    if (kind & 128) sum *= std::clamp(0.25 * sum + 0.75, 0.0, 1.5);
+    if (kind & 64) sum = sum * bias[channel] + 0.5;
+    if (kind & 256) sum += added;
+    if (kind & 8) sum += static_cast<double>(scale) * static_cast<double>(pixel + 3 * channel);
+    return sum;
+  }
+  float scale = 0.125f;
+};
+
+template <class Out = float>
+double tolerance(int64_t k, double value) {
+  const double rounding = sizeof(Out) == 2 ? 0x1p-8 : 2e-6;
+  return 1e-6 * std::sqrt(static_cast<double>(k) + 1) * 4 + rounding * std::abs(value);
+}
+
+inline double number(float x) { return x; }
+inline double number(BFloat16 x) { return static_cast<float>(x); }
+template <class Out>
+bool is_canary(Out x) {
+  return number(x) == number(Out(kCanary));
+}
+
+}  // namespace blade::backends::cpu
