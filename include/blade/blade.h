@@ -97,7 +97,9 @@ BLADE_API int32_t blade_engine_num_inputs(const blade_engine* engine);
 BLADE_API int32_t blade_engine_num_outputs(const blade_engine* engine);
 /* Names live as long as the engine; NULL when index is out of range. `description` (dtype, rank, dims) may be NULL. */
 BLADE_API const char* blade_engine_input(const blade_engine* engine, int32_t index, blade_tensor* description);
-/* The key of an input in the signature of the SavedModel that was loaded; NULL where there is none. */
+/* The key of an input in the signature of the SavedModel directory that was loaded; it lives as long as the engine.
+ * NULL where there is none: for plain graphs, engine files, blade_engine_load_memory; also when index is out of range.
+ */
 BLADE_API const char* blade_engine_input_key(const blade_engine* engine, int32_t index);
 BLADE_API const char* blade_engine_output(const blade_engine* engine, int32_t index, blade_tensor* description);
 

@@ -183,6 +183,11 @@ class Engine {
   };
   std::vector<Info> inputs() const { return infos(blade_engine_num_inputs(engine_.get()), blade_engine_input); }
   std::vector<Info> outputs() const { return infos(blade_engine_num_outputs(engine_.get()), blade_engine_output); }
+  // The key of inputs()[index] in the SavedModel's signature; empty where there is none (see blade_engine_input_key).
+  std::string input_key(size_t index) const {
+    const char* key = blade_engine_input_key(engine_.get(), static_cast<int32_t>(index));
+    return key != nullptr ? key : "";
+  }
 
   // Inputs in the order of inputs(); outputs in the order of outputs(). Takes every model: an output whose size depends
   // on the inputs' elements gets its memory when its size is known.

@@ -39,16 +39,31 @@ class Engine:
         self.inputs = [TensorInfo(*info) for info in self._engine.describe(True)]
         self.outputs = [TensorInfo(*info) for info in self._engine.describe(False)]
         self._input_names = [_node_name(info.name) for info in self.inputs]
-        self._keys = {key: _node_name(name) for key, name in self._engine.input_keys().items() if key not in self._input_names}
+        self._keys = {key: _node_name(name) for key, name in self._engine.input_keys().items()}
+
+    def _input_of(self, name):
+        """The input that a name in a feed means: its own, with or without ':0', or its key in the signature."""
+        node = _node_name(name)
+        found = self._keys.get(node, node)
+        if found == node or node not in self._input_names:
+            return found
+        if name != node:  # ':0' is for tensors, not for keys
+            return node
+        tensor = found if ":" in found else f"{found}:0"
+        raise InvalidArgumentError(
+            f"the feed has '{node}', which is an input's name and the signature's key of another input, '{found}'; expected what "
+            f"means one input: give '{node}:0' for the first or '{tensor}' for the other")
 
     def _ordered(self, feed):
-        given = {}
-        for name, value in checked_feed(feed, "the feed").items():
-            node = _node_name(tensor_name(name))
-            node = self._keys.get(node, node)
+        given, names = {}, {}
+        for key, value in checked_feed(feed, "the feed").items():
+            name = tensor_name(key)
+            node = self._input_of(name)
             if node in given:
-                raise InvalidArgumentError(f"the feed has the input '{node}' twice, by its name and by its signature's key")
-            given[node] = value
+                raise InvalidArgumentError(
+                    f"the feed has the input '{node}' twice, as '{names[node]}' and as '{name}'; expected each input once: leave one "
+                    "of them out")
+            given[node], names[node] = value, name
         missing = [name for name in self._input_names if name not in given]
         extra = [name for name in given if name not in self._input_names]
         if missing or extra:
@@ -59,8 +74,8 @@ class Engine:
         return [native_array(given[name], f"Input '{name}'", info.dtype) for name, info in zip(self._input_names, self.inputs)]
 
     def run(self, feed):
-        """Runs once. `feed`: {name: array}, names with or without ':0', or keys of the SavedModel's signature. Returns
-        {output name: array}."""
+        """Runs once. `feed`: {name: array}, names with or without ':0', or keys of the SavedModel's signature; a key that is
+        another input's name is refused. Returns {output name: array}."""
         results = self._engine.run(self._ordered(feed))
         names = self._asked or [info.name for info in self.outputs]
         return dict(zip(names, results))

@@ -170,25 +170,31 @@ class _BatchFunctions:
         self._functions = {function.signature.name: function for function in graph_def.library.function}
 
     def fix(self):
+        import tensorflow as tf
+
         for node in self._nodes.values():
             if node.op != "BatchFunction":
                 continue
             first, captured = len(node.attr["Tin"].list.type), node.attr["Tcaptured"].list.type
             for i, kind in enumerate(captured):
-                given = self._type_of(node.input[first + i])
-                if given != kind:
-                    captured[i] = given
-                    self._read_constant(self._functions[node.attr["f"].func.name], first + i, given)
+                given = self._constant_behind(node.input[first + i]) if kind == tf.resource.as_datatype_enum else None
+                if given is not None:
+                    captured[i] = given.attr["dtype"].type
+                    self._read_constant(self._functions[node.attr["f"].func.name], first + i, captured[i])
 
-    def _type_of(self, tensor):
+    def _constant_behind(self, tensor):
         node = self._nodes[tensor.split(":")[0]]
-        return node.attr["dtype" if node.op in ("Const", "Placeholder") else "T"].type
+        while node.op == "Identity":
+            node = self._nodes[node.input[0].split(":")[0]]
+        return node if node.op == "Const" else None
 
     def _read_constant(self, function, index, kind):
         """Argument `index` is the value and no longer the variable that holds it."""
         import tensorflow as tf
 
         argument = function.signature.input_arg[index]
+        if argument.type == kind:  # another call of the function came first
+            return
         argument.type = kind
         function.arg_attr.pop(index, None)
         renamed = {}
@@ -242,7 +248,7 @@ def freeze_saved_model(path, folder, signature=None):
     function.graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
     try:
         frozen = _without_variables(function)
-    except (ValueError, AttributeError) as error:  # an op that takes variables in a way that TensorFlow cannot take away
+    except (ValueError, AttributeError, TypeError) as error:  # an op that takes variables in a way that TensorFlow cannot take away
         raise InvalidArgumentError(f"TensorFlow cannot make constants of the variables of the SavedModel '{path}': {error}") from error
     graph_def = frozen.graph.as_graph_def()
     tables = _Tables(path, graph_def, {inside.op.name: outside for outside, inside in function.graph.captures})

@@ -250,8 +250,9 @@ std::optional<uint32_t> ThreadPool::Impl::wait_for_job(uint32_t last) {
       if (closing.load(std::memory_order_relaxed)) return std::nullopt;
       in_run = run_scopes.load(std::memory_order_relaxed) > 0 && !crowded.load(std::memory_order_relaxed);
       now = Clock::now();
-    } while (now - start < (in_run ? kSpinInRun : kSpinAfterRun) || now < awake_until);
-    const std::optional<CallRhythm::Expected> expected = rhythm.next();
+    } while (now - start < (in_run ? kSpinInRun : kSpinAfterRun) ||
+             (now < awake_until && !crowded.load(std::memory_order_relaxed)));
+    const auto expected = crowded.load(std::memory_order_relaxed) ? std::nullopt : rhythm.next();
     if (expected && expected->until > now) {
       awake_until = expected->until;
       if (expected->from > now) sleep(last, expected->from - now);

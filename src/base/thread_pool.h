@@ -1,5 +1,7 @@
-// The process-wide pool that kernels split their work on. Workers spin only while a run is active (a RunScope is alive)
-// and sleep otherwise; the caller takes part in its own work and never waits for a worker that is still asleep.
+// The process-wide pool that kernels split their work on. Workers spin while a run is active (a RunScope is alive) and
+// shortly before one that is due, where runs come at regular intervals; they sleep otherwise. The caller takes part in
+// its own work and never waits for a worker that is still asleep. Workers' affinity leaves out the CPU that their
+// caller ran on when it woke them.
 #pragma once
 
 #include <cstdint>

@@ -3,6 +3,11 @@
 #include <unistd.h>
 
 namespace blade {
+namespace {
+
+constexpr std::chrono::steady_clock::duration kBetweenChanges = std::chrono::milliseconds(1);
+
+}  // namespace
 
 void WorkerPlacement::enlist(int worker) {
   workers_[worker].thread.store(gettid(), std::memory_order_release);
@@ -12,7 +17,11 @@ void WorkerPlacement::enlist(int worker) {
 void WorkerPlacement::keep_off_this_cpu() {
   const int cpu = sched_getcpu();
   if (cpu < 0 || cpu >= CPU_SETSIZE || cpu == kept_off_.load(std::memory_order_acquire)) return;
-  if (changing_.exchange(true, std::memory_order_acquire)) return;
+  const std::chrono::steady_clock::rep now = std::chrono::steady_clock::now().time_since_epoch().count();
+  const bool waits = kept_off_.load(std::memory_order_relaxed) >= 0 &&
+                     now - changed_.load(std::memory_order_relaxed) < kBetweenChanges.count();
+  if (waits || changing_.exchange(true, std::memory_order_acquire)) return;
+  changed_.store(now, std::memory_order_relaxed);
   kept_off_.store(cpu, std::memory_order_release);
   for (Worker& worker : workers_) keep_off(worker, cpu);
   changing_.store(false, std::memory_order_release);

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <chrono>
 #include <vector>
 
 namespace blade {
@@ -18,7 +19,7 @@ class WorkerPlacement {
   // By the worker itself, before it first sleeps.
   void enlist(int worker);
   // Before a wake-up: no worker may run on the CPU of the calling thread, unless it may run nowhere else. System calls
-  // only where that CPU is another one than last time.
+  // only where that CPU is another one than last time, and not for callers on several CPUs that take turns at once.
   void keep_off_this_cpu();
 
  private:
@@ -31,6 +32,7 @@ class WorkerPlacement {
   std::vector<Worker> workers_;
   std::atomic<bool> changing_{false};
   std::atomic<int> kept_off_{-1};
+  std::atomic<std::chrono::steady_clock::rep> changed_{0};
 };
 
 }  // namespace blade

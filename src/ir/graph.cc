@@ -130,6 +130,14 @@ std::vector<std::vector<NodeId>> Graph::consumers() const {
 
 bool Graph::is_output(ValueId id) const { return std::find(outputs_.begin(), outputs_.end(), id) != outputs_.end(); }
 
+ValueId behind_identities(const Graph& graph, ValueId v) {
+  for (;;) {
+    const NodeId producer = graph.value(v).producer;
+    if (producer == kNone || graph.node(producer).op != Op::kIdentity) return v;
+    v = graph.node(producer).inputs[0];
+  }
+}
+
 void Graph::replace_uses(ValueId from, ValueId to) {
   for (const auto& node : nodes_) {
     if (node) std::replace(node->inputs.begin(), node->inputs.end(), from, to);

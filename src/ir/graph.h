@@ -124,6 +124,9 @@ Status infer_shapes(Graph& graph, const InferOptions& options = {});
 Result<Graph> specialize(const Graph& graph, const std::vector<Dims>& input_dims,
                          const std::vector<TensorPtr>& input_values = {});
 
+// The value behind Identity nodes.
+ValueId behind_identities(const Graph& graph, ValueId v);
+
 // The branch of an If that a condition takes (see SubGraphsAttrs).
 size_t chosen_branch(DType dtype, const void* condition, size_t branches);
 

@@ -3,13 +3,14 @@
 
 #include <string>
 
-#include "ir/graph.h"
+#include "engine/engine.h"
 #include "optimizer/test_data.h"
 
 namespace blade::optimizer {
 
-// A sentence where the CPU engine, with rewriting but without tuning, takes less than `gpu_ms` for the feed; else
-// empty.
-Result<std::string> faster_on_cpu(const ir::Graph& graph, const Feed& feed, int num_threads, double gpu_ms);
+// A sentence where an engine of the whole graph on the CPU, rewritten but not tuned, takes clearly less time for the
+// feed than the engine of these decisions and options; empty where it does not, or where one of them cannot be run.
+std::string faster_on_cpu(const ir::Graph& graph, const Feed& feed, const engine::Decisions& decisions,
+                          const engine::EngineOptions& options);
 
 }  // namespace blade::optimizer

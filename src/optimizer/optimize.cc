@@ -440,6 +440,11 @@ class Optimizer {
     BLADE_ASSIGN_OR_RETURN(Candidate candidate, build_candidate(imported_, partition_, found.decisions));
     progress(75, "check_accuracy");
     BLADE_RETURN_IF_ERROR(judge(std::move(candidate.graph_def), found.decisions));
+    const bool whole = partition_.regions.size() == 1 && partition_.left_behind.empty();
+    const bool kept = engine_step_.status == StepStatus::kEffective;
+    if (device_ == nullptr || !options_.check_speed || !whole || !kept || stopped_) return {};
+    std::string sentence = faster_on_cpu(imported_.graph, feeds_[0], found.decisions, engine_options());
+    if (!sentence.empty()) report_.messages.push_back(std::move(sentence));
     return {};
   }
 
@@ -468,21 +473,11 @@ class Optimizer {
       return measure_unchanged();
     }
     progress(80, "measure");
-    if (device_ != nullptr && options_.check_speed) BLADE_RETURN_IF_ERROR(compare_with_cpu(*optimized));
     if (api_ == nullptr) return measure_alone(*optimized, std::move(graph_def));
     BLADE_ASSIGN_OR_RETURN(
         auto baseline,
         make_tensorflow_runner(*api_, original_.view(), session_config(/*as_written=*/false), output_tensors_));
     return measure_against(*baseline, *optimized, std::move(graph_def));
-  }
-
-  Status compare_with_cpu(Runner& optimized) {
-    BLADE_ASSIGN_OR_RETURN(const Runnable run, optimized.runnable(feeds_[0]));
-    BLADE_ASSIGN_OR_RETURN(const double gpu_ms, measure(run, TimingOptions()));
-    BLADE_ASSIGN_OR_RETURN(std::string sentence,
-                           faster_on_cpu(imported_.graph, feeds_[0], options_.num_threads, gpu_ms));
-    if (!sentence.empty()) report_.messages.push_back(std::move(sentence));
-    return {};
   }
 
   engine::EngineOptions engine_options() const {

@@ -50,9 +50,6 @@ struct Scores {
   bool mask_keeps = true;
 };
 
-// What stands for minus infinity: scores vanish beside it, so that adding it is as good as putting it in their place.
-constexpr float kNever = -1e9f;
-
 // What softmax reads as scale * (q k^T) + mask, each part read by nothing else.
 std::optional<Scores> as_scores(Rewriter& rewriter, ValueId value) {
   Scores scores;
@@ -79,20 +76,20 @@ std::optional<Scores> as_scores(Rewriter& rewriter, ValueId value) {
     scores.mask = operand(*select, 0);
     scores.mask_keeps = i == 1;
     scores.fill = float_uniform(rewriter.graph(), operand(*select, 3 - i));
-    const bool known = scores.fill && *scores.fill <= kNever && rewriter.shape(scores.mask).has_rank();
+    const bool known = scores.fill && *scores.fill != 0 && rewriter.shape(scores.mask).has_rank();
     if (known && product_under(operand(*select, i)) && keeps_shape()) return scores;
   }
   return std::nullopt;
 }
 
-// The mask to be added.
-ValueId added_mask(Rewriter& rewriter, const Node& made_for, const Scores& scores) {
+// The mask as the node takes it: numbers to add, or 0 where a score stays and the fill where it goes.
+ValueId mask_of(Rewriter& rewriter, const Node& made_for, const Scores& scores) {
   if (!scores.fill) return scores.mask;
   const ValueId zero = rewriter.add_constant(float_tensor({}, {0}), ""),
-                never = rewriter.add_constant(float_tensor({}, {*scores.fill}), "");
+                fill = rewriter.add_constant(float_tensor({}, {*scores.fill}), "");
   const ir::Shape shape = rewriter.shape(scores.mask);
-  const std::vector<ValueId> inputs = scores.mask_keeps ? std::vector<ValueId>{scores.mask, zero, never}
-                                                        : std::vector<ValueId>{scores.mask, never, zero};
+  const std::vector<ValueId> inputs =
+      scores.mask_keeps ? std::vector<ValueId>{scores.mask, zero, fill} : std::vector<ValueId>{scores.mask, fill, zero};
   const ir::PointwiseAttrs attrs{ir::PointwiseProgram::ternary(PointwiseOp::kSelect)};
   return rewriter.insert(made_for, Op::kPointwise, inputs, attrs, ir::DType::kFloat32, shape, "mask").outputs[0];
 }
@@ -123,9 +120,9 @@ bool become_attention(Rewriter& rewriter, Node& last) {
   Stored key = stored(rewriter, k, false), value = stored(rewriter, v, false);
   if (!scores->product->get<ir::MatMulAttrs>().transpose_b) key = swapped(key);
   if (last.get<ir::MatMulAttrs>().transpose_b) value = swapped(value);
-  ir::AttentionAttrs attrs{scores->scale, query.perm, key.perm, value.perm, {}};
+  ir::AttentionAttrs attrs{scores->scale, query.perm, key.perm, value.perm, {}, scores->fill.has_value()};
   std::vector<ValueId> inputs = {query.value, key.value, value.value};
-  if (scores->mask != ir::kNone) inputs.push_back(added_mask(rewriter, last, *scores));
+  if (scores->mask != ir::kNone) inputs.push_back(mask_of(rewriter, last, *scores));
   Node* result = &last;
   attrs.output_perm.resize(query.perm.size());
   std::iota(attrs.output_perm.begin(), attrs.output_perm.end(), 0);

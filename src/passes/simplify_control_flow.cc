@@ -15,15 +15,6 @@ using ir::Op;
 using ir::SubGraph;
 using ir::ValueId;
 
-// The value behind Identity nodes.
-ValueId source_of(const Graph& graph, ValueId v) {
-  for (;;) {
-    const NodeId producer = graph.value(v).producer;
-    if (producer == ir::kNone || graph.node(producer).op != Op::kIdentity) return v;
-    v = graph.node(producer).inputs[0];
-  }
-}
-
 // Which inputs of the graph the given outputs need.
 std::vector<char> inputs_needed(const Graph& graph, const std::vector<char>& outputs) {
   std::vector<char> seen(graph.num_values(), 0);
@@ -130,7 +121,9 @@ class Simplifier {
     const Graph* const preamble = graphs.size() > 2 ? graphs[2].get() : nullptr;
     const size_t variables = node.outputs.size(), operands = node.inputs.size();
     std::vector<char> is_variable(operands, 0);
-    for (size_t i = 0; i < variables; ++i) is_variable[i] = source_of(body, body.outputs()[i]) != body.inputs()[i];
+    for (size_t i = 0; i < variables; ++i) {
+      is_variable[i] = ir::behind_identities(body, body.outputs()[i]) != body.inputs()[i];
+    }
 
     // Variables that a result, the condition or another such variable needs.
     const std::vector<char> tested = inputs_needed(condition, {1});

@@ -262,9 +262,9 @@ void add_attentions(std::vector<Case>& cases) {
     Perm swapped = plain;
     std::swap(swapped[swapped.size() - 1], swapped[swapped.size() - 2]);
     const Perm inside = heads ? Perm{0, 2, 1, 3} : plain;
-    const std::vector<ir::AttentionAttrs> layouts = {{s.scale, plain, plain, plain, plain},
-                                                     {s.scale, inside, inside, inside, inside},
-                                                     {s.scale, plain, swapped, swapped, inside}};
+    const std::vector<ir::AttentionAttrs> layouts = {{s.scale, plain, plain, plain, plain, false},
+                                                     {s.scale, inside, inside, inside, inside, false},
+                                                     {s.scale, plain, swapped, swapped, inside, true}};
     for (size_t layout = 0; layout < layouts.size(); ++layout) {
       const ir::AttentionAttrs& attrs = layouts[layout];
       std::vector<ir::TensorPtr> inputs = {operand(s.queries, s.depth, attrs.query_perm),

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cmath>
+#include <fstream>
 
 #include "blade/blade.hpp"
 #include "capi/small_model.h"
@@ -31,6 +32,18 @@ TEST(BladeHppTest, LoadsDescribesAndRuns) {
   std::vector<blade_tensor> memory = {view(y.data(), {2, 3})};
   engine.run({view(x.data(), {2, 4})}, memory);
   EXPECT_EQ(y, expected_y(x));
+}
+
+TEST(BladeHppTest, InputsOfASavedModelHaveKeys) {
+  const wire::TempDir folder;
+  std::ofstream(folder.file("saved_model.pb"), std::ios::binary) << small_saved_model();
+  const Engine engine(folder.path());
+  ASSERT_EQ(engine.inputs().size(), 1u);
+  EXPECT_EQ(engine.inputs()[0].name, "x");
+  EXPECT_EQ(engine.input_key(0), "features");
+  EXPECT_EQ(engine.input_key(1), "");
+  const ModelFile file;
+  EXPECT_EQ(Engine(file.path()).input_key(0), "") << "a frozen graph has no signature";
 }
 
 TEST(BladeHppTest, EveryElementTypeHasItsDtype) {

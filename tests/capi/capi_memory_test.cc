@@ -50,6 +50,7 @@ TEST(CapiMemoryTest, TheEngineKeepsTheMemoryAsLongAsItNeeds) {
   Memory memory(make_file().bytes);
   blade_engine* engine = nullptr;
   ASSERT_EQ(load(memory, &engine), BLADE_OK) << blade_last_error();
+  EXPECT_EQ(blade_engine_input_key(engine, 0), nullptr) << "an engine file has no signature";
   std::vector<float> x(1024, 1), y(1024);
   blade_tensor input = {}, output = {};
   input.dtype = BLADE_FLOAT32;

@@ -41,6 +41,20 @@ inline std::string small_graph_def() {
          wire::bytes(4, wire::number(1, 1882));
 }
 
+// The same as saved_model.pb of a SavedModel, whose signature calls x 'features' and y 'scores'.
+inline std::string small_saved_model() {
+  const auto entry = [](const std::string& key, const std::string& value) {
+    return wire::bytes(1, key) + wire::bytes(2, value);
+  };
+  const std::string x = wire::bytes(1, "x:0") + wire::number(2, 1) + wire::bytes(3, wire::shape({-1, 4}));
+  const std::string y = wire::bytes(1, "y:0") + wire::number(2, 1) + wire::bytes(3, wire::shape({-1, 3}));
+  const std::string signature = wire::bytes(1, entry("features", x)) + wire::bytes(2, entry("scores", y)) +
+                                wire::bytes(3, "tensorflow/serving/predict");
+  const std::string tags = wire::bytes(4, "serve");
+  return wire::number(1, 1) + wire::bytes(2, wire::bytes(1, tags) + wire::bytes(2, small_graph_def()) +
+                                                 wire::bytes(5, entry("serving_default", signature)));
+}
+
 inline std::vector<float> expected_y(const std::vector<float>& x) {
   const float bias[] = {0.5f, -0.5f, 1};
   std::vector<float> y;

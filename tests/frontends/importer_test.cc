@@ -225,6 +225,40 @@ TEST(Importer, BranchesBecomeOneNode) {
   EXPECT_TRUE(has_if);
 }
 
+// The branch that stays asks for the imaginary part of a real number, for which zeros are made and taken back.
+TEST(Importer, WhatABranchThatStaysHadAddedIsNotThereForOthers) {
+  const DataType type = DataType::kComplex64;
+  const auto branch = [&](const std::string& name, const char* op) {
+    FunctionFields f;
+    f.signature.name = name;
+    f.signature.input_args = {make_arg("a", type)};
+    f.signature.output_args = {make_arg("r", type)};
+    f.nodes = {make_node("n", op, {"a"}, with_t({}, type))};
+    f.ret = {{"r", "n:output:0"}};
+    return f;
+  };
+  const AttrMap choice = {{"Tcond", AttrValue::of_type(DataType::kBool)},
+                          {"Tin", AttrValue::of_types({type})},
+                          {"Tout", AttrValue::of_types({type})},
+                          {"then_branch", AttrValue::of_func("inverse")},
+                          {"else_branch", AttrValue::of_func("same")}};
+  GraphBuilder builder;
+  builder.placeholder("x", {2, 2}).placeholder("p", {}, DataType::kBool);
+  builder.node("z", "Cast", {"x"},
+               {{"SrcT", AttrValue::of_type(DataType::kFloat)}, {"DstT", AttrValue::of_type(type)}});
+  builder.node("if", "StatelessIf", {"p", "z"}, choice);
+  const AttrMap part = with_t({{"Tout", AttrValue::of_type(DataType::kFloat)}}, type);
+  builder.node("of_if", "Imag", {"if"}, part).node("of_z", "Imag", {"z"}, part);
+  auto model =
+      import_graph(builder.function(branch("inverse", "MatrixInverse")).function(branch("same", "Identity")).build());
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  EXPECT_NE(reason_of(*model, "if").find("MatrixInverse"), std::string::npos) << reason_of(*model, "if");
+  ASSERT_NE(find_node(model->graph, "of_z"), nullptr);
+  EXPECT_EQ(find_node(model->graph, "of_z")->op, ir::Op::kIdentity);
+  const Status status = ir::verify(model->graph);
+  EXPECT_TRUE(status.ok()) << status.message();
+}
+
 TEST(Importer, FunctionsAreInlined) {
   FunctionFields f;
   f.signature.name = "twice";

@@ -26,7 +26,7 @@ std::vector<Case> cases() {
       {Op::kConvTranspose, back, "ffi"},
       {Op::kMatMul, ir::MatMulAttrs{}, "ff"},
       {Op::kEinsum, ir::EinsumAttrs{"...ij,jk->...ik"}, "ff"},
-      {Op::kAttention, ir::AttentionAttrs{1, {0, 1, 2}, {0, 1, 2}, {0, 1, 2}, {0, 1, 2}}, "ffff"},
+      {Op::kAttention, ir::AttentionAttrs{1, {0, 1, 2}, {0, 1, 2}, {0, 1, 2}, {0, 1, 2}, false}, "ffff"},
       {Op::kBatchNorm, ir::BatchNormAttrs{}, "fffff"},
       {Op::kLayerNorm, ir::LayerNormAttrs{}, "fff"},
       {Op::kMoments, ir::AxesAttrs{{1}}, "f", 2},

@@ -51,10 +51,19 @@ TEST_F(Attention, WithACausalCondition) {
   EXPECT_EQ(count(graph, Op::kAttention), 1);
 }
 
-TEST_F(Attention, NotWhereAFilledScoreStillCounts) {
+// Unlike what is added, what stands in the place of scores of 100 leaves nothing of them.
+TEST_F(Attention, WithAConditionForLargeScores) {
   const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {2, 5, 4}), v = b.input("v", {2, 5, 7});
-  const Id kept = b.pointwise(
-      P::kSelect, {b.input("keep", {5, 5}, ir::DType::kBool), b.matmul(q, k, false, true), b.scalar(-1.0f)});
+  const Id keep = b.op(Op::kCast, {b.constant<uint8_t>({5, 1}, {1, 0, 1, 0, 0})}, ir::CastAttrs{ir::DType::kBool});
+  const Id scores = times(100, b.matmul(q, k, false, true));
+  const Id kept = b.pointwise(P::kSelect, {keep, scores, b.scalar(-1e9f)});
+  EXPECT_EQ(count(recognized(b.matmul(softmax(kept), v)), Op::kAttention), 1);
+}
+
+TEST_F(Attention, NotWithAFillOfZero) {
+  const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {2, 5, 4}), v = b.input("v", {2, 5, 7});
+  const Id kept =
+      b.pointwise(P::kSelect, {b.input("keep", {5, 5}, ir::DType::kBool), b.matmul(q, k, false, true), b.scalar(0.0f)});
   EXPECT_EQ(count(recognized(b.matmul(softmax(kept), v)), Op::kAttention), 0);
 }
 

@@ -174,11 +174,33 @@ def complex_branches(x):
     return tf.math.real(chosen), tf.math.imag(chosen), tf.abs(tf.square(chosen) / (chosen + 3.0))
 
 
+def complex_halves(x):
+    """An odd number of times each variable changes both halves, one alone, or neither."""
+    start = tf.complex(x, x * 3 + 1)
+
+    def step(i, turned, imaginary, real_, same):
+        return (i + 1, tf.math.conj(turned), tf.complex(tf.math.real(imaginary), 2 * tf.math.imag(imaginary)),
+                tf.complex(2 * tf.math.real(real_), tf.math.imag(real_)), same)
+
+    ends = tf.while_loop(lambda i, *_: i < 3, step, (0, start, start, start, start))[1:]
+    return [part(z) for z in ends for part in (tf.math.real, tf.math.imag)]
+
+
+def complex_halves_of_branches(x):
+    z = tf.complex(x, x * 3 + 1)
+    a, b = tf.math.real(z), tf.math.imag(z)
+    pairs = [(lambda: tf.math.conj(z), lambda: tf.identity(z)), (lambda: tf.complex(2 * a, b), lambda: tf.complex(a, 2 * b))]
+    ends = [tf.cond(tf.reduce_sum(x) > 0, *pair) for pair in pairs] + [z]
+    return [part(z) for z in ends for part in (tf.math.real, tf.math.imag)]
+
+
 CASES = {
     "invariants": (invariants, [spec(None, 5)], [(real(4, 5) + 1,), (-np.abs(real(3, 5)),), (np.abs(real(6, 5)) + 1,)]),
     "griffin_lim": (griffin_lim, [spec(None, 32)], [(real(2, 32),), (real(5, 32),)]),
     "turning": (turning, [spec(None)], [(np.abs(real(3)),), (100 + np.abs(real(2)),)]),
     "complex_branches": (complex_branches, [spec(None, 8)], [(np.abs(real(2, 8)),), (-np.abs(real(3, 8)),)]),
+    "complex_halves": (complex_halves, [spec(None)], [(real(3),), (real(5),)]),
+    "complex_halves_of_branches": (complex_halves_of_branches, [spec(None)], [(np.abs(real(3)),), (-np.abs(real(4)),)]),
     "collatz": (collatz, [spec()], [(np.float32(v),) for v in (6, 1, 27)]),
     "growing": (growing, [spec(None, 3)], [(real(2, 3),), (real(0, 3),)]),
     "nested": (nested, [spec(None)], [(real(4),)]),
@@ -252,6 +274,40 @@ def test_lists_of_complex_numbers_stay_with_a_reason():
         tf1.import_graph_def(optimized, name="")
         got = session.run(outputs, feed)
     np.testing.assert_allclose(got[0], run_tensorflow(graph_def, feed, outputs)[0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("lower", [False, True], ids=["functions", "frames"])
+@pytest.mark.parametrize("kind", ["loop", "cond"])
+def test_imaginary_part_of_what_a_loop_or_branch_that_stays_reads(kind, lower):
+    """The zeros that stand for it went with the attempt to import the loop."""
+
+    def model(x):
+        z = tf.cast(x, tf.complex64)
+
+        def left_behind(z):  # Blade leaves Igamma to TensorFlow
+            return z * tf.cast(tf.math.igamma(tf.abs(x) + 1, tf.abs(x)), tf.complex64)
+
+        if kind == "loop":
+            end = tf.while_loop(lambda i, _: i < 2, lambda i, z: (i + 1, left_behind(z)), (0, z))[1]
+        else:
+            end = tf.cond(tf.reduce_sum(x) > 0, lambda: left_behind(z), lambda: tf.identity(z))
+        y = tf.math.imag(z) + x
+        for _ in range(4):
+            y = tf.nn.softmax(tf.matmul(y, tf.constant(real(16, 16))) + 1)
+        return tf.abs(end), y
+
+    graph_def, inputs, outputs = frozen(model, [spec(None, 16)], lower)
+    config = blade.Config()
+    config.tuning.disable_perf_check = True
+    config.cpu_config.precision = "fp32"
+    feed = {inputs[0]: np.abs(real(3, 16))}
+    optimized, spec_, report = blade.optimize(graph_def, "o1", "cpu", config, outputs=outputs, test_data=[feed])
+    assert report.accuracy["holds"] and report.coverage["regions"] >= 1
+    with tf.Graph().as_default(), tf1.Session() as session, spec_:
+        tf1.import_graph_def(optimized, name="")
+        got = session.run(outputs, feed)
+    for found, expected in zip(got, run_tensorflow(graph_def, feed, outputs)):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("lower", [False, True], ids=["functions", "frames"])

@@ -326,3 +326,28 @@ def test_batched_function_stays_and_the_rest_does_not(tmp_path):
     report = optimized_around(build, tmp_path)
     assert report.coverage["regions"] >= 1 and report.accuracy["holds"]
     assert any(entry["op"] == "BatchFunction" for entry in report.coverage["left_behind"])
+
+
+def test_what_else_a_batched_function_reads_is_left_alone(tmp_path):
+    """Captures that are no variables keep their types; a function that is called twice is changed once."""
+    def build(module, rng):
+        module.scale = tf2.Variable(np.full(64, 2, np.float32))
+
+        @tf2.function(autograph=False)
+        def scaled(x):
+            return x * module.scale
+
+        def call(x):
+            size, ones = tf.shape(x), tf.cast(tf.ones_like(x[0], tf.int32), tf.float32)
+
+            @tf2.nondifferentiable_batch_function(1, 8, 1000)
+            def batched(x):
+                return scaled(scaled(x)) + ones * tf.cast(size[0], tf.float32)
+
+            return {"y": tf.nn.softmax(layers(rng, batched(layers(rng, x, 64, 256, 64)), 64, 256, 256, 32))}
+
+        return call, {"x": rng.standard_normal((4, 64)).astype(np.float32)}
+
+    report = optimized_around(build, tmp_path)
+    assert report.coverage["regions"] >= 1 and report.accuracy["holds"]
+    assert any(entry["op"] == "BatchFunction" for entry in report.coverage["left_behind"])

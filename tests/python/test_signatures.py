@@ -110,8 +110,24 @@ def test_keys_name_inputs_and_outputs_without_variables_too(frozen, tmp_path):
         engine = blade.Engine(folder, outputs=["result"], signature="triple")
         for name in ("x", "x:0", "value"):
             np.testing.assert_allclose(*engine.run({name: feed["value"]}).values(), 3 * feed["value"], rtol=1e-6)
-    with pytest.raises(blade.BladeError, match="'x' twice, by its name and by its signature's key"):
+    with pytest.raises(blade.BladeError, match="'x' twice, as 'x' and as 'value'; expected each input once: leave one"):
         engine.run({"x": feed["value"], "value": feed["value"]})
     with pytest.raises(blade.BladeError, match="the model's inputs are"):
         engine.run({"valeu": feed["value"]})
     __import__("shutil").rmtree(target)
+
+
+def test_a_key_that_is_another_inputs_name_is_refused(tmp_path):
+    folder = str(tmp_path / "model")
+    with tf.Graph().as_default(), tf.Session() as session:
+        a, b = (tf.placeholder(tf.float32, [None], name=name) for name in "ab")
+        y = tf.subtract(a, b, name="y")
+        swapped = tf.saved_model.predict_signature_def({"a": b, "b": a}, {"y": y})
+        builder = tf.saved_model.Builder(folder)
+        builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map={"serving_default": swapped})
+        builder.save()
+    engine = blade.Engine(folder)
+    large, small = np.array([5, 6], np.float32), np.array([1, 1], np.float32)
+    with pytest.raises(blade.BladeError, match="key of another input, 'b'; expected .* give 'a:0' for the first or 'b:0'"):
+        engine.run({"a": large, "b": small})
+    np.testing.assert_array_equal(engine.run({"a:0": large, "b:0": small})["y"], [4, 5])

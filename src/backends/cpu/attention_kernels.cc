@@ -41,7 +41,7 @@ ir::Dims in_order(const ir::Dims& values, const std::vector<int64_t>& perm) {
 struct AttentionPlan {
   int64_t items = 0, queries = 0, keys = 0, depth = 0, width = 0;  // width: of a value
   MatrixBatch q, k, v, out, mask;
-  bool masked = false;
+  bool masked = false, mask_replaces = false;
   float scale = 1;
   int64_t blocks = 1, rows = 0;  // of an item's queries; rows of a block
   size_t k_bytes = 0, v_bytes = 0, score_bytes = 0, tile_bytes = 0;
@@ -94,6 +94,7 @@ AttentionPlan plan_attention(const KernelRequest& request) {
   plan.out = matrix_batch(out, out_strides);
   scores.back() = plan.keys;
   plan.masked = request.inputs.size() > 3;
+  plan.mask_replaces = attrs.mask_replaces;
   if (plan.masked) plan.mask = matrix_batch(scores, broadcast_strides(request.inputs[3].dims, scores));
   plan_blocks(plan, std::max(1, request.num_threads));
   return plan;
@@ -106,10 +107,15 @@ struct AttentionOperands {
 
 // A row of scores to weights; `mask`: null, or the row's first number of it.
 void weigh(const RowFunctions& f, const AttentionPlan& plan, const float* mask, float* row) {
-  if (mask == nullptr || plan.mask.column == 0) {  // a mask of one number for the row changes no weight
-    f.affine(row, plan.scale, mask == nullptr ? 0 : *mask, row, plan.keys);
-  } else {
-    if (plan.scale != 1) f.affine(row, plan.scale, 0, row, plan.keys);
+  if (plan.scale != 1) f.affine(row, plan.scale, 0, row, plan.keys);
+  if (mask != nullptr && plan.mask_replaces) {
+    for (int64_t s = 0; s < plan.keys; ++s) {
+      const float of_mask = mask[s * plan.mask.column];
+      row[s] = of_mask != 0 ? of_mask : row[s];
+    }
+  } else if (mask != nullptr && plan.mask.column == 0) {
+    f.affine(row, 1, *mask, row, plan.keys);
+  } else if (mask != nullptr) {
     f.add_to(mask, row, plan.keys);
   }
   const float sum = f.exp_sum(row, f.max(row, plan.keys), row, plan.keys);

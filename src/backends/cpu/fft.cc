@@ -450,6 +450,26 @@ int64_t largest_factor(int64_t n) {
   return largest;
 }
 
+constexpr int64_t kMostDirectRadix = 61;  // a pass of radix p takes time proportional to p * p
+
+// Of the transforms that compute one of `inner` numbers after Bluestein.
+int64_t chirp_length(int64_t inner) {
+  return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(2 * inner - 1)));
+}
+
+bool is_halved(ir::FftKind kind, int64_t n) {
+  return (kind == ir::FftKind::kReal || kind == ir::FftKind::kRealInverse) && n % 2 == 0;
+}
+
+// The factor of `inner` nearest to its square root, where both are multiples of `lanes`; 0: there is none.
+int64_t columns_of_split(int64_t inner, int64_t lanes) {
+  int64_t columns = 0;
+  for (int64_t c = lanes; c * c <= inner; c += lanes) {
+    if (inner % c == 0 && inner / c % lanes == 0) columns = c;
+  }
+  return columns;
+}
+
 // Of a power of two.
 void transform_in_double(std::vector<std::complex<double>>& x) {
   const size_t n = x.size();
@@ -478,9 +498,8 @@ const FftFunctions& fft_functions() { return HWY_DYNAMIC_DISPATCH(fft_functions_
 FftPlan::FftPlan(ir::FftKind kind_of, int64_t length)
     : kind(kind_of),
       n(length),
-      halved((kind == ir::FftKind::kReal || kind == ir::FftKind::kRealInverse) && n % 2 == 0),
+      halved(is_halved(kind, n)),
       inner(halved ? n / 2 : n) {
-  constexpr int64_t kMostDirectRadix = 61;  // a pass of radix p takes time proportional to p * p
   if (largest_factor(inner) > kMostDirectRadix) {
     make_chirp();
   } else {
@@ -509,7 +528,7 @@ void FftPlan::make_passes(int64_t length) {
 }
 
 void FftPlan::make_chirp() {
-  wide = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(2 * inner - 1)));
+  wide = chirp_length(inner);
   make_passes(wide);
   std::vector<std::complex<double>> wave(static_cast<size_t>(wide));
   for (int64_t k = 0; k < inner; ++k) {
@@ -531,10 +550,7 @@ std::optional<SplitFft> SplitFft::make(const FftPlan& plan, int64_t lanes) {
   if (plan.wide != 0 || plan.halved != (plan.kind == ir::FftKind::kReal || plan.kind == ir::FftKind::kRealInverse)) {
     return std::nullopt;
   }
-  int64_t columns = 0;  // the factor nearest to the square root
-  for (int64_t c = lanes; c * c <= plan.inner; c += lanes) {
-    if (plan.inner % c == 0 && plan.inner / c % lanes == 0) columns = c;
-  }
+  const int64_t columns = columns_of_split(plan.inner, lanes);
   if (columns == 0) return std::nullopt;
   SplitFft split{FftPlan(ir::FftKind::kForward, columns), FftPlan(ir::FftKind::kForward, plan.inner / columns), {}, {}};
   for (int64_t k = 0; k < columns; ++k) {
@@ -550,6 +566,15 @@ std::optional<SplitFft> SplitFft::make(const FftPlan& plan, int64_t lanes) {
 size_t SplitFft::scratch_floats(int64_t lanes) const {
   const int64_t row = columns.inner * rows.inner + lanes;
   return static_cast<size_t>(4 * row + 4 * std::max(columns.entries(), rows.entries()) * lanes);
+}
+
+int64_t fft_scratch_floats(ir::FftKind kind, int64_t n, int64_t lanes) {
+  const bool real = kind == ir::FftKind::kReal || kind == ir::FftKind::kRealInverse, halved = is_halved(kind, n);
+  const int64_t inner = halved ? n / 2 : n;
+  if (largest_factor(inner) > kMostDirectRadix) return 4 * (chirp_length(inner) + 1) * lanes;
+  const int64_t columns = real == halved ? columns_of_split(inner, lanes) : 0;
+  if (columns == 0) return 4 * (inner + 1) * lanes;
+  return 4 * (inner + lanes) + 4 * (inner / columns + 1) * lanes;  // the rows are no shorter than the columns
 }
 
 }  // namespace blade::backends::cpu

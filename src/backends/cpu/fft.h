@@ -50,6 +50,10 @@ struct SplitFft {
   size_t scratch_floats(int64_t lanes) const;
 };
 
+// Floats of scratch that a thread needs, found without making a plan: for one row where the length splits, for `lanes`
+// rows otherwise.
+int64_t fft_scratch_floats(ir::FftKind kind, int64_t n, int64_t lanes);
+
 // Rows of real and of imaginary parts, `row` floats apart; `im` null: there are none.
 struct FftInput {
   const float *re, *im;

@@ -14,8 +14,8 @@ namespace {
 
 constexpr int64_t kGateCount = 4;
 constexpr int64_t kCellBlock = 16;  // a part has a multiple of so many cells
-// Weights that a step reads, for which a second thread pays: twice what it costs to meet it, at the rate of L2.
-constexpr int64_t kSplitBytes = 160 << 10;
+// Weights of a part at least, which a thread reads each step: what it costs to meet it, at the rate of L2.
+constexpr int64_t kPartBytes = 80 << 10;
 
 struct LstmLayer {
   int64_t steps = 0, batch = 0, cells = 0;
@@ -44,7 +44,7 @@ LstmLayer lstm_layer(const KernelRequest& request) {
   layer.cells = request.inputs[1].dims[0];
   const int64_t bytes = layer.cells * layer.gates() * int64_t{sizeof(float)};
   const int64_t most = std::min<int64_t>(request.num_threads, ceil_div(layer.cells, kCellBlock));
-  layer.parts = static_cast<int>(std::clamp<int64_t>(bytes / kSplitBytes * 2, 1, std::max<int64_t>(1, most)));
+  layer.parts = static_cast<int>(std::clamp<int64_t>(bytes / kPartBytes, 1, std::max<int64_t>(1, most)));
   return layer;
 }
 

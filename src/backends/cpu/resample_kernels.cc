@@ -31,6 +31,7 @@ ResizeAxis axis_of(const KernelRequest& request, size_t i) {
 Support supports_resample(const KernelRequest& request) {
   if (request.inputs[0].dtype != ir::DType::kFloat32) return Support::no("has images that are not float32");
   if (request.outputs[0].element_count() == 0) return Support::no("is empty");
+  if (request.inputs[0].element_count() == 0) return Support::no("has images without pixels");
   for (size_t i : {2, 3}) {
     if (request.constants[i] == nullptr) return Support::no("its scale and translation are not known beforehand");
   }

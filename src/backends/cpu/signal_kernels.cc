@@ -22,27 +22,43 @@ Support supports_fft(const KernelRequest& request) {
   if (const int input = fft_length_input(request.node->get<ir::FftAttrs>().kind); input >= 0) {
     if (Support s = needs_constant_ints(request, static_cast<size_t>(input), "its length"); !s.ok) return s;
   }
-  return Support::yes();
+  constexpr int64_t kMostScratchFloats = (int64_t{1} << 30) / sizeof(float);  // a thread's
+  const int64_t n = fft_length(request), lanes = fft_functions().lanes();
+  const bool fits = n <= kMostScratchFloats &&
+                    fft_scratch_floats(request.node->get<ir::FftAttrs>().kind, n, lanes) <= kMostScratchFloats;
+  return fits ? Support::yes() : Support::no("is so long that a thread would need more than 1 GiB of scratch");
 }
+
+// Scratch of the tasks that run at the same time: a slot each where there are fewer tasks than threads.
+struct FftScratch {
+  FftScratch(const KernelRequest& request, size_t floats_of_slot, int64_t most_tasks)
+      : floats(floats_of_slot), slots(std::min<int64_t>(request.num_threads, most_tasks)) {}
+  size_t bytes() const { return floats * sizeof(float) * static_cast<size_t>(slots); }
+  float* of(const KernelArgs& args, int tasks, int task, int slot) const {
+    return reinterpret_cast<float*>(args.scratch) + static_cast<size_t>(tasks <= slots ? task : slot) * floats;
+  }
+  size_t floats;
+  int64_t slots;
+};
 
 // A row at a time on each thread.
 Result<std::unique_ptr<Kernel>> create_split_fft(const KernelRequest& request, FftPlan plan, SplitFft split,
                                                  int64_t rows, int64_t have, int64_t made) {
-  const size_t slot = split.scratch_floats(fft_functions().lanes());
+  const FftScratch scratch(request, split.scratch_floats(fft_functions().lanes()), rows);
   const bool real_input = plan.kind == ir::FftKind::kReal, real_output = plan.kind == ir::FftKind::kRealInverse;
   return make_kernel(
       [=](const KernelArgs& args) {
-        args.pool->parallel_for(static_cast<int>(rows), [&](int row, int slot_index) {
+        const auto tasks = static_cast<int>(rows);
+        args.pool->parallel_for(tasks, [&](int row, int slot) {
           const FftInput in{input<float>(args, 0) + row * have,
                             real_input ? nullptr : input<float>(args, 1) + row * have, have};
           const FftOutput out{output<float>(args, 0) + row * made,
                               real_output ? nullptr : output<float>(args, 1) + row * made, made};
-          float* scratch = reinterpret_cast<float*>(args.scratch) + static_cast<size_t>(slot_index) * slot;
-          fft_functions().run_split(plan, split, in, have, out, scratch);
+          fft_functions().run_split(plan, split, in, have, out, scratch.of(args, tasks, row, slot));
         });
         return Status::ok_status();
       },
-      0, slot * sizeof(float) * static_cast<size_t>(request.num_threads));
+      0, scratch.bytes());
 }
 
 Result<std::unique_ptr<Kernel>> create_fft(const KernelRequest& request, PackCache&) {
@@ -52,10 +68,10 @@ Result<std::unique_ptr<Kernel>> create_fft(const KernelRequest& request, PackCac
   const int64_t have = request.inputs[0].dims.back(), made = request.outputs[0].dims.back();
   const int64_t rows = request.outputs[0].element_count() / made, lanes = fft_functions().lanes();
   const int64_t blocks = ceil_div(rows, lanes);
-  const size_t slot = static_cast<size_t>(4 * plan.entries() * lanes);
+  const FftScratch scratch(request, static_cast<size_t>(4 * plan.entries() * lanes), blocks);
   // Where rows do not fill the lanes, or many long ones together would not stay in the cache.
   constexpr size_t kCachedFloats = size_t{1} << 17;
-  if (rows <= lanes / 4 || slot > kCachedFloats) {
+  if (rows <= lanes / 4 || scratch.floats > kCachedFloats) {
     if (auto split = SplitFft::make(plan, lanes)) {
       return create_split_fft(request, plan, std::move(*split), rows, have, made);
     }
@@ -66,20 +82,20 @@ Result<std::unique_ptr<Kernel>> create_fft(const KernelRequest& request, PackCac
         const int64_t worth =
             std::max<int64_t>(1, static_cast<int64_t>(work * static_cast<double>(blocks)) / kMinWorkPerTask);
         const auto tasks = static_cast<int>(std::min({blocks, worth, int64_t{args.pool->num_threads()} * 2}));
-        args.pool->parallel_for(tasks, [&](int task, int slot_index) {
-          float* scratch = reinterpret_cast<float*>(args.scratch) + static_cast<size_t>(slot_index) * slot;
+        args.pool->parallel_for(tasks, [&](int task, int slot) {
+          float* own = scratch.of(args, tasks, task, slot);
           for (int64_t b = blocks * task / tasks; b < blocks * (task + 1) / tasks; ++b) {
             const int64_t first = b * lanes;
             const FftInput in{input<float>(args, 0) + first * have,
                               real_input ? nullptr : input<float>(args, 1) + first * have, have};
             const FftOutput out{output<float>(args, 0) + first * made,
                                 real_output ? nullptr : output<float>(args, 1) + first * made, made};
-            fft_functions().run(plan, in, have, out, std::min(lanes, rows - first), scratch);
+            fft_functions().run(plan, in, have, out, std::min(lanes, rows - first), own);
           }
         });
         return Status::ok_status();
       },
-      0, slot * sizeof(float) * static_cast<size_t>(request.num_threads));
+      0, scratch.bytes());
 }
 
 constexpr KernelEntry kSignalRows[] = {

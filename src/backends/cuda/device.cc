@@ -135,9 +135,8 @@ class CudaDevice final : public Device {
     BLADE_CUDA(cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &capture), "look at a stream");
     if (capture != cudaStreamCaptureStatusNone) {
       return failed_precondition(
-          "The stream is being captured into a CUDA graph, and the engine starts recordings of its own, which no "
-          "capture "
-          "takes: run outside of the capture.");
+          "The stream is being captured into a CUDA graph, which takes none of the recordings that the engine starts: "
+          "run outside of the capture.");
     }
     return std::unique_ptr<DeviceQueue>(std::make_unique<Queue>(static_cast<cudaStream_t>(stream), false));
   }

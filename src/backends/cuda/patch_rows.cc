@@ -12,9 +12,8 @@
 namespace blade::backends::cuda {
 namespace {
 
-constexpr int kPatchRows = 64;   // positions of a tile
 constexpr int kPatchSplits = 4;  // 1, 2, 4 and 8 blocks
-constexpr int kMostPatchVariants = 8, kMostSlabs = 16;
+constexpr int kMostPatchVariants = 8;
 
 // How a problem is cut; see conv_patch.cu.
 struct PatchShape {

@@ -55,7 +55,9 @@ Status run_attention(const Call& call) {
       for (int64_t d = 0; d < depth; ++d) score += q.at(index, row, d) * k.at(index, s, d);
       ir::Dims place = index;
       place.back() = s;
-      weights[static_cast<size_t>(s)] = score * attrs.scale + (masked ? mask[offset_of(place, mask_strides)] : 0);
+      const double of_mask = masked ? mask[offset_of(place, mask_strides)] : 0;
+      const bool replaced = attrs.mask_replaces && of_mask != 0;
+      weights[static_cast<size_t>(s)] = replaced ? of_mask : score * attrs.scale + of_mask;
       most = std::max(most, weights[static_cast<size_t>(s)]);
     }
     for (double& weight : weights) sum += weight = std::exp(weight - most);

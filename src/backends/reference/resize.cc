@@ -24,12 +24,23 @@ void weigh(const Call& call, const ResizeAxis& rows, const ResizeAxis& columns) 
   write(call, 0, y);
 }
 
+// There is nothing to sum otherwise: TensorFlow refuses such images, too.
+Status check_has_pixels(const Call& call) {
+  for (size_t i : {1, 2}) {
+    if (call.in_dims(0)[i] > 0) continue;
+    return invalid_argument(call.where() + "the " + (i == 1 ? "height" : "width") +
+                            " of the images is 0, expected at least 1.");
+  }
+  return Status::ok_status();
+}
+
 }  // namespace
 
 Status run_resize(const Call& call) {
   const auto& attrs = call.node.get<ir::ResizeAttrs>();
   const ir::Dims &in = call.in_dims(0), &out = call.out_dims();
   if (count_of(out) == 0) return Status::ok_status();
+  BLADE_RETURN_IF_ERROR(check_has_pixels(call));
   const ir::Dims strides = strides_of(in);
   const ResizeAxis rows = resize_axis(attrs, in[1], out[1]), columns = resize_axis(attrs, in[2], out[2]);
   if (attrs.kind == ir::ResizeKind::kNearest && call.in_dtype(0) == call.out_dtype()) {
@@ -42,7 +53,7 @@ Status run_resize(const Call& call) {
   return Status::ok_status();
 }
 
-// Where TensorFlow would divide by it, a scale must not be 0.
+// Scales must be more than 0, as in TensorFlow.
 Status run_scale_and_translate(const Call& call) {
   const auto& attrs = call.node.get<ir::SampleAttrs>();
   const ir::Dims &in = call.in_dims(0), &out = call.out_dims();
@@ -52,6 +63,7 @@ Status run_scale_and_translate(const Call& call) {
     return invalid_argument(call.where() + "the scale is " + std::to_string(scale[i]) + ", expected more than 0.");
   }
   if (count_of(out) == 0) return Status::ok_status();
+  BLADE_RETURN_IF_ERROR(check_has_pixels(call));
   const auto axis = [&](int64_t i) {
     return sampled_axis(attrs, in[static_cast<size_t>(i + 1)], out[static_cast<size_t>(i + 1)],
                         static_cast<float>(scale[i]), static_cast<float>(translation[i]));

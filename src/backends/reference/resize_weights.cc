@@ -17,7 +17,7 @@ float axis_scale(const ir::ResizeAttrs& attrs, int64_t in, int64_t out) {
 }
 
 void push_tap(ResizeAxis& axis, int64_t position, int64_t in, float weight) {
-  axis.positions.push_back(std::clamp<int64_t>(position, 0, in - 1));
+  axis.positions.push_back(std::clamp<int64_t>(position, 0, std::max<int64_t>(in - 1, 0)));
   axis.weights.push_back(weight);
 }
 
@@ -147,7 +147,8 @@ void push_sampled(ResizeAxis& axis, ir::SampleKind kind, int64_t in, float at, f
   const size_t first_tap = axis.weights.size();
   const float reach = kernel_radius(kind) * kernel_scale;
   const bool inside = at >= 0 && at <= static_cast<float>(in);
-  const auto place = [&](float v) { return static_cast<int64_t>(std::clamp(v, 0.0f, static_cast<float>(in - 1))); };
+  const float last_place = static_cast<float>(std::max<int64_t>(in - 1, 0));
+  const auto place = [&](float v) { return static_cast<int64_t>(std::clamp(v, 0.0f, last_place)); };
   const int64_t first = inside ? place(std::ceil(at - reach - 0.5f)) : 0;
   const int64_t last = inside ? place(std::floor(at + reach - 0.5f)) : -1;
   float sum = 0;

@@ -10,15 +10,6 @@ namespace {
 
 constexpr int kMaxRounds = 64;
 
-// The value behind Identity nodes.
-ir::ValueId source_of(const ir::Graph& graph, ir::ValueId v) {
-  for (;;) {
-    const ir::NodeId producer = graph.value(v).producer;
-    if (producer == ir::kNone || graph.node(producer).op != ir::Op::kIdentity) return v;
-    v = graph.node(producer).inputs[0];
-  }
-}
-
 // A list whose elements have no shape yet.
 bool is_unwritten(const Argument& argument) {
   const ir::Shape& shape = argument.shape;
@@ -71,11 +62,17 @@ class LoopImporter {
     return numbers;
   }
 
+  bool keeps(const ir::Graph& body, size_t i) const {
+    return invariant_[i] || ir::behind_identities(body, body.outputs()[i]) == body.inputs()[i];
+  }
+
   // True when what is known of variable i has changed.
   Result<bool> update(size_t i, const ir::Graph& body) {
     if (invariant_[i]) return false;
     const ir::ValueId output = body.outputs()[i];
-    if (source_of(body, output) == body.inputs()[i]) {
+    // A complex number goes by its real part, which is a new value where either part is.
+    const int imaginary = arguments_[i].imaginary;
+    if (keeps(body, i) && (imaginary < 0 || keeps(body, static_cast<size_t>(imaginary)))) {
       invariant_[i] = 1;
       arguments_[i].constant = constants_[i];
       return constants_[i] != nullptr;

@@ -287,7 +287,17 @@ std::vector<ir::ValueId> GraphImporter::input_values(int node) const {
 }
 
 Result<std::string> GraphImporter::gave_up(const Status& status, ir::NodeId first) {
-  for (ir::NodeId id = model_.graph.num_node_slots() - 1; id >= first; --id) model_.graph.remove_node(id);
+  std::unordered_set<ir::ValueId> gone;
+  for (ir::NodeId id = model_.graph.num_node_slots() - 1; id >= first; --id) {
+    if (!model_.graph.is_live(id)) continue;
+    const auto& outputs = model_.graph.node(id).outputs;
+    gone.insert(outputs.begin(), outputs.end());
+    model_.graph.remove_node(id);
+  }
+  // Zeros that the attempt made for the imaginary part of a number that stays are not there for its other readers.
+  std::erase_if(imaginary_, [&](const auto& of) { return gone.contains(of.first) || gone.contains(of.second); });
+  std::erase_if(stand_ins_, [&](const auto& of) { return gone.contains(of.first); });
+  std::erase_if(lists_, [&](ir::ValueId id) { return gone.contains(id); });
   if (status.code() == StatusCode::kUnimplemented || status.code() == StatusCode::kInvalidArgument) {
     return status.message();
   }

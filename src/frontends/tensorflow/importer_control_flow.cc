@@ -182,15 +182,9 @@ void GraphImporter::note_complex(ir::ValueId real, ir::ValueId imaginary) {
 }
 
 std::optional<size_t> GraphImporter::known_branch(ir::ValueId condition, size_t branches) const {
-  const ir::Graph& graph = model_.graph;
-  while (!graph.value(condition).is_constant()) {
-    const ir::NodeId producer = graph.value(condition).producer;
-    if (producer == ir::kNone || graph.node(producer).op != ir::Op::kIdentity) return std::nullopt;
-    condition = graph.node(producer).inputs[0];
-  }
-  const ir::Tensor& constant = *graph.value(condition).constant;
-  if (constant.element_count() != 1) return std::nullopt;
-  return ir::chosen_branch(constant.dtype, constant.data, branches);
+  const ir::TensorPtr constant = model_.graph.value(ir::behind_identities(model_.graph, condition)).constant;
+  if (constant == nullptr || constant->element_count() != 1) return std::nullopt;
+  return ir::chosen_branch(constant->dtype, constant->data, branches);
 }
 
 Result<std::vector<ir::ValueId>> GraphImporter::add_branches(int node, ir::ValueId condition,

@@ -99,12 +99,14 @@ struct EinsumAttrs {
 };
 
 // (x - mean) * scale / sqrt(variance + epsilon) + offset, over the last axis.
-// softmax(scale * q k^T + mask) v for [batch..., row, column] operands: input i of q, k, v transposed by its
-// permutation, as Transpose does; the result is transposed by output_perm.
+// softmax(scale * q k^T + mask) v, or, with mask_replaces, the mask in the place of scores where it is not 0, for
+// [batch..., row, column] operands: input i of q, k, v transposed by its permutation, as Transpose does; the result is
+// transposed by output_perm.
 struct AttentionAttrs {
   float scale = 1;
   std::vector<int64_t> query_perm, key_perm, value_perm, output_perm;
-  BLADE_ATTRS(scale, query_perm, key_perm, value_perm, output_perm)
+  bool mask_replaces = false;
+  BLADE_ATTRS(scale, query_perm, key_perm, value_perm, output_perm, mask_replaces)
   bool operator==(const AttentionAttrs&) const = default;
 };
 

@@ -26,9 +26,8 @@ Status infer_block_lstm(InferContext& c) {
   return Status();
 }
 
-// sums [t, n, 4 cells] of the gates i, f, c, o without their states' part, weights [cells, 4 cells], h and cs [n,
-// cells]
-// -> all h [t, n, cells], the last h and cs [n, cells].
+// sums [t, n, 4 cells] of the gates i, f, c, o without their states' part, weights [cells, 4 cells], h and cs
+// [n, cells] -> all h [t, n, cells], the last h and cs [n, cells].
 Status infer_lstm(InferContext& c) {
   BLADE_RETURN_IF_ERROR(check_arity(c, 4, 4, 3));
   BLADE_RETURN_IF_ERROR(check_rank(c, 0, 3, "the gates' sums"));

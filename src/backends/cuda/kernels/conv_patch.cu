@@ -12,8 +12,7 @@
 namespace blade::backends::cuda {
 namespace {
 
-constexpr int kRows = 64;
-[[maybe_unused]] constexpr int kMostSlabs = 16;
+constexpr int kRows = kPatchRows;
 
 template <int kColumns, int kWarpsK>
 using PatchTile = ConvTile<kRows, kColumns, 1, 1, kWarpsK, true>;

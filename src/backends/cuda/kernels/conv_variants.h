@@ -24,7 +24,8 @@ std::span<const ConvVariant> conv_variants_float();
 // Products of what a depthwise convolution makes: the kernels take DepthwiseInputParams before their ConvParams.
 std::span<const ConvVariant> conv_variants_depthwise();
 
-// Tiles of 64 positions whose taps read one patch of pixels.
+// Tiles of kPatchRows positions whose taps read one patch of pixels, of up to kMostSlabs slabs of 64 channels a block.
+inline constexpr int kPatchRows = 64, kMostSlabs = 16;
 struct PatchVariant {
   int columns, warps_k, threads, sum_bytes;
   bool direct;
