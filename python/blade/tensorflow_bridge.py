@@ -197,16 +197,17 @@ class _BatchFunctions:
             return
         argument.type = kind
         function.arg_attr.pop(index, None)
-        renamed = {}
-        for node in function.node_def:
-            for i, name in enumerate(node.input):
-                if name != argument.name:
-                    continue
+        renamed, held = {}, [argument.name]  # held: the argument under its names, also behind Identity nodes
+        for held_name in held:
+            for node, i in [(n, i) for n in function.node_def for i, name in enumerate(n.input) if name == held_name]:
                 if node.op == "ReadVariableOp":
                     node.op = "Identity"
                     node.attr.clear()
                     node.attr["T"].type = kind
                     renamed[f"{node.name}:value:0"] = f"{node.name}:output:0"
+                elif node.op == "Identity":
+                    node.attr["T"].type = kind
+                    held.append(f"{node.name}:output:0")
                 elif node.op in ("PartitionedCall", "StatefulPartitionedCall"):
                     node.attr["Tin"].list.type[i] = kind
                     self._read_constant(self._functions[node.attr["f"].func.name], i, kind)

@@ -2,6 +2,7 @@
 #include "engine/fusion.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "engine/kernel_choice.h"
 
@@ -28,6 +29,28 @@ std::optional<double> predicted_us(const backends::KernelRequest& request,
   if (!entry.ok() || (*entry)->predicted_us == nullptr) return std::nullopt;
   return (*entry)->predicted_us(request);
 }
+
+// Nodes of the host, each the first input of the next, with predicted times of each alone, of two and of all together.
+struct ThreeNodes {
+  backends::KernelRequest first, between, last;
+  std::optional<double> first_us, between_us, last_us, first_two_us, last_two_us, us;
+
+  ThreeNodes(backends::KernelRequest a, backends::KernelRequest b, backends::KernelRequest c,
+             const PlanOptions& options)
+      : first(std::move(a)), between(std::move(b)), last(std::move(c)) {
+    const auto table = backends::cpu_kernels(), fused_table = fused_kernels(options);
+    first_us = predicted_us(first, table);
+    between_us = predicted_us(between, table);
+    last_us = predicted_us(last, table);
+    last.producer = &between;
+    last_two_us = predicted_us(last, fused_table);
+    between.producer = &first;
+    first_two_us = predicted_us(between, fused_table);
+    us = predicted_us(last, fused_table);
+  }
+  ThreeNodes(const ThreeNodes&) = delete;  // the requests point to each other
+  ThreeNodes& operator=(const ThreeNodes&) = delete;
+};
 
 }  // namespace
 
@@ -91,11 +114,9 @@ bool Fusion::absorb_producer_of(const ir::Graph& graph, const ir::Node& node, si
                                 const PlanOptions& options) {
   const ir::Node* producer = sole_producer(graph, node, i);
   if (producer == nullptr || is_absorbed(producer->id) || is_done_in_copy(producer->id)) return false;
-  if (options.device == nullptr) {
-    if (absorb_chain(graph, node, *producer, decisions, options)) return true;
-    release_producer(graph, node, *producer, decisions, options);
-  }
-  if (producer_of_[producer->id].node != ir::kNone) return false;
+  if (options.device == nullptr && absorb_chain(graph, node, *producer, decisions, options)) return true;
+  const ir::NodeId held = producer_of_[producer->id].node;  // let go below, where the pair is taken
+  if (held != ir::kNone && !is_better_off(graph, node, *producer, decisions, options)) return false;
   const backends::KernelRequest first = request(graph, *producer, options);
   backends::KernelRequest pair = request(graph, node, options);
   const auto table = options.device != nullptr ? options.device->kernels() : backends::cpu_kernels();
@@ -110,6 +131,10 @@ bool Fusion::absorb_producer_of(const ir::Graph& graph, const ir::Node& node, si
   bool together = !us || !first_us || (*fused)->predicted_us(pair) < *us + *first_us;
   if (options.device == nullptr) together = decide(pair, together, {producer->name, node.name}, decisions, options);
   if (!together) return false;
+  if (held != ir::kNone) {
+    producer_of_[producer->id] = {};
+    absorbed_[held] = 0;
+  }
   producer_of_[node.id] = {producer->id, i};
   absorbed_[producer->id] = 1;
   return true;
@@ -131,20 +156,14 @@ bool Fusion::absorb_chain(const ir::Graph& graph, const ir::Node& node, const ir
   const bool absorbed = producer_of_[producer.id].node != ir::kNone;
   const ir::Node* first = sole_producer(graph, producer, 0);
   if (first == nullptr || is_absorbed(first->id) != absorbed || producer_of_[first->id].node != ir::kNone) return false;
-  const backends::KernelRequest first_request = request(graph, *first, options);
-  backends::KernelRequest between = request(graph, producer, options), last = request(graph, node, options);
-  const auto table = backends::cpu_kernels(), fused_table = fused_kernels(options);
-  auto apart_us = predicted_us(last, table);
-  const auto first_us = predicted_us(first_request, table), between_us = predicted_us(between, table);
-  last.producer = &between;
-  const auto last_two_us = predicted_us(last, fused_table);
-  between.producer = &first_request;
-  const auto first_two_us = predicted_us(between, fused_table), us = predicted_us(last, fused_table);
-  if (!us || !apart_us || !first_us || !between_us) return false;
-  *apart_us += std::min(*first_us + *between_us, first_two_us.value_or(*first_us + *between_us));
-  if (last_two_us) apart_us = std::min(*apart_us, *first_us + *last_two_us);
-  const bool faster = *us < *apart_us && !is_tuned_pair(graph, producer, decisions, options);
-  if (!decide(last, faster, {first->name, producer.name, node.name}, decisions, options)) return false;
+  const ThreeNodes three(request(graph, *first, options), request(graph, producer, options),
+                         request(graph, node, options), options);
+  if (!three.us || !three.first_us || !three.between_us || !three.last_us) return false;
+  const double two_us = *three.first_us + *three.between_us;
+  double apart_us = *three.last_us + std::min(two_us, three.first_two_us.value_or(two_us));
+  if (three.last_two_us) apart_us = std::min(apart_us, *three.first_us + *three.last_two_us);
+  const bool faster = *three.us < apart_us && !is_tuned_pair(graph, producer, decisions, options);
+  if (!decide(three.last, faster, {first->name, producer.name, node.name}, decisions, options)) return false;
   producer_of_[node.id] = {producer.id, 0};
   producer_of_[producer.id] = {first->id, 0};
   absorbed_[producer.id] = absorbed_[first->id] = 1;
@@ -162,23 +181,16 @@ bool Fusion::is_tuned_pair(const ir::Graph& graph, const ir::Node& node, const D
   return stored_choice(pair, decisions) != nullptr;
 }
 
-void Fusion::release_producer(const ir::Graph& graph, const ir::Node& node, const ir::Node& producer,
-                              const Decisions& decisions, const PlanOptions& options) {
-  const ir::NodeId first = producer_of_[producer.id].node;
-  if (first == ir::kNone || producer_of_[producer.id].input != 0) return;
-  if (is_tuned_pair(graph, producer, decisions, options)) return;
-  const backends::KernelRequest first_request = request(graph, graph.node(first), options);
-  backends::KernelRequest between = request(graph, producer, options), last = request(graph, node, options);
-  const auto table = backends::cpu_kernels(), fused_table = fused_kernels(options);
-  const auto last_us = predicted_us(last, table), first_us = predicted_us(first_request, table);
-  last.producer = &between;
-  const auto last_two_us = predicted_us(last, fused_table);
-  between.producer = &first_request;
-  const auto first_two_us = predicted_us(between, fused_table);
-  if (!last_us || !first_us || !last_two_us || !first_two_us) return;
-  if (*first_us + *last_two_us >= *first_two_us + *last_us) return;
-  producer_of_[producer.id] = {};
-  absorbed_[first] = 0;
+bool Fusion::is_better_off(const ir::Graph& graph, const ir::Node& node, const ir::Node& producer,
+                           const Decisions& decisions, const PlanOptions& options) const {
+  const Producer& held = producer_of_[producer.id];
+  if (options.device != nullptr || held.node == ir::kNone || held.input != 0) return false;
+  if (producer_of_[held.node].node != ir::kNone) return false;  // a chain of three stays whole
+  if (is_tuned_pair(graph, producer, decisions, options)) return false;
+  const ThreeNodes three(request(graph, graph.node(held.node), options), request(graph, producer, options),
+                         request(graph, node, options), options);
+  if (!three.last_us || !three.first_us || !three.last_two_us || !three.first_two_us) return false;
+  return *three.first_us + *three.last_two_us < *three.first_two_us + *three.last_us;
 }
 
 std::vector<const ir::Node*> Fusion::nodes_of_step(const ir::Graph& graph, const ir::Node& node) const {

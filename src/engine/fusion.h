@@ -59,9 +59,9 @@ class Fusion {
   // Computes three convolutions in one step, the first of which `producer` may have absorbed before.
   bool absorb_chain(const ir::Graph& graph, const ir::Node& node, const ir::Node& producer, const Decisions& decisions,
                     const PlanOptions& options);
-  // Lets go of what `producer` absorbed where it is better off in the step of `node`.
-  void release_producer(const ir::Graph& graph, const ir::Node& node, const ir::Node& producer,
-                        const Decisions& decisions, const PlanOptions& options);
+  // Whether `producer` should leave the pair that it ends for the step of `node`.
+  bool is_better_off(const ir::Graph& graph, const ir::Node& node, const ir::Node& producer, const Decisions& decisions,
+                     const PlanOptions& options) const;
   // Whether tuning put `node` and its producer into one step.
   bool is_tuned_pair(const ir::Graph& graph, const ir::Node& node, const Decisions& decisions,
                      const PlanOptions& options) const;

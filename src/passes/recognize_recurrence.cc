@@ -2,6 +2,8 @@
 // and one Lstm node.
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <optional>
 
 #include "passes/passes_internal.h"
 #include "passes/pointwise_match.h"
@@ -28,7 +30,7 @@ class TimeLoop {
   const Node& node() const { return node_; }
   const Graph& body() const { return body_; }
   int variables() const { return static_cast<int>(node_.outputs.size()); }
-  ValueId result(int variable) const { return behind(body_, body_.outputs()[variable]); }
+  ValueId result(int variable) const { return ir::behind_identities(body_, body_.outputs()[variable]); }
   ValueId outside(int operand) const { return node_.inputs[operand]; }
   const ir::Shape& shape_outside(int operand) const { return rewriter_.shape(node_.inputs[operand]); }
 
@@ -59,23 +61,16 @@ class TimeLoop {
   // The loop ends after `steps`, no sooner and no later.
   bool runs(Dim steps) const {
     bool ends = false;
-    return condition_holds(behind(condition_, condition_.outputs()[0]), steps, ends) && ends;
+    return condition_holds(ir::behind_identities(condition_, condition_.outputs()[0]), steps, ends) && ends;
   }
 
  private:
-  static ValueId behind(const Graph& graph, ValueId v) {
-    for (;;) {
-      const ir::NodeId producer = graph.value(v).producer;
-      if (producer == ir::kNone || graph.node(producer).op != Op::kIdentity) return v;
-      v = graph.node(producer).inputs[0];
-    }
-  }
   static const Node* producer_in(const Graph& graph, ValueId v, Op op) {
-    const ir::NodeId producer = graph.value(behind(graph, v)).producer;
+    const ir::NodeId producer = graph.value(ir::behind_identities(graph, v)).producer;
     return producer != ir::kNone && graph.node(producer).op == op ? &graph.node(producer) : nullptr;
   }
   static int number_in(const Graph& graph, ValueId v) {
-    const auto found = std::find(graph.inputs().begin(), graph.inputs().end(), behind(graph, v));
+    const auto found = std::find(graph.inputs().begin(), graph.inputs().end(), ir::behind_identities(graph, v));
     return found == graph.inputs().end() ? -1 : static_cast<int>(found - graph.inputs().begin());
   }
 
@@ -88,7 +83,7 @@ class TimeLoop {
       return condition_holds(operand(*node, 0), steps, ends) && condition_holds(operand(*node, 1), steps, ends);
     }
     if (instr->op != PointwiseOp::kLess || !counts_steps(number_in(condition_, operand(*node, 0)))) return false;
-    const ValueId limit = behind(condition_, operand(*node, 1));
+    const ValueId limit = ir::behind_identities(condition_, operand(*node, 1));
     const int number = number_in(condition_, limit);
     const auto value =
         number < 0 ? uniform_value(condition_, limit) : uniform_value(rewriter_.graph(), outside(number));
@@ -271,6 +266,15 @@ class LstmMatcher {
   const TimeLoop& loop_;
 };
 
+constexpr double kMostSumsBytes = 256 << 20;  // of the gates' sums of all steps, which are one tensor
+
+// A list of states, or one whose elements had no known shape when it was made: its rows are without elements.
+bool holds_states(const ir::Shape& list, const ir::Shape& state) {
+  if (!list.has_rank() || list.rank() < 1) return false;
+  const auto first = list.dims().begin() + 1, end = list.dims().end();
+  return std::find(first, end, Dim(0)) != end || std::equal(first, end, state.dims().begin(), state.dims().end());
+}
+
 // What a variable beside the states is.
 enum class Role : uint8_t { kOther, kCounter, kSequence, kLastRow };
 
@@ -278,7 +282,8 @@ Role role_of(const TimeLoop& loop, int variable, const LstmCell& cell, Dim steps
   if (loop.counts_steps(variable)) return Role::kCounter;
   const Node* set = loop.producer(loop.result(variable), Op::kSetRows);
   const ir::Shape& list = loop.shape_outside(variable);
-  if (set == nullptr || !list.has_rank() || loop.operand_number(set->inputs[0]) != variable) return Role::kOther;
+  if (set == nullptr || !holds_states(list, loop.shape_outside(cell.hidden))) return Role::kOther;
+  if (loop.operand_number(set->inputs[0]) != variable) return Role::kOther;
   const Node* row = loop.pointwise(set->inputs[2], PointwiseOp::kMul);
   if (row == nullptr || row != loop.pointwise(loop.result(cell.hidden), PointwiseOp::kMul)) return Role::kOther;
   if (loop.counts_steps(loop.operand_number(set->inputs[1]))) {
@@ -322,9 +327,17 @@ class LstmWriter {
     const ir::Shape& state = loop_.shape_outside(cell.cell);
     if (!x_.has_rank() || x_.rank() != 3 || !x_.dim(2).is_known() || !state.has_rank() || state.rank() != 2)
       return false;
+    if (state.dim(0) != x_.dim(1) || loop_.shape_outside(cell.hidden) != state) return false;
     if (!state.dim(1).is_known() || rewriter_.dtype(loop_.outside(cell.input)) != ir::DType::kFloat32) return false;
     cells_ = state.dim(1).value();
-    return cells_ > 0 && x_.dim(2).value() > 0 && loop_.runs(x_.dim(0));
+    return cells_ > 0 && x_.dim(2).value() > 0 && sums_bytes() <= kMostSumsBytes && loop_.runs(x_.dim(0));
+  }
+
+  // 0 where only the run knows.
+  double sums_bytes() const {
+    if (!x_.dim(0).is_known() || !x_.dim(1).is_known()) return 0;
+    return static_cast<double>(x_.dim(0).value()) * static_cast<double>(x_.dim(1).value()) *
+           static_cast<double>(cells_) * kGates * sizeof(float);
   }
 
   bool read_roles(const LstmCell& cell) {
@@ -332,10 +345,30 @@ class LstmWriter {
       const bool state = i == cell.hidden || i == cell.cell;
       roles_.push_back(state ? Role::kOther : role_of(loop_, i, cell, x_.dim(0)));
       if (!state && roles_.back() == Role::kOther) return false;
+      if (roles_.back() == Role::kLastRow && !last_row_is_state(i, cell)) return false;
       const ValueId out = loop_node_.outputs[i];
       if (rewriter_.is_output(out) || (roles_.back() == Role::kCounter && rewriter_.uses(out) > 0)) return false;
     }
     return true;
+  }
+
+  // Without a step the list keeps its first row, and h is what it was: they must be the same. A list without elements
+  // has no row then, and TensorFlow fails.
+  bool last_row_is_state(int variable, const LstmCell& cell) {
+    const Dim steps = x_.dim(0);
+    if ((steps.is_known() && steps.value() > 0) || rewriter_.uses(loop_node_.outputs[variable]) == 0) return true;
+    const auto& dims = loop_.shape_outside(variable).dims();
+    if (std::find(dims.begin(), dims.end(), Dim(0)) != dims.end()) return true;
+    const auto row = shared_element(loop_.outside(variable)), h = shared_element(loop_.outside(cell.hidden));
+    return row && h && *row == *h;
+  }
+
+  // What all elements of a constant of any size, or of a Fill, are.
+  std::optional<float> shared_element(ValueId v) {
+    if (const Node* fill = rewriter_.producer(v, Op::kFill)) v = fill->inputs[1];
+    const std::vector<float> values = float_values(rewriter_.graph(), v);
+    const bool same = std::adjacent_find(values.begin(), values.end(), std::not_equal_to<>()) == values.end();
+    return !values.empty() && same ? std::optional(values.front()) : std::nullopt;
   }
 
   bool read_bias(const LstmCell& cell) {
@@ -422,6 +455,7 @@ Result<PassResult> recognize_recurrence(ir::Graph& graph, const PassOptions& opt
   BLADE_ASSIGN_OR_RETURN(Rewriter rewriter, Rewriter::create(graph));
   for (ir::NodeId id : rewriter.order()) {
     if (rewriter.is_dead(id) || graph.node(id).op != Op::kWhile) continue;
+    if (graph.node(id).get<ir::SubGraphsAttrs>().graphs.size() != 2) continue;  // has a preamble
     if (LstmWriter(rewriter, graph.node(id)).run()) ++result.changes;
   }
   rewriter.finish();

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "engine/engine.h"
+#include "engine/kernel_choice.h"
 #include "engine/test_graphs.h"
 #include "passes/pass.h"
 #include "support/amx_emulator.h"
@@ -222,6 +223,61 @@ TEST(Fusion, LongChainsAreCutRightly) {
   std::vector<std::string> kernels;
   check_answers(graph, Decisions(), with_threads(2), 2e-1, kernels);
   check_answers(graph, together(graph, {1, 80, 80, 8}), with_threads(2), 2e-1, kernels);
+}
+
+// A 1x1 convolution, a depthwise one, and both again: the last two together save most, as the tensor between is large.
+ir::Graph four_convolutions() {
+  GraphBuilder b;
+  auto y = b.input("x", {1, 112, 112, 8});
+  int64_t channels = 8;
+  for (const int64_t inner : {16, 128}) {
+    y = b.relu(b.conv(y, b.constant<float>({1, 1, channels, inner}, random_values(channels * inner, 1))));
+    y = b.conv(y, b.constant<float>({3, 3, 1, inner}, random_values(9 * inner, 2)), {1, 1}, ir::Padding::kSame, inner);
+    y = b.relu(y);
+    channels = inner;
+  }
+  ir::Graph graph = b.output(y, "y").build();
+  EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false, {}).ok());
+  graph.remove_dead_nodes();
+  return graph;
+}
+
+// What is stored for convolutions [begin, end) of a chain that become one step.
+std::string signature_of(const ir::Graph& graph, size_t begin, size_t end) {
+  std::vector<const ir::Node*> chain;
+  const std::vector<ir::NodeId> order = *graph.topological_order();
+  for (ir::NodeId id : order) {
+    if (graph.node(id).op == ir::Op::kConv) chain.push_back(&graph.node(id));
+  }
+  EXPECT_LE(end, chain.size());
+  if (end > chain.size()) return "";
+  std::vector<backends::KernelRequest> requests(end - begin);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    requests[i] = Fusion().request(graph, *chain[begin + i], PlanOptions());
+    if (i > 0) requests[i].producer = &requests[i - 1];
+  }
+  return kernel_signature(requests.back());
+}
+
+TEST(Fusion, StoredChainsAndPairsApartStand) {
+  const ir::Graph graph = four_convolutions();
+  backends::Machine machine = backends::Machine::host();
+  machine.l2_bytes = 1 << 20;
+  EngineOptions options = with_threads(2);
+  options.machine = &machine;
+  std::vector<std::string> kernels;
+  Decisions chain;
+  chain.kernels[signature_of(graph, 0, 3)] = "cpu.conv.bottleneck_f32";
+  check_answers(graph, chain, options, 2e-4, kernels);
+  ASSERT_EQ(kernels.size(), 2u);
+  EXPECT_EQ(kernels[0], "cpu.conv.bottleneck_f32");
+  // The middle two stay together: the last leaves them for a pair of its own, were that not stored as apart.
+  Decisions apart;
+  for (const size_t begin : {0, 2}) apart.kernels[signature_of(graph, begin, begin + 2)] = kApart;
+  apart.kernels[signature_of(graph, 0, 3)] = kApart;
+  check_answers(graph, apart, options, 2e-4, kernels);
+  ASSERT_EQ(kernels.size(), 3u);
+  EXPECT_EQ(kernels[1], "cpu.conv.separable_f32");
 }
 
 struct Pooled {

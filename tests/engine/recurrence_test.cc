@@ -17,11 +17,12 @@ using testing::share;
 
 struct LstmForm {
   int64_t steps = 6, batch = 2, inputs = 5, cells = 7;  // steps -1: any
-  bool joined = false;     // one product of [x, h], gates in the order i, c, f, o, a forget bias
-  bool last_only = false;  // the list has one row, the last h
-  bool relu = false;       // no LSTM: another activation of the candidate
-  int first_step = 0;      // other than 0: not all steps
-  int missing_steps = 0;   // the limit is so much below the rows of x
+  bool joined = false;      // one product of [x, h], gates in the order i, c, f, o, a forget bias
+  bool last_only = false;   // the list has one row, the last h
+  bool relu = false;        // no LSTM: another activation of the candidate
+  int first_step = 0;       // other than 0: not all steps
+  int missing_steps = 0;    // the limit is so much below the rows of x
+  bool from_zeros = false;  // h, c and the list are zeros, sized by x; batch may be -1: any
 };
 
 std::vector<ir::ValueId> loop_values(GraphMaker& m, const LstmForm& f) {
@@ -67,32 +68,47 @@ ir::Graph lstm_body(const LstmForm& f) {
   return m.finish({m.binary(P::kAdd, "next", in[0], m.constant(int_scalar(1))), list, h, c});
 }
 
+// Dim `at` of x, as a scalar.
+ir::ValueId dim_of(GraphMaker& m, ir::ValueId x, int at, const std::string& name) {
+  const auto shape =
+      m.node(Op::kShapeOf, name + "/shape", {x}, ir::ShapeOfAttrs{ir::ShapeOfKind::kShape, DType::kInt32});
+  ir::StridedSliceAttrs one;
+  one.shrink_axis_mask = 1;
+  return m.node(Op::kStridedSlice, name,
+                {shape, m.constant(testing::int_tensor({at})), m.constant(testing::int_tensor({at + 1})),
+                 m.constant(testing::int_tensor({1}))},
+                one);
+}
+
+ir::ValueId zeros_of(GraphMaker& m, const std::vector<ir::ValueId>& dims, const std::string& name) {
+  const float zero = 0;
+  const auto size = m.node(Op::kPack, name + "/size", dims, ir::AxisAttrs{0});
+  return m.node(Op::kFill, name, {size, m.constant(ir::make_tensor<float>(DType::kFloat32, {}, std::span(&zero, 1)))});
+}
+
 ir::Graph lstm_loop(const LstmForm& f) {
   GraphMaker m;
   const auto x = m.input("x", {f.steps, f.batch, f.inputs});
-  const auto h = m.input("h", {f.batch, f.cells}), c = m.input("c", {f.batch, f.cells});
-  ir::ValueId limit = ir::kNone, list = ir::kNone;
+  const auto cells = m.constant(int_scalar(static_cast<int32_t>(f.cells)));
+  ir::ValueId limit = ir::kNone, list = ir::kNone, h = ir::kNone, c = ir::kNone, batch = ir::kNone;
+  if (f.from_zeros) {
+    batch = dim_of(m, x, 1, "batch");
+    h = zeros_of(m, {batch, cells}, "h");
+    c = zeros_of(m, {batch, cells}, "c");
+  } else {
+    batch = m.constant(int_scalar(static_cast<int32_t>(f.batch)));
+    h = m.input("h", {f.batch, f.cells});
+    c = m.input("c", {f.batch, f.cells});
+  }
   std::mt19937 rng(1);
-  const auto zeros = [&](ir::Dims dims) { return m.constant(testing::random_tensor(rng, std::move(dims))); };
+  const auto random = [&](ir::Dims dims) { return m.constant(testing::random_tensor(rng, std::move(dims))); };
   if (f.steps >= 0) {
     limit = m.constant(int_scalar(static_cast<int32_t>(f.steps) - f.missing_steps));
-    list = zeros({f.last_only ? 1 : f.steps, f.batch, f.cells});
+    list = random({f.last_only ? 1 : f.steps, f.batch, f.cells});
   } else {
-    const auto shape = m.node(Op::kShapeOf, "shape", {x}, ir::ShapeOfAttrs{ir::ShapeOfKind::kShape, DType::kInt32});
-    ir::StridedSliceAttrs one;
-    one.shrink_axis_mask = 1;
-    limit = m.node(Op::kStridedSlice, "steps",
-                   {shape, m.constant(testing::int_tensor({0})), m.constant(testing::int_tensor({1})),
-                    m.constant(testing::int_tensor({1}))},
-                   one);
-    const auto size = m.node(Op::kPack, "size",
-                             {limit, m.constant(int_scalar(static_cast<int32_t>(f.batch))),
-                              m.constant(int_scalar(static_cast<int32_t>(f.cells)))},
-                             ir::AxisAttrs{0});
-    const float zero = 0;
-    list = f.last_only ? zeros({1, f.batch, f.cells})
-                       : m.node(Op::kFill, "list",
-                                {size, m.constant(ir::make_tensor<float>(DType::kFloat32, {}, std::span(&zero, 1)))});
+    limit = dim_of(m, x, 0, "steps");
+    const auto rows = f.last_only ? m.constant(int_scalar(1)) : limit;
+    list = f.last_only && !f.from_zeros ? random({1, f.batch, f.cells}) : zeros_of(m, {rows, batch, cells}, "list");
   }
   GraphMaker condition;
   const auto in = loop_values(condition, f);
@@ -130,9 +146,12 @@ void expect_same(const LstmForm& f, bool found, const std::vector<int64_t>& step
   EXPECT_EQ(count((*want)->graph(), Op::kWhile), 1);
   for (int64_t n : steps) {
     std::mt19937 rng(11);
-    const std::vector<ir::TensorPtr> inputs = {testing::random_tensor(rng, {n, f.batch, f.inputs}),
-                                               testing::random_tensor(rng, {f.batch, f.cells}),
-                                               testing::random_tensor(rng, {f.batch, f.cells})};
+    const int64_t batch = f.batch >= 0 ? f.batch : 3;
+    std::vector<ir::TensorPtr> inputs = {testing::random_tensor(rng, {n, batch, f.inputs})};
+    if (!f.from_zeros) {
+      inputs.push_back(testing::random_tensor(rng, {batch, f.cells}));
+      inputs.push_back(testing::random_tensor(rng, {batch, f.cells}));
+    }
     Collect expected(3), made(3);
     Status status = (*want)->run(refs(inputs), expected);
     ASSERT_TRUE(status.ok()) << status.message();
@@ -145,7 +164,7 @@ void expect_same(const LstmForm& f, bool found, const std::vector<int64_t>& step
 }
 
 TEST(Recurrence, Lstm) { expect_same({}, true, {6}); }
-TEST(Recurrence, LstmOfAnyLength) { expect_same({.steps = -1}, true, {5, 1}); }
+TEST(Recurrence, LstmOfAnyLength) { expect_same({.steps = -1}, true, {5, 1, 0}); }
 TEST(Recurrence, LstmWhoseLastRowIsKept) { expect_same({.last_only = true}, true, {6}); }
 TEST(Recurrence, LstmOfJoinedInputs) { expect_same({.joined = true}, true, {6}); }
 TEST(Recurrence, LstmOfManyCells) { expect_same({.steps = 4, .batch = 1, .inputs = 40, .cells = 211}, true, {4}); }
@@ -153,6 +172,17 @@ TEST(Recurrence, LstmOfOneStep) { expect_same({.steps = 1, .batch = 17, .inputs 
 TEST(Recurrence, NoLstmWithAnotherActivation) { expect_same({.relu = true}, false, {6}); }
 TEST(Recurrence, NoLstmThatStartsLater) { expect_same({.first_step = 1}, false, {6}); }
 TEST(Recurrence, NoLstmThatEndsSooner) { expect_same({.missing_steps = 2}, false, {6}); }
+
+// Without a step the last row is what the list held before.
+TEST(Recurrence, LstmFromZerosWhoseLastRowIsKept) {
+  expect_same({.steps = -1, .last_only = true, .from_zeros = true}, true, {5, 0});
+  expect_same({.steps = -1, .batch = -1, .last_only = true, .from_zeros = true}, true, {5, 0});
+}
+TEST(Recurrence, NoLstmWhoseLastRowMayBeAnother) { expect_same({.steps = -1, .last_only = true}, false, {5, 1, 0}); }
+// Not run: the sums of all steps would be 1 GiB.
+TEST(Recurrence, NoLstmOfMoreSumsThanMemoryShouldHold) {
+  expect_same({.steps = 1 << 20, .batch = 64, .inputs = 1, .cells = 1, .last_only = true}, false, {});
+}
 
 }  // namespace
 }  // namespace blade::engine

@@ -496,10 +496,7 @@ void transform_in_double(std::vector<std::complex<double>>& x) {
 const FftFunctions& fft_functions() { return HWY_DYNAMIC_DISPATCH(fft_functions_here)(); }
 
 FftPlan::FftPlan(ir::FftKind kind_of, int64_t length)
-    : kind(kind_of),
-      n(length),
-      halved(is_halved(kind, n)),
-      inner(halved ? n / 2 : n) {
+    : kind(kind_of), n(length), halved(is_halved(kind, n)), inner(halved ? n / 2 : n) {
   if (largest_factor(inner) > kMostDirectRadix) {
     make_chirp();
   } else {

@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t kGateCount = 4;
 constexpr int64_t kCellBlock = 16;  // a part has a multiple of so many cells
-// Weights of a part at least, which a thread reads each step: what it costs to meet it, at the rate of L2.
+// A part has so many bytes of weights at least: to read them from L2 takes as long as to meet another thread.
 constexpr int64_t kPartBytes = 80 << 10;
 
 struct LstmLayer {

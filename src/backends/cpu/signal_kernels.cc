@@ -22,7 +22,7 @@ Support supports_fft(const KernelRequest& request) {
   if (const int input = fft_length_input(request.node->get<ir::FftAttrs>().kind); input >= 0) {
     if (Support s = needs_constant_ints(request, static_cast<size_t>(input), "its length"); !s.ok) return s;
   }
-  constexpr int64_t kMostScratchFloats = (int64_t{1} << 30) / sizeof(float);  // a thread's
+  constexpr int64_t kMostScratchFloats = int64_t{1} << 28;  // a thread's: 1 GiB
   const int64_t n = fft_length(request), lanes = fft_functions().lanes();
   const bool fits = n <= kMostScratchFloats &&
                     fft_scratch_floats(request.node->get<ir::FftAttrs>().kind, n, lanes) <= kMostScratchFloats;
