@@ -128,7 +128,7 @@ class Invariants {
 ir::SubGraph given(const Graph& graph, const std::vector<ValueId>& values) {
   Graph out = graph.clone();
   for (ValueId v : values) {
-    const ir::Value value = graph.value(v);
+    const ir::Value& value = graph.value(v);
     out.replace_uses(v, out.add_input(graph.node(value.producer).name, value.dtype, value.shape));
   }
   out.remove_dead_nodes();
