@@ -13,6 +13,7 @@ constexpr int kMaxAxisTaps = 16;  // along one axis
 
 template <class In, class Out = float>
 Support supports_resize(const KernelRequest& request) {
+  if (request.inputs[0].element_count() == 0) return Support::no("has images without pixels");
   const bool nearest = request.node->get<ir::ResizeAttrs>().kind == ir::ResizeKind::kNearest;
   if (std::is_same_v<In, float> && nearest && request.inputs[0].dtype == request.outputs[0].dtype)
     return Support::yes();
