@@ -20,6 +20,12 @@ bool is_plain_product(const Node* node) {
   return !attrs.transpose_a && attrs.epilogue.empty();
 }
 
+Perm in_place(int rank) {
+  Perm perm(static_cast<size_t>(rank));
+  std::iota(perm.begin(), perm.end(), 0);
+  return perm;
+}
+
 // A value and how it is to be transposed.
 struct Stored {
   ValueId value = ir::kNone;
@@ -28,8 +34,7 @@ struct Stored {
 
 // `value`, read through the Transpose that made it. Where `rows_stay`, only if elements of a row stay side by side.
 Stored stored(Rewriter& rewriter, ValueId value, bool rows_stay) {
-  Perm same(static_cast<size_t>(rewriter.shape(value).rank()));
-  std::iota(same.begin(), same.end(), 0);
+  const Perm same = in_place(rewriter.shape(value).rank());
   const Node* node = rewriter.producer(value, Op::kTranspose);
   if (node == nullptr) return {value, same};
   const Perm& perm = node->get<ir::PermAttrs>().perm;
@@ -120,12 +125,11 @@ bool become_attention(Rewriter& rewriter, Node& last) {
   Stored key = stored(rewriter, k, false), value = stored(rewriter, v, false);
   if (!scores->product->get<ir::MatMulAttrs>().transpose_b) key = swapped(key);
   if (last.get<ir::MatMulAttrs>().transpose_b) value = swapped(value);
-  ir::AttentionAttrs attrs{scores->scale, query.perm, key.perm, value.perm, {}, scores->fill.has_value()};
+  ir::AttentionAttrs attrs{
+      scores->scale, query.perm, key.perm, value.perm, in_place(rewriter.shape(q).rank()), scores->fill.has_value()};
   std::vector<ValueId> inputs = {query.value, key.value, value.value};
   if (scores->mask != ir::kNone) inputs.push_back(mask_of(rewriter, last, *scores));
   Node* result = &last;
-  attrs.output_perm.resize(query.perm.size());
-  std::iota(attrs.output_perm.begin(), attrs.output_perm.end(), 0);
   if (rewriter.has_one_use(last.outputs[0]) && !rewriter.is_output(last.outputs[0])) {
     Node& reader = rewriter.graph().node(rewriter.readers(last.outputs[0])[0]);
     const auto* perm = reader.op == Op::kTranspose ? &reader.get<ir::PermAttrs>().perm : nullptr;

@@ -36,22 +36,19 @@ HWY_ATTR HWY_INLINE V exp_bounded(V x) {
   return hn::BitCast(d, hn::Add(hn::BitCast(du, p), hn::ShiftLeft<23>(hn::BitCast(du, shifted))));
 }
 
-// Beyond the bounds of exp_bounded() sigmoid is 1 or, to float32 without denormals, 0. NaN stays.
-HWY_ATTR HWY_INLINE V sigmoid_of(V x) {
+// Beyond the bounds of exp_bounded() sigmoid is 1 or, to float32 without denormals, 0. A number for NaN.
+HWY_ATTR HWY_INLINE V sigmoid_of_number(V x) {
   const D d;
   const V one = hn::Set(d, 1), most = hn::Set(d, 88);
   const V e = exp_bounded(hn::Max(hn::Min(hn::Neg(x), most), hn::Set(d, -87)));
-  const V result = hn::IfThenElseZero(hn::Gt(x, hn::Neg(most)), hn::Div(one, hn::Add(one, e)));
-  return hn::IfThenElse(hn::IsNaN(x), x, result);
+  return hn::IfThenElseZero(hn::Gt(x, hn::Neg(most)), hn::Div(one, hn::Add(one, e)));
 }
 
+// NaN stays.
+HWY_ATTR HWY_INLINE V sigmoid_of(V x) { return hn::IfThenElse(hn::IsNaN(x), x, sigmoid_of_number(x)); }
+
 // A product with NaN or -inf is NaN in any case.
-HWY_ATTR HWY_INLINE V swish_of(V x) {
-  const D d;
-  const V one = hn::Set(d, 1), most = hn::Set(d, 88);
-  const V e = exp_bounded(hn::Max(hn::Min(hn::Neg(x), most), hn::Set(d, -87)));
-  return hn::Mul(x, hn::IfThenElseZero(hn::Gt(x, hn::Neg(most)), hn::Div(one, hn::Add(one, e))));
-}
+HWY_ATTR HWY_INLINE V swish_of(V x) { return hn::Mul(x, sigmoid_of_number(x)); }
 
 }  // namespace HWY_NAMESPACE
 }  // namespace blade::backends::cpu
