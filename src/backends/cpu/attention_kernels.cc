@@ -4,6 +4,7 @@
 #include "backends/cpu/kernel_support.h"
 #include "backends/cpu/matrix/gemm.h"
 #include "backends/cpu/row_functions.h"
+#include "backends/reference/common.h"
 
 namespace blade::backends::cpu {
 namespace {
@@ -30,12 +31,6 @@ MatrixBatch matrix_batch(const ir::Dims& dims, const ir::Dims& strides) {
     for (size_t d = dims.size() - 2; d-- > 0; rest /= dims[d]) batch.offsets[i] += rest % dims[d] * strides[d];
   }
   return batch;
-}
-
-ir::Dims in_order(const ir::Dims& values, const std::vector<int64_t>& perm) {
-  ir::Dims result;
-  for (int64_t axis : perm) result.push_back(values[static_cast<size_t>(axis)]);
-  return result;
 }
 
 struct AttentionPlan {
@@ -74,9 +69,9 @@ void plan_blocks(AttentionPlan& plan, int threads) {
 AttentionPlan plan_attention(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::AttentionAttrs>();
   const auto strides = [&](size_t i) { return row_major_strides(request.inputs[i].dims); };
-  const ir::Dims q = in_order(request.inputs[0].dims, attrs.query_perm),
-                 k = in_order(request.inputs[1].dims, attrs.key_perm),
-                 v = in_order(request.inputs[2].dims, attrs.value_perm);
+  const ir::Dims q = reference::permuted(request.inputs[0].dims, attrs.query_perm),
+                 k = reference::permuted(request.inputs[1].dims, attrs.key_perm),
+                 v = reference::permuted(request.inputs[2].dims, attrs.value_perm);
   AttentionPlan plan;
   plan.items = product(q, 0, q.size() - 2);
   plan.queries = q[q.size() - 2];
@@ -84,9 +79,9 @@ AttentionPlan plan_attention(const KernelRequest& request) {
   plan.depth = q.back();
   plan.width = v.back();
   plan.scale = attrs.scale;
-  plan.q = matrix_batch(q, in_order(strides(0), attrs.query_perm));
-  plan.k = matrix_batch(k, in_order(strides(1), attrs.key_perm));
-  plan.v = matrix_batch(v, in_order(strides(2), attrs.value_perm));
+  plan.q = matrix_batch(q, reference::permuted(strides(0), attrs.query_perm));
+  plan.k = matrix_batch(k, reference::permuted(strides(1), attrs.key_perm));
+  plan.v = matrix_batch(v, reference::permuted(strides(2), attrs.value_perm));
   ir::Dims out = q, out_strides(q.size()), scores = q;
   out.back() = plan.width;
   const ir::Dims stored = row_major_strides(request.outputs[0].dims);

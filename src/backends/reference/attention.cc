@@ -6,12 +6,6 @@
 namespace blade::backends::reference {
 namespace {
 
-ir::Dims permuted(const ir::Dims& values, const std::vector<int64_t>& perm) {
-  ir::Dims result;
-  for (int64_t axis : perm) result.push_back(values[static_cast<size_t>(axis)]);
-  return result;
-}
-
 // An operand as the formula reads it.
 struct View {
   Array<double> array;

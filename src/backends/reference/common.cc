@@ -60,6 +60,12 @@ int64_t float_to_int(double value, ir::DType to) {
 
 int64_t count_of(const ir::Dims& dims) { return checked_element_count(dims).value_or(0); }
 
+ir::Dims permuted(const ir::Dims& values, const std::vector<int64_t>& perm) {
+  ir::Dims result;
+  for (int64_t axis : perm) result.push_back(values[static_cast<size_t>(axis)]);
+  return result;
+}
+
 ir::Dims strides_of(const ir::Dims& dims) {
   ir::Dims strides(dims.size(), 1);
   for (size_t i = dims.size(); i-- > 1;) strides[i - 1] = strides[i] * dims[i];

@@ -123,7 +123,8 @@ struct Array {
 };
 
 int64_t count_of(const ir::Dims& dims);
-ir::Dims strides_of(const ir::Dims& dims);  // row-major, in elements
+ir::Dims strides_of(const ir::Dims& dims);                                    // row-major, in elements
+ir::Dims permuted(const ir::Dims& values, const std::vector<int64_t>& perm);  // element i is values[perm[i]]
 
 template <class W>
 Array<W> make_array(ir::Dims dims) {
