@@ -7,6 +7,7 @@
 
 #include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/depthwise_kernel.h"
+#include "backends/cpu/matrix/depthwise_pairs.h"
 #include "base/checked_math.h"
 
 namespace blade::backends::cpu {
@@ -109,7 +110,8 @@ void DepthwiseRows<T>::run_row(const Block& block, int64_t row, int64_t width, T
   a.stride = s_.stride_w;
   a.kh = s_.kh;
   a.kw = s_.kw;
-  a.weights = weights_;
+  a.weights = weights_.wide;
+  a.pairs = weights_.pairs;
   a.channels = s_.c;
   a.first = block.first_channel;
   a.last = block.channels != 0 ? block.first_channel + block.channels : s_.c;
@@ -132,6 +134,12 @@ void DepthwiseRows<T>::run_row(const Block& block, int64_t row, int64_t width, T
     a.out = to + x * s_.c;
     if (!std::is_same_v<T, float> && wide != nullptr) a.wide_out = wide + x * s_.c;
     if (e.residual != nullptr) a.residual = e.residual + (first_pixel + x) * e.residual_row_stride;
+    if constexpr (!std::is_same_v<T, float>) {
+      if (weights_.pairs != nullptr) {
+        depthwise_pair_kernels().fixed[s_.kh == 5][s_.stride_w - 1][outputs](a);
+        continue;
+      }
+    }
     const DepthwiseKernel<T> kernel =
         has_fixed_kernel(s_) ? kernels.fixed[s_.kh == 5][s_.stride_w - 1][outputs] : kernels.general[outputs];
     kernel(a);
@@ -156,7 +164,7 @@ void DepthwiseRows<T>::run_row_with_multiplier(const Block& block, int64_t row, 
         const int64_t in_x = x * s_.stride_w - s_.pad_left + kw * s_.dilation_w;
         if (in_x < 0 || in_x >= s_.w) continue;
         const T* in = image + (in_y * s_.w + in_x) * s_.c;
-        const float* w = weights_ + (kh * s_.kw + kw) * channels;
+        const float* w = weights_.wide + (kh * s_.kw + kw) * channels;
         for (int64_t c = 0; c < s_.c; ++c) {
           for (int64_t m = 0; m < s_.multiplier; ++m)
             to[c * s_.multiplier + m] += static_cast<float>(in[c]) * w[c * s_.multiplier + m];
