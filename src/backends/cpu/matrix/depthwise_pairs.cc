@@ -84,16 +84,35 @@ HWY_ATTR HWY_INLINE void finish_in_order(const Vectors& epilogue, V sums, int64_
   }
 }
 
+// The operands of an epilogue in the order of the sums.
+HWY_ATTR HWY_INLINE Vectors halves(const DepthwiseArgs<BFloat16>& a, int64_t c, const int32_t* lanes) {
+  Vectors operands(a, c, a.last - c);
+  const Vectors last(a, c + kSums, a.last - c - kSums);
+  operands.slope = lanes_of_two(operands.slope, last.slope, lanes);
+  operands.scale = lanes_of_two(operands.scale, last.scale, lanes);
+  operands.shift = lanes_of_two(operands.shift, last.shift, lanes);
+  return operands;
+}
+
 template <int kOutputs, bool kPart>
 HWY_ATTR HWY_INLINE void finish_block(const DepthwiseArgs<BFloat16>& a, V (&lower)[kOutputs], V (&upper)[kOutputs],
                                       int64_t c) {
   const D d;
-  if (a.residual != nullptr || a.slope != nullptr || a.scale != nullptr || a.wide_out != nullptr) {
+  if (a.residual != nullptr || a.wide_out != nullptr) {
     const Vectors first(a, c, a.last - c), last(a, c + kSums, a.last - c - kSums);
 #pragma GCC unroll 8
     for (int x = 0; x < kOutputs; ++x) {
       finish_in_order(first, lanes_of_two(lower[x], upper[x], kFirstSums), x, c);
       finish_in_order(last, lanes_of_two(lower[x], upper[x], kLastSums), x, c + kSums);
+    }
+    return;
+  }
+  if (a.slope != nullptr || a.scale != nullptr) {
+    const Vectors lower_operands = halves(a, c, kLowerHalves), upper_operands = halves(a, c, kUpperHalves);
+#pragma GCC unroll 8
+    for (int x = 0; x < kOutputs; ++x) {
+      store_block<kPart>(lower_operands.finish(lower[x], hn::Zero(d)), upper_operands.finish(upper[x], hn::Zero(d)),
+                         a.out + x * a.channels + c, a.last - c);
     }
     return;
   }
