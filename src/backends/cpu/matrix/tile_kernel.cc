@@ -120,7 +120,7 @@ HWY_ATTR HWY_INLINE void apply_scale(const TileArgs<T>& a, V (&acc)[kRows][kVect
 }
 
 template <int kRows, int kVectors>
-HWY_ATTR HWY_INLINE void apply_swish(V (&acc)[kRows][kVectors]) {
+HWY_ATTR HWY_INLINE void apply_curve(Curve curve, V (&acc)[kRows][kVectors]) {
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
   HWY_ALIGN float block[kRows * kVectors * kLanes];
 #pragma GCC unroll 14
@@ -128,7 +128,7 @@ HWY_ATTR HWY_INLINE void apply_swish(V (&acc)[kRows][kVectors]) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) hn::Store(acc[i][v], D(), block + (i * kVectors + v) * kLanes);
   }
-  swish_block(block, kRows * kVectors * kLanes);
+  curve_block(curve, block, kRows * kVectors * kLanes);
 #pragma GCC unroll 14
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
@@ -138,8 +138,8 @@ HWY_ATTR HWY_INLINE void apply_swish(V (&acc)[kRows][kVectors]) {
 
 template <class T, int kRows, int kVectors>
 HWY_ATTR HWY_INLINE void apply_gate(const TileArgs<T>& a, V (&acc)[kRows][kVectors]) {
-  if (a.gate.sigmoid) {
-    apply_swish<kRows, kVectors>(acc);
+  if (a.gate.curve != Curve::kNone) {
+    apply_curve<kRows, kVectors>(a.gate.curve, acc);
     return;
   }
   const GateVectors gate = gate_vectors(a.gate);
