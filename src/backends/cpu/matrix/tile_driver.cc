@@ -25,6 +25,7 @@ constexpr int64_t kFewRows = 8;
 constexpr int64_t kGenericFloats = 2048;  // results in L1 that the rest of an epilogue takes at once
 constexpr int64_t kMaxHeldColumns = 512;  // wider rows of float32 results are not held back for that
 constexpr int64_t kLookAheadBytes = 4096;
+constexpr int64_t kStreamAheadBytes = 6144;  // for a few rows, which only wait for memory
 constexpr int64_t kShortSum = 96;    // elements of K: with more of them, finding rows and starting tiles is no cost
 constexpr int64_t kSumSteps = 1024;  // longer sums are made in pieces, whose panels stay in L2 for a block of tiles
 constexpr double kMinSplitCycles = 1500;   // less work than this is one thread's
@@ -440,19 +441,23 @@ struct Walk {
     const int64_t bytes = piece.steps * job.b.width() * kWordBytes;
     const int64_t steps = std::max<int64_t>(1, piece.runs * (piece.run_length / kStepDepth<T> / 4));
     const auto count = static_cast<int64_t>(block.size());
-    // A few rows only wait for memory, which the hardware streams best by itself.
     const bool prefetch = job.rows >= kFewRows;
+    const bool streams = !prefetch && job.b.bytes() > Machine::host().l2_bytes;
+    const auto own_lines = static_cast<int>(ceil_div(bytes, 64 * steps));
     const auto lines = static_cast<int>(prefetch && more ? ceil_div(bytes, 64 * steps * count) : 0);
     const auto* at = reinterpret_cast<const char*>(job.b.panel(panel)) +
                      piece.first_step * job.b.panel_vectors(panel) * job.b.lanes * kWordBytes;
     const char* next =
         piece.ends && panel + 1 < job.b.panels() ? reinterpret_cast<const char*>(job.b.panel(panel + 1)) : at + bytes;
     for (int64_t i = 0; i < count; ++i) {
+      const auto tile = static_cast<size_t>(i);
+      const SumPiece* const part = whole ? nullptr : &piece;
       // The first panel of all is cold: its first reader fetches it a little ahead of itself.
-      const bool ahead = prefetch && cold && i == 0;
-      const char* fetched = ahead ? at + kLookAheadBytes : lines > 0 ? next + i * lines * steps * 64 : nullptr;
-      run(block[static_cast<size_t>(i)], panel, fetched, ahead ? static_cast<int>(ceil_div(bytes, 64 * steps)) : lines,
-          whole ? nullptr : &piece);
+      if (streams || (prefetch && cold && i == 0)) {
+        run(block[tile], panel, at + (streams ? kStreamAheadBytes : kLookAheadBytes), own_lines, part);
+      } else {
+        run(block[tile], panel, lines > 0 ? next + i * lines * steps * 64 : nullptr, lines, part);
+      }
     }
   }
 };

@@ -331,7 +331,8 @@ HWY_ATTR HWY_INLINE void one_tile(const TileArgs<T>& a, const Place<T>& place) {
     int64_t k = 0;
     for (; k + 4 <= steps; k += 4) {
       rows.keep_in_registers();
-      for (int i = 0; i < prefetch_lines; ++i, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
+      for (int i = 0; i < prefetch_lines; ++i, prefetch += 64)
+        __builtin_prefetch(prefetch, 0, kRows <= kRowsThatStream ? 3 : 2);
 #pragma GCC unroll 4
       for (int kk = 0; kk < 4; ++kk) {
         // Which comes fastest where its lines are read in their order.
