@@ -88,8 +88,8 @@ void pool_row_2d(const Windows& w, ir::PoolKind kind, int64_t channels, const T*
     }
     if constexpr (!std::is_same_v<T, float>) {
       if (kind == ir::PoolKind::kMax && rows.size() > 0 && has_no_empty_window(wx)) {
-        max_of_windows(wx, channels, outputs, columns, pointers.data(), rows.size(),
-                       reinterpret_cast<int16_t*>(buffer), to + x * channels);
+        max_of_windows(wx, channels, outputs, columns, pointers.data(), rows.size(), reinterpret_cast<int16_t*>(buffer),
+                       to + x * channels);
         continue;
       }
     }

@@ -125,7 +125,8 @@ void reduce_short(ir::ReduceKind kind, const float* from, float* to, int64_t row
   }
 }
 
-// Up to kColumns results: folds the columns at all reduced offsets, some rows at a time. Of bfloat16 only sums and means.
+// Up to kColumns results: folds the columns at all reduced offsets, some rows at a time. Of bfloat16 only sums and
+// means.
 template <class T>
 void reduce_columns(const ReducePlan& plan, const T* from, float* to, int64_t columns) {
   const RowFunctions& f = row_functions();

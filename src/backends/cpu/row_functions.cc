@@ -335,10 +335,12 @@ HWY_ATTR void add_to(const float* x, float* acc, int64_t n) {
 }  // namespace
 
 const RowFunctions& functions_of_target() {
-  static constexpr RowFunctions kFunctions = {
-      row_sum,       row_squares,        row_max,      row_min,     row_exp_sum,     row_affine,    row_affine_rows,
-      row_normalize, rows_sum,           rows_squares, rows_max,    rows_min,        rows_weighted, rows_sum_bf16,
-      rows_max_bf16, rows_weighted_bf16, windows_sum,  windows_max, rows_max_ordered, windows_max_ordered, pixels_weighted, add_to};
+  static constexpr RowFunctions kFunctions = {row_sum,         row_squares,   row_max,          row_min,
+                                              row_exp_sum,     row_affine,    row_affine_rows,  row_normalize,
+                                              rows_sum,        rows_squares,  rows_max,         rows_min,
+                                              rows_weighted,   rows_sum_bf16, rows_max_bf16,    rows_weighted_bf16,
+                                              windows_sum,     windows_max,   rows_max_ordered, windows_max_ordered,
+                                              pixels_weighted, add_to};
   return kFunctions;
 }
 

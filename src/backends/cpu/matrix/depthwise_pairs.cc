@@ -122,14 +122,14 @@ HWY_ATTR HWY_INLINE void finish_block(const DepthwiseArgs<BFloat16>& a, V (&lowe
     lower[x] = clamped(lower[x], lo, hi);
     upper[x] = clamped(upper[x], lo, hi);
   }
-  if (a.gate.sigmoid) {
+  if (a.gate.curve != Curve::kNone) {
     HWY_ALIGN float block[2 * kOutputs * kSums];
 #pragma GCC unroll 8
     for (int x = 0; x < kOutputs; ++x) {
       hn::Store(lower[x], d, block + 2 * x * kSums);
       hn::Store(upper[x], d, block + (2 * x + 1) * kSums);
     }
-    swish_block(block, 2 * kOutputs * kSums);
+    curve_block(a.gate.curve, block, 2 * kOutputs * kSums);
 #pragma GCC unroll 8
     for (int x = 0; x < kOutputs; ++x) {
       lower[x] = hn::Load(d, block + 2 * x * kSums);
