@@ -186,8 +186,8 @@ class RecurrenceWriter {
         const bool state = kept == layers_[layer].hidden || (keeps_itself(kept) && same_start(kept, layer));
         return state ? std::optional(Variable{Role::kSequence, layer}) : std::nullopt;
       }
-      const bool zeros = kept >= 0 ? loop_.element_outside(kept) == 0.0f
-                                   : uniform_value(loop_.body(), filled_with(value.kept)) == 0.0;
+      const bool zeros =
+          kept >= 0 ? loop_.element_outside(kept) == 0.0f : uniform_value(loop_.body(), filled_with(value.kept)) == 0.0;
       return zeros ? std::optional(Variable{Role::kZeroed, layer}) : std::nullopt;
     }
     return std::nullopt;
@@ -259,8 +259,8 @@ class RecurrenceWriter {
       mask_value_ = insert(Op::kSqueeze, {mask_value_}, ir::AxesAttrs{{2}}, DType::kBool, shape, "mask");
     }
     if (!mask_.counts_where_true) {
-      mask_value_ = pointwise(ir::PointwiseProgram::unary(PointwiseOp::kLogicalNot), {mask_value_}, DType::kBool,
-                              shape, "counts");
+      mask_value_ = pointwise(ir::PointwiseProgram::unary(PointwiseOp::kLogicalNot), {mask_value_}, DType::kBool, shape,
+                              "counts");
     }
   }
 
@@ -273,7 +273,8 @@ class RecurrenceWriter {
     }
     const ValueId dims = insert(Op::kShapeOf, {x}, ir::ShapeOfAttrs{ir::ShapeOfKind::kShape, DType::kInt32},
                                 DType::kInt32, ir::Shape({Dim(3)}), "shape");
-    const ValueId size = insert(Op::kGather, {dims, zero}, ir::GatherAttrs{}, DType::kInt32, ir::Shape::scalar(), "steps");
+    const ValueId size =
+        insert(Op::kGather, {dims, zero}, ir::GatherAttrs{}, DType::kInt32, ir::Shape::scalar(), "steps");
     return insert(Op::kRange, {zero, size, one}, ir::EmptyAttrs{}, DType::kInt32, ir::Shape({steps_}), "range");
   }
   static ir::TensorPtr int32_scalar(int64_t value) { return with_dims(int32_tensor({value}), {}); }

@@ -290,11 +290,12 @@ class LayerMatcher {
     }
     const ir::TensorPtr& constant = body_.value(found.weights).constant;
     const ir::Shape& shape = body_.value(v).shape;
-    if (constant == nullptr || constant->dtype != ir::DType::kFloat32 || constant->dims.size() != 2) return std::nullopt;
+    if (constant == nullptr || constant->dtype != ir::DType::kFloat32 || constant->dims.size() != 2)
+      return std::nullopt;
     if (!shape.has_rank() || shape.rank() != 2 || !shape.dim(0).is_known()) return std::nullopt;
     found.rows = shape.dim(0).value();
-    const bool inside = found.first_row + found.rows <= constant->dims[0] &&
-                        found.first_column + cells_ <= constant->dims[1];
+    const bool inside =
+        found.first_row + found.rows <= constant->dims[0] && found.first_column + cells_ <= constant->dims[1];
     return inside ? std::optional(found) : std::nullopt;
   }
 

@@ -36,7 +36,7 @@ struct RecurrentLayer {
   int hidden = -1, cell_state = -1;  // variables; the second only for kLstm
   ir::ValueId next = ir::kNone;      // the new h, whether the mask keeps it or not
   StepMask mask;
-  std::vector<GateSum> gates;     // in the order of the weights' columns
+  std::vector<GateSum> gates;      // in the order of the weights' columns
   std::vector<double> state_bias;  // for kGru: of what comes from h in the candidate
   ir::ValueId input() const { return gates[0].input; }
 };

@@ -74,13 +74,14 @@ class ShapesOfInputs {
   }
 
   std::optional<Place> find(Dim dim) const {
-    const auto found = std::find_if(places_.begin(), places_.end(), [&](const auto& entry) { return entry.first == dim; });
+    const auto found =
+        std::find_if(places_.begin(), places_.end(), [&](const auto& entry) { return entry.first == dim; });
     return found == places_.end() ? std::nullopt : std::optional(found->second);
   }
 
   ValueId scalar(int64_t value, ir::DType dtype) {
-    return rewriter_.add_constant(with_dims(dtype == ir::DType::kInt64 ? int64_tensor({value}) : int32_tensor({value}), {}),
-                                  "");
+    return rewriter_.add_constant(
+        with_dims(dtype == ir::DType::kInt64 ? int64_tensor({value}) : int32_tensor({value}), {}), "");
   }
 
   ValueId shape_of(const Node& made_for, ValueId input, ir::DType dtype) {

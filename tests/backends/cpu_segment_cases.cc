@@ -139,11 +139,10 @@ struct Layer {
 
 // Inputs; masked: most samples stop before the end, two start later.
 void add_recurrence(Cases& m, const Layer& l, const ir::RecurrenceAttrs& attrs) {
-  std::vector<ir::TensorPtr> inputs = {random_floats({l.steps, l.batch, l.inputs}),
-                                       random_floats({l.inputs, attrs.gates() * l.cells}, -1, 1),
-                                       random_floats({attrs.biases() * l.cells}),
-                                       random_floats({l.cells, attrs.gates() * l.cells}, -0.1, 0.1),
-                                       random_floats({l.batch, l.cells})};
+  std::vector<ir::TensorPtr> inputs = {
+      random_floats({l.steps, l.batch, l.inputs}), random_floats({l.inputs, attrs.gates() * l.cells}, -1, 1),
+      random_floats({attrs.biases() * l.cells}), random_floats({l.cells, attrs.gates() * l.cells}, -0.1, 0.1),
+      random_floats({l.batch, l.cells})};
   if (attrs.states() == 2) inputs.push_back(random_floats({l.batch, l.cells}));
   if (attrs.masked) {
     std::vector<uint8_t> mask;
@@ -161,7 +160,8 @@ void add_recurrences(Cases& m) {
   // Some hundred steps are taken in several pieces.
   for (const Layer& l : {Layer{3, 2, 4, 6}, Layer{1, 1, 1, 1}, Layer{0, 2, 3, 5}, Layer{4, 1, 7, 16},
                          Layer{2, 17, 5, 33}, Layer{3, 1, 9, 131}, Layer{310, 2, 3, 150}, Layer{2, 3, 0, 150}}) {
-    for (auto cell : {RecurrentCell::kPlain, RecurrentCell::kLstm, RecurrentCell::kGru, RecurrentCell::kGruResetFirst}) {
+    for (auto cell :
+         {RecurrentCell::kPlain, RecurrentCell::kLstm, RecurrentCell::kGru, RecurrentCell::kGruResetFirst}) {
       for (bool masked : {false, true}) add_recurrence(m, l, {cell, masked});
     }
   }

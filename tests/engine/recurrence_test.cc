@@ -189,8 +189,8 @@ ir::ValueId zeros_of(GraphMaker& m, const std::vector<ir::ValueId>& dims, const 
 
 // The limit of the loop's steps.
 ir::ValueId limit_of(GraphMaker& m, const Form& f, ir::ValueId x, ir::ValueId mask) {
-  const auto rows = f.steps < 0 ? dim_of(m, x, 0, "steps")
-                                : m.constant(int_scalar(static_cast<int32_t>(f.steps) - f.missing_steps));
+  const auto rows =
+      f.steps < 0 ? dim_of(m, x, 0, "steps") : m.constant(int_scalar(static_cast<int32_t>(f.steps) - f.missing_steps));
   if (f.mask != Mask::kLengths) return rows;
   const auto longest = m.node(Op::kReduce, "longest", {mask}, ir::ReduceAttrs{ir::ReduceKind::kMax, {0}, false});
   return m.binary(P::kMinimum, "limit", rows, m.binary(P::kMaximum, "some", m.constant(int_scalar(1)), longest));
@@ -337,9 +337,7 @@ TEST(Recurrence, LayerFromZerosWhoseLastRowIsKept) {
 }
 TEST(Recurrence, NoLayerWhoseLastRowMayBeAnother) { expect_same({.steps = -1, .last_only = true}, false, {5, 1, 0}); }
 // The last row may be zeros, which the last h is not.
-TEST(Recurrence, NoLayerWhoseLastRowMayBeZeros) {
-  expect_same({.mask = Mask::kZeroes, .last_only = true}, false, {6});
-}
+TEST(Recurrence, NoLayerWhoseLastRowMayBeZeros) { expect_same({.mask = Mask::kZeroes, .last_only = true}, false, {6}); }
 
 }  // namespace
 }  // namespace blade::engine

@@ -39,9 +39,7 @@ GraphBuilder::Id all_rows(GraphBuilder& b, GraphBuilder::Id v) {
   const auto rows = b.op(Op::kGather, {shape, b.scalar<int32_t>(0)}, ir::GatherAttrs{});
   return b.op(Op::kRange, {b.scalar<int32_t>(0), rows, b.scalar<int32_t>(1)});
 }
-TEST_F(Cleanup, DropsGathersOfAllRows) {
-  expect_nodes(b.op(Op::kGather, {r, all_rows(b, x)}, ir::GatherAttrs{}), 1);
-}
+TEST_F(Cleanup, DropsGathersOfAllRows) { expect_nodes(b.op(Op::kGather, {r, all_rows(b, x)}, ir::GatherAttrs{}), 1); }
 TEST_F(Cleanup, DropsListsOfAllRows) {
   expect_nodes(b.op(Op::kSetRows, {b.pointwise(P::kNeg, {x}), all_rows(b, x), r}), 1);
 }

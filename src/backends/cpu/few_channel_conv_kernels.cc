@@ -73,8 +73,8 @@ Support supports_few_channels(const KernelRequest& request) {
   if (request.inputs.size() > kMaxOperands) return Support::no("has too many operands");
   for (size_t i = 2; i < request.inputs.size(); ++i) {
     const TensorDesc& desc = request.inputs[i];
-    const bool usable = desc.dtype == ir::DType::kFloat32 &&
-                        (desc.element_count() == 1 || is_per_channel(request, i) || desc.dims == request.outputs[0].dims);
+    const bool usable = desc.dtype == ir::DType::kFloat32 && (desc.element_count() == 1 || is_per_channel(request, i) ||
+                                                              desc.dims == request.outputs[0].dims);
     if (!usable) return Support::no("has an operand that is no number, none a channel and not like the output");
   }
   const int64_t pixels = pixels_of_group(request);
@@ -104,11 +104,12 @@ Result<std::unique_ptr<Kernel>> create_few_channels(const KernelRequest& request
   const int64_t pixels = pixels_of_group(request);
   const Conv2DShape shape = conv_shape(request), wide = widened(shape, pixels);
   const LoweredEpilogue epilogue(widened_request(request, pixels), request.node->get<ir::ConvAttrs>().epilogue, 2);
-  BLADE_ASSIGN_OR_RETURN(const auto packed,
-                         packed_weights(request, packs, layout_name("few_channels", {shape.kh, shape.kw, shape.c, shape.oc, pixels}),
-                                        packed_conv_bytes<float>(wide), [&](const float* from, void* to) {
-                                          pack_conv_weights(wide, widened_weights_of(shape, pixels, from).data(), to);
-                                        }));
+  BLADE_ASSIGN_OR_RETURN(
+      const auto packed,
+      packed_weights(request, packs, layout_name("few_channels", {shape.kh, shape.kw, shape.c, shape.oc, pixels}),
+                     packed_conv_bytes<float>(wide), [&](const float* from, void* to) {
+                       pack_conv_weights(wide, widened_weights_of(shape, pixels, from).data(), to);
+                     }));
   std::vector<size_t> repeated;  // operands of one number a channel
   for (size_t i = 2; i < request.inputs.size(); ++i) {
     if (is_per_channel(request, i)) repeated.push_back(i);
@@ -130,7 +131,8 @@ Result<std::unique_ptr<Kernel>> create_few_channels(const KernelRequest& request
         conv2d(wide, input<float>(args, 0), packed->data(), output<float>(args), bound.raw, *args.pool, args.scratch);
         return Status::ok_status();
       },
-      epilogue.in_place_inputs(), of_conv + repeated.size() * static_cast<size_t>(wide.oc) * sizeof(float), kWeightsPacked);
+      epilogue.in_place_inputs(), of_conv + repeated.size() * static_cast<size_t>(wide.oc) * sizeof(float),
+      kWeightsPacked);
 }
 
 constexpr KernelEntry kFewChannelConvRows[] = {

@@ -92,7 +92,8 @@ void fill_periodic(const PeriodicOperands& periodic, std::span<const ir::DType> 
     } else {
       std::copy_n(input<float>(args, operand), periodic.period, to);
     }
-    for (int64_t done = periodic.period; done < length; done *= 2) std::copy_n(to, std::min(done, length - done), to + done);
+    for (int64_t done = periodic.period; done < length; done *= 2)
+      std::copy_n(to, std::min(done, length - done), to + done);
   }
 }
 

@@ -236,7 +236,8 @@ Support supports_recurrence(const KernelRequest& request) {
       return Support::no("the weights are not constant");
     }
   }
-  return request.outputs[1].element_count() == 0 ? Support::no("is empty") : Support::yes();
+  const bool empty = request.outputs[1].element_count() == 0 || request.inputs[kInputWeights].element_count() == 0;
+  return empty ? Support::no("is empty") : Support::yes();
 }
 
 Result<std::unique_ptr<Kernel>> create_recurrence(const KernelRequest& request, PackCache& packs) {
@@ -257,8 +258,8 @@ Result<std::unique_ptr<Kernel>> create_recurrence(const KernelRequest& request, 
       }
     }
   };
-  BLADE_ASSIGN_OR_RETURN(auto state_weights, packed_weights(request, packs, layout, layer.packed_bytes(), pack_parts,
-                                                            kStateWeights));
+  BLADE_ASSIGN_OR_RETURN(auto state_weights,
+                         packed_weights(request, packs, layout, layer.packed_bytes(), pack_parts, kStateWeights));
   return std::unique_ptr<Kernel>(
       std::make_unique<RecurrenceKernel>(layer, std::move(input_weights), std::move(state_weights)));
 }

@@ -61,8 +61,7 @@ HWY_ATTR void gru_cells(const Gates& from_inputs, const Gates& from_state, const
   }
 }
 
-HWY_ATTR void reset_cells(const Gates& from_inputs, const Gates& from_state, const float* h, float* scaled,
-                          int64_t n) {
+HWY_ATTR void reset_cells(const Gates& from_inputs, const Gates& from_state, const float* h, float* scaled, int64_t n) {
   const D d;
   for (int64_t k = 0; k < n; k += static_cast<int64_t>(hn::Lanes(d))) {
     const V r = sigmoid_of(gate_sum(from_inputs, from_state, 1, k, n - k));

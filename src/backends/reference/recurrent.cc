@@ -119,7 +119,8 @@ Status run_recurrence(const Call& call) {
   Array<double> all = make_array<double>(call.out_dims());
   for (int64_t row = 0; row < x.dims[0] * x.dims[1]; ++row) {
     double* of_sample = &h[row % x.dims[1] * cell.cells];
-    if (!attrs.masked || mask[static_cast<size_t>(row)] != 0) cell.step(row, of_sample, &c[row % x.dims[1] * cell.cells]);
+    if (!attrs.masked || mask[static_cast<size_t>(row)] != 0)
+      cell.step(row, of_sample, &c[row % x.dims[1] * cell.cells]);
     std::copy_n(of_sample, cell.cells, &all[row * cell.cells]);
   }
   write(call, 0, all);
