@@ -271,7 +271,7 @@ Status run_matrix_set_diag(const Call&);
 Status run_crop_and_resize(const Call&);
 Status run_combined_non_max_suppression(const Call&);
 Status run_block_lstm(const Call&);
-Status run_lstm(const Call&);
+Status run_recurrence(const Call&);
 Status run_non_max_suppression(const Call&);
 Status run_where(const Call&);
 Status run_unique(const Call&);
