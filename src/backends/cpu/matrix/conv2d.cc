@@ -340,7 +340,8 @@ size_t conv2d_scratch_bytes(const Conv2DShape& s, int threads) {
   if (uses_planes(s)) return conv_planes_scratch_bytes(s, threads);
   const PackedB b = group_b_view<T>(s, nullptr);
   const ConvSharedScratch<T> shared(s);
-  if (use_band(s)) return shared.bytes() + static_cast<size_t>(threads) * band_slot_bytes(s, BandPlan<T>(s), b, /*stays=*/false);
+  if (use_band(s))
+    return shared.bytes() + static_cast<size_t>(threads) * band_slot_bytes(s, BandPlan<T>(s), b, /*stays=*/false);
   return shared.bytes() + static_cast<size_t>(threads) * tile_slot_scratch_bytes(conv_job<T>(s, b, s.n * s.oh)) +
          (copies_input<T>(s) ? input_copy_bytes<T>(s) : 0);
 }
@@ -386,7 +387,8 @@ size_t conv2d_rows_shared_bytes(const Conv2DShape& s) {
 template <class T>
 size_t conv2d_rows_slot_bytes(const Conv2DShape& s) {
   const PackedB b = group_b_view<T>(s, nullptr);
-  return use_band(s) ? band_slot_bytes(s, BandPlan<T>(s), b, /*stays=*/true) : tile_slot_scratch_bytes(conv_job<T>(s, b, s.n * s.oh));
+  return use_band(s) ? band_slot_bytes(s, BandPlan<T>(s), b, /*stays=*/true)
+                     : tile_slot_scratch_bytes(conv_job<T>(s, b, s.n * s.oh));
 }
 template <class T>
 void conv2d_rows_prepare(const Conv2DShape& s, std::byte* shared) {
