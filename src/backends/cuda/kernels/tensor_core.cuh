@@ -106,8 +106,10 @@ __device__ __forceinline__ void stores_wait_read() { asm volatile("cp.async.bulk
 __device__ __forceinline__ void stores_wait() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 // Before the tensor copy engine reads what this thread wrote to shared memory.
 __device__ __forceinline__ void fence_for_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// Says that this block has begun: barrier_init_fence() has made its barriers known, and nothing else is passed on, so
+// that no thread waits for what it has under way.
 __device__ __forceinline__ void cluster_arrive() {
-  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
 __device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 // The same shared address in another block of the cluster.
@@ -163,22 +165,26 @@ __device__ __forceinline__ void multiply_16x8x8(float (&c)[4], const uint32_t (&
 }
 // A float as the TF32 that its upper bits are, and what remains.
 __device__ __forceinline__ uint32_t upper_bits(uint32_t value) { return value & 0xffffe000u; }
+// The same, but 0 for what is not finite: that times what remains of another would be infinity times 0.
+__device__ __forceinline__ uint32_t finite_upper_bits(uint32_t value) {
+  return (value & 0x7f800000u) == 0x7f800000u ? 0u : upper_bits(value);
+}
 __device__ __forceinline__ uint32_t lower_part(uint32_t value) {
   const float rest = __uint_as_float(value) - __uint_as_float(upper_bits(value));
   return rest == rest ? __float_as_uint(rest) : 0u;  // infinity leaves nothing
 }
 // c[16x8] += a[16x8] * b[8x8], all float32: three products of TF32 leave out only what is below 2^-21 of a product.
 __device__ __forceinline__ void multiply_floats(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  uint32_t upper[4], lower[4];
+  uint32_t upper[4], finite[4], lower[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     upper[i] = upper_bits(a[i]);
+    finite[i] = finite_upper_bits(a[i]);
     lower[i] = lower_part(a[i]);
   }
-  const uint32_t upper0 = upper_bits(b0), upper1 = upper_bits(b1);
-  multiply_16x8x8(c, lower, upper0, upper1);
-  multiply_16x8x8(c, upper, lower_part(b0), lower_part(b1));
-  multiply_16x8x8(c, upper, upper0, upper1);
+  multiply_16x8x8(c, lower, finite_upper_bits(b0), finite_upper_bits(b1));
+  multiply_16x8x8(c, finite, lower_part(b0), lower_part(b1));
+  multiply_16x8x8(c, upper, upper_bits(b0), upper_bits(b1));
 }
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -193,7 +199,6 @@ __device__ __forceinline__ void group_wait() {
 __device__ __forceinline__ uint64_t tile_descriptor(uint32_t address) {
   return static_cast<uint64_t>(address >> 4) | (1ull << 16) | (64ull << 32) | (1ull << 62);
 }
-
 #define BLADE_C4(i) "+f"(c[i][0]), "+f"(c[i][1]), "+f"(c[i][2]), "+f"(c[i][3])
 #define BLADE_C16(i) BLADE_C4(i), BLADE_C4(i + 1), BLADE_C4(i + 2), BLADE_C4(i + 3)
 #define BLADE_C32(i) BLADE_C16(i), BLADE_C16(i + 4)
@@ -202,6 +207,15 @@ __device__ __forceinline__ uint64_t tile_descriptor(uint32_t address) {
 // c[64xN] += a[64x16] * b[16xN] by four warps, each of which holds 16 rows of c; a and b are descriptors.
 template <int kColumns>
 struct GroupMultiply;
+template <>
+struct GroupMultiply<16> {
+  static __device__ __forceinline__ void run(float (&c)[2][4], uint64_t a, uint64_t b) {
+    asm volatile(
+        "wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7}, %8, %9, 1, 1, 1, 0, 0;"
+        : BLADE_C4(0), BLADE_C4(1)
+        : "l"(a), "l"(b));
+  }
+};
 template <>
 struct GroupMultiply<32> {
   static __device__ __forceinline__ void run(float (&c)[4][4], uint64_t a, uint64_t b) {
