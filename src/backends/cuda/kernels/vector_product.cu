@@ -85,6 +85,7 @@ __global__ void __launch_bounds__(kThreads) vector_product(const __grid_constant
   }
 #pragma unroll
   for (int r = 0; r < kMostVectorRows; ++r) {
+    if (r >= p.rows) break;
     for (int d = 4; d > 0; d >>= 1) sums[r] += __shfl_xor_sync(~0u, sums[r], d);
     if (slot == 0) parts[group][r][column] = sums[r];
   }
