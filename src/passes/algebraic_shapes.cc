@@ -174,6 +174,22 @@ bool drop_ensured(Rewriter& rewriter, Node& node) {
   return forward(rewriter, node, node.inputs[0]);
 }
 
+// 0, 1, ...
+bool counts_up(Rewriter& rewriter, ValueId value) {
+  const Node* range = rewriter.producer(value, Op::kRange);
+  return range != nullptr && uniform_value(rewriter.graph(), range->inputs[0]) == 0.0 &&
+         uniform_value(rewriter.graph(), range->inputs[2]) == 1.0;
+}
+
+// All rows in order, as TensorArrays of TensorFlow 1 are filled and read.
+bool drop_gather(Rewriter& rewriter, Node& node) {
+  return node.get<ir::GatherAttrs>() == ir::GatherAttrs{} && counts_up(rewriter, node.inputs[1]) &&
+         forward(rewriter, node, node.inputs[0]);
+}
+bool drop_set_rows(Rewriter& rewriter, Node& node) {
+  return counts_up(rewriter, node.inputs[1]) && forward(rewriter, node, node.inputs[2]);
+}
+
 constexpr Rule kShapeRules[] = {
     {Op::kIdentity, drop_identity},   {Op::kEnsureShape, drop_ensured},
     {Op::kCast, drop_same_shape},     {Op::kSlice, drop_same_shape},
@@ -185,7 +201,8 @@ constexpr Rule kShapeRules[] = {
     {Op::kReshape, merge_reshape},    {Op::kSqueeze, merge_reshape},
     {Op::kExpandDims, merge_reshape}, {Op::kReshape, constant_reshape_target},
     {Op::kConcat, simplify_concat},   {Op::kPack, pack_of_one},
-    {Op::kReduce, drop_reduce},
+    {Op::kReduce, drop_reduce},       {Op::kGather, drop_gather},
+    {Op::kSetRows, drop_set_rows},
 };
 
 }  // namespace

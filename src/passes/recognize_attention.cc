@@ -53,7 +53,25 @@ struct Scores {
   ValueId mask = ir::kNone;  // added; or, with `fill`, a condition: of which scores stay, or which go
   std::optional<float> fill;
   bool mask_keeps = true;
+  bool mask_is_number = false;  // the condition is 1 or 0 in float32
 };
+
+// A bool as a number, perhaps in another shape.
+bool is_indicator(Rewriter& rewriter, ValueId value) {
+  for (Op op : {Op::kReshape, Op::kExpandDims, Op::kReshape}) {
+    if (const Node* node = rewriter.producer(value, op)) value = node->inputs[0];
+  }
+  const Node* cast = rewriter.producer(value, Op::kCast);
+  return cast != nullptr && rewriter.dtype(cast->inputs[0]) == ir::DType::kBool &&
+         rewriter.dtype(value) == ir::DType::kFloat32;
+}
+
+// -c where `value` is c * (1 - b) for a b of 1 or 0: so much is x * b - value where b is 0, and x where it is 1.
+std::optional<float> replaces_by(Rewriter& rewriter, ValueId value, ValueId b) {
+  const auto affine = scalar_affine(rewriter, value);
+  const bool is_fill = affine && affine->inner == b && affine->alpha == -affine->beta && affine->beta != 0;
+  return is_fill && is_indicator(rewriter, b) ? std::optional(-affine->beta) : std::nullopt;
+}
 
 // What softmax reads as scale * (q k^T) + mask, each part read by nothing else.
 std::optional<Scores> as_scores(Rewriter& rewriter, ValueId value) {
@@ -84,12 +102,31 @@ std::optional<Scores> as_scores(Rewriter& rewriter, ValueId value) {
     const bool known = scores.fill && *scores.fill != 0 && rewriter.shape(scores.mask).has_rank();
     if (known && product_under(operand(*select, i)) && keeps_shape()) return scores;
   }
+  const Node* difference = pointwise_producer(rewriter, value, PointwiseOp::kSub);
+  const Node* kept =
+      difference == nullptr ? nullptr : pointwise_producer(rewriter, operand(*difference, 0), PointwiseOp::kMul);
+  if (kept == nullptr || !rewriter.has_one_use(operand(*difference, 0))) return std::nullopt;
+  for (int i = 0; i < 2; ++i) {
+    scores.mask = operand(*kept, i);
+    scores.fill = replaces_by(rewriter, operand(*difference, 1), scores.mask);
+    scores.mask_is_number = scores.mask_keeps = true;
+    if (scores.fill && product_under(operand(*kept, 1 - i)) && keeps_shape()) return scores;
+  }
   return std::nullopt;
 }
 
 // The mask as the node takes it: numbers to add, or 0 where a score stays and the fill where it goes.
 ValueId mask_of(Rewriter& rewriter, const Node& made_for, const Scores& scores) {
   if (!scores.fill) return scores.mask;
+  if (scores.mask_is_number) {
+    ir::PointwiseProgram fill = ir::PointwiseProgram::unary(PointwiseOp::kAffine);
+    fill.code[0].alpha = -*scores.fill;
+    fill.code[0].beta = *scores.fill;
+    return rewriter
+        .insert(made_for, Op::kPointwise, {scores.mask}, ir::PointwiseAttrs{fill}, ir::DType::kFloat32,
+                rewriter.shape(scores.mask), "mask")
+        .outputs[0];
+  }
   const ValueId zero = rewriter.add_constant(float_tensor({}, {0}), ""),
                 fill = rewriter.add_constant(float_tensor({}, {*scores.fill}), "");
   const ir::Shape shape = rewriter.shape(scores.mask);

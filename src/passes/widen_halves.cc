@@ -57,7 +57,7 @@ bool computes(const Node& node) {
     case Op::kSearchSorted:
     case Op::kSegmentReduce:
     case Op::kBlockLstm:
-    case Op::kLstm:
+    case Op::kRecurrence:
     case Op::kResize:
     case Op::kCropAndResize:
       return true;

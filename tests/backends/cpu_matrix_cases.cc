@@ -110,6 +110,10 @@ void add_convs(std::vector<Case>& cases) {
       {{1, 4, 6, 6, 8}, {1, 1, 1, 8, 16}, {1, 1, 1}, {1, 1, 1}, Padding::kValid},
       {{2, 7, 9, 8, 4}, {3, 2, 1, 4, 5}, {3, 2, 2}, {1, 1, 1}, Padding::kValid},
       {{1, 9, 8, 7, 4}, {3, 2, 3, 4, 5}, {1, 1, 1}, {1, 2, 2}, Padding::kExplicit},
+      {{2, 9, 12, 5}, {3, 3, 5, 3}, {1, 1}, {1, 1}, Padding::kSame},
+      {{1, 8, 20, 16}, {9, 9, 16, 3}, {1, 1}, {1, 1}, Padding::kSame},
+      {{2, 24, 6}, {5, 6, 1}, {1}, {1}, Padding::kSame},
+      {{1, 7, 13, 4}, {3, 4, 4, 2}, {2, 1}, {2, 1}, Padding::kExplicit},
   };
   const std::vector<Epilogue> list = epilogues();
   for (size_t s = 0; s < specs.size(); ++s) {

@@ -67,6 +67,14 @@ void add_slices(Movement& m) {
          tensor<int64_t>(DType::kInt64, {}, {-3})});
   m.add(Op::kPad, ir::PadAttrs{},
         {random_floats({1, 60, 60, 16}), ints({4, 2}, {0, 0, 1, 1, 1, 1, 0, 0}), floats({}, {0})});
+  for (ir::PadMode mode : {ir::PadMode::kReflect, ir::PadMode::kSymmetric}) {
+    m.add(Op::kPad, ir::PadAttrs{mode}, {x, ints({3, 2}, {1, 2, 0, 0, 3, 1})});
+    m.add(Op::kPad, ir::PadAttrs{mode}, {random_floats({2, 30, 41, 7}), ints({4, 2}, {0, 0, 3, 3, 4, 2, 0, 0})});
+    m.add(Op::kPad, ir::PadAttrs{mode}, {random_tensor(DType::kUInt8, {13}, 0, 99), ints({1, 2}, {2, 12})});
+    m.add(Op::kPad, ir::PadAttrs{mode}, {random_floats({3, 4}), ints({2, 2}, {0, 0, 0, 0})});
+  }
+  m.add(Op::kPad, ir::PadAttrs{ir::PadMode::kSymmetric},
+        {random_tensor(DType::kInt64, {0, 4}, 0, 9), ints({2, 2}, {0, 0, 1, 2})});
 }
 
 void add_blocks(Movement& m) {

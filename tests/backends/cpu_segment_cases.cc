@@ -1,4 +1,4 @@
-// Scatters, segments, searches, windows, diagonals, LSTM, and the rows of types beside float32.
+// Scatters, segments, searches, windows, diagonals, recurrent layers, and the rows of types beside float32.
 #include "backends/cpu_cases.h"
 
 namespace blade::backends {
@@ -131,14 +131,39 @@ void add_windows(Cases& m) {
            random_floats({24})},
           7, 1e-5);
   }
-  struct Layer {
-    int64_t steps, batch, cells;
-  };
-  for (const Layer& l : {Layer{3, 2, 6}, {1, 1, 1}, {0, 2, 5}, {4, 1, 16}, {2, 17, 33}, {3, 1, 131}, {2, 3, 150}}) {
-    m.add(Op::kLstm, ir::EmptyAttrs{},
-          {random_floats({l.steps, l.batch, 4 * l.cells}), random_floats({l.cells, 4 * l.cells}, -1, 1),
-           random_floats({l.batch, l.cells}), random_floats({l.batch, l.cells})},
-          3, 1e-5, ~2u);
+}
+
+struct Layer {
+  int64_t steps, batch, inputs, cells;
+};
+
+// Inputs; masked: most samples stop before the end, two start later.
+void add_recurrence(Cases& m, const Layer& l, const ir::RecurrenceAttrs& attrs) {
+  std::vector<ir::TensorPtr> inputs = {
+      random_floats({l.steps, l.batch, l.inputs}), random_floats({l.inputs, attrs.gates() * l.cells}, -1, 1),
+      random_floats({attrs.biases() * l.cells}), random_floats({l.cells, attrs.gates() * l.cells}, -0.1, 0.1),
+      random_floats({l.batch, l.cells})};
+  if (attrs.states() == 2) inputs.push_back(random_floats({l.batch, l.cells}));
+  if (attrs.masked) {
+    std::vector<uint8_t> mask;
+    for (int64_t row = 0; row < l.steps * l.batch; ++row) {
+      const int64_t step = row / l.batch, sample = row % l.batch;
+      mask.push_back(sample < 2 ? step % 4 > sample : step + sample < l.steps + 1);
+    }
+    inputs.push_back(bools({l.steps, l.batch}, mask));
+  }
+  m.add(Op::kRecurrence, attrs, std::move(inputs), 1 + attrs.states(), 2e-5, ~10u);
+}
+
+void add_recurrences(Cases& m) {
+  using ir::RecurrentCell;
+  // Some hundred steps are taken in several pieces.
+  for (const Layer& l : {Layer{3, 2, 4, 6}, Layer{1, 1, 1, 1}, Layer{0, 2, 3, 5}, Layer{4, 1, 7, 16},
+                         Layer{2, 17, 5, 33}, Layer{3, 1, 9, 131}, Layer{310, 2, 3, 150}, Layer{2, 3, 0, 150}}) {
+    for (auto cell :
+         {RecurrentCell::kPlain, RecurrentCell::kLstm, RecurrentCell::kGru, RecurrentCell::kGruResetFirst}) {
+      for (bool masked : {false, true}) add_recurrence(m, l, {cell, masked});
+    }
   }
 }
 
@@ -149,6 +174,7 @@ std::vector<Case> segment_cases() {
   add_segments(m);
   add_typed(m);
   add_windows(m);
+  add_recurrences(m);
   return std::move(m.all);
 }
 

@@ -78,7 +78,7 @@ std::vector<Case> cases() {
       {Op::kSegmentReduce, ir::SegmentReduceAttrs{}, "fii"},
       {Op::kSearchSorted, ir::SearchSortedAttrs{}, "ff"},
       {Op::kBlockLstm, ir::BlockLstmAttrs{}, "iffffffff", 7},
-      {Op::kLstm, ir::EmptyAttrs{}, "ffff", 3},
+      {Op::kRecurrence, ir::RecurrenceAttrs{ir::RecurrentCell::kLstm, true}, "ffffffb", 3},
       {Op::kBitcast, ir::BitcastAttrs{}, "f"},
       {Op::kTensorScatter, ir::TensorScatterAttrs{}, "fif"},
       {Op::kMatrixDiag, ir::DiagAttrs{}, "fiiif"},

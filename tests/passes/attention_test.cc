@@ -60,6 +60,24 @@ TEST_F(Attention, WithAConditionForLargeScores) {
   EXPECT_EQ(count(recognized(b.matmul(softmax(kept), v)), Op::kAttention), 1);
 }
 
+// x * b - c * (1 - b)
+TEST_F(Attention, WithAConditionAsANumber) {
+  const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {2, 5, 4}), v = b.input("v", {2, 5, 7});
+  const Id keep = b.op(Op::kCast, {b.constant<uint8_t>({5, 1}, {1, 0, 1, 0, 0})}, ir::CastAttrs{ir::DType::kBool});
+  const Id number = b.op(Op::kCast, {keep}, ir::CastAttrs{ir::DType::kFloat32});
+  const Id kept = b.mul(times(0.5f, b.matmul(q, k, false, true)), number);
+  const Id scores = b.pointwise(P::kSub, {kept, b.pointwise(P::kAffine, {number}, -1e4f, 1e4f)});
+  EXPECT_EQ(count(recognized(b.matmul(softmax(scores), v)), Op::kAttention), 1);
+}
+
+TEST_F(Attention, NotWithANumberThatIsNoCondition) {
+  const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {2, 5, 4}), v = b.input("v", {2, 5, 7});
+  const Id number = b.input("number", {5, 1});
+  const Id kept = b.mul(b.matmul(q, k, false, true), number);
+  const Id scores = b.pointwise(P::kSub, {kept, b.pointwise(P::kAffine, {number}, -1e4f, 1e4f)});
+  EXPECT_EQ(count(recognized(b.matmul(softmax(scores), v)), Op::kAttention), 0);
+}
+
 TEST_F(Attention, NotWithAFillOfZero) {
   const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {2, 5, 4}), v = b.input("v", {2, 5, 7});
   const Id kept =

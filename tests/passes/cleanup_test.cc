@@ -33,6 +33,21 @@ TEST_F(Cleanup, KeepsDifferentNodesAndTwoOutputs) {
   EXPECT_EQ(applied.result.changes, 0);
 }
 
+// 0 to the rows of v.
+GraphBuilder::Id all_rows(GraphBuilder& b, GraphBuilder::Id v) {
+  const auto shape = b.op(Op::kShapeOf, {v}, ir::ShapeOfAttrs{ir::ShapeOfKind::kShape, ir::DType::kInt32});
+  const auto rows = b.op(Op::kGather, {shape, b.scalar<int32_t>(0)}, ir::GatherAttrs{});
+  return b.op(Op::kRange, {b.scalar<int32_t>(0), rows, b.scalar<int32_t>(1)});
+}
+TEST_F(Cleanup, DropsGathersOfAllRows) { expect_nodes(b.op(Op::kGather, {r, all_rows(b, x)}, ir::GatherAttrs{}), 1); }
+TEST_F(Cleanup, DropsListsOfAllRows) {
+  expect_nodes(b.op(Op::kSetRows, {b.pointwise(P::kNeg, {x}), all_rows(b, x), r}), 1);
+}
+TEST_F(Cleanup, KeepsGathersOfSomeRows) {
+  const auto some = b.op(Op::kRange, {b.scalar<int32_t>(0), b.scalar<int32_t>(1), b.scalar<int32_t>(1)});
+  EXPECT_EQ(count(cleaned(b.op(Op::kGather, {r, some}, ir::GatherAttrs{})), Op::kGather), 1);
+}
+
 TEST_F(Cleanup, DropsNeutralElements) { expect_nodes(b.add(b.mul(r, b.scalar(1.0f)), b.filled<float>({4}, 0)), 1); }
 TEST_F(Cleanup, DropsNeutralElementsOfIntegers) {
   const auto i = b.pointwise(P::kNeg, {b.input("i", {3}, ir::DType::kInt32)});

@@ -131,3 +131,44 @@ def test_without_tensorflow(name, tmp_path):
         results = engine.run(feed)
         for want, output in zip(answers(name, case), model.outputs):
             check(results[output], want, f"{name}, case {case}, {output}")
+
+
+def test_a_graph_of_2015(tmp_path):
+    """Inception's: an op that only graphs of that time may have."""
+    rng = np.random.default_rng(5)
+    graph_def = tf.GraphDef()
+    graph_def.versions.producer = 8
+
+    def add(op, name, inputs=(), **attrs):
+        node = graph_def.node.add(op=op, name=name, input=inputs)
+        for key, value in attrs.items():
+            node.attr[key].CopyFrom(value)
+        return name
+
+    def constant(name, values):
+        value = tf.AttrValue(tensor=tf.make_tensor_proto(np.asarray(values, np.float32)))
+        return add("Const", name, dtype=floats, value=value)
+
+    floats = tf.AttrValue(type=tf.float32.as_datatype_enum)
+    shape = tf.AttrValue(shape=tf.TensorShape([None, 9, 9, 3]).as_proto())
+    value, channels = add("Placeholder", "x", dtype=floats, shape=shape), 3
+    for name, scale in (("scaled", True), ("plain", False)):
+        kernel = constant(f"{name}/kernel", rng.normal(0, 0.3, (3, 3, channels, 8)))
+        channels = 8
+        strides = tf.AttrValue(list=tf.AttrValue.ListValue(i=[1, 1, 1, 1]))
+        value = add("Conv2D", f"{name}/conv", [value, kernel], T=floats, strides=strides, padding=tf.AttrValue(s=b"SAME"))
+        operands = [constant(f"{name}/{key}", rng.uniform(0.5, 2, 8)) for key in ("mean", "variance", "beta", "gamma")]
+        value = add("BatchNormWithGlobalNormalization", f"{name}/norm", [value, *operands], T=floats,
+                    variance_epsilon=tf.AttrValue(f=1e-3), scale_after_normalization=tf.AttrValue(b=scale))  # fmt: skip
+        value = add("Relu", f"{name}/relu", [value], T=floats)
+    output = f"{value}:0"
+    feed = {"x:0": rng.normal(0, 1, (2, 9, 9, 3)).astype(np.float32)}
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(graph_def, name="")
+        want = session.run(output, feed)
+    engine = blade.Engine(tiny_models.write(graph_def, tmp_path / "old.pb"), outputs=[output])
+    check(engine.run(feed)[output], want, "engine")
+    graph, spec, _ = blade.optimize(graph_def, "o1", "cpu", quick(), outputs=[output], test_data=[feed])
+    with tf.Graph().as_default(), tf.Session() as session, spec:
+        tf.import_graph_def(graph, name="")
+        check(session.run(output, feed), want, "optimized")

@@ -10,6 +10,7 @@ namespace blade::backends::cpu {
 std::span<const KernelEntry> pointwise_rows();
 std::span<const KernelEntry> cast_rows();
 std::span<const KernelEntry> conv_rows();
+std::span<const KernelEntry> few_channel_conv_rows();
 std::span<const KernelEntry> depthwise_rows();
 std::span<const KernelEntry> separable_rows();   // two nodes a row
 std::span<const KernelEntry> bottleneck_rows();  // two or three nodes a row
@@ -38,8 +39,8 @@ std::span<const KernelEntry> typed_rows();
 std::span<const KernelEntry> segment_rows();
 std::span<const KernelEntry> window_rows();
 std::span<const KernelEntry> matrix_diag_rows();
-std::span<const KernelEntry> recurrent_rows();
-std::span<const KernelEntry> lstm_rows();
+std::span<const KernelEntry> block_lstm_rows();
+std::span<const KernelEntry> recurrence_rows();
 std::span<const KernelEntry> signal_rows();
 std::span<const KernelEntry> onednn_rows();
 

@@ -25,11 +25,11 @@ std::span<const KernelEntry> cpu_kernels() {
                                                       cpu::indexing_rows(),    cpu::resize_rows(),
                                                       cpu::resample_rows(),    cpu::shape_rows(),
                                                       cpu::segment_rows(),     cpu::window_rows(),
-                                                      cpu::matrix_diag_rows(), cpu::recurrent_rows(),
+                                                      cpu::matrix_diag_rows(), cpu::block_lstm_rows(),
                                                       cpu::typed_rows(),       cpu::selection_rows(),
                                                       cpu::detection_rows(),   cpu::combined_suppression_rows(),
                                                       cpu::list_rows(),        cpu::signal_rows(),
-                                                      cpu::lstm_rows()});
+                                                      cpu::recurrence_rows(),  cpu::few_channel_conv_rows()});
   return table;
 }
 

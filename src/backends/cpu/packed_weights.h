@@ -10,11 +10,12 @@
 
 namespace blade::backends::cpu {
 
-// Weights rearranged once and shared by all plans; made by `pack(source elements, destination)`.
+// Weights (a constant operand) rearranged once and shared by all plans; made by `pack(source elements, destination)`.
 template <class T = float, class Pack>
 Result<std::shared_ptr<const AlignedBuffer>> packed_weights(const KernelRequest& request, PackCache& packs,
-                                                            const std::string& layout, size_t bytes, Pack&& pack) {
-  const ir::TensorPtr& weights = request.constants[1];
+                                                            const std::string& layout, size_t bytes, Pack&& pack,
+                                                            size_t operand = 1) {
+  const ir::TensorPtr& weights = request.constants[operand];
   return packs.get(weights, layout, [&]() -> Result<AlignedBuffer> {
     BLADE_ASSIGN_OR_RETURN(const ir::TensorPtr source, ir::aligned(weights));
     AlignedBuffer buffer = AlignedBuffer::allocate(bytes);

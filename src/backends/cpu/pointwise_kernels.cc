@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kMaxPiece = 16384;
 constexpr int64_t kMaxPeriod = 1024;
-constexpr int64_t kPeriodicRun = 4096;  // elements that one call of the program covers where operands are periodic
+constexpr int64_t kPeriodicRun = 1024;  // elements that one call of the program covers where operands are periodic
 
 const ir::PointwiseProgram& program_of(const KernelRequest& request) {
   return request.node->get<ir::PointwiseAttrs>().program;
@@ -92,7 +92,8 @@ void fill_periodic(const PeriodicOperands& periodic, std::span<const ir::DType> 
     } else {
       std::copy_n(input<float>(args, operand), periodic.period, to);
     }
-    for (int64_t i = periodic.period; i < length; ++i) to[i] = to[i - periodic.period];
+    for (int64_t done = periodic.period; done < length; done *= 2)
+      std::copy_n(to, std::min(done, length - done), to + done);
   }
 }
 

@@ -17,8 +17,14 @@ namespace HWY_NAMESPACE {
 namespace {
 
 HWY_ATTR HWY_INLINE V gate_sum(const Gates& a, const Gates& b, int gate, int64_t at, int64_t count) {
-  return hn::Add(load_some(D(), a.data + gate * a.stride + at, count),
-                 load_some(D(), b.data + gate * b.stride + at, count));
+  return hn::Add(load_some(D(), a.gate(gate) + at, count), load_some(D(), b.gate(gate) + at, count));
+}
+
+HWY_ATTR void plain_cells(const Gates& from_inputs, const Gates& from_state, float* h, int64_t n) {
+  const D d;
+  for (int64_t k = 0; k < n; k += static_cast<int64_t>(hn::Lanes(d))) {
+    store_some(tanh_of(gate_sum(from_inputs, from_state, 0, k, n - k)), d, h + k, n - k);
+  }
 }
 
 HWY_ATTR void lstm_cells(const Gates& from_inputs, const Gates& from_state, float* cs, float* h, int64_t n) {
@@ -36,10 +42,47 @@ HWY_ATTR void lstm_cells(const Gates& from_inputs, const Gates& from_state, floa
   }
 }
 
+// z * h + (1 - z) * g
+HWY_ATTR HWY_INLINE void store_mixed(V z, V g, const float* h, float* next, int64_t count) {
+  const D d;
+  store_some(hn::MulAdd(z, hn::Sub(load_some(d, h, count), g), g), d, next, count);
+}
+
+HWY_ATTR void gru_cells(const Gates& from_inputs, const Gates& from_state, const float* bias, const float* h,
+                        float* next, int64_t n) {
+  const D d;
+  for (int64_t k = 0; k < n; k += static_cast<int64_t>(hn::Lanes(d))) {
+    const int64_t count = n - k;
+    const V z = sigmoid_of(gate_sum(from_inputs, from_state, 0, k, count));
+    const V r = sigmoid_of(gate_sum(from_inputs, from_state, 1, k, count));
+    const V state = hn::Add(load_some(d, from_state.gate(2) + k, count), load_some(d, bias + k, count));
+    const V g = tanh_of(hn::MulAdd(r, state, load_some(d, from_inputs.gate(2) + k, count)));
+    store_mixed(z, g, h + k, next + k, count);
+  }
+}
+
+HWY_ATTR void reset_cells(const Gates& from_inputs, const Gates& from_state, const float* h, float* scaled, int64_t n) {
+  const D d;
+  for (int64_t k = 0; k < n; k += static_cast<int64_t>(hn::Lanes(d))) {
+    const V r = sigmoid_of(gate_sum(from_inputs, from_state, 1, k, n - k));
+    store_some(hn::Mul(r, load_some(d, h + k, n - k)), d, scaled + k, n - k);
+  }
+}
+
+HWY_ATTR void gru_after_reset_cells(const Gates& from_inputs, const Gates& from_state, const float* h, float* next,
+                                    int64_t n) {
+  const D d;
+  for (int64_t k = 0; k < n; k += static_cast<int64_t>(hn::Lanes(d))) {
+    const V z = sigmoid_of(gate_sum(from_inputs, from_state, 0, k, n - k));
+    const V g = tanh_of(gate_sum(from_inputs, from_state, 2, k, n - k));
+    store_mixed(z, g, h + k, next + k, n - k);
+  }
+}
+
 }  // namespace
 
 const RecurrentCells& get_recurrent_cells() {
-  static const RecurrentCells cells = {lstm_cells};
+  static const RecurrentCells cells = {plain_cells, lstm_cells, gru_cells, reset_cells, gru_after_reset_cells};
   return cells;
 }
 

@@ -133,11 +133,83 @@ Result<std::unique_ptr<Kernel>> create_pad(const KernelRequest& request, PackCac
   });
 }
 
+Support supports_mirror(const KernelRequest& request) {
+  if (request.node->get<ir::PadAttrs>().mode == ir::PadMode::kConstant) return Support::no("does not mirror");
+  return needs_constant_ints(request, 1, "paddings");
+}
+
+// Where the elements of a mirrored dim come from.
+std::vector<int64_t> mirrored(int64_t before, int64_t size, int64_t total, bool repeats_edge) {
+  const int64_t edge = repeats_edge ? 1 : 0;
+  std::vector<int64_t> from;
+  for (int64_t i = 0; i < total; ++i) {
+    const int64_t at = i - before;
+    from.push_back(at < 0 ? -at - edge : at >= size ? 2 * size - 2 - at + edge : at);
+  }
+  return from;
+}
+
+// Rows along the last mirrored dim: its middle is one stretch of the input, each step beside it a copy of its own.
+struct MirrorPlan {
+  std::vector<std::vector<int64_t>> from;  // for each dim up to that one
+  ir::Dims strides;                        // of the input over them, in bytes
+  int64_t before = 0, middle = 0;          // steps
+  size_t step_bytes = 1;
+
+  size_t row_steps() const { return from.back().size(); }
+  void copy_row(int64_t row, const std::byte* in, std::byte* out) const {
+    for (size_t d = from.size() - 1; d-- > 0;) {
+      const auto count = static_cast<int64_t>(from[d].size());
+      in += from[d][static_cast<size_t>(row % count)] * strides[d];
+      row /= count;
+    }
+    const auto copy_steps = [&](size_t first, size_t last) {
+      for (size_t i = first; i < last; ++i) {
+        std::memcpy(out + i * step_bytes, in + from.back()[i] * strides.back(), step_bytes);
+      }
+    };
+    const auto first = static_cast<size_t>(before), last = static_cast<size_t>(before + middle);
+    copy_steps(0, first);
+    std::memcpy(out + first * step_bytes, in, (last - first) * step_bytes);
+    copy_steps(last, row_steps());
+  }
+};
+
+Result<std::unique_ptr<Kernel>> create_mirror(const KernelRequest& request, PackCache&) {
+  const ir::Dims in = request.inputs[0].dims, out = request.outputs[0].dims;
+  const std::vector<int64_t> pads = constant_ints(request, 1);
+  const bool repeats_edge = request.node->get<ir::PadAttrs>().mode == ir::PadMode::kSymmetric;
+  size_t rank = out.size();
+  while (rank > 1 && in[rank - 1] == out[rank - 1]) --rank;
+  MirrorPlan plan;
+  plan.step_bytes = ir::dtype_size(request.outputs[0].dtype);
+  if (out.empty()) plan.from = {{0}}, plan.strides = {0}, plan.middle = 1;
+  for (size_t d = rank; d < out.size(); ++d) plan.step_bytes *= static_cast<size_t>(out[d]);
+  const ir::Dims strides = row_major_strides(in);
+  for (size_t d = 0; d < rank && !out.empty(); ++d) {
+    plan.from.push_back(mirrored(pads[2 * d], in[d], out[d], repeats_edge));
+    plan.strides.push_back(strides[d] * static_cast<int64_t>(ir::dtype_size(request.outputs[0].dtype)));
+    plan.before = pads[2 * d];
+    plan.middle = in[d];
+  }
+  const int64_t rows = product(out) == 0 ? 0 : product(out, 0, plan.from.size() - 1);
+  const size_t row_bytes = plan.row_steps() * plan.step_bytes;
+  return make_kernel([=](const KernelArgs& args) {
+    parallel_ranges(args.pool, rows, static_cast<double>(row_bytes) / 16, [&](int64_t first, int64_t last) {
+      for (int64_t row = first; row < last; ++row) {
+        plan.copy_row(row, input(args, 0), output(args) + static_cast<size_t>(row) * row_bytes);
+      }
+    });
+    return Status::ok_status();
+  });
+}
+
 constexpr KernelEntry kSlicingRows[] = {
     {"cpu.slice.strided", ir::Op::kSlice, supports_slice, nullptr, create_slice},
     {"cpu.strided_slice.strided", ir::Op::kStridedSlice, supports_strided_slice, nullptr, create_strided_slice},
     {"cpu.reverse.strided", ir::Op::kReverse, yes, nullptr, create_reverse},
     {"cpu.pad.strided", ir::Op::kPad, supports_pad, nullptr, create_pad},
+    {"cpu.pad.mirror", ir::Op::kPad, supports_mirror, nullptr, create_mirror},
 };
 
 }  // namespace

@@ -78,7 +78,7 @@ constexpr KernelEntry kTable[] = {
     {"reference.fft", ir::Op::kFft, floating, nullptr, create<run_fft>},
     {"reference.ctc_greedy_decoder", ir::Op::kCtcGreedyDecoder, any_dtype, nullptr, create<run_ctc_greedy_decoder>},
     {"reference.block_lstm", ir::Op::kBlockLstm, floating, nullptr, create<run_block_lstm>},
-    {"reference.lstm", ir::Op::kLstm, floating, nullptr, create<run_lstm>},
+    {"reference.recurrence", ir::Op::kRecurrence, floating, nullptr, create<run_recurrence>},
     {"reference.where", ir::Op::kWhere, any_dtype, nullptr, create<run_where>},
     {"reference.non_max_suppression", ir::Op::kNonMaxSuppression, any_dtype, nullptr, create<run_non_max_suppression>},
     {"reference.unique", ir::Op::kUnique, any_dtype, nullptr, create<run_unique>},

@@ -54,30 +54,78 @@ Status run_block_lstm(const Call& call) {
   return Status::ok_status();
 }
 
-Status run_lstm(const Call& call) {
-  const Array<double> sums = read<double>(call, 0), w = read<double>(call, 1);
-  Array<double> h = read<double>(call, 2), cs = read<double>(call, 3);
-  Array<double> all = make_array<double>(call.out_dims());
-  const int64_t steps = sums.dims[0], batch = sums.dims[1], cells = cs.dims[1];
-  for (int64_t t = 0; t < steps; ++t) {
-    const Array<double> before = h;
-    for (int64_t n = 0; n < batch; ++n) {
-      for (int64_t k = 0; k < cells; ++k) {
-        const auto gate = [&](int64_t g) {
-          double sum = sums[((t * batch + n) * 4 + g) * cells + k];
-          for (int64_t i = 0; i < cells; ++i) sum += before[n * cells + i] * w[(i * 4 + g) * cells + k];
-          return sum;
-        };
-        double& cell = cs[n * cells + k];
-        cell = gate_sigmoid(gate(1)) * cell + gate_sigmoid(gate(0)) * std::tanh(gate(2));
-        h[n * cells + k] = gate_sigmoid(gate(3)) * std::tanh(cell);
-        all[(t * batch + n) * cells + k] = h[n * cells + k];
+namespace {
+
+// One step of a recurrent layer for one sample.
+struct ReferenceCell {
+  const ir::RecurrenceAttrs& attrs;
+  const Array<double>&x, &wx, &bias, &wh;
+  int64_t inputs = x.dims[2], cells = wh.dims[0], gates = attrs.gates();
+
+  double from_x(int64_t row, int64_t gate, int64_t k) const {
+    double sum = bias[gate * cells + k];
+    for (int64_t i = 0; i < inputs; ++i) sum += x[row * inputs + i] * wx[(i * gates + gate) * cells + k];
+    return sum;
+  }
+  double from_h(const double* h, int64_t gate, int64_t k) const {
+    double sum = 0;
+    for (int64_t i = 0; i < cells; ++i) sum += h[i] * wh[(i * gates + gate) * cells + k];
+    return sum;
+  }
+  double sum(int64_t row, const double* h, int64_t gate, int64_t k) const {
+    return from_x(row, gate, k) + from_h(h, gate, k);
+  }
+
+  // Row `row` of x changes h, and the cell of an LSTM.
+  void step(int64_t row, double* h, double* c) const {
+    const std::vector<double> before(h, h + cells);
+    std::vector<double> reset = before;
+    for (int64_t k = 0; k < cells && attrs.cell == ir::RecurrentCell::kGruResetFirst; ++k) {
+      reset[static_cast<size_t>(k)] *= gate_sigmoid(sum(row, before.data(), 1, k));
+    }
+    for (int64_t k = 0; k < cells; ++k) {
+      const auto gate = [&](int64_t g) { return gate_sigmoid(sum(row, before.data(), g, k)); };
+      switch (attrs.cell) {
+        case ir::RecurrentCell::kPlain:
+          h[k] = std::tanh(sum(row, before.data(), 0, k));
+          break;
+        case ir::RecurrentCell::kLstm:
+          c[k] = gate(1) * c[k] + gate(0) * std::tanh(sum(row, before.data(), 2, k));
+          h[k] = gate(3) * std::tanh(c[k]);
+          break;
+        case ir::RecurrentCell::kGru: {
+          const double scaled = gate(1) * (from_h(before.data(), 2, k) + bias[3 * cells + k]);
+          h[k] = gate(0) * h[k] + (1 - gate(0)) * std::tanh(from_x(row, 2, k) + scaled);
+          break;
+        }
+        case ir::RecurrentCell::kGruResetFirst:
+          h[k] = gate(0) * h[k] + (1 - gate(0)) * std::tanh(sum(row, reset.data(), 2, k));
+          break;
       }
     }
   }
+};
+
+}  // namespace
+
+Status run_recurrence(const Call& call) {
+  const auto& attrs = call.node.get<ir::RecurrenceAttrs>();
+  const Array<double> x = read<double>(call, 0), wx = read<double>(call, 1), bias = read<double>(call, 2),
+                      wh = read<double>(call, 3);
+  Array<double> h = read<double>(call, 4), c = attrs.states() == 2 ? read<double>(call, 5) : h;
+  const std::vector<int64_t> mask =
+      attrs.masked ? read_ints(call, 4 + static_cast<size_t>(attrs.states())) : std::vector<int64_t>();
+  const ReferenceCell cell{attrs, x, wx, bias, wh};
+  Array<double> all = make_array<double>(call.out_dims());
+  for (int64_t row = 0; row < x.dims[0] * x.dims[1]; ++row) {
+    double* of_sample = &h[row % x.dims[1] * cell.cells];
+    if (!attrs.masked || mask[static_cast<size_t>(row)] != 0)
+      cell.step(row, of_sample, &c[row % x.dims[1] * cell.cells]);
+    std::copy_n(of_sample, cell.cells, &all[row * cell.cells]);
+  }
   write(call, 0, all);
   write(call, 1, h);
-  write(call, 2, cs);
+  if (attrs.states() == 2) write(call, 2, c);
   return Status::ok_status();
 }
 

@@ -31,6 +31,7 @@ Status lower_max_pool(LowerContext& context, int argument);
 Status lower_max_pool_v2(LowerContext& context, int argument);
 Status lower_avg_pool(LowerContext& context, int argument);
 Status lower_batch_norm(LowerContext& context, int argument);
+Status lower_global_batch_norm(LowerContext& context, int argument);
 Status lower_lrn(LowerContext& context, int argument);
 Status lower_matmul(LowerContext& context, int argument);
 Status lower_fused_matmul(LowerContext& context, int argument);

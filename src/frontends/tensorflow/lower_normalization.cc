@@ -194,6 +194,20 @@ Status lower_batch_norm(LowerContext& context, int) {
   return context.finish(std::move(outputs));
 }
 
+// t, mean, variance, beta, gamma: what graphs of 2015 have, which TensorFlow still runs.
+Status lower_global_batch_norm(LowerContext& context, int) {
+  BLADE_ASSIGN_OR_RETURN(float epsilon, float_attr_or(context.node(), "variance_epsilon", 0.0f));
+  BLADE_ASSIGN_OR_RETURN(bool scale, bool_attr_or(context.node(), "scale_after_normalization", true));
+  Emitter e(context);
+  ir::ValueId gamma = context.input(4);
+  if (!scale) {
+    gamma = e.fill("ones", e.shape_of(gamma), e.scalar(context.dtype(gamma), 1));
+  }
+  const std::vector<ir::ValueId> operands = {context.input(0), gamma, context.input(3), context.input(1),
+                                             context.input(2)};
+  return e.finish(e.emit(ir::Op::kBatchNorm, "", operands, ir::BatchNormAttrs{epsilon}));
+}
+
 Status lower_lrn(LowerContext& context, int) {
   ir::LrnAttrs attrs;
   BLADE_ASSIGN_OR_RETURN(attrs.depth_radius, int_attr_or(context.node(), "depth_radius", 5));

@@ -346,6 +346,21 @@ struct BlockLstmAttrs {
   bool operator==(const BlockLstmAttrs&) const = default;
 };
 
+// A recurrent layer over a whole sequence. Gates are sigmoids but for the candidate g, a tanh; x, h and c are this
+// step's input, the state and an LSTM's cell. kPlain: h' = tanh. kLstm (i, f, g, o): c' = f c + i g, h' = o tanh(c').
+// kGru (z, r, g): h' = z h + (1 - z) g, where r scales what comes from h in g; kGruResetFirst: where r scales h itself.
+enum class RecurrentCell : uint8_t { kPlain, kLstm, kGru, kGruResetFirst };
+struct RecurrenceAttrs {
+  RecurrentCell cell = RecurrentCell::kLstm;
+  bool masked = false;  // the last input says which steps count; in the others states stay what they were
+  int gates() const { return cell == RecurrentCell::kPlain ? 1 : cell == RecurrentCell::kLstm ? 4 : 3; }
+  // Parts of the bias: one a gate, and for kGru one more for what comes from h in g.
+  int biases() const { return gates() + (cell == RecurrentCell::kGru ? 1 : 0); }
+  int states() const { return cell == RecurrentCell::kLstm ? 2 : 1; }
+  BLADE_ATTRS(cell, masked)
+  bool operator==(const RecurrenceAttrs&) const = default;
+};
+
 // Discrete Fourier transforms along the last axis; complex numbers are two tensors, real and imaginary parts. kForward
 // and kInverse: both parts to both parts. kReal: x and a length n, to which longer rows are cut, to the parts of
 // n / 2 + 1 numbers. kRealInverse: both parts and a length n to n real numbers.
@@ -443,6 +458,6 @@ using Attrs =
                  GatherAttrs, TensorScatterAttrs, SegmentReduceAttrs, SearchSortedAttrs, DiagAttrs, BitcastAttrs,
                  CropAndResizeAttrs, CombinedNonMaxSuppressionAttrs, BlockLstmAttrs, BlockAttrs, ResizeAttrs,
                  NonMaxSuppressionAttrs, PositionsAttrs, SubGraphsAttrs, ForeignAttrs, EnsureShapeAttrs, FftAttrs,
-                 CtcGreedyAttrs, SampleAttrs, AttentionAttrs>;
+                 CtcGreedyAttrs, SampleAttrs, AttentionAttrs, RecurrenceAttrs>;
 
 }  // namespace blade::ir

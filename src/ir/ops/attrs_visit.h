@@ -58,6 +58,11 @@ struct EnumNames<ScatterKind> {
   static constexpr const char* value[] = {"update", "add", "sub", "max", "min"};
 };
 
+template <>
+struct EnumNames<RecurrentCell> {
+  static constexpr const char* value[] = {"plain", "lstm", "gru", "gru_reset_first"};
+};
+
 // Calls v(name, field) for each field; `v` must not change the fields.
 template <class V>
 void visit_attrs(const Attrs& attrs, V& v) {

@@ -141,8 +141,8 @@ double compute_flops(const Graph& graph, const Node& node) {
       return count(graph, node.inputs[0]);
     case Op::kBlockLstm:
       return 2 * all_dims(in(1), 0, 2) * count(graph, node.inputs[4]) + 80 * out;
-    case Op::kLstm:
-      return 2 * all_dims(in(0), 0, 2) * count(graph, node.inputs[1]) + 80 * out;
+    case Op::kRecurrence:
+      return 2 * all_dims(in(0), 0, 2) * (count(graph, node.inputs[1]) + count(graph, node.inputs[3])) + 80 * out;
     case Op::kBatchNorm:
       return 2 * out;
     case Op::kLayerNorm:

@@ -26,30 +26,44 @@ Status infer_block_lstm(InferContext& c) {
   return Status();
 }
 
-// sums [t, n, 4 cells] of the gates i, f, c, o without their states' part, weights [cells, 4 cells], h and cs
-// [n, cells] -> all h [t, n, cells], the last h and cs [n, cells].
-Status infer_lstm(InferContext& c) {
-  BLADE_RETURN_IF_ERROR(check_arity(c, 4, 4, 3));
-  BLADE_RETURN_IF_ERROR(check_rank(c, 0, 3, "the gates' sums"));
-  BLADE_RETURN_IF_ERROR(check_rank(c, 1, 2, "recurrent weights"));
-  BLADE_RETURN_IF_ERROR(check_rank(c, 2, 2, "a hidden state"));
-  BLADE_RETURN_IF_ERROR(check_rank(c, 3, 2, "a cell state"));
-  for (int i = 1; i < 4; ++i) BLADE_RETURN_IF_ERROR(check_same_dtype(c, 0, i));
-  const Dim steps = input_dim(c, 0, 0, "steps");
-  BLADE_ASSIGN_OR_RETURN(Dim batch,
-                         merge_dims(c, input_dim(c, 0, 1, "batch"), input_dim(c, 2, 0, "batch"), "the batch size"));
-  BLADE_ASSIGN_OR_RETURN(batch, merge_dims(c, batch, input_dim(c, 3, 0, "batch"), "the batch size"));
-  BLADE_ASSIGN_OR_RETURN(Dim cells,
-                         merge_dims(c, input_dim(c, 2, 1, "cells"), input_dim(c, 3, 1, "cells"), "the state's size"));
-  BLADE_ASSIGN_OR_RETURN(cells, merge_dims(c, cells, input_dim(c, 1, 0, "cells"),
-                                           "the rows of the recurrent weights and the state's size"));
-  const Dim gates = c.symbols().mul(cells, 4);
-  for (int i : {0, 1}) {
-    if (!c.input_shape(i).has_rank()) continue;
-    BLADE_RETURN_IF_ERROR(merge_dims(c, c.input_shape(i).dim(-1), gates, "four gates a cell").status());
+namespace {
+
+// Merges the dim `axis` of input `i` with `dim`.
+Status merge_input(InferContext& c, int i, int axis, Dim& dim, const char* what) {
+  if (!c.input_shape(i).has_rank()) return Status();
+  BLADE_ASSIGN_OR_RETURN(dim, merge_dims(c, dim, c.input_shape(i).dim(axis), what));
+  return Status();
+}
+
+}  // namespace
+
+Status infer_recurrence(InferContext& c) {
+  const auto& attrs = c.node().get<RecurrenceAttrs>();
+  const int states = attrs.states(), inputs = 4 + states + (attrs.masked ? 1 : 0);
+  BLADE_RETURN_IF_ERROR(check_arity(c, inputs, inputs, 1 + states));
+  BLADE_RETURN_IF_ERROR(check_rank(c, 0, 3, "the input"));
+  BLADE_RETURN_IF_ERROR(check_rank(c, 1, 2, "input weights"));
+  BLADE_RETURN_IF_ERROR(check_rank(c, 2, 1, "biases"));
+  BLADE_RETURN_IF_ERROR(check_rank(c, 3, 2, "recurrent weights"));
+  for (int i = 1; i < 4 + states; ++i) BLADE_RETURN_IF_ERROR(check_same_dtype(c, 0, i));
+  Dim steps = input_dim(c, 0, 0, "steps"), batch = input_dim(c, 0, 1, "batch"), cells = input_dim(c, 3, 0, "cells");
+  for (int i = 4; i < 4 + states; ++i) {
+    BLADE_RETURN_IF_ERROR(check_rank(c, i, 2, "a state"));
+    BLADE_RETURN_IF_ERROR(merge_input(c, i, 0, batch, "the batch size"));
+    BLADE_RETURN_IF_ERROR(merge_input(c, i, 1, cells, "the state's size and the rows of the recurrent weights"));
   }
+  if (attrs.masked) {
+    BLADE_RETURN_IF_ERROR(check_rank(c, inputs - 1, 2, "the mask"));
+    BLADE_RETURN_IF_ERROR(merge_input(c, inputs - 1, 0, steps, "the number of steps"));
+    BLADE_RETURN_IF_ERROR(merge_input(c, inputs - 1, 1, batch, "the batch size"));
+  }
+  Dim rows = input_dim(c, 0, 2, "inputs"), gates = c.symbols().mul(cells, attrs.gates()),
+      biases = c.symbols().mul(cells, attrs.biases());
+  BLADE_RETURN_IF_ERROR(merge_input(c, 1, 0, rows, "the input's size and the rows of its weights"));
+  for (int i : {1, 3}) BLADE_RETURN_IF_ERROR(merge_input(c, i, 1, gates, "the columns of the weights"));
+  BLADE_RETURN_IF_ERROR(merge_input(c, 2, 0, biases, "the biases of the gates"));
   c.set_output(0, c.input_dtype(0), Shape({steps, batch, cells}));
-  for (int i : {1, 2}) c.set_output(i, c.input_dtype(0), Shape({batch, cells}));
+  for (int i = 1; i <= states; ++i) c.set_output(i, c.input_dtype(0), Shape({batch, cells}));
   return Status();
 }
 

@@ -111,12 +111,12 @@ Result<std::unique_ptr<Kernel>> create_lstm(const KernelRequest& request, PackCa
   return std::unique_ptr<Kernel>(std::make_unique<LstmKernel>(std::move(plan), request.num_threads));
 }
 
-constexpr KernelEntry kRecurrentRows[] = {
+constexpr KernelEntry kBlockLstmRows[] = {
     {"cpu.block_lstm.steps_f32", ir::Op::kBlockLstm, supports_lstm, nullptr, create_lstm},
 };
 
 }  // namespace
 
-std::span<const KernelEntry> recurrent_rows() { return kRecurrentRows; }
+std::span<const KernelEntry> block_lstm_rows() { return kBlockLstmRows; }
 
 }  // namespace blade::backends::cpu
