@@ -41,7 +41,8 @@ class JoinedKernelsOf {
       ASSERT_GT(taken, 0u);
       const bool alone = *joined == nullptr;  // one that has nothing to be joined with
       ASSERT_TRUE(!alone || taken == 1);
-      ASSERT_TRUE((alone ? bound[first].kernel->run(bound[first].args) : (*joined)->run((*queue)->handle(), taken)).ok());
+      ASSERT_TRUE(
+          (alone ? bound[first].kernel->run(bound[first].args) : (*joined)->run((*queue)->handle(), taken)).ok());
       ASSERT_TRUE((*queue)->wait().ok());
     }
     for (const Member& member : members_) {

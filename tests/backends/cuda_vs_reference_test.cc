@@ -19,7 +19,7 @@ struct TileSpec {
 };
 
 // Shapes that reach every tile and split, with borders that fill no tile.
-std::vector<Case> tile_cases(ir::DType type) {
+std::vector<Case> make_tile_cases(ir::DType type) {
   using ir::Padding;
   const TileSpec specs[] = {
       {"1x1", {1, 7, 9, 512}, {1, 1, 512, 136}, {1, 1}, {1, 1}, Padding::kValid},
@@ -76,6 +76,12 @@ std::vector<Case> tile_cases(ir::DType type) {
     cases.push_back(fused);
   }
   return cases;
+}
+
+const std::vector<Case>& tile_cases(ir::DType type) {
+  static const std::vector<Case> half = make_tile_cases(ir::DType::kFloat16);
+  static const std::vector<Case> full = make_tile_cases(ir::DType::kFloat32);
+  return type == ir::DType::kFloat16 ? half : full;
 }
 
 TEST(CudaVsReference, Tiles) { check_all(tile_cases(ir::DType::kFloat16)); }
@@ -153,7 +159,8 @@ TEST(CudaVsReference, ProductsOfAFewRows) {
            1e-4};
     cases.push_back(c);
     cases.push_back(in_half(c));
-    pairs.push_back({in_half(c), {"cast", ir::Op::kCast, ir::CastAttrs{ir::DType::kFloat32}, {nullptr}, 1, 1, 4e-3}, 0});
+    pairs.push_back(
+        {in_half(c), {"cast", ir::Op::kCast, ir::CastAttrs{ir::DType::kFloat32}, {nullptr}, 1, 1, 4e-3}, 0});
     ir::ConvAttrs attrs;
     attrs.strides = attrs.dilations = {1, 1};
     attrs.padding = ir::Padding::kValid;

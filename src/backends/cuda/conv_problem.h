@@ -36,7 +36,7 @@ ConvProblem conv_problem(const KernelRequest& request);  // only for what is sup
 // The same for a sum of two convolutions.
 Support supports_conv_sum(const KernelRequest& request);
 ConvProblem addend_problem(const KernelRequest& request);  // the addend by itself
-bool is_plain_product(const ConvProblem& problem);  // a 1x1 convolution without strides and padding
+bool is_plain_product(const ConvProblem& problem);         // a 1x1 convolution without strides and padding
 const ir::PointwiseProgram& epilogue_of(const KernelRequest& request);
 
 // What all implicit-product kernels alike need: the shape (not yet tiles and stages), packed weights and the epilogue.

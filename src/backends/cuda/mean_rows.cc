@@ -50,8 +50,8 @@ Support supports_conv_mean(const KernelRequest& request, const MeanVariant& vari
 // Constants are of an H200, roughly.
 double predict_conv_mean_us(const KernelRequest& request, const MeanVariant& variant) {
   const ConvProblem problem = conv_problem(*request.producer);
-  const double waves = static_cast<double>(ceil_div(ceil_div(problem.channels, int64_t{variant.columns}),
-                                                    int64_t{request.device->info().multiprocessors}));
+  const double waves = static_cast<double>(
+      ceil_div(ceil_div(problem.channels, int64_t{variant.columns}), int64_t{request.device->info().multiprocessors}));
   return 2.0 + waves * (0.8 + 0.06 * static_cast<double>(problem.chunks()));
 }
 

@@ -163,8 +163,8 @@ __device__ __forceinline__ void multiply_16x8x8(float (&c)[4], const uint32_t (&
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
-// A float as the TF32 that its upper bits are, and what remains. What is not finite leaves nothing, and is 0 as `finite`:
-// times what remains of another it would be infinity times 0.
+// A float as the TF32 that its upper bits are, and what remains. What is not finite leaves nothing, and is 0 as
+// `finite`: times what remains of another it would be infinity times 0.
 struct FloatParts {
   uint32_t upper, finite, lower;
   __device__ __forceinline__ explicit FloatParts(uint32_t value) : upper(value & 0xffffe000u) {
@@ -213,10 +213,9 @@ struct GroupMultiply;
 template <>
 struct GroupMultiply<16> {
   static __device__ __forceinline__ void run(float (&c)[2][4], uint64_t a, uint64_t b) {
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7}, %8, %9, 1, 1, 1, 0, 0;"
-        : BLADE_C4(0), BLADE_C4(1)
-        : "l"(a), "l"(b));
+    asm volatile("wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7}, %8, %9, 1, 1, 1, 0, 0;"
+                 : BLADE_C4(0), BLADE_C4(1)
+                 : "l"(a), "l"(b));
   }
 };
 template <>

@@ -75,7 +75,8 @@ __global__ void __launch_bounds__(kThreads) vector_product(const __grid_constant
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         const int at = (first + i * kGroups) * 8 * kPiece;
-        values[i] = at + offset < p.in_channels ? __ldcg(reinterpret_cast<const uint4*>(x + at)) : make_uint4(0, 0, 0, 0);
+        values[i] =
+            at + offset < p.in_channels ? __ldcg(reinterpret_cast<const uint4*>(x + at)) : make_uint4(0, 0, 0, 0);
       }
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
