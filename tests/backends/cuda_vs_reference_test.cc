@@ -189,26 +189,6 @@ TEST(CudaVsReference, EveryTileOnce) {
   check_smallest(tile_cases(ir::DType::kFloat32));
 }
 
-// Infinity stays infinity, and what is not a number stays so.
-TEST(CudaVsReference, InfiniteOperands) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  constexpr int64_t kRows = 40, kDepth = 64, kColumns = 40;
-  std::vector<float> left(kRows * kDepth, 1.25f), right(kDepth * kColumns, 1.0f / 3);
-  left[0] = kInfinity;                                              // row 0 is infinite
-  left[kDepth] = -kInfinity;                                        // row 1
-  left[2 * kDepth] = kInfinity, left[2 * kDepth + 1] = -kInfinity;  // row 2: not a number
-  right[5] = kInfinity;                                             // column 5
-  right[6] = 0;                                                     // infinity times 0 in rows 0 to 2
-  check_all({{"infinite",
-              ir::Op::kMatMul,
-              ir::MatMulAttrs{},
-              {tensor<float>(ir::DType::kFloat32, {kRows, kDepth}, left),
-               tensor<float>(ir::DType::kFloat32, {kDepth, kColumns}, right)},
-              1,
-              1,
-              2e-5}});
-}
-
 TEST(CudaVsReference, WideProducts) {
   std::vector<Case> cases;
   for (const int64_t columns : {101, 136}) {

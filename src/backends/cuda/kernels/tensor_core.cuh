@@ -163,31 +163,24 @@ __device__ __forceinline__ void multiply_16x8x8(float (&c)[4], const uint32_t (&
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
-// A float as the TF32 that its upper bits are, and what remains. What is not finite leaves nothing, and is 0 as
-// `finite`: times what remains of another it would be infinity times 0.
-struct FloatParts {
-  uint32_t upper, finite, lower;
-  __device__ __forceinline__ explicit FloatParts(uint32_t value) : upper(value & 0xffffe000u) {
-    const float rest = __uint_as_float(value) - __uint_as_float(upper);
-    const bool is_finite = rest == rest;
-    finite = is_finite ? upper : 0u;
-    lower = is_finite ? __float_as_uint(rest) : 0u;
-  }
-};
+// A float as the TF32 that its upper bits are, and what remains.
+__device__ __forceinline__ uint32_t upper_bits(uint32_t value) { return value & 0xffffe000u; }
+__device__ __forceinline__ uint32_t lower_part(uint32_t value) {
+  const float rest = __uint_as_float(value) - __uint_as_float(upper_bits(value));
+  return rest == rest ? __float_as_uint(rest) : 0u;  // infinity leaves nothing
+}
 // c[16x8] += a[16x8] * b[8x8], all float32: three products of TF32 leave out only what is below 2^-21 of a product.
 __device__ __forceinline__ void multiply_floats(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  uint32_t upper[4], finite[4], lower[4];
+  uint32_t upper[4], lower[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const FloatParts parts(a[i]);
-    upper[i] = parts.upper;
-    finite[i] = parts.finite;
-    lower[i] = parts.lower;
+    upper[i] = upper_bits(a[i]);
+    lower[i] = lower_part(a[i]);
   }
-  const FloatParts first(b0), second(b1);
-  multiply_16x8x8(c, lower, first.finite, second.finite);
-  multiply_16x8x8(c, finite, first.lower, second.lower);
-  multiply_16x8x8(c, upper, first.upper, second.upper);
+  const uint32_t upper0 = upper_bits(b0), upper1 = upper_bits(b1);
+  multiply_16x8x8(c, lower, upper0, upper1);
+  multiply_16x8x8(c, upper, lower_part(b0), lower_part(b1));
+  multiply_16x8x8(c, upper, upper0, upper1);
 }
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
