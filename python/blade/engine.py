@@ -3,12 +3,25 @@ import collections
 import json
 import os
 
+import numpy as np
+
 from blade import _core
 from blade.arrays import checked_feed, native_array, tensor_name
 from blade.errors import InvalidArgumentError
 
 TensorInfo = collections.namedtuple("TensorInfo", ["name", "dtype", "shape"])
 TensorInfo.__doc__ = "Name, dtype name and shape (None for an unknown dim, or in place of the shape for an unknown rank)."
+
+
+_MOST_ORDERS = 16
+
+
+def _dtype_of(info):
+    """numpy's, or None where it has none of that name (bfloat16)."""
+    try:
+        return np.dtype(info.dtype)
+    except TypeError:
+        return None
 
 
 def _node_name(name):
@@ -32,13 +45,16 @@ class Engine:
     def __init__(self, path, outputs=None, device="cpu", num_threads=0, signature=None, *, _reference=False):
         if isinstance(outputs, str):
             outputs = [outputs]
-        self._asked = list(outputs) if outputs else None
+        asked = list(outputs or [])
         self._engine = _core.Engine(
-            os.fsdecode(path), list(outputs or []), int(num_threads), _reference, signature or "", device
+            os.fsdecode(path), asked, int(num_threads), _reference, signature or "", device
         )
         self.inputs = [TensorInfo(*info) for info in self._engine.describe(True)]
         self.outputs = [TensorInfo(*info) for info in self._engine.describe(False)]
         self._input_names = [_node_name(info.name) for info in self.inputs]
+        self._output_names = asked or [info.name for info in self.outputs]
+        self._dtypes = [_dtype_of(info) for info in self.inputs]
+        self._orders = {}
         self._keys = {key: _node_name(name) for key, name in self._engine.input_keys().items()}
 
     def _input_of(self, name):
@@ -54,31 +70,45 @@ class Engine:
             f"the feed has '{node}', which is an input's name and the signature's key of another input, '{found}'; expected what "
             f"means one input: give '{node}:0' for the first or '{tensor}' for the other")
 
-    def _ordered(self, feed):
-        given, names = {}, {}
-        for key, value in checked_feed(feed, "the feed").items():
+    def _order_of(self, feed):
+        """The feed's keys in the order of the inputs."""
+        keys, names = {}, {}
+        for key in checked_feed(feed, "the feed"):
             name = tensor_name(key)
             node = self._input_of(name)
-            if node in given:
+            if node in keys:
                 raise InvalidArgumentError(
                     f"the feed has the input '{node}' twice, as '{names[node]}' and as '{name}'; expected each input once: leave one "
                     "of them out")
-            given[node], names[node] = value, name
-        missing = [name for name in self._input_names if name not in given]
-        extra = [name for name in given if name not in self._input_names]
+            keys[node], names[node] = key, name
+        missing = [name for name in self._input_names if name not in keys]
+        extra = [name for name in keys if name not in self._input_names]
         if missing or extra:
             raise InvalidArgumentError(
                 f"the feed has {sorted(feed)}, the model's inputs are {self._input_names}: "
                 + (f"missing {missing}" if missing else f"unknown {extra}; what no output needs is no input")
             )
-        return [native_array(given[name], f"Input '{name}'", info.dtype) for name, info in zip(self._input_names, self.inputs)]
+        return [keys[name] for name in self._input_names]
+
+    def _ordered(self, feed):
+        """The feed's arrays in the order of the inputs. A small model takes less time than looking at names does: what a set of
+        keys means is remembered."""
+        keys = tuple(feed) if type(feed) is dict else None
+        order = self._orders.get(keys)
+        if order is None:
+            order = self._order_of(feed)
+            if keys and len(self._orders) < _MOST_ORDERS and all(type(key) is str for key in keys):
+                self._orders[keys] = order
+        arrays = [feed[key] for key in order]
+        for i, array in enumerate(arrays):
+            if type(array) is not np.ndarray or array.dtype is not self._dtypes[i] or not array.flags.c_contiguous:
+                arrays[i] = native_array(array, f"Input '{self._input_names[i]}'", self.inputs[i].dtype)
+        return arrays
 
     def run(self, feed):
         """Runs once. `feed`: {name: array}, names with or without ':0', or keys of the SavedModel's signature; a key that is
         another input's name is refused. Returns {output name: array}."""
-        results = self._engine.run(self._ordered(feed))
-        names = self._asked or [info.name for info in self.outputs]
-        return dict(zip(names, results))
+        return dict(zip(self._output_names, self._engine.run(self._ordered(feed))))
 
     def explain(self, feed=None):
         """What runs how, as a dict: kernels chosen and refused with reasons, memory plan; per shape when `feed` is given."""

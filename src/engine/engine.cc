@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "backends/cuda/loader.h"
-#include "base/checked_math.h"
 #include "base/float_mode.h"
 #include "base/log.h"
+#include "engine/check_inputs.h"
 #include "engine/derived_constants.h"
 #include "engine/device_run_context.h"
 #include "engine/engine_file.h"
@@ -115,7 +115,6 @@ struct Engine::Impl {
                                             bool with_alternatives = false, bool copies_inputs = true);
   Status bring_back_constants();
 
-  Status check(const TensorRef& given, const TensorInfo& expected) const;
   Result<std::shared_ptr<PlanEntry>> entry_for(std::span<const TensorRef> given);
   Result<std::shared_ptr<PlanEntry>> entry_for(std::span<const ir::Dims> dims);
   Status run(std::span<const TensorRef> given, OutputSink& sink, StepTimer* timer, const AfterRun& after = nullptr);
@@ -123,7 +122,6 @@ struct Engine::Impl {
                   const AfterRun& after);
   Status run_stages(const std::shared_ptr<const Stage>& stage, std::span<const TensorRef> given, OutputSink& sink,
                     StepTimer* timer);
-  Status check_all(std::span<const TensorRef> given) const;
   Result<OnStream*> context_on(std::span<const TensorRef> given, void* stream);
   Status start(std::span<const TensorRef> given, OutputSink& sink, void* stream);
 };
@@ -268,40 +266,8 @@ Status Engine::Impl::bring_back_constants() {
   return {};
 }
 
-Status Engine::Impl::check(const TensorRef& given, const TensorInfo& expected) const {
-  if (given.dtype != expected.dtype) {
-    return invalid_argument("Input '" + expected.name + "' was given " + ir::dtype_name(given.dtype) +
-                            " data, expected " + ir::dtype_name(expected.dtype) + ": convert it.");
-  }
-  const auto address = reinterpret_cast<uintptr_t>(given.data);
-  if (address == 0) {
-    const auto count = checked_element_count(given.dims);
-    if (!count || *count != 0) {
-      return invalid_argument("Input '" + expected.name + "' of shape " + ir::plain_text(given.dims) +
-                              " was given without data: pass a pointer to its elements.");
-    }
-  }
-  const size_t element = std::max<size_t>(1, ir::dtype_size(given.dtype));
-  if (address % element != 0) {
-    return invalid_argument("Input '" + expected.name + "' starts at an address that is no multiple of " +
-                            std::to_string(element) + ", the size of its elements: copy it to aligned memory.");
-  }
-  return {};
-}
-
-Status Engine::Impl::check_all(std::span<const TensorRef> given) const {
-  if (given.size() != inputs.size()) {
-    std::string names;
-    for (const TensorInfo& info : inputs) names += (names.empty() ? "" : ", ") + info.name;
-    return invalid_argument(std::to_string(given.size()) + " inputs were given, the model has " +
-                            std::to_string(inputs.size()) + " (" + names + "): give one tensor for each.");
-  }
-  for (size_t i = 0; i < given.size(); ++i) BLADE_RETURN_IF_ERROR(check(given[i], inputs[i]));
-  return {};
-}
-
 Result<std::shared_ptr<PlanEntry>> Engine::Impl::entry_for(std::span<const TensorRef> given) {
-  BLADE_RETURN_IF_ERROR(check_all(given));
+  BLADE_RETURN_IF_ERROR(check_inputs(given, inputs));
   auto entry = find(given.size(), [&](size_t i) -> const ir::Dims& { return given[i].dims; });
   if (entry == nullptr) {
     std::vector<ir::Dims> dims;
@@ -393,19 +359,12 @@ Result<OnStream*> Engine::Impl::context_on(std::span<const TensorRef> given, voi
   return &*oldest;
 }
 
-Status check_device_address(const std::string& what, const void* data) {
-  constexpr uintptr_t kAlignment = 16;
-  if (reinterpret_cast<uintptr_t>(data) % kAlignment == 0) return {};
-  return invalid_argument(what + " is at a device address that is no multiple of " + std::to_string(kAlignment) +
-                          ": copy it to aligned memory.");
-}
-
 Status Engine::Impl::start(std::span<const TensorRef> given, OutputSink& sink, void* stream) {
   if (options.device == nullptr) {
     return failed_precondition(
         "A run on device memory was asked of an engine that runs on the CPU: load it for the GPU.");
   }
-  BLADE_RETURN_IF_ERROR(check_all(given));
+  BLADE_RETURN_IF_ERROR(check_inputs(given, inputs));
   std::lock_guard<std::mutex> lock(starting);
   BLADE_ASSIGN_OR_RETURN(OnStream* const found, context_on(given, stream));
   found->last_used = ++starts;

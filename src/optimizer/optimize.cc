@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 
 #include "backends/machine.h"
 #include "base/log.h"
@@ -14,6 +15,7 @@
 #include "optimizer/cpu_comparison.h"
 #include "optimizer/import_knowing_shapes.h"
 #include "optimizer/load_engine.h"
+#include "optimizer/measuring_data.h"
 #include "optimizer/option_table.h"
 #include "optimizer/output_place.h"
 #include "optimizer/precision_search.h"
@@ -191,116 +193,15 @@ class Optimizer {
     return feeds;
   }
 
-  // The profile is checked first: its errors come before any work.
   Status prepare_data() {
-    if (!options_.tuning_shapes.empty()) {
-      BLADE_ASSIGN_OR_RETURN(profile_, resolve_profile(options_.tuning_shapes, inputs_));
-    }
-    BLADE_ASSIGN_OR_RETURN(feeds_, check_feeds(needed_values(), inputs_));
-    report_.test_data_source = feeds_.empty() ? "generated" : "user provided";
-    if (feeds_.empty()) {
-      BLADE_RETURN_IF_ERROR(generate_feeds());
-    } else {
-      for (const auto& [given, name] : {std::pair(!options_.input_shapes.empty(), "input_shapes"),
-                                        std::pair(!options_.input_ranges.empty(), "input_ranges")}) {
-        if (given) report_.messages.push_back(std::string(name) + " has no effect: test_data is given");
-      }
-    }
-    const bool has_profile = profile_.has_value();
-    if (has_profile) {
-      const Feed first = feeds_[0];
-      leave_out_feeds_beyond_profile();
-      for (const auto& shapes : profile_->opts) {
-        const auto has_shape = [&](const Feed& feed) { return shapes_of(feed) == shapes; };
-        if (std::any_of(feeds_.begin(), feeds_.end(), has_shape)) continue;
-        BLADE_ASSIGN_OR_RETURN(Feed resized, resize_feed(first, shapes));
-        feeds_.push_back(std::move(resized));
-      }
-    } else {
-      profile_ = hull();
-    }
-    describe_shapes(has_profile);
+    BLADE_ASSIGN_OR_RETURN(MeasuringData data, make_measuring_data(options_, inputs_, needed_values()));
+    feeds_ = std::move(data.feeds);
+    profile_ = std::move(data.profile);
+    report_.test_data_source = data.source;
+    report_.test_data_info = std::move(data.description);
+    report_.shape_variation = data.shape_variation;
+    std::ranges::move(data.messages, std::back_inserter(report_.messages));
     return {};
-  }
-
-  // There the original graph runs: measuring it would say nothing about the engine.
-  void leave_out_feeds_beyond_profile() {
-    std::erase_if(feeds_, [&](const Feed& feed) {
-      const std::vector<ir::Dims> shapes = shapes_of(feed);
-      if (profile_->contains(shapes)) return false;
-      report_.messages.push_back(
-          "test data of shape " + shapes_to_string(feed) +
-          " lies outside min..max of dynamic_tuning_shapes, where the original graph runs; the " +
-          "model was measured without it, on the opts");
-      return true;
-    });
-  }
-
-  Status generate_feeds() {
-    std::vector<std::vector<ir::Dims>> groups = options_.input_shapes;
-    if (groups.empty() && profile_) groups = {profile_->opts.front()};
-    if (groups.empty()) {
-      std::vector<ir::Dims> shapes;
-      for (const engine::TensorInfo& input : inputs_) {
-        if (!input.shape.has_rank()) {
-          return invalid_argument("the rank of the input '" + input.name +
-                                  "' is unknown and no test data was given; give test_data or input_shapes");
-        }
-        ir::Dims dims;
-        for (const ir::Dim dim : input.shape.dims()) dims.push_back(dim.is_known() ? dim.value() : 1);
-        shapes.push_back(std::move(dims));
-      }
-      groups.push_back(std::move(shapes));
-      report_.messages.push_back("no test data was given: values were generated, unknown dims taken as 1");
-    }
-    for (size_t i = 0; i < groups.size(); ++i) {
-      if (groups[i].size() != inputs_.size()) {
-        return invalid_argument("input_shapes has a group of " + std::to_string(groups[i].size()) +
-                                " shapes, the model has " + std::to_string(inputs_.size()) +
-                                " inputs; give one shape an input");
-      }
-      const auto& ranges = options_.input_ranges;
-      const auto range =
-          ranges.empty() ? std::vector<std::pair<double, double>>{} : ranges[std::min(i, ranges.size() - 1)];
-      BLADE_ASSIGN_OR_RETURN(Feed feed, generate_feed(inputs_, groups[i], range));
-      feeds_.push_back(std::move(feed));
-    }
-    return {};
-  }
-
-  // Without a profile the shapes of the test data are optimized; other shapes run the original graph.
-  engine::Profile hull() const {
-    engine::Profile profile;
-    profile.min = profile.max = shapes_of(feeds_[0]);
-    for (const Feed& feed : feeds_) {
-      const std::vector<ir::Dims> shapes = shapes_of(feed);
-      profile.opts.push_back(shapes);
-      for (size_t i = 0; i < shapes.size(); ++i) {
-        if (shapes[i].size() != profile.min[i].size()) continue;  // another rank cannot be in one box
-        for (size_t d = 0; d < shapes[i].size(); ++d) {
-          profile.min[i][d] = std::min(profile.min[i][d], shapes[i][d]);
-          profile.max[i][d] = std::max(profile.max[i][d], shapes[i][d]);
-        }
-      }
-    }
-    return profile;
-  }
-
-  void describe_shapes(bool has_profile) {
-    bool only_batch = true, varies = false;
-    for (size_t i = 0; i < inputs_.size(); ++i) {
-      for (size_t d = 0; d < profile_->min[i].size(); ++d) {
-        if (profile_->min[i][d] == profile_->max[i][d]) continue;
-        varies = true;
-        only_batch = only_batch && d == 0;
-      }
-    }
-    report_.shape_variation = !varies ? "static" : only_batch && !has_profile ? "batch" : "dynamic";
-    for (const NamedTensor& one : feeds_[0]) {
-      report_.test_data_info += (report_.test_data_info.empty() ? "" : "\n") + one.name +
-                                " shape: " + dims_to_string(one.tensor->dims) +
-                                " data type: " + dtype_text(one.tensor->dtype);
-    }
   }
 
   Status open_tensorflow() {

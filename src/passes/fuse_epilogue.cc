@@ -6,6 +6,7 @@
 #include "passes/passes_internal.h"
 #include "passes/pointwise_match.h"
 #include "passes/program_builder.h"
+#include "passes/sink_reshape.h"
 
 namespace blade::passes {
 namespace {
@@ -14,6 +15,7 @@ using ir::Node;
 using ir::NodeId;
 using ir::ValueId;
 
+constexpr int kMaxSweeps = 8;
 constexpr size_t kMaxConeNodes = 16;
 constexpr size_t kMaxEpilogueInstructions = 32;
 constexpr size_t kMaxOperands = 8;
@@ -127,10 +129,26 @@ class Fuser {
   std::vector<Node*> cone_;
 };
 
+// Activations that were recognized only now, and residuals, on reshaped results.
+Status sink_reshapes(ir::Graph& graph) {
+  for (int sweep = 0; sweep < kMaxSweeps; ++sweep) {
+    BLADE_ASSIGN_OR_RETURN(Rewriter rewriter, Rewriter::create(graph));
+    bool changed = false;
+    for (NodeId id : rewriter.order()) {
+      if (rewriter.is_dead(id) || graph.node(id).op != ir::Op::kPointwise) continue;
+      changed = sink_reshape(rewriter, graph.node(id), /*and_residuals=*/true) || changed;
+    }
+    rewriter.finish();
+    if (!changed) break;
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<PassResult> fuse_epilogue(ir::Graph& graph, const PassOptions&) {
   PassResult result;
+  BLADE_RETURN_IF_ERROR(sink_reshapes(graph));
   BLADE_ASSIGN_OR_RETURN(Rewriter rewriter, Rewriter::create(graph));
   // Last ones first: of two convolutions that are added, the one that runs later takes the addition.
   const std::vector<NodeId> order(rewriter.order().rbegin(), rewriter.order().rend());

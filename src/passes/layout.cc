@@ -5,6 +5,7 @@
 
 #include "passes/passes_internal.h"
 #include "passes/pointwise_match.h"
+#include "passes/sink_reshape.h"
 
 namespace blade::passes {
 namespace {
@@ -200,45 +201,7 @@ bool sink_through_reduce(Rewriter& rewriter, Node& node) {
   return true;
 }
 
-// A scalar or a vector of one number for each element of the last axis.
-bool is_channelwise(Rewriter& rewriter, ValueId value, ir::Dim channels) {
-  const ir::Shape& shape = rewriter.shape(value);
-  return shape.has_rank() &&
-         (shape.rank() == 0 || (shape.rank() == 1 && (shape.dim(0) == channels || shape.dim(0) == ir::Dim(1))));
-}
-
-// Elementwise work with scalars and channel vectors on a matrix product's reshaped result: before the Reshape.
-bool sink_reshape(Rewriter& rewriter, Node& node) {
-  const ValueId out = node.outputs[0];
-  if (!rewriter.shape(out).has_rank() || rewriter.shape(out).rank() < 1) return false;
-  int at = -1;
-  for (size_t i = 0; i < node.inputs.size(); ++i) {
-    const ValueId input = node.inputs[i];
-    const Node* reshape = rewriter.producer(input, Op::kReshape);
-    if (reshape != nullptr && at < 0 && rewriter.read_only_by(input, node.id) && same_shape(rewriter, input, out)) {
-      at = static_cast<int>(i);
-    } else if (at < 0 || input != node.inputs[static_cast<size_t>(at)]) {
-      if (!is_channelwise(rewriter, input, rewriter.shape(out).dim(-1))) return false;
-    }
-  }
-  if (at < 0) return false;
-  const ValueId reshaped = node.inputs[static_cast<size_t>(at)];
-  const ValueId source = rewriter.producer(reshaped)->inputs[0];
-  const ValueId target = rewriter.producer(reshaped)->inputs[1];
-  const ir::Shape& shape = rewriter.shape(source);
-  const Node* producer = rewriter.producer(source);
-  if (producer == nullptr ||
-      (producer->op != Op::kMatMul && producer->op != Op::kConv && producer->op != Op::kPointwise))
-    return false;
-  if (!shape.has_rank() || shape.rank() < 1 || shape.dim(-1) != rewriter.shape(out).dim(-1)) return false;
-  std::vector<ValueId> inputs = node.inputs;
-  std::replace(inputs.begin(), inputs.end(), reshaped, source);
-  Node& moved = rewriter.insert(node, Op::kPointwise, std::move(inputs), ir::Attrs(node.attrs), rewriter.dtype(out),
-                                shape, "flat");
-  rewriter.swap_identity(node, moved);
-  rewriter.change(node, Op::kReshape, {moved.outputs[0], target}, ir::EmptyAttrs{});
-  return true;
-}
+bool sink_channelwise(Rewriter& rewriter, Node& node) { return sink_reshape(rewriter, node, /*and_residuals=*/false); }
 
 struct Move {
   Op op;
@@ -253,7 +216,7 @@ constexpr Move kMoves[] = {
     {Op::kSlice, sink_through_slice},
     {Op::kCast, sink_through_cast},
     {Op::kReduce, sink_through_reduce},
-    {Op::kPointwise, sink_reshape},
+    {Op::kPointwise, sink_channelwise},
 };
 
 int sweep_layout(Rewriter& rewriter) {

@@ -116,6 +116,32 @@ TEST_P(MatrixKernels, Conv2DAmx) {
   }
 }
 
+// Sums over K that are made in pieces.
+TEST_P(MatrixKernels, LongSums) {
+  for (const int64_t size : {1, 3}) {
+    for (const int kind : {0, 1, 1 + 2 + 4 + 8, 1 + 2 + 128, 1 + 2 + 64 + 256}) {
+      Conv2DShape s;
+      s.h = s.w = s.oh = s.ow = 5;
+      s.kh = s.kw = size;
+      s.pad_top = s.pad_left = size / 2;
+      s.c = size == 1 ? 2112 : 251;
+      s.oc = 72;
+      const auto in = random(s.h * s.w * s.c), w = random(size * size * s.c * s.oc);
+      const EpilogueCase<float> e(kind, random(s.oc), random(s.output_pixels() * s.oc), s.oc);
+      AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<float>(s));
+      pack_conv_weights(s, w.data(), packed.data());
+      std::vector<float> out(s.output_pixels() * s.oc);
+      conv2d(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
+             scratch(conv2d_scratch_bytes<float>(s, pool_->num_threads())));
+      check_scratch();
+      for (int64_t i = 0; i < static_cast<int64_t>(out.size()); ++i) {
+        const double want = e.expected(conv_at(s, in, w, i / s.oc, i % s.oc), i / s.oc, i % s.oc);
+        ASSERT_NEAR(out[i], want, tolerance(size * size * s.c, want)) << i;
+      }
+    }
+  }
+}
+
 // Layers as networks have them (and some of prime sizes) against the kernels of AVX512-BF16.
 TEST_P(MatrixKernels, LayersOnAmx) {
   if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
@@ -208,7 +234,7 @@ void MatrixKernels::depthwise_case(int round) {
   s.n = pick({1, 2});
   s.h = pick({1, 3, 7, 10});
   s.w = pick({1, 4, 7, 15, 33});
-  s.c = pick({1, 3, 7, 8, 16, 17, 24, 32, 49});
+  s.c = pick({1, 3, 7, 8, 16, 17, 24, 32, 49, 250});
   s.multiplier = pick({1, 1, 1, 2, 5});
   s.kh = pick({1, 3, 3, 5, 7});
   s.kw = round % 3 == 0 ? pick({1, 2, 3}) : s.kh;

@@ -106,6 +106,20 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
 
 inline constexpr int kEpilogueKinds = 512;
 
+inline double gated_exactly(Curve curve, double x) {
+  switch (curve) {
+    case Curve::kSwish:
+      return x / (1 + std::exp(-x));
+    case Curve::kGeluErf:
+      return 0.5 * x * (1 + std::erf(x * std::sqrt(0.5)));
+    case Curve::kGeluTanh:
+      return 0.5 * x * (1 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
+    case Curve::kNone:
+      break;
+  }
+  return x * std::clamp(0.25 * x + 0.75, 0.0, 1.5);
+}
+
 // What an epilogue may do, one bit each, with its data.
 template <class T>
 struct EpilogueCase {
@@ -141,7 +155,11 @@ struct EpilogueCase {
       epilogue.scale = bias.data();
       epilogue.shift = shift.data();
     }
-    if (kind & 128) epilogue.gate = {0.25f, 0.75f, 1.5f};
+    if (kind & 128) {
+      constexpr Gate kGates[] = {
+          {0.25f, 0.75f, 1.5f}, {0, 0, 0, Curve::kSwish}, {0, 0, 0, Curve::kGeluErf}, {0, 0, 0, Curve::kGeluTanh}};
+      epilogue.gate = kGates[kind / 2 % 4];
+    }
     epilogue.residual_last = (kind & 256) != 0;
     if (kind & 32) epilogue.residual_channels = static_cast<int64_t>(bias.size()) / 2;
   }
@@ -153,7 +171,7 @@ struct EpilogueCase {
     if (!(kind & 256)) sum += added;
     if ((kind & 16) && !(sum > 0)) sum *= bias[channel];
     if (kind & 4) sum = std::clamp(sum, 0.0, 6.0);
-    if (kind & 128) sum *= std::clamp(0.25 * sum + 0.75, 0.0, 1.5);
+    if (kind & 128) sum = gated_exactly(epilogue.gate.curve, sum);
     if (kind & 64) sum = sum * bias[channel] + 0.5;
     if (kind & 256) sum += added;
     if (kind & 8) sum += static_cast<double>(scale) * static_cast<double>(pixel + 3 * channel);

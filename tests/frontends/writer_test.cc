@@ -64,12 +64,14 @@ RegionToWrite whole_region(const ImportedModel& model) {
 }
 
 // Its name ends in a checksum.
-const FunctionDef* original_of_region_0(const GraphDef& graph) {
+const FunctionDef* find_function(const GraphDef& graph, const std::string& prefix) {
   for (const FunctionDef& function : (*graph->library)->functions) {
-    if (function->signature.name.starts_with("blade_original_0_")) return &function;
+    if (function->signature.name.starts_with(prefix)) return &function;
   }
   return nullptr;
 }
+
+const FunctionDef* original_of_region_0(const GraphDef& graph) { return find_function(graph, "blade_original_0_"); }
 
 TEST(Writer, WholeGraphInOneRegion) {
   ImportOptions options;
@@ -97,6 +99,14 @@ TEST(Writer, WholeGraphInOneRegion) {
                                                      {"softmax_tensor", "Softmax"},
                                                      {"w", "BladeStoredWeight"}}));
   EXPECT_EQ((*original)->ret.at("blade_out_0"), "softmax_tensor:softmax:0");
+
+  // One call stands for the original nodes, so that runs of the engine do not pass over each of them.
+  EXPECT_NE((*original)->attrs.find("_noinline"), (*original)->attrs.end());
+  const FunctionDef* fallback = find_function(graph, "blade_fallback_0_");
+  ASSERT_NE(fallback, nullptr);
+  ASSERT_EQ((*fallback)->nodes.size(), 1u);
+  EXPECT_EQ((*fallback)->nodes[0]->op, "PartitionedCall");
+  EXPECT_EQ((*find(graph, "blade/region_0"))->find_attr("else_branch")->as_func()->name, (*fallback)->signature.name);
 
   auto again = import_graph(graph, options);
   ASSERT_TRUE(again.ok()) << again.status().message();
@@ -199,6 +209,21 @@ TEST(Writer, AttributesWithoutAValueStayOutOfFunctions) {
   ASSERT_TRUE(written.ok()) << written.status().message();
   const FunctionDef* original = original_of_region_0(*written);
   EXPECT_EQ((*original)->nodes[0]->find_attr("data_format"), nullptr);
+}
+
+TEST(Writer, AFallbackThatCallsNothingIsRefused) {
+  auto model = import_graph(sample_graph());
+  ASSERT_TRUE(model.ok());
+  RegionToWrite region = whole_region(*model);
+  auto written = write_optimized(*model, model->graph, {&region, 1});
+  ASSERT_TRUE(written.ok()) << written.status().message();
+  for (FunctionDef& function : written->edit().library->edit().functions) {
+    if (!function->signature.name.starts_with("blade_fallback_0_")) continue;
+    for (std::string& input : function.edit().nodes[0].edit().inputs) input = "unknown";
+  }
+  auto again = import_graph(*written);
+  ASSERT_FALSE(again.ok());
+  EXPECT_NE(again.status().message().find("does not call"), std::string::npos) << again.status().message();
 }
 
 TEST(Writer, WithoutRegionsNothingChanges) {

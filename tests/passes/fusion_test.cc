@@ -47,6 +47,24 @@ TEST_F(Epilogue, MatMulWithScale) {
   const auto y = b.matmul(b.input("y", {-1, 3, 4}), b.constant<float>({4, 6}, ramp(24)));
   expect_nodes(b.relu(b.add(b.mul(y, b.scalar(0.125f)), bias(6))), 1);
 }
+// Keras' dense layers on more than two axes: what lies behind the product's Reshape joins it, residuals reshaped.
+TEST_F(Epilogue, ReshapedMatMulTakesActivationAndResidual) {
+  const auto rows = b.op(Op::kReshape, {x, b.constant<int64_t>({2}, {-1, 4})});
+  const auto product = b.matmul(rows, b.constant<float>({4, 4}, ramp(16)));
+  const auto image = b.op(Op::kReshape, {product, b.constant<int64_t>({4}, {-1, 5, 5, 4})});
+  const Applied applied = fused(b.add(b.relu(b.add(image, bias(4))), x));
+  const ir::Node& node = only(applied.graph, Op::kMatMul);
+  EXPECT_EQ(num_nodes(applied.graph), 4) << ir::to_string(applied.graph);  // three of them reshape
+  EXPECT_EQ(node.inputs.size(), 4u);                                       // rows, w, bias, residual
+  EXPECT_EQ(output_node(applied.graph).op, Op::kReshape);
+}
+TEST_F(Epilogue, ReshapedResultThatOthersReadIsLeft) {
+  const auto rows = b.op(Op::kReshape, {x, b.constant<int64_t>({2}, {-1, 4})});
+  const auto product = b.matmul(rows, b.constant<float>({4, 4}, ramp(16)));
+  const auto image = b.op(Op::kReshape, {product, b.constant<int64_t>({4}, {-1, 5, 5, 4})});
+  b.output(image);
+  EXPECT_EQ(fused(b.add(image, x)).result.changes, 0);
+}
 TEST_F(Epilogue, SharedResultIsLeft) {
   const auto y = conv(x, 4, 4);
   b.output(y);

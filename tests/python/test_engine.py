@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 import tiny_models
 
 import blade
@@ -78,6 +79,21 @@ def test_arrays_of_any_order_and_byte_order(engine):
     want = engine.run({"x": image})["probabilities"]
     for same in (image.astype(">f4"), np.asfortranarray(image), np.repeat(image, 2, 0)[::2]):
         np.testing.assert_array_equal(engine.run({"x": same})["probabilities"], want)
+
+
+def test_feeds_after_the_first(tmp_path):
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 2], name="x")
+        tf.subtract(x, tf.placeholder(tf.float32, [None, 2], name="y"), name="z")
+    engine = blade.Engine(tiny_models.write(graph.as_graph_def(), tmp_path / "m.pb"))
+    x, y = np.float32([[5, 6]]), np.float32([[1, 2]])
+    strided = np.stack([y, x], axis=-1)
+    for feed in ({"x": x, "y": y}, {"x": x, "y": y}, {"y": y, "x": x}, {"y:0": y, "x": x}, {"x": [[5, 6]], "y": y.tolist()},
+                 {"x": strided[..., 1], "y": strided[..., 0]}, {"x": x.astype(">f4"), "y": y}):
+        np.testing.assert_array_equal(engine.run(feed)["z"], [[4, 4]])
+    for feed, words in (({"x": x}, "missing"), ({"x": x, "y": y, "w": y}, "unknown"), ({"x": x, "y": y.astype(np.float64)}, "float64")):
+        with pytest.raises(blade.InvalidArgumentError, match=words):
+            engine.run(feed)
 
 
 @pytest.mark.parametrize("threads", [-3, 1025])

@@ -40,6 +40,20 @@ std::optional<float> leaky_slope_of(const PointwiseInstr& instr, int current) {
   return instr.alpha;
 }
 
+Curve curve_of(const PointwiseInstr& instr, int current) {
+  if (instr.a != current) return Curve::kNone;
+  switch (instr.op) {
+    case PointwiseOp::kSwish:
+      return Curve::kSwish;
+    case PointwiseOp::kGeluErf:
+      return Curve::kGeluErf;
+    case PointwiseOp::kGeluTanh:
+      return Curve::kGeluTanh;
+    default:
+      return Curve::kNone;
+  }
+}
+
 // True if instructions from `length` on read no value that the first `length` make or overwrite, except their result.
 bool can_cut(const PointwiseProgram& program, size_t length) {
   if (length == 0) return true;
@@ -173,9 +187,9 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
       fast.slope_ = static_cast<int>(first_operand) + instr.b - 1;
     } else if (instr.op == PointwiseOp::kHardSwish && instr.a == current && !gated && !scaled && !shifted &&
                instr.alpha >= std::numeric_limits<float>::min()) {  // other factors are no gate
-      fast.gate_ = {instr.alpha, 3 * instr.alpha, 6 * instr.alpha, false};
-    } else if (instr.op == PointwiseOp::kSwish && instr.a == current && !gated && !scaled && !shifted) {
-      fast.gate_.sigmoid = true;
+      fast.gate_ = {instr.alpha, 3 * instr.alpha, 6 * instr.alpha};
+    } else if (const Curve curve = curve_of(instr, current); curve != Curve::kNone && !gated && !scaled && !shifted) {
+      fast.gate_.curve = curve;
     } else if (const int scale = channels_operand(instr, PointwiseOp::kMul, current);
                scale >= 0 && !scaled && !shifted) {
       scaled = true;

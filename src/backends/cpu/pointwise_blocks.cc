@@ -91,8 +91,7 @@ BLADE_UNARY(HardSigmoid,
 BLADE_UNARY(HardSwish, hn::Mul(hn::Mul(x, min_of(max_of(hn::Add(x, constant(3)), constant(0)), constant(6))),
                                constant(args.alpha)))
 BLADE_UNARY(Swish, swish_of(x))
-BLADE_UNARY(GeluErf, hn::Mul(hn::Mul(constant(0.5f), x),
-                             hn::Add(constant(1), erf_of(hn::Mul(x, constant(0.70710678118654752f))))))
+BLADE_UNARY(GeluErf, gelu_erf_of(x))
 BLADE_UNARY(GeluTanh, gelu_tanh_of(x))
 BLADE_UNARY(LogicalNot, truth(hn::Eq(x, constant(0))))
 BLADE_UNARY(IsNan, truth(hn::IsNaN(x)))

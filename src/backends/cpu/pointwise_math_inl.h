@@ -10,7 +10,7 @@
 #include <cmath>
 #include <limits>
 
-#include "backends/cpu/matrix/sigmoid_inl.h"
+#include "backends/cpu/matrix/activation_inl.h"
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
 
@@ -22,7 +22,6 @@ namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
 
-HWY_ATTR HWY_INLINE V constant(float value) { return hn::Set(D(), value); }
 HWY_ATTR HWY_INLINE V infinity() { return constant(std::numeric_limits<float>::infinity()); }
 HWY_ATTR HWY_INLINE V keep_nan(V x, V result) { return hn::IfThenElse(hn::IsNaN(x), x, result); }
 
@@ -84,44 +83,11 @@ HWY_ATTR HWY_INLINE V tanh_of(V x) {
   return keep_nan(x, small);
 }
 
-// x * P(x^2) near 0; beyond 1, 1 - exp(Q(x)) where Q approximates log(erfc(x)) (least-squares fits at Chebyshev nodes).
-HWY_ATTR HWY_INLINE V erf_of(V x) {
-  const V t = hn::Min(hn::Abs(x), constant(4));
-  const V s = hn::Mul(t, t);
-  V p = constant(-9.673590284364764e-06f);
-  p = hn::MulAdd(p, s, constant(0.00011268253729213029f));
-  p = hn::MulAdd(p, s, constant(-0.0008484396385028958f));
-  p = hn::MulAdd(p, s, constant(0.005221053492277861f));
-  p = hn::MulAdd(p, s, constant(-0.026865437626838684f));
-  p = hn::MulAdd(p, s, constant(0.11283782869577408f));
-  p = hn::MulAdd(p, s, constant(-0.37612637877464294f));
-  p = hn::MulAdd(p, s, constant(1.128379225730896f));
-  V q = constant(1.6150449937413214e-06f);
-  q = hn::MulAdd(q, t, constant(-4.561102105071768e-05f));
-  q = hn::MulAdd(q, t, constant(0.0005929505568929017f));
-  q = hn::MulAdd(q, t, constant(-0.00474111782386899f));
-  q = hn::MulAdd(q, t, constant(0.026367414742708206f));
-  q = hn::MulAdd(q, t, constant(-0.10998330265283585f));
-  q = hn::MulAdd(q, t, constant(-0.6319313645362854f));
-  q = hn::MulAdd(q, t, constant(-1.1301703453063965f));
-  q = hn::MulAdd(q, t, constant(0.00030417676316574216f));
-  const V far = hn::Sub(constant(1), exp_nonpositive(hn::Min(q, constant(0))));
-  const V magnitude = hn::IfThenElse(hn::Lt(t, constant(1)), hn::Mul(t, p), far);
-  return keep_nan(x, hn::CopySignToAbs(magnitude, x));
-}
-
 HWY_ATTR HWY_INLINE V softplus_of(V x) {
   const V tail = hn::Log1p(D(), exp_nonpositive(hn::Neg(hn::Abs(x))));
   const V e = exp_nonpositive(hn::Neg(hn::Abs(x)));
   // log1p of less than one unit in the last place is its argument.
   return keep_nan(x, hn::Add(hn::Max(x, constant(0)), hn::IfThenElse(hn::Lt(e, constant(1e-4f)), e, tail)));
-}
-
-HWY_ATTR HWY_INLINE V gelu_tanh_of(V x) {
-  const V cubic = hn::Mul(hn::Mul(x, x), hn::Mul(x, constant(0.044715f)));
-  const V inner = hn::Mul(constant(0.79788456080286535588f), hn::Add(x, cubic));
-  // 0.5 * (1 + tanh(u)) is sigmoid(2u), without the cancellation at negative u.
-  return hn::Mul(x, sigmoid_of(hn::Add(inner, inner)));
 }
 
 }  // namespace HWY_NAMESPACE

@@ -1,6 +1,7 @@
 // Matrix products, convolutions, pooling and reductions of the types that have no kernels of their own (float64 and
 // integers): plain loops over contiguous channels that the compiler vectorizes.
 #include <algorithm>
+#include <array>
 #include <limits>
 
 #include "backends/cpu/epilogue.h"
@@ -131,6 +132,9 @@ Support supports_conv(const KernelRequest& request) {
 struct ConvPlan {
   Windows w;
   int64_t c_in = 1, c_out = 1, group_in = 1, group_out = 1;
+
+  std::array<int64_t, 3> in() const { return {w.dim[0].in, w.dim[1].in, w.dim[2].in}; }
+  std::array<int64_t, 3> out() const { return {w.dim[0].out, w.dim[1].out, w.dim[2].out}; }
 };
 
 template <class T>
@@ -166,6 +170,34 @@ void conv_position(const ConvPlan& plan, const T* image, const T* weights, const
   }
 }
 
+// A kernel that finds each output position by `compute(plan, image, weights, position, out)`. Dims are (depth, height,
+// width) of the output and of an image.
+template <class Attrs, class Compute>
+Result<std::unique_ptr<Kernel>> positions_kernel(const KernelRequest& request, const ConvPlan& plan, const Attrs& attrs,
+                                                 const std::array<int64_t, 3>& in, const std::array<int64_t, 3>& out,
+                                                 size_t first_operand, Compute compute) {
+  const int64_t positions = request.outputs[0].element_count() == 0 ? 0 : out[0] * out[1] * out[2];
+  const int64_t image = in[0] * in[1] * in[2] * plan.c_in;
+  const double work = static_cast<double>(product(request.inputs[1].dims));
+  const auto epilogue = lower_epilogue(request, attrs.epilogue, first_operand);
+  return with_plain_type(request.outputs[0].dtype, [&]<class T>(T) {
+    return make_kernel([=](const KernelArgs& args) {
+      LoweredEpilogue::Bound bound;
+      if (epilogue != nullptr) epilogue->bind(args, bound);
+      parallel_ranges(args.pool, plan.w.batch * positions, work, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t p = i % positions;
+          const int64_t at[3] = {p / out[2] / out[1], p / out[2] % out[1], p % out[2]};
+          T* to = output<T>(args) + i * plan.c_out;
+          compute(plan, input<T>(args, 0) + i / positions * image, input<T>(args, 1), at, to);
+          finish_row(epilogue.get(), bound.raw, to, i, plan.c_out);
+        }
+      });
+      return Status::ok_status();
+    });
+  });
+}
+
 Result<std::unique_ptr<Kernel>> create_conv(const KernelRequest& request, PackCache&) {
   const auto& attrs = request.node->get<ir::ConvAttrs>();
   ConvPlan plan;
@@ -175,27 +207,8 @@ Result<std::unique_ptr<Kernel>> create_conv(const KernelRequest& request, PackCa
   plan.c_out = request.outputs[0].dims.back();
   plan.group_in = std::max<int64_t>(1, plan.c_in / attrs.groups);
   plan.group_out = plan.c_out / attrs.groups;
-  const Windows& w = plan.w;
-  const int64_t positions = request.outputs[0].element_count() == 0 ? 0 : w.dim[0].out * w.dim[1].out * w.dim[2].out;
-  const int64_t image = w.dim[0].in * w.dim[1].in * w.dim[2].in * plan.c_in;
-  const double work = static_cast<double>(product(request.inputs[1].dims));
-  const auto epilogue = lower_epilogue(request, attrs.epilogue, 2);
-  return with_plain_type(request.outputs[0].dtype, [&]<class T>(T) {
-    return make_kernel([=](const KernelArgs& args) {
-      LoweredEpilogue::Bound bound;
-      if (epilogue != nullptr) epilogue->bind(args, bound);
-      parallel_ranges(args.pool, plan.w.batch * positions, work, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          const int64_t p = i % positions, columns = plan.w.dim[2].out, rows = plan.w.dim[1].out;
-          const int64_t o[3] = {p / columns / rows, p / columns % rows, p % columns};
-          conv_position(plan, input<T>(args, 0) + i / positions * image, input<T>(args, 1), o,
-                        output<T>(args) + i * plan.c_out);
-          finish_row(epilogue.get(), bound.raw, output<T>(args) + i * plan.c_out, i, plan.c_out);
-        }
-      });
-      return Status::ok_status();
-    });
-  });
+  return positions_kernel(request, plan, attrs, plan.in(), plan.out(), 2,
+                          [](const auto&... args) { conv_position(args...); });
 }
 
 // --- transposed convolutions: each output position gathers what the taps that reach it carry ---
@@ -242,27 +255,8 @@ Result<std::unique_ptr<Kernel>> create_conv_transpose(const KernelRequest& reque
                                    attrs.strides, attrs.dilations, attrs.padding, attrs.explicit_pads);
   plan.c_in = request.inputs[0].dims.back();
   plan.c_out = request.outputs[0].dims.back();
-  const Windows& w = plan.w;
-  const int64_t positions = request.outputs[0].element_count() == 0 ? 0 : w.dim[0].in * w.dim[1].in * w.dim[2].in;
-  const int64_t image = w.dim[0].out * w.dim[1].out * w.dim[2].out * plan.c_in;
-  const double work = static_cast<double>(product(request.inputs[1].dims));
-  const auto epilogue = lower_epilogue(request, attrs.epilogue, 3);
-  return with_plain_type(request.outputs[0].dtype, [&]<class T>(T) {
-    return make_kernel([=](const KernelArgs& args) {
-      LoweredEpilogue::Bound bound;
-      if (epilogue != nullptr) epilogue->bind(args, bound);
-      parallel_ranges(args.pool, plan.w.batch * positions, work, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          const int64_t p = i % positions, columns = plan.w.dim[2].in, rows = plan.w.dim[1].in;
-          const int64_t at[3] = {p / columns / rows, p / columns % rows, p % columns};
-          T* out = output<T>(args) + i * plan.c_out;
-          transpose_position(plan, input<T>(args, 0) + i / positions * image, input<T>(args, 1), at, out);
-          finish_row(epilogue.get(), bound.raw, out, i, plan.c_out);
-        }
-      });
-      return Status::ok_status();
-    });
-  });
+  return positions_kernel(request, plan, attrs, plan.out(), plan.in(), 3,
+                          [](const auto&... args) { transpose_position(args...); });
 }
 
 // --- pooling ---

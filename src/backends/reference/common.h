@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "backends/kernel.h"
+#include "backends/plain_type.h"
 #include "base/half.h"
 
 namespace blade::backends::reference {
@@ -38,32 +39,9 @@ Wide wide_of(ir::DType dtype);
 // Calls fn with a value of the C++ storage type of `dtype` (bool as uint8_t).
 template <class Fn>
 auto with_storage(ir::DType dtype, Fn&& fn) {
-  switch (dtype) {
-    case ir::DType::kFloat32:
-      return fn(float{});
-    case ir::DType::kFloat64:
-      return fn(double{});
-    case ir::DType::kFloat16:
-      return fn(Float16{});
-    case ir::DType::kBFloat16:
-      return fn(BFloat16{});
-    case ir::DType::kInt8:
-      return fn(int8_t{});
-    case ir::DType::kInt16:
-      return fn(int16_t{});
-    case ir::DType::kInt32:
-      return fn(int32_t{});
-    case ir::DType::kInt64:
-      return fn(int64_t{});
-    case ir::DType::kUInt16:
-      return fn(uint16_t{});
-    case ir::DType::kUInt32:
-      return fn(uint32_t{});
-    case ir::DType::kUInt64:
-      return fn(uint64_t{});
-    default:
-      return fn(uint8_t{});
-  }
+  if (dtype == ir::DType::kFloat16) return fn(Float16{});
+  if (dtype == ir::DType::kBFloat16) return fn(BFloat16{});
+  return with_plain_type(dtype, fn);
 }
 
 // A float as an integer, the way x86 compilers convert: out of range gives the smallest int64_t, whose low bits

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <optional>
 
 #include "backends/reference/special_functions.h"
 
@@ -139,6 +140,31 @@ double apply_float_unary(const ir::PointwiseInstr& instr, double x) {
   }
 }
 
+// What comparisons and logic say of any two numbers; nothing for other instructions.
+template <class W>
+std::optional<bool> truth_of(PointwiseOp op, W a, W b) {
+  switch (op) {
+    case PointwiseOp::kEqual:
+      return a == b;
+    case PointwiseOp::kNotEqual:
+      return a != b;
+    case PointwiseOp::kLess:
+      return a < b;
+    case PointwiseOp::kLessEqual:
+      return a <= b;
+    case PointwiseOp::kGreater:
+      return a > b;
+    case PointwiseOp::kGreaterEqual:
+      return a >= b;
+    case PointwiseOp::kLogicalAnd:
+      return a != 0 && b != 0;
+    case PointwiseOp::kLogicalOr:
+      return a != 0 || b != 0;
+    default:
+      return std::nullopt;
+  }
+}
+
 double apply_float_binary(PointwiseOp op, double a, double b, ir::DType dtype) {
   switch (op) {
     case PointwiseOp::kAdd:
@@ -182,23 +208,8 @@ double apply_float_binary(PointwiseOp op, double a, double b, ir::DType dtype) {
       return std::atan2(a, b);
     case PointwiseOp::kPRelu:
       return a > 0 ? a : b * a;
-    case PointwiseOp::kEqual:
-      return a == b;
-    case PointwiseOp::kNotEqual:
-      return a != b;
-    case PointwiseOp::kLess:
-      return a < b;
-    case PointwiseOp::kLessEqual:
-      return a <= b;
-    case PointwiseOp::kGreater:
-      return a > b;
-    case PointwiseOp::kGreaterEqual:
-      return a >= b;
-    case PointwiseOp::kLogicalAnd:
-      return a != 0 && b != 0;
-    case PointwiseOp::kLogicalOr:
-      return a != 0 || b != 0;
     default:
+      if (const std::optional<bool> truth = truth_of(op, a, b)) return *truth;
       return std::numeric_limits<double>::quiet_NaN();
   }
 }
@@ -331,22 +342,6 @@ W apply_int(const ir::PointwiseInstr& instr, W a, W b, W c, ir::DType dtype, Mat
       const W difference = wrapping(PointwiseOp::kSub, a, b);
       return wrapping(PointwiseOp::kMul, difference, difference);
     }
-    case PointwiseOp::kEqual:
-      return a == b;
-    case PointwiseOp::kNotEqual:
-      return a != b;
-    case PointwiseOp::kLess:
-      return a < b;
-    case PointwiseOp::kLessEqual:
-      return a <= b;
-    case PointwiseOp::kGreater:
-      return a > b;
-    case PointwiseOp::kGreaterEqual:
-      return a >= b;
-    case PointwiseOp::kLogicalAnd:
-      return a != 0 && b != 0;
-    case PointwiseOp::kLogicalOr:
-      return a != 0 || b != 0;
     case PointwiseOp::kBitwiseAnd:
       return a & b;
     case PointwiseOp::kBitwiseOr:
@@ -359,6 +354,7 @@ W apply_int(const ir::PointwiseInstr& instr, W a, W b, W c, ir::DType dtype, Mat
     case PointwiseOp::kSelect:
       return a != 0 ? b : c;
     default:
+      if (const std::optional<bool> truth = truth_of(instr.op, a, b)) return *truth;
       error = MathError::kNotForIntegers;
       return 0;
   }

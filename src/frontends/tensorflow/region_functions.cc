@@ -1,4 +1,4 @@
-// Builds the engine function and the function of original nodes of one region.
+// Builds the functions of one region: the engine, its original nodes, and the call of these.
 #include "frontends/tensorflow/region_functions.h"
 
 #include <algorithm>
@@ -15,7 +15,7 @@ class OriginalFunction {
   OriginalFunction(const ImportedModel& model, const NodeIndex& index, const RegionToWrite& region)
       : model_(model), index_(index), region_(region) {}
 
-  Result<RegionFunctions> build(const std::string& engine_name, const std::string& original_name) {
+  Result<RegionFunctions> build(const RegionFunctionNames& names) {
     choose_prefix();
     for (const BoundaryTensor& input : region_.inputs) add_arg(input.name, from_ir(input.dtype));
     BLADE_RETURN_IF_ERROR(collect_body());
@@ -24,8 +24,9 @@ class OriginalFunction {
     out.input_types = {DataType::kUint8};
     out.input_types.insert(out.input_types.end(), arg_types_.begin(), arg_types_.end());
     for (const BoundaryTensor& output : region_.outputs) out.output_types.push_back(from_ir(output.dtype));
-    BLADE_ASSIGN_OR_RETURN(out.original, original(out, original_name));
-    out.engine = engine(out, engine_name);
+    BLADE_ASSIGN_OR_RETURN(out.original, original(out, names.original));
+    out.fallback = fallback(out, names);
+    out.engine = engine(out, names.engine);
     return out;
   }
 
@@ -193,6 +194,8 @@ class OriginalFunction {
   Result<FunctionDef> original(const RegionFunctions& types, const std::string& name) const {
     FunctionFields fields;
     fields.signature = signature(types, name);
+    // Inlined, every node of it would pass on in each run of the engine that it is not needed.
+    fields.attrs.emplace("_noinline", AttrValue::of_bool(true));
     for (int node = 0; node < index_.size(); ++node) {
       if (!in_body_[node]) continue;
       BLADE_ASSIGN_OR_RETURN(NodeDef def, body_node(node));
@@ -205,25 +208,39 @@ class OriginalFunction {
     return FunctionDef(std::move(fields));
   }
 
-  FunctionDef engine(const RegionFunctions& types, const std::string& name) const {
+  // A function of one node that takes all arguments but those after `num_args` and gives all results.
+  FunctionDef of_one_node(const RegionFunctions& types, const std::string& name, NodeFields node, size_t num_args,
+                          const std::string& output) const {
     FunctionFields fields;
     fields.signature = signature(types, name);
-    NodeFields node;
-    node.name = prefix_ + "run";
-    node.op = "BladeEngine";
-    std::vector<DataType> in_types;
-    node.inputs.push_back(prefix_ + "engine");
-    for (size_t i = 0; i < region_.inputs.size(); ++i) {
-      node.inputs.push_back(prefix_ + "in_" + std::to_string(i));
-      in_types.push_back(types.input_types[i + 1]);
-    }
-    node.attrs.emplace("Tin", AttrValue::of_types(in_types));
-    node.attrs.emplace("Tout", AttrValue::of_types(types.output_types));
+    for (size_t i = 0; i < num_args; ++i) node.inputs.push_back(fields.signature.input_args[i].name);
     for (size_t i = 0; i < types.output_types.size(); ++i) {
-      fields.ret.emplace(prefix_ + "out_" + std::to_string(i), node.name + ":outputs:" + std::to_string(i));
+      fields.ret.emplace(fields.signature.output_args[i].name, node.name + ":" + output + ":" + std::to_string(i));
     }
     fields.nodes.emplace_back(std::move(node));
     return FunctionDef(std::move(fields));
+  }
+
+  // TensorFlow rewrites a function for oneDNN only if it is called by this op.
+  FunctionDef fallback(const RegionFunctions& types, const RegionFunctionNames& names) const {
+    NodeFields node;
+    node.name = prefix_ + "call";
+    node.op = "PartitionedCall";
+    node.attrs.emplace("f", AttrValue::of_func(names.original));
+    node.attrs.emplace("Tin", AttrValue::of_types(types.input_types));
+    node.attrs.emplace("Tout", AttrValue::of_types(types.output_types));
+    return of_one_node(types, names.fallback, std::move(node), types.input_types.size(), "output");
+  }
+
+  FunctionDef engine(const RegionFunctions& types, const std::string& name) const {
+    NodeFields node;
+    node.name = prefix_ + "run";
+    node.op = "BladeEngine";
+    const size_t num_args = 1 + region_.inputs.size();
+    node.attrs.emplace("Tin",
+                       AttrValue::of_types({types.input_types.begin() + 1, types.input_types.begin() + num_args}));
+    node.attrs.emplace("Tout", AttrValue::of_types(types.output_types));
+    return of_one_node(types, name, std::move(node), num_args, "outputs");
   }
 
   const ImportedModel& model_;
@@ -252,9 +269,8 @@ TensorShapeProto shape_proto(const ir::Shape& shape) {
 }
 
 Result<RegionFunctions> make_region_functions(const ImportedModel& model, const NodeIndex& index,
-                                              const RegionToWrite& region, const std::string& engine_name,
-                                              const std::string& original_name) {
-  return OriginalFunction(model, index, region).build(engine_name, original_name);
+                                              const RegionToWrite& region, const RegionFunctionNames& names) {
+  return OriginalFunction(model, index, region).build(names);
 }
 
 }  // namespace blade::tensorflow

@@ -1,4 +1,4 @@
-// The two functions of a region in an optimized GraphDef; not for use outside this folder.
+// The functions of a region in an optimized GraphDef; not for use outside this folder.
 #pragma once
 
 #include <string>
@@ -10,8 +10,12 @@
 
 namespace blade::tensorflow {
 
+struct RegionFunctionNames {
+  std::string engine, fallback, original;
+};
+
 struct RegionFunctions {
-  FunctionDef engine, original;
+  FunctionDef engine, fallback, original;  // the fallback calls the original
   // Tensors that the original nodes need beside the region's own inputs; the functions take them after those.
   std::vector<std::string> extra_inputs;
   std::vector<DataType> input_types;  // the engine's bytes, the region's inputs, the extra ones
@@ -19,8 +23,7 @@ struct RegionFunctions {
 };
 
 Result<RegionFunctions> make_region_functions(const ImportedModel& model, const NodeIndex& index,
-                                              const RegionToWrite& region, const std::string& engine_name,
-                                              const std::string& original_name);
+                                              const RegionToWrite& region, const RegionFunctionNames& names);
 
 // "node" for "node:0", as NodeDef inputs spell it.
 std::string short_name(const std::string& tensor);

@@ -84,8 +84,10 @@ class Writer {
       const RegionToWrite& region = regions_[r];
       while (taken(number)) ++number;
       numbers_.push_back(number++);
-      BLADE_ASSIGN_OR_RETURN(functions_[r], make_region_functions(model_, index_, region, function_name("engine", r),
-                                                                  function_name("original", r)));
+      BLADE_ASSIGN_OR_RETURN(
+          functions_[r], make_region_functions(
+                             model_, index_, region,
+                             {function_name("engine", r), function_name("fallback", r), function_name("original", r)}));
       for (size_t i = 0; i < region.outputs.size(); ++i) made_by_.emplace(region.outputs[i].name, std::pair(r, i));
     }
     return Status();
@@ -333,7 +335,7 @@ class Writer {
     attrs.emplace("Tin", AttrValue::of_types(functions.input_types));
     attrs.emplace("Tout", AttrValue::of_types(functions.output_types));
     attrs.emplace("then_branch", AttrValue::of_func(functions.engine->signature.name));
-    attrs.emplace("else_branch", AttrValue::of_func(functions.original->signature.name));
+    attrs.emplace("else_branch", AttrValue::of_func(functions.fallback->signature.name));
     attrs.emplace("output_shapes", AttrValue::of_shapes(std::move(shapes)));
     attrs.emplace("_lower_using_switch_merge", AttrValue::of_bool(true));
     nodes_.push_back(make_node("blade/region_" + suffix, "StatelessIf", std::move(inputs), std::move(attrs)));
@@ -468,6 +470,7 @@ class Writer {
     for (size_t r = 0; r < regions_.size(); ++r) {
       if (!region_used_[r]) continue;
       fields.functions.push_back(functions_[r].engine);
+      fields.functions.push_back(functions_[r].fallback);
       fields.functions.push_back(functions_[r].original);
     }
     if (fields.functions.empty()) return std::nullopt;

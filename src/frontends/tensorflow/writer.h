@@ -5,8 +5,8 @@
 //   blade/in_profile_k  BladeInProfile(engine, inputs..., given..., defaults...) -> bool; `given` are the placeholders
 //   with
 //                       a default that the region reads: fed with something else, the original nodes run
-//   blade/region_k      StatelessIf(in_profile, engine, inputs...): then blade_engine_k_*, else blade_original_k_*,
-//                       names that end in the engine's checksum
+//   blade/region_k      StatelessIf(in_profile, engine, inputs...): then blade_engine_k_*, else blade_fallback_k_*,
+//                       which calls blade_original_k_*; names end in the engine's checksum
 // and an Identity (IdentityN) under the original name of every node whose outputs others read. The function
 // blade_original_k_* holds the region's NodeDefs; constants that the engine file stores are BladeStoredWeight there,
 // each with its checksum, so that a damaged file is refused by the original nodes, too.

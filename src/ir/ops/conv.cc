@@ -86,17 +86,25 @@ Status check_epilogue(InferContext& c, const PointwiseProgram& program, int firs
   return Status();
 }
 
-Status infer_conv(InferContext& c) {
-  const auto& a = c.node().get<ConvAttrs>();
+// What convolutions and transposed ones demand of their attributes and ranks; `operands` come before the epilogue's.
+template <class Attrs>
+Status check_windows(InferContext& c, const Attrs& a, int operands) {
   const size_t spatial = a.strides.size();
-  BLADE_RETURN_IF_ERROR(check_arity(c, 2, kAnyNumber));
+  BLADE_RETURN_IF_ERROR(check_arity(c, operands, kAnyNumber));
   BLADE_RETURN_IF_ERROR(check_spatial_rank(c, spatial));
   BLADE_RETURN_IF_ERROR(check_positive(c, a.strides, spatial, "strides"));
   BLADE_RETURN_IF_ERROR(check_positive(c, a.dilations, spatial, "dilations"));
   BLADE_RETURN_IF_ERROR(check_pads(c, a.padding, a.explicit_pads, spatial));
   const int rank = static_cast<int>(spatial) + 2;
   BLADE_RETURN_IF_ERROR(check_rank(c, 0, rank, "an input"));
-  BLADE_RETURN_IF_ERROR(check_rank(c, 1, rank, "a filter"));
+  return check_rank(c, 1, rank, "a filter");
+}
+
+Status infer_conv(InferContext& c) {
+  const auto& a = c.node().get<ConvAttrs>();
+  const size_t spatial = a.strides.size();
+  const int rank = static_cast<int>(spatial) + 2;
+  BLADE_RETURN_IF_ERROR(check_windows(c, a, 2));
   // A float32 image may meet 16-bit weights: the result is 16-bit, as if the image had been cast.
   const bool narrow = c.input_dtype(1) == DType::kFloat16 || c.input_dtype(1) == DType::kBFloat16;
   const bool casts = c.input_dtype(0) == DType::kFloat32 && narrow;
@@ -135,14 +143,8 @@ Status infer_conv(InferContext& c) {
 Status infer_conv_transpose(InferContext& c) {
   const auto& a = c.node().get<ConvTransposeAttrs>();
   const size_t spatial = a.strides.size();
-  BLADE_RETURN_IF_ERROR(check_arity(c, 3, kAnyNumber));
-  BLADE_RETURN_IF_ERROR(check_spatial_rank(c, spatial));
-  BLADE_RETURN_IF_ERROR(check_positive(c, a.strides, spatial, "strides"));
-  BLADE_RETURN_IF_ERROR(check_positive(c, a.dilations, spatial, "dilations"));
-  BLADE_RETURN_IF_ERROR(check_pads(c, a.padding, a.explicit_pads, spatial));
   const int rank = static_cast<int>(spatial) + 2;
-  BLADE_RETURN_IF_ERROR(check_rank(c, 0, rank, "an input"));
-  BLADE_RETURN_IF_ERROR(check_rank(c, 1, rank, "a filter"));
+  BLADE_RETURN_IF_ERROR(check_windows(c, a, 3));
   BLADE_RETURN_IF_ERROR(check_same_dtype(c, 0, 1));
   const Shape &x = c.input_shape(0), &w = c.input_shape(1);
   if (x.has_rank() && w.has_rank()) {

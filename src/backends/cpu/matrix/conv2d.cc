@@ -63,6 +63,7 @@ TileJob<T> conv_job(const Conv2DShape& s, const PackedB& b, int64_t rows, bool s
   TileJob<T> job;
   job.results_stay = stays;
   job.b = b;
+  if (sizeof(T) == sizeof(float)) job.block_bytes = long_sum_block_bytes();
   job.rows = rows * s.ow;
   job.runs = run_count(s);
   job.run_length = run_length(s);

@@ -14,8 +14,10 @@ namespace {
 // Work below this many multiplications is not worth a second task.
 constexpr double kTaskProducts = 40e3;
 constexpr int kTasksPerThread = 4;
+constexpr int64_t kRowsPerTask = 4;        // at least, where every thread has some: rows are computed in pairs
 constexpr int64_t kTableBytes = 12 << 10;  // of pointers, beside the pixels in L1
 constexpr int64_t kStripBytes = 24 << 10;  // depthwise results that the 1x1 finds in L1
+constexpr int64_t kPairBytes = 48 << 10;   // for two rows, which are computed together, that many are worth it
 constexpr int64_t kMinColumns = 16;        // of a part of a row
 constexpr int64_t kChannelsPerPixel = 5;   // of an input: with more, the product before it was cut by columns
 constexpr int64_t kChannelMultiple = 32;   // in that case
@@ -31,6 +33,10 @@ int64_t rows_at_once(const DepthwiseShape& s) {
       static_cast<int64_t>(DepthwiseRows<T>::table_bytes(s, 1)) / std::max<int64_t>(1, s.kh) * s.stride_h;
   const int64_t rows = s.blocking.strip > 0 ? s.blocking.strip : kTableBytes / std::max<int64_t>(1, bytes);
   return std::clamp<int64_t>(rows, 1, std::min(kMaxDepthwiseRows, s.oh));
+}
+
+int64_t default_strip_rows(int64_t row_bytes) {
+  return std::max(kStripBytes / row_bytes, std::min<int64_t>(2, kPairBytes / row_bytes));
 }
 
 int64_t task_count(double products, int64_t units, int threads) {
@@ -67,7 +73,7 @@ struct SeparablePlan {
 
   SeparablePlan(const DepthwiseShape& s, int64_t oc, const void* packed) : channels(s.c * s.multiplier) {
     const int64_t row_bytes = s.ow * channels * int64_t{sizeof(T)};
-    strip_rows = s.blocking.strip > 0 ? s.blocking.strip : kStripBytes / std::max<int64_t>(1, row_bytes);
+    strip_rows = s.blocking.strip > 0 ? s.blocking.strip : default_strip_rows(std::max<int64_t>(1, row_bytes));
     strip_rows = std::clamp<int64_t>(strip_rows, 1, std::min(kMaxDepthwiseRows, s.oh));
     job.rows = strip_rows * s.ow;
     job.run_length = channels;
@@ -113,7 +119,8 @@ void depthwise_conv2d(const DepthwiseShape& s, const T* in, const float* weights
   const int64_t parts =
       rows >= kTasksPerThread * threads ? 1 : std::clamp<int64_t>(s.ow / kMinColumns, 1, kTasksPerThread);
   const int64_t units = rows * parts;
-  const int64_t tasks = task_count(products, units, pool.num_threads());
+  int64_t tasks = task_count(products, units, pool.num_threads());
+  if (parts == 1) tasks = std::min(tasks, std::max<int64_t>(1, rows / kRowsPerTask / threads) * threads);
   pool.parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
     std::byte* mine = scratch + zero_bytes<T>(s) + slot * DepthwiseRows<T>::scratch_bytes(s, most);
     const int64_t last = (task + 1) * units / tasks;

@@ -22,7 +22,9 @@ struct DepthwiseArgs {
   int64_t channels = 0;
   int64_t first = 0, last = 0;  // those that the call computes
   T* out = nullptr;             // [outputs][channels]
-  float* wide_out = nullptr;    // where results go unrounded, instead of to `out`
+  // Of kernels for two rows, from the first to the second: elements of the output and of the residual.
+  int64_t out_row_step = 0, residual_row_step = 0;
+  float* wide_out = nullptr;  // where results go unrounded, instead of to `out`
   const T* residual = nullptr;
   int64_t residual_stride = 0;
   int64_t residual_channels = 0;
@@ -44,6 +46,9 @@ struct DepthwiseKernels {
   // By outputs; kernel sizes 3x3 and 5x5 at strides 1 and 2 share loads between neighbours.
   DepthwiseKernel<T> fixed[2][2][kDepthwiseOutputs + 1] = {};  // [3x3, 5x5][stride - 1]
   DepthwiseKernel<T> general[kDepthwiseOutputs + 1] = {};
+  // The same outputs of two neighbouring rows, which share most of their pixels: stride 1; null where registers are
+  // few.
+  DepthwiseKernel<T> two_rows[2][kDepthwiseOutputs + 1] = {};  // [3x3, 5x5]
 };
 
 template <class T>

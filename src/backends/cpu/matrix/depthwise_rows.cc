@@ -6,14 +6,29 @@
 #include <type_traits>
 
 #include "backends/cpu/matrix/convert.h"
-#include "backends/cpu/matrix/depthwise_kernel.h"
 #include "base/checked_math.h"
 
 namespace blade::backends::cpu {
 namespace {
 
+constexpr int64_t kMinBlockChannels = 112;  // of some rows, which then stay in L1 while they are read again
+constexpr int64_t kVectorChannels = 16;
+
 bool has_fixed_kernel(const DepthwiseShape& s) {
   return s.kh == s.kw && (s.kh == 3 || s.kh == 5) && (s.stride_w == 1 || s.stride_w == 2) && s.dilation_w == 1;
+}
+
+template <class T>
+const DepthwiseKernel<T>* one_row_kernels(const DepthwiseShape& s) {
+  const DepthwiseKernels<T>& kernels = depthwise_kernels<T>();
+  return has_fixed_kernel(s) ? kernels.fixed[s.kh == 5][s.stride_w - 1] : kernels.general;
+}
+// Null where there are none.
+template <class T>
+const DepthwiseKernel<T>* two_row_kernels(const DepthwiseShape& s) {
+  if (!has_fixed_kernel(s) || s.stride_h != 1 || s.stride_w != 1 || s.dilation_h != 1) return nullptr;
+  const DepthwiseKernel<T>* kernels = depthwise_kernels<T>().two_rows[s.kh == 5];
+  return kernels[1] != nullptr ? kernels : nullptr;
 }
 
 int64_t table_rows(const DepthwiseShape& s, int64_t rows) {
@@ -73,36 +88,41 @@ void DepthwiseRows<T>::run(const Block& block, T* to, std::byte* scratch) const 
   auto** table = reinterpret_cast<const T**>(scratch);
   const bool plain = s_.multiplier == 1;
   if (plain) fill_table(block, width, table);
+  if (plain && (std::is_same_v<T, float> || epilogue_.generic == nullptr)) {
+    run_rows(block, width, to, table);
+    return;
+  }
+  DepthwiseArgs<T> args = common_args(block, width);
   for (int64_t r = 0; r < block.rows; ++r, to += block.columns * channels) {
     float* wide = nullptr;  // where the row stands until it is rounded
     if constexpr (std::is_same_v<T, float>) {
       wide = to;
-    } else if (!plain || epilogue_.generic != nullptr) {
+    } else {
       wide = reinterpret_cast<float*>(scratch + table_bytes(s_, block.rows));
     }
     if (plain) {
-      run_row(block, r, width, to, wide, table + r * s_.stride_h * width);
+      run_pieces(block, r, args, one_row_kernels<T>(s_), to, wide, table + r * s_.stride_h * width);
     } else {
       run_row_with_multiplier(block, r, wide);
     }
-    if (epilogue_.generic != nullptr) {
-      const int64_t pixel = (block.first_row + r) * s_.ow + block.first_x;
-      const int64_t count = block.channels != 0 ? block.channels : channels;
-      epilogue_.generic(epilogue_.context,
-                        {wide + block.first_channel, channels, pixel, 1, block.columns, block.first_channel, count});
-    }
-    if constexpr (!std::is_same_v<T, float>) {
-      if (wide != nullptr) narrow(wide, to, block.columns * channels);
-    }
+    finish_row(block, r, wide);
+    if constexpr (!std::is_same_v<T, float>) narrow(wide, to, block.columns * channels);
   }
 }
 
+// What no kernel does, on float32.
 template <class T>
-void DepthwiseRows<T>::run_row(const Block& block, int64_t row, int64_t width, T* to, float* wide,
-                               const T* const* table) const {
-  const DepthwiseKernels<T>& kernels = depthwise_kernels<T>();
+void DepthwiseRows<T>::finish_row(const Block& block, int64_t row, float* to) const {
+  if (epilogue_.generic == nullptr) return;
+  const int64_t pixel = (block.first_row + row) * s_.ow + block.first_x;
+  const int64_t channels = s_.c * s_.multiplier, count = block.channels != 0 ? block.channels : channels;
+  epilogue_.generic(epilogue_.context,
+                    {to + block.first_channel, channels, pixel, 1, block.columns, block.first_channel, count});
+}
+
+template <class T>
+DepthwiseArgs<T> DepthwiseRows<T>::common_args(const Block& block, int64_t width) const {
   const Epilogue<T>& e = epilogue_;
-  const int64_t first_pixel = (block.first_row + row) * s_.ow + block.first_x;
   DepthwiseArgs<T> a;
   a.row_step = s_.dilation_h * width;
   a.column_step = s_.dilation_w;
@@ -113,7 +133,9 @@ void DepthwiseRows<T>::run_row(const Block& block, int64_t row, int64_t width, T
   a.channels = s_.c;
   a.first = block.first_channel;
   a.last = block.channels != 0 ? block.first_channel + block.channels : s_.c;
+  a.out_row_step = block.columns * s_.c;
   a.residual_stride = e.residual_row_stride;
+  a.residual_row_step = s_.ow * e.residual_row_stride;
   a.residual_channels = std::min(e.residual_channels, s_.c);
   a.bias = e.bias;
   a.slope = e.slope;
@@ -123,6 +145,35 @@ void DepthwiseRows<T>::run_row(const Block& block, int64_t row, int64_t width, T
   a.gate = e.gate;
   a.scale = e.scale;
   a.shift = e.shift;
+  return a;
+}
+
+template <class T>
+void DepthwiseRows<T>::run_rows(const Block& block, int64_t width, T* to, const T* const* table) const {
+  DepthwiseArgs<T> args = common_args(block, width);
+  const DepthwiseKernel<T>*one = one_row_kernels<T>(s_), *two = two_row_kernels<T>(s_);
+  const int64_t first = args.first, count = args.last - first;
+  const int64_t parts = std::max<int64_t>(1, count / kMinBlockChannels);
+  const int64_t part = ceil_div(ceil_div(count, parts), kVectorChannels) * kVectorChannels;
+  for (args.first = first; args.first < first + count; args.first += part) {
+    args.last = std::min(first + count, args.first + part);
+    for (int64_t r = 0; r < block.rows;) {
+      const bool pair = two != nullptr && r + 1 < block.rows;
+      run_pieces(block, r, args, pair ? two : one, to + r * args.out_row_step, nullptr,
+                 table + r * s_.stride_h * width);
+      r += pair ? 2 : 1;
+    }
+  }
+  if constexpr (std::is_same_v<T, float>) {
+    for (int64_t r = 0; r < block.rows; ++r) finish_row(block, r, to + r * args.out_row_step);
+  }
+}
+
+template <class T>
+void DepthwiseRows<T>::run_pieces(const Block& block, int64_t row, DepthwiseArgs<T>& a,
+                                  const DepthwiseKernel<T>* kernels, T* to, float* wide, const T* const* table) const {
+  const Epilogue<T>& e = epilogue_;
+  const int64_t first_pixel = (block.first_row + row) * s_.ow + block.first_x;
   // Even pieces of at most kDepthwiseOutputs.
   const int64_t pieces = ceil_div(block.columns, kDepthwiseOutputs);
   for (int64_t i = 0; i < pieces; ++i) {
@@ -132,9 +183,7 @@ void DepthwiseRows<T>::run_row(const Block& block, int64_t row, int64_t width, T
     a.out = to + x * s_.c;
     if (!std::is_same_v<T, float> && wide != nullptr) a.wide_out = wide + x * s_.c;
     if (e.residual != nullptr) a.residual = e.residual + (first_pixel + x) * e.residual_row_stride;
-    const DepthwiseKernel<T> kernel =
-        has_fixed_kernel(s_) ? kernels.fixed[s_.kh == 5][s_.stride_w - 1][outputs] : kernels.general[outputs];
-    kernel(a);
+    kernels[outputs](a);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "backends/cpu/matrix/depthwise.h"
+#include "backends/cpu/matrix/depthwise_kernel.h"
 
 namespace blade::backends::cpu {
 
@@ -36,8 +37,14 @@ class DepthwiseRows {
 
  private:
   void fill_table(const Block& block, int64_t width, const T** table) const;
-  // Results go to `wide` where that is not null, else to `to`.
-  void run_row(const Block& block, int64_t row, int64_t width, T* to, float* wide, const T* const* table) const;
+  void finish_row(const Block& block, int64_t row, float* to) const;
+  DepthwiseArgs<T> common_args(const Block& block, int64_t width) const;
+  // All rows of a block, some channels at a time.
+  void run_rows(const Block& block, int64_t width, T* to, const T* const* table) const;
+  // One row, or two where `kernels` says so: outputs of a whole row, in pieces. Results go to `wide` where that is not
+  // null, else to `to`.
+  void run_pieces(const Block& block, int64_t row, DepthwiseArgs<T>& a, const DepthwiseKernel<T>* kernels, T* to,
+                  float* wide, const T* const* table) const;
   void run_row_with_multiplier(const Block& block, int64_t row, float* to) const;
 
   const DepthwiseShape& s_;

@@ -20,15 +20,28 @@ struct EpilogueTile {
   int64_t channels = 0;
 };
 
-// x * clip(scale * x + shift, 0, hi): hard swish; or x * sigmoid(x). Not used with a scale of 0 and without `sigmoid`.
+// Smooth activations, as ir::PointwiseOp defines them.
+enum class Curve : uint8_t { kNone, kSwish, kGeluErf, kGeluTanh };
+
+// x * clip(scale * x + shift, 0, hi): hard swish; or a curve. Not used with a scale of 0 and without a curve.
 struct Gate {
   float scale = 0, shift = 0, hi = 0;
-  bool sigmoid = false;
-  bool used() const { return scale != 0 || sigmoid; }
+  Curve curve = Curve::kNone;
+  bool used() const { return scale != 0 || curve != Curve::kNone; }
 };
 
 inline float gated(const Gate& gate, float x) {
-  if (gate.sigmoid) return x / (1 + std::exp(-x));
+  constexpr double kSqrtHalf = 0.70710678118654752, kSqrtTwoOverPi = 0.79788456080286536;
+  switch (gate.curve) {
+    case Curve::kSwish:
+      return x / (1 + std::exp(-x));
+    case Curve::kGeluErf:
+      return static_cast<float>(0.5 * x * (1 + std::erf(x * kSqrtHalf)));
+    case Curve::kGeluTanh:
+      return static_cast<float>(0.5 * x * (1 + std::tanh(kSqrtTwoOverPi * (x + 0.044715 * x * x * x))));
+    case Curve::kNone:
+      break;
+  }
   return x * std::min(std::max(gate.scale * x + gate.shift, 0.0f), gate.hi);
 }
 

@@ -6,8 +6,8 @@
 #define BLADE_MATRIX_EPILOGUE_INL_H_
 #endif
 
+#include "backends/cpu/matrix/activation_inl.h"
 #include "backends/cpu/matrix/epilogue.h"
-#include "backends/cpu/matrix/sigmoid_inl.h"
 #include "backends/cpu/matrix/simd_inl.h"
 #include "hwy/highway.h"
 
@@ -27,24 +27,36 @@ HWY_ATTR HWY_INLINE V clamped(V x, V lo, V hi) {
 
 struct GateVectors {
   V scale, shift, hi;
-  bool sigmoid;
+  Curve curve;
 };
 HWY_ATTR HWY_INLINE GateVectors gate_vectors(const Gate& gate) {
   const D d;
-  return {hn::Set(d, gate.scale), hn::Set(d, gate.shift), hn::Set(d, gate.hi), gate.sigmoid};
+  return {hn::Set(d, gate.scale), hn::Set(d, gate.shift), hn::Set(d, gate.hi), gate.curve};
 }
 // For many vectors at once: the code and its constants stay out of the kernels.
-[[maybe_unused]] HWY_ATTR HWY_NOINLINE static void swish_block(float* x, int64_t count) {
+[[maybe_unused]] HWY_ATTR HWY_NOINLINE static void curve_block(Curve curve, float* x, int64_t count) {
   const D d;
-  for (int64_t i = 0; i < count; i += static_cast<int64_t>(hn::Lanes(d)))
-    hn::Store(swish_of(hn::Load(d, x + i)), d, x + i);
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  switch (curve) {
+    case Curve::kSwish:
+      for (int64_t i = 0; i < count; i += lanes) hn::Store(swish_of(hn::Load(d, x + i)), d, x + i);
+      return;
+    case Curve::kGeluErf:
+      for (int64_t i = 0; i < count; i += lanes) hn::Store(gelu_erf_of(hn::Load(d, x + i)), d, x + i);
+      return;
+    case Curve::kGeluTanh:
+      for (int64_t i = 0; i < count; i += lanes) hn::Store(gelu_tanh_of(hn::Load(d, x + i)), d, x + i);
+      return;
+    case Curve::kNone:
+      return;
+  }
 }
 
 HWY_ATTR HWY_INLINE V gated(const GateVectors& gate, V x) {
-  if (gate.sigmoid) {
+  if (gate.curve != Curve::kNone) {
     HWY_ALIGN float lanes[HWY_MAX_BYTES / sizeof(float)];
     hn::Store(x, D(), lanes);
-    swish_block(lanes, static_cast<int64_t>(hn::Lanes(D())));
+    curve_block(gate.curve, lanes, static_cast<int64_t>(hn::Lanes(D())));
     return hn::Load(D(), lanes);
   }
   return hn::Mul(x, hn::Min(hn::Max(hn::MulAdd(x, gate.scale, gate.shift), hn::Zero(D())), gate.hi));

@@ -9,8 +9,6 @@
 namespace blade::backends::cpu {
 namespace {
 
-// Of A, so that each panel is read once for up to a hundred rows or two.
-constexpr int64_t kGemmBlockBytes = 640 << 10;
 // Longer sums are made in pieces, so that a block of A has several tiles that share a panel of B from L2.
 constexpr int64_t kPieceSteps = 1024;
 constexpr int64_t kPieceRows = 28;
@@ -18,7 +16,7 @@ constexpr int64_t kPieceRows = 28;
 template <class T>
 TileJob<T> gemm_job(int64_t m, int64_t k, int64_t a_row_stride, const PackedB& b) {
   TileJob<T> job;
-  if (b.unit == MatrixUnit::kVectors) job.block_bytes = kGemmBlockBytes;
+  if (b.unit == MatrixUnit::kVectors) job.block_bytes = long_sum_block_bytes();
   job.rows = m;
   job.run_length = k;
   job.input_bytes = m * k * int64_t{sizeof(T)};

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <optional>
+#include <span>
 
 #include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/amx_rows.h"
@@ -23,7 +25,9 @@ constexpr int64_t kFewRows = 8;
 constexpr int64_t kGenericFloats = 2048;  // results in L1 that the rest of an epilogue takes at once
 constexpr int64_t kMaxHeldColumns = 512;  // wider rows of float32 results are not held back for that
 constexpr int64_t kLookAheadBytes = 4096;
-constexpr int64_t kShortSum = 96;  // elements of K: with more of them, finding rows and starting tiles is no cost
+constexpr int64_t kStreamAheadBytes = 6144;  // for a few rows, which only wait for memory
+constexpr int64_t kShortSum = 96;    // elements of K: with more of them, finding rows and starting tiles is no cost
+constexpr int64_t kSumSteps = 1024;  // longer sums are made in pieces, whose panels stay in L2 for a block of tiles
 constexpr double kMinSplitCycles = 1500;   // less work than this is one thread's
 constexpr double kBytesPerCycle = 8;       // weights from L3 or memory, a core
 constexpr double kOwnBytesPerCycle = 32;   // what this core wrote before
@@ -134,6 +138,39 @@ struct FoundTile {
   std::conditional_t<sizeof(T) < sizeof(float), AmxTile, char> amx;  // where AMX multiplies
 };
 
+// A part of the sums over K: some of the runs, or a part of the only one.
+struct SumPiece {
+  int64_t first_run = 0, runs = 0;
+  int64_t first = 0, run_length = 0;
+  int64_t first_step = 0, steps = 0;
+  bool begins = true, ends = true;
+};
+
+// Sums of the pieces so far wait in the output: the first adds bias and residual, the last does the rest.
+template <class T>
+int64_t sum_pieces(const TileJob<T>& job, int64_t tiles) {
+  if (sizeof(T) < sizeof(float) || tiles < 2 || job.b.k < 2 * kSumSteps) return 1;
+  if (job.epilogue->residual != nullptr && job.epilogue->residual_last) return 1;
+  const int64_t pieces = ceil_div(job.b.k, kSumSteps);
+  return job.runs == 1 ? pieces : std::min(pieces, job.runs);
+}
+
+template <class T>
+SumPiece sum_piece(const TileJob<T>& job, int64_t index, int64_t pieces) {
+  SumPiece p{0, job.runs, 0, job.run_length, 0, job.b.k, index == 0, index + 1 == pieces};
+  if (pieces == 1) return p;
+  if (job.runs == 1) {
+    p.first = index * job.run_length / pieces;
+    p.run_length = (index + 1) * job.run_length / pieces - p.first;
+  } else {
+    p.first_run = index * job.runs / pieces;
+    p.runs = (index + 1) * job.runs / pieces - p.first_run;
+  }
+  p.first_step = p.first_run * job.run_length + p.first;  // of float
+  p.steps = p.runs * p.run_length;
+  return p;
+}
+
 // What a core brings in for its part. Layers before and after are most often cut by rows: a part with some of the
 // columns reads rows that other cores wrote, and its results are read by them.
 template <class T>
@@ -209,7 +246,8 @@ struct Walk {
     return a;
   }
 
-  void run(const FoundTile<T>& tile, int64_t panel, const char* prefetch, int prefetch_lines) {
+  void run(const FoundTile<T>& tile, int64_t panel, const char* prefetch, int prefetch_lines,
+           const SumPiece* piece = nullptr) {
     if (tile.count == 0) return;
     const Epilogue<T>& e = *job.epilogue;
     const int64_t column = panel * job.b.width();
@@ -237,9 +275,40 @@ struct Walk {
     args.shift = e.scale != nullptr ? e.shift + column : nullptr;
     args.prefetch = prefetch;
     args.prefetch_lines = prefetch_lines;
-    multiply(tile, job.b.panel_vectors(panel));
+    const int vectors = job.b.panel_vectors(panel);
+    if (piece != nullptr) {
+      kernels.kernel[vectors][tile.count](part_of(*piece, vectors));
+      if (!piece->ends) return;
+    } else {
+      multiply(tile, vectors);
+    }
     if (e.generic == nullptr || generic_later) return;
     finish(tile.first, tile.count * std::max<int64_t>(1, tile.tiles), column, args.columns);
+  }
+
+  // The arguments for a piece of the sums.
+  TileArgs<T> part_of(const SumPiece& piece, int vectors) const {
+    TileArgs<T> a = args;
+    a.runs = piece.runs;
+    a.run_length = piece.run_length;
+    a.panel += piece.first_step * vectors * job.b.lanes;
+    a.rows += piece.first_run * a.row_step;
+    if (a.run_offsets != nullptr) a.run_offsets += piece.first_run;
+    if (job.runs == 1) a.run_offsets = &piece.first;
+    if (!piece.begins) {
+      a.bias = nullptr;
+      a.residual = a.out;
+      a.residual_stride = a.out_stride;
+      a.residual_columns = a.columns;
+      a.residual_last = false;
+    }
+    if (!piece.ends) {
+      a.slope = a.scale = a.shift = nullptr;
+      a.lo = -std::numeric_limits<float>::infinity();
+      a.hi = std::numeric_limits<float>::infinity();
+      a.gate = Gate();
+    }
+    return a;
   }
 
   void multiply(const FoundTile<T>& tile, int vectors) {
@@ -344,33 +413,50 @@ struct Walk {
     return reinterpret_cast<const char*>(tile.pointers[0] + tile.count * job.run_length);
   }
 
-  // Panels that do not: a block of tiles shares each, while the next comes into L2.
+  // Panels that do not: a block of tiles shares each (or each piece of it), while the next comes into L2.
   void panel_by_panel(const TileRange& range) {
     constexpr int64_t kMaxTiles = 256;
     FoundTile<T> block[kMaxTiles];
     const int64_t step = std::min(tiles_per_block(job), kMaxTiles);
-    const int64_t panel_bytes = job.b.k * job.b.width() * int64_t{sizeof(float)};
-    const int64_t steps = std::max<int64_t>(1, job.runs * (job.run_length / kStepDepth<T> / 4));
     for (int64_t t0 = range.first_tile; t0 < range.last_tile; t0 += step) {
       const int64_t count = std::min(step, range.last_tile - t0);
       for (int64_t i = 0; i < count; ++i) prepare(t0 + i, i, block[i]);
-      // A few rows only wait for memory, which the hardware streams best by itself.
-      const bool prefetch = job.rows >= kFewRows;
-      const auto lines = static_cast<int>(prefetch ? ceil_div(panel_bytes, 64 * steps * count) : 0);
+      const int64_t pieces = sum_pieces(job, count);
+      bool cold = t0 == range.first_tile && !job.panels_warm;
       for (int64_t p = range.first_panel; p < range.last_panel; ++p) {
-        const bool more = prefetch && (p + 1 < range.last_panel || job.prefetch_after);
-        const char* panel = reinterpret_cast<const char*>(job.b.panel(p));
-        const char* next =
-            p + 1 < range.last_panel ? reinterpret_cast<const char*>(job.b.panel(p + 1)) : panel + panel_bytes;
-        for (int64_t i = 0; i < count; ++i) {
-          // The first panel of all is cold: its first reader fetches it a little ahead of itself.
-          const bool cold = prefetch && t0 == range.first_tile && p == range.first_panel && i == 0 && !job.panels_warm;
-          if (cold) {
-            run(block[i], p, panel + kLookAheadBytes, static_cast<int>(ceil_div(panel_bytes, 64 * steps)));
-          } else {
-            run(block[i], p, more ? next + i * lines * steps * 64 : nullptr, more ? lines : 0);
-          }
+        for (int64_t k = 0; k < pieces; ++k) {
+          const bool last = p + 1 == range.last_panel && k + 1 == pieces;
+          run_block({block, static_cast<size_t>(count)}, p, sum_piece(job, k, pieces), cold,
+                    !last || job.prefetch_after);
+          cold = false;
         }
+      }
+    }
+  }
+
+  // One panel, or a piece of it. `cold`: nobody has read or fetched it; `more`: another follows.
+  void run_block(std::span<const FoundTile<T>> block, int64_t panel, const SumPiece& piece, bool cold, bool more) {
+    constexpr int64_t kWordBytes = sizeof(float);
+    const bool whole = piece.begins && piece.ends;
+    const int64_t bytes = piece.steps * job.b.width() * kWordBytes;
+    const int64_t steps = std::max<int64_t>(1, piece.runs * (piece.run_length / kStepDepth<T> / 4));
+    const auto count = static_cast<int64_t>(block.size());
+    const bool prefetch = job.rows >= kFewRows;
+    const bool streams = !prefetch && job.b.bytes() > Machine::host().l2_bytes;
+    const auto own_lines = static_cast<int>(ceil_div(bytes, 64 * steps));
+    const auto lines = static_cast<int>(prefetch && more ? ceil_div(bytes, 64 * steps * count) : 0);
+    const auto* at = reinterpret_cast<const char*>(job.b.panel(panel)) +
+                     piece.first_step * job.b.panel_vectors(panel) * job.b.lanes * kWordBytes;
+    const char* next =
+        piece.ends && panel + 1 < job.b.panels() ? reinterpret_cast<const char*>(job.b.panel(panel + 1)) : at + bytes;
+    for (int64_t i = 0; i < count; ++i) {
+      const auto tile = static_cast<size_t>(i);
+      const SumPiece* const part = whole ? nullptr : &piece;
+      // The first panel of all is cold: its first reader fetches it a little ahead of itself.
+      if (streams || (prefetch && cold && i == 0)) {
+        run(block[tile], panel, at + (streams ? kStreamAheadBytes : kLookAheadBytes), own_lines, part);
+      } else {
+        run(block[tile], panel, lines > 0 ? next + i * lines * steps * 64 : nullptr, lines, part);
       }
     }
   }
@@ -381,6 +467,10 @@ struct Walk {
 // Tile registers read 32 rows at once, vectors 14.
 bool pitch_aliases(int64_t row_stride_bytes, MatrixUnit unit) {
   return row_stride_bytes % 2048 == 0 && row_stride_bytes >= (unit == MatrixUnit::kTiles ? 2048 : 4096);
+}
+
+int64_t long_sum_block_bytes() {
+  return std::clamp<int64_t>(static_cast<int64_t>(Machine::host().l2_bytes) * 5 / 8, 128 << 10, 640 << 10);
 }
 
 template <class T>

@@ -38,7 +38,7 @@ struct TileJob {
   int64_t row_pitch = 1;           // of so many rows in turn only the first `row_results` are results
   int64_t row_results = 1;
   int64_t input_bytes = 0;          // of all rows, each byte counted once
-  int64_t block_bytes = 192 << 10;  // of A in L2, beside a panel of B and the output
+  int64_t block_bytes = 192 << 10;  // of A in L2, beside panels of B and the output
   PackedB b;
   int tile_parts = 0, panel_parts = 0;  // how run_tiles() cuts it; 0: by choose_split()
   bool prefetch_after = false;          // this thread reads what lies behind the last panel next
@@ -76,6 +76,9 @@ struct TileSplit {
 
 // Rows at such a pitch compete for the same few sets of L1.
 bool pitch_aliases(int64_t row_stride_bytes, MatrixUnit unit = MatrixUnit::kVectors);
+
+// A block_bytes for float32 and long sums: each panel is read once for up to a hundred rows or two.
+int64_t long_sum_block_bytes();
 
 // Tells a job whose other fields are set that each stretch of `rows` rows lies at one pitch, so that tiles of short
 // sums end with it, unless that makes them much lower.

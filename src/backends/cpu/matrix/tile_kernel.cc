@@ -55,6 +55,8 @@ struct Step<BFloat16> {
 };
 #endif
 
+constexpr int kRowsThatStream = 8;  // tiles of so few rows mostly wait for the panel's memory
+
 // Several k steps in flight where one tile alone has too few independent sums to hide the latency of the FMA.
 template <int kRows, int kVectors>
 constexpr int chains() {
@@ -120,7 +122,7 @@ HWY_ATTR HWY_INLINE void apply_scale(const TileArgs<T>& a, V (&acc)[kRows][kVect
 }
 
 template <int kRows, int kVectors>
-HWY_ATTR HWY_INLINE void apply_swish(V (&acc)[kRows][kVectors]) {
+HWY_ATTR HWY_INLINE void apply_curve(Curve curve, V (&acc)[kRows][kVectors]) {
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
   HWY_ALIGN float block[kRows * kVectors * kLanes];
 #pragma GCC unroll 14
@@ -128,7 +130,7 @@ HWY_ATTR HWY_INLINE void apply_swish(V (&acc)[kRows][kVectors]) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) hn::Store(acc[i][v], D(), block + (i * kVectors + v) * kLanes);
   }
-  swish_block(block, kRows * kVectors * kLanes);
+  curve_block(curve, block, kRows * kVectors * kLanes);
 #pragma GCC unroll 14
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
@@ -138,8 +140,8 @@ HWY_ATTR HWY_INLINE void apply_swish(V (&acc)[kRows][kVectors]) {
 
 template <class T, int kRows, int kVectors>
 HWY_ATTR HWY_INLINE void apply_gate(const TileArgs<T>& a, V (&acc)[kRows][kVectors]) {
-  if (a.gate.sigmoid) {
-    apply_swish<kRows, kVectors>(acc);
+  if (a.gate.curve != Curve::kNone) {
+    apply_curve<kRows, kVectors>(a.gate.curve, acc);
     return;
   }
   const GateVectors gate = gate_vectors(a.gate);
@@ -329,9 +331,12 @@ HWY_ATTR HWY_INLINE void one_tile(const TileArgs<T>& a, const Place<T>& place) {
     int64_t k = 0;
     for (; k + 4 <= steps; k += 4) {
       rows.keep_in_registers();
-      for (int i = 0; i < prefetch_lines; ++i, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
+      for (int i = 0; i < prefetch_lines; ++i, prefetch += 64)
+        __builtin_prefetch(prefetch, 0, kRows <= kRowsThatStream ? 3 : 2);
 #pragma GCC unroll 4
       for (int kk = 0; kk < 4; ++kk) {
+        // Which comes fastest where its lines are read in their order.
+        if constexpr (kRows <= kRowsThatStream) asm volatile("" ::: "memory");
         V w[kVectors];
 #pragma GCC unroll 4
         for (int v = 0; v < kVectors; ++v) {

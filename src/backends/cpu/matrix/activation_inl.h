@@ -1,0 +1,97 @@
+// exp, sigmoid, erf and the activations made of them on vectors, for use inside kernels, once for each Highway target.
+#if defined(BLADE_MATRIX_ACTIVATION_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef BLADE_MATRIX_ACTIVATION_INL_H_
+#undef BLADE_MATRIX_ACTIVATION_INL_H_
+#else
+#define BLADE_MATRIX_ACTIVATION_INL_H_
+#endif
+
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace blade::backends::cpu {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+
+HWY_ATTR HWY_INLINE V constant(float value) { return hn::Set(D(), value); }
+
+// exp of numbers from -87 to 88 that are not NaN: 2^n * P(f), where n is x * log2(e) rounded to an integer. Adding a
+// large number rounds, and leaves n in the low bits.
+HWY_ATTR HWY_INLINE V exp_bounded(V x) {
+  const D d;
+  const hn::RebindToUnsigned<D> du;
+  const V rounder = hn::Set(d, 12582912.0f);
+  const V log2e = hn::Set(d, 1.44269502f), log2e_low = hn::Set(d, 1.92596303e-8f);
+  const V shifted = hn::MulAdd(x, log2e, rounder);
+  const V n = hn::Sub(shifted, rounder);
+  const V f = hn::MulAdd(x, log2e_low, hn::MulSub(x, log2e, n));
+  V p = hn::Set(d, 0.00015353361959569156f);  // of 2^f, |f| <= 0.5: 2e-9
+  p = hn::MulAdd(p, f, hn::Set(d, 0.0013398875016719103f));
+  p = hn::MulAdd(p, f, hn::Set(d, 0.00961843691766262f));
+  p = hn::MulAdd(p, f, hn::Set(d, 0.055503323674201965f));
+  p = hn::MulAdd(p, f, hn::Set(d, 0.24022647738456726f));
+  p = hn::MulAdd(p, f, hn::Set(d, 0.6931471824645996f));
+  p = hn::MulAdd(p, f, hn::Set(d, 1.0f));
+  return hn::BitCast(d, hn::Add(hn::BitCast(du, p), hn::ShiftLeft<23>(hn::BitCast(du, shifted))));
+}
+
+// Beyond the bounds of exp_bounded() sigmoid is 1 or, to float32 without denormals, 0. A number for NaN.
+HWY_ATTR HWY_INLINE V sigmoid_of_number(V x) {
+  const D d;
+  const V one = hn::Set(d, 1), most = hn::Set(d, 88);
+  const V e = exp_bounded(hn::Max(hn::Min(hn::Neg(x), most), hn::Set(d, -87)));
+  return hn::IfThenElseZero(hn::Gt(x, hn::Neg(most)), hn::Div(one, hn::Add(one, e)));
+}
+
+// NaN stays.
+HWY_ATTR HWY_INLINE V sigmoid_of(V x) { return hn::IfThenElse(hn::IsNaN(x), x, sigmoid_of_number(x)); }
+
+// A product with NaN or -inf is NaN in any case.
+HWY_ATTR HWY_INLINE V swish_of(V x) { return hn::Mul(x, sigmoid_of_number(x)); }
+
+// x * P(x^2) near 0; beyond 1, 1 - exp(Q(x)) where Q approximates log(erfc(x)) (least-squares fits at Chebyshev nodes).
+HWY_ATTR HWY_INLINE V erf_of(V x) {
+  const V t = hn::Min(hn::Abs(x), constant(4));
+  const V s = hn::Mul(t, t);
+  V p = constant(-9.673590284364764e-06f);
+  p = hn::MulAdd(p, s, constant(0.00011268253729213029f));
+  p = hn::MulAdd(p, s, constant(-0.0008484396385028958f));
+  p = hn::MulAdd(p, s, constant(0.005221053492277861f));
+  p = hn::MulAdd(p, s, constant(-0.026865437626838684f));
+  p = hn::MulAdd(p, s, constant(0.11283782869577408f));
+  p = hn::MulAdd(p, s, constant(-0.37612637877464294f));
+  p = hn::MulAdd(p, s, constant(1.128379225730896f));
+  V q = constant(1.6150449937413214e-06f);
+  q = hn::MulAdd(q, t, constant(-4.561102105071768e-05f));
+  q = hn::MulAdd(q, t, constant(0.0005929505568929017f));
+  q = hn::MulAdd(q, t, constant(-0.00474111782386899f));
+  q = hn::MulAdd(q, t, constant(0.026367414742708206f));
+  q = hn::MulAdd(q, t, constant(-0.10998330265283585f));
+  q = hn::MulAdd(q, t, constant(-0.6319313645362854f));
+  q = hn::MulAdd(q, t, constant(-1.1301703453063965f));
+  q = hn::MulAdd(q, t, constant(0.00030417676316574216f));
+  const V far = hn::Sub(constant(1), exp_bounded(hn::Min(q, constant(0))));
+  const V magnitude = hn::IfThenElse(hn::Lt(t, constant(1)), hn::Mul(t, p), far);
+  return hn::IfThenElse(hn::IsNaN(x), x, hn::CopySignToAbs(magnitude, x));
+}
+
+HWY_ATTR HWY_INLINE V gelu_tanh_of(V x) {
+  const V cubic = hn::Mul(hn::Mul(x, x), hn::Mul(x, constant(0.044715f)));
+  const V inner = hn::Mul(constant(0.79788456080286535588f), hn::Add(x, cubic));
+  // 0.5 * (1 + tanh(u)) is sigmoid(2u), without the cancellation at negative u.
+  return hn::Mul(x, sigmoid_of_number(hn::Add(inner, inner)));
+}
+
+HWY_ATTR HWY_INLINE V gelu_erf_of(V x) {
+  const V half = hn::Mul(constant(0.5f), x);
+  return hn::MulAdd(half, erf_of(hn::Mul(x, constant(0.70710678118654752f))), half);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace blade::backends::cpu
+HWY_AFTER_NAMESPACE();
+
+#endif  // include guard per target

@@ -1,0 +1,136 @@
+#include "optimizer/measuring_data.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+namespace blade::optimizer {
+namespace {
+
+using Shapes = std::vector<ir::Dims>;  // one an input
+using Ranges = std::vector<std::pair<double, double>>;
+
+// The shapes to generate values for: as asked, else the profile's first, else as the model declares them.
+Result<std::vector<Shapes>> shapes_to_generate(const OptimizeOptions& options,
+                                               const std::vector<engine::TensorInfo>& inputs,
+                                               const std::optional<engine::Profile>& profile,
+                                               std::vector<std::string>& messages) {
+  if (!options.input_shapes.empty()) return options.input_shapes;
+  if (profile) return std::vector<Shapes>{profile->opts.front()};
+  Shapes shapes;
+  for (const engine::TensorInfo& input : inputs) {
+    if (!input.shape.has_rank()) {
+      return invalid_argument("the rank of the input '" + input.name +
+                              "' is unknown and no test data was given; give test_data or input_shapes");
+    }
+    ir::Dims dims;
+    for (const ir::Dim dim : input.shape.dims()) dims.push_back(dim.is_known() ? dim.value() : 1);
+    shapes.push_back(std::move(dims));
+  }
+  messages.emplace_back("no test data was given: values were generated, unknown dims taken as 1");
+  return std::vector<Shapes>{std::move(shapes)};
+}
+
+Result<std::vector<Feed>> generate_feeds(const OptimizeOptions& options, const std::vector<engine::TensorInfo>& inputs,
+                                         const std::vector<Shapes>& groups) {
+  std::vector<Feed> feeds;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    if (groups[i].size() != inputs.size()) {
+      return invalid_argument("input_shapes has a group of " + std::to_string(groups[i].size()) +
+                              " shapes, the model has " + std::to_string(inputs.size()) +
+                              " inputs; give one shape an input");
+    }
+    const std::vector<Ranges>& ranges = options.input_ranges;
+    const Ranges range = ranges.empty() ? Ranges{} : ranges[std::min(i, ranges.size() - 1)];
+    BLADE_ASSIGN_OR_RETURN(Feed feed, generate_feed(inputs, groups[i], range));
+    feeds.push_back(std::move(feed));
+  }
+  return feeds;
+}
+
+// There the original graph runs: measuring it would say nothing about the engine.
+void leave_out_feeds_beyond_profile(MeasuringData& data) {
+  std::erase_if(data.feeds, [&](const Feed& feed) {
+    if (data.profile.contains(shapes_of(feed))) return false;
+    data.messages.push_back("test data of shape " + shapes_to_string(feed) +
+                            " lies outside min..max of dynamic_tuning_shapes, where the original graph runs; the " +
+                            "model was measured without it, on the opts");
+    return true;
+  });
+}
+
+Status give_each_opt_a_feed(MeasuringData& data) {
+  const Feed first = data.feeds[0];
+  leave_out_feeds_beyond_profile(data);
+  for (const auto& shapes : data.profile.opts) {
+    const auto has_shape = [&](const Feed& feed) { return shapes_of(feed) == shapes; };
+    if (std::any_of(data.feeds.begin(), data.feeds.end(), has_shape)) continue;
+    BLADE_ASSIGN_OR_RETURN(Feed resized, resize_feed(first, shapes));
+    data.feeds.push_back(std::move(resized));
+  }
+  return {};
+}
+
+// Without a profile the shapes of the test data are optimized; other shapes run the original graph.
+engine::Profile hull_of(const std::vector<Feed>& feeds) {
+  engine::Profile profile;
+  profile.min = profile.max = shapes_of(feeds[0]);
+  for (const Feed& feed : feeds) {
+    const std::vector<ir::Dims> shapes = shapes_of(feed);
+    profile.opts.push_back(shapes);
+    for (size_t i = 0; i < shapes.size(); ++i) {
+      if (shapes[i].size() != profile.min[i].size()) continue;  // another rank cannot be in one box
+      for (size_t d = 0; d < shapes[i].size(); ++d) {
+        profile.min[i][d] = std::min(profile.min[i][d], shapes[i][d]);
+        profile.max[i][d] = std::max(profile.max[i][d], shapes[i][d]);
+      }
+    }
+  }
+  return profile;
+}
+
+void describe(MeasuringData& data, bool has_profile) {
+  bool only_batch = true, varies = false;
+  const engine::Profile& profile = data.profile;
+  for (size_t i = 0; i < profile.min.size(); ++i) {
+    for (size_t d = 0; d < profile.min[i].size(); ++d) {
+      if (profile.min[i][d] == profile.max[i][d]) continue;
+      varies = true;
+      only_batch = only_batch && d == 0;
+    }
+  }
+  data.shape_variation = !varies ? "static" : only_batch && !has_profile ? "batch" : "dynamic";
+  for (const NamedTensor& one : data.feeds[0]) {
+    data.description += (data.description.empty() ? "" : "\n") + one.name +
+                        " shape: " + dims_to_string(one.tensor->dims) + " data type: " + dtype_text(one.tensor->dtype);
+  }
+}
+
+}  // namespace
+
+Result<MeasuringData> make_measuring_data(const OptimizeOptions& options, const std::vector<engine::TensorInfo>& inputs,
+                                          const std::vector<Feed>& test_data) {
+  std::optional<engine::Profile> profile;
+  if (!options.tuning_shapes.empty()) {
+    BLADE_ASSIGN_OR_RETURN(profile, resolve_profile(options.tuning_shapes, inputs));
+  }
+  MeasuringData data;
+  BLADE_ASSIGN_OR_RETURN(data.feeds, check_feeds(test_data, inputs));
+  if (data.feeds.empty()) {
+    BLADE_ASSIGN_OR_RETURN(const auto groups, shapes_to_generate(options, inputs, profile, data.messages));
+    BLADE_ASSIGN_OR_RETURN(data.feeds, generate_feeds(options, inputs, groups));
+  } else {
+    data.source = "user provided";
+    for (const auto& [given, name] : {std::pair(!options.input_shapes.empty(), "input_shapes"),
+                                      std::pair(!options.input_ranges.empty(), "input_ranges")}) {
+      if (given) data.messages.push_back(std::string(name) + " has no effect: test_data is given");
+    }
+  }
+  data.profile = profile ? *std::move(profile) : hull_of(data.feeds);
+  const bool has_profile = !options.tuning_shapes.empty();
+  if (has_profile) BLADE_RETURN_IF_ERROR(give_each_opt_a_feed(data));
+  describe(data, has_profile);
+  return data;
+}
+
+}  // namespace blade::optimizer
