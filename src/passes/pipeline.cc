@@ -33,6 +33,8 @@ constexpr Pass kPipeline[] = {
     {"FoldBatchNorm", "Folds batch normalization and channel scales into weights.", false, fold_batch_norm},
     {"FoldPad", "Folds zero padding into convolutions and max pools.", false, fold_pad},
     {"ActivateBeforePool", "Moves the activation of a max pool's result before the pool.", false, activate_before_pool},
+    {"ProjectBeforePool", "Moves a 1x1 convolution to fewer channels before the average pooling that it reads.", false,
+     project_before_pool},
     {"FuseEpilogue", "Joins bias, activation, residual and scale to the matrix product before them.", false,
      fuse_epilogue},
     {"FusePointwise", "Joins trees of elementwise operations into one.", false, fuse_pointwise},

@@ -132,6 +132,42 @@ TEST_F(Tree, InputsAreBounded) {
   }
 }
 
+struct ProjectedAverage : Epilogue {
+  Id pool(Id v, ir::PoolKind kind = ir::PoolKind::kAverage, ir::Padding padding = ir::Padding::kSame,
+          int64_t stride = 1) {
+    return b.op(Op::kPool, {v}, ir::PoolAttrs{kind, {3, 3}, {stride, stride}, padding, {}});
+  }
+  Id project(Id v, int64_t from, int64_t to, int64_t size = 1) {
+    return b.conv(v, b.constant<float>({size, size, from, to}, ramp(size * size * from * to)));
+  }
+  // Whether the convolution stands before the pool in the end.
+  bool moves(Id projected) {
+    const Applied applied = apply_pass("ProjectBeforePool", b.output(projected).build());
+    const ir::Node& node = only(applied.graph, Op::kPool);
+    const ir::NodeId producer = applied.graph.value(node.inputs[0]).producer;
+    const bool behind = producer != ir::kNone && applied.graph.node(producer).op == Op::kConv;
+    EXPECT_EQ(applied.result.changes > 0, behind) << to_string(applied.graph);
+    return behind;
+  }
+  Id image = b.input("image", {-1, 5, 7, 8});
+};
+
+TEST_F(ProjectedAverage, FewerChannelsArePooled) { EXPECT_TRUE(moves(b.relu(project(pool(image), 8, 3)))); }
+TEST_F(ProjectedAverage, StaysWithAsManyChannels) { EXPECT_FALSE(moves(project(pool(image), 8, 5))); }
+TEST_F(ProjectedAverage, StaysBehindMaxima) { EXPECT_FALSE(moves(project(pool(image, ir::PoolKind::kMax), 8, 3))); }
+TEST_F(ProjectedAverage, StaysBehindFewerWindowsThanPixels) {
+  EXPECT_FALSE(moves(project(pool(image, ir::PoolKind::kAverage, ir::Padding::kSame, 2), 8, 3)));
+}
+TEST_F(ProjectedAverage, StaysBehindWindowsWithoutPadding) {
+  EXPECT_FALSE(moves(project(pool(image, ir::PoolKind::kAverage, ir::Padding::kValid), 8, 3)));
+}
+TEST_F(ProjectedAverage, StaysIfItReadsNeighbours) { EXPECT_FALSE(moves(project(pool(image), 8, 3, 3))); }
+TEST_F(ProjectedAverage, StaysWhereTheAverageHasOtherReaders) {
+  const Id average = pool(image);
+  b.output(b.pointwise(P::kTanh, {average}));
+  EXPECT_FALSE(moves(project(average, 8, 3)));
+}
+
 struct PooledActivation : Epilogue {
   Id pool(Id v, ir::PoolKind kind = ir::PoolKind::kMax, ir::Padding padding = ir::Padding::kSame) {
     ir::PoolAttrs attrs{kind, {3, 3}, {2, 2}, padding, {}};

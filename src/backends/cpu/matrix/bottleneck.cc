@@ -14,6 +14,7 @@ namespace {
 
 constexpr int64_t kStripBytes = 40 << 10;    // depthwise results that the 1x1 finds in L1
 constexpr int64_t kMinRingBytes = 64 << 10;  // fewer rows at a time are not worth the calls
+constexpr int64_t kMaxRingBytes = 400 << 10;
 
 struct BottleneckPlan {
   const BottleneckShape& s;
@@ -138,7 +139,9 @@ int64_t bottleneck_strip_rows(const BottleneckShape& s) {
   const DepthwiseShape& d = s.depthwise;
   const int64_t by_strip = kStripBytes / std::max<int64_t>(1, d.ow * d.c * int64_t{sizeof(float)});
   const int64_t by_ring = kMinRingBytes / std::max<int64_t>(1, d.stride_h * d.w * d.c * int64_t{sizeof(float)});
-  const int64_t rows = d.blocking.strip > 0 ? d.blocking.strip : std::max(by_strip, by_ring);
+  // Two rows at stride 1 are computed together, where the ring with another row stays in L2.
+  const bool pairs = d.stride_h == 1 && (d.kh + 1) * d.w * d.c * int64_t{sizeof(float)} <= kMaxRingBytes;
+  const int64_t rows = d.blocking.strip > 0 ? d.blocking.strip : std::max({by_strip, by_ring, int64_t{pairs ? 2 : 1}});
   return std::clamp<int64_t>(rows, 1, std::min(kMaxDepthwiseRows, d.oh));
 }
 
