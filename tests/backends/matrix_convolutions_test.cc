@@ -139,6 +139,13 @@ TEST_P(MatrixKernels, LongSums) {
         const double want = e.expected(conv_at(s, in, w, i / s.oc, i % s.oc), i / s.oc, i % s.oc);
         ASSERT_NEAR(out[i], want, tolerance(size * size * s.c, want)) << i;
       }
+      if (e.epilogue.residual == nullptr || e.epilogue.residual_row_stride != s.oc) continue;
+      std::vector<float> in_place(e.epilogue.residual, e.epilogue.residual + out.size());
+      EpilogueF32 own = e.epilogue;
+      own.residual = in_place.data();
+      conv2d(s, in.data(), packed.data(), in_place.data(), own, *pool_,
+             scratch(conv2d_scratch_bytes<float>(s, pool_->num_threads())));
+      ASSERT_EQ(in_place, out);
     }
   }
 }
