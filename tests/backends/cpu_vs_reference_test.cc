@@ -91,6 +91,7 @@ TEST(CpuVsReference, LesserInstructionSets) {
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
     check_all(pointwise_cases(), 1);
     check_all(row_cases(), 1);
+    check_all(attention_cases(), 1);
   }
   hwy::SetSupportedTargetsForTest(0);
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());

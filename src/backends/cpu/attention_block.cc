@@ -1,5 +1,5 @@
-// Lanes are queries: then keys and values are read as numbers, one for all lanes, wherever they lie, and maxima and sums
-// of a query never cross lanes. Only queries, masks and results are transposed.
+// Lanes are queries: then keys and values are read as numbers, one for all lanes, wherever they lie, and maxima and
+// sums of a query never cross lanes. Only queries, masks and results are transposed.
 #include "backends/cpu/attention_block.h"
 
 #include <algorithm>
@@ -294,9 +294,9 @@ struct BlockWalk {
       score(first, count);
       if (c > 0) rescale<kVectors>(state, results, block.width);
       weigh<kVectors>(scores, count, state);
-      product<kVectors>({block.v.data + first * block.v.row, block.v.column, block.v.row, scores, count, results, c > 0,
-                         nullptr},
-                        block.width);
+      product<kVectors>(
+          {block.v.data + first * block.v.row, block.v.column, block.v.row, scores, count, results, c > 0, nullptr},
+          block.width);
     }
     for (int v = 0; v < kVectors; ++v) {
       const V sum = hn::Load(D(), state.sum + v * kLanes);

@@ -3,6 +3,7 @@
 #include "backends/cpu/attention_block.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/kernel_support.h"
+#include "backends/cpu/row_functions.h"
 #include "backends/reference/common.h"
 
 namespace blade::backends::cpu {
@@ -38,6 +39,7 @@ struct AttentionPlan {
   bool masked = false, mask_replaces = false;
   float scale = 1;
   int64_t blocks = 1, rows = 0;  // of an item's queries; rows of a block
+  int64_t single_rows = 0;       // of an item, behind those of its last block: attended one by one
   size_t slot_bytes = 0;
 
   double work() const {
@@ -49,11 +51,15 @@ struct AttentionPlan {
 
 void plan_blocks(AttentionPlan& plan, int threads) {
   const int64_t lanes = attention_lanes();
+  const bool dense = plan.k.column == 1 && plan.v.column == 1;
+  plan.single_rows = dense && plan.queries % lanes <= lanes / 4 ? plan.queries % lanes : 0;
   plan.rows = kAttentionVectors * lanes;
   // Smaller blocks where some threads would have none.
   if (plan.items * ceil_div(plan.queries, plan.rows) < threads) plan.rows = lanes;
-  plan.blocks = ceil_div(plan.queries, plan.rows);
-  plan.slot_bytes = align_up(attention_scratch_bytes(plan.keys, plan.depth, plan.width), 64);
+  plan.blocks = std::max<int64_t>(1, ceil_div(plan.queries - plan.single_rows, plan.rows));
+  plan.slot_bytes = align_up(std::max(attention_scratch_bytes(plan.keys, plan.depth, plan.width),
+                                      static_cast<size_t>(plan.keys) * sizeof(float)),
+                             64);
 }
 
 AttentionPlan plan_attention(const KernelRequest& request) {
@@ -90,29 +96,67 @@ struct AttentionOperands {
   float* out;
 };
 
+// A row of scores to weights not yet divided by their sum, which is returned.
+float weigh_row(const RowFunctions& f, const AttentionBlock& block, const float* mask, float* row) {
+  if (block.scale != 1) f.affine(row, block.scale, 0, row, block.keys);
+  if (mask != nullptr && block.mask_replaces) {
+    for (int64_t s = 0; s < block.keys; ++s) {
+      const float of_mask = mask[s * block.mask.column];
+      row[s] = of_mask != 0 ? of_mask : row[s];
+    }
+  } else if (mask != nullptr && block.mask.column == 0) {
+    f.affine(row, 1, *mask, row, block.keys);
+  } else if (mask != nullptr) {
+    for (int64_t s = 0; s < block.keys; ++s) row[s] += mask[s * block.mask.column];
+  }
+  return f.exp_sum(row, f.max(row, block.keys), row, block.keys);
+}
+
+// Query by query, where so few would leave most lanes of attend_block() empty. `scores`: [keys]
+void attend_rows(const AttentionBlock& block, float* scores) {
+  const RowFunctions& f = row_functions();
+  for (int64_t r = 0; r < block.queries; ++r) {
+    f.dots(block.q.data + r * block.q.row, block.k.data, block.k.row, block.keys, scores, block.depth);
+    const float* mask = block.mask.data == nullptr ? nullptr : block.mask.data + r * block.mask.row;
+    const float sum = weigh_row(f, block, mask, scores);
+    f.combine(scores, block.v.data, block.v.row, block.keys, 1 / sum, block.out + r * block.out_row, block.width);
+  }
+}
+
+// A few rows of one item.
+AttentionBlock block_of(const AttentionPlan& plan, const AttentionOperands& operands, size_t item, int64_t row,
+                        int64_t rows) {
+  const auto matrix = [&](const float* data, const MatrixBatch& batch, int64_t from) {
+    return StridedMatrix{data + batch.offsets[item] + from * batch.row, batch.row, batch.column};
+  };
+  AttentionBlock block;
+  block.queries = rows;
+  block.keys = plan.keys;
+  block.depth = plan.depth;
+  block.width = plan.width;
+  block.q = matrix(operands.q, plan.q, row);
+  block.k = matrix(operands.k, plan.k, 0);
+  block.v = matrix(operands.v, plan.v, 0);
+  if (plan.masked) block.mask = matrix(operands.mask, plan.mask, row);
+  block.mask_replaces = plan.mask_replaces;
+  block.scale = plan.scale;
+  block.out = operands.out + plan.out.offsets[item] + row * plan.out.row;
+  block.out_row = plan.out.row;
+  return block;
+}
+
 // Blocks [first, last) of all items' on one thread.
 void attend(const AttentionPlan& plan, const AttentionOperands& operands, int64_t first, int64_t last,
             std::byte* scratch) {
-  const auto matrix = [](const float* data, const MatrixBatch& batch, size_t item, int64_t row) {
-    return StridedMatrix{data + batch.offsets[item] + row * batch.row, batch.row, batch.column};
-  };
   for (int64_t unit = first; unit < last; ++unit) {
     const auto item = static_cast<size_t>(unit / plan.blocks);
-    const int64_t row = unit % plan.blocks * plan.rows;
-    AttentionBlock block;
-    block.queries = std::min(plan.rows, plan.queries - row);
-    block.keys = plan.keys;
-    block.depth = plan.depth;
-    block.width = plan.width;
-    block.q = matrix(operands.q, plan.q, item, row);
-    block.k = matrix(operands.k, plan.k, item, 0);
-    block.v = matrix(operands.v, plan.v, item, 0);
-    if (plan.masked) block.mask = matrix(operands.mask, plan.mask, item, row);
-    block.mask_replaces = plan.mask_replaces;
-    block.scale = plan.scale;
-    block.out = operands.out + plan.out.offsets[item] + row * plan.out.row;
-    block.out_row = plan.out.row;
-    attend_block(block, scratch);
+    const int64_t block = unit % plan.blocks, row = block * plan.rows;
+    const bool is_last = block + 1 == plan.blocks;
+    const int64_t in_lanes = is_last ? plan.queries - plan.single_rows - row : plan.rows;
+    if (in_lanes > 0) attend_block(block_of(plan, operands, item, row, in_lanes), scratch);
+    if (is_last && plan.single_rows > 0) {
+      attend_rows(block_of(plan, operands, item, row + in_lanes, plan.single_rows), reinterpret_cast<float*>(scratch));
+    }
   }
 }
 
