@@ -181,8 +181,23 @@ HWY_ATTR void from_lanes(const float* lanes, int64_t pitch, const float* factors
   }
 }
 
-// exp of x <= 0; NaN stays.
-HWY_ATTR HWY_INLINE V weight_of(V x) { return hn::IfThenZeroElse(hn::Lt(x, constant(-87)), exp_bounded(x)); }
+// exp of x <= 0, to 1.6e-7 of it; NaN stays. As exp_bounded(), shorter: weights smaller than 2^-24 of the largest need
+// no digits.
+HWY_ATTR HWY_INLINE V weight_of(V x) {
+  const D d;
+  const hn::RebindToUnsigned<D> du;
+  const V log2e = constant(1.44269502f), rounder = constant(12582912.0f);
+  const V shifted = hn::MulAdd(x, log2e, rounder);
+  const V f = hn::MulSub(x, log2e, hn::Sub(shifted, rounder));
+  V p = constant(0.0013264723820611835f);
+  p = hn::MulAdd(p, f, constant(0.009671512991189957f));
+  p = hn::MulAdd(p, f, constant(0.05550733581185341f));
+  p = hn::MulAdd(p, f, constant(0.24022242426872253f));
+  p = hn::MulAdd(p, f, constant(0.6931470036506653f));
+  p = hn::MulAdd(p, f, constant(1));
+  const V power = hn::BitCast(d, hn::Add(hn::BitCast(du, p), hn::ShiftLeft<23>(hn::BitCast(du, shifted))));
+  return hn::IfThenZeroElse(hn::Lt(x, constant(-87)), power);
+}
 
 // What a block keeps from chunk to chunk of its keys, a number for each query.
 struct RowState {
@@ -306,25 +321,25 @@ struct BlockWalk {
   }
 };
 
-void run_block(const AttentionBlock& block, float* scratch) {
+void attend_block(const AttentionBlock& block, std::byte* scratch) {
+  auto* const floats = reinterpret_cast<float*>(scratch);
   if (block.queries <= kLanes) {
-    BlockWalk<1>(block, scratch).run();
+    BlockWalk<1>(block, floats).run();
   } else {
-    BlockWalk<2>(block, scratch).run();
+    BlockWalk<2>(block, floats).run();
   }
+}
+
+size_t block_scratch_bytes(int64_t keys, int64_t depth, int64_t width) {
+  return static_cast<size_t>((depth + width + 2 * std::min(keys, kKeysOfChunk)) * kAttentionVectors * kLanes) *
+         sizeof(float);
 }
 
 }  // namespace
 
-void attend_block_on_target(const AttentionBlock& block, std::byte* scratch) {
-  run_block(block, reinterpret_cast<float*>(scratch));
-}
-
-int64_t attention_lanes_of_target() { return kLanes; }
-
-size_t attention_scratch_of_target(int64_t keys, int64_t depth, int64_t width) {
-  return static_cast<size_t>((depth + width + 2 * std::min(keys, kKeysOfChunk)) * kAttentionVectors * kLanes) *
-         sizeof(float);
+const AttentionFunctions& attention_functions_of_target() {
+  static constexpr AttentionFunctions kFunctions = {kLanes, block_scratch_bytes, attend_block};
+  return kFunctions;
 }
 
 }  // namespace HWY_NAMESPACE
@@ -334,20 +349,10 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace blade::backends::cpu {
 namespace {
-HWY_EXPORT(attend_block_on_target);
-HWY_EXPORT(attention_lanes_of_target);
-HWY_EXPORT(attention_scratch_of_target);
+HWY_EXPORT(attention_functions_of_target);
 }  // namespace
 
-int64_t attention_lanes() { return HWY_DYNAMIC_DISPATCH(attention_lanes_of_target)(); }
-
-size_t attention_scratch_bytes(int64_t keys, int64_t depth, int64_t width) {
-  return HWY_DYNAMIC_DISPATCH(attention_scratch_of_target)(keys, depth, width);
-}
-
-void attend_block(const AttentionBlock& block, std::byte* scratch) {
-  HWY_DYNAMIC_DISPATCH(attend_block_on_target)(block, scratch);
-}
+const AttentionFunctions& attention_functions() { return HWY_DYNAMIC_DISPATCH(attention_functions_of_target)(); }
 
 }  // namespace blade::backends::cpu
 #endif  // HWY_ONCE

@@ -50,16 +50,16 @@ struct AttentionPlan {
 };
 
 void plan_blocks(AttentionPlan& plan, int threads) {
-  const int64_t lanes = attention_lanes();
+  const AttentionFunctions& f = attention_functions();
+  const int64_t lanes = f.lanes;
   const bool dense = plan.k.column == 1 && plan.v.column == 1;
   plan.single_rows = dense && plan.queries % lanes <= lanes / 4 ? plan.queries % lanes : 0;
   plan.rows = kAttentionVectors * lanes;
   // Smaller blocks where some threads would have none.
   if (plan.items * ceil_div(plan.queries, plan.rows) < threads) plan.rows = lanes;
   plan.blocks = std::max<int64_t>(1, ceil_div(plan.queries - plan.single_rows, plan.rows));
-  plan.slot_bytes = align_up(std::max(attention_scratch_bytes(plan.keys, plan.depth, plan.width),
-                                      static_cast<size_t>(plan.keys) * sizeof(float)),
-                             64);
+  plan.slot_bytes = align_up(
+      std::max(f.scratch_bytes(plan.keys, plan.depth, plan.width), static_cast<size_t>(plan.keys) * sizeof(float)), 64);
 }
 
 AttentionPlan plan_attention(const KernelRequest& request) {
@@ -112,7 +112,7 @@ float weigh_row(const RowFunctions& f, const AttentionBlock& block, const float*
   return f.exp_sum(row, f.max(row, block.keys), row, block.keys);
 }
 
-// Query by query, where so few would leave most lanes of attend_block() empty. `scores`: [keys]
+// Query by query, where so few would leave most lanes empty. `scores`: [keys]
 void attend_rows(const AttentionBlock& block, float* scores) {
   const RowFunctions& f = row_functions();
   for (int64_t r = 0; r < block.queries; ++r) {
@@ -148,12 +148,13 @@ AttentionBlock block_of(const AttentionPlan& plan, const AttentionOperands& oper
 // Blocks [first, last) of all items' on one thread.
 void attend(const AttentionPlan& plan, const AttentionOperands& operands, int64_t first, int64_t last,
             std::byte* scratch) {
+  const AttentionFunctions& f = attention_functions();
   for (int64_t unit = first; unit < last; ++unit) {
     const auto item = static_cast<size_t>(unit / plan.blocks);
     const int64_t block = unit % plan.blocks, row = block * plan.rows;
     const bool is_last = block + 1 == plan.blocks;
     const int64_t in_lanes = is_last ? plan.queries - plan.single_rows - row : plan.rows;
-    if (in_lanes > 0) attend_block(block_of(plan, operands, item, row, in_lanes), scratch);
+    if (in_lanes > 0) f.attend(block_of(plan, operands, item, row, in_lanes), scratch);
     if (is_last && plan.single_rows > 0) {
       attend_rows(block_of(plan, operands, item, row + in_lanes, plan.single_rows), reinterpret_cast<float*>(scratch));
     }
