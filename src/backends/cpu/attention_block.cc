@@ -129,37 +129,102 @@ void product(ProductTile tile, int64_t rows) {
   }
 }
 
+// Rows of numbers that are transposed.
+struct Rows {
+  const float* from;
+  int64_t from_pitch;
+  float* to;
+  int64_t to_pitch;
+  Rows at(int64_t row, int64_t column) const {
+    return {from + row * from_pitch + column, from_pitch, to + column * to_pitch + row, to_pitch};
+  }
+};
+
+#if HWY_TARGET != HWY_SCALAR
+// Each block of four lanes of r[0..4) is a row of four numbers: transposes the matrix of four rows that each place has.
+template <class DX>
+HWY_ATTR HWY_INLINE void transpose_blocks(DX d, hn::Vec<DX> (&r)[4]) {
+  const hn::RepartitionToWide<DX> pairs;
+  const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, r[0], r[1]));
+  const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, r[0], r[1]));
+  const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, r[2], r[3]));
+  const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, r[2], r[3]));
+  r[0] = hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23));
+  r[1] = hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23));
+  r[2] = hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23));
+  r[3] = hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23));
+}
+#endif
+
 // to[j][i] = from[i][j] * factors[j]
-HWY_ATTR HWY_INLINE void transpose_4x4(const float* from, int64_t from_pitch, const float* factors, float* to,
-                                       int64_t to_pitch) {
+HWY_ATTR HWY_INLINE void transpose_4x4(const Rows& rows, const float* factors) {
 #if HWY_TARGET == HWY_SCALAR
   for (int i = 0; i < 4; ++i) {
-    for (int j = 0; j < 4; ++j) to[j * to_pitch + i] = from[i * from_pitch + j] * factors[j];
+    for (int j = 0; j < 4; ++j) rows.to[j * rows.to_pitch + i] = rows.from[i * rows.from_pitch + j] * factors[j];
   }
 #else
   const hn::FixedTag<float, 4> d;
-  const auto f = hn::LoadU(d, factors);
-  const auto r0 = hn::Mul(hn::LoadU(d, from), f), r1 = hn::Mul(hn::LoadU(d, from + from_pitch), f);
-  const auto r2 = hn::Mul(hn::LoadU(d, from + 2 * from_pitch), f), r3 = hn::Mul(hn::LoadU(d, from + 3 * from_pitch), f);
-  const auto low01 = hn::InterleaveLower(d, r0, r1), high01 = hn::InterleaveUpper(d, r0, r1);
-  const auto low23 = hn::InterleaveLower(d, r2, r3), high23 = hn::InterleaveUpper(d, r2, r3);
-  hn::StoreU(hn::ConcatLowerLower(d, low23, low01), d, to);
-  hn::StoreU(hn::ConcatUpperUpper(d, low23, low01), d, to + to_pitch);
-  hn::StoreU(hn::ConcatLowerLower(d, high23, high01), d, to + 2 * to_pitch);
-  hn::StoreU(hn::ConcatUpperUpper(d, high23, high01), d, to + 3 * to_pitch);
+  hn::Vec<decltype(d)> r[4];
+  for (int i = 0; i < 4; ++i) r[i] = hn::Mul(hn::LoadU(d, rows.from + i * rows.from_pitch), hn::LoadU(d, factors));
+  transpose_blocks(d, r);
+  for (int j = 0; j < 4; ++j) hn::StoreU(r[j], d, rows.to + j * rows.to_pitch);
 #endif
+}
+
+#if HWY_TARGET == HWY_AVX3
+constexpr int64_t kSquare = 16;
+
+HWY_ATTR HWY_INLINE void transpose_square(const Rows& rows, const float* factors) {
+  const D d;
+  const V f = hn::LoadU(d, factors);
+  V r[4][4];
+#pragma GCC unroll 4
+  for (int g = 0; g < 4; ++g) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) r[g][i] = hn::Mul(hn::LoadU(d, rows.from + (4 * g + i) * rows.from_pitch), f);
+    transpose_blocks(d, r[g]);
+  }
+  // Then the blocks: of r[0..4)[j], each has a quarter of columns j, 4 + j, 8 + j and 12 + j.
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const V even01 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(r[1][j]), r[0][j]);
+    const V odd01 = hn::OddEvenBlocks(r[1][j], hn::SwapAdjacentBlocks(r[0][j]));
+    const V even23 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(r[3][j]), r[2][j]);
+    const V odd23 = hn::OddEvenBlocks(r[3][j], hn::SwapAdjacentBlocks(r[2][j]));
+    float* const to = rows.to + j * rows.to_pitch;
+    hn::StoreU(hn::ConcatLowerLower(d, even23, even01), d, to);
+    hn::StoreU(hn::ConcatLowerLower(d, odd23, odd01), d, to + 4 * rows.to_pitch);
+    hn::StoreU(hn::ConcatUpperUpper(d, even23, even01), d, to + 8 * rows.to_pitch);
+    hn::StoreU(hn::ConcatUpperUpper(d, odd23, odd01), d, to + 12 * rows.to_pitch);
+  }
+}
+#else
+constexpr int64_t kSquare = 4;
+
+HWY_ATTR HWY_INLINE void transpose_square(const Rows& rows, const float* factors) { transpose_4x4(rows, factors); }
+#endif
+
+// to[j][i] = from[i][j] * factors[j * factor_step], for counts that are multiples of 4; without a step there are
+// kSquare equal factors.
+HWY_ATTR void transpose(const Rows& rows, int64_t count, int64_t columns, const float* factors, int64_t factor_step) {
+  const int64_t in_squares = count / kSquare * kSquare, columns_in_squares = columns / kSquare * kSquare;
+  for (int64_t c = 0; c < columns_in_squares; c += kSquare) {
+    for (int64_t r = 0; r < in_squares; r += kSquare) transpose_square(rows.at(r, c), factors + c * factor_step);
+  }
+  for (int64_t c = 0; c < columns; c += 4) {
+    for (int64_t r = c < columns_in_squares ? in_squares : 0; r < count; r += 4)
+      transpose_4x4(rows.at(r, c), factors + c * factor_step);
+  }
 }
 
 // lanes[column][row] = from[row][column] * factor; zeros in the lanes of a vector beyond `rows`.
 HWY_ATTR void to_lanes(const StridedMatrix& from, int64_t rows, int64_t columns, float factor, float* lanes,
                        int64_t pitch) {
-  const float factors[4] = {factor, factor, factor, factor};
+  float factors[kSquare];
+  std::fill(factors, factors + kSquare, factor);
   const int64_t whole_rows = rows / 4 * 4, whole_columns = from.column == 1 ? columns / 4 * 4 : 0;
-  for (int64_t c = 0; c < whole_columns; c += 4) {
-    for (int64_t r = 0; r < whole_rows; r += 4)
-      transpose_4x4(from.data + r * from.row + c, from.row, factors, lanes + c * pitch + r, pitch);
-  }
-  for (int64_t c = 0; c < columns; ++c) {
+  transpose({from.data, from.row, lanes, pitch}, whole_rows, whole_columns, factors, 0);
+  for (int64_t c = rows == pitch ? whole_columns : 0; c < columns; ++c) {
     float* const to = lanes + c * pitch;
     for (int64_t r = c < whole_columns ? whole_rows : 0; r < rows; ++r)
       to[r] = from.data[r * from.row + c * from.column] * factor;
@@ -171,11 +236,8 @@ HWY_ATTR void to_lanes(const StridedMatrix& from, int64_t rows, int64_t columns,
 HWY_ATTR void from_lanes(const float* lanes, int64_t pitch, const float* factors, int64_t rows, int64_t columns,
                          float* out, int64_t out_row) {
   const int64_t whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
-  for (int64_t r = 0; r < whole_rows; r += 4) {
-    for (int64_t c = 0; c < whole_columns; c += 4)
-      transpose_4x4(lanes + c * pitch + r, pitch, factors + r, out + r * out_row + c, out_row);
-  }
-  for (int64_t r = 0; r < rows; ++r) {
+  transpose({lanes, pitch, out, out_row}, whole_columns, whole_rows, factors, 1);
+  for (int64_t r = whole_columns == columns ? whole_rows : 0; r < rows; ++r) {
     for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c)
       out[r * out_row + c] = lanes[c * pitch + r] * factors[r];
   }
