@@ -180,7 +180,7 @@ Result<std::unique_ptr<Kernel>> create_attention(const KernelRequest& request, P
   const int threads = std::max(1, request.num_threads);
   const int64_t units = plan->items * plan->blocks;
   const auto worth = static_cast<int64_t>(plan->work() / kMinUnitsOfThread);
-  const int64_t tasks = std::clamp<int64_t>(std::min<int64_t>(worth, int64_t{4} * threads), 1, units);
+  const int64_t tasks = std::clamp<int64_t>(std::min<int64_t>(worth, int64_t{2} * threads), 1, units);
   return make_kernel(
       [=](const KernelArgs& args) {
         const AttentionOperands operands = {input<float>(args, 0), input<float>(args, 1), input<float>(args, 2),
