@@ -224,7 +224,7 @@ HWY_ATTR void to_lanes(const StridedMatrix& from, int64_t rows, int64_t columns,
   std::fill(factors, factors + kSquare, factor);
   const int64_t whole_rows = rows / 4 * 4, whole_columns = from.column == 1 ? columns / 4 * 4 : 0;
   transpose({from.data, from.row, lanes, pitch}, whole_rows, whole_columns, factors, 0);
-  for (int64_t c = rows == pitch ? whole_columns : 0; c < columns; ++c) {
+  for (int64_t c = whole_rows == pitch ? whole_columns : 0; c < columns; ++c) {
     float* const to = lanes + c * pitch;
     for (int64_t r = c < whole_columns ? whole_rows : 0; r < rows; ++r)
       to[r] = from.data[r * from.row + c * from.column] * factor;
