@@ -433,6 +433,38 @@ TEST_P(MatrixKernels, Winograd) {
   for (int round = 0; round < 112; ++round)
     winograd_case<float>(round, round % 2 == 0 ? ConvAlgorithm::kWinograd2 : ConvAlgorithm::kWinograd4);
 }
+// Root mean squares of errors relative to the results': F(4x4, 3x3) has 2.6e-6 here, and no other is to have much more.
+TEST_P(MatrixKernels, WinogradErrors) {
+  for (const auto& [kh, kw] : kWinogradTaps) {
+    Conv2DShape s;
+    s.kh = kh;
+    s.kw = kw;
+    s.h = s.w = 16 + 6;
+    s.oh = s.h - kh + 1;
+    s.ow = s.w - kw + 1;
+    s.c = 96;
+    s.oc = 16;
+    const auto in = random<float>(s.h * s.w * s.c), w = random<float>(kh * kw * s.c * s.oc);
+    for (ConvAlgorithm algorithm : {ConvAlgorithm::kWinograd2, ConvAlgorithm::kWinograd4}) {
+      if (conv_algorithm_refusal(s, algorithm) != nullptr) continue;
+      AlignedBuffer packed = AlignedBuffer::allocate(packed_winograd_bytes<float>(s, algorithm));
+      pack_winograd_weights(s, algorithm, w.data(), packed.data());
+      std::vector<float> out(s.output_pixels() * s.oc);
+      winograd_conv2d(s, algorithm, in.data(), packed.data(), out.data(), EpilogueF32(), *pool_,
+                      scratch(winograd_scratch_bytes<float>(s, algorithm, pool_->num_threads())));
+      double errors = 0, squares = 0;
+      for (int64_t p = 0; p < s.output_pixels(); p += 7) {
+        for (int64_t o = 0; o < s.oc; ++o) {
+          const double want = conv_at(s, in, w, p, o);
+          errors += (out[p * s.oc + o] - want) * (out[p * s.oc + o] - want);
+          squares += want * want;
+        }
+      }
+      EXPECT_LT(std::sqrt(errors / squares), 3.5e-6) << describe(s) << " " << conv_algorithm_name(algorithm);
+    }
+  }
+}
+
 TEST_P(MatrixKernels, WinogradBf16) {
   if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
   for (int round = 0; round < 60; ++round) winograd_case<BFloat16>(round, ConvAlgorithm::kWinograd2);

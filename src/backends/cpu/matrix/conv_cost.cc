@@ -23,6 +23,7 @@ constexpr double kTileBytesPerCycle = 12;  // transformed tiles that pass throug
 // Cycles a point and vector of channels for the two transforms: more where the points of a tile are not held in registers.
 constexpr double kManyPointsCycles = 11.7;
 constexpr double kPointCycles = 8.1;
+constexpr double kLineTileCycles = 200;  // a tile of a kernel of one dim, whatever its channels
 // Products of bfloat16 are twice as fast, so that what surrounds them weighs more: as if K had so many steps more.
 constexpr double kStepsAroundProducts = 8;
 
@@ -76,7 +77,9 @@ double winograd_us(const Conv2DShape& s, int m, int threads) {
   const double compute = points * product_cycles(tiles, steps + around, oc, 0.85);
   const double weights = weight_cycles(points * steps * oc, threads);
   const double vectors = (c + oc) / 2 / tile_kernels().lanes;
-  const double transforms = tiles * vectors * points * (points > 16 ? kManyPointsCycles : kPointCycles);
+  const bool line = m_y == 1 || m_x == 1;
+  const double transforms =
+      tiles * ((line ? kLineTileCycles : 0) + vectors * points * (points > 16 ? kManyPointsCycles : kPointCycles));
   const double moved = points * tiles * (c * sizeof(T) + oc * sizeof(float)) / kTileBytesPerCycle;
   return (std::max(compute / threads, weights) + (transforms + moved) / threads) / cycles_per_us();
 }

@@ -15,7 +15,7 @@
 namespace blade::backends::cpu {
 namespace {
 
-constexpr int64_t kChunkBytes = 600 << 10;                // transformed tiles, before and after the product, in L2
+constexpr int64_t kChunkBytes = 720 << 10;                // transformed tiles, before and after the product, in L2
 constexpr int64_t kSharedWeightBytes = int64_t{3} << 20;  // beyond this the threads work point by point
 constexpr int64_t kSharedTileBytes = int64_t{12} << 20;   // transformed tiles of a pass of all threads, in L3
 
