@@ -66,9 +66,9 @@ void peak(benchmark::State& state) {
 
 // Inception-V3's kernels of 5x5 and of one dim (and smaller ones of their kind): size, kernel, channels.
 constexpr int64_t kInceptionLayers[][5] = {
-    {35, 5, 5, 48, 64},   {17, 1, 7, 128, 128}, {17, 7, 1, 128, 192}, {17, 1, 7, 160, 160}, {17, 7, 1, 192, 192},
-    {8, 1, 3, 384, 384},  {8, 3, 1, 384, 384},  {28, 5, 5, 16, 32},   {56, 3, 1, 64, 64},   {28, 1, 5, 32, 32},
-    {17, 1, 7, 16, 16},
+    {35, 5, 5, 48, 64},   {17, 1, 7, 128, 128}, {17, 7, 1, 128, 192}, {17, 1, 7, 160, 160},
+    {17, 7, 1, 192, 192}, {8, 1, 3, 384, 384},  {8, 3, 1, 384, 384},  {28, 5, 5, 16, 32},
+    {56, 3, 1, 64, 64},   {28, 1, 5, 32, 32},   {17, 1, 7, 16, 16},
 };
 
 Conv2DShape same_conv(int64_t n, int64_t size, int64_t c, int64_t k, int64_t oc, int64_t stride) {

@@ -407,7 +407,8 @@ TEST_P(MatrixKernels, ConvTranspose) {
 }
 
 // Kernels that both Winograd algorithms take, and one that is left to tiles of 2x2 outputs.
-constexpr std::pair<int64_t, int64_t> kWinogradTaps[] = {{3, 3}, {1, 7}, {7, 1}, {1, 5}, {5, 1}, {1, 3}, {3, 1}, {5, 5}};
+constexpr std::pair<int64_t, int64_t> kWinogradTaps[] = {{3, 3}, {1, 7}, {7, 1}, {1, 5},
+                                                         {5, 1}, {1, 3}, {3, 1}, {5, 5}};
 
 template <class T>
 void MatrixKernels::winograd_case(int round, ConvAlgorithm algorithm) {
@@ -445,7 +446,8 @@ void MatrixKernels::winograd_case(int round, ConvAlgorithm algorithm) {
   for (int64_t p = 0; p < pixels; ++p) {
     for (int64_t o = 0; o < s.oc; ++o) {
       const double want = e.expected(conv_at(s, in, w, p, o), p, o);
-      ASSERT_NEAR(number(out[p * s.output_pitch() + o]), want, 8 * tolerance<T>(s.kh * s.kw * s.c, want) + steepest * rounding)
+      ASSERT_NEAR(number(out[p * s.output_pitch() + o]), want,
+                  8 * tolerance<T>(s.kh * s.kw * s.c, want) + steepest * rounding)
           << p << " " << o;
     }
     for (int64_t o = s.oc; o < s.output_pitch(); ++o) ASSERT_TRUE(is_canary(out[p * s.output_pitch() + o]));

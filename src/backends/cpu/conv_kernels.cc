@@ -123,8 +123,8 @@ template <ConvAlgorithm kAlgorithm, class T = float>
 Result<std::unique_ptr<Kernel>> create_winograd(const KernelRequest& request, PackCache& packs) {
   const Conv2DShape shape = conv_shape(request);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2, kElement<T>);
-  const std::string layout = layout_name(conv_algorithm_name(kAlgorithm),
-                                         {shape.kh, shape.kw, shape.c, shape.oc, shape.blocking.vectors});
+  const std::string layout =
+      layout_name(conv_algorithm_name(kAlgorithm), {shape.kh, shape.kw, shape.c, shape.oc, shape.blocking.vectors});
   BLADE_ASSIGN_OR_RETURN(
       const auto packed,
       packed_weights<T>(request, packs, layout, packed_winograd_bytes<T>(shape, kAlgorithm),

@@ -20,7 +20,8 @@ double cycles_per_us() { return kCyclesPerUs * Machine::host().fma_per_cycle; }
 constexpr double kCoreWeightBytesPerCycle = 4.5;
 constexpr double kWeightBytesPerCycle = 8;
 constexpr double kTileBytesPerCycle = 12;  // transformed tiles that pass through L3, a core
-// Cycles a point and vector of channels for the two transforms: more where the points of a tile are not held in registers.
+// Cycles a point and vector of channels for the two transforms: more where the points of a tile are not held in
+// registers.
 constexpr double kManyPointsCycles = 11.7;
 constexpr double kPointCycles = 8.1;
 constexpr double kLineTileCycles = 200;  // a tile of a kernel of one dim, whatever its channels

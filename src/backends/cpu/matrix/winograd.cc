@@ -83,7 +83,8 @@ struct Plan {
   int axis_outputs() const { return std::max(y.outputs, x.outputs); }
   // Results of a tile that wait for the rest of the epilogue before they are rounded.
   size_t held_bytes() const {
-    return sizeof(T) < sizeof(float) ? align_up(static_cast<size_t>(y.outputs * x.outputs * s.oc) * sizeof(float), 64) : 0;
+    return sizeof(T) < sizeof(float) ? align_up(static_cast<size_t>(y.outputs * x.outputs * s.oc) * sizeof(float), 64)
+                                     : 0;
   }
 
   TileJob<T> job(const void* packed, int64_t rows) const {
@@ -254,8 +255,7 @@ double transformed_weight(const Plan<T>& p, const T* g, int64_t stride, int poin
   double sum = 0;
   for (int i = 0; i < kh; ++i) {
     for (int j = 0; j < kw; ++j) {
-      const double factor =
-          winograd_weight_factor(p.y.inputs, kh, y, i) * winograd_weight_factor(p.x.inputs, kw, x, j);
+      const double factor = winograd_weight_factor(p.y.inputs, kh, y, i) * winograd_weight_factor(p.x.inputs, kw, x, j);
       sum += factor * double{static_cast<float>(g[(i * kw + j) * stride])};
     }
   }
@@ -283,9 +283,7 @@ void pack_winograd_weights(const Conv2DShape& s, ConvAlgorithm algorithm, const 
   }
 }
 
-int64_t winograd_tiles(const Conv2DShape& s, ConvAlgorithm algorithm) {
-  return Plan<float>(s, algorithm, 1).tiles;
-}
+int64_t winograd_tiles(const Conv2DShape& s, ConvAlgorithm algorithm) { return Plan<float>(s, algorithm, 1).tiles; }
 
 template <class T>
 int64_t winograd_pass_tiles(const Conv2DShape& s, ConvAlgorithm algorithm, int threads) {
