@@ -172,7 +172,8 @@ Result<std::unique_ptr<Kernel>> create_chunked_reduce(ReducePlan plan) {
     const int64_t column = piece * kColumns;
     reduce_columns(part, from + column, to + column, std::min(kColumns, inner - column));
   };
-  const double work = static_cast<double>(total / chunks * std::min(inner, kColumns)) * 0.5;
+  const int64_t elements = total / chunks * std::min(inner, kColumns);
+  const double work = static_cast<double>(elements) * 0.5;
   return make_kernel(
       [parts = std::move(parts), last = std::move(last), kept = plan.kept, fold_piece, work, mean, factor, chunks,
        pieces](const KernelArgs& args) {
