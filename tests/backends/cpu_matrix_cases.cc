@@ -114,6 +114,9 @@ void add_convs(std::vector<Case>& cases) {
       {{1, 8, 20, 16}, {9, 9, 16, 3}, {1, 1}, {1, 1}, Padding::kSame},
       {{2, 24, 6}, {5, 6, 1}, {1}, {1}, Padding::kSame},
       {{1, 7, 13, 4}, {3, 4, 4, 2}, {2, 1}, {2, 1}, Padding::kExplicit},
+      {{1, 17, 17, 20}, {1, 7, 20, 33}, {1, 1}, {1, 1}, Padding::kSame},
+      {{2, 11, 5, 16}, {7, 1, 16, 9}, {1, 1}, {1, 1}, Padding::kValid},
+      {{1, 13, 10, 7}, {5, 5, 7, 24}, {1, 1}, {1, 1}, Padding::kSame},
   };
   const std::vector<Epilogue> list = epilogues();
   for (size_t s = 0; s < specs.size(); ++s) {
