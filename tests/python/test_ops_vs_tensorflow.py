@@ -54,8 +54,8 @@ def test_functions_keep_their_bounds(tmp_path):
         tf.math.log1p(x, name="log1p")
     path = tiny_models.write(graph.as_graph_def(), tmp_path / "m.pb")
     engine = blade.Engine(path, outputs=["sin", "cos", "log1p"])
-    turns = np.arange(-200, 200)[:, None] * np.float32(np.pi / 2)
-    got = engine.run({"x": (turns + np.linspace(-1e-3, 1e-3, 2001, dtype=np.float32)).ravel()})
+    turns = np.arange(-200, 200)[:, None] * (np.pi / 2)
+    got = engine.run({"x": (turns + np.linspace(-1e-3, 1e-3, 2001)).ravel().astype(np.float32)})
     assert max(np.abs(got["sin"]).max(), np.abs(got["cos"]).max()) <= 1
     little = np.logspace(-30, -3, 5001, dtype=np.float32)
     little = np.concatenate([little, -little])
