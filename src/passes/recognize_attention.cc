@@ -67,8 +67,22 @@ bool is_indicator(Rewriter& rewriter, ValueId value) {
          rewriter.dtype(value) == ir::DType::kFloat32;
 }
 
+// -c where constants are c * (1 - b) and b, as folding leaves them.
+std::optional<float> constant_replaces_by(const ir::Graph& graph, ValueId value, ValueId b) {
+  const std::vector<float> fills = float_values(graph, value), keeps = float_values(graph, b);
+  const auto fill = std::find_if(fills.begin(), fills.end(), [](float f) { return f != 0; });
+  if (fill == fills.end() || fills.size() != keeps.size()) return std::nullopt;
+  for (size_t i = 0; i < fills.size(); ++i) {
+    if (!(keeps[i] == 1 && fills[i] == 0) && !(keeps[i] == 0 && fills[i] == *fill)) return std::nullopt;
+  }
+  return -*fill;
+}
+
 // -c where `value` is c * (1 - b) for a b of 1 or 0: so much is x * b - value where b is 0, and x where it is 1.
 std::optional<float> replaces_by(Rewriter& rewriter, ValueId value, ValueId b) {
+  if (rewriter.graph().value(b).is_constant() && same_shape(rewriter, value, b)) {
+    return constant_replaces_by(rewriter.graph(), value, b);
+  }
   const auto affine = scalar_affine(rewriter, value);
   const bool is_fill = affine && affine->inner == b && affine->alpha == -affine->beta && affine->beta != 0;
   return is_fill && is_indicator(rewriter, b) ? std::optional(-affine->beta) : std::nullopt;

@@ -1,5 +1,6 @@
 // RecognizeRecurrence: a loop over time whose body is recurrent layers becomes one Recurrence node a layer.
 #include <algorithm>
+#include <set>
 
 #include "passes/passes_internal.h"
 #include "passes/recurrent_layers.h"
@@ -28,7 +29,7 @@ std::optional<MaskSource> source_of(const TimeLoop& loop, const StepMask& mask) 
   const Node* compare = loop.producer(v, Op::kPointwise);
   const ir::PointwiseInstr* instr = single_instr(compare);
   if (instr == nullptr) return std::nullopt;
-  source.lengths = true;
+  source.lengths = source.counts_where_true = true;
   const bool below = instr->op == PointwiseOp::kLess || instr->op == PointwiseOp::kGreater;  // lengths, if true
   const bool step_first = instr->op == PointwiseOp::kLess || instr->op == PointwiseOp::kGreaterEqual;
   if (!below && instr->op != PointwiseOp::kGreaterEqual && instr->op != PointwiseOp::kLessEqual) return std::nullopt;
@@ -59,8 +60,8 @@ class RecurrenceWriter {
 
   bool run() {
     find_layers();
-    if (layers_.empty() || !order_layers() || !read_mask() || !read_sizes() || !read_variables()) return false;
-    if (!all_steps_or_zeros()) return false;
+    if (layers_.empty() || !order_layers() || !read_mask() || !read_sizes() || !mask_fits()) return false;
+    if (!read_variables() || !all_steps_or_zeros()) return false;
     if (mask_.operand >= 0) write_mask();
     for (size_t i = 0; i < layers_.size(); ++i) write(i);
     for (int i = 0; i < loop_.variables(); ++i) replace(i);
@@ -125,6 +126,17 @@ class RecurrenceWriter {
     return sequence >= 0 && std::all_of(layers_.begin(), layers_.end(), [&](const auto& l) { return fits(l); });
   }
 
+  // Whether a mask can be made [steps, batch]: rows may be left over, and a single sample's is repeated.
+  bool mask_fits() const {
+    if (mask_.operand < 0) return true;
+    const Dim samples = mask_dim(mask_.lengths ? 0 : 1), rows = mask_.lengths ? steps_ : mask_dim(0);
+    if (rows.is_known() && steps_.is_known() && rows.value() < steps_.value()) return false;
+    if (samples == batch_ || samples == Dim(1)) return true;
+    // What a loop makes of one sample and a mask of more has more samples than x.
+    return batch_ != Dim(1) && !(samples.is_known() && batch_.is_known());
+  }
+  Dim mask_dim(int axis) const { return loop_.shape_outside(mask_.operand).dim(axis); }
+
   bool fits(const RecurrentLayer& layer) const {
     const int read = loop_.sequence_of(layer.input());
     const Dim inputs = read >= 0 ? loop_.shape_outside(read).dim(2) : cells(layers_[layer_that_makes(layer.input())]);
@@ -154,7 +166,7 @@ class RecurrenceWriter {
     }
     if (const auto row = row_of(loop_.result(i)); row && row->role == Role::kSequence) {
       // Where this is no state of its own, it is another's from the same start.
-      if (keeps_itself(i) && same_start(i, row->layer)) return Variable{Role::kSame, row->layer};
+      if (keeps_itself(i, row->layer) && same_start(i, row->layer)) return Variable{Role::kSame, row->layer};
     }
     const Node* set = loop_.producer(loop_.result(i), Op::kSetRows);
     if (set == nullptr || loop_.operand_number(set->inputs[0]) != i) return std::nullopt;
@@ -183,7 +195,7 @@ class RecurrenceWriter {
       if (value.kept == ir::kNone) return Variable{Role::kSequence, layer};
       const int kept = loop_.operand_number(value.kept);
       if (kept >= 0 && !loop_.stays(kept)) {
-        const bool state = kept == layers_[layer].hidden || (keeps_itself(kept) && same_start(kept, layer));
+        const bool state = kept == layers_[layer].hidden || (keeps_itself(kept, layer) && same_start(kept, layer));
         return state ? std::optional(Variable{Role::kSequence, layer}) : std::nullopt;
       }
       const bool zeros =
@@ -197,14 +209,13 @@ class RecurrenceWriter {
     return fill == nullptr ? v : fill->inputs[1];
   }
 
-  // A variable that is what a layer makes, where samples count, and else what it was.
-  bool keeps_itself(int variable) const {
-    for (const MaskedValue& value : unmasked(loop_, loop_.result(variable))) {
-      if (value.kept != ir::kNone && loop_.operand_number(value.kept) == variable && value.mask == layers_[0].mask) {
-        return true;
-      }
-    }
-    return false;
+  // A variable that is what the layer makes, where samples count, and else what it was.
+  bool keeps_itself(int variable, size_t layer) const {
+    const auto parts = unmasked(loop_, loop_.result(variable));
+    return std::any_of(parts.begin(), parts.end(), [&](const MaskedValue& value) {
+      return value.kept != ir::kNone && loop_.operand_number(value.kept) == variable &&
+             value.fresh == layers_[layer].next && value.mask == layers_[layer].mask;
+    });
   }
   bool same_start(int variable, size_t layer) const {
     const auto value = loop_.element_outside(variable), h = loop_.element_outside(layers_[layer].hidden);
@@ -246,35 +257,53 @@ class RecurrenceWriter {
   }
 
   void write_mask() {
-    const ir::Shape shape({steps_, batch_});
     mask_value_ = loop_.outside(mask_.operand);
+    const Dim samples = mask_dim(mask_.lengths ? 0 : 1);
+    const ir::Shape shape({mask_.lengths ? steps_ : mask_dim(0), samples});
     if (mask_.lengths) {
       const ValueId steps = insert(Op::kExpandDims, {step_numbers()}, ir::AxisAttrs{1}, DType::kInt32,
                                    ir::Shape({steps_, Dim(1)}), "step");
       mask_value_ = pointwise(ir::PointwiseProgram::binary(PointwiseOp::kLess), {steps, mask_value_}, DType::kBool,
                               shape, "counts");
-      return;
-    }
-    if (rewriter_.shape(mask_value_).rank() == 3) {
+    } else if (rewriter_.shape(mask_value_).rank() == 3) {
       mask_value_ = insert(Op::kSqueeze, {mask_value_}, ir::AxesAttrs{{2}}, DType::kBool, shape, "mask");
     }
+    if (shape != ir::Shape({steps_, batch_})) fit_mask(samples);
     if (!mask_.counts_where_true) {
-      mask_value_ = pointwise(ir::PointwiseProgram::unary(PointwiseOp::kLogicalNot), {mask_value_}, DType::kBool, shape,
-                              "counts");
+      mask_value_ = pointwise(ir::PointwiseProgram::unary(PointwiseOp::kLogicalNot), {mask_value_}, DType::kBool,
+                              rewriter_.shape(mask_value_), "counts");
     }
   }
 
-  // 0, 1, ...
-  ValueId step_numbers() {
-    const ValueId zero = rewriter_.add_constant(int32_scalar(0), ""), one = rewriter_.add_constant(int32_scalar(1), "");
+  // A Slice fails in a run where there are too few rows, as reading one would.
+  void fit_mask(Dim samples) {
+    const ValueId all = rewriter_.add_constant(int32_tensor({-1}), "");
+    const ValueId size = insert(Op::kConcat, {sizes_of_x({0}), all}, ir::AxisAttrs{0}, DType::kInt32,
+                                ir::Shape({Dim(2)}), "mask_size");
+    mask_value_ = insert(Op::kSlice, {mask_value_, rewriter_.add_constant(int32_tensor({0, 0}), ""), size},
+                         ir::EmptyAttrs{}, DType::kBool, ir::Shape({steps_, samples}), "mask_rows");
+    mask_value_ = insert(Op::kBroadcastTo, {mask_value_, sizes_of_x({0, 1})}, ir::EmptyAttrs{}, DType::kBool,
+                         ir::Shape({steps_, batch_}), "mask_of_samples");
+  }
+
+  // Some of [steps, batch], in a run.
+  ValueId sizes_of_x(const std::vector<int64_t>& axes) {
     ValueId x = ir::kNone;
     for (const RecurrentLayer& layer : layers_) {
       if (const int read = loop_.sequence_of(layer.input()); read >= 0) x = loop_.outside(read);
     }
     const ValueId dims = insert(Op::kShapeOf, {x}, ir::ShapeOfAttrs{ir::ShapeOfKind::kShape, DType::kInt32},
                                 DType::kInt32, ir::Shape({Dim(3)}), "shape");
+    const ir::Shape shape({Dim(static_cast<int64_t>(axes.size()))});
+    return insert(Op::kGather, {dims, rewriter_.add_constant(int32_tensor(axes), "")}, ir::GatherAttrs{}, DType::kInt32,
+                  shape, "sizes");
+  }
+
+  // 0, 1, ...
+  ValueId step_numbers() {
+    const ValueId zero = rewriter_.add_constant(int32_scalar(0), ""), one = rewriter_.add_constant(int32_scalar(1), "");
     const ValueId size =
-        insert(Op::kGather, {dims, zero}, ir::GatherAttrs{}, DType::kInt32, ir::Shape::scalar(), "steps");
+        insert(Op::kSqueeze, {sizes_of_x({0})}, ir::AxesAttrs{{0}}, DType::kInt32, ir::Shape::scalar(), "steps");
     return insert(Op::kRange, {zero, size, one}, ir::EmptyAttrs{}, DType::kInt32, ir::Shape({steps_}), "range");
   }
   static ir::TensorPtr int32_scalar(int64_t value) { return with_dims(int32_tensor({value}), {}); }
@@ -362,17 +391,27 @@ class RecurrenceWriter {
   std::vector<std::vector<ValueId>> made_;  // what each layer's node makes
 };
 
-Result<int> recognize_loops(ir::Graph& graph) {
-  int changes = 0;
+// Whether there was a loop to try. Those whose nodes have no shapes stay, and are `refused` from then on.
+Result<bool> recognize_loop(ir::Graph& graph, std::set<ir::NodeId>& refused, int& changes) {
   BLADE_ASSIGN_OR_RETURN(const ir::Contents contents, ir::infer_contents(graph, {}));
-  BLADE_ASSIGN_OR_RETURN(Rewriter rewriter, Rewriter::create(graph));
+  ir::Graph trial = graph.clone();
+  BLADE_ASSIGN_OR_RETURN(Rewriter rewriter, Rewriter::create(trial));
   for (ir::NodeId id : rewriter.order()) {
-    if (rewriter.is_dead(id) || graph.node(id).op != Op::kWhile) continue;
-    if (graph.node(id).get<ir::SubGraphsAttrs>().graphs.size() != 2) continue;  // has a preamble
-    if (RecurrenceWriter(rewriter, contents, graph.node(id)).run()) ++changes;
+    ir::Node& node = trial.node(id);
+    if (node.op != Op::kWhile || refused.contains(id)) continue;
+    if (node.get<ir::SubGraphsAttrs>().graphs.size() != 2) continue;  // has a preamble
+    if (!RecurrenceWriter(rewriter, contents, node).run()) continue;
+    rewriter.finish();
+    const bool has_shapes = ir::infer_shapes(trial).ok();
+    if (has_shapes) {
+      graph = std::move(trial);
+      ++changes;
+    } else {
+      refused.insert(id);
+    }
+    return true;
   }
-  rewriter.finish();
-  return changes;
+  return false;
 }
 
 }  // namespace
@@ -380,9 +419,10 @@ Result<int> recognize_loops(ir::Graph& graph) {
 Result<PassResult> recognize_recurrence(ir::Graph& graph, const PassOptions& options) {
   PassResult result;
   if (options.on_device) return result;  // whose backends have no kernel for it
-  // Layers on layers: what the loop before leaves unsaid of its results' shape is known once it is a node.
-  for (int changes = 1; changes > 0; result.changes += changes) {
-    BLADE_ASSIGN_OR_RETURN(changes, recognize_loops(graph));
+  std::set<ir::NodeId> refused;
+  // One at a time: what a loop leaves unsaid of its results' shape, for layers on it, is known once it is a node.
+  for (bool tried = true; tried;) {
+    BLADE_ASSIGN_OR_RETURN(tried, recognize_loop(graph, refused, result.changes));
   }
   return result;
 }

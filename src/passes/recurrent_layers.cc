@@ -159,7 +159,8 @@ class LayerMatcher {
       if (!gate({operand(mul, i), 0}, PointwiseOp::kSigmoid, layer_.gates[1])) continue;
       GateSum of_state = empty();
       GateSum& g = layer_.gates[2];
-      if (!sum({operand(mul, 1 - i), 0}, of_state) || of_state.input != ir::kNone || g.state != ir::kNone) return false;
+      if (!sum({operand(mul, 1 - i), 0}, of_state) || of_state.input != ir::kNone) return false;
+      if (!is_state(of_state.state) || g.state != ir::kNone) return false;
       layer_.state_bias = of_state.bias;
       g.state = of_state.state;
       g.from_state = of_state.from_state;
@@ -185,6 +186,7 @@ class LayerMatcher {
   Slice behind_slices(Slice at) const {
     for (;;) {
       const ValueId v = loop_.same(at.value);
+      if (!has_columns(v, at.first)) return {v, at.first};
       if (const Node* split = loop_.producer(v, Op::kSplit)) {
         const auto first = first_of_part(*split, v);
         if (!first) return {v, at.first};
@@ -203,6 +205,12 @@ class LayerMatcher {
     const ir::Shape& shape = body_.value(v).shape;
     if (!shape.has_rank() || shape.rank() < 1 || !shape.dim(-1).is_known()) return std::nullopt;
     return shape.dim(-1).value();
+  }
+
+  // One for each cell: fewer would be repeated for them.
+  bool has_columns(ValueId v, int64_t first) const {
+    const auto columns = width(v);
+    return columns && *columns >= first + cells_;
   }
 
   std::optional<int64_t> first_of_part(const Node& split, ValueId part) const {
@@ -283,6 +291,7 @@ class LayerMatcher {
   // A constant matrix, or the columns or rows that a slice takes of one.
   std::optional<WeightColumns> columns_of(ValueId v, int64_t first) const {
     WeightColumns found{loop_.same(v), 0, 0, first};
+    if (!has_columns(v, first)) return std::nullopt;
     if (const Node* slice = loop_.producer(v, Op::kStridedSlice)) {
       const auto column = first_of_slice(*slice, 1), row = first_of_slice(*slice, 0);
       if (!column && !row) return std::nullopt;
@@ -328,19 +337,41 @@ class LayerMatcher {
   RecurrentLayer layer_;
 };
 
+bool is_column(const ir::Shape& shape) { return shape.has_rank() && shape.rank() == 2 && shape.dim(1) == ir::Dim(1); }
+
+// A slice that takes all of a vector as a column: v[:, None].
+bool makes_column(const TimeLoop& loop, const Node& slice) {
+  const auto& attrs = slice.get<ir::StridedSliceAttrs>();
+  const auto stride = integers(loop.body(), slice.inputs[3]);
+  return stride && stride->size() == 2 && stride->front() == 1 && (attrs.begin_mask & 1) != 0 &&
+         (attrs.end_mask & 1) != 0 && attrs.new_axis_mask == 2 && attrs.shrink_axis_mask == 0 &&
+         attrs.ellipsis_mask == 0;
+}
+
+// What `v` repeats for each cell, or what it is a column of; kNone for others.
+ValueId repeated_or_column_of(const TimeLoop& loop, ValueId v) {
+  const auto shape = [&](ValueId value) -> const ir::Shape& { return loop.body().value(value).shape; };
+  for (Op op : {Op::kTile, Op::kBroadcastTo, Op::kReshape, Op::kExpandDims, Op::kStridedSlice}) {
+    const Node* node = loop.producer(v, op);
+    if (node == nullptr || (op == Op::kStridedSlice && !makes_column(loop, *node))) continue;
+    const ValueId from = loop.same(node->inputs[0]);
+    const bool repeats = op == Op::kTile || op == Op::kBroadcastTo;
+    const bool vector = !repeats && shape(from).has_rank() && shape(from).rank() == 1;
+    if (!(repeats || is_column(shape(v))) || !(vector || is_column(shape(from)))) return ir::kNone;
+    return shape(from).dim(0) == shape(v).dim(0) ? from : ir::kNone;
+  }
+  return ir::kNone;
+}
+
 // What a condition [batch, 1], or one repeated for each cell, is made from, which has an element for each sample;
 // kNone for others.
 ValueId condition_of_samples(const TimeLoop& loop, ValueId v) {
   const ir::Shape& shape = loop.body().value(v).shape;
+  if (!shape.has_rank() || shape.rank() != 2) return ir::kNone;
   v = loop.same(v);
-  for (Op op : {Op::kTile, Op::kBroadcastTo, Op::kReshape, Op::kExpandDims}) {
-    if (const Node* node = loop.producer(v, op)) v = loop.same(node->inputs[0]);
-  }
+  for (ValueId from = v; from != ir::kNone; from = repeated_or_column_of(loop, v)) v = from;
   const ir::Shape& made_from = loop.body().value(v).shape;
-  const bool of_samples = shape.has_rank() && shape.rank() == 2 && made_from.has_rank() && made_from.rank() >= 1 &&
-                          made_from.rank() <= 2 && made_from.dim(0) == shape.dim(0) &&
-                          (made_from.rank() == 1 || made_from.dim(1) == ir::Dim(1));
-  return of_samples ? v : ir::kNone;
+  return made_from.rank() == 1 || is_column(made_from) ? v : ir::kNone;
 }
 
 }  // namespace
