@@ -100,9 +100,24 @@ bool leads_on_cpu(const ir::Graph& graph, const ir::Node& node) {
   return node.op == ir::Op::kConv && has_cpu_kernel(graph, node) && !is_depthwise_conv(graph, node);
 }
 
+// A mean over pixels whose readers round it in any case.
+bool is_mean_before_products(const ir::Graph& graph, const ir::Node& node) {
+  if (node.op != ir::Op::kReduce || node.get<ir::ReduceAttrs>().kind != ir::ReduceKind::kMean) return false;
+  const ir::Shape& x = graph.value(node.inputs[0]).shape;
+  const auto& axes = node.get<ir::ReduceAttrs>().axes;
+  if (!x.has_rank() || x.rank() < 2 || std::find(axes.begin(), axes.end(), x.rank() - 1) != axes.end()) return false;
+  if (!x.dim(-1).is_known() || x.dim(-1).value() < 2) return false;
+  const std::vector<ir::NodeId> readers = graph.consumers()[node.outputs[0]];
+  return !graph.is_output(node.outputs[0]) && !readers.empty() &&
+         std::all_of(readers.begin(), readers.end(), [&](ir::NodeId id) {
+           const ir::Node& reader = graph.node(id);
+           return leads_on_cpu(graph, reader) && reader.inputs[0] == node.outputs[0];
+         });
+}
+
 bool follows_on_cpu(const ir::Graph& graph, const ir::Node& node) {
   if (node.op == ir::Op::kConv) return has_cpu_kernel(graph, node) && is_depthwise_conv(graph, node);
-  return moves_or_folds(node) || resizes_to_float32(node);
+  return moves_or_folds(node) || resizes_to_float32(node) || is_mean_before_products(graph, node);
 }
 
 bool reads_images_on_cpu(const ir::Graph& graph, const ir::Node& node) {

@@ -50,7 +50,8 @@ Stored swapped(Stored operand) {
 struct Scores {
   Node* product = nullptr;
   float scale = 1;
-  ValueId mask = ir::kNone;  // added; or, with `fill`, a condition: of which scores stay, or which go
+  ValueId mask = ir::kNone;        // added; or, with `fill`, a condition: of which scores stay, or which go
+  ValueId other_mask = ir::kNone;  // added, too
   std::optional<float> fill;
   bool mask_keeps = true;
   bool mask_is_number = false;  // the condition is 1 or 0 in float32
@@ -73,17 +74,40 @@ std::optional<float> replaces_by(Rewriter& rewriter, ValueId value, ValueId b) {
   return is_fill && is_indicator(rewriter, b) ? std::optional(-affine->beta) : std::nullopt;
 }
 
+// factor * inner, or inner over a number, which is read by nothing else.
+struct TimesNumber {
+  float factor = 1;
+  ValueId inner = ir::kNone;
+};
+TimesNumber times_number(Rewriter& rewriter, ValueId value) {
+  if (!rewriter.has_one_use(value)) return {1, value};
+  const auto affine = scalar_affine(rewriter, value);
+  if (affine && affine->beta == 0) return {affine->alpha, affine->inner};
+  const Node* quotient = pointwise_producer(rewriter, value, PointwiseOp::kDiv);
+  const auto divisor = quotient == nullptr ? std::nullopt : float_scalar(rewriter.graph(), operand(*quotient, 1));
+  if (divisor && *divisor != 0) return {1 / *divisor, operand(*quotient, 0)};
+  return {1, value};
+}
+
+// Each dim of one is that of the other, or one of them is 1.
+std::optional<ir::Shape> broadcast(const ir::Shape& a, const ir::Shape& b) {
+  if (!a.has_rank() || !b.has_rank()) return std::nullopt;
+  std::vector<ir::Dim> dims;
+  for (int d = std::max(a.rank(), b.rank()); d >= 1; --d) {
+    const ir::Dim one(1), of_a = d <= a.rank() ? a.dim(-d) : one, of_b = d <= b.rank() ? b.dim(-d) : one;
+    if (of_a != of_b && of_a != one && of_b != one) return std::nullopt;
+    dims.push_back(of_a == one ? of_b : of_a);
+  }
+  return ir::Shape(dims);
+}
+
 // What softmax reads as scale * (q k^T) + mask, each part read by nothing else.
 std::optional<Scores> as_scores(Rewriter& rewriter, ValueId value) {
   Scores scores;
   const auto product_under = [&](ValueId v) {
-    scores.scale = 1;
-    const auto affine = scalar_affine(rewriter, v);
-    if (affine && affine->beta == 0 && rewriter.has_one_use(v)) {
-      scores.scale = affine->alpha;
-      v = affine->inner;
-    }
-    scores.product = rewriter.has_one_use(v) ? rewriter.producer(v, Op::kMatMul) : nullptr;
+    const TimesNumber part = times_number(rewriter, v);
+    scores.scale = part.factor;
+    scores.product = rewriter.has_one_use(part.inner) ? rewriter.producer(part.inner, Op::kMatMul) : nullptr;
     return is_plain_product(scores.product);
   };
   if (product_under(value)) return scores;
@@ -94,6 +118,15 @@ std::optional<Scores> as_scores(Rewriter& rewriter, ValueId value) {
     scores.mask = operand(*add, 1 - i);
     if (product_under(operand(*add, i)) && keeps_shape()) return scores;
   }
+  for (int i = 0; add != nullptr && i < 4; ++i) {
+    const Node* inner = pointwise_producer(rewriter, operand(*add, i / 2), PointwiseOp::kAdd);
+    if (inner == nullptr || !rewriter.has_one_use(inner->outputs[0])) continue;
+    scores.mask = operand(*add, 1 - i / 2);
+    scores.other_mask = operand(*inner, 1 - i % 2);
+    const bool one = broadcast(rewriter.shape(scores.mask), rewriter.shape(scores.other_mask)).has_value();
+    if (one && product_under(operand(*inner, i % 2)) && keeps_shape()) return scores;
+  }
+  scores.other_mask = ir::kNone;
   const Node* select = pointwise_producer(rewriter, value, PointwiseOp::kSelect);
   for (int i = 1; select != nullptr && i < 3; ++i) {
     scores.mask = operand(*select, 0);
@@ -117,6 +150,13 @@ std::optional<Scores> as_scores(Rewriter& rewriter, ValueId value) {
 
 // The mask as the node takes it: numbers to add, or 0 where a score stays and the fill where it goes.
 ValueId mask_of(Rewriter& rewriter, const Node& made_for, const Scores& scores) {
+  if (scores.other_mask != ir::kNone) {
+    const ir::PointwiseAttrs add{ir::PointwiseProgram::binary(PointwiseOp::kAdd)};
+    const ir::Shape shape = *broadcast(rewriter.shape(scores.mask), rewriter.shape(scores.other_mask));
+    return rewriter
+        .insert(made_for, Op::kPointwise, {scores.mask, scores.other_mask}, add, ir::DType::kFloat32, shape, "masks")
+        .outputs[0];
+  }
   if (!scores.fill) return scores.mask;
   if (scores.mask_is_number) {
     ir::PointwiseProgram fill = ir::PointwiseProgram::unary(PointwiseOp::kAffine);

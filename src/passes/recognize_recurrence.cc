@@ -362,19 +362,28 @@ class RecurrenceWriter {
   std::vector<std::vector<ValueId>> made_;  // what each layer's node makes
 };
 
-}  // namespace
-
-Result<PassResult> recognize_recurrence(ir::Graph& graph, const PassOptions& options) {
-  PassResult result;
-  if (options.on_device) return result;  // whose backends have no kernel for it
+Result<int> recognize_loops(ir::Graph& graph) {
+  int changes = 0;
   BLADE_ASSIGN_OR_RETURN(const ir::Contents contents, ir::infer_contents(graph, {}));
   BLADE_ASSIGN_OR_RETURN(Rewriter rewriter, Rewriter::create(graph));
   for (ir::NodeId id : rewriter.order()) {
     if (rewriter.is_dead(id) || graph.node(id).op != Op::kWhile) continue;
     if (graph.node(id).get<ir::SubGraphsAttrs>().graphs.size() != 2) continue;  // has a preamble
-    if (RecurrenceWriter(rewriter, contents, graph.node(id)).run()) ++result.changes;
+    if (RecurrenceWriter(rewriter, contents, graph.node(id)).run()) ++changes;
   }
   rewriter.finish();
+  return changes;
+}
+
+}  // namespace
+
+Result<PassResult> recognize_recurrence(ir::Graph& graph, const PassOptions& options) {
+  PassResult result;
+  if (options.on_device) return result;  // whose backends have no kernel for it
+  // Layers on layers: what the loop before leaves unsaid of its results' shape is known once it is a node.
+  for (int changes = 1; changes > 0; result.changes += changes) {
+    BLADE_ASSIGN_OR_RETURN(changes, recognize_loops(graph));
+  }
   return result;
 }
 

@@ -62,13 +62,21 @@ void add_float_ops(std::vector<Case>& cases) {
   }
   const float inf = INFINITY;
   const auto special = floats({13}, {0, -0.0f, 1, -1, inf, -inf, NAN, 1e-30f, -1e-30f, 100, -100, 88, -88});
-  for (PointwiseOp op : {PointwiseOp::kExp,      PointwiseOp::kExpm1, PointwiseOp::kLog,   PointwiseOp::kTanh,
-                         PointwiseOp::kSigmoid,  PointwiseOp::kErf,   PointwiseOp::kRelu,  PointwiseOp::kRelu6,
-                         PointwiseOp::kAbs,      PointwiseOp::kSign,  PointwiseOp::kFloor, PointwiseOp::kCeil,
-                         PointwiseOp::kRint,     PointwiseOp::kIsNan, PointwiseOp::kIsInf, PointwiseOp::kIsFinite,
-                         PointwiseOp::kSoftplus, PointwiseOp::kElu,   PointwiseOp::kSelu,  PointwiseOp::kRsqrt}) {
+  for (PointwiseOp op :
+       {PointwiseOp::kExp,      PointwiseOp::kExpm1,    PointwiseOp::kLog,   PointwiseOp::kTanh,  PointwiseOp::kSigmoid,
+        PointwiseOp::kErf,      PointwiseOp::kRelu,     PointwiseOp::kRelu6, PointwiseOp::kAbs,   PointwiseOp::kSign,
+        PointwiseOp::kFloor,    PointwiseOp::kCeil,     PointwiseOp::kRint,  PointwiseOp::kIsNan, PointwiseOp::kIsInf,
+        PointwiseOp::kIsFinite, PointwiseOp::kSoftplus, PointwiseOp::kElu,   PointwiseOp::kSelu,  PointwiseOp::kRsqrt,
+        PointwiseOp::kLog1p,    PointwiseOp::kSin,      PointwiseOp::kCos}) {
     cases.push_back(
         pointwise("special_" + label(op, DType::kFloat32), PointwiseProgram::unary(op), {special}, kTolerance));
+  }
+  // Angles of many turns, some beyond what the vector functions know.
+  for (double turns : {100.0, 30000.0, 1e6}) {
+    for (PointwiseOp op : {PointwiseOp::kSin, PointwiseOp::kCos}) {
+      cases.push_back(pointwise(label(op, DType::kFloat32) + "_" + std::to_string(turns), PointwiseProgram::unary(op),
+                                {random_floats({3, 67}, -turns, turns)}, kTolerance));
+    }
   }
 }
 

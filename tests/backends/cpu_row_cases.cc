@@ -1,4 +1,6 @@
 // Pooling, reductions, normalization and resizing.
+#include <limits>
+
 #include "backends/cpu_cases.h"
 
 namespace blade::backends {
@@ -9,7 +11,27 @@ using ir::Op;
 
 constexpr double kTolerance = 3e-6;
 
+// Infinities, NaN of both signs and numbers of either sign, so that windows hold every combination of some of them.
+ir::TensorPtr special_floats(ir::Dims dims) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
+  constexpr float kValues[] = {-3, 0.5f, -kInfinity, -2, kInfinity, -0.25f, 7, -kNaN, -1e-30f, 1, kNaN, -1, -5};
+  const auto source = random_floats(dims, 0, std::size(kValues));
+  std::vector<float> values;
+  for (int64_t i = 0; i < source->element_count(); ++i)
+    values.push_back(kValues[std::min<size_t>(static_cast<size_t>(element(*source, i)), std::size(kValues) - 1)]);
+  return floats(std::move(dims), std::move(values));
+}
+
 void add_pools(std::vector<Case>& cases) {
+  for (int64_t channels : {3, 40, 67}) {
+    cases.push_back({"pool_special" + std::to_string(channels),
+                     Op::kPool,
+                     ir::PoolAttrs{ir::PoolKind::kMax, {2, 2}, {2, 2}, ir::Padding::kSame, {}},
+                     {special_floats({1, 7, 9, channels})},
+                     ~0u,
+                     1,
+                     kTolerance});
+  }
   for (ir::PoolKind kind : {ir::PoolKind::kMax, ir::PoolKind::kAverage}) {
     for (ir::Padding padding : {ir::Padding::kValid, ir::Padding::kSame}) {
       for (int64_t channels : {1, 5, 64, 67}) {

@@ -74,7 +74,7 @@ TEST(CpuVsReference, BFloat16) {
   std::printf("%s.\n", describe_amx(amx_mode()));
   request_machine() = &machine_with_amx();
   check_all(in_bfloat16(matrix_cases(), {ir::Op::kConv, ir::Op::kMatMul}));
-  check_all(in_bfloat16(row_cases(), {ir::Op::kPool, ir::Op::kResize}));
+  check_all(in_bfloat16(row_cases(), {ir::Op::kPool, ir::Op::kResize, ir::Op::kReduce}));
 }
 
 TEST(CpuVsReference, Pointwise) { check_all(pointwise_cases()); }
@@ -92,6 +92,7 @@ TEST(CpuVsReference, LesserInstructionSets) {
     check_all(pointwise_cases(), 1);
     check_all(row_cases(), 1);
     check_all(attention_cases(), 1);
+    check_all(in_bfloat16(row_cases(), {ir::Op::kPool, ir::Op::kReduce}), 1);
   }
   hwy::SetSupportedTargetsForTest(0);
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());

@@ -1,6 +1,7 @@
 // What the tests of CUDA kernels share: operands on the device, float16 forms of cases, comparison with the reference.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <set>
 
@@ -174,6 +175,37 @@ inline void check_all(const std::vector<Case>& cases) {
     for (const KernelEntry& row : (*card)->kernels()) {
       if (row.op == c.op) check_row(**card, row, c, *want);
       if (::testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
+// Every row on the least work that it takes.
+inline void check_smallest(const std::vector<Case>& cases) {
+  const auto& card = cuda_device();
+  if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();
+  struct Prepared {
+    const Case* c;
+    std::vector<ir::TensorPtr> want;
+    int64_t work;
+  };
+  std::vector<Prepared> prepared;
+  for (const Case& c : cases) {
+    const auto want = run_reference(c);
+    ASSERT_TRUE(want.ok()) << c.name << ": " << want.status().message();
+    const int64_t depth = c.inputs[1]->element_count() / (*want)[0]->dims.back();
+    prepared.push_back({&c, *want, (*want)[0]->element_count() * depth});
+  }
+  std::stable_sort(prepared.begin(), prepared.end(),
+                   [](const Prepared& a, const Prepared& b) { return a.work < b.work; });
+  for (const KernelEntry& row : (*card)->kernels()) {
+    for (const Prepared& p : prepared) {
+      const CaseGraph made = make_graph(*p.c);
+      KernelRequest request = make_request(*p.c, made.graph.node(made.node), p.want, 1);
+      request.device = *card;
+      if (row.op != p.c->op || !row.supports(request).ok) continue;
+      check_kernel(**card, row, request, *p.c, p.c->inputs, p.want);
+      if (::testing::Test::HasFatalFailure()) return;
+      break;
     }
   }
 }

@@ -19,7 +19,7 @@ struct TileSpec {
 };
 
 // Shapes that reach every tile and split, with borders that fill no tile.
-std::vector<Case> tile_cases(ir::DType type) {
+std::vector<Case> make_tile_cases(ir::DType type) {
   using ir::Padding;
   const TileSpec specs[] = {
       {"1x1", {1, 7, 9, 512}, {1, 1, 512, 136}, {1, 1}, {1, 1}, Padding::kValid},
@@ -76,6 +76,12 @@ std::vector<Case> tile_cases(ir::DType type) {
     cases.push_back(fused);
   }
   return cases;
+}
+
+const std::vector<Case>& tile_cases(ir::DType type) {
+  static const std::vector<Case> half = make_tile_cases(ir::DType::kFloat16);
+  static const std::vector<Case> full = make_tile_cases(ir::DType::kFloat32);
+  return type == ir::DType::kFloat16 ? half : full;
 }
 
 TEST(CudaVsReference, Tiles) { check_all(tile_cases(ir::DType::kFloat16)); }
@@ -135,6 +141,52 @@ TEST(CudaVsReference, FirstLayers) {
     }
   }
   check_all(cases);
+}
+
+// A few rows: results that fill no block, depths that fill no chunk and that take several rounds.
+TEST(CudaVsReference, ProductsOfAFewRows) {
+  std::vector<Case> cases;
+  std::vector<PairCase> pairs;
+  for (const auto& [rows, depth, columns] :
+       {std::array<int64_t, 3>{1, 2048, 1001}, {3, 72, 40}, {4, 4104, 13}, {2, 16, 8}}) {
+    const double scale = 1.5 / std::sqrt(static_cast<double>(depth));
+    Case c{"rows_" + std::to_string(rows) + "_" + std::to_string(depth),
+           ir::Op::kMatMul,
+           ir::MatMulAttrs{},
+           {random_floats({rows, depth}), random_floats({depth, columns}, -scale, scale)},
+           1,
+           1,
+           1e-4};
+    cases.push_back(c);
+    cases.push_back(in_half(c));
+    pairs.push_back(
+        {in_half(c), {"cast", ir::Op::kCast, ir::CastAttrs{ir::DType::kFloat32}, {nullptr}, 1, 1, 4e-3}, 0});
+    ir::ConvAttrs attrs;
+    attrs.strides = attrs.dilations = {1, 1};
+    attrs.padding = ir::Padding::kValid;
+    attrs.epilogue.num_inputs = 3;
+    attrs.epilogue.code = {{ir::PointwiseOp::kAdd, 0, 1, -1, 0, 0},
+                           {ir::PointwiseOp::kAdd, 3, 2, -1, 0, 0},
+                           {ir::PointwiseOp::kRelu, 4, -1, -1, 0, 0}};
+    Case pixels = c;
+    pixels.name += "_pixels";
+    pixels.op = ir::Op::kConv;
+    pixels.attrs = attrs;
+    pixels.inputs = {random_floats({rows, 1, 1, depth}), random_floats({1, 1, depth, columns}, -scale, scale),
+                     random_floats({columns}), random_floats({rows, 1, 1, columns})};
+    pixels.variable_inputs |= 1u << 3;
+    cases.push_back(pixels);
+    cases.push_back(in_half(pixels));
+    cases.back().inputs[2] = pixels.inputs[2];
+  }
+  check_all(cases);
+  check_pairs(pairs);
+}
+
+// What tools that watch every access of shared memory take in minutes.
+TEST(CudaVsReference, EveryTileOnce) {
+  check_smallest(tile_cases(ir::DType::kFloat16));
+  check_smallest(tile_cases(ir::DType::kFloat32));
 }
 
 TEST(CudaVsReference, WideProducts) {
@@ -377,6 +429,47 @@ TEST(CudaVsReference, FirstLayersWithMaxPool) {
                      4e-3};
       pairs.push_back(pair);
     }
+  }
+  check_pairs(pairs);
+}
+
+// All pixels in one tile, channels that fill none, windows, with and without the residual.
+TEST(CudaVsReference, MeansOfConvolutions) {
+  struct Spec {
+    int64_t height, width, depth, channels, kernel;
+    bool residual;
+  };
+  std::vector<PairCase> pairs;
+  for (const Spec& spec : {Spec{7, 7, 512, 200, 1, true}, Spec{8, 8, 64, 40, 3, false}, Spec{3, 5, 192, 77, 1, true}}) {
+    const double scale = 1.5 / std::sqrt(static_cast<double>(spec.depth * spec.kernel * spec.kernel));
+    ir::ConvAttrs attrs;
+    attrs.strides = attrs.dilations = {1, 1};
+    attrs.padding = ir::Padding::kSame;
+    attrs.epilogue = bias_and_relu();
+    PairCase pair;
+    pair.first = in_half({"convolution",
+                          ir::Op::kConv,
+                          attrs,
+                          {random_floats({1, spec.height, spec.width, spec.depth}),
+                           random_floats({spec.kernel, spec.kernel, spec.depth, spec.channels}, -scale, scale)},
+                          1,
+                          1,
+                          4e-3});
+    pair.first.inputs.push_back(random_floats({spec.channels}));
+    if (spec.residual) {
+      attrs.epilogue.num_inputs = 3;
+      attrs.epilogue.code = {{ir::PointwiseOp::kAdd, 0, 1, -1, 0, 0},
+                             {ir::PointwiseOp::kAdd, 3, 2, -1, 0, 0},
+                             {ir::PointwiseOp::kRelu, 4, -1, -1, 0, 0}};
+      pair.first.attrs = attrs;
+      pair.first.inputs.push_back(halved(random_floats({1, spec.height, spec.width, spec.channels})));
+      pair.first.variable_inputs |= 1u << 3;
+    }
+    ir::ReduceAttrs mean;
+    mean.kind = ir::ReduceKind::kMean;
+    mean.axes = {1, 2};
+    pair.second = {"mean_" + std::to_string(spec.channels), ir::Op::kReduce, mean, {nullptr}, 1, 1, 4e-3};
+    pairs.push_back(pair);
   }
   check_pairs(pairs);
 }

@@ -1,4 +1,5 @@
 // Convolutions of every kind against plain loops in double, on generated shapes.
+#include "backends/cpu/matrix/depthwise_pairs.h"
 #include "backends/matrix_kernels.h"
 
 namespace blade::backends::cpu {
@@ -228,13 +229,34 @@ TEST_P(MatrixKernels, Conv2DWithAliasingPitchAmx) {
   for (int64_t kernel : {1, 3}) aliasing_case<BFloat16>(kernel);
 }
 
+// Depthwise weights as the kernels take them: bfloat16 in pairs wherever there are kernels for that.
+template <class T>
+struct KernelWeights {
+  std::vector<float> wide;  // rounded where the pairs are
+  AlignedBuffer pairs;
+
+  KernelWeights(const DepthwiseShape& s, std::vector<float> weights) : wide(std::move(weights)) {
+    if constexpr (!std::is_same_v<T, float>) {
+      if (multiplies_pairs(s)) {
+        std::vector<T> narrow(wide.begin(), wide.end());
+        for (size_t i = 0; i < wide.size(); ++i) wide[i] = static_cast<float>(narrow[i]);
+        pairs = AlignedBuffer::allocate(depthwise_pair_bytes(s));
+        pack_depthwise_pairs(s, narrow.data(), pairs.as<BFloat16>());
+      }
+    }
+  }
+  DepthwiseWeights view() const {
+    return pairs.data() != nullptr ? DepthwiseWeights(nullptr, pairs.as<BFloat16>()) : DepthwiseWeights(wide.data());
+  }
+};
+
 template <class T>
 void MatrixKernels::depthwise_case(int round) {
   DepthwiseShape s;
   s.n = pick({1, 2});
   s.h = pick({1, 3, 7, 10});
   s.w = pick({1, 4, 7, 15, 33});
-  s.c = pick({1, 3, 7, 8, 16, 17, 24, 32, 49, 250});
+  s.c = pick({1, 3, 7, 8, 16, 17, 24, 32, 49, 70, 250});
   s.multiplier = pick({1, 1, 1, 2, 5});
   s.kh = pick({1, 3, 3, 5, 7});
   s.kw = round % 3 == 0 ? pick({1, 2, 3}) : s.kh;
@@ -251,11 +273,12 @@ void MatrixKernels::depthwise_case(int round) {
                       s.ow, s.stride_h, s.stride_w, s.dilation_h, s.dilation_w, s.pad_top, s.pad_left, s.c};
   SCOPED_TRACE(describe(as_conv));
   const auto in = random<T>(s.n * s.h * s.w * s.c);
-  const auto w = random(s.kh * s.kw * channels);
+  const KernelWeights<T> weights(s, random(s.kh * s.kw * channels));
+  const std::vector<float>& w = weights.wide;
   const int64_t pixels = as_conv.output_pixels();
   const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(channels), random<T>(pixels * channels), channels);
   std::vector<T> out(pixels * channels + 1, T(kCanary));
-  depthwise_conv2d(s, in.data(), w.data(), out.data(), e.epilogue, *pool_,
+  depthwise_conv2d(s, in.data(), weights.view(), out.data(), e.epilogue, *pool_,
                    scratch(depthwise_scratch_bytes<T>(s, pool_->num_threads())));
   check_scratch();
   for (int64_t p = 0; p < pixels; ++p) {
@@ -294,7 +317,8 @@ void MatrixKernels::separable_case(int round) {
                             s.ow, s.stride_h, s.stride_w, 1,   1,    s.pad_top, s.pad_left, s.c};
   SCOPED_TRACE(describe(as_conv));
   const auto in = random<T>(s.n * s.h * s.w * s.c);
-  const auto w = random(s.kh * s.kw * channels);
+  const KernelWeights<T> weights(s, random(s.kh * s.kw * channels));
+  const std::vector<float>& w = weights.wide;
   const auto w2 = random<T>(channels * oc);
   const int64_t pixels = as_conv.output_pixels();
   const EpilogueCase<T> between(round * 37 % kEpilogueKinds, random(channels), random<T>(pixels * channels), channels);
@@ -302,7 +326,7 @@ void MatrixKernels::separable_case(int round) {
   AlignedBuffer packed = AlignedBuffer::allocate(packed_b_bytes(packed_steps<T>(1, channels), oc) + 64);
   pack_runs(w2.data(), 1, channels, oc, oc, 1, packed.data());
   std::vector<T> out(pixels * oc + 1, T(kCanary));
-  separable_conv2d(s, oc, in.data(), w.data(), packed.data(), out.data(), between.epilogue, e.epilogue, *pool_,
+  separable_conv2d(s, oc, in.data(), weights.view(), packed.data(), out.data(), between.epilogue, e.epilogue, *pool_,
                    scratch(separable_scratch_bytes<T>(s, oc, pool_->num_threads())));
   check_scratch();
   std::vector<double> middle(channels);

@@ -60,6 +60,21 @@ TEST_F(Attention, WithAConditionForLargeScores) {
   EXPECT_EQ(count(recognized(b.matmul(softmax(kept), v)), Op::kAttention), 1);
 }
 
+TEST_F(Attention, OverANumberWithTwoMasks) {
+  const Id q = b.input("q", {2, 3, 5, 4}), k = b.input("k", {2, 3, 5, 4}), v = b.input("v", {2, 3, 5, 7});
+  const Id scores = b.pointwise(P::kDiv, {b.matmul(q, k, false, true), b.scalar(3.3f)});
+  const Id masked = b.add(b.input("samples", {2, 1, 1, 5}), b.add(scores, b.input("causal", {5, 5})));
+  const ir::Graph graph = recognized(b.matmul(softmax(masked), v));
+  EXPECT_EQ(num_nodes(graph), 2) << ir::to_string(graph);  // the masks' sum
+  EXPECT_EQ(only(graph, Op::kAttention).get<ir::AttentionAttrs>().scale, 1 / 3.3f);
+}
+
+TEST_F(Attention, WithTwoMasksOneOfAllScores) {
+  const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {2, 5, 4}), v = b.input("v", {2, 5, 7});
+  const Id bias = b.add(b.matmul(q, k, false, true), b.input("bias", {2, 5, 5}));
+  EXPECT_EQ(count(recognized(b.matmul(softmax(b.add(bias, b.input("mask", {5}))), v)), Op::kAttention), 1);
+}
+
 // x * b - c * (1 - b)
 TEST_F(Attention, WithAConditionAsANumber) {
   const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {2, 5, 4}), v = b.input("v", {2, 5, 7});

@@ -117,7 +117,7 @@ TEST(MixedPrecision, OnACpuBFloat16HoldsLargeConstantsAndNamedNodesStay) {
   EXPECT_EQ(count(named, ir::Op::kMatMul, ir::DType::kFloat32), 1);
 }
 
-// A depthwise convolution has no products of pairs: it is narrow only between nodes that are.
+// A depthwise convolution gains bandwidth first of all: it is narrow only between nodes that are.
 TEST(MixedPrecision, OnACpuDepthwiseConvolutionsFollow) {
   for (const bool behind : {false, true}) {
     blade::testing::GraphBuilder b;
@@ -128,6 +128,23 @@ TEST(MixedPrecision, OnACpuDepthwiseConvolutionsFollow) {
     ir::Graph graph = b.output(y, "y").build();
     ASSERT_TRUE(run_in(graph, ir::DType::kBFloat16).ok());
     EXPECT_EQ(count(graph, ir::Op::kConv, ir::DType::kBFloat16), behind ? 2 : 0);
+  }
+}
+
+// A mean over pixels is narrow where all that reads it are products, which round it in any case.
+TEST(MixedPrecision, OnACpuMeansBeforeProductsFollow) {
+  for (const bool read_elsewhere : {false, true}) {
+    blade::testing::GraphBuilder b;
+    const auto weights = b.constant<float>({1, 1, 8, 8}, std::vector<float>(64, 0.5f));
+    const auto x = b.conv(b.input("x", {1, 8, 8, 8}), weights);
+    const auto mean = b.op(ir::Op::kReduce, {x}, ir::ReduceAttrs{ir::ReduceKind::kMean, {1, 2}, true});
+    const auto y = b.conv(mean, weights);
+    b.output(y, "y");
+    if (read_elsewhere) b.output(mean, "pooled");
+    ir::Graph graph = b.build();
+    ASSERT_TRUE(run_in(graph, ir::DType::kBFloat16).ok());
+    EXPECT_EQ(count(graph, ir::Op::kReduce, ir::DType::kBFloat16), read_elsewhere ? 0 : 1);
+    EXPECT_EQ(count(graph, ir::Op::kConv, ir::DType::kBFloat16), 2);
   }
 }
 

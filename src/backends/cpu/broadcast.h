@@ -22,6 +22,32 @@ struct BroadcastPlan {
 
 BroadcastPlan plan_broadcast(const ir::Dims& out, const std::vector<ir::Dims>& operands);
 
+// A place in the dims of a plan but for the last, and where the operands are there.
+class RowPosition {
+ public:
+  RowPosition(const BroadcastPlan& plan, int64_t row) : plan_(plan) {
+    for (size_t d = plan.dims.size() - 1; d-- > 0;) {
+      index_[d] = row % plan.dims[d];
+      row /= plan.dims[d];
+      for (size_t k = 0; k < plan.strides.size(); ++k) offsets_[k] += index_[d] * plan.strides[k][d];
+    }
+  }
+  const std::array<int64_t, kMaxOperands>& offsets() const { return offsets_; }
+  void next() {
+    for (size_t d = plan_.dims.size() - 1; d-- > 0;) {
+      for (size_t k = 0; k < plan_.strides.size(); ++k) offsets_[k] += plan_.strides[k][d];
+      if (++index_[d] < plan_.dims[d]) return;
+      for (size_t k = 0; k < plan_.strides.size(); ++k) offsets_[k] -= plan_.strides[k][d] * plan_.dims[d];
+      index_[d] = 0;
+    }
+  }
+
+ private:
+  const BroadcastPlan& plan_;
+  std::array<int64_t, 256> index_;  // of as many dims as there may be
+  std::array<int64_t, kMaxOperands> offsets_{};
+};
+
 // Calls fn(first output element, element count, offsets of the operands) for pieces of rows that cover the output; a
 // row longer than `max_piece` comes in several pieces. `work` as in parallel_ranges.
 template <class Fn>
@@ -30,20 +56,19 @@ void for_each_row(ThreadPool* pool, const BroadcastPlan& plan, int64_t max_piece
   const int64_t rows = plan.rows();
   if (inner == 0 || rows == 0) return;
   const int64_t pieces = ceil_div(inner, max_piece);
-  const size_t outer_rank = plan.dims.size() - 1;
   parallel_ranges(pool, rows * pieces, work * static_cast<double>(std::min(inner, max_piece)),
                   [&](int64_t begin, int64_t end) {
-                    std::array<int64_t, kMaxOperands> offsets{};
+                    RowPosition position(plan, begin / pieces);
+                    int64_t row = begin / pieces, piece = begin % pieces * max_piece;
                     for (int64_t unit = begin; unit < end; ++unit) {
-                      const int64_t row = unit / pieces, piece = unit % pieces * max_piece;
-                      for (size_t k = 0; k < plan.strides.size(); ++k) offsets[k] = piece * plan.strides[k].back();
-                      int64_t rest = row;
-                      for (size_t d = outer_rank; d-- > 0;) {
-                        const int64_t index = rest % plan.dims[d];
-                        rest /= plan.dims[d];
-                        for (size_t k = 0; k < plan.strides.size(); ++k) offsets[k] += index * plan.strides[k][d];
-                      }
+                      std::array<int64_t, kMaxOperands> offsets = position.offsets();
+                      for (size_t k = 0; k < plan.strides.size(); ++k) offsets[k] += piece * plan.strides[k].back();
                       fn(row * inner + piece, std::min(max_piece, inner - piece), offsets.data());
+                      piece += max_piece;
+                      if (piece < inner) continue;
+                      piece = 0;
+                      ++row;
+                      position.next();
                     }
                   });
 }

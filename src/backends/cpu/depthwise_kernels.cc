@@ -48,12 +48,12 @@ Result<std::unique_ptr<Kernel>> create_depthwise(const KernelRequest& request, P
 Result<std::unique_ptr<Kernel>> create_depthwise_bf16(const KernelRequest& request, PackCache& packs) {
   const DepthwiseShape shape = depthwise_shape(request);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2, kElement<BFloat16>);
-  BLADE_ASSIGN_OR_RETURN(const auto weights, widened_weights(request, packs));
+  BLADE_ASSIGN_OR_RETURN(const PackedDepthwise packed, PackedDepthwise::pack(request, packs));
   return make_kernel(
       [=](const KernelArgs& args) {
         LoweredEpilogue::BoundTo<BFloat16> bound;
         epilogue.bind(args, bound);
-        depthwise_conv2d(shape, input<BFloat16>(args, 0), weights->as<float>(), output<BFloat16>(args), bound.raw,
+        depthwise_conv2d(shape, input<BFloat16>(args, 0), packed.weights(), output<BFloat16>(args), bound.raw,
                          *args.pool, args.scratch);
         return Status::ok_status();
       },

@@ -7,6 +7,7 @@
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_support.h"
 #include "backends/cpu/matrix/convert.h"
+#include "backends/cpu/matrix/depthwise_pairs.h"
 
 namespace blade::backends::cpu {
 
@@ -47,11 +48,33 @@ Result<std::shared_ptr<const AlignedBuffer>> packed_direct_weights(const KernelR
                            [&](const T* from, void* to) { pack_conv_weights(shape, from, to); });
 }
 
-// Depthwise weights in float32, as its kernels want them.
-inline Result<std::shared_ptr<const AlignedBuffer>> widened_weights(const KernelRequest& request, PackCache& packs) {
-  const int64_t count = request.inputs[1].element_count();
-  return packed_weights<BFloat16>(request, packs, "float32", static_cast<size_t>(count) * sizeof(float),
-                                  [&](const BFloat16* from, void* to) { widen(from, static_cast<float*>(to), count); });
-}
+// Weights of depthwise convolutions in bfloat16: in pairs where there are kernels for that, in float32 for all others.
+class PackedDepthwise {
+ public:
+  static Result<PackedDepthwise> pack(const KernelRequest& request, PackCache& packs) {
+    const DepthwiseShape shape = depthwise_shape(request);
+    PackedDepthwise packed;
+    packed.in_pairs_ = multiplies_pairs(shape);
+    const int64_t count = request.inputs[1].element_count();
+    const size_t bytes = packed.in_pairs_ ? depthwise_pair_bytes(shape) : static_cast<size_t>(count) * sizeof(float);
+    const std::string layout = packed.in_pairs_ ? layout_name("depthwise_pairs", {shape.kh, shape.c}) : "float32";
+    const auto pack = [&](const BFloat16* from, void* to) {
+      if (packed.in_pairs_) {
+        pack_depthwise_pairs(shape, from, static_cast<BFloat16*>(to));
+      } else {
+        widen(from, static_cast<float*>(to), count);
+      }
+    };
+    BLADE_ASSIGN_OR_RETURN(packed.buffer_, packed_weights<BFloat16>(request, packs, layout, bytes, pack));
+    return packed;
+  }
+  DepthwiseWeights weights() const {
+    return in_pairs_ ? DepthwiseWeights(nullptr, buffer_->as<BFloat16>()) : DepthwiseWeights(buffer_->as<float>());
+  }
+
+ private:
+  std::shared_ptr<const AlignedBuffer> buffer_;
+  bool in_pairs_ = false;
+};
 
 }  // namespace blade::backends::cpu

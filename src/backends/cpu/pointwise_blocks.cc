@@ -66,6 +66,9 @@ BLADE_UNARY(Reciprocal, hn::Div(constant(1), x))
 BLADE_UNARY(Exp, exp_of(x))
 BLADE_UNARY(Expm1, expm1_of(x))
 BLADE_UNARY(Log, log_of(x))
+BLADE_UNARY(Log1p, log1p_of(x))
+BLADE_UNARY(Sin, sin_of(x))
+BLADE_UNARY(Cos, cos_of(x))
 BLADE_UNARY(Tanh, tanh_of(x))
 BLADE_UNARY(Sigmoid, sigmoid_of(x))
 BLADE_UNARY(Erf, erf_of(x))
@@ -139,6 +142,9 @@ BlockFunction vector_function(PointwiseOp op) {
     BLADE_CASE(unary, Exp)
     BLADE_CASE(unary, Expm1)
     BLADE_CASE(unary, Log)
+    BLADE_CASE(unary, Log1p)
+    BLADE_CASE(unary, Sin)
+    BLADE_CASE(unary, Cos)
     BLADE_CASE(unary, Tanh)
     BLADE_CASE(unary, Sigmoid)
     BLADE_CASE(unary, Erf)
@@ -227,12 +233,6 @@ float floor_mod(float a, float b) {
 
 BlockFunction scalar_function(PointwiseOp op) {
   switch (op) {
-    case PointwiseOp::kLog1p:
-      return scalar_unary<std::log1p>;
-    case PointwiseOp::kSin:
-      return scalar_unary<std::sin>;
-    case PointwiseOp::kCos:
-      return scalar_unary<std::cos>;
     case PointwiseOp::kTan:
       return scalar_unary<std::tan>;
     case PointwiseOp::kAsin:
@@ -279,6 +279,9 @@ double block_cost(PointwiseOp op) {
     case PointwiseOp::kExp:
     case PointwiseOp::kExpm1:
     case PointwiseOp::kLog:
+    case PointwiseOp::kLog1p:
+    case PointwiseOp::kSin:
+    case PointwiseOp::kCos:
     case PointwiseOp::kTanh:
     case PointwiseOp::kSigmoid:
     case PointwiseOp::kErf:

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <type_traits>
 
 #include "backends/cpu/row_functions.h"
 
@@ -24,25 +25,48 @@ PoolSpan pool_span(const Window& w, int64_t y) {
 
 namespace {
 
-void fold_windows(const Window& w, ir::PoolKind kind, int64_t channels, int64_t rows, PoolSpan outputs,
-                  PoolSpan columns, const float* buffer, float* to) {
-  const RowFunctions& functions = row_functions();
+// Calls fold(first column, taps, outputs, where they go) for each stretch of results with as many taps; columns count
+// from `columns.first` on, results from `outputs.first` on.
+template <class Fold>
+void for_windows(const Window& w, PoolSpan outputs, PoolSpan columns, Fold&& fold) {
   const int64_t last_whole = w.in + w.pad_before < w.size ? 0 : (w.in + w.pad_before - w.size) / w.stride + 1;
   for (int64_t x = outputs.first; x < outputs.last;) {
     const PoolSpan taps = pool_span(w, x);
-    const bool whole = taps.size() == w.size;
-    const int64_t count = whole ? std::min(outputs.last, last_whole) - x : 1;
-    const float* from = buffer + (taps.size() > 0 ? taps.first - columns.first : 0) * channels;
-    const int64_t elements = rows * taps.size();
-    if (kind == ir::PoolKind::kMax) {
-      functions.windows_max(from, w.stride * channels, rows > 0 ? taps.size() : 0, to, count, channels);
-    } else {
-      functions.windows_sum(from, w.stride * channels, rows > 0 ? taps.size() : 0,
-                            elements == 0 ? 0.0f : 1.0f / static_cast<float>(elements), to, count, channels);
-    }
+    const int64_t count = taps.size() == w.size ? std::min(outputs.last, last_whole) - x : 1;
+    fold(taps.size() > 0 ? taps.first - columns.first : 0, taps.size(), count, x - outputs.first);
     x += count;
-    to += count * channels;
   }
+}
+
+void fold_windows(const Window& w, ir::PoolKind kind, int64_t channels, int64_t rows, PoolSpan outputs,
+                  PoolSpan columns, const float* buffer, float* to) {
+  const RowFunctions& functions = row_functions();
+  for_windows(w, outputs, columns, [&](int64_t column, int64_t taps, int64_t count, int64_t at) {
+    const float* from = buffer + column * channels;
+    const int64_t elements = rows * taps;
+    if (kind == ir::PoolKind::kMax) {
+      functions.windows_max(from, w.stride * channels, rows > 0 ? taps : 0, to + at * channels, count, channels);
+    } else {
+      functions.windows_sum(from, w.stride * channels, rows > 0 ? taps : 0,
+                            elements == 0 ? 0.0f : 1.0f / static_cast<float>(elements), to + at * channels, count,
+                            channels);
+    }
+  });
+}
+
+// Every window has a tap.
+bool has_no_empty_window(const Window& w) {
+  return w.out > 0 && w.pad_before < w.size && (w.out - 1) * w.stride - w.pad_before < w.in;
+}
+
+void max_of_windows(const Window& w, int64_t channels, PoolSpan outputs, PoolSpan columns, const BFloat16* const* rows,
+                    int64_t count, int16_t* buffer, BFloat16* to) {
+  const RowFunctions& functions = row_functions();
+  functions.rows_max_ordered(rows, count, buffer, columns.size() * channels);
+  for_windows(w, outputs, columns, [&](int64_t column, int64_t taps, int64_t pixels, int64_t at) {
+    functions.windows_max_ordered(buffer + column * channels, w.stride * channels, taps, to + at * channels, pixels,
+                                  channels);
+  });
 }
 
 }  // namespace
@@ -61,6 +85,13 @@ void pool_row_2d(const Windows& w, ir::PoolKind kind, int64_t channels, const T*
     const PoolSpan columns = {pool_span(wx, x).first, pool_span(wx, outputs.last - 1).last};
     for (int64_t r = 0; r < rows.size(); ++r) {
       pointers[static_cast<size_t>(r)] = from + ((rows.first + r - from_row) * wx.in + columns.first) * channels;
+    }
+    if constexpr (!std::is_same_v<T, float>) {
+      if (kind == ir::PoolKind::kMax && rows.size() > 0 && has_no_empty_window(wx)) {
+        max_of_windows(wx, channels, outputs, columns, pointers.data(), rows.size(), reinterpret_cast<int16_t*>(buffer),
+                       to + x * channels);
+        continue;
+      }
     }
     const int64_t floats = columns.size() * channels;
     if (rows.size() > 0 && kind == ir::PoolKind::kMax) {

@@ -125,10 +125,12 @@ void reduce_short(ir::ReduceKind kind, const float* from, float* to, int64_t row
   }
 }
 
-// Up to kColumns results: folds the columns at all reduced offsets, some rows at a time.
-void reduce_columns(const ReducePlan& plan, const float* from, float* to, int64_t columns) {
+// Up to kColumns results: folds the columns at all reduced offsets, some rows at a time. Of bfloat16 only sums and
+// means.
+template <class T>
+void reduce_columns(const ReducePlan& plan, const T* from, float* to, int64_t columns) {
   const RowFunctions& f = row_functions();
-  std::array<const float*, kRowsAtOnce + 1> rows;
+  std::array<const T*, kRowsAtOnce + 1> rows;
   std::array<float, kColumns> partial;
   const bool sums = plan.kind == ir::ReduceKind::kSum || plan.kind == ir::ReduceKind::kMean;
   const auto total = static_cast<int64_t>(plan.offsets.size());
@@ -137,22 +139,25 @@ void reduce_columns(const ReducePlan& plan, const float* from, float* to, int64_
     for (int64_t r = 0; r < count; ++r)
       rows[static_cast<size_t>(r)] = from + plan.offsets[static_cast<size_t>(begin + r)];
     if (sums) {
-      f.rows_sum(rows.data(), count, 1, begin == 0 ? to : partial.data(), columns);
+      fold_sum(rows.data(), count, 1, begin == 0 ? to : partial.data(), columns);
       if (begin != 0) f.add_to(partial.data(), to, columns);
       continue;
     }
-    if (begin != 0) rows[static_cast<size_t>(count++)] = to;
-    (plan.kind == ir::ReduceKind::kMax ? f.rows_max : f.rows_min)(rows.data(), count, to, columns);
+    if constexpr (std::is_same_v<T, float>) {
+      if (begin != 0) rows[static_cast<size_t>(count++)] = to;
+      (plan.kind == ir::ReduceKind::kMax ? f.rows_max : f.rows_min)(rows.data(), count, to, columns);
+    }
   }
   if (plan.kind == ir::ReduceKind::kMean) f.affine(to, 1.0f / static_cast<float>(plan.reduced), 0, to, columns);
 }
 
 // Long columns: chunks of rows, each read by the core that wrote it, are folded apart, then their results. How many
 // chunks there are depends on the shape alone, so that the bits do not depend on the threads.
+template <class T>
 Result<std::unique_ptr<Kernel>> create_chunked_reduce(ReducePlan plan) {
   const auto total = static_cast<int64_t>(plan.offsets.size());
-  const int64_t chunks = std::min(kMaxChunks, total / kMinRowsInChunk / 2 * 2);
-  const int64_t inner = plan.inner;
+  const int64_t chunks = std::clamp<int64_t>(total / kMinRowsInChunk / 2 * 2, 1, kMaxChunks);
+  const int64_t inner = plan.inner, pieces = ceil_div(inner, kColumns);
   const bool mean = plan.kind == ir::ReduceKind::kMean;
   const float factor = 1.0f / static_cast<float>(plan.reduced);
   if (mean) plan.kind = ir::ReduceKind::kSum;
@@ -163,29 +168,33 @@ Result<std::unique_ptr<Kernel>> create_chunked_reduce(ReducePlan plan) {
   }
   ReducePlan last{plan.kind, false, inner, 0, {}, {}};
   for (int64_t c = 0; c < chunks; ++c) last.offsets.push_back(c * inner);
-  const auto fold = [](const ReducePlan& part, const float* from, float* to) {
-    for (int64_t column = 0; column < part.inner; column += kColumns) {
-      reduce_columns(part, from + column, to + column, std::min(kColumns, part.inner - column));
-    }
+  const auto fold_piece = [inner](const ReducePlan& part, const auto* from, float* to, int64_t piece) {
+    const int64_t column = piece * kColumns;
+    reduce_columns(part, from + column, to + column, std::min(kColumns, inner - column));
   };
-  const int64_t rows = total / chunks;
-  const double work = static_cast<double>(rows * inner) * 0.5;
+  const int64_t elements = total / chunks * std::min(inner, kColumns);
+  const double work = static_cast<double>(elements) * 0.5;
   return make_kernel(
-      [parts = std::move(parts), last = std::move(last), kept = plan.kept, fold, work, mean,
-       factor](const KernelArgs& args) {
+      [parts = std::move(parts), last = std::move(last), kept = plan.kept, fold_piece, work, mean, factor, chunks,
+       pieces](const KernelArgs& args) {
         auto* partial = reinterpret_cast<float*>(args.scratch);
+        float* sums = partial + chunks * last.inner;
         for (size_t k = 0; k < kept.size(); ++k) {
-          const float* from = input<float>(args, 0) + kept[k];
-          parallel_ranges(args.pool, static_cast<int64_t>(parts.size()), work, [&](int64_t begin, int64_t end) {
-            for (int64_t c = begin; c < end; ++c) fold(parts[static_cast<size_t>(c)], from, partial + c * last.inner);
+          const T* from = input<T>(args, 0) + kept[k];
+          parallel_ranges(args.pool, chunks * pieces, work, [&](int64_t begin, int64_t end) {
+            for (int64_t unit = begin; unit < end; ++unit) {
+              const int64_t c = unit / pieces;
+              fold_piece(parts[static_cast<size_t>(c)], from, partial + c * last.inner, unit % pieces);
+            }
           });
-          float* to = output<float>(args) + static_cast<int64_t>(k) * last.inner;
-          fold(last, partial, to);
-          if (mean) row_functions().affine(to, factor, 0, to, last.inner);
+          store_folded(output<T>(args) + static_cast<int64_t>(k) * last.inner, last.inner, sums, [&](float* to) {
+            for (int64_t piece = 0; piece < pieces; ++piece) fold_piece(last, partial, to, piece);
+            if (mean) row_functions().affine(to, factor, 0, to, last.inner);
+          });
         }
         return Status::ok_status();
       },
-      0, static_cast<size_t>(chunks * inner) * sizeof(float));
+      0, static_cast<size_t>((chunks + 1) * inner) * sizeof(float));
 }
 
 Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, PackCache&) {
@@ -194,7 +203,7 @@ Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, Pack
   const bool cut_by_rows = plan.kept.size() == 1 && plan.inner < kColumnsPerRow * rows;
   const bool few_columns = static_cast<int64_t>(plan.kept.size()) * plan.inner <= kFewColumns;
   if (!plan.inner_reduced && rows >= 2 * kMinRowsInChunk && (cut_by_rows || few_columns)) {
-    return create_chunked_reduce(std::move(plan));
+    return create_chunked_reduce<float>(std::move(plan));
   }
   const auto kept = static_cast<int64_t>(plan.kept.size());
   const double work = static_cast<double>(plan.reduced) * 0.5;
@@ -229,6 +238,24 @@ Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, Pack
     });
     return Status::ok_status();
   });
+}
+
+// --- bfloat16: means over pixels, with sums in float32 ---
+
+Support supports_bf16_reduce(const KernelRequest& request) {
+  if (Support s = needs_dtype(request, ir::DType::kBFloat16); !s.ok) return s;
+  const ir::ReduceKind kind = request.node->get<ir::ReduceAttrs>().kind;
+  if (kind != ir::ReduceKind::kMean && kind != ir::ReduceKind::kSum) return Support::no("is neither a sum nor a mean");
+  const std::vector<bool> reduced = reduced_axes(request);
+  if (request.inputs[0].element_count() == 0 || reduced.empty() || reduced.back() || request.inputs[0].dims.back() == 1)
+    return Support::no("does not keep the last axis");
+  return request.inputs[0].element_count() / request.inputs[0].dims.back() <= kMaxOffsets
+             ? Support::yes()
+             : Support::no("has more than " + std::to_string(kMaxOffsets) + " rows");
+}
+
+Result<std::unique_ptr<Kernel>> create_bf16_reduce(const KernelRequest& request, PackCache&) {
+  return create_chunked_reduce<BFloat16>(plan_reduce(request));
 }
 
 // --- other types and kinds ---
@@ -380,6 +407,7 @@ Result<std::unique_ptr<Kernel>> create_arg_reduce(const KernelRequest& request, 
 
 constexpr KernelEntry kReduceRows[] = {
     {"cpu.reduce.rows_f32", ir::Op::kReduce, supports_reduce, nullptr, create_reduce},
+    {"cpu.reduce.rows_bf16", ir::Op::kReduce, supports_bf16_reduce, nullptr, create_bf16_reduce},
     {"cpu.reduce.typed", ir::Op::kReduce, supports_typed_reduce, nullptr, create_typed_reduce},
     {"cpu.arg_reduce.scan", ir::Op::kArgReduce, supports_arg_reduce, nullptr, create_arg_reduce},
 };

@@ -228,6 +228,82 @@ HWY_ATTR void windows_max(const float* row, int64_t step, int64_t taps, float* o
   fold_windows<MaxFold>(row, step, taps, 1, out, outputs, channels);
 }
 
+// ---- Maxima of bfloat16 as integers: twice as many to a vector, and no rounding.
+using DOrdered = hn::ScalableTag<int16_t>;
+using VOrdered = hn::Vec<DOrdered>;
+constexpr int16_t kNegativeNaNs = 0x7f;  // so many integers lie below that of -infinity
+
+// Integers in the order of the numbers, any NaN behind infinity so that it wins: those with a sign wrap around.
+HWY_ATTR HWY_INLINE VOrdered ordered(VOrdered bits) {
+  const DOrdered d;
+  const VOrdered magnitude = hn::And(hn::BroadcastSignBit(bits), hn::Set(d, 0x7fff));
+  return hn::Sub(hn::Xor(bits, magnitude), hn::Set(d, kNegativeNaNs));
+}
+HWY_ATTR HWY_INLINE VOrdered from_ordered(VOrdered order) {
+  const DOrdered d;
+  const VOrdered bits = hn::Add(order, hn::Set(d, kNegativeNaNs));
+  return hn::Xor(bits, hn::And(hn::BroadcastSignBit(bits), hn::Set(d, 0x7fff)));
+}
+
+// The first `count` of a vector, zeros after them.
+HWY_ATTR HWY_INLINE VOrdered load_first(const int16_t* from, int64_t count) {
+  const DOrdered d;
+#if HWY_TARGET == HWY_AVX3
+  return hn::MaskedLoad(hn::FirstN(d, static_cast<size_t>(count)), d, from);
+#else
+  HWY_ALIGN int16_t lane[HWY_MAX_BYTES / sizeof(int16_t)] = {};
+  std::copy_n(from, count, lane);
+  return hn::Load(d, lane);
+#endif
+}
+HWY_ATTR HWY_INLINE void store_first(VOrdered v, int16_t* to, int64_t count) {
+  const DOrdered d;
+#if HWY_TARGET == HWY_AVX3
+  hn::BlendedStore(v, hn::FirstN(d, static_cast<size_t>(count)), d, to);
+#else
+  HWY_ALIGN int16_t lane[HWY_MAX_BYTES / sizeof(int16_t)];
+  hn::Store(v, d, lane);
+  std::copy_n(lane, count, to);
+#endif
+}
+
+HWY_ATTR HWY_INLINE const int16_t* bits_of(const BFloat16* x) { return reinterpret_cast<const int16_t*>(x); }
+
+HWY_ATTR void rows_max_ordered(const BFloat16* const* rows, int64_t count, int16_t* out, int64_t n) {
+  const DOrdered d;
+  const auto step = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  for (; i + step <= n; i += step) {
+    VOrdered a = ordered(hn::LoadU(d, bits_of(rows[0] + i)));
+    for (int64_t r = 1; r < count; ++r) a = hn::Max(a, ordered(hn::LoadU(d, bits_of(rows[r] + i))));
+    hn::StoreU(a, d, out + i);
+  }
+  if (i == n) return;
+  VOrdered a = ordered(load_first(bits_of(rows[0] + i), n - i));
+  for (int64_t r = 1; r < count; ++r) a = hn::Max(a, ordered(load_first(bits_of(rows[r] + i), n - i)));
+  store_first(a, out + i, n - i);
+}
+
+HWY_ATTR void windows_max_ordered(const int16_t* row, int64_t step, int64_t taps, BFloat16* out, int64_t outputs,
+                                  int64_t channels) {
+  const DOrdered d;
+  const auto lanes_of_16 = static_cast<int64_t>(hn::Lanes(d));
+  auto* to = reinterpret_cast<int16_t*>(out);
+  for (int64_t x = 0; x < outputs; ++x, row += step, to += channels) {
+    int64_t c = 0;
+    for (; c + lanes_of_16 <= channels; c += lanes_of_16) {
+      VOrdered a = hn::LoadU(d, row + c);
+      for (int64_t t = 1; t < taps; ++t) a = hn::Max(a, hn::LoadU(d, row + t * channels + c));
+      hn::StoreU(from_ordered(a), d, to + c);
+    }
+    if (c == channels) continue;
+    const int64_t left = channels - c;
+    VOrdered a = load_first(row + c, left);
+    for (int64_t t = 1; t < taps; ++t) a = hn::Max(a, load_first(row + t * channels + c, left));
+    store_first(from_ordered(a), to + c, left);
+  }
+}
+
 HWY_ATTR void pixels_weighted(const float* row, const int64_t* positions, const float* weights, int64_t taps,
                               float* out, int64_t outputs, int64_t channels) {
   const D d;
@@ -325,11 +401,12 @@ HWY_ATTR void add_to(const float* x, float* acc, int64_t n) {
 }  // namespace
 
 const RowFunctions& functions_of_target() {
-  static constexpr RowFunctions kFunctions = {
-      row_sum,       row_squares,        row_max,      row_min,     row_exp_sum,     row_affine,    row_affine_rows,
-      row_normalize, rows_sum,           rows_squares, rows_max,    rows_min,        rows_weighted, rows_sum_bf16,
-      rows_max_bf16, rows_weighted_bf16, windows_sum,  windows_max, pixels_weighted, dots,          combine,
-      add_to};
+  static constexpr RowFunctions kFunctions = {row_sum,         row_squares,   row_max,          row_min,
+                                              row_exp_sum,     row_affine,    row_affine_rows,  row_normalize,
+                                              rows_sum,        rows_squares,  rows_max,         rows_min,
+                                              rows_weighted,   rows_sum_bf16, rows_max_bf16,    rows_weighted_bf16,
+                                              windows_sum,     windows_max,   rows_max_ordered, windows_max_ordered,
+                                              pixels_weighted, dots,          combine,          add_to};
   return kFunctions;
 }
 

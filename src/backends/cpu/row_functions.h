@@ -38,6 +38,10 @@ struct RowFunctions {
   void (*windows_sum)(const float* row, int64_t step, int64_t taps, float factor, float* out, int64_t outputs,
                       int64_t channels);
   void (*windows_max)(const float* row, int64_t step, int64_t taps, float* out, int64_t outputs, int64_t channels);
+  // The same for bfloat16 without floats between: maxima as integers in the order of the numbers, and back to numbers.
+  void (*rows_max_ordered)(const BFloat16* const* rows, int64_t count, int16_t* out, int64_t n);
+  void (*windows_max_ordered)(const int16_t* row, int64_t step, int64_t taps, BFloat16* out, int64_t outputs,
+                              int64_t channels);
   // Pixel x of `channels` floats is the sum of `taps` pixels of `row`, at positions[x * taps ...] with those weights.
   void (*pixels_weighted)(const float* row, const int64_t* positions, const float* weights, int64_t taps, float* out,
                           int64_t outputs, int64_t channels);

@@ -1,4 +1,6 @@
 // Row for a depthwise convolution and the 1x1 convolution that alone reads it, computed in one step.
+#include <optional>
+
 #include "backends/cpu/blockings.h"
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
@@ -49,11 +51,12 @@ std::vector<Blocking> separable_blockings(const KernelRequest& request) {
   return blockings;
 }
 
-// The depthwise weights in float32: null where the run finds them so in its inputs.
+// Nothing where the run finds the depthwise weights in its inputs, as the kernels want them.
 template <class T>
-Result<std::shared_ptr<const AlignedBuffer>> own_depthwise_weights(const KernelRequest& producer, PackCache& packs) {
-  if constexpr (std::is_same_v<T, float>) return std::shared_ptr<const AlignedBuffer>();
-  return widened_weights(producer, packs);
+Result<std::optional<PackedDepthwise>> own_depthwise_weights(const KernelRequest& producer, PackCache& packs) {
+  if constexpr (std::is_same_v<T, float>) return std::optional<PackedDepthwise>();
+  BLADE_ASSIGN_OR_RETURN(PackedDepthwise packed, PackedDepthwise::pack(producer, packs));
+  return std::optional<PackedDepthwise>(std::move(packed));
 }
 
 template <class T, MatrixUnit kUnit = MatrixUnit::kVectors>
@@ -71,7 +74,7 @@ Result<std::unique_ptr<Kernel>> create_separable(const KernelRequest& request, P
   // The 1x1's input i is the step's input i + skipped: the value between the two is none.
   const size_t skipped = producer.inputs.size() - 1;
   const auto in_place = skipped < 31 ? epilogue.in_place_inputs() << skipped : 0;
-  const auto packed_inputs = (skipped < 31 ? kWeightsPacked << skipped : 0) | (weights != nullptr ? kWeightsPacked : 0);
+  const auto packed_inputs = (skipped < 31 ? kWeightsPacked << skipped : 0) | (weights ? kWeightsPacked : 0);
   return make_kernel(
       [=](const KernelArgs& args) {
         LoweredEpilogue::BoundTo<T> bound_between, bound;
@@ -80,7 +83,7 @@ Result<std::unique_ptr<Kernel>> create_separable(const KernelRequest& request, P
         second_args.inputs = args.inputs.subspan(skipped);
         epilogue.bind(second_args, bound);
         separable_conv2d(shape, second.oc, input<T>(args, 0),
-                         weights != nullptr ? weights->template as<float>() : input<float>(args, 1), packed->data(),
+                         weights ? weights->weights() : DepthwiseWeights(input<float>(args, 1)), packed->data(),
                          output<T>(args), bound_between.raw, bound.raw, *args.pool, args.scratch);
         return Status::ok_status();
       },

@@ -29,6 +29,21 @@ void transpose_block(const T* src, int64_t src_row, T* dst, int64_t dst_row, int
   }
 }
 
+// Runs of a few bytes without a call.
+template <class T>
+void copy_ends(const std::byte* from, std::byte* to, size_t bytes) {
+  T first, last;
+  std::memcpy(&first, from, sizeof(T));
+  std::memcpy(&last, from + bytes - sizeof(T), sizeof(T));
+  std::memcpy(to, &first, sizeof(T));
+  std::memcpy(to + bytes - sizeof(T), &last, sizeof(T));
+}
+void copy_run(const std::byte* from, std::byte* to, size_t bytes) {
+  if (bytes >= 4 && bytes < 8) return copy_ends<uint32_t>(from, to, bytes);
+  if (bytes >= 8 && bytes <= 16) return copy_ends<uint64_t>(from, to, bytes);
+  std::memcpy(to, from, bytes);
+}
+
 // Calls fn with a value of an unsigned type of `size` bytes (1, 2, 4 or 8).
 template <class Fn>
 void with_element(size_t size, Fn&& fn) {
@@ -102,7 +117,7 @@ void StridedCopy::run_rows(ThreadPool* pool, const std::byte* src, std::byte* ds
     const std::byte* from = src + offsets[0] * size;
     std::byte* to = dst + offsets[1] * size;
     if (src_stride == 1 && dst_stride == 1) {
-      std::memcpy(to, from, static_cast<size_t>(count * size));
+      copy_run(from, to, static_cast<size_t>(count * size));
       return;
     }
     with_element(size_, [&]<class T>(T) {

@@ -148,6 +148,11 @@ ConvProblem addend_problem(const KernelRequest& request) {
   return windowed_problem(w, in.back(), out.back());
 }
 
+bool is_plain_product(const ConvProblem& problem) {
+  return problem.kernel_h == 1 && problem.kernel_w == 1 && problem.stride_h == 1 && problem.stride_w == 1 &&
+         problem.rows() == problem.images * problem.height * problem.width;
+}
+
 ConvProblem conv_problem(const KernelRequest& request) {
   ConvProblem problem;
   problem.in_channels = request.inputs[0].dims.back();
@@ -273,13 +278,18 @@ Support supports_variant_sum(const KernelRequest& request, const ConvVariant& va
   return supports_variant(request, variant, split_log2);
 }
 
-Support supports_variant_cast(const KernelRequest& request, const ConvVariant& variant, int split_log2) {
+Support supports_cast_of_product(const KernelRequest& request) {
   constexpr int64_t kMostElements = 1 << 20;  // of more, kernels for many pixels are better and the cast matters less
   if (request.producer == nullptr) return Support::no("casts no product");
   const ir::Op op = request.producer->node->op;
   if (op != ir::Op::kConv && op != ir::Op::kMatMul) return Support::no("casts no product");
   if (request.outputs[0].dtype != ir::DType::kFloat32) return Support::no("does not cast to float32");
   if (request.outputs[0].element_count() > kMostElements) return Support::no("has more than 2^20 results");
+  return Support::yes();
+}
+
+Support supports_variant_cast(const KernelRequest& request, const ConvVariant& variant, int split_log2) {
+  if (Support s = supports_cast_of_product(request); !s.ok) return s;
   return supports_variant(*request.producer, variant, split_log2);
 }
 

@@ -36,6 +36,7 @@ ConvProblem conv_problem(const KernelRequest& request);  // only for what is sup
 // The same for a sum of two convolutions.
 Support supports_conv_sum(const KernelRequest& request);
 ConvProblem addend_problem(const KernelRequest& request);  // the addend by itself
+bool is_plain_product(const ConvProblem& problem);         // a 1x1 convolution without strides and padding
 const ir::PointwiseProgram& epilogue_of(const KernelRequest& request);
 
 // What all implicit-product kernels alike need: the shape (not yet tiles and stages), packed weights and the epilogue.
@@ -82,6 +83,7 @@ struct ProductRows {
 Support supports_variant(const KernelRequest& request, const ConvVariant& variant, int split_log2);
 Support supports_variant_sum(const KernelRequest& request, const ConvVariant& variant, int split_log2);
 // The request is a cast to float32, its producer the product.
+Support supports_cast_of_product(const KernelRequest& request);
 Support supports_variant_cast(const KernelRequest& request, const ConvVariant& variant, int split_log2);
 // How a problem is cut into blocks.
 struct VariantLaunch {

@@ -16,11 +16,6 @@ KernelRequest product_of(const KernelRequest& pair) {
   return product;
 }
 
-bool is_plain_product(const ConvProblem& problem) {
-  return problem.kernel_h == 1 && problem.kernel_w == 1 && problem.stride_h == 1 && problem.stride_w == 1 &&
-         problem.rows() == problem.images * problem.height * problem.width;
-}
-
 Support supports_depthwise_input(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::ConvAttrs>();
   const int64_t channels = request.inputs[0].dims.back();

@@ -12,6 +12,7 @@ std::span<const KernelEntry> conv_rows();
 std::span<const KernelEntry> transpose_conv_rows();  // transposed convolutions as products
 std::span<const KernelEntry> pipeline_rows();        // convolutions and matrix products with many rows
 std::span<const KernelEntry> patch_rows();           // convolutions whose taps read one patch
+std::span<const KernelEntry> vector_rows();          // products of a few rows
 std::span<const KernelEntry> matmul_rows();
 std::span<const KernelEntry> pointwise_rows();
 std::span<const KernelEntry> spatial_rows();   // pooling, resizing
@@ -23,6 +24,8 @@ std::span<const KernelEntry> cuda_kernels();  // all of them
 // Rows that compute two nodes.
 std::span<const KernelEntry> product_sum_rows();
 std::span<const KernelEntry> product_cast_rows();
+std::span<const KernelEntry> vector_cast_rows();
+std::span<const KernelEntry> conv_mean_rows();  // a convolution and the mean of its pixels
 std::span<const KernelEntry> pipeline_sum_rows();
 std::span<const KernelEntry> depthwise_product_rows();  // a depthwise convolution and the 1x1 behind it
 std::span<const KernelEntry> pooled_conv_rows();        // a first layer and the max pool behind it

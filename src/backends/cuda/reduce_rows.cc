@@ -157,6 +157,9 @@ Result<std::unique_ptr<Kernel>> create_arg_reduce(const KernelRequest& request, 
   shape.threads = kSimpleThreads;
   shape.grid.x = static_cast<unsigned>(request.outputs[0].element_count());
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, arg_reduce_kernel(), shape));
+  RowsBesideParams::Part part;
+  part.is_arg_reduce = true;
+  part.arg_reduce = params;
   return make_kernel(
       [=](const KernelArgs& args) {
         ArgReduceParams p = params;
@@ -165,7 +168,7 @@ Result<std::unique_ptr<Kernel>> create_arg_reduce(const KernelRequest& request, 
         void* arguments[] = {&p};
         return launch(args, arg_reduce_kernel(), shape, arguments);
       },
-      {.unread_inputs = 1u << 1});
+      {.unread_inputs = 1u << 1, .small = row_work(request, part, static_cast<int>(shape.grid.x))});
 }
 
 Support supports_rows(const KernelRequest& request) {
@@ -185,7 +188,13 @@ Result<std::unique_ptr<Kernel>> create_rows(const KernelRequest& request, const 
   shape.threads = kSimpleThreads;
   shape.grid.x = static_cast<unsigned>(params.rows);
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
-  return make_kernel([=](const KernelArgs& args) {
+  SmallWork small;
+  if (request.node->op == ir::Op::kSoftmax) {
+    RowsBesideParams::Part part;
+    part.softmax = params;
+    small = row_work(request, part, static_cast<int>(shape.grid.x));
+  }
+  const auto run = [=](const KernelArgs& args) {
     RowParams p = params;
     p.x = args.inputs[0];
     p.scale = args.inputs.size() > 1 ? args.inputs[1] : nullptr;
@@ -193,7 +202,8 @@ Result<std::unique_ptr<Kernel>> create_rows(const KernelRequest& request, const 
     p.y = args.outputs[0];
     void* arguments[] = {&p};
     return launch(args, kernel, shape, arguments);
-  });
+  };
+  return make_kernel(run, {.small = std::move(small)});
 }
 
 Result<std::unique_ptr<Kernel>> create_softmax(const KernelRequest& request, PackCache&) {

@@ -1,4 +1,5 @@
-// Joins small kernels: puts their pieces in levels by who reads what whom wrote, and writes the table of one launch.
+// Joins small kernels: puts their pieces in levels by who reads what whom wrote, and writes the table of one launch;
+// those that work on rows stand beside each other.
 #include "backends/cuda/small_work.h"
 
 #include <algorithm>
@@ -184,31 +185,94 @@ class SmallWorkLaunch final : public JoinedKernels {
   LaunchShape shape_;
 };
 
-}  // namespace
+class RowsBesideLaunch final : public JoinedKernels {
+ public:
+  explicit RowsBesideLaunch(const RowsBesideParams& params) : params_(params) {}
+  Status run(void* queue, size_t count) const override {
+    RowsBesideParams p = params_;
+    p.count = static_cast<int>(count);
+    LaunchShape shape;
+    shape.threads = kSimpleThreads;
+    shape.grid.x = static_cast<unsigned>(p.first_block[count]);
+    KernelArgs args;
+    args.queue = queue;
+    void* arguments[] = {&p};
+    return launch(args, rows_beside_kernel(), shape, arguments);
+  }
 
-SmallWork small_work(const KernelRequest& request, std::vector<SmallPiece> pieces) {
+ private:
+  RowsBesideParams params_;
+};
+
+const SmallWork* work_of(const BoundKernel& bound) {
+  const auto* small = dynamic_cast<const SmallKernel*>(bound.kernel);
+  return small != nullptr ? &small->work() : nullptr;
+}
+
+// Kernels of rows from the front that do not depend on each other; none if there is but one.
+Result<std::unique_ptr<JoinedKernels>> join_rows(Device& device, std::span<const BoundKernel> kernels, size_t* taken) {
+  RowsBesideParams params;
+  std::vector<Placed> places;
+  for (const BoundKernel& bound : kernels) {
+    const SmallWork* work = work_of(bound);
+    if (work == nullptr || !work->rows || params.count == kMostBeside) break;
+    const Placed place = placed(bound, *work, places);
+    if (place.level > 0) break;
+    places.push_back(place);
+    RowsBesideParams::Part part = work->rows->part;
+    part.softmax.x = part.arg_reduce.x = bound.args.inputs[0];
+    part.softmax.y = part.arg_reduce.y = bound.args.outputs[0];
+    params.parts[params.count] = part;
+    params.first_block[params.count + 1] = params.first_block[params.count] + work->rows->blocks;
+    ++params.count;
+  }
+  *taken = places.size();
+  if (params.count == 1) return std::unique_ptr<JoinedKernels>();
+  LaunchShape shape;
+  shape.threads = kSimpleThreads;
+  BLADE_RETURN_IF_ERROR(prepare_launch(device, rows_beside_kernel(), shape));
+  return std::unique_ptr<JoinedKernels>(std::make_unique<RowsBesideLaunch>(params));
+}
+
+SmallWork with_sizes(const KernelRequest& request) {
   SmallWork work;
-  if (!std::all_of(pieces.begin(), pieces.end(), is_small)) return work;
-  work.pieces = std::move(pieces);
   for (const TensorDesc& desc : request.inputs) work.input_bytes.push_back(desc.bytes());
   for (const TensorDesc& desc : request.outputs) work.output_bytes.push_back(desc.bytes());
   return work;
 }
 
+}  // namespace
+
+SmallWork small_work(const KernelRequest& request, std::vector<SmallPiece> pieces) {
+  if (!std::all_of(pieces.begin(), pieces.end(), is_small)) return {};
+  SmallWork work = with_sizes(request);
+  work.pieces = std::move(pieces);
+  return work;
+}
+
+SmallWork row_work(const KernelRequest& request, const RowsBesideParams::Part& part, int blocks) {
+  SmallWork work = with_sizes(request);
+  work.rows = RowWork{part, blocks};
+  return work;
+}
+
 Result<std::unique_ptr<JoinedKernels>> join_kernels(Device& device, std::span<const BoundKernel> kernels,
                                                     size_t* taken) {
+  if (!kernels.empty() && work_of(kernels[0]) != nullptr && work_of(kernels[0])->rows) {
+    return join_rows(device, kernels, taken);
+  }
   std::vector<const SmallWork*> works;
   std::vector<Placed> places;
   size_t bytes = 0;
   for (const BoundKernel& bound : kernels) {
-    const auto* small = dynamic_cast<const SmallKernel*>(bound.kernel);
-    if (small == nullptr) break;
-    for (const SmallPiece& piece : small->work().pieces) {
+    const SmallWork* work = work_of(bound);
+    if (work == nullptr || work->rows) break;
+    for (const SmallPiece& piece : work->pieces) {
       bytes += encode(piece, bound.args, 0, 0).size() + 3 * sizeof(int32_t);
     }
     if (bytes > kMostTableBytes && !works.empty()) break;
-    works.push_back(&small->work());
-    places.push_back(placed(bound, small->work(), places));
+    works.push_back(work);
+    places.push_back(placed(bound, *work, places));
   }
   *taken = works.size();
   if (works.empty()) return internal_error("A kernel that is not small was to be joined.");

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "backends/cuda/kernel_params.h"
+#include "backends/cuda/kernels/simple_kernels.h"
 #include "backends/kernel.h"
 
 namespace blade::backends::cuda {
@@ -32,14 +34,22 @@ struct SmallPiece {
   Program program;
 };
 
-// The pieces of one kernel, which do not depend on each other; empty where it is not small.
+// Rows of a softmax or an arg-reduction, one a block, without the operands.
+struct RowWork {
+  RowsBesideParams::Part part;
+  int blocks = 0;
+};
+
+// The pieces of one kernel, which do not depend on each other, or its rows; empty where it is not small.
 struct SmallWork {
   std::vector<SmallPiece> pieces;
+  std::optional<RowWork> rows;
   std::vector<size_t> input_bytes, output_bytes;  // of the kernel's operands
 };
 
 // What a row makes of its pieces: nothing if one of them is too much for a part of a block's time.
 SmallWork small_work(const KernelRequest& request, std::vector<SmallPiece> pieces);
+SmallWork row_work(const KernelRequest& request, const RowsBesideParams::Part& part, int blocks);
 
 // A kernel that can be joined.
 class SmallKernel {

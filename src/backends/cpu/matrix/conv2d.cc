@@ -107,8 +107,9 @@ struct BandPlan {
 };
 
 template <class T>
-TileJob<T> band_job(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b) {
+TileJob<T> band_job(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, bool stays) {
   TileJob<T> job;
+  job.results_stay = stays;
   job.b = b;
   job.rows = plan.rows_out * s.ow;
   job.runs = run_count(s);
@@ -122,8 +123,8 @@ TileJob<T> band_job(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB
 }
 
 template <class T>
-size_t band_slot_bytes(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b) {
-  return align_up(plan.bytes(), 64) + tile_slot_scratch_bytes(band_job(s, plan, b));
+size_t band_slot_bytes(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, bool stays) {
+  return align_up(plan.bytes(), 64) + tile_slot_scratch_bytes(band_job(s, plan, b, stays));
 }
 
 template <class T, class In>
@@ -185,7 +186,7 @@ struct ConvSharedScratch {
 // At most plan.rows_out output rows from row `first` of all images on; they lie in one image.
 template <class T, class In, class Out>
 void run_band(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, const In* in, Out* out,
-              const Epilogue<T>& epilogue, int64_t first, int64_t rows_out, const int64_t* offsets,
+              const Epilogue<T>& epilogue, int64_t first, int64_t rows_out, const int64_t* offsets, bool stays,
               std::byte* scratch) {
   const int64_t image = first / s.oh, y0 = first % s.oh;
   auto* band = reinterpret_cast<T*>(scratch);
@@ -193,7 +194,7 @@ void run_band(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, c
   copy_band(s, plan, in + image * s.h * s.w * s.input_pitch(), y0 * s.stride_h - s.pad_top, rows_in, band);
 
   const PartEpilogue<T> part(epilogue, first * s.ow);
-  TileJob<T> job = band_job(s, plan, b);
+  TileJob<T> job = band_job(s, plan, b, stays);
   job.rows = rows_out * s.ow;
   job.run_offsets = offsets;
   job.set_out(out);
@@ -224,13 +225,13 @@ void conv_by_bands(const Conv2DShape& s, const In* in, const PackedB& b, Out* ou
   const BandPlan<T> plan(s);
   const ConvSharedScratch<T> shared(s);
   shared.fill(scratch);
-  const size_t slot_bytes = band_slot_bytes(s, plan, b);
+  const size_t slot_bytes = band_slot_bytes(s, plan, b, /*stays=*/false);
   pool.parallel_for(static_cast<int>(s.n * plan.bands), [&](int index, int slot) {
     const int64_t y = index % plan.bands * plan.rows_out, first = index / plan.bands * s.oh + y;
     const int64_t rows = std::min(plan.rows_out, s.oh - y);
     if (rows <= 0) return;
     run_band(s, plan, b, in, out + first * s.ow * s.output_pitch(), epilogue, first, rows, shared.offsets(scratch),
-             scratch + shared.bytes() + slot * slot_bytes);
+             /*stays=*/false, scratch + shared.bytes() + slot * slot_bytes);
   });
 }
 
@@ -339,7 +340,8 @@ size_t conv2d_scratch_bytes(const Conv2DShape& s, int threads) {
   if (uses_planes(s)) return conv_planes_scratch_bytes(s, threads);
   const PackedB b = group_b_view<T>(s, nullptr);
   const ConvSharedScratch<T> shared(s);
-  if (use_band(s)) return shared.bytes() + static_cast<size_t>(threads) * band_slot_bytes(s, BandPlan<T>(s), b);
+  if (use_band(s))
+    return shared.bytes() + static_cast<size_t>(threads) * band_slot_bytes(s, BandPlan<T>(s), b, /*stays=*/false);
   return shared.bytes() + static_cast<size_t>(threads) * tile_slot_scratch_bytes(conv_job<T>(s, b, s.n * s.oh)) +
          (copies_input<T>(s) ? input_copy_bytes<T>(s) : 0);
 }
@@ -385,7 +387,8 @@ size_t conv2d_rows_shared_bytes(const Conv2DShape& s) {
 template <class T>
 size_t conv2d_rows_slot_bytes(const Conv2DShape& s) {
   const PackedB b = group_b_view<T>(s, nullptr);
-  return use_band(s) ? band_slot_bytes(s, BandPlan<T>(s), b) : tile_slot_scratch_bytes(conv_job<T>(s, b, s.n * s.oh));
+  return use_band(s) ? band_slot_bytes(s, BandPlan<T>(s), b, /*stays=*/true)
+                     : tile_slot_scratch_bytes(conv_job<T>(s, b, s.n * s.oh));
 }
 template <class T>
 void conv2d_rows_prepare(const Conv2DShape& s, std::byte* shared) {
@@ -401,7 +404,7 @@ void conv2d_rows(const Conv2DShape& s, const In* in, const void* packed, T* out,
     const BandPlan<T> plan(s);
     for (int64_t r = 0; r < rows; r += plan.rows_out) {
       run_band(s, plan, b, in, out + r * s.ow * s.output_pitch(), epilogue, first + r,
-               std::min(plan.rows_out, rows - r), layout.offsets(shared), slot);
+               std::min(plan.rows_out, rows - r), layout.offsets(shared), /*stays=*/true, slot);
     }
     return;
   }

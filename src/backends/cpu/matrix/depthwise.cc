@@ -99,8 +99,8 @@ size_t depthwise_scratch_bytes(const DepthwiseShape& s, int threads) {
 }
 
 template <class T>
-void depthwise_conv2d(const DepthwiseShape& s, const T* in, const float* weights, T* out, const Epilogue<T>& epilogue,
-                      ThreadPool& pool, std::byte* scratch) {
+void depthwise_conv2d(const DepthwiseShape& s, const T* in, const DepthwiseWeights& weights, T* out,
+                      const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch) {
   const int64_t rows = s.n * s.oh;
   if (rows * s.ow <= 0 || s.c <= 0 || s.multiplier <= 0) return;
   auto* zeros = reinterpret_cast<T*>(scratch);
@@ -156,9 +156,9 @@ size_t separable_scratch_bytes(const DepthwiseShape& s, int64_t oc, int threads)
 }
 
 template <class T>
-void separable_conv2d(const DepthwiseShape& s, int64_t oc, const T* in, const float* weights, const void* packed,
-                      T* out, const Epilogue<T>& between, const Epilogue<T>& epilogue, ThreadPool& pool,
-                      std::byte* scratch) {
+void separable_conv2d(const DepthwiseShape& s, int64_t oc, const T* in, const DepthwiseWeights& weights,
+                      const void* packed, T* out, const Epilogue<T>& between, const Epilogue<T>& epilogue,
+                      ThreadPool& pool, std::byte* scratch) {
   const int64_t rows = s.n * s.oh;
   if (rows * s.ow <= 0 || s.c <= 0 || oc <= 0) return;
   const SeparablePlan<T> plan(s, oc, packed);
@@ -198,16 +198,16 @@ void separable_conv2d(const DepthwiseShape& s, int64_t oc, const T* in, const fl
   });
 }
 
-#define BLADE_INSTANTIATE(T)                                                                                 \
-  template size_t depthwise_scratch_bytes<T>(const DepthwiseShape&, int);                                    \
-  template void depthwise_conv2d<T>(const DepthwiseShape&, const T*, const float*, T*, const Epilogue<T>&,   \
-                                    ThreadPool&, std::byte*);                                                \
-  template int64_t depthwise_block_rows<T>(const DepthwiseShape&);                                           \
-  template int64_t separable_strip_rows<T>(const DepthwiseShape&);                                           \
-  template int64_t separable_strips<T>(const DepthwiseShape&);                                               \
-  template size_t separable_scratch_bytes<T>(const DepthwiseShape&, int64_t, int);                           \
-  template void separable_conv2d<T>(const DepthwiseShape&, int64_t, const T*, const float*, const void*, T*, \
-                                    const Epilogue<T>&, const Epilogue<T>&, ThreadPool&, std::byte*);
+#define BLADE_INSTANTIATE(T)                                                                                          \
+  template size_t depthwise_scratch_bytes<T>(const DepthwiseShape&, int);                                             \
+  template void depthwise_conv2d<T>(const DepthwiseShape&, const T*, const DepthwiseWeights&, T*, const Epilogue<T>&, \
+                                    ThreadPool&, std::byte*);                                                         \
+  template int64_t depthwise_block_rows<T>(const DepthwiseShape&);                                                    \
+  template int64_t separable_strip_rows<T>(const DepthwiseShape&);                                                    \
+  template int64_t separable_strips<T>(const DepthwiseShape&);                                                        \
+  template size_t separable_scratch_bytes<T>(const DepthwiseShape&, int64_t, int);                                    \
+  template void separable_conv2d<T>(const DepthwiseShape&, int64_t, const T*, const DepthwiseWeights&, const void*,   \
+                                    T*, const Epilogue<T>&, const Epilogue<T>&, ThreadPool&, std::byte*);
 BLADE_INSTANTIATE(float)
 BLADE_INSTANTIATE(BFloat16)
 #undef BLADE_INSTANTIATE

@@ -24,15 +24,24 @@ struct DepthwiseShape {
   Blocking blocking = {};                  // whose packed weights depend on its vectors
 };
 
+// [kh][kw][c][multiplier] as TensorFlow stores them, in float32: no packing. For bfloat16 they may be there a second
+// time, as pack_depthwise_pairs() has them.
+struct DepthwiseWeights {
+  const float* wide = nullptr;
+  const BFloat16* pairs = nullptr;
+  DepthwiseWeights(const float* weights, const BFloat16* packed = nullptr)  // NOLINT: they are what they are made of
+      : wide(weights), pairs(packed) {}
+};
+
 inline constexpr int64_t kMaxDepthwiseRows = 8;  // of a block or a strip
 template <class T>
 size_t depthwise_scratch_bytes(const DepthwiseShape& shape, int threads);
 // Output rows that are computed together.
 template <class T>
 int64_t depthwise_block_rows(const DepthwiseShape& shape);
-// `weights` are [kh][kw][c][multiplier] as TensorFlow stores them, in float32: no packing. `out` overlaps `in` nowhere.
+// `out` overlaps `in` nowhere.
 template <class T>
-void depthwise_conv2d(const DepthwiseShape& shape, const T* in, const float* weights, T* out,
+void depthwise_conv2d(const DepthwiseShape& shape, const T* in, const DepthwiseWeights& weights, T* out,
                       const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch);
 
 // A depthwise convolution (with its epilogue `between`) and the 1x1 convolution to `oc` channels that reads it, whose
@@ -45,8 +54,8 @@ int64_t separable_strips(const DepthwiseShape& shape);
 template <class T>
 size_t separable_scratch_bytes(const DepthwiseShape& shape, int64_t oc, int threads);
 template <class T>
-void separable_conv2d(const DepthwiseShape& shape, int64_t oc, const T* in, const float* weights, const void* packed,
-                      T* out, const Epilogue<T>& between, const Epilogue<T>& epilogue, ThreadPool& pool,
-                      std::byte* scratch);
+void separable_conv2d(const DepthwiseShape& shape, int64_t oc, const T* in, const DepthwiseWeights& weights,
+                      const void* packed, T* out, const Epilogue<T>& between, const Epilogue<T>& epilogue,
+                      ThreadPool& pool, std::byte* scratch);
 
 }  // namespace blade::backends::cpu

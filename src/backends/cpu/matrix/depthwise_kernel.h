@@ -18,7 +18,8 @@ struct DepthwiseArgs {
   const T* const* pixels = nullptr;
   int64_t row_step = 0, column_step = 1, stride = 1;
   int64_t kh = 0, kw = 0;
-  const float* weights = nullptr;  // [kh * kw][channels]
+  const float* weights = nullptr;   // [kh * kw][channels]
+  const BFloat16* pairs = nullptr;  // the same for depthwise_pair_kernels()
   int64_t channels = 0;
   int64_t first = 0, last = 0;  // those that the call computes
   T* out = nullptr;             // [outputs][channels]

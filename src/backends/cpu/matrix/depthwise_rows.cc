@@ -6,27 +6,34 @@
 #include <type_traits>
 
 #include "backends/cpu/matrix/convert.h"
+#include "backends/cpu/matrix/depthwise_pairs.h"
 #include "base/checked_math.h"
 
 namespace blade::backends::cpu {
 namespace {
 
 constexpr int64_t kMinBlockChannels = 112;  // of some rows, which then stay in L1 while they are read again
-constexpr int64_t kVectorChannels = 16;
+// A part of the channels is a multiple of so many.
+template <class T>
+constexpr int64_t kPartMultiple = std::is_same_v<T, float> ? 16 : kPairChannels;
 
 bool has_fixed_kernel(const DepthwiseShape& s) {
   return s.kh == s.kw && (s.kh == 3 || s.kh == 5) && (s.stride_w == 1 || s.stride_w == 2) && s.dilation_w == 1;
 }
 
 template <class T>
-const DepthwiseKernel<T>* one_row_kernels(const DepthwiseShape& s) {
+const DepthwiseKernel<T>* one_row_kernels(const DepthwiseShape& s, const DepthwiseWeights& weights) {
+  if constexpr (!std::is_same_v<T, float>) {
+    if (weights.pairs != nullptr) return depthwise_pair_kernels().fixed[s.kh == 5][s.stride_w - 1];
+  }
   const DepthwiseKernels<T>& kernels = depthwise_kernels<T>();
   return has_fixed_kernel(s) ? kernels.fixed[s.kh == 5][s.stride_w - 1] : kernels.general;
 }
 // Null where there are none.
 template <class T>
-const DepthwiseKernel<T>* two_row_kernels(const DepthwiseShape& s) {
-  if (!has_fixed_kernel(s) || s.stride_h != 1 || s.stride_w != 1 || s.dilation_h != 1) return nullptr;
+const DepthwiseKernel<T>* two_row_kernels(const DepthwiseShape& s, const DepthwiseWeights& weights) {
+  if (weights.pairs != nullptr || !has_fixed_kernel(s) || s.stride_h != 1 || s.stride_w != 1 || s.dilation_h != 1)
+    return nullptr;
   const DepthwiseKernel<T>* kernels = depthwise_kernels<T>().two_rows[s.kh == 5];
   return kernels[1] != nullptr ? kernels : nullptr;
 }
@@ -101,7 +108,7 @@ void DepthwiseRows<T>::run(const Block& block, T* to, std::byte* scratch) const 
       wide = reinterpret_cast<float*>(scratch + table_bytes(s_, block.rows));
     }
     if (plain) {
-      run_pieces(block, r, args, one_row_kernels<T>(s_), to, wide, table + r * s_.stride_h * width);
+      run_pieces(block, r, args, one_row_kernels<T>(s_, weights_), to, wide, table + r * s_.stride_h * width);
     } else {
       run_row_with_multiplier(block, r, wide);
     }
@@ -129,7 +136,8 @@ DepthwiseArgs<T> DepthwiseRows<T>::common_args(const Block& block, int64_t width
   a.stride = s_.stride_w;
   a.kh = s_.kh;
   a.kw = s_.kw;
-  a.weights = weights_;
+  a.weights = weights_.wide;
+  a.pairs = weights_.pairs;
   a.channels = s_.c;
   a.first = block.first_channel;
   a.last = block.channels != 0 ? block.first_channel + block.channels : s_.c;
@@ -151,10 +159,10 @@ DepthwiseArgs<T> DepthwiseRows<T>::common_args(const Block& block, int64_t width
 template <class T>
 void DepthwiseRows<T>::run_rows(const Block& block, int64_t width, T* to, const T* const* table) const {
   DepthwiseArgs<T> args = common_args(block, width);
-  const DepthwiseKernel<T>*one = one_row_kernels<T>(s_), *two = two_row_kernels<T>(s_);
+  const DepthwiseKernel<T>*one = one_row_kernels<T>(s_, weights_), *two = two_row_kernels<T>(s_, weights_);
   const int64_t first = args.first, count = args.last - first;
   const int64_t parts = std::max<int64_t>(1, count / kMinBlockChannels);
-  const int64_t part = ceil_div(ceil_div(count, parts), kVectorChannels) * kVectorChannels;
+  const int64_t part = ceil_div(ceil_div(count, parts), kPartMultiple<T>) * kPartMultiple<T>;
   for (args.first = first; args.first < first + count; args.first += part) {
     args.last = std::min(first + count, args.first + part);
     for (int64_t r = 0; r < block.rows;) {
@@ -205,7 +213,7 @@ void DepthwiseRows<T>::run_row_with_multiplier(const Block& block, int64_t row, 
         const int64_t in_x = x * s_.stride_w - s_.pad_left + kw * s_.dilation_w;
         if (in_x < 0 || in_x >= s_.w) continue;
         const T* in = image + (in_y * s_.w + in_x) * s_.c;
-        const float* w = weights_ + (kh * s_.kw + kw) * channels;
+        const float* w = weights_.wide + (kh * s_.kw + kw) * channels;
         for (int64_t c = 0; c < s_.c; ++c) {
           for (int64_t m = 0; m < s_.multiplier; ++m)
             to[c * s_.multiplier + m] += static_cast<float>(in[c]) * w[c * s_.multiplier + m];

@@ -15,7 +15,7 @@ template <class T>
 class DepthwiseRows {
  public:
   // `ring`: 0, or how many rows of the current image `in` has room for; row y is then at y % ring.
-  DepthwiseRows(const DepthwiseShape& shape, const T* in, const float* weights, const Epilogue<T>& epilogue,
+  DepthwiseRows(const DepthwiseShape& shape, const T* in, const DepthwiseWeights& weights, const Epilogue<T>& epilogue,
                 const T* zeros, int64_t ring = 0)
       : s_(shape), in_(in), weights_(weights), epilogue_(epilogue), zeros_(zeros), ring_(ring) {}
 
@@ -49,7 +49,7 @@ class DepthwiseRows {
 
   const DepthwiseShape& s_;
   const T* in_;
-  const float* weights_;
+  const DepthwiseWeights weights_;
   const Epilogue<T>& epilogue_;
   const T* zeros_;  // as many as there are input channels
   const int64_t ring_;

@@ -85,11 +85,9 @@ struct ResidualVector {
   }
 };
 
-// Eight neighbouring results, residual added. bias was fetched before.
-__device__ __forceinline__ void finish_vector(const ConvParams& p, float (&f)[8], const float4 (&bias)[2], int row,
+// Bias (fetched before), activation and clamp of eight neighbouring sums, to which the residual has been added.
+__device__ __forceinline__ void finish_values(const EpilogueParams& e, float (&f)[8], const float4 (&bias)[2],
                                               int channel) {
-  const EpilogueParams& e = p.epilogue;
-  const int64_t at = static_cast<int64_t>(row) * p.channels + channel;
   const float* b = reinterpret_cast<const float*>(bias);
 #pragma unroll
   for (int i = 0; i < 8; ++i) f[i] += b[i];
@@ -101,6 +99,14 @@ __device__ __forceinline__ void finish_vector(const ConvParams& p, float (&f)[8]
 #pragma unroll
     for (int i = 0; i < 8; ++i) f[i] = f[i] != f[i] ? f[i] : fminf(fmaxf(f[i], e.lo), e.hi);
   }
+}
+
+// The same, the rest of the epilogue, and to memory.
+__device__ __forceinline__ void finish_vector(const ConvParams& p, float (&f)[8], const float4 (&bias)[2], int row,
+                                              int channel) {
+  const EpilogueParams& e = p.epilogue;
+  const int64_t at = static_cast<int64_t>(row) * p.channels + channel;
+  finish_values(e, f, bias, channel);
   const int valid = min(8, p.channels - channel);
   if (e.has_program) {
     for (int i = 0; i < valid; ++i) f[i] = run_epilogue_program(e, f[i], channel + i, at + i);
@@ -129,6 +135,23 @@ __device__ __forceinline__ void finish_vector(const ConvParams& p, float (&f)[8]
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
       if (i < valid) y[at + i] = __float2half_rn(f[i]);
+    }
+  }
+}
+
+// Each warp group's sums to its place in the exchange: rows of kSumPitch floats.
+template <class Tile>
+__device__ __forceinline__ void store_sums(const WarpPlace<Tile>& place, const float (&sums)[Tile::kM][Tile::kN][4],
+                                           float* exchange) {
+  const int lane = static_cast<int>(threadIdx.x) & 31;
+#pragma unroll
+  for (int i = 0; i < Tile::kM; ++i) {
+#pragma unroll
+    for (int j = 0; j < Tile::kN; ++j) {
+      float* to = exchange + (place.k * Tile::kRows + place.first_row() + i * 16 + (lane >> 2)) * Tile::kSumPitch +
+                  place.first_column() + j * 8 + (lane & 3) * 2;
+      *reinterpret_cast<float2*>(to) = make_float2(sums[i][j][0], sums[i][j][1]);
+      *reinterpret_cast<float2*>(to + 8 * Tile::kSumPitch) = make_float2(sums[i][j][2], sums[i][j][3]);
     }
   }
 }
@@ -203,17 +226,7 @@ class TileFinish {
     }
     __syncthreads();  // all chunks have been read
     float* exchange = reinterpret_cast<float*>(memory);
-    const int lane = static_cast<int>(threadIdx.x) & 31;
-#pragma unroll
-    for (int i = 0; i < Tile::kM; ++i) {
-#pragma unroll
-      for (int j = 0; j < Tile::kN; ++j) {
-        float* to = exchange + (place_.k * Tile::kRows + place_.first_row() + i * 16 + (lane >> 2)) * Tile::kSumPitch +
-                    place_.first_column() + j * 8 + (lane & 3) * 2;
-        *reinterpret_cast<float2*>(to) = make_float2(sums[i][j][0], sums[i][j][1]);
-        *reinterpret_cast<float2*>(to + 8 * Tile::kSumPitch) = make_float2(sums[i][j][2], sums[i][j][3]);
-      }
-    }
+    store_sums<Tile>(place_, sums, exchange);
     __syncthreads();
     const float* received = reinterpret_cast<const float*>(memory + max(chunk_bytes, Tile::kSumBytes));
 #if __CUDA_ARCH__ >= 900

@@ -251,7 +251,7 @@ struct Pipeline {
         barrier_arrive(result_free + 8 * group);
       }
     }
-    if (stores) stores_wait();
+    if (stores) stores_wait_read();  // that they are done is part of the end of the launch
   }
 #endif
 };

@@ -34,6 +34,15 @@ struct PatchVariant {
 
 std::span<const PatchVariant> patch_variants();
 
+// Tiles of kPatchRows pixels, which are all, whose mean is the result.
+inline constexpr int kMostMeanChunks = 16;
+struct MeanVariant {
+  int columns, threads, stage_bytes, sum_bytes;
+  const void* kernel;  // takes PixelMaps and ConvParams
+};
+
+std::span<const MeanVariant> mean_variants();
+
 // The tiles of the pipeline for many pixels.
 struct PipelineVariant {
   int rows, columns;  // of a tile

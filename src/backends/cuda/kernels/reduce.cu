@@ -1,4 +1,4 @@
-// Reductions over the middle of [outer, reduced, inner], and the position of the largest or smallest.
+// Reductions over the middle of [outer, reduced, inner].
 #include "backends/cuda/kernels/device_math.cuh"
 #include "backends/cuda/kernels/simple_kernels.h"
 
@@ -45,44 +45,6 @@ __global__ void __launch_bounds__(kSimpleThreads) reduce_block(const __grid_cons
   store_element(p.y, at, p.result_type, sums[thread] * p.scale);
 }
 
-struct Best {
-  float value;
-  int at;  // kNothing: no element yet
-};
-constexpr int kNothing = 0x7fffffff;
-
-// Of equals the first.
-__device__ Best better(Best a, Best b) {
-  const bool b_wins =
-      b.at != kNothing && (a.at == kNothing || b.value > a.value || (b.value == a.value && b.at < a.at));
-  return b_wins ? b : a;
-}
-
-// One output a block.
-__global__ void __launch_bounds__(kSimpleThreads) arg_reduce(const __grid_constant__ ArgReduceParams p) {
-  __shared__ Best parts[kSimpleThreads / 32];
-  start_later();
-  wait_for_earlier();
-  const int64_t outer = blockIdx.x / p.inner, inner = blockIdx.x % p.inner;
-  Best best{0, kNothing};
-  for (int r = static_cast<int>(threadIdx.x); r < p.reduced; r += kSimpleThreads) {
-    const float value = load_element(p.x, (outer * p.reduced + r) * p.inner + inner, p.type);
-    best = better(best, {p.is_max ? value : -value, r});
-  }
-  for (int d = 16; d > 0; d >>= 1) {
-    best = better(best, {__shfl_xor_sync(~0u, best.value, d), __shfl_xor_sync(~0u, best.at, d)});
-  }
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = best;
-  __syncthreads();
-  if (threadIdx.x != 0) return;
-  for (int i = 1; i < kSimpleThreads / 32; ++i) best = better(best, parts[i]);
-  if (p.index_is_64) {
-    static_cast<int64_t*>(p.y)[blockIdx.x] = best.at;
-  } else {
-    static_cast<int32_t*>(p.y)[blockIdx.x] = best.at;
-  }
-}
-
 }  // namespace
 
 const void* reduce_kernel(ElementType type) {
@@ -97,6 +59,5 @@ const void* reduce_kernel(ElementType type) {
       return reinterpret_cast<const void*>(&reduce_block<ElementType::kBool>);
   }
 }
-const void* arg_reduce_kernel() { return reinterpret_cast<const void*>(&arg_reduce); }
 
 }  // namespace blade::backends::cuda

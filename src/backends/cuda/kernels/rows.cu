@@ -1,4 +1,5 @@
-// Softmax and layer normalization over the last axis, one row a block.
+// Softmax and layer normalization over the last axis, one row a block; the position of the largest or smallest, one a
+// block.
 #include "backends/cuda/kernels/device_math.cuh"
 #include "backends/cuda/kernels/simple_kernels.h"
 
@@ -23,11 +24,9 @@ __device__ float across_block(float value, float* parts) {
   return all;
 }
 
-__global__ void __launch_bounds__(kSimpleThreads) softmax(const __grid_constant__ RowParams p) {
+__device__ void softmax_of(const RowParams& p, int row) {
   __shared__ float parts[kWarps];
-  start_later();
-  wait_for_earlier();
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * p.columns;
+  const int64_t first = static_cast<int64_t>(row) * p.columns;
   const int thread = static_cast<int>(threadIdx.x);
   // A row's beginning stays in registers.
   float held[kHeld];
@@ -63,6 +62,66 @@ __global__ void __launch_bounds__(kSimpleThreads) softmax(const __grid_constant_
   for_the_rest(store);
 }
 
+struct Best {
+  float value;
+  int at;  // kNothing: no element yet
+};
+constexpr int kNothing = 0x7fffffff;
+
+// Of equals the first.
+__device__ Best better(Best a, Best b) {
+  const bool b_wins =
+      b.at != kNothing && (a.at == kNothing || b.value > a.value || (b.value == a.value && b.at < a.at));
+  return b_wins ? b : a;
+}
+
+__device__ void arg_reduce_to(const ArgReduceParams& p, int output) {
+  __shared__ Best parts[kWarps];
+  const int64_t outer = output / p.inner, inner = output % p.inner;
+  Best best{0, kNothing};
+  for (int r = static_cast<int>(threadIdx.x); r < p.reduced; r += kSimpleThreads) {
+    const float value = load_element(p.x, (outer * p.reduced + r) * p.inner + inner, p.type);
+    best = better(best, {p.is_max ? value : -value, r});
+  }
+  for (int d = 16; d > 0; d >>= 1) {
+    best = better(best, {__shfl_xor_sync(~0u, best.value, d), __shfl_xor_sync(~0u, best.at, d)});
+  }
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = best;
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  for (int i = 1; i < kWarps; ++i) best = better(best, parts[i]);
+  if (p.index_is_64) {
+    static_cast<int64_t*>(p.y)[output] = best.at;
+  } else {
+    static_cast<int32_t*>(p.y)[output] = best.at;
+  }
+}
+
+__global__ void __launch_bounds__(kSimpleThreads) softmax(const __grid_constant__ RowParams p) {
+  start_later();
+  wait_for_earlier();
+  softmax_of(p, static_cast<int>(blockIdx.x));
+}
+
+__global__ void __launch_bounds__(kSimpleThreads) arg_reduce(const __grid_constant__ ArgReduceParams p) {
+  start_later();
+  wait_for_earlier();
+  arg_reduce_to(p, static_cast<int>(blockIdx.x));
+}
+
+__global__ void __launch_bounds__(kSimpleThreads) rows_beside(const __grid_constant__ RowsBesideParams p) {
+  start_later();
+  const int block = static_cast<int>(blockIdx.x);
+  int part = 0;
+  while (part + 1 < p.count && block >= p.first_block[part + 1]) ++part;
+  wait_for_earlier();
+  if (p.parts[part].is_arg_reduce) {
+    arg_reduce_to(p.parts[part].arg_reduce, block - p.first_block[part]);
+  } else {
+    softmax_of(p.parts[part].softmax, block - p.first_block[part]);
+  }
+}
+
 __global__ void __launch_bounds__(kSimpleThreads) layer_norm(const __grid_constant__ RowParams p) {
   __shared__ float parts[kWarps];
   start_later();
@@ -89,6 +148,8 @@ __global__ void __launch_bounds__(kSimpleThreads) layer_norm(const __grid_consta
 }  // namespace
 
 const void* softmax_kernel() { return reinterpret_cast<const void*>(&softmax); }
+const void* arg_reduce_kernel() { return reinterpret_cast<const void*>(&arg_reduce); }
+const void* rows_beside_kernel() { return reinterpret_cast<const void*>(&rows_beside); }
 const void* layer_norm_kernel() { return reinterpret_cast<const void*>(&layer_norm); }
 
 }  // namespace blade::backends::cuda

@@ -12,6 +12,24 @@ inline constexpr int kStemLineBytes = kStemTileHeight * kStemTileWidth * kStemCo
 inline constexpr int kGemmTile = 64;
 inline constexpr int kDepthwiseWidth = 4, kDepthwiseThreads = 128;
 
+// Matrix products of up to kMostVectorRows rows; a block kVectorColumns channels.
+inline constexpr int kMostVectorRows = 4, kVectorColumns = 8;
+const void* vector_product_kernel(ElementType type);  // ConvParams
+
+// Softmax and arg-reductions that do not depend on each other, in one launch.
+inline constexpr int kMostBeside = 4;
+struct RowsBesideParams {
+  struct Part {
+    bool is_arg_reduce = false;
+    RowParams softmax;
+    ArgReduceParams arg_reduce;
+  };
+  int count = 0;
+  int first_block[kMostBeside + 1] = {};  // of each part; behind the last, all blocks
+  Part parts[kMostBeside];
+};
+const void* rows_beside_kernel();
+
 const void* stem_kernel();
 const void* pooled_stem_kernel(int fragments);  // PooledStemParams; a warp takes 1 or 2 times 16 pixels at once
 const void* direct_conv_kernel(ElementType type, bool transposed);  // a thread an element

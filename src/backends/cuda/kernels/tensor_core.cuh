@@ -106,8 +106,10 @@ __device__ __forceinline__ void stores_wait_read() { asm volatile("cp.async.bulk
 __device__ __forceinline__ void stores_wait() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 // Before the tensor copy engine reads what this thread wrote to shared memory.
 __device__ __forceinline__ void fence_for_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// Says that this block has begun: barrier_init_fence() has made its barriers known, and nothing else is passed on, so
+// that no thread waits for what it has under way.
 __device__ __forceinline__ void cluster_arrive() {
-  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
 __device__ __forceinline__ void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 // The same shared address in another block of the cluster.
@@ -193,7 +195,6 @@ __device__ __forceinline__ void group_wait() {
 __device__ __forceinline__ uint64_t tile_descriptor(uint32_t address) {
   return static_cast<uint64_t>(address >> 4) | (1ull << 16) | (64ull << 32) | (1ull << 62);
 }
-
 #define BLADE_C4(i) "+f"(c[i][0]), "+f"(c[i][1]), "+f"(c[i][2]), "+f"(c[i][3])
 #define BLADE_C16(i) BLADE_C4(i), BLADE_C4(i + 1), BLADE_C4(i + 2), BLADE_C4(i + 3)
 #define BLADE_C32(i) BLADE_C16(i), BLADE_C16(i + 4)
@@ -202,6 +203,14 @@ __device__ __forceinline__ uint64_t tile_descriptor(uint32_t address) {
 // c[64xN] += a[64x16] * b[16xN] by four warps, each of which holds 16 rows of c; a and b are descriptors.
 template <int kColumns>
 struct GroupMultiply;
+template <>
+struct GroupMultiply<16> {
+  static __device__ __forceinline__ void run(float (&c)[2][4], uint64_t a, uint64_t b) {
+    asm volatile("wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7}, %8, %9, 1, 1, 1, 0, 0;"
+                 : BLADE_C4(0), BLADE_C4(1)
+                 : "l"(a), "l"(b));
+  }
+};
 template <>
 struct GroupMultiply<32> {
   static __device__ __forceinline__ void run(float (&c)[4][4], uint64_t a, uint64_t b) {

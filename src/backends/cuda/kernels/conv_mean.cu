@@ -1,0 +1,142 @@
+// A convolution of few pixels and their mean (9.0): a block holds all pixels of its channels, so that what a network's
+// head averages never exists. All chunks of its depth are loaded at once.
+#include "backends/cuda/kernels/conv_finish.cuh"
+#include "backends/cuda/kernels/conv_variants.h"
+#include "backends/cuda/kernels/tensor_rows.cuh"
+
+namespace blade::backends::cuda {
+namespace {
+
+template <int kColumns, int kWarpsK>
+using MeanTile = ConvTile<kPatchRows, kColumns, 1, 1, kWarpsK, true>;
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
+// Finished results of one thread's eight channels, added up over its rows.
+template <class Tile>
+__device__ __forceinline__ void add_rows(const ConvParams& p, const float* exchange, const float4 (&bias)[2],
+                                         const ResidualVector<__half> (&residual)[Tile::kVectors], int first_channel,
+                                         float (&total)[8]) {
+  constexpr int kAcross = Tile::kColumns / 8;
+#pragma unroll
+  for (int i = 0; i < Tile::kVectors; ++i) {
+    const int v = static_cast<int>(threadIdx.x) + i * Tile::kThreads, row = v / kAcross;
+    if (row >= p.rows) break;
+    float f[8] = {};
+#pragma unroll
+    for (int w = 0; w < Tile::kWarpsK; ++w) {
+      const float* from = exchange + (w * Tile::kRows + row) * Tile::kSumPitch + v % kAcross * 8;
+#pragma unroll
+      for (int c = 0; c < 8; ++c) f[c] += from[c];
+    }
+    residual[i].add_to(f);
+    finish_values(p.epilogue, f, bias, first_channel + v % kAcross * 8);
+#pragma unroll
+    for (int c = 0; c < 8; ++c) total[c] += f[c];
+  }
+}
+
+// The threads' totals of all rows to memory, divided by their number. `parts`: kThreads / 32 rows of kColumns floats.
+template <class Tile>
+__device__ __forceinline__ void store_mean(const ConvParams& p, float (&total)[8], float* parts, int first_channel) {
+  constexpr int kAcross = Tile::kColumns / 8;
+  const int thread = static_cast<int>(threadIdx.x), lane = thread & 31;
+#pragma unroll
+  for (int d = 16; d >= kAcross; d >>= 1) {
+#pragma unroll
+    for (int c = 0; c < 8; ++c) total[c] += __shfl_xor_sync(~0u, total[c], d);
+  }
+  if (lane < kAcross) {
+#pragma unroll
+    for (int c = 0; c < 8; ++c) parts[thread / 32 * Tile::kColumns + lane * 8 + c] = total[c];
+  }
+  __syncthreads();
+  if (thread >= Tile::kColumns || first_channel + thread >= p.channels) return;
+  float sum = 0;
+#pragma unroll
+  for (int w = 0; w < Tile::kThreads / 32; ++w) sum += parts[w * Tile::kColumns + thread];
+  static_cast<__half*>(p.y)[first_channel + thread] = __float2half_rn(sum / static_cast<float>(p.rows));
+}
+
+#endif
+
+template <class Tile>
+__global__ void __launch_bounds__(Tile::kThreads)
+    conv_mean_kernel(const __grid_constant__ PixelMaps maps, const __grid_constant__ ConvParams p) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  extern __shared__ __align__(1024) uint8_t memory[];
+  __shared__ __align__(8) uint64_t barriers[kMostMeanChunks];
+  __shared__ float parts[Tile::kThreads / 32 * Tile::kColumns];
+  constexpr int kAcross = Tile::kColumns / 8;
+  const int thread = static_cast<int>(threadIdx.x), first_channel = static_cast<int>(blockIdx.x) * Tile::kColumns;
+  const uint32_t pixels = shared_address(memory), weights = pixels + p.chunks * Tile::kRows * 128;
+  const uint32_t barrier = shared_address(barriers);
+  if (thread == 0) {
+    for (int k = 0; k < p.chunks; ++k) barrier_init(barrier + 8 * k, 1);
+    prefetch_map(&maps.image);
+    barrier_init_fence();
+    for (int k = 0; k < p.chunks; ++k) {
+      barrier_expect(barrier + 8 * k, Tile::kStageBytes);
+      copy_bulk(weights + k * Tile::kColumns * 128, weights_at(p, k, first_channel), Tile::kColumns * 128,
+                barrier + 8 * k);
+    }
+    start_later();
+  }
+  const WarpPlace<Tile> place;
+  float4 bias[2] = {};
+  if (p.epilogue.bias != nullptr) {
+    const float* from = p.epilogue.bias + first_channel + thread % kAcross * 8;
+    bias[0] = __ldg(reinterpret_cast<const float4*>(from));
+    bias[1] = __ldg(reinterpret_cast<const float4*>(from) + 1);
+  }
+  TensorRows rows(p, maps, 0, 0);
+  float sums[Tile::kM][Tile::kN][4] = {};
+  __syncthreads();
+  wait_for_earlier();
+  if (thread == 0) {
+    for (int k = 0; k < p.chunks; ++k) rows.copy_chunk(p, maps, pixels + k * Tile::kRows * 128, barrier + 8 * k);
+  }
+  ResidualVector<__half> residual[Tile::kVectors];
+#pragma unroll
+  for (int i = 0; i < Tile::kVectors; ++i) {
+    const int v = thread + i * Tile::kThreads, channel = first_channel + v % kAcross * 8;
+    if (v / kAcross < p.rows && channel < p.channels) residual[i].load(p, v / kAcross, channel);
+  }
+  for (int k = 0; k < p.chunks; ++k) {
+    barrier_wait(barrier + 8 * k, 0);
+    const uint64_t a = tile_descriptor(pixels + k * Tile::kRows * 128);
+    const uint64_t b = tile_descriptor(weights + k * Tile::kColumns * 128);
+    group_fence();
+#pragma unroll
+    for (int q = 0; q < 4 / Tile::kWarpsK; ++q) {
+      const int step = (q * Tile::kWarpsK + place.k) * 2;
+      GroupMultiply<Tile::kColumns>::run(sums[0], a + step, b + step);
+    }
+    group_commit();
+  }
+  group_wait<0>();
+  __syncthreads();  // all chunks have been read: sums take their place
+  float* exchange = reinterpret_cast<float*>(memory);
+  store_sums<Tile>(place, sums, exchange);
+  __syncthreads();
+  float total[8] = {};
+  add_rows<Tile>(p, exchange, bias, residual, first_channel, total);
+  store_mean<Tile>(p, total, parts, first_channel);
+#endif
+}
+
+template <int kColumns, int kWarpsK>
+MeanVariant variant() {
+  using Tile = MeanTile<kColumns, kWarpsK>;
+  return {kColumns, Tile::kThreads, Tile::kStageBytes, Tile::kSumBytes,
+          reinterpret_cast<const void*>(&conv_mean_kernel<Tile>)};
+}
+
+}  // namespace
+
+std::span<const MeanVariant> mean_variants() {
+  static const MeanVariant variants[] = {variant<16, 1>(), variant<16, 2>(), variant<32, 2>()};
+  return variants;
+}
+
+}  // namespace blade::backends::cuda
