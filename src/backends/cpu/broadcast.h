@@ -59,11 +59,16 @@ void for_each_row(ThreadPool* pool, const BroadcastPlan& plan, int64_t max_piece
   parallel_ranges(pool, rows * pieces, work * static_cast<double>(std::min(inner, max_piece)),
                   [&](int64_t begin, int64_t end) {
                     RowPosition position(plan, begin / pieces);
+                    std::array<int64_t, kMaxOperands> of_piece;
                     int64_t row = begin / pieces, piece = begin % pieces * max_piece;
                     for (int64_t unit = begin; unit < end; ++unit) {
-                      std::array<int64_t, kMaxOperands> offsets = position.offsets();
-                      for (size_t k = 0; k < plan.strides.size(); ++k) offsets[k] += piece * plan.strides[k].back();
-                      fn(row * inner + piece, std::min(max_piece, inner - piece), offsets.data());
+                      const int64_t* offsets = position.offsets().data();
+                      if (piece > 0) {
+                        for (size_t k = 0; k < plan.strides.size(); ++k)
+                          of_piece[k] = offsets[k] + piece * plan.strides[k].back();
+                        offsets = of_piece.data();
+                      }
+                      fn(row * inner + piece, std::min(max_piece, inner - piece), offsets);
                       piece += max_piece;
                       if (piece < inner) continue;
                       piece = 0;
