@@ -278,8 +278,8 @@ class RecurrenceWriter {
   // A Slice fails in a run where there are too few rows, as reading one would.
   void fit_mask(Dim samples) {
     const ValueId all = rewriter_.add_constant(int32_tensor({-1}), "");
-    const ValueId size = insert(Op::kConcat, {sizes_of_x({0}), all}, ir::AxisAttrs{0}, DType::kInt32,
-                                ir::Shape({Dim(2)}), "mask_size");
+    const ValueId size =
+        insert(Op::kConcat, {sizes_of_x({0}), all}, ir::AxisAttrs{0}, DType::kInt32, ir::Shape({Dim(2)}), "mask_size");
     mask_value_ = insert(Op::kSlice, {mask_value_, rewriter_.add_constant(int32_tensor({0, 0}), ""), size},
                          ir::EmptyAttrs{}, DType::kBool, ir::Shape({steps_, samples}), "mask_rows");
     mask_value_ = insert(Op::kBroadcastTo, {mask_value_, sizes_of_x({0, 1})}, ir::EmptyAttrs{}, DType::kBool,
