@@ -64,6 +64,13 @@ void peak(benchmark::State& state) {
   report(state, 2.0 * num_threads * 1000 * kLength * rows * 2 * kernels.lanes);
 }
 
+// Inception-V3's kernels of 5x5 and of one dim (and smaller ones of their kind): size, kernel, channels.
+constexpr int64_t kInceptionLayers[][5] = {
+    {35, 5, 5, 48, 64},   {17, 1, 7, 128, 128}, {17, 7, 1, 128, 192}, {17, 1, 7, 160, 160},
+    {17, 7, 1, 192, 192}, {8, 1, 3, 384, 384},  {8, 3, 1, 384, 384},  {28, 5, 5, 16, 32},
+    {56, 3, 1, 64, 64},   {28, 1, 5, 32, 32},   {17, 1, 7, 16, 16},
+};
+
 Conv2DShape same_conv(int64_t n, int64_t size, int64_t c, int64_t k, int64_t oc, int64_t stride) {
   Conv2DShape s;
   s.n = n;
@@ -246,10 +253,26 @@ void add(const std::string& name, Function function) {
   if (num_threads > 1) bench->UseRealTime();
 }
 
+// A layer by every algorithm that takes it.
+void add_conv(const std::string& name, const Conv2DShape& s, bool residual) {
+  for (ConvAlgorithm algorithm : {ConvAlgorithm::kDirect, ConvAlgorithm::kWinograd2, ConvAlgorithm::kWinograd4}) {
+    if (conv_algorithm_refusal(s, algorithm) != nullptr) continue;
+    const bool chosen = choose_conv_algorithm(s, num_threads) == algorithm;
+    add(name + "/" + conv_algorithm_name(algorithm) + (chosen ? "*" : ""),
+        [=](benchmark::State& state) { conv<float>(state, s, residual, algorithm); });
+  }
+  if (tile_kernels<BFloat16>().lanes == 0) return;
+  for (ConvAlgorithm algorithm : {ConvAlgorithm::kDirect, ConvAlgorithm::kWinograd2}) {
+    if (conv_algorithm_refusal(s, algorithm) != nullptr) continue;
+    if (algorithm != ConvAlgorithm::kDirect && (s.kh != 3 || s.kw != 3)) continue;
+    add(name + "/" + conv_algorithm_name(algorithm) + "_bf16",
+        [=](benchmark::State& state) { conv<BFloat16>(state, s, residual, algorithm); });
+  }
+}
+
 void register_all() {
-  const bool bf16 = tile_kernels<BFloat16>().lanes != 0;
   add("peak", peak<float>);
-  if (bf16) add("peak_bf16", peak<BFloat16>);
+  if (tile_kernels<BFloat16>().lanes != 0) add("peak_bf16", peak<BFloat16>);
   static const int64_t depthwise_layers[][4] = {{112, 32, 3, 1}, {112, 96, 3, 2}, {56, 144, 3, 1}, {28, 192, 3, 1},
                                                 {14, 576, 3, 1}, {7, 960, 3, 1},  {28, 240, 5, 1}, {32, 24, 3, 1}};
   for (const auto& l : depthwise_layers) {
@@ -263,21 +286,16 @@ void register_all() {
           [=](benchmark::State& state) { network(state, batch, winograd); });
     }
     for (const Layer& layer : kLayers) {
-      const std::string name = "b" + std::to_string(batch) + "/" + layer.name + "_x" + std::to_string(layer.count);
-      const Conv2DShape s = same_conv(batch, layer.size, layer.c, layer.k, layer.oc, layer.stride);
-      const bool residual = layer.residual;
-      for (ConvAlgorithm algorithm : {ConvAlgorithm::kDirect, ConvAlgorithm::kWinograd2, ConvAlgorithm::kWinograd4}) {
-        if (conv_algorithm_refusal(s, algorithm) != nullptr) continue;
-        const bool chosen = choose_conv_algorithm(s, num_threads) == algorithm;
-        add(name + "/" + conv_algorithm_name(algorithm) + (chosen ? "*" : ""),
-            [=](benchmark::State& state) { conv<float>(state, s, residual, algorithm); });
-      }
-      if (!bf16) continue;
-      for (ConvAlgorithm algorithm : {ConvAlgorithm::kDirect, ConvAlgorithm::kWinograd2}) {
-        if (conv_algorithm_refusal(s, algorithm) != nullptr) continue;
-        add(name + "/" + conv_algorithm_name(algorithm) + "_bf16",
-            [=](benchmark::State& state) { conv<BFloat16>(state, s, residual, algorithm); });
-      }
+      add_conv("b" + std::to_string(batch) + "/" + layer.name + "_x" + std::to_string(layer.count),
+               same_conv(batch, layer.size, layer.c, layer.k, layer.oc, layer.stride), layer.residual);
+    }
+    for (const auto& [size, kh, kw, c, oc] : kInceptionLayers) {
+      Conv2DShape s = same_conv(batch, size, c, kh, oc, 1);
+      s.kw = kw;
+      s.pad_left = (kw - 1) / 2;
+      add_conv("b" + std::to_string(batch) + "/inception" + std::to_string(size) + "_" + std::to_string(kh) + "x" +
+                   std::to_string(kw) + "_c" + std::to_string(c) + "_oc" + std::to_string(oc),
+               s, false);
     }
   }
 }

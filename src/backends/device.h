@@ -123,8 +123,8 @@ class Device {
   // A queue over the caller's own: a CUDA stream, nullptr for the default one. It stays the caller's.
   virtual Result<std::unique_ptr<DeviceQueue>> borrow_queue(void* stream) = 0;
   // Kernels that say is_small(), in the order in which they would run; takes as many from the front as fit together and
-  // says how many. The kernels have to outlive the result, which is held in the memory of `memory`: this device, or
-  // what counts its memory.
+  // says how many: one, and nullptr, where the first has nothing to be joined with. The kernels have to outlive the
+  // result, which is held in the memory of `memory`: this device, or what counts its memory.
   virtual Result<std::unique_ptr<JoinedKernels>> join(Device& memory, std::span<const BoundKernel> kernels,
                                                       size_t* taken) = 0;
 };

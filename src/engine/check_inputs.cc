@@ -1,5 +1,9 @@
 #include "engine/check_inputs.h"
 
+#include <algorithm>
+#include <cstdint>
+#include <string>
+
 #include "base/checked_math.h"
 #include "ir/plain_text.h"
 

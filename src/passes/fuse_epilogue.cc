@@ -129,26 +129,27 @@ class Fuser {
   std::vector<Node*> cone_;
 };
 
-// Activations that were recognized only now, and residuals, on reshaped results.
-Status sink_reshapes(ir::Graph& graph) {
+// Activations that were recognized only now, and residuals, on reshaped results. Gives the number of changes.
+Result<int> sink_reshapes(ir::Graph& graph) {
+  int changes = 0;
   for (int sweep = 0; sweep < kMaxSweeps; ++sweep) {
     BLADE_ASSIGN_OR_RETURN(Rewriter rewriter, Rewriter::create(graph));
-    bool changed = false;
+    const int before = changes;
     for (NodeId id : rewriter.order()) {
       if (rewriter.is_dead(id) || graph.node(id).op != ir::Op::kPointwise) continue;
-      changed = sink_reshape(rewriter, graph.node(id), /*and_residuals=*/true) || changed;
+      if (sink_reshape(rewriter, graph.node(id), /*and_residuals=*/true)) ++changes;
     }
     rewriter.finish();
-    if (!changed) break;
+    if (changes == before) break;
   }
-  return {};
+  return changes;
 }
 
 }  // namespace
 
 Result<PassResult> fuse_epilogue(ir::Graph& graph, const PassOptions&) {
   PassResult result;
-  BLADE_RETURN_IF_ERROR(sink_reshapes(graph));
+  BLADE_ASSIGN_OR_RETURN(result.changes, sink_reshapes(graph));
   BLADE_ASSIGN_OR_RETURN(Rewriter rewriter, Rewriter::create(graph));
   // Last ones first: of two convolutions that are added, the one that runs later takes the addition.
   const std::vector<NodeId> order(rewriter.order().rbegin(), rewriter.order().rend());

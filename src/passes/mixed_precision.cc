@@ -84,7 +84,7 @@ bool follows_on_gpu(const ir::Graph&, const ir::Node& node) {
 constexpr Rules kGpu = {ir::DType::kFloat16, 65504.0f, leads_on_gpu, follows_on_gpu, is_first_layer};
 
 // ---- A CPU: dot products of pairs. Kernels want weights that are packed once, in one or two spatial dims; a depthwise
-// convolution has no such dot products and only follows.
+// convolution is bound by what it reads and only follows.
 bool is_depthwise_conv(const ir::Graph& graph, const ir::Node& node) {
   const ir::Shape& w = graph.value(node.inputs[1]).shape;
   const int64_t groups = node.get<ir::ConvAttrs>().groups;

@@ -74,7 +74,7 @@ bool sink_reshape(Rewriter& rewriter, Node& node, bool and_residuals) {
   const bool may_reshape = and_residuals && flat && ends_matrix_work(rewriter, source);
   std::vector<ValueId> inputs;
   for (ValueId input : node.inputs) {
-    inputs.push_back(as_beside(rewriter, input, shape));
+    inputs.push_back(input == reshaped ? source : as_beside(rewriter, input, shape));
     if (inputs.back() == ir::kNone && (!may_reshape || !same_shape(rewriter, input, out))) return false;
   }
   for (size_t i = 0; i < inputs.size(); ++i) {

@@ -8,7 +8,8 @@
 namespace blade::backends {
 
 std::vector<Case> pointwise_cases();
-std::vector<Case> matrix_cases();
+std::vector<Case> matrix_cases();  // attention_cases() among them
+std::vector<Case> attention_cases();
 std::vector<Case> row_cases();  // pooling, reductions, normalization, resizing
 std::vector<Case> movement_cases();
 std::vector<Case> selection_cases();  // whose results' sizes depend on data

@@ -114,6 +114,9 @@ void add_convs(std::vector<Case>& cases) {
       {{1, 8, 20, 16}, {9, 9, 16, 3}, {1, 1}, {1, 1}, Padding::kSame},
       {{2, 24, 6}, {5, 6, 1}, {1}, {1}, Padding::kSame},
       {{1, 7, 13, 4}, {3, 4, 4, 2}, {2, 1}, {2, 1}, Padding::kExplicit},
+      {{1, 17, 17, 20}, {1, 7, 20, 33}, {1, 1}, {1, 1}, Padding::kSame},
+      {{2, 11, 5, 16}, {7, 1, 16, 9}, {1, 1}, {1, 1}, Padding::kValid},
+      {{1, 13, 10, 7}, {5, 5, 7, 24}, {1, 1}, {1, 1}, Padding::kSame},
   };
   const std::vector<Epilogue> list = epilogues();
   for (size_t s = 0; s < specs.size(); ++s) {
@@ -238,19 +241,63 @@ void add_products(std::vector<Case>& cases) {
   }
 }
 
-// Heads inside and outside of rows; masks of every number of dims; many and few queries and keys.
-void add_attentions(std::vector<Case>& cases) {
+// Masks that hide all keys behind a query's own, all keys of some queries, all of the first chunk; with numbers that do
+// so in practice. Also scores that are not numbers.
+void add_hiding_masks(std::vector<Case>& cases) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  constexpr int64_t kQueries = 35, kKeys = 520;
+  const std::vector<int64_t> plain = {0, 1};
+  for (const float hidden : {-kInfinity, -1e9f, std::numeric_limits<float>::lowest(), 0.0f}) {
+    for (const bool replaces : {false, true}) {
+      // Added to all scores of a row, -1e9 leaves of them what float32 rounds it to: nothing to compare.
+      const bool whole_rows = hidden != -1e9f || replaces;
+      std::vector<float> mask(kQueries * kKeys);
+      for (int64_t q = 0; q < kQueries; ++q) {
+        for (int64_t s = 0; s < kKeys; ++s) {
+          const bool hides = (whole_rows && q % 7 == 3) || (q % 7 == 4 ? s < kKeys - 3 : s > q + 1);
+          if (hides) mask[static_cast<size_t>(q * kKeys + s)] = hidden;
+        }
+      }
+      std::vector<ir::TensorPtr> inputs = {random_floats({kQueries, 9}), random_floats({kKeys, 9}),
+                                           random_floats({kKeys, 6}), floats({kQueries, kKeys}, mask)};
+      if (hidden == 0) {
+        auto* q = reinterpret_cast<float*>(const_cast<std::byte*>(inputs[0]->data));
+        q[3 * 9] = std::numeric_limits<float>::quiet_NaN();
+        q[5 * 9] = q[33 * 9] = kInfinity;
+      }
+      cases.push_back({"attention_hiding", Op::kAttention,
+                       ir::AttentionAttrs{0.5f, plain, plain, plain, plain, replaces}, std::move(inputs), ~0u, 1,
+                       1e-5});
+    }
+  }
+}
+
+}  // namespace
+
+// Heads inside and outside of rows; masks of every number of dims; many and few queries and keys, around whole vectors
+// of queries and whole chunks of keys.
+std::vector<Case> attention_cases() {
+  std::vector<Case> cases;
   struct Spec {
     ir::Dims batch;
     int64_t queries, keys, depth, width;
     ir::Dims mask;
     float scale;
   };
-  const std::vector<Spec> specs = {{{1, 1}, 1, 1, 1, 1, {}, 1},           {{2, 3}, 5, 7, 8, 8, {2, 1, 1, 7}, 0.35f},
-                                   {{1, 4}, 64, 64, 16, 16, {64, 64}, 1}, {{1, 2}, 17, 33, 5, 3, {1, 2, 17, 33}, -2},
-                                   {{3, 2}, 1, 130, 24, 24, {1}, 0.2f},   {{3, 2}, 150, 20, 32, 40, {3, 1, 1, 1}, 0.1f},
-                                   {{1, 1}, 130, 1100, 4, 4, {}, 0.5f},   {{2}, 9, 11, 6, 7, {2, 9, 11}, 0.4f},
-                                   {{}, 9, 11, 6, 7, {1, 11}, 0.4f}};
+  const std::vector<Spec> specs = {{{1, 1}, 1, 1, 1, 1, {}, 1},
+                                   {{2, 3}, 5, 7, 8, 8, {2, 1, 1, 7}, 0.35f},
+                                   {{1, 4}, 64, 64, 16, 16, {64, 64}, 1},
+                                   {{1, 2}, 17, 33, 5, 3, {1, 2, 17, 33}, -2},
+                                   {{3, 2}, 1, 130, 24, 24, {1}, 0.2f},
+                                   {{3, 2}, 150, 20, 32, 40, {3, 1, 1, 1}, 0.1f},
+                                   {{1, 1}, 130, 1100, 4, 4, {}, 0.5f},
+                                   {{2}, 9, 11, 6, 7, {2, 9, 11}, 0.4f},
+                                   {{}, 9, 11, 6, 7, {1, 11}, 0.4f},
+                                   {{1, 2}, 49, 49, 32, 32, {2, 49, 49}, 0.18f},
+                                   {{2, 3}, 1, 1, 3, 2, {1, 3, 1, 1}, 2},
+                                   {{1, 2}, 34, 1, 17, 19, {34, 1}, 1},
+                                   {{2, 1}, 3, 257, 67, 71, {2, 1, 3, 257}, 0.1f},
+                                   {{1, 1}, 33, 513, 13, 29, {33, 513}, 0.3f}};
   for (size_t i = 0; i < specs.size(); ++i) {
     const Spec& s = specs[i];
     const auto operand = [&](int64_t rows, int64_t columns, const std::vector<int64_t>& perm) {
@@ -279,9 +326,9 @@ void add_attentions(std::vector<Case>& cases) {
                        std::move(inputs), ~0u, 1, 1e-5});
     }
   }
+  add_hiding_masks(cases);
+  return cases;
 }
-
-}  // namespace
 
 std::vector<Case> matrix_cases() {
   std::vector<Case> cases;
@@ -289,7 +336,7 @@ std::vector<Case> matrix_cases() {
   add_transposed(cases);
   add_transposed_volumes(cases);
   add_products(cases);
-  add_attentions(cases);
+  for (Case& c : attention_cases()) cases.push_back(std::move(c));
   return cases;
 }
 

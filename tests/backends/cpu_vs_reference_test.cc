@@ -92,6 +92,7 @@ TEST(CpuVsReference, LesserInstructionSets) {
     check_all(pointwise_cases(), 1);
     check_all(row_cases(), 1);
     check_all(in_bfloat16(row_cases(), {ir::Op::kPool, ir::Op::kReduce}), 1);
+    check_all(attention_cases(), 1);
   }
   hwy::SetSupportedTargetsForTest(0);
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());

@@ -199,6 +199,25 @@ TEST(ConvAlgorithms, ChoiceIsPureAndRespectsRefusals) {
   s.oh = s.ow = 28;
   EXPECT_NE(conv_algorithm_refusal(s, ConvAlgorithm::kWinograd4), nullptr);
   EXPECT_EQ(choose_conv_algorithm(s, 2), ConvAlgorithm::kDirect);
+
+  Conv2DShape line;
+  line.h = line.w = line.oh = line.ow = 17;
+  line.c = line.oc = 192;
+  line.kw = 7;
+  line.pad_left = 3;
+  EXPECT_EQ(choose_conv_algorithm(line, 2), ConvAlgorithm::kWinograd4);
+  std::swap(line.kh, line.kw);
+  std::swap(line.pad_top, line.pad_left);
+  EXPECT_EQ(choose_conv_algorithm(line, 2), ConvAlgorithm::kWinograd4);
+  line.kw = line.kh = 5;
+  EXPECT_NE(conv_algorithm_refusal(line, ConvAlgorithm::kWinograd4), nullptr);
+  EXPECT_EQ(choose_conv_algorithm(line, 2), ConvAlgorithm::kWinograd2);
+  for (const auto& [kh, kw] : {std::pair{1, 1}, {1, 2}, {9, 1}, {3, 5}, {7, 7}, {2, 2}}) {
+    line.kh = kh;
+    line.kw = kw;
+    EXPECT_NE(conv_algorithm_refusal(line, ConvAlgorithm::kWinograd2), nullptr);
+    EXPECT_NE(conv_algorithm_refusal(line, ConvAlgorithm::kWinograd4), nullptr);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(AllTargets, MatrixKernels,

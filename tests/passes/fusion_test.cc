@@ -58,6 +58,12 @@ TEST_F(Epilogue, ReshapedMatMulTakesActivationAndResidual) {
   EXPECT_EQ(node.inputs.size(), 4u);                                       // rows, w, bias, residual
   EXPECT_EQ(output_node(applied.graph).op, Op::kReshape);
 }
+TEST_F(Epilogue, MatMulReshapedToOneRow) {
+  const auto product = b.matmul(b.input("y", {1, 8}), b.constant<float>({8, 6}, ramp(48)));
+  const auto row = b.op(Op::kReshape, {product, b.constant<int64_t>({1}, {6})});
+  const Applied applied = fused(b.relu(b.add(row, bias(6))));
+  EXPECT_EQ(num_nodes(applied.graph), 2) << ir::to_string(applied.graph);  // MatMul, Reshape
+}
 TEST_F(Epilogue, ReshapedResultThatOthersReadIsLeft) {
   const auto rows = b.op(Op::kReshape, {x, b.constant<int64_t>({2}, {-1, 4})});
   const auto product = b.matmul(rows, b.constant<float>({4, 4}, ramp(16)));

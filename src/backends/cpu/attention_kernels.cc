@@ -1,18 +1,18 @@
 // Attention in one step: the scores of a block of queries stay in the cache between the two products, and heads are
 // read and written where they lie.
+#include "backends/cpu/attention_block.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/kernel_support.h"
-#include "backends/cpu/matrix/gemm.h"
 #include "backends/cpu/row_functions.h"
 #include "backends/reference/common.h"
 
 namespace blade::backends::cpu {
 namespace {
 
-constexpr int64_t kScoresOfBlock = 64 * 1024;  // floats, a quarter of a small L2
-constexpr int64_t kRowsOfTile = 14;
-constexpr double kFlopsPerUnit = 12;   // of parallel_ranges()' unit of work
-constexpr double kUnitsPerScore = 10;  // its exponential
+constexpr double kFlopsPerUnit = 30;        // of the unit of work of kMinWorkPerTask
+constexpr double kUnitsPerScore = 1;        // its exponential
+constexpr double kUnitsPerBlock = 300;      // its calls, and its queries and results transposed
+constexpr double kMinUnitsOfThread = 4000;  // what a thread is worth waking for
 
 // A matrix for each item of the batch: where they begin, and strides between rows and columns.
 struct MatrixBatch {
@@ -39,31 +39,27 @@ struct AttentionPlan {
   bool masked = false, mask_replaces = false;
   float scale = 1;
   int64_t blocks = 1, rows = 0;  // of an item's queries; rows of a block
-  size_t k_bytes = 0, v_bytes = 0, score_bytes = 0, tile_bytes = 0;
+  int64_t single_rows = 0;       // of an item, behind those of its last block: attended one by one
+  size_t slot_bytes = 0;
 
-  int64_t pitch() const { return ceil_div(keys, 16) * 16 + 16; }
-  size_t slot_bytes() const { return k_bytes + v_bytes + score_bytes + tile_bytes; }
   double work() const {
     const auto scores = static_cast<double>(items * queries * keys);
-    return scores * (2.0 * static_cast<double>(depth + width) / kFlopsPerUnit + kUnitsPerScore);
+    return scores * (2.0 * static_cast<double>(depth + width) / kFlopsPerUnit + kUnitsPerScore) +
+           static_cast<double>(items * blocks) * kUnitsPerBlock;
   }
 };
 
 void plan_blocks(AttentionPlan& plan, int threads) {
-  const int64_t most = std::max(kScoresOfBlock / plan.pitch() / kRowsOfTile * kRowsOfTile, kRowsOfTile);
-  // Every thread gets one; or two, where packing keys and values for each is little beside its products.
-  const auto blocks_of = [&](int64_t for_each_thread, int64_t least_rows) {
-    return std::min(ceil_div(for_each_thread * threads, plan.items), plan.queries / least_rows);
-  };
-  plan.blocks =
-      std::max({ceil_div(plan.queries, most), blocks_of(1, kRowsOfTile), blocks_of(2, 2 * kRowsOfTile), int64_t{1}});
-  plan.rows = ceil_div(plan.queries, plan.blocks);
-  plan.blocks = ceil_div(plan.queries, plan.rows);
-  plan.k_bytes = align_up(packed_b_bytes(plan.depth, plan.keys), 64);
-  plan.v_bytes = align_up(packed_b_bytes(plan.keys, plan.width), 64);
-  plan.score_bytes = align_up(static_cast<size_t>(plan.rows * plan.pitch()) * sizeof(float), 64);
-  plan.tile_bytes = std::max(gemm_scratch_bytes<float>(plan.rows, plan.depth, plan.keys, 1),
-                             gemm_scratch_bytes<float>(plan.rows, plan.keys, plan.width, 1));
+  const AttentionFunctions& f = attention_functions();
+  const int64_t lanes = f.lanes;
+  const bool dense = plan.k.column == 1 && plan.v.column == 1;
+  plan.single_rows = dense && plan.queries % lanes <= lanes / 4 ? plan.queries % lanes : 0;
+  plan.rows = kAttentionVectors * lanes;
+  // Smaller blocks where some threads would have none.
+  if (plan.items * ceil_div(plan.queries, plan.rows) < threads) plan.rows = lanes;
+  plan.blocks = std::max<int64_t>(1, ceil_div(plan.queries - plan.single_rows, plan.rows));
+  plan.slot_bytes = align_up(
+      std::max(f.scratch_bytes(plan.keys, plan.depth, plan.width), static_cast<size_t>(plan.keys) * sizeof(float)), 64);
 }
 
 AttentionPlan plan_attention(const KernelRequest& request) {
@@ -100,46 +96,68 @@ struct AttentionOperands {
   float* out;
 };
 
-// A row of scores to weights; `mask`: null, or the row's first number of it.
-void weigh(const RowFunctions& f, const AttentionPlan& plan, const float* mask, float* row) {
-  if (plan.scale != 1) f.affine(row, plan.scale, 0, row, plan.keys);
-  if (mask != nullptr && plan.mask_replaces) {
-    for (int64_t s = 0; s < plan.keys; ++s) {
-      const float of_mask = mask[s * plan.mask.column];
+// A row of scores to weights not yet divided by their sum, which is returned.
+float weigh_row(const RowFunctions& f, const AttentionBlock& block, const float* mask, float* row) {
+  if (block.scale != 1) f.affine(row, block.scale, 0, row, block.keys);
+  if (mask != nullptr && block.mask_replaces) {
+    for (int64_t s = 0; s < block.keys; ++s) {
+      const float of_mask = mask[s * block.mask.column];
       row[s] = of_mask != 0 ? of_mask : row[s];
     }
-  } else if (mask != nullptr && plan.mask.column == 0) {
-    f.affine(row, 1, *mask, row, plan.keys);
+  } else if (mask != nullptr && block.mask.column == 0) {
+    f.affine(row, 1, *mask, row, block.keys);
   } else if (mask != nullptr) {
-    f.add_to(mask, row, plan.keys);
+    for (int64_t s = 0; s < block.keys; ++s) row[s] += mask[s * block.mask.column];
   }
-  const float sum = f.exp_sum(row, f.max(row, plan.keys), row, plan.keys);
-  f.affine(row, 1 / sum, 0, row, plan.keys);
+  return f.exp_sum(row, f.max(row, block.keys), row, block.keys);
+}
+
+// Query by query, where so few would leave most lanes empty. `scores`: [keys]
+void attend_rows(const AttentionBlock& block, float* scores) {
+  const RowFunctions& f = row_functions();
+  for (int64_t r = 0; r < block.queries; ++r) {
+    f.dots(block.q.data + r * block.q.row, block.k.data, block.k.row, block.keys, scores, block.depth);
+    const float* mask = block.mask.data == nullptr ? nullptr : block.mask.data + r * block.mask.row;
+    const float sum = weigh_row(f, block, mask, scores);
+    f.combine(scores, block.v.data, block.v.row, block.keys, 1 / sum, block.out + r * block.out_row, block.width);
+  }
+}
+
+// A few rows of one item.
+AttentionBlock block_of(const AttentionPlan& plan, const AttentionOperands& operands, size_t item, int64_t row,
+                        int64_t rows) {
+  const auto matrix = [&](const float* data, const MatrixBatch& batch, int64_t from) {
+    return StridedMatrix{data + batch.offsets[item] + from * batch.row, batch.row, batch.column};
+  };
+  AttentionBlock block;
+  block.queries = rows;
+  block.keys = plan.keys;
+  block.depth = plan.depth;
+  block.width = plan.width;
+  block.q = matrix(operands.q, plan.q, row);
+  block.k = matrix(operands.k, plan.k, 0);
+  block.v = matrix(operands.v, plan.v, 0);
+  if (plan.masked) block.mask = matrix(operands.mask, plan.mask, row);
+  block.mask_replaces = plan.mask_replaces;
+  block.scale = plan.scale;
+  block.out = operands.out + plan.out.offsets[item] + row * plan.out.row;
+  block.out_row = plan.out.row;
+  return block;
 }
 
 // Blocks [first, last) of all items' on one thread.
 void attend(const AttentionPlan& plan, const AttentionOperands& operands, int64_t first, int64_t last,
             std::byte* scratch) {
-  const RowFunctions& f = row_functions();
-  auto* scores = reinterpret_cast<float*>(scratch + plan.k_bytes + plan.v_bytes);
-  std::byte* tiles = scratch + plan.k_bytes + plan.v_bytes + plan.score_bytes;
-  PackedB keys, values;
+  const AttentionFunctions& f = attention_functions();
   for (int64_t unit = first; unit < last; ++unit) {
     const auto item = static_cast<size_t>(unit / plan.blocks);
     const int64_t block = unit % plan.blocks, row = block * plan.rows;
-    if (unit == first || block == 0) {
-      keys = pack_b(operands.k + plan.k.offsets[item], plan.depth, plan.keys, plan.k.column, plan.k.row, scratch);
-      values = pack_b(operands.v + plan.v.offsets[item], plan.keys, plan.width, plan.v.row, plan.v.column,
-                      scratch + plan.k_bytes);
+    const bool is_last = block + 1 == plan.blocks;
+    const int64_t in_lanes = is_last ? plan.queries - plan.single_rows - row : plan.rows;
+    if (in_lanes > 0) f.attend(block_of(plan, operands, item, row, in_lanes), scratch);
+    if (is_last && plan.single_rows > 0) {
+      attend_rows(block_of(plan, operands, item, row + in_lanes, plan.single_rows), reinterpret_cast<float*>(scratch));
     }
-    const int64_t rows = std::min(plan.rows, plan.queries - row);
-    gemm(rows, plan.depth, operands.q + plan.q.offsets[item] + row * plan.q.row, plan.q.row, keys, scores, plan.pitch(),
-         EpilogueF32{}, ThreadPool::caller_only(), tiles);
-    const float* mask = plan.masked ? operands.mask + plan.mask.offsets[item] : nullptr;
-    for (int64_t r = 0; r < rows; ++r)
-      weigh(f, plan, mask == nullptr ? nullptr : mask + (row + r) * plan.mask.row, scores + r * plan.pitch());
-    gemm(rows, plan.keys, scores, plan.pitch(), values, operands.out + plan.out.offsets[item] + row * plan.out.row,
-         plan.out.row, EpilogueF32{}, ThreadPool::caller_only(), tiles);
   }
 }
 
@@ -161,19 +179,19 @@ Result<std::unique_ptr<Kernel>> create_attention(const KernelRequest& request, P
   const auto plan = std::make_shared<const AttentionPlan>(plan_attention(request));
   const int threads = std::max(1, request.num_threads);
   const int64_t units = plan->items * plan->blocks;
-  const auto worth = static_cast<int64_t>(plan->work() / static_cast<double>(kMinWorkPerTask));
-  const int64_t tasks = std::clamp<int64_t>(std::min<int64_t>(worth, int64_t{4} * threads), 1, units);
+  const auto worth = static_cast<int64_t>(plan->work() / kMinUnitsOfThread);
+  const int64_t tasks = std::clamp<int64_t>(std::min<int64_t>(worth, int64_t{2} * threads), 1, units);
   return make_kernel(
       [=](const KernelArgs& args) {
         const AttentionOperands operands = {input<float>(args, 0), input<float>(args, 1), input<float>(args, 2),
                                             plan->masked ? input<float>(args, 3) : nullptr, output<float>(args)};
         args.pool->parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
           attend(*plan, operands, units * task / tasks, units * (task + 1) / tasks,
-                 args.scratch + static_cast<size_t>(slot) * plan->slot_bytes());
+                 args.scratch + static_cast<size_t>(slot) * plan->slot_bytes);
         });
         return Status::ok_status();
       },
-      0, static_cast<size_t>(threads) * plan->slot_bytes());
+      0, static_cast<size_t>(threads) * plan->slot_bytes);
 }
 
 constexpr KernelEntry kAttentionRows[] = {

@@ -76,11 +76,32 @@ Result<std::unique_ptr<Kernel>> create_direct_bf16(const KernelRequest& request,
 
 // --- Winograd ---
 
-template <ConvAlgorithm kAlgorithm, class T = float>
+// Kernels of which a row takes one kind.
+enum class Taps { k3x3, k5x5, kLine };
+
+bool has_taps(const Conv2DShape& s, Taps taps) {
+  if (taps == Taps::kLine) return s.kh == 1 || s.kw == 1;
+  return s.kh == s.kw && s.kh == (taps == Taps::k3x3 ? 3 : 5);
+}
+
+const char* taps_refusal(Taps taps) {
+  switch (taps) {
+    case Taps::k3x3:
+      return "this row takes 3x3 kernels";
+    case Taps::k5x5:
+      return "this row takes 5x5 kernels";
+    case Taps::kLine:
+      return "this row takes kernels of one dim";
+  }
+  return "unknown";
+}
+
+template <ConvAlgorithm kAlgorithm, Taps kTaps, class T = float>
 Support supports_winograd(const KernelRequest& request) {
   if (Support s = conv_node_support<T>(request); !s.ok) return s;
   if (Support s = needs_dtype(request, kElement<T>); !s.ok) return s;
   if (const char* refusal = conv_algorithm_refusal(conv_shape(request), kAlgorithm)) return Support::no(refusal);
+  if (!has_taps(conv_shape(request), kTaps)) return Support::no(taps_refusal(kTaps));
   return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
 }
 
@@ -93,9 +114,8 @@ template <ConvAlgorithm kAlgorithm, class T = float>
 std::vector<Blocking> winograd_blockings(const KernelRequest& request) {
   const Conv2DShape shape = conv_shape(request);
   std::vector<Blocking> blockings = panel_blockings(shape.oc);
-  constexpr int kOutputs = kAlgorithm == ConvAlgorithm::kWinograd4 ? 4 : 2;  // of a tile, each way
-  const int64_t tiles = shape.n * ceil_div(shape.oh, kOutputs) * ceil_div(shape.ow, kOutputs);
-  add_strips(blockings, winograd_pass_tiles<T>(shape, kAlgorithm, request.num_threads), tiles);
+  add_strips(blockings, winograd_pass_tiles<T>(shape, kAlgorithm, request.num_threads),
+             winograd_tiles(shape, kAlgorithm));
   return blockings;
 }
 
@@ -103,7 +123,8 @@ template <ConvAlgorithm kAlgorithm, class T = float>
 Result<std::unique_ptr<Kernel>> create_winograd(const KernelRequest& request, PackCache& packs) {
   const Conv2DShape shape = conv_shape(request);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2, kElement<T>);
-  const std::string layout = layout_name(conv_algorithm_name(kAlgorithm), {shape.c, shape.oc, shape.blocking.vectors});
+  const std::string layout =
+      layout_name(conv_algorithm_name(kAlgorithm), {shape.kh, shape.kw, shape.c, shape.oc, shape.blocking.vectors});
   BLADE_ASSIGN_OR_RETURN(
       const auto packed,
       packed_weights<T>(request, packs, layout, packed_winograd_bytes<T>(shape, kAlgorithm),
@@ -226,15 +247,22 @@ Result<std::unique_ptr<Kernel>> create_conv_transpose3d(const KernelRequest& req
       epilogue.in_place_inputs(), conv_transpose3d_scratch_bytes(shape, request.num_threads), kWeightsPacked);
 }
 
-constexpr ConvAlgorithm kF43 = ConvAlgorithm::kWinograd4, kF23 = ConvAlgorithm::kWinograd2;
+// Outputs of a tile along a dim.
+constexpr ConvAlgorithm kFour = ConvAlgorithm::kWinograd4, kTwo = ConvAlgorithm::kWinograd2;
 
 constexpr KernelEntry kConvRows[] = {
-    {"cpu.conv.winograd43_f32", ir::Op::kConv, supports_winograd<kF43>, winograd_us<kF43>, create_winograd<kF43>,
-     winograd_blockings<kF43>},
-    {"cpu.conv.winograd23_f32", ir::Op::kConv, supports_winograd<kF23>, winograd_us<kF23>, create_winograd<kF23>,
-     winograd_blockings<kF23>},
-    {"cpu.conv.winograd23_bf16", ir::Op::kConv, supports_winograd<kF23, BFloat16>, winograd_us<kF23, BFloat16>,
-     create_winograd<kF23, BFloat16>, winograd_blockings<kF23, BFloat16>},
+    {"cpu.conv.winograd43_f32", ir::Op::kConv, supports_winograd<kFour, Taps::k3x3>, winograd_us<kFour>,
+     create_winograd<kFour>, winograd_blockings<kFour>},
+    {"cpu.conv.winograd23_f32", ir::Op::kConv, supports_winograd<kTwo, Taps::k3x3>, winograd_us<kTwo>,
+     create_winograd<kTwo>, winograd_blockings<kTwo>},
+    {"cpu.conv.winograd25_f32", ir::Op::kConv, supports_winograd<kTwo, Taps::k5x5>, winograd_us<kTwo>,
+     create_winograd<kTwo>, winograd_blockings<kTwo>},
+    {"cpu.conv.winograd4_line_f32", ir::Op::kConv, supports_winograd<kFour, Taps::kLine>, winograd_us<kFour>,
+     create_winograd<kFour>, winograd_blockings<kFour>},
+    {"cpu.conv.winograd2_line_f32", ir::Op::kConv, supports_winograd<kTwo, Taps::kLine>, winograd_us<kTwo>,
+     create_winograd<kTwo>, winograd_blockings<kTwo>},
+    {"cpu.conv.winograd23_bf16", ir::Op::kConv, supports_winograd<kTwo, Taps::k3x3, BFloat16>,
+     winograd_us<kTwo, BFloat16>, create_winograd<kTwo, BFloat16>, winograd_blockings<kTwo, BFloat16>},
     {"cpu.conv.direct_f32", ir::Op::kConv, supports_direct<float>, direct_us<float>, create_direct,
      direct_blockings<float>},
     {"cpu.conv.direct_bf16", ir::Op::kConv, supports_direct<BFloat16>, direct_us<BFloat16>,

@@ -1,5 +1,6 @@
 // Convolutions to few channels, which would leave most of a vector empty: neighbouring pixels of a row are taken as
-// channels of one wider kernel that steps over all of them, so that NHWC results lie where they belong.
+// channels of one wider kernel that steps over all of them, so that NHWC results lie where they belong. Its weights of
+// zero carry what is not finite to the neighbours in a group.
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/packed_weights.h"
@@ -42,7 +43,8 @@ int64_t pixels_of_group(const KernelRequest& request) {
 
 bool is_per_channel(const KernelRequest& request, size_t operand) {
   const int64_t channels = request.outputs[0].dims.back();
-  return channels > 1 && request.inputs[operand].element_count() == channels;
+  const ir::Dims& dims = request.inputs[operand].dims;
+  return channels > 1 && !dims.empty() && dims.back() == channels && product(dims) == channels;
 }
 
 // The request of the wider convolution, for its epilogue.

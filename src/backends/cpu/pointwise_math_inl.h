@@ -52,22 +52,23 @@ HWY_ATTR HWY_INLINE V log_of(V x) {
 
 HWY_ATTR HWY_INLINE V log1p_of(V x) {
   const V result = hn::Log1p(D(), x);
-  const V small = hn::IfThenElse(hn::Lt(hn::Abs(x), constant(1e-5f)), x, result);
-  const V checked = hn::IfThenElse(hn::Eq(x, infinity()), infinity(), small);
+  const V checked = hn::IfThenElse(hn::Eq(x, infinity()), infinity(), result);
   const V at_pole = hn::IfThenElse(hn::Eq(x, constant(-1)), hn::Neg(infinity()), checked);
   return hn::IfThenElse(hn::Lt(x, constant(-1)), constant(std::numeric_limits<float>::quiet_NaN()),
                         keep_nan(x, at_pole));
 }
 
-// The vector functions know angles up to 39000; where one is larger, `exact` is called for all of them.
+// The vector functions know angles up to 39000 and exceed 1 by a rounding error; larger angles take `exact`.
 template <class Exact>
 HWY_ATTR HWY_INLINE V of_angle(V x, V result, Exact exact) {
   const D d;
-  if (HWY_LIKELY(hn::AllTrue(d, hn::Le(hn::Abs(x), constant(39000))))) return result;
+  const auto known = hn::Le(hn::Abs(x), constant(39000));
+  result = hn::Min(hn::Max(result, constant(-1)), constant(1));
+  if (HWY_LIKELY(hn::AllTrue(d, known))) return result;
   HWY_ALIGN float lanes[hn::MaxLanes(D())];
   hn::Store(x, d, lanes);
   for (size_t i = 0; i < hn::Lanes(d); ++i) lanes[i] = exact(lanes[i]);
-  return hn::Load(d, lanes);
+  return hn::IfThenElse(known, result, hn::Load(d, lanes));
 }
 HWY_ATTR HWY_INLINE V sin_of(V x) {
   return of_angle(x, hn::Sin(D(), x), [](float v) { return std::sin(v); });

@@ -197,16 +197,35 @@ Result<std::unique_ptr<Kernel>> create_chunked_reduce(ReducePlan plan) {
       0, static_cast<size_t>((chunks + 1) * inner) * sizeof(float));
 }
 
+// Reductions that keep the last axis.
+template <class T>
+Result<std::unique_ptr<Kernel>> create_columns_reduce(ReducePlan plan, int threads) {
+  const auto rows = static_cast<int64_t>(plan.offsets.size()), kept = static_cast<int64_t>(plan.kept.size());
+  const bool cut_by_rows = kept == 1 && plan.inner < kColumnsPerRow * rows;
+  const bool few_columns = kept * plan.inner <= kFewColumns;
+  if (rows >= 2 * kMinRowsInChunk && (cut_by_rows || few_columns)) return create_chunked_reduce<T>(std::move(plan));
+  const int64_t share = ceil_div(plan.inner, int64_t{2} * threads);
+  const int64_t columns = std::clamp<int64_t>(ceil_div(share, kColumnMultiple) * kColumnMultiple, 1, kColumns);
+  const int64_t pieces = ceil_div(plan.inner, columns);
+  const double work = static_cast<double>(plan.reduced) * 0.5 * static_cast<double>(columns);
+  return make_kernel([=](const KernelArgs& args) {
+    parallel_ranges(args.pool, kept * pieces, work, [&](int64_t begin, int64_t end) {
+      std::array<float, kColumns> sums;
+      for (int64_t unit = begin; unit < end; ++unit) {
+        const int64_t i = unit / pieces, column = unit % pieces * columns;
+        const int64_t count = std::min(columns, plan.inner - column);
+        const T* from = input<T>(args, 0) + plan.kept[static_cast<size_t>(i)] + column;
+        store_folded(output<T>(args) + i * plan.inner + column, count, sums.data(),
+                     [&](float* to) { reduce_columns(plan, from, to, count); });
+      }
+    });
+    return Status::ok_status();
+  });
+}
+
 Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, PackCache&) {
   ReducePlan plan = plan_reduce(request);
-  const auto rows = static_cast<int64_t>(plan.offsets.size());
-  const bool cut_by_rows = plan.kept.size() == 1 && plan.inner < kColumnsPerRow * rows;
-  const bool few_columns = static_cast<int64_t>(plan.kept.size()) * plan.inner <= kFewColumns;
-  if (!plan.inner_reduced && rows >= 2 * kMinRowsInChunk && (cut_by_rows || few_columns)) {
-    return create_chunked_reduce<float>(std::move(plan));
-  }
   const auto kept = static_cast<int64_t>(plan.kept.size());
-  const double work = static_cast<double>(plan.reduced) * 0.5;
   if (plan.inner_reduced && plan.offsets.size() == 1 && plan.inner <= kShortReduce) {
     return make_kernel([kind = plan.kind, length = plan.inner, kept](const KernelArgs& args) {
       parallel_ranges(args.pool, kept, 2.0 * static_cast<double>(length), [&](int64_t begin, int64_t end) {
@@ -216,6 +235,7 @@ Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, Pack
     });
   }
   if (plan.inner_reduced) {
+    const double work = static_cast<double>(plan.reduced) * 0.5;
     return make_kernel([=](const KernelArgs& args) {
       parallel_ranges(args.pool, kept, work, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
@@ -225,19 +245,7 @@ Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, Pack
       return Status::ok_status();
     });
   }
-  const int64_t share = ceil_div(plan.inner, int64_t{2} * request.num_threads);
-  const int64_t columns = std::clamp<int64_t>(ceil_div(share, kColumnMultiple) * kColumnMultiple, 1, kColumns);
-  const int64_t pieces = ceil_div(plan.inner, columns);
-  return make_kernel([=](const KernelArgs& args) {
-    parallel_ranges(args.pool, kept * pieces, work * static_cast<double>(columns), [&](int64_t begin, int64_t end) {
-      for (int64_t unit = begin; unit < end; ++unit) {
-        const int64_t i = unit / pieces, column = unit % pieces * columns;
-        reduce_columns(plan, input<float>(args, 0) + plan.kept[static_cast<size_t>(i)] + column,
-                       output<float>(args) + i * plan.inner + column, std::min(columns, plan.inner - column));
-      }
-    });
-    return Status::ok_status();
-  });
+  return create_columns_reduce<float>(std::move(plan), request.num_threads);
 }
 
 // --- bfloat16: means over pixels, with sums in float32 ---
@@ -255,7 +263,7 @@ Support supports_bf16_reduce(const KernelRequest& request) {
 }
 
 Result<std::unique_ptr<Kernel>> create_bf16_reduce(const KernelRequest& request, PackCache&) {
-  return create_chunked_reduce<BFloat16>(plan_reduce(request));
+  return create_columns_reduce<BFloat16>(plan_reduce(request), request.num_threads);
 }
 
 // --- other types and kinds ---

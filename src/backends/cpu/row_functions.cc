@@ -325,6 +325,72 @@ HWY_ATTR void pixels_weighted(const float* row, const int64_t* positions, const 
   }
 }
 
+template <int kRows>
+HWY_ATTR HWY_INLINE void some_dots(const float* x, const float* rows, int64_t pitch, float* out, int64_t n) {
+  const D d;
+  V sum[kRows];
+#pragma GCC unroll 4
+  for (int i = 0; i < kRows; ++i) sum[i] = hn::Zero(d);
+  for (int64_t k = 0; k < n; k += lanes()) {
+    const V of_x = load_some(d, x + k, n - k);
+#pragma GCC unroll 4
+    for (int i = 0; i < kRows; ++i) sum[i] = hn::MulAdd(of_x, load_some(d, rows + i * pitch + k, n - k), sum[i]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kRows; ++i) out[i] = hn::GetLane(hn::SumOfLanes(d, sum[i]));
+}
+
+HWY_ATTR void dots(const float* x, const float* rows, int64_t pitch, int64_t count, float* out, int64_t n) {
+  int64_t i = 0;
+  for (; i + 4 <= count; i += 4) some_dots<4>(x, rows + i * pitch, pitch, out + i, n);
+  for (; i < count; ++i) some_dots<1>(x, rows + i * pitch, pitch, out + i, n);
+}
+
+// Columns of combine(): several sums of each where there are few.
+template <int kVectors>
+HWY_ATTR void combine_columns(const float* weights, const float* rows, int64_t pitch, int64_t count, float factor,
+                              float* out, int64_t n) {
+  constexpr int kChains = 4 / kVectors;
+  const D d;
+  V sum[kChains][kVectors];
+#pragma GCC unroll 4
+  for (auto& chain : sum) {
+#pragma GCC unroll 4
+    for (V& part : chain) part = hn::Zero(d);
+  }
+  const auto add = [&](V(&chain)[kVectors], int64_t i) HWY_ATTR {
+    const V weight = constant(weights[i]);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      const int64_t at = v * lanes();
+      chain[v] = hn::MulAdd(weight, load_some(d, rows + i * pitch + at, n - at), chain[v]);
+    }
+  };
+  int64_t i = 0;
+  for (; i + kChains <= count; i += kChains) {
+#pragma GCC unroll 4
+    for (int c = 0; c < kChains; ++c) add(sum[c], i + c);
+  }
+  for (; i < count; ++i) add(sum[0], i);
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) {
+#pragma GCC unroll 4
+    for (int c = 1; c < kChains; ++c) sum[0][v] = hn::Add(sum[0][v], sum[c][v]);
+    store_some(hn::Mul(sum[0][v], constant(factor)), d, out + v * lanes(), n - v * lanes());
+  }
+}
+
+HWY_ATTR void combine(const float* weights, const float* rows, int64_t pitch, int64_t count, float factor, float* out,
+                      int64_t n) {
+  for (int64_t k = 0; k < n; k += 4 * lanes()) {
+    const int64_t columns = std::min(n - k, 4 * lanes());
+    const auto take = columns > 2 * lanes() ? combine_columns<4>
+                      : columns > lanes()   ? combine_columns<2>
+                                            : combine_columns<1>;
+    take(weights, rows + k, pitch, count, factor, out + k, columns);
+  }
+}
+
 HWY_ATTR void add_to(const float* x, float* acc, int64_t n) {
   const D d;
   for (int64_t i = 0; i < n; i += lanes()) {
@@ -340,7 +406,7 @@ const RowFunctions& functions_of_target() {
                                               rows_sum,        rows_squares,  rows_max,         rows_min,
                                               rows_weighted,   rows_sum_bf16, rows_max_bf16,    rows_weighted_bf16,
                                               windows_sum,     windows_max,   rows_max_ordered, windows_max_ordered,
-                                              pixels_weighted, add_to};
+                                              pixels_weighted, dots,          combine,          add_to};
   return kFunctions;
 }
 

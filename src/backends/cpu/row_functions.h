@@ -45,6 +45,11 @@ struct RowFunctions {
   // Pixel x of `channels` floats is the sum of `taps` pixels of `row`, at positions[x * taps ...] with those weights.
   void (*pixels_weighted)(const float* row, const int64_t* positions, const float* weights, int64_t taps, float* out,
                           int64_t outputs, int64_t channels);
+  // out[i] = sum over k < n of x[k] * rows[i * pitch + k]
+  void (*dots)(const float* x, const float* rows, int64_t pitch, int64_t count, float* out, int64_t n);
+  // out[k] = factor * sum over i < count of weights[i] * rows[i * pitch + k]
+  void (*combine)(const float* weights, const float* rows, int64_t pitch, int64_t count, float factor, float* out,
+                  int64_t n);
   // Elementwise: acc op= x.
   void (*add_to)(const float* x, float* acc, int64_t n);
 };

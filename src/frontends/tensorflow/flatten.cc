@@ -251,18 +251,23 @@ class Flattener {
     return out;
   }
 
-  // What the fallback of a region calls, arguments and results in their order.
+  // What the fallback of a region calls, arguments and results in their order; nullptr where it does not.
   const FunctionDef* original_of(const NodeDef& region) const {
     const FunctionDef* fallback = branch(region, "else_branch");
     if (fallback == nullptr || (*fallback)->nodes.size() != 1 || !is_call((*fallback)->nodes[0])) return nullptr;
     const NodeDef& call = (*fallback)->nodes[0];
     const FunctionDef* original = branch(call, "f");
-    const auto is_arg = [](const std::string& input, const ArgDef& arg) { return input == arg.name; };
     const auto& args = (*fallback)->signature.input_args;
-    const bool fits = original != nullptr && std::ranges::equal(call->inputs, args, is_arg) &&
-                      (*original)->signature.input_args.size() == args.size() &&
-                      (*original)->signature.output_args.size() == (*fallback)->signature.output_args.size();
-    return fits ? original : nullptr;
+    const auto& results = (*fallback)->signature.output_args;
+    const auto is_arg = [](const std::string& input, const ArgDef& arg) { return input == arg.name; };
+    if (original == nullptr || !std::ranges::equal(call->inputs, args, is_arg)) return nullptr;
+    if ((*original)->signature.input_args.size() != args.size()) return nullptr;
+    if ((*original)->signature.output_args.size() != results.size()) return nullptr;
+    for (size_t i = 0; i < results.size(); ++i) {
+      const auto ret = (*fallback)->ret.find(results[i].name);
+      if (ret == (*fallback)->ret.end() || ret->second != call->name + ":output:" + std::to_string(i)) return nullptr;
+    }
+    return original;
   }
 
   // Puts the original nodes of a region that Blade wrote back into the graph, under their own names.
@@ -271,8 +276,8 @@ class Flattener {
     if (original == nullptr) {
       return not_found(
           "node '" + node->name +
-          "' keeps its original nodes in a function that the library does not have or that its fallback does "
-          "not call; restore the file, or optimize the original model again");
+          "' has a fallback that is no call of its original nodes, as this version of Blade writes it; optimize the "
+          "original model again");
     }
     Scope scope;
     const size_t own_name = node->name.rfind("blade/region_");

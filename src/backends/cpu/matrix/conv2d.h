@@ -38,9 +38,11 @@ struct Conv2DShape {
   }
 };
 
-// The algorithms that can compute a convolution; winograd.h has the last two, for 3x3 kernels at stride 1.
+// The algorithms that can compute a convolution; winograd.h has the last two, with 2 and 4 outputs of a tile along each
+// dim that has more than one tap.
 enum class ConvAlgorithm { kDirect, kWinograd2, kWinograd4 };
 const char* conv_algorithm_name(ConvAlgorithm algorithm);
+constexpr int winograd_outputs(ConvAlgorithm algorithm) { return algorithm == ConvAlgorithm::kWinograd4 ? 4 : 2; }
 // nullptr, or why the algorithm cannot compute the shape.
 const char* conv_algorithm_refusal(const Conv2DShape& shape, ConvAlgorithm algorithm);
 // The same for the direct algorithm on tile registers.

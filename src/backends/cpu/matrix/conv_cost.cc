@@ -20,9 +20,11 @@ double cycles_per_us() { return kCyclesPerUs * Machine::host().fma_per_cycle; }
 constexpr double kCoreWeightBytesPerCycle = 4.5;
 constexpr double kWeightBytesPerCycle = 8;
 constexpr double kTileBytesPerCycle = 12;  // transformed tiles that pass through L3, a core
-// Cycles a tile and vector of channels for the two transforms.
-constexpr double kTransformCycles4 = 420;
-constexpr double kTransformCycles2 = 130;
+// Cycles a point and vector of channels for the two transforms: more where the points of a tile are not held in
+// registers.
+constexpr double kManyPointsCycles = 11.7;
+constexpr double kPointCycles = 8.1;
+constexpr double kLineTileCycles = 200;  // a tile of a kernel of one dim, whatever its channels
 // Products of bfloat16 are twice as fast, so that what surrounds them weighs more: as if K had so many steps more.
 constexpr double kStepsAroundProducts = 8;
 
@@ -66,8 +68,9 @@ double direct_us(const Conv2DShape& s, int threads) {
 
 template <class T>
 double winograd_us(const Conv2DShape& s, int m, int threads) {
-  const double points = (m + 2) * (m + 2);
-  const auto tiles = static_cast<double>(s.n * ceil_div(s.oh, m) * ceil_div(s.ow, m));
+  const int64_t m_y = s.kh == 1 ? 1 : m, m_x = s.kw == 1 ? 1 : m;
+  const auto points = static_cast<double>((m_y + s.kh - 1) * (m_x + s.kw - 1));
+  const auto tiles = static_cast<double>(s.n * ceil_div(s.oh, m_y) * ceil_div(s.ow, m_x));
   const auto c = static_cast<double>(s.c);
   const auto oc = static_cast<double>(s.oc);
   const auto steps = static_cast<double>(ceil_div(s.c, kStepDepth<T>));
@@ -75,7 +78,9 @@ double winograd_us(const Conv2DShape& s, int m, int threads) {
   const double compute = points * product_cycles(tiles, steps + around, oc, 0.85);
   const double weights = weight_cycles(points * steps * oc, threads);
   const double vectors = (c + oc) / 2 / tile_kernels().lanes;
-  const double transforms = tiles * vectors * (m == 4 ? kTransformCycles4 : kTransformCycles2);
+  const bool line = m_y == 1 || m_x == 1;
+  const double transforms =
+      tiles * ((line ? kLineTileCycles : 0) + vectors * points * (points > 16 ? kManyPointsCycles : kPointCycles));
   const double moved = points * tiles * (c * sizeof(T) + oc * sizeof(float)) / kTileBytesPerCycle;
   return (std::max(compute / threads, weights) + (transforms + moved) / threads) / cycles_per_us();
 }
@@ -96,7 +101,16 @@ const char* conv_algorithm_name(ConvAlgorithm algorithm) {
 
 const char* conv_algorithm_refusal(const Conv2DShape& s, ConvAlgorithm algorithm) {
   if (algorithm == ConvAlgorithm::kDirect) return nullptr;
-  if (s.kh != 3 || s.kw != 3) return "Winograd needs a 3x3 kernel";
+  auto is_line = [](int64_t long_side, int64_t other) {
+    return other == 1 && (long_side == 3 || long_side == 5 || long_side == 7);
+  };
+  const bool is_square = s.kh == s.kw && (s.kh == 3 || s.kh == 5);
+  if (!is_square && !is_line(s.kh, s.kw) && !is_line(s.kw, s.kh)) {
+    return "Winograd needs a 3x3 or 5x5 kernel, or one of 3, 5 or 7 taps in one dim";
+  }
+  if (is_square && s.kh == 5 && algorithm == ConvAlgorithm::kWinograd4) {
+    return "tiles of 4x4 outputs are too inexact for 5x5 kernels";
+  }
   if (s.stride_h != 1 || s.stride_w != 1) return "Winograd needs a stride of 1";
   if (s.dilation_h != 1 || s.dilation_w != 1) return "Winograd needs a dilation of 1";
   if (s.groups != 1) return "Winograd is not made for grouped convolutions";
@@ -106,7 +120,7 @@ const char* conv_algorithm_refusal(const Conv2DShape& s, ConvAlgorithm algorithm
 template <class T>
 double conv_cost_us(const Conv2DShape& s, ConvAlgorithm algorithm, int threads) {
   if (algorithm == ConvAlgorithm::kDirect) return direct_us<T>(s, threads);
-  return winograd_us<T>(s, algorithm == ConvAlgorithm::kWinograd4 ? 4 : 2, threads);
+  return winograd_us<T>(s, winograd_outputs(algorithm), threads);
 }
 template double conv_cost_us<float>(const Conv2DShape&, ConvAlgorithm, int);
 template double conv_cost_us<BFloat16>(const Conv2DShape&, ConvAlgorithm, int);

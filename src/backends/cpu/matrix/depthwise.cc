@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backends/cpu/matrix/depthwise_pairs.h"
 #include "backends/cpu/matrix/depthwise_rows.h"
 #include "backends/cpu/matrix/tile_driver.h"
 #include "base/checked_math.h"
@@ -21,6 +22,7 @@ constexpr int64_t kPairBytes = 48 << 10;   // for two rows, which are computed t
 constexpr int64_t kMinColumns = 16;        // of a part of a row
 constexpr int64_t kChannelsPerPixel = 5;   // of an input: with more, the product before it was cut by columns
 constexpr int64_t kChannelMultiple = 32;   // in that case
+static_assert(kChannelMultiple % kPairChannels == 0);
 
 template <class T>
 size_t zero_bytes(const DepthwiseShape& s) {

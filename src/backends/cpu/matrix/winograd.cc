@@ -15,26 +15,23 @@
 namespace blade::backends::cpu {
 namespace {
 
-constexpr int64_t kChunkBytes = 600 << 10;                // transformed tiles, before and after the product, in L2
+constexpr int64_t kChunkBytes = 720 << 10;                // transformed tiles, before and after the product, in L2
 constexpr int64_t kSharedWeightBytes = int64_t{3} << 20;  // beyond this the threads work point by point
 constexpr int64_t kSharedTileBytes = int64_t{12} << 20;   // transformed tiles of a pass of all threads, in L3
 
-// G of F(4, 3) and F(2, 3): rows are points, columns taps.
-constexpr double kG4[6][3] = {{1 / 4.0, 0, 0},
-                              {-1 / 6.0, -1 / 6.0, -1 / 6.0},
-                              {-1 / 6.0, 1 / 6.0, -1 / 6.0},
-                              {1 / 24.0, 1 / 12.0, 1 / 6.0},
-                              {1 / 24.0, -1 / 12.0, 1 / 6.0},
-                              {0, 0, 1}};
-constexpr double kG2[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
+// A tile along one dim: outputs, and inputs, which are as many as points.
+struct TileAxis {
+  int outputs, inputs;
+  TileAxis(int64_t taps, ConvAlgorithm algorithm)
+      : outputs(taps == 1 ? 1 : winograd_outputs(algorithm)), inputs(outputs + static_cast<int>(taps) - 1) {}
+};
 
 // Everything that follows from the shape.
 template <class T>
 struct Plan {
   const Conv2DShape& s;
-  int m;       // outputs of a tile, each way
-  int t;       // inputs of a tile, each way
-  int points;  // t * t
+  TileAxis y, x;
+  int points;  // of a tile, both ways
   int64_t tiles_y, tiles_x, tiles;
   int64_t in_pitch, out_pitch;  // elements (of T, floats) from tile to tile of a transformed operand
   PackedB layout;               // of a point's weights
@@ -44,11 +41,11 @@ struct Plan {
 
   Plan(const Conv2DShape& shape, ConvAlgorithm algorithm, int threads)
       : s(shape),
-        m(algorithm == ConvAlgorithm::kWinograd4 ? 4 : 2),
-        t(m + 2),
-        points(t * t),
-        tiles_y(ceil_div(s.oh, m)),
-        tiles_x(ceil_div(s.ow, m)),
+        y(s.kh, algorithm),
+        x(s.kw, algorithm),
+        points(y.inputs * x.inputs),
+        tiles_y(ceil_div(s.oh, y.outputs)),
+        tiles_x(ceil_div(s.ow, x.outputs)),
         tiles(s.n * tiles_y * tiles_x),
         in_pitch(pitch<T>(s.c)),
         out_pitch(pitch<float>(s.oc)),
@@ -80,9 +77,14 @@ struct Plan {
   size_t in_bytes() const { return static_cast<size_t>(in_stride() * points) * sizeof(T); }
   size_t out_bytes() const { return static_cast<size_t>(out_stride() * points) * sizeof(float); }
   size_t zero_bytes() const { return align_up(static_cast<size_t>(s.c) * sizeof(T), 64); }
+  // Transformed dims, and the points and outputs along each.
+  int dims() const { return y.outputs > 1 && x.outputs > 1 ? 2 : 1; }
+  int axis_points() const { return std::max(y.inputs, x.inputs); }
+  int axis_outputs() const { return std::max(y.outputs, x.outputs); }
   // Results of a tile that wait for the rest of the epilogue before they are rounded.
   size_t held_bytes() const {
-    return sizeof(T) < sizeof(float) ? align_up(static_cast<size_t>(m * m * s.oc) * sizeof(float), 64) : 0;
+    return sizeof(T) < sizeof(float) ? align_up(static_cast<size_t>(y.outputs * x.outputs * s.oc) * sizeof(float), 64)
+                                     : 0;
   }
 
   TileJob<T> job(const void* packed, int64_t rows) const {
@@ -105,8 +107,8 @@ struct TilePosition {
 
 template <class T>
 TilePosition tile_at(const Plan<T>& p, int64_t tile) {
-  const int64_t x = tile % p.tiles_x * p.m;
-  const int64_t y = tile / p.tiles_x % p.tiles_y * p.m;
+  const int64_t x = tile % p.tiles_x * p.x.outputs;
+  const int64_t y = tile / p.tiles_x % p.tiles_y * p.y.outputs;
   return {tile / p.tiles_x / p.tiles_y, y, x};
 }
 
@@ -116,18 +118,18 @@ void transform_input(const Plan<T>& p, const T* in, const T* zeros, int64_t tile
   const TilePosition at = tile_at(p, tile);
   const T* image = in + at.image * s.h * s.w * s.input_pitch();
   WinogradInputArgs<T> a;
-  for (int i = 0; i < p.t; ++i) {
+  for (int i = 0; i < p.y.inputs; ++i) {
     const int64_t y = at.y - s.pad_top + i;
-    for (int j = 0; j < p.t; ++j) {
+    for (int j = 0; j < p.x.inputs; ++j) {
       const int64_t x = at.x - s.pad_left + j;
       const bool inside = y >= 0 && y < s.h && x >= 0 && x < s.w;
-      a.pixels[i * p.t + j] = inside ? image + (y * s.w + x) * s.input_pitch() : zeros;
+      a.pixels[i * p.x.inputs + j] = inside ? image + (y * s.w + x) * s.input_pitch() : zeros;
     }
   }
   a.channels = s.c;
   a.out = to;
   a.out_stride = p.in_stride();
-  (p.m == 4 ? winograd_kernels<T>().input4 : winograd_kernels<T>().input2)(a);
+  winograd_kernels<T>().input[p.dims()][p.axis_points()](a);
 }
 
 template <class T>
@@ -150,24 +152,24 @@ void transform_output(const Plan<T>& p, const float* from, int64_t tile, T* out,
   a.gate = e.gate;
   a.residual_last = e.residual_last;
   auto pixel_at = [&](int i, int j) { return (at.image * s.oh + at.y + i) * s.ow + at.x + j; };
-  for (int i = 0; i < p.m; ++i) {
-    for (int j = 0; j < p.m; ++j) {
+  for (int i = 0; i < p.y.outputs; ++i) {
+    for (int j = 0; j < p.x.outputs; ++j) {
       const bool inside = at.y + i < s.oh && at.x + j < s.ow;
-      a.out[i * p.m + j] = inside ? out + pixel_at(i, j) * s.output_pitch() : nullptr;
-      a.residual[i * p.m + j] =
+      a.out[i * p.x.outputs + j] = inside ? out + pixel_at(i, j) * s.output_pitch() : nullptr;
+      a.residual[i * p.x.outputs + j] =
           inside && e.residual != nullptr ? e.residual + pixel_at(i, j) * e.residual_row_stride : nullptr;
     }
   }
-  (p.m == 4 ? winograd_kernels<T>().output4 : winograd_kernels<T>().output2)(a);
+  winograd_kernels<T>().output[p.dims()][p.axis_points()][p.axis_outputs()](a);
   if (e.generic == nullptr) return;
-  const int64_t inside = std::min<int64_t>(p.m, s.ow - at.x);
-  for (int i = 0; i < p.m && at.y + i < s.oh; ++i) {
+  const int64_t inside = std::min<int64_t>(p.x.outputs, s.ow - at.x);
+  for (int i = 0; i < p.y.outputs && at.y + i < s.oh; ++i) {
     if constexpr (kNarrow) {
-      float* row = held + i * p.m * s.oc;
+      float* row = held + i * p.x.outputs * s.oc;
       e.generic(e.context, {row, s.oc, pixel_at(i, 0), 1, inside, 0, s.oc});
-      for (int64_t j = 0; j < inside; ++j) narrow(row + j * s.oc, a.out[i * p.m + j], s.oc);
+      for (int64_t j = 0; j < inside; ++j) narrow(row + j * s.oc, a.out[i * p.x.outputs + j], s.oc);
     } else {
-      e.generic(e.context, {a.out[i * p.m], s.output_pitch(), pixel_at(i, 0), 1, inside, 0, s.oc});
+      e.generic(e.context, {a.out[i * p.x.outputs], s.output_pitch(), pixel_at(i, 0), 1, inside, 0, s.oc});
     }
   }
 }
@@ -245,14 +247,16 @@ void run_shared(const Plan<T>& p, const Operands<T>& o, ThreadPool& pool, std::b
   }
 }
 
-// G g G^T at one point of one pair of channels; g[9] with a stride.
+// G g G^T at one point; g: the taps of one pair of channels, with a stride.
 template <class T>
-double transformed_weight(int m, const T* g, int64_t stride, int y, int x) {
+double transformed_weight(const Plan<T>& p, const T* g, int64_t stride, int point) {
+  const auto kh = static_cast<int>(p.s.kh), kw = static_cast<int>(p.s.kw);
+  const int y = point / p.x.inputs, x = point % p.x.inputs;
   double sum = 0;
-  for (int i = 0; i < 3; ++i) {
-    for (int j = 0; j < 3; ++j) {
-      const double factor = m == 4 ? kG4[y][i] * kG4[x][j] : kG2[y][i] * kG2[x][j];
-      sum += factor * double{static_cast<float>(g[(i * 3 + j) * stride])};
+  for (int i = 0; i < kh; ++i) {
+    for (int j = 0; j < kw; ++j) {
+      const double factor = winograd_weight_factor(p.y.inputs, kh, y, i) * winograd_weight_factor(p.x.inputs, kw, x, j);
+      sum += factor * double{static_cast<float>(g[(i * kw + j) * stride])};
     }
   }
   return sum;
@@ -272,12 +276,14 @@ void pack_winograd_weights(const Conv2DShape& s, ConvAlgorithm algorithm, const 
   std::vector<T> point(static_cast<size_t>(s.c * s.oc));
   for (int x = 0; x < p.points; ++x) {
     for (int64_t i = 0; i < s.c * s.oc; ++i) {
-      const double value = transformed_weight(p.m, weights + i, s.c * s.oc, x / p.t, x % p.t);
+      const double value = transformed_weight(p, weights + i, s.c * s.oc, x);
       point[static_cast<size_t>(i)] = T(static_cast<float>(value));
     }
     pack_runs(point.data(), 1, s.c, s.oc, s.oc, 1, static_cast<std::byte*>(to) + x * p.point_bytes, s.blocking.vectors);
   }
 }
+
+int64_t winograd_tiles(const Conv2DShape& s, ConvAlgorithm algorithm) { return Plan<float>(s, algorithm, 1).tiles; }
 
 template <class T>
 int64_t winograd_pass_tiles(const Conv2DShape& s, ConvAlgorithm algorithm, int threads) {

@@ -1,6 +1,6 @@
-// Winograd's convolution F(m x m, 3 x 3), m = 2 or 4, for 3x3 kernels at stride 1: 2.25 or 4 times fewer
-// multiplications than direct, at the price of transforms and of slightly larger rounding errors (Lavin and Gray,
-// arXiv:1509.09308).
+// Winograd's convolution F(m, r): tiles of m outputs of r taps, along both dims for 3x3 and 5x5 kernels or along the
+// one of 1xr and rx1 kernels, at stride 1. 2.25 or 4 times fewer multiplications than direct for 3x3, 2.8 for 7 taps in
+// one dim, at the price of transforms and of slightly larger rounding errors (Lavin and Gray, arXiv:1509.09308).
 #pragma once
 
 #include <cstddef>
@@ -9,14 +9,16 @@
 
 namespace blade::backends::cpu {
 
-// T: float or, with kWinograd2 alone, BFloat16: transforms and sums in float32, transformed tiles and weights in T.
-// `algorithm` is kWinograd2 or kWinograd4, and conv_algorithm_refusal() is null for it. The packed weights depend on
-// the channels and the algorithm alone.
+// T: float or, with kWinograd2 and 3x3 alone, BFloat16: transforms and sums in float32, transformed tiles and weights
+// in T. `algorithm` is kWinograd2 or kWinograd4, and conv_algorithm_refusal() is null for it. The packed weights depend
+// on the taps, the channels and the algorithm alone.
 template <class T>
 size_t packed_winograd_bytes(const Conv2DShape& shape, ConvAlgorithm algorithm);
 // From HWIO [3][3][c][oc]; transformed in double.
 template <class T>
 void pack_winograd_weights(const Conv2DShape& shape, ConvAlgorithm algorithm, const T* weights, void* to);
+// Tiles of all images.
+int64_t winograd_tiles(const Conv2DShape& shape, ConvAlgorithm algorithm);
 // Tiles that a thread (or, with large weights, all of them) takes through the transforms and the products at a time.
 template <class T>
 int64_t winograd_pass_tiles(const Conv2DShape& shape, ConvAlgorithm algorithm, int threads);

@@ -1,4 +1,4 @@
-// Winograd transforms over Highway vectors of channels, for the points 0, 1, -1 (, 2, -2) and infinity.
+// Winograd transforms over Highway vectors of channels, for the points of winograd_points.h.
 #include "backends/cpu/matrix/winograd_kernel.h"
 
 #include "backends/cpu/matrix/simd_targets.h"
@@ -17,47 +17,74 @@ HWY_BEFORE_NAMESPACE();
 namespace blade::backends::cpu {
 namespace HWY_NAMESPACE {
 
-HWY_ATTR HWY_INLINE V mul_add(float factor, V a, V b) { return hn::MulAdd(hn::Set(D(), factor), a, b); }
+// factor * a + b; the factor is known while compiling.
+HWY_ATTR HWY_INLINE V add_scaled(double factor, V a, V b) {
+  if (factor == 1) return hn::Add(b, a);
+  if (factor == -1) return hn::Sub(b, a);
+  return hn::MulAdd(hn::Set(D(), static_cast<float>(factor)), a, b);
+}
+HWY_ATTR HWY_INLINE V scaled(double factor, V a) {
+  return factor == 1 ? a : hn::Mul(hn::Set(D(), static_cast<float>(factor)), a);
+}
 
-// One dimension of B^T d; d[i * stride].
-template <int kM>
-HWY_ATTR HWY_INLINE void input_1d(const V* d, int stride, V* o) {
-  if constexpr (kM == 4) {
-    const V d0 = d[0], d1 = d[stride], d2 = d[2 * stride], d3 = d[3 * stride], d4 = d[4 * stride], d5 = d[5 * stride];
-    o[0] = mul_add(4, d0, mul_add(-5, d2, d4));
-    const V even = mul_add(-4, d2, d4);
-    const V odd = mul_add(-4, d1, d3);
-    o[1] = hn::Add(even, odd);
-    o[2] = hn::Sub(even, odd);
-    const V even2 = hn::Sub(d4, d2);
-    const V odd2 = hn::Sub(d3, d1);
-    o[3] = mul_add(2, odd2, even2);
-    o[4] = mul_add(-2, odd2, even2);
-    o[5] = mul_add(4, d1, mul_add(-5, d3, d5));
+// The polynomial without pair kSkip over every second input from `from` on. Inputs: anything with d[i].
+template <int kT, int kSkip, class Inputs>
+HWY_ATTR HWY_INLINE V polynomial_of(const Inputs& d, int from) {
+  constexpr auto kFactors = winograd_polynomial<kT>(kSkip);
+  constexpr int kDegree = kWinogradPairs<kT> - (kSkip >= 0 ? 1 : 0);
+  V sum = d[from + 2 * kDegree];
+#pragma GCC unroll 4
+  for (int k = kDegree - 1; k >= 0; --k) sum = add_scaled(kFactors[static_cast<size_t>(k)], d[from + 2 * k], sum);
+  return sum;
+}
+
+// Points of B^T d that share sums: group 0 is the point 0, group 1 + p the two of pair p, the last one infinity.
+template <int kT>
+inline constexpr int kGroups = kWinogradPairs<kT> + 2;
+template <int kT, int kGroup>
+inline constexpr bool kIsPair = kGroup > 0 && kGroup < kGroups<kT> - 1;
+template <int kT, int kGroup>
+inline constexpr int kFirstPoint = kGroup == 0 ? 0 : 2 * kGroup - 1;
+
+template <int kT, int kGroup, class Inputs>
+HWY_ATTR HWY_INLINE void input_group(const Inputs& d, V& first, V& second) {
+  if constexpr (kIsPair<kT, kGroup>) {
+    const V even = polynomial_of<kT, kGroup - 1>(d, 2);
+    const V odd = polynomial_of<kT, kGroup - 1>(d, 1);
+    first = add_scaled(winograd_pair(kT, kGroup - 1), odd, even);
+    second = add_scaled(-winograd_pair(kT, kGroup - 1), odd, even);
   } else {
-    const V d0 = d[0], d1 = d[stride], d2 = d[2 * stride], d3 = d[3 * stride];
-    o[0] = hn::Sub(d0, d2);
-    o[1] = hn::Add(d1, d2);
-    o[2] = hn::Sub(d2, d1);
-    o[3] = hn::Sub(d1, d3);
+    first = polynomial_of<kT, -1>(d, kGroup == 0 ? 0 : 1);
   }
 }
 
+// One dimension of B^T d, from group kGroup on.
+template <int kT, int kGroup = 0, class Inputs>
+HWY_ATTR HWY_INLINE void input_1d(const Inputs& d, V* o) {
+  V second;
+  input_group<kT, kGroup>(d, o[kFirstPoint<kT, kGroup>], second);
+  if constexpr (kIsPair<kT, kGroup>) o[kFirstPoint<kT, kGroup> + 1] = second;
+  if constexpr (kGroup + 1 < kGroups<kT>) input_1d<kT, kGroup + 1>(d, o);
+}
+
 // One dimension of A^T d.
-template <int kM>
-HWY_ATTR HWY_INLINE void output_1d(const V* d, int stride, V* o) {
-  if constexpr (kM == 4) {
-    const V sum1 = hn::Add(d[stride], d[2 * stride]);
-    const V difference1 = hn::Sub(d[stride], d[2 * stride]);
-    const V sum2 = hn::Add(d[3 * stride], d[4 * stride]);
-    const V difference2 = hn::Sub(d[3 * stride], d[4 * stride]);
-    o[0] = hn::Add(hn::Add(d[0], sum1), sum2);
-    o[1] = mul_add(2, difference2, difference1);
-    o[2] = mul_add(4, sum2, sum1);
-    o[3] = hn::Add(mul_add(8, difference2, difference1), d[5 * stride]);
-  } else {
-    o[0] = hn::Add(hn::Add(d[0], d[stride]), d[2 * stride]);
-    o[1] = hn::Sub(hn::Sub(d[stride], d[2 * stride]), d[3 * stride]);
+template <int kT, int kM>
+HWY_ATTR HWY_INLINE void output_1d(const V* d, V* o) {
+  constexpr int kPairs = kWinogradPairs<kT>;
+  V sums[kPairs];
+  V differences[kPairs];
+#pragma GCC unroll 4
+  for (int p = 0; p < kPairs; ++p) {
+    sums[p] = hn::Add(d[2 * p + 1], d[2 * p + 2]);
+    differences[p] = hn::Sub(d[2 * p + 1], d[2 * p + 2]);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < kM; ++j) {
+    const V* terms = j % 2 == 0 ? sums : differences;
+    V sum = j == 0 ? hn::Add(d[0], terms[0]) : scaled(winograd_power(winograd_pair(kT, 0), j), terms[0]);
+#pragma GCC unroll 4
+    for (int p = 1; p < kPairs; ++p) sum = add_scaled(winograd_power(winograd_pair(kT, p), j), terms[p], sum);
+    o[j] = j == kM - 1 ? hn::Add(sum, d[kT - 1]) : sum;
   }
 }
 
@@ -84,146 +111,144 @@ HWY_ATTR HWY_INLINE void store(V v, T* to, int64_t left) {
 #endif
 }
 
-// The second dimension of one row of points, stored.
-template <int kM, bool kPart, class T>
+// Every `step`-th pixel of a tile.
+template <bool kPart, class T>
+struct Pixels {
+  const T* const* pixels;
+  int step;
+  int64_t c, left;
+  HWY_ATTR HWY_INLINE V operator[](int i) const { return load<kPart>(pixels[i * step] + c, left); }
+};
+
+// A row of points, after the transform along the other dim: that along this one, stored.
+template <int kT, bool kPart, class T>
 HWY_ATTR HWY_INLINE void store_row(const WinogradInputArgs<T>& a, const V* row, int y, int64_t c) {
-  constexpr int kT = kM + 2;
   V result[kT];
-  input_1d<kM>(row, 1, result);
-#pragma GCC unroll 6
+  input_1d<kT>(row, result);
+#pragma GCC unroll 10
   for (int x = 0; x < kT; ++x) {
     store<kPart>(result[x], a.out + (y * kT + x) * a.out_stride + c, a.channels - c);
   }
 }
 
-template <bool kPart, class T>
-HWY_ATTR HWY_INLINE void input_vector2(const WinogradInputArgs<T>& a, int64_t c) {
-  V rows[16];
-#pragma GCC unroll 4
-  for (int x = 0; x < 4; ++x) {
-    V column[4];
-    V result[4];
-#pragma GCC unroll 4
-    for (int y = 0; y < 4; ++y) column[y] = load<kPart>(a.pixels[y * 4 + x] + c, a.channels - c);
-    input_1d<2>(column, 1, result);
-#pragma GCC unroll 4
-    for (int y = 0; y < 4; ++y) rows[y * 4 + x] = result[y];
+// A group of rows of points in turn: loading pixels again costs less than spilling all sums.
+template <int kT, bool kPart, class T, int kGroup = 0>
+HWY_ATTR HWY_INLINE void input_rows(const WinogradInputArgs<T>& a, int64_t c) {
+  V first[kT];
+  V second[kT];
+#pragma GCC unroll 10
+  for (int x = 0; x < kT; ++x) {
+    input_group<kT, kGroup>(Pixels<kPart, T>{a.pixels + x, kT, c, a.channels - c}, first[x], second[x]);
   }
-#pragma GCC unroll 4
-  for (int y = 0; y < 4; ++y) store_row<2, kPart>(a, rows + y * 4, y, c);
+  store_row<kT, kPart>(a, first, kFirstPoint<kT, kGroup>, c);
+  if constexpr (kIsPair<kT, kGroup>) store_row<kT, kPart>(a, second, kFirstPoint<kT, kGroup> + 1, c);
+  if constexpr (kGroup + 1 < kGroups<kT>) input_rows<kT, kPart, T, kGroup + 1>(a, c);
 }
 
-// Rows 0 and 5, 1 and 2, 3 and 4 of the points in turn: loading pixels again costs less than spilling 36 sums.
-template <bool kPart, class T>
-HWY_ATTR HWY_INLINE void input_vector4(const WinogradInputArgs<T>& a, int64_t c) {
-  const int64_t left = a.channels - c;
-  V first[6];
-  V second[6];
-#pragma GCC unroll 6
-  for (int x = 0; x < 6; ++x) {
-    const V d2 = load<kPart>(a.pixels[12 + x] + c, left);
-    const V d4 = load<kPart>(a.pixels[24 + x] + c, left);
-    first[x] = mul_add(4, load<kPart>(a.pixels[x] + c, left), mul_add(-5, d2, d4));
-  }
-  store_row<4, kPart>(a, first, 0, c);
-#pragma GCC unroll 6
-  for (int x = 0; x < 6; ++x) {
-    const V even = mul_add(-4, load<kPart>(a.pixels[12 + x] + c, left), load<kPart>(a.pixels[24 + x] + c, left));
-    const V odd = mul_add(-4, load<kPart>(a.pixels[6 + x] + c, left), load<kPart>(a.pixels[18 + x] + c, left));
-    first[x] = hn::Add(even, odd);
-    second[x] = hn::Sub(even, odd);
-  }
-  store_row<4, kPart>(a, first, 1, c);
-  store_row<4, kPart>(a, second, 2, c);
-#pragma GCC unroll 6
-  for (int x = 0; x < 6; ++x) {
-    const V even = hn::Sub(load<kPart>(a.pixels[24 + x] + c, left), load<kPart>(a.pixels[12 + x] + c, left));
-    const V odd = hn::Sub(load<kPart>(a.pixels[18 + x] + c, left), load<kPart>(a.pixels[6 + x] + c, left));
-    first[x] = mul_add(2, odd, even);
-    second[x] = mul_add(-2, odd, even);
-  }
-  store_row<4, kPart>(a, first, 3, c);
-  store_row<4, kPart>(a, second, 4, c);
-#pragma GCC unroll 6
-  for (int x = 0; x < 6; ++x) {
-    const V d3 = load<kPart>(a.pixels[18 + x] + c, left);
-    const V d5 = load<kPart>(a.pixels[30 + x] + c, left);
-    first[x] = mul_add(4, load<kPart>(a.pixels[6 + x] + c, left), mul_add(-5, d3, d5));
-  }
-  store_row<4, kPart>(a, first, 5, c);
-}
-
-template <int kM, bool kPart, class T>
+template <int kDims, int kT, bool kPart, class T>
 HWY_ATTR HWY_INLINE void input_vector(const WinogradInputArgs<T>& a, int64_t c) {
-  if constexpr (kM == 4) {
-    input_vector4<kPart>(a, c);
+  if constexpr (kDims == 2) {
+    input_rows<kT, kPart>(a, c);
   } else {
-    input_vector2<kPart>(a, c);
+    V row[kT];
+#pragma GCC unroll 10
+    for (int x = 0; x < kT; ++x) row[x] = load<kPart>(a.pixels[x] + c, a.channels - c);
+    store_row<kT, kPart>(a, row, 0, c);
   }
 }
 
+// kM results of one row of pixels, the first of which is pixel `first` of the tile.
 template <int kM, bool kPart, class T>
+HWY_ATTR HWY_INLINE void finish_row(const WinogradOutputArgs<T>& a, const EpilogueVectors<WinogradOutputArgs<T>>& e,
+                                    const V* result, V bias, int first, int64_t c) {
+  const D d;
+  const int64_t left = a.channels - c;
+#pragma GCC unroll 4
+  for (int x = 0; x < kM; ++x) {
+    T* to = a.out[first + x];
+    if (to == nullptr) continue;
+    const T* from = a.residual[first + x];
+    V residual = hn::Zero(d);
+    if (from != nullptr) residual = load_some(d, from + c, a.residual_channels - c);
+    const V sum = e.finish(hn::Add(result[x], bias), residual);
+    if (sizeof(T) < sizeof(float) && a.wide_out != nullptr) {
+      store_some(sum, d, a.wide_out + (first + x) * a.channels + c, left);
+    } else {
+      store<kPart>(sum, to + c, left);
+    }
+  }
+}
+
+template <int kDims, int kT, int kM, bool kPart, class T>
 HWY_ATTR HWY_INLINE void output_vector(const WinogradOutputArgs<T>& a, int64_t c) {
   const D d;
-  constexpr int kT = kM + 2;
+  constexpr int kColumns = kDims == 2 ? kT : 1;
   const int64_t left = a.channels - c;
-  V columns[kM * kT];
+  V columns[kM * kColumns];
 #pragma GCC unroll 6
-  for (int x = 0; x < kT; ++x) {
+  for (int x = 0; x < kColumns; ++x) {
     V column[kT];
     V result[kM];
-#pragma GCC unroll 6
+#pragma GCC unroll 10
     for (int y = 0; y < kT; ++y) {
-      const float* from = a.in + (y * kT + x) * a.in_stride + c;
+      const float* from = a.in + (y * kColumns + x) * a.in_stride + c;
       column[y] = kPart ? load_some(d, from, left) : hn::LoadU(d, from);
     }
-    output_1d<kM>(column, 1, result);
+    output_1d<kT, kM>(column, result);
 #pragma GCC unroll 4
-    for (int y = 0; y < kM; ++y) columns[y * kT + x] = result[y];
+    for (int y = 0; y < kM; ++y) columns[y * kColumns + x] = result[y];
   }
   V bias = hn::Zero(d);
   if (a.bias != nullptr) bias = load_some(d, a.bias + c, left);
   const EpilogueVectors<WinogradOutputArgs<T>> epilogue(a, c, left);
+  if constexpr (kDims == 1) {
+    finish_row<kM, kPart>(a, epilogue, columns, bias, 0, c);
+  } else {
 #pragma GCC unroll 4
-  for (int y = 0; y < kM; ++y) {
-    V result[kM];
-    output_1d<kM>(columns + y * kT, 1, result);
-#pragma GCC unroll 4
-    for (int x = 0; x < kM; ++x) {
-      T* to = a.out[y * kM + x];
-      if (to == nullptr) continue;
-      const T* from = a.residual[y * kM + x];
-      V residual = hn::Zero(d);
-      if (from != nullptr) residual = load_some(d, from + c, a.residual_channels - c);
-      const V sum = epilogue.finish(hn::Add(result[x], bias), residual);
-      if (sizeof(T) < sizeof(float) && a.wide_out != nullptr) {
-        store_some(sum, d, a.wide_out + (y * kM + x) * a.channels + c, left);
-      } else {
-        store<kPart>(sum, to + c, left);
-      }
+    for (int y = 0; y < kM; ++y) {
+      V result[kM];
+      output_1d<kT, kM>(columns + y * kT, result);
+      finish_row<kM, kPart>(a, epilogue, result, bias, y * kM, c);
     }
   }
 }
 
-template <int kM, class T>
+template <int kDims, int kT, class T>
 HWY_ATTR void input_transform(const WinogradInputArgs<T>& a) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
   int64_t c = 0;
-  for (; c + lanes <= a.channels; c += lanes) input_vector<kM, false>(a, c);
-  if (c < a.channels) input_vector<kM, true>(a, c);
+  for (; c + lanes <= a.channels; c += lanes) input_vector<kDims, kT, false>(a, c);
+  if (c < a.channels) input_vector<kDims, kT, true>(a, c);
 }
 
-template <int kM, class T>
+template <int kDims, int kT, int kM, class T>
 HWY_ATTR void output_transform(const WinogradOutputArgs<T>& a) {
   const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
   int64_t c = 0;
-  for (; c + lanes <= a.channels; c += lanes) output_vector<kM, false>(a, c);
-  if (c < a.channels) output_vector<kM, true>(a, c);
+  for (; c + lanes <= a.channels; c += lanes) output_vector<kDims, kT, kM, false>(a, c);
+  if (c < a.channels) output_vector<kDims, kT, kM, true>(a, c);
+}
+
+template <int kDims, int kT, int kM, class T>
+void add_transforms(WinogradKernels<T>& table) {
+  table.input[kDims][kT] = &input_transform<kDims, kT, T>;
+  table.output[kDims][kT][kM] = &output_transform<kDims, kT, kM, T>;
 }
 
 const WinogradKernels<float>& get_winograd_kernels() {
-  static const WinogradKernels<float> table = {&input_transform<2, float>, &input_transform<4, float>,
-                                               &output_transform<2, float>, &output_transform<4, float>};
+  static const WinogradKernels<float> table = [] {
+    WinogradKernels<float> t;
+    add_transforms<2, 4, 2>(t);   // 3x3
+    add_transforms<2, 6, 4>(t);   // 3x3
+    add_transforms<2, 6, 2>(t);   // 5x5
+    add_transforms<1, 4, 2>(t);   // 3 taps
+    add_transforms<1, 6, 4>(t);   // 3 taps
+    add_transforms<1, 6, 2>(t);   // 5 taps
+    add_transforms<1, 8, 4>(t);   // 5 taps
+    add_transforms<1, 8, 2>(t);   // 7 taps
+    add_transforms<1, 10, 4>(t);  // 7 taps
+    return t;
+  }();
   return table;
 }
 
@@ -231,9 +256,7 @@ const WinogradKernels<BFloat16>& get_bf16_winograd_kernels() {
   static const WinogradKernels<BFloat16> table = [] {
     WinogradKernels<BFloat16> t;
 #if HWY_TARGET == HWY_AVX3
-    if (!rounds_natively()) return t;
-    t.input2 = &input_transform<2, BFloat16>;
-    t.output2 = &output_transform<2, BFloat16>;
+    if (rounds_natively()) add_transforms<2, 4, 2>(t);
 #endif
     return t;
   }();

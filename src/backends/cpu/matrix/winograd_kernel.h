@@ -4,13 +4,16 @@
 #include <cstdint>
 
 #include "backends/cpu/matrix/epilogue.h"
+#include "backends/cpu/matrix/winograd_points.h"
 #include "base/half.h"
 
 namespace blade::backends::cpu {
 
 inline constexpr int kMaxWinogradPoints = 36;
+inline constexpr int kMaxAxisOutputs = 4;
 
-// V[x][0..channels) = (B^T d B)[x] for the (m + 2)^2 input pixels d; computed in float32, T: as what both are stored.
+// V[x][0..channels) = (B^T d B)[x], or (B^T d)[x] in one dim, for the input pixels d of a tile, as many as points;
+// computed in float32, T: as what both are stored.
 template <class T>
 struct WinogradInputArgs {
   const T* pixels[kMaxWinogradPoints];
@@ -19,15 +22,15 @@ struct WinogradInputArgs {
   int64_t out_stride;  // elements from point x to x + 1
 };
 
-// The m^2 output pixels A^T M A, with the epilogue; pixels with a null `out` lie outside the image.
+// The output pixels A^T M A, or A^T M, with the epilogue; pixels with a null `out` lie outside the image.
 template <class T>
 struct WinogradOutputArgs {
   const float* in;
   int64_t in_stride;
   int64_t channels;
-  T* out[16];
-  float* wide_out;        // where results go unrounded, instead of to `out`: [m * m][channels]; null: they are rounded
-  const T* residual[16];  // all null without a residual
+  T* out[kMaxAxisOutputs * kMaxAxisOutputs];
+  float* wide_out;  // where results go unrounded, instead of to `out`: [pixel][channels]; null: they are rounded
+  const T* residual[kMaxAxisOutputs * kMaxAxisOutputs];  // all null without a residual
   int64_t residual_channels;
   const float* bias;
   const float* slope;
@@ -38,16 +41,14 @@ struct WinogradOutputArgs {
   const float* shift;
 };
 
-// Null where the instruction set has no kernels for T.
+// By the number of transformed dims (1 or 2), points and outputs along each; null where there is none for T.
 template <class T>
 struct WinogradKernels {
-  void (*input2)(const WinogradInputArgs<T>&) = nullptr;
-  void (*input4)(const WinogradInputArgs<T>&) = nullptr;
-  void (*output2)(const WinogradOutputArgs<T>&) = nullptr;
-  void (*output4)(const WinogradOutputArgs<T>&) = nullptr;
+  void (*input[3][kMaxAxisPoints + 1])(const WinogradInputArgs<T>&) = {};
+  void (*output[3][kMaxAxisPoints + 1][kMaxAxisOutputs + 1])(const WinogradOutputArgs<T>&) = {};
 };
 
-// In bfloat16 there is F(2, 3) alone: the sums of F(4, 3) are too coarse there.
+// In bfloat16 there is F(2x2, 3x3) alone: the sums of more points are too coarse there.
 template <class T>
 const WinogradKernels<T>& winograd_kernels();
 

@@ -101,9 +101,8 @@ __device__ __forceinline__ void store_box(const void* map, int column, int row, 
                : "memory");
 }
 __device__ __forceinline__ void stores_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
-// This thread's stores have read what they write; or are done.
+// This thread's stores have read what they write.
 __device__ __forceinline__ void stores_wait_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
-__device__ __forceinline__ void stores_wait() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 // Before the tensor copy engine reads what this thread wrote to shared memory.
 __device__ __forceinline__ void fence_for_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 // Says that this block has begun: barrier_init_fence() has made its barriers known, and nothing else is passed on, so
@@ -195,6 +194,7 @@ __device__ __forceinline__ void group_wait() {
 __device__ __forceinline__ uint64_t tile_descriptor(uint32_t address) {
   return static_cast<uint64_t>(address >> 4) | (1ull << 16) | (64ull << 32) | (1ull << 62);
 }
+
 #define BLADE_C4(i) "+f"(c[i][0]), "+f"(c[i][1]), "+f"(c[i][2]), "+f"(c[i][3])
 #define BLADE_C16(i) BLADE_C4(i), BLADE_C4(i + 1), BLADE_C4(i + 2), BLADE_C4(i + 3)
 #define BLADE_C32(i) BLADE_C16(i), BLADE_C16(i + 4)
