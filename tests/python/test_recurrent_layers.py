@@ -201,7 +201,8 @@ def ints(*values):
 
 # Fed beside x [2, 5, 6]: the specs of both, what is fed.
 FED = {
-    "of any size": ((None, None, 6), spec(None, None, 1, dtype=tf.bool), [flags(5, 2, 1), flags(5, 1, 1), flags(7, 2, 1)]),
+    "of any size": ((None, None, 6), spec(None, None, 1, dtype=tf.bool),
+                    [flags(5, 2, 1), flags(5, 1, 1), flags(7, 2, 1)]),
     "of all samples": ((None, None, 6), spec(None, 1, 1, dtype=tf.bool), [flags(5, 1, 1)]),
     "of all samples, sizes known": ((2, 5, 6), spec(5, 1, 1, dtype=tf.bool), [flags(5, 1, 1)]),
     "longer than x": ((2, 5, 6), spec(7, 2, 1, dtype=tf.bool), [flags(7, 2, 1)]),
