@@ -41,7 +41,7 @@ class LayerMatcher {
   }
 
  private:
-  bool is_state(ValueId v) const { return loop_.operand_number(v) == layer_.hidden; }
+  bool is_state(ValueId v) const { return v != ir::kNone && loop_.operand_number(v) == layer_.hidden; }
 
   bool plain() {
     layer_.cell = RecurrentCell::kPlain;

@@ -34,6 +34,10 @@ struct Form {
   int missing_steps = 0;    // the limit is so much below the rows of x
   bool from_zeros = false;  // h, c and the list are zeros, sized by x; batch may be -1: any
   bool as_outputs = false;  // the loop's results are the graph's
+  int64_t mask_batch = 0, more_mask_rows = 0;  // conditions of other sizes than x
+  ir::Dims mask_dims() const {
+    return {steps < 0 ? -1 : steps + more_mask_rows, mask_batch != 0 ? mask_batch : batch, 1};
+  }
   bool has_cell() const { return cell == ir::RecurrentCell::kLstm; }
 };
 
@@ -52,7 +56,7 @@ Operands operands(GraphMaker& m, const Form& f) {
   in.limit = m.input("limit", {}, DType::kInt32);
   in.mask = ir::kNone;
   if (f.mask == Mask::kLengths) in.mask = m.input("lengths", {f.batch}, DType::kInt32);
-  if (f.mask == Mask::kKeeps || f.mask == Mask::kZeroes) in.mask = m.input("mask", {f.steps, f.batch, 1}, DType::kBool);
+  if (f.mask == Mask::kKeeps || f.mask == Mask::kZeroes) in.mask = m.input("mask", f.mask_dims(), DType::kBool);
   return in;
 }
 
@@ -211,7 +215,7 @@ ir::Graph loop_of(const Form& f) {
     if (f.has_cell()) c = m.input("c", {f.batch, f.cells});
   }
   if (f.mask == Mask::kLengths) mask = m.input("lengths", {f.batch}, DType::kInt32);
-  if (f.mask == Mask::kKeeps || f.mask == Mask::kZeroes) mask = m.input("mask", {f.steps, f.batch, 1}, DType::kBool);
+  if (f.mask == Mask::kKeeps || f.mask == Mask::kZeroes) mask = m.input("mask", f.mask_dims(), DType::kBool);
   std::mt19937 rng(1);
   const auto random = [&](ir::Dims dims) { return m.constant(testing::random_tensor(rng, std::move(dims))); };
   const bool of_zeros = f.from_zeros || f.mask == Mask::kLengths || f.steps < 0;
@@ -261,8 +265,9 @@ std::vector<ir::TensorPtr> inputs_of(const Form& f, int64_t steps) {
     inputs.push_back(ir::make_tensor<int32_t>(DType::kInt32, {batch}, std::span<const int32_t>(lengths)));
   } else if (f.mask != Mask::kNone) {
     std::vector<uint8_t> counts;
-    for (int64_t i = 0; i < steps * batch; ++i) counts.push_back(i % 3 != 0);
-    inputs.push_back(ir::make_tensor<uint8_t>(DType::kBool, {steps, batch, 1}, std::span<const uint8_t>(counts)));
+    const int64_t rows = steps + f.more_mask_rows, columns = f.mask_batch > 0 ? f.mask_batch : batch;
+    for (int64_t i = 0; i < rows * columns; ++i) counts.push_back(i % 3 != 0);
+    inputs.push_back(ir::make_tensor<uint8_t>(DType::kBool, {rows, columns, 1}, std::span<const uint8_t>(counts)));
   }
   return inputs;
 }
@@ -312,6 +317,19 @@ TEST(Recurrence, EachMask) {
       expect_same({.steps = -1, .cell = cell, .mask = mask, .as_outputs = true}, true, {5, 1});
     }
   }
+}
+TEST(Recurrence, MasksOfOtherSizes) {
+  for (Mask mask : {Mask::kKeeps, Mask::kZeroes}) {
+    expect_same({.mask = mask, .mask_batch = 1}, true, {6});
+    expect_same({.mask = mask, .more_mask_rows = 2}, true, {6});
+    expect_same({.steps = -1, .mask = mask, .mask_batch = 1, .more_mask_rows = 2}, true, {6, 1});
+    expect_same({.steps = -1, .mask = mask, .mask_batch = -1}, true, {6, 0});
+  }
+}
+// What a step makes has the mask's samples then.
+TEST(Recurrence, NoLayerOfOneSampleWithAMaskOfMore) {
+  Form form{.steps = -1, .batch = 1, .mask = Mask::kKeeps, .mask_batch = -1};
+  expect_same(form, false, {6});
 }
 TEST(Recurrence, LstmOfJoinedInputs) { expect_same({.joined = true}, true, {6}); }
 TEST(Recurrence, PlainLayerOfJoinedInputs) {

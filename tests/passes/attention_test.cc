@@ -85,6 +85,30 @@ TEST_F(Attention, WithAConditionAsANumber) {
   EXPECT_EQ(count(recognized(b.matmul(softmax(scores), v)), Op::kAttention), 1);
 }
 
+// As folding leaves b and c * (1 - b).
+TEST_F(Attention, WithAConstantConditionAsANumber) {
+  for (float fill : {1e4f, 1.5f}) {
+    GraphBuilder g;
+    const Id q = g.input("q", {2, 5, 4}), k = g.input("k", {2, 3, 4}), v = g.input("v", {2, 3, 7});
+    const Id number = g.constant<float>({1, 1, 3}, {1, 0, 1});
+    const Id kept = g.mul(g.matmul(q, k, false, true), number);
+    const Id scores = g.pointwise(P::kSub, {kept, g.constant<float>({1, 1, 3}, {0, fill, 0})});
+    const Id out = g.matmul(g.op(Op::kSoftmax, {scores}, ir::SoftmaxAttrs{false}), v);
+    EXPECT_EQ(count(apply_pass("RecognizeAttention", g.output(out).build(), 1e-5).graph, Op::kAttention), 1);
+  }
+}
+
+TEST_F(Attention, NotWithConstantsThatAreNoCondition) {
+  for (const std::vector<float>& fills : {std::vector<float>{0, 2, 3}, {1, 2, 2}, {0, 0, 0}, {0, 2, 0}}) {
+    GraphBuilder g;
+    const Id q = g.input("q", {2, 5, 4}), k = g.input("k", {2, 3, 4}), v = g.input("v", {2, 3, 7});
+    const Id kept = g.mul(g.matmul(q, k, false, true), g.constant<float>({3}, {1, 0, 0}));
+    const Id scores = g.pointwise(P::kSub, {kept, g.constant<float>({3}, fills)});
+    const Id out = g.matmul(g.op(Op::kSoftmax, {scores}, ir::SoftmaxAttrs{false}), v);
+    EXPECT_EQ(count(apply_pass("RecognizeAttention", g.output(out).build(), 1e-5).graph, Op::kAttention), 0);
+  }
+}
+
 TEST_F(Attention, NotWithANumberThatIsNoCondition) {
   const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {2, 5, 4}), v = b.input("v", {2, 5, 7});
   const Id number = b.input("number", {5, 1});
