@@ -137,6 +137,17 @@ struct ConvPlan {
   std::array<int64_t, 3> out() const { return {w.dim[0].out, w.dim[1].out, w.dim[2].out}; }
 };
 
+// `wide` and `strided`: the dims of the image that windows move over and of their places.
+template <class Attrs>
+ConvPlan conv_plan(const KernelRequest& request, const Attrs& attrs, const ir::Dims& wide, const ir::Dims& strided) {
+  ConvPlan plan;
+  plan.w = reference::make_windows(wide, strided, request.inputs[1].dims, attrs.strides, attrs.dilations, attrs.padding,
+                                   attrs.explicit_pads);
+  plan.c_in = request.inputs[0].dims.back();
+  plan.c_out = request.outputs[0].dims.back();
+  return plan;
+}
+
 template <class T>
 void conv_position(const ConvPlan& plan, const T* image, const T* weights, const int64_t (&o)[3], T* out) {
   using A = Accumulator<T>;
@@ -200,11 +211,7 @@ Result<std::unique_ptr<Kernel>> positions_kernel(const KernelRequest& request, c
 
 Result<std::unique_ptr<Kernel>> create_conv(const KernelRequest& request, PackCache&) {
   const auto& attrs = request.node->get<ir::ConvAttrs>();
-  ConvPlan plan;
-  plan.w = reference::make_windows(request.inputs[0].dims, request.outputs[0].dims, request.inputs[1].dims,
-                                   attrs.strides, attrs.dilations, attrs.padding, attrs.explicit_pads);
-  plan.c_in = request.inputs[0].dims.back();
-  plan.c_out = request.outputs[0].dims.back();
+  ConvPlan plan = conv_plan(request, attrs, request.inputs[0].dims, request.outputs[0].dims);
   plan.group_in = std::max<int64_t>(1, plan.c_in / attrs.groups);
   plan.group_out = plan.c_out / attrs.groups;
   return positions_kernel(request, plan, attrs, plan.in(), plan.out(), 2,
@@ -250,11 +257,7 @@ void transpose_position(const ConvPlan& plan, const T* image, const T* weights, 
 
 Result<std::unique_ptr<Kernel>> create_conv_transpose(const KernelRequest& request, PackCache&) {
   const auto& attrs = request.node->get<ir::ConvTransposeAttrs>();
-  ConvPlan plan;
-  plan.w = reference::make_windows(request.outputs[0].dims, request.inputs[0].dims, request.inputs[1].dims,
-                                   attrs.strides, attrs.dilations, attrs.padding, attrs.explicit_pads);
-  plan.c_in = request.inputs[0].dims.back();
-  plan.c_out = request.outputs[0].dims.back();
+  const ConvPlan plan = conv_plan(request, attrs, request.outputs[0].dims, request.inputs[0].dims);
   return positions_kernel(request, plan, attrs, plan.out(), plan.in(), 3,
                           [](const auto&... args) { transpose_position(args...); });
 }

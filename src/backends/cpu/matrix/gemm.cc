@@ -9,8 +9,8 @@
 namespace blade::backends::cpu {
 namespace {
 
-// Longer sums are made in pieces, so that a block of A has several tiles that share a panel of B from L2.
-constexpr int64_t kPieceSteps = 1024;
+// With so many rows the pieces of long sums are products of their own, a section of the pool each; with fewer the
+// driver makes them panel by panel.
 constexpr int64_t kPieceRows = 28;
 
 template <class T>
@@ -130,9 +130,7 @@ void run_item_parallel(const MatMulShape& s, const Item<T, Out>& item, const Epi
   gemm(s.m, s.k, a, a_stride, b, item.c, s.c_row_stride, epilogue, pool, scratch + layout.packed_bytes());
 }
 
-int64_t gemm_pieces(int64_t m, int64_t k) {
-  return m < kPieceRows ? 1 : std::max<int64_t>(1, ceil_div(k, kPieceSteps));
-}
+int64_t gemm_pieces(int64_t m, int64_t k) { return m < kPieceRows ? 1 : std::max<int64_t>(1, ceil_div(k, kSumSteps)); }
 
 // Sums over K in one go.
 template <class T, class Out>

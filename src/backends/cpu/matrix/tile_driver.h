@@ -77,6 +77,9 @@ struct TileSplit {
 // Rows at such a pitch compete for the same few sets of L1.
 bool pitch_aliases(int64_t row_stride_bytes, MatrixUnit unit = MatrixUnit::kVectors);
 
+// Longer sums are made in pieces of so many elements of K, whose panels stay in L2 for a block of tiles.
+inline constexpr int64_t kSumSteps = 1024;
+
 // A block_bytes for float32 and long sums: each panel is read once for up to a hundred rows or two.
 int64_t long_sum_block_bytes();
 
