@@ -297,6 +297,9 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
   const auto row_of = [&](int row) { return first_row + row < p.rows ? first_row + row : -1; };
   TileFinish<Tile, decltype(row_of)> finish(p, place, row_of, first_channel, rank);
   float sums[Tile::kM][Tile::kN][4] = {};
+#if __CUDA_ARCH__ >= 900
+  if (split > 1) cluster_wait();  // the others have begun, so their memory may be written
+#endif
   __syncthreads();
 
   const auto copy_weights = [&](int chunk, int slot) {

@@ -95,6 +95,7 @@ __global__ void __launch_bounds__(Tile::kThreads)
   };
   TileFinish<Tile, decltype(row_of)> finish(p.conv, place, row_of, first_channel, rank);
   float sums[Tile::kM][Tile::kN][4] = {};
+  if (split > 1) cluster_wait();  // the others have begun, so their memory may be written
   __syncthreads();
   wait_for_earlier();
   if (thread == 0) {

@@ -170,11 +170,9 @@ struct Pipeline {
   }
 
   // Residual and clamp; sums become halves in shared memory.
-  __device__ __forceinline__ void finish(const Sums& sums, uint32_t to) const {
+  __device__ __forceinline__ void finish(const Sums& sums, uint32_t to, bool add, const HalfClamp& clamp) const {
     const int thread = static_cast<int>(threadIdx.x), lane = thread & 31;
     const int row = ((thread >> 5) & 3) * 16 + (lane & 15);
-    const bool add = p.epilogue.residual != nullptr, clamp = p.epilogue.has_clamp;
-    const __half2 lo = __float2half2_rn(p.epilogue.lo), hi = __float2half2_rn(p.epilogue.hi);
 #pragma unroll
     for (int i = 0; i < Tile::kM; ++i) {
 #pragma unroll
@@ -195,8 +193,7 @@ struct Pipeline {
         }
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-          __half2 both = __floats2half2_rn(f[2 * k], f[2 * k + 1]);
-          if (clamp) both = __hmin2_nan(__hmax2_nan(both, lo), hi);
+          const __half2 both = clamp(f[2 * k], f[2 * k + 1]);
           bits[k] = reinterpret_cast<const uint32_t&>(both);
         }
         store_matrices(at, bits);
@@ -209,6 +206,10 @@ struct Pipeline {
     const bool stores = (threadIdx.x & 127) == 0;
     const int turns = p.chunks / p.stages, rest = p.chunks % p.stages;
     const bool add = p.epilogue.residual != nullptr;
+    const HalfClamp clamp(p.epilogue);
+    int rows = p.rows, channels = p.channels;
+    keep(rows);
+    keep(channels);
     uint32_t residual_parity = 0;
     RingPlace at;
     int turn = 0;
@@ -218,7 +219,10 @@ struct Pipeline {
         continue;
       }
       Sums sums;
-      start_with_bias(sums, first_channel(tile));
+      int row = first_row(tile) + (Tile::kShared ? group * Tile::kGroupRows : 0), column = first_channel(tile);
+      keep(row);
+      keep(column);
+      start_with_bias(sums, column);
       // Parities tell a turn of the ring from the one before only: a group waits at the barriers for its chunks after
       // the other has seen those before.
       if (!Tile::kShared && turn > 0) sync_threads_of(kTurnBarrier + group, 256);
@@ -234,14 +238,13 @@ struct Pipeline {
         if (stores) stores_wait_read();
         sync_threads_of(kGroupBarrier + group, 128);
       }
-      finish(sums, result(group));
+      finish(sums, result(group), add, clamp);
       fence_for_copies();
       sync_threads_of(kGroupBarrier + group, 128);
       if (!stores) continue;
-      const int row = first_row(tile) + (Tile::kShared ? group * Tile::kGroupRows : 0);
       for (int box = 0; box < Tile::kColumns / 64; ++box) {
-        const int channel = first_channel(tile) + box * 64;
-        if (channel < p.channels && row < p.rows) {
+        const int channel = column + box * 64;
+        if (channel < channels && row < rows) {
           store_box(&maps.result, channel, row, result(group) + box * Tile::kBoxBytes);
         }
       }

@@ -26,6 +26,27 @@ __device__ __forceinline__ void start_later() {
 #endif
 }
 
+// Keeps a launch's parameter, or what follows from it, in a register: read again behind the wait, it may come from far
+// away.
+__device__ __forceinline__ void keep(int& value) { asm volatile("" : "+r"(value)); }
+__device__ __forceinline__ void keep(__half*& value) { asm volatile("" : "+l"(value)); }
+__device__ __forceinline__ void keep(__half2& value) {
+  asm volatile("" : "+r"(reinterpret_cast<uint32_t&>(value)));
+}
+
+// Two results as halves, clamped where the epilogue says so.
+struct HalfClamp {
+  __half2 lo, hi;
+  __device__ __forceinline__ explicit HalfClamp(const EpilogueParams& e)
+      : lo(__float2half2_rn(e.has_clamp ? e.lo : -INFINITY)), hi(__float2half2_rn(e.has_clamp ? e.hi : INFINITY)) {
+    keep(lo);
+    keep(hi);
+  }
+  __device__ __forceinline__ __half2 operator()(float u, float v) const {
+    return __hmin2_nan(__hmax2_nan(__floats2half2_rn(u, v), lo), hi);
+  }
+};
+
 template <class T>
 __device__ __forceinline__ float to_float(T value) {
   return static_cast<float>(value);
