@@ -27,6 +27,8 @@ struct ConvTile {
   static constexpr int kVectors = (kRows * kColumns / 8 + kThreads - 1) / kThreads;  // of 8 results, a thread
   // Few results a thread, all of a tile's depth in one warp: they go straight from the sums to memory.
   static constexpr bool kDirect = kWarpsK == 1 && kM * kN <= 8 && !kFloats;
+  // What plain results take stands in registers from the start: where there are enough (TileFinish).
+  static constexpr bool kPlain = !kFloats && kThreads * (kM * kN * 4 + kVectors * 5 + 40) <= 65536;
   static_assert(kThreads % (kColumns / 8) == 0);
   static_assert(!kGroups || !kFloats);
   static_assert(!kGroups || (kWarpsN == 1 && kRows == 64 * kWarpsM));
@@ -181,10 +183,10 @@ class TileFinish {
         row_of_(row_of),
         first_channel_(first_channel),
         rank_(rank),
-        own_rows_(Tile::kRows >> p.split_log2),
-        direct_(Tile::kDirect && p.split_log2 == 0),
-        plain_(!Tile::kFloats && !p.y_is_float && !p.epilogue.has_program && (p.channels & 7) == 0 &&
-               p.epilogue.activation == EpilogueParams::Activation::kNone),
+        split_log2_(kept(p.split_log2)),
+        own_rows_(Tile::kRows >> split_log2_),
+        direct_(Tile::kDirect && split_log2_ == 0),
+        plain_(Tile::kPlain && kept(is_plain(p)) != 0),
         clamp_(p.epilogue) {
     const int thread = static_cast<int>(threadIdx.x);
     if (plain_) prepare_plain();
@@ -247,7 +249,7 @@ class TileFinish {
     __syncthreads();
     const float* received = reinterpret_cast<const float*>(memory + max(chunk_bytes, Tile::kSumBytes));
 #if __CUDA_ARCH__ >= 900
-    if (p_.split_log2 > 0) {
+    if (split_log2_ > 0) {
       send(exchange, received, sums_barrier);
       barrier_wait(sums_barrier, 0);
     }
@@ -260,9 +262,16 @@ class TileFinish {
   // Where a thread's vectors of results stand, or -1: the rows of pairs where those are stored.
   static constexpr int kPlaces = Tile::kDirect && Tile::kM * 2 > Tile::kVectors ? Tile::kM * 2 : Tile::kVectors;
 
+  static __device__ __forceinline__ bool is_plain(const ConvParams& p) {
+    return !p.y_is_float && !p.epilogue.has_program && (p.channels & 7) == 0 &&
+           p.epilogue.activation == EpilogueParams::Activation::kNone;
+  }
+
   __device__ __forceinline__ void prepare_plain() {
     y_ = static_cast<__half*>(p_.y);
     channels_ = p_.channels;
+    plain_residual_ = static_cast<const __half*>(p_.epilogue.residual);
+    keep(plain_residual_);
     keep(y_);
     keep(channels_);
     if constexpr (Tile::kDirect) {
@@ -287,8 +296,8 @@ class TileFinish {
   }
 
   __device__ __forceinline__ void load_plain_residuals() {
-    if (p_.epilogue.residual == nullptr) return;
-    const __half* residual = static_cast<const __half*>(p_.epilogue.residual);
+    const __half* residual = plain_residual_;
+    if (residual == nullptr) return;
     if constexpr (Tile::kDirect) {
       if (direct_) {
 #pragma unroll
@@ -346,7 +355,7 @@ class TileFinish {
                                             int column) const {
     const float* from = received + own_row * Tile::kColumns + column;
     const int step = own_rows_ * Tile::kColumns;
-    switch (p_.split_log2) {
+    switch (split_log2_) {
       case 0:
         return add_parts<Tile::kWarpsK>(f, exchange + own_row * Tile::kSumPitch + column,
                                         Tile::kRows * Tile::kSumPitch);
@@ -395,7 +404,7 @@ class TileFinish {
             *reinterpret_cast<const float4*>(exchange + (w * Tile::kRows + row) * Tile::kSumPitch + column);
         sum.x += other.x, sum.y += other.y, sum.z += other.z, sum.w += other.w;
       }
-      const int owner = (row << p_.split_log2) / Tile::kRows, own_row = row - owner * own_rows_;
+      const int owner = (row << split_log2_) / Tile::kRows, own_row = row - owner * own_rows_;
       const uint32_t to = inbox + ((rank_ * own_rows_ + own_row) * Tile::kColumns + column) * 4;
       store_remote(remote_address(to, owner), sum, remote_address(sums_barrier, owner));
     }
@@ -419,12 +428,13 @@ class TileFinish {
   const ConvParams& p_;
   const WarpPlace<Tile>& place_;
   const RowOf& row_of_;
-  const int first_channel_, rank_, own_rows_;
+  const int first_channel_, rank_, split_log2_, own_rows_;
   const bool direct_;  // straight from the sums to memory, in pairs of channels
   // Halves, and nothing to do but bias, residual and clamp: then what that takes is in registers before the wait.
   const bool plain_;
   int channels_ = 0, places_[kPlaces];
   __half* y_ = nullptr;
+  const __half* plain_residual_ = nullptr;
   const HalfClamp clamp_;
   float4 bias_[2];
   ResidualVector<std::conditional_t<Tile::kFloats, float, __half>> residual_[Tile::kVectors];

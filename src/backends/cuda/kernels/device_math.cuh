@@ -29,9 +29,26 @@ __device__ __forceinline__ void start_later() {
 // Keeps a launch's parameter, or what follows from it, in a register: read again behind the wait, it may come from far
 // away.
 __device__ __forceinline__ void keep(int& value) { asm volatile("" : "+r"(value)); }
-__device__ __forceinline__ void keep(__half*& value) { asm volatile("" : "+l"(value)); }
-__device__ __forceinline__ void keep(__half2& value) {
-  asm volatile("" : "+r"(reinterpret_cast<uint32_t&>(value)));
+__device__ __forceinline__ void keep(float& value) { asm volatile("" : "+f"(value)); }
+template <class T>
+__device__ __forceinline__ void keep(T*& value) {
+  asm volatile("" : "+l"(value));
+}
+__device__ __forceinline__ void keep(__half2& value) { asm volatile("" : "+r"(reinterpret_cast<uint32_t&>(value))); }
+
+__device__ __forceinline__ int kept(int value) {
+  keep(value);
+  return value;
+}
+
+// Reads a launch's parameters once, all lines of them at the same time, for kernels that wait for nothing else.
+template <class Params>
+__device__ __forceinline__ void fetch_parameters(const Params& p) {
+  const int* words = reinterpret_cast<const int*>(&p);
+  int all = 0;
+#pragma unroll
+  for (int line = 0; line < static_cast<int>(sizeof(Params) / 64); ++line) all ^= words[line * 16];
+  keep(all);
 }
 
 // Two results as halves, clamped where the epilogue says so.
