@@ -30,7 +30,7 @@ struct Taps {
         column_bytes(kept(p.conv.dilation_w * 128)),
         plane_bytes(kept(p.plane_bytes)) {}
 
-  __device__ __forceinline__ int offset(int tap_y, int tap_x) const {
+  [[maybe_unused]] __device__ __forceinline__ int offset(int tap_y, int tap_x) const {
     const int row = tap_y >> stride_h_log2, column = tap_x >> stride_w_log2;
     const int plane = ((tap_y - (row << stride_h_log2)) << stride_w_log2) + tap_x - (column << stride_w_log2);
     return plane * plane_bytes + row * row_bytes + column * column_bytes;
