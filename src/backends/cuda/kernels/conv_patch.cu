@@ -17,6 +17,8 @@ constexpr int kRows = kPatchRows;
 template <int kColumns, int kWarpsK>
 using PatchTile = ConvTile<kRows, kColumns, 1, 1, kWarpsK, true>;
 
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
 // Where taps find their pixels in a patch.
 struct Taps {
   int kernel_h, kernel_w, stride_h_log2, stride_w_log2, row_bytes, column_bytes, plane_bytes;
@@ -30,7 +32,7 @@ struct Taps {
         column_bytes(kept(p.conv.dilation_w * 128)),
         plane_bytes(kept(p.plane_bytes)) {}
 
-  [[maybe_unused]] __device__ __forceinline__ int offset(int tap_y, int tap_x) const {
+  __device__ __forceinline__ int offset(int tap_y, int tap_x) const {
     const int row = tap_y >> stride_h_log2, column = tap_x >> stride_w_log2;
     const int plane = ((tap_y - (row << stride_h_log2)) << stride_w_log2) + tap_x - (column << stride_w_log2);
     return plane * plane_bytes + row * row_bytes + column * column_bytes;
@@ -39,10 +41,8 @@ struct Taps {
 
 // The products of one slab of 64 channels with all taps; they run on.
 template <class Tile>
-__device__ __forceinline__ void multiply_slab([[maybe_unused]] float (&sums)[Tile::kM][Tile::kN][4],
-                                              [[maybe_unused]] const Taps& taps, [[maybe_unused]] uint32_t patch,
-                                              [[maybe_unused]] uint32_t weights, [[maybe_unused]] int group) {
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+__device__ __forceinline__ void multiply_slab(float (&sums)[Tile::kM][Tile::kN][4], const Taps& taps, uint32_t patch,
+                                              uint32_t weights, int group) {
   for (int tap_y = 0; tap_y < taps.kernel_h; ++tap_y) {
     for (int tap_x = 0; tap_x < taps.kernel_w; ++tap_x) {
       const uint64_t a = tile_descriptor(patch + taps.offset(tap_y, tap_x)) + group * 2;
@@ -56,8 +56,9 @@ __device__ __forceinline__ void multiply_slab([[maybe_unused]] float (&sums)[Til
       weights += Tile::kColumns * 128;
     }
   }
-#endif
 }
+
+#endif
 
 template <class Tile>
 __global__ void __launch_bounds__(Tile::kThreads)
