@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
+#include <set>
 
+#include "base/cache_folder.h"
 #include "engine/device_run_context.h"
 #include "optimizer/runners.h"
 #include "optimizer/scratch_outputs.h"
@@ -92,7 +94,9 @@ constexpr double kNever = std::numeric_limits<double>::infinity();
 // overlap it and whose shared memory it takes or leaves; then the best of these in the whole run.
 class KernelTuner {
  public:
-  KernelTuner(engine::Decisions& decisions, engine::Engine& engine) : decisions_(decisions), engine_(engine) {}
+  // `refused`: rows that are not tried.
+  KernelTuner(engine::Decisions& decisions, engine::Engine& engine, std::set<std::string> refused)
+      : decisions_(decisions), engine_(engine), refused_(std::move(refused)) {}
 
   Status run(const Feed& feed, Clock::time_point deadline) {
     feed_ = &feed;
@@ -149,7 +153,7 @@ class KernelTuner {
   // As many copies as make a recording long against the start of one.
   static int copies_for(double us) { return std::clamp(static_cast<int>(150.0 / std::max(us, 1.0)), 1, 12); }
 
-  static std::vector<Work> collect(const engine::Plan& plan) {
+  std::vector<Work> collect(const engine::Plan& plan) const {
     std::vector<Work> works;
     for (size_t s = 0; s < plan.steps.size(); ++s) {
       const engine::Step& step = plan.steps[s];
@@ -158,7 +162,9 @@ class KernelTuner {
           std::find_if(works.begin(), works.end(), [&](const Work& w) { return w.signature == step.signature; });
       if (work == works.end()) {
         work = works.insert(works.end(), Work{step.signature, step.kernel_name, s, 0, {}, {}});
-        work->alternatives.assign(step.alternatives.begin(), step.alternatives.end());
+        for (const std::string& name : step.alternatives) {
+          if (!refused_.contains(name)) work->alternatives.push_back(name);
+        }
         work->alternatives.resize(std::min(work->alternatives.size(), kMostAlternatives));
         work->us.assign(work->alternatives.size(), kNever);
       }
@@ -245,6 +251,7 @@ class KernelTuner {
 
   engine::Decisions& decisions_;
   engine::Engine& engine_;
+  std::set<std::string> refused_;
   const Feed* feed_ = nullptr;
   std::vector<ir::Dims> dims_;
   Clock::time_point deadline_;
@@ -252,11 +259,21 @@ class KernelTuner {
   double before_us_ = 0, after_us_ = 0;
 };
 
+// Rows that compile, where the user wants none.
+std::set<std::string> refused_rows(const SearchInput& input) {
+  std::set<std::string> names;
+  for (const backends::KernelEntry& row : input.device->kernels()) {
+    if (row.compiles && !input.options.compile_chains) names.insert(row.name);
+  }
+  return names;
+}
+
 }  // namespace
 
 Status tune_kernels(const SearchInput& input, engine::Decisions& decisions, OptimizationStep& step) {
+  input.device->keep_compiled_in(cache_folder(input.options.cache_dir).string());
   BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, decisions));
-  KernelTuner tuner(decisions, *engine);
+  KernelTuner tuner(decisions, *engine, refused_rows(input));
   const auto end = Clock::now() + std::chrono::microseconds(static_cast<int64_t>(input.options.time_limit_s * 1e6));
   int percent = 60;
   for (size_t i = 0; i < input.feeds.size(); ++i) {
@@ -268,6 +285,9 @@ Status tune_kernels(const SearchInput& input, engine::Decisions& decisions, Opti
   step.pre_run_ms = tuner.before_us() / 1e3;
   step.post_run_ms = tuner.after_us() / 1e3;
   step.changes = tuner.changes();
+  if (const Status compiler = input.device->can_compile(); input.options.compile_chains && !compiler.ok()) {
+    step.message = "elementwise chains are interpreted: " + compiler.message();
+  }
   step.status = tuner.changes() > 0 ? StepStatus::kEffective : StepStatus::kPassed;
   return {};
 }
