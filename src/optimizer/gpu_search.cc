@@ -88,15 +88,35 @@ struct Work {
   std::vector<double> us;  // of each alternative, repeated alone; infinite where it was not measured
 };
 
+// Which of the rows that take a piece of work are tried, and in which order.
+struct RowOrder {
+  std::set<std::string> refused, early;
+
+  RowOrder(const backends::Device& device, bool compile) {
+    for (const backends::KernelEntry& row : device.kernels()) {
+      if (row.compiles && !compile) refused.insert(row.name);
+      if (row.is_tried_early) early.insert(row.name);
+    }
+  }
+  // The most likely one stays the first.
+  std::vector<std::string> of(std::span<const std::string> likely) const {
+    std::vector<std::string> names;
+    for (const std::string& name : likely) {
+      if (refused.contains(name)) continue;
+      names.insert(early.contains(name) && !names.empty() ? names.begin() + 1 : names.end(), name);
+    }
+    return names;
+  }
+};
+
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
 // First every alternative alone, all works in the same few plans; then the best of each between its neighbours, which
 // overlap it and whose shared memory it takes or leaves; then the best of these in the whole run.
 class KernelTuner {
  public:
-  // `refused`: rows that are not tried.
-  KernelTuner(engine::Decisions& decisions, engine::Engine& engine, std::set<std::string> refused)
-      : decisions_(decisions), engine_(engine), refused_(std::move(refused)) {}
+  KernelTuner(engine::Decisions& decisions, engine::Engine& engine, RowOrder order)
+      : decisions_(decisions), engine_(engine), order_(std::move(order)) {}
 
   Status run(const Feed& feed, Clock::time_point deadline) {
     feed_ = &feed;
@@ -162,9 +182,7 @@ class KernelTuner {
           std::find_if(works.begin(), works.end(), [&](const Work& w) { return w.signature == step.signature; });
       if (work == works.end()) {
         work = works.insert(works.end(), Work{step.signature, step.kernel_name, s, 0, {}, {}});
-        for (const std::string& name : step.alternatives) {
-          if (!refused_.contains(name)) work->alternatives.push_back(name);
-        }
+        work->alternatives = order_.of(step.alternatives);
         work->alternatives.resize(std::min(work->alternatives.size(), kMostAlternatives));
         work->us.assign(work->alternatives.size(), kNever);
       }
@@ -251,7 +269,7 @@ class KernelTuner {
 
   engine::Decisions& decisions_;
   engine::Engine& engine_;
-  std::set<std::string> refused_;
+  RowOrder order_;
   const Feed* feed_ = nullptr;
   std::vector<ir::Dims> dims_;
   Clock::time_point deadline_;
@@ -259,21 +277,12 @@ class KernelTuner {
   double before_us_ = 0, after_us_ = 0;
 };
 
-// Rows that compile, where the user wants none.
-std::set<std::string> refused_rows(const SearchInput& input) {
-  std::set<std::string> names;
-  for (const backends::KernelEntry& row : input.device->kernels()) {
-    if (row.compiles && !input.options.compile_chains) names.insert(row.name);
-  }
-  return names;
-}
-
 }  // namespace
 
 Status tune_kernels(const SearchInput& input, engine::Decisions& decisions, OptimizationStep& step) {
   input.device->keep_compiled_in(cache_folder(input.options.cache_dir).string());
   BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, decisions));
-  KernelTuner tuner(decisions, *engine, refused_rows(input));
+  KernelTuner tuner(decisions, *engine, RowOrder(*input.device, input.options.compile_chains));
   const auto end = Clock::now() + std::chrono::microseconds(static_cast<int64_t>(input.options.time_limit_s * 1e6));
   int percent = 60;
   for (size_t i = 0; i < input.feeds.size(); ++i) {

@@ -195,8 +195,8 @@ Result<std::unique_ptr<Kernel>> create_conv(const KernelRequest& request, PackCa
 }
 
 constexpr KernelEntry kRows[] = {
-    {"cuda.matmul.cublaslt", ir::Op::kMatMul, supports_matmul, nullptr, create_matmul},
-    {"cuda.conv.cublaslt", ir::Op::kConv, supports_conv, nullptr, create_conv},
+    {"cuda.matmul.cublaslt", ir::Op::kMatMul, supports_matmul, nullptr, create_matmul, nullptr, false, true},
+    {"cuda.conv.cublaslt", ir::Op::kConv, supports_conv, nullptr, create_conv, nullptr, false, true},
 };
 
 }  // namespace

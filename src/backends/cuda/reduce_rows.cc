@@ -140,17 +140,20 @@ Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, Pack
 
 // --- a row a warp, and columns side by side ---
 
-// Below these, blocks of one row are as fast, and small steps are joined.
-constexpr int64_t kLeastWarpRows = 128, kLeastElements = 1 << 14, kLeastColumns = 64;
+// Below these, blocks of one row are as fast on an H200, and small steps are joined.
+constexpr int64_t kLeastReducedRows = 128, kLeastHeldRows = 1024, kLeastColumns = 64;
+constexpr int64_t kLeastRowElements = 1 << 14, kLeastColumnElements = 1 << 20;
 
 Support supports_reduce_fours(const KernelRequest& request, bool columns) {
   if (Support s = supports_reduce(request); !s.ok) return s;
   const Block block = *as_block(request.inputs[0].dims, request.node->get<ir::ReduceAttrs>().axes);
   if ((block.inner == 1) == columns) return Support::no(columns ? "reduces the last axis" : "keeps the last axis");
   if ((columns ? block.inner : block.reduced) % 4 != 0) return Support::no("the last axis is no multiple of 4");
-  if (columns ? block.inner < kLeastColumns : block.outer < kLeastWarpRows) return Support::no("has too few results");
-  if (request.inputs[0].element_count() < kLeastElements) return Support::no("has fewer than 2^14 elements");
-  return Support::yes();
+  if (columns ? block.inner < kLeastColumns : block.outer < kLeastReducedRows)
+    return Support::no("has too few results");
+  const int64_t least = columns ? kLeastColumnElements : kLeastRowElements;
+  if (request.inputs[0].element_count() >= least) return Support::yes();
+  return Support::no("has fewer than " + std::to_string(least) + " elements");
 }
 Support supports_reduce_warp(const KernelRequest& request) { return supports_reduce_fours(request, false); }
 Support supports_reduce_columns(const KernelRequest& request) { return supports_reduce_fours(request, true); }
@@ -292,8 +295,8 @@ Support supports_row_warps(const KernelRequest& request) {
     return Support::no("has rows of " + std::to_string(columns) + " elements, needs a multiple of 4 up to " +
                        std::to_string(kMostWarpColumns));
   }
-  if (request.outputs[0].element_count() / columns >= kLeastWarpRows) return Support::yes();
-  return Support::no("has fewer than " + std::to_string(kLeastWarpRows) + " rows");
+  if (request.outputs[0].element_count() / columns >= kLeastHeldRows) return Support::yes();
+  return Support::no("has fewer than " + std::to_string(kLeastHeldRows) + " rows");
 }
 
 // Times four elements that a lane holds of a row.

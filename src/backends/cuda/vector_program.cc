@@ -58,7 +58,7 @@ class Encoder {
   }
   int8_t operand(int value, int i) const {
     if (value < 0) return -1;
-    if (value == inputs_ + i - 1) return kLastResult;
+    if (i > 0 && value == inputs_ + i - 1) return kLastResult;
     const int place = place_[static_cast<size_t>(value)];
     return static_cast<int8_t>(place == kNever ? value : kFirstKept + place);
   }
