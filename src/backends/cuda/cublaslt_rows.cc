@@ -157,6 +157,12 @@ Result<std::unique_ptr<Kernel>> create_without(const KernelRequest& request, Pac
   return why;
 }
 
+constexpr uintptr_t kWorkspaceAlignment = 256;
+void* aligned(std::byte* scratch) {
+  const auto address = reinterpret_cast<uintptr_t>(scratch);
+  return scratch + (kWorkspaceAlignment - address % kWorkspaceAlignment) % kWorkspaceAlignment;
+}
+
 Result<std::unique_ptr<Kernel>> create_product(const KernelRequest& request, LtProblem problem, PackCache& packs) {
   const LtEpilogue epilogue = *lt_epilogue(request);
   std::shared_ptr<const DeviceBuffer> bias;
@@ -171,7 +177,7 @@ Result<std::unique_ptr<Kernel>> create_product(const KernelRequest& request, LtP
   if (!made.ok()) return create_without(request, packs, made.status());
   const std::shared_ptr<const LtProduct> lt = std::move(*made);
   KernelTraits traits;
-  traits.scratch_bytes = lt->workspace_bytes();
+  if (lt->workspace_bytes() > 0) traits.scratch_bytes = lt->workspace_bytes() + kWorkspaceAlignment;
   if (epilogue.bias >= 0) traits.unread_inputs = 1u << epilogue.bias;
   return make_kernel(
       [lt, bias, addend = epilogue.addend](const KernelArgs& args) {
@@ -180,7 +186,7 @@ Result<std::unique_ptr<Kernel>> create_product(const KernelRequest& request, LtP
         operands.b = args.inputs[0];
         if (addend >= 0) operands.addend = args.inputs[static_cast<size_t>(addend)];
         operands.d = args.outputs[0];
-        operands.workspace = args.scratch;
+        operands.workspace = aligned(args.scratch);
         operands.stream = args.queue;
         return lt->run(operands);
       },
