@@ -164,6 +164,10 @@ TEST(CudaChains, Reductions) {
     cases.push_back({name + "_rows", ir::Op::kReduce, attrs, {random_floats({300, 1228})}, 1, 1, 2e-4});
     cases.push_back({name + "_short_rows", ir::Op::kReduce, attrs, {random_floats({4099, 8})}, 1, 1, 2e-4});
     cases.push_back({name + "_middle", ir::Op::kReduce, attrs, {random_floats({5, 3101, 68})}, 1, 1, 2e-4});
+    attrs.axes = {1, 2, 4};
+    cases.push_back({name + "_groups", ir::Op::kReduce, attrs, {random_floats({2, 9, 7, 5, 6})}, 1, 1, 2e-4});
+    attrs.axes = {0, 2};
+    cases.push_back({name + "_outer", ir::Op::kReduce, attrs, {random_floats({3, 11, 701})}, 1, 1, 2e-4});
     attrs.axes = {0};
     cases.push_back({name + "_columns", ir::Op::kReduce, attrs, {random_floats({4102, 260})}, 1, 1, 2e-4});
     cases.push_back({name + "_few_rows", ir::Op::kReduce, attrs, {random_floats({130, 8192})}, 1, 1, 2e-4});

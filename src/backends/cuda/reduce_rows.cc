@@ -96,8 +96,8 @@ SmallPiece small_reduction(const Block& block, ReduceOp op, float scale, Element
   return piece;
 }
 
-float scale_of(ir::ReduceKind kind, const Block& block) {
-  return kind == ir::ReduceKind::kMean ? 1.0f / static_cast<float>(block.reduced) : 1.0f;
+float scale_of(ir::ReduceKind kind, int64_t reduced) {
+  return kind == ir::ReduceKind::kMean ? 1.0f / static_cast<float>(reduced) : 1.0f;
 }
 
 Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, PackCache&) {
@@ -105,7 +105,7 @@ Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, Pack
   const Block block = *as_block(request.inputs[0].dims, attrs.axes);
   const ReduceOp op = *reduce_op(attrs.kind);
   const int sms = request.device->info().multiprocessors;
-  const float scale = scale_of(attrs.kind, block);
+  const float scale = scale_of(attrs.kind, block.reduced);
   const ElementType type = *element_type(request.inputs[0].dtype), result = *element_type(request.outputs[0].dtype);
   constexpr int64_t kLeastPart = 256;  // of the reduced dim, for a block
   ReduceLaunch first = reduce_launch(block, op, sms);
@@ -170,7 +170,7 @@ Result<std::unique_ptr<Kernel>> create_reduce_warp(const KernelRequest& request,
   RowReduceParams params;
   params.rows = block.outer;
   params.columns = static_cast<int>(block.reduced);
-  params.scale = scale_of(attrs.kind, block);
+  params.scale = scale_of(attrs.kind, block.reduced);
   params.op = *reduce_op(attrs.kind);
   params.result_type = *element_type(request.outputs[0].dtype);
   const LaunchShape shape = warp_rows(block.outer);
@@ -209,7 +209,7 @@ Result<std::unique_ptr<Kernel>> create_reduce_columns(const KernelRequest& reque
   const auto& attrs = request.node->get<ir::ReduceAttrs>();
   const Block block = *as_block(request.inputs[0].dims, attrs.axes);
   const ReduceOp op = *reduce_op(attrs.kind);
-  const float scale = scale_of(attrs.kind, block);
+  const float scale = scale_of(attrs.kind, block.reduced);
   const ElementType type = *element_type(request.inputs[0].dtype), result = *element_type(request.outputs[0].dtype);
   const int64_t blocks = block.outer * ceil_div(block.inner, int64_t{128});
   const int64_t wanted = kBlocksAnSm * request.device->info().multiprocessors / blocks;
@@ -237,6 +237,56 @@ Result<std::unique_ptr<Kernel>> create_reduce_columns(const KernelRequest& reque
         return launch(args, joins, second.shape, more);
       },
       {.scratch_bytes = scratch});
+}
+
+// --- axes that are no neighbours ---
+
+Support supports_reduce_strided(const KernelRequest& request) {
+  if (Support s = needs_small(request); !s.ok) return s;
+  if (Support s = needs_element_type(request.inputs[0], "the input", true); !s.ok) return s;
+  if (request.inputs[0].element_count() == 0) return Support::no("the input is empty");
+  if (request.inputs[0].dims.size() > kMaxRank) return Support::no("has more than 8 dims");
+  return Support::yes();
+}
+
+Result<std::unique_ptr<Kernel>> create_reduce_strided(const KernelRequest& request, PackCache&) {
+  const auto& attrs = request.node->get<ir::ReduceAttrs>();
+  const ir::Dims &dims = request.inputs[0].dims, strides = row_major_strides(dims);
+  StridedReduceParams params;
+  // One dim of 1 at least, so that every position has an index.
+  params.kept_rank = params.reduced_rank = 1;
+  int64_t kept = 1, reduced = 1;
+  const auto add = [](int64_t dim, int64_t stride, int64_t& count, int& rank, FastDivisor* to_dims, int* to_strides) {
+    if (count > 1) ++rank;
+    to_dims[rank - 1] = FastDivisor(dim);
+    to_strides[rank - 1] = static_cast<int>(stride);
+    count *= dim;
+  };
+  for (size_t d = 0; d < dims.size(); ++d) {
+    if (dims[d] == 1) continue;
+    if (std::find(attrs.axes.begin(), attrs.axes.end(), static_cast<int64_t>(d)) != attrs.axes.end()) {
+      add(dims[d], strides[d], reduced, params.reduced_rank, params.reduced_dims, params.reduced_strides);
+    } else {
+      add(dims[d], strides[d], kept, params.kept_rank, params.kept_dims, params.kept_strides);
+    }
+  }
+  params.results = static_cast<int>(kept);
+  params.reduced = static_cast<int>(reduced);
+  params.scale = scale_of(attrs.kind, reduced);
+  params.op = *reduce_op(attrs.kind);
+  params.type = *element_type(request.inputs[0].dtype);
+  params.result_type = *element_type(request.outputs[0].dtype);
+  LaunchShape shape;
+  shape.grid.x = static_cast<unsigned>(kept);
+  shape.threads = 32 * kRowWarps;
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, reduce_strided_kernel(), shape));
+  return make_kernel([=](const KernelArgs& args) {
+    StridedReduceParams p = params;
+    p.x = args.inputs[0];
+    p.y = args.outputs[0];
+    void* arguments[] = {&p};
+    return launch(args, reduce_strided_kernel(), shape, arguments);
+  });
 }
 
 Support supports_arg_reduce(const KernelRequest& request) {
@@ -361,6 +411,7 @@ constexpr KernelEntry kRows[] = {
     {"cuda.reduce.warp", ir::Op::kReduce, supports_reduce_warp, nullptr, create_reduce_warp},
     {"cuda.reduce.columns", ir::Op::kReduce, supports_reduce_columns, nullptr, create_reduce_columns},
     {"cuda.reduce.block", ir::Op::kReduce, supports_reduce, nullptr, create_reduce},
+    {"cuda.reduce.strided", ir::Op::kReduce, supports_reduce_strided, nullptr, create_reduce_strided},
     {"cuda.arg_reduce.block", ir::Op::kArgReduce, supports_arg_reduce, nullptr, create_arg_reduce},
     {"cuda.softmax.warp", ir::Op::kSoftmax, supports_row_warps, nullptr, create_softmax_warp},
     {"cuda.softmax.row", ir::Op::kSoftmax, supports_rows, nullptr, create_softmax},

@@ -173,8 +173,51 @@ __global__ void __launch_bounds__(32 * kRowWarps) reduce_columns(const __grid_co
   store_four(p.y, (outer * gridDim.y + blockIdx.y) * p.inner + column, p.result_type, sums);
 }
 
+__device__ __forceinline__ int strided_offset(int position, int rank, const FastDivisor* dims, const int* strides) {
+  int at = 0;
+  for (int d = rank - 1; d > 0; --d) {
+    const int next = divide(position, dims[d]);
+    at += (position - next * static_cast<int>(dims[d].divisor)) * strides[d];
+    position = next;
+  }
+  return at + position * strides[0];
+}
+
+__global__ void __launch_bounds__(32 * kRowWarps) reduce_strided(const __grid_constant__ StridedReduceParams p) {
+  constexpr int kAhead = 4, kThreads = 32 * kRowWarps;
+  __shared__ float parts[kRowWarps];
+  start_later();
+  wait_for_earlier();
+  const int result = static_cast<int>(blockIdx.x), thread = static_cast<int>(threadIdx.x);
+  const int first = strided_offset(result, p.kept_rank, p.kept_dims, p.kept_strides);
+  const float identity = identity_of(p.op);
+  float value = identity;
+  for (int i = thread; i < p.reduced; i += kThreads * kAhead) {
+    float loaded[kAhead];
+#pragma unroll
+    for (int j = 0; j < kAhead; ++j) {
+      const int at = i + j * kThreads;
+      loaded[j] = identity;
+      if (at < p.reduced) {
+        loaded[j] =
+            load_element(p.x, first + strided_offset(at, p.reduced_rank, p.reduced_dims, p.reduced_strides), p.type);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kAhead; ++j) value = fold(p.op, value, loaded[j]);
+  }
+  const auto both = [&](float a, float b) { return fold(p.op, a, b); };
+  value = across_warp(value, both);
+  if (thread % 32 == 0) parts[thread / 32] = value;
+  __syncthreads();
+  if (thread >= 32) return;
+  value = across_warp(thread < kRowWarps ? parts[thread] : identity, both);
+  if (thread == 0) store_element(p.y, result, p.result_type, value * p.scale);
+}
+
 }  // namespace
 
+const void* reduce_strided_kernel() { return reinterpret_cast<const void*>(&reduce_strided); }
 const void* softmax_warp_kernel(int fours) {
   switch (fours) {
     case 1:
