@@ -1,6 +1,6 @@
 // Every CUDA row that takes a piece of work, timed alone on the card: elementwise chains, casts, reductions and large
 // matrix products. Chains are compared with the bandwidth of the card (argument 1, TB/s; 4.2 by default), products with
-// nothing: bench/gpu_products.py times PyTorch's on the same shapes.
+// nothing: bench/gpu_products.py times PyTorch on the same shapes.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
