@@ -95,8 +95,15 @@ bool has_cpu_kernel(const ir::Graph& graph, const ir::Node& node) {
   return node.get<ir::ConvAttrs>().strides.size() <= 2 && graph.value(node.inputs[1]).is_constant();
 }
 
+bool has_transposed_kernel(const ir::Graph& graph, const ir::Node& node) {
+  const auto& attrs = node.get<ir::ConvTransposeAttrs>();
+  return attrs.strides.size() <= 2 && graph.value(node.inputs[1]).is_constant() &&
+         std::all_of(attrs.dilations.begin(), attrs.dilations.end(), [](int64_t d) { return d == 1; });
+}
+
 bool leads_on_cpu(const ir::Graph& graph, const ir::Node& node) {
   if (node.op == ir::Op::kMatMul) return true;
+  if (node.op == ir::Op::kConvTranspose) return has_transposed_kernel(graph, node);
   return node.op == ir::Op::kConv && has_cpu_kernel(graph, node) && !is_depthwise_conv(graph, node);
 }
 
