@@ -180,7 +180,7 @@ def inception_v3(small=False):
     def width(filters):
         return max(4, filters // 16) if small else filters
 
-    net = GraphBuilder(1512, "InceptionV3", alignment=0.25)
+    net = GraphBuilder(1512, "InceptionV3", alignment=0.12)
     images = _images(size, 6)
     x = net.placeholder("input", [None, size, size, 3], images)
     x = _conv_bn_relu(net, x, width(32), 3, 2, "VALID")
