@@ -397,7 +397,8 @@ void MatrixKernels::conv_transpose_case(int round) {
       if (y < 0 || y >= s.oh || x < 0 || x >= s.ow) continue;
       for (int64_t o = 0; o < s.oc; ++o) {
         for (int64_t c = 0; c < s.c; ++c) {
-          sums[((image * s.oh + y) * s.ow + x) * s.oc + o] += number(in[z * s.c + c]) * number(w[(t * s.oc + o) * s.c + c]);
+          sums[((image * s.oh + y) * s.ow + x) * s.oc + o] +=
+              number(in[z * s.c + c]) * number(w[(t * s.oc + o) * s.c + c]);
         }
       }
     }

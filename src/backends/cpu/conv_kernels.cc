@@ -206,10 +206,10 @@ Result<std::unique_ptr<Kernel>> create_conv_transpose(const KernelRequest& reque
   // Which taps meet depends on stride and padding, so they belong to the layout.
   const std::string layout = layout_name("conv_transpose", {shape.kh, shape.kw, shape.c, shape.oc, shape.stride_h,
                                                             shape.stride_w, shape.pad_top, shape.pad_left});
-  BLADE_ASSIGN_OR_RETURN(const auto packed, packed_weights<T>(request, packs, layout, packed_conv_transpose_bytes<T>(shape),
-                                                              [&](const T* from, void* to) {
-                                                                pack_conv_transpose_weights(shape, from, to);
-                                                              }));
+  BLADE_ASSIGN_OR_RETURN(
+      const auto packed,
+      packed_weights<T>(request, packs, layout, packed_conv_transpose_bytes<T>(shape),
+                        [&](const T* from, void* to) { pack_conv_transpose_weights(shape, from, to); }));
   return make_kernel(
       [=](const KernelArgs& args) {
         LoweredEpilogue::BoundTo<T> bound;

@@ -5,8 +5,8 @@
 #include "backends/cpu/kernel_support.h"
 #include "backends/cpu/matrix/conv2d.h"
 #include "backends/cpu/matrix/conv3d_f32.h"
-#include "backends/cpu/matrix/conv_transpose3d_f32.h"
 #include "backends/cpu/matrix/conv_transpose.h"
+#include "backends/cpu/matrix/conv_transpose3d_f32.h"
 #include "backends/cpu/matrix/depthwise.h"
 
 namespace blade::backends::cpu {

@@ -102,7 +102,9 @@ struct Union {
   explicit Union(const ConvTransposeShape& shape)
       : s(shape), y(s.kh, s.oh, s.stride_h, s.pad_top), x(s.kw, s.ow, s.stride_w, s.pad_left) {}
   int64_t columns() const { return phase_count(s) * s.oc; }
-  PackedB layout(const void* data) const { return packed_b_view(packed_steps<T>(y.taps * x.taps, s.c), columns(), data); }
+  PackedB layout(const void* data) const {
+    return packed_b_view(packed_steps<T>(y.taps * x.taps, s.c), columns(), data);
+  }
   Conv2DShape conv() const {
     Conv2DShape c;
     c.n = s.n;
@@ -266,8 +268,7 @@ void run_row(const ConvTransposeShape& s, const Phase& phase, TileJob<T> job, co
   const int64_t skipped = row * phase.x.outputs;
   run_tile_range(
       job, {0, tile_count(job), 0, job.b.panels()},
-      [&](int64_t first, int count, const T** pointers) { return rows(skipped + first, count, pointers); },
-      scratch);
+      [&](int64_t first, int count, const T** pointers) { return rows(skipped + first, count, pointers); }, scratch);
 }
 
 // Zeros, tap offsets, and what repeat_channels() makes.
@@ -315,9 +316,7 @@ void run_union(const ConvTransposeShape& s, const T* in, const void* packed, T* 
       const int64_t skipped = r * conv.ow;
       run_tile_range(
           row_job, {0, tile_count(row_job), 0, row_job.b.panels()},
-          [&](int64_t first_row, int count, const T** pointers) {
-            return find(skipped + first_row, count, pointers);
-          },
+          [&](int64_t first_row, int count, const T** pointers) { return find(skipped + first_row, count, pointers); },
           mine + all.row_bytes() + all.image_row_bytes());
       spread_row(all, products, r, image_row, out, epilogue);
     }
@@ -406,7 +405,7 @@ template void conv_transpose(const ConvTransposeShape&, const float*, const void
 template size_t packed_conv_transpose_bytes<BFloat16>(const ConvTransposeShape&);
 template void pack_conv_transpose_weights(const ConvTransposeShape&, const BFloat16*, void*);
 template size_t conv_transpose_scratch_bytes<BFloat16>(const ConvTransposeShape&, int);
-template void conv_transpose(const ConvTransposeShape&, const BFloat16*, const void*, BFloat16*, const Epilogue<BFloat16>&,
-                             ThreadPool&, std::byte*);
+template void conv_transpose(const ConvTransposeShape&, const BFloat16*, const void*, BFloat16*,
+                             const Epilogue<BFloat16>&, ThreadPool&, std::byte*);
 
 }  // namespace blade::backends::cpu
