@@ -77,6 +77,15 @@ void add_pools(std::vector<Case>& cases) {
            1,
            kTolerance});
     }
+    for (int64_t channels : {1, 33}) {  // windows that begin in the padding before, in depth too; two images
+      cases.push_back({"pool_volume" + std::to_string(cases.size()),
+                       Op::kPool,
+                       ir::PoolAttrs{kind, {3, 2, 2}, {2, 1, 2}, ir::Padding::kExplicit, {2, 1, 1, 0, 1, 1}},
+                       {random_floats({2, 5, 4, 7, channels})},
+                       ~0u,
+                       1,
+                       kTolerance});
+    }
     cases.push_back({"pool_explicit" + std::to_string(cases.size()),
                      Op::kPool,
                      ir::PoolAttrs{kind, {3, 3}, {2, 2}, ir::Padding::kExplicit, {1, 1, 0, 1}},

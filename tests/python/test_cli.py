@@ -190,6 +190,21 @@ def test_bench_profile_inspect_doctor(model):
     assert "cpu" in run("doctor").stdout
 
 
+def test_limits_are_kept_and_a_broken_cache_is_measured_again(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    profile = ["profile", model, "--shape", "x=1x32x32x3", "--runs", 3]
+    run(*profile)
+    cache = tmp_path / "blade" / "machine_limits.json"
+    (key, measured), = json.loads(cache.read_text()).items()
+    assert measured["fp32_fma_gflops"] > 0 and {"bf16_amx_gflops", "int8_dot_gops", "int8_amx_gops"} <= set(measured)
+    run(*profile)
+    assert json.loads(cache.read_text())[key] == measured
+    for broken in ({"vector": 5}, {**measured, "fp32_fma_gflops": "many"}):
+        cache.write_text(json.dumps({key: broken}))
+        run(*profile)
+        assert json.loads(cache.read_text())[key]["fp32_fma_gflops"] > 0
+
+
 @pytest.mark.parametrize(
     "arguments,words",
     [

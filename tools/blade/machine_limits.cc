@@ -1,9 +1,5 @@
-// Times loops of nothing but FMAs or loads. Benchmarks are judged against these figures, so the instruction sets are
-// chosen at run time, not by compiler flags.
+// Times the loops of peak_loops.h, and keeps what they reached.
 #include "machine_limits.h"
-
-#include <cpuid.h>
-#include <immintrin.h>
 
 #include <algorithm>
 #include <atomic>
@@ -19,132 +15,14 @@
 #include <thread>
 #include <vector>
 
-#include "base/amx.h"
+#include "peak_loops.h"
 
 namespace blade::command {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kFmaChains = 16;  // independent accumulators: latency 4 or 5 times two ports, with room
-
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-// One source for each width: `Vector` is a GCC vector type, so the target attribute of the caller picks the
-// instructions.
-using Float16 = float __attribute__((vector_size(64)));
-using Float8 = float __attribute__((vector_size(32)));
-
-// Returns a value that depends on every product, so that none is removed. 2 * lanes * kFmaChains flops an iteration.
-__attribute__((target("avx512f"))) float fma_loop_avx512(long iterations) {
-  __m512 sums[kFmaChains];
-  for (auto& sum : sums) sum = _mm512_set1_ps(1.0f);
-  __m512 a = _mm512_set1_ps(0.999f);
-  __m512 b = _mm512_set1_ps(0.001f);
-  for (long i = 0; i < iterations; ++i) {
-    asm volatile("" : "+v"(a), "+v"(b));
-#pragma GCC unroll 16
-    for (auto& sum : sums) sum = _mm512_fmadd_ps(sum, a, b);
-  }
-  Float16 total = {};
-  for (auto& sum : sums) total += reinterpret_cast<Float16&>(sum);
-  return total[0] + total[15];
-}
-
-// 4 * 16 * kFmaChains flops an iteration.
-__attribute__((target("avx512f,avx512bf16"))) float dot_loop_bf16(long iterations) {
-  __m512 sums[kFmaChains];
-  for (auto& sum : sums) sum = _mm512_set1_ps(1.0f);
-  __m512i a = _mm512_set1_epi16(0x3c00), b = _mm512_set1_epi16(0x3c01);  // small bfloat16 numbers
-  for (long i = 0; i < iterations; ++i) {
-    asm volatile("" : "+v"(a), "+v"(b));
-#pragma GCC unroll 16
-    for (auto& sum : sums) sum = _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
-  }
-  Float16 total = {};
-  for (auto& sum : sums) total += reinterpret_cast<Float16&>(sum);
-  return total[0] + total[15];
-}
-
-bool has_amx_bf16() {
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return false;
-  return ((edx >> 22) & 1) != 0 && ((edx >> 24) & 1) != 0 && amx_permitted();
-}
-
-constexpr double kTileFlops = 2.0 * 16 * 16 * 32;  // of one product of tile registers
-
-// Four sums from two tiles of each factor, as the kernels have them: 4 * kTileFlops an iteration.
-void dot_loop_amx(long iterations) {
-  struct alignas(64) {
-    uint8_t palette = 1, start_row = 0, reserved[14] = {};
-    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-  } configuration;
-  alignas(64) uint16_t small[512];
-  std::fill_n(small, 512, uint16_t{0x3c01});
-  asm volatile(
-      "ldtilecfg %0\n\ttilezero %%tmm0\n\ttilezero %%tmm1\n\ttilezero %%tmm2\n\ttilezero %%tmm3\n\t"
-      "tileloadd (%1,%2,1), %%tmm4\n\ttileloadd (%1,%2,1), %%tmm5\n\t"
-      "tileloadd (%1,%2,1), %%tmm6\n\ttileloadd (%1,%2,1), %%tmm7" ::"m"(configuration),
-      "r"(small), "r"(int64_t{64})
-      : "memory");
-  for (long i = 0; i < iterations; ++i) {
-    asm volatile(
-        "tdpbf16ps %tmm6, %tmm4, %tmm0\n\ttdpbf16ps %tmm7, %tmm4, %tmm1\n\t"
-        "tdpbf16ps %tmm6, %tmm5, %tmm2\n\ttdpbf16ps %tmm7, %tmm5, %tmm3");
-  }
-  asm volatile("tilerelease");
-}
-
-__attribute__((target("avx2,fma"))) float fma_loop_avx2(long iterations) {
-  constexpr int kChains = 12;  // sixteen registers hold twelve sums and the two factors
-  __m256 sums[kChains];
-  for (auto& sum : sums) sum = _mm256_set1_ps(1.0f);
-  __m256 a = _mm256_set1_ps(0.999f);
-  __m256 b = _mm256_set1_ps(0.001f);
-  for (long i = 0; i < iterations; ++i) {
-    asm volatile("" : "+x"(a), "+x"(b));
-#pragma GCC unroll 12
-    for (auto& sum : sums) sum = _mm256_fmadd_ps(sum, a, b);
-  }
-  Float8 total = {};
-  for (auto& sum : sums) total += reinterpret_cast<Float8&>(sum);
-  return total[0] + total[7];
-}
-
-// Sums `bytes` at `data` `passes` times; bytes is a multiple of 512.
-__attribute__((target("avx512f"))) float read_loop_avx512(const float* data, size_t bytes, long passes) {
-  __m512 sums[8];
-  for (auto& sum : sums) sum = _mm512_setzero_ps();
-  for (long pass = 0; pass < passes; ++pass) {
-    const float* end = data + bytes / sizeof(float);
-    for (const float* p = data; p < end; p += 128) {
-#pragma GCC unroll 8
-      for (int k = 0; k < 8; ++k) sums[k] = _mm512_add_ps(sums[k], _mm512_load_ps(p + 16 * k));
-    }
-    asm volatile("" ::: "memory");
-  }
-  Float16 total = {};
-  for (auto& sum : sums) total += reinterpret_cast<Float16&>(sum);
-  return total[0] + total[15];
-}
-
-__attribute__((target("avx2"))) float read_loop_avx2(const float* data, size_t bytes, long passes) {
-  __m256 sums[8];
-  for (auto& sum : sums) sum = _mm256_setzero_ps();
-  for (long pass = 0; pass < passes; ++pass) {
-    const float* end = data + bytes / sizeof(float);
-    for (const float* p = data; p < end; p += 64) {
-#pragma GCC unroll 8
-      for (int k = 0; k < 8; ++k) sums[k] = _mm256_add_ps(sums[k], _mm256_load_ps(p + 8 * k));
-    }
-    asm volatile("" ::: "memory");
-  }
-  Float8 total = {};
-  for (auto& sum : sums) total += reinterpret_cast<Float8&>(sum);
-  return total[0] + total[7];
-}
 
 volatile float g_sink;
 
@@ -182,28 +60,12 @@ double best_rate(int threads, const LimitTrials& trials, const Work& work) {
   return best;
 }
 
-double fma_gflops(int threads, bool avx512, const LimitTrials& trials) {
+double giga_operations(const PeakLoop& loop, int threads, const LimitTrials& trials) {
   constexpr long kBatch = 10000;
-  const double flops = avx512 ? 2.0 * 16 * kFmaChains : 2.0 * 8 * 12;
-  const double rate = best_rate(threads, trials, [avx512](int, long repetitions) {
-    g_sink = avx512 ? fma_loop_avx512(kBatch * repetitions) : fma_loop_avx2(kBatch * repetitions);
-  });
-  return rate * kBatch * flops * threads * 1e-9;
-}
-
-double bf16_gflops(int threads, const LimitTrials& trials) {
-  constexpr long kBatch = 10000;
-  if (!__builtin_cpu_supports("avx512bf16")) return 0;
+  if (loop.run == nullptr) return 0;
   const double rate =
-      best_rate(threads, trials, [](int, long repetitions) { g_sink = dot_loop_bf16(kBatch * repetitions); });
-  return rate * kBatch * 4.0 * 16 * kFmaChains * threads * 1e-9;
-}
-
-double amx_gflops(int threads, const LimitTrials& trials) {
-  constexpr long kBatch = 10000;
-  if (!has_amx_bf16()) return 0;
-  const double rate = best_rate(threads, trials, [](int, long repetitions) { dot_loop_amx(kBatch * repetitions); });
-  return rate * kBatch * 4.0 * kTileFlops * threads * 1e-9;
+      best_rate(threads, trials, [&](int, long repetitions) { g_sink = loop.run(kBatch * repetitions); });
+  return rate * kBatch * loop.operations * threads * 1e-9;
 }
 
 struct Freed {
@@ -211,7 +73,7 @@ struct Freed {
 };
 
 // GB/s of all threads together, each reading its own share of a working set of `bytes`.
-double read_gbps(int threads, bool avx512, size_t bytes, const LimitTrials& trials) {
+double read_gbps(int threads, size_t bytes, const LimitTrials& trials) {
   const size_t share = std::max<size_t>(bytes / static_cast<size_t>(threads) / 4096, 1) * 4096;
   std::vector<std::unique_ptr<float, Freed>> buffers;
   for (int t = 0; t < threads; ++t) {
@@ -219,9 +81,10 @@ double read_gbps(int threads, bool avx512, size_t bytes, const LimitTrials& tria
     if (!buffers.back()) return 0;
     std::fill_n(buffers.back().get(), share / sizeof(float), 1.0f);
   }
+  const ReadLoop loop = read_loop();
   const double rate = best_rate(threads, trials, [&](int t, long repetitions) {
     const float* data = buffers[static_cast<size_t>(t)].get();
-    g_sink = avx512 ? read_loop_avx512(data, share, repetitions) : read_loop_avx2(data, share, repetitions);
+    g_sink = loop(data, share, repetitions);
   });
   return rate * static_cast<double>(share) * threads * 1e-9;
 }
@@ -253,6 +116,44 @@ nlohmann::ordered_json read_cache() {
   return cached.is_object() ? cached : nlohmann::ordered_json::object();
 }
 
+// What is measured, under the names of the JSON: NAME with all threads, NAME_1_thread with one.
+struct PeakRow {
+  const char* name;
+  PeakLoop (*loop)();
+  Peak MachineLimits::*peak;
+};
+constexpr PeakRow kPeaks[] = {
+    {"fp32_fma_gflops", fp32_fma_loop, &MachineLimits::fp32_fma},
+    {"bf16_dot_gflops", bf16_dot_loop, &MachineLimits::bf16_dot},
+    {"bf16_amx_gflops", bf16_amx_loop, &MachineLimits::bf16_amx},
+    {"int8_dot_gops", int8_dot_loop, &MachineLimits::int8_dot},
+    {"int8_amx_gops", int8_amx_loop, &MachineLimits::int8_amx},
+};
+
+std::string one_thread(const PeakRow& row) { return std::string(row.name) + "_1_thread"; }
+
+// nullopt where the cache holds no whole measurement, or one of other limits than today's.
+std::optional<MachineLimits> from_json(const nlohmann::ordered_json& cached, int threads) {
+  if (!cached.is_object()) return std::nullopt;
+  MachineLimits limits;
+  limits.threads = threads;
+  const auto vector = cached.find("vector");
+  if (vector == cached.end() || !vector->is_string()) return std::nullopt;
+  limits.vector = vector->get<std::string>();
+  for (const PeakRow& row : kPeaks) {
+    const auto all = cached.find(row.name), one = cached.find(one_thread(row));
+    if (all == cached.end() || one == cached.end() || !all->is_number() || !one->is_number()) return std::nullopt;
+    limits.*row.peak = {one->get<double>(), all->get<double>()};
+  }
+  const auto sizes = cached.find("read_gbps_by_working_set_mib");
+  if (sizes == cached.end() || !sizes->is_object()) return std::nullopt;
+  for (const auto& [mib, gbps] : sizes->items()) {
+    if (gbps.is_number()) limits.read.emplace_back(std::atof(mib.c_str()), gbps.get<double>());
+  }
+  if (limits.fp32_fma.all <= 0 || limits.read.empty()) return std::nullopt;
+  return limits;
+}
+
 }  // namespace
 
 double MachineLimits::read_gbps(double bytes) const {
@@ -274,33 +175,27 @@ std::string MachineLimits::to_json() const {
     std::snprintf(text, sizeof text, "%g", mib);
     sizes[text] = gbps;
   }
-  return nlohmann::ordered_json{{"threads", threads},
-                                {"vector", vector},
-                                {"fp32_fma_gflops_1_thread", gflops_1_thread},
-                                {"fp32_fma_gflops", gflops},
-                                {"bf16_dot_gflops_1_thread", bf16_gflops_1_thread},
-                                {"bf16_dot_gflops", bf16_gflops},
-                                {"bf16_amx_gflops_1_thread", amx_gflops_1_thread},
-                                {"bf16_amx_gflops", amx_gflops},
-                                {"read_gbps_by_working_set_mib", sizes}}
-      .dump(2);
+  nlohmann::ordered_json json = {{"threads", threads}, {"vector", vector}};
+  for (const PeakRow& row : kPeaks) {
+    json[one_thread(row)] = (this->*row.peak).one_thread;
+    json[row.name] = (this->*row.peak).all;
+  }
+  json["read_gbps_by_working_set_mib"] = sizes;
+  return json.dump(2);
 }
 
 std::optional<MachineLimits> measure_machine_limits(int threads, const LimitTrials& trials) {
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return std::nullopt;
-  const bool avx512 = __builtin_cpu_supports("avx512f") != 0;
   MachineLimits limits;
   limits.threads = threads;
-  limits.vector = avx512 ? "avx512" : "avx2";
-  limits.gflops_1_thread = fma_gflops(1, avx512, trials);
-  limits.gflops = fma_gflops(threads, avx512, trials);
-  limits.bf16_gflops_1_thread = bf16_gflops(1, trials);
-  limits.bf16_gflops = bf16_gflops(threads, trials);
-  limits.amx_gflops_1_thread = amx_gflops(1, trials);
-  limits.amx_gflops = amx_gflops(threads, trials);
+  limits.vector = __builtin_cpu_supports("avx512f") ? "avx512" : "avx2";
+  for (const PeakRow& row : kPeaks) {
+    const PeakLoop loop = row.loop();
+    limits.*row.peak = {giga_operations(loop, 1, trials), giga_operations(loop, threads, trials)};
+  }
   for (double mib : {0.03125, 0.5, 1.0, 4.0, 12.0, 48.0, 100.0, 400.0}) {
     if (mib > trials.largest_mib) break;
-    limits.read.emplace_back(mib, read_gbps(threads, avx512, static_cast<size_t>(mib * 1024 * 1024), trials));
+    limits.read.emplace_back(mib, read_gbps(threads, static_cast<size_t>(mib * 1024 * 1024), trials));
   }
   return limits;
 }
@@ -309,23 +204,8 @@ std::optional<MachineLimits> machine_limits(int threads, bool measure_again) {
   const std::string key = cache_key(threads, __builtin_cpu_supports("avx512f") ? "avx512" : "avx2");
   auto cache = read_cache();
   const auto cached = cache.find(key);
-  if (!measure_again && cached != cache.end() && cached->is_object()) {
-    MachineLimits limits;
-    limits.threads = threads;
-    limits.vector = cached->value("vector", "");
-    limits.gflops_1_thread = cached->value("fp32_fma_gflops_1_thread", 0.0);
-    limits.gflops = cached->value("fp32_fma_gflops", 0.0);
-    limits.bf16_gflops_1_thread = cached->value("bf16_dot_gflops_1_thread", 0.0);
-    limits.bf16_gflops = cached->value("bf16_dot_gflops", 0.0);
-    limits.amx_gflops_1_thread = cached->value("bf16_amx_gflops_1_thread", 0.0);
-    limits.amx_gflops = cached->value("bf16_amx_gflops", 0.0);
-    const auto sizes = cached->find("read_gbps_by_working_set_mib");
-    if (sizes != cached->end() && sizes->is_object()) {
-      for (const auto& [mib, gbps] : sizes->items()) {
-        if (gbps.is_number()) limits.read.emplace_back(std::atof(mib.c_str()), gbps.get<double>());
-      }
-    }
-    if (limits.gflops > 0 && cached->contains("bf16_amx_gflops") && !limits.read.empty()) return limits;
+  if (!measure_again && cached != cache.end()) {
+    if (auto limits = from_json(*cached, threads)) return limits;
   }
   auto limits = measure_machine_limits(threads, {0.02, 3, 100.0});
   if (!limits) return limits;

@@ -1,5 +1,5 @@
-// What this machine can do at most (fp32 FMA, bf16 dot product and AMX rates, read bandwidth by working set): what
-// `blade profile` judges steps by.
+// What this machine can do at most (fp32 FMA, bf16 and int8 dot product and AMX rates, read bandwidth by working set):
+// what `blade profile` judges steps by.
 #pragma once
 
 #include <limits>
@@ -10,13 +10,18 @@
 
 namespace blade::command {
 
+// Giga-operations a second, multiplications and additions counted; 0 where the processor lacks the instructions.
+struct Peak {
+  double one_thread = 0, all = 0;
+};
+
 struct MachineLimits {
   int threads = 1;
-  std::string vector;  // the widest vectors: "avx512" or "avx2"
-  double gflops_1_thread = 0, gflops = 0;
-  double bf16_gflops_1_thread = 0, bf16_gflops = 0;  // of AVX512-BF16; 0 where it is absent
-  double amx_gflops_1_thread = 0, amx_gflops = 0;    // the same of AMX
-  std::vector<std::pair<double, double>> read;       // working set in MiB, GB/s of all threads together; ascending
+  std::string vector;       // the widest vectors: "avx512" or "avx2"
+  Peak fp32_fma, bf16_dot;  // bf16 of AVX512-BF16
+  Peak bf16_amx;
+  Peak int8_dot, int8_amx;                      // of AVX512-VNNI or AVX-VNNI; no kernel uses them yet
+  std::vector<std::pair<double, double>> read;  // working set in MiB, GB/s of all threads together; ascending
 
   double read_gbps(double bytes) const;  // for a working set, between the measured ones
   std::string to_json() const;

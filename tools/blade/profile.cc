@@ -53,7 +53,7 @@ void print_table(const nlohmann::ordered_json& steps, const std::optional<Machin
         "limits of this machine (%d threads, %s): %.0f GFLOP/s (%.0f in bfloat16, %.0f on AMX), reads %.0f GB/s from 1 "
         "MiB, %.0f "
         "from %g MiB\n",
-        limits->threads, limits->vector.c_str(), limits->gflops, limits->bf16_gflops, limits->amx_gflops,
+        limits->threads, limits->vector.c_str(), limits->fp32_fma.all, limits->bf16_dot.all, limits->bf16_amx.all,
         limits->read_gbps(1 << 20), limits->read.back().second, limits->read.back().first);
   }
 }

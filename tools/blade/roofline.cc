@@ -19,9 +19,9 @@ void judge(json& step, const MachineLimits& limits) {
   const double us = step.at("median_us");
   const double flops = step.at("gflops").get<double>() * us * 1e3, bytes = step.at("gbytes").get<double>() * us * 1e3;
   const auto kernel = step.at("kernel").get<std::string>();
-  const bool amx = limits.amx_gflops > 0 && kernel.find("_amx_") != std::string::npos;
-  const bool bf16 = limits.bf16_gflops > 0 && kernel.find("bf16") != std::string::npos;
-  const double peak = amx ? limits.amx_gflops : bf16 ? limits.bf16_gflops : limits.gflops;
+  const bool amx = limits.bf16_amx.all > 0 && kernel.find("_amx_") != std::string::npos;
+  const bool bf16 = limits.bf16_dot.all > 0 && kernel.find("bf16") != std::string::npos;
+  const double peak = amx ? limits.bf16_amx.all : bf16 ? limits.bf16_dot.all : limits.fp32_fma.all;
   const double compute_us = peak > 0 ? flops / peak / 1e3 : 0;
   const double gbps = limits.read_gbps(bytes);
   const double memory_us = gbps > 0 ? bytes / gbps / 1e3 : 0;

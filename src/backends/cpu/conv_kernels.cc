@@ -77,9 +77,10 @@ Result<std::unique_ptr<Kernel>> create_direct_bf16(const KernelRequest& request,
 // --- Winograd ---
 
 // Kernels of which a row takes one kind.
-enum class Taps { k3x3, k5x5, kLine };
+enum class Taps { k3x3, k5x5, kLine, kVolume };
 
 bool has_taps(const Conv2DShape& s, Taps taps) {
+  if (taps == Taps::kVolume) return s.kh == 3 && s.kw == 3;
   if (taps == Taps::kLine) return s.kh == 1 || s.kw == 1;
   return s.kh == s.kw && s.kh == (taps == Taps::k3x3 ? 3 : 5);
 }
@@ -92,13 +93,16 @@ const char* taps_refusal(Taps taps) {
       return "this row takes 5x5 kernels";
     case Taps::kLine:
       return "this row takes kernels of one dim";
+    case Taps::kVolume:
+      return "this row takes kernels of 3x3 in height and width";
   }
   return "unknown";
 }
 
 template <ConvAlgorithm kAlgorithm, Taps kTaps, class T = float>
 Support supports_winograd(const KernelRequest& request) {
-  if (Support s = conv_node_support<T>(request); !s.ok) return s;
+  if (Support s = kTaps == Taps::kVolume ? conv3d_node_support(request) : conv_node_support<T>(request); !s.ok)
+    return s;
   if (Support s = needs_dtype(request, kElement<T>); !s.ok) return s;
   if (const char* refusal = conv_algorithm_refusal(conv_shape(request), kAlgorithm)) return Support::no(refusal);
   if (!has_taps(conv_shape(request), kTaps)) return Support::no(taps_refusal(kTaps));
@@ -123,8 +127,8 @@ template <ConvAlgorithm kAlgorithm, class T = float>
 Result<std::unique_ptr<Kernel>> create_winograd(const KernelRequest& request, PackCache& packs) {
   const Conv2DShape shape = conv_shape(request);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2, kElement<T>);
-  const std::string layout =
-      layout_name(conv_algorithm_name(kAlgorithm), {shape.kh, shape.kw, shape.c, shape.oc, shape.blocking.vectors});
+  const std::string layout = layout_name(conv_algorithm_name(kAlgorithm), {shape.depth.taps, shape.kh, shape.kw,
+                                                                           shape.c, shape.oc, shape.blocking.vectors});
   BLADE_ASSIGN_OR_RETURN(
       const auto packed,
       packed_weights<T>(request, packs, layout, packed_winograd_bytes<T>(shape, kAlgorithm),
@@ -261,6 +265,10 @@ constexpr KernelEntry kConvRows[] = {
      create_winograd<kFour>, winograd_blockings<kFour>},
     {"cpu.conv.winograd2_line_f32", ir::Op::kConv, supports_winograd<kTwo, Taps::kLine>, winograd_us<kTwo>,
      create_winograd<kTwo>, winograd_blockings<kTwo>},
+    {"cpu.conv.winograd43_volume_f32", ir::Op::kConv, supports_winograd<kFour, Taps::kVolume>, winograd_us<kFour>,
+     create_winograd<kFour>, winograd_blockings<kFour>},
+    {"cpu.conv.winograd23_volume_f32", ir::Op::kConv, supports_winograd<kTwo, Taps::kVolume>, winograd_us<kTwo>,
+     create_winograd<kTwo>, winograd_blockings<kTwo>},
     {"cpu.conv.winograd23_bf16", ir::Op::kConv, supports_winograd<kTwo, Taps::k3x3, BFloat16>,
      winograd_us<kTwo, BFloat16>, create_winograd<kTwo, BFloat16>, winograd_blockings<kTwo, BFloat16>},
     {"cpu.conv.direct_f32", ir::Op::kConv, supports_direct<float>, direct_us<float>, create_direct,
@@ -270,7 +278,7 @@ constexpr KernelEntry kConvRows[] = {
     {"cpu.conv.direct_amx_bf16", ir::Op::kConv, supports_direct<BFloat16, kTileUnit>, direct_us<BFloat16, kTileUnit>,
      create_direct_bf16<kTileUnit>},
     {"cpu.conv.direct_repack_f32", ir::Op::kConv, supports_repack, direct_us<float>, create_repack},
-    {"cpu.conv.direct3d_f32", ir::Op::kConv, supports_3d, nullptr, create_3d},
+    {"cpu.conv.direct3d_f32", ir::Op::kConv, supports_3d, direct_us<float>, create_3d},
     {"cpu.conv_transpose.direct_f32", ir::Op::kConvTranspose, supports_conv_transpose, nullptr, create_conv_transpose},
     {"cpu.conv_transpose.direct3d_f32", ir::Op::kConvTranspose, supports_conv_transpose3d, nullptr,
      create_conv_transpose3d},

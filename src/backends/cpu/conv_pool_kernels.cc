@@ -111,7 +111,7 @@ void run_task(const ConvPoolPlan<T>& plan, ir::PoolKind kind, int64_t first, int
     held_last = need_last;
     const int64_t out_row = plan.pool.dim[2].out * plan.conv.oc;
     for (int64_t r = 0; r < rows; ++r)
-      pool_row_2d(plan.pool, kind, plan.conv.oc, strip, need_first, out + (unit + r) * out_row, y0 + r);
+      pool_windows_of_row(plan.pool, kind, plan.conv.oc, strip, need_first, out + (unit + r) * out_row, y0 + r);
     unit += rows;
   }
 }

@@ -129,7 +129,8 @@ Conv2DShape conv_shape(const KernelRequest& request, MatrixUnit unit) {
   const Windows w = conv_windows(request);
   Conv2DShape shape;
   shape.unit = unit;
-  shape.n = w.batch;
+  shape.n = w.batch * w.dim[0].out;
+  shape.depth = {w.dim[0].size, w.dim[0].in, w.dim[0].out, w.dim[0].stride, w.dim[0].dilation, w.dim[0].pad_before};
   shape.h = w.dim[1].in;
   shape.w = w.dim[2].in;
   shape.c = request.inputs[0].dims.back();

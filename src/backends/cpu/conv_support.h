@@ -29,7 +29,7 @@ Support conv_node_support(const KernelRequest& request);
 Support conv3d_node_support(const KernelRequest& request);
 Support conv_transpose_node_support(const KernelRequest& request);
 Support conv_transpose3d_node_support(const KernelRequest& request);
-// Only for supported nodes.
+// Only for supported nodes; a third spatial dim becomes the depth axis.
 Conv2DShape conv_shape(const KernelRequest& request, MatrixUnit unit = MatrixUnit::kVectors);
 // What was chosen; tile registers take panels of one width only.
 Blocking blocking_for(const KernelRequest& request, MatrixUnit unit);

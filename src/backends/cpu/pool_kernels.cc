@@ -69,8 +69,9 @@ void pool_row(const Windows& w, ir::PoolKind kind, int64_t channels, const T* in
 template <class T>
 void pool_image_row(const Windows& w, ir::PoolKind kind, int64_t channels, const T* in, T* out, int64_t row) {
   const int64_t in_row = w.dim[2].in * channels, out_row = w.dim[2].out * channels;
-  const T* image = in + row / w.dim[1].out * w.dim[1].in * in_row;
-  pool_row_2d(w, kind, channels, image, 0, out + row * out_row, row % w.dim[1].out);
+  const int64_t rows = w.dim[0].out * w.dim[1].out;
+  const T* image = in + row / rows * w.dim[0].in * w.dim[1].in * in_row;
+  pool_windows_of_row(w, kind, channels, image, 0, out + row * out_row, row % rows);
 }
 
 template <class T>

@@ -13,9 +13,7 @@ using reference::Window;
 using reference::Windows;
 
 bool folds_rows_first(const Windows& w, int64_t channels) {
-  const Window& z = w.dim[0];
-  return z.in == 1 && z.out == 1 && z.size == 1 && w.dim[1].size <= kMaxWindowTaps &&
-         w.dim[2].size * channels <= kPoolBufferFloats;
+  return w.dim[0].size * w.dim[1].size <= kMaxWindowTaps && w.dim[2].size * channels <= kPoolBufferFloats;
 }
 
 PoolSpan pool_span(const Window& w, int64_t y) {
@@ -69,43 +67,54 @@ void max_of_windows(const Window& w, int64_t channels, PoolSpan outputs, PoolSpa
   });
 }
 
+// Where the rows that the windows of a row of results read begin, from their pixel `column` on; returns their number.
+template <class T>
+int64_t find_window_rows(const Windows& w, int64_t channels, const T* from, int64_t from_row, int64_t row,
+                         int64_t column, std::array<const T*, kMaxWindowTaps>& rows) {
+  const PoolSpan depth = pool_span(w.dim[0], row / w.dim[1].out), height = pool_span(w.dim[1], row % w.dim[1].out);
+  int64_t count = 0;
+  for (int64_t z = depth.first; z < depth.last; ++z) {
+    for (int64_t y = height.first; y < height.last; ++y) {
+      const int64_t at = z * w.dim[1].in + y - from_row;
+      rows[static_cast<size_t>(count++)] = from + (at * w.dim[2].in + column) * channels;
+    }
+  }
+  return count;
+}
+
 }  // namespace
 
 template <class T>
-void pool_row_2d(const Windows& w, ir::PoolKind kind, int64_t channels, const T* from, int64_t from_row, T* to,
-                 int64_t y) {
-  const Window &wy = w.dim[1], &wx = w.dim[2];
-  const PoolSpan rows = pool_span(wy, y);
-  std::array<const T*, kMaxWindowTaps> pointers;
+void pool_windows_of_row(const Windows& w, ir::PoolKind kind, int64_t channels, const T* from, int64_t from_row, T* to,
+                         int64_t row) {
+  const Window& wx = w.dim[2];
+  std::array<const T*, kMaxWindowTaps> rows;
   alignas(64) float buffer[kPoolBufferFloats];
   alignas(64) float results[kPoolBufferFloats];
   const int64_t block = std::max<int64_t>(1, (kPoolBufferFloats / channels - wx.size) / wx.stride + 1);
   for (int64_t x = 0; x < wx.out; x += block) {
     const PoolSpan outputs = {x, std::min(wx.out, x + block)};
     const PoolSpan columns = {pool_span(wx, x).first, pool_span(wx, outputs.last - 1).last};
-    for (int64_t r = 0; r < rows.size(); ++r) {
-      pointers[static_cast<size_t>(r)] = from + ((rows.first + r - from_row) * wx.in + columns.first) * channels;
-    }
+    const int64_t count = find_window_rows(w, channels, from, from_row, row, columns.first, rows);
     if constexpr (!std::is_same_v<T, float>) {
-      if (kind == ir::PoolKind::kMax && rows.size() > 0 && has_no_empty_window(wx)) {
-        max_of_windows(wx, channels, outputs, columns, pointers.data(), rows.size(), reinterpret_cast<int16_t*>(buffer),
+      if (kind == ir::PoolKind::kMax && count > 0 && has_no_empty_window(wx)) {
+        max_of_windows(wx, channels, outputs, columns, rows.data(), count, reinterpret_cast<int16_t*>(buffer),
                        to + x * channels);
         continue;
       }
     }
     const int64_t floats = columns.size() * channels;
-    if (rows.size() > 0 && kind == ir::PoolKind::kMax) {
-      fold_max(pointers.data(), rows.size(), buffer, floats);
-    } else if (rows.size() > 0) {
-      fold_sum(pointers.data(), rows.size(), 1.0f, buffer, floats);
+    if (count > 0 && kind == ir::PoolKind::kMax) {
+      fold_max(rows.data(), count, buffer, floats);
+    } else if (count > 0) {
+      fold_sum(rows.data(), count, 1.0f, buffer, floats);
     }
-    store_folded(to + x * channels, outputs.size() * channels, results, [&](float* result) {
-      fold_windows(wx, kind, channels, rows.size(), outputs, columns, buffer, result);
-    });
+    store_folded(to + x * channels, outputs.size() * channels, results,
+                 [&](float* result) { fold_windows(wx, kind, channels, count, outputs, columns, buffer, result); });
   }
 }
-template void pool_row_2d(const Windows&, ir::PoolKind, int64_t, const float*, int64_t, float*, int64_t);
-template void pool_row_2d(const Windows&, ir::PoolKind, int64_t, const BFloat16*, int64_t, BFloat16*, int64_t);
+template void pool_windows_of_row(const Windows&, ir::PoolKind, int64_t, const float*, int64_t, float*, int64_t);
+template void pool_windows_of_row(const Windows&, ir::PoolKind, int64_t, const BFloat16*, int64_t, BFloat16*, int64_t);
 
 // Bound by what it reads and writes, about 40 GB/s a core.
 double pool_us(const KernelRequest& request) {

@@ -11,14 +11,14 @@ namespace blade::backends::cpu {
 inline constexpr int64_t kMaxWindowTaps = 1024;
 inline constexpr int64_t kPoolBufferFloats = 4096;
 
-// True for two spatial dims at most whose rows of a window can be folded over long stretches first.
+// True where the rows of a window can be folded over long stretches first.
 bool folds_rows_first(const reference::Windows& windows, int64_t channels);
 
-// Row `y` of an image's results to `to`; `from` holds the image's rows [from_row, ...) as far as the window of row y
-// reaches. T: float or BFloat16. Only where folds_rows_first().
+// Row `row` of an image's results to `to`; `from` holds the image's rows [from_row, ...) as far as the window of that
+// row reaches. Rows count over depth and height. T: float or BFloat16. Only where folds_rows_first().
 template <class T>
-void pool_row_2d(const reference::Windows& windows, ir::PoolKind kind, int64_t channels, const T* from,
-                 int64_t from_row, T* to, int64_t y);
+void pool_windows_of_row(const reference::Windows& windows, ir::PoolKind kind, int64_t channels, const T* from,
+                         int64_t from_row, T* to, int64_t row);
 
 // The input rows [first, last) that row `y` of the results reads; empty windows have none.
 struct PoolSpan {

@@ -16,6 +16,14 @@ namespace blade::backends::cpu {
 //                                                  [x * stride_w + j * dilation_w - pad_left][c] * weights[i][j][c][o])
 // where pixels outside the input count as zero. Padding at the bottom and right follows from oh and ow. Group g reads
 // input channels [g * c / groups, ...) and writes output channels [g * oc / groups, ...).
+//
+// With a depth axis (Winograd's algorithm alone takes one), image d of the n = volumes * depth.out results is the sum
+// of such convolutions of depth.taps images, in[d * stride + tap * dilation - pad_before] of its volume's depth.in,
+// each with weights of its own ([tap][kh][kw][c][oc]); images outside the volume count as zero.
+struct DepthAxis {
+  int64_t taps = 1, in = 1, out = 1, stride = 1, dilation = 1, pad_before = 0;
+};
+
 struct Conv2DShape {
   int64_t n = 1, h = 1, w = 1, c = 1;
   int64_t kh = 1, kw = 1, oc = 1;
@@ -24,6 +32,7 @@ struct Conv2DShape {
   int64_t dilation_h = 1, dilation_w = 1;
   int64_t pad_top = 0, pad_left = 0;
   int64_t groups = 1;
+  DepthAxis depth = {};
   int64_t in_pixel_stride = 0;             // elements from a pixel to the next; 0: c
   int64_t out_pixel_stride = 0;            // 0: oc
   MatrixUnit unit = MatrixUnit::kVectors;  // of the direct algorithm in bfloat16
@@ -33,7 +42,7 @@ struct Conv2DShape {
   int64_t output_pitch() const { return out_pixel_stride != 0 ? out_pixel_stride : oc; }
   int64_t output_pixels() const { return n * oh * ow; }
   double flops() const {
-    const int64_t group_channels = c / groups;
+    const int64_t group_channels = depth.taps * c / groups;
     return 2.0 * static_cast<double>(output_pixels() * oc * kh * kw) * static_cast<double>(group_channels);
   }
 };

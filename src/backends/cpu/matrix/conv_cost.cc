@@ -60,7 +60,7 @@ template <class T>
 double direct_us(const Conv2DShape& s, int threads) {
   if (s.unit == MatrixUnit::kTiles) return amx_us(s, threads);
   const int64_t group_channels = s.c / s.groups;
-  const auto k = static_cast<double>(s.kh * s.kw * ceil_div(group_channels, kStepDepth<T>));  // steps
+  const auto k = static_cast<double>(s.depth.taps * s.kh * s.kw * ceil_div(group_channels, kStepDepth<T>));  // steps
   const double compute = product_cycles(static_cast<double>(s.output_pixels()), k, static_cast<double>(s.oc), 0.95);
   const double weights = weight_cycles(k * static_cast<double>(s.oc), threads);
   return std::max(compute / threads, weights) / cycles_per_us();
@@ -71,13 +71,15 @@ double winograd_us(const Conv2DShape& s, int m, int threads) {
   const int64_t m_y = s.kh == 1 ? 1 : m, m_x = s.kw == 1 ? 1 : m;
   const auto points = static_cast<double>((m_y + s.kh - 1) * (m_x + s.kw - 1));
   const auto tiles = static_cast<double>(s.n * ceil_div(s.oh, m_y) * ceil_div(s.ow, m_x));
-  const auto c = static_cast<double>(s.c);
+  const auto c = static_cast<double>(s.depth.taps * s.c);
   const auto oc = static_cast<double>(s.oc);
-  const auto steps = static_cast<double>(ceil_div(s.c, kStepDepth<T>));
+  const auto steps = static_cast<double>(ceil_div(s.depth.taps * s.c, kStepDepth<T>));
   const double around = sizeof(T) < sizeof(float) ? kStepsAroundProducts : 0;
   const double compute = points * product_cycles(tiles, steps + around, oc, 0.85);
   const double weights = weight_cycles(points * steps * oc, threads);
-  const double vectors = (c + oc) / 2 / tile_kernels().lanes;
+  const double lanes = tile_kernels().lanes;
+  const double image_vectors = std::max(1.0, static_cast<double>(s.c) / lanes);  // each image is transformed alone
+  const double vectors = (static_cast<double>(s.depth.taps) * image_vectors + oc / lanes) / 2;
   const bool line = m_y == 1 || m_x == 1;
   const double transforms =
       tiles * ((line ? kLineTileCycles : 0) + vectors * points * (points > 16 ? kManyPointsCycles : kPointCycles));

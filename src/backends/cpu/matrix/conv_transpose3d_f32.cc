@@ -61,15 +61,29 @@ void copy_padded(const ConvTranspose3DShape& s, const PaddedVolume& v, const flo
   });
 }
 
+int64_t volume_runs(const VolumePhase& phase) {
+  return phase.taps() == 0 ? 1 : phase.axis[0].taps * phase.axis[1].taps;
+}
+
 size_t volume_phase_bytes(const ConvTranspose3DShape& s, const VolumePhase& phase) {
   return align_up(packed_b_bytes(phase.taps() * s.c, s.oc), 64);
+}
+
+void fill_offsets(const ConvTranspose3DShape& s, const PaddedVolume& v, int64_t* offsets) {
+  for (int64_t i = 0; i < volume_phases(s); ++i) {
+    const VolumePhase phase(s, i);
+    const int64_t row_taps = std::max<int64_t>(1, phase.axis[1].taps);
+    for (int64_t t = 0; t < volume_runs(phase); ++t) {
+      *offsets++ = (t / row_taps * v.dim[1] + t % row_taps) * v.dim[2] * s.c;
+    }
+  }
 }
 
 // One row of outputs of a phase.
 TileJob<float> volume_job(const ConvTranspose3DShape& s, const VolumePhase& phase, const PackedB& b) {
   TileJob<float> job;
   job.rows = phase.axis[2].outputs;
-  job.runs = phase.taps() == 0 ? 1 : phase.axis[0].taps * phase.axis[1].taps;
+  job.runs = volume_runs(phase);
   job.run_length = phase.taps() == 0 ? 0 : phase.axis[2].taps * s.c;
   job.input_bytes = job.rows * s.c * job.runs * int64_t{sizeof(float)};
   job.b = b;
@@ -90,8 +104,12 @@ size_t volume_slot_bytes(const ConvTranspose3DShape& s) {
 size_t volume_copy_bytes(const ConvTranspose3DShape& s) {
   return align_up(static_cast<size_t>(PaddedVolume(s).floats(s)) * sizeof(float), 64);
 }
+
+// Where the runs of all phases begin, phase by phase.
 size_t volume_offset_bytes(const ConvTranspose3DShape& s) {
-  return align_up(static_cast<size_t>(std::max<int64_t>(1, s.kernel[0] * s.kernel[1])) * sizeof(int64_t), 64);
+  int64_t runs = 0;
+  for (int64_t i = 0; i < volume_phases(s); ++i) runs += volume_runs(VolumePhase(s, i));
+  return align_up(static_cast<size_t>(runs) * sizeof(int64_t), 64);
 }
 
 // Row `row` of a phase, counted over images, depth and height.
@@ -152,26 +170,31 @@ void conv_transpose3d_f32(const ConvTranspose3DShape& s, const float* in, const 
   auto* copy = reinterpret_cast<float*>(scratch);
   copy_padded(s, v, in, copy, pool);
   auto* offsets = reinterpret_cast<int64_t*>(scratch + volume_copy_bytes(s));
+  fill_offsets(s, v, offsets);
   scratch += volume_copy_bytes(s) + volume_offset_bytes(s);
   const size_t slot = volume_slot_bytes(s);
-  const auto* weights = static_cast<const std::byte*>(packed);
-  for (int64_t i = 0; i < volume_phases(s); ++i) {
-    const VolumePhase phase(s, i);
-    TileJob<float> job = volume_job(s, phase, packed_b_view(phase.taps() * s.c, s.oc, weights));
-    weights += volume_phase_bytes(s, phase);
-    const int64_t rows = s.n * phase.rows(), row_taps = std::max<int64_t>(1, phase.axis[1].taps);
-    if (rows == 0 || job.rows == 0) continue;
-    for (int64_t t = 0; t < job.runs; ++t) {
-      offsets[t] = (t / row_taps * v.dim[1] + t % row_taps) * v.dim[2] * s.c;
-    }
-    job.run_offsets = offsets;
-    const auto tasks = static_cast<int>(std::min<int64_t>(rows, int64_t{pool.num_threads()} * 4));
-    pool.parallel_for(tasks, [&](int task, int slot_index) {
-      for (int64_t r = task * rows / tasks; r < (task + 1) * rows / tasks; ++r) {
-        run_volume_row(s, v, phase, job, copy, out, epilogue, r, scratch + static_cast<size_t>(slot_index) * slot);
+  int64_t rows = 0;
+  for (int64_t i = 0; i < volume_phases(s); ++i) rows += s.n * VolumePhase(s, i).rows();
+  const auto tasks = static_cast<int>(std::min<int64_t>(rows, int64_t{pool.num_threads()} * 4));
+  pool.parallel_for(tasks, [&](int task, int slot_index) {
+    const int64_t first = task * rows / tasks, last = (task + 1) * rows / tasks;
+    int64_t begin = 0;  // of the phase's rows among those of all
+    const auto* weights = static_cast<const std::byte*>(packed);
+    const int64_t* phase_offsets = offsets;
+    for (int64_t i = 0; i < volume_phases(s) && begin < last; ++i) {
+      const VolumePhase phase(s, i);
+      TileJob<float> job = volume_job(s, phase, packed_b_view(phase.taps() * s.c, s.oc, weights));
+      job.run_offsets = phase_offsets;
+      const int64_t end = begin + s.n * phase.rows();
+      for (int64_t r = std::max(first, begin); r < std::min(last, end) && job.rows > 0; ++r) {
+        run_volume_row(s, v, phase, job, copy, out, epilogue, r - begin,
+                       scratch + static_cast<size_t>(slot_index) * slot);
       }
-    });
-  }
+      begin = end;
+      weights += volume_phase_bytes(s, phase);
+      phase_offsets += job.runs;
+    }
+  });
 }
 
 }  // namespace blade::backends::cpu

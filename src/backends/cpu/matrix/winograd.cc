@@ -31,7 +31,8 @@ template <class T>
 struct Plan {
   const Conv2DShape& s;
   TileAxis y, x;
-  int points;  // of a tile, both ways
+  int points;           // of a tile, both ways
+  int64_t in_channels;  // of all images that a result reads
   int64_t tiles_y, tiles_x, tiles;
   int64_t in_pitch, out_pitch;  // elements (of T, floats) from tile to tile of a transformed operand
   PackedB layout;               // of a point's weights
@@ -44,12 +45,13 @@ struct Plan {
         y(s.kh, algorithm),
         x(s.kw, algorithm),
         points(y.inputs * x.inputs),
+        in_channels(shape.depth.taps * shape.c),
         tiles_y(ceil_div(s.oh, y.outputs)),
         tiles_x(ceil_div(s.ow, x.outputs)),
         tiles(s.n * tiles_y * tiles_x),
-        in_pitch(pitch<T>(s.c)),
+        in_pitch(pitch<T>(in_channels)),
         out_pitch(pitch<float>(s.oc)),
-        layout(packed_b_view(packed_steps<T>(1, s.c), s.oc, nullptr, MatrixUnit::kVectors, s.blocking.vectors)),
+        layout(packed_b_view(packed_steps<T>(1, in_channels), s.oc, nullptr, MatrixUnit::kVectors, s.blocking.vectors)),
         point_bytes(align_up(layout.bytes(), 64)),
         shared(static_cast<int64_t>(point_bytes) * points > kSharedWeightBytes) {
     const int64_t tile_bytes = points * (in_pitch * int64_t{sizeof(T)} + out_pitch * int64_t{sizeof(float)});
@@ -90,8 +92,8 @@ struct Plan {
   TileJob<T> job(const void* packed, int64_t rows) const {
     TileJob<T> j;
     j.rows = rows;
-    j.run_length = s.c;
-    j.input_bytes = rows * s.c * int64_t{sizeof(T)};
+    j.run_length = in_channels;
+    j.input_bytes = rows * in_channels * int64_t{sizeof(T)};
     j.b = layout;
     j.b.data = static_cast<const float*>(packed);
     j.out_stride = out_pitch;
@@ -112,11 +114,15 @@ TilePosition tile_at(const Plan<T>& p, int64_t tile) {
   return {tile / p.tiles_x / p.tiles_y, y, x};
 }
 
+// The image that tap `tap` of a result's depth reads; -1 where it lies outside the volume.
+int64_t input_image(const DepthAxis& depth, int64_t result, int64_t tap) {
+  const int64_t z = result % depth.out * depth.stride + tap * depth.dilation - depth.pad_before;
+  return z < 0 || z >= depth.in ? -1 : result / depth.out * depth.in + z;
+}
+
 template <class T>
-void transform_input(const Plan<T>& p, const T* in, const T* zeros, int64_t tile, T* to) {
+void transform_image(const Plan<T>& p, const T* image, const T* zeros, const TilePosition& at, T* to) {
   const Conv2DShape& s = p.s;
-  const TilePosition at = tile_at(p, tile);
-  const T* image = in + at.image * s.h * s.w * s.input_pitch();
   WinogradInputArgs<T> a;
   for (int i = 0; i < p.y.inputs; ++i) {
     const int64_t y = at.y - s.pad_top + i;
@@ -130,6 +136,20 @@ void transform_input(const Plan<T>& p, const T* in, const T* zeros, int64_t tile
   a.out = to;
   a.out_stride = p.in_stride();
   winograd_kernels<T>().input[p.dims()][p.axis_points()](a);
+}
+
+template <class T>
+void transform_input(const Plan<T>& p, const T* in, const T* zeros, int64_t tile, T* to) {
+  const Conv2DShape& s = p.s;
+  const TilePosition at = tile_at(p, tile);
+  for (int64_t tap = 0; tap < s.depth.taps; ++tap, to += s.c) {
+    const int64_t image = input_image(s.depth, at.image, tap);
+    if (image >= 0) {
+      transform_image(p, in + image * s.h * s.w * s.input_pitch(), zeros, at, to);
+      continue;
+    }
+    for (int point = 0; point < p.points; ++point) std::fill_n(to + point * p.in_stride(), s.c, T(0.0f));
+  }
 }
 
 template <class T>
@@ -273,13 +293,15 @@ size_t packed_winograd_bytes(const Conv2DShape& s, ConvAlgorithm algorithm) {
 template <class T>
 void pack_winograd_weights(const Conv2DShape& s, ConvAlgorithm algorithm, const T* weights, void* to) {
   const Plan<T> p(s, algorithm, 1);
-  std::vector<T> point(static_cast<size_t>(s.c * s.oc));
+  const int64_t pairs = s.c * s.oc;  // of channels
+  std::vector<T> point(static_cast<size_t>(p.in_channels * s.oc));
   for (int x = 0; x < p.points; ++x) {
-    for (int64_t i = 0; i < s.c * s.oc; ++i) {
-      const double value = transformed_weight(p, weights + i, s.c * s.oc, x);
-      point[static_cast<size_t>(i)] = T(static_cast<float>(value));
+    for (int64_t i = 0; i < p.in_channels * s.oc; ++i) {
+      const T* first = weights + i / pairs * s.kh * s.kw * pairs + i % pairs;
+      point[static_cast<size_t>(i)] = T(static_cast<float>(transformed_weight(p, first, pairs, x)));
     }
-    pack_runs(point.data(), 1, s.c, s.oc, s.oc, 1, static_cast<std::byte*>(to) + x * p.point_bytes, s.blocking.vectors);
+    pack_runs(point.data(), 1, p.in_channels, s.oc, s.oc, 1, static_cast<std::byte*>(to) + x * p.point_bytes,
+              s.blocking.vectors);
   }
 }
 

@@ -11,10 +11,10 @@ namespace blade::backends::cpu {
 
 // T: float or, with kWinograd2 and 3x3 alone, BFloat16: transforms and sums in float32, transformed tiles and weights
 // in T. `algorithm` is kWinograd2 or kWinograd4, and conv_algorithm_refusal() is null for it. The packed weights depend
-// on the taps, the channels and the algorithm alone.
+// on the taps, depth's included, the channels and the algorithm alone.
 template <class T>
 size_t packed_winograd_bytes(const Conv2DShape& shape, ConvAlgorithm algorithm);
-// From HWIO [3][3][c][oc]; transformed in double.
+// From [depth.taps][kh][kw][c][oc]; transformed in double.
 template <class T>
 void pack_winograd_weights(const Conv2DShape& shape, ConvAlgorithm algorithm, const T* weights, void* to);
 // Tiles of all images.
