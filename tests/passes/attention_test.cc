@@ -90,7 +90,7 @@ TEST_F(Attention, OfAProductOfKeysAndQueries) {
 // (x + m) - n with an n that takes back what was added: nothing of x is left there, in the node as well.
 TEST_F(Attention, KeepsTheOrderOfWhatCancels) {
   const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {2, 3, 4}), v = b.input("v", {2, 3, 7});
-  const Id large = b.constant<float>({1, 3}, {-1e9f, 0, -1e9f}), some = b.constant<float>({1, 3}, {-1e9f, 0, 0});
+  const Id large = b.constant<float>({1, 3}, {-8, 0, -8}), some = b.constant<float>({1, 3}, {-8, 0, 0});
   const Id scores = b.pointwise(P::kSub, {b.add(b.matmul(q, k, false, true), large), some});
   const ir::Graph graph = recognized(b.matmul(softmax(scores), v));
   EXPECT_EQ(only(graph, Op::kAttention).inputs.size(), 5u);
@@ -146,7 +146,7 @@ TEST_F(Attention, WithAConditionThatPartlyAlwaysHolds) {
   const Id yes = b.graph().add_constant(ir::make_tensor<uint8_t>(ir::DType::kBool, {}, std::span(&one, 1)), "yes");
   const Id all = b.op(Op::kFill, {b.constant<int32_t>({3}, {2, 5, 6}), yes}, ir::EmptyAttrs{});
   const Id kept =
-      b.pointwise(P::kSelect, {b.pointwise(P::kLogicalAnd, {all, some}), b.matmul(q, k, false, true), b.scalar(-3)});
+      b.pointwise(P::kSelect, {b.pointwise(P::kLogicalAnd, {all, some}), b.matmul(q, k, false, true), b.scalar(-3.0f)});
   EXPECT_EQ(count(recognized(b.matmul(softmax(kept), v)), Op::kAttention), 1);
 }
 
