@@ -232,7 +232,8 @@ Status reduce_segments(const SegmentPlan& plan, const KernelArgs& args) {
   BLADE_RETURN_IF_ERROR(for_ids(plan, args, [&](int64_t i, int64_t id) {
     T* to = out + id * plan.slice;
     if (counts[id]++ == 0) {
-      std::copy_n(data + i * plan.slice, plan.slice, to);
+      *to = data[i * plan.slice];
+      if (plan.slice > 1) std::copy_n(data + i * plan.slice, plan.slice, to);
     } else {
       fold_slice(plan.attrs.kind, data + i * plan.slice, to, plan.slice);
     }
