@@ -152,6 +152,8 @@ def blade_optimized(model, feeds, threads, precision):
     config = blade.Config()
     config.cpu_config.precision = precision
     config.cpu_config.num_threads = threads
+    if model.tolerance is not None:  # in bfloat16 the tolerances count twenty times
+        config.accuracy.rtol = max(config.accuracy.rtol, model.tolerance / (20 if precision == "bf16" else 1))
     path, spec, report = blade.optimize(str(copy), "o1", device_type="cpu", config=config,
                                         outputs=[name.split(":")[0] for name in model.outputs], test_data=[feeds])
     (folder / "report.json").write_text(report.to_json())

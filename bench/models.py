@@ -28,6 +28,7 @@ class Model:
     path: str
     feeds: dict
     outputs: list
+    tolerance: float | None = None  # what Blade may differ by, relative to the largest answer; None: its own
 
 
 def default_models_dir():

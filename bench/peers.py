@@ -6,6 +6,7 @@ are idle; the order rotates from round to round. An engine that is missing or fa
   bench/peers.py --models resnet50,age --batches 1,8 --engines tensorflow,onnxruntime,openvino,blade,blade-tf
 """
 import argparse
+import dataclasses
 import json
 import multiprocessing
 import pathlib
@@ -80,6 +81,8 @@ def measure(model, feeds, arguments):
             loaded = workers[name].ask("load", model, feeds, arguments.threads)
             if loaded["reference"] is not None:
                 reference = loaded["reference"]
+            if name == arguments.tolerance_of and reference is not None:
+                model = dataclasses.replace(model, tolerance=largest_difference(loaded["outputs"], reference))
             results[name] = {"version": loaded["version"], "outputs": loaded["outputs"], "rounds_ms": []}
         except RuntimeError as error:
             drop(name, error)
@@ -177,11 +180,16 @@ def parse():
     parser.add_argument("--warm-up", type=float, default=0.3, help="seconds of warm-up in a block")
     parser.add_argument("--pause-ms", type=float, default=0, help="sleep before every run (default: back to back)")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tolerance-of", metavar="ENGINE", default="",
+                        help="let Blade differ from TensorFlow's answers as much as this engine does (default: its own tolerance)")
     parser.add_argument("--out", default=str(engines.CACHE / "peers.json"), help="where the JSON goes")
     arguments = parser.parse_args()
     known = models.available(arguments.models_dir)
     arguments.models = known if arguments.models == "all" else arguments.models.split(",")
     arguments.engines = arguments.engines.split(",")
+    if arguments.tolerance_of:  # known before Blade is loaded
+        first = ["tensorflow", arguments.tolerance_of]
+        arguments.engines = first + [name for name in arguments.engines if name not in first]
     arguments.batches = [int(b) for b in arguments.batches.split(",")]
     for given, choices, what in ((arguments.models, known, "model"), (arguments.engines, engines.ENGINES, "engine")):
         for name in given:

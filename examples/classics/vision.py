@@ -86,7 +86,7 @@ def efficientnet(small=False):
 def unet(small=False, upsampling="transpose"):
     """U-Net with any height and width that its levels divide; upsampling: 'transpose' or 'bilinear' (its own 2x2 conv)."""
     base, levels, size = (8, 2, 32) if small else (32, 4, 256)
-    net = GraphBuilder(1505, "unet")
+    net = GraphBuilder(1505, "unet", alignment=0.25)
     images = _images(size, 4)
     x = net.placeholder("input", [None, None, None, 3], images)
     skips = []
@@ -180,7 +180,7 @@ def inception_v3(small=False):
     def width(filters):
         return max(4, filters // 16) if small else filters
 
-    net = GraphBuilder(1512, "InceptionV3")
+    net = GraphBuilder(1512, "InceptionV3", alignment=0.12)
     images = _images(size, 6)
     x = net.placeholder("input", [None, size, size, 3], images)
     x = _conv_bn_relu(net, x, width(32), 3, 2, "VALID")

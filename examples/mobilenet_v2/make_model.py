@@ -27,15 +27,16 @@ def inverted_residual(net, x, expansion, filters, stride):
     if expansion > 1:
         x = relu6(net, net.batch_norm(net.conv2d(x, channels * expansion, 1, 1, "SAME"), gamma=1.2))
     x = relu6(net, net.batch_norm(net.depthwise(x, 3, stride), gamma=1.2))
-    x = net.batch_norm(net.conv2d(x, filters, 1, 1, "SAME"), gamma=0.5)
-    if stride == 1 and filters == channels:
+    has_shortcut = stride == 1 and filters == channels
+    x = net.batch_norm(net.conv2d(x, filters, 1, 1, "SAME"), gamma=0.25 if has_shortcut else 1.0)
+    if has_shortcut:
         x = net.apply(tf.add, x, shortcut, name=net.unique("add"))
     return x
 
 
 def build(calibration):
     """The network as a GraphDef, calibrated on float32 [n, 224, 224, 3] in -1..1."""
-    net = GraphBuilder(SEED, "MobilenetV2")
+    net = GraphBuilder(SEED, "MobilenetV2", alignment=0.25)
     x = net.placeholder("input", [None, 224, 224, 3], calibration)
     x = relu6(net, net.batch_norm(net.conv2d(x, 32, 3, 2, "SAME")))
     for expansion, filters, repeats, stride in BLOCKS:

@@ -2,6 +2,7 @@
 // inside the kernels), what lies between such nodes follows, and casts stand at the borders.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <map>
 #include <set>
@@ -95,8 +96,15 @@ bool has_cpu_kernel(const ir::Graph& graph, const ir::Node& node) {
   return node.get<ir::ConvAttrs>().strides.size() <= 2 && graph.value(node.inputs[1]).is_constant();
 }
 
+bool has_transposed_kernel(const ir::Graph& graph, const ir::Node& node) {
+  const auto& attrs = node.get<ir::ConvTransposeAttrs>();
+  return attrs.strides.size() <= 2 && graph.value(node.inputs[1]).is_constant() &&
+         std::all_of(attrs.dilations.begin(), attrs.dilations.end(), [](int64_t d) { return d == 1; });
+}
+
 bool leads_on_cpu(const ir::Graph& graph, const ir::Node& node) {
   if (node.op == ir::Op::kMatMul) return true;
+  if (node.op == ir::Op::kConvTranspose) return has_transposed_kernel(graph, node);
   return node.op == ir::Op::kConv && has_cpu_kernel(graph, node) && !is_depthwise_conv(graph, node);
 }
 
@@ -208,8 +216,10 @@ class MixedPrecision {
   }
 
   bool fits(ir::ValueId id) const {
-    for (float value : float_values(graph_, id)) {
-      if (std::fabs(value) > rules_.largest) return false;
+    const ir::TensorPtr& constant = graph_.value(id).constant;
+    if (constant == nullptr || constant->dtype != ir::DType::kFloat32) return true;
+    for (int64_t i = 0; i < constant->element_count(); ++i) {
+      if (std::fabs(element(*constant, i)) > rules_.largest) return false;
     }
     return true;
   }
@@ -271,10 +281,18 @@ class MixedPrecision {
     return narrow;
   }
 
+  // Constants may lie anywhere in a file, and are too many to copy.
+  static float element(const ir::Tensor& tensor, int64_t i) {
+    float value;
+    std::memcpy(&value, tensor.data + static_cast<size_t>(i) * sizeof(float), sizeof value);
+    return value;
+  }
+
   template <class T>
   ir::TensorPtr rounded(ir::ValueId id) const {
-    std::vector<T> values;
-    for (float value : float_values(graph_, id)) values.emplace_back(value);
+    const ir::Tensor& constant = *graph_.value(id).constant;
+    std::vector<T> values(static_cast<size_t>(constant.element_count()));
+    for (size_t i = 0; i < values.size(); ++i) values[i] = T(element(constant, static_cast<int64_t>(i)));
     return ir::make_tensor<T>(rules_.narrow, graph_.value(id).constant->dims, std::span<const T>(values));
   }
 

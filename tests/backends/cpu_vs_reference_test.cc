@@ -48,7 +48,7 @@ ir::TensorPtr rounded(const ir::TensorPtr& from) {
 std::vector<Case> in_bfloat16(std::vector<Case> cases, const std::set<ir::Op>& ops) {
   std::erase_if(cases, [&](const Case& c) { return !ops.contains(c.op) || c.inputs[0]->dtype != ir::DType::kFloat32; });
   for (Case& c : cases) {
-    const bool matrix = c.op == ir::Op::kConv || c.op == ir::Op::kMatMul;
+    const bool matrix = c.op == ir::Op::kConv || c.op == ir::Op::kConvTranspose || c.op == ir::Op::kMatMul;
     for (size_t i = 0; i < c.inputs.size(); ++i) {
       const bool data =
           i == 0 || (matrix && i == 1) || ((c.variable_inputs >> i) & 1) != 0 || c.op == ir::Op::kPointwise;
@@ -73,7 +73,7 @@ const Machine& machine_with_amx() {
 TEST(CpuVsReference, BFloat16) {
   std::printf("%s.\n", describe_amx(amx_mode()));
   request_machine() = &machine_with_amx();
-  check_all(in_bfloat16(matrix_cases(), {ir::Op::kConv, ir::Op::kMatMul}));
+  check_all(in_bfloat16(matrix_cases(), {ir::Op::kConv, ir::Op::kConvTranspose, ir::Op::kMatMul}));
   check_all(in_bfloat16(row_cases(), {ir::Op::kPool, ir::Op::kResize, ir::Op::kReduce}));
 }
 
@@ -104,7 +104,7 @@ TEST(CpuVsReference, WholeTableWasExercised) {
   for (const KernelEntry& row : cpu_kernels()) {
     const std::string name = row.name;
     if (name.find("onednn") != std::string::npos && cpu::onednn_module().table == nullptr) continue;
-    const bool matrix = row.op == ir::Op::kConv || row.op == ir::Op::kMatMul;
+    const bool matrix = row.op == ir::Op::kConv || row.op == ir::Op::kConvTranspose || row.op == ir::Op::kMatMul;
     if (matrix && name.find("bf16") != std::string::npos && !Machine::host().avx512_bf16) continue;
     if (name.find("amx") != std::string::npos && amx_mode() == AmxMode::kMissing) continue;
     EXPECT_TRUE(exercised().contains(row.name)) << row.name;

@@ -362,55 +362,63 @@ TEST_P(MatrixKernels, SeparableAmx) {
   for (int round = 0; round < 60; ++round) separable_case<BFloat16>(round);
 }
 
-TEST_P(MatrixKernels, ConvTranspose) {
-  for (int round = 0; round < 80; ++round) {
-    ConvTransposeShape s;
-    s.n = pick({1, 2});
-    s.h = pick({1, 3, 6});
-    s.w = pick({1, 4, 9});
-    s.c = pick({1, 5, 16, 33});
-    s.oc = pick({1, 2, 3, 8, 17, 32, 70});
-    s.kh = pick({1, 2, 3, 4, 5});
-    s.kw = pick({1, 2, 3, 4});
-    s.stride_h = pick({1, 2, 2, 3});
-    s.stride_w = pick({1, 2, 2, 4});
-    s.pad_top = pick({0, 1, 2});
-    s.pad_left = pick({0, 1});
-    s.oh = std::max<int64_t>(1, (s.h - 1) * s.stride_h + s.kh - s.pad_top - pick({-1, 0, 1}));
-    s.ow = std::max<int64_t>(1, (s.w - 1) * s.stride_w + s.kw - s.pad_left - pick({-2, 0, 1}));
-    const auto in = random(s.n * s.h * s.w * s.c);
-    const auto w = random(s.kh * s.kw * s.oc * s.c);
-    const int64_t pixels = s.n * s.oh * s.ow;
-    const EpilogueCase<float> e(round * 37 % kEpilogueKinds, random(s.oc), random(pixels * s.oc), s.oc);
-    AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_transpose_bytes(s) + 64);
-    pack_conv_transpose_weights(s, w.data(), packed.data());
-    std::vector<float> out(pixels * s.oc + 1, kCanary);
-    conv_transpose_f32(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
-                       scratch(conv_transpose_scratch_bytes(s, pool_->num_threads())));
-    check_scratch();
-    std::vector<double> sums(pixels * s.oc, 0.0);
-    for (int64_t z = 0; z < s.n * s.h * s.w; ++z) {
-      const int64_t image = z / (s.h * s.w);
-      for (int64_t t = 0; t < s.kh * s.kw; ++t) {
-        const int64_t y = z / s.w % s.h * s.stride_h + t / s.kw - s.pad_top;
-        const int64_t x = z % s.w * s.stride_w + t % s.kw - s.pad_left;
-        if (y < 0 || y >= s.oh || x < 0 || x >= s.ow) continue;
-        for (int64_t o = 0; o < s.oc; ++o) {
-          for (int64_t c = 0; c < s.c; ++c) {
-            sums[((image * s.oh + y) * s.ow + x) * s.oc + o] += double{in[z * s.c + c]} * w[(t * s.oc + o) * s.c + c];
-          }
+template <class T>
+void MatrixKernels::conv_transpose_case(int round) {
+  ConvTransposeShape s;
+  s.n = pick({1, 2});
+  s.h = pick({1, 3, 6});
+  s.w = pick({1, 4, 9});
+  s.c = pick({1, 5, 16, 33});
+  s.oc = pick({1, 2, 3, 8, 17, 32, 70});
+  s.kh = pick({1, 2, 3, 4, 5});
+  s.kw = pick({1, 2, 3, 4});
+  s.stride_h = pick({1, 2, 2, 3});
+  s.stride_w = pick({1, 2, 2, 4});
+  s.pad_top = pick({0, 1, 2});
+  s.pad_left = pick({0, 1});
+  s.oh = std::max<int64_t>(1, (s.h - 1) * s.stride_h + s.kh - s.pad_top - pick({-1, 0, 1}));
+  s.ow = std::max<int64_t>(1, (s.w - 1) * s.stride_w + s.kw - s.pad_left - pick({-2, 0, 1}));
+  const auto in = random<T>(s.n * s.h * s.w * s.c);
+  const auto w = random<T>(s.kh * s.kw * s.oc * s.c);
+  const int64_t pixels = s.n * s.oh * s.ow;
+  const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(s.oc), random<T>(pixels * s.oc), s.oc);
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_transpose_bytes<T>(s) + 64);
+  pack_conv_transpose_weights(s, w.data(), packed.data());
+  std::vector<T> out(pixels * s.oc + 1, T(kCanary));
+  conv_transpose(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
+                 scratch(conv_transpose_scratch_bytes<T>(s, pool_->num_threads())));
+  check_scratch();
+  std::vector<double> sums(pixels * s.oc, 0.0);
+  for (int64_t z = 0; z < s.n * s.h * s.w; ++z) {
+    const int64_t image = z / (s.h * s.w);
+    for (int64_t t = 0; t < s.kh * s.kw; ++t) {
+      const int64_t y = z / s.w % s.h * s.stride_h + t / s.kw - s.pad_top;
+      const int64_t x = z % s.w * s.stride_w + t % s.kw - s.pad_left;
+      if (y < 0 || y >= s.oh || x < 0 || x >= s.ow) continue;
+      for (int64_t o = 0; o < s.oc; ++o) {
+        for (int64_t c = 0; c < s.c; ++c) {
+          sums[((image * s.oh + y) * s.ow + x) * s.oc + o] +=
+              number(in[z * s.c + c]) * number(w[(t * s.oc + o) * s.c + c]);
         }
       }
     }
-    for (int64_t p = 0; p < pixels; ++p) {
-      for (int64_t o = 0; o < s.oc; ++o) {
-        const double want = e.expected(sums[p * s.oc + o], p, o);
-        ASSERT_NEAR(out[p * s.oc + o], want, tolerance(s.kh * s.kw * s.c, want))
-            << "round " << round << " pixel " << p << " channel " << o;
-      }
-    }
-    EXPECT_EQ(out.back(), kCanary);
   }
+  for (int64_t p = 0; p < pixels; ++p) {
+    for (int64_t o = 0; o < s.oc; ++o) {
+      const double want = e.expected(sums[p * s.oc + o], p, o);
+      ASSERT_NEAR(number(out[p * s.oc + o]), want, tolerance<T>(s.kh * s.kw * s.c, want))
+          << "round " << round << " pixel " << p << " channel " << o;
+    }
+  }
+  EXPECT_TRUE(is_canary(out.back()));
+}
+
+TEST_P(MatrixKernels, ConvTranspose) {
+  for (int round = 0; round < 80; ++round) conv_transpose_case<float>(round);
+}
+TEST_P(MatrixKernels, ConvTransposeBf16) {
+  if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (int round = 0; round < 80; ++round) conv_transpose_case<BFloat16>(round);
 }
 
 // Kernels that both Winograd algorithms take, and one that is left to tiles of 2x2 outputs.

@@ -12,7 +12,7 @@
 
 #include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/conv2d.h"
-#include "backends/cpu/matrix/conv_transpose_f32.h"
+#include "backends/cpu/matrix/conv_transpose.h"
 #include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/depthwise.h"
 #include "backends/cpu/matrix/gemm.h"
@@ -90,6 +90,8 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   void conv_case(int round);
   template <class T>
   void aliasing_case(int64_t kernel);
+  template <class T>
+  void conv_transpose_case(int round);
   template <class T>
   void winograd_case(int round, ConvAlgorithm algorithm);
   template <class T>

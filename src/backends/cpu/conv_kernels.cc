@@ -197,31 +197,32 @@ Result<std::unique_ptr<Kernel>> create_3d(const KernelRequest& request, PackCach
 
 // --- transposed ---
 
+template <class T>
 Support supports_conv_transpose(const KernelRequest& request) {
-  if (Support s = conv_transpose_node_support(request); !s.ok) return s;
+  if (Support s = conv_transpose_node_support<T>(request); !s.ok) return s;
   return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
 }
 
+template <class T>
 Result<std::unique_ptr<Kernel>> create_conv_transpose(const KernelRequest& request, PackCache& packs) {
   const ConvTransposeShape shape = conv_transpose_shape(request);
-  const LoweredEpilogue epilogue(request, request.node->get<ir::ConvTransposeAttrs>().epilogue, 3);
+  const LoweredEpilogue epilogue(request, request.node->get<ir::ConvTransposeAttrs>().epilogue, 3, kElement<T>);
   // Which taps meet depends on stride and padding, so they belong to the layout.
   const std::string layout = layout_name("conv_transpose", {shape.kh, shape.kw, shape.c, shape.oc, shape.stride_h,
                                                             shape.stride_w, shape.pad_top, shape.pad_left});
-  BLADE_ASSIGN_OR_RETURN(const auto packed, packed_weights(request, packs, layout, packed_conv_transpose_bytes(shape),
-                                                           [&](const float* from, void* to) {
-                                                             pack_conv_transpose_weights(shape, from, to);
-                                                           }));
+  BLADE_ASSIGN_OR_RETURN(
+      const auto packed,
+      packed_weights<T>(request, packs, layout, packed_conv_transpose_bytes<T>(shape),
+                        [&](const T* from, void* to) { pack_conv_transpose_weights(shape, from, to); }));
   return make_kernel(
       [=](const KernelArgs& args) {
-        LoweredEpilogue::Bound bound;
+        LoweredEpilogue::BoundTo<T> bound;
         epilogue.bind(args, bound);
-        conv_transpose_f32(shape, input<float>(args, 0), packed->data(), output<float>(args), bound.raw, *args.pool,
-                           args.scratch);
+        conv_transpose(shape, input<T>(args, 0), packed->data(), output<T>(args), bound.raw, *args.pool, args.scratch);
         return Status::ok_status();
       },
       conv_transpose_spreads(shape) ? 0 : epilogue.in_place_inputs(),
-      conv_transpose_scratch_bytes(shape, request.num_threads), kWeightsPacked);
+      conv_transpose_scratch_bytes<T>(shape, request.num_threads), kWeightsPacked);
 }
 
 Support supports_conv_transpose3d(const KernelRequest& request) {
@@ -279,7 +280,10 @@ constexpr KernelEntry kConvRows[] = {
      create_direct_bf16<kTileUnit>},
     {"cpu.conv.direct_repack_f32", ir::Op::kConv, supports_repack, direct_us<float>, create_repack},
     {"cpu.conv.direct3d_f32", ir::Op::kConv, supports_3d, direct_us<float>, create_3d},
-    {"cpu.conv_transpose.direct_f32", ir::Op::kConvTranspose, supports_conv_transpose, nullptr, create_conv_transpose},
+    {"cpu.conv_transpose.direct_f32", ir::Op::kConvTranspose, supports_conv_transpose<float>, nullptr,
+     create_conv_transpose<float>},
+    {"cpu.conv_transpose.direct_bf16", ir::Op::kConvTranspose, supports_conv_transpose<BFloat16>, nullptr,
+     create_conv_transpose<BFloat16>},
     {"cpu.conv_transpose.direct3d_f32", ir::Op::kConvTranspose, supports_conv_transpose3d, nullptr,
      create_conv_transpose3d},
 };

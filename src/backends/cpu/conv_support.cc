@@ -95,14 +95,17 @@ Support conv3d_node_support(const KernelRequest& request) {
   return LoweredEpilogue::supports(request, attrs.epilogue, 2);
 }
 
+template <class T>
 Support conv_transpose_node_support(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::ConvTransposeAttrs>();
-  if (Support s = flat_support<float>(request, attrs.strides.size()); !s.ok) return s;
+  if (Support s = flat_support<T>(request, attrs.strides.size()); !s.ok) return s;
   for (int64_t dilation : attrs.dilations) {
     if (dilation != 1) return Support::no("dilation is " + std::to_string(dilation) + ", needs 1");
   }
-  return LoweredEpilogue::supports(request, attrs.epilogue, 3);
+  return LoweredEpilogue::supports(request, attrs.epilogue, 3, kElement<T>);
 }
+template Support conv_transpose_node_support<float>(const KernelRequest&);
+template Support conv_transpose_node_support<BFloat16>(const KernelRequest&);
 
 Support conv_transpose3d_node_support(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::ConvTransposeAttrs>();

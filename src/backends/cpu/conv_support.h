@@ -5,8 +5,8 @@
 #include "backends/cpu/kernel_support.h"
 #include "backends/cpu/matrix/conv2d.h"
 #include "backends/cpu/matrix/conv3d_f32.h"
+#include "backends/cpu/matrix/conv_transpose.h"
 #include "backends/cpu/matrix/conv_transpose3d_f32.h"
-#include "backends/cpu/matrix/conv_transpose_f32.h"
 #include "backends/cpu/matrix/depthwise.h"
 
 namespace blade::backends::cpu {
@@ -27,6 +27,7 @@ template <class T = float>
 Support conv_node_support(const KernelRequest& request);
 // The same with three spatial dims and one group.
 Support conv3d_node_support(const KernelRequest& request);
+template <class T>
 Support conv_transpose_node_support(const KernelRequest& request);
 Support conv_transpose3d_node_support(const KernelRequest& request);
 // Only for supported nodes; a third spatial dim becomes the depth axis.

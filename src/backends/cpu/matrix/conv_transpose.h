@@ -1,10 +1,11 @@
-// Transposed 2-D convolution (TensorFlow's Conv2DBackpropInput) in fp32 over NHWC.
+// Transposed 2-D convolution (TensorFlow's Conv2DBackpropInput) over NHWC; T: float or BFloat16.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "backends/cpu/matrix/epilogue.h"
+#include "base/half.h"
 #include "base/thread_pool.h"
 
 namespace blade::backends::cpu {
@@ -23,10 +24,14 @@ struct ConvTransposeShape {
 // Weights [kh][kw][oc][c] as TensorFlow stores them; packed for this kernel, stride and padding.
 // True where results are gathered before the residual is read, which may not be `out` then.
 bool conv_transpose_spreads(const ConvTransposeShape& shape);
+template <class T>
 size_t packed_conv_transpose_bytes(const ConvTransposeShape& shape);
-void pack_conv_transpose_weights(const ConvTransposeShape& shape, const float* weights, void* to);
+template <class T>
+void pack_conv_transpose_weights(const ConvTransposeShape& shape, const T* weights, void* to);
+template <class T>
 size_t conv_transpose_scratch_bytes(const ConvTransposeShape& shape, int threads);
-void conv_transpose_f32(const ConvTransposeShape& shape, const float* in, const void* packed, float* out,
-                        const EpilogueF32& epilogue, ThreadPool& pool, std::byte* scratch);
+template <class T>
+void conv_transpose(const ConvTransposeShape& shape, const T* in, const void* packed, T* out,
+                    const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch);
 
 }  // namespace blade::backends::cpu

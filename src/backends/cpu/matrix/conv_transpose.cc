@@ -1,7 +1,7 @@
 // Gather form: the outputs whose coordinates agree modulo the stride see the same taps, so each such phase is an
 // ordinary convolution of stride 1 over the input with every stride-th tap, reversed. Few output channels: all phases
 // are one convolution with phases * channels outputs, whose pixels are then spread over the image.
-#include "backends/cpu/matrix/conv_transpose_f32.h"
+#include "backends/cpu/matrix/conv_transpose.h"
 
 #include <algorithm>
 #include <cstring>
@@ -10,6 +10,7 @@
 #include "backends/cpu/matrix/conv2d.h"
 #include "backends/cpu/matrix/conv_rows.h"
 #include "backends/cpu/matrix/conv_transpose_axis.h"
+#include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/tile_driver.h"
 #include "base/checked_math.h"
 
@@ -41,19 +42,41 @@ struct Phase {
 
 int64_t phase_count(const ConvTransposeShape& s) { return s.stride_h * s.stride_w; }
 
-size_t phase_bytes(const ConvTransposeShape& s, const Phase& phase) {
-  return align_up(packed_b_bytes(phase.taps() * s.c, s.oc), 64);
+template <class T>
+PackedB phase_layout(const ConvTransposeShape& s, const Phase& phase, const void* data) {
+  return packed_b_view(packed_steps<T>(phase.taps(), s.c), s.oc, data);
 }
 
-TileJob<float> phase_job(const ConvTransposeShape& s, const Phase& phase, const PackedB& b) {
-  TileJob<float> job;
+template <class T>
+size_t phase_bytes(const ConvTransposeShape& s, const Phase& phase) {
+  return align_up(phase_layout<T>(s, phase, nullptr).bytes(), 64);
+}
+
+template <class T>
+TileJob<T> phase_job(const ConvTransposeShape& s, const Phase& phase, const PackedB& b) {
+  TileJob<T> job;
   job.rows = phase.x.outputs;
   job.runs = std::max<int64_t>(1, phase.taps());
   job.run_length = phase.taps() == 0 ? 0 : s.c;  // a stride beyond the kernel leaves outputs without any tap
-  job.input_bytes = job.rows * s.c * std::max<int64_t>(1, phase.y.taps) * int64_t{sizeof(float)};
+  job.input_bytes = job.rows * s.c * std::max<int64_t>(1, phase.y.taps) * int64_t{sizeof(T)};
   job.b = b;
   job.out_stride = s.stride_w * s.oc;
   return job;
+}
+
+// One tap is a range of the steps of a phase: packing it shifted by its first one puts it there.
+void pack_tap(const float* tap, int64_t channels, int64_t t, const PackedB& layout, void* to) {
+  pack_b_rows(tap - t * channels, 1, channels, t * channels, (t + 1) * channels, layout, to);
+}
+void pack_tap(const BFloat16* tap, int64_t channels, int64_t t, const PackedB& layout, void* to) {
+  const int64_t steps = packed_steps<BFloat16>(1, channels);
+  pack_pairs(tap - t * channels, channels, 1, channels, t * steps, (t + 1) * steps, layout, to);
+}
+
+// Elements in a word of packed weights.
+template <class T>
+constexpr int64_t packed_depth() {
+  return int64_t{sizeof(float) / sizeof(T)};
 }
 
 // ---- All phases as one convolution. Its taps are the union of theirs; weights that a phase lacks are zero.
@@ -72,13 +95,16 @@ struct UnionAxis {
   }
 };
 
+template <class T>
 struct Union {
   const ConvTransposeShape& s;
   UnionAxis y, x;
   explicit Union(const ConvTransposeShape& shape)
       : s(shape), y(s.kh, s.oh, s.stride_h, s.pad_top), x(s.kw, s.ow, s.stride_w, s.pad_left) {}
   int64_t columns() const { return phase_count(s) * s.oc; }
-  PackedB layout(const void* data) const { return packed_b_view(y.taps * x.taps * s.c, columns(), data); }
+  PackedB layout(const void* data) const {
+    return packed_b_view(packed_steps<T>(y.taps * x.taps, s.c), columns(), data);
+  }
   Conv2DShape conv() const {
     Conv2DShape c;
     c.n = s.n;
@@ -94,12 +120,13 @@ struct Union {
     c.pad_left = x.pad;
     return c;
   }
-  TileJob<float> job(const void* packed) const {
-    TileJob<float> job;
+  // Results are float32 until they are spread.
+  TileJob<T> job(const void* packed) const {
+    TileJob<T> job;
     job.rows = x.outputs;
     job.runs = y.taps * x.taps;
     job.run_length = s.c;
-    job.input_bytes = job.rows * s.c * y.taps * int64_t{sizeof(float)};
+    job.input_bytes = job.rows * s.c * y.taps * int64_t{sizeof(T)};
     job.b = layout(packed);
     job.out_stride = columns();
     const bool one_tap = job.runs == 1 && y.pad == 0 && x.pad == 0 && y.outputs <= s.h && x.outputs <= s.w;
@@ -107,22 +134,29 @@ struct Union {
     return job;
   }
   size_t row_bytes() const { return align_up(static_cast<size_t>(x.outputs * columns()) * sizeof(float), 64); }
-  size_t slot_bytes() const { return row_bytes() + tile_slot_scratch_bytes(job(nullptr)); }
+  // A row of the image, where what is stored is rounded from it.
+  size_t image_row_bytes() const {
+    return sizeof(T) == sizeof(float) ? 0 : align_up(static_cast<size_t>(s.ow * s.oc) * sizeof(float), 64);
+  }
+  size_t slot_bytes() const { return row_bytes() + image_row_bytes() + tile_slot_scratch_bytes(job(nullptr)); }
 };
 
 // Worth it where the vectors that few channels leave half empty cost more than the zero weights.
 bool use_union(const ConvTransposeShape& s) {
-  const Union all(s);
+  const Union<float> all(s);
   const int64_t lanes = packed_b_view(1, 1, nullptr).lanes;
   int64_t apart = 0;
   for (int64_t i = 0; i < phase_count(s); ++i) apart += Phase(s, i).taps() * ceil_div(s.oc, lanes);
   return all.y.taps * all.x.taps * ceil_div(all.columns(), lanes) < apart;
 }
 
-void pack_union(const ConvTransposeShape& s, const float* weights, void* to) {
-  const Union all(s);
+template <class T>
+void pack_union(const ConvTransposeShape& s, const T* weights, void* to) {
+  constexpr int64_t kDepth = packed_depth<T>();
+  const Union<T> all(s);
   const PackedB layout = all.layout(to);
-  auto* packed = static_cast<float*>(to);
+  const int64_t tap_steps = packed_steps<T>(1, s.c);
+  auto* packed = static_cast<T*>(to);
   std::memset(to, 0, layout.bytes());
   for (int64_t i = 0; i < phase_count(s); ++i) {
     const Phase phase(s, i);
@@ -134,8 +168,11 @@ void pack_union(const ConvTransposeShape& s, const float* weights, void* to) {
       for (int64_t o = 0; o < s.oc; ++o) {
         const int64_t column = i * s.oc + o, panel = column / layout.width();
         const int64_t width = int64_t{layout.panel_vectors(panel)} * layout.lanes;
-        float* at = packed + panel * layout.k * layout.width() + tap * s.c * width + column % layout.width();
-        for (int64_t c = 0; c < s.c; ++c) at[c * width] = weights[((kh * s.kw + kw) * s.oc + o) * s.c + c];
+        T* at =
+            packed + kDepth * (panel * layout.k * layout.width() + tap * tap_steps * width + column % layout.width());
+        for (int64_t c = 0; c < s.c; ++c) {
+          at[c / kDepth * kDepth * width + c % kDepth] = weights[((kh * s.kw + kw) * s.oc + o) * s.c + c];
+        }
       }
     }
   }
@@ -149,11 +186,13 @@ const float* repeat_channels(const ConvTransposeShape& s, const float* from, flo
 }
 
 // What a residual leaves for after the product.
-void finish_with_residual(const EpilogueF32& e, float* row, int64_t first_pixel, int64_t pixels, int64_t channels) {
+template <class T>
+void finish_with_residual(const Epilogue<T>& e, float* row, int64_t first_pixel, int64_t pixels, int64_t channels) {
   for (int64_t x = 0; x < pixels; ++x, row += channels) {
-    const float* residual = e.residual + (first_pixel + x) * e.residual_row_stride;
+    const T* residual = e.residual + (first_pixel + x) * e.residual_row_stride;
     for (int64_t o = 0; o < channels; ++o) {
-      row[o] = finish_element(e, row[o], o < e.residual_channels ? residual[o] : 0.0f, o);
+      const float of_pixel = o < e.residual_channels ? static_cast<float>(residual[o]) : 0.0f;
+      row[o] = finish_element(e, row[o], of_pixel, o);
     }
   }
 }
@@ -177,99 +216,109 @@ void gather_runs(const float* from, int64_t step, int64_t count, int64_t run, fl
 }
 
 // Pixels of all phases, one row of the convolution, to the rows of the image that they belong to.
-void spread_row(const Union& all, const float* products, int64_t row, float* out, const EpilogueF32& epilogue) {
+// `image_row`: image_row_bytes().
+template <class T>
+void spread_row(const Union<T>& all, const float* products, int64_t row, float* image_row, T* out,
+                const Epilogue<T>& epilogue) {
   const ConvTransposeShape& s = all.s;
   const int64_t image = row / all.y.outputs, y0 = row % all.y.outputs * s.stride_h;
   const int64_t run = s.stride_w * s.oc;
   for (int64_t sy = 0; sy < s.stride_h && y0 + sy < s.oh; ++sy) {
     const int64_t first_pixel = (image * s.oh + y0 + sy) * s.ow;
-    float* to = out + first_pixel * s.oc;
+    T* stored = out + first_pixel * s.oc;
+    float* to = image_row;
+    if constexpr (std::is_same_v<T, float>) to = stored;
     const float* from = products + sy * run;
     const int64_t whole = s.ow / s.stride_w;
     gather_runs(from, all.columns(), whole, run, to);
     std::copy_n(from + whole * all.columns(), s.ow * s.oc - whole * run, to + whole * run);
     if (epilogue.residual != nullptr) finish_with_residual(epilogue, to, first_pixel, s.ow, s.oc);
     if (epilogue.generic != nullptr) epilogue.generic(epilogue.context, {to, s.oc, first_pixel, 1, s.ow, 0, s.oc});
+    if constexpr (!std::is_same_v<T, float>) convert(to, stored, s.ow * s.oc);
   }
 }
 
+template <class T>
 struct PhasesSharedScratch {
   size_t zero_bytes, offset_bytes;
   explicit PhasesSharedScratch(const ConvTransposeShape& s)
-      : zero_bytes(align_up(static_cast<size_t>(s.c) * sizeof(float), 64)),
+      : zero_bytes(align_up(static_cast<size_t>(s.c) * sizeof(T), 64)),
         offset_bytes(align_up(static_cast<size_t>(s.kh * s.kw) * sizeof(int64_t), 64)) {}
 };
 
+template <class T>
 size_t slot_bytes(const ConvTransposeShape& s) {
   size_t most = 0;
   for (int64_t i = 0; i < phase_count(s); ++i) {
     const Phase phase(s, i);
-    most =
-        std::max(most, tile_slot_scratch_bytes(phase_job(s, phase, packed_b_view(phase.taps() * s.c, s.oc, nullptr))));
+    most = std::max(most, tile_slot_scratch_bytes(phase_job<T>(s, phase, phase_layout<T>(s, phase, nullptr))));
   }
   return most;
 }
 
-void run_row(const ConvTransposeShape& s, const Phase& phase, TileJob<float> job, const RowsOfConv<float>& rows,
-             float* out, const EpilogueF32& epilogue, int64_t row, std::byte* scratch) {
+template <class T>
+void run_row(const ConvTransposeShape& s, const Phase& phase, TileJob<T> job, const RowsOfConv<T>& rows, T* out,
+             const Epilogue<T>& epilogue, int64_t row, std::byte* scratch) {
   const int64_t image = row / phase.y.outputs;
   const int64_t y = phase.y.first + row % phase.y.outputs * s.stride_h;
   const int64_t first_pixel = (image * s.oh + y) * s.ow + phase.x.first;
-  const PartEpilogue<float> part(epilogue, first_pixel, s.stride_w);
+  const PartEpilogue<T> part(epilogue, first_pixel, s.stride_w);
   job.out = out + first_pixel * s.oc;
   job.epilogue = &part.get();
   const int64_t skipped = row * phase.x.outputs;
   run_tile_range(
       job, {0, tile_count(job), 0, job.b.panels()},
-      [&](int64_t first, int count, const float** pointers) { return rows(skipped + first, count, pointers); },
-      scratch);
+      [&](int64_t first, int count, const T** pointers) { return rows(skipped + first, count, pointers); }, scratch);
 }
 
 // Zeros, tap offsets, and what repeat_channels() makes.
+template <class T>
 size_t union_scratch_bytes(const ConvTransposeShape& s) {
-  const Union all(s);
-  const auto floats = static_cast<size_t>(s.c + 4 * all.columns());
+  const Union<T> all(s);
+  const auto floats = static_cast<size_t>(packed_steps<T>(1, s.c) + 4 * all.columns());
   return align_up(static_cast<size_t>(all.y.taps * all.x.taps) * sizeof(int64_t) + floats * sizeof(float), 64);
 }
 
-void run_union(const ConvTransposeShape& s, const float* in, const void* packed, float* out,
-               const EpilogueF32& epilogue, ThreadPool& pool, std::byte* scratch) {
-  const Union all(s);
+template <class T>
+void run_union(const ConvTransposeShape& s, const T* in, const void* packed, T* out, const Epilogue<T>& epilogue,
+               ThreadPool& pool, std::byte* scratch) {
+  const Union<T> all(s);
   const Conv2DShape conv = all.conv();
   auto* offsets = reinterpret_cast<int64_t*>(scratch);
   for (int64_t t = 0; t < conv.kh * conv.kw; ++t) offsets[t] = (t / conv.kw * s.w + t % conv.kw) * s.c;
-  auto* zeros = reinterpret_cast<float*>(offsets + conv.kh * conv.kw);
-  std::fill_n(zeros, s.c, 0.0f);
-  EpilogueF32 first;  // what happens before the pixels are spread
-  first.bias = repeat_channels(s, epilogue.bias, zeros + s.c);
+  auto* zeros = reinterpret_cast<T*>(offsets + conv.kh * conv.kw);
+  std::fill_n(zeros, s.c, T());
+  float* const repeated = reinterpret_cast<float*>(zeros) + packed_steps<T>(1, s.c);
+  Epilogue<T> first;  // what happens before the pixels are spread
+  first.bias = repeat_channels(s, epilogue.bias, repeated);
   if (epilogue.residual == nullptr) {
-    first.slope = repeat_channels(s, epilogue.slope, zeros + s.c + all.columns());
+    first.slope = repeat_channels(s, epilogue.slope, repeated + all.columns());
     first.clamp_lo = epilogue.clamp_lo;
     first.clamp_hi = epilogue.clamp_hi;
     first.gate = epilogue.gate;
-    first.scale = repeat_channels(s, epilogue.scale, zeros + s.c + 2 * all.columns());
-    first.shift = repeat_channels(s, epilogue.shift, zeros + s.c + 3 * all.columns());
+    first.scale = repeat_channels(s, epilogue.scale, repeated + 2 * all.columns());
+    first.shift = repeat_channels(s, epilogue.shift, repeated + 3 * all.columns());
   }
-  TileJob<float> job = all.job(packed);
+  TileJob<T> job = all.job(packed);
   job.run_offsets = offsets;
   job.epilogue = &first;
-  std::byte* slots = scratch + union_scratch_bytes(s);
+  std::byte* slots = scratch + union_scratch_bytes<T>(s);
   const int64_t rows = s.n * all.y.outputs;
   const auto tasks = static_cast<int>(std::min<int64_t>(rows, int64_t{pool.num_threads()} * 4));
-  const RowsOfConv<float> find{conv, in, zeros};
+  const RowsOfConv<T> find{conv, in, zeros};
   pool.parallel_for(tasks, [&](int task, int slot) {
     std::byte* mine = slots + slot * all.slot_bytes();
-    TileJob<float> row_job = job;
-    row_job.out = reinterpret_cast<float*>(mine);
+    auto* const products = reinterpret_cast<float*>(mine);
+    auto* const image_row = reinterpret_cast<float*>(mine + all.row_bytes());
+    TileJob<T> row_job = job;
+    row_job.set_out(products);
     for (int64_t r = task * rows / tasks; r < (task + 1) * rows / tasks; ++r) {
       const int64_t skipped = r * conv.ow;
       run_tile_range(
           row_job, {0, tile_count(row_job), 0, row_job.b.panels()},
-          [&](int64_t first_row, int count, const float** pointers) {
-            return find(skipped + first_row, count, pointers);
-          },
-          mine + all.row_bytes());
-      spread_row(all, row_job.out, r, out, epilogue);
+          [&](int64_t first_row, int count, const T** pointers) { return find(skipped + first_row, count, pointers); },
+          mine + all.row_bytes() + all.image_row_bytes());
+      spread_row(all, products, r, image_row, out, epilogue);
     }
   });
 }
@@ -278,14 +327,16 @@ void run_union(const ConvTransposeShape& s, const float* in, const void* packed,
 
 bool conv_transpose_spreads(const ConvTransposeShape& s) { return use_union(s); }
 
+template <class T>
 size_t packed_conv_transpose_bytes(const ConvTransposeShape& s) {
-  if (use_union(s)) return Union(s).layout(nullptr).bytes();
+  if (use_union(s)) return Union<T>(s).layout(nullptr).bytes();
   size_t bytes = 0;
-  for (int64_t i = 0; i < phase_count(s); ++i) bytes += phase_bytes(s, Phase(s, i));
+  for (int64_t i = 0; i < phase_count(s); ++i) bytes += phase_bytes<T>(s, Phase(s, i));
   return bytes;
 }
 
-void pack_conv_transpose_weights(const ConvTransposeShape& s, const float* weights, void* to) {
+template <class T>
+void pack_conv_transpose_weights(const ConvTransposeShape& s, const T* weights, void* to) {
   if (use_union(s)) {
     pack_union(s, weights, to);
     return;
@@ -293,57 +344,68 @@ void pack_conv_transpose_weights(const ConvTransposeShape& s, const float* weigh
   auto* bytes = static_cast<std::byte*>(to);
   for (int64_t i = 0; i < phase_count(s); ++i) {
     const Phase phase(s, i);
-    const PackedB layout = packed_b_view(phase.taps() * s.c, s.oc, bytes);
-    // One tap is a k range of the phase; packing it shifted by its first k puts it there.
+    const PackedB layout = phase_layout<T>(s, phase, bytes);
     for (int64_t t = 0; t < phase.taps(); ++t) {
       const int64_t kh = phase.y.tap + (phase.y.taps - 1 - t / phase.x.taps) * s.stride_h;
       const int64_t kw = phase.x.tap + (phase.x.taps - 1 - t % phase.x.taps) * s.stride_w;
-      const float* tap = weights + (kh * s.kw + kw) * s.oc * s.c;
-      pack_b_rows(tap - t * s.c, 1, s.c, t * s.c, (t + 1) * s.c, layout, bytes);
+      pack_tap(weights + (kh * s.kw + kw) * s.oc * s.c, s.c, t, layout, bytes);
     }
-    bytes += phase_bytes(s, phase);
+    bytes += phase_bytes<T>(s, phase);
   }
 }
 
+template <class T>
 size_t conv_transpose_scratch_bytes(const ConvTransposeShape& s, int threads) {
   if (s.n * s.oh * s.ow <= 0 || s.oc <= 0) return 0;
-  if (use_union(s)) return union_scratch_bytes(s) + static_cast<size_t>(threads) * Union(s).slot_bytes();
-  const PhasesSharedScratch shared(s);
-  return shared.zero_bytes + shared.offset_bytes + static_cast<size_t>(threads) * slot_bytes(s);
+  if (use_union(s)) return union_scratch_bytes<T>(s) + static_cast<size_t>(threads) * Union<T>(s).slot_bytes();
+  const PhasesSharedScratch<T> shared(s);
+  return shared.zero_bytes + shared.offset_bytes + static_cast<size_t>(threads) * slot_bytes<T>(s);
 }
 
-void conv_transpose_f32(const ConvTransposeShape& s, const float* in, const void* packed, float* out,
-                        const EpilogueF32& epilogue, ThreadPool& pool, std::byte* scratch) {
+template <class T>
+void conv_transpose(const ConvTransposeShape& s, const T* in, const void* packed, T* out, const Epilogue<T>& epilogue,
+                    ThreadPool& pool, std::byte* scratch) {
   if (s.n * s.oh * s.ow <= 0 || s.oc <= 0) return;
   if (use_union(s)) {
     run_union(s, in, packed, out, epilogue, pool, scratch);
     return;
   }
-  const PhasesSharedScratch shared(s);
-  auto* zeros = reinterpret_cast<float*>(scratch);
-  std::memset(zeros, 0, shared.zero_bytes);
+  const PhasesSharedScratch<T> shared(s);
+  auto* zeros = reinterpret_cast<T*>(scratch);
+  std::memset(static_cast<void*>(zeros), 0, shared.zero_bytes);
   auto* offsets = reinterpret_cast<int64_t*>(scratch + shared.zero_bytes);
   scratch += shared.zero_bytes + shared.offset_bytes;
-  const size_t slot = slot_bytes(s);
+  const size_t slot = slot_bytes<T>(s);
   const auto* weights = static_cast<const std::byte*>(packed);
   for (int64_t i = 0; i < phase_count(s); ++i) {
     const Phase phase(s, i);
-    const PackedB b = packed_b_view(phase.taps() * s.c, s.oc, weights);
-    weights += phase_bytes(s, phase);
+    const PackedB b = phase_layout<T>(s, phase, weights);
+    weights += phase_bytes<T>(s, phase);
     const int64_t rows = s.n * phase.y.outputs;
     if (rows == 0 || phase.x.outputs == 0) continue;
     const Conv2DShape conv = phase.conv(s);
     for (int64_t t = 0; t < phase.taps(); ++t) offsets[t] = (t / conv.kw * conv.w + t % conv.kw) * s.c;
-    TileJob<float> job = phase_job(s, phase, b);
+    TileJob<T> job = phase_job<T>(s, phase, b);
     job.run_offsets = offsets;
     const auto tasks = static_cast<int>(std::min<int64_t>(rows, int64_t{pool.num_threads()} * 4));
     pool.parallel_for(tasks, [&](int task, int slot_index) {
-      const RowsOfConv<float> find{conv, in, zeros};
+      const RowsOfConv<T> find{conv, in, zeros};
       for (int64_t r = task * rows / tasks; r < (task + 1) * rows / tasks; ++r) {
         run_row(s, phase, job, find, out, epilogue, r, scratch + slot_index * slot);
       }
     });
   }
 }
+
+template size_t packed_conv_transpose_bytes<float>(const ConvTransposeShape&);
+template void pack_conv_transpose_weights(const ConvTransposeShape&, const float*, void*);
+template size_t conv_transpose_scratch_bytes<float>(const ConvTransposeShape&, int);
+template void conv_transpose(const ConvTransposeShape&, const float*, const void*, float*, const Epilogue<float>&,
+                             ThreadPool&, std::byte*);
+template size_t packed_conv_transpose_bytes<BFloat16>(const ConvTransposeShape&);
+template void pack_conv_transpose_weights(const ConvTransposeShape&, const BFloat16*, void*);
+template size_t conv_transpose_scratch_bytes<BFloat16>(const ConvTransposeShape&, int);
+template void conv_transpose(const ConvTransposeShape&, const BFloat16*, const void*, BFloat16*,
+                             const Epilogue<BFloat16>&, ThreadPool&, std::byte*);
 
 }  // namespace blade::backends::cpu
