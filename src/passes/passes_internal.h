@@ -14,6 +14,7 @@ Result<PassResult> common_subexpressions(ir::Graph& graph, const PassOptions& op
 Result<PassResult> widen_halves(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> hoist_invariants(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> layout(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> merge_steps(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> algebraic_cleanup(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> recognize_activations(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> recognize_normalization(ir::Graph& graph, const PassOptions& options);

@@ -22,6 +22,7 @@ constexpr Pass kPipeline[] = {
     {"AlgebraicCleanup", "Removes operations that do nothing and replaces others by cheaper equals.", false,
      algebraic_cleanup},
     {"Layout", "Cancels transposes and moves reshapes behind elementwise work.", false, layout},
+    {"MergeSteps", "Does at once what is done slice by slice, as unrolled loops over time do.", false, merge_steps},
     {"RecognizeActivations", "Finds PReLU, hard swish, swish, GELU and others in their pieces.", false,
      recognize_activations},
     {"RecognizeNormalization", "Finds layer normalization and softmax in their pieces.", false,

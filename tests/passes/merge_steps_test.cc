@@ -1,0 +1,94 @@
+// MergeSteps: work on each slice of a tensor becomes work on the whole, and only where the steps are alike.
+#include "passes/pass_test_util.h"
+
+namespace blade::testing {
+namespace {
+
+using Id = GraphBuilder::Id;
+
+struct MergedSteps : ::testing::Test {
+  static constexpr int kSteps = 5;
+
+  Id slice(Id from, int32_t t, int64_t shrink = 1) {
+    ir::StridedSliceAttrs attrs;
+    attrs.shrink_axis_mask = shrink;
+    return b.op(Op::kStridedSlice, {from, b.ints({t}), b.ints({t + 1}), b.ints({1})}, attrs);
+  }
+  // Whether `step(slice, t)`, packed, is one chain on the whole in the end.
+  template <class Step>
+  bool merges(Step&& step, int64_t axis = 0, bool reversed = false) {
+    std::vector<Id> results;
+    for (int t = 0; t < kSteps; ++t) results.push_back(step(slice(x, reversed ? kSteps - 1 - t : t), t));
+    return packed_merges(std::move(results), axis);
+  }
+  bool packed_merges(std::vector<Id> results, int64_t axis = 0) {
+    const Applied applied = apply_pass("MergeSteps", b.output(b.op(Op::kPack, results, ir::AxisAttrs{axis})).build());
+    EXPECT_EQ(applied.result.changes > 0, count(applied.graph, Op::kPack) == 0) << to_string(applied.graph);
+    if (applied.result.changes > 0) {
+      EXPECT_EQ(count(applied.graph, Op::kStridedSlice), 0) << to_string(applied.graph);
+    }
+    return applied.result.changes > 0;
+  }
+  Id dense(Id v) { return b.add(b.matmul(v, weights), bias); }
+
+  GraphBuilder b;
+  Id x = b.input("x", {kSteps, -1, 6});
+  Id weights = b.constant<float>({6, 4}, ramp(24));
+  Id bias = b.constant<float>({4}, ramp(4));
+};
+
+TEST_F(MergedSteps, DenseLayers) {
+  const Id second = b.constant<float>({4, 3}, ramp(12));
+  EXPECT_TRUE(merges([&](Id v, int) { return b.matmul(b.relu(dense(v)), second); }));
+}
+TEST_F(MergedSteps, ProductBiasAndActivation) {
+  EXPECT_TRUE(merges([&](Id v, int) { return b.relu(dense(v)); }));
+}
+TEST_F(MergedSteps, SlicesAlone) {
+  EXPECT_TRUE(merges([&](Id v, int) { return v; }));
+}
+TEST_F(MergedSteps, TwoSlicesOfAStep) {
+  const Id y = b.pointwise(P::kTanh, {x});
+  EXPECT_TRUE(merges([&](Id v, int t) { return b.mul(dense(v), dense(slice(y, t))); }));
+}
+TEST_F(MergedSteps, UnpackedSteps) {
+  std::vector<Id> results = b.ops(Op::kUnpack, {x}, kSteps, ir::UnpackAttrs{0});
+  for (Id& v : results) v = dense(v);
+  EXPECT_TRUE(packed_merges(results));
+}
+TEST_F(MergedSteps, OtherOrderStays) {
+  EXPECT_FALSE(merges([&](Id v, int) { return dense(v); }, 0, true));
+}
+TEST_F(MergedSteps, OtherAxisStays) {
+  EXPECT_FALSE(merges([&](Id v, int) { return dense(v); }, 1));
+}
+TEST_F(MergedSteps, OtherWeightsStay) {
+  EXPECT_FALSE(merges([&](Id v, int t) { return b.matmul(v, b.constant<float>({6, 4}, ramp(24, -1, float(t + 1)))); }));
+}
+TEST_F(MergedSteps, OtherWorkStays) {
+  EXPECT_FALSE(merges([&](Id v, int t) { return t == 2 ? b.relu(dense(v)) : b.pointwise(P::kTanh, {dense(v)}); }));
+}
+TEST_F(MergedSteps, StepsThatOthersReadStay) {
+  EXPECT_FALSE(merges([&](Id v, int t) {
+    const Id result = dense(v);
+    if (t == 1) b.output(b.pointwise(P::kTanh, {result}));
+    return b.relu(result);
+  }));
+}
+TEST_F(MergedSteps, RowsOfTheirOwnBesideAllStepsStay) {
+  const Id rows = b.input("rows", {-1, 4});
+  EXPECT_FALSE(merges([&](Id v, int) { return b.add(dense(v), rows); }));
+}
+TEST_F(MergedSteps, PartOfTheStepsStays) {
+  std::vector<Id> results;
+  for (int t = 0; t + 1 < kSteps; ++t) results.push_back(dense(slice(x, t)));
+  EXPECT_FALSE(packed_merges(results));
+}
+TEST_F(MergedSteps, SlicesThatKeepTheirAxisStay) {
+  std::vector<Id> results;
+  for (int t = 0; t < kSteps; ++t) results.push_back(b.relu(slice(x, t, 0)));
+  EXPECT_FALSE(packed_merges(results));
+}
+
+}  // namespace
+}  // namespace blade::testing
