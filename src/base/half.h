@@ -34,6 +34,7 @@ inline uint16_t float_to_float16(float value) {
 
 // `count` values at once, by the processor's own instructions where it has them.
 void floats_to_float16(const float* from, uint16_t* to, size_t count);
+void float16_to_floats(const uint16_t* from, float* to, size_t count);
 
 inline float bfloat16_to_float(uint16_t b) { return std::bit_cast<float>(static_cast<uint32_t>(b) << 16); }
 

@@ -19,6 +19,7 @@
 
 #include "base/call_rhythm.h"
 #include "base/cgroup_limits.h"
+#include "base/core_keeper.h"
 #include "base/float_mode.h"
 #include "base/futex.h"
 #include "base/worker_placement.h"
@@ -88,8 +89,8 @@ struct ThreadPool::Impl {
   bool is_crowded();
   void work_loop(int slot);
   // Waits for a job other than `last`; returns its number, or nullopt when the pool closes.
-  std::optional<uint32_t> wait_for_job(uint32_t last);
-  void sleep(uint32_t last, std::optional<Clock::duration> limit);
+  std::optional<uint32_t> wait_for_job(uint32_t last, int slot);
+  void sleep(uint32_t last, std::optional<Clock::time_point> until);
   void join_job(uint32_t number, int slot);
   // Runs what is unclaimed of a slot's share; returns the number of tasks that were.
   int drain(uint32_t number, int tasks, FunctionRef<void(int, int)> fn, int of_slot, int slot);
@@ -102,6 +103,7 @@ struct ThreadPool::Impl {
   const int threads;
   const pid_t owner = getpid();
   CallRhythm rhythm;
+  CoreKeeper keeper{rhythm};
   WorkerPlacement placement;
   std::vector<SlotState> slots;
   std::vector<std::thread> workers;
@@ -235,7 +237,7 @@ void ThreadPool::Impl::join_job(uint32_t number, int slot) {
   if (stolen != 0) report();
 }
 
-std::optional<uint32_t> ThreadPool::Impl::wait_for_job(uint32_t last) {
+std::optional<uint32_t> ThreadPool::Impl::wait_for_job(uint32_t last, int slot) {
   Clock::time_point awake_until{};  // a call is expected by then
   while (true) {
     const Clock::time_point start = Clock::now();
@@ -255,18 +257,28 @@ std::optional<uint32_t> ThreadPool::Impl::wait_for_job(uint32_t last) {
     const auto expected = crowded.load(std::memory_order_relaxed) ? std::nullopt : rhythm.next();
     if (expected && expected->until > now) {
       awake_until = expected->until;
-      if (expected->from > now) sleep(last, expected->from - now);
+      if (slot == 1) keeper.start();
+      if (expected->from > now) sleep(last, expected->from);
     } else {
       sleep(last, std::nullopt);
     }
   }
 }
 
-void ThreadPool::Impl::sleep(uint32_t last, std::optional<Clock::duration> limit) {
+// Until a job or a run begins, or until `until`: then lightly, for that is when the worker is needed.
+void ThreadPool::Impl::sleep(uint32_t last, std::optional<Clock::time_point> until) {
   const uint32_t word = wake_word.load(std::memory_order_seq_cst);
   sleepers.fetch_add(1, std::memory_order_seq_cst);
-  const bool new_job = job.number.load(std::memory_order_seq_cst) != last;
-  if (!new_job && !closing.load(std::memory_order_seq_cst)) futex_wait(wake_word, word, limit);
+  while (job.number.load(std::memory_order_seq_cst) == last && wake_word.load(std::memory_order_seq_cst) == word &&
+         !closing.load(std::memory_order_seq_cst)) {
+    std::optional<Clock::duration> limit;
+    if (until) {
+      const Clock::duration left = *until - Clock::now();
+      if (left <= Clock::duration::zero()) break;
+      limit = std::min<Clock::duration>(left, CoreKeeper::kLightSleep);
+    }
+    futex_wait(wake_word, word, limit);
+  }
   sleepers.fetch_sub(1, std::memory_order_seq_cst);
 }
 
@@ -275,7 +287,7 @@ void ThreadPool::Impl::work_loop(int slot) {
   (void)prctl(PR_SET_TIMERSLACK, 1UL);  // an alarm for an expected call is worth nothing 50 us later
   placement.enlist(slot - 1);
   uint32_t last = 0;
-  while (auto number = wait_for_job(last)) {
+  while (auto number = wait_for_job(last, slot)) {
     last = *number;
     join_job(last, slot);
   }
@@ -303,6 +315,7 @@ void ThreadPool::Impl::begin_run() {
   if (threads == 1) return;
   const Clock::time_point now = Clock::now();
   rhythm.call_begins(now);
+  keeper.call_begins();
   look_for_crowd(now);
   if (!crowded.load(std::memory_order_relaxed)) wake_sleepers();
 }

@@ -28,6 +28,26 @@ TEST(Half, ManyValuesAreConvertedLikeOne) {
   }
 }
 
+TEST(Half, AllFloat16WidenedLikeOne) {
+  std::vector<uint16_t> values(1 << 16);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<uint16_t>(i);
+  std::vector<float> got(values.size() + 1, -7.0f);
+  float16_to_floats(values.data(), got.data(), values.size());
+  for (size_t i = 0; i < values.size(); ++i) {
+    const float want = float16_to_float(values[i]);
+    if (std::isnan(want)) {
+      ASSERT_TRUE(std::isnan(got[i])) << values[i];
+    } else {
+      ASSERT_EQ(std::bit_cast<uint32_t>(got[i]), std::bit_cast<uint32_t>(want)) << values[i];
+    }
+  }
+  for (const size_t count : {size_t{0}, size_t{3}, size_t{9}}) {
+    got.assign(16, -7.0f);
+    float16_to_floats(values.data() + 0x3c00, got.data(), count);
+    EXPECT_EQ(got[count], -7.0f);
+  }
+}
+
 TEST(Half, NaNStaysNaN) {
   const std::vector<float> values(9, std::numeric_limits<float>::quiet_NaN());
   std::vector<uint16_t> got(9);

@@ -36,7 +36,7 @@ void cast_range(const void* from, void* to, int64_t begin, int64_t end, ir::DTyp
   }
 }
 
-// Between float32 and bfloat16: what networks in mixed precision are full of.
+// Between float32 and the 16-bit floats: what networks in mixed precision are full of.
 void widen_range(const void* from, void* to, int64_t begin, int64_t end, ir::DType) {
   widen(static_cast<const BFloat16*>(from) + begin, static_cast<float*>(to) + begin, end - begin);
 }
@@ -44,7 +44,18 @@ void narrow_range(const void* from, void* to, int64_t begin, int64_t end, ir::DT
   narrow(static_cast<const float*>(from) + begin, static_cast<BFloat16*>(to) + begin, end - begin);
 }
 
+void widen_float16_range(const void* from, void* to, int64_t begin, int64_t end, ir::DType) {
+  float16_to_floats(static_cast<const uint16_t*>(from) + begin, static_cast<float*>(to) + begin,
+                    static_cast<size_t>(end - begin));
+}
+void narrow_float16_range(const void* from, void* to, int64_t begin, int64_t end, ir::DType) {
+  floats_to_float16(static_cast<const float*>(from) + begin, static_cast<uint16_t*>(to) + begin,
+                    static_cast<size_t>(end - begin));
+}
+
 CastFunction cast_function(ir::DType from, ir::DType to) {
+  if (from == ir::DType::kFloat16 && to == ir::DType::kFloat32) return widen_float16_range;
+  if (from == ir::DType::kFloat32 && to == ir::DType::kFloat16) return narrow_float16_range;
   if (from == ir::DType::kBFloat16 && to == ir::DType::kFloat32) return widen_range;
   if (from == ir::DType::kFloat32 && to == ir::DType::kBFloat16) return narrow_range;
   return reference::with_storage(from, [to]<class From>(From) -> CastFunction {
