@@ -127,6 +127,10 @@ class Device {
   // result, which is held in the memory of `memory`: this device, or what counts its memory.
   virtual Result<std::unique_ptr<JoinedKernels>> join(Device& memory, std::span<const BoundKernel> kernels,
                                                       size_t* taken) = 0;
+  // Whether rows may compile kernels for their work (KernelEntry::compiles); or why not.
+  virtual Status can_compile() const { return unavailable("the device has no compiler"); }
+  // Where such code is kept for other processes, from now on and by this one as a whole; empty: nowhere.
+  virtual void keep_compiled_in(const std::string& folder) { (void)folder; }
 };
 
 }  // namespace blade::backends

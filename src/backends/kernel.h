@@ -127,6 +127,8 @@ struct KernelEntry {
   Result<std::unique_ptr<Kernel>> (*create)(const KernelRequest&, PackCache&);
   // Blockings that tuning tries beside the one that create() takes by itself; nullptr: none.
   std::vector<Blocking> (*blockings)(const KernelRequest&) = nullptr;
+  bool compiles = false;        // create() compiles code for the request
+  bool is_tried_early = false;  // by tuning, although no prediction says that it is fast
 };
 
 // A backend's ordered tables; the first supporting row wins unless costs are given or a stored choice names another.

@@ -4,7 +4,6 @@
 #include <dlfcn.h>
 
 namespace blade {
-namespace {
 
 std::string own_folder() {
   Dl_info info{};
@@ -13,8 +12,6 @@ std::string own_folder() {
   const size_t slash = path.rfind('/');
   return slash == std::string::npos ? "." : path.substr(0, slash);
 }
-
-}  // namespace
 
 Result<void*> load_own_module(const std::string& file_name, const char* symbol) {
   const std::string path = own_folder() + "/" + file_name;

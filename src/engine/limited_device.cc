@@ -29,6 +29,8 @@ class LimitedDevice final : public backends::Device {
                                                         size_t* taken) override {
     return device_.join(memory, kernels, taken);
   }
+  Status can_compile() const override { return device_.can_compile(); }
+  void keep_compiled_in(const std::string& folder) override { device_.keep_compiled_in(folder); }
 
  private:
   template <class Make>

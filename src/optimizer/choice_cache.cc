@@ -1,11 +1,11 @@
 // The file: {"version": 1, "machines": {machine: {work: {"among", "choice", "static", "static_us", "us"}}}}.
 #include "optimizer/choice_cache.h"
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/cache_folder.h"
 #include "base/checksum.h"
 #include "base/log.h"
 #include "base/mapped_file.h"
@@ -17,13 +17,6 @@ using Json = nlohmann::json;
 
 constexpr int kVersion = 1;
 constexpr uintmax_t kMostBytes = uintmax_t{64} << 20;
-
-std::filesystem::path cache_folder(const std::string& dir) {
-  if (!dir.empty()) return dir;
-  const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
-  if (cache != nullptr && *cache != 0) return std::filesystem::path(cache) / "blade";
-  return home != nullptr && *home != 0 ? std::filesystem::path(home) / ".cache" / "blade" : std::filesystem::path();
-}
 
 std::string hash_of(const std::vector<std::string>& alternatives) {
   std::string text = BLADE_VERSION;
@@ -57,7 +50,6 @@ double number_at(const Json& entry, const char* field) {
 }  // namespace
 
 ChoiceCache::ChoiceCache(const std::string& dir, std::string machine) : machine_(std::move(machine)) {
-  if (dir == "off") return;
   const std::filesystem::path folder = cache_folder(dir);
   if (folder.empty()) return;
   path_ = (folder / "kernel_choices.json").string();

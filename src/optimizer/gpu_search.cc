@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
+#include <set>
 
+#include "base/cache_folder.h"
 #include "engine/device_run_context.h"
 #include "optimizer/runners.h"
 #include "optimizer/scratch_outputs.h"
@@ -86,13 +88,35 @@ struct Work {
   std::vector<double> us;  // of each alternative, repeated alone; infinite where it was not measured
 };
 
+// Which of the rows that take a piece of work are tried, and in which order.
+struct RowOrder {
+  std::set<std::string> refused, early;
+
+  RowOrder(const backends::Device& device, bool compile) {
+    for (const backends::KernelEntry& row : device.kernels()) {
+      if (row.compiles && !compile) refused.insert(row.name);
+      if (row.is_tried_early) early.insert(row.name);
+    }
+  }
+  // The most likely one stays the first.
+  std::vector<std::string> of(std::span<const std::string> likely) const {
+    std::vector<std::string> names;
+    for (const std::string& name : likely) {
+      if (refused.contains(name)) continue;
+      names.insert(early.contains(name) && !names.empty() ? names.begin() + 1 : names.end(), name);
+    }
+    return names;
+  }
+};
+
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
 // First every alternative alone, all works in the same few plans; then the best of each between its neighbours, which
 // overlap it and whose shared memory it takes or leaves; then the best of these in the whole run.
 class KernelTuner {
  public:
-  KernelTuner(engine::Decisions& decisions, engine::Engine& engine) : decisions_(decisions), engine_(engine) {}
+  KernelTuner(engine::Decisions& decisions, engine::Engine& engine, RowOrder order)
+      : decisions_(decisions), engine_(engine), order_(std::move(order)) {}
 
   Status run(const Feed& feed, Clock::time_point deadline) {
     feed_ = &feed;
@@ -149,7 +173,7 @@ class KernelTuner {
   // As many copies as make a recording long against the start of one.
   static int copies_for(double us) { return std::clamp(static_cast<int>(150.0 / std::max(us, 1.0)), 1, 12); }
 
-  static std::vector<Work> collect(const engine::Plan& plan) {
+  std::vector<Work> collect(const engine::Plan& plan) const {
     std::vector<Work> works;
     for (size_t s = 0; s < plan.steps.size(); ++s) {
       const engine::Step& step = plan.steps[s];
@@ -158,7 +182,7 @@ class KernelTuner {
           std::find_if(works.begin(), works.end(), [&](const Work& w) { return w.signature == step.signature; });
       if (work == works.end()) {
         work = works.insert(works.end(), Work{step.signature, step.kernel_name, s, 0, {}, {}});
-        work->alternatives.assign(step.alternatives.begin(), step.alternatives.end());
+        work->alternatives = order_.of(step.alternatives);
         work->alternatives.resize(std::min(work->alternatives.size(), kMostAlternatives));
         work->us.assign(work->alternatives.size(), kNever);
       }
@@ -245,6 +269,7 @@ class KernelTuner {
 
   engine::Decisions& decisions_;
   engine::Engine& engine_;
+  RowOrder order_;
   const Feed* feed_ = nullptr;
   std::vector<ir::Dims> dims_;
   Clock::time_point deadline_;
@@ -255,8 +280,9 @@ class KernelTuner {
 }  // namespace
 
 Status tune_kernels(const SearchInput& input, engine::Decisions& decisions, OptimizationStep& step) {
+  input.device->keep_compiled_in(cache_folder(input.options.cache_dir).string());
   BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, decisions));
-  KernelTuner tuner(decisions, *engine);
+  KernelTuner tuner(decisions, *engine, RowOrder(*input.device, input.options.compile_chains));
   const auto end = Clock::now() + std::chrono::microseconds(static_cast<int64_t>(input.options.time_limit_s * 1e6));
   int percent = 60;
   for (size_t i = 0; i < input.feeds.size(); ++i) {
@@ -268,6 +294,9 @@ Status tune_kernels(const SearchInput& input, engine::Decisions& decisions, Opti
   step.pre_run_ms = tuner.before_us() / 1e3;
   step.post_run_ms = tuner.after_us() / 1e3;
   step.changes = tuner.changes();
+  if (const Status compiler = input.device->can_compile(); input.options.compile_chains && !compiler.ok()) {
+    step.message = "elementwise chains are interpreted: " + compiler.message();
+  }
   step.status = tuner.changes() > 0 ? StepStatus::kEffective : StepStatus::kPassed;
   return {};
 }

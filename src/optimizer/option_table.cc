@@ -48,7 +48,8 @@ constexpr OptionRow kRows[] = {
     {"config.gpu_config.disable_fp16_accuracy_check", kBool, "false", "keep fp16 without checking the answers", "gpu"},
     {"config.gpu_config.disable_fp16_perf_check", kBool, "false", "keep fp16 without checking that it is faster",
      "gpu"},
-    {"config.gpu_config.aicompiler.enable", kBool, "true", "compiled fusion of memory-bound chains", "gpu"},
+    {"config.gpu_config.aicompiler.enable", kBool, "true",
+     "compiled kernels for elementwise chains, where NVRTC is found and tuning finds them faster", "gpu"},
     {"config.gpu_config.tensorrt.enable", kBool, "true",
      "accepted for scripts that set it: Blade's own engine takes every region", "",
      "TensorRT is not used, Blade's own engine takes every region"},
@@ -58,7 +59,8 @@ constexpr OptionRow kRows[] = {
     {"config.tuning.disable_perf_check", kBool, "false",
      "keep what holds without checking that it is faster, where a busy machine cannot tell"},
     {"config.tuning.cache_dir", kText, R"("")",
-     "where measured choices are kept between runs: '' for the user's cache folder, 'off' to keep none"},
+     "where measured choices and compiled kernels are kept between runs: '' for the user's cache folder, 'off' to keep "
+     "none"},
     {"config.quantization.enable", kBool, "false", "int8, at level o2", "", "int8 is not available yet"},
 };
 

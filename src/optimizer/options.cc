@@ -182,6 +182,7 @@ Status parse_config(const json& config, OptimizeOptions& options) {
     options.check_fp16_accuracy = !v->get<bool>();
   if (const json* v = find(config, {"gpu_config", "disable_fp16_perf_check"}))
     options.check_fp16_speed = !v->get<bool>();
+  if (const json* v = find(config, {"gpu_config", "aicompiler", "enable"})) options.compile_chains = v->get<bool>();
   if (const json* v = find(config, {"cpu_config", "num_threads"})) options.num_threads = v->get<int>();
   if (const json* v = find(config, {"accuracy", "rtol"})) options.accuracy.rtol = v->get<double>();
   if (const json* v = find(config, {"accuracy", "atol"})) options.accuracy.atol = v->get<double>();

@@ -46,8 +46,9 @@ struct OptimizeOptions {
   double tolerance_factor = 1;  // of rtol and atol, for what the model itself rounds; see accuracy_in()
   std::string precision = "auto";
   bool check_fp16_accuracy = true, check_fp16_speed = true;  // before float16 is kept on a GPU
-  int num_threads = 0;    // for measuring: bounded by the CPUs that this process may use
-  int asked_threads = 0;  // for the optimized model, which may go elsewhere
+  bool compile_chains = true;  // whether tuning on a GPU tries kernels that are compiled for the model
+  int num_threads = 0;         // for measuring: bounded by the CPUs that this process may use
+  int asked_threads = 0;       // for the optimized model, which may go elsewhere
   double time_limit_s = 60;
   std::string cache_dir;    // of measured choices; empty: the user's, "off": none
   bool check_speed = true;  // false: what holds is kept whether or not it is measured faster

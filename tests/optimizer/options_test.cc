@@ -174,9 +174,15 @@ TEST(OptionsTest, TheTablesDefaultsAreTheOptions) {
   EXPECT_EQ(table.num_threads, none.num_threads);
   EXPECT_EQ(table.check_fp16_accuracy, none.check_fp16_accuracy);
   EXPECT_EQ(table.check_fp16_speed, none.check_fp16_speed);
+  EXPECT_EQ(table.compile_chains, none.compile_chains);
   EXPECT_EQ(table.time_limit_s, none.time_limit_s);
   EXPECT_EQ(table.check_speed, none.check_speed);
   EXPECT_EQ(table.verbose, none.verbose);
+}
+
+TEST(OptionsTest, CompilingCanBeSwitchedOff) {
+  EXPECT_TRUE(accepted(json::object()).compile_chains);
+  EXPECT_FALSE(accepted(with_config("gpu_config", {{"aicompiler", {{"enable", false}}}})).compile_chains);
 }
 
 TEST(OptionsTest, SettingsWithoutEffectAreSaid) {

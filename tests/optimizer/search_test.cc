@@ -101,5 +101,35 @@ TEST(Search, ADeviceStoresTheStaticChoiceThatWon) {
   EXPECT_EQ(decisions.kernels.begin()->second, "fake.first");
 }
 
+int& compiled() {
+  static int count = 0;
+  return count;
+}
+
+Result<std::unique_ptr<backends::Kernel>> compile(const KernelRequest& request, backends::PackCache& packs) {
+  ++compiled();
+  return backends::reference::create<backends::reference::run_matmul>(request, packs);
+}
+
+TEST(Search, RowsThatCompileAreTriedWhereTheUserWantsThem) {
+  constexpr auto kCreate = backends::reference::create<backends::reference::run_matmul>;
+  const KernelEntry kernels[] = {{"fake.first", ir::Op::kMatMul, takes, nullptr, kCreate},
+                                 {"fake.compiled", ir::Op::kMatMul, takes, nullptr, compile, nullptr, true}};
+  for (const bool wanted : {true, false}) {
+    MatmulModel model;
+    model.options.compile_chains = wanted;
+    model.options.cache_dir = "off";
+    engine::testing::FakeDevice device(kernels);
+    engine::Decisions decisions;
+    OptimizationStep step{"tuning", StepStatus::kPassed, {}, {}, "", 0};
+    compiled() = 0;
+    const Status status = tune_kernels(model.input(&device), decisions, step);
+    ASSERT_TRUE(status.ok()) << status.message();
+    EXPECT_EQ(compiled() > 0, wanted);
+    // This device has no compiler, which matters to those who wanted one.
+    EXPECT_EQ(step.message.starts_with("elementwise chains are interpreted: "), wanted) << step.message;
+  }
+}
+
 }  // namespace
 }  // namespace blade::optimizer

@@ -5,9 +5,11 @@
 #include <mutex>
 #include <vector>
 
+#include "backends/cuda/compiled_kernels.h"
 #include "backends/cuda/cuda_status.h"
 #include "backends/cuda/kernel_families.h"
 #include "backends/cuda/module.h"
+#include "backends/cuda/nvrtc.h"
 #include "backends/cuda/small_work.h"
 
 namespace blade::backends::cuda {
@@ -140,6 +142,8 @@ class CudaDevice final : public Device {
     }
     return std::unique_ptr<DeviceQueue>(std::make_unique<Queue>(static_cast<cudaStream_t>(stream), false));
   }
+  Status can_compile() const override { return Nvrtc::library().status(); }
+  void keep_compiled_in(const std::string& folder) override { cuda::keep_compiled_in(folder); }
   Result<std::unique_ptr<JoinedKernels>> join(Device& memory, std::span<const BoundKernel> kernels,
                                               size_t* taken) override {
     BLADE_RETURN_IF_ERROR(use());

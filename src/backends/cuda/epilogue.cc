@@ -19,23 +19,6 @@ std::optional<Kind> kind_of(const TensorDesc& operand, const TensorDesc& output)
   return std::nullopt;
 }
 
-float float_at(const ir::Tensor& tensor, int64_t i) {
-  const std::byte* data = tensor.data;
-  uint16_t bits = 0;
-  float value = 0;
-  switch (tensor.dtype) {
-    case ir::DType::kFloat16:
-      __builtin_memcpy(&bits, data + 2 * i, 2);
-      return float16_to_float(bits);
-    case ir::DType::kBFloat16:
-      __builtin_memcpy(&bits, data + 2 * i, 2);
-      return bfloat16_to_float(bits);
-    default:
-      __builtin_memcpy(&value, data + 4 * i, 4);
-      return value;
-  }
-}
-
 // The vector as float, zeros up to `padded`; a scalar for every channel.
 Result<AlignedBuffer> padded_bias(const ir::Tensor& tensor, int64_t channels, int64_t padded) {
   AlignedBuffer buffer = AlignedBuffer::allocate(static_cast<size_t>(padded) * sizeof(float));
@@ -169,6 +152,17 @@ Lowered lower(const KernelRequest& request, const ir::PointwiseProgram& program,
   return rest_is_closed(program, lowered.done) ? lowered : Lowered();
 }
 
+bool computes_in_float(ir::PointwiseOp op) {
+  switch (op) {
+#define BLADE_FLOAT_OP(name, ...) case ir::PointwiseOp::name:
+#define BLADE_LONG_FLOAT_OP(name, ...) case ir::PointwiseOp::name:
+#include "backends/cuda/kernels/float_ops.inc"
+    return true;
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 Support supports_program(const ir::PointwiseProgram& program) {
@@ -181,16 +175,8 @@ Support supports_program(const ir::PointwiseProgram& program) {
                        std::to_string(kMaxProgramCode));
   }
   for (const ir::PointwiseInstr& instr : program.code) {
-    switch (instr.op) {
-      case ir::PointwiseOp::kBitwiseNot:
-      case ir::PointwiseOp::kBitwiseAnd:
-      case ir::PointwiseOp::kBitwiseOr:
-      case ir::PointwiseOp::kBitwiseXor:
-      case ir::PointwiseOp::kLeftShift:
-      case ir::PointwiseOp::kRightShift:
-        return Support::no(std::string(ir::pointwise_name(instr.op)) + " works on integers");
-      default:
-        break;
+    if (!computes_in_float(instr.op)) {
+      return Support::no(std::string(ir::pointwise_name(instr.op)) + " is not computed in float on a GPU");
     }
   }
   return Support::yes();

@@ -14,6 +14,7 @@ std::span<const KernelEntry> pipeline_rows();        // convolutions and matrix 
 std::span<const KernelEntry> patch_rows();           // convolutions whose taps read one patch
 std::span<const KernelEntry> vector_rows();          // products of a few rows
 std::span<const KernelEntry> matmul_rows();
+std::span<const KernelEntry> cublaslt_rows();  // products by NVIDIA's library
 std::span<const KernelEntry> pointwise_rows();
 std::span<const KernelEntry> spatial_rows();   // pooling, resizing
 std::span<const KernelEntry> reduce_rows();    // reductions, softmax, layer normalization

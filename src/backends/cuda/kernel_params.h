@@ -166,6 +166,7 @@ struct StridedCopiesParams {
   StridedCopyParams copies[kMostCopies];
 };
 
+// A program on int32, int64 and bool.
 struct PointwiseParams {
   Program program;
   const void* inputs[kMaxProgramInputs] = {};
@@ -173,8 +174,8 @@ struct PointwiseParams {
   void* output = nullptr;
   ElementType output_type = ElementType::kFloat32;
   int64_t count = 0;
-  bool narrow = false;  // of programs on integers: results wrap to 32 bits
-  int rank = 0;         // 1: every operand has stride 0 or 1
+  bool narrow = false;  // results wrap to 32 bits
+  int rank = 0;
   FastDivisor dims[kMaxRank];
   int64_t strides[kMaxProgramInputs][kMaxRank] = {};
 };

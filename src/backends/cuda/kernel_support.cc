@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "base/half.h"
+
 namespace blade::backends::cuda {
 
 Status prepare_launch(const Device& device, const void* kernel, const LaunchShape& shape) {
@@ -87,6 +89,23 @@ Support needs_constant_ints(const KernelRequest& request, size_t i, const char* 
   if (!is_constant(request, i)) return Support::no(std::string(what) + " is not constant");
   if (ir::integer_values(*request.constants[i])) return Support::yes();
   return Support::no(std::string(what) + " is not of an integer type");
+}
+
+float float_at(const ir::Tensor& tensor, int64_t i) {
+  const std::byte* data = tensor.data;
+  uint16_t bits = 0;
+  float value = 0;
+  switch (tensor.dtype) {
+    case ir::DType::kFloat16:
+      __builtin_memcpy(&bits, data + 2 * i, 2);
+      return float16_to_float(bits);
+    case ir::DType::kBFloat16:
+      __builtin_memcpy(&bits, data + 2 * i, 2);
+      return bfloat16_to_float(bits);
+    default:
+      __builtin_memcpy(&value, data + 4 * i, 4);
+      return value;
+  }
 }
 
 ir::Dims row_major_strides(const ir::Dims& dims) {

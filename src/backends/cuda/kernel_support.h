@@ -85,6 +85,7 @@ inline std::vector<int64_t> constant_ints(const KernelRequest& request, size_t i
 }
 Support needs_constant_ints(const KernelRequest& request, size_t i, const char* what);
 
+float float_at(const ir::Tensor& tensor, int64_t i);  // of float32, float16 or bfloat16
 ir::Dims row_major_strides(const ir::Dims& dims);
 // Strides of an operand under numpy broadcasting to `out`: 0 where it repeats.
 ir::Dims broadcast_strides(const ir::Dims& dims, const ir::Dims& out);

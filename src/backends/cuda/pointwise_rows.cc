@@ -1,7 +1,15 @@
 // Rows for Pointwise, Cast and BatchNorm-like elementwise work.
+#include <algorithm>
+#include <cstring>
+
+#include "backends/cuda/compiled_kernels.h"
 #include "backends/cuda/kernel_families.h"
 #include "backends/cuda/kernel_support.h"
 #include "backends/cuda/kernels/simple_kernels.h"
+#include "backends/cuda/pointwise_loops.h"
+#include "backends/cuda/pointwise_source.h"
+#include "backends/cuda/vector_program.h"
+#include "base/log.h"
 
 namespace blade::backends::cuda {
 namespace {
@@ -14,6 +22,16 @@ Support supports_pointwise(const KernelRequest& request) {
   if (Support s = needs_element_type(request.outputs[0], "the result", true); !s.ok) return s;
   if (request.outputs[0].dims.size() > kMaxRank) return Support::no("has more than 8 dims");
   return supports_program(request.node->get<ir::PointwiseAttrs>().program);
+}
+
+constexpr int kKeptBytes = kSimpleThreads * kVectorElements * static_cast<int>(sizeof(float));
+
+Support supports_interpreter(const KernelRequest& request) {
+  if (Support s = supports_pointwise(request); !s.ok) return s;
+  VectorProgramParams params;
+  const int bytes = kKeptBytes * encode_program(request.node->get<ir::PointwiseAttrs>().program, params);
+  if (static_cast<size_t>(bytes) <= request.device->info().shared_bytes_per_block) return Support::yes();
+  return Support::no("the program needs more values at a time than the card's shared memory holds");
 }
 
 bool is_whole_type(ir::DType dtype) { return dtype == ir::DType::kInt32 || dtype == ir::DType::kInt64; }
@@ -76,64 +94,175 @@ ElementType program_type(ir::DType dtype) {
   return *element_type(dtype);
 }
 
-Result<std::unique_ptr<Kernel>> create_program(const KernelRequest& request, bool integers) {
+// Inputs whose memory the result may take.
+uint32_t in_place_inputs(const KernelRequest& request) {
+  uint32_t bits = 0;
+  const TensorDesc& out = request.outputs[0];
+  for (size_t i = 0; i < request.inputs.size(); ++i) {
+    const TensorDesc& in = request.inputs[i];
+    if (in.dtype == out.dtype && in.element_count() == out.element_count()) bits |= 1u << i;
+  }
+  return bits;
+}
+
+bool is_narrow(const KernelRequest& request) {
+  return std::ranges::any_of(request.inputs, [](const TensorDesc& desc) { return desc.dtype == ir::DType::kInt32; });
+}
+
+SmallWork small_program(const KernelRequest& request, const PointwiseLoops& loops, SmallKind kind) {
+  SmallPiece piece;
+  piece.kind = kind;
+  piece.narrow = is_narrow(request);
+  piece.dims = loops.dims;
+  piece.program = to_device(request.node->get<ir::PointwiseAttrs>().program);
+  for (size_t i = 0; i < request.inputs.size(); ++i) {
+    const auto type = static_cast<int>(program_type(request.inputs[i].dtype));
+    piece.inputs.push_back({static_cast<int>(i), type, 0, loops.strides[i]});
+  }
+  piece.output = {0, static_cast<int>(program_type(request.outputs[0].dtype)), 0, row_major_strides(loops.dims)};
+  return small_work(request, {piece});
+}
+
+Result<std::unique_ptr<Kernel>> create_integers(const KernelRequest& request, PackCache&) {
+  const PointwiseLoops loops = pointwise_loops(request);
   PointwiseParams params;
   params.program = to_device(request.node->get<ir::PointwiseAttrs>().program);
   params.output_type = program_type(request.outputs[0].dtype);
   params.count = request.outputs[0].element_count();
-  std::vector<ir::Dims> strides;
-  uint32_t in_place = 0;
+  params.narrow = is_narrow(request);
+  params.rank = static_cast<int>(loops.dims.size());
+  for (int d = 0; d < params.rank; ++d) params.dims[d] = FastDivisor(loops.dims[static_cast<size_t>(d)]);
   for (size_t i = 0; i < request.inputs.size(); ++i) {
     params.input_types[i] = program_type(request.inputs[i].dtype);
-    params.narrow = params.narrow || request.inputs[i].dtype == ir::DType::kInt32;
-    strides.push_back(broadcast_strides(request.inputs[i].dims, request.outputs[0].dims));
-    const bool same =
-        request.inputs[i].dtype == request.outputs[0].dtype && request.inputs[i].element_count() == params.count;
-    if (same) in_place |= 1u << i;
+    std::ranges::copy(loops.strides[i], params.strides[i]);
   }
-  const MergedLoops loops = merge_loops(request.outputs[0].dims, strides);
-  params.rank = static_cast<int>(loops.dims.size());
-  for (int d = 0; d < params.rank; ++d) {
-    params.dims[d] = FastDivisor(loops.dims[static_cast<size_t>(d)]);
-    for (size_t i = 0; i < strides.size(); ++i) params.strides[i][d] = loops.strides[i][static_cast<size_t>(d)];
-  }
-  SmallPiece piece;
-  piece.kind = integers ? SmallKind::kIntegers : SmallKind::kProgram;
-  piece.narrow = params.narrow;
-  piece.dims = loops.dims;
-  piece.program = params.program;
-  for (size_t i = 0; i < strides.size(); ++i) {
-    piece.inputs.push_back({static_cast<int>(i), static_cast<int>(params.input_types[i]), 0, loops.strides[i]});
-  }
-  piece.output = {0, static_cast<int>(params.output_type), 0, row_major_strides(loops.dims)};
   const LaunchShape shape = one_each(params.count, kSimpleThreads);
-  const void* kernel = integers ? pointwise_integers_kernel() : pointwise_kernel(params.rank == 1);
-  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, pointwise_integers_kernel(), shape));
   return make_kernel(
       [=](const KernelArgs& args) {
         PointwiseParams p = params;
-        for (size_t i = 0; i < args.inputs.size(); ++i) p.inputs[i] = args.inputs[i];
+        std::ranges::copy(args.inputs, p.inputs);
+        p.output = args.outputs[0];
+        void* arguments[] = {&p};
+        return launch(args, pointwise_integers_kernel(), shape, arguments);
+      },
+      {.in_place_inputs = in_place_inputs(request), .small = small_program(request, loops, SmallKind::kIntegers)});
+}
+
+Result<std::unique_ptr<Kernel>> create_program(const KernelRequest& request, PackCache&) {
+  const PointwiseLoops loops = pointwise_loops(request);
+  const int width = loops.vector >= 4 ? 4 : 1;
+  VectorProgramParams params;
+  const int kept = encode_program(request.node->get<ir::PointwiseAttrs>().program, params);
+  params.output_type = program_type(request.outputs[0].dtype);
+  params.units = static_cast<int>(product(loops.dims) / width);
+  params.rank = static_cast<int>(loops.dims.size());
+  for (int d = 0; d < params.rank; ++d) {
+    const int64_t dim = loops.dims[static_cast<size_t>(d)];
+    params.dims[d] = FastDivisor(d + 1 == params.rank ? dim / width : dim);
+  }
+  for (size_t i = 0; i < request.inputs.size(); ++i) {
+    params.input_types[i] = program_type(request.inputs[i].dtype);
+    std::ranges::copy(loops.strides[i], params.strides[i]);
+    params.strides[i][params.rank - 1] *= width;
+    if (loops.strides[i].back() != 0) params.vectors |= 1u << i;
+  }
+  LaunchShape shape = one_each(params.units, kSimpleThreads * kVectorElements / width);
+  shape.threads = kSimpleThreads;
+  shape.shared_bytes = kept * kKeptBytes;
+  const void* kernel = vector_program_kernel(width);
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        VectorProgramParams p = params;
+        std::ranges::copy(args.inputs, p.inputs);
         p.output = args.outputs[0];
         void* arguments[] = {&p};
         return launch(args, kernel, shape, arguments);
       },
-      {.in_place_inputs = in_place, .small = small_work(request, {piece})});
+      {.in_place_inputs = in_place_inputs(request), .small = small_program(request, loops, SmallKind::kProgram)});
 }
 
-Result<std::unique_ptr<Kernel>> create_pointwise(const KernelRequest& request, PackCache&) {
-  return create_program(request, false);
+// --- compiled at run time ---
+
+// Below this, starting a kernel takes longer than what it does.
+constexpr int64_t kLeastGenerated = 1 << 14;
+// Numbers behind the pointers: the count, divisors and strides.
+constexpr int kMaxNumbers = 1 + 3 * (kMaxRank - 1) + kMaxProgramInputs * kMaxRank;
+
+Support supports_generated(const KernelRequest& request) {
+  if (Support s = supports_pointwise(request); !s.ok) return s;
+  if (request.inputs.empty()) return Support::no("has no operands");
+  if (request.outputs[0].element_count() < kLeastGenerated) {
+    return Support::no("has fewer than " + std::to_string(kLeastGenerated) + " elements");
+  }
+  if (const Status status = request.device->can_compile(); !status.ok()) return Support::no(status.message());
+  return Support::yes();
 }
-Result<std::unique_ptr<Kernel>> create_integers(const KernelRequest& request, PackCache&) {
-  return create_program(request, true);
+
+// The struct of pointwise_source() without its pointers.
+std::vector<int> generated_numbers(const PointwiseLoops& loops) {
+  std::vector<int> numbers = {static_cast<int>(loops.vectors())};
+  for (size_t d = 1; d < loops.dims.size(); ++d) {
+    const int64_t dim = loops.dims[d];
+    const FastDivisor divisor(d + 1 == loops.dims.size() ? dim / loops.vector : dim);
+    for (const uint32_t part : {divisor.divisor, divisor.multiplier, divisor.shift}) {
+      numbers.push_back(static_cast<int>(part));
+    }
+  }
+  for (const ir::Dims& strides : loops.strides) numbers.insert(numbers.end(), strides.begin(), strides.end());
+  return numbers;
 }
+
+Result<std::unique_ptr<Kernel>> create_generated(const KernelRequest& request, PackCache& packs) {
+  const PointwiseLoops loops = pointwise_loops(request);
+  PointwiseSource source;
+  source.program = &request.node->get<ir::PointwiseAttrs>().program;
+  source.output = program_type(request.outputs[0].dtype);
+  source.vector = loops.vector;
+  for (size_t i = 0; i < request.inputs.size(); ++i) {
+    source.types.push_back(program_type(request.inputs[i].dtype));
+    source.moves.emplace_back();
+    for (const int64_t stride : loops.strides[i]) source.moves.back().push_back(stride != 0);
+  }
+  const auto compiled = compiled_kernel(pointwise_source(source), kGeneratedName, request.device->info().architecture);
+  if (!compiled.ok()) {
+    log_warning("Interpreting an elementwise chain: " + compiled.status().message());
+    return create_program(request, packs);
+  }
+  const std::vector<int> numbers = generated_numbers(loops);
+  const size_t pointers = request.inputs.size() + 1;
+  LaunchShape shape = one_each(loops.vectors(), kGeneratedThreads * kGeneratedVectors);
+  shape.threads = kGeneratedThreads;
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, *compiled, shape));
+  return make_kernel(
+      [=, kernel = *compiled](const KernelArgs& args) {
+        struct Params {
+          const void* pointers[kMaxProgramInputs + 1];
+          int room[kMaxNumbers];
+        } p;
+        std::ranges::copy(args.inputs, p.pointers);
+        p.pointers[pointers - 1] = args.outputs[0];
+        std::memcpy(p.pointers + pointers, numbers.data(), numbers.size() * sizeof(int));
+        void* arguments[] = {&p};
+        return launch(args, kernel, shape, arguments);
+      },
+      {.in_place_inputs = in_place_inputs(request)});
+}
+
+// --- casts ---
 
 Support supports_cast(const KernelRequest& request) { return needs_small(request); }
 
 Result<std::unique_ptr<Kernel>> create_cast(const KernelRequest& request, PackCache&) {
   const int64_t count = request.outputs[0].element_count();
-  const LaunchShape shape = one_each(count, kSimpleThreads);
-  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, cast_kernel(), shape));
   const int from = static_cast<int>(request.inputs[0].dtype), to = static_cast<int>(request.outputs[0].dtype);
+  const auto from_type = element_type(request.inputs[0].dtype), to_type = element_type(request.outputs[0].dtype);
+  const void* vectors = from_type && to_type ? vector_cast_kernel(*from_type, *to_type) : nullptr;
+  const void* kernel = vectors != nullptr ? vectors : cast_kernel();
+  LaunchShape shape = one_each(count, vectors != nullptr ? kSimpleThreads * kVectorElements : kSimpleThreads);
+  shape.threads = kSimpleThreads;
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
   SmallPiece piece;
   piece.kind = SmallKind::kCast;
   piece.dims = {count};
@@ -145,14 +274,15 @@ Result<std::unique_ptr<Kernel>> create_cast(const KernelRequest& request, PackCa
         void* target = args.outputs[0];
         int64_t n = count;
         int types[2] = {from, to};
-        void* arguments[] = {&source, &target, &n, &types[0], &types[1]};
-        return launch(args, cast_kernel(), shape, arguments);
+        void* arguments[] = {&source, &target, &n, &types[0], &types[1]};  // the vectors' kernel takes three
+        return launch(args, kernel, shape, arguments);
       },
       {.small = small_work(request, {piece})});
 }
 
 constexpr KernelEntry kRows[] = {
-    {"cuda.pointwise.program", ir::Op::kPointwise, supports_pointwise, nullptr, create_pointwise},
+    {"cuda.pointwise.program", ir::Op::kPointwise, supports_interpreter, nullptr, create_program},
+    {"cuda.pointwise.generated", ir::Op::kPointwise, supports_generated, nullptr, create_generated, nullptr, true},
     {"cuda.pointwise.integers", ir::Op::kPointwise, supports_integers, nullptr, create_integers},
     {"cuda.cast.elements", ir::Op::kCast, supports_cast, nullptr, create_cast},
 };

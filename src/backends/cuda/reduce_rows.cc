@@ -3,6 +3,7 @@
 
 #include "backends/cuda/kernel_families.h"
 #include "backends/cuda/kernel_support.h"
+#include "backends/cuda/kernels/row_warps.h"
 #include "backends/cuda/kernels/simple_kernels.h"
 
 namespace blade::backends::cuda {
@@ -95,13 +96,16 @@ SmallPiece small_reduction(const Block& block, ReduceOp op, float scale, Element
   return piece;
 }
 
+float scale_of(ir::ReduceKind kind, int64_t reduced) {
+  return kind == ir::ReduceKind::kMean ? 1.0f / static_cast<float>(reduced) : 1.0f;
+}
+
 Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, PackCache&) {
   const auto& attrs = request.node->get<ir::ReduceAttrs>();
   const Block block = *as_block(request.inputs[0].dims, attrs.axes);
   const ReduceOp op = *reduce_op(attrs.kind);
   const int sms = request.device->info().multiprocessors;
-  const bool is_mean = attrs.kind == ir::ReduceKind::kMean;
-  const float scale = is_mean ? 1.0f / static_cast<float>(block.reduced) : 1.0f;
+  const float scale = scale_of(attrs.kind, block.reduced);
   const ElementType type = *element_type(request.inputs[0].dtype), result = *element_type(request.outputs[0].dtype);
   constexpr int64_t kLeastPart = 256;  // of the reduced dim, for a block
   ReduceLaunch first = reduce_launch(block, op, sms);
@@ -132,6 +136,157 @@ Result<std::unique_ptr<Kernel>> create_reduce(const KernelRequest& request, Pack
         return launch(args, joins, second.shape, more);
       },
       {.scratch_bytes = scratch, .small = small_work(request, {small_reduction(block, op, scale, type, result)})});
+}
+
+// --- a row a warp, and columns side by side ---
+
+// Below these, blocks of one row are as fast on an H200, and small steps are joined.
+constexpr int64_t kLeastReducedRows = 128, kLeastHeldRows = 1024, kLeastColumns = 64;
+constexpr int64_t kLeastRowElements = 1 << 14, kLeastColumnElements = 1 << 20;
+
+Support supports_reduce_fours(const KernelRequest& request, bool columns) {
+  if (Support s = supports_reduce(request); !s.ok) return s;
+  const Block block = *as_block(request.inputs[0].dims, request.node->get<ir::ReduceAttrs>().axes);
+  if ((block.inner == 1) == columns) return Support::no(columns ? "reduces the last axis" : "keeps the last axis");
+  if ((columns ? block.inner : block.reduced) % 4 != 0) return Support::no("the last axis is no multiple of 4");
+  if (columns ? block.inner < kLeastColumns : block.outer < kLeastReducedRows)
+    return Support::no("has too few results");
+  const int64_t least = columns ? kLeastColumnElements : kLeastRowElements;
+  if (request.inputs[0].element_count() >= least) return Support::yes();
+  return Support::no("has fewer than " + std::to_string(least) + " elements");
+}
+Support supports_reduce_warp(const KernelRequest& request) { return supports_reduce_fours(request, false); }
+Support supports_reduce_columns(const KernelRequest& request) { return supports_reduce_fours(request, true); }
+
+LaunchShape warp_rows(int64_t rows) {
+  LaunchShape shape = one_each(rows, kRowWarps);
+  shape.threads = 32 * kRowWarps;
+  return shape;
+}
+
+Result<std::unique_ptr<Kernel>> create_reduce_warp(const KernelRequest& request, PackCache&) {
+  const auto& attrs = request.node->get<ir::ReduceAttrs>();
+  const Block block = *as_block(request.inputs[0].dims, attrs.axes);
+  RowReduceParams params;
+  params.rows = block.outer;
+  params.columns = static_cast<int>(block.reduced);
+  params.scale = scale_of(attrs.kind, block.reduced);
+  params.op = *reduce_op(attrs.kind);
+  params.result_type = *element_type(request.outputs[0].dtype);
+  const LaunchShape shape = warp_rows(block.outer);
+  const void* kernel = reduce_warp_kernel(*element_type(request.inputs[0].dtype));
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
+  return make_kernel([=](const KernelArgs& args) {
+    RowReduceParams p = params;
+    p.x = args.inputs[0];
+    p.y = args.outputs[0];
+    void* arguments[] = {&p};
+    return launch(args, kernel, shape, arguments);
+  });
+}
+
+struct ColumnLaunch {
+  ColumnReduceParams params;
+  LaunchShape shape;
+};
+
+ColumnLaunch column_launch(const Block& block, int64_t parts, ReduceOp op, float scale, ElementType result) {
+  ColumnLaunch made;
+  made.params.reduced = static_cast<int>(block.reduced);
+  made.params.inner = static_cast<int>(block.inner);
+  made.params.inner_blocks = FastDivisor(ceil_div(block.inner, int64_t{128}));
+  made.params.scale = scale;
+  made.params.op = op;
+  made.params.result_type = result;
+  made.shape.threads = 32 * kRowWarps;
+  made.shape.grid =
+      dim3(static_cast<unsigned>(block.outer * made.params.inner_blocks.divisor), static_cast<unsigned>(parts));
+  return made;
+}
+
+Result<std::unique_ptr<Kernel>> create_reduce_columns(const KernelRequest& request, PackCache&) {
+  constexpr int64_t kBlocksAnSm = 6, kLeastPart = 64;
+  const auto& attrs = request.node->get<ir::ReduceAttrs>();
+  const Block block = *as_block(request.inputs[0].dims, attrs.axes);
+  const ReduceOp op = *reduce_op(attrs.kind);
+  const float scale = scale_of(attrs.kind, block.reduced);
+  const ElementType type = *element_type(request.inputs[0].dtype), result = *element_type(request.outputs[0].dtype);
+  const int64_t blocks = block.outer * ceil_div(block.inner, int64_t{128});
+  const int64_t wanted = kBlocksAnSm * request.device->info().multiprocessors / blocks;
+  const int64_t parts = std::clamp(wanted, int64_t{1}, std::max(block.reduced / kLeastPart, int64_t{1}));
+  const bool split = parts > 1;
+  const ColumnLaunch first =
+      column_launch(block, parts, op, split ? 1.0f : scale, split ? ElementType::kFloat32 : result);
+  const ColumnLaunch second = column_launch({block.outer, parts, block.inner}, 1, op, scale, result);
+  const void *kernel = reduce_columns_kernel(type), *joins = reduce_columns_kernel(ElementType::kFloat32);
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, first.shape));
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, joins, second.shape));
+  const size_t scratch = split ? static_cast<size_t>(block.outer * parts * block.inner) * sizeof(float) : 0;
+  return make_kernel(
+      [=](const KernelArgs& args) -> Status {
+        ColumnReduceParams p = first.params;
+        p.x = args.inputs[0];
+        p.y = split ? static_cast<void*>(args.scratch) : args.outputs[0];
+        void* arguments[] = {&p};
+        BLADE_RETURN_IF_ERROR(launch(args, kernel, first.shape, arguments));
+        if (!split) return {};
+        ColumnReduceParams q = second.params;
+        q.x = args.scratch;
+        q.y = args.outputs[0];
+        void* more[] = {&q};
+        return launch(args, joins, second.shape, more);
+      },
+      {.scratch_bytes = scratch});
+}
+
+// --- axes that are no neighbours ---
+
+Support supports_reduce_strided(const KernelRequest& request) {
+  if (Support s = needs_small(request); !s.ok) return s;
+  if (Support s = needs_element_type(request.inputs[0], "the input", true); !s.ok) return s;
+  if (request.inputs[0].element_count() == 0) return Support::no("the input is empty");
+  if (request.inputs[0].dims.size() > kMaxRank) return Support::no("has more than 8 dims");
+  return Support::yes();
+}
+
+Result<std::unique_ptr<Kernel>> create_reduce_strided(const KernelRequest& request, PackCache&) {
+  const auto& attrs = request.node->get<ir::ReduceAttrs>();
+  const ir::Dims &dims = request.inputs[0].dims, strides = row_major_strides(dims);
+  StridedReduceParams params;
+  // One dim of 1 at least, so that every position has an index.
+  params.kept_rank = params.reduced_rank = 1;
+  int64_t kept = 1, reduced = 1;
+  const auto add = [](int64_t dim, int64_t stride, int64_t& count, int& rank, FastDivisor* to_dims, int* to_strides) {
+    if (count > 1) ++rank;
+    to_dims[rank - 1] = FastDivisor(dim);
+    to_strides[rank - 1] = static_cast<int>(stride);
+    count *= dim;
+  };
+  for (size_t d = 0; d < dims.size(); ++d) {
+    if (dims[d] == 1) continue;
+    if (std::find(attrs.axes.begin(), attrs.axes.end(), static_cast<int64_t>(d)) != attrs.axes.end()) {
+      add(dims[d], strides[d], reduced, params.reduced_rank, params.reduced_dims, params.reduced_strides);
+    } else {
+      add(dims[d], strides[d], kept, params.kept_rank, params.kept_dims, params.kept_strides);
+    }
+  }
+  params.results = static_cast<int>(kept);
+  params.reduced = static_cast<int>(reduced);
+  params.scale = scale_of(attrs.kind, reduced);
+  params.op = *reduce_op(attrs.kind);
+  params.type = *element_type(request.inputs[0].dtype);
+  params.result_type = *element_type(request.outputs[0].dtype);
+  LaunchShape shape;
+  shape.grid.x = static_cast<unsigned>(kept);
+  shape.threads = 32 * kRowWarps;
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, reduce_strided_kernel(), shape));
+  return make_kernel([=](const KernelArgs& args) {
+    StridedReduceParams p = params;
+    p.x = args.inputs[0];
+    p.y = args.outputs[0];
+    void* arguments[] = {&p};
+    return launch(args, reduce_strided_kernel(), shape, arguments);
+  });
 }
 
 Support supports_arg_reduce(const KernelRequest& request) {
@@ -179,17 +334,40 @@ Support supports_rows(const KernelRequest& request) {
   return Support::yes();
 }
 
-Result<std::unique_ptr<Kernel>> create_rows(const KernelRequest& request, const void* kernel, RowParams params) {
-  params.columns = static_cast<int>(request.inputs[0].dims.empty() ? 1 : request.inputs[0].dims.back());
+int64_t columns_of(const KernelRequest& request) {
+  return request.inputs[0].dims.empty() ? 1 : request.inputs[0].dims.back();
+}
+
+Support supports_row_warps(const KernelRequest& request) {
+  if (Support s = supports_rows(request); !s.ok) return s;
+  const int64_t columns = columns_of(request);
+  if (columns % 4 != 0 || columns > kMostWarpColumns) {
+    return Support::no("has rows of " + std::to_string(columns) + " elements, needs a multiple of 4 up to " +
+                       std::to_string(kMostWarpColumns));
+  }
+  if (request.outputs[0].element_count() / columns >= kLeastHeldRows) return Support::yes();
+  return Support::no("has fewer than " + std::to_string(kLeastHeldRows) + " rows");
+}
+
+// Times four elements that a lane holds of a row.
+int fours_of(const KernelRequest& request) {
+  int fours = 1;
+  while (128 * fours < columns_of(request)) fours *= 2;
+  return fours;
+}
+
+// `warps`: a row a warp; else a block.
+Result<std::unique_ptr<Kernel>> create_rows(const KernelRequest& request, const void* kernel, RowParams params,
+                                            bool warps) {
+  params.columns = static_cast<int>(columns_of(request));
   params.rows = request.outputs[0].element_count() / params.columns;
   params.type = *element_type(request.inputs[0].dtype);
   if (request.inputs.size() > 1) params.scale_type = *element_type(request.inputs[1].dtype);
-  LaunchShape shape;
-  shape.threads = kSimpleThreads;
-  shape.grid.x = static_cast<unsigned>(params.rows);
+  LaunchShape shape = warps ? warp_rows(params.rows) : LaunchShape{};
+  if (!warps) shape.grid.x = static_cast<unsigned>(params.rows);
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
   SmallWork small;
-  if (request.node->op == ir::Op::kSoftmax) {
+  if (request.node->op == ir::Op::kSoftmax && !warps) {
     RowsBesideParams::Part part;
     part.softmax = params;
     small = row_work(request, part, static_cast<int>(shape.grid.x));
@@ -206,21 +384,38 @@ Result<std::unique_ptr<Kernel>> create_rows(const KernelRequest& request, const 
   return make_kernel(run, {.small = std::move(small)});
 }
 
-Result<std::unique_ptr<Kernel>> create_softmax(const KernelRequest& request, PackCache&) {
+RowParams softmax_params(const KernelRequest& request) {
   RowParams params;
   params.log = request.node->get<ir::SoftmaxAttrs>().log;
-  return create_rows(request, softmax_kernel(), params);
+  return params;
 }
-Result<std::unique_ptr<Kernel>> create_layer_norm(const KernelRequest& request, PackCache&) {
+RowParams layer_norm_params(const KernelRequest& request) {
   RowParams params;
   params.epsilon = request.node->get<ir::LayerNormAttrs>().epsilon;
-  return create_rows(request, layer_norm_kernel(), params);
+  return params;
+}
+Result<std::unique_ptr<Kernel>> create_softmax(const KernelRequest& request, PackCache&) {
+  return create_rows(request, softmax_kernel(), softmax_params(request), false);
+}
+Result<std::unique_ptr<Kernel>> create_softmax_warp(const KernelRequest& request, PackCache&) {
+  return create_rows(request, softmax_warp_kernel(fours_of(request)), softmax_params(request), true);
+}
+Result<std::unique_ptr<Kernel>> create_layer_norm(const KernelRequest& request, PackCache&) {
+  return create_rows(request, layer_norm_kernel(), layer_norm_params(request), false);
+}
+Result<std::unique_ptr<Kernel>> create_layer_norm_warp(const KernelRequest& request, PackCache&) {
+  return create_rows(request, layer_norm_warp_kernel(fours_of(request)), layer_norm_params(request), true);
 }
 
 constexpr KernelEntry kRows[] = {
+    {"cuda.reduce.warp", ir::Op::kReduce, supports_reduce_warp, nullptr, create_reduce_warp},
+    {"cuda.reduce.columns", ir::Op::kReduce, supports_reduce_columns, nullptr, create_reduce_columns},
     {"cuda.reduce.block", ir::Op::kReduce, supports_reduce, nullptr, create_reduce},
+    {"cuda.reduce.strided", ir::Op::kReduce, supports_reduce_strided, nullptr, create_reduce_strided},
     {"cuda.arg_reduce.block", ir::Op::kArgReduce, supports_arg_reduce, nullptr, create_arg_reduce},
+    {"cuda.softmax.warp", ir::Op::kSoftmax, supports_row_warps, nullptr, create_softmax_warp},
     {"cuda.softmax.row", ir::Op::kSoftmax, supports_rows, nullptr, create_softmax},
+    {"cuda.layer_norm.warp", ir::Op::kLayerNorm, supports_row_warps, nullptr, create_layer_norm_warp},
     {"cuda.layer_norm.row", ir::Op::kLayerNorm, supports_rows, nullptr, create_layer_norm},
 };
 

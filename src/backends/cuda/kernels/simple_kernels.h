@@ -38,7 +38,7 @@ const void* direct_conv_kernel(ElementType type, bool transposed);  // a thread 
 const void* depthwise_kernel(ElementType type, int window);
 const void* gemm_kernel(ElementType type);           // a block a kGemmTile x kGemmTile tile
 const void* implicit_gemm_kernel(ElementType type);  // DirectConvParams, 2 spatial dims, no groups
-const void* pointwise_kernel(bool flat);
+const void* vector_program_kernel(int width);        // VectorProgramParams; 4 or 1 elements of a unit
 const void* pointwise_integers_kernel();
 const void* pool_kernel(ElementType type, bool vectors);  // vectors: a thread 8 channels of half
 const void* reduce_kernel(ElementType type);              // of what is read
@@ -52,5 +52,8 @@ const void* resize_kernel(ElementType type);
 const void* small_work_kernel();  // SmallParams; one block of kSmallThreads
 const void*
 cast_kernel();  // (const void* from, void* to, int64_t count, int from_type, int to_type): ir::DType numbers
+// (const void* from, void* to, int64_t count) between float32, float16 and bfloat16, 8 elements a thread; nullptr for
+// others.
+const void* vector_cast_kernel(ElementType from, ElementType to);
 
 }  // namespace blade::backends::cuda

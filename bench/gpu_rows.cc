@@ -1,0 +1,254 @@
+// Every CUDA row that takes a piece of work, timed alone on the card: elementwise chains, casts, reductions and large
+// matrix products. Chains are compared with the bandwidth of the card (argument 1, TB/s; 4.2 by default), products with
+// nothing: bench/gpu_products.py times PyTorch on the same shapes.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "backends/cuda/loader.h"
+#include "backends/kernel.h"
+#include "base/half.h"
+
+namespace {
+
+using namespace blade;
+using backends::TensorDesc;
+using ir::PointwiseInstr;
+using ir::PointwiseOp;
+
+struct Work {
+  std::string name;
+  ir::Op op;
+  ir::Attrs attrs;
+  std::vector<TensorDesc> inputs;
+  TensorDesc output;
+  uint32_t constants = 0;  // bit i: input i is a constant
+};
+
+// Repeats 64 Ki numbers.
+ir::TensorPtr random_tensor(const TensorDesc& desc) {
+  auto made = ir::allocate_tensor(desc.dtype, desc.dims);
+  if (!made.ok()) std::abort();
+  std::mt19937 generator(7);
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  const int64_t distinct = std::min<int64_t>(desc.element_count(), 1 << 16);
+  for (int64_t i = 0; i < distinct; ++i) {
+    const float value = uniform(generator);
+    const uint16_t half = float_to_float16(value);
+    switch (desc.dtype) {
+      case ir::DType::kFloat16:
+        std::memcpy(made->data + 2 * i, &half, 2);
+        break;
+      case ir::DType::kBool:
+        made->data[i] = std::byte{value > 0};
+        break;
+      default:
+        std::memcpy(made->data + 4 * i, &value, 4);
+    }
+  }
+  const size_t block = static_cast<size_t>(distinct) * ir::dtype_size(desc.dtype);
+  for (size_t at = block; at < desc.bytes(); at += block) {
+    std::memcpy(made->data + at, made->data, std::min(block, desc.bytes() - at));
+  }
+  return made->tensor;
+}
+
+double median(std::vector<double> v) {
+  std::sort(v.begin(), v.end());
+  return v[v.size() / 2];
+}
+
+Result<double> time_kernel(backends::Device& device, const backends::Kernel& kernel, const backends::KernelArgs& like) {
+  BLADE_ASSIGN_OR_RETURN(auto queue, device.create_queue());
+  backends::KernelArgs args = like;
+  args.queue = queue->handle();
+  const auto run = [&](int copies) -> Result<double> {
+    BLADE_RETURN_IF_ERROR(queue->begin_recording());
+    Status status;
+    for (int i = 0; i < copies && status.ok(); ++i) status = kernel.run(args);
+    auto recording = queue->end_recording();
+    BLADE_RETURN_IF_ERROR(status);
+    BLADE_RETURN_IF_ERROR(recording.status());
+    std::vector<double> us;
+    for (int i = 0; i < 6; ++i) {
+      BLADE_RETURN_IF_ERROR(queue->mark(0));
+      BLADE_RETURN_IF_ERROR(queue->play(**recording));
+      BLADE_RETURN_IF_ERROR(queue->mark(1));
+      BLADE_RETURN_IF_ERROR(queue->wait());
+      BLADE_ASSIGN_OR_RETURN(const double one, queue->microseconds_between(0, 1));
+      if (i > 0) us.push_back(one / copies);
+    }
+    return median(us);
+  };
+  BLADE_ASSIGN_OR_RETURN(const double once, run(1));
+  return run(std::clamp(static_cast<int>(2000 / once), 2, 40));
+}
+
+void measure(backends::Device& device, const Work& work, double terabytes, bool all_rows) {
+  ir::Graph graph;
+  std::vector<ir::ValueId> values;
+  backends::KernelRequest request;
+  std::vector<backends::DeviceBuffer> buffers;
+  std::vector<const void*> in;
+  double bytes = static_cast<double>(work.output.bytes());
+  for (size_t i = 0; i < work.inputs.size(); ++i) {
+    const ir::TensorPtr tensor = random_tensor(work.inputs[i]);
+    values.push_back(graph.add_constant(tensor));
+    request.inputs.push_back(work.inputs[i]);
+    request.constants.push_back(((work.constants >> i) & 1) != 0 ? tensor : nullptr);
+    auto buffer = device.upload(tensor->data, tensor->bytes);
+    if (!buffer.ok()) return;
+    in.push_back(buffer->data());
+    buffers.push_back(std::move(*buffer));
+    bytes += static_cast<double>(work.inputs[i].bytes());
+  }
+  const ir::Node& node = graph.add_node(work.op, work.name, values, 1, work.attrs);
+  request.node = &node;
+  request.outputs = {work.output};
+  request.machine = &backends::Machine::host();
+  request.device = &device;
+  auto output = device.allocate(work.output.bytes());
+  if (!output.ok()) return;
+  std::vector<void*> out = {output->data()};
+  backends::PackCache packs;
+  struct Timed {
+    std::string row;
+    double us;
+  };
+  std::vector<Timed> timed;
+  for (const backends::KernelEntry& row : device.kernels()) {
+    if (row.op != work.op || !row.supports(request).ok) continue;
+    auto kernel = row.create(request, packs);
+    if (!kernel.ok()) {
+      std::printf("%s: %s: %s\n", work.name.c_str(), row.name, kernel.status().message().c_str());
+      continue;
+    }
+    auto scratch = device.allocate((*kernel)->scratch_bytes() + 1);
+    if (!scratch.ok()) continue;
+    backends::KernelArgs args;
+    args.inputs = in;
+    args.outputs = out;
+    args.scratch = scratch->data();
+    const auto us = time_kernel(device, **kernel, args);
+    if (us.ok()) timed.push_back({row.name, *us});
+  }
+  std::sort(timed.begin(), timed.end(), [](const Timed& a, const Timed& b) { return a.us < b.us; });
+  if (!all_rows && timed.size() > 2) timed.resize(2);
+  for (const Timed& one : timed) {
+    std::printf("%-34s %9.2f us %5.0f %%  %s\n", work.name.c_str(), one.us, bytes / one.us / terabytes / 1e4,
+                one.row.c_str());
+  }
+}
+
+ir::PointwiseAttrs program(int inputs, std::vector<PointwiseInstr> code) {
+  ir::PointwiseAttrs attrs;
+  attrs.program.num_inputs = static_cast<int16_t>(inputs);
+  attrs.program.code = std::move(code);
+  return attrs;
+}
+
+std::vector<Work> chains(ir::DType type, int64_t mebibytes) {
+  const int64_t columns = 1024, rows = (mebibytes << 20) / static_cast<int64_t>(ir::dtype_size(type)) / columns;
+  const TensorDesc x{type, {rows, columns}}, per_column{type, {columns}}, per_row{type, {rows, 1}};
+  const TensorDesc mask{ir::DType::kBool, {rows, columns}};
+  const std::string tail = "_" + std::string(ir::dtype_name(type)) + "_" + std::to_string(mebibytes) + "MB";
+  using enum PointwiseOp;
+  std::vector<Work> works;
+  const auto add = [&](const char* name, std::vector<TensorDesc> inputs, std::vector<PointwiseInstr> code) {
+    const int count = static_cast<int>(inputs.size());
+    works.push_back({name + tail, ir::Op::kPointwise, program(count, std::move(code)), std::move(inputs), x});
+  };
+  add("add", {x, x}, {{kAdd, 0, 1}});
+  add("hard_swish4", {x}, {{kAffine, 0, -1, -1, 1, 3}, {kRelu6, 1}, {kMul, 0, 2}, {kAffine, 3, -1, -1, 1 / 6.0f, 0}});
+  add("gelu5", {x},
+      {{kAffine, 0, -1, -1, 0.70710678f, 0},
+       {kErf, 1},
+       {kAffine, 2, -1, -1, 0.5f, 0.5f},
+       {kMul, 0, 3},
+       {kAffine, 4, -1, -1, 1.5f, 0}});
+  add("normalize4", {x, per_column, per_column, per_column}, {{kSub, 0, 1}, {kMul, 4, 2}, {kAdd, 5, 3}, {kRelu, 6}});
+  add("layer_norm5", {x, per_row, per_row, per_column, per_column},
+      {{kSub, 0, 1}, {kMul, 5, 2}, {kMul, 6, 3}, {kAdd, 7, 4}, {kTanh, 8}});
+  add("masked6", {x, x, mask, per_column},
+      {{kMul, 0, 1}, {kAdd, 4, 3}, {kSigmoid, 5}, {kMul, 6, 5}, {kNeg, 0}, {kSelect, 2, 7, 8}});
+  add("long12", {x, x},
+      {{kMul, 0, 0},
+       {kMul, 2, 0},
+       {kAffine, 3, -1, -1, 0.044715f, 0},
+       {kAdd, 4, 0},
+       {kAffine, 5, -1, -1, 0.79788456f, 0},
+       {kTanh, 6},
+       {kAffine, 7, -1, -1, 0.5f, 0.5f},
+       {kMul, 8, 0},
+       {kSub, 9, 1},
+       {kAbs, 10},
+       {kMinimum, 11, 0},
+       {kClip, 12, -1, -1, -2, 2}});
+  const TensorDesc other{type == ir::DType::kFloat32 ? ir::DType::kFloat16 : ir::DType::kFloat32, x.dims};
+  works.push_back({"cast" + tail, ir::Op::kCast, ir::CastAttrs{other.dtype}, {x}, other});
+  ir::ReduceAttrs reduce;
+  reduce.kind = ir::ReduceKind::kMean;
+  reduce.axes = {1};
+  works.push_back({"mean_rows" + tail, ir::Op::kReduce, reduce, {x}, {type, {rows}}});
+  reduce.axes = {0};
+  works.push_back({"mean_columns" + tail, ir::Op::kReduce, reduce, {x}, {type, {columns}}});
+  works.push_back({"softmax" + tail, ir::Op::kSoftmax, ir::SoftmaxAttrs{}, {x}, x});
+  works.push_back({"layer_norm" + tail, ir::Op::kLayerNorm, ir::LayerNormAttrs{}, {x, per_column, per_column}, x});
+  return works;
+}
+
+struct Shape {
+  int64_t m, k, n;
+};
+// BERT base at batch 32, the 1x1 convolutions of ResNet-50 at batch 128, and 4096 cubed.
+constexpr Shape kProducts[] = {{4096, 768, 768},   {4096, 768, 3072},  {4096, 3072, 768},  {401408, 64, 64},
+                               {401408, 64, 256},  {401408, 256, 64},  {401408, 256, 128}, {100352, 128, 512},
+                               {100352, 512, 128}, {100352, 512, 256}, {25088, 256, 1024}, {25088, 1024, 256},
+                               {25088, 1024, 512}, {6272, 512, 2048},  {6272, 2048, 512},  {4096, 4096, 4096},
+                               {8192, 8192, 8192}};
+
+std::vector<Work> products(ir::DType type) {
+  std::vector<Work> works;
+  for (const Shape& s : kProducts) {
+    ir::MatMulAttrs attrs;
+    attrs.epilogue.num_inputs = 2;
+    attrs.epilogue.code = {{PointwiseOp::kAdd, 0, 1}};
+    works.push_back({"product_" + std::to_string(s.m) + "x" + std::to_string(s.k) + "x" + std::to_string(s.n) + "_" +
+                         ir::dtype_name(type),
+                     ir::Op::kMatMul,
+                     attrs,
+                     {{type, {s.m, s.k}}, {type, {s.k, s.n}}, {type, {s.n}}},
+                     {type, {s.m, s.n}},
+                     6});
+  }
+  return works;
+}
+
+}  // namespace
+
+// gpu_rows [TB/s] [chains|products] [all]
+int main(int argc, char** argv) {
+  const auto& card = backends::cuda_device();
+  if (!card.ok()) {
+    std::printf("%s\n", card.status().message().c_str());
+    return 1;
+  }
+  const double terabytes = argc > 1 ? std::atof(argv[1]) : 4.2;
+  const std::string what = argc > 2 ? argv[2] : "chains";
+  const bool all = argc > 3;
+  for (const ir::DType type : {ir::DType::kFloat32, ir::DType::kFloat16}) {
+    if (what == "chains") {
+      for (const int64_t mebibytes : {1, 16, 256}) {
+        for (const Work& work : chains(type, mebibytes)) measure(**card, work, terabytes, true);
+      }
+    } else if (type == ir::DType::kFloat16) {
+      for (const Work& work : products(type)) measure(**card, work, terabytes, all);
+    }
+    std::fflush(stdout);
+  }
+  return 0;
+}

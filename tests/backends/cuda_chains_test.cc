@@ -1,0 +1,235 @@
+// Rows for what memory bounds, on a card: elementwise chains interpreted and compiled, casts, rows a warp takes whole,
+// reductions, and products by NVIDIA's library.
+#include "backends/cuda_rows.h"
+
+namespace blade::backends {
+namespace {
+
+using ir::PointwiseInstr;
+using ir::PointwiseOp;
+
+Case chain(const std::string& name, std::vector<ir::TensorPtr> inputs, std::vector<PointwiseInstr> code,
+           double tolerance = 1e-4) {
+  ir::PointwiseAttrs attrs;
+  attrs.program.num_inputs = static_cast<int16_t>(inputs.size());
+  attrs.program.code = std::move(code);
+  const auto count = inputs.size();
+  return {name, ir::Op::kPointwise, attrs, std::move(inputs), (1u << count) - 1, 1, tolerance};
+}
+
+// Float32, float16 and bfloat16 of each.
+std::vector<Case> in_all_types(const std::vector<Case>& cases) {
+  std::vector<Case> all = cases;
+  for (const Case& c : cases) {
+    all.push_back(in_half(c));
+    Case b = c;
+    b.name += "_bf16";
+    for (ir::TensorPtr& t : b.inputs) {
+      if (t->dtype == ir::DType::kFloat32) t = random_tensor(ir::DType::kBFloat16, t->dims);
+    }
+    b.tolerance = 3e-2;
+    all.push_back(b);
+  }
+  return all;
+}
+
+ir::TensorPtr mask(ir::Dims dims) { return random_tensor(ir::DType::kBool, std::move(dims), 0, 2); }
+
+// Every op in float32 on numbers that it takes, in the vectors of four and alone.
+TEST(CudaChains, EveryOp) {
+  constexpr PointwiseOp kOps[] = {
+#define BLADE_FLOAT_OP(name, ...) PointwiseOp::name,
+#define BLADE_LONG_FLOAT_OP(name, ...) PointwiseOp::name,
+#include "backends/cuda/kernels/float_ops.inc"
+  };
+  std::vector<Case> cases;
+  for (const PointwiseOp op : kOps) {
+    for (const int64_t columns : {256, 257}) {
+      const int arity = ir::pointwise_arity(op);
+      const bool boolean =
+          op == PointwiseOp::kLogicalNot || op == PointwiseOp::kLogicalAnd || op == PointwiseOp::kLogicalOr;
+      std::vector<ir::TensorPtr> inputs;
+      for (int i = 0; i < arity; ++i) {
+        const bool is_mask = boolean || (op == PointwiseOp::kSelect && i == 0);
+        const double low = op == PointwiseOp::kAcosh ? 1.25 : 0.25;
+        inputs.push_back(is_mask ? mask({67, columns})
+                                 : random_floats({67, columns}, low + 0.1 * i, low + 0.1 * i + 0.5));
+      }
+      // A comparison's result is bool: read by a select, as in a graph.
+      const bool gives_bool = ir::pointwise_result_dtype(op, ir::DType::kFloat32) == ir::DType::kBool;
+      std::vector<PointwiseInstr> code = {
+          {op, 0, static_cast<int16_t>(arity > 1 ? 1 : -1), static_cast<int16_t>(arity > 2 ? 2 : -1), 0.5f, 0.625f}};
+      if (!gives_bool && !boolean) {
+        code.push_back({PointwiseOp::kAffine, static_cast<int16_t>(arity), -1, -1, 0.5f, 1.0f});
+      }
+      cases.push_back(chain(std::string(ir::pointwise_name(op)) + "_" + std::to_string(columns), inputs, code, 5e-5));
+    }
+  }
+  check_all(cases);
+}
+
+std::vector<Case> long_chains() {
+  std::vector<Case> cases;
+  // Columns that fill vectors of 8, 4, 2 and 1.
+  for (const int64_t columns : {520, 124, 126, 131}) {
+    const ir::Dims full = {33, 5, columns}, row = {33, 5, 1}, column = {columns}, middle = {5, 1};
+    const std::string tail = "_" + std::to_string(columns);
+    cases.push_back(chain("flat" + tail, {random_floats(full), random_floats(full)},
+                          {{PointwiseOp::kMul, 0, 1, -1, 0, 0},
+                           {PointwiseOp::kTanh, 2, -1, -1, 0, 0},
+                           {PointwiseOp::kAffine, 3, -1, -1, 0.5f, 0.5f},
+                           {PointwiseOp::kMul, 4, 0, -1, 0, 0}}));
+    cases.push_back(chain(
+        "layer_norm" + tail,
+        {random_floats(full), random_floats(row), random_floats(row), random_floats(column), random_floats(middle)},
+        {{PointwiseOp::kSub, 0, 1, -1, 0, 0},
+         {PointwiseOp::kMul, 5, 2, -1, 0, 0},
+         {PointwiseOp::kMul, 6, 3, -1, 0, 0},
+         {PointwiseOp::kAdd, 7, 4, -1, 0, 0}}));
+    cases.push_back(chain("masked" + tail, {random_floats(full), mask(full), random_floats(column)},
+                          {{PointwiseOp::kAdd, 0, 2, -1, 0, 0},
+                           {PointwiseOp::kSigmoid, 3, -1, -1, 0, 0},
+                           {PointwiseOp::kMul, 4, 3, -1, 0, 0},
+                           {PointwiseOp::kNeg, 0, -1, -1, 0, 0},
+                           {PointwiseOp::kSelect, 1, 5, 6, 0, 0}}));
+  }
+  // All intermediate results are read once more, at the end and backwards.
+  std::vector<PointwiseInstr> code;
+  for (int16_t i = 0; i < 6; ++i) {
+    code.push_back({PointwiseOp::kAffine, static_cast<int16_t>(i == 0 ? 0 : 3 + i - 1), -1, -1, 0.75f, 0.25f});
+  }
+  for (int16_t i = 0; i < 6; ++i) {
+    code.push_back({i % 2 == 0 ? PointwiseOp::kAdd : PointwiseOp::kSub, static_cast<int16_t>(8 + i),
+                    static_cast<int16_t>(i < 5 ? 3 + 4 - i : 1), -1, 0, 0});
+  }
+  code.push_back({PointwiseOp::kMaximum, 14, 2, -1, 0, 0});
+  cases.push_back(chain("kept", {random_floats({70, 256}), random_floats({70, 256}), random_floats({256})}, code));
+  return cases;
+}
+
+TEST(CudaChains, LongOnes) { check_all(in_all_types(long_chains())); }
+
+TEST(CudaChains, Casts) {
+  std::vector<Case> cases;
+  for (const int64_t count : {1, 3, 4, 2047, 2048, 20001}) {
+    for (const auto from : {ir::DType::kFloat32, ir::DType::kFloat16, ir::DType::kBFloat16}) {
+      for (const auto to : {ir::DType::kFloat32, ir::DType::kFloat16, ir::DType::kBFloat16}) {
+        if (from == to) continue;
+        cases.push_back({std::string(ir::dtype_name(from)) + "_" + ir::dtype_name(to) + "_" + std::to_string(count),
+                         ir::Op::kCast,
+                         ir::CastAttrs{to},
+                         {random_tensor(from, {count})},
+                         1,
+                         1,
+                         1e-6});
+      }
+    }
+  }
+  check_all(cases);
+}
+
+TEST(CudaChains, RowsAWarpTakes) {
+  std::vector<Case> cases;
+  for (const int64_t columns : {4, 100, 128, 132, 256, 260, 500, 768, 1024}) {
+    const std::string tail = "_" + std::to_string(columns);
+    for (const bool log : {false, true}) {
+      ir::SoftmaxAttrs softmax;
+      softmax.log = log;
+      cases.push_back({(log ? "log_softmax" : "softmax") + tail,
+                       ir::Op::kSoftmax,
+                       softmax,
+                       {random_floats({3, 345, columns}, -8, 8)},
+                       1,
+                       1,
+                       2e-5});
+    }
+    cases.push_back({"layer_norm" + tail,
+                     ir::Op::kLayerNorm,
+                     ir::LayerNormAttrs{},
+                     {random_floats({1037, columns}, -1, 7), random_floats({columns}), random_floats({columns})},
+                     1,
+                     1,
+                     1e-4});
+  }
+  check_all(in_all_types(cases));
+}
+
+TEST(CudaChains, Reductions) {
+  std::vector<Case> cases;
+  for (const auto kind : {ir::ReduceKind::kSum, ir::ReduceKind::kMean, ir::ReduceKind::kMax, ir::ReduceKind::kMin}) {
+    ir::ReduceAttrs attrs;
+    attrs.kind = kind;
+    const std::string name = "reduce_" + std::to_string(static_cast<int>(kind));
+    attrs.axes = {1};
+    cases.push_back({name + "_rows", ir::Op::kReduce, attrs, {random_floats({300, 1228})}, 1, 1, 2e-4});
+    cases.push_back({name + "_short_rows", ir::Op::kReduce, attrs, {random_floats({4099, 8})}, 1, 1, 2e-4});
+    cases.push_back({name + "_middle", ir::Op::kReduce, attrs, {random_floats({5, 3101, 68})}, 1, 1, 2e-4});
+    attrs.axes = {1, 2, 4};
+    cases.push_back({name + "_groups", ir::Op::kReduce, attrs, {random_floats({2, 9, 7, 5, 6})}, 1, 1, 2e-4});
+    attrs.axes = {0, 2};
+    cases.push_back({name + "_outer", ir::Op::kReduce, attrs, {random_floats({3, 11, 701})}, 1, 1, 2e-4});
+    attrs.axes = {0};
+    cases.push_back({name + "_columns", ir::Op::kReduce, attrs, {random_floats({4102, 260})}, 1, 1, 2e-4});
+    cases.push_back({name + "_few_rows", ir::Op::kReduce, attrs, {random_floats({130, 8192})}, 1, 1, 2e-4});
+  }
+  std::vector<Case> all = in_all_types(cases);
+  for (Case& c : all) c.tolerance = std::max(c.tolerance, 2e-4);
+  check_all(all);
+}
+
+Case product(const std::string& name, ir::MatMulAttrs attrs, ir::Dims left, ir::Dims right, uint32_t variable) {
+  const auto depth = static_cast<double>(left[left.size() - (attrs.transpose_a ? 2 : 1)]);
+  const double scale = 1.5 / std::sqrt(depth);
+  return {name, ir::Op::kMatMul, attrs, {random_floats(left), random_floats(right, -scale, scale)}, variable, 1, 4e-3};
+}
+
+// Products large enough for the library, with every epilogue that it has.
+TEST(CudaChains, LargeProducts) {
+  std::vector<Case> cases;
+  for (const bool transposed : {false, true}) {
+    ir::MatMulAttrs attrs;
+    attrs.transpose_b = transposed;
+    cases.push_back(product(transposed ? "plain_t" : "plain", attrs, {1000, 520},
+                            transposed ? ir::Dims{136, 520} : ir::Dims{520, 136}, 1));
+    attrs.transpose_b = false;
+    attrs.transpose_a = transposed;
+    cases.push_back(product(transposed ? "batched_a_t" : "batched", attrs,
+                            transposed ? ir::Dims{12, 64, 320} : ir::Dims{12, 320, 64}, {12, 64, 320}, 3));
+  }
+  ir::MatMulAttrs shared;
+  cases.push_back(product("one_right_operand", shared, {3, 340, 512}, {512, 136}, 1));
+  for (const auto op : {PointwiseOp::kAdd, PointwiseOp::kRelu, PointwiseOp::kGeluTanh}) {
+    for (const bool has_addend : {false, true}) {
+      ir::MatMulAttrs attrs;
+      ir::PointwiseProgram& program = attrs.epilogue;
+      program.num_inputs = static_cast<int16_t>(has_addend ? 3 : 2);
+      program.code = {{PointwiseOp::kAdd, 0, 1, -1, 0, 0}};
+      if (has_addend) program.code.push_back({PointwiseOp::kAdd, 2, 3, -1, 0, 0});
+      const auto last = static_cast<int16_t>(has_addend ? 4 : 2);
+      if (op != PointwiseOp::kAdd) program.code.push_back({op, last, -1, -1, 0, 0});
+      Case c = product("epilogue_" + std::string(ir::pointwise_name(op)) + (has_addend ? "_addend" : ""), attrs,
+                       {1024, 512}, {512, 144}, 1);
+      c.inputs.push_back(random_floats({144}));
+      if (has_addend) c.inputs.push_back(random_floats({1024, 144}));
+      c.variable_inputs |= 1u << 3;
+      cases.push_back(c);
+    }
+  }
+  ir::ConvAttrs conv;
+  conv.strides = conv.dilations = {1, 1};
+  conv.padding = ir::Padding::kValid;
+  cases.push_back({"pixels",
+                   ir::Op::kConv,
+                   conv,
+                   {random_floats({2, 24, 22, 512}), random_floats({1, 1, 512, 136}, -0.06, 0.06)},
+                   1,
+                   1,
+                   4e-3});
+  std::vector<Case> halves = in_half(cases);
+  // Sums of addends are rounded once more where the residual is one of float16.
+  for (Case& c : halves) c.tolerance = 6e-3;
+  check_all(halves);
+}
+
+}  // namespace
+}  // namespace blade::backends
