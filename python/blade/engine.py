@@ -85,7 +85,7 @@ class Engine:
         extra = [name for name in keys if name not in self._input_names]
         if missing or extra:
             raise InvalidArgumentError(
-                f"the feed has {sorted(feed)}, the model's inputs are {self._input_names}: "
+                f"the feed has {sorted(map(str, feed))}, the model's inputs are {self._input_names}: "
                 + (f"missing {missing}" if missing else f"unknown {extra}; what no output needs is no input")
             )
         return [keys[name] for name in self._input_names]

@@ -49,19 +49,19 @@ Result<std::vector<Feed>> generate_feeds(const OptimizeOptions& options, const s
 }
 
 // There the original graph runs: measuring it would say nothing about the engine.
-void leave_out_feeds_beyond_profile(MeasuringData& data) {
+void leave_out_feeds_beyond_profile(MeasuringData& data, const std::string& beyond) {
   std::erase_if(data.feeds, [&](const Feed& feed) {
     if (data.profile.contains(shapes_of(feed))) return false;
-    data.messages.push_back("test data of shape " + shapes_to_string(feed) +
-                            " lies outside min..max of dynamic_tuning_shapes, where the original graph runs; the " +
-                            "model was measured without it, on the opts");
+    data.messages.push_back("test data of shape " + shapes_to_string(feed) + " " + beyond);
     return true;
   });
 }
 
 Status give_each_opt_a_feed(MeasuringData& data) {
   const Feed first = data.feeds[0];
-  leave_out_feeds_beyond_profile(data);
+  leave_out_feeds_beyond_profile(data,
+                                 "lies outside min..max of dynamic_tuning_shapes, where the original graph runs; the "
+                                 "model was measured without it, on the opts");
   for (const auto& shapes : data.profile.opts) {
     const auto has_shape = [&](const Feed& feed) { return shapes_of(feed) == shapes; };
     if (std::any_of(data.feeds.begin(), data.feeds.end(), has_shape)) continue;
@@ -77,9 +77,12 @@ engine::Profile hull_of(const std::vector<Feed>& feeds) {
   profile.min = profile.max = shapes_of(feeds[0]);
   for (const Feed& feed : feeds) {
     const std::vector<ir::Dims> shapes = shapes_of(feed);
+    if (!std::equal(shapes.begin(), shapes.end(), profile.min.begin(), profile.min.end(),
+                    [](const ir::Dims& a, const ir::Dims& b) { return a.size() == b.size(); })) {
+      continue;  // other ranks cannot be in one box
+    }
     profile.opts.push_back(shapes);
     for (size_t i = 0; i < shapes.size(); ++i) {
-      if (shapes[i].size() != profile.min[i].size()) continue;  // another rank cannot be in one box
       for (size_t d = 0; d < shapes[i].size(); ++d) {
         profile.min[i][d] = std::min(profile.min[i][d], shapes[i][d]);
         profile.max[i][d] = std::max(profile.max[i][d], shapes[i][d]);
@@ -128,7 +131,13 @@ Result<MeasuringData> make_measuring_data(const OptimizeOptions& options, const 
   }
   data.profile = profile ? *std::move(profile) : hull_of(data.feeds);
   const bool has_profile = !options.tuning_shapes.empty();
-  if (has_profile) BLADE_RETURN_IF_ERROR(give_each_opt_a_feed(data));
+  if (has_profile) {
+    BLADE_RETURN_IF_ERROR(give_each_opt_a_feed(data));
+  } else {
+    leave_out_feeds_beyond_profile(data,
+                                   "has other numbers of dims than the first; with such the original graph runs, and "
+                                   "the model was measured without them");
+  }
   describe(data, has_profile);
   return data;
 }

@@ -19,6 +19,7 @@
 #include "optimizer/option_table.h"
 #include "optimizer/output_place.h"
 #include "optimizer/precision_search.h"
+#include "optimizer/rounding_outputs.h"
 #include "optimizer/runners.h"
 #include "optimizer/search.h"
 #include "passes/pass.h"
@@ -110,6 +111,7 @@ class Optimizer {
     BLADE_RETURN_IF_ERROR(refuse_variables());
     report_.inferred = imported_.notes;
     widen_tolerance();
+    options_.accuracy.roundings = rounding_outputs(imported_.graph);
     for (const ir::ValueId id : imported_.graph.inputs()) {
       const ir::Value& value = imported_.graph.value(id);
       inputs_.push_back({node_name(value.name), value.dtype, value.shape});

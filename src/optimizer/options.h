@@ -15,11 +15,18 @@
 namespace blade::optimizer {
 
 // When the answers of an optimized model "still hold" (docs/report.md): the largest absolute difference of a
-// floating-point output is at most atol + rtol * (largest absolute expected value); integers and booleans are equal.
+// floating-point output is at most atol + rtol * (largest absolute expected value); integers and booleans are equal,
+// but for few that floats decide.
+struct Rounding {
+  double difference = 0;  // that an element may have
+  double share = 0;       // of the elements that may have it
+};
+
 struct AccuracyOptions {
   double rtol = 1e-3;
   double atol = 1e-6;
-  std::string metric = "max_relative";  // or "max_absolute": rtol is not used
+  std::string metric = "max_relative";        // or "max_absolute": rtol is not used
+  std::map<std::string, Rounding> roundings;  // by output; see rounding_outputs()
 };
 
 // A shape per input, by placeholder order or by name, as the user wrote it.

@@ -248,10 +248,56 @@ bool reciprocal_of_root(Rewriter& rewriter, Node& node) {
   return root != nullptr && become_unary(rewriter, node, PointwiseOp::kRsqrt, operand(*root, 0));
 }
 
+// The number that a Fill repeats, where it is a constant.
+ValueId number_of_fill(Rewriter& rewriter, ValueId value) {
+  const Node* fill = rewriter.producer(value, Op::kFill);
+  const bool constant = fill != nullptr && rewriter.graph().value(fill->inputs[1]).is_constant();
+  return constant ? fill->inputs[1] : ir::kNone;
+}
+
+// alpha * ones_like(x) + beta is filled, too.
+bool fill_with_affine(Rewriter& rewriter, Node& node) {
+  const auto affine = scalar_affine(rewriter, node.outputs[0]);
+  const ValueId number = affine ? number_of_fill(rewriter, affine->inner) : ir::kNone;
+  const auto filled = number == ir::kNone ? std::nullopt : float_uniform(rewriter.graph(), number);
+  if (!filled) return false;
+  const ValueId dims = rewriter.producer(affine->inner)->inputs[0];
+  const ValueId scalar = rewriter.add_constant(float_tensor({}, {affine->alpha * *filled + affine->beta}), "");
+  rewriter.change(node, Op::kFill, {dims, scalar}, ir::EmptyAttrs{});
+  return true;
+}
+
+// A filled operand as a scalar, where another operand has the result's shape.
+bool fill_to_scalar(Rewriter& rewriter, Node& node) {
+  if (node.inputs.size() < 2) return false;
+  std::vector<ValueId> inputs = node.inputs;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const ValueId number = number_of_fill(rewriter, inputs[i]);
+    if (number == ir::kNone || rewriter.shape(number).rank() != 0) continue;
+    for (size_t other = 0; other < inputs.size(); ++other) {
+      if (other == i || inputs[other] == inputs[i] || !same_shape(rewriter, inputs[other], node.outputs[0])) continue;
+      inputs[i] = number;
+      break;
+    }
+  }
+  if (inputs == node.inputs) return false;
+  rewriter.set_inputs(node, std::move(inputs));
+  return true;
+}
+
+// Softmax is the same of numbers that one small number was added to all of.
+bool drop_shift(Rewriter& rewriter, Node& node) {
+  const auto affine = scalar_affine(rewriter, node.inputs[0]);
+  if (!affine || affine->alpha != 1 || !(std::fabs(affine->beta) <= 1)) return false;
+  rewriter.set_inputs(node, {affine->inner});
+  return true;
+}
+
 constexpr Rule kElementwiseRules[] = {
     {Op::kPointwise, drop_neutral},   {Op::kPointwise, merge_clip},         {Op::kPointwise, scalar_to_affine},
     {Op::kPointwise, exact_division}, {Op::kPointwise, merge_affine},       {Op::kPointwise, cheaper_binary},
-    {Op::kPointwise, cheaper_power},  {Op::kPointwise, reciprocal_of_root},
+    {Op::kPointwise, cheaper_power},  {Op::kPointwise, reciprocal_of_root}, {Op::kPointwise, fill_with_affine},
+    {Op::kPointwise, fill_to_scalar}, {Op::kSoftmax, drop_shift},
 };
 
 }  // namespace

@@ -47,14 +47,21 @@ Stored swapped(Stored operand) {
   return operand;
 }
 
+// One of the operations between the product of queries and keys and the softmax.
+struct Layer {
+  enum Kind { kTimes, kAdd, kSubtract, kReplace };
+  Kind kind = kTimes;
+  float number = 1;           // the factor; what stands in the place of scores
+  ValueId value = ir::kNone;  // what is added or subtracted; the condition
+  bool keeps = true;          // the condition is of the scores that stay, not of those that go
+  bool is_number = false;     // the condition is 1 or 0 in float32
+};
+
 struct Scores {
   Node* product = nullptr;
-  float scale = 1;
-  ValueId mask = ir::kNone;        // added; or, with `fill`, a condition: of which scores stay, or which go
-  ValueId other_mask = ir::kNone;  // added, too
-  std::optional<float> fill;
-  bool mask_keeps = true;
-  bool mask_is_number = false;  // the condition is 1 or 0 in float32
+  bool transposed = false;    // the product's columns are queries
+  std::vector<Layer> layers;  // the innermost last
+  bool in_order = false;      // two of them are added one after the other, not their sum
 };
 
 // A bool as a number, perhaps in another shape.
@@ -88,119 +95,263 @@ std::optional<float> replaces_by(Rewriter& rewriter, ValueId value, ValueId b) {
   return is_fill && is_indicator(rewriter, b) ? std::optional(-affine->beta) : std::nullopt;
 }
 
-// factor * inner, or inner over a number, which is read by nothing else.
-struct TimesNumber {
-  float factor = 1;
-  ValueId inner = ir::kNone;
-};
-TimesNumber times_number(Rewriter& rewriter, ValueId value) {
-  if (!rewriter.has_one_use(value)) return {1, value};
+// What numbers alone change: factor * inner, inner / number.
+std::optional<Layer> as_times(Rewriter& rewriter, ValueId value, ValueId& inner) {
   const auto affine = scalar_affine(rewriter, value);
-  if (affine && affine->beta == 0) return {affine->alpha, affine->inner};
+  if (affine && affine->beta == 0 && affine->alpha != 0) {
+    inner = affine->inner;
+    return Layer{Layer::kTimes, affine->alpha};
+  }
   const Node* quotient = pointwise_producer(rewriter, value, PointwiseOp::kDiv);
   const auto divisor = quotient == nullptr ? std::nullopt : float_scalar(rewriter.graph(), operand(*quotient, 1));
-  if (divisor && *divisor != 0) return {1 / *divisor, operand(*quotient, 0)};
-  return {1, value};
+  if (!divisor || *divisor == 0) return std::nullopt;
+  inner = operand(*quotient, 0);
+  return Layer{Layer::kTimes, 1 / *divisor};
 }
 
-// Each dim of one is that of the other, or one of them is 1.
-std::optional<ir::Shape> broadcast(const ir::Shape& a, const ir::Shape& b) {
-  if (!a.has_rank() || !b.has_rank()) return std::nullopt;
-  std::vector<ir::Dim> dims;
-  for (int d = std::max(a.rank(), b.rank()); d >= 1; --d) {
-    const ir::Dim one(1), of_a = d <= a.rank() ? a.dim(-d) : one, of_b = d <= b.rank() ? b.dim(-d) : one;
-    if (of_a != of_b && of_a != one && of_b != one) return std::nullopt;
-    dims.push_back(of_a == one ? of_b : of_a);
-  }
-  return ir::Shape(dims);
-}
+// Finds the layers from a softmax's operand down to the product, each read by nothing else.
+class ScoreFinder {
+ public:
+  explicit ScoreFinder(Rewriter& rewriter) : rewriter_(rewriter) {}
 
-// What softmax reads as scale * (q k^T) + mask, each part read by nothing else.
-std::optional<Scores> as_scores(Rewriter& rewriter, ValueId value) {
-  Scores scores;
-  const auto product_under = [&](ValueId v) {
-    const TimesNumber part = times_number(rewriter, v);
-    scores.scale = part.factor;
-    scores.product = rewriter.has_one_use(part.inner) ? rewriter.producer(part.inner, Op::kMatMul) : nullptr;
-    return is_plain_product(scores.product);
-  };
-  if (product_under(value)) return scores;
-  if (!rewriter.has_one_use(value)) return std::nullopt;
-  const auto keeps_shape = [&] { return same_shape(rewriter, scores.product->outputs[0], value); };
-  const Node* add = pointwise_producer(rewriter, value, PointwiseOp::kAdd);
-  for (int i = 0; add != nullptr && i < 2; ++i) {
-    scores.mask = operand(*add, 1 - i);
-    if (product_under(operand(*add, i)) && keeps_shape()) return scores;
+  std::optional<Scores> find(ValueId value) {
+    if (!descend(value)) return std::nullopt;
+    const auto count = [&](auto... kinds) {
+      return std::count_if(scores_.layers.begin(), scores_.layers.end(),
+                           [&](const Layer& layer) { return ((layer.kind == kinds) || ...); });
+    };
+    // What is subtracted may be what was added before, with all that such a number left of the scores: the order stays.
+    const auto sums = count(Layer::kAdd, Layer::kSubtract);
+    scores_.in_order = sums > 1 && count(Layer::kSubtract) > 0;
+    if (scores_.in_order && (sums > 2 || count(Layer::kReplace) > 0)) return std::nullopt;
+    return scores_;
   }
-  for (int i = 0; add != nullptr && i < 4; ++i) {
-    const Node* inner = pointwise_producer(rewriter, operand(*add, i / 2), PointwiseOp::kAdd);
-    if (inner == nullptr || !rewriter.has_one_use(inner->outputs[0])) continue;
-    scores.mask = operand(*add, 1 - i / 2);
-    scores.other_mask = operand(*inner, 1 - i % 2);
-    const bool one = broadcast(rewriter.shape(scores.mask), rewriter.shape(scores.other_mask)).has_value();
-    if (one && product_under(operand(*inner, i % 2)) && keeps_shape()) return scores;
-  }
-  scores.other_mask = ir::kNone;
-  const Node* select = pointwise_producer(rewriter, value, PointwiseOp::kSelect);
-  for (int i = 1; select != nullptr && i < 3; ++i) {
-    scores.mask = operand(*select, 0);
-    scores.mask_keeps = i == 1;
-    scores.fill = float_uniform(rewriter.graph(), operand(*select, 3 - i));
-    const bool known = scores.fill && *scores.fill != 0 && rewriter.shape(scores.mask).has_rank();
-    if (known && product_under(operand(*select, i)) && keeps_shape()) return scores;
-  }
-  const Node* difference = pointwise_producer(rewriter, value, PointwiseOp::kSub);
-  const Node* kept =
-      difference == nullptr ? nullptr : pointwise_producer(rewriter, operand(*difference, 0), PointwiseOp::kMul);
-  if (kept == nullptr || !rewriter.has_one_use(operand(*difference, 0))) return std::nullopt;
-  for (int i = 0; i < 2; ++i) {
-    scores.mask = operand(*kept, i);
-    scores.fill = replaces_by(rewriter, operand(*difference, 1), scores.mask);
-    scores.mask_is_number = scores.mask_keeps = true;
-    if (scores.fill && product_under(operand(*kept, 1 - i)) && keeps_shape()) return scores;
-  }
-  return std::nullopt;
-}
 
-// The mask as the node takes it: numbers to add, or 0 where a score stays and the fill where it goes.
-ValueId mask_of(Rewriter& rewriter, const Node& made_for, const Scores& scores) {
-  if (scores.other_mask != ir::kNone) {
-    const ir::PointwiseAttrs add{ir::PointwiseProgram::binary(PointwiseOp::kAdd)};
-    const ir::Shape shape = *broadcast(rewriter.shape(scores.mask), rewriter.shape(scores.other_mask));
-    return rewriter
-        .insert(made_for, Op::kPointwise, {scores.mask, scores.other_mask}, add, ir::DType::kFloat32, shape, "masks")
-        .outputs[0];
-  }
-  if (!scores.fill) return scores.mask;
-  if (scores.mask_is_number) {
-    ir::PointwiseProgram fill = ir::PointwiseProgram::unary(PointwiseOp::kAffine);
-    fill.code[0].alpha = -*scores.fill;
-    fill.code[0].beta = *scores.fill;
-    return rewriter
-        .insert(made_for, Op::kPointwise, {scores.mask}, ir::PointwiseAttrs{fill}, ir::DType::kFloat32,
-                rewriter.shape(scores.mask), "mask")
-        .outputs[0];
-  }
-  const ValueId zero = rewriter.add_constant(float_tensor({}, {0}), ""),
-                fill = rewriter.add_constant(float_tensor({}, {*scores.fill}), "");
-  const ir::Shape shape = rewriter.shape(scores.mask);
-  const std::vector<ValueId> inputs =
-      scores.mask_keeps ? std::vector<ValueId>{scores.mask, zero, fill} : std::vector<ValueId>{scores.mask, fill, zero};
-  const ir::PointwiseAttrs attrs{ir::PointwiseProgram::ternary(PointwiseOp::kSelect)};
-  return rewriter.insert(made_for, Op::kPointwise, inputs, attrs, ir::DType::kFloat32, shape, "mask").outputs[0];
-}
+ private:
+  static constexpr size_t kMostLayers = 8;
 
-// Known ranks, at least 3, and equal batch dims.
-bool same_batches(const Rewriter& rewriter, std::initializer_list<ValueId> values) {
-  const ir::Shape& first = rewriter.shape(*values.begin());
-  for (ValueId value : values) {
-    const ir::Shape& shape = rewriter.shape(value);
-    if (!shape.has_rank() || shape.rank() < 3 || shape.rank() != first.rank()) return false;
-    for (int d = 0; d < shape.rank() - 2; ++d) {
-      if (shape.dim(d) != first.dim(d)) return false;
+  bool descend(ValueId value) {
+    if (!rewriter_.has_one_use(value) || scores_.layers.size() > kMostLayers) return false;
+    ValueId inner = ir::kNone;
+    if (const auto times = as_times(rewriter_, value, inner)) return below(*times, inner);
+    return is_product(value) || is_sum(value) || is_difference(value) || is_selection(value);
+  }
+
+  bool below(const Layer& layer, ValueId inner) {
+    scores_.layers.push_back(layer);
+    if (descend(inner)) return true;
+    scores_.layers.pop_back();
+    return false;
+  }
+
+  bool is_product(ValueId value) {
+    const Node* transpose = rewriter_.producer(value, Op::kTranspose);
+    if (transpose != nullptr) {
+      const Perm& perm = transpose->get<ir::PermAttrs>().perm;
+      Perm swaps = in_place(static_cast<int>(perm.size()));
+      if (swaps.size() < 2) return false;
+      std::swap(swaps.back(), swaps[swaps.size() - 2]);
+      value = transpose->inputs[0];
+      if (perm != swaps || !rewriter_.has_one_use(value)) return false;
+    }
+    scores_.product = rewriter_.producer(value, Op::kMatMul);
+    scores_.transposed = transpose != nullptr;
+    return is_plain_product(scores_.product);
+  }
+
+  bool is_sum(ValueId value) {
+    const Node* sum = pointwise_producer(rewriter_, value, PointwiseOp::kAdd);
+    for (int i = 0; sum != nullptr && i < 2; ++i) {
+      if (below({Layer::kAdd, 1, operand(*sum, 1 - i)}, operand(*sum, i))) return true;
+    }
+    return false;
+  }
+
+  // x - mask, or x * b - c * (1 - b) for a b of 1 or 0.
+  bool is_difference(ValueId value) {
+    const Node* difference = pointwise_producer(rewriter_, value, PointwiseOp::kSub);
+    if (difference == nullptr) return false;
+    const ValueId from = operand(*difference, 0), what = operand(*difference, 1);
+    const Node* kept = pointwise_producer(rewriter_, from, PointwiseOp::kMul);
+    for (int i = 0; kept != nullptr && rewriter_.has_one_use(from) && i < 2; ++i) {
+      const ValueId b = operand(*kept, i);
+      const auto fill = replaces_by(rewriter_, what, b);
+      if (fill && below({Layer::kReplace, *fill, b, true, true}, operand(*kept, 1 - i))) return true;
+    }
+    return below({Layer::kSubtract, 1, what}, from);
+  }
+
+  bool is_selection(ValueId value) {
+    const Node* select = pointwise_producer(rewriter_, value, PointwiseOp::kSelect);
+    for (int i = 1; select != nullptr && i < 3; ++i) {
+      const auto fill = float_uniform(rewriter_.graph(), operand(*select, 3 - i));
+      if (!fill || *fill == 0) continue;
+      if (below({Layer::kReplace, *fill, operand(*select, 0), i == 1}, operand(*select, i))) return true;
+    }
+    return false;
+  }
+
+  Rewriter& rewriter_;
+  Scores scores_;
+};
+
+// The layers as the node takes them: score = (replacing != 0 ? replacing : scale * product) + added + added_last.
+class Masks {
+ public:
+  Masks(Rewriter& rewriter, const Node& made_for, const Scores& scores) : rewriter_(rewriter), made_for_(made_for) {
+    for (auto layer = scores.layers.rbegin(); layer != scores.layers.rend(); ++layer) apply(*layer, scores);
+  }
+
+  float scale = 1;
+  ValueId replacing = ir::kNone, added = ir::kNone, added_last = ir::kNone;
+
+ private:
+  void apply(const Layer& layer, const Scores& scores) {
+    switch (layer.kind) {
+      case Layer::kTimes:
+        scale *= layer.number;
+        if (replacing != ir::kNone) replacing = times(layer.number, replacing);
+        if (added != ir::kNone) added = times(layer.number, added);
+        if (added_last != ir::kNone) added_last = times(layer.number, added_last);
+        return;
+      case Layer::kAdd:
+        return add(layer.value, scores.in_order);
+      case Layer::kSubtract:
+        return add(times(-1, layer.value), scores.in_order);
+      case Layer::kReplace:
+        return replace(layer, scores);
     }
   }
-  return true;
+
+  void add(ValueId mask, bool in_order) {
+    if (added == ir::kNone) {
+      added = mask;
+    } else if (in_order) {
+      added_last = mask;
+    } else {
+      added = insert(ir::PointwiseProgram::binary(PointwiseOp::kAdd), {mask, added});
+    }
+  }
+
+  void replace(const Layer& layer, const Scores& scores) {
+    if (layer.is_number && replacing == ir::kNone && added == ir::kNone) {
+      replacing = affine(-layer.number, layer.number, layer.value);
+      return;
+    }
+    const ValueId condition = layer.is_number ? as_bool(layer.value) : of_some(layer.value, scores);
+    const ValueId zero = number(0);
+    replacing = select(layer.keeps, condition, replacing == ir::kNone ? zero : replacing, number(layer.number));
+    if (added != ir::kNone) added = select(layer.keeps, condition, added, zero);
+  }
+
+  // A condition without a part that always holds and makes it no larger than the product.
+  ValueId of_some(ValueId condition, const Scores& scores) {
+    const Node* both = pointwise_producer(rewriter_, condition, PointwiseOp::kLogicalAnd);
+    for (int i = 0; both != nullptr && i < 2; ++i) {
+      const Node* all = rewriter_.producer(operand(*both, i), Op::kFill);
+      if (all == nullptr || uniform_bool(all->inputs[1]) != true || !repeats_in(all->outputs[0], scores)) continue;
+      return operand(*both, 1 - i);
+    }
+    return condition;
+  }
+
+  std::optional<bool> uniform_bool(ValueId value) const {
+    const ir::TensorPtr& tensor = rewriter_.graph().value(value).constant;
+    if (tensor == nullptr || tensor->dtype != ir::DType::kBool || tensor->element_count() != 1) return std::nullopt;
+    return *reinterpret_cast<const uint8_t*>(tensor->data) != 0;
+  }
+
+  bool repeats_in(ValueId value, const Scores& scores) const {
+    const ir::Shape &shape = rewriter_.shape(value), &product = rewriter_.shape(scores.product->outputs[0]);
+    if (scores.transposed || !shape.has_rank() || !product.has_rank() || shape.rank() > product.rank()) return false;
+    for (int d = 1; d <= shape.rank(); ++d) {
+      if (shape.dim(-d) != ir::Dim(1) && shape.dim(-d) != product.dim(-d)) return false;
+    }
+    return true;
+  }
+
+  ValueId number(float value) { return rewriter_.add_constant(float_tensor({}, {value}), ""); }
+
+  ValueId times(float factor, ValueId value) { return affine(factor, 0, value); }
+
+  ValueId affine(float alpha, float beta, ValueId value) {
+    ir::PointwiseProgram program = ir::PointwiseProgram::unary(PointwiseOp::kAffine);
+    program.code[0].alpha = alpha;
+    program.code[0].beta = beta;
+    return insert(std::move(program), {value});
+  }
+
+  ValueId as_bool(ValueId value) {
+    return rewriter_
+        .insert(made_for_, Op::kCast, {value}, ir::CastAttrs{ir::DType::kBool}, ir::DType::kBool,
+                rewriter_.shape(value), "mask")
+        .outputs[0];
+  }
+
+  ValueId select(bool keeps, ValueId condition, ValueId kept, ValueId other) {
+    if (!keeps) std::swap(kept, other);
+    return insert(ir::PointwiseProgram::ternary(PointwiseOp::kSelect), {condition, kept, other});
+  }
+
+  ValueId insert(ir::PointwiseProgram program, std::vector<ValueId> inputs) {
+    ir::Shape shape = rewriter_.shape(inputs[0]);
+    for (size_t i = 1; i < inputs.size(); ++i) shape = broadcast(shape, rewriter_.shape(inputs[i]));
+    return rewriter_
+        .insert(made_for_, Op::kPointwise, std::move(inputs), ir::PointwiseAttrs{std::move(program)},
+                ir::DType::kFloat32, shape, "mask")
+        .outputs[0];
+  }
+
+  ir::Shape broadcast(const ir::Shape& a, const ir::Shape& b) {
+    std::vector<ir::Dim> dims;
+    for (int d = std::max(a.rank(), b.rank()); d >= 1; --d) {
+      dims.push_back(rewriter_.graph().symbols().broadcast(d <= a.rank() ? a.dim(-d) : ir::Dim(1),
+                                                           d <= b.rank() ? b.dim(-d) : ir::Dim(1)));
+    }
+    return ir::Shape(std::move(dims));
+  }
+
+  Rewriter& rewriter_;
+  const Node& made_for_;
+};
+
+// Operands of known, equal ranks, at least 3, and masks of no more dims.
+bool ranks_fit(const Rewriter& rewriter, const Scores& scores, ValueId values) {
+  const ir::Shape& first = rewriter.shape(values);
+  const auto has_rank = [&](ValueId value) {
+    return rewriter.shape(value).has_rank() && rewriter.shape(value).rank() == first.rank();
+  };
+  const auto fits = [&](const Layer& layer) {
+    return layer.value == ir::kNone ||
+           (rewriter.shape(layer.value).has_rank() && rewriter.shape(layer.value).rank() <= first.rank());
+  };
+  return first.has_rank() && first.rank() >= 3 && has_rank(scores.product->inputs[0]) &&
+         has_rank(scores.product->inputs[1]) && std::all_of(scores.layers.begin(), scores.layers.end(), fits);
+}
+
+// Whether the values alone repeat over a batch dim: then the weights are computed once for all that it has.
+bool values_repeat(const Rewriter& rewriter, const Scores& scores, ValueId values) {
+  const int rank = rewriter.shape(values).rank();
+  for (int d = 3; d <= rank; ++d) {
+    const auto is_one = [&](ValueId value) {
+      const ir::Shape& shape = rewriter.shape(value);
+      return shape.rank() < d || shape.dim(-d) == ir::Dim(1);
+    };
+    const bool once = is_one(scores.product->inputs[0]) && is_one(scores.product->inputs[1]) &&
+                      std::all_of(scores.layers.begin(), scores.layers.end(),
+                                  [&](const Layer& layer) { return layer.value == ir::kNone || is_one(layer.value); });
+    if (once && !is_one(values)) return true;
+  }
+  return false;
+}
+
+// Queries and keys of a product, or of its transpose.
+std::pair<Stored, Stored> queries_and_keys(Rewriter& rewriter, const Scores& scores) {
+  const ValueId a = scores.product->inputs[0], b = scores.product->inputs[1];
+  const bool by_rows = scores.product->get<ir::MatMulAttrs>().transpose_b;
+  if (!scores.transposed)
+    return {stored(rewriter, a, true), by_rows ? stored(rewriter, b, false) : swapped(stored(rewriter, b, false))};
+  return {by_rows ? stored(rewriter, b, true) : swapped(stored(rewriter, b, false)), stored(rewriter, a, false)};
 }
 
 // `last` multiplies the weights with the values.
@@ -208,18 +359,20 @@ bool become_attention(Rewriter& rewriter, Node& last) {
   if (!is_plain_product(&last) || !is_float32(rewriter, last) || !rewriter.has_one_use(last.inputs[0])) return false;
   const Node* softmax = rewriter.producer(last.inputs[0], Op::kSoftmax);
   if (softmax == nullptr || softmax->get<ir::SoftmaxAttrs>().log) return false;
-  const auto scores = as_scores(rewriter, softmax->inputs[0]);
-  if (!scores) return false;
-  const ValueId q = scores->product->inputs[0], k = scores->product->inputs[1], v = last.inputs[1];
-  if (!same_batches(rewriter, {q, k, v, last.outputs[0]})) return false;
-  const Stored query = stored(rewriter, q, true);
-  Stored key = stored(rewriter, k, false), value = stored(rewriter, v, false);
-  if (!scores->product->get<ir::MatMulAttrs>().transpose_b) key = swapped(key);
+  const auto scores = ScoreFinder(rewriter).find(softmax->inputs[0]);
+  const ValueId v = last.inputs[1];
+  if (!scores || !ranks_fit(rewriter, *scores, v) || values_repeat(rewriter, *scores, v)) return false;
+  const auto [query, key] = queries_and_keys(rewriter, *scores);
+  if (query.perm.back() != in_place(static_cast<int>(query.perm.size())).back()) return false;
+  Stored value = stored(rewriter, v, false);
   if (last.get<ir::MatMulAttrs>().transpose_b) value = swapped(value);
-  ir::AttentionAttrs attrs{
-      scores->scale, query.perm, key.perm, value.perm, in_place(rewriter.shape(q).rank()), scores->fill.has_value()};
+  const Masks masks(rewriter, last, *scores);
+  const bool replaces = masks.replacing != ir::kNone;
+  ir::AttentionAttrs attrs{masks.scale, query.perm, key.perm, value.perm, in_place(rewriter.shape(v).rank()), replaces};
   std::vector<ValueId> inputs = {query.value, key.value, value.value};
-  if (scores->mask != ir::kNone) inputs.push_back(mask_of(rewriter, last, *scores));
+  if (replaces) inputs.push_back(masks.replacing);
+  if (masks.added != ir::kNone) inputs.push_back(masks.added);
+  if (masks.added_last != ir::kNone) inputs.push_back(masks.added_last);
   Node* result = &last;
   if (rewriter.has_one_use(last.outputs[0]) && !rewriter.is_output(last.outputs[0])) {
     Node& reader = rewriter.graph().node(rewriter.readers(last.outputs[0])[0]);

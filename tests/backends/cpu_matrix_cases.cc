@@ -216,7 +216,9 @@ void add_products(std::vector<Case>& cases) {
                                    {{2, 3, 7, 20}, {2, 3, 20, 5}, false, false},
                                    {{2, 3, 7, 20}, {2, 3, 5, 20}, false, true},
                                    {{2, 1, 4, 6}, {3, 6, 5}, false, false},
-                                   {{1, 50, 50}, {4, 50, 16}, false, false}};
+                                   {{1, 50, 50}, {4, 50, 16}, false, false},
+                                   {{40, 9, 1}, {40, 1, 10}, false, false},
+                                   {{40, 9, 1}, {1, 70, 1}, false, true}};
   for (const Spec& spec : specs) {
     for (const Epilogue& epilogue : epilogues()) {
       for (uint32_t variable : {1u, 3u}) {
@@ -249,6 +251,7 @@ void add_hiding_masks(std::vector<Case>& cases) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   constexpr int64_t kQueries = 35, kKeys = 520;
   const std::vector<int64_t> plain = {0, 1};
+  const ir::TensorPtr added = random_floats({kKeys}, -3, 3);
   for (const float hidden : {-kInfinity, -1e9f, std::numeric_limits<float>::lowest(), 0.0f}) {
     for (const bool replaces : {false, true}) {
       // Added to all scores of a row, -1e9 leaves of them what float32 rounds it to: nothing to compare.
@@ -267,8 +270,32 @@ void add_hiding_masks(std::vector<Case>& cases) {
         q[3 * 9] = std::numeric_limits<float>::quiet_NaN();
         q[5 * 9] = q[33 * 9] = kInfinity;
       }
-      cases.push_back({"attention_hiding", Op::kAttention,
-                       ir::AttentionAttrs{0.5f, plain, plain, plain, plain, replaces}, std::move(inputs), ~0u, 1,
+      const ir::AttentionAttrs attrs{0.5f, plain, plain, plain, plain, replaces};
+      cases.push_back({"attention_hiding", Op::kAttention, attrs, inputs, ~0u, 1, 1e-5});
+      if (hidden < -1e8f && std::isfinite(hidden)) continue;  // nothing that is added to that is left
+      inputs.push_back(added);
+      cases.push_back({"attention_hiding_added", Op::kAttention, attrs, std::move(inputs), ~0u, 1, 1e-5});
+    }
+  }
+}
+
+// Operands and masks that repeat over batches, queries and keys; a second mask that is added.
+void add_repeating(std::vector<Case>& cases) {
+  const std::vector<int64_t> inside = {0, 2, 1, 3}, plain = {0, 1, 2, 3};
+  struct Spec {
+    ir::Dims q, k, v, mask, added;
+  };
+  const std::vector<Spec> specs = {{{1, 9, 3, 4}, {2, 11, 1, 4}, {2, 11, 3, 5}, {}, {}},
+                                   {{2, 1, 3, 4}, {1, 11, 3, 4}, {1, 11, 1, 5}, {1, 3, 37, 1}, {2, 1, 1, 11}},
+                                   {{1, 9, 1, 4}, {1, 1, 1, 4}, {1, 70, 2, 5}, {3, 1, 9, 70}, {70}},
+                                   {{1, 1, 1, 1}, {1, 1, 1, 1}, {1, 1, 1, 1}, {3, 2, 18, 1}, {}}};
+  for (const Spec& s : specs) {
+    for (const bool replaces : {false, true}) {
+      std::vector<ir::TensorPtr> inputs = {random_floats(s.q), random_floats(s.k), random_floats(s.v)};
+      if (!s.mask.empty()) inputs.push_back(random_floats(s.mask, -3, 3));
+      if (!s.added.empty()) inputs.push_back(random_floats(s.added, -3, 3));
+      cases.push_back({"attention_repeating", Op::kAttention,
+                       ir::AttentionAttrs{0.5f, inside, inside, inside, plain, replaces}, std::move(inputs), ~0u, 1,
                        1e-5});
     }
   }
@@ -329,6 +356,7 @@ std::vector<Case> attention_cases() {
     }
   }
   add_hiding_masks(cases);
+  add_repeating(cases);
   return cases;
 }
 

@@ -67,10 +67,22 @@ void add_float_ops(std::vector<Case>& cases) {
         PointwiseOp::kErf,      PointwiseOp::kRelu,     PointwiseOp::kRelu6, PointwiseOp::kAbs,   PointwiseOp::kSign,
         PointwiseOp::kFloor,    PointwiseOp::kCeil,     PointwiseOp::kRint,  PointwiseOp::kIsNan, PointwiseOp::kIsInf,
         PointwiseOp::kIsFinite, PointwiseOp::kSoftplus, PointwiseOp::kElu,   PointwiseOp::kSelu,  PointwiseOp::kRsqrt,
-        PointwiseOp::kLog1p,    PointwiseOp::kSin,      PointwiseOp::kCos}) {
+        PointwiseOp::kLog1p,    PointwiseOp::kSin,      PointwiseOp::kCos,   PointwiseOp::kAtan}) {
     cases.push_back(
         pointwise("special_" + label(op, DType::kFloat32), PointwiseProgram::unary(op), {special}, kTolerance));
   }
+  // Every pair of them.
+  std::vector<float> up, across;
+  for (float y : {0.0f, -0.0f, 1.0f, -2.0f, inf, -inf, NAN, 1e-30f, 1e30f}) {
+    for (float x : {0.0f, -0.0f, 1.0f, -2.0f, inf, -inf, NAN, 1e-30f, -1e30f}) {
+      up.push_back(y);
+      across.push_back(x);
+    }
+  }
+  cases.push_back(pointwise("special_atan2", PointwiseProgram::binary(PointwiseOp::kAtan2),
+                            {floats({81}, up), floats({81}, across)}, kTolerance));
+  cases.push_back(pointwise("around_atan2", PointwiseProgram::binary(PointwiseOp::kAtan2),
+                            {random_floats({1009}, -5, 5), random_floats({1009}, -5, 5)}, kTolerance));
   // Angles of many turns, some beyond what the vector functions know.
   for (double turns : {100.0, 30000.0, 1e6}) {
     for (PointwiseOp op : {PointwiseOp::kSin, PointwiseOp::kCos}) {

@@ -186,6 +186,21 @@ void add_normalizations(std::vector<Case>& cases) {
   }
 }
 
+void add_lrns(std::vector<Case>& cases) {
+  for (const ir::LrnAttrs& attrs : {ir::LrnAttrs{0, 1, 0.3f, 0.5f}, ir::LrnAttrs{5, 2, 0.01f, 1},
+                                    ir::LrnAttrs{64, 1, 0.1f, 0.6f}, ir::LrnAttrs{65, 1, 0.1f, 0.75f}}) {
+    for (int64_t length : {1, 17, 96, 600}) {
+      cases.push_back({"lrn_" + std::to_string(attrs.depth_radius) + "_" + std::to_string(length),
+                       Op::kLrn,
+                       attrs,
+                       {random_floats({2, 1, 3, length}, -9, 9)},
+                       ~0u,
+                       1,
+                       kTolerance});
+    }
+  }
+}
+
 void add_resizes(std::vector<Case>& cases) {
   for (ir::ResizeKind kind : {ir::ResizeKind::kNearest, ir::ResizeKind::kBilinear, ir::ResizeKind::kBicubic}) {
     for (int mode = 0; mode < 3; ++mode) {
@@ -268,6 +283,7 @@ std::vector<Case> row_cases() {
   add_pools(cases);
   add_reductions(cases);
   add_normalizations(cases);
+  add_lrns(cases);
   add_resizes(cases);
   return cases;
 }

@@ -37,16 +37,28 @@ void add_segments(Cases& m) {
       ir::SegmentReduceAttrs attrs;
       attrs.kind = kind;
       m.add(Op::kSegmentReduce, attrs, {data, ints({6}, {2, 0, -1, 2, 0, 2}), ints({}, {4})}, 1, 1e-5, 3u);
+      m.add(Op::kSegmentReduce, attrs, {random_tensor(type, {6}, 0, 9), ints({6}, {2, 0, -1, 2, 0, 2}), ints({}, {4})},
+            1, 1e-5, 3u);
       attrs.sorted = attrs.empty_is_zero = true;
       m.add(Op::kSegmentReduce, attrs, {data, ints({6}, {0, 0, 1, 3, 3, 3}), ints({}, {5})}, 1, 1e-5, 3u);
     }
     m.add(Op::kSearchSorted, ir::SearchSortedAttrs{true, DType::kInt32},
           {tensor<int32_t>(DType::kInt32, {2, 3}, {1, 3, 5, 2, 2, 4}), ints({2, 2}, {3, 9, 2, 0})});
+    std::vector<int32_t> steps(60);
+    for (int32_t i = 0; i < 60; ++i) steps[static_cast<size_t>(i)] = i / 2;
+    for (const bool right : {false, true}) {
+      m.add(Op::kSearchSorted, ir::SearchSortedAttrs{right, DType::kInt64},
+            {ints({1, 60}, steps), random_tensor(DType::kInt32, {1, 50}, -2, 33)});
+    }
     for (ir::CumulativeKind kind : {ir::CumulativeKind::kSum, ir::CumulativeKind::kProd}) {
       m.add(Op::kCumulative, ir::CumulativeAttrs{0, true, true, kind}, {random_tensor(type, {4, 3}, 0, 4)});
       m.add(Op::kCumulative, ir::CumulativeAttrs{1, false, false, kind}, {random_tensor(type, {2, 5, 3}, 0, 3)});
     }
     m.add(Op::kTopK, ir::TopKAttrs{true, DType::kInt32}, {random_tensor(type, {3, 40}, 0, 9), ints({}, {7})}, 2, 0, 1u);
+    for (int32_t k : {1, 5, 300, 1500}) {
+      m.add(Op::kTopK, ir::TopKAttrs{true, DType::kInt32}, {random_tensor(type, {2, 1501}, 0, 99), ints({}, {k})}, 2, 0,
+            1u);
+    }
   }
 }
 

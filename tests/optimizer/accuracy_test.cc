@@ -56,6 +56,17 @@ TEST(AccuracyTest, TheBoundIsRelativeToTheLargestExpectedValue) {
   EXPECT_EQ(result.message(), "output 'y': largest difference 3.5, allowed 3");
 }
 
+TEST(AccuracyTest, FewIntegersThatFloatsDecideMayDiffer) {
+  AccuracyOptions options;
+  options.roundings["y"] = {1, 0.25};
+  EXPECT_TRUE(check(ints({3, 4, 5, 6}), ints({3, 5, 5, 6}), options).holds);
+  EXPECT_EQ(check(ints({3, 4, 5, 6}), ints({3, 5, 5, 6}), options).outputs[0].allowed, 1);
+  EXPECT_TRUE(check(ints({3, 4, 5, 6}), ints({3, 4, 5, 6}), options).holds);
+  EXPECT_FALSE(check(ints({3, 4, 5, 6}), ints({3, 6, 5, 6}), options).holds);  // by more than one
+  EXPECT_FALSE(check(ints({3, 4, 5, 6}), ints({3, 5, 5, 7}), options).holds);  // more than a quarter
+  EXPECT_FALSE(check(ints({3, 4, 5}), ints({3, 5, 5}), options).holds);
+}
+
 TEST(AccuracyTest, MaxAbsoluteUsesAtolAlone) {
   AccuracyOptions options;
   options.metric = "max_absolute";

@@ -51,6 +51,105 @@ TEST_F(Attention, WithACausalCondition) {
   EXPECT_EQ(count(graph, Op::kAttention), 1);
 }
 
+// Whether batches are equal or repeat may be known only when they are.
+TEST_F(Attention, WithOperandsAndMasksOverOtherBatches) {
+  const std::vector<ir::Dims> batches = {{-1, -1, -1, -1}, {3, 1, 3, 1}, {1, 3, 3, 1}, {1, 1, 3, 3}, {1, 1, 1, 3}};
+  for (const ir::Dims& of : batches) {
+    GraphBuilder g;
+    const Id q = g.input("q", {of[0], 5, 4}), k = g.input("k", {of[1], 6, 4}), v = g.input("v", {of[2], 6, 7});
+    const Id scores = g.add(g.matmul(q, k, false, true), g.input("mask", {of[3], 1, 6}));
+    const Id out = g.matmul(g.op(Op::kSoftmax, {scores}, ir::SoftmaxAttrs{false}), v);
+    EXPECT_EQ(count(apply_pass("RecognizeAttention", g.output(out).build(), 1e-5).graph, Op::kAttention), 1);
+  }
+}
+
+TEST_F(Attention, WithAMaskThatRepeatsQueries) {
+  const Id q = b.input("q", {2, 1, 4}), k = b.input("k", {2, 5, 4}), v = b.input("v", {2, 5, 7});
+  const Id scores = b.add(b.matmul(q, k, false, true), b.input("mask", {6, 5}));
+  EXPECT_EQ(count(recognized(b.matmul(softmax(scores), v)), Op::kAttention), 1);
+}
+
+TEST_F(Attention, NotWhereValuesAloneRepeat) {
+  const Id q = b.input("q", {1, 5, 4}), k = b.input("k", {1, 5, 4}), v = b.input("v", {2, 5, 7});
+  EXPECT_EQ(count(recognized(b.matmul(softmax(b.matmul(q, k, false, true)), v)), Op::kAttention), 0);
+}
+
+TEST_F(Attention, OfAProductOfKeysAndQueries) {
+  const Perm heads = {0, 2, 1, 3};
+  for (const bool by_rows : {false, true}) {
+    GraphBuilder g;
+    const auto transposed = [&](Id x, Perm perm) { return g.op(Op::kTranspose, {x}, ir::PermAttrs{std::move(perm)}); };
+    const Id q = g.input("q", {2, 5, 3, 4}), k = g.input("k", {2, 6, 3, 4}), v = g.input("v", {2, 6, 3, 7});
+    const Id queries = transposed(q, by_rows ? heads : Perm{0, 2, 3, 1});
+    const Id scores = transposed(g.matmul(transposed(k, heads), queries, false, by_rows), {0, 1, 3, 2});
+    const Id out = g.matmul(g.op(Op::kSoftmax, {scores}, ir::SoftmaxAttrs{false}), transposed(v, heads));
+    EXPECT_EQ(count(apply_pass("RecognizeAttention", g.output(out).build(), 1e-5).graph, Op::kAttention), 1);
+  }
+}
+
+// (x + m) - n with an n that takes back what was added: nothing of x is left there, in the node as well.
+TEST_F(Attention, KeepsTheOrderOfWhatCancels) {
+  const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {2, 3, 4}), v = b.input("v", {2, 3, 7});
+  const Id large = b.constant<float>({1, 3}, {-8, 0, -8}), some = b.constant<float>({1, 3}, {-8, 0, 0});
+  const Id scores = b.pointwise(P::kSub, {b.add(b.matmul(q, k, false, true), large), some});
+  const ir::Graph graph = recognized(b.matmul(softmax(scores), v));
+  EXPECT_EQ(only(graph, Op::kAttention).inputs.size(), 5u);
+}
+
+TEST_F(Attention, NotOfThreeMasksThatMayCancel) {
+  const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {2, 3, 4}), v = b.input("v", {2, 3, 7});
+  const Id m = b.input("m", {3}), n = b.input("n", {5, 1});
+  const Id scores = b.pointwise(P::kSub, {b.add(b.add(b.matmul(q, k, false, true), m), n), m});
+  EXPECT_EQ(count(recognized(b.matmul(softmax(scores), v)), Op::kAttention), 0);
+}
+
+TEST_F(Attention, NotOfScoresTransposedOtherwise) {
+  const Id q = b.input("q", {3, 3, 5, 4}), k = b.input("k", {3, 3, 5, 4}), v = b.input("v", {3, 3, 5, 7});
+  const Id scores = transpose(b.matmul(q, k, false, true), {1, 0, 2, 3});
+  EXPECT_EQ(count(recognized(b.matmul(softmax(scores), v)), Op::kAttention), 0);
+}
+
+// As transformers have it that keep a causal and a padding mask apart: (x * b - c * (1 - b) + mask) / 2, and deeper
+// nests.
+TEST_F(Attention, WithMasksAddedAndReplacing) {
+  for (int form = 0; form < 6; ++form) {
+    GraphBuilder g;
+    const Id q = g.input("q", {2, 5, 4}), k = g.input("k", {2, 6, 4}), v = g.input("v", {2, 6, 7});
+    const auto condition = [&](ir::Dims dims, const std::vector<uint8_t>& of) {
+      return g.op(Op::kCast, {g.constant<uint8_t>(std::move(dims), of)}, ir::CastAttrs{ir::DType::kBool});
+    };
+    const Id other = condition({6}, {1, 0, 1, 0, 1, 1});
+    const Id number = g.op(Op::kCast, {condition({5, 1}, {1, 0, 1, 0, 0})}, ir::CastAttrs{ir::DType::kFloat32});
+    const Id x = g.matmul(q, k, false, true), mask = g.input("mask", {2, 1, 6});
+    const auto scaled = [&](float factor, Id of) { return g.pointwise(P::kAffine, {of}, factor, 0); };
+    const auto by_number = [&](Id of) {
+      return g.pointwise(P::kSub, {g.mul(of, number), g.pointwise(P::kAffine, {number}, -3, 3)});
+    };
+    const auto kept = [&](Id of, float fill) { return g.pointwise(P::kSelect, {other, of, g.scalar(fill)}); };
+    const auto gone = [&](Id of, float fill) { return g.pointwise(P::kSelect, {other, g.scalar(fill), of}); };
+    const Id scores = form == 0   ? scaled(0.5f, g.add(by_number(x), mask))
+                      : form == 1 ? by_number(g.add(x, mask))
+                      : form == 2 ? by_number(kept(x, -2))
+                      : form == 3 ? kept(by_number(g.add(scaled(2, x), mask)), 2)
+                      : form == 4 ? gone(g.add(mask, kept(x, -1)), -3)
+                                  : g.pointwise(P::kSub, {scaled(3, gone(x, 1)), mask});
+    const Id out = g.matmul(g.op(Op::kSoftmax, {scores}, ir::SoftmaxAttrs{false}), v);
+    const ir::Graph graph = apply_pass("RecognizeAttention", g.output(out).build(), 1e-5).graph;
+    EXPECT_EQ(count(graph, Op::kAttention), 1) << ir::to_string(graph);
+  }
+}
+
+TEST_F(Attention, WithAConditionThatPartlyAlwaysHolds) {
+  const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {2, 6, 4}), v = b.input("v", {2, 6, 7});
+  const Id some = b.op(Op::kCast, {b.constant<uint8_t>({6}, {1, 0, 1, 0, 1, 1})}, ir::CastAttrs{ir::DType::kBool});
+  const uint8_t one = 1;
+  const Id yes = b.graph().add_constant(ir::make_tensor<uint8_t>(ir::DType::kBool, {}, std::span(&one, 1)), "yes");
+  const Id all = b.op(Op::kFill, {b.constant<int32_t>({3}, {2, 5, 6}), yes}, ir::EmptyAttrs{});
+  const Id kept =
+      b.pointwise(P::kSelect, {b.pointwise(P::kLogicalAnd, {all, some}), b.matmul(q, k, false, true), b.scalar(-3.0f)});
+  EXPECT_EQ(count(recognized(b.matmul(softmax(kept), v)), Op::kAttention), 1);
+}
+
 // Unlike what is added, what stands in the place of scores of 100 leaves nothing of them.
 TEST_F(Attention, WithAConditionForLargeScores) {
   const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {2, 5, 4}), v = b.input("v", {2, 5, 7});
@@ -139,15 +238,9 @@ TEST_F(Attention, NotWhereTheWeightsAreReadElsewhere) {
   EXPECT_EQ(count(recognized(b.matmul(weights, v)), Op::kAttention), 0);
 }
 
-TEST_F(Attention, NotWhereKeysAreSharedByHeads) {
+TEST_F(Attention, WithKeysSharedByHeads) {
   const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {1, 6, 4}), v = b.input("v", {1, 6, 7});
-  EXPECT_EQ(count(recognized(b.matmul(softmax(b.matmul(q, k, false, true)), v)), Op::kAttention), 0);
-}
-
-TEST_F(Attention, NotWhereTheMaskMakesTheScoresLarger) {
-  const Id q = b.input("q", {1, 5, 4}), k = b.input("k", {1, 6, 4}), v = b.input("v", {2, 6, 7});
-  const Id scores = b.add(b.matmul(q, k, false, true), b.input("mask", {2, 1, 6}));
-  EXPECT_EQ(count(recognized(b.matmul(softmax(scores), v)), Op::kAttention), 0);
+  EXPECT_EQ(count(recognized(b.matmul(softmax(b.matmul(q, k, false, true)), v)), Op::kAttention), 1);
 }
 
 }  // namespace

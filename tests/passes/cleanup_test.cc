@@ -56,6 +56,27 @@ TEST_F(Cleanup, DropsNeutralElementsOfIntegers) {
 TEST_F(Cleanup, KeepsBroadcastingNeutralElements) { expect_nodes(b.add(r, b.filled<float>({3, 1, 1}, 0)), 2); }
 TEST_F(Cleanup, KeepsGraphInputsOffOutputs) { expect_nodes(b.add(x, b.scalar(0.0f)), 1); }
 
+// x or 2 * ones_like(x) - 1, as masks are written.
+TEST_F(Cleanup, FilledOperandsBecomeScalars) {
+  const auto ones = b.op(Op::kFill, {b.shape_of(x), b.scalar(1.0f)}, ir::EmptyAttrs{});
+  const auto condition = b.pointwise(P::kGreater, {x, r});
+  const auto out = b.pointwise(P::kSelect, {condition, b.pointwise(P::kAffine, {ones}, 2, -1), r});
+  const ir::Graph graph = cleaned(out);
+  EXPECT_EQ(count(graph, Op::kFill), 0) << ir::to_string(graph);
+  EXPECT_EQ(num_nodes(graph), 3);
+}
+TEST_F(Cleanup, FilledOperandsThatGiveTheShapeStay) {
+  const auto ones = b.op(Op::kFill, {b.ints({3, 1, 4}), b.scalar(1.0f)}, ir::EmptyAttrs{});
+  EXPECT_EQ(count(cleaned(b.add(b.mul(r, b.scalar(3.0f)), ones)), Op::kFill), 1);
+}
+
+TEST_F(Cleanup, SoftmaxDropsWhatIsAddedToAll) {
+  expect_nodes(b.op(Op::kSoftmax, {b.pointwise(P::kAffine, {r}, 1, 1e-9f)}, ir::SoftmaxAttrs{false}), 2);
+}
+TEST_F(Cleanup, SoftmaxKeepsWhatMayRound) {
+  expect_nodes(b.op(Op::kSoftmax, {b.pointwise(P::kAffine, {r}, 1, 1e9f)}, ir::SoftmaxAttrs{true}), 3);
+}
+
 TEST_F(Cleanup, ScalarsBecomeAffine) {
   const auto scaled = b.mul(b.pointwise(P::kSub, {x, b.constant<float>({1}, {127.5f})}), b.scalar(0.0078125f));
   const ir::Graph graph = cleaned(b.pointwise(P::kSub, {b.scalar(3.0f), scaled}));

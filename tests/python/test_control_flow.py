@@ -384,3 +384,15 @@ def test_loops_inside_a_cond_of_tensorflow_1(tmp_path):
         tf1.enable_control_flow_v2()
     feeds = [(s * np.abs(real(2, 3)), np.bool_(flag)) for s in (1, -1) for flag in (True, False)]
     compare(tmp_path, graph.as_graph_def(), ["x:0", "flag:0"], ["y:0"], feeds)
+
+
+def test_a_branch_that_these_shapes_do_not_fit(tmp_path):
+    """Rows join where there are two columns; other inputs take the other branch."""
+    def joined(x, plain):
+        return tf.cond(plain, lambda: tf.concat([x, x], 0), lambda: tf.concat([x, tf.reshape(x, [-1, 2])], 0))
+
+    graph_def, inputs, outputs = frozen(joined, [spec(None, None), spec(dtype=tf.bool)], lower=False)
+    compare(tmp_path, graph_def, inputs, outputs, [(real(3, 4), np.bool_(True)), (real(3, 2), np.bool_(False))])
+    engine = blade.Engine(tmp_path / "model.pb", outputs=outputs)
+    with pytest.raises(blade.BladeError, match="4 and 2"):
+        engine.run(dict(zip(inputs, (real(3, 4), np.bool_(False)))))

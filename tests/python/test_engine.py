@@ -91,7 +91,8 @@ def test_feeds_after_the_first(tmp_path):
     for feed in ({"x": x, "y": y}, {"x": x, "y": y}, {"y": y, "x": x}, {"y:0": y, "x": x}, {"x": [[5, 6]], "y": y.tolist()},
                  {"x": strided[..., 1], "y": strided[..., 0]}, {"x": x.astype(">f4"), "y": y}):
         np.testing.assert_array_equal(engine.run(feed)["z"], [[4, 4]])
-    for feed, words in (({"x": x}, "missing"), ({"x": x, "y": y, "w": y}, "unknown"), ({"x": x, "y": y.astype(np.float64)}, "float64")):
+    for feed, words in (({"x": x}, "missing"), ({"x": x, "y": y, "w": y}, "unknown"), ({"x": x, "y": y.astype(np.float64)}, "float64"),
+                        ({"x": x, "y": y, 3: y, b"w": y}, "unknown")):
         with pytest.raises(ValueError, match=words):
             engine.run(feed)
 

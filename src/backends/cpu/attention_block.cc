@@ -303,16 +303,20 @@ HWY_ATTR void rescale(RowState& state, float* results, int64_t width) {
   }
 }
 
-// Numbers of a mask other than zero in place of scores.
+// Numbers of a mask other than zero in place of scores, then `added` to all; either may be null.
 template <int kVectors>
-HWY_ATTR void replace(const float* mask, float* scores, int64_t keys, RowState& state) {
+HWY_ATTR void apply_masks(const float* mask, const float* added, float* scores, int64_t keys, RowState& state) {
   const D d;
   for (int v = 0; v < kVectors; ++v) {
     V most = hn::Load(d, state.most + v * kLanes);
     for (int64_t s = 0; s < keys; ++s) {
       const int64_t at = s * kVectors * kLanes + v * kLanes;
-      const V of_mask = hn::Load(d, mask + at);
-      const V score = hn::IfThenElse(hn::Ne(of_mask, hn::Zero(d)), of_mask, hn::Load(d, scores + at));
+      V score = hn::Load(d, scores + at);
+      if (mask != nullptr) {
+        const V of_mask = hn::Load(d, mask + at);
+        score = hn::IfThenElse(hn::Ne(of_mask, hn::Zero(d)), of_mask, score);
+      }
+      if (added != nullptr) score = hn::Add(score, hn::Load(d, added + at));
       hn::Store(score, d, scores + at);
       most = hn::Max(score, most);
     }
@@ -326,7 +330,7 @@ struct BlockWalk {
   static constexpr int64_t kPitch = kVectors * kLanes;
 
   const AttentionBlock& block;
-  float *queries, *scores, *results, *mask;
+  float *queries, *scores, *results, *mask, *added;
   RowState state;
 
   BlockWalk(const AttentionBlock& b, float* scratch)
@@ -334,32 +338,36 @@ struct BlockWalk {
         queries(scratch),
         scores(queries + b.depth * kPitch),
         results(scores + std::min(b.keys, kKeysOfChunk) * kPitch),
-        mask(results + b.width * kPitch) {
+        mask(results + b.width * kPitch),
+        added(mask + std::min(b.keys, kKeysOfChunk) * kPitch) {
     // Not -inf: rows of which a chunk has nothing but -inf must not become NaN.
     std::fill(state.most, state.most + kPitch, std::numeric_limits<float>::lowest());
     std::fill(state.sum, state.sum + kPitch, 0.0f);
   }
 
-  // The mask of keys [first, first + count), with queries in lanes.
-  HWY_ATTR void spread_mask(int64_t first, int64_t count, float* to) const {
-    const float* from = block.mask.data + first * block.mask.column;
-    if (block.mask.row != 0) {
-      to_lanes({from, block.mask.row, block.mask.column}, block.queries, count, 1, to, kPitch);
+  // A mask of keys [first, first + count), with queries in lanes.
+  HWY_ATTR void spread_mask(const StridedMatrix& of, int64_t first, int64_t count, float* to) const {
+    const float* from = of.data + first * of.column;
+    if (of.row != 0) {
+      to_lanes({from, of.row, of.column}, block.queries, count, 1, to, kPitch);
       return;
     }
     for (int64_t s = 0; s < count; ++s) {
-      const V number = constant(from[s * block.mask.column]);
+      const V number = constant(from[s * of.column]);
       for (int v = 0; v < kVectors; ++v) hn::Store(number, D(), to + s * kPitch + v * kLanes);
     }
   }
 
   void score(int64_t first, int64_t count) {
     const bool masked = block.mask.data != nullptr, replaces = masked && block.mask_replaces;
-    if (masked) spread_mask(first, count, replaces ? mask : scores);
+    const bool adds = block.added.data != nullptr;
+    if (masked) spread_mask(block.mask, first, count, replaces ? mask : scores);
     product<kVectors>({block.k.data + first * block.k.row, block.k.row, block.k.column, queries, block.depth, scores,
-                       masked && !replaces, replaces ? nullptr : state.most},
+                       masked && !replaces, replaces || adds ? nullptr : state.most},
                       count);
-    if (replaces) replace<kVectors>(mask, scores, count, state);
+    if (!replaces && !adds) return;
+    if (adds) spread_mask(block.added, first, count, added);
+    apply_masks<kVectors>(replaces ? mask : nullptr, adds ? added : nullptr, scores, count, state);
   }
 
   HWY_ATTR void run() {
@@ -393,7 +401,7 @@ void attend_block(const AttentionBlock& block, std::byte* scratch) {
 }
 
 size_t block_scratch_bytes(int64_t keys, int64_t depth, int64_t width) {
-  return static_cast<size_t>((depth + width + 2 * std::min(keys, kKeysOfChunk)) * kAttentionVectors * kLanes) *
+  return static_cast<size_t>((depth + width + 3 * std::min(keys, kKeysOfChunk)) * kAttentionVectors * kLanes) *
          sizeof(float);
 }
 

@@ -12,11 +12,11 @@ struct StridedMatrix {
   int64_t row = 0, column = 0;
 };
 
-// out[queries][width] = softmax(scale * q * transposed(k) + mask) * v, with a mask that is added, or whose numbers
-// other than zero replace scores. Rows without a score above -inf become NaN, as in TensorFlow.
+// out[queries][width] = softmax(scale * q * transposed(k) + mask + added) * v, with a mask that is added, or whose
+// numbers other than zero replace scores. Rows without a score above -inf become NaN, as in TensorFlow.
 struct AttentionBlock {
   int64_t queries = 0, keys = 0, depth = 0, width = 0;
-  StridedMatrix q, k, v, mask;  // mask.data: null where there is none
+  StridedMatrix q, k, v, mask, added;  // mask.data, added.data: null where there is none
   bool mask_replaces = false;
   float scale = 1;
   float* out = nullptr;  // a row's elements side by side

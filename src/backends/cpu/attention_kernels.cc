@@ -35,8 +35,9 @@ MatrixBatch matrix_batch(const ir::Dims& dims, const ir::Dims& strides) {
 
 struct AttentionPlan {
   int64_t items = 0, queries = 0, keys = 0, depth = 0, width = 0;  // width: of a value
-  MatrixBatch q, k, v, out, mask;
-  bool masked = false, mask_replaces = false;
+  MatrixBatch q, k, v, out, mask[2];
+  int masks = 0;
+  bool mask_replaces = false;
   float scale = 1;
   int64_t blocks = 1, rows = 0;  // of an item's queries; rows of a block
   int64_t single_rows = 0;       // of an item, behind those of its last block: attended one by one
@@ -65,49 +66,68 @@ void plan_blocks(AttentionPlan& plan, int threads) {
 AttentionPlan plan_attention(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::AttentionAttrs>();
   const auto strides = [&](size_t i) { return row_major_strides(request.inputs[i].dims); };
-  const ir::Dims q = reference::permuted(request.inputs[0].dims, attrs.query_perm),
-                 k = reference::permuted(request.inputs[1].dims, attrs.key_perm),
-                 v = reference::permuted(request.inputs[2].dims, attrs.value_perm);
+  const auto operand = [&](size_t i, const std::vector<int64_t>& perm) {
+    return reference::permuted(request.inputs[i].dims, perm);
+  };
+  const ir::Dims q = operand(0, attrs.query_perm), k = operand(1, attrs.key_perm), v = operand(2, attrs.value_perm);
+  const ir::Dims stored = request.outputs[0].dims, stored_strides = row_major_strides(stored);
+  ir::Dims out(q.size()), out_strides(q.size());
+  for (size_t i = 0; i < stored.size(); ++i) {
+    out[static_cast<size_t>(attrs.output_perm[i])] = stored[i];
+    out_strides[static_cast<size_t>(attrs.output_perm[i])] = stored_strides[i];
+  }
   AttentionPlan plan;
-  plan.items = product(q, 0, q.size() - 2);
-  plan.queries = q[q.size() - 2];
-  plan.keys = k[k.size() - 2];
+  plan.items = product(out, 0, out.size() - 2);
+  plan.queries = out[out.size() - 2];
+  plan.keys = v[v.size() - 2];
   plan.depth = q.back();
   plan.width = v.back();
   plan.scale = attrs.scale;
-  plan.q = matrix_batch(q, reference::permuted(strides(0), attrs.query_perm));
-  plan.k = matrix_batch(k, reference::permuted(strides(1), attrs.key_perm));
-  plan.v = matrix_batch(v, reference::permuted(strides(2), attrs.value_perm));
-  ir::Dims out = q, out_strides(q.size()), scores = q;
-  out.back() = plan.width;
-  const ir::Dims stored = row_major_strides(request.outputs[0].dims);
-  for (size_t i = 0; i < stored.size(); ++i) out_strides[static_cast<size_t>(attrs.output_perm[i])] = stored[i];
+  const auto read_as = [&](const ir::Dims& dims, size_t i, const std::vector<int64_t>& perm) {
+    return matrix_batch(out, reference::repeating(dims, reference::permuted(strides(i), perm)));
+  };
+  plan.q = read_as(q, 0, attrs.query_perm);
+  plan.k = read_as(k, 1, attrs.key_perm);
+  plan.v = read_as(v, 2, attrs.value_perm);
   plan.out = matrix_batch(out, out_strides);
+  ir::Dims scores = out;
   scores.back() = plan.keys;
-  plan.masked = request.inputs.size() > 3;
-  plan.mask_replaces = attrs.mask_replaces;
-  if (plan.masked) plan.mask = matrix_batch(scores, broadcast_strides(request.inputs[3].dims, scores));
+  plan.masks = static_cast<int>(request.inputs.size()) - 3;
+  plan.mask_replaces = attrs.mask_replaces && plan.masks > 0;
+  for (int i = 0; i < plan.masks; ++i) {
+    plan.mask[i] = matrix_batch(scores, broadcast_strides(request.inputs[3 + static_cast<size_t>(i)].dims, scores));
+  }
   plan_blocks(plan, std::max(1, request.num_threads));
   return plan;
 }
 
 struct AttentionOperands {
-  const float *q, *k, *v, *mask;
+  const float *q, *k, *v, *mask[2];
   float* out;
 };
 
-// A row of scores to weights not yet divided by their sum, which is returned.
-float weigh_row(const RowFunctions& f, const AttentionBlock& block, const float* mask, float* row) {
+void add_to_row(const RowFunctions& f, const float* mask, int64_t step, float* row, int64_t keys) {
+  if (step == 0) {
+    f.affine(row, 1, *mask, row, keys);
+  } else {
+    for (int64_t s = 0; s < keys; ++s) row[s] += mask[s * step];
+  }
+}
+
+// Row `r` of scores to weights not yet divided by their sum, which is returned.
+float weigh_row(const RowFunctions& f, const AttentionBlock& block, int64_t r, float* row) {
   if (block.scale != 1) f.affine(row, block.scale, 0, row, block.keys);
+  const float* mask = block.mask.data == nullptr ? nullptr : block.mask.data + r * block.mask.row;
   if (mask != nullptr && block.mask_replaces) {
     for (int64_t s = 0; s < block.keys; ++s) {
       const float of_mask = mask[s * block.mask.column];
       row[s] = of_mask != 0 ? of_mask : row[s];
     }
-  } else if (mask != nullptr && block.mask.column == 0) {
-    f.affine(row, 1, *mask, row, block.keys);
   } else if (mask != nullptr) {
-    for (int64_t s = 0; s < block.keys; ++s) row[s] += mask[s * block.mask.column];
+    add_to_row(f, mask, block.mask.column, row, block.keys);
+  }
+  if (block.added.data != nullptr) {
+    add_to_row(f, block.added.data + r * block.added.row, block.added.column, row, block.keys);
   }
   return f.exp_sum(row, f.max(row, block.keys), row, block.keys);
 }
@@ -117,8 +137,7 @@ void attend_rows(const AttentionBlock& block, float* scores) {
   const RowFunctions& f = row_functions();
   for (int64_t r = 0; r < block.queries; ++r) {
     f.dots(block.q.data + r * block.q.row, block.k.data, block.k.row, block.keys, scores, block.depth);
-    const float* mask = block.mask.data == nullptr ? nullptr : block.mask.data + r * block.mask.row;
-    const float sum = weigh_row(f, block, mask, scores);
+    const float sum = weigh_row(f, block, r, scores);
     f.combine(scores, block.v.data, block.v.row, block.keys, 1 / sum, block.out + r * block.out_row, block.width);
   }
 }
@@ -137,7 +156,8 @@ AttentionBlock block_of(const AttentionPlan& plan, const AttentionOperands& oper
   block.q = matrix(operands.q, plan.q, row);
   block.k = matrix(operands.k, plan.k, 0);
   block.v = matrix(operands.v, plan.v, 0);
-  if (plan.masked) block.mask = matrix(operands.mask, plan.mask, row);
+  if (plan.masks > 0) block.mask = matrix(operands.mask[0], plan.mask[0], row);
+  if (plan.masks > 1) block.added = matrix(operands.mask[1], plan.mask[1], row);
   block.mask_replaces = plan.mask_replaces;
   block.scale = plan.scale;
   block.out = operands.out + plan.out.offsets[item] + row * plan.out.row;
@@ -183,8 +203,12 @@ Result<std::unique_ptr<Kernel>> create_attention(const KernelRequest& request, P
   const int64_t tasks = std::clamp<int64_t>(std::min<int64_t>(worth, int64_t{2} * threads), 1, units);
   return make_kernel(
       [=](const KernelArgs& args) {
-        const AttentionOperands operands = {input<float>(args, 0), input<float>(args, 1), input<float>(args, 2),
-                                            plan->masked ? input<float>(args, 3) : nullptr, output<float>(args)};
+        const AttentionOperands operands = {
+            input<float>(args, 0),
+            input<float>(args, 1),
+            input<float>(args, 2),
+            {plan->masks > 0 ? input<float>(args, 3) : nullptr, plan->masks > 1 ? input<float>(args, 4) : nullptr},
+            output<float>(args)};
         args.pool->parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
           attend(*plan, operands, units * task / tasks, units * (task + 1) / tasks,
                  args.scratch + static_cast<size_t>(slot) * plan->slot_bytes);

@@ -3,16 +3,19 @@
 #include "backends/cpu/cast_fusion.h"
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
+#include "backends/cpu/kernel_support.h"
 #include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/gemm.h"
 #include "backends/cpu/packed_weights.h"
+#include "backends/cpu/row_functions.h"
 
 namespace blade::backends::cpu {
 namespace {
 
 // Core arithmetic rate that predictions assume, in flops a microsecond: only ratios between rows matter.
 constexpr double kFlopsPerMicrosecond = 60e3;
-constexpr double kAmxSpeed = 13;  // of tile registers, whose rows are computed in sixteens
+constexpr double kMicrosecondsPerItem = 0.15;  // of a batch: packing that begins anew
+constexpr double kAmxSpeed = 13;               // of tile registers, whose rows are computed in sixteens
 
 constexpr MatrixUnit kVectors = MatrixUnit::kVectors, kTiles = MatrixUnit::kTiles;
 
@@ -85,7 +88,8 @@ double packed_us(const KernelRequest& request) {
 template <MatrixUnit kUnit = kVectors>
 double batched_us(const KernelRequest& request) {
   const Matrices m = matrices_of(request);
-  return product_us(request, m.batch, m.m, kUnit) + 1 + static_cast<double>(request.inputs[1].bytes()) / 4000;
+  return product_us(request, m.batch, m.m, kUnit) + 1 + static_cast<double>(request.inputs[1].bytes()) / 4000 +
+         kMicrosecondsPerItem * static_cast<double>(m.batch) / std::max(1, request.num_threads);
 }
 
 template <class T, class Out = T, MatrixUnit kUnit = kVectors>
@@ -172,10 +176,60 @@ Result<std::unique_ptr<Kernel>> create_batched(const KernelRequest& request, Pac
       epilogue.in_place_inputs(), matmul_scratch_bytes<T>(shape, request.num_threads));
 }
 
+// Batches of small products: b is read where it lies, by each row of a.
+bool rows_are_combined(const KernelRequest& request) {
+  return !attrs_of(request).transpose_b || matrices_of(request).k == 1;  // else each number is a product of two rows
+}
+
+Support supports_product_rows(const KernelRequest& request) {
+  if (Support s = supports_any<float>(request); !s.ok) return s;
+  const Matrices m = matrices_of(request);
+  if (!attrs_of(request).epilogue.empty()) return Support::no("something is joined to it");
+  if (m.a_col != 1) return Support::no("a is transposed");
+  if (m.batch < 2) return Support::no("is a single product");
+  if (m.m > 16 || m.k * m.n > 4096) return Support::no("the products are large enough to pack b");
+  return Support::yes();
+}
+
+double product_rows_us(const KernelRequest& request) {
+  constexpr double kPerRow = 0.01, kPerVector = 0.0005;
+  const Matrices m = matrices_of(request);
+  const int64_t along = rows_are_combined(request) ? m.n : m.k, across = rows_are_combined(request) ? m.k : m.n;
+  const double per_row = kPerRow + kPerVector * static_cast<double>(across * ceil_div(along, int64_t{16}));
+  return 1 + static_cast<double>(m.batch * m.m) * per_row / std::max(1, request.num_threads);
+}
+
+Result<std::unique_ptr<Kernel>> create_product_rows(const KernelRequest& request, PackCache&) {
+  const Matrices m = matrices_of(request);
+  const bool combined = rows_are_combined(request);
+  const auto a_offsets = batch_offsets(request.inputs[0].dims, request.outputs[0].dims);
+  const auto b_offsets = batch_offsets(request.inputs[1].dims, request.outputs[0].dims);
+  const RowFunctions& f = row_functions();
+  return make_kernel([=, &f](const KernelArgs& args) {
+    const double work = static_cast<double>(m.m * (10 + m.k * m.n / 8));
+    parallel_ranges(args.pool, m.batch, work, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const float* a = input<float>(args, 0) + a_offsets[static_cast<size_t>(i)];
+        const float* b = input<float>(args, 1) + b_offsets[static_cast<size_t>(i)];
+        float* out = output<float>(args) + i * m.m * m.n;
+        for (int64_t r = 0; r < m.m; ++r, a += m.a_row, out += m.n) {
+          if (combined) {
+            f.combine(a, b, m.b_row, m.k, 1, out, m.n);
+          } else {
+            f.dots(a, b, m.b_col, m.n, out, m.k);
+          }
+        }
+      }
+    });
+    return Status::ok_status();
+  });
+}
+
 constexpr KernelEntry kMatmulRows[] = {
     {"cpu.matmul.packed_f32", ir::Op::kMatMul, supports_packed<float>, packed_us<>, create_packed<float>,
      packed_blockings},
     {"cpu.matmul.batched_f32", ir::Op::kMatMul, supports_any<float>, batched_us<>, create_batched<float>},
+    {"cpu.matmul.rows_f32", ir::Op::kMatMul, supports_product_rows, product_rows_us, create_product_rows},
     {"cpu.matmul.packed_bf16", ir::Op::kMatMul, supports_packed<BFloat16>, packed_us<>, create_packed<BFloat16>,
      packed_blockings},
     {"cpu.matmul.packed_amx_bf16", ir::Op::kMatMul, supports_packed<BFloat16, kTiles>, packed_us<kTiles>,

@@ -168,24 +168,19 @@ Result<std::unique_ptr<Kernel>> create_batch_norm(const KernelRequest& request, 
       1, static_cast<size_t>(2 * rows.length) * sizeof(float));
 }
 
-float lrn_factor(float base, float beta) {
-  if (beta == 0.5f) return 1 / std::sqrt(base);
-  if (beta == 0.75f) return 1 / (std::sqrt(base) * std::sqrt(std::sqrt(base)));
-  return std::pow(base, -beta);
+Support supports_lrn(const KernelRequest& request) {
+  if (request.node->get<ir::LrnAttrs>().depth_radius > kMostLrnRadius) return Support::no("its windows are too wide");
+  return needs_float32(request);
 }
 
 Result<std::unique_ptr<Kernel>> create_lrn(const KernelRequest& request, PackCache&) {
   const Rows rows = rows_of(request);
-  const ir::LrnAttrs attrs = request.node->get<ir::LrnAttrs>();
-  return make_kernel([=](const KernelArgs& args) {
-    for_rows(args, rows, 10 + static_cast<double>(attrs.depth_radius), [&](const float* x, float* out) {
-      for (int64_t c = 0; c < rows.length; ++c) {
-        float squares = 0;
-        const int64_t last = std::min(rows.length - 1, c + attrs.depth_radius);
-        for (int64_t k = std::max<int64_t>(0, c - attrs.depth_radius); k <= last; ++k) squares += x[k] * x[k];
-        out[c] = x[c] * lrn_factor(attrs.bias + attrs.alpha * squares, attrs.beta);
-      }
-    });
+  const auto& attrs = request.node->get<ir::LrnAttrs>();
+  const LrnRow lrn{attrs.depth_radius, attrs.bias, attrs.alpha, attrs.beta};
+  const RowFunctions& f = row_functions();
+  return make_kernel([=, &f](const KernelArgs& args) {
+    const double work = 2 + static_cast<double>(lrn.radius) / 4;
+    for_rows(args, rows, work, [&](const float* x, float* out) { f.lrn(x, lrn, out, rows.length); });
     return Status::ok_status();
   });
 }
@@ -194,7 +189,7 @@ constexpr KernelEntry kNormalizationRows[] = {
     {"cpu.softmax.rows_f32", ir::Op::kSoftmax, needs_float32, nullptr, create_softmax},
     {"cpu.layer_norm.rows_f32", ir::Op::kLayerNorm, supports_layer_norm, nullptr, create_layer_norm},
     {"cpu.batch_norm.rows_f32", ir::Op::kBatchNorm, supports_batch_norm, nullptr, create_batch_norm},
-    {"cpu.lrn.rows_f32", ir::Op::kLrn, needs_float32, nullptr, create_lrn},
+    {"cpu.lrn.rows_f32", ir::Op::kLrn, supports_lrn, nullptr, create_lrn},
 };
 
 }  // namespace

@@ -69,6 +69,7 @@ BLADE_UNARY(Log, log_of(x))
 BLADE_UNARY(Log1p, log1p_of(x))
 BLADE_UNARY(Sin, sin_of(x))
 BLADE_UNARY(Cos, cos_of(x))
+BLADE_UNARY(Atan, atan_of(x))
 BLADE_UNARY(Tanh, tanh_of(x))
 BLADE_UNARY(Sigmoid, sigmoid_of(x))
 BLADE_UNARY(Erf, erf_of(x))
@@ -112,6 +113,7 @@ BLADE_BINARY(DivNoNan, hn::IfThenElse(hn::Eq(b, constant(0)), constant(0), hn::D
 BLADE_BINARY(MulNoNan, hn::IfThenElse(hn::Eq(b, constant(0)), constant(0), hn::Mul(a, b)))
 BLADE_BINARY(Xdivy, hn::IfThenElse(hn::Eq(a, constant(0)), constant(0), hn::Div(a, b)))
 BLADE_BINARY(Xlogy, hn::IfThenElse(hn::Eq(a, constant(0)), constant(0), hn::Mul(a, log_of(b))))
+BLADE_BINARY(Atan2, atan2_of(a, b))
 BLADE_BINARY(FloorDiv, hn::Floor(hn::Div(a, b)))
 BLADE_BINARY(TruncDiv, hn::Trunc(hn::Div(a, b)))
 BLADE_BINARY(Maximum, max_of(a, b))
@@ -145,6 +147,7 @@ BlockFunction vector_function(PointwiseOp op) {
     BLADE_CASE(unary, Log1p)
     BLADE_CASE(unary, Sin)
     BLADE_CASE(unary, Cos)
+    BLADE_CASE(unary, Atan)
     BLADE_CASE(unary, Tanh)
     BLADE_CASE(unary, Sigmoid)
     BLADE_CASE(unary, Erf)
@@ -178,6 +181,7 @@ BlockFunction vector_function(PointwiseOp op) {
     BLADE_CASE(binary, MulNoNan)
     BLADE_CASE(binary, Xdivy)
     BLADE_CASE(binary, Xlogy)
+    BLADE_CASE(binary, Atan2)
     BLADE_CASE(binary, FloorDiv)
     BLADE_CASE(binary, TruncDiv)
     BLADE_CASE(binary, Maximum)
@@ -239,8 +243,6 @@ BlockFunction scalar_function(PointwiseOp op) {
       return scalar_unary<std::asin>;
     case PointwiseOp::kAcos:
       return scalar_unary<std::acos>;
-    case PointwiseOp::kAtan:
-      return scalar_unary<std::atan>;
     case PointwiseOp::kSinh:
       return scalar_unary<std::sinh>;
     case PointwiseOp::kCosh:
@@ -259,8 +261,6 @@ BlockFunction scalar_function(PointwiseOp op) {
       return scalar_binary<std::fmod>;
     case PointwiseOp::kPow:
       return scalar_binary<std::pow>;
-    case PointwiseOp::kAtan2:
-      return scalar_binary<std::atan2>;
     default:
       return nullptr;
   }
@@ -292,6 +292,8 @@ double block_cost(PointwiseOp op) {
     case PointwiseOp::kGeluErf:
     case PointwiseOp::kGeluTanh:
     case PointwiseOp::kXlogy:
+    case PointwiseOp::kAtan:
+    case PointwiseOp::kAtan2:
       return 8;
     default:
       return 1;

@@ -43,6 +43,23 @@ HWY_ATTR HWY_INLINE V expm1_of(V x) {
   return keep_nan(x, hn::IfThenElse(hn::Gt(x, constant(88.722839f)), infinity(), small));
 }
 
+HWY_ATTR HWY_INLINE V atan_of(V x) { return keep_nan(x, hn::Atan(D(), x)); }
+
+// The angle of (x, y): of the shorter over the longer side, mirrored to its octant.
+HWY_ATTR HWY_INLINE V atan2_of(V y, V x) {
+  const V across = hn::Abs(x), up = hn::Abs(y);
+  const V longer = hn::Max(across, up), shorter = hn::Min(across, up);
+  V ratio = hn::IfThenElse(hn::Eq(longer, constant(0)), constant(0), hn::Div(shorter, longer));
+  ratio = hn::IfThenElse(hn::Eq(shorter, infinity()), constant(1), ratio);
+  const V angle = hn::Atan(D(), ratio);
+  const V right = hn::IfThenElse(hn::Gt(up, across), hn::Sub(constant(1.57079632679f), angle), angle);
+  const D d;
+  const hn::RebindToSigned<D> di;
+  const auto is_left = hn::MaskFromVec(hn::BitCast(d, hn::BroadcastSignBit(hn::BitCast(di, x))));
+  const V half_turn = hn::CopySign(hn::IfThenElse(is_left, hn::Sub(constant(3.14159265359f), right), right), y);
+  return keep_nan(x, keep_nan(y, half_turn));
+}
+
 HWY_ATTR HWY_INLINE V log_of(V x) {
   V result = hn::Log(D(), x);
   result = hn::IfThenElse(hn::Eq(x, infinity()), infinity(), result);

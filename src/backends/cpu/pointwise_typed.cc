@@ -171,19 +171,22 @@ struct LogicalNot {
   }
 };
 
+// Loops count in variables of their own: bytes that are written might be those of the row otherwise, and no compiler
+// vectorizes that.
 template <class T, class Fn>
 TypedError binary(const TypedRow& row) {
   using Out = decltype(Fn::template apply<T>(T{}, T{}));
   const T *a = static_cast<const T*>(row.in[0]), *b = static_cast<const T*>(row.in[1]);
   Out* out = static_cast<Out*>(row.out);
-  if (row.stride[0] == 1 && row.stride[1] == 1) {
-    for (int64_t i = 0; i < row.count; ++i) out[i] = Fn::template apply<T>(a[i], b[i]);
+  const int64_t count = row.count, b_stride = row.stride[1];
+  if (row.stride[0] == 1 && b_stride == 1) {
+    for (int64_t i = 0; i < count; ++i) out[i] = Fn::template apply<T>(a[i], b[i]);
   } else if (row.stride[0] == 1) {
     const T scalar = *b;
-    for (int64_t i = 0; i < row.count; ++i) out[i] = Fn::template apply<T>(a[i], scalar);
+    for (int64_t i = 0; i < count; ++i) out[i] = Fn::template apply<T>(a[i], scalar);
   } else {
     const T scalar = *a;
-    for (int64_t i = 0; i < row.count; ++i) out[i] = Fn::template apply<T>(scalar, b[i * row.stride[1]]);
+    for (int64_t i = 0; i < count; ++i) out[i] = Fn::template apply<T>(scalar, b[i * b_stride]);
   }
   return TypedError::kNone;
 }
@@ -193,8 +196,21 @@ TypedError unary(const TypedRow& row) {
   using Out = decltype(Fn::template apply<T>(T{}));
   const T* a = static_cast<const T*>(row.in[0]);
   Out* out = static_cast<Out*>(row.out);
-  for (int64_t i = 0; i < row.count; ++i) out[i] = Fn::template apply<T>(a[i * row.stride[0]]);
+  const int64_t count = row.count, stride = row.stride[0];
+  if (stride == 1) {
+    for (int64_t i = 0; i < count; ++i) out[i] = Fn::template apply<T>(a[i]);
+  } else {
+    std::fill(out, out + count, Fn::template apply<T>(*a));
+  }
   return TypedError::kNone;
+}
+
+template <class T, int kStrideB, int kStrideC>
+void select_row(const uint8_t* mask, const T* b, const T* c, T* out, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    const T of_b = b[i * kStrideB], of_c = c[i * kStrideC];
+    out[i] = mask[i] != 0 ? of_b : of_c;
+  }
 }
 
 // Bytes move whatever they mean.
@@ -203,8 +219,14 @@ TypedError select(const TypedRow& row) {
   const auto* mask = static_cast<const uint8_t*>(row.in[0]);
   const T *b = static_cast<const T*>(row.in[1]), *c = static_cast<const T*>(row.in[2]);
   T* out = static_cast<T*>(row.out);
-  for (int64_t i = 0; i < row.count; ++i) {
-    out[i] = mask[i * row.stride[0]] != 0 ? b[i * row.stride[1]] : c[i * row.stride[2]];
+  if (row.stride[0] == 0) {
+    const T* from = *mask != 0 ? b : c;
+    const int64_t count = row.count, stride = *mask != 0 ? row.stride[1] : row.stride[2];
+    for (int64_t i = 0; i < count; ++i) out[i] = from[i * stride];
+  } else if (row.stride[1] != 0) {
+    (row.stride[2] != 0 ? select_row<T, 1, 1> : select_row<T, 1, 0>)(mask, b, c, out, row.count);
+  } else {
+    (row.stride[2] != 0 ? select_row<T, 0, 1> : select_row<T, 0, 0>)(mask, b, c, out, row.count);
   }
   return TypedError::kNone;
 }

@@ -398,6 +398,41 @@ HWY_ATTR void add_to(const float* x, float* acc, int64_t n) {
   }
 }
 
+HWY_ATTR HWY_INLINE V lrn_factor(V base, float beta) {
+  if (beta == 0.5f) return hn::Div(constant(1), hn::Sqrt(base));
+  if (beta == 1) return hn::Div(constant(1), base);
+  const V root = hn::Sqrt(base);
+  if (beta == 0.75f) return hn::Div(constant(1), hn::Mul(root, hn::Sqrt(root)));
+  return exp_of(hn::Mul(constant(-beta), log_of(base)));
+}
+
+HWY_ATTR void row_lrn(const float* x, const LrnRow& attrs, float* out, int64_t n) {
+  constexpr int64_t kChunk = 512;
+  const D d;
+  const int64_t step = lanes(), taps = 2 * attrs.radius + 1;
+  // Of the chunk and what lies up to a radius before and behind it; zeros outside of the row.
+  HWY_ALIGN float squares[kChunk + 2 * kMostLrnRadius + HWY_MAX_BYTES / sizeof(float)] = {};
+  for (int64_t first = 0; first < n; first += kChunk) {
+    const int64_t count = std::min(kChunk, n - first), origin = first - attrs.radius;
+    const int64_t from = std::max<int64_t>(0, origin), to = std::min(n, first + count + attrs.radius);
+    std::fill(squares, squares + (from - origin), 0.0f);
+    for (int64_t c = from; c < to; ++c) squares[c - origin] = x[c] * x[c];
+    std::fill(squares + (to - origin), squares + count + 2 * attrs.radius, 0.0f);
+    for (int64_t c = 0; c < count; c += step) {
+      V sum = hn::Zero(d);
+      for (int64_t k = 0; k < taps; ++k) sum = hn::Add(sum, hn::LoadU(d, squares + c + k));
+      const V factor = lrn_factor(hn::MulAdd(constant(attrs.alpha), sum, constant(attrs.bias)), attrs.beta);
+      if (c + step <= count) {
+        hn::StoreU(hn::Mul(hn::LoadU(d, x + first + c), factor), d, out + first + c);
+        continue;
+      }
+      HWY_ALIGN float lane[HWY_MAX_BYTES / sizeof(float)];
+      hn::Store(factor, d, lane);
+      for (int64_t i = 0; i < count - c; ++i) out[first + c + i] = x[first + c + i] * lane[i];
+    }
+  }
+}
+
 }  // namespace
 
 const RowFunctions& functions_of_target() {
@@ -406,7 +441,8 @@ const RowFunctions& functions_of_target() {
                                               rows_sum,        rows_squares,  rows_max,         rows_min,
                                               rows_weighted,   rows_sum_bf16, rows_max_bf16,    rows_weighted_bf16,
                                               windows_sum,     windows_max,   rows_max_ordered, windows_max_ordered,
-                                              pixels_weighted, dots,          combine,          add_to};
+                                              pixels_weighted, dots,          combine,          row_lrn,
+                                              add_to};
   return kFunctions;
 }
 

@@ -8,6 +8,12 @@
 
 namespace blade::backends::cpu {
 
+inline constexpr int64_t kMostLrnRadius = 64;
+struct LrnRow {
+  int64_t radius = 0;
+  float bias = 1, alpha = 1, beta = 0.5f;
+};
+
 // Functions for the best instruction set at hand. `n` is in elements and may be anything; outputs may be the inputs.
 struct RowFunctions {
   float (*sum)(const float* x, int64_t n);
@@ -50,6 +56,9 @@ struct RowFunctions {
   // out[k] = factor * sum over i < count of weights[i] * rows[i * pitch + k]
   void (*combine)(const float* weights, const float* rows, int64_t pitch, int64_t count, float factor, float* out,
                   int64_t n);
+  // Local response normalization: out = x * (bias + alpha * sum of the squares up to `radius` elements away)^-beta. Not
+  // in place, radius <= kMostLrnRadius.
+  void (*lrn)(const float* x, const LrnRow& attrs, float* out, int64_t n);
   // Elementwise: acc op= x.
   void (*add_to)(const float* x, float* acc, int64_t n);
 };

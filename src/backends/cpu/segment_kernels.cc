@@ -184,32 +184,60 @@ void finish_segments(const SegmentPlan& plan, const int64_t* counts, T* out) {
   }
 }
 
+Status wrong_segment(const SegmentPlan& plan, int64_t id, int64_t last) {
+  if (plan.attrs.sorted && id < last) {
+    return invalid_argument(plan.label + "segment ids are not sorted: " + std::to_string(id) + " follows " +
+                            std::to_string(last) + ".");
+  }
+  return invalid_argument(plan.label + "segment id " + std::to_string(id) + " is not in [0, " +
+                          std::to_string(plan.segments) + ").");
+}
+
+// Calls fn(i, id) for each id that counts.
+template <class Fn>
+Status for_ids(const SegmentPlan& plan, const KernelArgs& args, Fn&& fn) {
+  const bool sorted = plan.attrs.sorted;
+  int64_t last = 0;
+  for (int64_t i = 0; i < plan.ids; ++i) {
+    const int64_t id = index_at(args.inputs[1], plan.wide, i);
+    if (id >= plan.segments || (sorted && id < last)) return wrong_segment(plan, id, last);
+    if (id < 0) continue;
+    last = id;
+    fn(i, id);
+  }
+  return Status::ok_status();
+}
+
+// Sums of single elements, as histograms are.
+template <class T>
+Status sum_elements(const SegmentPlan& plan, const KernelArgs& args) {
+  using A = Accumulator<T>;
+  const T* data = input<T>(args, 0);
+  T* out = output<T>(args);
+  std::fill_n(out, plan.segments, T(0));
+  return for_ids(plan, args, [&](int64_t i, int64_t id) {
+    out[id] = static_cast<T>(static_cast<A>(out[id]) + static_cast<A>(data[i]));
+  });
+}
+
 template <class T>
 Status reduce_segments(const SegmentPlan& plan, const KernelArgs& args) {
+  if (plan.slice == 1 && plan.attrs.kind == ir::ReduceKind::kSum && !plan.attrs.sqrt_n) {
+    return sum_elements<T>(plan, args);
+  }
   auto* counts = reinterpret_cast<int64_t*>(args.scratch);
   std::fill_n(counts, plan.segments, 0);
   const T* data = input<T>(args, 0);
   T* out = output<T>(args);
-  int64_t last = 0;
-  for (int64_t i = 0; i < plan.ids; ++i) {
-    const int64_t id = index_at(args.inputs[1], plan.wide, i);
-    if (plan.attrs.sorted && id < last) {
-      return invalid_argument(plan.label + "segment ids are not sorted: " + std::to_string(id) + " follows " +
-                              std::to_string(last) + ".");
-    }
-    if (plan.attrs.sorted) last = id;
-    if (id < 0 && !plan.attrs.sorted) continue;
-    if (id < 0 || id >= plan.segments) {
-      return invalid_argument(plan.label + "segment id " + std::to_string(id) + " is not in [0, " +
-                              std::to_string(plan.segments) + ").");
-    }
+  BLADE_RETURN_IF_ERROR(for_ids(plan, args, [&](int64_t i, int64_t id) {
     T* to = out + id * plan.slice;
     if (counts[id]++ == 0) {
-      std::copy_n(data + i * plan.slice, plan.slice, to);
+      *to = data[i * plan.slice];
+      if (plan.slice > 1) std::copy_n(data + i * plan.slice, plan.slice, to);
     } else {
       fold_slice(plan.attrs.kind, data + i * plan.slice, to, plan.slice);
     }
-  }
+  }));
   finish_segments(plan, counts, out);
   return Status::ok_status();
 }
@@ -237,6 +265,22 @@ Support supports_search(const KernelRequest& request) {
                                                                   : Support::no("indices are neither int32 nor int64");
 }
 
+// Few elements are counted: no branch is mispredicted.
+template <class T>
+int64_t place_in(const T* row, int64_t length, T value, bool right) {
+  constexpr int64_t kFew = 24;
+  if (length > kFew) {
+    return (right ? std::upper_bound(row, row + length, value) : std::lower_bound(row, row + length, value)) - row;
+  }
+  int64_t place = 0;
+  if (right) {
+    for (int64_t i = 0; i < length; ++i) place += !(value < row[i]);
+  } else {
+    for (int64_t i = 0; i < length; ++i) place += row[i] < value;
+  }
+  return place;
+}
+
 Result<std::unique_ptr<Kernel>> create_search(const KernelRequest& request, PackCache&) {
   const bool right = request.node->get<ir::SearchSortedAttrs>().right;
   const bool wide = request.outputs[0].dtype == ir::DType::kInt64;
@@ -244,12 +288,10 @@ Result<std::unique_ptr<Kernel>> create_search(const KernelRequest& request, Pack
   const int64_t count = request.outputs[0].element_count();
   return with_plain_type(request.inputs[0].dtype, [&]<class T>(T) {
     return make_kernel([=](const KernelArgs& args) {
-      parallel_ranges(args.pool, count, 20, [&](int64_t begin, int64_t end) {
+      parallel_ranges(args.pool, count, 10, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
           const T* row = input<T>(args, 0) + i / picks * length;
-          const T value = input<T>(args, 1)[i];
-          const int64_t found =
-              (right ? std::upper_bound(row, row + length, value) : std::lower_bound(row, row + length, value)) - row;
+          const int64_t found = place_in(row, length, input<T>(args, 1)[i], right);
           if (wide) {
             output<int64_t>(args)[i] = found;
           } else {
@@ -318,13 +360,49 @@ Support supports_top_k(const KernelRequest& request) {
   return needs_plain_type(request);
 }
 
+// Equal elements come in the order of their indices, NaN last.
+template <class T>
+struct Better {
+  const T* row;
+  static bool above(T a, T b) { return a > b || (a == a && b != b); }
+  bool operator()(int32_t a, int32_t b) const { return above(row[a], row[b]) || (!above(row[b], row[a]) && a < b); }
+};
+
+// Those of few candidates that may be among the k best, in any order, the best ones first; how many there are. Most of
+// a long row is only compared with the last of the best so far.
+template <class T>
+int64_t candidates_of_row(const T* row, int64_t length, int64_t k, int32_t* order) {
+  constexpr int64_t kBlock = 64;
+  const Better<T> better{row};
+  const int64_t room = k + std::max<int64_t>(k, 4 * kBlock);
+  int64_t count = std::min(length, room), next = count;
+  for (int64_t i = 0; i < count; ++i) order[i] = static_cast<int32_t>(i);
+  while (next < length) {
+    if (count + kBlock > room) {
+      std::nth_element(order, order + k - 1, order + count, better);
+      count = k;
+    }
+    const T last = row[order[k - 1]];
+    for (; next < length && count + kBlock <= room; next += kBlock) {
+      const int64_t of_block = std::min(kBlock, length - next);
+      int32_t hits = 0;
+      for (int64_t j = 0; j < of_block; ++j) hits += !(row[next + j] <= last);
+      if (hits == 0) continue;
+      for (int64_t j = 0; j < of_block; ++j) {
+        if (!(row[next + j] <= last)) order[count++] = static_cast<int32_t>(next + j);
+      }
+    }
+  }
+  return count;
+}
+
+// `order` has room for min(length, 2 * k + 256) indices.
 template <class T, class I>
 void top_of_row(const T* row, int64_t length, int64_t k, int32_t* order, T* values, I* indices) {
-  for (int64_t i = 0; i < length; ++i) order[i] = static_cast<int32_t>(i);
-  // Equal elements come in the order of their indices, NaN last.
-  const auto above = [](T a, T b) { return a > b || (a == a && b != b); };
-  const auto better = [&](int32_t a, int32_t b) { return above(row[a], row[b]) || (!above(row[b], row[a]) && a < b); };
-  if (k < length) std::nth_element(order, order + k, order + length, better);
+  if (k == 0) return;
+  const Better<T> better{row};
+  const int64_t count = candidates_of_row(row, length, k, order);
+  if (k < count) std::nth_element(order, order + k, order + count, better);
   std::sort(order, order + k, better);
   for (int64_t i = 0; i < k; ++i) {
     values[i] = row[order[i]];
@@ -336,6 +414,7 @@ Result<std::unique_ptr<Kernel>> create_top_k(const KernelRequest& request, PackC
   const int64_t length = request.inputs[0].dims.back(), k = request.outputs[0].dims.back();
   const int64_t rows = product(request.inputs[0].dims, 0, request.inputs[0].dims.size() - 1);
   const bool wide = request.outputs[1].dtype == ir::DType::kInt64;
+  const int64_t room = std::min(length, 2 * k + 256);
   const std::string label = node_label(request);
   return with_plain_type(request.inputs[0].dtype, [&]<class T>(T) {
     return make_kernel(
@@ -344,9 +423,9 @@ Result<std::unique_ptr<Kernel>> create_top_k(const KernelRequest& request, PackC
             return invalid_argument(label + "k is " + std::to_string(k) + ", but the last dim has only " +
                                     std::to_string(length) + " elements.");
           }
-          parallel_ranges(args.pool, rows, static_cast<double>(length) * 20, [&](int64_t begin, int64_t end) {
+          parallel_ranges(args.pool, rows, static_cast<double>(length + 20 * k), [&](int64_t begin, int64_t end) {
             for (int64_t r = begin; r < end; ++r) {
-              auto* order = reinterpret_cast<int32_t*>(args.scratch) + r * length;
+              auto* order = reinterpret_cast<int32_t*>(args.scratch) + r * room;
               const T* row = input<T>(args, 0) + r * length;
               T* values = output<T>(args) + r * k;
               if (wide) {
@@ -358,7 +437,7 @@ Result<std::unique_ptr<Kernel>> create_top_k(const KernelRequest& request, PackC
           });
           return Status::ok_status();
         },
-        0, static_cast<size_t>(rows * length) * sizeof(int32_t));
+        0, static_cast<size_t>(rows * room) * sizeof(int32_t));
   });
 }
 

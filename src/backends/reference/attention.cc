@@ -14,7 +14,7 @@ struct View {
   View(const Call& call, int i, const std::vector<int64_t>& perm)
       : array(read<double>(call, i)),
         dims(permuted(array.dims, perm)),
-        strides(permuted(strides_of(array.dims), perm)) {}
+        strides(repeating(dims, permuted(strides_of(array.dims), perm))) {}
   double at(ir::Dims index, int64_t row, int64_t column) const {
     index[index.size() - 2] = row;
     index.back() = column;
@@ -22,22 +22,33 @@ struct View {
   }
 };
 
+// Zeros where the node has no input `i`.
+struct Mask {
+  Array<double> array;
+  ir::Dims strides;
+
+  Mask(const Call& call, int i, const ir::Dims& scores)
+      : array(call.num_inputs() > i ? read<double>(call, i) : make_array<double>({})),
+        strides(broadcast_strides(array.dims, scores)) {}
+  double at(const ir::Dims& index) const { return array[offset_of(index, strides)]; }
+};
+
 }  // namespace
 
 Status run_attention(const Call& call) {
   const auto& attrs = call.node.get<ir::AttentionAttrs>();
   const View q(call, 0, attrs.query_perm), k(call, 1, attrs.key_perm), v(call, 2, attrs.value_perm);
-  const int64_t keys = k.dims[k.dims.size() - 2], depth = q.dims.back();
-  ir::Dims score_dims = q.dims, out_dims = q.dims;
-  score_dims.back() = keys;
-  out_dims.back() = v.dims.back();
-  const bool masked = call.num_inputs() > 3;
-  const Array<double> mask = masked ? read<double>(call, 3) : make_array<double>({});
-  const ir::Dims mask_strides = broadcast_strides(mask.dims, score_dims);
+  const int64_t keys = v.dims[v.dims.size() - 2], depth = q.dims.back();
   Array<double> y = make_array<double>(call.out_dims());
-  ir::Dims out_strides(out_dims.size());
+  ir::Dims out_dims(q.dims.size()), out_strides(q.dims.size());
   const ir::Dims stored = strides_of(y.dims);
-  for (size_t i = 0; i < stored.size(); ++i) out_strides[static_cast<size_t>(attrs.output_perm[i])] = stored[i];
+  for (size_t i = 0; i < stored.size(); ++i) {
+    out_dims[static_cast<size_t>(attrs.output_perm[i])] = y.dims[i];
+    out_strides[static_cast<size_t>(attrs.output_perm[i])] = stored[i];
+  }
+  ir::Dims score_dims = out_dims;
+  score_dims.back() = keys;
+  const Mask mask(call, 3, score_dims), added(call, 4, score_dims);
   ir::Dims rows = out_dims;
   rows.back() = 1;
   std::vector<double> weights(static_cast<size_t>(keys));
@@ -49,9 +60,9 @@ Status run_attention(const Call& call) {
       for (int64_t d = 0; d < depth; ++d) score += q.at(index, row, d) * k.at(index, s, d);
       ir::Dims place = index;
       place.back() = s;
-      const double of_mask = masked ? mask[offset_of(place, mask_strides)] : 0;
+      const double of_mask = mask.at(place);
       const bool replaced = attrs.mask_replaces && of_mask != 0;
-      weights[static_cast<size_t>(s)] = replaced ? of_mask : score * attrs.scale + of_mask;
+      weights[static_cast<size_t>(s)] = (replaced ? of_mask : score * attrs.scale + of_mask) + added.at(place);
       most = std::max(most, weights[static_cast<size_t>(s)]);
     }
     for (double& weight : weights) sum += weight = std::exp(weight - most);

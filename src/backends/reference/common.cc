@@ -98,6 +98,13 @@ ir::Dims broadcast_strides(const ir::Dims& dims, const ir::Dims& out) {
   return strides;
 }
 
+ir::Dims repeating(const ir::Dims& dims, ir::Dims strides) {
+  for (size_t d = 0; d + 1 < dims.size(); ++d) {
+    if (dims[d] == 1) strides[d] = 0;
+  }
+  return strides;
+}
+
 void copy_element(const Call& call, int i, int64_t from, int o, int64_t to) {
   const size_t size = ir::dtype_size(call.out_dtype(o));
   std::memcpy(static_cast<std::byte*>(call.out[o]) + static_cast<size_t>(to) * size,

@@ -171,6 +171,8 @@ bool next_index(ir::Dims& index, const ir::Dims& dims);
 int64_t offset_of(const ir::Dims& index, const ir::Dims& strides);
 // Strides with which an operand of `dims` is read under numpy broadcasting to `out` (0 where it repeats).
 ir::Dims broadcast_strides(const ir::Dims& dims, const ir::Dims& out);
+// The strides of dims that may repeat: 0 for those of one element, but for the last.
+ir::Dims repeating(const ir::Dims& dims, ir::Dims strides);
 
 // For all positions of `out` calls fn(output offset, index).
 template <class Fn>

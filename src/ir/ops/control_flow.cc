@@ -1,6 +1,7 @@
 // If, While, SetRows and AppendRow: what the results of branches and loops are known to be, whatever runs.
 #include <algorithm>
 #include <unordered_map>
+#include <utility>
 
 #include "ir/ops/infer_support.h"
 
@@ -162,11 +163,18 @@ Status infer_if(InferContext& c) {
   std::vector<Known> operands;
   for (int i = 1; i < c.num_inputs(); ++i) operands.push_back({c.input_dtype(i), inside.enter(c.input_shape(i))});
   std::vector<Known> joined;
+  bool any = false;
+  Status refused;
   for (const SubGraph& branch : branches) {
     BLADE_RETURN_IF_ERROR(check_interface(c, branch, operands.size(), static_cast<size_t>(outputs), "a branch"));
     BLADE_RETURN_IF_ERROR(check_types(c, *branch, 1, "a branch"));
-    BLADE_ASSIGN_OR_RETURN(std::vector<Known> results, inside.infer(*branch, operands, 0));
-    if (joined.empty()) {
+    auto inferred = inside.infer(*branch, operands, 0);
+    if (!inferred.ok()) {  // it may be there for operands of other shapes: an error when it is taken
+      refused = inferred.status();
+      continue;
+    }
+    std::vector<Known> results = std::move(inferred).value();
+    if (!std::exchange(any, true)) {
       joined = std::move(results);
       continue;
     }
@@ -178,6 +186,7 @@ Status infer_if(InferContext& c) {
       if (auto wider = widened(inside, joined[i].shape, results[i].shape)) joined[i].shape = std::move(*wider);
     }
   }
+  if (!any) return refused;
   for (int i = 0; i < outputs; ++i) c.set_output(i, joined[i].dtype, inside.leave(joined[i].shape));
   return Status();
 }

@@ -21,12 +21,14 @@ struct ConvTile {
   static constexpr int kWarpRows = kGroups ? 16 : kRows / kWarpsM;  // of one warp
   static constexpr int kWarpColumns = kColumns / kWarpsN;
   static constexpr int kM = kWarpRows / 16, kN = kWarpColumns / 8;  // matrix instructions across
-  static constexpr int kSumPitch = kColumns + 4;                    // floats, in the exchange of sums
+  static constexpr int kSumPitch = kColumns + 8;                    // floats, in the exchange of sums
   static constexpr int kStageBytes = (kRows + kColumns) * 128;
   static constexpr int kSumBytes = kWarpsK * kRows * kSumPitch * 4;
   static constexpr int kVectors = (kRows * kColumns / 8 + kThreads - 1) / kThreads;  // of 8 results, a thread
   // Few results a thread, all of a tile's depth in one warp: they go straight from the sums to memory.
   static constexpr bool kDirect = kWarpsK == 1 && kM * kN <= 8 && !kFloats;
+  // What plain results take stands in registers from the start: where there are enough (TileFinish).
+  static constexpr bool kPlain = !kFloats && kThreads * (kM * kN * 4 + kVectors * 5 + 40) <= 65536;
   static_assert(kThreads % (kColumns / 8) == 0);
   static_assert(!kGroups || !kFloats);
   static_assert(!kGroups || (kWarpsN == 1 && kRows == 64 * kWarpsM));
@@ -156,6 +158,18 @@ __device__ __forceinline__ void store_sums(const WarpPlace<Tile>& place, const f
   }
 }
 
+// The sum of kParts parts, `step` floats apart, of eight neighbouring elements.
+template <int kParts>
+__device__ __forceinline__ void add_parts(float (&f)[8], const float* from, int step) {
+#pragma unroll
+  for (int part = 0; part < kParts; ++part) {
+    const float4 lower = *reinterpret_cast<const float4*>(from + part * step);
+    const float4 upper = *reinterpret_cast<const float4*>(from + part * step + 4);
+    f[0] += lower.x, f[1] += lower.y, f[2] += lower.z, f[3] += lower.w;
+    f[4] += upper.x, f[5] += upper.y, f[6] += upper.z, f[7] += upper.w;
+  }
+}
+
 // What becomes of a tile's sums: sums of several warps or blocks meet in shared memory, then bias, residual and the
 // rest of the epilogue. RowOf gives the output pixel of a row of the tile, or -1.
 template <class Tile, class RowOf>
@@ -169,9 +183,13 @@ class TileFinish {
         row_of_(row_of),
         first_channel_(first_channel),
         rank_(rank),
-        own_rows_(Tile::kRows >> p.split_log2),
-        direct_(Tile::kDirect && p.split_log2 == 0) {
+        split_log2_(kept(p.split_log2)),
+        own_rows_(Tile::kRows >> split_log2_),
+        direct_(Tile::kDirect && split_log2_ == 0),
+        plain_(Tile::kPlain && kept(is_plain(p)) != 0),
+        clamp_(p.epilogue) {
     const int thread = static_cast<int>(threadIdx.x);
+    if (plain_) prepare_plain();
     bias_[0] = bias_[1] = make_float4(0, 0, 0, 0);  // all vectors of a thread have the same channels
     if (!direct_ && p.epilogue.bias != nullptr) {
       const float* from = p.epilogue.bias + first_channel + thread % (Tile::kColumns / 8) * 8;
@@ -194,6 +212,7 @@ class TileFinish {
 
   // After the wait for earlier kernels.
   __device__ __forceinline__ void load_residuals() {
+    if (plain_) return load_plain_residuals();
     if (!direct_) {
 #pragma unroll
       for (int i = 0; i < Tile::kVectors; ++i) {
@@ -222,7 +241,7 @@ class TileFinish {
   __device__ __forceinline__ void run(float (&sums)[Tile::kM][Tile::kN][4], uint8_t* memory, int chunk_bytes,
                                       [[maybe_unused]] uint32_t sums_barrier) {
     if constexpr (Tile::kDirect) {
-      if (direct_) return store_pairs(sums);
+      if (direct_) return plain_ ? store_plain_pairs(sums) : store_pairs(sums);
     }
     __syncthreads();  // all chunks have been read
     float* exchange = reinterpret_cast<float*>(memory);
@@ -230,15 +249,125 @@ class TileFinish {
     __syncthreads();
     const float* received = reinterpret_cast<const float*>(memory + max(chunk_bytes, Tile::kSumBytes));
 #if __CUDA_ARCH__ >= 900
-    if (p_.split_log2 > 0) {
+    if (split_log2_ > 0) {
       send(exchange, received, sums_barrier);
       barrier_wait(sums_barrier, 0);
     }
 #endif
+    if (plain_) return store_plain_vectors(exchange, received);
     store_vectors(exchange, received);
   }
 
  private:
+  // Where a thread's vectors of results stand, or -1: the rows of pairs where those are stored.
+  static constexpr int kPlaces = Tile::kDirect && Tile::kM * 2 > Tile::kVectors ? Tile::kM * 2 : Tile::kVectors;
+
+  static __device__ __forceinline__ bool is_plain(const ConvParams& p) {
+    return !p.y_is_float && !p.epilogue.has_program && (p.channels & 7) == 0 &&
+           p.epilogue.activation == EpilogueParams::Activation::kNone;
+  }
+
+  __device__ __forceinline__ void prepare_plain() {
+    y_ = static_cast<__half*>(p_.y);
+    channels_ = p_.channels;
+    plain_residual_ = static_cast<const __half*>(p_.epilogue.residual);
+    keep(plain_residual_);
+    keep(y_);
+    keep(channels_);
+    if constexpr (Tile::kDirect) {
+      if (direct_) {
+#pragma unroll
+        for (int i = 0; i < Tile::kM * 2; ++i) {
+          const int row = row_of_(pair_row(i));
+          places_[i] = row < 0 ? -1 : row * channels_;
+          keep(places_[i]);
+        }
+        return;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < Tile::kVectors; ++i) {
+      const int v = static_cast<int>(threadIdx.x) + i * Tile::kThreads;
+      const int row = v < own_vectors() ? row_of_(rank_ * own_rows_ + v / (Tile::kColumns / 8)) : -1;
+      const int channel = first_channel_ + v % (Tile::kColumns / 8) * 8;
+      places_[i] = row < 0 || channel >= channels_ ? -1 : row * channels_ + channel;
+      keep(places_[i]);
+    }
+  }
+
+  __device__ __forceinline__ void load_plain_residuals() {
+    const __half* residual = plain_residual_;
+    if (residual == nullptr) return;
+    if constexpr (Tile::kDirect) {
+      if (direct_) {
+#pragma unroll
+        for (int i = 0; i < Tile::kM * 2 * Tile::kN; ++i) {
+          const int row = places_[i / Tile::kN], channel = pair_channel(i % Tile::kN);
+          if (row >= 0 && channel < channels_) {
+            pair_residual_[i] = __ldcg(reinterpret_cast<const unsigned*>(residual + row + channel));
+          }
+        }
+        return;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < Tile::kVectors; ++i) {
+      if (places_[i] >= 0) residual_[i].bits[0] = __ldcg(reinterpret_cast<const uint4*>(residual + places_[i]));
+    }
+  }
+
+  __device__ __forceinline__ void store_plain_pairs(const float (&sums)[Tile::kM][Tile::kN][4]) const {
+#pragma unroll
+    for (int i = 0; i < Tile::kM * 2; ++i) {
+      if (places_[i] < 0) continue;
+#pragma unroll
+      for (int j = 0; j < Tile::kN; ++j) {
+        const float2 bias = pair_bias_[j];
+        const float2 residual = __half22float2(reinterpret_cast<const __half2&>(pair_residual_[i * Tile::kN + j]));
+        const float* pair = &sums[i / 2][j][i % 2 * 2];
+        if (pair_channel(j) < channels_) {
+          *reinterpret_cast<__half2*>(y_ + places_[i] + pair_channel(j)) =
+              clamp_(pair[0] + bias.x + residual.x, pair[1] + bias.y + residual.y);
+        }
+      }
+    }
+  }
+
+  __device__ __forceinline__ void store_plain_vectors(const float* exchange, const float* received) const {
+    const float* bias = reinterpret_cast<const float*>(bias_);
+#pragma unroll
+    for (int i = 0; i < Tile::kVectors; ++i) {
+      if (places_[i] < 0) continue;
+      const int v = static_cast<int>(threadIdx.x) + i * Tile::kThreads;
+      float f[8] = {};
+      sum_parts(f, exchange, received, v / (Tile::kColumns / 8), v % (Tile::kColumns / 8) * 8);
+      residual_[i].add_to(f);
+      uint4 out;
+      __half2* o = reinterpret_cast<__half2*>(&out);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) o[k] = clamp_(f[2 * k] + bias[2 * k], f[2 * k + 1] + bias[2 * k + 1]);
+      *reinterpret_cast<uint4*>(y_ + places_[i]) = out;
+    }
+  }
+
+  // All warps' or blocks' parts of eight sums of a row that this block finishes.
+  __device__ __forceinline__ void sum_parts(float (&f)[8], const float* exchange, const float* received, int own_row,
+                                            int column) const {
+    const float* from = received + own_row * Tile::kColumns + column;
+    const int step = own_rows_ * Tile::kColumns;
+    switch (split_log2_) {
+      case 0:
+        return add_parts<Tile::kWarpsK>(f, exchange + own_row * Tile::kSumPitch + column,
+                                        Tile::kRows * Tile::kSumPitch);
+      case 1:
+        return add_parts<2>(f, from, step);
+      case 2:
+        return add_parts<4>(f, from, step);
+      default:
+        return add_parts<8>(f, from, step);
+    }
+  }
+
   __device__ __forceinline__ int own_vectors() const { return own_rows_ * (Tile::kColumns / 8); }
   __device__ __forceinline__ int pair_row(int i) const {
     return place_.first_row() + i * 8 + ((static_cast<int>(threadIdx.x) & 31) >> 2);
@@ -265,7 +394,6 @@ class TileFinish {
 #if __CUDA_ARCH__ >= 900
   // Each row's sums to the block that finishes it.
   __device__ __forceinline__ void send(const float* exchange, const float* received, uint32_t sums_barrier) {
-    cluster_wait();  // the others have begun, so their memory may be written
     const uint32_t inbox = shared_address(received);
     for (int v = static_cast<int>(threadIdx.x); v < Tile::kRows * (Tile::kColumns / 4); v += Tile::kThreads) {
       const int row = v / (Tile::kColumns / 4), column = v % (Tile::kColumns / 4) * 4;
@@ -276,7 +404,7 @@ class TileFinish {
             *reinterpret_cast<const float4*>(exchange + (w * Tile::kRows + row) * Tile::kSumPitch + column);
         sum.x += other.x, sum.y += other.y, sum.z += other.z, sum.w += other.w;
       }
-      const int owner = (row << p_.split_log2) / Tile::kRows, own_row = row - owner * own_rows_;
+      const int owner = (row << split_log2_) / Tile::kRows, own_row = row - owner * own_rows_;
       const uint32_t to = inbox + ((rank_ * own_rows_ + own_row) * Tile::kColumns + column) * 4;
       store_remote(remote_address(to, owner), sum, remote_address(sums_barrier, owner));
     }
@@ -284,24 +412,14 @@ class TileFinish {
 #endif
 
   __device__ __forceinline__ void store_vectors(const float* exchange, const float* received) {
-    const bool split = p_.split_log2 > 0;
 #pragma unroll
     for (int i = 0; i < Tile::kVectors; ++i) {
       const int v = static_cast<int>(threadIdx.x) + i * Tile::kThreads;
       const int own_row = v / (Tile::kColumns / 8), column = v % (Tile::kColumns / 8) * 8;
       const int row = v < own_vectors() ? row_of_(rank_ * own_rows_ + own_row) : -1, channel = first_channel_ + column;
       if (row < 0 || channel >= p_.channels) continue;
-      const int parts = split ? 1 << p_.split_log2 : Tile::kWarpsK;
-      const float* from =
-          split ? received + own_row * Tile::kColumns + column : exchange + own_row * Tile::kSumPitch + column;
-      const int step = split ? own_rows_ * Tile::kColumns : Tile::kRows * Tile::kSumPitch;
       float f[8] = {};
-      for (int part = 0; part < parts; ++part) {
-        const float4 lower = *reinterpret_cast<const float4*>(from + part * step);
-        const float4 upper = *reinterpret_cast<const float4*>(from + part * step + 4);
-        f[0] += lower.x, f[1] += lower.y, f[2] += lower.z, f[3] += lower.w;
-        f[4] += upper.x, f[5] += upper.y, f[6] += upper.z, f[7] += upper.w;
-      }
+      sum_parts(f, exchange, received, own_row, column);
       residual_[i].add_to(f);
       finish_vector(p_, f, bias_, row, channel);
     }
@@ -310,12 +428,18 @@ class TileFinish {
   const ConvParams& p_;
   const WarpPlace<Tile>& place_;
   const RowOf& row_of_;
-  const int first_channel_, rank_, own_rows_;
+  const int first_channel_, rank_, split_log2_, own_rows_;
   const bool direct_;  // straight from the sums to memory, in pairs of channels
+  // Halves, and nothing to do but bias, residual and clamp: then what that takes is in registers before the wait.
+  const bool plain_;
+  int channels_ = 0, places_[kPlaces];
+  __half* y_ = nullptr;
+  const __half* plain_residual_ = nullptr;
+  const HalfClamp clamp_;
   float4 bias_[2];
   ResidualVector<std::conditional_t<Tile::kFloats, float, __half>> residual_[Tile::kVectors];
   float2 pair_bias_[Tile::kDirect ? Tile::kN : 1];
-  uint32_t pair_residual_[Tile::kDirect ? Tile::kM * Tile::kN * 2 : 1];
+  uint32_t pair_residual_[Tile::kDirect ? Tile::kM * Tile::kN * 2 : 1] = {};
 };
 
 }  // namespace blade::backends::cuda

@@ -243,8 +243,10 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
   const int first_row = row_tile * Tile::kRows;
   const int first_channel = (tile - row_tile * static_cast<int>(p.column_tiles.divisor)) * Tile::kColumns;
   const int first_chunk = (p.chunks * rank) >> p.split_log2, last_chunk = (p.chunks * (rank + 1)) >> p.split_log2;
-  const int chunks = last_chunk - first_chunk;
-  const int stages = p.stages, prologue = min(stages, chunks);
+  int chunks = last_chunk - first_chunk, stages = p.stages;
+  keep(chunks);
+  keep(stages);
+  const int prologue = min(stages, chunks);
 
   const uint32_t pixels = shared_address(memory), weights = pixels + stages * Tile::kRows * 128;
   const uint32_t barrier = shared_address(barriers);
@@ -287,7 +289,7 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
       rows.copy_chunk(p, memory + slot * Tile::kRows * 128);
       barrier_arrive(barrier + 8 * slot);
     } else if constexpr (Tile::kGroups) {
-      if (thread == 0) rows.copy_chunk(p, maps, to, barrier + 8 * slot);
+      if (thread == 0) rows.copy_chunk(maps, to, barrier + 8 * slot);
     } else {
       rows.copy_chunk(p, to);
       barrier_arrive_after_copies(barrier + 8 * slot);
@@ -297,6 +299,9 @@ __device__ __forceinline__ void conv_body(const ConvParams& p, [[maybe_unused]] 
   const auto row_of = [&](int row) { return first_row + row < p.rows ? first_row + row : -1; };
   TileFinish<Tile, decltype(row_of)> finish(p, place, row_of, first_channel, rank);
   float sums[Tile::kM][Tile::kN][4] = {};
+#if __CUDA_ARCH__ >= 900
+  if (split > 1) cluster_wait();  // the others have begun, so their memory may be written
+#endif
   __syncthreads();
 
   const auto copy_weights = [&](int chunk, int slot) {

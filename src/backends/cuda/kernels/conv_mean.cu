@@ -12,16 +12,37 @@ using MeanTile = ConvTile<kPatchRows, kColumns, 1, 1, kWarpsK, true>;
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
+// What follows the products, in registers before the wait. `plain`: no activation, limits always.
+struct MeanPlaces {
+  int rows, channels;
+  float lo, hi;
+  __half* y;
+  bool plain;
+
+  __device__ __forceinline__ explicit MeanPlaces(const ConvParams& p)
+      : rows(kept(p.rows)),
+        channels(kept(p.channels)),
+        lo(p.epilogue.has_clamp ? p.epilogue.lo : -INFINITY),
+        hi(p.epilogue.has_clamp ? p.epilogue.hi : INFINITY),
+        y(static_cast<__half*>(p.y)),
+        plain(kept(p.epilogue.activation == EpilogueParams::Activation::kNone) != 0) {
+    keep(lo);
+    keep(hi);
+    keep(y);
+  }
+};
+
 // Finished results of one thread's eight channels, added up over its rows.
 template <class Tile>
-__device__ __forceinline__ void add_rows(const ConvParams& p, const float* exchange, const float4 (&bias)[2],
+__device__ __forceinline__ void add_rows(const EpilogueParams& e, const MeanPlaces& at, const float* exchange,
+                                         const float4 (&bias)[2],
                                          const ResidualVector<__half> (&residual)[Tile::kVectors], int first_channel,
                                          float (&total)[8]) {
   constexpr int kAcross = Tile::kColumns / 8;
 #pragma unroll
   for (int i = 0; i < Tile::kVectors; ++i) {
     const int v = static_cast<int>(threadIdx.x) + i * Tile::kThreads, row = v / kAcross;
-    if (row >= p.rows) break;
+    if (row >= at.rows) break;
     float f[8] = {};
 #pragma unroll
     for (int w = 0; w < Tile::kWarpsK; ++w) {
@@ -30,7 +51,16 @@ __device__ __forceinline__ void add_rows(const ConvParams& p, const float* excha
       for (int c = 0; c < 8; ++c) f[c] += from[c];
     }
     residual[i].add_to(f);
-    finish_values(p.epilogue, f, bias, first_channel + v % kAcross * 8);
+    if (at.plain) {
+      const float* b = reinterpret_cast<const float*>(bias);
+#pragma unroll
+      for (int c = 0; c < 8; ++c) {
+        f[c] += b[c];
+        f[c] = f[c] != f[c] ? f[c] : fminf(fmaxf(f[c], at.lo), at.hi);
+      }
+    } else {
+      finish_values(e, f, bias, first_channel + v % kAcross * 8);
+    }
 #pragma unroll
     for (int c = 0; c < 8; ++c) total[c] += f[c];
   }
@@ -38,7 +68,7 @@ __device__ __forceinline__ void add_rows(const ConvParams& p, const float* excha
 
 // The threads' totals of all rows to memory, divided by their number. `parts`: kThreads / 32 rows of kColumns floats.
 template <class Tile>
-__device__ __forceinline__ void store_mean(const ConvParams& p, float (&total)[8], float* parts, int first_channel) {
+__device__ __forceinline__ void store_mean(const MeanPlaces& at, float (&total)[8], float* parts, int first_channel) {
   constexpr int kAcross = Tile::kColumns / 8;
   const int thread = static_cast<int>(threadIdx.x), lane = thread & 31;
 #pragma unroll
@@ -51,11 +81,11 @@ __device__ __forceinline__ void store_mean(const ConvParams& p, float (&total)[8
     for (int c = 0; c < 8; ++c) parts[thread / 32 * Tile::kColumns + lane * 8 + c] = total[c];
   }
   __syncthreads();
-  if (thread >= Tile::kColumns || first_channel + thread >= p.channels) return;
+  if (thread >= Tile::kColumns || first_channel + thread >= at.channels) return;
   float sum = 0;
 #pragma unroll
   for (int w = 0; w < Tile::kThreads / 32; ++w) sum += parts[w * Tile::kColumns + thread];
-  static_cast<__half*>(p.y)[first_channel + thread] = __float2half_rn(sum / static_cast<float>(p.rows));
+  at.y[first_channel + thread] = __float2half_rn(sum / static_cast<float>(at.rows));
 }
 
 #endif
@@ -69,7 +99,8 @@ __global__ void __launch_bounds__(Tile::kThreads)
   __shared__ float parts[Tile::kThreads / 32 * Tile::kColumns];
   constexpr int kAcross = Tile::kColumns / 8;
   const int thread = static_cast<int>(threadIdx.x), first_channel = static_cast<int>(blockIdx.x) * Tile::kColumns;
-  const uint32_t pixels = shared_address(memory), weights = pixels + p.chunks * Tile::kRows * 128;
+  const int chunks = kept(p.chunks);
+  const uint32_t pixels = shared_address(memory), weights = pixels + chunks * Tile::kRows * 128;
   const uint32_t barrier = shared_address(barriers);
   if (thread == 0) {
     for (int k = 0; k < p.chunks; ++k) barrier_init(barrier + 8 * k, 1);
@@ -90,19 +121,20 @@ __global__ void __launch_bounds__(Tile::kThreads)
     bias[1] = __ldg(reinterpret_cast<const float4*>(from) + 1);
   }
   TensorRows rows(p, maps, 0, 0);
+  const MeanPlaces places(p);
   float sums[Tile::kM][Tile::kN][4] = {};
   __syncthreads();
   wait_for_earlier();
   if (thread == 0) {
-    for (int k = 0; k < p.chunks; ++k) rows.copy_chunk(p, maps, pixels + k * Tile::kRows * 128, barrier + 8 * k);
+    for (int k = 0; k < chunks; ++k) rows.copy_chunk(maps, pixels + k * Tile::kRows * 128, barrier + 8 * k);
   }
   ResidualVector<__half> residual[Tile::kVectors];
 #pragma unroll
   for (int i = 0; i < Tile::kVectors; ++i) {
     const int v = thread + i * Tile::kThreads, channel = first_channel + v % kAcross * 8;
-    if (v / kAcross < p.rows && channel < p.channels) residual[i].load(p, v / kAcross, channel);
+    if (v / kAcross < places.rows && channel < places.channels) residual[i].load(p, v / kAcross, channel);
   }
-  for (int k = 0; k < p.chunks; ++k) {
+  for (int k = 0; k < chunks; ++k) {
     barrier_wait(barrier + 8 * k, 0);
     const uint64_t a = tile_descriptor(pixels + k * Tile::kRows * 128);
     const uint64_t b = tile_descriptor(weights + k * Tile::kColumns * 128);
@@ -120,8 +152,8 @@ __global__ void __launch_bounds__(Tile::kThreads)
   store_sums<Tile>(place, sums, exchange);
   __syncthreads();
   float total[8] = {};
-  add_rows<Tile>(p, exchange, bias, residual, first_channel, total);
-  store_mean<Tile>(p, total, parts, first_channel);
+  add_rows<Tile>(p.epilogue, places, exchange, bias, residual, first_channel, total);
+  store_mean<Tile>(places, total, parts, first_channel);
 #endif
 }
 

@@ -17,19 +17,35 @@ constexpr int kRows = kPatchRows;
 template <int kColumns, int kWarpsK>
 using PatchTile = ConvTile<kRows, kColumns, 1, 1, kWarpsK, true>;
 
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
+// Where taps find their pixels in a patch.
+struct Taps {
+  int kernel_h, kernel_w, stride_h_log2, stride_w_log2, row_bytes, column_bytes, plane_bytes;
+
+  __device__ __forceinline__ explicit Taps(const PatchParams& p)
+      : kernel_h(kept(p.conv.kernel_h)),
+        kernel_w(kept(p.conv.kernel_w)),
+        stride_h_log2(kept(p.stride_h_log2)),
+        stride_w_log2(kept(p.stride_w_log2)),
+        row_bytes(kept(p.conv.dilation_h * static_cast<int>(p.patch_width.divisor) * 128)),
+        column_bytes(kept(p.conv.dilation_w * 128)),
+        plane_bytes(kept(p.plane_bytes)) {}
+
+  __device__ __forceinline__ int offset(int tap_y, int tap_x) const {
+    const int row = tap_y >> stride_h_log2, column = tap_x >> stride_w_log2;
+    const int plane = ((tap_y - (row << stride_h_log2)) << stride_w_log2) + tap_x - (column << stride_w_log2);
+    return plane * plane_bytes + row * row_bytes + column * column_bytes;
+  }
+};
+
 // The products of one slab of 64 channels with all taps; they run on.
 template <class Tile>
-__device__ __forceinline__ void multiply_slab([[maybe_unused]] float (&sums)[Tile::kM][Tile::kN][4],
-                                              [[maybe_unused]] const PatchParams& p, [[maybe_unused]] uint32_t patch,
-                                              [[maybe_unused]] uint32_t weights, [[maybe_unused]] int group) {
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  for (int tap_y = 0; tap_y < p.conv.kernel_h; ++tap_y) {
-    for (int tap_x = 0; tap_x < p.conv.kernel_w; ++tap_x) {
-      const int row = tap_y >> p.stride_h_log2, column = tap_x >> p.stride_w_log2;
-      const int plane = ((tap_y - (row << p.stride_h_log2)) << p.stride_w_log2) + tap_x - (column << p.stride_w_log2);
-      const int offset =
-          (row * p.conv.dilation_h * static_cast<int>(p.patch_width.divisor) + column * p.conv.dilation_w) * 128;
-      const uint64_t a = tile_descriptor(patch + plane * p.plane_bytes + offset) + group * 2;
+__device__ __forceinline__ void multiply_slab(float (&sums)[Tile::kM][Tile::kN][4], const Taps& taps, uint32_t patch,
+                                              uint32_t weights, int group) {
+  for (int tap_y = 0; tap_y < taps.kernel_h; ++tap_y) {
+    for (int tap_x = 0; tap_x < taps.kernel_w; ++tap_x) {
+      const uint64_t a = tile_descriptor(patch + taps.offset(tap_y, tap_x)) + group * 2;
       const uint64_t b = tile_descriptor(weights) + group * 2;
       group_fence();
 #pragma unroll
@@ -40,8 +56,9 @@ __device__ __forceinline__ void multiply_slab([[maybe_unused]] float (&sums)[Til
       weights += Tile::kColumns * 128;
     }
   }
-#endif
 }
+
+#endif
 
 template <class Tile>
 __global__ void __launch_bounds__(Tile::kThreads)
@@ -59,10 +76,12 @@ __global__ void __launch_bounds__(Tile::kThreads)
   const int first = (row_tile - image_index * static_cast<int>(p.image_tiles.divisor)) * kRows;
   const int first_row = divide(first, p.patch_width);
   const int first_slab = p.slabs * rank >> p.conv.split_log2;
-  const int slabs = (p.slabs * (rank + 1) >> p.conv.split_log2) - first_slab;
-  const int taps = p.conv.kernel_h * p.conv.kernel_w, planes = 1 << (p.stride_h_log2 + p.stride_w_log2);
-  const int patch_bytes = p.plane_bytes << (p.stride_h_log2 + p.stride_w_log2);
-  const int slab_bytes = patch_bytes + taps * Tile::kColumns * 128;
+  const int slabs = kept((p.slabs * (rank + 1) >> p.conv.split_log2) - first_slab);
+  const int taps = p.conv.kernel_h * p.conv.kernel_w;
+  const Taps tap_places(p);
+  const int planes = 1 << (tap_places.stride_h_log2 + tap_places.stride_w_log2);
+  const int patch_bytes = kept(p.plane_bytes << (p.stride_h_log2 + p.stride_w_log2));
+  const int slab_bytes = kept(patch_bytes + taps * Tile::kColumns * 128);
 
   const uint32_t slabs_at = shared_address(memory);
   const uint32_t barrier = shared_address(barriers), sums_barrier = barrier + 8 * kMostSlabs;
@@ -95,27 +114,29 @@ __global__ void __launch_bounds__(Tile::kThreads)
   };
   TileFinish<Tile, decltype(row_of)> finish(p.conv, place, row_of, first_channel, rank);
   float sums[Tile::kM][Tile::kN][4] = {};
+  const int patch_x = kept(-p.conv.pad_left), patch_y = kept((first_row << p.stride_h_log2) - p.conv.pad_top);
+  const int start = kept((first - first_row * static_cast<int>(p.patch_width.divisor)) * 128);
+  const int exchange_bytes = kept(((p.slabs + split - 1) >> p.conv.split_log2) * slab_bytes);
+  if (split > 1) cluster_wait();  // the others have begun, so their memory may be written
   __syncthreads();
   wait_for_earlier();
   if (thread == 0) {
     for (int s = 0; s < slabs; ++s) {
       for (int plane = 0; plane < planes; ++plane) {
-        const int y = plane >> p.stride_w_log2, x = plane - (y << p.stride_w_log2);
-        copy_patch(slabs_at + s * slab_bytes + plane * p.plane_bytes, &image, (first_slab + s) * 64,
-                   x - p.conv.pad_left, (first_row << p.stride_h_log2) + y - p.conv.pad_top, image_index,
-                   barrier + 8 * s);
+        const int y = plane >> tap_places.stride_w_log2, x = plane - (y << tap_places.stride_w_log2);
+        copy_patch(slabs_at + s * slab_bytes + plane * tap_places.plane_bytes, &image, (first_slab + s) * 64,
+                   patch_x + x, patch_y + y, image_index, barrier + 8 * s);
       }
     }
   }
   finish.load_residuals();
-  const int start = (first - first_row * static_cast<int>(p.patch_width.divisor)) * 128;
   for (int s = 0; s < slabs; ++s) {
     barrier_wait(barrier + 8 * s, 0);
     const uint32_t patch = slabs_at + s * slab_bytes;
-    multiply_slab<Tile>(sums, p, patch + start, patch + patch_bytes, place.k);
+    multiply_slab<Tile>(sums, tap_places, patch + start, patch + patch_bytes, place.k);
   }
   group_wait<0>();
-  finish.run(sums, memory, ((p.slabs + split - 1) >> p.conv.split_log2) * slab_bytes, sums_barrier);
+  finish.run(sums, memory, exchange_bytes, sums_barrier);
 #endif
 }
 

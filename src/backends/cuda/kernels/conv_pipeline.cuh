@@ -76,7 +76,8 @@ struct Pipeline {
 
   __device__ __forceinline__ void fill_stages() const {
     int tile = static_cast<int>(blockIdx.x);
-    const int early = min(p.stages, p.chunks);  // weights that are asked for before the wait
+    const int chunks = kept(p.chunks), slots = kept(p.stages);
+    const int early = min(slots, chunks);  // weights that are asked for before the wait
     for (int s = 0; s < early; ++s) copy_weights(tile, s, s);
     // The next kernel begins once one thread of each block says so: not before the block's own weights are on their
     // way.
@@ -86,13 +87,13 @@ struct Pipeline {
     RingPlace at;
     for (bool first = true; tile < tiles; tile += static_cast<int>(gridDim.x), first = false) {
       if (!first) rows = TensorRows(p, maps.pixels, first_row(tile), 0);
-      for (int chunk = 0; chunk < p.chunks; ++chunk) {
+      for (int chunk = 0; chunk < chunks; ++chunk) {
         if (!first || chunk >= early) {
           barrier_wait(empty + 8 * at.slot, at.parity ^ 1);
           copy_weights(tile, chunk, at.slot);
         }
-        rows.copy_chunk(p, maps.pixels, pixels(at.slot), full + 8 * at.slot);
-        at.next(p.stages);
+        rows.copy_chunk(maps.pixels, pixels(at.slot), full + 8 * at.slot);
+        at.next(slots);
       }
     }
   }
@@ -100,22 +101,27 @@ struct Pipeline {
   // --- the thread that fetches residuals, to where the results will be ---
 
   __device__ __forceinline__ void fetch_residuals() const {
+    int tile = static_cast<int>(blockIdx.x), turn = 0;
+    int row_of_tile = kept(first_row(tile)), channel = kept(first_channel(tile));
     wait_for_earlier();
     uint32_t parity[kPipelineGroups] = {1, 1};
-    int turn = 0;
-    for (int tile = static_cast<int>(blockIdx.x); tile < tiles; tile += static_cast<int>(gridDim.x), ++turn) {
+    while (tile < tiles) {
 #pragma unroll
       for (int group = 0; group < kPipelineGroups; ++group) {
         if (!Tile::kShared && group != (turn & 1)) continue;
         barrier_wait(result_free + 8 * group, parity[group]);
         parity[group] ^= 1;
         barrier_expect(residual_full + 8 * group, Tile::kResultBytes);
-        const int row = first_row(tile) + (Tile::kShared ? group * Tile::kGroupRows : 0);
+        const int row = row_of_tile + (Tile::kShared ? group * Tile::kGroupRows : 0);
         for (int box = 0; box < Tile::kColumns / 64; ++box) {
-          copy_box(result(group) + box * Tile::kBoxBytes, &maps.residual, first_channel(tile) + box * 64, row,
+          copy_box(result(group) + box * Tile::kBoxBytes, &maps.residual, channel + box * 64, row,
                    residual_full + 8 * group);
         }
       }
+      tile += static_cast<int>(gridDim.x);
+      ++turn;
+      row_of_tile = first_row(tile);
+      channel = first_channel(tile);
     }
   }
 
@@ -146,9 +152,10 @@ struct Pipeline {
 
   // `last_wait` is called when the last chunk has arrived.
   template <class Function>
-  __device__ __forceinline__ void multiply(Sums& sums, RingPlace& at, int group, Function last_wait) const {
+  __device__ __forceinline__ void multiply(Sums& sums, RingPlace& at, int group, int chunks, int slots,
+                                           Function last_wait) const {
     int before = 0;
-    for (int chunk = 0; chunk < p.chunks; ++chunk) {
+    for (int chunk = 0; chunk < chunks; ++chunk) {
       barrier_wait(full + 8 * at.slot, at.parity);
       const uint64_t a = tile_descriptor(pixels(at.slot) + (Tile::kShared ? group * Tile::kGroupRows * 128 : 0));
       const uint64_t b = tile_descriptor(weights(at.slot));
@@ -159,22 +166,20 @@ struct Pipeline {
         for (int i = 0; i < Tile::kM; ++i) GroupMultiply<Tile::kColumns>::run(sums[i], a + i * 512 + q * 2, b + q * 2);
       }
       group_commit();
-      if (chunk == p.chunks - 1) last_wait();
+      if (chunk == chunks - 1) last_wait();
       group_wait<1>();  // the products of the chunk before are done
       if (chunk > 0) release(before);
       before = at.slot;
-      at.next(p.stages);
+      at.next(slots);
     }
     group_wait<0>();
     release(before);
   }
 
   // Residual and clamp; sums become halves in shared memory.
-  __device__ __forceinline__ void finish(const Sums& sums, uint32_t to) const {
+  __device__ __forceinline__ void finish(const Sums& sums, uint32_t to, bool add, const HalfClamp& clamp) const {
     const int thread = static_cast<int>(threadIdx.x), lane = thread & 31;
     const int row = ((thread >> 5) & 3) * 16 + (lane & 15);
-    const bool add = p.epilogue.residual != nullptr, clamp = p.epilogue.has_clamp;
-    const __half2 lo = __float2half2_rn(p.epilogue.lo), hi = __float2half2_rn(p.epilogue.hi);
 #pragma unroll
     for (int i = 0; i < Tile::kM; ++i) {
 #pragma unroll
@@ -195,8 +200,7 @@ struct Pipeline {
         }
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-          __half2 both = __floats2half2_rn(f[2 * k], f[2 * k + 1]);
-          if (clamp) both = __hmin2_nan(__hmax2_nan(both, lo), hi);
+          const __half2 both = clamp(f[2 * k], f[2 * k + 1]);
           bits[k] = reinterpret_cast<const uint32_t&>(both);
         }
         store_matrices(at, bits);
@@ -207,22 +211,26 @@ struct Pipeline {
   __device__ __forceinline__ void compute() const {
     const int group = static_cast<int>(threadIdx.x) >> 7;
     const bool stores = (threadIdx.x & 127) == 0;
-    const int turns = p.chunks / p.stages, rest = p.chunks % p.stages;
-    const bool add = p.epilogue.residual != nullptr;
+    const int chunks = kept(p.chunks), slots = kept(p.stages), rows = kept(p.rows), channels = kept(p.channels);
+    const int turns = chunks / slots, rest = chunks % slots;
+    const bool add = kept(p.epilogue.residual != nullptr) != 0;
+    const HalfClamp clamp(p.epilogue);
     uint32_t residual_parity = 0;
     RingPlace at;
     int turn = 0;
     for (int tile = static_cast<int>(blockIdx.x); tile < tiles; tile += static_cast<int>(gridDim.x), ++turn) {
       if (!Tile::kShared && (turn & 1) != group) {
-        at.skip(p.stages, turns, rest);
+        at.skip(slots, turns, rest);
         continue;
       }
       Sums sums;
-      start_with_bias(sums, first_channel(tile));
+      const int row = kept(first_row(tile) + (Tile::kShared ? group * Tile::kGroupRows : 0));
+      const int column = kept(first_channel(tile));
+      start_with_bias(sums, column);
       // Parities tell a turn of the ring from the one before only: a group waits at the barriers for its chunks after
       // the other has seen those before.
       if (!Tile::kShared && turn > 0) sync_threads_of(kTurnBarrier + group, 256);
-      multiply(sums, at, group, [&] {
+      multiply(sums, at, group, chunks, slots, [&] {
         if (!Tile::kShared && tile + static_cast<int>(gridDim.x) < tiles) {
           arrive_for_threads_of(kTurnBarrier + (group ^ 1), 256);
         }
@@ -234,14 +242,13 @@ struct Pipeline {
         if (stores) stores_wait_read();
         sync_threads_of(kGroupBarrier + group, 128);
       }
-      finish(sums, result(group));
+      finish(sums, result(group), add, clamp);
       fence_for_copies();
       sync_threads_of(kGroupBarrier + group, 128);
       if (!stores) continue;
-      const int row = first_row(tile) + (Tile::kShared ? group * Tile::kGroupRows : 0);
       for (int box = 0; box < Tile::kColumns / 64; ++box) {
-        const int channel = first_channel(tile) + box * 64;
-        if (channel < p.channels && row < p.rows) {
+        const int channel = column + box * 64;
+        if (channel < channels && row < rows) {
           store_box(&maps.result, channel, row, result(group) + box * Tile::kBoxBytes);
         }
       }
@@ -264,9 +271,9 @@ __global__ void __launch_bounds__(kPipelineThreads, Tile::kBlocks)
   __shared__ __align__(8) uint64_t barriers[2 * kPipelineStages + 2 * kPipelineGroups];
   const uint32_t barrier = shared_address(barriers), stages = shared_address(memory);
   const uint32_t empty = barrier + 8 * kPipelineStages, residual_full = empty + 8 * kPipelineStages;
-  const Pipeline<Tile> pipeline{maps,    p,     stages,        stages + p.stages * Tile::kStageBytes,
-                                barrier, empty, residual_full, residual_full + 8 * kPipelineGroups,
-                                p.tiles};
+  const Pipeline<Tile> pipeline{maps,         p,     stages,        stages + kept(p.stages * Tile::kStageBytes),
+                                barrier,      empty, residual_full, residual_full + 8 * kPipelineGroups,
+                                kept(p.tiles)};
   if (threadIdx.x == 0) {
     prefetch_map(&maps.pixels.image);
     prefetch_map(&maps.result);

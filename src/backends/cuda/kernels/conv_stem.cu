@@ -232,6 +232,7 @@ __device__ __forceinline__ void pool_lines(const PooledStemParams& p, const uint
 template <int kFragments>
 __global__ void __launch_bounds__(kStemThreads) pooled_stem(const __grid_constant__ PooledStemParams q) {
   extern __shared__ __align__(16) uint8_t memory[];
+  fetch_parameters(q);
   const StemParams& p = q.conv;
   const int lane = static_cast<int>(threadIdx.x) & 31, warp = static_cast<int>(threadIdx.x) >> 5;
   const int pitch = p.kernel_h * p.row_k + 8;
@@ -243,6 +244,8 @@ __global__ void __launch_bounds__(kStemThreads) pooled_stem(const __grid_constan
   start_later();
   const int patch_width = static_cast<int>(p.patch_width.divisor), conv_width = static_cast<int>(q.conv_width.divisor);
   const uint32_t b_row = weight_row(weights, pitch);
+  StemSums bias;
+  start_with_bias(p, bias, first_channel);
   wait_for_earlier();
   for (int tile = static_cast<int>(blockIdx.x); tile < p.tiles; tile += static_cast<int>(gridDim.x)) {
     const int row_of_tiles = divide(tile, p.tiles_x);
@@ -260,7 +263,8 @@ __global__ void __launch_bounds__(kStemThreads) pooled_stem(const __grid_constan
       StemSums sums[kFragments];
 #pragma unroll
       for (int f = 0; f < kFragments; ++f) {
-        start_with_bias(p, sums[f], first_channel);
+#pragma unroll
+        for (int i = 0; i < kStemColumns / 2; ++i) (&sums[f][0][0])[i] = (&bias[0][0])[i];
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           const int pixel = min((fragment + f) * 16 + half * 8 + (lane >> 2), q.conv_pixels - 1);

@@ -26,6 +26,44 @@ __device__ __forceinline__ void start_later() {
 #endif
 }
 
+// Keeps a launch's parameter, or what follows from it, in a register: read again behind the wait, it may come from far
+// away.
+__device__ __forceinline__ void keep(int& value) { asm volatile("" : "+r"(value)); }
+__device__ __forceinline__ void keep(float& value) { asm volatile("" : "+f"(value)); }
+template <class T>
+__device__ __forceinline__ void keep(T*& value) {
+  asm volatile("" : "+l"(value));
+}
+__device__ __forceinline__ void keep(__half2& value) { asm volatile("" : "+r"(reinterpret_cast<uint32_t&>(value))); }
+
+__device__ __forceinline__ int kept(int value) {
+  keep(value);
+  return value;
+}
+
+// Reads a launch's parameters once, all lines of them at the same time, for kernels that wait for nothing else.
+template <class Params>
+__device__ __forceinline__ void fetch_parameters(const Params& p) {
+  const int* words = reinterpret_cast<const int*>(&p);
+  int all = 0;
+#pragma unroll
+  for (int line = 0; line < static_cast<int>(sizeof(Params) / 64); ++line) all ^= words[line * 16];
+  keep(all);
+}
+
+// Two results as halves, clamped where the epilogue says so.
+struct HalfClamp {
+  __half2 lo, hi;
+  __device__ __forceinline__ explicit HalfClamp(const EpilogueParams& e)
+      : lo(__float2half2_rn(e.has_clamp ? e.lo : -INFINITY)), hi(__float2half2_rn(e.has_clamp ? e.hi : INFINITY)) {
+    keep(lo);
+    keep(hi);
+  }
+  __device__ __forceinline__ __half2 operator()(float u, float v) const {
+    return __hmin2_nan(__hmax2_nan(__floats2half2_rn(u, v), lo), hi);
+  }
+};
+
 template <class T>
 __device__ __forceinline__ float to_float(T value) {
   return static_cast<float>(value);

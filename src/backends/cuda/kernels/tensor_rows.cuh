@@ -12,9 +12,20 @@ struct TensorRows {
   int image, y, x;                              // of the tile's first pixel under tap (0, 0)
   int tap_y = 0, tap_x = 0, channel, channels;  // of the next chunk
   int addend_y, addend_x;
+  int kernel_h, kernel_w, dilation_h, dilation_w;
 
   __device__ __forceinline__ TensorRows(const ConvParams& p, const PixelMaps& maps, int first_row, int first_chunk)
-      : map(&maps.image), channels(p.in_channels) {
+      : map(&maps.image),
+        channels(p.in_channels),
+        kernel_h(p.kernel_h),
+        kernel_w(p.kernel_w),
+        dilation_h(p.dilation_h),
+        dilation_w(p.dilation_w) {
+    keep(channels);
+    keep(kernel_h);
+    keep(kernel_w);
+    keep(dilation_h);
+    keep(dilation_w);
     image = divide(first_row, p.out_pixels);
     const int pixel = first_row - image * static_cast<int>(p.out_pixels.divisor);
     const int out_y = divide(pixel, p.out_width), out_x = pixel - out_y * static_cast<int>(p.out_width.divisor);
@@ -32,17 +43,16 @@ struct TensorRows {
     tap_x = tap - tap_y * p.kernel_w;
   }
 
-  __device__ __forceinline__ void copy_chunk(const ConvParams& p, const PixelMaps& maps, uint32_t to,
-                                             uint32_t barrier) {
+  __device__ __forceinline__ void copy_chunk(const PixelMaps& maps, uint32_t to, uint32_t barrier) {
 #if __CUDA_ARCH__ >= 900
-    copy_pixels(to, map, channel, x, y, image, tap_x * p.dilation_w, tap_y * p.dilation_h, barrier);
+    copy_pixels(to, map, channel, x, y, image, tap_x * dilation_w, tap_y * dilation_h, barrier);
 #endif
     channel += 64;
     if (channel < channels) return;
     channel = 0;
-    if (++tap_x < p.kernel_w) return;
+    if (++tap_x < kernel_w) return;
     tap_x = 0;
-    if (++tap_y == p.kernel_h) start_addend(maps, 0);
+    if (++tap_y == kernel_h) start_addend(maps, 0);
   }
 
  private:

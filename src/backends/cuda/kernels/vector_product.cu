@@ -60,38 +60,40 @@ __global__ void __launch_bounds__(kThreads) vector_product(const __grid_constant
     bias[0] = __ldg(reinterpret_cast<const float4*>(p.epilogue.bias + first_channel));
     bias[1] = __ldg(reinterpret_cast<const float4*>(p.epilogue.bias + first_channel) + 1);
   }
+  const int rows = kept(p.rows), chunks = kept(p.chunks), depth = kept(p.in_channels);
+  const auto* image = static_cast<const T*>(p.x);
+  keep(image);
   start_later();
   wait_for_earlier();
   ResidualVector<T> residual;
-  if (thread < p.rows) residual.load(p, thread, first_channel);
+  if (thread < rows) residual.load(p, thread, first_channel);
   float sums[kMostVectorRows] = {};
-  for (int first = group; first < p.chunks; first += kGroups * kAhead) {
+  for (int first = group; first < chunks; first += kGroups * kAhead) {
     if (first != group) hold(first);
 #pragma unroll
     for (int r = 0; r < kMostVectorRows; ++r) {
-      if (r >= p.rows) break;
-      const T* x = static_cast<const T*>(p.x) + static_cast<int64_t>(r) * p.in_channels + offset;
+      if (r >= rows) break;
+      const T* x = image + static_cast<int64_t>(r) * depth + offset;
       uint4 values[kAhead];
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
         const int at = (first + i * kGroups) * 8 * kPiece;
-        values[i] =
-            at + offset < p.in_channels ? __ldcg(reinterpret_cast<const uint4*>(x + at)) : make_uint4(0, 0, 0, 0);
+        values[i] = at + offset < depth ? __ldcg(reinterpret_cast<const uint4*>(x + at)) : make_uint4(0, 0, 0, 0);
       }
 #pragma unroll
       for (int i = 0; i < kAhead; ++i) {
-        if (first + i * kGroups < p.chunks) sums[r] = dot(values[i], held[i], sums[r], T());
+        if (first + i * kGroups < chunks) sums[r] = dot(values[i], held[i], sums[r], T());
       }
     }
   }
 #pragma unroll
   for (int r = 0; r < kMostVectorRows; ++r) {
-    if (r >= p.rows) break;
+    if (r >= rows) break;
     for (int d = 4; d > 0; d >>= 1) sums[r] += __shfl_xor_sync(~0u, sums[r], d);
     if (slot == 0) parts[group][r][column] = sums[r];
   }
   __syncthreads();
-  if (thread >= p.rows) return;
+  if (thread >= rows) return;
   float f[8] = {};
 #pragma unroll
   for (int g = 0; g < kGroups; ++g) {

@@ -1,0 +1,55 @@
+#include "optimizer/rounding_outputs.h"
+
+#include <limits>
+
+namespace blade::optimizer {
+namespace {
+
+constexpr double kAny = std::numeric_limits<double>::infinity();
+constexpr Rounding kRounded = {1, 0.01}, kCompared = {1, 0.001}, kPlaced = {kAny, 0.001};
+
+bool moves_elements(const ir::Node& node) {
+  switch (node.op) {
+    case ir::Op::kIdentity:
+    case ir::Op::kReshape:
+    case ir::Op::kExpandDims:
+    case ir::Op::kSqueeze:
+    case ir::Op::kTranspose:
+    case ir::Op::kSlice:
+    case ir::Op::kStridedSlice:
+    case ir::Op::kCast:
+      return true;
+    default:
+      return false;
+  }
+}
+
+std::optional<Rounding> rounding_of(const ir::Graph& graph, ir::ValueId value) {
+  for (;;) {
+    const ir::NodeId producer = graph.value(value).producer;
+    if (producer == ir::kNone) return std::nullopt;
+    const ir::Node& node = graph.node(producer);
+    if (node.inputs.empty()) return std::nullopt;
+    const bool of_floats = ir::is_floating(graph.value(node.inputs[0]).dtype);
+    const ir::DType type = graph.value(value).dtype;
+    if (node.op == ir::Op::kCast && of_floats) return type == ir::DType::kBool ? kCompared : kRounded;
+    if (node.op == ir::Op::kPointwise && of_floats && type == ir::DType::kBool) return kCompared;
+    if (node.op == ir::Op::kArgReduce && of_floats) return kPlaced;
+    if (!moves_elements(node)) return std::nullopt;
+    value = node.inputs[0];
+  }
+}
+
+}  // namespace
+
+std::map<std::string, Rounding> rounding_outputs(const ir::Graph& graph) {
+  std::map<std::string, Rounding> found;
+  for (size_t i = 0; i < graph.outputs().size(); ++i) {
+    const ir::ValueId value = graph.outputs()[i];
+    if (ir::is_floating(graph.value(value).dtype)) continue;
+    if (const auto rounding = rounding_of(graph, value)) found.emplace(graph.output_names()[i], *rounding);
+  }
+  return found;
+}
+
+}  // namespace blade::optimizer
