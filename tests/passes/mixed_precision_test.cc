@@ -131,6 +131,21 @@ TEST(MixedPrecision, OnACpuDepthwiseConvolutionsFollow) {
   }
 }
 
+TEST(MixedPrecision, OnACpuTransposedConvolutionsLeadWhereThereAreKernels) {
+  for (const int64_t dilation : {1, 2}) {
+    blade::testing::GraphBuilder b;
+    ir::ConvTransposeAttrs attrs;
+    attrs.strides = {2, 2};
+    attrs.dilations = {dilation, dilation};
+    attrs.padding = ir::Padding::kSame;
+    const auto w = b.constant<float>({3, 3, 5, 8}, std::vector<float>(360, 0.5f));
+    const auto y = b.op(ir::Op::kConvTranspose, {b.input("x", {1, 4, 4, 8}), w, b.ints({1, 8, 8, 5})}, attrs);
+    ir::Graph graph = b.output(y, "y").build();
+    ASSERT_TRUE(run_in(graph, ir::DType::kBFloat16).ok());
+    EXPECT_EQ(count(graph, ir::Op::kConvTranspose, ir::DType::kBFloat16), dilation == 1 ? 1 : 0);
+  }
+}
+
 // A mean over pixels is narrow where all that reads it are products, which round it in any case.
 TEST(MixedPrecision, OnACpuMeansBeforeProductsFollow) {
   for (const bool read_elsewhere : {false, true}) {
