@@ -7,7 +7,9 @@
 
 #include <optional>
 #include <system_error>
+#include <utility>
 
+#include "base/fork.h"
 #include "base/futex.h"
 
 namespace blade {
@@ -21,7 +23,7 @@ CoreKeeper::~CoreKeeper() {
   if (getpid() == owner_) {
     thread_.join();
   } else {
-    thread_.detach();
+    leave_to_parent(std::move(thread_));
   }
 }
 
@@ -50,8 +52,9 @@ void CoreKeeper::loop() {
   const sched_param none{};
   (void)sched_setscheduler(0, SCHED_BATCH, &none);
   (void)setpriority(PRIO_PROCESS, static_cast<id_t>(gettid()), 19);
-  while (!closing_.load(std::memory_order_relaxed)) {
-    const uint32_t word = word_.load(std::memory_order_seq_cst);
+  while (true) {
+    const uint32_t word = word_.load();  // before `closing_`, which is set before the word changes
+    if (closing_.load()) return;
     const auto expected = rhythm_.next();
     if (expected && CallRhythm::Clock::now() < expected->until) {
       follow_caller();

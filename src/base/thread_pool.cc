@@ -21,6 +21,7 @@
 #include "base/cgroup_limits.h"
 #include "base/core_keeper.h"
 #include "base/float_mode.h"
+#include "base/fork.h"
 #include "base/futex.h"
 #include "base/worker_placement.h"
 
@@ -134,11 +135,10 @@ ThreadPool::Impl::~Impl() {
   wake_word.fetch_add(1);
   futex_wake_all(wake_word);
   for (std::thread& worker : workers) {
-    // After fork() the child has no workers: joining them would wait for ever.
     if (getpid() == owner) {
       worker.join();
     } else {
-      worker.detach();
+      leave_to_parent(std::move(worker));
     }
   }
 }

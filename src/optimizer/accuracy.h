@@ -16,9 +16,9 @@ struct OutputDifference {
   double max_expected = 0;    // largest |expected|
   double allowed = 0;         // the bound that max_difference was held to
   int64_t compared = 0;       // elements, but for those that are not finite
-  int64_t unequal = 0;        // of those
+  int64_t unequal = 0;        // of them, in outputs of integers
   bool holds = true;
-  std::string message;  // why not, in words; empty when it holds
+  std::string message;  // why not, or what differs although it holds, in words
 };
 
 struct AccuracyResult {

@@ -62,6 +62,7 @@ json accuracy_json(const Report& report) {
                        {"max_expected", output.max_expected},
                        {"allowed", output.allowed},
                        {"compared", output.compared},
+                       {"unequal", output.unequal},
                        {"holds", output.holds}});
     if (!output.message.empty()) outputs.back()["message"] = output.message;
   }
@@ -211,7 +212,7 @@ std::string Report::to_html() const {
     char difference[32], allowed[32];
     std::snprintf(difference, sizeof difference, "%.3g", output.max_difference);
     std::snprintf(allowed, sizeof allowed, "%.3g", output.allowed);
-    html += row({output.output, difference, allowed, output.holds ? "yes" : output.message});
+    html += row({output.output, difference, allowed, (output.holds ? "yes. " : "") + output.message});
   }
   html += "</table>\n<h2>Coverage</h2>\n<p>" + escaped(coverage_text(*this)) + "</p>\n";
   if (!left_behind.empty()) html += "<table><tr><th>node<th>op<th>stays in TensorFlow because<th>of the work</tr>\n";

@@ -24,6 +24,23 @@ bool moves_elements(const ir::Node& node) {
   }
 }
 
+// Asking for NaN or infinity is no comparison: rounding does not decide it.
+bool compares(const ir::Node& node) {
+  const auto& program = node.get<ir::PointwiseAttrs>().program;
+  if (program.empty()) return false;
+  switch (program.code.back().op) {
+    case ir::PointwiseOp::kEqual:
+    case ir::PointwiseOp::kNotEqual:
+    case ir::PointwiseOp::kLess:
+    case ir::PointwiseOp::kLessEqual:
+    case ir::PointwiseOp::kGreater:
+    case ir::PointwiseOp::kGreaterEqual:
+      return true;
+    default:
+      return false;
+  }
+}
+
 std::optional<Rounding> rounding_of(const ir::Graph& graph, ir::ValueId value) {
   for (;;) {
     const ir::NodeId producer = graph.value(value).producer;
@@ -33,7 +50,7 @@ std::optional<Rounding> rounding_of(const ir::Graph& graph, ir::ValueId value) {
     const bool of_floats = ir::is_floating(graph.value(node.inputs[0]).dtype);
     const ir::DType type = graph.value(value).dtype;
     if (node.op == ir::Op::kCast && of_floats) return type == ir::DType::kBool ? kCompared : kRounded;
-    if (node.op == ir::Op::kPointwise && of_floats && type == ir::DType::kBool) return kCompared;
+    if (node.op == ir::Op::kPointwise && of_floats) return compares(node) ? std::optional(kCompared) : std::nullopt;
     if (node.op == ir::Op::kArgReduce && of_floats) return kPlaced;
     if (!moves_elements(node)) return std::nullopt;
     value = node.inputs[0];

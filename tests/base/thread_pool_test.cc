@@ -102,6 +102,9 @@ TEST(ThreadPool, ChildOfForkStillComputes) {
   if (child == 0) {
     int count = 0;
     pool->parallel_for(4, [&](int, int) { ++count; });
+    std::vector<std::thread> own;  // may get the stacks of the parent's threads
+    for (int i = 0; i < 8; ++i) own.emplace_back([] {});
+    for (std::thread& thread : own) thread.join();
     delete pool;
     _exit(count == 4 ? 0 : 1);
   }

@@ -65,6 +65,13 @@ TEST(AccuracyTest, FewIntegersThatFloatsDecideMayDiffer) {
   EXPECT_FALSE(check(ints({3, 4, 5, 6}), ints({3, 6, 5, 6}), options).holds);  // by more than one
   EXPECT_FALSE(check(ints({3, 4, 5, 6}), ints({3, 5, 5, 7}), options).holds);  // more than a quarter
   EXPECT_FALSE(check(ints({3, 4, 5}), ints({3, 5, 5}), options).holds);
+  const AccuracyResult few = check(ints({3, 4, 5, 6}), ints({3, 5, 5, 6}), options);
+  EXPECT_EQ(few.outputs[0].unequal, 1);
+  EXPECT_EQ(few.outputs[0].message,
+            "1 of 4 elements differ, by at most 1, as rounding of the floats that decide them may");
+  EXPECT_EQ(few.message(), "");
+  options.rtol = options.atol = 0;  // who asks for exact answers gets them
+  EXPECT_FALSE(check(ints({3, 4, 5, 6}), ints({3, 5, 5, 6}), options).holds);
 }
 
 TEST(AccuracyTest, MaxAbsoluteUsesAtolAlone) {

@@ -126,7 +126,7 @@ TEST(ReportTest, CoverageAccuracyAndProfile) {
   EXPECT_NE(report.to_html().find("75.0 % of the estimated work"), std::string::npos);
   EXPECT_EQ(root["accuracy"].dump(),
             R"({"reference":"TensorFlow, graph as written","holds":true,"outputs":[{"output":"y","max_difference":0.5,)"
-            R"("max_expected":2.0,"allowed":1.0,"compared":0,"holds":true}]})");
+            R"("max_expected":2.0,"allowed":1.0,"compared":0,"unequal":0,"holds":true}]})");
   EXPECT_EQ(root["profile"].dump(), R"({"min":[[1]]})");
 }
 

@@ -21,12 +21,15 @@ TEST(RoundingOutputsTest, AreThoseThatFloatsBecome) {
   b.output(cast(n, ir::DType::kUInt8));
   b.output(cast(above, ir::DType::kInt32));
   b.output(x);
+  b.output(b.pointwise(ir::PointwiseOp::kIsNan, {x}));
+  b.output(cast(x, ir::DType::kBool));
   const ir::Graph graph = b.build();
   const auto found = rounding_outputs(graph);
-  ASSERT_EQ(found.size(), 2u);
+  ASSERT_EQ(found.size(), 3u);
   const auto& names = graph.output_names();
   EXPECT_EQ(found.at(names[0]).share, 0.01);
   EXPECT_EQ(found.at(names[2]).share, 0.001);
+  EXPECT_EQ(found.at(names[5]).share, 0.001);
 }
 
 }  // namespace

@@ -265,7 +265,7 @@ Support supports_search(const KernelRequest& request) {
                                                                   : Support::no("indices are neither int32 nor int64");
 }
 
-// Few elements are counted: no branch is mispredicted.
+// In a sorted row. Few elements are counted: no branch is mispredicted.
 template <class T>
 int64_t place_in(const T* row, int64_t length, T value, bool right) {
   constexpr int64_t kFew = 24;

@@ -99,9 +99,10 @@ struct EinsumAttrs {
 };
 
 // (x - mean) * scale / sqrt(variance + epsilon) + offset, over the last axis.
-// softmax(scale * q k^T + mask + mask) v, the masks optional; with mask_replaces the first one does not add to scores but
-// stands in their place where it is not 0. For [batch..., row, column] operands: input i of q, k, v transposed by its permutation, as
-// Transpose does; the result is transposed by output_perm. Dims broadcast as they do in the products and sums.
+// softmax(scale * q k^T + mask + mask) v, the masks optional; with mask_replaces the first one does not add to scores
+// but stands in their place where it is not 0. For [batch..., row, column] operands: input i of q, k, v transposed by
+// its permutation, as Transpose does; the result is transposed by output_perm. Dims broadcast as they do in the
+// products and sums.
 struct AttentionAttrs {
   float scale = 1;
   std::vector<int64_t> query_perm, key_perm, value_perm, output_perm;
