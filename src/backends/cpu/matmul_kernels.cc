@@ -206,7 +206,7 @@ Result<std::unique_ptr<Kernel>> create_product_rows(const KernelRequest& request
   const auto b_offsets = batch_offsets(request.inputs[1].dims, request.outputs[0].dims);
   const RowFunctions& f = row_functions();
   return make_kernel([=, &f](const KernelArgs& args) {
-    const double work = static_cast<double>(m.m * (10 + m.k * m.n / 8));
+    const double work = static_cast<double>(m.m) * (10 + static_cast<double>(m.k * m.n) / 8);
     parallel_ranges(args.pool, m.batch, work, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const float* a = input<float>(args, 0) + a_offsets[static_cast<size_t>(i)];

@@ -12,6 +12,7 @@
 #include "backends/cpu/matrix/conv_transpose_axis.h"
 #include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/tile_driver.h"
+#include "backends/cpu/matrix/tile_kernel.h"
 #include "base/checked_math.h"
 
 namespace blade::backends::cpu {
@@ -71,12 +72,6 @@ void pack_tap(const float* tap, int64_t channels, int64_t t, const PackedB& layo
 void pack_tap(const BFloat16* tap, int64_t channels, int64_t t, const PackedB& layout, void* to) {
   const int64_t steps = packed_steps<BFloat16>(1, channels);
   pack_pairs(tap - t * channels, channels, 1, channels, t * steps, (t + 1) * steps, layout, to);
-}
-
-// Elements in a word of packed weights.
-template <class T>
-constexpr int64_t packed_depth() {
-  return int64_t{sizeof(float) / sizeof(T)};
 }
 
 // ---- All phases as one convolution. Its taps are the union of theirs; weights that a phase lacks are zero.
@@ -152,7 +147,7 @@ bool use_union(const ConvTransposeShape& s) {
 
 template <class T>
 void pack_union(const ConvTransposeShape& s, const T* weights, void* to) {
-  constexpr int64_t kDepth = packed_depth<T>();
+  constexpr int64_t kDepth = kStepDepth<T>;
   const Union<T> all(s);
   const PackedB layout = all.layout(to);
   const int64_t tap_steps = packed_steps<T>(1, s.c);
