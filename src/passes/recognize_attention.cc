@@ -1,5 +1,6 @@
 // RecognizeAttention: softmax(scale * q k^T + mask) v, with the transposes that split and join heads, as one node.
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "passes/passes_internal.h"
@@ -109,13 +110,43 @@ std::optional<Layer> as_times(Rewriter& rewriter, ValueId value, ValueId& inner)
   return Layer{Layer::kTimes, 1 / *divisor};
 }
 
+ir::Shape broadcast(Rewriter& rewriter, const ir::Shape& a, const ir::Shape& b) {
+  std::vector<ir::Dim> dims;
+  for (int d = std::max(a.rank(), b.rank()); d >= 1; --d) {
+    dims.push_back(rewriter.graph().symbols().broadcast(d <= a.rank() ? a.dim(-d) : ir::Dim(1),
+                                                        d <= b.rank() ? b.dim(-d) : ir::Dim(1)));
+  }
+  return ir::Shape(std::move(dims));
+}
+
+// A constant with an infinite element or one that is not a number.
+bool is_boundless(const ir::Graph& graph, ValueId value) {
+  const std::vector<float> values = float_values(graph, value);
+  return !std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
+}
+
+// x * b - c * (1 - b) is no replacement of an infinite x, or by an infinite c: 0 times it is not a number.
+bool multiplies_infinity(const ir::Graph& graph, const std::vector<Layer>& layers) {
+  bool infinite = false;
+  float most = 0;  // of what stands in the place of scores
+  for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
+    if (layer->is_number && (infinite || !std::isfinite(layer->number))) return true;
+    if (layer->kind == Layer::kReplace) most = std::max(most, std::fabs(layer->number));
+    if (layer->kind == Layer::kTimes) most *= std::fabs(layer->number);
+    const bool sums = layer->kind == Layer::kAdd || layer->kind == Layer::kSubtract;
+    infinite = infinite || !std::isfinite(layer->number) || !std::isfinite(most) ||
+               (sums && is_boundless(graph, layer->value));
+  }
+  return false;
+}
+
 // Finds the layers from a softmax's operand down to the product, each read by nothing else.
 class ScoreFinder {
  public:
   explicit ScoreFinder(Rewriter& rewriter) : rewriter_(rewriter) {}
 
   std::optional<Scores> find(ValueId value) {
-    if (!descend(value)) return std::nullopt;
+    if (!descend(value) || multiplies_infinity(rewriter_.graph(), scores_.layers)) return std::nullopt;
     const auto count = [&](auto... kinds) {
       return std::count_if(scores_.layers.begin(), scores_.layers.end(),
                            [&](const Layer& layer) { return ((layer.kind == kinds) || ...); });
@@ -133,15 +164,24 @@ class ScoreFinder {
   bool descend(ValueId value) {
     if (!rewriter_.has_one_use(value) || scores_.layers.size() > kMostLayers) return false;
     ValueId inner = ir::kNone;
-    if (const auto times = as_times(rewriter_, value, inner)) return below(*times, inner);
+    if (const auto times = as_times(rewriter_, value, inner)) return below(*times, value, inner);
     return is_product(value) || is_sum(value) || is_difference(value) || is_selection(value);
   }
 
-  bool below(const Layer& layer, ValueId inner) {
+  // `value` is `inner` with the layer on it.
+  bool below(const Layer& layer, ValueId value, ValueId inner) {
+    if (!has_shape_of(value, inner, layer.value)) return false;
     scores_.layers.push_back(layer);
     if (descend(inner)) return true;
     scores_.layers.pop_back();
     return false;
+  }
+
+  // Nothing but what the layer keeps makes `value` larger than `inner`: numbers that are dropped do not.
+  bool has_shape_of(ValueId value, ValueId inner, ValueId kept) {
+    const ir::Shape& shape = rewriter_.shape(inner);
+    const ir::Shape& with = kept == ir::kNone ? shape : rewriter_.shape(kept);
+    return shape.has_rank() && with.has_rank() && rewriter_.shape(value) == broadcast(rewriter_, shape, with);
   }
 
   bool is_product(ValueId value) {
@@ -162,7 +202,7 @@ class ScoreFinder {
   bool is_sum(ValueId value) {
     const Node* sum = pointwise_producer(rewriter_, value, PointwiseOp::kAdd);
     for (int i = 0; sum != nullptr && i < 2; ++i) {
-      if (below({Layer::kAdd, 1, operand(*sum, 1 - i)}, operand(*sum, i))) return true;
+      if (below({Layer::kAdd, 1, operand(*sum, 1 - i)}, value, operand(*sum, i))) return true;
     }
     return false;
   }
@@ -176,9 +216,9 @@ class ScoreFinder {
     for (int i = 0; kept != nullptr && rewriter_.has_one_use(from) && i < 2; ++i) {
       const ValueId b = operand(*kept, i);
       const auto fill = replaces_by(rewriter_, what, b);
-      if (fill && below({Layer::kReplace, *fill, b, true, true}, operand(*kept, 1 - i))) return true;
+      if (fill && below({Layer::kReplace, *fill, b, true, true}, value, operand(*kept, 1 - i))) return true;
     }
-    return below({Layer::kSubtract, 1, what}, from);
+    return below({Layer::kSubtract, 1, what}, value, from);
   }
 
   bool is_selection(ValueId value) {
@@ -186,7 +226,7 @@ class ScoreFinder {
     for (int i = 1; select != nullptr && i < 3; ++i) {
       const auto fill = float_uniform(rewriter_.graph(), operand(*select, 3 - i));
       if (!fill || *fill == 0) continue;
-      if (below({Layer::kReplace, *fill, operand(*select, 0), i == 1}, operand(*select, i))) return true;
+      if (below({Layer::kReplace, *fill, operand(*select, 0), i == 1}, value, operand(*select, i))) return true;
     }
     return false;
   }
@@ -199,6 +239,8 @@ class ScoreFinder {
 class Masks {
  public:
   Masks(Rewriter& rewriter, const Node& made_for, const Scores& scores) : rewriter_(rewriter), made_for_(made_for) {
+    one_slot_ = std::any_of(scores.layers.begin(), scores.layers.end(),
+                            [](const Layer& layer) { return layer.kind == Layer::kReplace; });
     for (auto layer = scores.layers.rbegin(); layer != scores.layers.rend(); ++layer) apply(*layer, scores);
   }
 
@@ -226,11 +268,18 @@ class Masks {
   void add(ValueId mask, bool in_order) {
     if (added == ir::kNone) {
       added = mask;
-    } else if (in_order) {
+    } else if (in_order || (!one_slot_ && added_last == ir::kNone && !sums_cheaply(mask, added))) {
       added_last = mask;
     } else {
-      added = insert(ir::PointwiseProgram::binary(PointwiseOp::kAdd), {mask, added});
+      ValueId& slot = added_last != ir::kNone && sums_cheaply(mask, added_last) ? added_last : added;
+      slot = insert(ir::PointwiseProgram::binary(PointwiseOp::kAdd), {mask, slot});
     }
+  }
+
+  // Their sum is made once, or is no larger than each of them.
+  bool sums_cheaply(ValueId a, ValueId b) const {
+    const ir::Graph& graph = rewriter_.graph();
+    return (graph.value(a).is_constant() && graph.value(b).is_constant()) || same_shape(rewriter_, a, b);
   }
 
   void replace(const Layer& layer, const Scores& scores) {
@@ -295,24 +344,16 @@ class Masks {
 
   ValueId insert(ir::PointwiseProgram program, std::vector<ValueId> inputs) {
     ir::Shape shape = rewriter_.shape(inputs[0]);
-    for (size_t i = 1; i < inputs.size(); ++i) shape = broadcast(shape, rewriter_.shape(inputs[i]));
+    for (size_t i = 1; i < inputs.size(); ++i) shape = broadcast(rewriter_, shape, rewriter_.shape(inputs[i]));
     return rewriter_
         .insert(made_for_, Op::kPointwise, std::move(inputs), ir::PointwiseAttrs{std::move(program)},
                 ir::DType::kFloat32, shape, "mask")
         .outputs[0];
   }
 
-  ir::Shape broadcast(const ir::Shape& a, const ir::Shape& b) {
-    std::vector<ir::Dim> dims;
-    for (int d = std::max(a.rank(), b.rank()); d >= 1; --d) {
-      dims.push_back(rewriter_.graph().symbols().broadcast(d <= a.rank() ? a.dim(-d) : ir::Dim(1),
-                                                           d <= b.rank() ? b.dim(-d) : ir::Dim(1)));
-    }
-    return ir::Shape(std::move(dims));
-  }
-
   Rewriter& rewriter_;
   const Node& made_for_;
+  bool one_slot_ = false;  // for what is added: the other is for what replaces
 };
 
 // Operands of known, equal ranks, at least 3, and masks of no more dims.

@@ -1,6 +1,9 @@
 // RecognizeAttention: the forms in which it is written, and look-alikes.
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
+
 #include "passes/pass_test_util.h"
 
 namespace blade::testing {
@@ -164,7 +167,7 @@ TEST_F(Attention, OverANumberWithTwoMasks) {
   const Id scores = b.pointwise(P::kDiv, {b.matmul(q, k, false, true), b.scalar(3.3f)});
   const Id masked = b.add(b.input("samples", {2, 1, 1, 5}), b.add(scores, b.input("causal", {5, 5})));
   const ir::Graph graph = recognized(b.matmul(softmax(masked), v));
-  EXPECT_EQ(num_nodes(graph), 2) << ir::to_string(graph);  // the masks' sum
+  EXPECT_EQ(num_nodes(graph), 1) << ir::to_string(graph);  // both masks, of different shapes, are its own
   EXPECT_EQ(only(graph, Op::kAttention).get<ir::AttentionAttrs>().scale, 1 / 3.3f);
 }
 
@@ -172,6 +175,91 @@ TEST_F(Attention, WithTwoMasksOneOfAllScores) {
   const Id q = b.input("q", {2, 5, 4}), k = b.input("k", {2, 5, 4}), v = b.input("v", {2, 5, 7});
   const Id bias = b.add(b.matmul(q, k, false, true), b.input("bias", {2, 5, 5}));
   EXPECT_EQ(count(recognized(b.matmul(softmax(b.add(bias, b.input("mask", {5}))), v)), Op::kAttention), 1);
+}
+
+// Masks [heads, 5, 5] and [samples, 1, 1, 5] stay two, rather than becoming one of [samples, heads, 5, 5].
+TEST_F(Attention, SumsMasksOnlyWhereThatIsCheap) {
+  struct Case {
+    int masks;
+    bool constant, replaces;
+    int nodes;
+    ir::Dims bias;  // as the node reads it
+  };
+  const std::vector<Case> cases = {{2, false, false, 1, {1, 3, 5, 5}},
+                                   {3, false, false, 2, {1, 3, 5, 5}},
+                                   {2, true, false, 2, {2, 3, 5, 5}},
+                                   {2, false, true, 4, {2, 3, 5, 5}}};
+  for (const Case& c : cases) {
+    GraphBuilder g;
+    const auto input = [&](const std::string& name, ir::Dims dims) {
+      return c.constant ? g.filled<float>(dims, 0.5f) : g.input(name, dims);
+    };
+    const Id q = g.input("q", {2, 3, 5, 4}), k = g.input("k", {2, 3, 5, 4}), v = g.input("v", {2, 3, 5, 7});
+    Id scores = g.add(g.matmul(q, k, false, true), input("bias", {1, 3, 5, 5}));
+    scores = g.add(input("samples", {2, 1, 1, 5}), scores);
+    if (c.masks > 2) scores = g.add(scores, input("more", {2, 1, 1, 5}));
+    const Id keep = g.input("keep", {5, 5}, ir::DType::kBool);
+    if (c.replaces) scores = g.pointwise(P::kSelect, {keep, scores, g.scalar(-2.0f)});
+    const Id out = g.matmul(g.op(Op::kSoftmax, {scores}, ir::SoftmaxAttrs{false}), v);
+    const ir::Graph graph = apply_pass("RecognizeAttention", g.output(out).build(), 1e-5).graph;
+    const ir::Node& node = only(graph, Op::kAttention);
+    EXPECT_EQ(num_nodes(graph), c.nodes) << ir::to_string(graph);
+    EXPECT_EQ(node.inputs.size(), c.constant ? 4u : 5u);
+    EXPECT_EQ(graph.value(node.inputs[c.replaces ? 4 : 3]).shape, ir::Shape::of(c.bias)) << ir::to_string(graph);
+  }
+}
+
+// The number that fills or divides repeats the scores.
+TEST_F(Attention, NotWhereAFillOrADivisorEnlarges) {
+  for (int form = 0; form < 4; ++form) {
+    GraphBuilder g;
+    const int64_t queries = form == 1 ? 1 : 4;
+    const Id q = g.input("q", {1, 2, queries, 8}), k = g.input("k", {1, 2, 4, 8}), v = g.input("v", {1, 2, 4, 8});
+    const Id x = g.matmul(q, k, false, true), keep = g.input("keep", {1, 1, queries, 4}, ir::DType::kBool);
+    const auto fill = [&](ir::Dims dims) {
+      return g.pointwise(P::kSelect, {keep, x, g.filled<float>(std::move(dims), -1e9f)});
+    };
+    const Id scores = form == 0   ? fill({3, 1, 1, 1})
+                      : form == 1 ? fill({1, 1, 4, 1})
+                      : form == 2 ? fill({1, 1, 1, 1, 1})
+                                  : g.pointwise(P::kDiv, {x, g.filled<float>({1, 1, 1, 1, 1}, 2)});
+    const Id out = g.matmul(g.op(Op::kSoftmax, {scores}, ir::SoftmaxAttrs{false}), v);
+    EXPECT_EQ(count(apply_pass("RecognizeAttention", g.output(out).build(), 1e-5).graph, Op::kAttention), 0) << form;
+  }
+}
+
+// What fills may be as large as the scores, whose batch may be unknown.
+TEST_F(Attention, WithAFillOfTheScoresShape) {
+  const Id q = b.input("q", {-1, 2, 4, 8}), k = b.input("k", {-1, 2, 4, 8}), v = b.input("v", {-1, 2, 4, 8});
+  const Id keep = b.input("keep", {-1, 1, 4, 4}, ir::DType::kBool), fill = b.filled<float>({1, 2, 4, 4}, -1e9f);
+  const Id scores = b.pointwise(P::kDiv, {b.matmul(q, k, false, true), b.filled<float>({1, 1}, 2)});
+  const Id kept = b.pointwise(P::kSelect, {keep, scores, fill});
+  EXPECT_EQ(count(recognized(b.matmul(softmax(kept), v)), Op::kAttention), 1);
+}
+
+// x * b - c * (1 - b) is not a number where x or c is infinite and multiplied by 0.
+TEST_F(Attention, NotWithANumberThatMultipliesInfinity) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (int form = 0; form < 5; ++form) {
+    GraphBuilder g;
+    const Id q = g.input("q", {2, 5, 4}), k = g.input("k", {2, 3, 4}), v = g.input("v", {2, 3, 7});
+    const Id keep = g.op(Op::kCast, {g.constant<uint8_t>({3}, {1, 0, 1})}, ir::CastAttrs{ir::DType::kBool});
+    const Id condition =
+        g.op(Op::kCast, {g.constant<uint8_t>({5, 1}, {1, 0, 1, 0, 0})}, ir::CastAttrs{ir::DType::kBool});
+    const Id number = g.op(Op::kCast, {condition}, ir::CastAttrs{ir::DType::kFloat32});
+    const auto filled = [&](Id x, float fill) { return g.pointwise(P::kSelect, {keep, x, g.scalar(fill)}); };
+    const Id x = g.matmul(q, k, false, true);
+    const Id inner = form == 0   ? filled(x, -infinity)
+                     : form == 1 ? filled(x, std::nanf(""))
+                     : form == 2 ? g.pointwise(P::kAffine, {filled(x, -3e38f)}, 10, 0)
+                     : form == 3 ? g.add(x, g.constant<float>({3}, {0, -infinity, 0}))
+                                 : x;
+    const Id b = form == 4 ? g.constant<float>({3}, {1, 0, 1}) : number;
+    const Id fill = form == 4 ? g.constant<float>({3}, {0, infinity, 0}) : g.pointwise(P::kAffine, {number}, -30, 30);
+    const Id scores = g.pointwise(P::kSub, {g.mul(inner, b), fill});
+    const Id out = g.matmul(g.op(Op::kSoftmax, {scores}, ir::SoftmaxAttrs{false}), v);
+    EXPECT_EQ(count(apply_pass("RecognizeAttention", g.output(out).build(), 1e-5).graph, Op::kAttention), 0) << form;
+  }
 }
 
 // x * b - c * (1 - b)

@@ -98,7 +98,6 @@ struct EinsumAttrs {
   bool operator==(const EinsumAttrs&) const = default;
 };
 
-// (x - mean) * scale / sqrt(variance + epsilon) + offset, over the last axis.
 // softmax(scale * q k^T + mask + mask) v, the masks optional; with mask_replaces the first one does not add to scores
 // but stands in their place where it is not 0. For [batch..., row, column] operands: input i of q, k, v transposed by
 // its permutation, as Transpose does; the result is transposed by output_perm. Dims broadcast as they do in the
@@ -116,6 +115,8 @@ struct BatchNormAttrs {
   BLADE_ATTRS(epsilon)
   bool operator==(const BatchNormAttrs&) const = default;
 };
+
+// (x - mean) * scale / sqrt(variance + epsilon) + offset, over the last axis.
 struct LayerNormAttrs {
   float epsilon = 1e-12f;
   BLADE_ATTRS(epsilon)
