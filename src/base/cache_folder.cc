@@ -7,8 +7,9 @@ namespace blade {
 
 std::filesystem::path user_cache_folder() {
   const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
-  if (cache != nullptr && *cache != 0) return std::filesystem::path(cache) / "blade";
-  return home != nullptr && *home != 0 ? std::filesystem::path(home) / ".cache" / "blade" : std::filesystem::path();
+  // Relative ones are left aside, as those rules demand.
+  if (cache != nullptr && *cache == '/') return std::filesystem::path(cache) / "blade";
+  return home != nullptr && *home == '/' ? std::filesystem::path(home) / ".cache" / "blade" : std::filesystem::path();
 }
 
 std::filesystem::path cache_folder(const std::string& dir) {

@@ -5,7 +5,7 @@
 
 namespace blade {
 
-// $XDG_CACHE_HOME/blade or ~/.cache/blade; empty where there is neither.
+// $XDG_CACHE_HOME/blade or ~/.cache/blade; empty where neither is an absolute path.
 std::filesystem::path user_cache_folder();
 // The folder of a setting: `dir` itself, the user's where it is empty, none (empty) where it is "off".
 std::filesystem::path cache_folder(const std::string& dir);

@@ -277,10 +277,24 @@ class KernelTuner {
   double before_us_ = 0, after_us_ = 0;
 };
 
+// What is compiled meanwhile is kept where the options say; engines loaded later use the user's folder, as before.
+class TuningFolder {
+ public:
+  TuningFolder(backends::Device& device, const std::string& dir) : device_(device) {
+    device_.keep_compiled_in(cache_folder(dir).string());
+  }
+  ~TuningFolder() { device_.keep_compiled_in(user_cache_folder().string()); }
+  TuningFolder(const TuningFolder&) = delete;
+  TuningFolder& operator=(const TuningFolder&) = delete;
+
+ private:
+  backends::Device& device_;
+};
+
 }  // namespace
 
 Status tune_kernels(const SearchInput& input, engine::Decisions& decisions, OptimizationStep& step) {
-  input.device->keep_compiled_in(cache_folder(input.options.cache_dir).string());
+  const TuningFolder folder(*input.device, input.options.cache_dir);
   BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, decisions));
   KernelTuner tuner(decisions, *engine, RowOrder(*input.device, input.options.compile_chains));
   const auto end = Clock::now() + std::chrono::microseconds(static_cast<int64_t>(input.options.time_limit_s * 1e6));

@@ -59,8 +59,8 @@ constexpr OptionRow kRows[] = {
     {"config.tuning.disable_perf_check", kBool, "false",
      "keep what holds without checking that it is faster, where a busy machine cannot tell"},
     {"config.tuning.cache_dir", kText, R"("")",
-     "where measured choices and compiled kernels are kept between runs: '' for the user's cache folder, 'off' to keep "
-     "none"},
+     "where tuning keeps measured choices and compiled kernels: '' for the user's cache folder, 'off' to keep none; "
+     "engines loaded later keep kernels in the user's"},
     {"config.quantization.enable", kBool, "false", "int8, at level o2", "", "int8 is not available yet"},
 };
 

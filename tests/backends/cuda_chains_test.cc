@@ -109,6 +109,62 @@ std::vector<Case> long_chains() {
 
 TEST(CudaChains, LongOnes) { check_all(in_all_types(long_chains())); }
 
+// The card with as little shared memory as those of 8.6, 8.9 and 12.0 give a block.
+class SmallerCard final : public Device {
+ public:
+  explicit SmallerCard(Device& card) : card_(card), info_(card.info()) { info_.shared_bytes_per_block = 99 << 10; }
+  const DeviceInfo& info() const override { return info_; }
+  std::span<const KernelEntry> kernels() const override { return card_.kernels(); }
+  std::span<const KernelEntry> fused_kernels() const override { return card_.fused_kernels(); }
+  Result<DeviceBuffer> allocate(size_t bytes) override { return card_.allocate(bytes); }
+  Result<DeviceBuffer> allocate_pinned(size_t bytes) override { return card_.allocate_pinned(bytes); }
+  Result<DeviceBuffer> upload(const std::byte* from, size_t bytes) override { return card_.upload(from, bytes); }
+  Result<std::unique_ptr<DeviceQueue>> create_queue() override { return card_.create_queue(); }
+  Result<std::unique_ptr<DeviceQueue>> borrow_queue(void* stream) override { return card_.borrow_queue(stream); }
+  Result<std::unique_ptr<JoinedKernels>> join(Device& memory, std::span<const BoundKernel> kernels,
+                                              size_t* taken) override {
+    return card_.join(memory, kernels, taken);
+  }
+  Status can_compile() const override { return card_.can_compile(); }
+
+ private:
+  Device& card_;
+  DeviceInfo info_;
+};
+
+// Sixteen values that are all needed at the end: 120 KiB of shared memory.
+Case many_values() {
+  std::vector<PointwiseInstr> code;
+  for (int16_t i = 0; i < 16; ++i) {
+    code.push_back({PointwiseOp::kAffine, static_cast<int16_t>(i % 2), -1, -1, 0.1f * static_cast<float>(i), 0.25f});
+  }
+  for (int16_t i = 0; i < 15; ++i) {
+    const auto last = static_cast<int16_t>(17 + i), other = static_cast<int16_t>(16 - i);
+    code.push_back({i % 2 == 0 ? PointwiseOp::kAdd : PointwiseOp::kMaximum, last, other, -1, 0, 0});
+  }
+  return chain("many_values", {random_floats({130, 131}), random_floats({131})}, code);
+}
+
+TEST(CudaChains, MoreValuesThanSharedMemoryHolds) {
+  const auto& card = cuda_device();
+  if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();
+  SmallerCard smaller(**card);
+  for (const Case& c : in_all_types({many_values()})) {
+    const auto want = run_reference(c);
+    ASSERT_TRUE(want.ok()) << want.status().message();
+    std::string first;  // what a plan takes that was not tuned
+    for (const KernelEntry& row : smaller.kernels()) {
+      if (row.op != c.op) continue;
+      const CaseGraph made = make_graph(c);
+      KernelRequest request = make_request(c, made.graph.node(made.node), *want, 1);
+      request.device = &smaller;
+      if (first.empty() && row.supports(request).ok) first = row.name;
+      check_kernel(smaller, row, request, c, c.inputs, *want);
+    }
+    EXPECT_EQ(first, "cuda.pointwise.elements");
+  }
+}
+
 TEST(CudaChains, Casts) {
   std::vector<Case> cases;
   for (const int64_t count : {1, 3, 4, 2047, 2048, 20001}) {
@@ -183,6 +239,24 @@ Case product(const std::string& name, ir::MatMulAttrs attrs, ir::Dims left, ir::
   return {name, ir::Op::kMatMul, attrs, {random_floats(left), random_floats(right, -scale, scale)}, variable, 1, 4e-3};
 }
 
+ir::TensorPtr with_nan(const ir::TensorPtr& from) {
+  std::vector<float> values;
+  for (int64_t i = 0; i < from->element_count(); ++i) values.push_back(static_cast<float>(element(*from, i)));
+  values[0] = NAN;
+  return floats(from->dims, values);
+}
+
+Case in_bfloat16(Case c) {
+  c.name += "_bf16";
+  for (ir::TensorPtr& t : c.inputs) {
+    std::vector<BFloat16> values;
+    for (int64_t i = 0; i < t->element_count(); ++i) values.emplace_back(static_cast<float>(element(*t, i)));
+    t = tensor<BFloat16>(ir::DType::kBFloat16, t->dims, values);
+  }
+  c.tolerance = 3e-2;
+  return c;
+}
+
 // Products large enough for the library, with every epilogue that it has.
 TEST(CudaChains, LargeProducts) {
   std::vector<Case> cases;
@@ -196,6 +270,8 @@ TEST(CudaChains, LargeProducts) {
     cases.push_back(product(transposed ? "batched_a_t" : "batched", attrs,
                             transposed ? ir::Dims{12, 64, 320} : ir::Dims{12, 320, 64}, {12, 64, 320}, 3));
   }
+  cases.push_back(product("odd", ir::MatMulAttrs{}, {1001, 523}, {523, 137}, 1));
+  cases.push_back(product("odd_batched", ir::MatMulAttrs{}, {5, 333, 201}, {5, 201, 203}, 3));
   ir::MatMulAttrs shared;
   cases.push_back(product("one_right_operand", shared, {3, 340, 512}, {512, 136}, 1));
   for (const auto op : {PointwiseOp::kAdd, PointwiseOp::kRelu, PointwiseOp::kGeluTanh}) {
@@ -213,6 +289,9 @@ TEST(CudaChains, LargeProducts) {
       if (has_addend) c.inputs.push_back(random_floats({1024, 144}));
       c.variable_inputs |= 1u << 3;
       cases.push_back(c);
+      c.name += "_nan";
+      c.inputs[0] = with_nan(c.inputs[0]);
+      cases.push_back(c);
     }
   }
   ir::ConvAttrs conv;
@@ -229,6 +308,9 @@ TEST(CudaChains, LargeProducts) {
   // Sums of addends are rounded once more where the residual is one of float16.
   for (Case& c : halves) c.tolerance = 6e-3;
   check_all(halves);
+  std::vector<Case> bfloats;
+  for (const Case& c : cases) bfloats.push_back(in_bfloat16(c));
+  check_all(bfloats);
 }
 
 }  // namespace

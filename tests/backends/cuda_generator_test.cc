@@ -1,15 +1,23 @@
 // The text of generated kernels, the form that is interpreted, the cache of compiled code and, where NVRTC is at hand,
 // that every op compiles: all without a card.
+#include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <set>
 
 #include "backends/cuda/code_cache.h"
 #include "backends/cuda/nvrtc.h"
 #include "backends/cuda/pointwise_source.h"
 #include "backends/cuda/vector_program.h"
+#include "backends/cuda/vendor_library.h"
+#include "backends/reference/pointwise_math.h"
 
 namespace blade::backends::cuda {
 namespace {
@@ -70,6 +78,49 @@ TEST(PointwiseSource, DependsOnWhatTheCodeDependsOn) {
                                        pointwise_source(flat_source(affine, ElementType::kFloat32, 4)),
                                        pointwise_source(flat_source(other, ElementType::kFloat32, 4))};
   EXPECT_EQ(texts.size(), 5u);
+}
+
+// The line of an op as the host computes it.
+float rsqrtf(float a) { return 1.0f / std::sqrt(a); }
+float float_value(PointwiseOp op, float a, float b, float c, float alpha, float beta) {
+  switch (op) {
+#define BLADE_FLOAT_OP(name, ...) \
+  case PointwiseOp::name:         \
+    return __VA_ARGS__;
+#define BLADE_LONG_FLOAT_OP(name, ...) BLADE_FLOAT_OP(name, __VA_ARGS__)
+#include "backends/cuda/kernels/float_ops.inc"
+    default:
+      return 0;
+  }
+}
+
+TEST(FloatOps, LoseNoNan) {
+  for (const PointwiseOp op : float_ops()) {
+    const int arity = ir::pointwise_arity(op);
+    for (int which = 0; which < arity; ++which) {
+      float values[3] = {0.25f, 0.5f, 0.75f};
+      values[which] = NAN;
+      const ir::PointwiseInstr instr = {op, 0, 1, 2, 0.5f, 0.625f};
+      reference::MathError error = reference::MathError::kNone;
+      const double want = reference::apply_instr(instr, static_cast<double>(values[0]), static_cast<double>(values[1]),
+                                                 static_cast<double>(values[2]), ir::DType::kFloat32, error);
+      const float got = float_value(op, values[0], values[1], values[2], instr.alpha, instr.beta);
+      EXPECT_EQ(std::isnan(got), std::isnan(want)) << ir::pointwise_name(op) << ", operand " << which;
+    }
+  }
+}
+
+TEST(FloatOps, HardSigmoidIsClamped) {
+  const auto value = [](float a) { return float_value(PointwiseOp::kHardSigmoid, a, 0, 0, 0.25f, 0.5f); };
+  EXPECT_EQ(value(-9), 0.0f);
+  EXPECT_EQ(value(1), 0.75f);
+  EXPECT_EQ(value(INFINITY), 1.0f);
+}
+
+TEST(Nvrtc, FusesNoInstructions) {
+  const std::vector<std::string> options = Nvrtc::options("sm_90");
+  EXPECT_NE(std::ranges::find(options, "--fmad=false"), options.end());
+  EXPECT_NE(std::ranges::find(options, "--gpu-architecture=sm_90"), options.end());
 }
 
 TEST(Nvrtc, CompilesEveryOpOfEveryType) {
@@ -165,6 +216,90 @@ TEST_F(CodeCacheTest, TakesNoOtherKeysFile) {
   ASSERT_TRUE(cache.put("key", "code").ok());
   std::filesystem::copy_file(cache.path_of("key"), cache.path_of("other"));
   EXPECT_FALSE(cache.find("other"));
+}
+
+TEST_F(CodeCacheTest, TrustsNothingThatOthersCanWrite) {
+  const CodeCache cache(folder_);
+  ASSERT_TRUE(cache.put("key", "code").ok());
+  const std::string path = cache.path_of("key").string();
+  struct stat info = {};
+  ASSERT_EQ(::stat(cache.path_of("key").parent_path().c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0700u);
+  for (const mode_t mode : {0666, 0620, 0602}) {
+    ASSERT_EQ(::chmod(path.c_str(), mode), 0);
+    EXPECT_FALSE(cache.find("key")) << mode;
+  }
+  ASSERT_EQ(::chmod(path.c_str(), 0644), 0);
+  EXPECT_TRUE(cache.find("key"));
+  const std::filesystem::path elsewhere = folder_ / "elsewhere";
+  std::filesystem::rename(path, elsewhere);
+  std::filesystem::create_symlink(elsewhere, path);
+  EXPECT_FALSE(cache.find("key"));
+  std::filesystem::remove(path);
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  EXPECT_FALSE(cache.find("key"));
+}
+
+TEST_F(CodeCacheTest, FindsItsOwnUnderAnyUmask) {
+  const mode_t before = ::umask(0002);
+  const CodeCache cache(folder_);
+  const bool put = cache.put("key", "code").ok();
+  ::umask(before);
+  ASSERT_TRUE(put);
+  EXPECT_TRUE(cache.find("key"));
+}
+
+// Sets a variable of the environment for a test.
+class ScopedVariable {
+ public:
+  ScopedVariable(const char* name, const std::string& value) : name_(name) {
+    if (const char* old = std::getenv(name)) before_ = old;
+    ::setenv(name, value.c_str(), 1);
+  }
+  ~ScopedVariable() {
+    if (before_) {
+      ::setenv(name_, before_->c_str(), 1);
+    } else {
+      ::unsetenv(name_);
+    }
+  }
+
+ private:
+  const char* name_;
+  std::optional<std::string> before_;
+};
+
+class VendorLibraryTest : public CodeCacheTest {
+ protected:
+  const VendorLibrary library_ = {"The library", {"libblade_no_such.so.1"}, {}, "cos", "no-such-package"};
+};
+
+TEST_F(VendorLibraryTest, IsNotLookedForInRelativeFolders) {
+  std::filesystem::create_directories(folder_);
+  std::ofstream(folder_ / "libblade_no_such.so.1") << "no library";
+  {
+    const ScopedVariable absolute("LD_LIBRARY_PATH", folder_.string());
+    EXPECT_TRUE(find_vendor_library(library_).ok());
+  }
+  const std::string relative = std::filesystem::relative(folder_).string();
+  const ScopedVariable searched("LD_LIBRARY_PATH", relative + "::.");
+  const ScopedVariable home("CUDA_HOME", relative);
+  EXPECT_FALSE(find_vendor_library(library_).ok());
+}
+
+TEST_F(VendorLibraryTest, IsTakenFromTheNextFolder) {
+  Dl_info info = {};
+  void* math = ::dlopen("libm.so.6", RTLD_LAZY);
+  ASSERT_NE(math, nullptr);
+  ASSERT_NE(::dladdr(::dlsym(math, "cos"), &info), 0);
+  const std::filesystem::path broken = folder_ / "broken", whole = folder_ / "whole";
+  std::filesystem::create_directories(broken);
+  std::filesystem::create_directories(whole);
+  std::ofstream(broken / "libblade_no_such.so.1") << "no library";
+  const ScopedVariable searched("LD_LIBRARY_PATH", broken.string() + ":" + whole.string());
+  EXPECT_FALSE(load_vendor_library(library_).ok());
+  std::filesystem::create_symlink(info.dli_fname, whole / "libblade_no_such.so.1");
+  EXPECT_TRUE(load_vendor_library(library_).ok());
 }
 
 TEST_F(CodeCacheTest, SaysThatItCannotWrite) {

@@ -1,5 +1,5 @@
 // Machine code of generated kernels, kept on disk between processes. What does not belong to the very text asked for,
-// or is damaged, counts as absent.
+// is damaged, or can have been written by another user counts as absent.
 #pragma once
 
 #include <filesystem>
@@ -15,7 +15,7 @@ class CodeCache {
   // An empty folder keeps nothing.
   explicit CodeCache(std::filesystem::path folder) : folder_(std::move(folder)) {}
 
-  // `key`: the source, the architecture and the compiler, whole.
+  // `key`: the source, the compiler and its options, whole.
   std::optional<std::string> find(const std::string& key) const;
   // Appears whole or not at all; what cannot be written is compiled again next time.
   Status put(const std::string& key, const std::string& code) const;

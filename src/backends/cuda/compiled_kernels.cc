@@ -49,7 +49,9 @@ Result<const void*> make(const CodeCache& cache, const std::string& key, const s
 
 Result<const void*> compiled_kernel(const std::string& source, const std::string& name,
                                     const std::string& architecture) {
-  const std::string key = architecture + "\n" + Nvrtc::identity() + "\n" + source;
+  std::string key = Nvrtc::identity() + "\n";
+  for (const std::string& option : Nvrtc::options(architecture)) key += option + "\n";
+  key += source;
   const std::lock_guard<std::mutex> lock(held().mutex);
   if (const auto it = held().kernels.find(key); it != held().kernels.end()) return it->second;
   BLADE_ASSIGN_OR_RETURN(const void* kernel, make(held().cache, key, source, name, architecture));

@@ -12,7 +12,7 @@ namespace blade::backends::cuda {
 Result<const void*> compiled_kernel(const std::string& source, const std::string& name,
                                     const std::string& architecture);
 
-// Where code is kept from now on; empty: nowhere. At first the user's cache folder.
+// Where code is kept from now on, by the process as a whole; empty: nowhere. At first the user's cache folder.
 void keep_compiled_in(const std::string& folder);
 
 }  // namespace blade::backends::cuda

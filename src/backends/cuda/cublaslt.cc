@@ -7,9 +7,9 @@ namespace blade::backends::cuda {
 namespace {
 
 const VendorLibrary& description() {
-  static const VendorLibrary cublaslt = {
-      "cuBLASLt", {"libcublasLt.so.13"}, {"cu13"}, "cublasLtCreate", "nvidia-cublas"};
-  return cublaslt;
+  static const auto* const cublaslt =
+      new VendorLibrary{"cuBLASLt", {"libcublasLt.so.13"}, {"cu13"}, "cublasLtCreate", "nvidia-cublas"};
+  return *cublaslt;
 }
 
 using Handle = struct OpaqueHandle*;
@@ -30,8 +30,9 @@ struct Heuristic {
 // Numbers of the interface.
 constexpr int kFloat16 = 2, kBFloat16 = 14, kFloat32 = 0, kComputeFloat32 = 68;
 constexpr int kTransposeA = 3, kTransposeB = 4, kEpilogue = 7, kBiasPointer = 8;
-constexpr int kBatchCount = 5, kBatchStride = 6, kMostWorkspace = 1, kAlignment = 5;
+constexpr int kBatchCount = 5, kBatchStride = 6, kMostWorkspace = 1, kReductions = 3, kAlignment = 5;
 constexpr uint32_t kDefault = 1, kRelu = 2, kBias = 4, kGelu = 32;
+constexpr uint32_t kInFloat = 2;        // parts of a depth are added in the type of the sums, not of the operands
 constexpr uint32_t kAlignedBytes = 16;  // of every operand, at least
 constexpr size_t kWorkspaceBytes = size_t{32} << 20;
 
@@ -58,8 +59,7 @@ struct Library {
 };
 
 Result<Library> load() {
-  BLADE_ASSIGN_OR_RETURN(const std::string path, LtProduct::library());
-  BLADE_ASSIGN_OR_RETURN(void* const file, load_vendor_library(description(), path));
+  BLADE_ASSIGN_OR_RETURN(void* const file, load_vendor_library(description()));
   Library lt;
   Functions& f = lt.f;
   const bool complete = find_function(file, "cublasLtCreate", f.create) &&
@@ -74,17 +74,17 @@ Result<Library> load() {
                         find_function(file, "cublasLtMatmulPreferenceDestroy", f.preference_destroy) &&
                         find_function(file, "cublasLtMatmulAlgoGetHeuristic", f.heuristic) &&
                         find_function(file, "cublasLtMatmul", f.matmul);
-  if (!complete) return unavailable(path + " lacks functions of cuBLASLt");
+  if (!complete) return unavailable("cuBLASLt was found, but lacks functions");
   if (const int code = f.create(&lt.handle); code != 0) {
     return unavailable("cuBLASLt does not start (status " + std::to_string(code) + ")");
   }
   return lt;
 }
 
-// Loaded once; the handle serves all threads and is never given back.
+// Loaded once; the handle serves all threads and is never given back: engines may outlive statics.
 const Result<Library>& loaded() {
-  static const Result<Library> library = load();
-  return library;
+  static const auto* const library = new Result<Library>(load());
+  return *library;
 }
 
 Status lt_status(int code, const char* what) {
@@ -114,6 +114,7 @@ class Product final : public LtProduct {
     Heuristic found{};
     int count = 0;
     int code = lt_.f.preference_set(preference, kMostWorkspace, &kWorkspaceBytes, sizeof kWorkspaceBytes);
+    if (code == 0) code = lt_.f.preference_set(preference, kReductions, &kInFloat, sizeof kInFloat);
     for (int operand = 0; operand < 4 && code == 0; ++operand) {
       code = lt_.f.preference_set(preference, kAlignment + operand, &kAlignedBytes, sizeof kAlignedBytes);
     }
@@ -179,9 +180,11 @@ class Product final : public LtProduct {
 }  // namespace
 
 const Result<std::string>& LtProduct::library() {
-  static const Result<std::string> path = find_vendor_library(description());
-  return path;
+  static const auto* const path = new Result<std::string>(find_vendor_library(description()));
+  return *path;
 }
+
+Status LtProduct::usable() { return loaded().status(); }
 
 Result<std::unique_ptr<LtProduct>> LtProduct::create(const LtProblem& problem) {
   BLADE_RETURN_IF_ERROR(loaded().status());

@@ -13,7 +13,7 @@ namespace blade::backends::cuda {
 // bias[rows]).
 struct LtProblem {
   enum class Activation { kNone, kRelu, kGelu };
-  bool bfloat16 = false;  // all operands; else float16. Sums are float32
+  bool bfloat16 = false;  // all operands; else float16. Sums and their parts are float32
   int64_t rows = 0, columns = 0, depth = 0;
   bool transpose_a = false, transpose_b = false;
   int64_t batches = 1, a_stride = 0, b_stride = 0;  // in elements; d is dense
@@ -34,6 +34,8 @@ class LtProduct {
  public:
   // Where the library lies, or why there is none.
   static const Result<std::string>& library();
+  // Whether it works, or why not: loads it at the first call.
+  static Status usable();
   static Result<std::unique_ptr<LtProduct>> create(const LtProblem& problem);
   virtual ~LtProduct() = default;
   virtual size_t workspace_bytes() const = 0;

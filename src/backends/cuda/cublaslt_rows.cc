@@ -2,6 +2,7 @@
 // large products are. Not in float32: its products of TF32 keep 10 bits.
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 #include <optional>
 
 #include "backends/cuda/conv_problem.h"
@@ -60,7 +61,7 @@ std::optional<LtEpilogue> lt_epilogue(const KernelRequest& request) {
   return epilogue;
 }
 
-Support supports_library(const KernelRequest& request) {
+Support supports_product(const KernelRequest& request) {
   if (Support s = needs_small(request); !s.ok) return s;
   const ir::DType type = request.outputs[0].dtype;
   if (type != ir::DType::kFloat16 && type != ir::DType::kBFloat16) {
@@ -70,7 +71,6 @@ Support supports_library(const KernelRequest& request) {
     if (request.inputs[i].dtype != type) return Support::no("operands are of different types");
   }
   if (!lt_epilogue(request)) return Support::no("the epilogue is more than bias, addend, and relu or gelu by tanh");
-  if (!LtProduct::library().ok()) return Support::no(LtProduct::library().status().message());
   return Support::yes();
 }
 
@@ -79,6 +79,14 @@ constexpr int64_t kLeastWork = int64_t{1} << 26;  // multiplications
 Support needs_work(const LtProblem& p) {
   if (p.rows * p.columns * p.depth * p.batches >= kLeastWork) return Support::yes();
   return Support::no("has fewer than 2^26 multiplications");
+}
+
+// bfloat16 has no other row on the card, and the host takes it only where this one says no: whether the library works
+// must be known. In float16 Blade's own tiles stand in, so that a plan without a choice of it need not load it.
+Support needs_library(const KernelRequest& request) {
+  const bool must_work = request.outputs[0].dtype == ir::DType::kBFloat16;
+  const Status status = must_work ? LtProduct::usable() : LtProduct::library().status();
+  return status.ok() ? Support::yes() : Support::no(status.message());
 }
 
 // Row-major [m, k] by [k, n] is column-major [n, k] by [k, m]: the right operand comes first.
@@ -116,18 +124,20 @@ LtProblem conv_product(const ConvProblem& conv) {
 }
 
 Support supports_matmul(const KernelRequest& request) {
-  if (Support s = supports_library(request); !s.ok) return s;
+  if (Support s = supports_product(request); !s.ok) return s;
   const auto problem = matmul_problem(request);
   if (!problem) return Support::no("one operand repeats over some of the batch dims");
-  return needs_work(*problem);
+  if (Support s = needs_work(*problem); !s.ok) return s;
+  return needs_library(request);
 }
 
 Support supports_conv(const KernelRequest& request) {
-  if (Support s = supports_library(request); !s.ok) return s;
+  if (Support s = supports_product(request); !s.ok) return s;
   if (Support s = supports_conv_problem(request, request.outputs[0].dtype); !s.ok) return s;
   const ConvProblem problem = conv_problem(request);
   if (!is_plain_product(problem)) return Support::no("is no 1x1 convolution with strides of one");
-  return needs_work(conv_product(problem));
+  if (Support s = needs_work(conv_product(problem)); !s.ok) return s;
+  return needs_library(request);
 }
 
 // The bias in the type of the result.
@@ -147,14 +157,24 @@ Result<std::shared_ptr<const DeviceBuffer>> pack_bias(const KernelRequest& reque
   return packs.get_on(*request.device, bias, half ? "bias_float16" : "bias_bfloat16", pack);
 }
 
-// Of the first other row that takes the request: where the library has no algorithm for it.
+// By the other row that is predicted fastest: where the library has no algorithm for the request.
 Result<std::unique_ptr<Kernel>> create_without(const KernelRequest& request, PackCache& packs, const Status& why) {
-  log_warning("Not by cuBLASLt, although it was chosen: " + why.message());
+  static std::once_flag said;
+  std::call_once(said, [&] { log_warning("Not by cuBLASLt, although it was chosen: " + why.message()); });
+  constexpr double kUnknown = 1e9;
+  const KernelEntry* best = nullptr;
+  double least = 0;
   for (const KernelEntry& row : cuda_kernels()) {
     const bool own = std::ranges::any_of(cublaslt_rows(), [&](const KernelEntry& r) { return r.create == row.create; });
-    if (!own && row.op == request.node->op && row.supports(request).ok) return row.create(request, packs);
+    if (own || row.op != request.node->op || !row.supports(request).ok) continue;
+    const double us = row.predicted_us != nullptr ? row.predicted_us(request) : kUnknown;
+    if (best == nullptr || us < least) {
+      best = &row;
+      least = us;
+    }
   }
-  return why;
+  if (best == nullptr) return why;
+  return best->create(request, packs);
 }
 
 constexpr uintptr_t kWorkspaceAlignment = 256;

@@ -11,12 +11,12 @@ namespace {
 
 // Of CUDA 13 or 12: a driver of CUDA 13 takes the machine code of both.
 const VendorLibrary& description() {
-  static const VendorLibrary nvrtc = {"NVRTC, which compiles kernels,",
-                                      {"libnvrtc.so.13", "libnvrtc.so.12"},
-                                      {"cu13", "cuda_nvrtc"},
-                                      "nvrtcVersion",
-                                      "nvidia-cuda-nvrtc"};
-  return nvrtc;
+  static const auto* const nvrtc = new VendorLibrary{"NVRTC, which compiles kernels,",
+                                                     {"libnvrtc.so.13", "libnvrtc.so.12"},
+                                                     {"cu13", "cuda_nvrtc"},
+                                                     "nvrtcVersion",
+                                                     "nvidia-cuda-nvrtc"};
+  return *nvrtc;
 }
 
 using NvrtcProgram = struct OpaqueNvrtcProgram*;
@@ -33,8 +33,7 @@ struct Functions {
 };
 
 Result<Functions> load_functions() {
-  BLADE_ASSIGN_OR_RETURN(const std::string path, Nvrtc::library());
-  BLADE_ASSIGN_OR_RETURN(void* const library, load_vendor_library(description(), path));
+  BLADE_ASSIGN_OR_RETURN(void* const library, load_vendor_library(description()));
   Functions f;
   const bool complete =
       find_function(library, "nvrtcCreateProgram", f.create) &&
@@ -42,7 +41,7 @@ Result<Functions> load_functions() {
       find_function(library, "nvrtcGetCUBINSize", f.code_size) && find_function(library, "nvrtcGetCUBIN", f.code) &&
       find_function(library, "nvrtcGetProgramLogSize", f.log_size) &&
       find_function(library, "nvrtcGetProgramLog", f.log) && find_function(library, "nvrtcDestroyProgram", f.destroy);
-  if (!complete) return unavailable(path + " lacks functions of NVRTC");
+  if (!complete) return unavailable("NVRTC was found, but lacks functions");
   return f;
 }
 
@@ -56,9 +55,10 @@ std::string log_of(const Functions& nvrtc, NvrtcProgram program) {
 }
 
 Result<std::string> compile_with(const Functions& nvrtc, NvrtcProgram program, const std::string& architecture) {
-  const std::string target = "--gpu-architecture=" + architecture;
-  const char* options[] = {target.c_str(), "--std=c++17"};
-  if (nvrtc.compile(program, 2, options) != 0) {
+  const std::vector<std::string> texts = Nvrtc::options(architecture);
+  std::vector<const char*> options;
+  for (const std::string& text : texts) options.push_back(text.c_str());
+  if (nvrtc.compile(program, static_cast<int>(options.size()), options.data()) != 0) {
     return internal_error("A generated kernel does not compile for " + architecture + ": " + log_of(nvrtc, program));
   }
   size_t size = 0;
@@ -73,8 +73,13 @@ Result<std::string> compile_with(const Functions& nvrtc, NvrtcProgram program, c
 }  // namespace
 
 const Result<std::string>& Nvrtc::library() {
-  static const Result<std::string> path = find_vendor_library(description());
-  return path;
+  static const auto* const path = new Result<std::string>(find_vendor_library(description()));
+  return *path;
+}
+
+// Instructions of a program round one by one, as interpreted and on the host: none are fused.
+std::vector<std::string> Nvrtc::options(const std::string& architecture) {
+  return {"--gpu-architecture=" + architecture, "--std=c++17", "--fmad=false"};
 }
 
 std::string Nvrtc::identity() {
@@ -87,16 +92,18 @@ std::string Nvrtc::identity() {
 }
 
 Result<std::string> Nvrtc::compile(const std::string& source, const std::string& architecture) {
-  static const Result<Functions> functions = load_functions();
-  BLADE_RETURN_IF_ERROR(functions.status());
+  // Never destroyed: engines may outlive statics.
+  static const auto* const loaded = new Result<Functions>(load_functions());
+  BLADE_RETURN_IF_ERROR(loaded->status());
+  const Functions& nvrtc = **loaded;
   static std::mutex mutex;
   const std::lock_guard<std::mutex> lock(mutex);
   NvrtcProgram program = nullptr;
-  if (functions->create(&program, source.c_str(), "generated.cu", 0, nullptr, nullptr) != 0) {
+  if (nvrtc.create(&program, source.c_str(), "generated.cu", 0, nullptr, nullptr) != 0) {
     return unavailable("NVRTC takes no program");
   }
-  Result<std::string> code = compile_with(*functions, program, architecture);
-  functions->destroy(&program);
+  Result<std::string> code = compile_with(nvrtc, program, architecture);
+  nvrtc.destroy(&program);
   return code;
 }
 

@@ -1,6 +1,7 @@
 // Rows for Pointwise, Cast and BatchNorm-like elementwise work.
 #include <algorithm>
 #include <cstring>
+#include <mutex>
 
 #include "backends/cuda/compiled_kernels.h"
 #include "backends/cuda/kernel_families.h"
@@ -32,6 +33,13 @@ Support supports_interpreter(const KernelRequest& request) {
   const int bytes = kKeptBytes * encode_program(request.node->get<ir::PointwiseAttrs>().program, params);
   if (static_cast<size_t>(bytes) <= request.device->info().shared_bytes_per_block) return Support::yes();
   return Support::no("the program needs more values at a time than the card's shared memory holds");
+}
+
+// What the interpreter of several elements a thread leaves.
+Support supports_elements(const KernelRequest& request) {
+  if (Support s = supports_pointwise(request); !s.ok) return s;
+  if (supports_interpreter(request).ok) return Support::no("several elements a thread are faster");
+  return Support::yes();
 }
 
 bool is_whole_type(ir::DType dtype) { return dtype == ir::DType::kInt32 || dtype == ir::DType::kInt64; }
@@ -123,7 +131,7 @@ SmallWork small_program(const KernelRequest& request, const PointwiseLoops& loop
   return small_work(request, {piece});
 }
 
-Result<std::unique_ptr<Kernel>> create_integers(const KernelRequest& request, PackCache&) {
+Result<std::unique_ptr<Kernel>> create_one_each(const KernelRequest& request, const void* kernel, SmallKind kind) {
   const PointwiseLoops loops = pointwise_loops(request);
   PointwiseParams params;
   params.program = to_device(request.node->get<ir::PointwiseAttrs>().program);
@@ -137,16 +145,22 @@ Result<std::unique_ptr<Kernel>> create_integers(const KernelRequest& request, Pa
     std::ranges::copy(loops.strides[i], params.strides[i]);
   }
   const LaunchShape shape = one_each(params.count, kSimpleThreads);
-  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, pointwise_integers_kernel(), shape));
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
   return make_kernel(
       [=](const KernelArgs& args) {
         PointwiseParams p = params;
         std::ranges::copy(args.inputs, p.inputs);
         p.output = args.outputs[0];
         void* arguments[] = {&p};
-        return launch(args, pointwise_integers_kernel(), shape, arguments);
+        return launch(args, kernel, shape, arguments);
       },
-      {.in_place_inputs = in_place_inputs(request), .small = small_program(request, loops, SmallKind::kIntegers)});
+      {.in_place_inputs = in_place_inputs(request), .small = small_program(request, loops, kind)});
+}
+Result<std::unique_ptr<Kernel>> create_integers(const KernelRequest& request, PackCache&) {
+  return create_one_each(request, pointwise_integers_kernel(), SmallKind::kIntegers);
+}
+Result<std::unique_ptr<Kernel>> create_elements(const KernelRequest& request, PackCache&) {
+  return create_one_each(request, pointwise_elements_kernel(), SmallKind::kProgram);
 }
 
 Result<std::unique_ptr<Kernel>> create_program(const KernelRequest& request, PackCache&) {
@@ -214,6 +228,12 @@ std::vector<int> generated_numbers(const PointwiseLoops& loops) {
   return numbers;
 }
 
+Result<std::unique_ptr<Kernel>> create_interpreted(const KernelRequest& request, PackCache& packs, const Status& why) {
+  static std::once_flag said;
+  std::call_once(said, [&] { log_warning("Interpreting an elementwise chain: " + why.message()); });
+  return supports_interpreter(request).ok ? create_program(request, packs) : create_elements(request, packs);
+}
+
 Result<std::unique_ptr<Kernel>> create_generated(const KernelRequest& request, PackCache& packs) {
   const PointwiseLoops loops = pointwise_loops(request);
   PointwiseSource source;
@@ -226,10 +246,7 @@ Result<std::unique_ptr<Kernel>> create_generated(const KernelRequest& request, P
     for (const int64_t stride : loops.strides[i]) source.moves.back().push_back(stride != 0);
   }
   const auto compiled = compiled_kernel(pointwise_source(source), kGeneratedName, request.device->info().architecture);
-  if (!compiled.ok()) {
-    log_warning("Interpreting an elementwise chain: " + compiled.status().message());
-    return create_program(request, packs);
-  }
+  if (!compiled.ok()) return create_interpreted(request, packs, compiled.status());
   const std::vector<int> numbers = generated_numbers(loops);
   const size_t pointers = request.inputs.size() + 1;
   LaunchShape shape = one_each(loops.vectors(), kGeneratedThreads * kGeneratedVectors);
@@ -282,8 +299,10 @@ Result<std::unique_ptr<Kernel>> create_cast(const KernelRequest& request, PackCa
 
 constexpr KernelEntry kRows[] = {
     {"cuda.pointwise.program", ir::Op::kPointwise, supports_interpreter, nullptr, create_program},
-    {"cuda.pointwise.generated", ir::Op::kPointwise, supports_generated, nullptr, create_generated, nullptr, true},
     {"cuda.pointwise.integers", ir::Op::kPointwise, supports_integers, nullptr, create_integers},
+    {"cuda.pointwise.elements", ir::Op::kPointwise, supports_elements, nullptr, create_elements},
+    // Behind all interpreters, so that only tuning chooses it.
+    {"cuda.pointwise.generated", ir::Op::kPointwise, supports_generated, nullptr, create_generated, nullptr, true},
     {"cuda.cast.elements", ir::Op::kCast, supports_cast, nullptr, create_cast},
 };
 

@@ -50,14 +50,15 @@ __device__ __forceinline__ void load_input(const VectorProgramParams& p, int inp
 }
 
 // A thread's part of a kept value.
-__device__ __forceinline__ float4* kept(int number) {
+__device__ __forceinline__ float4* kept_place(int number) {
   extern __shared__ float4 all[];
   return all + number * (kVectorElements / 4 * kSimpleThreads) + threadIdx.x;
 }
-__device__ __forceinline__ void keep(int number, const Values& from) {
+__device__ __forceinline__ void keep_value(int number, const Values& from) {
 #pragma unroll
   for (int h = 0; h < kVectorElements / 4; ++h) {
-    kept(number)[h * kSimpleThreads] = make_float4(from[4 * h], from[4 * h + 1], from[4 * h + 2], from[4 * h + 3]);
+    kept_place(number)[h * kSimpleThreads] =
+        make_float4(from[4 * h], from[4 * h + 1], from[4 * h + 2], from[4 * h + 3]);
   }
 }
 
@@ -69,7 +70,7 @@ __device__ __forceinline__ void fetch(const VectorProgramParams& p, int operand,
   } else if (operand >= kFirstKept) {
 #pragma unroll
     for (int h = 0; h < kVectorElements / 4; ++h) {
-      const float4 four = kept(operand - kFirstKept)[h * kSimpleThreads];
+      const float4 four = kept_place(operand - kFirstKept)[h * kSimpleThreads];
       to[4 * h] = four.x, to[4 * h + 1] = four.y, to[4 * h + 2] = four.z, to[4 * h + 3] = four.w;
     }
   } else {
@@ -122,7 +123,7 @@ __global__ void __launch_bounds__(kSimpleThreads, 4) vector_program(const __grid
   for (int i = 0; i < p.num_inputs; ++i) {
     if (p.keep_input[i] < 0) continue;
     load_input<kWidth>(p, i, a);
-    keep(p.keep_input[i], a);
+    keep_value(p.keep_input[i], a);
   }
   for (int i = 0; i < p.num_code; ++i) {
     const VectorInstr& instr = p.code[i];
@@ -130,7 +131,7 @@ __global__ void __launch_bounds__(kSimpleThreads, 4) vector_program(const __grid
     if (instr.b >= 0) fetch<kWidth>(p, instr.b, last, b);
     if (instr.c >= 0) fetch<kWidth>(p, instr.c, last, c);
     apply(instr, a, b, c, last);
-    if (instr.keep >= 0) keep(instr.keep, last);
+    if (instr.keep >= 0) keep_value(instr.keep, last);
   }
 #pragma unroll
   for (int g = 0; g < kVectorElements / kWidth; ++g) {
@@ -145,13 +146,9 @@ __global__ void __launch_bounds__(kSimpleThreads, 4) vector_program(const __grid
   }
 }
 
-// In 64 bits, for programs on int32, int64 and bool; `narrow`: what is no comparison wraps to 32 bits.
-__global__ void __launch_bounds__(kSimpleThreads) pointwise_integers(const __grid_constant__ PointwiseParams p) {
-  start_later();
-  wait_for_earlier();
-  const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
-  if (element >= p.count) return;
-  int64_t at[kMaxProgramInputs] = {};
+// Where an element of the result stands in each input.
+__device__ __forceinline__ void offsets_of(const PointwiseParams& p, int64_t element,
+                                           int64_t (&at)[kMaxProgramInputs]) {
   int rest = static_cast<int>(element);
   for (int d = p.rank - 1; d >= 0; --d) {
     const int next = divide(rest, p.dims[d]);
@@ -159,6 +156,29 @@ __global__ void __launch_bounds__(kSimpleThreads) pointwise_integers(const __gri
     for (int i = 0; i < p.program.num_inputs; ++i) at[i] += index * p.strides[i][d];
     rest = next;
   }
+}
+
+// An element a thread, all values in local memory: for programs that keep more than shared memory holds.
+__global__ void __launch_bounds__(kSimpleThreads) pointwise_elements(const __grid_constant__ PointwiseParams p) {
+  start_later();
+  wait_for_earlier();
+  const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
+  if (element >= p.count) return;
+  int64_t at[kMaxProgramInputs] = {};
+  offsets_of(p, element, at);
+  float values[kMaxProgramInputs + kMaxProgramCode];
+  for (int i = 0; i < p.program.num_inputs; ++i) values[i] = load_element(p.inputs[i], at[i], p.input_types[i]);
+  store_element(p.output, element, p.output_type, run_program(p.program, values));
+}
+
+// In 64 bits, for programs on int32, int64 and bool; `narrow`: what is no comparison wraps to 32 bits.
+__global__ void __launch_bounds__(kSimpleThreads) pointwise_integers(const __grid_constant__ PointwiseParams p) {
+  start_later();
+  wait_for_earlier();
+  const int64_t element = static_cast<int64_t>(blockIdx.x) * kSimpleThreads + threadIdx.x;
+  if (element >= p.count) return;
+  int64_t at[kMaxProgramInputs] = {};
+  offsets_of(p, element, at);
   int64_t values[kMaxProgramInputs + kMaxProgramCode];
   for (int i = 0; i < p.program.num_inputs; ++i) values[i] = load_whole(p.inputs[i], at[i], p.input_types[i]);
   store_whole(p.output, element, p.output_type,
@@ -213,6 +233,7 @@ const void* vector_program_kernel(int width) {
   return width == 4 ? reinterpret_cast<const void*>(&vector_program<4>)
                     : reinterpret_cast<const void*>(&vector_program<1>);
 }
+const void* pointwise_elements_kernel() { return reinterpret_cast<const void*>(&pointwise_elements); }
 const void* pointwise_integers_kernel() { return reinterpret_cast<const void*>(&pointwise_integers); }
 const void* cast_kernel() { return reinterpret_cast<const void*>(&cast); }
 const void* vector_cast_kernel(ElementType from, ElementType to) {

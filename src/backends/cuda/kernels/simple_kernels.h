@@ -39,6 +39,7 @@ const void* depthwise_kernel(ElementType type, int window);
 const void* gemm_kernel(ElementType type);           // a block a kGemmTile x kGemmTile tile
 const void* implicit_gemm_kernel(ElementType type);  // DirectConvParams, 2 spatial dims, no groups
 const void* vector_program_kernel(int width);        // VectorProgramParams; 4 or 1 elements of a unit
+const void* pointwise_elements_kernel();             // PointwiseParams, as the next
 const void* pointwise_integers_kernel();
 const void* pool_kernel(ElementType type, bool vectors);  // vectors: a thread 8 channels of half
 const void* reduce_kernel(ElementType type);              // of what is read
