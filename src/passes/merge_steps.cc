@@ -27,7 +27,7 @@ class Steps {
   ValueId merge(const std::vector<ValueId>& values, int depth = 0) {
     if (const ValueId whole = sliced(values); whole != ir::kNone) return flattened(whole);
     if (depth == kMaxDepth || !are_alike(values)) return ir::kNone;
-    const Node first = *rewriter_.producer(values[0]);  // a copy: inserting moves nodes
+    const Node& first = *rewriter_.producer(values[0]);
     std::vector<ValueId> inputs;
     bool has_own = false;
     for (size_t i = 0; i < first.inputs.size(); ++i) {
