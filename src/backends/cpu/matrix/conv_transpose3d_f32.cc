@@ -177,20 +177,17 @@ void conv_transpose3d_f32(const ConvTranspose3DShape& s, const float* in, const 
   for (int64_t i = 0; i < volume_phases(s); ++i) rows += s.n * VolumePhase(s, i).rows();
   const auto tasks = static_cast<int>(std::min<int64_t>(rows, int64_t{pool.num_threads()} * 4));
   pool.parallel_for(tasks, [&](int task, int slot_index) {
-    const int64_t first = task * rows / tasks, last = (task + 1) * rows / tasks;
-    int64_t begin = 0;  // of the phase's rows among those of all
     const auto* weights = static_cast<const std::byte*>(packed);
     const int64_t* phase_offsets = offsets;
-    for (int64_t i = 0; i < volume_phases(s) && begin < last; ++i) {
+    // A task takes the same part of every phase: its results lie together, as do the pixels that it reads.
+    for (int64_t i = 0; i < volume_phases(s); ++i) {
       const VolumePhase phase(s, i);
       TileJob<float> job = volume_job(s, phase, packed_b_view(phase.taps() * s.c, s.oc, weights));
       job.run_offsets = phase_offsets;
-      const int64_t end = begin + s.n * phase.rows();
-      for (int64_t r = std::max(first, begin); r < std::min(last, end) && job.rows > 0; ++r) {
-        run_volume_row(s, v, phase, job, copy, out, epilogue, r - begin,
-                       scratch + static_cast<size_t>(slot_index) * slot);
+      const int64_t phase_rows = job.rows > 0 ? s.n * phase.rows() : 0;
+      for (int64_t r = task * phase_rows / tasks; r < (task + 1) * phase_rows / tasks; ++r) {
+        run_volume_row(s, v, phase, job, copy, out, epilogue, r, scratch + static_cast<size_t>(slot_index) * slot);
       }
-      begin = end;
       weights += volume_phase_bytes(s, phase);
       phase_offsets += job.runs;
     }
