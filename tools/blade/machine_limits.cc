@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/cache_folder.h"
 #include "peak_loops.h"
 
 namespace blade::command {
@@ -102,11 +103,8 @@ std::string cache_key(int threads, const std::string& vector) {
 }
 
 std::filesystem::path cache_file() {
-  const char* cache = std::getenv("XDG_CACHE_HOME");
-  const char* home = std::getenv("HOME");
-  if (cache != nullptr && *cache != 0) return std::filesystem::path(cache) / "blade" / "machine_limits.json";
-  return home != nullptr ? std::filesystem::path(home) / ".cache" / "blade" / "machine_limits.json"
-                         : std::filesystem::path();
+  const std::filesystem::path folder = user_cache_folder();
+  return folder.empty() ? folder : folder / "machine_limits.json";
 }
 
 // An object, empty where there is no readable file.

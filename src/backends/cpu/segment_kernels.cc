@@ -368,23 +368,27 @@ struct Better {
   bool operator()(int32_t a, int32_t b) const { return above(row[a], row[b]) || (!above(row[b], row[a]) && a < b); }
 };
 
+constexpr int64_t kCandidateBlock = 64;  // elements compared at once
+
+// Candidates that are held at a time.
+int64_t candidate_room(int64_t k) { return k + std::max(k, 4 * kCandidateBlock); }
+
 // Those of few candidates that may be among the k best, in any order, the best ones first; how many there are. Most of
 // a long row is only compared with the last of the best so far.
 template <class T>
 int64_t candidates_of_row(const T* row, int64_t length, int64_t k, int32_t* order) {
-  constexpr int64_t kBlock = 64;
   const Better<T> better{row};
-  const int64_t room = k + std::max<int64_t>(k, 4 * kBlock);
+  const int64_t room = candidate_room(k);
   int64_t count = std::min(length, room), next = count;
   for (int64_t i = 0; i < count; ++i) order[i] = static_cast<int32_t>(i);
   while (next < length) {
-    if (count + kBlock > room) {
+    if (count + kCandidateBlock > room) {
       std::nth_element(order, order + k - 1, order + count, better);
       count = k;
     }
     const T last = row[order[k - 1]];
-    for (; next < length && count + kBlock <= room; next += kBlock) {
-      const int64_t of_block = std::min(kBlock, length - next);
+    for (; next < length && count + kCandidateBlock <= room; next += kCandidateBlock) {
+      const int64_t of_block = std::min(kCandidateBlock, length - next);
       int32_t hits = 0;
       for (int64_t j = 0; j < of_block; ++j) hits += !(row[next + j] <= last);
       if (hits == 0) continue;
@@ -396,7 +400,7 @@ int64_t candidates_of_row(const T* row, int64_t length, int64_t k, int32_t* orde
   return count;
 }
 
-// `order` has room for min(length, 2 * k + 256) indices.
+// `order` has room for min(length, candidate_room(k)) indices.
 template <class T, class I>
 void top_of_row(const T* row, int64_t length, int64_t k, int32_t* order, T* values, I* indices) {
   if (k == 0) return;
@@ -414,7 +418,7 @@ Result<std::unique_ptr<Kernel>> create_top_k(const KernelRequest& request, PackC
   const int64_t length = request.inputs[0].dims.back(), k = request.outputs[0].dims.back();
   const int64_t rows = product(request.inputs[0].dims, 0, request.inputs[0].dims.size() - 1);
   const bool wide = request.outputs[1].dtype == ir::DType::kInt64;
-  const int64_t room = std::min(length, 2 * k + 256);
+  const int64_t room = std::min(length, candidate_room(k));
   const std::string label = node_label(request);
   return with_plain_type(request.inputs[0].dtype, [&]<class T>(T) {
     return make_kernel(

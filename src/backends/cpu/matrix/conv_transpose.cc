@@ -18,27 +18,31 @@
 namespace blade::backends::cpu {
 namespace {
 
+// The convolution of stride 1 over the input that has these taps, outputs and pads.
+template <class Axis>
+Conv2DShape conv_of_axes(const ConvTransposeShape& s, const Axis& y, const Axis& x, int64_t channels) {
+  Conv2DShape c;
+  c.n = s.n;
+  c.h = s.h;
+  c.w = s.w;
+  c.c = s.c;
+  c.kh = y.taps;
+  c.kw = x.taps;
+  c.oc = channels;
+  c.oh = y.outputs;
+  c.ow = x.outputs;
+  c.pad_top = y.pad;
+  c.pad_left = x.pad;
+  return c;
+}
+
 struct Phase {
   PhaseAxis y, x;
   Phase(const ConvTransposeShape& s, int64_t index)
       : y(index / s.stride_w, s.kh, s.oh, s.stride_h, s.pad_top),
         x(index % s.stride_w, s.kw, s.ow, s.stride_w, s.pad_left) {}
   int64_t taps() const { return y.taps * x.taps; }
-  Conv2DShape conv(const ConvTransposeShape& s) const {
-    Conv2DShape c;
-    c.n = s.n;
-    c.h = s.h;
-    c.w = s.w;
-    c.c = s.c;
-    c.kh = y.taps;
-    c.kw = x.taps;
-    c.oc = s.oc;
-    c.oh = y.outputs;
-    c.ow = x.outputs;
-    c.pad_top = y.pad;
-    c.pad_left = x.pad;
-    return c;
-  }
+  Conv2DShape conv(const ConvTransposeShape& s) const { return conv_of_axes(s, y, x, s.oc); }
 };
 
 int64_t phase_count(const ConvTransposeShape& s) { return s.stride_h * s.stride_w; }
@@ -100,21 +104,7 @@ struct Union {
   PackedB layout(const void* data) const {
     return packed_b_view(packed_steps<T>(y.taps * x.taps, s.c), columns(), data);
   }
-  Conv2DShape conv() const {
-    Conv2DShape c;
-    c.n = s.n;
-    c.h = s.h;
-    c.w = s.w;
-    c.c = s.c;
-    c.kh = y.taps;
-    c.kw = x.taps;
-    c.oc = columns();
-    c.oh = y.outputs;
-    c.ow = x.outputs;
-    c.pad_top = y.pad;
-    c.pad_left = x.pad;
-    return c;
-  }
+  Conv2DShape conv() const { return conv_of_axes(s, y, x, columns()); }
   // Results are float32 until they are spread.
   TileJob<T> job(const void* packed) const {
     TileJob<T> job;
