@@ -45,6 +45,8 @@ TEST(CudaChains, EveryOp) {
   std::vector<Case> cases;
   for (const PointwiseOp op : kOps) {
     for (const int64_t columns : {256, 257}) {
+      // How elements are loaded alone does not depend on the op, and each takes the compiler a while.
+      if (columns == 257 && static_cast<int>(op) % 4 != 0) continue;
       const int arity = ir::pointwise_arity(op);
       const bool boolean =
           op == PointwiseOp::kLogicalNot || op == PointwiseOp::kLogicalAnd || op == PointwiseOp::kLogicalOr;
@@ -190,8 +192,8 @@ TEST(CudaChains, Casts) {
 TEST(CudaChains, Integers) {
   using ir::DType;
   std::vector<Case> cases;
-  for (const DType dtype : {DType::kInt8, DType::kInt16, DType::kInt32, DType::kInt64, DType::kUInt8, DType::kUInt16,
-                            DType::kUInt32}) {
+  for (const DType dtype :
+       {DType::kInt8, DType::kInt16, DType::kInt32, DType::kInt64, DType::kUInt8, DType::kUInt16, DType::kUInt32}) {
     const bool is_signed = dtype < DType::kUInt8;
     const ir::TensorPtr a = random_tensor(dtype, {31, 67}, is_signed ? -120 : 0, 120);
     const auto add = [&](PointwiseOp op, const ir::TensorPtr& x, const ir::TensorPtr& b) {

@@ -7,7 +7,6 @@
 #include "backends/cuda/conv_problem.h"
 #include "backends/cuda/cublaslt.h"
 #include "backends/cuda/kernel_families.h"
-#include "base/half.h"
 
 namespace blade::backends::cuda {
 namespace {
@@ -136,28 +135,11 @@ Support supports_conv(const KernelRequest& request) {
   return needs_library();
 }
 
-// The bias in the type of the result.
-Result<std::shared_ptr<const DeviceBuffer>> pack_bias(const KernelRequest& request, int input, PackCache& packs) {
-  const ir::TensorPtr& bias = request.constants[static_cast<size_t>(input)];
-  const bool half = request.outputs[0].dtype == ir::DType::kFloat16;
-  const auto pack = [&]() -> Result<AlignedBuffer> {
-    const int64_t count = bias->element_count();
-    AlignedBuffer buffer = AlignedBuffer::allocate(static_cast<size_t>(count) * sizeof(uint16_t));
-    if (buffer.data() == nullptr) return resource_exhausted("There is no memory for a bias.");
-    for (int64_t i = 0; i < count; ++i) {
-      const float value = float_at(*bias, i);
-      buffer.as<uint16_t>()[i] = half ? float_to_float16(value) : float_to_bfloat16(value);
-    }
-    return buffer;
-  };
-  return packs.get_on(*request.device, bias, half ? "bias_float16" : "bias_bfloat16", pack);
-}
-
 Result<std::unique_ptr<Kernel>> create_product(const KernelRequest& request, LtProblem problem, PackCache& packs) {
   const LtEpilogue epilogue = *lt_epilogue(request);
   std::shared_ptr<const DeviceBuffer> bias;
   if (epilogue.bias >= 0) {
-    BLADE_ASSIGN_OR_RETURN(bias, pack_bias(request, epilogue.bias, packs));
+    BLADE_ASSIGN_OR_RETURN(bias, half_vector_on_device(request, epilogue.bias, packs));
     problem.bias = bias->data();
   }
   problem.bfloat16 = request.outputs[0].dtype == ir::DType::kBFloat16;

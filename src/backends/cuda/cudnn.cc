@@ -1,4 +1,4 @@
-// Graphs of a convolution and its epilogue, the choice of an engine for them, and handles for runs in several threads.
+// Graphs of a convolution and its epilogue, and the choice of an engine for them.
 #include "backends/cuda/cudnn.h"
 
 #include <algorithm>
@@ -19,78 +19,32 @@ const VendorLibrary& cudnn_description() {
   return *library;
 }
 
-// A handle carries the stream of one call: each run has one to itself meanwhile. They are never given back to the
-// library: engines may outlive statics.
-class CudnnHandles {
- public:
-  explicit CudnnHandles(const CudnnFunctions& f) : f_(f) {}
-  Result<void*> take() {
-    {
-      const std::lock_guard lock(mutex_);
-      if (!free_.empty()) {
-        void* handle = free_.back();
-        free_.pop_back();
-        return handle;
-      }
-    }
-    void* handle = nullptr;
-    const int code = f_.create(&handle);
-    if (code != 0) return unavailable("cuDNN does not start (" + std::string(f_.error_string(code)) + ")");
-    return handle;
-  }
-  void give_back(void* handle) {
-    const std::lock_guard lock(mutex_);
-    free_.push_back(handle);
-  }
-
- private:
-  const CudnnFunctions& f_;
-  std::mutex mutex_;
-  std::vector<void*> free_;
-};
-
+// One handle serves all threads in turn: it carries the stream of a call, and making another is not allowed while a
+// recording is made. Never given back: engines may outlive statics.
 struct CudnnLibrary {
   CudnnFunctions f;
-  CudnnHandles handles{f};
-};
-
-class TakenHandle {
- public:
-  static Result<TakenHandle> create(CudnnHandles& handles) {
-    BLADE_ASSIGN_OR_RETURN(void* const handle, handles.take());
-    return TakenHandle(handles, handle);
-  }
-  TakenHandle(TakenHandle&& other) noexcept : handles_(other.handles_), handle_(std::exchange(other.handle_, nullptr)) {}
-  TakenHandle(const TakenHandle&) = delete;
-  TakenHandle& operator=(const TakenHandle&) = delete;
-  ~TakenHandle() {
-    if (handle_ != nullptr) handles_->give_back(handle_);
-  }
-  void* get() const { return handle_; }
-
- private:
-  TakenHandle(CudnnHandles& handles, void* handle) : handles_(&handles), handle_(handle) {}
-  CudnnHandles* handles_;
-  void* handle_;
+  std::mutex mutex;
+  void* handle = nullptr;
 };
 
 Result<CudnnLibrary*> load_cudnn() {
   BLADE_ASSIGN_OR_RETURN(void* const file, load_vendor_library(cudnn_description()));
   auto library = std::make_unique<CudnnLibrary>();
   CudnnFunctions& f = library->f;
-  const bool complete = find_function(file, "cudnnGetVersion", f.version) &&
-                        find_function(file, "cudnnGetErrorString", f.error_string) &&
-                        find_function(file, "cudnnCreate", f.create) &&
-                        find_function(file, "cudnnSetStream", f.set_stream) &&
-                        find_function(file, "cudnnBackendCreateDescriptor", f.descriptor_create) &&
-                        find_function(file, "cudnnBackendDestroyDescriptor", f.descriptor_destroy) &&
-                        find_function(file, "cudnnBackendFinalize", f.finalize) &&
-                        find_function(file, "cudnnBackendSetAttribute", f.set) &&
-                        find_function(file, "cudnnBackendGetAttribute", f.get) &&
-                        find_function(file, "cudnnBackendExecute", f.execute);
+  const bool complete =
+      find_function(file, "cudnnGetVersion", f.version) && find_function(file, "cudnnGetErrorString", f.error_string) &&
+      find_function(file, "cudnnCreate", f.create) && find_function(file, "cudnnSetStream", f.set_stream) &&
+      find_function(file, "cudnnBackendCreateDescriptor", f.descriptor_create) &&
+      find_function(file, "cudnnBackendDestroyDescriptor", f.descriptor_destroy) &&
+      find_function(file, "cudnnBackendFinalize", f.finalize) &&
+      find_function(file, "cudnnBackendSetAttribute", f.set) &&
+      find_function(file, "cudnnBackendGetAttribute", f.get) && find_function(file, "cudnnBackendExecute", f.execute);
   if (!complete) return unavailable("cuDNN was found, but lacks functions");
   constexpr size_t kOldest = 91000;  // what was tried is 9.19
   if (f.version() < kOldest) return unavailable("cuDNN was found, but is older than 9.10");
+  if (const int code = f.create(&library->handle); code != 0) {
+    return unavailable("cuDNN does not start (" + std::string(f.error_string(code)) + ")");
+  }
   return library.release();
 }
 
@@ -204,7 +158,7 @@ class GraphBuilder {
       if (!conv_.by_channel[static_cast<size_t>(value) - 1])
         return add_tensor(kFirstValue + value, conv_.images, conv_.channels, out, type());
       const std::vector<int64_t> ones(out.size(), 1);
-      return add_tensor(kFirstValue + value, 1, conv_.channels, ones, cudnn::kFloat32);
+      return add_tensor(kFirstValue + value, 1, conv_.channels, ones, conv_.may_compile ? cudnn::kFloat32 : type());
     }
     return add_tensor(kFirstValue + value, conv_.images, conv_.channels, out, cudnn::kFloat32, true);
   }
@@ -241,8 +195,8 @@ class GraphBuilder {
     const auto in = of_dims([](const CudnnConv::Dim& d) { return d.in; });
     const auto kernel = of_dims([](const CudnnConv::Dim& d) { return d.kernel; });
     BLADE_ASSIGN_OR_RETURN(const size_t x, add_tensor(kImage, conv_.images, conv_.in_channels, in, type()));
-    BLADE_ASSIGN_OR_RETURN(const size_t weights, add_tensor(kWeights, conv_.channels, conv_.in_channels / conv_.groups,
-                                                            kernel, type()));
+    BLADE_ASSIGN_OR_RETURN(const size_t weights,
+                           add_tensor(kWeights, conv_.channels, conv_.in_channels / conv_.groups, kernel, type()));
     BLADE_ASSIGN_OR_RETURN(const size_t y, value(0));
     const size_t forward = add(cudnn::kConvolutionForward);
     at(forward).set(cudnn::kForwardConvolution, at(windows));
@@ -290,18 +244,21 @@ class GraphBuilder {
   size_t graph_ = 0;
 };
 
-// Whether the engine gives the same bits every time and sums products of unchanged halves in float32.
-bool is_exact_enough(const CudnnFunctions& f, const CudnnDescriptor& config) {
+// Whether the engine gives the same bits every time, sums products of unchanged halves in float32, and is there already
+// unless it may be compiled.
+bool is_wanted(const CudnnFunctions& f, const CudnnDescriptor& config, bool may_compile) {
   CudnnDescriptor engine(f, cudnn::kEngine);
   void* raw = engine.get();
   if (config.read(cudnn::kConfigEngine, cudnn::kDescriptor, std::span<void*>(&raw, 1)) != 1) return false;
-  std::vector<int> notes(cudnn::kNumNotes);
-  const int64_t count = engine.read(cudnn::kEngineNotes, cudnn::kNumericalNote, std::span<int>(notes));
-  notes.resize(static_cast<size_t>(std::clamp<int64_t>(count, 0, cudnn::kNumNotes)));
-  return std::ranges::none_of(notes, [](int note) {
-    return note == cudnn::kDownConverts || note == cudnn::kReducedSums || note == cudnn::kFft ||
-           note == cudnn::kNotDeterministic || note == cudnn::kWinograd;
-  });
+  const auto has_any = [&](cudnn::Attribute attribute, cudnn::Type type, std::initializer_list<int> unwanted) {
+    std::vector<int> notes(cudnn::kMostNotes);
+    const int64_t count = engine.read(attribute, type, std::span<int>(notes));
+    notes.resize(static_cast<size_t>(std::clamp<int64_t>(count, 0, cudnn::kMostNotes)));
+    return std::ranges::any_of(notes, [&](int note) { return std::ranges::find(unwanted, note) != unwanted.end(); });
+  };
+  if (!may_compile && has_any(cudnn::kEngineBehavior, cudnn::kBehaviorNote, {cudnn::kCompiles})) return false;
+  return !has_any(cudnn::kEngineNotes, cudnn::kNumericalNote,
+                  {cudnn::kDownConverts, cudnn::kReducedSums, cudnn::kFft, cudnn::kNotDeterministic, cudnn::kWinograd});
 }
 
 // Engines with their settings, the likeliest first.
@@ -328,14 +285,13 @@ class CudnnPlanImpl final : public CudnnPlan {
       : library_(library), conv_(conv), graph_(library.f, conv_), plan_(library.f, cudnn::kExecutionPlan) {}
 
   Status prepare() {
-    BLADE_ASSIGN_OR_RETURN(const TakenHandle handle, TakenHandle::create(library_.handles));
-    BLADE_RETURN_IF_ERROR(graph_.build(handle.get()));
+    BLADE_RETURN_IF_ERROR(graph_.build(library_.handle));
     constexpr int64_t kMostWorkspace = int64_t{64} << 20;
     for (const int mode : {cudnn::kByHeuristicA, cudnn::kFallback}) {
       for (CudnnDescriptor& config : configs_of(library_.f, graph_.graph(), mode)) {
-        if (!is_exact_enough(library_.f, config)) continue;
+        if (!is_wanted(library_.f, config, conv_.may_compile)) continue;
         CudnnDescriptor plan(library_.f, cudnn::kExecutionPlan);
-        plan.set(cudnn::kPlanHandle, cudnn::kHandle, handle.get());
+        plan.set(cudnn::kPlanHandle, cudnn::kHandle, library_.handle);
         plan.set(cudnn::kPlanConfig, config);
         if (!plan.finalize("the engine").ok()) continue;
         int64_t bytes = 0;
@@ -347,8 +303,10 @@ class CudnnPlanImpl final : public CudnnPlan {
         return {};
       }
     }
-    return unavailable("cuDNN has no engine for the convolution that sums in float32, gives the same bits every time, "
-                       "and needs no more than 64 MiB");
+    return unavailable(
+        "cuDNN has no engine for the convolution with its epilogue that sums in float32, gives the same "
+        "bits every time, and needs no more than 64 MiB" +
+        std::string(conv_.may_compile ? "" : ", without compiling one"));
   }
 
   size_t workspace_bytes() const override { return workspace_; }
@@ -365,9 +323,9 @@ class CudnnPlanImpl final : public CudnnPlan {
     pack.set(cudnn::kPackPointers, cudnn::kPointer, std::span<const void* const>(pointers));
     pack.set(cudnn::kPackWorkspace, cudnn::kPointer, o.workspace);
     BLADE_RETURN_IF_ERROR(pack.finalize("the operands"));
-    BLADE_ASSIGN_OR_RETURN(const TakenHandle handle, TakenHandle::create(library_.handles));
-    int code = library_.f.set_stream(handle.get(), o.stream);
-    if (code == 0) code = library_.f.execute(handle.get(), plan_.get(), pack.get());
+    const std::lock_guard lock(library_.mutex);
+    int code = library_.f.set_stream(library_.handle, o.stream);
+    if (code == 0) code = library_.f.execute(library_.handle, plan_.get(), pack.get());
     if (code == 0) return {};
     return internal_error("cuDNN could not start a convolution (" + std::string(library_.f.error_string(code)) + ").");
   }
@@ -384,7 +342,8 @@ class CudnnPlanImpl final : public CudnnPlan {
 using CudnnKey = std::vector<int64_t>;
 
 CudnnKey key_of(const CudnnConv& c) {
-  CudnnKey key = {c.bfloat16, c.images, c.in_channels, c.channels, c.groups, static_cast<int64_t>(c.dims.size())};
+  CudnnKey key = {
+      c.bfloat16, c.may_compile, c.images, c.in_channels, c.channels, c.groups, static_cast<int64_t>(c.dims.size())};
   for (const CudnnConv::Dim& d : c.dims) {
     key.insert(key.end(), {d.in, d.out, d.kernel, d.stride, d.dilation, d.pad_before});
   }

@@ -1,6 +1,6 @@
-// NVIDIA's convolutions, where the machine has the library: the PyPI package nvidia-cudnn-cu13 beside Blade, PyTorch's in
-// the same process, or the system's. A convolution and the elementwise work on its sums are one graph of operations, which
-// the library compiles into one kernel or has one for.
+// NVIDIA's convolutions, where the machine has the library: the PyPI package nvidia-cudnn-cu13 beside Blade, PyTorch's
+// in the same process, or the system's. A convolution and the elementwise work on its sums are one graph of operations,
+// which the library compiles into one kernel or has one for.
 #pragma once
 
 #include <memory>
@@ -19,9 +19,13 @@ struct CudnnConv {
   };
   bool bfloat16 = false;  // image, weights, result and operands shaped like it; else float16. Sums are float32
   int64_t images = 1, in_channels = 0, channels = 0, groups = 1;
-  std::vector<Dim> dims;         // 2 or 3; everything channels last, weights [channels, window..., in_channels / groups]
+  std::vector<Dim> dims;  // 2 or 3; everything channels last, weights [channels, window..., in_channels / groups]
   ir::PointwiseProgram program;  // on each sum, of instructions that CudnnPlan takes
-  std::vector<bool> by_channel;  // of the program's operands 1...: float32, one a channel; else shaped like the result
+  // Of the program's operands 1...: one a channel; else shaped like the result.
+  std::vector<bool> by_channel;
+  // Whether the library may compile a kernel for the very graph, which takes it up to a second. Operands of one value a
+  // channel are float32 then, else of the result's type, as the kernels that it holds want them.
+  bool may_compile = false;
 };
 
 struct CudnnOperands {

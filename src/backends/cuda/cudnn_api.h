@@ -1,5 +1,5 @@
-// The part of cuDNN's C interface (its graphs of operations) that convolutions need, declared here: Blade builds without
-// its headers.
+// The part of cuDNN's C interface (its graphs of operations) that convolutions need, declared here: Blade builds
+// without its headers.
 #pragma once
 
 #include <cstdint>
@@ -53,7 +53,8 @@ enum Type {
   kNanPropagation = 10,
   kNumericalNote = 11,
   kPointwiseMode = 14,
-  kDescriptor = 15
+  kDescriptor = 15,
+  kBehaviorNote = 19
 };
 enum Attribute {
   kPointwiseOf = 0,
@@ -96,10 +97,13 @@ enum Attribute {
   kPackIds = 1000,
   kPackPointers = 1001,
   kPackWorkspace = 1003,
-  kEngineNotes = 1303
+  kEngineNotes = 1303,
+  kEngineBehavior = 1305
 };
 enum DataType { kFloat32 = 0, kFloat16 = 2, kBFloat16 = 9 };
-enum Note { kDownConverts = 1, kReducedSums = 2, kFft = 3, kNotDeterministic = 4, kWinograd = 5, kNumNotes = 10 };
+enum Note { kDownConverts = 1, kReducedSums = 2, kFft = 3, kNotDeterministic = 4, kWinograd = 5 };
+enum Behavior { kCompiles = 0 };
+constexpr int kMostNotes = 32;
 constexpr int kCrossCorrelation = 1, kPropagateNan = 1;
 constexpr int kByHeuristicA = 3, kFallback = 2;  // heuristic modes
 }  // namespace cudnn
@@ -140,8 +144,7 @@ class CudnnDescriptor {
   template <class T>
   int64_t read(cudnn::Attribute attribute, cudnn::Type type, std::span<T> values) const {
     int64_t count = 0;
-    const int code =
-        f_->get(descriptor_, attribute, type, static_cast<int64_t>(values.size()), &count, values.data());
+    const int code = f_->get(descriptor_, attribute, type, static_cast<int64_t>(values.size()), &count, values.data());
     return code == 0 ? count : 0;
   }
   Status finalize(const char* what) {

@@ -1,5 +1,5 @@
-// Convolutions by cuDNN with their epilogues, in float16 and bfloat16: a choice of tuning where it wins. Not in float32:
-// its products of TF32 keep 10 bits.
+// Convolutions by cuDNN with their epilogues, in float16 and bfloat16: a choice of tuning where it wins. Not in
+// float32: its products of TF32 keep 10 bits.
 #include <algorithm>
 
 #include "backends/cuda/conv_problem.h"
@@ -32,10 +32,20 @@ Support supports_operands(const KernelRequest& request) {
   return Support::yes();
 }
 
-// The library's kernels start late and overlap nothing: Blade's tiles are faster below these. What tiles do not take at
-// all (groups, volumes, bfloat16) is worth it much earlier.
-Support needs_pixels(const KernelRequest& request) {
-  constexpr double kLeastByTiles = 1 << 28, kLeastElse = 1 << 20;  // multiplications
+// The library's kernels start late and overlap nothing: Blade's tiles are faster below this.
+constexpr double kLeastByTiles = 1 << 28, kLeastElse = 1 << 20;  // multiplications
+
+// What no tile takes (groups, volumes, bfloat16), or only those that gather each pixel. Elsewhere tiles are as fast as
+// what the library compiles, and made at once.
+bool is_worth_compiling(const KernelRequest& request) {
+  const auto& attrs = request.node->get<ir::ConvAttrs>();
+  const int64_t channels = request.inputs[0].dims.back();
+  const bool has_windows = request.inputs[1].element_count() > channels * request.outputs[0].dims.back();
+  return request.outputs[0].dtype == ir::DType::kBFloat16 || attrs.groups > 1 || attrs.strides.size() == 3 ||
+         (has_windows && channels % 64 != 0);
+}
+
+Support needs_work(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::ConvAttrs>();
   if (request.outputs[0].dtype == ir::DType::kBFloat16) return Support::yes();
   if (attrs.groups > 1 && attrs.groups == request.inputs[0].dims.back()) return Support::no("is depthwise");
@@ -57,9 +67,28 @@ Support supports(const KernelRequest& request) {
   }
   if (!is_constant(request, 1)) return Support::no("weights are not constant");
   if (Support s = supports_operands(request); !s.ok) return s;
-  if (Support s = needs_pixels(request); !s.ok) return s;
+  if (Support s = needs_work(request); !s.ok) return s;
   const Status status = CudnnPlan::library().status();
   return status.ok() ? Support::yes() : Support::no(status.message());
+}
+
+Support supports_compiled(const KernelRequest& request) {
+  if (Support s = supports(request); !s.ok) return s;
+  if (is_worth_compiling(request)) return Support::yes();
+  return Support::no("a convolution that tiles take as well is not compiled");
+}
+
+// The kernels that the library holds add the residual first, then the bias.
+void put_residual_first(CudnnConv& conv) {
+  std::vector<ir::PointwiseInstr>& code = conv.program.code;
+  if (code.size() < 2 || code[0].op != ir::PointwiseOp::kAdd || code[1].op != ir::PointwiseOp::kAdd) return;
+  const int inputs = conv.program.num_inputs;
+  int16_t& first = code[0].a == 0 ? code[0].b : code[0].a;
+  int16_t& second = code[1].a == inputs ? code[1].b : code[1].a;
+  const auto is_operand = [&](int value) { return value > 0 && value < inputs; };
+  if (!is_operand(first) || !is_operand(second)) return;
+  const auto by_channel = [&](int value) { return conv.by_channel[static_cast<size_t>(value) - 1]; };
+  if (by_channel(first) && !by_channel(second)) std::swap(first, second);
 }
 
 CudnnConv cudnn_conv(const KernelRequest& request) {
@@ -97,12 +126,13 @@ Result<AlignedBuffer> transposed_weights(const ir::Tensor& weights) {
 
 using Buffers = std::vector<std::shared_ptr<const DeviceBuffer>>;  // of the epilogue's operands, null: not packed
 
-Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& packs) {
-  const CudnnConv conv = cudnn_conv(request);
+Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& packs, bool may_compile) {
+  CudnnConv conv = cudnn_conv(request);
+  conv.may_compile = may_compile;
+  if (!may_compile) put_residual_first(conv);
   // Selects the card for this thread, too, before the library looks for one.
-  BLADE_ASSIGN_OR_RETURN(const auto weights,
-                         packs.get_on(*request.device, request.constants[1], "cudnn_channels_first",
-                                      [&] { return transposed_weights(*request.constants[1]); }));
+  BLADE_ASSIGN_OR_RETURN(const auto weights, packs.get_on(*request.device, request.constants[1], "cudnn_channels_first",
+                                                          [&] { return transposed_weights(*request.constants[1]); }));
   BLADE_ASSIGN_OR_RETURN(const auto plan, CudnnPlan::create(conv));
   KernelTraits traits;
   traits.scratch_bytes = library_scratch_bytes(plan->workspace_bytes());
@@ -112,7 +142,11 @@ Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& 
     packed.emplace_back();
     if (!conv.by_channel[i]) continue;
     const auto input = static_cast<int>(i) + 2;
-    BLADE_ASSIGN_OR_RETURN(packed.back(), vector_on_device(request, input, conv.channels, packs));
+    if (may_compile) {
+      BLADE_ASSIGN_OR_RETURN(packed.back(), vector_on_device(request, input, conv.channels, packs));
+    } else {
+      BLADE_ASSIGN_OR_RETURN(packed.back(), half_vector_on_device(request, input, packs));
+    }
     traits.unread_inputs |= 1u << input;
   }
   return make_kernel(
@@ -131,9 +165,17 @@ Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& 
       traits);
 }
 
+Result<std::unique_ptr<Kernel>> create_held(const KernelRequest& request, PackCache& packs) {
+  return create(request, packs, false);
+}
+Result<std::unique_ptr<Kernel>> create_compiled(const KernelRequest& request, PackCache& packs) {
+  return create(request, packs, true);
+}
+
+// Behind Blade's own, so that only tuning chooses them, but where there are none.
 constexpr KernelEntry kRows[] = {
-    // Behind Blade's own, so that only tuning chooses it, but where there are none.
-    {"cuda.conv.cudnn", ir::Op::kConv, supports, nullptr, create, nullptr, false, true},
+    {"cuda.conv.cudnn", ir::Op::kConv, supports, nullptr, create_held, nullptr, false, true},
+    {"cuda.conv.cudnn_compiled", ir::Op::kConv, supports_compiled, nullptr, create_compiled, nullptr, true, true},
 };
 
 }  // namespace

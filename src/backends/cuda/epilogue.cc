@@ -170,6 +170,24 @@ Result<std::shared_ptr<const DeviceBuffer>> vector_on_device(const KernelRequest
                       [&]() { return padded_bias(*tensor, channels, padded); });
 }
 
+Result<std::shared_ptr<const DeviceBuffer>> half_vector_on_device(const KernelRequest& request, int input,
+                                                                  PackCache& packs) {
+  const ir::TensorPtr& tensor = request.constants[static_cast<size_t>(input)];
+  const int64_t channels = request.outputs[0].dims.back();
+  const bool half = request.outputs[0].dtype == ir::DType::kFloat16;
+  const auto pack = [&]() -> Result<AlignedBuffer> {
+    AlignedBuffer buffer = AlignedBuffer::allocate(static_cast<size_t>(channels) * sizeof(uint16_t));
+    if (buffer.data() == nullptr) return resource_exhausted("There is no memory for a bias.");
+    for (int64_t i = 0; i < channels; ++i) {
+      const float value = float_at(*tensor, tensor->element_count() == 1 ? 0 : i);
+      buffer.as<uint16_t>()[i] = half ? float_to_float16(value) : float_to_bfloat16(value);
+    }
+    return buffer;
+  };
+  return packs.get_on(*request.device, tensor, (half ? "bias_float16:" : "bias_bfloat16:") + std::to_string(channels),
+                      pack);
+}
+
 Support fits_device(const ir::PointwiseProgram& program) {
   if (program.num_inputs > kMaxProgramInputs) {
     return Support::no("the program has " + std::to_string(program.num_inputs) + " inputs, takes " +

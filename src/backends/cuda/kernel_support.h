@@ -107,6 +107,10 @@ StridedCopiesParams one_copy(const ir::Dims& dims, const ir::Dims& from_strides,
 Result<std::shared_ptr<const DeviceBuffer>> vector_on_device(const KernelRequest& request, int input, int64_t padded,
                                                              PackCache& packs);
 
+// The same in the type of the result, float16 or bfloat16, as NVIDIA's libraries want it.
+Result<std::shared_ptr<const DeviceBuffer>> half_vector_on_device(const KernelRequest& request, int input,
+                                                                  PackCache& packs);
+
 // A fused program of a matrix node: what the kernels do themselves, and the rest as a program.
 class Epilogue {
  public:
