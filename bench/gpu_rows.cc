@@ -240,6 +240,29 @@ std::vector<Work> products(ir::DType type) {
   return works;
 }
 
+// BERT base at one sequence: its widening product with every curve, and attention's products.
+std::vector<Work> transformer(ir::DType type) {
+  std::vector<Work> works;
+  for (const PointwiseOp op : {PointwiseOp::kAdd, PointwiseOp::kGeluErf, PointwiseOp::kGeluTanh, PointwiseOp::kSwish}) {
+    ir::MatMulAttrs attrs;
+    attrs.epilogue.num_inputs = 2;
+    attrs.epilogue.code = {{PointwiseOp::kAdd, 0, 1}};
+    if (op != PointwiseOp::kAdd) attrs.epilogue.code.push_back({op, 2});
+    works.push_back({std::string("widen_") + ir::pointwise_name(op),
+                     ir::Op::kMatMul,
+                     attrs,
+                     {{type, {128, 768}}, {type, {768, 3072}}, {type, {3072}}},
+                     {type, {128, 3072}},
+                     6});
+  }
+  ir::MatMulAttrs scores;
+  scores.transpose_b = true;
+  const TensorDesc heads{type, {12, 128, 64}}, weights{type, {12, 128, 128}};
+  works.push_back({"scores", ir::Op::kMatMul, scores, {heads, heads}, weights});
+  works.push_back({"weighted", ir::Op::kMatMul, ir::MatMulAttrs{}, {weights, heads}, heads});
+  return works;
+}
+
 struct Windows {
   const char* name;
   int64_t images, size, in, channels, kernel, stride = 1, groups = 1, dilation = 1;
@@ -296,7 +319,7 @@ std::vector<Work> convolutions(ir::DType type) {
 
 }  // namespace
 
-// gpu_rows [TB/s] [chains|products|convolutions] [all]
+// gpu_rows [TB/s] [chains|products|convolutions|transformer] [all]
 int main(int argc, char** argv) {
   const auto& card = backends::cuda_device();
   if (!card.ok()) {
@@ -312,7 +335,9 @@ int main(int argc, char** argv) {
         for (const Work& work : chains(type, mebibytes)) measure(**card, work, terabytes, true);
       }
     } else if (type == ir::DType::kFloat16) {
-      for (const Work& work : what == "products" ? products(type) : convolutions(type)) {
+      for (const Work& work : what == "products"      ? products(type)
+                              : what == "transformer" ? transformer(type)
+                                                      : convolutions(type)) {
         measure(**card, work, terabytes, all);
       }
     }
