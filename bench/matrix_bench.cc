@@ -71,6 +71,9 @@ constexpr int64_t kInceptionLayers[][5] = {
     {56, 3, 1, 64, 64},   {28, 1, 5, 32, 32},   {17, 1, 7, 16, 16},
 };
 
+// The levels of a U-Net whose images exceed L2: size, channels of input and output.
+constexpr int64_t kUNetLayers[][3] = {{256, 32, 32}, {256, 64, 32}, {128, 32, 64}, {128, 64, 64}, {128, 128, 64}};
+
 Conv2DShape same_conv(int64_t n, int64_t size, int64_t c, int64_t k, int64_t oc, int64_t stride) {
   Conv2DShape s;
   s.n = n;
@@ -288,6 +291,11 @@ void register_all() {
     for (const Layer& layer : kLayers) {
       add_conv("b" + std::to_string(batch) + "/" + layer.name + "_x" + std::to_string(layer.count),
                same_conv(batch, layer.size, layer.c, layer.k, layer.oc, layer.stride), layer.residual);
+    }
+    for (const auto& [size, c, oc] : kUNetLayers) {
+      add_conv("b" + std::to_string(batch) + "/unet" + std::to_string(size) + "_c" + std::to_string(c) + "_oc" +
+                   std::to_string(oc),
+               same_conv(batch, size, c, 3, oc, 1), false);
     }
     for (const auto& [size, kh, kw, c, oc] : kInceptionLayers) {
       Conv2DShape s = same_conv(batch, size, c, kh, oc, 1);

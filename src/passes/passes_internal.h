@@ -24,7 +24,7 @@ Result<PassResult> recognize_recurrence(ir::Graph& graph, const PassOptions& opt
 Result<PassResult> fold_batch_norm(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fold_pad(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> activate_before_pool(ir::Graph& graph, const PassOptions& options);
-Result<PassResult> project_before_pool(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> project_around_pool(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fuse_epilogue(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fuse_pointwise(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> mixed_precision_gpu(ir::Graph& graph, const PassOptions& options);

@@ -148,12 +148,24 @@ struct ProjectedAverage : Epilogue {
   }
   // Whether the convolution stands before the pool in the end.
   bool moves(Id projected) {
-    const Applied applied = apply_pass("ProjectBeforePool", b.output(projected).build());
+    const Applied applied = apply_pass("ProjectAroundPool", b.output(projected).build());
     const ir::Node& node = only(applied.graph, Op::kPool);
     const ir::NodeId producer = applied.graph.value(node.inputs[0]).producer;
     const bool behind = producer != ir::kNone && applied.graph.node(producer).op == Op::kConv;
     EXPECT_EQ(applied.result.changes > 0, behind) << to_string(applied.graph);
     return behind;
+  }
+  // Whether the pool stands before the convolution in the end.
+  bool moves_back(Id pooled) {
+    const Applied applied = apply_pass("ProjectAroundPool", b.output(pooled).build());
+    const ir::Node& node = only(applied.graph, Op::kConv);
+    const ir::NodeId producer = applied.graph.value(node.inputs[0]).producer;
+    const bool behind = producer != ir::kNone && applied.graph.node(producer).op == Op::kPool;
+    EXPECT_EQ(applied.result.changes > 0, behind) << to_string(applied.graph);
+    return behind;
+  }
+  Id average(Id v, int64_t stride = 2, ir::Padding padding = ir::Padding::kSame) {
+    return pool(v, ir::PoolKind::kAverage, padding, stride);
   }
   Id image = b.input("image", {-1, 5, 7, 8});
 };
@@ -172,6 +184,20 @@ TEST_F(ProjectedAverage, StaysWhereTheAverageHasOtherReaders) {
   const Id average = pool(image);
   b.output(b.pointwise(P::kTanh, {average}));
   EXPECT_FALSE(moves(project(average, 8, 3)));
+}
+
+TEST_F(ProjectedAverage, FewerPixelsAreProjected) { EXPECT_TRUE(moves_back(b.relu(average(project(image, 8, 8))))); }
+TEST_F(ProjectedAverage, FewerPixelsAreProjectedWithoutPadding) {
+  EXPECT_TRUE(moves_back(average(project(image, 8, 12), 3, ir::Padding::kValid)));
+}
+TEST_F(ProjectedAverage, StaysBeforeAsManyPixels) { EXPECT_FALSE(moves_back(average(project(image, 8, 8), 1))); }
+TEST_F(ProjectedAverage, StaysBeforeMaxima) {
+  EXPECT_FALSE(moves_back(pool(project(image, 8, 8), ir::PoolKind::kMax, ir::Padding::kSame, 2)));
+}
+TEST_F(ProjectedAverage, StaysWhereItsResultHasOtherReaders) {
+  const Id projected = project(image, 8, 8);
+  b.output(b.pointwise(P::kTanh, {projected}));
+  EXPECT_FALSE(moves_back(average(projected)));
 }
 
 struct PooledActivation : Epilogue {
