@@ -343,13 +343,14 @@ class Optimizer {
     BLADE_ASSIGN_OR_RETURN(Candidate candidate, build_candidate(imported_, partition_, found.decisions));
     progress(75, "check_accuracy");
     BLADE_RETURN_IF_ERROR(judge(std::move(candidate.graph_def), found.decisions));
-    const bool whole = partition_.regions.size() == 1 && partition_.left_behind.empty();
     const bool kept = engine_step_.status == StepStatus::kEffective;
-    if (device_ == nullptr || !options_.check_speed || !whole || !kept || stopped_) return {};
+    if (device_ == nullptr || !options_.check_speed || !is_one_engine() || !kept || stopped_) return {};
     std::string sentence = faster_on_cpu(imported_.graph, feeds_[0], found.decisions, engine_options());
     if (!sentence.empty()) report_.messages.push_back(std::move(sentence));
     return {};
   }
+
+  bool is_one_engine() const { return partition_.regions.size() == 1 && partition_.left_behind.empty(); }
 
   // Keeps the candidate if its answers hold and it is faster, both in TensorFlow where that is present.
   Status judge(std::string graph_def, const engine::Decisions& decisions) {
@@ -357,8 +358,9 @@ class Optimizer {
     if (decisions.profile) report_.profile_json = profile_text(decisions);
     std::unique_ptr<Runner> optimized;
     if (api_ != nullptr) {
-      BLADE_ASSIGN_OR_RETURN(
-          optimized, make_tensorflow_runner(*api_, graph_def, session_config(/*as_written=*/false), output_tensors_));
+      // TensorFlow's rewriting copies all weights at every step, and finds nothing to do where only an engine is left.
+      const SessionConfig config = session_config(/*as_written=*/is_one_engine());
+      BLADE_ASSIGN_OR_RETURN(optimized, make_tensorflow_runner(*api_, graph_def, config, output_tensors_));
     } else {
       BLADE_ASSIGN_OR_RETURN(auto engine, load_engine_from_graph(graph_def, report_.outputs, engine_options()));
       optimized = make_engine_runner(std::move(engine));
