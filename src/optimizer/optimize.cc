@@ -128,7 +128,7 @@ class Optimizer {
       original_ = tensorflow::SharedBytes::own(std::move(wire));
     }
     report_.original_bytes = original_.size();
-    return {};
+    return options_.output.empty() ? Status() : check_output_space(options_.output, original_.size());
   }
 
   // Variables of training that no output needs are no harm.
