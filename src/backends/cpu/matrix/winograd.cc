@@ -103,96 +103,28 @@ struct Plan {
   size_t slot_bytes() const { return std::max(tile_slot_scratch_bytes(job(nullptr, pass_tiles)), held_bytes()); }
 };
 
-struct TilePosition {
-  int64_t image, y, x;  // y, x: first output pixel
+// A tile's image and first output pixel, from tile to tile without divisions.
+template <class T>
+class TilePosition {
+ public:
+  TilePosition(const Plan<T>& p, int64_t tile)
+      : image(tile / p.tiles_x / p.tiles_y),
+        y(tile / p.tiles_x % p.tiles_y * p.y.outputs),
+        x(tile % p.tiles_x * p.x.outputs),
+        p_(p) {}
+  void next() {
+    if ((x += p_.x.outputs) < p_.s.ow) return;
+    x = 0;
+    if ((y += p_.y.outputs) < p_.s.oh) return;
+    y = 0;
+    ++image;
+  }
+
+  int64_t image, y, x;
+
+ private:
+  const Plan<T>& p_;
 };
-
-template <class T>
-TilePosition tile_at(const Plan<T>& p, int64_t tile) {
-  const int64_t x = tile % p.tiles_x * p.x.outputs;
-  const int64_t y = tile / p.tiles_x % p.tiles_y * p.y.outputs;
-  return {tile / p.tiles_x / p.tiles_y, y, x};
-}
-
-// The image that tap `tap` of a result's depth reads; -1 where it lies outside the volume.
-int64_t input_image(const DepthAxis& depth, int64_t result, int64_t tap) {
-  const int64_t z = result % depth.out * depth.stride + tap * depth.dilation - depth.pad_before;
-  return z < 0 || z >= depth.in ? -1 : result / depth.out * depth.in + z;
-}
-
-template <class T>
-void transform_image(const Plan<T>& p, const T* image, const T* zeros, const TilePosition& at, T* to) {
-  const Conv2DShape& s = p.s;
-  WinogradInputArgs<T> a;
-  for (int i = 0; i < p.y.inputs; ++i) {
-    const int64_t y = at.y - s.pad_top + i;
-    for (int j = 0; j < p.x.inputs; ++j) {
-      const int64_t x = at.x - s.pad_left + j;
-      const bool inside = y >= 0 && y < s.h && x >= 0 && x < s.w;
-      a.pixels[i * p.x.inputs + j] = inside ? image + (y * s.w + x) * s.input_pitch() : zeros;
-    }
-  }
-  a.channels = s.c;
-  a.out = to;
-  a.out_stride = p.in_stride();
-  winograd_kernels<T>().input[p.dims()][p.axis_points()](a);
-}
-
-template <class T>
-void transform_input(const Plan<T>& p, const T* in, const T* zeros, int64_t tile, T* to) {
-  const Conv2DShape& s = p.s;
-  const TilePosition at = tile_at(p, tile);
-  for (int64_t tap = 0; tap < s.depth.taps; ++tap, to += s.c) {
-    const int64_t image = input_image(s.depth, at.image, tap);
-    if (image >= 0) {
-      transform_image(p, in + image * s.h * s.w * s.input_pitch(), zeros, at, to);
-      continue;
-    }
-    for (int point = 0; point < p.points; ++point) std::fill_n(to + point * p.in_stride(), s.c, T(0.0f));
-  }
-}
-
-template <class T>
-void transform_output(const Plan<T>& p, const float* from, int64_t tile, T* out, const Epilogue<T>& e, float* held) {
-  const Conv2DShape& s = p.s;
-  const TilePosition at = tile_at(p, tile);
-  constexpr bool kNarrow = sizeof(T) < sizeof(float);
-  WinogradOutputArgs<T> a;
-  a.wide_out = kNarrow && e.generic != nullptr ? held : nullptr;
-  a.in = from;
-  a.in_stride = p.out_stride();
-  a.channels = s.oc;
-  a.residual_channels = std::min(e.residual_channels, s.oc);
-  a.bias = e.bias;
-  a.slope = e.slope;
-  a.scale = e.scale;
-  a.shift = e.shift;
-  a.lo = e.clamp_lo;
-  a.hi = e.clamp_hi;
-  a.gate = e.gate;
-  a.residual_last = e.residual_last;
-  auto pixel_at = [&](int i, int j) { return (at.image * s.oh + at.y + i) * s.ow + at.x + j; };
-  for (int i = 0; i < p.y.outputs; ++i) {
-    for (int j = 0; j < p.x.outputs; ++j) {
-      const bool inside = at.y + i < s.oh && at.x + j < s.ow;
-      a.out[i * p.x.outputs + j] = inside ? out + pixel_at(i, j) * s.output_pitch() : nullptr;
-      a.residual[i * p.x.outputs + j] =
-          inside && e.residual != nullptr ? e.residual + pixel_at(i, j) * e.residual_row_stride : nullptr;
-    }
-  }
-  winograd_kernels<T>().output[p.dims()][p.axis_points()][p.axis_outputs()](a);
-  if (e.generic == nullptr) return;
-  const int64_t inside = std::min<int64_t>(p.x.outputs, s.ow - at.x);
-  for (int i = 0; i < p.y.outputs && at.y + i < s.oh; ++i) {
-    if constexpr (kNarrow) {
-      float* row = held + i * p.x.outputs * s.oc;
-      e.generic(e.context, {row, s.oc, pixel_at(i, 0), 1, inside, 0, s.oc});
-      for (int64_t j = 0; j < inside; ++j) narrow(row + j * s.oc, a.out[i * p.x.outputs + j], s.oc);
-    } else {
-      e.generic(e.context, {a.out[i * p.x.outputs], s.output_pitch(), pixel_at(i, 0), 1, inside, 0, s.oc});
-    }
-  }
-}
 
 template <class T>
 struct Operands {
@@ -202,6 +134,155 @@ struct Operands {
   const Epilogue<T>& epilogue;
   const T* zeros;
 };
+
+// The image that tap `tap` of a result's depth reads; -1 where it lies outside the volume.
+int64_t input_image(const DepthAxis& depth, int64_t result, int64_t tap) {
+  const int64_t z = result % depth.out * depth.stride + tap * depth.dilation - depth.pad_before;
+  return z < 0 || z >= depth.in ? -1 : result / depth.out * depth.in + z;
+}
+
+// pixels[i][j] = first + i * row + j * pixel for [height][width] of them.
+template <class T>
+void fill_pixels(T* first, int64_t row, int64_t pixel, int height, int width, T** pixels) {
+  for (int i = 0; i < height; ++i, first += row) {
+    for (int j = 0; j < width; ++j) *pixels++ = first + j * pixel;
+  }
+}
+
+// What all tiles of a thread share is filled in once.
+template <class T>
+class InputTransform {
+ public:
+  InputTransform(const Plan<T>& p, const Operands<T>& o)
+      : p_(p), o_(o), kernel_(winograd_kernels<T>().input[p.dims()][p.axis_points()]) {
+    args_.channels = p.s.c;
+    args_.out_stride = p.in_stride();
+  }
+
+  void run(const TilePosition<T>& at, T* to) {
+    const Conv2DShape& s = p_.s;
+    for (int64_t tap = 0; tap < s.depth.taps; ++tap, to += s.c) {
+      const int64_t image = input_image(s.depth, at.image, tap);
+      if (image >= 0) {
+        transform(o_.in + image * s.h * s.w * s.input_pitch(), at.y - s.pad_top, at.x - s.pad_left, to);
+        continue;
+      }
+      for (int point = 0; point < p_.points; ++point) std::fill_n(to + point * p_.in_stride(), s.c, T(0.0f));
+    }
+  }
+
+ private:
+  // The tile whose first input pixel is (y0, x0), which may lie outside.
+  void transform(const T* image, int64_t y0, int64_t x0, T* to) {
+    const Conv2DShape& s = p_.s;
+    const int height = p_.y.inputs, width = p_.x.inputs;
+    if (y0 >= 0 && x0 >= 0 && y0 + height <= s.h && x0 + width <= s.w) {
+      fill_pixels(image + (y0 * s.w + x0) * s.input_pitch(), s.w * s.input_pitch(), s.input_pitch(), height, width,
+                  args_.pixels);
+    } else {
+      for (int i = 0; i < height * width; ++i) {
+        const int64_t y = y0 + i / width, x = x0 + i % width;
+        const bool inside = y >= 0 && y < s.h && x >= 0 && x < s.w;
+        args_.pixels[i] = inside ? image + (y * s.w + x) * s.input_pitch() : o_.zeros;
+      }
+    }
+    args_.out = to;
+    kernel_(args_);
+  }
+
+  const Plan<T>& p_;
+  const Operands<T>& o_;
+  void (*kernel_)(const WinogradInputArgs<T>&);
+  WinogradInputArgs<T> args_;
+};
+
+template <class T>
+class OutputTransform {
+ public:
+  // `held`: Plan::held_bytes().
+  OutputTransform(const Plan<T>& p, const Operands<T>& o, float* held)
+      : p_(p), o_(o), held_(held), kernel_(winograd_kernels<T>().output[p.dims()][p.axis_points()][p.axis_outputs()]) {
+    const Epilogue<T>& e = o.epilogue;
+    args_.wide_out = kNarrow && e.generic != nullptr ? held : nullptr;
+    args_.in_stride = p.out_stride();
+    args_.channels = p.s.oc;
+    args_.residual_channels = std::min(e.residual_channels, p.s.oc);
+    args_.bias = e.bias;
+    args_.slope = e.slope;
+    args_.scale = e.scale;
+    args_.shift = e.shift;
+    args_.lo = e.clamp_lo;
+    args_.hi = e.clamp_hi;
+    args_.gate = e.gate;
+    args_.residual_last = e.residual_last;
+    std::fill(std::begin(args_.residual), std::end(args_.residual), nullptr);
+  }
+
+  void run(const float* from, const TilePosition<T>& at) {
+    const Conv2DShape& s = p_.s;
+    const Epilogue<T>& e = o_.epilogue;
+    const int64_t first = (at.image * s.oh + at.y) * s.ow + at.x;
+    const int height = p_.y.outputs, width = p_.x.outputs;
+    fill_pixels(o_.out + first * s.output_pitch(), s.ow * s.output_pitch(), s.output_pitch(), height, width, args_.out);
+    if (e.residual != nullptr) {
+      fill_pixels(e.residual + first * e.residual_row_stride, s.ow * e.residual_row_stride, e.residual_row_stride,
+                  height, width, args_.residual);
+    }
+    const int64_t rows = std::min<int64_t>(height, s.oh - at.y), columns = std::min<int64_t>(width, s.ow - at.x);
+    if (rows < height || columns < width) leave_out(rows, columns);
+    args_.in = from;
+    kernel_(args_);
+    if (e.generic == nullptr) return;
+    for (int64_t i = 0; i < rows; ++i) finish_row(i, first + i * s.ow, columns);
+  }
+
+ private:
+  static constexpr bool kNarrow = sizeof(T) < sizeof(float);
+
+  // Pixels outside the image.
+  void leave_out(int64_t rows, int64_t columns) {
+    for (int i = 0; i < p_.y.outputs * p_.x.outputs; ++i) {
+      if (i / p_.x.outputs < rows && i % p_.x.outputs < columns) continue;
+      args_.out[i] = nullptr;
+      args_.residual[i] = nullptr;
+    }
+  }
+
+  // The rest of the epilogue for row `i` of the tile.
+  void finish_row(int64_t i, int64_t first_pixel, int64_t pixels) {
+    const Epilogue<T>& e = o_.epilogue;
+    const int64_t channels = p_.s.oc;
+    T* const* to = args_.out + i * p_.x.outputs;
+    if constexpr (kNarrow) {
+      float* row = held_ + i * p_.x.outputs * channels;
+      e.generic(e.context, {row, channels, first_pixel, 1, pixels, 0, channels});
+      for (int64_t j = 0; j < pixels; ++j) narrow(row + j * channels, to[j], channels);
+    } else {
+      e.generic(e.context, {to[0], p_.s.output_pitch(), first_pixel, 1, pixels, 0, channels});
+    }
+  }
+
+  const Plan<T>& p_;
+  const Operands<T>& o_;
+  float* held_;
+  void (*kernel_)(const WinogradOutputArgs<T>&);
+  WinogradOutputArgs<T> args_;
+};
+
+// Tiles [first, first + count) to `v` and from `products`, which begin with the first of them.
+template <class T>
+void transform_inputs(const Plan<T>& p, const Operands<T>& o, int64_t first, int64_t count, T* v) {
+  InputTransform<T> transform(p, o);
+  TilePosition<T> at(p, first);
+  for (int64_t i = 0; i < count; ++i, at.next(), v += p.in_pitch) transform.run(at, v);
+}
+template <class T>
+void transform_outputs(const Plan<T>& p, const Operands<T>& o, int64_t first, int64_t count, const float* products,
+                       float* held) {
+  OutputTransform<T> transform(p, o, held);
+  TilePosition<T> at(p, first);
+  for (int64_t i = 0; i < count; ++i, at.next(), products += p.out_pitch) transform.run(products, at);
+}
 
 template <class T>
 void multiply_point(const Plan<T>& p, const Operands<T>& o, int point, int64_t rows, const T* v, float* products,
@@ -233,12 +314,10 @@ void run_chunks(const Plan<T>& p, const Operands<T>& o, ThreadPool& pool, std::b
     auto* products = reinterpret_cast<float*>(mine + p.in_bytes());
     const int64_t first = chunk * p.tiles / chunks;
     const int64_t count = (chunk + 1) * p.tiles / chunks - first;
-    for (int64_t i = 0; i < count; ++i) transform_input(p, o.in, o.zeros, first + i, v + i * p.in_pitch);
+    transform_inputs(p, o, first, count, v);
     std::byte* rest = mine + p.in_bytes() + p.out_bytes();
     for (int x = 0; x < p.points; ++x) multiply_point(p, o, x, count, v, products, rest);
-    for (int64_t i = 0; i < count; ++i) {
-      transform_output(p, products + i * p.out_pitch, first + i, o.out, o.epilogue, reinterpret_cast<float*>(rest));
-    }
+    transform_outputs(p, o, first, count, products, reinterpret_cast<float*>(rest));
   });
 }
 
@@ -252,17 +331,15 @@ void run_shared(const Plan<T>& p, const Operands<T>& o, ThreadPool& pool, std::b
     const int64_t count = std::min(p.pass_tiles, p.tiles - first);
     const auto tasks = static_cast<int>(std::min<int64_t>(count, int64_t{pool.num_threads()} * 2));
     pool.parallel_for(tasks, [&](int task, int) {
-      for (int64_t i = task * count / tasks; i < (task + 1) * count / tasks; ++i) {
-        transform_input(p, o.in, o.zeros, first + i, v + i * p.in_pitch);
-      }
+      const int64_t begin = task * count / tasks, end = (task + 1) * count / tasks;
+      transform_inputs(p, o, first + begin, end - begin, v + begin * p.in_pitch);
     });
     pool.parallel_for(
         p.points, [&](int x, int slot) { multiply_point(p, o, x, count, v, products, slots + slot * p.slot_bytes()); });
     pool.parallel_for(tasks, [&](int task, int slot) {
-      auto* held = reinterpret_cast<float*>(slots + slot * p.slot_bytes());
-      for (int64_t i = task * count / tasks; i < (task + 1) * count / tasks; ++i) {
-        transform_output(p, products + i * p.out_pitch, first + i, o.out, o.epilogue, held);
-      }
+      const int64_t begin = task * count / tasks, end = (task + 1) * count / tasks;
+      transform_outputs(p, o, first + begin, end - begin, products + begin * p.out_pitch,
+                        reinterpret_cast<float*>(slots + slot * p.slot_bytes()));
     });
   }
 }
