@@ -128,7 +128,7 @@ class Optimizer {
       original_ = tensorflow::SharedBytes::own(std::move(wire));
     }
     report_.original_bytes = original_.size();
-    return {};
+    return options_.output.empty() ? Status() : check_output_space(options_.output, original_.size());
   }
 
   // Variables of training that no output needs are no harm.
@@ -452,13 +452,12 @@ class Optimizer {
   void roll_back(const std::string& why) {
     engine_step_.status = StepStatus::kRolledBack;
     engine_step_.message = why;
-    for (OptimizationStep& step : graph_steps_) {
-      if (step.status != StepStatus::kEffective) continue;
-      step.status = StepStatus::kRolledBack;
-      step.message = "the original graph is given back";
-    }
-    for (OptimizationStep& step : pass_steps_) {
-      if (step.status == StepStatus::kEffective) step.status = StepStatus::kRolledBack;
+    for (auto* steps : {&graph_steps_, &pass_steps_}) {
+      for (OptimizationStep& step : *steps) {
+        if (step.status != StepStatus::kEffective) continue;
+        step.status = StepStatus::kRolledBack;
+        step.message = "the original graph is given back";
+      }
     }
     report_.messages.push_back("the original graph is given back: " + why);
   }
