@@ -1,5 +1,5 @@
 // BladeInProfile: whether the engine takes these inputs. BladeEngine: runs it on them. Together with the original graph
-// as the other branch they make the fallback: whatever the engine cannot do right, TensorFlow does.
+// in the other branch they make the fallback: whatever the engine cannot do right, TensorFlow does.
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -58,32 +58,25 @@ class InProfileKernel {
         !get_inputs(context, count + defaults_, defaults_, defaults, describable)) {
       return;
     }
-    const auto engine = holder_.get(std::move(file));
-    bool ok = false;
+    const auto engine = engine_.get(std::move(file), find_or_load);
+    std::string why_not;
     if (engine->get() == nullptr) {
-      fall_back(*engine, engine->error());
+      why_not = engine->error();
     } else if (!describable) {
-      fall_back(*engine, "an input has a type or rank that Blade has none for");
+      why_not = "an input has a type or rank that Blade has none for";
     } else if (!std::equal(given.tensors.begin(), given.tensors.end(), defaults.tensors.begin(), is_same)) {
-      fall_back(*engine, "a placeholder with a default is fed another value, the engine was built for its default");
-    } else {
-      ok = blade_engine_prepare(engine->get(), inputs.tensors.data(), static_cast<int32_t>(inputs.tensors.size()),
-                                nullptr, 0) == BLADE_OK;
-      if (!ok) fall_back(*engine, blade_last_error());
+      why_not = "a placeholder with a default is fed another value, the engine was built for its default";
+    } else if (blade_engine_prepare(engine->get(), inputs.tensors.data(), static_cast<int32_t>(inputs.tensors.size()),
+                                    nullptr, 0) != BLADE_OK) {
+      why_not = blade_last_error();
     }
-    StatusPtr status = new_status();
-    const TensorPtr out(TF_AllocateOutput(context, 0, TF_BOOL, nullptr, 0, sizeof(bool), status.get()));
-    if (TF_GetCode(status.get()) != TF_OK) return TF_OpKernelContext_Failure(context, status.get());
-    *static_cast<bool*>(TF_TensorData(out.get())) = ok;
+    if (!why_not.empty())
+      engine->note_fallback(why_not + " (node '" + name_ + "'; further runs of this engine are only counted)");
+    set_bool(context, why_not.empty());
   }
 
  private:
-  void fall_back(LoadedEngine& engine, const std::string& why) const {
-    const std::string sentence = why + " (node '" + name_ + "'; further runs of this engine are only counted)";
-    blade_count_fallback(engine.first_fallback() ? sentence.c_str() : nullptr);
-  }
-
-  EngineHolder holder_;
+  TensorMemo<LoadedEngine> engine_;
   std::string name_;
   int32_t defaults_ = 0;  // placeholders whose default the engine took for given
 };
@@ -115,7 +108,7 @@ class EngineKernel {
     Inputs inputs;
     bool describable = true;
     if (!file || !get_inputs(context, 0, TF_NumInputs(context) - 1, inputs, describable)) return;
-    const auto engine = holder_.get(std::move(file));
+    const auto engine = engine_.get(std::move(file), find_or_load);
     if (engine->get() == nullptr) return fail(context, TF_FAILED_PRECONDITION, "Blade: " + engine->error());
     if (!describable)
       return fail(context, TF_UNIMPLEMENTED, "Blade: an input has a type or rank that Blade has none for");
@@ -127,7 +120,7 @@ class EngineKernel {
   }
 
  private:
-  EngineHolder holder_;
+  TensorMemo<LoadedEngine> engine_;
 };
 
 }  // namespace

@@ -3,12 +3,18 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
 
 #include "blade/blade.h"
 #include "tensorflow_op/tf_support.h"
 
 namespace blade::tensorflow_op {
+
+// Where a tensor's bytes lie, and how many they are.
+using TensorKey = std::pair<const void*, size_t>;
+TensorKey key_of(const TF_Tensor* tensor);
 
 // A loaded engine, or why it could not be loaded: a failed load is remembered, not tried again each run.
 class LoadedEngine {
@@ -20,27 +26,44 @@ class LoadedEngine {
 
   blade_engine* get() const { return engine_; }  // null when loading failed
   const std::string& error() const { return error_; }
-  // True once: what an engine hands back to TensorFlow is counted each time, and said the first.
-  bool first_fallback() { return !said_.exchange(true, std::memory_order_relaxed); }
+  // What an engine hands back to TensorFlow is counted each time, and said the first: why is kept until then.
+  void note_fallback(const std::string& why);
+  std::string take_reason();  // empty when it was said
 
  private:
   TensorPtr tensor_;  // the engine's weights stay in it; also keeps its address from meaning another engine
   blade_engine* engine_ = nullptr;
   std::string error_;
-  std::atomic<bool> said_ = false;
+  std::mutex mutex_;
+  bool said_ = false;
+  std::string reason_;
 };
 
 // The engine in `tensor` (uint8 [bytes]): loaded at first sight, shared while somebody holds it.
 std::shared_ptr<LoadedEngine> find_or_load(TensorPtr tensor);
 
-// One kernel's memory of its engine: re-looked up only when it is given another tensor.
-class EngineHolder {
+// One kernel's memory of what stands for the engine tensor that it was last given: looked up again only when it is
+// given another one.
+template <class T>
+class TensorMemo {
  public:
-  std::shared_ptr<LoadedEngine> get(TensorPtr tensor);
+  // `find` makes a std::shared_ptr<T> of `tensor`.
+  template <class Find>
+  std::shared_ptr<T> get(TensorPtr tensor, Find find) {
+    const TensorKey key = key_of(tensor.get());
+    std::shared_ptr<const Entry> last = std::atomic_load(&last_);
+    if (last && last->key == key) return last->found;
+    std::shared_ptr<T> found = find(std::move(tensor));
+    std::atomic_store(&last_, std::make_shared<const Entry>(Entry{key, found}));
+    return found;
+  }
 
  private:
-  struct Held;
-  std::shared_ptr<const Held> held_;  // accessed with std::atomic_load/store: kernels run concurrently
+  struct Entry {
+    TensorKey key;
+    std::shared_ptr<T> found;
+  };
+  std::shared_ptr<const Entry> last_;  // accessed with std::atomic_load/store: kernels run concurrently
 };
 
 }  // namespace blade::tensorflow_op

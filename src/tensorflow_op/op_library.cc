@@ -46,6 +46,23 @@ void register_ops() {
   TF_OpDefinitionBuilderSetShapeInferenceFunction(in_profile, infer_scalar);
   finish(in_profile);
 
+  TF_OpDefinitionBuilder* ready = TF_NewOpDefinitionBuilder("BladeOriginalReady");
+  TF_OpDefinitionBuilderAddInput(ready, "engine: uint8");
+  TF_OpDefinitionBuilderAddOutput(ready, "ready: bool");
+  TF_OpDefinitionBuilderAddAttr(ready, "original: func");
+  TF_OpDefinitionBuilderSetShapeInferenceFunction(ready, infer_scalar);
+  finish(ready);
+
+  TF_OpDefinitionBuilder* original = TF_NewOpDefinitionBuilder("BladeOriginal");
+  TF_OpDefinitionBuilderAddInput(original, "engine: uint8");
+  TF_OpDefinitionBuilderAddInput(original, "inputs: Tin");
+  TF_OpDefinitionBuilderAddOutput(original, "outputs: Tout");
+  TF_OpDefinitionBuilderAddAttr(original, "Tin: list(type) >= 0");
+  TF_OpDefinitionBuilderAddAttr(original, "Tout: list(type) >= 0");
+  TF_OpDefinitionBuilderAddAttr(original, "original: func");
+  TF_OpDefinitionBuilderSetShapeInferenceFunction(original, infer_unknown);
+  finish(original);
+
   TF_OpDefinitionBuilder* weight = TF_NewOpDefinitionBuilder("BladeStoredWeight");
   TF_OpDefinitionBuilderAddInput(weight, "engine: uint8");
   TF_OpDefinitionBuilderAddOutput(weight, "weight: dtype");
@@ -60,6 +77,7 @@ void register_ops() {
 const bool registered = [] {
   register_ops();
   register_engine_kernels();
+  register_original_kernels();
   register_stored_weight_kernel();
   return true;
 }();

@@ -68,6 +68,13 @@ bool describe(const TF_Tensor* tensor, blade_tensor* out) {
   return true;
 }
 
+void set_bool(TF_OpKernelContext* context, bool value) {
+  StatusPtr status = new_status();
+  const TensorPtr out(TF_AllocateOutput(context, 0, TF_BOOL, nullptr, 0, sizeof(bool), status.get()));
+  if (TF_GetCode(status.get()) != TF_OK) return TF_OpKernelContext_Failure(context, status.get());
+  *static_cast<bool*>(TF_TensorData(out.get())) = value;
+}
+
 TensorPtr get_input(TF_OpKernelContext* context, int index) {
   StatusPtr status = new_status();
   TF_Tensor* tensor = nullptr;

@@ -29,6 +29,8 @@ TF_DataType to_tensorflow(blade_dtype dtype);
 // Describes `tensor` without copying; false when its type or rank has no place in a blade_tensor.
 bool describe(const TF_Tensor* tensor, blade_tensor* out);
 
+// Gives the running op's only output, a bool.
+void set_bool(TF_OpKernelContext* context, bool value);
 // Input `index` of the running op, or null with the op already failed.
 TensorPtr get_input(TF_OpKernelContext* context, int index);
 void fail(TF_OpKernelContext* context, TF_Code code, const std::string& message);

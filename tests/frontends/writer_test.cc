@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "frontends/graph_builder.h"
+#include "frontends/tensorflow/original_graph.h"
 
 namespace blade::tensorflow {
 namespace {
@@ -104,9 +105,14 @@ TEST(Writer, WholeGraphInOneRegion) {
   EXPECT_NE((*original)->attrs.find("_noinline"), (*original)->attrs.end());
   const FunctionDef* fallback = find_function(graph, "blade_fallback_0_");
   ASSERT_NE(fallback, nullptr);
-  ASSERT_EQ((*fallback)->nodes.size(), 1u);
-  EXPECT_EQ((*fallback)->nodes[0]->op, "PartitionedCall");
+  ASSERT_EQ((*fallback)->nodes.size(), 2u);
+  EXPECT_EQ((*fallback)->nodes[0]->op, "BladeOriginalReady");
+  EXPECT_EQ((*fallback)->nodes[1]->op, "StatelessIf");
   EXPECT_EQ((*find(graph, "blade/region_0"))->find_attr("else_branch")->as_func()->name, (*fallback)->signature.name);
+  const FunctionDef* session = find_function(graph, "blade_session_0_");
+  ASSERT_NE(session, nullptr);
+  EXPECT_EQ((*session)->nodes[0]->op, "BladeOriginal");
+  EXPECT_EQ((*session)->nodes[0]->find_attr("original")->as_func()->name, (*original)->signature.name);
 
   auto again = import_graph(graph, options);
   ASSERT_TRUE(again.ok()) << again.status().message();
@@ -127,6 +133,47 @@ TEST(Writer, WholeGraphInOneRegion) {
   again = import_graph(graph, options);
   ASSERT_TRUE(again.ok()) << again.status().message();
   EXPECT_TRUE(again->single_engine);
+}
+
+// The sample graph's original nodes with the weights of `engine`.
+Result<OriginalGraph> original_graph_with(const std::string& engine) {
+  ImportOptions options;
+  options.outputs = {"softmax_tensor", "argmax"};
+  BLADE_ASSIGN_OR_RETURN(const ImportedModel model, import_graph(sample_graph(), options));
+  const RegionToWrite region = whole_region(model);
+  BLADE_ASSIGN_OR_RETURN(const GraphDef written, write_optimized(model, model.graph, {&region, 1}));
+  const FunctionDef* original = original_of_region_0(written);
+  return make_original_graph(*written->library, (*original)->signature.name, SharedBytes::own(engine), 27);
+}
+
+TEST(Writer, OriginalNodesAsAGraphReadConstants) {
+  const auto made = original_graph_with(fake_engine());
+  ASSERT_TRUE(made.ok()) << made.status().message();
+  EXPECT_EQ(made->inputs, std::vector<std::string>{"input_0"});
+  EXPECT_EQ(made->num_outputs, 2u);
+  EXPECT_EQ(made->weight_bytes, 32u);
+  EXPECT_EQ(made->graph->versions->producer, 27);
+  const auto shape = shape_attr(*find(made->graph, "input_0"), "shape");
+  ASSERT_TRUE(shape.ok()) << shape.status().message();
+  EXPECT_EQ(shape->dims, (std::vector<int64_t>{-1, 4}));
+  EXPECT_EQ((*find(made->graph, "weight_0"))->op, "Const");
+  EXPECT_EQ((*find(made->graph, made->call))->inputs, (std::vector<std::string>{"input_0", "weight_0"}));
+  const FunctionDef* original = original_of_region_0(made->graph);
+  ASSERT_NE(original, nullptr);
+  EXPECT_FALSE((*original)->attrs.contains("_noinline"));
+  for (const NodeDef& node : (*original)->nodes) {
+    EXPECT_NE(node->op, "BladeStoredWeight");
+    if (node->name != "matmul") continue;
+    EXPECT_EQ(node->inputs[1], (*original)->signature.input_args[1].name);
+  }
+}
+
+TEST(Writer, OriginalNodesAreNoGraphWithDamagedWeights) {
+  std::string engine = fake_engine();
+  engine[kOffset + 5] ^= 1;
+  const auto made = original_graph_with(engine);
+  ASSERT_FALSE(made.ok());
+  EXPECT_NE(made.status().message().find("the file is damaged"), std::string::npos) << made.status().message();
 }
 
 TEST(Writer, NodesOutsideKeepTheirBytes) {
@@ -219,7 +266,7 @@ TEST(Writer, AFallbackThatCallsNothingIsRefused) {
   ASSERT_TRUE(written.ok()) << written.status().message();
   for (FunctionDef& function : written->edit().library->edit().functions) {
     if (!function->signature.name.starts_with("blade_fallback_0_")) continue;
-    for (std::string& input : function.edit().nodes[0].edit().inputs) input = "unknown";
+    for (std::string& input : function.edit().nodes[1].edit().inputs) input = "unknown";
   }
   auto again = import_graph(*written);
   ASSERT_FALSE(again.ok());

@@ -3,6 +3,7 @@ import copy
 import json
 import os
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -100,6 +101,17 @@ def test_verbose_logs_the_steps(capfd):
     assert "TfFoldConstants: " not in capfd.readouterr().err
 
 
+def test_rolled_back_steps_say_why():
+    config = fast_config()
+    config.tuning.time_limit_s = 0.001  # passes are kept unmeasured, which they would say
+    config.accuracy.rtol = config.accuracy.atol = 1e-12
+    model, _, report = optimize(tiny_models.conv_net(), config, test_data=[tiny_models.image()])
+    assert model == tiny_models.conv_net()
+    engine, *steps = [step for step in report.to_dict()["optimizations"] if step["status"] == "rolled back"]
+    assert engine["name"] == "BladeCpuEngine" and "the answers do not hold" in engine["message"]
+    assert steps and {step["message"] for step in steps} == {"the original graph is given back"}
+
+
 def test_fallbacks_are_said_once_an_engine(dynamic, capfd):
     graph_def, spec, _ = dynamic
     if not engine_ops(graph_def):
@@ -114,6 +126,51 @@ def test_fallbacks_are_said_once_an_engine(dynamic, capfd):
     assert len(said) == 2, said
     assert "the input 'x' has the shape [5,32,32,3], outside the engine's profile of [1,32,32,3] to [4,32,32,3]" in said[0]
     assert "'first/" in said[0] and "'second/" in said[1]
+
+
+@pytest.mark.parametrize("inter_op_threads", [0, 1, -1])
+def test_original_runs_with_constant_weights(dynamic, capfd, inter_op_threads):
+    """In a session of its own, whose threads are not those that wait for it."""
+    graph_def, spec, _ = dynamic
+    if not engine_ops(graph_def):
+        pytest.skip("the engine was rolled back on this machine: nothing to hand back")
+    config = tf.ConfigProto(inter_op_parallelism_threads=inter_op_threads)
+    feed = tiny_models.image(6)
+    with tf.Graph().as_default(), tf.Session(config=config) as session:
+        tf.import_graph_def(tiny_models.conv_net(), name="")
+        want = session.run("probabilities:0", feed)
+    got = []
+    with tf.Graph().as_default(), tf.Session(config=config) as session, spec:
+        tf.import_graph_def(graph_def, name="")
+        threads = [threading.Thread(target=lambda: got.append(session.run("probabilities:0", feed)), daemon=True)
+                   for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=60)
+    assert len(got) == 6, "a run waits for itself"
+    for answer in got:
+        np.testing.assert_array_equal(answer, want)  # what TensorFlow's rewriting makes of constants, to the bit
+    weights = sum(len(node.attr["value"].tensor.tensor_content) for node in tiny_models.conv_net().node)
+    said = capfd.readouterr().err
+    assert f"The original graph runs in a session of its own, which holds its weights once more ({weights / 1e6:.1f} MB)" in said
+
+
+def test_original_runs_inside_functions(dynamic, capfd):
+    graph_def, spec, _ = dynamic
+    if not engine_ops(graph_def):
+        pytest.skip("the engine was rolled back on this machine: nothing to hand back")
+    feed = tiny_models.image(5)
+
+    def imported(x):
+        return tf.import_graph_def(graph_def, {"x:0": x}, ["probabilities:0"], name="")
+
+    with spec:
+        call = tf.wrap_function(imported, [tf2.TensorSpec([None, 32, 32, 3], tf.float32)])
+        got = call(tf2.constant(feed["x:0"]))[0].numpy()
+    want = tiny_models.run(tiny_models.conv_net(), feed, "probabilities:0")
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+    assert "in a session of its own" in capfd.readouterr().err
 
 
 def test_html_report(dynamic, tmp_path):

@@ -2,12 +2,13 @@
 #include "frontends/tensorflow/flatten.h"
 
 #include <algorithm>
+#include <span>
 #include <unordered_map>
 #include <unordered_set>
 
-#include "base/checksum.h"
 #include "frontends/tensorflow/node_index.h"
 #include "frontends/tensorflow/op_table.h"
+#include "frontends/tensorflow/stored_weight.h"
 
 namespace blade::tensorflow {
 namespace {
@@ -251,23 +252,34 @@ class Flattener {
     return out;
   }
 
-  // What the fallback of a region calls, arguments and results in their order; nullptr where it does not.
+  // The function that runs what `function` does: it hands all its arguments on and gives all results, in their order.
+  // Of a conditional that is the function of its other branch. Null where there is none.
+  const FunctionDef* handed_to(const FunctionDef& function) const {
+    const auto runs = [](const NodeDef& node) { return node->op == "StatelessIf" || is_call(node); };
+    const auto found = std::ranges::find_if(function->nodes, runs);
+    if (found == function->nodes.end()) return nullptr;
+    const NodeDef& call = *found;
+    const bool conditional = call->op == "StatelessIf";
+    const FunctionDef* callee = branch(call, conditional ? "else_branch" : "f");
+    const auto& args = function->signature.input_args;
+    const auto& results = function->signature.output_args;
+    const auto is_arg = [](const std::string& input, const ArgDef& arg) { return input == arg.name; };
+    const std::span inputs = std::span(call->inputs).subspan(conditional && !call->inputs.empty() ? 1 : 0);
+    if (callee == nullptr || !std::ranges::equal(inputs, args, is_arg)) return nullptr;
+    if ((*callee)->signature.input_args.size() != args.size()) return nullptr;
+    if ((*callee)->signature.output_args.size() != results.size()) return nullptr;
+    for (size_t i = 0; i < results.size(); ++i) {
+      const auto ret = function->ret.find(results[i].name);
+      if (ret == function->ret.end() || ret->second != call->name + ":output:" + std::to_string(i)) return nullptr;
+    }
+    return callee;
+  }
+
+  // What the fallback of a region comes down to (see writer.h); null where it is none that this version writes.
   const FunctionDef* original_of(const NodeDef& region) const {
     const FunctionDef* fallback = branch(region, "else_branch");
-    if (fallback == nullptr || (*fallback)->nodes.size() != 1 || !is_call((*fallback)->nodes[0])) return nullptr;
-    const NodeDef& call = (*fallback)->nodes[0];
-    const FunctionDef* original = branch(call, "f");
-    const auto& args = (*fallback)->signature.input_args;
-    const auto& results = (*fallback)->signature.output_args;
-    const auto is_arg = [](const std::string& input, const ArgDef& arg) { return input == arg.name; };
-    if (original == nullptr || !std::ranges::equal(call->inputs, args, is_arg)) return nullptr;
-    if ((*original)->signature.input_args.size() != args.size()) return nullptr;
-    if ((*original)->signature.output_args.size() != results.size()) return nullptr;
-    for (size_t i = 0; i < results.size(); ++i) {
-      const auto ret = (*fallback)->ret.find(results[i].name);
-      if (ret == (*fallback)->ret.end() || ret->second != call->name + ":output:" + std::to_string(i)) return nullptr;
-    }
-    return original;
+    const FunctionDef* graph = fallback != nullptr ? handed_to(*fallback) : nullptr;
+    return graph != nullptr ? handed_to(*graph) : nullptr;
   }
 
   // Puts the original nodes of a region that Blade wrote back into the graph, under their own names.
@@ -323,8 +335,9 @@ class Flattener {
       const auto outside = by_name_.find(name);
       if (outside != by_name_.end() && !repeats(*outside->second)) continue;  // a constant that others read, too
       if (!added_.insert(name).second) continue;                              // two regions may each hold a copy
-      BLADE_ASSIGN_OR_RETURN(NodeDef flat,
-                             body->op == "BladeStoredWeight" ? stored_weight(body, scope) : rename(body, scope));
+      const bool is_weight = body->op == "BladeStoredWeight";
+      BLADE_ASSIGN_OR_RETURN(NodeDef flat, is_weight ? stored_weight_const(body, scope.engine) : rename(body, scope));
+      if (is_weight) flat.edit().name = name;
       BLADE_RETURN_IF_ERROR(keep(std::move(flat)));
     }
     const auto reads_region = [&](const NodeDef& other) {
@@ -355,40 +368,6 @@ class Flattener {
   static std::string with_port(const std::string& tensor) {
     InputRef ref = parse_input(tensor);
     return std::string(ref.node) + ":" + std::to_string(ref.index);
-  }
-
-  // A Const whose elements are a view of the engine's bytes.
-  Result<NodeDef> stored_weight(const NodeDef& node, const Scope& scope) {
-    BLADE_ASSIGN_OR_RETURN(int64_t offset, int_attr(node, "offset"));
-    BLADE_ASSIGN_OR_RETURN(int64_t expected, int_attr(node, "checksum"));
-    BLADE_ASSIGN_OR_RETURN(DataType type, type_attr(node, "dtype"));
-    BLADE_ASSIGN_OR_RETURN(auto dims, ints_attr_or(node, "dims", {}));
-    uint64_t bytes = data_type_size(type);
-    for (int64_t d : dims) {
-      if (d < 0 || __builtin_mul_overflow(bytes, static_cast<uint64_t>(d), &bytes)) {
-        return invalid_argument("stored weight '" + node->name + "' has an impossible shape");
-      }
-    }
-    std::string_view all = scope.engine.view();
-    if (offset < 0 || static_cast<uint64_t>(offset) > all.size() ||
-        bytes > all.size() - static_cast<uint64_t>(offset)) {
-      return data_loss("stored weight '" + node->name + "' lies at bytes " + std::to_string(offset) + " to " +
-                       std::to_string(static_cast<uint64_t>(offset) + bytes) + " of an engine of " +
-                       std::to_string(all.size()) + " bytes; the file is damaged");
-    }
-    const auto* data = reinterpret_cast<const std::byte*>(all.data()) + offset;
-    if (static_cast<int64_t>(checksum({data, bytes})) != expected) {
-      return data_loss("stored weight '" + node->name +
-                       "' does not have the checksum it was stored with; the file is damaged");
-    }
-    NodeFields fields;
-    fields.name = scope.prefix + node->name;
-    fields.op = "Const";
-    fields.device = node->device;
-    fields.attrs.emplace("dtype", AttrValue::of_type(type));
-    fields.attrs.emplace("value", AttrValue::of_tensor(TensorProto::from_dense(
-                                      type, dims, scope.engine.slice(all.substr(static_cast<size_t>(offset), bytes)))));
-    return NodeDef(std::move(fields));
   }
 
   const GraphDef& graph_;

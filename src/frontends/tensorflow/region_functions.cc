@@ -25,6 +25,8 @@ class OriginalFunction {
     out.input_types.insert(out.input_types.end(), arg_types_.begin(), arg_types_.end());
     for (const BoundaryTensor& output : region_.outputs) out.output_types.push_back(from_ir(output.dtype));
     BLADE_ASSIGN_OR_RETURN(out.original, original(out, names.original));
+    out.graph = graph(out, names);
+    out.session = session(out, names);
     out.fallback = fallback(out, names);
     out.engine = engine(out, names.engine);
     return out;
@@ -196,6 +198,10 @@ class OriginalFunction {
     fields.signature = signature(types, name);
     // Inlined, every node of it would pass on in each run of the engine that it is not needed.
     fields.attrs.emplace("_noinline", AttrValue::of_bool(true));
+    for (size_t i = 0; i < region_.inputs.size(); ++i) {
+      AttrMap known = {{"_output_shapes", AttrValue::of_shapes({shape_proto(region_.inputs[i].shape)})}};
+      fields.arg_attrs.emplace(static_cast<uint32_t>(i + 1), std::move(known));
+    }
     for (int node = 0; node < index_.size(); ++node) {
       if (!in_body_[node]) continue;
       BLADE_ASSIGN_OR_RETURN(NodeDef def, body_node(node));
@@ -208,7 +214,8 @@ class OriginalFunction {
     return FunctionDef(std::move(fields));
   }
 
-  // A function of one node that takes all arguments but those after `num_args` and gives all results.
+  // A function of one node that takes, after the inputs that it has, the first `num_args` arguments and gives all
+  // results.
   FunctionDef of_one_node(const RegionFunctions& types, const std::string& name, NodeFields node, size_t num_args,
                           const std::string& output) const {
     FunctionFields fields;
@@ -221,15 +228,46 @@ class OriginalFunction {
     return FunctionDef(std::move(fields));
   }
 
+  FunctionDef session(const RegionFunctions& types, const RegionFunctionNames& names) const {
+    NodeFields node;
+    node.name = prefix_ + "run";
+    node.op = "BladeOriginal";
+    node.attrs.emplace("original", AttrValue::of_func(names.original));
+    node.attrs.emplace("Tin", AttrValue::of_types({types.input_types.begin() + 1, types.input_types.end()}));
+    node.attrs.emplace("Tout", AttrValue::of_types(types.output_types));
+    return of_one_node(types, names.session, std::move(node), types.input_types.size(), "outputs");
+  }
+
   // TensorFlow rewrites a function for oneDNN only if it is called by this op.
-  FunctionDef fallback(const RegionFunctions& types, const RegionFunctionNames& names) const {
+  FunctionDef graph(const RegionFunctions& types, const RegionFunctionNames& names) const {
     NodeFields node;
     node.name = prefix_ + "call";
     node.op = "PartitionedCall";
     node.attrs.emplace("f", AttrValue::of_func(names.original));
     node.attrs.emplace("Tin", AttrValue::of_types(types.input_types));
     node.attrs.emplace("Tout", AttrValue::of_types(types.output_types));
-    return of_one_node(types, names.fallback, std::move(node), types.input_types.size(), "output");
+    return of_one_node(types, names.graph, std::move(node), types.input_types.size(), "output");
+  }
+
+  FunctionDef fallback(const RegionFunctions& types, const RegionFunctionNames& names) const {
+    NodeFields ready;
+    ready.name = prefix_ + "ready";
+    ready.op = "BladeOriginalReady";
+    ready.inputs = {prefix_ + "engine"};
+    ready.attrs.emplace("original", AttrValue::of_func(names.original));
+    NodeFields node;
+    node.name = prefix_ + "run";
+    node.op = "StatelessIf";
+    node.inputs = {ready.name + ":ready:0"};
+    node.attrs.emplace("Tcond", AttrValue::of_type(DataType::kBool));
+    node.attrs.emplace("Tin", AttrValue::of_types(types.input_types));
+    node.attrs.emplace("Tout", AttrValue::of_types(types.output_types));
+    node.attrs.emplace("then_branch", AttrValue::of_func(names.session));
+    node.attrs.emplace("else_branch", AttrValue::of_func(names.graph));
+    node.attrs.emplace("_lower_using_switch_merge", AttrValue::of_bool(true));
+    FunctionDef out = of_one_node(types, names.fallback, std::move(node), types.input_types.size(), "output");
+    out.edit().nodes.insert(out.edit().nodes.begin(), NodeDef(std::move(ready)));
+    return out;
   }
 
   FunctionDef engine(const RegionFunctions& types, const std::string& name) const {

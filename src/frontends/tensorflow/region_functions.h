@@ -11,11 +11,13 @@
 namespace blade::tensorflow {
 
 struct RegionFunctionNames {
-  std::string engine, fallback, original;
+  std::string engine, fallback, session, graph, original;
 };
 
 struct RegionFunctions {
-  FunctionDef engine, fallback, original;  // the fallback calls the original
+  FunctionDef engine, fallback, session, graph, original;  // see writer.h
+  std::vector<const FunctionDef*> all() const { return {&engine, &fallback, &session, &graph, &original}; }
+
   // Tensors that the original nodes need beside the region's own inputs; the functions take them after those.
   std::vector<std::string> extra_inputs;
   std::vector<DataType> input_types;  // the engine's bytes, the region's inputs, the extra ones

@@ -85,9 +85,10 @@ class Writer {
       while (taken(number)) ++number;
       numbers_.push_back(number++);
       BLADE_ASSIGN_OR_RETURN(
-          functions_[r], make_region_functions(
-                             model_, index_, region,
-                             {function_name("engine", r), function_name("fallback", r), function_name("original", r)}));
+          functions_[r],
+          make_region_functions(model_, index_, region,
+                                {function_name("engine", r), function_name("fallback", r), function_name("session", r),
+                                 function_name("graph", r), function_name("original", r)}));
       for (size_t i = 0; i < region.outputs.size(); ++i) made_by_.emplace(region.outputs[i].name, std::pair(r, i));
     }
     return Status();
@@ -469,9 +470,7 @@ class Writer {
     }
     for (size_t r = 0; r < regions_.size(); ++r) {
       if (!region_used_[r]) continue;
-      fields.functions.push_back(functions_[r].engine);
-      fields.functions.push_back(functions_[r].fallback);
-      fields.functions.push_back(functions_[r].original);
+      for (const FunctionDef* function : functions_[r].all()) fields.functions.push_back(*function);
     }
     if (fields.functions.empty()) return std::nullopt;
     return FunctionLibrary(std::move(fields));

@@ -6,7 +6,11 @@
 //   with
 //                       a default that the region reads: fed with something else, the original nodes run
 //   blade/region_k      StatelessIf(in_profile, engine, inputs...): then blade_engine_k_*, else blade_fallback_k_*,
-//                       which calls blade_original_k_*; names end in the engine's checksum
+//                       which is StatelessIf(BladeOriginalReady(engine), engine, inputs...) of
+//                         blade_session_k_*  BladeOriginal: blade_original_k_* with its weights as constants, in a
+//                                            session of its own
+//                         blade_graph_k_*    a call of blade_original_k_*, where there can be no such session;
+//                       names end in the engine's checksum
 // and an Identity (IdentityN) under the original name of every node whose outputs others read. The function
 // blade_original_k_* holds the region's NodeDefs; constants that the engine file stores are BladeStoredWeight there,
 // each with its checksum, so that a damaged file is refused by the original nodes, too.

@@ -129,7 +129,9 @@ using GraphDef = Tracked<GraphFields>;
 
 // Reads a GraphDef message. `what` names it in errors ("model.pb"). A graph without nodes is an error.
 Result<GraphDef> parse_graph_def(SharedBytes wire, std::string_view what);
-// The same from a file, .pb or (by its name's end) .pbtxt; the file is mapped, not read.
+// Reads a FunctionDefLibrary message, as TensorFlow's C API gives one.
+Result<FunctionLibrary> parse_function_library(SharedBytes wire, std::string_view what);
+// A GraphDef from a file, .pb or (by its name's end) .pbtxt; the file is mapped, not read.
 Result<GraphDef> load_graph_def(const std::string& path);
 
 // The wire bytes; fails when they pass the 2 GiB that TensorFlow can read.

@@ -354,4 +354,11 @@ Result<GraphDef> parse_graph_def(SharedBytes wire, std::string_view what) {
   return graph;
 }
 
+Result<FunctionLibrary> parse_function_library(SharedBytes wire, std::string_view what) {
+  ParseContext context(what, "FunctionDefLibrary", wire.view(), {});
+  LibraryFields fields;
+  BLADE_RETURN_IF_ERROR(read_library(wire, context, &fields));
+  return FunctionLibrary(std::move(fields), std::move(wire));
+}
+
 }  // namespace blade::tensorflow
