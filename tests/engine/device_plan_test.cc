@@ -416,10 +416,10 @@ TEST(DevicePlan, AttentionIsOneStep) {
   const auto add = [&](ir::Op op, const char* name, std::vector<ir::ValueId> inputs, ir::Attrs attrs) {
     return graph.add_node(op, name, std::move(inputs), 1, std::move(attrs)).outputs[0];
   };
-  const ir::ValueId row = add(ir::Op::kReshape, "row",
-                              {x, graph.add_constant(ir::make_tensor<int32_t>(ir::DType::kInt32, {3},
-                                                                              std::vector<int32_t>{1, 2, 3}))},
-                              ir::Attrs());
+  const ir::ValueId row =
+      add(ir::Op::kReshape, "row",
+          {x, graph.add_constant(ir::make_tensor<int32_t>(ir::DType::kInt32, {3}, std::vector<int32_t>{1, 2, 3}))},
+          ir::Attrs());
   ir::MatMulAttrs by_rows;
   by_rows.transpose_b = true;
   const ir::ValueId scores = add(ir::Op::kMatMul, "scores", {row, row}, by_rows);

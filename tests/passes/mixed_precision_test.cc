@@ -137,9 +137,9 @@ TEST(MixedPrecision, AttentionLeadsButForItsMasks) {
     blade::testing::GraphBuilder b;
     const std::vector<int64_t> plain = {0, 1, 2};
     const auto mask = b.constant<float>({3}, {0, -1e9f, 0});
-    const auto y = b.op(ir::Op::kAttention,
-                        {b.input("q", {2, 5, 8}), b.input("k", {2, 3, 8}), b.input("v", {2, 3, 8}), mask},
-                        ir::AttentionAttrs{0.5f, plain, plain, plain, plain, false});
+    const auto y =
+        b.op(ir::Op::kAttention, {b.input("q", {2, 5, 8}), b.input("k", {2, 3, 8}), b.input("v", {2, 3, 8}), mask},
+             ir::AttentionAttrs{0.5f, plain, plain, plain, plain, false});
     ir::Graph graph = b.output(y, "y").build();
     const ir::Node& node = blade::testing::only(graph, ir::Op::kAttention);
     const std::string name = node.name;

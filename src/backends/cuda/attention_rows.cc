@@ -19,8 +19,7 @@ struct StridedDims {
 // As the formula reads it.
 StridedDims attention_operand(const TensorDesc& desc, const std::vector<int64_t>& perm) {
   StridedDims operand = {reference::permuted(desc.dims, perm), {}};
-  operand.strides =
-      reference::repeating(operand.dims, reference::permuted(row_major_strides(desc.dims), perm));
+  operand.strides = reference::repeating(operand.dims, reference::permuted(row_major_strides(desc.dims), perm));
   return operand;
 }
 

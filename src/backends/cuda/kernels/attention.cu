@@ -1,5 +1,5 @@
-// Attention: a block takes 16 to 64 queries of an item, chunk after chunk of the keys, and keeps what their scores need:
-// the largest so far, the sum of weights, the weighted sum of values. Four warps share queries and keys.
+// Attention: a block takes 16 to 64 queries of an item, chunk after chunk of the keys, and keeps what their scores
+// need: the largest so far, the sum of weights, the weighted sum of values. Four warps share queries and keys.
 #include "backends/cuda/kernels/attention.h"
 #include "backends/cuda/kernels/device_math.cuh"
 #include "backends/cuda/kernels/tensor_core.cuh"
@@ -199,9 +199,9 @@ struct Item {
     return {data, kept(o.row), kept(o.column), kept(rows), kept(columns), o.in_pieces};
   }
   static __device__ __forceinline__ Mask<T> mask_of(const AttentionParams::Operand& o, int64_t offset) {
-    const void* data = o.data == nullptr  ? nullptr
-                       : o.is_float ? static_cast<const void*>(static_cast<const float*>(o.data) + offset)
-                                    : static_cast<const void*>(static_cast<const T*>(o.data) + offset);
+    const void* data = o.data == nullptr ? nullptr
+                       : o.is_float      ? static_cast<const void*>(static_cast<const float*>(o.data) + offset)
+                                         : static_cast<const void*>(static_cast<const T*>(o.data) + offset);
     keep(data);
     return {data, kept(o.row), kept(o.column), o.is_float};
   }

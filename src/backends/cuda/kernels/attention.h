@@ -28,8 +28,8 @@ inline constexpr int kAttentionThreads = 128;
 inline constexpr int kMostAttentionDepth = 128;  // of queries and of values
 
 struct AttentionVariant {
-  const void* kernel;  // AttentionParams
-  int keys;            // of a chunk
+  const void* kernel;                       // AttentionParams
+  int keys;                                 // of a chunk
   int query_bytes, stage_bytes, sum_bytes;  // of shared memory; sums take the place of the rest
 };
 
