@@ -26,6 +26,14 @@ void finish(TF_OpDefinitionBuilder* builder) {
 }
 
 void register_ops() {
+  TF_OpDefinitionBuilder* file = TF_NewOpDefinitionBuilder("BladeEngineFile");
+  TF_OpDefinitionBuilderAddInput(file, "pieces: N * uint8");
+  TF_OpDefinitionBuilderAddOutput(file, "engine: uint8");
+  TF_OpDefinitionBuilderAddAttr(file, "N: int >= 1");
+  TF_OpDefinitionBuilderSetIsStateful(file, true);  // what it gives means something in this process only: never folded
+  TF_OpDefinitionBuilderSetShapeInferenceFunction(file, infer_unknown);
+  finish(file);
+
   TF_OpDefinitionBuilder* engine = TF_NewOpDefinitionBuilder("BladeEngine");
   TF_OpDefinitionBuilderAddInput(engine, "engine: uint8");
   TF_OpDefinitionBuilderAddInput(engine, "inputs: Tin");
@@ -77,6 +85,7 @@ void register_ops() {
 const bool registered = [] {
   register_ops();
   register_engine_kernels();
+  register_engine_file_kernel();
   register_original_kernels();
   register_stored_weight_kernel();
   return true;
