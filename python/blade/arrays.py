@@ -6,16 +6,22 @@ import numpy as np
 from blade.errors import InvalidArgumentError
 
 
+_NUMBERS = "numbers or booleans"
+
+
+def as_array(value, what, dtype=None):
+    """`value` as an array; Python's numbers and lists have no dtype of their own: they take `dtype`, where it is given."""
+    try:
+        return np.asarray(value) if isinstance(value, np.ndarray) else np.asarray(value, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"{what} was given what is no array of {dtype or _NUMBERS}: {error}") from error
+
+
 def native_array(value, what, dtype=None):
     """`value` as a row-major array of numbers or booleans in the machine's byte order; `what` names it in errors."""
-    expected = dtype or "numbers or booleans"
-    try:
-        # Python numbers and lists have no dtype of their own: they take the one that is expected.
-        array = np.asarray(value) if isinstance(value, np.ndarray) else np.asarray(value, dtype=dtype)
-    except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(f"{what} was given what is no array of {expected}: {error}") from error
+    array = as_array(value, what, dtype)
     if array.dtype.kind in "OSUMmc" or array.dtype.fields:
-        raise InvalidArgumentError(f"{what} was given {array.dtype} data, expected {expected}: convert it.")
+        raise InvalidArgumentError(f"{what} was given {array.dtype} data, expected {dtype or _NUMBERS}: convert it.")
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return np.require(array, requirements="C")

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 
 from blade import _core, tensorflow_bridge
-from blade.arrays import checked_feed, native_array, tensor_name
+from blade.arrays import as_array, checked_feed, native_array, tensor_name
 from blade.config import Config
 from blade.errors import InvalidArgumentError
 from blade.progress import Progress
@@ -81,7 +81,8 @@ def _feeds(feeds, argument):
         raise InvalidArgumentError(f"{argument} is one feed dict; expected a list of them: {argument}=[feed]")
     names, arrays, string_shapes = [], [], []
     for feed in feeds or ():
-        values = [np.asarray(value) for value in checked_feed(feed, f"an entry of {argument}").values()]
+        values = [as_array(value, f"{argument}'s value of '{tensor_name(name)}'")
+                  for name, value in checked_feed(feed, f"an entry of {argument}").items()]
         text = [tensor_name(name) for name in feed]
         names.append(text)
         is_text = [value.dtype.kind in "OSU" for value in values]
@@ -165,7 +166,7 @@ def optimize(
     Raises:
       blade.BladeError with one sentence: what was found, what was expected, what to do.
     """
-    config = config or Config()
+    config = Config() if config is None else config
     if not isinstance(config, Config):
         raise InvalidArgumentError(f"config is a {type(config).__name__}; expected a blade.Config")
     path, data = "", b""

@@ -219,6 +219,52 @@ class _BatchFunctions:
             function.ret[key] = renamed.get(name, name)
 
 
+class _Gathers:
+    """ResourceGather nodes in functions, which TensorFlow leaves as they are where it has made constants of their variables."""
+
+    def __init__(self, graph_def):
+        self._functions = graph_def.library.function
+
+    def fix(self):
+        for function in self._functions:
+            types = {argument.name: argument.type for argument in function.signature.input_arg}
+            nodes = {node.name: node for node in function.node_def}
+            for node in list(function.node_def):
+                if node.op in ("ResourceGather", "ResourceGatherNd") and self._is_value(node.input[0], types, nodes):
+                    self._gather_from_value(function, node)
+
+    @staticmethod
+    def _is_value(tensor, types, nodes):
+        import tensorflow as tf
+
+        while tensor.split(":")[0] in nodes and nodes[tensor.split(":")[0]].op == "Identity":
+            tensor = nodes[tensor.split(":")[0]].input[0]
+        name = tensor.split(":")[0]
+        if name in types:
+            return types[name] != tf.resource.as_datatype_enum
+        return name in nodes and nodes[name].op == "Const"
+
+    @staticmethod
+    def _gather_from_value(function, node):
+        import tensorflow as tf
+
+        kind, indices, axis = node.attr["dtype"].type, node.attr["Tindices"].type, node.attr["batch_dims"].i
+        along = node.op == "ResourceGather"
+        del node.attr["dtype"], node.attr["batch_dims"], node.attr["validate_indices"]
+        node.attr["Tparams"].type = kind
+        if not along:
+            node.op = "GatherNd"
+            return
+        node.op = "GatherV2"
+        node.attr["batch_dims"].i = axis
+        node.attr["Taxis"].type = indices
+        constant = function.node_def.add(name=f"{node.name}/axis", op="Const")
+        constant.attr["dtype"].type = indices
+        constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(axis, tf.as_dtype(indices)))
+        data = [i for i, name in enumerate(node.input) if not name.startswith("^")]
+        node.input.insert(len(data), f"{constant.name}:output:0")
+
+
 def _without_variables(function):
     """The function with constants for its variables, also for those that a BatchFunction captures."""
     from tensorflow.python.framework import convert_to_constants
@@ -252,6 +298,7 @@ def freeze_saved_model(path, folder, signature=None):
     except (ValueError, AttributeError, TypeError) as error:  # an op that takes variables in a way that TensorFlow cannot take away
         raise InvalidArgumentError(f"TensorFlow cannot make constants of the variables of the SavedModel '{path}': {error}") from error
     graph_def = frozen.graph.as_graph_def()
+    _Gathers(graph_def).fix()
     tables = _Tables(path, graph_def, {inside.op.name: outside for outside, inside in function.graph.captures})
     tables.freeze({tensor.op.name for tensor in frozen.inputs if tensor.dtype in (tf.resource, tf.variant)})
     by_name = {tensor.op.name: tensor.name for tensor in frozen.inputs}

@@ -5,8 +5,10 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -91,16 +93,69 @@ std::string take_text(char* text) {
   return std::string(held.get());
 }
 
+// Memory of large outputs that Python has let go of, for the next run: the system clears each page of new memory, which
+// takes as long as many a model. Holds no more than one run's outputs. Lives as long as the last array.
+class OutputMemory {
+ public:
+  struct Block {
+    size_t bytes = 0;
+    std::unique_ptr<std::byte[]> data;
+  };
+
+  Block take(size_t bytes) {
+    if (bytes < kLeastBytes) return allocate(bytes);
+    const std::lock_guard<std::mutex> locked(mutex_);
+    const auto found = std::find_if(free_.begin(), free_.end(), [&](const Block& b) { return b.bytes == bytes; });
+    if (found != free_.end()) {
+      Block block = std::move(*found);
+      free_.erase(found);
+      return block;
+    }
+    return allocate(bytes);
+  }
+
+  void give_back(Block block) {
+    if (block.bytes < kLeastBytes) return;
+    const std::lock_guard<std::mutex> locked(mutex_);
+    if (free_.size() >= most_) free_.erase(free_.begin());
+    free_.push_back(std::move(block));
+  }
+
+  void keep_at_most(size_t blocks) {
+    free_.reserve(blocks);
+    most_ = blocks;
+  }
+
+ private:
+  static constexpr size_t kLeastBytes = size_t{64} << 10;  // malloc keeps less by itself
+
+  static Block allocate(size_t bytes) {
+    return {bytes, std::unique_ptr<std::byte[]>(new (std::nothrow) std::byte[std::max<size_t>(1, bytes)])};
+  }
+
+  std::mutex mutex_;
+  std::vector<Block> free_;
+  size_t most_ = 1;
+};
+
 // One output's memory until NumPy owns it.
 struct Output {
   blade_tensor tensor = {};
-  std::unique_ptr<std::byte[]> data;
+  OutputMemory::Block block;
 
-  nb::object to_numpy() {
+  nb::object to_numpy(const std::shared_ptr<OutputMemory>& memory) {
+    struct Owner {
+      std::shared_ptr<OutputMemory> memory;
+      OutputMemory::Block block;
+    };
     std::vector<size_t> shape(tensor.dims, tensor.dims + tensor.rank);
-    std::byte* raw = data.release();
-    const nb::capsule owner(raw, [](void* p) noexcept { delete[] static_cast<std::byte*>(p); });
-    const nb::ndarray<nb::numpy> array(raw, shape.size(), shape.data(), owner, nullptr, type_of(tensor.dtype).dlpack);
+    auto* owner = new Owner{memory, std::move(block)};
+    std::byte* raw = owner->block.data.get();
+    const nb::capsule capsule(owner, [](void* p) noexcept {
+      const std::unique_ptr<Owner> last(static_cast<Owner*>(p));
+      last->memory->give_back(std::move(last->block));
+    });
+    const nb::ndarray<nb::numpy> array(raw, shape.size(), shape.data(), capsule, nullptr, type_of(tensor.dtype).dlpack);
     return nb::cast(array);
   }
 };
@@ -125,6 +180,7 @@ class Engine {
       status = blade_engine_load(path.c_str(), &options, &engine_);
     }
     check(status);
+    memory_->keep_at_most(static_cast<size_t>(std::max(1, blade_engine_num_outputs(engine_))));
   }
   ~Engine() { blade_engine_free(engine_); }
   Engine(const Engine&) = delete;
@@ -166,12 +222,16 @@ class Engine {
 
   nb::list run(const std::vector<Array>& arrays) {
     const std::vector<blade_tensor> inputs = to_tensors(arrays);
-    std::vector<Output> outputs(blade_engine_num_outputs(engine_));
+    struct Outputs {
+      OutputMemory& memory;
+      std::vector<Output> all;
+    } outputs{*memory_, std::vector<Output>(blade_engine_num_outputs(engine_))};
     const auto allocate = [](void* arg, int32_t index, const blade_tensor* description) -> void* {
-      Output& output = (*static_cast<std::vector<Output>*>(arg))[index];
+      auto* to = static_cast<Outputs*>(arg);
+      Output& output = to->all[index];
       output.tensor = *description;
-      output.data.reset(new (std::nothrow) std::byte[description->bytes > 0 ? description->bytes : 1]);
-      return output.data.get();
+      output.block = to->memory.take(description->bytes);
+      return output.block.data.get();
     };
     blade_status status;
     {
@@ -180,7 +240,7 @@ class Engine {
     }
     check(status);
     nb::list result;
-    for (Output& output : outputs) result.append(output.to_numpy());
+    for (Output& output : outputs.all) result.append(output.to_numpy(memory_));
     return result;
   }
 
@@ -219,6 +279,7 @@ class Engine {
 
  private:
   blade_engine* engine_ = nullptr;
+  std::shared_ptr<OutputMemory> memory_ = std::make_shared<OutputMemory>();
 };
 
 // For each feed and array: None, or the shape of strings that the array (uint8) holds packed as blade.h says.

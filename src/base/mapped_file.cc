@@ -117,7 +117,7 @@ Status write_file_atomically(const std::string& path, std::span<const std::byte>
   FileDescriptor fd(::mkostemp(temporary_path.data(), O_CLOEXEC));
   if (fd.get() < 0) return file_error("create a temporary file beside", path, errno);
   TemporaryFile temporary(temporary_path);
-  if (!write_all(fd.get(), bytes)) return file_error("write", temporary_path, errno);
+  if (!write_all(fd.get(), bytes)) return file_error("write", path, errno);
   if (::fchmod(fd.get(), mode_for(path)) != 0) return file_error("set the permissions of", temporary_path, errno);
   if (::fsync(fd.get()) != 0) return file_error("sync", temporary_path, errno);
   if (!fd.close_now()) return file_error("close", temporary_path, errno);

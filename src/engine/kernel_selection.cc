@@ -104,6 +104,9 @@ const std::string* stored_nearby(const Decisions& decisions, const std::string& 
   return best;
 }
 
+// Compiled code of a chain serves all sizes, of a convolution one: a size that was not measured does not wait for it.
+bool compiles_each_size(const backends::KernelEntry& row) { return row.compiles && row.op == ir::Op::kConv; }
+
 }  // namespace
 
 Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest& request, const Decisions& decisions,
@@ -122,6 +125,7 @@ Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest
   if (stored != nullptr) {
     const auto choice = KernelChoice::parse(*stored);
     for (const Candidate& row : rows) {
+      if (!exact && compiles_each_size(*row.entry)) continue;
       if (choice && choice->kernel == row.entry->name) return row.entry;
     }
     if (refused != nullptr && exact)

@@ -76,9 +76,45 @@ class PlanBuilder {
     backends::KernelRequest& request = requests.back();
     const bool is_fused = nodes.size() > 1;
     Step step;
-    auto selected = is_fused ? select_kernel(request, decisions_, fused_kernels(options_), &step.refused)
-                             : select_kernel(request, decisions_, options_.reference_only, &step.refused);
-    if (!selected.ok() && request.device != nullptr) {
+    Status made = make_kernel(requests, nullptr, step);
+    // A row may find out only now that it cannot, a library that has no way for the work: then the next one, or the
+    // host.
+    std::vector<backends::KernelEntry> left;
+    std::vector<std::string> failures;
+    while (made.code() == StatusCode::kUnavailable && request.device != nullptr) {
+      const auto table = is_fused ? fused_kernels(options_) : request.device->kernels();
+      if (failures.empty()) left.assign(table.begin(), table.end());
+      std::erase_if(left, [&](const backends::KernelEntry& row) { return row.name == step.kernel_name; });
+      failures.push_back(std::string(step.kernel_name) + ": " + made.message());
+      step = Step();
+      step.refused = failures;
+      made = make_kernel(requests, &left, step);
+    }
+    BLADE_RETURN_IF_ERROR(made);
+    for (const ir::Node* own : nodes) step.nodes.push_back(own->name);
+    step.node_name = node.name;
+    step.op = node.op;
+    step.input_descs = descs_of(graph_, fusion_.step_inputs(graph_, node));
+    step.output_descs = std::move(request.outputs);
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      const ir::Cost own = ir::node_cost(graph_, *nodes[i]);
+      step.cost.flops += own.flops;
+      step.cost.bytes += own.bytes;
+      if (i > 0) step.cost.bytes -= 2 * static_cast<double>(requests[i - 1].outputs[0].bytes());
+    }
+    plan_->steps.push_back(std::move(step));
+    return {};
+  }
+
+  // Selects a row for the last of the requests, of `rows` if given, and makes its kernel.
+  Status make_kernel(std::vector<backends::KernelRequest>& requests, const std::vector<backends::KernelEntry>* rows,
+                     Step& step) {
+    backends::KernelRequest& request = requests.back();
+    const bool is_fused = requests.size() > 1;
+    auto selected = rows != nullptr ? select_kernel(request, decisions_, *rows, &step.refused)
+                    : is_fused      ? select_kernel(request, decisions_, fused_kernels(options_), &step.refused)
+                                    : select_kernel(request, decisions_, options_.reference_only, &step.refused);
+    if (!selected.ok() && request.device != nullptr && !is_fused) {
       step.on_host = true;
       request.device = nullptr;
       selected = select_kernel(request, Decisions(), options_.reference_only, &step.refused);
@@ -90,22 +126,14 @@ class PlanBuilder {
       step.alternatives = supporting_kernels(request, entry);
     }
     take_stored_choice(requests, *entry, step);
-    auto kernel = entry->create(request, packs_);
-    if (!kernel.ok()) return kernel.status().with_context("Node '" + node.name + "' (" + entry->name + ")");
-    step.kernel = std::move(kernel).value();
-    for (const ir::Node* own : nodes) step.nodes.push_back(own->name);
-    step.node_name = node.name;
-    step.op = node.op;
     step.kernel_name = entry->name;
-    step.input_descs = descs_of(graph_, fusion_.step_inputs(graph_, node));
-    step.output_descs = std::move(request.outputs);
-    for (size_t i = 0; i < nodes.size(); ++i) {
-      const ir::Cost own = ir::node_cost(graph_, *nodes[i]);
-      step.cost.flops += own.flops;
-      step.cost.bytes += own.bytes;
-      if (i > 0) step.cost.bytes -= 2 * static_cast<double>(requests[i - 1].outputs[0].bytes());
+    auto kernel = entry->create(request, packs_);
+    if (!kernel.ok()) {
+      const StatusCode code = kernel.status().code();
+      if (code == StatusCode::kUnavailable && request.device != nullptr) return kernel.status();
+      return kernel.status().with_context("Node '" + request.node->name + "' (" + entry->name + ")");
     }
-    plan_->steps.push_back(std::move(step));
+    step.kernel = std::move(kernel).value();
     return {};
   }
 

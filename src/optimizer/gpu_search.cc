@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
+#include <optional>
 #include <set>
 
 #include "base/cache_folder.h"
@@ -85,7 +86,7 @@ struct Work {
   size_t step = 0;  // where it comes first
   int occurrences = 0;
   std::vector<std::string> alternatives;
-  std::vector<double> us;  // of each alternative, repeated alone; infinite where it was not measured
+  std::vector<double> us;  // of each alternative, repeated alone, then among neighbours; infinite if not measured
 };
 
 // Which of the rows that take a piece of work are tried, and in which order.
@@ -127,13 +128,14 @@ class KernelTuner {
     BLADE_ASSIGN_OR_RETURN(PlanTimer first, timer_with(decisions_));
     std::vector<Work> works = collect(first.plan());
     BLADE_RETURN_IF_ERROR(measure_alone(works));
-    for (Work& work : works) BLADE_RETURN_IF_ERROR(tune(work, kNeighbours));
-    for (int round = 0; round < kRoundsInWhole; ++round) {
-      for (Work& work : works) {
-        work.alternatives.resize(std::min(work.alternatives.size(), kMostInWhole));
-        BLADE_RETURN_IF_ERROR(tune(work, first.plan().steps.size()));
-      }
+    for (Work& work : works) {
+      BLADE_RETURN_IF_ERROR(tune(work, kNeighbours));
+      keep_best(work, kMostInWhole);  // what is fast alone need not be among others
     }
+    for (int round = 0; round < kRoundsInWhole; ++round) {
+      for (Work& work : works) BLADE_RETURN_IF_ERROR(tune(work, first.plan().steps.size()));
+    }
+    now_.reset();
     BLADE_ASSIGN_OR_RETURN(PlanTimer last, timer_with(decisions_));
     std::vector<double> before, after;
     for (int i = 0; i < 5; ++i) {
@@ -160,7 +162,7 @@ class KernelTuner {
 
  private:
   static constexpr int kQuick = 9, kCareful = 30, kRoundsInWhole = 2;
-  static constexpr size_t kMostAlternatives = 40, kMostInContext = 5, kMostInWhole = 3, kNeighbours = 2;
+  static constexpr size_t kMostAlternatives = 40, kMostInContext = 10, kMostInWhole = 3, kNeighbours = 2;
   static constexpr double kFaster = 0.995, kFasterInWhole = 0.998;
 
   bool late() const { return Clock::now() > deadline_; }
@@ -217,14 +219,14 @@ class KernelTuner {
                                timer.steps_us(work.step, work.step + 1, copies_for(once), once < 200 ? kQuick : 3));
       }
     }
-    for (Work& work : works) keep_best(work);
+    for (Work& work : works) keep_best(work, kMostInContext);
     // What takes most of the run first.
     std::sort(works.begin(), works.end(),
               [](const Work& a, const Work& b) { return a.us[0] * a.occurrences > b.us[0] * b.occurrences; });
     return {};
   }
 
-  static void keep_best(Work& work) {
+  static void keep_best(Work& work, size_t most) {
     std::vector<size_t> order(work.alternatives.size());
     for (size_t i = 0; i < order.size(); ++i) order[i] = i;
     std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return work.us[a] < work.us[b]; });
@@ -233,7 +235,7 @@ class KernelTuner {
     kept.us.clear();
     for (size_t i : order) {
       const bool far_off = !kept.us.empty() && work.us[i] > 1.3 * kept.us[0];
-      if (kept.us.size() == kMostInContext || work.us[i] == kNever || (far_off && kept.us.size() > 1)) break;
+      if (kept.us.size() == most || work.us[i] == kNever || (far_off && kept.us.size() > 1)) break;
       kept.alternatives.push_back(work.alternatives[i]);
       kept.us.push_back(work.us[i]);
     }
@@ -244,26 +246,38 @@ class KernelTuner {
   // Against the choice so far, by turns, each with as many steps before and behind it.
   Status tune(Work& work, size_t neighbours) {
     const bool in_whole = neighbours > kNeighbours;
-    for (const std::string& name : work.alternatives) {
+    std::vector<double> us(work.us.size(), kNever);
+    bool measured = false;
+    for (size_t k = 0; k < work.alternatives.size(); ++k) {
+      const std::string& name = work.alternatives[k];
       if (name == work.kernel || late()) continue;
       engine::Decisions trial = decisions_;
       trial.kernels[work.signature] = name;
-      BLADE_ASSIGN_OR_RETURN(PlanTimer now, timer_with(decisions_));
+      if (!now_) {
+        BLADE_ASSIGN_OR_RETURN(now_, timer_with(decisions_));
+      }
       BLADE_ASSIGN_OR_RETURN(PlanTimer then, timer_with(trial));
-      const auto [first, last] = device_stretch(now.plan(), work.step, neighbours);
-      BLADE_ASSIGN_OR_RETURN(const double once, now.steps_us(first, last, 1, 3));
+      const auto [first, last] = device_stretch(now_->plan(), work.step, neighbours);
+      BLADE_ASSIGN_OR_RETURN(const double once, now_->steps_us(first, last, 1, 3));
       std::vector<double> before, after;
       for (int i = 0; i < (in_whole ? 5 : 3); ++i) {
-        BLADE_ASSIGN_OR_RETURN(const double one, now.steps_us(first, last, copies_for(once), kQuick));
+        BLADE_ASSIGN_OR_RETURN(const double one, now_->steps_us(first, last, copies_for(once), kQuick));
         BLADE_ASSIGN_OR_RETURN(const double other, then.steps_us(first, last, copies_for(once), kQuick));
         before.push_back(one);
         after.push_back(other);
       }
-      if (median(after) >= median(before) * (in_whole ? kFasterInWhole : kFaster)) continue;
+      measured = true;
+      us[k] = median(after);
+      for (size_t i = 0; i < us.size(); ++i) {
+        if (work.alternatives[i] == work.kernel) us[i] = median(before);
+      }
+      if (us[k] >= median(before) * (in_whole ? kFasterInWhole : kFaster)) continue;
       decisions_ = std::move(trial);
+      now_ = std::move(then);
       work.kernel = name;
       ++changes_;
     }
+    if (measured && !late()) work.us = std::move(us);
     return {};
   }
 
@@ -273,6 +287,7 @@ class KernelTuner {
   const Feed* feed_ = nullptr;
   std::vector<ir::Dims> dims_;
   Clock::time_point deadline_;
+  std::optional<PlanTimer> now_;  // of the choices so far
   int changes_ = 0;
   double before_us_ = 0, after_us_ = 0;
 };

@@ -128,7 +128,7 @@ class Optimizer {
       original_ = tensorflow::SharedBytes::own(std::move(wire));
     }
     report_.original_bytes = original_.size();
-    return {};
+    return options_.output.empty() ? Status() : check_output_space(options_.output, original_.size());
   }
 
   // Variables of training that no output needs are no harm.
@@ -343,13 +343,14 @@ class Optimizer {
     BLADE_ASSIGN_OR_RETURN(Candidate candidate, build_candidate(imported_, partition_, found.decisions));
     progress(75, "check_accuracy");
     BLADE_RETURN_IF_ERROR(judge(std::move(candidate.graph_def), found.decisions));
-    const bool whole = partition_.regions.size() == 1 && partition_.left_behind.empty();
     const bool kept = engine_step_.status == StepStatus::kEffective;
-    if (device_ == nullptr || !options_.check_speed || !whole || !kept || stopped_) return {};
+    if (device_ == nullptr || !options_.check_speed || !is_one_engine() || !kept || stopped_) return {};
     std::string sentence = faster_on_cpu(imported_.graph, feeds_[0], found.decisions, engine_options());
     if (!sentence.empty()) report_.messages.push_back(std::move(sentence));
     return {};
   }
+
+  bool is_one_engine() const { return partition_.regions.size() == 1 && partition_.left_behind.empty(); }
 
   // Keeps the candidate if its answers hold and it is faster, both in TensorFlow where that is present.
   Status judge(std::string graph_def, const engine::Decisions& decisions) {
@@ -357,8 +358,9 @@ class Optimizer {
     if (decisions.profile) report_.profile_json = profile_text(decisions);
     std::unique_ptr<Runner> optimized;
     if (api_ != nullptr) {
-      BLADE_ASSIGN_OR_RETURN(
-          optimized, make_tensorflow_runner(*api_, graph_def, session_config(/*as_written=*/false), output_tensors_));
+      // TensorFlow's rewriting copies all weights at every step, and finds nothing to do where only an engine is left.
+      const SessionConfig config = session_config(/*as_written=*/is_one_engine());
+      BLADE_ASSIGN_OR_RETURN(optimized, make_tensorflow_runner(*api_, graph_def, config, output_tensors_));
     } else {
       BLADE_ASSIGN_OR_RETURN(auto engine, load_engine_from_graph(graph_def, report_.outputs, engine_options()));
       optimized = make_engine_runner(std::move(engine));
@@ -450,13 +452,12 @@ class Optimizer {
   void roll_back(const std::string& why) {
     engine_step_.status = StepStatus::kRolledBack;
     engine_step_.message = why;
-    for (OptimizationStep& step : graph_steps_) {
-      if (step.status != StepStatus::kEffective) continue;
-      step.status = StepStatus::kRolledBack;
-      step.message = "the original graph is given back";
-    }
-    for (OptimizationStep& step : pass_steps_) {
-      if (step.status == StepStatus::kEffective) step.status = StepStatus::kRolledBack;
+    for (auto* steps : {&graph_steps_, &pass_steps_}) {
+      for (OptimizationStep& step : *steps) {
+        if (step.status != StepStatus::kEffective) continue;
+        step.status = StepStatus::kRolledBack;
+        step.message = "the original graph is given back";
+      }
     }
     report_.messages.push_back("the original graph is given back: " + why);
   }

@@ -34,9 +34,14 @@ std::string without_slashes(std::string path) {
   return path;
 }
 
+fs::path folder_of(const std::string& path) {
+  std::error_code error;
+  return fs::absolute(without_slashes(path), error).parent_path();
+}
+
 Status check_folder(const std::string& path) {
   std::error_code error;
-  const fs::path folder = fs::absolute(without_slashes(path), error).parent_path();
+  const fs::path folder = folder_of(path);
   if (!fs::is_directory(folder, error)) {
     return not_found("the output '" + path + "' cannot be written: there is no directory '" + folder.string() +
                      "'; make it first");
@@ -96,6 +101,16 @@ Status check_output_place(const std::string& path, bool is_directory) {
   if (fs::exists(there) && !fs::is_regular_file(there))
     return refused(path, "it is no regular file; give another path");
   return {};
+}
+
+Status check_output_space(const std::string& path, uint64_t bytes) {
+  std::error_code error;
+  const fs::path folder = folder_of(path);
+  const fs::space_info space = fs::space(folder, error);
+  if (error || space.available >= bytes) return {};
+  return resource_exhausted("the output '" + path + "' takes about " + std::to_string(bytes) + " bytes, and '" +
+                            folder.string() + "' has room for " + std::to_string(space.available) +
+                            "; make room, or give another place");
 }
 
 Status write_directory_atomically(const std::string& given, const std::function<Status(const std::string&)>& fill) {

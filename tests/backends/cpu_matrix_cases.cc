@@ -216,6 +216,7 @@ void add_products(std::vector<Case>& cases) {
                                    {{2, 3, 7, 20}, {2, 3, 20, 5}, false, false},
                                    {{2, 3, 7, 20}, {2, 3, 5, 20}, false, true},
                                    {{2, 1, 4, 6}, {3, 6, 5}, false, false},
+                                   {{5, 18, 9}, {5, 18, 21}, true, false},
                                    {{1, 50, 50}, {4, 50, 16}, false, false},
                                    {{40, 9, 1}, {40, 1, 10}, false, false},
                                    {{40, 9, 1}, {1, 70, 1}, false, true}};

@@ -18,6 +18,7 @@
 #include "backends/cuda/vector_program.h"
 #include "backends/cuda/vendor_library.h"
 #include "backends/reference/pointwise_math.h"
+#include "backends/reference/special_functions.h"
 
 namespace blade::backends::cuda {
 namespace {
@@ -82,6 +83,8 @@ TEST(PointwiseSource, DependsOnWhatTheCodeDependsOn) {
 
 // The line of an op as the host computes it.
 float rsqrtf(float a) { return 1.0f / std::sqrt(a); }
+float erfinvf(float a) { return static_cast<float>(erf_inverse(a)); }
+float normcdfinvf(float a) { return static_cast<float>(normal_quantile(a)); }
 float float_value(PointwiseOp op, float a, float b, float c, float alpha, float beta) {
   switch (op) {
 #define BLADE_FLOAT_OP(name, ...) \

@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <iostream>
 #include <set>
+#include <thread>
 
 #include "backends/cpu_cases.h"
 #include "backends/cuda/loader.h"
@@ -11,6 +14,12 @@
 namespace blade::backends {
 
 inline std::set<std::string>& exercised() {
+  static std::set<std::string> names;
+  return names;
+}
+
+// Rows that a library of NVIDIA's keeps from work by not being there.
+inline std::set<std::string>& absent() {
   static std::set<std::string> names;
   return names;
 }
@@ -23,11 +32,43 @@ inline ir::TensorPtr halved(const ir::TensorPtr& t) {
   return tensor<Float16>(ir::DType::kFloat16, t->dims, values);
 }
 
+inline Case in_bfloat16(Case c) {
+  c.name += "_bf16";
+  for (ir::TensorPtr& t : c.inputs) {
+    std::vector<BFloat16> values;
+    for (int64_t i = 0; i < t->element_count(); ++i) values.emplace_back(static_cast<float>(element(*t, i)));
+    t = tensor<BFloat16>(ir::DType::kBFloat16, t->dims, values);
+  }
+  c.tolerance = 3e-2;
+  return c;
+}
+
 inline Case in_half(Case c) {
   c.name += "_f16";
   for (ir::TensorPtr& t : c.inputs) t = halved(t);
   c.tolerance = std::max(c.tolerance, 4e-3);
   return c;
+}
+
+// fn(i) for all i below `count`, on all cores.
+template <class Fn>
+void in_parallel(size_t count, Fn fn) {
+  std::atomic<size_t> next = 0;
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < std::max(1u, std::thread::hardware_concurrency()); ++t) {
+    threads.emplace_back([&] {
+      for (size_t i = next++; i < count; i = next++) fn(i);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+using References = std::vector<Result<std::vector<ir::TensorPtr>>>;
+// What the reference kernels give: most of a test's time.
+inline References references_of(const std::vector<Case>& cases) {
+  References all(cases.size(), unavailable("not computed"));
+  in_parallel(cases.size(), [&](size_t i) { all[i] = run_reference(cases[i]); });
+  return all;
 }
 
 // A kernel's operands on the device; outputs are poisoned, with a guard behind each.
@@ -109,26 +150,24 @@ inline void expect_results(const std::vector<std::byte>& got, const Case& c, con
 }
 
 inline void check_kernel(Device& device, const KernelEntry& row, const KernelRequest& request, const Case& c,
-                         const std::vector<ir::TensorPtr>& inputs, const std::vector<ir::TensorPtr>& want) {
+                         const std::vector<ir::TensorPtr>& inputs, const std::vector<ir::TensorPtr>& want,
+                         PackCache& packs) {
   const Support support = row.supports(request);
   if (!support.ok) {
     EXPECT_FALSE(support.reason.empty()) << row.name;
+    if (support.reason.find("was not found") != std::string::npos) absent().insert(row.name);
     return;
   }
-  PackCache packs;
   const auto kernel = row.create(request, packs);
+  if (!kernel.ok() && kernel.status().code() == StatusCode::kUnavailable) {  // the planner takes another row
+    std::cout << row.name << " on " << c.name << ": " << kernel.status().message() << '\n';
+    return;
+  }
   ASSERT_TRUE(kernel.ok()) << row.name << " on " << c.name << ": " << kernel.status().message();
   const auto got = run_on(device, **kernel, inputs, want);
   ASSERT_TRUE(got.ok()) << row.name << " on " << c.name << ": " << got.status().message();
   exercised().insert(row.name);
   expect_results(*got, c, want, row.name);
-}
-
-inline void check_row(Device& device, const KernelEntry& row, const Case& c, const std::vector<ir::TensorPtr>& want) {
-  const CaseGraph made = make_graph(c);
-  KernelRequest request = make_request(c, made.graph.node(made.node), want, 1);
-  request.device = &device;
-  check_kernel(device, row, request, c, c.inputs, want);
 }
 
 // Two nodes that one kernel computes: what `first` makes is input `input` of `second`.
@@ -140,11 +179,19 @@ struct PairCase {
 inline void check_pairs(const std::vector<PairCase>& pairs) {
   const auto& card = cuda_device();
   if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();
-  for (PairCase pair : pairs) {
-    const auto between = run_reference(pair.first);
-    ASSERT_TRUE(between.ok()) << pair.first.name << ": " << between.status().message();
-    pair.second.inputs[pair.input] = (*between)[0];
-    const auto want = run_reference(pair.second);
+  std::vector<Case> firsts, seconds;
+  for (const PairCase& pair : pairs) firsts.push_back(pair.first);
+  const References betweens = references_of(firsts);
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    ASSERT_TRUE(betweens[i].ok()) << firsts[i].name << ": " << betweens[i].status().message();
+    seconds.push_back(pairs[i].second);
+    seconds.back().inputs[pairs[i].input] = (*betweens[i])[0];
+  }
+  const References wants = references_of(seconds);
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    PairCase pair = pairs[i];
+    pair.second = seconds[i];
+    const auto &between = betweens[i], &want = wants[i];
     ASSERT_TRUE(want.ok()) << pair.second.name << ": " << want.status().message();
     const CaseGraph first = make_graph(pair.first), second = make_graph(pair.second);
     KernelRequest producer = make_request(pair.first, first.graph.node(first.node), *between, 1);
@@ -153,11 +200,12 @@ inline void check_pairs(const std::vector<PairCase>& pairs) {
     request.producer = &producer;
     request.producer_input = pair.input;
     std::vector<ir::TensorPtr> inputs = pair.first.inputs;
-    for (size_t i = 0; i < pair.second.inputs.size(); ++i) {
-      if (i != pair.input) inputs.push_back(pair.second.inputs[i]);
+    for (size_t k = 0; k < pair.second.inputs.size(); ++k) {
+      if (k != pair.input) inputs.push_back(pair.second.inputs[k]);
     }
+    PackCache packs;  // rows pack alike what they name alike
     for (const KernelEntry& row : (*card)->fused_kernels()) {
-      if (row.op == pair.second.op) check_kernel(**card, row, request, pair.second, inputs, *want);
+      if (row.op == pair.second.op) check_kernel(**card, row, request, pair.second, inputs, *want, packs);
       if (::testing::Test::HasFatalFailure()) return;
     }
   }
@@ -166,14 +214,20 @@ inline void check_pairs(const std::vector<PairCase>& pairs) {
 inline void check_all(const std::vector<Case>& cases) {
   const auto& card = cuda_device();
   if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();
-  for (const Case& c : cases) {
-    const auto want = run_reference(c);
+  const References references = references_of(cases);
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const Case& c = cases[i];
+    const auto& want = references[i];
     ASSERT_TRUE(want.ok()) << c.name << ": " << want.status().message();
     bool empty = false;
     for (const ir::TensorPtr& t : *want) empty = empty || t->bytes == 0;
     if (empty) continue;  // the planner makes no step of it
+    const CaseGraph made = make_graph(c);
+    KernelRequest request = make_request(c, made.graph.node(made.node), *want, 1);
+    request.device = *card;
+    PackCache packs;  // rows pack alike what they name alike
     for (const KernelEntry& row : (*card)->kernels()) {
-      if (row.op == c.op) check_row(**card, row, c, *want);
+      if (row.op == c.op) check_kernel(**card, row, request, c, c.inputs, *want, packs);
       if (::testing::Test::HasFatalFailure()) return;
     }
   }
@@ -189,8 +243,10 @@ inline void check_smallest(const std::vector<Case>& cases) {
     int64_t work;
   };
   std::vector<Prepared> prepared;
-  for (const Case& c : cases) {
-    const auto want = run_reference(c);
+  const References references = references_of(cases);
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const Case& c = cases[i];
+    const auto& want = references[i];
     ASSERT_TRUE(want.ok()) << c.name << ": " << want.status().message();
     const int64_t depth = c.inputs[1]->element_count() / (*want)[0]->dims.back();
     prepared.push_back({&c, *want, (*want)[0]->element_count() * depth});
@@ -203,7 +259,8 @@ inline void check_smallest(const std::vector<Case>& cases) {
       KernelRequest request = make_request(*p.c, made.graph.node(made.node), p.want, 1);
       request.device = *card;
       if (row.op != p.c->op || !row.supports(request).ok) continue;
-      check_kernel(**card, row, request, *p.c, p.c->inputs, p.want);
+      PackCache packs;
+      check_kernel(**card, row, request, *p.c, p.c->inputs, p.want, packs);
       if (::testing::Test::HasFatalFailure()) return;
       break;
     }

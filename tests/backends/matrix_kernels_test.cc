@@ -1,6 +1,8 @@
 // Matrix products against plain loops in double, on generated shapes, and what all matrix kernels promise.
 #include "backends/matrix_kernels.h"
 
+#include "backends/cpu/matrix/transpose.h"
+
 namespace blade::backends::cpu {
 
 template <class T, class Out>
@@ -93,6 +95,15 @@ void MatrixKernels::matmul_case(int round) {
   if (round % 5 == 0) s.b_offsets = b_offsets.data();
   const auto a = random<T>(s.batch * s.m * s.k + 1);
   const auto b = random<T>(s.batch * s.k * s.n + 1);
+  AlignedBuffer packed;
+  if (round % 3 == 2 && s.k > 0) {
+    const size_t bytes = packed_b_bytes(packed_steps<T>(1, s.k), s.n);
+    packed = AlignedBuffer::allocate(s.batch * bytes);
+    for (int64_t z = 0; z < s.batch; ++z) {
+      pack_runs(b.data() + z * s.k * s.n, 1, s.k, s.n, s.b_row_stride, s.b_col_stride, packed.data() + z * bytes);
+    }
+    s.packed_b = packed.data();
+  }
   const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(s.n), random<T>(s.batch * s.m * s.n), s.n);
   std::vector<Out> c(s.batch * s.m * s.n + 1, Out(kCanary));
   matmul(s, a.data(), b.data(), c.data(), e.epilogue, *pool_,
@@ -154,6 +165,26 @@ TEST_P(MatrixKernels, ConversionsRoundToNearestEvenAndStayInside) {
       }
       ASSERT_EQ(half[i].bits, want.bits) << values[i];
       ASSERT_EQ(back[i], number(want)) << i;
+    }
+  }
+}
+
+TEST_P(MatrixKernels, TransposesStayInside) {
+  constexpr uint32_t kUntouched = 0xffffffff;
+  for (const int64_t rows : {1, 3, 8, 13, 16, 17, 40}) {
+    for (const int64_t columns : {1, 2, 7, 8, 9, 24, 31}) {
+      const int64_t from_row = columns + 3, to_row = rows + 5;
+      std::vector<uint32_t> from(static_cast<size_t>(rows * from_row)), to(static_cast<size_t>(columns * to_row));
+      std::iota(from.begin(), from.end(), 1u);
+      std::fill(to.begin(), to.end(), kUntouched);
+      transpose_words(from.data(), from_row, to.data(), to_row, rows, columns);
+      for (int64_t j = 0; j < columns; ++j) {
+        for (int64_t i = 0; i < to_row; ++i) {
+          const uint32_t expected = i < rows ? from[static_cast<size_t>(i * from_row + j)] : kUntouched;
+          ASSERT_EQ(to[static_cast<size_t>(j * to_row + i)], expected)
+              << rows << "x" << columns << " " << i << "," << j;
+        }
+      }
     }
   }
 }

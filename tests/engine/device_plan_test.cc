@@ -110,6 +110,64 @@ TEST(DevicePlan, OutputsOfTheModelAreCopiedBetweenStepsToo) {
   }
 }
 
+Result<std::unique_ptr<backends::Kernel>> create_nothing(const KernelRequest& request, backends::PackCache&) {
+  EXPECT_NE(request.device, nullptr);
+  return unavailable("the library has no algorithm");
+}
+
+struct PlannedStep {
+  std::string kernel;
+  bool on_host = false;
+  std::vector<std::string> refused;
+};
+
+// The plan of relu(x) for a device of these rows, whose choice for it is stored as `chosen`.
+PlannedStep planned_relu(std::span<const KernelEntry> rows, const std::string& chosen) {
+  ir::Graph graph;
+  const ir::ValueId x = graph.add_input("x:0", ir::DType::kFloat32, ir::Shape::of(std::vector<int64_t>{2, 3}));
+  const ir::Attrs relu = ir::PointwiseAttrs{ir::PointwiseProgram::unary(ir::PointwiseOp::kRelu)};
+  graph.set_outputs({graph.add_node(ir::Op::kPointwise, "relu", {x}, 1, relu).outputs[0]}, {"relu"});
+  EXPECT_TRUE(ir::infer_shapes(graph).ok());
+  FakeDevice device(rows);
+  EngineOptions options;
+  options.device = &device;
+  Decisions decisions;
+  decisions.kernels["Pointwise f32[2,3] -> f32[2,3] program=relu,0"] = chosen;
+  const auto engine = Engine::create(std::move(graph), decisions, options);
+  EXPECT_TRUE(engine.ok()) << engine.status().message();
+  if (!engine.ok()) return {};
+  const std::vector<float> got = run(**engine, {1, -2, 3, -4, 5, -6});
+  EXPECT_EQ(got, (std::vector<float>{1, 0, 3, 0, 5, 0}));
+  const ir::Dims dims = {2, 3};
+  const auto plan = (*engine)->plan_for({&dims, 1});
+  EXPECT_TRUE(plan.ok()) << plan.status().message();
+  if (!plan.ok()) return {};
+  const Step& step = (*plan)->steps.at(0);
+  return {step.kernel_name, step.on_host, step.refused};
+}
+
+TEST(DevicePlan, WhatARowCannotMakeTheNextOneDoes) {
+  const KernelEntry rows[] = {{"fake.library", ir::Op::kPointwise, yes, nullptr, create_nothing}, kFakeKernels[0]};
+  for (const char* chosen : {"fake.library", "fake.pointwise", "fake.absent"}) {
+    const PlannedStep step = planned_relu(rows, chosen);
+    EXPECT_EQ(step.kernel, "fake.pointwise") << chosen;
+    EXPECT_FALSE(step.on_host);
+  }
+  const PlannedStep step = planned_relu(rows, "fake.library");
+  ASSERT_FALSE(step.refused.empty());
+  EXPECT_EQ(step.refused[0], "fake.library: the library has no algorithm");
+}
+
+TEST(DevicePlan, WhatNoRowCanMakeTheHostDoes) {
+  const KernelEntry rows[] = {{"fake.library", ir::Op::kPointwise, yes, nullptr, create_nothing},
+                              {"fake.other", ir::Op::kPointwise, yes, nullptr, create_nothing}};
+  const PlannedStep step = planned_relu(rows, "fake.other");
+  EXPECT_TRUE(step.on_host);
+  ASSERT_GE(step.refused.size(), 2u);
+  EXPECT_EQ(step.refused[0], "fake.other: the library has no algorithm");
+  EXPECT_EQ(step.refused[1], "fake.library: the library has no algorithm");
+}
+
 TEST(DevicePlan, AnswersAreTheHosts) {
   FakeDevice device(kFakeKernels);
   EngineOptions options;

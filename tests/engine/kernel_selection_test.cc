@@ -53,6 +53,35 @@ TEST(KernelSelection, OtherOpsAreNotAsked) {
   EXPECT_EQ(chosen({{"conv", ir::Op::kConv, yes, nullptr, nullptr}, {"b", kOp, yes, nullptr, nullptr}}), "b");
 }
 
+// What a row compiles for a convolution is of one size: at another, nobody waits for it.
+TEST(KernelSelection, ChoicesOfOtherSizesCompileNoConvolution) {
+  ir::Node node;
+  node.op = ir::Op::kConv;
+  node.attrs = ir::ConvAttrs{};
+  testing::FakeDevice device({});
+  KernelRequest request;
+  request.node = &node;
+  request.device = &device;
+  const backends::TensorDesc weights = {ir::DType::kFloat32, {1, 1, 3, 5}};
+  const auto set_batch = [&](int64_t batch) {
+    request.inputs = {{ir::DType::kFloat32, {batch, 4, 4, 3}}, weights};
+    request.outputs = {{ir::DType::kFloat32, {batch, 4, 4, 5}}};
+  };
+  const std::vector<KernelEntry> table = {{"plain", ir::Op::kConv, yes, nullptr, nullptr},
+                                          {"compiled", ir::Op::kConv, yes, nullptr, nullptr, nullptr, true},
+                                          {"other", ir::Op::kConv, yes, nullptr, nullptr}};
+  const auto name_at = [&](int64_t batch, const char* stored) {
+    set_batch(8);
+    Decisions decisions;
+    decisions.kernels.emplace(kernel_signature(request), stored);
+    set_batch(batch);
+    return std::string((*select_kernel(request, decisions, table, nullptr))->name);
+  };
+  EXPECT_EQ(name_at(8, "compiled"), "compiled");
+  EXPECT_EQ(name_at(5, "compiled"), "plain");
+  EXPECT_EQ(name_at(5, "other"), "other");
+}
+
 TEST(KernelSelection, AStoredChoiceOverrules) {
   Decisions decisions;
   decisions.kernels.emplace("Softmax f32[2,3] -> f32[2,3] log=0", "a");

@@ -55,6 +55,12 @@ TEST_F(OutputPlaceTest, WrongPlacesForFiles) {
   EXPECT_NE(refusal("/proc/model.pb", false).find("cannot be written"), std::string::npos);
 }
 
+TEST_F(OutputPlaceTest, RoomIsAskedForBeforehand) {
+  EXPECT_TRUE(check_output_space(at("model.pb"), 1).ok());
+  const Status status = check_output_space(at("model.pb"), uint64_t{1} << 62);
+  EXPECT_NE(status.message().find("make room, or give another place"), std::string::npos) << status.message();
+}
+
 TEST_F(OutputPlaceTest, OnlyOwnDirectoriesAreReplaced) {
   EXPECT_EQ(refusal(at("new"), true), "");
   fs::create_directory(at("foreign"));

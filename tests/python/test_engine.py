@@ -134,3 +134,22 @@ def test_bytes_in_the_other_order(engine):
     feed = tiny_models.image()
     swapped = {key: value.astype(value.dtype.newbyteorder(">")) for key, value in feed.items()}
     assert np.array_equal(engine.run(swapped)["probabilities"], engine.run(feed)["probabilities"])
+
+
+def test_memory_of_outputs_is_used_again_only_when_let_go(tmp_path):
+    graph = tf.Graph()
+    with graph.as_default():
+        x = tf.placeholder(tf.float32, [None, 256], name="x")
+        tf.add(x, 1.0, name="y")
+        tf.multiply(x, 2.0, name="z")
+    engine = blade.Engine(tiny_models.write(graph.as_graph_def(), tmp_path / "two.pb"), outputs=["y", "z"])
+    first = np.arange(1024 * 256, dtype=np.float32).reshape(1024, 256)
+    kept, view = engine.run({"x": first})["y"], engine.run({"x": first + 3})["z"][5:7]
+    for rows in (1024, 7, 1024, 512):
+        result = engine.run({"x": -first[:rows]})
+        np.testing.assert_array_equal(result["y"], 1 - first[:rows])
+        np.testing.assert_array_equal(result["z"], -2 * first[:rows])
+    np.testing.assert_array_equal(kept, first + 1)
+    np.testing.assert_array_equal(view, 2 * (first + 3)[5:7])
+    del engine
+    np.testing.assert_array_equal(kept, first + 1)

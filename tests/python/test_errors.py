@@ -54,6 +54,7 @@ def test_bad_profiles(shapes, words):
         ({"x:0": np.zeros((32, 32, 3), np.float32)}, r"'x' has shape \(32, 32, 3\), the model expects \(\?, \?, \?, 3\)"),
         ({"x:0": np.zeros((1, 32, 32, 4), np.float32)}, "the model expects"),
         ({"y:0": np.zeros((1, 32, 32, 3), np.float32)}, "no value for the input 'x'; it has 'y:0'"),
+        ({"x:0": [[1, 2], [3]]}, "value of 'x:0' was given what is no array of numbers or booleans"),
         (np.zeros((1, 32, 32, 3), np.float32), r"an entry of test_data is array(.|\n)*expected a dict of arrays"),
     ],
 )
@@ -66,6 +67,12 @@ def test_bad_test_data(data, words):
 def test_gpu_without_one():
     with pytest.raises(blade.BladeError, match="no usable GPU was found.*use 'cpu' or 'auto'"):
         optimize(device="gpu")
+
+
+@pytest.mark.parametrize("config", [{}, {"tuning": {}}, 0])
+def test_config_of_another_type(config):
+    with pytest.raises(blade.BladeError, match="expected a blade.Config"):
+        optimize(config=config)
 
 
 def test_arrays_are_taken_for_shapes():

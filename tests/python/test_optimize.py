@@ -101,6 +101,17 @@ def test_verbose_logs_the_steps(capfd):
     assert "TfFoldConstants: " not in capfd.readouterr().err
 
 
+def test_rolled_back_steps_say_why():
+    config = fast_config()
+    config.tuning.time_limit_s = 0.001  # passes are kept unmeasured, which they would say
+    config.accuracy.rtol = config.accuracy.atol = 1e-12
+    model, _, report = optimize(tiny_models.conv_net(), config, test_data=[tiny_models.image()])
+    assert model == tiny_models.conv_net()
+    engine, *steps = [step for step in report.to_dict()["optimizations"] if step["status"] == "rolled back"]
+    assert engine["name"] == "BladeCpuEngine" and "the answers do not hold" in engine["message"]
+    assert steps and {step["message"] for step in steps} == {"the original graph is given back"}
+
+
 def test_fallbacks_are_said_once_an_engine(dynamic, capfd):
     graph_def, spec, _ = dynamic
     if not engine_ops(graph_def):

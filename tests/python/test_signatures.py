@@ -131,3 +131,37 @@ def test_a_key_that_is_another_inputs_name_is_refused(tmp_path):
     with pytest.raises(blade.BladeError, match="key of another input, 'b'; expected .* give 'a:0' for the first or 'b:0'"):
         engine.run({"a": large, "b": small})
     np.testing.assert_array_equal(engine.run({"a:0": large, "b:0": small})["y"], [4, 5])
+
+
+def test_gathers_in_loops_are_frozen(tmp_path):
+    """TensorFlow makes constants of what a loop gathers from, and leaves the gathers in its body as gathers from variables."""
+
+    class Decoder(tf2.Module):
+        def __init__(self):
+            rng = np.random.default_rng(3)
+            self.rows = tf2.Variable(rng.normal(0, 1, (30, 8)).astype(np.float32))
+            self.pairs = tf2.Variable(rng.normal(0, 1, (30, 2)).astype(np.float32))
+            self.out = tf2.Variable(rng.normal(0, 1, (8, 30)).astype(np.float32))
+
+        @tf2.function(input_signature=[tf2.TensorSpec([None], tf2.int32, name="ids")])
+        def decode(self, ids):
+            def step(t, ids, sums):
+                scores = tf2.matmul(tf2.gather(self.rows, ids), self.out)
+                at = tf2.stack([ids, ids % 2], 1)
+                picked = tf2.raw_ops.ResourceGatherNd(resource=self.pairs.handle, indices=at, dtype=tf2.float32)
+                return t + 1, tf2.argmax(scores, 1, output_type=tf2.int32), sums + picked
+
+            _, ids, sums = tf2.while_loop(lambda t, *_: t < 5, step, (0, ids, tf2.zeros_like(ids, tf2.float32)))
+            return {"ids": ids, "sums": sums}
+
+    decoder = Decoder()
+    folder = str(tmp_path / "decoder")
+    tf2.saved_model.save(decoder, folder, signatures={"serving_default": decoder.decode})
+    feed = {"ids": np.array([3, 29, 0], np.int32)}
+    config = blade.Config()
+    config.tuning.disable_perf_check = True
+    optimized, _, report = blade.optimize(folder, "o1", "cpu", config, test_data=[feed])
+    assert report.coverage["regions"] == 1
+    want, got = decoder.decode(tf2.constant(feed["ids"])), blade.Engine(optimized).run(feed)
+    for key, value in zip(sorted(want), got.values()):
+        np.testing.assert_allclose(value, want[key], rtol=1e-5)

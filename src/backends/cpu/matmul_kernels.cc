@@ -1,4 +1,4 @@
-// Rows for MatMul: a constant right-hand side is packed once, anything else at every run.
+// Rows for MatMul: constant right-hand sides are packed once, anything else at every run.
 #include "backends/cpu/blockings.h"
 #include "backends/cpu/cast_fusion.h"
 #include "backends/cpu/conv_support.h"
@@ -69,6 +69,15 @@ Support supports_packed(const KernelRequest& request) {
   return Support::yes();
 }
 
+// One matrix and no transposed a is better off as one product of all rows.
+template <class T>
+Support supports_packed_batch(const KernelRequest& request) {
+  if (Support s = supports_any<T>(request); !s.ok) return s;
+  if (request.constants.size() < 2 || request.constants[1] == nullptr) return Support::no("b is not constant");
+  if (supports_packed<T>(request).ok) return Support::no("b is one matrix");
+  return Support::yes();
+}
+
 // Of `batch` products of m rows.
 double product_us(const KernelRequest& request, int64_t batch, int64_t m, MatrixUnit unit) {
   const Matrices of = matrices_of(request);
@@ -82,6 +91,12 @@ template <MatrixUnit kUnit = kVectors>
 double packed_us(const KernelRequest& request) {
   const Matrices m = matrices_of(request);
   return product_us(request, 1, m.batch * m.m, kUnit);
+}
+
+double packed_batch_us(const KernelRequest& request) {
+  constexpr double kPerItem = kMicrosecondsPerItem / 3;
+  const Matrices m = matrices_of(request);
+  return product_us(request, m.batch, m.m, kVectors) + kPerItem * static_cast<double>(m.batch) / request.num_threads;
 }
 
 // Packing b reads and writes it once more.
@@ -142,10 +157,8 @@ std::vector<int64_t> batch_offsets(const ir::Dims& operand, const ir::Dims& out)
   return offsets;
 }
 
-template <class T, class Out = T, MatrixUnit kUnit = kVectors>
-Result<std::unique_ptr<Kernel>> create_batched(const KernelRequest& request, PackCache&) {
-  const Matrices m = matrices_of(request);
-  const LoweredEpilogue epilogue(request, attrs_of(request).epilogue, 2, kElement<T>);
+template <MatrixUnit kUnit>
+MatMulShape batched_shape(const Matrices& m) {
   MatMulShape shape;
   shape.batch = m.batch;
   shape.m = m.m;
@@ -158,6 +171,33 @@ Result<std::unique_ptr<Kernel>> create_batched(const KernelRequest& request, Pac
   shape.c_batch_stride = m.m * m.n;
   shape.c_row_stride = m.n;
   shape.unit = kUnit;
+  return shape;
+}
+
+// All matrices of a constant b, in their order.
+template <class T>
+Result<std::shared_ptr<const AlignedBuffer>> packed_matrices(const KernelRequest& request, const Matrices& m,
+                                                             PackCache& packs) {
+  const int64_t count = request.inputs[1].element_count() / (m.k * m.n);
+  const size_t bytes = packed_b_view(packed_steps<T>(1, m.k), m.n, nullptr).bytes();
+  const std::string layout = layout_name("gemm_b_batch", {m.k, m.n, m.b_col});
+  return packed_weights<T>(request, packs, layout, static_cast<size_t>(count) * bytes, [&](const T* from, void* to) {
+    for (int64_t i = 0; i < count; ++i) {
+      pack_runs(from + i * m.k * m.n, 1, m.k, m.n, m.b_row, m.b_col, static_cast<std::byte*>(to) + i * bytes);
+    }
+  });
+}
+
+template <class T, class Out = T, MatrixUnit kUnit = kVectors, bool kPacked = false>
+Result<std::unique_ptr<Kernel>> create_batched(const KernelRequest& request, PackCache& packs) {
+  const Matrices m = matrices_of(request);
+  const LoweredEpilogue epilogue(request, attrs_of(request).epilogue, 2, kElement<T>);
+  MatMulShape shape = batched_shape<kUnit>(m);
+  std::shared_ptr<const AlignedBuffer> packed;
+  if constexpr (kPacked) {
+    BLADE_ASSIGN_OR_RETURN(packed, packed_matrices<T>(request, m, packs));
+    shape.packed_b = packed->data();
+  }
   const auto a_offsets =
       std::make_shared<const std::vector<int64_t>>(batch_offsets(request.inputs[0].dims, request.outputs[0].dims));
   const auto b_offsets =
@@ -168,12 +208,14 @@ Result<std::unique_ptr<Kernel>> create_batched(const KernelRequest& request, Pac
       [=](const KernelArgs& args) {
         (void)a_offsets;  // kept alive for the shape
         (void)b_offsets;
+        (void)packed;
         LoweredEpilogue::BoundTo<T> bound;
         epilogue.bind(args, bound);
-        matmul(shape, input<T>(args, 0), input<T>(args, 1), output<Out>(args), bound.raw, *args.pool, args.scratch);
+        const T* b = kPacked ? nullptr : input<T>(args, 1);
+        matmul(shape, input<T>(args, 0), b, output<Out>(args), bound.raw, *args.pool, args.scratch);
         return Status::ok_status();
       },
-      epilogue.in_place_inputs(), matmul_scratch_bytes<T>(shape, request.num_threads));
+      epilogue.in_place_inputs(), matmul_scratch_bytes<T>(shape, request.num_threads), kPacked ? kWeightsPacked : 0);
 }
 
 // Batches of small products: b is read where it lies, by each row of a.
@@ -228,12 +270,16 @@ Result<std::unique_ptr<Kernel>> create_product_rows(const KernelRequest& request
 constexpr KernelEntry kMatmulRows[] = {
     {"cpu.matmul.packed_f32", ir::Op::kMatMul, supports_packed<float>, packed_us<>, create_packed<float>,
      packed_blockings},
+    {"cpu.matmul.packed_batch_f32", ir::Op::kMatMul, supports_packed_batch<float>, packed_batch_us,
+     create_batched<float, float, kVectors, true>},
     {"cpu.matmul.batched_f32", ir::Op::kMatMul, supports_any<float>, batched_us<>, create_batched<float>},
     {"cpu.matmul.rows_f32", ir::Op::kMatMul, supports_product_rows, product_rows_us, create_product_rows},
     {"cpu.matmul.packed_bf16", ir::Op::kMatMul, supports_packed<BFloat16>, packed_us<>, create_packed<BFloat16>,
      packed_blockings},
     {"cpu.matmul.packed_amx_bf16", ir::Op::kMatMul, supports_packed<BFloat16, kTiles>, packed_us<kTiles>,
      create_packed<BFloat16, BFloat16, kTiles>},
+    {"cpu.matmul.packed_batch_bf16", ir::Op::kMatMul, supports_packed_batch<BFloat16>, packed_batch_us,
+     create_batched<BFloat16, BFloat16, kVectors, true>},
     {"cpu.matmul.batched_bf16", ir::Op::kMatMul, supports_any<BFloat16>, batched_us<>, create_batched<BFloat16>},
     {"cpu.matmul.batched_amx_bf16", ir::Op::kMatMul, supports_any<BFloat16, kTiles>, batched_us<kTiles>,
      create_batched<BFloat16, BFloat16, kTiles>},

@@ -3,6 +3,8 @@
 
 #include <cstring>
 
+#include "backends/cpu/matrix/transpose.h"
+
 namespace blade::backends::cpu {
 namespace {
 
@@ -21,6 +23,12 @@ void copy_elements(const T* src, int64_t src_stride, T* dst, int64_t dst_stride,
 // dst[j * dst_row + i] = src[i * src_row + j]
 template <class T>
 void transpose_block(const T* src, int64_t src_row, T* dst, int64_t dst_row, int64_t rows, int64_t columns) {
+  // Narrower ones take less time here than the call.
+  if (sizeof(T) == sizeof(uint32_t) && rows >= kTile / 2 && columns >= kTile / 2) {
+    transpose_words(reinterpret_cast<const uint32_t*>(src), src_row, reinterpret_cast<uint32_t*>(dst), dst_row, columns,
+                    rows);
+    return;
+  }
   for (int64_t i0 = 0; i0 < columns; i0 += kTile) {
     const int64_t i1 = std::min(columns, i0 + kTile);
     for (int64_t j = 0; j < rows; ++j) {

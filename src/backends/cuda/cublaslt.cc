@@ -120,8 +120,7 @@ class Product final : public LtProduct {
     }
     if (code == 0) code = lt_.f.heuristic(lt_.handle, desc_, a_, b_, d_, d_, preference, 1, &found, &count);
     lt_.f.preference_destroy(preference);
-    BLADE_RETURN_IF_ERROR(lt_status(code, "find an algorithm"));
-    if (count == 0 || found.state != 0) return unavailable("cuBLASLt has no algorithm for the product");
+    if (code != 0 || count == 0 || found.state != 0) return unavailable("cuBLASLt has no algorithm for the product");
     algorithm_ = found.algorithm;
     workspace_ = found.workspace;
     return {};
@@ -183,8 +182,6 @@ const Result<std::string>& LtProduct::library() {
   static const auto* const path = new Result<std::string>(find_vendor_library(description()));
   return *path;
 }
-
-Status LtProduct::usable() { return loaded().status(); }
 
 Result<std::unique_ptr<LtProduct>> LtProduct::create(const LtProblem& problem) {
   BLADE_RETURN_IF_ERROR(loaded().status());

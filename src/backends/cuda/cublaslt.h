@@ -34,8 +34,7 @@ class LtProduct {
  public:
   // Where the library lies, or why there is none.
   static const Result<std::string>& library();
-  // Whether it works, or why not: loads it at the first call.
-  static Status usable();
+  // Loads the library at the first call. kUnavailable where it does not start or has no algorithm.
   static Result<std::unique_ptr<LtProduct>> create(const LtProblem& problem);
   virtual ~LtProduct() = default;
   virtual size_t workspace_bytes() const = 0;

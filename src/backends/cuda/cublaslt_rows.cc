@@ -2,14 +2,11 @@
 // large products are. Not in float32: its products of TF32 keep 10 bits.
 #include <algorithm>
 #include <cstring>
-#include <mutex>
 #include <optional>
 
 #include "backends/cuda/conv_problem.h"
 #include "backends/cuda/cublaslt.h"
 #include "backends/cuda/kernel_families.h"
-#include "base/half.h"
-#include "base/log.h"
 
 namespace blade::backends::cuda {
 namespace {
@@ -81,11 +78,9 @@ Support needs_work(const LtProblem& p) {
   return Support::no("has fewer than 2^26 multiplications");
 }
 
-// bfloat16 has no other row on the card, and the host takes it only where this one says no: whether the library works
-// must be known. In float16 Blade's own tiles stand in, so that a plan without a choice of it need not load it.
-Support needs_library(const KernelRequest& request) {
-  const bool must_work = request.outputs[0].dtype == ir::DType::kBFloat16;
-  const Status status = must_work ? LtProduct::usable() : LtProduct::library().status();
+// Whether it works shows when a product is made: a plan without one need not load it.
+Support needs_library() {
+  const Status status = LtProduct::library().status();
   return status.ok() ? Support::yes() : Support::no(status.message());
 }
 
@@ -128,7 +123,7 @@ Support supports_matmul(const KernelRequest& request) {
   const auto problem = matmul_problem(request);
   if (!problem) return Support::no("one operand repeats over some of the batch dims");
   if (Support s = needs_work(*problem); !s.ok) return s;
-  return needs_library(request);
+  return needs_library();
 }
 
 Support supports_conv(const KernelRequest& request) {
@@ -137,67 +132,22 @@ Support supports_conv(const KernelRequest& request) {
   const ConvProblem problem = conv_problem(request);
   if (!is_plain_product(problem)) return Support::no("is no 1x1 convolution with strides of one");
   if (Support s = needs_work(conv_product(problem)); !s.ok) return s;
-  return needs_library(request);
-}
-
-// The bias in the type of the result.
-Result<std::shared_ptr<const DeviceBuffer>> pack_bias(const KernelRequest& request, int input, PackCache& packs) {
-  const ir::TensorPtr& bias = request.constants[static_cast<size_t>(input)];
-  const bool half = request.outputs[0].dtype == ir::DType::kFloat16;
-  const auto pack = [&]() -> Result<AlignedBuffer> {
-    const int64_t count = bias->element_count();
-    AlignedBuffer buffer = AlignedBuffer::allocate(static_cast<size_t>(count) * sizeof(uint16_t));
-    if (buffer.data() == nullptr) return resource_exhausted("There is no memory for a bias.");
-    for (int64_t i = 0; i < count; ++i) {
-      const float value = float_at(*bias, i);
-      buffer.as<uint16_t>()[i] = half ? float_to_float16(value) : float_to_bfloat16(value);
-    }
-    return buffer;
-  };
-  return packs.get_on(*request.device, bias, half ? "bias_float16" : "bias_bfloat16", pack);
-}
-
-// By the other row that is predicted fastest: where the library has no algorithm for the request.
-Result<std::unique_ptr<Kernel>> create_without(const KernelRequest& request, PackCache& packs, const Status& why) {
-  static std::once_flag said;
-  std::call_once(said, [&] { log_warning("Not by cuBLASLt, although it was chosen: " + why.message()); });
-  constexpr double kUnknown = 1e9;
-  const KernelEntry* best = nullptr;
-  double least = 0;
-  for (const KernelEntry& row : cuda_kernels()) {
-    const bool own = std::ranges::any_of(cublaslt_rows(), [&](const KernelEntry& r) { return r.create == row.create; });
-    if (own || row.op != request.node->op || !row.supports(request).ok) continue;
-    const double us = row.predicted_us != nullptr ? row.predicted_us(request) : kUnknown;
-    if (best == nullptr || us < least) {
-      best = &row;
-      least = us;
-    }
-  }
-  if (best == nullptr) return why;
-  return best->create(request, packs);
-}
-
-constexpr uintptr_t kWorkspaceAlignment = 256;
-void* aligned(std::byte* scratch) {
-  const auto address = reinterpret_cast<uintptr_t>(scratch);
-  return scratch + (kWorkspaceAlignment - address % kWorkspaceAlignment) % kWorkspaceAlignment;
+  return needs_library();
 }
 
 Result<std::unique_ptr<Kernel>> create_product(const KernelRequest& request, LtProblem problem, PackCache& packs) {
   const LtEpilogue epilogue = *lt_epilogue(request);
   std::shared_ptr<const DeviceBuffer> bias;
   if (epilogue.bias >= 0) {
-    BLADE_ASSIGN_OR_RETURN(bias, pack_bias(request, epilogue.bias, packs));
+    BLADE_ASSIGN_OR_RETURN(bias, half_vector_on_device(request, epilogue.bias, packs));
     problem.bias = bias->data();
   }
   problem.bfloat16 = request.outputs[0].dtype == ir::DType::kBFloat16;
   problem.has_addend = epilogue.addend >= 0;
   problem.activation = epilogue.activation;
-  auto made = LtProduct::create(problem);
-  if (!made.ok()) return create_without(request, packs, made.status());
-  const std::shared_ptr<const LtProduct> lt = std::move(*made);
+  BLADE_ASSIGN_OR_RETURN(const std::shared_ptr<const LtProduct> lt, LtProduct::create(problem));
   KernelTraits traits;
-  if (lt->workspace_bytes() > 0) traits.scratch_bytes = lt->workspace_bytes() + kWorkspaceAlignment;
+  traits.scratch_bytes = library_scratch_bytes(lt->workspace_bytes());
   if (epilogue.bias >= 0) traits.unread_inputs = 1u << epilogue.bias;
   return make_kernel(
       [lt, bias, addend = epilogue.addend](const KernelArgs& args) {
@@ -206,7 +156,7 @@ Result<std::unique_ptr<Kernel>> create_product(const KernelRequest& request, LtP
         operands.b = args.inputs[0];
         if (addend >= 0) operands.addend = args.inputs[static_cast<size_t>(addend)];
         operands.d = args.outputs[0];
-        operands.workspace = aligned(args.scratch);
+        operands.workspace = library_scratch(args.scratch);
         operands.stream = args.queue;
         return lt->run(operands);
       },

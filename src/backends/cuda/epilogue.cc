@@ -29,15 +29,6 @@ Result<AlignedBuffer> padded_bias(const ir::Tensor& tensor, int64_t channels, in
   return buffer;
 }
 
-// A constant operand as floats of whole tiles on the device.
-Result<std::shared_ptr<const DeviceBuffer>> vector_on_device(const KernelRequest& request, int input, int64_t padded,
-                                                             PackCache& packs) {
-  const ir::TensorPtr& tensor = request.constants[static_cast<size_t>(input)];
-  const int64_t channels = request.outputs[0].dims.back();
-  return packs.get_on(*request.device, tensor, "bias:" + std::to_string(channels) + ":" + std::to_string(padded),
-                      [&]() { return padded_bias(*tensor, channels, padded); });
-}
-
 // How far the start of the program is bias, residual, activation and clamp.
 struct Lowered {
   int bias = -1, residual = -1, slopes = -1;  // program inputs
@@ -81,6 +72,12 @@ bool take_activation(const KernelRequest& request, const ir::PointwiseInstr& ins
     case ir::PointwiseOp::kHardSwish:
       lowered.activation = Activation::kHardSwish;
       lowered.slope = instr.alpha;
+      return true;
+    case ir::PointwiseOp::kGeluErf:
+      lowered.activation = Activation::kGeluErf;
+      return true;
+    case ir::PointwiseOp::kGeluTanh:
+      lowered.activation = Activation::kGeluTanh;
       return true;
     case ir::PointwiseOp::kPRelu: {
       if (instr.b <= 0 || instr.b >= num_inputs) return false;
@@ -165,7 +162,33 @@ bool computes_in_float(ir::PointwiseOp op) {
 
 }  // namespace
 
-Support supports_program(const ir::PointwiseProgram& program) {
+Result<std::shared_ptr<const DeviceBuffer>> vector_on_device(const KernelRequest& request, int input, int64_t padded,
+                                                             PackCache& packs) {
+  const ir::TensorPtr& tensor = request.constants[static_cast<size_t>(input)];
+  const int64_t channels = request.outputs[0].dims.back();
+  return packs.get_on(*request.device, tensor, "bias:" + std::to_string(channels) + ":" + std::to_string(padded),
+                      [&]() { return padded_bias(*tensor, channels, padded); });
+}
+
+Result<std::shared_ptr<const DeviceBuffer>> half_vector_on_device(const KernelRequest& request, int input,
+                                                                  PackCache& packs) {
+  const ir::TensorPtr& tensor = request.constants[static_cast<size_t>(input)];
+  const int64_t channels = request.outputs[0].dims.back();
+  const bool half = request.outputs[0].dtype == ir::DType::kFloat16;
+  const auto pack = [&]() -> Result<AlignedBuffer> {
+    AlignedBuffer buffer = AlignedBuffer::allocate(static_cast<size_t>(channels) * sizeof(uint16_t));
+    if (buffer.data() == nullptr) return resource_exhausted("There is no memory for a bias.");
+    for (int64_t i = 0; i < channels; ++i) {
+      const float value = float_at(*tensor, tensor->element_count() == 1 ? 0 : i);
+      buffer.as<uint16_t>()[i] = half ? float_to_float16(value) : float_to_bfloat16(value);
+    }
+    return buffer;
+  };
+  return packs.get_on(*request.device, tensor, (half ? "bias_float16:" : "bias_bfloat16:") + std::to_string(channels),
+                      pack);
+}
+
+Support fits_device(const ir::PointwiseProgram& program) {
   if (program.num_inputs > kMaxProgramInputs) {
     return Support::no("the program has " + std::to_string(program.num_inputs) + " inputs, takes " +
                        std::to_string(kMaxProgramInputs));
@@ -174,6 +197,11 @@ Support supports_program(const ir::PointwiseProgram& program) {
     return Support::no("the program has " + std::to_string(program.code.size()) + " instructions, takes " +
                        std::to_string(kMaxProgramCode));
   }
+  return Support::yes();
+}
+
+Support supports_program(const ir::PointwiseProgram& program) {
+  if (Support s = fits_device(program); !s.ok) return s;
   for (const ir::PointwiseInstr& instr : program.code) {
     if (!computes_in_float(instr.op)) {
       return Support::no(std::string(ir::pointwise_name(instr.op)) + " is not computed in float on a GPU");

@@ -16,7 +16,19 @@ struct FastDivisor {
 };
 
 // Element types that kernels load and store. Arithmetic is in float, but for programs on integers (and bool).
-enum class ElementType : uint8_t { kFloat32, kFloat16, kBFloat16, kBool, kInt32, kInt64 };
+enum class ElementType : uint8_t {
+  kFloat32,
+  kFloat16,
+  kBFloat16,
+  kBool,
+  kInt32,
+  kInt64,
+  kInt8,
+  kInt16,
+  kUInt8,
+  kUInt16,
+  kUInt32
+};
 
 inline constexpr int kMaxProgramCode = 32;
 inline constexpr int kMaxProgramInputs = 8;
@@ -34,7 +46,7 @@ struct Program {
 
 // What is done to each finished element of a matrix kernel, in this order: bias, residual, activation, clamp, program.
 struct EpilogueParams {
-  enum class Activation : uint8_t { kNone, kLeakyRelu, kPRelu, kSigmoid, kSwish, kHardSwish };
+  enum class Activation : uint8_t { kNone, kLeakyRelu, kPRelu, kSigmoid, kSwish, kHardSwish, kGeluErf, kGeluTanh };
   enum class Kind : uint8_t { kScalar, kChannels, kFull };
   struct Operand {
     const void* data;
@@ -174,7 +186,7 @@ struct PointwiseParams {
   void* output = nullptr;
   ElementType output_type = ElementType::kFloat32;
   int64_t count = 0;
-  bool narrow = false;  // results wrap to 32 bits
+  ElementType whole = ElementType::kInt64;  // what integer results wrap to
   int rank = 0;
   FastDivisor dims[kMaxRank];
   int64_t strides[kMaxProgramInputs][kMaxRank] = {};
@@ -314,7 +326,7 @@ struct SmallEntry {
   uint8_t rank = 0, num_inputs = 0, num_code = 0;
   uint8_t output_type = 0;
   uint8_t unit = 0;  // of kCopy and kGather: bytes that move together
-  uint8_t narrow = 0;
+  ElementType whole = ElementType::kInt64;
   ReduceOp op = ReduceOp::kSum;
   int32_t count = 0;
   int32_t depth = 1;  // of sums; of kGather the size of the axis

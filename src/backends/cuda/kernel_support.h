@@ -103,6 +103,14 @@ MergedLoops merge_loops(const ir::Dims& dims, const std::vector<ir::Dims>& strid
 StridedCopiesParams one_copy(const ir::Dims& dims, const ir::Dims& from_strides, const ir::Dims& to_strides,
                              size_t element_bytes);
 
+// A constant operand of a matrix node, a scalar or one value a channel, as floats on the device, zeros up to `padded`.
+Result<std::shared_ptr<const DeviceBuffer>> vector_on_device(const KernelRequest& request, int input, int64_t padded,
+                                                             PackCache& packs);
+
+// The same in the type of the result, float16 or bfloat16, as NVIDIA's libraries want it.
+Result<std::shared_ptr<const DeviceBuffer>> half_vector_on_device(const KernelRequest& request, int input,
+                                                                  PackCache& packs);
+
 // A fused program of a matrix node: what the kernels do themselves, and the rest as a program.
 class Epilogue {
  public:
@@ -128,7 +136,16 @@ class Epilogue {
   std::vector<int> operand_inputs_;  // node inputs of the program's inputs 1, 2, ...
 };
 
-// Fits the program into the device's form, or says why it does not.
+// Scratch of NVIDIA's libraries, which want it aligned to more than the arena is: how much to ask for, and where it is.
+constexpr uintptr_t kLibraryAlignment = 256;
+inline size_t library_scratch_bytes(size_t bytes) { return bytes > 0 ? bytes + kLibraryAlignment : 0; }
+inline void* library_scratch(std::byte* scratch) {
+  const auto address = reinterpret_cast<uintptr_t>(scratch);
+  return scratch + (kLibraryAlignment - address % kLibraryAlignment) % kLibraryAlignment;
+}
+
+// Whether the program fits into the device's form, or why not; and whether it is computed in float there.
+Support fits_device(const ir::PointwiseProgram& program);
 Support supports_program(const ir::PointwiseProgram& program);
 Program to_device(const ir::PointwiseProgram& program);
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 #include <mutex>
+#include <optional>
 
 #include "backends/cuda/compiled_kernels.h"
 #include "backends/cuda/kernel_families.h"
@@ -42,9 +43,34 @@ Support supports_elements(const KernelRequest& request) {
   return Support::yes();
 }
 
-bool is_whole_type(ir::DType dtype) { return dtype == ir::DType::kInt32 || dtype == ir::DType::kInt64; }
+std::optional<ElementType> whole_type(ir::DType dtype) {
+  switch (dtype) {
+    case ir::DType::kInt8:
+      return ElementType::kInt8;
+    case ir::DType::kInt16:
+      return ElementType::kInt16;
+    case ir::DType::kInt32:
+      return ElementType::kInt32;
+    case ir::DType::kInt64:
+      return ElementType::kInt64;
+    case ir::DType::kUInt8:
+      return ElementType::kUInt8;
+    case ir::DType::kUInt16:
+      return ElementType::kUInt16;
+    case ir::DType::kUInt32:
+      return ElementType::kUInt32;
+    default:
+      return std::nullopt;
+  }
+}
 
-// Division and what has fractions stays on the host, where division by zero is an error.
+bool divides(ir::PointwiseOp op) {
+  using ir::PointwiseOp;
+  return op == PointwiseOp::kDiv || op == PointwiseOp::kFloorDiv || op == PointwiseOp::kTruncDiv ||
+         op == PointwiseOp::kFloorMod || op == PointwiseOp::kTruncMod;
+}
+
+// What no value of the operands makes an error.
 bool takes_integers(ir::PointwiseOp op) {
   using ir::PointwiseOp;
   switch (op) {
@@ -53,10 +79,21 @@ bool takes_integers(ir::PointwiseOp op) {
     case PointwiseOp::kSquare:
     case PointwiseOp::kSign:
     case PointwiseOp::kRelu:
+    case PointwiseOp::kRelu6:
+    case PointwiseOp::kFloor:
+    case PointwiseOp::kCeil:
+    case PointwiseOp::kRint:
+    case PointwiseOp::kIsFinite:
+    case PointwiseOp::kIsNan:
+    case PointwiseOp::kIsInf:
     case PointwiseOp::kLogicalNot:
+    case PointwiseOp::kBitwiseNot:
+    case PointwiseOp::kPopulationCount:
     case PointwiseOp::kAdd:
     case PointwiseOp::kSub:
     case PointwiseOp::kMul:
+    case PointwiseOp::kSquaredDifference:
+    case PointwiseOp::kDivNoNan:
     case PointwiseOp::kMaximum:
     case PointwiseOp::kMinimum:
     case PointwiseOp::kEqual:
@@ -67,6 +104,11 @@ bool takes_integers(ir::PointwiseOp op) {
     case PointwiseOp::kGreaterEqual:
     case PointwiseOp::kLogicalAnd:
     case PointwiseOp::kLogicalOr:
+    case PointwiseOp::kBitwiseAnd:
+    case PointwiseOp::kBitwiseOr:
+    case PointwiseOp::kBitwiseXor:
+    case PointwiseOp::kLeftShift:
+    case PointwiseOp::kRightShift:
     case PointwiseOp::kSelect:
       return true;
     default:
@@ -74,32 +116,62 @@ bool takes_integers(ir::PointwiseOp op) {
   }
 }
 
+// A division by zero and a negative power are errors, which only the host can raise: on the card they must be ruled out
+// by a constant.
+Support supports_integer_instr(const KernelRequest& request, const ir::PointwiseInstr& instr) {
+  const std::string name = ir::pointwise_name(instr.op);
+  const bool divisor = divides(instr.op);
+  if (!divisor && instr.op != ir::PointwiseOp::kPow) {
+    if (takes_integers(instr.op)) return Support::yes();
+    return Support::no(name + " is not for integers");
+  }
+  const auto operand = static_cast<size_t>(instr.b);
+  const auto values = operand < request.inputs.size() && is_constant(request, operand)
+                          ? ir::integer_values(*request.constants[operand])
+                          : std::nullopt;
+  if (!values) {
+    return Support::no(name + (divisor ? " by" : " with an exponent of") +
+                       " what is no constant is left to the host, which says where it goes wrong");
+  }
+  if (divisor && std::ranges::find(*values, 0) != values->end()) return Support::no("divides by zero");
+  if (!divisor && std::ranges::any_of(*values, [](int64_t v) { return v < 0; })) {
+    return Support::no("has a negative exponent");
+  }
+  return Support::yes();
+}
+
 Support supports_integers(const KernelRequest& request) {
   if (Support s = needs_small(request); !s.ok) return s;
   ir::DType integer = ir::DType::kInvalid;
+  const ir::PointwiseProgram& program = request.node->get<ir::PointwiseAttrs>().program;
   std::vector<TensorDesc> operands = request.inputs;
-  operands.push_back(request.outputs[0]);
+  // Counts of bits are uint8 whatever they are of.
+  if (!program.is_single(ir::PointwiseOp::kPopulationCount)) operands.push_back(request.outputs[0]);
   for (const TensorDesc& desc : operands) {
     if (desc.dtype == ir::DType::kBool) continue;
-    if (!is_whole_type(desc.dtype) || (integer != ir::DType::kInvalid && desc.dtype != integer)) {
-      return Support::no("operands are not all int32 or all int64 (and bool)");
+    if (!whole_type(desc.dtype) || (integer != ir::DType::kInvalid && desc.dtype != integer)) {
+      return Support::no("operands are not all of one integer type but uint64 (and bool)");
     }
     integer = desc.dtype;
   }
   if (request.outputs[0].dims.size() > kMaxRank) return Support::no("has more than 8 dims");
-  const ir::PointwiseProgram& program = request.node->get<ir::PointwiseAttrs>().program;
   for (const ir::PointwiseInstr& instr : program.code) {
-    if (!takes_integers(instr.op)) {
-      return Support::no(std::string(ir::pointwise_name(instr.op)) + " on integers is left to the host");
-    }
+    if (Support s = supports_integer_instr(request, instr); !s.ok) return s;
   }
-  return supports_program(program);
+  return fits_device(program);
 }
 
 ElementType program_type(ir::DType dtype) {
-  if (dtype == ir::DType::kInt32) return ElementType::kInt32;
-  if (dtype == ir::DType::kInt64) return ElementType::kInt64;
-  return *element_type(dtype);
+  const auto whole = whole_type(dtype);
+  return whole ? *whole : *element_type(dtype);
+}
+
+// What an integer program computes in.
+ElementType whole_of(const KernelRequest& request) {
+  for (const TensorDesc& desc : request.inputs) {
+    if (const auto whole = whole_type(desc.dtype)) return *whole;
+  }
+  return ElementType::kInt64;
 }
 
 // Inputs whose memory the result may take.
@@ -113,14 +185,10 @@ uint32_t in_place_inputs(const KernelRequest& request) {
   return bits;
 }
 
-bool is_narrow(const KernelRequest& request) {
-  return std::ranges::any_of(request.inputs, [](const TensorDesc& desc) { return desc.dtype == ir::DType::kInt32; });
-}
-
 SmallWork small_program(const KernelRequest& request, const PointwiseLoops& loops, SmallKind kind) {
   SmallPiece piece;
   piece.kind = kind;
-  piece.narrow = is_narrow(request);
+  piece.whole = whole_of(request);
   piece.dims = loops.dims;
   piece.program = to_device(request.node->get<ir::PointwiseAttrs>().program);
   for (size_t i = 0; i < request.inputs.size(); ++i) {
@@ -137,7 +205,7 @@ Result<std::unique_ptr<Kernel>> create_one_each(const KernelRequest& request, co
   params.program = to_device(request.node->get<ir::PointwiseAttrs>().program);
   params.output_type = program_type(request.outputs[0].dtype);
   params.count = request.outputs[0].element_count();
-  params.narrow = is_narrow(request);
+  params.whole = whole_of(request);
   params.rank = static_cast<int>(loops.dims.size());
   for (int d = 0; d < params.rank; ++d) params.dims[d] = FastDivisor(loops.dims[static_cast<size_t>(d)]);
   for (size_t i = 0; i < request.inputs.size(); ++i) {

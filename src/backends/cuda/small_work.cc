@@ -87,7 +87,7 @@ std::vector<std::byte> encode(const SmallPiece& piece, const KernelArgs& args, i
   entry.num_code = static_cast<uint8_t>(piece.program.num_code);
   entry.output_type = static_cast<uint8_t>(piece.output.type);
   entry.unit = static_cast<uint8_t>(piece.unit);
-  entry.narrow = piece.narrow ? 1 : 0;
+  entry.whole = piece.whole;
   entry.op = piece.op;
   entry.count = static_cast<int32_t>(product(piece.dims));
   entry.depth = static_cast<int32_t>(piece.depth);

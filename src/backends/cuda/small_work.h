@@ -24,7 +24,7 @@ struct SmallOperand {
 struct SmallPiece {
   SmallKind kind = SmallKind::kCopy;
   int unit = 0;
-  bool narrow = false;
+  ElementType whole = ElementType::kInt64;  // what integer results wrap to
   ReduceOp op = ReduceOp::kSum;
   int64_t depth = 1, depth_strides[2] = {0, 0};
   float scale = 1;

@@ -90,6 +90,8 @@ Status lower_scale_and_translate(LowerContext& context, int argument);
 Status lower_non_max_suppression(LowerContext& context, int argument);
 
 Status lower_roll(LowerContext& context, int argument);
+Status lower_dynamic_slice(LowerContext& context, int argument);
+Status lower_dynamic_update_slice(LowerContext& context, int argument);
 Status lower_reverse_sequence(LowerContext& context, int argument);
 Status lower_dynamic_stitch(LowerContext& context, int argument);
 Status lower_tensor_scatter(LowerContext& context, int argument);

@@ -169,6 +169,16 @@ Status lower_invert_permutation(LowerContext& context, int) {
   ir::ValueId x = context.input(0);
   ir::DType type = context.dtype(x);
   if (type != ir::DType::kInt32 && type != ir::DType::kInt64) return unimplemented("its index is not int32 or int64");
+  // What follows from ranks is known here: a Transpose may ask for it.
+  if (const auto known = context.ints(0, "operand"); known.ok()) {
+    std::vector<int64_t> inverse(known->size(), -1);
+    for (size_t i = 0; i < inverse.size(); ++i) {
+      const auto at = static_cast<size_t>((*known)[i]);
+      if (at >= inverse.size() || inverse[at] >= 0) return invalid_argument("its operand is no permutation");
+      inverse[at] = static_cast<int64_t>(i);
+    }
+    return context.finish(std::vector<ir::ValueId>{context.add_ints(type, inverse)});
+  }
   BLADE_ASSIGN_OR_RETURN(ir::ValueId shape,
                          context.emit(ir::Op::kShapeOf, "shape", {x}, ir::ShapeOfAttrs{ir::ShapeOfKind::kShape, type}));
   BLADE_ASSIGN_OR_RETURN(ir::ValueId size,

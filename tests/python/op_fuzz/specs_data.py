@@ -357,7 +357,23 @@ def reverse_sequence(d):
     return dict(input=d.values(shape), seq_lengths=lengths, seq_dim=seq, batch_dim=batch)
 
 
+def dynamic_slice(d):
+    shape = d.shape(1, 4)
+    sizes = np.array([d.int(1, n) if n else 0 for n in shape])
+    kind = d.pick(("int32", "int64"))
+    starts = d.ints([d.int(-3, n + 2) for n in shape], kind)
+    return dict(input=d.values(shape), start_indices=starts, size_indices=Const(sizes.astype(kind)))
+
+
+def dynamic_update_slice(d):
+    shape = d.shape(1, 4)
+    sizes = [n if d.int(0, 1) or not n else d.int(1, n) for n in shape]
+    return dict(input=d.values(shape), update=d.values(sizes), indices=d.ints(np.array([d.int(-3, n + 2) for n in shape])))
+
+
 spec("Roll", roll, types=ANY)
+spec("XlaDynamicSlice", dynamic_slice, types=ANY)
+spec("XlaDynamicUpdateSlice", dynamic_update_slice, types=ANY)
 spec("ReverseSequence", reverse_sequence, types=ANY)
 
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "backends/cpu/matrix/tile_driver.h"
+#include "backends/cpu/matrix/transpose.h"
 #include "base/checked_math.h"
 
 namespace blade::backends::cpu {
@@ -49,7 +50,7 @@ struct MatMulScratch {
   bool pack_a = false;
   explicit MatMulScratch(const MatMulShape& s) : pack_a(s.a_col_stride != 1 && s.k > 1) {
     const PackedB b = gemm_b_view<T>(s.k, s.n, nullptr, s.unit);
-    b_bytes = align_up(b.bytes(), 64);
+    if (s.packed_b == nullptr) b_bytes = align_up(b.bytes(), 64);
     if (pack_a) a_bytes = align_up(static_cast<size_t>(s.m * a_pitch(s)) * sizeof(T), 64);
     tile_bytes = tile_slot_scratch_bytes(gemm_job<T>(s.m, s.k, kAliasingStride<T>, b));
   }
@@ -61,6 +62,11 @@ template <class T>
 void pack_a_rows(const MatMulShape& s, const T* a, int64_t first, int64_t last, T* to) {
   constexpr int64_t kRowBlock = 16;
   const int64_t pitch = MatMulScratch<T>::a_pitch(s);
+  if (sizeof(T) == sizeof(uint32_t) && s.a_row_stride == 1) {
+    transpose_words(reinterpret_cast<const uint32_t*>(a + first), s.a_col_stride,
+                    reinterpret_cast<uint32_t*>(to + first * pitch), pitch, s.k, last - first);
+    return;
+  }
   for (int64_t i0 = first; i0 < last; i0 += kRowBlock) {
     const int64_t i1 = std::min(last, i0 + kRowBlock);
     for (int64_t k = 0; k < s.k; ++k) {
@@ -87,14 +93,15 @@ struct Item {
   const T* a;
   const T* b;
   Out* c;
+  const std::byte* packed_b;  // or null
 };
 
 // One batch item on one thread.
 template <class T, class Out>
 void run_item(const MatMulShape& s, const Item<T, Out>& item, const Epilogue<T>& epilogue, std::byte* scratch) {
   const MatMulScratch<T> layout(s);
-  PackedB b = pack_runs(item.b, 1, s.k, s.n, s.b_row_stride, s.b_col_stride, scratch);
-  b.unit = s.unit;
+  const PackedB b = gemm_b_view<T>(s.k, s.n, item.packed_b != nullptr ? item.packed_b : scratch, s.unit);
+  if (item.packed_b == nullptr) pack_b_steps(item.b, s, 0, b.k, b, scratch);
   const T* a = item.a;
   int64_t a_stride = s.a_row_stride;
   if (layout.pack_a) {
@@ -118,13 +125,16 @@ template <class T, class Out>
 void run_item_parallel(const MatMulShape& s, const Item<T, Out>& item, const Epilogue<T>& epilogue, ThreadPool& pool,
                        std::byte* scratch) {
   const MatMulScratch<T> layout(s);
-  const PackedB b = gemm_b_view<T>(s.k, s.n, scratch, s.unit);
+  const bool pack_b = item.packed_b == nullptr;
+  const PackedB b = gemm_b_view<T>(s.k, s.n, pack_b ? scratch : item.packed_b, s.unit);
   auto* packed_a = reinterpret_cast<T*>(scratch + layout.b_bytes);
   const int parts = pool.num_threads();
-  pool.parallel_for(parts, [&](int part, int) {
-    pack_b_steps(item.b, s, part * b.k / parts, (part + 1) * b.k / parts, b, scratch);
-    if (layout.pack_a) pack_a_rows(s, item.a, part * s.m / parts, (part + 1) * s.m / parts, packed_a);
-  });
+  if (pack_b || layout.pack_a) {
+    pool.parallel_for(parts, [&](int part, int) {
+      if (pack_b) pack_b_steps(item.b, s, part * b.k / parts, (part + 1) * b.k / parts, b, scratch);
+      if (layout.pack_a) pack_a_rows(s, item.a, part * s.m / parts, (part + 1) * s.m / parts, packed_a);
+    });
+  }
   const T* a = layout.pack_a ? packed_a : item.a;
   const int64_t a_stride = layout.pack_a ? MatMulScratch<T>::a_pitch(s) : s.a_row_stride;
   gemm(s.m, s.k, a, a_stride, b, item.c, s.c_row_stride, epilogue, pool, scratch + layout.packed_bytes());
@@ -216,9 +226,16 @@ void matmul(const MatMulShape& s, const T* a, const T* b, Out* c, const Epilogue
   if (s.m <= 0 || s.n <= 0) return;
   const MatMulScratch<T> layout(s);
   const size_t slot_bytes = layout.packed_bytes() + layout.tile_bytes;
+  const auto packed_bytes = static_cast<int64_t>(gemm_b_view<T>(s.k, s.n, nullptr, s.unit).bytes());
   auto item_at = [&](int64_t i) {
-    return Item<T, Out>{a + item_offset(s.a_offsets, s.a_batch_stride, i),
-                        b + item_offset(s.b_offsets, s.b_batch_stride, i), c + i * s.c_batch_stride};
+    const int64_t b_offset = item_offset(s.b_offsets, s.b_batch_stride, i);
+    Item<T, Out> item{a + item_offset(s.a_offsets, s.a_batch_stride, i), nullptr, c + i * s.c_batch_stride, nullptr};
+    if (s.packed_b != nullptr) {
+      item.packed_b = s.packed_b + b_offset / (s.k * s.n) * packed_bytes;
+    } else {
+      item.b = b + b_offset;
+    }
+    return item;
   };
   if (s.batch >= pool.num_threads()) {
     const int64_t tasks = std::min<int64_t>(s.batch, int64_t{pool.num_threads()} * 8);

@@ -27,10 +27,10 @@ void gemm(int64_t m, int64_t k, const T* a, int64_t a_row_stride, const PackedB&
 void gemm_on_caller(int64_t m, int64_t k, const float* a, int64_t a_row_stride, const PackedB& b, float* c,
                     int64_t c_row_stride, const EpilogueF32& epilogue, std::byte* scratch);
 
-// A batch of products with nothing constant (attention): B is packed into scratch at every call, and so is A where its
-// columns are not dense. Item i uses a + i * a_batch_stride, or a + a_offsets[i] where offsets are given
-// (broadcasting). The epilogue's pixel is batch item * m + row, its residual has the shape [batch][m][n] at
-// residual_row_stride.
+// A batch of products: B is packed into scratch at every call (attention) unless all its matrices have been packed
+// before, one behind the other (experts), and so is A where its columns are not dense. Item i uses a + i *
+// a_batch_stride, or a + a_offsets[i] where offsets are given (broadcasting). The epilogue's pixel is batch item * m +
+// row, its residual has the shape [batch][m][n] at residual_row_stride.
 struct MatMulShape {
   int64_t batch = 1, m = 0, k = 0, n = 0;
   int64_t a_batch_stride = 0, a_row_stride = 0, a_col_stride = 1;
@@ -39,6 +39,7 @@ struct MatMulShape {
   const int64_t* a_offsets = nullptr;
   const int64_t* b_offsets = nullptr;
   MatrixUnit unit = MatrixUnit::kVectors;  // kTiles: in bfloat16 only
+  const std::byte* packed_b = nullptr;     // each of packed_b_bytes(), in the order of B; `b` is not read then
 };
 template <class T>
 size_t matmul_scratch_bytes(const MatMulShape& shape, int threads);

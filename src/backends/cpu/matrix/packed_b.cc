@@ -1,10 +1,12 @@
-// Packing is plain C++: it runs once for weights, and is bound by memory where it runs at every call.
+// Packing is plain C++ but for transposes: it runs once for weights, and is bound by memory where it runs at every
+// call.
 #include "backends/cpu/matrix/packed_b.h"
 
 #include <algorithm>
 #include <cstring>
 
 #include "backends/cpu/matrix/tile_kernel.h"
+#include "backends/cpu/matrix/transpose.h"
 
 namespace blade::backends::cpu {
 namespace {
@@ -33,6 +35,14 @@ constexpr int64_t kTransposeBlock = 16;  // k steps: one cache line of each colu
 
 void pack_transposed(const float* b, int64_t row_stride, int64_t col_stride, int64_t first_k, int64_t last_k,
                      int64_t columns, int64_t width, float* to) {
+  if (row_stride == 1) {
+    transpose_words(reinterpret_cast<const uint32_t*>(b + first_k), col_stride,
+                    reinterpret_cast<uint32_t*>(to + first_k * width), width, columns, last_k - first_k);
+    for (int64_t k = first_k; k < last_k && columns < width; ++k) {
+      std::fill(to + k * width + columns, to + (k + 1) * width, 0.0f);
+    }
+    return;
+  }
   for (int64_t k0 = first_k; k0 < last_k; k0 += kTransposeBlock) {
     const int64_t k1 = std::min(last_k, k0 + kTransposeBlock);
     for (int64_t j = 0; j < columns; ++j) {

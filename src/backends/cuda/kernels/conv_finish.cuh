@@ -170,6 +170,16 @@ __device__ __forceinline__ void add_parts(float (&f)[8], const float* from, int 
   }
 }
 
+// The same of four.
+template <int kParts>
+__device__ __forceinline__ void add_quads(float4& sum, const float* from, int step) {
+#pragma unroll
+  for (int part = 0; part < kParts; ++part) {
+    const float4 one = *reinterpret_cast<const float4*>(from + part * step);
+    sum.x += one.x, sum.y += one.y, sum.z += one.z, sum.w += one.w;
+  }
+}
+
 // What becomes of a tile's sums: sums of several warps or blocks meet in shared memory, then bias, residual and the
 // rest of the epilogue. RowOf gives the output pixel of a row of the tile, or -1.
 template <class Tile, class RowOf>
@@ -191,7 +201,9 @@ class TileFinish {
     const int thread = static_cast<int>(threadIdx.x);
     if (plain_) prepare_plain();
     bias_[0] = bias_[1] = make_float4(0, 0, 0, 0);  // all vectors of a thread have the same channels
-    if (!direct_ && p.epilogue.bias != nullptr) {
+    if (quads() && p.epilogue.bias != nullptr) {
+      bias_[0] = __ldg(reinterpret_cast<const float4*>(p.epilogue.bias + first_channel + thread % kQuadsAcross * 4));
+    } else if (!direct_ && p.epilogue.bias != nullptr) {
       const float* from = p.epilogue.bias + first_channel + thread % (Tile::kColumns / 8) * 8;
       bias_[0] = __ldg(reinterpret_cast<const float4*>(from));
       bias_[1] = __ldg(reinterpret_cast<const float4*>(from) + 1);
@@ -254,12 +266,20 @@ class TileFinish {
       barrier_wait(sums_barrier, 0);
     }
 #endif
+    if (quads()) return store_quads(received);
     if (plain_) return store_plain_vectors(exchange, received);
     store_vectors(exchange, received);
   }
 
  private:
-  // Where a thread's vectors of results stand, or -1: the rows of pairs where those are stored.
+  // Plain results of a split tile, of which a block finishes but a part: four neighbouring ones at a time, so that more
+  // threads take a share. A thread's have the same channels.
+  static constexpr int kQuadsAcross = Tile::kColumns / 4;
+  static constexpr int kQuads = Tile::kVectors;  // of a thread: half a tile's at most
+  static constexpr bool kTakesQuads = Tile::kPlain && Tile::kThreads % kQuadsAcross == 0;
+  __device__ __forceinline__ bool quads() const { return kTakesQuads && plain_ && split_log2_ > 0; }
+
+  // Where a thread's vectors or quads of results stand, or -1: the rows of pairs where those are stored.
   static constexpr int kPlaces = Tile::kDirect && Tile::kM * 2 > Tile::kVectors ? Tile::kM * 2 : Tile::kVectors;
 
   static __device__ __forceinline__ bool is_plain(const ConvParams& p) {
@@ -285,6 +305,17 @@ class TileFinish {
         return;
       }
     }
+    if (quads()) {
+#pragma unroll
+      for (int i = 0; i < kQuads; ++i) {
+        const int q = static_cast<int>(threadIdx.x) + i * Tile::kThreads;
+        const int row = q < own_rows_ * kQuadsAcross ? row_of_(rank_ * own_rows_ + q / kQuadsAcross) : -1;
+        const int channel = first_channel_ + q % kQuadsAcross * 4;
+        places_[i] = row < 0 || channel >= channels_ ? -1 : row * channels_ + channel;
+        keep(places_[i]);
+      }
+      return;
+    }
 #pragma unroll
     for (int i = 0; i < Tile::kVectors; ++i) {
       const int v = static_cast<int>(threadIdx.x) + i * Tile::kThreads;
@@ -309,6 +340,15 @@ class TileFinish {
         }
         return;
       }
+    }
+    if (quads()) {
+#pragma unroll
+      for (int i = 0; i < kQuads; ++i) {
+        if (places_[i] < 0) continue;
+        const uint2 bits = __ldcg(reinterpret_cast<const uint2*>(residual + places_[i]));
+        residual_[i].bits[0] = make_uint4(bits.x, bits.y, 0, 0);
+      }
+      return;
     }
 #pragma unroll
     for (int i = 0; i < Tile::kVectors; ++i) {
@@ -347,6 +387,33 @@ class TileFinish {
 #pragma unroll
       for (int k = 0; k < 4; ++k) o[k] = clamp_(f[2 * k] + bias[2 * k], f[2 * k + 1] + bias[2 * k + 1]);
       *reinterpret_cast<uint4*>(y_ + places_[i]) = out;
+    }
+  }
+
+  __device__ __forceinline__ void store_quads(const float* received) const {
+#pragma unroll
+    for (int i = 0; i < kQuads; ++i) {
+      if (places_[i] < 0) continue;
+      const int q = static_cast<int>(threadIdx.x) + i * Tile::kThreads;
+      const float* from = received + q * 4;
+      const int step = own_rows_ * Tile::kColumns;
+      float4 sum = bias_[0];
+      switch (split_log2_) {
+        case 1:
+          add_quads<2>(sum, from, step);
+          break;
+        case 2:
+          add_quads<4>(sum, from, step);
+          break;
+        default:
+          add_quads<8>(sum, from, step);
+      }
+      const auto* residual = reinterpret_cast<const __half2*>(residual_[i].bits);
+      const float2 lower = __half22float2(residual[0]), upper = __half22float2(residual[1]);
+      uint2 out;
+      reinterpret_cast<__half2&>(out.x) = clamp_(sum.x + lower.x, sum.y + lower.y);
+      reinterpret_cast<__half2&>(out.y) = clamp_(sum.z + upper.x, sum.w + upper.y);
+      *reinterpret_cast<uint2*>(y_ + places_[i]) = out;
     }
   }
 

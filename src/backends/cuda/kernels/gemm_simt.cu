@@ -8,12 +8,18 @@ namespace {
 
 constexpr int kTile = kGemmTile, kDepth = 16, kEach = 4;
 
+// Not inlined: it would stand there once for each of a thread's sums, and the code of a kernel is fetched at its start.
+__device__ __noinline__ float finish_apart(const EpilogueParams& e, float value, int channel, int64_t at) {
+  return finish_element(e, value, channel, at);
+}
+
 // Adds bias and residual, then the rest; element types as T.
 template <class T>
 __device__ float epilogue_of(const EpilogueParams& e, float value, int channel, int64_t at) {
   if (e.bias != nullptr) value += e.bias[channel];
   if (e.residual != nullptr) value += to_float(static_cast<const T*>(e.residual)[at]);
-  return finish_element(e, value, channel, at);
+  const bool is_plain = e.activation == EpilogueParams::Activation::kNone && !e.has_clamp && !e.has_program;
+  return is_plain ? value : finish_apart(e, value, channel, at);
 }
 
 // c[64x64] of one block; element(row, k) of a and (k, column) of b, zero outside.
@@ -51,7 +57,7 @@ __device__ void multiply_tile(int k_count, const LoadA& load_a, const LoadB& loa
 }
 
 template <class T>
-__global__ void __launch_bounds__(kSimpleThreads) gemm(const __grid_constant__ GemmParams p) {
+__global__ void __launch_bounds__(kSimpleThreads, 3) gemm(const __grid_constant__ GemmParams p) {
   start_later();
   wait_for_earlier();
   int64_t a_offset = 0, b_offset = 0;
@@ -84,7 +90,7 @@ __global__ void __launch_bounds__(kSimpleThreads) gemm(const __grid_constant__ G
 
 // Output pixels are the rows, taps times input channels the depth.
 template <class T>
-__global__ void __launch_bounds__(kSimpleThreads) implicit_gemm(const __grid_constant__ DirectConvParams p) {
+__global__ void __launch_bounds__(kSimpleThreads, 3) implicit_gemm(const __grid_constant__ DirectConvParams p) {
   start_later();
   wait_for_earlier();
   const T* x = static_cast<const T*>(p.x);

@@ -11,6 +11,16 @@ static __device__ int64_t load_whole(const void* data, int64_t i, ElementType ty
       return static_cast<const int32_t*>(data)[i];
     case ElementType::kInt64:
       return static_cast<const int64_t*>(data)[i];
+    case ElementType::kInt8:
+      return static_cast<const int8_t*>(data)[i];
+    case ElementType::kInt16:
+      return static_cast<const int16_t*>(data)[i];
+    case ElementType::kUInt8:
+      return static_cast<const uint8_t*>(data)[i];
+    case ElementType::kUInt16:
+      return static_cast<const uint16_t*>(data)[i];
+    case ElementType::kUInt32:
+      return static_cast<const uint32_t*>(data)[i];
     default:
       return static_cast<const uint8_t*>(data)[i] != 0;
   }
@@ -18,18 +28,94 @@ static __device__ int64_t load_whole(const void* data, int64_t i, ElementType ty
 static __device__ void store_whole(void* data, int64_t i, ElementType type, int64_t value) {
   switch (type) {
     case ElementType::kInt32:
-      static_cast<int32_t*>(data)[i] = static_cast<int32_t>(value);
+    case ElementType::kUInt32:
+      static_cast<uint32_t*>(data)[i] = static_cast<uint32_t>(value);
       break;
     case ElementType::kInt64:
       static_cast<int64_t*>(data)[i] = value;
+      break;
+    case ElementType::kInt8:
+    case ElementType::kUInt8:
+      static_cast<uint8_t*>(data)[i] = static_cast<uint8_t>(value);
+      break;
+    case ElementType::kInt16:
+    case ElementType::kUInt16:
+      static_cast<uint16_t*>(data)[i] = static_cast<uint16_t>(value);
       break;
     default:
       static_cast<uint8_t*>(data)[i] = value != 0;
   }
 }
+static __device__ int64_t wrapped_to(ElementType type, int64_t value) {
+  switch (type) {
+    case ElementType::kInt32:
+      return static_cast<int32_t>(value);
+    case ElementType::kInt8:
+      return static_cast<int8_t>(value);
+    case ElementType::kInt16:
+      return static_cast<int16_t>(value);
+    case ElementType::kUInt8:
+      return static_cast<uint8_t>(value);
+    case ElementType::kUInt16:
+      return static_cast<uint16_t>(value);
+    case ElementType::kUInt32:
+      return static_cast<uint32_t>(value);
+    default:
+      return value;
+  }
+}
+static __device__ int bits_of(ElementType type) {
+  switch (type) {
+    case ElementType::kInt32:
+    case ElementType::kUInt32:
+      return 32;
+    case ElementType::kInt16:
+    case ElementType::kUInt16:
+      return 16;
+    case ElementType::kInt64:
+      return 64;
+    default:
+      return 8;
+  }
+}
 
-// One instruction on integers; the host side sends no others (see integer_program() there).
-static __device__ int64_t integer_value(ir::PointwiseOp op, int64_t a, int64_t b, int64_t c) {
+// Division by zero gives zero: the host side sends none but DivNoNan's.
+static __device__ int64_t divided(ir::PointwiseOp op, int64_t a, int64_t b) {
+  using ir::PointwiseOp;
+  if (b == 0) return 0;
+  // Where the smallest integer is divided by -1, the hardware's answer is of no use.
+  const int64_t quotient = b == -1 ? static_cast<int64_t>(0 - static_cast<uint64_t>(a)) : a / b;
+  const int64_t rest = b == -1 ? 0 : a - quotient * b;
+  const bool signs_differ = rest != 0 && (rest < 0) != (b < 0);
+  switch (op) {
+    case PointwiseOp::kFloorDiv:
+      return quotient - signs_differ;
+    case PointwiseOp::kFloorMod:
+      return signs_differ ? rest + b : rest;
+    case PointwiseOp::kTruncMod:
+      return rest;
+    default:
+      return quotient;
+  }
+}
+
+static __device__ int64_t integer_power(int64_t base, int64_t exponent) {
+  uint64_t result = 1, square = static_cast<uint64_t>(base);
+  for (; exponent > 0; exponent >>= 1) {
+    if ((exponent & 1) != 0) result *= square;
+    square *= square;
+  }
+  return static_cast<int64_t>(result);
+}
+
+// Counts are clamped to the type's width.
+static __device__ int64_t shifted(ir::PointwiseOp op, int64_t a, int64_t b, int bits) {
+  const int64_t count = b < 0 ? 0 : b > bits - 1 ? bits - 1 : b;
+  return op == ir::PointwiseOp::kRightShift ? a >> count : static_cast<int64_t>(static_cast<uint64_t>(a) << count);
+}
+
+// One instruction on integers; the host side sends no others (takes_integers() there).
+static __device__ int64_t integer_value(ir::PointwiseOp op, int64_t a, int64_t b, int64_t c, ElementType type) {
   using ir::PointwiseOp;
   const auto wrapped = [](uint64_t value) { return static_cast<int64_t>(value); };
   const auto ua = static_cast<uint64_t>(a), ub = static_cast<uint64_t>(b);
@@ -44,14 +130,49 @@ static __device__ int64_t integer_value(ir::PointwiseOp op, int64_t a, int64_t b
       return (a > 0) - (a < 0);
     case PointwiseOp::kRelu:
       return a > 0 ? a : 0;
+    case PointwiseOp::kRelu6:
+      return a < 0 ? 0 : a > 6 ? 6 : a;
+    case PointwiseOp::kFloor:
+    case PointwiseOp::kCeil:
+    case PointwiseOp::kRint:
+      return a;
+    case PointwiseOp::kIsFinite:
+      return 1;
+    case PointwiseOp::kIsNan:
+    case PointwiseOp::kIsInf:
+      return 0;
     case PointwiseOp::kLogicalNot:
       return a == 0;
+    case PointwiseOp::kBitwiseNot:
+      return ~a;
+    case PointwiseOp::kPopulationCount:
+      return __popcll(ua << (64 - bits_of(type)));
     case PointwiseOp::kAdd:
       return wrapped(ua + ub);
     case PointwiseOp::kSub:
       return wrapped(ua - ub);
     case PointwiseOp::kMul:
       return wrapped(ua * ub);
+    case PointwiseOp::kSquaredDifference:
+      return wrapped((ua - ub) * (ua - ub));
+    case PointwiseOp::kDiv:
+    case PointwiseOp::kDivNoNan:
+    case PointwiseOp::kFloorDiv:
+    case PointwiseOp::kTruncDiv:
+    case PointwiseOp::kFloorMod:
+    case PointwiseOp::kTruncMod:
+      return divided(op, a, b);
+    case PointwiseOp::kPow:
+      return integer_power(a, b);
+    case PointwiseOp::kBitwiseAnd:
+      return a & b;
+    case PointwiseOp::kBitwiseOr:
+      return a | b;
+    case PointwiseOp::kBitwiseXor:
+      return a ^ b;
+    case PointwiseOp::kLeftShift:
+    case PointwiseOp::kRightShift:
+      return shifted(op, a, b, bits_of(type));
     case PointwiseOp::kMaximum:
       return a > b ? a : b;
     case PointwiseOp::kMinimum:
@@ -77,15 +198,15 @@ static __device__ int64_t integer_value(ir::PointwiseOp op, int64_t a, int64_t b
   }
 }
 
-// values[0, num_inputs) are set; `narrow`: what is no comparison wraps to 32 bits.
-static __device__ int64_t run_integers(const ProgramInstr* code, int num_code, int num_inputs, bool narrow,
+// values[0, num_inputs) are set; results wrap to `whole`.
+static __device__ int64_t run_integers(const ProgramInstr* code, int num_code, int num_inputs, ElementType whole,
                                        int64_t* values) {
   int64_t result = 0;
   for (int i = 0; i < num_code; ++i) {
     const ProgramInstr& instr = code[i];
     result = integer_value(static_cast<ir::PointwiseOp>(instr.op), values[instr.a], instr.b >= 0 ? values[instr.b] : 0,
-                           instr.c >= 0 ? values[instr.c] : 0);
-    if (narrow) result = static_cast<int32_t>(result);
+                           instr.c >= 0 ? values[instr.c] : 0, whole);
+    result = wrapped_to(whole, result);
     values[num_inputs + i] = result;
   }
   return result;

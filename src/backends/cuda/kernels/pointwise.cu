@@ -171,7 +171,7 @@ __global__ void __launch_bounds__(kSimpleThreads) pointwise_elements(const __gri
   store_element(p.output, element, p.output_type, run_program(p.program, values));
 }
 
-// In 64 bits, for programs on int32, int64 and bool; `narrow`: what is no comparison wraps to 32 bits.
+// In 64 bits, for programs on integers and bool.
 __global__ void __launch_bounds__(kSimpleThreads) pointwise_integers(const __grid_constant__ PointwiseParams p) {
   start_later();
   wait_for_earlier();
@@ -182,7 +182,7 @@ __global__ void __launch_bounds__(kSimpleThreads) pointwise_integers(const __gri
   int64_t values[kMaxProgramInputs + kMaxProgramCode];
   for (int i = 0; i < p.program.num_inputs; ++i) values[i] = load_whole(p.inputs[i], at[i], p.input_types[i]);
   store_whole(p.output, element, p.output_type,
-              run_integers(p.program.code, p.program.num_code, p.program.num_inputs, p.narrow, values));
+              run_integers(p.program.code, p.program.num_code, p.program.num_inputs, p.whole, values));
 }
 
 __global__ void __launch_bounds__(kSimpleThreads)

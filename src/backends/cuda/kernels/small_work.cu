@@ -88,7 +88,7 @@ __device__ __noinline__ void integers(const EntryView& view, const int (&at)[kMa
     values[i] = load_whole(view.inputs()[i].data, at[i], static_cast<ElementType>(view.inputs()[i].type));
   }
   store_whole(e.output, at[e.num_inputs], static_cast<ElementType>(e.output_type),
-              run_integers(view.code(), e.num_code, e.num_inputs, e.narrow != 0, values));
+              run_integers(view.code(), e.num_code, e.num_inputs, e.whole, values));
 }
 
 __device__ void run_warp(const EntryView& view, int warp, int lane) {
