@@ -153,8 +153,7 @@ blade_status blade_engine_load_pieces(const blade_bytes* pieces, int32_t num_pie
       spans.emplace_back(static_cast<const std::byte*>(piece.data), piece.size);
     }
     BLADE_ASSIGN_OR_RETURN(const engine::EngineOptions engine_options, to_options(options));
-    BLADE_ASSIGN_OR_RETURN(auto loaded,
-                           engine::Engine::load(blade::Pieces(std::move(spans)), owner, engine_options));
+    BLADE_ASSIGN_OR_RETURN(auto loaded, engine::Engine::load(blade::Pieces(std::move(spans)), owner, engine_options));
     *out = new blade_engine{std::move(loaded), {}};
     return {};
   });

@@ -9,7 +9,8 @@
 namespace blade::optimizer {
 namespace {
 
-// Const nodes up to this size take memory from TensorFlow's free lists when it copies them; see docs/performance.md.
+// Nodes up to this size take memory from the allocator's free lists when TensorFlow copies them; see
+// docs/performance.md.
 constexpr size_t kMaxPieceBytes = size_t{4} << 20;
 
 std::vector<int32_t> origins_of(const tensorflow::ImportedModel& model, const engine::Region& region) {

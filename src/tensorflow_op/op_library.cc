@@ -26,6 +26,14 @@ void finish(TF_OpDefinitionBuilder* builder) {
 }
 
 void register_ops() {
+  // A constant under another name: TensorFlow's graph optimizer copies the value of a Const for whoever reads it, too.
+  TF_OpDefinitionBuilder* piece = TF_NewOpDefinitionBuilder("BladeEnginePiece");
+  TF_OpDefinitionBuilderAddOutput(piece, "piece: uint8");
+  TF_OpDefinitionBuilderAddAttr(piece, "value: tensor");
+  TF_OpDefinitionBuilderSetIsStateful(piece, true);  // no two are compared
+  TF_OpDefinitionBuilderSetShapeInferenceFunction(piece, infer_unknown);
+  finish(piece);
+
   TF_OpDefinitionBuilder* file = TF_NewOpDefinitionBuilder("BladeEngineFile");
   TF_OpDefinitionBuilderAddInput(file, "pieces: N * uint8");
   TF_OpDefinitionBuilderAddOutput(file, "engine: uint8");
@@ -85,7 +93,7 @@ void register_ops() {
 const bool registered = [] {
   register_ops();
   register_engine_kernels();
-  register_engine_file_kernel();
+  register_engine_file_kernels();
   register_original_kernels();
   register_stored_weight_kernel();
   return true;

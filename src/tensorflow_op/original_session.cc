@@ -174,7 +174,8 @@ std::shared_ptr<OriginalSession> OriginalFinder::get(TF_OpKernelContext* context
     using Key = std::tuple<TensorKey, std::string, std::string>;
     static std::mutex mutex;
     static auto* sessions = new std::map<Key, std::weak_ptr<OriginalSession>>;  // see find_or_load()
-    OriginalSource source{EngineBytes::of(std::move(tensor)), function_, serialized(context, TF_GetSerializedConfigProto),
+    OriginalSource source{EngineBytes::of(std::move(tensor)), function_,
+                          serialized(context, TF_GetSerializedConfigProto),
                           serialized(context, TF_GetSerializedFunctionDefLibrary), TF_GetGraphDefVersion(context)};
     const Key key(source.engine->key(), function_, source.config.view());
     const std::scoped_lock lock(mutex);

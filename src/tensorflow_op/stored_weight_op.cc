@@ -42,7 +42,8 @@ class StoredWeightKernel {
     if (!stored) {
       return fail(context, TF_DATA_LOSS,
                   "Blade: a stored weight at offset " + std::to_string(offset_) + " is not inside the engine of " +
-                      std::to_string(engine->bytes().size()) + " bytes: the optimized model is damaged, optimize it again");
+                      std::to_string(engine->bytes().size()) +
+                      " bytes: the optimized model is damaged, optimize it again");
     }
     if (!is_intact(*stored)) {
       return fail(

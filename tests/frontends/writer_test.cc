@@ -148,6 +148,7 @@ TEST(Writer, ALargeEngineStandsInPieces) {
   ASSERT_NE(engine, nullptr);
   EXPECT_EQ((*engine)->op, "BladeEngineFile");
   EXPECT_EQ((*engine)->inputs, (std::vector<std::string>{"blade/engine_0/piece_0", "blade/engine_0/piece_1"}));
+  EXPECT_EQ((*find(*written, "blade/engine_0/piece_1"))->op, "BladeEnginePiece");
   EXPECT_EQ((*find(*written, "blade/region_0"))->inputs[1], "blade/engine_0");
 
   auto again = import_graph(*written, options);
@@ -180,8 +181,8 @@ Result<OriginalGraph> original_graph_with(const std::string& engine) {
   const RegionToWrite region = whole_region(model);
   BLADE_ASSIGN_OR_RETURN(const GraphDef written, write_optimized(model, model.graph, {&region, 1}));
   const FunctionDef* original = original_of_region_0(written);
-  return make_original_graph(*written->library, (*original)->signature.name,
-                             SharedPieces(SharedBytes::own(engine)), 27);
+  return make_original_graph(*written->library, (*original)->signature.name, SharedPieces(SharedBytes::own(engine)),
+                             27);
 }
 
 TEST(Writer, OriginalNodesAsAGraphReadConstants) {

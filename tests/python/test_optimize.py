@@ -206,14 +206,14 @@ def test_a_large_engine_stands_in_pieces(tmp_path):
         for weight in weights:
             y = tf.nn.relu(tf.matmul(y, tf.constant(weight)))
         tf.identity(y, name="y")
-    feed = {"x": np.random.default_rng(4).standard_normal((2, 1100)).astype(np.float32)}
+    feed = {"x:0": np.random.default_rng(4).standard_normal((2, 1100)).astype(np.float32)}
     graph_def, spec, _ = optimize(graph.as_graph_def(), outputs=["y"], test_data=[feed])
     if not engine_ops(graph_def):
         pytest.skip("the engine was rolled back on this machine: nothing stands in pieces")
     sizes = [len(node.attr["value"].tensor.tensor_content) for node in graph_def.node if "/piece_" in node.name]
     assert len(sizes) > 1 and max(sizes) < 2 * 1100 * 1100 * 4
     for rows, counter in ((2, "engine_runs"), (3, "fallback_runs")):
-        feed = {"x": np.random.default_rng(5).standard_normal((rows, 1100)).astype(np.float32)}
+        feed = {"x:0": np.random.default_rng(5).standard_normal((rows, 1100)).astype(np.float32)}
         want = tiny_models.run(graph.as_graph_def(), feed, "y:0")
         before = runtime.counters()
         np.testing.assert_allclose(run_optimized(graph_def, spec, feed, "y:0"), want, rtol=1e-3, atol=1e-4)

@@ -294,8 +294,11 @@ class Flattener {
     std::vector<SharedBytes> pieces;
     for (const std::string& input : consts) {
       const auto piece = by_name_.find(parse_input(input).node);
-      if (piece == by_name_.end() || (*piece->second)->op != "Const") {
-        return invalid_argument("node '" + region->name + "' reads its engine from '" + input + "', which is no Const");
+      const bool holds_bytes =
+          piece != by_name_.end() && ((*piece->second)->op == "Const" || (*piece->second)->op == "BladeEnginePiece");
+      if (!holds_bytes) {
+        return invalid_argument("node '" + region->name + "' reads its engine from '" + input +
+                                "', which is neither a Const nor made of BladeEnginePieces");
       }
       BLADE_ASSIGN_OR_RETURN(TensorProto proto, tensor_attr(*piece->second, "value"));
       BLADE_ASSIGN_OR_RETURN(TensorData data, proto.decode());

@@ -313,22 +313,26 @@ class Writer {
     return make_node(std::move(name), "BladeInProfile", std::move(inputs), std::move(attrs));
   }
 
-  // TensorFlow copies constants again and again before the first run; memory for large ones is mapped and cleared anew
-  // each time.
+  // TensorFlow copies a graph again and again before its first run: memory for large attributes is mapped and cleared
+  // anew each time, and of a Const the value is copied for its readers, too.
   void write_engine(const RegionToWrite& region, const std::string& name) {
     const size_t count = region.pieces.size();
     std::vector<std::string> pieces;
     for (size_t i = 0; i < count; ++i) {
       const size_t end = i + 1 < count ? region.pieces[i + 1] : region.engine.size();
       const std::string_view bytes = region.engine.view().substr(region.pieces[i], end - region.pieces[i]);
-      pieces.push_back(count == 1 ? name : name + "/piece_" + std::to_string(i));
-      TensorProto tensor = TensorProto::from_dense(DataType::kUint8, {static_cast<int64_t>(bytes.size())},
-                                                   region.engine.slice(bytes));
-      nodes_.push_back(make_const(pieces.back(), std::move(tensor), DataType::kUint8));
+      pieces.push_back(name + "/piece_" + std::to_string(i));
+      TensorProto tensor =
+          TensorProto::from_dense(DataType::kUint8, {static_cast<int64_t>(bytes.size())}, region.engine.slice(bytes));
+      if (count == 1) {
+        nodes_.push_back(make_const(name, std::move(tensor), DataType::kUint8));
+        return;
+      }
+      nodes_.push_back(
+          make_node(pieces.back(), "BladeEnginePiece", {}, {{"value", AttrValue::of_tensor(std::move(tensor))}}));
     }
-    if (count == 1) return;
-    nodes_.push_back(make_node(name, "BladeEngineFile", std::move(pieces),
-                               {{"N", AttrValue::of_int(static_cast<int64_t>(count))}}));
+    nodes_.push_back(
+        make_node(name, "BladeEngineFile", std::move(pieces), {{"N", AttrValue::of_int(static_cast<int64_t>(count))}}));
   }
 
   void write_region(size_t r) {

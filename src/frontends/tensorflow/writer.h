@@ -2,7 +2,7 @@
 //
 // Region k becomes, in the main graph,
 //   blade/engine_k      Const uint8 [n]: the engine file, weights included; where that is large, BladeEngineFile of the
-//                       Consts blade/engine_k/piece_i that hold it
+//                       BladeEnginePieces blade/engine_k/piece_i that hold it
 //   blade/in_profile_k  BladeInProfile(engine, inputs..., given..., defaults...) -> bool; `given` are the placeholders
 //   with
 //                       a default that the region reads: fed with something else, the original nodes run
@@ -43,8 +43,8 @@ struct StoredConstant {
 struct RegionToWrite {
   std::vector<int32_t> origins;  // source nodes that the engine computes
   std::vector<BoundaryTensor> inputs, outputs;
-  SharedBytes engine;  // the engine file
-  std::vector<size_t> pieces = {0};  // where those of the engine file begin, each to be a Const
+  SharedBytes engine;                // the engine file
+  std::vector<size_t> pieces = {0};  // where those of the engine file begin, each to be a node
   std::vector<StoredConstant> weights;
 };
 
