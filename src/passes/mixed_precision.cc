@@ -73,7 +73,8 @@ bool is_first_layer(const ir::Graph& graph, const ir::Node& node) {
 
 // ---- A GPU: tensor cores.
 bool leads_on_gpu(const ir::Graph&, const ir::Node& node) {
-  return node.op == ir::Op::kConv || node.op == ir::Op::kConvTranspose || node.op == ir::Op::kMatMul;
+  return node.op == ir::Op::kConv || node.op == ir::Op::kConvTranspose || node.op == ir::Op::kMatMul ||
+         node.op == ir::Op::kAttention;
 }
 
 bool follows_on_gpu(const ir::Graph&, const ir::Node& node) {
@@ -175,6 +176,8 @@ class MixedPrecision {
       case ir::Op::kConvTranspose:
       case ir::Op::kMatMul:
         return 2;
+      case ir::Op::kAttention:
+        return 3;
       case ir::Op::kPointwise:
       case ir::Op::kConcat:
       case ir::Op::kPack:
@@ -230,11 +233,13 @@ class MixedPrecision {
                            graph_.node(id).op == ir::Op::kMatMul;
     std::vector<ir::ValueId> inputs = graph_.node(id).inputs;
     for (size_t i = 0; i < inputs.size(); ++i) {
-      // Constant operands of an epilogue (biases) keep their precision: kernels add them in float32.
+      // Constant operands of an epilogue (biases) keep their precision: kernels add them in float32. So do masks, whose
+      // numbers may be too large for float16.
       const bool bias = i >= data && is_matrix && graph_.value(inputs[i]).is_constant();
+      const bool mask = i >= data && graph_.node(id).op == ir::Op::kAttention;
       const bool image =
           i == 0 && !is_half(inputs[0]) && rules_.reads_images(graph_, graph_.node(id)) && !is_cast_in_copy(inputs[0]);
-      if (is_float(inputs[i]) && !bias && !image) inputs[i] = as_half(inputs[i]);
+      if (is_float(inputs[i]) && !bias && !mask && !image) inputs[i] = as_half(inputs[i]);
     }
     graph_.node(id).inputs = std::move(inputs);
     ++converted_;

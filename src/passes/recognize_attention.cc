@@ -386,6 +386,13 @@ bool values_repeat(const Rewriter& rewriter, const Scores& scores, ValueId value
   return false;
 }
 
+// A device's kernels keep a row of queries and of values in registers.
+bool fits_device(const Rewriter& rewriter, const Stored& query, const Node& last) {
+  constexpr int64_t kMost = 128;
+  const auto is_short = [](const ir::Dim& dim) { return dim.is_known() && dim.value() > 0 && dim.value() <= kMost; };
+  return is_short(rewriter.shape(query.value).dim(-1)) && is_short(rewriter.shape(last.outputs[0]).dim(-1));
+}
+
 // Queries and keys of a product, or of its transpose.
 std::pair<Stored, Stored> queries_and_keys(Rewriter& rewriter, const Scores& scores) {
   const ValueId a = scores.product->inputs[0], b = scores.product->inputs[1];
@@ -396,7 +403,7 @@ std::pair<Stored, Stored> queries_and_keys(Rewriter& rewriter, const Scores& sco
 }
 
 // `last` multiplies the weights with the values.
-bool become_attention(Rewriter& rewriter, Node& last) {
+bool become_attention(Rewriter& rewriter, Node& last, bool on_device) {
   if (!is_plain_product(&last) || !is_float32(rewriter, last) || !rewriter.has_one_use(last.inputs[0])) return false;
   const Node* softmax = rewriter.producer(last.inputs[0], Op::kSoftmax);
   if (softmax == nullptr || softmax->get<ir::SoftmaxAttrs>().log) return false;
@@ -405,6 +412,7 @@ bool become_attention(Rewriter& rewriter, Node& last) {
   if (!scores || !ranks_fit(rewriter, *scores, v) || values_repeat(rewriter, *scores, v)) return false;
   const auto [query, key] = queries_and_keys(rewriter, *scores);
   if (query.perm.back() != in_place(static_cast<int>(query.perm.size())).back()) return false;
+  if (on_device && !fits_device(rewriter, query, last)) return false;
   Stored value = stored(rewriter, v, false);
   if (last.get<ir::MatMulAttrs>().transpose_b) value = swapped(value);
   const Masks masks(rewriter, last, *scores);
@@ -431,12 +439,11 @@ bool become_attention(Rewriter& rewriter, Node& last) {
 
 Result<PassResult> recognize_attention(ir::Graph& graph, const PassOptions& options) {
   PassResult result;
-  // Kernels exist for the CPU, in float32: where the products around it are bfloat16, too, as its softmax in float32
-  // costs more by itself than the products gain.
-  if (options.on_device) return result;
+  // On a CPU in float32, where the products around it are bfloat16, too: its softmax in float32 costs more by itself
+  // than the products gain.
   BLADE_ASSIGN_OR_RETURN(Rewriter rewriter, Rewriter::create(graph));
   for (ir::NodeId id : rewriter.order()) {
-    if (!rewriter.is_dead(id) && become_attention(rewriter, graph.node(id))) ++result.changes;
+    if (!rewriter.is_dead(id) && become_attention(rewriter, graph.node(id), options.on_device)) ++result.changes;
   }
   rewriter.finish();
   return result;

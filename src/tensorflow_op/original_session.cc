@@ -45,6 +45,8 @@ std::string function_name(const SharedBytes& wire) {
   return {};
 }
 
+constexpr char kSmall[] = "small";
+
 std::string megabytes(uint64_t bytes) {
   char out[32];
   std::snprintf(out, sizeof(out), "%.1f MB", static_cast<double>(bytes) / 1e6);
@@ -89,6 +91,10 @@ OriginalSession::OriginalSession(OriginalSource source) {
     return;
   }
   if (session_ != nullptr) api_->delete_session(std::exchange(session_, nullptr), new_status().get());
+  if (error == kSmall) {
+    description_ = "in place, since it is small";
+    return;
+  }
   description_ = "without its weights as constants, more slowly than before it was optimized: " + error;
 }
 
@@ -108,6 +114,7 @@ std::string OriginalSession::open(OriginalSource source, uint64_t& weight_bytes)
   source.engine.reset();
   auto original = tensorflow::make_original_graph(*library, source.function, engine, source.producer);
   if (!original.ok()) return original.status().message();
+  if (!original->repays_a_session) return kSmall;
   weight_bytes = original->weight_bytes;
   auto wire = tensorflow::serialize(original->graph);
   if (!wire.ok()) return wire.status().message();

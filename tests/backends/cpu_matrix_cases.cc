@@ -118,6 +118,8 @@ void add_convs(std::vector<Case>& cases) {
       {{1, 7, 13, 4}, {3, 4, 4, 2}, {2, 1}, {2, 1}, Padding::kExplicit},
       {{1, 17, 17, 20}, {1, 7, 20, 33}, {1, 1}, {1, 1}, Padding::kSame},
       {{2, 11, 5, 16}, {7, 1, 16, 9}, {1, 1}, {1, 1}, Padding::kValid},
+      {{1, 9, 17, 20}, {1, 3, 20, 33}, {1, 1}, {1, 1}, Padding::kSame},
+      {{2, 11, 5, 16}, {5, 1, 16, 9}, {1, 1}, {1, 1}, Padding::kValid},
       {{1, 13, 10, 7}, {5, 5, 7, 24}, {1, 1}, {1, 1}, Padding::kSame},
   };
   const std::vector<Epilogue> list = epilogues();

@@ -153,6 +153,20 @@ void add_broadcasts(std::vector<Case>& cases) {
   }
 }
 
+// Pixels times one number a channel and image, as squeeze and excite has them, and products that only look so.
+void add_channel_scales(std::vector<Case>& cases) {
+  const std::vector<std::pair<ir::Dims, ir::Dims>> patterns = {
+      {{1, 7, 7, 64}, {1, 1, 1, 64}}, {{3, 5, 3, 37}, {3, 1, 1, 37}},     {{2, 17, 1}, {2, 1, 1}},
+      {{1, 1, 1, 5}, {1, 1, 1, 5}},   {{2, 40, 31, 100}, {2, 1, 1, 100}}, {{2, 0, 3, 16}, {2, 1, 1, 16}},
+      {{3, 5, 3, 37}, {1, 1, 1, 37}}, {{2, 4, 4, 16}, {2, 4, 1, 16}},     {{2, 4, 4, 16}, {2, 1, 1, 1}}};
+  for (const auto& [pixels, factors] : patterns) {
+    const auto x = random_tensor(DType::kBFloat16, pixels, -5, 5), f = random_tensor(DType::kBFloat16, factors, -1, 1);
+    const std::string name = "channel_scale" + std::to_string(cases.size());
+    cases.push_back(pointwise(name, PointwiseProgram::binary(PointwiseOp::kMul), {x, f}, 0x1p-7));
+    cases.push_back(pointwise(name + "_swapped", PointwiseProgram::binary(PointwiseOp::kMul), {f, x}, 0x1p-7));
+  }
+}
+
 // sigmoid(x * s + t) * x, with s a channel vector and t a scalar: a fused chain with an intermediate that lives long.
 void add_programs(std::vector<Case>& cases) {
   PointwiseProgram program;
@@ -196,6 +210,7 @@ std::vector<Case> pointwise_cases() {
   add_float_ops(cases);
   add_typed_ops(cases);
   add_broadcasts(cases);
+  add_channel_scales(cases);
   add_programs(cases);
   add_casts(cases);
   return cases;

@@ -15,10 +15,12 @@ std::set<std::string>& exercised() {
   return names;
 }
 
-// Winograd in bfloat16 rounds transformed pixels and weights, too.
+// Winograd in bfloat16 rounds transformed pixels and weights, too, which all tiles but those of 2x2 outputs of 3x3 taps
+// amplify.
 Case as_exact_as(const KernelEntry& row, Case c) {
   const std::string name = row.name;
-  if (name.find("winograd") != std::string::npos && name.find("bf16") != std::string::npos) c.tolerance *= 8;
+  if (name.find("winograd") == std::string::npos || name.find("bf16") == std::string::npos) return c;
+  c.tolerance *= name == "cpu.conv.winograd23_bf16" ? 8 : 48;
   return c;
 }
 

@@ -428,9 +428,10 @@ constexpr std::pair<int64_t, int64_t> kWinogradTaps[] = {{3, 3}, {1, 7}, {7, 1},
 template <class T>
 void MatrixKernels::winograd_case(int round, ConvAlgorithm algorithm) {
   Conv2DShape s;
-  const int kinds = sizeof(T) == 2 ? 1 : algorithm == ConvAlgorithm::kWinograd4 ? 7 : 8;
+  const int kinds = algorithm == ConvAlgorithm::kWinograd4 ? 7 : 8;
   std::tie(s.kh, s.kw) = kWinogradTaps[round / 2 % kinds];
   ASSERT_EQ(conv_algorithm_refusal(s, algorithm), nullptr);
+  if (winograd_rounding<T>(s, algorithm) == WinogradRounding::kNever) return;
   s.n = pick({1, 2, 3});
   s.h = pick({1, 2, 5, 7, 14, 17});
   s.w = pick({1, 3, 6, 9, 13, 17});
@@ -455,8 +456,9 @@ void MatrixKernels::winograd_case(int round, ConvAlgorithm algorithm) {
   winograd_conv2d(s, algorithm, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
                   scratch(winograd_scratch_bytes<T>(s, algorithm, pool_->num_threads())));
   check_scratch();
-  // Transformed tiles and weights of bfloat16 are rounded, too; an output has 16 sums of their products.
-  const double rounding = sizeof(T) == 2 ? 0x1p-8 * 2 * std::sqrt(9.0 * static_cast<double>(s.c)) : 0;
+  // Transformed tiles and weights of bfloat16 are rounded, too, and an output is a sum of many of their products.
+  const double amplified = winograd_rounding<T>(s, algorithm) == WinogradRounding::kCoarse ? 6 : 2;
+  const double rounding = sizeof(T) == 2 ? 0x1p-8 * amplified * std::sqrt(static_cast<double>(s.kh * s.kw * s.c)) : 0;
   const double steepest = e.epilogue.gate.used() ? 8 : 1;  // what an epilogue makes of an error
   for (int64_t p = 0; p < pixels; ++p) {
     for (int64_t o = 0; o < s.oc; ++o) {
@@ -474,8 +476,9 @@ TEST_P(MatrixKernels, Winograd) {
   for (int round = 0; round < 112; ++round)
     winograd_case<float>(round, round % 2 == 0 ? ConvAlgorithm::kWinograd2 : ConvAlgorithm::kWinograd4);
 }
-// Root mean squares of errors relative to the results': F(4x4, 3x3) has 2.0e-6 here, and no other is to have much more.
-TEST_P(MatrixKernels, WinogradErrors) {
+// The root mean square of the errors, relative to the results'.
+template <class T>
+void MatrixKernels::check_winograd_errors(double fine, double coarse) {
   for (const auto& [kh, kw] : kWinogradTaps) {
     Conv2DShape s;
     s.kh = kh;
@@ -485,30 +488,40 @@ TEST_P(MatrixKernels, WinogradErrors) {
     s.ow = s.w - kw + 1;
     s.c = 96;
     s.oc = 16;
-    const auto in = random<float>(s.h * s.w * s.c), w = random<float>(kh * kw * s.c * s.oc);
+    const auto in = random<T>(s.h * s.w * s.c), w = random<T>(kh * kw * s.c * s.oc);
     for (ConvAlgorithm algorithm : {ConvAlgorithm::kWinograd2, ConvAlgorithm::kWinograd4}) {
       if (conv_algorithm_refusal(s, algorithm) != nullptr) continue;
-      AlignedBuffer packed = AlignedBuffer::allocate(packed_winograd_bytes<float>(s, algorithm));
+      const WinogradRounding rounding = winograd_rounding<T>(s, algorithm);
+      if (rounding == WinogradRounding::kNever) continue;
+      AlignedBuffer packed = AlignedBuffer::allocate(packed_winograd_bytes<T>(s, algorithm));
       pack_winograd_weights(s, algorithm, w.data(), packed.data());
-      std::vector<float> out(s.output_pixels() * s.oc);
-      winograd_conv2d(s, algorithm, in.data(), packed.data(), out.data(), EpilogueF32(), *pool_,
-                      scratch(winograd_scratch_bytes<float>(s, algorithm, pool_->num_threads())));
+      std::vector<T> out(s.output_pixels() * s.oc);
+      winograd_conv2d(s, algorithm, in.data(), packed.data(), out.data(), Epilogue<T>(), *pool_,
+                      scratch(winograd_scratch_bytes<T>(s, algorithm, pool_->num_threads())));
       double errors = 0, squares = 0;
       for (int64_t p = 0; p < s.output_pixels(); p += 7) {
         for (int64_t o = 0; o < s.oc; ++o) {
-          const double want = conv_at(s, in, w, p, o);
-          errors += (out[p * s.oc + o] - want) * (out[p * s.oc + o] - want);
+          const double want = conv_at(s, in, w, p, o), error = number(out[p * s.oc + o]) - want;
+          errors += error * error;
           squares += want * want;
         }
       }
-      EXPECT_LT(std::sqrt(errors / squares), 3e-6) << describe(s) << " " << conv_algorithm_name(algorithm);
+      EXPECT_LT(std::sqrt(errors / squares), rounding == WinogradRounding::kFine ? fine : coarse)
+          << describe(s) << " " << conv_algorithm_name(algorithm);
     }
   }
 }
 
+// F(4x4, 3x3) has 2.0e-6 here, and no other is to have much more.
+TEST_P(MatrixKernels, WinogradErrors) { check_winograd_errors<float>(3e-6, 0); }
+TEST_P(MatrixKernels, WinogradErrorsBf16) {
+  if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
+  check_winograd_errors<BFloat16>(7e-3, 1.6e-2);
+}
 TEST_P(MatrixKernels, WinogradBf16) {
   if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
-  for (int round = 0; round < 60; ++round) winograd_case<BFloat16>(round, ConvAlgorithm::kWinograd2);
+  for (int round = 0; round < 112; ++round)
+    winograd_case<BFloat16>(round, round % 2 == 0 ? ConvAlgorithm::kWinograd2 : ConvAlgorithm::kWinograd4);
 }
 
 }  // namespace blade::backends::cpu

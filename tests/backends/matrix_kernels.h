@@ -95,6 +95,8 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   template <class T>
   void winograd_case(int round, ConvAlgorithm algorithm);
   template <class T>
+  void check_winograd_errors(double fine, double coarse);
+  template <class T>
   void depthwise_case(int round);
   template <class T>
   void separable_case(int round);

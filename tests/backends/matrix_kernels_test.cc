@@ -65,6 +65,30 @@ TEST_P(MatrixKernels, GemmBf16) {
     gemm_case<BFloat16, float>(round);
   }
 }
+// What a curve makes of every bfloat16 that matters, where its results are going to be rounded to that.
+TEST_P(MatrixKernels, CoarseCurvesBf16) {
+  if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
+  std::vector<BFloat16> a;
+  for (uint32_t bits = 0x3000; bits <= 0x42c0; ++bits) {  // 4.7e-10 to 96
+    for (uint32_t sign : {0u, 0x8000u}) a.emplace_back().bits = static_cast<uint16_t>(bits | sign);
+  }
+  const auto m = static_cast<int64_t>(a.size());
+  const std::vector<BFloat16> one(1, BFloat16(1.0f));
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_b_bytes(packed_steps<BFloat16>(1, 1), 1) + 64);
+  const PackedB view = pack_runs(one.data(), 1, 1, 1, 1, 1, packed.data());
+  for (const Curve curve : {Curve::kSwish, Curve::kGeluErf, Curve::kGeluTanh}) {
+    Epilogue<BFloat16> epilogue;
+    epilogue.gate.curve = curve;
+    epilogue.gate.coarse = true;
+    std::vector<float> c(a.size());
+    gemm(m, 1, a.data(), 1, view, c.data(), 1, epilogue, *pool_,
+         scratch(gemm_scratch_bytes<BFloat16>(m, 1, 1, pool_->num_threads())));
+    for (size_t i = 0; i < a.size(); ++i) {
+      const double x = number(a[i]), want = gated_exactly(curve, x);
+      ASSERT_NEAR(c[i], want, 5e-6 * std::abs(want) + 1e-7) << x;
+    }
+  }
+}
 TEST_P(MatrixKernels, GemmAmx) {
   if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
   for (int round = 0; round < 90; ++round) {

@@ -407,6 +407,47 @@ TEST(DevicePlan, SizesAreFoundOnTheHost) {
   }
 }
 
+// softmax(q k^T) v is one step where the device has a row for it.
+TEST(DevicePlan, AttentionIsOneStep) {
+  constexpr KernelEntry kAttention[] = {{"fake.attention", ir::Op::kAttention, yes, nullptr,
+                                         backends::reference::create<backends::reference::run_attention>}};
+  ir::Graph graph;
+  const ir::ValueId x = graph.add_input("x:0", ir::DType::kFloat32, ir::Shape::of(std::vector<int64_t>{2, 3}));
+  const auto add = [&](ir::Op op, const char* name, std::vector<ir::ValueId> inputs, ir::Attrs attrs) {
+    return graph.add_node(op, name, std::move(inputs), 1, std::move(attrs)).outputs[0];
+  };
+  const ir::ValueId row =
+      add(ir::Op::kReshape, "row",
+          {x, graph.add_constant(ir::make_tensor<int32_t>(ir::DType::kInt32, {3}, std::vector<int32_t>{1, 2, 3}))},
+          ir::Attrs());
+  ir::MatMulAttrs by_rows;
+  by_rows.transpose_b = true;
+  const ir::ValueId scores = add(ir::Op::kMatMul, "scores", {row, row}, by_rows);
+  const ir::ValueId weights = add(ir::Op::kSoftmax, "weights", {scores}, ir::SoftmaxAttrs{});
+  graph.set_outputs({add(ir::Op::kMatMul, "y", {weights, row}, ir::MatMulAttrs{})}, {"y"});
+  ASSERT_TRUE(ir::infer_shapes(graph).ok());
+  FakeDevice device(kAttention);
+  EngineOptions options;
+  const auto on_host = Engine::create(graph.clone(), {}, options);
+  options.device = &device;
+  const auto engine = Engine::create(std::move(graph), {}, options);
+  ASSERT_TRUE(on_host.ok() && engine.ok());
+  const ir::Dims dims = {2, 3};
+  const auto plan = (*engine)->plan_for({&dims, 1});
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  int computing = 0;
+  for (const Step& step : (*plan)->steps) {
+    if (step.op != ir::Op::kAttention) continue;
+    EXPECT_FALSE(step.on_host);
+    ++computing;
+  }
+  EXPECT_EQ(computing, 1);
+  const std::vector<float> values = {1, -2, 3, 0.25f, 5, -6};
+  const std::vector<float> want = run(**on_host, values), got = run(**engine, values);
+  ASSERT_EQ(want.size(), got.size());
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(want[i], got[i], 1e-5) << i;
+}
+
 TEST(DevicePlan, UnknownDevicesAreNamed) {
   const auto device = device_by_name("tpu");
   EXPECT_EQ(device.status().message(), "device is 'tpu'; expected 'cpu', 'gpu' or 'auto'");

@@ -192,6 +192,7 @@ TEST(Writer, OriginalNodesAsAGraphReadConstants) {
   EXPECT_EQ(made->num_outputs, 2u);
   EXPECT_EQ(made->weight_bytes, 32u);
   EXPECT_EQ(made->graph->versions->producer, 27);
+  EXPECT_FALSE(made->repays_a_session);  // one small product
   const auto shape = shape_attr(*find(made->graph, "input_0"), "shape");
   ASSERT_TRUE(shape.ok()) << shape.status().message();
   EXPECT_EQ(shape->dims, (std::vector<int64_t>{-1, 4}));

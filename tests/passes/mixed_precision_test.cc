@@ -131,6 +131,28 @@ TEST(MixedPrecision, OnACpuDepthwiseConvolutionsFollow) {
   }
 }
 
+// Its masks stay float32, also constant ones that are no float16 numbers, and it stays whole where it is asked to.
+TEST(MixedPrecision, AttentionLeadsButForItsMasks) {
+  for (const bool kept : {false, true}) {
+    blade::testing::GraphBuilder b;
+    const std::vector<int64_t> plain = {0, 1, 2};
+    const auto mask = b.constant<float>({3}, {0, -1e9f, 0});
+    const auto y =
+        b.op(ir::Op::kAttention, {b.input("q", {2, 5, 8}), b.input("k", {2, 3, 8}), b.input("v", {2, 3, 8}), mask},
+             ir::AttentionAttrs{0.5f, plain, plain, plain, plain, false});
+    ir::Graph graph = b.output(y, "y").build();
+    const ir::Node& node = blade::testing::only(graph, ir::Op::kAttention);
+    const std::string name = node.name;
+    ASSERT_TRUE(run(graph, true, kept ? std::vector<std::string>{name} : std::vector<std::string>{}).ok());
+    const ir::Node& attention = blade::testing::only(graph, ir::Op::kAttention);
+    for (size_t i = 0; i < 3; ++i) {
+      EXPECT_EQ(graph.value(attention.inputs[i]).dtype, kept ? ir::DType::kFloat32 : ir::DType::kFloat16);
+    }
+    EXPECT_EQ(graph.value(attention.inputs[3]).dtype, ir::DType::kFloat32);
+    EXPECT_EQ(graph.value(graph.outputs()[0]).dtype, ir::DType::kFloat32);
+  }
+}
+
 TEST(MixedPrecision, OnACpuTransposedConvolutionsLeadWhereThereAreKernels) {
   for (const int64_t dilation : {1, 2}) {
     blade::testing::GraphBuilder b;

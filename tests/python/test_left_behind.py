@@ -351,3 +351,22 @@ def test_what_else_a_batched_function_reads_is_left_alone(tmp_path):
     report = optimized_around(build, tmp_path)
     assert report.coverage["regions"] >= 1 and report.accuracy["holds"]
     assert any(entry["op"] == "BatchFunction" for entry in report.coverage["left_behind"])
+
+
+def test_nothing_waits_for_checks_that_were_stripped():
+    """Else what an Assert looks at would be computed in TensorFlow beside the engine."""
+    graph = tf.Graph()
+    with graph.as_default():
+        x = tf.placeholder(tf.float32, [None, 32], name="x")
+        weights = np.random.default_rng(5).standard_normal((32, 32)).astype(np.float32)
+        y = tf.nn.relu(tf.matmul(x, weights, name="product"))
+        with tf.control_dependencies([tf.Assert(tf.reduce_all(y >= 0), [y], name="check")]):
+            y = tf.matmul(tf.tanh(y), weights)
+        with tf.control_dependencies([tf.no_op(), y]):
+            tf.identity(tf.nn.softmax(y), name="out")
+    feed = {"x:0": np.ones((2, 32), np.float32)}
+    config = blade.Config()
+    config.tuning.disable_perf_check = True
+    optimized, _, report = blade.optimize(graph.as_graph_def(), "o1", "cpu", config, outputs=["out"], test_data=[feed])
+    assert report.coverage["regions"] == 1
+    assert not {"Assert", "MatMul", "Relu"} & {node.op for node in optimized.node}

@@ -106,11 +106,16 @@ Support supports_winograd(const KernelRequest& request) {
   if (Support s = needs_dtype(request, kElement<T>); !s.ok) return s;
   if (const char* refusal = conv_algorithm_refusal(conv_shape(request), kAlgorithm)) return Support::no(refusal);
   if (!has_taps(conv_shape(request), kTaps)) return Support::no(taps_refusal(kTaps));
+  if (winograd_rounding<T>(conv_shape(request), kAlgorithm) == WinogradRounding::kNever)
+    return Support::no("tiles of 4 outputs are too inexact for so many taps in bfloat16");
   return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
 }
 
+// Coarse rows are for who checks the answers: tuning does.
 template <ConvAlgorithm kAlgorithm, class T = float>
 double winograd_us(const KernelRequest& request) {
+  if (winograd_rounding<T>(conv_shape(request), kAlgorithm) == WinogradRounding::kCoarse)
+    return never_by_prediction(request);
   return conv_cost_us<T>(conv_shape(request), kAlgorithm, request.num_threads);
 }
 
@@ -271,6 +276,14 @@ constexpr KernelEntry kConvRows[] = {
     {"cpu.conv.winograd23_volume_f32", ir::Op::kConv, supports_winograd<kTwo, Taps::kVolume>, winograd_us<kTwo>,
      create_winograd<kTwo>, winograd_blockings<kTwo>},
     {"cpu.conv.winograd23_bf16", ir::Op::kConv, supports_winograd<kTwo, Taps::k3x3, BFloat16>,
+     winograd_us<kTwo, BFloat16>, create_winograd<kTwo, BFloat16>, winograd_blockings<kTwo, BFloat16>},
+    {"cpu.conv.winograd43_bf16", ir::Op::kConv, supports_winograd<kFour, Taps::k3x3, BFloat16>,
+     winograd_us<kFour, BFloat16>, create_winograd<kFour, BFloat16>, winograd_blockings<kFour, BFloat16>},
+    {"cpu.conv.winograd25_bf16", ir::Op::kConv, supports_winograd<kTwo, Taps::k5x5, BFloat16>,
+     winograd_us<kTwo, BFloat16>, create_winograd<kTwo, BFloat16>, winograd_blockings<kTwo, BFloat16>},
+    {"cpu.conv.winograd4_line_bf16", ir::Op::kConv, supports_winograd<kFour, Taps::kLine, BFloat16>,
+     winograd_us<kFour, BFloat16>, create_winograd<kFour, BFloat16>, winograd_blockings<kFour, BFloat16>},
+    {"cpu.conv.winograd2_line_bf16", ir::Op::kConv, supports_winograd<kTwo, Taps::kLine, BFloat16>,
      winograd_us<kTwo, BFloat16>, create_winograd<kTwo, BFloat16>, winograd_blockings<kTwo, BFloat16>},
     {"cpu.conv.direct_f32", ir::Op::kConv, supports_direct<float>, direct_us<float>, create_direct,
      direct_blockings<float>},

@@ -190,6 +190,7 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
       fast.gate_ = {instr.alpha, 3 * instr.alpha, 6 * instr.alpha};
     } else if (const Curve curve = curve_of(instr, current); curve != Curve::kNone && !gated && !scaled && !shifted) {
       fast.gate_.curve = curve;
+      fast.gate_.coarse = activations == ir::DType::kBFloat16;
     } else if (const int scale = channels_operand(instr, PointwiseOp::kMul, current);
                scale >= 0 && !scaled && !shifted) {
       scaled = true;

@@ -9,6 +9,7 @@ namespace blade::backends::cpu {
 
 std::span<const KernelEntry> pointwise_rows();
 std::span<const KernelEntry> cast_rows();
+std::span<const KernelEntry> channel_scale_rows();
 std::span<const KernelEntry> conv_rows();
 std::span<const KernelEntry> few_channel_conv_rows();
 std::span<const KernelEntry> depthwise_rows();

@@ -16,6 +16,7 @@ std::span<const KernelEntry> vector_rows();          // products of a few rows
 std::span<const KernelEntry> matmul_rows();
 std::span<const KernelEntry> cublaslt_rows();  // products by NVIDIA's library
 std::span<const KernelEntry> cudnn_rows();     // convolutions by NVIDIA's library
+std::span<const KernelEntry> attention_rows();
 std::span<const KernelEntry> pointwise_rows();
 std::span<const KernelEntry> spatial_rows();   // pooling, resizing
 std::span<const KernelEntry> reduce_rows();    // reductions, softmax, layer normalization

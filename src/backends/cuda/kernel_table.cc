@@ -16,9 +16,10 @@ std::vector<KernelEntry> join_rows(std::initializer_list<std::span<const KernelE
 }  // namespace
 
 std::span<const KernelEntry> cuda_kernels() {
-  static const std::vector<KernelEntry> table = join_rows(
-      {pipeline_rows(), patch_rows(), vector_rows(), matmul_rows(), stem_rows(), transpose_conv_rows(), conv_rows(),
-       cublaslt_rows(), cudnn_rows(), pointwise_rows(), spatial_rows(), reduce_rows(), movement_rows()});
+  static const std::vector<KernelEntry> table =
+      join_rows({pipeline_rows(), patch_rows(), vector_rows(), matmul_rows(), stem_rows(), transpose_conv_rows(),
+                 conv_rows(), cublaslt_rows(), cudnn_rows(), attention_rows(), pointwise_rows(), spatial_rows(),
+                 reduce_rows(), movement_rows()});
   return table;
 }
 

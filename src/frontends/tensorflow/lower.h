@@ -101,6 +101,7 @@ Status lower_segment_reduce(LowerContext& context, int argument);
 Status lower_unsorted_segment(LowerContext& context, int argument);
 Status lower_sparse_segment(LowerContext& context, int argument);
 Status lower_sparse_reduce(LowerContext& context, int argument);
+Status lower_sparse_reorder(LowerContext& context, int argument);
 Status lower_bincount(LowerContext& context, int argument);
 Status lower_search_sorted(LowerContext& context, int argument);
 Status lower_bucketize(LowerContext& context, int argument);

@@ -263,4 +263,32 @@ Status lower_in_top_k(LowerContext& context, int) {
                               {inside, e.pointwise(PointwiseOp::kLogicalAnd, "sure", {known, finite})}));
 }
 
+// In the order of the elements' places in the dense tensor: the first of those from the end backwards.
+Status lower_sparse_reorder(LowerContext& context, int) {
+  const ir::Shape& shape = context.shape(context.input(2));
+  if (!shape.has_rank() || shape.rank() != 1 || !shape.dim(0).is_known()) {
+    return unimplemented("the rank of its tensor is not known");
+  }
+  Emitter e(context);
+  ir::ValueId place = ir::kNone;
+  for (int64_t k = 0; k < shape.dim(0).value(); ++k) {
+    const ir::ValueId dim = e.emit(ir::Op::kGather, "dim", {context.input(2), e.integer(k)}, ir::GatherAttrs{});
+    const ir::ValueId along = e.emit(ir::Op::kGather, "along", {context.input(0), e.integer(k)}, ir::GatherAttrs{1, 0});
+    place = place == ir::kNone
+                ? along
+                : e.pointwise(PointwiseOp::kAdd, "place", {e.pointwise(PointwiseOp::kMul, "row", {place, dim}), along});
+  }
+  if (place == ir::kNone) return unimplemented("its tensor is a scalar");
+  const ir::ValueId count = e.dim(context.input(1), 0, ir::DType::kInt32);
+  const ir::ValueId backwards = e.pointwise(PointwiseOp::kNeg, "backwards", {place});
+  BLADE_RETURN_IF_ERROR(e.status());
+  BLADE_ASSIGN_OR_RETURN(const auto order,
+                         context.emit_many(ir::Op::kTopK, "order", {backwards, count}, 2, ir::TopKAttrs{}));
+  BLADE_ASSIGN_OR_RETURN(const ir::ValueId indices,
+                         context.emit(ir::Op::kGather, "", {context.input(0), order[1]}, ir::GatherAttrs{}));
+  BLADE_ASSIGN_OR_RETURN(const ir::ValueId values,
+                         context.emit(ir::Op::kGather, "values", {context.input(1), order[1]}, ir::GatherAttrs{}));
+  return context.finish({indices, values});
+}
+
 }  // namespace blade::tensorflow

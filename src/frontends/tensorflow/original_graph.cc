@@ -1,6 +1,7 @@
 // Turns a region's function into a graph with placeholders that calls it.
 #include "frontends/tensorflow/original_graph.h"
 
+#include <algorithm>
 #include <map>
 #include <unordered_map>
 #include <utility>
@@ -63,6 +64,15 @@ TensorShapeProto shape_of_arg(const FunctionFields& function, uint32_t number) {
   return shapes->second.as_list()->shapes.size() == 1 ? shapes->second.as_list()->shapes[0] : unknown;
 }
 
+// Filters are what TensorFlow arranges anew where they are no constants; of large weights of any kind the session's
+// cost is no matter.
+bool repays_a_session(const FunctionFields& function, uint64_t weight_bytes) {
+  constexpr int kConvolutions = 3;
+  constexpr uint64_t kWeightBytes = 1 << 20;
+  const auto convolves = [](const NodeDef& node) { return node->op.find("Conv") != std::string::npos; };
+  return weight_bytes >= kWeightBytes || std::ranges::count_if(function.nodes, convolves) >= kConvolutions;
+}
+
 NodeDef make_placeholder(std::string name, DataType type, TensorShapeProto shape) {
   NodeFields fields;
   fields.name = std::move(name);
@@ -101,6 +111,7 @@ Result<OriginalGraph> make_original_graph(const FunctionLibrary& library, std::s
     out.weight_bytes += data.content.size();
     graph.nodes.push_back(std::move(weight));
   }
+  out.repays_a_session = repays_a_session(*original.function, out.weight_bytes);
   for (const NodeDef& node : graph.nodes) call.inputs.push_back(node->name);
   for (const ArgDef& arg : signature.output_args) results.push_back(arg.type);
   out.num_outputs = results.size();

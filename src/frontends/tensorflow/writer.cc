@@ -64,6 +64,7 @@ class Writer {
     plans_.resize(index_.size());
     live_.assign(index_.size(), 0);
     foreign_node_.assign(index_.size(), ir::kNone);
+    staying_ = model_.foreign;
     has_foreign_ = std::any_of(model_.foreign.begin(), model_.foreign.end(), [](char stays) { return stays != 0; });
     for (ir::NodeId id = 0; id < graph_.num_node_slots(); ++id) {
       if (!graph_.is_live(id)) continue;
@@ -71,6 +72,11 @@ class Writer {
       if (node.origin < 0 || node.origin >= index_.size()) continue;
       live_[node.origin] = 1;
       if (node.op == ir::Op::kForeign) foreign_node_[node.origin] = id;
+    }
+    // Nobody waits for checks that were stripped: what they look at would be computed in TensorFlow as well.
+    for (int node = 0; node < index_.size(); ++node) {
+      const std::string& op = node_at(node)->op;
+      if (!live_[node] && (op == "Assert" || op == "PrintV2")) staying_[node] = 0;
     }
     for (ir::ValueId id = 0; id < graph_.num_values(); ++id) {
       const ir::Value& value = graph_.value(id);
@@ -199,7 +205,7 @@ class Writer {
     for (std::set<int> seen = {node}; !pending.empty();) {
       const int at = pending.back();
       pending.pop_back();
-      for (int producer : index_.controls_among(model_.foreign, at)) controls.insert(producer);
+      for (int producer : index_.controls_among(staying_, at)) controls.insert(producer);
       for (const TensorRef& ref : index_.inputs(at)) {
         if (seen.insert(ref.node).second) pending.push_back(ref.node);
       }
@@ -217,7 +223,7 @@ class Writer {
     for (const std::string& input : functions_[r].extra_inputs) BLADE_RETURN_IF_ERROR(demand(input));
     std::set<int> controls;
     for (int32_t origin : regions_[r].origins) {
-      for (int producer : index_.controls_among(model_.foreign, origin)) controls.insert(producer);
+      for (int producer : index_.controls_among(staying_, origin)) controls.insert(producer);
     }
     for (int producer : controls) {
       keep(producer);
@@ -269,7 +275,7 @@ class Writer {
       BLADE_RETURN_IF_ERROR(demand(tensor));
       inputs.push_back(short_name(tensor));
     }
-    for (int producer : index_.controls_among(model_.foreign, node)) {
+    for (int producer : index_.controls_among(staying_, node)) {
       keep(producer);
       inputs.push_back("^" + node_at(producer)->name);
     }
@@ -522,6 +528,7 @@ class Writer {
   std::vector<char> reads_default_;  // source nodes that a PlaceholderWithDefault other than the inputs reaches
   std::vector<ir::NodeId> foreign_node_;
   bool has_foreign_ = false;
+  std::vector<char> staying_;  // model_.foreign without the checks that were stripped: what control edges lead to
   std::unordered_map<std::string, ir::ValueId> constants_;
   std::unordered_map<std::string, std::pair<size_t, size_t>> made_by_;  // tensor -> region, output
   std::vector<RegionFunctions> functions_;

@@ -31,7 +31,9 @@ Status infer_attention(InferContext& c) {
   const auto rank = static_cast<int>(a.query_perm.size());
   if (rank < 2) return infer_error(c, "has operands of ", rank, " dims, expected 2 or more");
   const auto inputs = static_cast<int>(c.node().inputs.size());
-  for (int i = 1; i < inputs; ++i) BLADE_RETURN_IF_ERROR(check_same_dtype(c, 0, i));
+  for (int i = 1; i < inputs; ++i) {
+    if (i < 3 || c.input_dtype(i) != DType::kFloat32) BLADE_RETURN_IF_ERROR(check_same_dtype(c, 0, i));
+  }
   BLADE_ASSIGN_OR_RETURN(const Shape q, permuted_input(c, 0, a.query_perm, rank));
   BLADE_ASSIGN_OR_RETURN(const Shape k, permuted_input(c, 1, a.key_perm, rank));
   BLADE_ASSIGN_OR_RETURN(const Shape v, permuted_input(c, 2, a.value_perm, rank));

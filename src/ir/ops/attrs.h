@@ -101,7 +101,7 @@ struct EinsumAttrs {
 // softmax(scale * q k^T + mask + mask) v, the masks optional; with mask_replaces the first one does not add to scores
 // but stands in their place where it is not 0. For [batch..., row, column] operands: input i of q, k, v transposed by
 // its permutation, as Transpose does; the result is transposed by output_perm. Dims broadcast as they do in the
-// products and sums.
+// products and sums. Masks are of the operands' type or float32.
 struct AttentionAttrs {
   float scale = 1;
   std::vector<int64_t> query_perm, key_perm, value_perm, output_perm;

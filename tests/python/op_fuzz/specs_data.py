@@ -306,6 +306,16 @@ for op in ("Sum", "Max"):
     spec("SparseReduce" + op, sparse_reduce, types=FLOATS + INTEGERS, rtol=loose(2))
 
 
+def sparse_reorder(d):
+    shape = d.shape(1, 4, 0)
+    places = d.rng.permutation(int(np.prod(shape)))[: d.int(0, 40)]
+    return dict(input_indices=np.stack(np.unravel_index(places, shape), -1).astype(np.int64), input_values=d.values((len(places),)),
+                input_shape=d.maybe_const(np.array(shape, np.int64)))  # fmt: skip
+
+
+spec("SparseReorder", sparse_reorder, types=ANY)
+
+
 def sparse_reshape(d):
     dims = [d.int(1, 6) for _ in range(d.int(1, 4))]
     places = d.rng.integers(0, int(np.prod(dims)), d.int(0, 9))

@@ -40,6 +40,39 @@ HWY_ATTR void narrow_row(const float* from, BFloat16* to, int64_t count) {
   convert_rows(from, to, count);
 }
 
+#if HWY_TARGET == HWY_AVX3
+HWY_ATTR void scale_rows_natively(const BFloat16* from, const float* factors, BFloat16* to, int64_t rows,
+                                  int64_t channels) {
+  const D d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t row = 0; row < rows; ++row, from += channels, to += channels) {
+    int64_t c = 0;
+    for (; c + lanes <= channels; c += lanes)
+      store_natively(hn::Mul(load_all(from + c), hn::LoadU(d, factors + c)), to + c);
+    if (c == channels) continue;
+    const V last = hn::Mul(load_some(d, from + c, channels - c), load_some(d, factors + c, channels - c));
+    store_some_natively(last, to + c, channels - c);
+  }
+}
+#endif
+
+HWY_ATTR void scale_all_rows(const BFloat16* from, const float* factors, BFloat16* to, int64_t rows, int64_t channels) {
+#if HWY_TARGET == HWY_AVX3
+  if (rounds_natively()) {
+    scale_rows_natively(from, factors, to, rows, channels);
+    return;
+  }
+#endif
+  const D d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t row = 0; row < rows; ++row, from += channels, to += channels) {
+    for (int64_t c = 0; c < channels; c += lanes) {
+      const int64_t left = channels - c;
+      store_some(hn::Mul(load_some(d, from + c, left), load_some(d, factors + c, left)), d, to + c, left);
+    }
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace blade::backends::cpu
 HWY_AFTER_NAMESPACE();
@@ -48,7 +81,11 @@ HWY_AFTER_NAMESPACE();
 namespace blade::backends::cpu {
 HWY_EXPORT(widen_row);
 HWY_EXPORT(narrow_row);
+HWY_EXPORT(scale_all_rows);
 void widen(const BFloat16* from, float* to, int64_t count) { HWY_DYNAMIC_DISPATCH(widen_row)(from, to, count); }
 void narrow(const float* from, BFloat16* to, int64_t count) { HWY_DYNAMIC_DISPATCH(narrow_row)(from, to, count); }
+void scale_rows(const BFloat16* from, const float* factors, BFloat16* to, int64_t rows, int64_t channels) {
+  HWY_DYNAMIC_DISPATCH(scale_all_rows)(from, factors, to, rows, channels);
+}
 }  // namespace blade::backends::cpu
 #endif

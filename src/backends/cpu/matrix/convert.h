@@ -1,4 +1,4 @@
-// Conversion of rows between bfloat16 and float32.
+// Conversion of rows between bfloat16 and float32, and what is done on the way.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,8 @@ namespace blade::backends::cpu {
 void widen(const BFloat16* from, float* to, int64_t count);
 // Rounds to nearest even.
 void narrow(const float* from, BFloat16* to, int64_t count);
+// to[row][c] = from[row][c] * factors[c], rounded once; `to` may be `from`.
+void scale_rows(const BFloat16* from, const float* factors, BFloat16* to, int64_t rows, int64_t channels);
 
 // For templates over the type of activations.
 inline void convert(const BFloat16* from, float* to, int64_t count) { widen(from, to, count); }

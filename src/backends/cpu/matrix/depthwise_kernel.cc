@@ -67,7 +67,7 @@ HWY_ATTR HWY_INLINE void finish(const DepthwiseArgs<T>& a, const V* acc, int64_t
     const V lo = hn::Set(d, a.lo), hi = hn::Set(d, a.hi);
 #pragma GCC unroll 8
     for (int x = 0; x < kOutputs; ++x) hn::Store(clamped(acc[x], lo, hi), d, block + x * kLanes);
-    curve_block(a.gate.curve, block, kOutputs * kLanes);
+    curve_block(a.gate, block, kOutputs * kLanes);
 #pragma GCC unroll 8
     for (int x = 0; x < kOutputs; ++x) put<kPart>(a, hn::Load(d, block + x * kLanes), row, x, c);
     return;

@@ -129,7 +129,7 @@ HWY_ATTR HWY_INLINE void finish_block(const DepthwiseArgs<BFloat16>& a, V (&lowe
       hn::Store(lower[x], d, block + 2 * x * kSums);
       hn::Store(upper[x], d, block + (2 * x + 1) * kSums);
     }
-    curve_block(a.gate.curve, block, 2 * kOutputs * kSums);
+    curve_block(a.gate, block, 2 * kOutputs * kSums);
 #pragma GCC unroll 8
     for (int x = 0; x < kOutputs; ++x) {
       lower[x] = hn::Load(d, block + 2 * x * kSums);

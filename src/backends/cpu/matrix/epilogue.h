@@ -27,6 +27,7 @@ enum class Curve : uint8_t { kNone, kSwish, kGeluErf, kGeluTanh };
 struct Gate {
   float scale = 0, shift = 0, hi = 0;
   Curve curve = Curve::kNone;
+  bool coarse = false;  // results are rounded to bfloat16 next, which the curve may count on
   bool used() const { return scale != 0 || curve != Curve::kNone; }
 };
 

@@ -27,36 +27,39 @@ HWY_ATTR HWY_INLINE V clamped(V x, V lo, V hi) {
 
 struct GateVectors {
   V scale, shift, hi;
-  Curve curve;
+  const Gate* gate;
 };
 HWY_ATTR HWY_INLINE GateVectors gate_vectors(const Gate& gate) {
   const D d;
-  return {hn::Set(d, gate.scale), hn::Set(d, gate.shift), hn::Set(d, gate.hi), gate.curve};
+  return {hn::Set(d, gate.scale), hn::Set(d, gate.shift), hn::Set(d, gate.hi), &gate};
 }
-// For many vectors at once: the code and its constants stay out of the kernels.
-[[maybe_unused]] HWY_ATTR HWY_NOINLINE static void curve_block(Curve curve, float* x, int64_t count) {
+template <class Fn>
+HWY_ATTR HWY_INLINE void map_block(Fn fn, float* x, int64_t count) {
   const D d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  switch (curve) {
-    case Curve::kSwish:
-      for (int64_t i = 0; i < count; i += lanes) hn::Store(swish_of(hn::Load(d, x + i)), d, x + i);
-      return;
-    case Curve::kGeluErf:
-      for (int64_t i = 0; i < count; i += lanes) hn::Store(gelu_erf_of(hn::Load(d, x + i)), d, x + i);
-      return;
-    case Curve::kGeluTanh:
-      for (int64_t i = 0; i < count; i += lanes) hn::Store(gelu_tanh_of(hn::Load(d, x + i)), d, x + i);
-      return;
-    case Curve::kNone:
-      return;
-  }
+  for (int64_t i = 0; i < count; i += lanes) hn::Store(fn(hn::Load(d, x + i)), d, x + i);
 }
+#define BLADE_MAP(name) map_block([](V v) HWY_ATTR { return name(v); }, x, count)
+// For many vectors at once: the code and its constants stay out of the kernels.
+[[maybe_unused]] HWY_ATTR HWY_NOINLINE static void curve_block(const Gate& gate, float* x, int64_t count) {
+#if HWY_TARGET == HWY_AVX3
+  if (gate.coarse && gate.curve != Curve::kGeluErf) {
+    if (gate.curve == Curve::kSwish) BLADE_MAP(coarse_swish_of);
+    if (gate.curve == Curve::kGeluTanh) BLADE_MAP(coarse_gelu_tanh_of);
+    return;
+  }
+#endif
+  if (gate.curve == Curve::kSwish) BLADE_MAP(swish_of);
+  if (gate.curve == Curve::kGeluErf) BLADE_MAP(gelu_erf_of);
+  if (gate.curve == Curve::kGeluTanh) BLADE_MAP(gelu_tanh_of);
+}
+#undef BLADE_MAP
 
 HWY_ATTR HWY_INLINE V gated(const GateVectors& gate, V x) {
-  if (gate.curve != Curve::kNone) {
+  if (gate.gate->curve != Curve::kNone) {
     HWY_ALIGN float lanes[HWY_MAX_BYTES / sizeof(float)];
     hn::Store(x, D(), lanes);
-    curve_block(gate.curve, lanes, static_cast<int64_t>(hn::Lanes(D())));
+    curve_block(*gate.gate, lanes, static_cast<int64_t>(hn::Lanes(D())));
     return hn::Load(D(), lanes);
   }
   return hn::Mul(x, hn::Min(hn::Max(hn::MulAdd(x, gate.scale, gate.shift), hn::Zero(D())), gate.hi));

@@ -122,7 +122,7 @@ HWY_ATTR HWY_INLINE void apply_scale(const TileArgs<T>& a, V (&acc)[kRows][kVect
 }
 
 template <int kRows, int kVectors>
-HWY_ATTR HWY_INLINE void apply_curve(Curve curve, V (&acc)[kRows][kVectors]) {
+HWY_ATTR HWY_INLINE void apply_curve(const Gate& gate, V (&acc)[kRows][kVectors]) {
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
   HWY_ALIGN float block[kRows * kVectors * kLanes];
 #pragma GCC unroll 14
@@ -130,7 +130,7 @@ HWY_ATTR HWY_INLINE void apply_curve(Curve curve, V (&acc)[kRows][kVectors]) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) hn::Store(acc[i][v], D(), block + (i * kVectors + v) * kLanes);
   }
-  curve_block(curve, block, kRows * kVectors * kLanes);
+  curve_block(gate, block, kRows * kVectors * kLanes);
 #pragma GCC unroll 14
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
@@ -141,7 +141,7 @@ HWY_ATTR HWY_INLINE void apply_curve(Curve curve, V (&acc)[kRows][kVectors]) {
 template <class T, int kRows, int kVectors>
 HWY_ATTR HWY_INLINE void apply_gate(const TileArgs<T>& a, V (&acc)[kRows][kVectors]) {
   if (a.gate.curve != Curve::kNone) {
-    apply_curve<kRows, kVectors>(a.gate.curve, acc);
+    apply_curve<kRows, kVectors>(a.gate, acc);
     return;
   }
   const GateVectors gate = gate_vectors(a.gate);

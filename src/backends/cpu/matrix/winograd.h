@@ -9,9 +9,18 @@
 
 namespace blade::backends::cpu {
 
-// T: float or, with kWinograd2 and 3x3 alone, BFloat16: transforms and sums in float32, transformed tiles and weights
-// in T. `algorithm` is kWinograd2 or kWinograd4, and conv_algorithm_refusal() is null for it. The packed weights depend
-// on the taps, depth's included, the channels and the algorithm alone.
+// How a convolution in T loses by an algorithm.
+enum class WinogradRounding {
+  kFine,    // nothing that matters: the choice is one of time alone
+  kCoarse,  // several times what rounding the operands loses: only where the answers are known to hold
+  kNever
+};
+// T: float or BFloat16, where transforms and sums are in float32, transformed tiles and weights in bfloat16.
+template <class T>
+WinogradRounding winograd_rounding(const Conv2DShape& shape, ConvAlgorithm algorithm);
+
+// `algorithm` is kWinograd2 or kWinograd4, conv_algorithm_refusal() is null for it and winograd_rounding() not kNever.
+// The packed weights depend on the taps, depth's included, the channels and the algorithm alone.
 template <class T>
 size_t packed_winograd_bytes(const Conv2DShape& shape, ConvAlgorithm algorithm);
 // From [depth.taps][kh][kw][c][oc]; transformed in double.

@@ -27,10 +27,13 @@ HWY_ATTR HWY_INLINE V scaled(double factor, V a) {
   return factor == 1 ? a : hn::Mul(hn::Set(D(), static_cast<float>(factor)), a);
 }
 
+template <class T>
+inline constexpr bool kRounded = sizeof(T) < sizeof(float);
+
 // The polynomial without pair kSkip over every second input from `from` on. Inputs: anything with d[i].
-template <int kT, int kSkip, class Inputs>
+template <class T, int kT, int kSkip, class Inputs>
 HWY_ATTR HWY_INLINE V polynomial_of(const Inputs& d, int from) {
-  constexpr auto kFactors = winograd_polynomial<kT>(kSkip);
+  constexpr auto kFactors = winograd_polynomial<kT>(kSkip, kRounded<T>);
   constexpr int kDegree = kWinogradPairs<kT> - (kSkip >= 0 ? 1 : 0);
   V sum = d[from + 2 * kDegree];
 #pragma GCC unroll 4
@@ -46,29 +49,30 @@ inline constexpr bool kIsPair = kGroup > 0 && kGroup < kGroups<kT> - 1;
 template <int kT, int kGroup>
 inline constexpr int kFirstPoint = kGroup == 0 ? 0 : 2 * kGroup - 1;
 
-template <int kT, int kGroup, class Inputs>
+template <class T, int kT, int kGroup, class Inputs>
 HWY_ATTR HWY_INLINE void input_group(const Inputs& d, V& first, V& second) {
   if constexpr (kIsPair<kT, kGroup>) {
-    const V even = polynomial_of<kT, kGroup - 1>(d, 2);
-    const V odd = polynomial_of<kT, kGroup - 1>(d, 1);
-    first = add_scaled(winograd_pair(kT, kGroup - 1), odd, even);
-    second = add_scaled(-winograd_pair(kT, kGroup - 1), odd, even);
+    const V even = polynomial_of<T, kT, kGroup - 1>(d, 2);
+    const V odd = polynomial_of<T, kT, kGroup - 1>(d, 1);
+    constexpr double kPoint = winograd_pair(kT, kGroup - 1, kRounded<T>);
+    first = add_scaled(kPoint, odd, even);
+    second = add_scaled(-kPoint, odd, even);
   } else {
-    first = polynomial_of<kT, -1>(d, kGroup == 0 ? 0 : 1);
+    first = polynomial_of<T, kT, -1>(d, kGroup == 0 ? 0 : 1);
   }
 }
 
 // One dimension of B^T d, from group kGroup on.
-template <int kT, int kGroup = 0, class Inputs>
+template <class T, int kT, int kGroup = 0, class Inputs>
 HWY_ATTR HWY_INLINE void input_1d(const Inputs& d, V* o) {
   V second;
-  input_group<kT, kGroup>(d, o[kFirstPoint<kT, kGroup>], second);
+  input_group<T, kT, kGroup>(d, o[kFirstPoint<kT, kGroup>], second);
   if constexpr (kIsPair<kT, kGroup>) o[kFirstPoint<kT, kGroup> + 1] = second;
-  if constexpr (kGroup + 1 < kGroups<kT>) input_1d<kT, kGroup + 1>(d, o);
+  if constexpr (kGroup + 1 < kGroups<kT>) input_1d<T, kT, kGroup + 1>(d, o);
 }
 
 // One dimension of A^T d.
-template <int kT, int kM>
+template <class T, int kT, int kM>
 HWY_ATTR HWY_INLINE void output_1d(const V* d, V* o) {
   constexpr int kPairs = kWinogradPairs<kT>;
   V sums[kPairs];
@@ -81,9 +85,10 @@ HWY_ATTR HWY_INLINE void output_1d(const V* d, V* o) {
 #pragma GCC unroll 4
   for (int j = 0; j < kM; ++j) {
     const V* terms = j % 2 == 0 ? sums : differences;
-    V sum = j == 0 ? hn::Add(d[0], terms[0]) : scaled(winograd_power(winograd_pair(kT, 0), j), terms[0]);
+    V sum = j == 0 ? hn::Add(d[0], terms[0]) : scaled(winograd_power(winograd_pair(kT, 0, kRounded<T>), j), terms[0]);
 #pragma GCC unroll 4
-    for (int p = 1; p < kPairs; ++p) sum = add_scaled(winograd_power(winograd_pair(kT, p), j), terms[p], sum);
+    for (int p = 1; p < kPairs; ++p)
+      sum = add_scaled(winograd_power(winograd_pair(kT, p, kRounded<T>), j), terms[p], sum);
     o[j] = j == kM - 1 ? hn::Add(sum, d[kT - 1]) : sum;
   }
 }
@@ -124,7 +129,7 @@ struct Pixels {
 template <int kT, bool kPart, class T>
 HWY_ATTR HWY_INLINE void store_row(const WinogradInputArgs<T>& a, const V* row, int y, int64_t c) {
   V result[kT];
-  input_1d<kT>(row, result);
+  input_1d<T, kT>(row, result);
 #pragma GCC unroll 10
   for (int x = 0; x < kT; ++x) {
     store<kPart>(result[x], a.out + (y * kT + x) * a.out_stride + c, a.channels - c);
@@ -138,7 +143,7 @@ HWY_ATTR HWY_INLINE void input_rows(const WinogradInputArgs<T>& a, int64_t c) {
   V second[kT];
 #pragma GCC unroll 10
   for (int x = 0; x < kT; ++x) {
-    input_group<kT, kGroup>(Pixels<kPart, T>{a.pixels + x, kT, c, a.channels - c}, first[x], second[x]);
+    input_group<T, kT, kGroup>(Pixels<kPart, T>{a.pixels + x, kT, c, a.channels - c}, first[x], second[x]);
   }
   store_row<kT, kPart>(a, first, kFirstPoint<kT, kGroup>, c);
   if constexpr (kIsPair<kT, kGroup>) store_row<kT, kPart>(a, second, kFirstPoint<kT, kGroup> + 1, c);
@@ -194,7 +199,7 @@ HWY_ATTR HWY_INLINE void output_vector(const WinogradOutputArgs<T>& a, int64_t c
       const float* from = a.in + (y * kColumns + x) * a.in_stride + c;
       column[y] = kPart ? load_some(d, from, left) : hn::LoadU(d, from);
     }
-    output_1d<kT, kM>(column, result);
+    output_1d<T, kT, kM>(column, result);
 #pragma GCC unroll 4
     for (int y = 0; y < kM; ++y) columns[y * kColumns + x] = result[y];
   }
@@ -207,7 +212,7 @@ HWY_ATTR HWY_INLINE void output_vector(const WinogradOutputArgs<T>& a, int64_t c
 #pragma GCC unroll 4
     for (int y = 0; y < kM; ++y) {
       V result[kM];
-      output_1d<kT, kM>(columns + y * kT, result);
+      output_1d<T, kT, kM>(columns + y * kT, result);
       finish_row<kM, kPart>(a, epilogue, result, bias, y * kM, c);
     }
   }
@@ -256,7 +261,14 @@ const WinogradKernels<BFloat16>& get_bf16_winograd_kernels() {
   static const WinogradKernels<BFloat16> table = [] {
     WinogradKernels<BFloat16> t;
 #if HWY_TARGET == HWY_AVX3
-    if (rounds_natively()) add_transforms<2, 4, 2>(t);
+    if (!rounds_natively()) return t;
+    add_transforms<2, 4, 2>(t);  // 3x3
+    add_transforms<2, 6, 4>(t);  // 3x3
+    add_transforms<2, 6, 2>(t);  // 5x5
+    add_transforms<1, 4, 2>(t);  // 3 taps
+    add_transforms<1, 6, 4>(t);  // 3 taps
+    add_transforms<1, 6, 2>(t);  // 5 taps
+    add_transforms<1, 8, 2>(t);  // 7 taps
 #endif
     return t;
   }();

@@ -48,7 +48,7 @@ struct WinogradKernels {
   void (*output[3][kMaxAxisPoints + 1][kMaxAxisOutputs + 1])(const WinogradOutputArgs<T>&) = {};
 };
 
-// In bfloat16 there is F(2x2, 3x3) alone: the sums of more points are too coarse there.
+// In bfloat16 there is nothing of eight points and four outputs, and of ten points: their sums are too coarse there.
 template <class T>
 const WinogradKernels<T>& winograd_kernels();
 

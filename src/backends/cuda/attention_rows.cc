@@ -1,0 +1,198 @@
+// Rows of attention: scores, softmax and weighted values in one launch, operands read and written where they lie.
+#include <algorithm>
+
+#include "backends/cuda/kernel_families.h"
+#include "backends/cuda/kernel_support.h"
+#include "backends/cuda/kernels/attention.h"
+#include "backends/reference/common.h"
+
+namespace blade::backends::cuda {
+namespace {
+
+// Dims [batch..., row, column] and their strides, in elements.
+struct StridedDims {
+  ir::Dims dims, strides;
+  int64_t rows() const { return dims[dims.size() - 2]; }
+  int64_t columns() const { return dims.back(); }
+};
+
+// As the formula reads it.
+StridedDims attention_operand(const TensorDesc& desc, const std::vector<int64_t>& perm) {
+  StridedDims operand = {reference::permuted(desc.dims, perm), {}};
+  operand.strides = reference::repeating(operand.dims, reference::permuted(row_major_strides(desc.dims), perm));
+  return operand;
+}
+
+struct AttentionProblem {
+  StridedDims q, k, v, out, masks[2];
+  size_t mask_count = 0;
+  ElementType type = ElementType::kFloat32;
+  int64_t depth() const { return q.columns(); }
+  int64_t widest() const { return std::max(q.columns(), v.columns()); }
+  int64_t items() const { return product(out.dims, 0, out.dims.size() - 2); }
+};
+
+AttentionProblem attention_problem(const KernelRequest& request) {
+  const auto& attrs = request.node->get<ir::AttentionAttrs>();
+  AttentionProblem p;
+  p.q = attention_operand(request.inputs[0], attrs.query_perm);
+  p.k = attention_operand(request.inputs[1], attrs.key_perm);
+  p.v = attention_operand(request.inputs[2], attrs.value_perm);
+  const ir::Dims &stored = request.outputs[0].dims, strides = row_major_strides(stored);
+  p.out.dims = p.out.strides = ir::Dims(stored.size());
+  for (size_t i = 0; i < stored.size(); ++i) {
+    p.out.dims[static_cast<size_t>(attrs.output_perm[i])] = stored[i];
+    p.out.strides[static_cast<size_t>(attrs.output_perm[i])] = strides[i];
+  }
+  ir::Dims scores = p.out.dims;
+  scores.back() = p.v.rows();
+  p.mask_count = request.inputs.size() - 3;
+  for (size_t i = 0; i < p.mask_count; ++i) {
+    p.masks[i] = {scores, broadcast_strides(request.inputs[3 + i].dims, scores)};
+  }
+  p.type = *element_type(request.outputs[0].dtype);
+  return p;
+}
+
+// Stages of keys for which there is room; 0: not for one.
+int attention_stages(const AttentionProblem& p, const AttentionVariant& variant, const DeviceInfo& card) {
+  const auto room = static_cast<int64_t>(card.shared_bytes_per_block);
+  if (variant.sum_bytes > room) return 0;
+  const int64_t chunks = ceil_div(p.v.rows(), int64_t{variant.keys});
+  return static_cast<int>(
+      std::min(std::min<int64_t>(2, chunks), std::max<int64_t>(0, room - variant.query_bytes) / variant.stage_bytes));
+}
+
+Support supports_attention(const KernelRequest& request, int rows) {
+  const auto& attrs = request.node->get<ir::AttentionAttrs>();
+  if (Support s = needs_small(request); !s.ok) return s;
+  if (Support s = needs_full_or_half(request.outputs[0], "the result"); !s.ok) return s;
+  for (size_t i = 0; i < request.inputs.size(); ++i) {
+    const TensorDesc& input = request.inputs[i];
+    if (input.element_count() == 0) return Support::no("an operand is empty");
+    const bool is_mask = i >= 3;
+    if (input.dtype != request.outputs[0].dtype && !(is_mask && input.dtype == ir::DType::kFloat32)) {
+      return Support::no("operands are of different types");
+    }
+  }
+  const auto last = static_cast<int64_t>(attrs.query_perm.size()) - 1;
+  if (attrs.query_perm.back() != last || attrs.output_perm.back() != last) {
+    return Support::no("a query's or a result's elements do not lie side by side");
+  }
+  const AttentionProblem p = attention_problem(request);
+  if (p.widest() > kMostAttentionDepth) {
+    return Support::no("queries or values have " + std::to_string(p.widest()) + " elements, takes " +
+                       std::to_string(kMostAttentionDepth));
+  }
+  const AttentionVariant variant = attention_variant(p.type, rows, static_cast<int>(p.widest()));
+  if (attention_stages(p, variant, request.device->info()) == 0) {
+    return Support::no("the card has too little shared memory for " + std::to_string(variant.keys) + " keys");
+  }
+  return Support::yes();
+}
+
+// Constants are of an H200, roughly.
+double predict_attention_us(const KernelRequest& request, int rows) {
+  const AttentionProblem p = attention_problem(request);
+  const AttentionVariant variant = attention_variant(p.type, rows, static_cast<int>(p.widest()));
+  const auto blocks = static_cast<double>(p.items() * ceil_div(p.out.rows(), int64_t{rows}));
+  const auto chunks = static_cast<double>(ceil_div(p.v.rows(), int64_t{variant.keys}));
+  const double waves = std::max(1.0, blocks / (2.0 * request.device->info().multiprocessors));
+  const double chunk_us = p.type == ElementType::kFloat32 ? 2.0 : 0.6;
+  return 2.5 + waves * (0.6 + chunks * chunk_us * (p.widest() > 64 ? 2 : 1));
+}
+
+// `strides` are of dims that merge_loops() made.
+AttentionParams::Operand operand_params(const StridedDims& operand, const ir::Dims& batch_strides, int64_t piece,
+                                        int64_t size) {
+  AttentionParams::Operand params;
+  params.row = static_cast<int>(operand.strides[operand.strides.size() - 2]);
+  params.column = static_cast<int>(operand.strides.back());
+  params.in_pieces = params.column == 1 && operand.columns() % piece == 0 && params.row * size % 16 == 0;
+  for (size_t d = 0; d < batch_strides.size(); ++d) {
+    params.batch[d] = static_cast<int>(batch_strides[d]);
+    params.in_pieces = params.in_pieces && batch_strides[d] * size % 16 == 0;
+  }
+  return params;
+}
+
+AttentionParams attention_params(const AttentionProblem& p, const ir::AttentionAttrs& attrs, int rows, int stages) {
+  AttentionParams params;
+  const auto batch = [](const ir::Dims& all) { return ir::Dims(all.begin(), all.end() - 2); };
+  const StridedDims* const operands[] = {&p.q, &p.k, &p.v, &p.out, &p.masks[0], &p.masks[1]};
+  AttentionParams::Operand* const to[] = {&params.q, &params.k, &params.v, &params.out, &params.mask, &params.added};
+  const size_t count = 4 + p.mask_count;
+  std::vector<ir::Dims> strides;
+  for (size_t i = 0; i < count; ++i) strides.push_back(batch(operands[i]->strides));
+  const MergedLoops loops = merge_loops(batch(p.out.dims), strides);
+  params.batch_rank = static_cast<int>(loops.dims.size());
+  for (size_t d = 0; d < loops.dims.size(); ++d) params.batch_dims[d] = FastDivisor(loops.dims[d]);
+  const int64_t size = p.type == ElementType::kFloat16 ? 2 : 4;
+  for (size_t i = 0; i < count; ++i) {
+    const bool is_result = operands[i] == &p.out;
+    *to[i] = operand_params(*operands[i], loops.strides[i], is_result ? 8 : 16 / size, size);
+  }
+  params.scale = attrs.scale;
+  params.mask_replaces = attrs.mask_replaces && p.mask_count > 0;
+  params.queries = static_cast<int>(p.out.rows());
+  params.keys = static_cast<int>(p.v.rows());
+  params.depth = static_cast<int>(p.depth());
+  params.width = static_cast<int>(p.v.columns());
+  params.stages = stages;
+  params.row_blocks = FastDivisor(ceil_div(p.out.rows(), int64_t{rows}));
+  return params;
+}
+
+void bind(AttentionParams::Operand& operand, const void* data) {
+  operand.data = data;
+  operand.in_pieces = operand.in_pieces && reinterpret_cast<uintptr_t>(data) % 16 == 0;
+}
+
+Result<std::unique_ptr<Kernel>> create_attention(const KernelRequest& request, int rows) {
+  const AttentionProblem p = attention_problem(request);
+  const AttentionVariant variant = attention_variant(p.type, rows, static_cast<int>(p.widest()));
+  const int stages = attention_stages(p, variant, request.device->info());
+  AttentionParams params = attention_params(p, request.node->get<ir::AttentionAttrs>(), rows, stages);
+  AttentionParams::Operand* const masks[] = {&params.mask, &params.added};
+  for (size_t i = 0; i < p.mask_count; ++i) masks[i]->is_float = request.inputs[3 + i].dtype == ir::DType::kFloat32;
+  LaunchShape shape;
+  shape.grid.x = static_cast<unsigned>(p.items() * ceil_div(p.out.rows(), int64_t{rows}));
+  shape.threads = kAttentionThreads;
+  shape.shared_bytes = std::max(variant.query_bytes + stages * variant.stage_bytes, variant.sum_bytes);
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, variant.kernel, shape));
+  return make_kernel([=, kernel = variant.kernel, mask_count = p.mask_count](const KernelArgs& args) {
+    AttentionParams bound = params;
+    bind(bound.q, args.inputs[0]);
+    bind(bound.k, args.inputs[1]);
+    bind(bound.v, args.inputs[2]);
+    if (mask_count > 0) bind(bound.mask, args.inputs[3]);
+    if (mask_count > 1) bind(bound.added, args.inputs[4]);
+    bind(bound.out, args.outputs[0]);
+    void* arguments[] = {&bound};
+    return launch(args, kernel, shape, arguments);
+  });
+}
+
+template <int kRows>
+constexpr KernelEntry attention_row(const char* name) {
+  struct Row {
+    static Support supports(const KernelRequest& request) { return supports_attention(request, kRows); }
+    static double predicted_us(const KernelRequest& request) { return predict_attention_us(request, kRows); }
+    static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache&) {
+      return create_attention(request, kRows);
+    }
+  };
+  return {name, ir::Op::kAttention, Row::supports, Row::predicted_us, Row::create};
+}
+
+constexpr KernelEntry kAttentionRows[] = {
+    attention_row<16>("cuda.attention.rows16"),
+    attention_row<32>("cuda.attention.rows32"),
+    attention_row<64>("cuda.attention.rows64"),
+};
+
+}  // namespace
+
+std::span<const KernelEntry> attention_rows() { return kAttentionRows; }
+
+}  // namespace blade::backends::cuda

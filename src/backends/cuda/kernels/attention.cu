@@ -1,0 +1,484 @@
+// Attention: a block takes 16 to 64 queries of an item, chunk after chunk of the keys, and keeps what their scores
+// need: the largest so far, the sum of weights, the weighted sum of values. Four warps share queries and keys.
+#include "backends/cuda/kernels/attention.h"
+#include "backends/cuda/kernels/device_math.cuh"
+#include "backends/cuda/kernels/tensor_core.cuh"
+
+namespace blade::backends::cuda {
+namespace {
+
+constexpr int kGroup = 32;  // keys or elements of depth that are multiplied together
+constexpr int kGroupTiles = kGroup / 8;
+constexpr float kLog2E = 1.4426950408889634f;
+
+// Like load_matrices(), each matrix transposed.
+__device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], uint32_t address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
+}
+// Ends a group of this thread's copies; waits until all but the last `kPending` groups have landed.
+__device__ __forceinline__ void copies_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int kPending>
+__device__ __forceinline__ void copies_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// How 32 of the summed dim are multiplied: fragments of the left operand, and one tile of 8 columns of the right one.
+// Rows in shared memory are longer than the data by what spreads them over the banks.
+template <class T>
+struct Multiplier;
+
+template <>
+struct Multiplier<__half> {
+  static constexpr int kSteps = kGroup / 16, kKeyPadding = 8, kValuePadding = 8;
+  using Left = uint32_t[kSteps][4];
+
+  // 16 rows at `row`, columns from `column`.
+  static __device__ __forceinline__ void load_left(Left& a, const __half* rows, int stride, int column) {
+    const int lane = static_cast<int>(threadIdx.x % 32);
+#pragma unroll
+    for (int s = 0; s < kSteps; ++s) {
+      load_matrices(a[s], shared_address(rows + (lane & 15) * stride + column + s * 16 + (lane >> 4) * 8));
+    }
+  }
+  // Weights of 32 keys.
+  static __device__ __forceinline__ void to_left(Left& a, const float (*p)[4]) {
+#pragma unroll
+    for (int s = 0; s < kSteps; ++s) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float* pair = &p[2 * s + i / 2][i % 2 * 2];
+        const __half2 halves = __floats2half2_rn(pair[0], pair[1]);
+        a[s][i] = reinterpret_cast<const uint32_t&>(halves);
+      }
+    }
+  }
+  static __device__ __forceinline__ void multiply(float (&c)[4], const Left& a, const uint32_t (&b)[4]) {
+#pragma unroll
+    for (int s = 0; s < kSteps; ++s) multiply_16x8x16(c, a[s], b[2 * s], b[2 * s + 1]);
+  }
+  // c += a * (8 keys at `keys`, their 32 columns)^T
+  static __device__ __forceinline__ void by_keys(float (&c)[4], const Left& a, const __half* keys, int stride) {
+    const int lane = static_cast<int>(threadIdx.x % 32);
+    uint32_t b[4];
+    load_matrices(b, shared_address(keys + (lane & 7) * stride + (lane >> 3) * 8));
+    multiply(c, a, b);
+  }
+  // c += a * (32 rows at `values`, 8 columns)
+  static __device__ __forceinline__ void by_values(float (&c)[4], const Left& a, const __half* values, int stride) {
+    uint32_t b[4];
+    load_matrices_transposed(b, shared_address(values + static_cast<int>(threadIdx.x % 32) * stride));
+    multiply(c, a, b);
+  }
+};
+
+// Of 8 neighbours of the summed dim a lane takes two side by side, where the instruction has them 4 apart: their order
+// is the same in both operands.
+template <>
+struct Multiplier<float> {
+  static constexpr int kSteps = kGroup / 8, kKeyPadding = 8, kValuePadding = 4;
+  using Left = uint32_t[kSteps][4];
+
+  static __device__ __forceinline__ void load_left(Left& a, const float* rows, int stride, int column) {
+    const int lane = static_cast<int>(threadIdx.x % 32);
+    const float* own = rows + lane / 4 * stride + column + lane % 4 * 2;
+#pragma unroll
+    for (int s = 0; s < kSteps; ++s) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) a[s][i] = __float_as_uint(own[s * 8 + i % 2 * 8 * stride + i / 2]);
+    }
+  }
+  static __device__ __forceinline__ void to_left(Left& a, const float (*p)[4]) {
+#pragma unroll
+    for (int s = 0; s < kSteps; ++s) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) a[s][i] = __float_as_uint(p[s][i % 2 * 2 + i / 2]);
+    }
+  }
+  static __device__ __forceinline__ void by_keys(float (&c)[4], const Left& a, const float* keys, int stride) {
+    const int lane = static_cast<int>(threadIdx.x % 32);
+    const float* own = keys + lane / 4 * stride + lane % 4 * 2;
+#pragma unroll
+    for (int s = 0; s < kSteps; ++s) {
+      const uint2 b = *reinterpret_cast<const uint2*>(own + s * 8);
+      multiply_floats(c, a[s], b.x, b.y);
+    }
+  }
+  static __device__ __forceinline__ void by_values(float (&c)[4], const Left& a, const float* values, int stride) {
+    const int lane = static_cast<int>(threadIdx.x % 32);
+    const float* own = values + lane % 4 * 2 * stride + lane / 4;
+#pragma unroll
+    for (int s = 0; s < kSteps; ++s) {
+      const float* pair = own + s * 8 * stride;
+      multiply_floats(c, a[s], __float_as_uint(pair[0]), __float_as_uint(pair[stride]));
+    }
+  }
+};
+
+// An operand of this block's item, in registers.
+template <class T>
+struct Matrix {
+  const T* data;
+  int row, column, rows, columns;
+  bool in_pieces;
+
+  // Rows from `first` to shared memory, zeros outside; copies in pieces are under way after it.
+  template <int kRows, int kColumns>
+  __device__ __forceinline__ void copy(T* to, int stride, int first) const {
+    constexpr int kPiece = 16 / static_cast<int>(sizeof(T)), kPieces = kColumns / kPiece;
+    const int thread = static_cast<int>(threadIdx.x);
+    if (in_pieces) {
+#pragma unroll 4
+      for (int i = thread; i < kRows * kPieces; i += kAttentionThreads) {
+        const int r = i / kPieces, c = i % kPieces * kPiece;
+        const bool valid = first + r < rows && c < columns;
+        const T* from = data + static_cast<int64_t>(valid ? first + r : 0) * row + (valid ? c : 0);
+        copy_16(shared_address(to + r * stride + c), from, valid);
+      }
+      return;
+    }
+    for (int i = thread; i < kRows * kColumns; i += kAttentionThreads) {
+      // Neighbouring threads read neighbouring elements.
+      const int r = row == 1 ? i % kRows : i / kColumns, c = row == 1 ? i / kRows : i % kColumns;
+      const bool valid = first + r < rows && c < columns;
+      to[r * stride + c] = valid ? __ldcg(data + static_cast<int64_t>(first + r) * row + c * column) : from_float<T>(0);
+    }
+  }
+};
+
+// What is added to scores, or stands in their place.
+template <class T>
+struct Mask {
+  const void* data;
+  int row, column;
+  bool is_float;
+
+  __device__ __forceinline__ float at(int query, int key) const {
+    const int64_t offset = static_cast<int64_t>(query) * row + static_cast<int64_t>(key) * column;
+    return is_float ? __ldcg(static_cast<const float*>(data) + offset)
+                    : to_float(__ldcg(static_cast<const T*>(data) + offset));
+  }
+};
+
+template <class T>
+struct Item {
+  Matrix<T> q, k, v;
+  Mask<T> mask, added;
+  T* out;
+  int out_row;
+  bool out_in_pieces;
+
+  __device__ __forceinline__ Item(const AttentionParams& p, int item) {
+    int64_t offsets[6] = {};
+    const AttentionParams::Operand* const operands[6] = {&p.q, &p.k, &p.v, &p.mask, &p.added, &p.out};
+    for (int d = p.batch_rank - 1; d >= 0; --d) {
+      const int rest = divide(item, p.batch_dims[d]);
+      const int at = item - rest * static_cast<int>(p.batch_dims[d].divisor);
+#pragma unroll
+      for (int o = 0; o < 6; ++o) offsets[o] += static_cast<int64_t>(at) * operands[o]->batch[d];
+      item = rest;
+    }
+    q = matrix(p.q, offsets[0], p.queries, p.depth);
+    k = matrix(p.k, offsets[1], p.keys, p.depth);
+    v = matrix(p.v, offsets[2], p.keys, p.width);
+    mask = mask_of(p.mask, offsets[3]);
+    added = mask_of(p.added, offsets[4]);
+    out = static_cast<T*>(const_cast<void*>(p.out.data)) + offsets[5];
+    out_row = kept(p.out.row);
+    out_in_pieces = p.out.in_pieces;
+    keep(out);
+  }
+
+ private:
+  static __device__ __forceinline__ Matrix<T> matrix(const AttentionParams::Operand& o, int64_t offset, int rows,
+                                                     int columns) {
+    const T* data = static_cast<const T*>(o.data) + offset;
+    keep(data);
+    return {data, kept(o.row), kept(o.column), kept(rows), kept(columns), o.in_pieces};
+  }
+  static __device__ __forceinline__ Mask<T> mask_of(const AttentionParams::Operand& o, int64_t offset) {
+    const void* data = o.data == nullptr ? nullptr
+                       : o.is_float      ? static_cast<const void*>(static_cast<const float*>(o.data) + offset)
+                                         : static_cast<const void*>(static_cast<const T*>(o.data) + offset);
+    keep(data);
+    return {data, kept(o.row), kept(o.column), o.is_float};
+  }
+};
+
+template <class T, int kRowTiles, int kDepth>
+struct Shape {
+  static constexpr int kKeyWarps = kAttentionThreads / 32 / kRowTiles;
+  static constexpr int kRows = 16 * kRowTiles;
+  // Groups of keys of a warp in a chunk.
+  static constexpr int kGroups = kKeyWarps == 1 && sizeof(T) == 2 ? 2 : 1;
+  static constexpr int kTiles = kGroups * kGroupTiles;
+  static constexpr int kKeys = kKeyWarps * kGroups * kGroup;  // of a chunk
+  static constexpr int kKeyStride = kDepth + Multiplier<T>::kKeyPadding;
+  static constexpr int kValueStride = kDepth + Multiplier<T>::kValuePadding;
+  static constexpr int kStage = kKeys * (kKeyStride + kValueStride);  // elements
+  static constexpr int kSumStride = kDepth + 8;
+  static constexpr int kSumRows = kAttentionThreads / 32 * 16;
+};
+
+// What a warp knows of 16 queries after some of the keys; a lane has rows lane / 4 and lane / 4 + 8.
+template <class T, int kRowTiles, int kDepth>
+struct Attending {
+  using S = Shape<T, kRowTiles, kDepth>;
+  using M = Multiplier<T>;
+  typename M::Left q[kDepth / kGroup];
+  float scores[S::kTiles][4];
+  float of_mask[S::kTiles][4];
+  float values[kDepth / 8][4] = {};
+  float largest[2] = {-INFINITY, -INFINITY};
+  float sum[2] = {};
+  int query;  // the first row of the lane
+
+  static __device__ __forceinline__ int quad_lane() { return static_cast<int>(threadIdx.x % 4); }
+
+  // visit(tile, i, query, key) for all scores of the lane in groups from `first_key`, places inside the operands.
+  template <class Visit>
+  __device__ __forceinline__ void each(int first_key, int queries, int keys, const Visit& visit) const {
+#pragma unroll
+    for (int t = 0; t < S::kTiles; ++t) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int key = first_key + t * 8 + quad_lane() * 2 + i % 2;
+        visit(t, i, min(query + i / 2 * 8, queries - 1), min(key, keys - 1));
+      }
+    }
+  }
+
+  __device__ __forceinline__ void load_mask(const Item<T>& item, int first_key) {
+    if (item.mask.data == nullptr) return;
+    each(first_key, item.q.rows, item.k.rows, [&](int t, int i, int at_query, int at_key) {
+      // A mask of keys alone is read once for both rows.
+      of_mask[t][i] = i >= 2 && item.mask.row == 0 ? of_mask[t][i - 2] : item.mask.at(at_query, at_key);
+    });
+  }
+
+  __device__ __forceinline__ void score(const T* keys, int depth) {
+#pragma unroll
+    for (int t = 0; t < S::kTiles; ++t) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) scores[t][i] = 0;
+#pragma unroll
+      for (int g = 0; g < kDepth / kGroup; ++g) {
+        if (g * kGroup < depth) M::by_keys(scores[t], q[g], keys + t * 8 * S::kKeyStride + g * kGroup, S::kKeyStride);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void apply_masks(const Item<T>& item, int first_key, float scale, bool replaces) {
+    const bool masked = item.mask.data != nullptr, adds = item.added.data != nullptr;
+    each(first_key, item.q.rows, item.k.rows, [&](int t, int i, int at_query, int at_key) {
+      float& s = scores[t][i];
+      s *= scale;
+      if (masked) s = replaces ? (of_mask[t][i] != 0 ? of_mask[t][i] : s) : s + of_mask[t][i];
+      if (adds) s += item.added.at(at_query, at_key);
+      if (first_key + t * 8 + quad_lane() * 2 + i % 2 >= item.k.rows) s = -INFINITY;
+    });
+  }
+
+  // Scores to weights; returns by what earlier sums of both rows are to be multiplied.
+  __device__ __forceinline__ float2 weigh() {
+    float factors[2];
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      float most = largest[r];
+#pragma unroll
+      for (int t = 0; t < S::kTiles; ++t) most = fmaxf(most, fmaxf(scores[t][2 * r], scores[t][2 * r + 1]));
+      most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
+      most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
+      const float base = most == -INFINITY ? 0.0f : most;  // all hidden so far
+      factors[r] = exp2f((largest[r] - base) * kLog2E);
+      largest[r] = most;
+      float part = 0;
+#pragma unroll
+      for (int t = 0; t < S::kTiles; ++t) {
+#pragma unroll
+        for (int i = 2 * r; i < 2 * r + 2; ++i) {
+          scores[t][i] = exp2f((scores[t][i] - base) * kLog2E);
+          part += scores[t][i];
+        }
+      }
+      sum[r] = sum[r] * factors[r] + part;
+    }
+    return {factors[0], factors[1]};
+  }
+
+  __device__ __forceinline__ void add_values(const T* rows, int width, float2 factors) {
+    typename M::Left weights[S::kGroups];
+#pragma unroll
+    for (int g = 0; g < S::kGroups; ++g) M::to_left(weights[g], &scores[g * kGroupTiles]);
+#pragma unroll
+    for (int n = 0; n < kDepth / 8; ++n) {
+      if (n * 8 >= width) continue;
+      float c[4] = {};
+#pragma unroll
+      for (int g = 0; g < S::kGroups; ++g) {
+        M::by_values(c, weights[g], rows + g * kGroup * S::kValueStride + n * 8, S::kValueStride);
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) values[n][i] = fmaf(values[n][i], i < 2 ? factors.x : factors.y, c[i]);
+    }
+  }
+
+  // To [row of the warp][column] and (largest, sum) of each row.
+  __device__ __forceinline__ void store(float* sums, float2* totals, int width) {
+    const int row = static_cast<int>(threadIdx.x % 32 / 4);
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      sum[r] += __shfl_xor_sync(~0u, sum[r], 1);
+      sum[r] += __shfl_xor_sync(~0u, sum[r], 2);
+      float* to = sums + (row + 8 * r) * S::kSumStride + quad_lane() * 2;
+#pragma unroll
+      for (int n = 0; n < kDepth / 8; ++n) {
+        if (n * 8 < width) *reinterpret_cast<float2*>(to + n * 8) = {values[n][2 * r], values[n][2 * r + 1]};
+      }
+      if (quad_lane() == 0) totals[row + 8 * r] = {largest[r], sum[r]};
+    }
+  }
+};
+
+__device__ __forceinline__ void store_piece(__half* to, const float (&f)[8]) {
+  __half2 halves[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) halves[i] = __floats2half2_rn(f[2 * i], f[2 * i + 1]);
+  *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(halves);
+}
+__device__ __forceinline__ void store_piece(float* to, const float (&f)[8]) {
+  reinterpret_cast<float4*>(to)[0] = {f[0], f[1], f[2], f[3]};
+  reinterpret_cast<float4*>(to)[1] = {f[4], f[5], f[6], f[7]};
+}
+
+// What the warps of a row tile have summed, together.
+template <class T, int kRowTiles, int kDepth>
+__device__ __forceinline__ void finish(const Item<T>& item, const float* sums, const float2* totals, int first_query) {
+  using S = Shape<T, kRowTiles, kDepth>;
+  constexpr int kPieces = kDepth / 8;
+  for (int i = static_cast<int>(threadIdx.x); i < S::kRows * kPieces; i += kAttentionThreads) {
+    const int row = i / kPieces, column = i % kPieces * 8, query = first_query + row;
+    if (query >= item.q.rows || column >= item.v.columns) continue;
+    const int first = row / 16 * S::kKeyWarps * 16 + row % 16;  // of the warps' rows
+    float most = -INFINITY, total = 0, f[8] = {};
+#pragma unroll
+    for (int w = 0; w < S::kKeyWarps; ++w) most = fmaxf(most, totals[first + w * 16].x);
+    const float base = most == -INFINITY ? 0.0f : most;
+#pragma unroll
+    for (int w = 0; w < S::kKeyWarps; ++w) {
+      const float2 of_warp = totals[first + w * 16];
+      const float factor = exp2f((of_warp.x - base) * kLog2E);
+      total = fmaf(factor, of_warp.y, total);
+      const float* from = sums + (first + w * 16) * S::kSumStride + column;
+#pragma unroll
+      for (int k = 0; k < 8; ++k) f[k] = fmaf(factor, from[k], f[k]);
+    }
+    const float share = 1.0f / total;
+#pragma unroll
+    for (int k = 0; k < 8; ++k) f[k] *= share;
+    T* to = item.out + static_cast<int64_t>(query) * item.out_row + column;
+    if (item.out_in_pieces) {
+      store_piece(to, f);
+      continue;
+    }
+#pragma unroll
+    for (int k = 0; k < 8; ++k) {
+      if (column + k < item.v.columns) to[k] = from_float<T>(f[k]);
+    }
+  }
+}
+
+template <class T, int kRowTiles, int kDepth>
+__global__ void __launch_bounds__(kAttentionThreads) attention(const __grid_constant__ AttentionParams p) {
+  using S = Shape<T, kRowTiles, kDepth>;
+  extern __shared__ __align__(128) char shared[];
+  auto* queries = reinterpret_cast<T*>(shared);
+  T* chunks = queries + S::kRows * S::kKeyStride;
+  const int warp = static_cast<int>(threadIdx.x / 32), row_tile = warp / S::kKeyWarps, key_warp = warp % S::kKeyWarps;
+  const int item_number = divide(static_cast<int>(blockIdx.x), p.row_blocks);
+  const int first_query =
+      (static_cast<int>(blockIdx.x) - item_number * static_cast<int>(p.row_blocks.divisor)) * S::kRows;
+  const Item<T> item(p, item_number);
+  const int stages = kept(p.stages), chunk_count = (item.k.rows + S::kKeys - 1) / S::kKeys;
+  float scale = p.scale;
+  keep(scale);
+  const bool replaces = p.mask_replaces;
+  const auto copy_keys = [&](int chunk) {
+    T* to = chunks + (chunk & (stages - 1)) * S::kStage;
+    if (chunk < chunk_count) item.k.template copy<S::kKeys, kDepth>(to, S::kKeyStride, chunk * S::kKeys);
+    copies_commit();
+  };
+  const auto copy_values = [&](int chunk) {
+    T* to = chunks + (chunk & (stages - 1)) * S::kStage + S::kKeys * S::kKeyStride;
+    if (chunk < chunk_count) item.v.template copy<S::kKeys, kDepth>(to, S::kValueStride, chunk * S::kKeys);
+    copies_commit();
+  };
+  Attending<T, kRowTiles, kDepth> attending;
+  attending.query = first_query + row_tile * 16 + static_cast<int>(threadIdx.x % 32 / 4);
+  start_later();
+  wait_for_earlier();
+  item.q.template copy<S::kRows, kDepth>(queries, S::kKeyStride, first_query);
+  copy_keys(0);
+  copy_values(0);
+  for (int chunk = 0; chunk < chunk_count; ++chunk) {
+    // Always two groups of copies, empty ones where they come later.
+    copy_keys(stages > 1 ? chunk + 1 : chunk_count);
+    copy_values(stages > 1 ? chunk + 1 : chunk_count);
+    const T* keys = chunks + (chunk & (stages - 1)) * S::kStage;
+    const int own_key = key_warp * S::kGroups * kGroup, first_key = chunk * S::kKeys + own_key;
+    attending.load_mask(item, first_key);
+    copies_wait<3>();
+    __syncthreads();
+    if (chunk == 0) {
+#pragma unroll
+      for (int g = 0; g < kDepth / kGroup; ++g) {
+        Multiplier<T>::load_left(attending.q[g], queries + row_tile * 16 * S::kKeyStride, S::kKeyStride, g * kGroup);
+      }
+    }
+    attending.score(keys + own_key * S::kKeyStride, item.k.columns);
+    attending.apply_masks(item, first_key, scale, replaces);
+    const float2 factors = attending.weigh();
+    copies_wait<2>();
+    __syncthreads();
+    attending.add_values(keys + S::kKeys * S::kKeyStride + own_key * S::kValueStride, item.v.columns, factors);
+    __syncthreads();
+    if (stages == 1) {
+      copy_keys(chunk + 1);
+      copy_values(chunk + 1);
+    }
+  }
+  auto* sums = reinterpret_cast<float*>(shared);
+  auto* totals = reinterpret_cast<float2*>(sums + S::kSumRows * S::kSumStride);
+  copies_wait<0>();
+  attending.store(sums + warp * 16 * S::kSumStride, totals + warp * 16, item.v.columns);
+  __syncthreads();
+  finish<T, kRowTiles, kDepth>(item, sums, totals, first_query);
+}
+
+template <class T, int kRowTiles, int kDepth>
+AttentionVariant variant() {
+  using S = Shape<T, kRowTiles, kDepth>;
+  constexpr int kSize = static_cast<int>(sizeof(T));
+  return {reinterpret_cast<const void*>(&attention<T, kRowTiles, kDepth>), S::kKeys, S::kRows * S::kKeyStride * kSize,
+          S::kStage * kSize, S::kSumRows * (S::kSumStride + 2) * static_cast<int>(sizeof(float))};
+}
+
+template <class T, int kDepth>
+AttentionVariant variant_of_rows(int rows) {
+  return rows == 16 ? variant<T, 1, kDepth>() : rows == 32 ? variant<T, 2, kDepth>() : variant<T, 4, kDepth>();
+}
+
+template <class T>
+AttentionVariant variant_of_type(int rows, int depth) {
+  return depth <= 64 ? variant_of_rows<T, 64>(rows) : variant_of_rows<T, 128>(rows);
+}
+
+}  // namespace
+
+AttentionVariant attention_variant(ElementType type, int rows, int depth) {
+  return type == ElementType::kFloat16 ? variant_of_type<__half>(rows, depth) : variant_of_type<float>(rows, depth);
+}
+
+}  // namespace blade::backends::cuda

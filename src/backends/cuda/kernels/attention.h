@@ -1,0 +1,40 @@
+// The attention kernel: what it is told, and its forms.
+#pragma once
+
+#include "backends/cuda/kernel_params.h"
+
+namespace blade::backends::cuda {
+
+// Attention of items (heads of a batch): strides in elements, 0 where an operand repeats.
+struct AttentionParams {
+  struct Operand {
+    const void* data = nullptr;
+    int row = 0, column = 0;
+    bool in_pieces = false;  // columns side by side, rows and items at multiples of 16 bytes
+    bool is_float = false;
+    int batch[kMaxRank] = {};
+  };
+  Operand q, k, v, mask, added, out;
+  float scale = 1;
+  int queries = 0, keys = 0, depth = 0, width = 0;
+  bool mask_replaces = false;
+  int stages = 1;  // chunks of keys on their way at once
+  FastDivisor row_blocks;
+  int batch_rank = 0;
+  FastDivisor batch_dims[kMaxRank];
+};
+
+inline constexpr int kAttentionThreads = 128;
+inline constexpr int kMostAttentionDepth = 128;  // of queries and of values
+
+struct AttentionVariant {
+  const void* kernel;                       // AttentionParams
+  int keys;                                 // of a chunk
+  int query_bytes, stage_bytes, sum_bytes;  // of shared memory; sums take the place of the rest
+};
+
+// rows: queries of a block, 16, 32 or 64; blocks of fewer divide the keys among more warps. type: of q, k, v and the
+// result, float32 or float16.
+AttentionVariant attention_variant(ElementType type, int rows, int depth);
+
+}  // namespace blade::backends::cuda
