@@ -92,7 +92,7 @@ BLADE_API blade_status blade_engine_load_memory(const void* bytes, size_t size, 
                                                 void* release_arg, const blade_engine_options* options,
                                                 blade_engine** engine);
 /* The same where the engine file stands in pieces, in their order, as optimized graphs hold large ones. It may be cut
- * anywhere behind what precedes its weights, but not inside a weight. */
+ * where a weight begins. */
 typedef struct blade_bytes {
   const void* data;
   size_t size;
