@@ -32,23 +32,7 @@ def load():
                     "install TensorFlow first, then Blade again"
                 )
             _loaded = tf.load_op_library(_LIBRARY)
-            _free_imported_graphs()
     return _loaded
-
-
-def _free_imported_graphs():
-    """tf.import_graph_def keeps the signatures of a graph's functions, which in protobuf for Python keep all memory of the
-    GraphDef that they came with, weights included, as long as the imported graph. Here they come with the functions alone."""
-    try:
-        function = importlib.import_module("tensorflow.python.framework.function")
-        from_library = function.from_library
-    except (ImportError, AttributeError):
-        return  # a TensorFlow that imports functions in another way
-
-    def from_copied_library(lib):
-        return from_library(type(lib).FromString(lib.SerializeToString()))
-
-    function.from_library = from_copied_library
 
 
 def counters():
