@@ -66,6 +66,11 @@ void load(std::span<const std::byte> bytes) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   load({reinterpret_cast<const std::byte*>(data), size});
-  if (size >= 4) load(wrapped(data, size));
+  if (size < 4) return 0;
+  const std::vector<std::byte> file = wrapped(data, size);
+  load(file);
+  const std::span whole(file);
+  const size_t cut = size * 64 % file.size();
+  (void)engine::parse_engine_file(Pieces({whole.first(cut), whole.subspan(cut)}), nullptr);
   return 0;
 }

@@ -91,6 +91,15 @@ BLADE_API blade_status blade_engine_load(const char* path, const blade_engine_op
 BLADE_API blade_status blade_engine_load_memory(const void* bytes, size_t size, void (*release)(void*),
                                                 void* release_arg, const blade_engine_options* options,
                                                 blade_engine** engine);
+/* The same where the engine file stands in pieces, in their order, as optimized graphs hold large ones. It may be cut
+ * where a weight begins. */
+typedef struct blade_bytes {
+  const void* data;
+  size_t size;
+} blade_bytes;
+BLADE_API blade_status blade_engine_load_pieces(const blade_bytes* pieces, int32_t num_pieces, void (*release)(void*),
+                                                void* release_arg, const blade_engine_options* options,
+                                                blade_engine** engine);
 BLADE_API void blade_engine_free(blade_engine* engine);
 
 BLADE_API int32_t blade_engine_num_inputs(const blade_engine* engine);

@@ -8,11 +8,10 @@ namespace blade {
 
 uint64_t checksum(std::span<const std::byte> bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
 
-uint64_t checksum(std::span<const std::byte> first, std::span<const std::byte> second) {
+uint64_t checksum(std::span<const std::span<const std::byte>> pieces) {
   XXH3_state_t state;
   XXH3_64bits_reset(&state);
-  XXH3_64bits_update(&state, first.data(), first.size());
-  XXH3_64bits_update(&state, second.data(), second.size());
+  for (const auto& piece : pieces) XXH3_64bits_update(&state, piece.data(), piece.size());
   return XXH3_64bits_digest(&state);
 }
 

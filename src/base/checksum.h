@@ -8,7 +8,7 @@
 namespace blade {
 
 uint64_t checksum(std::span<const std::byte> bytes);
-// Of the concatenation of two pieces.
-uint64_t checksum(std::span<const std::byte> first, std::span<const std::byte> second);
+// Of all pieces, one after the other.
+uint64_t checksum(std::span<const std::span<const std::byte>> pieces);
 
 }  // namespace blade

@@ -2,6 +2,9 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdlib>
+#include <span>
+#include <utility>
+#include <vector>
 
 #include "base/log.h"
 #include "capi/handles.h"
@@ -129,16 +132,28 @@ blade_status blade_engine_load(const char* path, const blade_engine_options* opt
 
 blade_status blade_engine_load_memory(const void* bytes, size_t size, void (*release)(void*), void* release_arg,
                                       const blade_engine_options* options, blade_engine** out) {
+  const blade_bytes piece = {bytes, size};
+  return blade_engine_load_pieces(&piece, 1, release, release_arg, options, out);
+}
+
+blade_status blade_engine_load_pieces(const blade_bytes* pieces, int32_t num_pieces, void (*release)(void*),
+                                      void* release_arg, const blade_engine_options* options, blade_engine** out) {
   return guarded([&]() -> Status {
     const auto free_bytes = [release, release_arg](const void*) {
       if (release != nullptr) release(release_arg);
     };
-    const std::shared_ptr<const void> owner(bytes, free_bytes);
-    BLADE_RETURN_IF_ERROR(check_handle(bytes, "bytes"));
+    const std::shared_ptr<const void> owner(pieces, free_bytes);
+    BLADE_RETURN_IF_ERROR(check_handle(pieces, "pieces"));
     BLADE_RETURN_IF_ERROR(check_handle(out, "engine"));
+    if (num_pieces < 1)
+      return blade::invalid_argument("num_pieces is " + std::to_string(num_pieces) + "; expected 1 or more");
+    std::vector<std::span<const std::byte>> spans;
+    for (const blade_bytes& piece : std::span(pieces, static_cast<size_t>(num_pieces))) {
+      BLADE_RETURN_IF_ERROR(check_handle(piece.data, "bytes"));
+      spans.emplace_back(static_cast<const std::byte*>(piece.data), piece.size);
+    }
     BLADE_ASSIGN_OR_RETURN(const engine::EngineOptions engine_options, to_options(options));
-    BLADE_ASSIGN_OR_RETURN(auto loaded,
-                           engine::Engine::load({static_cast<const std::byte*>(bytes), size}, owner, engine_options));
+    BLADE_ASSIGN_OR_RETURN(auto loaded, engine::Engine::load(blade::Pieces(std::move(spans)), owner, engine_options));
     *out = new blade_engine{std::move(loaded), {}};
     return {};
   });

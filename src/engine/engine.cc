@@ -426,9 +426,9 @@ Result<std::shared_ptr<Engine>> Engine::create(ir::Graph graph, Decisions decisi
   return std::shared_ptr<Engine>(new Engine(std::move(impl)));
 }
 
-Result<std::shared_ptr<Engine>> Engine::load(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+Result<std::shared_ptr<Engine>> Engine::load(const Pieces& file, std::shared_ptr<const void> owner,
                                              const EngineOptions& options) {
-  BLADE_ASSIGN_OR_RETURN(ParsedEngine parsed, parse_engine_file(bytes, std::move(owner)));
+  BLADE_ASSIGN_OR_RETURN(ParsedEngine parsed, parse_engine_file(file, std::move(owner)));
   return create(std::move(parsed.graph), std::move(parsed.decisions), options);
 }
 

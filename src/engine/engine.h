@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backends/kernel.h"
+#include "base/pieces.h"
 #include "base/status.h"
 #include "engine/decisions.h"
 #include "engine/plan.h"
@@ -67,9 +68,13 @@ class Engine {
  public:
   // `graph`: as imported (no region passes run yet); create() runs the region passes that `decisions` keep.
   static Result<std::shared_ptr<Engine>> create(ir::Graph graph, Decisions decisions, const EngineOptions& options);
-  // From the bytes of an engine file (docs/engine-format.md). `owner` keeps `bytes` alive as long as the engine lives.
-  static Result<std::shared_ptr<Engine>> load(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+  // From the bytes of an engine file (docs/engine-format.md). `owner` keeps them alive as long as the engine lives.
+  static Result<std::shared_ptr<Engine>> load(const Pieces& file, std::shared_ptr<const void> owner,
                                               const EngineOptions& options);
+  static Result<std::shared_ptr<Engine>> load(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                                              const EngineOptions& options) {
+    return load(Pieces(bytes), std::move(owner), options);
+  }
   ~Engine();
 
   const std::vector<TensorInfo>& inputs() const;

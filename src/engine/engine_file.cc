@@ -39,21 +39,25 @@ struct Header {
 static_assert(sizeof(Header) == 128);
 
 // Over the header with a checksum of 0 and everything after it.
-uint64_t checksum_of(Header header, std::span<const std::byte> bytes) {
+uint64_t checksum_of(Header header, const Pieces& file) {
   header.checksum = 0;
-  return checksum(std::as_bytes(std::span(&header, 1)), bytes.subspan(sizeof(header)));
+  std::vector<std::span<const std::byte>> pieces(file.list().begin(), file.list().end());
+  pieces[0] = pieces[0].subspan(sizeof(header));
+  pieces.insert(pieces.begin(), std::as_bytes(std::span(&header, 1)));
+  return checksum(pieces);
 }
 
 Status damaged(const std::string& found) {
   return data_loss("The engine file is damaged: " + found + "; copy it again or optimize the model again.");
 }
 
-bool inside(const Section& section, size_t file_size) {
+bool inside(const Section& section, uint64_t file_size) {
   const auto end = checked_add(section.offset, section.size);
   return end && *end <= file_size && section.offset >= sizeof(Header);
 }
 
-Result<Header> read_header(std::span<const std::byte> bytes) {
+// `bytes`: the file, or the first piece of it.
+Result<Header> read_header(std::span<const std::byte> bytes, uint64_t file_size) {
   if (bytes.size() < sizeof(Header) || !has_engine_magic(bytes)) {
     const bool begins_right = has_engine_magic(bytes);
     if (begins_right) return damaged("it has only " + std::to_string(bytes.size()) + " bytes");
@@ -72,8 +76,8 @@ Result<Header> read_header(std::span<const std::byte> bytes) {
     return damaged("its header says " + std::to_string(header.header_size) + " bytes, expected 128");
   }
   if (header.flags != 0) return damaged("its flags are not 0");
-  if (header.file_size != bytes.size()) {
-    return damaged("it has " + std::to_string(bytes.size()) + " bytes, its header says " +
+  if (header.file_size != file_size) {
+    return damaged("it has " + std::to_string(file_size) + " bytes, its header says " +
                    std::to_string(header.file_size));
   }
   return header;
@@ -150,7 +154,7 @@ Result<EngineFile> write_engine_file(const ir::Graph& graph, const Decisions& de
     std::memcpy(file.bytes.data() + at, tensor->data, tensor->bytes);
     at = align_up(at + tensor->bytes, kAlignment);
   }
-  header.checksum = checksum_of(header, file.bytes);
+  header.checksum = checksum_of(header, Pieces(file.bytes));
   std::memcpy(file.bytes.data(), &header, sizeof(header));
   for (const auto& [tensor, offset] : layout.tensors()) {
     file.weights.push_back({tensor, header.weights.offset + offset, tensor->bytes});
@@ -158,42 +162,54 @@ Result<EngineFile> write_engine_file(const ir::Graph& graph, const Decisions& de
   return file;
 }
 
+std::vector<size_t> piece_starts(const EngineFile& file, size_t limit) {
+  std::vector<size_t> starts = {0};
+  for (const StoredWeight& weight : file.weights) {
+    if (weight.offset > starts.back() && weight.offset + weight.bytes > starts.back() + limit)
+      starts.push_back(weight.offset);
+  }
+  return starts;
+}
+
 bool has_engine_magic(std::span<const std::byte> bytes) {
   return bytes.size() >= sizeof(kMagic) && std::memcmp(bytes.data(), kMagic, sizeof(kMagic)) == 0;
 }
 
-Status check_engine_header(std::span<const std::byte> bytes) { return read_header(bytes).status(); }
+Status check_engine_header(std::span<const std::byte> bytes) { return read_header(bytes, bytes.size()).status(); }
 
-Result<ParsedEngine> parse_engine_file(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) {
-  BLADE_ASSIGN_OR_RETURN(const Header header, read_header(bytes));
-  if (checksum_of(header, bytes) != header.checksum) return damaged("its checksum does not match its content");
+Result<ParsedEngine> parse_engine_file(const Pieces& file, std::shared_ptr<const void> owner) {
+  const std::span<const std::byte> first = file.list().empty() ? std::span<const std::byte>() : file.list()[0];
+  BLADE_ASSIGN_OR_RETURN(const Header header, read_header(first, file.size()));
+  if (checksum_of(header, file) != header.checksum) return damaged("its checksum does not match its content");
   // A matching checksum only means that somebody computed one: everything below is still checked.
-  if (!inside(header.decisions, bytes.size()) || !inside(header.model, bytes.size()) ||
-      !inside(header.weights, bytes.size()) || header.weights.offset % kAlignment != 0) {
+  const auto json = file.find(header.decisions.offset, header.decisions.size);
+  const auto compressed = file.find(header.model.offset, header.model.size);
+  if (!json || !compressed || !inside(header.decisions, file.size()) || !inside(header.model, file.size()) ||
+      !inside(header.weights, file.size()) || header.weights.offset % kAlignment != 0) {
     return damaged("a section lies outside the file");
   }
-  const auto json = bytes.subspan(header.decisions.offset, header.decisions.size);
   BLADE_ASSIGN_OR_RETURN(Decisions decisions,
-                         Decisions::from_json({reinterpret_cast<const char*>(json.data()), json.size()}));
-  const auto weights = bytes.subspan(header.weights.offset, header.weights.size);
+                         Decisions::from_json({reinterpret_cast<const char*>(json->data()), json->size()}));
   const ir::ConstantLoader load = [&](ir::DType dtype, ir::Dims dims, uint64_t offset,
                                       uint64_t size) -> Result<ir::TensorPtr> {
     const auto end = checked_add(offset, size);
     const auto count = checked_element_count(dims);
     const auto expected =
         count ? checked_mul<uint64_t>(static_cast<uint64_t>(*count), ir::dtype_size(dtype)) : std::nullopt;
-    if (!end || *end > weights.size() || !expected || *expected != size || offset % kAlignment != 0) {
+    if (!end || *end > header.weights.size || !expected || *expected != size || offset % kAlignment != 0) {
       return damaged("a weight lies outside the weights section");
     }
+    const auto data = file.find(header.weights.offset + offset, size);
+    if (!data) return damaged("a weight does not lie in one piece of it");
     auto tensor = std::make_shared<ir::Tensor>();
     tensor->dtype = dtype;
     tensor->dims = std::move(dims);
-    tensor->data = weights.data() + offset;
+    tensor->data = data->data();
     tensor->bytes = size;
     tensor->owner = owner;
     return ir::TensorPtr(std::move(tensor));
   };
-  const auto model = decompress(bytes.subspan(header.model.offset, header.model.size));
+  const auto model = decompress(*compressed);
   if (!model.ok()) return damaged(model.status().message());
   auto graph = ir::deserialize(std::as_bytes(std::span(*model)), load);
   if (!graph.ok()) return graph.status().with_context("The engine file is damaged");

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/pieces.h"
 #include "base/status.h"
 #include "engine/decisions.h"
 #include "ir/graph.h"
@@ -28,6 +29,10 @@ struct EngineFile {
 };
 inline constexpr size_t kMinStoredWeightBytes = 1024;  // smaller constants are inline in the model section
 
+// Where to cut a file into pieces of at most `limit` bytes: no weight is cut, so that one that is larger makes a larger
+// piece. The first piece begins at 0 and holds everything before the weights.
+std::vector<size_t> piece_starts(const EngineFile& file, size_t limit);
+
 // Writes graph (as imported) and decisions. Small constants are inline.
 Result<EngineFile> write_engine_file(const ir::Graph& graph, const Decisions& decisions);
 
@@ -36,7 +41,10 @@ struct ParsedEngine {
   Decisions decisions;
 };
 // Checks magic, version, bounds and checksum before use. A newer version, a flipped bit, a truncation: a sentence.
-Result<ParsedEngine> parse_engine_file(std::span<const std::byte> bytes, std::shared_ptr<const void> owner);
+Result<ParsedEngine> parse_engine_file(const Pieces& file, std::shared_ptr<const void> owner);
+inline Result<ParsedEngine> parse_engine_file(std::span<const std::byte> bytes, std::shared_ptr<const void> owner) {
+  return parse_engine_file(Pieces(bytes), std::move(owner));
+}
 // Whether the bytes claim to be an engine file at all.
 bool has_engine_magic(std::span<const std::byte> bytes);
 // Only magic, version and size: cheap enough for every call.

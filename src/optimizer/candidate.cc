@@ -9,6 +9,10 @@
 namespace blade::optimizer {
 namespace {
 
+// Nodes up to this size take memory from the allocator's free lists when TensorFlow copies them; see
+// docs/performance.md.
+constexpr size_t kMaxPieceBytes = size_t{4} << 20;
+
 std::vector<int32_t> origins_of(const tensorflow::ImportedModel& model, const engine::Region& region) {
   std::vector<int32_t> origins;
   for (const ir::NodeId id : region.nodes) {
@@ -44,6 +48,7 @@ Result<tensorflow::RegionToWrite> region_to_write(const tensorflow::ImportedMode
     const int32_t origin = tensorflow::source_constant(imported, *weight.tensor);
     if (origin >= 0) written.weights.push_back({origin, weight.offset, weight.bytes});
   }
+  written.pieces = engine::piece_starts(file, kMaxPieceBytes);
   const auto bytes = std::make_shared<const std::vector<std::byte>>(std::move(file.bytes));
   written.engine = tensorflow::SharedBytes(bytes, {reinterpret_cast<const char*>(bytes->data()), bytes->size()});
   return written;

@@ -17,8 +17,7 @@ namespace {
 Result<engine::Decisions> stored_decisions(const std::vector<tensorflow::EngineRegion>& regions) {
   engine::Decisions merged;
   for (const tensorflow::EngineRegion& region : regions) {
-    const auto* data = reinterpret_cast<const std::byte*>(region.engine.data());
-    auto parsed = engine::parse_engine_file({data, region.engine.size()}, region.engine.owner());
+    auto parsed = engine::parse_engine_file(region.engine.bytes(), region.engine.owner());
     if (!parsed.ok()) return parsed.status().with_context("the engine '" + region.node + "'");
     const engine::Decisions& decisions = parsed->decisions;
     merged.blade_version = decisions.blade_version;

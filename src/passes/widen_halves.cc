@@ -34,10 +34,18 @@ bool depends_on_rounding(const Node& node) {
   return false;
 }
 
+// Segments without elements get the least or greatest number of the type.
+bool depends_on_range(const Node& node) {
+  const auto& attrs = node.get<ir::SegmentReduceAttrs>();
+  return !attrs.empty_is_zero && (attrs.kind == ir::ReduceKind::kMax || attrs.kind == ir::ReduceKind::kMin);
+}
+
 bool computes(const Node& node) {
   switch (node.op) {
     case Op::kPointwise:
       return !depends_on_rounding(node);
+    case Op::kSegmentReduce:
+      return !depends_on_range(node);
     case Op::kConv:
     case Op::kConvTranspose:
     case Op::kMatMul:
@@ -55,7 +63,6 @@ bool computes(const Node& node) {
     case Op::kCumulative:
     case Op::kTopK:
     case Op::kSearchSorted:
-    case Op::kSegmentReduce:
     case Op::kBlockLstm:
     case Op::kRecurrence:
     case Op::kResize:

@@ -4,15 +4,15 @@
 #include <map>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 namespace blade::tensorflow_op {
 
-TensorKey key_of(const TF_Tensor* tensor) { return {TF_TensorData(tensor), TF_TensorByteSize(tensor)}; }
-
-LoadedEngine::LoadedEngine(TensorPtr tensor) : tensor_(std::move(tensor)) {
-  const void* data = TF_TensorData(tensor_.get());
-  const size_t size = TF_TensorByteSize(tensor_.get());
-  if (blade_engine_load_memory(data, size, nullptr, nullptr, nullptr, &engine_) != BLADE_OK) {
+LoadedEngine::LoadedEngine(std::shared_ptr<EngineBytes> bytes) : bytes_(std::move(bytes)) {
+  std::vector<blade_bytes> pieces;
+  for (const auto& piece : bytes_->bytes().list()) pieces.push_back({piece.data(), piece.size()});
+  const auto count = static_cast<int32_t>(pieces.size());
+  if (blade_engine_load_pieces(pieces.data(), count, nullptr, nullptr, nullptr, &engine_) != BLADE_OK) {
     error_ = blade_last_error();
     engine_ = nullptr;
   }
@@ -31,14 +31,15 @@ std::string LoadedEngine::take_reason() {
   return std::exchange(reason_, {});
 }
 
-std::shared_ptr<LoadedEngine> find_or_load(TensorPtr tensor) {
+std::shared_ptr<LoadedEngine> find_or_load(SharedTensor tensor) {
   static std::mutex mutex;
   static auto* engines =
       new std::map<TensorKey, std::weak_ptr<LoadedEngine>>;  // never destroyed: sessions may outlive statics
-  const TensorKey key = key_of(tensor.get());
+  auto bytes = EngineBytes::of(std::move(tensor));
+  const TensorKey key = bytes->key();
   const std::scoped_lock lock(mutex);
   if (auto alive = (*engines)[key].lock()) return alive;
-  auto loaded = std::make_shared<LoadedEngine>(std::move(tensor));
+  auto loaded = std::make_shared<LoadedEngine>(std::move(bytes));
   std::erase_if(*engines, [](const auto& entry) { return entry.second.expired(); });
   (*engines)[key] = loaded;
   return loaded;

@@ -8,18 +8,15 @@
 #include <utility>
 
 #include "blade/blade.h"
+#include "tensorflow_op/engine_bytes.h"
 #include "tensorflow_op/tf_support.h"
 
 namespace blade::tensorflow_op {
 
-// Where a tensor's bytes lie, and how many they are.
-using TensorKey = std::pair<const void*, size_t>;
-TensorKey key_of(const TF_Tensor* tensor);
-
 // A loaded engine, or why it could not be loaded: a failed load is remembered, not tried again each run.
 class LoadedEngine {
  public:
-  explicit LoadedEngine(TensorPtr tensor);
+  explicit LoadedEngine(std::shared_ptr<EngineBytes> bytes);
   ~LoadedEngine();
   LoadedEngine(const LoadedEngine&) = delete;
   LoadedEngine& operator=(const LoadedEngine&) = delete;
@@ -31,7 +28,7 @@ class LoadedEngine {
   std::string take_reason();  // empty when it was said
 
  private:
-  TensorPtr tensor_;  // the engine's weights stay in it; also keeps its address from meaning another engine
+  std::shared_ptr<EngineBytes> bytes_;  // the engine's weights stay in them
   blade_engine* engine_ = nullptr;
   std::string error_;
   std::mutex mutex_;
@@ -39,8 +36,8 @@ class LoadedEngine {
   std::string reason_;
 };
 
-// The engine in `tensor` (uint8 [bytes]): loaded at first sight, shared while somebody holds it.
-std::shared_ptr<LoadedEngine> find_or_load(TensorPtr tensor);
+// The engine in `tensor` (uint8; see EngineBytes): loaded at first sight, shared while somebody holds it.
+std::shared_ptr<LoadedEngine> find_or_load(SharedTensor tensor);
 
 // One kernel's memory of what stands for the engine tensor that it was last given: looked up again only when it is
 // given another one.
@@ -53,14 +50,16 @@ class TensorMemo {
     const TensorKey key = key_of(tensor.get());
     std::shared_ptr<const Entry> last = std::atomic_load(&last_);
     if (last && last->key == key) return last->found;
-    std::shared_ptr<T> found = find(std::move(tensor));
-    std::atomic_store(&last_, std::make_shared<const Entry>(Entry{key, found}));
+    SharedTensor held = std::move(tensor);
+    std::shared_ptr<T> found = find(held);
+    std::atomic_store(&last_, std::make_shared<const Entry>(Entry{key, std::move(held), found}));
     return found;
   }
 
  private:
   struct Entry {
     TensorKey key;
+    SharedTensor held;  // keeps its address from meaning another tensor
     std::shared_ptr<T> found;
   };
   std::shared_ptr<const Entry> last_;  // accessed with std::atomic_load/store: kernels run concurrently

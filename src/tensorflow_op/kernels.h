@@ -6,6 +6,7 @@
 namespace blade::tensorflow_op {
 
 void register_engine_kernels();        // BladeEngine, BladeInProfile
+void register_engine_file_kernels();   // BladeEngineFile, BladeEnginePiece
 void register_original_kernels();      // BladeOriginal, BladeOriginalReady
 void register_stored_weight_kernel();  // BladeStoredWeight
 

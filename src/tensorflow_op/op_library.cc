@@ -26,6 +26,22 @@ void finish(TF_OpDefinitionBuilder* builder) {
 }
 
 void register_ops() {
+  // A constant under another name: TensorFlow's graph optimizer copies the value of a Const for whoever reads it, too.
+  TF_OpDefinitionBuilder* piece = TF_NewOpDefinitionBuilder("BladeEnginePiece");
+  TF_OpDefinitionBuilderAddOutput(piece, "piece: uint8");
+  TF_OpDefinitionBuilderAddAttr(piece, "value: tensor");
+  TF_OpDefinitionBuilderSetIsStateful(piece, true);  // no two are compared
+  TF_OpDefinitionBuilderSetShapeInferenceFunction(piece, infer_unknown);
+  finish(piece);
+
+  TF_OpDefinitionBuilder* file = TF_NewOpDefinitionBuilder("BladeEngineFile");
+  TF_OpDefinitionBuilderAddInput(file, "pieces: N * uint8");
+  TF_OpDefinitionBuilderAddOutput(file, "engine: uint8");
+  TF_OpDefinitionBuilderAddAttr(file, "N: int >= 1");
+  TF_OpDefinitionBuilderSetIsStateful(file, true);  // what it gives means something in this process only: never folded
+  TF_OpDefinitionBuilderSetShapeInferenceFunction(file, infer_unknown);
+  finish(file);
+
   TF_OpDefinitionBuilder* engine = TF_NewOpDefinitionBuilder("BladeEngine");
   TF_OpDefinitionBuilderAddInput(engine, "engine: uint8");
   TF_OpDefinitionBuilderAddInput(engine, "inputs: Tin");
@@ -77,6 +93,7 @@ void register_ops() {
 const bool registered = [] {
   register_ops();
   register_engine_kernels();
+  register_engine_file_kernels();
   register_original_kernels();
   register_stored_weight_kernel();
   return true;

@@ -107,10 +107,11 @@ std::string OriginalSession::open(OriginalSource source, uint64_t& weight_bytes)
   if (api_ == nullptr) return "this TensorFlow does not offer sessions to C";
   auto library = tensorflow::parse_function_library(std::move(source.library), "the session's function library");
   if (!library.ok()) return library.status().message();
-  const auto release = [](void* tensor) { TF_DeleteTensor(static_cast<TF_Tensor*>(tensor)); };
-  const std::string_view bytes(static_cast<const char*>(TF_TensorData(source.engine.get())),
-                               TF_TensorByteSize(source.engine.get()));
-  const SharedBytes engine(std::shared_ptr<void>(source.engine.release(), release), bytes);
+  std::vector<SharedBytes> pieces;
+  for (const auto& piece : source.engine->bytes().list())
+    pieces.emplace_back(source.engine, std::string_view(reinterpret_cast<const char*>(piece.data()), piece.size()));
+  const tensorflow::SharedPieces engine(std::move(pieces));
+  source.engine.reset();
   auto original = tensorflow::make_original_graph(*library, source.function, engine, source.producer);
   if (!original.ok()) return original.status().message();
   if (!original->repays_a_session) return kSmall;
@@ -176,13 +177,14 @@ OriginalFinder::OriginalFinder(TF_OpKernelConstruction* construction) {
 }
 
 std::shared_ptr<OriginalSession> OriginalFinder::get(TF_OpKernelContext* context, TensorPtr engine) {
-  return sessions_.get(std::move(engine), [&](TensorPtr tensor) {
+  return sessions_.get(std::move(engine), [&](SharedTensor tensor) {
     using Key = std::tuple<TensorKey, std::string, std::string>;
     static std::mutex mutex;
     static auto* sessions = new std::map<Key, std::weak_ptr<OriginalSession>>;  // see find_or_load()
-    OriginalSource source{std::move(tensor), function_, serialized(context, TF_GetSerializedConfigProto),
+    OriginalSource source{EngineBytes::of(std::move(tensor)), function_,
+                          serialized(context, TF_GetSerializedConfigProto),
                           serialized(context, TF_GetSerializedFunctionDefLibrary), TF_GetGraphDefVersion(context)};
-    const Key key(key_of(source.engine.get()), function_, source.config.view());
+    const Key key(source.engine->key(), function_, source.config.view());
     const std::scoped_lock lock(mutex);
     if (auto open = (*sessions)[key].lock()) return open;
     auto opened = std::make_shared<OriginalSession>(std::move(source));

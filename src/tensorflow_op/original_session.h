@@ -17,7 +17,7 @@ namespace blade::tensorflow_op {
 
 // What a session is opened from, all of it as the running kernel's session has it.
 struct OriginalSource {
-  TensorPtr engine;                 // uint8 [bytes]
+  std::shared_ptr<EngineBytes> engine;
   std::string function;             // blade_original_k_*
   tensorflow::SharedBytes config;   // serialized ConfigProto, which the new session follows
   tensorflow::SharedBytes library;  // serialized FunctionDefLibrary

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/checksum.h"
+#include "tensorflow_op/engine_registry.h"
 #include "tensorflow_op/kernels.h"
 #include "tensorflow_op/tf_support.h"
 
@@ -32,26 +33,29 @@ class StoredWeightKernel {
   void compute(TF_OpKernelContext* context) {
     TensorPtr file = get_input(context, 0);
     if (!file) return;
-    const size_t size = TF_TensorByteSize(file.get());
+    std::shared_ptr<EngineBytes> engine = engine_.get(std::move(file), EngineBytes::of);
     size_t bytes = TF_DataTypeSize(dtype_);
     bool fits = offset_ >= 0 && bytes > 0;
     for (const int64_t dim : dims_)
       fits = fits && dim >= 0 && !__builtin_mul_overflow(bytes, static_cast<size_t>(dim), &bytes);
-    if (!fits || static_cast<size_t>(offset_) > size || bytes > size - static_cast<size_t>(offset_)) {
+    const auto stored = fits ? engine->bytes().find(static_cast<uint64_t>(offset_), bytes) : std::nullopt;
+    if (!stored) {
       return fail(context, TF_DATA_LOSS,
                   "Blade: a stored weight at offset " + std::to_string(offset_) + " is not inside the engine of " +
-                      std::to_string(size) + " bytes: the optimized model is damaged, optimize it again");
+                      std::to_string(engine->bytes().size()) +
+                      " bytes: the optimized model is damaged, optimize it again");
     }
-    std::byte* data = static_cast<std::byte*>(TF_TensorData(file.get())) + offset_;
-    if (!is_intact(data, bytes)) {
+    if (!is_intact(*stored)) {
       return fail(
           context, TF_DATA_LOSS,
           "Blade: a stored weight at offset " + std::to_string(offset_) +
               " does not have the checksum it was stored with: the optimized model is damaged, optimize it again");
     }
-    const auto release = [](void*, size_t, void* owner) { TF_DeleteTensor(static_cast<TF_Tensor*>(owner)); };
-    const TensorPtr view(
-        TF_NewTensor(dtype_, dims_.data(), static_cast<int>(dims_.size()), data, bytes, release, file.release()));
+    using Owner = std::shared_ptr<EngineBytes>;
+    const auto release = [](void*, size_t, void* owner) { delete static_cast<Owner*>(owner); };
+    const TensorPtr view(TF_NewTensor(dtype_, dims_.data(), static_cast<int>(dims_.size()),
+                                      const_cast<std::byte*>(stored->data()), bytes, release,
+                                      new Owner(std::move(engine))));
     if (!view) return fail(context, TF_INTERNAL, "Blade: TensorFlow refused a view of a stored weight");
     StatusPtr status = new_status();
     TF_SetOutput(context, 0, view.get(), status.get());
@@ -60,13 +64,14 @@ class StoredWeightKernel {
 
  private:
   // Checked once for each place the engine tensor stands at.
-  bool is_intact(const std::byte* data, size_t bytes) {
-    if (checked_.load(std::memory_order_acquire) == data) return true;
-    if (static_cast<int64_t>(checksum({data, bytes})) != checksum_) return false;
-    checked_.store(data, std::memory_order_release);
+  bool is_intact(std::span<const std::byte> stored) {
+    if (checked_.load(std::memory_order_acquire) == stored.data()) return true;
+    if (static_cast<int64_t>(checksum(stored)) != checksum_) return false;
+    checked_.store(stored.data(), std::memory_order_release);
     return true;
   }
 
+  TensorMemo<EngineBytes> engine_;
   int64_t offset_ = 0, checksum_ = 0;
   std::atomic<const std::byte*> checked_ = nullptr;
   TF_DataType dtype_ = TF_FLOAT;

@@ -21,6 +21,7 @@ struct DeleteTensor {
   void operator()(TF_Tensor* t) const { TF_DeleteTensor(t); }
 };
 using TensorPtr = std::unique_ptr<TF_Tensor, DeleteTensor>;
+using SharedTensor = std::shared_ptr<TF_Tensor>;
 
 // BLADE_INVALID_DTYPE for types Blade has none for.
 blade_dtype to_blade(TF_DataType dtype);

@@ -103,6 +103,20 @@ TEST(CapiMemoryTest, WrongUseReleasesToo) {
   EXPECT_EQ(released, 1);
 }
 
+TEST(CapiMemoryTest, AnEngineInPiecesIsLoaded) {
+  const engine::EngineFile file = make_file();
+  const size_t cut = file.weights[0].offset;
+  const blade_bytes pieces[] = {{file.bytes.data(), cut}, {file.bytes.data() + cut, file.bytes.size() - cut}};
+  int released = 0;
+  const auto count = [](void* arg) { ++*static_cast<int*>(arg); };
+  blade_engine* engine = nullptr;
+  ASSERT_EQ(blade_engine_load_pieces(pieces, 2, count, &released, nullptr, &engine), BLADE_OK) << blade_last_error();
+  blade_engine_free(engine);
+  EXPECT_EQ(released, 1);
+  EXPECT_EQ(blade_engine_load_pieces(pieces, 0, nullptr, nullptr, nullptr, &engine), BLADE_INVALID_ARGUMENT);
+  EXPECT_EQ(blade_engine_load_pieces(pieces, 1, nullptr, nullptr, nullptr, &engine), BLADE_DATA_LOSS);
+}
+
 TEST(CapiMemoryTest, NoReleaseMeansTheBytesOutliveTheEngine) {
   const std::vector<std::byte> bytes = make_file().bytes;
   Memory memory(bytes);

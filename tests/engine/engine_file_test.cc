@@ -91,6 +91,71 @@ TEST(EngineFile, EveryTruncationIsRefused) {
   EXPECT_FALSE(parse_engine_file(longer, nullptr).ok());
 }
 
+// Each in memory of its own, so that a sanitizer sees reads past an end.
+struct Cut {
+  Cut(const EngineFile& file, std::vector<size_t> starts) {
+    starts.push_back(file.bytes.size());
+    for (size_t i = 0; i + 1 < starts.size(); ++i)
+      pieces.emplace_back(file.bytes.begin() + starts[i], file.bytes.begin() + starts[i + 1]);
+  }
+  Pieces view() const {
+    std::vector<std::span<const std::byte>> spans(pieces.begin(), pieces.end());
+    return Pieces(std::move(spans));
+  }
+  std::vector<std::vector<std::byte>> pieces;
+};
+
+TEST(EngineFile, PiecesAreReadWithoutJoiningThem) {
+  std::mt19937 rng(7);
+  GraphMaker m;
+  auto y = m.input("x", {-1, 16});
+  for (int i = 0; i < 4; ++i) {
+    y = m.node(ir::Op::kMatMul, "m" + std::to_string(i), {y, m.constant(random_tensor(rng, {16, 16}))},
+               ir::MatMulAttrs{});
+  }
+  const EngineFile file = write(m.finish({y}));
+  ASSERT_EQ(file.weights.size(), 4u);
+
+  EXPECT_EQ(piece_starts(file, file.bytes.size()), std::vector<size_t>{0});
+  EXPECT_EQ(piece_starts(file, 1), (std::vector<size_t>{0, file.weights[0].offset, file.weights[1].offset,
+                                                        file.weights[2].offset, file.weights[3].offset}));
+  const size_t limit = file.weights[0].offset + 2048;
+  const auto starts = piece_starts(file, limit);
+  EXPECT_EQ(starts, (std::vector<size_t>{0, file.weights[2].offset}));
+  const Cut cut(file, starts);
+  auto parsed = parse_engine_file(cut.view(), nullptr);
+  ASSERT_TRUE(parsed.ok()) << parsed.status().message();
+  int in_place = 0;
+  for (ir::ValueId v = 0; v < parsed->graph.num_values(); ++v) {
+    const auto& constant = parsed->graph.value(v).constant;
+    for (const auto& piece : cut.pieces) {
+      in_place += constant != nullptr && constant->data >= piece.data() && constant->data < piece.data() + piece.size();
+    }
+  }
+  EXPECT_EQ(in_place, 4);
+}
+
+TEST(EngineFile, DamagedPiecesAreRefused) {
+  const EngineFile file = write(graph_with_shared_weight());
+  const size_t weight = file.weights[0].offset;
+  ASSERT_TRUE(parse_engine_file(Cut(file, {0, weight}).view(), nullptr).ok());
+  for (size_t at = 1; at < file.bytes.size(); ++at) {  // inside a weight, the header, another section
+    const auto parsed = parse_engine_file(Cut(file, {0, at}).view(), nullptr);
+    if (at < 128 || (at > weight && at < weight + file.weights[0].bytes)) {
+      EXPECT_FALSE(parsed.ok()) << at;
+    }
+  }
+  Cut cut(file, {0, weight});
+  std::swap(cut.pieces[0], cut.pieces[1]);
+  EXPECT_FALSE(parse_engine_file(cut.view(), nullptr).ok());
+  std::swap(cut.pieces[0], cut.pieces[1]);
+  cut.pieces[1][5] ^= std::byte{1};
+  EXPECT_NE(parse_engine_file(cut.view(), nullptr).status().message().find("checksum"), std::string::npos);
+  cut.pieces.pop_back();
+  EXPECT_FALSE(parse_engine_file(cut.view(), nullptr).ok());
+  EXPECT_FALSE(parse_engine_file(Pieces(), nullptr).ok());
+}
+
 TEST(EngineFile, ANewerVersionSaysWhatToDo) {
   EngineFile file = write(graph_with_shared_weight());
   const uint32_t newer = kEngineFormatVersion + 1;
@@ -110,7 +175,7 @@ TEST(EngineFile, OtherFilesAreNamedAsSuch) {
       "..........................................................";
   const auto bytes = std::as_bytes(std::span(text));
   EXPECT_NE(parse_engine_file(bytes, nullptr).status().message().find("no Blade engine"), std::string::npos);
-  EXPECT_FALSE(parse_engine_file({}, nullptr).ok());
+  EXPECT_FALSE(parse_engine_file(std::span<const std::byte>(), nullptr).ok());
 }
 
 TEST(EngineFile, NoiseIsRefused) {

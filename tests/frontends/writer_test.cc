@@ -117,7 +117,7 @@ TEST(Writer, WholeGraphInOneRegion) {
   auto again = import_graph(graph, options);
   ASSERT_TRUE(again.ok()) << again.status().message();
   ASSERT_EQ(again->engines.size(), 1u);
-  EXPECT_EQ(again->engines[0].engine.view(), fake_engine());
+  EXPECT_EQ(again->engines[0].engine.find(0, fake_engine().size())->view(), fake_engine());
   EXPECT_TRUE(again->single_engine);
   EXPECT_EQ(again->outputs, model->outputs);
   EXPECT_EQ(std::count(again->foreign.begin(), again->foreign.end(), 1), 0);
@@ -127,12 +127,50 @@ TEST(Writer, WholeGraphInOneRegion) {
     if (constant.origin != weight) continue;
     EXPECT_EQ(constant.tensor->dims, (ir::Dims{4, 2}));
     auto* inside = reinterpret_cast<const char*>(constant.tensor->data);
-    EXPECT_EQ(inside, again->engines[0].engine.data() + kOffset);  // a view, not a copy
+    EXPECT_EQ(inside, again->engines[0].engine.find(kOffset, 32)->data());  // a view, not a copy
   }
   options.inputs = {"x"};
   again = import_graph(graph, options);
   ASSERT_TRUE(again.ok()) << again.status().message();
   EXPECT_TRUE(again->single_engine);
+}
+
+TEST(Writer, ALargeEngineStandsInPieces) {
+  ImportOptions options;
+  options.outputs = {"softmax_tensor", "argmax"};
+  auto model = import_graph(sample_graph(), options);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  RegionToWrite region = whole_region(*model);
+  region.pieces = {0, kOffset};
+  auto written = write_optimized(*model, model->graph, {&region, 1});
+  ASSERT_TRUE(written.ok()) << written.status().message();
+  const NodeDef* engine = find(*written, "blade/engine_0");
+  ASSERT_NE(engine, nullptr);
+  EXPECT_EQ((*engine)->op, "BladeEngineFile");
+  EXPECT_EQ((*engine)->inputs, (std::vector<std::string>{"blade/engine_0/piece_0", "blade/engine_0/piece_1"}));
+  EXPECT_EQ((*find(*written, "blade/engine_0/piece_1"))->op, "BladeEnginePiece");
+  EXPECT_EQ((*find(*written, "blade/region_0"))->inputs[1], "blade/engine_0");
+
+  auto again = import_graph(*written, options);
+  ASSERT_TRUE(again.ok()) << again.status().message();
+  ASSERT_EQ(again->engines.size(), 1u);
+  EXPECT_EQ(again->source->nodes.size(), model->source->nodes.size());  // nothing of Blade's is left
+  const SharedPieces& pieces = again->engines[0].engine;
+  EXPECT_EQ(pieces.bytes().list().size(), 2u);
+  EXPECT_EQ(pieces.bytes().size(), fake_engine().size());
+  EXPECT_FALSE(pieces.find(kOffset - 1, 2).has_value());
+  const int weight = origin_of(*again, "w");
+  ASSERT_GE(weight, 0);
+  for (const SourceConstant& constant : again->constants) {
+    if (constant.origin != weight) continue;
+    EXPECT_EQ(reinterpret_cast<const char*>(constant.tensor->data), pieces.find(kOffset, 32)->data());
+  }
+
+  region.pieces = {0, kOffset + 16};  // inside the weight
+  written = write_optimized(*model, model->graph, {&region, 1});
+  ASSERT_TRUE(written.ok()) << written.status().message();
+  const Status status = import_graph(*written, options).status();
+  EXPECT_EQ(status.code(), StatusCode::kDataLoss) << status.message();
 }
 
 // The sample graph's original nodes with the weights of `engine`.
@@ -143,7 +181,8 @@ Result<OriginalGraph> original_graph_with(const std::string& engine) {
   const RegionToWrite region = whole_region(model);
   BLADE_ASSIGN_OR_RETURN(const GraphDef written, write_optimized(model, model.graph, {&region, 1}));
   const FunctionDef* original = original_of_region_0(written);
-  return make_original_graph(*written->library, (*original)->signature.name, SharedBytes::own(engine), 27);
+  return make_original_graph(*written->library, (*original)->signature.name, SharedPieces(SharedBytes::own(engine)),
+                             27);
 }
 
 TEST(Writer, OriginalNodesAsAGraphReadConstants) {

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from differential import SHAPES, Const, family, tf
+from differential import BFLOAT16, SHAPES, Const, family, tf
 
 
 @family
@@ -39,6 +39,16 @@ def shapes(c):
     for start, limit, delta in ((0, 7, 1), (3, -4, -2), (5, 5, 1), (-3, 8, 4)):
         c.op("Range", start=Const(start, scalar), limit=Const(limit, scalar), delta=Const(delta, scalar))
     c.op("Range", start=Const(0.5, np.float32), limit=Const(4, np.float32), delta=Const(0.75, np.float32))
+
+
+@family
+def extreme_segments(c):
+    for name in ("UnsortedSegmentMax", "UnsortedSegmentMin"):
+        for dtype in (np.float32, np.float16, BFLOAT16):
+            ids = np.array([3, 0, 3], np.int32)
+            c.op(name, data=c.real((3, 5), dtype=dtype), segment_ids=ids, num_segments=Const(5, np.int32))
+            infinite = np.array([[-np.inf, np.inf, 1]] * 3, dtype)
+            c.op(name, data=infinite, segment_ids=ids, num_segments=Const(5, np.int32))
 
 
 @family

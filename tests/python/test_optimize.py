@@ -198,6 +198,39 @@ def test_weights_are_stored_once(dynamic):
     assert len(dynamic[0].SerializeToString()) < original + weights  # no second copy
 
 
+def test_a_large_engine_stands_in_pieces(tmp_path):
+    """Weights above 4 MB: one constant of all would be mapped and cleared anew whenever TensorFlow copies it."""
+    weights = np.random.default_rng(3).standard_normal((3, 1100, 1100)).astype(np.float32) / 33
+    with tf.Graph().as_default() as graph:
+        x = y = tf.placeholder(tf.float32, [None, 1100], name="x")
+        for weight in weights:
+            y = tf.nn.relu(tf.matmul(y, tf.constant(weight)))
+        tf.identity(y, name="y")
+    feed = {"x:0": np.random.default_rng(4).standard_normal((2, 1100)).astype(np.float32)}
+    graph_def, spec, _ = optimize(graph.as_graph_def(), outputs=["y"], test_data=[feed])
+    if not engine_ops(graph_def):
+        pytest.skip("the engine was rolled back on this machine: nothing stands in pieces")
+    sizes = [len(node.attr["value"].tensor.tensor_content) for node in graph_def.node if "/piece_" in node.name]
+    assert len(sizes) > 1 and max(sizes) < 2 * 1100 * 1100 * 4
+    for rows, counter in ((2, "engine_runs"), (3, "fallback_runs")):
+        feed = {"x:0": np.random.default_rng(5).standard_normal((rows, 1100)).astype(np.float32)}
+        want = tiny_models.run(graph.as_graph_def(), feed, "y:0")
+        before = runtime.counters()
+        np.testing.assert_allclose(run_optimized(graph_def, spec, feed, "y:0"), want, rtol=1e-3, atol=1e-4)
+        assert runtime.counters()[counter] == before[counter] + 1
+        engine = blade.Engine(tiny_models.write(graph_def, tmp_path / "optimized.pb"))
+        np.testing.assert_allclose(engine.run(feed)["y"], want, rtol=1e-3, atol=1e-4)
+    for node in graph_def.node:
+        if node.name.endswith("/piece_1"):
+            content = bytearray(node.attr["value"].tensor.tensor_content)
+            content[100] ^= 1
+            node.attr["value"].tensor.tensor_content = bytes(content)
+    with pytest.raises(tf.errors.DataLossError, match="the optimized model is damaged, optimize it again"):
+        run_optimized(graph_def, spec, feed, "y:0")
+    with pytest.raises(blade.BladeError, match="damaged"):
+        blade.Engine(tiny_models.write(graph_def, tmp_path / "damaged.pb"))
+
+
 def test_damaged_engine_is_not_run(dynamic):
     graph_def, spec, _ = dynamic
     if not engine_ops(graph_def):

@@ -164,12 +164,20 @@ struct SegmentPlan {
   std::string label;
 };
 
+// True where segments begin with the least or greatest finite number, as TensorFlow's unsorted ones do.
+bool begins_with_limit(const ir::SegmentReduceAttrs& attrs) {
+  return !attrs.empty_is_zero && (attrs.kind == ir::ReduceKind::kMax || attrs.kind == ir::ReduceKind::kMin);
+}
+template <class T>
+T limit_of(ir::ReduceKind kind) {
+  return kind == ir::ReduceKind::kMax ? std::numeric_limits<T>::lowest() : std::numeric_limits<T>::max();
+}
+
 template <class T>
 void finish_segments(const SegmentPlan& plan, const int64_t* counts, T* out) {
   const ir::ReduceKind kind = plan.attrs.kind;
   T empty = kind == ir::ReduceKind::kProd ? T(1) : T(0);
-  if (!plan.attrs.empty_is_zero && kind == ir::ReduceKind::kMax) empty = std::numeric_limits<T>::lowest();
-  if (!plan.attrs.empty_is_zero && kind == ir::ReduceKind::kMin) empty = std::numeric_limits<T>::max();
+  if (begins_with_limit(plan.attrs)) empty = limit_of<T>(kind);
   for (int64_t s = 0; s < plan.segments; ++s) {
     T* to = out + s * plan.slice;
     if (counts[s] == 0) {
@@ -229,9 +237,11 @@ Status reduce_segments(const SegmentPlan& plan, const KernelArgs& args) {
   std::fill_n(counts, plan.segments, 0);
   const T* data = input<T>(args, 0);
   T* out = output<T>(args);
+  const bool limited = begins_with_limit(plan.attrs);
+  if (limited) std::fill_n(out, plan.segments * plan.slice, limit_of<T>(plan.attrs.kind));
   BLADE_RETURN_IF_ERROR(for_ids(plan, args, [&](int64_t i, int64_t id) {
     T* to = out + id * plan.slice;
-    if (counts[id]++ == 0) {
+    if (counts[id]++ == 0 && !limited) {
       *to = data[i * plan.slice];
       if (plan.slice > 1) std::copy_n(data + i * plan.slice, plan.slice, to);
     } else {

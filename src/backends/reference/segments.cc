@@ -69,7 +69,7 @@ Status run_segment_reduce_as(const Call& call) {
       W& into = y[id * slice + k];
       const W value = data[static_cast<int64_t>(i) * slice + k];
       const bool extreme = attrs.kind == ir::ReduceKind::kMax || attrs.kind == ir::ReduceKind::kMin;
-      if (first && extreme) {
+      if (first && extreme && attrs.empty_is_zero) {  // the others begin with the least or greatest finite number
         into = value;
       } else {
         fold_in(attrs.kind, into, value);

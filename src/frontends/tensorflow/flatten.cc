@@ -30,7 +30,7 @@ struct Scope {
   std::unordered_map<std::string_view, const NodeDef*> body;  // node name -> node
   const AttrMap* attrs = nullptr;                             // what the call binds the signature's attributes to
   std::vector<std::string> controls;                          // of the call
-  SharedBytes engine;                                         // of a Blade region
+  SharedPieces engine;                                        // of a Blade region
 };
 
 class Flattener {
@@ -282,6 +282,32 @@ class Flattener {
     return graph != nullptr ? handed_to(*graph) : nullptr;
   }
 
+  // The engine file that `region` reads; its nodes make way.
+  Result<SharedPieces> engine_of(const NodeDef& region, const std::string& tensor) {
+    const std::string name(parse_input(tensor).node);
+    const auto found = by_name_.find(name);
+    std::vector<std::string> consts = {name};
+    if (found != by_name_.end() && (*found->second)->op == "BladeEngineFile") {
+      consts = (*found->second)->inputs;
+      dropped_.insert(name);
+    }
+    std::vector<SharedBytes> pieces;
+    for (const std::string& input : consts) {
+      const auto piece = by_name_.find(parse_input(input).node);
+      const bool holds_bytes =
+          piece != by_name_.end() && ((*piece->second)->op == "Const" || (*piece->second)->op == "BladeEnginePiece");
+      if (!holds_bytes) {
+        return invalid_argument("node '" + region->name + "' reads its engine from '" + input +
+                                "', which is neither a Const nor made of BladeEnginePieces");
+      }
+      BLADE_ASSIGN_OR_RETURN(TensorProto proto, tensor_attr(*piece->second, "value"));
+      BLADE_ASSIGN_OR_RETURN(TensorData data, proto.decode());
+      pieces.push_back(data.content);
+      dropped_.insert((*piece->second)->name);
+    }
+    return SharedPieces(std::move(pieces));
+  }
+
   // Puts the original nodes of a region that Blade wrote back into the graph, under their own names.
   Status open_region(const NodeDef& node) {
     const FunctionDef* original = original_of(node);
@@ -303,17 +329,11 @@ class Flattener {
       return invalid_argument("node '" + node->name + "' passes " + std::to_string(data.size()) +
                               " tensors, expected a condition and " + std::to_string(args.size()) + " operands");
     }
-    auto engine = by_name_.find(parse_input(data[1]).node);
-    if (engine == by_name_.end() || (*engine->second)->op != "Const") {
-      return invalid_argument("node '" + node->name + "' reads its engine from '" + data[1] + "', which is no Const");
-    }
-    BLADE_ASSIGN_OR_RETURN(TensorProto proto, tensor_attr(*engine->second, "value"));
-    BLADE_ASSIGN_OR_RETURN(TensorData tensor, proto.decode());
-    scope.engine = tensor.content;
+    BLADE_ASSIGN_OR_RETURN(scope.engine, engine_of(node, data[1]));
     for (size_t i = 0; i < args.size(); ++i) scope.args.emplace(args[i].name, data[i + 1]);
     for (const NodeDef& body : (*original)->nodes) scope.body.emplace(body->name, &body);
 
-    EngineRegion region{node->name, tensor.content, {}, {}};
+    EngineRegion region{node->name, scope.engine, {}, {}};
     const FunctionDef* then = branch(node, "then_branch");
     size_t count = args.size();
     for (const NodeDef& body : (*then)->nodes) {
@@ -321,7 +341,6 @@ class Flattener {
     }
     for (size_t i = 1; i < std::min(count, args.size()); ++i) region.inputs.push_back(with_port(data[i + 1]));
     dropped_.insert(node->name);
-    dropped_.insert((*engine->second)->name);
     InputRef condition = parse_input(data[0]);
     dropped_.insert(std::string(condition.node));
     // Nodes that only repeat the region's outputs under their original names make way for the originals.

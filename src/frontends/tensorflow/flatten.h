@@ -7,13 +7,14 @@
 
 #include "base/status.h"
 #include "frontends/tensorflow/proto/graph_def.h"
+#include "frontends/tensorflow/shared_pieces.h"
 
 namespace blade::tensorflow {
 
 // Something that stood as BladeEngine in an optimized graph.
 struct EngineRegion {
   std::string node;                 // "blade/region_0"
-  SharedBytes engine;               // the engine file
+  SharedPieces engine;              // the engine file
   std::vector<std::string> inputs;  // tensors of the flat graph, in the engine's order
   std::vector<std::string> outputs;
 };

@@ -17,7 +17,7 @@ struct WithWeights {
   std::vector<NodeDef> weights;  // Const
 };
 
-Result<WithWeights> take_weights_out(const FunctionDef& stored, const SharedBytes& engine) {
+Result<WithWeights> take_weights_out(const FunctionDef& stored, const SharedPieces& engine) {
   WithWeights out{stored, {}};
   FunctionFields& fields = out.function.edit();
   std::vector<ArgDef>& args = fields.signature.input_args;
@@ -85,7 +85,7 @@ NodeDef make_placeholder(std::string name, DataType type, TensorShapeProto shape
 }  // namespace
 
 Result<OriginalGraph> make_original_graph(const FunctionLibrary& library, std::string_view function,
-                                          const SharedBytes& engine, int32_t producer) {
+                                          const SharedPieces& engine, int32_t producer) {
   const FunctionDef* stored = library->find_function(function);
   if (stored == nullptr) return not_found("the graph has no function '" + std::string(function) + "'");
   if ((*stored)->signature.input_args.empty())

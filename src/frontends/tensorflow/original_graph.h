@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "frontends/tensorflow/proto/graph_def.h"
+#include "frontends/tensorflow/shared_pieces.h"
 
 namespace blade::tensorflow {
 
@@ -25,6 +26,6 @@ struct OriginalGraph {
 // the region's engine file. Weights are views of it; an error where one is damaged. `producer` is the version of the
 // graph that the function stands in.
 Result<OriginalGraph> make_original_graph(const FunctionLibrary& library, std::string_view function,
-                                          const SharedBytes& engine, int32_t producer);
+                                          const SharedPieces& engine, int32_t producer);
 
 }  // namespace blade::tensorflow

@@ -5,7 +5,7 @@
 
 namespace blade::tensorflow {
 
-Result<NodeDef> stored_weight_const(const NodeDef& node, const SharedBytes& engine) {
+Result<NodeDef> stored_weight_const(const NodeDef& node, const SharedPieces& engine) {
   BLADE_ASSIGN_OR_RETURN(int64_t offset, int_attr(node, "offset"));
   BLADE_ASSIGN_OR_RETURN(int64_t expected, int_attr(node, "checksum"));
   BLADE_ASSIGN_OR_RETURN(DataType type, type_attr(node, "dtype"));
@@ -16,14 +16,14 @@ Result<NodeDef> stored_weight_const(const NodeDef& node, const SharedBytes& engi
       return invalid_argument("stored weight '" + node->name + "' has an impossible shape");
     }
   }
-  const std::string_view all = engine.view();
-  if (offset < 0 || static_cast<uint64_t>(offset) > all.size() || bytes > all.size() - static_cast<uint64_t>(offset)) {
+  const auto data = offset < 0 ? std::nullopt : engine.find(static_cast<uint64_t>(offset), bytes);
+  if (!data) {
     return data_loss("stored weight '" + node->name + "' lies at bytes " + std::to_string(offset) + " to " +
                      std::to_string(static_cast<uint64_t>(offset) + bytes) + " of an engine of " +
-                     std::to_string(all.size()) + " bytes; the file is damaged");
+                     std::to_string(engine.bytes().size()) + " bytes in " +
+                     std::to_string(engine.bytes().list().size()) + " pieces; the file is damaged");
   }
-  const std::string_view data = all.substr(static_cast<size_t>(offset), bytes);
-  if (static_cast<int64_t>(checksum({reinterpret_cast<const std::byte*>(data.data()), data.size()})) != expected) {
+  if (static_cast<int64_t>(checksum(std::as_bytes(std::span(data->view())))) != expected) {
     return data_loss("stored weight '" + node->name +
                      "' does not have the checksum it was stored with; the file is damaged");
   }
@@ -32,7 +32,7 @@ Result<NodeDef> stored_weight_const(const NodeDef& node, const SharedBytes& engi
   fields.op = "Const";
   fields.device = node->device;
   fields.attrs.emplace("dtype", AttrValue::of_type(type));
-  fields.attrs.emplace("value", AttrValue::of_tensor(TensorProto::from_dense(type, dims, engine.slice(data))));
+  fields.attrs.emplace("value", AttrValue::of_tensor(TensorProto::from_dense(type, dims, *data)));
   return NodeDef(std::move(fields));
 }
 

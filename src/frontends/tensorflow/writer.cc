@@ -132,7 +132,8 @@ class Writer {
 
   bool taken(int number) const {
     std::string suffix = std::to_string(number);
-    return std::any_of(std::begin(kRegionNodes), std::end(kRegionNodes),
+    return index_.find("blade/engine_" + suffix + "/piece_0") >= 0 ||
+           std::any_of(std::begin(kRegionNodes), std::end(kRegionNodes),
                        [&](const char* name) { return index_.find(name + suffix) >= 0; });
   }
 
@@ -318,14 +319,33 @@ class Writer {
     return make_node(std::move(name), "BladeInProfile", std::move(inputs), std::move(attrs));
   }
 
+  // TensorFlow copies a graph again and again before its first run: memory for large attributes is mapped and cleared
+  // anew each time, and of a Const the value is copied for its readers, too.
+  void write_engine(const RegionToWrite& region, const std::string& name) {
+    const size_t count = region.pieces.size();
+    std::vector<std::string> pieces;
+    for (size_t i = 0; i < count; ++i) {
+      const size_t end = i + 1 < count ? region.pieces[i + 1] : region.engine.size();
+      const std::string_view bytes = region.engine.view().substr(region.pieces[i], end - region.pieces[i]);
+      pieces.push_back(name + "/piece_" + std::to_string(i));
+      TensorProto tensor =
+          TensorProto::from_dense(DataType::kUint8, {static_cast<int64_t>(bytes.size())}, region.engine.slice(bytes));
+      if (count == 1) {
+        nodes_.push_back(make_const(name, std::move(tensor), DataType::kUint8));
+        return;
+      }
+      nodes_.push_back(
+          make_node(pieces.back(), "BladeEnginePiece", {}, {{"value", AttrValue::of_tensor(std::move(tensor))}}));
+    }
+    nodes_.push_back(
+        make_node(name, "BladeEngineFile", std::move(pieces), {{"N", AttrValue::of_int(static_cast<int64_t>(count))}}));
+  }
+
   void write_region(size_t r) {
     const RegionToWrite& region = regions_[r];
     const RegionFunctions& functions = functions_[r];
     std::string suffix = std::to_string(numbers_[r]), engine = "blade/engine_" + suffix;
-    auto length = static_cast<int64_t>(region.engine.size());
-    nodes_.push_back(
-        make_const(engine, TensorProto::from_dense(DataType::kUint8, {length}, region.engine), DataType::kUint8));
-
+    write_engine(region, engine);
     std::vector<std::string> inputs = {engine};
     for (const BoundaryTensor& input : region.inputs) inputs.push_back(short_name(input.name));
     std::vector<DataType> types(functions.input_types.begin() + 1,

@@ -1,7 +1,8 @@
 // Writes the optimized graph back as a GraphDef that TensorFlow runs: regions stand beside their original nodes.
 //
 // Region k becomes, in the main graph,
-//   blade/engine_k      Const uint8 [n]: the engine file, weights included
+//   blade/engine_k      Const uint8 [n]: the engine file, weights included; where that is large, BladeEngineFile of the
+//                       BladeEnginePieces blade/engine_k/piece_i that hold it
 //   blade/in_profile_k  BladeInProfile(engine, inputs..., given..., defaults...) -> bool; `given` are the placeholders
 //   with
 //                       a default that the region reads: fed with something else, the original nodes run
@@ -42,7 +43,8 @@ struct StoredConstant {
 struct RegionToWrite {
   std::vector<int32_t> origins;  // source nodes that the engine computes
   std::vector<BoundaryTensor> inputs, outputs;
-  SharedBytes engine;  // the engine file
+  SharedBytes engine;                // the engine file
+  std::vector<size_t> pieces = {0};  // where those of the engine file begin, each to be a node
   std::vector<StoredConstant> weights;
 };
 
