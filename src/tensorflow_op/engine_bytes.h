@@ -21,7 +21,7 @@ class EngineBytes {
   explicit EngineBytes(std::vector<SharedTensor> pieces);
 
   const Pieces& bytes() const { return bytes_; }
-  const std::string& error() const { return error_; }  // why these are no engine's bytes, or empty
+  const std::string& error() const { return error_; }         // why these are no engine's bytes, or empty
   TensorKey key() const { return key_of(pieces_[0].get()); }  // no other engine's, as long as this lives
 
   // Of the input of an op: a handle, or else the engine file itself.

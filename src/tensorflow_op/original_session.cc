@@ -49,6 +49,12 @@ std::string function_name(const SharedBytes& wire) {
 
 constexpr char kSmall[] = "small";
 
+std::string megabytes(uint64_t bytes) {
+  char out[32];
+  std::snprintf(out, sizeof(out), "%.1f MB", static_cast<double>(bytes) / 1e6);
+  return out;
+}
+
 // TensorFlow's messages have several lines.
 std::string on_one_line(std::string text) {
   std::replace(text.begin(), text.end(), '\n', ' ');
@@ -56,29 +62,17 @@ std::string on_one_line(std::string text) {
 }
 
 // Fields of ConfigProto and its messages, tensorflow/core/protobuf/config.proto.
-constexpr uint32_t kInterOpThreads = 5, kInterOpPools = 12, kExperimental = 16;
-constexpr uint32_t kNumThreads = 1, kGlobalName = 2;                        // of ThreadPoolOptionProto
-constexpr uint32_t kSessionMetadata = 11, kOptimizeForStaticGraph = 12, kDisableOptimizeForStaticGraph = 24;  // of Experimental
+constexpr uint32_t kInterOpThreads = 5, kGraphOptions = 10, kInterOpPools = 12, kExperimental = 16;
+constexpr uint32_t kNumThreads = 1, kGlobalName = 2;                           // of ThreadPoolOptionProto
+constexpr uint32_t kPlacePrunedGraph = 6;                                      // of GraphOptions
+constexpr uint32_t kSessionMetadata = 11, kDisableOutputPartitionGraphs = 14;  // of Experimental
 
-// TensorFlow keeps no copy of a static graph to extend it. The metadata name one session of the process.
-WireWriter inner_experimental(const SharedBytes& outer) {
-  ParseContext context("the session's configuration", "ConfigProto.Experimental", outer.view(), {});
-  WireReader reader(outer, context);
-  WireWriter writer;
+void copy_without(uint32_t field, const SharedBytes& message, WireWriter& writer) {
+  ParseContext context("the session's configuration", "ConfigProto", message.view(), {});
+  WireReader reader(message, context);
   while (reader.next()) {
-    if (reader.field() != kSessionMetadata && reader.field() != kOptimizeForStaticGraph &&
-        reader.field() != kDisableOptimizeForStaticGraph) {
-      writer.raw(reader.raw_field());
-    }
+    if (reader.field() != field) writer.raw(reader.raw_field());
   }
-  writer.varint(kOptimizeForStaticGraph, 1);
-  return writer;
-}
-
-std::string megabytes(uint64_t bytes) {
-  char out[32];
-  std::snprintf(out, sizeof(out), "%.1f MB", static_cast<double>(bytes) / 1e6);
-  return out;
 }
 
 }  // namespace
@@ -106,7 +100,13 @@ std::string config_of_inner_session(const SharedBytes& config) {
     pool.bytes(kGlobalName, "blade_original_" + std::to_string(threads));
     writer.message(kInterOpPools, std::move(pool));
   }
-  writer.message(kExperimental, inner_experimental(experimental));
+  // Each spares a copy of the weights: of the graph as it was placed, and of the parts it was cut into.
+  WireWriter graph_options, inner_experimental;
+  graph_options.varint(kPlacePrunedGraph, 1);
+  writer.message(kGraphOptions, std::move(graph_options));  // added to what stands there already
+  copy_without(kSessionMetadata, experimental, inner_experimental);
+  inner_experimental.varint(kDisableOutputPartitionGraphs, 1);
+  writer.message(kExperimental, std::move(inner_experimental));
   std::string out;
   writer.append_to(out);
   return out;
@@ -116,7 +116,7 @@ OriginalSession::OriginalSession(OriginalSource source) {
   uint64_t weight_bytes = 0;
   const std::string error = open(std::move(source), weight_bytes);
   if (error.empty()) {
-    description_ = "in a session of its own, which holds its weights once more (" + megabytes(weight_bytes) + ")";
+    description_ = "in a session of its own, which holds its weights (" + megabytes(weight_bytes) + ") about twice";
     return;
   }
   if (error == kSmall) {

@@ -62,7 +62,8 @@ class OriginalFinder {
 };
 
 // The configuration of a session that runs inside another one's kernel: threads of its own run its nodes, as many as
-// those of the other's, of which one waits for it. Its graph never grows, and it has no name of the other's.
+// those of the other's, of which one waits for it; no copies of the graph but those it runs from; and not the metadata,
+// which name one session of a process.
 std::string config_of_inner_session(const tensorflow::SharedBytes& config);
 
 }  // namespace blade::tensorflow_op
