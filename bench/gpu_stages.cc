@@ -1,6 +1,6 @@
-// The four stages of ResNet-50 in float16 as recordings of their layers alone: every CUDA row of every layer is tried
-// between the others', by turns until none is better, and the best of each layer are printed. Tells what a row is worth
-// where layers overlap, in seconds.
+// The four stages of ResNet-50 in float16 as recordings of their layers alone: every CUDA row of every layer that
+// predicts its time and needs no scratch memory (so none of NVIDIA's libraries) is tried between the others', twice by
+// turns, and the best of each layer are printed. Tells what a row is worth where layers overlap, in seconds.
 //
 //   gpu_stages [images]
 #include <algorithm>
@@ -74,12 +74,14 @@ class Stage {
     queue_ = std::move(*device.create_queue());
   }
 
-  // Every row that takes the layers of a type.
-  std::vector<std::string> rows(int type) const {
+  // Every row that is tried for the layers of a type.
+  std::vector<std::string> rows(int type) {
     std::vector<std::pair<double, std::string>> named;
     for (const backends::KernelEntry& row : device_.kernels()) {
-      const Layer& layer = *layers_[static_cast<size_t>(type)];
+      Layer& layer = *layers_[static_cast<size_t>(type)];
       if (row.op != ir::Op::kConv || !row.supports(layer.request).ok || row.predicted_us == nullptr) continue;
+      const auto kernel = make(layer, row.name);
+      if (kernel == nullptr || kernel->scratch_bytes() > 0) continue;
       named.emplace_back(row.predicted_us(layer.request), row.name);
     }
     std::sort(named.begin(), named.end());

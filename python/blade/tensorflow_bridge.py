@@ -1,5 +1,6 @@
 """What Blade asks of an installed TensorFlow: where it is, and freezing a SavedModel's variables and lookup tables."""
 import importlib.util
+import itertools
 import os
 
 from blade.errors import InvalidArgumentError
@@ -248,19 +249,24 @@ class _Gathers:
     def _gather_from_value(function, node):
         import tensorflow as tf
 
-        kind, indices, axis = node.attr["dtype"].type, node.attr["Tindices"].type, node.attr["batch_dims"].i
+        kind, indices, batch_dims = node.attr["dtype"].type, node.attr["Tindices"].type, node.attr["batch_dims"].i
         along = node.op == "ResourceGather"
-        del node.attr["dtype"], node.attr["batch_dims"], node.attr["validate_indices"]
+        for name in ("dtype", "batch_dims", "validate_indices"):
+            if name in node.attr:
+                del node.attr[name]
         node.attr["Tparams"].type = kind
         if not along:
             node.op = "GatherNd"
             return
         node.op = "GatherV2"
-        node.attr["batch_dims"].i = axis
+        node.attr["batch_dims"].i = batch_dims
         node.attr["Taxis"].type = indices
-        constant = function.node_def.add(name=f"{node.name}/axis", op="Const")
+        taken = {other.name for other in function.node_def}
+        name = next(n for n in (f"{node.name}/axis{i or ''}" for i in itertools.count()) if n not in taken)
+        constant = function.node_def.add(name=name, op="Const")
         constant.attr["dtype"].type = indices
-        constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(axis, tf.as_dtype(indices)))
+        # ResourceGather takes slices along the first axis behind the batch.
+        constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(batch_dims, tf.as_dtype(indices)))
         data = [i for i, name in enumerate(node.input) if not name.startswith("^")]
         node.input.insert(len(data), f"{constant.name}:output:0")
 

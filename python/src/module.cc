@@ -94,7 +94,8 @@ std::string take_text(char* text) {
 }
 
 // Memory of large outputs that Python has let go of, for the next run: the system clears each page of new memory, which
-// takes as long as many a model. Holds no more than one run's outputs. Lives as long as the last array.
+// takes as long as many a model. Holds one block an output, of the size that it had last. Lives as long as the last
+// array.
 class OutputMemory {
  public:
   struct Block {
@@ -102,40 +103,34 @@ class OutputMemory {
     std::unique_ptr<std::byte[]> data;
   };
 
-  Block take(size_t bytes) {
-    if (bytes < kLeastBytes) return allocate(bytes);
-    const std::lock_guard<std::mutex> locked(mutex_);
-    const auto found = std::find_if(free_.begin(), free_.end(), [&](const Block& b) { return b.bytes == bytes; });
-    if (found != free_.end()) {
-      Block block = std::move(*found);
-      free_.erase(found);
-      return block;
+  void set_count(size_t outputs) { slots_.resize(outputs); }
+
+  // Null data where there is no memory.
+  Block take(size_t output, size_t bytes) {
+    {
+      const std::lock_guard<std::mutex> locked(mutex_);
+      Slot& slot = slots_[output];
+      slot.bytes = bytes;
+      Block free = std::exchange(slot.free, Block());
+      if (free.data != nullptr && free.bytes == bytes) return free;
     }
-    return allocate(bytes);
+    return {bytes, std::unique_ptr<std::byte[]>(new (std::nothrow) std::byte[std::max<size_t>(1, bytes)])};
   }
 
-  void give_back(Block block) {
+  void give_back(size_t output, Block block) {
     if (block.bytes < kLeastBytes) return;
     const std::lock_guard<std::mutex> locked(mutex_);
-    if (free_.size() >= most_) free_.erase(free_.begin());
-    free_.push_back(std::move(block));
-  }
-
-  void keep_at_most(size_t blocks) {
-    free_.reserve(blocks);
-    most_ = blocks;
+    if (slots_[output].bytes == block.bytes) slots_[output].free = std::move(block);
   }
 
  private:
   static constexpr size_t kLeastBytes = size_t{64} << 10;  // malloc keeps less by itself
-
-  static Block allocate(size_t bytes) {
-    return {bytes, std::unique_ptr<std::byte[]>(new (std::nothrow) std::byte[std::max<size_t>(1, bytes)])};
-  }
-
+  struct Slot {
+    size_t bytes = 0;  // of the last run
+    Block free;
+  };
   std::mutex mutex_;
-  std::vector<Block> free_;
-  size_t most_ = 1;
+  std::vector<Slot> slots_;
 };
 
 // One output's memory until NumPy owns it.
@@ -143,17 +138,18 @@ struct Output {
   blade_tensor tensor = {};
   OutputMemory::Block block;
 
-  nb::object to_numpy(const std::shared_ptr<OutputMemory>& memory) {
+  nb::object to_numpy(const std::shared_ptr<OutputMemory>& memory, size_t index) {
     struct Owner {
       std::shared_ptr<OutputMemory> memory;
+      size_t index;
       OutputMemory::Block block;
     };
     std::vector<size_t> shape(tensor.dims, tensor.dims + tensor.rank);
-    auto* owner = new Owner{memory, std::move(block)};
+    auto* owner = new Owner{memory, index, std::move(block)};
     std::byte* raw = owner->block.data.get();
     const nb::capsule capsule(owner, [](void* p) noexcept {
       const std::unique_ptr<Owner> last(static_cast<Owner*>(p));
-      last->memory->give_back(std::move(last->block));
+      last->memory->give_back(last->index, std::move(last->block));
     });
     const nb::ndarray<nb::numpy> array(raw, shape.size(), shape.data(), capsule, nullptr, type_of(tensor.dtype).dlpack);
     return nb::cast(array);
@@ -180,7 +176,7 @@ class Engine {
       status = blade_engine_load(path.c_str(), &options, &engine_);
     }
     check(status);
-    memory_->keep_at_most(static_cast<size_t>(std::max(1, blade_engine_num_outputs(engine_))));
+    memory_->set_count(static_cast<size_t>(blade_engine_num_outputs(engine_)));
   }
   ~Engine() { blade_engine_free(engine_); }
   Engine(const Engine&) = delete;
@@ -230,7 +226,7 @@ class Engine {
       auto* to = static_cast<Outputs*>(arg);
       Output& output = to->all[index];
       output.tensor = *description;
-      output.block = to->memory.take(description->bytes);
+      output.block = to->memory.take(static_cast<size_t>(index), description->bytes);
       return output.block.data.get();
     };
     blade_status status;
@@ -240,7 +236,7 @@ class Engine {
     }
     check(status);
     nb::list result;
-    for (Output& output : outputs.all) result.append(output.to_numpy(memory_));
+    for (size_t i = 0; i < outputs.all.size(); ++i) result.append(outputs.all[i].to_numpy(memory_, i));
     return result;
   }
 

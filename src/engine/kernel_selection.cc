@@ -104,6 +104,21 @@ const std::string* stored_nearby(const Decisions& decisions, const std::string& 
   return best;
 }
 
+// Compiling takes long: only a stored choice asks for it.
+void leave_compiling_rows(std::vector<Candidate>& rows, std::vector<std::string>* refused) {
+  std::erase_if(rows, [&](const Candidate& row) {
+    if (row.entry->compiles && refused != nullptr) {
+      refused->push_back(std::string(row.entry->name) + ": supported, but compiles code, which only tuning chooses");
+    }
+    return row.entry->compiles;
+  });
+}
+
+Status no_kernel(const backends::KernelRequest& request) {
+  return unimplemented("Node '" + request.node->name + "' (" + ir::op_name(request.node->op) + ") has no kernel for " +
+                       kernel_signature(request) + ".");
+}
+
 // Compiled code of a chain serves all sizes, of a convolution one: a size that was not measured does not wait for it.
 bool compiles_each_size(const backends::KernelEntry& row) { return row.compiles && row.op == ir::Op::kConv; }
 
@@ -112,11 +127,8 @@ bool compiles_each_size(const backends::KernelEntry& row) { return row.compiles 
 Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest& request, const Decisions& decisions,
                                                    std::span<const backends::KernelEntry> table,
                                                    std::vector<std::string>* refused) {
-  const std::vector<Candidate> rows = supporting_rows(table, request, refused);
-  if (rows.empty()) {
-    return unimplemented("Node '" + request.node->name + "' (" + ir::op_name(request.node->op) +
-                         ") has no kernel for " + kernel_signature(request) + ".");
-  }
+  std::vector<Candidate> rows = supporting_rows(table, request, refused);
+  if (rows.empty()) return no_kernel(request);
   const std::string* stored = stored_choice(request, decisions);
   const bool exact = stored != nullptr;
   // A device's tiles were measured at some batch sizes: those between are better off with a neighbour's.
@@ -131,6 +143,8 @@ Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest
     if (refused != nullptr && exact)
       refused->push_back(*stored + ": the stored choice is not available on this machine");
   }
+  leave_compiling_rows(rows, refused);
+  if (rows.empty()) return no_kernel(request);
   return cheapest(rows, refused);
 }
 

@@ -3,10 +3,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <mutex>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "base/checked_math.h"
+#include "base/log.h"
 #include "engine/fusion.h"
 #include "engine/kernel_choice.h"
 #include "engine/memory_plan.h"
@@ -25,6 +28,16 @@ std::vector<backends::TensorDesc> descs_of(const ir::Graph& graph, const std::ve
 Status depends_on_data(const ir::Node& node) {
   return unimplemented("Node '" + node.name + "' (" + ir::op_name(node.op) +
                        "): the shape of its result depends on data, which no plan made ahead of the run can follow.");
+}
+
+// Of each row the first time: what else was planned for it is said by explain(). Trials of tuning are no news.
+void warn_once(const char* kernel, const std::string& node, const std::string& why) {
+  static std::mutex mutex;
+  static auto* const said = new std::set<std::string>;
+  const std::lock_guard lock(mutex);
+  if (!said->insert(kernel).second) return;
+  log_warning("Node '" + node + "' is not computed by " + kernel +
+              ", another kernel or the host takes its place: " + why);
 }
 
 class PlanBuilder {
@@ -86,6 +99,7 @@ class PlanBuilder {
       if (failures.empty()) left.assign(table.begin(), table.end());
       std::erase_if(left, [&](const backends::KernelEntry& row) { return row.name == step.kernel_name; });
       failures.push_back(std::string(step.kernel_name) + ": " + made.message());
+      if (!options_.with_alternatives) warn_once(step.kernel_name, node.name, made.message());
       step = Step();
       step.refused = failures;
       made = make_kernel(requests, &left, step);

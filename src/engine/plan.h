@@ -93,8 +93,8 @@ Result<std::shared_ptr<const Plan>> make_plan(const ir::Graph& graph, std::span<
 std::string kernel_signature(const backends::KernelRequest& request);
 
 // Chooses a row of the request's device (of the host's tables where it has none): the stored choice if it still
-// supports the request, else the cheapest by predicted_us (table order where there is none). Appends why rows were
-// passed over. Pure.
+// supports the request, else the cheapest by predicted_us (table order where there is none) of those that compile
+// nothing. Appends why rows were passed over. Pure.
 Result<const backends::KernelEntry*> select_kernel(const backends::KernelRequest& request, const Decisions& decisions,
                                                    bool reference_only, std::vector<std::string>* refused);
 // The rows for pairs of nodes where the plan runs.

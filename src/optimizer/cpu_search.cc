@@ -4,18 +4,21 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <optional>
 
 #include "engine/kernel_choice.h"
 #include "optimizer/choice_cache.h"
 #include "optimizer/in_place_timer.h"
 #include "optimizer/timing.h"
+#include "optimizer/varied_answers.h"
 
 namespace blade::optimizer {
 namespace {
 
 using Clock = InPlaceTimer::Clock;
 
-constexpr double kShareOfTime = 0.1;  // of config.tuning.time_limit_s
+constexpr double kShareOfTime = 0.1;       // of config.tuning.time_limit_s
+constexpr double kShareOfLateTime = 0.02;  // of it, for what checks call for
 constexpr double kNotMeasured = std::numeric_limits<double>::infinity();
 constexpr double kGain = 0.05;      // of the work's own time, that a choice must bring
 constexpr double kLeastUs = 0.15;   // below that the clock decides
@@ -50,6 +53,12 @@ using Trials = std::vector<std::vector<std::string>>;
 
 bool has_blocking(const std::string& choice) { return choice.find(' ') != std::string::npos; }
 
+// Winograd's rows; in bfloat16 they lose up to several times what others do.
+bool is_winograd(const std::string& choice) { return choice.find("winograd") != std::string::npos; }
+bool is_narrow_winograd(const std::string& choice) {
+  return is_winograd(choice) && choice.find("_bf16") != std::string::npos;
+}
+
 // Whether other processes take time from the threads: then one thread looks better than two, and no comparison holds.
 bool is_busy(ThreadPool& pool) {
   constexpr int kTimes = 41;
@@ -72,8 +81,13 @@ bool is_busy(ThreadPool& pool) {
 
 class CpuTuner {
  public:
-  CpuTuner(engine::Engine& engine, const engine::Decisions& decisions, ChoiceCache& cache)
-      : engine_(engine), untuned_(decisions), pool_(ThreadPool::shared(engine.num_threads())), cache_(cache) {}
+  // `may_lose`: whether it may take rows that round to bfloat16 more often than the static ones.
+  CpuTuner(engine::Engine& engine, const engine::Decisions& decisions, ChoiceCache& cache, bool may_lose)
+      : engine_(engine),
+        untuned_(decisions),
+        pool_(ThreadPool::shared(engine.num_threads())),
+        cache_(cache),
+        may_lose_(may_lose) {}
 
   Status run(const Feed& feed, Clock::time_point deadline, const std::function<bool()>& stop) {
     BLADE_RETURN_IF_ERROR(tune(feed, deadline, stop));
@@ -103,17 +117,31 @@ class CpuTuner {
     }
   }
 
+  using IsRow = bool (*)(const std::string& choice);
+  bool took(IsRow which) const {
+    return std::any_of(works_.begin(), works_.end(), [&](const HostWork& w) { return is_taken(w, which); });
+  }
   // Takes back the half of such choices that gains least, at least one; false where there is none.
-  bool forget_half(bool (*which)(const HostWork&)) {
+  bool forget_half(IsRow which) {
     std::vector<HostWork*> found;
     for (HostWork& work : works_) {
-      if (work.choice != work.static_choice && which(work)) found.push_back(&work);
+      if (is_taken(work, which)) found.push_back(&work);
     }
     std::sort(found.begin(), found.end(),
               [](const HostWork* a, const HostWork* b) { return a->static_us - a->us < b->static_us - b->us; });
     found.resize((found.size() + 1) / 2);
     forget([&](const HostWork& work) { return std::find(found.begin(), found.end(), &work) != found.end(); });
     return !found.empty();
+  }
+
+  // After some were taken back: what is left must make the run of the first feed faster, too, and the figures are its.
+  Status compare_again(const Feed& feed, Clock::time_point deadline) {
+    if (before_us_ == 0 || changes() == 0) return {};  // nothing was timed, or nothing is left
+    look_at(feed);
+    BLADE_ASSIGN_OR_RETURN(const WholeRuns runs, time_whole(untuned_, deadline));
+    if (runs.after_us > runs.before_us) forget([](const HostWork&) { return true; });
+    keep_figures(runs);
+    return {};
   }
 
   int changes() const {
@@ -126,7 +154,7 @@ class CpuTuner {
         std::count_if(works_.begin(), works_.end(), [](const HostWork& w) { return w.decided; }));
   }
   double before_us() const { return before_us_; }
-  double after_us() const { return after_us_; }
+  double after_us() const { return changes() > 0 ? after_us_ : before_us_; }
 
  private:
   static engine::TunedFigures figures(const HostWork& work) { return {work.static_choice, work.static_us, work.us}; }
@@ -136,10 +164,17 @@ class CpuTuner {
     work.us = work.static_us;
   }
 
-  Status tune(const Feed& feed, Clock::time_point deadline, const std::function<bool()>& stop) {
+  static bool is_taken(const HostWork& work, IsRow which) {
+    return work.choice != work.static_choice && which(work.choice);
+  }
+
+  void look_at(const Feed& feed) {
     feed_ = &feed;
-    dims_.clear();
-    for (const NamedTensor& one : feed) dims_.push_back(one.tensor->dims);
+    dims_ = shapes_of(feed);
+  }
+
+  Status tune(const Feed& feed, Clock::time_point deadline, const std::function<bool()>& stop) {
+    look_at(feed);
     stop_ = stop;
     const Clock::time_point start = Clock::now();
     const auto share = [&](double part) {
@@ -173,6 +208,9 @@ class CpuTuner {
     if (work != works_.end()) {
       if (work->is_open()) work->places.push_back(nodes);
       return;
+    }
+    if (!may_lose_) {
+      std::erase_if(alternatives, [&](const std::string& one) { return one != choice && is_narrow_winograd(one); });
     }
     HostWork made{signature, choice, choice, std::move(alternatives), {nodes}, is_possible_pair};
     if (const auto cached = cache_.find(signature, made.alternatives, choice)) {
@@ -362,19 +400,29 @@ class CpuTuner {
            static_cast<double>(faster) >= kAgreement * static_cast<double>(rounds);
   }
 
-  // All choices of this feed together must make the run faster too.
-  Status compare_whole(Clock::time_point deadline) {
+  struct WholeRuns {
+    double before_us = 0, after_us = 0;
+  };
+  Result<WholeRuns> time_whole(const engine::Decisions& without, Clock::time_point deadline) {
     InPlaceTimer timer(*feed_, pool_);
-    BLADE_ASSIGN_OR_RETURN(auto before, engine_.trial_plan(dims_, chosen([](const HostWork& w) { return w.settled; })));
+    BLADE_ASSIGN_OR_RETURN(auto before, engine_.trial_plan(dims_, without));
     BLADE_ASSIGN_OR_RETURN(auto after, engine_.trial_plan(dims_, chosen()));
     BLADE_RETURN_IF_ERROR(timer.add(std::move(before)));
     BLADE_RETURN_IF_ERROR(timer.add(std::move(after)));
     BLADE_RETURN_IF_ERROR(timer.run(kCarefulRounds, deadline));
-    const double before_us = median(timer.total_us(0)), after_us = median(timer.total_us(1));
-    if (after_us > before_us) forget([](const HostWork& w) { return !w.settled; });
-    if (before_us_ > 0) return {};  // figures are of the first feed
-    before_us_ = before_us;
-    after_us_ = std::min(before_us, after_us);
+    return WholeRuns{median(timer.total_us(0)), median(timer.total_us(1))};
+  }
+  void keep_figures(const WholeRuns& runs) {
+    before_us_ = runs.before_us;
+    after_us_ = std::min(runs.before_us, runs.after_us);
+  }
+
+  // All choices of this feed together must make the run faster too.
+  Status compare_whole(Clock::time_point deadline) {
+    BLADE_ASSIGN_OR_RETURN(const WholeRuns runs,
+                           time_whole(chosen([](const HostWork& w) { return w.settled; }), deadline));
+    if (runs.after_us > runs.before_us) forget([](const HostWork& w) { return !w.settled; });
+    if (before_us_ == 0) keep_figures(runs);  // they are of the first feed
     return {};
   }
 
@@ -382,6 +430,7 @@ class CpuTuner {
   const engine::Decisions untuned_;
   std::shared_ptr<ThreadPool> pool_;
   ChoiceCache& cache_;
+  const bool may_lose_;
   const Feed* feed_ = nullptr;
   std::vector<ir::Dims> dims_;
   std::function<bool()> stop_;
@@ -389,12 +438,39 @@ class CpuTuner {
   double before_us_ = 0, after_us_ = 0;
 };
 
+Clock::time_point late_deadline(const SearchInput& input) {
+  return Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                            std::chrono::duration<double>(kShareOfLateTime * input.options.time_limit_s));
+}
+
+// Takes choices back until the answers hold: on the test data and, with rows that lose more than the static ones, on
+// data like them.
+Status keep_what_holds(const SearchInput& input, const engine::Decisions& untuned, CpuTuner& tuner) {
+  std::optional<VariedAnswers> varied;
+  if (tuner.took(is_narrow_winograd)) {
+    BLADE_ASSIGN_OR_RETURN(varied, VariedAnswers::make(input, untuned, late_deadline(input)));
+  }
+  for (;;) {
+    const bool loses = tuner.took(is_narrow_winograd);
+    BLADE_ASSIGN_OR_RETURN(bool holds, answers_hold(input, tuner.decisions()));
+    if (holds && loses) {
+      BLADE_ASSIGN_OR_RETURN(holds, varied->hold(input, tuner.decisions()));
+    }
+    if (holds) return {};
+    if (tuner.forget_half(loses ? is_narrow_winograd : is_winograd)) continue;
+    tuner.forget([](const HostWork&) { return true; });
+    return {};
+  }
+}
+
 }  // namespace
 
 Status tune_on_cpu(const SearchInput& input, engine::Decisions& decisions, OptimizationStep& step) {
   BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, decisions));
   ChoiceCache cache(input.options.cache_dir, engine::machine_signature(nullptr, input.options.num_threads));
-  CpuTuner tuner(*engine, decisions, cache);
+  // bfloat16 that nobody asked for held with room to spare as the static rows round.
+  const bool unasked = decisions.precision == "bf16" && input.options.precision != "bf16";
+  CpuTuner tuner(*engine, decisions, cache, /*may_lose=*/!unasked);
   const std::shared_ptr<ThreadPool> pool = ThreadPool::shared(engine->num_threads());
   constexpr const char* kBusy = "other processes take the processors' time: kernels are chosen by prediction";
   if (is_busy(*pool)) {
@@ -419,14 +495,11 @@ Status tune_on_cpu(const SearchInput& input, engine::Decisions& decisions, Optim
     step.message = kBusy;
     return {};
   }
-  const auto is_winograd = [](const HostWork& work) { return work.choice.find("winograd") != std::string::npos; };
-  // bfloat16 that nobody asked for held with room to spare as the static rows round.
-  if (decisions.precision == "bf16" && input.options.precision != "bf16") tuner.forget(is_winograd);
-  BLADE_ASSIGN_OR_RETURN(bool holds, answers_hold(input, tuner.decisions()));
-  while (!holds && tuner.forget_half(is_winograd)) {
-    BLADE_ASSIGN_OR_RETURN(holds, answers_hold(input, tuner.decisions()));
+  const int found = tuner.changes();
+  BLADE_RETURN_IF_ERROR(keep_what_holds(input, decisions, tuner));
+  if (tuner.changes() < found) {
+    BLADE_RETURN_IF_ERROR(tuner.compare_again(input.feeds[0], late_deadline(input)));
   }
-  if (!holds) tuner.forget([](const HostWork&) { return true; });
   if (!stopped) {
     tuner.keep_in_cache();
     cache.write();

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -89,13 +90,19 @@ struct Work {
   std::vector<double> us;  // of each alternative, repeated alone, then among neighbours; infinite if not measured
 };
 
+// A row for a piece of work, by its number.
+struct Trial {
+  size_t work = 0;
+  std::string name;
+};
+
 // Which of the rows that take a piece of work are tried, and in which order.
 struct RowOrder {
-  std::set<std::string> refused, early;
+  std::set<std::string> refused, early, compiling;
 
   RowOrder(const backends::Device& device, bool compile) {
     for (const backends::KernelEntry& row : device.kernels()) {
-      if (row.compiles && !compile) refused.insert(row.name);
+      if (row.compiles) (compile ? compiling : refused).insert(row.name);
       if (row.is_tried_early) early.insert(row.name);
     }
   }
@@ -200,29 +207,67 @@ class KernelTuner {
     }
   }
 
-  // Alternative k of all works at once, each timed by itself; the likely ones come first.
+  // Whether the plan computes the work so: a row may find out only when it is made that it cannot.
+  static bool stands(const engine::Plan& plan, const Work& work, const std::string& name) {
+    const engine::Step& step = plan.steps[work.step];
+    return !step.on_host && step.signature == work.signature && step.kernel_name == name;
+  }
+
+  // The next alternative of each work, but of each row that compiles no more than end in time.
+  std::vector<Trial> next_trials(const std::vector<Work>& works, const std::vector<size_t>& tried,
+                                 const std::map<std::string, int>& most) const {
+    std::vector<Trial> trials;
+    std::map<std::string, int> compiled;
+    for (size_t w = 0; w < works.size(); ++w) {
+      if (tried[w] == works[w].alternatives.size()) continue;
+      const std::string& name = works[w].alternatives[tried[w]];
+      const auto limit = most.find(name);
+      if (limit != most.end() && compiled[name]++ >= limit->second) continue;
+      trials.push_back({w, name});
+    }
+    return trials;
+  }
+
+  // As many of a row that compiles in a plan as take half a second, by the last plan with some.
+  static void limit_compiled(const std::vector<Trial>& trials, Clock::duration took, std::map<std::string, int>& most) {
+    constexpr double kSeconds = 0.5, kMost = 16;
+    for (auto& [name, limit] : most) {
+      const auto count = std::ranges::count(trials, name, &Trial::name);
+      if (count == 0) continue;
+      const double each = std::chrono::duration<double>(took).count() / static_cast<double>(count);
+      limit = static_cast<int>(std::clamp(kSeconds / std::max(each, 1e-3), 1.0, kMost));
+    }
+  }
+
+  // An alternative of all works at once, each timed by itself; the likely ones come first.
   Status measure_alone(std::vector<Work>& works) {
-    for (size_t k = 0; k < kMostAlternatives && !late(); ++k) {
-      engine::Decisions trial = decisions_;
-      bool any = false;
-      for (const Work& work : works) {
-        if (k >= work.alternatives.size()) continue;
-        trial.kernels[work.signature] = work.alternatives[k];
-        any = true;
-      }
-      if (!any) break;
-      BLADE_ASSIGN_OR_RETURN(PlanTimer timer, timer_with(trial));
-      for (Work& work : works) {
-        if (k >= work.alternatives.size()) continue;
-        BLADE_ASSIGN_OR_RETURN(const double once, timer.steps_us(work.step, work.step + 1, 1, 3));
-        BLADE_ASSIGN_OR_RETURN(work.us[k],
-                               timer.steps_us(work.step, work.step + 1, copies_for(once), once < 200 ? kQuick : 3));
+    std::vector<size_t> tried(works.size(), 0);
+    std::map<std::string, int> most_compiled;
+    for (const std::string& name : order_.compiling) most_compiled[name] = 1;
+    while (!late()) {
+      const std::vector<Trial> trials = next_trials(works, tried, most_compiled);
+      if (trials.empty()) break;
+      engine::Decisions decisions = decisions_;
+      for (const Trial& trial : trials) decisions.kernels[works[trial.work].signature] = trial.name;
+      const Clock::time_point start = Clock::now();
+      BLADE_ASSIGN_OR_RETURN(PlanTimer timer, timer_with(decisions));
+      limit_compiled(trials, Clock::now() - start, most_compiled);
+      for (const Trial& trial : trials) {
+        BLADE_RETURN_IF_ERROR(measure_step(timer, works[trial.work], tried[trial.work]++));
       }
     }
     for (Work& work : works) keep_best(work, kMostInContext);
     // What takes most of the run first.
     std::sort(works.begin(), works.end(),
               [](const Work& a, const Work& b) { return a.us[0] * a.occurrences > b.us[0] * b.occurrences; });
+    return {};
+  }
+
+  Status measure_step(PlanTimer& timer, Work& work, size_t k) {
+    if (!stands(timer.plan(), work, work.alternatives[k])) return {};
+    BLADE_ASSIGN_OR_RETURN(const double once, timer.steps_us(work.step, work.step + 1, 1, 3));
+    BLADE_ASSIGN_OR_RETURN(work.us[k],
+                           timer.steps_us(work.step, work.step + 1, copies_for(once), once < 200 ? kQuick : 3));
     return {};
   }
 
@@ -257,6 +302,7 @@ class KernelTuner {
         BLADE_ASSIGN_OR_RETURN(now_, timer_with(decisions_));
       }
       BLADE_ASSIGN_OR_RETURN(PlanTimer then, timer_with(trial));
+      if (!stands(then.plan(), work, name)) continue;
       const auto [first, last] = device_stretch(now_->plan(), work.step, neighbours);
       BLADE_ASSIGN_OR_RETURN(const double once, now_->steps_us(first, last, 1, 3));
       std::vector<double> before, after;

@@ -388,7 +388,7 @@ bool values_repeat(const Rewriter& rewriter, const Scores& scores, ValueId value
 
 // A device's kernels keep a row of queries and of values in registers.
 bool fits_device(const Rewriter& rewriter, const Stored& query, const Node& last) {
-  constexpr int64_t kMost = 128;
+  constexpr int64_t kMost = 128;  // as the rows say: tested
   const auto is_short = [](const ir::Dim& dim) { return dim.is_known() && dim.value() > 0 && dim.value() <= kMost; };
   return is_short(rewriter.shape(query.value).dim(-1)) && is_short(rewriter.shape(last.outputs[0]).dim(-1));
 }

@@ -59,7 +59,8 @@ struct Case {
   std::vector<ir::TensorPtr> inputs;
   uint32_t variable_inputs = 1;  // bit i: input i is not a constant for selection
   int num_outputs = 1;
-  double tolerance = 0;  // on absolute and relative error together; 0: bits must agree
+  double tolerance = 0;       // on absolute and relative error together; 0: bits must agree
+  double mean_tolerance = 0;  // on the errors' root mean square, of that of the results; 0: not looked at
 };
 
 struct CaseGraph {
@@ -169,6 +170,20 @@ inline void expect_equal(const ir::Tensor& want, const std::byte* got, double to
   }
 }
 
+// By root mean squares: of rows whose single errors may be large.
+inline void expect_close_on_average(const ir::Tensor& want, const std::byte* got, double tolerance,
+                                    const std::string& what) {
+  ir::Tensor view = want;
+  view.data = got;
+  double errors = 0, squares = 0;
+  for (int64_t i = 0; i < want.element_count(); ++i) {
+    const double w = element(want, i), error = element(view, i) - w;
+    errors += error * error;
+    squares += w * w;
+  }
+  EXPECT_LE(std::sqrt(errors), tolerance * std::sqrt(squares)) << what << ": off by too much on average";
+}
+
 inline std::string blocking_text(const Blocking& b) {
   if (b == Blocking()) return "";
   std::string text = " cut";
@@ -208,7 +223,9 @@ inline void check_request(const KernelEntry& row, const Case& c, const std::vect
     EXPECT_TRUE(scratch.intact()) << what << ": wrote behind the scratch";
     for (size_t o = 0; o < want.size(); ++o) {
       EXPECT_TRUE(outputs[o].intact()) << what << ": wrote behind output " << o;
-      expect_equal(*want[o], outputs[o].data(), c.tolerance, what + (shared >= 0 ? ", in place" : ""));
+      const std::string where = what + (shared >= 0 ? ", in place" : "");
+      expect_equal(*want[o], outputs[o].data(), c.tolerance, where);
+      if (c.mean_tolerance > 0) expect_close_on_average(*want[o], outputs[o].data(), c.mean_tolerance, where);
     }
   }
 }

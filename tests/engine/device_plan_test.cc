@@ -158,6 +158,17 @@ TEST(DevicePlan, WhatARowCannotMakeTheNextOneDoes) {
   EXPECT_EQ(step.refused[0], "fake.library: the library has no algorithm");
 }
 
+TEST(DevicePlan, WhatARowCannotMakeIsSaidOnce) {
+  const KernelEntry rows[] = {{"fake.silent", ir::Op::kPointwise, yes, nullptr, create_nothing}, kFakeKernels[0]};
+  ::testing::internal::CaptureStderr();
+  for (int i = 0; i < 3; ++i) planned_relu(rows, "fake.silent");
+  const std::string said = ::testing::internal::GetCapturedStderr(), row = "fake.silent", why = "has no algorithm";
+  const size_t at = said.find(row);
+  ASSERT_NE(at, std::string::npos) << said;
+  EXPECT_NE(said.find(why, at), std::string::npos) << said;
+  EXPECT_EQ(said.find(row, at + 1), std::string::npos) << said;
+}
+
 TEST(DevicePlan, WhatNoRowCanMakeTheHostDoes) {
   const KernelEntry rows[] = {{"fake.library", ir::Op::kPointwise, yes, nullptr, create_nothing},
                               {"fake.other", ir::Op::kPointwise, yes, nullptr, create_nothing}};

@@ -31,9 +31,10 @@ class FakeQueue final : public backends::DeviceQueue {
   }
   Status play(const backends::DeviceRecording&) override { return {}; }
   Status mark(int) override { return {}; }
-  Result<double> microseconds_between(int, int) override { return 1.0; }
+  Result<double> microseconds_between(int, int) override { return microseconds *= speedup; }
 
   static inline int recordings = 0;
+  static inline double microseconds = 1, speedup = 1;  // speedup: of each time that is read
 
  private:
   static Status copy(std::byte* to, const std::byte* from, size_t bytes) {

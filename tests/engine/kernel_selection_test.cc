@@ -53,6 +53,19 @@ TEST(KernelSelection, OtherOpsAreNotAsked) {
   EXPECT_EQ(chosen({{"conv", ir::Op::kConv, yes, nullptr, nullptr}, {"b", kOp, yes, nullptr, nullptr}}), "b");
 }
 
+// Compiling takes up to a second: nobody waits for it whom tuning did not tell to.
+TEST(KernelSelection, OnlyStoredChoicesCompile) {
+  const KernelEntry compiled = {"compiled", kOp, yes, fast, nullptr, nullptr, true},
+                    plain = {"b", kOp, yes, slow, nullptr};
+  std::vector<std::string> refused;
+  EXPECT_EQ(chosen({compiled, plain}, {}, &refused), "b");
+  EXPECT_EQ(refused, std::vector<std::string>{"compiled: supported, but compiles code, which only tuning chooses"});
+  EXPECT_NE(chosen({compiled}).find("has no kernel"), std::string::npos);
+  Decisions decisions;
+  decisions.kernels.emplace("Softmax f32[2,3] -> f32[2,3] log=0", "compiled");
+  EXPECT_EQ(chosen({compiled, plain}, decisions), "compiled");
+}
+
 // What a row compiles for a convolution is of one size: at another, nobody waits for it.
 TEST(KernelSelection, ChoicesOfOtherSizesCompileNoConvolution) {
   ir::Node node;

@@ -4,12 +4,17 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "backends/machine.h"
+#include "engine/kernel_choice.h"
+#include "optimizer/choice_cache.h"
 #include "optimizer/runners.h"
+#include "optimizer/search.h"
 #include "support/graph_builder.h"
 
 namespace blade::optimizer {
@@ -153,7 +158,103 @@ TEST_F(CpuSearch, ChoicesThatBreakTheAnswersGo) {
   const OptimizationStep step = tune(decisions);
   EXPECT_TRUE(decisions.kernels.empty());
   EXPECT_EQ(step.changes, 0);
+  EXPECT_EQ(step.pre_run_ms, step.post_run_ms);  // of what is left
   EXPECT_FALSE(fs::exists(cache_file()));
+}
+
+// A convolution that F(4x4, 3x3) takes.
+class CpuSearchInBfloat16 : public CpuSearch {
+ protected:
+  void SetUp() override {
+    if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "no bfloat16 arithmetic";
+    CpuSearch::SetUp();
+    build({1, 16, 16, 32}, 2);  // the last also casts
+    std::vector<float> values(16 * 16 * 32, 0);
+    values.front() = 1;  // nearly nothing, of which nearly nothing is lost
+    values.back() = -1;
+    feeds_.push_back({{"x", blade::testing::tensor<float>({1, 16, 16, 32}, values)}});
+    expected_.push_back(answers(feeds_[0], {}));
+    decisions_.precision = "bf16";
+    options_.precision = "bf16";
+    options_.accuracy.rtol = 0;
+    find_step();
+  }
+
+  std::vector<ir::TensorPtr> answers(const Feed& feed, const engine::Decisions& decisions) {
+    return *make_engine_runner(engine_with(decisions))->outputs(feed);
+  }
+  double largest_error(const Feed& feed, const engine::Decisions& decisions) {
+    const ir::TensorPtr want = answers(feed, {})[0], got = answers(feed, decisions)[0];
+    double largest = 0;
+    for (int64_t i = 0; i < want->element_count(); ++i)
+      largest = std::max(largest, std::fabs(double{reinterpret_cast<const float*>(want->data)[i]} -
+                                            reinterpret_cast<const float*>(got->data)[i]));
+    return largest;
+  }
+  engine::Decisions coarse() const {
+    engine::Decisions decisions = decisions_;
+    decisions.kernels[signature_] = kCoarse;
+    return decisions;
+  }
+  // What tuning makes of a coarse row that the cache knows as the faster one, with this tolerance.
+  engine::Decisions keep_coarse(double tolerance) {
+    ChoiceCache cache(options_.cache_dir, engine::machine_signature(nullptr, options_.num_threads));
+    cache.put(signature_, rows_, {kCoarse, {static_choice_, 100, 50}});
+    cache.write();
+    options_.accuracy.atol = tolerance / 20;  // it counts twenty times
+    engine::Decisions decisions = decisions_;
+    message_ = tune(decisions).message;
+    was_busy_ = message_.find("other processes") != std::string::npos;
+    return decisions;
+  }
+
+  static constexpr const char* kCoarse = "cpu.conv.winograd43_bf16";
+  engine::Decisions decisions_;
+  std::string signature_, static_choice_, message_;
+  std::vector<std::string> rows_;
+  bool was_busy_ = false;
+
+ private:
+  std::shared_ptr<engine::Engine> engine_with(const engine::Decisions& decisions) {
+    const SearchInput input{graph_, partition_, feeds_, expected_, options_, progress_};
+    return *region_engine(input, decisions);
+  }
+  void find_step() {
+    const auto plan = engine_with(decisions_)->trial_plan(shapes_of(feeds_[0]), decisions_);
+    ASSERT_TRUE(plan.ok()) << plan.status().message();
+    for (const engine::Step& step : (*plan)->steps) {
+      const auto& all = step.alternatives;
+      if (std::find(all.begin(), all.end(), kCoarse) == all.end()) continue;
+      signature_ = step.signature;
+      static_choice_ = step.choice;
+      std::copy_if(all.begin(), all.end(), std::back_inserter(rows_),
+                   [](const std::string& one) { return one.find(' ') == std::string::npos; });
+    }
+    ASSERT_FALSE(rows_.empty());
+    ASSERT_NE(static_choice_, kCoarse);
+  }
+};
+
+TEST_F(CpuSearchInBfloat16, CoarseRowsMustHoldOnVariedDataToo) {
+  const auto varied = vary_feed(feeds_[0], 0);
+  ASSERT_TRUE(varied.ok());
+  const double most = largest_error(*varied, coarse());
+  const double least = std::max(largest_error(*varied, decisions_), largest_error(feeds_[0], coarse()));
+  ASSERT_GT(most, 1.3 * least);
+  const double all_but_varied = std::sqrt(least * most), given_only = largest_error(feeds_[0], coarse());
+  for (const auto& [tolerance, stays] : {std::pair(4 * most, true), {all_but_varied, false}, {given_only, false}}) {
+    const engine::Decisions kept = keep_coarse(tolerance);
+    if (was_busy_) GTEST_SKIP() << kTooBusy;
+    EXPECT_EQ(kept.kernels.contains(signature_) && kept.kernels.at(signature_) == kCoarse, stays) << tolerance;
+  }
+}
+
+TEST_F(CpuSearchInBfloat16, UnaskedTriesNoCoarseRow) {
+  options_.precision = "auto";
+  const engine::Decisions kept = keep_coarse(20);
+  if (was_busy_) GTEST_SKIP() << kTooBusy;
+  EXPECT_FALSE(kept.kernels.contains(signature_) && kept.kernels.at(signature_).find("winograd") != std::string::npos);
+  EXPECT_EQ(message_.find("known from earlier runs"), std::string::npos) << "coarse rows were among the candidates";
 }
 
 }  // namespace

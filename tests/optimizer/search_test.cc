@@ -4,7 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <random>
+#include <thread>
 
 #include "backends/reference/common.h"
 #include "engine/fake_device.h"
@@ -42,13 +44,16 @@ std::vector<float> random_values(size_t count, uint32_t seed) {
   return values;
 }
 
-// One matrix product with an epilogue, as one region.
+// Matrix products with epilogues, of ever other widths, as one region.
 struct MatmulModel {
-  MatmulModel() {
+  explicit MatmulModel(const std::vector<int64_t>& widths = {16, 8}) {
     GraphBuilder b;
-    const auto x = b.input("x", {4, 16});
-    auto y = b.matmul(x, b.constant<float>({16, 8}, random_values(128, 1)));
-    y = b.relu(b.add(y, b.constant<float>({8}, random_values(8, 2))));
+    auto y = b.input("x", {4, widths[0]});
+    for (size_t i = 1; i < widths.size(); ++i) {
+      const auto count = static_cast<size_t>(widths[i - 1] * widths[i]);
+      y = b.matmul(y, b.constant<float>({widths[i - 1], widths[i]}, random_values(count, 1)));
+      y = b.relu(b.add(y, b.constant<float>({widths[i]}, random_values(static_cast<size_t>(widths[i]), 2))));
+    }
     graph = b.output(y, "y").build();
     engine::Region region;
     region.nodes = *graph.topological_order();
@@ -129,6 +134,46 @@ TEST(Search, RowsThatCompileAreTriedWhereTheUserWantsThem) {
     // This device has no compiler, which matters to those who wanted one.
     EXPECT_EQ(step.message.starts_with("elementwise chains are interpreted: "), wanted) << step.message;
   }
+}
+
+// Another row's time is not this one's: here what is measured later looks faster.
+TEST(Search, ARowThatCannotBeMadeIsNotTimed) {
+  constexpr auto kCreate = backends::reference::create<backends::reference::run_matmul>;
+  const auto refuses = [](const KernelRequest&, backends::PackCache&) -> Result<std::unique_ptr<backends::Kernel>> {
+    return unavailable("the library has no algorithm");
+  };
+  const KernelEntry kernels[] = {{"fake.first", ir::Op::kMatMul, takes, nullptr, kCreate},
+                                 {"fake.library", ir::Op::kMatMul, takes, nullptr, refuses}};
+  MatmulModel model;
+  engine::testing::FakeDevice device(kernels);
+  engine::Decisions decisions;
+  OptimizationStep step{"tuning", StepStatus::kPassed, {}, {}, "", 0};
+  engine::testing::FakeQueue::speedup = 0.99;
+  const Status status = tune_kernels(model.input(&device), decisions, step);
+  engine::testing::FakeQueue::speedup = engine::testing::FakeQueue::microseconds = 1;
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(step.changes, 0);
+}
+
+// What compiles slowly does so one work at a time, so that tuning ends when it should.
+TEST(Search, CompilingEndsInTime) {
+  constexpr auto kCreate = backends::reference::create<backends::reference::run_matmul>;
+  const auto slow = [](const KernelRequest& request, backends::PackCache& packs) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    return compile(request, packs);
+  };
+  const KernelEntry kernels[] = {{"fake.first", ir::Op::kMatMul, takes, nullptr, kCreate},
+                                 {"fake.compiled", ir::Op::kMatMul, takes, nullptr, slow, nullptr, true}};
+  MatmulModel model({16, 12, 10, 8, 6, 4, 2});
+  model.options.time_limit_s = 0.1;
+  model.options.cache_dir = "off";
+  engine::testing::FakeDevice device(kernels);
+  engine::Decisions decisions;
+  OptimizationStep step{"tuning", StepStatus::kPassed, {}, {}, "", 0};
+  compiled() = 0;
+  const Status status = tune_kernels(model.input(&device), decisions, step);
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_LE(compiled(), 1);
 }
 
 }  // namespace

@@ -1,4 +1,6 @@
 // RecognizeAttention: the forms in which it is written, and look-alikes.
+#include "backends/cuda/kernels/attention.h"
+
 #include <gtest/gtest.h>
 
 #include <array>
@@ -35,18 +37,19 @@ TEST_F(Attention, WithHeadsInRowsScaleAndMask) {
   EXPECT_EQ(attrs.output_perm, heads);
 }
 
-// A device's rows take queries and values of up to 128 elements; what they do not take stays in pieces that they do.
+// What a device's rows do not take stays in pieces that they do.
 TEST_F(Attention, OnADeviceOfShortRows) {
   passes::PassOptions options;
   options.on_device = true;
-  for (const auto& [depth, width] : {std::array<int64_t, 2>{128, 64}, {129, 64}, {64, 136}}) {
+  constexpr int64_t kMost = backends::cuda::kMostAttentionDepth;
+  for (const auto& [depth, width] : {std::array<int64_t, 2>{kMost, 64}, {kMost + 1, 64}, {64, kMost + 8}}) {
     GraphBuilder g;
     const Id q = g.input("q", {2, 5, depth}), k = g.input("k", {2, 6, depth}), v = g.input("v", {2, 6, width});
     const Id weights = g.op(Op::kSoftmax, {g.matmul(q, k, false, true)}, ir::SoftmaxAttrs{false});
     const ir::Graph graph = g.output(g.matmul(weights, v)).build();
     EXPECT_EQ(count(apply_pass("RecognizeAttention", graph.clone(), 1e-5).graph, Op::kAttention), 1);
     EXPECT_EQ(count(apply_pass("RecognizeAttention", graph.clone(), 1e-5, options).graph, Op::kAttention),
-              depth == 128 ? 1 : 0);
+              depth == kMost ? 1 : 0);
   }
 }
 

@@ -1,4 +1,5 @@
 """blade.Engine: running without TensorFlow."""
+import os
 import subprocess
 import sys
 
@@ -153,3 +154,21 @@ def test_memory_of_outputs_is_used_again_only_when_let_go(tmp_path):
     np.testing.assert_array_equal(view, 2 * (first + 3)[5:7])
     del engine
     np.testing.assert_array_equal(kept, first + 1)
+
+
+def _resident_bytes():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_memory_of_large_outputs_goes_when_outputs_become_small(tmp_path):
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.tile(tf.placeholder(tf.float32, [None, 1], name="x"), [1, 1000], name="y")
+    engine = blade.Engine(tiny_models.write(graph.as_graph_def(), tmp_path / "wide.pb"), outputs=["y"])
+    few = np.ones((2, 1), np.float32)
+    engine.run({"x": few})
+    before = _resident_bytes()
+    engine.run({"x": np.ones((50_000, 1), np.float32)})  # 200 MB
+    engine.run({"x": few})
+    assert _resident_bytes() < before + 100e6

@@ -75,6 +75,7 @@ Support supports_attention(const KernelRequest& request, int rows) {
       return Support::no("operands are of different types");
     }
   }
+  if (request.outputs[0].dims.size() > kMaxRank + 2) return Support::no("has too many batch dims");
   const auto last = static_cast<int64_t>(attrs.query_perm.size()) - 1;
   if (attrs.query_perm.back() != last || attrs.output_perm.back() != last) {
     return Support::no("a query's or a result's elements do not lie side by side");

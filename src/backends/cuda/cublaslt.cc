@@ -1,6 +1,8 @@
 // The part of cuBLASLt's C interface that a product needs, declared here: Blade builds without its header.
 #include "backends/cuda/cublaslt.h"
 
+#include <mutex>
+
 #include "backends/cuda/vendor_library.h"
 
 namespace blade::backends::cuda {
@@ -34,6 +36,7 @@ constexpr int kBatchCount = 5, kBatchStride = 6, kMostWorkspace = 1, kReductions
 constexpr uint32_t kDefault = 1, kRelu = 2, kBias = 4, kGelu = 32;
 constexpr uint32_t kInFloat = 2;        // parts of a depth are added in the type of the sums, not of the operands
 constexpr uint32_t kAlignedBytes = 16;  // of every operand, at least
+constexpr int kMemoryShort = 3;         // an error
 constexpr size_t kWorkspaceBytes = size_t{32} << 20;
 
 struct Functions {
@@ -81,15 +84,22 @@ Result<Library> load() {
   return lt;
 }
 
-// Loaded once; the handle serves all threads and is never given back: engines may outlive statics.
-const Result<Library>& loaded() {
-  static const auto* const library = new Result<Library>(load());
-  return *library;
+// Loaded once, unless that failed; the handle serves all threads and is never given back: engines may outlive statics.
+Result<const Library*> loaded() {
+  static std::mutex mutex;
+  static const Library* library = nullptr;
+  const std::lock_guard lock(mutex);
+  if (library != nullptr) return library;
+  BLADE_ASSIGN_OR_RETURN(const Library lt, load());
+  library = new Library(lt);
+  return library;
 }
 
 Status lt_status(int code, const char* what) {
   if (code == 0) return {};
-  return internal_error("cuBLASLt could not " + std::string(what) + " (status " + std::to_string(code) + ").");
+  const std::string text = "cuBLASLt could not " + std::string(what) + " (status " + std::to_string(code) + ")";
+  if (code != kMemoryShort) return internal_error(text + ".");
+  return resource_exhausted(text + ": free memory of the card or use smaller inputs.");
 }
 
 class Product final : public LtProduct {
@@ -120,7 +130,12 @@ class Product final : public LtProduct {
     }
     if (code == 0) code = lt_.f.heuristic(lt_.handle, desc_, a_, b_, d_, d_, preference, 1, &found, &count);
     lt_.f.preference_destroy(preference);
-    if (code != 0 || count == 0 || found.state != 0) return unavailable("cuBLASLt has no algorithm for the product");
+    if (code == 0) code = found.state;
+    if (code == kMemoryShort) return lt_status(code, "look for an algorithm");
+    if (code != 0 || count == 0) {
+      return unavailable("cuBLASLt has no algorithm for the product (status " + std::to_string(code) + ", " +
+                         std::to_string(count) + " found)");
+    }
     algorithm_ = found.algorithm;
     workspace_ = found.workspace;
     return {};
@@ -184,8 +199,8 @@ const Result<std::string>& LtProduct::library() {
 }
 
 Result<std::unique_ptr<LtProduct>> LtProduct::create(const LtProblem& problem) {
-  BLADE_RETURN_IF_ERROR(loaded().status());
-  auto product = std::make_unique<Product>(*loaded(), problem);
+  BLADE_ASSIGN_OR_RETURN(const Library* const library, loaded());
+  auto product = std::make_unique<Product>(*library, problem);
   BLADE_RETURN_IF_ERROR(product->prepare());
   return std::unique_ptr<LtProduct>(std::move(product));
 }

@@ -136,6 +136,7 @@ Support supports_conv(const KernelRequest& request) {
 }
 
 Result<std::unique_ptr<Kernel>> create_product(const KernelRequest& request, LtProblem problem, PackCache& packs) {
+  BLADE_RETURN_IF_ERROR(select_card());  // the library takes the thread's
   const LtEpilogue epilogue = *lt_epilogue(request);
   std::shared_ptr<const DeviceBuffer> bias;
   if (epilogue.bias >= 0) {

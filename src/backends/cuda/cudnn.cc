@@ -19,12 +19,14 @@ const VendorLibrary& cudnn_description() {
   return *library;
 }
 
-// One handle serves all threads in turn: it carries the stream of a call, and making another is not allowed while a
-// recording is made. Never given back: engines may outlive statics.
+// One handle serves the runs of all threads in turn: it carries the stream of a call, and making another is not allowed
+// while a recording is made. Plans are made with another one, while others run. Never given back: engines may outlive
+// statics.
 struct CudnnLibrary {
   CudnnFunctions f;
-  std::mutex mutex;
+  std::mutex running;  // guards `handle`
   void* handle = nullptr;
+  void* planning_handle = nullptr;  // guarded by CudnnPlans
 };
 
 Result<CudnnLibrary*> load_cudnn() {
@@ -42,15 +44,17 @@ Result<CudnnLibrary*> load_cudnn() {
   if (!complete) return unavailable("cuDNN was found, but lacks functions");
   constexpr size_t kOldest = 91000;  // what was tried is 9.19
   if (f.version() < kOldest) return unavailable("cuDNN was found, but is older than 9.10");
-  if (const int code = f.create(&library->handle); code != 0) {
-    return unavailable("cuDNN does not start (" + std::string(f.error_string(code)) + ")");
-  }
   return library.release();
 }
 
-const Result<CudnnLibrary*>& loaded_cudnn() {
-  static const auto* const library = new Result<CudnnLibrary*>(load_cudnn());
-  return *library;
+// Called by one thread at a time. A start that failed is tried again.
+Result<CudnnLibrary*> started_cudnn() {
+  static const auto* const loaded = new Result<CudnnLibrary*>(load_cudnn());
+  BLADE_ASSIGN_OR_RETURN(CudnnLibrary* const library, *loaded);
+  for (void** handle : {&library->handle, &library->planning_handle}) {
+    if (*handle == nullptr) BLADE_RETURN_IF_ERROR(cudnn_status(library->f, library->f.create(handle), "this card"));
+  }
+  return library;
 }
 
 // An instruction as the library names it.
@@ -245,7 +249,7 @@ class GraphBuilder {
 };
 
 // Whether the engine gives the same bits every time, sums products of unchanged halves in float32, and is there already
-// unless it may be compiled.
+// unless it may be compiled. What does not say so is refused.
 bool is_wanted(const CudnnFunctions& f, const CudnnDescriptor& config, bool may_compile) {
   CudnnDescriptor engine(f, cudnn::kEngine);
   void* raw = engine.get();
@@ -253,7 +257,8 @@ bool is_wanted(const CudnnFunctions& f, const CudnnDescriptor& config, bool may_
   const auto has_any = [&](cudnn::Attribute attribute, cudnn::Type type, std::initializer_list<int> unwanted) {
     std::vector<int> notes(cudnn::kMostNotes);
     const int64_t count = engine.read(attribute, type, std::span<int>(notes));
-    notes.resize(static_cast<size_t>(std::clamp<int64_t>(count, 0, cudnn::kMostNotes)));
+    if (count < 0 || count > cudnn::kMostNotes) return true;
+    notes.resize(static_cast<size_t>(count));
     return std::ranges::any_of(notes, [&](int note) { return std::ranges::find(unwanted, note) != unwanted.end(); });
   };
   if (!may_compile && has_any(cudnn::kEngineBehavior, cudnn::kBehaviorNote, {cudnn::kCompiles})) return false;
@@ -262,12 +267,12 @@ bool is_wanted(const CudnnFunctions& f, const CudnnDescriptor& config, bool may_
 }
 
 // Engines with their settings, the likeliest first.
-std::vector<CudnnDescriptor> configs_of(const CudnnFunctions& f, const CudnnDescriptor& graph, int mode) {
+Result<std::vector<CudnnDescriptor>> configs_of(const CudnnFunctions& f, const CudnnDescriptor& graph, int mode) {
   CudnnDescriptor heuristic(f, cudnn::kHeuristic);
   heuristic.set(cudnn::kHeuristicGraph, graph);
   heuristic.set(cudnn::kHeuristicModeOf, cudnn::kHeuristicMode, mode);
   std::vector<CudnnDescriptor> configs;
-  if (!heuristic.finalize("the graph").ok()) return configs;
+  BLADE_RETURN_IF_ERROR(heuristic.finalize("the graph"));
   const int64_t count = heuristic.read(cudnn::kHeuristicResults, cudnn::kDescriptor, std::span<void*>());
   std::vector<void*> raw;
   for (int64_t i = 0; i < count; ++i) {
@@ -275,7 +280,7 @@ std::vector<CudnnDescriptor> configs_of(const CudnnFunctions& f, const CudnnDesc
     raw.push_back(configs.back().get());
   }
   const int64_t got = heuristic.read(cudnn::kHeuristicResults, cudnn::kDescriptor, std::span<void*>(raw));
-  configs.erase(configs.begin() + std::clamp<int64_t>(got, 0, count), configs.end());
+  configs.erase(configs.begin() + std::clamp<int64_t>(got, 0, std::ssize(configs)), configs.end());
   return configs;
 }
 
@@ -285,24 +290,20 @@ class CudnnPlanImpl final : public CudnnPlan {
       : library_(library), conv_(conv), graph_(library.f, conv_), plan_(library.f, cudnn::kExecutionPlan) {}
 
   Status prepare() {
-    BLADE_RETURN_IF_ERROR(graph_.build(library_.handle));
-    constexpr int64_t kMostWorkspace = int64_t{64} << 20;
+    BLADE_RETURN_IF_ERROR(graph_.build(library_.planning_handle));
+    Status failure;  // of an engine that might have served
     for (const int mode : {cudnn::kByHeuristicA, cudnn::kFallback}) {
-      for (CudnnDescriptor& config : configs_of(library_.f, graph_.graph(), mode)) {
+      auto configs = configs_of(library_.f, graph_.graph(), mode);
+      if (is_failure(configs.status())) failure = configs.status();
+      if (!configs.ok()) continue;
+      for (CudnnDescriptor& config : *configs) {
         if (!is_wanted(library_.f, config, conv_.may_compile)) continue;
-        CudnnDescriptor plan(library_.f, cudnn::kExecutionPlan);
-        plan.set(cudnn::kPlanHandle, cudnn::kHandle, library_.handle);
-        plan.set(cudnn::kPlanConfig, config);
-        if (!plan.finalize("the engine").ok()) continue;
-        int64_t bytes = 0;
-        plan.read(cudnn::kPlanWorkspace, cudnn::kInt64, std::span<int64_t>(&bytes, 1));
-        if (bytes > kMostWorkspace) continue;
-        plan_ = std::move(plan);
-        config_.push_back(std::move(config));
-        workspace_ = static_cast<size_t>(bytes);
-        return {};
+        const Status status = take_engine(config);
+        if (status.ok()) return {};
+        if (is_failure(status)) failure = status;
       }
     }
+    if (!failure.ok()) return failure;
     return unavailable(
         "cuDNN has no engine for the convolution with its epilogue that sums in float32, gives the same "
         "bits every time, and needs no more than 64 MiB" +
@@ -323,7 +324,7 @@ class CudnnPlanImpl final : public CudnnPlan {
     pack.set(cudnn::kPackPointers, cudnn::kPointer, std::span<const void* const>(pointers));
     pack.set(cudnn::kPackWorkspace, cudnn::kPointer, o.workspace);
     BLADE_RETURN_IF_ERROR(pack.finalize("the operands"));
-    const std::lock_guard lock(library_.mutex);
+    const std::lock_guard lock(library_.running);
     int code = library_.f.set_stream(library_.handle, o.stream);
     if (code == 0) code = library_.f.execute(library_.handle, plan_.get(), pack.get());
     if (code == 0) return {};
@@ -331,6 +332,23 @@ class CudnnPlanImpl final : public CudnnPlan {
   }
 
  private:
+  static bool is_failure(const Status& status) { return !status.ok() && status.code() != StatusCode::kUnavailable; }
+
+  Status take_engine(CudnnDescriptor& config) {
+    constexpr int64_t kMostWorkspace = int64_t{64} << 20;
+    CudnnDescriptor plan(library_.f, cudnn::kExecutionPlan);
+    plan.set(cudnn::kPlanHandle, cudnn::kHandle, library_.planning_handle);
+    plan.set(cudnn::kPlanConfig, config);
+    BLADE_RETURN_IF_ERROR(plan.finalize("the engine"));
+    int64_t bytes = 0;
+    const int64_t count = plan.read(cudnn::kPlanWorkspace, cudnn::kInt64, std::span<int64_t>(&bytes, 1));
+    if (count != 1 || bytes > kMostWorkspace) return unavailable("cuDNN's engine needs more than 64 MiB");
+    plan_ = std::move(plan);
+    config_.push_back(std::move(config));
+    workspace_ = static_cast<size_t>(bytes);
+    return {};
+  }
+
   CudnnLibrary& library_;
   CudnnConv conv_;
   GraphBuilder graph_;
@@ -357,13 +375,13 @@ CudnnKey key_of(const CudnnConv& c) {
 using CudnnMade = Result<std::shared_ptr<const CudnnPlan>>;
 
 CudnnMade make_plan(const CudnnConv& conv) {
-  BLADE_RETURN_IF_ERROR(loaded_cudnn().status());
-  auto plan = std::make_shared<CudnnPlanImpl>(**loaded_cudnn(), conv);
+  BLADE_ASSIGN_OR_RETURN(CudnnLibrary* const library, started_cudnn());
+  auto plan = std::make_shared<CudnnPlanImpl>(*library, conv);
   BLADE_RETURN_IF_ERROR(plan->prepare());
   return std::shared_ptr<const CudnnPlan>(std::move(plan));
 }
 
-// What was made before, failures too. Tuning makes the same plans many times.
+// What was made or refused before. Tuning makes the same plans many times.
 class CudnnPlans {
  public:
   CudnnMade get(const CudnnConv& conv) {
@@ -371,7 +389,11 @@ class CudnnPlans {
     if (made_.size() >= kMost) made_.clear();  // engines keep what they use
     const CudnnKey key = key_of(conv);
     if (const auto found = made_.find(key); found != made_.end()) return found->second;
-    return made_.emplace(key, make_plan(conv)).first->second;
+    CudnnMade made = make_plan(conv);
+    if (made.ok() || made.status().code() == StatusCode::kUnavailable) return made_.emplace(key, made).first->second;
+    // Another row may do without what failed; memory that is short is the caller's to free.
+    if (made.status().code() == StatusCode::kInternal) return unavailable(made.status().message());
+    return made;
   }
 
  private:
@@ -385,6 +407,25 @@ class CudnnPlans {
 const Result<std::string>& CudnnPlan::library() {
   static const auto* const path = new Result<std::string>(find_vendor_library(cudnn_description()));
   return *path;
+}
+
+void put_residual_first(CudnnConv& conv) {
+  std::vector<ir::PointwiseInstr>& code = conv.program.code;
+  const int inputs = conv.program.num_inputs;
+  const auto adds = [&](size_t i, int value) {
+    return code[i].op == ir::PointwiseOp::kAdd && (code[i].a == value) != (code[i].b == value);
+  };
+  if (code.size() < 2 || !adds(0, 0) || !adds(1, inputs)) return;
+  const auto reads_first_sum = [&](const ir::PointwiseInstr& i) {
+    return i.a == inputs || i.b == inputs || i.c == inputs;
+  };
+  if (std::ranges::count_if(code, reads_first_sum) != 1) return;
+  int16_t& first = code[0].a == 0 ? code[0].b : code[0].a;
+  int16_t& second = code[1].a == inputs ? code[1].b : code[1].a;
+  const auto is_operand = [&](int value) { return value > 0 && value < inputs; };
+  if (!is_operand(first) || !is_operand(second)) return;
+  const auto by_channel = [&](int value) { return conv.by_channel[static_cast<size_t>(value) - 1]; };
+  if (by_channel(first) && !by_channel(second)) std::swap(first, second);
 }
 
 bool CudnnPlan::takes(const ir::PointwiseInstr& instr) { return cudnn_op(instr).has_value(); }

@@ -28,6 +28,9 @@ struct CudnnConv {
   bool may_compile = false;
 };
 
+// Adds the residual before the bias, as the kernels that the library holds do, where the two sums allow it.
+void put_residual_first(CudnnConv& conv);
+
 struct CudnnOperands {
   const void *x = nullptr, *weights = nullptr;
   std::vector<const void*> operands;  // of the program, from 1 on
@@ -43,8 +46,8 @@ class CudnnPlan {
   // Where the library lies, or why there is none.
   static const Result<std::string>& library();
   static bool takes(const ir::PointwiseInstr& instr);
-  // Loads the library at the first call. kUnavailable where it does not start or has no engine. Plans are kept: the
-  // same convolution is compiled once.
+  // For the current card of this thread; loads the library at the first call. kUnavailable where it does not start, has
+  // no engine, or fails. Plans and refusals are kept: the same convolution is compiled once. Failures are tried again.
   static Result<std::shared_ptr<const CudnnPlan>> create(const CudnnConv& conv);
   virtual ~CudnnPlan() = default;
   virtual size_t workspace_bytes() const = 0;

@@ -103,10 +103,30 @@ enum Attribute {
 enum DataType { kFloat32 = 0, kFloat16 = 2, kBFloat16 = 9 };
 enum Note { kDownConverts = 1, kReducedSums = 2, kFft = 3, kNotDeterministic = 4, kWinograd = 5 };
 enum Behavior { kCompiles = 0 };
+enum Code {  // of errors
+  kFirstRefusal = 2000,
+  kLastRefusal = 3999,
+  kNotCompiled = 4001,
+  kHostMemoryShort = 4003,
+  kDeviceMemoryShort = 4004
+};
 constexpr int kMostNotes = 32;
 constexpr int kCrossCorrelation = 1, kPropagateNan = 1;
 constexpr int kByHeuristicA = 3, kFallback = 2;  // heuristic modes
 }  // namespace cudnn
+
+// kUnavailable: the library refuses this work, today as tomorrow. Else memory was short, or it failed.
+inline Status cudnn_status(const CudnnFunctions& f, int code, const char* what) {
+  if (code == 0) return {};
+  const std::string why = " (" + std::string(f.error_string(code)) + ", status " + std::to_string(code) + ")";
+  if (code == cudnn::kHostMemoryShort || code == cudnn::kDeviceMemoryShort) {
+    return resource_exhausted("cuDNN has no memory for " + std::string(what) + why +
+                              ": free memory of the card or use smaller inputs.");
+  }
+  const bool is_refusal = (code >= cudnn::kFirstRefusal && code <= cudnn::kLastRefusal) || code == cudnn::kNotCompiled;
+  if (is_refusal) return unavailable("cuDNN does not take " + std::string(what) + why);
+  return internal_error("cuDNN failed at " + std::string(what) + why);
+}
 
 // A descriptor under construction or finished. The first error sticks and is what finalize() returns.
 class CudnnDescriptor {
@@ -140,17 +160,16 @@ class CudnnDescriptor {
   void set(cudnn::Attribute attribute, const CudnnDescriptor& other) {
     set(attribute, cudnn::kDescriptor, other.descriptor_);
   }
-  // How many there are; `values` may be too few.
+  // How many there are, `values` may be too few; -1: it cannot be read.
   template <class T>
   int64_t read(cudnn::Attribute attribute, cudnn::Type type, std::span<T> values) const {
     int64_t count = 0;
     const int code = f_->get(descriptor_, attribute, type, static_cast<int64_t>(values.size()), &count, values.data());
-    return code == 0 ? count : 0;
+    return code == 0 ? count : -1;
   }
   Status finalize(const char* what) {
     if (code_ == 0) code_ = f_->finalize(descriptor_);
-    if (code_ == 0) return {};
-    return unavailable("cuDNN does not take " + std::string(what) + " (" + f_->error_string(code_) + ")");
+    return cudnn_status(*f_, code_, what);
   }
 
  private:

@@ -78,19 +78,6 @@ Support supports_compiled(const KernelRequest& request) {
   return Support::no("a convolution that tiles take as well is not compiled");
 }
 
-// The kernels that the library holds add the residual first, then the bias.
-void put_residual_first(CudnnConv& conv) {
-  std::vector<ir::PointwiseInstr>& code = conv.program.code;
-  if (code.size() < 2 || code[0].op != ir::PointwiseOp::kAdd || code[1].op != ir::PointwiseOp::kAdd) return;
-  const int inputs = conv.program.num_inputs;
-  int16_t& first = code[0].a == 0 ? code[0].b : code[0].a;
-  int16_t& second = code[1].a == inputs ? code[1].b : code[1].a;
-  const auto is_operand = [&](int value) { return value > 0 && value < inputs; };
-  if (!is_operand(first) || !is_operand(second)) return;
-  const auto by_channel = [&](int value) { return conv.by_channel[static_cast<size_t>(value) - 1]; };
-  if (by_channel(first) && !by_channel(second)) std::swap(first, second);
-}
-
 CudnnConv cudnn_conv(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::ConvAttrs>();
   const ir::Dims &in = request.inputs[0].dims, &out = request.outputs[0].dims;
@@ -127,10 +114,10 @@ Result<AlignedBuffer> transposed_weights(const ir::Tensor& weights) {
 using Buffers = std::vector<std::shared_ptr<const DeviceBuffer>>;  // of the epilogue's operands, null: not packed
 
 Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& packs, bool may_compile) {
+  BLADE_RETURN_IF_ERROR(select_card());  // the library takes the thread's
   CudnnConv conv = cudnn_conv(request);
   conv.may_compile = may_compile;
   if (!may_compile) put_residual_first(conv);
-  // Selects the card for this thread, too, before the library looks for one.
   BLADE_ASSIGN_OR_RETURN(const auto weights, packs.get_on(*request.device, request.constants[1], "cudnn_channels_first",
                                                           [&] { return transposed_weights(*request.constants[1]); }));
   BLADE_ASSIGN_OR_RETURN(const auto plan, CudnnPlan::create(conv));
@@ -172,7 +159,7 @@ Result<std::unique_ptr<Kernel>> create_compiled(const KernelRequest& request, Pa
   return create(request, packs, true);
 }
 
-// Behind Blade's own, so that only tuning chooses them, but where there are none.
+// Behind Blade's own, so that only tuning chooses them, but what is held where there are none.
 constexpr KernelEntry kRows[] = {
     {"cuda.conv.cudnn", ir::Op::kConv, supports, nullptr, create_held, nullptr, false, true},
     {"cuda.conv.cudnn_compiled", ir::Op::kConv, supports_compiled, nullptr, create_compiled, nullptr, true, true},

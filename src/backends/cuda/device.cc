@@ -8,6 +8,7 @@
 #include "backends/cuda/compiled_kernels.h"
 #include "backends/cuda/cuda_status.h"
 #include "backends/cuda/kernel_families.h"
+#include "backends/cuda/kernel_support.h"
 #include "backends/cuda/module.h"
 #include "backends/cuda/nvrtc.h"
 #include "backends/cuda/small_work.h"
@@ -93,26 +94,31 @@ class Queue final : public DeviceQueue {
   std::vector<cudaEvent_t> marks_;
 };
 
+int& opened_card() {
+  static int ordinal = 0;
+  return ordinal;
+}
+
 void release_device(std::byte* data) { cudaFree(data); }
 void release_pinned(std::byte* data) { cudaFreeHost(data); }
 
 class CudaDevice final : public Device {
  public:
-  CudaDevice(int ordinal, DeviceInfo info) : ordinal_(ordinal), info_(std::move(info)) {}
+  explicit CudaDevice(DeviceInfo info) : info_(std::move(info)) {}
   const DeviceInfo& info() const override { return info_; }
   std::span<const KernelEntry> kernels() const override { return cuda_kernels(); }
   std::span<const KernelEntry> fused_kernels() const override { return cuda_fused_kernels(); }
 
   Result<DeviceBuffer> allocate(size_t bytes) override {
     if (bytes == 0) return DeviceBuffer();
-    BLADE_RETURN_IF_ERROR(use());
+    BLADE_RETURN_IF_ERROR(select_card());
     void* data = nullptr;
     BLADE_CUDA(cudaMalloc(&data, bytes), ("give " + std::to_string(bytes) + " bytes of its memory").c_str());
     return DeviceBuffer(static_cast<std::byte*>(data), bytes, release_device);
   }
   Result<DeviceBuffer> allocate_pinned(size_t bytes) override {
     if (bytes == 0) return DeviceBuffer();
-    BLADE_RETURN_IF_ERROR(use());
+    BLADE_RETURN_IF_ERROR(select_card());
     void* data = nullptr;
     BLADE_CUDA(cudaMallocHost(&data, bytes), ("pin " + std::to_string(bytes) + " bytes of host memory").c_str());
     return DeviceBuffer(static_cast<std::byte*>(data), bytes, release_pinned);
@@ -126,13 +132,13 @@ class CudaDevice final : public Device {
     return buffer;
   }
   Result<std::unique_ptr<DeviceQueue>> create_queue() override {
-    BLADE_RETURN_IF_ERROR(use());
+    BLADE_RETURN_IF_ERROR(select_card());
     cudaStream_t stream = nullptr;
     BLADE_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "make a stream");
     return std::unique_ptr<DeviceQueue>(std::make_unique<Queue>(stream, true));
   }
   Result<std::unique_ptr<DeviceQueue>> borrow_queue(void* stream) override {
-    BLADE_RETURN_IF_ERROR(use());
+    BLADE_RETURN_IF_ERROR(select_card());
     cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
     BLADE_CUDA(cudaStreamIsCapturing(static_cast<cudaStream_t>(stream), &capture), "look at a stream");
     if (capture != cudaStreamCaptureStatusNone) {
@@ -146,15 +152,11 @@ class CudaDevice final : public Device {
   void keep_compiled_in(const std::string& folder) override { cuda::keep_compiled_in(folder); }
   Result<std::unique_ptr<JoinedKernels>> join(Device& memory, std::span<const BoundKernel> kernels,
                                               size_t* taken) override {
-    BLADE_RETURN_IF_ERROR(use());
+    BLADE_RETURN_IF_ERROR(select_card());
     return join_kernels(memory, kernels, taken);
   }
 
  private:
-  // Each host thread has a current card of its own.
-  Status use() const { return cuda_status(cudaSetDevice(ordinal_), "be selected"); }
-
-  int ordinal_;
   DeviceInfo info_;
 };
 
@@ -197,13 +199,17 @@ std::unique_ptr<Device> open_first(std::string& reason) {
     info.multiprocessors = card.multiProcessorCount;
     info.memory_bytes = card.totalGlobalMem;
     info.shared_bytes_per_block = card.sharedMemPerBlockOptin;
-    return std::make_unique<CudaDevice>(i, std::move(info));
+    opened_card() = i;
+    return std::make_unique<CudaDevice>(std::move(info));
   }
   if (reason.empty()) reason = "the NVIDIA cards of this machine do not answer";
   return nullptr;
 }
 
 }  // namespace
+
+Status select_card() { return cuda_status(cudaSetDevice(opened_card()), "be selected"); }
+
 }  // namespace blade::backends::cuda
 
 void blade_cuda_open(const char* blade_version, blade::backends::Device** device, std::string* reason) {

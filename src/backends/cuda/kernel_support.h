@@ -24,6 +24,9 @@ struct LaunchShape {
   int cluster = 1;
 };
 
+// Makes the card of this process the current one of this thread: each thread has its own.
+Status select_card();
+
 // Loads the kernel and allows it the shared memory of the shape: once, when a row is made, so that launches do no more
 // than launch.
 Status prepare_launch(const Device& device, const void* kernel, const LaunchShape& shape);

@@ -39,7 +39,7 @@ Status lower_dynamic_slice(LowerContext& context, int) {
   ir::ValueId x = context.input(0);
   for (int axis = 0; axis < rank; ++axis) {
     const ir::Dim whole = context.shape(x).dim(axis);
-    if (whole.is_known() && sizes[axis] > whole.value()) {
+    if (sizes[axis] < 0 || (whole.is_known() && sizes[axis] > whole.value())) {
       return invalid_argument("takes " + std::to_string(sizes[axis]) + " of " + std::to_string(whole.value()) +
                               " elements along axis " + std::to_string(axis));
     }
@@ -65,6 +65,10 @@ Status lower_dynamic_update_slice(LowerContext& context, int) {
   for (int axis = 0; axis < rank; ++axis) {
     const ir::Dim whole = context.shape(x).dim(axis), part = context.shape(update).dim(axis);
     if (whole == part) continue;
+    if (part.is_known() && whole.is_known() && part.value() > whole.value()) {
+      return invalid_argument("has an update of " + std::to_string(part.value()) + " elements along axis " +
+                              std::to_string(axis) + ", where its operand has " + std::to_string(whole.value()));
+    }
     if (part.is_known() && part.value() == 0) {
       return context.finish(context.emit(ir::Op::kIdentity, "", {x}, ir::IdentityAttrs{}));
     }

@@ -366,16 +366,14 @@ double transformed_weight(const Plan<T>& p, const T* g, int64_t stride, int poin
 }  // namespace
 
 // Root mean squares of the errors that roundings to bfloat16 make, of the results (simulated, 64 to 192 channels; that
-// of a result is 1.7e-3): 1.9e-3 F(2, 3), 3.9e-3 F(2x2, 3x3), 5.6e-3 F(4, 3) and F(2, 5); 1.0e-2 F(4x4, 3x3), 1.1e-2
-// F(2, 7), 1.3e-2 F(2x2, 5x5); 8.6e-3 F(4, 5), which F(2, 5) nearly equals in time; 2.4e-2 F(4, 7).
+// of a result is 1.7e-3): 1.9e-3 F(2, 3), 3.9e-3 F(2x2, 3x3); coarse: 5.6e-3 F(4, 3) and F(2, 5), 1.0e-2 F(4x4, 3x3),
+// 1.1e-2 F(2, 7), 1.3e-2 F(2x2, 5x5); never: 8.6e-3 F(4, 5), which F(2, 5) nearly equals in time, 2.4e-2 F(4, 7).
 template <class T>
 WinogradRounding winograd_rounding(const Conv2DShape& s, ConvAlgorithm algorithm) {
   if (!kRoundsPoints<T>) return WinogradRounding::kFine;
-  const bool four = algorithm == ConvAlgorithm::kWinograd4;
-  const int64_t taps = std::max(s.kh, s.kw);
-  if (taps > 3 && four) return WinogradRounding::kNever;
-  if (s.kh == 1 || s.kw == 1) return taps > 5 ? WinogradRounding::kCoarse : WinogradRounding::kFine;
-  return taps == 3 && !four ? WinogradRounding::kFine : WinogradRounding::kCoarse;
+  const bool four = algorithm == ConvAlgorithm::kWinograd4, three_taps = std::max(s.kh, s.kw) == 3;
+  if (four) return three_taps ? WinogradRounding::kCoarse : WinogradRounding::kNever;
+  return three_taps ? WinogradRounding::kFine : WinogradRounding::kCoarse;
 }
 template WinogradRounding winograd_rounding<float>(const Conv2DShape&, ConvAlgorithm);
 template WinogradRounding winograd_rounding<BFloat16>(const Conv2DShape&, ConvAlgorithm);
