@@ -1,4 +1,4 @@
-// Handles are told apart by their content, since TensorFlow may copy a tensor on its way to an op.
+// Handles are told apart by their content: a tensor's address means another one later.
 #include "tensorflow_op/engine_bytes.h"
 
 #include <array>
@@ -11,6 +11,20 @@ namespace blade::tensorflow_op {
 namespace {
 
 using HandleId = std::array<uint64_t, 4>;
+
+constexpr std::array<char, 8> kMagic = {'B', 'L', 'A', 'D', 'E', 'H', 'D', 'L'};
+
+// What a handle's tensor shows of a HandleBuffer.
+struct HandleContent {
+  std::array<char, 8> magic = kMagic;
+  HandleId id;
+};
+
+// TensorFlow copies what is not aligned like its own buffers, and lets go of the original.
+struct alignas(64) HandleBuffer {
+  HandleContent content;
+  std::shared_ptr<EngineBytes> bytes;
+};
 
 struct Handles {
   std::mutex mutex;
@@ -41,22 +55,36 @@ EngineBytes::EngineBytes(std::vector<SharedTensor> pieces) : pieces_(std::move(p
 }
 
 std::shared_ptr<EngineBytes> EngineBytes::of(SharedTensor tensor) {
-  HandleId id;
-  if (TF_TensorByteSize(tensor.get()) == sizeof(id)) {
-    std::memcpy(&id, TF_TensorData(tensor.get()), sizeof(id));
-    const std::scoped_lock lock(handles().mutex);
-    const auto found = handles().known.find(id);
-    if (auto alive = found != handles().known.end() ? found->second.lock() : nullptr) return alive;
+  HandleContent content;
+  bool lost = false;
+  if (TF_TensorByteSize(tensor.get()) == sizeof(content)) {
+    std::memcpy(&content, TF_TensorData(tensor.get()), sizeof(content));
+    if (content.magic == kMagic) {
+      const std::scoped_lock lock(handles().mutex);
+      const auto found = handles().known.find(content.id);
+      if (auto alive = found != handles().known.end() ? found->second.lock() : nullptr) return alive;
+      lost = true;
+    }
   }
-  return std::make_shared<EngineBytes>(std::vector{std::move(tensor)});
+  auto bytes = std::make_shared<EngineBytes>(std::vector{std::move(tensor)});
+  if (lost) {
+    bytes->error_ =
+        "the engine's input is a handle of no engine in this process: something stored what BladeEngineFile gave, "
+        "which "
+        "means nothing elsewhere; leave BladeEngineFile and its pieces in the graph, or optimize the model again";
+  }
+  return bytes;
 }
 
 SharedTensor EngineBytes::make_handle(const std::shared_ptr<EngineBytes>& bytes) {
-  const HandleId id = new_id();
-  constexpr int64_t kSize = sizeof(id);
-  TensorPtr handle(TF_AllocateTensor(TF_UINT8, &kSize, 1, sizeof(id)));
+  auto buffer = std::make_unique<HandleBuffer>();
+  const HandleId id = buffer->content.id = new_id();
+  buffer->bytes = bytes;
+  constexpr int64_t kSize = sizeof(HandleContent);
+  HandleContent* content = &buffer->content;
+  const auto release = [](void*, size_t, void* owner) { delete static_cast<HandleBuffer*>(owner); };
+  TensorPtr handle(TF_NewTensor(TF_UINT8, &kSize, 1, content, kSize, release, buffer.release()));
   if (!handle) return nullptr;
-  std::memcpy(TF_TensorData(handle.get()), &id, sizeof(id));
   const std::scoped_lock lock(handles().mutex);
   std::erase_if(handles().known, [](const auto& entry) { return entry.second.expired(); });
   handles().known.emplace(id, bytes);

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -20,16 +21,18 @@ class EngineBytes {
   explicit EngineBytes(std::vector<SharedTensor> pieces);
 
   const Pieces& bytes() const { return bytes_; }
+  const std::string& error() const { return error_; }         // why these are no engine's bytes, or empty
   TensorKey key() const { return key_of(pieces_[0].get()); }  // no other engine's, as long as this lives
 
   // Of the input of an op: a handle, or else the engine file itself.
   static std::shared_ptr<EngineBytes> of(SharedTensor tensor);
-  // A small tensor that of() knows again as `bytes` as long as these live. No graph can hold one: it has random bytes.
+  // A small tensor that of() knows again as `bytes`, which live as long as it does. No graph can hold one.
   static SharedTensor make_handle(const std::shared_ptr<EngineBytes>& bytes);
 
  private:
   std::vector<SharedTensor> pieces_;
   Pieces bytes_;
+  std::string error_;
 };
 
 }  // namespace blade::tensorflow_op

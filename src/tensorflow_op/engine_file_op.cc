@@ -1,6 +1,7 @@
 // BladeEnginePiece: a part of a large engine file. BladeEngineFile: one small tensor for an engine that stands in
 // several pieces, so that what runs, guards and replaces the engine takes one input, and a conditional passes on one.
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -45,25 +46,38 @@ class EngineFileKernel {
       if (!pieces.back()) return;
       keys.push_back(key_of(pieces.back().get()));
     }
-    std::shared_ptr<const Joined> last = std::atomic_load(&last_);
-    if (!last || last->keys != keys) {
-      const auto bytes = std::make_shared<EngineBytes>(
-          std::vector<SharedTensor>(std::make_move_iterator(pieces.begin()), std::make_move_iterator(pieces.end())));
-      last = std::make_shared<const Joined>(Joined{std::move(keys), bytes, EngineBytes::make_handle(bytes)});
-      if (!last->handle) return fail(context, TF_RESOURCE_EXHAUSTED, "Blade: there is no memory for a handle");
-      std::atomic_store(&last_, last);
+    SharedTensor handle = find(keys);
+    if (!handle) {
+      // Whoever comes first makes the handle: one for all, and engines are found by it.
+      const std::scoped_lock lock(making_);
+      handle = find(keys);
+      if (!handle) handle = make(keys, std::move(pieces));
     }
+    if (!handle) return fail(context, TF_RESOURCE_EXHAUSTED, "Blade: there is no memory for a handle");
     StatusPtr status = new_status();
-    TF_SetOutput(context, 0, last->handle.get(), status.get());
+    TF_SetOutput(context, 0, handle.get(), status.get());
     if (TF_GetCode(status.get()) != TF_OK) TF_OpKernelContext_Failure(context, status.get());
   }
 
  private:
   struct Joined {
     std::vector<TensorKey> keys;
-    std::shared_ptr<EngineBytes> bytes;
-    SharedTensor handle;
+    SharedTensor handle;  // keeps the pieces, so that no others get their addresses
   };
+
+  SharedTensor find(const std::vector<TensorKey>& keys) const {
+    const std::shared_ptr<const Joined> last = std::atomic_load(&last_);
+    return last && last->keys == keys ? last->handle : nullptr;
+  }
+
+  SharedTensor make(const std::vector<TensorKey>& keys, std::vector<TensorPtr> pieces) {
+    SharedTensor handle = EngineBytes::make_handle(std::make_shared<EngineBytes>(
+        std::vector<SharedTensor>(std::make_move_iterator(pieces.begin()), std::make_move_iterator(pieces.end()))));
+    if (handle) std::atomic_store(&last_, std::make_shared<const Joined>(Joined{keys, handle}));
+    return handle;
+  }
+
+  std::mutex making_;
   std::shared_ptr<const Joined> last_;  // accessed with std::atomic_load/store: kernels run concurrently
 };
 

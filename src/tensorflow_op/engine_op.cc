@@ -46,6 +46,9 @@ class InProfileKernel {
     int32_t bytes = 0;
     TF_OpKernelConstruction_GetAttrSize(context, "Tdefault", &defaults_, &bytes, status.get());
     if (TF_GetCode(status.get()) != TF_OK) defaults_ = 0;
+    unsigned char fallback_counts = 0;
+    TF_OpKernelConstruction_GetAttrBool(context, "fallback_counts", &fallback_counts, status.get());
+    fallback_counts_ = TF_GetCode(status.get()) == TF_OK && fallback_counts != 0;
   }
 
   void compute(TF_OpKernelContext* context) {
@@ -70,8 +73,10 @@ class InProfileKernel {
                                     nullptr, 0) != BLADE_OK) {
       why_not = blade_last_error();
     }
-    if (!why_not.empty())
+    if (!why_not.empty()) {
       engine->note_fallback(why_not + " (node '" + name_ + "'; further runs of this engine are only counted)");
+      if (!fallback_counts_) count_fallback(*engine, "without its weights as constants: optimize the model again");
+    }
     set_bool(context, why_not.empty());
   }
 
@@ -79,6 +84,8 @@ class InProfileKernel {
   TensorMemo<LoadedEngine> engine_;
   std::string name_;
   int32_t defaults_ = 0;  // placeholders whose default the engine took for given
+  // Whether BladeOriginalReady counts, which knows where the original graph runs; graphs of older Blades have none.
+  bool fallback_counts_ = false;
 };
 
 // Hands TensorFlow's own output buffers to the engine.

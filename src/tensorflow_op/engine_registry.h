@@ -23,6 +23,9 @@ class LoadedEngine {
 
   blade_engine* get() const { return engine_; }  // null when loading failed
   const std::string& error() const { return error_; }
+  const std::shared_ptr<EngineBytes>& bytes() const { return bytes_; }
+  // The same for engines of the same bytes, where they were found undamaged; else this engine's alone while it lives.
+  std::string identity() const;
   // What an engine hands back to TensorFlow is counted each time, and said the first: why is kept until then.
   void note_fallback(const std::string& why);
   std::string take_reason();  // empty when it was said
@@ -35,6 +38,9 @@ class LoadedEngine {
   bool said_ = false;
   std::string reason_;
 };
+
+// Counts a run that goes to the original graph; logs why, and `where` that runs, the first time.
+void count_fallback(LoadedEngine& engine, const std::string& where);
 
 // The engine in `tensor` (uint8; see EngineBytes): loaded at first sight, shared while somebody holds it.
 std::shared_ptr<LoadedEngine> find_or_load(SharedTensor tensor);

@@ -59,6 +59,7 @@ void register_ops() {
   TF_OpDefinitionBuilderAddOutput(in_profile, "in_profile: bool");
   TF_OpDefinitionBuilderAddAttr(in_profile, "Tin: list(type) >= 0");
   TF_OpDefinitionBuilderAddAttr(in_profile, "Tdefault: list(type) >= 0 = []");
+  TF_OpDefinitionBuilderAddAttr(in_profile, "fallback_counts: bool = false");  // absent in graphs of older Blades
   TF_OpDefinitionBuilderSetShapeInferenceFunction(in_profile, infer_scalar);
   finish(in_profile);
 

@@ -20,9 +20,7 @@ class OriginalReadyKernel {
     if (!file || !again) return;
     const auto engine = engine_.get(std::move(file), find_or_load);
     const auto session = original_.get(context, std::move(again));
-    std::string why = engine->take_reason();
-    if (!why.empty()) why += ". The original graph runs " + session->description();
-    blade_count_fallback(why.empty() ? nullptr : why.c_str());
+    count_fallback(*engine, session->description());
     set_bool(context, session->ready());
   }
 

@@ -17,7 +17,7 @@ namespace blade::tensorflow_op {
 
 // What a session is opened from, all of it as the running kernel's session has it.
 struct OriginalSource {
-  std::shared_ptr<EngineBytes> engine;
+  std::shared_ptr<const EngineBytes> engine;
   std::string function;             // blade_original_k_*
   tensorflow::SharedBytes config;   // serialized ConfigProto, which the new session follows
   tensorflow::SharedBytes library;  // serialized FunctionDefLibrary
@@ -39,13 +39,12 @@ class OriginalSession {
 
  private:
   std::string open(OriginalSource source, uint64_t& weight_bytes);  // an error, or nothing
-  void import(std::string graph_def, TF_Status* status);
-  void start(const tensorflow::SharedBytes& outer_config, TF_Status* status);
+  void start(const std::string& graph_def, const tensorflow::SharedBytes& outer_config, TF_Status* status);
+  void close();
 
   const SessionApi* api_ = session_api();
-  TF_Graph* graph_ = nullptr;
-  TF_Session* session_ = nullptr;
-  std::vector<TF_Output> inputs_, outputs_;
+  TF_DeprecatedSession* session_ = nullptr;
+  std::vector<std::string> inputs_, outputs_;  // names of tensors
   std::string description_;
   std::once_flag ran_;
 };
@@ -63,7 +62,8 @@ class OriginalFinder {
 };
 
 // The configuration of a session that runs inside another one's kernel: threads of its own run its nodes, as many as
-// those of the other's, of which one waits for it.
+// those of the other's, of which one waits for it; no copies of the graph but those it runs from; and not the metadata,
+// which name one session of a process.
 std::string config_of_inner_session(const tensorflow::SharedBytes& config);
 
 }  // namespace blade::tensorflow_op

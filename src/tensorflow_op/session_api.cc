@@ -16,16 +16,12 @@ bool look_up(void* library, const char* name, F& out) {
 
 std::optional<SessionApi> api_of(void* library) {
   SessionApi api;
-  const bool found =
-      look_up(library, "TF_NewGraph", api.new_graph) && look_up(library, "TF_DeleteGraph", api.delete_graph) &&
-      look_up(library, "TF_NewImportGraphDefOptions", api.new_import_options) &&
-      look_up(library, "TF_DeleteImportGraphDefOptions", api.delete_import_options) &&
-      look_up(library, "TF_GraphImportGraphDef", api.import_graph_def) &&
-      look_up(library, "TF_GraphOperationByName", api.operation_by_name) &&
-      look_up(library, "TF_NewSessionOptions", api.new_session_options) &&
-      look_up(library, "TF_DeleteSessionOptions", api.delete_session_options) &&
-      look_up(library, "TF_SetConfig", api.set_config) && look_up(library, "TF_NewSession", api.new_session) &&
-      look_up(library, "TF_DeleteSession", api.delete_session) && look_up(library, "TF_SessionRun", api.run);
+  const bool found = look_up(library, "TF_NewSessionOptions", api.new_session_options) &&
+                     look_up(library, "TF_DeleteSessionOptions", api.delete_session_options) &&
+                     look_up(library, "TF_SetConfig", api.set_config) &&
+                     look_up(library, "TF_NewDeprecatedSession", api.new_session) &&
+                     look_up(library, "TF_DeleteDeprecatedSession", api.delete_session) &&
+                     look_up(library, "TF_ExtendGraph", api.extend_graph) && look_up(library, "TF_Run", api.run);
   return found ? std::optional(api) : std::nullopt;
 }
 

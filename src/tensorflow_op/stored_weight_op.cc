@@ -34,6 +34,7 @@ class StoredWeightKernel {
     TensorPtr file = get_input(context, 0);
     if (!file) return;
     std::shared_ptr<EngineBytes> engine = engine_.get(std::move(file), EngineBytes::of);
+    if (!engine->error().empty()) return fail(context, TF_FAILED_PRECONDITION, "Blade: " + engine->error());
     size_t bytes = TF_DataTypeSize(dtype_);
     bool fits = offset_ >= 0 && bytes > 0;
     for (const int64_t dim : dims_)

@@ -88,6 +88,7 @@ TEST(Writer, WholeGraphInOneRegion) {
   EXPECT_EQ(find(graph, "matmul"), nullptr);
   EXPECT_EQ((*find(graph, "blade/region_0"))->inputs,
             (std::vector<std::string>{"blade/in_profile_0", "blade/engine_0", "x"}));
+  EXPECT_TRUE(*(*find(graph, "blade/in_profile_0"))->find_attr("fallback_counts")->as_bool());
   EXPECT_EQ((*find(graph, "softmax_tensor"))->inputs, std::vector<std::string>{"blade/region_0"});
   EXPECT_EQ((*find(graph, "argmax"))->inputs, std::vector<std::string>{"blade/region_0:1"});
   const FunctionDef* original = original_of_region_0(graph);

@@ -153,7 +153,46 @@ def test_original_runs_with_constant_weights(dynamic, capfd, inter_op_threads):
         np.testing.assert_array_equal(answer, want)  # what TensorFlow's rewriting makes of constants, to the bit
     weights = sum(len(node.attr["value"].tensor.tensor_content) for node in tiny_models.conv_net().node)
     said = capfd.readouterr().err
-    assert f"The original graph runs in a session of its own, which holds its weights once more ({weights / 1e6:.1f} MB)" in said
+    assert f"The original graph runs in a session of its own, which holds its weights ({weights / 1e6:.1f} MB) about twice" in said
+
+
+def test_original_runs_in_sessions_that_have_a_name(dynamic, capfd):
+    graph_def, spec, _ = dynamic
+    if not engine_ops(graph_def):
+        pytest.skip("the engine was rolled back on this machine: nothing to hand back")
+    config = tf.ConfigProto()
+    config.experimental.session_metadata.name = "served"
+    config.experimental.session_metadata.version = 1
+    with tf.Graph().as_default(), tf.Session(config=config) as session, spec:
+        tf.import_graph_def(graph_def, name="")
+        session.run("probabilities:0", tiny_models.image(5))
+    assert "in a session of its own" in capfd.readouterr().err
+
+
+def test_fallbacks_of_graphs_from_older_blades_are_counted_and_said(dynamic, capfd, tmp_path):
+    """They call the original nodes in place."""
+    graph_def, spec, _ = dynamic
+    if not engine_ops(graph_def):
+        pytest.skip("the engine was rolled back on this machine: nothing to hand back")
+    older = tf.GraphDef()
+    older.CopyFrom(graph_def)
+    in_place = next(f.signature.name for f in older.library.function if f.signature.name.startswith("blade_graph_"))
+    for node in older.node:
+        node.attr.pop("fallback_counts", None)
+        if node.name.startswith("blade/region_"):
+            node.attr["else_branch"].func.name = in_place
+    before = runtime.counters()["fallback_runs"]
+    with tf.Graph().as_default(), tf.Session() as session, spec:
+        tf.import_graph_def(older, name="")
+        for batch in (5, 6):
+            got = session.run("probabilities:0", tiny_models.image(batch))
+    want = tiny_models.run(tiny_models.conv_net(), tiny_models.image(6), "probabilities:0")
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+    assert runtime.counters()["fallback_runs"] == before + 2
+    said = [line for line in capfd.readouterr().err.splitlines() if "the original graph runs" in line]
+    assert len(said) == 1 and "optimize the model again" in said[0], said
+    with pytest.raises(blade.BladeError, match="optimize the original model again"):
+        blade.Engine(tiny_models.write(older, tmp_path / "older.pb"))
 
 
 def test_original_runs_inside_functions(dynamic, capfd):
@@ -198,23 +237,33 @@ def test_weights_are_stored_once(dynamic):
     assert len(dynamic[0].SerializeToString()) < original + weights  # no second copy
 
 
-def test_a_large_engine_stands_in_pieces(tmp_path):
-    """Weights above 4 MB: one constant of all would be mapped and cleared anew whenever TensorFlow copies it."""
+@pytest.fixture(scope="module")
+def large():
+    """Layers with weights of over 4 MB; optimized for two rows. The original, and what optimize() gave."""
     weights = np.random.default_rng(3).standard_normal((3, 1100, 1100)).astype(np.float32) / 33
     with tf.Graph().as_default() as graph:
         x = y = tf.placeholder(tf.float32, [None, 1100], name="x")
         for weight in weights:
             y = tf.nn.relu(tf.matmul(y, tf.constant(weight)))
         tf.identity(y, name="y")
+        tf.identity(2 * y, name="z")
     feed = {"x:0": np.random.default_rng(4).standard_normal((2, 1100)).astype(np.float32)}
-    graph_def, spec, _ = optimize(graph.as_graph_def(), outputs=["y"], test_data=[feed])
+    graph_def, spec, _ = optimize(graph.as_graph_def(), outputs=["y", "z"], test_data=[feed])
     if not engine_ops(graph_def):
         pytest.skip("the engine was rolled back on this machine: nothing stands in pieces")
+    return graph.as_graph_def(), graph_def, spec
+
+
+def test_a_large_engine_stands_in_pieces(large, tmp_path):
+    """One constant of all would be mapped and cleared anew whenever TensorFlow copies it."""
+    original, optimized, spec = large
+    graph_def = tf.GraphDef()
+    graph_def.CopyFrom(optimized)
     sizes = [len(node.attr["value"].tensor.tensor_content) for node in graph_def.node if "/piece_" in node.name]
     assert len(sizes) > 1 and max(sizes) < 2 * 1100 * 1100 * 4
     for rows, counter in ((2, "engine_runs"), (3, "fallback_runs")):
         feed = {"x:0": np.random.default_rng(5).standard_normal((rows, 1100)).astype(np.float32)}
-        want = tiny_models.run(graph.as_graph_def(), feed, "y:0")
+        want = tiny_models.run(original, feed, "y:0")
         before = runtime.counters()
         np.testing.assert_allclose(run_optimized(graph_def, spec, feed, "y:0"), want, rtol=1e-3, atol=1e-4)
         assert runtime.counters()[counter] == before[counter] + 1
@@ -229,6 +278,46 @@ def test_a_large_engine_stands_in_pieces(tmp_path):
         run_optimized(graph_def, spec, feed, "y:0")
     with pytest.raises(blade.BladeError, match="damaged"):
         blade.Engine(tiny_models.write(graph_def, tmp_path / "damaged.pb"))
+
+
+def test_a_handle_keeps_its_engine(large):
+    """Constants have another place in each of a session's executors, which share what makes the handle."""
+    _, optimized, spec = large
+    graph_def = tf.GraphDef()
+    graph_def.CopyFrom(optimized)
+    for node in graph_def.node:
+        if node.op == "BladeEnginePiece":
+            node.op = "Const"
+            node.attr["dtype"].type = tf.uint8.as_datatype_enum
+    feed = np.ones((2, 1100), np.float32)
+    before = runtime.counters()["fallback_runs"]
+    errors = []
+
+    def run(call):
+        try:
+            for _ in range(2000):
+                call(feed)
+        except tf.errors.OpError as error:
+            errors.append(error)
+
+    with tf.Graph().as_default(), tf.Session() as session, spec:
+        tf.import_graph_def(graph_def, name="")
+        threads = [threading.Thread(target=run, args=[session.make_callable([fetch], feed_list=["x:0"])])
+                   for fetch in ("y:0", "z:0")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not errors and runtime.counters()["fallback_runs"] == before, errors
+
+
+def test_a_stored_handle_is_no_engine(large, capfd):
+    _, graph_def, spec = large
+    feed = {"x:0": np.ones((2, 1100), np.float32)}
+    handle = run_optimized(graph_def, spec, feed, "blade/engine_0:0")
+    with pytest.raises(tf.errors.FailedPreconditionError, match="a handle of no engine in this process"):
+        run_optimized(graph_def, spec, {**feed, "blade/engine_0:0": handle}, "y:0")
+    assert "a handle of no engine in this process" in capfd.readouterr().err
 
 
 def test_damaged_engine_is_not_run(dynamic):

@@ -314,7 +314,7 @@ class Writer {
       default_types.push_back(functions.input_types[1 + types.size() + i]);
     }
     inputs.insert(inputs.end(), defaults.begin(), defaults.end());
-    AttrMap attrs = {{"Tin", AttrValue::of_types(std::move(types))}};
+    AttrMap attrs = {{"Tin", AttrValue::of_types(std::move(types))}, {"fallback_counts", AttrValue::of_bool(true)}};
     if (!defaults.empty()) attrs.emplace("Tdefault", AttrValue::of_types(std::move(default_types)));
     return make_node(std::move(name), "BladeInProfile", std::move(inputs), std::move(attrs));
   }
