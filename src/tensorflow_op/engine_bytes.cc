@@ -70,8 +70,7 @@ std::shared_ptr<EngineBytes> EngineBytes::of(SharedTensor tensor) {
   if (lost) {
     bytes->error_ =
         "the engine's input is a handle of no engine in this process: something stored what BladeEngineFile gave, "
-        "which "
-        "means nothing elsewhere; leave BladeEngineFile and its pieces in the graph, or optimize the model again";
+        "which means nothing elsewhere; leave BladeEngineFile and its pieces in the graph, or optimize the model again";
   }
   return bytes;
 }

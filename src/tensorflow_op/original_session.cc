@@ -47,8 +47,6 @@ std::string function_name(const SharedBytes& wire) {
   return {};
 }
 
-constexpr char kSmall[] = "small";
-
 std::string megabytes(uint64_t bytes) {
   char out[32];
   std::snprintf(out, sizeof(out), "%.1f MB", static_cast<double>(bytes) / 1e6);
@@ -115,11 +113,11 @@ std::string config_of_inner_session(const SharedBytes& config) {
 OriginalSession::OriginalSession(OriginalSource source) {
   uint64_t weight_bytes = 0;
   const std::string error = open(std::move(source), weight_bytes);
-  if (error.empty()) {
+  if (ready()) {
     description_ = "in a session of its own, which holds its weights (" + megabytes(weight_bytes) + ") about twice";
     return;
   }
-  if (error == kSmall) {
+  if (error.empty()) {
     description_ = "in place, since it is small";
     return;
   }
@@ -145,7 +143,7 @@ std::string OriginalSession::open(OriginalSource source, uint64_t& weight_bytes)
   source.engine.reset();
   auto original = tensorflow::make_original_graph(*library, source.function, engine, source.producer);
   if (!original.ok()) return original.status().message();
-  if (!original->repays_a_session) return kSmall;
+  if (!original->repays_a_session) return {};
   weight_bytes = original->weight_bytes;
   auto wire = tensorflow::serialize(original->graph);
   if (!wire.ok()) return wire.status().message();

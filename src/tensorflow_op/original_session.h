@@ -38,7 +38,8 @@ class OriginalSession {
   void run(TF_OpKernelContext* context);
 
  private:
-  std::string open(OriginalSource source, uint64_t& weight_bytes);  // an error, or nothing
+  // An error, or nothing, where the session is open or would not repay its cost.
+  std::string open(OriginalSource source, uint64_t& weight_bytes);
   void start(const std::string& graph_def, const tensorflow::SharedBytes& outer_config, TF_Status* status);
   void close();
 
