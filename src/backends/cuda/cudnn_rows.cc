@@ -50,8 +50,8 @@ Support needs_work(const KernelRequest& request) {
   if (request.outputs[0].dtype == ir::DType::kBFloat16) return Support::yes();
   if (attrs.groups > 1 && attrs.groups == request.inputs[0].dims.back()) return Support::no("is depthwise");
   const bool by_tiles = attrs.groups == 1 && attrs.strides.size() < 3;
-  const double work = static_cast<double>(request.outputs[0].element_count()) *
-                      static_cast<double>(request.inputs[1].element_count() / request.outputs[0].dims.back());
+  const int64_t of_result = request.inputs[1].element_count() / request.outputs[0].dims.back();
+  const double work = static_cast<double>(request.outputs[0].element_count()) * static_cast<double>(of_result);
   if (work >= (by_tiles ? kLeastByTiles : kLeastElse)) return Support::yes();
   return Support::no("has fewer than 2^" + std::string(by_tiles ? "28" : "20") + " multiplications");
 }
