@@ -90,8 +90,8 @@ class PlanBuilder {
     const bool is_fused = nodes.size() > 1;
     Step step;
     Status made = make_kernel(requests, nullptr, step);
-    // A row may find out only now that it cannot, a library that has no way for the work: then the next one, or the
-    // host.
+    // A row may find out only now that it cannot, a library that has no way for the work: then the next one, or, for a
+    // node by itself, the host.
     std::vector<backends::KernelEntry> left;
     std::vector<std::string> failures;
     while (made.code() == StatusCode::kUnavailable && request.device != nullptr) {

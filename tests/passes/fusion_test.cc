@@ -146,24 +146,17 @@ struct ProjectedAverage : Epilogue {
   Id project(Id v, int64_t from, int64_t to, int64_t size = 1) {
     return b.conv(v, b.constant<float>({size, size, from, to}, ramp(size * size * from * to)));
   }
-  // Whether the convolution stands before the pool in the end.
-  bool moves(Id projected) {
-    const Applied applied = apply_pass("ProjectAroundPool", b.output(projected).build());
-    const ir::Node& node = only(applied.graph, Op::kPool);
+  // Whether the two change places, so that `second` reads `first` in the end.
+  bool puts(Op first, Op second, Id result) {
+    const Applied applied = apply_pass("ProjectAroundPool", b.output(result).build());
+    const ir::Node& node = only(applied.graph, second);
     const ir::NodeId producer = applied.graph.value(node.inputs[0]).producer;
-    const bool behind = producer != ir::kNone && applied.graph.node(producer).op == Op::kConv;
+    const bool behind = producer != ir::kNone && applied.graph.node(producer).op == first;
     EXPECT_EQ(applied.result.changes > 0, behind) << to_string(applied.graph);
     return behind;
   }
-  // Whether the pool stands before the convolution in the end.
-  bool moves_back(Id pooled) {
-    const Applied applied = apply_pass("ProjectAroundPool", b.output(pooled).build());
-    const ir::Node& node = only(applied.graph, Op::kConv);
-    const ir::NodeId producer = applied.graph.value(node.inputs[0]).producer;
-    const bool behind = producer != ir::kNone && applied.graph.node(producer).op == Op::kPool;
-    EXPECT_EQ(applied.result.changes > 0, behind) << to_string(applied.graph);
-    return behind;
-  }
+  bool moves(Id projected) { return puts(Op::kConv, Op::kPool, projected); }
+  bool moves_back(Id pooled) { return puts(Op::kPool, Op::kConv, pooled); }
   Id average(Id v, int64_t stride = 2, ir::Padding padding = ir::Padding::kSame) {
     return pool(v, ir::PoolKind::kAverage, padding, stride);
   }

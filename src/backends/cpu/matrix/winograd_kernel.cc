@@ -240,17 +240,23 @@ void add_transforms(WinogradKernels<T>& table) {
   table.output[kDims][kT][kM] = &output_transform<kDims, kT, kM, T>;
 }
 
+// Those that bfloat16 stands as well.
+template <class T>
+void add_common_transforms(WinogradKernels<T>& t) {
+  add_transforms<2, 4, 2>(t);  // 3x3
+  add_transforms<2, 6, 4>(t);  // 3x3
+  add_transforms<2, 6, 2>(t);  // 5x5
+  add_transforms<1, 4, 2>(t);  // 3 taps
+  add_transforms<1, 6, 4>(t);  // 3 taps
+  add_transforms<1, 6, 2>(t);  // 5 taps
+  add_transforms<1, 8, 2>(t);  // 7 taps
+}
+
 const WinogradKernels<float>& get_winograd_kernels() {
   static const WinogradKernels<float> table = [] {
     WinogradKernels<float> t;
-    add_transforms<2, 4, 2>(t);   // 3x3
-    add_transforms<2, 6, 4>(t);   // 3x3
-    add_transforms<2, 6, 2>(t);   // 5x5
-    add_transforms<1, 4, 2>(t);   // 3 taps
-    add_transforms<1, 6, 4>(t);   // 3 taps
-    add_transforms<1, 6, 2>(t);   // 5 taps
+    add_common_transforms(t);
     add_transforms<1, 8, 4>(t);   // 5 taps
-    add_transforms<1, 8, 2>(t);   // 7 taps
     add_transforms<1, 10, 4>(t);  // 7 taps
     return t;
   }();
@@ -261,14 +267,7 @@ const WinogradKernels<BFloat16>& get_bf16_winograd_kernels() {
   static const WinogradKernels<BFloat16> table = [] {
     WinogradKernels<BFloat16> t;
 #if HWY_TARGET == HWY_AVX3
-    if (!rounds_natively()) return t;
-    add_transforms<2, 4, 2>(t);  // 3x3
-    add_transforms<2, 6, 4>(t);  // 3x3
-    add_transforms<2, 6, 2>(t);  // 5x5
-    add_transforms<1, 4, 2>(t);  // 3 taps
-    add_transforms<1, 6, 4>(t);  // 3 taps
-    add_transforms<1, 6, 2>(t);  // 5 taps
-    add_transforms<1, 8, 2>(t);  // 7 taps
+    if (rounds_natively()) add_common_transforms(t);
 #endif
     return t;
   }();
