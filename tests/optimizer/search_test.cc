@@ -68,6 +68,14 @@ struct MatmulModel {
     return {graph, partition, feeds, answers, options, [](int, const char*) { return false; }, device};
   }
 
+  // Kernel tuning on a device with these rows.
+  Result<OptimizationStep> tune(std::span<const KernelEntry> kernels, engine::Decisions& decisions) const {
+    engine::testing::FakeDevice device(kernels);
+    OptimizationStep step{"tuning", StepStatus::kPassed, {}, {}, "", 0};
+    BLADE_RETURN_IF_ERROR(tune_kernels(input(&device), decisions, step));
+    return step;
+  }
+
   ir::Graph graph;
   engine::Partition partition;
   std::vector<Feed> feeds = {{{"x", blade::testing::tensor<float>({4, 16}, random_values(64, 3))}}};
@@ -88,19 +96,17 @@ TEST(Search, PrecisionIsDecidedBeforePassesAreMeasured) {
 }
 
 Support takes(const KernelRequest&) { return Support::yes(); }
+constexpr auto kCreate = backends::reference::create<backends::reference::run_matmul>;
 
 // All take the same time on this device: the static choices win, and another size's override must not come before them.
 TEST(Search, ADeviceStoresTheStaticChoiceThatWon) {
-  constexpr auto kCreate = backends::reference::create<backends::reference::run_matmul>;
   const KernelEntry kernels[] = {{"fake.first", ir::Op::kMatMul, takes, nullptr, kCreate},
                                  {"fake.second", ir::Op::kMatMul, takes, nullptr, kCreate}};
   MatmulModel model;
-  engine::testing::FakeDevice device(kernels);
   engine::Decisions decisions;
-  OptimizationStep step{"tuning", StepStatus::kPassed, {}, {}, "", 0};
-  const Status status = tune_kernels(model.input(&device), decisions, step);
-  ASSERT_TRUE(status.ok()) << status.message();
-  EXPECT_EQ(step.changes, 0);
+  const auto step = model.tune(kernels, decisions);
+  ASSERT_TRUE(step.ok()) << step.status().message();
+  EXPECT_EQ(step->changes, 0);
   ASSERT_EQ(decisions.kernels.size(), 1u);
   EXPECT_TRUE(decisions.kernels.begin()->first.starts_with("MatMul f32[4,16]")) << decisions.kernels.begin()->first;
   EXPECT_EQ(decisions.kernels.begin()->second, "fake.first");
@@ -113,51 +119,44 @@ int& compiled() {
 
 Result<std::unique_ptr<backends::Kernel>> compile(const KernelRequest& request, backends::PackCache& packs) {
   ++compiled();
-  return backends::reference::create<backends::reference::run_matmul>(request, packs);
+  return kCreate(request, packs);
 }
 
 TEST(Search, RowsThatCompileAreTriedWhereTheUserWantsThem) {
-  constexpr auto kCreate = backends::reference::create<backends::reference::run_matmul>;
   const KernelEntry kernels[] = {{"fake.first", ir::Op::kMatMul, takes, nullptr, kCreate},
                                  {"fake.compiled", ir::Op::kMatMul, takes, nullptr, compile, nullptr, true}};
   for (const bool wanted : {true, false}) {
     MatmulModel model;
     model.options.compile_chains = wanted;
     model.options.cache_dir = "off";
-    engine::testing::FakeDevice device(kernels);
     engine::Decisions decisions;
-    OptimizationStep step{"tuning", StepStatus::kPassed, {}, {}, "", 0};
     compiled() = 0;
-    const Status status = tune_kernels(model.input(&device), decisions, step);
-    ASSERT_TRUE(status.ok()) << status.message();
+    const auto step = model.tune(kernels, decisions);
+    ASSERT_TRUE(step.ok()) << step.status().message();
     EXPECT_EQ(compiled() > 0, wanted);
     // This device has no compiler, which matters to those who wanted one.
-    EXPECT_EQ(step.message.starts_with("elementwise chains are interpreted: "), wanted) << step.message;
+    EXPECT_EQ(step->message.starts_with("elementwise chains are interpreted: "), wanted) << step->message;
   }
 }
 
 // Another row's time is not this one's: here what is measured later looks faster.
 TEST(Search, ARowThatCannotBeMadeIsNotTimed) {
-  constexpr auto kCreate = backends::reference::create<backends::reference::run_matmul>;
   const auto refuses = [](const KernelRequest&, backends::PackCache&) -> Result<std::unique_ptr<backends::Kernel>> {
     return unavailable("the library has no algorithm");
   };
   const KernelEntry kernels[] = {{"fake.first", ir::Op::kMatMul, takes, nullptr, kCreate},
                                  {"fake.library", ir::Op::kMatMul, takes, nullptr, refuses}};
   MatmulModel model;
-  engine::testing::FakeDevice device(kernels);
   engine::Decisions decisions;
-  OptimizationStep step{"tuning", StepStatus::kPassed, {}, {}, "", 0};
   engine::testing::FakeQueue::speedup = 0.99;
-  const Status status = tune_kernels(model.input(&device), decisions, step);
+  const auto step = model.tune(kernels, decisions);
   engine::testing::FakeQueue::speedup = engine::testing::FakeQueue::microseconds = 1;
-  ASSERT_TRUE(status.ok()) << status.message();
-  EXPECT_EQ(step.changes, 0);
+  ASSERT_TRUE(step.ok()) << step.status().message();
+  EXPECT_EQ(step->changes, 0);
 }
 
 // What compiles slowly does so one work at a time, so that tuning ends when it should.
 TEST(Search, CompilingEndsInTime) {
-  constexpr auto kCreate = backends::reference::create<backends::reference::run_matmul>;
   const auto slow = [](const KernelRequest& request, backends::PackCache& packs) {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
     return compile(request, packs);
@@ -167,12 +166,10 @@ TEST(Search, CompilingEndsInTime) {
   MatmulModel model({16, 12, 10, 8, 6, 4, 2});
   model.options.time_limit_s = 0.1;
   model.options.cache_dir = "off";
-  engine::testing::FakeDevice device(kernels);
   engine::Decisions decisions;
-  OptimizationStep step{"tuning", StepStatus::kPassed, {}, {}, "", 0};
   compiled() = 0;
-  const Status status = tune_kernels(model.input(&device), decisions, step);
-  ASSERT_TRUE(status.ok()) << status.message();
+  const auto step = model.tune(kernels, decisions);
+  ASSERT_TRUE(step.ok()) << step.status().message();
   EXPECT_LE(compiled(), 1);
 }
 
