@@ -13,6 +13,7 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "backends/cpu/matrix/epilogue_inl.h"
+#include "backends/cpu/matrix/few_columns_inl.h"
 #include "backends/cpu/matrix/simd_inl.h"
 // clang-format on
 
@@ -30,7 +31,6 @@ struct Step<float> {
   static HWY_ATTR HWY_INLINE V splat(const float* a) { return hn::Set(D(), *a); }
   static HWY_ATTR HWY_INLINE V multiply_add(V a, V w, V sum) { return hn::MulAdd(a, w, sum); }
   static HWY_ATTR HWY_INLINE void store(V v, float* to) { hn::StoreU(v, D(), to); }
-  static HWY_ATTR HWY_INLINE void store_some_of(V v, float* to, int64_t count) { store_some(v, D(), to, count); }
 };
 
 #if HWY_TARGET == HWY_AVX3
@@ -51,7 +51,6 @@ struct Step<BFloat16> {
     return sum;
   }
   static HWY_ATTR HWY_INLINE void store(V v, BFloat16* to) { store_natively(v, to); }
-  static HWY_ATTR HWY_INLINE void store_some_of(V v, BFloat16* to, int64_t count) { store_some_natively(v, to, count); }
 };
 #endif
 
@@ -76,20 +75,21 @@ struct Place {
       : first_row(a.rows[0]), out(a.out), wide_out(a.wide_out), residual(a.residual), prefetch(a.prefetch) {}
 };
 
+// What a.columns, a.residual_columns leave of the v-th vector.
+HWY_ATTR HWY_INLINE FirstLanes lanes_of(int64_t columns, int v) {
+  return FirstLanes(columns - v * static_cast<int64_t>(hn::MaxLanes(D())));
+}
+
 template <class T, int kRows, int kVectors>
 HWY_ATTR HWY_INLINE void add_residual(const TileArgs<T>& a, const T* first, V (&acc)[kRows][kVectors]) {
-  const D d;
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
-  const bool full = a.residual_columns >= kVectors * kLanes;
-#pragma GCC unroll 14
-  for (int i = 0; i < kRows; ++i) {
-    const T* residual = first + i * a.residual_stride;
+  const int64_t stride = a.residual_stride;
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      const V x =
-          full ? load_all(residual + v * kLanes) : load_some(d, residual + v * kLanes, a.residual_columns - v * kLanes);
-      acc[i][v] = hn::Add(acc[i][v], x);
-    }
+  for (int v = 0; v < kVectors; ++v) {
+    const FirstLanes lanes = lanes_of(a.residual_columns, v);
+#pragma GCC unroll 14
+    for (int i = 0; i < kRows; ++i)
+      acc[i][v] = hn::Add(acc[i][v], load_first(lanes, first + i * stride + v * kLanes));
   }
 }
 
@@ -170,17 +170,24 @@ enum class StoreAs : uint8_t { kWhole, kPart, kWide };
 template <StoreAs kAs, class T, int kRows, int kVectors>
 HWY_ATTR HWY_INLINE void store_tile(const TileArgs<T>& a, const Place<T>& place, const V (&acc)[kRows][kVectors]) {
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+  const int64_t stride = a.out_stride;
+  const FirstLanes last = lanes_of(a.columns, kVectors - 1);  // the others are whole
 #pragma GCC unroll 14
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      const int64_t at = i * a.out_stride + v * kLanes;
-      if constexpr (kAs == StoreAs::kWhole) {
+      const int64_t at = i * stride + v * kLanes;
+      const bool whole = v + 1 < kVectors || kAs == StoreAs::kWhole;
+      if (kAs == StoreAs::kWide) {
+        if (whole) {
+          store_all(acc[i][v], place.wide_out + at);
+        } else {
+          store_first(acc[i][v], last, place.wide_out + at);
+        }
+      } else if (whole) {
         Step<T>::store(acc[i][v], place.out + at);
-      } else if constexpr (kAs == StoreAs::kPart) {
-        Step<T>::store_some_of(acc[i][v], place.out + at, a.columns - v * kLanes);
       } else {
-        store_some(acc[i][v], D(), place.wide_out + at, a.columns - v * kLanes);
+        store_first(acc[i][v], last, place.out + at);
       }
     }
   }
@@ -398,6 +405,11 @@ HWY_ATTR void tile(const TileArgs<T>& a) {
 
 template <class T, int kRows, int kVectors>
 HWY_ATTR void pitched_tiles(const TileArgs<T>& a) {
+#if HWY_TARGET == HWY_AVX3
+  if constexpr (kVectors == 1 && sizeof(T) == sizeof(float)) {
+    if (has_few_columns(a)) return multiply_few_columns(a, kRows * a.tiles);
+  }
+#endif
   Place<T> place(a);
   prefetch_results<kRows, kVectors>(a, place);
   for (int64_t t = 1;; ++t) {
