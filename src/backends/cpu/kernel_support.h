@@ -25,7 +25,8 @@ void parallel_ranges(ThreadPool* pool, int64_t count, double work, Fn&& fn) {
   if (count <= 0) return;
   const double total = static_cast<double>(count) * work;
   const int threads = pool == nullptr ? 1 : pool->num_threads();
-  const int64_t tasks = even_tasks(static_cast<int64_t>(std::min(total / kMinWorkPerTask, 2.0 * threads)), threads, count);
+  const int64_t tasks =
+      even_tasks(static_cast<int64_t>(std::min(total / kMinWorkPerTask, 2.0 * threads)), threads, count);
   if (tasks <= 1) {
     fn(int64_t{0}, count);
     return;

@@ -161,8 +161,7 @@ HWY_ATTR void fold_rows_of(const T* const* given, int64_t count, float factor, f
     for (int v = 0; v < 4; ++v) hn::StoreU(hn::Mul(a[v], f), d, out + i + v * step);
   }
   for (; i < n; i += step) {
-    const V a =
-        fold_loaded<kCount, Fold>(count, [&](int64_t r) HWY_ATTR { return load_some(d, rows[r] + i, n - i); });
+    const V a = fold_loaded<kCount, Fold>(count, [&](int64_t r) HWY_ATTR { return load_some(d, rows[r] + i, n - i); });
     store_some(hn::Mul(a, f), d, out + i, n - i);
   }
 }
@@ -246,8 +245,8 @@ HWY_ATTR void fold_windows_of(const float* row, int64_t step, int64_t taps, floa
   for (int64_t x = 0; x < outputs; ++x, row += step, out += channels) {
     int64_t c = 0;
     for (; c + lanes() <= channels; c += lanes()) {
-      const V a = fold_loaded<kTaps, Fold>(
-          taps, [&](int64_t t) HWY_ATTR { return hn::LoadU(d, row + t * channels + c); });
+      const V a =
+          fold_loaded<kTaps, Fold>(taps, [&](int64_t t) HWY_ATTR { return hn::LoadU(d, row + t * channels + c); });
       hn::StoreU(hn::Mul(a, f), d, out + c);
     }
     if (c == channels) continue;

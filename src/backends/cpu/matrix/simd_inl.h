@@ -131,8 +131,8 @@ HWY_ATTR HWY_INLINE void store_some(V v, D d, BFloat16* to, int64_t count) {
 #endif
 }
 
-// So many lanes of a vector, from the first on (none if negative, all if more than it has): found once for the loads and
-// stores of many rows, of which each would find its mask again.
+// So many lanes of a vector, from the first on (none if negative, all if more than it has): found once for the loads
+// and stores of many rows, of which each would find its mask again.
 struct FirstLanes {
 #if HWY_TARGET == HWY_AVX3
   hn::Mask<D> floats;

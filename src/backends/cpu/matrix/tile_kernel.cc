@@ -88,8 +88,7 @@ HWY_ATTR HWY_INLINE void add_residual(const TileArgs<T>& a, const T* first, V (&
   for (int v = 0; v < kVectors; ++v) {
     const FirstLanes lanes = lanes_of(a.residual_columns, v);
 #pragma GCC unroll 14
-    for (int i = 0; i < kRows; ++i)
-      acc[i][v] = hn::Add(acc[i][v], load_first(lanes, first + i * stride + v * kLanes));
+    for (int i = 0; i < kRows; ++i) acc[i][v] = hn::Add(acc[i][v], load_first(lanes, first + i * stride + v * kLanes));
   }
 }
 
