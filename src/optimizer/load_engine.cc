@@ -41,14 +41,17 @@ Status strip(ir::Graph& graph) {
 }
 
 Result<std::shared_ptr<engine::Engine>> engine_of(const tensorflow::GraphDef& graph,
-                                                  const tensorflow::ImportOptions& import,
-                                                  const engine::EngineOptions& options) {
+                                                  tensorflow::ImportOptions import,
+                                                  const engine::EngineOptions& options,
+                                                  std::vector<tensorflow::UnreadPlaceholder>* unread = nullptr) {
+  import.without_tensorflow = true;
   BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, tensorflow::import_graph(graph, import));
   BLADE_ASSIGN_OR_RETURN(engine::Decisions decisions, stored_decisions(imported.engines));
   // Only now: what watches and orders (Assert, NoOp) needs TensorFlow, but no answer needs that.
   BLADE_RETURN_IF_ERROR(options.reference_only ? strip(imported.graph) : run_whole_graph_passes(imported.graph));
   imported.graph.remove_dead_nodes();
   BLADE_RETURN_IF_ERROR(tensorflow::refuse_foreign(imported.graph));
+  if (unread != nullptr) *unread = std::move(imported.unread);
   return engine::Engine::create(std::move(imported.graph), std::move(decisions), options);
 }
 
@@ -91,7 +94,7 @@ Result<LoadedEngine> load_engine(const std::string& path, const Wanted& wanted, 
     const auto key = std::find(model.output_keys.begin(), model.output_keys.end(), name);
     if (key != model.output_keys.end()) name = model.outputs[static_cast<size_t>(key - model.output_keys.begin())];
   }
-  auto engine = engine_of(model.graph, import, options);
+  auto engine = engine_of(model.graph, import, options, &loaded.unread);
   if (!engine.ok()) return engine.status().with_context(path);
   loaded.engine = std::move(engine).value();
   for (const engine::TensorInfo& input : loaded.engine->inputs()) {

@@ -23,6 +23,7 @@ struct Wanted {
 struct LoadedEngine {
   std::shared_ptr<engine::Engine> engine;
   std::vector<std::string> input_keys;  // one an input: its key in the SavedModel's signature, or ""
+  std::vector<tensorflow::UnreadPlaceholder> unread;
 };
 
 // Ops that Blade does not cover are an error that lists them.

@@ -35,6 +35,10 @@ struct ImportOptions {
   std::map<std::string, std::vector<int64_t>> input_shapes;
   // By tensor name ("decode:0"): what TensorFlow says of its own nodes' results.
   std::map<std::string, KnownTensor> known_tensors;
+  // There is no TensorFlow to leave nodes to. A placeholder whose default only TensorFlow could compute is an input.
+  // Random ops inside the branches of conditionals are taken in, and a run that takes such a branch is an error: as a
+  // rule they are the dropout of a branch for training.
+  bool without_tensorflow = false;
   // false: a Foreign node that an output needs is an error that lists the reasons.
   bool allow_foreign = true;
 };
@@ -45,11 +49,18 @@ struct SourceConstant {
   ir::TensorPtr tensor;
 };
 
+// A placeholder that is no input of the model.
+struct UnreadPlaceholder {
+  std::string name;
+  ir::TensorPtr value;  // the default that is built in; null where no output needs the placeholder
+};
+
 struct ImportedModel {
   ir::Graph graph;                              // Node::origin is an index into source's nodes
   GraphDef source;                              // the graph with function calls inlined
   std::vector<std::string> inputs;              // tensor names ("input:0"), in the order of graph.inputs()
   std::vector<std::string> outputs;             // the same for graph.outputs()
+  std::vector<UnreadPlaceholder> unread;        // what a session could be fed beside the inputs
   std::vector<char> foreign;                    // one entry a source node: 1 where it stays in TensorFlow
   std::map<std::string, DataType> known_types;  // of ImportOptions::known_tensors
   std::vector<SourceConstant> constants;

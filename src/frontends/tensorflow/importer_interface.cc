@@ -19,6 +19,34 @@ bool GraphImporter::is_fed(const std::string& node) const {
                      [&](const std::string& name) { return parse_input(name).node == node; });
 }
 
+bool GraphImporter::needs_tensorflow_for_default(int node) const {
+  if (!options_.without_tensorflow || node_at(node)->op != "PlaceholderWithDefault") return false;
+  const std::vector<bool> needed = index_.ancestors(index_.inputs(node), [](const TensorRef&) { return false; });
+  for (int i = 0; i < index_.size(); ++i) {
+    if (!needed[i] || node_at(i)->op == "Const") continue;
+    const OpSpec* spec = find_op(node_at(i)->op);
+    if (needs_feed(node_at(i)) || spec == nullptr || spec->lower == nullptr) return true;
+  }
+  return false;
+}
+
+void GraphImporter::find_unread() {
+  const std::vector<bool> needed = index_.ancestors(outputs_, [](const TensorRef&) { return false; });
+  for (int i = 0; i < index_.size(); ++i) {
+    const NodeDef& node = node_at(i);
+    const std::string tensor = tensor_name(node, 0);
+    const auto& inputs = model_.inputs;
+    if (!is_placeholder(node) || std::find(inputs.begin(), inputs.end(), tensor) != inputs.end()) continue;
+    ir::TensorPtr value;
+    if (needed[i]) {
+      const ir::ValueId id = this->value({i, 0});
+      if (id != ir::kNone) value = model_.graph.value(ir::behind_identities(model_.graph, id)).constant;
+      if (value == nullptr) continue;
+    }
+    model_.unread.push_back({node->name, std::move(value)});
+  }
+}
+
 Status GraphImporter::choose_inputs() {
   std::vector<std::string> names = options_.inputs;
   if (names.empty()) {
@@ -26,7 +54,8 @@ Status GraphImporter::choose_inputs() {
     const std::vector<bool> needed = index_.ancestors(outputs_, [](const TensorRef&) { return false; });
     for (int i = 0; i < index_.size(); ++i) {
       const NodeDef& node = source_->nodes[i];
-      const bool has_value = needs_feed(node) || (is_placeholder(node) && is_fed(node->name));
+      const bool has_value = needs_feed(node) || (is_placeholder(node) && is_fed(node->name)) ||
+                             (needed[i] && needs_tensorflow_for_default(i));
       if (needed[i] && has_value) names.push_back(node->name);
     }
     std::string list;
