@@ -125,8 +125,7 @@ blade_status blade_engine_load(const char* path, const blade_engine_options* opt
     BLADE_ASSIGN_OR_RETURN(const auto wanted, blade::capi::to_wanted(options));
     BLADE_ASSIGN_OR_RETURN(const engine::EngineOptions engine_options, to_options(options));
     BLADE_ASSIGN_OR_RETURN(auto loaded, blade::optimizer::load_engine(path, wanted, engine_options));
-    *out = new blade_engine{std::move(loaded.engine), std::move(loaded.input_keys),
-                            std::move(loaded.unread)};
+    *out = new blade_engine{std::move(loaded.engine), std::move(loaded.input_keys), std::move(loaded.unread)};
     return {};
   });
 }

@@ -91,6 +91,7 @@ class GraphImporter {
   void set_value(int node, int port, ir::ValueId id);
   Status import_node(int node);
   bool has_stored_default(int node) const;
+  Status import_fixed(int node, const ir::TensorPtr& value);
   Status import_constant(int node);
   Status add_complex_constant(int node, const TensorData& data);
   // The value of an input; what stands for it, where the node knows what to do with that.

@@ -29,10 +29,18 @@ bool takes_stand_ins(const NodeDef& node) {
 
 // Random numbers of a shape that the first operand says.
 bool is_random(const NodeDef& node) {
-  static constexpr const char* kOps[] = {"RandomUniform",           "RandomUniformInt",           "RandomStandardNormal",
-                                         "TruncatedNormal",         "StatelessRandomUniform",     "StatelessRandomNormal",
-                                         "StatelessTruncatedNormal", "StatelessRandomUniformV2",   "StatelessRandomNormalV2",
-                                         "StatelessRandomUniformInt", "StatelessTruncatedNormalV2", "ParameterizedTruncatedNormal"};
+  static constexpr const char* kOps[] = {"RandomUniform",
+                                         "RandomUniformInt",
+                                         "RandomStandardNormal",
+                                         "TruncatedNormal",
+                                         "StatelessRandomUniform",
+                                         "StatelessRandomNormal",
+                                         "StatelessTruncatedNormal",
+                                         "StatelessRandomUniformV2",
+                                         "StatelessRandomNormalV2",
+                                         "StatelessRandomUniformInt",
+                                         "StatelessTruncatedNormalV2",
+                                         "ParameterizedTruncatedNormal"};
   return std::any_of(std::begin(kOps), std::end(kOps), [&](const char* op) { return node->op == op; });
 }
 
@@ -123,6 +131,8 @@ void GraphImporter::set_value(int node, int port, ir::ValueId id) {
 Status GraphImporter::import_node(int node) {
   const NodeDef& def = node_at(node);
   if (is_placeholder(def) && value({node, 0}) != ir::kNone) return Status();
+  if (const auto fixed = options_.fixed.find(def->name); fixed != options_.fixed.end() && is_placeholder(def))
+    return import_fixed(node, fixed->second);
   if (needs_feed(def)) {
     if (needed_[node]) {
       return invalid_argument("the outputs need the placeholder '" + def->name +
@@ -160,6 +170,18 @@ bool GraphImporter::has_stored_default(int node) const {
     if (node_at(node)->op != "Identity") return false;
   }
   return false;
+}
+
+Status GraphImporter::import_fixed(int node, const ir::TensorPtr& value) {
+  const ir::NodeId first = model_.graph.num_node_slots();
+  LowerContext context(model_.graph, inference_, node_at(node), node, {}, {});
+  BLADE_ASSIGN_OR_RETURN(const ir::ValueId result,
+                         context.emit(ir::Op::kIdentity, "", {context.add_constant(value)},
+                                      ir::IdentityAttrs{ir::IdentityKind::kPlaceholderWithDefault}));
+  keep_new_nodes(node, first, foreign_controls(node));
+  set_result({node, 0}, result);
+  model_.fixed.emplace(node_at(node)->name, value);
+  return {};
 }
 
 Status GraphImporter::import_constant(int node) {

@@ -27,6 +27,9 @@ struct ImportOptions {
   std::vector<std::string> inputs;
   // Names that the user has values for: where `inputs` is empty, a PlaceholderWithDefault among them is an input, too.
   std::vector<std::string> fed;
+  // By node name: placeholders that are no inputs, since the engines are built for one value of them. In a session a
+  // run that feeds another takes the original graph.
+  std::map<std::string, ir::TensorPtr> fixed;
   // In a session a run may feed any PlaceholderWithDefault: one whose default is computed then bounds regions.
   bool may_feed_defaults = false;
   // Empty: every node that nothing reads (but constants, inputs and nodes without outputs).
@@ -61,6 +64,7 @@ struct ImportedModel {
   std::vector<std::string> inputs;              // tensor names ("input:0"), in the order of graph.inputs()
   std::vector<std::string> outputs;             // the same for graph.outputs()
   std::vector<UnreadPlaceholder> unread;        // what a session could be fed beside the inputs
+  std::map<std::string, ir::TensorPtr> fixed;   // see ImportOptions
   std::vector<char> foreign;                    // one entry a source node: 1 where it stays in TensorFlow
   std::map<std::string, DataType> known_types;  // of ImportOptions::known_tensors
   std::vector<SourceConstant> constants;

@@ -132,7 +132,8 @@ void GraphImporter::drop_checks() {
 }
 
 PartImporter GraphImporter::part_importer(bool may_fail) const {
-  return [this, may_fail](const SubSource& part, const std::vector<Argument>& operands, int roots) -> Result<ImportedPart> {
+  return [this, may_fail](const SubSource& part, const std::vector<Argument>& operands,
+                          int roots) -> Result<ImportedPart> {
     if (depth_ >= kMaxDepth) return unimplemented("loops and conditionals are nested too deep");
     GraphImporter inside(FlatGraph{part.graph, {}, {}}, inside_options(options_.without_tensorflow));
     inside.depth_ = depth_ + 1;
@@ -156,7 +157,8 @@ Result<std::vector<ir::ValueId>> GraphImporter::add_loop(int node, const SubSour
   int roots = 0;
   const size_t source_variables = variables;
   BLADE_ASSIGN_OR_RETURN(const std::vector<Argument> arguments, arguments_for(node, operands, &variables, &roots));
-  BLADE_ASSIGN_OR_RETURN(ImportedLoop loop, import_loop(part_importer(may_fail_), condition, body, arguments, variables, roots));
+  BLADE_ASSIGN_OR_RETURN(ImportedLoop loop,
+                         import_loop(part_importer(may_fail_), condition, body, arguments, variables, roots));
   LowerContext context(model_.graph, inference_, node_at(node), node, {}, {});
   std::vector<ir::ValueId> inputs;
   for (int i : loop.operands) {
@@ -203,7 +205,8 @@ Result<std::vector<ir::ValueId>> GraphImporter::add_branches(int node, ir::Value
   int roots = 0;
   size_t variables = operands.size();
   BLADE_ASSIGN_OR_RETURN(const std::vector<Argument> arguments, arguments_for(node, operands, &variables, &roots));
-  BLADE_ASSIGN_OR_RETURN(ImportedBranches imported, import_branches(part_importer(options_.without_tensorflow), branches, arguments, roots));
+  BLADE_ASSIGN_OR_RETURN(ImportedBranches imported,
+                         import_branches(part_importer(options_.without_tensorflow), branches, arguments, roots));
   LowerContext context(model_.graph, inference_, node_at(node), node, {}, {});
   std::vector<ir::ValueId> inputs = {condition};
   for (int i : imported.operands) inputs.push_back(operands[i]);
