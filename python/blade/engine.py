@@ -57,6 +57,9 @@ class Engine:
         self._orders = {}
         self._keys = {key: _node_name(name) for key, name in self._engine.input_keys().items()}
 
+    def __reduce__(self):
+        raise TypeError("a blade.Engine cannot be pickled or copied; load the model in each process: blade.Engine(path)")
+
     def _input_of(self, name):
         """The input that a name in a feed means: its own, with or without ':0', or its key in the signature."""
         node = _node_name(name)
