@@ -54,3 +54,14 @@ def acceptance_dir():
     if not folder.is_dir():
         pytest.skip(f"The acceptance scripts are not at {folder}; set BLADE_ACCEPTANCE_DIR to the folder that holds them.")
     return folder
+
+
+@pytest.fixture(scope="session")
+def dynamic():
+    """conv_net optimized for batches 1 to 4."""
+    import tiny_models
+    from optimizing import fast_config, optimize
+
+    config = fast_config()
+    config.dynamic_tuning_shapes = {"min": [1, 32, 32, 3], "opts": [[1, 32, 32, 3], [4, 32, 32, 3]], "max": [4, 32, 32, 3]}
+    return optimize(tiny_models.conv_net(), config, outputs=["probabilities"], test_data=[tiny_models.image()])
