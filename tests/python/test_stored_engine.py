@@ -100,8 +100,8 @@ def test_a_stored_handle_is_no_engine(large, capfd):
     assert "a handle of no engine in this process" in capfd.readouterr().err
 
 
-def test_damaged_engine_is_not_run(dynamic):
-    graph_def, spec, _ = dynamic
+def damaged(graph_def, place):
+    """The graph with one bit flipped in each engine, at `place` of its bytes."""
     if not engine_ops(graph_def):
         pytest.skip("the engine was rolled back on this machine: nothing to damage")
     damaged = tf.GraphDef()
@@ -109,26 +109,23 @@ def test_damaged_engine_is_not_run(dynamic):
     for node in damaged.node:
         if node.name.startswith("blade/engine_"):
             content = bytearray(node.attr["value"].tensor.tensor_content)
-            model = int.from_bytes(content[48:56], "little")  # docs/engine-format.md: where the model begins
-            content[model + 20] ^= 1
+            content[place(content)] ^= 1
             node.attr["value"].tensor.tensor_content = bytes(content)
+    return damaged
+
+
+def test_damaged_engine_is_not_run(dynamic):
+    def in_model(content):
+        return int.from_bytes(content[48:56], "little") + 20  # docs/engine-format.md: where the model begins
+
     before = runtime.counters()
-    run_optimized(damaged, spec, tiny_models.image(), "probabilities:0")
+    run_optimized(damaged(dynamic[0], in_model), dynamic[1], tiny_models.image(), "probabilities:0")
     assert runtime.counters()["fallback_runs"] == before["fallback_runs"] + 1
 
 
 def test_damaged_weights_are_refused_by_both_branches(dynamic, tmp_path):
-    graph_def = dynamic[0]
-    if not engine_ops(graph_def):
-        pytest.skip("the engine was rolled back on this machine: nothing to damage")
-    damaged = tf.GraphDef()
-    damaged.CopyFrom(graph_def)
-    for node in damaged.node:
-        if node.name.startswith("blade/engine_"):
-            content = bytearray(node.attr["value"].tensor.tensor_content)
-            content[-2000] ^= 1  # inside the weights, which the original nodes read, too
-            node.attr["value"].tensor.tensor_content = bytes(content)
+    graph_def = damaged(dynamic[0], lambda content: -2000)  # inside the weights, which the original nodes read, too
     with pytest.raises(tf.errors.DataLossError, match="the optimized model is damaged, optimize it again"):
-        run_optimized(damaged, dynamic[1], tiny_models.image(), "probabilities:0")
+        run_optimized(graph_def, dynamic[1], tiny_models.image(), "probabilities:0")
     with pytest.raises(blade.BladeError, match="damaged"):
-        blade.Engine(tiny_models.write(damaged, tmp_path / "damaged.pb"))
+        blade.Engine(tiny_models.write(graph_def, tmp_path / "damaged.pb"))
