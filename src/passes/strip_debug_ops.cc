@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
-#include <string_view>
 
 #include "ir/watchers.h"
 #include "passes/passes_internal.h"

@@ -246,7 +246,8 @@ std::vector<blade_tensor> feed_in_order(const Engine& first, const std::vector<A
     if (found->description.dtype != info.description.dtype) {
       throw Error(BLADE_INVALID_ARGUMENT, "the second model takes " + std::string(dtype_name(info.description.dtype)) +
                                               " for the input '" + info.name + "', the first " +
-                                              dtype_name(found->description.dtype) + "; both have to take the same data");
+                                              dtype_name(found->description.dtype) +
+                                              "; both have to take the same data");
     }
     ordered.push_back(feed[static_cast<size_t>(found - from.begin())].tensor());
   }

@@ -115,7 +115,8 @@ const char* dtype_name(blade_dtype dtype) {
 
 Array load_npy(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
-  if (std::error_code error; std::filesystem::is_directory(path, error)) fail("'" + path + "' is a directory; give a .npy file");
+  if (std::error_code error; std::filesystem::is_directory(path, error))
+    fail("'" + path + "' is a directory; give a .npy file");
   if (!in) throw Error(BLADE_NOT_FOUND, "the file '" + path + "' cannot be opened");
   return parse_npy({std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()}, "'" + path + "'");
 }

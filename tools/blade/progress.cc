@@ -24,8 +24,7 @@ void on_interrupt(int) {
 
 }  // namespace
 
-Progress::Progress()
-    : previous_(std::signal(SIGINT, on_interrupt)), on_terminal_(::isatty(STDERR_FILENO) != 0) {}
+Progress::Progress() : previous_(std::signal(SIGINT, on_interrupt)), on_terminal_(::isatty(STDERR_FILENO) != 0) {}
 
 Progress::~Progress() {
   if (on_terminal_) std::cerr << "\n";
