@@ -68,8 +68,14 @@ class OptSpec:
         return f"OptSpec({self.settings})"
 
 
-def _is_graph_def(model):
-    return hasattr(model, "SerializeToString") and hasattr(model, "node")
+def _path_or_bytes(model):
+    """(path, b"") of a path, ("", bytes) of a GraphDef."""
+    if hasattr(model, "SerializeToString") and hasattr(model, "node"):
+        return "", model.SerializeToString()
+    if isinstance(model, (str, os.PathLike)):
+        return os.fsdecode(model), b""
+    raise InvalidArgumentError(
+        f"model is a {type(model).__name__}; expected a GraphDef, a path or a SavedModel directory{_advice(model)}")
 
 
 def _advice(model):
@@ -188,14 +194,7 @@ def optimize(
     config = Config() if config is None else config
     if not isinstance(config, Config):
         raise InvalidArgumentError(f"config is a {type(config).__name__}; expected a blade.Config")
-    path, data = "", b""
-    if _is_graph_def(model):
-        data = model.SerializeToString()
-    elif isinstance(model, (str, os.PathLike)):
-        path = os.fsdecode(model)
-    else:
-        raise InvalidArgumentError(
-            f"model is a {type(model).__name__}; expected a GraphDef, a path or a SavedModel directory{_advice(model)}")
+    path, data = _path_or_bytes(model)
     if signature and not path:
         raise InvalidArgumentError(f"the signature '{signature}' is asked for, but a GraphDef has none; name outputs instead")
     target = _target_path(path) if path else ""
