@@ -66,6 +66,8 @@ struct EpilogueParams {
   Program program;
 };
 
+inline constexpr int kMostParts = 3;  // tensors that the columns of one product are
+
 // Convolution as a matrix product: rows are output pixels, columns output channels, k runs over taps and channels in
 // pieces of 16 bytes, 8 pieces a chunk. Everything NHWC.
 struct ConvParams {
@@ -87,6 +89,9 @@ struct ConvParams {
   int stages = 0;
   bool y_is_float = false;
   int tiles = 0;  // of all blocks, where a block takes more than one
+  // The result's columns may be several tensors, y first: as many as a tile has divide part_channels.
+  FastDivisor part_channels;
+  void* more_y[kMostParts - 1] = {};
   EpilogueParams epilogue;
 };
 
@@ -124,7 +129,7 @@ struct PixelMaps {
 // What a pipeline's copies go by: pixels, and boxes of 64 channels of the residual and the result.
 struct PipelineMaps {
   PixelMaps pixels;
-  TensorMap residual, result;
+  TensorMap residual, results[kMostParts];
 };
 
 // A first layer: few input channels (at most 4), held as 4 in shared memory; k runs over taps, a row of taps padded to
@@ -272,6 +277,7 @@ struct RowParams {
   bool log = false;
   float epsilon = 0;
   ElementType type = ElementType::kFloat32, scale_type = ElementType::kFloat32;
+  bool has_constant_scale = false;  // and offset
 };
 
 // y[o, i, j] = params[o, indices[o, i], j]; an index outside gives zeros.

@@ -1,5 +1,6 @@
 // Attention: a block takes 16 to 64 queries of an item, chunk after chunk of the keys, and keeps what their scores
-// need: the largest so far, the sum of weights, the weighted sum of values. Four warps share queries and keys.
+// need: the largest so far, the sum of weights, the weighted sum of values. Four warps share queries and keys; the blocks
+// of a cluster may divide the keys.
 #include "backends/cuda/kernels/attention.h"
 #include "backends/cuda/kernels/device_math.cuh"
 #include "backends/cuda/kernels/tensor_core.cuh"
@@ -23,6 +24,12 @@ __device__ __forceinline__ void copies_commit() { asm volatile("cp.async.commit_
 template <int kPending>
 __device__ __forceinline__ void copies_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+__device__ __forceinline__ float power_of_e(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * kLog2E));
+  return y;
 }
 
 // How 32 of the summed dim are multiplied: fragments of the left operand, and one tile of 8 columns of the right one.
@@ -55,6 +62,7 @@ struct Multiplier<__half> {
       }
     }
   }
+  static constexpr bool kSumsInPlace = true;
   static __device__ __forceinline__ void multiply(float (&c)[4], const Left& a, const uint32_t (&b)[4]) {
 #pragma unroll
     for (int s = 0; s < kSteps; ++s) multiply_16x8x16(c, a[s], b[2 * s], b[2 * s + 1]);
@@ -80,6 +88,7 @@ template <>
 struct Multiplier<float> {
   static constexpr int kSteps = kGroup / 8, kKeyPadding = 8, kValuePadding = 4;
   using Left = uint32_t[kSteps][4];
+  static constexpr bool kSumsInPlace = false;  // tensor cores cut off what they add: a chunk is summed by itself
 
   static __device__ __forceinline__ void load_left(Left& a, const float* rows, int stride, int column) {
     const int lane = static_cast<int>(threadIdx.x % 32);
@@ -258,27 +267,41 @@ struct Attending {
     });
   }
 
-  __device__ __forceinline__ void score(const T* keys, int depth) {
+  // Shared memory holds zeros beyond the operands' columns: without a condition the products overlap.
+  __device__ __forceinline__ void score(const T* keys) {
 #pragma unroll
     for (int t = 0; t < S::kTiles; ++t) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) scores[t][i] = 0;
 #pragma unroll
       for (int g = 0; g < kDepth / kGroup; ++g) {
-        if (g * kGroup < depth) M::by_keys(scores[t], q[g], keys + t * 8 * S::kKeyStride + g * kGroup, S::kKeyStride);
+        M::by_keys(scores[t], q[g], keys + t * 8 * S::kKeyStride + g * kGroup, S::kKeyStride);
       }
     }
   }
 
   __device__ __forceinline__ void apply_masks(const Item<T>& item, int first_key, float scale, bool replaces) {
     const bool masked = item.mask.data != nullptr, adds = item.added.data != nullptr;
-    each(first_key, item.q.rows, item.k.rows, [&](int t, int i, int at_query, int at_key) {
-      float& s = scores[t][i];
-      s *= scale;
-      if (masked) s = replaces ? (of_mask[t][i] != 0 ? of_mask[t][i] : s) : s + of_mask[t][i];
-      if (adds) s += item.added.at(at_query, at_key);
-      if (first_key + t * 8 + quad_lane() * 2 + i % 2 >= item.k.rows) s = -INFINITY;
-    });
+#pragma unroll
+    for (int t = 0; t < S::kTiles; ++t) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) scores[t][i] *= scale;
+    }
+    if (masked || adds) {
+      each(first_key, item.q.rows, item.k.rows, [&](int t, int i, int at_query, int at_key) {
+        float& s = scores[t][i];
+        if (masked) s = replaces ? (of_mask[t][i] != 0 ? of_mask[t][i] : s) : s + of_mask[t][i];
+        if (adds) s += item.added.at(at_query, at_key);
+      });
+    }
+    if (first_key + S::kTiles * 8 <= item.k.rows) return;
+#pragma unroll
+    for (int t = 0; t < S::kTiles; ++t) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if (first_key + t * 8 + quad_lane() * 2 + i % 2 >= item.k.rows) scores[t][i] = -INFINITY;
+      }
+    }
   }
 
   // Scores to weights; returns by what earlier sums of both rows are to be multiplied.
@@ -292,14 +315,14 @@ struct Attending {
       most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
       most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
       const float base = most == -INFINITY ? 0.0f : most;  // all hidden so far
-      factors[r] = exp2f((largest[r] - base) * kLog2E);
+      factors[r] = power_of_e(largest[r] - base);
       largest[r] = most;
       float part = 0;
 #pragma unroll
       for (int t = 0; t < S::kTiles; ++t) {
 #pragma unroll
         for (int i = 2 * r; i < 2 * r + 2; ++i) {
-          scores[t][i] = exp2f((scores[t][i] - base) * kLog2E);
+          scores[t][i] = power_of_e(scores[t][i] - base);
           part += scores[t][i];
         }
       }
@@ -308,20 +331,25 @@ struct Attending {
     return {factors[0], factors[1]};
   }
 
-  __device__ __forceinline__ void add_values(const T* rows, int width, float2 factors) {
+  __device__ __forceinline__ void add_values(const T* rows, float2 factors) {
     typename M::Left weights[S::kGroups];
 #pragma unroll
     for (int g = 0; g < S::kGroups; ++g) M::to_left(weights[g], &scores[g * kGroupTiles]);
 #pragma unroll
     for (int n = 0; n < kDepth / 8; ++n) {
-      if (n * 8 >= width) continue;
       float c[4] = {};
+      if constexpr (M::kSumsInPlace) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) c[i] = values[n][i] * (i < 2 ? factors.x : factors.y);
+      }
 #pragma unroll
       for (int g = 0; g < S::kGroups; ++g) {
         M::by_values(c, weights[g], rows + g * kGroup * S::kValueStride + n * 8, S::kValueStride);
       }
 #pragma unroll
-      for (int i = 0; i < 4; ++i) values[n][i] = fmaf(values[n][i], i < 2 ? factors.x : factors.y, c[i]);
+      for (int i = 0; i < 4; ++i) {
+        values[n][i] = M::kSumsInPlace ? c[i] : fmaf(values[n][i], i < 2 ? factors.x : factors.y, c[i]);
+      }
     }
   }
 
@@ -353,42 +381,119 @@ __device__ __forceinline__ void store_piece(float* to, const float (&f)[8]) {
   reinterpret_cast<float4*>(to)[1] = {f[4], f[5], f[6], f[7]};
 }
 
-// What the warps of a row tile have summed, together.
-template <class T, int kRowTiles, int kDepth>
-__device__ __forceinline__ void finish(const Item<T>& item, const float* sums, const float2* totals, int first_query) {
-  using S = Shape<T, kRowTiles, kDepth>;
-  constexpr int kPieces = kDepth / 8;
-  for (int i = static_cast<int>(threadIdx.x); i < S::kRows * kPieces; i += kAttentionThreads) {
-    const int row = i / kPieces, column = i % kPieces * 8, query = first_query + row;
-    if (query >= item.q.rows || column >= item.v.columns) continue;
-    const int first = row / 16 * S::kKeyWarps * 16 + row % 16;  // of the warps' rows
-    float most = -INFINITY, total = 0, f[8] = {};
+// Parts of a row's sums, each with the largest score and the sum of weights of its keys, together: of one piece of 8.
+struct PieceSum {
+  float largest = -INFINITY, total = 0, f[8] = {};
+
+  template <int kParts, class TotalOf, class PieceOf>
+  __device__ __forceinline__ void add(const TotalOf& total_of, const PieceOf& piece_of) {
+    float2 totals[kParts];
 #pragma unroll
-    for (int w = 0; w < S::kKeyWarps; ++w) most = fmaxf(most, totals[first + w * 16].x);
-    const float base = most == -INFINITY ? 0.0f : most;
-#pragma unroll
-    for (int w = 0; w < S::kKeyWarps; ++w) {
-      const float2 of_warp = totals[first + w * 16];
-      const float factor = exp2f((of_warp.x - base) * kLog2E);
-      total = fmaf(factor, of_warp.y, total);
-      const float* from = sums + (first + w * 16) * S::kSumStride + column;
-#pragma unroll
-      for (int k = 0; k < 8; ++k) f[k] = fmaf(factor, from[k], f[k]);
+    for (int p = 0; p < kParts; ++p) {
+      totals[p] = total_of(p);
+      largest = fmaxf(largest, totals[p].x);
     }
+    const float base = largest == -INFINITY ? 0.0f : largest;
+#pragma unroll
+    for (int p = 0; p < kParts; ++p) {
+      const float factor = power_of_e(totals[p].x - base);
+      total = fmaf(factor, totals[p].y, total);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const float4 four = piece_of(p, half);
+        float* to = f + 4 * half;
+        to[0] = fmaf(factor, four.x, to[0]), to[1] = fmaf(factor, four.y, to[1]);
+        to[2] = fmaf(factor, four.z, to[2]), to[3] = fmaf(factor, four.w, to[3]);
+      }
+    }
+  }
+
+  template <class T>
+  __device__ __forceinline__ void store(const Item<T>& item, int query, int column) {
     const float share = 1.0f / total;
 #pragma unroll
     for (int k = 0; k < 8; ++k) f[k] *= share;
     T* to = item.out + static_cast<int64_t>(query) * item.out_row + column;
-    if (item.out_in_pieces) {
-      store_piece(to, f);
-      continue;
-    }
+    if (item.out_in_pieces) return store_piece(to, f);
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
       if (column + k < item.v.columns) to[k] = from_float<T>(f[k]);
     }
   }
+};
+
+// visit(row of the block, column, the row's first among those of its warps, what the warps have summed): pieces of rows
+// and columns that exist.
+template <class T, int kRowTiles, int kDepth, class Visit>
+__device__ __forceinline__ void each_piece(const Item<T>& item, const float* sums, const float2* totals,
+                                           int first_query, const Visit& visit) {
+  using S = Shape<T, kRowTiles, kDepth>;
+  constexpr int kPieces = kDepth / 8;
+  for (int i = static_cast<int>(threadIdx.x); i < S::kRows * kPieces; i += kAttentionThreads) {
+    const int row = i / kPieces, column = i % kPieces * 8;
+    if (first_query + row >= item.q.rows || column >= item.v.columns) continue;
+    const int first = row / 16 * S::kKeyWarps * 16 + row % 16;
+    PieceSum sum;
+    sum.add<S::kKeyWarps>([&](int w) { return totals[first + w * 16]; },
+                          [&](int w, int half) {
+                            return *reinterpret_cast<const float4*>(sums + (first + w * 16) * S::kSumStride + column +
+                                                                    4 * half);
+                          });
+    visit(row, column, first, sum);
+  }
 }
+
+#if __CUDA_ARCH__ >= 900
+__device__ __forceinline__ float2 load_remote_pair(uint32_t address) {
+  float2 v;
+  asm volatile("ld.shared::cluster.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(address) : "memory");
+  return v;
+}
+__device__ __forceinline__ float4 load_remote(uint32_t address) {
+  float4 v;
+  asm volatile("ld.shared::cluster.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "r"(address)
+               : "memory");
+  return v;
+}
+__device__ __forceinline__ void cluster_meet() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+  cluster_wait();
+}
+
+// The blocks of a cluster have divided the keys: each puts together what its warps have, then a share of the pieces of
+// all blocks.
+template <class T, int kRowTiles, int kDepth, int kBlocks>
+__device__ __forceinline__ void finish_together(const Item<T>& item, float* sums, const float2* totals, float2* own,
+                                                int first_query, int rank) {
+  using S = Shape<T, kRowTiles, kDepth>;
+  constexpr int kPieces = kDepth / 8;
+  each_piece<T, kRowTiles, kDepth>(item, sums, totals, first_query,
+                                   [&](int row, int column, int first, const PieceSum& sum) {
+                                     auto* to = reinterpret_cast<float4*>(sums + first * S::kSumStride + column);
+                                     to[0] = make_float4(sum.f[0], sum.f[1], sum.f[2], sum.f[3]);
+                                     to[1] = make_float4(sum.f[4], sum.f[5], sum.f[6], sum.f[7]);
+                                     if (column == 0) own[row] = make_float2(sum.largest, sum.total);
+                                   });
+  cluster_meet();
+  const uint32_t sums_at = shared_address(sums), own_at = shared_address(own);
+  for (int i = static_cast<int>(threadIdx.x) * kBlocks + rank; i < S::kRows * kPieces;
+       i += kAttentionThreads * kBlocks) {
+    const int row = i / kPieces, column = i % kPieces * 8;
+    if (first_query + row >= item.q.rows || column >= item.v.columns) continue;
+    const int first = row / 16 * S::kKeyWarps * 16 + row % 16;
+    PieceSum sum;
+    sum.add<kBlocks>([&](int b) { return load_remote_pair(remote_address(own_at + row * 8, b)); },
+                     [&](int b, int half) {
+                       return load_remote(
+                           remote_address(sums_at + (first * S::kSumStride + column + 4 * half) * 4, b));
+                     });
+    sum.store(item, first_query + row, column);
+  }
+  cluster_meet();  // nobody reads this block's memory any more
+}
+#endif
 
 template <class T, int kRowTiles, int kDepth>
 __global__ void __launch_bounds__(kAttentionThreads) attention(const __grid_constant__ AttentionParams p) {
@@ -397,11 +502,13 @@ __global__ void __launch_bounds__(kAttentionThreads) attention(const __grid_cons
   auto* queries = reinterpret_cast<T*>(shared);
   T* chunks = queries + S::kRows * S::kKeyStride;
   const int warp = static_cast<int>(threadIdx.x / 32), row_tile = warp / S::kKeyWarps, key_warp = warp % S::kKeyWarps;
-  const int item_number = divide(static_cast<int>(blockIdx.x), p.row_blocks);
-  const int first_query =
-      (static_cast<int>(blockIdx.x) - item_number * static_cast<int>(p.row_blocks.divisor)) * S::kRows;
+  const int split_log2 = kept(p.split_log2), rank = static_cast<int>(blockIdx.x) & ((1 << split_log2) - 1);
+  const int block = static_cast<int>(blockIdx.x) >> split_log2;
+  const int item_number = divide(block, p.row_blocks);
+  const int first_query = (block - item_number * static_cast<int>(p.row_blocks.divisor)) * S::kRows;
   const Item<T> item(p, item_number);
-  const int stages = kept(p.stages), chunk_count = (item.k.rows + S::kKeys - 1) / S::kKeys;
+  const int stages = kept(p.stages), all_chunks = (item.k.rows + S::kKeys - 1) / S::kKeys;
+  const int first_chunk = (all_chunks * rank) >> split_log2, chunk_count = (all_chunks * (rank + 1)) >> split_log2;
   float scale = p.scale;
   keep(scale);
   const bool replaces = p.mask_replaces;
@@ -420,9 +527,9 @@ __global__ void __launch_bounds__(kAttentionThreads) attention(const __grid_cons
   start_later();
   wait_for_earlier();
   item.q.template copy<S::kRows, kDepth>(queries, S::kKeyStride, first_query);
-  copy_keys(0);
-  copy_values(0);
-  for (int chunk = 0; chunk < chunk_count; ++chunk) {
+  copy_keys(first_chunk);
+  copy_values(first_chunk);
+  for (int chunk = first_chunk; chunk < chunk_count; ++chunk) {
     // Always two groups of copies, empty ones where they come later.
     copy_keys(stages > 1 ? chunk + 1 : chunk_count);
     copy_values(stages > 1 ? chunk + 1 : chunk_count);
@@ -431,18 +538,18 @@ __global__ void __launch_bounds__(kAttentionThreads) attention(const __grid_cons
     attending.load_mask(item, first_key);
     copies_wait<3>();
     __syncthreads();
-    if (chunk == 0) {
+    if (chunk == first_chunk) {
 #pragma unroll
       for (int g = 0; g < kDepth / kGroup; ++g) {
         Multiplier<T>::load_left(attending.q[g], queries + row_tile * 16 * S::kKeyStride, S::kKeyStride, g * kGroup);
       }
     }
-    attending.score(keys + own_key * S::kKeyStride, item.k.columns);
+    attending.score(keys + own_key * S::kKeyStride);
     attending.apply_masks(item, first_key, scale, replaces);
     const float2 factors = attending.weigh();
     copies_wait<2>();
     __syncthreads();
-    attending.add_values(keys + S::kKeys * S::kKeyStride + own_key * S::kValueStride, item.v.columns, factors);
+    attending.add_values(keys + S::kKeys * S::kKeyStride + own_key * S::kValueStride, factors);
     __syncthreads();
     if (stages == 1) {
       copy_keys(chunk + 1);
@@ -454,7 +561,24 @@ __global__ void __launch_bounds__(kAttentionThreads) attention(const __grid_cons
   copies_wait<0>();
   attending.store(sums + warp * 16 * S::kSumStride, totals + warp * 16, item.v.columns);
   __syncthreads();
-  finish<T, kRowTiles, kDepth>(item, sums, totals, first_query);
+#if __CUDA_ARCH__ >= 900
+  if constexpr (kRowTiles == 1) {  // the only form whose keys are divided among blocks
+    float2* own = totals + S::kSumRows;
+    switch (split_log2) {
+      case 1:
+        return finish_together<T, kRowTiles, kDepth, 2>(item, sums, totals, own, first_query, rank);
+      case 2:
+        return finish_together<T, kRowTiles, kDepth, 4>(item, sums, totals, own, first_query, rank);
+      case 3:
+        return finish_together<T, kRowTiles, kDepth, 8>(item, sums, totals, own, first_query, rank);
+      default:
+        break;
+    }
+  }
+#endif
+  each_piece<T, kRowTiles, kDepth>(item, sums, totals, first_query, [&](int row, int column, int, PieceSum& sum) {
+    sum.store(item, first_query + row, column);
+  });
 }
 
 template <class T, int kRowTiles, int kDepth>
@@ -462,7 +586,7 @@ AttentionVariant variant() {
   using S = Shape<T, kRowTiles, kDepth>;
   constexpr int kSize = static_cast<int>(sizeof(T));
   return {reinterpret_cast<const void*>(&attention<T, kRowTiles, kDepth>), S::kKeys, S::kRows * S::kKeyStride * kSize,
-          S::kStage * kSize, S::kSumRows * (S::kSumStride + 2) * static_cast<int>(sizeof(float))};
+          S::kStage * kSize, (S::kSumRows * (S::kSumStride + 2) + 2 * S::kRows) * static_cast<int>(sizeof(float))};
 }
 
 template <class T, int kDepth>

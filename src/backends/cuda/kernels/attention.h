@@ -18,7 +18,8 @@ struct AttentionParams {
   float scale = 1;
   int queries = 0, keys = 0, depth = 0, width = 0;
   bool mask_replaces = false;
-  int stages = 1;  // chunks of keys on their way at once
+  int stages = 1;      // chunks of keys on their way at once
+  int split_log2 = 0;  // the blocks of a cluster divide the chunks: of the form of 16 queries
   FastDivisor row_blocks;
   int batch_rank = 0;
   FastDivisor batch_dims[kMaxRank];
