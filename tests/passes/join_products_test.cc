@@ -13,6 +13,8 @@ passes::PassOptions on_gpu() {
   return options;
 }
 
+using Id = GraphBuilder::Id;
+
 struct Products : ::testing::Test {
   GraphBuilder b;
   Id x = b.input("x", {-1, 4});
@@ -22,7 +24,7 @@ struct Products : ::testing::Test {
                     false, by_channel);
   }
   // Products after the pass, of `count` before.
-  int joined(const std::vector<Id>& products, const passes::PassOptions& options = on_gpu()) {
+  int left_of(const std::vector<Id>& products, const passes::PassOptions& options = on_gpu()) {
     for (const Id one : products) b.output(b.relu(one));
     const Applied applied = apply_pass("JoinProducts", b.build(), 2e-6, options);
     EXPECT_EQ(applied.result.changes, count(applied.graph, Op::kSplit));
@@ -30,16 +32,16 @@ struct Products : ::testing::Test {
   }
 };
 
-TEST_F(Products, OfTheSameRowsAreOne) { EXPECT_EQ(joined({product(x, 128), product(x, 128), product(x, 128)}), 1); }
-TEST_F(Products, WithWeightsByChannel) { EXPECT_EQ(joined({product(x, 128, true), product(x, 128, true)}), 1); }
+TEST_F(Products, OfTheSameRowsAreOne) { EXPECT_EQ(left_of({product(x, 128), product(x, 128), product(x, 128)}), 1); }
+TEST_F(Products, WithWeightsByChannel) { EXPECT_EQ(left_of({product(x, 128, true), product(x, 128, true)}), 1); }
 TEST_F(Products, MoreThanAKernelStoresAreTwo) {
-  EXPECT_EQ(joined({product(x, 128), product(x, 128), product(x, 128), product(x, 128), product(x, 128)}), 2);
+  EXPECT_EQ(left_of({product(x, 128), product(x, 128), product(x, 128), product(x, 128), product(x, 128)}), 2);
 }
-TEST_F(Products, OfOtherRowsStay) { EXPECT_EQ(joined({product(x, 128), product(b.relu(x), 128)}), 2); }
-TEST_F(Products, OfOtherWidthsStay) { EXPECT_EQ(joined({product(x, 128), product(x, 256)}), 2); }
-TEST_F(Products, OfOtherLayoutsStay) { EXPECT_EQ(joined({product(x, 128), product(x, 128, true)}), 2); }
-TEST_F(Products, OfColumnsThatNoTileDividesStay) { EXPECT_EQ(joined({product(x, 96), product(x, 96)}), 2); }
-TEST_F(Products, StayOnACpu) { EXPECT_EQ(joined({product(x, 128), product(x, 128)}, {}), 2); }
+TEST_F(Products, OfOtherRowsStay) { EXPECT_EQ(left_of({product(x, 128), product(b.relu(x), 128)}), 2); }
+TEST_F(Products, OfOtherWidthsStay) { EXPECT_EQ(left_of({product(x, 128), product(x, 256)}), 2); }
+TEST_F(Products, OfOtherLayoutsStay) { EXPECT_EQ(left_of({product(x, 128), product(x, 128, true)}), 2); }
+TEST_F(Products, OfColumnsThatNoTileDividesStay) { EXPECT_EQ(left_of({product(x, 96), product(x, 96)}), 2); }
+TEST_F(Products, StayOnACpu) { EXPECT_EQ(left_of({product(x, 128), product(x, 128)}, {}), 2); }
 
 }  // namespace
 }  // namespace blade::testing

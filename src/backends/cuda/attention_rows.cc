@@ -85,6 +85,7 @@ Support supports_attention(const KernelRequest& request, int rows, int split_log
     return Support::no("queries or values have " + std::to_string(p.widest()) + " elements, takes " +
                        std::to_string(kMostAttentionDepth));
   }
+  if (rows > 64 && p.type != ElementType::kFloat16) return Support::no("takes so many queries only in float16");
   const AttentionVariant variant = attention_variant(p.type, rows, static_cast<int>(p.widest()));
   if (attention_stages(p, variant, request.device->info()) == 0) {
     return Support::no("the card has too little shared memory for " + std::to_string(variant.keys) + " keys");
@@ -199,6 +200,7 @@ constexpr KernelEntry kAttentionRows[] = {
     attention_row<16>("cuda.attention.rows16"),
     attention_row<32>("cuda.attention.rows32"),
     attention_row<64>("cuda.attention.rows64"),
+    attention_row<128>("cuda.attention.rows128"),
     attention_row<16, 1>("cuda.attention.rows16_split2"),
     attention_row<16, 2>("cuda.attention.rows16_split4"),
     attention_row<16, 3>("cuda.attention.rows16_split8"),

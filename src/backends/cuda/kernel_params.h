@@ -79,6 +79,7 @@ struct ConvParams {
   int pieces_per_tap = 0, kernel_h = 0, kernel_w = 0;
   int stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1, pad_top = 0, pad_left = 0;
   FastDivisor out_width, out_pixels, taps_w, tap_pieces, column_tiles;
+  FastDivisor part_channels;  // of one tensor of the result; no tile has channels of two
   int chunks = 0;
   // The last chunks may be of an addend: a 1x1 convolution of another image, added to the result. Its weights are
   // addressed by the chunk's number like the others.
@@ -89,9 +90,7 @@ struct ConvParams {
   int stages = 0;
   bool y_is_float = false;
   int tiles = 0;  // of all blocks, where a block takes more than one
-  // The result's columns may be several tensors, y first: as many as a tile has divide part_channels.
-  FastDivisor part_channels;
-  void* more_y[kMostParts - 1] = {};
+  void* more_y[kMostParts - 1] = {};  // where the result's columns are several tensors, y the first
   EpilogueParams epilogue;
 };
 

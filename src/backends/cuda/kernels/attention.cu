@@ -63,22 +63,19 @@ struct Multiplier<__half> {
     }
   }
   static constexpr bool kSumsInPlace = true;
-  static __device__ __forceinline__ void multiply(float (&c)[4], const Left& a, const uint32_t (&b)[4]) {
+  using Right = uint32_t[4];
+  static __device__ __forceinline__ void multiply(float (&c)[4], const Left& a, const Right& b) {
 #pragma unroll
     for (int s = 0; s < kSteps; ++s) multiply_16x8x16(c, a[s], b[2 * s], b[2 * s + 1]);
   }
-  // c += a * (8 keys at `keys`, their 32 columns)^T
-  static __device__ __forceinline__ void by_keys(float (&c)[4], const Left& a, const __half* keys, int stride) {
+  // 32 columns of 8 keys, transposed.
+  static __device__ __forceinline__ void load_keys(Right& b, const __half* keys, int stride) {
     const int lane = static_cast<int>(threadIdx.x % 32);
-    uint32_t b[4];
     load_matrices(b, shared_address(keys + (lane & 7) * stride + (lane >> 3) * 8));
-    multiply(c, a, b);
   }
-  // c += a * (32 rows at `values`, 8 columns)
-  static __device__ __forceinline__ void by_values(float (&c)[4], const Left& a, const __half* values, int stride) {
-    uint32_t b[4];
+  // 8 columns of 32 rows.
+  static __device__ __forceinline__ void load_values(Right& b, const __half* values, int stride) {
     load_matrices_transposed(b, shared_address(values + static_cast<int>(threadIdx.x % 32) * stride));
-    multiply(c, a, b);
   }
 };
 
@@ -106,22 +103,24 @@ struct Multiplier<float> {
       for (int i = 0; i < 4; ++i) a[s][i] = __float_as_uint(p[s][i % 2 * 2 + i / 2]);
     }
   }
-  static __device__ __forceinline__ void by_keys(float (&c)[4], const Left& a, const float* keys, int stride) {
+  using Right = uint2[kSteps];
+  static __device__ __forceinline__ void multiply(float (&c)[4], const Left& a, const Right& b) {
+#pragma unroll
+    for (int s = 0; s < kSteps; ++s) multiply_floats(c, a[s], b[s].x, b[s].y);
+  }
+  static __device__ __forceinline__ void load_keys(Right& b, const float* keys, int stride) {
     const int lane = static_cast<int>(threadIdx.x % 32);
     const float* own = keys + lane / 4 * stride + lane % 4 * 2;
 #pragma unroll
-    for (int s = 0; s < kSteps; ++s) {
-      const uint2 b = *reinterpret_cast<const uint2*>(own + s * 8);
-      multiply_floats(c, a[s], b.x, b.y);
-    }
+    for (int s = 0; s < kSteps; ++s) b[s] = *reinterpret_cast<const uint2*>(own + s * 8);
   }
-  static __device__ __forceinline__ void by_values(float (&c)[4], const Left& a, const float* values, int stride) {
+  static __device__ __forceinline__ void load_values(Right& b, const float* values, int stride) {
     const int lane = static_cast<int>(threadIdx.x % 32);
     const float* own = values + lane % 4 * 2 * stride + lane / 4;
 #pragma unroll
     for (int s = 0; s < kSteps; ++s) {
       const float* pair = own + s * 8 * stride;
-      multiply_floats(c, a[s], __float_as_uint(pair[0]), __float_as_uint(pair[stride]));
+      b[s] = make_uint2(__float_as_uint(pair[0]), __float_as_uint(pair[stride]));
     }
   }
 };
@@ -216,139 +215,201 @@ struct Item {
   }
 };
 
-template <class T, int kRowTiles, int kDepth>
+// kRowTiles warps stand below each other, each with kM times 16 queries; the others divide the keys.
+template <class T, int kRowTiles, int kMostDepth, int kM>
 struct Shape {
+  static constexpr int kDepth = kMostDepth;
   static constexpr int kKeyWarps = kAttentionThreads / 32 / kRowTiles;
-  static constexpr int kRows = 16 * kRowTiles;
+  static constexpr int kWarpRows = 16 * kM, kRows = kWarpRows * kRowTiles;
   // Groups of keys of a warp in a chunk.
-  static constexpr int kGroups = kKeyWarps == 1 && sizeof(T) == 2 ? 2 : 1;
+  static constexpr int kGroups = kKeyWarps == 1 && sizeof(T) == 2 && kM == 1 ? 2 : 1;
   static constexpr int kTiles = kGroups * kGroupTiles;
   static constexpr int kKeys = kKeyWarps * kGroups * kGroup;  // of a chunk
   static constexpr int kKeyStride = kDepth + Multiplier<T>::kKeyPadding;
   static constexpr int kValueStride = kDepth + Multiplier<T>::kValuePadding;
   static constexpr int kStage = kKeys * (kKeyStride + kValueStride);  // elements
   static constexpr int kSumStride = kDepth + 8;
-  static constexpr int kSumRows = kAttentionThreads / 32 * 16;
+  static constexpr int kSumRows = kAttentionThreads / 32 * kWarpRows;
+  // What stays in registers where there are enough: queries, and masks that are read before they are due.
+  static constexpr bool kHoldsQueries = kM * kDepth <= 128, kHoldsMasks = kM == 1;
+
+  // Where a row of the block is among the rows of its warps: of the first of those that divide its keys.
+  static __device__ __forceinline__ int first_of(int row) {
+    return row / kWarpRows * kKeyWarps * kWarpRows + row % kWarpRows;
+  }
 };
 
-// What a warp knows of 16 queries after some of the keys; a lane has rows lane / 4 and lane / 4 + 8.
-template <class T, int kRowTiles, int kDepth>
+// What a warp knows of kM times 16 queries after some of the keys; a lane has rows lane / 4 and lane / 4 + 8 of 16.
+template <class T, int kRowTiles, int kDepth, int kM>
 struct Attending {
-  using S = Shape<T, kRowTiles, kDepth>;
+  using S = Shape<T, kRowTiles, kDepth, kM>;
   using M = Multiplier<T>;
-  typename M::Left q[kDepth / kGroup];
-  float scores[S::kTiles][4];
-  float of_mask[S::kTiles][4];
-  float values[kDepth / 8][4] = {};
-  float largest[2] = {-INFINITY, -INFINITY};
-  float sum[2] = {};
+  static constexpr int kDepthGroups = kDepth / kGroup;
+  typename M::Left q[S::kHoldsQueries ? kM : 1][S::kHoldsQueries ? kDepthGroups : 1];
+  float scores[kM][S::kTiles][4];
+  float of_mask[S::kHoldsMasks ? kM : 1][S::kHoldsMasks ? S::kTiles : 1][4];
+  float values[kM][kDepth / 8][4] = {};
+  float largest[kM][2], sum[kM][2] = {};
   int query;  // the first row of the lane
+
+  __device__ __forceinline__ explicit Attending(int first_query) : query(first_query) {
+#pragma unroll
+    for (int m = 0; m < kM; ++m) largest[m][0] = largest[m][1] = -INFINITY;
+  }
 
   static __device__ __forceinline__ int quad_lane() { return static_cast<int>(threadIdx.x % 4); }
 
-  // visit(tile, i, query, key) for all scores of the lane in groups from `first_key`, places inside the operands.
+  // visit(m, tile, i, query, key) for all scores of the lane in groups from `first_key`, places inside the operands.
   template <class Visit>
   __device__ __forceinline__ void each(int first_key, int queries, int keys, const Visit& visit) const {
 #pragma unroll
-    for (int t = 0; t < S::kTiles; ++t) {
+    for (int m = 0; m < kM; ++m) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int key = first_key + t * 8 + quad_lane() * 2 + i % 2;
-        visit(t, i, min(query + i / 2 * 8, queries - 1), min(key, keys - 1));
+      for (int t = 0; t < S::kTiles; ++t) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          const int key = first_key + t * 8 + quad_lane() * 2 + i % 2;
+          visit(m, t, i, min(query + m * 16 + i / 2 * 8, queries - 1), min(key, keys - 1));
+        }
       }
     }
   }
 
   __device__ __forceinline__ void load_mask(const Item<T>& item, int first_key) {
-    if (item.mask.data == nullptr) return;
-    each(first_key, item.q.rows, item.k.rows, [&](int t, int i, int at_query, int at_key) {
+    if (!S::kHoldsMasks || item.mask.data == nullptr) return;
+    each(first_key, item.q.rows, item.k.rows, [&](int m, int t, int i, int at_query, int at_key) {
       // A mask of keys alone is read once for both rows.
-      of_mask[t][i] = i >= 2 && item.mask.row == 0 ? of_mask[t][i - 2] : item.mask.at(at_query, at_key);
+      of_mask[m][t][i] = i >= 2 && item.mask.row == 0 ? of_mask[m][t][i - 2] : item.mask.at(at_query, at_key);
     });
   }
 
+  // `rows`: the warp's queries.
+  __device__ __forceinline__ void load_queries(const T* rows) {
+    if constexpr (S::kHoldsQueries) {
+#pragma unroll
+      for (int m = 0; m < kM; ++m) {
+#pragma unroll
+        for (int g = 0; g < kDepthGroups; ++g) {
+          M::load_left(q[m][g], rows + m * 16 * S::kKeyStride, S::kKeyStride, g * kGroup);
+        }
+      }
+    }
+  }
+
   // Shared memory holds zeros beyond the operands' columns: without a condition the products overlap.
-  __device__ __forceinline__ void score(const T* keys) {
+  __device__ __forceinline__ void score(const T* rows, const T* keys) {
+#pragma unroll
+    for (int i = 0; i < kM * S::kTiles * 4; ++i) (&scores[0][0][0])[i] = 0;
+#pragma unroll
+    for (int g = 0; g < kDepthGroups; ++g) {
+      if constexpr (!S::kHoldsQueries) {
+        typename M::Left here[kM];
+#pragma unroll
+        for (int m = 0; m < kM; ++m) {
+          M::load_left(here[m], rows + m * 16 * S::kKeyStride, S::kKeyStride, g * kGroup);
+        }
+        add_products(keys, g, [&](int m) -> const typename M::Left& { return here[m]; });
+      } else {
+        add_products(keys, g, [&](int m) -> const typename M::Left& { return q[m][g]; });
+      }
+    }
+  }
+
+  template <class LeftOf>
+  __device__ __forceinline__ void add_products(const T* keys, int g, const LeftOf& left_of) {
 #pragma unroll
     for (int t = 0; t < S::kTiles; ++t) {
+      typename M::Right b;
+      M::load_keys(b, keys + t * 8 * S::kKeyStride + g * kGroup, S::kKeyStride);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) scores[t][i] = 0;
-#pragma unroll
-      for (int g = 0; g < kDepth / kGroup; ++g) {
-        M::by_keys(scores[t], q[g], keys + t * 8 * S::kKeyStride + g * kGroup, S::kKeyStride);
-      }
+      for (int m = 0; m < kM; ++m) M::multiply(scores[m][t], left_of(m), b);
     }
   }
 
   __device__ __forceinline__ void apply_masks(const Item<T>& item, int first_key, float scale, bool replaces) {
     const bool masked = item.mask.data != nullptr, adds = item.added.data != nullptr;
 #pragma unroll
-    for (int t = 0; t < S::kTiles; ++t) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) scores[t][i] *= scale;
-    }
+    for (int i = 0; i < kM * S::kTiles * 4; ++i) (&scores[0][0][0])[i] *= scale;
     if (masked || adds) {
-      each(first_key, item.q.rows, item.k.rows, [&](int t, int i, int at_query, int at_key) {
-        float& s = scores[t][i];
-        if (masked) s = replaces ? (of_mask[t][i] != 0 ? of_mask[t][i] : s) : s + of_mask[t][i];
+      each(first_key, item.q.rows, item.k.rows, [&](int m, int t, int i, int at_query, int at_key) {
+        float& s = scores[m][t][i];
+        if (masked) {
+          float mask;
+          if constexpr (S::kHoldsMasks) {
+            mask = of_mask[m][t][i];
+          } else {
+            mask = item.mask.at(at_query, at_key);
+          }
+          s = replaces ? (mask != 0 ? mask : s) : s + mask;
+        }
         if (adds) s += item.added.at(at_query, at_key);
       });
     }
     if (first_key + S::kTiles * 8 <= item.k.rows) return;
-#pragma unroll
-    for (int t = 0; t < S::kTiles; ++t) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        if (first_key + t * 8 + quad_lane() * 2 + i % 2 >= item.k.rows) scores[t][i] = -INFINITY;
-      }
-    }
+    each(first_key, item.q.rows, item.k.rows, [&](int m, int t, int i, int, int) {
+      if (first_key + t * 8 + quad_lane() * 2 + i % 2 >= item.k.rows) scores[m][t][i] = -INFINITY;
+    });
   }
 
-  // Scores to weights; returns by what earlier sums of both rows are to be multiplied.
-  __device__ __forceinline__ float2 weigh() {
+  // Scores of 16 queries to weights; returns by what earlier sums of both rows are to be multiplied.
+  __device__ __forceinline__ float2 weigh(int m) {
     float factors[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      float most = largest[r];
+      float most = largest[m][r];
 #pragma unroll
-      for (int t = 0; t < S::kTiles; ++t) most = fmaxf(most, fmaxf(scores[t][2 * r], scores[t][2 * r + 1]));
+      for (int t = 0; t < S::kTiles; ++t) most = fmaxf(most, fmaxf(scores[m][t][2 * r], scores[m][t][2 * r + 1]));
       most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
       most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
       const float base = most == -INFINITY ? 0.0f : most;  // all hidden so far
-      factors[r] = power_of_e(largest[r] - base);
-      largest[r] = most;
+      factors[r] = power_of_e(largest[m][r] - base);
+      largest[m][r] = most;
       float part = 0;
 #pragma unroll
       for (int t = 0; t < S::kTiles; ++t) {
 #pragma unroll
         for (int i = 2 * r; i < 2 * r + 2; ++i) {
-          scores[t][i] = power_of_e(scores[t][i] - base);
-          part += scores[t][i];
+          scores[m][t][i] = power_of_e(scores[m][t][i] - base);
+          part += scores[m][t][i];
         }
       }
-      sum[r] = sum[r] * factors[r] + part;
+      sum[m][r] = sum[m][r] * factors[r] + part;
     }
     return {factors[0], factors[1]};
   }
 
-  __device__ __forceinline__ void add_values(const T* rows, float2 factors) {
-    typename M::Left weights[S::kGroups];
+  __device__ __forceinline__ void add_values(const T* rows, const float2 (&factors)[kM]) {
+    typename M::Left weights[kM][S::kGroups];
 #pragma unroll
-    for (int g = 0; g < S::kGroups; ++g) M::to_left(weights[g], &scores[g * kGroupTiles]);
+    for (int m = 0; m < kM; ++m) {
+#pragma unroll
+      for (int g = 0; g < S::kGroups; ++g) M::to_left(weights[m][g], &scores[m][g * kGroupTiles]);
+    }
 #pragma unroll
     for (int n = 0; n < kDepth / 8; ++n) {
-      float c[4] = {};
-      if constexpr (M::kSumsInPlace) {
+      float c[kM][4];
 #pragma unroll
-        for (int i = 0; i < 4; ++i) c[i] = values[n][i] * (i < 2 ? factors.x : factors.y);
+      for (int m = 0; m < kM; ++m) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          c[m][i] = M::kSumsInPlace ? values[m][n][i] * (i < 2 ? factors[m].x : factors[m].y) : 0.0f;
+        }
       }
 #pragma unroll
       for (int g = 0; g < S::kGroups; ++g) {
-        M::by_values(c, weights[g], rows + g * kGroup * S::kValueStride + n * 8, S::kValueStride);
+        typename M::Right b;
+        M::load_values(b, rows + g * kGroup * S::kValueStride + n * 8, S::kValueStride);
+#pragma unroll
+        for (int m = 0; m < kM; ++m) M::multiply(c[m], weights[m][g], b);
       }
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        values[n][i] = M::kSumsInPlace ? c[i] : fmaf(values[n][i], i < 2 ? factors.x : factors.y, c[i]);
+      for (int m = 0; m < kM; ++m) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          values[m][n][i] = M::kSumsInPlace
+                                ? c[m][i]
+                                : fmaf(values[m][n][i], i < 2 ? factors[m].x : factors[m].y, c[m][i]);
+        }
       }
     }
   }
@@ -357,15 +418,20 @@ struct Attending {
   __device__ __forceinline__ void store(float* sums, float2* totals, int width) {
     const int row = static_cast<int>(threadIdx.x % 32 / 4);
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      sum[r] += __shfl_xor_sync(~0u, sum[r], 1);
-      sum[r] += __shfl_xor_sync(~0u, sum[r], 2);
-      float* to = sums + (row + 8 * r) * S::kSumStride + quad_lane() * 2;
+    for (int m = 0; m < kM; ++m) {
 #pragma unroll
-      for (int n = 0; n < kDepth / 8; ++n) {
-        if (n * 8 < width) *reinterpret_cast<float2*>(to + n * 8) = {values[n][2 * r], values[n][2 * r + 1]};
+      for (int r = 0; r < 2; ++r) {
+        float total = sum[m][r];
+        total += __shfl_xor_sync(~0u, total, 1);
+        total += __shfl_xor_sync(~0u, total, 2);
+        const int at = m * 16 + row + 8 * r;
+        float* to = sums + at * S::kSumStride + quad_lane() * 2;
+#pragma unroll
+        for (int n = 0; n < kDepth / 8; ++n) {
+          if (n * 8 < width) *reinterpret_cast<float2*>(to + n * 8) = {values[m][n][2 * r], values[m][n][2 * r + 1]};
+        }
+        if (quad_lane() == 0) totals[at] = {largest[m][r], total};
       }
-      if (quad_lane() == 0) totals[row + 8 * r] = {largest[r], sum[r]};
     }
   }
 };
@@ -424,20 +490,19 @@ struct PieceSum {
 
 // visit(row of the block, column, the row's first among those of its warps, what the warps have summed): pieces of rows
 // and columns that exist.
-template <class T, int kRowTiles, int kDepth, class Visit>
+template <class S, class T, class Visit>
 __device__ __forceinline__ void each_piece(const Item<T>& item, const float* sums, const float2* totals,
                                            int first_query, const Visit& visit) {
-  using S = Shape<T, kRowTiles, kDepth>;
-  constexpr int kPieces = kDepth / 8;
+  constexpr int kPieces = S::kDepth / 8;
   for (int i = static_cast<int>(threadIdx.x); i < S::kRows * kPieces; i += kAttentionThreads) {
     const int row = i / kPieces, column = i % kPieces * 8;
     if (first_query + row >= item.q.rows || column >= item.v.columns) continue;
-    const int first = row / 16 * S::kKeyWarps * 16 + row % 16;
+    const int first = S::first_of(row);
     PieceSum sum;
-    sum.add<S::kKeyWarps>([&](int w) { return totals[first + w * 16]; },
+    sum.add<S::kKeyWarps>([&](int w) { return totals[first + w * S::kWarpRows]; },
                           [&](int w, int half) {
-                            return *reinterpret_cast<const float4*>(sums + (first + w * 16) * S::kSumStride + column +
-                                                                    4 * half);
+                            return *reinterpret_cast<const float4*>(
+                                sums + (first + w * S::kWarpRows) * S::kSumStride + column + 4 * half);
                           });
     visit(row, column, first, sum);
   }
@@ -464,12 +529,11 @@ __device__ __forceinline__ void cluster_meet() {
 
 // The blocks of a cluster have divided the keys: each puts together what its warps have, then a share of the pieces of
 // all blocks.
-template <class T, int kRowTiles, int kDepth, int kBlocks>
+template <class S, int kBlocks, class T>
 __device__ __forceinline__ void finish_together(const Item<T>& item, float* sums, const float2* totals, float2* own,
                                                 int first_query, int rank) {
-  using S = Shape<T, kRowTiles, kDepth>;
-  constexpr int kPieces = kDepth / 8;
-  each_piece<T, kRowTiles, kDepth>(item, sums, totals, first_query,
+  constexpr int kPieces = S::kDepth / 8;
+  each_piece<S>(item, sums, totals, first_query,
                                    [&](int row, int column, int first, const PieceSum& sum) {
                                      auto* to = reinterpret_cast<float4*>(sums + first * S::kSumStride + column);
                                      to[0] = make_float4(sum.f[0], sum.f[1], sum.f[2], sum.f[3]);
@@ -482,7 +546,7 @@ __device__ __forceinline__ void finish_together(const Item<T>& item, float* sums
        i += kAttentionThreads * kBlocks) {
     const int row = i / kPieces, column = i % kPieces * 8;
     if (first_query + row >= item.q.rows || column >= item.v.columns) continue;
-    const int first = row / 16 * S::kKeyWarps * 16 + row % 16;
+    const int first = S::first_of(row);
     PieceSum sum;
     sum.add<kBlocks>([&](int b) { return load_remote_pair(remote_address(own_at + row * 8, b)); },
                      [&](int b, int half) {
@@ -495,9 +559,9 @@ __device__ __forceinline__ void finish_together(const Item<T>& item, float* sums
 }
 #endif
 
-template <class T, int kRowTiles, int kDepth>
+template <class T, int kRowTiles, int kDepth, int kM>
 __global__ void __launch_bounds__(kAttentionThreads) attention(const __grid_constant__ AttentionParams p) {
-  using S = Shape<T, kRowTiles, kDepth>;
+  using S = Shape<T, kRowTiles, kDepth, kM>;
   extern __shared__ __align__(128) char shared[];
   auto* queries = reinterpret_cast<T*>(shared);
   T* chunks = queries + S::kRows * S::kKeyStride;
@@ -522,8 +586,9 @@ __global__ void __launch_bounds__(kAttentionThreads) attention(const __grid_cons
     if (chunk < chunk_count) item.v.template copy<S::kKeys, kDepth>(to, S::kValueStride, chunk * S::kKeys);
     copies_commit();
   };
-  Attending<T, kRowTiles, kDepth> attending;
-  attending.query = first_query + row_tile * 16 + static_cast<int>(threadIdx.x % 32 / 4);
+  Attending<T, kRowTiles, kDepth, kM> attending(first_query + row_tile * S::kWarpRows +
+                                                static_cast<int>(threadIdx.x % 32 / 4));
+  const T* own_queries = queries + row_tile * S::kWarpRows * S::kKeyStride;
   start_later();
   wait_for_earlier();
   item.q.template copy<S::kRows, kDepth>(queries, S::kKeyStride, first_query);
@@ -538,15 +603,12 @@ __global__ void __launch_bounds__(kAttentionThreads) attention(const __grid_cons
     attending.load_mask(item, first_key);
     copies_wait<3>();
     __syncthreads();
-    if (chunk == first_chunk) {
-#pragma unroll
-      for (int g = 0; g < kDepth / kGroup; ++g) {
-        Multiplier<T>::load_left(attending.q[g], queries + row_tile * 16 * S::kKeyStride, S::kKeyStride, g * kGroup);
-      }
-    }
-    attending.score(keys + own_key * S::kKeyStride);
+    if (chunk == first_chunk) attending.load_queries(own_queries);
+    attending.score(own_queries, keys + own_key * S::kKeyStride);
     attending.apply_masks(item, first_key, scale, replaces);
-    const float2 factors = attending.weigh();
+    float2 factors[kM];
+#pragma unroll
+    for (int m = 0; m < kM; ++m) factors[m] = attending.weigh(m);
     copies_wait<2>();
     __syncthreads();
     attending.add_values(keys + S::kKeys * S::kKeyStride + own_key * S::kValueStride, factors);
@@ -559,38 +621,42 @@ __global__ void __launch_bounds__(kAttentionThreads) attention(const __grid_cons
   auto* sums = reinterpret_cast<float*>(shared);
   auto* totals = reinterpret_cast<float2*>(sums + S::kSumRows * S::kSumStride);
   copies_wait<0>();
-  attending.store(sums + warp * 16 * S::kSumStride, totals + warp * 16, item.v.columns);
+  attending.store(sums + warp * S::kWarpRows * S::kSumStride, totals + warp * S::kWarpRows, item.v.columns);
   __syncthreads();
 #if __CUDA_ARCH__ >= 900
-  if constexpr (kRowTiles == 1) {  // the only form whose keys are divided among blocks
+  if constexpr (S::kRows == 16) {  // the only form whose keys are divided among blocks
     float2* own = totals + S::kSumRows;
     switch (split_log2) {
       case 1:
-        return finish_together<T, kRowTiles, kDepth, 2>(item, sums, totals, own, first_query, rank);
+        return finish_together<S, 2>(item, sums, totals, own, first_query, rank);
       case 2:
-        return finish_together<T, kRowTiles, kDepth, 4>(item, sums, totals, own, first_query, rank);
+        return finish_together<S, 4>(item, sums, totals, own, first_query, rank);
       case 3:
-        return finish_together<T, kRowTiles, kDepth, 8>(item, sums, totals, own, first_query, rank);
+        return finish_together<S, 8>(item, sums, totals, own, first_query, rank);
       default:
         break;
     }
   }
 #endif
-  each_piece<T, kRowTiles, kDepth>(item, sums, totals, first_query, [&](int row, int column, int, PieceSum& sum) {
+  each_piece<S>(item, sums, totals, first_query, [&](int row, int column, int, PieceSum& sum) {
     sum.store(item, first_query + row, column);
   });
 }
 
-template <class T, int kRowTiles, int kDepth>
+template <class T, int kRowTiles, int kDepth, int kM = 1>
 AttentionVariant variant() {
-  using S = Shape<T, kRowTiles, kDepth>;
+  using S = Shape<T, kRowTiles, kDepth, kM>;
   constexpr int kSize = static_cast<int>(sizeof(T));
-  return {reinterpret_cast<const void*>(&attention<T, kRowTiles, kDepth>), S::kKeys, S::kRows * S::kKeyStride * kSize,
-          S::kStage * kSize, (S::kSumRows * (S::kSumStride + 2) + 2 * S::kRows) * static_cast<int>(sizeof(float))};
+  return {reinterpret_cast<const void*>(&attention<T, kRowTiles, kDepth, kM>), S::kKeys,
+          S::kRows * S::kKeyStride * kSize, S::kStage * kSize,
+          (S::kSumRows * (S::kSumStride + 2) + 2 * S::kRows) * static_cast<int>(sizeof(float))};
 }
 
 template <class T, int kDepth>
 AttentionVariant variant_of_rows(int rows) {
+  if constexpr (sizeof(T) == 2) {
+    if (rows == 128) return variant<T, 4, kDepth, 2>();
+  }
   return rows == 16 ? variant<T, 1, kDepth>() : rows == 32 ? variant<T, 2, kDepth>() : variant<T, 4, kDepth>();
 }
 

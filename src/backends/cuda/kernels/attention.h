@@ -34,7 +34,7 @@ struct AttentionVariant {
   int query_bytes, stage_bytes, sum_bytes;  // of shared memory; sums take the place of the rest
 };
 
-// rows: queries of a block, 16, 32 or 64; blocks of fewer divide the keys among more warps. type: of q, k, v and the
+// rows: queries of a block, 16, 32, 64 or (of float16) 128; blocks of fewer divide the keys among more warps. type: of q, k, v and the
 // result, float32 or float16.
 AttentionVariant attention_variant(ElementType type, int rows, int depth);
 
