@@ -163,10 +163,12 @@ struct Mask {
   int row, column;
   bool is_float;
 
+  __device__ __forceinline__ int64_t offset(int query, int key) const {
+    return static_cast<int64_t>(query) * row + static_cast<int64_t>(key) * column;
+  }
   __device__ __forceinline__ float at(int query, int key) const {
-    const int64_t offset = static_cast<int64_t>(query) * row + static_cast<int64_t>(key) * column;
-    return is_float ? __ldcg(static_cast<const float*>(data) + offset)
-                    : to_float(__ldcg(static_cast<const T*>(data) + offset));
+    return is_float ? __ldcg(static_cast<const float*>(data) + offset(query, key))
+                    : to_float(__ldcg(static_cast<const T*>(data) + offset(query, key)));
   }
 };
 
@@ -277,9 +279,18 @@ struct Attending {
 
   __device__ __forceinline__ void load_mask(const Item<T>& item, int first_key) {
     if (!S::kHoldsMasks || item.mask.data == nullptr) return;
+    if (item.mask.is_float) {
+      load_mask_of<float>(item, first_key);
+    } else {
+      load_mask_of<T>(item, first_key);
+    }
+  }
+  // All elements are under way at once: no condition between them.
+  template <class Element>
+  __device__ __forceinline__ void load_mask_of(const Item<T>& item, int first_key) {
+    const auto* data = static_cast<const Element*>(item.mask.data);
     each(first_key, item.q.rows, item.k.rows, [&](int m, int t, int i, int at_query, int at_key) {
-      // A mask of keys alone is read once for both rows.
-      of_mask[m][t][i] = i >= 2 && item.mask.row == 0 ? of_mask[m][t][i - 2] : item.mask.at(at_query, at_key);
+      of_mask[m][t][i] = to_float(__ldcg(data + item.mask.offset(at_query, at_key)));
     });
   }
 
