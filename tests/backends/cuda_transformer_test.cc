@@ -40,6 +40,7 @@ TEST(CudaVsReference, ProductsInParts) {
       product_in_parts(128, 512, 128, 3, {false, false, bias_and({})}),
       product_in_parts(37, 1024, 256, 2, {false, true, bias_and(ir::PointwiseOp::kGeluErf)}),
       product_in_parts(1, 512, 384, 3, {}),
+      product_in_parts(300, 128, 256, 2, {false, false, bias_and({})}),
       product_in_parts(1000, 192, 128, 3, {false, false, bias_and(ir::PointwiseOp::kRelu)}),
   });
 }
