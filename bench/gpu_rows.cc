@@ -1,6 +1,6 @@
 // Every CUDA row that takes a piece of work, timed alone on the card: elementwise chains, casts, reductions, large
-// matrix products, convolutions and attention. Chains are compared with the bandwidth of the card (argument 1, TB/s; 4.2 by
-// default), products with nothing: bench/gpu_products.py times PyTorch on the same shapes.
+// matrix products, convolutions and attention. Chains are compared with the bandwidth of the card (argument 1,
+// TB/s; 4.2 by default), products with nothing: bench/gpu_products.py times PyTorch on the same shapes.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -262,8 +262,8 @@ std::vector<Work> transformer(ir::DType type) {
   residual.epilogue.code = {{PointwiseOp::kAdd, 0, 1}, {PointwiseOp::kAdd, 3, 2}};
   const auto add = [&](const char* name, const ir::MatMulAttrs& attrs, int64_t depth, int64_t columns) {
     const TensorDesc result{type, {128, columns}};
-    works.push_back({name, ir::Op::kMatMul, attrs, {{type, {128, depth}}, {type, {depth, columns}}, {type, {columns}}},
-                     result, 6});
+    works.push_back(
+        {name, ir::Op::kMatMul, attrs, {{type, {128, depth}}, {type, {depth, columns}}, {type, {columns}}}, result, 6});
     if (attrs.epilogue.num_inputs == 3) works.back().inputs.push_back(result);
   };
   add("one_of_three", plain, 768, 768);
@@ -285,9 +285,9 @@ struct Attending {
 };
 
 // BERT base at one and many sequences, long sequences, decoder steps.
-constexpr Attending kAttention[] = {{1, 12, 128, 128, 64},   {32, 12, 128, 128, 64},   {1, 12, 512, 512, 64},
-                                    {1, 12, 2048, 2048, 64}, {1, 16, 4096, 4096, 64},  {1, 16, 4096, 4096, 128},
-                                    {1, 32, 1, 512, 128},    {1, 32, 1, 2048, 128},    {1, 32, 1, 4096, 128},
+constexpr Attending kAttention[] = {{1, 12, 128, 128, 64},   {32, 12, 128, 128, 64},  {1, 12, 512, 512, 64},
+                                    {1, 12, 2048, 2048, 64}, {1, 16, 4096, 4096, 64}, {1, 16, 4096, 4096, 128},
+                                    {1, 32, 1, 512, 128},    {1, 32, 1, 2048, 128},   {1, 32, 1, 4096, 128},
                                     {8, 32, 1, 2048, 128}};
 
 std::vector<Work> attention(ir::DType type) {
@@ -299,9 +299,11 @@ std::vector<Work> attention(ir::DType type) {
     const TensorDesc keys{type, {a.batch, a.heads, a.keys, a.depth}};
     std::string name = "attention";
     for (const int64_t n : {a.batch, a.heads, a.queries, a.keys, a.depth}) name += "_" + std::to_string(n);
-    works.push_back({name + "_" + ir::dtype_name(type), ir::Op::kAttention,
+    works.push_back({name + "_" + ir::dtype_name(type),
+                     ir::Op::kAttention,
                      ir::AttentionAttrs{0.125f, in_place, in_place, in_place, in_place, false},
-                     {queries, keys, keys}, queries});
+                     {queries, keys, keys},
+                     queries});
   }
   return works;
 }

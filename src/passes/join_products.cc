@@ -15,10 +15,11 @@ using ir::Node;
 using ir::Op;
 using ir::ValueId;
 
-constexpr size_t kMostJoined = 3;        // tensors that a kernel stores to: as the rows say
+constexpr size_t kMostJoined = 3;         // tensors that a kernel stores to: as the rows say
 constexpr int64_t kColumnMultiple = 128;  // of a part
 
-// Columns of a product that can be joined with others: of float32, its epilogue by itself or with one constant a column.
+// Columns of a product that can be joined with others: of float32, its epilogue by itself or with one constant a
+// column.
 std::optional<int64_t> joinable_columns(const Rewriter& rewriter, const Node& node) {
   if (node.op != Op::kMatMul || rewriter.dtype(node.outputs[0]) != ir::DType::kFloat32) return std::nullopt;
   const auto& attrs = node.get<ir::MatMulAttrs>();
@@ -78,7 +79,8 @@ class ProductJoiner {
 
   std::vector<ir::TensorPtr> constants(const std::vector<ir::NodeId>& group, size_t input) const {
     std::vector<ir::TensorPtr> all;
-    for (ir::NodeId id : group) all.push_back(rewriter_.graph().value(rewriter_.graph().node(id).inputs[input]).constant);
+    for (ir::NodeId id : group)
+      all.push_back(rewriter_.graph().value(rewriter_.graph().node(id).inputs[input]).constant);
     return all;
   }
 
@@ -105,11 +107,10 @@ class ProductJoiner {
                                .insert(first, Op::kMatMul, std::move(inputs), attrs, ir::DType::kFloat32,
                                        ir::Shape(std::move(dims)), "joined")
                                .outputs[0];
-    const std::vector<ValueId> parts =
-        rewriter_
-            .insert(first, Op::kSplit, {joined}, ir::SplitAttrs{part.rank() - 1, {}}, ir::DType::kFloat32, part,
-                    "parts", static_cast<int>(count))
-            .outputs;
+    const std::vector<ValueId> parts = rewriter_
+                                           .insert(first, Op::kSplit, {joined}, ir::SplitAttrs{part.rank() - 1, {}},
+                                                   ir::DType::kFloat32, part, "parts", static_cast<int>(count))
+                                           .outputs;
     for (size_t i = 0; i < group.size(); ++i) {
       rewriter_.replace(rewriter_.graph().node(group[i]).outputs[0], parts[i]);
     }

@@ -14,8 +14,7 @@ ir::PointwiseProgram bias_and(std::optional<ir::PointwiseOp> curve) {
 }
 
 PairCase product_in_parts(int64_t rows, int64_t depth, int64_t columns, int parts, ir::MatMulAttrs attrs) {
-  const ir::Dims weights =
-      attrs.transpose_b ? ir::Dims{parts * columns, depth} : ir::Dims{depth, parts * columns};
+  const ir::Dims weights = attrs.transpose_b ? ir::Dims{parts * columns, depth} : ir::Dims{depth, parts * columns};
   PairCase pair;
   pair.first = in_half({"product_" + std::to_string(rows) + "x" + std::to_string(depth),
                         ir::Op::kMatMul,
@@ -74,8 +73,8 @@ TEST(CudaVsReference, NormalizationOfHalves) {
 TEST(CudaVsReference, NormalizationWithACast) {
   std::vector<PairCase> pairs;
   for (const auto& [rows, columns] : kRowShapes) {
-    for (const auto& [from, to] : {std::pair{ir::DType::kFloat16, ir::DType::kFloat32},
-                                   {ir::DType::kFloat32, ir::DType::kFloat16}}) {
+    for (const auto& [from, to] :
+         {std::pair{ir::DType::kFloat16, ir::DType::kFloat32}, {ir::DType::kFloat32, ir::DType::kFloat16}}) {
       PairCase pair;
       pair.first = layer_norm(rows, columns, from);
       pair.second = {

@@ -57,7 +57,8 @@ TEST(MixedPrecision, NormalizationFollowsAndKeepsItsParameters) {
   const auto norm = [&](const char* name, ir::ValueId of) {
     return graph.add_node(ir::Op::kLayerNorm, name, {of, scale, scale}, 1, ir::LayerNormAttrs{}).outputs[0];
   };
-  const ir::ValueId y = graph.add_node(ir::Op::kMatMul, "dense", {norm("before", x), w}, 1, ir::MatMulAttrs{}).outputs[0];
+  const ir::ValueId y =
+      graph.add_node(ir::Op::kMatMul, "dense", {norm("before", x), w}, 1, ir::MatMulAttrs{}).outputs[0];
   graph.set_outputs({norm("behind", y)}, {"behind"});
   ASSERT_TRUE(ir::infer_shapes(graph).ok());
   ASSERT_TRUE(run(graph, true).ok());

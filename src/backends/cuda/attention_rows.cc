@@ -188,7 +188,9 @@ template <int kRows, int kSplitLog2 = 0>
 constexpr KernelEntry attention_row(const char* name) {
   struct Row {
     static Support supports(const KernelRequest& request) { return supports_attention(request, kRows, kSplitLog2); }
-    static double predicted_us(const KernelRequest& request) { return predict_attention_us(request, kRows, kSplitLog2); }
+    static double predicted_us(const KernelRequest& request) {
+      return predict_attention_us(request, kRows, kSplitLog2);
+    }
     static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache&) {
       return create_attention(request, kRows, kSplitLog2);
     }
@@ -197,12 +199,9 @@ constexpr KernelEntry attention_row(const char* name) {
 }
 
 constexpr KernelEntry kAttentionRows[] = {
-    attention_row<16>("cuda.attention.rows16"),
-    attention_row<32>("cuda.attention.rows32"),
-    attention_row<64>("cuda.attention.rows64"),
-    attention_row<128>("cuda.attention.rows128"),
-    attention_row<16, 1>("cuda.attention.rows16_split2"),
-    attention_row<16, 2>("cuda.attention.rows16_split4"),
+    attention_row<16>("cuda.attention.rows16"),           attention_row<32>("cuda.attention.rows32"),
+    attention_row<64>("cuda.attention.rows64"),           attention_row<128>("cuda.attention.rows128"),
+    attention_row<16, 1>("cuda.attention.rows16_split2"), attention_row<16, 2>("cuda.attention.rows16_split4"),
     attention_row<16, 3>("cuda.attention.rows16_split8"),
 };
 

@@ -89,7 +89,7 @@ struct ConvParams {
   int split_log2 = 0;  // the blocks of a cluster share the chunks of one tile
   int stages = 0;
   bool y_is_float = false;
-  int tiles = 0;  // of all blocks, where a block takes more than one
+  int tiles = 0;                      // of all blocks, where a block takes more than one
   void* more_y[kMostParts - 1] = {};  // where the result's columns are several tensors, y the first
   EpilogueParams epilogue;
 };

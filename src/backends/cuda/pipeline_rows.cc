@@ -90,9 +90,8 @@ Result<std::unique_ptr<Kernel>> create_pipeline(const KernelRequest& request, Pa
         PipelineMaps maps;
         BLADE_ASSIGN_OR_RETURN(maps.pixels, make_pixel_maps(problem, addend, p.x, args.inputs[0], variant.rows));
         for (int64_t i = 0; i < parts; ++i) {
-          BLADE_ASSIGN_OR_RETURN(maps.results[i],
-                                 make_box_map(args.outputs[static_cast<size_t>(i)], p.rows, part_channels,
-                                              variant.group_rows));
+          BLADE_ASSIGN_OR_RETURN(maps.results[i], make_box_map(args.outputs[static_cast<size_t>(i)], p.rows,
+                                                               part_channels, variant.group_rows));
         }
         if (p.epilogue.residual != nullptr) {
           BLADE_ASSIGN_OR_RETURN(maps.residual,

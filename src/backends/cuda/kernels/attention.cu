@@ -1,6 +1,6 @@
 // Attention: a block takes 16 to 64 queries of an item, chunk after chunk of the keys, and keeps what their scores
-// need: the largest so far, the sum of weights, the weighted sum of values. Four warps share queries and keys; the blocks
-// of a cluster may divide the keys.
+// need: the largest so far, the sum of weights, the weighted sum of values. Four warps share queries and keys; the
+// blocks of a cluster may divide the keys.
 #include "backends/cuda/kernels/attention.h"
 #include "backends/cuda/kernels/device_math.cuh"
 #include "backends/cuda/kernels/tensor_core.cuh"
@@ -417,9 +417,8 @@ struct Attending {
       for (int m = 0; m < kM; ++m) {
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          values[m][n][i] = M::kSumsInPlace
-                                ? c[m][i]
-                                : fmaf(values[m][n][i], i < 2 ? factors[m].x : factors[m].y, c[m][i]);
+          values[m][n][i] =
+              M::kSumsInPlace ? c[m][i] : fmaf(values[m][n][i], i < 2 ? factors[m].x : factors[m].y, c[m][i]);
         }
       }
     }
@@ -512,8 +511,8 @@ __device__ __forceinline__ void each_piece(const Item<T>& item, const float* sum
     PieceSum sum;
     sum.add<S::kKeyWarps>([&](int w) { return totals[first + w * S::kWarpRows]; },
                           [&](int w, int half) {
-                            return *reinterpret_cast<const float4*>(
-                                sums + (first + w * S::kWarpRows) * S::kSumStride + column + 4 * half);
+                            return *reinterpret_cast<const float4*>(sums + (first + w * S::kWarpRows) * S::kSumStride +
+                                                                    column + 4 * half);
                           });
     visit(row, column, first, sum);
   }
@@ -544,13 +543,12 @@ template <class S, int kBlocks, class T>
 __device__ __forceinline__ void finish_together(const Item<T>& item, float* sums, const float2* totals, float2* own,
                                                 int first_query, int rank) {
   constexpr int kPieces = S::kDepth / 8;
-  each_piece<S>(item, sums, totals, first_query,
-                                   [&](int row, int column, int first, const PieceSum& sum) {
-                                     auto* to = reinterpret_cast<float4*>(sums + first * S::kSumStride + column);
-                                     to[0] = make_float4(sum.f[0], sum.f[1], sum.f[2], sum.f[3]);
-                                     to[1] = make_float4(sum.f[4], sum.f[5], sum.f[6], sum.f[7]);
-                                     if (column == 0) own[row] = make_float2(sum.largest, sum.total);
-                                   });
+  each_piece<S>(item, sums, totals, first_query, [&](int row, int column, int first, const PieceSum& sum) {
+    auto* to = reinterpret_cast<float4*>(sums + first * S::kSumStride + column);
+    to[0] = make_float4(sum.f[0], sum.f[1], sum.f[2], sum.f[3]);
+    to[1] = make_float4(sum.f[4], sum.f[5], sum.f[6], sum.f[7]);
+    if (column == 0) own[row] = make_float2(sum.largest, sum.total);
+  });
   cluster_meet();
   const uint32_t sums_at = shared_address(sums), own_at = shared_address(own);
   for (int i = static_cast<int>(threadIdx.x) * kBlocks + rank; i < S::kRows * kPieces;
@@ -561,8 +559,7 @@ __device__ __forceinline__ void finish_together(const Item<T>& item, float* sums
     PieceSum sum;
     sum.add<kBlocks>([&](int b) { return load_remote_pair(remote_address(own_at + row * 8, b)); },
                      [&](int b, int half) {
-                       return load_remote(
-                           remote_address(sums_at + (first * S::kSumStride + column + 4 * half) * 4, b));
+                       return load_remote(remote_address(sums_at + (first * S::kSumStride + column + 4 * half) * 4, b));
                      });
     sum.store(item, first_query + row, column);
   }
@@ -649,9 +646,8 @@ __global__ void __launch_bounds__(kAttentionThreads) attention(const __grid_cons
     }
   }
 #endif
-  each_piece<S>(item, sums, totals, first_query, [&](int row, int column, int, PieceSum& sum) {
-    sum.store(item, first_query + row, column);
-  });
+  each_piece<S>(item, sums, totals, first_query,
+                [&](int row, int column, int, PieceSum& sum) { sum.store(item, first_query + row, column); });
 }
 
 template <class T, int kRowTiles, int kDepth, int kM = 1>

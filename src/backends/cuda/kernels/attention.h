@@ -34,8 +34,8 @@ struct AttentionVariant {
   int query_bytes, stage_bytes, sum_bytes;  // of shared memory; sums take the place of the rest
 };
 
-// rows: queries of a block, 16, 32, 64 or (of float16) 128; blocks of fewer divide the keys among more warps. type: of q, k, v and the
-// result, float32 or float16.
+// rows: queries of a block, 16, 32, 64 or (of float16) 128; blocks of fewer divide the keys among more warps. type: of
+// q, k, v and the result, float32 or float16.
 AttentionVariant attention_variant(ElementType type, int rows, int depth);
 
 }  // namespace blade::backends::cuda

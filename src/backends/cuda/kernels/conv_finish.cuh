@@ -245,7 +245,7 @@ class TileFinish {
           pair_bias_[j] = p.epilogue.bias == nullptr
                               ? make_float2(0, 0)
                               : __ldg(reinterpret_cast<const float2*>(p.epilogue.bias + first_channel - first_channel_ +
-                                                                    pair_channel(j)));
+                                                                      pair_channel(j)));
         }
       }
     }
@@ -542,8 +542,8 @@ class TileFinish {
   const RowOf& row_of_;
   const int part_, first_channel_, rank_, split_log2_, own_rows_;  // the first channel in its part
   const bool direct_;  // straight from the sums to memory, in pairs of channels
-  // Halves, and nothing to do but bias, residual, a curve without operands (not of pairs) and clamp: then what that takes
-  // is in registers before the wait.
+  // Halves, and nothing to do but bias, residual, a curve without operands (not of pairs) and clamp: then what that
+  // takes is in registers before the wait.
   const bool plain_;
   const EpilogueParams::Activation activation_;
   float slope_ = 0;

@@ -58,8 +58,9 @@ std::span<const PipelineVariant> pipeline_variants();
 
 template <class Tile>
 ConvVariant describe_variant(const void* kernel) {
-  return {Tile::kRows,     Tile::kColumns, Tile::kWarpsK, Tile::kThreads, Tile::kStageBytes,
-          Tile::kSumBytes, Tile::kDirect,  Tile::kGroups, Tile::kPlain, Tile::kFloats,  kernel};
+  return {Tile::kRows,       Tile::kColumns,  Tile::kWarpsK, Tile::kThreads,
+          Tile::kStageBytes, Tile::kSumBytes, Tile::kDirect, Tile::kGroups,
+          Tile::kPlain,      Tile::kFloats,   kernel};
 }
 
 }  // namespace blade::backends::cuda
