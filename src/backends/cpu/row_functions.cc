@@ -61,10 +61,12 @@ struct MinFold {
 struct LargestFold : MaxFold {
   static HWY_ATTR HWY_INLINE V combine(V acc, V x, V) { return hn::IfThenElse(hn::Gt(x, acc), x, acc); }
   static HWY_ATTR HWY_INLINE V join(V a, V b) { return hn::Max(a, b); }
+  static HWY_ATTR HWY_INLINE float finish(V acc) { return hn::GetLane(hn::MaxOfLanes(D(), acc)); }
 };
 struct SmallestFold : MinFold {
   static HWY_ATTR HWY_INLINE V combine(V acc, V x, V) { return hn::IfThenElse(hn::Lt(x, acc), x, acc); }
   static HWY_ATTR HWY_INLINE V join(V a, V b) { return hn::Min(a, b); }
+  static HWY_ATTR HWY_INLINE float finish(V acc) { return hn::GetLane(hn::MinOfLanes(D(), acc)); }
 };
 
 // Four accumulators hide the latency and keep rounding errors of long sums small.
@@ -113,6 +115,8 @@ HWY_ATTR float row_exp_sum(const float* x, float max, float* out, int64_t n) {
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(sum0, sum1)));
 }
 
+constexpr int64_t kRowVectors = 4;  // a row that is held in registers has at most so many
+
 // The first element of a row that equals `value`; 0 where none does.
 HWY_ATTR int64_t first_equal(const float* x, float value, int64_t n) {
   const D d;
@@ -125,8 +129,65 @@ HWY_ATTR int64_t first_equal(const float* x, float value, int64_t n) {
   return 0;
 }
 
+// Rows that fit into kVectors registers, without branches.
+template <class Fold, int kVectors>
+HWY_ATTR void arg_in_registers(const float* x, int64_t rows, int64_t length, int32_t* out) {
+  const D d;
+  const int64_t last = (kVectors - 1) * lanes(), tail = length - last;
+  const auto of_tail = hn::FirstN(d, static_cast<size_t>(tail));
+  const V none = hn::Zero(d);
+  for (int64_t r = 0; r < rows; ++r, x += length) {
+    V v[kVectors];
+#pragma GCC unroll 4
+    for (int i = 0; i < kVectors - 1; ++i) v[i] = hn::LoadU(d, x + i * lanes());
+    v[kVectors - 1] = hn::IfThenElse(of_tail, load_some(d, x + last, tail), Fold::identity());
+    V best = Fold::identity();
+#pragma GCC unroll 4
+    for (int i = 0; i < kVectors; ++i) best = Fold::combine(best, v[i], none);
+    best = constant(Fold::finish(best));
+    intptr_t at = hn::FindFirstTrue(d, hn::And(hn::Eq(v[kVectors - 1], best), of_tail));
+    at = at < 0 ? 0 : at + last;
+#pragma GCC unroll 4
+    for (int i = kVectors - 2; i >= 0; --i) {
+      const intptr_t first = hn::FindFirstTrue(d, hn::Eq(v[i], best));
+      at = first < 0 ? at : first + i * lanes();
+    }
+    out[r] = static_cast<int32_t>(at);
+  }
+}
+
+// Rows of 2 to 4 elements, one a lane; returns how many there were of whole vectors.
+template <class Fold>
+HWY_ATTR int64_t arg_of_woven_rows(const float* x, int64_t rows, int64_t length, int32_t* out) {
+  const D d;
+  const hn::RebindToSigned<D> di;
+  const V none = hn::Zero(d);
+  int64_t r = 0;
+  for (; r + lanes() <= rows; r += lanes(), x += lanes() * length) {
+    V v[4];
+    if (length == 2) hn::LoadInterleaved2(d, x, v[0], v[1]);
+    if (length == 3) hn::LoadInterleaved3(d, x, v[0], v[1], v[2]);
+    if (length == 4) hn::LoadInterleaved4(d, x, v[0], v[1], v[2], v[3]);
+    V best = Fold::identity();
+    for (int64_t k = 0; k < length; ++k) best = Fold::combine(best, v[k], none);
+    auto at = hn::Zero(di);
+    for (int64_t k = length; k-- > 0;) {
+      const auto equal = hn::RebindMask(di, hn::Eq(v[k], best));
+      at = hn::IfThenElse(equal, hn::Set(di, static_cast<int32_t>(k)), at);
+    }
+    hn::StoreU(at, di, out + r);
+  }
+  return r;
+}
+
 template <class Fold>
 HWY_ATTR void arg_of_rows(const float* x, int64_t rows, int64_t length, int32_t* out) {
+  using Arg = void (*)(const float*, int64_t, int64_t, int32_t*);
+  static constexpr Arg kByVectors[kRowVectors] = {arg_in_registers<Fold, 1>, arg_in_registers<Fold, 2>,
+                                                  arg_in_registers<Fold, 3>, arg_in_registers<Fold, 4>};
+  const int64_t woven = length >= 2 && length <= 4 ? arg_of_woven_rows<Fold>(x, rows, length, out) : 0;
+  x += woven * length, rows -= woven, out += woven;
+  if (length <= kRowVectors * lanes()) return kByVectors[(length - 1) / lanes()](x, rows, length, out);
   for (int64_t r = 0; r < rows; ++r, x += length) {
     out[r] = static_cast<int32_t>(first_equal(x, fold<Fold>(x, 0, length), length));
   }
@@ -198,13 +259,11 @@ HWY_ATTR void softmax_in_registers(const float* x, int64_t rows, int64_t length,
   }
 }
 
-constexpr int64_t kSoftmaxVectors = 4;
-
 template <bool kLog>
 HWY_ATTR void softmax_of_rows(const float* x, int64_t rows, int64_t length, float* out) {
   using Softmax = void (*)(const float*, int64_t, int64_t, float*);
-  static constexpr Softmax kByVectors[kSoftmaxVectors] = {softmax_in_registers<1, kLog>, softmax_in_registers<2, kLog>,
-                                                          softmax_in_registers<3, kLog>, softmax_in_registers<4, kLog>};
+  static constexpr Softmax kByVectors[kRowVectors] = {softmax_in_registers<1, kLog>, softmax_in_registers<2, kLog>,
+                                                      softmax_in_registers<3, kLog>, softmax_in_registers<4, kLog>};
   kByVectors[(length - 1) / lanes()](x, rows, length, out);
 }
 HWY_ATTR void softmax_rows(const float* x, int64_t rows, int64_t length, bool log, float* out) {
@@ -567,7 +626,7 @@ const RowFunctions& functions_of_target() {
                                               arg_rows,
                                               arg_columns,
                                               softmax_rows,
-                                              kSoftmaxVectors * HWY_MAX_BYTES / sizeof(float)};
+                                              kRowVectors * HWY_MAX_BYTES / sizeof(float)};
   return kFunctions;
 }
 
