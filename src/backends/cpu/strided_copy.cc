@@ -11,6 +11,7 @@ namespace {
 constexpr int64_t kTile = 16;
 constexpr int64_t kMostWoven = 4;      // rows or columns of a matrix that are woven to or out of one row
 constexpr int64_t kWovenPiece = 1024;  // of the longer side, at a time
+constexpr int64_t kRunsPiece = 8192;   // bytes of short runs that a thread copies at a time
 constexpr int64_t kPiece = 65536;      // bytes that one task copies at a time
 
 template <class T>
@@ -138,8 +139,8 @@ StridedCopy::StridedCopy(const ir::Dims& dims, const ir::Dims& src_strides, cons
   plan_.strides = {std::move(src), std::move(dst)};
   if (tiled_) {
     plan_tiles();
-  } else if (plan_.dims.size() > 1 && plan_.inner() > 0 && plan_.strides[0].back() == 1 &&
-             plan_.strides[1].back() == 1) {
+  } else if (plan_.dims.size() > 1 && plan_.inner() > 0 && plan_.inner() * static_cast<int64_t>(size_) <= kPiece &&
+             plan_.strides[0].back() == 1 && plan_.strides[1].back() == 1) {
     run_ = plan_.inner();
     plan_.dims.pop_back();
     for (ir::Dims& own : plan_.strides) own.pop_back();
@@ -170,10 +171,11 @@ void StridedCopy::run_runs(ThreadPool* pool, const std::byte* src, std::byte* ds
   const auto size = static_cast<int64_t>(size_);
   const int64_t bytes = run_ * size, src_pitch = plan_.strides[0].back(), dst_pitch = plan_.strides[1].back();
   const double work = static_cast<double>(bytes) / 4 + 4;
-  for_each_row(pool, plan_, std::max<int64_t>(1, kPiece / bytes), work, [&](int64_t, int64_t count, const int64_t* at) {
-    copy_runs(src + at[0] * size, src_pitch * size, dst + at[1] * size, dst_pitch * size, count,
-              static_cast<size_t>(bytes));
-  });
+  for_each_row(pool, plan_, std::max<int64_t>(1, kRunsPiece / bytes), work,
+               [&](int64_t, int64_t count, const int64_t* at) {
+                 copy_runs(src + at[0] * size, src_pitch * size, dst + at[1] * size, dst_pitch * size, count,
+                           static_cast<size_t>(bytes));
+               });
 }
 
 void StridedCopy::run_elements(ThreadPool* pool, const std::byte* src, std::byte* dst) const {
