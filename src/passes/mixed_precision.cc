@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/half.h"
+#include "passes/balanced_rounding.h"
 #include "passes/constants.h"
 #include "passes/passes_internal.h"
 
@@ -239,7 +240,9 @@ class MixedPrecision {
       const bool mask = i >= data && graph_.node(id).op == ir::Op::kAttention;
       const bool image =
           i == 0 && !is_half(inputs[0]) && rules_.reads_images(graph_, graph_.node(id)) && !is_cast_in_copy(inputs[0]);
-      if (is_float(inputs[i]) && !bias && !mask && !image) inputs[i] = as_half(inputs[i]);
+      if (!is_float(inputs[i]) || bias || mask || image) continue;
+      if (i == 1 && is_matrix && graph_.value(inputs[i]).is_constant()) round_weights(graph_.node(id));
+      inputs[i] = as_half(inputs[i]);
     }
     graph_.node(id).inputs = std::move(inputs);
     ++converted_;
@@ -284,6 +287,19 @@ class MixedPrecision {
     }
     half_[id] = narrow;
     return narrow;
+  }
+
+  // bfloat16 keeps so little of weights that it matters how their errors add up.
+  void round_weights(const ir::Node& node) {
+    const ir::ValueId id = node.inputs[1];
+    const ir::Tensor& weights = *graph_.value(id).constant;
+    if (rules_.narrow != ir::DType::kBFloat16 || weights.dims.size() < 2 || is_half(id)) return;
+    WeightDims dims;
+    dims.taps = node.op == ir::Op::kConv;
+    dims.transposed =
+        node.op == ir::Op::kConvTranspose || (node.op == ir::Op::kMatMul && node.get<ir::MatMulAttrs>().transpose_b);
+    const ir::TensorPtr rounded = round_balanced(weights, dims);
+    half_[id] = graph_.add_constant(rounded, graph_.value(id).name);
   }
 
   // Constants may lie anywhere in a file, and are too many to copy.

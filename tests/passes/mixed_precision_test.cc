@@ -1,6 +1,7 @@
 // What becomes float16, what follows, and what stays.
 #include <gtest/gtest.h>
 
+#include "base/half.h"
 #include "pass_test_util.h"
 
 namespace blade::passes {
@@ -151,6 +152,29 @@ TEST(MixedPrecision, AttentionLeadsButForItsMasks) {
     EXPECT_EQ(graph.value(attention.inputs[3]).dtype, ir::DType::kFloat32);
     EXPECT_EQ(graph.value(graph.outputs()[0]).dtype, ir::DType::kFloat32);
   }
+}
+
+// Nine taps of 0.1, each of which bfloat16 makes 0.10009765625, sum to 0.9 within what one of them loses.
+TEST(MixedPrecision, OnACpuTheRoundingErrorsOfWeightsCancel) {
+  blade::testing::GraphBuilder b;
+  auto y = b.conv(b.input("x", {1, 8, 8, 8}), b.constant<float>({1, 1, 8, 8}, std::vector<float>(64, 0.5f)));
+  y = b.conv(y, b.constant<float>({3, 3, 1, 8}, std::vector<float>(72, 0.1f)), {1, 1}, ir::Padding::kSame, 8);
+  ir::Graph graph = b.output(y, "y").build();
+  ASSERT_TRUE(run_in(graph, ir::DType::kBFloat16).ok());
+  int found = 0;
+  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
+    if (!graph.is_live(id) || graph.node(id).op != ir::Op::kConv) continue;
+    const ir::TensorPtr taps = graph.value(graph.node(id).inputs[1]).constant;
+    if (taps->dims != ir::Dims{3, 3, 1, 8} || taps->dtype != ir::DType::kBFloat16) continue;
+    ++found;
+    const auto* values = reinterpret_cast<const BFloat16*>(taps->data);
+    for (size_t channel = 0; channel < 8; ++channel) {
+      double sum = 0;
+      for (size_t tap = 0; tap < 9; ++tap) sum += double{static_cast<float>(values[tap * 8 + channel])};
+      EXPECT_NEAR(sum, 0.9, 0x1.01p-12);
+    }
+  }
+  EXPECT_EQ(found, 1);
 }
 
 TEST(MixedPrecision, OnACpuTransposedConvolutionsLeadWhereThereAreKernels) {
