@@ -15,7 +15,7 @@ namespace {
 
 // The mean square of an input, in parts: what it has for itself, what it shares with the pixels around it, and what all
 // inputs share. Measured on a dozen networks; twice or half of each changes little.
-constexpr float kOwn = 0.2f, kChannel = 1, kCommon = 0.05f;
+constexpr float kOwn = 0.1f, kChannel = 1, kCommon = 0.1f;
 // The weights nearest to the middle of their neighbours are changed first: their own errors hardly grow.
 constexpr float kLimits[] = {0.125f, 0.5f, 1};
 

@@ -30,6 +30,10 @@ bool resizes_to_float32(const ir::Node& node) {
   return node.op == ir::Op::kResize && node.get<ir::ResizeAttrs>().kind != ir::ResizeKind::kNearest;
 }
 
+bool is_view(ir::Op op) {
+  return op == ir::Op::kIdentity || op == ir::Op::kReshape || op == ir::Op::kExpandDims || op == ir::Op::kSqueeze;
+}
+
 // Softmax and normalization stay float32, as their results feed on small differences.
 bool moves_or_folds(const ir::Node& node) {
   switch (node.op) {
@@ -125,8 +129,19 @@ bool is_mean_before_products(const ir::Graph& graph, const ir::Node& node) {
          });
 }
 
+bool follows_on_cpu(const ir::Graph& graph, const ir::Node& node);
+
+// Where no reader takes part, a view behind a product would only have it rounded: the product writes float32 itself.
+bool leads_to_narrow(const ir::Graph& graph, const ir::Node& view) {
+  const std::vector<ir::NodeId> readers = graph.consumers()[view.outputs[0]];
+  return std::any_of(readers.begin(), readers.end(), [&](ir::NodeId id) {
+    return leads_on_cpu(graph, graph.node(id)) || follows_on_cpu(graph, graph.node(id));
+  });
+}
+
 bool follows_on_cpu(const ir::Graph& graph, const ir::Node& node) {
   if (node.op == ir::Op::kConv) return has_cpu_kernel(graph, node) && is_depthwise_conv(graph, node);
+  if (is_view(node.op)) return leads_to_narrow(graph, node);
   return moves_or_folds(node) || resizes_to_float32(node) || is_mean_before_products(graph, node);
 }
 

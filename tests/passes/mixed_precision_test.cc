@@ -3,6 +3,7 @@
 
 #include "base/half.h"
 #include "pass_test_util.h"
+#include "passes/constants.h"
 
 namespace blade::passes {
 namespace {
@@ -175,6 +176,28 @@ TEST(MixedPrecision, OnACpuTheRoundingErrorsOfWeightsCancel) {
     }
   }
   EXPECT_EQ(found, 1);
+}
+
+// A product writes float32 itself: narrow, a reshape between it and the softmax would cost a rounding and a cast.
+TEST(MixedPrecision, OnACpuViewsFollowOnlyTowardsNarrowReaders) {
+  for (const bool product_behind : {false, true}) {
+    ir::Graph graph;
+    const ir::ValueId x = graph.add_input("x:0", ir::DType::kFloat32, ir::Shape::of(std::vector<int64_t>{2, 2}));
+    const float values[] = {1, 2, 3, 4};
+    const ir::ValueId w =
+        graph.add_constant(ir::make_tensor<float>(ir::DType::kFloat32, {2, 2}, std::span<const float>(values)));
+    const ir::ValueId y = graph.add_node(ir::Op::kMatMul, "dense", {x, w}, 1, ir::MatMulAttrs{}).outputs[0];
+    const ir::ValueId dims = graph.add_constant(int64_tensor({1, 2, 2}));
+    const ir::ValueId r = graph.add_node(ir::Op::kReshape, "view", {y, dims}, 1, {}).outputs[0];
+    const ir::ValueId s = graph.add_node(ir::Op::kSoftmax, "soft", {r}, 1, ir::SoftmaxAttrs{}).outputs[0];
+    const ir::ValueId z = graph.add_node(ir::Op::kMatMul, "last", {r, w}, 1, ir::MatMulAttrs{}).outputs[0];
+    graph.set_outputs({product_behind ? z : s}, {"out"});
+    ASSERT_TRUE(ir::infer_shapes(graph).ok());
+    graph.remove_dead_nodes();
+    ASSERT_TRUE(run_in(graph, ir::DType::kBFloat16).ok());
+    EXPECT_EQ(count(graph, ir::Op::kReshape, ir::DType::kFloat32), product_behind ? 0 : 1);
+    EXPECT_EQ(count(graph, ir::Op::kReshape, ir::DType::kBFloat16), product_behind ? 1 : 0);
+  }
 }
 
 TEST(MixedPrecision, OnACpuTransposedConvolutionsLeadWhereThereAreKernels) {
