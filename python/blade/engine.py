@@ -24,6 +24,14 @@ def _dtype_of(info):
         return None
 
 
+def _default_of(value):
+    """The array that is built in for a placeholder, or None where no output needs it."""
+    if value is None:
+        return None
+    dtype, shape, data = value
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
 def _node_name(name):
     return name[:-2] if name.endswith(":0") else name
 
@@ -55,6 +63,7 @@ class Engine:
         self._output_names = asked or [info.name for info in self.outputs]
         self._dtypes = [_dtype_of(info) for info in self.inputs]
         self._orders = {}
+        self._unread = {name: _default_of(value) for name, value in self._engine.unread_inputs()}
         self._keys = {key: _node_name(name) for key, name in self._engine.input_keys().items()}
 
     def _input_of(self, name):
@@ -71,7 +80,7 @@ class Engine:
             f"means one input: give '{node}:0' for the first or '{tensor}' for the other")
 
     def _order_of(self, feed):
-        """The feed's keys in the order of the inputs."""
+        """The feed's keys in the order of the inputs, and those of placeholders whose default is built in."""
         keys, names = {}, {}
         for key in checked_feed(feed, "the feed"):
             name = tensor_name(key)
@@ -82,13 +91,14 @@ class Engine:
                     "of them out")
             keys[node], names[node] = key, name
         missing = [name for name in self._input_names if name not in keys]
-        extra = [name for name in keys if name not in self._input_names]
+        extra = [name for name in keys if name not in self._input_names and name not in self._unread]
         if missing or extra:
             raise InvalidArgumentError(
                 f"the feed has {sorted(map(str, feed))}, the model's inputs are {self._input_names}: "
-                + (f"missing {missing}" if missing else f"unknown {extra}; what no output needs is no input")
+                + (f"missing {missing}" if missing else f"unknown {extra}")
             )
-        return [keys[name] for name in self._input_names]
+        defaults = [(keys[name], self._unread[name]) for name in keys if self._unread.get(name) is not None]
+        return [keys[name] for name in self._input_names], defaults
 
     def _ordered(self, feed):
         """The feed's arrays in the order of the inputs. A small model takes less time than looking at names does: what a set of
@@ -99,6 +109,12 @@ class Engine:
             order = self._order_of(feed)
             if keys and len(self._orders) < _MOST_ORDERS and all(type(key) is str for key in keys):
                 self._orders[keys] = order
+        order, defaults = order
+        for key, value in defaults:
+            if not np.array_equal(feed[key], value):
+                raise InvalidArgumentError(
+                    f"the feed gives the placeholder '{tensor_name(key)}' another value than its default, which is built in; expected "
+                    f"{value.tolist()}, or no value: run the graph in a TensorFlow session where it changes")
         arrays = [feed[key] for key in order]
         for i, array in enumerate(arrays):
             if type(array) is not np.ndarray or array.dtype is not self._dtypes[i] or not array.flags.c_contiguous:
@@ -107,7 +123,7 @@ class Engine:
 
     def run(self, feed):
         """Runs once. `feed`: {name: array}, names with or without ':0', or keys of the SavedModel's signature; a key that is
-        another input's name is refused. Returns {output name: array}."""
+        another input's name is refused. Placeholders that no output needs may be fed, too. Returns {output name: array}."""
         return dict(zip(self._output_names, self._engine.run(self._ordered(feed))))
 
     def explain(self, feed=None):

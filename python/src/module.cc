@@ -216,6 +216,23 @@ class Engine {
     return result;
   }
 
+  // [(name, None or the default that is built in: (dtype name, shape, bytes))]
+  nb::list unread_inputs() const {
+    nb::list result;
+    blade_tensor value;
+    for (int32_t i = 0; const char* name = blade_engine_unread_input(engine_, i, &value); ++i) {
+      nb::object built_in = nb::none();
+      if (value.dtype != BLADE_INVALID_DTYPE) {
+        nb::list dims;
+        for (int32_t d = 0; d < value.rank; ++d) dims.append(value.dims[d]);
+        built_in = nb::make_tuple(type_of(value.dtype).name, nb::tuple(dims),
+                                  nb::bytes(static_cast<const char*>(value.data), value.bytes));
+      }
+      result.append(nb::make_tuple(name, built_in));
+    }
+    return result;
+  }
+
   nb::list run(const std::vector<Array>& arrays) {
     const std::vector<blade_tensor> inputs = to_tensors(arrays);
     struct Outputs {
@@ -386,6 +403,7 @@ NB_MODULE(_core, m) {
                     const std::string&>())
       .def("describe", &Engine::describe)
       .def("input_keys", &Engine::input_keys)
+      .def("unread_inputs", &Engine::unread_inputs)
       .def("run", &Engine::run)
       .def("explain", &Engine::explain)
       .def("profile", &Engine::profile)

@@ -125,7 +125,7 @@ blade_status blade_engine_load(const char* path, const blade_engine_options* opt
     BLADE_ASSIGN_OR_RETURN(const auto wanted, blade::capi::to_wanted(options));
     BLADE_ASSIGN_OR_RETURN(const engine::EngineOptions engine_options, to_options(options));
     BLADE_ASSIGN_OR_RETURN(auto loaded, blade::optimizer::load_engine(path, wanted, engine_options));
-    *out = new blade_engine{std::move(loaded.engine), std::move(loaded.input_keys)};
+    *out = new blade_engine{std::move(loaded.engine), std::move(loaded.input_keys), std::move(loaded.unread)};
     return {};
   });
 }
@@ -154,7 +154,7 @@ blade_status blade_engine_load_pieces(const blade_bytes* pieces, int32_t num_pie
     }
     BLADE_ASSIGN_OR_RETURN(const engine::EngineOptions engine_options, to_options(options));
     BLADE_ASSIGN_OR_RETURN(auto loaded, engine::Engine::load(blade::Pieces(std::move(spans)), owner, engine_options));
-    *out = new blade_engine{std::move(loaded), {}};
+    *out = new blade_engine{std::move(loaded), {}, {}};
     return {};
   });
 }
@@ -174,6 +174,17 @@ const char* blade_engine_input_key(const blade_engine* engine, int32_t index) {
   if (engine == nullptr || index < 0 || index >= static_cast<int32_t>(engine->input_keys.size())) return nullptr;
   const std::string& key = engine->input_keys[static_cast<size_t>(index)];
   return key.empty() ? nullptr : key.c_str();
+}
+const char* blade_engine_unread_input(const blade_engine* engine, int32_t index, blade_tensor* value) {
+  if (engine == nullptr || index < 0 || index >= static_cast<int32_t>(engine->unread.size())) return nullptr;
+  const auto& [name, tensor] = engine->unread[static_cast<size_t>(index)];
+  if (value != nullptr) {
+    *value = {};
+    if (tensor != nullptr && describe(tensor->dtype, tensor->dims, value).ok()) {
+      value->data = const_cast<std::byte*>(tensor->data);  // the struct is the one of outputs, too; see blade.h
+    }
+  }
+  return name.c_str();
 }
 const char* blade_engine_output(const blade_engine* engine, int32_t index, blade_tensor* description) {
   return engine != nullptr ? info(engine->engine->outputs(), index, description) : nullptr;

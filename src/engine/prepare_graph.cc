@@ -37,9 +37,10 @@ Status check_no_foreign(const ir::Graph& graph) {
   for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
     if (!graph.is_live(id) || graph.node(id).op != ir::Op::kForeign) continue;
     const auto& attrs = graph.node(id).get<ir::ForeignAttrs>();
-    return unimplemented("Node '" + graph.node(id).name + "' (" + attrs.source_op +
-                         ") runs only in the source framework: " +
-                         (attrs.reason.empty() ? "the op is not supported" : attrs.reason) + ".");
+    return unimplemented(
+        "Node '" + graph.node(id).name + "' (" + attrs.source_op +
+        ") runs only in the source framework: " + (attrs.reason.empty() ? "the op is not supported" : attrs.reason) +
+        "; run the graph in a TensorFlow session instead.");
   }
   return {};
 }

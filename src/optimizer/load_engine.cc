@@ -40,15 +40,32 @@ Status strip(ir::Graph& graph) {
   return {};
 }
 
-Result<std::shared_ptr<engine::Engine>> engine_of(const tensorflow::GraphDef& graph,
+// What watches and orders (Assert, NoOp) needs TensorFlow, but no answer needs that: it is gone then.
+Result<tensorflow::ImportedModel> import_stripped(const tensorflow::GraphDef& graph,
                                                   const tensorflow::ImportOptions& import,
                                                   const engine::EngineOptions& options) {
   BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, tensorflow::import_graph(graph, import));
-  BLADE_ASSIGN_OR_RETURN(engine::Decisions decisions, stored_decisions(imported.engines));
-  // Only now: what watches and orders (Assert, NoOp) needs TensorFlow, but no answer needs that.
   BLADE_RETURN_IF_ERROR(options.reference_only ? strip(imported.graph) : run_whole_graph_passes(imported.graph));
   imported.graph.remove_dead_nodes();
-  BLADE_RETURN_IF_ERROR(tensorflow::refuse_foreign(imported.graph));
+  return imported;
+}
+
+Result<std::shared_ptr<engine::Engine>> engine_of(const tensorflow::GraphDef& graph, tensorflow::ImportOptions import,
+                                                  const engine::EngineOptions& options,
+                                                  std::vector<tensorflow::UnreadPlaceholder>* unread = nullptr) {
+  import.without_tensorflow = true;
+  BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, import_stripped(graph, import, options));
+  if (Status refused = tensorflow::refuse_foreign(imported.graph); !refused.ok()) {
+    // Perhaps only a default needs TensorFlow (training = true): then the placeholder is an input.
+    for (const tensorflow::UnreadPlaceholder& one : imported.unread) {
+      if (one.value != nullptr && one.value->dtype == ir::DType::kBool) import.fed.push_back(one.name);
+    }
+    if (import.fed.empty()) return refused;
+    BLADE_ASSIGN_OR_RETURN(imported, import_stripped(graph, import, options));
+    if (!tensorflow::refuse_foreign(imported.graph).ok()) return refused;
+  }
+  BLADE_ASSIGN_OR_RETURN(engine::Decisions decisions, stored_decisions(imported.engines));
+  if (unread != nullptr) *unread = std::move(imported.unread);
   return engine::Engine::create(std::move(imported.graph), std::move(decisions), options);
 }
 
@@ -91,7 +108,7 @@ Result<LoadedEngine> load_engine(const std::string& path, const Wanted& wanted, 
     const auto key = std::find(model.output_keys.begin(), model.output_keys.end(), name);
     if (key != model.output_keys.end()) name = model.outputs[static_cast<size_t>(key - model.output_keys.begin())];
   }
-  auto engine = engine_of(model.graph, import, options);
+  auto engine = engine_of(model.graph, import, options, &loaded.unread);
   if (!engine.ok()) return engine.status().with_context(path);
   loaded.engine = std::move(engine).value();
   for (const engine::TensorInfo& input : loaded.engine->inputs()) {
@@ -105,12 +122,14 @@ Result<LoadedEngine> load_engine(const std::string& path, const Wanted& wanted, 
 
 Result<std::shared_ptr<engine::Engine>> load_engine_from_graph(std::string_view graph_def,
                                                                const std::vector<std::string>& outputs,
+                                                               const std::map<std::string, ir::TensorPtr>& fixed,
                                                                const engine::EngineOptions& options) {
   BLADE_ASSIGN_OR_RETURN(
       const tensorflow::GraphDef graph,
       tensorflow::parse_graph_def(tensorflow::SharedBytes::borrow(graph_def), "the optimized graph"));
   tensorflow::ImportOptions import;
   import.outputs = outputs;
+  import.fixed = fixed;
   return engine_of(graph, import, options);
 }
 

@@ -1,6 +1,7 @@
 // From a model on disk to an engine, without TensorFlow: optimized and plain frozen graphs, SavedModels, engine files.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -23,14 +24,16 @@ struct Wanted {
 struct LoadedEngine {
   std::shared_ptr<engine::Engine> engine;
   std::vector<std::string> input_keys;  // one an input: its key in the SavedModel's signature, or ""
+  std::vector<tensorflow::UnreadPlaceholder> unread;
 };
 
 // Ops that Blade does not cover are an error that lists them.
 Result<LoadedEngine> load_engine(const std::string& path, const Wanted& wanted, const engine::EngineOptions& options);
 
-// The same from a serialized GraphDef, which must outlive the engine.
+// The same from a serialized GraphDef, which must outlive the engine; `fixed`: see tensorflow::ImportOptions.
 Result<std::shared_ptr<engine::Engine>> load_engine_from_graph(std::string_view graph_def,
                                                                const std::vector<std::string>& outputs,
+                                                               const std::map<std::string, ir::TensorPtr>& fixed,
                                                                const engine::EngineOptions& options);
 
 // Divides what the whole-graph passes have left, work estimated at `input_dims` (empty: guessed); what stays behind

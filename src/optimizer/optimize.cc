@@ -22,6 +22,7 @@
 #include "optimizer/rounding_outputs.h"
 #include "optimizer/runners.h"
 #include "optimizer/search.h"
+#include "optimizer/switches.h"
 #include "passes/pass.h"
 
 namespace blade::optimizer {
@@ -108,6 +109,7 @@ class Optimizer {
     }
     import_.outputs = options_.outputs.empty() ? model_.outputs : options_.outputs;
     BLADE_ASSIGN_OR_RETURN(imported_, tensorflow::import_graph(model_.graph, import_));
+    BLADE_RETURN_IF_ERROR(fix_switches());
     BLADE_RETURN_IF_ERROR(refuse_variables());
     report_.inferred = imported_.notes;
     widen_tolerance();
@@ -129,6 +131,20 @@ class Optimizer {
     }
     report_.original_bytes = original_.size();
     return options_.output.empty() ? Status() : check_output_space(options_.output, original_.size());
+  }
+
+  Status fix_switches() {
+    const auto switches = constant_switches(imported_.graph, test_data_);
+    if (switches.empty() || !load_tensorflow(options_.tensorflow_dir).ok()) return {};
+    import_.fixed = switches;
+    BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel fixed, tensorflow::import_graph(model_.graph, import_));
+    if (nodes_left(fixed.graph) < nodes_left(imported_.graph)) {
+      imported_ = std::move(fixed);
+      for (const auto& one : switches) report_.messages.push_back(about_switch(one.first, *one.second));
+    } else {
+      import_.fixed.clear();
+    }
+    return {};
   }
 
   // Variables of training that no output needs are no harm.
@@ -188,6 +204,7 @@ class Optimizer {
         const std::string name = node_name(value.name);
         const bool is_input =
             std::any_of(inputs_.begin(), inputs_.end(), [&](const auto& i) { return i.name == name; });
+        if (import_.fixed.contains(name)) return true;
         return !is_input && std::any_of(imported_.source->nodes.begin(), imported_.source->nodes.end(),
                                         [&](const auto& n) { return n->name == name && n->op == "Placeholder"; });
       });
@@ -223,7 +240,8 @@ class Optimizer {
   }
 
   SessionConfig session_config(bool as_written) const {
-    SessionConfig config{options_.num_threads, as_written, {}};
+    SessionConfig config{options_.num_threads, as_written, {}, {}};
+    for (const auto& [name, value] : import_.fixed) config.fixed.push_back({name + ":0", value});
     for (const tensorflow::NodeDef& node : imported_.source->nodes) {
       if (tensorflow::is_table_initializer(node)) config.initializers.push_back(node->name);
     }
@@ -362,7 +380,8 @@ class Optimizer {
       const SessionConfig config = session_config(/*as_written=*/is_one_engine());
       BLADE_ASSIGN_OR_RETURN(optimized, make_tensorflow_runner(*api_, graph_def, config, output_tensors_));
     } else {
-      BLADE_ASSIGN_OR_RETURN(auto engine, load_engine_from_graph(graph_def, report_.outputs, engine_options()));
+      BLADE_ASSIGN_OR_RETURN(auto engine,
+                             load_engine_from_graph(graph_def, report_.outputs, import_.fixed, engine_options()));
       optimized = make_engine_runner(std::move(engine));
     }
     for (size_t i = 0; i < feeds_.size(); ++i) {

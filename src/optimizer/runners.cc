@@ -6,18 +6,24 @@ namespace {
 
 class TensorFlowRunner : public Runner {
  public:
-  TensorFlowRunner(std::unique_ptr<TensorFlowSession> session, std::vector<std::string> outputs)
-      : session_(std::move(session)), outputs_(std::move(outputs)) {}
+  TensorFlowRunner(std::unique_ptr<TensorFlowSession> session, Feed fixed, std::vector<std::string> outputs)
+      : session_(std::move(session)), fixed_(std::move(fixed)), outputs_(std::move(outputs)) {}
 
-  Result<std::vector<ir::TensorPtr>> outputs(const Feed& feed) override { return session_->run(feed, outputs_); }
+  Result<std::vector<ir::TensorPtr>> outputs(const Feed& feed) override { return session_->run(whole(feed), outputs_); }
 
   Result<Runnable> runnable(const Feed& feed) override {
-    BLADE_ASSIGN_OR_RETURN(std::shared_ptr<TensorFlowSession::Call> call, session_->prepare(feed, outputs_));
+    BLADE_ASSIGN_OR_RETURN(std::shared_ptr<TensorFlowSession::Call> call, session_->prepare(whole(feed), outputs_));
     return Runnable([call] { return call->run(); });
   }
 
  private:
+  Feed whole(Feed feed) const {
+    feed.insert(feed.end(), fixed_.begin(), fixed_.end());
+    return feed;
+  }
+
   std::unique_ptr<TensorFlowSession> session_;
+  Feed fixed_;  // what is fed beside the model's inputs
   std::vector<std::string> outputs_;
 };
 
@@ -77,7 +83,8 @@ class EngineRunner : public Runner {
 Result<std::unique_ptr<Runner>> make_tensorflow_runner(const TensorFlowApi& api, std::string_view graph_def,
                                                        const SessionConfig& config, std::vector<std::string> outputs) {
   BLADE_ASSIGN_OR_RETURN(std::unique_ptr<TensorFlowSession> session, TensorFlowSession::create(api, graph_def, config));
-  return std::unique_ptr<Runner>(std::make_unique<TensorFlowRunner>(std::move(session), std::move(outputs)));
+  return std::unique_ptr<Runner>(
+      std::make_unique<TensorFlowRunner>(std::move(session), config.fixed, std::move(outputs)));
 }
 
 std::unique_ptr<Runner> make_engine_runner(std::shared_ptr<engine::Engine> engine) {

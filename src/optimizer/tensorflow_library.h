@@ -97,6 +97,7 @@ struct SessionConfig {
   bool as_written = false;  // no graph rewriting at all: the reference for accuracy
   // Nodes to run once before anything else: what fills lookup tables.
   std::vector<std::string> initializers;
+  std::vector<NamedTensor> fixed;  // fed in every run beside the inputs
 };
 
 // The type (TensorFlow's number) and shape that TensorFlow infers for a tensor.

@@ -66,6 +66,31 @@ TEST_F(CapiTest, DescribesInputsAndOutputs) {
   EXPECT_EQ(blade_engine_output(engine_, -1, &description), nullptr);
   EXPECT_EQ(blade_engine_input_key(engine_, 0), nullptr) << "a frozen graph has no signature";
   EXPECT_EQ(blade_engine_input_key(engine_, 7), nullptr);
+  EXPECT_EQ(blade_engine_unread_input(engine_, 0, nullptr), nullptr);
+}
+
+TEST(CapiUnreadInputs, NamesPlaceholdersWithTheirBuiltInValues) {
+  ModelFile file(
+      "node { name: 'x' op: 'Placeholder' attr { key: 'dtype' value { type: DT_FLOAT } } }\n"
+      "node { name: 'labels' op: 'Placeholder' attr { key: 'dtype' value { type: DT_INT64 } } }\n"
+      "node { name: 'half' op: 'Const' attr { key: 'dtype' value { type: DT_FLOAT } }\n"
+      "  attr { key: 'value' value { tensor { dtype: DT_FLOAT tensor_shape { } float_val: 0.5 } } } }\n"
+      "node { name: 'scale' op: 'PlaceholderWithDefault' input: 'half' attr { key: 'dtype' value { type: DT_FLOAT } }\n"
+      "  attr { key: 'shape' value { shape { } } } }\n"
+      "node { name: 'y' op: 'Mul' input: 'x' input: 'scale' attr { key: 'T' value { type: DT_FLOAT } } }\n",
+      ".pbtxt");
+  blade_engine* engine = nullptr;
+  ASSERT_EQ(blade_engine_load(file.path(), nullptr, &engine), BLADE_OK) << blade_last_error();
+  ASSERT_EQ(blade_engine_num_inputs(engine), 1);
+  blade_tensor value;
+  EXPECT_STREQ(blade_engine_unread_input(engine, 0, &value), "labels");
+  EXPECT_EQ(value.dtype, BLADE_INVALID_DTYPE);
+  ASSERT_STREQ(blade_engine_unread_input(engine, 1, &value), "scale");
+  ASSERT_EQ(value.dtype, BLADE_FLOAT32);
+  EXPECT_EQ(value.rank, 0);
+  EXPECT_EQ(*static_cast<const float*>(value.data), 0.5F);
+  EXPECT_EQ(blade_engine_unread_input(engine, 2, &value), nullptr);
+  blade_engine_free(engine);
 }
 
 TEST_F(CapiTest, PreparesAndRunsInCallerMemory) {

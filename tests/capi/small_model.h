@@ -71,7 +71,8 @@ inline std::vector<float> expected_y(const std::vector<float>& x) {
 // The model as a file, gone with this object.
 class ModelFile {
  public:
-  explicit ModelFile(const std::string& content = small_graph_def()) : path_(folder_.file("model.pb")) {
+  explicit ModelFile(const std::string& content = small_graph_def(), const std::string& suffix = ".pb")
+      : path_(folder_.file("model" + suffix)) {
     std::ofstream(path_, std::ios::binary) << content;
   }
   const char* path() const { return path_.c_str(); }

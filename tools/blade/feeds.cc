@@ -55,12 +55,21 @@ std::string input_names(const Engine& engine) {
   return names.empty() ? "none" : names;
 }
 
+// A placeholder that a session could be fed, and no output needs.
+bool is_unread(const Engine& engine, const std::string& name) {
+  blade_tensor value;
+  for (int32_t i = 0; const char* unread = blade_engine_unread_input(engine.get(), i, &value); ++i) {
+    if (name == unread) return value.dtype == BLADE_INVALID_DTYPE;
+  }
+  return false;
+}
+
 // An option that names no input is a slip of the user's, not something to leave out.
 void check_names(const Engine& engine, const std::vector<std::string>& names, const std::string& option) {
   for (const std::string& name : names) {
     const auto is_it = [&](const Engine::Info& info) { return node_name(info.name) == name; };
     const std::vector<Engine::Info> infos = engine.inputs();
-    if (std::any_of(infos.begin(), infos.end(), is_it)) continue;
+    if (std::any_of(infos.begin(), infos.end(), is_it) || is_unread(engine, name)) continue;
     throw Error(BLADE_INVALID_ARGUMENT, option + " names '" + name +
                                             "', which is no input of the model; its inputs are " + input_names(engine));
   }

@@ -11,11 +11,12 @@
 
 #include "backends/kernel.h"
 #include "base/checked_math.h"
+#include "base/even_tasks.h"
 
 namespace blade::backends::cpu {
 
 // Below this much work (in units of about a fifth of a nanosecond) waking other threads costs more than it saves.
-inline constexpr int64_t kMinWorkPerTask = 20'000;
+inline constexpr int64_t kMinWorkPerTask = 4'000;
 
 // Calls fn(begin, end) on disjoint ranges that cover [0, count); `work` is the cost of one item, where an element that
 // is only loaded and stored costs 1.
@@ -24,10 +25,9 @@ void parallel_ranges(ThreadPool* pool, int64_t count, double work, Fn&& fn) {
   if (count <= 0) return;
   const double total = static_cast<double>(count) * work;
   const int threads = pool == nullptr ? 1 : pool->num_threads();
-  // Two tasks a thread, so that a thread that starts late leaves something to steal.
-  const auto worth = static_cast<int64_t>(total / kMinWorkPerTask);
-  const int64_t tasks = std::min({count, worth, static_cast<int64_t>(threads) * 2});
-  if (tasks <= 1 || threads == 1) {
+  const int64_t tasks =
+      even_tasks(static_cast<int64_t>(std::min(total / kMinWorkPerTask, 2.0 * threads)), threads, count);
+  if (tasks <= 1) {
     fn(int64_t{0}, count);
     return;
   }

@@ -35,8 +35,9 @@ class GraphImporter {
   // importer_control_flow.cc
   // Inside loops and branches, what runs is what the results need: nobody waits for checks and prints.
   void drop_checks();
-  PartImporter part_importer() const;
-  static const ImportOptions& inside_options();
+  // `may_fail`: see ImportOptions::without_tensorflow.
+  PartImporter part_importer(bool may_fail) const;
+  static const ImportOptions& inside_options(bool without_tensorflow);
   void add_operands(const SubSource& part, const std::vector<Argument>& operands);
   // Imaginary part of a complex number; zeros where there is none.
   Result<ir::ValueId> imaginary_part(int node, ir::ValueId real);
@@ -61,10 +62,14 @@ class GraphImporter {
   Result<SubSource> source_of(const NodeDef& def, const char* attr, const char* suffix, size_t inputs) const;
   Result<std::vector<ir::ValueId>> add_functional(int node);
   Status import_functional(int node);
+  // In the place of an op that Blade does not have: of its type and shape, but a run that gets there is an error.
+  Status add_failing(int node, const OpSpec& spec);
 
   // importer_interface.cc
   std::vector<std::string> placeholder_names() const;
   bool is_fed(const std::string& node) const;
+  bool needs_tensorflow_for_default(int node) const;
+  void find_unread();
   Status choose_inputs();
   Status add_input(TensorRef ref, const std::string& tensor);
   Result<ir::Shape> input_shape(const NodeDef& node, const std::string& tensor);
@@ -86,6 +91,7 @@ class GraphImporter {
   void set_value(int node, int port, ir::ValueId id);
   Status import_node(int node);
   bool has_stored_default(int node) const;
+  Status import_fixed(int node, const ir::TensorPtr& value);
   Status import_constant(int node);
   Status add_complex_constant(int node, const TensorData& data);
   // The value of an input; what stands for it, where the node knows what to do with that.
@@ -123,7 +129,9 @@ class GraphImporter {
   std::unordered_map<ir::ValueId, DataType> stand_ins_;
   std::unordered_map<ir::ValueId, ir::ValueId> imaginary_;
   static constexpr int kMaxDepth = 24;
-  int depth_ = 0;  // of loops and conditionals around this part
+  int depth_ = 0;          // of loops and conditionals around this part
+  bool may_fail_ = false;  // it is a branch, of which see ImportOptions::without_tensorflow
+  std::unordered_set<ir::NodeId> failing_;
   std::vector<TensorRef> outputs_;
   std::vector<bool> needed_;                    // by an output
   std::vector<char> waited_for_;                // by a control edge of a needed node

@@ -27,6 +27,23 @@ bool takes_stand_ins(const NodeDef& node) {
   return is_complex(node) || node->op == "QuantizeV2" || node->op == "Dequantize" || node->op == "Bitcast";
 }
 
+// Random numbers of a shape that the first operand says.
+bool is_random(const NodeDef& node) {
+  static constexpr const char* kOps[] = {"RandomUniform",
+                                         "RandomUniformInt",
+                                         "RandomStandardNormal",
+                                         "TruncatedNormal",
+                                         "StatelessRandomUniform",
+                                         "StatelessRandomNormal",
+                                         "StatelessTruncatedNormal",
+                                         "StatelessRandomUniformV2",
+                                         "StatelessRandomNormalV2",
+                                         "StatelessRandomUniformInt",
+                                         "StatelessTruncatedNormalV2",
+                                         "ParameterizedTruncatedNormal"};
+  return std::any_of(std::begin(kOps), std::end(kOps), [&](const char* op) { return node->op == op; });
+}
+
 std::string about(const NodeDef& node) { return "node '" + node->name + "' (" + node->op + ")"; }
 }  // namespace
 
@@ -36,6 +53,7 @@ Result<ImportedModel> GraphImporter::run() {
   BLADE_RETURN_IF_ERROR(choose_inputs());
   BLADE_RETURN_IF_ERROR(import_all());
   BLADE_RETURN_IF_ERROR(set_outputs());
+  find_unread();
   find_single_engine();
   model_.source = std::move(source_);
   return std::move(model_);
@@ -113,6 +131,8 @@ void GraphImporter::set_value(int node, int port, ir::ValueId id) {
 Status GraphImporter::import_node(int node) {
   const NodeDef& def = node_at(node);
   if (is_placeholder(def) && value({node, 0}) != ir::kNone) return Status();
+  if (const auto fixed = options_.fixed.find(def->name); fixed != options_.fixed.end() && is_placeholder(def))
+    return import_fixed(node, fixed->second);
   if (needs_feed(def)) {
     if (needed_[node]) {
       return invalid_argument("the outputs need the placeholder '" + def->name +
@@ -137,6 +157,7 @@ Status GraphImporter::import_node(int node) {
   if (calls_parts(def)) return import_functional(node);
   const OpSpec* spec = find_op(def->op);
   if (spec == nullptr) return add_foreign(node, "Blade does not know the op " + def->op);
+  if (spec->lower == nullptr && may_fail_ && is_random(def)) return add_failing(node, *spec);
   if (spec->lower == nullptr) return add_foreign(node, spec->reason);
   return lower(node, *spec);
 }
@@ -149,6 +170,18 @@ bool GraphImporter::has_stored_default(int node) const {
     if (node_at(node)->op != "Identity") return false;
   }
   return false;
+}
+
+Status GraphImporter::import_fixed(int node, const ir::TensorPtr& value) {
+  const ir::NodeId first = model_.graph.num_node_slots();
+  LowerContext context(model_.graph, inference_, node_at(node), node, {}, {});
+  BLADE_ASSIGN_OR_RETURN(const ir::ValueId result,
+                         context.emit(ir::Op::kIdentity, "", {context.add_constant(value)},
+                                      ir::IdentityAttrs{ir::IdentityKind::kPlaceholderWithDefault}));
+  keep_new_nodes(node, first, foreign_controls(node));
+  set_result({node, 0}, result);
+  model_.fixed.emplace(node_at(node)->name, value);
+  return {};
 }
 
 Status GraphImporter::import_constant(int node) {

@@ -27,6 +27,9 @@ struct ImportOptions {
   std::vector<std::string> inputs;
   // Names that the user has values for: where `inputs` is empty, a PlaceholderWithDefault among them is an input, too.
   std::vector<std::string> fed;
+  // By node name: placeholders that are no inputs, since the engines are built for one value of them. In a session a
+  // run that feeds another takes the original graph.
+  std::map<std::string, ir::TensorPtr> fixed;
   // In a session a run may feed any PlaceholderWithDefault: one whose default is computed then bounds regions.
   bool may_feed_defaults = false;
   // Empty: every node that nothing reads (but constants, inputs and nodes without outputs).
@@ -35,6 +38,10 @@ struct ImportOptions {
   std::map<std::string, std::vector<int64_t>> input_shapes;
   // By tensor name ("decode:0"): what TensorFlow says of its own nodes' results.
   std::map<std::string, KnownTensor> known_tensors;
+  // There is no TensorFlow to leave nodes to. A placeholder whose default only TensorFlow could compute is an input.
+  // Random ops inside the branches of conditionals are taken in, and a run that takes such a branch is an error: as a
+  // rule they are the dropout of a branch for training.
+  bool without_tensorflow = false;
   // false: a Foreign node that an output needs is an error that lists the reasons.
   bool allow_foreign = true;
 };
@@ -45,11 +52,19 @@ struct SourceConstant {
   ir::TensorPtr tensor;
 };
 
+// A placeholder that is no input of the model.
+struct UnreadPlaceholder {
+  std::string name;
+  ir::TensorPtr value;  // the default that is built in; null where no output needs the placeholder
+};
+
 struct ImportedModel {
   ir::Graph graph;                              // Node::origin is an index into source's nodes
   GraphDef source;                              // the graph with function calls inlined
   std::vector<std::string> inputs;              // tensor names ("input:0"), in the order of graph.inputs()
   std::vector<std::string> outputs;             // the same for graph.outputs()
+  std::vector<UnreadPlaceholder> unread;        // what a session could be fed beside the inputs
+  std::map<std::string, ir::TensorPtr> fixed;   // see ImportOptions
   std::vector<char> foreign;                    // one entry a source node: 1 where it stays in TensorFlow
   std::map<std::string, DataType> known_types;  // of ImportOptions::known_tensors
   std::vector<SourceConstant> constants;

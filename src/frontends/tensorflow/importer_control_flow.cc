@@ -24,7 +24,7 @@ Result<ImportedPart> GraphImporter::run_part(const SubSource& part, const std::v
   for (ir::NodeId id = 0; id < model_.graph.num_node_slots(); ++id) {
     if (!model_.graph.is_live(id)) continue;
     const ir::Node& node = model_.graph.node(id);
-    if (node.op == ir::Op::kForeign) {
+    if (node.op == ir::Op::kForeign && !failing_.contains(id)) {
       const auto& attrs = node.get<ir::ForeignAttrs>();
       return unimplemented("'" + node.name + "' (" + attrs.source_op +
                            ") inside it stays in TensorFlow: " + attrs.reason);
@@ -131,18 +131,25 @@ void GraphImporter::drop_checks() {
   model_.graph.remove_dead_nodes();
 }
 
-PartImporter GraphImporter::part_importer() const {
-  return [this](const SubSource& part, const std::vector<Argument>& operands, int roots) -> Result<ImportedPart> {
+PartImporter GraphImporter::part_importer(bool may_fail) const {
+  return [this, may_fail](const SubSource& part, const std::vector<Argument>& operands,
+                          int roots) -> Result<ImportedPart> {
     if (depth_ >= kMaxDepth) return unimplemented("loops and conditionals are nested too deep");
-    GraphImporter inside(FlatGraph{part.graph, {}, {}}, inside_options());
+    GraphImporter inside(FlatGraph{part.graph, {}, {}}, inside_options(options_.without_tensorflow));
     inside.depth_ = depth_ + 1;
+    inside.may_fail_ = may_fail;
     return inside.run_part(part, operands, roots);
   };
 }
 
-const ImportOptions& GraphImporter::inside_options() {
-  static const ImportOptions options;
-  return options;
+const ImportOptions& GraphImporter::inside_options(bool without_tensorflow) {
+  static const ImportOptions strict;
+  static const ImportOptions lenient = [] {
+    ImportOptions options;
+    options.without_tensorflow = true;
+    return options;
+  }();
+  return without_tensorflow ? lenient : strict;
 }
 
 Result<std::vector<ir::ValueId>> GraphImporter::add_loop(int node, const SubSource& condition, const SubSource& body,
@@ -150,7 +157,8 @@ Result<std::vector<ir::ValueId>> GraphImporter::add_loop(int node, const SubSour
   int roots = 0;
   const size_t source_variables = variables;
   BLADE_ASSIGN_OR_RETURN(const std::vector<Argument> arguments, arguments_for(node, operands, &variables, &roots));
-  BLADE_ASSIGN_OR_RETURN(ImportedLoop loop, import_loop(part_importer(), condition, body, arguments, variables, roots));
+  BLADE_ASSIGN_OR_RETURN(ImportedLoop loop,
+                         import_loop(part_importer(may_fail_), condition, body, arguments, variables, roots));
   LowerContext context(model_.graph, inference_, node_at(node), node, {}, {});
   std::vector<ir::ValueId> inputs;
   for (int i : loop.operands) {
@@ -197,7 +205,8 @@ Result<std::vector<ir::ValueId>> GraphImporter::add_branches(int node, ir::Value
   int roots = 0;
   size_t variables = operands.size();
   BLADE_ASSIGN_OR_RETURN(const std::vector<Argument> arguments, arguments_for(node, operands, &variables, &roots));
-  BLADE_ASSIGN_OR_RETURN(ImportedBranches imported, import_branches(part_importer(), branches, arguments, roots));
+  BLADE_ASSIGN_OR_RETURN(ImportedBranches imported,
+                         import_branches(part_importer(options_.without_tensorflow), branches, arguments, roots));
   LowerContext context(model_.graph, inference_, node_at(node), node, {}, {});
   std::vector<ir::ValueId> inputs = {condition};
   for (int i : imported.operands) inputs.push_back(operands[i]);
@@ -312,6 +321,29 @@ Status GraphImporter::import_functional(int node) {
   }
   keep_new_nodes(node, first, foreign_controls(node));
   for (size_t i = 0; i < results->size(); ++i) set_result({node, static_cast<int>(i)}, (*results)[i]);
+  return {};
+}
+
+Status GraphImporter::add_failing(int node, const OpSpec& spec) {
+  const NodeDef& def = node_at(node);
+  BLADE_ASSIGN_OR_RETURN(const std::vector<DataType> types, tensor_types(spec.outputs, def));
+  const ir::ValueId dims = value(index_.inputs(node)[0]);
+  if (dims == ir::kNone || to_ir(types[0]) == ir::DType::kOpaque) return add_foreign(node, spec.reason);
+  const ir::NodeId first = model_.graph.num_node_slots();
+  const ir::Node& added = model_.graph.add_node(ir::Op::kForeign, model_.graph.unique_name(def->name), {}, 1,
+                                                ir::ForeignAttrs{def->op, spec.reason, false});
+  ir::Value& number = model_.graph.value(added.outputs[0]);
+  number.dtype = to_ir(types[0]);
+  number.shape = ir::Shape::of({});
+  LowerContext context(model_.graph, inference_, def, node, {}, {});
+  auto result = context.emit(ir::Op::kFill, "", {dims, number.id}, ir::EmptyAttrs{});
+  if (!result.ok()) {
+    BLADE_RETURN_IF_ERROR(gave_up(result.status(), first).status());
+    return add_foreign(node, spec.reason);
+  }
+  failing_.insert(first);
+  keep_new_nodes(node, first, foreign_controls(node));
+  set_result({node, 0}, *result);
   return {};
 }
 

@@ -19,20 +19,60 @@ bool GraphImporter::is_fed(const std::string& node) const {
                      [&](const std::string& name) { return parse_input(name).node == node; });
 }
 
+bool GraphImporter::needs_tensorflow_for_default(int node) const {
+  if (!options_.without_tensorflow || node_at(node)->op != "PlaceholderWithDefault") return false;
+  const std::vector<bool> needed = index_.ancestors(index_.inputs(node), [](const TensorRef&) { return false; });
+  for (int i = 0; i < index_.size(); ++i) {
+    if (!needed[i] || node_at(i)->op == "Const" || needs_feed(node_at(i))) continue;
+    const OpSpec* spec = find_op(node_at(i)->op);
+    if (spec == nullptr || spec->lower == nullptr) return true;
+  }
+  return false;
+}
+
+void GraphImporter::find_unread() {
+  const auto is_input = [&](const TensorRef& ref) {
+    const std::string tensor = tensor_name(node_at(ref.node), ref.port);
+    return std::find(model_.inputs.begin(), model_.inputs.end(), tensor) != model_.inputs.end();
+  };
+  const std::vector<bool> needed = index_.ancestors(outputs_, is_input);
+  for (int i = 0; i < index_.size(); ++i) {
+    const NodeDef& node = node_at(i);
+    if (!is_placeholder(node) || is_input({i, 0})) continue;
+    ir::TensorPtr value;
+    if (needed[i]) {
+      const ir::ValueId id = this->value({i, 0});
+      if (id != ir::kNone) value = model_.graph.value(ir::behind_identities(model_.graph, id)).constant;
+      if (value == nullptr) continue;
+    }
+    model_.unread.push_back({node->name, std::move(value)});
+  }
+}
+
 Status GraphImporter::choose_inputs() {
   std::vector<std::string> names = options_.inputs;
   if (names.empty()) {
     // Labels, say, or what freezing puts where a loop has an operand that it never uses, are no inputs.
-    const std::vector<bool> needed = index_.ancestors(outputs_, [](const TensorRef&) { return false; });
+    std::vector<char> has_value(index_.size(), 0);
     for (int i = 0; i < index_.size(); ++i) {
       const NodeDef& node = source_->nodes[i];
-      const bool has_value = needs_feed(node) || (is_placeholder(node) && is_fed(node->name));
-      if (needed[i] && has_value) names.push_back(node->name);
+      has_value[i] =
+          is_placeholder(node) && (needs_feed(node) || is_fed(node->name) || needs_tensorflow_for_default(i));
+    }
+    std::vector<char> read(index_.size(), 0);  // what a default is made of counts only where that is no input
+    const std::vector<bool> needed = index_.ancestors(outputs_, [&](const TensorRef& ref) {
+      read[ref.node] = 1;
+      return has_value[ref.node] != 0;
+    });
+    for (int i = 0; i < index_.size(); ++i) {
+      if ((read[i] || needed[i]) && has_value[i]) names.push_back(source_->nodes[i]->name);
     }
     std::string list;
     for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
     model_.notes.push_back("inputs inferred from the placeholders: " + (list.empty() ? "none" : list));
   }
+  std::erase_if(names,
+                [&](const std::string& name) { return options_.fixed.contains(std::string(parse_input(name).node)); });
   std::vector<std::string> candidates = placeholder_names();
   std::unordered_set<std::string> seen;
   for (const std::string& name : names) {

@@ -125,6 +125,7 @@ class Writer {
   }
 
   bool has_default(int node) const {
+    if (model_.fixed.contains(node_at(node)->name)) return true;
     return node_at(node)->op == "PlaceholderWithDefault" &&
            std::none_of(model_.inputs.begin(), model_.inputs.end(),
                         [&](const std::string& input) { return index_.find(parse_input(input).node) == node; });
@@ -301,16 +302,25 @@ class Writer {
     return make_node(std::move(name), "Const", {}, std::move(attrs));
   }
 
-  // The engine knows the defaults of placeholders only, so the guard compares what they give with those.
-  NodeDef in_profile(const RegionFunctions& functions, std::string name, std::vector<std::string> inputs,
-                     std::vector<DataType> types) const {
+  // What the engine takes for the value of a placeholder that a run may feed: its default, or the one that is fixed.
+  Result<std::string> assumed_value(int node, const std::string& guard) {
+    const auto fixed = model_.fixed.find(node_at(node)->name);
+    if (fixed == model_.fixed.end()) return plans_[node].inputs[0];
+    std::string name = guard + "/" + std::to_string(node);
+    BLADE_ASSIGN_OR_RETURN(nodes_.emplace_back(), dense_const(name, *fixed->second));
+    return name;
+  }
+
+  // The engine knows such values only, so the guard compares what the placeholders give with those.
+  Result<NodeDef> in_profile(const RegionFunctions& functions, std::string name, std::vector<std::string> inputs,
+                             std::vector<DataType> types) {
     std::vector<std::string> defaults;
     std::vector<DataType> default_types;
     for (size_t i = 0; i < functions.extra_inputs.size(); ++i) {
       const int node = index_.find(parse_input(functions.extra_inputs[i]).node);
       if (!has_default(node)) continue;
       inputs.push_back(short_name(functions.extra_inputs[i]));
-      defaults.push_back(plans_[node].inputs[0]);
+      BLADE_ASSIGN_OR_RETURN(defaults.emplace_back(), assumed_value(node, name));
       default_types.push_back(functions.input_types[1 + types.size() + i]);
     }
     inputs.insert(inputs.end(), defaults.begin(), defaults.end());
@@ -341,7 +351,7 @@ class Writer {
         make_node(name, "BladeEngineFile", std::move(pieces), {{"N", AttrValue::of_int(static_cast<int64_t>(count))}}));
   }
 
-  void write_region(size_t r) {
+  Status write_region(size_t r) {
     const RegionToWrite& region = regions_[r];
     const RegionFunctions& functions = functions_[r];
     std::string suffix = std::to_string(numbers_[r]), engine = "blade/engine_" + suffix;
@@ -350,7 +360,8 @@ class Writer {
     for (const BoundaryTensor& input : region.inputs) inputs.push_back(short_name(input.name));
     std::vector<DataType> types(functions.input_types.begin() + 1,
                                 functions.input_types.begin() + 1 + static_cast<std::ptrdiff_t>(region.inputs.size()));
-    nodes_.push_back(in_profile(functions, "blade/in_profile_" + suffix, inputs, types));
+    BLADE_ASSIGN_OR_RETURN(NodeDef guard, in_profile(functions, "blade/in_profile_" + suffix, inputs, types));
+    nodes_.push_back(std::move(guard));
 
     inputs.insert(inputs.begin(), "blade/in_profile_" + suffix);
     for (const std::string& extra : functions.extra_inputs) inputs.push_back(short_name(extra));
@@ -366,6 +377,7 @@ class Writer {
     attrs.emplace("output_shapes", AttrValue::of_shapes(std::move(shapes)));
     attrs.emplace("_lower_using_switch_merge", AttrValue::of_bool(true));
     nodes_.push_back(make_node("blade/region_" + suffix, "StatelessIf", std::move(inputs), std::move(attrs)));
+    return {};
   }
 
   std::string region_tensor(const std::pair<size_t, size_t>& made) const {
@@ -389,11 +401,11 @@ class Writer {
     return make_node(node_at(node)->name, one ? "Identity" : "IdentityN", std::move(inputs), std::move(attrs));
   }
 
-  Result<NodeDef> folded(int node, const ir::Tensor& tensor) const {
+  static Result<NodeDef> dense_const(std::string name, const ir::Tensor& tensor) {
     DataType type = from_ir(tensor.dtype);
-    if (type == DataType::kInvalid) return internal_error("the folded '" + node_at(node)->name + "' has no type");
+    if (type == DataType::kInvalid) return internal_error("the constant '" + name + "' has no type");
     SharedBytes bytes(tensor.owner, {reinterpret_cast<const char*>(tensor.data), tensor.bytes});
-    return make_const(node_at(node)->name, TensorProto::from_dense(type, tensor.dims, std::move(bytes)), type);
+    return make_const(std::move(name), TensorProto::from_dense(type, tensor.dims, std::move(bytes)), type);
   }
 
   Result<NodeDef> alias(int node) const {
@@ -416,7 +428,7 @@ class Writer {
       BLADE_ASSIGN_OR_RETURN(NodeDef out, alias(node));
       nodes_.push_back(std::move(out));
     } else if (plan.folded != ir::kNone) {
-      BLADE_ASSIGN_OR_RETURN(NodeDef out, folded(node, *graph_.value(plan.folded).constant));
+      BLADE_ASSIGN_OR_RETURN(NodeDef out, dense_const(node_at(node)->name, *graph_.value(plan.folded).constant));
       out.edit().inputs = plan.inputs;
       nodes_.push_back(std::move(out));
     }
@@ -507,7 +519,7 @@ class Writer {
       if (node_at(node)->op.starts_with("Placeholder")) BLADE_RETURN_IF_ERROR(write_node(node));
     }
     for (size_t r = 0; r < regions_.size(); ++r) {
-      if (region_used_[r]) write_region(r);
+      if (region_used_[r]) BLADE_RETURN_IF_ERROR(write_region(r));
     }
     for (int node = 0; node < index_.size(); ++node) {
       if (!node_at(node)->op.starts_with("Placeholder")) BLADE_RETURN_IF_ERROR(write_node(node));

@@ -242,6 +242,7 @@ struct Walk {
     a.gate = e.gate;
     a.residual_last = e.residual_last;
     a.row_pitch = job.pitch;
+    a.results_stay = job.results_stay;
     return a;
   }
 
@@ -533,7 +534,8 @@ void run_tile_range(const TileJob<T>& job, const TileRange& range, std::type_ide
   Walk<T> walk{job, find_rows, scratch};
   const int64_t panel_bytes = job.b.k * job.b.width() * int64_t{sizeof(float)};
   const bool resident = (range.last_panel - range.first_panel) * panel_bytes <= kResidentPanelBytes;
-  if (resident && range.last_tile - range.first_tile >= kManyTiles) {
+  const bool one_call = job.stretch > 0 && job.b.panels() == 1;
+  if (resident && (one_call || range.last_tile - range.first_tile >= kManyTiles)) {
     walk.tile_by_tile(range);
   } else {
     walk.panel_by_panel(range);

@@ -1,0 +1,54 @@
+// Finds the switches of a model that its test data never turns.
+#include "optimizer/switches.h"
+
+#include <algorithm>
+
+namespace blade::optimizer {
+namespace {
+
+std::string node_of(const std::string& tensor) { return tensor.substr(0, tensor.find(':')); }
+
+// The value of the input in the feed; null where it has none, or more than one element.
+ir::TensorPtr one_boolean(const Feed& feed, const std::string& node) {
+  const auto found =
+      std::find_if(feed.begin(), feed.end(), [&](const NamedTensor& one) { return node_of(one.name) == node; });
+  if (found == feed.end() || found->tensor->dtype != ir::DType::kBool || !found->tensor->dims.empty()) return nullptr;
+  return found->tensor;
+}
+
+bool is_on(const ir::Tensor& value) { return value.as<uint8_t>()[0] != 0; }
+
+}  // namespace
+
+std::map<std::string, ir::TensorPtr> constant_switches(const ir::Graph& graph, const std::vector<Feed>& test_data) {
+  std::map<std::string, ir::TensorPtr> switches;
+  if (test_data.empty() || nodes_left(graph) == 0) return switches;
+  for (const ir::ValueId id : graph.inputs()) {
+    if (graph.value(id).dtype != ir::DType::kBool) continue;
+    const std::string node = node_of(graph.value(id).name);
+    const ir::TensorPtr first = one_boolean(test_data[0], node);
+    const bool same = first != nullptr && std::all_of(test_data.begin(), test_data.end(), [&](const Feed& feed) {
+                        const ir::TensorPtr value = one_boolean(feed, node);
+                        return value != nullptr && is_on(*value) == is_on(*first);
+                      });
+    if (same) switches.emplace(node, first);
+  }
+  return switches;
+}
+
+int nodes_left(const ir::Graph& graph) {
+  const std::vector<bool> needed = ir::nodes_that_outputs_need(graph);
+  int count = 0;
+  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
+    if (needed[id] && graph.node(id).op == ir::Op::kForeign) ++count;
+  }
+  return count;
+}
+
+std::string about_switch(const std::string& name, const ir::Tensor& value) {
+  return "'" + name + "' is " + (is_on(value) ? "True" : "False") +
+         " in all test data, and what another value needs stays in TensorFlow: the engines are built for it, and a run "
+         "that feeds another takes the original graph";
+}
+
+}  // namespace blade::optimizer

@@ -1,0 +1,133 @@
+"""Placeholders that say whether a model is being trained, and the dropout behind them: random ops stay in TensorFlow."""
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+import tiny_models
+
+import blade
+import blade.runtime.tensorflow as runtime
+
+X = np.random.default_rng(4).uniform(0, 1, (2, 16)).astype(np.float32)
+
+
+@pytest.fixture(params=["switch and merge", "functional"])
+def conditionals(request):
+    (tf.disable_control_flow_v2 if request.param == "switch and merge" else tf.enable_control_flow_v2)()
+    yield
+    tf.enable_control_flow_v2()
+
+
+def dropout_net(switch):
+    """'x' [?, 16] -> 'y', with dropout where the tensor is true that `switch` makes."""
+    with tf.Graph().as_default() as graph:
+        y = tf.placeholder(tf.float32, [None, 16], name="x")
+        training = switch()
+        tf.placeholder(tf.int64, [None], name="labels")
+        for width in (64, 64, 16):
+            weight = np.random.default_rng(width).normal(0, 0.2, (y.shape[1], width)).astype(np.float32)
+            y = tf.nn.relu(tf.matmul(y, tf.constant(weight)))
+            y = tf.cond(training, lambda value=y: tf.nn.dropout(value, rate=0.5), lambda value=y: tf.identity(value))
+        tf.identity(y, name="y")
+        return graph.as_graph_def()
+
+
+def plain():
+    return tf.placeholder(tf.bool, [], name="training")
+
+
+def default(value):
+    return lambda: tf.placeholder_with_default(value, [], name="training")
+
+
+def optimize(model, feeds, **arguments):
+    config = blade.Config()
+    config.tuning.time_limit_s = 1
+    config.tuning.disable_perf_check = True
+    return blade.optimize(model, "o1", "cpu", config=config, outputs=["y"], test_data=feeds, **arguments)
+
+
+def run(model, *feeds):
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(model, name="")
+        return [session.run("y:0", feed) for feed in feeds]
+
+
+@pytest.mark.parametrize("switch", [plain, default(True), default(False)])
+def test_the_engine_is_built_for_the_value_of_all_test_data(conditionals, switch, tmp_path):
+    model = dropout_net(switch)
+    feed = {"x:0": X, "training:0": np.bool_(False)}
+    optimized, _, report = optimize(model, [feed])
+    assert report.coverage["regions"] == 1 and not report.coverage["left_behind"]
+    assert "'training' is False in all test data" in report.diagnosis["message"]
+    want = tiny_models.run(model, feed, "y:0")
+    before = runtime.counters()
+    got, first, second = run(optimized, feed, {**feed, "training:0": True}, {**feed, "training:0": True})
+    after = runtime.counters()
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    assert not np.array_equal(first, second), "dropout is random"
+    assert after["engine_runs"] == before["engine_runs"] + 1 and after["fallback_runs"] == before["fallback_runs"] + 2
+    engine = blade.Engine(tiny_models.write(optimized, tmp_path / "optimized.pb"), outputs=["y"])
+    np.testing.assert_allclose(engine.run(feed)["y"], want, rtol=1e-5)
+
+
+def test_a_switch_that_test_data_turns_is_an_input(conditionals):
+    feeds = [{"x:0": X, "training:0": np.bool_(value)} for value in (False, True)]
+    _, _, report = optimize(dropout_net(plain), feeds)
+    assert report.interface["inputs"] == ["x", "training"]
+
+
+def test_a_switch_of_parts_that_blade_has_is_an_input():
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 16], name="x")
+        y = tf.matmul(x, tf.constant(np.full((16, 64), 0.1, np.float32)))
+        tf.cond(plain(), lambda: tf.nn.relu(y), lambda: tf.nn.tanh(y), name="y")
+        model = graph.as_graph_def()
+    output = next(node.name for node in reversed(model.node) if node.name.startswith("y"))
+    _, _, report = blade.optimize(model, "o1", "cpu", outputs=[output], test_data=[{"x:0": X, "training:0": np.bool_(False)}])
+    assert report.interface["inputs"] == ["x", "training"]
+
+
+@pytest.mark.parametrize("switch", [plain, default(True)])
+def test_an_engine_refuses_random_numbers_when_a_run_needs_them(conditionals, switch, tmp_path):
+    model = dropout_net(switch)
+    engine = blade.Engine(tiny_models.write(model, tmp_path / "model.pb"), outputs=["y"])
+    feed = {"x": X, "training": np.bool_(False)}
+    np.testing.assert_allclose(engine.run(feed)["y"], tiny_models.run(model, {"x:0": X, "training:0": False}, "y:0"), rtol=1e-5)
+    with pytest.raises(blade.BladeError, match="RandomUniform.* random numbers; run the graph in a TensorFlow session"):
+        engine.run({**feed, "training": np.bool_(True)})
+    np.testing.assert_allclose(engine.run(feed)["y"], tiny_models.run(model, {"x:0": X, "training:0": False}, "y:0"), rtol=1e-5)
+
+
+def test_random_numbers_that_every_run_needs_are_refused_at_once(tmp_path):
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 16], name="x")
+        tf.add(x, tf.random.uniform([16]), name="y")
+        model = graph.as_graph_def()
+    with pytest.raises(blade.BladeError, match="1 node needs TensorFlow.*RandomUniform.* random numbers"):
+        blade.Engine(tiny_models.write(model, tmp_path / "model.pb"), outputs=["y"])
+
+
+def test_an_engine_takes_what_a_session_could_be_fed(conditionals, tmp_path):
+    model = dropout_net(default(False))
+    engine = blade.Engine(tiny_models.write(model, tmp_path / "model.pb"), outputs=["y"])
+    assert [info.name for info in engine.inputs] == ["x"]
+    want = engine.run({"x": X})["y"]
+    for feed in ({"labels": np.zeros(2, np.int64)}, {"labels:0": "whatever"}, {"training:0": False}):
+        for _ in range(2):
+            np.testing.assert_array_equal(engine.run({"x": X, **feed})["y"], want)
+    with pytest.raises(ValueError, match=r"'training' another value than its default, which is built in; expected False"):
+        engine.run({"x": X, "training": True})
+    with pytest.raises(ValueError, match=r"unknown \['label'\]"):
+        engine.run({"x": X, "label": np.zeros(2, np.int64)})
+
+
+def test_a_default_that_only_tensorflow_computes_is_an_input(tmp_path):
+    with tf.Graph().as_default() as graph:
+        handle = tf.placeholder(tf.string, [], name="handle")
+        iterator = tf.data.Iterator.from_string_handle(handle, tf.float32, tf.TensorShape([None, 16]))
+        x = tf.placeholder_with_default(iterator.get_next(), [None, 16], name="x")
+        tf.matmul(x, tf.constant(np.full((16, 4), 0.1, np.float32)), name="y")
+        model = graph.as_graph_def()
+    engine = blade.Engine(tiny_models.write(model, tmp_path / "model.pb"), outputs=["y"])
+    assert [info.name for info in engine.inputs] == ["x"]
+    np.testing.assert_allclose(engine.run({"x": X})["y"], X @ np.full((16, 4), 0.1, np.float32), rtol=1e-5)
