@@ -308,8 +308,25 @@ class LayerMatcher {
     return inside ? std::optional(found) : std::nullopt;
   }
 
-  bool add_term(ValueId v, const WeightColumns& weights, GateSum& found) const {
+  // The masks of dropout are ones where nothing is trained.
+  ValueId behind_ones(ValueId v) const {
     v = loop_.same(v);
+    const Node* mul = loop_.pointwise(v, PointwiseOp::kMul);
+    for (int i = 0; mul != nullptr && i < 2; ++i) {
+      const ValueId other = loop_.same(operand(*mul, 1 - i));
+      if (is_ones(operand(*mul, i)) && body_.value(other).shape == body_.value(v).shape) return other;
+    }
+    return v;
+  }
+  bool is_ones(ValueId v) const {
+    if (const int number = loop_.operand_number(v); number >= 0)
+      return loop_.stays(number) && loop_.element_outside(number) == 1.0F;
+    const Node* fill = loop_.producer(v, Op::kFill);
+    return uniform_value(body_, fill == nullptr ? v : fill->inputs[1]) == 1.0;
+  }
+
+  bool add_term(ValueId v, const WeightColumns& weights, GateSum& found) const {
+    v = behind_ones(v);
     const Node* mul = loop_.pointwise(v, PointwiseOp::kMul);
     const bool scaled = mul != nullptr && (is_state(operand(*mul, 0)) || is_state(operand(*mul, 1)));
     const bool state = is_state(v) || (scaled && weights.rows == cells_);
