@@ -349,7 +349,7 @@ class RecurrenceWriter {
                                    weights(layer, &GateSum::from_state), loop_.outside(layer.hidden)};
     if (layer.cell_state >= 0) inputs.push_back(loop_.outside(layer.cell_state));
     if (mask_.operand >= 0) inputs.push_back(mask_value_);
-    const ir::RecurrenceAttrs attrs{layer.cell, mask_.operand >= 0};
+    const ir::RecurrenceAttrs attrs{layer.cell, mask_.operand >= 0, layer.gates[0].hard_slope};
     const ir::Shape all({steps_, batch_, cells(layer)}), state({batch_, cells(layer)});
     made_.push_back(rewriter_
                         .insert(loop_node_, Op::kRecurrence, std::move(inputs), attrs, DType::kFloat32, all,

@@ -15,6 +15,9 @@ KERAS = {
     "lstm, backwards": lambda: layers.LSTM(8, go_backwards=True, return_sequences=True),
     "plain": lambda: layers.SimpleRNN(8, return_sequences=True),
     "both ways": lambda: layers.Bidirectional(layers.GRU(5, return_sequences=True)),
+    "lstm with hard gates": lambda: layers.LSTM(8, recurrent_activation="hard_sigmoid", return_sequences=True),
+    "gru with hard gates": lambda: layers.GRU(8, recurrent_activation="hard_sigmoid"),
+    "gru with hard gates, reset first": lambda: layers.GRU(8, recurrent_activation="hard_sigmoid", reset_after=False),
     "other activations": lambda: layers.LSTM(8, recurrent_activation="hard_sigmoid", activation="relu"),
 }
 MASKED = {
@@ -76,6 +79,29 @@ def gru_cell(x, h, _):
     g = tf.tanh(tf.matmul(tf.concat([x, r * h], 1), real(14, 8)))
     next_h = u * h + (1 - u) * g
     return next_h, next_h
+
+
+def with_masks_of_ones(reset_first):
+    """What Keras 2 makes of a cell with dropout and a product for each gate."""
+
+    def step(x, h):
+        wx, wh, b = real(6, 24), real(8, 24, seed=1), real(24, seed=2)
+
+        def gate(i, state):
+            columns = slice(8 * i, 8 * i + 8)
+            x_part = tf.nn.bias_add(tf.matmul(x * tf.ones_like(x), wx[:, columns]), b[columns])
+            return x_part, tf.matmul(state * tf.ones_like(state), tf.constant(wh)[:, columns])
+
+        z, r = (tf.clip_by_value(0.2 * tf.add(*gate(i, h)) + 0.5, 0.0, 1.0) for i in range(2))
+        if reset_first:
+            g = tf.tanh(tf.add(*gate(2, r * (h * tf.ones_like(h)))))
+        else:
+            of_x, of_h = gate(2, h)
+            g = tf.tanh(of_x + r * of_h)
+        h = z * h + (1 - z) * g
+        return h, h
+
+    return step
 
 
 def dynamic_rnn(cell):
@@ -179,6 +205,8 @@ STEPS = {
     "one update gate of a split": (gru_with(split=[1, 8, 15]), 1, 0),
     "one update gate of narrow weights": (gru_of_narrow_weights, 1, 0),
     "one forget gate": (lstm_of_one_forget_gate, 2, 0),
+    "masks of ones": (with_masks_of_ones(False), 1, 1),
+    "masks of ones, reset first": (with_masks_of_ones(True), 1, 1),
     "reset scales h": (gru_whose_reset_scales(True), 1, 1),
     "reset scales a bias": (gru_whose_reset_scales(False), 1, 0),
 }
