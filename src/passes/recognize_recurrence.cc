@@ -419,6 +419,8 @@ Result<bool> recognize_loop(ir::Graph& graph, std::set<ir::NodeId>& refused, int
 Result<PassResult> recognize_recurrence(ir::Graph& graph, const PassOptions& options) {
   PassResult result;
   if (options.on_device) return result;  // whose backends have no kernel for it
+  // Biases that are unstacked before a loop are constants by now.
+  BLADE_ASSIGN_OR_RETURN(result.changes, move_constants_inside(graph));
   std::set<ir::NodeId> refused;
   // One at a time: what a loop leaves unsaid of its results' shape, for layers on it, is known once it is a node.
   for (bool tried = true; tried;) {

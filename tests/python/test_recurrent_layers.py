@@ -296,3 +296,21 @@ def test_rows_that_do_not_count(tmp_path, keeps):
     for step, layers_found in ((two_layers, 2), (lstm, 1)):
         parts = frozen(scan(step, 2), [spec(None, None, 6), spec(None, dtype=tf.int32)], False)
         compare_found(tmp_path, parts, [(real(3, 6, 6), ints(4, 1, 0))], layers_found if keeps == "its own" else 0)
+
+
+def test_biases_that_are_unstacked_before_the_loop(tmp_path):
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [None, None, 6], name="x")
+        of_x, of_h = tf.unstack(tf.constant(real(2, 24)))
+        wx, wh = tf.constant(real(6, 24, seed=1)), tf.constant(real(8, 24, seed=2))
+
+        def step(x, h):
+            xs = tf.split(tf.nn.bias_add(tf.matmul(x, wx), of_x), 3, 1)
+            hs = tf.split(tf.nn.bias_add(tf.matmul(h, wh), of_h), 3, 1)
+            z, r = tf.sigmoid(xs[0] + hs[0]), tf.sigmoid(xs[1] + hs[1])
+            h = z * h + (1 - z) * tf.tanh(xs[2] + r * hs[2])
+            return h, h
+
+        outputs = scan(step)(x)
+        parts = graph.as_graph_def(), ["x:0"], [output.name for output in outputs]
+    compare_found(tmp_path, parts, [(real(2, 5, 6),), (real(1, 3, 6),)], 1)
