@@ -29,7 +29,7 @@ bool resizes_to_float32(const ir::Node& node) {
   return node.op == ir::Op::kResize && node.get<ir::ResizeAttrs>().kind != ir::ResizeKind::kNearest;
 }
 
-// Softmax and normalization stay float32, as their results feed on small differences.
+// Softmax stays float32, as its results feed on small differences.
 bool moves_or_folds(const ir::Node& node) {
   switch (node.op) {
     case ir::Op::kPointwise:
@@ -78,6 +78,8 @@ bool leads_on_gpu(const ir::Graph&, const ir::Node& node) {
 }
 
 bool follows_on_gpu(const ir::Graph&, const ir::Node& node) {
+  // Sums and parameters of a normalization are float32 in any case.
+  if (node.op == ir::Op::kLayerNorm) return true;
   if (node.op != ir::Op::kReduce) return moves_or_folds(node);
   const ir::ReduceKind kind = node.get<ir::ReduceAttrs>().kind;
   return kind == ir::ReduceKind::kMean || kind == ir::ReduceKind::kMax || kind == ir::ReduceKind::kMin;
@@ -237,9 +239,10 @@ class MixedPrecision {
       // numbers may be too large for float16.
       const bool bias = i >= data && is_matrix && graph_.value(inputs[i]).is_constant();
       const bool mask = i >= data && graph_.node(id).op == ir::Op::kAttention;
+      const bool parameter = i >= data && graph_.node(id).op == ir::Op::kLayerNorm;
       const bool image =
           i == 0 && !is_half(inputs[0]) && rules_.reads_images(graph_, graph_.node(id)) && !is_cast_in_copy(inputs[0]);
-      if (is_float(inputs[i]) && !bias && !mask && !image) inputs[i] = as_half(inputs[i]);
+      if (is_float(inputs[i]) && !bias && !mask && !parameter && !image) inputs[i] = as_half(inputs[i]);
     }
     graph_.node(id).inputs = std::move(inputs);
     ++converted_;

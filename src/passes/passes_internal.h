@@ -27,6 +27,7 @@ Result<PassResult> activate_before_pool(ir::Graph& graph, const PassOptions& opt
 Result<PassResult> project_around_pool(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fuse_epilogue(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fuse_pointwise(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> join_products(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> mixed_precision_gpu(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> mixed_precision_cpu(ir::Graph& graph, const PassOptions& options);
 

@@ -38,6 +38,7 @@ constexpr Pass kPipeline[] = {
      project_around_pool},
     {"FuseEpilogue", "Joins bias, activation, residual and scale to the matrix product before them.", false,
      fuse_epilogue},
+    {"JoinProducts", "Computes matrix products of the same rows as one, on a GPU in float16.", false, join_products},
     {"FusePointwise", "Joins trees of elementwise operations into one.", false, fuse_pointwise},
     {"TfAutoMixedPrecisionGpu", "Turns matrix work and what lies between into float16, on a GPU.", false,
      mixed_precision_gpu},

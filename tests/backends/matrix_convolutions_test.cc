@@ -95,6 +95,34 @@ void MatrixKernels::conv_case(int round) {
   EXPECT_TRUE(is_canary(out.back()));
 }
 
+// Many rows of few columns, which go by rows turned to lanes where an epilogue allows it.
+TEST_P(MatrixKernels, FewColumns) {
+  for (int round = 0; round < 24; ++round) {
+    Conv2DShape s;
+    s.w = s.ow = pick({113, 128, 201});
+    s.h = s.oh = pick({1, 2});
+    s.c = pick({16, 32, 80, 17});
+    s.oc = round % 5 + 1;
+    SCOPED_TRACE(describe(s));
+    const int64_t pixels = s.output_pixels();
+    const auto in = random(pixels * s.c), w = random(s.c * s.oc);
+    const EpilogueCase<float> e(round * 37 % kEpilogueKinds & (round % 2 == 0 ? ~2 : ~0), random(s.oc),
+                                random(pixels * s.oc), s.oc);
+    AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<float>(s) + 64);
+    pack_conv_weights(s, w.data(), packed.data());
+    std::vector<float> out(pixels * s.oc + 1, kCanary);
+    conv2d(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
+           scratch(conv2d_scratch_bytes<float>(s, pool_->num_threads())));
+    for (int64_t p = 0; p < pixels; ++p) {
+      for (int64_t o = 0; o < s.oc; ++o) {
+        const double want = e.expected(conv_at(s, in, w, p, o), p, o);
+        ASSERT_NEAR(out[p * s.oc + o], want, tolerance<float>(s.c, want)) << p << " " << o;
+      }
+    }
+    EXPECT_EQ(out.back(), kCanary);
+  }
+}
+
 TEST_P(MatrixKernels, Conv2D) {
   for (int round = 0; round < 120; ++round) conv_case<float>(round);
 }

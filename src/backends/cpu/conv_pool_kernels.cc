@@ -53,7 +53,7 @@ struct ConvPoolPlan {
     const int64_t asked = request.blocking.strip;
     strip_rows = std::clamp<int64_t>(asked > 0 ? asked : (most - y.size) / y.stride + 1, 1, y.out);
     conv_rows = std::min(y.in, (strip_rows - 1) * y.stride + y.size);
-    tasks = threads == 1 ? 1 : std::clamp<int64_t>(units() / 2, 1, int64_t{kTasksPerThread} * threads);
+    tasks = even_tasks(std::min(units() / 2, int64_t{kTasksPerThread} * threads), threads, units());
   }
   int64_t units() const { return conv.n * pool.dim[1].out; }  // rows of results
   int64_t row_elements() const { return conv.ow * conv.oc; }

@@ -11,11 +11,12 @@
 
 #include "backends/kernel.h"
 #include "base/checked_math.h"
+#include "base/even_tasks.h"
 
 namespace blade::backends::cpu {
 
 // Below this much work (in units of about a fifth of a nanosecond) waking other threads costs more than it saves.
-inline constexpr int64_t kMinWorkPerTask = 20'000;
+inline constexpr int64_t kMinWorkPerTask = 4'000;
 
 // Calls fn(begin, end) on disjoint ranges that cover [0, count); `work` is the cost of one item, where an element that
 // is only loaded and stored costs 1.
@@ -24,10 +25,9 @@ void parallel_ranges(ThreadPool* pool, int64_t count, double work, Fn&& fn) {
   if (count <= 0) return;
   const double total = static_cast<double>(count) * work;
   const int threads = pool == nullptr ? 1 : pool->num_threads();
-  // Two tasks a thread, so that a thread that starts late leaves something to steal.
-  const auto worth = static_cast<int64_t>(total / kMinWorkPerTask);
-  const int64_t tasks = std::min({count, worth, static_cast<int64_t>(threads) * 2});
-  if (tasks <= 1 || threads == 1) {
+  const int64_t tasks =
+      even_tasks(static_cast<int64_t>(std::min(total / kMinWorkPerTask, 2.0 * threads)), threads, count);
+  if (tasks <= 1) {
     fn(int64_t{0}, count);
     return;
   }
@@ -130,16 +130,6 @@ inline Support needs_dtype(const KernelRequest& request, ir::DType dtype) {
   return Support::yes();
 }
 inline Support needs_float32(const KernelRequest& request) { return needs_dtype(request, ir::DType::kFloat32); }
-
-// Integer operand i as numbers: at creation if it is constant, else at run time.
-inline std::vector<int64_t> ints_at(const TensorDesc& desc, const void* data) {
-  std::vector<int64_t> values(static_cast<size_t>(desc.element_count()));
-  for (size_t k = 0; k < values.size(); ++k) {
-    values[k] =
-        desc.dtype == ir::DType::kInt64 ? static_cast<const int64_t*>(data)[k] : static_cast<const int32_t*>(data)[k];
-  }
-  return values;
-}
 
 // "no" unless input i is a constant of int32 or int64.
 inline Support needs_constant_ints(const KernelRequest& request, size_t i, const char* what) {

@@ -9,7 +9,7 @@
 namespace blade::backends::cpu {
 namespace {
 
-constexpr int64_t kMaxPiece = 16384;
+constexpr int64_t kMaxPiece = 2048;
 constexpr int64_t kMaxPeriod = 1024;
 constexpr int64_t kPeriodicRun = 1024;  // elements that one call of the program covers where operands are periodic
 

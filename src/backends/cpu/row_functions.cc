@@ -132,27 +132,45 @@ HWY_ATTR void row_normalize(const float* x, float mean, float factor, const floa
   }
 }
 
-// Elementwise fold of rows, two vectors of columns at a time.
-template <class Fold, class T>
-HWY_ATTR void fold_rows(const T* const* rows, int64_t count, float factor, float* out, int64_t n) {
+// The loops below have `kCount` steps over rows or taps, a constant so that they are unrolled; 0: as many as given.
+template <int kCount, class Fold, class Load>
+HWY_ATTR HWY_INLINE V fold_loaded(int64_t count, Load load) {
+  V a = kCount == 0 ? Fold::identity() : load(0);
+#pragma GCC unroll 4
+  for (int64_t i = kCount == 0 ? 0 : 1; i < (kCount == 0 ? count : kCount); ++i)
+    a = Fold::combine(a, load(i), hn::Zero(D()));
+  return a;
+}
+
+// Elementwise, four vectors of columns at a time.
+template <int kCount, class Fold, class T>
+HWY_ATTR void fold_rows_of(const T* const* given, int64_t count, float factor, float* out, int64_t n) {
   const D d;
   const int64_t step = lanes();
-  const V f = constant(factor), none = hn::Zero(d);
+  const V f = constant(factor);
+  const T* own[kCount + 1] = {};  // a copy that no store to `out` can change
+  for (int r = 0; r < kCount; ++r) own[r] = given[r];
+  const T* const* rows = kCount == 0 ? given : own;
   int64_t i = 0;
-  for (; i + 2 * step <= n; i += 2 * step) {
-    V a0 = Fold::identity(), a1 = a0;
-    for (int64_t r = 0; r < count; ++r) {
-      a0 = Fold::combine(a0, load_all(rows[r] + i), none);
-      a1 = Fold::combine(a1, load_all(rows[r] + i + step), none);
-    }
-    hn::StoreU(hn::Mul(a0, f), d, out + i);
-    hn::StoreU(hn::Mul(a1, f), d, out + i + step);
+  for (; i + 4 * step <= n; i += 4 * step) {
+    V a[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v)
+      a[v] = fold_loaded<kCount, Fold>(count, [&](int64_t r) HWY_ATTR { return load_all(rows[r] + i + v * step); });
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) hn::StoreU(hn::Mul(a[v], f), d, out + i + v * step);
   }
   for (; i < n; i += step) {
-    V a = Fold::identity();
-    for (int64_t r = 0; r < count; ++r) a = Fold::combine(a, load_some(d, rows[r] + i, n - i), none);
+    const V a = fold_loaded<kCount, Fold>(count, [&](int64_t r) HWY_ATTR { return load_some(d, rows[r] + i, n - i); });
     store_some(hn::Mul(a, f), d, out + i, n - i);
   }
+}
+
+template <class Fold, class T>
+HWY_ATTR void fold_rows(const T* const* rows, int64_t count, float factor, float* out, int64_t n) {
+  if (count == 2) return fold_rows_of<2, Fold>(rows, count, factor, out, n);
+  if (count == 3) return fold_rows_of<3, Fold>(rows, count, factor, out, n);
+  fold_rows_of<0, Fold>(rows, count, factor, out, n);
 }
 
 HWY_ATTR void rows_sum(const float* const* rows, int64_t count, float factor, float* out, int64_t n) {
@@ -181,14 +199,34 @@ HWY_ATTR void rows_max_bf16(const BFloat16* const* rows, int64_t count, float* o
   fold_rows<MaxFold>(rows, count, 1, out, n);
 }
 
+template <int kCount, class T>
+HWY_ATTR void weigh_rows_of(const T* const* given, const float* weights, int64_t count, float* out, int64_t n) {
+  const D d;
+  const T* own[kCount + 1] = {};
+  V factors[kCount + 1];
+  for (int r = 0; r < kCount; ++r) {
+    own[r] = given[r];
+    factors[r] = constant(weights[r]);
+  }
+  const T* const* rows = kCount == 0 ? given : own;
+  int64_t i = 0;
+  for (; i + lanes() <= n; i += lanes()) {
+    V a = hn::Zero(d);
+#pragma GCC unroll 4
+    for (int64_t r = 0; r < (kCount == 0 ? count : kCount); ++r)
+      a = hn::MulAdd(kCount == 0 ? constant(weights[r]) : factors[kCount == 0 ? 0 : r], load_all(rows[r] + i), a);
+    hn::StoreU(a, d, out + i);
+  }
+  if (i == n) return;
+  V a = hn::Zero(d);
+  for (int64_t r = 0; r < count; ++r) a = hn::MulAdd(constant(weights[r]), load_some(d, rows[r] + i, n - i), a);
+  store_some(a, d, out + i, n - i);
+}
+
 template <class T>
 HWY_ATTR void weigh_rows(const T* const* rows, const float* weights, int64_t count, float* out, int64_t n) {
-  const D d;
-  for (int64_t i = 0; i < n; i += lanes()) {
-    V a = hn::Zero(d);
-    for (int64_t r = 0; r < count; ++r) a = hn::MulAdd(constant(weights[r]), load_some(d, rows[r] + i, n - i), a);
-    store_some(a, d, out + i, n - i);
-  }
+  if (count == 2) return weigh_rows_of<2>(rows, weights, count, out, n);
+  weigh_rows_of<0>(rows, weights, count, out, n);
 }
 
 HWY_ATTR void rows_weighted(const float* const* rows, const float* weights, int64_t count, float* out, int64_t n) {
@@ -199,25 +237,31 @@ HWY_ATTR void rows_weighted_bf16(const BFloat16* const* rows, const float* weigh
   weigh_rows(rows, weights, count, out, n);
 }
 
-template <class Fold>
-HWY_ATTR void fold_windows(const float* row, int64_t step, int64_t taps, float factor, float* out, int64_t outputs,
-                           int64_t channels) {
+template <int kTaps, class Fold>
+HWY_ATTR void fold_windows_of(const float* row, int64_t step, int64_t taps, float factor, float* out, int64_t outputs,
+                              int64_t channels) {
   const D d;
-  const V f = constant(factor), none = hn::Zero(d);
+  const V f = constant(factor);
   for (int64_t x = 0; x < outputs; ++x, row += step, out += channels) {
     int64_t c = 0;
     for (; c + lanes() <= channels; c += lanes()) {
-      V a = Fold::identity();
-      for (int64_t t = 0; t < taps; ++t) a = Fold::combine(a, hn::LoadU(d, row + t * channels + c), none);
+      const V a =
+          fold_loaded<kTaps, Fold>(taps, [&](int64_t t) HWY_ATTR { return hn::LoadU(d, row + t * channels + c); });
       hn::StoreU(hn::Mul(a, f), d, out + c);
     }
     if (c == channels) continue;
-    V a = Fold::identity();
-    for (int64_t t = 0; t < taps; ++t) {
-      a = Fold::combine(a, load_some(d, row + t * channels + c, channels - c), none);
-    }
+    const V a = fold_loaded<kTaps, Fold>(
+        taps, [&](int64_t t) HWY_ATTR { return load_some(d, row + t * channels + c, channels - c); });
     store_some(hn::Mul(a, f), d, out + c, channels - c);
   }
+}
+
+template <class Fold>
+HWY_ATTR void fold_windows(const float* row, int64_t step, int64_t taps, float factor, float* out, int64_t outputs,
+                           int64_t channels) {
+  if (taps == 2) return fold_windows_of<2, Fold>(row, step, taps, factor, out, outputs, channels);
+  if (taps == 3) return fold_windows_of<3, Fold>(row, step, taps, factor, out, outputs, channels);
+  fold_windows_of<0, Fold>(row, step, taps, factor, out, outputs, channels);
 }
 
 HWY_ATTR void windows_sum(const float* row, int64_t step, int64_t taps, float factor, float* out, int64_t outputs,
@@ -304,8 +348,26 @@ HWY_ATTR void windows_max_ordered(const int16_t* row, int64_t step, int64_t taps
   }
 }
 
+// Two neighbours a pixel, as bilinear resizing has it.
+HWY_ATTR void pixels_between(const float* row, const int64_t* positions, const float* weights, float* out,
+                             int64_t outputs, int64_t channels) {
+  const D d;
+  for (int64_t x = 0; x < outputs; ++x, positions += 2, weights += 2, out += channels) {
+    const V first = constant(weights[0]), second = constant(weights[1]);
+    const float *a = row + positions[0] * channels, *b = row + positions[1] * channels;
+    int64_t c = 0;
+    for (; c + lanes() <= channels; c += lanes())
+      hn::StoreU(hn::MulAdd(second, hn::LoadU(d, b + c), hn::Mul(first, hn::LoadU(d, a + c))), d, out + c);
+    if (c == channels) continue;
+    const int64_t left = channels - c;
+    store_some(hn::MulAdd(second, load_some(d, b + c, left), hn::Mul(first, load_some(d, a + c, left))), d, out + c,
+               left);
+  }
+}
+
 HWY_ATTR void pixels_weighted(const float* row, const int64_t* positions, const float* weights, int64_t taps,
                               float* out, int64_t outputs, int64_t channels) {
+  if (taps == 2) return pixels_between(row, positions, weights, out, outputs, channels);
   const D d;
   for (int64_t x = 0; x < outputs; ++x, positions += taps, weights += taps, out += channels) {
     int64_t c = 0;

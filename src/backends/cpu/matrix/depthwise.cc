@@ -8,6 +8,7 @@
 #include "backends/cpu/matrix/depthwise_rows.h"
 #include "backends/cpu/matrix/tile_driver.h"
 #include "base/checked_math.h"
+#include "base/even_tasks.h"
 
 namespace blade::backends::cpu {
 namespace {
@@ -43,7 +44,7 @@ int64_t default_strip_rows(int64_t row_bytes) {
 
 int64_t task_count(double products, int64_t units, int threads) {
   const auto wanted = static_cast<int64_t>(std::min(products / kTaskProducts, double{kTasksPerThread} * threads));
-  return std::clamp<int64_t>(wanted, 1, units);
+  return even_tasks(wanted, threads, units);
 }
 
 // Each thread takes the channels that it probably has in its cache.

@@ -19,46 +19,56 @@ namespace HWY_NAMESPACE {
 
 // `kPart`: the last channels, fewer than a vector.
 template <bool kPart, class T>
-HWY_ATTR HWY_INLINE V load(D d, const T* from, int64_t left) {
-  if constexpr (kPart) return load_some(d, from, left);
+HWY_ATTR HWY_INLINE V load(const T* from, const FirstLanes& lanes) {
+  if constexpr (kPart) return load_first(lanes, from);
   return load_all(from);
 }
 
 template <bool kPart, class T>
-HWY_ATTR HWY_INLINE void store(V v, D d, T* to, int64_t left) {
+HWY_ATTR HWY_INLINE void store(V v, T* to, const FirstLanes& lanes) {
+  if constexpr (kPart) {
+    store_first(v, lanes, to);
+  } else {
 #if HWY_TARGET == HWY_AVX3
-  (void)d;
-  if constexpr (kPart) {
-    store_some_natively(v, to, left);
-  } else {
     store_natively(v, to);
-  }
 #else
-  if constexpr (kPart) {
-    store_some(v, d, to, left);
-  } else {
     store_all(v, to);
-  }
 #endif
+  }
 }
 
+// Where the results of a vector of channels go.
 template <bool kPart, class T>
-HWY_ATTR HWY_INLINE void put(const DepthwiseArgs<T>& a, V v, int64_t row, int64_t output, int64_t c) {
-  const int64_t at = row * a.out_row_step + output * a.channels + c, left = a.last - c;
-  if (sizeof(T) < sizeof(float) && a.wide_out != nullptr) {
-    store<kPart>(v, D(), a.wide_out + at, left);
-  } else {
-    store<kPart>(v, D(), a.out + at, left);
+struct Results {
+  T* out = nullptr;
+  float* wide_out = nullptr;
+  int64_t step;
+  FirstLanes lanes;
+  HWY_ATTR HWY_INLINE Results(const DepthwiseArgs<T>& a, int64_t c, int64_t row) : step(a.channels), lanes(a.last - c) {
+    const int64_t at = row * a.out_row_step + c;
+    if (sizeof(T) < sizeof(float) && a.wide_out != nullptr) {
+      wide_out = a.wide_out + at;
+    } else {
+      out = a.out + at;
+    }
   }
-}
+  HWY_ATTR HWY_INLINE void put(V v, int64_t output) const {
+    if (sizeof(T) < sizeof(float) && wide_out != nullptr) {
+      store<kPart>(v, wide_out + output * step, lanes);
+    } else {
+      store<kPart>(v, out + output * step, lanes);
+    }
+  }
+};
 
 template <int kOutputs, bool kPart, class T>
 HWY_ATTR HWY_INLINE void finish(const DepthwiseArgs<T>& a, const V* acc, int64_t c, int64_t row = 0) {
   const D d;
+  const Results<kPart, T> results(a, c, row);
   if (a.residual == nullptr && a.slope == nullptr && a.scale == nullptr && !a.gate.used()) {  // the common case
     const V lo = hn::Set(d, a.lo), hi = hn::Set(d, a.hi);
 #pragma GCC unroll 8
-    for (int x = 0; x < kOutputs; ++x) put<kPart>(a, clamped(acc[x], lo, hi), row, x, c);
+    for (int x = 0; x < kOutputs; ++x) results.put(clamped(acc[x], lo, hi), x);
     return;
   }
   if (a.residual == nullptr && a.slope == nullptr && a.scale == nullptr && a.gate.curve != Curve::kNone) {
@@ -69,7 +79,7 @@ HWY_ATTR HWY_INLINE void finish(const DepthwiseArgs<T>& a, const V* acc, int64_t
     for (int x = 0; x < kOutputs; ++x) hn::Store(clamped(acc[x], lo, hi), d, block + x * kLanes);
     curve_block(a.gate, block, kOutputs * kLanes);
 #pragma GCC unroll 8
-    for (int x = 0; x < kOutputs; ++x) put<kPart>(a, hn::Load(d, block + x * kLanes), row, x, c);
+    for (int x = 0; x < kOutputs; ++x) results.put(hn::Load(d, block + x * kLanes), x);
     return;
   }
   const EpilogueVectors<DepthwiseArgs<T>> epilogue(a, c, a.last - c);
@@ -80,7 +90,7 @@ HWY_ATTR HWY_INLINE void finish(const DepthwiseArgs<T>& a, const V* acc, int64_t
       const T* from = a.residual + row * a.residual_row_step + x * a.residual_stride;
       residual = load_some(d, from + c, a.residual_channels - c);
     }
-    put<kPart>(a, epilogue.finish(acc[x], residual), row, x, c);
+    results.put(epilogue.finish(acc[x], residual), x);
   }
 }
 
@@ -89,8 +99,8 @@ template <int kSize, int kStride, int kOutputs, bool kPart, class T>
 HWY_ATTR HWY_INLINE void fixed_vector(const DepthwiseArgs<T>& a, int64_t c) {
   const D d;
   constexpr int kColumns = (kOutputs - 1) * kStride + kSize;
-  const int64_t left = a.last - c;
-  const V bias = a.bias != nullptr ? load<kPart>(d, a.bias + c, left) : hn::Zero(d);
+  const FirstLanes lanes(a.last - c);
+  const V bias = a.bias != nullptr ? load<kPart>(a.bias + c, lanes) : hn::Zero(d);
   V acc[kOutputs];
 #pragma GCC unroll 8
   for (int x = 0; x < kOutputs; ++x) acc[x] = bias;
@@ -98,10 +108,10 @@ HWY_ATTR HWY_INLINE void fixed_vector(const DepthwiseArgs<T>& a, int64_t c) {
   for (int kh = 0; kh < kSize; ++kh) {
     V w[kSize];
 #pragma GCC unroll 5
-    for (int kw = 0; kw < kSize; ++kw) w[kw] = load<kPart>(d, a.weights + (kh * kSize + kw) * a.channels + c, left);
+    for (int kw = 0; kw < kSize; ++kw) w[kw] = load<kPart>(a.weights + (kh * kSize + kw) * a.channels + c, lanes);
 #pragma GCC unroll 19
     for (int col = 0; col < kColumns; ++col) {
-      const V pixel = load<kPart>(d, a.pixels[kh * a.row_step + col] + c, left);
+      const V pixel = load<kPart>(a.pixels[kh * a.row_step + col] + c, lanes);
 #pragma GCC unroll 8
       for (int x = 0; x < kOutputs; ++x) {
         const int kw = col - x * kStride;
@@ -125,8 +135,8 @@ HWY_ATTR void fixed_kernel(const DepthwiseArgs<T>& a) {
 template <int kSize, int kOutputs, bool kPart, class T>
 HWY_ATTR HWY_INLINE void two_rows_vector(const DepthwiseArgs<T>& a, int64_t c) {
   const D d;
-  const int64_t left = a.last - c;
-  const V bias = a.bias != nullptr ? load<kPart>(d, a.bias + c, left) : hn::Zero(d);
+  const FirstLanes lanes(a.last - c);
+  const V bias = a.bias != nullptr ? load<kPart>(a.bias + c, lanes) : hn::Zero(d);
   V acc[2][kOutputs];
 #pragma GCC unroll 8
   for (int x = 0; x < kOutputs; ++x) acc[0][x] = acc[1][x] = bias;
@@ -135,12 +145,12 @@ HWY_ATTR HWY_INLINE void two_rows_vector(const DepthwiseArgs<T>& a, int64_t c) {
     V w[2][kSize];
 #pragma GCC unroll 5
     for (int kw = 0; kw < kSize; ++kw) {
-      if (in < kSize) w[0][kw] = load<kPart>(d, a.weights + (in * kSize + kw) * a.channels + c, left);
-      if (in > 0) w[1][kw] = load<kPart>(d, a.weights + ((in - 1) * kSize + kw) * a.channels + c, left);
+      if (in < kSize) w[0][kw] = load<kPart>(a.weights + (in * kSize + kw) * a.channels + c, lanes);
+      if (in > 0) w[1][kw] = load<kPart>(a.weights + ((in - 1) * kSize + kw) * a.channels + c, lanes);
     }
 #pragma GCC unroll 12
     for (int col = 0; col < kOutputs + kSize - 1; ++col) {
-      const V pixel = load<kPart>(d, a.pixels[in * a.row_step + col] + c, left);
+      const V pixel = load<kPart>(a.pixels[in * a.row_step + col] + c, lanes);
 #pragma GCC unroll 8
       for (int x = 0; x < kOutputs; ++x) {
         const int kw = col - x;
@@ -166,8 +176,8 @@ HWY_ATTR void two_rows_kernel(const DepthwiseArgs<T>& a) {
 template <int kOutputs, bool kPart, class T>
 HWY_ATTR HWY_INLINE void general_vector(const DepthwiseArgs<T>& a, int64_t c) {
   const D d;
-  const int64_t left = a.last - c;
-  const V bias = a.bias != nullptr ? load<kPart>(d, a.bias + c, left) : hn::Zero(d);
+  const FirstLanes lanes(a.last - c);
+  const V bias = a.bias != nullptr ? load<kPart>(a.bias + c, lanes) : hn::Zero(d);
   V acc[kOutputs];
 #pragma GCC unroll 8
   for (int x = 0; x < kOutputs; ++x) acc[x] = bias;
@@ -175,9 +185,9 @@ HWY_ATTR HWY_INLINE void general_vector(const DepthwiseArgs<T>& a, int64_t c) {
   for (int64_t kh = 0; kh < a.kh; ++kh) {
     const T* const* pixels = a.pixels + kh * a.row_step;
     for (int64_t kw = 0; kw < a.kw; ++kw, pixels += a.column_step, weights += a.channels) {
-      const V w = load<kPart>(d, weights, left);
+      const V w = load<kPart>(weights, lanes);
 #pragma GCC unroll 8
-      for (int x = 0; x < kOutputs; ++x) acc[x] = hn::MulAdd(load<kPart>(d, pixels[x * a.stride] + c, left), w, acc[x]);
+      for (int x = 0; x < kOutputs; ++x) acc[x] = hn::MulAdd(load<kPart>(pixels[x * a.stride] + c, lanes), w, acc[x]);
     }
   }
   finish<kOutputs, kPart>(a, acc, c);

@@ -25,12 +25,13 @@ using VPixels = hn::Vec<DPixels>;
 using VIndex = hn::Vec<hn::RebindToSigned<D>>;
 constexpr int64_t kSums = kPairChannels / 2;  // to a vector
 
+using Channels = hn::Mask<DPixels>;  // those of a block that there are
+
 template <bool kPart>
-HWY_ATTR HWY_INLINE VPixels load_pixels(const BFloat16* from, int64_t left) {
-  const DPixels d;
+HWY_ATTR HWY_INLINE VPixels load_pixels(const BFloat16* from, Channels channels) {
   const auto* bits = reinterpret_cast<const uint16_t*>(from);
-  if constexpr (kPart) return hn::MaskedLoad(hn::FirstN(d, static_cast<size_t>(left)), d, bits);
-  return hn::LoadU(d, bits);
+  if constexpr (kPart) return hn::MaskedLoad(channels, DPixels(), bits);
+  return hn::LoadU(DPixels(), bits);
 }
 
 HWY_ATTR HWY_INLINE V add_dot(V sum, VPixels pixels, V weights) {
@@ -51,7 +52,7 @@ alignas(64) constexpr int32_t kLastSums[] = {8, 9, 10, 11, 24, 25, 26, 27, 12, 1
 alignas(64) constexpr uint64_t kQuarters[] = {0, 4, 1, 5, 2, 6, 3, 7};
 
 template <bool kPart>
-HWY_ATTR HWY_INLINE void store_block(V lower, V upper, BFloat16* to, int64_t left) {
+HWY_ATTR HWY_INLINE void store_block(V lower, V upper, BFloat16* to, Channels channels) {
   const DPixels d;
   const hn::Repartition<uint64_t, D> quarters;
   VPixels joined;
@@ -59,7 +60,7 @@ HWY_ATTR HWY_INLINE void store_block(V lower, V upper, BFloat16* to, int64_t lef
   const auto order = hn::SetTableIndices(quarters, kQuarters);
   const VPixels pixels = hn::BitCast(d, hn::TableLookupLanes(hn::BitCast(quarters, joined), order));
   if constexpr (kPart) {
-    hn::BlendedStore(pixels, hn::FirstN(d, static_cast<size_t>(left)), d, reinterpret_cast<uint16_t*>(to));
+    hn::BlendedStore(pixels, channels, d, reinterpret_cast<uint16_t*>(to));
   } else {
     hn::StoreU(pixels, d, reinterpret_cast<uint16_t*>(to));
   }
@@ -94,57 +95,61 @@ HWY_ATTR HWY_INLINE Vectors halves(const DepthwiseArgs<BFloat16>& a, int64_t c, 
   return operands;
 }
 
-template <int kOutputs, bool kPart>
-HWY_ATTR HWY_INLINE void finish_block(const DepthwiseArgs<BFloat16>& a, V (&lower)[kOutputs], V (&upper)[kOutputs],
-                                      int64_t c) {
+// Epilogues that most layers lack, on sums in memory: of each output the lower halves, then the upper ones.
+template <bool kPart>
+HWY_ATTR HWY_NOINLINE static void finish_sums(const DepthwiseArgs<BFloat16>& a, float* sums, int outputs, int64_t c,
+                                              Channels channels) {
   const D d;
   if (a.residual != nullptr || a.wide_out != nullptr) {
     const Vectors first(a, c, a.last - c), last(a, c + kSums, a.last - c - kSums);
-#pragma GCC unroll 8
-    for (int x = 0; x < kOutputs; ++x) {
-      finish_in_order(first, lanes_of_two(lower[x], upper[x], kFirstSums), x, c);
-      finish_in_order(last, lanes_of_two(lower[x], upper[x], kLastSums), x, c + kSums);
+    for (int x = 0; x < outputs; ++x, sums += 2 * kSums) {
+      const V lower = hn::Load(d, sums), upper = hn::Load(d, sums + kSums);
+      finish_in_order(first, lanes_of_two(lower, upper, kFirstSums), x, c);
+      finish_in_order(last, lanes_of_two(lower, upper, kLastSums), x, c + kSums);
     }
     return;
   }
+  BFloat16* to = a.out + c;
   if (a.slope != nullptr || a.scale != nullptr) {
-    const Vectors lower_operands = halves(a, c, kLowerHalves), upper_operands = halves(a, c, kUpperHalves);
-#pragma GCC unroll 8
-    for (int x = 0; x < kOutputs; ++x) {
-      store_block<kPart>(lower_operands.finish(lower[x], hn::Zero(d)), upper_operands.finish(upper[x], hn::Zero(d)),
-                         a.out + x * a.channels + c, a.last - c);
+    const Vectors lower = halves(a, c, kLowerHalves), upper = halves(a, c, kUpperHalves);
+    for (int x = 0; x < outputs; ++x, sums += 2 * kSums, to += a.channels) {
+      store_block<kPart>(lower.finish(hn::Load(d, sums), hn::Zero(d)),
+                         upper.finish(hn::Load(d, sums + kSums), hn::Zero(d)), to, channels);
     }
     return;
   }
   const V lo = hn::Set(d, a.lo), hi = hn::Set(d, a.hi);
-#pragma GCC unroll 8
-  for (int x = 0; x < kOutputs; ++x) {
-    lower[x] = clamped(lower[x], lo, hi);
-    upper[x] = clamped(upper[x], lo, hi);
+  const GateVectors gate = gate_vectors(a.gate);
+  const bool curved = a.gate.curve != Curve::kNone;
+  for (int64_t i = 0; i < 2 * outputs * kSums; i += kSums) {
+    const V x = clamped(hn::Load(d, sums + i), lo, hi);
+    hn::Store(curved ? x : gated(gate, x), d, sums + i);
   }
-  if (a.gate.curve != Curve::kNone) {
-    HWY_ALIGN float block[2 * kOutputs * kSums];
+  if (curved) curve_block(a.gate, sums, 2 * outputs * kSums);
+  for (int x = 0; x < outputs; ++x, sums += 2 * kSums, to += a.channels)
+    store_block<kPart>(hn::Load(d, sums), hn::Load(d, sums + kSums), to, channels);
+}
+
+template <int kOutputs, bool kPart>
+HWY_ATTR HWY_INLINE void finish_block(const DepthwiseArgs<BFloat16>& a, V (&lower)[kOutputs], V (&upper)[kOutputs],
+                                      int64_t c, Channels channels) {
+  const D d;
+  if (a.residual != nullptr || a.wide_out != nullptr || a.slope != nullptr || a.scale != nullptr || a.gate.used()) {
+    HWY_ALIGN float sums[2 * kOutputs * kSums];
 #pragma GCC unroll 8
     for (int x = 0; x < kOutputs; ++x) {
-      hn::Store(lower[x], d, block + 2 * x * kSums);
-      hn::Store(upper[x], d, block + (2 * x + 1) * kSums);
+      hn::Store(lower[x], d, sums + 2 * x * kSums);
+      hn::Store(upper[x], d, sums + (2 * x + 1) * kSums);
     }
-    curve_block(a.gate, block, 2 * kOutputs * kSums);
-#pragma GCC unroll 8
-    for (int x = 0; x < kOutputs; ++x) {
-      lower[x] = hn::Load(d, block + 2 * x * kSums);
-      upper[x] = hn::Load(d, block + (2 * x + 1) * kSums);
-    }
-  } else if (a.gate.used()) {
-    const GateVectors gate = gate_vectors(a.gate);
-#pragma GCC unroll 8
-    for (int x = 0; x < kOutputs; ++x) {
-      lower[x] = gated(gate, lower[x]);
-      upper[x] = gated(gate, upper[x]);
-    }
+    finish_sums<kPart>(a, sums, kOutputs, c, channels);
+    return;
   }
+  const V lo = hn::Set(d, a.lo), hi = hn::Set(d, a.hi);
+  BFloat16* const to = a.out + c;
+  const int64_t step = a.channels;
 #pragma GCC unroll 8
-  for (int x = 0; x < kOutputs; ++x) store_block<kPart>(lower[x], upper[x], a.out + x * a.channels + c, a.last - c);
+  for (int x = 0; x < kOutputs; ++x)
+    store_block<kPart>(clamped(lower[x], lo, hi), clamped(upper[x], lo, hi), to + x * step, channels);
 }
 
 // Each pair of pixels feeds every output that it belongs to.
@@ -153,6 +158,7 @@ HWY_ATTR HWY_INLINE void pair_block(const DepthwiseArgs<BFloat16>& a, int64_t c)
   const D d;
   constexpr int kColumns = (kOutputs - 1) * kStride + kSize, kPairs = (kSize + 1) / 2;
   const int64_t left = a.last - c;
+  const Channels channels = hn::FirstN(DPixels(), static_cast<size_t>(left));
   V lower[kOutputs], upper[kOutputs];
   V lower_bias = hn::Zero(d), upper_bias = hn::Zero(d);
   if (a.bias != nullptr) {
@@ -176,9 +182,9 @@ HWY_ATTR HWY_INLINE void pair_block(const DepthwiseArgs<BFloat16>& a, int64_t c)
     }
 #pragma GCC unroll 19
     for (int col = 0; col < kColumns; ++col) {
-      const VPixels first = load_pixels<kPart>(a.pixels[2 * pair * a.row_step + col] + c, left);
+      const VPixels first = load_pixels<kPart>(a.pixels[2 * pair * a.row_step + col] + c, channels);
       VPixels second = hn::Zero(DPixels());
-      if (2 * pair + 1 < kSize) second = load_pixels<kPart>(a.pixels[(2 * pair + 1) * a.row_step + col] + c, left);
+      if (2 * pair + 1 < kSize) second = load_pixels<kPart>(a.pixels[(2 * pair + 1) * a.row_step + col] + c, channels);
       const VPixels lower_pixels = hn::InterleaveLower(DPixels(), first, second);
       const VPixels upper_pixels = hn::InterleaveUpper(DPixels(), first, second);
 #pragma GCC unroll 8
@@ -190,7 +196,7 @@ HWY_ATTR HWY_INLINE void pair_block(const DepthwiseArgs<BFloat16>& a, int64_t c)
       }
     }
   }
-  finish_block<kOutputs, kPart>(a, lower, upper, c);
+  finish_block<kOutputs, kPart>(a, lower, upper, c, channels);
 }
 
 template <int kSize, int kStride, int kOutputs>

@@ -131,6 +131,49 @@ HWY_ATTR HWY_INLINE void store_some(V v, D d, BFloat16* to, int64_t count) {
 #endif
 }
 
+// So many lanes of a vector, from the first on (none if negative, all if more than it has): found once for the loads
+// and stores of many rows, of which each would find its mask again.
+struct FirstLanes {
+#if HWY_TARGET == HWY_AVX3
+  hn::Mask<D> floats;
+  hn::Mask<DHalf> halves;
+  HWY_ATTR HWY_INLINE explicit FirstLanes(int64_t count) {
+    const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
+    const auto first = static_cast<size_t>(count < 0 ? 0 : count > lanes ? lanes : count);
+    floats = hn::FirstN(D(), first);
+    halves = hn::FirstN(DHalf(), first);
+  }
+#else
+  int64_t count;
+  HWY_ATTR HWY_INLINE explicit FirstLanes(int64_t lanes) : count(lanes) {}
+#endif
+};
+
+#if HWY_TARGET == HWY_AVX3
+HWY_ATTR HWY_INLINE V load_first(const FirstLanes& first, const float* from) {
+  return hn::MaskedLoad(first.floats, D(), from);
+}
+HWY_ATTR HWY_INLINE V load_first(const FirstLanes& first, const BFloat16* from) {
+  return widened(hn::MaskedLoad(first.halves, DHalf(), reinterpret_cast<const uint16_t*>(from)));
+}
+HWY_ATTR HWY_INLINE void store_first(V v, const FirstLanes& first, float* to) {
+  hn::BlendedStore(v, first.floats, D(), to);
+}
+// Natively: where the processor has the instruction.
+HWY_ATTR HWY_INLINE void store_first(V v, const FirstLanes& first, BFloat16* to) {
+  hn::BlendedStore(narrowed_natively(v), first.halves, DHalf(), reinterpret_cast<uint16_t*>(to));
+}
+#else
+template <class T>
+HWY_ATTR HWY_INLINE V load_first(const FirstLanes& first, const T* from) {
+  return load_some(D(), from, first.count);
+}
+template <class T>
+HWY_ATTR HWY_INLINE void store_first(V v, const FirstLanes& first, T* to) {
+  store_some(v, D(), to, first.count);
+}
+#endif
+
 }  // namespace HWY_NAMESPACE
 }  // namespace blade::backends::cpu
 HWY_AFTER_NAMESPACE();

@@ -27,7 +27,7 @@ constexpr int64_t kMaxHeldColumns = 512;  // wider rows of float32 results are n
 constexpr int64_t kLookAheadBytes = 4096;
 constexpr int64_t kStreamAheadBytes = 6144;  // for a few rows, which only wait for memory
 constexpr int64_t kShortSum = 96;  // elements of K: with more of them, finding rows and starting tiles is no cost
-constexpr double kMinSplitCycles = 1500;   // less work than this is one thread's
+constexpr double kMinSplitCycles = 4500;   // less work than this is one thread's
 constexpr double kBytesPerCycle = 8;       // weights from L3 or memory, a core
 constexpr double kOwnBytesPerCycle = 32;   // what this core wrote before
 constexpr double kOtherBytesPerCycle = 6;  // what another core wrote before
@@ -242,6 +242,7 @@ struct Walk {
     a.gate = e.gate;
     a.residual_last = e.residual_last;
     a.row_pitch = job.pitch;
+    a.results_stay = job.results_stay;
     return a;
   }
 
@@ -533,7 +534,8 @@ void run_tile_range(const TileJob<T>& job, const TileRange& range, std::type_ide
   Walk<T> walk{job, find_rows, scratch};
   const int64_t panel_bytes = job.b.k * job.b.width() * int64_t{sizeof(float)};
   const bool resident = (range.last_panel - range.first_panel) * panel_bytes <= kResidentPanelBytes;
-  if (resident && range.last_tile - range.first_tile >= kManyTiles) {
+  const bool one_call = job.stretch > 0 && job.b.panels() == 1;
+  if (resident && (one_call || range.last_tile - range.first_tile >= kManyTiles)) {
     walk.tile_by_tile(range);
   } else {
     walk.panel_by_panel(range);

@@ -13,6 +13,7 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "backends/cpu/matrix/epilogue_inl.h"
+#include "backends/cpu/matrix/few_columns_inl.h"
 #include "backends/cpu/matrix/simd_inl.h"
 // clang-format on
 
@@ -29,8 +30,10 @@ template <>
 struct Step<float> {
   static HWY_ATTR HWY_INLINE V splat(const float* a) { return hn::Set(D(), *a); }
   static HWY_ATTR HWY_INLINE V multiply_add(V a, V w, V sum) { return hn::MulAdd(a, w, sum); }
+  static HWY_ATTR HWY_INLINE V add(V sum, const FirstLanes& lanes, const float* from) {
+    return hn::Add(sum, load_first(lanes, from));
+  }
   static HWY_ATTR HWY_INLINE void store(V v, float* to) { hn::StoreU(v, D(), to); }
-  static HWY_ATTR HWY_INLINE void store_some_of(V v, float* to, int64_t count) { store_some(v, D(), to, count); }
 };
 
 #if HWY_TARGET == HWY_AVX3
@@ -44,14 +47,22 @@ struct Step<BFloat16> {
   }
   // The last element of a run of odd length: its partner counts as zero, whatever lies behind it.
   static HWY_ATTR HWY_INLINE V splat_last(const BFloat16* a) {
-    return hn::BitCast(D(), hn::Set(hn::RebindToSigned<D>(), int32_t{a->bits}));
+    V pairs;
+    asm("vpbroadcastw %1, %0 %{%2%}%{z%}" : "=v"(pairs.raw) : "m"(a->bits), "Yk"(__mmask32{0x55555555}));
+    return pairs;
   }
   static HWY_ATTR HWY_INLINE V multiply_add(V a, V w, V sum) {
     asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "v"(a.raw));
     return sum;
   }
+  // Times one, with a partner of zero: less than to widen and to add.
+  static HWY_ATTR HWY_INLINE V add(V sum, const FirstLanes& lanes, const BFloat16* from) {
+    const hn::RebindToUnsigned<D> words;
+    const auto bits = hn::MaskedLoad(lanes.halves, DHalf(), reinterpret_cast<const uint16_t*>(from));
+    const V one = hn::BitCast(D(), hn::Set(words, 0x3f80));
+    return multiply_add(hn::BitCast(D(), hn::PromoteTo(words, bits)), one, sum);
+  }
   static HWY_ATTR HWY_INLINE void store(V v, BFloat16* to) { store_natively(v, to); }
-  static HWY_ATTR HWY_INLINE void store_some_of(V v, BFloat16* to, int64_t count) { store_some_natively(v, to, count); }
 };
 #endif
 
@@ -76,20 +87,20 @@ struct Place {
       : first_row(a.rows[0]), out(a.out), wide_out(a.wide_out), residual(a.residual), prefetch(a.prefetch) {}
 };
 
+// What a.columns, a.residual_columns leave of the v-th vector.
+HWY_ATTR HWY_INLINE FirstLanes lanes_of(int64_t columns, int v) {
+  return FirstLanes(columns - v * static_cast<int64_t>(hn::MaxLanes(D())));
+}
+
 template <class T, int kRows, int kVectors>
 HWY_ATTR HWY_INLINE void add_residual(const TileArgs<T>& a, const T* first, V (&acc)[kRows][kVectors]) {
-  const D d;
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
-  const bool full = a.residual_columns >= kVectors * kLanes;
-#pragma GCC unroll 14
-  for (int i = 0; i < kRows; ++i) {
-    const T* residual = first + i * a.residual_stride;
+  const int64_t stride = a.residual_stride;
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      const V x =
-          full ? load_all(residual + v * kLanes) : load_some(d, residual + v * kLanes, a.residual_columns - v * kLanes);
-      acc[i][v] = hn::Add(acc[i][v], x);
-    }
+  for (int v = 0; v < kVectors; ++v) {
+    const FirstLanes lanes = lanes_of(a.residual_columns, v);
+#pragma GCC unroll 14
+    for (int i = 0; i < kRows; ++i) acc[i][v] = hn::Add(acc[i][v], load_first(lanes, first + i * stride + v * kLanes));
   }
 }
 
@@ -158,6 +169,14 @@ HWY_ATTR HWY_INLINE void clamp(const TileArgs<T>& a, V (&acc)[kRows][kVectors]) 
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   if (a.lo == -kInfinity && a.hi == kInfinity) return;
   const V lo = hn::Set(d, a.lo), hi = hn::Set(d, a.hi);
+  if (HWY_TARGET == HWY_AVX3 && a.hi == kInfinity) {
+#pragma GCC unroll 14
+    for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) acc[i][v] = hn::Max(lo, acc[i][v]);  // NaN stays: see clamped()
+    }
+    return;
+  }
 #pragma GCC unroll 14
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
@@ -170,17 +189,24 @@ enum class StoreAs : uint8_t { kWhole, kPart, kWide };
 template <StoreAs kAs, class T, int kRows, int kVectors>
 HWY_ATTR HWY_INLINE void store_tile(const TileArgs<T>& a, const Place<T>& place, const V (&acc)[kRows][kVectors]) {
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+  const int64_t stride = a.out_stride;
+  const FirstLanes last = lanes_of(a.columns, kVectors - 1);  // the others are whole
 #pragma GCC unroll 14
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      const int64_t at = i * a.out_stride + v * kLanes;
-      if constexpr (kAs == StoreAs::kWhole) {
+      const int64_t at = i * stride + v * kLanes;
+      const bool whole = v + 1 < kVectors || kAs == StoreAs::kWhole;
+      if (kAs == StoreAs::kWide) {
+        if (whole) {
+          store_all(acc[i][v], place.wide_out + at);
+        } else {
+          store_first(acc[i][v], last, place.wide_out + at);
+        }
+      } else if (whole) {
         Step<T>::store(acc[i][v], place.out + at);
-      } else if constexpr (kAs == StoreAs::kPart) {
-        Step<T>::store_some_of(acc[i][v], place.out + at, a.columns - v * kLanes);
       } else {
-        store_some(acc[i][v], D(), place.wide_out + at, a.columns - v * kLanes);
+        store_first(acc[i][v], last, place.out + at);
       }
     }
   }
@@ -257,30 +283,81 @@ struct RowPitch {
   }
 };
 
-// The last steps of a run, one by one; `kLast`: the last element of a run of odd length.
-template <bool kLast, class T, class Rows, int kRows, int kVectors>
-HWY_ATTR HWY_INLINE void one_step(const Rows& rows, const float* b, V (&acc)[kRows][kVectors]) {
+// Where the last vector of a panel has columns in one half alone, two rows share one: its sums are those of a row in
+// the lower half and of the next row in the upper one. Three multiplications for two rows of 24 columns, not four.
+template <int kRows, int kVectors>
+constexpr bool may_share() {
+  return HWY_TARGET == HWY_AVX3 && kRows > 1 && (kVectors == 2 || kVectors == 3);
+}
+
+#if HWY_TARGET == HWY_AVX3
+HWY_ATTR HWY_INLINE V both_halves(const float* half) {
+  return V{_mm512_castpd_ps(_mm512_broadcast_f64x4(_mm256_loadu_pd(reinterpret_cast<const double*>(half))))};
+}
+HWY_ATTR HWY_INLINE V lower_twice(V v) { return V{_mm512_shuffle_f32x4(v.raw, v.raw, 0x44)}; }
+HWY_ATTR HWY_INLINE V upper_twice(V v) { return V{_mm512_shuffle_f32x4(v.raw, v.raw, 0xee)}; }
+HWY_ATTR HWY_INLINE V halves_of(V lower, V upper) { return V{_mm512_mask_blend_ps(0xff00, lower.raw, upper.raw)}; }
+#else
+inline V both_halves(const float*) { return V(); }
+inline V lower_twice(V v) { return v; }
+inline V upper_twice(V v) { return v; }
+inline V halves_of(V lower, V) { return lower; }
+#endif
+
+template <bool kShare, int kVectors>
+HWY_ATTR HWY_INLINE void load_weights(const float* b, V (&w)[kVectors]) {
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
-  V w[kVectors];
 #pragma GCC unroll 4
-  for (int v = 0; v < kVectors; ++v) w[v] = hn::Load(D(), b + v * kLanes);
+  for (int v = 0; v < kVectors; ++v) {
+    if constexpr (kShare) {
+      w[v] = v + 1 < kVectors ? hn::Load(D(), b + v * kLanes) : both_halves(b + v * kLanes);
+    } else {
+      w[v] = hn::Load(D(), b + v * kLanes);
+    }
+  }
+}
+
+// One step for all rows; `splat(i)`: what row i multiplies.
+template <bool kShare, class T, int kRows, int kVectors, class Splat>
+HWY_ATTR HWY_INLINE void add_step(const V (&w)[kVectors], V (&acc)[kRows][kVectors], Splat splat) {
+  V before = hn::Zero(D());
 #pragma GCC unroll 14
   for (int i = 0; i < kRows; ++i) {
-    V x;
-    if constexpr (kLast) {
-      x = Step<T>::splat_last(rows.row(i, 0));
-    } else {
-      x = Step<T>::splat(rows.row(i, 0));
-    }
+    const V x = splat(i);
+    constexpr int kOwn = kShare ? kVectors - 1 : kVectors;
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) acc[i][v] = Step<T>::multiply_add(x, w[v], acc[i][v]);
+    for (int v = 0; v < kOwn; ++v) acc[i][v] = Step<T>::multiply_add(x, w[v], acc[i][v]);
+    if constexpr (kShare) {
+      const bool last = i + 1 == kRows;
+      if (i % 2 == 1) {
+        acc[i - 1][kOwn] = Step<T>::multiply_add(halves_of(before, x), w[kOwn], acc[i - 1][kOwn]);
+      } else if (last) {
+        acc[i][kOwn] = Step<T>::multiply_add(x, w[kOwn], acc[i][kOwn]);
+      }
+      before = x;
+    }
   }
+}
+
+// The last steps of a run, one by one; `kLast`: the last element of a run of odd length.
+template <bool kLast, bool kShare, class T, class Rows, int kRows, int kVectors>
+HWY_ATTR HWY_INLINE void one_step(const Rows& rows, const float* b, V (&acc)[kRows][kVectors]) {
+  V w[kVectors];
+  load_weights<kShare>(b, w);
+  add_step<kShare, T>(w, acc, [&](int i) HWY_ATTR {
+    if constexpr (kLast) {
+      return Step<T>::splat_last(rows.row(i, 0));
+    } else {
+      return Step<T>::splat(rows.row(i, 0));
+    }
+  });
 }
 
 // The lines that the epilogue reads and writes arrive while the sums are made.
 template <int kRows, int kVectors, class T>
 HWY_ATTR HWY_INLINE void prefetch_results(const TileArgs<T>& a, const Place<T>& place) {
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+  if (a.results_stay) return;
 #pragma GCC unroll 14
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
@@ -302,7 +379,7 @@ int64_t prefetches(const TileArgs<T>& a) {
   return a.runs * (a.run_length / kStepDepth<T> / 4);
 }
 
-template <class Rows, int kRows, int kVectors, class T>
+template <class Rows, int kRows, int kVectors, bool kShare, class T>
 HWY_ATTR HWY_INLINE void one_tile(const TileArgs<T>& a, const Place<T>& place) {
   const D d;
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
@@ -314,6 +391,7 @@ HWY_ATTR HWY_INLINE void one_tile(const TileArgs<T>& a, const Place<T>& place) {
   for (int v = 0; v < kVectors; ++v) {
     V init = hn::Zero(d);
     if (a.bias != nullptr) init = load_some(d, a.bias + v * kLanes, a.columns - v * kLanes);
+    if (kShare && v + 1 == kVectors) init = lower_twice(init);
 #pragma GCC unroll 4
     for (int c = 0; c < kChains; ++c) {
 #pragma GCC unroll 14
@@ -338,29 +416,20 @@ HWY_ATTR HWY_INLINE void one_tile(const TileArgs<T>& a, const Place<T>& place) {
         // Which comes fastest where its lines are read in their order.
         if constexpr (kRows <= kRowsThatStream) asm volatile("" ::: "memory");
         V w[kVectors];
-#pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) {
-          w[v] = hn::Load(d, b + kk * kPanelRow + v * kLanes);
-        }
-#pragma GCC unroll 14
-        for (int i = 0; i < kRows; ++i) {
-          const V x = Step<T>::splat(rows.row(i, kk * kDepth));
-#pragma GCC unroll 4
-          for (int v = 0; v < kVectors; ++v) {
-            acc[kk % kChains][i][v] = Step<T>::multiply_add(x, w[v], acc[kk % kChains][i][v]);
-          }
-        }
+        load_weights<kShare>(b + kk * kPanelRow, w);
+        add_step<kShare, T>(w, acc[kk % kChains],
+                            [&](int i) HWY_ATTR { return Step<T>::splat(rows.row(i, kk * kDepth)); });
       }
       b += 4 * kPanelRow;
       rows.advance(4 * kDepth);
     }
     for (; k < steps; ++k, b += kPanelRow, rows.advance(kDepth)) {
       rows.keep_in_registers();
-      one_step<false, T>(rows, b, acc[0]);
+      one_step<false, kShare, T>(rows, b, acc[0]);
     }
     if constexpr (kDepth > 1) {
       if (a.run_length % kDepth != 0) {
-        one_step<true, T>(rows, b, acc[0]);
+        one_step<true, kShare, T>(rows, b, acc[0]);
         b += kPanelRow;
       }
     }
@@ -373,6 +442,10 @@ HWY_ATTR HWY_INLINE void one_tile(const TileArgs<T>& a, const Place<T>& place) {
 #pragma GCC unroll 4
       for (int c = 1; c < kChains; ++c) acc[0][i][v] = hn::Add(acc[0][i][v], acc[c][i][v]);
     }
+  }
+  if constexpr (kShare) {
+#pragma GCC unroll 14
+    for (int i = 1; i < kRows; i += 2) acc[0][i][kVectors - 1] = upper_twice(acc[0][i - 1][kVectors - 1]);
   }
   if (place.residual != nullptr && !a.residual_last) add_residual<T, kRows, kVectors>(a, place.residual, acc[0]);
   if (a.slope != nullptr) apply_slope<T, kRows, kVectors>(a, acc[0]);
@@ -389,15 +462,24 @@ HWY_ATTR HWY_INLINE void one_tile(const TileArgs<T>& a, const Place<T>& place) {
   }
 }
 
+template <int kVectors, class T>
+bool shares_last(const TileArgs<T>& a) {
+  constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
+  return a.columns <= kVectors * kLanes - kLanes / 2;
+}
+
 template <class T, int kRows, int kVectors>
 HWY_ATTR void tile(const TileArgs<T>& a) {
   const Place<T> place(a);
   prefetch_results<kRows, kVectors>(a, place);
-  one_tile<RowPointers<T>, kRows, kVectors>(a, place);
+  if constexpr (may_share<kRows, kVectors>()) {
+    if (shares_last<kVectors>(a)) return one_tile<RowPointers<T>, kRows, kVectors, true>(a, place);
+  }
+  one_tile<RowPointers<T>, kRows, kVectors, false>(a, place);
 }
 
-template <class T, int kRows, int kVectors>
-HWY_ATTR void pitched_tiles(const TileArgs<T>& a) {
+template <bool kShare, class T, int kRows, int kVectors>
+HWY_ATTR HWY_INLINE void all_tiles(const TileArgs<T>& a) {
   Place<T> place(a);
   prefetch_results<kRows, kVectors>(a, place);
   for (int64_t t = 1;; ++t) {
@@ -408,10 +490,23 @@ HWY_ATTR void pitched_tiles(const TileArgs<T>& a) {
     if (next.residual != nullptr) next.residual += kRows * a.residual_stride;
     if (next.prefetch != nullptr) next.prefetch += a.prefetch_lines * prefetches(a) * 64;
     if (t < a.tiles) prefetch_results<kRows, kVectors>(a, next);
-    one_tile<RowPitch<T>, kRows, kVectors>(a, place);
+    one_tile<RowPitch<T>, kRows, kVectors, kShare>(a, place);
     if (t >= a.tiles) return;
     place = next;
   }
+}
+
+template <class T, int kRows, int kVectors>
+HWY_ATTR void pitched_tiles(const TileArgs<T>& a) {
+#if HWY_TARGET == HWY_AVX3
+  if constexpr (kVectors == 1 && sizeof(T) == sizeof(float)) {
+    if (has_few_columns(a)) return multiply_few_columns(a, kRows * a.tiles);
+  }
+#endif
+  if constexpr (may_share<kRows, kVectors>()) {
+    if (shares_last<kVectors>(a)) return all_tiles<true, T, kRows, kVectors>(a);
+  }
+  all_tiles<false, T, kRows, kVectors>(a);
 }
 
 template <int kVectors, int kRows, class T>

@@ -40,7 +40,8 @@ struct TileArgs {
   Gate gate;
   const float* scale = nullptr;  // after the clamp, a column; and `shift` with it
   const float* shift = nullptr;
-  int columns = 0;  // in (0, vectors * lanes]
+  int columns = 0;            // in (0, vectors * lanes]
+  bool results_stay = false;  // in cache, where they need no fetching
   // Next panel to pull into L2: `prefetch_lines` cache lines every four k steps.
   const char* prefetch = nullptr;
   int prefetch_lines = 0;
