@@ -13,6 +13,7 @@ namespace {
 
 constexpr int kMaxTrials = 48;  // engines made while looking for nodes to blame
 constexpr size_t kVariedFeeds = 32;
+constexpr double kShareOfTime = 0.25;  // of config.tuning.time_limit_s, to look for them
 constexpr double kRoomToSpare = 0.5;
 constexpr double kMostSpared = 0.5;  // of the matrix nodes: beyond that the gain is not worth the search
 
@@ -36,9 +37,11 @@ class PrecisionSearch {
     }
     if (!accuracy.holds && unasked()) return roll_back("the answers do not hold in bf16: " + accuracy.message());
     if (!accuracy.holds) {
-      BLADE_ASSIGN_OR_RETURN(const bool found, spare_nodes(half, narrow_nodes(*engine)));
-      if (!found) return roll_back("the answers do not hold in " + half.precision + ": " + accuracy.message());
-      BLADE_ASSIGN_OR_RETURN(engine, region_engine(input_, half));
+      const std::vector<std::string> nodes = narrow_nodes(*engine);
+      engine = nullptr;  // trials need its memory
+      BLADE_ASSIGN_OR_RETURN(engine, spare_nodes(half, nodes));
+      if (engine == nullptr)
+        return roll_back("the answers do not hold in " + half.precision + ": " + accuracy.message());
     }
     BLADE_ASSIGN_OR_RETURN(const bool slower, is_slower(std::move(engine)));
     if (slower) return roll_back("the model is faster in float32");
@@ -123,38 +126,47 @@ class PrecisionSearch {
     return accuracy;
   }
 
-  Result<bool> holds(const engine::Decisions& decisions) {
+  // An engine whose answers hold, or null.
+  Result<std::shared_ptr<engine::Engine>> holding_engine(const engine::Decisions& decisions) {
     ++trials_;
     BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input_, decisions));
     BLADE_ASSIGN_OR_RETURN(const AccuracyResult accuracy, check(engine));
-    return accuracy.holds;
+    return accuracy.holds ? std::move(engine) : nullptr;
   }
 
-  // Sets half.keep_float32 to a small set of nodes without which the answers hold: starting from all of them, ever
-  // smaller pieces are let go where the answers hold without.
-  Result<bool> spare_nodes(engine::Decisions& half, const std::vector<std::string>& nodes) {
-    const auto deadline = Clock::now() + std::chrono::duration<double>(input_.options.time_limit_s / 4);
+  // Sets half.keep_float32 to a small set of nodes without which the answers hold, and gives the engine: starting from
+  // all of them, ever smaller pieces are let go where the answers hold without. Null where too many are left. Making an
+  // engine is most of a trial and takes seconds for large models: none is begun that would end late.
+  Result<std::shared_ptr<engine::Engine>> spare_nodes(engine::Decisions& half, const std::vector<std::string>& nodes) {
+    const auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                             std::chrono::duration<double>(kShareOfTime * input_.options.time_limit_s));
     std::vector<std::string> spared = nodes;
+    std::shared_ptr<engine::Engine> kept;
+    Clock::duration longest{};
     for (size_t piece = (nodes.size() + 1) / 2; piece > 0; piece /= 2) {
       for (size_t begin = 0; begin < spared.size();) {
-        if (trials_ >= kMaxTrials || Clock::now() > deadline) break;
+        const Clock::time_point start = Clock::now();
+        if (trials_ >= kMaxTrials || start + longest > deadline) break;
         if (input_.progress(38, "find_nodes_that_need_float32")) break;
         std::vector<std::string> without = spared;
         const size_t end = std::min(begin + piece, spared.size());
         without.erase(without.begin() + static_cast<ptrdiff_t>(begin), without.begin() + static_cast<ptrdiff_t>(end));
         engine::Decisions trial = half;
         trial.keep_float32.insert(trial.keep_float32.end(), without.begin(), without.end());
-        BLADE_ASSIGN_OR_RETURN(const bool held, holds(trial));
-        if (held) {
+        BLADE_ASSIGN_OR_RETURN(auto held, holding_engine(trial));
+        longest = std::max(longest, Clock::now() - start);
+        if (held != nullptr) {
           spared = std::move(without);
+          kept = std::move(held);
         } else {
           begin = end;
         }
       }
     }
-    if (static_cast<double>(spared.size()) > kMostSpared * static_cast<double>(nodes.size())) return false;
+    if (static_cast<double>(spared.size()) > kMostSpared * static_cast<double>(nodes.size()))
+      return std::shared_ptr<engine::Engine>();
     half.keep_float32.insert(half.keep_float32.end(), spared.begin(), spared.end());
-    return true;
+    return kept;
   }
 
   Result<bool> is_slower(std::shared_ptr<engine::Engine> narrow) {

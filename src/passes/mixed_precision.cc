@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/half.h"
+#include "passes/balanced_rounding.h"
 #include "passes/constants.h"
 #include "passes/passes_internal.h"
 
@@ -27,6 +28,10 @@ struct Rules {
 // Weighted means of pixels are float32 by definition, whatever the image is.
 bool resizes_to_float32(const ir::Node& node) {
   return node.op == ir::Op::kResize && node.get<ir::ResizeAttrs>().kind != ir::ResizeKind::kNearest;
+}
+
+bool is_view(ir::Op op) {
+  return op == ir::Op::kIdentity || op == ir::Op::kReshape || op == ir::Op::kExpandDims || op == ir::Op::kSqueeze;
 }
 
 // Softmax stays float32, as its results feed on small differences.
@@ -126,8 +131,19 @@ bool is_mean_before_products(const ir::Graph& graph, const ir::Node& node) {
          });
 }
 
+bool follows_on_cpu(const ir::Graph& graph, const ir::Node& node);
+
+// Where no reader takes part, a view behind a product would only have it rounded: the product writes float32 itself.
+bool leads_to_narrow(const ir::Graph& graph, const ir::Node& view) {
+  const std::vector<ir::NodeId> readers = graph.consumers()[view.outputs[0]];
+  return std::any_of(readers.begin(), readers.end(), [&](ir::NodeId id) {
+    return leads_on_cpu(graph, graph.node(id)) || follows_on_cpu(graph, graph.node(id));
+  });
+}
+
 bool follows_on_cpu(const ir::Graph& graph, const ir::Node& node) {
   if (node.op == ir::Op::kConv) return has_cpu_kernel(graph, node) && is_depthwise_conv(graph, node);
+  if (is_view(node.op)) return leads_to_narrow(graph, node);
   return moves_or_folds(node) || resizes_to_float32(node) || is_mean_before_products(graph, node);
 }
 
@@ -242,7 +258,9 @@ class MixedPrecision {
       const bool parameter = i >= data && graph_.node(id).op == ir::Op::kLayerNorm;
       const bool image =
           i == 0 && !is_half(inputs[0]) && rules_.reads_images(graph_, graph_.node(id)) && !is_cast_in_copy(inputs[0]);
-      if (is_float(inputs[i]) && !bias && !mask && !parameter && !image) inputs[i] = as_half(inputs[i]);
+      if (!is_float(inputs[i]) || bias || mask || parameter || image) continue;
+      if (i == 1 && is_matrix && graph_.value(inputs[i]).is_constant()) round_weights(graph_.node(id));
+      inputs[i] = as_half(inputs[i]);
     }
     graph_.node(id).inputs = std::move(inputs);
     ++converted_;
@@ -287,6 +305,19 @@ class MixedPrecision {
     }
     half_[id] = narrow;
     return narrow;
+  }
+
+  // bfloat16 keeps so little of weights that it matters how their errors add up.
+  void round_weights(const ir::Node& node) {
+    const ir::ValueId id = node.inputs[1];
+    const ir::Tensor& weights = *graph_.value(id).constant;
+    if (rules_.narrow != ir::DType::kBFloat16 || weights.dims.size() < 2 || is_half(id)) return;
+    WeightDims dims;
+    dims.taps = node.op == ir::Op::kConv;
+    dims.transposed =
+        node.op == ir::Op::kConvTranspose || (node.op == ir::Op::kMatMul && node.get<ir::MatMulAttrs>().transpose_b);
+    const ir::TensorPtr rounded = round_balanced(weights, dims);
+    half_[id] = graph_.add_constant(rounded, graph_.value(id).name);
   }
 
   // Constants may lie anywhere in a file, and are too many to copy.

@@ -13,6 +13,7 @@ Result<PassResult> shapes_of_inputs(ir::Graph& graph, const PassOptions& options
 Result<PassResult> common_subexpressions(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> widen_halves(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> hoist_invariants(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> fold_dilation(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> layout(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> merge_steps(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> algebraic_cleanup(ir::Graph& graph, const PassOptions& options);

@@ -21,6 +21,7 @@ constexpr Pass kPipeline[] = {
     {"CommonSubexpressions", "Merges nodes that compute the same from the same.", false, common_subexpressions},
     {"AlgebraicCleanup", "Removes operations that do nothing and replaces others by cheaper equals.", false,
      algebraic_cleanup},
+    {"FoldDilation", "Finds dilated convolutions in SpaceToBatch, convolution and BatchToSpace.", false, fold_dilation},
     {"Layout", "Cancels transposes and moves reshapes behind elementwise work.", false, layout},
     {"MergeSteps", "Does at once what is done slice by slice, as unrolled loops over time do.", false, merge_steps},
     {"RecognizeActivations", "Finds PReLU, hard swish, swish, GELU and others in their pieces.", false,

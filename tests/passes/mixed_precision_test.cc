@@ -1,7 +1,9 @@
 // What becomes float16, what follows, and what stays.
 #include <gtest/gtest.h>
 
+#include "base/half.h"
 #include "pass_test_util.h"
+#include "passes/constants.h"
 
 namespace blade::passes {
 namespace {
@@ -172,6 +174,51 @@ TEST(MixedPrecision, AttentionLeadsButForItsMasks) {
     }
     EXPECT_EQ(graph.value(attention.inputs[3]).dtype, ir::DType::kFloat32);
     EXPECT_EQ(graph.value(graph.outputs()[0]).dtype, ir::DType::kFloat32);
+  }
+}
+
+// Nine taps of 0.1, each of which bfloat16 makes 0.10009765625, sum to 0.9 within what one of them loses.
+TEST(MixedPrecision, OnACpuTheRoundingErrorsOfWeightsCancel) {
+  blade::testing::GraphBuilder b;
+  auto y = b.conv(b.input("x", {1, 8, 8, 8}), b.constant<float>({1, 1, 8, 8}, std::vector<float>(64, 0.5f)));
+  y = b.conv(y, b.constant<float>({3, 3, 1, 8}, std::vector<float>(72, 0.1f)), {1, 1}, ir::Padding::kSame, 8);
+  ir::Graph graph = b.output(y, "y").build();
+  ASSERT_TRUE(run_in(graph, ir::DType::kBFloat16).ok());
+  int found = 0;
+  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
+    if (!graph.is_live(id) || graph.node(id).op != ir::Op::kConv) continue;
+    const ir::TensorPtr taps = graph.value(graph.node(id).inputs[1]).constant;
+    if (taps->dims != ir::Dims{3, 3, 1, 8} || taps->dtype != ir::DType::kBFloat16) continue;
+    ++found;
+    const auto* values = reinterpret_cast<const BFloat16*>(taps->data);
+    for (size_t channel = 0; channel < 8; ++channel) {
+      double sum = 0;
+      for (size_t tap = 0; tap < 9; ++tap) sum += double{static_cast<float>(values[tap * 8 + channel])};
+      EXPECT_NEAR(sum, 0.9, 0x1.01p-12);
+    }
+  }
+  EXPECT_EQ(found, 1);
+}
+
+// A product writes float32 itself: narrow, a reshape between it and the softmax would cost a rounding and a cast.
+TEST(MixedPrecision, OnACpuViewsFollowOnlyTowardsNarrowReaders) {
+  for (const bool product_behind : {false, true}) {
+    ir::Graph graph;
+    const ir::ValueId x = graph.add_input("x:0", ir::DType::kFloat32, ir::Shape::of(std::vector<int64_t>{2, 2}));
+    const float values[] = {1, 2, 3, 4};
+    const ir::ValueId w =
+        graph.add_constant(ir::make_tensor<float>(ir::DType::kFloat32, {2, 2}, std::span<const float>(values)));
+    const ir::ValueId y = graph.add_node(ir::Op::kMatMul, "dense", {x, w}, 1, ir::MatMulAttrs{}).outputs[0];
+    const ir::ValueId dims = graph.add_constant(int64_tensor({1, 2, 2}));
+    const ir::ValueId r = graph.add_node(ir::Op::kReshape, "view", {y, dims}, 1, {}).outputs[0];
+    const ir::ValueId s = graph.add_node(ir::Op::kSoftmax, "soft", {r}, 1, ir::SoftmaxAttrs{}).outputs[0];
+    const ir::ValueId z = graph.add_node(ir::Op::kMatMul, "last", {r, w}, 1, ir::MatMulAttrs{}).outputs[0];
+    graph.set_outputs({product_behind ? z : s}, {"out"});
+    ASSERT_TRUE(ir::infer_shapes(graph).ok());
+    graph.remove_dead_nodes();
+    ASSERT_TRUE(run_in(graph, ir::DType::kBFloat16).ok());
+    EXPECT_EQ(count(graph, ir::Op::kReshape, ir::DType::kFloat32), product_behind ? 0 : 1);
+    EXPECT_EQ(count(graph, ir::Op::kReshape, ir::DType::kBFloat16), product_behind ? 1 : 0);
   }
 }
 
