@@ -1,6 +1,6 @@
 // Every CUDA row that takes a piece of work, timed alone on the card: elementwise chains, casts, reductions, large
-// matrix products and convolutions. Chains are compared with the bandwidth of the card (argument 1, TB/s; 4.2 by
-// default), products with nothing: bench/gpu_products.py times PyTorch on the same shapes.
+// matrix products, convolutions and attention. Chains are compared with the bandwidth of the card (argument 1,
+// TB/s; 4.2 by default), products with nothing: bench/gpu_products.py times PyTorch on the same shapes.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -240,7 +240,7 @@ std::vector<Work> products(ir::DType type) {
   return works;
 }
 
-// BERT base at one sequence: its widening product with every curve, and attention's products.
+// BERT base at one sequence: its products, the widening one with every curve, and its normalization.
 std::vector<Work> transformer(ir::DType type) {
   std::vector<Work> works;
   for (const PointwiseOp op : {PointwiseOp::kAdd, PointwiseOp::kGeluErf, PointwiseOp::kGeluTanh, PointwiseOp::kSwish}) {
@@ -255,11 +255,56 @@ std::vector<Work> transformer(ir::DType type) {
                      {type, {128, 3072}},
                      6});
   }
+  ir::MatMulAttrs plain, residual;
+  plain.epilogue.num_inputs = 2;
+  plain.epilogue.code = {{PointwiseOp::kAdd, 0, 1}};
+  residual.epilogue.num_inputs = 3;
+  residual.epilogue.code = {{PointwiseOp::kAdd, 0, 1}, {PointwiseOp::kAdd, 3, 2}};
+  const auto add = [&](const char* name, const ir::MatMulAttrs& attrs, int64_t depth, int64_t columns) {
+    const TensorDesc result{type, {128, columns}};
+    works.push_back(
+        {name, ir::Op::kMatMul, attrs, {{type, {128, depth}}, {type, {depth, columns}}, {type, {columns}}}, result, 6});
+    if (attrs.epilogue.num_inputs == 3) works.back().inputs.push_back(result);
+  };
+  add("one_of_three", plain, 768, 768);
+  add("three_in_one", plain, 768, 2304);
+  add("joined_heads", residual, 768, 768);
+  add("narrow", residual, 3072, 768);
   ir::MatMulAttrs scores;
   scores.transpose_b = true;
   const TensorDesc heads{type, {12, 128, 64}}, weights{type, {12, 128, 128}};
   works.push_back({"scores", ir::Op::kMatMul, scores, {heads, heads}, weights});
   works.push_back({"weighted", ir::Op::kMatMul, ir::MatMulAttrs{}, {weights, heads}, heads});
+  const TensorDesc rows{type, {128, 768}}, columns{ir::DType::kFloat32, {768}};
+  works.push_back({"layer_norm", ir::Op::kLayerNorm, ir::LayerNormAttrs{}, {rows, columns, columns}, rows, 6});
+  return works;
+}
+
+struct Attending {
+  int64_t batch, heads, queries, keys, depth;
+};
+
+// BERT base at one and many sequences, long sequences, decoder steps.
+constexpr Attending kAttention[] = {{1, 12, 128, 128, 64},   {32, 12, 128, 128, 64},  {1, 12, 512, 512, 64},
+                                    {1, 12, 2048, 2048, 64}, {1, 16, 4096, 4096, 64}, {1, 16, 4096, 4096, 128},
+                                    {1, 32, 1, 512, 128},    {1, 32, 1, 2048, 128},   {1, 32, 1, 4096, 128},
+                                    {8, 32, 1, 2048, 128}};
+
+std::vector<Work> attention(ir::DType type) {
+  std::vector<Work> works;
+  for (const Attending& a : kAttention) {
+    if (type == ir::DType::kFloat32 && (a.batch > 1 || a.keys > 2048)) continue;
+    const std::vector<int64_t> in_place = {0, 1, 2, 3};
+    const TensorDesc queries{type, {a.batch, a.heads, a.queries, a.depth}};
+    const TensorDesc keys{type, {a.batch, a.heads, a.keys, a.depth}};
+    std::string name = "attention";
+    for (const int64_t n : {a.batch, a.heads, a.queries, a.keys, a.depth}) name += "_" + std::to_string(n);
+    works.push_back({name + "_" + ir::dtype_name(type),
+                     ir::Op::kAttention,
+                     ir::AttentionAttrs{0.125f, in_place, in_place, in_place, in_place, false},
+                     {queries, keys, keys},
+                     queries});
+  }
   return works;
 }
 
@@ -319,7 +364,7 @@ std::vector<Work> convolutions(ir::DType type) {
 
 }  // namespace
 
-// gpu_rows [TB/s] [chains|products|convolutions|transformer] [all]
+// gpu_rows [TB/s] [chains|products|convolutions|transformer|attention] [all]
 int main(int argc, char** argv) {
   const auto& card = backends::cuda_device();
   if (!card.ok()) {
@@ -334,6 +379,8 @@ int main(int argc, char** argv) {
       for (const int64_t mebibytes : {1, 16, 256}) {
         for (const Work& work : chains(type, mebibytes)) measure(**card, work, terabytes, true);
       }
+    } else if (what == "attention") {
+      for (const Work& work : attention(type)) measure(**card, work, terabytes, true);
     } else if (type == ir::DType::kFloat16) {
       for (const Work& work : what == "products"      ? products(type)
                               : what == "transformer" ? transformer(type)

@@ -66,6 +66,9 @@ class Engine:
         self._unread = {name: _default_of(value) for name, value in self._engine.unread_inputs()}
         self._keys = {key: _node_name(name) for key, name in self._engine.input_keys().items()}
 
+    def __reduce__(self):
+        raise TypeError("a blade.Engine cannot be pickled or copied; load the model in each process: blade.Engine(path)")
+
     def _input_of(self, name):
         """The input that a name in a feed means: its own, with or without ':0', or its key in the signature."""
         node = _node_name(name)

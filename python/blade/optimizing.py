@@ -1,5 +1,6 @@
 """blade.optimize: the Python side of the optimizer in libblade.so."""
 import contextlib
+import copy
 import json
 import os
 import tempfile
@@ -27,9 +28,12 @@ class Report:
             raise AttributeError(f"the report has no field '{name}'; it has {', '.join(values)}")
         return values[name]
 
+    def __dir__(self):
+        return [*super().__dir__(), *self._values]
+
     def to_dict(self):
-        """The report as plain dicts and lists."""
-        return self._values
+        """A copy of the report as plain dicts and lists."""
+        return copy.deepcopy(self._values)
 
     def to_json(self):
         """The report as JSON text."""
@@ -64,8 +68,29 @@ class OptSpec:
         return f"OptSpec({self.settings})"
 
 
-def _is_graph_def(model):
-    return hasattr(model, "SerializeToString") and hasattr(model, "node")
+def _path_or_bytes(model):
+    """(path, b"") of a path, ("", bytes) of a GraphDef."""
+    if hasattr(model, "SerializeToString") and hasattr(model, "node"):
+        return "", model.SerializeToString()
+    if isinstance(model, (str, os.PathLike)):
+        return os.fsdecode(model), b""
+    raise InvalidArgumentError(
+        f"model is a {type(model).__name__}; expected a GraphDef, a path or a SavedModel directory{_advice(model)}")
+
+
+def _advice(model):
+    """How to make a model of what is none, for the kinds of things that TensorFlow's users hold in their hands."""
+    if isinstance(model, bytes):
+        return "; parse it: tf.compat.v1.GraphDef.FromString(model)"
+    if hasattr(model, "graph_def"):  # a MetaGraphDef
+        return "; give its graph_def"
+    if hasattr(model, "get_concrete_function") or hasattr(model, "structured_input_signature"):  # a tf.function or one trace of it
+        return "; save a module with it by tf.saved_model.save and give the directory"
+    if hasattr(model, "as_graph_def"):
+        return "; give its as_graph_def(), without variables"
+    if hasattr(model, "export") and hasattr(model, "layers"):  # Keras
+        return "; export it by model.export(directory) and give the directory"
+    return ""
 
 
 def _packed_strings(array):
@@ -169,13 +194,7 @@ def optimize(
     config = Config() if config is None else config
     if not isinstance(config, Config):
         raise InvalidArgumentError(f"config is a {type(config).__name__}; expected a blade.Config")
-    path, data = "", b""
-    if _is_graph_def(model):
-        data = model.SerializeToString()
-    elif isinstance(model, (str, os.PathLike)):
-        path = os.fsdecode(model)
-    else:
-        raise InvalidArgumentError(f"model is a {type(model).__name__}; expected a GraphDef, a path or a SavedModel directory")
+    path, data = _path_or_bytes(model)
     if signature and not path:
         raise InvalidArgumentError(f"the signature '{signature}' is asked for, but a GraphDef has none; name outputs instead")
     target = _target_path(path) if path else ""
@@ -230,7 +249,7 @@ def _write_text(path, text):
         with open(made, "w", encoding="utf-8") as file:
             file.write(text)
         os.replace(made, path)
-    except OSError:
+    except OSError as error:
         with contextlib.suppress(OSError):
             os.remove(made)
-        raise
+        raise OSError(error.errno, error.strerror, path) from error

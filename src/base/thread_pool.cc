@@ -39,10 +39,9 @@ constexpr auto kSpinAfterRun = std::chrono::microseconds(30);
 constexpr int kPausesPerClockRead = 32;
 // Sessions that call back to back leave gaps between their runs: the others do not take the worker for those.
 constexpr auto kCrowdedFor = std::chrono::milliseconds(3);
-// Pauses before a thread that is done looks into the queues of others: their lines are better left where they are.
-// Fewer where slots have several tasks, and so something to share.
-constexpr int kPausesBeforeStealing = 40;
-constexpr int kPausesBeforeSharing = 8;
+// Pauses, some 5 us, before a thread that is done takes tasks of others: the results are where the next layer looks for
+// them only with their own thread. That is for one that other processes keep from its work.
+constexpr int kPausesBeforeStealing = 300;
 constexpr size_t kCacheLine = 64;
 // Numbers wrap: a slot that had no task for so long must not look like one of a later job.
 constexpr uint32_t kJobsBetweenRetags = 1U << 24;
@@ -163,8 +162,7 @@ void ThreadPool::Impl::run(int tasks, FunctionRef<void(int, int)> function) {
   wake_sleepers();
   function(0, 0);
   int mine = 1 + drain(number, tasks, function, 0, 0);
-  int patience = tasks > threads ? kPausesBeforeSharing : kPausesBeforeStealing;
-  if (sleepers.load(std::memory_order_relaxed) != 0) patience = 0;
+  const int patience = sleepers.load(std::memory_order_relaxed) != 0 ? 0 : kPausesBeforeStealing;
   for (int i = 0; finished_by_workers(number) != tasks - mine; ++i) {
     if (i == patience) mine += drain_others(number, tasks, function, 0);
     pause_cpu();
@@ -228,7 +226,7 @@ void ThreadPool::Impl::join_job(uint32_t number, int slot) {
   };
   if (done != 0) report();
   if (tasks <= threads) return;
-  for (int i = 0; i < kPausesBeforeSharing; ++i) {
+  for (int i = 0; i < kPausesBeforeStealing; ++i) {
     if (job.opening.load(std::memory_order_relaxed) != number) return;
     pause_cpu();
   }

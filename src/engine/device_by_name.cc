@@ -17,8 +17,8 @@ Result<backends::Device*> device_by_name(const std::string& name) {
   const Result<backends::Device*>& card = backends::cuda_device();
   if (card.ok()) return *card;
   if (lower == "auto") return static_cast<backends::Device*>(nullptr);
-  return unavailable("device is 'gpu', but no usable GPU was found: " + card.status().message() +
-                     "; use 'cpu' or 'auto'");
+  return unavailable("device is 'gpu', but no usable GPU was found (" + card.status().message() +
+                     "); use 'cpu' or 'auto'");
 }
 
 }  // namespace blade::engine

@@ -135,12 +135,19 @@ class KernelTuner {
     BLADE_ASSIGN_OR_RETURN(PlanTimer first, timer_with(decisions_));
     std::vector<Work> works = collect(first.plan());
     BLADE_RETURN_IF_ERROR(measure_alone(works));
+    double all_us = 0;
+    for (const Work& work : works) all_us += share_us(work);
     for (Work& work : works) {
+      const bool is_heavy = share_us(work) > kHeavyShare * all_us;
       BLADE_RETURN_IF_ERROR(tune(work, kNeighbours));
-      keep_best(work, kMostInWhole);  // what is fast alone need not be among others
+      // What is fast alone need not be among others, nor where weights come from memory because all do not fit into L2.
+      keep_best(work, is_heavy ? kMostHeavyInWhole : kMostInWhole);
     }
     for (int round = 0; round < kRoundsInWhole; ++round) {
-      for (Work& work : works) BLADE_RETURN_IF_ERROR(tune(work, first.plan().steps.size()));
+      for (Work& work : works) {
+        BLADE_RETURN_IF_ERROR(tune(work, first.plan().steps.size()));
+        keep_best(work, kMostInWhole);
+      }
     }
     now_.reset();
     BLADE_ASSIGN_OR_RETURN(PlanTimer last, timer_with(decisions_));
@@ -170,7 +177,12 @@ class KernelTuner {
  private:
   static constexpr int kQuick = 9, kCareful = 30, kRoundsInWhole = 2;
   static constexpr size_t kMostAlternatives = 40, kMostInContext = 10, kMostInWhole = 3, kNeighbours = 2;
+  static constexpr size_t kMostHeavyInWhole = 6;
+  static constexpr double kHeavyShare = 0.05;  // of all works
   static constexpr double kFaster = 0.995, kFasterInWhole = 0.998;
+
+  // Of the whole run, as far as measured.
+  static double share_us(const Work& work) { return work.us[0] == kNever ? 0 : work.us[0] * work.occurrences; }
 
   bool late() const { return Clock::now() > deadline_; }
 

@@ -60,7 +60,7 @@ class Optimizer {
 
   Status check_device() {
     auto device = engine::device_by_name(options_.device);
-    if (!device.ok()) return device.status().with_context("device_type");
+    if (!device.ok()) return device.status();
     device_ = *device;
     options_.device = device_ != nullptr ? "gpu" : "cpu";
     report_.device_type = options_.device;
@@ -72,7 +72,7 @@ class Optimizer {
     for (std::string& sentence : without_effect(options_.changed, options_.device))
       report_.messages.push_back(std::move(sentence));
     report_.messages.insert(report_.messages.end(), options_.notes.begin(), options_.notes.end());
-    if (options_.level == "o2") report_.messages.push_back("o2's int8 is not available on this device: o1 was applied");
+    if (options_.level == "o2") report_.messages.push_back("level o2: int8 is not available yet; o1 was applied");
     return {};
   }
 
@@ -82,13 +82,20 @@ class Optimizer {
     if (!request_.model_path.empty() && !std::filesystem::exists(request_.model_path, error))
       return {};  // load() says so
     const bool directory = !request_.model_path.empty() && std::filesystem::is_directory(request_.model_path, error);
-    if (!options_.output.empty()) BLADE_RETURN_IF_ERROR(check_output_place(options_.output, directory));
+    if (!options_.output.empty()) BLADE_RETURN_IF_ERROR(check_place(options_.output, directory));
     for (const std::string& path : options_.also_written) {
       if (path == options_.output) return invalid_argument("'" + path + "' is to hold two things; give each a place");
       const bool stream = std::filesystem::is_other(path, error) || std::filesystem::is_character_file(path, error);
-      if (!stream) BLADE_RETURN_IF_ERROR(check_output_place(path, false));
+      if (!stream) BLADE_RETURN_IF_ERROR(check_place(path, false));
     }
     return {};
+  }
+
+  Status check_place(const std::string& path, bool directory) const {
+    std::error_code error;
+    if (std::filesystem::equivalent(request_.model_path, path, error))
+      return invalid_argument("'" + path + "' is the model itself, which would be lost; give the output another path");
+    return check_output_place(path, directory);
   }
 
   Status load() {
@@ -102,6 +109,7 @@ class Optimizer {
     }
     report_.input_format = model_.format;
     name_by_signature();
+    note_earlier_engines();
     import_.may_feed_defaults = true;
     import_.inputs = options_.inputs.empty() ? model_.inputs : options_.inputs;
     for (const Feed& feed : test_data_) {
@@ -160,6 +168,14 @@ class Optimizer {
       }
     }
     return {};
+  }
+
+  void note_earlier_engines() {
+    const auto& nodes = model_.graph->nodes;
+    const auto of_blade = [](const tensorflow::NodeDef& node) { return node->op == "BladeInProfile"; };
+    if (std::none_of(nodes.begin(), nodes.end(), of_blade)) return;
+    report_.messages.push_back(
+        "Blade made this model: the baseline is that, with its engines; optimize the original to compare with it");
   }
 
   void name_by_signature() {
@@ -428,9 +444,9 @@ class Optimizer {
       if (i == 0) {
         report_.baseline_ms = engine_step_.pre_run_ms = times.before_ms;
         report_.optimized_ms = engine_step_.post_run_ms = times.after_ms;
-        if (!times.faster) slower = "it is not faster than the original outside the noise";
+        if (!times.faster) slower = "the engine is not faster than the original outside the noise";
       } else if (times.slower) {
-        slower = "it is slower than the original at " + shapes_to_string(feeds_[i]);
+        slower = "the engine is slower than the original at " + shapes_to_string(feeds_[i]);
       }
     }
     if (!slower.empty() && !options_.check_speed) {

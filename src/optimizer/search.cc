@@ -98,7 +98,12 @@ class Search {
       step.pre_run_ms = times.before_ms;
       step.post_run_ms = times.after_ms;
       const bool breaks = !holds && other_holds;
-      if (!breaks && !(times.slower && other_holds)) continue;
+      bool faster_without = times.slower && other_holds;
+      if (faster_without && !breaks) {  // other processes make one comparison wrong now and then
+        BLADE_ASSIGN_OR_RETURN(const Comparison again, time(*other, *kept));
+        faster_without = again.slower;
+      }
+      if (!breaks && !faster_without) continue;
       step.status = StepStatus::kRolledBack;
       step.message = breaks ? "the answers hold only without it" : "the model is faster without it";
       disabled = std::move(without);

@@ -34,7 +34,7 @@ bool is_view(ir::Op op) {
   return op == ir::Op::kIdentity || op == ir::Op::kReshape || op == ir::Op::kExpandDims || op == ir::Op::kSqueeze;
 }
 
-// Softmax and normalization stay float32, as their results feed on small differences.
+// Softmax stays float32, as its results feed on small differences.
 bool moves_or_folds(const ir::Node& node) {
   switch (node.op) {
     case ir::Op::kPointwise:
@@ -83,6 +83,8 @@ bool leads_on_gpu(const ir::Graph&, const ir::Node& node) {
 }
 
 bool follows_on_gpu(const ir::Graph&, const ir::Node& node) {
+  // Sums and parameters of a normalization are float32 in any case.
+  if (node.op == ir::Op::kLayerNorm) return true;
   if (node.op != ir::Op::kReduce) return moves_or_folds(node);
   const ir::ReduceKind kind = node.get<ir::ReduceAttrs>().kind;
   return kind == ir::ReduceKind::kMean || kind == ir::ReduceKind::kMax || kind == ir::ReduceKind::kMin;
@@ -253,9 +255,10 @@ class MixedPrecision {
       // numbers may be too large for float16.
       const bool bias = i >= data && is_matrix && graph_.value(inputs[i]).is_constant();
       const bool mask = i >= data && graph_.node(id).op == ir::Op::kAttention;
+      const bool parameter = i >= data && graph_.node(id).op == ir::Op::kLayerNorm;
       const bool image =
           i == 0 && !is_half(inputs[0]) && rules_.reads_images(graph_, graph_.node(id)) && !is_cast_in_copy(inputs[0]);
-      if (!is_float(inputs[i]) || bias || mask || image) continue;
+      if (!is_float(inputs[i]) || bias || mask || parameter || image) continue;
       if (i == 1 && is_matrix && graph_.value(inputs[i]).is_constant()) round_weights(graph_.node(id));
       inputs[i] = as_half(inputs[i]);
     }

@@ -13,6 +13,7 @@ Result<PassResult> shapes_of_inputs(ir::Graph& graph, const PassOptions& options
 Result<PassResult> common_subexpressions(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> widen_halves(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> hoist_invariants(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> fold_dilation(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> layout(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> merge_steps(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> algebraic_cleanup(ir::Graph& graph, const PassOptions& options);
@@ -27,6 +28,7 @@ Result<PassResult> activate_before_pool(ir::Graph& graph, const PassOptions& opt
 Result<PassResult> project_around_pool(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fuse_epilogue(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fuse_pointwise(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> join_products(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> mixed_precision_gpu(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> mixed_precision_cpu(ir::Graph& graph, const PassOptions& options);
 

@@ -21,7 +21,6 @@ class ProgramBuilder {
   void append(const ir::PointwiseProgram& program, std::span<const ir::ValueId> inputs, ir::ValueId result);
 
   const std::vector<ir::ValueId>& inputs() const { return inputs_; }
-  size_t num_instructions() const { return code_.size(); }
   // nullopt where there are more inputs or instructions than operand numbers can name.
   std::optional<ir::PointwiseProgram> build() const;
 

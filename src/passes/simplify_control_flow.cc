@@ -114,37 +114,43 @@ class Simplifier {
     ++result_.changes;
   }
 
-  void simplify_loop(NodeId id) {
-    const Node node = graph_.node(id);
-    const auto& graphs = node.get<ir::SubGraphsAttrs>().graphs;
-    const Graph &condition = *graphs[0], &body = *graphs[1];
-    const Graph* const preamble = graphs.size() > 2 ? graphs[2].get() : nullptr;
-    const size_t variables = node.outputs.size(), operands = node.inputs.size();
-    std::vector<char> is_variable(operands, 0);
-    for (size_t i = 0; i < variables; ++i) {
-      is_variable[i] = ir::behind_identities(body, body.outputs()[i]) != body.inputs()[i];
-    }
+  struct LoopUse {
+    std::vector<char> is_variable;  // an operand: the body changes it
+    std::vector<char> kept;         // a variable that a result, the condition or another such variable needs
+    std::vector<char> read;         // an operand
+    std::vector<char> prepared;     // a result of the preamble that is needed
+  };
 
-    // Variables that a result, the condition or another such variable needs.
-    const std::vector<char> tested = inputs_needed(condition, {1});
-    std::vector<char> kept(variables, 0);
-    for (size_t i = 0; i < variables; ++i) kept[i] = is_variable[i] && (used_[node.outputs[i]] || tested[i]);
-    std::vector<char> read = tested;
-    std::vector<char> prepared;  // which results of the preamble are needed
+  LoopUse use_of_loop(const Node& node) const {
+    const auto& graphs = node.get<ir::SubGraphsAttrs>().graphs;
+    const Graph& body = *graphs[1];
+    const size_t variables = node.outputs.size(), operands = node.inputs.size();
+    LoopUse use{std::vector<char>(operands, 0), std::vector<char>(variables, 0), inputs_needed(*graphs[0], {1}), {}};
+    for (size_t i = 0; i < variables; ++i) {
+      use.is_variable[i] = ir::behind_identities(body, body.outputs()[i]) != body.inputs()[i];
+      use.kept[i] = use.is_variable[i] && (used_[node.outputs[i]] || use.read[i]);
+    }
     for (bool changed = true; changed;) {
       changed = false;
-      const std::vector<char> needed = inputs_needed(body, kept);
-      prepared.assign(needed.begin() + static_cast<ptrdiff_t>(operands), needed.end());
+      const std::vector<char> needed = inputs_needed(body, use.kept);
+      use.prepared.assign(needed.begin() + static_cast<ptrdiff_t>(operands), needed.end());
       const std::vector<char> before =
-          preamble != nullptr ? inputs_needed(*preamble, prepared) : std::vector<char>(operands, 0);
+          graphs.size() > 2 ? inputs_needed(*graphs[2], use.prepared) : std::vector<char>(operands, 0);
       for (size_t i = 0; i < operands; ++i) {
-        read[i] = read[i] || needed[i] || before[i];
-        if (i >= variables || kept[i] || !needed[i] || !is_variable[i]) continue;
-        kept[i] = 1;
+        use.read[i] = use.read[i] || needed[i] || before[i];
+        if (i >= variables || use.kept[i] || !needed[i] || !use.is_variable[i]) continue;
+        use.kept[i] = 1;
         changed = true;
       }
     }
+    return use;
+  }
 
+  void simplify_loop(NodeId id) {
+    const Node node = graph_.node(id);
+    const auto& graphs = node.get<ir::SubGraphsAttrs>().graphs;
+    const size_t variables = node.outputs.size(), operands = node.inputs.size();
+    const auto [is_variable, kept, read, prepared] = use_of_loop(node);
     std::vector<ir::TensorPtr> constants(operands);
     std::vector<int> order, outputs;
     std::vector<ValueId> inputs;
@@ -167,8 +173,8 @@ class Simplifier {
     if (order.size() == operands && outputs.size() == variables && preamble_outputs.size() == prepared.size()) return;
     for (int i : order) inputs.push_back(node.inputs[i]);
     ir::SubGraphsAttrs attrs;
-    attrs.graphs = {rebuilt(condition, constants, order, {0}), rebuilt(body, constants, body_inputs, outputs)};
-    if (!preamble_outputs.empty()) attrs.graphs.push_back(rebuilt(*preamble, constants, order, preamble_outputs));
+    attrs.graphs = {rebuilt(*graphs[0], constants, order, {0}), rebuilt(*graphs[1], constants, body_inputs, outputs)};
+    if (!preamble_outputs.empty()) attrs.graphs.push_back(rebuilt(*graphs[2], constants, order, preamble_outputs));
     for (size_t i = 0; i < variables; ++i) {
       if (!is_variable[i]) graph_.replace_uses(node.outputs[i], node.inputs[i]);
     }

@@ -6,6 +6,7 @@
 #include <array>
 #include <string_view>
 
+#include "ir/watchers.h"
 #include "passes/passes_internal.h"
 
 namespace blade::passes {
@@ -15,19 +16,16 @@ using ir::Node;
 using ir::NodeId;
 using ir::ValueId;
 
-constexpr std::array<std::string_view, 2> kWatchers = {"Assert", "PrintV2"};
-constexpr std::array<std::string_view, 1> kOrdering = {"NoOp"};
-constexpr std::array<std::string_view, 4> kPassThrough = {"Print", "CheckNumericsV2", "DebugIdentity",
-                                                          "DebugIdentityV2"};
-
-template <size_t N>
-bool is_foreign(const Node& node, const std::array<std::string_view, N>& ops) {
-  if (node.op != ir::Op::kForeign) return false;
-  return std::find(ops.begin(), ops.end(), node.get<ir::ForeignAttrs>().source_op) != ops.end();
+// The TensorFlow op that a node stays; empty for what has become an op of the IR.
+std::string_view foreign_op(const Node& node) {
+  return node.op == ir::Op::kForeign ? std::string_view(node.get<ir::ForeignAttrs>().source_op) : std::string_view();
 }
 
 bool is_debug_identity(const Node& node) {
-  if (is_foreign(node, kPassThrough)) return !node.inputs.empty() && node.outputs.size() == 1;
+  static constexpr std::array<std::string_view, 4> kPassThrough = {"Print", "CheckNumericsV2", "DebugIdentity",
+                                                                   "DebugIdentityV2"};
+  if (std::find(kPassThrough.begin(), kPassThrough.end(), foreign_op(node)) != kPassThrough.end())
+    return !node.inputs.empty() && node.outputs.size() == 1;
   return node.op == ir::Op::kIdentity;
 }
 
@@ -70,8 +68,8 @@ class Stripper {
     for (NodeId id : order) {
       Node& node = graph_.node(id);
       std::erase_if(node.control_inputs, [&](NodeId control) { return removed[control]; });
-      const bool orders_nothing = is_foreign(node, kOrdering) && node.control_inputs.empty();
-      removed[id] = node.outputs.empty() && (is_foreign(node, kWatchers) || orders_nothing);
+      const bool orders_nothing = foreign_op(node) == "NoOp" && node.control_inputs.empty();
+      removed[id] = node.outputs.empty() && (ir::only_watches(foreign_op(node)) || orders_nothing);
     }
     for (NodeId id : order) {
       if (!removed[id]) continue;

@@ -24,6 +24,13 @@ void add_transposes(Movement& m) {
     m.add(Op::kTranspose, ir::PermAttrs{{0, 2, 1, 3}}, {random_tensor(dtype, {2, 9, 4, 16}, 0, 99)});
     m.add(Op::kTranspose, ir::PermAttrs{{3, 2, 1, 0}}, {random_tensor(dtype, {4, 3, 1, 6}, 0, 99)});
     m.add(Op::kTranspose, ir::PermAttrs{{0, 1}}, {random_tensor(dtype, {4, 3}, 0, 99)});
+    for (int64_t few : {2, 3, 4}) {  // woven to one row, and taken apart again
+      m.add(Op::kTranspose, ir::PermAttrs{{0, 1, 3, 2}}, {random_tensor(dtype, {2, 9, few, 29}, 0, 99)});
+      m.add(Op::kTranspose, ir::PermAttrs{{0, 1, 3, 2}}, {random_tensor(dtype, {2, 9, 29, few}, 0, 99)});
+      m.add(Op::kTranspose, ir::PermAttrs{{0, 3, 1, 2}}, {random_tensor(dtype, {2, 41, 53, few}, 0, 99)});
+      m.add(Op::kTranspose, ir::PermAttrs{{0, 2, 1}}, {random_tensor(dtype, {1, few, 2173}, 0, 99)});
+    }
+    m.add(Op::kTranspose, ir::PermAttrs{{0, 3, 2, 1}}, {random_tensor(dtype, {2, 3, 5, 4}, 0, 99)});
   }
   m.add(Op::kTranspose, ir::PermAttrs{{1, 0}}, {random_floats({0, 3})});
   m.add(Op::kTranspose, ir::PermAttrs{{2, 0, 1}}, {random_floats({33, 41, 67})});
@@ -42,6 +49,12 @@ void add_joins(Movement& m) {
     m.add(Op::kSplit, ir::SplitAttrs{axis, {1, 0, 5}}, {random_floats({6, 6, 6})}, 3);
   }
   m.add(Op::kConcat, ir::AxisAttrs{1}, {random_floats({50, 600}), random_floats({50, 700})});
+  // Runs of every length near those that are moved without a call.
+  for (int64_t run : {1, 2, 3, 5, 8, 15, 16, 17, 31, 33, 63, 64, 65, 90, 255, 257}) {
+    m.add(Op::kConcat, ir::AxisAttrs{2},
+          {random_tensor(DType::kUInt8, {3, 41, run}, 0, 99), random_tensor(DType::kUInt8, {3, 41, run + 1}, 0, 99)});
+    m.add(Op::kSplit, ir::SplitAttrs{1, {run, 3}}, {random_floats({700, run + 3})}, 2);
+  }
 }
 
 void add_slices(Movement& m) {
@@ -113,6 +126,9 @@ void add_shapes(Movement& m) {
   m.add(Op::kTile, ir::EmptyAttrs{}, {x, ints({3}, {2, 3, 1})});
   m.add(Op::kTile, ir::EmptyAttrs{}, {x, ints({3}, {1, 1, 4})});
   m.add(Op::kTile, ir::EmptyAttrs{}, {x, ints({3}, {1, 0, 4})});
+  m.add(Op::kTile, ir::EmptyAttrs{}, {random_floats({1, 900, 4}), ints({3}, {1, 1, 8})});
+  m.add(Op::kTranspose, ir::PermAttrs{{0, 2, 1}}, {random_floats({2, 0, 3})});
+  m.add(Op::kTranspose, ir::PermAttrs{{0, 2, 1}}, {random_floats({0, 5, 3})});
   m.add(Op::kBroadcastTo, ir::EmptyAttrs{}, {x, ints({4}, {2, 3, 4, 5})});
   m.add(Op::kBroadcastTo, ir::EmptyAttrs{}, {floats({}, {3}), ints({2}, {100, 300})});
   m.add(Op::kFill, ir::EmptyAttrs{}, {ints({2}, {3, 4}), floats({}, {3})});

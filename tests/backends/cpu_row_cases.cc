@@ -142,6 +142,34 @@ void add_reductions(std::vector<Case>& cases) {
   }
 }
 
+// Rows of every number of vectors, with ties, infinities, NaN and rows of nothing but NaN and -infinity.
+void add_arg_rows(std::vector<Case>& cases) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
+  const auto add = [&](bool is_max, int64_t axis, ir::TensorPtr x) {
+    const DType index = cases.size() % 2 == 0 ? DType::kInt32 : DType::kInt64;
+    cases.push_back({"arg" + std::to_string(cases.size()),
+                     Op::kArgReduce,
+                     ir::ArgReduceAttrs{is_max, axis, index},
+                     {std::move(x)},
+                     ~0u,
+                     1,
+                     0});
+  };
+  for (bool is_max : {true, false}) {
+    for (int64_t length : {1, 2, 3, 4, 16, 21, 37, 150}) {
+      add(is_max, 1, random_floats({61, length}));
+      add(is_max, 1, special_floats({61, length}));
+      add(is_max, 1, special_floats({2, length, 37}));
+      add(is_max, 0, special_floats({length, 3}));
+    }
+    add(is_max, 1, floats({4, 3}, {kNaN, -kInfinity, kNaN, kNaN, kInfinity, kNaN, kNaN, kNaN, kNaN, -0.0f, 0, -0.0f}));
+    add(is_max, 0, floats({3, 3}, {kNaN, -kInfinity, kNaN, kNaN, kInfinity, kNaN, -kInfinity, kNaN, kNaN}));
+    add(is_max, 1, random_floats({1, 7001}));
+    add(is_max, 1, random_floats({0, 5}));
+    add(is_max, 1, random_floats({3, 5, 0}));
+  }
+}
+
 void add_moments(std::vector<Case>& cases) {
   const std::vector<std::pair<ir::Dims, std::vector<int64_t>>> specs = {
       {{7}, {0}},          {{3, 5, 11}, {2}},      {{2, 9, 7, 5}, {1, 2}},    {{1, 70, 9, 4, 3}, {1, 2, 4}},
@@ -160,7 +188,7 @@ void add_moments(std::vector<Case>& cases) {
 
 void add_normalizations(std::vector<Case>& cases) {
   add_moments(cases);
-  for (int64_t length : {1, 3, 10, 64, 1001}) {
+  for (int64_t length : {1, 3, 10, 16, 21, 33, 50, 64, 65, 1001}) {
     const std::string suffix = std::to_string(length);
     const auto x = random_floats({3, 5, length}, -9, 9);
     const auto scale = random_floats({length}), offset = random_floats({length}, -1, 1),
@@ -282,6 +310,7 @@ std::vector<Case> row_cases() {
   add_ffts(cases);
   add_pools(cases);
   add_reductions(cases);
+  add_arg_rows(cases);
   add_normalizations(cases);
   add_lrns(cases);
   add_resizes(cases);

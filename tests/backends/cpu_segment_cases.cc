@@ -53,6 +53,10 @@ void add_segments(Cases& m) {
     for (ir::CumulativeKind kind : {ir::CumulativeKind::kSum, ir::CumulativeKind::kProd}) {
       m.add(Op::kCumulative, ir::CumulativeAttrs{0, true, true, kind}, {random_tensor(type, {4, 3}, 0, 4)});
       m.add(Op::kCumulative, ir::CumulativeAttrs{1, false, false, kind}, {random_tensor(type, {2, 5, 3}, 0, 3)});
+      for (const bool reverse : {false, true}) {  // lines of single elements, several at a time
+        m.add(Op::kCumulative, ir::CumulativeAttrs{1, reverse, !reverse, kind}, {random_tensor(type, {7, 5}, 0, 3)});
+        m.add(Op::kCumulative, ir::CumulativeAttrs{1, reverse, reverse, kind}, {random_tensor(type, {6, 4}, 0, 3)});
+      }
     }
     m.add(Op::kTopK, ir::TopKAttrs{true, DType::kInt32}, {random_tensor(type, {3, 40}, 0, 9), ints({}, {7})}, 2, 0, 1u);
     for (int32_t k : {1, 5, 300, 1500}) {

@@ -1,4 +1,4 @@
-// FoldBatchNorm and FoldPad.
+// FoldBatchNorm, FoldPad and FoldDilation.
 #include <limits>
 
 #include "passes/pass_test_util.h"
@@ -147,6 +147,85 @@ TEST_F(Padding, BeforeAveragePoolStays) {
 }
 TEST_F(Padding, WiderThanTheWindowStays) {
   EXPECT_EQ(folded(max_pool(pad(b.relu(x), {0, 0, 3, 0, 0, 0, 0, 0}))).result.changes, 0);
+}
+
+// Moves between space and batch around what `inside` makes.
+struct Dilation : BatchNorm {
+  Id pairs(const std::vector<int32_t>& values) {
+    return b.constant<int32_t>({static_cast<int64_t>(values.size()) / 2, 2}, values);
+  }
+  template <class Inside>
+  Applied folded(Id v, const std::vector<int32_t>& block, const std::vector<int32_t>& pads,
+                 const std::vector<int32_t>& crops, Inside inside) {
+    const Id moved = b.op(Op::kSpaceToBatch, {v, b.ints(block), pairs(pads)});
+    const Id y = b.op(Op::kBatchToSpace, {inside(moved), b.ints(block), pairs(crops)});
+    return apply_pass("FoldDilation", b.output(y).build());
+  }
+  Id valid(Id v, ir::Dims dims, int64_t groups = 1) {
+    return b.conv(v, weights(std::move(dims)), {1, 1}, ir::Padding::kValid, groups);
+  }
+  static const ir::ConvAttrs& attrs(const Applied& applied) {
+    return only(applied.graph, Op::kConv).get<ir::ConvAttrs>();
+  }
+  Id line = b.input("line", {-1, 11, 3});
+};
+
+TEST_F(Dilation, OfImages) {
+  const Applied applied = folded(x, {2, 2}, {2, 3, 2, 3}, {0, 1, 0, 1}, [&](Id v) { return valid(v, {3, 3, 3, 4}); });
+  EXPECT_EQ(num_nodes(applied.graph), 1);
+  EXPECT_EQ(attrs(applied).dilations, (std::vector<int64_t>{2, 2}));
+  EXPECT_EQ(attrs(applied).explicit_pads, (std::vector<int64_t>{2, 2, 2, 2}));
+}
+TEST_F(Dilation, OfDepthwiseWithAnotherBlockEachWay) {
+  const Applied applied = folded(x, {3, 2}, {3, 1, 0, 1}, {1, 0, 0, 0}, [&](Id v) {
+    return valid(v, {3, 3, 1, 6}, 3);
+  });
+  EXPECT_EQ(num_nodes(applied.graph), 1);
+  EXPECT_EQ(attrs(applied).explicit_pads, (std::vector<int64_t>{2, 1, 0, 1}));
+}
+TEST_F(Dilation, OfHeightAlone) {
+  const Applied applied = folded(x, {2}, {2, 3}, {0, 1}, [&](Id v) { return valid(v, {3, 2, 3, 4}); });
+  EXPECT_EQ(attrs(applied).dilations, (std::vector<int64_t>{2, 1}));
+}
+TEST_F(Dilation, OfLines) {
+  const Applied applied = folded(line, {2}, {2, 3}, {0, 1}, [&](Id v) {
+    const Id image = b.op(Op::kExpandDims, {v}, ir::AxisAttrs{1});
+    return b.op(Op::kSqueeze, {valid(image, {1, 3, 3, 4})}, ir::AxesAttrs{{1}});
+  });
+  EXPECT_EQ(num_nodes(applied.graph), 3);
+  EXPECT_EQ(attrs(applied).dilations, (std::vector<int64_t>{1, 2}));
+  EXPECT_EQ(attrs(applied).explicit_pads, (std::vector<int64_t>{0, 0, 2, 2}));
+}
+TEST_F(Dilation, WithMoreCroppedThanPaddedStays) {
+  EXPECT_EQ(folded(x, {2, 2}, {0, 3, 2, 3}, {1, 0, 0, 1},
+                   [&](Id v) {
+                     return valid(v, {2, 2, 3, 4});
+                   })
+                .result.changes,
+            0);
+}
+TEST_F(Dilation, WithStridesStays) {
+  const Applied applied = folded(x, {2, 2}, {2, 3, 2, 3}, {0, 1, 0, 1}, [&](Id v) {
+    return b.conv(v, weights({3, 3, 3, 4}), {2, 2}, ir::Padding::kValid);
+  });
+  EXPECT_EQ(applied.result.changes, 0);
+}
+TEST_F(Dilation, WithPaddingOfItsOwnStays) {
+  EXPECT_EQ(folded(x, {2, 2}, {2, 3, 2, 3}, {0, 1, 0, 1},
+                   [&](Id v) {
+                     return b.conv(v, weights({3, 3, 3, 4}));
+                   })
+                .result.changes,
+            0);
+}
+TEST_F(Dilation, OfImagesThatSuitWinogradStays) {
+  const auto large = b.input("large", {1, 24, 24, 32});
+  EXPECT_EQ(folded(large, {2, 2}, {2, 2, 2, 2}, {0, 0, 0, 0},
+                   [&](Id v) {
+                     return valid(v, {3, 3, 32, 32});
+                   })
+                .result.changes,
+            0);
 }
 
 }  // namespace

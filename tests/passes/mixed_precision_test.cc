@@ -48,6 +48,28 @@ Result<std::vector<PipelineReport>> run(ir::Graph& graph, bool half, std::vector
   return run_in(graph, half ? ir::DType::kFloat16 : ir::DType::kInvalid, std::move(keep));
 }
 
+TEST(MixedPrecision, NormalizationFollowsAndKeepsItsParameters) {
+  ir::Graph graph;
+  const ir::ValueId x = graph.add_input("x:0", ir::DType::kFloat32, ir::Shape::of(std::vector<int64_t>{2, 2}));
+  const float values[] = {1, 2, 3, 4};
+  const ir::ValueId w =
+      graph.add_constant(ir::make_tensor<float>(ir::DType::kFloat32, {2, 2}, std::span<const float>(values)));
+  const ir::ValueId scale =
+      graph.add_constant(ir::make_tensor<float>(ir::DType::kFloat32, {2}, std::span<const float>(values, 2)));
+  const auto norm = [&](const char* name, ir::ValueId of) {
+    return graph.add_node(ir::Op::kLayerNorm, name, {of, scale, scale}, 1, ir::LayerNormAttrs{}).outputs[0];
+  };
+  const ir::ValueId y =
+      graph.add_node(ir::Op::kMatMul, "dense", {norm("before", x), w}, 1, ir::MatMulAttrs{}).outputs[0];
+  graph.set_outputs({norm("behind", y)}, {"behind"});
+  ASSERT_TRUE(ir::infer_shapes(graph).ok());
+  ASSERT_TRUE(run(graph, true).ok());
+  EXPECT_EQ(count(graph, ir::Op::kLayerNorm, ir::DType::kFloat32), 1);
+  EXPECT_EQ(count(graph, ir::Op::kLayerNorm, ir::DType::kFloat16), 1);
+  EXPECT_EQ(graph.value(scale).dtype, ir::DType::kFloat32);
+  EXPECT_EQ(count(graph, ir::Op::kCast, ir::DType::kFloat16), 1);
+}
+
 TEST(MixedPrecision, MatrixWorkLeadsElementwiseWorkFollowsSoftmaxStays) {
   ir::Graph graph = dense_graph(4);
   ASSERT_TRUE(run(graph, true).ok());

@@ -19,6 +19,14 @@ def _generate(example, folder, *options):
     return out / folder
 
 
+def _shared(name, variable, what):
+    """The folder that an environment variable gives, else that of this name beside the tree."""
+    folder = pathlib.Path(os.environ.get(variable, ROOT.parent / "shared" / name))
+    if not folder.is_dir():
+        pytest.skip(f"The {what} are not at {folder}; set {variable} to the folder that holds them.")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def resnet50_dir():
     """Folder tf_resnet50_v1.5 with frozen.pb and test_bc{1,2,4,8}.npy; BLADE_RESNET50_DIR gives one that exists."""
@@ -41,16 +49,21 @@ def bert_tiny_dir():
 @pytest.fixture(scope="session")
 def models_dir():
     """Folder of stored models NAME.pb with cases NAME.npz; BLADE_MODELS_DIR, else ../shared/models beside the tree."""
-    folder = pathlib.Path(os.environ.get("BLADE_MODELS_DIR", ROOT.parent / "shared" / "models"))
-    if not folder.is_dir():
-        pytest.skip(f"The stored models are not at {folder}; set BLADE_MODELS_DIR to the folder that holds them.")
-    return folder
+    return _shared("models", "BLADE_MODELS_DIR", "stored models")
 
 
 @pytest.fixture(scope="session")
 def acceptance_dir():
     """Folder of the acceptance scripts; BLADE_ACCEPTANCE_DIR, else ../shared/acceptance beside the tree."""
-    folder = pathlib.Path(os.environ.get("BLADE_ACCEPTANCE_DIR", ROOT.parent / "shared" / "acceptance"))
-    if not folder.is_dir():
-        pytest.skip(f"The acceptance scripts are not at {folder}; set BLADE_ACCEPTANCE_DIR to the folder that holds them.")
-    return folder
+    return _shared("acceptance", "BLADE_ACCEPTANCE_DIR", "acceptance scripts")
+
+
+@pytest.fixture(scope="session")
+def dynamic():
+    """conv_net optimized for batches 1 to 4."""
+    import tiny_models
+    from optimizing import fast_config, optimize
+
+    config = fast_config()
+    config.dynamic_tuning_shapes = {"min": [1, 32, 32, 3], "opts": [[1, 32, 32, 3], [4, 32, 32, 3]], "max": [4, 32, 32, 3]}
+    return optimize(tiny_models.conv_net(), config, outputs=["probabilities"], test_data=[tiny_models.image()])

@@ -1,6 +1,10 @@
 """The `blade` command: verbs, exit codes, where output goes."""
+import contextlib
 import json
+import os
+import pty
 import shutil
+import signal
 import subprocess
 import sysconfig
 
@@ -174,6 +178,33 @@ def test_verbose_tells_the_steps(model, tmp_path):
     assert "TfFoldConstants: " in done.stderr and "BladeCpuEngine: " in done.stderr
 
 
+def test_a_bar_on_a_terminal(model, tmp_path):
+    """And Ctrl-C, told there."""
+    terminal, stderr = pty.openpty()
+    command = [blade_command(), "optimize", model, "-o", tmp_path / "fast.pb", "--config", '{"tuning": {"time_limit_s": 1}}']
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
+        os.close(stderr)
+        told = os.read(terminal, 1 << 16)
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while more := os.read(terminal, 1 << 16):
+                told += more
+        report = json.loads(process.stdout.read())
+    os.close(terminal)
+    assert process.returncode == 0 and "stopped by the user" in report["diagnosis"]["message"]
+    assert b"[#" in told and b"100%" in told and b"[Progress]" not in told and b"press Ctrl-C again" in told
+
+
+def test_generated_data_of_every_float(tmp_path):
+    import tensorflow.compat.v1 as tf
+
+    for dtype in (tf.float64, tf.float16, tf.bfloat16):
+        with tf.Graph().as_default() as graph:
+            tf.reduce_mean(tf.cast(tf.placeholder(dtype, [100], name="x"), tf.float32), name="y")
+        row, = json.loads(run("run", tiny_models.write(graph.as_graph_def(), tmp_path / "net.pb"), "--json").stdout)
+        assert 0.4 < row["mean"] < 0.6
+
+
 def test_a_missing_folder_is_found_before_the_work(model, tmp_path):
     done = run("optimize", model, "-o", tmp_path / "fast.pb", "--html", tmp_path / "no" / "page.html", code=2)
     assert "there is no directory" in done.stderr and "[Progress] 10%" not in done.stderr
@@ -241,11 +272,27 @@ def test_inspect_coverage(tmp_path):
     assert "work left" in table and "strings" in table
 
 
+def double_net(folder):
+    """A model with the input of `model`, in float64."""
+    import tensorflow.compat.v1 as tf
+
+    with tf.Graph().as_default() as graph:
+        tf.identity(tf.placeholder(tf.float64, [None, 32, 32, 3], name="x"), name="probabilities")
+    return tiny_models.write(graph.as_graph_def(), folder / "double.pb")
+
+
 @pytest.mark.parametrize(
     "arguments,words",
     [
         (["run", "MODEL", "--shape", "y=1x32x32x3"], "--shape names 'y', which is no input of the model; its inputs are 'x'"),
         (["run", "MODEL", "--shape", "x=1x32x32"], "x"),
+        (["run", "MODEL", "--shape", "x=1x32x32x3", "--shape", "x=2x32x32x3"], "--shape gives a shape more than once for the input 'x'"),
+        (["run", "MODEL", "--input", "x=DATA", "--input", "x:0=DATA"], "give data more than once for the input 'x'"),
+        (["run", "MODEL", "--input", "x=DATA", "--shape", "x=1x32x32x3"], "more than once for the input 'x'"),
+        (["run", "MODEL", "--input", "x=EMPTY"], "is a directory; give a .npy file"),
+        (["run", "MODEL", "--input", "x=PICKLED"], "save plain numbers, a dict of arrays by numpy.savez"),
+        (["compare", "MODEL", "DOUBLE"], "the second model takes float64 for the input 'x', the first float32"),
+        (["--no-such-option"], "'--no-such-option' is no option of blade"),
         (["run", "MODEL", "--shape", "x=1x32x32x5"], "x"),
         (["run", "MODEL", "--outputs", "probabilites"], "probabilities"),
         (["run", "MODEL", "--input", "x=no_such.npy"], "no_such.npy"),
@@ -258,6 +305,9 @@ def test_inspect_coverage(tmp_path):
         (["optimize", "MODEL", "-o", "no/such/folder/x.pb"], "there is no directory"),
         (["optimize", "MODEL", "-o", "x.pb", "--shape", "y=1x2"], "gives no shape for the input 'x'"),
         (["optimize", "MODEL", "-o", "x.pb", "--shape", "x=1x32x32x5"], "x"),
+        (["optimize", "MODEL", "-o", "x.pb", "--shape", "x=1x32x32x3", "--input-shapes", "1*32*32*3"], "both give shapes"),
+        (["optimize", "MODEL", "-o", "MODEL"], "is the model itself, which would be lost"),
+        (["optimize", "MODEL", "-o", "x.pb", "--html", "MODEL"], "is the model itself, which would be lost"),
         (["optimize", "MODEL", "-o", "x.pb", "--device", "tpu"], "tpu"),
         (["optimize", "MODEL", "-o", "x.pb", "--custom-ops", "no_such.so"], "no_such.so"),
         (["optimize", "MODEL", "-o", "outf/"], "is a directory; give the path of a file"),
@@ -276,9 +326,12 @@ def test_inspect_coverage(tmp_path):
 def test_slips_are_sentences(model, tmp_path, arguments, words):
     (tmp_path / "empty").mkdir()
     (tmp_path / "net.pbtxt").write_text("node { name: 'a' op: 'Placeholder' ")
-    places = {"MODEL": model, "EMPTY": tmp_path / "empty", "TEXT": tmp_path / "net.pbtxt"}
-    done = subprocess.run([blade_command(), *(str(places.get(a, a)) for a in arguments)], capture_output=True, text=True,
-                          timeout=120, cwd=tmp_path)
+    np.save(tmp_path / "data.npy", np.zeros((1, 32, 32, 3), np.float32))
+    np.save(tmp_path / "pickled.npy", np.array({"x": 1}))
+    places = {"MODEL": model, "EMPTY": tmp_path / "empty", "TEXT": tmp_path / "net.pbtxt", "DATA": tmp_path / "data.npy",
+              "PICKLED": tmp_path / "pickled.npy", "DOUBLE": double_net(tmp_path)}
+    given = ["=".join(str(places.get(part, part)) for part in argument.split("=")) for argument in arguments]
+    done = subprocess.run([blade_command(), *given], capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 2, (done.stdout, done.stderr)
     assert words in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "x.pb").exists()

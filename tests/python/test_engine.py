@@ -1,5 +1,6 @@
 """blade.Engine: running without TensorFlow."""
 import os
+import pickle
 import subprocess
 import sys
 
@@ -24,6 +25,11 @@ def engine(model):
 def test_inputs_and_outputs_are_described(engine):
     assert engine.inputs == [("x", "float32", (None, None, None, 3))]
     assert [info.name for info in engine.outputs] == ["probabilities"]
+
+
+def test_pickling_says_what_to_do(engine):
+    with pytest.raises(TypeError, match="load the model in each process"):
+        pickle.dumps(engine)
 
 
 @pytest.mark.parametrize("batch,height,width", [(1, 32, 32), (3, 17, 23), (2, 1, 1), (1, 64, 48)])

@@ -1,6 +1,7 @@
 """What a user can do wrong, and the sentence that answers."""
 import numpy as np
 import pytest
+import tensorflow
 import tensorflow.compat.v1 as tf
 import tiny_models
 
@@ -10,6 +11,12 @@ import blade
 def optimize(model=None, config=None, device="cpu", **arguments):
     arguments.setdefault("test_data", [tiny_models.image()])
     return blade.optimize(model or tiny_models.conv_net(), "o1", device, config=config, **arguments)
+
+
+def quick():
+    config = blade.Config()
+    config.tuning.time_limit_s = 1
+    return config
 
 
 def profile(**shapes):
@@ -102,6 +109,28 @@ def test_unknown_device_and_level():
         optimize(device="tpu")
     with pytest.raises(blade.BladeError, match="optimization_level is 'o9'"):
         blade.optimize(tiny_models.conv_net(), "o9", "cpu")
+
+
+@pytest.mark.parametrize(
+    "make,words",
+    [
+        (lambda: b"graph", "model is a bytes; .*GraphDef.FromString"),
+        (lambda: tf.MetaGraphDef(), "give its graph_def"),
+        (lambda: tf.Graph(), "give its as_graph_def"),
+        (lambda: tensorflow.function(lambda x: x), "tf.saved_model.save"),
+        (lambda: tensorflow.function(lambda x: x).get_concrete_function(1.0), "tf.saved_model.save"),
+        (lambda: tensorflow.keras.Sequential(), "model.export"),
+        (lambda: 5, "model is a int; expected a GraphDef, a path or a SavedModel directory$"),
+    ],
+)
+def test_models_of_other_types(make, words):
+    with pytest.raises(blade.BladeError, match=words):
+        optimize(model=make())
+
+
+def test_level_o2_says_what_it_lacks():
+    _, _, report = blade.optimize(tiny_models.conv_net(), "o2", "cpu", config=quick(), test_data=[tiny_models.image()])
+    assert "int8 is not available yet; o1 was applied" in report.diagnosis["message"]
 
 
 @pytest.mark.parametrize("field", ["inputs", "outputs"])

@@ -1,47 +1,18 @@
-"""blade.optimize on small graphs: profiles, fallback, rollback, the report."""
+"""blade.optimize on small graphs: what comes out, rollback, the report."""
 import copy
 import json
 import os
 import pickle
-import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf2
 import tensorflow.compat.v1 as tf
 import tiny_models
+from optimizing import engine_ops, fast_config, optimize, run_optimized, unmeasured_config
 
 import blade
 import blade.runtime.tensorflow as runtime
-
-
-def fast_config():
-    config = blade.Config()
-    config.tuning.time_limit_s = 2
-    config.cpu_config.precision = "fp32"
-    return config
-
-
-def optimize(graph_def, config=None, **arguments):
-    return blade.optimize(graph_def, "o1", "cpu", config=config or fast_config(), **arguments)
-
-
-def run_optimized(graph_def, spec, feed, fetch):
-    with tf.Graph().as_default(), tf.Session() as session, spec:
-        tf.import_graph_def(graph_def, name="")
-        return session.run(fetch, feed)
-
-
-@pytest.fixture(scope="module")
-def dynamic():
-    """conv_net optimized for batches 1 to 4."""
-    config = fast_config()
-    config.dynamic_tuning_shapes = {"min": [1, 32, 32, 3], "opts": [[1, 32, 32, 3], [4, 32, 32, 3]], "max": [4, 32, 32, 3]}
-    return optimize(tiny_models.conv_net(), config, outputs=["probabilities"], test_data=[tiny_models.image()])
-
-
-def engine_ops(graph_def):
-    return [node.op for function in graph_def.library.function for node in function.node_def if node.op == "BladeEngine"]
 
 
 def test_report_has_the_contracts_fields(dynamic):
@@ -64,7 +35,9 @@ def test_reports_and_specs_are_copied_and_pickled(dynamic):
     for whole in dynamic[1:]:
         for copied in (copy.copy(whole), copy.deepcopy(whole), pickle.loads(pickle.dumps(whole))):
             assert str(copied) == str(whole) or repr(copied) == repr(whole)
-    assert not hasattr(dynamic[2], "nothing_like_it")
+    assert not hasattr(dynamic[2], "nothing_like_it") and "overall" in dir(dynamic[2])
+    dynamic[2].to_dict().clear()
+    assert dynamic[2].overall
 
 
 def test_profile_tells_what_is_in_the_engine(dynamic, tmp_path):
@@ -112,246 +85,11 @@ def test_rolled_back_steps_say_why():
     assert steps and {step["message"] for step in steps} == {"the original graph is given back"}
 
 
-def test_fallbacks_are_said_once_an_engine(dynamic, capfd):
-    graph_def, spec, _ = dynamic
-    if not engine_ops(graph_def):
-        pytest.skip("the engine was rolled back on this machine: nothing to hand back")
-    with tf.Graph().as_default(), tf.Session() as session, spec:
-        tf.import_graph_def(graph_def, name="first")
-        tf.import_graph_def(graph_def, name="second")
-        for model in ("first", "second"):
-            for batch in (5, 6):
-                session.run(f"{model}/probabilities:0", {f"{model}/x:0": tiny_models.image(batch)["x:0"]})
-    said = [line for line in capfd.readouterr().err.splitlines() if "the original graph runs" in line]
-    assert len(said) == 2, said
-    assert "the input 'x' has the shape [5,32,32,3], outside the engine's profile of [1,32,32,3] to [4,32,32,3]" in said[0]
-    assert "'first/" in said[0] and "'second/" in said[1]
-
-
-@pytest.mark.parametrize("inter_op_threads", [0, 1, -1])
-def test_original_runs_with_constant_weights(dynamic, capfd, inter_op_threads):
-    """In a session of its own, whose threads are not those that wait for it."""
-    graph_def, spec, _ = dynamic
-    if not engine_ops(graph_def):
-        pytest.skip("the engine was rolled back on this machine: nothing to hand back")
-    config = tf.ConfigProto(inter_op_parallelism_threads=inter_op_threads)
-    feed = tiny_models.image(6)
-    with tf.Graph().as_default(), tf.Session(config=config) as session:
-        tf.import_graph_def(tiny_models.conv_net(), name="")
-        want = session.run("probabilities:0", feed)
-    got = []
-    with tf.Graph().as_default(), tf.Session(config=config) as session, spec:
-        tf.import_graph_def(graph_def, name="")
-        threads = [threading.Thread(target=lambda: got.append(session.run("probabilities:0", feed)), daemon=True)
-                   for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(timeout=60)
-    assert len(got) == 6, "a run waits for itself"
-    for answer in got:
-        np.testing.assert_array_equal(answer, want)  # what TensorFlow's rewriting makes of constants, to the bit
-    weights = sum(len(node.attr["value"].tensor.tensor_content) for node in tiny_models.conv_net().node)
-    said = capfd.readouterr().err
-    assert f"The original graph runs in a session of its own, which holds its weights ({weights / 1e6:.1f} MB) about twice" in said
-
-
-def test_original_runs_in_sessions_that_have_a_name(dynamic, capfd):
-    graph_def, spec, _ = dynamic
-    if not engine_ops(graph_def):
-        pytest.skip("the engine was rolled back on this machine: nothing to hand back")
-    config = tf.ConfigProto()
-    config.experimental.session_metadata.name = "served"
-    config.experimental.session_metadata.version = 1
-    with tf.Graph().as_default(), tf.Session(config=config) as session, spec:
-        tf.import_graph_def(graph_def, name="")
-        session.run("probabilities:0", tiny_models.image(5))
-    assert "in a session of its own" in capfd.readouterr().err
-
-
-def test_fallbacks_of_graphs_from_older_blades_are_counted_and_said(dynamic, capfd, tmp_path):
-    """They call the original nodes in place."""
-    graph_def, spec, _ = dynamic
-    if not engine_ops(graph_def):
-        pytest.skip("the engine was rolled back on this machine: nothing to hand back")
-    older = tf.GraphDef()
-    older.CopyFrom(graph_def)
-    in_place = next(f.signature.name for f in older.library.function if f.signature.name.startswith("blade_graph_"))
-    for node in older.node:
-        node.attr.pop("fallback_counts", None)
-        if node.name.startswith("blade/region_"):
-            node.attr["else_branch"].func.name = in_place
-    before = runtime.counters()["fallback_runs"]
-    with tf.Graph().as_default(), tf.Session() as session, spec:
-        tf.import_graph_def(older, name="")
-        for batch in (5, 6):
-            got = session.run("probabilities:0", tiny_models.image(batch))
-    want = tiny_models.run(tiny_models.conv_net(), tiny_models.image(6), "probabilities:0")
-    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
-    assert runtime.counters()["fallback_runs"] == before + 2
-    said = [line for line in capfd.readouterr().err.splitlines() if "the original graph runs" in line]
-    assert len(said) == 1 and "optimize the model again" in said[0], said
-    with pytest.raises(blade.BladeError, match="optimize the original model again"):
-        blade.Engine(tiny_models.write(older, tmp_path / "older.pb"))
-
-
-def test_original_runs_inside_functions(dynamic, capfd):
-    graph_def, spec, _ = dynamic
-    if not engine_ops(graph_def):
-        pytest.skip("the engine was rolled back on this machine: nothing to hand back")
-    feed = tiny_models.image(5)
-
-    def imported(x):
-        return tf.import_graph_def(graph_def, {"x:0": x}, ["probabilities:0"], name="")
-
-    with spec:
-        call = tf.wrap_function(imported, [tf2.TensorSpec([None, 32, 32, 3], tf.float32)])
-        got = call(tf2.constant(feed["x:0"]))[0].numpy()
-    want = tiny_models.run(tiny_models.conv_net(), feed, "probabilities:0")
-    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
-    assert "in a session of its own" in capfd.readouterr().err
-
-
 def test_html_report(dynamic, tmp_path):
     dynamic[2].save_html(tmp_path / "report.html")
     assert "BladeCpuEngine" in (tmp_path / "report.html").read_text()
-
-
-@pytest.mark.parametrize("batch,in_engine", [(1, True), (3, True), (4, True), (5, False)])
-def test_profile_decides_who_runs(dynamic, batch, in_engine):
-    graph_def, spec, _ = dynamic
-    if not engine_ops(graph_def):
-        pytest.skip("the engine was rolled back on this machine: nothing to dispatch")
-    feed = tiny_models.image(batch)
-    before = runtime.counters()
-    got = run_optimized(graph_def, spec, feed, "probabilities:0")
-    after = runtime.counters()
-    np.testing.assert_allclose(got, tiny_models.run(tiny_models.conv_net(), feed, "probabilities:0"), rtol=1e-4, atol=1e-6)
-    assert after["engine_runs"] - before["engine_runs"] == (1 if in_engine else 0)
-    assert after["fallback_runs"] - before["fallback_runs"] == (0 if in_engine else 1)
-
-
-def test_weights_are_stored_once(dynamic):
-    original = len(tiny_models.conv_net().SerializeToString())
-    weights = sum(len(node.attr["value"].tensor.tensor_content) for node in tiny_models.conv_net().node)
-    assert len(dynamic[0].SerializeToString()) < original + weights  # no second copy
-
-
-@pytest.fixture(scope="module")
-def large():
-    """Layers with weights of over 4 MB; optimized for two rows. The original, and what optimize() gave."""
-    weights = np.random.default_rng(3).standard_normal((3, 1100, 1100)).astype(np.float32) / 33
-    with tf.Graph().as_default() as graph:
-        x = y = tf.placeholder(tf.float32, [None, 1100], name="x")
-        for weight in weights:
-            y = tf.nn.relu(tf.matmul(y, tf.constant(weight)))
-        tf.identity(y, name="y")
-        tf.identity(2 * y, name="z")
-    feed = {"x:0": np.random.default_rng(4).standard_normal((2, 1100)).astype(np.float32)}
-    graph_def, spec, _ = optimize(graph.as_graph_def(), outputs=["y", "z"], test_data=[feed])
-    if not engine_ops(graph_def):
-        pytest.skip("the engine was rolled back on this machine: nothing stands in pieces")
-    return graph.as_graph_def(), graph_def, spec
-
-
-def test_a_large_engine_stands_in_pieces(large, tmp_path):
-    """One constant of all would be mapped and cleared anew whenever TensorFlow copies it."""
-    original, optimized, spec = large
-    graph_def = tf.GraphDef()
-    graph_def.CopyFrom(optimized)
-    sizes = [len(node.attr["value"].tensor.tensor_content) for node in graph_def.node if "/piece_" in node.name]
-    assert len(sizes) > 1 and max(sizes) < 2 * 1100 * 1100 * 4
-    for rows, counter in ((2, "engine_runs"), (3, "fallback_runs")):
-        feed = {"x:0": np.random.default_rng(5).standard_normal((rows, 1100)).astype(np.float32)}
-        want = tiny_models.run(original, feed, "y:0")
-        before = runtime.counters()
-        np.testing.assert_allclose(run_optimized(graph_def, spec, feed, "y:0"), want, rtol=1e-3, atol=1e-4)
-        assert runtime.counters()[counter] == before[counter] + 1
-        engine = blade.Engine(tiny_models.write(graph_def, tmp_path / "optimized.pb"))
-        np.testing.assert_allclose(engine.run(feed)["y"], want, rtol=1e-3, atol=1e-4)
-    for node in graph_def.node:
-        if node.name.endswith("/piece_1"):
-            content = bytearray(node.attr["value"].tensor.tensor_content)
-            content[100] ^= 1
-            node.attr["value"].tensor.tensor_content = bytes(content)
-    with pytest.raises(tf.errors.DataLossError, match="the optimized model is damaged, optimize it again"):
-        run_optimized(graph_def, spec, feed, "y:0")
-    with pytest.raises(blade.BladeError, match="damaged"):
-        blade.Engine(tiny_models.write(graph_def, tmp_path / "damaged.pb"))
-
-
-def test_a_handle_keeps_its_engine(large):
-    """Constants have another place in each of a session's executors, which share what makes the handle."""
-    _, optimized, spec = large
-    graph_def = tf.GraphDef()
-    graph_def.CopyFrom(optimized)
-    for node in graph_def.node:
-        if node.op == "BladeEnginePiece":
-            node.op = "Const"
-            node.attr["dtype"].type = tf.uint8.as_datatype_enum
-    feed = np.ones((2, 1100), np.float32)
-    before = runtime.counters()["fallback_runs"]
-    errors = []
-
-    def run(call):
-        try:
-            for _ in range(2000):
-                call(feed)
-        except tf.errors.OpError as error:
-            errors.append(error)
-
-    with tf.Graph().as_default(), tf.Session() as session, spec:
-        tf.import_graph_def(graph_def, name="")
-        threads = [threading.Thread(target=run, args=[session.make_callable([fetch], feed_list=["x:0"])])
-                   for fetch in ("y:0", "z:0")]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert not errors and runtime.counters()["fallback_runs"] == before, errors
-
-
-def test_a_stored_handle_is_no_engine(large, capfd):
-    _, graph_def, spec = large
-    feed = {"x:0": np.ones((2, 1100), np.float32)}
-    handle = run_optimized(graph_def, spec, feed, "blade/engine_0:0")
-    with pytest.raises(tf.errors.FailedPreconditionError, match="a handle of no engine in this process"):
-        run_optimized(graph_def, spec, {**feed, "blade/engine_0:0": handle}, "y:0")
-    assert "a handle of no engine in this process" in capfd.readouterr().err
-
-
-def test_damaged_engine_is_not_run(dynamic):
-    graph_def, spec, _ = dynamic
-    if not engine_ops(graph_def):
-        pytest.skip("the engine was rolled back on this machine: nothing to damage")
-    damaged = tf.GraphDef()
-    damaged.CopyFrom(graph_def)
-    for node in damaged.node:
-        if node.name.startswith("blade/engine_"):
-            content = bytearray(node.attr["value"].tensor.tensor_content)
-            model = int.from_bytes(content[48:56], "little")  # docs/engine-format.md: where the model begins
-            content[model + 20] ^= 1
-            node.attr["value"].tensor.tensor_content = bytes(content)
-    before = runtime.counters()
-    run_optimized(damaged, spec, tiny_models.image(), "probabilities:0")
-    assert runtime.counters()["fallback_runs"] == before["fallback_runs"] + 1
-
-
-def test_damaged_weights_are_refused_by_both_branches(dynamic, tmp_path):
-    graph_def = dynamic[0]
-    if not engine_ops(graph_def):
-        pytest.skip("the engine was rolled back on this machine: nothing to damage")
-    damaged = tf.GraphDef()
-    damaged.CopyFrom(graph_def)
-    for node in damaged.node:
-        if node.name.startswith("blade/engine_"):
-            content = bytearray(node.attr["value"].tensor.tensor_content)
-            content[-2000] ^= 1  # inside the weights, which the original nodes read, too
-            node.attr["value"].tensor.tensor_content = bytes(content)
-    with pytest.raises(tf.errors.DataLossError, match="the optimized model is damaged, optimize it again"):
-        run_optimized(damaged, dynamic[1], tiny_models.image(), "probabilities:0")
-    with pytest.raises(blade.BladeError, match="damaged"):
-        blade.Engine(tiny_models.write(damaged, tmp_path / "damaged.pb"))
+    with pytest.raises(FileNotFoundError, match=f"'{tmp_path}/none/report.html'"):
+        dynamic[2].save_html(tmp_path / "none" / "report.html")
 
 
 def test_same_file_without_tensorflow(dynamic, tmp_path):
@@ -382,6 +120,13 @@ def test_path_in_path_out(tmp_path):
     target, _, report = blade.optimize(path, "O1", "CPU", config=fast_config(), test_data=[tiny_models.image()])
     assert target == str(tmp_path / "net.blade.pb") and os.path.exists(target)
     assert report.model_info == {"input_format": "frozen_pb"}
+
+
+def test_a_model_of_blades_own_is_said(dynamic):
+    if not engine_ops(dynamic[0]):
+        pytest.skip("the engine was rolled back on this machine")
+    _, _, report = optimize(dynamic[0], unmeasured_config(), test_data=[tiny_models.image()])
+    assert "Blade made this model: the baseline is that" in report.diagnosis["message"]
 
 
 def test_generated_data_from_shapes_and_ranges():
@@ -428,12 +173,6 @@ def scaled_net():
         tf.multiply(y, scale, name="y")
         tf.multiply(scale, 2.0, name="twice")
         return graph.as_graph_def()
-
-
-def unmeasured_config():
-    config = fast_config()
-    config.tuning.disable_perf_check = True
-    return config
 
 
 def test_a_default_may_be_fed():

@@ -99,8 +99,10 @@ void add_bench(CLI::App& app, Context& context) {
   CLI::App* verb = app.add_subcommand("bench", "Latency percentiles of one model, or of two in alternating blocks");
   verb->add_option("models", options->models, "One model, or before and after")->required()->expected(1, 2);
   options->wanted.add_to(*verb);
-  verb->add_option("--runs", options->runs, "Timed runs a block")->check(CLI::Range(1, 1000000));
-  verb->add_option("--rounds", options->rounds, "Blocks of each model")->check(CLI::Range(1, 10000));
+  verb->add_option("--runs", options->runs, "Timed runs a block")->check(CLI::Range(1, 1000000))->capture_default_str();
+  verb->add_option("--rounds", options->rounds, "Blocks of each model")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
   verb->add_flag("--json", context.json, "Print JSON");
   options->feed.add_to(*verb);
   verb->callback([options, &context] {

@@ -133,8 +133,11 @@ void add_compare(CLI::App& app, Context& context) {
   verb->add_option("second", options->second, "The model to check")->required();
   options->wanted.add_to(*verb);
   verb->add_option("--rtol", options->tolerance.rtol, "Allowed difference relative to the output's largest value")
-      ->check(check_tolerance);
-  verb->add_option("--atol", options->tolerance.atol, "Allowed absolute difference, added")->check(check_tolerance);
+      ->check(check_tolerance)
+      ->capture_default_str();
+  verb->add_option("--atol", options->tolerance.atol, "Allowed absolute difference, added")
+      ->check(check_tolerance)
+      ->capture_default_str();
   verb->add_flag("--json", context.json, "Print JSON");
   options->feed.add_to(*verb);
   verb->callback([options, &context] {

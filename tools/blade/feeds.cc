@@ -37,16 +37,43 @@ std::vector<int64_t> parse_dims(const std::string& text) {
   return dims;
 }
 
-void fill(Array& array) {
+template <class T>
+void fill_uniform(std::vector<char>& bytes) {
   std::mt19937 random(1);
-  const blade_dtype dtype = array.description.dtype;
-  if (dtype == BLADE_FLOAT32) {
-    std::uniform_real_distribution<float> uniform(0, 1);
-    for (size_t i = 0; i + sizeof(float) <= array.bytes.size(); i += sizeof(float)) {
-      const float value = uniform(random);
-      std::memcpy(array.bytes.data() + i, &value, sizeof value);
-    }
-  }  // other types: zeros, which every model takes (token ids, masks)
+  std::uniform_real_distribution<float> uniform(0, 1);
+  for (size_t i = 0; i + sizeof(T) <= bytes.size(); i += sizeof(T)) {
+    const T value(uniform(random));
+    std::memcpy(bytes.data() + i, &value, sizeof value);
+  }
+}
+
+void fill(Array& array) {
+  switch (array.description.dtype) {
+    case BLADE_FLOAT32:
+      return fill_uniform<float>(array.bytes);
+    case BLADE_FLOAT64:
+      return fill_uniform<double>(array.bytes);
+    case BLADE_FLOAT16:
+      return fill_uniform<Float16>(array.bytes);
+    case BLADE_BFLOAT16:
+      return fill_uniform<BFloat16>(array.bytes);
+    default:  // zeros, which every model takes (token ids, masks)
+      return;
+  }
+}
+
+void refuse_repeated(std::vector<std::string> names, const std::string& where) {
+  std::sort(names.begin(), names.end());
+  const auto twice = std::adjacent_find(names.begin(), names.end());
+  if (twice == names.end()) return;
+  throw Error(BLADE_INVALID_ARGUMENT, where + " more than once for the input '" + *twice + "'; leave all but one out");
+}
+
+template <class Named>
+std::vector<std::string> names_of(const std::vector<Named>& all, std::string Named::*name) {
+  std::vector<std::string> names;
+  for (const Named& one : all) names.push_back(one.*name);
+  return names;
 }
 
 std::string input_names(const Engine& engine) {
@@ -143,7 +170,7 @@ void ModelOptions::add_to(CLI::App& app) {
 void RunOptions::add_to(CLI::App& app) {
   ModelOptions::add_to(app);
   app.add_option("--device", device, "cpu, gpu or auto (default: what the model was optimized for)");
-  app.add_option("--threads", threads, "0: as many as the process may use");
+  app.add_option("--threads", threads, "0: as many as the process may use")->capture_default_str();
 }
 
 Engine::Options RunOptions::engine_options() const {
@@ -156,7 +183,7 @@ Engine::Options RunOptions::engine_options() const {
 }
 
 void FeedOptions::add_to(CLI::App& app) {
-  app.add_option("--data", data, "a .npz whose arrays are named as the inputs; may be repeated")
+  app.add_option("--data", data, "A .npz whose arrays are named as the inputs; may be repeated")
       ->allow_extra_args(false)
       ->check(CLI::ExistingFile);
   app.add_option("--input", inputs, "NAME=FILE.npy, one input's data; may be repeated")->allow_extra_args(false);
@@ -177,27 +204,29 @@ std::vector<Array> load_feed_files(const FeedOptions& options) {
     arrays.push_back(load_npy(path));
     arrays.back().name = name;
   }
+  refuse_repeated(names_of(arrays, &Array::name), "--data and --input give data");
   return arrays;
 }
 
-std::vector<std::pair<std::string, std::vector<int64_t>>> parse_shapes(const FeedOptions& options) {
-  std::vector<std::pair<std::string, std::vector<int64_t>>> shapes;
+std::vector<NamedShape> parse_shapes(const FeedOptions& options) {
+  std::vector<NamedShape> shapes;
   for (const std::string& text : options.shapes) {
     const auto [name, dims] = split_assignment(text, "NAME=1x224x224x3");
     shapes.emplace_back(name, parse_dims(dims));
   }
+  refuse_repeated(names_of(shapes, &NamedShape::first), "--shape gives a shape");
   return shapes;
 }
 
 std::vector<Array> make_feed(const Engine& engine, const FeedOptions& options) {
   std::vector<Array> files = load_feed_files(options), feed;
   const auto shapes = parse_shapes(options);
-  std::vector<std::string> given;
-  for (const Array& array : files) given.push_back(array.name);
+  std::vector<std::string> given = names_of(files, &Array::name);
+  const std::vector<std::string> shaped = names_of(shapes, &NamedShape::first);
   check_names(engine, given, "the data");
-  given.clear();
-  for (const auto& [name, dims] : shapes) given.push_back(name);
-  check_names(engine, given, "--shape");
+  check_names(engine, shaped, "--shape");
+  given.insert(given.end(), shaped.begin(), shaped.end());
+  refuse_repeated(given, "files and --shape give what is fed");
   for (const Engine::Info& info : engine.inputs()) {
     const auto is_it = [&](const auto& named) { return named.name == node_name(info.name); };
     const auto file = std::find_if(files.begin(), files.end(), is_it);
@@ -221,6 +250,12 @@ std::vector<blade_tensor> feed_in_order(const Engine& first, const std::vector<A
     if (found == from.end()) {
       throw Error(BLADE_INVALID_ARGUMENT, "the second model has the input '" + info.name +
                                               "', the inputs of the first are " + input_names(first) +
+                                              "; both have to take the same data");
+    }
+    if (found->description.dtype != info.description.dtype) {
+      throw Error(BLADE_INVALID_ARGUMENT, "the second model takes " + std::string(dtype_name(info.description.dtype)) +
+                                              " for the input '" + info.name + "', the first " +
+                                              dtype_name(found->description.dtype) +
                                               "; both have to take the same data");
     }
     ordered.push_back(feed[static_cast<size_t>(found - from.begin())].tensor());

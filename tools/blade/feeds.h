@@ -49,7 +49,8 @@ std::vector<blade_tensor> tensors_of(const std::vector<Array>& arrays);
 char* inspect_text(const std::string& model, const ModelOptions& options, const std::string& tensorflow_dir = "");
 
 // --shape's node names and dims.
-std::vector<std::pair<std::string, std::vector<int64_t>>> parse_shapes(const FeedOptions& options);
+using NamedShape = std::pair<std::string, std::vector<int64_t>>;
+std::vector<NamedShape> parse_shapes(const FeedOptions& options);
 
 // Arrays by name, as --data and --input give them (for optimizing, before any engine exists).
 std::vector<Array> load_feed_files(const FeedOptions& options);

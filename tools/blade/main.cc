@@ -6,6 +6,19 @@
 #include "blade/blade.hpp"
 #include "verbs.h"
 
+namespace {
+
+// CLI11 would only say that a subcommand is missing.
+void check_first(const CLI::App& app, const std::string& word) {
+  const bool option = word.starts_with('-');
+  const auto is_it = [&](const CLI::App* verb) { return verb->check_name(word); };
+  if (option ? app.get_option_no_throw(word) != nullptr : !app.get_subcommands(is_it).empty()) return;
+  throw CLI::ParseError("'" + word + "' is no " + (option ? "option of blade" : "verb") + "; blade --help lists them",
+                        CLI::ExitCodes::InvalidError);
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using namespace blade::command;
   CLI::App app{"Blade: makes trained TensorFlow graphs answer the same, faster.", "blade"};
@@ -20,11 +33,7 @@ int main(int argc, char** argv) {
   add_profile(app, context);
   add_doctor(app, context);
   try {
-    const auto is_it = [&](const CLI::App* verb) { return verb->check_name(argv[1]); };
-    if (argc > 1 && argv[1][0] != '-' && app.get_subcommands(is_it).empty()) {
-      throw CLI::ParseError("'" + std::string(argv[1]) + "' is no verb; blade --help lists them",
-                            CLI::ExitCodes::InvalidError);
-    }
+    if (argc > 1) check_first(app, argv[1]);
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kDone : kBadInput;

@@ -4,6 +4,7 @@
 #include <zip.h>
 
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -78,7 +79,10 @@ Array parse_npy(std::vector<char> file, const std::string& what) {
     array.description.dtype = row.dtype;
     element = row.size;
   }
-  if (element == 0) fail(what + " holds elements of type '" + found_descr[1].str() + "', which Blade cannot take");
+  if (element == 0) {
+    fail(what + " holds elements of type '" + found_descr[1].str() +
+         "', which Blade cannot take; save plain numbers, a dict of arrays by numpy.savez");
+  }
   parse_shape(found_shape[1], what, array.description);
   size_t bytes = element;
   for (int i = 0; i < array.description.rank; ++i) {
@@ -111,6 +115,8 @@ const char* dtype_name(blade_dtype dtype) {
 
 Array load_npy(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
+  if (std::error_code error; std::filesystem::is_directory(path, error))
+    fail("'" + path + "' is a directory; give a .npy file");
   if (!in) throw Error(BLADE_NOT_FOUND, "the file '" + path + "' cannot be opened");
   return parse_npy({std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()}, "'" + path + "'");
 }

@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -12,6 +11,7 @@
 
 #include "feeds.h"
 #include "freeze.h"
+#include "progress.h"
 #include "tensorflow_dir.h"
 #include "verbs.h"
 
@@ -19,13 +19,6 @@ namespace blade::command {
 namespace {
 
 using json = nlohmann::ordered_json;
-
-volatile std::sig_atomic_t stop_asked = 0;
-
-int32_t show_progress(void*, int32_t percent, const char* phase) {
-  std::cerr << "[Progress] " << percent << "%, phase: " << phase << ".\n";
-  return stop_asked;
-}
 
 struct DeleteResult {
   void operator()(blade_optimize_result* r) const { blade_optimize_free(r); }
@@ -137,6 +130,15 @@ std::string last_part(std::string path) {
   return path.substr(path.rfind('/') + 1);
 }
 
+std::unique_ptr<blade_optimize_result, DeleteResult> optimized(blade_optimize_request request) {
+  Progress progress;
+  request.progress = Progress::show;
+  request.progress_arg = &progress;
+  blade_optimize_result* result = nullptr;
+  check(blade_optimize(&request, &result));
+  return std::unique_ptr<blade_optimize_result, DeleteResult>(result);
+}
+
 void run(Options options) {
   options.model_name = last_part(options.model);
   std::optional<FrozenCopy> frozen;
@@ -156,14 +158,7 @@ void run(Options options) {
   request.options_json = json_options.c_str();
   request.test_data = &feed;
   request.num_test_data = arrays.empty() ? 0 : 1;
-  request.progress = show_progress;
-  std::signal(SIGINT, [](int) {
-    if (stop_asked) std::_Exit(130);
-    stop_asked = 1;
-  });
-  blade_optimize_result* raw = nullptr;
-  check(blade_optimize(&request, &raw));
-  const std::unique_ptr<blade_optimize_result, DeleteResult> result(raw);
+  const auto result = optimized(request);
   check(blade_optimize_write(result.get(), options.output.c_str()));
   if (!options.report.empty()) write_text(options.report, blade_optimize_report(result.get()));
   if (!options.html.empty()) write_text(options.html, blade_optimize_report_html(result.get()));
@@ -179,8 +174,8 @@ void add_optimize(CLI::App& app, Context& context) {
                    ".pb, .pbtxt or SavedModel directory (one with variables is frozen through Python's TensorFlow)")
       ->required();
   verb->add_option("-o,--output", options->output, "Where the optimized model goes")->required();
-  verb->add_option("--level", options->level, "o1 or o2");
-  verb->add_option("--device", options->device, "cpu, gpu or auto");
+  verb->add_option("--level", options->level, "o1 or o2")->capture_default_str();
+  verb->add_option("--device", options->device, "cpu, gpu or auto")->capture_default_str();
   add_list(*verb, "--inputs", options->inputs, "Node names, with commas between; inferred when absent");
   add_list(*verb, "--outputs", options->outputs, "Node names, with commas between; inferred when absent");
   verb->add_option("--signature", options->signature, "Which of a SavedModel's signatures (default: serving_default)");
@@ -188,13 +183,17 @@ void add_optimize(CLI::App& app, Context& context) {
   add_list(*verb, "--input-ranges", options->input_ranges, "Value ranges, one an input: [0,255],[-1,1]");
   verb->add_option("--config", options->config, "The fields of blade.Config as JSON, or a file that holds them");
   add_list(*verb, "--custom-ops", options->custom_ops, "TensorFlow op libraries that the model needs");
-  verb->add_option("--threads", options->threads, "0: as many as the process may use");
+  verb->add_option("--threads", options->threads, "0: as many as the process may use")->capture_default_str();
   verb->add_option("--report", options->report, "Also write the report to this file, as JSON");
   verb->add_option("--html", options->html, "Also write the report to this file, as a page");
   verb->add_flag("--verbose", options->verbose, "Log what each step did");
   verb->add_flag("--json", context.json, "The report is JSON in any case");
   options->feed.add_to(*verb);
-  verb->callback([options] { run(*options); });
+  verb->callback([options] {
+    if (!options->feed.shapes.empty() && !options->input_shapes.empty())
+      throw Error(BLADE_INVALID_ARGUMENT, "--shape and --input-shapes both give shapes; leave one of them out");
+    run(*options);
+  });
 }
 
 }  // namespace blade::command

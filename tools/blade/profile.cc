@@ -72,7 +72,9 @@ void add_profile(CLI::App& app, Context& context) {
   CLI::App* verb = app.add_subcommand("profile", "Time, share and rate of each step");
   verb->add_option("model", options->model, ".pb, .pbtxt or SavedModel directory")->required();
   options->wanted.add_to(*verb);
-  verb->add_option("--runs", options->runs, "Runs that the medians are over")->check(CLI::Range(1, 100000));
+  verb->add_option("--runs", options->runs, "Runs that the medians are over")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
   verb->add_flag("--measure-limits", options->measure_limits,
                  "Measure the machine again instead of trusting the cache");
   verb->add_flag("--json", context.json, "Print JSON");

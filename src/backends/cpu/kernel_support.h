@@ -131,16 +131,6 @@ inline Support needs_dtype(const KernelRequest& request, ir::DType dtype) {
 }
 inline Support needs_float32(const KernelRequest& request) { return needs_dtype(request, ir::DType::kFloat32); }
 
-// Integer operand i as numbers: at creation if it is constant, else at run time.
-inline std::vector<int64_t> ints_at(const TensorDesc& desc, const void* data) {
-  std::vector<int64_t> values(static_cast<size_t>(desc.element_count()));
-  for (size_t k = 0; k < values.size(); ++k) {
-    values[k] =
-        desc.dtype == ir::DType::kInt64 ? static_cast<const int64_t*>(data)[k] : static_cast<const int32_t*>(data)[k];
-  }
-  return values;
-}
-
 // "no" unless input i is a constant of int32 or int64.
 inline Support needs_constant_ints(const KernelRequest& request, size_t i, const char* what) {
   const bool constant = i < request.constants.size() && request.constants[i] != nullptr;

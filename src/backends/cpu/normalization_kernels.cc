@@ -28,33 +28,24 @@ void for_rows(const KernelArgs& args, const Rows& rows, double work, Fn&& fn) {
   });
 }
 
-// Short rows: the exponentials of many are taken at once.
-constexpr int64_t kShortSoftmax = 64, kVectorRow = 12, kSoftmaxBlock = 2048;  // of a row; a row for vectors; of a block
+// Rows shorter than a vector: the exponentials of many are taken at once.
+constexpr int64_t kShortSoftmax = 12, kSoftmaxBlock = 2048;  // of a row; of a block
 
-void subtract_max(const RowFunctions& f, const float* x, float* out, int64_t length) {
+void subtract_max(const float* x, float* out, int64_t length) {
   float max = x[0];
-  if (length > kVectorRow) {
-    max = f.max(x, length);
-  } else {
-    for (int64_t i = 1; i < length; ++i) max = x[i] > max || x[i] != x[i] ? x[i] : max;
-  }
+  for (int64_t i = 1; i < length; ++i) max = x[i] > max || x[i] != x[i] ? x[i] : max;
   for (int64_t i = 0; i < length; ++i) out[i] = x[i] - max;
-}
-
-float sum_of_row(const RowFunctions& f, const float* x, int64_t length) {
-  if (length > kVectorRow) return f.sum(x, length);
-  float sum = x[0];
-  for (int64_t i = 1; i < length; ++i) sum += x[i];
-  return sum;
 }
 
 void softmax_block(const RowFunctions& f, const float* x, float* out, int64_t rows, int64_t length, bool log) {
   float powers[kSoftmaxBlock];
   float* of_block = log ? powers : out;
-  for (int64_t r = 0; r < rows; ++r) subtract_max(f, x + r * length, out + r * length, length);
+  for (int64_t r = 0; r < rows; ++r) subtract_max(x + r * length, out + r * length, length);
   f.exp_sum(out, 0, of_block, rows * length);
   for (int64_t r = 0; r < rows; ++r, out += length) {
-    const float sum = sum_of_row(f, of_block + r * length, length);
+    const float* row = of_block + r * length;
+    float sum = row[0];
+    for (int64_t i = 1; i < length; ++i) sum += row[i];
     if (log) {
       const float log_sum = std::log(sum);
       for (int64_t i = 0; i < length; ++i) out[i] -= log_sum;
@@ -65,16 +56,16 @@ void softmax_block(const RowFunctions& f, const float* x, float* out, int64_t ro
   }
 }
 
-Result<std::unique_ptr<Kernel>> create_short_softmax(const Rows& rows, bool log) {
-  const RowFunctions& f = row_functions();
+// Calls fn(input, output, rows) for pieces of rows that together have about a block.
+template <class Fn>
+Result<std::unique_ptr<Kernel>> make_softmax_by_blocks(const Rows& rows, Fn fn) {
   const int64_t height = kSoftmaxBlock / rows.length, blocks = ceil_div(rows.count, height);
   return make_kernel(
-      [=, &f](const KernelArgs& args) {
+      [=](const KernelArgs& args) {
         parallel_ranges(args.pool, blocks, 10.0 * static_cast<double>(kSoftmaxBlock), [&](int64_t begin, int64_t end) {
           for (int64_t first = begin * height; first < std::min(end * height, rows.count); first += height) {
             const int64_t at = first * rows.length;
-            softmax_block(f, input<float>(args, 0) + at, output<float>(args) + at, std::min(height, rows.count - first),
-                          rows.length, log);
+            fn(input<float>(args, 0) + at, output<float>(args) + at, std::min(height, rows.count - first));
           }
         });
         return Status::ok_status();
@@ -86,7 +77,16 @@ Result<std::unique_ptr<Kernel>> create_softmax(const KernelRequest& request, Pac
   const Rows rows = rows_of(request);
   const RowFunctions& f = row_functions();
   const bool log = request.node->get<ir::SoftmaxAttrs>().log;
-  if (rows.length > 0 && rows.length <= kShortSoftmax) return create_short_softmax(rows, log);
+  if (rows.length > 0 && rows.length <= kShortSoftmax) {
+    return make_softmax_by_blocks(rows, [&f, log, length = rows.length](const float* x, float* out, int64_t count) {
+      softmax_block(f, x, out, count, length, log);
+    });
+  }
+  if (rows.length > 0 && rows.length <= f.softmax_length) {
+    return make_softmax_by_blocks(rows, [&f, log, length = rows.length](const float* x, float* out, int64_t count) {
+      f.softmax_rows(x, count, length, log, out);
+    });
+  }
   if (log) {
     // The exponentials go to the row's place in the scratch, because in place they would overwrite x.
     return make_kernel(

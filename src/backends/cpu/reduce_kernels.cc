@@ -413,10 +413,57 @@ Result<std::unique_ptr<Kernel>> create_arg_reduce(const KernelRequest& request, 
   });
 }
 
+// Of float32, on vectors: along rows, or down columns a piece at a time.
+Support supports_arg_rows(const KernelRequest& request) {
+  if (Support s = supports_arg_reduce(request); !s.ok) return s;
+  if (request.inputs[0].dims[static_cast<size_t>(request.node->get<ir::ArgReduceAttrs>().axis)] >
+      std::numeric_limits<int32_t>::max()) {
+    return Support::no("the reduced axis is longer than 32 bits count");
+  }
+  return request.inputs[0].dtype == ir::DType::kFloat32 ? Support::yes() : Support::no("is not float32");
+}
+
+constexpr int64_t kArgPiece = 256;  // results found at a time
+
+template <class Index>
+Result<std::unique_ptr<Kernel>> make_arg_rows(bool is_max, int64_t lines, int64_t length, int64_t inner) {
+  const bool along_rows = inner == 1;
+  const int64_t run = along_rows ? lines : inner, pieces = ceil_div(run, kArgPiece);
+  const double work = static_cast<double>(length * std::min(run, kArgPiece)) / 4;
+  return make_kernel([=, &f = row_functions()](const KernelArgs& args) {
+    parallel_ranges(args.pool, lines / std::max<int64_t>(1, run) * pieces, work, [&](int64_t begin, int64_t end) {
+      int32_t found[kArgPiece];
+      for (int64_t piece = begin; piece < end; ++piece) {
+        const int64_t outer = piece / pieces, first = piece % pieces * kArgPiece;
+        const int64_t count = std::min(kArgPiece, run - first);
+        if (along_rows) {
+          f.arg_rows(input<float>(args, 0) + first * length, count, length, is_max, found);
+        } else {
+          const float* x = input<float>(args, 0) + outer * length * inner + first;
+          f.arg_columns(x, inner, length, is_max, found, count);
+        }
+        std::copy_n(found, count, output<Index>(args) + outer * run + first);
+      }
+    });
+    return Status::ok_status();
+  });
+}
+
+Result<std::unique_ptr<Kernel>> create_arg_rows(const KernelRequest& request, PackCache&) {
+  const auto& attrs = request.node->get<ir::ArgReduceAttrs>();
+  const ir::Dims& dims = request.inputs[0].dims;
+  const int64_t length = dims[static_cast<size_t>(attrs.axis)];
+  const int64_t inner = product(dims, static_cast<size_t>(attrs.axis) + 1, dims.size());
+  const int64_t lines = request.outputs[0].element_count();
+  if (request.outputs[0].dtype == ir::DType::kInt64) return make_arg_rows<int64_t>(attrs.is_max, lines, length, inner);
+  return make_arg_rows<int32_t>(attrs.is_max, lines, length, inner);
+}
+
 constexpr KernelEntry kReduceRows[] = {
     {"cpu.reduce.rows_f32", ir::Op::kReduce, supports_reduce, nullptr, create_reduce},
     {"cpu.reduce.rows_bf16", ir::Op::kReduce, supports_bf16_reduce, nullptr, create_bf16_reduce},
     {"cpu.reduce.typed", ir::Op::kReduce, supports_typed_reduce, nullptr, create_typed_reduce},
+    {"cpu.arg_reduce.rows_f32", ir::Op::kArgReduce, supports_arg_rows, nullptr, create_arg_rows},
     {"cpu.arg_reduce.scan", ir::Op::kArgReduce, supports_arg_reduce, nullptr, create_arg_reduce},
 };
 

@@ -344,6 +344,33 @@ void cumulate(const T* x, T* y, int64_t length, int64_t inner, const ir::Cumulat
   }
 }
 
+constexpr int64_t kLinesAtOnce = 4;  // chains of dependent additions that run side by side
+
+// The same for kLines lines of single elements.
+template <int64_t kLines, bool kSum, class T>
+void cumulate_lines(const T* x, T* y, int64_t length, const ir::CumulativeAttrs& attrs) {
+  using A = Accumulator<T>;
+  T value[kLines];
+  std::fill_n(value, kLines, kSum ? T(0) : T(1));
+  for (int64_t k = 0; k < length; ++k) {
+    const int64_t at = attrs.reverse ? length - 1 - k : k;
+    for (int64_t line = 0; line < kLines; ++line) {
+      const A a = static_cast<A>(value[line]), b = static_cast<A>(x[line * length + at]);
+      const T next = static_cast<T>(kSum ? a + b : a * b);
+      y[line * length + at] = attrs.exclusive ? value[line] : next;
+      value[line] = next;
+    }
+  }
+}
+template <bool kSum, class T>
+void cumulate_all_lines(const T* x, T* y, int64_t lines, int64_t length, const ir::CumulativeAttrs& attrs) {
+  int64_t line = 0;
+  for (; line + kLinesAtOnce <= lines; line += kLinesAtOnce) {
+    cumulate_lines<kLinesAtOnce, kSum>(x + line * length, y + line * length, length, attrs);
+  }
+  for (; line < lines; ++line) cumulate_lines<1, kSum>(x + line * length, y + line * length, length, attrs);
+}
+
 Result<std::unique_ptr<Kernel>> create_cumulative(const KernelRequest& request, PackCache&) {
   const auto attrs = request.node->get<ir::CumulativeAttrs>();
   const ir::Dims& dims = request.inputs[0].dims;
@@ -352,8 +379,15 @@ Result<std::unique_ptr<Kernel>> create_cumulative(const KernelRequest& request, 
   return with_plain_type(request.outputs[0].dtype, [&]<class T>(T) {
     return make_kernel([=](const KernelArgs& args) {
       parallel_ranges(args.pool, outer, static_cast<double>(2 * length * inner), [&](int64_t begin, int64_t end) {
-        for (int64_t o = begin; o < end; ++o) {
-          cumulate(input<T>(args, 0) + o * length * inner, output<T>(args) + o * length * inner, length, inner, attrs);
+        const T* x = input<T>(args, 0) + begin * length * inner;
+        T* y = output<T>(args) + begin * length * inner;
+        if (inner == 1) {
+          const bool sum = attrs.kind == ir::CumulativeKind::kSum;
+          return sum ? cumulate_all_lines<true>(x, y, end - begin, length, attrs)
+                     : cumulate_all_lines<false>(x, y, end - begin, length, attrs);
+        }
+        for (int64_t o = begin; o < end; ++o, x += length * inner, y += length * inner) {
+          cumulate(x, y, length, inner, attrs);
         }
       });
       return Status::ok_status();

@@ -9,6 +9,10 @@ namespace blade::backends::cpu {
 namespace {
 
 constexpr int64_t kTile = 16;
+constexpr int64_t kMostWoven = 4;      // rows or columns of a matrix that are woven to or out of one row
+constexpr int64_t kWovenPiece = 1024;  // of the longer side, at a time
+constexpr int64_t kRunsPiece = 8192;   // bytes of short runs that a thread copies at a time
+constexpr int64_t kPiece = 65536;      // bytes that one task copies at a time
 
 template <class T>
 void copy_elements(const T* src, int64_t src_stride, T* dst, int64_t dst_stride, int64_t count) {
@@ -23,8 +27,9 @@ void copy_elements(const T* src, int64_t src_stride, T* dst, int64_t dst_stride,
 // dst[j * dst_row + i] = src[i * src_row + j]
 template <class T>
 void transpose_block(const T* src, int64_t src_row, T* dst, int64_t dst_row, int64_t rows, int64_t columns) {
-  // Narrower ones take less time here than the call.
-  if (sizeof(T) == sizeof(uint32_t) && rows >= kTile / 2 && columns >= kTile / 2) {
+  // Other narrow ones take less time here than the call.
+  const bool weaves = (rows <= kMostWoven && src_row == rows) || (columns <= kMostWoven && dst_row == columns);
+  if (sizeof(T) == sizeof(uint32_t) && (weaves || (rows >= kTile / 2 && columns >= kTile / 2))) {
     transpose_words(reinterpret_cast<const uint32_t*>(src), src_row, reinterpret_cast<uint32_t*>(dst), dst_row, columns,
                     rows);
     return;
@@ -37,7 +42,7 @@ void transpose_block(const T* src, int64_t src_row, T* dst, int64_t dst_row, int
   }
 }
 
-// Runs of a few bytes without a call.
+// A run of sizeof(T) to 2 * sizeof(T) bytes.
 template <class T>
 void copy_ends(const std::byte* from, std::byte* to, size_t bytes) {
   T first, last;
@@ -46,10 +51,32 @@ void copy_ends(const std::byte* from, std::byte* to, size_t bytes) {
   std::memcpy(to, &first, sizeof(T));
   std::memcpy(to + bytes - sizeof(T), &last, sizeof(T));
 }
-void copy_run(const std::byte* from, std::byte* to, size_t bytes) {
-  if (bytes >= 4 && bytes < 8) return copy_ends<uint32_t>(from, to, bytes);
-  if (bytes >= 8 && bytes <= 16) return copy_ends<uint64_t>(from, to, bytes);
-  std::memcpy(to, from, bytes);
+
+struct Vector16 {
+  uint64_t words[2];
+};
+
+// Runs so short that calls would take longer than they do.
+constexpr size_t kShortRun = 256;
+
+// `count` runs of as many bytes, at a pitch each.
+void copy_runs(const std::byte* from, int64_t from_pitch, std::byte* to, int64_t to_pitch, int64_t count,
+               size_t bytes) {
+  const auto each = [&](auto&& copy) {
+    for (int64_t i = 0; i < count; ++i) copy(from + i * from_pitch, to + i * to_pitch);
+  };
+  if (bytes >= 16 && bytes <= kShortRun) {
+    each([&](const std::byte* src, std::byte* dst) {
+      for (size_t b = 0; b + 32 <= bytes; b += 16) std::memcpy(dst + b, src + b, 16);
+      copy_ends<Vector16>(src + (bytes / 16 - 1) * 16, dst + (bytes / 16 - 1) * 16, 16 + bytes % 16);
+    });
+  } else if (bytes >= 8 && bytes < 16) {
+    each([&](const std::byte* src, std::byte* dst) { copy_ends<uint64_t>(src, dst, bytes); });
+  } else if (bytes >= 4 && bytes < 8) {
+    each([&](const std::byte* src, std::byte* dst) { copy_ends<uint32_t>(src, dst, bytes); });
+  } else {
+    each([&](const std::byte* src, std::byte* dst) { std::memcpy(dst, src, bytes); });
+  }
 }
 
 // Calls fn with a value of an unsigned type of `size` bytes (1, 2, 4 or 8).
@@ -110,22 +137,56 @@ StridedCopy::StridedCopy(const ir::Dims& dims, const ir::Dims& src_strides, cons
   }
   plan_.dims = std::move(merged);
   plan_.strides = {std::move(src), std::move(dst)};
+  if (tiled_) {
+    plan_tiles();
+  } else if (plan_.dims.size() > 1 && plan_.inner() > 0 && plan_.inner() * static_cast<int64_t>(size_) <= kPiece &&
+             plan_.strides[0].back() == 1 && plan_.strides[1].back() == 1) {
+    run_ = plan_.inner();
+    plan_.dims.pop_back();
+    for (ir::Dims& own : plan_.strides) own.pop_back();
+  }
+}
+
+// Rows and columns of the two-dim transposes become pieces of a plan over the outer dims.
+void StridedCopy::plan_tiles() {
+  const size_t rank = plan_.dims.size();
+  rows_ = plan_.dims[rank - 2], columns_ = plan_.dims[rank - 1];
+  src_row_ = plan_.strides[0][rank - 1], dst_row_ = plan_.strides[1][rank - 2];
+  height_ = columns_ <= kMostWoven ? kWovenPiece : kTile;
+  width_ = rows_ <= kMostWoven ? kWovenPiece : std::max<int64_t>(1, columns_);
+  plan_.dims[rank - 2] = ceil_div(rows_, height_);
+  plan_.dims[rank - 1] = ceil_div(columns_, width_);
+  for (ir::Dims& own : plan_.strides) {
+    own[rank - 2] *= height_;
+    own[rank - 1] *= width_;
+  }
 }
 
 void StridedCopy::run(ThreadPool* pool, const std::byte* src, std::byte* dst) const {
-  tiled_ ? run_tiles(pool, src, dst) : run_rows(pool, src, dst);
+  if (tiled_) return run_tiles(pool, src, dst);
+  run_ > 0 ? run_runs(pool, src, dst) : run_elements(pool, src, dst);
 }
 
-void StridedCopy::run_rows(ThreadPool* pool, const std::byte* src, std::byte* dst) const {
+void StridedCopy::run_runs(ThreadPool* pool, const std::byte* src, std::byte* dst) const {
+  const auto size = static_cast<int64_t>(size_);
+  const int64_t bytes = run_ * size, src_pitch = plan_.strides[0].back(), dst_pitch = plan_.strides[1].back();
+  const double work = static_cast<double>(bytes) / 4 + 4;
+  for_each_row(pool, plan_, std::max<int64_t>(1, kRunsPiece / bytes), work,
+               [&](int64_t, int64_t count, const int64_t* at) {
+                 copy_runs(src + at[0] * size, src_pitch * size, dst + at[1] * size, dst_pitch * size, count,
+                           static_cast<size_t>(bytes));
+               });
+}
+
+void StridedCopy::run_elements(ThreadPool* pool, const std::byte* src, std::byte* dst) const {
   const int64_t src_stride = plan_.strides[0].back(), dst_stride = plan_.strides[1].back();
   const auto size = static_cast<int64_t>(size_);
   const double work = static_cast<double>(size_) / 4 + 4.0 / static_cast<double>(std::max<int64_t>(1, plan_.inner()));
-  const int64_t max_piece = 65536 / size;
-  for_each_row(pool, plan_, max_piece, work, [&](int64_t, int64_t count, const int64_t* offsets) {
+  for_each_row(pool, plan_, kPiece / size, work, [&](int64_t, int64_t count, const int64_t* offsets) {
     const std::byte* from = src + offsets[0] * size;
     std::byte* to = dst + offsets[1] * size;
     if (src_stride == 1 && dst_stride == 1) {
-      copy_run(from, to, static_cast<size_t>(count * size));
+      std::memcpy(to, from, static_cast<size_t>(count * size));
       return;
     }
     with_element(size_, [&]<class T>(T) {
@@ -135,29 +196,16 @@ void StridedCopy::run_rows(ThreadPool* pool, const std::byte* src, std::byte* ds
 }
 
 void StridedCopy::run_tiles(ThreadPool* pool, const std::byte* src, std::byte* dst) const {
-  const size_t rank = plan_.dims.size();
-  const int64_t rows = plan_.dims[rank - 2], columns = plan_.dims[rank - 1];
-  // Rows of the two-dim transposes become blocks of a plan over the outer dims.
-  BroadcastPlan outer;
-  outer.dims.assign(plan_.dims.begin(), plan_.dims.end() - 2);
-  outer.dims.push_back(ceil_div(rows, kTile));
-  for (const ir::Dims& own : plan_.strides) {
-    outer.strides.emplace_back(own.begin(), own.end() - 2);
-    outer.strides.back().push_back(own[rank - 2] * kTile);
-  }
-  outer.dims.push_back(1);  // so that each block is a row of its own
-  for (ir::Dims& own : outer.strides) own.push_back(0);
-  const int64_t blocks = outer.dims[rank - 2];
-  const int64_t src_row = plan_.strides[0][rank - 1], dst_row = plan_.strides[1][rank - 2];
   const auto size = static_cast<int64_t>(size_);
-  for_each_row(pool, outer, 1, static_cast<double>(columns * kTile),
-               [&](int64_t block, int64_t, const int64_t* offsets) {
-                 const int64_t height = std::min(kTile, rows - block % blocks * kTile);
-                 with_element(size_, [&]<class T>(T) {
-                   transpose_block(reinterpret_cast<const T*>(src + offsets[0] * size), src_row,
-                                   reinterpret_cast<T*>(dst + offsets[1] * size), dst_row, height, columns);
-                 });
-               });
+  const int64_t across = plan_.inner(), down = plan_.dims[plan_.dims.size() - 2];
+  for_each_row(pool, plan_, 1, static_cast<double>(height_ * width_), [&](int64_t piece, int64_t, const int64_t* at) {
+    const int64_t height = std::min(height_, rows_ - piece / across % down * height_);
+    const int64_t width = std::min(width_, columns_ - piece % across * width_);
+    with_element(size_, [&]<class T>(T) {
+      transpose_block(reinterpret_cast<const T*>(src + at[0] * size), src_row_,
+                      reinterpret_cast<T*>(dst + at[1] * size), dst_row_, height, width);
+    });
+  });
 }
 
 }  // namespace blade::backends::cpu

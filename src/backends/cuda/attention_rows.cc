@@ -63,7 +63,7 @@ int attention_stages(const AttentionProblem& p, const AttentionVariant& variant,
       std::min(std::min<int64_t>(2, chunks), std::max<int64_t>(0, room - variant.query_bytes) / variant.stage_bytes));
 }
 
-Support supports_attention(const KernelRequest& request, int rows) {
+Support supports_attention(const KernelRequest& request, int rows, int split_log2) {
   const auto& attrs = request.node->get<ir::AttentionAttrs>();
   if (Support s = needs_small(request); !s.ok) return s;
   if (Support s = needs_full_or_half(request.outputs[0], "the result"); !s.ok) return s;
@@ -85,22 +85,30 @@ Support supports_attention(const KernelRequest& request, int rows) {
     return Support::no("queries or values have " + std::to_string(p.widest()) + " elements, takes " +
                        std::to_string(kMostAttentionDepth));
   }
+  if (rows > 64 && p.type != ElementType::kFloat16) return Support::no("takes so many queries only in float16");
   const AttentionVariant variant = attention_variant(p.type, rows, static_cast<int>(p.widest()));
   if (attention_stages(p, variant, request.device->info()) == 0) {
     return Support::no("the card has too little shared memory for " + std::to_string(variant.keys) + " keys");
+  }
+  if (split_log2 > 0 && request.device->info().capability < 90) {
+    return Support::no("clusters need compute capability 9.0");
+  }
+  if (ceil_div(p.v.rows(), int64_t{variant.keys}) < int64_t{1} << split_log2) {
+    return Support::no("has too few keys to be divided so often");
   }
   return Support::yes();
 }
 
 // Constants are of an H200, roughly.
-double predict_attention_us(const KernelRequest& request, int rows) {
+double predict_attention_us(const KernelRequest& request, int rows, int split_log2) {
   const AttentionProblem p = attention_problem(request);
   const AttentionVariant variant = attention_variant(p.type, rows, static_cast<int>(p.widest()));
-  const auto blocks = static_cast<double>(p.items() * ceil_div(p.out.rows(), int64_t{rows}));
-  const auto chunks = static_cast<double>(ceil_div(p.v.rows(), int64_t{variant.keys}));
+  const auto blocks = static_cast<double>(p.items() * ceil_div(p.out.rows(), int64_t{rows}) << split_log2);
+  const auto chunks =
+      static_cast<double>(ceil_div(ceil_div(p.v.rows(), int64_t{variant.keys}), int64_t{1} << split_log2));
   const double waves = std::max(1.0, blocks / (2.0 * request.device->info().multiprocessors));
   const double chunk_us = p.type == ElementType::kFloat32 ? 2.0 : 0.6;
-  return 2.5 + waves * (0.6 + chunks * chunk_us * (p.widest() > 64 ? 2 : 1));
+  return (split_log2 > 0 ? 5.0 : 2.5) + waves * (0.6 + chunks * chunk_us * (p.widest() > 64 ? 2 : 1));
 }
 
 // `strides` are of dims that merge_loops() made.
@@ -149,16 +157,18 @@ void bind(AttentionParams::Operand& operand, const void* data) {
   operand.in_pieces = operand.in_pieces && reinterpret_cast<uintptr_t>(data) % 16 == 0;
 }
 
-Result<std::unique_ptr<Kernel>> create_attention(const KernelRequest& request, int rows) {
+Result<std::unique_ptr<Kernel>> create_attention(const KernelRequest& request, int rows, int split_log2) {
   const AttentionProblem p = attention_problem(request);
   const AttentionVariant variant = attention_variant(p.type, rows, static_cast<int>(p.widest()));
   const int stages = attention_stages(p, variant, request.device->info());
   AttentionParams params = attention_params(p, request.node->get<ir::AttentionAttrs>(), rows, stages);
+  params.split_log2 = split_log2;
   AttentionParams::Operand* const masks[] = {&params.mask, &params.added};
   for (size_t i = 0; i < p.mask_count; ++i) masks[i]->is_float = request.inputs[3 + i].dtype == ir::DType::kFloat32;
   LaunchShape shape;
-  shape.grid.x = static_cast<unsigned>(p.items() * ceil_div(p.out.rows(), int64_t{rows}));
+  shape.grid.x = static_cast<unsigned>(p.items() * ceil_div(p.out.rows(), int64_t{rows}) << split_log2);
   shape.threads = kAttentionThreads;
+  shape.cluster = 1 << split_log2;
   shape.shared_bytes = std::max(variant.query_bytes + stages * variant.stage_bytes, variant.sum_bytes);
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, variant.kernel, shape));
   return make_kernel([=, kernel = variant.kernel, mask_count = p.mask_count](const KernelArgs& args) {
@@ -174,22 +184,25 @@ Result<std::unique_ptr<Kernel>> create_attention(const KernelRequest& request, i
   });
 }
 
-template <int kRows>
+template <int kRows, int kSplitLog2 = 0>
 constexpr KernelEntry attention_row(const char* name) {
   struct Row {
-    static Support supports(const KernelRequest& request) { return supports_attention(request, kRows); }
-    static double predicted_us(const KernelRequest& request) { return predict_attention_us(request, kRows); }
+    static Support supports(const KernelRequest& request) { return supports_attention(request, kRows, kSplitLog2); }
+    static double predicted_us(const KernelRequest& request) {
+      return predict_attention_us(request, kRows, kSplitLog2);
+    }
     static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache&) {
-      return create_attention(request, kRows);
+      return create_attention(request, kRows, kSplitLog2);
     }
   };
   return {name, ir::Op::kAttention, Row::supports, Row::predicted_us, Row::create};
 }
 
 constexpr KernelEntry kAttentionRows[] = {
-    attention_row<16>("cuda.attention.rows16"),
-    attention_row<32>("cuda.attention.rows32"),
-    attention_row<64>("cuda.attention.rows64"),
+    attention_row<16>("cuda.attention.rows16"),           attention_row<32>("cuda.attention.rows32"),
+    attention_row<64>("cuda.attention.rows64"),           attention_row<128>("cuda.attention.rows128"),
+    attention_row<16, 1>("cuda.attention.rows16_split2"), attention_row<16, 2>("cuda.attention.rows16_split4"),
+    attention_row<16, 3>("cuda.attention.rows16_split8"),
 };
 
 }  // namespace

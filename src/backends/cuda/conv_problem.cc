@@ -208,6 +208,7 @@ ConvParams conv_params(const ConvProblem& problem, int64_t column_tiles) {
   p.taps_w = FastDivisor(problem.kernel_w);
   p.tap_pieces = FastDivisor(problem.in_channels / problem.piece());
   p.column_tiles = FastDivisor(column_tiles);
+  p.part_channels = FastDivisor(problem.padded_channels());
   p.chunks = static_cast<int>(problem.chunks());
   p.own_chunks = static_cast<int>(problem.own_chunks());
   p.addend_stride_h = static_cast<int>(problem.addend_stride_h);
@@ -218,6 +219,7 @@ ConvParams conv_params(const ConvProblem& problem, int64_t column_tiles) {
 ConvParams ConvOperands::bind(ConvParams p, const KernelArgs& args) const {
   p.x = args.inputs[x];
   p.y = args.outputs[0];
+  for (size_t i = 1; i < args.outputs.size(); ++i) p.more_y[i - 1] = args.outputs[i];
   p.epilogue = epilogue.bind(args);
   p.weights = weights->data();
   if (addend_weights != nullptr) {
@@ -293,6 +295,32 @@ Support supports_variant_cast(const KernelRequest& request, const ConvVariant& v
   return supports_variant(*request.producer, variant, split_log2);
 }
 
+Support supports_split_of_product(const KernelRequest& request) {
+  if (request.producer == nullptr || request.producer->node->op != ir::Op::kMatMul) {
+    return Support::no("splits no product");
+  }
+  const KernelRequest& matrix = *request.producer;
+  if (Support s = supports_conv_problem(matrix); !s.ok) return s;
+  const size_t rank = request.inputs[0].dims.size();
+  if (request.node->get<ir::SplitAttrs>().axis != static_cast<int64_t>(rank) - 1) {
+    return Support::no("does not split the columns");
+  }
+  if (request.outputs.size() > kMostParts) {
+    return Support::no("has " + std::to_string(request.outputs.size()) + " parts, takes " + std::to_string(kMostParts));
+  }
+  for (const TensorDesc& part : request.outputs) {
+    if (part.dims.back() != request.outputs[0].dims.back()) return Support::no("parts are of different sizes");
+    if (part.dims.back() % 128 != 0) return Support::no("parts have columns in no multiple of 128");
+  }
+  return Epilogue::supports_by_channel(matrix, epilogue_of(matrix), 2);
+}
+
+Support supports_variant_split(const KernelRequest& request, const ConvVariant& variant, int split_log2) {
+  if (Support s = supports_split_of_product(request); !s.ok) return s;
+  if (!variant.plain || (variant.direct && split_log2 == 0)) return Support::no("the tile stores one tensor");
+  return supports_variant(*request.producer, variant, split_log2);
+}
+
 // Guesses where nothing was measured: the longer of what the SMs can multiply and load, and of the latency of one
 // block after another. Constants are of an H100, roughly.
 double predict_variant_us(const KernelRequest& request, const ConvVariant& variant, int split_log2) {
@@ -326,7 +354,8 @@ VariantLaunch variant_launch(const KernelRequest& request, const ConvVariant& va
 }
 
 Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, PackCache& packs,
-                                               const ConvVariant& variant, int split_log2, bool float_result) {
+                                               const ConvVariant& variant, int split_log2, bool float_result,
+                                               int64_t parts) {
   const ConvProblem problem = conv_problem(request);
   BLADE_ASSIGN_OR_RETURN(const ConvOperands operands, conv_operands(request, problem, packs));
   const VariantLaunch made = variant_launch(request, variant, split_log2);
@@ -334,6 +363,7 @@ Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, Pac
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, variant.kernel, shape));
   ConvParams params = made.params;
   params.y_is_float = float_result || variant.floats;
+  if (parts > 1) params.part_channels = FastDivisor(problem.channels / parts);
   const ConvProblem addend = request.producer != nullptr ? addend_problem(request) : problem;
   return make_kernel(
       [=, kernel = variant.kernel, has_maps = variant.groups,

@@ -53,11 +53,12 @@ Result<ConvOperands> conv_operands(const KernelRequest& request, const ConvProbl
 // Microseconds that reading and writing every operand once takes.
 double memory_us(const KernelRequest& request);
 
-// Rows for Conv and MatMul alike, for sums of two convolutions, and for products whose float32 cast alone is read. Row:
+// Rows for Conv and MatMul alike, for sums of two convolutions, for products whose float32 cast alone is read, and for
+// those whose columns are several tensors. Row:
 // supports, predicted_us and create, and for the others as named below.
 struct ProductRows {
   std::deque<std::string> names;  // what the rows point to
-  std::vector<KernelEntry> rows, sum_rows, cast_rows;
+  std::vector<KernelEntry> rows, sum_rows, cast_rows, split_rows;
 
   template <class Row>
   void add_rows(const std::string& label) {
@@ -77,6 +78,12 @@ struct ProductRows {
     cast_rows.push_back(
         {names.back().c_str(), ir::Op::kCast, Row::supports_cast, Row::predicted_cast_us, Row::create_cast});
   }
+  template <class Row>
+  void add_split_row(const std::string& label) {
+    names.push_back("cuda.product_split." + label);
+    split_rows.push_back(
+        {names.back().c_str(), ir::Op::kSplit, Row::supports_split, Row::predicted_split_us, Row::create_split});
+  }
 };
 
 // One compiled tile with the blocks of 2^split_log2 sharing a tile's depth.
@@ -85,6 +92,9 @@ Support supports_variant_sum(const KernelRequest& request, const ConvVariant& va
 // The request is a cast to float32, its producer the product.
 Support supports_cast_of_product(const KernelRequest& request);
 Support supports_variant_cast(const KernelRequest& request, const ConvVariant& variant, int split_log2);
+// The request splits the columns of the product that its producer is into equal parts.
+Support supports_split_of_product(const KernelRequest& request);
+Support supports_variant_split(const KernelRequest& request, const ConvVariant& variant, int split_log2);
 // How a problem is cut into blocks.
 struct VariantLaunch {
   LaunchShape shape;
@@ -93,6 +103,7 @@ struct VariantLaunch {
 VariantLaunch variant_launch(const KernelRequest& request, const ConvVariant& variant, int split_log2);
 double predict_variant_us(const KernelRequest& request, const ConvVariant& variant, int split_log2);
 Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, PackCache& packs,
-                                               const ConvVariant& variant, int split_log2, bool float_result = false);
+                                               const ConvVariant& variant, int split_log2, bool float_result = false,
+                                               int64_t parts = 1);
 
 }  // namespace blade::backends::cuda

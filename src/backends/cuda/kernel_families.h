@@ -28,6 +28,9 @@ std::span<const KernelEntry> cuda_kernels();  // all of them
 std::span<const KernelEntry> product_sum_rows();
 std::span<const KernelEntry> product_cast_rows();
 std::span<const KernelEntry> vector_cast_rows();
+std::span<const KernelEntry> product_split_rows();  // a product whose columns are several tensors
+std::span<const KernelEntry> pipeline_split_rows();
+std::span<const KernelEntry> layer_norm_cast_rows();
 std::span<const KernelEntry> conv_mean_rows();  // a convolution and the mean of its pixels
 std::span<const KernelEntry> pipeline_sum_rows();
 std::span<const KernelEntry> depthwise_product_rows();  // a depthwise convolution and the 1x1 behind it

@@ -66,6 +66,8 @@ struct EpilogueParams {
   Program program;
 };
 
+inline constexpr int kMostParts = 3;  // tensors that the columns of one product are
+
 // Convolution as a matrix product: rows are output pixels, columns output channels, k runs over taps and channels in
 // pieces of 16 bytes, 8 pieces a chunk. Everything NHWC.
 struct ConvParams {
@@ -77,6 +79,7 @@ struct ConvParams {
   int pieces_per_tap = 0, kernel_h = 0, kernel_w = 0;
   int stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1, pad_top = 0, pad_left = 0;
   FastDivisor out_width, out_pixels, taps_w, tap_pieces, column_tiles;
+  FastDivisor part_channels;  // of one tensor of the result; no tile has channels of two
   int chunks = 0;
   // The last chunks may be of an addend: a 1x1 convolution of another image, added to the result. Its weights are
   // addressed by the chunk's number like the others.
@@ -86,7 +89,8 @@ struct ConvParams {
   int split_log2 = 0;  // the blocks of a cluster share the chunks of one tile
   int stages = 0;
   bool y_is_float = false;
-  int tiles = 0;  // of all blocks, where a block takes more than one
+  int tiles = 0;                      // of all blocks, where a block takes more than one
+  void* more_y[kMostParts - 1] = {};  // where the result's columns are several tensors, y the first
   EpilogueParams epilogue;
 };
 
@@ -124,7 +128,7 @@ struct PixelMaps {
 // What a pipeline's copies go by: pixels, and boxes of 64 channels of the residual and the result.
 struct PipelineMaps {
   PixelMaps pixels;
-  TensorMap residual, result;
+  TensorMap residual, results[kMostParts];
 };
 
 // A first layer: few input channels (at most 4), held as 4 in shared memory; k runs over taps, a row of taps padded to
@@ -272,6 +276,7 @@ struct RowParams {
   bool log = false;
   float epsilon = 0;
   ElementType type = ElementType::kFloat32, scale_type = ElementType::kFloat32;
+  bool has_constant_scale = false;  // and offset
 };
 
 // y[o, i, j] = params[o, indices[o, i], j]; an index outside gives zeros.

@@ -47,6 +47,14 @@ struct VariantRow {
   static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& packs) {
     return create_variant(request, packs, variant(), kSplit);
   }
+  static Support supports_split(const KernelRequest& request) {
+    return supports_variant_split(request, variant(), kSplit);
+  }
+  static double predicted_split_us(const KernelRequest& request) { return predicted_us(*request.producer); }
+  static Result<std::unique_ptr<Kernel>> create_split(const KernelRequest& request, PackCache& packs) {
+    return create_variant(*request.producer, packs, variant(), kSplit, /*float_result=*/false,
+                          static_cast<int64_t>(request.outputs.size()));
+  }
   // The largest tile leaves no memory for the exchange of a split.
   static bool exists() {
     const auto variants = variants_of(kNumber / kSplits / kMaxVariants);
@@ -72,6 +80,8 @@ struct Table : ProductRows {
     add_rows<Row>(Row::label());
     if (!Row::variant().floats) add_cast_row<Row>(Row::label());
     if (Row::variant().groups) add_sum_row<Row>(Row::label());
+    const bool is_direct = Row::variant().direct && Row::kSplit == 0;
+    if (Row::variant().plain && !is_direct) add_split_row<Row>(Row::label());
   }
   template <int... kNumbers>
   void add_all(std::integer_sequence<int, kNumbers...>) {
@@ -178,5 +188,6 @@ const Table& product_table() {
 std::span<const KernelEntry> matmul_rows() { return product_table().rows; }
 std::span<const KernelEntry> product_sum_rows() { return product_table().sum_rows; }
 std::span<const KernelEntry> product_cast_rows() { return product_table().cast_rows; }
+std::span<const KernelEntry> product_split_rows() { return product_table().split_rows; }
 
 }  // namespace blade::backends::cuda

@@ -69,7 +69,7 @@ double predict_pipeline_us(const KernelRequest& request, const PipelineVariant& 
 }
 
 Result<std::unique_ptr<Kernel>> create_pipeline(const KernelRequest& request, PackCache& packs,
-                                                const PipelineVariant& variant) {
+                                                const PipelineVariant& variant, int64_t parts = 1) {
   const ConvProblem problem = conv_problem(request);
   const Division division = division_of(problem, variant, request.device->info());
   BLADE_ASSIGN_OR_RETURN(const ConvOperands operands, conv_operands(request, problem, packs));
@@ -81,13 +81,18 @@ Result<std::unique_ptr<Kernel>> create_pipeline(const KernelRequest& request, Pa
   ConvParams params = conv_params(problem, division.column_tiles);
   params.stages = division.stages;
   params.tiles = static_cast<int>(division.tiles);
+  const int64_t part_channels = problem.channels / parts;
+  if (parts > 1) params.part_channels = FastDivisor(part_channels);
   const ConvProblem addend = request.producer != nullptr ? addend_problem(request) : problem;
   return make_kernel(
       [=](const KernelArgs& args) -> Status {
         ConvParams p = operands.bind(params, args);
         PipelineMaps maps;
         BLADE_ASSIGN_OR_RETURN(maps.pixels, make_pixel_maps(problem, addend, p.x, args.inputs[0], variant.rows));
-        BLADE_ASSIGN_OR_RETURN(maps.result, make_box_map(p.y, p.rows, p.channels, variant.group_rows));
+        for (int64_t i = 0; i < parts; ++i) {
+          BLADE_ASSIGN_OR_RETURN(maps.results[i], make_box_map(args.outputs[static_cast<size_t>(i)], p.rows,
+                                                               part_channels, variant.group_rows));
+        }
         if (p.epilogue.residual != nullptr) {
           BLADE_ASSIGN_OR_RETURN(maps.residual,
                                  make_box_map(p.epilogue.residual, p.rows, p.channels, variant.group_rows));
@@ -112,6 +117,14 @@ struct PipelineRow {
   static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& packs) {
     return create_pipeline(request, packs, variant());
   }
+  static Support supports_split(const KernelRequest& request) {
+    if (Support s = supports_split_of_product(request); !s.ok) return s;
+    return supports_pipeline(*request.producer, variant());
+  }
+  static double predicted_split_us(const KernelRequest& request) { return predicted_us(*request.producer); }
+  static Result<std::unique_ptr<Kernel>> create_split(const KernelRequest& request, PackCache& packs) {
+    return create_pipeline(*request.producer, packs, variant(), static_cast<int64_t>(request.outputs.size()));
+  }
 };
 
 struct Table : ProductRows {
@@ -127,6 +140,7 @@ struct Table : ProductRows {
                               (takes_turns(v) ? "" : "_shared");
     add_rows<Row>(label);
     add_sum_row<Row>(label);
+    add_split_row<Row>(label);
   }
 };
 
@@ -139,5 +153,6 @@ const Table& pipeline_table() {
 
 std::span<const KernelEntry> pipeline_rows() { return pipeline_table().rows; }
 std::span<const KernelEntry> pipeline_sum_rows() { return pipeline_table().sum_rows; }
+std::span<const KernelEntry> pipeline_split_rows() { return pipeline_table().split_rows; }
 
 }  // namespace blade::backends::cuda

@@ -12,7 +12,6 @@ struct PointwiseLoops {
   // operand goes through the last dim in other steps than 0 and 1.
   int vector = 1;
   int64_t vectors() const { return product(dims) / vector; }
-  bool is_flat() const { return dims.size() == 1; }
 };
 
 PointwiseLoops pointwise_loops(const KernelRequest& request);

@@ -338,15 +338,39 @@ int64_t columns_of(const KernelRequest& request) {
   return request.inputs[0].dims.empty() ? 1 : request.inputs[0].dims.back();
 }
 
-Support supports_row_warps(const KernelRequest& request) {
+Support supports_held_rows(const KernelRequest& request) {
   if (Support s = supports_rows(request); !s.ok) return s;
   const int64_t columns = columns_of(request);
-  if (columns % 4 != 0 || columns > kMostWarpColumns) {
-    return Support::no("has rows of " + std::to_string(columns) + " elements, needs a multiple of 4 up to " +
-                       std::to_string(kMostWarpColumns));
-  }
-  if (request.outputs[0].element_count() / columns >= kLeastHeldRows) return Support::yes();
+  if (columns > 0 && columns % 4 == 0 && columns <= kMostWarpColumns) return Support::yes();
+  return Support::no("has rows of " + std::to_string(columns) + " elements, needs a multiple of 4 up to " +
+                     std::to_string(kMostWarpColumns));
+}
+
+Support supports_row_warps(const KernelRequest& request) {
+  if (Support s = supports_held_rows(request); !s.ok) return s;
+  if (request.outputs[0].element_count() / columns_of(request) >= kLeastHeldRows) return Support::yes();
   return Support::no("has fewer than " + std::to_string(kLeastHeldRows) + " rows");
+}
+
+// Scale and offset of one value a column.
+Support supports_layer_norm_warp(const KernelRequest& request) {
+  if (Support s = supports_held_rows(request); !s.ok) return s;
+  for (const size_t i : {1, 2}) {
+    if (request.inputs[i].element_count() != columns_of(request)) return Support::no("a scale is not one a column");
+  }
+  const ir::DType type = request.inputs[0].dtype;
+  if (type == ir::DType::kBool) return Support::no("the input is bool");
+  return Support::yes();
+}
+
+Support supports_layer_norm_cast(const KernelRequest& request) {
+  if (request.producer == nullptr || request.producer->node->op != ir::Op::kLayerNorm) {
+    return Support::no("casts no layer normalization");
+  }
+  const ir::DType from = request.inputs[0].dtype, to = request.outputs[0].dtype;
+  const auto takes = [](ir::DType type) { return type == ir::DType::kFloat32 || type == ir::DType::kFloat16; };
+  if (!takes(from) || !takes(to)) return Support::no("is not between float32 and float16");
+  return supports_layer_norm_warp(*request.producer);
 }
 
 // Times four elements that a lane holds of a row.
@@ -403,8 +427,34 @@ Result<std::unique_ptr<Kernel>> create_softmax_warp(const KernelRequest& request
 Result<std::unique_ptr<Kernel>> create_layer_norm(const KernelRequest& request, PackCache&) {
   return create_rows(request, layer_norm_kernel(), layer_norm_params(request), false);
 }
+Result<std::unique_ptr<Kernel>> create_layer_norm_to(const KernelRequest& request, ir::DType result) {
+  RowParams params = layer_norm_params(request);
+  params.columns = static_cast<int>(columns_of(request));
+  params.rows = request.outputs[0].element_count() / params.columns;
+  params.scale_type = *element_type(request.inputs[1].dtype);
+  params.has_constant_scale = is_constant(request, 1) && is_constant(request, 2);
+  const void* kernel =
+      layer_norm_warp_kernel(fours_of(request), *element_type(request.inputs[0].dtype), *element_type(result));
+  LaunchShape shape;
+  const int64_t warps = std::clamp<int64_t>(params.rows / request.device->info().multiprocessors, 1, kRowWarps);
+  shape.threads = static_cast<int>(32 * warps);
+  shape.grid.x = static_cast<unsigned>(ceil_div(params.rows, warps));
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
+  return make_kernel([=](const KernelArgs& args) {
+    RowParams p = params;
+    p.x = args.inputs[0];
+    p.scale = args.inputs[1];
+    p.offset = args.inputs[2];
+    p.y = args.outputs[0];
+    void* arguments[] = {&p};
+    return launch(args, kernel, shape, arguments);
+  });
+}
 Result<std::unique_ptr<Kernel>> create_layer_norm_warp(const KernelRequest& request, PackCache&) {
-  return create_rows(request, layer_norm_warp_kernel(fours_of(request)), layer_norm_params(request), true);
+  return create_layer_norm_to(request, request.outputs[0].dtype);
+}
+Result<std::unique_ptr<Kernel>> create_layer_norm_cast(const KernelRequest& request, PackCache&) {
+  return create_layer_norm_to(*request.producer, request.outputs[0].dtype);
 }
 
 constexpr KernelEntry kRows[] = {
@@ -415,12 +465,17 @@ constexpr KernelEntry kRows[] = {
     {"cuda.arg_reduce.block", ir::Op::kArgReduce, supports_arg_reduce, nullptr, create_arg_reduce},
     {"cuda.softmax.warp", ir::Op::kSoftmax, supports_row_warps, nullptr, create_softmax_warp},
     {"cuda.softmax.row", ir::Op::kSoftmax, supports_rows, nullptr, create_softmax},
-    {"cuda.layer_norm.warp", ir::Op::kLayerNorm, supports_row_warps, nullptr, create_layer_norm_warp},
+    {"cuda.layer_norm.warp", ir::Op::kLayerNorm, supports_layer_norm_warp, nullptr, create_layer_norm_warp},
     {"cuda.layer_norm.row", ir::Op::kLayerNorm, supports_rows, nullptr, create_layer_norm},
+};
+
+constexpr KernelEntry kCastRows[] = {
+    {"cuda.layer_norm_cast.warp", ir::Op::kCast, supports_layer_norm_cast, nullptr, create_layer_norm_cast},
 };
 
 }  // namespace
 
 std::span<const KernelEntry> reduce_rows() { return kRows; }
+std::span<const KernelEntry> layer_norm_cast_rows() { return kCastRows; }
 
 }  // namespace blade::backends::cuda

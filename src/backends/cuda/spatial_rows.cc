@@ -44,7 +44,9 @@ Result<std::unique_ptr<Kernel>> create_pool(const KernelRequest& request, PackCa
 
 Support supports_resize(const KernelRequest& request) {
   if (Support s = needs_small(request); !s.ok) return s;
-  if (request.node->get<ir::ResizeAttrs>().kind == ir::ResizeKind::kBicubic) return Support::no("is bicubic");
+  const ir::ResizeKind kind = request.node->get<ir::ResizeAttrs>().kind;
+  if (kind == ir::ResizeKind::kBicubic) return Support::no("is bicubic");
+  if (kind == ir::ResizeKind::kArea) return Support::no("is a mean over areas");
   if (request.inputs[0].dtype != request.outputs[0].dtype) return Support::no("changes the type");
   return needs_full_or_half(request.inputs[0], "the input");
 }

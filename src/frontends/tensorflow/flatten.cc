@@ -18,6 +18,11 @@ constexpr size_t kMaxNodes = size_t{1} << 20;
 
 bool is_call(const NodeDef& node) { return node->op == "PartitionedCall" || node->op == "StatefulPartitionedCall"; }
 
+bool reads(const NodeDef& node, const std::string& from) {
+  return std::any_of(node->inputs.begin(), node->inputs.end(),
+                     [&](const std::string& input) { return parse_input(input).node == from; });
+}
+
 bool holds_engine(const FunctionDef& function) {
   return std::any_of(function->nodes.begin(), function->nodes.end(),
                      [](const NodeDef& node) { return node->op == "BladeEngine"; });
@@ -308,6 +313,22 @@ class Flattener {
     return SharedPieces(std::move(pieces));
   }
 
+  // Where the names of a region's original nodes point to; `data`: what the region reads, its condition first.
+  Result<Scope> scope_of(const NodeDef& region, const FunctionDef& original, const std::vector<std::string>& data) {
+    Scope scope;
+    const size_t own_name = region->name.rfind("blade/region_");
+    if (own_name != std::string::npos) scope.prefix = region->name.substr(0, own_name);
+    const auto& args = original->signature.input_args;
+    if (data.size() != args.size() + 1 || args.empty()) {
+      return invalid_argument("node '" + region->name + "' passes " + std::to_string(data.size()) +
+                              " tensors, expected a condition and " + std::to_string(args.size()) + " operands");
+    }
+    BLADE_ASSIGN_OR_RETURN(scope.engine, engine_of(region, data[1]));
+    for (size_t i = 0; i < args.size(); ++i) scope.args.emplace(args[i].name, data[i + 1]);
+    for (const NodeDef& body : original->nodes) scope.body.emplace(body->name, &body);
+    return scope;
+  }
+
   // Puts the original nodes of a region that Blade wrote back into the graph, under their own names.
   Status open_region(const NodeDef& node) {
     const FunctionDef* original = original_of(node);
@@ -317,29 +338,18 @@ class Flattener {
           "' has a fallback that is no call of its original nodes, as this version of Blade writes it; optimize the "
           "original model again");
     }
-    Scope scope;
-    const size_t own_name = node->name.rfind("blade/region_");
-    if (own_name != std::string::npos) scope.prefix = node->name.substr(0, own_name);
     std::vector<std::string> data;
     for (const std::string& input : node->inputs) {
       if (!parse_input(input).control) data.push_back(input);
     }
-    const auto& args = (*original)->signature.input_args;
-    if (data.size() != args.size() + 1 || args.empty()) {
-      return invalid_argument("node '" + node->name + "' passes " + std::to_string(data.size()) +
-                              " tensors, expected a condition and " + std::to_string(args.size()) + " operands");
-    }
-    BLADE_ASSIGN_OR_RETURN(scope.engine, engine_of(node, data[1]));
-    for (size_t i = 0; i < args.size(); ++i) scope.args.emplace(args[i].name, data[i + 1]);
-    for (const NodeDef& body : (*original)->nodes) scope.body.emplace(body->name, &body);
-
+    BLADE_ASSIGN_OR_RETURN(const Scope scope, scope_of(node, *original, data));
     EngineRegion region{node->name, scope.engine, {}, {}};
     const FunctionDef* then = branch(node, "then_branch");
-    size_t count = args.size();
+    size_t count = data.size() - 1;
     for (const NodeDef& body : (*then)->nodes) {
       if (body->op == "BladeEngine") count = body->inputs.size();
     }
-    for (size_t i = 1; i < std::min(count, args.size()); ++i) region.inputs.push_back(with_port(data[i + 1]));
+    for (size_t i = 1; i < std::min(count, data.size() - 1); ++i) region.inputs.push_back(with_port(data[i + 1]));
     dropped_.insert(node->name);
     InputRef condition = parse_input(data[0]);
     dropped_.insert(std::string(condition.node));
@@ -359,16 +369,12 @@ class Flattener {
       if (is_weight) flat.edit().name = name;
       BLADE_RETURN_IF_ERROR(keep(std::move(flat)));
     }
-    const auto reads_region = [&](const NodeDef& other) {
-      return std::any_of(other->inputs.begin(), other->inputs.end(),
-                         [&](const std::string& input) { return parse_input(input).node == node->name; });
-    };
     bool read_by_others = false;
     for (const NodeDef& other : graph_->nodes) {
       if (repeats(other)) {
         dropped_.insert(other->name);
       } else {
-        read_by_others = read_by_others || reads_region(other);
+        read_by_others = read_by_others || reads(other, node->name);
       }
     }
     // TensorFlow names the nodes of a function's results anew when it saves an optimized graph as one.

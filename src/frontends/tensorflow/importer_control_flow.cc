@@ -3,6 +3,7 @@
 
 #include "frontends/tensorflow/graph_importer.h"
 #include "frontends/tensorflow/lower.h"
+#include "ir/watchers.h"
 
 namespace blade::tensorflow {
 
@@ -117,16 +118,15 @@ Result<std::vector<Argument>> GraphImporter::arguments_for(int node, std::vector
 }
 
 void GraphImporter::drop_checks() {
-  static constexpr const char* kChecks[] = {"NoOp", "Assert", "Print", "PrintV2", "CheckNumericsV2"};
+  static constexpr const char* kChecks[] = {"NoOp", "Print", "CheckNumericsV2"};
   for (ir::NodeId id = 0; id < model_.graph.num_node_slots(); ++id) {
     if (!model_.graph.is_live(id)) continue;
     ir::Node& node = model_.graph.node(id);
     node.control_inputs.clear();
     if (node.op != ir::Op::kForeign) continue;
     auto& attrs = node.get<ir::ForeignAttrs>();
-    if (std::any_of(std::begin(kChecks), std::end(kChecks), [&](const char* op) { return attrs.source_op == op; })) {
-      attrs.side_effects = false;
-    }
+    const bool checks = std::find(std::begin(kChecks), std::end(kChecks), attrs.source_op) != std::end(kChecks);
+    if (checks || ir::only_watches(attrs.source_op)) attrs.side_effects = false;
   }
   model_.graph.remove_dead_nodes();
 }

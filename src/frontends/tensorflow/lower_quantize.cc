@@ -81,6 +81,57 @@ ir::ValueId round_away(Emitter& e, ir::ValueId x) {
   return e.pointwise(PointwiseOp::kMul, "nearest", {e.pointwise(PointwiseOp::kSign, "sign", {x}), whole});
 }
 
+// What QuantizeAndDequantize of any version says.
+struct RoundTrip {
+  bool given = false;  // the range, by inputs 1 and 2
+  bool half_up = false;
+  int axis = -1;  // that slices with ranges of their own lie along; -1: there is one range
+  int rank = 0;
+  double least = 0, most = 0;  // levels
+};
+
+Result<RoundTrip> read_round_trip(LowerContext& context, int version) {
+  RoundTrip trip;
+  BLADE_ASSIGN_OR_RETURN(const bool is_signed, bool_attr_or(context.node(), "signed_input", true));
+  BLADE_ASSIGN_OR_RETURN(trip.given, bool_attr_or(context.node(), "range_given", version == 3));
+  BLADE_ASSIGN_OR_RETURN(const bool narrow, bool_attr_or(context.node(), "narrow_range", false));
+  BLADE_ASSIGN_OR_RETURN(const std::string mode, string_attr_or(context.node(), "round_mode", "HALF_TO_EVEN"));
+  BLADE_ASSIGN_OR_RETURN(const int64_t axis, int_attr_or(context.node(), "axis", -1));
+  const bool bits_fed = version == 3;
+  BLADE_ASSIGN_OR_RETURN(const int64_t bits, bits_fed ? context.one_int(3, "number of bits")
+                                                      : int_attr_or(context.node(), "num_bits", 8));
+  if (bits < (is_signed ? 2 : 1) || bits > 62) return invalid_argument("has " + std::to_string(bits) + " bits");
+  BLADE_ASSIGN_OR_RETURN(trip.rank, context.rank(context.input(0), "its operand"));
+  if (axis < -1 || axis >= trip.rank) return invalid_argument("has the axis " + std::to_string(axis));
+  trip.axis = static_cast<int>(axis);
+  trip.half_up = mode == "HALF_UP";
+  const auto power = [](int64_t b) { return static_cast<double>(int64_t{1} << b); };
+  trip.least = is_signed ? -power(bits - 1) + (narrow ? 1 : 0) : 0;
+  trip.most = is_signed ? power(bits - 1) - 1 : power(bits) - 1;
+  return trip;
+}
+
+// The range that is given, or that of the elements; of slices as a column that broadcasts over them.
+Range range_of_slices(LowerContext& context, Emitter& e, const RoundTrip& trip) {
+  Range range{context.input(1), context.input(2)};
+  if (!trip.given) {
+    ir::ReduceAttrs reduce;
+    for (int i = 0; i < trip.rank; ++i) {
+      if (i != trip.axis) reduce.axes.push_back(i);
+    }
+    const ir::ValueId x = context.input(0);
+    const auto end = [&](ir::ReduceKind kind, const char* name) {
+      reduce.kind = kind;
+      return reduce.axes.empty() ? x : e.emit(ir::Op::kReduce, name, {x}, reduce);
+    };
+    range = {end(ir::ReduceKind::kMin, "min"), end(ir::ReduceKind::kMax, "max")};
+  }
+  if (trip.axis < 0) return range;
+  std::vector<int64_t> column(static_cast<size_t>(trip.rank), 1);
+  column[static_cast<size_t>(trip.axis)] = -1;
+  return {e.reshape("min_column", range.min, column), e.reshape("max_column", range.max, column)};
+}
+
 }  // namespace
 
 Status lower_fake_quant_args(LowerContext& context, int) {
@@ -284,45 +335,12 @@ Status lower_fake_quant(LowerContext& context, int) {
 
 // `argument`: the version, 2 to 4. As TensorFlow's quantize_and_dequantize_op.h; the scale fits both ends of the range.
 Status lower_quantize_and_dequantize(LowerContext& context, int argument) {
+  BLADE_ASSIGN_OR_RETURN(const RoundTrip trip, read_round_trip(context, argument));
+  Emitter e(context);
   const ir::ValueId x = context.input(0);
   const DType type = context.dtype(x);
-  BLADE_ASSIGN_OR_RETURN(bool is_signed, bool_attr_or(context.node(), "signed_input", true));
-  BLADE_ASSIGN_OR_RETURN(bool given, bool_attr_or(context.node(), "range_given", argument == 3));
-  BLADE_ASSIGN_OR_RETURN(bool narrow, bool_attr_or(context.node(), "narrow_range", false));
-  BLADE_ASSIGN_OR_RETURN(std::string mode, string_attr_or(context.node(), "round_mode", "HALF_TO_EVEN"));
-  BLADE_ASSIGN_OR_RETURN(int64_t axis, int_attr_or(context.node(), "axis", -1));
-  int64_t bits = 8;
-  if (argument == 3) {
-    BLADE_ASSIGN_OR_RETURN(bits, context.one_int(3, "number of bits"));
-  } else {
-    BLADE_ASSIGN_OR_RETURN(bits, int_attr_or(context.node(), "num_bits", 8));
-  }
-  if (bits < (is_signed ? 2 : 1) || bits > 62) return invalid_argument("has " + std::to_string(bits) + " bits");
-  BLADE_ASSIGN_OR_RETURN(int rank, context.rank(x, "its operand"));
-  if (axis < -1 || axis >= rank) return invalid_argument("has the axis " + std::to_string(axis));
-  Emitter e(context);
-  Range range{context.input(1), context.input(2)};
-  std::vector<int64_t> column(axis < 0 ? 0 : rank, 1);
-  if (axis >= 0) column[axis] = -1;
-  if (!given) {
-    ir::ReduceAttrs reduce;
-    reduce.kind = ir::ReduceKind::kMin;
-    for (int i = 0; i < rank; ++i) {
-      if (i != axis) reduce.axes.push_back(i);
-    }
-    const bool any = !reduce.axes.empty();
-    range.min = any ? e.emit(ir::Op::kReduce, "min", {x}, reduce) : x;
-    reduce.kind = ir::ReduceKind::kMax;
-    range.max = any ? e.emit(ir::Op::kReduce, "max", {x}, reduce) : x;
-  }
-  if (axis >= 0) {
-    range.min = e.reshape("min_column", range.min, column);
-    range.max = e.reshape("max_column", range.max, column);
-  }
-  const auto power = [](int64_t b) { return static_cast<double>(int64_t{1} << b); };
-  const double least_level = is_signed ? -power(bits - 1) + (narrow ? 1 : 0) : 0;
-  const double most_level = is_signed ? power(bits - 1) - 1 : power(bits) - 1;
   const auto real = [&](double v) { return e.scalar(type, v); };
+  const Range range = range_of_slices(context, e, trip);
   const ir::ValueId zero = real(0);
   const ir::ValueId huge = real(type == DType::kFloat64 ? std::numeric_limits<double>::max()
                                                         : static_cast<double>(std::numeric_limits<float>::max()));
@@ -332,31 +350,25 @@ Status lower_quantize_and_dequantize(LowerContext& context, int argument) {
     return e.pointwise(PointwiseOp::kSelect, "side",
                        {positive, e.pointwise(PointwiseOp::kDiv, "levels", {real(level), end}), huge});
   };
-  const ir::ValueId from_min = scale_of(least_level, range.min), from_max = scale_of(most_level, range.max);
+  const ir::ValueId from_min = scale_of(trip.least, range.min), from_max = scale_of(trip.most, range.max);
   const ir::ValueId by_min = e.pointwise(PointwiseOp::kLess, "by_min", {from_min, from_max});
   const ir::ValueId scale = e.pointwise(PointwiseOp::kSelect, "scale", {by_min, from_min, from_max});
   const ir::ValueId min_step =
-      least_level == 0 ? zero : e.pointwise(PointwiseOp::kDiv, "min_step", {range.min, real(least_level)});
-  const ir::ValueId max_step = e.pointwise(PointwiseOp::kDiv, "max_step", {range.max, real(most_level)});
+      trip.least == 0 ? zero : e.pointwise(PointwiseOp::kDiv, "min_step", {range.min, real(trip.least)});
+  const ir::ValueId max_step = e.pointwise(PointwiseOp::kDiv, "max_step", {range.max, real(trip.most)});
   const ir::ValueId step = e.pointwise(PointwiseOp::kSelect, "step", {by_min, min_step, max_step});
   ir::ValueId inside = x;
-  if (given) {
-    const ir::ValueId low =
-        e.pointwise(PointwiseOp::kSelect, "low",
-                    {by_min, range.min, e.pointwise(PointwiseOp::kMul, "least", {real(least_level), max_step})});
-    const ir::ValueId high =
-        e.pointwise(PointwiseOp::kSelect, "high",
-                    {by_min, e.pointwise(PointwiseOp::kMul, "most", {real(most_level), min_step}), range.max});
+  if (trip.given) {
+    const ir::ValueId least = e.pointwise(PointwiseOp::kMul, "least", {real(trip.least), max_step});
+    const ir::ValueId low = e.pointwise(PointwiseOp::kSelect, "low", {by_min, range.min, least});
+    const ir::ValueId most = e.pointwise(PointwiseOp::kMul, "most", {real(trip.most), min_step});
+    const ir::ValueId high = e.pointwise(PointwiseOp::kSelect, "high", {by_min, most, range.max});
     inside = e.pointwise(PointwiseOp::kMinimum, "at_most", {x, high});
     inside = e.pointwise(PointwiseOp::kMaximum, "inside", {inside, low});
   }
   ir::ValueId levels = e.pointwise(PointwiseOp::kMul, "scaled", {inside, scale});
-  if (mode == "HALF_UP") {
-    levels =
-        e.pointwise(PointwiseOp::kFloor, "rounded", {e.pointwise(PointwiseOp::kAdd, "plus_half", {levels, real(0.5)})});
-  } else {
-    levels = e.pointwise(PointwiseOp::kRint, "rounded", {levels});
-  }
+  if (trip.half_up) levels = e.pointwise(PointwiseOp::kAdd, "plus_half", {levels, real(0.5)});
+  levels = e.pointwise(trip.half_up ? PointwiseOp::kFloor : PointwiseOp::kRint, "rounded", {levels});
   return e.finish(e.pointwise(PointwiseOp::kMul, "", {levels, step}));
 }
 

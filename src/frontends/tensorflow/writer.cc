@@ -14,6 +14,7 @@
 #include "frontends/tensorflow/node_index.h"
 #include "frontends/tensorflow/op_table.h"
 #include "frontends/tensorflow/region_functions.h"
+#include "ir/watchers.h"
 
 namespace blade::tensorflow {
 namespace {
@@ -75,8 +76,7 @@ class Writer {
     }
     // Nobody waits for checks that were stripped: what they look at would be computed in TensorFlow as well.
     for (int node = 0; node < index_.size(); ++node) {
-      const std::string& op = node_at(node)->op;
-      if (!live_[node] && (op == "Assert" || op == "PrintV2")) staying_[node] = 0;
+      if (!live_[node] && ir::only_watches(node_at(node)->op)) staying_[node] = 0;
     }
     for (ir::ValueId id = 0; id < graph_.num_values(); ++id) {
       const ir::Value& value = graph_.value(id);

@@ -100,6 +100,18 @@ Status check_windows(InferContext& c, const Attrs& a, int operands) {
   return check_rank(c, 1, rank, "a filter");
 }
 
+// The window that spatial dim `i` of the filter moves across `across`.
+template <class Attrs>
+Window window_of(InferContext& c, const Attrs& a, size_t i, const Dim& across) {
+  return {across,
+          input_dim(c, 1, static_cast<int>(i), "window"),
+          a.strides[i],
+          a.dilations[i],
+          a.padding,
+          pad_at(a.padding, a.explicit_pads, 2 * i),
+          pad_at(a.padding, a.explicit_pads, 2 * i + 1)};
+}
+
 Status infer_conv(InferContext& c) {
   const auto& a = c.node().get<ConvAttrs>();
   const size_t spatial = a.strides.size();
@@ -123,14 +135,7 @@ Status infer_conv(InferContext& c) {
   std::vector<Dim> out{input_dim(c, 0, 0, "batch")};
   for (size_t i = 0; i < spatial; ++i) {
     const int axis = static_cast<int>(i) + 1;
-    const Window window{input_dim(c, 0, axis, "in"),
-                        input_dim(c, 1, axis - 1, "window"),
-                        a.strides[i],
-                        a.dilations[i],
-                        a.padding,
-                        pad_at(a.padding, a.explicit_pads, 2 * i),
-                        pad_at(a.padding, a.explicit_pads, 2 * i + 1)};
-    BLADE_ASSIGN_OR_RETURN(const Dim d, windows_across(c, window));
+    BLADE_ASSIGN_OR_RETURN(const Dim d, windows_across(c, window_of(c, a, i, input_dim(c, 0, axis, "in"))));
     out.push_back(d);
   }
   out.push_back(input_dim(c, 1, rank - 1, "channels"));
@@ -169,14 +174,7 @@ Status infer_conv_transpose(InferContext& c) {
   }
   for (size_t i = 0; i < spatial; ++i) {
     const int axis = static_cast<int>(i) + 1;
-    const Window window{out.dim(axis),
-                        input_dim(c, 1, axis - 1, "window"),
-                        a.strides[i],
-                        a.dilations[i],
-                        a.padding,
-                        pad_at(a.padding, a.explicit_pads, 2 * i),
-                        pad_at(a.padding, a.explicit_pads, 2 * i + 1)};
-    BLADE_ASSIGN_OR_RETURN(const Dim d, windows_across(c, window));
+    BLADE_ASSIGN_OR_RETURN(const Dim d, windows_across(c, window_of(c, a, i, out.dim(axis))));
     if (x.has_rank()) BLADE_RETURN_IF_ERROR(merge_dims(c, x.dim(axis), d, "a spatial dim of the input").status());
   }
   BLADE_RETURN_IF_ERROR(check_epilogue(c, a.epilogue, 3, out));

@@ -87,7 +87,7 @@ TileJob<T> conv_job(const Conv2DShape& s, const PackedB& b, int64_t rows, bool s
 template <class T>
 struct BandPlan {
   int64_t width = 0;       // pixels of a padded row
-  int64_t rows_out = 0;    // output rows of a band
+  int64_t rows_out = 0;    // output rows of a band, at most
   int64_t rows_in = 0;     // input rows of a band
   int64_t bands = 0;       // of one image
   int64_t row_length = 0;  // elements
@@ -227,8 +227,8 @@ void conv_by_bands(const Conv2DShape& s, const In* in, const PackedB& b, Out* ou
   shared.fill(scratch);
   const size_t slot_bytes = band_slot_bytes(s, plan, b, /*stays=*/false);
   pool.parallel_for(static_cast<int>(s.n * plan.bands), [&](int index, int slot) {
-    const int64_t y = index % plan.bands * plan.rows_out, first = index / plan.bands * s.oh + y;
-    const int64_t rows = std::min(plan.rows_out, s.oh - y);
+    const int64_t band = index % plan.bands, y = band * s.oh / plan.bands;
+    const int64_t rows = (band + 1) * s.oh / plan.bands - y, first = index / plan.bands * s.oh + y;
     if (rows <= 0) return;
     run_band(s, plan, b, in, out + first * s.ow * s.output_pitch(), epilogue, first, rows, shared.offsets(scratch),
              /*stays=*/false, scratch + shared.bytes() + slot * slot_bytes);

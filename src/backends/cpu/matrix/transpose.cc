@@ -1,4 +1,4 @@
-// The transposition for each instruction set: 8x8 words in registers.
+// The transposition for each instruction set: 8x8 words in registers, a few rows or columns woven.
 #include "backends/cpu/matrix/transpose.h"
 
 #include <algorithm>
@@ -26,6 +26,49 @@ HWY_ATTR void transpose_by_words(const uint32_t* from, int64_t from_row, uint32_
   for (int64_t j = 0; j < columns; ++j) {
     for (int64_t i = 0; i < rows; ++i) to[j * to_row + i] = from[i * from_row + j];
   }
+}
+
+// Rows that become neighbours, and the reverse: as many words as fit into vectors of D, from word `begin` on.
+template <class Tag>
+HWY_ATTR int64_t weave(Tag d, const uint32_t* from, int64_t from_row, uint32_t* to, int64_t rows, int64_t begin,
+                       int64_t end) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t j = begin;
+  for (; j + lanes <= end; j += lanes) {
+    const auto row = [&](int64_t i) HWY_ATTR { return hn::LoadU(d, from + i * from_row + j); };
+    if (rows == 2) hn::StoreInterleaved2(row(0), row(1), d, to + 2 * j);
+    if (rows == 3) hn::StoreInterleaved3(row(0), row(1), row(2), d, to + 3 * j);
+    if (rows == 4) hn::StoreInterleaved4(row(0), row(1), row(2), row(3), d, to + 4 * j);
+  }
+  return j;
+}
+template <class Tag>
+HWY_ATTR int64_t unweave(Tag d, const uint32_t* from, uint32_t* to, int64_t to_row, int64_t columns, int64_t begin,
+                         int64_t end) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = begin;
+  for (; i + lanes <= end; i += lanes) {
+    hn::Vec<Tag> v[4];
+    if (columns == 2) hn::LoadInterleaved2(d, from + 2 * i, v[0], v[1]);
+    if (columns == 3) hn::LoadInterleaved3(d, from + 3 * i, v[0], v[1], v[2]);
+    if (columns == 4) hn::LoadInterleaved4(d, from + 4 * i, v[0], v[1], v[2], v[3]);
+    for (int64_t j = 0; j < columns; ++j) hn::StoreU(v[j], d, to + j * to_row + i);
+  }
+  return i;
+}
+
+constexpr hn::ScalableTag<uint32_t> kWords;
+constexpr hn::CappedTag<uint32_t, 4> kFewWords;
+
+HWY_ATTR void weave_rows(const uint32_t* from, int64_t from_row, uint32_t* to, int64_t rows, int64_t columns) {
+  int64_t j = weave(kWords, from, from_row, to, rows, 0, columns);
+  j = weave(kFewWords, from, from_row, to, rows, j, columns);
+  transpose_by_words(from + j, from_row, to + j * rows, rows, rows, columns - j);
+}
+HWY_ATTR void unweave_columns(const uint32_t* from, uint32_t* to, int64_t to_row, int64_t rows, int64_t columns) {
+  int64_t i = unweave(kWords, from, to, to_row, columns, 0, rows);
+  i = unweave(kFewWords, from, to, to_row, columns, i, rows);
+  transpose_by_words(from + i * columns, columns, to + i, to_row, rows - i, columns);
 }
 
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
@@ -84,16 +127,27 @@ HWY_ATTR void transpose_by_blocks(const uint32_t* from, int64_t from_row, uint32
 }
 #endif
 
+constexpr int64_t kMostWoven = 4;
+
+HWY_ATTR void transpose(const uint32_t* from, int64_t from_row, uint32_t* to, int64_t to_row, int64_t rows,
+                        int64_t columns) {
+  if (rows > 1 && rows <= kMostWoven && to_row == rows) return weave_rows(from, from_row, to, rows, columns);
+  if (columns > 1 && columns <= kMostWoven && from_row == columns) {
+    return unweave_columns(from, to, to_row, rows, columns);
+  }
+  transpose_by_blocks(from, from_row, to, to_row, rows, columns);
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace blade::backends::cpu
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace blade::backends::cpu {
-HWY_EXPORT(transpose_by_blocks);
+HWY_EXPORT(transpose);
 void transpose_words(const uint32_t* from, int64_t from_row, uint32_t* to, int64_t to_row, int64_t rows,
                      int64_t columns) {
-  HWY_DYNAMIC_DISPATCH(transpose_by_blocks)(from, from_row, to, to_row, rows, columns);
+  HWY_DYNAMIC_DISPATCH(transpose)(from, from_row, to, to_row, rows, columns);
 }
 }  // namespace blade::backends::cpu
 #endif

@@ -18,7 +18,8 @@ struct AttentionParams {
   float scale = 1;
   int queries = 0, keys = 0, depth = 0, width = 0;
   bool mask_replaces = false;
-  int stages = 1;  // chunks of keys on their way at once
+  int stages = 1;      // chunks of keys on their way at once
+  int split_log2 = 0;  // the blocks of a cluster divide the chunks: of the form of 16 queries
   FastDivisor row_blocks;
   int batch_rank = 0;
   FastDivisor batch_dims[kMaxRank];
@@ -33,8 +34,8 @@ struct AttentionVariant {
   int query_bytes, stage_bytes, sum_bytes;  // of shared memory; sums take the place of the rest
 };
 
-// rows: queries of a block, 16, 32 or 64; blocks of fewer divide the keys among more warps. type: of q, k, v and the
-// result, float32 or float16.
+// rows: queries of a block, 16, 32, 64 or (of float16) 128; blocks of fewer divide the keys among more warps. type: of
+// q, k, v and the result, float32 or float16.
 AttentionVariant attention_variant(ElementType type, int rows, int depth);
 
 }  // namespace blade::backends::cuda

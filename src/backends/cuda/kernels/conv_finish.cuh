@@ -180,6 +180,34 @@ __device__ __forceinline__ void add_quads(float4& sum, const float* from, int st
   }
 }
 
+// Four results through the activation side by side, once in a kernel's code: inlined it would stand there many times.
+static __device__ __noinline__ float4 activated_four(float4 v, EpilogueParams::Activation activation, float slope) {
+  const auto each = [&](auto&& fn) { v = make_float4(fn(v.x), fn(v.y), fn(v.z), fn(v.w)); };
+  switch (activation) {
+    case EpilogueParams::Activation::kLeakyRelu:
+      each([&](float x) { return x > 0 ? x : slope * x; });
+      break;
+    case EpilogueParams::Activation::kSigmoid:
+      each([](float x) { return 1.0f / (1.0f + __expf(-x)); });
+      break;
+    case EpilogueParams::Activation::kSwish:
+      each([](float x) { return x / (1.0f + __expf(-x)); });
+      break;
+    case EpilogueParams::Activation::kHardSwish:
+      each([&](float x) { return x * fminf(fmaxf(x + 3.0f, 0.0f), 6.0f) * slope; });
+      break;
+    case EpilogueParams::Activation::kGeluErf:
+      each(gelu_erf_inline);
+      break;
+    case EpilogueParams::Activation::kGeluTanh:
+      each(gelu_tanh_inline);
+      break;
+    default:
+      break;
+  }
+  return v;
+}
+
 // What becomes of a tile's sums: sums of several warps or blocks meet in shared memory, then bias, residual and the
 // rest of the epilogue. RowOf gives the output pixel of a row of the tile, or -1.
 template <class Tile, class RowOf>
@@ -191,12 +219,14 @@ class TileFinish {
       : p_(p),
         place_(place),
         row_of_(row_of),
-        first_channel_(first_channel),
+        part_(divide(first_channel, p.part_channels)),
+        first_channel_(first_channel - part_ * static_cast<int>(p.part_channels.divisor)),
         rank_(rank),
         split_log2_(kept(p.split_log2)),
         own_rows_(Tile::kRows >> split_log2_),
         direct_(Tile::kDirect && split_log2_ == 0),
-        plain_(Tile::kPlain && kept(is_plain(p)) != 0),
+        plain_(Tile::kPlain && kept(is_plain(p, direct_)) != 0),
+        activation_(static_cast<EpilogueParams::Activation>(kept(static_cast<int>(p.epilogue.activation)))),
         clamp_(p.epilogue) {
     const int thread = static_cast<int>(threadIdx.x);
     if (plain_) prepare_plain();
@@ -214,7 +244,8 @@ class TileFinish {
         for (int j = 0; j < Tile::kN; ++j) {
           pair_bias_[j] = p.epilogue.bias == nullptr
                               ? make_float2(0, 0)
-                              : __ldg(reinterpret_cast<const float2*>(p.epilogue.bias + pair_channel(j)));
+                              : __ldg(reinterpret_cast<const float2*>(p.epilogue.bias + first_channel - first_channel_ +
+                                                                      pair_channel(j)));
         }
       }
     }
@@ -282,14 +313,17 @@ class TileFinish {
   // Where a thread's vectors or quads of results stand, or -1: the rows of pairs where those are stored.
   static constexpr int kPlaces = Tile::kDirect && Tile::kM * 2 > Tile::kVectors ? Tile::kM * 2 : Tile::kVectors;
 
-  static __device__ __forceinline__ bool is_plain(const ConvParams& p) {
+  static __device__ __forceinline__ bool is_plain(const ConvParams& p, bool direct) {
+    using enum EpilogueParams::Activation;
     return !p.y_is_float && !p.epilogue.has_program && (p.channels & 7) == 0 &&
-           p.epilogue.activation == EpilogueParams::Activation::kNone;
+           (p.epilogue.activation == kNone || (!direct && p.epilogue.activation != kPRelu));
   }
 
   __device__ __forceinline__ void prepare_plain() {
-    y_ = static_cast<__half*>(p_.y);
-    channels_ = p_.channels;
+    y_ = static_cast<__half*>(part_ == 0 ? p_.y : p_.more_y[part_ - 1]);
+    channels_ = min(p_.channels, static_cast<int>(p_.part_channels.divisor));
+    slope_ = p_.epilogue.slope;
+    keep(slope_);
     plain_residual_ = static_cast<const __half*>(p_.epilogue.residual);
     keep(plain_residual_);
     keep(y_);
@@ -382,10 +416,19 @@ class TileFinish {
       float f[8] = {};
       sum_parts(f, exchange, received, v / (Tile::kColumns / 8), v % (Tile::kColumns / 8) * 8);
       residual_[i].add_to(f);
+#pragma unroll
+      for (int k = 0; k < 8; ++k) f[k] += bias[k];
+      if (activation_ != EpilogueParams::Activation::kNone) {
+#pragma unroll
+        for (int k = 0; k < 8; k += 4) {
+          const float4 four = activated_four(make_float4(f[k], f[k + 1], f[k + 2], f[k + 3]), activation_, slope_);
+          f[k] = four.x, f[k + 1] = four.y, f[k + 2] = four.z, f[k + 3] = four.w;
+        }
+      }
       uint4 out;
       __half2* o = reinterpret_cast<__half2*>(&out);
 #pragma unroll
-      for (int k = 0; k < 4; ++k) o[k] = clamp_(f[2 * k] + bias[2 * k], f[2 * k + 1] + bias[2 * k + 1]);
+      for (int k = 0; k < 4; ++k) o[k] = clamp_(f[2 * k], f[2 * k + 1]);
       *reinterpret_cast<uint4*>(y_ + places_[i]) = out;
     }
   }
@@ -410,9 +453,11 @@ class TileFinish {
       }
       const auto* residual = reinterpret_cast<const __half2*>(residual_[i].bits);
       const float2 lower = __half22float2(residual[0]), upper = __half22float2(residual[1]);
+      sum.x += lower.x, sum.y += lower.y, sum.z += upper.x, sum.w += upper.y;
+      if (activation_ != EpilogueParams::Activation::kNone) sum = activated_four(sum, activation_, slope_);
       uint2 out;
-      reinterpret_cast<__half2&>(out.x) = clamp_(sum.x + lower.x, sum.y + lower.y);
-      reinterpret_cast<__half2&>(out.y) = clamp_(sum.z + upper.x, sum.w + upper.y);
+      reinterpret_cast<__half2&>(out.x) = clamp_(sum.x, sum.y);
+      reinterpret_cast<__half2&>(out.y) = clamp_(sum.z, sum.w);
       *reinterpret_cast<uint2*>(y_ + places_[i]) = out;
     }
   }
@@ -495,10 +540,13 @@ class TileFinish {
   const ConvParams& p_;
   const WarpPlace<Tile>& place_;
   const RowOf& row_of_;
-  const int first_channel_, rank_, split_log2_, own_rows_;
+  const int part_, first_channel_, rank_, split_log2_, own_rows_;  // the first channel in its part
   const bool direct_;  // straight from the sums to memory, in pairs of channels
-  // Halves, and nothing to do but bias, residual and clamp: then what that takes is in registers before the wait.
+  // Halves, and nothing to do but bias, residual, a curve without operands (not of pairs) and clamp: then what that
+  // takes is in registers before the wait.
   const bool plain_;
+  const EpilogueParams::Activation activation_;
+  float slope_ = 0;
   int channels_ = 0, places_[kPlaces];
   __half* y_ = nullptr;
   const __half* plain_residual_ = nullptr;

@@ -249,7 +249,9 @@ struct Pipeline {
       for (int box = 0; box < Tile::kColumns / 64; ++box) {
         const int channel = column + box * 64;
         if (channel < channels && row < rows) {
-          store_box(&maps.result, channel, row, result(group) + box * Tile::kBoxBytes);
+          const int part = divide(channel, p.part_channels);
+          store_box(&maps.results[part], channel - part * static_cast<int>(p.part_channels.divisor), row,
+                    result(group) + box * Tile::kBoxBytes);
         }
       }
       stores_commit();
@@ -276,7 +278,7 @@ __global__ void __launch_bounds__(kPipelineThreads, Tile::kBlocks)
                                 kept(p.tiles)};
   if (threadIdx.x == 0) {
     prefetch_map(&maps.pixels.image);
-    prefetch_map(&maps.result);
+    prefetch_map(&maps.results[0]);
     for (int s = 0; s < p.stages; ++s) {
       barrier_init(barrier + 8 * s, 1);
       barrier_init(empty + 8 * s, 4 * (Tile::kShared ? kPipelineGroups : 1));

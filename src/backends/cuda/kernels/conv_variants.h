@@ -13,6 +13,7 @@ struct ConvVariant {
   bool direct;                 // sums need no exchange unless the tile is split
   bool groups;                 // wgmma, and pixels by the tensor copy engine: compute capability 9.0 only; the kernel
                                // takes PixelMaps before its ConvParams
+  bool plain;                  // results that need no more than bias, a curve and clamp have a path of their own
   bool floats;                 // operands and results are float32, not float16
   const void* kernel;
 };
@@ -57,8 +58,9 @@ std::span<const PipelineVariant> pipeline_variants();
 
 template <class Tile>
 ConvVariant describe_variant(const void* kernel) {
-  return {Tile::kRows,     Tile::kColumns, Tile::kWarpsK, Tile::kThreads, Tile::kStageBytes,
-          Tile::kSumBytes, Tile::kDirect,  Tile::kGroups, Tile::kFloats,  kernel};
+  return {Tile::kRows,       Tile::kColumns,  Tile::kWarpsK, Tile::kThreads,
+          Tile::kStageBytes, Tile::kSumBytes, Tile::kDirect, Tile::kGroups,
+          Tile::kPlain,      Tile::kFloats,   kernel};
 }
 
 }  // namespace blade::backends::cuda

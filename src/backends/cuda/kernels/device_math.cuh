@@ -211,9 +211,8 @@ __device__ __forceinline__ void touch(const float* constant) {
   asm volatile("prefetch.global.L1 [%0];" ::"l"(constant));
 }
 
-// x times the normal distribution, by Abramowitz and Stegun's 7.1.26 for erfc: within 2e-7 * |x|, without a branch. Not
-// inlined: it would stand there once an element, and kernels that have no such epilogue would be fetched more slowly.
-static __device__ __noinline__ float gelu_erf(float x) {
+// x times the normal distribution, by Abramowitz and Stegun's 7.1.26 for erfc: within 2e-7 * |x|, without a branch.
+__device__ __forceinline__ float gelu_erf_inline(float x) {
   const float z = fabsf(x) * 0.70710678118654752f;
   const float t = __fdividef(1.0f, fmaf(0.3275911f, z, 1.0f));
   const float series =
@@ -222,9 +221,13 @@ static __device__ __noinline__ float gelu_erf(float x) {
   return 0.5f * x * (x < 0 ? erfc : 2.0f - erfc);
 }
 // 1 + tanh(y) is 2 * sigmoid(2 * y).
-static __device__ __noinline__ float gelu_tanh(float x) {
+__device__ __forceinline__ float gelu_tanh_inline(float x) {
   return x / (1.0f + __expf(-1.5957691216057308f * fmaf(0.044715f * x * x, x, x)));
 }
+// Not inlined: they would stand there once an element, and kernels that have no such epilogue would be fetched more
+// slowly.
+static __device__ __noinline__ float gelu_erf(float x) { return gelu_erf_inline(x); }
+static __device__ __noinline__ float gelu_tanh(float x) { return gelu_tanh_inline(x); }
 
 __device__ __forceinline__ float activated(const EpilogueParams& e, float value, int channel) {
   switch (e.activation) {

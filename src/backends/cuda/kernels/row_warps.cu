@@ -29,6 +29,20 @@ struct Row {
       part[j] = i < p.columns ? load_four(p.x, first + i, p.type) : make_float4(filler, filler, filler, filler);
     }
   }
+  template <ElementType kType>
+  __device__ __forceinline__ void load_as(const void* from, int64_t first, int columns, float filler) {
+#pragma unroll
+    for (int j = 0; j < kFours; ++j) {
+      const int i = at(j);
+      part[j] = i < columns ? load_four(from, first + i, kType) : make_float4(filler, filler, filler, filler);
+    }
+  }
+  __device__ __forceinline__ void load(const void* from, ElementType type, int columns) {
+#pragma unroll
+    for (int j = 0; j < kFours; ++j) {
+      part[j] = at(j) < columns ? load_four(from, at(j), type) : make_float4(0, 0, 0, 0);
+    }
+  }
   static __device__ __forceinline__ int at(int j) { return 4 * (static_cast<int>(threadIdx.x % 32) + 32 * j); }
   template <class Visit>
   __device__ __forceinline__ void each(const Visit& visit) {
@@ -77,31 +91,50 @@ __global__ void __launch_bounds__(32 * kRowWarps) softmax_warp(const __grid_cons
   values.store(p, row * p.columns);
 }
 
-template <int kFours>
+// Types are known when it is compiled, so that all loads of a row are under way at once; with blocks of fewer warps
+// where rows are few. Scale and offset are there before the row where they are constants.
+template <int kFours, ElementType kFrom, ElementType kTo>
 __global__ void __launch_bounds__(32 * kRowWarps) layer_norm_warp(const __grid_constant__ RowParams p) {
   start_later();
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
+  const void* x = p.x;
+  void* y = p.y;
+  const int columns = kept(p.columns);
+  const bool is_inside = row < p.rows, early = p.has_constant_scale;
+  float epsilon = p.epsilon;
+  keep(x), keep(y), keep(epsilon);
+  Row<kFours> scale, offset, values;
+  const auto load_channels = [&] {
+    if (p.scale_type == ElementType::kFloat32) {
+      scale.template load_as<ElementType::kFloat32>(p.scale, 0, columns, 0.0f);
+      offset.template load_as<ElementType::kFloat32>(p.offset, 0, columns, 0.0f);
+    } else {
+      scale.load(p.scale, p.scale_type, columns);
+      offset.load(p.offset, p.scale_type, columns);
+    }
+  };
+  if (early) load_channels();
   wait_for_earlier();
-  const int64_t row = own_row();
-  if (row >= p.rows) return;
-  Row<kFours> values;
-  values.load(p, row * p.columns, 0.0f);
+  if (!is_inside) return;
+  values.template load_as<kFrom>(x, row * columns, columns, 0.0f);
+  if (!early) load_channels();
   float sum = 0, squares = 0;
   values.each([&](float v, int) { sum += v; });
-  const float mean = warp_sum(sum) / static_cast<float>(p.columns);
+  const float mean = warp_sum(sum) / static_cast<float>(columns);
   values.each([&](float& v, int at) {
     v -= mean;
-    squares += at < p.columns ? v * v : 0.0f;
+    squares += at < columns ? v * v : 0.0f;
   });
-  const float scale = rsqrtf(warp_sum(squares) / static_cast<float>(p.columns) + p.epsilon);
+  const float factor = rsqrtf(warp_sum(squares) / static_cast<float>(columns) + epsilon);
 #pragma unroll
   for (int j = 0; j < kFours; ++j) {
     const int at = Row<kFours>::at(j);
-    if (at >= p.columns) break;
-    const float4 s = load_four(p.scale, at, p.scale_type), o = load_four(p.offset, at, p.scale_type);
-    float4& v = values.part[j];
-    v = make_float4(v.x * scale * s.x + o.x, v.y * scale * s.y + o.y, v.z * scale * s.z + o.z, v.w * scale * s.w + o.w);
+    if (at >= columns) break;
+    const float4 v = values.part[j], s = scale.part[j], o = offset.part[j];
+    store_four(y, row * columns + at, kTo,
+               make_float4(v.x * factor * s.x + o.x, v.y * factor * s.y + o.y, v.z * factor * s.z + o.z,
+                           v.w * factor * s.w + o.w));
   }
-  values.store(p, row * p.columns);
 }
 
 // A row of any length, four loads under way.
@@ -173,6 +206,18 @@ __global__ void __launch_bounds__(32 * kRowWarps) reduce_columns(const __grid_co
   store_four(p.y, (outer * gridDim.y + blockIdx.y) * p.inner + column, p.result_type, sums);
 }
 
+template <int kFours>
+const void* layer_norm_of(ElementType from, ElementType to) {
+  using enum ElementType;
+  if (from == kBFloat16) return reinterpret_cast<const void*>(&layer_norm_warp<kFours, kBFloat16, kBFloat16>);
+  if (from == kFloat16) {
+    return to == kFloat16 ? reinterpret_cast<const void*>(&layer_norm_warp<kFours, kFloat16, kFloat16>)
+                          : reinterpret_cast<const void*>(&layer_norm_warp<kFours, kFloat16, kFloat32>);
+  }
+  return to == kFloat16 ? reinterpret_cast<const void*>(&layer_norm_warp<kFours, kFloat32, kFloat16>)
+                        : reinterpret_cast<const void*>(&layer_norm_warp<kFours, kFloat32, kFloat32>);
+}
+
 __device__ __forceinline__ int strided_offset(int position, int rank, const FastDivisor* dims, const int* strides) {
   int at = 0;
   for (int d = rank - 1; d > 0; --d) {
@@ -230,16 +275,16 @@ const void* softmax_warp_kernel(int fours) {
       return reinterpret_cast<const void*>(&softmax_warp<8>);
   }
 }
-const void* layer_norm_warp_kernel(int fours) {
+const void* layer_norm_warp_kernel(int fours, ElementType from, ElementType to) {
   switch (fours) {
     case 1:
-      return reinterpret_cast<const void*>(&layer_norm_warp<1>);
+      return layer_norm_of<1>(from, to);
     case 2:
-      return reinterpret_cast<const void*>(&layer_norm_warp<2>);
+      return layer_norm_of<2>(from, to);
     case 4:
-      return reinterpret_cast<const void*>(&layer_norm_warp<4>);
+      return layer_norm_of<4>(from, to);
     default:
-      return reinterpret_cast<const void*>(&layer_norm_warp<8>);
+      return layer_norm_of<8>(from, to);
   }
 }
 const void* reduce_warp_kernel(ElementType type) {

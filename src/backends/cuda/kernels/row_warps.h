@@ -44,8 +44,9 @@ struct StridedReduceParams {
   ElementType type = ElementType::kFloat32, result_type = ElementType::kFloat32;
 };
 
-const void* softmax_warp_kernel(int fours);     // RowParams; 1, 2, 4 or 8 of a lane
-const void* layer_norm_warp_kernel(int fours);  // RowParams
+const void* softmax_warp_kernel(int fours);  // RowParams; 1, 2, 4 or 8 of a lane
+// RowParams, whose rows and types are the kernel's: float32 and float16 to either, bfloat16 to itself.
+const void* layer_norm_warp_kernel(int fours, ElementType from, ElementType to);
 const void* reduce_warp_kernel(ElementType type);
 const void* reduce_columns_kernel(ElementType type);
 const void* reduce_strided_kernel();  // StridedReduceParams; a block of 32 * kRowWarps a result

@@ -8,7 +8,7 @@
 namespace blade::tensorflow {
 namespace {
 
-// Field numbers of AttrValue; those from kStrings on are ListValue's as well.
+// Field numbers of AttrValue; those from kS on are ListValue's as well.
 enum : uint32_t {
   kList = 1,
   kS = 2,
