@@ -349,7 +349,7 @@ class RecurrenceWriter {
                                    weights(layer, &GateSum::from_state), loop_.outside(layer.hidden)};
     if (layer.cell_state >= 0) inputs.push_back(loop_.outside(layer.cell_state));
     if (mask_.operand >= 0) inputs.push_back(mask_value_);
-    const ir::RecurrenceAttrs attrs{layer.cell, mask_.operand >= 0};
+    const ir::RecurrenceAttrs attrs{layer.cell, mask_.operand >= 0, layer.gates[0].hard_slope};
     const ir::Shape all({steps_, batch_, cells(layer)}), state({batch_, cells(layer)});
     made_.push_back(rewriter_
                         .insert(loop_node_, Op::kRecurrence, std::move(inputs), attrs, DType::kFloat32, all,
@@ -419,6 +419,8 @@ Result<bool> recognize_loop(ir::Graph& graph, std::set<ir::NodeId>& refused, int
 Result<PassResult> recognize_recurrence(ir::Graph& graph, const PassOptions& options) {
   PassResult result;
   if (options.on_device) return result;  // whose backends have no kernel for it
+  // Biases that are unstacked before a loop are constants by now.
+  BLADE_ASSIGN_OR_RETURN(result.changes, move_constants_inside(graph));
   std::set<ir::NodeId> refused;
   // One at a time: what a loop leaves unsaid of its results' shape, for layers on it, is known once it is a node.
   for (bool tried = true; tried;) {

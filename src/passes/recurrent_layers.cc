@@ -3,6 +3,8 @@
 #include "passes/recurrent_layers.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <utility>
 
 namespace blade::passes {
@@ -19,6 +21,101 @@ struct Slice {
   ValueId value = ir::kNone;
   int64_t first = 0;
 };
+
+// clip(slope * of + 0.5, 0, 1)
+struct HardSigmoid {
+  ValueId of = ir::kNone;
+  float slope = 0;
+};
+
+// Follows a value through clips and additions and multiplications of one number: it is clip(scale * x + offset, ...).
+class HardSigmoidFinder {
+ public:
+  explicit HardSigmoidFinder(const TimeLoop& loop) : loop_(loop) {}
+
+  std::optional<HardSigmoid> find(ValueId v) {
+    v = loop_.same(v);
+    for (const Node* node = loop_.producer(v, Op::kPointwise); node != nullptr && follow(*node);
+         node = loop_.producer(v, Op::kPointwise)) {
+      v = loop_.same(next_);
+    }
+    const bool found = low_ == 0 && high_ == 1 && std::abs(offset_ - 0.5) < 1e-6 && scale_ > 0;
+    return found ? std::optional(HardSigmoid{v, static_cast<float>(scale_)}) : std::nullopt;
+  }
+
+ private:
+  // Whether `node` is such an operation; then next_ is what it is of.
+  bool follow(const Node& node) {
+    const ir::PointwiseInstr* instr = single_instr(&node);
+    if (instr == nullptr) return false;
+    next_ = operand(node, 0);
+    const double alpha = instr->alpha, beta = instr->beta;
+    switch (instr->op) {
+      case PointwiseOp::kRelu:
+        return clip(0, kInfinity);
+      case PointwiseOp::kRelu6:
+        return clip(0, 6);
+      case PointwiseOp::kClip:
+        return clip(alpha, beta);
+      case PointwiseOp::kAffine:
+        return line(alpha, beta);
+      case PointwiseOp::kHardSigmoid:
+        return clip(0, 1) && line(alpha, beta);
+      default:
+        return follow_binary(node, instr->op);
+    }
+  }
+
+  bool follow_binary(const Node& node, PointwiseOp op) {
+    if (node.inputs.size() != 2) return false;
+    auto number = number_of(operand(node, 1));
+    const bool swapped = !number && op != PointwiseOp::kSub && op != PointwiseOp::kDiv;
+    if (swapped) {
+      number = number_of(operand(node, 0));
+      next_ = operand(node, 1);
+    }
+    if (!number) return false;
+    switch (op) {
+      case PointwiseOp::kMaximum:
+        return clip(*number, kInfinity);
+      case PointwiseOp::kMinimum:
+        return clip(-kInfinity, *number);
+      case PointwiseOp::kAdd:
+        return line(1, *number);
+      case PointwiseOp::kSub:
+        return line(1, -*number);
+      case PointwiseOp::kMul:
+        return line(*number, 0);
+      case PointwiseOp::kDiv:
+        return line(1 / *number, 0);
+      default:
+        return false;
+    }
+  }
+
+  std::optional<double> number_of(ValueId v) const {
+    const ir::TensorPtr& constant = loop_.body().value(loop_.same(v)).constant;
+    return constant != nullptr && constant->element_count() == 1 ? uniform_value(loop_.body(), v) : std::nullopt;
+  }
+
+  bool clip(double low, double high) {
+    low_ = std::max(low_, scale_ * low + offset_);
+    high_ = std::min(high_, scale_ * high + offset_);
+    return true;
+  }
+  bool line(double scale, double offset) {
+    offset_ += scale_ * offset;
+    scale_ *= scale;
+    return scale > 0;
+  }
+
+  static constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const TimeLoop& loop_;
+  ValueId next_ = ir::kNone;
+  double scale_ = 1, offset_ = 0, low_ = -kInfinity, high_ = kInfinity;
+};
+
+std::optional<HardSigmoid> hard_sigmoid_in(const TimeLoop& loop, ValueId v) { return HardSigmoidFinder(loop).find(v); }
 
 class LayerMatcher {
  public:
@@ -41,7 +138,7 @@ class LayerMatcher {
   }
 
  private:
-  bool is_state(ValueId v) const { return v != ir::kNone && loop_.operand_number(v) == layer_.hidden; }
+  bool is_state(ValueId v) const { return v != ir::kNone && loop_.operand_number(behind_ones(v)) == layer_.hidden; }
 
   bool plain() {
     layer_.cell = RecurrentCell::kPlain;
@@ -180,7 +277,12 @@ class LayerMatcher {
     at = behind_slices(at);
     const Node* node = loop_.pointwise(at.value, activation);
     found = empty();
-    return node != nullptr && sum({operand(*node, 0), at.first}, found);
+    if (node != nullptr) return sum({operand(*node, 0), at.first}, found);
+    if (activation != PointwiseOp::kSigmoid) return false;
+    const auto hard = hard_sigmoid_in(loop_, at.value);
+    if (!hard) return false;
+    found.hard_slope = hard->slope;
+    return sum({hard->of, at.first}, found);
   }
 
   Slice behind_slices(Slice at) const {
@@ -308,8 +410,25 @@ class LayerMatcher {
     return inside ? std::optional(found) : std::nullopt;
   }
 
-  bool add_term(ValueId v, const WeightColumns& weights, GateSum& found) const {
+  // The masks of dropout are ones where nothing is trained.
+  ValueId behind_ones(ValueId v) const {
     v = loop_.same(v);
+    const Node* mul = loop_.pointwise(v, PointwiseOp::kMul);
+    for (int i = 0; mul != nullptr && i < 2; ++i) {
+      const ValueId other = loop_.same(operand(*mul, 1 - i));
+      if (is_ones(operand(*mul, i)) && body_.value(other).shape == body_.value(v).shape) return other;
+    }
+    return v;
+  }
+  bool is_ones(ValueId v) const {
+    if (const int number = loop_.operand_number(v); number >= 0)
+      return loop_.stays(number) && loop_.element_outside(number) == 1.0F;
+    const Node* fill = loop_.producer(v, Op::kFill);
+    return uniform_value(body_, fill == nullptr ? v : fill->inputs[1]) == 1.0;
+  }
+
+  bool add_term(ValueId v, const WeightColumns& weights, GateSum& found) const {
+    v = behind_ones(v);
     const Node* mul = loop_.pointwise(v, PointwiseOp::kMul);
     const bool scaled = mul != nullptr && (is_state(operand(*mul, 0)) || is_state(operand(*mul, 1)));
     const bool state = is_state(v) || (scaled && weights.rows == cells_);
@@ -322,10 +441,13 @@ class LayerMatcher {
 
   // All gates read the same input and state (a reset state excepted).
   bool gates_agree() const {
+    const bool plain = layer_.cell == RecurrentCell::kPlain;
     for (const GateSum& gate : layer_.gates) {
       const bool reset = &gate == &layer_.gates.back() && layer_.cell == RecurrentCell::kGruResetFirst;
       if (gate.input == ir::kNone || gate.input != layer_.input()) return false;
       if (gate.state == ir::kNone || (!is_state(gate.state) && !reset)) return false;
+      const bool is_candidate = !plain && &gate == &layer_.gates[2];
+      if (!is_candidate && gate.hard_slope != layer_.gates[0].hard_slope) return false;
       if (gate.from_state.rows != cells_ || gate.from_input.rows != layer_.gates[0].from_input.rows) return false;
     }
     return true;

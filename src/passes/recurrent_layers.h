@@ -29,6 +29,7 @@ struct GateSum {
   ir::ValueId input = ir::kNone, state = ir::kNone;
   WeightColumns from_input, from_state;
   std::vector<double> bias;
+  float hard_slope = 0;  // of the activation: see ir::RecurrenceAttrs
 };
 
 struct RecurrentLayer {

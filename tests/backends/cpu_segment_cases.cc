@@ -178,7 +178,8 @@ void add_recurrences(Cases& m) {
                          Layer{2, 17, 5, 33}, Layer{3, 1, 9, 131}, Layer{310, 2, 3, 150}, Layer{2, 3, 0, 150}}) {
     for (auto cell :
          {RecurrentCell::kPlain, RecurrentCell::kLstm, RecurrentCell::kGru, RecurrentCell::kGruResetFirst}) {
-      for (bool masked : {false, true}) add_recurrence(m, l, {cell, masked});
+      for (bool masked : {false, true}) add_recurrence(m, l, {cell, masked, 0});
+      if (cell != RecurrentCell::kPlain) add_recurrence(m, l, {cell, false, 0.2F});
     }
   }
 }

@@ -348,7 +348,8 @@ EngineOptions with_amx() {
 }
 
 // In bfloat16: a first layer that reads float32, a depthwise convolution and the 1x1 behind it in one step, a product
-// whose result goes out as float32.
+// whose result goes out as float32. The image is noise, whose pixels are not alike: what balanced rounding of weights
+// counts on, so that it loses a little more here than rounding to nearest.
 TEST(Fusion, BFloat16FromImageToScores) {
   if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "no bfloat16 arithmetic";
   GraphBuilder b;
@@ -360,7 +361,7 @@ TEST(Fusion, BFloat16FromImageToScores) {
   const auto scores = b.conv(b.relu(y), b.constant<float>({1, 1, 40, 7}, random_values(40 * 7, 5)));
   const ir::Graph graph = b.output(scores, "scores").build();
   std::vector<std::string> kernels;
-  check_answers(graph, in_bf16(), without_amx(), 4e-2, kernels);
+  check_answers(graph, in_bf16(), without_amx(), 6e-2, kernels);
   EXPECT_EQ(kernels, (std::vector<std::string>{"cpu.conv.direct_bf16", "cpu.conv.separable_bf16",
                                                "cpu.conv.direct_bf16_to_f32"}));
 }

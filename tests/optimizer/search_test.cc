@@ -11,6 +11,7 @@
 #include "backends/reference/common.h"
 #include "engine/fake_device.h"
 #include "optimizer/gpu_search.h"
+#include "optimizer/precision_search.h"
 #include "optimizer/runners.h"
 #include "support/graph_builder.h"
 
@@ -54,15 +55,18 @@ struct MatmulModel {
       y = b.matmul(y, b.constant<float>({widths[i - 1], widths[i]}, random_values(count, 1)));
       y = b.relu(b.add(y, b.constant<float>({widths[i]}, random_values(static_cast<size_t>(widths[i]), 2))));
     }
-    graph = b.output(y, "y").build();
+    set_graph(b.output(y, "y").build());
+    options.time_limit_s = 1;
+  }
+  void set_graph(ir::Graph made) {
+    graph = std::move(made);
     engine::Region region;
     region.nodes = *graph.topological_order();
     region.inputs = graph.inputs();
     region.outputs = graph.outputs();
-    partition.regions.push_back(region);
+    partition.regions = {region};
     const auto plain = engine::Engine::create(graph.clone(), {}, {});
     if (plain.ok()) answers = {*make_engine_runner(*plain)->outputs(feeds[0])};
-    options.time_limit_s = 1;
   }
   SearchInput input(backends::Device* device) const {
     return {graph, partition, feeds, answers, options, [](int, const char*) { return false; }, device};
@@ -93,6 +97,29 @@ TEST(Search, PrecisionIsDecidedBeforePassesAreMeasured) {
   EXPECT_EQ(found->decisions.precision, "fp16");
   // Once in float16 and once in float32 to compare the two; all that is measured after that is in float16.
   EXPECT_EQ(planned(), (std::vector<ir::DType>{ir::DType::kFloat16, ir::DType::kFloat32, ir::DType::kFloat16}));
+}
+
+// Of two products one takes differences of large weights, which bfloat16 loses.
+TEST(Search, ANodeThatNeedsFloat32IsFoundInTimeOrNotAtAll) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "this processor has no bfloat16 arithmetic";
+  GraphBuilder b;
+  const auto x = b.input("x", {4, 16});
+  std::vector<float> large(16 * 16, 1000.3f);
+  for (size_t i = 0; i < large.size(); i += 32) std::fill_n(large.begin() + static_cast<ptrdiff_t>(i), 16, -1000.0f);
+  b.output(b.matmul(x, b.constant<float>({16, 16}, random_values(256, 5))), "easy");
+  MatmulModel model;
+  model.feeds = {{{"x", blade::testing::tensor<float>({4, 16}, std::vector<float>(64, 0.5f))}}};
+  model.set_graph(b.output(b.matmul(x, b.constant<float>({16, 16}, large)), "hard").build());
+  model.options.precision = "bf16";
+  const std::string hard = model.graph.node(model.graph.value(model.graph.outputs()[1]).producer).name;
+  for (const bool has_time : {true, false}) {
+    model.options.time_limit_s = has_time ? 60 : 0;
+    engine::Decisions decisions;
+    OptimizationStep step{"precision", StepStatus::kPassed, {}, {}, "", 0};
+    ASSERT_TRUE(search_precision(model.input(nullptr), decisions, step).ok());
+    EXPECT_EQ(decisions.precision, has_time ? "bf16" : "fp32") << step.message;
+    EXPECT_EQ(decisions.keep_float32, has_time ? std::vector<std::string>{hard} : std::vector<std::string>());
+  }
 }
 
 Support takes(const KernelRequest&) { return Support::yes(); }

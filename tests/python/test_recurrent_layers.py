@@ -15,6 +15,9 @@ KERAS = {
     "lstm, backwards": lambda: layers.LSTM(8, go_backwards=True, return_sequences=True),
     "plain": lambda: layers.SimpleRNN(8, return_sequences=True),
     "both ways": lambda: layers.Bidirectional(layers.GRU(5, return_sequences=True)),
+    "lstm with hard gates": lambda: layers.LSTM(8, recurrent_activation="hard_sigmoid", return_sequences=True),
+    "gru with hard gates": lambda: layers.GRU(8, recurrent_activation="hard_sigmoid"),
+    "gru with hard gates, reset first": lambda: layers.GRU(8, recurrent_activation="hard_sigmoid", reset_after=False),
     "other activations": lambda: layers.LSTM(8, recurrent_activation="hard_sigmoid", activation="relu"),
 }
 MASKED = {
@@ -76,6 +79,29 @@ def gru_cell(x, h, _):
     g = tf.tanh(tf.matmul(tf.concat([x, r * h], 1), real(14, 8)))
     next_h = u * h + (1 - u) * g
     return next_h, next_h
+
+
+def with_masks_of_ones(reset_first):
+    """What Keras 2 makes of a cell with dropout and a product for each gate."""
+
+    def step(x, h):
+        wx, wh, b = real(6, 24), real(8, 24, seed=1), real(24, seed=2)
+
+        def gate(i, state):
+            columns = slice(8 * i, 8 * i + 8)
+            x_part = tf.nn.bias_add(tf.matmul(x * tf.ones_like(x), wx[:, columns]), b[columns])
+            return x_part, tf.matmul(state * tf.ones_like(state), tf.constant(wh)[:, columns])
+
+        z, r = (tf.clip_by_value(0.2 * tf.add(*gate(i, h)) + 0.5, 0.0, 1.0) for i in range(2))
+        if reset_first:
+            g = tf.tanh(tf.add(*gate(2, r * (h * tf.ones_like(h)))))
+        else:
+            of_x, of_h = gate(2, h)
+            g = tf.tanh(of_x + r * of_h)
+        h = z * h + (1 - z) * g
+        return h, h
+
+    return step
 
 
 def dynamic_rnn(cell):
@@ -179,6 +205,8 @@ STEPS = {
     "one update gate of a split": (gru_with(split=[1, 8, 15]), 1, 0),
     "one update gate of narrow weights": (gru_of_narrow_weights, 1, 0),
     "one forget gate": (lstm_of_one_forget_gate, 2, 0),
+    "masks of ones": (with_masks_of_ones(False), 1, 1),
+    "masks of ones, reset first": (with_masks_of_ones(True), 1, 1),
     "reset scales h": (gru_whose_reset_scales(True), 1, 1),
     "reset scales a bias": (gru_whose_reset_scales(False), 1, 0),
 }
@@ -268,3 +296,21 @@ def test_rows_that_do_not_count(tmp_path, keeps):
     for step, layers_found in ((two_layers, 2), (lstm, 1)):
         parts = frozen(scan(step, 2), [spec(None, None, 6), spec(None, dtype=tf.int32)], False)
         compare_found(tmp_path, parts, [(real(3, 6, 6), ints(4, 1, 0))], layers_found if keeps == "its own" else 0)
+
+
+def test_biases_that_are_unstacked_before_the_loop(tmp_path):
+    with tf.Graph().as_default() as graph:
+        x = tf.compat.v1.placeholder(tf.float32, [None, None, 6], name="x")
+        of_x, of_h = tf.unstack(tf.constant(real(2, 24)))
+        wx, wh = tf.constant(real(6, 24, seed=1)), tf.constant(real(8, 24, seed=2))
+
+        def step(x, h):
+            xs = tf.split(tf.nn.bias_add(tf.matmul(x, wx), of_x), 3, 1)
+            hs = tf.split(tf.nn.bias_add(tf.matmul(h, wh), of_h), 3, 1)
+            z, r = tf.sigmoid(xs[0] + hs[0]), tf.sigmoid(xs[1] + hs[1])
+            h = z * h + (1 - z) * tf.tanh(xs[2] + r * hs[2])
+            return h, h
+
+        outputs = scan(step)(x)
+        parts = graph.as_graph_def(), ["x:0"], [output.name for output in outputs]
+    compare_found(tmp_path, parts, [(real(2, 5, 6),), (real(1, 3, 6),)], 1)

@@ -193,8 +193,8 @@ class RecurrenceKernel final : public Kernel {
     const auto* from_state = reinterpret_cast<const float*>(args.scratch + part.sums);
     for (int64_t n = 0; n < layer_.batch; ++n) {
       const int64_t at = n * layer_.cells + part.first;
-      const Gates inputs{step.from_inputs + n * layer_.gates() + part.first, layer_.cells};
-      const Gates state{from_state + n * layer_.attrs.gates() * part.count, part.count};
+      const Gates inputs{step.from_inputs + n * layer_.gates() + part.first, layer_.cells, layer_.attrs.hard_slope};
+      const Gates state{from_state + n * layer_.attrs.gates() * part.count, part.count, 0};
       if (!last) {
         cells_.reset(inputs, state, step.h + at, scaled(args) + at, part.count);
       } else if (step.mask != nullptr && !step.mask[n]) {

@@ -20,6 +20,15 @@ HWY_ATTR HWY_INLINE V gate_sum(const Gates& a, const Gates& b, int gate, int64_t
   return hn::Add(load_some(D(), a.gate(gate) + at, count), load_some(D(), b.gate(gate) + at, count));
 }
 
+// A sigmoid, or what stands for one.
+HWY_ATTR HWY_INLINE V gate_of(const Gates& a, const Gates& b, int gate, int64_t at, int64_t count) {
+  const D d;
+  const V sum = gate_sum(a, b, gate, at, count);
+  if (a.hard_slope == 0) return sigmoid_of(sum);
+  const V line = hn::MulAdd(sum, hn::Set(d, a.hard_slope), hn::Set(d, 0.5F));
+  return hn::Min(hn::Max(line, hn::Zero(d)), hn::Set(d, 1.0F));
+}
+
 HWY_ATTR void plain_cells(const Gates& from_inputs, const Gates& from_state, float* h, int64_t n) {
   const D d;
   for (int64_t k = 0; k < n; k += static_cast<int64_t>(hn::Lanes(d))) {
@@ -32,10 +41,10 @@ HWY_ATTR void lstm_cells(const Gates& from_inputs, const Gates& from_state, floa
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   for (int64_t k = 0; k < n; k += lanes) {
     const int64_t count = n - k;
-    const V i = sigmoid_of(gate_sum(from_inputs, from_state, 0, k, count));
-    const V f = sigmoid_of(gate_sum(from_inputs, from_state, 1, k, count));
+    const V i = gate_of(from_inputs, from_state, 0, k, count);
+    const V f = gate_of(from_inputs, from_state, 1, k, count);
     const V c = tanh_of(gate_sum(from_inputs, from_state, 2, k, count));
-    const V o = sigmoid_of(gate_sum(from_inputs, from_state, 3, k, count));
+    const V o = gate_of(from_inputs, from_state, 3, k, count);
     const V cell = hn::MulAdd(i, c, hn::Mul(f, load_some(d, cs + k, count)));
     store_some(cell, d, cs + k, count);
     store_some(hn::Mul(o, tanh_of(cell)), d, h + k, count);
@@ -53,8 +62,8 @@ HWY_ATTR void gru_cells(const Gates& from_inputs, const Gates& from_state, const
   const D d;
   for (int64_t k = 0; k < n; k += static_cast<int64_t>(hn::Lanes(d))) {
     const int64_t count = n - k;
-    const V z = sigmoid_of(gate_sum(from_inputs, from_state, 0, k, count));
-    const V r = sigmoid_of(gate_sum(from_inputs, from_state, 1, k, count));
+    const V z = gate_of(from_inputs, from_state, 0, k, count);
+    const V r = gate_of(from_inputs, from_state, 1, k, count);
     const V state = hn::Add(load_some(d, from_state.gate(2) + k, count), load_some(d, bias + k, count));
     const V g = tanh_of(hn::MulAdd(r, state, load_some(d, from_inputs.gate(2) + k, count)));
     store_mixed(z, g, h + k, next + k, count);
@@ -64,7 +73,7 @@ HWY_ATTR void gru_cells(const Gates& from_inputs, const Gates& from_state, const
 HWY_ATTR void reset_cells(const Gates& from_inputs, const Gates& from_state, const float* h, float* scaled, int64_t n) {
   const D d;
   for (int64_t k = 0; k < n; k += static_cast<int64_t>(hn::Lanes(d))) {
-    const V r = sigmoid_of(gate_sum(from_inputs, from_state, 1, k, n - k));
+    const V r = gate_of(from_inputs, from_state, 1, k, n - k);
     store_some(hn::Mul(r, load_some(d, h + k, n - k)), d, scaled + k, n - k);
   }
 }
@@ -73,7 +82,7 @@ HWY_ATTR void gru_after_reset_cells(const Gates& from_inputs, const Gates& from_
                                     int64_t n) {
   const D d;
   for (int64_t k = 0; k < n; k += static_cast<int64_t>(hn::Lanes(d))) {
-    const V z = sigmoid_of(gate_sum(from_inputs, from_state, 0, k, n - k));
+    const V z = gate_of(from_inputs, from_state, 0, k, n - k);
     const V g = tanh_of(gate_sum(from_inputs, from_state, 2, k, n - k));
     store_mixed(z, g, h + k, next + k, n - k);
   }

@@ -9,6 +9,7 @@ namespace blade::backends::cpu {
 struct Gates {
   const float* data = nullptr;
   int64_t stride = 0;
+  float hard_slope = 0;  // of the part from the inputs: see ir::RecurrenceAttrs
   const float* gate(int i) const { return data + i * stride; }
 };
 

@@ -76,15 +76,20 @@ struct ReferenceCell {
     return from_x(row, gate, k) + from_h(h, gate, k);
   }
 
+  double activated(double gate) const {
+    if (attrs.hard_slope == 0) return gate_sigmoid(gate);
+    return std::clamp(static_cast<double>(attrs.hard_slope) * gate + 0.5, 0.0, 1.0);
+  }
+
   // Row `row` of x changes h, and the cell of an LSTM.
   void step(int64_t row, double* h, double* c) const {
     const std::vector<double> before(h, h + cells);
     std::vector<double> reset = before;
     for (int64_t k = 0; k < cells && attrs.cell == ir::RecurrentCell::kGruResetFirst; ++k) {
-      reset[static_cast<size_t>(k)] *= gate_sigmoid(sum(row, before.data(), 1, k));
+      reset[static_cast<size_t>(k)] *= activated(sum(row, before.data(), 1, k));
     }
     for (int64_t k = 0; k < cells; ++k) {
-      const auto gate = [&](int64_t g) { return gate_sigmoid(sum(row, before.data(), g, k)); };
+      const auto gate = [&](int64_t g) { return activated(sum(row, before.data(), g, k)); };
       switch (attrs.cell) {
         case ir::RecurrentCell::kPlain:
           h[k] = std::tanh(sum(row, before.data(), 0, k));

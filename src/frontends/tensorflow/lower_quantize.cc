@@ -98,8 +98,8 @@ Result<RoundTrip> read_round_trip(LowerContext& context, int version) {
   BLADE_ASSIGN_OR_RETURN(const std::string mode, string_attr_or(context.node(), "round_mode", "HALF_TO_EVEN"));
   BLADE_ASSIGN_OR_RETURN(const int64_t axis, int_attr_or(context.node(), "axis", -1));
   const bool bits_fed = version == 3;
-  BLADE_ASSIGN_OR_RETURN(const int64_t bits, bits_fed ? context.one_int(3, "number of bits")
-                                                      : int_attr_or(context.node(), "num_bits", 8));
+  BLADE_ASSIGN_OR_RETURN(const int64_t bits,
+                         bits_fed ? context.one_int(3, "number of bits") : int_attr_or(context.node(), "num_bits", 8));
   if (bits < (is_signed ? 2 : 1) || bits > 62) return invalid_argument("has " + std::to_string(bits) + " bits");
   BLADE_ASSIGN_OR_RETURN(trip.rank, context.rank(context.input(0), "its operand"));
   if (axis < -1 || axis >= trip.rank) return invalid_argument("has the axis " + std::to_string(axis));

@@ -354,12 +354,13 @@ struct BlockLstmAttrs {
 enum class RecurrentCell : uint8_t { kPlain, kLstm, kGru, kGruResetFirst };
 struct RecurrenceAttrs {
   RecurrentCell cell = RecurrentCell::kLstm;
-  bool masked = false;  // the last input says which steps count; in the others states stay what they were
+  bool masked = false;   // the last input says which steps count; in the others states stay what they were
+  float hard_slope = 0;  // where it is not 0, gates are hard sigmoids: clip(hard_slope x + 0.5, 0, 1)
   int gates() const { return cell == RecurrentCell::kPlain ? 1 : cell == RecurrentCell::kLstm ? 4 : 3; }
   // Parts of the bias: one a gate, and for kGru one more for what comes from h in g.
   int biases() const { return gates() + (cell == RecurrentCell::kGru ? 1 : 0); }
   int states() const { return cell == RecurrentCell::kLstm ? 2 : 1; }
-  BLADE_ATTRS(cell, masked)
+  BLADE_ATTRS(cell, masked, hard_slope)
   bool operator==(const RecurrenceAttrs&) const = default;
 };
 
