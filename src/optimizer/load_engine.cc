@@ -33,19 +33,13 @@ Result<engine::Decisions> stored_decisions(const std::vector<tensorflow::EngineR
   return merged;
 }
 
-// The whole-graph passes that change nothing in what is computed.
-Status strip(ir::Graph& graph) {
-  const std::string fold[] = {"TfFoldConstants"};
-  BLADE_ASSIGN_OR_RETURN([[maybe_unused]] const auto reports, passes::run_pipeline(graph, /*whole_graph=*/true, fold));
-  return {};
-}
-
 // What watches and orders (Assert, NoOp) needs TensorFlow, but no answer needs that: it is gone then.
 Result<tensorflow::ImportedModel> import_stripped(const tensorflow::GraphDef& graph,
                                                   const tensorflow::ImportOptions& import,
                                                   const engine::EngineOptions& options) {
   BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, tensorflow::import_graph(graph, import));
-  BLADE_RETURN_IF_ERROR(options.reference_only ? strip(imported.graph) : run_whole_graph_passes(imported.graph));
+  BLADE_RETURN_IF_ERROR(options.reference_only ? strip_as_written(imported.graph)
+                                               : run_whole_graph_passes(imported.graph));
   imported.graph.remove_dead_nodes();
   return imported;
 }
@@ -70,6 +64,12 @@ Result<std::shared_ptr<engine::Engine>> engine_of(const tensorflow::GraphDef& gr
 }
 
 }  // namespace
+
+Status strip_as_written(ir::Graph& graph) {
+  const std::string fold[] = {"TfFoldConstants"};
+  BLADE_ASSIGN_OR_RETURN([[maybe_unused]] const auto reports, passes::run_pipeline(graph, /*whole_graph=*/true, fold));
+  return {};
+}
 
 Status run_whole_graph_passes(ir::Graph& graph) {
   BLADE_ASSIGN_OR_RETURN([[maybe_unused]] const auto reports, passes::run_pipeline(graph, /*whole_graph=*/true, {}));

@@ -41,6 +41,9 @@ Result<std::shared_ptr<engine::Engine>> load_engine_from_graph(std::string_view 
 Result<engine::Partition> partition_model(const tensorflow::ImportedModel& model,
                                           const std::vector<ir::Dims>& input_dims);
 
+// Takes out what only watches and orders, and leaves all that is computed as it was written.
+Status strip_as_written(ir::Graph& graph);
+
 // Runs the whole-graph passes on an imported graph; what is left is ready to be divided or run.
 Status run_whole_graph_passes(ir::Graph& graph);
 

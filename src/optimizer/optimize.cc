@@ -298,7 +298,9 @@ class Optimizer {
     if (device_ != nullptr) {
       for (const passes::Pass& pass : passes::pipeline()) as_written.disabled_passes.emplace_back(pass.name);
     }
-    BLADE_ASSIGN_OR_RETURN(auto engine, engine::Engine::create(imported_.graph.clone(), std::move(as_written), naive));
+    ir::Graph graph = imported_.graph.clone();
+    BLADE_RETURN_IF_ERROR(strip_as_written(graph));
+    BLADE_ASSIGN_OR_RETURN(auto engine, engine::Engine::create(std::move(graph), std::move(as_written), naive));
     return compute_expected_with(*make_engine_runner(std::move(engine)));
   }
 

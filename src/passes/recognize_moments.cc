@@ -52,7 +52,7 @@ std::optional<Centred> squared_distance(Rewriter& rewriter, ValueId squares, con
 
 bool join_moments(Rewriter& rewriter, Node& node) {
   std::vector<int64_t> axes;
-  if (kept_mean(rewriter, node.outputs[0], axes) == nullptr) return false;
+  if (node.op != Op::kReduce || kept_mean(rewriter, node.outputs[0], axes) == nullptr) return false;
   const auto centred = squared_distance(rewriter, node.inputs[0], axes);
   if (!centred || rewriter.is_output(centred->mean) || rewriter.is_output(node.outputs[0])) return false;
   const ir::Shape& x = rewriter.shape(centred->x);

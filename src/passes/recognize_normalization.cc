@@ -211,11 +211,9 @@ bool layer_norm_from_product(Rewriter& rewriter, Node& node) {
 // LayerNorm(x, s, o) * g + b with constant channels as LayerNorm(x, s g, o g + b), also behind a Reshape that keeps the
 // last dim: the form of Keras 2.
 bool absorb_affine(Rewriter& rewriter, Node& node) {
+  if (single_instr(&node) == nullptr || !is_float32(rewriter, node)) return false;
   const ir::Shape& shape = rewriter.shape(node.outputs[0]);
-  if (single_instr(&node) == nullptr || !is_float32(rewriter, node) || !shape.has_rank() || shape.rank() < 1 ||
-      !shape.dim(-1).is_known()) {
-    return false;
-  }
+  if (!shape.has_rank() || shape.rank() < 1 || !shape.dim(-1).is_known()) return false;
   const int64_t channels = shape.dim(-1).value();
   ValueId x = ir::kNone;
   const auto affine = channel_affine(rewriter, node, channels, x);

@@ -342,6 +342,28 @@ TEST(CapiNullTest, OptimizingNeedsARequestOfThisVersion) {
   blade_optimize_free(nullptr);
 }
 
+TEST(CapiOptimizeTest, AssertionsAreNoHindranceWithoutTensorFlow) {
+  const std::string yes =
+      wire::attr("dtype", wire::number(6, 10)) +
+      wire::attr("value", wire::bytes(8, wire::tensor(10, {}, wire::bytes(4, std::string(1, '\1')))));
+  const std::string type = wire::attr("T", wire::number(6, 1));
+  const std::string assertion =
+      wire::bytes(3, "yes") + wire::bytes(3, "x") + wire::attr("T", wire::bytes(1, wire::number(6, 1)));
+  const std::string model =
+      small_graph_def() + wire::bytes(1, wire::node("yes", "Const", yes)) +
+      wire::bytes(1, wire::node("check", "Assert", assertion)) +
+      wire::bytes(1, wire::node("checked", "Relu", wire::bytes(3, "y") + wire::bytes(3, "^check") + type));
+  blade_optimize_request request = {};
+  request.struct_size = sizeof request;
+  request.model_bytes = model.data();
+  request.model_size = model.size();
+  request.options_json = R"({"outputs": ["checked"], "device_type": "cpu"})";
+  blade_optimize_result* result = nullptr;
+  ASSERT_EQ(blade_optimize(&request, &result), BLADE_OK) << blade_last_error();
+  EXPECT_NE(std::string(blade_optimize_report(result)).find("reference kernels"), std::string::npos);
+  blade_optimize_free(result);
+}
+
 TEST(CapiLoadTest, FilesThatAreNoModels) {
   blade_engine* engine = nullptr;
   EXPECT_EQ(blade_engine_load("/nowhere/model.pb", nullptr, &engine), BLADE_NOT_FOUND);
