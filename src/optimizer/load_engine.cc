@@ -50,7 +50,8 @@ Result<std::shared_ptr<engine::Engine>> engine_of(const tensorflow::GraphDef& gr
   import.without_tensorflow = true;
   BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, import_stripped(graph, import, options));
   if (Status refused = tensorflow::refuse_foreign(imported.graph); !refused.ok()) {
-    // Perhaps only a default needs TensorFlow (training = true): then the placeholder is an input.
+    // Perhaps only a default needs TensorFlow (training = true, the next of an iterator): then it is an input.
+    import.fed.insert(import.fed.end(), imported.computed_defaults.begin(), imported.computed_defaults.end());
     for (const tensorflow::UnreadPlaceholder& one : imported.unread) {
       if (one.value != nullptr && one.value->dtype == ir::DType::kBool) import.fed.push_back(one.name);
     }

@@ -131,3 +131,15 @@ def test_a_default_that_only_tensorflow_computes_is_an_input(tmp_path):
     engine = blade.Engine(tiny_models.write(model, tmp_path / "model.pb"), outputs=["y"])
     assert [info.name for info in engine.inputs] == ["x"]
     np.testing.assert_allclose(engine.run({"x": X})["y"], X @ np.full((16, 4), 0.1, np.float32), rtol=1e-5)
+
+
+def test_a_default_behind_an_assertion_is_none(tmp_path):
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 16], name="x")
+        with tf.control_dependencies([tf.debugging.assert_all_finite(x, "x"), tf.debugging.Assert(tf.size(x) > 0, [x])]):
+            checked = tf.identity(x)
+        tf.placeholder_with_default(tf.nn.relu(checked), [None, 16], name="y")
+        model = graph.as_graph_def()
+    engine = blade.Engine(tiny_models.write(model, tmp_path / "model.pb"), outputs=["y"])
+    assert [info.name for info in engine.inputs] == ["x"]
+    np.testing.assert_array_equal(engine.run({"x": X})["y"], np.maximum(X, 0))

@@ -68,7 +68,6 @@ class GraphImporter {
   // importer_interface.cc
   std::vector<std::string> placeholder_names() const;
   bool is_fed(const std::string& node) const;
-  bool needs_tensorflow_for_default(int node) const;
   void find_unread();
   Status choose_inputs();
   Status add_input(TensorRef ref, const std::string& tensor);

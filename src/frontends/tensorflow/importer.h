@@ -38,9 +38,8 @@ struct ImportOptions {
   std::map<std::string, std::vector<int64_t>> input_shapes;
   // By tensor name ("decode:0"): what TensorFlow says of its own nodes' results.
   std::map<std::string, KnownTensor> known_tensors;
-  // There is no TensorFlow to leave nodes to. A placeholder whose default only TensorFlow could compute is an input.
-  // Random ops inside the branches of conditionals are taken in, and a run that takes such a branch is an error: as a
-  // rule they are the dropout of a branch for training.
+  // There is no TensorFlow to leave nodes to. Random ops inside the branches of conditionals are taken in, and a run
+  // that takes such a branch is an error: as a rule they are the dropout of a branch for training.
   bool without_tensorflow = false;
   // false: a Foreign node that an output needs is an error that lists the reasons.
   bool allow_foreign = true;
@@ -64,6 +63,7 @@ struct ImportedModel {
   std::vector<std::string> inputs;              // tensor names ("input:0"), in the order of graph.inputs()
   std::vector<std::string> outputs;             // the same for graph.outputs()
   std::vector<UnreadPlaceholder> unread;        // what a session could be fed beside the inputs
+  std::vector<std::string> computed_defaults;   // placeholders that are no inputs and whose defaults nodes compute
   std::map<std::string, ir::TensorPtr> fixed;   // see ImportOptions
   std::vector<char> foreign;                    // one entry a source node: 1 where it stays in TensorFlow
   std::map<std::string, DataType> known_types;  // of ImportOptions::known_tensors

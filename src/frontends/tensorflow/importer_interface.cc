@@ -19,17 +19,6 @@ bool GraphImporter::is_fed(const std::string& node) const {
                      [&](const std::string& name) { return parse_input(name).node == node; });
 }
 
-bool GraphImporter::needs_tensorflow_for_default(int node) const {
-  if (!options_.without_tensorflow || node_at(node)->op != "PlaceholderWithDefault") return false;
-  const std::vector<bool> needed = index_.ancestors(index_.inputs(node), [](const TensorRef&) { return false; });
-  for (int i = 0; i < index_.size(); ++i) {
-    if (!needed[i] || node_at(i)->op == "Const" || needs_feed(node_at(i))) continue;
-    const OpSpec* spec = find_op(node_at(i)->op);
-    if (spec == nullptr || spec->lower == nullptr) return true;
-  }
-  return false;
-}
-
 void GraphImporter::find_unread() {
   const auto is_input = [&](const TensorRef& ref) {
     const std::string tensor = tensor_name(node_at(ref.node), ref.port);
@@ -43,7 +32,10 @@ void GraphImporter::find_unread() {
     if (needed[i]) {
       const ir::ValueId id = this->value({i, 0});
       if (id != ir::kNone) value = model_.graph.value(ir::behind_identities(model_.graph, id)).constant;
-      if (value == nullptr) continue;
+      if (value == nullptr) {
+        model_.computed_defaults.push_back(node->name);
+        continue;
+      }
     }
     model_.unread.push_back({node->name, std::move(value)});
   }
@@ -56,8 +48,7 @@ Status GraphImporter::choose_inputs() {
     std::vector<char> has_value(index_.size(), 0);
     for (int i = 0; i < index_.size(); ++i) {
       const NodeDef& node = source_->nodes[i];
-      has_value[i] =
-          is_placeholder(node) && (needs_feed(node) || is_fed(node->name) || needs_tensorflow_for_default(i));
+      has_value[i] = is_placeholder(node) && (needs_feed(node) || is_fed(node->name));
     }
     std::vector<char> read(index_.size(), 0);  // what a default is made of counts only where that is no input
     const std::vector<bool> needed = index_.ancestors(outputs_, [&](const TensorRef& ref) {
