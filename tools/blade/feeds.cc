@@ -191,6 +191,12 @@ void FeedOptions::add_to(CLI::App& app) {
       ->allow_extra_args(false);
 }
 
+std::vector<std::string> feed_files(const FeedOptions& options) {
+  std::vector<std::string> files = options.data;
+  for (const std::string& text : options.inputs) files.push_back(split_assignment(text, "NAME=FILE.npy").second);
+  return files;
+}
+
 std::vector<Array> load_feed_files(const FeedOptions& options) {
   std::vector<Array> arrays;
   for (const std::string& path : options.data) {
