@@ -506,6 +506,7 @@ class Optimizer {
     if (optimized_.empty()) {
       optimized_ = original_.view();
       report_.optimized_bytes = optimized_.size();
+      for (const auto& [name, value] : import_.fixed) report_.inputs.push_back(name);  // it is fed them as before
     }
     return OptimizeResult{std::move(optimized_), std::move(report_), request_.model_path};
   }

@@ -294,6 +294,21 @@ def test_nothing_that_is_read_is_written_over(model, variable_model, tmp_path, a
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_a_default_that_is_built_in_may_be_fed(tmp_path):
+    tf = tiny_models.tf
+    with tf.Graph().as_default() as graph:
+        d = tf.placeholder_with_default(tf.constant(3), [], name="d")
+        tf.add(tf.placeholder(tf.int32, [2], name="x"), d, name="y")
+    path = tiny_models.write(graph.as_graph_def(), tmp_path / "net.pb")
+    for value in (3, 4):
+        np.save(tmp_path / f"{value}.npy", np.int32(value))
+    row, = json.loads(run("run", path, "--input", f"d={tmp_path / '3.npy'}", "--json").stdout)
+    assert row["shape"] == [2]
+    refused = run("run", path, "--input", f"d={tmp_path / '4.npy'}", code=2).stderr
+    assert "the placeholder 'd' another value than its default, which is built in; expected 3 (int32 [])" in refused
+    assert "--shape names 'd'" in run("run", path, "--shape", "d=2", code=2).stderr
+
+
 def test_generated_data_of_every_float(tmp_path):
     import tensorflow.compat.v1 as tf
 
