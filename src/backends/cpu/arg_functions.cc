@@ -25,12 +25,12 @@ HWY_ATTR int64_t arg_lanes() { return static_cast<int64_t>(hn::Lanes(D())); }
 struct Largest {
   static constexpr float kWorst = std::numeric_limits<float>::lowest();
   static HWY_ATTR HWY_INLINE auto wins(V x, V over) { return hn::Gt(x, over); }
-  static HWY_ATTR HWY_INLINE V of_lanes(V v) { return hn::Set(D(), hn::GetLane(hn::MaxOfLanes(D(), v))); }
+  static HWY_ATTR HWY_INLINE float of_lanes(V v) { return hn::GetLane(hn::MaxOfLanes(D(), v)); }
 };
 struct Smallest {
   static constexpr float kWorst = std::numeric_limits<float>::max();
   static HWY_ATTR HWY_INLINE auto wins(V x, V over) { return hn::Lt(x, over); }
-  static HWY_ATTR HWY_INLINE V of_lanes(V v) { return hn::Set(D(), hn::GetLane(hn::MinOfLanes(D(), v))); }
+  static HWY_ATTR HWY_INLINE float of_lanes(V v) { return hn::GetLane(hn::MinOfLanes(D(), v)); }
 };
 
 template <class Order>
@@ -42,40 +42,40 @@ template <class Order>
 HWY_ATTR HWY_INLINE V better(V best, V x) {
   return hn::IfThenElse(Order::wins(x, best), x, best);
 }
-// What elements must equal to be the answer: nothing does where none won.
+// What elements must equal to be the answer, lane by lane: nothing does where none won.
 template <class Order>
 HWY_ATTR HWY_INLINE V wanted(V best) {
   const D d;
   return hn::IfThenElse(Order::wins(best, worst<Order>()), best, hn::Set(d, std::numeric_limits<float>::quiet_NaN()));
 }
 
-// In all lanes. Four accumulators hide the latency.
+// Four accumulators hide the latency.
 template <class Order>
-HWY_ATTR V best_of(const float* x, int64_t n) {
+HWY_ATTR float best_of(const float* x, int64_t n) {
   const D d;
   const int64_t step = arg_lanes();
-  V best[4];
-#pragma GCC unroll 4
-  for (V& part : best) part = worst<Order>();
+  V a0 = worst<Order>(), a1 = a0, a2 = a0, a3 = a0;
   int64_t i = 0;
   for (; i + 4 * step <= n; i += 4 * step) {
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) best[v] = better<Order>(best[v], hn::LoadU(d, x + i + v * step));
+    a0 = better<Order>(a0, hn::LoadU(d, x + i));
+    a1 = better<Order>(a1, hn::LoadU(d, x + i + step));
+    a2 = better<Order>(a2, hn::LoadU(d, x + i + 2 * step));
+    a3 = better<Order>(a3, hn::LoadU(d, x + i + 3 * step));
   }
-  for (; i + step <= n; i += step) best[0] = better<Order>(best[0], hn::LoadU(d, x + i));
+  for (; i + step <= n; i += step) a0 = better<Order>(a0, hn::LoadU(d, x + i));
   if (i < n) {
     const auto there = hn::FirstN(d, static_cast<size_t>(n - i));
-    best[1] = better<Order>(best[1], hn::IfThenElse(there, load_some(d, x + i, n - i), worst<Order>()));
+    a1 = hn::IfThenElse(there, better<Order>(a1, load_some(d, x + i, n - i)), a1);
   }
-  const V first = better<Order>(best[0], best[1]), last = better<Order>(best[2], best[3]);
-  return wanted<Order>(Order::of_lanes(better<Order>(first, last)));
+  return Order::of_lanes(better<Order>(better<Order>(a0, a1), better<Order>(a2, a3)));
 }
 
-// The first element of a row that equals `value`, the same in all lanes; 0 where none does.
-HWY_ATTR int64_t first_equal(const float* x, V value, int64_t n) {
+// The first element of a row that equals `value`; 0 where none does.
+HWY_ATTR int64_t first_equal(const float* x, float value, int64_t n) {
   const D d;
+  const V wanted = hn::Set(d, value);
   for (int64_t i = 0; i < n; i += arg_lanes()) {
-    auto found = hn::Eq(load_some(d, x + i, n - i), value);
+    auto found = hn::Eq(load_some(d, x + i, n - i), wanted);
     if (n - i < arg_lanes()) found = hn::And(found, hn::FirstN(d, static_cast<size_t>(n - i)));
     if (!hn::AllFalse(d, found)) return i + hn::FindFirstTrue(d, found);
   }
@@ -96,7 +96,8 @@ HWY_ATTR void arg_in_registers(const float* x, int64_t rows, int64_t length, int
     V best = worst<Order>();
 #pragma GCC unroll 4
     for (int i = 0; i < kVectors; ++i) best = better<Order>(best, v[i]);
-    best = wanted<Order>(Order::of_lanes(best));
+    const float value = Order::of_lanes(best);
+    best = hn::Set(d, value);
     intptr_t at = hn::FindFirstTrue(d, hn::And(hn::Eq(v[kVectors - 1], best), of_tail));
     at = at < 0 ? 0 : at + last;
 #pragma GCC unroll 4
@@ -104,7 +105,7 @@ HWY_ATTR void arg_in_registers(const float* x, int64_t rows, int64_t length, int
       const intptr_t first = hn::FindFirstTrue(d, hn::Eq(v[i], best));
       at = first < 0 ? at : first + i * arg_lanes();
     }
-    out[r] = static_cast<int32_t>(at);
+    out[r] = static_cast<int32_t>(at) * static_cast<int32_t>(value != Order::kWorst);  // no branch
   }
 }
 
@@ -141,7 +142,8 @@ HWY_ATTR void arg_of_rows(const float* x, int64_t rows, int64_t length, int32_t*
   x += woven * length, rows -= woven, out += woven;
   if (length <= kArgVectors * arg_lanes()) return kByVectors[(length - 1) / arg_lanes()](x, rows, length, out);
   for (int64_t r = 0; r < rows; ++r, x += length) {
-    out[r] = static_cast<int32_t>(first_equal(x, best_of<Order>(x, length), length));
+    const float best = best_of<Order>(x, length);
+    out[r] = best == Order::kWorst ? 0 : static_cast<int32_t>(first_equal(x, best, length));
   }
 }
 
