@@ -115,6 +115,10 @@ BLADE_API const char* blade_engine_input_key(const blade_engine* engine, int32_t
  * be written; its dtype is BLADE_INVALID_DTYPE where there is none. Names live as long as the engine; NULL when index
  * is out of range. */
 BLADE_API const char* blade_engine_unread_input(const blade_engine* engine, int32_t index, blade_tensor* value);
+/* Whether a value for such a placeholder changes nothing: BLADE_INVALID_ARGUMENT, with a sentence, where it is another
+ * one than the default that is built in. NaN equals NaN. */
+BLADE_API blade_status blade_engine_check_unread_input(const blade_engine* engine, int32_t index,
+                                                       const blade_tensor* value);
 BLADE_API const char* blade_engine_output(const blade_engine* engine, int32_t index, blade_tensor* description);
 
 /* Checks the inputs' dtypes and shapes, plans them if they are new, and describes the outputs (dtype, rank, dims,

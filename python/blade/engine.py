@@ -24,12 +24,18 @@ def _dtype_of(info):
         return None
 
 
-def _default_of(value):
-    """The array that is built in for a placeholder, or None where no output needs it."""
-    if value is None:
-        return None
-    dtype, shape, data = value
-    return np.frombuffer(data, dtype).reshape(shape)
+def _of_dtype(value, what, dtype):
+    """`value` as an array of `dtype`, where nothing but precision is lost by that."""
+    array = native_array(value, what)
+    if array.dtype.name == dtype:
+        return array
+    try:
+        with np.errstate(invalid="ignore"):
+            converted = array.astype(dtype)
+    except TypeError:  # numpy has none of that name (bfloat16)
+        return array
+    are_floats = array.dtype.kind == converted.dtype.kind == "f"
+    return converted if are_floats or np.array_equal(converted, array) else array
 
 
 def _node_name(name):
@@ -63,7 +69,7 @@ class Engine:
         self._output_names = asked or [info.name for info in self.outputs]
         self._dtypes = [_dtype_of(info) for info in self.inputs]
         self._orders = {}
-        self._unread = {name: _default_of(value) for name, value in self._engine.unread_inputs()}
+        self._unread = {name: (i, dtype) for i, (name, dtype) in enumerate(self._engine.unread_inputs())}
         self._keys = {key: _node_name(name) for key, name in self._engine.input_keys().items()}
 
     def __reduce__(self):
@@ -83,7 +89,7 @@ class Engine:
             f"means one input: give '{node}:0' for the first or '{tensor}' for the other")
 
     def _order_of(self, feed):
-        """The feed's keys in the order of the inputs, and those of placeholders whose default is built in."""
+        """The feed's keys in the order of the inputs, and (key, number, dtype name) of placeholders whose default is built in."""
         keys, names = {}, {}
         for key in checked_feed(feed, "the feed"):
             name = tensor_name(key)
@@ -100,7 +106,8 @@ class Engine:
                 f"the feed has {sorted(map(str, feed))}, the model's inputs are {self._input_names}: "
                 + (f"missing {missing}" if missing else f"unknown {extra}")
             )
-        defaults = [(keys[name], self._unread[name]) for name in keys if self._unread.get(name) is not None]
+        unread = [(key, *self._unread[name]) for name, key in keys.items() if name in self._unread]
+        defaults = [one for one in unread if one[2] is not None]
         return [keys[name] for name in self._input_names], defaults
 
     def _ordered(self, feed):
@@ -113,11 +120,10 @@ class Engine:
             if keys and len(self._orders) < _MOST_ORDERS and all(type(key) is str for key in keys):
                 self._orders[keys] = order
         order, defaults = order
-        for key, value in defaults:
-            if not np.array_equal(feed[key], value):
-                raise InvalidArgumentError(
-                    f"the feed gives the placeholder '{tensor_name(key)}' another value than its default, which is built in; expected "
-                    f"{value.tolist()}, or no value: run the graph in a TensorFlow session where it changes")
+        for key, number, dtype in defaults:
+            value = _of_dtype(feed[key], f"The placeholder '{tensor_name(key)}'", dtype)
+            is_bfloat16 = value.dtype.name == "bfloat16"
+            self._engine.check_unread_input(number, value.view(np.uint16) if is_bfloat16 else value, is_bfloat16)
         arrays = [feed[key] for key in order]
         for i, array in enumerate(arrays):
             if type(array) is not np.ndarray or array.dtype is not self._dtypes[i] or not array.flags.c_contiguous:

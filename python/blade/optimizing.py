@@ -198,11 +198,15 @@ def optimize(
     if signature and not path:
         raise InvalidArgumentError(f"the signature '{signature}' is asked for, but a GraphDef has none; name outputs instead")
     target = _target_path(path) if path else ""
+    if target and os.path.exists(target) and os.path.exists(path) and os.path.samefile(path, target):
+        raise InvalidArgumentError(
+            f"the optimized model goes to '{target}', which is the model itself, which would be lost; remove or rename '{target}'")
     options = {
         "model_name": os.path.basename(path.rstrip("/")) or "graph_def", "inputs": _list_of(inputs),
         "outputs": _list_of(outputs), "input_shapes": input_shapes, "input_ranges": input_ranges,
         "custom_ops": _list_of(custom_ops), "calib_data": len(_feeds(calib_data, "calib_data")[0]),
         "verbose": bool(verbose), "signature": signature, "output": target,
+        "original_path": path,
     }
     options = _options(optimization_level, device_type, config, **options)
     with tempfile.TemporaryDirectory(prefix="blade-") as folder:

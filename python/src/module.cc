@@ -216,21 +216,23 @@ class Engine {
     return result;
   }
 
-  // [(name, None or the default that is built in: (dtype name, shape, bytes))]
+  // [(name, dtype name of the default that is built in, or None where there is none)]
   nb::list unread_inputs() const {
     nb::list result;
     blade_tensor value;
     for (int32_t i = 0; const char* name = blade_engine_unread_input(engine_, i, &value); ++i) {
       nb::object built_in = nb::none();
-      if (value.dtype != BLADE_INVALID_DTYPE) {
-        nb::list dims;
-        for (int32_t d = 0; d < value.rank; ++d) dims.append(value.dims[d]);
-        built_in = nb::make_tuple(type_of(value.dtype).name, nb::tuple(dims),
-                                  nb::bytes(static_cast<const char*>(value.data), value.bytes));
-      }
+      if (value.dtype != BLADE_INVALID_DTYPE) built_in = nb::str(type_of(value.dtype).name);
       result.append(nb::make_tuple(name, built_in));
     }
     return result;
+  }
+
+  // NumPy hands bfloat16 over as bits only.
+  void check_unread_input(int index, const Array& array, bool is_bfloat16) const {
+    blade_tensor value = to_tensor(array);
+    if (is_bfloat16) value.dtype = BLADE_BFLOAT16;
+    check(blade_engine_check_unread_input(engine_, index, &value));
   }
 
   nb::list run(const std::vector<Array>& arrays) {
@@ -404,6 +406,7 @@ NB_MODULE(_core, m) {
       .def("describe", &Engine::describe)
       .def("input_keys", &Engine::input_keys)
       .def("unread_inputs", &Engine::unread_inputs)
+      .def("check_unread_input", &Engine::check_unread_input)
       .def("run", &Engine::run)
       .def("explain", &Engine::explain)
       .def("profile", &Engine::profile)

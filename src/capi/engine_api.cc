@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "capi/built_in_value.h"
 #include "capi/handles.h"
 #include "optimizer/load_engine.h"
 
@@ -185,6 +186,16 @@ const char* blade_engine_unread_input(const blade_engine* engine, int32_t index,
     }
   }
   return name.c_str();
+}
+blade_status blade_engine_check_unread_input(const blade_engine* engine, int32_t index, const blade_tensor* value) {
+  return guarded([&]() -> Status {
+    BLADE_RETURN_IF_ERROR(check_handle(engine, "engine"));
+    BLADE_RETURN_IF_ERROR(check_handle(value, "value"));
+    if (index < 0 || index >= static_cast<int32_t>(engine->unread.size()))
+      return blade::invalid_argument("there is no unread input " + std::to_string(index));
+    BLADE_ASSIGN_OR_RETURN(const engine::TensorRef given, blade::capi::to_tensor_ref(*value, 0));
+    return blade::capi::check_built_in_value(engine->unread[static_cast<size_t>(index)], given);
+  });
 }
 const char* blade_engine_output(const blade_engine* engine, int32_t index, blade_tensor* description) {
   return engine != nullptr ? info(engine->engine->outputs(), index, description) : nullptr;

@@ -6,6 +6,7 @@
 
 #include "base/mapped_file.h"
 #include "engine/engine_file.h"
+#include "frontends/tensorflow/assumed_values.h"
 #include "frontends/tensorflow/model_loader.h"
 #include "passes/pass.h"
 
@@ -129,6 +130,21 @@ Result<std::shared_ptr<engine::Engine>> engine_of(const tensorflow::GraphDef& gr
   return engine::Engine::create(std::move(imported.graph), std::move(decisions), options);
 }
 
+// Inputs of a signature that the engine is not fed go by their keys, too.
+void name_by_keys(const tensorflow::LoadedModel& model, std::vector<tensorflow::UnreadPlaceholder>& unread) {
+  for (size_t i = 0; i < model.input_keys.size(); ++i) {
+    const std::string& key = model.input_keys[i];
+    const auto is_named = [](const std::string& name) {
+      return [&name](const auto& one) { return one.name == name || one.name + ":0" == name; };
+    };
+    const auto found = std::find_if(unread.begin(), unread.end(), is_named(model.inputs[i]));
+    const bool is_free = std::none_of(unread.begin(), unread.end(), is_named(key)) &&
+                         std::none_of(model.inputs.begin(), model.inputs.end(),
+                                      [&](const std::string& input) { return input == key || input == key + ":0"; });
+    if (found != unread.end() && is_free) unread.push_back({key, ir::TensorPtr(found->value)});
+  }
+}
+
 }  // namespace
 
 Status strip_as_written(ir::Graph& graph) {
@@ -174,6 +190,7 @@ Result<LoadedEngine> load_engine(const std::string& path, const Wanted& wanted, 
     const auto key = std::find(model.output_keys.begin(), model.output_keys.end(), name);
     if (key != model.output_keys.end()) name = model.outputs[static_cast<size_t>(key - model.output_keys.begin())];
   }
+  import.fixed = tensorflow::assumed_values(model.graph);
   auto engine = engine_of(model.graph, import, options, &loaded.unread);
   if (!engine.ok()) return engine.status().with_context(path);
   loaded.engine = std::move(engine).value();
@@ -183,6 +200,7 @@ Result<LoadedEngine> load_engine(const std::string& path, const Wanted& wanted, 
     const auto index = static_cast<size_t>(found - model.inputs.begin());
     loaded.input_keys.push_back(index < model.input_keys.size() ? model.input_keys[index] : "");
   }
+  name_by_keys(model, loaded.unread);
   return loaded;
 }
 

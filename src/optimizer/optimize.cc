@@ -82,20 +82,17 @@ class Optimizer {
     if (!request_.model_path.empty() && !std::filesystem::exists(request_.model_path, error))
       return {};  // load() says so
     const bool directory = !request_.model_path.empty() && std::filesystem::is_directory(request_.model_path, error);
-    if (!options_.output.empty()) BLADE_RETURN_IF_ERROR(check_place(options_.output, directory));
+    std::vector<std::string> read = options_.also_read, written = options_.also_written;
+    read.insert(read.end(), options_.custom_ops.begin(), options_.custom_ops.end());
+    if (!options_.output.empty()) written.insert(written.begin(), options_.output);
+    const std::string& model = options_.original_path.empty() ? request_.model_path : options_.original_path;
+    BLADE_RETURN_IF_ERROR(check_apart(model, read, written));
+    if (!options_.output.empty()) BLADE_RETURN_IF_ERROR(check_output_place(options_.output, directory));
     for (const std::string& path : options_.also_written) {
-      if (path == options_.output) return invalid_argument("'" + path + "' is to hold two things; give each a place");
       const bool stream = std::filesystem::is_other(path, error) || std::filesystem::is_character_file(path, error);
-      if (!stream) BLADE_RETURN_IF_ERROR(check_place(path, false));
+      if (!stream) BLADE_RETURN_IF_ERROR(check_output_place(path, false));
     }
     return {};
-  }
-
-  Status check_place(const std::string& path, bool directory) const {
-    std::error_code error;
-    if (std::filesystem::equivalent(request_.model_path, path, error))
-      return invalid_argument("'" + path + "' is the model itself, which would be lost; give the output another path");
-    return check_output_place(path, directory);
   }
 
   Status load() {
@@ -526,6 +523,7 @@ class Optimizer {
     if (optimized_.empty()) {
       optimized_ = original_.view();
       report_.optimized_bytes = optimized_.size();
+      for (const auto& [name, value] : import_.fixed) report_.inputs.push_back(name);  // it is fed them as before
     }
     return OptimizeResult{std::move(optimized_), std::move(report_), request_.model_path};
   }

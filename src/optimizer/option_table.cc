@@ -30,6 +30,8 @@ constexpr OptionRow kRows[] = {
     {"signature", kText, R"("")", "which of a SavedModel's signatures; 'serving_default', or the only one, when empty"},
     {"output", kText, R"("")", "where the model will be written: whether it can be is then checked before any work"},
     {"also_written", kList, "[]", "paths of other files that will be written, checked like 'output'"},
+    {"also_read", kList, "[]", "paths of files that are read beside the model: nothing is written over them"},
+    {"original_path", kText, R"("")", "of the model, where the one given is a frozen copy of it"},
     {"model_name", kText, R"("")", "how the report calls the model"},
     {"user_config", kText, R"("")", "the config as the report shows it"},
     {"tensorflow_dir", kText, R"("")", "where libtensorflow_cc.so.2 lies"},

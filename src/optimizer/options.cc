@@ -230,6 +230,8 @@ Result<OptimizeOptions> parse_object(const json& root) {
   if (const json* v = find(root, {"model_name"})) options.model_name = v->get<std::string>();
   if (const json* v = find(root, {"output"})) options.output = v->get<std::string>();
   BLADE_RETURN_IF_ERROR(parse_strings(root, "also_written", options.also_written));
+  BLADE_RETURN_IF_ERROR(parse_strings(root, "also_read", options.also_read));
+  if (const json* v = find(root, {"original_path"})) options.original_path = v->get<std::string>();
   if (const json* v = find(root, {"signature"})) options.signature = v->get<std::string>();
   if (const json* v = find(root, {"tensorflow_dir"})) options.tensorflow_dir = v->get<std::string>();
   if (const json* v = find(root, {"op_library"})) options.op_library = v->get<std::string>();

@@ -63,6 +63,8 @@ struct OptimizeOptions {
   std::string model_name;
   std::string output;                     // where the caller will write the model; empty: not known
   std::vector<std::string> also_written;  // and where other files
+  std::vector<std::string> also_read;     // files beside the model, none of which may be written over
+  std::string original_path;              // of the model, where the one given is a frozen copy
   std::string signature;                  // of a SavedModel; empty: its default
   // Its keys and the tensors they stand for; users may name either.
   std::map<std::string, std::string> input_keys, output_keys;

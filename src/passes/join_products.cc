@@ -30,7 +30,7 @@ std::optional<int64_t> joinable_columns(const Rewriter& rewriter, const Node& no
   const auto& readers = rewriter.readers(node.outputs[0]);
   if (readers.size() == 1 && rewriter.graph().node(readers[0]).op == Op::kSplit) return std::nullopt;  // is joined
   const int64_t columns = weights->dims[attrs.transpose_b ? 0 : 1];
-  if (columns % kColumnMultiple != 0 || node.inputs.size() > 3) return std::nullopt;
+  if (weights->element_count() == 0 || columns % kColumnMultiple != 0 || node.inputs.size() > 3) return std::nullopt;
   if (node.inputs.size() == 3) {
     const ir::TensorPtr& bias = rewriter.graph().value(node.inputs[2]).constant;
     if (bias == nullptr || bias->dtype != ir::DType::kFloat32 || bias->dims != ir::Dims{columns}) return std::nullopt;

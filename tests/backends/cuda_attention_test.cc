@@ -15,6 +15,50 @@ TEST(CudaVsReference, AttentionHalf) {
   check_all(half_attention(attention_cases()));
 }
 
+// Chunks of keys of which nothing is seen, at the end, at the beginning and everywhere: what has nothing but them of a
+// query has no largest score.
+std::vector<Case> hidden_chunks() {
+  constexpr int64_t kQueries = 19, kKeys = 1100;
+  std::vector<float> seen(kQueries * kKeys);
+  for (int64_t q = 0; q < kQueries; ++q) {
+    for (int64_t k = 0; k < kKeys; ++k) {
+      const bool hidden = q % 7 == 4 || (q % 7 == 5 ? k < kKeys - 1 - q : k > q);
+      seen[static_cast<size_t>(q * kKeys + k)] = hidden ? -std::numeric_limits<float>::infinity() : 0.0f;
+    }
+  }
+  std::vector<Case> cases;
+  for (const bool replaces : {false, true}) {
+    cases.push_back(attention_case({1, 2, kQueries, kKeys, 64, 64, {}, replaces}, true));
+    cases.back().name += "_hidden";
+    cases.back().inputs.push_back(tensor<float>(ir::DType::kFloat32, {kQueries, kKeys}, seen));
+  }
+  return cases;
+}
+
+TEST(CudaVsReference, AttentionWithHiddenChunks) {
+  check_all(hidden_chunks());
+  check_all(half_attention(hidden_chunks()));
+  check_all(in_half(hidden_chunks()));  // the mask, too
+}
+
+TEST(CudaAttention, NotOfMoreBlocksThanALaunchTakes) {
+  const auto& card = cuda_device();
+  if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();
+  const Case c = attention_case({1, 1, 1, 1100, 1, 1, {}}, false);
+  const auto want = run_reference(c);
+  ASSERT_TRUE(want.ok());
+  const CaseGraph made = make_graph(c);
+  KernelRequest request = make_request(c, made.graph.node(made.node), *want, 1);
+  request.device = *card;
+  request.inputs[0].dims[0] = request.outputs[0].dims[0] = int64_t{1} << 28;
+  for (const KernelEntry& row : (*card)->kernels()) {
+    if (row.op != ir::Op::kAttention || request.device->info().capability < 90) continue;
+    const bool is_eighth = std::string(row.name) == "cuda.attention.rows16_split8";
+    const bool is_wide = std::string(row.name) == "cuda.attention.rows128";  // of float16 alone
+    EXPECT_EQ(row.supports(request).ok, !is_eighth && !is_wide) << row.name;
+  }
+}
+
 TEST(CudaAttention, NotOverMoreBatchDimsThanItKeeps) {
   const auto& card = cuda_device();
   if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();

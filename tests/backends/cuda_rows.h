@@ -5,6 +5,7 @@
 #include <array>
 #include <atomic>
 #include <iostream>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -174,6 +175,7 @@ inline void check_kernel(Device& device, const KernelEntry& row, const KernelReq
 struct PairCase {
   Case first, second;
   size_t input = 0;
+  std::optional<bool> is_taken = std::nullopt;  // by a row; without: not looked at
 };
 
 inline void check_pairs(const std::vector<PairCase>& pairs) {
@@ -204,10 +206,14 @@ inline void check_pairs(const std::vector<PairCase>& pairs) {
       if (k != pair.input) inputs.push_back(pair.second.inputs[k]);
     }
     PackCache packs;  // rows pack alike what they name alike
+    bool is_taken = false;
     for (const KernelEntry& row : (*card)->fused_kernels()) {
-      if (row.op == pair.second.op) check_kernel(**card, row, request, pair.second, inputs, *want, packs);
+      if (row.op != pair.second.op) continue;
+      is_taken = is_taken || row.supports(request).ok;
+      check_kernel(**card, row, request, pair.second, inputs, *want, packs);
       if (::testing::Test::HasFatalFailure()) return;
     }
+    EXPECT_EQ(is_taken, pair.is_taken.value_or(is_taken)) << pair.second.name << " of " << pair.first.name;
   }
 }
 

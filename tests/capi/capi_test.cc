@@ -90,6 +90,14 @@ TEST(CapiUnreadInputs, NamesPlaceholdersWithTheirBuiltInValues) {
   EXPECT_EQ(value.rank, 0);
   EXPECT_EQ(*static_cast<const float*>(value.data), 0.5F);
   EXPECT_EQ(blade_engine_unread_input(engine, 2, &value), nullptr);
+  EXPECT_EQ(blade_engine_check_unread_input(engine, 1, &value), BLADE_OK);
+  float other = 0.25F;
+  value.data = &other;
+  EXPECT_EQ(blade_engine_check_unread_input(engine, 1, &value), BLADE_INVALID_ARGUMENT);
+  EXPECT_NE(std::string(blade_last_error()).find("expected 0.5 (float32 [])"), std::string::npos);
+  EXPECT_EQ(blade_engine_check_unread_input(engine, 0, &value), BLADE_OK) << "no output needs the labels";
+  EXPECT_EQ(blade_engine_check_unread_input(engine, 2, &value), BLADE_INVALID_ARGUMENT);
+  EXPECT_EQ(blade_engine_check_unread_input(engine, 1, nullptr), BLADE_INVALID_ARGUMENT);
   blade_engine_free(engine);
 }
 

@@ -15,13 +15,26 @@ passes::PassOptions on_gpu() {
 
 using Id = GraphBuilder::Id;
 
+enum class Weights { kByDepth, kByChannel };
+
 struct Products : ::testing::Test {
   GraphBuilder b;
   Id x = b.input("x", {-1, 4});
+  float made = 0;
 
-  Id product(Id of, int64_t columns, bool by_channel = false) {
-    return b.matmul(of, b.constant<float>(by_channel ? ir::Dims{columns, 4} : ir::Dims{4, columns}, ramp(4 * columns)),
-                    false, by_channel);
+  // Each with weights of its own, so that parts that change places are noticed.
+  Id product(Id of, int64_t columns, Weights weights = Weights::kByDepth, bool has_bias = false, int64_t depth = 4) {
+    ++made;
+    const bool by_channel = weights == Weights::kByChannel;
+    const ir::Dims dims = by_channel ? ir::Dims{columns, depth} : ir::Dims{depth, columns};
+    std::vector<Id> inputs = {of, b.constant<float>(dims, ramp(depth * columns, -made, made))};
+    ir::MatMulAttrs attrs{false, by_channel, {}};
+    if (has_bias) {
+      inputs.push_back(b.constant<float>({columns}, ramp(columns, 0, 10 * made)));
+      attrs.epilogue.num_inputs = 2;
+      attrs.epilogue.code = {{P::kAdd, 0, 1, -1, 0, 0}};
+    }
+    return b.op(Op::kMatMul, std::move(inputs), std::move(attrs));
   }
   // Products after the pass, of `count` before.
   int left_of(const std::vector<Id>& products, const passes::PassOptions& options = on_gpu()) {
@@ -33,13 +46,44 @@ struct Products : ::testing::Test {
 };
 
 TEST_F(Products, OfTheSameRowsAreOne) { EXPECT_EQ(left_of({product(x, 128), product(x, 128), product(x, 128)}), 1); }
-TEST_F(Products, WithWeightsByChannel) { EXPECT_EQ(left_of({product(x, 128, true), product(x, 128, true)}), 1); }
+TEST_F(Products, WithWeightsByChannel) {
+  EXPECT_EQ(left_of({product(x, 128, Weights::kByChannel), product(x, 128, Weights::kByChannel)}), 1);
+}
+TEST_F(Products, WithBias) {
+  EXPECT_EQ(left_of({product(x, 256, Weights::kByDepth, true), product(x, 256, Weights::kByDepth, true)}), 1);
+}
+TEST_F(Products, WithWeightsByChannelAndBias) {
+  const auto biased = [&] { return product(x, 128, Weights::kByChannel, true); };
+  EXPECT_EQ(left_of({biased(), biased(), biased()}), 1);
+}
+TEST_F(Products, OfRowsInBatches) {
+  for (const Weights weights : {Weights::kByDepth, Weights::kByChannel}) {
+    const Id batches = b.input("batches", {-1, 5, 4});
+    EXPECT_EQ(left_of({product(batches, 128, weights, true), product(batches, 128, weights, true)}), 1);
+  }
+}
+TEST_F(Products, WithAndWithoutBiasStay) {
+  EXPECT_EQ(left_of({product(x, 128), product(x, 128, Weights::kByDepth, true)}), 2);
+}
+TEST_F(Products, ThatAreOutputsStay) {
+  const Id first = product(x, 128), second = product(x, 128);
+  b.output(first);
+  EXPECT_EQ(left_of({first, second}), 2);
+}
+TEST_F(Products, OfNothingStay) {
+  for (const Weights weights : {Weights::kByDepth, Weights::kByChannel}) {
+    const Id nothing = b.input("nothing", {-1, 0});
+    EXPECT_EQ(left_of({product(nothing, 128, weights, false, 0), product(nothing, 128, weights, false, 0)}), 2);
+    const Id rows = b.input("rows", {-1, 4});
+    EXPECT_EQ(left_of({product(rows, 0, weights), product(rows, 0, weights)}), 2);
+  }
+}
 TEST_F(Products, MoreThanAKernelStoresAreTwo) {
   EXPECT_EQ(left_of({product(x, 128), product(x, 128), product(x, 128), product(x, 128), product(x, 128)}), 2);
 }
 TEST_F(Products, OfOtherRowsStay) { EXPECT_EQ(left_of({product(x, 128), product(b.relu(x), 128)}), 2); }
 TEST_F(Products, OfOtherWidthsStay) { EXPECT_EQ(left_of({product(x, 128), product(x, 256)}), 2); }
-TEST_F(Products, OfOtherLayoutsStay) { EXPECT_EQ(left_of({product(x, 128), product(x, 128, true)}), 2); }
+TEST_F(Products, OfOtherLayoutsStay) { EXPECT_EQ(left_of({product(x, 128), product(x, 128, Weights::kByChannel)}), 2); }
 TEST_F(Products, OfColumnsThatNoTileDividesStay) { EXPECT_EQ(left_of({product(x, 96), product(x, 96)}), 2); }
 TEST_F(Products, StayOnACpu) { EXPECT_EQ(left_of({product(x, 128), product(x, 128)}, {}), 2); }
 

@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sysconfig
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -178,21 +180,133 @@ def test_verbose_tells_the_steps(model, tmp_path):
     assert "TfFoldConstants: " in done.stderr and "BladeCpuEngine: " in done.stderr
 
 
+def read_terminal(terminal, told):
+    """Adds to `told` what is written there, until the end."""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while more := os.read(terminal, 1 << 16):
+            told += more
+
+
+@contextlib.contextmanager
+def on_a_terminal(arguments, stdout, **options):
+    """(process, what it told so far) of the command with stderr on a terminal, both complete at the end."""
+    terminal, stderr = pty.openpty()
+    told = bytearray()
+    command = [blade_command(), *map(str, arguments)]
+    with open(stdout, "wb") as out, subprocess.Popen(command, stdout=out, stderr=stderr, **options) as process:
+        os.close(stderr)
+        reader = threading.Thread(target=read_terminal, args=(terminal, told))
+        reader.start()
+        try:
+            yield process, told
+            process.wait(120)
+        finally:
+            process.kill()
+            reader.join(30)
+    os.close(terminal)
+
+
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_a_bar_on_a_terminal(model, tmp_path):
     """And Ctrl-C, told there."""
-    terminal, stderr = pty.openpty()
-    command = [blade_command(), "optimize", model, "-o", tmp_path / "fast.pb", "--config", '{"tuning": {"time_limit_s": 1}}']
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
-        os.close(stderr)
-        told = os.read(terminal, 1 << 16)
+    arguments = ["optimize", model, "-o", tmp_path / "fast.pb", "--config", '{"tuning": {"time_limit_s": 1}}']
+    with on_a_terminal(arguments, tmp_path / "report") as (process, told):
+        wait_until(lambda: told)
         process.send_signal(signal.SIGINT)
-        with contextlib.suppress(OSError):  # the end of a terminal
-            while more := os.read(terminal, 1 << 16):
-                told += more
-        report = json.loads(process.stdout.read())
-    os.close(terminal)
-    assert process.returncode == 0 and "stopped by the user" in report["diagnosis"]["message"]
+    assert process.returncode == 0
+    assert "stopped by the user" in json.loads((tmp_path / "report").read_text())["diagnosis"]["message"]
     assert b"[#" in told and b"100%" in told and b"[Progress]" not in told and b"press Ctrl-C again" in told
+    assert b" 0 s left" not in told
+
+
+def test_what_is_no_bar_on_a_terminal(model, tmp_path):
+    config = '{"tuning": {"time_limit_s": 1}}'
+    with on_a_terminal(["optimize", model, "--verbose", "-o", tmp_path / "fast.pb", "--config", config], os.devnull) as (_, told):
+        pass
+    assert b"[#" not in told and b"[Progress] 10%" in told
+    with on_a_terminal(["optimize", model, "-o", model], os.devnull) as (_, told):
+        pass
+    assert told.startswith(b"blade: ")
+
+
+@pytest.fixture(scope="module")
+def variable_model(tmp_path_factory):
+    """A SavedModel whose weights are variables."""
+    import tensorflow as tf
+
+    net = tf.Module()
+    net.w = tf.Variable(np.eye(64, dtype=np.float32))
+    net.f = tf.function(lambda x: {"y": tf.nn.relu(tf.matmul(x, net.w))}, input_signature=[tf.TensorSpec([None, 64], name="x")])
+    path = tmp_path_factory.mktemp("variables") / "model"
+    tf.saved_model.save(net, str(path), signatures=net.f)
+    return path
+
+
+@pytest.mark.parametrize("while_freezing", [True, False])
+def test_ctrl_c_leaves_no_frozen_copy(variable_model, tmp_path, while_freezing):
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    arguments = ["optimize", variable_model, "-o", tmp_path / "fast", "--config", '{"tuning": {"time_limit_s": 60}}']
+    with on_a_terminal(arguments, os.devnull, env={**os.environ, "TMPDIR": str(folder)}) as (process, told):
+        wait_until(lambda: any(folder.iterdir()))
+        if while_freezing:
+            time.sleep(0.2)
+        else:
+            wait_until(lambda: b"% " in told)
+            process.send_signal(signal.SIGINT)
+            wait_until(lambda: b"press Ctrl-C again" in told)
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == 130 and list(folder.iterdir()) == []
+
+
+LOST = ", which would be lost; give the output another path"
+
+
+@pytest.mark.parametrize("arguments,words", [
+    (["net.pb", "-o", "q.pb", "--report", "./q.pb"], "'./q.pb' is to hold two things"),
+    (["net.pb", "-o", "q.pb", "--report", "r.x", "--html", "r.x"], "'r.x' is to hold two things"),
+    (["net.pb", "-o", "q.pb", "--report", "to_r.x", "--html", "r.x"], "'r.x' is to hold two things"),
+    (["net.pb", "-o", "q.pb", "--data", "d.npz", "--report", "./d.npz"], "'./d.npz' is 'd.npz', which is read" + LOST),
+    (["net.pb", "-o", "q.pb", "--input", "x=x.npy", "--html", "x.npy"], "'x.npy' is 'x.npy', which is read" + LOST),
+    (["net.pb", "-o", "cfg.json", "--config", "cfg.json"], "'cfg.json' is 'cfg.json', which is read" + LOST),
+    (["net.pb", "-o", "link.pb"], "'link.pb' is the model itself" + LOST),
+    (["SM", "-o", "q", "--report", "SM/saved_model.pb"], "'SM/saved_model.pb' lies inside the model itself" + LOST),
+    (["SM", "-o", "SM/new"], "'SM/new' lies inside the model itself" + LOST),
+    (["SM", "-o", "SM/"], "'SM/' is the model itself" + LOST),
+])
+def test_nothing_that_is_read_is_written_over(model, variable_model, tmp_path, arguments, words):
+    shutil.copy(model, tmp_path / "net.pb")
+    os.link(tmp_path / "net.pb", tmp_path / "link.pb")
+    shutil.copytree(variable_model, tmp_path / "SM")
+    np.savez(tmp_path / "d.npz", **{"x": tiny_models.image()["x:0"]})
+    np.save(tmp_path / "x.npy", tiny_models.image()["x:0"])
+    (tmp_path / "cfg.json").write_text('{"tuning": {"time_limit_s": 1}}')
+    (tmp_path / "to_r.x").symlink_to("r.x")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    done = subprocess.run([blade_command(), "optimize", *arguments], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 2 and words in done.stderr, done.stderr
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_default_that_is_built_in_may_be_fed(tmp_path):
+    tf = tiny_models.tf
+    with tf.Graph().as_default() as graph:
+        d = tf.placeholder_with_default(tf.constant(3), [], name="d")
+        tf.add(tf.placeholder(tf.int32, [2], name="x"), d, name="y")
+    path = tiny_models.write(graph.as_graph_def(), tmp_path / "net.pb")
+    for value in (3, 4):
+        np.save(tmp_path / f"{value}.npy", np.int32(value))
+    row, = json.loads(run("run", path, "--input", f"d={tmp_path / '3.npy'}", "--json").stdout)
+    assert row["shape"] == [2]
+    refused = run("run", path, "--input", f"d={tmp_path / '4.npy'}", code=2).stderr
+    assert "the placeholder 'd' another value than its default, which is built in; expected 3 (int32 [])" in refused
+    assert "--shape names 'd'" in run("run", path, "--shape", "d=2", code=2).stderr
 
 
 def test_generated_data_of_every_float(tmp_path):

@@ -206,6 +206,13 @@ def test_missing_model():
         optimize("/no/such.pb")
 
 
+def test_the_model_under_the_name_of_its_result_is_kept(tmp_path):
+    path = tiny_models.write(tiny_models.conv_net(), tmp_path / "net.pb")
+    (tmp_path / "net.blade.pb").symlink_to(path)
+    with pytest.raises(blade.BladeError, match="net.blade.pb', which is the model itself.*; remove or rename '.*net.blade.pb'$"):
+        blade.optimize(str(path), "o1", "cpu")
+
+
 def test_unwritable_output(tmp_path, capfd):
     path = tmp_path / "net.pb"
     tiny_models.write(tiny_models.conv_net(), path)

@@ -1,4 +1,7 @@
 """Placeholders that say whether a model is being trained, and the dropout behind them: random ops stay in TensorFlow."""
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
@@ -82,7 +85,41 @@ def test_the_engine_is_built_for_the_value_of_all_test_data(conditionals, switch
     assert not np.array_equal(first, second), "dropout is random"
     assert after["engine_runs"] == before["engine_runs"] + 1 and after["fallback_runs"] == before["fallback_runs"] + 2
     engine = blade.Engine(tiny_models.write(optimized, tmp_path / "optimized.pb"), outputs=["y"])
-    np.testing.assert_allclose(engine.run(feed)["y"], want, rtol=1e-5)
+    assert [info.name for info in engine.inputs] == report.interface["inputs"] == ["x"]
+    for one in ({"x": X}, feed, {"x": X, "training": False}):
+        np.testing.assert_allclose(engine.run(one)["y"], want, rtol=1e-5)
+    with pytest.raises(ValueError, match="'training' another value than its default, which is built in; expected False"):
+        engine.run({**feed, "training:0": True})
+
+
+def test_a_switch_goes_by_its_key_in_a_signature(tmp_path):
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        tf.import_graph_def(dropout_net(plain), name="")
+        keys = {"image": graph.get_tensor_by_name("x:0"), "is_training": graph.get_tensor_by_name("training:0")}
+        tf.saved_model.simple_save(session, str(tmp_path / "model"), keys, {"y": graph.get_tensor_by_name("y:0")})
+    feed = {"image": X, "is_training": np.bool_(False)}
+    config = blade.Config()
+    config.tuning.time_limit_s = 1
+    config.tuning.disable_perf_check = True
+    path, _, report = blade.optimize(str(tmp_path / "model"), "o1", "cpu", config=config, test_data=[feed])
+    assert report.interface["inputs"] == ["x"]
+    engine = blade.Engine(path)
+    assert [info.name for info in engine.inputs] == ["x"]
+    want = tiny_models.run(dropout_net(plain), {"x:0": X, "training:0": False}, "y:0")
+    for one in (feed, {"image": X}, {"x": X, "training:0": False}):
+        np.testing.assert_allclose(list(engine.run(one).values())[0], want, rtol=1e-5)
+    with pytest.raises(ValueError, match="another value than its default"):
+        engine.run({**feed, "is_training": True})
+
+
+def test_where_the_original_is_given_back_a_switch_is_an_input():
+    config = blade.Config()
+    config.tuning.time_limit_s = 1
+    config.accuracy.rtol = config.accuracy.atol = 0
+    feed = {"x:0": X, "training:0": np.bool_(False)}
+    optimized, _, report = blade.optimize(dropout_net(plain), "o1", "cpu", config=config, outputs=["y"], test_data=[feed])
+    kept = any(node.op == "BladeInProfile" for node in optimized.node)
+    assert report.interface["inputs"] == (["x"] if kept else ["x", "training"])
 
 
 def test_a_switch_that_test_data_turns_is_an_input(conditionals):
@@ -212,7 +249,57 @@ def test_a_default_that_constants_make_may_be_fed(tmp_path):
     assert [info.name for info in engine.inputs] == ["x"]
     for feed in ({"x": X}, {"x": X, "three": np.float32(3)}):
         np.testing.assert_allclose(engine.run(feed)["y"], X * 3 + X.sum(), rtol=1e-5)
-    with pytest.raises(ValueError, match=r"'three' another value than its default, which is built in; expected 3.0"):
+    with pytest.raises(ValueError, match=r"'three' another value than its default, which is built in; expected 3 "):
         engine.run({"x": X, "three": np.float32(2)})
     with pytest.raises(ValueError, match=r"unknown \['total'\]"):
         engine.run({"x": X, "total": np.float32(0)})
+
+
+def adder(dtype, default):
+    """'x' [2] + a placeholder 'd' with a default -> 'y' float32."""
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [2], name="x")
+        d = tf.placeholder_with_default(tf.constant(default, dtype), np.shape(default), name="d")
+        tf.add(x, tf.reduce_sum(tf.cast(d, tf.float32)), name="y")
+        return graph.as_graph_def()
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("dtype,default,same,others,said", [
+    (tf.int32, 3, [3, 3.0, np.int64(3)], [4, 3.5, [3], NAN], r"3 \(int32 \[\]\)"),
+    (tf.float32, [NAN, 1], [[NAN, 1], np.array([-NAN, 1.0])], [[NAN, NAN], [NAN, 2]], r"\[nan, 1\] \(float32 \[2\]\)"),
+    (tf.float64, 0.1, [0.1], [0.2], r"0\.1 \(float64 \[\]\)"),
+    (tf.float16, [0.0, 2], [[0, 2], [-0.0, 2]], [[0, 1]], r"\[0, 2\] \(float16 \[2\]\)"),
+    (tf.float32, np.arange(3000.0).reshape(1000, 3), [np.arange(3000).reshape(1000, 3)], [1],
+     r"\[0, 1, 2, 3, 4, 5, 6, 7, \.\.\.\] \(float32 \[1000, 3\]\)"),
+])
+def test_a_built_in_default_may_be_fed_and_no_other_value(dtype, default, same, others, said, tmp_path):
+    engine = blade.Engine(tiny_models.write(adder(dtype, default), tmp_path / "model.pb"), outputs=["y"])
+    x = np.zeros(2, np.float32)
+    for value in same:
+        engine.run({"x": x, "d": value})
+    for value in others:
+        with pytest.raises(ValueError, match=f"the placeholder 'd' .*its default, which is built in; expected {said}, or no value") as error:
+            engine.run({"x": x, "d": np.asarray(value)})
+        assert len(str(error.value)) < 400
+
+
+def test_a_bfloat16_default_without_ml_dtypes(tmp_path):
+    path = tiny_models.write(adder(tf.bfloat16, 3), tmp_path / "model.pb")
+    code = f"""
+import sys, numpy, blade
+engine = blade.Engine({str(path)!r}, outputs=["y"])
+print(engine.run({{"x": numpy.ones(2, numpy.float32)}})["y"])
+try:
+    engine.run({{"x": numpy.ones(2, numpy.float32), "d": numpy.float32(3)}})
+except ValueError as error:
+    print(error)
+assert "ml_dtypes" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("[4. 4.]") and "expected 3 (bfloat16 [])" in done.stdout
+    engine = blade.Engine(path, outputs=["y"])  # TensorFlow has brought ml_dtypes here
+    engine.run({"x": np.ones(2, np.float32), "d": np.asarray(3, tf.bfloat16.as_numpy_dtype)})

@@ -82,23 +82,43 @@ std::string input_names(const Engine& engine) {
   return names.empty() ? "none" : names;
 }
 
-// A placeholder that a session could be fed, and no output needs.
-bool is_unread(const Engine& engine, const std::string& name) {
+// The number of a placeholder that a session could be fed and the engine is not, and whether a default is built in; or
+// -1.
+std::pair<int32_t, bool> find_unread(const Engine& engine, const std::string& name) {
   blade_tensor value;
   for (int32_t i = 0; const char* unread = blade_engine_unread_input(engine.get(), i, &value); ++i) {
-    if (name == unread) return value.dtype == BLADE_INVALID_DTYPE;
+    if (name == unread) return {i, value.dtype != BLADE_INVALID_DTYPE};
   }
-  return false;
+  return {-1, false};
+}
+
+bool is_input(const Engine& engine, const std::string& name) {
+  const std::vector<Engine::Info> infos = engine.inputs();
+  return std::any_of(infos.begin(), infos.end(),
+                     [&](const Engine::Info& info) { return node_name(info.name) == name; });
 }
 
 // An option that names no input is a slip of the user's, not something to leave out.
-void check_names(const Engine& engine, const std::vector<std::string>& names, const std::string& option) {
+[[noreturn]] void refuse_name(const Engine& engine, const std::string& name, const std::string& option) {
+  throw Error(BLADE_INVALID_ARGUMENT,
+              option + " names '" + name + "', which is no input of the model; its inputs are " + input_names(engine));
+}
+
+void check_data(const Engine& engine, const std::vector<Array>& arrays) {
+  for (const Array& array : arrays) {
+    if (is_input(engine, array.name)) continue;
+    const auto [number, has_default] = find_unread(engine, array.name);
+    if (number < 0) refuse_name(engine, array.name, "the data");
+    const blade_tensor value = array.tensor();
+    if (has_default) check(blade_engine_check_unread_input(engine.get(), number, &value));
+  }
+}
+
+void check_shaped(const Engine& engine, const std::vector<std::string>& names) {
   for (const std::string& name : names) {
-    const auto is_it = [&](const Engine::Info& info) { return node_name(info.name) == name; };
-    const std::vector<Engine::Info> infos = engine.inputs();
-    if (std::any_of(infos.begin(), infos.end(), is_it) || is_unread(engine, name)) continue;
-    throw Error(BLADE_INVALID_ARGUMENT, option + " names '" + name +
-                                            "', which is no input of the model; its inputs are " + input_names(engine));
+    if (is_input(engine, name)) continue;
+    const auto [number, has_default] = find_unread(engine, name);
+    if (number < 0 || has_default) refuse_name(engine, name, "--shape");
   }
 }
 
@@ -191,6 +211,12 @@ void FeedOptions::add_to(CLI::App& app) {
       ->allow_extra_args(false);
 }
 
+std::vector<std::string> feed_files(const FeedOptions& options) {
+  std::vector<std::string> files = options.data;
+  for (const std::string& text : options.inputs) files.push_back(split_assignment(text, "NAME=FILE.npy").second);
+  return files;
+}
+
 std::vector<Array> load_feed_files(const FeedOptions& options) {
   std::vector<Array> arrays;
   for (const std::string& path : options.data) {
@@ -223,8 +249,8 @@ std::vector<Array> make_feed(const Engine& engine, const FeedOptions& options) {
   const auto shapes = parse_shapes(options);
   std::vector<std::string> given = names_of(files, &Array::name);
   const std::vector<std::string> shaped = names_of(shapes, &NamedShape::first);
-  check_names(engine, given, "the data");
-  check_names(engine, shaped, "--shape");
+  check_data(engine, files);
+  check_shaped(engine, shaped);
   given.insert(given.end(), shaped.begin(), shaped.end());
   refuse_repeated(given, "files and --shape give what is fed");
   for (const Engine::Info& info : engine.inputs()) {

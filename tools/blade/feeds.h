@@ -53,6 +53,8 @@ using NamedShape = std::pair<std::string, std::vector<int64_t>>;
 std::vector<NamedShape> parse_shapes(const FeedOptions& options);
 
 // Arrays by name, as --data and --input give them (for optimizing, before any engine exists).
+// The files that they come from.
+std::vector<std::string> feed_files(const FeedOptions& options);
 std::vector<Array> load_feed_files(const FeedOptions& options);
 
 }  // namespace blade::command

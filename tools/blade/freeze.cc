@@ -1,10 +1,13 @@
 // Runs `python3 -m blade.freeze`.
 #include "freeze.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <csignal>
 #include <filesystem>
 #include <vector>
 
@@ -16,6 +19,28 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// For the handler of Ctrl-C, which may call little. 0: no program runs.
+volatile pid_t running = 0;
+const char* volatile folder_to_remove = nullptr;
+
+void wait_for(pid_t child) {
+  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) continue;
+}
+
+void remove_and_exit(int) {
+  if (running > 0) {  // nothing is written there afterwards
+    ::kill(running, SIGKILL);
+    wait_for(running);
+  }
+  const pid_t child = ::_Fork();
+  if (child == 0) {
+    ::execl("/bin/rm", "rm", "-rf", "--", folder_to_remove, static_cast<char*>(nullptr));
+    ::_exit(127);
+  }
+  if (child > 0) wait_for(child);
+  ::_exit(130);
+}
+
 // The exit code of the program `words`; 127 where it cannot be started.
 int run_program(std::vector<std::string> words) {
   std::vector<char*> arguments;
@@ -23,13 +48,16 @@ int run_program(std::vector<std::string> words) {
   arguments.push_back(nullptr);
   const pid_t child = ::fork();
   if (child == 0) {
+    std::signal(SIGINT, SIG_DFL);
     ::dup2(STDERR_FILENO, STDOUT_FILENO);  // stdout is for the report
     ::execvp(arguments[0], arguments.data());
     ::_exit(127);
   }
+  running = child;
   int state = 0;
-  if (child < 0 || ::waitpid(child, &state, 0) != child || !WIFEXITED(state)) return 127;
-  return WEXITSTATUS(state);
+  const bool ended = child > 0 && ::waitpid(child, &state, 0) == child && WIFEXITED(state);
+  running = 0;
+  return ended ? WEXITSTATUS(state) : 127;
 }
 
 }  // namespace
@@ -46,20 +74,23 @@ FrozenCopy::FrozenCopy(const std::string& model, const std::string& signature) {
   if (::mkdtemp(folder.data()) == nullptr)
     throw Error(BLADE_RESOURCE_EXHAUSTED, "no folder can be made in '" + fs::temp_directory_path().string() + "'");
   folder_ = folder;
+  folder_to_remove = folder_.c_str();
+  previous_ = std::signal(SIGINT, remove_and_exit);
   std::vector<std::string> words = {find_python(), "-m", "blade.freeze", model, path()};
   if (!signature.empty()) words.push_back(signature);
   const int code = run_program(std::move(words));
   if (code == 0) return;
-  fs::remove_all(folder_);
+  remove();
   const std::string what = "the SavedModel '" + model + "' keeps its weights in variables, and '" + find_python();
   if (code == 127)
     throw Error(BLADE_UNAVAILABLE, what + "' cannot be started to freeze it; install Python with TensorFlow and Blade");
   throw Error(BLADE_UNAVAILABLE, what + " -m blade.freeze' could not freeze it, for the reason above");
 }
 
-FrozenCopy::~FrozenCopy() {
+void FrozenCopy::remove() {
   std::error_code error;
   fs::remove_all(folder_, error);
+  std::signal(SIGINT, previous_);
 }
 
 }  // namespace blade::command

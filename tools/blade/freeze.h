@@ -7,17 +7,20 @@
 
 namespace blade::command {
 
-// A frozen copy of a SavedModel, removed at the end.
+// A frozen copy of a SavedModel, removed at the end, and where Ctrl-C ends the process. There may be one at a time.
 class FrozenCopy {
  public:
   FrozenCopy(const std::string& model, const std::string& signature);
-  ~FrozenCopy();
+  ~FrozenCopy() { remove(); }
   FrozenCopy(const FrozenCopy&) = delete;
   FrozenCopy& operator=(const FrozenCopy&) = delete;
   std::string path() const { return folder_ + "/frozen"; }
 
  private:
+  void remove();
+
   std::string folder_;
+  void (*previous_)(int);  // what Ctrl-C did
 };
 
 // Whether a directory holds variables or asset files that are not in its graph.

@@ -25,7 +25,7 @@ struct DeleteResult {
 };
 
 struct Options {
-  std::string model, model_name, output, signature, level = "o1", device = "cpu", config, report, html;
+  std::string model, model_name, original_path, output, signature, level = "o1", device = "cpu", config, report, html;
   std::vector<std::string> inputs, outputs, input_shapes, input_ranges, custom_ops;
   int threads = 0;
   bool verbose = false;
@@ -61,12 +61,15 @@ std::vector<std::string> shapes_in_order(const Options& options) {
 }
 
 // --config: the JSON object itself, or the file that holds it.
+bool is_inline(const std::string& config) {
+  const size_t first = config.find_first_not_of(" \n\t");
+  return first != std::string::npos && config[first] == '{';
+}
+
 json config_of(const Options& options) {
   if (options.config.empty()) return json::object();
-  const bool inline_text = options.config.find_first_not_of(" \n\t") != std::string::npos &&
-                           options.config[options.config.find_first_not_of(" \n\t")] == '{';
   json config;
-  if (inline_text) {
+  if (is_inline(options.config)) {
     config = json::parse(options.config, nullptr, false);
   } else {
     std::ifstream file(options.config);
@@ -88,6 +91,8 @@ std::string options_json(const Options& options) {
   json root = {{"model_name", options.model_name},
                {"output", options.output},
                {"also_written", json::array()},
+               {"also_read", feed_files(options.feed)},
+               {"original_path", options.original_path},
                {"verbose", options.verbose},
                {"optimization_level", options.level},
                {"device_type", options.device},
@@ -98,6 +103,7 @@ std::string options_json(const Options& options) {
   for (const std::string& path : {options.report, options.html}) {
     if (!path.empty()) root["also_written"].push_back(path);
   }
+  if (!options.config.empty() && !is_inline(options.config)) root["also_read"].push_back(options.config);
   if (!options.signature.empty()) root["signature"] = options.signature;
   if (!options.inputs.empty()) root["inputs"] = options.inputs;
   if (!options.outputs.empty()) root["outputs"] = options.outputs;
@@ -130,8 +136,8 @@ std::string last_part(std::string path) {
   return path.substr(path.rfind('/') + 1);
 }
 
-std::unique_ptr<blade_optimize_result, DeleteResult> optimized(blade_optimize_request request) {
-  Progress progress;
+std::unique_ptr<blade_optimize_result, DeleteResult> optimized(blade_optimize_request request, bool verbose) {
+  Progress progress(/*may_draw=*/!verbose);  // lines of the log would stick to a bar
   request.progress = Progress::show;
   request.progress_arg = &progress;
   blade_optimize_result* result = nullptr;
@@ -141,6 +147,7 @@ std::unique_ptr<blade_optimize_result, DeleteResult> optimized(blade_optimize_re
 
 void run(Options options) {
   options.model_name = last_part(options.model);
+  options.original_path = options.model;
   std::optional<FrozenCopy> frozen;
   if (must_be_frozen(options.model)) options.model = frozen.emplace(options.model, options.signature).path();
   const std::vector<Array> arrays = load_feed_files(options.feed);
@@ -158,7 +165,7 @@ void run(Options options) {
   request.options_json = json_options.c_str();
   request.test_data = &feed;
   request.num_test_data = arrays.empty() ? 0 : 1;
-  const auto result = optimized(request);
+  const auto result = optimized(request, options.verbose);
   check(blade_optimize_write(result.get(), options.output.c_str()));
   if (!options.report.empty()) write_text(options.report, blade_optimize_report(result.get()));
   if (!options.html.empty()) write_text(options.html, blade_optimize_report_html(result.get()));

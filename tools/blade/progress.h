@@ -6,10 +6,11 @@
 
 namespace blade::command {
 
-// There may be one at a time: it takes Ctrl-C for the time it lives. Pressed twice it ends the process.
+// There may be one at a time: it takes Ctrl-C for the time it lives. Pressed twice it does what it did before, and
+// ends the process.
 class Progress {
  public:
-  Progress();
+  explicit Progress(bool may_draw);  // false: lines on a terminal, too
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -18,10 +19,10 @@ class Progress {
   static int32_t show(void* self, int32_t percent, const char* phase);
 
  private:
-  void draw_bar(int32_t percent, const char* phase) const;
+  void draw_bar(int32_t percent, const char* phase);
 
-  void (*const previous_)(int);  // what Ctrl-C did
-  const bool on_terminal_;
+  const bool draws_;
+  bool drawn_ = false;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 

@@ -1,5 +1,6 @@
 // Rows of attention: scores, softmax and weighted values in one launch, operands read and written where they lie.
 #include <algorithm>
+#include <limits>
 
 #include "backends/cuda/kernel_families.h"
 #include "backends/cuda/kernel_support.h"
@@ -54,13 +55,22 @@ AttentionProblem attention_problem(const KernelRequest& request) {
   return p;
 }
 
+// Chunks of keys that one of the blocks has that divide them, at most.
+int64_t attention_chunks(const AttentionProblem& p, const AttentionVariant& variant, int split_log2) {
+  return ceil_div(ceil_div(p.v.rows(), int64_t{variant.keys}), int64_t{1} << split_log2);
+}
+
+int64_t attention_blocks(const AttentionProblem& p, int rows, int split_log2) {
+  return p.items() * ceil_div(p.out.rows(), int64_t{rows}) << split_log2;
+}
+
 // Stages of keys for which there is room; 0: not for one.
-int attention_stages(const AttentionProblem& p, const AttentionVariant& variant, const DeviceInfo& card) {
+int attention_stages(const AttentionProblem& p, const AttentionVariant& variant, int split_log2,
+                     const DeviceInfo& card) {
   const auto room = static_cast<int64_t>(card.shared_bytes_per_block);
   if (variant.sum_bytes > room) return 0;
-  const int64_t chunks = ceil_div(p.v.rows(), int64_t{variant.keys});
-  return static_cast<int>(
-      std::min(std::min<int64_t>(2, chunks), std::max<int64_t>(0, room - variant.query_bytes) / variant.stage_bytes));
+  return static_cast<int>(std::min(std::min<int64_t>(2, attention_chunks(p, variant, split_log2)),
+                                   std::max<int64_t>(0, room - variant.query_bytes) / variant.stage_bytes));
 }
 
 Support supports_attention(const KernelRequest& request, int rows, int split_log2) {
@@ -87,7 +97,7 @@ Support supports_attention(const KernelRequest& request, int rows, int split_log
   }
   if (rows > 64 && p.type != ElementType::kFloat16) return Support::no("takes so many queries only in float16");
   const AttentionVariant variant = attention_variant(p.type, rows, static_cast<int>(p.widest()));
-  if (attention_stages(p, variant, request.device->info()) == 0) {
+  if (attention_stages(p, variant, split_log2, request.device->info()) == 0) {
     return Support::no("the card has too little shared memory for " + std::to_string(variant.keys) + " keys");
   }
   if (split_log2 > 0 && request.device->info().capability < 90) {
@@ -96,6 +106,9 @@ Support supports_attention(const KernelRequest& request, int rows, int split_log
   if (ceil_div(p.v.rows(), int64_t{variant.keys}) < int64_t{1} << split_log2) {
     return Support::no("has too few keys to be divided so often");
   }
+  if (attention_blocks(p, rows, split_log2) > std::numeric_limits<int>::max()) {
+    return Support::no("has more blocks of queries than a launch takes");
+  }
   return Support::yes();
 }
 
@@ -103,9 +116,8 @@ Support supports_attention(const KernelRequest& request, int rows, int split_log
 double predict_attention_us(const KernelRequest& request, int rows, int split_log2) {
   const AttentionProblem p = attention_problem(request);
   const AttentionVariant variant = attention_variant(p.type, rows, static_cast<int>(p.widest()));
-  const auto blocks = static_cast<double>(p.items() * ceil_div(p.out.rows(), int64_t{rows}) << split_log2);
-  const auto chunks =
-      static_cast<double>(ceil_div(ceil_div(p.v.rows(), int64_t{variant.keys}), int64_t{1} << split_log2));
+  const auto blocks = static_cast<double>(attention_blocks(p, rows, split_log2));
+  const auto chunks = static_cast<double>(attention_chunks(p, variant, split_log2));
   const double waves = std::max(1.0, blocks / (2.0 * request.device->info().multiprocessors));
   const double chunk_us = p.type == ElementType::kFloat32 ? 2.0 : 0.6;
   return (split_log2 > 0 ? 5.0 : 2.5) + waves * (0.6 + chunks * chunk_us * (p.widest() > 64 ? 2 : 1));
@@ -160,13 +172,13 @@ void bind(AttentionParams::Operand& operand, const void* data) {
 Result<std::unique_ptr<Kernel>> create_attention(const KernelRequest& request, int rows, int split_log2) {
   const AttentionProblem p = attention_problem(request);
   const AttentionVariant variant = attention_variant(p.type, rows, static_cast<int>(p.widest()));
-  const int stages = attention_stages(p, variant, request.device->info());
+  const int stages = attention_stages(p, variant, split_log2, request.device->info());
   AttentionParams params = attention_params(p, request.node->get<ir::AttentionAttrs>(), rows, stages);
   params.split_log2 = split_log2;
   AttentionParams::Operand* const masks[] = {&params.mask, &params.added};
   for (size_t i = 0; i < p.mask_count; ++i) masks[i]->is_float = request.inputs[3 + i].dtype == ir::DType::kFloat32;
   LaunchShape shape;
-  shape.grid.x = static_cast<unsigned>(p.items() * ceil_div(p.out.rows(), int64_t{rows}) << split_log2);
+  shape.grid.x = static_cast<unsigned>(attention_blocks(p, rows, split_log2));
   shape.threads = kAttentionThreads;
   shape.cluster = 1 << split_log2;
   shape.shared_bytes = std::max(variant.query_bytes + stages * variant.stage_bytes, variant.sum_bytes);

@@ -352,9 +352,17 @@ Support supports_row_warps(const KernelRequest& request) {
   return Support::no("has fewer than " + std::to_string(kLeastHeldRows) + " rows");
 }
 
+// Kernels read scale and offset by one type.
+Support supports_layer_norm(const KernelRequest& request) {
+  if (Support s = supports_rows(request); !s.ok) return s;
+  if (request.inputs[1].dtype == request.inputs[2].dtype) return Support::yes();
+  return Support::no("scale and offset are of different types");
+}
+
 // Scale and offset of one value a column.
 Support supports_layer_norm_warp(const KernelRequest& request) {
   if (Support s = supports_held_rows(request); !s.ok) return s;
+  if (Support s = supports_layer_norm(request); !s.ok) return s;
   for (const size_t i : {1, 2}) {
     if (request.inputs[i].element_count() != columns_of(request)) return Support::no("a scale is not one a column");
   }
@@ -466,7 +474,7 @@ constexpr KernelEntry kRows[] = {
     {"cuda.softmax.warp", ir::Op::kSoftmax, supports_row_warps, nullptr, create_softmax_warp},
     {"cuda.softmax.row", ir::Op::kSoftmax, supports_rows, nullptr, create_softmax},
     {"cuda.layer_norm.warp", ir::Op::kLayerNorm, supports_layer_norm_warp, nullptr, create_layer_norm_warp},
-    {"cuda.layer_norm.row", ir::Op::kLayerNorm, supports_rows, nullptr, create_layer_norm},
+    {"cuda.layer_norm.row", ir::Op::kLayerNorm, supports_layer_norm, nullptr, create_layer_norm},
 };
 
 constexpr KernelEntry kCastRows[] = {
