@@ -6,7 +6,6 @@
 
 #include <sched.h>
 #include <sys/prctl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -39,9 +38,9 @@ constexpr auto kSpinAfterRun = std::chrono::microseconds(30);
 constexpr int kPausesPerClockRead = 32;
 // Sessions that call back to back leave gaps between their runs: the others do not take the worker for those.
 constexpr auto kCrowdedFor = std::chrono::milliseconds(3);
-// Pauses, some 5 us, before a thread that is done takes tasks of others: the results are where the next layer looks for
-// them only with their own thread. That is for one that other processes keep from its work.
-constexpr int kPausesBeforeStealing = 300;
+// Before a thread that is done takes tasks of others: the results are where the next layer looks for them only with
+// their own thread. That is for one that other processes keep from its work.
+constexpr auto kBeforeStealing = std::chrono::microseconds(5);
 constexpr size_t kCacheLine = 64;
 // Numbers wrap: a slot that had no task for so long must not look like one of a later job.
 constexpr uint32_t kJobsBetweenRetags = 1U << 24;
@@ -54,6 +53,27 @@ void pause_cpu() {
   std::this_thread::yield();
 #endif
 }
+
+// What is left of the wait before stealing. Most waits end within the pauses before the clock is first read.
+class StealingDelay {
+ public:
+  explicit StealingDelay(Clock::duration wait) : left_(wait) {}
+
+  // Once a pause.
+  bool is_over() {
+    if (left_ > Clock::duration::zero() && ++pauses_ % kPausesPerClockRead == 0) {
+      const Clock::time_point now = Clock::now();
+      if (pauses_ > kPausesPerClockRead) left_ -= now - last_read_;
+      last_read_ = now;
+    }
+    return left_ <= Clock::duration::zero();
+  }
+
+ private:
+  Clock::duration left_;
+  Clock::time_point last_read_;
+  int pauses_ = 0;
+};
 
 // A job's number and a count: of its slot's first unclaimed task, or of tasks that a slot has finished.
 constexpr uint64_t tagged(uint32_t job, uint32_t count) { return (uint64_t{job} << 32) | count; }
@@ -81,6 +101,8 @@ struct ThreadPool::Impl {
   explicit Impl(int threads);
   ~Impl();
 
+  // A child of fork() has none; the threads of these numbers are its parent's.
+  int live_workers() const { return forks == forks_so_far() ? static_cast<int>(workers.size()) : 0; }
   void run(int num_tasks, FunctionRef<void(int, int)> fn);
   void retag_slots(uint32_t number);
   void wake_sleepers();
@@ -101,7 +123,7 @@ struct ThreadPool::Impl {
   }
 
   const int threads;
-  const pid_t owner = getpid();
+  const int forks = forks_so_far();
   CallRhythm rhythm;
   CoreKeeper keeper{rhythm};
   WorkerPlacement placement;
@@ -134,7 +156,7 @@ ThreadPool::Impl::~Impl() {
   wake_word.fetch_add(1);
   futex_wake_all(wake_word);
   for (std::thread& worker : workers) {
-    if (getpid() == owner) {
+    if (live_workers() > 0) {
       worker.join();
     } else {
       leave_to_parent(std::move(worker));
@@ -143,9 +165,8 @@ ThreadPool::Impl::~Impl() {
 }
 
 void ThreadPool::Impl::wake_sleepers() {
-  if (sleepers.load(std::memory_order_relaxed) == 0) return;
-  // A child of fork() has no workers; the threads of these numbers are its parent's.
-  if (getpid() == owner) placement.keep_off_this_cpu();
+  if (sleepers.load(std::memory_order_relaxed) == 0 || live_workers() == 0) return;
+  placement.keep_off_this_cpu();
   wake_word.fetch_add(1, std::memory_order_seq_cst);
   futex_wake_all(wake_word);
 }
@@ -162,10 +183,12 @@ void ThreadPool::Impl::run(int tasks, FunctionRef<void(int, int)> function) {
   wake_sleepers();
   function(0, 0);
   int mine = 1 + drain(number, tasks, function, 0, 0);
-  const int patience = sleepers.load(std::memory_order_relaxed) != 0 ? 0 : kPausesBeforeStealing;
-  for (int i = 0; finished_by_workers(number) != tasks - mine; ++i) {
-    if (i == patience) mine += drain_others(number, tasks, function, 0);
-    pause_cpu();
+  const bool all_awake = sleepers.load(std::memory_order_relaxed) == 0 && live_workers() == threads - 1;
+  StealingDelay delay(all_awake ? kBeforeStealing : Clock::duration::zero());
+  for (bool stole = false; finished_by_workers(number) != tasks - mine; pause_cpu()) {
+    if (stole || !delay.is_over()) continue;
+    mine += drain_others(number, tasks, function, 0);
+    stole = true;
   }
 }
 
@@ -226,9 +249,8 @@ void ThreadPool::Impl::join_job(uint32_t number, int slot) {
   };
   if (done != 0) report();
   if (tasks <= threads) return;
-  for (int i = 0; i < kPausesBeforeStealing; ++i) {
+  for (StealingDelay delay(kBeforeStealing); !delay.is_over(); pause_cpu()) {
     if (job.opening.load(std::memory_order_relaxed) != number) return;
-    pause_cpu();
   }
   const int stolen = drain_others(number, tasks, call, slot);
   done += stolen;
@@ -298,7 +320,7 @@ int ThreadPool::num_threads() const { return impl_->threads; }
 
 void ThreadPool::parallel_for(int num_tasks, FunctionRef<void(int task, int slot)> fn) {
   if (num_tasks <= 0) return;
-  const bool inline_only = num_tasks == 1 || impl_->threads == 1 || impl_->is_crowded() ||
+  const bool inline_only = num_tasks == 1 || impl_->live_workers() == 0 || impl_->is_crowded() ||
                            impl_->busy.exchange(true, std::memory_order_acquire);
   if (inline_only) {
     for (int task = 0; task < num_tasks; ++task) fn(task, 0);

@@ -65,7 +65,8 @@ class LaneRounding {
         const bool is_larger = std::bit_cast<uint32_t>(nearest) != towards_zero;
         const float error = nearest - w.exact[n];
         w.rounded[n] = nearest;
-        w.other[n] = std::bit_cast<float>(towards_zero + (is_larger ? 0 : 0x10000u));
+        // None for what bfloat16 holds: beyond a zero, say, lies a number that processors are slow with.
+        w.other[n] = error == 0 ? nearest : std::bit_cast<float>(towards_zero + (is_larger ? 0 : 0x10000u));
         channel_errors[n] += error;
         errors[n] += error;
       }

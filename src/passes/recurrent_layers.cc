@@ -39,7 +39,9 @@ class HardSigmoidFinder {
          node = loop_.producer(v, Op::kPointwise)) {
       v = loop_.same(next_);
     }
-    const bool found = low_ == 0 && high_ == 1 && std::abs(offset_ - 0.5) < 1e-6 && scale_ > 0;
+    // Constants that float32 rounds: 3 * (1 / 6) is not 0.5, and 6 * (1 / 6) not 1.
+    const auto near = [](double value, double wanted) { return std::abs(value - wanted) < 1e-6; };
+    const bool found = near(low_, 0) && near(high_, 1) && near(offset_, 0.5) && scale_ > 0;
     return found ? std::optional(HardSigmoid{v, static_cast<float>(scale_)}) : std::nullopt;
   }
 

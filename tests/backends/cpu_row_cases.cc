@@ -145,6 +145,7 @@ void add_reductions(std::vector<Case>& cases) {
 // Rows of every number of vectors, with ties, infinities, NaN and rows of nothing but NaN and -infinity.
 void add_arg_rows(std::vector<Case>& cases) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
+  constexpr float kLowest = std::numeric_limits<float>::lowest();
   const auto add = [&](bool is_max, int64_t axis, ir::TensorPtr x) {
     const DType index = cases.size() % 2 == 0 ? DType::kInt32 : DType::kInt64;
     cases.push_back({"arg" + std::to_string(cases.size()),
@@ -164,6 +165,23 @@ void add_arg_rows(std::vector<Case>& cases) {
     }
     add(is_max, 1, floats({4, 3}, {kNaN, -kInfinity, kNaN, kNaN, kInfinity, kNaN, kNaN, kNaN, kNaN, -0.0f, 0, -0.0f}));
     add(is_max, 0, floats({3, 3}, {kNaN, -kInfinity, kNaN, kNaN, kInfinity, kNaN, -kInfinity, kNaN, kNaN}));
+    // Nothing that is better than the worst number; some after 47 of NaN.
+    const std::vector<std::vector<float>> ends = {{kNaN, kInfinity},     {kNaN, -kInfinity}, {-kInfinity, kLowest},
+                                                  {kInfinity, -kLowest}, {kNaN, kLowest},    {kNaN, -kLowest}};
+    for (const std::vector<float>& end : ends) {
+      for (const int64_t length : {2, 3, 20, 49, 200}) {
+        std::vector<float> row(static_cast<size_t>(length), kNaN);
+        std::copy(end.begin(), end.end(), row.end() - 2);
+        add(is_max, 1, floats({1, length}, row));
+        add(is_max, 0, floats({length, 1}, row));
+        std::vector<float> rows;
+        for (int i = 0; i < 17; ++i) rows.insert(rows.end(), row.begin(), row.end());
+        add(is_max, 1, floats({17, length}, rows));
+        std::vector<float> columns;
+        for (const float x : row) columns.insert(columns.end(), 5, x);
+        add(is_max, 0, floats({length, 5}, columns));
+      }
+    }
     add(is_max, 1, random_floats({1, 7001}));
     add(is_max, 1, random_floats({0, 5}));
     add(is_max, 1, random_floats({3, 5, 0}));

@@ -1,4 +1,6 @@
 // Convolutions of every kind against plain loops in double, on generated shapes.
+#include <limits>
+
 #include "backends/cpu/matrix/depthwise_pairs.h"
 #include "backends/matrix_kernels.h"
 
@@ -95,8 +97,21 @@ void MatrixKernels::conv_case(int round) {
   EXPECT_TRUE(is_canary(out.back()));
 }
 
-// Many rows of few columns, which go by rows turned to lanes where an epilogue allows it.
+std::vector<float> MatrixKernels::pointwise_conv(const Conv2DShape& s, const std::vector<float>& in,
+                                                 const std::vector<float>& w, const Epilogue<float>& epilogue) {
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<float>(s) + 64);
+  pack_conv_weights(s, w.data(), packed.data());
+  std::vector<float> out(s.output_pixels() * s.oc + 1, kCanary);
+  conv2d(s, in.data(), packed.data(), out.data(), epilogue, *pool_,
+         scratch(conv2d_scratch_bytes<float>(s, pool_->num_threads())));
+  check_scratch();
+  EXPECT_EQ(out.back(), kCanary);
+  return out;
+}
+
+// Many rows of few columns, which go by rows turned to lanes where an epilogue allows it. Some have an infinity or NaN.
 TEST_P(MatrixKernels, FewColumns) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
   for (int round = 0; round < 24; ++round) {
     Conv2DShape s;
     s.w = s.ow = pick({113, 128, 201});
@@ -105,21 +120,45 @@ TEST_P(MatrixKernels, FewColumns) {
     s.oc = round % 5 + 1;
     SCOPED_TRACE(describe(s));
     const int64_t pixels = s.output_pixels();
-    const auto in = random(pixels * s.c), w = random(s.c * s.oc);
+    auto in = random(pixels * s.c);
+    const auto w = random(s.c * s.oc);
+    for (const float special : {kInfinity, -kInfinity, kNaN})
+      in[std::uniform_int_distribution<size_t>(0, in.size() - 1)(rng_)] = special;
     const EpilogueCase<float> e(round * 37 % kEpilogueKinds & (round % 2 == 0 ? ~2 : ~0), random(s.oc),
                                 random(pixels * s.oc), s.oc);
-    AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<float>(s) + 64);
-    pack_conv_weights(s, w.data(), packed.data());
-    std::vector<float> out(pixels * s.oc + 1, kCanary);
-    conv2d(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
-           scratch(conv2d_scratch_bytes<float>(s, pool_->num_threads())));
+    const std::vector<float> out = pointwise_conv(s, in, w, e.epilogue);
     for (int64_t p = 0; p < pixels; ++p) {
       for (int64_t o = 0; o < s.oc; ++o) {
         const double want = e.expected(conv_at(s, in, w, p, o), p, o);
-        ASSERT_NEAR(out[p * s.oc + o], want, tolerance<float>(s.c, want)) << p << " " << o;
+        const float got = out[p * s.oc + o];
+        if (std::isfinite(want)) {
+          ASSERT_NEAR(got, want, tolerance<float>(s.c, want)) << p << " " << o;
+        } else {
+          ASSERT_TRUE(std::isnan(want) ? std::isnan(got) : got == want) << p << " " << o << ": " << got;
+        }
       }
     }
-    EXPECT_EQ(out.back(), kCanary);
+  }
+}
+
+// What tells that rows are turned: the sums over the even and the odd elements are made apart.
+TEST_P(MatrixKernels, FewColumnsAreTurned) {
+  const bool has_wide_vectors = tile_kernels<float>().lanes == 16;
+  for (const int64_t columns : {1, 2, 3, 4, 5}) {
+    Conv2DShape s;
+    s.w = s.ow = 131;
+    s.c = 48;
+    s.oc = columns;
+    const auto in = random(s.w * s.c), w = random(s.c * s.oc);
+    const std::vector<float> out = pointwise_conv(s, in, w, Epilogue<float>{});
+    int64_t equal = 0;
+    for (int64_t i = 0; i < s.w * s.oc; ++i) {
+      float sums[2] = {0, 0};
+      for (int64_t c = 0; c < s.c; ++c)
+        sums[c % 2] = std::fma(in[i / s.oc * s.c + c], w[c * s.oc + i % s.oc], sums[c % 2]);
+      if (out[i] == sums[0] + sums[1]) ++equal;
+    }
+    EXPECT_EQ(equal == s.w * s.oc, has_wide_vectors && columns <= 4) << columns << ": " << equal;
   }
 }
 

@@ -114,6 +114,26 @@ TEST(ThreadPool, ChildOfForkStillComputes) {
   delete pool;
 }
 
+// It has no workers to wait for: no section takes as long as the wait before their tasks are taken.
+TEST(ThreadPool, ChildOfForkDoesNotWait) {
+  ThreadPool pool(2);
+  ThreadPool::RunScope run(pool);
+  check_every_task_once(pool, 4);  // the worker is awake
+  const pid_t child = fork();
+  if (child == 0) {
+    auto least = std::chrono::steady_clock::duration::max();
+    for (int batch = 0; batch < 50; ++batch) {
+      const auto start = std::chrono::steady_clock::now();
+      for (int i = 0; i < 100; ++i) pool.parallel_for(2, [](int, int) {});
+      least = std::min(least, std::chrono::steady_clock::now() - start);
+    }
+    _exit(least < std::chrono::microseconds(250) ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
 TEST(CgroupLimits, TightestAncestorCounts) {
   namespace fs = std::filesystem;
   const fs::path root = fs::path(testing::TempDir()) / "blade_cgroup";

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -70,6 +71,15 @@ TEST(BalancedRounding, TakesOneOfTwoNeighbours) {
 TEST(BalancedRounding, LeavesWhatBfloat16Holds) {
   const std::vector<float> exact = nearest(generated_weights(9 * 5 * 40));
   EXPECT_EQ(balanced({3, 3, 5, 40}, exact, {true, false}), exact);
+}
+
+// Beside weights whose errors ask for changes.
+TEST(BalancedRounding, LeavesZeros) {
+  std::vector<float> exact = generated_weights(9 * 5 * 40);
+  for (size_t i = 0; i < exact.size(); i += 2) exact[i] = i % 4 == 0 ? 0.0f : -0.0f;
+  const std::vector<float> rounded = balanced({3, 3, 5, 40}, exact, {true, false});
+  for (size_t i = 0; i < exact.size(); i += 2)
+    ASSERT_EQ(std::bit_cast<uint32_t>(rounded[i]), std::bit_cast<uint32_t>(exact[i])) << i;
 }
 
 TEST(BalancedRounding, ErrorsOfAChannelsTapsCancel) {

@@ -437,6 +437,13 @@ def reductions(c):
                 output_type=tf.int32 if axis else tf.int64,
             )
         c.op(name, input=c.whole((4, 9), 0, 3), dimension=Const(1, np.int32))
+        inf, nan, most = np.inf, np.nan, np.finfo(np.float32).max
+        pairs = [[nan, inf], [nan, -inf], [-inf, -most], [inf, most], [nan, most], [nan, -most], [nan, nan], [nan, 1]]
+        for repeated in (1, 3, 40):
+            ends = np.repeat(np.array(pairs, np.float32), repeated, 1)
+            c.op(name, input=ends, dimension=Const(1, np.int32))
+            c.op(name, input=ends.T.copy(), dimension=Const(0, np.int32))
+            c.op(name, input=ends.astype(np.float64), dimension=Const(1, np.int32))
     for exclusive in (False, True):
         for reverse in (False, True):
             c.op("Cumsum", x=c.real((3, 5, 2)), axis=Const(1, np.int32), exclusive=exclusive, reverse=reverse)

@@ -197,6 +197,14 @@ def gru_whose_reset_scales(scale_h):
     return step
 
 
+def gru_with_hard_gates(x, h):
+    """Their largest number is 6 * (1 / 6) in float32, which is not quite 1."""
+    sums, weights = tf.matmul(x, W[:6]) + B, tf.constant(W[6:])
+    z, r = (tf.nn.relu6(sums[:, i:i + 8] + tf.matmul(h, weights[:, i:i + 8]) + 3.0) * (1 / 6) for i in (0, 8))
+    h = z * h + (1 - z) * tf.tanh(sums[:, 16:] + r * tf.matmul(h, weights[:, 16:]))
+    return h, h
+
+
 STEPS = {
     "gru": (gru_with(), 1, 1),
     "gru of a split": (gru_with(split=[8, 8, 8]), 1, 1),
@@ -207,6 +215,7 @@ STEPS = {
     "one forget gate": (lstm_of_one_forget_gate, 2, 0),
     "masks of ones": (with_masks_of_ones(False), 1, 1),
     "masks of ones, reset first": (with_masks_of_ones(True), 1, 1),
+    "hard gates of relu6": (gru_with_hard_gates, 1, 1),
     "reset scales h": (gru_whose_reset_scales(True), 1, 1),
     "reset scales a bias": (gru_whose_reset_scales(False), 1, 0),
 }

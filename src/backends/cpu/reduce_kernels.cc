@@ -2,6 +2,7 @@
 #include <array>
 #include <limits>
 
+#include "backends/cpu/arg_functions.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/kernel_support.h"
 #include "backends/cpu/row_functions.h"
@@ -375,16 +376,19 @@ Support supports_arg_reduce(const KernelRequest& request) {
   return request.inputs[0].dims[axis] > 0 ? Support::yes() : Support::no("the reduced axis is empty");
 }
 
-// First best of `length` elements; NaN never wins.
+// First best of `length` elements, as ArgFunctions has it.
 template <class T>
 int64_t arg_best(const T* x, int64_t length, int64_t stride, bool is_max) {
-  int64_t best = -1;
+  int64_t at = 0;
+  T best = is_max ? std::numeric_limits<T>::lowest() : std::numeric_limits<T>::max();
   for (int64_t k = 0; k < length; ++k) {
     const T value = x[k * stride];
-    if (value != value) continue;
-    if (best < 0 || (is_max ? value > x[best * stride] : value < x[best * stride])) best = k;
+    if (is_max ? value > best : value < best) {
+      best = value;
+      at = k;
+    }
   }
-  return std::max<int64_t>(best, 0);
+  return at;
 }
 
 Result<std::unique_ptr<Kernel>> create_arg_reduce(const KernelRequest& request, PackCache&) {
@@ -430,17 +434,17 @@ Result<std::unique_ptr<Kernel>> make_arg_rows(bool is_max, int64_t lines, int64_
   const bool along_rows = inner == 1;
   const int64_t run = along_rows ? lines : inner, pieces = ceil_div(run, kArgPiece);
   const double work = static_cast<double>(length * std::min(run, kArgPiece)) / 4;
-  return make_kernel([=, &f = row_functions()](const KernelArgs& args) {
+  return make_kernel([=, &f = arg_functions()](const KernelArgs& args) {
     parallel_ranges(args.pool, lines / std::max<int64_t>(1, run) * pieces, work, [&](int64_t begin, int64_t end) {
       int32_t found[kArgPiece];
       for (int64_t piece = begin; piece < end; ++piece) {
         const int64_t outer = piece / pieces, first = piece % pieces * kArgPiece;
         const int64_t count = std::min(kArgPiece, run - first);
         if (along_rows) {
-          f.arg_rows(input<float>(args, 0) + first * length, count, length, is_max, found);
+          f.rows(input<float>(args, 0) + first * length, count, length, is_max, found);
         } else {
           const float* x = input<float>(args, 0) + outer * length * inner + first;
-          f.arg_columns(x, inner, length, is_max, found, count);
+          f.columns(x, inner, length, is_max, found, count);
         }
         std::copy_n(found, count, output<Index>(args) + outer * run + first);
       }

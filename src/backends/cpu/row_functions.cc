@@ -57,18 +57,6 @@ struct MinFold {
   }
 };
 
-// The largest and the smallest number; NaN is none.
-struct LargestFold : MaxFold {
-  static HWY_ATTR HWY_INLINE V combine(V acc, V x, V) { return hn::IfThenElse(hn::Gt(x, acc), x, acc); }
-  static HWY_ATTR HWY_INLINE V join(V a, V b) { return hn::Max(a, b); }
-  static HWY_ATTR HWY_INLINE float finish(V acc) { return hn::GetLane(hn::MaxOfLanes(D(), acc)); }
-};
-struct SmallestFold : MinFold {
-  static HWY_ATTR HWY_INLINE V combine(V acc, V x, V) { return hn::IfThenElse(hn::Lt(x, acc), x, acc); }
-  static HWY_ATTR HWY_INLINE V join(V a, V b) { return hn::Min(a, b); }
-  static HWY_ATTR HWY_INLINE float finish(V acc) { return hn::GetLane(hn::MinOfLanes(D(), acc)); }
-};
-
 // Four accumulators hide the latency and keep rounding errors of long sums small.
 template <class Fold>
 HWY_ATTR float fold(const float* x, float parameter, int64_t n) {
@@ -116,110 +104,6 @@ HWY_ATTR float row_exp_sum(const float* x, float max, float* out, int64_t n) {
 }
 
 constexpr int64_t kRowVectors = 4;  // a row that is held in registers has at most so many
-
-// The first element of a row that equals `value`; 0 where none does.
-HWY_ATTR int64_t first_equal(const float* x, float value, int64_t n) {
-  const D d;
-  const V wanted = constant(value);
-  for (int64_t i = 0; i < n; i += lanes()) {
-    auto found = hn::Eq(load_some(d, x + i, n - i), wanted);
-    if (n - i < lanes()) found = hn::And(found, hn::FirstN(d, static_cast<size_t>(n - i)));
-    if (!hn::AllFalse(d, found)) return i + hn::FindFirstTrue(d, found);
-  }
-  return 0;
-}
-
-// Rows that fit into kVectors registers, without branches.
-template <class Fold, int kVectors>
-HWY_ATTR void arg_in_registers(const float* x, int64_t rows, int64_t length, int32_t* out) {
-  const D d;
-  const int64_t last = (kVectors - 1) * lanes(), tail = length - last;
-  const auto of_tail = hn::FirstN(d, static_cast<size_t>(tail));
-  const V none = hn::Zero(d);
-  for (int64_t r = 0; r < rows; ++r, x += length) {
-    V v[kVectors];
-#pragma GCC unroll 4
-    for (int i = 0; i < kVectors - 1; ++i) v[i] = hn::LoadU(d, x + i * lanes());
-    v[kVectors - 1] = hn::IfThenElse(of_tail, load_some(d, x + last, tail), Fold::identity());
-    V best = Fold::identity();
-#pragma GCC unroll 4
-    for (int i = 0; i < kVectors; ++i) best = Fold::combine(best, v[i], none);
-    best = constant(Fold::finish(best));
-    intptr_t at = hn::FindFirstTrue(d, hn::And(hn::Eq(v[kVectors - 1], best), of_tail));
-    at = at < 0 ? 0 : at + last;
-#pragma GCC unroll 4
-    for (int i = kVectors - 2; i >= 0; --i) {
-      const intptr_t first = hn::FindFirstTrue(d, hn::Eq(v[i], best));
-      at = first < 0 ? at : first + i * lanes();
-    }
-    out[r] = static_cast<int32_t>(at);
-  }
-}
-
-// Rows of 2 to 4 elements, one a lane; returns how many there were of whole vectors.
-template <class Fold>
-HWY_ATTR int64_t arg_of_woven_rows(const float* x, int64_t rows, int64_t length, int32_t* out) {
-  const D d;
-  const hn::RebindToSigned<D> di;
-  const V none = hn::Zero(d);
-  int64_t r = 0;
-  for (; r + lanes() <= rows; r += lanes(), x += lanes() * length) {
-    V v[4];
-    if (length == 2) hn::LoadInterleaved2(d, x, v[0], v[1]);
-    if (length == 3) hn::LoadInterleaved3(d, x, v[0], v[1], v[2]);
-    if (length == 4) hn::LoadInterleaved4(d, x, v[0], v[1], v[2], v[3]);
-    V best = Fold::identity();
-    for (int64_t k = 0; k < length; ++k) best = Fold::combine(best, v[k], none);
-    auto at = hn::Zero(di);
-    for (int64_t k = length; k-- > 0;) {
-      const auto equal = hn::RebindMask(di, hn::Eq(v[k], best));
-      at = hn::IfThenElse(equal, hn::Set(di, static_cast<int32_t>(k)), at);
-    }
-    hn::StoreU(at, di, out + r);
-  }
-  return r;
-}
-
-template <class Fold>
-HWY_ATTR void arg_of_rows(const float* x, int64_t rows, int64_t length, int32_t* out) {
-  using Arg = void (*)(const float*, int64_t, int64_t, int32_t*);
-  static constexpr Arg kByVectors[kRowVectors] = {arg_in_registers<Fold, 1>, arg_in_registers<Fold, 2>,
-                                                  arg_in_registers<Fold, 3>, arg_in_registers<Fold, 4>};
-  const int64_t woven = length >= 2 && length <= 4 ? arg_of_woven_rows<Fold>(x, rows, length, out) : 0;
-  x += woven * length, rows -= woven, out += woven;
-  if (length <= kRowVectors * lanes()) return kByVectors[(length - 1) / lanes()](x, rows, length, out);
-  for (int64_t r = 0; r < rows; ++r, x += length) {
-    out[r] = static_cast<int32_t>(first_equal(x, fold<Fold>(x, 0, length), length));
-  }
-}
-
-template <class Fold>
-HWY_ATTR void arg_of_columns(const float* x, int64_t pitch, int64_t length, int32_t* out, int64_t columns) {
-  const D d;
-  const hn::RebindToSigned<D> di;
-  const V none = hn::Zero(d);
-  for (int64_t c = 0; c < columns; c += lanes()) {
-    const int64_t count = std::min(lanes(), columns - c);
-    V best = Fold::identity();
-    for (int64_t k = 0; k < length; ++k) best = Fold::combine(best, load_some(d, x + k * pitch + c, count), none);
-    auto at = hn::Zero(di);
-    for (int64_t k = length; k-- > 0;) {
-      const auto equal = hn::RebindMask(di, hn::Eq(load_some(d, x + k * pitch + c, count), best));
-      at = hn::IfThenElse(equal, hn::Set(di, static_cast<int32_t>(k)), at);
-    }
-    HWY_ALIGN int32_t lane[HWY_MAX_BYTES / sizeof(int32_t)];
-    hn::Store(at, di, lane);
-    std::copy_n(lane, count, out + c);
-  }
-}
-
-HWY_ATTR void arg_rows(const float* x, int64_t rows, int64_t length, bool largest, int32_t* out) {
-  largest ? arg_of_rows<LargestFold>(x, rows, length, out) : arg_of_rows<SmallestFold>(x, rows, length, out);
-}
-HWY_ATTR void arg_columns(const float* x, int64_t pitch, int64_t length, bool largest, int32_t* out, int64_t columns) {
-  largest ? arg_of_columns<LargestFold>(x, pitch, length, out, columns)
-          : arg_of_columns<SmallestFold>(x, pitch, length, out, columns);
-}
 
 // Rows that fit into kVectors registers. Each is loaded before the one ahead of it is stored: in place, a load that
 // touches a part of a vector that was just stored waits for it.
@@ -685,8 +569,6 @@ const RowFunctions& functions_of_target() {
                                               combine,
                                               row_lrn,
                                               add_to,
-                                              arg_rows,
-                                              arg_columns,
                                               softmax_rows,
                                               kRowVectors * HWY_MAX_BYTES / sizeof(float)};
   return kFunctions;

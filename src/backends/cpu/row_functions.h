@@ -61,9 +61,6 @@ struct RowFunctions {
   void (*lrn)(const float* x, const LrnRow& attrs, float* out, int64_t n);
   // Elementwise: acc op= x.
   void (*add_to)(const float* x, float* acc, int64_t n);
-  // Where in each row, or column of a matrix, the first of its largest (smallest) numbers is; 0 where all are NaN.
-  void (*arg_rows)(const float* x, int64_t rows, int64_t length, bool largest, int32_t* out);
-  void (*arg_columns)(const float* x, int64_t pitch, int64_t length, bool largest, int32_t* out, int64_t columns);
   // Softmax of rows, or its logarithm, for lengths up to `softmax_length`.
   void (*softmax_rows)(const float* x, int64_t rows, int64_t length, bool log, float* out);
   int64_t softmax_length;

@@ -9,7 +9,6 @@ namespace blade::backends::cpu {
 namespace {
 
 constexpr int64_t kTile = 16;
-constexpr int64_t kMostWoven = 4;      // rows or columns of a matrix that are woven to or out of one row
 constexpr int64_t kWovenPiece = 1024;  // of the longer side, at a time
 constexpr int64_t kRunsPiece = 8192;   // bytes of short runs that a thread copies at a time
 constexpr int64_t kPiece = 65536;      // bytes that one task copies at a time

@@ -1,5 +1,6 @@
 // Reductions, arg-reductions, running sums and top-k.
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "backends/reference/common.h"
@@ -74,6 +75,20 @@ Status run_reduce_as(const Call& call) {
   return Status::ok_status();
 }
 
+// What TensorFlow's arg-min starts from, and its arg-max with the sign changed.
+double highest_number(ir::DType dtype) {
+  switch (dtype) {
+    case ir::DType::kFloat16:
+      return 65504;
+    case ir::DType::kBFloat16:
+      return 0x1.fep127;
+    case ir::DType::kFloat32:
+      return std::numeric_limits<float>::max();
+    default:
+      return std::numeric_limits<double>::max();
+  }
+}
+
 template <class W>
 Status run_arg_reduce_as(const Call& call) {
   const auto& attrs = call.node.get<ir::ArgReduceAttrs>();
@@ -82,19 +97,18 @@ Status run_arg_reduce_as(const Call& call) {
   if (length == 0)
     return invalid_argument(call.where() + "the reduced axis is empty; it must have at least one element.");
   const int64_t inner = strides_of(x.dims)[attrs.axis];
+  W worst = attrs.is_max ? std::numeric_limits<W>::lowest() : std::numeric_limits<W>::max();
+  if constexpr (std::is_floating_point_v<W>) worst = (attrs.is_max ? -1 : 1) * highest_number(call.in_dtype(0));
   Array<int64_t> y = make_array<int64_t>(call.out_dims());
   for (size_t i = 0; i < y.values.size(); ++i) {
     const int64_t base = static_cast<int64_t>(i) / inner * inner * length + static_cast<int64_t>(i) % inner;
-    W best = lowest<W>();
-    bool found = false;
+    W best = worst;
     for (int64_t k = 0; k < length; ++k) {
       const W value = x[base + k * inner];
       // NaN never wins; equal elements leave the first.
-      const bool better = attrs.is_max ? value > best : value < best;
-      if (value == value && (!found || better)) {
+      if (attrs.is_max ? value > best : value < best) {
         best = value;
         y.values[i] = k;
-        found = true;
       }
     }
   }

@@ -30,9 +30,6 @@ template <>
 struct Step<float> {
   static HWY_ATTR HWY_INLINE V splat(const float* a) { return hn::Set(D(), *a); }
   static HWY_ATTR HWY_INLINE V multiply_add(V a, V w, V sum) { return hn::MulAdd(a, w, sum); }
-  static HWY_ATTR HWY_INLINE V add(V sum, const FirstLanes& lanes, const float* from) {
-    return hn::Add(sum, load_first(lanes, from));
-  }
   static HWY_ATTR HWY_INLINE void store(V v, float* to) { hn::StoreU(v, D(), to); }
 };
 
@@ -54,13 +51,6 @@ struct Step<BFloat16> {
   static HWY_ATTR HWY_INLINE V multiply_add(V a, V w, V sum) {
     asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "v"(a.raw));
     return sum;
-  }
-  // Times one, with a partner of zero: less than to widen and to add.
-  static HWY_ATTR HWY_INLINE V add(V sum, const FirstLanes& lanes, const BFloat16* from) {
-    const hn::RebindToUnsigned<D> words;
-    const auto bits = hn::MaskedLoad(lanes.halves, DHalf(), reinterpret_cast<const uint16_t*>(from));
-    const V one = hn::BitCast(D(), hn::Set(words, 0x3f80));
-    return multiply_add(hn::BitCast(D(), hn::PromoteTo(words, bits)), one, sum);
   }
   static HWY_ATTR HWY_INLINE void store(V v, BFloat16* to) { store_natively(v, to); }
 };

@@ -127,8 +127,6 @@ HWY_ATTR void transpose_by_blocks(const uint32_t* from, int64_t from_row, uint32
 }
 #endif
 
-constexpr int64_t kMostWoven = 4;
-
 HWY_ATTR void transpose(const uint32_t* from, int64_t from_row, uint32_t* to, int64_t to_row, int64_t rows,
                         int64_t columns) {
   if (rows > 1 && rows <= kMostWoven && to_row == rows) return weave_rows(from, from_row, to, rows, columns);

@@ -64,21 +64,28 @@ __device__ void softmax_of(const RowParams& p, int row) {
 
 struct Best {
   float value;
-  int at;  // kNothing: no element yet
+  int at;
 };
-constexpr int kNothing = 0x7fffffff;
 
-// Of equals the first.
-__device__ Best better(Best a, Best b) {
-  const bool b_wins =
-      b.at != kNothing && (a.at == kNothing || b.value > a.value || (b.value == a.value && b.at < a.at));
-  return b_wins ? b : a;
+// Of equals the first; NaN never wins.
+__device__ Best better(Best a, Best b) { return b.value > a.value || (b.value == a.value && b.at < a.at) ? b : a; }
+
+// The answer is 0 where nothing is above it, as TensorFlow has it.
+__device__ float lowest_number(ElementType type) {
+  switch (type) {
+    case ElementType::kFloat16:
+      return -65504.0f;
+    case ElementType::kBFloat16:
+      return -0x1.fep127f;
+    default:
+      return -0x1.fffffep127f;
+  }
 }
 
 __device__ void arg_reduce_to(const ArgReduceParams& p, int output) {
   __shared__ Best parts[kWarps];
   const int64_t outer = output / p.inner, inner = output % p.inner;
-  Best best{0, kNothing};
+  Best best{lowest_number(p.type), 0};
   for (int r = static_cast<int>(threadIdx.x); r < p.reduced; r += kSimpleThreads) {
     const float value = load_element(p.x, (outer * p.reduced + r) * p.inner + inner, p.type);
     best = better(best, {p.is_max ? value : -value, r});
