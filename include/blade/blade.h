@@ -111,8 +111,9 @@ BLADE_API const char* blade_engine_input(const blade_engine* engine, int32_t ind
  */
 BLADE_API const char* blade_engine_input_key(const blade_engine* engine, int32_t index);
 /* Placeholders that a TensorFlow session could be fed and the engine is not: no output needs them, or their default is
- * built in. `value` (may be NULL) is that default, of which nothing may be written; its dtype is BLADE_INVALID_DTYPE
- * where there is none. Names live as long as the engine; NULL when index is out of range. */
+ * built in (a constant, or computed from constants alone). `value` (may be NULL) is that default, of which nothing may
+ * be written; its dtype is BLADE_INVALID_DTYPE where there is none. Names live as long as the engine; NULL when index
+ * is out of range. */
 BLADE_API const char* blade_engine_unread_input(const blade_engine* engine, int32_t index, blade_tensor* value);
 /* Whether a value for such a placeholder changes nothing: BLADE_INVALID_ARGUMENT, with a sentence, where it is another
  * one than the default that is built in. NaN equals NaN. */

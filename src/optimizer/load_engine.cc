@@ -34,15 +34,85 @@ Result<engine::Decisions> stored_decisions(const std::vector<tensorflow::EngineR
   return merged;
 }
 
+// Defaults that are computed from constants alone are built in, too: `unread` gets their values.
+Status find_folded_defaults(tensorflow::ImportedModel& model) {
+  if (model.computed_defaults.empty()) return {};
+  ir::Graph graph = model.graph.clone();
+  std::vector<ir::ValueId> outputs;
+  std::vector<std::string> names, others;
+  for (const tensorflow::ComputedDefault& one : model.computed_defaults) {
+    if (one.value == ir::kNone) continue;
+    // Folding keeps what makes an output, but not what that reads.
+    outputs.push_back(
+        graph.add_node(ir::Op::kIdentity, graph.unique_name(one.name), {one.value}, 1, ir::IdentityAttrs{}).outputs[0]);
+    names.push_back(one.name);
+  }
+  graph.set_outputs(outputs, names);
+  graph.remove_dead_nodes();
+  BLADE_RETURN_IF_ERROR(ir::infer_shapes(graph));
+  for (const passes::Pass& pass : passes::pipeline()) {
+    if (std::string_view(pass.name) != "TfFoldConstants") others.emplace_back(pass.name);
+  }
+  BLADE_RETURN_IF_ERROR(passes::run_pipeline(graph, /*whole_graph=*/true, others).status());
+  for (size_t i = 0; i < names.size(); ++i) {
+    const ir::TensorPtr value = graph.value(ir::behind_identities(graph, graph.outputs()[i])).constant;
+    if (value == nullptr) continue;
+    model.unread.push_back({names[i], value});
+    std::erase_if(model.computed_defaults, [&](const auto& one) { return one.name == names[i]; });
+  }
+  return {};
+}
+
 // What watches and orders (Assert, NoOp) needs TensorFlow, but no answer needs that: it is gone then.
 Result<tensorflow::ImportedModel> import_stripped(const tensorflow::GraphDef& graph,
                                                   const tensorflow::ImportOptions& import,
                                                   const engine::EngineOptions& options) {
   BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, tensorflow::import_graph(graph, import));
+  BLADE_RETURN_IF_ERROR(find_folded_defaults(imported));
   BLADE_RETURN_IF_ERROR(options.reference_only ? strip_as_written(imported.graph)
                                                : run_whole_graph_passes(imported.graph));
   imported.graph.remove_dead_nodes();
   return imported;
+}
+
+int foreign_nodes_of(const ir::Graph& graph) {
+  int count = 0;
+  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
+    if (graph.is_live(id) && graph.node(id).op == ir::Op::kForeign) ++count;
+  }
+  return count;
+}
+
+// Where only defaults need TensorFlow (training = true, the next of an iterator), these become inputs, and no others.
+void feed_defaults(const tensorflow::GraphDef& graph, tensorflow::ImportOptions import,
+                   const engine::EngineOptions& options, tensorflow::ImportedModel& imported) {
+  std::vector<std::string> defaults;
+  for (const tensorflow::ComputedDefault& one : imported.computed_defaults) defaults.push_back(one.name);
+  for (const tensorflow::UnreadPlaceholder& one : imported.unread) {
+    if (one.value != nullptr && one.value->dtype == ir::DType::kBool) defaults.push_back(one.name);
+  }
+  const auto try_feeding = [&](std::vector<std::string> names, int most_foreign) {
+    std::swap(import.fed, names);
+    auto fed = import_stripped(graph, import, options);
+    if (fed.ok() && foreign_nodes_of(fed->graph) <= most_foreign) {
+      imported = std::move(fed).value();
+    } else {
+      std::swap(import.fed, names);
+    }
+  };
+  for (const std::string& name : defaults) {
+    const int foreign = foreign_nodes_of(imported.graph);
+    if (foreign == 0) break;
+    std::vector<std::string> more = import.fed;
+    more.push_back(name);
+    try_feeding(std::move(more), foreign);
+  }
+  if (foreign_nodes_of(imported.graph) > 0) return;
+  for (size_t i = import.fed.size(); i-- > 0;) {
+    std::vector<std::string> fewer = import.fed;
+    fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
+    if (!fewer.empty()) try_feeding(std::move(fewer), 0);
+  }
 }
 
 Result<std::shared_ptr<engine::Engine>> engine_of(const tensorflow::GraphDef& graph, tensorflow::ImportOptions import,
@@ -51,13 +121,8 @@ Result<std::shared_ptr<engine::Engine>> engine_of(const tensorflow::GraphDef& gr
   import.without_tensorflow = true;
   BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, import_stripped(graph, import, options));
   if (Status refused = tensorflow::refuse_foreign(imported.graph); !refused.ok()) {
-    // Perhaps only a default needs TensorFlow (training = true, the next of an iterator): then it is an input.
-    import.fed.insert(import.fed.end(), imported.computed_defaults.begin(), imported.computed_defaults.end());
-    for (const tensorflow::UnreadPlaceholder& one : imported.unread) {
-      if (one.value != nullptr && one.value->dtype == ir::DType::kBool) import.fed.push_back(one.name);
-    }
-    if (import.fed.empty()) return refused;
-    BLADE_ASSIGN_OR_RETURN(imported, import_stripped(graph, import, options));
+    if (!import.inputs.empty()) return refused;
+    feed_defaults(graph, import, options, imported);
     if (!tensorflow::refuse_foreign(imported.graph).ok()) return refused;
   }
   BLADE_ASSIGN_OR_RETURN(engine::Decisions decisions, stored_decisions(imported.engines));

@@ -139,15 +139,32 @@ class Optimizer {
   }
 
   Status fix_switches() {
+    if (!options_.inputs.empty()) return {};  // the user wants to feed them
     const auto switches = constant_switches(imported_.graph, test_data_);
     if (switches.empty() || !load_tensorflow(options_.tensorflow_dir).ok()) return {};
     import_.fixed = switches;
     BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel fixed, tensorflow::import_graph(model_.graph, import_));
-    if (nodes_left(fixed.graph) < nodes_left(imported_.graph)) {
-      imported_ = std::move(fixed);
-      for (const auto& one : switches) report_.messages.push_back(about_switch(one.first, *one.second));
-    } else {
+    if (nodes_left(fixed.graph) >= nodes_left(imported_.graph)) {
       import_.fixed.clear();
+      return {};
+    }
+    imported_ = std::move(fixed);
+    BLADE_RETURN_IF_ERROR(free_needless_switches(switches));
+    for (const auto& [name, value] : import_.fixed) report_.messages.push_back(about_switch(name, *value));
+    return {};
+  }
+
+  // A switch between parts that Blade has both of is an input: no run need take the original graph for it.
+  Status free_needless_switches(const std::map<std::string, ir::TensorPtr>& switches) {
+    for (const auto& [name, value] : switches) {
+      if (import_.fixed.size() == 1) break;
+      import_.fixed.erase(name);
+      BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel free, tensorflow::import_graph(model_.graph, import_));
+      if (nodes_left(free.graph) <= nodes_left(imported_.graph)) {
+        imported_ = std::move(free);
+      } else {
+        import_.fixed.emplace(name, value);
+      }
     }
     return {};
   }

@@ -34,6 +34,21 @@ def dropout_net(switch):
         return graph.as_graph_def()
 
 
+def flipped_dropout_net():
+    """'x' [?, 16] -> 'y': 'training' needs TensorFlow, and Blade has both parts of 'flip'."""
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 16], name="x")
+        training = plain()
+        flip = tf.placeholder(tf.bool, [], name="flip")
+        y = tf.cond(flip, lambda: tf.reverse(x, [1]), lambda: tf.identity(x))
+        for width in (256, 256, 16):
+            weight = np.random.default_rng(width).normal(0, 0.2, (y.shape[1], width)).astype(np.float32)
+            y = tf.nn.relu(tf.matmul(y, tf.constant(weight)))
+        y = tf.cond(training, lambda: tf.nn.dropout(y, rate=0.5), lambda: tf.identity(y))
+        tf.identity(y, name="y")
+        return graph.as_graph_def()
+
+
 def plain():
     return tf.placeholder(tf.bool, [], name="training")
 
@@ -102,9 +117,9 @@ def test_where_the_original_is_given_back_a_switch_is_an_input():
     config.tuning.time_limit_s = 1
     config.accuracy.rtol = config.accuracy.atol = 0
     feed = {"x:0": X, "training:0": np.bool_(False)}
-    optimized, _, report = blade.optimize(dropout_net(plain), "o1", "cpu", config=config, outputs=["y"], test_data=[feed])
-    kept = any(node.op == "BladeInProfile" for node in optimized.node)
-    assert report.interface["inputs"] == (["x"] if kept else ["x", "training"])
+    _, _, report = blade.optimize(dropout_net(plain), "o1", "cpu", config=config, outputs=["y"], test_data=[feed])
+    assert "the original graph is given back" in report.diagnosis["message"]
+    assert report.interface["inputs"] == ["x", "training"]
 
 
 def test_a_switch_that_test_data_turns_is_an_input(conditionals):
@@ -122,6 +137,29 @@ def test_a_switch_of_parts_that_blade_has_is_an_input():
     output = next(node.name for node in reversed(model.node) if node.name.startswith("y"))
     _, _, report = blade.optimize(model, "o1", "cpu", outputs=[output], test_data=[{"x:0": X, "training:0": np.bool_(False)}])
     assert report.interface["inputs"] == ["x", "training"]
+
+
+def test_only_a_switch_that_needs_tensorflow_is_built_in(conditionals):
+    model = flipped_dropout_net()
+    feed = {"x:0": X, "training:0": np.bool_(False), "flip:0": np.bool_(False)}
+    optimized, _, report = optimize(model, [feed])
+    assert report.interface["inputs"] == ["x", "flip"]
+    assert "'training' is False in all test data" in report.diagnosis["message"]
+    assert "'flip' is" not in report.diagnosis["message"]
+    flipped = {**feed, "flip:0": np.bool_(True)}
+    before = runtime.counters()
+    got = run(optimized, feed, flipped)
+    after = runtime.counters()
+    for one, answer in zip((feed, flipped), got):
+        np.testing.assert_allclose(answer, tiny_models.run(model, one, "y:0"), rtol=1e-5, atol=1e-6)
+    assert after["engine_runs"] - before["engine_runs"] == 2 and after["fallback_runs"] == before["fallback_runs"]
+
+
+def test_a_switch_that_the_user_lists_is_an_input(conditionals):
+    feed = {"x:0": X, "training:0": np.bool_(False), "flip:0": np.bool_(False)}
+    _, _, report = optimize(flipped_dropout_net(), [feed], inputs=["x", "training", "flip"])
+    assert report.interface["inputs"] == ["x", "training", "flip"]
+    assert "in all test data" not in report.diagnosis["message"]
 
 
 @pytest.mark.parametrize("switch", [plain, default(True)])
@@ -180,6 +218,41 @@ def test_a_default_behind_an_assertion_is_none(tmp_path):
     engine = blade.Engine(tiny_models.write(model, tmp_path / "model.pb"), outputs=["y"])
     assert [info.name for info in engine.inputs] == ["x"]
     np.testing.assert_array_equal(engine.run({"x": X})["y"], np.maximum(X, 0))
+
+
+def test_only_the_default_that_needs_tensorflow_is_an_input(conditionals, tmp_path):
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 16], name="x")
+        doubled = tf.placeholder_with_default(True, [], name="doubled")
+        training = tf.placeholder_with_default(True, [], name="training")
+        checked = tf.placeholder_with_default(False, [], name="checked")
+        scale = tf.placeholder_with_default(tf.reduce_sum(x) + 1.0, [], name="scale")
+        y = tf.cond(doubled, lambda: x * 2.0, lambda: tf.identity(x))
+        y = tf.cond(checked, lambda: tf.ensure_shape(tf.py_func(np.sort, [y], tf.float32), [None, 16]), lambda: tf.identity(y))
+        y = tf.cond(training, lambda: tf.nn.dropout(y, rate=0.5), lambda: tf.identity(y))
+        tf.multiply(y, scale, name="y")
+        model = graph.as_graph_def()
+    engine = blade.Engine(tiny_models.write(model, tmp_path / "model.pb"), outputs=["y"])
+    assert [info.name for info in engine.inputs] == ["x", "training"]
+    want = X * 2 * (X.sum() + 1)
+    np.testing.assert_allclose(engine.run({"x": X, "training": np.bool_(False), "doubled": True})["y"], want, rtol=1e-5)
+
+
+def test_a_default_that_constants_make_may_be_fed(tmp_path):
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 16], name="x")
+        three = tf.placeholder_with_default(tf.constant(1.0) + tf.constant(2.0), [], name="three")
+        total = tf.placeholder_with_default(tf.reduce_sum(x), [], name="total")
+        tf.add(x * three, total, name="y")
+        model = graph.as_graph_def()
+    engine = blade.Engine(tiny_models.write(model, tmp_path / "model.pb"), outputs=["y"])
+    assert [info.name for info in engine.inputs] == ["x"]
+    for feed in ({"x": X}, {"x": X, "three": np.float32(3)}):
+        np.testing.assert_allclose(engine.run(feed)["y"], X * 3 + X.sum(), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"'three' another value than its default, which is built in; expected 3 "):
+        engine.run({"x": X, "three": np.float32(2)})
+    with pytest.raises(ValueError, match=r"unknown \['total'\]"):
+        engine.run({"x": X, "total": np.float32(0)})
 
 
 def adder(dtype, default):

@@ -57,13 +57,19 @@ struct UnreadPlaceholder {
   ir::TensorPtr value;  // the default that is built in; null where no output needs the placeholder
 };
 
+// A placeholder that is no input, and whose default nodes compute.
+struct ComputedDefault {
+  std::string name;
+  ir::ValueId value;  // in the graph as imported
+};
+
 struct ImportedModel {
-  ir::Graph graph;                              // Node::origin is an index into source's nodes
-  GraphDef source;                              // the graph with function calls inlined
-  std::vector<std::string> inputs;              // tensor names ("input:0"), in the order of graph.inputs()
-  std::vector<std::string> outputs;             // the same for graph.outputs()
-  std::vector<UnreadPlaceholder> unread;        // what a session could be fed beside the inputs
-  std::vector<std::string> computed_defaults;   // placeholders that are no inputs and whose defaults nodes compute
+  ir::Graph graph;                        // Node::origin is an index into source's nodes
+  GraphDef source;                        // the graph with function calls inlined
+  std::vector<std::string> inputs;        // tensor names ("input:0"), in the order of graph.inputs()
+  std::vector<std::string> outputs;       // the same for graph.outputs()
+  std::vector<UnreadPlaceholder> unread;  // what a session could be fed beside the inputs
+  std::vector<ComputedDefault> computed_defaults;
   std::map<std::string, ir::TensorPtr> fixed;   // see ImportOptions
   std::vector<char> foreign;                    // one entry a source node: 1 where it stays in TensorFlow
   std::map<std::string, DataType> known_types;  // of ImportOptions::known_tensors

@@ -33,7 +33,7 @@ void GraphImporter::find_unread() {
       const ir::ValueId id = this->value({i, 0});
       if (id != ir::kNone) value = model_.graph.value(ir::behind_identities(model_.graph, id)).constant;
       if (value == nullptr) {
-        model_.computed_defaults.push_back(node->name);
+        model_.computed_defaults.push_back({node->name, id});
         continue;
       }
     }
