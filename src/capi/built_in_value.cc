@@ -8,6 +8,7 @@
 #include <string>
 #include <type_traits>
 
+#include "backends/plain_type.h"
 #include "base/half.h"
 
 namespace blade::capi {
@@ -28,32 +29,9 @@ auto element(const void* data, size_t index) {
 // Calls `f` with a value of the C++ type of `dtype`; booleans are bytes.
 template <class F>
 auto with_type(ir::DType dtype, F&& f) {
-  switch (dtype) {
-    case ir::DType::kFloat32:
-      return f(float());
-    case ir::DType::kFloat64:
-      return f(double());
-    case ir::DType::kFloat16:
-      return f(Float16());
-    case ir::DType::kBFloat16:
-      return f(BFloat16());
-    case ir::DType::kInt8:
-      return f(int8_t());
-    case ir::DType::kInt16:
-      return f(int16_t());
-    case ir::DType::kInt32:
-      return f(int32_t());
-    case ir::DType::kInt64:
-      return f(int64_t());
-    case ir::DType::kUInt16:
-      return f(uint16_t());
-    case ir::DType::kUInt32:
-      return f(uint32_t());
-    case ir::DType::kUInt64:
-      return f(uint64_t());
-    default:
-      return f(uint8_t());
-  }
+  if (dtype == ir::DType::kFloat16) return f(Float16());
+  if (dtype == ir::DType::kBFloat16) return f(BFloat16());
+  return backends::with_plain_type(dtype, f);
 }
 
 bool same_elements(const ir::Tensor& value, const void* given) {
