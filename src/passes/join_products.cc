@@ -22,6 +22,7 @@ constexpr int64_t kColumnMultiple = 128;  // of a part
 // column.
 std::optional<int64_t> joinable_columns(const Rewriter& rewriter, const Node& node) {
   if (node.op != Op::kMatMul || rewriter.dtype(node.outputs[0]) != ir::DType::kFloat32) return std::nullopt;
+  if (!rewriter.shape(node.outputs[0]).has_rank()) return std::nullopt;
   const auto& attrs = node.get<ir::MatMulAttrs>();
   const ir::TensorPtr& weights = rewriter.graph().value(node.inputs[1]).constant;
   if (attrs.transpose_a || weights == nullptr || weights->dims.size() != 2 || rewriter.is_output(node.outputs[0])) {

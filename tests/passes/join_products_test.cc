@@ -56,6 +56,14 @@ TEST_F(Products, WithWeightsByChannelAndBias) {
   const auto biased = [&] { return product(x, 128, Weights::kByChannel, true); };
   EXPECT_EQ(left_of({biased(), biased(), biased()}), 1);
 }
+TEST_F(Products, OfUnknownRankStayApart) {
+  const Id rows = b.input_of_unknown_rank("rows");
+  b.output(b.relu(product(rows, 128))).output(b.relu(product(rows, 128)));
+  ir::Graph graph = b.build();
+  const auto result = find_pass("JoinProducts").run(graph, on_gpu());
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->changes, 0);
+}
 TEST_F(Products, OfRowsInBatches) {
   for (const Weights weights : {Weights::kByDepth, Weights::kByChannel}) {
     const Id batches = b.input("batches", {-1, 5, 4});
