@@ -222,10 +222,6 @@ class Optimizer {
                                ": the tolerances count " + (factor == 20 ? "twenty" : "ten") + " times");
   }
 
-  static std::string node_name(const std::string& tensor) {
-    return tensor.ends_with(":0") ? tensor.substr(0, tensor.size() - 2) : tensor;
-  }
-
   // The test data without values for placeholders that the outputs do not need.
   std::vector<Feed> needed_values() const {
     std::vector<Feed> feeds = test_data_;

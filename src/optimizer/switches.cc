@@ -6,12 +6,10 @@
 namespace blade::optimizer {
 namespace {
 
-std::string node_of(const std::string& tensor) { return tensor.substr(0, tensor.find(':')); }
-
 // The value of the input in the feed; null where it has none, or more than one element.
 ir::TensorPtr one_boolean(const Feed& feed, const std::string& node) {
   const auto found =
-      std::find_if(feed.begin(), feed.end(), [&](const NamedTensor& one) { return node_of(one.name) == node; });
+      std::find_if(feed.begin(), feed.end(), [&](const NamedTensor& one) { return node_name(one.name) == node; });
   if (found == feed.end() || found->tensor->dtype != ir::DType::kBool || !found->tensor->dims.empty()) return nullptr;
   return found->tensor;
 }
@@ -25,7 +23,7 @@ std::map<std::string, ir::TensorPtr> constant_switches(const ir::Graph& graph, c
   if (test_data.empty() || nodes_left(graph) == 0) return switches;
   for (const ir::ValueId id : graph.inputs()) {
     if (graph.value(id).dtype != ir::DType::kBool) continue;
-    const std::string node = node_of(graph.value(id).name);
+    const std::string node = node_name(graph.value(id).name);
     const ir::TensorPtr first = one_boolean(test_data[0], node);
     const bool same = first != nullptr && std::all_of(test_data.begin(), test_data.end(), [&](const Feed& feed) {
                         const ir::TensorPtr value = one_boolean(feed, node);

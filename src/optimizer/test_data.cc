@@ -14,10 +14,6 @@
 namespace blade::optimizer {
 namespace {
 
-std::string node_name(const std::string& tensor) {
-  return tensor.size() > 2 && tensor.ends_with(":0") ? tensor.substr(0, tensor.size() - 2) : tensor;
-}
-
 std::string shape_text(const ir::Shape& shape) {
   if (!shape.has_rank()) return "any shape";
   std::string text = "(";
@@ -165,6 +161,10 @@ std::vector<ir::Dims> shapes_of(const Feed& feed) {
   std::vector<ir::Dims> shapes;
   for (const NamedTensor& one : feed) shapes.push_back(one.tensor->dims);
   return shapes;
+}
+
+std::string node_name(const std::string& tensor) {
+  return tensor.size() > 2 && tensor.ends_with(":0") ? tensor.substr(0, tensor.size() - 2) : tensor;
 }
 
 Result<std::vector<Feed>> check_feeds(const std::vector<Feed>& given, const std::vector<engine::TensorInfo>& inputs) {

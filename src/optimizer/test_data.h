@@ -13,6 +13,9 @@ namespace blade::optimizer {
 
 using Feed = std::vector<NamedTensor>;  // one entry a model input, in the model's order
 
+// "x" of "x:0".
+std::string node_name(const std::string& tensor);
+
 // Orders the user's feeds as `inputs` and checks names, dtypes, ranks and known dims. The error names the input, what
 // was found and what was expected.
 Result<std::vector<Feed>> check_feeds(const std::vector<Feed>& given, const std::vector<engine::TensorInfo>& inputs);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cstring>
 #include <span>
 #include <vector>
 
@@ -21,13 +20,6 @@ constexpr float kLimits[] = {0.125f, 0.5f, 1};
 
 constexpr size_t kLanes = 32;  // results whose weights are rounded at once
 using Lanes = std::array<float, kLanes>;
-
-// Constants may lie anywhere in a file.
-float element(const ir::Tensor& tensor, size_t i) {
-  float value;
-  std::memcpy(&value, tensor.data + i * sizeof(float), sizeof value);
-  return value;
-}
 
 // Of a number that bfloat16 holds.
 BFloat16 to_bfloat16(float value) {
@@ -152,7 +144,7 @@ ir::TensorPtr round_balanced(const ir::Tensor& weights, const WeightDims& dims) 
       const size_t count = std::min(kLanes, places.results - first);
       for (size_t i = 0; i < lanes.size() && count < kLanes; ++i) lanes.exact(i).fill(0);
       places.for_each(batch, first, [&](size_t i, size_t place) {
-        for (size_t n = 0; n < count; ++n) lanes.exact(i)[n] = element(weights, place + n * places.between_results);
+        for (size_t n = 0; n < count; ++n) lanes.exact(i)[n] = float_at(weights, place + n * places.between_results);
       });
       lanes.round();
       places.for_each(batch, first, [&](size_t i, size_t place) {

@@ -49,6 +49,12 @@ TensorPtr integer_tensor(DType dtype, const std::vector<int64_t>& values) {
 
 }  // namespace
 
+float float_at(const ir::Tensor& constant, size_t i) {
+  float value;
+  std::memcpy(&value, constant.data + i * sizeof(float), sizeof value);
+  return value;
+}
+
 std::vector<float> float_values(const ir::Graph& graph, ValueId value) {
   const TensorPtr& tensor = graph.value(value).constant;
   if (tensor == nullptr || tensor->dtype != DType::kFloat32) return {};

@@ -11,6 +11,8 @@ namespace blade::passes {
 
 // All elements of a float32 constant (copied); empty for other dtypes and for values that are not constant.
 std::vector<float> float_values(const ir::Graph& graph, ir::ValueId value);
+// One element of a float32 constant of which there may be too many to copy.
+float float_at(const ir::Tensor& constant, size_t i);
 // The only element of a one-element float32 constant.
 std::optional<float> float_scalar(const ir::Graph& graph, ir::ValueId value);
 // The value all elements of a small float32 constant share.

@@ -2,7 +2,6 @@
 // inside the kernels), what lies between such nodes follows, and casts stand at the borders.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <map>
 #include <set>
@@ -240,7 +239,7 @@ class MixedPrecision {
     const ir::TensorPtr& constant = graph_.value(id).constant;
     if (constant == nullptr || constant->dtype != ir::DType::kFloat32) return true;
     for (int64_t i = 0; i < constant->element_count(); ++i) {
-      if (std::fabs(element(*constant, i)) > rules_.largest) return false;
+      if (std::fabs(float_at(*constant, static_cast<size_t>(i))) > rules_.largest) return false;
     }
     return true;
   }
@@ -320,18 +319,11 @@ class MixedPrecision {
     half_[id] = graph_.add_constant(rounded, graph_.value(id).name);
   }
 
-  // Constants may lie anywhere in a file, and are too many to copy.
-  static float element(const ir::Tensor& tensor, int64_t i) {
-    float value;
-    std::memcpy(&value, tensor.data + static_cast<size_t>(i) * sizeof(float), sizeof value);
-    return value;
-  }
-
   template <class T>
   ir::TensorPtr rounded(ir::ValueId id) const {
     const ir::Tensor& constant = *graph_.value(id).constant;
     std::vector<T> values(static_cast<size_t>(constant.element_count()));
-    for (size_t i = 0; i < values.size(); ++i) values[i] = T(element(constant, static_cast<int64_t>(i)));
+    for (size_t i = 0; i < values.size(); ++i) values[i] = T(float_at(constant, i));
     return ir::make_tensor<T>(rules_.narrow, graph_.value(id).constant->dims, std::span<const T>(values));
   }
 
