@@ -129,6 +129,9 @@ struct KernelEntry {
   std::vector<Blocking> (*blockings)(const KernelRequest&) = nullptr;
   bool compiles = false;        // create() compiles code for the request
   bool is_tried_early = false;  // by tuning, although no prediction says that it is fast
+  // Of images: rows of the result that are computed as one. Rows that begin at a multiple of it come out with the same
+  // bits when they are computed alone; 0 where they need not.
+  int64_t row_unit = 1;
 };
 
 // A backend's ordered tables; the first supporting row wins unless costs are given or a stored choice names another.

@@ -1,0 +1,308 @@
+// The best cut of the steps into chains, by dynamic programming over what each possible chain is predicted to gain.
+#include "engine/strip_choice.h"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+#include "base/checked_math.h"
+#include "engine/kernel_choice.h"
+#include "engine/storage.h"
+
+namespace blade::engine {
+namespace {
+
+// Two cores of a Zen 5 with one chiplet's L3; what matters is their relation.
+constexpr double kMemoryBytesPerUs = 42e3, kCacheBytesPerUs = 60e3;
+constexpr double kCallUs = 3;          // of a step in a strip: sections, and tiles that stay part empty
+constexpr double kSafety = 0.7;        // of what is predicted to be saved comes true
+constexpr int64_t kMostQuantum = 256;  // rows
+constexpr size_t kLongestChain = 48, kMostOperands = 24;
+
+size_t operand_bytes(const StripStep& step) {
+  size_t bytes = step.result().bytes();
+  for (size_t i = 0; i < step.inputs.size(); ++i) bytes += step.windows[i].all ? 0 : step.input_descs[i].bytes();
+  return bytes;
+}
+
+// Rows of something for each `den` rows of the chain's result.
+struct Rate {
+  int64_t num = 1, den = 1;
+  Rate times(int64_t n, int64_t d) const {
+    const int64_t over = num * n, under = den * d, common = std::gcd(over, under);
+    return {over / common, under / common};
+  }
+  bool operator==(const Rate&) const = default;
+  int64_t of(int64_t rows) const { return ceil_div(rows * num, den); }
+};
+
+class StripChooser {
+ public:
+  StripChooser(const ir::Graph& graph, const Decisions& decisions, const PlanOptions& options, Fusion& fusion)
+      : graph_(graph), decisions_(decisions), options_(options), fusion_(fusion), machine_(machine_of(options)) {}
+
+  void choose(std::span<const ir::NodeId> order) {
+    if (!has_large_value(order)) return;
+    collect(order);
+    find_last_readers();
+    // best[n]: what the first n steps gain; the last of their chains begins at from[n], or there is none.
+    const size_t n = steps_.size();
+    std::vector<double> best(n + 1, 0);
+    std::vector<size_t> from(n + 1, n);
+    for (size_t end = 1; end <= n; ++end) {
+      best[end] = best[end - 1];
+      for (size_t begin = end - 1; begin-- > 0 && end - begin <= kLongestChain;) {
+        if (!steps_[begin]) break;
+        if (!steps_[end - 1] || !is_closed(begin, end)) continue;
+        const auto gain = gain_us(begin, end);
+        if (!gain || best[begin] + gain->us <= best[end]) continue;
+        best[end] = best[begin] + gain->us;
+        from[end] = begin;
+      }
+    }
+    for (size_t end = n; end > 0;) {
+      const size_t begin = from[end];
+      if (begin < n) take(begin, end);
+      end = begin < n ? begin : end - 1;
+    }
+  }
+
+ private:
+  struct Gain {
+    double us = 0;
+    int64_t strip = 0, quantum = 1;
+  };
+  static constexpr size_t kNever = static_cast<size_t>(-1);
+
+  static const backends::Machine& machine_of(const PlanOptions& options) {
+    return options.machine != nullptr ? *options.machine : backends::Machine::host();
+  }
+
+  bool has_large_value(std::span<const ir::NodeId> order) const {
+    return std::any_of(order.begin(), order.end(), [&](ir::NodeId id) {
+      const auto& outputs = graph_.node(id).outputs;
+      return std::any_of(outputs.begin(), outputs.end(),
+                         [&](ir::ValueId v) { return desc_of(graph_, v).bytes() > machine_.l3_bytes / 8; });
+    });
+  }
+
+  void collect(std::span<const ir::NodeId> order) {
+    step_of_node_.assign(static_cast<size_t>(graph_.num_node_slots()), kNever);
+    for (ir::NodeId id : order) {
+      const ir::Node& node = graph_.node(id);
+      if (fusion_.is_absorbed(id) || is_view(graph_, node)) continue;
+      for (const ir::Node* own : fusion_.nodes_of_step(graph_, node)) step_of_node_[own->id] = steps_.size();
+      steps_.push_back(strip_step(graph_, node, fusion_, decisions_, options_));
+      if (steps_.back() && steps_.back()->inputs.size() > kMostOperands) steps_.back().reset();
+    }
+  }
+
+  // The last step that reads each step's result; kNever where something else reads it.
+  void find_last_readers() {
+    const auto consumers = graph_.consumers();
+    for (const auto& step : steps_) {
+      size_t last = 0;
+      const bool kept = !step || graph_.is_output(step->output);
+      if (step) {
+        for (ir::NodeId reader : consumers[step->output]) last = std::max(last, step_of_node_[reader]);
+      }
+      last_reader_.push_back(kept ? kNever : last);
+    }
+  }
+
+  // Whether all results of the steps but the last are read within them alone, strip by strip.
+  bool is_closed(size_t begin, size_t end) const {
+    for (size_t s = begin; s < end; ++s) {
+      if (!steps_[s] || steps_[s]->images() != steps_[begin]->images()) return false;
+      if (s + 1 < end && (last_reader_[s] >= end || last_reader_[s] == s)) return false;
+      for (size_t i = 0; i < steps_[s]->inputs.size(); ++i) {
+        if (steps_[s]->windows[i].all && maker(begin, end, steps_[s]->inputs[i]) != kNever) return false;
+      }
+    }
+    return true;
+  }
+
+  size_t maker(size_t begin, size_t end, ir::ValueId value) const {
+    const ir::NodeId producer = graph_.value(value).producer;
+    const size_t step = producer == ir::kNone ? kNever : step_of_node_[producer];
+    return step >= begin && step < end ? step : kNever;
+  }
+
+  // Rows of each step for those of the last; nothing where two readers want different ones.
+  std::optional<std::vector<Rate>> rates(size_t begin, size_t end) const {
+    std::vector<std::optional<Rate>> found(end - begin);
+    found.back() = Rate();
+    for (size_t s = end; s-- > begin;) {
+      if (!found[s - begin]) return std::nullopt;
+      for (size_t i = 0; i < steps_[s]->inputs.size(); ++i) {
+        const size_t from = maker(begin, end, steps_[s]->inputs[i]);
+        if (from == kNever) continue;
+        const RowWindow& window = steps_[s]->windows[i];
+        const Rate rate = found[s - begin]->times(window.stride, window.up);
+        if (found[from - begin] && *found[from - begin] != rate) return std::nullopt;
+        found[from - begin] = rate;
+      }
+    }
+    std::vector<Rate> all;
+    for (const auto& rate : found) all.push_back(*rate);
+    return all;
+  }
+
+  // Rows of the last step by which strips grow: whole units of every step.
+  std::optional<int64_t> quantum_of(size_t begin, const std::vector<Rate>& rates) const {
+    int64_t quantum = 1;
+    for (size_t k = 0; k < rates.size(); ++k) {
+      const int64_t unit = steps_[begin + k]->entry->row_unit;
+      // quantum * num / den must be a multiple of the unit.
+      const int64_t whole = rates[k].den * unit, needed = whole / std::gcd(whole, rates[k].num);
+      quantum = std::lcm(quantum, needed);
+      if (quantum > kMostQuantum) return std::nullopt;
+    }
+    return quantum;
+  }
+
+  // What the step with the most touches of its operands and its result in a strip.
+  size_t touched(size_t begin, const std::vector<Rate>& rates, int64_t strip) const {
+    size_t most = 0;
+    for (size_t k = 0; k < rates.size(); ++k) {
+      const StripStep& step = *steps_[begin + k];
+      size_t bytes = static_cast<size_t>(rates[k].of(strip)) * step.row_bytes();
+      for (size_t i = 0; i < step.inputs.size(); ++i) {
+        const RowWindow& window = step.windows[i];
+        if (window.all) continue;
+        const int64_t rows = rates[k].times(window.stride, window.up).of(strip) + window.reach;
+        bytes += static_cast<size_t>(rows) * StripStep::row_bytes(step.input_descs[i]);
+      }
+      most = std::max(most, bytes);
+    }
+    return most;
+  }
+
+  std::optional<Gain> gain_us(size_t begin, size_t end) const {
+    const auto found = rates(begin, end);
+    const auto quantum = found ? quantum_of(begin, *found) : std::nullopt;
+    if (!quantum) return std::nullopt;
+    const StripStep& last = *steps_[end - 1];
+    const size_t budget = machine_.l3_bytes / 4;
+    int64_t strip = *quantum;
+    while (strip < last.rows() && touched(begin, *found, strip + *quantum) <= budget) strip += *quantum;
+    const auto strips = static_cast<double>(ceil_div(last.rows(), strip) * last.images());
+    if (strips < 2 || touched(begin, *found, strip) > 2 * budget) return std::nullopt;
+    Gain gain = {0, strip, *quantum};
+    for (size_t s = begin; s < end; ++s) {
+      const StripStep& step = *steps_[s];
+      if (s + 1 < end) gain.us += kSafety * missing(step) * 2 * bytes_of(step) / kMemoryBytesPerUs;
+      gain.us -= strips * kCallUs;
+      for (size_t i = 0; i < step.inputs.size(); ++i) {
+        const size_t from = maker(begin, end, step.inputs[i]);
+        if (from == kNever) continue;
+        gain.us += kSafety * missing(*steps_[from]) * bytes_of(*steps_[from]) / kMemoryBytesPerUs;
+        const RowWindow& window = step.windows[i];
+        if (window.reach <= window.stride || strip >= last.rows()) continue;
+        const auto waiting = static_cast<double>(window.reach - window.stride + steps_[from]->entry->row_unit - 1);
+        gain.us -= strips * 2 * waiting * static_cast<double>(steps_[from]->row_bytes()) / kCacheBytesPerUs;
+      }
+    }
+    return gain;
+  }
+
+  static double bytes_of(const StripStep& step) { return static_cast<double>(step.result().bytes()); }
+
+  // How much of what the step makes has left the last cache when it is read, if all of it is made at once.
+  double missing(const StripStep& step) const {
+    const auto cache = static_cast<double>(machine_.l3_bytes), touched = static_cast<double>(operand_bytes(step));
+    return std::clamp((touched - cache / 2) / cache, 0.0, 1.0);
+  }
+
+  // Makes one step of them, unless tuning found otherwise or a row refuses a strip.
+  void take(size_t begin, size_t end) {
+    const auto gain = gain_us(begin, end);
+    const std::vector<Rate> found = *rates(begin, end);
+    StripChain chain;
+    chain.strip = gain->strip;
+    chain.quantum = gain->quantum;
+    for (size_t s = begin; s < end; ++s) chain.rows.push_back(rows_of(begin, end, s));
+    for (size_t s = begin; s < end; ++s) chain.steps.push_back(std::move(*steps_[s]));
+    if (!take_stored_choice(chain)) return;
+    for (size_t k = 0; k < found.size(); ++k) chain.rows[k].at_a_time = found[k].of(chain.strip);
+    if (parts_are_supported(chain)) fusion_.join(graph_, std::move(chain));
+  }
+
+  StripRows rows_of(size_t begin, size_t end, size_t s) const {
+    const StripStep& step = *steps_[s];
+    StripRows rows = {step.rows(), step.entry->row_unit, 1, {}};
+    for (size_t i = 0; i < step.inputs.size(); ++i) {
+      const size_t from = maker(begin, end, step.inputs[i]);
+      if (from != kNever) rows.reads.push_back({static_cast<int>(from - begin), step.windows[i]});
+    }
+    return rows;
+  }
+
+  // False where the steps were found to be faster one after the other.
+  bool take_stored_choice(StripChain& chain) const {
+    if (decisions_.kernels.empty()) return true;
+    const auto stored = decisions_.kernels.find(strips_signature(chain));
+    if (stored == decisions_.kernels.end()) return true;
+    if (stored->second == kApart) return false;
+    const auto choice = KernelChoice::parse(stored->second);
+    if (!choice || choice->kernel != kStripsName || choice->blocking.strip == 0) return true;
+    const int64_t wanted = std::min<int64_t>(choice->blocking.strip, chain.steps.back().rows());
+    chain.strip = ceil_div(wanted, chain.quantum) * chain.quantum;
+    chain.is_stored = true;
+    return true;
+  }
+
+  static bool parts_are_supported(const StripChain& chain) {
+    const auto schedule = strip_schedule(chain.rows);
+    for (size_t s = 0; s < chain.steps.size(); ++s) {
+      std::set<std::string> seen;
+      for (const auto& strip : schedule) {
+        if (strip[s].count() == 0) continue;
+        const StepPart part = part_of(chain.steps[s], strip[s]);
+        if (seen.insert(part.key).second && !part.is_supported(*chain.steps[s].entry)) return false;
+      }
+    }
+    return !schedule.empty();
+  }
+
+  const ir::Graph& graph_;
+  const Decisions& decisions_;
+  const PlanOptions& options_;
+  Fusion& fusion_;
+  const backends::Machine& machine_;
+  std::vector<std::optional<StripStep>> steps_;  // in order; nothing: it does not go by rows
+  std::vector<size_t> step_of_node_, last_reader_;
+};
+
+}  // namespace
+
+void choose_strips(const ir::Graph& graph, std::span<const ir::NodeId> order, const Decisions& decisions,
+                   const PlanOptions& options, Fusion& fusion) {
+  if (options.device == nullptr && !options.reference_only)
+    StripChooser(graph, decisions, options, fusion).choose(order);
+}
+
+std::string strips_signature(const StripChain& chain) {
+  std::string text = "Strips";
+  for (const StripStep& step : chain.steps) text += " | " + kernel_signature(step.requests.back());
+  return text;
+}
+
+std::vector<std::string> strips_alternatives(const StripChain& chain) {
+  std::vector<std::string> all = {kStripsName, kApart};
+  for (int64_t strip : {chain.strip / 2, chain.strip * 2}) {
+    backends::Blocking blocking;
+    blocking.strip = static_cast<int>(ceil_div(strip, chain.quantum) * chain.quantum);
+    if (blocking.strip != chain.strip && blocking.strip < chain.steps.back().rows())
+      all.push_back(KernelChoice{kStripsName, blocking}.text());
+  }
+  return all;
+}
+
+std::string strips_choice(const StripChain& chain) {
+  backends::Blocking blocking;
+  if (chain.is_stored) blocking.strip = static_cast<int>(chain.strip);
+  return KernelChoice{kStripsName, blocking}.text();
+}
+
+}  // namespace blade::engine
