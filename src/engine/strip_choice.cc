@@ -42,7 +42,7 @@ class StripChooser {
       : graph_(graph), decisions_(decisions), options_(options), fusion_(fusion), machine_(machine_of(options)) {}
 
   void choose(std::span<const ir::NodeId> order) {
-    if (!has_large_value(order)) return;
+    if (options_.strip_rows == 0 && !has_large_value(order)) return;
     collect(order);
     find_last_readers();
     // best[n]: what the first n steps gain; the last of their chains begins at from[n], or there is none.
@@ -152,7 +152,7 @@ class StripChooser {
   std::optional<int64_t> quantum_of(size_t begin, const std::vector<Rate>& rates) const {
     int64_t quantum = 1;
     for (size_t k = 0; k < rates.size(); ++k) {
-      const int64_t unit = steps_[begin + k]->entry->row_unit;
+      const int64_t unit = steps_[begin + k]->unit;
       // quantum * num / den must be a multiple of the unit.
       const int64_t whole = rates[k].den * unit, needed = whole / std::gcd(whole, rates[k].num);
       quantum = std::lcm(quantum, needed);
@@ -183,11 +183,15 @@ class StripChooser {
     const auto quantum = found ? quantum_of(begin, *found) : std::nullopt;
     if (!quantum) return std::nullopt;
     const StripStep& last = *steps_[end - 1];
-    const size_t budget = machine_.l3_bytes / 4;
+    if (options_.strip_rows > 0) {
+      const int64_t forced = ceil_div(options_.strip_rows, *quantum) * *quantum;
+      return Gain{static_cast<double>(end - begin - 1), forced, *quantum};
+    }
+    const size_t budget = machine_.l3_bytes * 3 / 8;
     int64_t strip = *quantum;
     while (strip < last.rows() && touched(begin, *found, strip + *quantum) <= budget) strip += *quantum;
     const auto strips = static_cast<double>(ceil_div(last.rows(), strip) * last.images());
-    if (strips < 2 || touched(begin, *found, strip) > 2 * budget) return std::nullopt;
+    if (strips < 2 || touched(begin, *found, strip) > machine_.l3_bytes / 2) return std::nullopt;
     Gain gain = {0, strip, *quantum};
     for (size_t s = begin; s < end; ++s) {
       const StripStep& step = *steps_[s];
@@ -199,7 +203,7 @@ class StripChooser {
         gain.us += kSafety * missing(*steps_[from]) * bytes_of(*steps_[from]) / kMemoryBytesPerUs;
         const RowWindow& window = step.windows[i];
         if (window.reach <= window.stride || strip >= last.rows()) continue;
-        const auto waiting = static_cast<double>(window.reach - window.stride + steps_[from]->entry->row_unit - 1);
+        const auto waiting = static_cast<double>(window.reach - window.stride + steps_[from]->unit - 1);
         gain.us -= strips * 2 * waiting * static_cast<double>(steps_[from]->row_bytes()) / kCacheBytesPerUs;
       }
     }
@@ -214,7 +218,7 @@ class StripChooser {
     return std::clamp((touched - cache / 2) / cache, 0.0, 1.0);
   }
 
-  // Makes one step of them, unless tuning found otherwise or a row refuses a strip.
+  // Makes one step of them, unless tuning found otherwise or a part of the rows is another work.
   void take(size_t begin, size_t end) {
     const auto gain = gain_us(begin, end);
     const std::vector<Rate> found = *rates(begin, end);
@@ -225,12 +229,12 @@ class StripChooser {
     for (size_t s = begin; s < end; ++s) chain.steps.push_back(std::move(*steps_[s]));
     if (!take_stored_choice(chain)) return;
     for (size_t k = 0; k < found.size(); ++k) chain.rows[k].at_a_time = found[k].of(chain.strip);
-    if (parts_are_supported(chain)) fusion_.join(graph_, std::move(chain));
+    if (parts_are_alike(chain)) fusion_.join(graph_, std::move(chain));
   }
 
   StripRows rows_of(size_t begin, size_t end, size_t s) const {
     const StripStep& step = *steps_[s];
-    StripRows rows = {step.rows(), step.entry->row_unit, 1, {}};
+    StripRows rows = {step.rows(), step.unit, 1, {}};
     for (size_t i = 0; i < step.inputs.size(); ++i) {
       const size_t from = maker(begin, end, step.inputs[i]);
       if (from != kNever) rows.reads.push_back({static_cast<int>(from - begin), step.windows[i]});
@@ -252,14 +256,14 @@ class StripChooser {
     return true;
   }
 
-  static bool parts_are_supported(const StripChain& chain) {
+  static bool parts_are_alike(const StripChain& chain) {
     const auto schedule = strip_schedule(chain.rows);
     for (size_t s = 0; s < chain.steps.size(); ++s) {
       std::set<std::string> seen;
       for (const auto& strip : schedule) {
         if (strip[s].count() == 0) continue;
         const StepPart part = part_of(chain.steps[s], strip[s]);
-        if (seen.insert(part.key).second && !part.is_supported(*chain.steps[s].entry)) return false;
+        if (seen.insert(part.key).second && !part.is_like(chain.steps[s])) return false;
       }
     }
     return !schedule.empty();
@@ -278,7 +282,7 @@ class StripChooser {
 
 void choose_strips(const ir::Graph& graph, std::span<const ir::NodeId> order, const Decisions& decisions,
                    const PlanOptions& options, Fusion& fusion) {
-  if (options.device == nullptr && !options.reference_only)
+  if (options.device == nullptr && !options.reference_only && options.strip_rows >= 0)
     StripChooser(graph, decisions, options, fusion).choose(order);
 }
 

@@ -2,7 +2,7 @@
 #include "engine/strip_rows.h"
 
 #include <algorithm>
-#include <bit>
+#include <numeric>
 
 #include "backends/reference/common.h"
 #include "base/checked_math.h"
@@ -158,6 +158,10 @@ KernelRequest part_of_node(const KernelRequest& whole, RowRange out, ir::Node& n
   return part;
 }
 
+int64_t row_unit(const backends::KernelEntry& entry, const KernelRequest& request) {
+  return entry.row_unit != nullptr ? entry.row_unit(request) : 1;
+}
+
 void add_key(std::string& key, const KernelRequest& part) {
   for (const TensorDesc& input : part.inputs) key += ir::concat(input.dims.size() > 1 ? input.dims[1] : 0, ',');
   if (const auto* conv = std::get_if<ir::ConvAttrs>(&part.node->attrs)) key += ir::concat('p', conv->explicit_pads[0]);
@@ -212,8 +216,10 @@ std::optional<StripStep> strip_step(const ir::Graph& graph, const ir::Node& node
   const KernelRequest& request = step.requests.back();
   const auto entry = nodes.size() > 1 ? select_kernel(request, decisions, fused_kernels(options), nullptr)
                                       : select_kernel(request, decisions, backends::cpu_kernels(), nullptr);
-  if (!entry.ok() || (*entry)->row_unit == 0) return std::nullopt;
+  if (!entry.ok() || row_unit(**entry, request) == 0) return std::nullopt;
   step.entry = *entry;
+  step.unit = row_unit(*step.entry, request);
+  for (const RowWindow& window : step.windows) step.unit = std::lcm(step.unit, window.up);
   step.inputs = fusion.step_inputs(graph, node);
   step.output = node.outputs[0];
   return step;
@@ -238,13 +244,14 @@ StepPart part_of(const StripStep& step, RowRange rows) {
   return part;
 }
 
-bool StepPart::is_supported(const backends::KernelEntry& entry) const {
+bool StepPart::is_like(const StripStep& step) const {
   for (const KernelRequest& request : requests) {
     for (const TensorDesc& input : request.inputs) {
       if (input.element_count() == 0) return false;  // windows that lie in padding alone
     }
   }
-  return entry.supports(requests.back()).ok;
+  const KernelRequest& own = requests.back();
+  return step.entry->supports(own).ok && row_unit(*step.entry, own) == row_unit(*step.entry, step.requests.back());
 }
 
 }  // namespace blade::engine

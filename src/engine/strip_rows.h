@@ -36,6 +36,7 @@ struct StripStep {
   std::vector<RowWindow> windows;  // one an input
   std::vector<backends::TensorDesc> input_descs;
   std::vector<char> is_constant;  // one an input
+  int64_t unit = 1;               // rows of the result that strips have whole multiples of
 
   const backends::TensorDesc& result() const { return requests.back().outputs[0]; }
   int64_t images() const { return result().dims[0]; }
@@ -57,7 +58,8 @@ struct StepPart {
   std::vector<RowRange> inputs;                   // rows that the operands have; unused where a window is `all`
   std::string key;                                // parts with one key are the same work
 
-  bool is_supported(const backends::KernelEntry& entry) const;
+  // Whether the step's row takes it and gives the same bits.
+  bool is_like(const StripStep& step) const;
 };
 StepPart part_of(const StripStep& step, RowRange rows);
 

@@ -1,0 +1,209 @@
+// Chains of steps that run strip by strip: the same bits as one step after the other, whatever they compute.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "base/checked_math.h"
+#include "engine/kernel_choice.h"
+#include "engine/run_context.h"
+#include "engine/strip_schedule.h"
+#include "engine/test_graphs.h"
+#include "passes/pass.h"
+#include "support/evaluate_graph.h"
+#include "support/graph_builder.h"
+
+namespace blade::engine {
+namespace {
+
+using blade::testing::GraphBuilder;
+using Id = ir::ValueId;
+
+// Grows a graph of random layers over images.
+class RandomImageNet {
+ public:
+  RandomImageNet(uint32_t seed, ir::Dims dims) : random_(seed), input_(std::move(dims)) {
+    value_ = net_.input("x", input_);
+    dims_ = input_;
+  }
+  void add_layer() {
+    before_.emplace_back(value_, dims_);
+    const int kind = pick(0, 11);
+    if (kind <= 4) {
+      convolution(pick(0, 6));
+    } else if (kind == 5) {
+      pooling();
+    } else if (kind == 6) {
+      value_ = net_.pointwise(ir::PointwiseOp::kSigmoid, {value_});
+    } else if (kind == 7) {
+      value_ = net_.mul(value_, constant({dims_[3]}));
+    } else if (kind <= 9) {
+      join(kind == 8);
+    } else if (kind == 10) {
+      transposed();
+    } else {
+      blocks();
+    }
+  }
+  ir::Graph build() {
+    ir::Graph graph = net_.output(value_, "y").build();
+    EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false, {}).ok());
+    graph.remove_dead_nodes();
+    return graph;
+  }
+  const ir::Dims& input_dims() const { return input_; }
+  int pick(int from, int to) { return std::uniform_int_distribution<int>(from, to)(random_); }
+
+ private:
+  Id constant(const ir::Dims& dims) {
+    std::vector<float> values(static_cast<size_t>(*checked_element_count(dims)));
+    for (float& v : values) v = std::uniform_real_distribution<float>(-0.5f, 0.5f)(random_);
+    return net_.constant<float>(dims, values);
+  }
+
+  void convolution(int kind) {
+    constexpr struct {
+      int64_t kh, kw, stride, dilation;
+    } kKinds[] = {{1, 1, 1, 1}, {3, 3, 1, 1}, {5, 5, 1, 1}, {7, 1, 1, 1}, {3, 3, 2, 1}, {3, 3, 1, 2}, {1, 3, 1, 1}};
+    const auto& k = kKinds[kind];
+    const int64_t channels = dims_[3];
+    const bool depthwise = pick(0, 3) == 0 && channels < 64;
+    const int64_t out = depthwise ? channels : std::vector<int64_t>{3, 16, 24, 32, 64}[static_cast<size_t>(pick(0, 4))];
+    ir::ConvAttrs a;
+    a.strides = {k.stride, k.stride};
+    a.dilations = {k.dilation, k.dilation};
+    a.groups = depthwise ? channels : 1;
+    a.padding = pick(0, 3) == 0 ? ir::Padding::kExplicit : ir::Padding::kSame;
+    const int64_t reach = (k.kh - 1) * k.dilation + 1, width = (k.kw - 1) * k.dilation + 1;
+    if (a.padding == ir::Padding::kExplicit) {
+      const int64_t top = pick(0, static_cast<int>(reach) - 1), bottom = pick(0, static_cast<int>(reach) - 1);
+      a.explicit_pads = {top, bottom, width / 2, width / 2};
+      if (dims_[1] + top + bottom < reach || dims_[2] + width / 2 * 2 < width) return;
+      dims_[1] = (dims_[1] + top + bottom - reach) / k.stride + 1;
+      dims_[2] = (dims_[2] + width / 2 * 2 - width) / k.stride + 1;
+    } else {
+      for (int i : {1, 2}) dims_[i] = (dims_[i] + k.stride - 1) / k.stride;
+    }
+    value_ = net_.op(ir::Op::kConv, {value_, constant({k.kh, k.kw, depthwise ? 1 : channels, out})}, a);
+    dims_[3] = out;
+    if (pick(0, 1) == 0) value_ = net_.add(value_, constant({out}));
+    if (pick(0, 1) == 0) value_ = net_.relu(value_);
+  }
+
+  void pooling() {
+    ir::PoolAttrs a;
+    a.kind = pick(0, 1) == 0 ? ir::PoolKind::kMax : ir::PoolKind::kAverage;
+    const int64_t stride = pick(1, 2), window = pick(2, 3);
+    a.window = {window, window};
+    a.strides = {stride, stride};
+    a.padding = ir::Padding::kSame;
+    value_ = net_.op(ir::Op::kPool, {value_}, a);
+    for (int i : {1, 2}) dims_[i] = (dims_[i] + stride - 1) / stride;
+  }
+
+  // With an earlier value of the same size.
+  void join(bool adds) {
+    for (const auto& [value, dims] : before_) {
+      if (dims[1] != dims_[1] || dims[2] != dims_[2] || (adds && dims[3] != dims_[3]) || value == value_) continue;
+      if (adds) {
+        value_ = net_.add(value_, value);
+      } else {
+        value_ = net_.op(ir::Op::kConcat, {value, value_}, ir::AxisAttrs{3});
+        dims_[3] += dims[3];
+      }
+      return;
+    }
+  }
+
+  void transposed() {
+    if (dims_[1] * dims_[2] > 2000) return;
+    ir::ConvTransposeAttrs a;
+    a.strides = {2, 2};
+    a.dilations = {1, 1};
+    a.padding = ir::Padding::kSame;
+    const Id weights = constant({2, 2, 16, dims_[3]});
+    dims_ = {dims_[0], dims_[1] * 2, dims_[2] * 2, 16};
+    std::vector<int32_t> size(dims_.begin(), dims_.end());
+    value_ = net_.op(ir::Op::kConvTranspose, {value_, weights, net_.ints(size)}, a);
+  }
+
+  void blocks() {
+    if (dims_[3] % 4 == 0) {
+      value_ = net_.op(ir::Op::kDepthToSpace, {value_}, ir::BlockAttrs{2});
+      dims_ = {dims_[0], dims_[1] * 2, dims_[2] * 2, dims_[3] / 4};
+    } else if (dims_[1] % 2 == 0 && dims_[2] % 2 == 0) {
+      value_ = net_.op(ir::Op::kSpaceToDepth, {value_}, ir::BlockAttrs{2});
+      dims_ = {dims_[0], dims_[1] / 2, dims_[2] / 2, dims_[3] * 4};
+    }
+  }
+
+  std::mt19937 random_;
+  GraphBuilder net_;
+  const ir::Dims input_;
+  Id value_;
+  ir::Dims dims_;
+  std::vector<std::pair<Id, ir::Dims>> before_;
+};
+
+struct Ran {
+  std::vector<float> result;
+  int chains = 0;
+  std::vector<std::string> kernels;
+};
+
+// `strip_rows` as in PlanOptions.
+Ran run_with(const ir::Graph& graph, const std::vector<ir::TensorPtr>& inputs, int64_t strip_rows, int threads,
+             const Decisions& decisions = {}) {
+  static backends::PackCache packs;
+  PlanOptions options;
+  options.num_threads = threads;
+  options.strip_rows = strip_rows;
+  Ran ran;
+  const auto plan = make_plan(graph, std::vector<ir::Dims>{inputs[0]->dims}, decisions, packs, options);
+  EXPECT_TRUE(plan.ok()) << plan.status().message();
+  if (!plan.ok()) return ran;
+  for (const Step& step : (*plan)->steps) {
+    ran.chains += std::string(step.kernel_name) == "cpu.strips" ? 1 : 0;
+    ran.kernels.emplace_back(step.kernel_name);
+  }
+  auto context = make_run_context(*plan);
+  EXPECT_TRUE(context.ok());
+  ran.result.assign(static_cast<size_t>((*plan)->outputs[0].element_count()), -77.0f);
+  (*context)->set_input(0, inputs[0]->data);
+  (*context)->set_output(0, ran.result.data());
+  AlignedBuffer arena = AlignedBuffer::allocate(std::max<size_t>(64, (*plan)->host_arena_bytes));
+  std::memset(arena.data(), 0xff, arena.size());  // NaN: nothing is read before it is written
+  ThreadPool pool(threads);
+  const Status status = (*context)->run(arena.data(), pool);
+  EXPECT_TRUE(status.ok()) << status.message();
+  return ran;
+}
+
+std::string joined(const std::vector<std::string>& texts) {
+  std::string all;
+  for (const std::string& text : texts) all += text + ' ';
+  return all;
+}
+
+TEST(Strips, SameBitsAsOneStepAfterTheOther) {
+  int chains = 0;
+  for (uint32_t seed = 0; seed < 200; ++seed) {
+    std::mt19937 random(seed);
+    const auto pick = [&](int from, int to) { return std::uniform_int_distribution<int>(from, to)(random); };
+    RandomImageNet net(seed, {pick(1, 3), pick(4, 70), pick(4, 50), pick(1, 4) * 8});
+    for (int layers = pick(2, 8); layers > 0; --layers) net.add_layer();
+    const ir::Graph graph = net.build();
+    const auto inputs = blade::testing::random_inputs(graph, seed);
+    const int threads = pick(1, 2);
+    const Ran whole = run_with(graph, inputs, -1, threads);
+    const int64_t rows = pick(1, 24);
+    const Ran strips = run_with(graph, inputs, rows, threads);
+    chains += strips.chains;
+    ASSERT_EQ(whole.result.size(), strips.result.size());
+    ASSERT_EQ(std::memcmp(whole.result.data(), strips.result.data(), whole.result.size() * sizeof(float)), 0)
+        << "seed " << seed << ", strips of " << rows << " rows, " << joined(whole.kernels);
+  }
+  EXPECT_GT(chains, 100);
+}
+
+}  // namespace
+}  // namespace blade::engine
