@@ -211,9 +211,9 @@ std::vector<ir::ValueId> Fusion::inputs(const ir::Node& node) const {
 }
 
 void Fusion::join(const ir::Graph& graph, StripChain chain) {
-  const ir::NodeId last = graph.value(chain.steps.back().output).producer;
-  for (const StripStep& step : chain.steps) {
-    const ir::NodeId id = graph.value(step.output).producer;
+  const ir::NodeId last = graph.value(chain.steps.back()->output).producer;
+  for (const auto& step : chain.steps) {
+    const ir::NodeId id = graph.value(step->output).producer;
     if (id != last) absorbed_[id] = 1;
   }
   chains_[last] = std::make_shared<StripChain>(std::move(chain));

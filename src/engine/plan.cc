@@ -119,19 +119,19 @@ class PlanBuilder {
 
   Status add_strips(const ir::Node& node, const StripChain& chain) {
     Step step;
-    for (const StripStep& own : chain.steps) {
-      for (const backends::KernelRequest& request : own.requests) step.nodes.push_back(request.node->name);
-      const ir::Cost cost = step_cost(own.requests);
+    for (const auto& own : chain.steps) {
+      for (const backends::KernelRequest& request : own->requests) step.nodes.push_back(request.node->name);
+      const ir::Cost cost = step_cost(own->requests);
       step.cost.flops += cost.flops;
       step.cost.bytes += cost.bytes;
-      if (&own != &chain.steps.back()) step.cost.bytes -= 2 * static_cast<double>(own.result().bytes());
+      if (own != chain.steps.back()) step.cost.bytes -= 2 * static_cast<double>(own->result().bytes());
     }
     step.node_name = node.name;
     step.op = node.op;
     step.kernel_name = kStripsName;
     step.choice = strips_choice(chain);
     step.input_descs = descs_of(graph_, chain.inputs());
-    step.output_descs = {chain.steps.back().result()};
+    step.output_descs = {chain.steps.back()->result()};
     const std::string signature = strips_signature(chain);
     if (const auto found = decisions_.figures.find(signature); found != decisions_.figures.end())
       step.tuned = found->second;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <numeric>
 #include <set>
+#include <string>
 
 #include "base/checked_math.h"
 #include "engine/kernel_choice.h"
@@ -19,10 +20,28 @@ constexpr double kSafety = 0.7;        // of what is predicted to be saved comes
 constexpr int64_t kMostQuantum = 256;  // rows
 constexpr size_t kLongestChain = 48, kMostOperands = 24;
 
+// Elementwise work and residuals mostly go where an operand was.
+bool is_in_place(const StripStep& step) {
+  const bool reads_rows = step.requests.back().node->op != ir::Op::kPointwise;
+  for (size_t i = reads_rows ? 1 : 0; i < step.inputs.size(); ++i) {
+    if (!step.windows[i].all && step.windows[i].reach == 1 && step.input_descs[i].bytes() == step.result().bytes())
+      return true;
+  }
+  return false;
+}
+
 size_t operand_bytes(const StripStep& step) {
-  size_t bytes = step.result().bytes();
+  size_t bytes = is_in_place(step) ? 0 : step.result().bytes();
   for (size_t i = 0; i < step.inputs.size(); ++i) bytes += step.windows[i].all ? 0 : step.input_descs[i].bytes();
   return bytes;
+}
+
+// What a strip costs beyond its share: calls, and rows within a step that the next strip computes again.
+double strip_us(const StripStep& step) {
+  const backends::KernelRequest& request = step.requests.back();
+  if (step.repeated == 0 || step.entry->predicted_us == nullptr) return kCallUs;
+  return kCallUs + step.entry->predicted_us(request) * static_cast<double>(step.repeated * request.num_threads) /
+                       static_cast<double>(step.rows() * step.images());
 }
 
 // Rows of something for each `den` rows of the chain's result.
@@ -45,6 +64,31 @@ class StripChooser {
     if (options_.strip_rows == 0 && !has_large_value(order)) return;
     collect(order);
     find_last_readers();
+    // A step of which a part would be another work is left out, and all is thought over.
+    std::vector<StripChain> chains;
+    for (bool settled = false; !settled;) {
+      chains = best_chains();
+      settled = true;
+      for (const StripChain& chain : chains) {
+        const StripStep* odd = unlike_step(chain);
+        for (auto& step : steps_) {
+          if (odd == nullptr || step.get() != odd) continue;
+          step.reset();
+          settled = false;
+        }
+      }
+    }
+    for (StripChain& chain : chains) fusion_.join(graph_, std::move(chain));
+  }
+
+ private:
+  struct Gain {
+    double us = 0;
+    int64_t strip = 0, quantum = 1;
+  };
+  static constexpr size_t kNever = static_cast<size_t>(-1);
+
+  std::vector<StripChain> best_chains() const {
     // best[n]: what the first n steps gain; the last of their chains begins at from[n], or there is none.
     const size_t n = steps_.size();
     std::vector<double> best(n + 1, 0);
@@ -60,19 +104,17 @@ class StripChooser {
         from[end] = begin;
       }
     }
+    std::vector<StripChain> chains;
     for (size_t end = n; end > 0;) {
       const size_t begin = from[end];
-      if (begin < n) take(begin, end);
+      if (begin < n) {
+        StripChain chain = chain_of(begin, end);
+        if (take_stored_choice(chain)) chains.push_back(std::move(chain));
+      }
       end = begin < n ? begin : end - 1;
     }
+    return chains;
   }
-
- private:
-  struct Gain {
-    double us = 0;
-    int64_t strip = 0, quantum = 1;
-  };
-  static constexpr size_t kNever = static_cast<size_t>(-1);
 
   static const backends::Machine& machine_of(const PlanOptions& options) {
     return options.machine != nullptr ? *options.machine : backends::Machine::host();
@@ -92,8 +134,9 @@ class StripChooser {
       const ir::Node& node = graph_.node(id);
       if (fusion_.is_absorbed(id) || is_view(graph_, node)) continue;
       for (const ir::Node* own : fusion_.nodes_of_step(graph_, node)) step_of_node_[own->id] = steps_.size();
-      steps_.push_back(strip_step(graph_, node, fusion_, decisions_, options_));
-      if (steps_.back() && steps_.back()->inputs.size() > kMostOperands) steps_.back().reset();
+      auto step = strip_step(graph_, node, fusion_, decisions_, options_);
+      const bool fits = step && step->inputs.size() <= kMostOperands;
+      steps_.push_back(fits ? std::make_shared<StripStep>(std::move(*step)) : nullptr);
     }
   }
 
@@ -190,13 +233,15 @@ class StripChooser {
     const size_t budget = machine_.l3_bytes * 3 / 8;
     int64_t strip = *quantum;
     while (strip < last.rows() && touched(begin, *found, strip + *quantum) <= budget) strip += *quantum;
-    const auto strips = static_cast<double>(ceil_div(last.rows(), strip) * last.images());
+    const int64_t of_image = ceil_div(last.rows(), strip);
+    strip = ceil_div(ceil_div(last.rows(), of_image), *quantum) * *quantum;  // none much shorter than the others
+    const auto strips = static_cast<double>(of_image * last.images());
     if (strips < 2 || touched(begin, *found, strip) > machine_.l3_bytes / 2) return std::nullopt;
     Gain gain = {0, strip, *quantum};
     for (size_t s = begin; s < end; ++s) {
       const StripStep& step = *steps_[s];
-      if (s + 1 < end) gain.us += kSafety * missing(step) * 2 * bytes_of(step) / kMemoryBytesPerUs;
-      gain.us -= strips * kCallUs;
+      if (s + 1 < end) gain.us += kSafety * missing(step) * (is_in_place(step) ? 1 : 2) * bytes_of(step) / kMemoryBytesPerUs;
+      gain.us -= strips * strip_us(step);
       for (size_t i = 0; i < step.inputs.size(); ++i) {
         const size_t from = maker(begin, end, step.inputs[i]);
         if (from == kNever) continue;
@@ -218,18 +263,29 @@ class StripChooser {
     return std::clamp((touched - cache / 2) / cache, 0.0, 1.0);
   }
 
-  // Makes one step of them, unless tuning found otherwise or a part of the rows is another work.
-  void take(size_t begin, size_t end) {
+  StripChain chain_of(size_t begin, size_t end) const {
     const auto gain = gain_us(begin, end);
-    const std::vector<Rate> found = *rates(begin, end);
     StripChain chain;
     chain.strip = gain->strip;
     chain.quantum = gain->quantum;
-    for (size_t s = begin; s < end; ++s) chain.rows.push_back(rows_of(begin, end, s));
-    for (size_t s = begin; s < end; ++s) chain.steps.push_back(std::move(*steps_[s]));
-    if (!take_stored_choice(chain)) return;
-    for (size_t k = 0; k < found.size(); ++k) chain.rows[k].at_a_time = found[k].of(chain.strip);
-    if (parts_are_alike(chain)) fusion_.join(graph_, std::move(chain));
+    for (size_t s = begin; s < end; ++s) {
+      chain.steps.push_back(steps_[s]);
+      chain.rows.push_back(rows_of(begin, end, s));
+    }
+    set_strip(chain, gain->strip);
+    return chain;
+  }
+
+  // `strip` is a multiple of the quantum, so that all steps make whole units.
+  void set_strip(StripChain& chain, int64_t strip) const {
+    chain.strip = strip;
+    const size_t count = chain.steps.size();
+    std::vector<Rate> rates(count);
+    for (size_t s = count; s-- > 0;) {
+      for (const StripRows::Read& read : chain.rows[s].reads)
+        rates[static_cast<size_t>(read.step)] = rates[s].times(read.window.stride, read.window.up);
+      chain.rows[s].at_a_time = rates[s].of(strip);
+    }
   }
 
   StripRows rows_of(size_t begin, size_t end, size_t s) const {
@@ -250,23 +306,25 @@ class StripChooser {
     if (stored->second == kApart) return false;
     const auto choice = KernelChoice::parse(stored->second);
     if (!choice || choice->kernel != kStripsName || choice->blocking.strip == 0) return true;
-    const int64_t wanted = std::min<int64_t>(choice->blocking.strip, chain.steps.back().rows());
-    chain.strip = ceil_div(wanted, chain.quantum) * chain.quantum;
+    const int64_t wanted = std::min<int64_t>(choice->blocking.strip, chain.steps.back()->rows());
+    set_strip(chain, ceil_div(wanted, chain.quantum) * chain.quantum);
     chain.is_stored = true;
     return true;
   }
 
-  static bool parts_are_alike(const StripChain& chain) {
+  // A step whose rows in a strip its row does not take, or gives other bits for; nullptr: none.
+  static const StripStep* unlike_step(const StripChain& chain) {
     const auto schedule = strip_schedule(chain.rows);
+    if (schedule.empty()) return chain.steps.back().get();
     for (size_t s = 0; s < chain.steps.size(); ++s) {
       std::set<std::string> seen;
       for (const auto& strip : schedule) {
         if (strip[s].count() == 0) continue;
-        const StepPart part = part_of(chain.steps[s], strip[s]);
-        if (seen.insert(part.key).second && !part.is_like(chain.steps[s])) return false;
+        const StepPart part = part_of(*chain.steps[s], strip[s]);
+        if (seen.insert(part.key).second && !part.is_like(*chain.steps[s])) return chain.steps[s].get();
       }
     }
-    return !schedule.empty();
+    return nullptr;
   }
 
   const ir::Graph& graph_;
@@ -274,7 +332,7 @@ class StripChooser {
   const PlanOptions& options_;
   Fusion& fusion_;
   const backends::Machine& machine_;
-  std::vector<std::optional<StripStep>> steps_;  // in order; nothing: it does not go by rows
+  std::vector<std::shared_ptr<const StripStep>> steps_;  // in order; nothing: it does not go by rows
   std::vector<size_t> step_of_node_, last_reader_;
 };
 
@@ -288,7 +346,7 @@ void choose_strips(const ir::Graph& graph, std::span<const ir::NodeId> order, co
 
 std::string strips_signature(const StripChain& chain) {
   std::string text = "Strips";
-  for (const StripStep& step : chain.steps) text += " | " + kernel_signature(step.requests.back());
+  for (const auto& step : chain.steps) text += " | " + kernel_signature(step->requests.back());
   return text;
 }
 
@@ -297,7 +355,7 @@ std::vector<std::string> strips_alternatives(const StripChain& chain) {
   for (int64_t strip : {chain.strip / 2, chain.strip * 2}) {
     backends::Blocking blocking;
     blocking.strip = static_cast<int>(ceil_div(strip, chain.quantum) * chain.quantum);
-    if (blocking.strip != chain.strip && blocking.strip < chain.steps.back().rows())
+    if (blocking.strip != chain.strip && blocking.strip < chain.steps.back()->rows())
       all.push_back(KernelChoice{kStripsName, blocking}.text());
   }
   return all;

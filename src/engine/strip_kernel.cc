@@ -97,7 +97,7 @@ class StripKernelBuilder {
   Result<std::unique_ptr<Kernel>> build() {
     schedule_ = strip_schedule(chain_.rows);
     kept_ = kept_rows(chain_.rows, schedule_);
-    kernel_->images_ = chain_.steps.back().images();
+    kernel_->images_ = chain_.steps.back()->images();
     find_readers();
     BLADE_RETURN_IF_ERROR(make_kernels());
     place_memory();
@@ -134,7 +134,7 @@ class StripKernelBuilder {
     kernel_of_.assign(schedule_.size(), std::vector<const Kernel*>(steps_, nullptr));
     step_scratch_.assign(steps_, 0);
     for (size_t s = 0; s < steps_; ++s) {
-      const StripStep& step = chain_.steps[s];
+      const StripStep& step = *chain_.steps[s];
       std::map<std::string, const Kernel*> made;
       for (size_t t = 0; t < schedule_.size(); ++t) {
         if (schedule_[t][s].count() == 0) continue;
@@ -161,7 +161,7 @@ class StripKernelBuilder {
     for (size_t s = 0; s < steps_; ++s) intervals.push_back({static_cast<int>(s), static_cast<int>(s), step_scratch_[s]});
     for (size_t s = 0; s + 1 < steps_; ++s) {
       const Between& b = between_[s];
-      const size_t row = chain_.steps[s].row_bytes();
+      const size_t row = chain_.steps[s]->row_bytes();
       const int first = b.is_whole ? 0 : static_cast<int>(s);
       intervals.push_back({first, b.is_whole ? last : static_cast<int>(b.last_reader),
                            static_cast<size_t>(b.buffer_rows) * row});
@@ -180,7 +180,7 @@ class StripKernelBuilder {
   size_t row_place(size_t t, size_t s, int64_t row) const {
     const Between& b = between_[s];
     const int64_t begin = b.is_whole ? 0 : kept_[t][s].begin;
-    return b.buffer + static_cast<size_t>(row - begin) * chain_.steps[s].row_bytes();
+    return b.buffer + static_cast<size_t>(row - begin) * chain_.steps[s]->row_bytes();
   }
 
   void add_strip(size_t t) {
@@ -199,7 +199,7 @@ class StripKernelBuilder {
     const Between& b = between_[s];
     if (b.is_whole || (!back && t + 1 == schedule_.size())) return;
     const KeptRows& rows = kept_[back ? t : t + 1][s];
-    const size_t row = chain_.steps[s].row_bytes();
+    const size_t row = chain_.steps[s]->row_bytes();
     Action action;
     action.bytes = static_cast<size_t>(rows.kept_end - rows.begin) * row;
     if (action.bytes == 0) return;
@@ -210,7 +210,7 @@ class StripKernelBuilder {
   }
 
   void add_call(size_t t, size_t s, size_t& chain_input) {
-    const StripStep& step = chain_.steps[s];
+    const StripStep& step = *chain_.steps[s];
     const RowRange rows = schedule_[t][s];
     Action action;
     action.kernel = kernel_of_[t][s];
@@ -259,8 +259,8 @@ class StripKernelBuilder {
 
 std::vector<ir::ValueId> StripChain::inputs() const {
   std::vector<ir::ValueId> all;
-  for (const StripStep& step : steps) {
-    for (ir::ValueId id : step.inputs) {
+  for (const auto& step : steps) {
+    for (ir::ValueId id : step->inputs) {
       if (step_of(id) < 0) all.push_back(id);
     }
   }
@@ -269,7 +269,7 @@ std::vector<ir::ValueId> StripChain::inputs() const {
 
 int StripChain::step_of(ir::ValueId value) const {
   for (size_t s = 0; s < steps.size(); ++s) {
-    if (steps[s].output == value) return static_cast<int>(s);
+    if (steps[s]->output == value) return static_cast<int>(s);
   }
   return -1;
 }

@@ -13,7 +13,7 @@ inline constexpr const char* kStripsName = "cpu.strips";
 
 // A chain that was found to go by strips. All results but the last are read within it alone.
 struct StripChain {
-  std::vector<StripStep> steps;
+  std::vector<std::shared_ptr<const StripStep>> steps;
   std::vector<StripRows> rows;  // one a step
   int64_t strip = 0;            // rows of the last step's result that a strip makes
   int64_t quantum = 1;          // of which that is a multiple

@@ -203,6 +203,7 @@ std::optional<StripStep> strip_step(const ir::Graph& graph, const ir::Node& node
     if (k > 0) {
       request.producer = &step.requests[k - 1];
       between = request.producer_input = fusion.producer_input(*nodes[k]);
+      step.repeated += std::max<int64_t>(0, (*own)[between].reach - (*own)[between].stride);
       for (RowWindow& window : step.windows) {
         const auto through = composed((*own)[between], window);
         if (!through) return std::nullopt;

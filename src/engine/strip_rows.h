@@ -37,6 +37,7 @@ struct StripStep {
   std::vector<backends::TensorDesc> input_descs;
   std::vector<char> is_constant;  // one an input
   int64_t unit = 1;               // rows of the result that strips have whole multiples of
+  int64_t repeated = 0;           // rows between the nodes that two strips both compute
 
   const backends::TensorDesc& result() const { return requests.back().outputs[0]; }
   int64_t images() const { return result().dims[0]; }
