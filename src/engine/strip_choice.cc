@@ -230,13 +230,15 @@ class StripChooser {
       const int64_t forced = ceil_div(options_.strip_rows, *quantum) * *quantum;
       return Gain{static_cast<double>(end - begin - 1), forced, *quantum};
     }
-    const size_t budget = machine_.l3_bytes * 3 / 8;
+    const int threads = std::max(1, options_.num_threads);
+    const bool by_images = last.images() % threads == 0;  // a strip for each of them at a time
+    const size_t budget = machine_.l3_bytes * 3 / 8 / static_cast<size_t>(by_images ? threads : 1);
     int64_t strip = *quantum;
     while (strip < last.rows() && touched(begin, *found, strip + *quantum) <= budget) strip += *quantum;
     const int64_t of_image = ceil_div(last.rows(), strip);
     strip = ceil_div(ceil_div(last.rows(), of_image), *quantum) * *quantum;  // none much shorter than the others
-    const auto strips = static_cast<double>(of_image * last.images());
-    if (strips < 2 || touched(begin, *found, strip) > machine_.l3_bytes / 2) return std::nullopt;
+    const auto strips = static_cast<double>(of_image * last.images()) / (by_images ? threads : 1);
+    if (strips < 2 || touched(begin, *found, strip) > 2 * budget) return std::nullopt;
     Gain gain = {0, strip, *quantum};
     for (size_t s = begin; s < end; ++s) {
       const StripStep& step = *steps_[s];
@@ -266,7 +268,7 @@ class StripChooser {
   StripChain chain_of(size_t begin, size_t end) const {
     const auto gain = gain_us(begin, end);
     StripChain chain;
-    chain.strip = gain->strip;
+    chain.threads = std::max(1, options_.num_threads);
     chain.quantum = gain->quantum;
     for (size_t s = begin; s < end; ++s) {
       chain.steps.push_back(steps_[s]);
@@ -320,7 +322,7 @@ class StripChooser {
       std::set<std::string> seen;
       for (const auto& strip : schedule) {
         if (strip[s].count() == 0) continue;
-        const StepPart part = part_of(*chain.steps[s], strip[s]);
+        const StepPart part = part_of(*chain.steps[s], strip[s], chain.threads_of_step());
         if (seen.insert(part.key).second && !part.is_like(*chain.steps[s])) return chain.steps[s].get();
       }
     }

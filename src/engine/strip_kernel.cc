@@ -16,6 +16,7 @@ using backends::Kernel;
 using backends::KernelArgs;
 
 constexpr size_t kMostInputs = 32;
+constexpr int kMostParts = 64;
 constexpr size_t kSharedCopyBytes = 64 << 10;  // shorter copies are one thread's
 
 // A place in the memory of an operand, of the result or of the scratch memory.
@@ -35,10 +36,26 @@ struct Action {
 
 class StripKernel final : public Kernel {
  public:
-  size_t scratch_bytes() const override { return scratch_bytes_; }
+  size_t scratch_bytes() const override { return part_bytes_ * static_cast<size_t>(parts_); }
   bool reads_input(int input) const override { return reads_[static_cast<size_t>(input)] != 0; }
   Status run(const KernelArgs& args) const override {
-    for (int64_t image = 0; image < images_; ++image) {
+    if (parts_ == 1) return run_images(args, 0, images_);
+    std::array<Status, kMostParts> statuses;
+    args.pool->parallel_for(parts_, [&](int part, int slot) {
+      KernelArgs own = args;
+      own.pool = &ThreadPool::caller_only();
+      own.scratch = args.scratch + static_cast<size_t>(slot) * part_bytes_;
+      statuses[static_cast<size_t>(part)] = run_images(own, part * images_ / parts_, (part + 1) * images_ / parts_);
+    });
+    for (Status& status : statuses) BLADE_RETURN_IF_ERROR(std::move(status));
+    return {};
+  }
+
+ private:
+  friend class StripKernelBuilder;
+
+  Status run_images(const KernelArgs& args, int64_t first, int64_t last) const {
+    for (int64_t image = first; image < last; ++image) {
       for (const Action& action : actions_) {
         if (action.kernel == nullptr) {
           copy(args, action);
@@ -49,9 +66,6 @@ class StripKernel final : public Kernel {
     }
     return {};
   }
-
- private:
-  friend class StripKernelBuilder;
 
   static std::byte* at(const KernelArgs& args, const Place& place, size_t image) {
     if (place.in == Place::In::kScratch) return args.scratch + place.offset;
@@ -86,7 +100,8 @@ class StripKernel final : public Kernel {
   std::vector<Action> actions_;
   std::vector<char> reads_;  // one an input of the chain
   int64_t images_ = 1;
-  size_t scratch_bytes_ = 0;
+  int parts_ = 1;  // of the images, a thread each
+  size_t part_bytes_ = 0;
 };
 
 class StripKernelBuilder {
@@ -98,6 +113,7 @@ class StripKernelBuilder {
     schedule_ = strip_schedule(chain_.rows);
     kept_ = kept_rows(chain_.rows, schedule_);
     kernel_->images_ = chain_.steps.back()->images();
+    if (chain_.by_images()) kernel_->parts_ = std::min(chain_.threads, kMostParts);
     find_readers();
     BLADE_RETURN_IF_ERROR(make_kernels());
     place_memory();
@@ -138,7 +154,7 @@ class StripKernelBuilder {
       std::map<std::string, const Kernel*> made;
       for (size_t t = 0; t < schedule_.size(); ++t) {
         if (schedule_[t][s].count() == 0) continue;
-        const StepPart part = part_of(step, schedule_[t][s]);
+        const StepPart part = part_of(step, schedule_[t][s], chain_.threads_of_step());
         const Kernel*& kernel = made[part.key];
         if (kernel == nullptr) {
           auto created = step.entry->create(part.requests.back(), packs_);
@@ -173,7 +189,7 @@ class StripKernelBuilder {
       between_[s].buffer = memory.offsets[steps_ + 2 * s];
       between_[s].waiting = memory.offsets[steps_ + 2 * s + 1];
     }
-    kernel_->scratch_bytes_ = memory.bytes;
+    kernel_->part_bytes_ = align_up(memory.bytes, kBufferAlignment);
   }
 
   // Where row `row` of what step `s` makes stands in strip `t`.
@@ -218,7 +234,7 @@ class StripKernelBuilder {
     action.first_input = kernel_->inputs_.size();
     action.num_inputs = step.inputs.size();
     std::vector<RowRange> reads(step.inputs.size());
-    if (action.kernel != nullptr) reads = part_of(step, rows).inputs;
+    if (action.kernel != nullptr) reads = part_of(step, rows, chain_.threads_of_step()).inputs;
     for (size_t i = 0; i < step.inputs.size(); ++i) {
       const int made_by = chain_.step_of(step.inputs[i]);
       Place place;

@@ -226,7 +226,7 @@ std::optional<StripStep> strip_step(const ir::Graph& graph, const ir::Node& node
   return step;
 }
 
-StepPart part_of(const StripStep& step, RowRange rows) {
+StepPart part_of(const StripStep& step, RowRange rows, int threads) {
   StepPart part;
   const size_t count = step.requests.size();
   part.requests.resize(count);
@@ -235,6 +235,7 @@ StepPart part_of(const StripStep& step, RowRange rows) {
     const KernelRequest& whole = step.requests[k];
     part.nodes.push_back(std::make_unique<ir::Node>(*whole.node));
     part.requests[k] = part_of_node(whole, rows, *part.nodes.back(), reads[k]);
+    part.requests[k].num_threads = threads;
     add_key(part.key, part.requests[k]);
     if (k > 0) rows = reads[k][whole.producer_input];
   }

@@ -52,7 +52,7 @@ struct StripStep {
 std::optional<StripStep> strip_step(const ir::Graph& graph, const ir::Node& node, const Fusion& fusion,
                                     const Decisions& decisions, const PlanOptions& options);
 
-// The step for some rows of one image.
+// The step for some rows of one image, on so many threads.
 struct StepPart {
   std::vector<std::unique_ptr<ir::Node>> nodes;   // with the paddings that are left
   std::vector<backends::KernelRequest> requests;  // as StripStep's
@@ -62,6 +62,6 @@ struct StepPart {
   // Whether the step's row takes it and gives the same bits.
   bool is_like(const StripStep& step) const;
 };
-StepPart part_of(const StripStep& step, RowRange rows);
+StepPart part_of(const StripStep& step, RowRange rows, int threads);
 
 }  // namespace blade::engine
