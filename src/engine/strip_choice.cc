@@ -16,6 +16,7 @@ namespace {
 // Two cores of a Zen 5 with one chiplet's L3; what matters is their relation.
 constexpr double kMemoryBytesPerUs = 42e3, kCacheBytesPerUs = 60e3;
 constexpr double kCallUs = 3;          // of a step in a strip: sections, and tiles that stay part empty
+constexpr double kMostRepeated = 0.04;  // of the steps' time, for threads that need not meet
 constexpr double kSafety = 0.7;        // of what is predicted to be saved comes true
 constexpr int64_t kMostQuantum = 256;  // rows
 constexpr size_t kLongestChain = 48, kMostOperands = 24;
@@ -85,6 +86,7 @@ class StripChooser {
   struct Gain {
     double us = 0;
     int64_t strip = 0, quantum = 1;
+    bool by_parts = false;
   };
   static constexpr size_t kNever = static_cast<size_t>(-1);
 
@@ -221,6 +223,41 @@ class StripChooser {
     return most;
   }
 
+  // Parts of the image for the threads: of all steps' predicted time, what two parts both do.
+  struct Repeated {
+    double us = 0, of_us = 0;
+  };
+  std::optional<Repeated> repeated_us(size_t begin, size_t end, int64_t quantum) const {
+    const int threads = std::max(1, options_.num_threads);
+    std::vector<StripRows> rows;
+    for (size_t s = begin; s < end; ++s) rows.push_back(rows_of(begin, end, s));
+    std::vector<int64_t> made(rows.size(), 0);
+    for (const RowRange& last : cut_rows(rows.back().rows, threads, quantum)) {
+      if (last.count() == 0) return std::nullopt;
+      const std::vector<RowRange> part = rows_for(rows, last);
+      for (size_t k = 0; k < part.size(); ++k) made[k] += part[k].count();
+    }
+    Repeated repeated;
+    for (size_t k = 0; k < rows.size(); ++k) {
+      const StripStep& step = *steps_[begin + k];
+      const double us = step.entry->predicted_us != nullptr ? step.entry->predicted_us(step.requests.back())
+                                                            : bytes_of(step) / kCacheBytesPerUs;
+      repeated.of_us += us;
+      repeated.us += us * (static_cast<double>(made[k]) / static_cast<double>(rows[k].rows) - 1);
+    }
+    return repeated;
+  }
+
+  // Into as many parts as threads, at multiples of the quantum.
+  static std::vector<RowRange> cut_rows(int64_t rows, int threads, int64_t quantum) {
+    std::vector<RowRange> parts;
+    const int64_t quanta = ceil_div(rows, quantum);
+    for (int64_t p = 0; p < threads; ++p) {
+      parts.push_back({std::min(rows, p * quanta / threads * quantum), std::min(rows, (p + 1) * quanta / threads * quantum)});
+    }
+    return parts;
+  }
+
   std::optional<Gain> gain_us(size_t begin, size_t end) const {
     const auto found = rates(begin, end);
     const auto quantum = found ? quantum_of(begin, *found) : std::nullopt;
@@ -228,18 +265,24 @@ class StripChooser {
     const StripStep& last = *steps_[end - 1];
     if (options_.strip_rows > 0) {
       const int64_t forced = ceil_div(options_.strip_rows, *quantum) * *quantum;
-      return Gain{static_cast<double>(end - begin - 1), forced, *quantum};
+      const auto repeated = repeated_us(begin, end, *quantum);
+      const bool by_parts = repeated && repeated->us < repeated->of_us && options_.num_threads > 1;
+      return Gain{static_cast<double>(end - begin - 1), forced, *quantum, by_parts};
     }
     const int threads = std::max(1, options_.num_threads);
-    const bool by_images = last.images() % threads == 0;  // a strip for each of them at a time
-    const size_t budget = machine_.l3_bytes * 3 / 8 / static_cast<size_t>(by_images ? threads : 1);
+    const bool by_images = last.images() % threads == 0;
+    const auto repeated = repeated_us(begin, end, *quantum);
+    // Each thread with a strip of its own, if that is not bought with much work.
+    const bool by_parts = !by_images && repeated && repeated->us <= kMostRepeated * repeated->of_us;
+    const int at_a_time = by_images || by_parts ? threads : 1;
+    const size_t budget = machine_.l3_bytes * 3 / 8 / static_cast<size_t>(at_a_time);
     int64_t strip = *quantum;
     while (strip < last.rows() && touched(begin, *found, strip + *quantum) <= budget) strip += *quantum;
     const int64_t of_image = ceil_div(last.rows(), strip);
     strip = ceil_div(ceil_div(last.rows(), of_image), *quantum) * *quantum;  // none much shorter than the others
-    const auto strips = static_cast<double>(of_image * last.images()) / (by_images ? threads : 1);
+    const auto strips = static_cast<double>(of_image * last.images()) / at_a_time;
     if (strips < 2 || touched(begin, *found, strip) > 2 * budget) return std::nullopt;
-    Gain gain = {0, strip, *quantum};
+    Gain gain = {by_parts ? -repeated->us : 0, strip, *quantum, by_parts};
     for (size_t s = begin; s < end; ++s) {
       const StripStep& step = *steps_[s];
       if (s + 1 < end) gain.us += kSafety * missing(step) * (is_in_place(step) ? 1 : 2) * bytes_of(step) / kMemoryBytesPerUs;
@@ -275,6 +318,10 @@ class StripChooser {
       chain.rows.push_back(rows_of(begin, end, s));
     }
     set_strip(chain, gain->strip);
+    chain.by_images = chain.threads > 1 && steps_[begin]->images() % chain.threads == 0;
+    const int64_t rows = chain.rows.back().rows;
+    for (const RowRange& last : cut_rows(rows, !chain.by_images && gain->by_parts ? chain.threads : 1, chain.quantum))
+      chain.parts.push_back(rows_for(chain.rows, last));
     return chain;
   }
 
@@ -316,14 +363,16 @@ class StripChooser {
 
   // A step whose rows in a strip its row does not take, or gives other bits for; nullptr: none.
   static const StripStep* unlike_step(const StripChain& chain) {
-    const auto schedule = strip_schedule(chain.rows);
-    if (schedule.empty()) return chain.steps.back().get();
-    for (size_t s = 0; s < chain.steps.size(); ++s) {
-      std::set<std::string> seen;
+    std::vector<std::set<std::string>> seen(chain.steps.size());
+    for (const auto& rows : chain.parts) {
+      const auto schedule = strip_schedule(chain.rows, rows);
+      if (schedule.empty()) return chain.steps.back().get();
       for (const auto& strip : schedule) {
-        if (strip[s].count() == 0) continue;
-        const StepPart part = part_of(*chain.steps[s], strip[s], chain.threads_of_step());
-        if (seen.insert(part.key).second && !part.is_like(*chain.steps[s])) return chain.steps[s].get();
+        for (size_t s = 0; s < chain.steps.size(); ++s) {
+          if (strip[s].count() == 0) continue;
+          const StepPart part = part_of(*chain.steps[s], strip[s], chain.threads_of_step());
+          if (seen[s].insert(part.key).second && !part.is_like(*chain.steps[s])) return chain.steps[s].get();
+        }
       }
     }
     return nullptr;

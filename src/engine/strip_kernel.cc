@@ -16,7 +16,7 @@ using backends::Kernel;
 using backends::KernelArgs;
 
 constexpr size_t kMostInputs = 32;
-constexpr int kMostParts = 64;
+constexpr int kMostTasks = 64;
 constexpr size_t kSharedCopyBytes = 64 << 10;  // shorter copies are one thread's
 
 // A place in the memory of an operand, of the result or of the scratch memory.
@@ -36,16 +36,20 @@ struct Action {
 
 class StripKernel final : public Kernel {
  public:
-  size_t scratch_bytes() const override { return part_bytes_ * static_cast<size_t>(parts_); }
+  size_t scratch_bytes() const override { return task_bytes_ * static_cast<size_t>(tasks_); }
   bool reads_input(int input) const override { return reads_[static_cast<size_t>(input)] != 0; }
   Status run(const KernelArgs& args) const override {
-    if (parts_ == 1) return run_images(args, 0, images_);
-    std::array<Status, kMostParts> statuses;
-    args.pool->parallel_for(parts_, [&](int part, int slot) {
+    if (tasks_ == 1) return run_images(args, actions_[0], 0, images_);
+    std::array<Status, kMostTasks> statuses;
+    args.pool->parallel_for(tasks_, [&](int task, int slot) {
       KernelArgs own = args;
       own.pool = &ThreadPool::caller_only();
-      own.scratch = args.scratch + static_cast<size_t>(slot) * part_bytes_;
-      statuses[static_cast<size_t>(part)] = run_images(own, part * images_ / parts_, (part + 1) * images_ / parts_);
+      own.scratch = args.scratch + static_cast<size_t>(slot) * task_bytes_;
+      const bool by_images = actions_.size() == 1;
+      const int64_t first = by_images ? task * images_ / tasks_ : 0;
+      const int64_t last = by_images ? (task + 1) * images_ / tasks_ : images_;
+      const auto& actions = actions_[by_images ? 0 : static_cast<size_t>(task)];
+      statuses[static_cast<size_t>(task)] = run_images(own, actions, first, last);
     });
     for (Status& status : statuses) BLADE_RETURN_IF_ERROR(std::move(status));
     return {};
@@ -54,9 +58,9 @@ class StripKernel final : public Kernel {
  private:
   friend class StripKernelBuilder;
 
-  Status run_images(const KernelArgs& args, int64_t first, int64_t last) const {
+  Status run_images(const KernelArgs& args, const std::vector<Action>& actions, int64_t first, int64_t last) const {
     for (int64_t image = first; image < last; ++image) {
-      for (const Action& action : actions_) {
+      for (const Action& action : actions) {
         if (action.kernel == nullptr) {
           copy(args, action);
         } else {
@@ -97,11 +101,11 @@ class StripKernel final : public Kernel {
 
   std::vector<std::unique_ptr<Kernel>> kernels_;
   std::vector<Place> inputs_;
-  std::vector<Action> actions_;
+  std::vector<std::vector<Action>> actions_;  // of each part of an image
   std::vector<char> reads_;  // one an input of the chain
   int64_t images_ = 1;
-  int parts_ = 1;  // of the images, a thread each
-  size_t part_bytes_ = 0;
+  int tasks_ = 1;  // parts, or shares of the images
+  size_t task_bytes_ = 0;
 };
 
 class StripKernelBuilder {
@@ -110,18 +114,32 @@ class StripKernelBuilder {
       : chain_(chain), packs_(packs), steps_(chain.steps.size()) {}
 
   Result<std::unique_ptr<Kernel>> build() {
-    schedule_ = strip_schedule(chain_.rows);
-    kept_ = kept_rows(chain_.rows, schedule_);
+    for (const auto& rows : chain_.parts) {
+      Part& part = parts_.emplace_back();
+      part.schedule = strip_schedule(chain_.rows, rows);
+      part.kept = kept_rows(chain_.rows, rows, part.schedule);
+    }
     kernel_->images_ = chain_.steps.back()->images();
-    if (chain_.by_images()) kernel_->parts_ = std::min(chain_.threads, kMostParts);
+    kernel_->tasks_ = chain_.by_images ? std::min(chain_.threads, kMostTasks) : static_cast<int>(parts_.size());
+    kernel_->actions_.resize(parts_.size());
     find_readers();
     BLADE_RETURN_IF_ERROR(make_kernels());
     place_memory();
-    for (size_t t = 0; t < schedule_.size(); ++t) add_strip(t);
+    for (size_t p = 0; p < parts_.size(); ++p) {
+      part_ = p;
+      for (size_t t = 0; t < parts_[p].schedule.size(); ++t) add_strip(t);
+    }
     return std::unique_ptr<Kernel>(std::move(kernel_));
   }
 
  private:
+  // Rows of an image that one task makes.
+  struct Part {
+    std::vector<std::vector<RowRange>> schedule;
+    std::vector<std::vector<KeptRows>> kept;
+    std::vector<std::vector<const Kernel*>> kernel_of;  // by strip and step; nullptr: nothing to make
+  };
+
   // What is between two steps: its buffer in a strip, and where rows wait for the next one.
   struct Between {
     size_t last_reader = 0;
@@ -137,9 +155,11 @@ class StripKernelBuilder {
     }
     for (size_t s = 0; s + 1 < steps_; ++s) {
       Between& b = between_[s];
-      for (const auto& strip : kept_) {
-        b.buffer_rows = std::max(b.buffer_rows, strip[s].end - strip[s].begin);
-        b.waiting_rows = std::max(b.waiting_rows, strip[s].kept_end - strip[s].begin);
+      for (const Part& part : parts_) {
+        for (const auto& strip : part.kept) {
+          b.buffer_rows = std::max(b.buffer_rows, strip[s].end - strip[s].begin);
+          b.waiting_rows = std::max(b.waiting_rows, strip[s].kept_end - strip[s].begin);
+        }
       }
       b.is_whole = b.waiting_rows > chain_.rows[s].at_a_time;
       if (b.is_whole) b.buffer_rows = chain_.rows[s].rows;
@@ -147,28 +167,33 @@ class StripKernelBuilder {
   }
 
   Status make_kernels() {
-    kernel_of_.assign(schedule_.size(), std::vector<const Kernel*>(steps_, nullptr));
     step_scratch_.assign(steps_, 0);
-    for (size_t s = 0; s < steps_; ++s) {
-      const StripStep& step = *chain_.steps[s];
-      std::map<std::string, const Kernel*> made;
-      for (size_t t = 0; t < schedule_.size(); ++t) {
-        if (schedule_[t][s].count() == 0) continue;
-        const StepPart part = part_of(step, schedule_[t][s], chain_.threads_of_step());
-        const Kernel*& kernel = made[part.key];
-        if (kernel == nullptr) {
-          auto created = step.entry->create(part.requests.back(), packs_);
-          if (!created.ok())
-            return created.status().with_context("Node '" + step.requests.back().node->name + "' (" +
-                                                 step.entry->name + ")");
-          kernel = created->get();
-          kernel_->kernels_.push_back(std::move(created).value());
-          step_scratch_[s] = std::max(step_scratch_[s], kernel->scratch_bytes());
+    std::vector<std::map<std::string, const Kernel*>> made(steps_);
+    for (Part& part : parts_) {
+      part.kernel_of.assign(part.schedule.size(), std::vector<const Kernel*>(steps_, nullptr));
+      for (size_t t = 0; t < part.schedule.size(); ++t) {
+        for (size_t s = 0; s < steps_; ++s) {
+          if (part.schedule[t][s].count() == 0) continue;
+          BLADE_ASSIGN_OR_RETURN(part.kernel_of[t][s], kernel_for(s, part.schedule[t][s], made[s]));
         }
-        kernel_of_[t][s] = kernel;
       }
     }
     return {};
+  }
+
+  // Strips of the same work share one.
+  Result<const Kernel*> kernel_for(size_t s, RowRange rows, std::map<std::string, const Kernel*>& made) {
+    const StripStep& step = *chain_.steps[s];
+    const StepPart part = part_of(step, rows, chain_.threads_of_step());
+    const Kernel*& kernel = made[part.key];
+    if (kernel != nullptr) return kernel;
+    auto created = step.entry->create(part.requests.back(), packs_);
+    if (!created.ok())
+      return created.status().with_context("Node '" + step.requests.back().node->name + "' (" + step.entry->name + ")");
+    kernel = created->get();
+    kernel_->kernels_.push_back(std::move(created).value());
+    step_scratch_[s] = std::max(step_scratch_[s], kernel->scratch_bytes());
+    return kernel;
   }
 
   void place_memory() {
@@ -189,13 +214,13 @@ class StripKernelBuilder {
       between_[s].buffer = memory.offsets[steps_ + 2 * s];
       between_[s].waiting = memory.offsets[steps_ + 2 * s + 1];
     }
-    kernel_->part_bytes_ = align_up(memory.bytes, kBufferAlignment);
+    kernel_->task_bytes_ = align_up(memory.bytes, kBufferAlignment);
   }
 
   // Where row `row` of what step `s` makes stands in strip `t`.
   size_t row_place(size_t t, size_t s, int64_t row) const {
     const Between& b = between_[s];
-    const int64_t begin = b.is_whole ? 0 : kept_[t][s].begin;
+    const int64_t begin = b.is_whole ? 0 : parts_[part_].kept[t][s].begin;
     return b.buffer + static_cast<size_t>(row - begin) * chain_.steps[s]->row_bytes();
   }
 
@@ -213,8 +238,8 @@ class StripKernelBuilder {
   // Rows that were kept go before those that are made; rows that the next strip needs go to where they wait.
   void copy_waiting(size_t t, size_t s, bool back) {
     const Between& b = between_[s];
-    if (b.is_whole || (!back && t + 1 == schedule_.size())) return;
-    const KeptRows& rows = kept_[back ? t : t + 1][s];
+    if (b.is_whole || (!back && t + 1 == parts_[part_].kept.size())) return;
+    const KeptRows& rows = parts_[part_].kept[back ? t : t + 1][s];
     const size_t row = chain_.steps[s]->row_bytes();
     Action action;
     action.bytes = static_cast<size_t>(rows.kept_end - rows.begin) * row;
@@ -222,14 +247,14 @@ class StripKernelBuilder {
     const size_t place = row_place(t, s, rows.begin);
     action.from = back ? b.waiting : place;
     action.to = back ? place : b.waiting;
-    kernel_->actions_.push_back(action);
+    kernel_->actions_[part_].push_back(action);
   }
 
   void add_call(size_t t, size_t s, size_t& chain_input) {
     const StripStep& step = *chain_.steps[s];
-    const RowRange rows = schedule_[t][s];
+    const RowRange rows = parts_[part_].schedule[t][s];
     Action action;
-    action.kernel = kernel_of_[t][s];
+    action.kernel = parts_[part_].kernel_of[t][s];
     action.scratch = step_places_[s];
     action.first_input = kernel_->inputs_.size();
     action.num_inputs = step.inputs.size();
@@ -257,17 +282,16 @@ class StripKernelBuilder {
       action.result = {Place::In::kResult, 0, static_cast<size_t>(rows.begin) * step.row_bytes(),
                        static_cast<size_t>(step.rows()) * step.row_bytes()};
     }
-    kernel_->actions_.push_back(action);
+    kernel_->actions_[part_].push_back(action);
   }
 
   const StripChain& chain_;
   backends::PackCache& packs_;
   const size_t steps_;
   std::unique_ptr<StripKernel> kernel_ = std::make_unique<StripKernel>();
-  std::vector<std::vector<RowRange>> schedule_;
-  std::vector<std::vector<KeptRows>> kept_;
+  std::vector<Part> parts_;
+  size_t part_ = 0;  // whose actions are added
   std::vector<Between> between_;
-  std::vector<std::vector<const Kernel*>> kernel_of_;
   std::vector<size_t> step_scratch_, step_places_;
 };
 

@@ -19,9 +19,11 @@ struct StripChain {
   int64_t quantum = 1;          // of which that is a multiple
   bool is_stored = false;       // tuning found that number
   int threads = 1;              // of a plan
-  // Each thread takes images of its own: where they divide evenly. Else all threads work on each strip.
-  bool by_images() const { return threads > 1 && steps.back()->images() % threads == 0; }
-  int threads_of_step() const { return by_images() ? 1 : threads; }
+  // Threads take images of their own where these divide evenly, or parts of each image, whose steps make the rows that
+  // two parts need twice. Or all threads work on each strip, the only part.
+  bool by_images = false;
+  std::vector<std::vector<RowRange>> parts;  // rows of each step
+  int threads_of_step() const { return by_images || parts.size() > 1 ? 1 : threads; }
 
   // The chain's operands: those of its steps, in order, without what is made within it.
   std::vector<ir::ValueId> inputs() const;

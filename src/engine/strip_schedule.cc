@@ -3,31 +3,53 @@
 
 #include <algorithm>
 
+#include "base/checked_math.h"
+
 namespace blade::engine {
 namespace {
 
-// Where the step's rows end after a strip, if `done` are made and the operands' rows end at `ends`.
-int64_t next_end(const StripRows& step, std::span<const StripRows> steps, const std::vector<int64_t>& ends,
-                 int64_t done) {
-  int64_t end = std::min(step.rows, done + step.at_a_time);
+// Where the rows of step `s` end after a strip, if those of all steps end at `ends` now.
+int64_t next_end(size_t s, std::span<const StripRows> steps, std::span<const RowRange> part,
+                 const std::vector<int64_t>& ends) {
+  const StripRows& step = steps[s];
+  int64_t end = std::min(part[s].end, ends[s] + step.at_a_time);
   for (const StripRows::Read& read : step.reads) {
-    if (read.window.all || ends[read.step] == steps[read.step].rows) continue;
-    end = std::min(end, read.window.computable(ends[read.step]));
+    const auto from = static_cast<size_t>(read.step);
+    if (ends[from] < part[from].end) end = std::min(end, read.window.computable(ends[from]));
   }
-  if (end < step.rows) end -= end % step.unit;
-  return std::max(end, done);
+  if (end < part[s].end) end -= end % step.unit;
+  return std::max(end, ends[s]);
 }
 
 }  // namespace
 
-std::vector<std::vector<RowRange>> strip_schedule(std::span<const StripRows> steps) {
+std::vector<RowRange> rows_for(std::span<const StripRows> steps, RowRange last) {
+  std::vector<RowRange> part(steps.size());
+  for (size_t s = 0; s < steps.size(); ++s) part[s] = {steps[s].rows, 0};
+  part.back() = last;
+  for (size_t s = steps.size(); s-- > 0;) {
+    const StripRows& step = steps[s];
+    part[s].begin -= part[s].begin % step.unit;
+    part[s].end = std::min(step.rows, ceil_div(part[s].end, step.unit) * step.unit);
+    for (const StripRows::Read& read : step.reads) {
+      const RowRange rows = read.window.rows(part[s]);
+      RowRange& from = part[static_cast<size_t>(read.step)];
+      from.begin = std::min(from.begin, std::max<int64_t>(0, rows.begin));
+      from.end = std::max(from.end, rows.end);
+    }
+  }
+  return part;
+}
+
+std::vector<std::vector<RowRange>> strip_schedule(std::span<const StripRows> steps, std::span<const RowRange> part) {
   std::vector<std::vector<RowRange>> strips;
-  std::vector<int64_t> ends(steps.size(), 0);
-  while (ends.back() < steps.back().rows) {
+  std::vector<int64_t> ends;
+  for (const RowRange& rows : part) ends.push_back(rows.begin);
+  while (ends.back() < part.back().end) {
     std::vector<RowRange>& strip = strips.emplace_back();
     bool any = false;
     for (size_t s = 0; s < steps.size(); ++s) {
-      const int64_t end = next_end(steps[s], steps, ends, ends[s]);
+      const int64_t end = next_end(s, steps, part, ends);
       strip.push_back({ends[s], end});
       any = any || end > ends[s];
       ends[s] = end;
@@ -37,7 +59,7 @@ std::vector<std::vector<RowRange>> strip_schedule(std::span<const StripRows> ste
   return strips;
 }
 
-std::vector<std::vector<KeptRows>> kept_rows(std::span<const StripRows> steps,
+std::vector<std::vector<KeptRows>> kept_rows(std::span<const StripRows> steps, std::span<const RowRange> part,
                                              const std::vector<std::vector<RowRange>>& schedule) {
   std::vector<std::vector<KeptRows>> kept;
   for (const std::vector<RowRange>& strip : schedule) {
@@ -45,7 +67,7 @@ std::vector<std::vector<KeptRows>> kept_rows(std::span<const StripRows> steps,
     for (size_t s = 0; s + 1 < steps.size(); ++s) now.push_back({strip[s].begin, strip[s].begin, strip[s].end});
     for (size_t s = 0; s < steps.size(); ++s) {
       for (const StripRows::Read& read : steps[s].reads) {
-        if (strip[s].begin == steps[s].rows) continue;  // reads no more
+        if (strip[s].begin == part[s].end) continue;  // reads no more
         const RowRange next = {strip[s].begin, strip[s].begin + 1};
         KeptRows& rows = now[static_cast<size_t>(read.step)];
         rows.begin = std::min(rows.begin, std::max<int64_t>(0, read.window.rows(next).begin));

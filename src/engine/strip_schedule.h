@@ -20,8 +20,12 @@ struct StripRows {
   std::vector<Read> reads;
 };
 
-// The rows that each step makes in each strip, in this order; none where they cannot all be made.
-std::vector<std::vector<RowRange>> strip_schedule(std::span<const StripRows> steps);
+// Rows of each step from which some rows of the last one can be made: by those alone, or not at all.
+std::vector<RowRange> rows_for(std::span<const StripRows> steps, RowRange last);
+
+// The rows that each step makes in each strip, in this order, until it has made those of `part`; none where they cannot
+// all be made.
+std::vector<std::vector<RowRange>> strip_schedule(std::span<const StripRows> steps, std::span<const RowRange> part);
 
 // The rows of a step's result that a strip's readers need or that were made for later ones: kept from the strip before,
 // then made.
@@ -29,7 +33,7 @@ struct KeptRows {
   int64_t begin = 0, kept_end = 0, end = 0;
 };
 // By strip and step, the last step aside.
-std::vector<std::vector<KeptRows>> kept_rows(std::span<const StripRows> steps,
+std::vector<std::vector<KeptRows>> kept_rows(std::span<const StripRows> steps, std::span<const RowRange> part,
                                              const std::vector<std::vector<RowRange>>& schedule);
 
 }  // namespace blade::engine
