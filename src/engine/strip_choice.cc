@@ -13,11 +13,12 @@
 namespace blade::engine {
 namespace {
 
-// Two cores of a Zen 5 with one chiplet's L3; what matters is their relation.
+// Of two cores of a Zen 5; what matters is their relation.
 constexpr double kMemoryBytesPerUs = 42e3, kCacheBytesPerUs = 60e3;
 constexpr double kCallUs = 3;          // of a step in a strip: sections, and tiles that stay part empty
-constexpr double kMostRepeated = 0.04;  // of the steps' time, for threads that need not meet
-constexpr double kSafety = 0.7;        // of what is predicted to be saved comes true
+constexpr double kMostRepeated = 0.08;  // of the steps' time, for threads that need not meet
+constexpr double kLeastGain = 0.05;     // of it, for strips at all
+constexpr double kOwnStrips = 0.7, kSharedStrips = 0.5;  // of what is predicted to be saved comes true
 constexpr int64_t kMostQuantum = 256;  // rows
 constexpr size_t kLongestChain = 48, kMostOperands = 24;
 
@@ -41,7 +42,9 @@ size_t operand_bytes(const StripStep& step) {
 double strip_us(const StripStep& step) {
   const backends::KernelRequest& request = step.requests.back();
   if (step.repeated == 0 || step.entry->predicted_us == nullptr) return kCallUs;
-  return kCallUs + step.entry->predicted_us(request) * static_cast<double>(step.repeated * request.num_threads) /
+  constexpr double kColdStart = 2;  // rows that are computed again come with nothing in cache
+  return kCallUs + kColdStart * step.entry->predicted_us(request) *
+                       static_cast<double>(step.repeated * request.num_threads) /
                        static_cast<double>(step.rows() * step.images());
 }
 
@@ -99,7 +102,7 @@ class StripChooser {
       best[end] = best[end - 1];
       for (size_t begin = end - 1; begin-- > 0 && end - begin <= kLongestChain;) {
         if (!steps_[begin]) break;
-        if (!steps_[end - 1] || !is_closed(begin, end)) continue;
+        if (!steps_[end - 1] || !is_closed(begin, end) || !computes(begin, end)) continue;
         const auto gain = gain_us(begin, end);
         if (!gain || best[begin] + gain->us <= best[end]) continue;
         best[end] = best[begin] + gain->us;
@@ -153,6 +156,16 @@ class StripChooser {
       }
       last_reader_.push_back(kept ? kNever : last);
     }
+  }
+
+  // Moves alone wait for memory in either way.
+  bool computes(size_t begin, size_t end) const {
+    for (size_t s = begin; s < end; ++s) {
+      for (const backends::KernelRequest& request : steps_[s]->requests) {
+        if (request.node->op == ir::Op::kConv || request.node->op == ir::Op::kConvTranspose) return true;
+      }
+    }
+    return false;
   }
 
   // Whether all results of the steps but the last are read within them alone, strip by strip.
@@ -282,22 +295,72 @@ class StripChooser {
     strip = ceil_div(ceil_div(last.rows(), of_image), *quantum) * *quantum;  // none much shorter than the others
     const auto strips = static_cast<double>(of_image * last.images()) / at_a_time;
     if (strips < 2 || touched(begin, *found, strip) > 2 * budget) return std::nullopt;
-    Gain gain = {by_parts ? -repeated->us : 0, strip, *quantum, by_parts};
+    Gain gain = {0, strip, *quantum, by_parts};
+    const double comes_true = by_images || by_parts ? kOwnStrips : kSharedStrips;
+    gain.us = saved_us(begin, end) * comes_true - (by_parts ? repeated->us : 0);
+    for (size_t s = begin; s < end; ++s) gain.us -= strips * strip_us(*steps_[s]);
+    gain.us -= weights_us(begin, end) * static_cast<double>(of_image * last.images() - 1);
+    gain.us -= copies_us(begin, end, *found, strip) * static_cast<double>(last.images());
+    if (!repeated || gain.us < kLeastGain * repeated->of_us) return std::nullopt;
+    return gain;
+  }
+
+  // Of memory traffic. What takes the place of an operand needs other memory in strips.
+  double saved_us(size_t begin, size_t end) const {
+    double us = 0;
     for (size_t s = begin; s < end; ++s) {
       const StripStep& step = *steps_[s];
-      if (s + 1 < end) gain.us += kSafety * missing(step) * (is_in_place(step) ? 1 : 2) * bytes_of(step) / kMemoryBytesPerUs;
-      gain.us -= strips * strip_us(step);
-      for (size_t i = 0; i < step.inputs.size(); ++i) {
-        const size_t from = maker(begin, end, step.inputs[i]);
-        if (from == kNever) continue;
-        gain.us += kSafety * missing(*steps_[from]) * bytes_of(*steps_[from]) / kMemoryBytesPerUs;
-        const RowWindow& window = step.windows[i];
-        if (window.reach <= window.stride || strip >= last.rows()) continue;
-        const auto waiting = static_cast<double>(window.reach - window.stride + steps_[from]->unit - 1);
-        gain.us -= strips * 2 * waiting * static_cast<double>(steps_[from]->row_bytes()) / kCacheBytesPerUs;
+      if (s + 1 < end) {
+        us += missing(step) * (is_in_place(step) ? 1 : 2) * bytes_of(step) / kMemoryBytesPerUs;
+        if (is_in_place(step)) us -= bytes_of(step) / kCacheBytesPerUs;
+      }
+      for (ir::ValueId input : step.inputs) {
+        const size_t from = maker(begin, end, input);
+        if (from != kNever) us += missing(*steps_[from]) * bytes_of(*steps_[from]) / kMemoryBytesPerUs;
       }
     }
-    return gain;
+    return us;
+  }
+
+  // Constants, which each strip reads again.
+  double weights_us(size_t begin, size_t end) const {
+    double bytes = 0;
+    for (size_t s = begin; s < end; ++s) {
+      const StripStep& step = *steps_[s];
+      for (size_t i = 0; i < step.inputs.size(); ++i) {
+        const auto transformed = static_cast<double>(step.unit);  // Winograd's are so much larger
+        if (step.is_constant[i] != 0) bytes += static_cast<double>(step.input_descs[i].bytes()) * transformed;
+      }
+    }
+    return bytes / kCacheBytesPerUs;
+  }
+
+  // Rows that wait for the next strip go there and back; where there are too many all have places of their own, which
+  // leave the cache.
+  double copies_us(size_t begin, size_t end, const std::vector<Rate>& rates, int64_t strip) const {
+    std::vector<StripRows> rows;
+    std::vector<RowRange> whole;
+    for (size_t s = begin; s < end; ++s) {
+      rows.push_back(rows_of(begin, end, s));
+      rows.back().at_a_time = rates[s - begin].of(strip);
+      whole.push_back({0, rows.back().rows});
+    }
+    std::vector<int64_t> waiting(rows.size(), 0), most(rows.size(), 0);
+    for (const auto& kept : kept_rows(rows, whole, strip_schedule(rows, whole))) {
+      for (size_t k = 0; k < kept.size(); ++k) {
+        const int64_t count = kept[k].kept_end - kept[k].begin;
+        waiting[k] += count;
+        most[k] = std::max(most[k], count);
+      }
+    }
+    double us = 0;
+    for (size_t k = 0; k < rows.size(); ++k) {
+      const StripStep& step = *steps_[begin + k];
+      const bool is_whole = most[k] > rows[k].at_a_time;
+      us += is_whole ? 2 * bytes_of(step) / static_cast<double>(step.images()) / kMemoryBytesPerUs
+                     : static_cast<double>(2 * waiting[k]) * static_cast<double>(step.row_bytes()) / kCacheBytesPerUs;
+    }
+    return us;
   }
 
   static double bytes_of(const StripStep& step) { return static_cast<double>(step.result().bytes()); }
