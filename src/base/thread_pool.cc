@@ -341,8 +341,8 @@ void ThreadPool::parallel_for(int num_tasks, double work_ns, FunctionRef<void(in
 }
 
 void ThreadPool::Impl::measure_hand_over() {
-  if (sleepers.load(std::memory_order_relaxed) != 0 || live_workers() == 0 ||
-      crowded.load(std::memory_order_relaxed) || !hand_over.take_turn())
+  if (sleepers.load(std::memory_order_relaxed) != 0 || live_workers() == 0 || crowded.load(std::memory_order_relaxed) ||
+      !hand_over.take_turn())
     return;
   if (busy.exchange(true, std::memory_order_acquire)) return;
   auto least = Clock::duration::max();
