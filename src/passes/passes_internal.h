@@ -26,6 +26,7 @@ Result<PassResult> fold_batch_norm(ir::Graph& graph, const PassOptions& options)
 Result<PassResult> fold_pad(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> activate_before_pool(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> project_around_pool(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> mean_before_conv(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fuse_epilogue(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fuse_pointwise(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> join_products(ir::Graph& graph, const PassOptions& options);

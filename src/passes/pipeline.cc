@@ -37,6 +37,8 @@ constexpr Pass kPipeline[] = {
     {"ActivateBeforePool", "Moves the activation of a max pool's result before the pool.", false, activate_before_pool},
     {"ProjectAroundPool", "Lets a 1x1 convolution and an average pooling change places where that saves work.", false,
      project_around_pool},
+    {"MeanBeforeConv", "Averages what a convolution reads where only the mean of its results is asked for.", false,
+     mean_before_conv},
     {"FuseEpilogue", "Joins bias, activation, residual and scale to the matrix product before them.", false,
      fuse_epilogue},
     {"JoinProducts", "Computes matrix products of the same rows as one, on a GPU in float16.", false, join_products},
