@@ -31,6 +31,7 @@ constexpr Pass kPipeline[] = {
     {"RecognizeAttention", "Finds attention and the transposes around it.", false, recognize_attention},
     {"RecognizeMoments", "Finds mean and variance over the same axes.", false, recognize_moments},
     {"RecognizeRecurrence", "Finds recurrent layers in loops over time.", false, recognize_recurrence},
+    {"TakeSingleTurns", "Puts the body of a loop that turns exactly once in its place.", false, take_single_turns},
     {"HoistInvariants", "Computes before a loop what is the same in all its iterations.", false, hoist_invariants},
     {"FoldBatchNorm", "Folds batch normalization and channel scales into weights.", false, fold_batch_norm},
     {"FoldPad", "Folds zero padding into convolutions and max pools.", false, fold_pad},
