@@ -97,8 +97,8 @@ HWY_ATTR HWY_INLINE V atanh_of(V x) {
   return hn::IfThenElse(hn::Lt(size, constant(1)), hn::Atanh(D(), x), pole);
 }
 
-// From 1 on exp(-x^2) / x * P(1 / x), within 4e-7 of itself (least-squares fit at Chebyshev nodes); what the square loses
-// in rounding is given back behind the exponential.
+// From 1 on exp(-x^2) / x * P(1 / x), within 4e-7 of itself (least-squares fit at Chebyshev nodes); what the square
+// loses in rounding is given back behind the exponential.
 HWY_ATTR HWY_INLINE V erfc_of(V x) {
   const V t = hn::Min(hn::Max(hn::Abs(x), constant(1)), constant(10.1f));  // beyond, denormals
   const V s = hn::Div(constant(1), t);
