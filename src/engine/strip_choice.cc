@@ -15,11 +15,11 @@ namespace {
 
 // Of two cores of a Zen 5; what matters is their relation.
 constexpr double kMemoryBytesPerUs = 42e3, kCacheBytesPerUs = 60e3;
-constexpr double kCallUs = 3;          // of a step in a strip: sections, and tiles that stay part empty
+constexpr double kCallUs = 3;           // of a step in a strip: sections, and tiles that stay part empty
 constexpr double kMostRepeated = 0.08;  // of the steps' time, for threads that need not meet
 constexpr double kLeastGain = 0.05;     // of it, for strips at all
 constexpr double kOwnStrips = 0.7, kSharedStrips = 0.5;  // of what is predicted to be saved comes true
-constexpr int64_t kMostQuantum = 256;  // rows
+constexpr int64_t kMostQuantum = 256;                    // rows
 constexpr size_t kLongestChain = 48, kMostOperands = 24;
 
 // Elementwise work and residuals mostly go where an operand was.
@@ -266,7 +266,8 @@ class StripChooser {
     std::vector<RowRange> parts;
     const int64_t quanta = ceil_div(rows, quantum);
     for (int64_t p = 0; p < threads; ++p) {
-      parts.push_back({std::min(rows, p * quanta / threads * quantum), std::min(rows, (p + 1) * quanta / threads * quantum)});
+      parts.push_back(
+          {std::min(rows, p * quanta / threads * quantum), std::min(rows, (p + 1) * quanta / threads * quantum)});
     }
     return parts;
   }

@@ -102,7 +102,7 @@ class StripKernel final : public Kernel {
   std::vector<std::unique_ptr<Kernel>> kernels_;
   std::vector<Place> inputs_;
   std::vector<std::vector<Action>> actions_;  // of each part of an image
-  std::vector<char> reads_;  // one an input of the chain
+  std::vector<char> reads_;                   // one an input of the chain
   int64_t images_ = 1;
   int tasks_ = 1;  // parts, or shares of the images
   size_t task_bytes_ = 0;
@@ -199,13 +199,14 @@ class StripKernelBuilder {
   void place_memory() {
     const int last = static_cast<int>(steps_) - 1;
     std::vector<Interval> intervals;
-    for (size_t s = 0; s < steps_; ++s) intervals.push_back({static_cast<int>(s), static_cast<int>(s), step_scratch_[s]});
+    for (size_t s = 0; s < steps_; ++s)
+      intervals.push_back({static_cast<int>(s), static_cast<int>(s), step_scratch_[s]});
     for (size_t s = 0; s + 1 < steps_; ++s) {
       const Between& b = between_[s];
       const size_t row = chain_.steps[s]->row_bytes();
       const int first = b.is_whole ? 0 : static_cast<int>(s);
-      intervals.push_back({first, b.is_whole ? last : static_cast<int>(b.last_reader),
-                           static_cast<size_t>(b.buffer_rows) * row});
+      intervals.push_back(
+          {first, b.is_whole ? last : static_cast<int>(b.last_reader), static_cast<size_t>(b.buffer_rows) * row});
       intervals.push_back({0, last, b.is_whole ? 0 : static_cast<size_t>(b.waiting_rows) * row});
     }
     const MemoryPlan memory = plan_memory(intervals);
@@ -270,7 +271,8 @@ class StripKernelBuilder {
         if (!step.windows[i].all)
           place.offset = static_cast<size_t>(reads[i].begin) * StripStep::row_bytes(step.input_descs[i]);
         if (kernel_->reads_.size() <= chain_input) kernel_->reads_.resize(chain_input + 1, 0);
-        if (action.kernel != nullptr && action.kernel->reads_input(static_cast<int>(i))) kernel_->reads_[chain_input] = 1;
+        if (action.kernel != nullptr && action.kernel->reads_input(static_cast<int>(i)))
+          kernel_->reads_[chain_input] = 1;
         ++chain_input;
       }
       if (action.kernel != nullptr) kernel_->inputs_.push_back(place);

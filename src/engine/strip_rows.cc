@@ -126,9 +126,8 @@ void pad_part(Attrs& attrs, const KernelRequest& whole, const RowWindow& window,
   const int64_t right =
       (columns.out - 1) * columns.stride + (columns.size - 1) * columns.dilation + 1 - columns.pad_before - columns.in;
   attrs.padding = ir::Padding::kExplicit;
-  attrs.explicit_pads = {std::max<int64_t>(0, -read.begin),
-                         std::max<int64_t>(0, read.end - whole.inputs[0].dims[1]), columns.pad_before,
-                         std::max<int64_t>(0, right)};
+  attrs.explicit_pads = {std::max<int64_t>(0, -read.begin), std::max<int64_t>(0, read.end - whole.inputs[0].dims[1]),
+                         columns.pad_before, std::max<int64_t>(0, right)};
 }
 
 // The node alone for some rows of its result; `reads` gets the rows of its operands.
@@ -180,7 +179,9 @@ int64_t RowWindow::computable(int64_t rows) const {
   return beyond < 0 ? 0 : (beyond / stride + 1) * up;
 }
 
-size_t StripStep::row_bytes(const TensorDesc& desc) { return desc.bytes() / static_cast<size_t>(desc.dims[0] * desc.dims[1]); }
+size_t StripStep::row_bytes(const TensorDesc& desc) {
+  return desc.bytes() / static_cast<size_t>(desc.dims[0] * desc.dims[1]);
+}
 
 size_t StripStep::image_bytes(size_t i) const {
   const TensorDesc& desc = input_descs[i];

@@ -205,5 +205,94 @@ TEST(Strips, SameBitsAsOneStepAfterTheOther) {
   EXPECT_GT(chains, 100);
 }
 
+TEST(Strips, AnswersAreThoseOfTheDefinition) {
+  for (uint32_t seed = 1000; seed < 1012; ++seed) {
+    RandomImageNet net(seed, {2, 40, 33, 16});
+    for (int layers = 0; layers < 4; ++layers) net.add_layer();
+    const ir::Graph graph = net.build();
+    const auto inputs = blade::testing::random_inputs(graph, seed);
+    const auto want = blade::testing::evaluate_graph(graph, inputs);
+    ASSERT_TRUE(want.ok()) << want.status().message();
+    const Ran strips = run_with(graph, inputs, 8, 2);
+    const auto* expected = reinterpret_cast<const float*>((*want)[0]->data);
+    ASSERT_EQ(static_cast<int64_t>(strips.result.size()), (*want)[0]->element_count());
+    float largest = 1;
+    for (size_t i = 0; i < strips.result.size(); ++i) largest = std::max(largest, std::abs(expected[i]));
+    for (size_t i = 0; i < strips.result.size(); ++i)
+      ASSERT_NEAR(strips.result[i], expected[i], 1e-4f * largest) << "seed " << seed << ", element " << i;
+  }
+}
+
+// Two 3x3 convolutions over an image of 64 MB.
+ir::Graph large_graph() {
+  GraphBuilder b;
+  Id x = b.input("x", {1, 512, 512, 64});
+  for (int layer = 0; layer < 2; ++layer) x = b.relu(b.conv(x, b.filled<float>({3, 3, 64, 64}, 0.01f)));
+  ir::Graph graph = b.output(x, "y").build();
+  EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false, {}).ok());
+  graph.remove_dead_nodes();
+  return graph;
+}
+
+std::shared_ptr<const Plan> plan_of(const ir::Graph& graph, const Decisions& decisions) {
+  static backends::PackCache packs;
+  PlanOptions options;
+  options.num_threads = 2;
+  options.with_alternatives = true;
+  const auto plan = make_plan(graph, std::vector<ir::Dims>{{1, 512, 512, 64}}, decisions, packs, options);
+  EXPECT_TRUE(plan.ok()) << plan.status().message();
+  return plan.ok() ? *plan : nullptr;
+}
+
+TEST(Strips, ChosenWhereValuesLeaveTheCacheUnlessTuningFoundOtherwise) {
+  if (backends::Machine::host().l3_bytes > (48 << 20)) GTEST_SKIP() << "the last cache holds these values";
+  const ir::Graph graph = large_graph();
+  auto plan = plan_of(graph, {});
+  ASSERT_EQ(plan->steps.size(), 1u);
+  const Step& step = plan->steps[0];
+  EXPECT_STREQ(step.kernel_name, "cpu.strips");
+  EXPECT_EQ(step.choice, "cpu.strips");
+  EXPECT_EQ(step.nodes.size(), 2u);
+  EXPECT_LT(plan->arena_bytes, size_t{40} << 20);
+  ASSERT_GE(step.alternatives.size(), 3u);
+  EXPECT_EQ(step.alternatives[1], kApart);
+
+  Decisions decisions;
+  for (const char* wrong : {"cpu.strips strip=1", "cpu.strips strip=65536", "cpu.conv.direct_f32", "?"}) {
+    decisions.kernels[step.signature] = wrong;
+    EXPECT_EQ(plan_of(graph, decisions)->steps.size(), 1u) << wrong;
+  }
+  decisions.kernels[step.signature] = step.alternatives[2];
+  plan = plan_of(graph, decisions);
+  ASSERT_EQ(plan->steps.size(), 1u);
+  EXPECT_EQ(plan->steps[0].choice, decisions.kernels.begin()->second);
+  decisions.kernels.begin()->second = kApart;
+  EXPECT_EQ(plan_of(graph, decisions)->steps.size(), 2u);
+}
+
+TEST(Strips, EachRowIsMadeOnceAndOnlyFromRowsThatAreThere) {
+  const RowWindow three = {1, 3, 1, 1, false}, strided = {2, 3, 1, 1, false};
+  const std::vector<StripRows> steps = {{41, 4, 8, {}}, {41, 4, 8, {{0, three}}}, {21, 1, 4, {{1, strided}}}};
+  for (const RowRange last : {RowRange{0, 21}, RowRange{0, 8}, RowRange{8, 21}}) {
+    const std::vector<RowRange> part = rows_for(steps, last);
+    const auto schedule = strip_schedule(steps, part);
+    ASSERT_FALSE(schedule.empty());
+    std::vector<int64_t> made;
+    for (const RowRange& rows : part) made.push_back(rows.begin);
+    for (const auto& strip : schedule) {
+      for (size_t s = 0; s < steps.size(); ++s) {
+        EXPECT_EQ(strip[s].begin, made[s]);
+        EXPECT_LE(strip[s].count(), steps[s].at_a_time);
+        made[s] = strip[s].end;
+        if (s == 0 || strip[s].count() == 0) continue;
+        const RowRange reads = steps[s].reads[0].window.rows(strip[s]);
+        EXPECT_LE(std::min(reads.end, steps[s - 1].rows), made[s - 1]);
+        EXPECT_GE(std::max<int64_t>(0, reads.begin), part[s - 1].begin);
+      }
+    }
+    EXPECT_EQ(made[2], last.end);
+  }
+}
+
 }  // namespace
 }  // namespace blade::engine
