@@ -282,13 +282,15 @@ std::vector<Work> transformer(ir::DType type) {
 
 struct Attending {
   int64_t batch, heads, queries, keys, depth;
+  bool masked = false;  // keys, alike for all queries
 };
 
 // BERT base at one and many sequences, long sequences, decoder steps.
-constexpr Attending kAttention[] = {{1, 12, 128, 128, 64},   {32, 12, 128, 128, 64},  {1, 12, 512, 512, 64},
-                                    {1, 12, 2048, 2048, 64}, {1, 16, 4096, 4096, 64}, {1, 16, 4096, 4096, 128},
-                                    {1, 32, 1, 512, 128},    {1, 32, 1, 2048, 128},   {1, 32, 1, 4096, 128},
-                                    {8, 32, 1, 2048, 128}};
+constexpr Attending kAttention[] = {{1, 12, 128, 128, 64},         {32, 12, 128, 128, 64},   {1, 12, 512, 512, 64},
+                                    {8, 12, 512, 512, 64},         {4, 16, 1024, 1024, 64},  {1, 12, 2048, 2048, 64},
+                                    {1, 12, 2048, 2048, 64, true}, {1, 32, 2048, 2048, 128}, {1, 16, 4096, 4096, 64},
+                                    {1, 16, 4096, 4096, 128},      {1, 32, 1, 512, 128},     {1, 32, 1, 2048, 128},
+                                    {1, 32, 1, 4096, 128},         {8, 32, 1, 2048, 128}};
 
 std::vector<Work> attention(ir::DType type) {
   std::vector<Work> works;
@@ -304,6 +306,10 @@ std::vector<Work> attention(ir::DType type) {
                      ir::AttentionAttrs{0.125f, in_place, in_place, in_place, in_place, false},
                      {queries, keys, keys},
                      queries});
+    if (a.masked) {
+      works.back().name += "_masked";
+      works.back().inputs.push_back({ir::DType::kFloat32, {a.batch, 1, 1, a.keys}});
+    }
   }
   return works;
 }
