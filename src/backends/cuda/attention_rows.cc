@@ -247,14 +247,17 @@ Support supports_groups(const KernelRequest& request, int groups) {
   return Support::yes();
 }
 
-// Constants are of an H200, roughly.
+// Constants are of an H200, roughly: microseconds for 64 keys of a block of 1, 2 and 3 groups.
 double predict_groups_us(const KernelRequest& request, int groups) {
+  constexpr double kShallow[] = {0.8, 0.65, 0.78}, kDeep[] = {0.9, 0.83, 1.2};
   const AttentionProblem p = attention_problem(request);
-  const double queries = groups * kGroupQueries;
-  const double blocks = std::ceil(static_cast<double>(p.out.rows()) / queries) * static_cast<double>(p.items());
-  const double waves = std::ceil(blocks / request.device->info().multiprocessors);
-  const double pair_us = (p.widest() > 64 ? 9e-5 : 6e-5) * (p.mask_count > 0 ? 2 : 1);
-  return 4 + waves * (1.5 + queries * static_cast<double>(p.v.rows()) * pair_us);
+  const bool masked = p.mask_count > 0;
+  const AttentionGroupVariant variant = attention_group_variant(groups, static_cast<int>(p.widest()), masked);
+  const auto blocks = static_cast<double>(p.items() * ceil_div(p.out.rows(), int64_t{groups * kGroupQueries}));
+  const double waves = std::ceil(blocks / (request.device->info().multiprocessors * variant.blocks));
+  const auto keys = static_cast<double>(ceil_div(p.v.rows(), int64_t{variant.keys}) * variant.keys);
+  const double us = (p.widest() > 64 ? kDeep : kShallow)[groups - 1] * (masked ? 1.5 : 1);
+  return 1 + waves * (0.9 + keys / 64 * us);
 }
 
 ir::Dims map_dims(const AttentionParams& params, int64_t columns, int64_t rows) {

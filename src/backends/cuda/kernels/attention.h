@@ -52,6 +52,7 @@ struct AttentionGroupVariant {
   int threads;
   int query_bytes, stage_bytes;  // of shared memory
   int stages;                    // at most
+  int blocks;                    // beside each other on a multiprocessor
 };
 
 // groups: 1 to 3 of a block.

@@ -3,6 +3,8 @@
 // the registers of that group go to the others. A group starts the scores of the next chunk and the weighted sum of
 // this one together and makes weights while both run; groups start their products by turns, so that one's curves meet
 // the other's products.
+#include <type_traits>
+
 #include "backends/cuda/kernels/attention_item.cuh"
 #include "backends/cuda/kernels/attention_wgmma.cuh"
 #include "backends/cuda/kernels/ring.cuh"
@@ -124,6 +126,7 @@ struct GroupAttending {
   static constexpr int kTiles = S::kKeys / 8, kWidth = S::kDepth / 8, kSteps = S::kKeys / 16;
   float scores[kTiles][4] = {}, values[kWidth][4] = {};
   uint32_t weights[kSteps][4];
+  float masks[kMasked ? kTiles : 1][4];
   float largest[2] = {-INFINITY, -INFINITY}, sum[2] = {};
   float factors[2];
 
@@ -155,44 +158,69 @@ struct GroupAttending {
     for (int i = 0; i < kWidth * 4; ++i) keep((&values[0][0])[i]);
   }
 
-  template <class Element>
-  __device__ __forceinline__ void add_mask(const Mask<__half>& mask, int query, int queries, int first_key, int keys,
-                                           bool replaces) {
-    const auto* rows = static_cast<const Element*>(mask.data);
-    const Element* const of_row[2] = {rows + mask.offset(min(query, queries - 1), 0),
-                                      rows + mask.offset(min(query + 8, queries - 1), 0)};
-    const bool same = mask.row == 0;
+  // Of whole chunks, or (kTail) of the last one: both queries of a lane at `row`.
+  template <bool kTail, class Element>
+  __device__ __forceinline__ void load_mask_of(const Mask<__half>& mask, const int (&rows)[2], int first_key,
+                                               int keys) {
+    const auto* data = static_cast<const Element*>(mask.data);
+    const auto alignment = static_cast<uintptr_t>(2 * sizeof(Element));
+    const bool in_pairs = mask.column == 1 && mask.row % 2 == 0 && reinterpret_cast<uintptr_t>(data) % alignment == 0;
 #pragma unroll
-    for (int t = 0; t < kTiles; ++t) {
+    for (int r = 0; r < 2; ++r) {
+      const Element* row = data + mask.offset(rows[r], kTail ? 0 : first_key);
+      if (r == 1 && mask.row == 0) {
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const int64_t at = mask.offset(0, min(first_key + t * 8 + i, keys - 1));
-        const float first = to_float(__ldcg(of_row[0] + at));
-        const float second = same ? first : to_float(__ldcg(of_row[1] + at));
-        float &a = scores[t][i], &b = scores[t][2 + i];
-        a = replaces ? (first != 0 ? first : a) : a + first;
-        b = replaces ? (second != 0 ? second : b) : b + second;
+        for (int t = 0; t < kTiles; ++t) masks[t][2] = masks[t][0], masks[t][3] = masks[t][1];
+      } else if (!kTail && in_pairs) {
+        using Pair = std::conditional_t<sizeof(Element) == 4, float2, __half2>;
+#pragma unroll
+        for (int t = 0; t < kTiles; ++t) {
+          const Pair pair = __ldcg(reinterpret_cast<const Pair*>(row) + t * 4);
+          masks[t][2 * r] = to_float(pair.x), masks[t][2 * r + 1] = to_float(pair.y);
+        }
+      } else {
+#pragma unroll
+        for (int t = 0; t < kTiles; ++t) {
+#pragma unroll
+          for (int i = 0; i < 2; ++i) {
+            const int key = t * 8 + i;
+            masks[t][2 * r + i] = to_float(
+                __ldcg(row + static_cast<int64_t>(kTail ? min(first_key + key, keys - 1) : key) * mask.column));
+          }
+        }
       }
     }
   }
-  __device__ __forceinline__ void apply_mask(const Item<__half>& item, const Mask<__half>& mask, int query, int chunk,
-                                             bool replaces) {
-    if (mask.data == nullptr) return;
+  template <bool kTail>
+  __device__ __forceinline__ void load_mask(const Item<__half>& item, const Mask<__half>& mask, int query, int chunk) {
     const int first_key = chunk * S::kKeys + first_key_of_lane();
+    const int rows[2] = {min(query, item.q.rows - 1), min(query + 8, item.q.rows - 1)};
     if (mask.is_float) {
-      add_mask<float>(mask, query, item.q.rows, first_key, item.k.rows, replaces);
+      load_mask_of<kTail, float>(mask, rows, first_key, item.k.rows);
     } else {
-      add_mask<__half>(mask, query, item.q.rows, first_key, item.k.rows, replaces);
+      load_mask_of<kTail, __half>(mask, rows, first_key, item.k.rows);
     }
   }
-  // What is done to scores before they are weighed: `scale`, which without masks weigh() sees to.
+  // The first mask, before the scores are there.
+  template <bool kTail>
+  __device__ __forceinline__ void fetch_mask(const Item<__half>& item, int query, int chunk) {
+    if constexpr (kMasked) load_mask<kTail>(item, item.mask, query, chunk);
+  }
+  // Scores times `scale`, which without masks weigh() sees to, and what masks make of them.
+  template <bool kTail>
   __device__ __forceinline__ void apply_masks(const Item<__half>& item, int query, int chunk, float scale,
                                               bool replaces) {
     if constexpr (kMasked) {
 #pragma unroll
-      for (int i = 0; i < kTiles * 4; ++i) (&scores[0][0])[i] *= scale;
-      apply_mask(item, item.mask, query, chunk, replaces);
-      apply_mask(item, item.added, query, chunk, false);
+      for (int i = 0; i < kTiles * 4; ++i) {
+        float& s = (&scores[0][0])[i];
+        const float mask = (&masks[0][0])[i];
+        s = replaces && mask != 0 ? mask : fmaf(s, scale, replaces ? 0.0f : mask);
+      }
+      if (item.added.data == nullptr) return;
+      load_mask<kTail>(item, item.added, query, chunk);
+#pragma unroll
+      for (int i = 0; i < kTiles * 4; ++i) (&scores[0][0])[i] += (&masks[0][0])[i];
     }
   }
   // Of the last chunk: keys that do not exist.
@@ -337,17 +365,19 @@ __device__ __forceinline__ void attend(const GroupMemory<S>& memory, const Atten
   wait_for_earlier();
   barrier_wait(memory.queries_in + 8 * group, 0);
   int chunk = chunks - 1;
+  attending.template fetch_mask<true>(item, query, chunk);
   barrier_wait(M::of_keys(memory.full, 0), 0);
   attending.start_scores(queries, tile_descriptor(memory.keys(0)));
   group_wait<0>();
   attending.keep_scores();
   if (speaks) barrier_arrive(M::of_keys(memory.empty, 0));
   keys_at.next(memory.stages);
-  attending.apply_masks(item, query, chunk, scale, replaces);
+  attending.template apply_masks<true>(item, query, chunk, scale, replaces);
   attending.hide_from(item.k.rows - chunk * S::kKeys);
   attending.weigh(to_log2);
   attending.take_weights();
   while (--chunk >= 0) {
+    attending.template fetch_mask<false>(item, query, chunk);
     barrier_wait(M::of_keys(memory.full, keys_at.slot), keys_at.parity);
     wait_for_turn<S>(group);
     attending.start_scores(queries, tile_descriptor(memory.keys(keys_at.slot)));
@@ -358,7 +388,7 @@ __device__ __forceinline__ void attend(const GroupMemory<S>& memory, const Atten
     attending.keep_scores();
     if (speaks) barrier_arrive(M::of_keys(memory.empty, keys_at.slot));
     keys_at.next(memory.stages);
-    attending.apply_masks(item, query, chunk, scale, replaces);
+    attending.template apply_masks<false>(item, query, chunk, scale, replaces);
     attending.weigh(to_log2);
     group_wait<0>();
     attending.keep_values();
@@ -421,7 +451,8 @@ AttentionGroupVariant group_variant() {
           S::kThreads,
           S::kGroups * S::kGroupQueryBytes,
           2 * S::kChunkBytes,
-          S::kBlocks > 1 ? 2 : kMostAttentionStages};
+          S::kBlocks > 1 ? 2 : kMostAttentionStages,
+          S::kBlocks};
 }
 
 template <int kDepth, bool kMasked>
@@ -431,8 +462,8 @@ AttentionGroupVariant variant_of_groups(int groups) {
     case 1:
       return group_variant<GroupShape<1, kDepth, 64, kSmall ? 3 : 2>, kMasked>();
     case 2:
-      return group_variant<GroupShape<2, kDepth, 128, 1>, kMasked>();
-    default:  // masks take registers
+      return group_variant<GroupShape<2, kDepth, kMasked ? 64 : 128, 1>, kMasked>();  // masks take registers
+    default:
       return group_variant<GroupShape<3, kDepth, kSmall && !kMasked ? 128 : 64, 1>, kMasked>();
   }
 }
