@@ -69,8 +69,10 @@ TEST(CudaAttention, EveryFormOnce) {
   for (const int64_t depth : {64, 128}) {
     cases.push_back(attention_case({1, 1, 3, 900, depth, depth, {}}, true));
     cases.push_back(attention_case({1, 1, 3, 900, depth, depth, {{900}}}, true));
+    cases.push_back(attention_case({1, 1, 3, 900, depth, depth, {{3, 900}}}, true));
   }
   check_all(half_attention(cases));
+  check_all(in_half(cases));
 }
 
 TEST(CudaAttention, NotOfMoreBlocksThanALaunchTakes) {

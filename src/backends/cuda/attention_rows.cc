@@ -229,6 +229,12 @@ constexpr KernelEntry attention_row(const char* name) {
 
 // --- groups of four warps, each with 64 queries ---
 
+GroupMasks group_masks(const AttentionProblem& p) {
+  if (p.mask_count == 0) return GroupMasks::kNone;
+  const ir::Dims& strides = p.masks[0].strides;
+  return p.mask_count == 1 && strides[strides.size() - 2] == 0 ? GroupMasks::kShared : GroupMasks::kEach;
+}
+
 Support supports_groups(const KernelRequest& request, int groups) {
   if (request.device->info().capability != 90) return Support::no("needs compute capability 9.0");
   if (Support s = supports_operands(request); !s.ok) return s;
@@ -251,12 +257,12 @@ Support supports_groups(const KernelRequest& request, int groups) {
 double predict_groups_us(const KernelRequest& request, int groups) {
   constexpr double kShallow[] = {0.8, 0.65, 0.78}, kDeep[] = {0.9, 0.83, 1.2};
   const AttentionProblem p = attention_problem(request);
-  const bool masked = p.mask_count > 0;
-  const AttentionGroupVariant variant = attention_group_variant(groups, static_cast<int>(p.widest()), masked);
+  const GroupMasks masks = group_masks(p);
+  const AttentionGroupVariant variant = attention_group_variant(groups, static_cast<int>(p.widest()), masks);
   const auto blocks = static_cast<double>(p.items() * ceil_div(p.out.rows(), int64_t{groups * kGroupQueries}));
   const double waves = std::ceil(blocks / (request.device->info().multiprocessors * variant.blocks));
   const auto keys = static_cast<double>(ceil_div(p.v.rows(), int64_t{variant.keys}) * variant.keys);
-  const double us = (p.widest() > 64 ? kDeep : kShallow)[groups - 1] * (masked ? 1.5 : 1);
+  const double us = (p.widest() > 64 ? kDeep : kShallow)[groups - 1] * (masks == GroupMasks::kEach ? 2 : 1);
   return 1 + waves * (0.9 + keys / 64 * us);
 }
 
@@ -275,7 +281,7 @@ Result<TensorMap> operand_map(const AttentionParams& params, const AttentionPara
 
 Result<std::unique_ptr<Kernel>> create_groups(const KernelRequest& request, int groups) {
   const AttentionProblem p = attention_problem(request);
-  const AttentionGroupVariant variant = attention_group_variant(groups, static_cast<int>(p.widest()), p.mask_count > 0);
+  const AttentionGroupVariant variant = attention_group_variant(groups, static_cast<int>(p.widest()), group_masks(p));
   const int queries = groups * kGroupQueries;
   const int64_t chunks = ceil_div(p.v.rows(), int64_t{variant.keys});
   constexpr int64_t kBesideChunks = 2048;  // barriers, and what aligns the chunks

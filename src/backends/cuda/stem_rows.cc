@@ -269,8 +269,9 @@ Result<std::unique_ptr<Kernel>> create_pooled(const KernelRequest& request, Pack
   LaunchShape shape =
       staying_blocks(request.device->info(), pooled.params.conv.tiles, pooled.column_blocks, pooled.shared_bytes);
   if (tile.in_groups()) shape.threads = kStemGroupThreads;
-  const void* kernel =
-      tile.in_groups() ? pooled_stem_groups_kernel(pooled.params.conv.row_k) : pooled_stem_kernel(tile.fragments);
+  const void* kernel = tile.in_groups()
+                           ? pooled_stem_groups_kernel(pooled.params.conv.kernel_h, pooled.params.conv.row_k)
+                           : pooled_stem_kernel(tile.fragments);
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
   return make_kernel(
       [=, params = pooled.params](const KernelArgs& args) {

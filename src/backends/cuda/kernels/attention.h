@@ -55,7 +55,9 @@ struct AttentionGroupVariant {
   int blocks;                    // beside each other on a multiprocessor
 };
 
+// What is added to scores or replaces them: nothing, one mask alike for all queries, or any others.
+enum class GroupMasks : uint8_t { kNone, kShared, kEach };
 // groups: 1 to 3 of a block.
-AttentionGroupVariant attention_group_variant(int groups, int depth, bool masked);
+AttentionGroupVariant attention_group_variant(int groups, int depth, GroupMasks masks);
 
 }  // namespace blade::backends::cuda

@@ -30,9 +30,10 @@ constexpr int kTurnBarriers = 1;  // numbered barriers, one a group; then those 
 constexpr float kLag = 8;         // a sum's base may be a power of two behind the largest score
 
 // Of a thread at first, of one that asks for copies, and of one that computes: multiples of eight.
-template <class S>
+template <class S, GroupMasks kMasks>
 struct GroupRegisters {
-  static constexpr int kFirst = 65536 / (S::kThreads * S::kBlocks) / 8 * 8, kAsker = 24;
+  static constexpr int kFirst = 65536 / (S::kThreads * S::kBlocks) / 8 * 8,
+                       kAsker = kMasks == GroupMasks::kShared ? 32 : 24;
   static constexpr int kOther = (kFirst * (S::kGroups + 1) - kAsker) / S::kGroups / 8 * 8;
 };
 
@@ -70,6 +71,8 @@ struct GroupMemory {
   __device__ __forceinline__ uint32_t queries_of(int group) const { return queries + group * S::kGroupQueryBytes; }
   __device__ __forceinline__ uint32_t keys(int slot) const { return chunks + 2 * slot * S::kChunkBytes; }
   __device__ __forceinline__ uint32_t values(int slot) const { return keys(slot) + S::kChunkBytes; }
+  // Alike for all queries, behind the chunks.
+  __device__ __forceinline__ uint32_t mask(int slot) const { return keys(stages) + slot * S::kKeys * 4; }
   static __device__ __forceinline__ uint32_t of_keys(uint32_t barrier, int slot) { return barrier + 16 * slot; }
   static __device__ __forceinline__ uint32_t of_values(uint32_t barrier, int slot) { return barrier + 16 * slot + 8; }
 };
@@ -119,14 +122,48 @@ __device__ __forceinline__ void fill_chunks(const GroupMemory<S>& memory, const 
   }
 }
 
+// The warp that brings the mask of a chunk's keys where it is alike for all queries.
+template <class S>
+__device__ __forceinline__ void fill_masks(const GroupMemory<S>& memory, const AttentionParams& p, int item,
+                                           int chunks) {
+  constexpr int kEach = S::kKeys / 32;
+  int64_t offset = 0;
+  for (int d = p.batch_rank - 1; d >= 0; --d) {
+    const int rest = divide(item, p.batch_dims[d]);
+    offset += static_cast<int64_t>(item - rest * static_cast<int>(p.batch_dims[d].divisor)) * p.mask.batch[d];
+    item = rest;
+  }
+  const int lane = static_cast<int>(threadIdx.x) & 31;
+  RingPlace at;
+  wait_for_earlier();
+  for (int chunk = chunks - 1; chunk >= 0; --chunk) {
+    float values[kEach];
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      const int64_t key = min(chunk * S::kKeys + i * 32 + lane, p.keys - 1);
+      const int64_t element = offset + key * p.mask.column;
+      values[i] = p.mask.is_float ? __ldcg(static_cast<const float*>(p.mask.data) + element)
+                                  : to_float(__ldcg(static_cast<const __half*>(p.mask.data) + element));
+    }
+    barrier_wait(GroupMemory<S>::of_keys(memory.empty, at.slot), at.parity ^ 1);
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      asm volatile("st.shared.f32 [%0], %1;" ::"r"(memory.mask(at.slot) + (i * 32 + lane) * 4), "f"(values[i])
+                   : "memory");
+    }
+    barrier_arrive(GroupMemory<S>::of_keys(memory.full, at.slot));
+    at.next(memory.stages);
+  }
+}
+
 // Where a lane's scores stand: queries lane / 4 and lane / 4 + 8 of the warp, keys 2 * (lane % 4) and the next of each
 // tile of eight.
-template <class S, bool kMasked>
+template <class S, GroupMasks kMasks>
 struct GroupAttending {
   static constexpr int kTiles = S::kKeys / 8, kWidth = S::kDepth / 8, kSteps = S::kKeys / 16;
   float scores[kTiles][4] = {}, values[kWidth][4] = {};
   uint32_t weights[kSteps][4];
-  float masks[kMasked ? kTiles : 1][4];
+  float masks[kMasks == GroupMasks::kEach ? kTiles : 1][4];
   float largest[2] = {-INFINITY, -INFINITY}, sum[2] = {};
   float factors[2];
 
@@ -204,18 +241,31 @@ struct GroupAttending {
   // The first mask, before the scores are there.
   template <bool kTail>
   __device__ __forceinline__ void fetch_mask(const Item<__half>& item, int query, int chunk) {
-    if constexpr (kMasked) load_mask<kTail>(item, item.mask, query, chunk);
+    if constexpr (kMasks == GroupMasks::kEach) load_mask<kTail>(item, item.mask, query, chunk);
   }
-  // Scores times `scale`, which without masks weigh() sees to, and what masks make of them.
+  static __device__ __forceinline__ float masked(float score, float mask, float scale, bool replaces) {
+    return replaces && mask != 0 ? mask : fmaf(score, scale, replaces ? 0.0f : mask);
+  }
+  // Scores times `scale`, which without masks weigh() sees to, and what masks make of them; `shared`: where the mask of
+  // all queries stands.
   template <bool kTail>
-  __device__ __forceinline__ void apply_masks(const Item<__half>& item, int query, int chunk, float scale,
-                                              bool replaces) {
-    if constexpr (kMasked) {
+  __device__ __forceinline__ void apply_masks(const Item<__half>& item, uint32_t shared, int query, int chunk,
+                                              float scale, bool replaces) {
+    if constexpr (kMasks == GroupMasks::kShared) {
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t) {
+        float pair[2];
+        asm volatile("ld.shared.v2.f32 {%0, %1}, [%2];"
+                     : "=f"(pair[0]), "=f"(pair[1])
+                     : "r"(shared + (t * 8 + first_key_of_lane()) * 4));
+#pragma unroll
+        for (int i = 0; i < 4; ++i) scores[t][i] = masked(scores[t][i], pair[i % 2], scale, replaces);
+      }
+    } else if constexpr (kMasks == GroupMasks::kEach) {
 #pragma unroll
       for (int i = 0; i < kTiles * 4; ++i) {
         float& s = (&scores[0][0])[i];
-        const float mask = (&masks[0][0])[i];
-        s = replaces && mask != 0 ? mask : fmaf(s, scale, replaces ? 0.0f : mask);
+        s = masked(s, (&masks[0][0])[i], scale, replaces);
       }
       if (item.added.data == nullptr) return;
       load_mask<kTail>(item, item.added, query, chunk);
@@ -344,7 +394,7 @@ __device__ __forceinline__ void give_turn(int group) {
   if constexpr (S::kGroups > 1) arrive_for_threads_of(kTurnBarriers + (group + 1) % S::kGroups, 256);
 }
 
-template <class S, bool kMasked>
+template <class S, GroupMasks kMasks>
 __device__ __forceinline__ void attend(const GroupMemory<S>& memory, const AttentionParams& p, int item_number,
                                        int first_query, int chunks) {
   using M = GroupMemory<S>;
@@ -353,11 +403,11 @@ __device__ __forceinline__ void attend(const GroupMemory<S>& memory, const Atten
   const Item<__half> item(p, item_number);
   const int query =
       first_query + static_cast<int>((threadIdx.x >> 5) & 3) * 16 + static_cast<int>(threadIdx.x & 31) / 4;
-  float scale = p.scale, to_log2 = kMasked ? kLog2E : p.scale * kLog2E;
+  float scale = p.scale, to_log2 = kMasks != GroupMasks::kNone ? kLog2E : p.scale * kLog2E;
   keep(scale);
   keep(to_log2);
   const bool replaces = p.mask_replaces;
-  GroupAttending<S, kMasked> attending;
+  GroupAttending<S, kMasks> attending;
   const uint64_t queries = tile_descriptor(memory.queries_of(group));
   const auto values_of = [&](int slot) { return column_descriptor(memory.values(slot), S::kKeyBox); };
   RingPlace keys_at, values_at;
@@ -370,9 +420,9 @@ __device__ __forceinline__ void attend(const GroupMemory<S>& memory, const Atten
   attending.start_scores(queries, tile_descriptor(memory.keys(0)));
   group_wait<0>();
   attending.keep_scores();
+  attending.template apply_masks<true>(item, memory.mask(0), query, chunk, scale, replaces);
   if (speaks) barrier_arrive(M::of_keys(memory.empty, 0));
   keys_at.next(memory.stages);
-  attending.template apply_masks<true>(item, query, chunk, scale, replaces);
   attending.hide_from(item.k.rows - chunk * S::kKeys);
   attending.weigh(to_log2);
   attending.take_weights();
@@ -386,9 +436,9 @@ __device__ __forceinline__ void attend(const GroupMemory<S>& memory, const Atten
     if (group != S::kGroups - 1 || chunk > 0) give_turn<S>(group);
     group_wait<1>();
     attending.keep_scores();
+    attending.template apply_masks<false>(item, memory.mask(keys_at.slot), query, chunk, scale, replaces);
     if (speaks) barrier_arrive(M::of_keys(memory.empty, keys_at.slot));
     keys_at.next(memory.stages);
-    attending.template apply_masks<false>(item, query, chunk, scale, replaces);
     attending.weigh(to_log2);
     group_wait<0>();
     attending.keep_values();
@@ -407,7 +457,7 @@ __device__ __forceinline__ void attend(const GroupMemory<S>& memory, const Atten
 
 #endif  // __CUDA_ARCH_FEAT_SM90_ALL
 
-template <class S, bool kMasked>
+template <class S, GroupMasks kMasks>
 __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
     attention_groups(const __grid_constant__ AttentionMaps maps, const __grid_constant__ AttentionParams p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -424,7 +474,11 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
     prefetch_map(&maps.q);
     prefetch_map(&maps.k);
     prefetch_map(&maps.v);
-    for (int i = 0; i < S::kGroups + 2 * kMostAttentionStages; ++i) barrier_init(barrier + 8 * i, 1);
+    for (int i = 0; i < S::kGroups; ++i) barrier_init(barrier + 8 * i, 1);
+    for (int i = 0; i < kMostAttentionStages; ++i) {
+      barrier_init(memory.of_keys(memory.full, i), kMasks == GroupMasks::kShared ? 1 + 32 : 1);
+      barrier_init(memory.of_values(memory.full, i), 1);
+    }
     for (int i = 0; i < 2 * kMostAttentionStages; ++i) barrier_init(memory.empty + 8 * i, 4 * S::kGroups);
     barrier_init_fence();
   }
@@ -435,48 +489,58 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
   start_later();
   const int warp = static_cast<int>(threadIdx.x) >> 5;
   if (warp < 4 * S::kGroups) {
-    take_registers<GroupRegisters<S>::kOther>();
-    attend<S, kMasked>(memory, p, item, first_query + (warp >> 2) * kGroupQueries, chunks);
+    take_registers<GroupRegisters<S, kMasks>::kOther>();
+    attend<S, kMasks>(memory, p, item, first_query + (warp >> 2) * kGroupQueries, chunks);
   } else {
-    leave_registers<GroupRegisters<S>::kAsker>();
+    leave_registers<GroupRegisters<S, kMasks>::kAsker>();
     if (threadIdx.x == S::kGroups * 128) fill_chunks(memory, maps, p, item, first_query, chunks);
+    if constexpr (kMasks == GroupMasks::kShared) {
+      if (warp == 4 * S::kGroups + 1) fill_masks(memory, p, item, chunks);
+    }
   }
 #endif
 }
 
-template <class S, bool kMasked>
+template <class S, GroupMasks kMasks>
 AttentionGroupVariant group_variant() {
-  return {reinterpret_cast<const void*>(&attention_groups<S, kMasked>),
+  return {reinterpret_cast<const void*>(&attention_groups<S, kMasks>),
           S::kKeys,
           S::kThreads,
           S::kGroups * S::kGroupQueryBytes,
-          2 * S::kChunkBytes,
+          2 * S::kChunkBytes + (kMasks == GroupMasks::kShared ? S::kKeys * 4 : 0),
           S::kBlocks > 1 ? 2 : kMostAttentionStages,
           S::kBlocks};
 }
 
-template <int kDepth, bool kMasked>
+template <int kDepth, GroupMasks kMasks>
 AttentionGroupVariant variant_of_groups(int groups) {
-  constexpr bool kSmall = kDepth <= 64;
+  constexpr bool kSmall = kDepth <= 64, kNone = kMasks == GroupMasks::kNone;  // masks take registers
   switch (groups) {
     case 1:
-      return group_variant<GroupShape<1, kDepth, 64, kSmall ? 3 : 2>, kMasked>();
+      return group_variant<GroupShape<1, kDepth, 64, kSmall ? 3 : 2>, kMasks>();
     case 2:
-      return group_variant<GroupShape<2, kDepth, kMasked ? 64 : 128, 1>, kMasked>();  // masks take registers
+      return group_variant<GroupShape<2, kDepth, kMasks == GroupMasks::kEach ? 64 : 128, 1>, kMasks>();
     default:
-      return group_variant<GroupShape<3, kDepth, kSmall && !kMasked ? 128 : 64, 1>, kMasked>();
+      return group_variant<GroupShape<3, kDepth, kSmall && kNone ? 128 : 64, 1>, kMasks>();
   }
 }
 
-template <bool kMasked>
+template <GroupMasks kMasks>
 AttentionGroupVariant variant_of_depth(int groups, int depth) {
-  return depth <= 64 ? variant_of_groups<64, kMasked>(groups) : variant_of_groups<128, kMasked>(groups);
+  return depth <= 64 ? variant_of_groups<64, kMasks>(groups) : variant_of_groups<128, kMasks>(groups);
 }
 
 }  // namespace
 
-AttentionGroupVariant attention_group_variant(int groups, int depth, bool masked) {
-  return masked ? variant_of_depth<true>(groups, depth) : variant_of_depth<false>(groups, depth);
+AttentionGroupVariant attention_group_variant(int groups, int depth, GroupMasks masks) {
+  switch (masks) {
+    case GroupMasks::kNone:
+      return variant_of_depth<GroupMasks::kNone>(groups, depth);
+    case GroupMasks::kShared:
+      return variant_of_depth<GroupMasks::kShared>(groups, depth);
+    default:
+      return variant_of_depth<GroupMasks::kEach>(groups, depth);
+  }
 }
 
 }  // namespace blade::backends::cuda

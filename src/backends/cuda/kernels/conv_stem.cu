@@ -8,8 +8,23 @@ namespace {
 constexpr int kTileY = kStemTileHeight, kTileX = kStemTileWidth;
 static_assert(kTileX == 16 && kStemThreads == kTileY * 32, "a warp takes one row of 16 pixels");
 
+template <class T>
+__device__ __forceinline__ void fill_patch(const StemParams& p, const T* image, __half* patch, int first_y,
+                                           int first_x) {
+#pragma unroll 4
+  for (int i = static_cast<int>(threadIdx.x); i < p.patch_height * static_cast<int>(p.patch_width.divisor);
+       i += kStemThreads) {
+    const int y = divide(i, p.patch_width), x = i - y * static_cast<int>(p.patch_width.divisor);
+    *reinterpret_cast<uint2*>(patch + i * 4) = stem_pixel(p, image, first_y + y, first_x + x, true);
+  }
+}
+
 __device__ __forceinline__ void fill_patch(const StemParams& p, __half* patch, int image, int first_y, int first_x) {
-  fill_patch(p, patch, image, first_y, first_x, static_cast<int>(threadIdx.x), [](int pixel, int) { return pixel; });
+  if (p.x_is_float) {
+    fill_patch(p, image_of<float>(p, image), patch, first_y, first_x);
+  } else {
+    fill_patch(p, image_of<__half>(p, image), patch, first_y, first_x);
+  }
 }
 
 // Starts copying the packed weights of 64 channels.

@@ -10,35 +10,21 @@ namespace blade::backends::cuda {
 
 inline constexpr uint32_t kMinusInfinity = 0xfc00fc00u;  // two halves
 
-// What a tile's taps see, four halves a pixel, by kStemThreads threads; place(pixel, row) says where a pixel of a row
-// of the patch goes.
-template <class T, class Place>
-__device__ __forceinline__ void fill_patch_of(const StemParams& p, __half* patch, int image, int first_y, int first_x,
-                                              int thread, const Place& place) {
-  const T* x = static_cast<const T*>(p.x) + static_cast<int64_t>(image) * p.height * p.width * p.in_channels;
-#pragma unroll 4
-  for (int i = thread; i < p.patch_height * static_cast<int>(p.patch_width.divisor); i += kStemThreads) {
-    const int patch_y = divide(i, p.patch_width);
-    const int y = first_y + patch_y, column = first_x + i - patch_y * static_cast<int>(p.patch_width.divisor);
-    const bool inside = y >= 0 && y < p.height && column >= 0 && column < p.width;
-    const T* pixel = x + (y * p.width + column) * p.in_channels;
-    __half values[4];
+// A pixel of an image as four halves, zeros outside.
+template <class T>
+__device__ __forceinline__ uint2 stem_pixel(const StemParams& p, const T* image, int y, int x, bool exists) {
+  const bool inside = exists && y >= 0 && y < p.height && x >= 0 && x < p.width;
+  const T* pixel = image + (y * p.width + x) * p.in_channels;
+  __half values[4];
 #pragma unroll
-    for (int c = 0; c < 4; ++c) {
-      values[c] = __float2half_rn(inside && c < p.in_channels ? to_float(pixel[c]) : 0.0f);
-    }
-    *reinterpret_cast<uint2*>(patch + place(i, patch_y) * 4) = *reinterpret_cast<const uint2*>(values);
+  for (int c = 0; c < 4; ++c) {
+    values[c] = __float2half_rn(inside && c < p.in_channels ? to_float(pixel[c]) : 0.0f);
   }
+  return *reinterpret_cast<const uint2*>(values);
 }
-
-template <class Place>
-__device__ __forceinline__ void fill_patch(const StemParams& p, __half* patch, int image, int first_y, int first_x,
-                                           int thread, const Place& place) {
-  if (p.x_is_float) {
-    fill_patch_of<float>(p, patch, image, first_y, first_x, thread, place);
-  } else {
-    fill_patch_of<__half>(p, patch, image, first_y, first_x, thread, place);
-  }
+template <class T>
+__device__ __forceinline__ const T* image_of(const StemParams& p, int image) {
+  return static_cast<const T*>(p.x) + static_cast<int64_t>(image) * p.height * p.width * p.in_channels;
 }
 
 using StemSums = float[kStemColumns / 8][4];
@@ -107,10 +93,16 @@ __device__ __forceinline__ void pool_lines(const PooledStemParams& p, const uint
     if (y >= p.height || x >= p.width) continue;
     const int corner = tile_y * p.stride_h * conv_width + tile_x * p.stride_w;
     uint4 folded = make_uint4(kMinusInfinity, kMinusInfinity, kMinusInfinity, kMinusInfinity);
-    for (int dy = 0; dy < p.window_h; ++dy) {
-      for (int dx = 0; dx < p.window_w; ++dx) {
-        const int pixel = corner + dy * conv_width + dx;
-        max_of(folded, *reinterpret_cast<const uint4*>(lines + pixel * 128 + ((piece ^ (pixel & 7)) << 4)));
+    const auto fold = [&](int dy, int dx) {
+      const int pixel = corner + dy * conv_width + dx;
+      max_of(folded, *reinterpret_cast<const uint4*>(lines + pixel * 128 + ((piece ^ (pixel & 7)) << 4)));
+    };
+    if (p.window_h == 3 && p.window_w == 3) {  // most are: all loads under way at once
+#pragma unroll
+      for (int k = 0; k < 9; ++k) fold(k / 3, k % 3);
+    } else {
+      for (int dy = 0; dy < p.window_h; ++dy) {
+        for (int dx = 0; dx < p.window_w; ++dx) fold(dy, dx);
       }
     }
     const int64_t at = static_cast<int64_t>((image * p.height + y) * p.width + x) * p.conv.channels + channel;

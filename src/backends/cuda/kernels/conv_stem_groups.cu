@@ -58,33 +58,55 @@ __device__ __forceinline__ void keep_sums(StemSums& sums) {
   for (int i = 0; i < kStemColumns / 2; ++i) keep((&sums[0][0])[i]);
 }
 
-__device__ __forceinline__ void fill_patches(const PooledStemParams& q, const StemMemory& memory) {
+// A tile's patch, its rows apart by their parity where the stride is 2. Many pixels of a thread are under way at once.
+template <class T>
+__device__ __forceinline__ void fill_planes(const PooledStemParams& q, const StemTile& at, __half* patch) {
+  constexpr int kAtOnce = 12;
   const StemParams& p = q.conv;
-  const int thread = static_cast<int>(threadIdx.x) - kStemThreads;
-  const int width = static_cast<int>(p.patch_width.divisor), of_plane = q.plane_rows * width;
-  const auto place = [&](int pixel, int row) {
-    if (p.stride_h == 1) return pixel;
-    return (row & 1) * of_plane + pixel - (row - row / 2) * width;
-  };
+  const T* image = image_of<T>(p, at.image);
+  const int width = static_cast<int>(p.patch_width.divisor), pixels = p.patch_height * width;
+  const int first_y = at.conv_y * p.stride_h - p.pad_top, first_x = at.conv_x * 2 - p.pad_left;
+  const int of_plane = q.plane_rows * width, by_parity = p.stride_h - 1;
+  for (int first = static_cast<int>(threadIdx.x) - kStemThreads; first < pixels; first += kAtOnce * kStemThreads) {
+    uint2 values[kAtOnce];
+    int places[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int i = first + k * kStemThreads, y = divide(i, p.patch_width), x = i - y * width;
+      values[k] = stem_pixel(p, image, first_y + y, first_x + x, i < pixels);
+      places[k] = i < pixels ? (y & by_parity) * of_plane + (y >> by_parity) * width + x : -1;
+    }
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      if (places[k] >= 0) *reinterpret_cast<uint2*>(patch + places[k] * 4) = values[k];
+    }
+  }
+}
+
+__device__ __forceinline__ void fill_patches(const PooledStemParams& q, const StemMemory& memory) {
   int turn = 0;
-  for (int tile = static_cast<int>(blockIdx.x); tile < p.tiles; tile += static_cast<int>(gridDim.x), ++turn) {
+  for (int tile = static_cast<int>(blockIdx.x); tile < q.conv.tiles; tile += static_cast<int>(gridDim.x), ++turn) {
     const StemTile at(q, tile);
     const int slot = turn % kStemGroupSlots;
+    __half* patch = memory.patches + slot * (memory.patch_bytes / 2);
     barrier_wait(memory.empty + 8 * slot, static_cast<uint32_t>(turn / kStemGroupSlots & 1) ^ 1);
-    fill_patch(p, memory.patches + slot * (memory.patch_bytes / 2), at.image, at.conv_y * p.stride_h - p.pad_top,
-               at.conv_x * 2 - p.pad_left, thread, place);
+    if (q.conv.x_is_float) {
+      fill_planes<float>(q, at, patch);
+    } else {
+      fill_planes<__half>(q, at, patch);
+    }
     fence_for_copies();  // wgmma reads what this thread wrote
     barrier_arrive(memory.full + 8 * slot);
   }
 }
 
-// kSteps: of 16 k, in a row of taps.
-template <int kSteps>
+// kSteps: of 16 k, in a row of taps; kRows: of taps, 0: as the launch says.
+template <int kSteps, int kRows>
 __device__ __forceinline__ void multiply_patches(const PooledStemParams& q, const StemMemory& memory,
                                                  int first_channel) {
   const StemParams& p = q.conv;
   const int lane = static_cast<int>(threadIdx.x) & 31, warp = static_cast<int>(threadIdx.x) >> 5, group = warp >> 2;
-  const int conv_width = static_cast<int>(q.conv_width.divisor);
+  const int conv_width = static_cast<int>(q.conv_width.divisor), by_parity = p.stride_h - 1;
   const uint64_t weights = plain_descriptor(memory.weights, kStemColumns * 16);
   StemSums bias;
   start_with_bias(p, bias, first_channel);
@@ -100,13 +122,19 @@ __device__ __forceinline__ void multiply_patches(const PooledStemParams& q, cons
       for (int i = 0; i < kStemColumns / 2; ++i) (&sums[0][0])[i] = (&bias[0][0])[i];
       keep_sums(sums);
       group_fence();
-      uint64_t b = weights;
-#pragma unroll 1
-      for (int kh = 0; kh < p.kernel_h; ++kh) {
-        const int plane = p.stride_h == 1 ? 0 : kh & 1, row = p.stride_h == 1 ? kh : kh / 2;
-        const uint64_t a = patch + static_cast<uint64_t>((plane * q.plane_rows + row) * conv_width + first);
+      const auto multiply_row = [&](int kh) {
+        const int row = (kh & by_parity) * q.plane_rows + (kh >> by_parity);
+        const uint64_t a = patch + static_cast<uint64_t>(row * conv_width + first);
+        const uint64_t b = weights + static_cast<uint64_t>(kh * kSteps * 2 * kStemColumns);
 #pragma unroll
-        for (int k = 0; k < kSteps; ++k, b += 2 * kStemColumns) GroupMultiply<64>::run(sums, a + k * 2, b);
+        for (int k = 0; k < kSteps; ++k) GroupMultiply<64>::run(sums, a + k * 2, b + k * 2 * kStemColumns);
+      };
+      if constexpr (kRows > 0) {
+#pragma unroll
+        for (int kh = 0; kh < kRows; ++kh) multiply_row(kh);
+      } else {
+#pragma unroll 1
+        for (int kh = 0; kh < p.kernel_h; ++kh) multiply_row(kh);
       }
       group_commit();
       group_wait<0>();
@@ -129,7 +157,7 @@ __device__ __forceinline__ void multiply_patches(const PooledStemParams& q, cons
 }
 #endif
 
-template <int kSteps>
+template <int kSteps, int kRows>
 __global__ void __launch_bounds__(kStemGroupThreads, 1) pooled_stem_groups(const __grid_constant__ PooledStemParams q) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(128) uint8_t memory[];
@@ -159,7 +187,7 @@ __global__ void __launch_bounds__(kStemGroupThreads, 1) pooled_stem_groups(const
   __syncthreads();
   wait_for_earlier();
   if (threadIdx.x < kStemThreads) {
-    multiply_patches<kSteps>(q, parts, first_channel);
+    multiply_patches<kSteps, kRows>(q, parts, first_channel);
   } else {
     fill_patches(q, parts);
   }
@@ -168,9 +196,10 @@ __global__ void __launch_bounds__(kStemGroupThreads, 1) pooled_stem_groups(const
 
 }  // namespace
 
-const void* pooled_stem_groups_kernel(int row_k) {
-  return row_k == 16 ? reinterpret_cast<const void*>(&pooled_stem_groups<1>)
-                     : reinterpret_cast<const void*>(&pooled_stem_groups<2>);
+const void* pooled_stem_groups_kernel(int kernel_h, int row_k) {
+  if (row_k == 16) return reinterpret_cast<const void*>(&pooled_stem_groups<1, 0>);
+  return kernel_h == 7 ? reinterpret_cast<const void*>(&pooled_stem_groups<2, 7>)
+                       : reinterpret_cast<const void*>(&pooled_stem_groups<2, 0>);
 }
 
 }  // namespace blade::backends::cuda

@@ -33,8 +33,8 @@ struct RowsBesideParams {
 const void* rows_beside_kernel();
 
 const void* stem_kernel();
-const void* pooled_stem_kernel(int fragments);     // PooledStemParams; a warp takes 1 or 2 times 16 pixels at once
-const void* pooled_stem_groups_kernel(int row_k);  // PooledStemParams with plane_rows
+const void* pooled_stem_kernel(int fragments);  // PooledStemParams; a warp takes 1 or 2 times 16 pixels at once
+const void* pooled_stem_groups_kernel(int kernel_h, int row_k);     // PooledStemParams with plane_rows
 const void* direct_conv_kernel(ElementType type, bool transposed);  // a thread an element
 // DepthwiseParams; a thread kDepthwiseWidth channels of a pixel. window: the kernel's size where it is square and 3 or
 // 5, else 0.
