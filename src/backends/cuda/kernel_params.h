@@ -157,7 +157,6 @@ struct PooledStemParams {
   FastDivisor tile_width;  // pooled pixels
   int conv_pixels = 0;     // of a tile
   FastDivisor conv_width;  // of a tile
-  int plane_rows = 0;      // rows of a tile's patch of one parity
 };
 
 inline constexpr int kMaxRank = 8;

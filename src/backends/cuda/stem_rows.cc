@@ -199,9 +199,8 @@ PooledShape grouped_shape(const KernelRequest& request, const PooledTile& tile) 
   p.conv_pixels = (conv_height - 1) * positions + conv_width;
   p.conv_width = FastDivisor(positions);
   p.conv.patch_width = FastDivisor(int64_t{2} * positions);
-  p.plane_rows = ceil_div(p.conv.patch_height, p.conv.stride_h);
   const int covered = ceil_div(p.conv_pixels, kGroupPixels) * kGroupPixels;
-  const int patch_bytes = p.conv.stride_h * p.plane_rows * positions * 16;
+  const int patch_bytes = p.conv.stride_h * ceil_div(p.conv.patch_height, p.conv.stride_h) * positions * 16;
   // Products of what no result needs read behind the patch.
   const int behind = (covered - p.conv_pixels) * 16;
   shape.shared_bytes = covered * kStemColumns * 2 + kStemColumns * p.conv.kernel_h * p.conv.row_k * 2 +
@@ -247,16 +246,11 @@ Support supports_pooled(const KernelRequest& request, const PooledTile& tile) {
 
 // Rounds of blocks over the card by what one takes, roughly.
 double predict_pooled_us(const KernelRequest& request, const PooledTile& tile) {
-  const DeviceInfo& card = request.device->info();
   const PooledShape shape = shape_of_tile(request, tile);
-  const double beside = std::floor(static_cast<double>(card.shared_bytes_per_block) / (shape.shared_bytes + 1024));
   const double blocks = static_cast<double>(shape.params.conv.tiles) * shape.column_blocks;
-  if (tile.in_groups()) {
-    const double rounds = std::ceil(blocks / card.multiprocessors);
-    return 4.0 + rounds * (0.5 + 0.005 * shape.params.conv_pixels);
-  }
-  const double tile_us = 0.5 + 0.006 * shape.params.conv_pixels;
-  return 2.0 + std::max(tile_us * 2, blocks / card.multiprocessors * tile_us / std::min(beside, 3.0));
+  const double rounds = blocks / request.device->info().multiprocessors, pixels = shape.params.conv_pixels;
+  if (tile.in_groups()) return 4.0 + std::ceil(rounds) * (0.5 + 0.012 * pixels);
+  return 2.0 + std::max(1.0 + 0.012 * pixels, rounds * 0.02 * pixels);
 }
 
 Result<std::unique_ptr<Kernel>> create_pooled(const KernelRequest& request, PackCache& packs, const PooledTile& tile) {

@@ -273,6 +273,10 @@ struct GroupAttending {
       for (int i = 0; i < kTiles * 4; ++i) (&scores[0][0])[i] += (&masks[0][0])[i];
     }
   }
+  // All lanes have read the mask: its place may be filled again.
+  static __device__ __forceinline__ void meet() {
+    if constexpr (kMasks == GroupMasks::kShared) __syncwarp();
+  }
   // Of the last chunk: keys that do not exist.
   __device__ __forceinline__ void hide_from(int key_count) {
     const int first_key = first_key_of_lane();
@@ -421,6 +425,7 @@ __device__ __forceinline__ void attend(const GroupMemory<S>& memory, const Atten
   group_wait<0>();
   attending.keep_scores();
   attending.template apply_masks<true>(item, memory.mask(0), query, chunk, scale, replaces);
+  attending.meet();
   if (speaks) barrier_arrive(M::of_keys(memory.empty, 0));
   keys_at.next(memory.stages);
   attending.hide_from(item.k.rows - chunk * S::kKeys);
@@ -437,6 +442,7 @@ __device__ __forceinline__ void attend(const GroupMemory<S>& memory, const Atten
     group_wait<1>();
     attending.keep_scores();
     attending.template apply_masks<false>(item, memory.mask(keys_at.slot), query, chunk, scale, replaces);
+    attending.meet();
     if (speaks) barrier_arrive(M::of_keys(memory.empty, keys_at.slot));
     keys_at.next(memory.stages);
     attending.weigh(to_log2);

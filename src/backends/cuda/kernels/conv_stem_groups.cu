@@ -18,6 +18,11 @@ __device__ __forceinline__ uint64_t plain_descriptor(uint32_t address, uint32_t 
   return static_cast<uint64_t>(address >> 4) | (static_cast<uint64_t>(k_bytes >> 4) << 16) | (8ull << 32);
 }
 
+// Of a patch, those of one parity where the stride is 2.
+__device__ __forceinline__ int plane_rows(const StemParams& p) {
+  return (p.patch_height + p.stride_h - 1) >> (p.stride_h - 1);
+}
+
 // Packed weights of 64 channels, in shared memory as [16 bytes of k][channel].
 __device__ __forceinline__ void fetch_group_weights(const StemParams& p, uint32_t weights, int first_channel) {
   const int pieces = p.kernel_h * p.row_k / 8, pitch = pieces * 8 + 8;
@@ -66,7 +71,7 @@ __device__ __forceinline__ void fill_planes(const PooledStemParams& q, const Ste
   const T* image = image_of<T>(p, at.image);
   const int width = static_cast<int>(p.patch_width.divisor), pixels = p.patch_height * width;
   const int first_y = at.conv_y * p.stride_h - p.pad_top, first_x = at.conv_x * 2 - p.pad_left;
-  const int of_plane = q.plane_rows * width, by_parity = p.stride_h - 1;
+  const int of_plane = plane_rows(p) * width, by_parity = p.stride_h - 1;
   for (int first = static_cast<int>(threadIdx.x) - kStemThreads; first < pixels; first += kAtOnce * kStemThreads) {
     uint2 values[kAtOnce];
     int places[kAtOnce];
@@ -107,6 +112,7 @@ __device__ __forceinline__ void multiply_patches(const PooledStemParams& q, cons
   const StemParams& p = q.conv;
   const int lane = static_cast<int>(threadIdx.x) & 31, warp = static_cast<int>(threadIdx.x) >> 5, group = warp >> 2;
   const int conv_width = static_cast<int>(q.conv_width.divisor), by_parity = p.stride_h - 1;
+  const int rows_of_plane = kept(plane_rows(p));
   const uint64_t weights = plain_descriptor(memory.weights, kStemColumns * 16);
   StemSums bias;
   start_with_bias(p, bias, first_channel);
@@ -123,7 +129,7 @@ __device__ __forceinline__ void multiply_patches(const PooledStemParams& q, cons
       keep_sums(sums);
       group_fence();
       const auto multiply_row = [&](int kh) {
-        const int row = (kh & by_parity) * q.plane_rows + (kh >> by_parity);
+        const int row = (kh & by_parity) * rows_of_plane + (kh >> by_parity);
         const uint64_t a = patch + static_cast<uint64_t>(row * conv_width + first);
         const uint64_t b = weights + static_cast<uint64_t>(kh * kSteps * 2 * kStemColumns);
 #pragma unroll
@@ -166,7 +172,7 @@ __global__ void __launch_bounds__(kStemGroupThreads, 1) pooled_stem_groups(const
   const StemParams& p = q.conv;
   const int line_bytes = (q.conv_pixels + kGroupPixels - 1) / kGroupPixels * kGroupPixels * kStemColumns * 2;
   const int weight_bytes = p.kernel_h * p.row_k * kStemColumns * 2;
-  const int patch_bytes = p.stride_h * q.plane_rows * static_cast<int>(p.patch_width.divisor) * 8;
+  const int patch_bytes = p.stride_h * plane_rows(p) * static_cast<int>(p.patch_width.divisor) * 8;
   const uint32_t barrier = shared_address(barriers);
   const StemMemory parts{memory,
                          shared_address(memory) + line_bytes,
