@@ -394,7 +394,7 @@ std::vector<Work> convolutions(ir::DType type) {
 // The first layer of ResNet-50 with its max pool.
 std::vector<Work> first_layers(ir::DType type) {
   std::vector<Work> works;
-  for (const int64_t images : {1, 8, 32, 128}) {
+  for (const int64_t images : {128, 32, 8, 1}) {
     ir::ConvAttrs conv;
     conv.strides = {2, 2};
     conv.dilations = {1, 1};

@@ -273,10 +273,6 @@ struct GroupAttending {
       for (int i = 0; i < kTiles * 4; ++i) (&scores[0][0])[i] += (&masks[0][0])[i];
     }
   }
-  // All lanes have read the mask: its place may be filled again.
-  static __device__ __forceinline__ void meet() {
-    if constexpr (kMasks == GroupMasks::kShared) __syncwarp();
-  }
   // Of the last chunk: keys that do not exist.
   __device__ __forceinline__ void hide_from(int key_count) {
     const int first_key = first_key_of_lane();
@@ -403,7 +399,9 @@ __device__ __forceinline__ void attend(const GroupMemory<S>& memory, const Atten
                                        int first_query, int chunks) {
   using M = GroupMemory<S>;
   const int group = static_cast<int>(threadIdx.x) >> 7;
-  const bool speaks = (threadIdx.x & 31) == 0;
+  const bool speaks = (threadIdx.x & 31) == 0;  // for its warp
+  // Each lane says itself that it has read its part of a mask.
+  const bool gives_keys = speaks || kMasks == GroupMasks::kShared;
   const Item<__half> item(p, item_number);
   const int query =
       first_query + static_cast<int>((threadIdx.x >> 5) & 3) * 16 + static_cast<int>(threadIdx.x & 31) / 4;
@@ -425,8 +423,7 @@ __device__ __forceinline__ void attend(const GroupMemory<S>& memory, const Atten
   group_wait<0>();
   attending.keep_scores();
   attending.template apply_masks<true>(item, memory.mask(0), query, chunk, scale, replaces);
-  attending.meet();
-  if (speaks) barrier_arrive(M::of_keys(memory.empty, 0));
+  if (gives_keys) barrier_arrive(M::of_keys(memory.empty, 0));
   keys_at.next(memory.stages);
   attending.hide_from(item.k.rows - chunk * S::kKeys);
   attending.weigh(to_log2);
@@ -442,8 +439,7 @@ __device__ __forceinline__ void attend(const GroupMemory<S>& memory, const Atten
     group_wait<1>();
     attending.keep_scores();
     attending.template apply_masks<false>(item, memory.mask(keys_at.slot), query, chunk, scale, replaces);
-    attending.meet();
-    if (speaks) barrier_arrive(M::of_keys(memory.empty, keys_at.slot));
+    if (gives_keys) barrier_arrive(M::of_keys(memory.empty, keys_at.slot));
     keys_at.next(memory.stages);
     attending.weigh(to_log2);
     group_wait<0>();
@@ -485,7 +481,10 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
       barrier_init(memory.of_keys(memory.full, i), kMasks == GroupMasks::kShared ? 1 + 32 : 1);
       barrier_init(memory.of_values(memory.full, i), 1);
     }
-    for (int i = 0; i < 2 * kMostAttentionStages; ++i) barrier_init(memory.empty + 8 * i, 4 * S::kGroups);
+    for (int i = 0; i < kMostAttentionStages; ++i) {
+      barrier_init(memory.of_keys(memory.empty, i), (kMasks == GroupMasks::kShared ? 128 : 4) * S::kGroups);
+      barrier_init(memory.of_values(memory.empty, i), 4 * S::kGroups);
+    }
     barrier_init_fence();
   }
   const int block = static_cast<int>(blockIdx.x), item = divide(block, p.row_blocks);
