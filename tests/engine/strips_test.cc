@@ -170,11 +170,14 @@ Ran run_with(const ir::Graph& graph, const std::vector<ir::TensorPtr>& inputs, i
   ran.result.assign(static_cast<size_t>((*plan)->outputs[0].element_count()), -77.0f);
   (*context)->set_input(0, inputs[0]->data);
   (*context)->set_output(0, ran.result.data());
-  AlignedBuffer arena = AlignedBuffer::allocate(std::max<size_t>(64, (*plan)->host_arena_bytes));
+  constexpr size_t kBehind = 4096;
+  AlignedBuffer arena = AlignedBuffer::allocate((*plan)->host_arena_bytes + kBehind);
   std::memset(arena.data(), 0xff, arena.size());  // NaN: nothing is read before it is written
   ThreadPool pool(threads);
   const Status status = (*context)->run(arena.data(), pool);
   EXPECT_TRUE(status.ok()) << status.message();
+  const std::byte* behind = arena.data() + (*plan)->host_arena_bytes;
+  EXPECT_TRUE(std::all_of(behind, behind + kBehind, [](std::byte b) { return b == std::byte{0xff}; }));
   return ran;
 }
 
