@@ -5,6 +5,7 @@
 
 #include "base/checked_math.h"
 #include "engine/kernel_choice.h"
+#include "engine/prepare_graph.h"
 #include "engine/run_context.h"
 #include "engine/strip_schedule.h"
 #include "engine/test_graphs.h"
@@ -44,9 +45,12 @@ class RandomImageNet {
       blocks();
     }
   }
-  ir::Graph build() {
+  // As an engine prepares it for "fp32" or "bf16".
+  ir::Graph build(const std::string& precision = "fp32") {
     ir::Graph graph = net_.output(value_, "y").build();
-    EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false, {}).ok());
+    Decisions decisions;
+    decisions.precision = precision;
+    EXPECT_TRUE(run_region_passes(graph, decisions, {}).ok());
     graph.remove_dead_nodes();
     return graph;
   }
@@ -187,14 +191,14 @@ std::string joined(const std::vector<std::string>& texts) {
   return all;
 }
 
-TEST(Strips, SameBitsAsOneStepAfterTheOther) {
+void check_bits(uint32_t first_seed, uint32_t seeds, const std::string& precision) {
   int chains = 0;
-  for (uint32_t seed = 0; seed < 200; ++seed) {
+  for (uint32_t seed = first_seed; seed < first_seed + seeds; ++seed) {
     std::mt19937 random(seed);
     const auto pick = [&](int from, int to) { return std::uniform_int_distribution<int>(from, to)(random); };
     RandomImageNet net(seed, {pick(1, 3), pick(4, 70), pick(4, 50), pick(1, 4) * 8});
     for (int layers = pick(2, 8); layers > 0; --layers) net.add_layer();
-    const ir::Graph graph = net.build();
+    const ir::Graph graph = net.build(precision);
     const auto inputs = blade::testing::random_inputs(graph, seed);
     const int threads = pick(1, 2);
     const Ran whole = run_with(graph, inputs, -1, threads);
@@ -205,7 +209,14 @@ TEST(Strips, SameBitsAsOneStepAfterTheOther) {
     ASSERT_EQ(std::memcmp(whole.result.data(), strips.result.data(), whole.result.size() * sizeof(float)), 0)
         << "seed " << seed << ", strips of " << rows << " rows, " << joined(whole.kernels);
   }
-  EXPECT_GT(chains, 100);
+  EXPECT_GT(chains, static_cast<int>(seeds / 3));
+}
+
+TEST(Strips, SameBitsAsOneStepAfterTheOther) { check_bits(0, 200, "fp32"); }
+
+TEST(Strips, SameBitsInBFloat16) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "no bfloat16 arithmetic";
+  check_bits(500, 100, "bf16");
 }
 
 TEST(Strips, AnswersAreThoseOfTheDefinition) {
