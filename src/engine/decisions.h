@@ -42,7 +42,7 @@ struct Decisions {
   // Of nodes that read what is rounded to bfloat16, by name: by which their weights are rounded. In numbers that
   // bfloat16 holds, so that they come back from the file as they are.
   std::map<std::string, passes::InputMoments> input_moments;
-  int num_threads = 0;                    // that the user wants it to run on; 0: as many as the process may use
+  int num_threads = 0;  // that the user wants it to run on; 0: as many as the process may use
 
   std::string to_json() const;
   static Result<Decisions> from_json(std::string_view json);

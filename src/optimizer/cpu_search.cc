@@ -126,7 +126,8 @@ class CpuTuner {
   bool took(IsRow which) const {
     return std::any_of(works_.begin(), works_.end(), [&](const HostWork& w) { return is_taken(w, which); });
   }
-  // Takes back the half of such choices that gains least, at least one, for their runners-up; false where there is none.
+  // Takes back the half of such choices that gains least, at least one, for their runners-up; false where there is
+  // none.
   bool forget_half(IsRow which) {
     std::vector<HostWork*> found;
     for (HostWork& work : works_) {

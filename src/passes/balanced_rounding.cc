@@ -95,8 +95,8 @@ class LaneRounding {
         const float change = other - rounded;
         const auto growth = [](float error, float by) { return by * (2 * error + by); };  // of its square
         const float own = growth(rounded - w.exact[n], change);
-        const float square = variance * (kOwn * own + kChannel * growth(channel_errors[n], change)) +
-                             growth(errors[n], mean * change);
+        const float square =
+            variance * (kOwn * own + kChannel * growth(channel_errors[n], change)) + growth(errors[n], mean * change);
         const bool take = (square < 0) & (own <= limit * change * change);
         const float taken = take ? change : 0;
         w.rounded[n] = take ? other : rounded;

@@ -21,8 +21,8 @@ struct InputMoments {
 
 // float32 weights of at least two dims as bfloat16: each becomes one of its two neighbours, mostly the nearer one, and
 // the other where the errors of a channel's taps, or of all that is summed, would add up. Without moments (null, or of
-// another number of channels) that supposes what holds for images and behind activations: neighbouring pixels are alike,
-// and all inputs have one mean.
+// another number of channels) that supposes what holds for images and behind activations: neighbouring pixels are
+// alike, and all inputs have one mean.
 ir::TensorPtr round_balanced(const ir::Tensor& weights, const WeightDims& dims, const InputMoments* moments = nullptr);
 
 }  // namespace blade::passes

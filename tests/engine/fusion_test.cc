@@ -411,10 +411,10 @@ TEST(Fusion, BFloat16BehindLayerNormalization) {
   for (const int64_t width : {1, 31, 256, 771}) {
     GraphBuilder b;
     const auto x = b.input("x", {2, 5, width});
-    const auto y = b.op(ir::Op::kLayerNorm,
-                        {x, b.constant<float>({width}, random_values(width, 1)),
-                         b.constant<float>({width}, random_values(width, 2))},
-                        ir::LayerNormAttrs{1e-3f});
+    const auto y = b.op(
+        ir::Op::kLayerNorm,
+        {x, b.constant<float>({width}, random_values(width, 1)), b.constant<float>({width}, random_values(width, 2))},
+        ir::LayerNormAttrs{1e-3f});
     const auto z = b.op(ir::Op::kCast, {y}, ir::CastAttrs{ir::DType::kBFloat16});
     const ir::Graph graph = b.output(z, "y").build();
     std::vector<std::string> kernels;
@@ -431,9 +431,8 @@ TEST(Fusion, BFloat16BehindAttention) {
       GraphBuilder b;
       std::vector<ir::ValueId> inputs;
       for (const char* name : {"q", "k", "v"}) inputs.push_back(b.input(name, {1, tokens, 2, 9}));
-      const auto y =
-          b.op(ir::Op::kAttention, inputs,
-               ir::AttentionAttrs{0.5f, heads_inside, heads_inside, heads_inside, heads_inside, false});
+      const auto y = b.op(ir::Op::kAttention, inputs,
+                          ir::AttentionAttrs{0.5f, heads_inside, heads_inside, heads_inside, heads_inside, false});
       const auto z = b.op(ir::Op::kCast, {y}, ir::CastAttrs{ir::DType::kBFloat16});
       const ir::Graph graph = b.output(z, "y").build();
       std::vector<std::string> kernels;

@@ -135,9 +135,10 @@ TEST(BalancedRounding, MomentsThatSayNothingChangeNothing) {
   const std::vector<float> exact = generated_weights(9 * 16 * 40);
   const std::vector<float> plain = balanced({3, 3, 16, 40}, exact, {true, false});
   const float infinity = std::numeric_limits<float>::infinity();
-  for (const InputMoments& moments : {InputMoments(), InputMoments{std::vector<float>(15, 1), std::vector<float>(15, 1)},
-                                      InputMoments{std::vector<float>(16, 0), std::vector<float>(16, 0)},
-                                      InputMoments{std::vector<float>(16, 1), std::vector<float>(16, infinity)}})
+  for (const InputMoments& moments :
+       {InputMoments(), InputMoments{std::vector<float>(15, 1), std::vector<float>(15, 1)},
+        InputMoments{std::vector<float>(16, 0), std::vector<float>(16, 0)},
+        InputMoments{std::vector<float>(16, 1), std::vector<float>(16, infinity)}})
     EXPECT_EQ(balanced({3, 3, 16, 40}, exact, {true, false}, &moments), plain);
 }
 

@@ -289,12 +289,13 @@ template <Support (*kSupports)(const KernelRequest&)>
 constexpr auto kSupportsToF32 = supports_to_f32<ir::Op::kMatMul, kSupports>;
 
 constexpr KernelEntry kMatmulToF32Rows[] = {
-    {"cpu.matmul.packed_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_packed<BFloat16>>, us_with_cast<packed_us<>>,
-     create_with_cast<create_packed<BFloat16, float>>, blockings_with_cast<packed_blockings>},
+    {"cpu.matmul.packed_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_packed<BFloat16>>,
+     us_with_cast<packed_us<>>, create_with_cast<create_packed<BFloat16, float>>,
+     blockings_with_cast<packed_blockings>},
     {"cpu.matmul.packed_amx_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_packed<BFloat16, kTiles>>,
      us_with_cast<packed_us<kTiles>>, create_with_cast<create_packed<BFloat16, float, kTiles>>},
-    {"cpu.matmul.batched_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_any<BFloat16>>, us_with_cast<batched_us<>>,
-     create_with_cast<create_batched<BFloat16, float>>},
+    {"cpu.matmul.batched_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_any<BFloat16>>,
+     us_with_cast<batched_us<>>, create_with_cast<create_batched<BFloat16, float>>},
     {"cpu.matmul.batched_amx_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_any<BFloat16, kTiles>>,
      us_with_cast<batched_us<kTiles>>, create_with_cast<create_batched<BFloat16, float, kTiles>>},
 };

@@ -241,8 +241,8 @@ struct Walk {
     a.hi = e.clamp_hi;
     a.gate = e.gate;
     a.residual_last = e.residual_last;
-    a.is_plain = e.slope == nullptr && e.scale == nullptr && !e.gate.used() &&
-                 (e.residual == nullptr || !e.residual_last);
+    a.is_plain =
+        e.slope == nullptr && e.scale == nullptr && !e.gate.used() && (e.residual == nullptr || !e.residual_last);
     a.row_pitch = job.pitch;
     a.results_stay = job.results_stay;
     return a;

@@ -82,7 +82,8 @@ HWY_ATTR HWY_INLINE FirstLanes lanes_of(int64_t columns, int v) {
   return FirstLanes(columns - v * static_cast<int64_t>(hn::MaxLanes(D())));
 }
 
-// The same column of the next row. In steps: else the compiler computes the addresses of all rows first and spills them.
+// The same column of the next row. In steps: else the compiler computes the addresses of all rows first and spills
+// them.
 template <class T>
 HWY_INLINE T* next_row(T* row, int64_t stride) {
   row += stride;
@@ -216,8 +217,7 @@ HWY_ATTR HWY_INLINE void store_tile(const TileArgs<T>& a, const Place<T>& place,
 }
 
 template <class T, int kRows, int kVectors>
-HWY_ATTR HWY_INLINE void store_some_tile(const TileArgs<T>& a, const Place<T>& place,
-                                         const V (&acc)[kRows][kVectors]) {
+HWY_ATTR HWY_INLINE void store_some_tile(const TileArgs<T>& a, const Place<T>& place, const V (&acc)[kRows][kVectors]) {
   if (sizeof(T) != sizeof(float) && place.wide_out != nullptr) {
     store_tile<StoreAs::kWide>(a, place, acc);
   } else if (a.columns == kVectors * static_cast<int>(hn::MaxLanes(D()))) {
