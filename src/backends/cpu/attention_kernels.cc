@@ -237,13 +237,8 @@ Result<std::unique_ptr<Kernel>> create_attention(const KernelRequest& request, P
             input<float>(args, 1),
             input<float>(args, 2),
             {plan->masks > 0 ? input<float>(args, 3) : nullptr, plan->masks > 1 ? input<float>(args, 4) : nullptr},
-<<<<<<< HEAD
             static_cast<std::byte*>(args.outputs[0])};
-        args.pool->parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
-=======
-            output<float>(args)};
         args.pool->parallel_for(static_cast<int>(tasks), work * kWorkUnitNs, [&](int task, int slot) {
->>>>>>> main
           attend(*plan, operands, units * task / tasks, units * (task + 1) / tasks,
                  args.scratch + static_cast<size_t>(slot) * plan->slot_bytes);
         });
