@@ -17,9 +17,9 @@ namespace {
 constexpr double kMemoryBytesPerUs = 42e3, kCacheBytesPerUs = 60e3;
 constexpr double kCallUs = 3;           // of a step in a strip: sections, and tiles that stay part empty
 constexpr double kMostRepeated = 0.08;  // of the steps' time, for threads that need not meet
-constexpr double kLeastGain = 0.05;     // of it, for strips at all
-constexpr double kOwnStrips = 0.7, kSharedStrips = 0.5;  // of what is predicted to be saved comes true
-constexpr int64_t kMostQuantum = 256;                    // rows
+constexpr double kLeastGain = 0.07;     // of it, for strips at all
+constexpr double kComesTrue = 0.7;      // of what is predicted to be saved
+constexpr int64_t kMostQuantum = 256;   // rows
 constexpr size_t kLongestChain = 48, kMostOperands = 24;
 
 // Elementwise work and residuals mostly go where an operand was.
@@ -288,17 +288,18 @@ class StripChooser {
     const auto repeated = repeated_us(begin, end, *quantum);
     // Each thread with a strip of its own, if that is not bought with much work.
     const bool by_parts = !by_images && repeated && repeated->us <= kMostRepeated * repeated->of_us;
-    const int at_a_time = by_images || by_parts ? threads : 1;
-    const size_t budget = machine_.l3_bytes * 3 / 8 / static_cast<size_t>(at_a_time);
+    // Strips that threads share move on from layer to layer, to rows that the other core wrote: on two chiplets they
+    // lose.
+    if (!by_images && !by_parts) return std::nullopt;
+    const size_t budget = machine_.l3_bytes * 3 / 8 / static_cast<size_t>(threads);
     int64_t strip = *quantum;
     while (strip < last.rows() && touched(begin, *found, strip + *quantum) <= budget) strip += *quantum;
     const int64_t of_image = ceil_div(last.rows(), strip);
     strip = ceil_div(ceil_div(last.rows(), of_image), *quantum) * *quantum;  // none much shorter than the others
-    const auto strips = static_cast<double>(of_image * last.images()) / at_a_time;
+    const auto strips = static_cast<double>(of_image * last.images()) / threads;
     if (strips < 2 || touched(begin, *found, strip) > 2 * budget) return std::nullopt;
     Gain gain = {0, strip, *quantum, by_parts};
-    const double comes_true = by_images || by_parts ? kOwnStrips : kSharedStrips;
-    gain.us = saved_us(begin, end) * comes_true - (by_parts ? repeated->us : 0);
+    gain.us = saved_us(begin, end) * kComesTrue - (by_parts ? repeated->us : 0);
     for (size_t s = begin; s < end; ++s) gain.us -= strips * strip_us(*steps_[s]);
     gain.us -= weights_us(begin, end) * static_cast<double>(of_image * last.images() - 1);
     gain.us -= copies_us(begin, end, *found, strip) * static_cast<double>(last.images());

@@ -20,7 +20,7 @@ struct StripChain {
   bool is_stored = false;       // tuning found that number
   int threads = 1;              // of a plan
   // Threads take images of their own where these divide evenly, or parts of each image, whose steps make the rows that
-  // two parts need twice. Or all threads work on each strip, the only part.
+  // two parts need twice. With one part all threads work on each strip, as tests ask for.
   bool by_images = false;
   std::vector<std::vector<RowRange>> parts;  // rows of each step
   int threads_of_step() const { return by_images || parts.size() > 1 ? 1 : threads; }

@@ -237,11 +237,11 @@ TEST(Strips, AnswersAreThoseOfTheDefinition) {
   }
 }
 
-// Two 3x3 convolutions over an image of 64 MB.
+// Four 3x3 convolutions over an image of 64 MB.
 ir::Graph large_graph() {
   GraphBuilder b;
   Id x = b.input("x", {1, 512, 512, 64});
-  for (int layer = 0; layer < 2; ++layer) x = b.relu(b.conv(x, b.filled<float>({3, 3, 64, 64}, 0.01f)));
+  for (int layer = 0; layer < 4; ++layer) x = b.relu(b.conv(x, b.filled<float>({3, 3, 64, 64}, 0.01f)));
   ir::Graph graph = b.output(x, "y").build();
   EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false, {}).ok());
   graph.remove_dead_nodes();
@@ -266,7 +266,7 @@ TEST(Strips, ChosenWhereValuesLeaveTheCacheUnlessTuningFoundOtherwise) {
   const Step& step = plan->steps[0];
   EXPECT_STREQ(step.kernel_name, "cpu.strips");
   EXPECT_EQ(step.choice, "cpu.strips");
-  EXPECT_EQ(step.nodes.size(), 2u);
+  EXPECT_EQ(step.nodes.size(), 4u);
   EXPECT_LT(plan->arena_bytes, size_t{40} << 20);
   ASSERT_GE(step.alternatives.size(), 3u);
   EXPECT_EQ(step.alternatives[1], kApart);
@@ -281,7 +281,7 @@ TEST(Strips, ChosenWhereValuesLeaveTheCacheUnlessTuningFoundOtherwise) {
   ASSERT_EQ(plan->steps.size(), 1u);
   EXPECT_EQ(plan->steps[0].choice, decisions.kernels.begin()->second);
   decisions.kernels.begin()->second = kApart;
-  EXPECT_EQ(plan_of(graph, decisions)->steps.size(), 2u);
+  EXPECT_EQ(plan_of(graph, decisions)->steps.size(), 4u);
 }
 
 TEST(Strips, EachRowIsMadeOnceAndOnlyFromRowsThatAreThere) {
