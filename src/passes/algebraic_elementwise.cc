@@ -53,6 +53,14 @@ bool drop_neutral(Rewriter& rewriter, Node& node) {
   return commutes && uniform_value(rewriter.graph(), a) == neutral && forward(rewriter, node, b);
 }
 
+// A choice that a constant makes everywhere alike.
+bool choose_by_constant(Rewriter& rewriter, Node& node) {
+  const ir::PointwiseInstr* instr = single_instr(&node);
+  if (instr == nullptr || instr->op != PointwiseOp::kSelect) return false;
+  const std::optional<double> chosen = uniform_value(rewriter.graph(), operand(node, 0));
+  return chosen && forward(rewriter, node, operand(node, *chosen != 0 ? 1 : 2));
+}
+
 // An operand and the number that the other one is everywhere.
 struct WithScalar {
   ValueId x = ir::kNone;
@@ -125,7 +133,8 @@ bool representable(double value) {
   return std::isfinite(narrow) && (value == 0 || std::isnormal(narrow));
 }
 
-// Affine and Neg of Affine and Neg as one; Affine(1, 0) as nothing.
+// Affine and Neg of Affine and Neg as one, where that spares the inner one; Affine(1, 0) as nothing. Where others read
+// the inner one too, it is the variable of what they compute together: x * gate(a * x) keeps its form.
 bool merge_affine(Rewriter& rewriter, Node& node) {
   const std::optional<ScalarAffine> outer = scalar_affine(rewriter, node.outputs[0]);
   if (!outer || outer->node != &node) return false;
@@ -140,6 +149,7 @@ bool merge_affine(Rewriter& rewriter, Node& node) {
   const double beta = static_cast<double>(outer->alpha) * inner->beta + outer->beta;
   if (!representable(alpha) || !representable(beta)) return false;
   if (alpha == 1 && beta == 0 && forward(rewriter, node, inner->inner)) return true;
+  if (!rewriter.has_one_use(outer->inner)) return false;
   return become_unary(rewriter, node, PointwiseOp::kAffine, inner->inner, static_cast<float>(alpha),
                       static_cast<float>(beta));
 }
@@ -297,7 +307,7 @@ constexpr Rule kElementwiseRules[] = {
     {Op::kPointwise, drop_neutral},   {Op::kPointwise, merge_clip},         {Op::kPointwise, scalar_to_affine},
     {Op::kPointwise, exact_division}, {Op::kPointwise, merge_affine},       {Op::kPointwise, cheaper_binary},
     {Op::kPointwise, cheaper_power},  {Op::kPointwise, reciprocal_of_root}, {Op::kPointwise, fill_with_affine},
-    {Op::kPointwise, fill_to_scalar}, {Op::kSoftmax, drop_shift},
+    {Op::kPointwise, fill_to_scalar}, {Op::kPointwise, choose_by_constant}, {Op::kSoftmax, drop_shift},
 };
 
 }  // namespace
