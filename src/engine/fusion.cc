@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/kernel_choice.h"
+#include "engine/strip_kernel.h"
 
 namespace blade::engine {
 namespace {
@@ -209,7 +210,22 @@ std::vector<ir::ValueId> Fusion::inputs(const ir::Node& node) const {
   return inputs;
 }
 
+void Fusion::join(const ir::Graph& graph, StripChain chain) {
+  const ir::NodeId last = graph.value(chain.steps.back()->output).producer;
+  for (const auto& step : chain.steps) {
+    const ir::NodeId id = graph.value(step->output).producer;
+    if (id != last) absorbed_[id] = 1;
+  }
+  chains_[last] = std::make_shared<StripChain>(std::move(chain));
+}
+
+const StripChain* Fusion::strips(const ir::Node& node) const {
+  const auto found = chains_.find(node.id);
+  return found != chains_.end() ? found->second.get() : nullptr;
+}
+
 std::vector<ir::ValueId> Fusion::step_inputs(const ir::Graph& graph, const ir::Node& node) const {
+  if (const StripChain* chain = strips(node)) return chain->inputs();
   const ir::Node* first = producer(graph, node);
   const std::vector<ir::ValueId> own = inputs(node);
   if (first == nullptr) return own;

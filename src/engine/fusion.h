@@ -2,7 +2,9 @@
 // cache or is never made: a decision of the planner, for concrete shapes.
 #pragma once
 
+#include <memory>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "engine/decisions.h"
@@ -13,6 +15,8 @@ namespace blade::engine {
 
 // dtype and dims of a value; -1 for a dim that only the run finds.
 backends::TensorDesc desc_of(const ir::Graph& graph, ir::ValueId id);
+
+struct StripChain;  // strip_kernel.h
 
 // Absorbed nodes have no step: a producer whose result only one other node reads, or a padding of channels with zeros
 // that a residual does without. Default-constructed: nothing is absorbed.
@@ -37,6 +41,10 @@ class Fusion {
   std::vector<const ir::Node*> nodes_of_step(const ir::Graph& graph, const ir::Node& node) const;
   // What the step of `node` reads: the producer's inputs, then its own without the value between them.
   std::vector<ir::ValueId> step_inputs(const ir::Graph& graph, const ir::Node& node) const;
+  // Makes the steps of a chain one step, of the last one's node.
+  void join(const ir::Graph& graph, StripChain chain);
+  // nullptr, or the chain that ends with the node.
+  const StripChain* strips(const ir::Node& node) const;
   // Pairs that were left apart, where PlanOptions::with_alternatives asks.
   const std::vector<PossiblePair>& possible_pairs() const { return possible_pairs_; }
   // What kernel selection sees of a node.
@@ -80,6 +88,7 @@ class Fusion {
   std::vector<Replaced> replaced_;
   std::vector<PossiblePair> possible_pairs_;
   std::vector<std::vector<ir::NodeId>> consumers_;
+  std::unordered_map<ir::NodeId, std::shared_ptr<const StripChain>> chains_;  // by the last node
 };
 
 }  // namespace blade::engine

@@ -15,6 +15,7 @@
 #include "engine/memory_plan.h"
 #include "engine/specialized_graph.h"
 #include "engine/storage.h"
+#include "engine/strip_choice.h"
 
 namespace blade::engine {
 namespace {
@@ -79,6 +80,7 @@ class PlanBuilder {
   }
 
   Status add_step(const ir::Node& node) {
+    if (const StripChain* chain = fusion_.strips(node)) return add_strips(node, *chain);
     const std::vector<const ir::Node*> nodes = fusion_.nodes_of_step(graph_, node);
     std::vector<backends::KernelRequest> requests;  // each but the first points to the one before it
     for (const ir::Node* own : nodes) requests.push_back(fusion_.request(graph_, *own, options_));
@@ -110,14 +112,48 @@ class PlanBuilder {
     step.op = node.op;
     step.input_descs = descs_of(graph_, fusion_.step_inputs(graph_, node));
     step.output_descs = std::move(request.outputs);
-    for (size_t i = 0; i < nodes.size(); ++i) {
-      const ir::Cost own = ir::node_cost(graph_, *nodes[i]);
-      step.cost.flops += own.flops;
-      step.cost.bytes += own.bytes;
-      if (i > 0) step.cost.bytes -= 2 * static_cast<double>(requests[i - 1].outputs[0].bytes());
-    }
+    step.cost = step_cost(requests);
     plan_->steps.push_back(std::move(step));
     return {};
+  }
+
+  Status add_strips(const ir::Node& node, const StripChain& chain) {
+    Step step;
+    for (const auto& own : chain.steps) {
+      for (const backends::KernelRequest& request : own->requests) step.nodes.push_back(request.node->name);
+      const ir::Cost cost = step_cost(own->requests);
+      step.cost.flops += cost.flops;
+      step.cost.bytes += cost.bytes;
+      if (own != chain.steps.back()) step.cost.bytes -= 2 * static_cast<double>(own->result().bytes());
+    }
+    step.node_name = node.name;
+    step.op = node.op;
+    step.kernel_name = kStripsName;
+    step.choice = strips_choice(chain);
+    step.input_descs = descs_of(graph_, chain.inputs());
+    step.output_descs = {chain.steps.back()->result()};
+    const std::string signature = strips_signature(chain);
+    if (const auto found = decisions_.figures.find(signature); found != decisions_.figures.end())
+      step.tuned = found->second;
+    if (options_.with_alternatives) {
+      step.signature = signature;
+      step.alternatives = strips_alternatives(chain);
+    }
+    BLADE_ASSIGN_OR_RETURN(step.kernel, make_strip_kernel(chain, packs_));
+    plan_->steps.push_back(std::move(step));
+    return {};
+  }
+
+  // Of nodes that share a step.
+  ir::Cost step_cost(std::span<const backends::KernelRequest> requests) const {
+    ir::Cost cost;
+    for (size_t i = 0; i < requests.size(); ++i) {
+      const ir::Cost own = ir::node_cost(graph_, *requests[i].node);
+      cost.flops += own.flops;
+      cost.bytes += own.bytes;
+      if (i > 0) cost.bytes -= 2 * static_cast<double>(requests[i - 1].outputs[0].bytes());
+    }
+    return cost;
   }
 
   // Selects a row for the last of the requests, of `rows` if given, and makes its kernel.
@@ -387,6 +423,7 @@ Result<std::shared_ptr<const Plan>> build_plan(const ir::Graph& graph, const Dec
                                                backends::PackCache& packs, const PlanOptions& options) {
   BLADE_ASSIGN_OR_RETURN(const std::vector<ir::NodeId> order, graph.topological_order());
   Fusion fusion = Fusion::choose(graph, order, decisions, options);
+  choose_strips(graph, order, decisions, options, fusion);
   BLADE_ASSIGN_OR_RETURN(StorageMap storages, StorageMap::create(graph, order, fusion));
   return PlanBuilder(graph, decisions, packs, options, std::move(fusion), std::move(storages)).build();
 }

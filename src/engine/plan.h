@@ -76,6 +76,7 @@ struct PlanOptions {
   backends::Device* device = nullptr;          // nullptr: plan for the host
   bool copies_inputs = true;                   // to the device, where casts of inputs cost nothing then
   bool with_alternatives = false;              // fill Step::signature and alternatives, for tuning
+  int64_t strip_rows = 0;  // for tests: all that can go by strips does, of about so many rows; -1: nothing does
 };
 
 // Selects kernels and plans memory for a graph with concrete shapes (see specialized_graph()); only graph outputs of

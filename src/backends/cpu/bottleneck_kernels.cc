@@ -135,11 +135,19 @@ Result<std::unique_ptr<Kernel>> create_bottleneck(const KernelRequest& request, 
       in_place, bottleneck_scratch_bytes(shape, request.num_threads), packed_inputs);
 }
 
+template <bool kProjects>
+int64_t bottleneck_row_unit(const KernelRequest& request) {
+  constexpr int64_t kLeastRow = 32;
+  const BottleneckRequests r(request, kProjects);
+  if (conv_shape(*r.first).ow < kLeastRow || product_row_unit(*r.first) == 0) return 0;
+  return kProjects ? product_row_unit(request) : 1;
+}
+
 constexpr KernelEntry kBottleneckRows[] = {
     {"cpu.conv.before_depthwise_f32", ir::Op::kConv, supports_bottleneck<false>, bottleneck_us<false>,
-     create_bottleneck<false>, bottleneck_blockings<false>},
+     create_bottleneck<false>, bottleneck_blockings<false>, false, false, bottleneck_row_unit<false>},
     {"cpu.conv.bottleneck_f32", ir::Op::kConv, supports_bottleneck<true>, bottleneck_us<true>, create_bottleneck<true>,
-     bottleneck_blockings<true>},
+     bottleneck_blockings<true>, false, false, bottleneck_row_unit<true>},
 };
 
 }  // namespace

@@ -151,6 +151,13 @@ Result<std::unique_ptr<Kernel>> create_winograd(const KernelRequest& request, Pa
       epilogue.in_place_inputs(), winograd_scratch_bytes<T>(shape, kAlgorithm, request.num_threads), kWeightsPacked);
 }
 
+template <ConvAlgorithm kAlgorithm>
+int64_t winograd_row_unit(const KernelRequest& request) {
+  const Conv2DShape shape = conv_shape(request);
+  const int64_t unit = shape.kh > 1 ? winograd_outputs(kAlgorithm) : 1;
+  return sums_keep_order(winograd_tiles(shape, kAlgorithm), shape.c, request.num_threads) ? unit : 0;
+}
+
 // --- direct, weights computed by the graph: packed at every run ---
 
 Support supports_repack(const KernelRequest& request) {
@@ -232,6 +239,12 @@ Result<std::unique_ptr<Kernel>> create_conv_transpose(const KernelRequest& reque
       conv_transpose_scratch_bytes<T>(shape, request.num_threads), kWeightsPacked);
 }
 
+int64_t conv_transpose_row_unit(const KernelRequest& request) {
+  const ConvTransposeShape s = conv_transpose_shape(request);
+  constexpr int64_t kFewColumns = 4;
+  return s.oc > kFewColumns && sums_keep_order(s.h * s.w, s.c, request.num_threads) ? 1 : 0;
+}
+
 Support supports_conv_transpose3d(const KernelRequest& request) {
   if (Support s = conv_transpose3d_node_support(request); !s.ok) return s;
   return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
@@ -264,41 +277,46 @@ constexpr ConvAlgorithm kFour = ConvAlgorithm::kWinograd4, kTwo = ConvAlgorithm:
 
 constexpr KernelEntry kConvRows[] = {
     {"cpu.conv.winograd43_f32", ir::Op::kConv, supports_winograd<kFour, Taps::k3x3>, winograd_us<kFour>,
-     create_winograd<kFour>, winograd_blockings<kFour>},
+     create_winograd<kFour>, winograd_blockings<kFour>, false, false, winograd_row_unit<kFour>},
     {"cpu.conv.winograd23_f32", ir::Op::kConv, supports_winograd<kTwo, Taps::k3x3>, winograd_us<kTwo>,
-     create_winograd<kTwo>, winograd_blockings<kTwo>},
+     create_winograd<kTwo>, winograd_blockings<kTwo>, false, false, winograd_row_unit<kTwo>},
     {"cpu.conv.winograd25_f32", ir::Op::kConv, supports_winograd<kTwo, Taps::k5x5>, winograd_us<kTwo>,
-     create_winograd<kTwo>, winograd_blockings<kTwo>},
+     create_winograd<kTwo>, winograd_blockings<kTwo>, false, false, winograd_row_unit<kTwo>},
     {"cpu.conv.winograd4_line_f32", ir::Op::kConv, supports_winograd<kFour, Taps::kLine>, winograd_us<kFour>,
-     create_winograd<kFour>, winograd_blockings<kFour>},
+     create_winograd<kFour>, winograd_blockings<kFour>, false, false, winograd_row_unit<kFour>},
     {"cpu.conv.winograd2_line_f32", ir::Op::kConv, supports_winograd<kTwo, Taps::kLine>, winograd_us<kTwo>,
-     create_winograd<kTwo>, winograd_blockings<kTwo>},
+     create_winograd<kTwo>, winograd_blockings<kTwo>, false, false, winograd_row_unit<kTwo>},
     {"cpu.conv.winograd43_volume_f32", ir::Op::kConv, supports_winograd<kFour, Taps::kVolume>, winograd_us<kFour>,
-     create_winograd<kFour>, winograd_blockings<kFour>},
+     create_winograd<kFour>, winograd_blockings<kFour>, false, false, winograd_row_unit<kFour>},
     {"cpu.conv.winograd23_volume_f32", ir::Op::kConv, supports_winograd<kTwo, Taps::kVolume>, winograd_us<kTwo>,
-     create_winograd<kTwo>, winograd_blockings<kTwo>},
+     create_winograd<kTwo>, winograd_blockings<kTwo>, false, false, winograd_row_unit<kTwo>},
     {"cpu.conv.winograd23_bf16", ir::Op::kConv, supports_winograd<kTwo, Taps::k3x3, BFloat16>,
-     winograd_us<kTwo, BFloat16>, create_winograd<kTwo, BFloat16>, winograd_blockings<kTwo, BFloat16>},
+     winograd_us<kTwo, BFloat16>, create_winograd<kTwo, BFloat16>, winograd_blockings<kTwo, BFloat16>, false, false,
+     winograd_row_unit<kTwo>},
     {"cpu.conv.winograd43_bf16", ir::Op::kConv, supports_winograd<kFour, Taps::k3x3, BFloat16>,
-     winograd_us<kFour, BFloat16>, create_winograd<kFour, BFloat16>, winograd_blockings<kFour, BFloat16>},
+     winograd_us<kFour, BFloat16>, create_winograd<kFour, BFloat16>, winograd_blockings<kFour, BFloat16>, false, false,
+     winograd_row_unit<kFour>},
     {"cpu.conv.winograd25_bf16", ir::Op::kConv, supports_winograd<kTwo, Taps::k5x5, BFloat16>,
-     winograd_us<kTwo, BFloat16>, create_winograd<kTwo, BFloat16>, winograd_blockings<kTwo, BFloat16>},
+     winograd_us<kTwo, BFloat16>, create_winograd<kTwo, BFloat16>, winograd_blockings<kTwo, BFloat16>, false, false,
+     winograd_row_unit<kTwo>},
     {"cpu.conv.winograd4_line_bf16", ir::Op::kConv, supports_winograd<kFour, Taps::kLine, BFloat16>,
-     winograd_us<kFour, BFloat16>, create_winograd<kFour, BFloat16>, winograd_blockings<kFour, BFloat16>},
+     winograd_us<kFour, BFloat16>, create_winograd<kFour, BFloat16>, winograd_blockings<kFour, BFloat16>, false, false,
+     winograd_row_unit<kFour>},
     {"cpu.conv.winograd2_line_bf16", ir::Op::kConv, supports_winograd<kTwo, Taps::kLine, BFloat16>,
-     winograd_us<kTwo, BFloat16>, create_winograd<kTwo, BFloat16>, winograd_blockings<kTwo, BFloat16>},
+     winograd_us<kTwo, BFloat16>, create_winograd<kTwo, BFloat16>, winograd_blockings<kTwo, BFloat16>, false, false,
+     winograd_row_unit<kTwo>},
     {"cpu.conv.direct_f32", ir::Op::kConv, supports_direct<float>, direct_us<float>, create_direct,
-     direct_blockings<float>},
+     direct_blockings<float>, false, false, product_row_unit},
     {"cpu.conv.direct_bf16", ir::Op::kConv, supports_direct<BFloat16>, direct_us<BFloat16>,
-     create_direct_bf16<kVectorUnit>, direct_blockings<BFloat16>},
+     create_direct_bf16<kVectorUnit>, direct_blockings<BFloat16>, false, false, product_row_unit},
     {"cpu.conv.direct_amx_bf16", ir::Op::kConv, supports_direct<BFloat16, kTileUnit>, direct_us<BFloat16, kTileUnit>,
-     create_direct_bf16<kTileUnit>},
+     create_direct_bf16<kTileUnit>, nullptr, false, false, no_row_unit},
     {"cpu.conv.direct_repack_f32", ir::Op::kConv, supports_repack, direct_us<float>, create_repack},
     {"cpu.conv.direct3d_f32", ir::Op::kConv, supports_3d, direct_us<float>, create_3d},
     {"cpu.conv_transpose.direct_f32", ir::Op::kConvTranspose, supports_conv_transpose<float>, nullptr,
-     create_conv_transpose<float>},
+     create_conv_transpose<float>, nullptr, false, false, conv_transpose_row_unit},
     {"cpu.conv_transpose.direct_bf16", ir::Op::kConvTranspose, supports_conv_transpose<BFloat16>, nullptr,
-     create_conv_transpose<BFloat16>},
+     create_conv_transpose<BFloat16>, nullptr, false, false, conv_transpose_row_unit},
     {"cpu.conv_transpose.direct3d_f32", ir::Op::kConvTranspose, supports_conv_transpose3d, nullptr,
      create_conv_transpose3d},
 };
@@ -306,10 +324,10 @@ constexpr KernelEntry kConvRows[] = {
 constexpr KernelEntry kConvToF32Rows[] = {
     {"cpu.conv.direct_bf16_to_f32", ir::Op::kCast, supports_to_f32<ir::Op::kConv, supports_direct<BFloat16>>,
      us_with_cast<direct_us<BFloat16>>, create_with_cast<create_direct_bf16<kVectorUnit>>,
-     blockings_with_cast<direct_blockings<BFloat16>>},
+     blockings_with_cast<direct_blockings<BFloat16>>, false, false, product_row_unit},
     {"cpu.conv.direct_amx_bf16_to_f32", ir::Op::kCast,
      supports_to_f32<ir::Op::kConv, supports_direct<BFloat16, kTileUnit>>, us_with_cast<direct_us<BFloat16, kTileUnit>>,
-     create_with_cast<create_direct_bf16<kTileUnit>>},
+     create_with_cast<create_direct_bf16<kTileUnit>>, nullptr, false, false, no_row_unit},
 };
 
 }  // namespace

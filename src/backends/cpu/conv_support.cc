@@ -179,6 +179,23 @@ bool is_depthwise(const KernelRequest& request) {
   return groups > 1 && groups == request.inputs[0].dims.back() && weights[weights.size() - 2] == 1;
 }
 
+bool sums_keep_order(int64_t pixels, int64_t sum, int threads) {
+  constexpr int64_t kLeastPixels = 32;  // of a thread: two tiles, none of them of less than five rows
+  constexpr int64_t kLongestSum = 2048;
+  return pixels >= kLeastPixels * std::max(1, threads) && sum < kLongestSum;
+}
+
+int64_t product_row_unit(const KernelRequest& request) {
+  if (request.producer != nullptr && request.node->op != ir::Op::kConv) return product_row_unit(*request.producer);
+  constexpr int64_t kFewColumns = 4, kLeastRow = 32;  // strips within a step may be rows
+  const Conv2DShape s = conv_shape(request);
+  const int64_t columns = s.oc / s.groups;
+  if (columns <= kFewColumns || (request.producer != nullptr && s.ow < kLeastRow)) return 0;
+  return sums_keep_order(s.oh * s.ow, s.kh * s.kw * s.c / s.groups, request.num_threads) ? 1 : 0;
+}
+
+int64_t no_row_unit(const KernelRequest&) { return 0; }
+
 bool is_pointwise_conv(const Conv2DShape& s) {
   return s.kh == 1 && s.kw == 1 && s.stride_h == 1 && s.stride_w == 1 && s.groups == 1 && s.pad_top == 0 &&
          s.pad_left == 0 && s.oh == s.h && s.ow == s.w;

@@ -1,0 +1,312 @@
+// Chains of steps that run strip by strip: the same bits as one step after the other, whatever they compute.
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "base/checked_math.h"
+#include "engine/kernel_choice.h"
+#include "engine/prepare_graph.h"
+#include "engine/run_context.h"
+#include "engine/strip_schedule.h"
+#include "engine/test_graphs.h"
+#include "passes/pass.h"
+#include "support/evaluate_graph.h"
+#include "support/graph_builder.h"
+
+namespace blade::engine {
+namespace {
+
+using blade::testing::GraphBuilder;
+using Id = ir::ValueId;
+
+// Grows a graph of random layers over images.
+class RandomImageNet {
+ public:
+  RandomImageNet(uint32_t seed, ir::Dims dims) : random_(seed), input_(std::move(dims)) {
+    value_ = net_.input("x", input_);
+    dims_ = input_;
+  }
+  void add_layer() {
+    before_.emplace_back(value_, dims_);
+    const int kind = pick(0, 11);
+    if (kind <= 4) {
+      convolution(pick(0, 6));
+    } else if (kind == 5) {
+      pooling();
+    } else if (kind == 6) {
+      value_ = net_.pointwise(ir::PointwiseOp::kSigmoid, {value_});
+    } else if (kind == 7) {
+      value_ = net_.mul(value_, constant({dims_[3]}));
+    } else if (kind <= 9) {
+      join(kind == 8);
+    } else if (kind == 10) {
+      transposed();
+    } else {
+      blocks();
+    }
+  }
+  // As an engine prepares it for "fp32" or "bf16".
+  ir::Graph build(const std::string& precision = "fp32") {
+    ir::Graph graph = net_.output(value_, "y").build();
+    Decisions decisions;
+    decisions.precision = precision;
+    EXPECT_TRUE(run_region_passes(graph, decisions, {}).ok());
+    graph.remove_dead_nodes();
+    return graph;
+  }
+  const ir::Dims& input_dims() const { return input_; }
+  int pick(int from, int to) { return std::uniform_int_distribution<int>(from, to)(random_); }
+
+ private:
+  Id constant(const ir::Dims& dims) {
+    std::vector<float> values(static_cast<size_t>(*checked_element_count(dims)));
+    for (float& v : values) v = std::uniform_real_distribution<float>(-0.5f, 0.5f)(random_);
+    return net_.constant<float>(dims, values);
+  }
+
+  void convolution(int kind) {
+    constexpr struct {
+      int64_t kh, kw, stride, dilation;
+    } kKinds[] = {{1, 1, 1, 1}, {3, 3, 1, 1}, {5, 5, 1, 1}, {7, 1, 1, 1}, {3, 3, 2, 1}, {3, 3, 1, 2}, {1, 3, 1, 1}};
+    const auto& k = kKinds[kind];
+    const int64_t channels = dims_[3];
+    const bool depthwise = pick(0, 3) == 0 && channels < 64;
+    const int64_t out = depthwise ? channels : std::vector<int64_t>{3, 16, 24, 32, 64}[static_cast<size_t>(pick(0, 4))];
+    ir::ConvAttrs a;
+    a.strides = {k.stride, k.stride};
+    a.dilations = {k.dilation, k.dilation};
+    a.groups = depthwise ? channels : 1;
+    a.padding = pick(0, 3) == 0 ? ir::Padding::kExplicit : ir::Padding::kSame;
+    const int64_t reach = (k.kh - 1) * k.dilation + 1, width = (k.kw - 1) * k.dilation + 1;
+    if (a.padding == ir::Padding::kExplicit) {
+      const int64_t top = pick(0, static_cast<int>(reach) - 1), bottom = pick(0, static_cast<int>(reach) - 1);
+      a.explicit_pads = {top, bottom, width / 2, width / 2};
+      if (dims_[1] + top + bottom < reach || dims_[2] + width / 2 * 2 < width) return;
+      dims_[1] = (dims_[1] + top + bottom - reach) / k.stride + 1;
+      dims_[2] = (dims_[2] + width / 2 * 2 - width) / k.stride + 1;
+    } else {
+      for (int i : {1, 2}) dims_[i] = (dims_[i] + k.stride - 1) / k.stride;
+    }
+    value_ = net_.op(ir::Op::kConv, {value_, constant({k.kh, k.kw, depthwise ? 1 : channels, out})}, a);
+    dims_[3] = out;
+    if (pick(0, 1) == 0) value_ = net_.add(value_, constant({out}));
+    if (pick(0, 1) == 0) value_ = net_.relu(value_);
+  }
+
+  void pooling() {
+    ir::PoolAttrs a;
+    a.kind = pick(0, 1) == 0 ? ir::PoolKind::kMax : ir::PoolKind::kAverage;
+    const int64_t stride = pick(1, 2), window = pick(2, 3);
+    a.window = {window, window};
+    a.strides = {stride, stride};
+    a.padding = ir::Padding::kSame;
+    value_ = net_.op(ir::Op::kPool, {value_}, a);
+    for (int i : {1, 2}) dims_[i] = (dims_[i] + stride - 1) / stride;
+  }
+
+  // With an earlier value of the same size.
+  void join(bool adds) {
+    for (const auto& [value, dims] : before_) {
+      if (dims[1] != dims_[1] || dims[2] != dims_[2] || (adds && dims[3] != dims_[3]) || value == value_) continue;
+      if (adds) {
+        value_ = net_.add(value_, value);
+      } else {
+        value_ = net_.op(ir::Op::kConcat, {value, value_}, ir::AxisAttrs{3});
+        dims_[3] += dims[3];
+      }
+      return;
+    }
+  }
+
+  void transposed() {
+    if (dims_[1] * dims_[2] > 2000) return;
+    ir::ConvTransposeAttrs a;
+    a.strides = {2, 2};
+    a.dilations = {1, 1};
+    a.padding = ir::Padding::kSame;
+    const Id weights = constant({2, 2, 16, dims_[3]});
+    dims_ = {dims_[0], dims_[1] * 2, dims_[2] * 2, 16};
+    std::vector<int32_t> size(dims_.begin(), dims_.end());
+    value_ = net_.op(ir::Op::kConvTranspose, {value_, weights, net_.ints(size)}, a);
+  }
+
+  void blocks() {
+    if (dims_[3] % 4 == 0) {
+      value_ = net_.op(ir::Op::kDepthToSpace, {value_}, ir::BlockAttrs{2});
+      dims_ = {dims_[0], dims_[1] * 2, dims_[2] * 2, dims_[3] / 4};
+    } else if (dims_[1] % 2 == 0 && dims_[2] % 2 == 0) {
+      value_ = net_.op(ir::Op::kSpaceToDepth, {value_}, ir::BlockAttrs{2});
+      dims_ = {dims_[0], dims_[1] / 2, dims_[2] / 2, dims_[3] * 4};
+    }
+  }
+
+  std::mt19937 random_;
+  GraphBuilder net_;
+  const ir::Dims input_;
+  Id value_;
+  ir::Dims dims_;
+  std::vector<std::pair<Id, ir::Dims>> before_;
+};
+
+struct Ran {
+  std::vector<float> result;
+  int chains = 0;
+  std::vector<std::string> kernels;
+};
+
+// `strip_rows` as in PlanOptions.
+Ran run_with(const ir::Graph& graph, const std::vector<ir::TensorPtr>& inputs, int64_t strip_rows, int threads,
+             const Decisions& decisions = {}) {
+  static backends::PackCache packs;
+  PlanOptions options;
+  options.num_threads = threads;
+  options.strip_rows = strip_rows;
+  Ran ran;
+  const auto plan = make_plan(graph, std::vector<ir::Dims>{inputs[0]->dims}, decisions, packs, options);
+  EXPECT_TRUE(plan.ok()) << plan.status().message();
+  if (!plan.ok()) return ran;
+  for (const Step& step : (*plan)->steps) {
+    ran.chains += std::string(step.kernel_name) == "cpu.strips" ? 1 : 0;
+    ran.kernels.emplace_back(step.kernel_name);
+  }
+  auto context = make_run_context(*plan);
+  EXPECT_TRUE(context.ok());
+  ran.result.assign(static_cast<size_t>((*plan)->outputs[0].element_count()), -77.0f);
+  (*context)->set_input(0, inputs[0]->data);
+  (*context)->set_output(0, ran.result.data());
+  constexpr size_t kBehind = 4096;
+  AlignedBuffer arena = AlignedBuffer::allocate((*plan)->host_arena_bytes + kBehind);
+  std::memset(arena.data(), 0xff, arena.size());  // NaN: nothing is read before it is written
+  ThreadPool pool(threads);
+  const Status status = (*context)->run(arena.data(), pool);
+  EXPECT_TRUE(status.ok()) << status.message();
+  const std::byte* behind = arena.data() + (*plan)->host_arena_bytes;
+  EXPECT_TRUE(std::all_of(behind, behind + kBehind, [](std::byte b) { return b == std::byte{0xff}; }));
+  return ran;
+}
+
+std::string joined(const std::vector<std::string>& texts) {
+  std::string all;
+  for (const std::string& text : texts) all += text + ' ';
+  return all;
+}
+
+void check_bits(uint32_t first_seed, uint32_t seeds, const std::string& precision) {
+  int chains = 0;
+  for (uint32_t seed = first_seed; seed < first_seed + seeds; ++seed) {
+    std::mt19937 random(seed);
+    const auto pick = [&](int from, int to) { return std::uniform_int_distribution<int>(from, to)(random); };
+    RandomImageNet net(seed, {pick(1, 3), pick(4, 70), pick(4, 50), pick(1, 4) * 8});
+    for (int layers = pick(2, 8); layers > 0; --layers) net.add_layer();
+    const ir::Graph graph = net.build(precision);
+    const auto inputs = blade::testing::random_inputs(graph, seed);
+    const int threads = pick(1, 2);
+    const Ran whole = run_with(graph, inputs, -1, threads);
+    const int64_t rows = pick(1, 24);
+    const Ran strips = run_with(graph, inputs, rows, threads);
+    chains += strips.chains;
+    ASSERT_EQ(whole.result.size(), strips.result.size());
+    ASSERT_EQ(std::memcmp(whole.result.data(), strips.result.data(), whole.result.size() * sizeof(float)), 0)
+        << "seed " << seed << ", strips of " << rows << " rows, " << joined(whole.kernels);
+  }
+  EXPECT_GT(chains, static_cast<int>(seeds / 3));
+}
+
+TEST(Strips, SameBitsAsOneStepAfterTheOther) { check_bits(0, 200, "fp32"); }
+
+TEST(Strips, SameBitsInBFloat16) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "no bfloat16 arithmetic";
+  check_bits(500, 100, "bf16");
+}
+
+TEST(Strips, AnswersAreThoseOfTheDefinition) {
+  for (uint32_t seed = 1000; seed < 1012; ++seed) {
+    RandomImageNet net(seed, {2, 40, 33, 16});
+    for (int layers = 0; layers < 4; ++layers) net.add_layer();
+    const ir::Graph graph = net.build();
+    const auto inputs = blade::testing::random_inputs(graph, seed);
+    const auto want = blade::testing::evaluate_graph(graph, inputs);
+    ASSERT_TRUE(want.ok()) << want.status().message();
+    const Ran strips = run_with(graph, inputs, 8, 2);
+    const auto* expected = reinterpret_cast<const float*>((*want)[0]->data);
+    ASSERT_EQ(static_cast<int64_t>(strips.result.size()), (*want)[0]->element_count());
+    float largest = 1;
+    for (size_t i = 0; i < strips.result.size(); ++i) largest = std::max(largest, std::abs(expected[i]));
+    for (size_t i = 0; i < strips.result.size(); ++i)
+      ASSERT_NEAR(strips.result[i], expected[i], 1e-4f * largest) << "seed " << seed << ", element " << i;
+  }
+}
+
+// Two 3x3 convolutions over an image of 64 MB.
+ir::Graph large_graph() {
+  GraphBuilder b;
+  Id x = b.input("x", {1, 512, 512, 64});
+  for (int layer = 0; layer < 2; ++layer) x = b.relu(b.conv(x, b.filled<float>({3, 3, 64, 64}, 0.01f)));
+  ir::Graph graph = b.output(x, "y").build();
+  EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false, {}).ok());
+  graph.remove_dead_nodes();
+  return graph;
+}
+
+std::shared_ptr<const Plan> plan_of(const ir::Graph& graph, const Decisions& decisions) {
+  static backends::PackCache packs;
+  PlanOptions options;
+  options.num_threads = 2;
+  options.with_alternatives = true;
+  const auto plan = make_plan(graph, std::vector<ir::Dims>{{1, 512, 512, 64}}, decisions, packs, options);
+  EXPECT_TRUE(plan.ok()) << plan.status().message();
+  return plan.ok() ? *plan : nullptr;
+}
+
+TEST(Strips, ChosenWhereValuesLeaveTheCacheUnlessTuningFoundOtherwise) {
+  if (backends::Machine::host().l3_bytes > (48 << 20)) GTEST_SKIP() << "the last cache holds these values";
+  const ir::Graph graph = large_graph();
+  auto plan = plan_of(graph, {});
+  ASSERT_EQ(plan->steps.size(), 1u);
+  const Step& step = plan->steps[0];
+  EXPECT_STREQ(step.kernel_name, "cpu.strips");
+  EXPECT_EQ(step.choice, "cpu.strips");
+  EXPECT_EQ(step.nodes.size(), 2u);
+  EXPECT_LT(plan->arena_bytes, size_t{40} << 20);
+  ASSERT_GE(step.alternatives.size(), 3u);
+  EXPECT_EQ(step.alternatives[1], kApart);
+
+  Decisions decisions;
+  for (const char* wrong : {"cpu.strips strip=1", "cpu.strips strip=65536", "cpu.conv.direct_f32", "?"}) {
+    decisions.kernels[step.signature] = wrong;
+    EXPECT_EQ(plan_of(graph, decisions)->steps.size(), 1u) << wrong;
+  }
+  decisions.kernels[step.signature] = step.alternatives[2];
+  plan = plan_of(graph, decisions);
+  ASSERT_EQ(plan->steps.size(), 1u);
+  EXPECT_EQ(plan->steps[0].choice, decisions.kernels.begin()->second);
+  decisions.kernels.begin()->second = kApart;
+  EXPECT_EQ(plan_of(graph, decisions)->steps.size(), 2u);
+}
+
+TEST(Strips, EachRowIsMadeOnceAndOnlyFromRowsThatAreThere) {
+  const RowWindow three = {1, 3, 1, 1, false}, strided = {2, 3, 1, 1, false};
+  const std::vector<StripRows> steps = {{41, 4, 8, {}}, {41, 4, 8, {{0, three}}}, {21, 1, 4, {{1, strided}}}};
+  for (const RowRange last : {RowRange{0, 21}, RowRange{0, 8}, RowRange{8, 21}}) {
+    const std::vector<RowRange> part = rows_for(steps, last);
+    const auto schedule = strip_schedule(steps, part);
+    ASSERT_FALSE(schedule.empty());
+    std::vector<int64_t> made;
+    for (const RowRange& rows : part) made.push_back(rows.begin);
+    for (const auto& strip : schedule) {
+      for (size_t s = 0; s < steps.size(); ++s) {
+        EXPECT_EQ(strip[s].begin, made[s]);
+        EXPECT_LE(strip[s].count(), steps[s].at_a_time);
+        made[s] = strip[s].end;
+        if (s == 0 || strip[s].count() == 0) continue;
+        const RowRange reads = steps[s].reads[0].window.rows(strip[s]);
+        EXPECT_LE(std::min(reads.end, steps[s - 1].rows), made[s - 1]);
+        EXPECT_GE(std::max<int64_t>(0, reads.begin), part[s - 1].begin);
+      }
+    }
+    EXPECT_EQ(made[2], last.end);
+  }
+}
+
+}  // namespace
+}  // namespace blade::engine
