@@ -1,4 +1,7 @@
 // blade.h: optimizing a model.
+#include <optional>
+
+#include "base/log.h"
 #include "capi/handles.h"
 #include "optimizer/optimize.h"
 #include "optimizer/string_tensor.h"
@@ -50,7 +53,9 @@ Status run(const blade_optimize_request& given, blade_optimize_result** out) {
     BLADE_ASSIGN_OR_RETURN(optimizer::Feed feed, copy_feed(given.test_data[i]));
     request.test_data.push_back(std::move(feed));
   }
+  std::optional<blade::ScopedLogOverBar> over_bar;
   if (given.progress != nullptr) {
+    over_bar.emplace();
     request.progress = [&given](int percent, const char* phase) {
       return given.progress(given.progress_arg, percent, phase) != 0;
     };
