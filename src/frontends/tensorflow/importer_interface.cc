@@ -3,6 +3,7 @@
 #include <unordered_set>
 
 #include "frontends/tensorflow/graph_importer.h"
+#include "ir/foreign_nodes.h"
 
 namespace blade::tensorflow {
 
@@ -195,7 +196,7 @@ Status GraphImporter::set_outputs() {
   model_.graph.set_outputs(std::move(ids), model_.outputs);
   if (options_.allow_foreign) return Status();
   model_.graph.remove_dead_nodes();
-  return refuse_foreign(model_.graph);
+  return ir::refuse_foreign(model_.graph);
 }
 
 void GraphImporter::find_single_engine() {
