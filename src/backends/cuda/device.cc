@@ -199,6 +199,10 @@ std::unique_ptr<Device> open_first(std::string& reason) {
     info.multiprocessors = card.multiProcessorCount;
     info.memory_bytes = card.totalGlobalMem;
     info.shared_bytes_per_block = card.sharedMemPerBlockOptin;
+    info.software = "cuda";
+    int version = 0;
+    if (cudaDriverGetVersion(&version) == cudaSuccess)
+      info.version = std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
     opened_card() = i;
     return std::make_unique<CudaDevice>(std::move(info));
   }
