@@ -292,8 +292,9 @@ def test_a_bfloat16_default_without_ml_dtypes(tmp_path):
 import sys, numpy, blade
 engine = blade.Engine({str(path)!r}, outputs=["y"])
 print(engine.run({{"x": numpy.ones(2, numpy.float32)}})["y"])
+engine.run({{"x": numpy.ones(2, numpy.float32), "d": numpy.float32(3)}})
 try:
-    engine.run({{"x": numpy.ones(2, numpy.float32), "d": numpy.float32(3)}})
+    engine.run({{"x": numpy.ones(2, numpy.float32), "d": numpy.float32(4)}})
 except ValueError as error:
     print(error)
 assert "ml_dtypes" not in sys.modules
