@@ -151,13 +151,17 @@ class Engine:
         return dict(zip(self._output_names, results))
 
     def explain(self, feed=None):
-        """What runs how, as a dict: kernels chosen and refused with reasons, memory plan; per shape when `feed` is given."""
+        """What runs how, as a dict: threads, bytes of packed weights, what was decided while optimizing; with a `feed` (as for
+        ``run``), of whose arrays the shapes count, also ``plan``: the steps with their kernels, the kernels that were refused
+        with reasons, shapes and places of results, and the bytes of the arena."""
         return json.loads(self._engine.explain([] if feed is None else self._ordered(feed)))
 
     def profile(self, feed, repetitions=20):
-        """Per-step times: a list of dicts with node, op, kernel, median_us."""
+        """Times each step in `repetitions` runs of `feed`: a list of dicts with node, op, kernel, median_us (microseconds),
+        gflops and gbytes (billions a second, 0 where there is no estimate), in the order of the run."""
         return json.loads(self._engine.profile(self._ordered(feed), repetitions))
 
     def device_times(self, feed, repetitions=100):
-        """Microseconds of each of `repetitions` runs by the GPU's own clock; inputs and outputs stay on the GPU."""
+        """Microseconds of each of `repetitions` runs by the GPU's own clock, as floats; inputs and outputs stay on the GPU.
+        Raises blade.BladeError where the engine runs on a CPU, or a step of it does."""
         return self._engine.device_times(self._ordered(feed), repetitions)

@@ -31,7 +31,8 @@ blade::Result<optimizer::Feed> copy_feed(const blade_feed& given) {
     BLADE_ASSIGN_OR_RETURN(auto made, blade::ir::allocate_tensor(ref.dtype, ref.dims));
     if (made.tensor->bytes > 0) {
       if (ref.data == nullptr)
-        return blade::invalid_argument(std::string("test data for '") + given.names[i] + "' is NULL");
+        return blade::invalid_argument(std::string("test data for '") + given.names[i] +
+                                       "' is NULL; point it to its elements");
       __builtin_memcpy(made.data, ref.data, made.tensor->bytes);
     }
     feed.push_back({given.names[i], made.tensor});

@@ -54,7 +54,7 @@ Status check_tensor(const ir::Tensor& tensor, const engine::TensorInfo& input) {
   }
   if (fits) return {};
   return invalid_argument(where + "has shape " + dims_to_string(tensor.dims) + ", the model expects " +
-                          shape_text(input.shape));
+                          shape_text(input.shape) + "; give data of that shape");
 }
 
 template <class T>

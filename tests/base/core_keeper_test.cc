@@ -114,11 +114,15 @@ TEST(CoreKeeper, StaysWhereCallersTakeTurns) {
 
 TEST(CoreKeeper, SleepsWithoutCallsAndEnds) {
   const CallRhythm nothing_expected;
-  CoreKeeper keeper(nothing_expected);
-  keeper.call_begins();
-  keeper.start();
-  std::this_thread::sleep_for(milliseconds(10));
-  keeper.start();
+  {
+    CoreKeeper keeper(nothing_expected);
+    keeper.call_begins();
+    keeper.start();
+    std::this_thread::sleep_for(milliseconds(10));
+    keeper.start();
+    EXPECT_TRUE(keeper_thread());
+  }
+  EXPECT_FALSE(keeper_thread());
 }
 
 }  // namespace

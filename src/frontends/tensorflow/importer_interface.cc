@@ -70,7 +70,7 @@ Status GraphImporter::choose_inputs() {
   for (const std::string& name : names) {
     BLADE_ASSIGN_OR_RETURN(TensorRef ref, index_.find_tensor(source_, name, "input", candidates));
     std::string tensor = tensor_name(node_at(ref.node), ref.port);
-    if (!seen.insert(tensor).second) return invalid_argument("the input '" + name + "' is given twice");
+    if (!seen.insert(tensor).second) return invalid_argument("the input '" + name + "' is given twice; name it once");
     BLADE_RETURN_IF_ERROR(add_input(ref, tensor));
   }
   for (const auto& [name, dims] : options_.input_shapes) {
