@@ -22,6 +22,7 @@
 #include "base/float_mode.h"
 #include "base/fork.h"
 #include "base/futex.h"
+#include "base/hand_over_time.h"
 #include "base/worker_placement.h"
 
 #if defined(__x86_64__)
@@ -41,6 +42,7 @@ constexpr auto kCrowdedFor = std::chrono::milliseconds(3);
 // Before a thread that is done takes tasks of others: the results are where the next layer looks for them only with
 // their own thread. That is for one that other processes keep from its work.
 constexpr auto kBeforeStealing = std::chrono::microseconds(5);
+constexpr int kHandOversATime = 3;  // measured one after the other: the shortest counts
 constexpr size_t kCacheLine = 64;
 // Numbers wrap: a slot that had no task for so long must not look like one of a later job.
 constexpr uint32_t kJobsBetweenRetags = 1U << 24;
@@ -106,6 +108,7 @@ struct ThreadPool::Impl {
   void run(int num_tasks, FunctionRef<void(int, int)> fn);
   void retag_slots(uint32_t number);
   void wake_sleepers();
+  void measure_hand_over();
   void begin_run();
   void look_for_crowd(Clock::time_point time);
   bool is_crowded();
@@ -126,6 +129,7 @@ struct ThreadPool::Impl {
   const int forks = forks_so_far();
   CallRhythm rhythm;
   CoreKeeper keeper{rhythm};
+  HandOverTime hand_over;
   WorkerPlacement placement;
   std::vector<SlotState> slots;
   std::vector<std::thread> workers;
@@ -330,11 +334,33 @@ void ThreadPool::parallel_for(int num_tasks, FunctionRef<void(int task, int slot
   impl_->busy.store(false, std::memory_order_release);
 }
 
+void ThreadPool::parallel_for(int num_tasks, double work_ns, FunctionRef<void(int task, int slot)> fn) {
+  if (num_tasks > 1) impl_->measure_hand_over();
+  if (work_ns >= impl_->hand_over.least_work_ns()) return parallel_for(num_tasks, fn);
+  for (int task = 0; task < num_tasks; ++task) fn(task, 0);
+}
+
+void ThreadPool::Impl::measure_hand_over() {
+  if (sleepers.load(std::memory_order_relaxed) != 0 || live_workers() == 0 || crowded.load(std::memory_order_relaxed) ||
+      !hand_over.take_turn())
+    return;
+  if (busy.exchange(true, std::memory_order_acquire)) return;
+  auto least = Clock::duration::max();
+  for (int i = 0; i < kHandOversATime; ++i) {
+    const Clock::time_point start = Clock::now();
+    run(threads, [](int, int) {});
+    least = std::min(least, Clock::now() - start);
+  }
+  hand_over.learn(least);
+  busy.store(false, std::memory_order_release);
+}
+
 void ThreadPool::Impl::begin_run() {
   run_scopes.fetch_add(1, std::memory_order_seq_cst);
   if (threads == 1) return;
   const Clock::time_point now = Clock::now();
   rhythm.call_begins(now);
+  hand_over.run_begins(now);
   keeper.call_begins();
   look_for_crowd(now);
   if (!crowded.load(std::memory_order_relaxed)) wake_sleepers();

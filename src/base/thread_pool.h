@@ -48,6 +48,10 @@ class ThreadPool {
   // and for 3 ms after, all do.
   void parallel_for(int num_tasks, FunctionRef<void(int task, int slot)> fn);
 
+  // The same tasks, for work that takes one thread about `work_ns`: all run on the calling thread while that is earlier
+  // done than handing some of them over, which takes as long as this pool has found lately.
+  void parallel_for(int num_tasks, double work_ns, FunctionRef<void(int task, int slot)> fn);
+
   // Keeps the workers awake (spinning between layers, with a bound) while alive. Runs of an engine hold one; those
   // within others on the same thread do nothing. Destroyed in the order opposite to that of their making.
   class RunScope {

@@ -10,6 +10,35 @@ namespace {
 using Shapes = std::vector<ir::Dims>;  // one an input
 using Ranges = std::vector<std::pair<double, double>>;
 
+constexpr int64_t kImageSide = 224;
+
+// Of four dims with three channels second, or one, three or four last.
+bool is_image(const ir::Shape& shape) {
+  if (!shape.has_rank() || shape.rank() != 4) return false;
+  const auto has = [&](int dim, int64_t channels) { return shape.dim(dim).is_known() && shape.dim(dim).value() == channels; };
+  return has(1, 3) || has(3, 1) || has(3, 3) || has(3, 4);
+}
+
+// Unknown sides of images are taken as those of a usual image, which every layer finds large enough.
+ir::Dims dims_to_generate(const ir::Shape& shape) {
+  ir::Dims dims;
+  for (const ir::Dim dim : shape.dims()) {
+    const int64_t unknown = !dims.empty() && is_image(shape) ? kImageSide : 1;
+    dims.push_back(dim.is_known() ? dim.value() : unknown);
+  }
+  return dims;
+}
+
+// Integers of an image are pixels.
+Ranges ranges_of_inputs(const std::vector<engine::TensorInfo>& inputs) {
+  Ranges ranges;
+  for (const engine::TensorInfo& input : inputs) {
+    const bool pixels = is_image(input.shape) && ir::is_integer(input.dtype);
+    ranges.emplace_back(0.0, pixels ? 255.0 : 1.0);
+  }
+  return ranges;
+}
+
 // The shapes to generate values for: as asked, else the profile's first, else as the model declares them.
 Result<std::vector<Shapes>> shapes_to_generate(const OptimizeOptions& options,
                                                const std::vector<engine::TensorInfo>& inputs,
@@ -23,11 +52,10 @@ Result<std::vector<Shapes>> shapes_to_generate(const OptimizeOptions& options,
       return invalid_argument("the rank of the input '" + input.name +
                               "' is unknown and no test data was given; give test_data or input_shapes");
     }
-    ir::Dims dims;
-    for (const ir::Dim dim : input.shape.dims()) dims.push_back(dim.is_known() ? dim.value() : 1);
-    shapes.push_back(std::move(dims));
+    shapes.push_back(dims_to_generate(input.shape));
   }
-  messages.emplace_back("no test data was given: values were generated, unknown dims taken as 1");
+  messages.emplace_back("no test data was given: values were generated, unknown dims taken as 1, unknown sides of "
+                        "images as " + std::to_string(kImageSide));
   return std::vector<Shapes>{std::move(shapes)};
 }
 
@@ -41,7 +69,7 @@ Result<std::vector<Feed>> generate_feeds(const OptimizeOptions& options, const s
                               " inputs; give one shape an input");
     }
     const std::vector<Ranges>& ranges = options.input_ranges;
-    const Ranges range = ranges.empty() ? Ranges{} : ranges[std::min(i, ranges.size() - 1)];
+    const Ranges range = ranges.empty() ? ranges_of_inputs(inputs) : ranges[std::min(i, ranges.size() - 1)];
     BLADE_ASSIGN_OR_RETURN(Feed feed, generate_feed(inputs, groups[i], range));
     feeds.push_back(std::move(feed));
   }

@@ -283,7 +283,7 @@ class Optimizer {
       report_.accuracy_reference = "TensorFlow, graph as written";
       Status status = compute_expected_in_tensorflow();
       if (status.ok()) return {};
-      if (!compute_expected_by_reference().ok()) return status;
+      if (!compute_expected_by_reference().ok()) return refused_data(status);
       report_.baseline_note = "TensorFlow cannot run this model on this machine (" + status.message() + ")";
       report_.messages.push_back(report_.baseline_note + ": the result runs without TensorFlow (blade.Engine, C, C++)");
       api_ = nullptr;
@@ -294,6 +294,15 @@ class Optimizer {
     report_.accuracy_reference =
         device_ != nullptr ? "Blade's CPU engine, graph as written" : "Blade's reference kernels, graph as written";
     return {};
+  }
+
+  // What TensorFlow says of values that the user never saw must tell where they come from.
+  Status refused_data(const Status& status) const {
+    if (report_.test_data_source != std::string_view("generated")) return status;
+    std::string shapes = report_.test_data_info;
+    std::ranges::replace(shapes, '\n', ',');
+    return invalid_argument(status.message() + "; the values were generated (" + shapes +
+                            "): give test_data, or input_shapes that the model can take");
   }
 
   Status compute_expected_in_tensorflow() {

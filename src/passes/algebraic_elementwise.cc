@@ -53,6 +53,14 @@ bool drop_neutral(Rewriter& rewriter, Node& node) {
   return commutes && uniform_value(rewriter.graph(), a) == neutral && forward(rewriter, node, b);
 }
 
+// A choice that a constant makes everywhere alike.
+bool choose_by_constant(Rewriter& rewriter, Node& node) {
+  const ir::PointwiseInstr* instr = single_instr(&node);
+  if (instr == nullptr || instr->op != PointwiseOp::kSelect) return false;
+  const std::optional<double> chosen = uniform_value(rewriter.graph(), operand(node, 0));
+  return chosen && forward(rewriter, node, operand(node, *chosen != 0 ? 1 : 2));
+}
+
 // An operand and the number that the other one is everywhere.
 struct WithScalar {
   ValueId x = ir::kNone;
@@ -297,7 +305,7 @@ constexpr Rule kElementwiseRules[] = {
     {Op::kPointwise, drop_neutral},   {Op::kPointwise, merge_clip},         {Op::kPointwise, scalar_to_affine},
     {Op::kPointwise, exact_division}, {Op::kPointwise, merge_affine},       {Op::kPointwise, cheaper_binary},
     {Op::kPointwise, cheaper_power},  {Op::kPointwise, reciprocal_of_root}, {Op::kPointwise, fill_with_affine},
-    {Op::kPointwise, fill_to_scalar}, {Op::kSoftmax, drop_shift},
+    {Op::kPointwise, fill_to_scalar}, {Op::kPointwise, choose_by_constant}, {Op::kSoftmax, drop_shift},
 };
 
 }  // namespace

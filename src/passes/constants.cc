@@ -91,6 +91,7 @@ std::optional<double> uniform_value(const ir::Graph& graph, ValueId value) {
     case DType::kInt32:
       return shared_value<int32_t>(*tensor);
     case DType::kUInt8:
+    case DType::kBool:
       return shared_value<uint8_t>(*tensor);
     case DType::kUInt16:
       return shared_value<uint16_t>(*tensor);

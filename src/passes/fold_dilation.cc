@@ -1,10 +1,11 @@
 // FoldDilation: a convolution between SpaceToBatch and BatchToSpace, as TensorFlow writes dilated ones, becomes one
 // convolution with a dilation; of one dim also where another is added for the convolution alone. Sizes that blocks do
 // not divide are an error in TensorFlow, and here where they are known; of others, which only a run tells, the folded
-// convolution makes what it would make of any size.
+// convolution makes what it would make of any size. Paddings up to whole blocks of such sizes are computed by the model;
+// what is cropped again cancels them.
 #include <algorithm>
 
-#include "passes/constants.h"
+#include "ir/infer.h"
 #include "passes/passes_internal.h"
 
 namespace blade::passes {
@@ -55,32 +56,45 @@ std::optional<Dilated> find_dilated(Rewriter& rewriter, const Node& to_space) {
   return Dilated{&to_space, conv, to_batch, of_lines};
 }
 
+// The elements of an operand, some of which may be symbols.
+using Elements = std::vector<ir::Dim>;
+
+// Those of two such operands, one less the other: nullopt where they differ by what only a run tells.
+std::optional<std::vector<int64_t>> difference(ir::SymbolTable& symbols, const Elements& a, const Elements& b) {
+  if (a.size() != b.size()) return std::nullopt;
+  std::vector<int64_t> numbers;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const auto number = symbols.constant(symbols.sub(a[i], b[i]));
+    if (!number) return std::nullopt;
+    numbers.push_back(*number);
+  }
+  return numbers;
+}
+
 bool all_equal(const std::vector<int64_t>& values, int64_t value) {
   return std::all_of(values.begin(), values.end(), [&](int64_t v) { return v == value; });
 }
 
 // The convolution with the dilation in place of the moves; nullopt where it is another one.
-std::optional<ir::ConvAttrs> dilated_attrs(Rewriter& rewriter, const Dilated& d) {
-  const auto block = integers(rewriter.graph(), d.to_batch->inputs[1]);
-  const auto pads = integers(rewriter.graph(), d.to_batch->inputs[2]);
-  const auto crops = integers(rewriter.graph(), d.to_space->inputs[2]);
-  if (!block || !pads || !crops || block != integers(rewriter.graph(), d.to_space->inputs[1])) return std::nullopt;
+std::optional<ir::ConvAttrs> dilated_attrs(Rewriter& rewriter, const ir::Contents& contents, const Dilated& d) {
+  const auto &blocks = contents[d.to_batch->inputs[1]], &other_blocks = contents[d.to_space->inputs[1]];
+  const auto &pads = contents[d.to_batch->inputs[2]], &crops = contents[d.to_space->inputs[2]];
+  if (!blocks || !pads || !crops || blocks != other_blocks) return std::nullopt;
+  ir::SymbolTable& symbols = rewriter.graph().symbols();
+  const auto block = difference(symbols, *blocks, Elements(blocks->size(), 0));
+  const auto added = difference(symbols, *pads, *crops);
+  if (!block || !added) return std::nullopt;
   ir::ConvAttrs attrs = d.conv->get<ir::ConvAttrs>();
   const size_t rank = attrs.strides.size(), first = d.of_lines ? 1 : 0;
   const bool pads_nothing = attrs.padding == ir::Padding::kValid ||
                             (attrs.padding == ir::Padding::kExplicit && all_equal(attrs.explicit_pads, 0));
   if (!pads_nothing || !attrs.epilogue.empty() || !all_equal(attrs.strides, 1)) return std::nullopt;
-  if (first + block->size() > rank || pads->size() != 2 * block->size() || crops->size() != pads->size()) {
-    return std::nullopt;
-  }
+  if (first + block->size() > rank || added->size() != 2 * block->size()) return std::nullopt;
+  if (std::any_of(added->begin(), added->end(), [](int64_t pad) { return pad < 0; })) return std::nullopt;
   if (rewriter.shape(d.to_batch->inputs[0]).rank() != static_cast<int>(rank + 2 - first)) return std::nullopt;
   attrs.padding = ir::Padding::kExplicit;
   attrs.explicit_pads.assign(2 * rank, 0);
-  for (size_t i = 0; i < pads->size(); ++i) {
-    const int64_t pad = (*pads)[i] - (*crops)[i];
-    if (pad < 0) return std::nullopt;
-    attrs.explicit_pads[2 * first + i] = pad;
-  }
+  std::copy(added->begin(), added->end(), attrs.explicit_pads.begin() + static_cast<std::ptrdiff_t>(2 * first));
   for (size_t i = 0; i < block->size(); ++i) attrs.dilations[first + i] *= (*block)[i];
   return attrs;
 }
@@ -121,11 +135,14 @@ Result<PassResult> fold_dilation(ir::Graph& graph, const PassOptions&) {
   PassResult result;
   BLADE_ASSIGN_OR_RETURN(Rewriter rewriter, Rewriter::create(graph));
   const std::vector<ir::NodeId> order = rewriter.order();
+  const auto moves_back = [&](ir::NodeId id) { return graph.node(id).op == Op::kBatchToSpace; };
+  if (std::none_of(order.begin(), order.end(), moves_back)) return result;
+  BLADE_ASSIGN_OR_RETURN(const ir::Contents contents, ir::infer_contents(graph, {}));
   for (ir::NodeId id : order) {
-    if (rewriter.is_dead(id) || graph.node(id).op != Op::kBatchToSpace) continue;
+    if (rewriter.is_dead(id) || !moves_back(id)) continue;
     const auto dilated = find_dilated(rewriter, graph.node(id));
     if (!dilated || !rewriter.shape(graph.node(id).outputs[0]).has_rank()) continue;
-    auto attrs = dilated_attrs(rewriter, *dilated);
+    auto attrs = dilated_attrs(rewriter, contents, *dilated);
     if (!attrs || images_suit_winograd(rewriter, *dilated)) continue;
     fold(rewriter, *dilated, std::move(*attrs));
     ++result.changes;

@@ -29,20 +29,46 @@ class TreeFuser {
     instructions_ = size(root_);
     while (absorb_one()) {
     }
-    if (nodes_.size() == 1) return 0;
+    if (!leave_out_masks_from_outside() || nodes_.size() == 1) return 0;
     std::sort(nodes_.begin(), nodes_.end(),
               [&](const Node* a, const Node* b) { return rewriter_.position(a->id) < rewriter_.position(b->id); });
     ProgramBuilder builder;
     for (const Node* node : nodes_) builder.append(*node);
-    const auto all_float = [&](ValueId v) { return rewriter_.dtype(v) == DType::kFloat32; };
     const auto program = builder.build();
-    if (!program || !std::all_of(builder.inputs().begin(), builder.inputs().end(), all_float)) return 0;
+    if (!program) return 0;
     rewriter_.change(root_, ir::Op::kPointwise, builder.inputs(), ir::PointwiseAttrs{*program});
     return static_cast<int>(nodes_.size()) - 1;
   }
 
  private:
   static size_t size(const Node& node) { return node.get<ir::PointwiseAttrs>().program.code.size(); }
+
+  bool is_from_outside(ValueId value) const {
+    const Node* producer = rewriter_.producer(value);
+    return producer == nullptr || !contains(producer);
+  }
+
+  // Nodes that read a mask from outside stay alone, with what only they read. False where the root is one.
+  bool leave_out_masks_from_outside() {
+    const auto reads_mask = [&](const Node* node) {
+      return std::any_of(node->inputs.begin(), node->inputs.end(), [&](ValueId v) {
+        return rewriter_.dtype(v) != DType::kFloat32 && is_from_outside(v);
+      });
+    };
+    const auto is_read_outside = [&](const Node* node) {
+      if (node == &root_) return false;
+      const auto& readers = rewriter_.readers(node->outputs[0]);
+      return !std::all_of(readers.begin(), readers.end(),
+                          [&](NodeId reader) { return contains(&rewriter_.graph().node(reader)); });
+    };
+    for (;;) {
+      const auto left = std::find_if(nodes_.begin(), nodes_.end(),
+                                     [&](const Node* node) { return reads_mask(node) || is_read_outside(node); });
+      if (left == nodes_.end()) return true;
+      if (*left == &root_) return false;
+      nodes_.erase(left);
+    }
+  }
 
   bool contains(const Node* node) const { return std::find(nodes_.begin(), nodes_.end(), node) != nodes_.end(); }
 
@@ -87,8 +113,7 @@ class TreeFuser {
     std::vector<ValueId> external;
     const auto count = [&](const Node& node) {
       for (ValueId input : node.inputs) {
-        const Node* producer = rewriter_.producer(input);
-        const bool inside = producer != nullptr && (producer == &extra || contains(producer));
+        const bool inside = !is_from_outside(input) || rewriter_.producer(input) == &extra;
         if (!inside && std::find(external.begin(), external.end(), input) == external.end()) external.push_back(input);
       }
     };

@@ -47,6 +47,23 @@ TEST(ThreadPool, ManyShortJobsInARun) {
   EXPECT_EQ(sum.load(), 20000 * 6);
 }
 
+TEST(ThreadPool, LittleWorkIsTheCallers) {
+  ThreadPool pool(3);
+  for (int i = 0; i < 2000; ++i) {
+    ThreadPool::RunScope run(pool);
+    std::atomic<int> calls{0}, of_caller{0};
+    const std::thread::id caller = std::this_thread::get_id();
+    pool.parallel_for(4, i % 2 == 0 ? 1.0 : 1e9, [&](int, int slot) {
+      calls.fetch_add(1);
+      if (slot == 0 && std::this_thread::get_id() == caller) of_caller.fetch_add(1);
+    });
+    ASSERT_EQ(calls.load(), 4);
+    if (i % 2 == 0) {
+      ASSERT_EQ(of_caller.load(), 4);
+    }
+  }
+}
+
 TEST(ThreadPool, WorksAfterWorkersWentToSleep) {
   ThreadPool pool(2);
   for (int i = 0; i < 5; ++i) {

@@ -131,6 +131,7 @@ struct Bottleneck {
   int64_t inner, depthwise_kernel, depthwise_stride;
   int64_t last_channels;
   ir::PointwiseOp activation;
+  int64_t dilation = 1;  // of the depthwise convolution
 };
 
 ir::Graph bottleneck_graph(const Bottleneck& c) {
@@ -138,11 +139,13 @@ ir::Graph bottleneck_graph(const Bottleneck& c) {
   const auto x = b.input("x", {c.n, c.size, c.size, c.channels});
   uint32_t seed = 1;
   const auto layer = [&](GraphBuilder::Id in, const ir::Dims& weights, int64_t stride, int64_t groups) {
+    const int64_t dilation = groups > 1 ? c.dilation : 1;
+    const ir::ConvAttrs attrs = {{stride, stride}, {dilation, dilation}, ir::Padding::kSame, {}, groups, {}};
     const int64_t count = weights[0] * weights[1] * weights[2] * weights[3];
     std::vector<float> values = random_values(count, seed++);
     const auto terms = static_cast<float>(weights[0] * weights[1] * weights[2]);
     for (float& v : values) v *= 4 / std::sqrt(terms);
-    const auto y = b.conv(in, b.constant<float>(weights, values), {stride, stride}, ir::Padding::kSame, groups);
+    const auto y = b.op(ir::Op::kConv, {in, b.constant<float>(weights, values)}, attrs);
     return b.add(y, b.constant<float>({weights[3]}, random_values(weights[3], seed++)));
   };
   auto y = layer(x, {c.kernel, c.kernel, c.channels, c.inner}, c.stride, 1);
@@ -180,7 +183,7 @@ TEST(Fusion, BottleneckIsOneStepWithTheSameAnswers) {
                               {2, 37, 3, 3, 2, 32, 3, 1, 16, kRelu6},  {3, 14, 40, 1, 1, 130, 5, 1, 40, kSwish},
                               {1, 13, 7, 3, 1, 19, 5, 2, 0, kSwish},   {2, 7, 96, 1, 1, 1200, 3, 1, 0, kRelu6},
                               {1, 1, 5, 1, 1, 17, 3, 1, 9, kSwish},    {1, 29, 20, 1, 1, 48, 3, 3, 33, kRelu6},
-                              {5, 3, 8, 1, 1, 64, 5, 2, 150, kSwish}};
+                              {5, 3, 8, 1, 1, 64, 5, 2, 150, kSwish},  {1, 17, 24, 1, 1, 48, 3, 1, 24, kRelu6, 4}};
   for (const Bottleneck& c : cases) {
     SCOPED_TRACE(::testing::Message() << c.n << " x " << c.size << ", " << c.channels << " -> " << c.inner);
     const ir::Graph graph = bottleneck_graph(c);
@@ -207,6 +210,10 @@ TEST(Fusion, BottleneckBeyondTheCachesIsOneStepWithoutTuning) {
   EXPECT_EQ(kernels, std::vector<std::string>{"cpu.conv.bottleneck_f32"});
   const Bottleneck small = {1, 14, 64, 1, 1, 384, 3, 1, 64, ir::PointwiseOp::kRelu6};
   check_answers(bottleneck_graph(small), Decisions(), options, 2e-4, kernels);
+  EXPECT_GT(kernels.size(), 1u);
+  // Two parts would compute eight of 33 rows twice.
+  const Bottleneck dilated = {1, 33, 160, 1, 1, 960, 3, 1, 320, ir::PointwiseOp::kRelu6, 4};
+  check_answers(bottleneck_graph(dilated), Decisions(), options, 2e-4, kernels);
   EXPECT_GT(kernels.size(), 1u);
 }
 

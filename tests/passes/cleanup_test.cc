@@ -53,6 +53,19 @@ TEST_F(Cleanup, DropsNeutralElementsOfIntegers) {
   const auto i = b.pointwise(P::kNeg, {b.input("i", {3}, ir::DType::kInt32)});
   expect_nodes(b.add(b.mul(b.scalar<int32_t>(1), i), b.scalar<int32_t>(0)), 1);
 }
+TEST_F(Cleanup, ChoosesByConstants) {
+  const std::vector<uint8_t> no(4, 0), yes(4, 1);
+  const auto mask = [&](const std::vector<uint8_t>& values) {
+    return b.graph().add_constant(ir::make_tensor<uint8_t>(ir::DType::kBool, {4}, std::span(values)));
+  };
+  const auto inner = b.pointwise(P::kSelect, {mask(no), b.scalar(0.0f), r});
+  expect_nodes(b.pointwise(P::kSelect, {mask(yes), inner, b.pointwise(P::kNeg, {x})}), 1);
+}
+TEST_F(Cleanup, KeepsChoicesThatDiffer) {
+  const std::vector<uint8_t> some = {0, 1, 0, 1};
+  const auto mask = b.graph().add_constant(ir::make_tensor<uint8_t>(ir::DType::kBool, {4}, std::span(some)));
+  EXPECT_EQ(count(cleaned(b.pointwise(P::kSelect, {mask, b.scalar(0.0f), r})), P::kSelect), 1);
+}
 TEST_F(Cleanup, KeepsBroadcastingNeutralElements) { expect_nodes(b.add(r, b.filled<float>({3, 1, 1}, 0)), 2); }
 TEST_F(Cleanup, KeepsGraphInputsOffOutputs) { expect_nodes(b.add(x, b.scalar(0.0f)), 1); }
 

@@ -196,6 +196,30 @@ TEST_F(Dilation, OfLines) {
   EXPECT_EQ(attrs(applied).dilations, (std::vector<int64_t>{1, 2}));
   EXPECT_EQ(attrs(applied).explicit_pads, (std::vector<int64_t>{0, 0, 2, 2}));
 }
+// As TensorFlow writes it for lengths that only a run tells: padded up to whole blocks, which is cropped again.
+TEST_F(Dilation, OfLengthsThatOnlyARunTells) {
+  const Id any = b.input("any", {1, -1, -1, 3});
+  const Id block = b.ints({3, 3}), before = b.ints({3, 2}), behind = b.ints({1, 3});
+  const Id sides = b.op(Op::kSlice, {b.shape_of(any), b.ints({1}), b.ints({2})});
+  const auto mod = [&](Id v) { return b.pointwise(ir::PointwiseOp::kFloorMod, {v, block}); };
+  const Id all = b.add(b.add(sides, before), behind);
+  const Id more = mod(b.pointwise(ir::PointwiseOp::kSub, {block, mod(all)}));
+  const Id pads = b.op(Op::kPack, {before, b.add(behind, more)}, ir::AxisAttrs{1});
+  const Id crops = b.op(Op::kPack, {b.ints({1, 0}), more}, ir::AxisAttrs{1});
+  const Id made = valid(b.op(Op::kSpaceToBatch, {any, block, pads}), {2, 2, 1, 6}, 3);
+  Applied applied = apply_pass("FoldDilation", b.output(b.op(Op::kBatchToSpace, {made, block, crops})).build());
+  EXPECT_EQ(num_nodes(applied.graph), 1);
+  EXPECT_EQ(attrs(applied).dilations, (std::vector<int64_t>{3, 3}));
+  EXPECT_EQ(attrs(applied).explicit_pads, (std::vector<int64_t>{2, 1, 2, 3}));
+}
+TEST_F(Dilation, OfPaddingsThatAreNotCroppedStays) {
+  const Id any = b.input("any", {1, -1, 11, 3}), amount = b.input("amount", {}, ir::DType::kInt32);
+  const Id block = b.ints({2});
+  const Id pads = b.reshape(b.op(Op::kPack, {b.scalar<int32_t>(2), amount}), {1, 2});
+  const Id made = valid(b.op(Op::kSpaceToBatch, {any, block, pads}), {3, 3, 1, 6}, 3);
+  const Id y = b.op(Op::kBatchToSpace, {made, block, pairs({0, 1})});
+  EXPECT_EQ(apply_pass("FoldDilation", b.output(y).build()).result.changes, 0);
+}
 TEST_F(Dilation, WithMoreCroppedThanPaddedStays) {
   EXPECT_EQ(folded(x, {2, 2}, {0, 3, 2, 3}, {1, 0, 0, 1},
                    [&](Id v) {

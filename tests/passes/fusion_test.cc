@@ -114,6 +114,13 @@ TEST_F(Tree, MasksFromOutsideAreLeft) {
   const auto mask = b.input("mask", {-1, 6}, ir::DType::kBool);
   EXPECT_EQ(fused(u(P::kExp, b.pointwise(P::kSelect, {mask, row, b.scalar(1.0f)}))).result.changes, 0);
 }
+TEST_F(Tree, WorkBehindMasksFromOutsideIsJoined) {
+  const auto mask = b.input("mask", {-1, 6}, ir::DType::kBool);
+  const auto chosen = b.pointwise(P::kSelect, {mask, u(P::kTanh, x), u(P::kNeg, x)});
+  const Applied applied = fused(u(P::kExp, u(P::kAbs, chosen)));
+  EXPECT_EQ(count(applied.graph, P::kSelect), 1);
+  EXPECT_EQ(num_nodes(applied.graph), 4);
+}
 TEST_F(Tree, BroadcastResultsAreNotComputedAgain) { EXPECT_EQ(fused(b.add(x, u(P::kExp, row))).result.changes, 0); }
 TEST_F(Tree, SharedResultsStay) {
   const auto t = u(P::kTanh, x);

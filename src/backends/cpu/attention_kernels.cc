@@ -199,7 +199,8 @@ Result<std::unique_ptr<Kernel>> create_attention(const KernelRequest& request, P
   const auto plan = std::make_shared<const AttentionPlan>(plan_attention(request));
   const int threads = std::max(1, request.num_threads);
   const int64_t units = plan->items * plan->blocks;
-  const auto worth = static_cast<int64_t>(plan->work() / kMinUnitsOfThread);
+  const double work = plan->work();
+  const auto worth = std::max(static_cast<int64_t>(work / kMinUnitsOfThread), int64_t{work < kMinSharedWork ? 1 : 2});
   const int64_t tasks = std::clamp<int64_t>(std::min<int64_t>(worth, int64_t{2} * threads), 1, units);
   return make_kernel(
       [=](const KernelArgs& args) {
@@ -209,7 +210,7 @@ Result<std::unique_ptr<Kernel>> create_attention(const KernelRequest& request, P
             input<float>(args, 2),
             {plan->masks > 0 ? input<float>(args, 3) : nullptr, plan->masks > 1 ? input<float>(args, 4) : nullptr},
             output<float>(args)};
-        args.pool->parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
+        args.pool->parallel_for(static_cast<int>(tasks), work * kWorkUnitNs, [&](int task, int slot) {
           attend(*plan, operands, units * task / tasks, units * (task + 1) / tasks,
                  args.scratch + static_cast<size_t>(slot) * plan->slot_bytes);
         });

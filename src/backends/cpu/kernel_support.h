@@ -17,6 +17,9 @@ namespace blade::backends::cpu {
 
 // Below this much work (in units of about a fifth of a nanosecond) waking other threads costs more than it saves.
 inline constexpr int64_t kMinWorkPerTask = 4'000;
+inline constexpr double kWorkUnitNs = 0.2;
+// From so much on there are two tasks, which the pool hands out where cores are near enough to each other.
+inline constexpr double kMinSharedWork = 2'500;
 
 // Calls fn(begin, end) on disjoint ranges that cover [0, count); `work` is the cost of one item, where an element that
 // is only loaded and stored costs 1.
@@ -25,13 +28,13 @@ void parallel_ranges(ThreadPool* pool, int64_t count, double work, Fn&& fn) {
   if (count <= 0) return;
   const double total = static_cast<double>(count) * work;
   const int threads = pool == nullptr ? 1 : pool->num_threads();
-  const int64_t tasks =
-      even_tasks(static_cast<int64_t>(std::min(total / kMinWorkPerTask, 2.0 * threads)), threads, count);
+  const double wanted = std::max(total / kMinWorkPerTask, total < kMinSharedWork ? 1.0 : 2.0);
+  const int64_t tasks = even_tasks(static_cast<int64_t>(std::min(wanted, 2.0 * threads)), threads, count);
   if (tasks <= 1) {
     fn(int64_t{0}, count);
     return;
   }
-  pool->parallel_for(static_cast<int>(tasks),
+  pool->parallel_for(static_cast<int>(tasks), total * kWorkUnitNs,
                      [&](int task, int) { fn(count * task / tasks, count * (task + 1) / tasks); });
 }
 

@@ -16,8 +16,9 @@ namespace {
 using ir::RecurrentCell;
 
 constexpr int64_t kCellBlock = 16;  // a part has a multiple of so many cells
-// A part has so many bytes of weights at least: to read them from L2 takes as long as to meet another thread.
-constexpr int64_t kPartBytes = 80 << 10;
+// A part has so many bytes of weights at least: to read them from L2 takes as long as to meet a thread nearby.
+constexpr int64_t kPartBytes = 32 << 10;
+constexpr double kWeightBytesPerNs = 100;
 // The gates' sums of the inputs of so many bytes, but of 16 rows at least, are made at a time: they stay in L2, and
 // sequences of any length take the same memory.
 constexpr int64_t kPieceBytes = 512 << 10;
@@ -176,9 +177,14 @@ class RecurrenceKernel final : public Kernel {
       if (layer_.parts == 1) {
         run_part(0, 0);
       } else {
-        args.pool->parallel_for(layer_.parts, run_part);
+        args.pool->parallel_for(layer_.parts, step_ns(product), run_part);
       }
     }
+  }
+
+  double step_ns(int product) const {
+    const auto weights = static_cast<double>(layer_.cells * layer_.gate_count(product) * layer_.cells);
+    return weights * sizeof(float) / kWeightBytesPerNs;
   }
 
   void multiply(const KernelArgs& args, const Part& part, int product, const Step& step) const {

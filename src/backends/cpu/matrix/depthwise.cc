@@ -15,6 +15,8 @@ namespace {
 
 // Work below this many multiplications is not worth a second task.
 constexpr double kTaskProducts = 40e3;
+constexpr double kMinSharedProducts = 30e3;  // two tasks, for cores that are near to each other
+constexpr double kProductsPerNs = 65;        // of one thread
 constexpr int kTasksPerThread = 4;
 constexpr int64_t kRowsPerTask = 4;        // at least, where every thread has some: rows are computed in pairs
 constexpr int64_t kTableBytes = 12 << 10;  // of pointers, beside the pixels in L1
@@ -43,8 +45,8 @@ int64_t default_strip_rows(int64_t row_bytes) {
 }
 
 int64_t task_count(double products, int64_t units, int threads) {
-  const auto wanted = static_cast<int64_t>(std::min(products / kTaskProducts, double{kTasksPerThread} * threads));
-  return even_tasks(wanted, threads, units);
+  const double worth = std::max(products / kTaskProducts, products < kMinSharedProducts ? 1.0 : 2.0);
+  return even_tasks(static_cast<int64_t>(std::min(worth, double{kTasksPerThread} * threads)), threads, units);
 }
 
 // Each thread takes the channels that it probably has in its cache.
@@ -124,7 +126,7 @@ void depthwise_conv2d(const DepthwiseShape& s, const T* in, const DepthwiseWeigh
   const int64_t units = rows * parts;
   int64_t tasks = task_count(products, units, pool.num_threads());
   if (parts == 1) tasks = std::min(tasks, std::max<int64_t>(1, rows / kRowsPerTask / threads) * threads);
-  pool.parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
+  pool.parallel_for(static_cast<int>(tasks), products / kProductsPerNs, [&](int task, int slot) {
     std::byte* mine = scratch + zero_bytes<T>(s) + slot * DepthwiseRows<T>::scratch_bytes(s, most);
     const int64_t last = (task + 1) * units / tasks;
     for (int64_t u = task * units / tasks; u < last;) {
@@ -171,7 +173,7 @@ void separable_conv2d(const DepthwiseShape& s, int64_t oc, const T* in, const De
   const double products = static_cast<double>(rows * s.ow * plan.channels) *
                           (4.0 * static_cast<double>(s.kh * s.kw) + static_cast<double>(oc));
   const int64_t tasks = task_count(products / 4, rows, pool.num_threads());
-  pool.parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
+  pool.parallel_for(static_cast<int>(tasks), products / 4 / kProductsPerNs, [&](int task, int slot) {
     std::byte* mine = scratch + zero_bytes<T>(s) + slot * plan.slot_bytes(s);
     auto* strip = reinterpret_cast<T*>(mine);
     std::byte* rows_scratch = mine + plan.strip_bytes(s);

@@ -214,6 +214,14 @@ void gemm_on_caller(int64_t m, int64_t k, const float* a, int64_t a_row_stride, 
       scratch);
 }
 
+// All items on one thread, about, with what each of them begins with.
+template <class T>
+double batch_ns(const MatMulShape& s) {
+  constexpr double kItemNs = 40, kProductsPerNs = 60;
+  const auto products = static_cast<double>(s.m * s.k * align_up(s.n, int64_t{16}));
+  return static_cast<double>(s.batch) * (kItemNs + products / kProductsPerNs);
+}
+
 template <class T>
 size_t matmul_scratch_bytes(const MatMulShape& shape, int threads) {
   const MatMulScratch<T> layout(shape);
@@ -239,7 +247,7 @@ void matmul(const MatMulShape& s, const T* a, const T* b, Out* c, const Epilogue
   };
   if (s.batch >= pool.num_threads()) {
     const int64_t tasks = std::min<int64_t>(s.batch, int64_t{pool.num_threads()} * 8);
-    pool.parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
+    pool.parallel_for(static_cast<int>(tasks), batch_ns<T>(s), [&](int task, int slot) {
       for (int64_t i = task * s.batch / tasks; i < (task + 1) * s.batch / tasks; ++i) {
         const PartEpilogue<T> part(epilogue, i * s.m);
         run_item(s, item_at(i), part.get(), scratch + slot * slot_bytes);

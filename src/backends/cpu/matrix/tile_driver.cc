@@ -26,9 +26,10 @@ constexpr int64_t kGenericFloats = 2048;  // results in L1 that the rest of an e
 constexpr int64_t kMaxHeldColumns = 512;  // wider rows of float32 results are not held back for that
 constexpr int64_t kLookAheadBytes = 4096;
 constexpr int64_t kStreamAheadBytes = 6144;  // for a few rows, which only wait for memory
-constexpr int64_t kShortSum = 96;  // elements of K: with more of them, finding rows and starting tiles is no cost
-constexpr double kMinSplitCycles = 4500;   // less work than this is one thread's
-constexpr double kBytesPerCycle = 8;       // weights from L3 or memory, a core
+constexpr int64_t kShortSum = 96;       // elements of K: with more of them, finding rows and starting tiles is no cost
+constexpr double kMinPartCycles = 750;  // of one thread
+constexpr double kCyclesPerNs = 3;      // with what surrounds the arithmetic of short products
+constexpr double kBytesPerCycle = 8;    // weights from L3 or memory, a core
 constexpr double kOwnBytesPerCycle = 32;   // what this core wrote before
 constexpr double kOtherBytesPerCycle = 6;  // what another core wrote before
 constexpr double kAmxSpeed = 13;           // steps along K that AMX takes where vectors take one
@@ -498,23 +499,24 @@ template <class T>
 TileSplit choose_split(const TileJob<T>& job, int threads) {
   const int64_t tiles = tile_count(job);
   const int64_t panels = job.b.panels();
-  if (job.tile_parts > 0 && job.panel_parts > 0) {
-    return {static_cast<int>(std::min<int64_t>(job.tile_parts, tiles)),
-            static_cast<int>(std::min<int64_t>(job.panel_parts, panels))};
-  }
   const double speed = uses_tiles(job) ? kAmxSpeed : Machine::host().fma_per_cycle;
   const double tile_cycles = static_cast<double>(job.b.k * max_rows(job) * job.b.vectors) / speed;
-  TileSplit best;
-  if (tile_cycles * static_cast<double>(tiles * panels) < kMinSplitCycles) return best;
+  const double cycles = tile_cycles * static_cast<double>(tiles * panels);
+  if (job.tile_parts > 0 && job.panel_parts > 0) {
+    return {static_cast<int>(std::min<int64_t>(job.tile_parts, tiles)),
+            static_cast<int>(std::min<int64_t>(job.panel_parts, panels)), cycles};
+  }
+  TileSplit best{1, 1, cycles};
+  threads = static_cast<int>(std::clamp(cycles / kMinPartCycles, 1.0, std::max(1.0, static_cast<double>(threads))));
   double best_cost = -1;
   for (int t = 1; t <= threads; ++t) {
     const auto tile_parts = static_cast<int>(std::min<int64_t>(t, tiles));
     const auto panel_parts = static_cast<int>(std::min<int64_t>(std::max(1, threads / t), panels));
     const double work = tile_cycles * static_cast<double>(ceil_div(tiles, tile_parts) * ceil_div(panels, panel_parts));
-    const double cost = work + transfer_cycles(job, {tile_parts, panel_parts});
+    const double cost = work + transfer_cycles(job, {tile_parts, panel_parts, cycles});
     if (best_cost < 0 || cost < best_cost) {
       best_cost = cost;
-      best = {tile_parts, panel_parts};
+      best = {tile_parts, panel_parts, cycles};
     }
   }
   if (threads > 1 && best.panel_parts == 1) {
@@ -550,7 +552,7 @@ void run_tiles(const TileJob<T>& job, std::type_identity_t<RowFinder<T>> find_ro
   const size_t slot_bytes = tile_slot_scratch_bytes(job);
   const int64_t tiles = tile_count(job);
   const int64_t panels = job.b.panels();
-  pool.parallel_for(split.tile_parts * split.panel_parts, [&](int task, int slot) {
+  pool.parallel_for(split.tile_parts * split.panel_parts, split.cycles / kCyclesPerNs, [&](int task, int slot) {
     const int tile_part = task % split.tile_parts;
     const int panel_part = task / split.tile_parts;
     TileRange range;

@@ -72,6 +72,7 @@ struct TileRange {
 struct TileSplit {
   int tile_parts = 1;
   int panel_parts = 1;
+  double cycles = 0;  // of all its arithmetic on one thread, about
 };
 
 // Rows at such a pitch compete for the same few sets of L1.
