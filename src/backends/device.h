@@ -23,7 +23,6 @@ struct DeviceInfo {
   int multiprocessors = 0;
   size_t memory_bytes = 0;
   size_t shared_bytes_per_block = 0;  // the most a block may ask for
-  std::string software, version;      // what runs it: "cuda" and the driver's version of that
 };
 
 // How much of a device's memory may be held, and is.

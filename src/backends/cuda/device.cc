@@ -199,10 +199,6 @@ std::unique_ptr<Device> open_first(std::string& reason) {
     info.multiprocessors = card.multiProcessorCount;
     info.memory_bytes = card.totalGlobalMem;
     info.shared_bytes_per_block = card.sharedMemPerBlockOptin;
-    info.software = "cuda";
-    int version = 0;
-    if (cudaDriverGetVersion(&version) == cudaSuccess)
-      info.version = std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
     opened_card() = i;
     return std::make_unique<CudaDevice>(std::move(info));
   }
@@ -228,4 +224,9 @@ void blade_cuda_open(const char* blade_version, blade::backends::Device** device
   static Device* const only = blade::backends::cuda::open_first(why).release();
   *device = only;
   *reason = why;
+}
+
+int blade_cuda_version() {
+  int version = 0;
+  return cudaDriverGetVersion(&version) == cudaSuccess ? version : 0;
 }
