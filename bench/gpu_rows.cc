@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -27,7 +28,8 @@ struct Work {
   ir::Attrs attrs;
   std::vector<TensorDesc> inputs;
   TensorDesc output;
-  uint32_t constants = 0;  // bit i: input i is a constant
+  uint32_t constants = 0;                     // bit i: input i is a constant
+  std::shared_ptr<const Work> producer = {};  // what makes input 0, in the same kernel
 };
 
 // Repeats 64 Ki numbers.
@@ -92,29 +94,50 @@ Result<double> time_kernel(backends::Device& device, const backends::Kernel& ker
   return run(std::clamp(static_cast<int>(2000 / once), 2, 40));
 }
 
-void measure(backends::Device& device, const Work& work, double terabytes, bool all_rows) {
-  ir::Graph graph;
+struct Operands {
   std::vector<ir::ValueId> values;
-  backends::KernelRequest request;
   std::vector<backends::DeviceBuffer> buffers;
   std::vector<const void*> in;
-  double bytes = static_cast<double>(work.output.bytes());
-  for (size_t i = 0; i < work.inputs.size(); ++i) {
-    const ir::TensorPtr tensor = random_tensor(work.inputs[i]);
-    values.push_back(graph.add_constant(tensor));
-    request.inputs.push_back(work.inputs[i]);
-    request.constants.push_back(((work.constants >> i) & 1) != 0 ? tensor : nullptr);
-    auto buffer = device.upload(tensor->data, tensor->bytes);
-    if (!buffer.ok()) return;
-    in.push_back(buffer->data());
-    buffers.push_back(std::move(*buffer));
-    bytes += static_cast<double>(work.inputs[i].bytes());
+  double bytes = 0;
+
+  Status add(const Work& work, backends::Device& device, ir::Graph& graph, backends::KernelRequest& request) {
+    for (size_t i = work.producer != nullptr ? 1 : 0; i < work.inputs.size(); ++i) {
+      const ir::TensorPtr tensor = random_tensor(work.inputs[i]);
+      values.push_back(graph.add_constant(tensor));
+      request.inputs.push_back(work.inputs[i]);
+      request.constants.push_back(((work.constants >> i) & 1) != 0 ? tensor : nullptr);
+      BLADE_ASSIGN_OR_RETURN(auto buffer, device.upload(tensor->data, tensor->bytes));
+      in.push_back(buffer.data());
+      buffers.push_back(std::move(buffer));
+      bytes += static_cast<double>(work.inputs[i].bytes());
+    }
+    request.outputs = {work.output};
+    request.machine = &backends::Machine::host();
+    request.device = &device;
+    return {};
   }
-  const ir::Node& node = graph.add_node(work.op, work.name, values, 1, work.attrs);
-  request.node = &node;
-  request.outputs = {work.output};
-  request.machine = &backends::Machine::host();
-  request.device = &device;
+};
+
+void measure(backends::Device& device, const Work& work, double terabytes, bool all_rows) {
+  ir::Graph graph;
+  Operands operands;
+  backends::KernelRequest request, producer;
+  std::vector<ir::ValueId> values;
+  if (work.producer != nullptr) {
+    if (!operands.add(*work.producer, device, graph, producer).ok()) return;
+    const ir::Node& first = graph.add_node(work.producer->op, "producer", operands.values, 1, work.producer->attrs);
+    values = first.outputs;
+    request.inputs = producer.outputs;
+    request.constants = {nullptr};
+    request.producer = &producer;
+  }
+  const size_t before = operands.values.size();
+  if (!operands.add(work, device, graph, request).ok()) return;
+  values.insert(values.end(), operands.values.begin() + static_cast<std::ptrdiff_t>(before), operands.values.end());
+  const ir::NodeId node = graph.add_node(work.op, work.name, values, 1, work.attrs).id;
+  request.node = &graph.node(node);
+  if (work.producer != nullptr) producer.node = &graph.node(graph.value(values[0]).producer);
+  const double bytes = operands.bytes + static_cast<double>(work.output.bytes());
   auto output = device.allocate(work.output.bytes());
   if (!output.ok()) return;
   std::vector<void*> out = {output->data()};
@@ -124,7 +147,7 @@ void measure(backends::Device& device, const Work& work, double terabytes, bool 
     double us, create_ms;
   };
   std::vector<Timed> timed;
-  for (const backends::KernelEntry& row : device.kernels()) {
+  for (const backends::KernelEntry& row : work.producer != nullptr ? device.fused_kernels() : device.kernels()) {
     if (row.op != work.op || !row.supports(request).ok) continue;
     const auto begin = std::chrono::steady_clock::now();
     auto kernel = row.create(request, packs);
@@ -137,7 +160,7 @@ void measure(backends::Device& device, const Work& work, double terabytes, bool 
     auto scratch = device.allocate((*kernel)->scratch_bytes() + 1);
     if (!scratch.ok()) continue;
     backends::KernelArgs args;
-    args.inputs = in;
+    args.inputs = operands.in;
     args.outputs = out;
     args.scratch = scratch->data();
     const auto us = time_kernel(device, **kernel, args);
@@ -282,13 +305,15 @@ std::vector<Work> transformer(ir::DType type) {
 
 struct Attending {
   int64_t batch, heads, queries, keys, depth;
+  bool masked = false;  // keys, alike for all queries
 };
 
 // BERT base at one and many sequences, long sequences, decoder steps.
-constexpr Attending kAttention[] = {{1, 12, 128, 128, 64},   {32, 12, 128, 128, 64},  {1, 12, 512, 512, 64},
-                                    {1, 12, 2048, 2048, 64}, {1, 16, 4096, 4096, 64}, {1, 16, 4096, 4096, 128},
-                                    {1, 32, 1, 512, 128},    {1, 32, 1, 2048, 128},   {1, 32, 1, 4096, 128},
-                                    {8, 32, 1, 2048, 128}};
+constexpr Attending kAttention[] = {{1, 12, 128, 128, 64},         {32, 12, 128, 128, 64},   {1, 12, 512, 512, 64},
+                                    {8, 12, 512, 512, 64},         {4, 16, 1024, 1024, 64},  {1, 12, 2048, 2048, 64},
+                                    {1, 12, 2048, 2048, 64, true}, {1, 32, 2048, 2048, 128}, {1, 16, 4096, 4096, 64},
+                                    {1, 16, 4096, 4096, 128},      {1, 32, 1, 512, 128},     {1, 32, 1, 2048, 128},
+                                    {1, 32, 1, 4096, 128},         {8, 32, 1, 2048, 128}};
 
 std::vector<Work> attention(ir::DType type) {
   std::vector<Work> works;
@@ -304,6 +329,10 @@ std::vector<Work> attention(ir::DType type) {
                      ir::AttentionAttrs{0.125f, in_place, in_place, in_place, in_place, false},
                      {queries, keys, keys},
                      queries});
+    if (a.masked) {
+      works.back().name += "_masked";
+      works.back().inputs.push_back({ir::DType::kFloat32, {a.batch, 1, 1, a.keys}});
+    }
   }
   return works;
 }
@@ -362,9 +391,41 @@ std::vector<Work> convolutions(ir::DType type) {
   return works;
 }
 
+// The first layer of ResNet-50 with its max pool.
+std::vector<Work> first_layers(ir::DType type) {
+  std::vector<Work> works;
+  for (const int64_t images : {128, 32, 8, 1}) {
+    ir::ConvAttrs conv;
+    conv.strides = {2, 2};
+    conv.dilations = {1, 1};
+    conv.padding = ir::Padding::kExplicit;
+    conv.explicit_pads = {3, 3, 3, 3};
+    conv.epilogue.num_inputs = 2;
+    conv.epilogue.code = {{PointwiseOp::kAdd, 0, 1}, {PointwiseOp::kRelu, 2}};
+    const Work first{"first",
+                     ir::Op::kConv,
+                     conv,
+                     {{type, {images, 224, 224, 3}}, {type, {7, 7, 3, 64}}, {ir::DType::kFloat32, {64}}},
+                     {type, {images, 112, 112, 64}},
+                     6};
+    ir::PoolAttrs pool;
+    pool.window = {3, 3};
+    pool.strides = {2, 2};
+    pool.padding = ir::Padding::kSame;
+    works.push_back({"first_layer_b" + std::to_string(images),
+                     ir::Op::kPool,
+                     pool,
+                     {first.output},
+                     {type, {images, 56, 56, 64}},
+                     0,
+                     std::make_shared<const Work>(first)});
+  }
+  return works;
+}
+
 }  // namespace
 
-// gpu_rows [TB/s] [chains|products|convolutions|transformer|attention] [all]
+// gpu_rows [TB/s] [chains|products|convolutions|transformer|attention|first_layers] [all]
 int main(int argc, char** argv) {
   const auto& card = backends::cuda_device();
   if (!card.ok()) {
@@ -382,9 +443,10 @@ int main(int argc, char** argv) {
     } else if (what == "attention") {
       for (const Work& work : attention(type)) measure(**card, work, terabytes, true);
     } else if (type == ir::DType::kFloat16) {
-      for (const Work& work : what == "products"      ? products(type)
-                              : what == "transformer" ? transformer(type)
-                                                      : convolutions(type)) {
+      for (const Work& work : what == "products"       ? products(type)
+                              : what == "transformer"  ? transformer(type)
+                              : what == "first_layers" ? first_layers(type)
+                                                       : convolutions(type)) {
         measure(**card, work, terabytes, all);
       }
     }

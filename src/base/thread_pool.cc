@@ -22,7 +22,7 @@
 #include "base/float_mode.h"
 #include "base/fork.h"
 #include "base/futex.h"
-#include "base/hand_over_time.h"
+#include "base/work_sharing.h"
 #include "base/worker_placement.h"
 
 #if defined(__x86_64__)
@@ -129,7 +129,7 @@ struct ThreadPool::Impl {
   const int forks = forks_so_far();
   CallRhythm rhythm;
   CoreKeeper keeper{rhythm};
-  HandOverTime hand_over;
+  WorkSharing sharing;
   WorkerPlacement placement;
   std::vector<SlotState> slots;
   std::vector<std::thread> workers;
@@ -336,13 +336,13 @@ void ThreadPool::parallel_for(int num_tasks, FunctionRef<void(int task, int slot
 
 void ThreadPool::parallel_for(int num_tasks, double work_ns, FunctionRef<void(int task, int slot)> fn) {
   if (num_tasks > 1) impl_->measure_hand_over();
-  if (work_ns >= impl_->hand_over.least_work_ns()) return parallel_for(num_tasks, fn);
+  if (impl_->sharing.pays(work_ns)) return parallel_for(num_tasks, fn);
   for (int task = 0; task < num_tasks; ++task) fn(task, 0);
 }
 
 void ThreadPool::Impl::measure_hand_over() {
   if (sleepers.load(std::memory_order_relaxed) != 0 || live_workers() == 0 || crowded.load(std::memory_order_relaxed) ||
-      !hand_over.take_turn())
+      !sharing.take_turn())
     return;
   if (busy.exchange(true, std::memory_order_acquire)) return;
   auto least = Clock::duration::max();
@@ -351,7 +351,7 @@ void ThreadPool::Impl::measure_hand_over() {
     run(threads, [](int, int) {});
     least = std::min(least, Clock::now() - start);
   }
-  hand_over.learn(least);
+  sharing.learn(least);
   busy.store(false, std::memory_order_release);
 }
 
@@ -360,7 +360,7 @@ void ThreadPool::Impl::begin_run() {
   if (threads == 1) return;
   const Clock::time_point now = Clock::now();
   rhythm.call_begins(now);
-  hand_over.run_begins(now);
+  sharing.run_begins(now);
   keeper.call_begins();
   look_for_crowd(now);
   if (!crowded.load(std::memory_order_relaxed)) wake_sleepers();

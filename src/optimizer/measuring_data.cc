@@ -15,7 +15,9 @@ constexpr int64_t kImageSide = 224;
 // Of four dims with three channels second, or one, three or four last.
 bool is_image(const ir::Shape& shape) {
   if (!shape.has_rank() || shape.rank() != 4) return false;
-  const auto has = [&](int dim, int64_t channels) { return shape.dim(dim).is_known() && shape.dim(dim).value() == channels; };
+  const auto has = [&](int dim, int64_t channels) {
+    return shape.dim(dim).is_known() && shape.dim(dim).value() == channels;
+  };
   return has(1, 3) || has(3, 1) || has(3, 3) || has(3, 4);
 }
 
@@ -54,8 +56,10 @@ Result<std::vector<Shapes>> shapes_to_generate(const OptimizeOptions& options,
     }
     shapes.push_back(dims_to_generate(input.shape));
   }
-  messages.emplace_back("no test data was given: values were generated, unknown dims taken as 1, unknown sides of "
-                        "images as " + std::to_string(kImageSide));
+  messages.emplace_back(
+      "no test data was given: values were generated, unknown dims taken as 1, unknown sides of "
+      "images as " +
+      std::to_string(kImageSide));
   return std::vector<Shapes>{std::move(shapes)};
 }
 

@@ -133,7 +133,8 @@ bool representable(double value) {
   return std::isfinite(narrow) && (value == 0 || std::isnormal(narrow));
 }
 
-// Affine and Neg of Affine and Neg as one; Affine(1, 0) as nothing.
+// Affine and Neg of Affine and Neg as one, where that spares the inner one; Affine(1, 0) as nothing. Where others read
+// the inner one too, it is the variable of what they compute together: x * gate(a * x) keeps its form.
 bool merge_affine(Rewriter& rewriter, Node& node) {
   const std::optional<ScalarAffine> outer = scalar_affine(rewriter, node.outputs[0]);
   if (!outer || outer->node != &node) return false;
@@ -148,6 +149,7 @@ bool merge_affine(Rewriter& rewriter, Node& node) {
   const double beta = static_cast<double>(outer->alpha) * inner->beta + outer->beta;
   if (!representable(alpha) || !representable(beta)) return false;
   if (alpha == 1 && beta == 0 && forward(rewriter, node, inner->inner)) return true;
+  if (!rewriter.has_one_use(outer->inner)) return false;
   return become_unary(rewriter, node, PointwiseOp::kAffine, inner->inner, static_cast<float>(alpha),
                       static_cast<float>(beta));
 }

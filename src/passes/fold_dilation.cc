@@ -1,8 +1,8 @@
 // FoldDilation: a convolution between SpaceToBatch and BatchToSpace, as TensorFlow writes dilated ones, becomes one
 // convolution with a dilation; of one dim also where another is added for the convolution alone. Sizes that blocks do
 // not divide are an error in TensorFlow, and here where they are known; of others, which only a run tells, the folded
-// convolution makes what it would make of any size. Paddings up to whole blocks of such sizes are computed by the model;
-// what is cropped again cancels them.
+// convolution makes what it would make of any size. Paddings up to whole blocks of such sizes are computed by the
+// model; what is cropped again cancels them.
 #include <algorithm>
 
 #include "ir/infer.h"

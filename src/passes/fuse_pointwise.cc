@@ -51,9 +51,8 @@ class TreeFuser {
   // Nodes that read a mask from outside stay alone, with what only they read. False where the root is one.
   bool leave_out_masks_from_outside() {
     const auto reads_mask = [&](const Node* node) {
-      return std::any_of(node->inputs.begin(), node->inputs.end(), [&](ValueId v) {
-        return rewriter_.dtype(v) != DType::kFloat32 && is_from_outside(v);
-      });
+      return std::any_of(node->inputs.begin(), node->inputs.end(),
+                         [&](ValueId v) { return rewriter_.dtype(v) != DType::kFloat32 && is_from_outside(v); });
     };
     const auto is_read_outside = [&](const Node* node) {
       if (node == &root_) return false;

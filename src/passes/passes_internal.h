@@ -9,6 +9,7 @@ Result<PassResult> strip_unused_nodes(ir::Graph& graph, const PassOptions& optio
 Result<PassResult> strip_debug_ops(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> simplify_control_flow(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fold_constants(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> take_single_turns(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> shapes_of_inputs(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> common_subexpressions(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> widen_halves(ir::Graph& graph, const PassOptions& options);
@@ -26,6 +27,7 @@ Result<PassResult> fold_batch_norm(ir::Graph& graph, const PassOptions& options)
 Result<PassResult> fold_pad(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> activate_before_pool(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> project_around_pool(ir::Graph& graph, const PassOptions& options);
+Result<PassResult> mean_before_conv(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fuse_epilogue(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> fuse_pointwise(ir::Graph& graph, const PassOptions& options);
 Result<PassResult> join_products(ir::Graph& graph, const PassOptions& options);

@@ -241,7 +241,29 @@ std::optional<float> multiple_of(Rewriter& rewriter, ValueId value, ValueId x) {
   return affine && affine->inner == x && affine->beta == 0 ? std::optional(affine->alpha) : std::nullopt;
 }
 
-// max(x, alpha x) for alpha in [0, 1], and x > 0 ? x : alpha x.
+// relu(x - alpha x) + alpha x for alpha in [0, 1], and alpha x + beta |x| where the two numbers add up to one.
+bool leaky_relu_from_sum(Rewriter& rewriter, Node& node) {
+  if (single_instr(&node)->op != PointwiseOp::kAdd) return false;
+  for (int i = 0; i < 2; ++i) {
+    const ValueId first = operand(node, i), second = operand(node, 1 - i);
+    const Node* relu = pointwise_producer(rewriter, first, PointwiseOp::kRelu);
+    const Node* rest = relu != nullptr ? pointwise_producer(rewriter, operand(*relu, 0), PointwiseOp::kSub) : nullptr;
+    if (rest != nullptr && operand(*rest, 1) == second) {
+      const ValueId x = operand(*rest, 0);
+      const auto alpha = multiple_of(rewriter, second, x);
+      return alpha && *alpha >= 0 && *alpha <= 1 && become(rewriter, node, PointwiseOp::kLeakyRelu, x, *alpha);
+    }
+    const auto whole = scalar_affine(rewriter, first), size = scalar_affine(rewriter, second);
+    if (!whole || !size || whole->beta != 0 || size->beta != 0) continue;
+    const Node* abs = pointwise_producer(rewriter, size->inner, PointwiseOp::kAbs);
+    if (abs == nullptr || operand(*abs, 0) != whole->inner) continue;
+    return about(static_cast<double>(whole->alpha) + size->alpha, 1) &&
+           become(rewriter, node, PointwiseOp::kLeakyRelu, whole->inner, whole->alpha - size->alpha);
+  }
+  return false;
+}
+
+// max(x, alpha x) for alpha in [0, 1], x > 0 ? x : alpha x, and x < 0 ? alpha x : x.
 bool leaky_relu(Rewriter& rewriter, Node& node) {
   const ir::PointwiseInstr& instr = *single_instr(&node);
   if (instr.op == PointwiseOp::kMaximum) {
@@ -252,9 +274,11 @@ bool leaky_relu(Rewriter& rewriter, Node& node) {
     }
   }
   if (instr.op != PointwiseOp::kSelect) return false;
-  const ValueId x = operand(node, 1);
-  const auto alpha = multiple_of(rewriter, operand(node, 2), x);
   const Node* test = pointwise_producer(rewriter, operand(node, 0), PointwiseOp::kGreater);
+  const bool is_above = test != nullptr;
+  if (!is_above) test = pointwise_producer(rewriter, operand(node, 0), PointwiseOp::kLess);
+  const ValueId x = operand(node, is_above ? 1 : 2);
+  const auto alpha = multiple_of(rewriter, operand(node, is_above ? 2 : 1), x);
   if (!alpha || test == nullptr || operand(*test, 0) != x) return false;
   return float_uniform(rewriter.graph(), operand(*test, 1)) == 0.0f &&
          become(rewriter, node, PointwiseOp::kLeakyRelu, x, *alpha);
@@ -311,7 +335,7 @@ bool exponential_family(Rewriter& rewriter, Node& node) {
 }
 
 using Pattern = bool (*)(Rewriter&, Node&);
-constexpr Pattern kPatterns[] = {prelu_from_sum, gated, leaky_relu, hard_sigmoid, exponential_family};
+constexpr Pattern kPatterns[] = {prelu_from_sum, leaky_relu_from_sum, gated, leaky_relu, hard_sigmoid, exponential_family};
 
 }  // namespace
 

@@ -67,10 +67,17 @@ void add_float_ops(std::vector<Case>& cases) {
         PointwiseOp::kErf,      PointwiseOp::kRelu,     PointwiseOp::kRelu6, PointwiseOp::kAbs,   PointwiseOp::kSign,
         PointwiseOp::kFloor,    PointwiseOp::kCeil,     PointwiseOp::kRint,  PointwiseOp::kIsNan, PointwiseOp::kIsInf,
         PointwiseOp::kIsFinite, PointwiseOp::kSoftplus, PointwiseOp::kElu,   PointwiseOp::kSelu,  PointwiseOp::kRsqrt,
-        PointwiseOp::kLog1p,    PointwiseOp::kSin,      PointwiseOp::kCos,   PointwiseOp::kAtan}) {
+        PointwiseOp::kLog1p,    PointwiseOp::kSin,      PointwiseOp::kCos,   PointwiseOp::kAtan,  PointwiseOp::kAsin,
+        PointwiseOp::kAcos,     PointwiseOp::kAtanh,    PointwiseOp::kErfc}) {
     cases.push_back(
         pointwise("special_" + label(op, DType::kFloat32), PointwiseProgram::unary(op), {special}, kTolerance));
   }
+  for (PointwiseOp op : {PointwiseOp::kAsin, PointwiseOp::kAcos, PointwiseOp::kAtanh}) {
+    cases.push_back(pointwise("ends_" + label(op, DType::kFloat32), PointwiseProgram::unary(op),
+                              {floats({7}, {1, -1, 1.5f, -1.5f, 0.99999994f, -0.99999994f, 1e-4f})}, kTolerance));
+  }
+  cases.push_back(
+      pointwise("tail_erfc", PointwiseProgram::unary(PointwiseOp::kErfc), {random_floats({1009}, 4, 9)}, kTolerance));
   // Every pair of them.
   std::vector<float> up, across;
   for (float y : {0.0f, -0.0f, 1.0f, -2.0f, inf, -inf, NAN, 1e-30f, 1e30f}) {

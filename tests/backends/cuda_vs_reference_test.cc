@@ -400,12 +400,12 @@ ir::PointwiseProgram bias_and_relu() {
 
 TEST(CudaVsReference, FirstLayersWithMaxPool) {
   std::vector<PairCase> pairs;
-  for (const int64_t kernel : {3, 7}) {
+  for (const int64_t kernel : {3, 5, 7}) {
     for (const int64_t window : {2, 3}) {
       ir::ConvAttrs conv;
-      conv.strides = {2, 2};
+      conv.strides = {kernel == 5 ? 1 : 2, 2};
       conv.dilations = {1, 1};
-      conv.padding = kernel == 3 ? ir::Padding::kSame : ir::Padding::kExplicit;
+      conv.padding = kernel != 7 ? ir::Padding::kSame : ir::Padding::kExplicit;
       if (kernel == 7) conv.explicit_pads = {3, 3, 3, 3};
       conv.epilogue = bias_and_relu();
       PairCase pair;

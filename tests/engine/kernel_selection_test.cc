@@ -95,6 +95,24 @@ TEST(KernelSelection, ChoicesOfOtherSizesCompileNoConvolution) {
   EXPECT_EQ(name_at(5, "other"), "other");
 }
 
+// Weights that the graph computes, as in correlation of two images' features: no packing, and none of the arithmetic of
+// all channels.
+TEST(KernelSelection, DepthwiseConvolutionsByComputedWeightsAreDepthwise) {
+  ir::Node node;
+  node.op = ir::Op::kConv;
+  node.attrs = ir::ConvAttrs{{1, 1}, {1, 1}, ir::Padding::kValid, {}, 32, {}};
+  const backends::Machine machine = backends::Machine::host();
+  KernelRequest request;
+  request.node = &node;
+  request.machine = &machine;
+  request.inputs = {{ir::DType::kFloat32, {1, 13, 13, 32}}, {ir::DType::kFloat32, {5, 5, 1, 32}}};
+  request.outputs = {{ir::DType::kFloat32, {1, 9, 9, 32}}};
+  request.constants = {nullptr, nullptr};
+  const auto entry = select_kernel(request, {}, backends::cpu_kernels(), nullptr);
+  ASSERT_TRUE(entry.ok()) << entry.status().message();
+  EXPECT_STREQ((*entry)->name, "cpu.conv.depthwise_f32");
+}
+
 TEST(KernelSelection, AStoredChoiceOverrules) {
   Decisions decisions;
   decisions.kernels.emplace("Softmax f32[2,3] -> f32[2,3] log=0", "a");

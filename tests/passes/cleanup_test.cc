@@ -53,6 +53,12 @@ TEST_F(Cleanup, DropsNeutralElementsOfIntegers) {
   const auto i = b.pointwise(P::kNeg, {b.input("i", {3}, ir::DType::kInt32)});
   expect_nodes(b.add(b.mul(b.scalar<int32_t>(1), i), b.scalar<int32_t>(0)), 1);
 }
+// GELU of x + 1: both factors stay products of the sum.
+TEST_F(Cleanup, KeepsAffinesThatOthersReadToo) {
+  const auto sum = b.add(x, b.scalar(1.0f));
+  const auto gate = b.pointwise(P::kErfc, {b.mul(sum, b.scalar(-0.70710678f))});
+  EXPECT_EQ(count(cleaned(b.mul(b.mul(sum, b.scalar(0.5f)), gate)), P::kAffine), 3);
+}
 TEST_F(Cleanup, ChoosesByConstants) {
   const std::vector<uint8_t> no(4, 0), yes(4, 1);
   const auto mask = [&](const std::vector<uint8_t>& values) {

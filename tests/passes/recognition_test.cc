@@ -67,6 +67,28 @@ TEST_F(Recognition, LeakyReluFromSelect) {
                 P::kLeakyRelu);
 }
 
+TEST_F(Recognition, LeakyReluFromSelectOfNegatives) {
+  expect_single(b.pointwise(P::kSelect, {b.pointwise(P::kLess, {x, b.scalar(0.0f)}), times(0.3f, x), x}),
+                P::kLeakyRelu);
+}
+TEST_F(Recognition, NoLeakyReluFromSelectTheOtherWay) {
+  expect_none(b.pointwise(P::kSelect, {b.pointwise(P::kLess, {x, b.scalar(0.0f)}), x, times(0.3f, x)}), P::kLeakyRelu);
+}
+TEST_F(Recognition, LeakyReluFromRestAndPart) {
+  const auto part = times(0.1f, x);
+  expect_single(b.add(b.relu(b.pointwise(P::kSub, {x, part})), part), P::kLeakyRelu);
+}
+TEST_F(Recognition, NoLeakyReluFromRestAndNegativePart) {
+  const auto part = times(-0.1f, x);
+  expect_none(b.add(b.relu(b.pointwise(P::kSub, {x, part})), part), P::kLeakyRelu);
+}
+TEST_F(Recognition, LeakyReluFromAbs) {
+  expect_single(b.add(times(0.55f, x), times(0.45f, u(P::kAbs, x))), P::kLeakyRelu);
+}
+TEST_F(Recognition, NoLeakyReluFromAbsOfAnotherSum) {
+  expect_none(b.add(times(0.5f, x), times(0.45f, u(P::kAbs, x))), P::kLeakyRelu);
+}
+
 TEST_F(Recognition, HardSwish) { expect_single(times(1.0f / 6.0f, b.mul(x, gate(x))), P::kHardSwish); }
 TEST_F(Recognition, HardSwishWithScaledInput) { expect_single(b.mul(times(1.0f / 6.0f, x), gate(x)), P::kHardSwish); }
 TEST_F(Recognition, HardSwishWithScaledGate) { expect_single(b.mul(x, times(1.0f / 6.0f, gate(x))), P::kHardSwish); }

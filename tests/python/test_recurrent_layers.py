@@ -323,3 +323,17 @@ def test_biases_that_are_unstacked_before_the_loop(tmp_path):
         outputs = scan(step)(x)
         parts = graph.as_graph_def(), ["x:0"], [output.name for output in outputs]
     compare_found(tmp_path, parts, [(real(2, 5, 6),), (real(1, 3, 6),)], 1)
+
+
+@pytest.mark.parametrize("lower", [False, True], ids=["functions", "frames"])
+def test_one_step_with_states_of_any_batch(tmp_path, lower):
+    """Nothing says that states and inputs have the same batch; the loop that turns once is its body."""
+    cell = layers.LSTM(8, return_state=True)
+    x, h, c = tf.keras.Input((1, 6)), tf.keras.Input((8,)), tf.keras.Input((8,))
+    model = with_biases(tf.keras.Model([x, h, c], cell(x, initial_state=[h, c])))
+    parts = frozen(lambda x, h, c: model([x, h, c]), [spec(None, 1, 6), spec(None, 8), spec(None, 8)], lower)
+    feeds = [(real(n, 1, 6), real(n, 8, seed=1), real(n, 8, seed=2)) for n in (1, 3)]
+    compare(tmp_path, *parts, feeds)
+    engine = blade.Engine(tmp_path / "model.pb", outputs=parts[2])
+    names = [step["node"] for step in engine.explain(dict(zip(parts[1], feeds[0])))["plan"]["steps"]]
+    assert not any("/cond/" in name for name in names)

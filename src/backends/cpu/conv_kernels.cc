@@ -13,6 +13,8 @@ namespace {
 
 constexpr MatrixUnit kVectorUnit = MatrixUnit::kVectors, kTileUnit = MatrixUnit::kTiles;
 
+constexpr char kTakenByDepthwise[] = "has one input channel a group: the depthwise row takes that";
+
 template <class T, MatrixUnit kUnit = kVectorUnit>
 Support supports_direct(const KernelRequest& request) {
   if constexpr (kUnit == kTileUnit) {
@@ -21,7 +23,7 @@ Support supports_direct(const KernelRequest& request) {
   if (Support s = conv_node_support<T>(request); !s.ok) return s;
   if (const char* refusal = conv_algorithm_refusal(conv_shape(request), ConvAlgorithm::kDirect))
     return Support::no(refusal);
-  if (is_depthwise(request)) return Support::no("has one input channel a group: the depthwise row takes that");
+  if (is_depthwise(request)) return Support::no(kTakenByDepthwise);
   if constexpr (kUnit == kTileUnit) {
     if (const char* refusal = conv_tiles_refusal(conv_shape(request))) return Support::no(refusal);
   }
@@ -156,7 +158,7 @@ Support supports_repack(const KernelRequest& request) {
   if (weights_constant(request)) return Support::no("weights are constant, so they are packed once");
   if (const char* refusal = conv_algorithm_refusal(conv_shape(request), ConvAlgorithm::kDirect))
     return Support::no(refusal);
-  return Support::yes();
+  return is_depthwise(request) ? Support::no(kTakenByDepthwise) : Support::yes();
 }
 
 Result<std::unique_ptr<Kernel>> create_repack(const KernelRequest& request, PackCache&) {

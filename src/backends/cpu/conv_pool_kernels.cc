@@ -72,7 +72,9 @@ double conv_pool_us(const KernelRequest& request) {
   const Window& y = plan.pool.dim[1];
   const double twice = static_cast<double>((plan.tasks - 1) * std::max<int64_t>(0, y.size - y.stride)) /
                        static_cast<double>(std::max<int64_t>(1, plan.conv.n * plan.conv.oh));
-  return conv_cost_us<T>(plan.conv, ConvAlgorithm::kDirect, threads) * (1 + twice) + 0.4 * pool_us(request);
+  // Windows that lie over one another cannot be divided; other results of so few rows are small.
+  const int busy = y.size > 2 * y.stride ? static_cast<int>(std::min<int64_t>(threads, plan.tasks)) : threads;
+  return conv_cost_us<T>(plan.conv, ConvAlgorithm::kDirect, busy) * (1 + twice) + 0.4 * pool_us(request);
 }
 
 template <class T>

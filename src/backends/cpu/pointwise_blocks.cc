@@ -72,7 +72,11 @@ BLADE_UNARY(Cos, cos_of(x))
 BLADE_UNARY(Atan, atan_of(x))
 BLADE_UNARY(Tanh, tanh_of(x))
 BLADE_UNARY(Sigmoid, sigmoid_of(x))
+BLADE_UNARY(Asin, asin_of(x))
+BLADE_UNARY(Acos, acos_of(x))
+BLADE_UNARY(Atanh, atanh_of(x))
 BLADE_UNARY(Erf, erf_of(x))
+BLADE_UNARY(Erfc, erfc_of(x))
 BLADE_UNARY(Floor, hn::Floor(x))
 BLADE_UNARY(Ceil, hn::Ceil(x))
 BLADE_UNARY(Rint, hn::Round(x))
@@ -150,7 +154,11 @@ BlockFunction vector_function(PointwiseOp op) {
     BLADE_CASE(unary, Atan)
     BLADE_CASE(unary, Tanh)
     BLADE_CASE(unary, Sigmoid)
+    BLADE_CASE(unary, Asin)
+    BLADE_CASE(unary, Acos)
+    BLADE_CASE(unary, Atanh)
     BLADE_CASE(unary, Erf)
+    BLADE_CASE(unary, Erfc)
     BLADE_CASE(unary, Floor)
     BLADE_CASE(unary, Ceil)
     BLADE_CASE(unary, Rint)
@@ -239,10 +247,6 @@ BlockFunction scalar_function(PointwiseOp op) {
   switch (op) {
     case PointwiseOp::kTan:
       return scalar_unary<std::tan>;
-    case PointwiseOp::kAsin:
-      return scalar_unary<std::asin>;
-    case PointwiseOp::kAcos:
-      return scalar_unary<std::acos>;
     case PointwiseOp::kSinh:
       return scalar_unary<std::sinh>;
     case PointwiseOp::kCosh:
@@ -251,10 +255,6 @@ BlockFunction scalar_function(PointwiseOp op) {
       return scalar_unary<std::asinh>;
     case PointwiseOp::kAcosh:
       return scalar_unary<std::acosh>;
-    case PointwiseOp::kAtanh:
-      return scalar_unary<std::atanh>;
-    case PointwiseOp::kErfc:
-      return scalar_unary<std::erfc>;
     case PointwiseOp::kFloorMod:
       return scalar_binary<floor_mod>;
     case PointwiseOp::kTruncMod:
@@ -284,7 +284,11 @@ double block_cost(PointwiseOp op) {
     case PointwiseOp::kCos:
     case PointwiseOp::kTanh:
     case PointwiseOp::kSigmoid:
+    case PointwiseOp::kAsin:
+    case PointwiseOp::kAcos:
+    case PointwiseOp::kAtanh:
     case PointwiseOp::kErf:
+    case PointwiseOp::kErfc:
     case PointwiseOp::kElu:
     case PointwiseOp::kSelu:
     case PointwiseOp::kSoftplus:

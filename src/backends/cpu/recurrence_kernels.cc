@@ -17,8 +17,8 @@ using ir::RecurrentCell;
 
 constexpr int64_t kCellBlock = 16;  // a part has a multiple of so many cells
 // A part has so many bytes of weights at least: to read them from L2 takes as long as to meet a thread nearby.
-constexpr int64_t kPartBytes = 32 << 10;
-constexpr double kWeightBytesPerNs = 100;
+constexpr int64_t kPartBytes = 40 << 10;
+constexpr double kWeightBytesPerNs = 50;
 // The gates' sums of the inputs of so many bytes, but of 16 rows at least, are made at a time: they stay in L2, and
 // sequences of any length take the same memory.
 constexpr int64_t kPieceBytes = 512 << 10;

@@ -1,10 +1,12 @@
 // Rows of attention: scores, softmax and weighted values in one launch, operands read and written where they lie.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "backends/cuda/kernel_families.h"
 #include "backends/cuda/kernel_support.h"
 #include "backends/cuda/kernels/attention.h"
+#include "backends/cuda/tensor_map.h"
 #include "backends/reference/common.h"
 
 namespace blade::backends::cuda {
@@ -73,7 +75,8 @@ int attention_stages(const AttentionProblem& p, const AttentionVariant& variant,
                                    std::max<int64_t>(0, room - variant.query_bytes) / variant.stage_bytes));
 }
 
-Support supports_attention(const KernelRequest& request, int rows, int split_log2) {
+// What all rows need.
+Support supports_operands(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::AttentionAttrs>();
   if (Support s = needs_small(request); !s.ok) return s;
   if (Support s = needs_full_or_half(request.outputs[0], "the result"); !s.ok) return s;
@@ -95,6 +98,12 @@ Support supports_attention(const KernelRequest& request, int rows, int split_log
     return Support::no("queries or values have " + std::to_string(p.widest()) + " elements, takes " +
                        std::to_string(kMostAttentionDepth));
   }
+  return Support::yes();
+}
+
+Support supports_attention(const KernelRequest& request, int rows, int split_log2) {
+  if (Support s = supports_operands(request); !s.ok) return s;
+  const AttentionProblem p = attention_problem(request);
   if (rows > 64 && p.type != ElementType::kFloat16) return Support::no("takes so many queries only in float16");
   const AttentionVariant variant = attention_variant(p.type, rows, static_cast<int>(p.widest()));
   if (attention_stages(p, variant, split_log2, request.device->info()) == 0) {
@@ -169,14 +178,27 @@ void bind(AttentionParams::Operand& operand, const void* data) {
   operand.in_pieces = operand.in_pieces && reinterpret_cast<uintptr_t>(data) % 16 == 0;
 }
 
+void bind(AttentionParams& params, const KernelArgs& args, size_t mask_count) {
+  bind(params.q, args.inputs[0]);
+  bind(params.k, args.inputs[1]);
+  bind(params.v, args.inputs[2]);
+  if (mask_count > 0) bind(params.mask, args.inputs[3]);
+  if (mask_count > 1) bind(params.added, args.inputs[4]);
+  bind(params.out, args.outputs[0]);
+}
+
+void set_mask_types(AttentionParams& params, const KernelRequest& request, size_t mask_count) {
+  AttentionParams::Operand* const masks[] = {&params.mask, &params.added};
+  for (size_t i = 0; i < mask_count; ++i) masks[i]->is_float = request.inputs[3 + i].dtype == ir::DType::kFloat32;
+}
+
 Result<std::unique_ptr<Kernel>> create_attention(const KernelRequest& request, int rows, int split_log2) {
   const AttentionProblem p = attention_problem(request);
   const AttentionVariant variant = attention_variant(p.type, rows, static_cast<int>(p.widest()));
   const int stages = attention_stages(p, variant, split_log2, request.device->info());
   AttentionParams params = attention_params(p, request.node->get<ir::AttentionAttrs>(), rows, stages);
   params.split_log2 = split_log2;
-  AttentionParams::Operand* const masks[] = {&params.mask, &params.added};
-  for (size_t i = 0; i < p.mask_count; ++i) masks[i]->is_float = request.inputs[3 + i].dtype == ir::DType::kFloat32;
+  set_mask_types(params, request, p.mask_count);
   LaunchShape shape;
   shape.grid.x = static_cast<unsigned>(attention_blocks(p, rows, split_log2));
   shape.threads = kAttentionThreads;
@@ -185,12 +207,7 @@ Result<std::unique_ptr<Kernel>> create_attention(const KernelRequest& request, i
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, variant.kernel, shape));
   return make_kernel([=, kernel = variant.kernel, mask_count = p.mask_count](const KernelArgs& args) {
     AttentionParams bound = params;
-    bind(bound.q, args.inputs[0]);
-    bind(bound.k, args.inputs[1]);
-    bind(bound.v, args.inputs[2]);
-    if (mask_count > 0) bind(bound.mask, args.inputs[3]);
-    if (mask_count > 1) bind(bound.added, args.inputs[4]);
-    bind(bound.out, args.outputs[0]);
+    bind(bound, args, mask_count);
     void* arguments[] = {&bound};
     return launch(args, kernel, shape, arguments);
   });
@@ -210,11 +227,109 @@ constexpr KernelEntry attention_row(const char* name) {
   return {name, ir::Op::kAttention, Row::supports, Row::predicted_us, Row::create};
 }
 
+// --- groups of four warps, each with 64 queries ---
+
+GroupMasks group_masks(const AttentionProblem& p) {
+  if (p.mask_count == 0) return GroupMasks::kNone;
+  const ir::Dims& strides = p.masks[0].strides;
+  return p.mask_count == 1 && strides[strides.size() - 2] == 0 ? GroupMasks::kShared : GroupMasks::kEach;
+}
+
+Support supports_groups(const KernelRequest& request, int groups) {
+  if (request.device->info().capability != 90) return Support::no("needs compute capability 9.0");
+  if (Support s = supports_operands(request); !s.ok) return s;
+  if (Support s = supports_rows_map(); !s.ok) return s;
+  const AttentionProblem p = attention_problem(request);
+  if (p.type != ElementType::kFloat16) return Support::no("needs operands in float16");
+  const auto& attrs = request.node->get<ir::AttentionAttrs>();
+  if (!(attrs.scale > 0)) return Support::no("the scale is not above zero");
+  const AttentionParams params = attention_params(p, attrs, 1, 1);
+  if (!params.q.in_pieces || !params.k.in_pieces || !params.v.in_pieces) {
+    return Support::no("rows of queries, keys or values are no multiples of 16 bytes");
+  }
+  if (params.batch_rank > kMappedBatchDims) return Support::no("has too many batch dims for a tensor map");
+  const int64_t blocks = p.items() * ceil_div(p.out.rows(), int64_t{groups * kGroupQueries});
+  if (blocks > std::numeric_limits<int>::max()) return Support::no("has more blocks of queries than a launch takes");
+  return Support::yes();
+}
+
+// Constants are of an H200, roughly: microseconds for 64 keys of a block of 1, 2 and 3 groups.
+double predict_groups_us(const KernelRequest& request, int groups) {
+  constexpr double kShallow[] = {0.8, 0.65, 0.78}, kDeep[] = {0.9, 0.83, 1.2};
+  const AttentionProblem p = attention_problem(request);
+  const GroupMasks masks = group_masks(p);
+  const AttentionGroupVariant variant = attention_group_variant(groups, static_cast<int>(p.widest()), masks);
+  const auto blocks = static_cast<double>(p.items() * ceil_div(p.out.rows(), int64_t{groups * kGroupQueries}));
+  const double waves = std::ceil(blocks / (request.device->info().multiprocessors * variant.blocks));
+  const auto keys = static_cast<double>(ceil_div(p.v.rows(), int64_t{variant.keys}) * variant.keys);
+  const double us = (p.widest() > 64 ? kDeep : kShallow)[groups - 1] * (masks == GroupMasks::kEach ? 2 : 1);
+  return 1 + waves * (0.9 + keys / 64 * us);
+}
+
+ir::Dims map_dims(const AttentionParams& params, int64_t columns, int64_t rows) {
+  ir::Dims dims = {columns, rows};
+  for (int d = 0; d < params.batch_rank; ++d) dims.push_back(params.batch_dims[d].divisor);
+  return dims;
+}
+
+Result<TensorMap> operand_map(const AttentionParams& params, const AttentionParams::Operand& operand, int64_t columns,
+                              int64_t rows, int box_rows) {
+  ir::Dims strides = {operand.row};
+  strides.insert(strides.end(), operand.batch, operand.batch + params.batch_rank);
+  return make_rows_map(operand.data, map_dims(params, columns, rows), strides, box_rows);
+}
+
+Result<std::unique_ptr<Kernel>> create_groups(const KernelRequest& request, int groups) {
+  const AttentionProblem p = attention_problem(request);
+  const AttentionGroupVariant variant = attention_group_variant(groups, static_cast<int>(p.widest()), group_masks(p));
+  const int queries = groups * kGroupQueries;
+  const int64_t chunks = ceil_div(p.v.rows(), int64_t{variant.keys});
+  constexpr int64_t kBesideChunks = 2048;  // barriers, and what aligns the chunks
+  const int64_t room =
+      static_cast<int64_t>(request.device->info().shared_bytes_per_block) - variant.query_bytes - kBesideChunks;
+  const auto stages = static_cast<int>(std::min({chunks, room / variant.stage_bytes, int64_t{variant.stages}}));
+  AttentionParams params = attention_params(p, request.node->get<ir::AttentionAttrs>(), queries, stages);
+  set_mask_types(params, request, p.mask_count);
+  LaunchShape shape;
+  shape.grid.x = static_cast<unsigned>(p.items() * ceil_div(p.out.rows(), int64_t{queries}));
+  shape.threads = variant.threads;
+  shape.shared_bytes = variant.query_bytes + stages * variant.stage_bytes;
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, variant.kernel, shape));
+  return make_kernel([=, mask_count = p.mask_count](const KernelArgs& args) -> Status {
+    AttentionParams bound = params;
+    bind(bound, args, mask_count);
+    AttentionMaps maps;
+    BLADE_ASSIGN_OR_RETURN(maps.q, operand_map(bound, bound.q, bound.depth, bound.queries, kGroupQueries));
+    BLADE_ASSIGN_OR_RETURN(maps.k, operand_map(bound, bound.k, bound.depth, bound.keys, variant.keys));
+    BLADE_ASSIGN_OR_RETURN(maps.v, operand_map(bound, bound.v, bound.width, bound.keys, variant.keys));
+    void* arguments[] = {&maps, &bound};
+    return launch(args, variant.kernel, shape, arguments);
+  });
+}
+
+template <int kGroups>
+constexpr KernelEntry group_row(const char* name) {
+  struct Row {
+    static Support supports(const KernelRequest& request) { return supports_groups(request, kGroups); }
+    static double predicted_us(const KernelRequest& request) { return predict_groups_us(request, kGroups); }
+    static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache&) {
+      return create_groups(request, kGroups);
+    }
+  };
+  return {name, ir::Op::kAttention, Row::supports, Row::predicted_us, Row::create};
+}
+
 constexpr KernelEntry kAttentionRows[] = {
-    attention_row<16>("cuda.attention.rows16"),           attention_row<32>("cuda.attention.rows32"),
-    attention_row<64>("cuda.attention.rows64"),           attention_row<128>("cuda.attention.rows128"),
-    attention_row<16, 1>("cuda.attention.rows16_split2"), attention_row<16, 2>("cuda.attention.rows16_split4"),
+    attention_row<16>("cuda.attention.rows16"),
+    attention_row<32>("cuda.attention.rows32"),
+    attention_row<64>("cuda.attention.rows64"),
+    attention_row<128>("cuda.attention.rows128"),
+    attention_row<16, 1>("cuda.attention.rows16_split2"),
+    attention_row<16, 2>("cuda.attention.rows16_split4"),
     attention_row<16, 3>("cuda.attention.rows16_split8"),
+    group_row<1>("cuda.attention.groups1"),
+    group_row<2>("cuda.attention.groups2"),
+    group_row<3>("cuda.attention.groups3"),
 };
 
 }  // namespace

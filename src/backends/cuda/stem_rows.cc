@@ -141,11 +141,13 @@ Result<std::unique_ptr<Kernel>> create_stem(const KernelRequest& request, PackCa
 
 // --- with a max pool ---
 
-// Tiles of pooled pixels that are offered; a warp takes `fragments` times 16 pixels of the convolution at once.
+// Tiles of pooled pixels that are offered; a warp takes `fragments` times 16 pixels of the convolution at once, 0:
+// groups of four warps 64.
 struct PooledTile {
   int height, width, fragments;
+  bool in_groups() const { return fragments == 0; }
 };
-constexpr PooledTile kPooledTiles[] = {{7, 7, 2}, {4, 7, 1}, {2, 7, 1}};
+constexpr PooledTile kPooledTiles[] = {{7, 7, 2}, {4, 7, 1}, {2, 7, 1}, {4, 28, 0}, {7, 14, 0}, {2, 14, 0}};
 
 struct PooledShape {
   PooledStemParams params;
@@ -187,6 +189,37 @@ PooledShape pooled_shape(const KernelRequest& request, const PooledTile& tile) {
   return shape;
 }
 
+// The same for groups of four warps: rows of the convolution are as long as those of the patch, whose rows are kept
+// apart by their parity.
+PooledShape grouped_shape(const KernelRequest& request, const PooledTile& tile) {
+  PooledShape shape = pooled_shape(request, tile);
+  PooledStemParams& p = shape.params;
+  const auto conv_width = static_cast<int>(p.conv_width.divisor);
+  const int conv_height = p.conv_pixels / conv_width, positions = conv_width - 1 + p.conv.row_k / 8;
+  p.conv_pixels = (conv_height - 1) * positions + conv_width;
+  p.conv_width = FastDivisor(positions);
+  p.conv.patch_width = FastDivisor(int64_t{2} * positions);
+  const int covered = ceil_div(p.conv_pixels, kGroupPixels) * kGroupPixels;
+  const int patch_bytes = p.conv.stride_h * ceil_div(p.conv.patch_height, p.conv.stride_h) * positions * 16;
+  // Products of what no result needs read behind the patch.
+  const int behind = (covered - p.conv_pixels) * 16;
+  shape.shared_bytes = covered * kStemColumns * 2 + kStemColumns * p.conv.kernel_h * p.conv.row_k * 2 +
+                       kStemGroupSlots * patch_bytes + behind;
+  return shape;
+}
+
+PooledShape shape_of_tile(const KernelRequest& request, const PooledTile& tile) {
+  return tile.in_groups() ? grouped_shape(request, tile) : pooled_shape(request, tile);
+}
+
+Support supports_grouped(const KernelRequest& request) {
+  if (request.device->info().capability != 90) return Support::no("needs compute capability 9.0");
+  const StemParams p = stem_shape(conv_problem(request)).params;
+  if (p.stride_w != 2 || p.stride_h > 2) return Support::no("needs a stride of 2 along rows, 1 or 2 down columns");
+  if (p.row_k > 32) return Support::no("has windows wider than 8");
+  return Support::yes();
+}
+
 Support supports_pooled(const KernelRequest& request, const PooledTile& tile) {
   if (request.producer == nullptr || request.producer->node->op != ir::Op::kConv) {
     return Support::no("does not pool a convolution");
@@ -194,6 +227,9 @@ Support supports_pooled(const KernelRequest& request, const PooledTile& tile) {
   const KernelRequest& conv = *request.producer;
   if (Support s = supports_stem(conv); !s.ok) return s;
   if (Support s = Epilogue::supports_plain(conv, epilogue_of(conv), 2); !s.ok) return s;
+  if (tile.in_groups()) {
+    if (Support s = supports_grouped(conv); !s.ok) return s;
+  }
   for (size_t i = 2; i < conv.inputs.size(); ++i) {
     if (!is_constant(conv, i)) return Support::no("the convolution has a residual");
   }
@@ -201,7 +237,7 @@ Support supports_pooled(const KernelRequest& request, const PooledTile& tile) {
   if (attrs.kind != ir::PoolKind::kMax || attrs.window.size() != 2) return Support::no("is no max pool over 2 dims");
   if (conv.outputs[0].dims.back() % 8 != 0) return Support::no("has channels that are no multiple of 8");
   if (Support s = needs_small(request); !s.ok) return s;
-  if (static_cast<size_t>(pooled_shape(request, tile).shared_bytes) + 1024 >
+  if (static_cast<size_t>(shape_of_tile(request, tile).shared_bytes) + 1024 >
       request.device->info().shared_bytes_per_block) {
     return Support::no("the window is too large for shared memory");
   }
@@ -210,24 +246,26 @@ Support supports_pooled(const KernelRequest& request, const PooledTile& tile) {
 
 // Rounds of blocks over the card by what one takes, roughly.
 double predict_pooled_us(const KernelRequest& request, const PooledTile& tile) {
-  const DeviceInfo& card = request.device->info();
-  const PooledShape shape = pooled_shape(request, tile);
-  const double beside = std::floor(static_cast<double>(card.shared_bytes_per_block) / (shape.shared_bytes + 1024));
+  const PooledShape shape = shape_of_tile(request, tile);
   const double blocks = static_cast<double>(shape.params.conv.tiles) * shape.column_blocks;
-  const double tile_us = 0.5 + 0.006 * shape.params.conv_pixels;
-  return 2.0 + std::max(tile_us * 2, blocks / card.multiprocessors * tile_us / std::min(beside, 3.0));
+  const double rounds = blocks / request.device->info().multiprocessors, pixels = shape.params.conv_pixels;
+  if (tile.in_groups()) return 4.0 + std::ceil(rounds) * (0.5 + 0.012 * pixels);
+  return 2.0 + std::max(1.0 + 0.012 * pixels, rounds * 0.02 * pixels);
 }
 
 Result<std::unique_ptr<Kernel>> create_pooled(const KernelRequest& request, PackCache& packs, const PooledTile& tile) {
   const KernelRequest& conv = *request.producer;
-  PooledShape pooled = pooled_shape(request, tile);
+  PooledShape pooled = shape_of_tile(request, tile);
   BLADE_ASSIGN_OR_RETURN(const StemOperands operands,
                          stem_operands(conv, conv_problem(conv), pooled.column_blocks, packs));
   pooled.params.conv.weights = operands.weights->data();
   pooled.params.conv.x_is_float = conv.inputs[0].dtype == ir::DType::kFloat32;
-  const LaunchShape shape =
+  LaunchShape shape =
       staying_blocks(request.device->info(), pooled.params.conv.tiles, pooled.column_blocks, pooled.shared_bytes);
-  const void* kernel = pooled_stem_kernel(tile.fragments);
+  if (tile.in_groups()) shape.threads = kStemGroupThreads;
+  const void* kernel = tile.in_groups()
+                           ? pooled_stem_groups_kernel(pooled.params.conv.kernel_h, pooled.params.conv.row_k)
+                           : pooled_stem_kernel(tile.fragments);
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
   return make_kernel(
       [=, params = pooled.params](const KernelArgs& args) {
@@ -257,9 +295,10 @@ constexpr KernelEntry pooled_row(const char* name) {
 }
 
 constexpr KernelEntry kStemRows[] = {{"cuda.conv.stem_f16", ir::Op::kConv, supports_stem, nullptr, create_stem}};
-constexpr KernelEntry kPooledRows[] = {pooled_row<0>("cuda.conv_pool.stem_7x7"),
-                                       pooled_row<1>("cuda.conv_pool.stem_4x7"),
-                                       pooled_row<2>("cuda.conv_pool.stem_2x7")};
+constexpr KernelEntry kPooledRows[] = {
+    pooled_row<0>("cuda.conv_pool.stem_7x7"),         pooled_row<1>("cuda.conv_pool.stem_4x7"),
+    pooled_row<2>("cuda.conv_pool.stem_2x7"),         pooled_row<3>("cuda.conv_pool.stem_groups_4x28"),
+    pooled_row<4>("cuda.conv_pool.stem_groups_7x14"), pooled_row<5>("cuda.conv_pool.stem_groups_2x14")};
 
 }  // namespace
 

@@ -121,4 +121,27 @@ Result<TensorMap> make_box_map(const void* matrix, int64_t matrix_rows, int64_t 
   return checked(map, result);
 }
 
+Support supports_rows_map() {
+  return encode_boxes() != nullptr ? Support::yes() : Support::no("the driver has no tensor maps");
+}
+
+Result<TensorMap> make_rows_map(const void* data, const ir::Dims& dims, const ir::Dims& strides, int rows) {
+  constexpr size_t kRank = 5;
+  constexpr cuuint64_t kAlignment = 16;
+  cuuint64_t all[kRank] = {static_cast<cuuint64_t>(dims[0]), 1, 1, 1, 1};
+  cuuint64_t bytes[kRank - 1] = {kAlignment, kAlignment, kAlignment, kAlignment};
+  for (size_t d = 1; d < dims.size(); ++d) {
+    if (strides[d - 1] == 0) continue;
+    all[d] = static_cast<cuuint64_t>(dims[d]);
+    bytes[d - 1] = static_cast<cuuint64_t>(strides[d - 1]) * 2;
+  }
+  const cuuint32_t box[] = {64, static_cast<cuuint32_t>(rows), 1, 1, 1}, steps[] = {1, 1, 1, 1, 1};
+  TensorMap map;
+  const CUresult result =
+      encode_boxes()(reinterpret_cast<CUtensorMap*>(&map), CU_TENSOR_MAP_DATA_TYPE_FLOAT16, kRank,
+                     const_cast<void*>(data), all, bytes, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                     CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  return checked(map, result);
+}
+
 }  // namespace blade::backends::cuda

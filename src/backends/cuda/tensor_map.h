@@ -22,4 +22,9 @@ Support supports_patch_map(const ConvProblem& problem);
 // A float16 matrix in boxes of `rows` by 64 columns.
 Result<TensorMap> make_box_map(const void* matrix, int64_t matrix_rows, int64_t columns, int rows);
 
+// Rows of up to 5 dims [columns, rows, ...] of float16, the columns side by side, in boxes of `rows` by 64 columns.
+// `strides` are of all dims but the first, in elements; a dim whose stride is 0 has one place.
+Result<TensorMap> make_rows_map(const void* data, const ir::Dims& dims, const ir::Dims& strides, int rows);
+Support supports_rows_map();
+
 }  // namespace blade::backends::cuda

@@ -18,7 +18,7 @@ spec("Shape", of_shape(out_type=INDEX), types=ANY)
 spec("Size", of_shape(out_type=INDEX), types=ANY)
 spec("Rank", of_shape(), types=ANY)
 spec("ShapeN", lambda d: dict(input=[d.values(d.shape()) for _ in range(d.int(1, 3))], out_type=INDEX(d)), types=ANY)
-for op in ("Identity", "StopGradient", "Snapshot", "PreventGradient"):
+for op in ("Identity", "StopGradient", "Snapshot", "PreventGradient", "GuaranteeConst"):
     spec(op, of_shape(), types=ANY)
 spec("IdentityN", lambda d: dict(input=[d.values(d.shape()), d.values(d.shape(), t="int32")]), attr=None)
 spec("CheckNumerics", lambda d: dict(tensor=d.values(d.shape(), -3, 3), message="m"))
@@ -398,6 +398,15 @@ def stitch(d):
 
 spec("DynamicStitch", stitch, types=ANY)
 spec("ParallelDynamicStitch", stitch, types=ANY)
+
+
+def unravel_index(d):
+    dims = [d.int(1, 6) for _ in range(d.int(1, 4))]
+    shape = d.pick(((), (d.int(0, 9),)))
+    return dict(indices=d.rng.integers(0, np.prod(dims), shape).astype(d.t), dims=np.array(dims, d.t))
+
+
+spec("UnravelIndex", unravel_index, attr="Tidx", types=("int32", "int64"))
 spec("InvertPermutation", lambda d: dict(x=d.rng.permutation(d.int(0, 20)).astype(d.t)))
 spec("MatrixBandPart", lambda d: (lambda s: dict(input=d.values(s), num_lower=Const(np.int64(d.int(-1, s[-2]))),
                                                  num_upper=Const(np.int64(d.int(-1, s[-1])))))(d.shape(2, 4)), types=ANY)  # fmt: skip

@@ -38,4 +38,26 @@ struct AttentionVariant {
 // q, k, v and the result, float32 or float16.
 AttentionVariant attention_variant(ElementType type, int rows, int depth);
 
+// Attention by groups of four warps, each with 64 queries (compute capability 9.0): what its copies go by, dims
+// [columns, rows, three of batch].
+struct AttentionMaps {
+  TensorMap q, k, v;
+};
+inline constexpr int kMappedBatchDims = 3;
+inline constexpr int kGroupQueries = 64;
+
+struct AttentionGroupVariant {
+  const void* kernel;  // AttentionMaps, AttentionParams
+  int keys;            // of a chunk
+  int threads;
+  int query_bytes, stage_bytes;  // of shared memory
+  int stages;                    // at most
+  int blocks;                    // beside each other on a multiprocessor
+};
+
+// What is added to scores or replaces them: nothing, one mask alike for all queries, or any others.
+enum class GroupMasks : uint8_t { kNone, kShared, kEach };
+// groups: 1 to 3 of a block.
+AttentionGroupVariant attention_group_variant(int groups, int depth, GroupMasks masks);
+
 }  // namespace blade::backends::cuda

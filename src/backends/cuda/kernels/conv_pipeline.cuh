@@ -8,6 +8,7 @@
 // leave by the copy engine.
 #pragma once
 
+#include "backends/cuda/kernels/ring.cuh"
 #include "backends/cuda/kernels/tensor_rows.cuh"
 
 namespace blade::backends::cuda {
@@ -28,27 +29,6 @@ struct PipelineTile {
   static constexpr int kStageBytes = (kRows + kColumns) * 128;
   static constexpr int kBoxBytes = kGroupRows * 128;  // 64 channels of a group's results
   static constexpr int kResultBytes = kColumns / 64 * kBoxBytes;
-};
-
-// A slot of the ring of stages and the parity of its barriers.
-struct RingPlace {
-  int slot = 0;
-  uint32_t parity = 0;
-  __device__ __forceinline__ void next(int stages) {
-    if (++slot == stages) {
-      slot = 0;
-      parity ^= 1;
-    }
-  }
-  // `turns` whole turns and `rest` places on.
-  __device__ __forceinline__ void skip(int stages, int turns, int rest) {
-    slot += rest;
-    parity ^= turns & 1;
-    if (slot >= stages) {
-      slot -= stages;
-      parity ^= 1;
-    }
-  }
 };
 
 template <class Tile>

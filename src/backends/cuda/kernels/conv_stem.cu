@@ -1,55 +1,29 @@
 // The first layer of image networks on tensor cores: few input channels, padded to 4 in shared memory, so that a row of
 // taps is contiguous in k.
-#include "backends/cuda/kernels/device_math.cuh"
-#include "backends/cuda/kernels/simple_kernels.h"
-#include "backends/cuda/kernels/tensor_core.cuh"
+#include "backends/cuda/kernels/conv_stem.cuh"
 
 namespace blade::backends::cuda {
 namespace {
 
 constexpr int kTileY = kStemTileHeight, kTileX = kStemTileWidth;
-constexpr uint32_t kMinusInfinity = 0xfc00fc00u;  // two halves
 static_assert(kTileX == 16 && kStemThreads == kTileY * 32, "a warp takes one row of 16 pixels");
 
 template <class T>
-__device__ __forceinline__ void fill_patch(const StemParams& p, __half* patch, int image, int first_y, int first_x) {
-  const T* x = static_cast<const T*>(p.x) + static_cast<int64_t>(image) * p.height * p.width * p.in_channels;
+__device__ __forceinline__ void fill_patch(const StemParams& p, const T* image, __half* patch, int first_y,
+                                           int first_x) {
 #pragma unroll 4
   for (int i = static_cast<int>(threadIdx.x); i < p.patch_height * static_cast<int>(p.patch_width.divisor);
        i += kStemThreads) {
-    const int patch_y = divide(i, p.patch_width);
-    const int y = first_y + patch_y, column = first_x + i - patch_y * static_cast<int>(p.patch_width.divisor);
-    const bool inside = y >= 0 && y < p.height && column >= 0 && column < p.width;
-    const T* pixel = x + (y * p.width + column) * p.in_channels;
-    __half values[4];
-#pragma unroll
-    for (int c = 0; c < 4; ++c) {
-      values[c] = __float2half_rn(inside && c < p.in_channels ? to_float(pixel[c]) : 0.0f);
-    }
-    *reinterpret_cast<uint2*>(patch + i * 4) = *reinterpret_cast<const uint2*>(values);
+    const int y = divide(i, p.patch_width), x = i - y * static_cast<int>(p.patch_width.divisor);
+    *reinterpret_cast<uint2*>(patch + i * 4) = stem_pixel(p, image, first_y + y, first_x + x, true);
   }
 }
 
 __device__ __forceinline__ void fill_patch(const StemParams& p, __half* patch, int image, int first_y, int first_x) {
   if (p.x_is_float) {
-    fill_patch<float>(p, patch, image, first_y, first_x);
+    fill_patch(p, image_of<float>(p, image), patch, first_y, first_x);
   } else {
-    fill_patch<__half>(p, patch, image, first_y, first_x);
-  }
-}
-
-using StemSums = float[kStemColumns / 8][4];
-
-__device__ __forceinline__ void start_with_bias(const StemParams& p, StemSums& sums, int first_channel) {
-#pragma unroll
-  for (int j = 0; j < kStemColumns / 8; ++j) {
-    float2 bias = make_float2(0, 0);
-    if (p.epilogue.bias != nullptr) {
-      const int channel = first_channel + j * 8 + (static_cast<int>(threadIdx.x) & 3) * 2;
-      bias = __ldg(reinterpret_cast<const float2*>(p.epilogue.bias + channel));
-    }
-    sums[j][0] = sums[j][2] = bias.x;
-    sums[j][1] = sums[j][3] = bias.y;
+    fill_patch(p, image_of<__half>(p, image), patch, first_y, first_x);
   }
 }
 
@@ -67,38 +41,6 @@ __device__ __forceinline__ void fetch_weights(const StemParams& p, const __half*
 __device__ __forceinline__ uint32_t weight_row(const __half* weights, int pitch) {
   const int lane = static_cast<int>(threadIdx.x) & 31;
   return shared_address(weights) + ((lane & 7) + ((lane >> 4) << 3)) * pitch * 2 + ((lane >> 3) & 1) * 16;
-}
-
-// A warp's 16 pixels by 64 channels, clamped, as lines of 128 bytes in shared memory. A lane holds channels of two
-// pixels; those that are not valid become minus infinity.
-__device__ __forceinline__ void put_lines(const StemParams& p, const StemSums& sums, uint32_t lines, bool first_valid,
-                                          bool second_valid) {
-  const int lane = static_cast<int>(threadIdx.x) & 31, row = lane & 15;
-  const __half2 lo = __float2half2_rn(p.epilogue.lo), hi = __float2half2_rn(p.epilogue.hi);
-#pragma unroll
-  for (int j = 0; j < kStemColumns / 8; j += 2) {
-    uint32_t bits[4];
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const float* pair = &sums[j + k / 2][k % 2 * 2];
-      __half2 both = __floats2half2_rn(pair[0], pair[1]);
-      if (p.epilogue.has_clamp) both = __hmin2_nan(__hmax2_nan(both, lo), hi);
-      bits[k] = (k % 2 == 0 ? first_valid : second_valid) ? reinterpret_cast<const uint32_t&>(both) : kMinusInfinity;
-    }
-    const uint32_t at = lines + row * 128 + (((j + (lane >> 4)) ^ (row & 7)) << 4);
-#if __CUDA_ARCH__ >= 900
-    store_matrices(at, bits);
-#else
-    (void)at;
-    // Of the four matrices, lane i holds row i / 4, pair i % 4.
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      const int own = (lane >> 2) + k % 2 * 8;
-      const uint32_t to = lines + own * 128 + (((j + k / 2) ^ (own & 7)) << 4) + (lane & 3) * 4;
-      asm volatile("st.shared.u32 [%0], %1;" ::"r"(to), "r"(bits[k]) : "memory");
-    }
-#endif
-  }
 }
 
 // A warp's 16 pixels by 64 channels, in full lines through its part of shared memory.
@@ -194,36 +136,6 @@ __global__ void __launch_bounds__(kStemThreads) stem(const __grid_constant__ Ste
     } else {
       store_pairs(p, sums, first_pixel, pixels, first_channel);
     }
-  }
-}
-
-__device__ __forceinline__ void max_of(uint4& folded, const uint4& other) {
-  __half2* a = reinterpret_cast<__half2*>(&folded);
-  const __half2* b = reinterpret_cast<const __half2*>(&other);
-#pragma unroll
-  for (int i = 0; i < 4; ++i) a[i] = __hmax2_nan(a[i], b[i]);
-}
-
-// Folds the windows of a tile whose convolution stands in lines.
-__device__ __forceinline__ void pool_lines(const PooledStemParams& p, const uint8_t* lines, int image, int first_y,
-                                           int first_x, int first_channel) {
-  const int width = static_cast<int>(p.tile_width.divisor), conv_width = static_cast<int>(p.conv_width.divisor);
-  const int piece = static_cast<int>(threadIdx.x) & 7, channel = first_channel + piece * 8;
-  if (channel >= p.conv.channels) return;
-  for (int i = static_cast<int>(threadIdx.x) >> 3; i < p.tile_height * width; i += kStemThreads / 8) {
-    const int tile_y = divide(i, p.tile_width), tile_x = i - tile_y * width;
-    const int y = first_y + tile_y, x = first_x + tile_x;
-    if (y >= p.height || x >= p.width) continue;
-    const int corner = tile_y * p.stride_h * conv_width + tile_x * p.stride_w;
-    uint4 folded = make_uint4(kMinusInfinity, kMinusInfinity, kMinusInfinity, kMinusInfinity);
-    for (int dy = 0; dy < p.window_h; ++dy) {
-      for (int dx = 0; dx < p.window_w; ++dx) {
-        const int pixel = corner + dy * conv_width + dx;
-        max_of(folded, *reinterpret_cast<const uint4*>(lines + pixel * 128 + ((piece ^ (pixel & 7)) << 4)));
-      }
-    }
-    const int64_t at = static_cast<int64_t>((image * p.height + y) * p.width + x) * p.conv.channels + channel;
-    *reinterpret_cast<uint4*>(static_cast<__half*>(p.conv.y) + at) = folded;
   }
 }
 

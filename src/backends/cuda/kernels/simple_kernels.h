@@ -8,6 +8,8 @@ namespace blade::backends::cuda {
 
 inline constexpr int kSimpleThreads = 256;
 inline constexpr int kStemThreads = 256, kStemTileHeight = 8, kStemTileWidth = 16, kStemColumns = 64;
+// Of pooled_stem_groups_kernel(): threads, pixels that a group multiplies at once, patches under way.
+inline constexpr int kStemGroupThreads = 512, kGroupPixels = 64, kStemGroupSlots = 2;
 inline constexpr int kStemLineBytes = kStemTileHeight * kStemTileWidth * kStemColumns * 2;  // a tile's results
 inline constexpr int kGemmTile = 64;
 inline constexpr int kDepthwiseWidth = 4, kDepthwiseThreads = 128;
@@ -32,6 +34,7 @@ const void* rows_beside_kernel();
 
 const void* stem_kernel();
 const void* pooled_stem_kernel(int fragments);  // PooledStemParams; a warp takes 1 or 2 times 16 pixels at once
+const void* pooled_stem_groups_kernel(int kernel_h, int row_k);     // PooledStemParams with plane_rows
 const void* direct_conv_kernel(ElementType type, bool transposed);  // a thread an element
 // DepthwiseParams; a thread kDepthwiseWidth channels of a pixel. window: the kernel's size where it is square and 3 or
 // 5, else 0.

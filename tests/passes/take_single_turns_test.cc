@@ -1,0 +1,72 @@
+// TakeSingleTurns: loops that are replaced by their body, and loops that stay.
+#include "passes/pass_test_util.h"
+
+namespace blade::passes {
+namespace {
+
+using namespace testing;  // NOLINT(google-build-using-namespace)
+
+struct Loop {
+  int32_t first = 0, step = 1;
+  std::optional<int32_t> limit = 1;  // nothing: an input of the graph
+  bool limit_grows = false;          // with each turn
+  bool counter_is_output = false;
+
+  // for (i = first; i < limit; i += step) h = exp(h + x);
+  ir::Graph build() const {
+    ir::SubGraphsAttrs attrs;
+    for (const bool is_body : {false, true}) {
+      GraphBuilder b;
+      const auto i = b.input("i", {}, ir::DType::kInt32), n = b.input("n", {}, ir::DType::kInt32);
+      const auto h = b.input("h", {2, 8}), x = b.input("x", {2, 8});
+      if (is_body) {
+        const auto next = b.add(i, b.scalar<int32_t>(step));
+        b.output(next).output(limit_grows ? b.add(n, b.scalar<int32_t>(step)) : b.op(Op::kIdentity, {n}));
+        b.output(b.pointwise(P::kExp, {b.add(h, x)}));
+      } else {
+        b.output(b.pointwise(P::kLess, {i, n}));
+      }
+      attrs.graphs.push_back(std::make_shared<const ir::Graph>(b.build()));
+    }
+    GraphBuilder b;
+    const auto n = limit ? b.scalar<int32_t>(*limit) : b.input("n", {}, ir::DType::kInt32);
+    const auto h = b.input("h", {2, 8}), x = b.input("x", {2, 8});
+    const auto results = b.ops(Op::kWhile, {b.scalar<int32_t>(first), n, h, x}, 3, attrs, "loop");
+    if (counter_is_output) b.output(results[1]);
+    return b.output(results[2]).build();
+  }
+};
+
+bool is_replaced(const Loop& loop) {
+  ir::Graph graph = loop.build();
+  const Pass& pass = find_pass("TakeSingleTurns");
+  const auto result = pass.run(graph, {});
+  EXPECT_TRUE(result.ok()) << result.status().message();
+  expect_sound(graph);
+  EXPECT_EQ(result->changes, count(graph, Op::kWhile) == 0 ? 1 : 0);
+  if (count(graph, Op::kWhile) == 0) {
+    EXPECT_EQ(count(graph, Op::kPointwise), 2) << ir::to_string(graph);  // the counting is gone
+  }
+  return result->changes == 1;
+}
+
+TEST(TakeSingleTurns, OneTurn) {
+  EXPECT_TRUE(is_replaced({}));
+  EXPECT_TRUE(is_replaced({.first = 3, .step = 4, .limit = 7}));
+}
+TEST(TakeSingleTurns, NoneOrMore) {
+  EXPECT_FALSE(is_replaced({.limit = 0}));
+  EXPECT_FALSE(is_replaced({.limit = 2}));
+  EXPECT_FALSE(is_replaced({.limit_grows = true}));
+}
+TEST(TakeSingleTurns, NobodyKnowsHowMany) { EXPECT_FALSE(is_replaced({.limit = std::nullopt})); }
+TEST(TakeSingleTurns, AResultOfTheGraphStaysANodesResult) {
+  Loop loop;
+  loop.counter_is_output = true;
+  ir::Graph graph = loop.build();
+  EXPECT_TRUE(find_pass("TakeSingleTurns").run(graph, {}).ok());
+  expect_sound(graph);
+}
+
+}  // namespace
+}  // namespace blade::passes
