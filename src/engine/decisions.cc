@@ -1,7 +1,10 @@
 // Decisions to JSON and back: the file is hostile until every field has the type and the range it needs.
 #include "engine/decisions.h"
 
+#include <cmath>
 #include <nlohmann/json.hpp>
+
+#include "base/half.h"
 
 namespace blade::engine {
 namespace {
@@ -108,6 +111,52 @@ Status read_figures(const Json& json, const std::map<std::string, std::string>& 
   return {};
 }
 
+// Four hexadecimal digits a number: means, then variances.
+std::string moments_to_text(const passes::InputMoments& moments) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string text;
+  for (const auto* numbers : {&moments.means, &moments.variances}) {
+    for (const float number : *numbers) {
+      const uint16_t bits = float_to_bfloat16(number);
+      for (int shift = 12; shift >= 0; shift -= 4) text += kDigits[(bits >> shift) & 15];
+    }
+  }
+  return text;
+}
+
+std::optional<passes::InputMoments> moments_from_text(const std::string& text) {
+  if (text.size() % 8 != 0) return std::nullopt;
+  passes::InputMoments moments;
+  for (size_t at = 0; at < text.size(); at += 4) {
+    uint16_t bits = 0;
+    for (size_t i = at; i < at + 4; ++i) {
+      const char c = text[i];
+      const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+      if (digit < 0) return std::nullopt;
+      bits = static_cast<uint16_t>(bits << 4 | digit);
+    }
+    const float number = bfloat16_to_float(bits);
+    const bool is_variance = at >= text.size() / 2;
+    if (!std::isfinite(number) || (is_variance && number < 0)) return std::nullopt;
+    (is_variance ? moments.variances : moments.means).push_back(number);
+  }
+  return moments;
+}
+
+Status read_moments(const Json& json, std::map<std::string, passes::InputMoments>& out) {
+  const auto it = json.find("input_moments");
+  if (it == json.end()) return {};
+  const auto refused = [] { return wrong("input_moments", "an object of finite numbers in hexadecimal digits"); };
+  if (!it->is_object()) return refused();
+  for (const auto& [node, text] : it->items()) {
+    std::optional<passes::InputMoments> moments;
+    if (text.is_string()) moments = moments_from_text(text.get<std::string>());
+    if (!moments) return refused();
+    out.emplace(node, std::move(*moments));
+  }
+  return {};
+}
+
 Status read_strings(const Json& json, const char* field, std::vector<std::string>& out) {
   const auto it = json.find(field);
   if (it == json.end()) return {};
@@ -141,6 +190,11 @@ std::string Decisions::to_json() const {
                {"device", device},
                {"precision", precision}};
   if (!keep_float32.empty()) json["keep_float32"] = keep_float32;
+  if (!input_moments.empty()) {
+    Json by_node = Json::object();
+    for (const auto& [node, moments] : input_moments) by_node[node] = moments_to_text(moments);
+    json["input_moments"] = std::move(by_node);
+  }
   if (!figures.empty()) {
     Json list = Json::array();
     for (const auto& [signature, name] : kernels) {
@@ -174,6 +228,7 @@ Result<Decisions> Decisions::from_json(std::string_view text) {
   BLADE_RETURN_IF_ERROR(read_string(json, "precision", decisions.precision));
   BLADE_RETURN_IF_ERROR(read_strings(json, "keep_float32", decisions.keep_float32));
   BLADE_RETURN_IF_ERROR(read_strings(json, "disabled_passes", decisions.disabled_passes));
+  BLADE_RETURN_IF_ERROR(read_moments(json, decisions.input_moments));
   BLADE_RETURN_IF_ERROR(read_kernels(json, decisions.kernels));
   BLADE_RETURN_IF_ERROR(read_figures(json, decisions.kernels, decisions.figures));
   BLADE_RETURN_IF_ERROR(read_num_threads(json, decisions.num_threads));

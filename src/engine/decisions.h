@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "ir/types.h"
+#include "passes/balanced_rounding.h"
 
 namespace blade::engine {
 
@@ -38,7 +39,10 @@ struct Decisions {
   std::string device = "cpu";             // what was optimized for; elsewhere the other choices about it are left aside
   std::string precision = "fp32";         // or "fp16", for a GPU, or "bf16", for a CPU that has it
   std::vector<std::string> keep_float32;  // nodes that these spare
-  int num_threads = 0;                    // that the user wants it to run on; 0: as many as the process may use
+  // Of nodes that read what is rounded to bfloat16, by name: by which their weights are rounded. In numbers that
+  // bfloat16 holds, so that they come back from the file as they are.
+  std::map<std::string, passes::InputMoments> input_moments;
+  int num_threads = 0;  // that the user wants it to run on; 0: as many as the process may use
 
   std::string to_json() const;
   static Result<Decisions> from_json(std::string_view json);

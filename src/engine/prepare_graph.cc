@@ -39,6 +39,7 @@ Status run_region_passes(ir::Graph& graph, const Decisions& decisions, const Eng
   pass_options.on_device = options.device != nullptr;
   pass_options.narrow_type = narrow_type(decisions, options);
   pass_options.keep_float32 = decisions.keep_float32;
+  pass_options.input_moments = &decisions.input_moments;
   return passes::run_pipeline(graph, /*whole_graph=*/false, decisions.disabled_passes, pass_options).status();
 }
 

@@ -34,6 +34,7 @@ struct HostWork {
   std::vector<std::string> alternatives;         // rows, the static choice among them
   std::vector<std::vector<std::string>> places;  // the nodes of each occurrence
   bool is_possible_pair = false;                 // statically apart
+  std::string runner_up = {};                    // the best of those that lose little, where `choice` loses; or empty
   bool decided = false;                          // by the cache
   bool settled = false;                          // with an earlier feed, whose nodes and times these are
   bool measured = true;                          // every trial had its rounds in time, and nothing was taken back
@@ -57,6 +58,10 @@ bool has_blocking(const std::string& choice) { return choice.find(' ') != std::s
 bool is_winograd(const std::string& choice) { return choice.find("winograd") != std::string::npos; }
 bool is_narrow_winograd(const std::string& choice) {
   return is_winograd(choice) && choice.find("_bf16") != std::string::npos;
+}
+// F(2, 3) loses as little as rounding the result.
+bool loses_little(const std::string& choice) {
+  return !is_narrow_winograd(choice) || choice.starts_with("cpu.conv.winograd23_bf16");
 }
 
 // Whether other processes take time from the threads: then one thread looks better than two, and no comparison holds.
@@ -121,7 +126,8 @@ class CpuTuner {
   bool took(IsRow which) const {
     return std::any_of(works_.begin(), works_.end(), [&](const HostWork& w) { return is_taken(w, which); });
   }
-  // Takes back the half of such choices that gains least, at least one; false where there is none.
+  // Takes back the half of such choices that gains least, at least one, for their runners-up; false where there is
+  // none.
   bool forget_half(IsRow which) {
     std::vector<HostWork*> found;
     for (HostWork& work : works_) {
@@ -130,7 +136,12 @@ class CpuTuner {
     std::sort(found.begin(), found.end(),
               [](const HostWork* a, const HostWork* b) { return a->static_us - a->us < b->static_us - b->us; });
     found.resize((found.size() + 1) / 2);
-    forget([&](const HostWork& work) { return std::find(found.begin(), found.end(), &work) != found.end(); });
+    for (HostWork* work : found) {
+      const std::string runner_up = work->runner_up;
+      work->measured = false;
+      revert(*work);
+      if (!runner_up.empty()) work->choice = runner_up;  // it beat the static choice in its turn
+    }
     return !found.empty();
   }
 
@@ -162,6 +173,7 @@ class CpuTuner {
   static void revert(HostWork& work) {
     work.choice = work.static_choice;
     work.us = work.static_us;
+    work.runner_up.clear();
   }
 
   static bool is_taken(const HostWork& work, IsRow which) {
@@ -295,9 +307,22 @@ class CpuTuner {
     for (size_t w = 0; w < works_.size(); ++w) {
       if (trials[w].size() < 2 || table[w][0] == kNotMeasured) continue;
       const size_t best = static_cast<size_t>(std::min_element(table[w].begin(), table[w].end()) - table[w].begin());
-      if (table[w][best] < (1 - kGain) * table[w][0]) works_[w].choice = trials[w][best];
+      if (table[w][best] < (1 - kGain) * table[w][0]) take(works_[w], trials[w], table[w], best);
     }
     return {};
+  }
+
+  // Beside a row that the answers may not allow, the best of the others is kept in mind.
+  static void take(HostWork& work, const std::vector<std::string>& trials, const std::vector<double>& us, size_t best) {
+    work.choice = trials[best];
+    work.runner_up.clear();
+    if (loses_little(work.choice)) return;
+    double least = (1 - kGain) * us[0];
+    for (size_t k = 1; k < trials.size(); ++k) {
+      if (!loses_little(trials[k]) || us[k] >= least) continue;
+      least = us[k];
+      work.runner_up = trials[k];
+    }
   }
 
   void cut_short(const Trials& trials) {

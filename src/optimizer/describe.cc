@@ -149,11 +149,13 @@ Result<std::string> inspect_model(const std::string& path, const Wanted& wanted)
 }
 
 Result<std::string> explain_engine(engine::Engine& engine, const std::vector<ir::Dims>* input_dims) {
+  engine::Decisions decisions = engine.decisions();
+  decisions.input_moments.clear();  // a number for each channel
   json report = {{"threads", engine.num_threads()},
                  {"packed_weight_bytes", engine.packed_bytes()},
                  {"plans_cached", engine.plans_cached()},
                  {"machine", engine::machine_signature(engine.device(), engine.num_threads())},
-                 {"decisions", json::parse(engine.decisions().to_json(), nullptr, false)}};
+                 {"decisions", json::parse(decisions.to_json(), nullptr, false)}};
   if (input_dims != nullptr) {
     BLADE_ASSIGN_OR_RETURN(const auto plan, engine.plan_for(*input_dims));
     report["plan"] = plan_json(*plan);

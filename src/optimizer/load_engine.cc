@@ -28,6 +28,7 @@ Result<engine::Decisions> stored_decisions(const std::vector<tensorflow::EngineR
     merged.device = decisions.device;
     merged.num_threads = decisions.num_threads;
     merged.keep_float32.insert(merged.keep_float32.end(), decisions.keep_float32.begin(), decisions.keep_float32.end());
+    merged.input_moments.insert(decisions.input_moments.begin(), decisions.input_moments.end());
     merged.tuned_on = decisions.tuned_on;
     merged.kernels.insert(decisions.kernels.begin(), decisions.kernels.end());
     merged.figures.insert(decisions.figures.begin(), decisions.figures.end());

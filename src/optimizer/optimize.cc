@@ -563,6 +563,7 @@ std::string Optimizer::profile_text(const engine::Decisions& decisions) {
   engine::Decisions shown = decisions;
   shown.kernels.clear();  // hundreds, on a GPU
   shown.figures.clear();
+  shown.input_moments.clear();
   return shown.to_json();
 }
 

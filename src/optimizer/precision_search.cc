@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <limits>
 
 #include "backends/machine.h"
 #include "optimizer/accuracy.h"
+#include "optimizer/input_moments.h"
 #include "optimizer/runners.h"
 
 namespace blade::optimizer {
@@ -15,6 +17,7 @@ constexpr int kMaxTrials = 48;  // engines made while looking for nodes to blame
 constexpr size_t kVariedFeeds = 32;
 constexpr double kShareOfTime = 0.25;  // of config.tuning.time_limit_s, to look for them
 constexpr double kRoomToSpare = 0.5;
+constexpr double kMuchLess = 0.7;
 constexpr double kMostSpared = 0.5;  // of the matrix nodes: beyond that the gain is not worth the search
 
 class PrecisionSearch {
@@ -36,9 +39,13 @@ class PrecisionSearch {
       BLADE_ASSIGN_OR_RETURN(accuracy, check_on_varied_data(engine));
     }
     if (!accuracy.holds && unasked()) return roll_back("the answers do not hold in bf16: " + accuracy.message());
-    if (!accuracy.holds) {
-      const std::vector<std::string> nodes = narrow_nodes(*engine);
+    const std::vector<std::string> nodes = accuracy.holds ? std::vector<std::string>() : narrow_nodes(*engine);
+    if (!accuracy.holds && !on_gpu_) {
       engine = nullptr;  // trials need its memory
+      BLADE_ASSIGN_OR_RETURN(engine, round_by_inputs(half, accuracy));
+    }
+    if (!accuracy.holds) {
+      engine = nullptr;
       BLADE_ASSIGN_OR_RETURN(engine, spare_nodes(half, nodes));
       if (engine == nullptr)
         return roll_back("the answers do not hold in " + half.precision + ": " + accuracy.message());
@@ -51,6 +58,10 @@ class PrecisionSearch {
       step_.message = std::to_string(decisions_.keep_float32.size()) +
                       " nodes stay float32, without which the answers " +
                       "do not hold: " + names(decisions_.keep_float32);
+    }
+    if (!decisions_.input_moments.empty()) {
+      step_.message += std::string(step_.message.empty() ? "" : "; ") +
+                       "weights are rounded by the means and variances of what they multiply on the test data";
     }
     return {};
   }
@@ -132,6 +143,27 @@ class PrecisionSearch {
     BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input_, decisions));
     BLADE_ASSIGN_OR_RETURN(const AccuracyResult accuracy, check(engine));
     return accuracy.holds ? std::move(engine) : nullptr;
+  }
+
+  // An engine whose weights are rounded by what they multiply on the test data, and in `accuracy` what that brings.
+  // Where it is little, half.input_moments is empty again: what else helps depends on luck as much with it as without.
+  Result<std::shared_ptr<engine::Engine>> round_by_inputs(engine::Decisions& half, AccuracyResult& accuracy) {
+    if (input_.progress(36, "round_weights_by_inputs")) return std::shared_ptr<engine::Engine>();
+    BLADE_ASSIGN_OR_RETURN(half.input_moments, measure_input_moments(input_, decisions_));
+    if (half.input_moments.empty()) return std::shared_ptr<engine::Engine>();
+    BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input_, half));
+    const double before = share_of_allowed(accuracy);
+    BLADE_ASSIGN_OR_RETURN(accuracy, check(engine));
+    if (!accuracy.holds && share_of_allowed(accuracy) > kMuchLess * before) half.input_moments.clear();
+    return engine;
+  }
+
+  // The largest difference, in units of what is allowed.
+  static double share_of_allowed(const AccuracyResult& accuracy) {
+    double largest = 0;
+    for (const OutputDifference& output : accuracy.outputs)
+      largest = std::max(largest, output.max_difference / std::max(output.allowed, std::numeric_limits<double>::min()));
+    return largest;
   }
 
   // Sets half.keep_float32 to a small set of nodes without which the answers hold, and gives the engine: starting from

@@ -161,12 +161,15 @@ engine::Region in_model_order(const ir::Graph& graph, engine::Region region) {
 
 }  // namespace
 
+Result<ir::Graph> region_graph(const SearchInput& input) {
+  return engine::extract_region(input.graph, in_model_order(input.graph, input.partition.regions[0]));
+}
+
 Result<std::shared_ptr<engine::Engine>> region_engine(const SearchInput& input, engine::Decisions decisions) {
   engine::EngineOptions options;
   options.num_threads = input.options.num_threads;
   options.device = input.device;
-  BLADE_ASSIGN_OR_RETURN(ir::Graph graph,
-                         engine::extract_region(input.graph, in_model_order(input.graph, input.partition.regions[0])));
+  BLADE_ASSIGN_OR_RETURN(ir::Graph graph, region_graph(input));
   return engine::Engine::create(std::move(graph), std::move(decisions), options);
 }
 

@@ -29,6 +29,9 @@ struct SearchResult {
   std::vector<OptimizationStep> steps;  // one a region pass
 };
 
+// The only region, as imported.
+Result<ir::Graph> region_graph(const SearchInput& input);
+
 // An engine of the only region under these decisions.
 Result<std::shared_ptr<engine::Engine>> region_engine(const SearchInput& input, engine::Decisions decisions);
 

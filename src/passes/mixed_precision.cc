@@ -315,7 +315,12 @@ class MixedPrecision {
     dims.taps = node.op == ir::Op::kConv;
     dims.transposed =
         node.op == ir::Op::kConvTranspose || (node.op == ir::Op::kMatMul && node.get<ir::MatMulAttrs>().transpose_b);
-    const ir::TensorPtr rounded = round_balanced(weights, dims);
+    const InputMoments* moments = nullptr;
+    if (options_.input_moments != nullptr) {
+      const auto found = options_.input_moments->find(node.name);
+      if (found != options_.input_moments->end()) moments = &found->second;
+    }
+    const ir::TensorPtr rounded = round_balanced(weights, dims, moments);
     half_[id] = graph_.add_constant(rounded, graph_.value(id).name);
   }
 

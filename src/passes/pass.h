@@ -1,6 +1,7 @@
 // The interface of a graph pass and the registry of the pipeline: one file a pass, one line in pipeline.cc.
 #pragma once
 
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -10,6 +11,8 @@
 
 namespace blade::passes {
 
+struct InputMoments;
+
 // Limits and switches that passes ask; everything else is in the graph.
 struct PassOptions {
   size_t max_folded_bytes = size_t{10} << 20;  // a fold may not make a constant larger than this ...
@@ -18,6 +21,8 @@ struct PassOptions {
   // What matrix work is rounded to where the engine's device gains by it: float16 on a GPU, bfloat16 on a CPU.
   ir::DType narrow_type = ir::DType::kInvalid;
   std::vector<std::string> keep_float32;  // names of nodes that stay as they are
+  // By the names of matrix nodes: for rounding weights to bfloat16; may be null.
+  const std::map<std::string, InputMoments>* input_moments = nullptr;
 };
 
 struct PassResult {

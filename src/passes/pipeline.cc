@@ -65,6 +65,7 @@ Status run_inside(ir::Graph& graph, bool whole_graph, std::span<const std::strin
     for (size_t i = 0; attrs != nullptr && i < attrs->graphs.size(); ++i) {
       ir::Graph inner = attrs->graphs[i]->clone();
       PassOptions inside_options = options;
+      inside_options.input_moments = nullptr;                                   // which goes by the names outside
       if (options.on_device) inside_options.narrow_type = ir::DType::kInvalid;  // loops and branches run on the host
       auto inside = run_pipeline(inner, whole_graph, disabled, inside_options);
       if (!inside.ok()) return inside.status().with_context("Inside '" + graph.node(id).name + "'");

@@ -335,7 +335,8 @@ bool exponential_family(Rewriter& rewriter, Node& node) {
 }
 
 using Pattern = bool (*)(Rewriter&, Node&);
-constexpr Pattern kPatterns[] = {prelu_from_sum, leaky_relu_from_sum, gated, leaky_relu, hard_sigmoid, exponential_family};
+constexpr Pattern kPatterns[] = {prelu_from_sum, leaky_relu_from_sum, gated,
+                                 leaky_relu,     hard_sigmoid,        exponential_family};
 
 }  // namespace
 

@@ -19,6 +19,8 @@ TEST(Decisions, RoundTrip) {
   d.kernels.emplace("MatMul f32[3]", "cpu.matmul.packed_f32 vectors=3");
   d.figures["MatMul f32[3]"] = {"cpu.matmul.batched_f32", 12.5, 4};
   d.precision = "bf16";
+  d.input_moments["dense/MatMul"] = {{-1.5f, 0, 0x1.02p-100f}, {2, 0, 0x1.FEp100f}};
+  d.input_moments["empty"] = {};
   d.profile = Profile{{{1, 3}}, {{8, 3}}, {{{4, 3}}, {{2, 3}}}};
   auto back = Decisions::from_json(d.to_json());
   ASSERT_TRUE(back.ok()) << back.status().message();
@@ -32,6 +34,7 @@ TEST(Decisions, RoundTrip) {
   EXPECT_EQ(figures.static_us, 12.5);
   EXPECT_EQ(figures.us, 4);
   EXPECT_EQ(back->precision, d.precision);
+  EXPECT_EQ(back->input_moments, d.input_moments);
   ASSERT_TRUE(back->profile);
   EXPECT_EQ(back->profile->min, d.profile->min);
   EXPECT_EQ(back->profile->max, d.profile->max);
@@ -57,6 +60,12 @@ TEST(Decisions, WrongTypesAreRefusedBySentence) {
                        "3",
                        "{",
                        R"({"kernels": [1]})",
+                       R"({"input_moments": ["3f803f80"]})",
+                       R"({"input_moments": {"a": [1, 2]}})",
+                       R"({"input_moments": {"a": "3f803f8"}})",
+                       R"({"input_moments": {"a": "3f803f8g"}})",
+                       R"({"input_moments": {"a": "7fc03f80"}})",
+                       R"({"input_moments": {"a": "3f80bf80"}})",
                        R"({"kernels": {"a": 1}})",
                        R"({"kernels": {"a": "b"}, "kernel_figures": 3})",
                        R"({"kernels": {"a": "b"}, "kernel_figures": []})",

@@ -412,6 +412,43 @@ TEST(Fusion, BFloat16ProductThatGoesOutAsFloat32) {
   }
 }
 
+// What stays float32 is rounded as it is made where a product reads it.
+TEST(Fusion, BFloat16BehindLayerNormalization) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "no bfloat16 arithmetic";
+  for (const int64_t width : {1, 31, 256, 771}) {
+    GraphBuilder b;
+    const auto x = b.input("x", {2, 5, width});
+    const auto y = b.op(
+        ir::Op::kLayerNorm,
+        {x, b.constant<float>({width}, random_values(width, 1)), b.constant<float>({width}, random_values(width, 2))},
+        ir::LayerNormAttrs{1e-3f});
+    const auto z = b.op(ir::Op::kCast, {y}, ir::CastAttrs{ir::DType::kBFloat16});
+    const ir::Graph graph = b.output(z, "y").build();
+    std::vector<std::string> kernels;
+    check_answers(graph, in_bf16(), with_threads(2), 1e-2, kernels);
+    EXPECT_EQ(kernels, (std::vector<std::string>{"cpu.layer_norm.rows_to_bf16"}));
+  }
+}
+
+TEST(Fusion, BFloat16BehindAttention) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "no bfloat16 arithmetic";
+  const std::vector<int64_t> heads_inside = {0, 2, 1, 3};
+  for (const int64_t tokens : {1, 16, 19, 67}) {  // alone, in whole vectors, with single rows behind them, in blocks
+    for (const int threads : {1, 2}) {
+      GraphBuilder b;
+      std::vector<ir::ValueId> inputs;
+      for (const char* name : {"q", "k", "v"}) inputs.push_back(b.input(name, {1, tokens, 2, 9}));
+      const auto y = b.op(ir::Op::kAttention, inputs,
+                          ir::AttentionAttrs{0.5f, heads_inside, heads_inside, heads_inside, heads_inside, false});
+      const auto z = b.op(ir::Op::kCast, {y}, ir::CastAttrs{ir::DType::kBFloat16});
+      const ir::Graph graph = b.output(z, "y").build();
+      std::vector<std::string> kernels;
+      check_answers(graph, in_bf16(), with_threads(threads), 1e-2, kernels);
+      EXPECT_EQ(kernels, (std::vector<std::string>{"cpu.attention.blocks_to_bf16"}));
+    }
+  }
+}
+
 // A network as TfAutoMixedPrecisionCpu narrows it, on tile registers: run by the emulator where there are none.
 TEST(Fusion, BFloat16OnTileRegisters) {
   if (amx_mode() == AmxMode::kMissing) GTEST_SKIP() << describe_amx(amx_mode());

@@ -122,6 +122,30 @@ TEST(Search, ANodeThatNeedsFloat32IsFoundInTimeOrNotAtAll) {
   }
 }
 
+// Rows that are alike, as a transformer's are, each a number that bfloat16 holds: only the weights' errors are left.
+TEST(Search, WeightsAreRoundedByWhatTheyMultiplyWhereAnswersDoNotHoldOtherwise) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "this processor has no bfloat16 arithmetic";
+  constexpr int64_t kRows = 16, kChannels = 64;
+  GraphBuilder b;
+  const auto x = b.input("x", {kRows, kChannels});
+  std::vector<float> rows(kRows * kChannels);
+  for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<float>(static_cast<int>(i * 37 % 64) - 32) / 8;
+  MatmulModel model;
+  model.feeds = {{{"x", blade::testing::tensor<float>({kRows, kChannels}, rows)}}};
+  model.set_graph(b.output(b.matmul(x, b.constant<float>({kChannels, 8}, random_values(512, 5))), "y").build());
+  model.options.precision = "bf16";
+  model.options.accuracy.rtol = 1e-5;
+  engine::Decisions decisions;
+  OptimizationStep step{"precision", StepStatus::kPassed, {}, {}, "", 0};
+  ASSERT_TRUE(search_precision(model.input(nullptr), decisions, step).ok());
+  EXPECT_EQ(decisions.precision, "bf16") << step.message;
+  EXPECT_TRUE(decisions.keep_float32.empty()) << step.message;
+  ASSERT_EQ(decisions.input_moments.size(), 1u);
+  const passes::InputMoments& moments = decisions.input_moments.begin()->second;
+  EXPECT_EQ(moments.means, std::vector<float>(rows.begin(), rows.begin() + kChannels));
+  EXPECT_EQ(moments.variances, std::vector<float>(kChannels, 0.0f));
+}
+
 Support takes(const KernelRequest&) { return Support::yes(); }
 constexpr auto kCreate = backends::reference::create<backends::reference::run_matmul>;
 

@@ -22,8 +22,9 @@ std::vector<float> generated_weights(int64_t count, unsigned seed = 1) {
   return values;
 }
 
-std::vector<float> balanced(const ir::Dims& dims, const std::vector<float>& values, WeightDims kind) {
-  const ir::TensorPtr rounded = round_balanced(*float_tensor(dims, values), kind);
+std::vector<float> balanced(const ir::Dims& dims, const std::vector<float>& values, WeightDims kind,
+                            const InputMoments* moments = nullptr) {
+  const ir::TensorPtr rounded = round_balanced(*float_tensor(dims, values), kind, moments);
   EXPECT_EQ(rounded->dims, dims);
   EXPECT_EQ(rounded->dtype, ir::DType::kBFloat16);
   const auto* halves = reinterpret_cast<const BFloat16*>(rounded->data);
@@ -109,6 +110,36 @@ TEST(BalancedRounding, TransposedWeightsAndBatchesAreRoundedTheSame) {
   for (size_t i = 0; i < a.size(); ++i) EXPECT_EQ(of_turned[i % kResults * kChannels + i / kResults], rounded[i]);
   const std::vector<float> of_both = balanced({2, kChannels, kResults}, both, {});
   EXPECT_TRUE(std::equal(rounded.begin(), rounded.end(), of_both.begin()));
+}
+
+// Of inputs with these means, which hardly vary.
+TEST(BalancedRounding, ErrorsOfMeasuredMeansCancel) {
+  constexpr size_t kChannels = 256, kResults = 48;
+  const std::vector<float> exact = generated_weights(kChannels * kResults), means = generated_weights(kChannels, 7);
+  const InputMoments moments = {means, std::vector<float>(kChannels, 1e-6f)};
+  const auto deviation_of_means = [&](const std::vector<float>& rounded) {
+    std::vector<float> a(exact.size()), b(exact.size());
+    for (size_t i = 0; i < a.size(); ++i) {
+      a[i] = exact[i] * means[i / kResults];
+      b[i] = rounded[i] * means[i / kResults];
+    }
+    return deviation(a, b, kResults);
+  };
+  const std::vector<float> plain = balanced({kChannels, kResults}, exact, {});
+  const std::vector<float> rounded = balanced({kChannels, kResults}, exact, {}, &moments);
+  EXPECT_LT(deviation_of_means(rounded), 0.1 * deviation_of_means(plain));
+  EXPECT_LT(deviation(exact, rounded, exact.size()), 1.5 * deviation(exact, plain, exact.size()));
+}
+
+TEST(BalancedRounding, MomentsThatSayNothingChangeNothing) {
+  const std::vector<float> exact = generated_weights(9 * 16 * 40);
+  const std::vector<float> plain = balanced({3, 3, 16, 40}, exact, {true, false});
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const InputMoments& moments :
+       {InputMoments(), InputMoments{std::vector<float>(15, 1), std::vector<float>(15, 1)},
+        InputMoments{std::vector<float>(16, 0), std::vector<float>(16, 0)},
+        InputMoments{std::vector<float>(16, 1), std::vector<float>(16, infinity)}})
+    EXPECT_EQ(balanced({3, 3, 16, 40}, exact, {true, false}, &moments), plain);
 }
 
 TEST(BalancedRounding, NothingBecomesInfiniteAndWhatIsNotANumberSpoilsItsOwnResultAlone) {

@@ -1,8 +1,10 @@
 // Attention in one step: the scores of a block of queries stay in the cache between the two products, and heads are
 // read and written where they lie.
 #include "backends/cpu/attention_block.h"
+#include "backends/cpu/cast_fusion.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/kernel_support.h"
+#include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/row_functions.h"
 #include "backends/reference/common.h"
 
@@ -41,6 +43,8 @@ struct AttentionPlan {
   float scale = 1;
   int64_t blocks = 1, rows = 0;  // of an item's queries; rows of a block
   int64_t single_rows = 0;       // of an item, behind those of its last block: attended one by one
+  bool narrow_out = false;       // results go to scratch, and from there rounded to where they belong
+  size_t results_at = 0;         // in the scratch
   size_t slot_bytes = 0;
 
   double work() const {
@@ -59,8 +63,10 @@ void plan_blocks(AttentionPlan& plan, int threads) {
   // Smaller blocks where some threads would have none.
   if (plan.items * ceil_div(plan.queries, plan.rows) < threads) plan.rows = lanes;
   plan.blocks = std::max<int64_t>(1, ceil_div(plan.queries - plan.single_rows, plan.rows));
-  plan.slot_bytes = align_up(
+  plan.results_at = align_up(
       std::max(f.scratch_bytes(plan.keys, plan.depth, plan.width), static_cast<size_t>(plan.keys) * sizeof(float)), 64);
+  const int64_t results = plan.narrow_out ? plan.rows * plan.width : 0;
+  plan.slot_bytes = align_up(plan.results_at + static_cast<size_t>(results) * sizeof(float), 64);
 }
 
 AttentionPlan plan_attention(const KernelRequest& request) {
@@ -83,6 +89,7 @@ AttentionPlan plan_attention(const KernelRequest& request) {
   plan.depth = q.back();
   plan.width = v.back();
   plan.scale = attrs.scale;
+  plan.narrow_out = request.outputs[0].dtype == ir::DType::kBFloat16;
   const auto read_as = [&](const ir::Dims& dims, size_t i, const std::vector<int64_t>& perm) {
     return matrix_batch(out, reference::repeating(dims, reference::permuted(strides(i), perm)));
   };
@@ -103,7 +110,7 @@ AttentionPlan plan_attention(const KernelRequest& request) {
 
 struct AttentionOperands {
   const float *q, *k, *v, *mask[2];
-  float* out;
+  std::byte* out;  // float32, or bfloat16 where the plan says so
 };
 
 void add_to_row(const RowFunctions& f, const float* mask, int64_t step, float* row, int64_t keys) {
@@ -160,9 +167,26 @@ AttentionBlock block_of(const AttentionPlan& plan, const AttentionOperands& oper
   if (plan.masks > 1) block.added = matrix(operands.mask[1], plan.mask[1], row);
   block.mask_replaces = plan.mask_replaces;
   block.scale = plan.scale;
-  block.out = operands.out + plan.out.offsets[item] + row * plan.out.row;
-  block.out_row = plan.out.row;
   return block;
+}
+
+// Attends `rows` rows of an item: attend_it(block) writes block.out.
+template <class Attend>
+void attend_to_out(const AttentionPlan& plan, const AttentionOperands& operands, size_t item, int64_t row, int64_t rows,
+                   std::byte* scratch, Attend&& attend_it) {
+  AttentionBlock block = block_of(plan, operands, item, row, rows);
+  const int64_t at = plan.out.offsets[item] + row * plan.out.row;
+  if (!plan.narrow_out) {
+    block.out = reinterpret_cast<float*>(operands.out) + at;
+    block.out_row = plan.out.row;
+    attend_it(block);
+    return;
+  }
+  block.out = reinterpret_cast<float*>(scratch + plan.results_at);
+  block.out_row = plan.width;
+  attend_it(block);
+  auto* const out = reinterpret_cast<BFloat16*>(operands.out) + at;
+  for (int64_t r = 0; r < rows; ++r) narrow(block.out + r * plan.width, out + r * plan.out.row, plan.width);
 }
 
 // Blocks [first, last) of all items' on one thread.
@@ -174,9 +198,13 @@ void attend(const AttentionPlan& plan, const AttentionOperands& operands, int64_
     const int64_t block = unit % plan.blocks, row = block * plan.rows;
     const bool is_last = block + 1 == plan.blocks;
     const int64_t in_lanes = is_last ? plan.queries - plan.single_rows - row : plan.rows;
-    if (in_lanes > 0) f.attend(block_of(plan, operands, item, row, in_lanes), scratch);
+    if (in_lanes > 0) {
+      attend_to_out(plan, operands, item, row, in_lanes, scratch,
+                    [&](const AttentionBlock& b) { f.attend(b, scratch); });
+    }
     if (is_last && plan.single_rows > 0) {
-      attend_rows(block_of(plan, operands, item, row + in_lanes, plan.single_rows), reinterpret_cast<float*>(scratch));
+      attend_to_out(plan, operands, item, row + in_lanes, plan.single_rows, scratch,
+                    [&](const AttentionBlock& b) { attend_rows(b, reinterpret_cast<float*>(scratch)); });
     }
   }
 }
@@ -209,7 +237,7 @@ Result<std::unique_ptr<Kernel>> create_attention(const KernelRequest& request, P
             input<float>(args, 1),
             input<float>(args, 2),
             {plan->masks > 0 ? input<float>(args, 3) : nullptr, plan->masks > 1 ? input<float>(args, 4) : nullptr},
-            output<float>(args)};
+            static_cast<std::byte*>(args.outputs[0])};
         args.pool->parallel_for(static_cast<int>(tasks), work * kWorkUnitNs, [&](int task, int slot) {
           attend(*plan, operands, units * task / tasks, units * (task + 1) / tasks,
                  args.scratch + static_cast<size_t>(slot) * plan->slot_bytes);
@@ -219,12 +247,22 @@ Result<std::unique_ptr<Kernel>> create_attention(const KernelRequest& request, P
       0, static_cast<size_t>(threads) * plan->slot_bytes);
 }
 
+double attention_us(const KernelRequest& request) {
+  constexpr double kUnitsPerUs = 400;
+  return 0.5 + plan_attention(request).work() / kUnitsPerUs / std::max(1, request.num_threads);
+}
+
 constexpr KernelEntry kAttentionRows[] = {
-    {"cpu.attention.blocks_f32", ir::Op::kAttention, supports_attention, nullptr, create_attention},
+    {"cpu.attention.blocks_f32", ir::Op::kAttention, supports_attention, attention_us, create_attention},
+};
+constexpr KernelEntry kAttentionToBf16Rows[] = {
+    {"cpu.attention.blocks_to_bf16", ir::Op::kCast, supports_to_bf16<ir::Op::kAttention, supports_attention>,
+     us_with_cast<attention_us>, create_with_cast<create_attention>},
 };
 
 }  // namespace
 
 std::span<const KernelEntry> attention_rows() { return kAttentionRows; }
+std::span<const KernelEntry> attention_to_bf16_rows() { return kAttentionToBf16Rows; }
 
 }  // namespace blade::backends::cpu

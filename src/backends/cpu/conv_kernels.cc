@@ -305,11 +305,11 @@ constexpr KernelEntry kConvRows[] = {
 
 constexpr KernelEntry kConvToF32Rows[] = {
     {"cpu.conv.direct_bf16_to_f32", ir::Op::kCast, supports_to_f32<ir::Op::kConv, supports_direct<BFloat16>>,
-     to_f32_us<direct_us<BFloat16>>, create_to_f32<create_direct_bf16<kVectorUnit>>,
-     to_f32_blockings<direct_blockings<BFloat16>>},
+     us_with_cast<direct_us<BFloat16>>, create_with_cast<create_direct_bf16<kVectorUnit>>,
+     blockings_with_cast<direct_blockings<BFloat16>>},
     {"cpu.conv.direct_amx_bf16_to_f32", ir::Op::kCast,
-     supports_to_f32<ir::Op::kConv, supports_direct<BFloat16, kTileUnit>>, to_f32_us<direct_us<BFloat16, kTileUnit>>,
-     create_to_f32<create_direct_bf16<kTileUnit>>},
+     supports_to_f32<ir::Op::kConv, supports_direct<BFloat16, kTileUnit>>, us_with_cast<direct_us<BFloat16, kTileUnit>>,
+     create_with_cast<create_direct_bf16<kTileUnit>>},
 };
 
 }  // namespace

@@ -20,6 +20,8 @@ std::span<const KernelEntry> attention_rows();
 std::span<const KernelEntry> conv_pool_rows();  // two nodes a row, as these
 std::span<const KernelEntry> conv_to_f32_rows();
 std::span<const KernelEntry> matmul_to_f32_rows();
+std::span<const KernelEntry> attention_to_bf16_rows();
+std::span<const KernelEntry> normalization_to_bf16_rows();
 std::span<const KernelEntry> resize_to_bf16_rows();
 std::span<const KernelEntry> pool_rows();
 std::span<const KernelEntry> reduce_rows();

@@ -289,14 +289,15 @@ template <Support (*kSupports)(const KernelRequest&)>
 constexpr auto kSupportsToF32 = supports_to_f32<ir::Op::kMatMul, kSupports>;
 
 constexpr KernelEntry kMatmulToF32Rows[] = {
-    {"cpu.matmul.packed_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_packed<BFloat16>>, to_f32_us<packed_us<>>,
-     create_to_f32<create_packed<BFloat16, float>>, to_f32_blockings<packed_blockings>},
+    {"cpu.matmul.packed_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_packed<BFloat16>>,
+     us_with_cast<packed_us<>>, create_with_cast<create_packed<BFloat16, float>>,
+     blockings_with_cast<packed_blockings>},
     {"cpu.matmul.packed_amx_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_packed<BFloat16, kTiles>>,
-     to_f32_us<packed_us<kTiles>>, create_to_f32<create_packed<BFloat16, float, kTiles>>},
-    {"cpu.matmul.batched_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_any<BFloat16>>, to_f32_us<batched_us<>>,
-     create_to_f32<create_batched<BFloat16, float>>},
+     us_with_cast<packed_us<kTiles>>, create_with_cast<create_packed<BFloat16, float, kTiles>>},
+    {"cpu.matmul.batched_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_any<BFloat16>>,
+     us_with_cast<batched_us<>>, create_with_cast<create_batched<BFloat16, float>>},
     {"cpu.matmul.batched_amx_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_any<BFloat16, kTiles>>,
-     to_f32_us<batched_us<kTiles>>, create_to_f32<create_batched<BFloat16, float, kTiles>>},
+     us_with_cast<batched_us<kTiles>>, create_with_cast<create_batched<BFloat16, float, kTiles>>},
 };
 
 }  // namespace

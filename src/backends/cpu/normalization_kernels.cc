@@ -1,8 +1,10 @@
 // Softmax, batch, layer and local response normalization of float32 over the last axis, row by row.
 #include <cmath>
 
+#include "backends/cpu/cast_fusion.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/kernel_support.h"
+#include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/row_functions.h"
 
 namespace blade::backends::cpu {
@@ -20,11 +22,11 @@ Rows rows_of(const KernelRequest& request) {
 }
 
 // Calls fn(row of the input, row of the output) for all rows.
-template <class Fn>
+template <class Out = float, class Fn>
 void for_rows(const KernelArgs& args, const Rows& rows, double work, Fn&& fn) {
   parallel_ranges(args.pool, rows.count, work * static_cast<double>(rows.length), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r)
-      fn(input<float>(args, 0) + r * rows.length, output<float>(args) + r * rows.length);
+      fn(input<float>(args, 0) + r * rows.length, output<Out>(args) + r * rows.length);
   });
 }
 
@@ -132,22 +134,49 @@ Support vectors_f32(const KernelRequest& request, size_t last) {
 Support supports_layer_norm(const KernelRequest& request) { return vectors_f32(request, 2); }
 Support supports_batch_norm(const KernelRequest& request) { return vectors_f32(request, 4); }
 
+// (x - mean) * factor * scale + offset
+struct NormalizedRow {
+  const RowFunctions& f;
+  const float *scale, *offset;
+  int64_t length;
+
+  void write(const float* x, float mean, float factor, float* out) const {
+    f.normalize(x, mean, factor, scale, offset, out, length);
+  }
+  void write(const float* x, float mean, float factor, BFloat16* out) const {
+    constexpr int64_t kBlock = 256;
+    float block[kBlock];
+    for (int64_t i = 0; i < length; i += kBlock) {
+      const int64_t count = std::min(kBlock, length - i);
+      f.normalize(x + i, mean, factor, scale + i, offset + i, block, count);
+      narrow(block, out + i, count);
+    }
+  }
+};
+
+template <class Out>
 Result<std::unique_ptr<Kernel>> create_layer_norm(const KernelRequest& request, PackCache&) {
   const Rows rows = rows_of(request);
   const float epsilon = request.node->get<ir::LayerNormAttrs>().epsilon;
   const RowFunctions& f = row_functions();
+  const bool in_place = sizeof(Out) == sizeof(float);
   return make_kernel(
       [=, &f](const KernelArgs& args) {
-        for_rows(args, rows, 2, [&](const float* x, float* out) {
+        const NormalizedRow row = {f, input<float>(args, 1), input<float>(args, 2), rows.length};
+        for_rows<Out>(args, rows, 2, [&](const float* x, Out* out) {
           const auto length = static_cast<float>(rows.length);
           const float mean = f.sum(x, rows.length) / length;
           const float variance = f.sum_squared_deviations(x, mean, rows.length) / length;
-          f.normalize(x, mean, 1 / std::sqrt(variance + epsilon), input<float>(args, 1), input<float>(args, 2), out,
-                      rows.length);
+          row.write(x, mean, 1 / std::sqrt(variance + epsilon), out);
         });
         return Status::ok_status();
       },
-      1);
+      in_place ? 1 : 0);
+}
+
+double layer_norm_us(const KernelRequest& request) {
+  constexpr double kBytesPerUs = 20e3;
+  return 0.5 + 2 * static_cast<double>(request.inputs[0].bytes()) / kBytesPerUs;
 }
 
 Result<std::unique_ptr<Kernel>> create_batch_norm(const KernelRequest& request, PackCache&) {
@@ -187,13 +216,19 @@ Result<std::unique_ptr<Kernel>> create_lrn(const KernelRequest& request, PackCac
 
 constexpr KernelEntry kNormalizationRows[] = {
     {"cpu.softmax.rows_f32", ir::Op::kSoftmax, needs_float32, nullptr, create_softmax},
-    {"cpu.layer_norm.rows_f32", ir::Op::kLayerNorm, supports_layer_norm, nullptr, create_layer_norm},
+    {"cpu.layer_norm.rows_f32", ir::Op::kLayerNorm, supports_layer_norm, layer_norm_us, create_layer_norm<float>},
     {"cpu.batch_norm.rows_f32", ir::Op::kBatchNorm, supports_batch_norm, nullptr, create_batch_norm},
     {"cpu.lrn.rows_f32", ir::Op::kLrn, supports_lrn, nullptr, create_lrn},
+};
+
+constexpr KernelEntry kNormalizationToBf16Rows[] = {
+    {"cpu.layer_norm.rows_to_bf16", ir::Op::kCast, supports_to_bf16<ir::Op::kLayerNorm, supports_layer_norm>,
+     us_with_cast<layer_norm_us>, create_with_cast<create_layer_norm<BFloat16>>},
 };
 
 }  // namespace
 
 std::span<const KernelEntry> normalization_rows() { return kNormalizationRows; }
+std::span<const KernelEntry> normalization_to_bf16_rows() { return kNormalizationToBf16Rows; }
 
 }  // namespace blade::backends::cpu

@@ -82,6 +82,15 @@ HWY_ATTR HWY_INLINE FirstLanes lanes_of(int64_t columns, int v) {
   return FirstLanes(columns - v * static_cast<int64_t>(hn::MaxLanes(D())));
 }
 
+// The same column of the next row. In steps: else the compiler computes the addresses of all rows first and spills
+// them.
+template <class T>
+HWY_INLINE T* next_row(T* row, int64_t stride) {
+  row += stride;
+  asm("" : "+r"(row));
+  return row;
+}
+
 template <class T, int kRows, int kVectors>
 HWY_ATTR HWY_INLINE void add_residual(const TileArgs<T>& a, const T* first, V (&acc)[kRows][kVectors]) {
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
@@ -179,26 +188,42 @@ enum class StoreAs : uint8_t { kWhole, kPart, kWide };
 template <StoreAs kAs, class T, int kRows, int kVectors>
 HWY_ATTR HWY_INLINE void store_tile(const TileArgs<T>& a, const Place<T>& place, const V (&acc)[kRows][kVectors]) {
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
-  const int64_t stride = a.out_stride;
   const FirstLanes last = lanes_of(a.columns, kVectors - 1);  // the others are whole
+  T* out = place.out;
+  float* wide_out = place.wide_out;
 #pragma GCC unroll 14
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      const int64_t at = i * stride + v * kLanes;
       const bool whole = v + 1 < kVectors || kAs == StoreAs::kWhole;
       if (kAs == StoreAs::kWide) {
         if (whole) {
-          store_all(acc[i][v], place.wide_out + at);
+          store_all(acc[i][v], wide_out + v * kLanes);
         } else {
-          store_first(acc[i][v], last, place.wide_out + at);
+          store_first(acc[i][v], last, wide_out + v * kLanes);
         }
       } else if (whole) {
-        Step<T>::store(acc[i][v], place.out + at);
+        Step<T>::store(acc[i][v], out + v * kLanes);
       } else {
-        store_first(acc[i][v], last, place.out + at);
+        store_first(acc[i][v], last, out + v * kLanes);
       }
     }
+    if (kAs == StoreAs::kWide) {
+      wide_out = next_row(wide_out, a.out_stride);
+    } else {
+      out = next_row(out, a.out_stride);
+    }
+  }
+}
+
+template <class T, int kRows, int kVectors>
+HWY_ATTR HWY_INLINE void store_some_tile(const TileArgs<T>& a, const Place<T>& place, const V (&acc)[kRows][kVectors]) {
+  if (sizeof(T) != sizeof(float) && place.wide_out != nullptr) {
+    store_tile<StoreAs::kWide>(a, place, acc);
+  } else if (a.columns == kVectors * static_cast<int>(hn::MaxLanes(D()))) {
+    store_tile<StoreAs::kWhole>(a, place, acc);
+  } else {
+    store_tile<StoreAs::kPart>(a, place, acc);
   }
 }
 
@@ -348,18 +373,18 @@ template <int kRows, int kVectors, class T>
 HWY_ATTR HWY_INLINE void prefetch_results(const TileArgs<T>& a, const Place<T>& place) {
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
   if (a.results_stay) return;
+  const auto prefetch = [](auto* row, int64_t stride) HWY_ATTR {
 #pragma GCC unroll 14
-  for (int i = 0; i < kRows; ++i) {
+    for (int i = 0; i < kRows; ++i, row = next_row(row, stride)) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      if (place.residual != nullptr) __builtin_prefetch(place.residual + i * a.residual_stride + v * kLanes, 0, 3);
-      const int64_t at = i * a.out_stride + v * kLanes;
-      if (sizeof(T) < sizeof(float) && place.wide_out != nullptr) {
-        __builtin_prefetch(place.wide_out + at, 1, 3);
-      } else {
-        __builtin_prefetch(place.out + at, 1, 3);
-      }
+      for (int v = 0; v < kVectors; ++v) __builtin_prefetch(row + v * kLanes, 0, 3);
     }
+  };
+  if (place.residual != nullptr) prefetch(place.residual, a.residual_stride);
+  if (sizeof(T) < sizeof(float) && place.wide_out != nullptr) {
+    prefetch(place.wide_out, a.out_stride);
+  } else {
+    prefetch(place.out, a.out_stride);
   }
 }
 
@@ -375,7 +400,6 @@ HWY_ATTR HWY_INLINE void one_tile(const TileArgs<T>& a, const Place<T>& place) {
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
   constexpr int kChains = chains<kRows, kVectors>();
   constexpr int kPanelRow = kVectors * kLanes;
-  const bool full = a.columns == kPanelRow;
   V acc[kChains][kRows][kVectors];
 #pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) {
@@ -437,19 +461,20 @@ HWY_ATTR HWY_INLINE void one_tile(const TileArgs<T>& a, const Place<T>& place) {
 #pragma GCC unroll 14
     for (int i = 1; i < kRows; i += 2) acc[0][i][kVectors - 1] = upper_twice(acc[0][i - 1][kVectors - 1]);
   }
+  // Apart from the others, so that the sums of most layers stay in registers.
+  if (HWY_LIKELY(a.is_plain)) {
+    if (place.residual != nullptr) add_residual<T, kRows, kVectors>(a, place.residual, acc[0]);
+    clamp<T, kRows, kVectors>(a, acc[0]);
+    store_some_tile(a, place, acc[0]);
+    return;
+  }
   if (place.residual != nullptr && !a.residual_last) add_residual<T, kRows, kVectors>(a, place.residual, acc[0]);
   if (a.slope != nullptr) apply_slope<T, kRows, kVectors>(a, acc[0]);
   clamp<T, kRows, kVectors>(a, acc[0]);
   if (a.gate.used()) apply_gate<T, kRows, kVectors>(a, acc[0]);
   if (a.scale != nullptr) apply_scale<T, kRows, kVectors>(a, acc[0]);
   if (place.residual != nullptr && a.residual_last) add_residual<T, kRows, kVectors>(a, place.residual, acc[0]);
-  if (sizeof(T) != sizeof(float) && place.wide_out != nullptr) {
-    store_tile<StoreAs::kWide>(a, place, acc[0]);
-  } else if (full) {
-    store_tile<StoreAs::kWhole>(a, place, acc[0]);
-  } else {
-    store_tile<StoreAs::kPart>(a, place, acc[0]);
-  }
+  store_some_tile(a, place, acc[0]);
 }
 
 template <int kVectors, class T>

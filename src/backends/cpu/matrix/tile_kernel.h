@@ -37,6 +37,7 @@ struct TileArgs {
   float lo = 0;
   float hi = 0;
   bool residual_last = false;  // added after scale and shift
+  bool is_plain = false;       // known to have no slope, gate and scale, and no residual behind them
   Gate gate;
   const float* scale = nullptr;  // after the clamp, a column; and `shift` with it
   const float* shift = nullptr;
