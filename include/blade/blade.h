@@ -75,7 +75,9 @@ typedef struct blade_engine_options {
   const char* device; /* "cpu", "gpu" or "auto"; NULL: what the model was optimized for, the CPU where that is absent */
   const char*
       tensorflow_dir; /* of libtensorflow_cc.so.2, for blade_inspect: which shapes what stays gives; NULL: none */
-  int64_t device_memory_limit; /* bytes of the GPU's memory that the engine may hold; 0: as many as there are */
+  /* Bytes of the GPU's memory that the engine may hold; 0: as many as there are. What the driver and NVIDIA's libraries
+   * (cuDNN, cuBLASLt) take for themselves, once a process, is not counted. */
+  int64_t device_memory_limit;
 } blade_engine_options;
 
 BLADE_API const char* blade_version(void);

@@ -1,5 +1,6 @@
 """Arrays as the library takes them."""
 import collections.abc
+import functools
 
 import numpy as np
 
@@ -7,6 +8,7 @@ from blade.errors import InvalidArgumentError
 
 
 _NUMBERS = "numbers or booleans"
+_BFLOAT16 = "bfloat16 (floats are rounded, uint16 are its bits)"
 
 
 def as_array(value, what, dtype=None):
@@ -25,6 +27,35 @@ def native_array(value, what, dtype=None):
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return np.require(array, requirements="C")
+
+
+def bfloat16_array(value, what):
+    """`value` for a tensor of bfloat16, which NumPy has not of its own: floats as float32, which the library rounds to the
+    nearest; arrays of ml_dtypes.bfloat16, and those of two bytes without a type, as which numpy.load gives them without
+    that package, as uint16; and uint16, which are bits already."""
+    array = native_array(as_array(value, what, "float32"), what, _BFLOAT16)
+    if array.dtype.itemsize == 2 and array.dtype.kind in "uV":
+        return array.view(np.uint16)
+    if array.dtype.kind != "f":
+        raise InvalidArgumentError(f"{what} was given {array.dtype} data, expected {_BFLOAT16}: convert it.")
+    return array.astype(np.float32, copy=False)
+
+
+@functools.cache
+def _bfloat16():
+    """The dtype of ml_dtypes, or None where that package is not installed."""
+    try:
+        from ml_dtypes import bfloat16
+    except ImportError:
+        return None
+    return np.dtype(bfloat16)
+
+
+def from_bfloat16_bits(bits):
+    """uint16 as an array of ml_dtypes.bfloat16, or of float32, which holds the same numbers, where that package is absent."""
+    if _bfloat16() is not None:
+        return bits.view(_bfloat16())
+    return np.asarray(bits.astype(np.uint32) << 16, np.uint32).view(np.float32)
 
 
 def tensor_name(key):

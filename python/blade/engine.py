@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from blade import _core
-from blade.arrays import checked_feed, native_array, tensor_name
+from blade.arrays import bfloat16_array, checked_feed, from_bfloat16_bits, native_array, tensor_name
 from blade.errors import InvalidArgumentError
 
 TensorInfo = collections.namedtuple("TensorInfo", ["name", "dtype", "shape"])
@@ -17,23 +17,19 @@ _MOST_ORDERS = 16
 
 
 def _dtype_of(info):
-    """numpy's, or None where it has none of that name (bfloat16)."""
-    try:
-        return np.dtype(info.dtype)
-    except TypeError:
-        return None
+    """NumPy's, or None for bfloat16, of which it has none."""
+    return None if info.dtype == "bfloat16" else np.dtype(info.dtype)
 
 
 def _of_dtype(value, what, dtype):
     """`value` as an array of `dtype`, where nothing but precision is lost by that."""
+    if dtype == "bfloat16":
+        return bfloat16_array(value, what)
     array = native_array(value, what)
     if array.dtype.name == dtype:
         return array
-    try:
-        with np.errstate(invalid="ignore"):
-            converted = array.astype(dtype)
-    except TypeError:  # numpy has none of that name (bfloat16)
-        return array
+    with np.errstate(invalid="ignore"):
+        converted = array.astype(dtype)
     are_floats = array.dtype.kind == converted.dtype.kind == "f"
     return converted if are_floats or np.array_equal(converted, array) else array
 
@@ -68,6 +64,7 @@ class Engine:
         self._input_names = [_node_name(info.name) for info in self.inputs]
         self._output_names = asked or [info.name for info in self.outputs]
         self._dtypes = [_dtype_of(info) for info in self.inputs]
+        self._bfloat16_outputs = [i for i, info in enumerate(self.outputs) if info.dtype == "bfloat16"]
         self._orders = {}
         self._unread = {name: (i, dtype) for i, (name, dtype) in enumerate(self._engine.unread_inputs())}
         self._keys = {key: _node_name(name) for key, name in self._engine.input_keys().items()}
@@ -121,28 +118,50 @@ class Engine:
                 self._orders[keys] = order
         order, defaults = order
         for key, number, dtype in defaults:
-            value = _of_dtype(feed[key], f"The placeholder '{tensor_name(key)}'", dtype)
-            is_bfloat16 = value.dtype.name == "bfloat16"
-            self._engine.check_unread_input(number, value.view(np.uint16) if is_bfloat16 else value, is_bfloat16)
+            self._engine.check_unread_input(number, _of_dtype(feed[key], f"The placeholder '{tensor_name(key)}'", dtype))
         arrays = [feed[key] for key in order]
         for i, array in enumerate(arrays):
             if type(array) is not np.ndarray or array.dtype is not self._dtypes[i] or not array.flags.c_contiguous:
-                arrays[i] = native_array(array, f"Input '{self._input_names[i]}'", self.inputs[i].dtype)
+                arrays[i] = self._array_for(i, array)
         return arrays
 
+    def _array_for(self, index, value):
+        what, dtype = f"Input '{self._input_names[index]}'", self.inputs[index].dtype
+        return bfloat16_array(value, what) if dtype == "bfloat16" else native_array(value, what, dtype)
+
     def run(self, feed):
-        """Runs once. `feed`: {name: array}, names with or without ':0', or keys of the SavedModel's signature; a key that is
-        another input's name is refused. Placeholders that no output needs may be fed, too. Returns {output name: array}."""
-        return dict(zip(self._output_names, self._engine.run(self._ordered(feed))))
+        """Runs once.
+
+        Args:
+          feed: {name: array} of all inputs; names with or without ':0', or keys of the SavedModel's signature. Arrays have
+            the dtypes and shapes of ``inputs``, in NumPy's row-major order (others are copied). An input of bfloat16 takes
+            arrays of ml_dtypes.bfloat16, floats, which are rounded, or its bits as uint16. Placeholders that no output needs
+            may be fed, too.
+
+        Returns:
+          {output name: array}, names as given in ``outputs``. bfloat16 comes as ml_dtypes.bfloat16, or as float32 where that
+          package is not installed.
+
+        Raises:
+          blade.BladeError where an input is missing, unknown or given twice, or has another dtype or shape.
+        """
+        results = self._engine.run(self._ordered(feed))
+        for i in self._bfloat16_outputs:
+            results[i] = from_bfloat16_bits(results[i])
+        return dict(zip(self._output_names, results))
 
     def explain(self, feed=None):
-        """What runs how, as a dict: kernels chosen and refused with reasons, memory plan; per shape when `feed` is given."""
+        """What runs how, as a dict: threads, bytes of packed weights, what was decided while optimizing; with a `feed` (as for
+        ``run``), of whose arrays the shapes count, also ``plan``: the steps with their kernels, the kernels that were refused
+        with reasons, shapes and places of results, and the bytes of the arena."""
         return json.loads(self._engine.explain([] if feed is None else self._ordered(feed)))
 
     def profile(self, feed, repetitions=20):
-        """Per-step times: a list of dicts with node, op, kernel, median_us."""
+        """Times each step in `repetitions` runs of `feed`: a list of dicts with node, op, kernel, median_us (microseconds),
+        gflops and gbytes (billions a second, 0 where there is no estimate), in the order of the run."""
         return json.loads(self._engine.profile(self._ordered(feed), repetitions))
 
     def device_times(self, feed, repetitions=100):
-        """Microseconds of each of `repetitions` runs by the GPU's own clock; inputs and outputs stay on the GPU."""
+        """Microseconds of each of `repetitions` runs by the GPU's own clock, as floats; inputs and outputs stay on the GPU.
+        Raises blade.BladeError where the engine runs on a CPU, or a step of it does."""
         return self._engine.device_times(self._ordered(feed), repetitions)

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 
 from blade import _core, tensorflow_bridge
-from blade.arrays import as_array, checked_feed, native_array, tensor_name
+from blade.arrays import as_array, bfloat16_array, checked_feed, native_array, tensor_name
 from blade.config import Config
 from blade.errors import InvalidArgumentError
 from blade.progress import Progress
@@ -100,6 +100,11 @@ def _packed_strings(array):
     return np.frombuffer(offsets.tobytes() + b"".join(parts), np.uint8)
 
 
+def _numbers(array, what):
+    """bfloat16 goes by its bits, which the library takes for a bfloat16 input."""
+    return bfloat16_array(array, what) if array.dtype.kind == "V" else native_array(array, what)
+
+
 def _feeds(feeds, argument):
     """(names, arrays, shapes of strings or None) of the feed dicts of an argument, a list a feed."""
     if isinstance(feeds, dict):
@@ -112,7 +117,7 @@ def _feeds(feeds, argument):
         names.append(text)
         is_text = [value.dtype.kind in "OSU" for value in values]
         string_shapes.append([list(value.shape) if strings else None for value, strings in zip(values, is_text)])
-        arrays.append([_packed_strings(value) if strings else native_array(value, f"{argument}'s value of '{name}'")
+        arrays.append([_packed_strings(value) if strings else _numbers(value, f"{argument}'s value of '{name}'")
                        for value, strings, name in zip(values, is_text, text)])
     return names, arrays, string_shapes
 
@@ -198,9 +203,6 @@ def optimize(
     if signature and not path:
         raise InvalidArgumentError(f"the signature '{signature}' is asked for, but a GraphDef has none; name outputs instead")
     target = _target_path(path) if path else ""
-    if target and os.path.exists(target) and os.path.exists(path) and os.path.samefile(path, target):
-        raise InvalidArgumentError(
-            f"the optimized model goes to '{target}', which is the model itself, which would be lost; remove or rename '{target}'")
     options = {
         "model_name": os.path.basename(path.rstrip("/")) or "graph_def", "inputs": _list_of(inputs),
         "outputs": _list_of(outputs), "input_shapes": input_shapes, "input_ranges": input_ranges,

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "blade/blade.h"
+#include "blade/blade.hpp"
 
 namespace nb = nanobind;
 
@@ -88,6 +88,37 @@ std::vector<blade_tensor> to_tensors(const std::vector<Array>& arrays) {
   return tensors;
 }
 
+// Tensors for given arrays. NumPy has no bfloat16 of its own: for one, uint16 are its bits, and floats are rounded.
+class InputTensors {
+ public:
+  InputTensors(const std::vector<Array>& arrays, const std::vector<blade_dtype>& wanted)
+      : tensors_(to_tensors(arrays)), rounded_(arrays.size()) {
+    for (size_t i = 0; i < std::min(arrays.size(), wanted.size()); ++i) {
+      if (wanted[i] == BLADE_BFLOAT16) to_bfloat16(tensors_[i], rounded_[i]);
+    }
+  }
+  const blade_tensor* data() const { return tensors_.empty() ? nullptr : tensors_.data(); }
+  int32_t count() const { return static_cast<int32_t>(tensors_.size()); }
+
+ private:
+  static void to_bfloat16(blade_tensor& tensor, std::vector<blade::BFloat16>& rounded) {
+    if (tensor.dtype == BLADE_FLOAT32) {
+      const auto* values = static_cast<const float*>(tensor.data);
+      const size_t count = tensor.bytes / sizeof(float);
+      rounded.reserve(count + 1);  // memory for no elements, too
+      for (size_t i = 0; i < count; ++i) rounded.emplace_back(values[i]);
+      tensor.data = rounded.data();
+      tensor.bytes = count * sizeof(blade::BFloat16);
+      tensor.dtype = BLADE_BFLOAT16;
+    } else if (tensor.dtype == BLADE_UINT16) {
+      tensor.dtype = BLADE_BFLOAT16;
+    }
+  }
+
+  std::vector<blade_tensor> tensors_;
+  std::vector<std::vector<blade::BFloat16>> rounded_;
+};
+
 std::string take_text(char* text) {
   const std::unique_ptr<char, void (*)(void*)> held(text, blade_free);
   return std::string(held.get());
@@ -151,7 +182,8 @@ struct Output {
       const std::unique_ptr<Owner> last(static_cast<Owner*>(p));
       last->memory->give_back(last->index, std::move(last->block));
     });
-    const nb::ndarray<nb::numpy> array(raw, shape.size(), shape.data(), capsule, nullptr, type_of(tensor.dtype).dlpack);
+    const blade_dtype dtype = tensor.dtype == BLADE_BFLOAT16 ? BLADE_UINT16 : tensor.dtype;  // its bits
+    const nb::ndarray<nb::numpy> array(raw, shape.size(), shape.data(), capsule, nullptr, type_of(dtype).dlpack);
     return nb::cast(array);
   }
 };
@@ -177,6 +209,11 @@ class Engine {
     }
     check(status);
     memory_->set_count(static_cast<size_t>(blade_engine_num_outputs(engine_)));
+    for (int32_t i = 0; i < blade_engine_num_inputs(engine_); ++i) {
+      blade_tensor input;
+      blade_engine_input(engine_, i, &input);
+      input_types_.push_back(input.dtype);
+    }
   }
   ~Engine() { blade_engine_free(engine_); }
   Engine(const Engine&) = delete;
@@ -228,15 +265,15 @@ class Engine {
     return result;
   }
 
-  // NumPy hands bfloat16 over as bits only.
-  void check_unread_input(int index, const Array& array, bool is_bfloat16) const {
-    blade_tensor value = to_tensor(array);
-    if (is_bfloat16) value.dtype = BLADE_BFLOAT16;
-    check(blade_engine_check_unread_input(engine_, index, &value));
+  void check_unread_input(int index, const Array& array) const {
+    blade_tensor built_in = {};
+    blade_engine_unread_input(engine_, index, &built_in);
+    const InputTensors value({array}, {built_in.dtype});
+    check(blade_engine_check_unread_input(engine_, index, value.data()));
   }
 
   nb::list run(const std::vector<Array>& arrays) {
-    const std::vector<blade_tensor> inputs = to_tensors(arrays);
+    const InputTensors inputs(arrays, input_types_);
     struct Outputs {
       OutputMemory& memory;
       std::vector<Output> all;
@@ -251,7 +288,7 @@ class Engine {
     blade_status status;
     {
       const nb::gil_scoped_release unlocked;
-      status = blade_engine_run_with(engine_, inputs.data(), static_cast<int32_t>(inputs.size()), allocate, &outputs);
+      status = blade_engine_run_with(engine_, inputs.data(), inputs.count(), allocate, &outputs);
     }
     check(status);
     nb::list result;
@@ -260,33 +297,32 @@ class Engine {
   }
 
   std::string explain(const std::vector<Array>& arrays) {
-    const std::vector<blade_tensor> inputs = to_tensors(arrays);
+    const InputTensors inputs(arrays, input_types_);
     char* json = nullptr;
-    check(blade_engine_explain(engine_, inputs.empty() ? nullptr : inputs.data(), static_cast<int32_t>(inputs.size()),
-                               &json));
+    check(blade_engine_explain(engine_, inputs.data(), inputs.count(), &json));
     return take_text(json);
   }
 
   std::string profile(const std::vector<Array>& arrays, int repetitions) {
-    const std::vector<blade_tensor> inputs = to_tensors(arrays);
+    const InputTensors inputs(arrays, input_types_);
     char* json = nullptr;
     blade_status status;
     {
       const nb::gil_scoped_release unlocked;
-      status = blade_engine_profile(engine_, inputs.data(), static_cast<int32_t>(inputs.size()), repetitions, &json);
+      status = blade_engine_profile(engine_, inputs.data(), inputs.count(), repetitions, &json);
     }
     check(status);
     return take_text(json);
   }
 
   std::vector<double> device_times(const std::vector<Array>& arrays, int repetitions) {
-    const std::vector<blade_tensor> inputs = to_tensors(arrays);
+    const InputTensors inputs(arrays, input_types_);
     std::vector<double> times(static_cast<size_t>(repetitions > 0 ? repetitions : 0));
     blade_status status;
     {
       const nb::gil_scoped_release unlocked;
-      status = blade_engine_device_times(engine_, inputs.data(), static_cast<int32_t>(inputs.size()),
-                                         static_cast<int32_t>(times.size()), times.data());
+      status = blade_engine_device_times(engine_, inputs.data(), inputs.count(), static_cast<int32_t>(times.size()),
+                                         times.data());
     }
     check(status);
     return times;
@@ -294,6 +330,7 @@ class Engine {
 
  private:
   blade_engine* engine_ = nullptr;
+  std::vector<blade_dtype> input_types_;
   std::shared_ptr<OutputMemory> memory_ = std::make_shared<OutputMemory>();
 };
 

@@ -29,7 +29,13 @@ CoreKeeper::~CoreKeeper() {
 
 void CoreKeeper::call_begins() {
   const int cpu = sched_getcpu();
-  if (cpu != caller_cpu_.load(std::memory_order_relaxed)) caller_cpu_.store(cpu, std::memory_order_relaxed);
+  // Callers that take turns on several CPUs would have the thread move for each call.
+  const int last = last_cpu_.load(std::memory_order_relaxed);
+  if (cpu != last) {
+    last_cpu_.store(cpu, std::memory_order_relaxed);
+  } else if (cpu != caller_cpu_.load(std::memory_order_relaxed)) {
+    caller_cpu_.store(cpu, std::memory_order_relaxed);
+  }
 }
 
 void CoreKeeper::start() {

@@ -34,7 +34,8 @@ class CoreKeeper {
   void follow_caller();
 
   const CallRhythm& rhythm_;
-  std::atomic<int> caller_cpu_{-1};
+  std::atomic<int> last_cpu_{-1};    // of the last call
+  std::atomic<int> caller_cpu_{-1};  // of the last two calls in a row from one CPU
   std::atomic<uint32_t> word_{0};
   std::atomic<bool> asleep_{false}, closing_{false};
   int kept_cpu_ = -1;  // the thread's own

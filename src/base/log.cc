@@ -3,6 +3,7 @@
 
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
@@ -15,6 +16,9 @@
 
 namespace blade {
 namespace {
+
+constexpr char kPattern[] = "%^blade %l%$: %v";
+constexpr char kPatternOverBar[] = "\r\033[K%^blade %l%$: %v";
 
 spdlog::level::level_enum level_from_environment() {
   const char* text = std::getenv("BLADE_LOG_LEVEL");
@@ -31,7 +35,7 @@ spdlog::logger& logger() {
   // Never destroyed: threads may log while the process exits.
   static spdlog::logger* const instance = [] {
     auto* made = new spdlog::logger("blade", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
-    made->set_pattern("%^blade %l%$: %v");
+    made->set_pattern(kPattern);
     made->set_level(level_from_environment());
     return made;
   }();
@@ -63,10 +67,21 @@ void count_scope(LogLevel level, int change) {
   logger().set_level(lowest == scopes.end() ? without_scopes : std::min(without_scopes, lowest->first));
 }
 
+void count_bar(int change) {
+  static std::mutex mutex;
+  static int bars = 0;
+  const std::lock_guard lock(mutex);
+  bars += change;
+  if (::isatty(STDERR_FILENO) != 0) logger().set_pattern(bars > 0 ? kPatternOverBar : kPattern);
+}
+
 }  // namespace
 
 ScopedLogLevel::ScopedLogLevel(LogLevel level) : level_(level) { count_scope(level_, 1); }
 ScopedLogLevel::~ScopedLogLevel() { count_scope(level_, -1); }
+
+ScopedLogOverBar::ScopedLogOverBar() { count_bar(1); }
+ScopedLogOverBar::~ScopedLogOverBar() { count_bar(-1); }
 
 bool logs(LogLevel level) { return logger().should_log(spdlog_level(level)); }
 

@@ -23,6 +23,15 @@ class ScopedLogLevel {
   LogLevel level_;
 };
 
+// While one is alive, lines on a terminal begin where nothing stands: a progress bar that was drawn there is erased.
+class ScopedLogOverBar {
+ public:
+  ScopedLogOverBar();
+  ~ScopedLogOverBar();
+  ScopedLogOverBar(const ScopedLogOverBar&) = delete;
+  ScopedLogOverBar& operator=(const ScopedLogOverBar&) = delete;
+};
+
 inline void log_info(std::string_view message) { log(LogLevel::kInfo, message); }
 inline void log_warning(std::string_view message) { log(LogLevel::kWarning, message); }
 

@@ -216,7 +216,7 @@ blade_status blade_engine_prepare(blade_engine* handle, const blade_tensor* inpu
       if (plan->inputs[i].dtype != refs[i].dtype) {
         return blade::invalid_argument("the input '" + handle->engine->inputs()[i].name + "' has dtype " +
                                        ir::dtype_name(refs[i].dtype) + ", expected " +
-                                       ir::dtype_name(plan->inputs[i].dtype));
+                                       ir::dtype_name(plan->inputs[i].dtype) + ": convert it");
       }
     }
     handle->engine->expect_run();

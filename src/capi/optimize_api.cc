@@ -1,4 +1,7 @@
 // blade.h: optimizing a model.
+#include <optional>
+
+#include "base/log.h"
 #include "capi/handles.h"
 #include "optimizer/optimize.h"
 #include "optimizer/string_tensor.h"
@@ -28,7 +31,8 @@ blade::Result<optimizer::Feed> copy_feed(const blade_feed& given) {
     BLADE_ASSIGN_OR_RETURN(auto made, blade::ir::allocate_tensor(ref.dtype, ref.dims));
     if (made.tensor->bytes > 0) {
       if (ref.data == nullptr)
-        return blade::invalid_argument(std::string("test data for '") + given.names[i] + "' is NULL");
+        return blade::invalid_argument(std::string("test data for '") + given.names[i] +
+                                       "' is NULL; point it to its elements");
       __builtin_memcpy(made.data, ref.data, made.tensor->bytes);
     }
     feed.push_back({given.names[i], made.tensor});
@@ -50,7 +54,9 @@ Status run(const blade_optimize_request& given, blade_optimize_result** out) {
     BLADE_ASSIGN_OR_RETURN(optimizer::Feed feed, copy_feed(given.test_data[i]));
     request.test_data.push_back(std::move(feed));
   }
+  std::optional<blade::ScopedLogOverBar> over_bar;
   if (given.progress != nullptr) {
+    over_bar.emplace();
     request.progress = [&given](int percent, const char* phase) {
       return given.progress(given.progress_arg, percent, phase) != 0;
     };

@@ -1,5 +1,6 @@
 #include "engine/prepare_graph.h"
 
+#include "ir/foreign_nodes.h"
 #include "passes/pass.h"
 
 namespace blade::engine {
@@ -33,18 +34,6 @@ Status align_small_constants(ir::Graph& graph) {
 
 }  // namespace
 
-Status check_no_foreign(const ir::Graph& graph) {
-  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
-    if (!graph.is_live(id) || graph.node(id).op != ir::Op::kForeign) continue;
-    const auto& attrs = graph.node(id).get<ir::ForeignAttrs>();
-    return unimplemented(
-        "Node '" + graph.node(id).name + "' (" + attrs.source_op +
-        ") runs only in the source framework: " + (attrs.reason.empty() ? "the op is not supported" : attrs.reason) +
-        "; run the graph in a TensorFlow session instead.");
-  }
-  return {};
-}
-
 Status run_region_passes(ir::Graph& graph, const Decisions& decisions, const EngineOptions& options) {
   passes::PassOptions pass_options;
   pass_options.on_device = options.device != nullptr;
@@ -57,7 +46,7 @@ Status run_region_passes(ir::Graph& graph, const Decisions& decisions, const Eng
 Status prepare_graph(ir::Graph& graph, const Decisions& decisions, const EngineOptions& options) {
   BLADE_RETURN_IF_ERROR(run_region_passes(graph, decisions, options));
   graph.remove_dead_nodes();
-  BLADE_RETURN_IF_ERROR(check_no_foreign(graph));
+  BLADE_RETURN_IF_ERROR(ir::refuse_foreign(graph));
   BLADE_RETURN_IF_ERROR(check_profile(graph, decisions));
   return align_small_constants(graph);
 }

@@ -8,9 +8,6 @@ namespace blade::engine {
 // The passes that `decisions` leave on.
 Status run_region_passes(ir::Graph& graph, const Decisions& decisions, const EngineOptions& options);
 
-// An error that names a node which only the source framework runs.
-Status check_no_foreign(const ir::Graph& graph);
-
 // The passes, then checks that the engine can run what is left, in the decisions' profile.
 Status prepare_graph(ir::Graph& graph, const Decisions& decisions, const EngineOptions& options);
 

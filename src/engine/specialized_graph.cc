@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "backends/reference/evaluate.h"
-#include "engine/prepare_graph.h"
 #include "engine/storage.h"
+#include "ir/foreign_nodes.h"
 #include "passes/pass.h"
 
 namespace blade::engine {
@@ -104,7 +104,7 @@ Result<int> fold_once(ir::Graph& graph) {
 Result<ir::Graph> specialized_graph(const ir::Graph& graph, std::span<const ir::Dims> input_dims,
                                     const std::vector<ir::TensorPtr>& input_values) {
   BLADE_ASSIGN_OR_RETURN(ir::Graph out, ir::specialize(graph, {input_dims.begin(), input_dims.end()}, input_values));
-  BLADE_RETURN_IF_ERROR(check_no_foreign(out));
+  BLADE_RETURN_IF_ERROR(ir::refuse_foreign(out));
   for (int round = 0; round < kMaxRounds; ++round) {
     BLADE_ASSIGN_OR_RETURN(int folded, fold_once(out));
     BLADE_ASSIGN_OR_RETURN(const int simplified, passes::move_constants_inside(out));

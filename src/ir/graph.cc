@@ -160,24 +160,43 @@ void Graph::remove_node(NodeId id) {
   }
 }
 
-int Graph::remove_dead_nodes() {
-  std::vector<bool> needed(nodes_.size(), false);
+namespace {
+
+// `roots` and all that they read or wait for.
+std::vector<bool> nodes_behind(const Graph& graph, const std::vector<NodeId>& roots) {
+  std::vector<bool> needed(graph.num_node_slots(), false);
   std::vector<NodeId> pending;
   const auto need = [&](NodeId id) {
-    if (!is_live(id) || needed[id]) return;
+    if (!graph.is_live(id) || needed[id]) return;
     needed[id] = true;
     pending.push_back(id);
   };
-  for (ValueId output : outputs_) need(values_[output].producer);
-  for (const auto& node : nodes_) {
-    if (node && node->op == Op::kForeign && node->get<ForeignAttrs>().side_effects) need(node->id);
-  }
+  for (const NodeId root : roots) need(root);
   while (!pending.empty()) {
-    const Node& node = *nodes_[pending.back()];
+    const Node& node = graph.node(pending.back());
     pending.pop_back();
-    for (ValueId input : node.inputs) need(values_[input].producer);
+    for (ValueId input : node.inputs) need(graph.value(input).producer);
     for (NodeId control : node.control_inputs) need(control);
   }
+  return needed;
+}
+
+std::vector<NodeId> makers_of_outputs(const Graph& graph) {
+  std::vector<NodeId> makers;
+  for (ValueId output : graph.outputs()) makers.push_back(graph.value(output).producer);
+  return makers;
+}
+
+}  // namespace
+
+std::vector<bool> nodes_that_outputs_need(const Graph& graph) { return nodes_behind(graph, makers_of_outputs(graph)); }
+
+int Graph::remove_dead_nodes() {
+  std::vector<NodeId> roots = makers_of_outputs(*this);
+  for (const auto& node : nodes_) {
+    if (node && node->op == Op::kForeign && node->get<ForeignAttrs>().side_effects) roots.push_back(node->id);
+  }
+  const std::vector<bool> needed = nodes_behind(*this, roots);
   int removed = 0;
   for (auto& node : nodes_) {
     if (!node || needed[node->id]) continue;
@@ -194,24 +213,6 @@ std::string Graph::unique_name(const std::string& base) {
     std::string name = concat(base, "__", ++name_uses_[base]);
     if (name_uses_.try_emplace(name, 0).second) return name;
   }
-}
-
-std::vector<bool> nodes_that_outputs_need(const Graph& graph) {
-  std::vector<bool> needed(graph.num_node_slots(), false);
-  std::vector<NodeId> work;
-  const auto need = [&](NodeId id) {
-    if (!graph.is_live(id) || needed[id]) return;
-    needed[id] = true;
-    work.push_back(id);
-  };
-  for (ValueId output : graph.outputs()) need(graph.value(output).producer);
-  while (!work.empty()) {
-    const Node& node = graph.node(work.back());
-    work.pop_back();
-    for (ValueId input : node.inputs) need(graph.value(input).producer);
-    for (NodeId control : node.control_inputs) need(control);
-  }
-  return needed;
 }
 
 }  // namespace blade::ir

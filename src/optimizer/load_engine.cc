@@ -8,6 +8,7 @@
 #include "engine/engine_file.h"
 #include "frontends/tensorflow/assumed_values.h"
 #include "frontends/tensorflow/model_loader.h"
+#include "ir/foreign_nodes.h"
 #include "passes/pass.h"
 
 namespace blade::optimizer {
@@ -64,67 +65,118 @@ Status find_folded_defaults(tensorflow::ImportedModel& model) {
   return {};
 }
 
+// Which computed defaults need TensorFlow.
+Status find_foreign_defaults(tensorflow::ImportedModel& model) {
+  if (model.computed_defaults.empty()) return {};
+  const ir::Graph& graph = model.graph;
+  std::vector<bool> is_foreign(graph.num_node_slots());  // or reads what is
+  BLADE_ASSIGN_OR_RETURN(const std::vector<ir::NodeId> order, graph.topological_order());
+  for (const ir::NodeId id : order) {
+    const ir::Node& node = graph.node(id);
+    const auto reads_foreign = [&](ir::ValueId input) {
+      const ir::NodeId producer = graph.value(input).producer;
+      return producer != ir::kNone && is_foreign[producer];
+    };
+    is_foreign[id] = node.op == ir::Op::kForeign ||
+                     std::any_of(node.inputs.begin(), node.inputs.end(), reads_foreign) ||
+                     std::any_of(node.control_inputs.begin(), node.control_inputs.end(),
+                                 [&](ir::NodeId control) { return is_foreign[control]; });
+  }
+  for (tensorflow::ComputedDefault& one : model.computed_defaults) {
+    const ir::NodeId producer = one.value == ir::kNone ? ir::kNone : graph.value(one.value).producer;
+    one.needs_tensorflow = one.value == ir::kNone || (producer != ir::kNone && is_foreign[producer]);
+  }
+  return {};
+}
+
 // What watches and orders (Assert, NoOp) needs TensorFlow, but no answer needs that: it is gone then.
 Result<tensorflow::ImportedModel> import_stripped(const tensorflow::GraphDef& graph,
                                                   const tensorflow::ImportOptions& import,
                                                   const engine::EngineOptions& options) {
   BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, tensorflow::import_graph(graph, import));
   BLADE_RETURN_IF_ERROR(find_folded_defaults(imported));
+  BLADE_RETURN_IF_ERROR(find_foreign_defaults(imported));
   BLADE_RETURN_IF_ERROR(options.reference_only ? strip_as_written(imported.graph)
                                                : run_whole_graph_passes(imported.graph));
   imported.graph.remove_dead_nodes();
   return imported;
 }
 
-int foreign_nodes_of(const ir::Graph& graph) {
-  int count = 0;
-  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
-    if (graph.is_live(id) && graph.node(id).op == ir::Op::kForeign) ++count;
-  }
-  return count;
-}
-
 // Where only defaults need TensorFlow (training = true, the next of an iterator), these become inputs, and no others.
-void feed_defaults(const tensorflow::GraphDef& graph, tensorflow::ImportOptions import,
-                   const engine::EngineOptions& options, tensorflow::ImportedModel& imported) {
-  std::vector<std::string> defaults;
-  for (const tensorflow::ComputedDefault& one : imported.computed_defaults) defaults.push_back(one.name);
-  for (const tensorflow::UnreadPlaceholder& one : imported.unread) {
-    if (one.value != nullptr && one.value->dtype == ir::DType::kBool) defaults.push_back(one.name);
+class DefaultsFeeder {
+ public:
+  DefaultsFeeder(const tensorflow::GraphDef& graph, const tensorflow::ImportOptions& import,
+                 const engine::EngineOptions& options, tensorflow::ImportedModel& imported)
+      : graph_(graph), import_(import), options_(options), imported_(imported), foreign_(count(imported)) {}
+
+  void run() {
+    feed_what_helps();
+    if (foreign_ == 0) let_go();
   }
-  const auto try_feeding = [&](std::vector<std::string> names, int most_foreign) {
-    std::swap(import.fed, names);
-    auto fed = import_stripped(graph, import, options);
-    if (fed.ok() && foreign_nodes_of(fed->graph) <= most_foreign) {
-      imported = std::move(fed).value();
-    } else {
-      std::swap(import.fed, names);
+
+ private:
+  static size_t count(const tensorflow::ImportedModel& model) { return ir::foreign_nodes(model.graph).size(); }
+
+  // Defaults that need TensorFlow all at once, which takes one import; all else, and these where that does not do, one
+  // by one. A switch that is no longer built in has both of its branches, which may need more of TensorFlow.
+  void feed_what_helps() {
+    std::vector<std::string> foreign, others;
+    for (const tensorflow::ComputedDefault& one : imported_.computed_defaults)
+      (one.needs_tensorflow ? foreign : others).push_back(one.name);
+    for (const tensorflow::UnreadPlaceholder& one : imported_.unread) {
+      if (one.value != nullptr && one.value->dtype == ir::DType::kBool) others.push_back(one.name);
     }
-  };
-  for (const std::string& name : defaults) {
-    const int foreign = foreign_nodes_of(imported.graph);
-    if (foreign == 0) break;
-    std::vector<std::string> more = import.fed;
-    more.push_back(name);
-    try_feeding(std::move(more), foreign);
+    if (foreign.empty() || !try_feeding(foreign, foreign_)) feed_each(foreign);
+    feed_each(others);
   }
-  if (foreign_nodes_of(imported.graph) > 0) return;
-  for (size_t i = import.fed.size(); i-- > 0;) {
-    std::vector<std::string> fewer = import.fed;
-    fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
-    if (!fewer.empty()) try_feeding(std::move(fewer), 0);
+
+  void feed_each(const std::vector<std::string>& names) {
+    for (const std::string& name : names) {
+      if (foreign_ == 0) return;
+      std::vector<std::string> more = import_.fed;
+      more.push_back(name);
+      try_feeding(std::move(more), foreign_);
+    }
   }
-}
+
+  // What can go without a node in TensorFlow, the last first.
+  void let_go() {
+    for (size_t i = import_.fed.size(); i-- > 0 && import_.fed.size() > 1;) {
+      std::vector<std::string> fewer = import_.fed;
+      fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
+      try_feeding(std::move(fewer), 0);
+    }
+  }
+
+  // Keeps the import in which `names` are fed, if no more than `most_foreign` nodes need TensorFlow in it.
+  bool try_feeding(std::vector<std::string> names, size_t most_foreign) {
+    std::swap(import_.fed, names);
+    auto fed = import_stripped(graph_, import_, options_);
+    if (fed.ok() && count(*fed) <= most_foreign) {
+      imported_ = std::move(fed).value();
+      foreign_ = count(imported_);
+      return true;
+    }
+    std::swap(import_.fed, names);
+    return false;
+  }
+
+  const tensorflow::GraphDef& graph_;
+  tensorflow::ImportOptions import_;
+  const engine::EngineOptions& options_;
+  tensorflow::ImportedModel& imported_;
+  size_t foreign_;  // nodes of `imported_` that need TensorFlow
+};
 
 Result<std::shared_ptr<engine::Engine>> engine_of(const tensorflow::GraphDef& graph, tensorflow::ImportOptions import,
                                                   const engine::EngineOptions& options,
                                                   std::vector<tensorflow::UnreadPlaceholder>* unread = nullptr) {
   import.without_tensorflow = true;
   BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, import_stripped(graph, import, options));
-  if (Status refused = tensorflow::refuse_foreign(imported.graph); !refused.ok()) {
+  if (Status refused = ir::refuse_foreign(imported.graph); !refused.ok()) {
     if (!import.inputs.empty()) return refused;
-    feed_defaults(graph, import, options, imported);
-    if (!tensorflow::refuse_foreign(imported.graph).ok()) return refused;
+    DefaultsFeeder(graph, import, options, imported).run();
+    if (!ir::refuse_foreign(imported.graph).ok()) return refused;
   }
   BLADE_ASSIGN_OR_RETURN(engine::Decisions decisions, stored_decisions(imported.engines));
   if (unread != nullptr) *unread = std::move(imported.unread);

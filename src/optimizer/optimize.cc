@@ -5,9 +5,11 @@
 #include <filesystem>
 #include <iterator>
 
+#include "backends/cuda/loader.h"
 #include "backends/machine.h"
 #include "base/log.h"
 #include "base/mapped_file.h"
+#include "base/paths.h"
 #include "engine/kernel_choice.h"
 #include "frontends/tensorflow/model_loader.h"
 #include "frontends/tensorflow/proto/saved_model.h"
@@ -69,6 +71,7 @@ class Optimizer {
     report_.user_config = options_.user_config;
     report_.model = options_.model_name;
     report_.software.emplace_back("blade", BLADE_VERSION);
+    if (device_ != nullptr) report_.software.emplace_back("cuda", backends::cuda_version());
     for (std::string& sentence : without_effect(options_.changed, options_.device))
       report_.messages.push_back(std::move(sentence));
     report_.messages.insert(report_.messages.end(), options_.notes.begin(), options_.notes.end());

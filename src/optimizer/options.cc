@@ -337,7 +337,10 @@ Result<std::pair<double, double>> parse_range(std::string_view text) {
 
 Result<OptimizeOptions> parse_options(std::string_view text) {
   const json root = json::parse(text.empty() ? "{}" : text, nullptr, /*allow_exceptions=*/false);
-  if (!root.is_object()) return invalid_argument("the options are not a JSON object");
+  if (!root.is_object())
+    return invalid_argument(
+        "the options are no JSON object; expected one with the names of blade_option_table(), as "
+        "{\"device_type\": \"cpu\"}");
   return parse_object(root);
 }
 

@@ -13,11 +13,6 @@ namespace blade::optimizer {
 // Whether a file (or, for SavedModels, a directory) can be written to `path`: its folder is there and can be written
 // to, and what stands there may be replaced. A directory may only if it is empty or Blade wrote it.
 Status check_output_place(const std::string& path, bool is_directory);
-// An error where what is written would be lost, or what is read (`model`, which may be empty, and `read`): where a path
-// of `written` is such a place, lies in such a directory or holds one, or is given twice. Pipes and terminals lose
-// nothing.
-Status check_apart(const std::string& model, const std::vector<std::string>& read,
-                   const std::vector<std::string>& written);
 // Whether there is room for `bytes` where `path` is to be.
 Status check_output_space(const std::string& path, uint64_t bytes);
 

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "ir/foreign_nodes.h"
+
 namespace blade::optimizer {
 namespace {
 
@@ -36,11 +38,8 @@ std::map<std::string, ir::TensorPtr> constant_switches(const ir::Graph& graph, c
 
 int nodes_left(const ir::Graph& graph) {
   const std::vector<bool> needed = ir::nodes_that_outputs_need(graph);
-  int count = 0;
-  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
-    if (needed[id] && graph.node(id).op == ir::Op::kForeign) ++count;
-  }
-  return count;
+  const std::vector<ir::NodeId> foreign = ir::foreign_nodes(graph);
+  return static_cast<int>(std::count_if(foreign.begin(), foreign.end(), [&](ir::NodeId id) { return needed[id]; }));
 }
 
 std::string about_switch(const std::string& name, const ir::Tensor& value) {

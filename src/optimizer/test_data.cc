@@ -29,6 +29,18 @@ std::string given_names(const Feed& feed) {
   return names.empty() ? "it is empty" : names;
 }
 
+// NumPy has no bfloat16 of its own: for an input of it, floats are rounded, and uint16 are its bits.
+Result<ir::TensorPtr> as_input_type(const ir::TensorPtr& given, ir::DType wanted) {
+  const bool is_bits = given->dtype == ir::DType::kUInt16;
+  if (wanted != ir::DType::kBFloat16 || (!is_bits && given->dtype != ir::DType::kFloat32)) return given;
+  BLADE_ASSIGN_OR_RETURN(ir::NewTensor made, ir::allocate_tensor(wanted, given->dims));
+  for (int64_t i = 0, count = given->element_count(); i < count; ++i) {
+    const uint16_t bits = is_bits ? given->as<uint16_t>()[i] : float_to_bfloat16(given->as<float>()[i]);
+    std::memcpy(made.data + i * sizeof bits, &bits, sizeof bits);
+  }
+  return ir::TensorPtr(std::move(made.tensor));
+}
+
 Status check_tensor(const ir::Tensor& tensor, const engine::TensorInfo& input) {
   const std::string where = "test data for the input '" + input.name + "' ";
   if (tensor.dtype != input.dtype) {
@@ -42,7 +54,7 @@ Status check_tensor(const ir::Tensor& tensor, const engine::TensorInfo& input) {
   }
   if (fits) return {};
   return invalid_argument(where + "has shape " + dims_to_string(tensor.dims) + ", the model expects " +
-                          shape_text(input.shape));
+                          shape_text(input.shape) + "; give data of that shape");
 }
 
 template <class T>
@@ -177,8 +189,9 @@ Result<std::vector<Feed>> check_feeds(const std::vector<Feed>& given, const std:
       if (found == feed.end()) {
         return invalid_argument("test data has no value for the input '" + input.name + "'; " + given_names(feed));
       }
-      BLADE_RETURN_IF_ERROR(check_tensor(*found->tensor, input));
-      ordered.push_back({node_name(input.name) + ":0", found->tensor});
+      BLADE_ASSIGN_OR_RETURN(ir::TensorPtr tensor, as_input_type(found->tensor, input.dtype));
+      BLADE_RETURN_IF_ERROR(check_tensor(*tensor, input));
+      ordered.push_back({node_name(input.name) + ":0", std::move(tensor)});
     }
     for (const NamedTensor& tensor : feed) {
       const bool known = std::any_of(inputs.begin(), inputs.end(), [&](const engine::TensorInfo& input) {

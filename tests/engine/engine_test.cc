@@ -184,7 +184,7 @@ TEST(Engine, ForeignNodesAreRefusedAtOnce) {
   GraphMaker m;
   auto engine = Engine::create(m.finish({m.foreign("script", {m.input("x", {2})})}), {}, {});
   ASSERT_FALSE(engine.ok());
-  expect_says(engine.status().message(), "Node 'script' (PyFunc) runs only in the source framework");
+  expect_says(engine.status().message(), "1 node needs TensorFlow: 'script' (PyFunc): ");
 }
 
 // As in TensorFlow, on every thread; the caller's own arithmetic stays as it is.

@@ -88,7 +88,9 @@ TEST(OptionsTest, RefusesTextThatIsNoObject) {
   for (const char* text : {"[]", "3", "{", "null", "\"o1\""}) {
     const auto options = parse_options(text);
     ASSERT_FALSE(options.ok()) << text;
-    EXPECT_EQ(options.status().message(), "the options are not a JSON object");
+    EXPECT_EQ(options.status().message(),
+              "the options are no JSON object; expected one with the names of blade_option_table(), as "
+              "{\"device_type\": \"cpu\"}");
   }
 }
 

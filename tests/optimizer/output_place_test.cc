@@ -55,26 +55,6 @@ TEST_F(OutputPlaceTest, WrongPlacesForFiles) {
   EXPECT_NE(refusal("/proc/model.pb", false).find("cannot be written"), std::string::npos);
 }
 
-TEST_F(OutputPlaceTest, WhatIsReadOrWrittenIsNotWrittenOver) {
-  const auto why = [&](const std::string& model, const std::string& read, const std::vector<std::string>& written) {
-    return check_apart(model, {read}, written).message();
-  };
-  put(at("model.pb"));
-  put(at("data.npz"));
-  fs::create_directory(at("model"));
-  put(at("model/saved_model.pb"));
-  fs::create_symlink("report.json", at("link"));
-  EXPECT_EQ(why(at("model.pb"), at("data.npz"), {at("new.pb"), at("new.json")}), "");
-  EXPECT_EQ(why("", at("data.npz"), {"/dev/null", "/dev/null"}), "");
-  EXPECT_NE(why(at("model.pb"), at("data.npz"), {at("new.pb"), at("./data.npz")}).find("which is read"),
-            std::string::npos);
-  EXPECT_NE(why(at("model.pb"), at("no"), {at("model/../model.pb")}).find("is the model itself"), std::string::npos);
-  EXPECT_NE(why(at("model"), at("no"), {at("model/a/b")}).find("lies inside the model itself"), std::string::npos);
-  EXPECT_NE(why("", at("model/saved_model.pb"), {at("model")}).find("holds '"), std::string::npos);
-  EXPECT_NE(why("", at("no"), {at("report.json"), at("link")}).find("two things"), std::string::npos);
-  EXPECT_NE(why("", at("no"), {at("a/"), at("./a")}).find("two things"), std::string::npos);
-}
-
 TEST_F(OutputPlaceTest, RoomIsAskedForBeforehand) {
   EXPECT_TRUE(check_output_space(at("model.pb"), 1).ok());
   const Status status = check_output_space(at("model.pb"), uint64_t{1} << 62);

@@ -3,28 +3,17 @@ import contextlib
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
-import sysconfig
 import threading
 import time
 
 import numpy as np
 import pytest
 import tiny_models
-
-
-def blade_command():
-    found = shutil.which("blade", path=sysconfig.get_path("scripts")) or shutil.which("blade")
-    assert found, "the blade command is not installed beside this Python"
-    return found
-
-
-def run(*arguments, code=0):
-    done = subprocess.run([blade_command(), *map(str, arguments)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == code, done.stderr
-    return done
+from command import blade_command, run
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +26,22 @@ def test_run_saves_outputs(model, tmp_path):
     run("run", model, "--input", f"x={tmp_path / 'x.npy'}", "--save", tmp_path / "out")
     want = tiny_models.run(tiny_models.conv_net(), tiny_models.image(), "probabilities:0")
     np.testing.assert_allclose(np.load(tmp_path / "out" / "probabilities.npy"), want, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("arguments,words", [
+    (["net.pb", "--input", "x=probabilities.npy", "--save", "."], "'./probabilities.npy' is 'probabilities.npy', which is read"),
+    (["net.pb", "--input", "x=out/link.npy", "--save", "out"], "'out/probabilities.npy' is 'out/link.npy', which is read"),
+])
+def test_run_saves_nothing_over_what_it_reads(model, tmp_path, arguments, words):
+    (tmp_path / "out").mkdir()
+    shutil.copy(model, tmp_path / "net.pb")
+    for name in ("probabilities.npy", "out/probabilities.npy"):
+        np.save(tmp_path / name, tiny_models.image()["x:0"])
+    (tmp_path / "out" / "link.npy").symlink_to("probabilities.npy")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    done = subprocess.run([blade_command(), "run", *arguments], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 2 and words in done.stderr, done.stderr
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_npz_data(model, tmp_path):
@@ -235,6 +240,16 @@ def test_what_is_no_bar_on_a_terminal(model, tmp_path):
     assert told.startswith(b"blade: ")
 
 
+def test_log_lines_take_the_place_of_the_bar(model, tmp_path):
+    arguments = ["optimize", model, "-o", tmp_path / "fast.pb", "--config", '{"tuning": {"time_limit_s": 1}}']
+    with on_a_terminal(arguments, os.devnull, env={**os.environ, "BLADE_LOG_LEVEL": "info"}) as (process, told):
+        pass
+    lines = [line for line in told.split(b"\r\n") if b"info" in line]
+    assert process.returncode == 0 and b"[#" in told and lines
+    for line in lines:
+        assert re.search(rb"(^|\r)\x1b\[K(\x1b\[\d*m)*blade ", line), line
+
+
 @pytest.fixture(scope="module")
 def variable_model(tmp_path_factory):
     """A SavedModel whose weights are variables."""
@@ -265,7 +280,7 @@ def test_ctrl_c_leaves_no_frozen_copy(variable_model, tmp_path, while_freezing):
     assert process.returncode == 130 and list(folder.iterdir()) == []
 
 
-LOST = ", which would be lost; give the output another path"
+LOST = ", which would be lost; give the output another path, or move away what stands there"
 
 
 @pytest.mark.parametrize("arguments,words", [

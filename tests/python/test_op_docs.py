@@ -4,17 +4,15 @@ import json
 import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 tf = pytest.importorskip("tensorflow")
+from command import run  # noqa: E402
 from op_fuzz.draw import kernel_types  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parents[2]
-BLADE = pathlib.Path(sys.executable).with_name("blade")
 
 # Types that TensorFlow's CPU kernels take and Blade leaves to TensorFlow, with the reason.
 HOLES = {
@@ -28,7 +26,7 @@ HOLES = {
 
 
 def inspect(*options):
-    return subprocess.run([BLADE, "inspect", "--ops", *options], check=True, capture_output=True, text=True).stdout
+    return run("inspect", "--ops", *options).stdout
 
 
 def test_page_is_current():

@@ -238,6 +238,29 @@ def test_only_the_default_that_needs_tensorflow_is_an_input(conditionals, tmp_pa
     np.testing.assert_allclose(engine.run({"x": X, "training": np.bool_(False), "doubled": True})["y"], want, rtol=1e-5)
 
 
+@pytest.mark.parametrize("foreign", [[2], [0, 4], list(range(5))])
+def test_of_many_defaults_those_that_need_tensorflow_are_inputs(foreign, tmp_path):
+    """Each reads the one before it, so that those behind one that is fed need not be."""
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 16], name="x")
+        y, last = x, tf.constant(1.0)
+        for i in range(5):
+            default = tf.reduce_mean(x) + last
+            if i in foreign:
+                default = tf.ensure_shape(tf.py_func(np.copy, [default], tf.float32), [])
+            last = tf.placeholder_with_default(default, [], name=f"d{i}")
+            y = y * last
+        tf.identity(y, name="y")
+        model = graph.as_graph_def()
+    engine = blade.Engine(tiny_models.write(model, tmp_path / "model.pb"), outputs=["y"])
+    assert [info.name for info in engine.inputs] == ["x", *(f"d{i}" for i in foreign)]
+    want, last = X, 1
+    for i in range(5):
+        last = 2 + i if i in foreign else X.mean() + last
+        want = want * last
+    np.testing.assert_allclose(engine.run({"x": X, **{f"d{i}": np.float32(2 + i) for i in foreign}})["y"], want, rtol=1e-4)
+
+
 def test_a_default_that_constants_make_may_be_fed(tmp_path):
     with tf.Graph().as_default() as graph:
         x = tf.placeholder(tf.float32, [None, 16], name="x")
@@ -292,8 +315,9 @@ def test_a_bfloat16_default_without_ml_dtypes(tmp_path):
 import sys, numpy, blade
 engine = blade.Engine({str(path)!r}, outputs=["y"])
 print(engine.run({{"x": numpy.ones(2, numpy.float32)}})["y"])
+engine.run({{"x": numpy.ones(2, numpy.float32), "d": numpy.float32(3)}})
 try:
-    engine.run({{"x": numpy.ones(2, numpy.float32), "d": numpy.float32(3)}})
+    engine.run({{"x": numpy.ones(2, numpy.float32), "d": numpy.float32(4)}})
 except ValueError as error:
     print(error)
 assert "ml_dtypes" not in sys.modules

@@ -104,12 +104,15 @@ bool is_input(const Engine& engine, const std::string& name) {
               option + " names '" + name + "', which is no input of the model; its inputs are " + input_names(engine));
 }
 
-void check_data(const Engine& engine, const std::vector<Array>& arrays) {
-  for (const Array& array : arrays) {
+void check_data(const Engine& engine, std::vector<Array>& arrays) {
+  for (Array& array : arrays) {
     if (is_input(engine, array.name)) continue;
     const auto [number, has_default] = find_unread(engine, array.name);
     if (number < 0) refuse_name(engine, array.name, "the data");
-    const blade_tensor value = array.tensor();
+    blade_tensor value;
+    blade_engine_unread_input(engine.get(), number, &value);
+    array.convert_to(value.dtype);
+    value = array.tensor();
     if (has_default) check(blade_engine_check_unread_input(engine.get(), number, &value));
   }
 }
@@ -258,6 +261,7 @@ std::vector<Array> make_feed(const Engine& engine, const FeedOptions& options) {
     const auto file = std::find_if(files.begin(), files.end(), is_it);
     if (file != files.end()) {
       feed.push_back(std::move(*file));
+      feed.back().convert_to(info.description.dtype);
       continue;
     }
     const auto shape =

@@ -23,10 +23,12 @@ struct TypeRow {
 };
 
 constexpr TypeRow kTypes[] = {
-    {BLADE_FLOAT32, "<f4", "float32", 4}, {BLADE_FLOAT64, "<f8", "float64", 8}, {BLADE_FLOAT16, "<f2", "float16", 2},
-    {BLADE_INT8, "|i1", "int8", 1},       {BLADE_INT16, "<i2", "int16", 2},     {BLADE_INT32, "<i4", "int32", 4},
-    {BLADE_INT64, "<i8", "int64", 8},     {BLADE_UINT8, "|u1", "uint8", 1},     {BLADE_UINT16, "<u2", "uint16", 2},
-    {BLADE_UINT32, "<u4", "uint32", 4},   {BLADE_UINT64, "<u8", "uint64", 8},   {BLADE_BOOL, "|b1", "bool", 1}};
+    {BLADE_FLOAT32, "<f4", "float32", 4},   {BLADE_FLOAT64, "<f8", "float64", 8}, {BLADE_FLOAT16, "<f2", "float16", 2},
+    {BLADE_INT8, "|i1", "int8", 1},         {BLADE_INT16, "<i2", "int16", 2},     {BLADE_INT32, "<i4", "int32", 4},
+    {BLADE_INT64, "<i8", "int64", 8},       {BLADE_UINT8, "|u1", "uint8", 1},     {BLADE_UINT16, "<u2", "uint16", 2},
+    {BLADE_UINT32, "<u4", "uint32", 4},     {BLADE_UINT64, "<u8", "uint64", 8},   {BLADE_BOOL, "|b1", "bool", 1},
+    {BLADE_BFLOAT16, "<V2", "bfloat16", 2},  // as ml_dtypes writes it, and as it is written again without that package
+    {BLADE_BFLOAT16, "|V2", "bfloat16", 2}};
 
 [[noreturn]] void fail(const std::string& sentence) { throw Error(BLADE_INVALID_ARGUMENT, sentence); }
 
@@ -97,6 +99,20 @@ Array parse_npy(std::vector<char> file, const std::string& what) {
   return array;
 }
 
+template <class From, class To>
+void change_elements(Array& array) {
+  std::vector<char> made(array.bytes.size() / sizeof(From) * sizeof(To));
+  for (size_t i = 0; i < made.size() / sizeof(To); ++i) {
+    From from;
+    std::memcpy(&from, array.bytes.data() + i * sizeof from, sizeof from);
+    const To to(from);
+    std::memcpy(made.data() + i * sizeof to, &to, sizeof to);
+  }
+  array.bytes = std::move(made);
+  array.description.bytes = array.bytes.size();
+  array.description.dtype = DType<To>::value;
+}
+
 }  // namespace
 
 blade_tensor Array::tensor() const {
@@ -106,7 +122,6 @@ blade_tensor Array::tensor() const {
 }
 
 const char* dtype_name(blade_dtype dtype) {
-  if (dtype == BLADE_BFLOAT16) return "bfloat16";
   for (const TypeRow& row : kTypes) {
     if (row.dtype == dtype) return row.name;
   }
@@ -143,6 +158,12 @@ std::vector<Array> load_npz(const std::string& path) {
     arrays.back().name = name;
   }
   return arrays;
+}
+
+void Array::convert_to(blade_dtype wanted) {
+  if (wanted == BLADE_BFLOAT16 && description.dtype == BLADE_UINT16) description.dtype = wanted;  // its bits
+  if (wanted == BLADE_BFLOAT16 && description.dtype == BLADE_FLOAT32) change_elements<float, BFloat16>(*this);
+  if (wanted == BLADE_FLOAT32 && description.dtype == BLADE_BFLOAT16) change_elements<BFloat16, float>(*this);
 }
 
 void save_npy(const std::string& path, const blade_tensor& tensor) {

@@ -13,6 +13,9 @@ struct Array {
   blade_tensor description = {};
   std::vector<char> bytes;
   blade_tensor tensor() const;  // points into bytes
+  // NumPy has no bfloat16 of its own: floats become that, that becomes floats, and uint16 are its bits. Nothing
+  // else is converted.
+  void convert_to(blade_dtype wanted);
 };
 
 // Errors are thrown as blade::Error with a sentence. Only little-endian arrays without Python objects are read; the

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/paths.h"
 #include "feeds.h"
 #include "freeze.h"
 #include "progress.h"
@@ -131,8 +132,8 @@ void write_text(const std::string& path, const std::string& text) {
   if (!written) throw Error(BLADE_RESOURCE_EXHAUSTED, "'" + path + "' could not be written; is the disk full?");
 }
 
-std::string last_part(std::string path) {
-  while (path.size() > 1 && path.back() == '/') path.pop_back();
+std::string last_part(const std::string& given) {
+  const std::string path = without_slashes(given);
   return path.substr(path.rfind('/') + 1);
 }
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/paths.h"
 #include "feeds.h"
 #include "verbs.h"
 
@@ -27,10 +28,17 @@ nlohmann::ordered_json summary(const Engine::Info& info, const Tensor& tensor) {
   return row;
 }
 
-std::string file_name(std::string name) {
-  std::replace_if(
-      name.begin(), name.end(), [](char c) { return c == '/' || c == ':'; }, '_');
-  return name + ".npy";
+// Where each output is saved; none where no folder was given.
+std::vector<std::string> output_files(const std::string& folder, const std::vector<Engine::Info>& outputs) {
+  std::vector<std::string> files;
+  if (folder.empty()) return files;
+  for (const Engine::Info& output : outputs) {
+    std::string name = output.name;
+    std::replace_if(
+        name.begin(), name.end(), [](char c) { return c == '/' || c == ':'; }, '_');
+    files.push_back(folder + "/" + name + ".npy");
+  }
+  return files;
 }
 
 }  // namespace
@@ -45,22 +53,27 @@ void add_run(CLI::App& app, Context& context) {
   CLI::App* verb = app.add_subcommand("run", "Run a model once, without TensorFlow");
   verb->add_option("model", options->model, ".pb, .pbtxt or SavedModel directory")->required();
   options->wanted.add_to(*verb);
-  verb->add_option("--save", options->save, "Directory for the outputs as .npy files");
+  verb->add_option("--save", options->save, "Directory for the outputs as .npy files, bfloat16 as float32");
   verb->add_flag("--json", context.json, "Print JSON");
   options->feed.add_to(*verb);
   verb->callback([options, &context] {
     Engine engine(options->model, options->wanted.engine_options());
+    const std::vector<Engine::Info> infos = engine.outputs();
+    const std::vector<std::string> files = output_files(options->save, infos);
+    if (const Status clash = check_apart(options->model, feed_files(options->feed), files); !clash.ok())
+      throw Error(BLADE_INVALID_ARGUMENT, clash.message());
     const std::vector<Array> feed = make_feed(engine, options->feed);
     const std::vector<Tensor> results = engine.run(tensors_of(feed));
-    const std::vector<Engine::Info> infos = engine.outputs();
-    if (!options->save.empty()) std::filesystem::create_directories(options->save);
+    if (!files.empty()) std::filesystem::create_directories(options->save);
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     for (size_t i = 0; i < results.size(); ++i) {
       rows.push_back(summary(infos[i], results[i]));
-      if (options->save.empty()) continue;
-      blade_tensor tensor = results[i].description();
-      tensor.data = const_cast<unsigned char*>(results[i].bytes());
-      save_npy(options->save + "/" + file_name(infos[i].name), tensor);
+      if (files.empty()) continue;
+      Array saved;
+      saved.description = results[i].description();
+      saved.bytes.assign(results[i].bytes(), results[i].bytes() + saved.description.bytes);
+      saved.convert_to(BLADE_FLOAT32);
+      save_npy(files[i], saved.tensor());
     }
     for (const auto& row : rows) {
       if (!context.json) std::cout << row.dump() << "\n";

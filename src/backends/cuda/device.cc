@@ -225,3 +225,8 @@ void blade_cuda_open(const char* blade_version, blade::backends::Device** device
   *device = only;
   *reason = why;
 }
+
+int blade_cuda_version() {
+  int version = 0;
+  return cudaDriverGetVersion(&version) == cudaSuccess ? version : 0;
+}

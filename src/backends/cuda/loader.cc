@@ -25,4 +25,10 @@ const Result<Device*>& cuda_device() {
   return device;
 }
 
+std::string cuda_version() {
+  const auto address = load_own_module("libblade_cuda.so", "blade_cuda_version");
+  const int version = address.ok() ? reinterpret_cast<cuda::VersionFunction>(*address)() : 0;
+  return version == 0 ? "" : std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
 }  // namespace blade::backends

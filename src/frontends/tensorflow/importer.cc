@@ -454,21 +454,6 @@ void GraphImporter::add_control(ir::NodeId id, int producer) {
   for (ir::NodeId on : node_ids_[producer]) model_.graph.node(id).control_inputs.push_back(on);
 }
 
-Status refuse_foreign(const ir::Graph& graph) {
-  std::string list;
-  int count = 0;
-  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
-    if (!graph.is_live(id) || graph.node(id).op != ir::Op::kForeign) continue;
-    const auto& attrs = graph.node(id).get<ir::ForeignAttrs>();
-    if (++count <= 5)
-      list += (count == 1 ? "" : "; ") + std::string("'") + graph.node(id).name + "' (" + attrs.source_op +
-              "): " + attrs.reason;
-  }
-  if (count == 0) return Status();
-  return unimplemented(std::to_string(count) + (count == 1 ? " node needs" : " nodes need") + " TensorFlow: " + list +
-                       (count > 5 ? "; and more" : "") + "; run the graph in a TensorFlow session instead");
-}
-
 bool is_table_initializer(const NodeDef& node) {
   static constexpr const char* kOps[] = {
       "InitializeTable",   "InitializeTableV2",  "InitializeTableFromTextFile", "InitializeTableFromTextFileV2",

@@ -60,7 +60,8 @@ struct UnreadPlaceholder {
 // A placeholder that is no input, and whose default nodes compute.
 struct ComputedDefault {
   std::string name;
-  ir::ValueId value;  // in the graph as imported
+  ir::ValueId value;              // in the graph as imported
+  bool needs_tensorflow = false;  // what computes it, or what that reads
 };
 
 struct ImportedModel {
@@ -81,9 +82,6 @@ struct ImportedModel {
   // The whole model is engines[0]: its inputs are `inputs` and its outputs hold all of `outputs`.
   bool single_engine = false;
 };
-
-// An error that lists the Foreign nodes of `graph` with their reasons, where it has any.
-Status refuse_foreign(const ir::Graph& graph);
 
 Result<ImportedModel> import_graph(const GraphDef& graph, const ImportOptions& options = {});
 

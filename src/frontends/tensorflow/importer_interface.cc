@@ -3,6 +3,7 @@
 #include <unordered_set>
 
 #include "frontends/tensorflow/graph_importer.h"
+#include "ir/foreign_nodes.h"
 
 namespace blade::tensorflow {
 
@@ -69,7 +70,7 @@ Status GraphImporter::choose_inputs() {
   for (const std::string& name : names) {
     BLADE_ASSIGN_OR_RETURN(TensorRef ref, index_.find_tensor(source_, name, "input", candidates));
     std::string tensor = tensor_name(node_at(ref.node), ref.port);
-    if (!seen.insert(tensor).second) return invalid_argument("the input '" + name + "' is given twice");
+    if (!seen.insert(tensor).second) return invalid_argument("the input '" + name + "' is given twice; name it once");
     BLADE_RETURN_IF_ERROR(add_input(ref, tensor));
   }
   for (const auto& [name, dims] : options_.input_shapes) {
@@ -195,7 +196,7 @@ Status GraphImporter::set_outputs() {
   model_.graph.set_outputs(std::move(ids), model_.outputs);
   if (options_.allow_foreign) return Status();
   model_.graph.remove_dead_nodes();
-  return refuse_foreign(model_.graph);
+  return ir::refuse_foreign(model_.graph);
 }
 
 void GraphImporter::find_single_engine() {
