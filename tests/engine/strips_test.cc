@@ -23,12 +23,12 @@ using Id = ir::ValueId;
 class RandomImageNet {
  public:
   RandomImageNet(uint32_t seed, ir::Dims dims) : random_(seed), input_(std::move(dims)) {
-    value_ = net_.input("x", input_);
+    value_ = input_value_ = net_.input("x", input_);
     dims_ = input_;
   }
   void add_layer() {
     before_.emplace_back(value_, dims_);
-    const int kind = pick(0, 11);
+    const int kind = pick(0, 12);
     if (kind <= 4) {
       convolution(pick(0, 6));
     } else if (kind == 5) {
@@ -41,6 +41,8 @@ class RandomImageNet {
       join(kind == 8);
     } else if (kind == 10) {
       transposed();
+    } else if (kind == 11) {
+      value_ = net_.mul(value_, factor_of_each_image());
     } else {
       blocks();
     }
@@ -62,6 +64,13 @@ class RandomImageNet {
     std::vector<float> values(static_cast<size_t>(*checked_element_count(dims)));
     for (float& v : values) v = std::uniform_real_distribution<float>(-0.5f, 0.5f)(random_);
     return net_.constant<float>(dims, values);
+  }
+
+  // [N, 1, 1, C], of the input or constant.
+  Id factor_of_each_image() {
+    if (pick(0, 1) == 0) return constant({dims_[0], 1, 1, dims_[3]});
+    const ir::ReduceAttrs largest{ir::ReduceKind::kMax, {1, 2, 3}, /*keep_dims=*/true};
+    return net_.mul(net_.op(ir::Op::kReduce, {input_value_}, largest), constant({dims_[3]}));
   }
 
   void convolution(int kind) {
@@ -143,7 +152,7 @@ class RandomImageNet {
   std::mt19937 random_;
   GraphBuilder net_;
   const ir::Dims input_;
-  Id value_;
+  Id value_, input_value_;
   ir::Dims dims_;
   std::vector<std::pair<Id, ir::Dims>> before_;
 };
