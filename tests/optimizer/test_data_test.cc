@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "optimizer/measuring_data.h"
@@ -143,6 +144,33 @@ TEST(VaryFeedTest, KeepsRangesAndElements) {
     std::vector<int64_t> integers = values_of<int64_t>((*varied)[1].tensor);
     std::sort(integers.begin(), integers.end());
     EXPECT_EQ(integers, given);
+  }
+}
+
+TEST(GenerateFeedTest, DisturbedFeedsLieAroundTheGivenOne) {
+  const auto feed =
+      generate_feed({info("x", {500}), info("n", {40}, ir::DType::kInt64)}, {{500}, {40}}, {{2, 3}, {0, 30}});
+  ASSERT_TRUE(feed.ok());
+  const std::vector<float> floats = values_of<float>((*feed)[0].tensor);
+  std::vector<int64_t> integers = values_of<int64_t>((*feed)[1].tensor);
+  std::sort(integers.begin(), integers.end());
+  double last = 0;
+  for (const uint64_t seed : {0, 1, 2, 3, 4}) {
+    const auto disturbed = disturb_feed(*feed, seed), again = disturb_feed(*feed, seed);
+    ASSERT_TRUE(disturbed.ok() && again.ok());
+    const std::vector<float> got = values_of<float>((*disturbed)[0].tensor);
+    EXPECT_EQ(got, values_of<float>((*again)[0].tensor));
+    double squares = 0;
+    for (size_t i = 0; i < got.size(); ++i) {
+      EXPECT_TRUE(got[i] >= 2 && got[i] <= 3) << got[i];
+      squares += std::pow(double{got[i]} - double{floats[i]}, 2);
+    }
+    EXPECT_GT(squares, last);  // more noise for each
+    EXPECT_LT(std::sqrt(squares / 500), 0.9 * 0.3);
+    last = squares;
+    std::vector<int64_t> order = values_of<int64_t>((*disturbed)[1].tensor);
+    std::sort(order.begin(), order.end());
+    EXPECT_EQ(order, integers);
   }
 }
 
