@@ -137,7 +137,7 @@ MatmulModel model_of_like_rows(bool on_all_data) {
   model.feeds = {{{"x", blade::testing::tensor<float>({kRows, kChannels}, on_all_data ? noise : rows)}}};
   model.set_graph(b.output(b.matmul(x, b.constant<float>({kChannels, 8}, random_values(512, 5))), "y").build());
   model.options.precision = "bf16";
-  model.options.accuracy.rtol = 1e-5;
+  model.options.accuracy.rtol = 2e-6;
   return model;
 }
 
