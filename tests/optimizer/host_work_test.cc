@@ -8,7 +8,8 @@ namespace blade::optimizer {
 namespace {
 
 constexpr const char *kStatic = "cpu.conv.direct_bf16", *kFine = "cpu.conv.winograd23_bf16",
-                     *kCoarse = "cpu.conv.winograd43_bf16", *kBlocked = "cpu.conv.winograd43_bf16 4x2", *kCoarser = "cpu.conv.winograd25_bf16";
+                     *kCoarse = "cpu.conv.winograd43_bf16", *kBlocked = "cpu.conv.winograd43_bf16 4x2",
+                     *kCoarser = "cpu.conv.winograd25_bf16";
 
 HostWork work_with(double fine_us, double coarse_us, double coarser_us = 100) {
   HostWork work;
