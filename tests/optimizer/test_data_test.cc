@@ -92,9 +92,10 @@ TEST(CheckFeedsTest, SaysWhatIsWrong) {
   EXPECT_EQ(refusal({{"image", image}, {"n", floats({}, {1})}}, inputs),
             "test data for the input 'n' has dtype float32, the model expects int32; convert it");
   EXPECT_EQ(refusal({{"image", floats({4, 3}, std::vector<float>(12))}, {"n", n}}, inputs),
-            "test data for the input 'image' has shape (4, 3), the model expects (?, 4, 3)");
-  EXPECT_EQ(refusal({{"image", floats({1, 5, 3}, std::vector<float>(15))}, {"n", n}}, inputs),
-            "test data for the input 'image' has shape (1, 5, 3), the model expects (?, 4, 3)");
+            "test data for the input 'image' has shape (4, 3), the model expects (?, 4, 3); give data of that shape");
+  EXPECT_EQ(
+      refusal({{"image", floats({1, 5, 3}, std::vector<float>(15))}, {"n", n}}, inputs),
+      "test data for the input 'image' has shape (1, 5, 3), the model expects (?, 4, 3); give data of that shape");
 }
 
 TEST(CheckFeedsTest, AnUnknownRankTakesAnyShape) {
@@ -160,7 +161,8 @@ TEST(GenerateFeedTest, EveryTypeOfAModelInputCanBeMade) {
 TEST(GenerateFeedTest, ShapesMustFitTheModel) {
   const auto feed = generate_feed({info("x", {kAny, 4})}, {{1, 5}}, {});
   ASSERT_FALSE(feed.ok());
-  EXPECT_EQ(feed.status().message(), "test data for the input 'x' has shape (1, 5), the model expects (?, 4)");
+  EXPECT_EQ(feed.status().message(),
+            "test data for the input 'x' has shape (1, 5), the model expects (?, 4); give data of that shape");
 }
 
 TEST(ResizeFeedTest, RepeatsAndCropsAlongEveryDim) {
