@@ -129,9 +129,8 @@ struct KernelEntry {
   std::vector<Blocking> (*blockings)(const KernelRequest&) = nullptr;
   bool compiles = false;        // create() compiles code for the request
   bool is_tried_early = false;  // by tuning, although no prediction says that it is fast
-  // Of images: rows of the result that are computed as one; nullptr: 1. Rows that begin at a multiple of it come out
-  // with the same bits when they are computed alone, if the request for them alone gives the same number. 0: they may
-  // not.
+  // Of images: rows of the result that are computed as one. Rows that begin at a multiple of it come out with the same
+  // bits when they are computed alone, if the request for them alone gives the same number. 0 or nullptr: they may not.
   int64_t (*row_unit)(const KernelRequest&) = nullptr;
 };
 

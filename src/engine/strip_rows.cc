@@ -158,7 +158,7 @@ KernelRequest part_of_node(const KernelRequest& whole, RowRange out, ir::Node& n
 }
 
 int64_t row_unit(const backends::KernelEntry& entry, const KernelRequest& request) {
-  return entry.row_unit != nullptr ? entry.row_unit(request) : 1;
+  return entry.row_unit != nullptr ? entry.row_unit(request) : 0;
 }
 
 void add_key(std::string& key, const KernelRequest& part) {

@@ -197,7 +197,7 @@ TEST(DimsToStringTest, LooksAsInPython) {
   EXPECT_EQ(dims_to_string({1, 224, 224, 3}), "(1, 224, 224, 3)");
 }
 
-TEST(MeasuringDataTest, UnknownSidesOfImagesAreThoseOfAUsualImageAndTheirIntegersPixels) {
+TEST(MeasuringDataTest, UnknownSidesOfImagesAndMapsAreThoseOfAUsualImageAndTheirIntegersPixels) {
   const ir::Dim any = ir::Dim::symbol(1), other = ir::Dim::symbol(2);
   const std::vector<TensorInfo> inputs = {info("last", {kAny, any, other, ir::Dim(3)}, ir::DType::kInt32),
                                           info("second", {ir::Dim(2), ir::Dim(3), any, ir::Dim(96)}),
@@ -206,10 +206,16 @@ TEST(MeasuringDataTest, UnknownSidesOfImagesAreThoseOfAUsualImageAndTheirInteger
   const auto made = make_measuring_data({}, inputs, {});
   ASSERT_TRUE(made.ok()) << made.status().message();
   const Feed& feed = made->feeds[0];
-  EXPECT_EQ(shapes_of(feed), (std::vector<ir::Dims>{{1, 224, 224, 3}, {2, 3, 224, 96}, {1, 1, 1, 1}, {1, 1}}));
+  EXPECT_EQ(shapes_of(feed), (std::vector<ir::Dims>{{1, 224, 224, 3}, {2, 3, 224, 96}, {1, 1, 224, 224}, {1, 1}}));
   const auto pixels = values_of<int32_t>(feed[0].tensor);
   EXPECT_EQ(std::ranges::max(pixels), 255);
   EXPECT_LE(values_of<int32_t>(feed[3].tensor)[0], 1);
+}
+TEST(MeasuringDataTest, UnknownSidesOfMapsWithoutAnImageAreOne) {
+  const ir::Dim any = ir::Dim::symbol(1), other = ir::Dim::symbol(2);
+  const auto made = make_measuring_data({}, {info("map", {kAny, any, other, ir::Dim(16)})}, {});
+  ASSERT_TRUE(made.ok()) << made.status().message();
+  EXPECT_EQ(shapes_of(made->feeds[0]), (std::vector<ir::Dims>{{1, 1, 1, 16}}));
 }
 
 }  // namespace

@@ -104,8 +104,6 @@ def moving(c):
         c.op("MirrorPad", input=c.real((4, 5)), paddings=Const([[1, 2], [3, 0]]), mode=mode)
     for axes in ([0], [1, -1], []):
         c.op("ReverseV2", tensor=c.real((2, 3, 4)), axis=Const(np.array(axes, np.int32)))
-    c.op("UnravelIndex", indices=np.array([7, 0, 23], np.int32), dims=Const(np.array([2, 3, 4], np.int32)))
-    c.op("UnravelIndex", indices=np.array(22, np.int64), dims=np.array([5, 5], np.int64))
     c.op("GuaranteeConst", input=c.real((2, 3)))
     c.op("InvertPermutation", x=np.array([3, 0, 1, 2], np.int32))
 

@@ -60,7 +60,8 @@ Result<std::unique_ptr<Kernel>> create_channel_scale(const KernelRequest& reques
 }
 
 constexpr KernelEntry kChannelScaleRows[] = {
-    {"cpu.pointwise.scale_channels_bf16", ir::Op::kPointwise, supports_channel_scale, nullptr, create_channel_scale},
+    {"cpu.pointwise.scale_channels_bf16", ir::Op::kPointwise, supports_channel_scale, nullptr, create_channel_scale,
+     nullptr, false, false, any_rows},
 };
 
 }  // namespace

@@ -194,8 +194,6 @@ int64_t product_row_unit(const KernelRequest& request) {
   return sums_keep_order(s.oh * s.ow, s.kh * s.kw * s.c / s.groups, request.num_threads) ? 1 : 0;
 }
 
-int64_t no_row_unit(const KernelRequest&) { return 0; }
-
 bool is_pointwise_conv(const Conv2DShape& s) {
   return s.kh == 1 && s.kw == 1 && s.stride_h == 1 && s.stride_w == 1 && s.groups == 1 && s.pad_top == 0 &&
          s.pad_left == 0 && s.oh == s.h && s.ow == s.w;

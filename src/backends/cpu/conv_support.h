@@ -44,7 +44,6 @@ bool is_depthwise(const KernelRequest& request);
 // KernelEntry::row_unit of rows on the tile driver. Sums are added up in another order where a thread has less than two
 // whole tiles, where they are long enough to go in pieces, and where few columns lie along lanes.
 int64_t product_row_unit(const KernelRequest& request);
-int64_t no_row_unit(const KernelRequest& request);
 bool sums_keep_order(int64_t pixels, int64_t sum, int threads);
 // True for a 1x1 convolution of every pixel, in one group.
 bool is_pointwise_conv(const Conv2DShape& shape);

@@ -138,8 +138,7 @@ Result<std::unique_ptr<Kernel>> create_few_channels(const KernelRequest& request
 }
 
 constexpr KernelEntry kFewChannelConvRows[] = {
-    {"cpu.conv.few_channels_f32", ir::Op::kConv, supports_few_channels, few_channels_us, create_few_channels, nullptr,
-     false, false, no_row_unit},
+    {"cpu.conv.few_channels_f32", ir::Op::kConv, supports_few_channels, few_channels_us, create_few_channels},
 };
 
 }  // namespace

@@ -88,7 +88,7 @@ Result<std::unique_ptr<Kernel>> create_unpack(const KernelRequest& request, Pack
 }
 
 constexpr KernelEntry kJoiningRows[] = {
-    {"cpu.concat.strided", ir::Op::kConcat, yes, nullptr, create_concat},
+    {"cpu.concat.strided", ir::Op::kConcat, yes, nullptr, create_concat, nullptr, false, false, any_rows},
     {"cpu.split.strided", ir::Op::kSplit, yes, nullptr, create_split},
     {"cpu.pack.strided", ir::Op::kPack, yes, nullptr, create_pack},
     {"cpu.unpack.strided", ir::Op::kUnpack, yes, nullptr, create_unpack},

@@ -96,8 +96,7 @@ constexpr KernelEntry kSeparableRows[] = {
     {"cpu.conv.separable_bf16", ir::Op::kConv, supports_separable<BFloat16>, separable_us<BFloat16>,
      create_separable<BFloat16>, separable_blockings<BFloat16>, false, false, product_row_unit},
     {"cpu.conv.separable_amx_bf16", ir::Op::kConv, supports_separable<BFloat16, MatrixUnit::kTiles>,
-     separable_us<BFloat16, MatrixUnit::kTiles>, create_separable<BFloat16, MatrixUnit::kTiles>, nullptr, false, false,
-     no_row_unit},
+     separable_us<BFloat16, MatrixUnit::kTiles>, create_separable<BFloat16, MatrixUnit::kTiles>},
 };
 
 }  // namespace

@@ -85,7 +85,6 @@ Status lower_unique(LowerContext& context, int argument);
 Status lower_list_diff(LowerContext& context, int argument);
 Status lower_dynamic_partition(LowerContext& context, int argument);
 Status lower_invert_permutation(LowerContext& context, int argument);
-Status lower_unravel_index(LowerContext& context, int argument);
 Status lower_resize(LowerContext& context, int argument);
 Status lower_scale_and_translate(LowerContext& context, int argument);
 Status lower_non_max_suppression(LowerContext& context, int argument);

@@ -44,20 +44,4 @@ Status lower_dynamic_partition(LowerContext& context, int) {
   return context.finish(std::move(values));
 }
 
-// The coordinates, one row a dim, of places in a tensor of the given dims: place // stride % dim.
-Status lower_unravel_index(LowerContext& context, int) {
-  const ir::ValueId places = context.input(0);
-  ir::ValueId dims = context.input(1);
-  BLADE_ASSIGN_OR_RETURN(const int rank, context.rank(places, "its indices"));
-  Emitter e(context);
-  const ir::CumulativeAttrs behind{0, /*exclusive=*/true, /*reverse=*/true, ir::CumulativeKind::kProd};
-  ir::ValueId strides = e.emit(ir::Op::kCumulative, "strides", {dims}, behind);
-  if (rank == 1) {
-    strides = e.reshape("stride_column", strides, {-1, 1});
-    dims = e.reshape("dim_column", dims, {-1, 1});
-  }
-  const ir::ValueId whole = e.pointwise(ir::PointwiseOp::kFloorDiv, "whole", {places, strides});
-  return e.finish(e.pointwise(ir::PointwiseOp::kFloorMod, "", {whole, dims}));
-}
-
 }  // namespace blade::tensorflow

@@ -400,13 +400,6 @@ spec("DynamicStitch", stitch, types=ANY)
 spec("ParallelDynamicStitch", stitch, types=ANY)
 
 
-def unravel_index(d):
-    dims = [d.int(1, 6) for _ in range(d.int(1, 4))]
-    shape = d.pick(((), (d.int(0, 9),)))
-    return dict(indices=d.rng.integers(0, np.prod(dims), shape).astype(d.t), dims=np.array(dims, d.t))
-
-
-spec("UnravelIndex", unravel_index, attr="Tidx", types=("int32", "int64"))
 spec("InvertPermutation", lambda d: dict(x=d.rng.permutation(d.int(0, 20)).astype(d.t)))
 spec("MatrixBandPart", lambda d: (lambda s: dict(input=d.values(s), num_lower=Const(np.int64(d.int(-1, s[-2]))),
                                                  num_upper=Const(np.int64(d.int(-1, s[-1])))))(d.shape(2, 4)), types=ANY)  # fmt: skip

@@ -116,8 +116,7 @@ Result<std::unique_ptr<Kernel>> create_matmul(const KernelRequest& request, Pack
 }
 
 constexpr KernelEntry kOnednnRows[] = {
-    {"cpu.conv.onednn_f32", ir::Op::kConv, supports_conv, never_by_prediction, create_conv, nullptr, false, false,
-     no_row_unit},
+    {"cpu.conv.onednn_f32", ir::Op::kConv, supports_conv, never_by_prediction, create_conv},
     {"cpu.matmul.onednn_f32", ir::Op::kMatMul, supports_matmul, never_by_prediction, create_matmul},
 };
 
