@@ -2,6 +2,7 @@
 #include "engine/strip_choice.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <set>
 #include <string>
@@ -93,7 +94,7 @@ class StripChooser {
   };
   static constexpr size_t kNever = static_cast<size_t>(-1);
 
-  std::vector<StripChain> best_chains() const {
+  std::vector<StripChain> best_chains() {
     // best[n]: what the first n steps gain; the last of their chains begins at from[n], or there is none.
     const size_t n = steps_.size();
     std::vector<double> best(n + 1, 0);
@@ -103,7 +104,7 @@ class StripChooser {
       for (size_t begin = end - 1; begin-- > 0 && end - begin <= kLongestChain;) {
         if (!steps_[begin]) break;
         if (!steps_[end - 1] || !is_closed(begin, end) || !computes(begin, end)) continue;
-        const auto gain = gain_us(begin, end);
+        const auto& gain = known_gain(begin, end);
         if (!gain || best[begin] + gain->us <= best[end]) continue;
         best[end] = best[begin] + gain->us;
         from[end] = begin;
@@ -113,7 +114,7 @@ class StripChooser {
     for (size_t end = n; end > 0;) {
       const size_t begin = from[end];
       if (begin < n) {
-        StripChain chain = chain_of(begin, end);
+        StripChain chain = chain_of(begin, end, *known_gain(begin, end));
         if (take_stored_choice(chain)) chains.push_back(std::move(chain));
       }
       end = begin < n ? begin : end - 1;
@@ -228,12 +229,24 @@ class StripChooser {
       for (size_t i = 0; i < step.inputs.size(); ++i) {
         const RowWindow& window = step.windows[i];
         if (window.all) continue;
-        const int64_t rows = rates[k].times(window.stride, window.up).of(strip) + window.reach;
+        const Rate rate = {rates[k].num * window.stride, rates[k].den * window.up};
+        const int64_t rows = rate.of(strip) + window.reach;
         bytes += static_cast<size_t>(rows) * StripStep::row_bytes(step.input_descs[i]);
       }
       most = std::max(most, bytes);
     }
     return most;
+  }
+
+  // The most rows, in multiples of the quantum, with which no step touches more than `budget`; at least one quantum.
+  int64_t fitting_strip(size_t begin, const std::vector<Rate>& rates, int64_t quantum, int64_t rows,
+                        size_t budget) const {
+    int64_t fits = 1, beyond = ceil_div(rows, quantum) + 1;  // quanta
+    while (fits + 1 < beyond) {
+      const int64_t middle = fits + (beyond - fits) / 2;
+      (touched(begin, rates, middle * quantum) <= budget ? fits : beyond) = middle;
+    }
+    return fits * quantum;
   }
 
   // Parts of the image for the threads: of all steps' predicted time, what two parts both do.
@@ -272,7 +285,16 @@ class StripChooser {
     return parts;
   }
 
+  // It depends on the chain's own steps alone: it stays true where others are left out.
+  const std::optional<Gain>& known_gain(size_t begin, size_t end) {
+    const auto [place, is_new] = gains_.try_emplace({begin, end});
+    if (is_new) place->second = gain_us(begin, end);
+    return place->second;
+  }
+
   std::optional<Gain> gain_us(size_t begin, size_t end) const {
+    const double saved = saved_us(begin, end) * kComesTrue;
+    if (saved <= 0 && options_.strip_rows == 0) return std::nullopt;
     const auto found = rates(begin, end);
     const auto quantum = found ? quantum_of(begin, *found) : std::nullopt;
     if (!quantum) return std::nullopt;
@@ -292,18 +314,19 @@ class StripChooser {
     // lose.
     if (!by_images && !by_parts) return std::nullopt;
     const size_t budget = machine_.l3_bytes * 3 / 8 / static_cast<size_t>(threads);
-    int64_t strip = *quantum;
-    while (strip < last.rows() && touched(begin, *found, strip + *quantum) <= budget) strip += *quantum;
+    int64_t strip = fitting_strip(begin, *found, *quantum, last.rows(), budget);
     const int64_t of_image = ceil_div(last.rows(), strip);
     strip = ceil_div(ceil_div(last.rows(), of_image), *quantum) * *quantum;  // none much shorter than the others
     const auto strips = static_cast<double>(of_image * last.images()) / threads;
-    if (strips < 2 || touched(begin, *found, strip) > 2 * budget) return std::nullopt;
+    if (!repeated || strips < 2 || touched(begin, *found, strip) > 2 * budget) return std::nullopt;
     Gain gain = {0, strip, *quantum, by_parts};
-    gain.us = saved_us(begin, end) * kComesTrue - (by_parts ? repeated->us : 0);
+    gain.us = saved - (by_parts ? repeated->us : 0);
     for (size_t s = begin; s < end; ++s) gain.us -= strips * strip_us(*steps_[s]);
     gain.us -= weights_us(begin, end) * static_cast<double>(of_image * last.images() - 1);
+    const double least = kLeastGain * repeated->of_us;
+    if (gain.us < least) return std::nullopt;
     gain.us -= copies_us(begin, end, *found, strip) * static_cast<double>(last.images());
-    if (!repeated || gain.us < kLeastGain * repeated->of_us) return std::nullopt;
+    if (gain.us < least) return std::nullopt;
     return gain;
   }
 
@@ -373,19 +396,18 @@ class StripChooser {
     return std::clamp((touched - cache / 2) / cache, 0.0, 1.0);
   }
 
-  StripChain chain_of(size_t begin, size_t end) const {
-    const auto gain = gain_us(begin, end);
+  StripChain chain_of(size_t begin, size_t end, const Gain& gain) const {
     StripChain chain;
     chain.threads = std::max(1, options_.num_threads);
-    chain.quantum = gain->quantum;
+    chain.quantum = gain.quantum;
     for (size_t s = begin; s < end; ++s) {
       chain.steps.push_back(steps_[s]);
       chain.rows.push_back(rows_of(begin, end, s));
     }
-    set_strip(chain, gain->strip);
+    set_strip(chain, gain.strip);
     chain.by_images = chain.threads > 1 && steps_[begin]->images() % chain.threads == 0;
     const int64_t rows = chain.rows.back().rows;
-    for (const RowRange& last : cut_rows(rows, !chain.by_images && gain->by_parts ? chain.threads : 1, chain.quantum))
+    for (const RowRange& last : cut_rows(rows, !chain.by_images && gain.by_parts ? chain.threads : 1, chain.quantum))
       chain.parts.push_back(rows_for(chain.rows, last));
     return chain;
   }
@@ -450,6 +472,7 @@ class StripChooser {
   const backends::Machine& machine_;
   std::vector<std::shared_ptr<const StripStep>> steps_;  // in order; nothing: it does not go by rows
   std::vector<size_t> step_of_node_, last_reader_;
+  std::map<std::pair<size_t, size_t>, std::optional<Gain>> gains_;  // by the chain's first step and its end
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 #include <map>
+#include <mutex>
 
 #include "base/checked_math.h"
 #include "engine/memory_plan.h"
@@ -16,7 +17,6 @@ using backends::Kernel;
 using backends::KernelArgs;
 
 constexpr size_t kMostInputs = 32;
-constexpr int kMostTasks = 64;
 constexpr size_t kSharedCopyBytes = 64 << 10;  // shorter copies are one thread's
 
 // A place in the memory of an operand, of the result or of the scratch memory.
@@ -36,11 +36,12 @@ struct Action {
 
 class StripKernel final : public Kernel {
  public:
-  size_t scratch_bytes() const override { return task_bytes_ * static_cast<size_t>(tasks_); }
+  size_t scratch_bytes() const override { return task_bytes_ * static_cast<size_t>(tasks_ == 1 ? 1 : threads_); }
   bool reads_input(int input) const override { return reads_[static_cast<size_t>(input)] != 0; }
   Status run(const KernelArgs& args) const override {
     if (tasks_ == 1) return run_images(args, actions_[0], 0, images_);
-    std::array<Status, kMostTasks> statuses;
+    std::mutex mutex;
+    Status first_error;
     args.pool->parallel_for(tasks_, [&](int task, int slot) {
       KernelArgs own = args;
       own.pool = &ThreadPool::caller_only();
@@ -49,10 +50,12 @@ class StripKernel final : public Kernel {
       const int64_t first = by_images ? task * images_ / tasks_ : 0;
       const int64_t last = by_images ? (task + 1) * images_ / tasks_ : images_;
       const auto& actions = actions_[by_images ? 0 : static_cast<size_t>(task)];
-      statuses[static_cast<size_t>(task)] = run_images(own, actions, first, last);
+      Status status = run_images(own, actions, first, last);
+      if (status.ok()) return;
+      const std::lock_guard lock(mutex);
+      if (first_error.ok()) first_error = std::move(status);
     });
-    for (Status& status : statuses) BLADE_RETURN_IF_ERROR(std::move(status));
-    return {};
+    return first_error;
   }
 
  private:
@@ -104,7 +107,8 @@ class StripKernel final : public Kernel {
   std::vector<std::vector<Action>> actions_;  // of each part of an image
   std::vector<char> reads_;                   // one an input of the chain
   int64_t images_ = 1;
-  int tasks_ = 1;  // parts, or shares of the images
+  int tasks_ = 1;    // parts, or shares of the images
+  int threads_ = 1;  // each of which has scratch memory of its own, where there are several tasks
   size_t task_bytes_ = 0;
 };
 
@@ -120,7 +124,8 @@ class StripKernelBuilder {
       part.kept = kept_rows(chain_.rows, rows, part.schedule);
     }
     kernel_->images_ = chain_.steps.back()->images();
-    kernel_->tasks_ = chain_.by_images ? std::min(chain_.threads, kMostTasks) : static_cast<int>(parts_.size());
+    kernel_->tasks_ = chain_.by_images ? chain_.threads : static_cast<int>(parts_.size());
+    kernel_->threads_ = chain_.threads;
     kernel_->actions_.resize(parts_.size());
     find_readers();
     BLADE_RETURN_IF_ERROR(make_kernels());

@@ -88,8 +88,11 @@ std::optional<std::vector<RowWindow>> own_windows(const KernelRequest& request) 
     if (!window) return std::nullopt;
     windows.push_back(*window);
   }
+  // Constants are those of all strips: no rows of them, and nothing that differs from image to image.
   for (size_t i = 0; i < windows.size(); ++i) {
-    if (!windows[i].all && request.constants[i] != nullptr) return std::nullopt;
+    const ir::Dims& dims = request.inputs[i].dims;
+    const bool is_weight = i > 0 && i <= weights, of_images = !is_weight && dims.size() == 4 && dims[0] != 1;
+    if (request.constants[i] != nullptr && (!windows[i].all || of_images)) return std::nullopt;
   }
   return windows;
 }
