@@ -8,6 +8,7 @@
 
 #include "engine/kernel_choice.h"
 #include "optimizer/choice_cache.h"
+#include "optimizer/host_work.h"
 #include "optimizer/in_place_timer.h"
 #include "optimizer/timing.h"
 #include "optimizer/varied_answers.h"
@@ -20,7 +21,6 @@ using Clock = InPlaceTimer::Clock;
 constexpr double kShareOfTime = 0.1;       // of config.tuning.time_limit_s
 constexpr double kShareOfLateTime = 0.02;  // of it, for what checks call for
 constexpr double kNotMeasured = std::numeric_limits<double>::infinity();
-constexpr double kGain = 0.05;      // of the work's own time, that a choice must bring
 constexpr double kLeastUs = 0.15;   // below that the clock decides
 constexpr double kInlineUs = 4;     // a step that takes longer gains nothing from one thread, on a machine at rest
 constexpr double kHopeless = 1.25;  // times the best after a few rounds: not run again
@@ -28,41 +28,10 @@ constexpr double kAgreement = 0.7;  // of the rounds must say that a choice is f
 constexpr int kFirstRounds = 2, kMoreRounds = 6, kCarefulRounds = 12;
 constexpr size_t kMostPackedBytes = size_t{1} << 30;  // weights packed once more for each width of panels
 
-// A piece of work that occurs in the model, once or more.
-struct HostWork {
-  std::string signature, static_choice, choice;
-  std::vector<std::string> alternatives;         // rows, the static choice among them
-  std::vector<std::vector<std::string>> places;  // the nodes of each occurrence
-  bool is_possible_pair = false;                 // statically apart
-  std::string runner_up = {};                    // the best of those that lose little, where `choice` loses; or empty
-  bool decided = false;                          // by the cache
-  bool settled = false;                          // with an earlier feed, whose nodes and times these are
-  bool measured = true;                          // every trial had its rounds in time, and nothing was taken back
-  double static_us = 0, us = 0;                  // of all occurrences in a run
-
-  bool is_open() const { return !decided && !settled; }
-
-  std::vector<std::string> nodes() const {
-    std::vector<std::string> all;
-    for (const auto& place : places) all.insert(all.end(), place.begin(), place.end());
-    return all;
-  }
-};
-
 // What to try for each work; the first is what it has now.
 using Trials = std::vector<std::vector<std::string>>;
 
 bool has_blocking(const std::string& choice) { return choice.find(' ') != std::string::npos; }
-
-// Winograd's rows; in bfloat16 they lose up to several times what others do.
-bool is_winograd(const std::string& choice) { return choice.find("winograd") != std::string::npos; }
-bool is_narrow_winograd(const std::string& choice) {
-  return is_winograd(choice) && choice.find("_bf16") != std::string::npos;
-}
-// F(2, 3) loses as little as rounding the result.
-bool loses_little(const std::string& choice) {
-  return !is_narrow_winograd(choice) || choice.starts_with("cpu.conv.winograd23_bf16");
-}
 
 // Whether other processes take time from the threads: then one thread looks better than two, and no comparison holds.
 bool is_busy(ThreadPool& pool) {
@@ -118,7 +87,7 @@ class CpuTuner {
     for (HostWork& work : works_) {
       if (!which(work)) continue;
       work.measured = false;
-      revert(work);
+      work.revert();
     }
   }
 
@@ -137,10 +106,8 @@ class CpuTuner {
               [](const HostWork* a, const HostWork* b) { return a->static_us - a->us < b->static_us - b->us; });
     found.resize((found.size() + 1) / 2);
     for (HostWork* work : found) {
-      const std::string runner_up = work->runner_up;
       work->measured = false;
-      revert(*work);
-      if (!runner_up.empty()) work->choice = runner_up;  // it beat the static choice in its turn
+      work->fall_back();
     }
     return !found.empty();
   }
@@ -169,12 +136,6 @@ class CpuTuner {
 
  private:
   static engine::TunedFigures figures(const HostWork& work) { return {work.static_choice, work.static_us, work.us}; }
-
-  static void revert(HostWork& work) {
-    work.choice = work.static_choice;
-    work.us = work.static_us;
-    work.runner_up.clear();
-  }
 
   static bool is_taken(const HostWork& work, IsRow which) {
     return work.choice != work.static_choice && which(work.choice);
@@ -307,22 +268,9 @@ class CpuTuner {
     for (size_t w = 0; w < works_.size(); ++w) {
       if (trials[w].size() < 2 || table[w][0] == kNotMeasured) continue;
       const size_t best = static_cast<size_t>(std::min_element(table[w].begin(), table[w].end()) - table[w].begin());
-      if (table[w][best] < (1 - kGain) * table[w][0]) take(works_[w], trials[w], table[w], best);
+      if (table[w][best] < (1 - kGain) * table[w][0]) works_[w].take(trials[w], table[w], best);
     }
     return {};
-  }
-
-  // Beside a row that the answers may not allow, the best of the others is kept in mind.
-  static void take(HostWork& work, const std::vector<std::string>& trials, const std::vector<double>& us, size_t best) {
-    work.choice = trials[best];
-    work.runner_up.clear();
-    if (loses_little(work.choice)) return;
-    double least = (1 - kGain) * us[0];
-    for (size_t k = 1; k < trials.size(); ++k) {
-      if (!loses_little(trials[k]) || us[k] >= least) continue;
-      least = us[k];
-      work.runner_up = trials[k];
-    }
   }
 
   void cut_short(const Trials& trials) {
@@ -403,7 +351,7 @@ class CpuTuner {
       work.static_us = work.us = median(timer.steps_us(0, timer.steps_of(0, nodes)));
       if (work.choice == work.static_choice) continue;
       work.us = median(timer.steps_us(1, timer.steps_of(1, nodes)));
-      if (!stands(timer.plan(1), work, work.choice) || !gains(timer, work)) revert(work);
+      if (!stands(timer.plan(1), work, work.choice) || !gains(timer, work)) work.revert();
     }
     return {};
   }

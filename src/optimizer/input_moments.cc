@@ -34,20 +34,27 @@ bool has_moments(const ir::Graph& graph, const ir::Node& node) {
   return *x.shape.element_count() / dims->back() >= kFewestRows;
 }
 
-// The graph's outputs become mean and variance of what such nodes read, whose names it gives.
-std::vector<std::string> ask_for_moments(ir::Graph& graph) {
+struct Reader {
+  std::string name;
+  int64_t rows;  // that it reads
+};
+
+// The graph's outputs become mean and variance of what such nodes read.
+std::vector<Reader> ask_for_moments(ir::Graph& graph) {
   std::vector<ir::NodeId> nodes;
   for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
     if (graph.is_live(id) && has_moments(graph, graph.node(id))) nodes.push_back(id);
   }
-  std::vector<std::string> names, outputs;
+  std::vector<Reader> readers;
+  std::vector<std::string> outputs;
   std::vector<ir::ValueId> values;
   for (const ir::NodeId id : nodes) {
     const ir::ValueId x = graph.node(id).inputs[0];
     std::vector<int64_t> rows;
     for (int64_t axis = 0; axis + 1 < graph.value(x).shape.rank(); ++axis) rows.push_back(axis);
-    names.push_back(graph.node(id).name);
-    const std::string name = graph.unique_name(names.back() + "/moments");
+    const ir::Shape& shape = graph.value(x).shape;
+    readers.push_back({graph.node(id).name, *shape.element_count() / shape.static_dims()->back()});
+    const std::string name = graph.unique_name(readers.back().name + "/moments");
     const ir::Node& moments = graph.add_node(ir::Op::kMoments, name, {x}, 2, ir::AxesAttrs{rows});
     for (size_t o = 0; o < 2; ++o) {
       values.push_back(moments.outputs[o]);
@@ -56,7 +63,7 @@ std::vector<std::string> ask_for_moments(ir::Graph& graph) {
   }
   graph.set_outputs(std::move(values), std::move(outputs));
   graph.remove_dead_nodes();
-  return names;
+  return readers;
 }
 
 float as_bfloat16(double value) { return bfloat16_to_float(float_to_bfloat16(static_cast<float>(value))); }
@@ -64,6 +71,8 @@ float as_bfloat16(double value) { return bfloat16_to_float(float_to_bfloat16(sta
 // Means and mean squares over feeds.
 class Sums {
  public:
+  explicit Sums(int64_t rows) : rows_(rows) {}
+
   void add(const ir::Tensor& mean, const ir::Tensor& variance) {
     means_.resize(static_cast<size_t>(mean.element_count()));
     squares_.resize(means_.size());
@@ -75,13 +84,21 @@ class Sums {
     ++feeds_;
   }
 
-  // Nothing where a number is not finite.
+  // Nothing where a number is not finite. Other data have other means: each is drawn to the mean of all channels as
+  // much as its rows say little of it beside what the others tell, and the doubt left counts as variance.
   std::optional<passes::InputMoments> moments() const {
     passes::InputMoments moments;
+    const auto channels = static_cast<double>(means_.size());
+    double common = 0, spread = 0;
+    for (const double mean : means_) common += mean / feeds_ / channels;
+    for (const double mean : means_) spread += (mean / feeds_ - common) * (mean / feeds_ - common) / channels;
+    const double independent = feeds_ * std::sqrt(static_cast<double>(rows_));  // neighbours are alike
     for (size_t i = 0; i < means_.size(); ++i) {
-      const double mean = means_[i] / feeds_;
-      moments.means.push_back(as_bfloat16(mean));
-      moments.variances.push_back(as_bfloat16(std::max(0.0, squares_[i] / feeds_ - mean * mean)));
+      const double mean = means_[i] / feeds_, variance = std::max(0.0, squares_[i] / feeds_ - mean * mean);
+      const double doubt = variance / independent;
+      const double trust = doubt > 0 ? spread / (spread + doubt) : 1;
+      moments.means.push_back(as_bfloat16(common + trust * (mean - common)));
+      moments.variances.push_back(as_bfloat16(variance + trust * doubt));
       if (!std::isfinite(moments.means.back()) || !std::isfinite(moments.variances.back())) return std::nullopt;
     }
     return moments;
@@ -90,6 +107,7 @@ class Sums {
  private:
   std::vector<double> means_, squares_;
   int feeds_ = 0;
+  int64_t rows_;
 };
 
 }  // namespace
@@ -103,21 +121,23 @@ Result<std::map<std::string, passes::InputMoments>> measure_input_moments(const 
   BLADE_ASSIGN_OR_RETURN(const ir::Graph region, region_graph(input));
   BLADE_ASSIGN_OR_RETURN(ir::Graph graph, ir::specialize(region, shapes_of(input.feeds[0])));
   BLADE_RETURN_IF_ERROR(engine::run_region_passes(graph, decisions, options));
-  const std::vector<std::string> names = ask_for_moments(graph);
-  if (names.empty()) return found;
+  const std::vector<Reader> readers = ask_for_moments(graph);
+  if (readers.empty()) return found;
   BLADE_RETURN_IF_ERROR(ir::infer_shapes(graph));
   decisions.profile.reset();
   for (const passes::Pass& pass : passes::pipeline()) decisions.disabled_passes.emplace_back(pass.name);
   BLADE_ASSIGN_OR_RETURN(auto engine, engine::Engine::create(std::move(graph), std::move(decisions), options));
   const auto runner = make_engine_runner(std::move(engine));
-  std::vector<Sums> sums(names.size());
-  for (const Feed& feed : input.feeds) {
+  std::vector<Sums> sums;
+  for (const Reader& reader : readers) sums.emplace_back(reader.rows);
+  for (size_t f = 0; f < (input.feeds.size() + 1) / 2; ++f) {
+    const Feed& feed = input.feeds[f];
     if (shapes_of(feed) != shapes_of(input.feeds[0])) continue;
     BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, runner->outputs(feed));
-    for (size_t i = 0; i < names.size(); ++i) sums[i].add(*got[2 * i], *got[2 * i + 1]);
+    for (size_t i = 0; i < sums.size(); ++i) sums[i].add(*got[2 * i], *got[2 * i + 1]);
   }
-  for (size_t i = 0; i < names.size(); ++i) {
-    if (auto moments = sums[i].moments()) found.emplace(names[i], std::move(*moments));
+  for (size_t i = 0; i < readers.size(); ++i) {
+    if (auto moments = sums[i].moments()) found.emplace(readers[i].name, std::move(*moments));
   }
   return found;
 }

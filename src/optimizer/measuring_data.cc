@@ -21,11 +21,19 @@ bool is_image(const ir::Shape& shape) {
   return has(1, 3) || has(3, 1) || has(3, 3) || has(3, 4);
 }
 
-// Unknown sides of images are taken as those of a usual image, which every layer finds large enough.
-ir::Dims dims_to_generate(const ir::Shape& shape) {
+// Of four dims of which that of the channels is known, and no other but the first.
+bool is_map(const ir::Shape& shape) {
+  return shape.has_rank() && shape.rank() == 4 && !shape.dim(2).is_known() &&
+         shape.dim(1).is_known() != shape.dim(3).is_known();
+}
+
+// Unknown sides of images are taken as those of a usual image, which every layer finds large enough, and so are those
+// of maps beside an image, which are mostly joined to it.
+ir::Dims dims_to_generate(const ir::Shape& shape, bool beside_image) {
+  const bool has_sides = is_image(shape) || (beside_image && is_map(shape));
   ir::Dims dims;
   for (const ir::Dim dim : shape.dims()) {
-    const int64_t unknown = !dims.empty() && is_image(shape) ? kImageSide : 1;
+    const int64_t unknown = !dims.empty() && has_sides ? kImageSide : 1;
     dims.push_back(dim.is_known() ? dim.value() : unknown);
   }
   return dims;
@@ -48,13 +56,15 @@ Result<std::vector<Shapes>> shapes_to_generate(const OptimizeOptions& options,
                                                std::vector<std::string>& messages) {
   if (!options.input_shapes.empty()) return options.input_shapes;
   if (profile) return std::vector<Shapes>{profile->opts.front()};
+  const bool has_image =
+      std::any_of(inputs.begin(), inputs.end(), [](const engine::TensorInfo& input) { return is_image(input.shape); });
   Shapes shapes;
   for (const engine::TensorInfo& input : inputs) {
     if (!input.shape.has_rank()) {
       return invalid_argument("the rank of the input '" + input.name +
                               "' is unknown and no test data was given; give test_data or input_shapes");
     }
-    shapes.push_back(dims_to_generate(input.shape));
+    shapes.push_back(dims_to_generate(input.shape, has_image));
   }
   messages.emplace_back(
       "no test data was given: values were generated, unknown dims taken as 1, unknown sides of "

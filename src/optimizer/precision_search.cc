@@ -9,6 +9,7 @@
 #include "optimizer/accuracy.h"
 #include "optimizer/input_moments.h"
 #include "optimizer/runners.h"
+#include "optimizer/varied_answers.h"
 
 namespace blade::optimizer {
 namespace {
@@ -17,7 +18,7 @@ constexpr int kMaxTrials = 48;  // engines made while looking for nodes to blame
 constexpr size_t kVariedFeeds = 32;
 constexpr double kShareOfTime = 0.25;  // of config.tuning.time_limit_s, to look for them
 constexpr double kRoomToSpare = 0.5;
-constexpr double kMuchLess = 0.7;
+constexpr double kMuchLess = 0.8;
 constexpr double kMostSpared = 0.5;  // of the matrix nodes: beyond that the gain is not worth the search
 
 class PrecisionSearch {
@@ -41,11 +42,11 @@ class PrecisionSearch {
     if (!accuracy.holds && unasked()) return roll_back("the answers do not hold in bf16: " + accuracy.message());
     const std::vector<std::string> nodes = accuracy.holds ? std::vector<std::string>() : narrow_nodes(*engine);
     if (!accuracy.holds && !on_gpu_) {
+      BLADE_ASSIGN_OR_RETURN(engine, round_by_inputs(std::move(engine), half));
+    } else if (!accuracy.holds) {
       engine = nullptr;  // trials need its memory
-      BLADE_ASSIGN_OR_RETURN(engine, round_by_inputs(half, accuracy));
     }
-    if (!accuracy.holds) {
-      engine = nullptr;
+    if (engine == nullptr) {
       BLADE_ASSIGN_OR_RETURN(engine, spare_nodes(half, nodes));
       if (engine == nullptr)
         return roll_back("the answers do not hold in " + half.precision + ": " + accuracy.message());
@@ -145,25 +146,32 @@ class PrecisionSearch {
     return accuracy.holds ? std::move(engine) : nullptr;
   }
 
-  // An engine whose weights are rounded by what they multiply on the test data, and in `accuracy` what that brings.
-  // Where it is little, half.input_moments is empty again: what else helps depends on luck as much with it as without.
-  Result<std::shared_ptr<engine::Engine>> round_by_inputs(engine::Decisions& half, AccuracyResult& accuracy) {
-    if (input_.progress(36, "round_weights_by_inputs")) return std::shared_ptr<engine::Engine>();
+  // An engine whose weights are rounded by what they multiply on a part of the test data, if its answers hold on all of
+  // them and on others like them, where it must also lose much less than `plain`, which is rounded without: what was
+  // fitted to few data may suit no others. Otherwise null, and half.input_moments is empty.
+  Result<std::shared_ptr<engine::Engine>> round_by_inputs(std::shared_ptr<engine::Engine> plain,
+                                                          engine::Decisions& half) {
+    const std::shared_ptr<engine::Engine> none;
+    if (input_.progress(36, "round_weights_by_inputs")) return none;
+    BLADE_ASSIGN_OR_RETURN(const VariedAnswers varied, VariedAnswers::make(input_, decisions_));
+    BLADE_ASSIGN_OR_RETURN(const AccuracyResult before, varied.check(input_, *make_engine_runner(std::move(plain))));
     BLADE_ASSIGN_OR_RETURN(half.input_moments, measure_input_moments(input_, decisions_));
-    if (half.input_moments.empty()) return std::shared_ptr<engine::Engine>();
+    if (half.input_moments.empty()) return none;
     BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input_, half));
-    const double before = share_of_allowed(accuracy);
-    BLADE_ASSIGN_OR_RETURN(accuracy, check(engine));
-    if (!accuracy.holds && share_of_allowed(accuracy) > kMuchLess * before) half.input_moments.clear();
-    return engine;
+    const auto runner = make_engine_runner(engine);
+    BLADE_ASSIGN_OR_RETURN(const AccuracyResult after, varied.check(input_, *runner));
+    BLADE_ASSIGN_OR_RETURN(const AccuracyResult given, check(engine));
+    if (given.holds && after.holds && shares_of_allowed(after) < kMuchLess * shares_of_allowed(before)) return engine;
+    half.input_moments.clear();
+    return none;
   }
 
-  // The largest difference, in units of what is allowed.
-  static double share_of_allowed(const AccuracyResult& accuracy) {
-    double largest = 0;
+  // All largest differences, in units of what is allowed, together.
+  static double shares_of_allowed(const AccuracyResult& accuracy) {
+    double sum = 0;
     for (const OutputDifference& output : accuracy.outputs)
-      largest = std::max(largest, output.max_difference / std::max(output.allowed, std::numeric_limits<double>::min()));
-    return largest;
+      sum += output.max_difference / std::max(output.allowed, std::numeric_limits<double>::min());
+    return sum;
   }
 
   // Sets half.keep_float32 to a small set of nodes without which the answers hold, and gives the engine: starting from

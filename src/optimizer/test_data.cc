@@ -7,6 +7,8 @@
 #include <limits>
 #include <numeric>
 #include <random>
+#include <span>
+#include <vector>
 
 #include "base/half.h"
 #include "optimizer/string_tensor.h"
@@ -254,6 +256,35 @@ Result<Feed> vary_feed(const Feed& feed, uint64_t seed) {
     varied.push_back({one.name, std::move(made.tensor)});
   }
   return varied;
+}
+
+Result<Feed> disturb_feed(const Feed& feed, uint64_t seed) {
+  constexpr double kLeast = 0.1, kStep = 0.2;
+  constexpr uint64_t kSteps = 5;
+  BLADE_ASSIGN_OR_RETURN(Feed disturbed, vary_feed(feed, 2 * seed + 1));
+  std::mt19937_64 random(seed);
+  for (size_t i = 0; i < feed.size(); ++i) {
+    const ir::Tensor& from = *feed[i].tensor;
+    const auto count = static_cast<size_t>(from.element_count());
+    if (from.dtype != ir::DType::kFloat32 || count == 0) continue;
+    const std::span values(reinterpret_cast<const float*>(from.data), count);
+    if (!std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); })) continue;
+    double sum = 0, squares = 0;
+    for (const float value : values) {
+      sum += double{value};
+      squares += double{value} * double{value};
+    }
+    const double mean = sum / static_cast<double>(count);
+    const double deviation = std::sqrt(std::max(0.0, squares / static_cast<double>(count) - mean * mean));
+    std::normal_distribution<double> noise(0, 1);
+    const double amount = (kLeast + kStep * static_cast<double>(seed % kSteps)) * deviation;
+    const auto [low, high] = std::minmax_element(values.begin(), values.end());
+    std::vector<float> made(count);
+    for (size_t k = 0; k < count; ++k)
+      made[k] = std::clamp(static_cast<float>(double{values[k]} + amount * noise(random)), *low, *high);
+    disturbed[i].tensor = ir::make_tensor<float>(ir::DType::kFloat32, from.dims, std::span<const float>(made));
+  }
+  return disturbed;
 }
 
 Result<Feed> resize_feed(const Feed& feed, const std::vector<ir::Dims>& shapes) {

@@ -32,6 +32,10 @@ Result<Feed> resize_feed(const Feed& feed, const std::vector<ir::Dims>& shapes);
 // of the feed's for even seeds; otherwise the feed's own elements in another order. Strings stay.
 Result<Feed> vary_feed(const Feed& feed, uint64_t seed);
 
+// The feed with noise of a tenth to nine tenths of its floats' deviation, within their range, by seeds; other elements
+// in another order. Strings stay.
+Result<Feed> disturb_feed(const Feed& feed, uint64_t seed);
+
 std::vector<ir::Dims> shapes_of(const Feed& feed);
 const char* dtype_text(ir::DType dtype);           // "float32"; "string" for what is not numbers
 std::string dims_to_string(const ir::Dims& dims);  // "(1, 224, 224, 3)"

@@ -9,13 +9,27 @@ namespace {
 
 constexpr uint64_t kMostVariedFeeds = 8;
 
-Result<bool> holds_on(const SearchInput& input, Runner& runner, const Feed& feed,
-                      const std::vector<ir::TensorPtr>& expected) {
+Result<AccuracyResult> check_on(const SearchInput& input, Runner& runner, const Feed& feed,
+                                const std::vector<ir::TensorPtr>& expected) {
   BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, runner.outputs(feed));
-  return check_accuracy(answer_names(input, got.size()), expected, got, accuracy_in("bf16", input.options)).holds;
+  return check_accuracy(answer_names(input, got.size()), expected, got, accuracy_in("bf16", input.options));
 }
 
 }  // namespace
+
+Result<VariedAnswers> VariedAnswers::make(const SearchInput& input, const engine::Decisions& wide) {
+  BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, wide));
+  const auto in_float32 = make_engine_runner(std::move(engine));
+  VariedAnswers made;
+  for (uint64_t i = 0; i < 2 * kMostVariedFeeds; ++i) {
+    const Feed& given = input.feeds[i / 2 % input.feeds.size()];
+    BLADE_ASSIGN_OR_RETURN(Feed feed, i % 2 == 0 ? disturb_feed(given, i / 2) : vary_feed(given, i / 2));
+    BLADE_ASSIGN_OR_RETURN(std::vector<ir::TensorPtr> expected, in_float32->outputs(feed));
+    made.feeds_.push_back(std::move(feed));
+    made.expected_.push_back(std::move(expected));
+  }
+  return made;
+}
 
 Result<VariedAnswers> VariedAnswers::make(const SearchInput& input, const engine::Decisions& narrow,
                                           std::chrono::steady_clock::time_point deadline) {
@@ -29,22 +43,28 @@ Result<VariedAnswers> VariedAnswers::make(const SearchInput& input, const engine
   for (uint64_t i = 0; i < kMostVariedFeeds && (i == 0 || std::chrono::steady_clock::now() < deadline); ++i) {
     BLADE_ASSIGN_OR_RETURN(Feed feed, vary_feed(input.feeds[i % input.feeds.size()], i));
     BLADE_ASSIGN_OR_RETURN(std::vector<ir::TensorPtr> expected, in_float32->outputs(feed));
-    BLADE_ASSIGN_OR_RETURN(const bool holds, holds_on(input, *in_bfloat16, feed, expected));
-    if (!holds) continue;
+    BLADE_ASSIGN_OR_RETURN(const AccuracyResult accuracy, check_on(input, *in_bfloat16, feed, expected));
+    if (!accuracy.holds) continue;
     made.feeds_.push_back(std::move(feed));
     made.expected_.push_back(std::move(expected));
   }
   return made;
 }
 
+Result<AccuracyResult> VariedAnswers::check(const SearchInput& input, Runner& narrow) const {
+  AccuracyResult all;
+  for (size_t i = 0; i < feeds_.size(); ++i) {
+    BLADE_ASSIGN_OR_RETURN(const AccuracyResult one, check_on(input, narrow, feeds_[i], expected_[i]));
+    all.holds = all.holds && one.holds;
+    all.outputs.insert(all.outputs.end(), one.outputs.begin(), one.outputs.end());
+  }
+  return all;
+}
+
 Result<bool> VariedAnswers::hold(const SearchInput& input, const engine::Decisions& decisions) const {
   BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, decisions));
-  const auto runner = make_engine_runner(std::move(engine));
-  for (size_t i = 0; i < feeds_.size(); ++i) {
-    BLADE_ASSIGN_OR_RETURN(const bool holds, holds_on(input, *runner, feeds_[i], expected_[i]));
-    if (!holds) return false;
-  }
-  return !feeds_.empty();
+  BLADE_ASSIGN_OR_RETURN(const AccuracyResult accuracy, check(input, *make_engine_runner(std::move(engine))));
+  return accuracy.holds && !feeds_.empty();
 }
 
 }  // namespace blade::optimizer

@@ -28,6 +28,7 @@ struct PassOptions {
 struct PassResult {
   int changes = 0;                 // nodes removed, replaced or fused; 0: nothing to do ("passed" in reports)
   std::vector<std::string> notes;  // what was done or why not, in words, for verbose output
+  bool run_again = false;          // the passes before it may find new work now
 };
 
 struct Pass {

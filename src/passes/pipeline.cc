@@ -56,6 +56,18 @@ std::span<const Pass> pipeline() { return kPipeline; }
 
 namespace {
 
+// One report a pass.
+void add_report(std::vector<PipelineReport>& reports, PipelineReport report) {
+  const auto same = std::find_if(reports.begin(), reports.end(),
+                                 [&](const PipelineReport& other) { return other.pass == report.pass; });
+  if (same == reports.end()) {
+    reports.push_back(std::move(report));
+    return;
+  }
+  same->result.changes += report.result.changes;
+  for (std::string& note : report.result.notes) same->result.notes.push_back(std::move(note));
+}
+
 // The same passes over the graphs that nodes hold; what they did is added to `reports`.
 Status run_inside(ir::Graph& graph, bool whole_graph, std::span<const std::string> disabled, const PassOptions& options,
                   std::vector<PipelineReport>& reports) {
@@ -71,13 +83,7 @@ Status run_inside(ir::Graph& graph, bool whole_graph, std::span<const std::strin
       if (!inside.ok()) return inside.status().with_context("Inside '" + graph.node(id).name + "'");
       inner.remove_dead_nodes();
       attrs->graphs[i] = std::make_shared<const ir::Graph>(std::move(inner));
-      for (PipelineReport& report : *inside) {
-        const auto same = std::find_if(reports.begin(), reports.end(),
-                                       [&](const PipelineReport& other) { return other.pass == report.pass; });
-        if (same == reports.end()) continue;
-        same->result.changes += report.result.changes;
-        for (std::string& note : report.result.notes) same->result.notes.push_back(std::move(note));
-      }
+      for (PipelineReport& report : *inside) add_report(reports, std::move(report));
     }
   }
   return {};
@@ -88,7 +94,8 @@ Status run_inside(ir::Graph& graph, bool whole_graph, std::span<const std::strin
 Result<std::vector<PipelineReport>> run_pipeline(ir::Graph& graph, bool whole_graph,
                                                  std::span<const std::string> disabled, const PassOptions& options) {
   std::vector<PipelineReport> reports;
-  for (const Pass& pass : pipeline()) {
+  for (size_t next = 0; next < pipeline().size();) {
+    const Pass& pass = pipeline()[next++];
     if (pass.on_whole_graph != whole_graph) continue;
     if (std::find(disabled.begin(), disabled.end(), pass.name) != disabled.end()) continue;
     const std::string context = std::string("Pass ") + pass.name;
@@ -98,7 +105,8 @@ Result<std::vector<PipelineReport>> run_pipeline(ir::Graph& graph, bool whole_gr
       BLADE_RETURN_IF_ERROR(ir::infer_shapes(graph).with_context(context));
       BLADE_RETURN_IF_ERROR(ir::verify(graph).with_context(context));
     }
-    reports.push_back({pass.name, std::move(*result)});
+    if (result->run_again) next = 0;
+    add_report(reports, {pass.name, std::move(*result)});
   }
   BLADE_RETURN_IF_ERROR(run_inside(graph, whole_graph, disabled, options, reports));
   return reports;

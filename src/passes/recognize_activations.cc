@@ -19,7 +19,6 @@ using ir::PointwiseProgram;
 using ir::ValueId;
 
 constexpr int kMaxDepth = 6;
-constexpr float kSixth = 1.0f / 6.0f;
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
 bool about(double value, double exact) { return std::fabs(value - exact) <= 2.5e-7 * std::fabs(exact); }
@@ -73,6 +72,29 @@ std::optional<ValueId> inside(Rewriter& rewriter, ValueId value, PointwiseOp op)
   const Node* node = pointwise_producer(rewriter, value, op);
   if (node == nullptr || !rewriter.has_one_use(value)) return std::nullopt;
   return operand(*node, 0);
+}
+
+// alpha * x + beta, made by Affine, Neg and Div by a number, one after another, that nobody else reads; at most one of
+// them adds something. x is the value itself where there is none.
+struct Line {
+  double alpha = 1, beta = 0;
+  ValueId x = ir::kNone;
+};
+
+Line line_of(Rewriter& rewriter, ValueId value) {
+  Line line{1, 0, value};
+  for (int depth = 0; depth < kMaxDepth && rewriter.has_one_use(line.x); ++depth) {
+    if (const auto affine = scalar_affine(rewriter, line.x)) {
+      if (line.beta != 0 && affine->beta != 0) break;
+      line = {line.alpha * affine->alpha, line.beta + line.alpha * affine->beta, affine->inner};
+      continue;
+    }
+    const Node* node = pointwise_producer(rewriter, line.x, PointwiseOp::kDiv);
+    const auto divisor = node != nullptr ? float_uniform(rewriter.graph(), operand(*node, 1)) : std::nullopt;
+    if (!divisor || *divisor == 0 || !same_shape(rewriter, operand(*node, 0), line.x)) break;
+    line = {line.alpha / *divisor, line.beta, operand(*node, 0)};
+  }
+  return line;
 }
 
 // x where `value` is clip(x + 3, 0, 6).
@@ -138,10 +160,10 @@ bool gated(Rewriter& rewriter, Node& node) {
     if (s > 0 && inside_hard_gate(rewriter, gate) == x) {
       return become(rewriter, node, PointwiseOp::kHardSwish, x, static_cast<float>(s));
     }
-    if (s == 1 && inside(rewriter, gate, PointwiseOp::kHardSigmoid) == x) {
+    if (s > 0 && inside(rewriter, gate, PointwiseOp::kHardSigmoid) == x) {
       const ir::PointwiseInstr& instr = *single_instr(rewriter.producer(gate));
-      if (instr.alpha == kSixth && instr.beta == 0.5f) {
-        return become(rewriter, node, PointwiseOp::kHardSwish, x, kSixth);
+      if (about(instr.alpha, 1.0 / 6) && instr.beta == 0.5f) {
+        return become(rewriter, node, PointwiseOp::kHardSwish, x, static_cast<float>(s / 6));
       }
     }
     if (s != 1 && s != 0.5) continue;
@@ -289,8 +311,9 @@ bool hard_sigmoid(Rewriter& rewriter, Node& node) {
   const ir::PointwiseInstr& root = *single_instr(&node);
   float scale = 1;
   const Node* clip = &node;
-  if (root.op == PointwiseOp::kAffine && root.beta == 0 && root.alpha > 0) {
-    scale = root.alpha;
+  const auto divisor = root.op == PointwiseOp::kDiv ? float_uniform(rewriter.graph(), operand(node, 1)) : std::nullopt;
+  if ((root.op == PointwiseOp::kAffine && root.beta == 0 && root.alpha > 0) || (divisor && *divisor > 0)) {
+    scale = divisor ? static_cast<float>(1 / *divisor) : root.alpha;
     if (!rewriter.has_one_use(operand(node, 0))) return false;
     clip = rewriter.producer(operand(node, 0));
   }
@@ -300,9 +323,9 @@ bool hard_sigmoid(Rewriter& rewriter, Node& node) {
   if (!relu6 && (instr->op != PointwiseOp::kClip || instr->alpha != 0)) return false;
   if ((relu6 ? 6.0f : instr->beta) * scale != 1.0f) return false;
   const ValueId argument = operand(*clip, 0);
-  const auto affine = scalar_affine(rewriter, argument);
-  if (!affine || !rewriter.has_one_use(argument)) return false;
-  return become(rewriter, node, PointwiseOp::kHardSigmoid, affine->inner, affine->alpha * scale, affine->beta * scale);
+  const Line line = line_of(rewriter, argument);
+  return line.x != argument && become(rewriter, node, PointwiseOp::kHardSigmoid, line.x,
+                                      static_cast<float>(line.alpha * scale), static_cast<float>(line.beta * scale));
 }
 
 // 1 + exp(x) and its kin.
@@ -327,7 +350,12 @@ bool exponential_family(Rewriter& rewriter, Node& node) {
     if (!affine || affine->alpha != -1 || affine->beta != 0) return false;
     return become(rewriter, node, PointwiseOp::kSigmoid, affine->inner);
   }
-  if (instr.op == PointwiseOp::kDiv) {  // x / (1 + |x|)
+  if (instr.op == PointwiseOp::kDiv) {  // x / (1 + exp(-x)) and x / (1 + |x|)
+    const auto negated = inside_one_plus_of(rewriter, operand(node, 1), PointwiseOp::kExp);
+    const auto affine = negated ? scalar_affine(rewriter, *negated) : std::nullopt;
+    if (affine && affine->alpha == -1 && affine->beta == 0 && affine->inner == a) {
+      return become(rewriter, node, PointwiseOp::kSwish, a);
+    }
     const auto x = inside_one_plus_of(rewriter, operand(node, 1), PointwiseOp::kAbs);
     return x == a && become(rewriter, node, PointwiseOp::kSoftsign, a);
   }

@@ -23,6 +23,13 @@ bool is_small(const TensorPtr& tensor) {
   return tensor != nullptr && tensor->bytes <= kCounterBytes && tensor->dtype != ir::DType::kOpaque;
 }
 
+// Before it is computed.
+bool is_small(const ir::Value& value) {
+  const auto count = value.shape.element_count();
+  return count && value.dtype != ir::DType::kOpaque &&
+         static_cast<size_t>(*count) <= kCounterBytes / std::max<size_t>(1, ir::dtype_size(value.dtype));
+}
+
 // What can be said of values of a graph whose inputs are known in part. Unknown ones are null.
 class KnownValues {
  public:
@@ -37,8 +44,8 @@ class KnownValues {
     const ir::Value& value = graph_.value(v);
     if (value.producer == ir::kNone) return result = is_small(value.constant) ? value.constant : nullptr;
     const Node& node = graph_.node(value.producer);
-    if (depth > kDeepest || node.op == Op::kForeign || node.outputs.size() != 1 || !node.control_inputs.empty() ||
-        std::holds_alternative<ir::SubGraphsAttrs>(node.attrs))
+    if (depth > kDeepest || !is_small(value) || node.op == Op::kForeign || node.outputs.size() != 1 ||
+        !node.control_inputs.empty() || std::holds_alternative<ir::SubGraphsAttrs>(node.attrs))
       return nullptr;
     std::vector<TensorPtr> inputs;
     for (ValueId input : node.inputs) {
@@ -111,19 +118,9 @@ Status take_turn(Graph& graph, NodeId id) {
   return {};
 }
 
-// What has looked at the graph around the loop before.
-Status look_again(Graph& graph, const PassOptions& options) {
-  for (auto* pass : {algebraic_cleanup, common_subexpressions, recognize_activations, recognize_normalization,
-                     recognize_attention, recognize_moments}) {
-    BLADE_RETURN_IF_ERROR(ir::infer_shapes(graph));
-    BLADE_RETURN_IF_ERROR(pass(graph, options).status());
-  }
-  return {};
-}
-
 }  // namespace
 
-Result<PassResult> take_single_turns(Graph& graph, const PassOptions& options) {
+Result<PassResult> take_single_turns(Graph& graph, const PassOptions&) {
   PassResult result;
   BLADE_ASSIGN_OR_RETURN(const std::vector<NodeId> order, graph.topological_order());
   for (NodeId id : order) {
@@ -136,7 +133,7 @@ Result<PassResult> take_single_turns(Graph& graph, const PassOptions& options) {
   }
   if (result.changes == 0) return result;
   graph.remove_dead_nodes();
-  BLADE_RETURN_IF_ERROR(look_again(graph, options));
+  result.run_again = true;
   return result;
 }
 

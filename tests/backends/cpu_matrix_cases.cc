@@ -53,6 +53,14 @@ std::vector<Epilogue> epilogues() {
             {PointwiseOp::kMul, 5, 2, -1, 0, 0},
             {PointwiseOp::kAdd, 6, 3, -1, 0, 0}};
   list.push_back({"bias_whole_swish_scale_residual", p, "vvf"});
+  p.num_inputs = 3;
+  p.code = {{PointwiseOp::kAdd, 0, 1, -1, 0, 0},
+            {PointwiseOp::kHardSigmoid, 3, -1, -1, 1.0f / 6, 0.5f},
+            {PointwiseOp::kMul, 4, 2, -1, 0, 0}};
+  list.push_back({"bias_hard_sigmoid_times", p, "vf"});
+  p.num_inputs = 2;
+  p.code = {{PointwiseOp::kAdd, 0, 1, -1, 0, 0}, {PointwiseOp::kSigmoid, 2, -1, -1, 0, 0}};
+  list.push_back({"bias_sigmoid", p, "v"});
   return list;
 }
 

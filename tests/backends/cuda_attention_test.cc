@@ -1,5 +1,6 @@
 // Attention on the card against the reference: depths, lengths around tiles, masks of every broadcasting. The cases of
 // the CPU's rows run in cuda_vs_reference_test.cc.
+#include <algorithm>
 #include <limits>
 #include <numeric>
 
@@ -16,29 +17,76 @@ TEST(CudaVsReference, AttentionHalf) {
 }
 
 // Chunks of keys of which nothing is seen, at the end, at the beginning and everywhere: what has nothing but them of a
-// query has no largest score.
-std::vector<Case> hidden_chunks() {
-  constexpr int64_t kQueries = 19, kKeys = 1100;
-  std::vector<float> seen(kQueries * kKeys);
-  for (int64_t q = 0; q < kQueries; ++q) {
-    for (int64_t k = 0; k < kKeys; ++k) {
-      const bool hidden = q % 7 == 4 || (q % 7 == 5 ? k < kKeys - 1 - q : k > q);
-      seen[static_cast<size_t>(q * kKeys + k)] = hidden ? -std::numeric_limits<float>::infinity() : 0.0f;
-    }
+// query has no largest score, or one that is all mask.
+constexpr int64_t kHiddenQueries = 19, kHiddenKeys = 1100;
+bool hides_all(int64_t query) { return query % 7 == 4; }
+bool hides(int64_t query, int64_t key) {
+  return hides_all(query) || (query % 7 == 5 ? key < kHiddenKeys - 1 - query : key > query);
+}
+
+// Scores of what sees nothing are 0: which of them a float32 of -1e9 keeps apart is not asked.
+Case hidden_case(const std::string& name, bool replaces) {
+  Case c = attention_case({1, 2, kHiddenQueries, kHiddenKeys, 64, 64, {}, replaces}, true);
+  c.name += name;
+  auto* queries = reinterpret_cast<float*>(const_cast<std::byte*>(c.inputs[0]->data));
+  const int64_t row = c.inputs[0]->element_count() / kHiddenQueries;
+  for (int64_t q = 0; q < kHiddenQueries; ++q) {
+    if (hides_all(q)) std::fill_n(queries + q * row, row, 0.0f);
   }
+  return c;
+}
+
+std::vector<Case> hidden_chunks(float hidden) {
+  std::vector<float> of_each, ends, middle;
+  for (int64_t q = 0; q < kHiddenQueries; ++q) {
+    for (int64_t k = 0; k < kHiddenKeys; ++k) of_each.push_back(hides(q, k) ? hidden : 0.0f);
+  }
+  for (int64_t k = 0; k < kHiddenKeys; ++k) {
+    const bool at_end = k < 150 || k > 700;
+    ends.push_back(at_end ? hidden : 0.0f);
+    middle.push_back(at_end ? 0.0f : hidden);  // of no key that is all that a query sees
+  }
+  const auto each = tensor<float>(ir::DType::kFloat32, {kHiddenQueries, kHiddenKeys}, of_each);
+  const auto of_all = [](const std::vector<float>& mask) {
+    return tensor<float>(ir::DType::kFloat32, {1, 1, 1, kHiddenKeys}, mask);
+  };
   std::vector<Case> cases;
   for (const bool replaces : {false, true}) {
-    cases.push_back(attention_case({1, 2, kQueries, kKeys, 64, 64, {}, replaces}, true));
-    cases.back().name += "_hidden";
-    cases.back().inputs.push_back(tensor<float>(ir::DType::kFloat32, {kQueries, kKeys}, seen));
+    const std::string name = "_hidden_by_" + std::to_string(hidden) + (replaces ? "_in_place" : "");
+    cases.push_back(hidden_case(name, replaces));
+    cases.back().inputs.push_back(each);
+    cases.push_back(hidden_case(name + "_alike", replaces));
+    cases.back().inputs.push_back(of_all(ends));
+    cases.push_back(hidden_case(name + "_twice", replaces));
+    cases.back().inputs.push_back(each);
+    cases.back().inputs.push_back(of_all(middle));
   }
   return cases;
 }
 
+// Of finite masks the least that float32 and float16 have, and what times log2(e) is none of float32.
 TEST(CudaVsReference, AttentionWithHiddenChunks) {
-  check_all(hidden_chunks());
-  check_all(half_attention(hidden_chunks()));
-  check_all(in_half(hidden_chunks()));  // the mask, too
+  constexpr float kLowest = std::numeric_limits<float>::lowest(), kInfinity = std::numeric_limits<float>::infinity();
+  std::vector<Case> cases;
+  const auto add = [&](const std::vector<Case>& more) { cases.insert(cases.end(), more.begin(), more.end()); };
+  for (const float hidden : {-kInfinity, -1e9f, 0.7f * kLowest, kLowest}) {
+    add(hidden_chunks(hidden));
+    add(half_attention(hidden_chunks(hidden)));
+  }
+  for (const float hidden : {-kInfinity, -65504.0f}) add(in_half(hidden_chunks(hidden)));  // the masks, too
+  check_all(cases);
+}
+
+// Nobody sees anything: by finite masks all alike.
+TEST(CudaVsReference, AttentionOfHiddenKeys) {
+  constexpr float kLowest = std::numeric_limits<float>::lowest();
+  for (const float hidden : {-1e9f, 0.7f * kLowest, kLowest}) {
+    Case c = attention_case({1, 1, 5, 300, 64, 64, {}, true}, false);
+    c.name += "_all_hidden_by_" + std::to_string(hidden);
+    c.inputs.push_back(tensor<float>(ir::DType::kFloat32, {300}, std::vector<float>(300, hidden)));
+    check_all({c});
+    check_all(half_attention({c}));
+  }
 }
 
 // Scores that rise or fall by much from chunk to chunk: what is summed before is next to nothing, or what comes later.
@@ -75,6 +123,8 @@ TEST(CudaAttention, EveryFormOnce) {
   check_all(in_half(cases));
 }
 
+bool of_groups(const KernelEntry& row) { return std::string(row.name).find(".groups") != std::string::npos; }
+
 TEST(CudaAttention, NotOfMoreBlocksThanALaunchTakes) {
   const auto& card = cuda_device();
   if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();
@@ -84,14 +134,48 @@ TEST(CudaAttention, NotOfMoreBlocksThanALaunchTakes) {
   const CaseGraph made = make_graph(c);
   KernelRequest request = make_request(c, made.graph.node(made.node), *want, 1);
   request.device = *card;
-  request.inputs[0].dims[0] = request.outputs[0].dims[0] = int64_t{1} << 28;
-  for (const KernelEntry& row : (*card)->kernels()) {
-    if (row.op != ir::Op::kAttention || request.device->info().capability < 90) continue;
-    const std::string name = row.name;
-    const bool is_eighth = name == "cuda.attention.rows16_split8";
-    const bool is_half = name == "cuda.attention.rows128" || name.find(".groups") != std::string::npos;
-    EXPECT_EQ(row.supports(request).ok, !is_eighth && !is_half) << row.name;
+  for (const bool is_half : {false, true}) {
+    if (is_half) {
+      for (TensorDesc& desc : request.inputs) desc.dtype = ir::DType::kFloat16;
+      request.outputs[0].dtype = ir::DType::kFloat16;
+    }
+    request.inputs[0].dims[0] = request.outputs[0].dims[0] = int64_t{1} << 28;
+    for (const KernelEntry& row : (*card)->kernels()) {
+      if (row.op != ir::Op::kAttention || request.device->info().capability < 90) continue;
+      const std::string name = row.name;
+      const bool is_eighth = name == "cuda.attention.rows16_split8", in_groups = of_groups(row);
+      const bool needs_half = name == "cuda.attention.rows128";
+      EXPECT_EQ(row.supports(request).ok, !is_eighth && !in_groups && (is_half || !needs_half)) << row.name;
+    }
   }
+}
+
+// What rows on groups of four warps refuse beside what all do.
+TEST(CudaAttention, GroupsTakeWhatTensorMapsReach) {
+  const auto& card = cuda_device();
+  if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();
+  if ((*card)->info().capability != 90) GTEST_SKIP() << "needs compute capability 9.0";
+  const auto expect = [&](Case c, bool taken) {
+    c = in_half(c);
+    const auto want = run_reference(c);
+    ASSERT_TRUE(want.ok());
+    const CaseGraph made = make_graph(c);
+    KernelRequest request = make_request(c, made.graph.node(made.node), *want, 1);
+    request.device = *card;
+    for (const KernelEntry& row : (*card)->kernels()) {
+      if (row.op != ir::Op::kAttention || !of_groups(row)) continue;
+      EXPECT_EQ(row.supports(request).ok, taken) << row.name;
+    }
+  };
+  const AttentionSpec plain = {1, 2, 5, 40, 16, 24, {}};
+  Case c = attention_case(plain, true);
+  expect(c, true);
+  std::get<ir::AttentionAttrs>(c.attrs).scale = 0;
+  expect(c, false);
+  std::get<ir::AttentionAttrs>(c.attrs).scale = -1;
+  expect(c, false);
+  expect(attention_case({1, 2, 5, 40, 12, 24, {}}, false), false);
+  expect(attention_case({1, 2, 5, 40, 16, 20, {}}, false), false);
 }
 
 TEST(CudaAttention, NotOverMoreBatchDimsThanItKeeps) {

@@ -434,6 +434,40 @@ TEST(CudaVsReference, FirstLayersWithMaxPool) {
   check_pairs(pairs);
 }
 
+// Blocks that take at least five tiles one after another, images in float16 and in float32.
+void check_first_layers_of_many_tiles(int64_t stride) {
+  std::vector<PairCase> pairs;
+  constexpr int64_t kImages = 96;
+  for (const bool of_float : {false, true}) {
+    ir::ConvAttrs conv;
+    conv.strides = {stride, 2};
+    conv.dilations = {1, 1};
+    conv.padding = ir::Padding::kSame;
+    conv.epilogue = bias_and_relu();
+    const int64_t kernel = stride == 2 ? 7 : 3;
+    const Case full{"first_of_" + std::to_string(kImages) + (of_float ? "_float_" : "_") + std::to_string(stride),
+                    ir::Op::kConv,
+                    conv,
+                    {random_floats({kImages, 64 * stride, 116, 3}), random_floats({kernel, kernel, 3, 8}, -0.2, 0.2)},
+                    1,
+                    1,
+                    4e-3};
+    PairCase pair;
+    pair.first = in_half(full);
+    if (of_float) pair.first.inputs[0] = full.inputs[0];
+    pair.first.inputs.push_back(random_floats({8}));
+    ir::PoolAttrs pool;
+    pool.window = {3, 3};
+    pool.strides = {2, 2};
+    pool.padding = ir::Padding::kSame;
+    pair.second = {"pool_of_" + full.name, ir::Op::kPool, pool, {nullptr}, 1, 1, 4e-3};
+    pairs.push_back(pair);
+  }
+  check_pairs(pairs);
+}
+TEST(CudaVsReference, FirstLayersOfManyTiles) { check_first_layers_of_many_tiles(2); }
+TEST(CudaVsReference, FirstLayersOfManyTilesSideBySide) { check_first_layers_of_many_tiles(1); }
+
 // All pixels in one tile, channels that fill none, windows, with and without the residual.
 TEST(CudaVsReference, MeansOfConvolutions) {
   struct Spec {

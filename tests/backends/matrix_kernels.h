@@ -120,6 +120,10 @@ inline double gated_exactly(Curve curve, double x) {
       return 0.5 * x * (1 + std::erf(x * std::sqrt(0.5)));
     case Curve::kGeluTanh:
       return 0.5 * x * (1 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
+    case Curve::kSigmoid:
+      return 1 / (1 + std::exp(-x));
+    case Curve::kHardSigmoid:
+      return std::clamp(0.25 * x + 0.75, 0.0, 1.0);
     case Curve::kNone:
       break;
   }
@@ -162,9 +166,10 @@ struct EpilogueCase {
       epilogue.shift = shift.data();
     }
     if (kind & 128) {
-      constexpr Gate kGates[] = {
-          {0.25f, 0.75f, 1.5f}, {0, 0, 0, Curve::kSwish}, {0, 0, 0, Curve::kGeluErf}, {0, 0, 0, Curve::kGeluTanh}};
-      epilogue.gate = kGates[kind / 2 % 4];
+      constexpr Gate kGates[] = {{0.25f, 0.75f, 1.5f},       {0, 0, 0, Curve::kSwish},
+                                 {0, 0, 0, Curve::kGeluErf}, {0, 0, 0, Curve::kGeluTanh},
+                                 {0, 0, 0, Curve::kSigmoid}, {0.25f, 0.75f, 1, Curve::kHardSigmoid}};
+      epilogue.gate = kGates[kind / 2 % 6];
     }
     epilogue.residual_last = (kind & 256) != 0;
     if (kind & 32) epilogue.residual_channels = static_cast<int64_t>(bias.size()) / 2;

@@ -11,6 +11,7 @@
 #include "backends/reference/common.h"
 #include "engine/fake_device.h"
 #include "optimizer/gpu_search.h"
+#include "optimizer/input_moments.h"
 #include "optimizer/precision_search.h"
 #include "optimizer/runners.h"
 #include "support/graph_builder.h"
@@ -122,19 +123,29 @@ TEST(Search, ANodeThatNeedsFloat32IsFoundInTimeOrNotAtAll) {
   }
 }
 
-// Rows that are alike, as a transformer's are, each a number that bfloat16 holds: only the weights' errors are left.
-TEST(Search, WeightsAreRoundedByWhatTheyMultiplyWhereAnswersDoNotHoldOtherwise) {
-  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "this processor has no bfloat16 arithmetic";
+float channel_mean(size_t i) { return static_cast<float>(i * 37 % 64 + 1) / 8; }
+
+// A product of rows that are alike, as a transformer's are, each nearly a number that bfloat16 holds, so that only the
+// weights' errors are left: either the model makes them so, or the test data alone are.
+MatmulModel model_of_like_rows(bool on_all_data) {
   constexpr int64_t kRows = 16, kChannels = 64;
   GraphBuilder b;
-  const auto x = b.input("x", {kRows, kChannels});
-  std::vector<float> rows(kRows * kChannels);
-  for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<float>(static_cast<int>(i * 37 % 64) - 32) / 8;
+  auto x = b.input("x", {kRows, kChannels});
+  std::vector<float> rows(kRows * kChannels), noise = random_values(rows.size(), 6);
+  for (size_t i = 0; i < rows.size(); ++i) rows[i] = channel_mean(i);
+  for (float& value : noise) value *= 1e-4f;
+  if (on_all_data) x = b.relu(b.add(x, b.constant<float>({kChannels}, {rows.begin(), rows.begin() + kChannels})));
   MatmulModel model;
-  model.feeds = {{{"x", blade::testing::tensor<float>({kRows, kChannels}, rows)}}};
+  model.feeds = {{{"x", blade::testing::tensor<float>({kRows, kChannels}, on_all_data ? noise : rows)}}};
   model.set_graph(b.output(b.matmul(x, b.constant<float>({kChannels, 8}, random_values(512, 5))), "y").build());
   model.options.precision = "bf16";
   model.options.accuracy.rtol = 1e-5;
+  return model;
+}
+
+TEST(Search, WeightsAreRoundedByWhatTheyMultiplyWhereAnswersDoNotHoldOtherwise) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "this processor has no bfloat16 arithmetic";
+  const MatmulModel model = model_of_like_rows(/*on_all_data=*/true);
   engine::Decisions decisions;
   OptimizationStep step{"precision", StepStatus::kPassed, {}, {}, "", 0};
   ASSERT_TRUE(search_precision(model.input(nullptr), decisions, step).ok());
@@ -142,8 +153,46 @@ TEST(Search, WeightsAreRoundedByWhatTheyMultiplyWhereAnswersDoNotHoldOtherwise) 
   EXPECT_TRUE(decisions.keep_float32.empty()) << step.message;
   ASSERT_EQ(decisions.input_moments.size(), 1u);
   const passes::InputMoments& moments = decisions.input_moments.begin()->second;
-  EXPECT_EQ(moments.means, std::vector<float>(rows.begin(), rows.begin() + kChannels));
-  EXPECT_EQ(moments.variances, std::vector<float>(kChannels, 0.0f));
+  for (size_t i = 0; i < moments.means.size(); ++i) {
+    EXPECT_NEAR(moments.means[i], channel_mean(i), 1e-4);
+    EXPECT_LT(moments.variances[i], 1e-6);
+  }
+}
+
+TEST(Search, WeightsAreNotRoundedByWhatHoldsForTheTestDataAlone) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "this processor has no bfloat16 arithmetic";
+  const MatmulModel model = model_of_like_rows(/*on_all_data=*/false);
+  engine::Decisions decisions;
+  OptimizationStep step{"precision", StepStatus::kPassed, {}, {}, "", 0};
+  ASSERT_TRUE(search_precision(model.input(nullptr), decisions, step).ok());
+  EXPECT_EQ(decisions.precision, "fp32") << step.message;  // its only product is more than half of its products
+  EXPECT_TRUE(decisions.input_moments.empty());
+}
+
+// Few rows say little of a channel whose values vary: the means of other data lie nearer to those of other channels.
+TEST(Search, MeansOfFewRowsAreDrawnToTheCommonOne) {
+  constexpr int64_t kChannels = 64;
+  double spreads[2];
+  for (const bool many : {false, true}) {
+    const int64_t rows = many ? 4096 : 16;
+    GraphBuilder b;
+    const auto x = b.input("x", {rows, kChannels});
+    MatmulModel model;
+    const auto count = static_cast<size_t>(rows * kChannels);
+    std::vector<float> values = random_values(count, 8);
+    for (size_t i = 0; i < count; ++i) values[i] += i % 2 == 0 ? 0.1f : -0.1f;
+    model.feeds = {{{"x", blade::testing::tensor<float>({rows, kChannels}, values)}}};
+    model.set_graph(b.output(b.matmul(x, b.constant<float>({kChannels, 8}, random_values(512, 5))), "y").build());
+    const auto found = measure_input_moments(model.input(nullptr), {});
+    ASSERT_TRUE(found.ok()) << found.status().message();
+    ASSERT_EQ(found->size(), 1u);
+    const std::vector<float>& means = found->begin()->second.means;
+    double spread = 0;
+    for (size_t i = 0; i < means.size(); ++i) spread += (i % 2 == 0 ? 1 : -1) * double{means[i]} / kChannels;
+    spreads[many] = spread;
+  }
+  EXPECT_NEAR(spreads[1], 0.1, 0.02);
+  EXPECT_LT(spreads[0], 0.06);
 }
 
 Support takes(const KernelRequest&) { return Support::yes(); }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "optimizer/measuring_data.h"
@@ -147,6 +148,33 @@ TEST(VaryFeedTest, KeepsRangesAndElements) {
   }
 }
 
+TEST(GenerateFeedTest, DisturbedFeedsLieAroundTheGivenOne) {
+  const auto feed =
+      generate_feed({info("x", {500}), info("n", {40}, ir::DType::kInt64)}, {{500}, {40}}, {{2, 3}, {0, 30}});
+  ASSERT_TRUE(feed.ok());
+  const std::vector<float> floats = values_of<float>((*feed)[0].tensor);
+  std::vector<int64_t> integers = values_of<int64_t>((*feed)[1].tensor);
+  std::sort(integers.begin(), integers.end());
+  double last = 0;
+  for (const uint64_t seed : {0, 1, 2, 3, 4}) {
+    const auto disturbed = disturb_feed(*feed, seed), again = disturb_feed(*feed, seed);
+    ASSERT_TRUE(disturbed.ok() && again.ok());
+    const std::vector<float> got = values_of<float>((*disturbed)[0].tensor);
+    EXPECT_EQ(got, values_of<float>((*again)[0].tensor));
+    double squares = 0;
+    for (size_t i = 0; i < got.size(); ++i) {
+      EXPECT_TRUE(got[i] >= 2 && got[i] <= 3) << got[i];
+      squares += std::pow(double{got[i]} - double{floats[i]}, 2);
+    }
+    EXPECT_GT(squares, last);  // more noise for each
+    EXPECT_LT(std::sqrt(squares / 500), 0.9 * 0.3);
+    last = squares;
+    std::vector<int64_t> order = values_of<int64_t>((*disturbed)[1].tensor);
+    std::sort(order.begin(), order.end());
+    EXPECT_EQ(order, integers);
+  }
+}
+
 TEST(GenerateFeedTest, EveryTypeOfAModelInputCanBeMade) {
   for (const ir::DType dtype :
        {ir::DType::kFloat32, ir::DType::kFloat64, ir::DType::kFloat16, ir::DType::kBFloat16, ir::DType::kInt8,
@@ -197,7 +225,7 @@ TEST(DimsToStringTest, LooksAsInPython) {
   EXPECT_EQ(dims_to_string({1, 224, 224, 3}), "(1, 224, 224, 3)");
 }
 
-TEST(MeasuringDataTest, UnknownSidesOfImagesAreThoseOfAUsualImageAndTheirIntegersPixels) {
+TEST(MeasuringDataTest, UnknownSidesOfImagesAndMapsAreThoseOfAUsualImageAndTheirIntegersPixels) {
   const ir::Dim any = ir::Dim::symbol(1), other = ir::Dim::symbol(2);
   const std::vector<TensorInfo> inputs = {info("last", {kAny, any, other, ir::Dim(3)}, ir::DType::kInt32),
                                           info("second", {ir::Dim(2), ir::Dim(3), any, ir::Dim(96)}),
@@ -206,10 +234,16 @@ TEST(MeasuringDataTest, UnknownSidesOfImagesAreThoseOfAUsualImageAndTheirInteger
   const auto made = make_measuring_data({}, inputs, {});
   ASSERT_TRUE(made.ok()) << made.status().message();
   const Feed& feed = made->feeds[0];
-  EXPECT_EQ(shapes_of(feed), (std::vector<ir::Dims>{{1, 224, 224, 3}, {2, 3, 224, 96}, {1, 1, 1, 1}, {1, 1}}));
+  EXPECT_EQ(shapes_of(feed), (std::vector<ir::Dims>{{1, 224, 224, 3}, {2, 3, 224, 96}, {1, 1, 224, 224}, {1, 1}}));
   const auto pixels = values_of<int32_t>(feed[0].tensor);
   EXPECT_EQ(std::ranges::max(pixels), 255);
   EXPECT_LE(values_of<int32_t>(feed[3].tensor)[0], 1);
+}
+TEST(MeasuringDataTest, UnknownSidesOfMapsWithoutAnImageAreOne) {
+  const ir::Dim any = ir::Dim::symbol(1), other = ir::Dim::symbol(2);
+  const auto made = make_measuring_data({}, {info("map", {kAny, any, other, ir::Dim(16)})}, {});
+  ASSERT_TRUE(made.ok()) << made.status().message();
+  EXPECT_EQ(shapes_of(made->feeds[0]), (std::vector<ir::Dims>{{1, 1, 1, 16}}));
 }
 
 }  // namespace

@@ -27,6 +27,8 @@ struct Recognition : ::testing::Test {
   Id u(P op, Id v) { return b.pointwise(op, {v}); }
   Id times(float s, Id v) { return b.mul(b.scalar(s), v); }
   Id plus(float s, Id v) { return b.add(v, b.scalar(s)); }
+  Id by(float s, Id v) { return b.pointwise(P::kDiv, {v, b.scalar(s)}); }
+  Id clip01(Id v) { return b.pointwise(P::kMinimum, {b.relu(v), b.scalar(1.0f)}); }
   Id gate(Id v) { return b.pointwise(P::kRelu6, {plus(3, v)}); }
 
   GraphBuilder b;
@@ -108,6 +110,28 @@ TEST_F(Recognition, HardSigmoidFromClip) {
   expect_single(b.pointwise(P::kMinimum, {b.relu(plus(0.5f, times(0.2f, x))), b.scalar(1.0f)}), P::kHardSigmoid);
 }
 
+TEST_F(Recognition, HardSigmoidOfADividedGate) { expect_single(by(6, gate(x)), P::kHardSigmoid); }
+TEST_F(Recognition, HardSigmoidOfADividedInput) { expect_single(clip01(plus(0.5f, by(6, x))), P::kHardSigmoid); }
+TEST_F(Recognition, HardSigmoidOfADividedSum) { expect_single(clip01(by(6, plus(3, x))), P::kHardSigmoid); }
+TEST_F(Recognition, HardSwishFromClip) { expect_single(b.mul(x, clip01(plus(0.5f, by(6, x)))), P::kHardSwish); }
+TEST_F(Recognition, HardSwishFromClipOfADividedSum) {
+  expect_single(b.mul(clip01(by(6, plus(3, x))), x), P::kHardSwish);
+}
+TEST_F(Recognition, HardSwishFromClipOfRoundedSixth) {
+  expect_single(b.mul(clip01(plus(0.5f, times(0.1666667f, x))), x), P::kHardSwish);
+}
+TEST_F(Recognition, NoHardSwishOfAnotherSlope) {
+  expect_none(b.mul(clip01(plus(0.5f, times(0.2f, x))), x), P::kHardSwish);
+}
+TEST_F(Recognition, SwishFromQuotient) {
+  expect_single(b.pointwise(P::kDiv, {x, plus(1, u(P::kExp, neg(x)))}), P::kSwish);
+}
+TEST_F(Recognition, NoSwishFromQuotientOfAnotherValue) {
+  expect_none(b.pointwise(P::kDiv, {b.relu(x), plus(1, u(P::kExp, neg(x)))}), P::kSwish);
+}
+TEST_F(Recognition, NoSwishFromQuotientOfTheOtherSign) {
+  expect_none(b.pointwise(P::kDiv, {x, plus(1, u(P::kExp, x))}), P::kSwish);
+}
 TEST_F(Recognition, Swish) { expect_single(b.mul(u(P::kSigmoid, x), x), P::kSwish); }
 TEST_F(Recognition, NoSwishOfSharedSigmoid) {
   const auto s = u(P::kSigmoid, x);

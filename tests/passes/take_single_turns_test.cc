@@ -67,6 +67,51 @@ TEST(TakeSingleTurns, AResultOfTheGraphStaysANodesResult) {
   EXPECT_TRUE(find_pass("TakeSingleTurns").run(graph, {}).ok());
   expect_sound(graph);
 }
+TEST(TakeSingleTurns, PassesThatAreLeftOutStayOut) {
+  const std::vector<std::string> left_out = {"CommonSubexpressions"};
+  for (const bool disabled : {false, true}) {
+    GraphBuilder b;
+    const auto x = b.input("x", {2, 8});
+    ir::SubGraphsAttrs attrs;
+    for (const bool is_body : {false, true}) {
+      GraphBuilder inner;
+      const auto i = inner.input("i", {}, ir::DType::kInt32), y = inner.input("y", {2, 8});
+      if (is_body) {
+        inner.output(inner.add(i, inner.scalar<int32_t>(1))).output(inner.pointwise(P::kExp, {y}));
+      } else {
+        inner.output(inner.pointwise(P::kLess, {i, inner.scalar<int32_t>(1)}));
+      }
+      attrs.graphs.push_back(std::make_shared<const ir::Graph>(inner.build()));
+    }
+    const auto turned = b.ops(Op::kWhile, {b.scalar<int32_t>(0), x}, 2, attrs, "loop");
+    ir::Graph graph = b.output(b.op(Op::kConcat, {turned[1], b.pointwise(P::kExp, {x})}, ir::AxisAttrs{1})).build();
+    const auto reports = run_pipeline(graph, false, disabled ? left_out : std::vector<std::string>());
+    ASSERT_TRUE(reports.ok()) << reports.status().message();
+    EXPECT_EQ(count(graph, Op::kWhile), 0);
+    EXPECT_EQ(count(graph, Op::kPointwise), disabled ? 2 : 1) << ir::to_string(graph);
+  }
+}
+TEST(TakeSingleTurns, LargeValuesAreNotComputedToTell) {
+  GraphBuilder b;
+  ir::SubGraphsAttrs attrs;
+  for (const bool is_body : {false, true}) {
+    GraphBuilder inner;
+    const auto i = inner.input("i", {}, ir::DType::kInt32);
+    inner.input("y", {1 << 20, 1 << 20});
+    if (is_body) {
+      const auto dims = inner.constant<int32_t>({2}, {1 << 20, 1 << 20});
+      inner.output(inner.add(i, inner.scalar<int32_t>(1))).output(inner.op(Op::kFill, {dims, inner.scalar(1.0f)}));
+    } else {
+      inner.output(inner.pointwise(P::kLess, {i, inner.scalar<int32_t>(1)}));
+    }
+    attrs.graphs.push_back(std::make_shared<const ir::Graph>(inner.build()));
+  }
+  const auto y = b.input("y", {1 << 20, 1 << 20});
+  ir::Graph graph = b.output(b.ops(Op::kWhile, {b.scalar<int32_t>(0), y}, 2, attrs, "loop")[1]).build();
+  const auto result = find_pass("TakeSingleTurns").run(graph, {});
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_EQ(result->changes, 1);
+}
 
 }  // namespace
 }  // namespace blade::passes

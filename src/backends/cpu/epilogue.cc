@@ -49,6 +49,10 @@ Curve curve_of(const PointwiseInstr& instr, int current) {
       return Curve::kGeluErf;
     case PointwiseOp::kGeluTanh:
       return Curve::kGeluTanh;
+    case PointwiseOp::kSigmoid:
+      return Curve::kSigmoid;
+    case PointwiseOp::kHardSigmoid:
+      return Curve::kHardSigmoid;
     default:
       return Curve::kNone;
   }
@@ -189,6 +193,7 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
                instr.alpha >= std::numeric_limits<float>::min()) {  // other factors are no gate
       fast.gate_ = {instr.alpha, 3 * instr.alpha, 6 * instr.alpha};
     } else if (const Curve curve = curve_of(instr, current); curve != Curve::kNone && !gated && !scaled && !shifted) {
+      if (curve == Curve::kHardSigmoid) fast.gate_ = {instr.alpha, instr.beta, 1};
       fast.gate_.curve = curve;
       fast.gate_.coarse = activations == ir::DType::kBFloat16;
     } else if (const int scale = channels_operand(instr, PointwiseOp::kMul, current);

@@ -105,6 +105,7 @@ HWY_ATTR HWY_INLINE V coarse_gate(V x, V y) {
   return hn::Div(x, hn::Add(V{_mm512_scalef_ps(p.raw, t.raw)}, constant(1)));
 }
 HWY_ATTR HWY_INLINE V coarse_swish_of(V x) { return coarse_gate(x, x); }
+HWY_ATTR HWY_INLINE V coarse_sigmoid_of(V x) { return coarse_gate(constant(1), x); }
 HWY_ATTR HWY_INLINE V coarse_gelu_tanh_of(V x) {
   const V twice = hn::MulAdd(hn::Mul(x, x), constant(0.0713548162726f), constant(1.5957691216057308f));
   return coarse_gate(x, hn::Mul(x, twice));

@@ -20,10 +20,11 @@ struct EpilogueTile {
   int64_t channels = 0;
 };
 
-// Smooth activations, as ir::PointwiseOp defines them.
-enum class Curve : uint8_t { kNone, kSwish, kGeluErf, kGeluTanh };
+// Activations, as ir::PointwiseOp defines them.
+enum class Curve : uint8_t { kNone, kSwish, kGeluErf, kGeluTanh, kSigmoid, kHardSigmoid };
 
-// x * clip(scale * x + shift, 0, hi): hard swish; or a curve. Not used with a scale of 0 and without a curve.
+// x * clip(scale * x + shift, 0, hi): hard swish; or a curve (clip(scale * x + shift, 0, 1): hard sigmoid). Not used
+// with a scale of 0 and without a curve.
 struct Gate {
   float scale = 0, shift = 0, hi = 0;
   Curve curve = Curve::kNone;
@@ -40,6 +41,10 @@ inline float gated(const Gate& gate, float x) {
       return static_cast<float>(0.5 * x * (1 + std::erf(x * kSqrtHalf)));
     case Curve::kGeluTanh:
       return static_cast<float>(0.5 * x * (1 + std::tanh(kSqrtTwoOverPi * (x + 0.044715 * x * x * x))));
+    case Curve::kSigmoid:
+      return 1 / (1 + std::exp(-x));
+    case Curve::kHardSigmoid:
+      return std::min(std::max(gate.scale * x + gate.shift, 0.0f), 1.0f);
     case Curve::kNone:
       break;
   }

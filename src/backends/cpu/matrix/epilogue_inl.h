@@ -43,15 +43,19 @@ HWY_ATTR HWY_INLINE void map_block(Fn fn, float* x, int64_t count) {
 // For many vectors at once: the code and its constants stay out of the kernels.
 [[maybe_unused]] HWY_ATTR HWY_NOINLINE static void curve_block(const Gate& gate, float* x, int64_t count) {
 #if HWY_TARGET == HWY_AVX3
-  if (gate.coarse && gate.curve != Curve::kGeluErf) {
-    if (gate.curve == Curve::kSwish) BLADE_MAP(coarse_swish_of);
-    if (gate.curve == Curve::kGeluTanh) BLADE_MAP(coarse_gelu_tanh_of);
-    return;
+  if (gate.coarse) {
+    if (gate.curve == Curve::kSwish) return BLADE_MAP(coarse_swish_of);
+    if (gate.curve == Curve::kGeluTanh) return BLADE_MAP(coarse_gelu_tanh_of);
+    if (gate.curve == Curve::kSigmoid) return BLADE_MAP(coarse_sigmoid_of);
   }
 #endif
   if (gate.curve == Curve::kSwish) BLADE_MAP(swish_of);
   if (gate.curve == Curve::kGeluErf) BLADE_MAP(gelu_erf_of);
   if (gate.curve == Curve::kGeluTanh) BLADE_MAP(gelu_tanh_of);
+  if (gate.curve == Curve::kSigmoid) BLADE_MAP(sigmoid_of);
+  if (gate.curve != Curve::kHardSigmoid) return;
+  const V scale = constant(gate.scale), shift = constant(gate.shift), zero = constant(0), one = constant(1);
+  map_block([=](V v) HWY_ATTR { return clamped(hn::MulAdd(v, scale, shift), zero, one); }, x, count);
 }
 #undef BLADE_MAP
 

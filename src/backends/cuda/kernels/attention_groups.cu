@@ -3,6 +3,7 @@
 // the registers of that group go to the others. A group starts the scores of the next chunk and the weighted sum of
 // this one together and makes weights while both run; groups start their products by turns, so that one's curves meet
 // the other's products.
+#include <cfloat>
 #include <type_traits>
 
 #include "backends/cuda/kernels/attention_item.cuh"
@@ -122,7 +123,12 @@ __device__ __forceinline__ void fill_chunks(const GroupMemory<S>& memory, const 
   }
 }
 
-// The warp that brings the mask of a chunk's keys where it is alike for all queries.
+// Of a mask, as exponents of two are; what is finite stays finite.
+__device__ __forceinline__ float in_log2(float mask) {
+  return isinf(mask) ? mask : fminf(fmaxf(mask * kLog2E, -FLT_MAX), FLT_MAX);
+}
+
+// The warp that brings the mask of a chunk's keys where it is alike for all queries: times log2(e).
 template <class S>
 __device__ __forceinline__ void fill_masks(const GroupMemory<S>& memory, const AttentionParams& p, int item,
                                            int chunks) {
@@ -142,8 +148,8 @@ __device__ __forceinline__ void fill_masks(const GroupMemory<S>& memory, const A
     for (int i = 0; i < kEach; ++i) {
       const int64_t key = min(chunk * S::kKeys + i * 32 + lane, p.keys - 1);
       const int64_t element = offset + key * p.mask.column;
-      values[i] = p.mask.is_float ? __ldcg(static_cast<const float*>(p.mask.data) + element)
-                                  : to_float(__ldcg(static_cast<const __half*>(p.mask.data) + element));
+      values[i] = in_log2(p.mask.is_float ? __ldcg(static_cast<const float*>(p.mask.data) + element)
+                                          : to_float(__ldcg(static_cast<const __half*>(p.mask.data) + element)));
     }
     barrier_wait(GroupMemory<S>::of_keys(memory.empty, at.slot), at.parity ^ 1);
 #pragma unroll
@@ -247,7 +253,7 @@ struct GroupAttending {
     return replaces && mask != 0 ? mask : fmaf(score, scale, replaces ? 0.0f : mask);
   }
   // Scores times `scale`, which without masks weigh() sees to, and what masks make of them; `shared`: where the mask of
-  // all queries stands.
+  // all queries stands, times log2(e) as `scale` is there.
   template <bool kTail>
   __device__ __forceinline__ void apply_masks(const Item<__half>& item, uint32_t shared, int query, int chunk,
                                               float scale, bool replaces) {
@@ -285,8 +291,22 @@ struct GroupAttending {
     }
   }
 
-  // Scores to weights: powers of two of to_log2 times their distance from a base, which follows the largest score only
-  // where it is more than 2^kLag behind, so that sums are seldom rescaled.
+  // Exponents of two. Without masks one product that is rounded once, from a base that is a rounded product. Masks make
+  // scores of -1e9 and less, of which the largest must be exactly as large as its base: there the base is a score, and
+  // scores are exponents before (kShared) or multiplied behind the subtraction (kEach).
+  static __device__ __forceinline__ float base_of(float score, float to_log2) {
+    return kMasks == GroupMasks::kNone ? __fmul_rn(score, to_log2) : score;
+  }
+  static __device__ __forceinline__ float exponent_of(float distance, float to_log2) {
+    return kMasks == GroupMasks::kEach ? distance * to_log2 : distance;
+  }
+  static __device__ __forceinline__ float exponent(float score, float base, float to_log2) {
+    if constexpr (kMasks == GroupMasks::kNone) return fmaf(score, to_log2, -base);
+    return exponent_of(score - base, to_log2);
+  }
+
+  // Scores to weights: powers of two of their distance from a base, which follows the largest score only where it is
+  // more than 2^kLag behind, so that sums are seldom rescaled.
   __device__ __forceinline__ void weigh(float to_log2) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
@@ -299,17 +319,17 @@ struct GroupAttending {
       float all = fmaxf(most[0], most[1]);
       all = fmaxf(all, __shfl_xor_sync(~0u, all, 1));
       all = fmaxf(all, __shfl_xor_sync(~0u, all, 2));
-      const float before = largest[r] * to_log2;
-      if (all * to_log2 - before > kLag) largest[r] = all;
-      const float base = largest[r] == -INFINITY ? 0.0f : largest[r] * to_log2;  // all hidden so far
-      factors[r] = power_of_two(before - base);
+      const float before = base_of(largest[r], to_log2);
+      if (exponent(all, before, to_log2) > kLag) largest[r] = all;
+      const float base = largest[r] == -INFINITY ? 0.0f : base_of(largest[r], to_log2);  // all hidden so far
+      factors[r] = power_of_two(exponent_of(before - base, to_log2));
       float part[2] = {};
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           float& s = scores[t][2 * r + i];
-          s = power_of_two(fmaf(s, to_log2, -base));
+          s = power_of_two(exponent(s, base, to_log2));
           part[i] += s;
         }
       }
@@ -405,7 +425,8 @@ __device__ __forceinline__ void attend(const GroupMemory<S>& memory, const Atten
   const Item<__half> item(p, item_number);
   const int query =
       first_query + static_cast<int>((threadIdx.x >> 5) & 3) * 16 + static_cast<int>(threadIdx.x & 31) / 4;
-  float scale = p.scale, to_log2 = kMasks != GroupMasks::kNone ? kLog2E : p.scale * kLog2E;
+  float scale = kMasks == GroupMasks::kShared ? p.scale * kLog2E : p.scale,
+        to_log2 = kMasks == GroupMasks::kNone ? p.scale * kLog2E : kLog2E;
   keep(scale);
   keep(to_log2);
   const bool replaces = p.mask_replaces;
