@@ -176,8 +176,8 @@ class StripChooser {
     chain.rows = std::move(candidate.rows);
     for (size_t k = 0; k < chain.rows.size(); ++k) chain.rows[k].at_a_time = candidate.rates[k].of(chain.strip);
     chain.threads = threads_of(options_);
-    chain.by_images = chain.threads > 1 && steps_[begin]->images() % chain.threads == 0;
-    const int parts = !chain.by_images && gain.by_parts ? chain.threads : 1;
+    chain.by_images = gain.by_images;
+    const int parts = gain.by_parts ? chain.threads : 1;
     for (const RowRange& last : cut_rows(chain.rows.back().rows, parts, chain.quantum))
       chain.parts.push_back(rows_for(chain.rows, last));
     return chain;

@@ -168,10 +168,16 @@ std::vector<RowRange> cut_rows(int64_t rows, int threads, int64_t quantum) {
   return parts;
 }
 
+bool StripCostModel::has_images_for_all(const StripCandidate& chain) const {
+  return threads_ > 1 && chain.steps.back()->images() % threads_ == 0;
+}
+
 StripGain StripCostModel::forced(const StripCandidate& chain, int64_t rows) const {
   const auto twice = repeated(chain);
-  const bool by_parts = twice && twice->us < twice->of_us && threads_ > 1;
-  return {static_cast<double>(chain.steps.size() - 1), ceil_div(rows, chain.quantum) * chain.quantum, by_parts};
+  const bool by_images = has_images_for_all(chain);
+  const bool by_parts = !by_images && twice && twice->us < twice->of_us && threads_ > 1;
+  return {static_cast<double>(chain.steps.size() - 1), ceil_div(rows, chain.quantum) * chain.quantum, by_images,
+          by_parts};
 }
 
 std::optional<StripGain> StripCostModel::gain(const StripCandidate& chain) const {
@@ -184,7 +190,7 @@ std::optional<StripGain> StripCostModel::gain(const StripCandidate& chain) const
   strip = ceil_div(ceil_div(rows, of_image), chain.quantum) * chain.quantum;  // none much shorter than the others
   const auto strips = static_cast<double>(of_image * images) / threads_;
   if (strips < 2 || touched(chain, strip) > 2 * budget) return std::nullopt;
-  StripGain gain = {saved, strip, false};
+  StripGain gain = {saved, strip, has_images_for_all(chain), false};
   for (const auto& step : chain.steps) gain.us -= strips * strip_us(*step);
   gain.us -= weights_us(chain) * static_cast<double>(of_image * images - 1);
   if (gain.us <= 0) return std::nullopt;
@@ -192,7 +198,7 @@ std::optional<StripGain> StripCostModel::gain(const StripCandidate& chain) const
   // on from layer to layer, to rows that the other core wrote, and lose on two chiplets.
   const auto twice = repeated(chain);
   if (!twice) return std::nullopt;
-  if (images % threads_ != 0) {
+  if (threads_ > 1 && !gain.by_images) {
     if (twice->us > kMostRepeated * twice->of_us) return std::nullopt;
     gain.by_parts = true;
     gain.us -= twice->us;

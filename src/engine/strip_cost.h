@@ -32,8 +32,9 @@ std::optional<StripCandidate> strip_candidate(std::span<const std::shared_ptr<co
 
 struct StripGain {
   double us = 0;
-  int64_t strip = 0;      // rows
-  bool by_parts = false;  // each thread has a part of the image
+  int64_t strip = 0;       // rows
+  bool by_images = false;  // each thread has images of its own, which it can where they divide evenly
+  bool by_parts = false;   // each thread has a part of the image
 };
 
 class StripCostModel {
@@ -51,6 +52,7 @@ class StripCostModel {
     double us = 0, of_us = 0;
   };
   std::optional<Repeated> repeated(const StripCandidate& chain) const;
+  bool has_images_for_all(const StripCandidate& chain) const;
   double saved_us(const StripCandidate& chain) const;
   double missing(const StripStep& step) const;
 

@@ -53,7 +53,7 @@ class KnownValues {
       if (inputs.back() == nullptr) return nullptr;
     }
     auto made = backends::evaluate_reference(graph_, node, std::move(inputs));
-    if (made.ok() && is_small(made->front())) result = made->front();
+    if (made.ok()) result = made->front();
     return result;
   }
 
