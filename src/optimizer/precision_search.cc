@@ -20,13 +20,14 @@ constexpr double kShareOfVariedData = 0.02;  // of config.tuning.time_limit_s, t
 constexpr double kRoomToSpare = 0.5;
 constexpr double kMuchLess = 0.8;
 
-// How many nodes may stay float32, and how long they are looked for.
+// How nodes are looked for that stay float32.
 struct Sparing {
   double most;           // of the matrix nodes, beyond which the gain is not worth it
   double share_of_time;  // of config.tuning.time_limit_s
+  bool on_varied;        // the answers must hold on data like the test data, too
 };
-constexpr Sparing kForTestData = {0.5, 0.25};
-constexpr Sparing kForDataLikeThem = {0.125, 0.1};  // where the answers to the test data hold without
+constexpr Sparing kForTestData = {0.5, 0.25, false};
+constexpr Sparing kForDataLikeThem = {0.125, 0.1, true};
 
 class PrecisionSearch {
  public:
@@ -151,49 +152,42 @@ class PrecisionSearch {
       BLADE_ASSIGN_OR_RETURN(varied_, VariedAnswers::of_float32(input_, decisions_, time_for(kShareOfVariedData)));
       BLADE_ASSIGN_OR_RETURN(on_varied, varied_.check(input_, *make_engine_runner(plain)));
     }
-    if (!accuracy.holds) plain = nullptr;  // trials need its memory
-    if (plain == nullptr || !on_varied.holds) {
-      BLADE_ASSIGN_OR_RETURN(auto mended,
-                             mend(on_varied, half, nodes, accuracy.holds ? kForDataLikeThem : kForTestData));
-      if (mended == nullptr && !on_varied.holds)
-        return what_holds_on_test_data(std::move(plain), on_varied, half, nodes);
-      plain = std::move(mended);
-    }
-    if (plain != nullptr && varied_.size() > 0)
-      tell("the answers hold on " + std::to_string(varied_.size()) + " data like the test data, too");
-    return plain;
-  }
-
-  // An engine whose answers hold where those of plain bfloat16 do not, or null.
-  Result<std::shared_ptr<engine::Engine>> mend(const AccuracyResult& on_varied, engine::Decisions& half,
-                                               const std::vector<std::string>& nodes, const Sparing& sparing) {
-    if (!on_gpu_) {
+    auto engine = std::move(plain);
+    if (!accuracy.holds || !on_varied.holds) {
+      if (!accuracy.holds) engine = nullptr;  // trials need its memory
       BLADE_ASSIGN_OR_RETURN(auto rounded, round_by_inputs(on_varied, half));
-      if (rounded != nullptr) return rounded;
+      if (rounded != nullptr) return told_of_varied(std::move(rounded));
     }
-    return spare_nodes(half, nodes, sparing);
+    const engine::Decisions none_spared = half;
+    if (engine == nullptr) {
+      BLADE_ASSIGN_OR_RETURN(engine, spare_nodes(half, nodes, kForTestData));
+      if (engine == nullptr) return engine;
+      BLADE_ASSIGN_OR_RETURN(on_varied, varied_.check(input_, *make_engine_runner(engine)));
+    }
+    if (on_varied.holds) return told_of_varied(std::move(engine));
+    engine::Decisions for_varied = none_spared;
+    BLADE_ASSIGN_OR_RETURN(auto spared, spare_nodes(for_varied, nodes, kForDataLikeThem));
+    if (spared == nullptr) {
+      tell("the answers hold on the test data, but not on all data like them: " + on_varied.message());
+      return engine;
+    }
+    half = std::move(for_varied);
+    return told_of_varied(std::move(spared));
   }
 
-  // `plain` where it is not null.
-  Result<std::shared_ptr<engine::Engine>> what_holds_on_test_data(std::shared_ptr<engine::Engine> plain,
-                                                                  const AccuracyResult& on_varied,
-                                                                  engine::Decisions& half,
-                                                                  const std::vector<std::string>& nodes) {
-    varied_ = {};
-    if (plain == nullptr) {
-      BLADE_ASSIGN_OR_RETURN(plain, spare_nodes(half, nodes, kForTestData));
-    }
-    if (plain != nullptr)
-      tell("the answers hold on the test data, but not on all data like them: " + on_varied.message());
-    return plain;
+  std::shared_ptr<engine::Engine> told_of_varied(std::shared_ptr<engine::Engine> engine) {
+    if (varied_.size() > 0)
+      tell("the answers hold on " + std::to_string(varied_.size()) + " data like the test data, too");
+    return engine;
   }
 
   // An engine whose answers hold, or null.
-  Result<std::shared_ptr<engine::Engine>> holding_engine(const engine::Decisions& decisions) {
+  Result<std::shared_ptr<engine::Engine>> holding_engine(const engine::Decisions& decisions, bool on_varied) {
     ++trials_;
     BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input_, decisions));
     BLADE_ASSIGN_OR_RETURN(const AccuracyResult accuracy, check(engine));
     if (!accuracy.holds) return std::shared_ptr<engine::Engine>();
+    if (!on_varied) return engine;
     BLADE_ASSIGN_OR_RETURN(const bool holds, varied_.hold(input_, *make_engine_runner(engine)));
     return holds ? std::move(engine) : nullptr;
   }
@@ -250,7 +244,7 @@ class PrecisionSearch {
         without.erase(without.begin() + static_cast<ptrdiff_t>(begin), without.begin() + static_cast<ptrdiff_t>(end));
         engine::Decisions trial = half;
         trial.keep_float32.insert(trial.keep_float32.end(), without.begin(), without.end());
-        BLADE_ASSIGN_OR_RETURN(auto held, holding_engine(trial));
+        BLADE_ASSIGN_OR_RETURN(auto held, holding_engine(trial, sparing.on_varied));
         longest = std::max(longest, Clock::now() - start);
         if (held != nullptr) {
           spared = std::move(without);
