@@ -8,14 +8,12 @@
 #include <new>
 
 #include "base/checked_math.h"
-#include "base/lasting_buffer.h"
 
 namespace blade {
 namespace {
 
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kSharedBytes = size_t{8} << 20;
-constexpr size_t kInShared = 1;  // as AlignedBuffer::Free::mapped
 
 // Large blocks come from the system and go back to it at once: of a heap that engines with other weights come and go
 // in, much stays unused and is never returned. Null where the memory cannot be had.
@@ -39,7 +37,6 @@ struct alignas(kBufferAlignment) Shared {
 };
 std::mutex shared_mutex;
 Shared* newest_shared = nullptr;
-thread_local bool is_lasting = false;
 
 std::byte* allocate_shared(size_t size) {
   const std::lock_guard<std::mutex> lock(shared_mutex);
@@ -74,15 +71,15 @@ void AlignedBuffer::Free::operator()(std::byte* p) const {
   }
 }
 
-AlignedBuffer AlignedBuffer::allocate(size_t size) {
+AlignedBuffer AlignedBuffer::allocate(size_t size, bool lasting) {
   AlignedBuffer buffer;
   if (size == 0) return buffer;
-  if (is_lasting && size < kHugePage) {
+  if (lasting && size < kHugePage) {
     buffer.data_ = {allocate_shared(size), Free{kInShared}};
     if (buffer.data_ != nullptr) buffer.size_ = size;
     return buffer;
   }
-  const bool huge = size >= 2 * kHugePage || is_lasting;
+  const bool huge = size >= 2 * kHugePage || lasting;
   const size_t alignment = huge ? kHugePage : kBufferAlignment;
   auto rounded = checked_add(size, alignment - 1);
   if (!rounded) return buffer;
@@ -91,13 +88,6 @@ AlignedBuffer AlignedBuffer::allocate(size_t size) {
   if (p == nullptr) return buffer;
   buffer.data_ = {static_cast<std::byte*>(p), Free{huge ? bytes : 0}};
   buffer.size_ = size;
-  return buffer;
-}
-
-AlignedBuffer allocate_lasting(size_t size) {
-  is_lasting = true;
-  AlignedBuffer buffer = AlignedBuffer::allocate(size);
-  is_lasting = false;
   return buffer;
 }
 

@@ -1,9 +1,8 @@
-// Blocks that share huge pages: apart, aligned, and whole whatever else comes and goes.
-#include "base/lasting_buffer.h"
+// Lasting blocks that share huge pages: apart, aligned, and whole whatever else comes and goes.
+#include "base/aligned_buffer.h"
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -11,15 +10,15 @@
 namespace blade {
 namespace {
 
-TEST(LastingBuffer, BlocksKeepWhatTheyHold) {
+TEST(AlignedBuffer, BlocksKeepWhatTheyHold) {
   struct Block {
     AlignedBuffer buffer;
     int value;
   };
   std::vector<Block> blocks;
   const size_t sizes[] = {1, 64, 100'000, 1 << 20, (2 << 20) - 1, 2 << 20, (5 << 20) + 3};
-  for (int i = 0; i < 200; ++i) {
-    blocks.push_back({allocate_lasting(sizes[i % 7]), i});
+  for (int i = 0; i < 45; ++i) {
+    blocks.push_back({AlignedBuffer::allocate_lasting(sizes[i % 7]), i});
     AlignedBuffer& buffer = blocks.back().buffer;
     ASSERT_NE(buffer.data(), nullptr);
     EXPECT_EQ(buffer.size(), sizes[i % 7]);
@@ -34,9 +33,9 @@ TEST(LastingBuffer, BlocksKeepWhatTheyHold) {
   }
 }
 
-TEST(LastingBuffer, NothingIsAnEmptyBuffer) {
-  EXPECT_EQ(allocate_lasting(0).data(), nullptr);
-  EXPECT_EQ(allocate_lasting(SIZE_MAX - 100).data(), nullptr);
+TEST(AlignedBuffer, NothingIsAnEmptyBuffer) {
+  EXPECT_EQ(AlignedBuffer::allocate_lasting(0).data(), nullptr);
+  EXPECT_EQ(AlignedBuffer::allocate_lasting(SIZE_MAX - 100).data(), nullptr);
 }
 
 }  // namespace
