@@ -15,7 +15,9 @@ struct Machine {
   bool amx_tile = false, amx_bf16 = false, amx_int8 = false;  // the system permits their use, too
   size_t l1d_bytes = 32 << 10, l2_bytes = 1 << 20, l3_bytes = 32 << 20;
   int fma_per_cycle = 2;  // multiply-adds of the widest vectors that a core begins in a cycle
-  int cpus = 1;           // usable by this process
+  // Bytes a microsecond that come from behind L2, as cold weights do: to one core, and to all together.
+  double core_far_bytes_per_us = 31.5e3, far_bytes_per_us = 56e3;
+  int cpus = 1;  // usable by this process
 
   static const Machine& host();
 };

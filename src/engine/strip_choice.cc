@@ -245,7 +245,12 @@ void choose_strips(const ir::Graph& graph, std::span<const ir::NodeId> order, co
 
 std::string strips_signature(const StripChain& chain) {
   std::string text = "Strips";
-  for (const auto& step : chain.steps) text += " | " + kernel_signature(step->requests.back());
+  for (const auto& step : chain.steps) {
+    text += " | " + kernel_signature(step->requests.back());
+    for (const ir::ValueId operand : step->inputs) {
+      if (const int maker = chain.step_of(operand); maker >= 0) text += " @" + std::to_string(maker);
+    }
+  }
   return text;
 }
 

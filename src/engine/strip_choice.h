@@ -13,7 +13,8 @@ namespace blade::engine {
 void choose_strips(const ir::Graph& graph, std::span<const ir::NodeId> order, const Decisions& decisions,
                    const PlanOptions& options, Fusion& fusion);
 
-// The key of a chain's stored choice, the choice that it follows, and what else that may be.
+// The key of a chain's stored choice (its steps, and which of them each one reads), the choice that it follows, and
+// what else that may be.
 std::string strips_signature(const StripChain& chain);
 std::string strips_choice(const StripChain& chain);
 std::vector<std::string> strips_alternatives(const StripChain& chain);

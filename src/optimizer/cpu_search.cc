@@ -421,13 +421,15 @@ Clock::time_point late_deadline(const SearchInput& input) {
 Status keep_what_holds(const SearchInput& input, const engine::Decisions& untuned, CpuTuner& tuner) {
   std::optional<VariedAnswers> varied;
   if (tuner.took(is_narrow_winograd)) {
-    BLADE_ASSIGN_OR_RETURN(varied, VariedAnswers::make(input, untuned, late_deadline(input)));
+    BLADE_ASSIGN_OR_RETURN(varied, VariedAnswers::of_bfloat16(input, untuned, late_deadline(input)));
   }
   for (;;) {
     const bool loses = tuner.took(is_narrow_winograd);
     BLADE_ASSIGN_OR_RETURN(bool holds, answers_hold(input, tuner.decisions()));
     if (holds && loses) {
-      BLADE_ASSIGN_OR_RETURN(holds, varied->hold(input, tuner.decisions()));
+      BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, tuner.decisions()));
+      BLADE_ASSIGN_OR_RETURN(holds, varied->hold(input, *make_engine_runner(std::move(engine))));
+      holds = holds && varied->size() > 0;
     }
     if (holds) return {};
     if (tuner.forget_half(loses ? is_narrow_winograd : is_winograd)) continue;

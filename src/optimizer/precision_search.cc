@@ -16,10 +16,18 @@ namespace {
 
 constexpr int kMaxTrials = 48;  // engines made while looking for nodes to blame
 constexpr size_t kVariedFeeds = 32;
-constexpr double kShareOfTime = 0.25;  // of config.tuning.time_limit_s, to look for them
+constexpr double kShareOfVariedData = 0.02;  // of config.tuning.time_limit_s, to answer data like the test data
 constexpr double kRoomToSpare = 0.5;
 constexpr double kMuchLess = 0.8;
-constexpr double kMostSpared = 0.5;  // of the matrix nodes: beyond that the gain is not worth the search
+
+// How nodes are looked for that stay float32.
+struct Sparing {
+  double most;           // of the matrix nodes, beyond which the gain is not worth it
+  double share_of_time;  // of config.tuning.time_limit_s
+  bool on_varied;        // the answers must hold on data like the test data, too
+};
+constexpr Sparing kForTestData = {0.5, 0.25, false};
+constexpr Sparing kForDataLikeThem = {0.125, 0.1, true};
 
 class PrecisionSearch {
  public:
@@ -40,14 +48,8 @@ class PrecisionSearch {
       BLADE_ASSIGN_OR_RETURN(accuracy, check_on_varied_data(engine));
     }
     if (!accuracy.holds && unasked()) return roll_back("the answers do not hold in bf16: " + accuracy.message());
-    const std::vector<std::string> nodes = accuracy.holds ? std::vector<std::string>() : narrow_nodes(*engine);
-    if (!accuracy.holds && !on_gpu_) {
-      BLADE_ASSIGN_OR_RETURN(engine, round_by_inputs(std::move(engine), half));
-    } else if (!accuracy.holds) {
-      engine = nullptr;  // trials need its memory
-    }
-    if (engine == nullptr) {
-      BLADE_ASSIGN_OR_RETURN(engine, spare_nodes(half, nodes));
+    if (!unasked()) {
+      BLADE_ASSIGN_OR_RETURN(engine, what_holds(std::move(engine), accuracy, half));
       if (engine == nullptr)
         return roll_back("the answers do not hold in " + half.precision + ": " + accuracy.message());
     }
@@ -56,18 +58,17 @@ class PrecisionSearch {
     decisions_ = std::move(half);
     step_.status = StepStatus::kEffective;
     if (!decisions_.keep_float32.empty()) {
-      step_.message = std::to_string(decisions_.keep_float32.size()) +
-                      " nodes stay float32, without which the answers " +
-                      "do not hold: " + names(decisions_.keep_float32);
+      tell(std::to_string(decisions_.keep_float32.size()) +
+           " nodes stay float32, without which the answers do not hold: " + names(decisions_.keep_float32));
     }
-    if (!decisions_.input_moments.empty()) {
-      step_.message += std::string(step_.message.empty() ? "" : "; ") +
-                       "weights are rounded by the means and variances of what they multiply on the test data";
-    }
+    if (!decisions_.input_moments.empty())
+      tell("weights are rounded by the means and variances of what they multiply on the test data");
     return {};
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   // Why the narrow type is not tried at all; empty if it is.
   std::string reason_against() const {
     if (on_gpu_) return "";
@@ -82,11 +83,13 @@ class PrecisionSearch {
   // bfloat16 that nobody asked for must keep to the tolerance of float32, which a model does whole or not at all.
   bool unasked() const { return !on_gpu_ && input_.options.precision == "auto"; }
 
-  Status roll_back(std::string why) {
+  Status roll_back(const std::string& why) {
     step_.status = StepStatus::kRolledBack;
-    step_.message = std::move(why);
+    tell(why);
     return {};
   }
+
+  void tell(const std::string& sentence) { step_.message += (step_.message.empty() ? "" : "; ") + sentence; }
 
   bool checks_accuracy() const { return !on_gpu_ || input_.options.check_fp16_accuracy; }
   bool checks_speed() const {
@@ -138,30 +141,76 @@ class PrecisionSearch {
     return accuracy;
   }
 
+  // `plain`, which has this accuracy on the test data, if its answers hold on these and on data like them; else an
+  // engine by other decisions whose answers do; else one whose answers hold on the test data alone, which is said; else
+  // null.
+  Result<std::shared_ptr<engine::Engine>> what_holds(std::shared_ptr<engine::Engine> plain,
+                                                     const AccuracyResult& accuracy, engine::Decisions& half) {
+    const std::vector<std::string> nodes = narrow_nodes(*plain);
+    AccuracyResult on_varied;
+    if (!on_gpu_) {
+      BLADE_ASSIGN_OR_RETURN(varied_, VariedAnswers::of_float32(input_, decisions_, time_for(kShareOfVariedData)));
+      BLADE_ASSIGN_OR_RETURN(on_varied, varied_.check(input_, *make_engine_runner(plain)));
+    }
+    auto engine = std::move(plain);
+    if (!accuracy.holds || !on_varied.holds) {
+      if (!accuracy.holds) engine = nullptr;  // trials need its memory
+      BLADE_ASSIGN_OR_RETURN(auto rounded, round_by_inputs(on_varied, half));
+      if (rounded != nullptr) return told_of_varied(std::move(rounded));
+    }
+    const engine::Decisions none_spared = half;
+    if (engine == nullptr) {
+      BLADE_ASSIGN_OR_RETURN(engine, spare_nodes(half, nodes, kForTestData));
+      if (engine == nullptr) return engine;
+      BLADE_ASSIGN_OR_RETURN(on_varied, varied_.check(input_, *make_engine_runner(engine)));
+    }
+    if (on_varied.holds) return told_of_varied(std::move(engine));
+    engine::Decisions for_varied = none_spared;
+    BLADE_ASSIGN_OR_RETURN(auto spared, spare_nodes(for_varied, nodes, kForDataLikeThem));
+    if (spared == nullptr) {
+      tell("the answers hold on the test data, but not on all data like them: " + on_varied.message());
+      return engine;
+    }
+    half = std::move(for_varied);
+    return told_of_varied(std::move(spared));
+  }
+
+  std::shared_ptr<engine::Engine> told_of_varied(std::shared_ptr<engine::Engine> engine) {
+    if (varied_.size() > 0)
+      tell("the answers hold on " + std::to_string(varied_.size()) + " data like the test data, too");
+    return engine;
+  }
+
   // An engine whose answers hold, or null.
-  Result<std::shared_ptr<engine::Engine>> holding_engine(const engine::Decisions& decisions) {
+  Result<std::shared_ptr<engine::Engine>> holding_engine(const engine::Decisions& decisions, bool on_varied) {
     ++trials_;
     BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input_, decisions));
     BLADE_ASSIGN_OR_RETURN(const AccuracyResult accuracy, check(engine));
-    return accuracy.holds ? std::move(engine) : nullptr;
+    if (!accuracy.holds) return std::shared_ptr<engine::Engine>();
+    if (!on_varied) return engine;
+    BLADE_ASSIGN_OR_RETURN(const bool holds, varied_.hold(input_, *make_engine_runner(engine)));
+    return holds ? std::move(engine) : nullptr;
   }
 
   // An engine whose weights are rounded by what they multiply on a part of the test data, if its answers hold on all of
-  // them and on others like them, where it must also lose much less than `plain`, which is rounded without: what was
-  // fitted to few data may suit no others. Otherwise null, and half.input_moments is empty.
-  Result<std::shared_ptr<engine::Engine>> round_by_inputs(std::shared_ptr<engine::Engine> plain,
-                                                          engine::Decisions& half) {
+  // them and on others like them, where it must also lose much less than without (`on_varied`): what was fitted to few
+  // data may suit no others. Otherwise null, and half.input_moments is empty.
+  Result<std::shared_ptr<engine::Engine>> round_by_inputs(const AccuracyResult& on_varied, engine::Decisions& half) {
     const std::shared_ptr<engine::Engine> none;
-    if (input_.progress(36, "round_weights_by_inputs")) return none;
-    BLADE_ASSIGN_OR_RETURN(const VariedAnswers varied, VariedAnswers::make(input_, decisions_));
-    BLADE_ASSIGN_OR_RETURN(const AccuracyResult before, varied.check(input_, *make_engine_runner(std::move(plain))));
-    BLADE_ASSIGN_OR_RETURN(half.input_moments, measure_input_moments(input_, decisions_));
+    if (varied_.size() == 0 || input_.progress(36, "round_weights_by_inputs")) return none;
+    auto moments = measure_input_moments(input_, decisions_);
+    if (!moments.ok()) {
+      tell("weights are not rounded by what they multiply, which could not be measured: " + moments.status().message());
+      return none;
+    }
+    half.input_moments = *std::move(moments);
     if (half.input_moments.empty()) return none;
     BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input_, half));
     const auto runner = make_engine_runner(engine);
-    BLADE_ASSIGN_OR_RETURN(const AccuracyResult after, varied.check(input_, *runner));
+    BLADE_ASSIGN_OR_RETURN(const AccuracyResult after, varied_.check(input_, *runner));
     BLADE_ASSIGN_OR_RETURN(const AccuracyResult given, check(engine));
-    if (given.holds && after.holds && shares_of_allowed(after) < kMuchLess * shares_of_allowed(before)) return engine;
+    if (given.holds && after.holds && shares_of_allowed(after) < kMuchLess * shares_of_allowed(on_varied))
+      return engine;
     half.input_moments.clear();
     return none;
   }
@@ -175,11 +224,13 @@ class PrecisionSearch {
   }
 
   // Sets half.keep_float32 to a small set of nodes without which the answers hold, and gives the engine: starting from
-  // all of them, ever smaller pieces are let go where the answers hold without. Null where too many are left. Making an
-  // engine is most of a trial and takes seconds for large models: none is begun that would end late.
-  Result<std::shared_ptr<engine::Engine>> spare_nodes(engine::Decisions& half, const std::vector<std::string>& nodes) {
-    const auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                                             std::chrono::duration<double>(kShareOfTime * input_.options.time_limit_s));
+  // all of them, ever smaller pieces are let go where the answers hold without. Null where more than that share, and
+  // more than one, are left. Making an engine is most of a trial and takes seconds for large models: none is begun that
+  // would end late.
+  Result<std::shared_ptr<engine::Engine>> spare_nodes(engine::Decisions& half, const std::vector<std::string>& nodes,
+                                                      const Sparing& sparing) {
+    const Clock::time_point deadline = time_for(sparing.share_of_time);
+    trials_ = 0;
     std::vector<std::string> spared = nodes;
     std::shared_ptr<engine::Engine> kept;
     Clock::duration longest{};
@@ -193,7 +244,7 @@ class PrecisionSearch {
         without.erase(without.begin() + static_cast<ptrdiff_t>(begin), without.begin() + static_cast<ptrdiff_t>(end));
         engine::Decisions trial = half;
         trial.keep_float32.insert(trial.keep_float32.end(), without.begin(), without.end());
-        BLADE_ASSIGN_OR_RETURN(auto held, holding_engine(trial));
+        BLADE_ASSIGN_OR_RETURN(auto held, holding_engine(trial, sparing.on_varied));
         longest = std::max(longest, Clock::now() - start);
         if (held != nullptr) {
           spared = std::move(without);
@@ -203,10 +254,16 @@ class PrecisionSearch {
         }
       }
     }
-    if (static_cast<double>(spared.size()) > kMostSpared * static_cast<double>(nodes.size()))
+    const double least = std::min(1.0, kForTestData.most * static_cast<double>(nodes.size()));
+    if (static_cast<double>(spared.size()) > std::max(least, sparing.most * static_cast<double>(nodes.size())))
       return std::shared_ptr<engine::Engine>();
     half.keep_float32.insert(half.keep_float32.end(), spared.begin(), spared.end());
     return kept;
+  }
+
+  Clock::time_point time_for(double share) const {
+    return Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                              std::chrono::duration<double>(share * input_.options.time_limit_s));
   }
 
   Result<bool> is_slower(std::shared_ptr<engine::Engine> narrow) {
@@ -230,10 +287,10 @@ class PrecisionSearch {
     return nodes.size() > kShown ? text + ", ..." : text;
   }
 
-  using Clock = std::chrono::steady_clock;
   const SearchInput& input_;
   engine::Decisions& decisions_;
   OptimizationStep& step_;
+  VariedAnswers varied_;  // what answers must hold on beside the test data
   bool on_gpu_;
   int trials_ = 0;
 };

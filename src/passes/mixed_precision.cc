@@ -142,6 +142,7 @@ bool leads_to_narrow(const ir::Graph& graph, const ir::Node& view) {
 
 bool follows_on_cpu(const ir::Graph& graph, const ir::Node& node) {
   if (node.op == ir::Op::kConv) return has_cpu_kernel(graph, node) && is_depthwise_conv(graph, node);
+  if (node.op == ir::Op::kAttention) return true;
   if (is_view(node.op)) return leads_to_narrow(graph, node);
   return moves_or_folds(node) || resizes_to_float32(node) || is_mean_before_products(graph, node);
 }
@@ -224,8 +225,10 @@ class MixedPrecision {
     }
     if (rules_.leads(graph_, node)) return true;
     if (!rules_.follows(graph_, node)) return false;
-    return std::any_of(node.inputs.begin(), node.inputs.begin() + static_cast<ptrdiff_t>(data),
-                       [&](ir::ValueId id) { return is_half(id); });
+    const auto narrow = std::count_if(node.inputs.begin(), node.inputs.begin() + static_cast<ptrdiff_t>(data),
+                                      [&](ir::ValueId id) { return is_half(id); });
+    // Keys and values that come from elsewhere (of earlier steps) may be most of what attention reads.
+    return node.op == ir::Op::kAttention ? narrow == static_cast<ptrdiff_t>(data) : narrow > 0;
   }
 
   // Of an input that only one node reads the cast costs nothing on a GPU: it is done while the input is copied there.

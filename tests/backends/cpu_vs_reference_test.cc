@@ -68,6 +68,7 @@ std::vector<Case> in_bfloat16(std::vector<Case> cases, const std::set<ir::Op>& o
   for (Case& c : cases) {
     const bool matrix = c.op == ir::Op::kConv || c.op == ir::Op::kConvTranspose || c.op == ir::Op::kMatMul;
     for (size_t i = 0; i < c.inputs.size(); ++i) {
+      if (c.op == ir::Op::kAttention && i >= 3) break;  // masks stay float32
       const bool data =
           i == 0 || (matrix && i == 1) || ((c.variable_inputs >> i) & 1) != 0 || c.op == ir::Op::kPointwise;
       if (data && c.inputs[i]->dtype == ir::DType::kFloat32) c.inputs[i] = rounded(c.inputs[i]);
@@ -92,6 +93,7 @@ TEST(CpuVsReference, BFloat16) {
   std::printf("%s.\n", describe_amx(amx_mode()));
   request_machine() = &machine_with_amx();
   check_all(in_bfloat16(matrix_cases(), {ir::Op::kConv, ir::Op::kConvTranspose, ir::Op::kMatMul}));
+  check_all(in_bfloat16(attention_cases(), {ir::Op::kAttention}));
   check_all(in_bfloat16(row_cases(), {ir::Op::kPool, ir::Op::kResize, ir::Op::kReduce}));
 }
 
@@ -122,7 +124,8 @@ TEST(CpuVsReference, WholeTableWasExercised) {
   for (const KernelEntry& row : cpu_kernels()) {
     const std::string name = row.name;
     if (name.find("onednn") != std::string::npos && cpu::onednn_module().table == nullptr) continue;
-    const bool matrix = row.op == ir::Op::kConv || row.op == ir::Op::kConvTranspose || row.op == ir::Op::kMatMul;
+    const bool matrix = row.op == ir::Op::kConv || row.op == ir::Op::kConvTranspose || row.op == ir::Op::kMatMul ||
+                        row.op == ir::Op::kAttention;
     if (matrix && name.find("bf16") != std::string::npos && !Machine::host().avx512_bf16) continue;
     if (name.find("amx") != std::string::npos && amx_mode() == AmxMode::kMissing) continue;
     EXPECT_TRUE(exercised().contains(row.name)) << row.name;

@@ -2,6 +2,7 @@
 #include "backends/matrix_kernels.h"
 
 #include "backends/cpu/matrix/transpose.h"
+#include "backends/machine.h"
 
 namespace blade::backends::cpu {
 
@@ -242,6 +243,22 @@ TEST_P(MatrixKernels, BitsDoNotDependOnThreads) {
   conv2d(s, in.data(), packed.data(), again.data(), none, *pool_,
          scratch(conv2d_scratch_bytes<float>(s, pool_->num_threads())));
   EXPECT_EQ(out, again);
+}
+
+TEST(ConvAlgorithms, NothingIsPredictedFasterThanItsWeightsArrive) {
+  Conv2DShape s;
+  s.h = s.w = s.oh = s.ow = 7;
+  s.c = s.oc = 512;
+  s.kh = s.kw = 3;
+  s.pad_top = s.pad_left = 1;
+  const Machine& machine = Machine::host();
+  for (ConvAlgorithm algorithm : {ConvAlgorithm::kDirect, ConvAlgorithm::kWinograd2, ConvAlgorithm::kWinograd4}) {
+    const bool direct = algorithm == ConvAlgorithm::kDirect;
+    const auto bytes =
+        static_cast<double>(direct ? packed_conv_bytes<float>(s) : packed_winograd_bytes<float>(s, algorithm));
+    EXPECT_GE(conv_cost_us<float>(s, algorithm, 1), 0.99 * bytes / machine.core_far_bytes_per_us);
+    EXPECT_GE(conv_cost_us<float>(s, algorithm, 8), 0.99 * bytes / machine.far_bytes_per_us);
+  }
 }
 
 TEST(ConvAlgorithms, ChoiceIsPureAndRespectsRefusals) {

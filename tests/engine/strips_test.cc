@@ -1,7 +1,9 @@
 // Chains of steps that run strip by strip: the same bits as one step after the other, whatever they compute.
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <random>
+#include <set>
 
 #include "base/checked_math.h"
 #include "engine/kernel_choice.h"
@@ -277,11 +279,16 @@ TEST(Strips, AnswersAreThoseOfTheDefinition) {
   }
 }
 
-// Four 3x3 convolutions over an image of 64 MB.
-ir::Graph large_graph() {
+// Four 3x3 convolutions over an image of 64 MB, the result of one of which is added to the last one's.
+ir::Graph large_graph(std::optional<size_t> residual = std::nullopt) {
   GraphBuilder b;
   Id x = b.input("x", {1, 512, 512, 64});
-  for (int layer = 0; layer < 4; ++layer) x = b.relu(b.conv(x, b.filled<float>({3, 3, 64, 64}, 0.01f)));
+  std::vector<Id> results;
+  for (int layer = 0; layer < 4; ++layer) {
+    x = b.conv(x, b.filled<float>({3, 3, 64, 64}, 0.01f));
+    if (layer == 3 && residual) x = b.add(x, results[*residual]);
+    results.push_back(x = b.relu(x));
+  }
   ir::Graph graph = b.output(x, "y").build();
   EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false, {}).ok());
   graph.remove_dead_nodes();
@@ -289,7 +296,7 @@ ir::Graph large_graph() {
 }
 
 // On a machine whose last cache does not hold the values.
-std::shared_ptr<const Plan> plan_of(const ir::Graph& graph, const Decisions& decisions) {
+std::shared_ptr<const Plan> plan_of(const ir::Graph& graph, const Decisions& decisions, int64_t strip_rows = 0) {
   static backends::PackCache packs;
   static const backends::Machine machine = [] {
     backends::Machine host = backends::Machine::host();
@@ -299,6 +306,7 @@ std::shared_ptr<const Plan> plan_of(const ir::Graph& graph, const Decisions& dec
   PlanOptions options;
   options.num_threads = 2;
   options.with_alternatives = true;
+  options.strip_rows = strip_rows;
   options.machine = &machine;
   const auto plan = make_plan(graph, std::vector<ir::Dims>{{1, 512, 512, 64}}, decisions, packs, options);
   EXPECT_TRUE(plan.ok()) << plan.status().message();
@@ -328,6 +336,17 @@ TEST(Strips, ChosenWhereValuesLeaveTheCacheUnlessTuningFoundOtherwise) {
   EXPECT_EQ(plan->steps[0].choice, decisions.kernels.begin()->second);
   decisions.kernels.begin()->second = kApart;
   EXPECT_EQ(plan_of(graph, decisions)->steps.size(), 4u);
+}
+
+TEST(Strips, AChoiceIsOneOfTheWiringToo) {
+  std::set<std::string> signatures;
+  for (const size_t residual : {0, 1}) {
+    const auto plan = plan_of(large_graph(residual), {}, 8);
+    ASSERT_EQ(plan->steps.size(), 1u);
+    EXPECT_STREQ(plan->steps[0].kernel_name, "cpu.strips");
+    signatures.insert(plan->steps[0].signature);
+  }
+  EXPECT_EQ(signatures.size(), 2u);
 }
 
 TEST(Strips, EachRowIsMadeOnceAndOnlyFromRowsThatAreThere) {

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <random>
 #include <thread>
+#include <tuple>
 
 #include "backends/reference/common.h"
 #include "engine/fake_device.h"
@@ -121,6 +122,51 @@ TEST(Search, ANodeThatNeedsFloat32IsFoundInTimeOrNotAtAll) {
     EXPECT_EQ(decisions.precision, has_time ? "bf16" : "fp32") << step.message;
     EXPECT_EQ(decisions.keep_float32, has_time ? std::vector<std::string>{hard} : std::vector<std::string>());
   }
+}
+
+// Products that are exact in bfloat16, and others by numbers that it rounds, whose sums are large for the test data
+// alone.
+MatmulModel model_of_hard_products(int easy, int hard) {
+  GraphBuilder b;
+  const auto x = b.input("x", {4, 16}), sign = b.pointwise(ir::PointwiseOp::kSign, {x});
+  std::vector<float> exact(256), rounded(256), rows(64);
+  for (size_t i = 0; i < 256; ++i) {
+    exact[i] = static_cast<float>(i * 37 % 16);
+    rounded[i] = i / 16 % 2 == 0 ? 1000.3f : -1000.0f;
+  }
+  for (size_t i = 0; i < 64; ++i) rows[i] = i % 2 == 0 ? 0.5f : -0.5f;
+  for (int i = 0; i < easy; ++i)
+    b.output(b.matmul(sign, b.constant<float>({16, 16}, exact)), "easy" + std::to_string(i));
+  for (int i = 0; i < hard; ++i)
+    b.output(b.matmul(x, b.constant<float>({16, 16}, rounded)), "hard" + std::to_string(i));
+  MatmulModel model;
+  model.feeds = {{{"x", blade::testing::tensor<float>({4, 16}, rows)}}};
+  model.set_graph(b.build());
+  model.options.precision = "bf16";
+  model.options.accuracy.rtol = 2e-5;  // it counts twenty times
+  model.options.time_limit_s = 60;
+  return model;
+}
+
+TEST(Search, Bfloat16IsJudgedByDataLikeTheTestDataToo) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "this processor has no bfloat16 arithmetic";
+  const auto search = [](const MatmulModel& model) {
+    engine::Decisions decisions;
+    OptimizationStep step{"precision", StepStatus::kPassed, {}, {}, "", 0};
+    EXPECT_TRUE(search_precision(model.input(nullptr), decisions, step).ok());
+    EXPECT_EQ(decisions.precision, "bf16") << step.message;
+    return std::pair(decisions.keep_float32.size(), step.message);
+  };
+  auto [spared, message] = search(model_of_hard_products(2, 0));
+  EXPECT_EQ(spared, 0u);
+  EXPECT_EQ(message, "the answers hold on 16 data like the test data, too");
+  std::tie(spared, message) = search(model_of_hard_products(1, 1));
+  EXPECT_EQ(spared, 1u);
+  EXPECT_NE(message.find("the answers hold on 16 data like the test data, too"), std::string::npos) << message;
+  std::tie(spared, message) = search(model_of_hard_products(0, 2));  // to hold on them would take all of its products
+  EXPECT_EQ(spared, 0u);
+  EXPECT_NE(message.find("hold on the test data, but not on all data like them: output 'hard0'"), std::string::npos)
+      << message;
 }
 
 float channel_mean(size_t i) { return static_cast<float>(i * 37 % 64 + 1) / 8; }

@@ -177,6 +177,28 @@ TEST(MixedPrecision, AttentionLeadsButForItsMasks) {
   }
 }
 
+// Keys that come from elsewhere are read where they lie, not rounded first.
+TEST(MixedPrecision, OnACpuAttentionFollowsWhereAllItsDataIsNarrow) {
+  for (const bool keys_elsewhere : {false, true}) {
+    blade::testing::GraphBuilder b;
+    const std::vector<int64_t> plain = {0, 1};
+    const auto w = b.constant<float>({8, 8}, std::vector<float>(64, 0.5f));
+    const auto dense = [&](const char* name) {
+      return b.op(ir::Op::kMatMul, {b.input(name, {5, 8}), w}, ir::MatMulAttrs{});
+    };
+    const auto k = keys_elsewhere ? b.input("k", {5, 8}) : dense("k");
+    const auto y = b.op(ir::Op::kAttention, {dense("q"), k, dense("v"), b.input("mask", {5, 5})},
+                        ir::AttentionAttrs{0.5f, plain, plain, plain, plain, false});
+    ir::Graph graph = b.output(y, "y").build();
+    ASSERT_TRUE(run_in(graph, ir::DType::kBFloat16).ok());
+    const ir::Node& attention = blade::testing::only(graph, ir::Op::kAttention);
+    for (size_t i = 0; i < 3; ++i) {
+      EXPECT_EQ(graph.value(attention.inputs[i]).dtype, keys_elsewhere ? ir::DType::kFloat32 : ir::DType::kBFloat16);
+    }
+    EXPECT_EQ(graph.value(attention.inputs[3]).dtype, ir::DType::kFloat32);
+  }
+}
+
 // Nine taps of 0.1, each of which bfloat16 makes 0.10009765625, sum to 0.9 within what one of them loses.
 TEST(MixedPrecision, OnACpuTheRoundingErrorsOfWeightsCancel) {
   blade::testing::GraphBuilder b;

@@ -15,6 +15,7 @@
 #include "hwy/foreach_target.h"
 // After foreach_target, which decides what highway.h compiles for.
 #include "backends/cpu/matrix/activation_inl.h"
+#include "backends/cpu/square_inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -140,22 +141,6 @@ struct Rows {
   }
 };
 
-#if HWY_TARGET != HWY_SCALAR
-// Each block of four lanes of r[0..4) is a row of four numbers: transposes the matrix of four rows that each place has.
-template <class DX>
-HWY_ATTR HWY_INLINE void transpose_blocks(DX d, hn::Vec<DX> (&r)[4]) {
-  const hn::RepartitionToWide<DX> pairs;
-  const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, r[0], r[1]));
-  const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, r[0], r[1]));
-  const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, r[2], r[3]));
-  const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, r[2], r[3]));
-  r[0] = hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23));
-  r[1] = hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23));
-  r[2] = hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23));
-  r[3] = hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23));
-}
-#endif
-
 // to[j][i] = from[i][j] * factors[j]
 HWY_ATTR HWY_INLINE void transpose_4x4(const Rows& rows, const float* factors) {
 #if HWY_TARGET == HWY_SCALAR
@@ -177,26 +162,8 @@ constexpr int64_t kSquare = 16;
 HWY_ATTR HWY_INLINE void transpose_square(const Rows& rows, const float* factors) {
   const D d;
   const V f = hn::LoadU(d, factors);
-  V r[4][4];
-#pragma GCC unroll 4
-  for (int g = 0; g < 4; ++g) {
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) r[g][i] = hn::Mul(hn::LoadU(d, rows.from + (4 * g + i) * rows.from_pitch), f);
-    transpose_blocks(d, r[g]);
-  }
-  // Then the blocks: of r[0..4)[j], each has a quarter of columns j, 4 + j, 8 + j and 12 + j.
-#pragma GCC unroll 4
-  for (int j = 0; j < 4; ++j) {
-    const V even01 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(r[1][j]), r[0][j]);
-    const V odd01 = hn::OddEvenBlocks(r[1][j], hn::SwapAdjacentBlocks(r[0][j]));
-    const V even23 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(r[3][j]), r[2][j]);
-    const V odd23 = hn::OddEvenBlocks(r[3][j], hn::SwapAdjacentBlocks(r[2][j]));
-    float* const to = rows.to + j * rows.to_pitch;
-    hn::StoreU(hn::ConcatLowerLower(d, even23, even01), d, to);
-    hn::StoreU(hn::ConcatLowerLower(d, odd23, odd01), d, to + 4 * rows.to_pitch);
-    hn::StoreU(hn::ConcatUpperUpper(d, even23, even01), d, to + 8 * rows.to_pitch);
-    hn::StoreU(hn::ConcatUpperUpper(d, odd23, odd01), d, to + 12 * rows.to_pitch);
-  }
+  const auto row = [&](int i) HWY_ATTR { return hn::Mul(hn::LoadU(d, rows.from + i * rows.from_pitch), f); };
+  transpose_16_rows(row, rows.to, rows.to_pitch);
 }
 #else
 constexpr int64_t kSquare = 4;
@@ -218,7 +185,7 @@ HWY_ATTR void transpose(const Rows& rows, int64_t count, int64_t columns, const 
 }
 
 // lanes[column][row] = from[row][column] * factor; zeros in the lanes of a vector beyond `rows`.
-HWY_ATTR void to_lanes(const StridedMatrix& from, int64_t rows, int64_t columns, float factor, float* lanes,
+HWY_ATTR void to_lanes(const StridedMatrix<>& from, int64_t rows, int64_t columns, float factor, float* lanes,
                        int64_t pitch) {
   float factors[kSquare];
   std::fill(factors, factors + kSquare, factor);
@@ -346,7 +313,7 @@ struct BlockWalk {
   }
 
   // A mask of keys [first, first + count), with queries in lanes.
-  HWY_ATTR void spread_mask(const StridedMatrix& of, int64_t first, int64_t count, float* to) const {
+  HWY_ATTR void spread_mask(const StridedMatrix<>& of, int64_t first, int64_t count, float* to) const {
     const float* from = of.data + first * of.column;
     if (of.row != 0) {
       to_lanes({from, of.row, of.column}, block.queries, count, 1, to, kPitch);

@@ -7,8 +7,9 @@
 namespace blade::backends::cpu {
 
 // A matrix where it lies; strides in elements.
+template <class T = float>
 struct StridedMatrix {
-  const float* data = nullptr;
+  const T* data = nullptr;
   int64_t row = 0, column = 0;
 };
 
@@ -16,7 +17,7 @@ struct StridedMatrix {
 // numbers other than zero replace scores. Rows without a score above -inf become NaN, as in TensorFlow.
 struct AttentionBlock {
   int64_t queries = 0, keys = 0, depth = 0, width = 0;
-  StridedMatrix q, k, v, mask, added;  // mask.data, added.data: null where there is none
+  StridedMatrix<> q, k, v, mask, added;  // mask.data, added.data: null where there is none
   bool mask_replaces = false;
   float scale = 1;
   float* out = nullptr;  // a row's elements side by side

@@ -1,12 +1,17 @@
 // Attention in one step: the scores of a block of queries stay in the cache between the two products, and heads are
 // read and written where they lie.
+#include <optional>
+
 #include "backends/cpu/attention_block.h"
+#include "backends/cpu/attention_plan.h"
+#include "backends/cpu/attention_tiles.h"
 #include "backends/cpu/cast_fusion.h"
+#include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/kernel_support.h"
+#include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/row_functions.h"
-#include "backends/reference/common.h"
 
 namespace blade::backends::cpu {
 namespace {
@@ -14,104 +19,46 @@ namespace {
 constexpr double kFlopsPerUnit = 30;        // of the unit of work of kMinWorkPerTask
 constexpr double kUnitsPerScore = 1;        // its exponential
 constexpr double kUnitsPerBlock = 300;      // its calls, and its queries and results transposed
+constexpr double kUnitsPerWidened = 0.25;   // an element of keys or values of a head
+constexpr double kTileFlopsPerUnit = 550;   // of tile registers
+constexpr double kUnitsPerArranged = 0.2;   // an element of keys or values for tile registers
 constexpr double kMinUnitsOfThread = 4000;  // what a thread is worth waking for
 
-// A matrix for each item of the batch: where they begin, and strides between rows and columns.
-struct MatrixBatch {
-  std::vector<int64_t> offsets;
-  int64_t row = 0, column = 0;
-};
-
-// `strides` of [batch..., row, column].
-MatrixBatch matrix_batch(const ir::Dims& dims, const ir::Dims& strides) {
-  MatrixBatch batch;
-  batch.row = strides[strides.size() - 2];
-  batch.column = strides.back();
-  batch.offsets.resize(static_cast<size_t>(product(dims, 0, dims.size() - 2)));
-  for (size_t i = 0; i < batch.offsets.size(); ++i) {
-    auto rest = static_cast<int64_t>(i);
-    for (size_t d = dims.size() - 2; d-- > 0; rest /= dims[d]) batch.offsets[i] += rest % dims[d] * strides[d];
-  }
-  return batch;
-}
-
-struct AttentionPlan {
-  int64_t items = 0, queries = 0, keys = 0, depth = 0, width = 0;  // width: of a value
-  MatrixBatch q, k, v, out, mask[2];
-  int masks = 0;
-  bool mask_replaces = false;
-  float scale = 1;
+// How blocks of queries are cut, and what a thread needs.
+struct BlockPlan : AttentionPlan {
   int64_t blocks = 1, rows = 0;  // of an item's queries; rows of a block
   int64_t single_rows = 0;       // of an item, behind those of its last block: attended one by one
+  bool widens = false;           // operands are bfloat16: those of a head go to scratch in float32
   bool narrow_out = false;       // results go to scratch, and from there rounded to where they belong
-  size_t results_at = 0;         // in the scratch
-  size_t slot_bytes = 0;
+  size_t wide_at = 0, results_at = 0, slot_bytes = 0;  // in the scratch
 
+  explicit BlockPlan(const KernelRequest& request);
+  int64_t wide_floats() const { return widens ? keys * (depth + width) + rows * depth : 0; }
   double work() const {
     const auto scores = static_cast<double>(items * queries * keys);
+    const double widened = widens ? static_cast<double>(items * wide_floats()) * kUnitsPerWidened : 0;
     return scores * (2.0 * static_cast<double>(depth + width) / kFlopsPerUnit + kUnitsPerScore) +
-           static_cast<double>(items * blocks) * kUnitsPerBlock;
+           static_cast<double>(items * blocks) * kUnitsPerBlock + widened;
   }
 };
 
-void plan_blocks(AttentionPlan& plan, int threads) {
+BlockPlan::BlockPlan(const KernelRequest& request)
+    : AttentionPlan(request),
+      widens(request.inputs[0].dtype == ir::DType::kBFloat16),
+      narrow_out(request.outputs[0].dtype == ir::DType::kBFloat16) {
   const AttentionFunctions& f = attention_functions();
-  const int64_t lanes = f.lanes;
-  const bool dense = plan.k.column == 1 && plan.v.column == 1;
-  plan.single_rows = dense && plan.queries % lanes <= lanes / 4 ? plan.queries % lanes : 0;
-  plan.rows = kAttentionVectors * lanes;
+  const bool dense = widens || (k.column == 1 && v.column == 1);
+  single_rows = dense && queries % f.lanes <= f.lanes / 4 ? queries % f.lanes : 0;
+  rows = kAttentionVectors * f.lanes;
   // Smaller blocks where some threads would have none.
-  if (plan.items * ceil_div(plan.queries, plan.rows) < threads) plan.rows = lanes;
-  plan.blocks = std::max<int64_t>(1, ceil_div(plan.queries - plan.single_rows, plan.rows));
-  plan.results_at = align_up(
-      std::max(f.scratch_bytes(plan.keys, plan.depth, plan.width), static_cast<size_t>(plan.keys) * sizeof(float)), 64);
-  const int64_t results = plan.narrow_out ? plan.rows * plan.width : 0;
-  plan.slot_bytes = align_up(plan.results_at + static_cast<size_t>(results) * sizeof(float), 64);
+  if (items * ceil_div(queries, rows) < std::max(1, request.num_threads)) rows = f.lanes;
+  blocks = std::max<int64_t>(1, ceil_div(queries - single_rows, rows));
+  const size_t scores = static_cast<size_t>(keys) * sizeof(float);
+  wide_at = align_up(std::max(f.scratch_bytes(keys, depth, width), scores), 64);
+  results_at = align_up(wide_at + static_cast<size_t>(wide_floats()) * sizeof(float), 64);
+  const int64_t results = narrow_out ? rows * width : 0;
+  slot_bytes = align_up(results_at + static_cast<size_t>(results) * sizeof(float), 64);
 }
-
-AttentionPlan plan_attention(const KernelRequest& request) {
-  const auto& attrs = request.node->get<ir::AttentionAttrs>();
-  const auto strides = [&](size_t i) { return row_major_strides(request.inputs[i].dims); };
-  const auto operand = [&](size_t i, const std::vector<int64_t>& perm) {
-    return reference::permuted(request.inputs[i].dims, perm);
-  };
-  const ir::Dims q = operand(0, attrs.query_perm), k = operand(1, attrs.key_perm), v = operand(2, attrs.value_perm);
-  const ir::Dims stored = request.outputs[0].dims, stored_strides = row_major_strides(stored);
-  ir::Dims out(q.size()), out_strides(q.size());
-  for (size_t i = 0; i < stored.size(); ++i) {
-    out[static_cast<size_t>(attrs.output_perm[i])] = stored[i];
-    out_strides[static_cast<size_t>(attrs.output_perm[i])] = stored_strides[i];
-  }
-  AttentionPlan plan;
-  plan.items = product(out, 0, out.size() - 2);
-  plan.queries = out[out.size() - 2];
-  plan.keys = v[v.size() - 2];
-  plan.depth = q.back();
-  plan.width = v.back();
-  plan.scale = attrs.scale;
-  plan.narrow_out = request.outputs[0].dtype == ir::DType::kBFloat16;
-  const auto read_as = [&](const ir::Dims& dims, size_t i, const std::vector<int64_t>& perm) {
-    return matrix_batch(out, reference::repeating(dims, reference::permuted(strides(i), perm)));
-  };
-  plan.q = read_as(q, 0, attrs.query_perm);
-  plan.k = read_as(k, 1, attrs.key_perm);
-  plan.v = read_as(v, 2, attrs.value_perm);
-  plan.out = matrix_batch(out, out_strides);
-  ir::Dims scores = out;
-  scores.back() = plan.keys;
-  plan.masks = static_cast<int>(request.inputs.size()) - 3;
-  plan.mask_replaces = attrs.mask_replaces && plan.masks > 0;
-  for (int i = 0; i < plan.masks; ++i) {
-    plan.mask[i] = matrix_batch(scores, broadcast_strides(request.inputs[3 + static_cast<size_t>(i)].dims, scores));
-  }
-  plan_blocks(plan, std::max(1, request.num_threads));
-  return plan;
-}
-
-struct AttentionOperands {
-  const float *q, *k, *v, *mask[2];
-  std::byte* out;  // float32, or bfloat16 where the plan says so
-};
 
 void add_to_row(const RowFunctions& f, const float* mask, int64_t step, float* row, int64_t keys) {
   if (step == 0) {
@@ -149,115 +96,202 @@ void attend_rows(const AttentionBlock& block, float* scores) {
   }
 }
 
-// A few rows of one item.
-AttentionBlock block_of(const AttentionPlan& plan, const AttentionOperands& operands, size_t item, int64_t row,
-                        int64_t rows) {
-  const auto matrix = [&](const float* data, const MatrixBatch& batch, int64_t from) {
-    return StridedMatrix{data + batch.offsets[item] + from * batch.row, batch.row, batch.column};
-  };
-  AttentionBlock block;
-  block.queries = rows;
-  block.keys = plan.keys;
-  block.depth = plan.depth;
-  block.width = plan.width;
-  block.q = matrix(operands.q, plan.q, row);
-  block.k = matrix(operands.k, plan.k, 0);
-  block.v = matrix(operands.v, plan.v, 0);
-  if (plan.masks > 0) block.mask = matrix(operands.mask[0], plan.mask[0], row);
-  if (plan.masks > 1) block.added = matrix(operands.mask[1], plan.mask[1], row);
-  block.mask_replaces = plan.mask_replaces;
-  block.scale = plan.scale;
-  return block;
-}
-
-// Attends `rows` rows of an item: attend_it(block) writes block.out.
-template <class Attend>
-void attend_to_out(const AttentionPlan& plan, const AttentionOperands& operands, size_t item, int64_t row, int64_t rows,
-                   std::byte* scratch, Attend&& attend_it) {
-  AttentionBlock block = block_of(plan, operands, item, row, rows);
-  const int64_t at = plan.out.offsets[item] + row * plan.out.row;
-  if (!plan.narrow_out) {
-    block.out = reinterpret_cast<float*>(operands.out) + at;
-    block.out_row = plan.out.row;
-    attend_it(block);
-    return;
-  }
-  block.out = reinterpret_cast<float*>(scratch + plan.results_at);
-  block.out_row = plan.width;
-  attend_it(block);
-  auto* const out = reinterpret_cast<BFloat16*>(operands.out) + at;
-  for (int64_t r = 0; r < rows; ++r) narrow(block.out + r * plan.width, out + r * plan.out.row, plan.width);
-}
-
-// Blocks [first, last) of all items' on one thread.
-void attend(const AttentionPlan& plan, const AttentionOperands& operands, int64_t first, int64_t last,
-            std::byte* scratch) {
-  const AttentionFunctions& f = attention_functions();
-  for (int64_t unit = first; unit < last; ++unit) {
-    const auto item = static_cast<size_t>(unit / plan.blocks);
-    const int64_t block = unit % plan.blocks, row = block * plan.rows;
-    const bool is_last = block + 1 == plan.blocks;
-    const int64_t in_lanes = is_last ? plan.queries - plan.single_rows - row : plan.rows;
-    if (in_lanes > 0) {
-      attend_to_out(plan, operands, item, row, in_lanes, scratch,
-                    [&](const AttentionBlock& b) { f.attend(b, scratch); });
+void to_floats(const StridedMatrix<BFloat16>& from, int64_t rows, int64_t columns, float* to) {
+  for (int64_t r = 0; r < rows; ++r, to += columns) {
+    const BFloat16* row = from.data + r * from.row;
+    if (from.column == 1) {
+      widen(row, to, columns);
+    } else {
+      for (int64_t c = 0; c < columns; ++c) to[c] = static_cast<float>(row[c * from.column]);
     }
-    if (is_last && plan.single_rows > 0) {
-      attend_to_out(plan, operands, item, row + in_lanes, plan.single_rows, scratch,
+  }
+}
+
+// A thread's way through blocks of queries.
+template <class T>
+struct BlockAttention {
+  const BlockPlan& plan;
+  const KernelArgs& args;
+  std::byte* scratch;
+  AttentionMasks masks{plan, args};
+  std::optional<size_t> head = std::nullopt;  // the item whose keys and values are in scratch
+
+  float* wide_keys() const { return reinterpret_cast<float*>(scratch + plan.wide_at); }
+  float* wide_values() const { return wide_keys() + plan.keys * plan.depth; }
+  float* wide_queries() const { return wide_values() + plan.keys * plan.width; }
+
+  // A few rows of an item.
+  AttentionBlock block_of(size_t item, int64_t row, int64_t rows) {
+    AttentionBlock block;
+    block.queries = rows;
+    block.keys = plan.keys;
+    block.depth = plan.depth;
+    block.width = plan.width;
+    masks.bind(plan, item, row, block);
+    const auto q = plan.q.at(input<T>(args, 0), item, row);
+    const auto k = plan.k.at(input<T>(args, 1), item, 0), v = plan.v.at(input<T>(args, 2), item, 0);
+    if constexpr (sizeof(T) == sizeof(float)) {
+      block.q = q;
+      block.k = k;
+      block.v = v;
+    } else {
+      if (!head.has_value() || !plan.same_head(*head, item)) {
+        to_floats(k, plan.keys, plan.depth, wide_keys());
+        to_floats(v, plan.keys, plan.width, wide_values());
+        head = item;
+      }
+      to_floats(q, rows, plan.depth, wide_queries());
+      block.q = {wide_queries(), plan.depth, 1};
+      block.k = {wide_keys(), plan.depth, 1};
+      block.v = {wide_values(), plan.width, 1};
+    }
+    return block;
+  }
+
+  // Attends `rows` rows of an item: attend_it(block) writes block.out.
+  template <class Attend>
+  void attend_to_out(size_t item, int64_t row, int64_t rows, Attend&& attend_it) {
+    AttentionBlock block = block_of(item, row, rows);
+    const int64_t at = plan.out.offsets[item] + row * plan.out.row;
+    if (!plan.narrow_out) {
+      block.out = output<float>(args) + at;
+      block.out_row = plan.out.row;
+      attend_it(block);
+      return;
+    }
+    block.out = reinterpret_cast<float*>(scratch + plan.results_at);
+    block.out_row = plan.width;
+    attend_it(block);
+    auto* const out = output<BFloat16>(args) + at;
+    for (int64_t r = 0; r < rows; ++r) narrow(block.out + r * plan.width, out + r * plan.out.row, plan.width);
+  }
+
+  // Blocks [first, last) of all items'.
+  void run(int64_t first, int64_t last) {
+    const AttentionFunctions& f = attention_functions();
+    for (int64_t unit = first; unit < last; ++unit) {
+      const auto item = static_cast<size_t>(unit / plan.blocks);
+      const int64_t block = unit % plan.blocks, row = block * plan.rows;
+      const bool is_last = block + 1 == plan.blocks;
+      const int64_t in_lanes = is_last ? plan.queries - plan.single_rows - row : plan.rows;
+      if (in_lanes > 0) attend_to_out(item, row, in_lanes, [&](const AttentionBlock& b) { f.attend(b, scratch); });
+      if (!is_last || plan.single_rows == 0) continue;
+      attend_to_out(item, row + in_lanes, plan.single_rows,
                     [&](const AttentionBlock& b) { attend_rows(b, reinterpret_cast<float*>(scratch)); });
     }
   }
-}
+};
 
-Support supports_attention(const KernelRequest& request) {
-  const auto& attrs = request.node->get<ir::AttentionAttrs>();
-  for (const TensorDesc& input : request.inputs) {
-    if (input.dtype != ir::DType::kFloat32) return Support::no("an operand is not float32");
-    if (input.element_count() == 0) return Support::no("an operand is empty");
-  }
-  if (request.outputs[0].element_count() == 0) return Support::no("the result is empty");
-  const auto last = static_cast<int64_t>(attrs.query_perm.size()) - 1;
-  if (attrs.query_perm.back() != last || attrs.output_perm.back() != last) {
-    return Support::no("a query's or a result's elements do not lie side by side");
-  }
-  return Support::yes();
-}
+// The same on tile registers.
+struct TilePlan : AttentionPlan {
+  TiledHead head{keys, depth, width};
+  int64_t rows = kTileQueries, blocks = 1;
+  size_t slot_bytes = 0;
 
-Result<std::unique_ptr<Kernel>> create_attention(const KernelRequest& request, PackCache&) {
-  const auto plan = std::make_shared<const AttentionPlan>(plan_attention(request));
-  const int threads = std::max(1, request.num_threads);
+  explicit TilePlan(const KernelRequest& request) : AttentionPlan(request) {
+    if (items * ceil_div(queries, rows) < std::max(1, request.num_threads)) rows = kAmxRows;
+    blocks = ceil_div(queries, rows);
+    slot_bytes = attention_tile_functions().scratch_bytes(head);
+  }
+  double work() const {
+    const auto padded_keys = static_cast<double>(align_up(keys, kAmxElements));
+    const auto padded_rows = static_cast<double>(blocks * align_up(std::min(queries, rows), kAmxRows));
+    const auto padded_depth = static_cast<double>(align_up(depth, kAmxElements));
+    const auto padded_width = static_cast<double>(align_up(width, kAmxRows));
+    const double products = 2 * padded_rows * padded_keys * (padded_depth + padded_width) / kTileFlopsPerUnit;
+    const double scores = static_cast<double>(queries) * padded_keys * kUnitsPerScore;
+    const double arranging = padded_keys * (padded_depth + padded_width) * kUnitsPerArranged;
+    return static_cast<double>(items) * (products + scores + arranging + static_cast<double>(blocks) * kUnitsPerBlock);
+  }
+};
+
+struct TileAttention {
+  const TilePlan& plan;
+  const KernelArgs& args;
+  std::byte* scratch;
+  AttentionMasks masks{plan, args};
+
+  void run(int64_t first, int64_t last) {
+    const AttentionTileFunctions& f = attention_tile_functions();
+    const AmxScope tile_registers(kAmxElements / 2);
+    std::optional<size_t> arranged;
+    for (int64_t unit = first; unit < last; ++unit) {
+      const auto item = static_cast<size_t>(unit / plan.blocks);
+      const int64_t row = unit % plan.blocks * plan.rows;
+      if (!arranged.has_value() || !plan.same_head(*arranged, item)) {
+        f.arrange(plan.head, plan.k.at(input<BFloat16>(args, 1), item, 0), plan.v.at(input<BFloat16>(args, 2), item, 0),
+                  scratch);
+        arranged = item;
+      }
+      TiledBlock block;
+      block.queries = std::min(plan.rows, plan.queries - row);
+      block.q = plan.q.at(input<BFloat16>(args, 0), item, row);
+      masks.bind(plan, item, row, block);
+      block.out = output<BFloat16>(args) + plan.out.offsets[item] + row * plan.out.row;
+      block.out_row = plan.out.row;
+      f.attend(plan.head, block, scratch);
+    }
+  }
+};
+
+// A kernel of `Attention`s, one for each task, that share the blocks of `plan`.
+template <class Attention, class Plan>
+Result<std::unique_ptr<Kernel>> make_attention(Plan made, int threads) {
+  const auto plan = std::make_shared<const Plan>(std::move(made));
   const int64_t units = plan->items * plan->blocks;
   const double work = plan->work();
   const auto worth = std::max(static_cast<int64_t>(work / kMinUnitsOfThread), int64_t{work < kMinSharedWork ? 1 : 2});
   const int64_t tasks = std::clamp<int64_t>(std::min<int64_t>(worth, int64_t{2} * threads), 1, units);
+  // Tasks that end with an item: what a task does for the keys of an item is not done twice.
+  const int64_t step = plan->items % tasks == 0 || plan->items >= 4 * tasks ? plan->blocks : 1;
   return make_kernel(
       [=](const KernelArgs& args) {
-        const AttentionOperands operands = {
-            input<float>(args, 0),
-            input<float>(args, 1),
-            input<float>(args, 2),
-            {plan->masks > 0 ? input<float>(args, 3) : nullptr, plan->masks > 1 ? input<float>(args, 4) : nullptr},
-            static_cast<std::byte*>(args.outputs[0])};
         args.pool->parallel_for(static_cast<int>(tasks), work * kWorkUnitNs, [&](int task, int slot) {
-          attend(*plan, operands, units * task / tasks, units * (task + 1) / tasks,
-                 args.scratch + static_cast<size_t>(slot) * plan->slot_bytes);
+          Attention attention{*plan, args, args.scratch + static_cast<size_t>(slot) * plan->slot_bytes};
+          attention.run(units / step * task / tasks * step, units / step * (task + 1) / tasks * step);
         });
         return Status::ok_status();
       },
       0, static_cast<size_t>(threads) * plan->slot_bytes);
 }
 
+template <class T>
+Support supports_blocks(const KernelRequest& request) {
+  if constexpr (sizeof(T) < sizeof(float)) {
+    if (Support s = machine_support<T>(request); !s.ok) return s;
+  }
+  return supports_attention<T>(request);
+}
+
+template <class T>
+Result<std::unique_ptr<Kernel>> create_blocks(const KernelRequest& request, PackCache&) {
+  return make_attention<BlockAttention<T>>(BlockPlan(request), std::max(1, request.num_threads));
+}
+
+Support supports_tiles(const KernelRequest& request) {
+  if (Support s = tiles_support(request); !s.ok) return s;
+  return supports_attention<BFloat16>(request);
+}
+
+Result<std::unique_ptr<Kernel>> create_tiles(const KernelRequest& request, PackCache&) {
+  return make_attention<TileAttention>(TilePlan(request), std::max(1, request.num_threads));
+}
+
+template <class Plan>
 double attention_us(const KernelRequest& request) {
-  constexpr double kUnitsPerUs = 400;
-  return 0.5 + plan_attention(request).work() / kUnitsPerUs / std::max(1, request.num_threads);
+  return 0.5 + Plan(request).work() * kWorkUnitNs * 1e-3 / std::max(1, request.num_threads);
 }
 
 constexpr KernelEntry kAttentionRows[] = {
-    {"cpu.attention.blocks_f32", ir::Op::kAttention, supports_attention, attention_us, create_attention},
+    {"cpu.attention.blocks_f32", ir::Op::kAttention, supports_blocks<float>, attention_us<BlockPlan>,
+     create_blocks<float>},
+    {"cpu.attention.blocks_bf16", ir::Op::kAttention, supports_blocks<BFloat16>, attention_us<BlockPlan>,
+     create_blocks<BFloat16>},
+    {"cpu.attention.blocks_amx_bf16", ir::Op::kAttention, supports_tiles, attention_us<TilePlan>, create_tiles},
 };
 constexpr KernelEntry kAttentionToBf16Rows[] = {
-    {"cpu.attention.blocks_to_bf16", ir::Op::kCast, supports_to_bf16<ir::Op::kAttention, supports_attention>,
-     us_with_cast<attention_us>, create_with_cast<create_attention>},
+    {"cpu.attention.blocks_to_bf16", ir::Op::kCast, supports_to_bf16<ir::Op::kAttention, supports_blocks<float>>,
+     us_with_cast<attention_us<BlockPlan>>, create_with_cast<create_blocks<float>>},
 };
 
 }  // namespace

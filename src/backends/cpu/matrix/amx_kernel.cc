@@ -1,5 +1,4 @@
-// AMX over Highway's AVX-512: tile registers make the sums, vectors finish them. Instructions of AMX are written as
-// such: they are part of no Highway target, and nothing else here may depend on them.
+// AMX over Highway's AVX-512: tile registers make the sums, vectors finish them.
 #include "backends/cpu/matrix/amx_kernel.h"
 
 #include <bit>
@@ -13,6 +12,7 @@
 // clang-format off
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "backends/cpu/matrix/amx_tiles_inl.h"
 #include "backends/cpu/matrix/epilogue_inl.h"
 #include "backends/cpu/matrix/simd_inl.h"
 // clang-format on
@@ -29,23 +29,6 @@ using Bf16Args = TileArgs<BFloat16>;
 constexpr int kA = 4, kB = 6;
 constexpr int64_t kLanes = 16;
 constexpr int64_t kMaxSums = kAmxRows * kLanes * kMaxAmxUnits * 2;  // of a tile of C: 32 rows of 64 floats
-
-template <int kTile>
-HWY_INLINE void tile_zero() {
-  asm volatile("tilezero %%tmm%c0" ::"i"(kTile));
-}
-template <int kTile>
-HWY_INLINE void tile_load(const void* from, int64_t stride_bytes) {
-  asm volatile("tileloadd (%1,%2,1), %%tmm%c0" ::"i"(kTile), "r"(from), "r"(stride_bytes) : "memory");
-}
-template <int kTile>
-HWY_INLINE void tile_store(void* to, int64_t stride_bytes) {
-  asm volatile("tilestored %%tmm%c0, (%1,%2,1)" ::"i"(kTile), "r"(to), "r"(stride_bytes) : "memory");
-}
-template <int kC, int kOfA, int kOfB>
-HWY_INLINE void tile_dot() {
-  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kC), "i"(kOfA), "i"(kOfB));
-}
 
 // One block of kUnits units times kVectors vectors: at 2 x 2 a load for each product, at 4 x 1 five for four.
 template <int kUnits, int kVectors>

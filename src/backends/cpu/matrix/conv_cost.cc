@@ -16,9 +16,6 @@ namespace {
 constexpr double kCyclesPerUs = 3500;
 double cycles_per_us() { return kCyclesPerUs * Machine::host().fma_per_cycle; }
 
-// Weights of a whole network are cold: bytes a cycle from memory, of one core and of all together.
-constexpr double kCoreWeightBytesPerCycle = 4.5;
-constexpr double kWeightBytesPerCycle = 8;
 constexpr double kTileBytesPerCycle = 12;  // transformed tiles that pass through L3, a core
 // Cycles a point and vector of channels for the two transforms: more where the points of a tile are not held in
 // registers.
@@ -28,8 +25,11 @@ constexpr double kLineTileCycles = 200;  // a tile of a kernel of one dim, whate
 // Products of bfloat16 are twice as fast, so that what surrounds them weighs more: as if K had so many steps more.
 constexpr double kStepsAroundProducts = 8;
 
+// Weights of a whole network are cold.
 double weight_cycles(double count, int threads) {
-  return count * sizeof(float) / std::min(kWeightBytesPerCycle, kCoreWeightBytesPerCycle * threads);
+  const Machine& machine = Machine::host();
+  const double bytes_per_us = std::min(machine.far_bytes_per_us, machine.core_far_bytes_per_us * threads);
+  return count * sizeof(float) / bytes_per_us * cycles_per_us();
 }
 
 double product_cycles(double rows, double k, double n, double efficiency) {
