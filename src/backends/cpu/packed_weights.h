@@ -20,7 +20,7 @@ Result<std::shared_ptr<const AlignedBuffer>> packed_weights(const KernelRequest&
   const ir::TensorPtr& weights = request.constants[operand];
   return packs.get(weights, layout, [&]() -> Result<AlignedBuffer> {
     BLADE_ASSIGN_OR_RETURN(const ir::TensorPtr source, ir::aligned(weights));
-    AlignedBuffer buffer = AlignedBuffer::allocate(bytes);
+    AlignedBuffer buffer = AlignedBuffer::allocate_lasting(bytes);
     if (buffer.data() == nullptr) {
       return resource_exhausted(node_label(request) + "there is not enough memory to pack " + std::to_string(bytes) +
                                 " bytes of weights.");

@@ -1,8 +1,8 @@
 // AMX over Highway's AVX-512: tile registers make the sums, vectors finish them.
 #include "backends/cpu/matrix/amx_kernel.h"
 
-#include <bit>
-#include <cstring>
+#include <algorithm>
+#include <limits>
 
 #include "backends/cpu/matrix/simd_targets.h"
 
@@ -28,7 +28,6 @@ using Bf16Args = TileArgs<BFloat16>;
 // Tile registers: four of sums, two of A, two of B.
 constexpr int kA = 4, kB = 6;
 constexpr int64_t kLanes = 16;
-constexpr int64_t kMaxSums = kAmxRows * kLanes * kMaxAmxUnits * 2;  // of a tile of C: 32 rows of 64 floats
 
 // One block of kUnits units times kVectors vectors: at 2 x 2 a load for each product, at 4 x 1 five for four.
 template <int kUnits, int kVectors>
@@ -76,14 +75,65 @@ HWY_INLINE void store_sums(float* to, int64_t pitch) {
   }
 }
 
-// Sums of all units of a tile for kVectors vectors of a panel whose rows have `panel_row` floats.
+// Two whole vectors of columns of some rows, whose epilogue has bias, residual and clamp alone: what most layers have.
+template <bool kResidual, bool kUpper>
+HWY_ATTR HWY_INLINE void finish_plainly(AmxPending& p, int64_t rows) {
+  const D d;
+  const V lo = hn::Set(d, p.lo), hi = hn::Set(d, p.hi);
+  const V bias0 = hn::LoadU(d, p.bias), bias1 = hn::LoadU(d, p.bias + kLanes);
+  const auto clamp = [=](V x) HWY_ATTR { return kUpper ? clamped(x, lo, hi) : hn::Max(lo, x); };
+  const float* const sums = p.buffers[p.current];
+  const int64_t end = std::min(p.count, p.done + rows), out_stride = p.out_stride, residual_stride = p.residual_stride;
+  const uint8_t* row = p.rows + p.done;
+  BFloat16* out = p.out + p.done * out_stride;
+  const BFloat16* residual = kResidual ? p.residual + p.done * residual_stride : nullptr;
+  const bool residual_last = p.residual_last;
+  for (int64_t left = end - p.done; left > 0; --left, out += out_stride) {
+    const float* sum = sums + *row++ * 2 * kLanes;
+    V x0 = hn::Add(hn::Load(d, sum), bias0), x1 = hn::Add(hn::Load(d, sum + kLanes), bias1);
+    if constexpr (kResidual) {
+      const V r0 = load_some(d, residual, kLanes), r1 = load_some(d, residual + kLanes, kLanes);
+      residual += residual_stride;
+      x0 = residual_last ? hn::Add(clamp(x0), r0) : clamp(hn::Add(x0, r0));
+      x1 = residual_last ? hn::Add(clamp(x1), r1) : clamp(hn::Add(x1, r1));
+    } else {
+      x0 = clamp(x0);
+      x1 = clamp(x1);
+    }
+    V both;
+    asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both.raw) : "v"(x0.raw), "v"(x1.raw));
+    hn::StoreU(both, d, reinterpret_cast<float*>(out));
+  }
+  p.done = end;
+}
+
+HWY_ATTR HWY_NOINLINE void finish_some(AmxPending& p, int64_t rows) {
+  const bool upper = p.hi < std::numeric_limits<float>::infinity();
+  if (p.residual != nullptr) {
+    upper ? finish_plainly<true, true>(p, rows) : finish_plainly<true, false>(p, rows);
+  } else {
+    upper ? finish_plainly<false, true>(p, rows) : finish_plainly<false, false>(p, rows);
+  }
+}
+
+HWY_ATTR void finish_pending(AmxPending& p) {
+  if (p.done < p.count) finish_some(p, p.count - p.done);
+}
+
+// Sums of all units of a tile for kVectors vectors of a panel whose rows have `panel_row` floats, left in the current
+// buffer. What is pending is finished meanwhile.
 template <int kUnits, int kVectors>
 HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* panel, int64_t panel_row,
-                       const char* prefetch, float* sums) {
+                       const char* prefetch, AmxPending& pending) {
   const AmxBlocks blocks(args.run_length);
   const int64_t depth = blocks.depth, a_bytes = tile.pitch * int64_t{sizeof(BFloat16)};
   const int64_t b_bytes = panel_row * int64_t{sizeof(float)};
   const int64_t prefetch_lines = prefetch != nullptr ? (args.prefetch_lines * depth + 3) / 4 : 0;
+  const int64_t finished_rows = ceil_div(pending.count - pending.done, std::max<int64_t>(1, args.runs * blocks.count));
+  const auto around = [&]() HWY_ATTR {
+    for (int64_t i = 0; i < prefetch_lines; ++i, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
+    if (pending.done < pending.count) finish_some(pending, finished_rows);
+  };
   clear_sums<0, kUnits, kVectors>();
   for (int64_t r = 0; r < args.runs && blocks.count > 0; ++r) {
     const int64_t offset = args.run_offsets != nullptr ? args.run_offsets[r] : 0;
@@ -92,13 +142,12 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
 #pragma GCC unroll 4
     for (int u = 0; u < kUnits; ++u) a[u] = tile.units[u].base + offset;
     for (int64_t k = 1; k < blocks.count; ++k) {
-      for (int64_t i = 0; i < prefetch_lines; ++i, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
       multiply_block<kUnits, kVectors>(a, a_bytes, b, b_bytes);
+      around();
       b += depth * panel_row;
 #pragma GCC unroll 4
       for (int u = 0; u < kUnits; ++u) a[u] += 2 * depth;
     }
-    for (int64_t i = 0; i < prefetch_lines; ++i, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
     int64_t last_bytes = a_bytes;
     if (tile.units[0].last != nullptr) {
       last_bytes = kAmxElements * int64_t{sizeof(BFloat16)};
@@ -106,38 +155,26 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
       for (int u = 0; u < kUnits; ++u) a[u] = tile.units[u].last + r * kAmxRows * kAmxElements;
     }
     multiply_block<kUnits, kVectors>(a, last_bytes, b - blocks.overlap() * panel_row, b_bytes);
+    around();
   }
-  store_sums<0, kUnits, kVectors>(sums, panel_row);
+  finish_pending(pending);
+  pending.current ^= 1;
+  store_sums<0, kUnits, kVectors>(pending.buffers[pending.current], kVectors * kLanes);
 }
-
-// Which row of the sums each row of the output has.
-struct KeptRows {
-  uint8_t row[kAmxRows * kMaxAmxUnits];
-  int64_t count = 0;
-
-  explicit KeptRows(const AmxTile& tile) {
-    for (int64_t u = 0; u < tile.num_units; ++u) {
-      for (uint32_t keep = tile.units[u].keep; keep != 0; keep &= keep - 1) {
-        row[count++] = static_cast<uint8_t>(u * kAmxRows + std::countr_zero(keep));
-      }
-    }
-  }
-};
 
 HWY_ATTR HWY_INLINE V residual_at(const Bf16Args& a, int64_t row, int64_t column) {
   if (a.residual == nullptr) return hn::Zero(D());
   return load_some(D(), a.residual + row * a.residual_stride + column, a.residual_columns - column);
 }
 
-// One vector of columns of all rows.
-HWY_ATTR void finish_columns(const Bf16Args& a, const float* sums, int64_t pitch, const KeptRows& rows,
-                             int64_t column) {
+// A vector of columns from `column` on, of all rows; `sums`: of the first row, rows `pitch` floats apart.
+HWY_ATTR void finish_columns(const Bf16Args& a, const AmxTile& tile, const float* sums, int64_t pitch, int64_t column) {
   const D d;
   const int64_t left = a.columns - column;
   const EpilogueVectors<Bf16Args> epilogue(a, column, left);
   const V bias = a.bias != nullptr ? load_some(d, a.bias + column, left) : hn::Zero(d);
-  for (int64_t i = 0; i < rows.count; ++i) {
-    const V sum = hn::Add(hn::Load(d, sums + rows.row[i] * pitch + column), bias);
+  for (int64_t i = 0; i < tile.num_kept; ++i) {
+    const V sum = hn::Add(hn::Load(d, sums + tile.kept[i] * pitch), bias);
     const V x = epilogue.finish(sum, residual_at(a, i, column));
     const int64_t at = i * a.out_stride + column;
     if (a.wide_out != nullptr) {
@@ -148,80 +185,62 @@ HWY_ATTR void finish_columns(const Bf16Args& a, const float* sums, int64_t pitch
   }
 }
 
-// Two whole vectors of columns where the epilogue has bias, residual and clamp alone: what most layers have.
-HWY_ATTR void finish_plainly(const Bf16Args& a, const float* sums, int64_t pitch, const KeptRows& rows,
-                             int64_t column) {
+bool may_wait(const Bf16Args& a, int64_t column) {
+  return a.wide_out == nullptr && a.slope == nullptr && a.scale == nullptr && !a.gate.used() &&
+         column + 2 * kLanes <= a.columns && (a.residual == nullptr || column + 2 * kLanes <= a.residual_columns);
+}
+
+// Two whole vectors of columns from `column` on wait.
+HWY_ATTR void wait(const Bf16Args& a, const AmxTile& tile, int64_t column, AmxPending& p) {
+  alignas(64) static constexpr float kNoBias[2 * kLanes] = {};
   const D d;
-  const V lo = hn::Set(d, a.lo), hi = hn::Set(d, a.hi);
-  const V bias0 = a.bias != nullptr ? hn::LoadU(d, a.bias + column) : hn::Zero(d);
-  const V bias1 = a.bias != nullptr ? hn::LoadU(d, a.bias + column + kLanes) : hn::Zero(d);
-  for (int64_t i = 0; i < rows.count; ++i) {
-    const float* sum = sums + rows.row[i] * pitch + column;
-    V x0 = hn::Add(hn::Load(d, sum), bias0), x1 = hn::Add(hn::Load(d, sum + kLanes), bias1);
-    if (a.residual != nullptr) {
-      const V r0 = residual_at(a, i, column), r1 = residual_at(a, i, column + kLanes);
-      x0 = a.residual_last ? hn::Add(clamped(x0, lo, hi), r0) : clamped(hn::Add(x0, r0), lo, hi);
-      x1 = a.residual_last ? hn::Add(clamped(x1, lo, hi), r1) : clamped(hn::Add(x1, r1), lo, hi);
-    } else {
-      x0 = clamped(x0, lo, hi);
-      x1 = clamped(x1, lo, hi);
-    }
-    V both;
-    asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both.raw) : "v"(x0.raw), "v"(x1.raw));
-    hn::StoreU(both, d, reinterpret_cast<float*>(a.out + i * a.out_stride + column));
-  }
+  hn::Store(hn::Load(d, reinterpret_cast<const float*>(tile.kept)), d, reinterpret_cast<float*>(p.rows));
+  p.count = tile.num_kept;
+  p.done = 0;
+  p.out = a.out + column;
+  p.out_stride = a.out_stride;
+  p.residual = a.residual != nullptr ? a.residual + column : nullptr;
+  p.residual_stride = a.residual_stride;
+  p.residual_last = a.residual_last;
+  p.bias = a.bias != nullptr ? a.bias + column : kNoBias;
+  p.lo = a.lo;
+  p.hi = a.hi;
 }
 
-HWY_ATTR void finish(const Bf16Args& a, const AmxTile& tile, const float* sums, int64_t pitch) {
-  const KeptRows rows(tile);
-  const bool plain = a.wide_out == nullptr && a.slope == nullptr && a.scale == nullptr && !a.gate.used();
-  int64_t column = 0;
-  if (plain) {
-    for (; column + 2 * kLanes <= a.columns; column += 2 * kLanes) finish_plainly(a, sums, pitch, rows, column);
-  }
-  for (; column < a.columns; column += kLanes) finish_columns(a, sums, pitch, rows, column);
-}
-
-// The lines that the epilogue reads and writes arrive while the sums are made.
-HWY_INLINE void prefetch_results(const Bf16Args& a, const AmxTile& tile) {
-  const int64_t rows = tile.num_units * kAmxRows;
-  for (int64_t i = 0; i < rows; ++i) {
-    if (a.residual != nullptr) __builtin_prefetch(a.residual + i * a.residual_stride, 0, 3);
-    if (a.wide_out == nullptr) __builtin_prefetch(a.out + i * a.out_stride, 1, 3);
-  }
-}
-
-HWY_ATTR void tile_by_amx(const Bf16Args& args, const AmxTile& tile, int vectors) {
-  alignas(64) float sums[kMaxSums];
+HWY_ATTR void tile_by_amx(const Bf16Args& args, const AmxTile& tile, int vectors, AmxPending& pending) {
   const int64_t panel_row = vectors * kLanes;
-  prefetch_results(args, tile);
   for (int v = 0; v < vectors; v += 2) {
     const float* panel = args.panel + v * kLanes;
     const char* prefetch = v == 0 ? args.prefetch : nullptr;
-    float* to = sums + v * kLanes;
-    const int64_t shape = 2 * tile.num_units + (vectors - v > 1 ? 1 : 0);
-    switch (shape) {
-      case 2:
-        multiply<1, 1>(args, tile, panel, panel_row, prefetch, to);
-        break;
+    const int wide = vectors - v > 1 ? 2 : 1;
+    switch (2 * tile.num_units + wide) {
       case 3:
-        multiply<1, 2>(args, tile, panel, panel_row, prefetch, to);
+        multiply<1, 1>(args, tile, panel, panel_row, prefetch, pending);
         break;
       case 4:
-        multiply<2, 1>(args, tile, panel, panel_row, prefetch, to);
+        multiply<1, 2>(args, tile, panel, panel_row, prefetch, pending);
         break;
       case 5:
-        multiply<2, 2>(args, tile, panel, panel_row, prefetch, to);
+        multiply<2, 1>(args, tile, panel, panel_row, prefetch, pending);
         break;
       case 6:
-        multiply<3, 1>(args, tile, panel, panel_row, prefetch, to);
+        multiply<2, 2>(args, tile, panel, panel_row, prefetch, pending);
+        break;
+      case 7:
+        multiply<3, 1>(args, tile, panel, panel_row, prefetch, pending);
         break;
       default:
-        multiply<4, 1>(args, tile, panel, panel_row, prefetch, to);
+        multiply<4, 1>(args, tile, panel, panel_row, prefetch, pending);
         break;
     }
+    const int64_t column = v * kLanes;
+    if (may_wait(args, column)) {
+      wait(args, tile, column, pending);
+      continue;
+    }
+    for (int i = 0; i < wide && column + i * kLanes < args.columns; ++i)
+      finish_columns(args, tile, pending.buffers[pending.current] + i * kLanes, wide * kLanes, column + i * kLanes);
   }
-  finish(args, tile, sums, panel_row);
 }
 
 using DWord = hn::ScalableTag<uint16_t>;
@@ -231,23 +250,38 @@ HWY_ATTR HWY_INLINE hn::Vec<DWord> first_elements(const BFloat16* from, int64_t 
   return hn::MaskedLoad(first, DWord(), reinterpret_cast<const uint16_t*>(from));
 }
 
-HWY_ATTR void gather_row(const BFloat16* from, const int64_t* offsets, int64_t runs, int64_t run_length, BFloat16* to) {
-  const AmxBlocks blocks(runs * run_length);
+HWY_ATTR void gather_row(const BFloat16* row, int64_t run_length, BFloat16* to) {
+  const AmxBlocks blocks(run_length);
   auto* at = reinterpret_cast<uint16_t*>(to);
-  for (int64_t r = 0; r < runs; ++r) {
-    const BFloat16* run = from + (offsets != nullptr ? offsets[r] : 0);
-    // Zeros behind a run are overwritten by the next one.
-    for (int64_t k = 0; k < run_length; k += kAmxElements) {
-      hn::StoreU(first_elements(run + k, std::min(kAmxElements, run_length - k)), DWord(), at + k);
-    }
-    at += run_length;
-  }
+  for (int64_t k = 0; k < run_length; k += kAmxElements)
+    hn::StoreU(first_elements(row + k, std::min(kAmxElements, run_length - k)), DWord(), at + k);
   if (blocks.overlap() == 0) return;
-  at = reinterpret_cast<uint16_t*>(to) + (blocks.count - 1) * kAmxElements;
+  at += (blocks.count - 1) * kAmxElements;
   const auto last = hn::LoadU(DWord(), at);
   const auto moved = static_cast<size_t>(2 * blocks.overlap());
   hn::StoreU(last, DWord(), at + moved);
   hn::BlendedStore(hn::Zero(DWord()), hn::FirstN(DWord(), moved), DWord(), at);
+}
+
+HWY_ATTR void pad_channels(const BFloat16* from, int64_t pixels, int64_t channels, BFloat16* to) {
+  const int64_t padded = channels + 1, at_once = kAmxElements / padded;
+  alignas(64) uint16_t places[kAmxElements] = {};
+  uint32_t used = 0;
+  uint16_t place = 0;
+  for (int64_t p = 0; p < at_once; ++p) {
+    for (int64_t c = 0; c < channels; ++c) places[p * padded + c] = place++;
+    used |= ((1u << channels) - 1) << p * padded;
+  }
+  const auto indices = hn::Load(DWord(), places);
+  const auto elements = hn::LoadMaskBits(DWord(), reinterpret_cast<const uint8_t*>(&used));
+  for (; pixels > 0; pixels -= at_once, from += at_once * channels, to += at_once * padded) {
+    const auto some = hn::LoadU(DWord(), reinterpret_cast<const uint16_t*>(from));
+    hn::Vec<DWord> apart;
+    asm("vpermw %1, %2, %0" : "=v"(apart.raw) : "v"(some.raw), "v"(indices.raw));
+    apart = hn::IfThenElseZero(elements, apart);
+    const auto written = hn::FirstN(DWord(), static_cast<size_t>(std::min(pixels, at_once) * padded));
+    hn::BlendedStore(apart, written, DWord(), reinterpret_cast<uint16_t*>(to));
+  }
 }
 
 HWY_ATTR void gather_last(const BFloat16* run, int64_t pitch, int64_t run_length, BFloat16* to) {
@@ -263,7 +297,8 @@ HWY_ATTR void gather_last(const BFloat16* run, int64_t pitch, int64_t run_length
 
 const AmxKernels& get_amx_kernels() {
   static const AmxKernels table =
-      rounds_natively() ? AmxKernels{&tile_by_amx, &gather_row, &gather_last} : AmxKernels();
+      rounds_natively() ? AmxKernels{&tile_by_amx, &finish_pending, &gather_row, &gather_last, &pad_channels}
+                        : AmxKernels();
   return table;
 }
 
@@ -309,7 +344,10 @@ AmxScope::AmxScope(int64_t depth) {
   asm volatile("ldtilecfg %0" ::"m"(c));
 }
 
-AmxScope::~AmxScope() { asm volatile("tilerelease"); }
+AmxScope::~AmxScope() {
+  amx_kernels().finish(pending);
+  asm volatile("tilerelease");
+}
 
 }  // namespace blade::backends::cpu
 #endif

@@ -39,38 +39,61 @@ struct AmxBlocks {
 struct AmxUnit {
   const BFloat16* base;
   const BFloat16* last;  // [runs][16][kAmxElements]: copies of the last block of each run; null: read in place
-  uint32_t keep;         // bit i: row i is one of the results
 };
 
 // The rows of one tile of C, at most amx_units() units; those kept follow each other in the output.
 struct AmxTile {
   AmxUnit units[kMaxAmxUnits];
   int64_t num_units;
-  int64_t pitch;  // elements from one row to the next
+  int64_t pitch;                                      // elements from one row to the next
+  alignas(64) uint8_t kept[kAmxRows * kMaxAmxUnits];  // the rows that are results
+  int64_t num_kept;
+};
+
+// Sums of two vectors of columns, or of one, that wait in L1 while the next are made: they are finished between the
+// products of those.
+struct AmxPending {
+  static constexpr int64_t kMaxSums = 2 * kAmxRows * 2 * 16;
+
+  alignas(64) float buffers[2][kMaxSums];
+  alignas(64) uint8_t rows[kAmxRows * kMaxAmxUnits];  // of the sums, for each row of results
+  int64_t count = 0, done = 0;                        // rows of results
+  int current = 0;                                    // the buffer that waits
+  BFloat16* out;
+  int64_t out_stride;
+  const BFloat16* residual;  // null: none
+  int64_t residual_stride;
+  bool residual_last;
+  const float* bias;  // never null
+  float lo, hi;
 };
 
 // All null where the instruction set chosen by Highway has no kernels; the instructions of AMX themselves are not asked
 // for here, see Machine::amx_bf16.
 struct AmxKernels {
-  // As a TileKernel for a panel of so many vectors; `rows` and `row_step` of the arguments are not read.
-  void (*tile)(const TileArgs<BFloat16>& args, const AmxTile& tile, int vectors) = nullptr;
-  // Copies `runs` stretches of a row, run_length elements at from + offsets[run] (one at `from` where offsets are
-  // null), behind each other into blocks of runs * run_length elements. Writes less than copy_pitch() elements.
-  void (*gather_row)(const BFloat16* from, const int64_t* offsets, int64_t runs, int64_t run_length,
-                     BFloat16* to) = nullptr;
+  // As a TileKernel for a panel of so many vectors; `rows` and `row_step` of the arguments are not read. Finishes what
+  // is pending; its own last results may be pending afterwards, unless they go to `wide_out`.
+  void (*tile)(const TileArgs<BFloat16>& args, const AmxTile& tile, int vectors, AmxPending& pending) = nullptr;
+  void (*finish)(AmxPending& pending) = nullptr;
+  // Copies a row, one run, into blocks. Writes less than copy_pitch() elements.
+  void (*gather_row)(const BFloat16* row, int64_t run_length, BFloat16* to) = nullptr;
   // Copies the last block of a run at `run` to AmxUnit::last.
   void (*gather_last)(const BFloat16* run, int64_t pitch, int64_t run_length, BFloat16* to) = nullptr;
+  // Copies pixels of an odd number of channels, under 16, with a zero behind each. Reads up to kAmxElements past them.
+  void (*pad_channels)(const BFloat16* from, int64_t pixels, int64_t channels, BFloat16* to) = nullptr;
 };
 const AmxKernels& amx_kernels();
 
-// Configures this thread's tile registers for blocks of `depth` pairs until it is destroyed: then they hold nothing
-// that the system must save.
+// Configures this thread's tile registers for blocks of `depth` pairs until it is destroyed: then nothing is pending,
+// and they hold nothing that the system must save.
 class AmxScope {
  public:
   explicit AmxScope(int64_t depth);
   ~AmxScope();
   AmxScope(const AmxScope&) = delete;
   AmxScope& operator=(const AmxScope&) = delete;
+
+  AmxPending pending;
 };
 
 }  // namespace blade::backends::cpu

@@ -35,48 +35,48 @@ struct AmxLayout {
   // Rows [first, last) of the job as a tile, whose copies lie at `scratch` (tile_bytes()).
   void prepare(int64_t first, int64_t last, RowFinder<BFloat16> find_rows, BFloat16* scratch, AmxTile& tile) const {
     tile.num_units = ceil_div(last - first, kAmxRows);
+    tile.num_kept = 0;
     for (int64_t u = 0; u < tile.num_units; ++u, scratch += unit_elements()) {
-      const int64_t row = first + u * kAmxRows;
-      prepare_unit(row, std::min(kAmxRows, last - row), find_rows, scratch, tile, tile.units[u]);
+      const int64_t row = first + u * kAmxRows, count = std::min(kAmxRows, last - row);
+      const int64_t start = prepare_unit(row, count, find_rows, scratch, tile, tile.units[u]);
+      keep(row, count, u * kAmxRows + row - start, tile);
     }
   }
 
  private:
-  void prepare_unit(int64_t first, int64_t count, RowFinder<BFloat16> find_rows, BFloat16* scratch, AmxTile& tile,
-                    AmxUnit& unit) const {
+  // Rows [first, first + count); the row that the unit begins with.
+  int64_t prepare_unit(int64_t first, int64_t count, RowFinder<BFloat16> find_rows, BFloat16* scratch, AmxTile& tile,
+                       AmxUnit& unit) const {
     unit.last = nullptr;
     const BFloat16* rows[kAmxRows];
     if (copies) {
       find_rows(first, static_cast<int>(count), rows);
       tile.pitch = blocks.copy_pitch();
       unit.base = scratch;
-      unit.keep = kept(first, first, count);
-      const int64_t length = job.run_length / job.copied_runs;
-      for (int64_t i = 0; i < count; ++i)
-        amx_kernels().gather_row(rows[i], job.run_offsets, job.copied_runs, length, scratch + i * tile.pitch);
-      return;
+      for (int64_t i = 0; i < count; ++i) amx_kernels().gather_row(rows[i], job.run_length, scratch + i * tile.pitch);
+      return first;
     }
     // The last unit begins earlier, among rows that others keep, where nothing may be read past the end.
     const int64_t start = job.readable_past_end ? first : std::min(first, job.rows - kAmxRows);
-    find_rows(start, 2, rows);
+    find_rows(start, job.pitch > 0 ? 1 : 2, rows);
     unit.base = rows[0];
-    tile.pitch = rows[1] - rows[0];
-    unit.keep = kept(start, first, count);
-    if (!copies_last) return;
+    tile.pitch = job.pitch > 0 ? job.pitch : rows[1] - rows[0];
+    if (!copies_last) return start;
     for (int64_t r = 0; r < job.runs; ++r) {
       const int64_t offset = job.run_offsets != nullptr ? job.run_offsets[r] : 0;
       amx_kernels().gather_last(unit.base + offset, tile.pitch, job.run_length, scratch + r * kAmxRows * kAmxElements);
     }
     unit.last = scratch;
+    return start;
   }
 
-  // Of the unit that begins at row `start`, those of [first, first + count) that are results.
-  uint32_t kept(int64_t start, int64_t first, int64_t count) const {
-    uint32_t keep = 0;
-    for (int64_t row = first; row < first + count; ++row) {
-      if (job.is_result(row)) keep |= 1u << (row - start);
+  // Those of `count` rows from `first` on that are results, which lie from row `at` of the sums on.
+  void keep(int64_t first, int64_t count, int64_t at, AmxTile& tile) const {
+    int64_t place = first % job.row_pitch;
+    for (int64_t i = 0; i < count; ++i) {
+      if (place < job.row_results) tile.kept[tile.num_kept++] = static_cast<uint8_t>(at + i);
+      if (++place == job.row_pitch) place = 0;
     }
-    return keep;
   }
 };
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/conv_planes.h"
 #include "backends/cpu/matrix/conv_rows.h"
 #include "backends/cpu/matrix/convert.h"
@@ -21,7 +22,7 @@ constexpr int64_t kMinBands = 8;          // of all images: enough for the threa
 
 int64_t group_in(const Conv2DShape& s) { return s.c / s.groups; }
 int64_t group_out(const Conv2DShape& s) { return s.oc / s.groups; }
-int64_t group_k(const Conv2DShape& s) { return s.kh * s.kw * group_in(s); }
+int64_t align_up_to_pair(int64_t count) { return (count + 1) / 2 * 2; }
 
 // Few channels: a kernel row is one run of kw * c elements, read from a copy of the input with its padding written out.
 bool use_band(const Conv2DShape& s) {
@@ -30,12 +31,12 @@ bool use_band(const Conv2DShape& s) {
 
 bool uses_tiles_of_amx(const Conv2DShape& s) { return s.unit == MatrixUnit::kTiles; }
 
-// Tile registers take the few elements of a band's runs behind each other, so as to be filled.
-int64_t run_count(const Conv2DShape& s) {
-  if (use_band(s)) return uses_tiles_of_amx(s) ? 1 : s.kh;
-  return s.kh * s.kw;
-}
-int64_t run_length(const Conv2DShape& s) { return group_k(s) / run_count(s); }
+// Channels of a pixel in a band. Tile registers take pairs of them: with a zero behind an odd last one, so that all
+// pixels of a kernel row are still one run.
+int64_t band_channels(const Conv2DShape& s) { return uses_tiles_of_amx(s) ? align_up_to_pair(s.c) : s.c; }
+
+int64_t run_count(const Conv2DShape& s) { return use_band(s) ? s.kh : s.kh * s.kw; }
+int64_t run_length(const Conv2DShape& s) { return use_band(s) ? s.kw * band_channels(s) : group_in(s); }
 
 template <class T>
 PackedB group_b_view(const Conv2DShape& s, const void* data) {
@@ -91,10 +92,13 @@ struct BandPlan {
   int64_t rows_in = 0;     // input rows of a band
   int64_t bands = 0;       // of one image
   int64_t row_length = 0;  // elements
+  int64_t elements_behind = 0;
 
   explicit BandPlan(const Conv2DShape& s) {
     width = (s.ow - 1) * s.stride_w + s.kw;
-    row_length = width * s.c;
+    row_length = width * band_channels(s);
+    // Tile registers read 16 pixels at once, which may begin with the last of the band.
+    elements_behind = uses_tiles_of_amx(s) ? kAmxRows * s.stride_w * band_channels(s) : 0;
     const int64_t row_bytes = row_length * int64_t{sizeof(T)};
     rows_out = std::clamp<int64_t>(kBandBytes / (row_bytes * s.stride_h), 1, std::max<int64_t>(1, s.oh));
     bands = std::max(ceil_div(s.oh, rows_out), std::min(s.oh, ceil_div(kMinBands, std::max<int64_t>(1, s.n))));
@@ -103,7 +107,7 @@ struct BandPlan {
     rows_out = ceil_div(s.oh, std::max<int64_t>(1, bands));
     rows_in = (rows_out - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
   }
-  size_t bytes() const { return static_cast<size_t>(rows_in * row_length) * sizeof(T); }
+  size_t bytes() const { return static_cast<size_t>(rows_in * row_length + elements_behind) * sizeof(T); }
 };
 
 template <class T>
@@ -114,11 +118,16 @@ TileJob<T> band_job(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB
   job.rows = plan.rows_out * s.ow;
   job.runs = run_count(s);
   job.run_length = run_length(s);
-  job.copy_rows = uses_tiles_of_amx(s);
-  job.copied_runs = s.kh;
+  job.readable_past_end = true;
   job.input_bytes = static_cast<int64_t>(plan.bytes());
   job.out_stride = s.output_pitch();
-  set_stretch(job, s.ow, s.stride_w * s.c);
+  const int64_t pitch = s.stride_w * band_channels(s);
+  if (uses_tiles_of_amx(s)) {
+    job.stretch = s.ow;
+    job.pitch = pitch;
+  } else {
+    set_stretch(job, s.ow, pitch);
+  }
   return job;
 }
 
@@ -136,8 +145,24 @@ void copy_elements(const In* from, int64_t count, T* to) {
   }
 }
 
+// Pixels that lie one behind the other, to those of a band.
+template <class T, class In>
+void copy_pixels(const In* from, int64_t pixels, int64_t c, int64_t band_channels, T* to) {
+  if (band_channels == c) return copy_elements(from, pixels * c, to);
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    constexpr int64_t kPixels = 64;
+    alignas(64) T some[kPixels * 16 + kAmxElements];
+    for (; pixels > 0; pixels -= kPixels, from += kPixels * c, to += kPixels * band_channels) {
+      const int64_t count = std::min(kPixels, pixels);
+      copy_elements(from, count * c, some);
+      amx_kernels().pad_channels(some, count, c, to);
+    }
+  }
+}
+
 template <class T, class In>
 void copy_band(const Conv2DShape& s, const BandPlan<T>& plan, const In* image, int64_t first_y, int64_t rows, T* band) {
+  const int64_t channels = band_channels(s);
   const int64_t left = std::clamp<int64_t>(s.pad_left, 0, plan.width);
   const int64_t from_x = std::max<int64_t>(0, -s.pad_left);
   const int64_t pixels = std::clamp<int64_t>(s.w - from_x, 0, plan.width - left);
@@ -148,15 +173,15 @@ void copy_band(const Conv2DShape& s, const BandPlan<T>& plan, const In* image, i
       continue;
     }
     const In* from = image + (y * s.w + from_x) * s.input_pitch();
-    std::fill(band, band + left * s.c, T());
+    std::fill(band, band + left * channels, T());
     if (s.input_pitch() == s.c) {
-      copy_elements(from, pixels * s.c, band + left * s.c);
+      copy_pixels(from, pixels, s.c, channels, band + left * channels);
     } else {
       for (int64_t x = 0; x < pixels; ++x) {
-        copy_elements(from + x * s.input_pitch(), s.c, band + (left + x) * s.c);
+        copy_pixels(from + x * s.input_pitch(), 1, s.c, channels, band + (left + x) * channels);
       }
     }
-    std::fill(band + (left + pixels) * s.c, band + plan.row_length, T());
+    std::fill(band + (left + pixels) * channels, band + plan.row_length, T());
   }
 }
 
@@ -202,7 +227,7 @@ void run_band(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, c
   run_tile_range(
       job, {0, tile_count(job), 0, b.panels()},
       [&](int64_t pixel_of_band, int count, const T** rows) {
-        const int64_t step = s.stride_w * s.c;
+        const int64_t step = s.stride_w * band_channels(s);
         int64_t left = s.ow - pixel_of_band % s.ow;  // in the row
         const T* row = band + pixel_of_band / s.ow * s.stride_h * plan.row_length;
         const T* pixel = row + (s.ow - left) * step;
@@ -328,8 +353,11 @@ size_t packed_conv_bytes(const Conv2DShape& s) {
 
 template <class T>
 void pack_conv_weights(const Conv2DShape& s, const T* weights, void* to) {
+  // Pairs of channels of each tap: where a band has a zero behind an odd last channel, they are those of its runs.
+  const bool in_pairs = use_band(s) && uses_tiles_of_amx(s);
+  const int64_t runs = in_pairs ? s.kh * s.kw : run_count(s), length = in_pairs ? s.c : run_length(s);
   for (int64_t g = 0; g < s.groups; ++g) {
-    pack_runs(weights + g * group_out(s), run_count(s), run_length(s), group_out(s), s.oc, 1,
+    pack_runs(weights + g * group_out(s), runs, length, group_out(s), s.oc, 1,
               static_cast<std::byte*>(to) + g * group_packed_bytes<T>(s), s.blocking.vectors);
   }
 }

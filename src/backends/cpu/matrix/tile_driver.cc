@@ -191,6 +191,7 @@ struct Walk {
   const TileJob<T>& job;
   RowFinder<T> find_rows;
   std::byte* scratch;
+  AmxPending* pending;  // where AMX multiplies
   const TileKernels<T>& kernels = tile_kernels<T>();
   TileArgs<T> args = common_args(job);
   TileRows cut{job};
@@ -318,7 +319,7 @@ struct Walk {
   void multiply(const FoundTile<T>& tile, int vectors) {
     if constexpr (kNarrow) {
       if (uses_tiles(job)) {
-        amx_kernels().tile(args, tile.amx, vectors);
+        amx_kernels().tile(args, tile.amx, vectors, *pending);
         return;
       }
     }
@@ -344,7 +345,7 @@ struct Walk {
   // Panels that stay in L2: each tile meets all of them, so that whole rows of the output are written (and of the
   // residual read) front to back.
   void tile_by_tile(const TileRange& range) {
-    const bool by_pitch = job.stretch > 0 && !job.copy_rows && kernels.pitched[1][1] != nullptr;
+    const bool by_pitch = job.stretch > 0 && !uses_tiles(job) && !job.copy_rows && kernels.pitched[1][1] != nullptr;
     generic_later = job.epilogue->generic != nullptr && range.first_panel == 0 && range.last_panel == job.b.panels() &&
                     (!kNarrow || job.b.n <= kMaxHeldColumns) && (!by_pitch || job.b.panels() == 1);
     if (by_pitch) {
@@ -536,7 +537,7 @@ void run_tile_range(const TileJob<T>& job, const TileRange& range, std::type_ide
                     std::byte* scratch) {
   std::optional<AmxScope> tile_registers;
   if (uses_tiles(job)) tile_registers.emplace(AmxBlocks(job.run_length).depth);
-  Walk<T> walk{job, find_rows, scratch};
+  Walk<T> walk{job, find_rows, scratch, tile_registers ? &tile_registers->pending : nullptr};
   const int64_t panel_bytes = job.b.k * job.b.width() * int64_t{sizeof(float)};
   const bool resident = (range.last_panel - range.first_panel) * panel_bytes <= kResidentPanelBytes;
   const bool one_call = job.stretch > 0 && job.b.panels() == 1;

@@ -33,7 +33,6 @@ struct TileJob {
   bool results_stay = false;  // in cache, so that nothing is lost by writing them a panel at a time
   bool copy_rows = false;     // one run only: copy rows to scratch at a pitch that does not alias in L1
   // For tiles of AMX, whose rows lie at one pitch unless they are copied.
-  int64_t copied_runs = 1;         // stretches at run_offsets that the copy of a row puts behind each other
   bool readable_past_end = false;  // 15 rows behind the last may be read
   int64_t row_pitch = 1;           // of so many rows in turn only the first `row_results` are results
   int64_t row_results = 1;
