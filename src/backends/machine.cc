@@ -188,7 +188,6 @@ void read_processor(Machine& machine) {
   machine.model_name = brand_string();
   read_features(machine);
   machine.microarchitecture = microarchitecture(machine);
-  machine.fast_bf16_dots = machine.vendor != "GenuineIntel";
   // 512 bits in two halves, or one unit of that width.
   if (machine.avx512 && (machine.microarchitecture == "zen4" || machine.microarchitecture == "tigerlake"))
     machine.fma_per_cycle = 1;

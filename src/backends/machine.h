@@ -11,7 +11,6 @@ struct Machine {
   std::string model_name;         // "AMD EPYC 9R14"
   std::string microarchitecture;  // "zen4", "sapphire_rapids", "x86-64-v3", ...
   bool avx2 = false, fma = false, avx512 = false, avx512_bf16 = false, avx512_fp16 = false, avx512_vnni = false;
-  bool fast_bf16_dots = true;                                 // pairs of bfloat16 are multiplied as fast as floats
   bool amx_tile = false, amx_bf16 = false, amx_int8 = false;  // the system permits their use, too
   size_t l1d_bytes = 32 << 10, l2_bytes = 1 << 20, l3_bytes = 32 << 20;
   int fma_per_cycle = 2;  // multiply-adds of the widest vectors that a core begins in a cycle

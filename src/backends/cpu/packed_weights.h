@@ -9,6 +9,7 @@
 #include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/depthwise_pairs.h"
 #include "backends/cpu/matrix/depthwise_split.h"
+#include "backends/cpu/matrix/dot_speed.h"
 
 namespace blade::backends::cpu {
 
@@ -56,7 +57,7 @@ class PackedDepthwise {
   static Result<PackedDepthwise> pack(const KernelRequest& request, PackCache& packs) {
     const DepthwiseShape shape = depthwise_shape(request);
     PackedDepthwise packed;
-    packed.in_pairs_ = request.machine->fast_bf16_dots && multiplies_pairs(shape);
+    packed.in_pairs_ = has_fast_bf16_dots(*request.machine) && multiplies_pairs(shape);
     if (!packed.in_pairs_ && split_channels(shape) > 0) packed.split_bytes_ = depthwise_split_bytes(shape);
     const int64_t count = request.inputs[1].element_count();
     const size_t bytes = packed.in_pairs_ ? depthwise_pair_bytes(shape)
