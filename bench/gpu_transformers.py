@@ -23,7 +23,8 @@ ROUNDS, BLOCK_RUNS, WARM_UP = 8, 40, 10
 ATTENTION = [(1, 12, 128, 128, 64, torch.half), (32, 12, 128, 128, 64, torch.half), (1, 12, 512, 512, 64, torch.half),
              (1, 12, 2048, 2048, 64, torch.half), (1, 16, 4096, 4096, 64, torch.half),
              (1, 16, 4096, 4096, 128, torch.half), (1, 32, 1, 512, 128, torch.half), (1, 32, 1, 2048, 128, torch.half),
-             (1, 32, 1, 4096, 128, torch.half), (8, 32, 1, 2048, 128, torch.half), (1, 12, 128, 128, 64, torch.float),
+             (1, 32, 1, 4096, 128, torch.half), (8, 32, 1, 2048, 128, torch.half), (1, 12, 1, 1024, 64, torch.half),
+             (1, 32, 8, 2048, 128, torch.half), (1, 12, 128, 128, 64, torch.float),
              (1, 12, 512, 512, 64, torch.float), (1, 12, 2048, 2048, 64, torch.float),
              (1, 32, 1, 2048, 128, torch.float)]
 

@@ -3,14 +3,19 @@
 
 #include <dlfcn.h>
 
+#include <filesystem>
+#include <system_error>
+
 namespace blade {
 
 std::string own_folder() {
   Dl_info info{};
   if (dladdr(reinterpret_cast<const void*>(&load_own_module), &info) == 0 || info.dli_fname == nullptr) return ".";
-  const std::string path = info.dli_fname;
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : path.substr(0, slash);
+  std::filesystem::path file = info.dli_fname;
+  std::error_code error;
+  // A program that was found through PATH is known by its bare name.
+  if (!file.has_parent_path()) file = std::filesystem::read_symlink("/proc/self/exe", error);
+  return file.has_parent_path() ? file.parent_path().string() : ".";
 }
 
 Result<void*> load_own_module(const std::string& file_name, const char* symbol) {

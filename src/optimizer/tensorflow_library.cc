@@ -4,11 +4,11 @@
 #include <dlfcn.h>
 
 #include <cstring>
-#include <filesystem>
 #include <mutex>
 #include <protozero/pbf_writer.hpp>
 #include <set>
 
+#include "base/own_module.h"
 #include "optimizer/string_tensor.h"
 
 namespace blade::optimizer {
@@ -235,12 +235,7 @@ Status load_op_library(const TensorFlowApi& api, const std::string& path) {
   return {};
 }
 
-std::string default_op_library() {
-  Dl_info info = {};
-  if (dladdr(reinterpret_cast<const void*>(&default_op_library), &info) == 0 || info.dli_fname == nullptr)
-    return "libblade_tf.so";
-  return (std::filesystem::path(info.dli_fname).parent_path() / "libblade_tf.so").string();
-}
+std::string default_op_library() { return own_folder() + "/libblade_tf.so"; }
 
 Result<std::unique_ptr<TensorFlowSession>> TensorFlowSession::create(const TensorFlowApi& api,
                                                                      std::string_view graph_def,

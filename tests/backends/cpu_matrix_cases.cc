@@ -217,19 +217,25 @@ void add_products(std::vector<Case>& cases) {
     ir::Dims a, b;
     bool transpose_a, transpose_b;
   };
-  const std::vector<Spec> specs = {{{1, 1}, {1, 1}, false, false},
-                                   {{1, 100}, {100, 37}, false, false},
-                                   {{13, 64}, {64, 33}, false, false},
-                                   {{64, 13}, {64, 33}, true, false},
-                                   {{13, 64}, {33, 64}, false, true},
-                                   {{3, 7, 20}, {20, 11}, false, false},
-                                   {{2, 3, 7, 20}, {2, 3, 20, 5}, false, false},
-                                   {{2, 3, 7, 20}, {2, 3, 5, 20}, false, true},
-                                   {{2, 1, 4, 6}, {3, 6, 5}, false, false},
-                                   {{5, 18, 9}, {5, 18, 21}, true, false},
-                                   {{1, 50, 50}, {4, 50, 16}, false, false},
-                                   {{40, 9, 1}, {40, 1, 10}, false, false},
-                                   {{40, 9, 1}, {1, 70, 1}, false, true}};
+  const std::vector<Spec> specs = {
+      {{1, 1}, {1, 1}, false, false},
+      {{1, 100}, {100, 37}, false, false},
+      {{13, 64}, {64, 33}, false, false},
+      {{64, 13}, {64, 33}, true, false},
+      {{13, 64}, {33, 64}, false, true},
+      {{3, 7, 20}, {20, 11}, false, false},
+      {{2, 3, 7, 20}, {2, 3, 20, 5}, false, false},
+      {{2, 3, 7, 20}, {2, 3, 5, 20}, false, true},
+      {{2, 1, 4, 6}, {3, 6, 5}, false, false},
+      {{5, 18, 9}, {5, 18, 21}, true, false},
+      {{1, 50, 50}, {4, 50, 16}, false, false},
+      {{40, 9, 1}, {40, 1, 10}, false, false},
+      {{40, 9, 1}, {1, 70, 1}, false, true},
+      // Whole tile registers along K: one piece of a sum and several, one block of rows and two.
+      {{32, 32}, {32, 16}, false, false},
+      {{45, 544}, {544, 41}, false, false},
+      {{300, 64}, {64, 33}, false, false},
+      {{2, 35, 96}, {100, 96}, false, true}};
   for (const Spec& spec : specs) {
     for (const Epilogue& epilogue : epilogues()) {
       for (uint32_t variable : {1u, 3u}) {

@@ -115,15 +115,16 @@ TEST(CudaVsReference, AttentionWithSteepScores) {
 TEST(CudaAttention, EveryFormOnce) {
   std::vector<Case> cases;
   for (const int64_t depth : {64, 128}) {
-    cases.push_back(attention_case({1, 1, 3, 900, depth, depth, {}}, true));
-    cases.push_back(attention_case({1, 1, 3, 900, depth, depth, {{900}}}, true));
-    cases.push_back(attention_case({1, 1, 3, 900, depth, depth, {{3, 900}}}, true));
+    cases.push_back(attention_case({1, 1, 3, 1024, depth, depth, {}}, true));
+    cases.push_back(attention_case({1, 1, 3, 1024, depth, depth, {{1024}}}, true));
+    cases.push_back(attention_case({1, 1, 3, 1024, depth, depth, {{3, 1024}}}, true));
   }
   check_all(half_attention(cases));
   check_all(in_half(cases));
 }
 
 bool of_groups(const KernelEntry& row) { return std::string(row.name).find(".groups") != std::string::npos; }
+bool of_streams(const KernelEntry& row) { return std::string(row.name).find(".stream") != std::string::npos; }
 
 TEST(CudaAttention, NotOfMoreBlocksThanALaunchTakes) {
   const auto& card = cuda_device();
@@ -143,11 +144,35 @@ TEST(CudaAttention, NotOfMoreBlocksThanALaunchTakes) {
     for (const KernelEntry& row : (*card)->kernels()) {
       if (row.op != ir::Op::kAttention || request.device->info().capability < 90) continue;
       const std::string name = row.name;
-      const bool is_eighth = name == "cuda.attention.rows16_split8", in_groups = of_groups(row);
+      const bool is_eighth = name == "cuda.attention.rows16_split8", in_pieces = of_groups(row) || of_streams(row);
       const bool needs_half = name == "cuda.attention.rows128";
-      EXPECT_EQ(row.supports(request).ok, !is_eighth && !in_groups && (is_half || !needs_half)) << row.name;
+      EXPECT_EQ(row.supports(request).ok, !is_eighth && !in_pieces && (is_half || !needs_half)) << row.name;
     }
   }
+}
+
+// Streams are of few queries in float16, as many blocks as there are keys for.
+TEST(CudaAttention, StreamsTakeFewQueries) {
+  const auto& card = cuda_device();
+  if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();
+  if ((*card)->info().capability != 90) GTEST_SKIP() << "needs compute capability 9.0";
+  const auto taking = [&](int64_t queries, int64_t keys, bool is_half) -> std::ptrdiff_t {
+    Case c = attention_case({1, 2, queries, keys, 16, 24, {}}, true);
+    if (is_half) c = in_half(c);
+    const auto want = run_reference(c);
+    if (!want.ok()) return -1;
+    const CaseGraph made = make_graph(c);
+    KernelRequest request = make_request(c, made.graph.node(made.node), *want, 1);
+    request.device = *card;
+    return std::ranges::count_if((*card)->kernels(), [&](const KernelEntry& row) {
+      return row.op == ir::Op::kAttention && of_streams(row) && row.supports(request).ok;
+    });
+  };
+  EXPECT_EQ(taking(1, 1024, true), 5);
+  EXPECT_EQ(taking(16, 1023, true), 4);
+  EXPECT_EQ(taking(1, 100, true), 1);
+  EXPECT_EQ(taking(17, 1024, true), 0);
+  EXPECT_EQ(taking(1, 1024, false), 0);
 }
 
 // What rows on groups of four warps refuse beside what all do.

@@ -121,6 +121,12 @@ Support supports_attention(const KernelRequest& request, int rows, int split_log
   return Support::yes();
 }
 
+// Of all keys and values.
+double operand_bytes(const AttentionProblem& p) {
+  const int64_t row = (p.depth() + p.v.columns()) * (p.type == ElementType::kFloat16 ? 2 : 4);
+  return static_cast<double>(p.items() * p.v.rows() * row);
+}
+
 // Constants are of an H200, roughly.
 double predict_attention_us(const KernelRequest& request, int rows, int split_log2) {
   const AttentionProblem p = attention_problem(request);
@@ -129,7 +135,9 @@ double predict_attention_us(const KernelRequest& request, int rows, int split_lo
   const auto chunks = static_cast<double>(attention_chunks(p, variant, split_log2));
   const double waves = std::max(1.0, blocks / (2.0 * request.device->info().multiprocessors));
   const double chunk_us = p.type == ElementType::kFloat32 ? 2.0 : 0.6;
-  return (split_log2 > 0 ? 5.0 : 2.5) + waves * (0.6 + chunks * chunk_us * (p.widest() > 64 ? 2 : 1));
+  constexpr double kReadInUs = 2.5e6;  // bytes, at best
+  return (split_log2 > 0 ? 5.0 : 2.5) +
+         std::max(waves * (0.6 + chunks * chunk_us * (p.widest() > 64 ? 2 : 1)), operand_bytes(p) / kReadInUs);
 }
 
 // `strides` are of dims that merge_loops() made.
@@ -222,6 +230,88 @@ constexpr KernelEntry attention_row(const char* name) {
     }
     static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache&) {
       return create_attention(request, kRows, kSplitLog2);
+    }
+  };
+  return {name, ir::Op::kAttention, Row::supports, Row::predicted_us, Row::create};
+}
+
+// --- few queries, keys and values straight from memory ---
+
+int64_t stream_blocks(const AttentionProblem& p, int split_log2) {
+  return p.items() * ceil_div(p.out.rows(), int64_t{kStreamQueries}) << split_log2;
+}
+
+Support supports_stream(const KernelRequest& request, int split_log2) {
+  if (Support s = supports_operands(request); !s.ok) return s;
+  const AttentionProblem p = attention_problem(request);
+  if (p.type != ElementType::kFloat16) return Support::no("needs operands in float16");
+  constexpr int64_t kMostRows = 2 * kStreamQueries;
+  if (p.out.rows() > kMostRows) {
+    return Support::no("has " + std::to_string(p.out.rows()) + " queries, takes " + std::to_string(kMostRows));
+  }
+  const AttentionParams params = attention_params(p, request.node->get<ir::AttentionAttrs>(), kStreamQueries, 1);
+  if (!params.q.in_pieces || !params.k.in_pieces || !params.v.in_pieces) {
+    return Support::no("rows of queries, keys or values are no multiples of 16 bytes");
+  }
+  if (split_log2 > 0 && request.device->info().capability < 90) {
+    return Support::no("clusters need compute capability 9.0");
+  }
+  if (split_log2 > 3 && request.device->info().capability != 90) {
+    return Support::no("clusters of more than 8 blocks are used on compute capability 9.0 alone");
+  }
+  if (attention_stream_variant(static_cast<int>(p.widest()), false).shared_bytes >
+      static_cast<int64_t>(request.device->info().shared_bytes_per_block)) {
+    return Support::no("the card has too little shared memory for the keys under way");
+  }
+  constexpr int64_t kLeastKeys = 64;  // of a block
+  if (split_log2 > 0 && p.v.rows() < kLeastKeys << split_log2) {
+    return Support::no("has too few keys to be divided so often");
+  }
+  if (stream_blocks(p, split_log2) > std::numeric_limits<int>::max()) {
+    return Support::no("has more blocks of queries than a launch takes");
+  }
+  return Support::yes();
+}
+
+// Constants are of an H200, roughly: bytes that a block and the card read in a microsecond.
+double predict_stream_us(const KernelRequest& request, int split_log2) {
+  constexpr double kOfBlock = 40e3, kOfCard = 4e6;
+  const AttentionProblem p = attention_problem(request);
+  const auto blocks = static_cast<double>(stream_blocks(p, split_log2));
+  const double slots = 2.0 * request.device->info().multiprocessors;
+  const double row_blocks = std::ceil(static_cast<double>(p.out.rows()) / kStreamQueries);
+  const double block_bytes = operand_bytes(p) * row_blocks / blocks;
+  const double rate = std::min(kOfBlock, kOfCard / std::min(blocks, slots));
+  return 2.5 + 0.4 * split_log2 + std::max(1.0, blocks / slots) * block_bytes / rate;
+}
+
+Result<std::unique_ptr<Kernel>> create_stream(const KernelRequest& request, int split_log2) {
+  const AttentionProblem p = attention_problem(request);
+  AttentionParams params = attention_params(p, request.node->get<ir::AttentionAttrs>(), kStreamQueries, 1);
+  params.split_log2 = split_log2;
+  set_mask_types(params, request, p.mask_count);
+  const AttentionStreamVariant variant = attention_stream_variant(static_cast<int>(p.widest()), p.mask_count > 0);
+  LaunchShape shape;
+  shape.grid.x = static_cast<unsigned>(stream_blocks(p, split_log2));
+  shape.threads = kStreamThreads;
+  shape.cluster = 1 << split_log2;
+  shape.shared_bytes = variant.shared_bytes;
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, variant.kernel, shape));
+  return make_kernel([=, kernel = variant.kernel, mask_count = p.mask_count](const KernelArgs& args) {
+    AttentionParams bound = params;
+    bind(bound, args, mask_count);
+    void* arguments[] = {&bound};
+    return launch(args, kernel, shape, arguments);
+  });
+}
+
+template <int kSplitLog2>
+constexpr KernelEntry stream_row(const char* name) {
+  struct Row {
+    static Support supports(const KernelRequest& request) { return supports_stream(request, kSplitLog2); }
+    static double predicted_us(const KernelRequest& request) { return predict_stream_us(request, kSplitLog2); }
+    static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache&) {
+      return create_stream(request, kSplitLog2);
     }
   };
   return {name, ir::Op::kAttention, Row::supports, Row::predicted_us, Row::create};
@@ -327,6 +417,11 @@ constexpr KernelEntry kAttentionRows[] = {
     attention_row<16, 1>("cuda.attention.rows16_split2"),
     attention_row<16, 2>("cuda.attention.rows16_split4"),
     attention_row<16, 3>("cuda.attention.rows16_split8"),
+    stream_row<0>("cuda.attention.stream"),
+    stream_row<1>("cuda.attention.stream_split2"),
+    stream_row<2>("cuda.attention.stream_split4"),
+    stream_row<3>("cuda.attention.stream_split8"),
+    stream_row<4>("cuda.attention.stream_split16"),
     group_row<1>("cuda.attention.groups1"),
     group_row<2>("cuda.attention.groups2"),
     group_row<3>("cuda.attention.groups3"),

@@ -22,6 +22,11 @@ Status prepare_launch(const Device& device, const void* kernel, const LaunchShap
   BLADE_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
                                   static_cast<int>(cudaSharedmemCarveoutMaxShared)),
              "prefer shared memory for a kernel");
+  constexpr int kPortableCluster = 8;
+  if (shape.cluster > kPortableCluster) {
+    BLADE_CUDA(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1),
+               "allow a kernel large clusters");
+  }
   return {};
 }
 

@@ -110,6 +110,22 @@ HWY_ATTR HWY_INLINE V coarse_gelu_tanh_of(V x) {
   const V twice = hn::MulAdd(hn::Mul(x, x), constant(0.0713548162726f), constant(1.5957691216057308f));
   return coarse_gate(x, hn::Mul(x, twice));
 }
+// The normal distribution function by a polynomial that is 0 and 1 at the ends of [-4.3, 4.3] (a fit to its largest
+// error): results within 5.3e-5, without a division and an exponential. NaN stays.
+HWY_ATTR HWY_INLINE V coarse_gelu_erf_of(V x) {
+  const V t = hn::Min(constant(4.3f), hn::Max(constant(-4.3f), x));
+  const V s = hn::Mul(t, t);
+  V p = constant(5.3789257770109344e-11f);
+  p = hn::MulAdd(p, s, constant(-5.249084722436237e-09f));
+  p = hn::MulAdd(p, s, constant(2.2558924683835357e-07f));
+  p = hn::MulAdd(p, s, constant(-5.682682058250066e-06f));
+  p = hn::MulAdd(p, s, constant(9.468750067753717e-05f));
+  p = hn::MulAdd(p, s, constant(-0.0011213327525183558f));
+  p = hn::MulAdd(p, s, constant(0.009880706667900085f));
+  p = hn::MulAdd(p, s, constant(-0.0664985403418541f));
+  p = hn::MulAdd(p, s, constant(0.39903042f));
+  return hn::Mul(x, hn::Max(constant(0), hn::MulAdd(p, t, constant(0.5f))));
+}
 #endif
 
 }  // namespace HWY_NAMESPACE

@@ -45,6 +45,7 @@ HWY_ATTR HWY_INLINE void map_block(Fn fn, float* x, int64_t count) {
 #if HWY_TARGET == HWY_AVX3
   if (gate.coarse) {
     if (gate.curve == Curve::kSwish) return BLADE_MAP(coarse_swish_of);
+    if (gate.curve == Curve::kGeluErf) return BLADE_MAP(coarse_gelu_erf_of);
     if (gate.curve == Curve::kGeluTanh) return BLADE_MAP(coarse_gelu_tanh_of);
     if (gate.curve == Curve::kSigmoid) return BLADE_MAP(coarse_sigmoid_of);
   }

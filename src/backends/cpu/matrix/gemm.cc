@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "backends/cpu/matrix/amx_gemm.h"
+#include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/tile_driver.h"
 #include "backends/cpu/matrix/transpose.h"
 #include "base/checked_math.h"
@@ -142,6 +144,25 @@ void run_item_parallel(const MatMulShape& s, const Item<T, Out>& item, const Epi
 
 int64_t gemm_pieces(int64_t m, int64_t k) { return m < kPieceRows ? 1 : std::max<int64_t>(1, ceil_div(k, kSumSteps)); }
 
+// On tile registers, where amx_product_fits().
+void amx_gemm(const TileJob<BFloat16>& job, const BFloat16* a, int64_t a_row_stride, ThreadPool& pool) {
+  AmxProduct product;
+  product.m = job.rows;
+  product.k = job.run_length;
+  product.a = a;
+  product.a_row = a_row_stride;
+  product.b = job.b;
+  product.c = job.out;
+  product.wide_c = job.wide_out;
+  product.c_row = job.out_stride;
+  product.epilogue = job.epilogue;
+  run_parts(choose_split(job, pool.num_threads()), product.tiles(), job.b.panels(), pool,
+            [&](const TileRange& part, int) {
+              const AmxScope tile_registers(kAmxElements / 2);
+              amx_product_part(product, part);
+            });
+}
+
 // Sums over K in one go.
 template <class T, class Out>
 void gemm_piece(int64_t m, int64_t k, const T* a, int64_t a_row_stride, const PackedB& b, Out* c, int64_t c_row_stride,
@@ -151,6 +172,12 @@ void gemm_piece(int64_t m, int64_t k, const T* a, int64_t a_row_stride, const Pa
   job.set_out(c);
   job.out_stride = c_row_stride;
   job.epilogue = &epilogue;
+  if constexpr (sizeof(T) < sizeof(float)) {
+    if (amx_product_fits(m, k, b, epilogue)) {
+      amx_gemm(job, a, a_row_stride, pool);
+      return;
+    }
+  }
   run_tiles(
       job,
       [&](int64_t first, int count, const T** rows) { return find_dense_rows(a, a_row_stride, first, count, rows); },

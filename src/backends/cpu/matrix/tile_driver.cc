@@ -548,14 +548,8 @@ void run_tile_range(const TileJob<T>& job, const TileRange& range, std::type_ide
   }
 }
 
-template <class T>
-void run_tiles(const TileJob<T>& job, std::type_identity_t<RowFinder<T>> find_rows, ThreadPool& pool,
-               std::byte* scratch) {
-  if (job.rows <= 0 || job.b.n <= 0) return;
-  const TileSplit split = choose_split(job, pool.num_threads());
-  const size_t slot_bytes = tile_slot_scratch_bytes(job);
-  const int64_t tiles = tile_count(job);
-  const int64_t panels = job.b.panels();
+void run_parts(const TileSplit& split, int64_t tiles, int64_t panels, ThreadPool& pool,
+               FunctionRef<void(const TileRange& part, int slot)> fn) {
   pool.parallel_for(split.tile_parts * split.panel_parts, split.cycles / kCyclesPerNs, [&](int task, int slot) {
     const int tile_part = task % split.tile_parts;
     const int panel_part = task / split.tile_parts;
@@ -564,8 +558,18 @@ void run_tiles(const TileJob<T>& job, std::type_identity_t<RowFinder<T>> find_ro
     range.last_tile = (tile_part + 1) * tiles / split.tile_parts;
     range.first_panel = panel_part * panels / split.panel_parts;
     range.last_panel = (panel_part + 1) * panels / split.panel_parts;
-    run_tile_range(job, range, find_rows, scratch + slot * slot_bytes);
+    fn(range, slot);
   });
+}
+
+template <class T>
+void run_tiles(const TileJob<T>& job, std::type_identity_t<RowFinder<T>> find_rows, ThreadPool& pool,
+               std::byte* scratch) {
+  if (job.rows <= 0 || job.b.n <= 0) return;
+  const size_t slot_bytes = tile_slot_scratch_bytes(job);
+  run_parts(
+      choose_split(job, pool.num_threads()), tile_count(job), job.b.panels(), pool,
+      [&](const TileRange& part, int slot) { run_tile_range(job, part, find_rows, scratch + slot * slot_bytes); });
 }
 
 #define BLADE_INSTANTIATE(T)                                                                      \

@@ -92,6 +92,9 @@ template <class T>
 int64_t tile_count(const TileJob<T>& job);
 template <class T>
 TileSplit choose_split(const TileJob<T>& job, int threads);
+// fn(part, slot) for each part of a cut, on all threads.
+void run_parts(const TileSplit& split, int64_t tiles, int64_t panels, ThreadPool& pool,
+               FunctionRef<void(const TileRange& part, int slot)> fn);
 // One thread's part; `scratch` is that thread's, tile_slot_scratch_bytes(job) bytes.
 template <class T>
 size_t tile_slot_scratch_bytes(const TileJob<T>& job);

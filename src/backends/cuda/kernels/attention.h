@@ -19,7 +19,7 @@ struct AttentionParams {
   int queries = 0, keys = 0, depth = 0, width = 0;
   bool mask_replaces = false;
   int stages = 1;      // chunks of keys on their way at once
-  int split_log2 = 0;  // the blocks of a cluster divide the chunks: of the form of 16 queries
+  int split_log2 = 0;  // the blocks of a cluster divide the keys: of the forms of 8 and 16 queries
   FastDivisor row_blocks;
   int batch_rank = 0;
   FastDivisor batch_dims[kMaxRank];
@@ -37,6 +37,16 @@ struct AttentionVariant {
 // rows: queries of a block, 16, 32, 64 or (of float16) 128; blocks of fewer divide the keys among more warps. type: of
 // q, k, v and the result, float32 or float16.
 AttentionVariant attention_variant(ElementType type, int rows, int depth);
+
+// Attention of few queries, whose keys and values stream from memory: operands in pieces, float16.
+inline constexpr int kStreamThreads = 128, kStreamQueries = 8;  // of a block
+inline constexpr int kMostStreamBlocks = 16;                    // of a cluster
+
+struct AttentionStreamVariant {
+  const void* kernel;  // AttentionParams
+  int shared_bytes;
+};
+AttentionStreamVariant attention_stream_variant(int depth, bool masked);
 
 // Attention by groups of four warps, each with 64 queries (compute capability 9.0): what its copies go by, dims
 // [columns, rows, three of batch].

@@ -1,0 +1,310 @@
+// A block of rows meets panel after panel. Finished sums of a tile become results between the products of the next one.
+#include "backends/cpu/matrix/amx_gemm.h"
+
+#include <algorithm>
+
+#include "backends/cpu/matrix/amx_kernel.h"
+#include "backends/cpu/matrix/simd_targets.h"
+#include "backends/machine.h"
+#include "base/checked_math.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backends/cpu/matrix/amx_gemm.cc"
+// Highway needs this order.
+// clang-format off
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "backends/cpu/matrix/amx_tiles_inl.h"
+#include "backends/cpu/matrix/epilogue_inl.h"
+#include "backends/cpu/matrix/simd_inl.h"
+// clang-format on
+
+HWY_BEFORE_NAMESPACE();
+namespace blade::backends::cpu {
+namespace HWY_NAMESPACE {
+
+#if HWY_TARGET == HWY_AVX3
+
+namespace {
+
+constexpr int64_t kRows = kAmxTileRows, kColumns = 32, kSumsOfTile = kRows * kColumns;  // of C
+constexpr int64_t kHalfTile = 16, kDepth = 32;  // rows or columns of a tile register; elements of K in it
+constexpr int64_t kPieceSteps = 8;              // of K in tile registers: 16 KiB of B
+constexpr int64_t kMostTiles = 8;               // of a block
+
+// Sums of a tile that are complete.
+struct FinishedTile {
+  float* sums = nullptr;
+  int64_t row = 0, column = 0;  // in C, of the first of the sums
+  int64_t next = kRows;         // the first row that is not written yet
+  int64_t columns = 0;
+};
+
+// What the epilogue of a product needs for two vectors of columns.
+template <class Out>
+struct ProductFinish {
+  const AmxProduct& product;
+  const Epilogue<BFloat16>& e;
+  Out* out;
+  V bias[2];
+  FirstLanes first[2];
+  bool whole;
+  V lo, hi;
+  int64_t column;
+
+  HWY_ATTR ProductFinish(const AmxProduct& p, Out* to, const FinishedTile& f)
+      : product(p),
+        e(*p.epilogue),
+        out(to + f.column),
+        bias{hn::Zero(D()), hn::Zero(D())},
+        first{FirstLanes(f.columns), FirstLanes(f.columns - kHalfTile)},
+        whole(f.columns >= kColumns),
+        lo(constant(p.epilogue->clamp_lo)),
+        hi(constant(p.epilogue->clamp_hi)),
+        column(f.column) {
+    if (e.bias == nullptr) return;
+    for (int v = 0; v < 2; ++v) bias[v] = load_first(first[v], e.bias + column + v * kHalfTile);
+  }
+
+  HWY_ATTR HWY_INLINE void store(V x0, V x1, int64_t row) const {
+    Out* const to = out + row * product.c_row;
+    if constexpr (sizeof(Out) < sizeof(float)) {
+      if (whole) {
+        V both;
+        asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both.raw) : "v"(x0.raw), "v"(x1.raw));
+        hn::StoreU(both, D(), reinterpret_cast<float*>(to));
+        return;
+      }
+    }
+    store_first(x0, first[0], to);
+    store_first(x1, first[1], to + kHalfTile);
+  }
+
+  // Rows [begin, end) of the sums; `row`: of C, where the first row of the sums goes.
+  template <bool kResidual, bool kGate>
+  HWY_ATTR void rows(float* sums, int64_t row, int64_t begin, int64_t end) const {
+    const D d;
+    const auto residual = [&](int64_t r, int v) HWY_ATTR {
+      return load_first(first[v], e.residual + (row + r) * e.residual_row_stride + column + v * kHalfTile);
+    };
+    const bool residual_first = kResidual && !e.residual_last;
+    const auto value = [&](int64_t r, int v) HWY_ATTR {
+      V x = hn::Add(hn::Load(d, sums + r * kColumns + v * kHalfTile), bias[v]);
+      if (residual_first) x = hn::Add(x, residual(r, v));
+      return clamped(x, lo, hi);
+    };
+    if constexpr (kGate) {
+      if (e.gate.curve != Curve::kNone) {
+        for (int64_t r = begin; r < end; ++r) {
+          for (int v = 0; v < 2; ++v) hn::Store(value(r, v), d, sums + r * kColumns + v * kHalfTile);
+        }
+        curve_block(e.gate, sums + begin * kColumns, (end - begin) * kColumns);
+      }
+    }
+    const GateVectors gate = gate_vectors(e.gate);
+    for (int64_t r = begin; r < end; ++r) {
+      V x[2];
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) {
+        if (kGate && e.gate.curve != Curve::kNone) {
+          x[v] = hn::Load(d, sums + r * kColumns + v * kHalfTile);
+        } else {
+          x[v] = value(r, v);
+          if (kGate) x[v] = gated(gate, x[v]);
+        }
+        if (kResidual && !residual_first) x[v] = hn::Add(x[v], residual(r, v));
+      }
+      store(x[0], x[1], row + r);
+    }
+  }
+
+  HWY_ATTR void run(float* sums, int64_t row, int64_t begin, int64_t end) const {
+    if (e.gate.used()) {
+      e.residual != nullptr ? rows<true, true>(sums, row, begin, end) : rows<false, true>(sums, row, begin, end);
+    } else {
+      e.residual != nullptr ? rows<true, false>(sums, row, begin, end) : rows<false, false>(sums, row, begin, end);
+    }
+  }
+};
+
+// The next `count` rows.
+HWY_ATTR HWY_NOINLINE void finish_some(const AmxProduct& p, FinishedTile& f, int64_t count) {
+  const int64_t end = std::min(kRows, f.next + count);
+  if (p.wide_c != nullptr) {
+    ProductFinish<float>(p, p.wide_c, f).run(f.sums, f.row, f.next, end);
+  } else {
+    ProductFinish<BFloat16>(p, p.c, f).run(f.sums, f.row, f.next, end);
+  }
+  f.next = end;
+}
+
+// A part of the sums of a tile.
+struct ProductPiece {
+  const BFloat16* a;
+  int64_t a_bytes;  // of a row
+  const float* b;
+  int64_t b_bytes;  // of a row of the panel
+  int64_t steps;
+  bool begins;
+  const char* prefetch;
+  int64_t lines;  // to prefetch in each step
+};
+
+// Tile registers: four of sums, two of A, two of B.
+template <int kVectors>
+void add_products(const AmxProduct& product, ProductPiece p, float* sums, FinishedTile& finished) {
+  constexpr int kA = 4, kB = 6;
+  constexpr int64_t kSumRow = kColumns * sizeof(float);
+  float* const lower = sums + kHalfTile * kColumns;
+  if (p.begins) {
+    tile_zero<0>();
+    tile_zero<2>();
+    if constexpr (kVectors == 2) {
+      tile_zero<1>();
+      tile_zero<3>();
+    }
+  } else {
+    tile_load<0>(sums, kSumRow);
+    tile_load<2>(lower, kSumRow);
+    if constexpr (kVectors == 2) {
+      tile_load<1>(sums + kHalfTile, kSumRow);
+      tile_load<3>(lower + kHalfTile, kSumRow);
+    }
+  }
+  const int64_t rows_of_step = ceil_div(kRows - finished.next, p.steps);
+  const int64_t lower_a = kHalfTile * p.a_bytes, b_step = kDepth / 2 * p.b_bytes;
+  const auto* a = reinterpret_cast<const char*>(p.a);
+  const auto* b = reinterpret_cast<const char*>(p.b);
+  for (int64_t s = 0; s < p.steps; ++s, a += kDepth * sizeof(BFloat16), b += b_step) {
+    tile_load<kB>(b, p.b_bytes);
+    tile_load<kA>(a, p.a_bytes);
+    tile_dot<0, kA, kB>();
+    if constexpr (kVectors == 2) {
+      tile_load<kB + 1>(b + kHalfTile * sizeof(float), p.b_bytes);
+      tile_dot<1, kA, kB + 1>();
+    }
+    tile_load<kA + 1>(a + lower_a, p.a_bytes);
+    tile_dot<2, kA + 1, kB>();
+    if constexpr (kVectors == 2) tile_dot<3, kA + 1, kB + 1>();
+    for (int64_t i = 0; i < p.lines; ++i, p.prefetch += 64) __builtin_prefetch(p.prefetch, 0, 2);
+    if (finished.next < kRows) finish_some(product, finished, rows_of_step);
+  }
+  tile_store<0>(sums, kSumRow);
+  tile_store<2>(lower, kSumRow);
+  if constexpr (kVectors == 2) {
+    tile_store<1>(sums + kHalfTile, kSumRow);
+    tile_store<3>(lower + kHalfTile, kSumRow);
+  }
+}
+
+// A thread's part.
+struct ProductWalk {
+  const AmxProduct& product;
+  int64_t steps = product.k / kDepth;
+  FinishedTile finished;
+  HWY_ALIGN float sums[kMostTiles * kSumsOfTile];
+
+  explicit ProductWalk(const AmxProduct& p) : product(p) {}
+
+  int64_t first_row(int64_t tile) const { return std::min(tile * kRows, product.m - kRows); }
+
+  // The lines that the results of a tile go to, and what is added to them, arrive while its last sums are made.
+  void prefetch_results(int64_t row, int64_t column) const {
+    const Epilogue<BFloat16>& e = *product.epilogue;
+    for (int64_t r = row; r < row + kRows; ++r) {
+      if (e.residual != nullptr) __builtin_prefetch(e.residual + r * e.residual_row_stride + column, 0, 3);
+      if (product.wide_c == nullptr) __builtin_prefetch(product.c + r * product.c_row + column, 1, 3);
+    }
+  }
+
+  // Vectors v and, if there is one, v + 1 of a panel. `next`: what is read after that, or null.
+  void columns(int64_t first_tile, int64_t tiles, int64_t panel, int64_t v, const char* next, int64_t lines) {
+    const PackedB& b = product.b;
+    const int64_t vectors = b.panel_vectors(panel), row_floats = vectors * kHalfTile;
+    const int64_t column = panel * b.width() + v * kHalfTile;
+    const int64_t count = std::min(b.columns(panel) - v * kHalfTile, kColumns);
+    const int64_t pieces = ceil_div(steps, kPieceSteps);
+    for (int64_t i = 0; i < pieces; ++i) {
+      const int64_t first = steps * i / pieces, last = steps * (i + 1) / pieces;
+      for (int64_t t = 0; t < tiles; ++t) {
+        const int64_t row = first_row(first_tile + t);
+        const ProductPiece piece{product.a + row * product.a_row + first * kDepth,
+                                 product.a_row * int64_t{sizeof(BFloat16)},
+                                 b.panel(panel) + first * (kDepth / 2) * row_floats + v * kHalfTile,
+                                 row_floats * int64_t{sizeof(float)},
+                                 last - first,
+                                 i == 0,
+                                 next,
+                                 next != nullptr ? lines : 0};
+        if (i + 1 == pieces) prefetch_results(row, column);
+        float* const to = sums + t * kSumsOfTile;
+        if (v + 1 < vectors) {
+          add_products<2>(product, piece, to, finished);
+        } else {
+          add_products<1>(product, piece, to, finished);
+        }
+        if (next != nullptr) next += piece.lines * piece.steps * 64;
+        if (i + 1 == pieces) finished = {to, row, column, (first_tile + t) * kRows - row, count};
+      }
+    }
+  }
+
+  void run(const TileRange& part) {
+    const PackedB& b = product.b;
+    const int64_t by_bytes = static_cast<int64_t>(Machine::host().l2_bytes) * 5 / 8 / (kRows * product.k * 2);
+    const int64_t most = std::clamp<int64_t>(by_bytes, 1, kMostTiles);
+    const int64_t tiles = part.last_tile - part.first_tile, blocks = ceil_div(tiles, most);
+    for (int64_t i = 0; i < blocks; ++i) {
+      const int64_t first = part.first_tile + tiles * i / blocks, last = part.first_tile + tiles * (i + 1) / blocks;
+      for (int64_t p = part.first_panel; p < part.last_panel; ++p) {
+        const int64_t pairs = ceil_div(int64_t{b.panel_vectors(p)}, int64_t{2});
+        const int64_t next_panel = p + 1 < part.last_panel ? p + 1 : part.first_panel;
+        const bool more = p + 1 < part.last_panel || i + 1 < blocks;
+        const int64_t bytes = b.k * b.panel_vectors(next_panel) * kHalfTile * int64_t{sizeof(float)};
+        const int64_t calls = (last - first) * steps * pairs, lines = ceil_div(bytes, 64 * calls);
+        const auto* next = more ? reinterpret_cast<const char*>(b.panel(next_panel)) : nullptr;
+        for (int64_t v = 0; v < b.panel_vectors(p); v += 2) {
+          columns(first, last - first, p, v, next, lines);
+          if (next != nullptr) next += (last - first) * steps * lines * 64;
+        }
+      }
+    }
+    if (finished.next < kRows) finish_some(product, finished, kRows);
+  }
+};
+
+}  // namespace
+
+bool amx_has_products() { return rounds_natively(); }
+void amx_run_part(const AmxProduct& product, const TileRange& part) { ProductWalk(product).run(part); }
+
+#else
+
+bool amx_has_products() { return false; }
+void amx_run_part(const AmxProduct&, const TileRange&) {}
+
+#endif
+
+}  // namespace HWY_NAMESPACE
+}  // namespace blade::backends::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace blade::backends::cpu {
+
+HWY_EXPORT(amx_has_products);
+HWY_EXPORT(amx_run_part);
+
+bool amx_product_fits(int64_t m, int64_t k, const PackedB& b, const Epilogue<BFloat16>& e) {
+  const bool simple = e.slope == nullptr && e.scale == nullptr && e.generic == nullptr &&
+                      (e.residual == nullptr || e.residual_channels >= b.n);
+  return b.unit == MatrixUnit::kTiles && b.packed_k == 0 && simple && m >= kAmxTileRows && k > 0 && k % 32 == 0 &&
+         HWY_DYNAMIC_DISPATCH(amx_has_products)();
+}
+
+void amx_product_part(const AmxProduct& product, const TileRange& part) {
+  HWY_DYNAMIC_DISPATCH(amx_run_part)(product, part);
+}
+
+}  // namespace blade::backends::cpu
+#endif  // HWY_ONCE
