@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "backends/cpu/matrix/depthwise_pairs.h"
+#include "backends/cpu/matrix/depthwise_split.h"
 #include "backends/matrix_kernels.h"
 
 namespace blade::backends::cpu {
@@ -303,24 +304,28 @@ TEST_P(MatrixKernels, Conv2DWithAliasingPitchAmx) {
   for (int64_t kernel : {1, 3}) aliasing_case<BFloat16>(kernel);
 }
 
-// Depthwise weights as the kernels take them: bfloat16 in pairs wherever there are kernels for that.
+// Depthwise weights as the kernels take them: bfloat16 in pairs or split by parity wherever there are kernels for that.
 template <class T>
 struct KernelWeights {
-  std::vector<float> wide;  // rounded where the pairs are
-  AlignedBuffer pairs;
+  std::vector<float> wide;  // rounded where the packed ones are
+  AlignedBuffer pairs, split;
 
-  KernelWeights(const DepthwiseShape& s, std::vector<float> weights) : wide(std::move(weights)) {
+  KernelWeights(const DepthwiseShape& s, std::vector<float> weights, bool in_pairs) : wide(std::move(weights)) {
     if constexpr (!std::is_same_v<T, float>) {
-      if (multiplies_pairs(s)) {
-        std::vector<T> narrow(wide.begin(), wide.end());
-        for (size_t i = 0; i < wide.size(); ++i) wide[i] = static_cast<float>(narrow[i]);
+      std::vector<T> narrow(wide.begin(), wide.end());
+      for (size_t i = 0; i < wide.size(); ++i) wide[i] = static_cast<float>(narrow[i]);
+      if (in_pairs && multiplies_pairs(s)) {
         pairs = AlignedBuffer::allocate(depthwise_pair_bytes(s));
         pack_depthwise_pairs(s, narrow.data(), pairs.as<BFloat16>());
+      } else if (!in_pairs && split_channels(s) > 0) {
+        split = AlignedBuffer::allocate(depthwise_split_bytes(s));
+        pack_depthwise_split(s, narrow.data(), split.as<float>());
       }
     }
   }
   DepthwiseWeights view() const {
-    return pairs.data() != nullptr ? DepthwiseWeights(nullptr, pairs.as<BFloat16>()) : DepthwiseWeights(wide.data());
+    if (pairs.data() != nullptr) return {nullptr, pairs.as<BFloat16>()};
+    return {wide.data(), nullptr, split.data() != nullptr ? split.as<float>() : nullptr};
   }
 };
 
@@ -347,7 +352,7 @@ void MatrixKernels::depthwise_case(int round) {
                       s.ow, s.stride_h, s.stride_w, s.dilation_h, s.dilation_w, s.pad_top, s.pad_left, s.c};
   SCOPED_TRACE(describe(as_conv));
   const auto in = random<T>(s.n * s.h * s.w * s.c);
-  const KernelWeights<T> weights(s, random(s.kh * s.kw * channels));
+  const KernelWeights<T> weights(s, random(s.kh * s.kw * channels), round % 2 == 0);
   const std::vector<float>& w = weights.wide;
   const int64_t pixels = as_conv.output_pixels();
   const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(channels), random<T>(pixels * channels), channels);
@@ -369,7 +374,7 @@ TEST_P(MatrixKernels, Depthwise) {
 }
 TEST_P(MatrixKernels, DepthwiseBf16) {
   if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
-  for (int round = 0; round < 120; ++round) depthwise_case<BFloat16>(round);
+  for (int round = 0; round < 240; ++round) depthwise_case<BFloat16>(round);
 }
 
 template <class T>
@@ -391,7 +396,7 @@ void MatrixKernels::separable_case(int round) {
                             s.ow, s.stride_h, s.stride_w, 1,   1,    s.pad_top, s.pad_left, s.c};
   SCOPED_TRACE(describe(as_conv));
   const auto in = random<T>(s.n * s.h * s.w * s.c);
-  const KernelWeights<T> weights(s, random(s.kh * s.kw * channels));
+  const KernelWeights<T> weights(s, random(s.kh * s.kw * channels), round % 2 == 0);
   const std::vector<float>& w = weights.wide;
   const auto w2 = random<T>(channels * oc);
   const int64_t pixels = as_conv.output_pixels();

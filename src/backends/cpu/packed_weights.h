@@ -8,6 +8,8 @@
 #include "backends/cpu/kernel_support.h"
 #include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/depthwise_pairs.h"
+#include "backends/cpu/matrix/depthwise_split.h"
+#include "backends/cpu/matrix/dot_speed.h"
 
 namespace blade::backends::cpu {
 
@@ -48,33 +50,41 @@ Result<std::shared_ptr<const AlignedBuffer>> packed_direct_weights(const KernelR
                            [&](const T* from, void* to) { pack_conv_weights(shape, from, to); });
 }
 
-// Weights of depthwise convolutions in bfloat16: in pairs where there are kernels for that, in float32 for all others.
+// Weights of depthwise convolutions in bfloat16: in pairs where there are fast kernels for that, in float32 for all
+// others.
 class PackedDepthwise {
  public:
   static Result<PackedDepthwise> pack(const KernelRequest& request, PackCache& packs) {
     const DepthwiseShape shape = depthwise_shape(request);
     PackedDepthwise packed;
-    packed.in_pairs_ = multiplies_pairs(shape);
+    packed.in_pairs_ = has_fast_bf16_dots(*request.machine) && multiplies_pairs(shape);
+    if (!packed.in_pairs_ && split_channels(shape) > 0) packed.split_bytes_ = depthwise_split_bytes(shape);
     const int64_t count = request.inputs[1].element_count();
-    const size_t bytes = packed.in_pairs_ ? depthwise_pair_bytes(shape) : static_cast<size_t>(count) * sizeof(float);
-    const std::string layout = packed.in_pairs_ ? layout_name("depthwise_pairs", {shape.kh, shape.c}) : "float32";
+    const size_t bytes = packed.in_pairs_ ? depthwise_pair_bytes(shape)
+                                          : packed.split_bytes_ + static_cast<size_t>(count) * sizeof(float);
+    const char* name = packed.in_pairs_ ? "depthwise_pairs" : packed.split_bytes_ > 0 ? "depthwise_split" : "float32";
     const auto pack = [&](const BFloat16* from, void* to) {
       if (packed.in_pairs_) {
         pack_depthwise_pairs(shape, from, static_cast<BFloat16*>(to));
-      } else {
-        widen(from, static_cast<float*>(to), count);
+        return;
       }
+      if (packed.split_bytes_ > 0) pack_depthwise_split(shape, from, static_cast<float*>(to));
+      widen(from, static_cast<float*>(to) + packed.split_bytes_ / sizeof(float), count);
     };
-    BLADE_ASSIGN_OR_RETURN(packed.buffer_, packed_weights<BFloat16>(request, packs, layout, bytes, pack));
+    BLADE_ASSIGN_OR_RETURN(
+        packed.buffer_, packed_weights<BFloat16>(request, packs, layout_name(name, {shape.kh, shape.c}), bytes, pack));
     return packed;
   }
   DepthwiseWeights weights() const {
-    return in_pairs_ ? DepthwiseWeights(nullptr, buffer_->as<BFloat16>()) : DepthwiseWeights(buffer_->as<float>());
+    if (in_pairs_) return {nullptr, buffer_->as<BFloat16>()};
+    const auto* floats = buffer_->as<float>();
+    return {floats + split_bytes_ / sizeof(float), nullptr, split_bytes_ > 0 ? floats : nullptr};
   }
 
  private:
   std::shared_ptr<const AlignedBuffer> buffer_;
   bool in_pairs_ = false;
+  size_t split_bytes_ = 0;  // what lies before the weights in float32
 };
 
 }  // namespace blade::backends::cpu

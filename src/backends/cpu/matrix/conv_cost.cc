@@ -4,6 +4,7 @@
 
 #include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/conv2d.h"
+#include "backends/cpu/matrix/dot_speed.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "backends/machine.h"
 #include "base/checked_math.h"
@@ -32,9 +33,13 @@ double weight_cycles(double count, int threads) {
   return count * sizeof(float) / bytes_per_us * cycles_per_us();
 }
 
+// `k`: steps, elements of T or pairs of them.
+template <class T>
 double product_cycles(double rows, double k, double n, double efficiency) {
+  constexpr double kSlowDotCycles = 2.2;  // a dot product of pairs in multiply-adds, where it is slower
   const double vectors = std::ceil(n / tile_kernels().lanes);
-  return rows * k * vectors / efficiency;
+  const double step = sizeof(T) < sizeof(float) && !has_fast_bf16_dots(Machine::host()) ? kSlowDotCycles : 1;
+  return rows * k * vectors * step / efficiency;
 }
 
 // Direct convolution on the tile registers of AMX: products of 16 pixels, 16 channels and up to 32 inputs, results that
@@ -60,7 +65,7 @@ double direct_us(const Conv2DShape& s, int threads) {
   if (s.unit == MatrixUnit::kTiles) return amx_us(s, threads);
   const int64_t group_channels = s.c / s.groups;
   const auto k = static_cast<double>(s.depth.taps * s.kh * s.kw * ceil_div(group_channels, kStepDepth<T>));  // steps
-  const double compute = product_cycles(static_cast<double>(s.output_pixels()), k, static_cast<double>(s.oc), 0.95);
+  const double compute = product_cycles<T>(static_cast<double>(s.output_pixels()), k, static_cast<double>(s.oc), 0.95);
   const double weights = weight_cycles(k * static_cast<double>(s.oc), threads);
   return std::max(compute / threads, weights) / cycles_per_us();
 }
@@ -74,7 +79,7 @@ double winograd_us(const Conv2DShape& s, int m, int threads) {
   const auto oc = static_cast<double>(s.oc);
   const auto steps = static_cast<double>(ceil_div(s.depth.taps * s.c, kStepDepth<T>));
   const double around = sizeof(T) < sizeof(float) ? kStepsAroundProducts : 0;
-  const double compute = points * product_cycles(tiles, steps + around, oc, 0.85);
+  const double compute = points * product_cycles<T>(tiles, steps + around, oc, 0.85);
   const double weights = weight_cycles(points * steps * oc, threads);
   const double lanes = tile_kernels().lanes;
   const double image_vectors = std::max(1.0, static_cast<double>(s.c) / lanes);  // each image is transformed alone

@@ -25,12 +25,14 @@ struct DepthwiseShape {
 };
 
 // [kh][kw][c][multiplier] as TensorFlow stores them, in float32: no packing. For bfloat16 they may be there a second
-// time, as pack_depthwise_pairs() has them.
+// time, as pack_depthwise_pairs() or pack_depthwise_split() has them; pairs need nothing else.
 struct DepthwiseWeights {
   const float* wide = nullptr;
   const BFloat16* pairs = nullptr;
-  DepthwiseWeights(const float* weights, const BFloat16* packed = nullptr)  // NOLINT: they are what they are made of
-      : wide(weights), pairs(packed) {}
+  const float* split = nullptr;
+  DepthwiseWeights(const float* weights, const BFloat16* packed_pairs = nullptr,  // NOLINT: they are what they are
+                   const float* packed_split = nullptr)                           // made of
+      : wide(weights), pairs(packed_pairs), split(packed_split) {}
 };
 
 inline constexpr int64_t kMaxDepthwiseRows = 8;  // of a block or a strip

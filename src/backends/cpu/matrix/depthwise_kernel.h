@@ -20,6 +20,7 @@ struct DepthwiseArgs {
   int64_t kh = 0, kw = 0;
   const float* weights = nullptr;   // [kh * kw][channels]
   const BFloat16* pairs = nullptr;  // the same for depthwise_pair_kernels()
+  const float* split = nullptr;     // and for depthwise_split_kernels()
   int64_t channels = 0;
   int64_t first = 0, last = 0;  // those that the call computes
   T* out = nullptr;             // [outputs][channels]

@@ -11,8 +11,7 @@
 // clang-format off
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
-#include "backends/cpu/matrix/epilogue_inl.h"
-#include "backends/cpu/matrix/simd_inl.h"
+#include "backends/cpu/matrix/depthwise_block_inl.h"
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
@@ -20,128 +19,23 @@ namespace blade::backends::cpu {
 namespace HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_AVX3
-using DPixels = hn::Repartition<uint16_t, D>;
-using VPixels = hn::Vec<DPixels>;
-using VIndex = hn::Vec<hn::RebindToSigned<D>>;
-constexpr int64_t kSums = kPairChannels / 2;  // to a vector
-
-using Channels = hn::Mask<DPixels>;  // those of a block that there are
-
-template <bool kPart>
-HWY_ATTR HWY_INLINE VPixels load_pixels(const BFloat16* from, Channels channels) {
-  const auto* bits = reinterpret_cast<const uint16_t*>(from);
-  if constexpr (kPart) return hn::MaskedLoad(channels, DPixels(), bits);
-  return hn::LoadU(DPixels(), bits);
-}
-
 HWY_ATTR HWY_INLINE V add_dot(V sum, VPixels pixels, V weights) {
   asm("vdpbf16ps %2, %1, %0" : "+v"(sum.raw) : "v"(pixels.raw), "v"(weights.raw));
   return sum;
-}
-
-// Lanes of two vectors: those of `b` are numbered behind those of `a`.
-HWY_ATTR HWY_INLINE V lanes_of_two(V a, V b, const int32_t* lanes) {
-  const VIndex index = hn::Load(hn::RebindToSigned<D>(), lanes);
-  asm("vpermt2ps %2, %1, %0" : "+v"(a.raw) : "v"(index.raw), "v"(b.raw));
-  return a;
-}
-alignas(64) constexpr int32_t kLowerHalves[] = {0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27};
-alignas(64) constexpr int32_t kUpperHalves[] = {4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31};
-alignas(64) constexpr int32_t kFirstSums[] = {0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23};
-alignas(64) constexpr int32_t kLastSums[] = {8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31};
-alignas(64) constexpr uint64_t kQuarters[] = {0, 4, 1, 5, 2, 6, 3, 7};
-
-template <bool kPart>
-HWY_ATTR HWY_INLINE void store_block(V lower, V upper, BFloat16* to, Channels channels) {
-  const DPixels d;
-  const hn::Repartition<uint64_t, D> quarters;
-  VPixels joined;
-  asm("vcvtne2ps2bf16 %2, %1, %0" : "=v"(joined.raw) : "v"(upper.raw), "v"(lower.raw));
-  const auto order = hn::SetTableIndices(quarters, kQuarters);
-  const VPixels pixels = hn::BitCast(d, hn::TableLookupLanes(hn::BitCast(quarters, joined), order));
-  if constexpr (kPart) {
-    hn::BlendedStore(pixels, channels, d, reinterpret_cast<uint16_t*>(to));
-  } else {
-    hn::StoreU(pixels, d, reinterpret_cast<uint16_t*>(to));
-  }
-}
-
-using Vectors = EpilogueVectors<DepthwiseArgs<BFloat16>>;
-
-// One vector of sums in the order of their channels, where an epilogue reads or writes them so.
-HWY_ATTR HWY_INLINE void finish_in_order(const Vectors& epilogue, V sums, int64_t output, int64_t c) {
-  const D d;
-  const DepthwiseArgs<BFloat16>& a = epilogue.a;
-  const int64_t left = a.last - c;
-  if (left <= 0) return;
-  V residual = hn::Zero(d);
-  if (a.residual != nullptr)
-    residual = load_some(d, a.residual + output * a.residual_stride + c, a.residual_channels - c);
-  const V result = epilogue.finish(sums, residual);
-  if (a.wide_out != nullptr) {
-    store_some(result, d, a.wide_out + output * a.channels + c, left);
-  } else {
-    store_some_natively(result, a.out + output * a.channels + c, left);
-  }
-}
-
-// The operands of an epilogue in the order of the sums.
-HWY_ATTR HWY_INLINE Vectors halves(const DepthwiseArgs<BFloat16>& a, int64_t c, const int32_t* lanes) {
-  Vectors operands(a, c, a.last - c);
-  const Vectors last(a, c + kSums, a.last - c - kSums);
-  operands.slope = lanes_of_two(operands.slope, last.slope, lanes);
-  operands.scale = lanes_of_two(operands.scale, last.scale, lanes);
-  operands.shift = lanes_of_two(operands.shift, last.shift, lanes);
-  return operands;
-}
-
-// Epilogues that most layers lack, on sums in memory: of each output the lower halves, then the upper ones.
-template <bool kPart>
-HWY_ATTR HWY_NOINLINE static void finish_sums(const DepthwiseArgs<BFloat16>& a, float* sums, int outputs, int64_t c,
-                                              Channels channels) {
-  const D d;
-  if (a.residual != nullptr || a.wide_out != nullptr) {
-    const Vectors first(a, c, a.last - c), last(a, c + kSums, a.last - c - kSums);
-    for (int x = 0; x < outputs; ++x, sums += 2 * kSums) {
-      const V lower = hn::Load(d, sums), upper = hn::Load(d, sums + kSums);
-      finish_in_order(first, lanes_of_two(lower, upper, kFirstSums), x, c);
-      finish_in_order(last, lanes_of_two(lower, upper, kLastSums), x, c + kSums);
-    }
-    return;
-  }
-  BFloat16* to = a.out + c;
-  if (a.slope != nullptr || a.scale != nullptr) {
-    const Vectors lower = halves(a, c, kLowerHalves), upper = halves(a, c, kUpperHalves);
-    for (int x = 0; x < outputs; ++x, sums += 2 * kSums, to += a.channels) {
-      store_block<kPart>(lower.finish(hn::Load(d, sums), hn::Zero(d)),
-                         upper.finish(hn::Load(d, sums + kSums), hn::Zero(d)), to, channels);
-    }
-    return;
-  }
-  const V lo = hn::Set(d, a.lo), hi = hn::Set(d, a.hi);
-  const GateVectors gate = gate_vectors(a.gate);
-  const bool curved = a.gate.curve != Curve::kNone;
-  for (int64_t i = 0; i < 2 * outputs * kSums; i += kSums) {
-    const V x = clamped(hn::Load(d, sums + i), lo, hi);
-    hn::Store(curved ? x : gated(gate, x), d, sums + i);
-  }
-  if (curved) curve_block(a.gate, sums, 2 * outputs * kSums);
-  for (int x = 0; x < outputs; ++x, sums += 2 * kSums, to += a.channels)
-    store_block<kPart>(hn::Load(d, sums), hn::Load(d, sums + kSums), to, channels);
 }
 
 template <int kOutputs, bool kPart>
 HWY_ATTR HWY_INLINE void finish_block(const DepthwiseArgs<BFloat16>& a, V (&lower)[kOutputs], V (&upper)[kOutputs],
                                       int64_t c, Channels channels) {
   const D d;
-  if (a.residual != nullptr || a.wide_out != nullptr || a.slope != nullptr || a.scale != nullptr || a.gate.used()) {
+  if (!only_clamps(a)) {
     HWY_ALIGN float sums[2 * kOutputs * kSums];
 #pragma GCC unroll 8
     for (int x = 0; x < kOutputs; ++x) {
       hn::Store(lower[x], d, sums + 2 * x * kSums);
       hn::Store(upper[x], d, sums + (2 * x + 1) * kSums);
     }
-    finish_sums<kPart>(a, sums, kOutputs, c, channels);
+    finish_sums<ByEighths, kPart>(a, sums, kOutputs, c, channels);
     return;
   }
   const V lo = hn::Set(d, a.lo), hi = hn::Set(d, a.hi);
@@ -149,7 +43,7 @@ HWY_ATTR HWY_INLINE void finish_block(const DepthwiseArgs<BFloat16>& a, V (&lowe
   const int64_t step = a.channels;
 #pragma GCC unroll 8
   for (int x = 0; x < kOutputs; ++x)
-    store_block<kPart>(clamped(lower[x], lo, hi), clamped(upper[x], lo, hi), to + x * step, channels);
+    store_block<ByEighths, kPart>(clamped(lower[x], lo, hi), clamped(upper[x], lo, hi), to + x * step, channels);
 }
 
 // Each pair of pixels feeds every output that it belongs to.
@@ -163,8 +57,8 @@ HWY_ATTR HWY_INLINE void pair_block(const DepthwiseArgs<BFloat16>& a, int64_t c)
   V lower_bias = hn::Zero(d), upper_bias = hn::Zero(d);
   if (a.bias != nullptr) {
     const V first = load_some(d, a.bias + c, left), last = load_some(d, a.bias + c + kSums, left - kSums);
-    lower_bias = lanes_of_two(first, last, kLowerHalves);
-    upper_bias = lanes_of_two(first, last, kUpperHalves);
+    lower_bias = lanes_of_two(first, last, ByEighths::kOne);
+    upper_bias = lanes_of_two(first, last, ByEighths::kOther);
   }
 #pragma GCC unroll 8
   for (int x = 0; x < kOutputs; ++x) {

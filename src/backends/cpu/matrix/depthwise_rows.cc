@@ -7,6 +7,7 @@
 
 #include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/depthwise_pairs.h"
+#include "backends/cpu/matrix/depthwise_split.h"
 #include "base/checked_math.h"
 
 namespace blade::backends::cpu {
@@ -21,21 +22,33 @@ bool has_fixed_kernel(const DepthwiseShape& s) {
   return s.kh == s.kw && (s.kh == 3 || s.kh == 5) && (s.stride_w == 1 || s.stride_w == 2) && s.dilation_w == 1;
 }
 
+// For one row and, or null, for two.
 template <class T>
-const DepthwiseKernel<T>* one_row_kernels(const DepthwiseShape& s, const DepthwiseWeights& weights) {
-  if constexpr (!std::is_same_v<T, float>) {
-    if (weights.pairs != nullptr) return depthwise_pair_kernels().fixed[s.kh == 5][s.stride_w - 1];
-  }
+struct RowKernels {
+  const DepthwiseKernel<T>*one = nullptr, *two = nullptr;
+};
+
+bool has_two_rows(const DepthwiseShape& s) { return s.stride_h == 1 && s.stride_w == 1 && s.dilation_h == 1; }
+
+// Those that need no packed weights.
+template <class T>
+RowKernels<T> plain_kernels(const DepthwiseShape& s) {
   const DepthwiseKernels<T>& kernels = depthwise_kernels<T>();
-  return has_fixed_kernel(s) ? kernels.fixed[s.kh == 5][s.stride_w - 1] : kernels.general;
+  if (!has_fixed_kernel(s)) return {kernels.general, nullptr};
+  const DepthwiseKernel<T>* two = kernels.two_rows[s.kh == 5];
+  return {kernels.fixed[s.kh == 5][s.stride_w - 1], has_two_rows(s) && two[1] != nullptr ? two : nullptr};
 }
-// Null where there are none.
+
 template <class T>
-const DepthwiseKernel<T>* two_row_kernels(const DepthwiseShape& s, const DepthwiseWeights& weights) {
-  if (weights.pairs != nullptr || !has_fixed_kernel(s) || s.stride_h != 1 || s.stride_w != 1 || s.dilation_h != 1)
-    return nullptr;
-  const DepthwiseKernel<T>* kernels = depthwise_kernels<T>().two_rows[s.kh == 5];
-  return kernels[1] != nullptr ? kernels : nullptr;
+RowKernels<T> kernels_for(const DepthwiseShape& s, const DepthwiseWeights& weights) {
+  if constexpr (!std::is_same_v<T, float>) {
+    if (weights.pairs != nullptr) return {depthwise_pair_kernels().fixed[s.kh == 5][s.stride_w - 1], nullptr};
+    if (weights.split != nullptr) {
+      const DepthwiseSplitKernels& split = depthwise_split_kernels();
+      return {split.fixed[s.kh == 5][s.stride_w - 1], has_two_rows(s) ? split.two_rows[s.kh == 5] : nullptr};
+    }
+  }
+  return plain_kernels<T>(s);
 }
 
 int64_t table_rows(const DepthwiseShape& s, int64_t rows) {
@@ -100,6 +113,7 @@ void DepthwiseRows<T>::run(const Block& block, T* to, std::byte* scratch) const 
     return;
   }
   DepthwiseArgs<T> args = common_args(block, width);
+  const RowKernels<T> kernels = weights_.split != nullptr ? plain_kernels<T>(s_) : kernels_for<T>(s_, weights_);
   for (int64_t r = 0; r < block.rows; ++r, to += block.columns * channels) {
     float* wide = nullptr;  // where the row stands until it is rounded
     if constexpr (std::is_same_v<T, float>) {
@@ -108,7 +122,7 @@ void DepthwiseRows<T>::run(const Block& block, T* to, std::byte* scratch) const 
       wide = reinterpret_cast<float*>(scratch + table_bytes(s_, block.rows));
     }
     if (plain) {
-      run_pieces(block, r, args, one_row_kernels<T>(s_, weights_), to, wide, table + r * s_.stride_h * width);
+      run_pieces(block, r, args, kernels.one, to, wide, table + r * s_.stride_h * width);
     } else {
       run_row_with_multiplier(block, r, wide);
     }
@@ -138,6 +152,7 @@ DepthwiseArgs<T> DepthwiseRows<T>::common_args(const Block& block, int64_t width
   a.kw = s_.kw;
   a.weights = weights_.wide;
   a.pairs = weights_.pairs;
+  a.split = weights_.split;
   a.channels = s_.c;
   a.first = block.first_channel;
   a.last = block.channels != 0 ? block.first_channel + block.channels : s_.c;
@@ -159,21 +174,31 @@ DepthwiseArgs<T> DepthwiseRows<T>::common_args(const Block& block, int64_t width
 template <class T>
 void DepthwiseRows<T>::run_rows(const Block& block, int64_t width, T* to, const T* const* table) const {
   DepthwiseArgs<T> args = common_args(block, width);
-  const DepthwiseKernel<T>*one = one_row_kernels<T>(s_, weights_), *two = two_row_kernels<T>(s_, weights_);
-  const int64_t first = args.first, count = args.last - first;
-  const int64_t parts = std::max<int64_t>(1, count / kMinBlockChannels);
-  const int64_t part = ceil_div(ceil_div(count, parts), kPartMultiple<T>) * kPartMultiple<T>;
-  for (args.first = first; args.first < first + count; args.first += part) {
-    args.last = std::min(first + count, args.first + part);
+  const int64_t first = args.first, last = args.last;
+  const int64_t split = weights_.split != nullptr ? std::clamp(split_channels(s_), first, last) : last;
+  const RowKernels<T> kernels = kernels_for<T>(s_, weights_), plain = plain_kernels<T>(s_);
+  run_channels(block, args, first, split, kernels.one, kernels.two, to, table);
+  run_channels(block, args, split, last, plain.one, plain.two, to, table);
+  if constexpr (std::is_same_v<T, float>) {
+    for (int64_t r = 0; r < block.rows; ++r) finish_row(block, r, to + r * args.out_row_step);
+  }
+}
+
+template <class T>
+void DepthwiseRows<T>::run_channels(const Block& block, DepthwiseArgs<T>& args, int64_t first, int64_t last,
+                                    const DepthwiseKernel<T>* one, const DepthwiseKernel<T>* two, T* to,
+                                    const T* const* table) const {
+  const int64_t width = args.row_step / s_.dilation_h;
+  const int64_t parts = std::max<int64_t>(1, (last - first) / kMinBlockChannels);
+  const int64_t part = ceil_div(ceil_div(last - first, parts), kPartMultiple<T>) * kPartMultiple<T>;
+  for (args.first = first; args.first < last; args.first += part) {
+    args.last = std::min(last, args.first + part);
     for (int64_t r = 0; r < block.rows;) {
       const bool pair = two != nullptr && r + 1 < block.rows;
       run_pieces(block, r, args, pair ? two : one, to + r * args.out_row_step, nullptr,
                  table + r * s_.stride_h * width);
       r += pair ? 2 : 1;
     }
-  }
-  if constexpr (std::is_same_v<T, float>) {
-    for (int64_t r = 0; r < block.rows; ++r) finish_row(block, r, to + r * args.out_row_step);
   }
 }
 

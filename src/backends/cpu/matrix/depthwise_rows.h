@@ -41,6 +41,9 @@ class DepthwiseRows {
   DepthwiseArgs<T> common_args(const Block& block, int64_t width) const;
   // All rows of a block, some channels at a time.
   void run_rows(const Block& block, int64_t width, T* to, const T* const* table) const;
+  // The same for channels [first, last) by kernels for one row and (or null) for two.
+  void run_channels(const Block& block, DepthwiseArgs<T>& args, int64_t first, int64_t last,
+                    const DepthwiseKernel<T>* one, const DepthwiseKernel<T>* two, T* to, const T* const* table) const;
   // One row, or two where `kernels` says so: outputs of a whole row, in pieces. Results go to `wide` where that is not
   // null, else to `to`.
   void run_pieces(const Block& block, int64_t row, DepthwiseArgs<T>& a, const DepthwiseKernel<T>* kernels, T* to,
