@@ -333,46 +333,6 @@ TEST(CudaVsReference, TransposedConvolutionsOfWindows) {
   check_all(cases);
 }
 
-// A transformer's products: bias and an activation that no kernel lowers, bias and residual; alone and with a cast.
-TEST(CudaVsReference, ProductsOfTransformers) {
-  std::vector<Case> cases;
-  std::vector<PairCase> pairs;
-  for (const auto& [rows, depth, columns] :
-       {std::array<int64_t, 3>{128, 128, 128}, {128, 128, 512}, {1, 128, 128}, {128, 512, 128}, {77, 768, 768}}) {
-    const double scale = 1.5 / std::sqrt(static_cast<double>(depth));
-    Case c = in_half({"product_" + std::to_string(rows) + "x" + std::to_string(depth) + "x" + std::to_string(columns),
-                      ir::Op::kMatMul,
-                      ir::MatMulAttrs{},
-                      {random_floats({rows, depth}), random_floats({depth, columns}, -scale, scale)},
-                      1,
-                      1,
-                      4e-3});
-    c.inputs.push_back(random_floats({columns}));
-    ir::MatMulAttrs attrs;
-    attrs.epilogue.num_inputs = 2;
-    for (const auto op : {ir::PointwiseOp::kGeluErf, ir::PointwiseOp::kTanh}) {
-      attrs.epilogue.code = {{ir::PointwiseOp::kAdd, 0, 1, -1, 0, 0}, {op, 2, -1, -1, 0, 0}};
-      c.attrs = attrs;
-      cases.push_back(c);
-      cases.back().name += std::string("_") + ir::pointwise_name(op);
-    }
-    attrs.epilogue.num_inputs = 3;
-    attrs.epilogue.code = {{ir::PointwiseOp::kAdd, 0, 1, -1, 0, 0}, {ir::PointwiseOp::kAdd, 3, 2, -1, 0, 0}};
-    c.attrs = attrs;
-    c.name += "_residual";
-    c.inputs.push_back(halved(random_floats({rows, columns})));
-    c.variable_inputs |= 1u << 3;
-    cases.push_back(c);
-    for (size_t first = cases.size() - 3; first < cases.size(); ++first) {
-      const Case cast = {"cast", ir::Op::kCast, ir::CastAttrs{ir::DType::kFloat32}, {nullptr}, 1, 1, 4e-3};
-      pairs.push_back({cases[first], cast, 0});
-      pairs.back().second.name += "_of_" + cases[first].name;
-    }
-  }
-  check_all(cases);
-  check_pairs(pairs);
-}
-
 TEST(CudaVsReference, ProductsWithACast) {
   std::vector<PairCase> pairs;
   for (const int64_t columns : {101, 136}) {

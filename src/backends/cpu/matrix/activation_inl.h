@@ -110,21 +110,21 @@ HWY_ATTR HWY_INLINE V coarse_gelu_tanh_of(V x) {
   const V twice = hn::MulAdd(hn::Mul(x, x), constant(0.0713548162726f), constant(1.5957691216057308f));
   return coarse_gate(x, hn::Mul(x, twice));
 }
-// The normal distribution function by a polynomial that is 0 and 1 at the ends of [-4.3, 4.3] (a fit to its largest
-// error): results within 5.3e-5, without a division and an exponential. NaN stays.
+// max(x, 0) - |x| * P(-|x|), where P is the normal distribution function: the 32nd power of a polynomial (a fit of its
+// relative error on [0, 5.5]): no division, no exponential, and within 7e-6 of itself in the tail of negative x, too;
+// -1e-7 below -5.5. NaN stays.
 HWY_ATTR HWY_INLINE V coarse_gelu_erf_of(V x) {
-  const V t = hn::Min(constant(4.3f), hn::Max(constant(-4.3f), x));
-  const V s = hn::Mul(t, t);
-  V p = constant(5.3789257770109344e-11f);
-  p = hn::MulAdd(p, s, constant(-5.249084722436237e-09f));
-  p = hn::MulAdd(p, s, constant(2.2558924683835357e-07f));
-  p = hn::MulAdd(p, s, constant(-5.682682058250066e-06f));
-  p = hn::MulAdd(p, s, constant(9.468750067753717e-05f));
-  p = hn::MulAdd(p, s, constant(-0.0011213327525183558f));
-  p = hn::MulAdd(p, s, constant(0.009880706667900085f));
-  p = hn::MulAdd(p, s, constant(-0.0664985403418541f));
-  p = hn::MulAdd(p, s, constant(0.39903042f));
-  return hn::Mul(x, hn::Max(constant(0), hn::MulAdd(p, t, constant(0.5f))));
+  const V t = hn::Min(constant(5.5f), hn::Abs(x));
+  V p = constant(3.0632287462140084e-07f);
+  p = hn::MulAdd(p, t, constant(-1.6036874512792565e-05f));
+  p = hn::MulAdd(p, t, constant(0.00026041295495815575f));
+  p = hn::MulAdd(p, t, constant(-0.0009145928197540343f));
+  p = hn::MulAdd(p, t, constant(-0.009405521675944328f));
+  p = hn::MulAdd(p, t, constant(-0.024404997006058693f));
+  p = hn::MulAdd(p, t, constant(0.9785722494125366f));
+#pragma GCC unroll 5
+  for (int i = 0; i < 5; ++i) p = hn::Mul(p, p);
+  return hn::NegMulAdd(t, p, hn::Max(constant(0), x));
 }
 #endif
 

@@ -125,7 +125,7 @@ HWY_ATTR void finish_pending(AmxPending& p) {
 template <int kUnits, int kVectors>
 HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* panel, int64_t panel_row,
                        const char* prefetch, AmxPending& pending) {
-  const AmxBlocks blocks(args.run_length);
+  const AmxBlocks blocks(args.run_length, args.padded);
   const int64_t depth = blocks.depth, a_bytes = tile.pitch * int64_t{sizeof(BFloat16)};
   const int64_t b_bytes = panel_row * int64_t{sizeof(float)};
   const int64_t prefetch_lines = prefetch != nullptr ? (args.prefetch_lines * depth + 3) / 4 : 0;
@@ -250,8 +250,7 @@ HWY_ATTR HWY_INLINE hn::Vec<DWord> first_elements(const BFloat16* from, int64_t 
   return hn::MaskedLoad(first, DWord(), reinterpret_cast<const uint16_t*>(from));
 }
 
-HWY_ATTR void gather_row(const BFloat16* row, int64_t run_length, BFloat16* to) {
-  const AmxBlocks blocks(run_length);
+HWY_ATTR void gather_row(const BFloat16* row, int64_t run_length, const AmxBlocks& blocks, BFloat16* to) {
   auto* at = reinterpret_cast<uint16_t*>(to);
   for (int64_t k = 0; k < run_length; k += kAmxElements)
     hn::StoreU(first_elements(row + k, std::min(kAmxElements, run_length - k)), DWord(), at + k);
@@ -284,8 +283,8 @@ HWY_ATTR void pad_channels(const BFloat16* from, int64_t pixels, int64_t channel
   }
 }
 
-HWY_ATTR void gather_last(const BFloat16* run, int64_t pitch, int64_t run_length, BFloat16* to) {
-  const AmxBlocks blocks(run_length);
+HWY_ATTR void gather_last(const BFloat16* run, int64_t pitch, int64_t run_length, const AmxBlocks& blocks,
+                          BFloat16* to) {
   const int64_t first = (blocks.count - 1) * blocks.depth * 2, count = run_length - first;
   for (int64_t i = 0; i < kAmxRows; ++i, to += kAmxElements) {
     auto* at = reinterpret_cast<uint16_t*>(to);

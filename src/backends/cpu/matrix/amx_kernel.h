@@ -19,15 +19,17 @@ constexpr int64_t amx_units(int vectors) { return vectors == 1 ? kMaxAmxUnits : 
 
 // How a run along K is cut into blocks, one tile register each: all of the same depth, as the configuration says. A
 // last one that does not fit begins earlier, over pairs of weights that the block before it has had: A has zeros there.
+// Not so where zeros follow the pairs of weights (`padded`): an infinite one times zero would be NaN.
 struct AmxBlocks {
-  int64_t steps = 0;  // pairs of a run
+  int64_t steps = 0;  // pairs of a run of weights
   int64_t count = 0;
   int64_t depth = 1;  // pairs of a block
 
-  explicit AmxBlocks(int64_t run_length) : steps(ceil_div(run_length, int64_t{2})) {
+  explicit AmxBlocks(int64_t run_length, bool padded = false) : steps(ceil_div(run_length, int64_t{2})) {
     constexpr int64_t kMost = kAmxElements / 2;
     count = ceil_div(steps, kMost);
     if (count > 0) depth = steps % count == 0 ? steps / count : kMost;
+    if (padded) steps = count * depth;
   }
   int64_t overlap() const { return count * depth - steps; }  // pairs that the last two blocks share
   int64_t elements() const { return count * depth * 2; }
@@ -76,9 +78,10 @@ struct AmxKernels {
   void (*tile)(const TileArgs<BFloat16>& args, const AmxTile& tile, int vectors, AmxPending& pending) = nullptr;
   void (*finish)(AmxPending& pending) = nullptr;
   // Copies a row, one run, into blocks. Writes less than copy_pitch() elements.
-  void (*gather_row)(const BFloat16* row, int64_t run_length, BFloat16* to) = nullptr;
+  void (*gather_row)(const BFloat16* row, int64_t run_length, const AmxBlocks& blocks, BFloat16* to) = nullptr;
   // Copies the last block of a run at `run` to AmxUnit::last.
-  void (*gather_last)(const BFloat16* run, int64_t pitch, int64_t run_length, BFloat16* to) = nullptr;
+  void (*gather_last)(const BFloat16* run, int64_t pitch, int64_t run_length, const AmxBlocks& blocks,
+                      BFloat16* to) = nullptr;
   // Copies pixels of an odd number of channels, under 16, with a zero behind each. Reads up to kAmxElements past them.
   void (*pad_channels)(const BFloat16* from, int64_t pixels, int64_t channels, BFloat16* to) = nullptr;
 };

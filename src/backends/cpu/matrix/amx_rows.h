@@ -17,7 +17,7 @@ struct AmxLayout {
 
   explicit AmxLayout(const TileJob<BFloat16>& j)
       : job(j),
-        blocks(j.run_length),
+        blocks(j.run_length, j.b.padded),
         copies(j.copy_rows || (j.rows < kAmxRows && !j.readable_past_end)),
         copies_last(!copies && blocks.elements() != j.run_length) {}
 
@@ -53,7 +53,8 @@ struct AmxLayout {
       find_rows(first, static_cast<int>(count), rows);
       tile.pitch = blocks.copy_pitch();
       unit.base = scratch;
-      for (int64_t i = 0; i < count; ++i) amx_kernels().gather_row(rows[i], job.run_length, scratch + i * tile.pitch);
+      for (int64_t i = 0; i < count; ++i)
+        amx_kernels().gather_row(rows[i], job.run_length, blocks, scratch + i * tile.pitch);
       return first;
     }
     // The last unit begins earlier, among rows that others keep, where nothing may be read past the end.
@@ -64,7 +65,8 @@ struct AmxLayout {
     if (!copies_last) return start;
     for (int64_t r = 0; r < job.runs; ++r) {
       const int64_t offset = job.run_offsets != nullptr ? job.run_offsets[r] : 0;
-      amx_kernels().gather_last(unit.base + offset, tile.pitch, job.run_length, scratch + r * kAmxRows * kAmxElements);
+      amx_kernels().gather_last(unit.base + offset, tile.pitch, job.run_length, blocks,
+                                scratch + r * kAmxRows * kAmxElements);
     }
     unit.last = scratch;
     return start;

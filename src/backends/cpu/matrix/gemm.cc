@@ -40,9 +40,13 @@ bool find_dense_rows(const T* a, int64_t stride, int64_t first, int count, const
 template <class T>
 constexpr int64_t kAliasingStride = 4096 / int64_t{sizeof(T)};
 
+// The B of one item; `packed_here`: at run time.
 template <class T>
-PackedB gemm_b_view(int64_t k, int64_t n, const void* data, MatrixUnit unit) {
-  return packed_b_view(packed_steps<T>(1, k), n, data, unit);
+PackedB item_b_view(const MatMulShape& s, const void* data, bool packed_here) {
+  const bool padded = packed_here && sizeof(T) < sizeof(float) && s.unit == MatrixUnit::kTiles;
+  PackedB b = packed_b_view(padded ? AmxBlocks(s.k, true).steps : packed_steps<T>(1, s.k), s.n, data, s.unit);
+  b.padded = padded;
+  return b;
 }
 
 // Where the parts of one product's scratch lie.
@@ -51,7 +55,7 @@ struct MatMulScratch {
   size_t b_bytes = 0, a_bytes = 0, tile_bytes = 0;
   bool pack_a = false;
   explicit MatMulScratch(const MatMulShape& s) : pack_a(s.a_col_stride != 1 && s.k > 1) {
-    const PackedB b = gemm_b_view<T>(s.k, s.n, nullptr, s.unit);
+    const PackedB b = item_b_view<T>(s, nullptr, s.packed_b == nullptr);
     if (s.packed_b == nullptr) b_bytes = align_up(b.bytes(), 64);
     if (pack_a) a_bytes = align_up(static_cast<size_t>(s.m * a_pitch(s)) * sizeof(T), 64);
     tile_bytes = tile_slot_scratch_bytes(gemm_job<T>(s.m, s.k, kAliasingStride<T>, b));
@@ -87,7 +91,14 @@ void pack_b_steps(const float* b, const MatMulShape& s, int64_t first, int64_t l
 }
 void pack_b_steps(const BFloat16* b, const MatMulShape& s, int64_t first, int64_t last, const PackedB& layout,
                   void* to) {
-  pack_pairs(b, s.k, s.b_row_stride, s.b_col_stride, first, last, layout, to);
+  const int64_t steps = packed_steps<BFloat16>(1, s.k);
+  pack_pairs(b, s.k, s.b_row_stride, s.b_col_stride, first, std::min(last, steps), layout, to);
+  first = std::max(first, steps);
+  for (int64_t p = 0; p < layout.panels() && first < last; ++p) {
+    const int64_t width = int64_t{layout.panel_vectors(p)} * layout.lanes;
+    float* const panel = static_cast<float*>(to) + p * layout.k * layout.width();
+    std::fill(panel + first * width, panel + last * width, 0.0f);
+  }
 }
 
 template <class T, class Out>
@@ -102,8 +113,9 @@ struct Item {
 template <class T, class Out>
 void run_item(const MatMulShape& s, const Item<T, Out>& item, const Epilogue<T>& epilogue, std::byte* scratch) {
   const MatMulScratch<T> layout(s);
-  const PackedB b = gemm_b_view<T>(s.k, s.n, item.packed_b != nullptr ? item.packed_b : scratch, s.unit);
-  if (item.packed_b == nullptr) pack_b_steps(item.b, s, 0, b.k, b, scratch);
+  const bool pack_b = item.packed_b == nullptr;
+  const PackedB b = item_b_view<T>(s, pack_b ? scratch : item.packed_b, pack_b);
+  if (pack_b) pack_b_steps(item.b, s, 0, b.k, b, scratch);
   const T* a = item.a;
   int64_t a_stride = s.a_row_stride;
   if (layout.pack_a) {
@@ -128,7 +140,7 @@ void run_item_parallel(const MatMulShape& s, const Item<T, Out>& item, const Epi
                        std::byte* scratch) {
   const MatMulScratch<T> layout(s);
   const bool pack_b = item.packed_b == nullptr;
-  const PackedB b = gemm_b_view<T>(s.k, s.n, pack_b ? scratch : item.packed_b, s.unit);
+  const PackedB b = item_b_view<T>(s, pack_b ? scratch : item.packed_b, pack_b);
   auto* packed_a = reinterpret_cast<T*>(scratch + layout.b_bytes);
   const int parts = pool.num_threads();
   if (pack_b || layout.pack_a) {
@@ -261,7 +273,7 @@ void matmul(const MatMulShape& s, const T* a, const T* b, Out* c, const Epilogue
   if (s.m <= 0 || s.n <= 0) return;
   const MatMulScratch<T> layout(s);
   const size_t slot_bytes = layout.packed_bytes() + layout.tile_bytes;
-  const auto packed_bytes = static_cast<int64_t>(gemm_b_view<T>(s.k, s.n, nullptr, s.unit).bytes());
+  const auto packed_bytes = static_cast<int64_t>(item_b_view<T>(s, nullptr, false).bytes());
   auto item_at = [&](int64_t i) {
     const int64_t b_offset = item_offset(s.b_offsets, s.b_batch_stride, i);
     Item<T, Out> item{a + item_offset(s.a_offsets, s.a_batch_stride, i), nullptr, c + i * s.c_batch_stride, nullptr};

@@ -23,6 +23,7 @@ struct PackedB {
   int vectors = 1;                         // vectors in a row of a full panel
   const float* data = nullptr;             // 64-byte aligned
   MatrixUnit unit = MatrixUnit::kVectors;  // kTiles: pairs of bfloat16 only
+  bool padded = false;  // k is whole blocks of AMX, see AmxBlocks: zeros after the last steps of the only run
   // Where k is a piece of what was packed: its first step, and the steps of the whole (0: k is all).
   int64_t first_step = 0, packed_k = 0;
 

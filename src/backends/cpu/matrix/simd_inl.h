@@ -174,6 +174,21 @@ HWY_ATTR HWY_INLINE void store_first(V v, const FirstLanes& first, T* to) {
 }
 #endif
 
+// Halves of vectors of AVX-512; for other targets names alone, in code that they never run.
+#if HWY_TARGET == HWY_AVX3
+HWY_ATTR HWY_INLINE V both_halves(const float* half) {
+  return V{_mm512_castpd_ps(_mm512_broadcast_f64x4(_mm256_loadu_pd(reinterpret_cast<const double*>(half))))};
+}
+HWY_ATTR HWY_INLINE V lower_twice(V v) { return V{_mm512_shuffle_f32x4(v.raw, v.raw, 0x44)}; }
+HWY_ATTR HWY_INLINE V upper_twice(V v) { return V{_mm512_shuffle_f32x4(v.raw, v.raw, 0xee)}; }
+HWY_ATTR HWY_INLINE V halves_of(V lower, V upper) { return V{_mm512_mask_blend_ps(0xff00, lower.raw, upper.raw)}; }
+#else
+inline V both_halves(const float*) { return V(); }
+inline V lower_twice(V v) { return v; }
+inline V upper_twice(V v) { return v; }
+inline V halves_of(V lower, V) { return lower; }
+#endif
+
 }  // namespace HWY_NAMESPACE
 }  // namespace blade::backends::cpu
 HWY_AFTER_NAMESPACE();

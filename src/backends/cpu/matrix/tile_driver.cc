@@ -237,6 +237,7 @@ struct Walk {
     TileArgs<T> a;
     a.runs = job.runs;
     a.run_length = job.run_length;
+    a.padded = job.b.padded;
     a.out_stride = job.out_stride;
     a.residual_stride = e.residual_row_stride;
     a.lo = e.clamp_lo;

@@ -313,20 +313,6 @@ constexpr bool may_share() {
   return HWY_TARGET == HWY_AVX3 && kRows > 1 && (kVectors == 2 || kVectors == 3);
 }
 
-#if HWY_TARGET == HWY_AVX3
-HWY_ATTR HWY_INLINE V both_halves(const float* half) {
-  return V{_mm512_castpd_ps(_mm512_broadcast_f64x4(_mm256_loadu_pd(reinterpret_cast<const double*>(half))))};
-}
-HWY_ATTR HWY_INLINE V lower_twice(V v) { return V{_mm512_shuffle_f32x4(v.raw, v.raw, 0x44)}; }
-HWY_ATTR HWY_INLINE V upper_twice(V v) { return V{_mm512_shuffle_f32x4(v.raw, v.raw, 0xee)}; }
-HWY_ATTR HWY_INLINE V halves_of(V lower, V upper) { return V{_mm512_mask_blend_ps(0xff00, lower.raw, upper.raw)}; }
-#else
-inline V both_halves(const float*) { return V(); }
-inline V lower_twice(V v) { return v; }
-inline V upper_twice(V v) { return v; }
-inline V halves_of(V lower, V) { return lower; }
-#endif
-
 template <bool kShare, int kVectors>
 HWY_ATTR HWY_INLINE void load_weights(const float* b, V (&w)[kVectors]) {
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));

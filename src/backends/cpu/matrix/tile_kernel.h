@@ -25,6 +25,7 @@ struct TileArgs {
   const int64_t* run_offsets = nullptr;  // elements added to every row pointer of a run
   int64_t runs = 1;
   int64_t run_length = 0;
+  bool padded = false;           // PackedB::padded
   const float* panel = nullptr;  // PackedB's words: [runs * steps of a run][vectors * lanes], 64-byte aligned
   T* out = nullptr;
   float* wide_out = nullptr;  // where results go unrounded, instead of to `out`
