@@ -161,6 +161,16 @@ std::string AccuracyResult::nothing_compared() const {
   return text;
 }
 
+AccuracyResult does_not_hold(const std::string& output, std::string why) {
+  AccuracyResult result;
+  result.holds = false;
+  result.outputs.emplace_back();
+  result.outputs[0].output = output;
+  result.outputs[0].holds = false;
+  result.outputs[0].message = std::move(why);
+  return result;
+}
+
 AccuracyResult check_accuracy(const std::vector<std::string>& names, const std::vector<ir::TensorPtr>& expected,
                               const std::vector<ir::TensorPtr>& got, const AccuracyOptions& options) {
   AccuracyResult result;

@@ -29,6 +29,9 @@ struct AccuracyResult {
       const;  // the outputs without an element to compare, in words; empty where there are none
 };
 
+// For answers that cannot be compared.
+AccuracyResult does_not_hold(const std::string& output, std::string why);
+
 // Compares output by output; NaN and infinities must stand at the same places. dtypes and shapes must be equal.
 AccuracyResult check_accuracy(const std::vector<std::string>& names, const std::vector<ir::TensorPtr>& expected,
                               const std::vector<ir::TensorPtr>& got, const AccuracyOptions& options);

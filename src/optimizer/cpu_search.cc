@@ -428,8 +428,7 @@ Status keep_what_holds(const SearchInput& input, const engine::Decisions& untune
     BLADE_ASSIGN_OR_RETURN(bool holds, answers_hold(input, tuner.decisions()));
     if (holds && loses) {
       BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, tuner.decisions()));
-      BLADE_ASSIGN_OR_RETURN(holds, varied->hold(input, *make_engine_runner(std::move(engine))));
-      holds = holds && varied->size() > 0;
+      holds = varied->size() > 0 && varied->hold(input, *make_engine_runner(std::move(engine)));
     }
     if (holds) return {};
     if (tuner.forget_half(loses ? is_narrow_winograd : is_winograd)) continue;

@@ -15,6 +15,7 @@
 #include "optimizer/input_moments.h"
 #include "optimizer/precision_search.h"
 #include "optimizer/runners.h"
+#include "optimizer/varied_answers.h"
 #include "support/graph_builder.h"
 
 namespace blade::optimizer {
@@ -143,8 +144,8 @@ MatmulModel model_of_hard_products(int easy, int hard) {
   model.feeds = {{{"x", blade::testing::tensor<float>({4, 16}, rows)}}};
   model.set_graph(b.build());
   model.options.precision = "bf16";
-  model.options.accuracy.rtol = 2e-5;  // it counts twenty times
-  model.options.time_limit_s = 60;
+  model.options.accuracy.rtol = 2e-5;    // it counts twenty times
+  model.options.time_limit_s = 60 * 60;  // all data like them, however slow this machine is
   return model;
 }
 
@@ -167,6 +168,101 @@ TEST(Search, Bfloat16IsJudgedByDataLikeTheTestDataToo) {
   EXPECT_EQ(spared, 0u);
   EXPECT_NE(message.find("hold on the test data, but not on all data like them: output 'hard0'"), std::string::npos)
       << message;
+}
+
+// Its second input says to which shape the first goes, whose columns the weights fix: in another order it is refused.
+MatmulModel model_that_reads_its_shape() {
+  GraphBuilder b;
+  const auto x = b.input("x", {4, 16}), shape = b.input("shape", {2}, ir::DType::kInt32);
+  const auto rows = b.op(ir::Op::kReshape, {x, shape});
+  MatmulModel model;
+  model.feeds[0].push_back({"shape", blade::testing::tensor<int32_t>({2}, {2, 32})});
+  model.set_graph(b.output(b.matmul(rows, b.constant<float>({32, 8}, random_values(256, 5))), "y").build());
+  model.options.time_limit_s = 60 * 60;
+  return model;
+}
+
+TEST(Search, DataThatTheModelRefusesDoNotJudgeBfloat16) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "this processor has no bfloat16 arithmetic";
+  for (const char* precision : {"bf16", "auto"}) {
+    MatmulModel model = model_that_reads_its_shape();
+    model.options.precision = precision;
+    model.options.accuracy.rtol = 0.1;
+    engine::Decisions decisions;
+    OptimizationStep step{"precision", StepStatus::kPassed, {}, {}, "", 0};
+    const Status found = search_precision(model.input(nullptr), decisions, step);
+    EXPECT_TRUE(found.ok()) << precision << ": " << found.message();
+    EXPECT_EQ(step.message.find("do not hold"), std::string::npos) << step.message;
+  }
+}
+
+VariedAnswers::Clock::time_point in_an_hour() { return VariedAnswers::Clock::now() + std::chrono::hours(1); }
+
+TEST(Search, VariedAnswersAreOfDataThatTheModelTakes) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "this processor has no bfloat16 arithmetic";
+  MatmulModel model = model_that_reads_its_shape();
+  model.options.precision = "bf16";
+  engine::Decisions narrow;
+  narrow.precision = "bf16";
+  const auto held = VariedAnswers::of_bfloat16(model.input(nullptr), narrow, in_an_hour());
+  ASSERT_TRUE(held.ok()) << held.status().message();
+  EXPECT_GT(held->size(), 0u);
+  EXPECT_LT(held->size(), 8u);
+}
+
+TEST(Search, VariedAnswersKeepToABoundOfMemory) {
+  const MatmulModel model;
+  const auto all = VariedAnswers::of_float32(model.input(nullptr), {}, in_an_hour());
+  ASSERT_TRUE(all.ok()) << all.status().message();
+  EXPECT_EQ(all->size(), 16u);
+  constexpr size_t kBytes = (4 * 16 + 4 * 8) * sizeof(float);  // of one feed with its answers
+  for (const size_t most : {size_t{1}, size_t{5}}) {
+    const auto few = VariedAnswers::of_float32(model.input(nullptr), {}, in_an_hour(), most * kBytes);
+    ASSERT_TRUE(few.ok()) << few.status().message();
+    EXPECT_EQ(few->size(), std::max<size_t>(most, 2));
+  }
+}
+
+TEST(Search, ARunThatFailsInBfloat16AloneDoesNotHold) {
+  struct Failing : Runner {
+    Result<std::vector<ir::TensorPtr>> outputs(const Feed&) override { return unavailable("no such size"); }
+    Result<Runnable> runnable(const Feed&) override { return unavailable("no such size"); }
+  } narrow;
+  const MatmulModel model;
+  const auto varied = VariedAnswers::of_float32(model.input(nullptr), {}, in_an_hour());
+  ASSERT_TRUE(varied.ok()) << varied.status().message();
+  EXPECT_FALSE(varied->hold(model.input(nullptr), narrow));
+  const AccuracyResult accuracy = varied->check(model.input(nullptr), narrow);
+  EXPECT_FALSE(accuracy.holds);
+  EXPECT_NE(accuracy.message().find("the run fails: no such size"), std::string::npos) << accuracy.message();
+}
+
+// Three products that are exact in bfloat16, and what weighs the third by the first two, whose sums are not.
+TEST(Search, AttentionStaysFloat32WhereItAloneLoses) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "this processor has no bfloat16 arithmetic";
+  GraphBuilder b;
+  const auto sign = b.pointwise(ir::PointwiseOp::kSign, {b.input("x", {1, 4, 16})});
+  std::vector<ir::ValueId> data;
+  for (const size_t step : {37, 41, 43}) {
+    std::vector<float> exact(256);
+    for (size_t i = 0; i < 256; ++i) exact[i] = static_cast<float>(i * step % 16);
+    data.push_back(b.matmul(sign, b.constant<float>({16, 16}, exact)));
+  }
+  const std::vector<int64_t> plain = {0, 1, 2};
+  MatmulModel model;
+  model.feeds = {{{"x", blade::testing::tensor<float>({1, 4, 16}, random_values(64, 3))}}};
+  model.set_graph(
+      b.output(b.op(ir::Op::kAttention, data, ir::AttentionAttrs{1e-3f, plain, plain, plain, plain, false}, "loses"),
+               "y")
+          .build());
+  model.options.precision = "bf16";
+  model.options.accuracy.rtol = 2e-5;
+  model.options.time_limit_s = 60 * 60;
+  engine::Decisions decisions;
+  OptimizationStep step{"precision", StepStatus::kPassed, {}, {}, "", 0};
+  ASSERT_TRUE(search_precision(model.input(nullptr), decisions, step).ok());
+  EXPECT_EQ(decisions.precision, "bf16") << step.message;
+  EXPECT_EQ(decisions.keep_float32, std::vector<std::string>{"loses"}) << step.message;
 }
 
 float channel_mean(size_t i) { return static_cast<float>(i * 37 % 64 + 1) / 8; }
