@@ -20,13 +20,13 @@ const VendorLibrary& cudnn_description() {
 }
 
 // One handle serves the runs of all threads in turn: it carries the stream of a call, and making another is not allowed
-// while a recording is made. Plans are made with another one, while others run. Never given back: engines may outlive
-// statics.
+// while a recording is made. Plans are made with another one, which they go on referring to: so nothing runs while one
+// is made or destroyed. Never given back: engines may outlive statics.
 struct CudnnLibrary {
   CudnnFunctions f;
-  std::mutex running;  // guards `handle`
+  std::mutex calls;  // guards both handles and all plans
   void* handle = nullptr;
-  void* planning_handle = nullptr;  // guarded by CudnnPlans
+  void* planning_handle = nullptr;
 };
 
 Result<CudnnLibrary*> load_cudnn() {
@@ -313,6 +313,7 @@ class CudnnPlanImpl final : public CudnnPlan {
   size_t workspace_bytes() const override { return workspace_; }
 
   Status run(const CudnnOperands& o) const override {
+    const std::lock_guard lock(library_.calls);
     std::vector<int64_t> ids = {kImage, kWeights, kResult};
     std::vector<const void*> pointers = {o.x, o.weights, o.y};
     for (size_t i = 0; i < o.operands.size(); ++i) {
@@ -324,7 +325,6 @@ class CudnnPlanImpl final : public CudnnPlan {
     pack.set(cudnn::kPackPointers, cudnn::kPointer, std::span<const void* const>(pointers));
     pack.set(cudnn::kPackWorkspace, cudnn::kPointer, o.workspace);
     BLADE_RETURN_IF_ERROR(pack.finalize("the operands"));
-    const std::lock_guard lock(library_.running);
     int code = library_.f.set_stream(library_.handle, o.stream);
     if (code == 0) code = library_.f.execute(library_.handle, plan_.get(), pack.get());
     if (code == 0) return {};
@@ -376,9 +376,13 @@ using CudnnMade = Result<std::shared_ptr<const CudnnPlan>>;
 
 CudnnMade make_plan(const CudnnConv& conv) {
   BLADE_ASSIGN_OR_RETURN(CudnnLibrary* const library, started_cudnn());
-  auto plan = std::make_shared<CudnnPlanImpl>(*library, conv);
+  const std::lock_guard lock(library->calls);
+  auto plan = std::make_unique<CudnnPlanImpl>(*library, conv);
   BLADE_RETURN_IF_ERROR(plan->prepare());
-  return std::shared_ptr<const CudnnPlan>(std::move(plan));
+  return std::shared_ptr<const CudnnPlan>(plan.release(), [library](const CudnnPlan* unused) {
+    const std::lock_guard lock(library->calls);
+    delete unused;
+  });
 }
 
 // What was made or refused before. Tuning makes the same plans many times.
