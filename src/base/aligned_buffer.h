@@ -14,9 +14,9 @@ class AlignedBuffer {
   AlignedBuffer() = default;
   // Returns an empty buffer (data() == nullptr, size() == 0) when the memory cannot be had.
   static AlignedBuffer allocate(size_t size) { return allocate(size, false); }
-  // The same for what stays as long as an engine: small blocks lie together in huge pages, which go back to the system
-  // when the last block in them is gone. With weights in pages of 4 KiB a core waits for translations as long as for
-  // data.
+  // The same for what stays as long as an engine: blocks up to 8 MiB lie together in huge pages, each of which goes
+  // back to the system when the last block in it is gone. With weights in pages of 4 KiB a core waits for translations
+  // as long as for data.
   static AlignedBuffer allocate_lasting(size_t size) { return allocate(size, true); }
 
   std::byte* data() { return data_.get(); }
@@ -32,13 +32,14 @@ class AlignedBuffer {
   }
 
  private:
-  static constexpr size_t kInShared = 1;
   static AlignedBuffer allocate(size_t size, bool lasting);
 
   struct Free {
-    Free() : mapped(0) {}
-    explicit Free(size_t bytes) : mapped(bytes) {}
-    size_t mapped;  // bytes of a block that is the system's own; 0: of the heap; kInShared: a part of one
+    enum class To { kHeap, kSystem, kShared };
+    Free() : to(To::kHeap), bytes(0) {}
+    Free(To to, size_t bytes) : to(to), bytes(bytes) {}
+    To to;
+    size_t bytes;
     void operator()(std::byte* p) const;
   };
   std::unique_ptr<std::byte[], Free> data_;
