@@ -136,50 +136,22 @@ struct TileProduct {
   bool accumulate;
 };
 
-template <int kUnits, int kVectors, int kUnit = 0, int kVector = 0, class Fn>
-HWY_INLINE void for_sums(Fn&& fn) {
-  fn.template operator()<kUnit, kVector>();
-  if constexpr (kVector + 1 < kVectors) {
-    for_sums<kUnits, kVectors, kUnit, kVector + 1>(fn);
-  } else if constexpr (kUnit + 1 < kUnits) {
-    for_sums<kUnits, kVectors, kUnit + 1, 0>(fn);
-  }
-}
-
-// Tile registers: four of sums, two of A, two of B.
 template <int kUnits, int kVectors>
 void tile_product(const TileProduct& p) {
-  constexpr int kA = 4, kB = 6;
-  const auto sum_at = [&](int unit, int vector) {
-    return p.c + unit * kRows * p.c_row + vector * kLanes * int64_t{sizeof(float)};
-  };
-  for_sums<kUnits, kVectors>([&]<int kUnit, int kVector>() {
-    constexpr int kSum = kUnit * kVectors + kVector;
-    if (p.accumulate) {
-      tile_load<kSum>(sum_at(kUnit, kVector), p.c_row);
-    } else {
-      tile_zero<kSum>();
-    }
-  });
-  const std::byte* a = p.a;
-  const BFloat16* b = p.b;
-  constexpr int64_t kTileRow = kElements * sizeof(BFloat16);
-  for (int64_t s = 0; s < p.steps; ++s, a += kTileRow, b += p.b_step) {
-    tile_load<kB>(b, kTileRow);
-    tile_load<kA>(a, p.a_row);
-    tile_dot<0, kA, kB>();
-    if constexpr (kVectors == 2) {
-      tile_load<kB + 1>(b + kTile, kTileRow);
-      tile_dot<1, kA, kB + 1>();
-    }
-    if constexpr (kUnits == 2) {
-      tile_load<kA + 1>(a + kRows * p.a_row, p.a_row);
-      tile_dot<kVectors, kA + 1, kB>();
-      if constexpr (kVectors == 2) tile_dot<kVectors + 1, kA + 1, kB + 1>();
-    }
+  if (p.accumulate) {
+    load_sums<kUnits, kVectors>(p.c, p.c_row);
+  } else {
+    clear_sums<kUnits, kVectors>();
   }
-  for_sums<kUnits, kVectors>(
-      [&]<int kUnit, int kVector>() { tile_store<kUnit * kVectors + kVector>(sum_at(kUnit, kVector), p.c_row); });
+  constexpr int64_t kTileRow = kElements * sizeof(BFloat16), kTileBytes = kRows * kTileRow;
+  const std::byte* a[kUnits];
+  for (int u = 0; u < kUnits; ++u) a[u] = p.a + u * kRows * p.a_row;
+  const BFloat16* b = p.b;
+  for (int64_t s = 0; s < p.steps; ++s, b += p.b_step) {
+    multiply_block<kUnits, kVectors>(a, p.a_row, b, kTileRow, kTileBytes);
+    for (int u = 0; u < kUnits; ++u) a[u] += kTileRow;
+  }
+  store_sums<kUnits, kVectors>(p.c, p.c_row);
 }
 
 void multiply_tiles(const TileProduct& p, int64_t units, int64_t vectors) {

@@ -28,9 +28,9 @@ namespace HWY_NAMESPACE {
 namespace {
 
 constexpr int64_t kRows = kAmxTileRows, kColumns = 32, kSumsOfTile = kRows * kColumns;  // of C
-constexpr int64_t kHalfTile = 16, kDepth = 32;  // rows or columns of a tile register; elements of K in it
-constexpr int64_t kPieceSteps = 8;              // of K in tile registers: 16 KiB of B
-constexpr int64_t kMostTiles = 8;               // of a block
+constexpr int64_t kHalfTile = kAmxRows, kDepth = kAmxElements;  // rows or columns of a tile register; of K in it
+constexpr int64_t kPieceSteps = 8;                              // of K in tile registers: 16 KiB of B
+constexpr int64_t kMostTiles = 8;                               // of a block
 
 // Sums of a tile that are complete.
 struct FinishedTile {
@@ -150,51 +150,24 @@ struct ProductPiece {
   int64_t lines;  // to prefetch in each step
 };
 
-// Tile registers: four of sums, two of A, two of B.
 template <int kVectors>
 void add_products(const AmxProduct& product, ProductPiece p, float* sums, FinishedTile& finished) {
-  constexpr int kA = 4, kB = 6;
-  constexpr int64_t kSumRow = kColumns * sizeof(float);
-  float* const lower = sums + kHalfTile * kColumns;
+  constexpr int64_t kSumRow = kColumns * sizeof(float), kVectorBytes = kHalfTile * sizeof(float);
   if (p.begins) {
-    tile_zero<0>();
-    tile_zero<2>();
-    if constexpr (kVectors == 2) {
-      tile_zero<1>();
-      tile_zero<3>();
-    }
+    clear_sums<2, kVectors>();
   } else {
-    tile_load<0>(sums, kSumRow);
-    tile_load<2>(lower, kSumRow);
-    if constexpr (kVectors == 2) {
-      tile_load<1>(sums + kHalfTile, kSumRow);
-      tile_load<3>(lower + kHalfTile, kSumRow);
-    }
+    load_sums<2, kVectors>(sums, kSumRow);
   }
   const int64_t rows_of_step = ceil_div(kRows - finished.next, p.steps);
   const int64_t lower_a = kHalfTile * p.a_bytes, b_step = kDepth / 2 * p.b_bytes;
   const auto* a = reinterpret_cast<const char*>(p.a);
   const auto* b = reinterpret_cast<const char*>(p.b);
   for (int64_t s = 0; s < p.steps; ++s, a += kDepth * sizeof(BFloat16), b += b_step) {
-    tile_load<kB>(b, p.b_bytes);
-    tile_load<kA>(a, p.a_bytes);
-    tile_dot<0, kA, kB>();
-    if constexpr (kVectors == 2) {
-      tile_load<kB + 1>(b + kHalfTile * sizeof(float), p.b_bytes);
-      tile_dot<1, kA, kB + 1>();
-    }
-    tile_load<kA + 1>(a + lower_a, p.a_bytes);
-    tile_dot<2, kA + 1, kB>();
-    if constexpr (kVectors == 2) tile_dot<3, kA + 1, kB + 1>();
+    multiply_block<2, kVectors, char>({a, a + lower_a}, p.a_bytes, b, p.b_bytes, kVectorBytes);
     for (int64_t i = 0; i < p.lines; ++i, p.prefetch += 64) __builtin_prefetch(p.prefetch, 0, 2);
     if (finished.next < kRows) finish_some(product, finished, rows_of_step);
   }
-  tile_store<0>(sums, kSumRow);
-  tile_store<2>(lower, kSumRow);
-  if constexpr (kVectors == 2) {
-    tile_store<1>(sums + kHalfTile, kSumRow);
-    tile_store<3>(lower + kHalfTile, kSumRow);
-  }
+  store_sums<2, kVectors>(sums, kSumRow);
 }
 
 // A thread's part.
@@ -298,8 +271,8 @@ HWY_EXPORT(amx_run_part);
 bool amx_product_fits(int64_t m, int64_t k, const PackedB& b, const Epilogue<BFloat16>& e) {
   const bool simple = e.slope == nullptr && e.scale == nullptr && e.generic == nullptr &&
                       (e.residual == nullptr || e.residual_channels >= b.n);
-  return b.unit == MatrixUnit::kTiles && b.packed_k == 0 && simple && m >= kAmxTileRows && k > 0 && k % 32 == 0 &&
-         HWY_DYNAMIC_DISPATCH(amx_has_products)();
+  return b.unit == MatrixUnit::kTiles && b.packed_k == 0 && simple && m >= kAmxTileRows && k > 0 &&
+         k % kAmxElements == 0 && HWY_DYNAMIC_DISPATCH(amx_has_products)();
 }
 
 void amx_product_part(const AmxProduct& product, const TileRange& part) {

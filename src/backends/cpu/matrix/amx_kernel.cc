@@ -25,55 +25,7 @@ namespace HWY_NAMESPACE {
 
 using Bf16Args = TileArgs<BFloat16>;
 
-// Tile registers: four of sums, two of A, two of B.
-constexpr int kA = 4, kB = 6;
-constexpr int64_t kLanes = 16;
-
-// One block of kUnits units times kVectors vectors: at 2 x 2 a load for each product, at 4 x 1 five for four.
-template <int kUnits, int kVectors>
-HWY_INLINE void multiply_block(const BFloat16* const (&a)[kUnits], int64_t a_bytes, const float* b, int64_t b_bytes) {
-  tile_load<kB>(b, b_bytes);
-  tile_load<kA>(a[0], a_bytes);
-  tile_dot<0, kA, kB>();
-  if constexpr (kVectors == 2) {
-    tile_load<kB + 1>(b + kLanes, b_bytes);
-    tile_dot<1, kA, kB + 1>();
-    if constexpr (kUnits == 2) {
-      tile_load<kA + 1>(a[1], a_bytes);
-      tile_dot<2, kA + 1, kB>();
-      tile_dot<3, kA + 1, kB + 1>();
-    }
-  } else {
-    if constexpr (kUnits > 1) {
-      tile_load<kA + 1>(a[1], a_bytes);
-      tile_dot<1, kA + 1, kB>();
-    }
-    if constexpr (kUnits > 2) {
-      tile_load<kA>(a[2], a_bytes);
-      tile_dot<2, kA, kB>();
-    }
-    if constexpr (kUnits > 3) {
-      tile_load<kA + 1>(a[3], a_bytes);
-      tile_dot<3, kA + 1, kB>();
-    }
-  }
-}
-
-template <int kTile, int kUnits, int kVectors>
-HWY_INLINE void clear_sums() {
-  if constexpr (kTile < kUnits * kVectors) {
-    tile_zero<kTile>();
-    clear_sums<kTile + 1, kUnits, kVectors>();
-  }
-}
-template <int kTile, int kUnits, int kVectors>
-HWY_INLINE void store_sums(float* to, int64_t pitch) {
-  if constexpr (kTile < kUnits * kVectors) {
-    tile_store<kTile>(to + kTile / kVectors * kAmxRows * pitch + kTile % kVectors * kLanes,
-                      pitch * int64_t{sizeof(float)});
-    store_sums<kTile + 1, kUnits, kVectors>(to, pitch);
-  }
-}
+constexpr int64_t kLanes = 16, kLaneBytes = kLanes * sizeof(float);
 
 // Two whole vectors of columns of some rows, whose epilogue has bias, residual and clamp alone: what most layers have.
 template <bool kResidual, bool kUpper>
@@ -134,7 +86,7 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
     for (int64_t i = 0; i < prefetch_lines; ++i, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
     if (pending.done < pending.count) finish_some(pending, finished_rows);
   };
-  clear_sums<0, kUnits, kVectors>();
+  clear_sums<kUnits, kVectors>();
   for (int64_t r = 0; r < args.runs && blocks.count > 0; ++r) {
     const int64_t offset = args.run_offsets != nullptr ? args.run_offsets[r] : 0;
     const float* b = panel + r * blocks.steps * panel_row;
@@ -142,7 +94,7 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
 #pragma GCC unroll 4
     for (int u = 0; u < kUnits; ++u) a[u] = tile.units[u].base + offset;
     for (int64_t k = 1; k < blocks.count; ++k) {
-      multiply_block<kUnits, kVectors>(a, a_bytes, b, b_bytes);
+      multiply_block<kUnits, kVectors>(a, a_bytes, b, b_bytes, kLaneBytes);
       around();
       b += depth * panel_row;
 #pragma GCC unroll 4
@@ -154,12 +106,12 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
 #pragma GCC unroll 4
       for (int u = 0; u < kUnits; ++u) a[u] = tile.units[u].last + r * kAmxRows * kAmxElements;
     }
-    multiply_block<kUnits, kVectors>(a, last_bytes, b - blocks.overlap() * panel_row, b_bytes);
+    multiply_block<kUnits, kVectors>(a, last_bytes, b - blocks.overlap() * panel_row, b_bytes, kLaneBytes);
     around();
   }
   finish_pending(pending);
   pending.current ^= 1;
-  store_sums<0, kUnits, kVectors>(pending.buffers[pending.current], kVectors * kLanes);
+  store_sums<kUnits, kVectors>(pending.buffers[pending.current], kVectors * kLaneBytes);
 }
 
 HWY_ATTR HWY_INLINE V residual_at(const Bf16Args& a, int64_t row, int64_t column) {

@@ -1,5 +1,5 @@
-// The instructions of AMX on tile registers, written as such: they are part of no Highway target. For files that are
-// compiled for each target; only HWY_AVX3 has them.
+// The instructions of AMX on tile registers, written as such (they are part of no Highway target), and the products of
+// a few tiles made of them. For files that are compiled for each target; only HWY_AVX3 has them.
 #if defined(BLADE_MATRIX_AMX_TILES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BLADE_MATRIX_AMX_TILES_INL_H_
 #undef BLADE_MATRIX_AMX_TILES_INL_H_
@@ -32,6 +32,69 @@ HWY_INLINE void tile_store(void* to, int64_t stride_bytes) {
 template <int kC, int kOfA, int kOfB>
 HWY_INLINE void tile_dot() {
   asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kC), "i"(kOfA), "i"(kOfB));
+}
+
+// Tile registers of kUnits x kVectors sums, 16 rows of 64 bytes each: four of sums, a row of kVectors behind the other,
+// two of A, two of B.
+constexpr int kTilesOfA = 4, kTilesOfB = 6;
+template <int kTile, int kVectors>
+constexpr int64_t sum_offset(int64_t row_bytes) {
+  return kTile / kVectors * 16 * row_bytes + kTile % kVectors * 64;
+}
+
+template <int kUnits, int kVectors, int kTile = 0>
+HWY_INLINE void clear_sums() {
+  if constexpr (kTile < kUnits * kVectors) {
+    tile_zero<kTile>();
+    clear_sums<kUnits, kVectors, kTile + 1>();
+  }
+}
+template <int kUnits, int kVectors, int kTile = 0>
+HWY_INLINE void load_sums(const void* from, int64_t row_bytes) {
+  if constexpr (kTile < kUnits * kVectors) {
+    tile_load<kTile>(static_cast<const char*>(from) + sum_offset<kTile, kVectors>(row_bytes), row_bytes);
+    load_sums<kUnits, kVectors, kTile + 1>(from, row_bytes);
+  }
+}
+template <int kUnits, int kVectors, int kTile = 0>
+HWY_INLINE void store_sums(void* to, int64_t row_bytes) {
+  if constexpr (kTile < kUnits * kVectors) {
+    tile_store<kTile>(static_cast<char*>(to) + sum_offset<kTile, kVectors>(row_bytes), row_bytes);
+    store_sums<kUnits, kVectors, kTile + 1>(to, row_bytes);
+  }
+}
+
+// Adds the products of one tile of A a unit and one of B a vector, the second of which lies `b_next` bytes behind the
+// first: at 2 x 2 a load for each product, at 4 x 1 five for four.
+template <int kUnits, int kVectors, class T>
+HWY_INLINE void multiply_block(const T* const (&a)[kUnits], int64_t a_bytes, const void* b, int64_t b_bytes,
+                               int64_t b_next) {
+  constexpr int kA = kTilesOfA, kB = kTilesOfB;
+  tile_load<kB>(b, b_bytes);
+  tile_load<kA>(a[0], a_bytes);
+  tile_dot<0, kA, kB>();
+  if constexpr (kVectors == 2) {
+    tile_load<kB + 1>(static_cast<const char*>(b) + b_next, b_bytes);
+    tile_dot<1, kA, kB + 1>();
+    if constexpr (kUnits == 2) {
+      tile_load<kA + 1>(a[1], a_bytes);
+      tile_dot<2, kA + 1, kB>();
+      tile_dot<3, kA + 1, kB + 1>();
+    }
+  } else {
+    if constexpr (kUnits > 1) {
+      tile_load<kA + 1>(a[1], a_bytes);
+      tile_dot<1, kA + 1, kB>();
+    }
+    if constexpr (kUnits > 2) {
+      tile_load<kA>(a[2], a_bytes);
+      tile_dot<2, kA, kB>();
+    }
+    if constexpr (kUnits > 3) {
+      tile_load<kA + 1>(a[3], a_bytes);
+      tile_dot<3, kA + 1, kB>();
+    }
+  }
 }
 
 #endif

@@ -22,6 +22,11 @@ struct DepthwiseShape {
   int64_t pad_top = 0, pad_left = 0;
   MatrixUnit unit = MatrixUnit::kVectors;  // of the 1x1 behind it, in bfloat16
   Blocking blocking = {};                  // whose packed weights depend on its vectors
+
+  // Whether there are kernels for its size and stride.
+  bool has_fixed_kernel() const {
+    return kh == kw && (kh == 3 || kh == 5) && (stride_w == 1 || stride_w == 2) && dilation_w == 1;
+  }
 };
 
 // [kh][kw][c][multiplier] as TensorFlow stores them, in float32: no packing. For bfloat16 they may be there a second

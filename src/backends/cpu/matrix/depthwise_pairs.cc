@@ -136,8 +136,7 @@ HWY_EXPORT(get_depthwise_pair_kernels);
 const DepthwisePairKernels& depthwise_pair_kernels() { return HWY_DYNAMIC_DISPATCH(get_depthwise_pair_kernels)(); }
 
 bool multiplies_pairs(const DepthwiseShape& s) {
-  const bool fixed = s.kh == s.kw && (s.kh == 3 || s.kh == 5) && (s.stride_w == 1 || s.stride_w == 2);
-  return fixed && s.dilation_w == 1 && s.multiplier == 1 && s.c > kPairChannels / 2 &&
+  return s.has_fixed_kernel() && s.multiplier == 1 && s.c > kPairChannels / 2 &&
          depthwise_pair_kernels().fixed[0][0][1] != nullptr;
 }
 

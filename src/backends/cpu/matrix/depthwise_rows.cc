@@ -18,10 +18,6 @@ constexpr int64_t kMinBlockChannels = 112;  // of some rows, which then stay in 
 template <class T>
 constexpr int64_t kPartMultiple = std::is_same_v<T, float> ? 16 : kPairChannels;
 
-bool has_fixed_kernel(const DepthwiseShape& s) {
-  return s.kh == s.kw && (s.kh == 3 || s.kh == 5) && (s.stride_w == 1 || s.stride_w == 2) && s.dilation_w == 1;
-}
-
 // For one row and, or null, for two.
 template <class T>
 struct RowKernels {
@@ -34,7 +30,7 @@ bool has_two_rows(const DepthwiseShape& s) { return s.stride_h == 1 && s.stride_
 template <class T>
 RowKernels<T> plain_kernels(const DepthwiseShape& s) {
   const DepthwiseKernels<T>& kernels = depthwise_kernels<T>();
-  if (!has_fixed_kernel(s)) return {kernels.general, nullptr};
+  if (!s.has_fixed_kernel()) return {kernels.general, nullptr};
   const DepthwiseKernel<T>* two = kernels.two_rows[s.kh == 5];
   return {kernels.fixed[s.kh == 5][s.stride_w - 1], has_two_rows(s) && two[1] != nullptr ? two : nullptr};
 }

@@ -159,8 +159,7 @@ HWY_EXPORT(get_depthwise_split_kernels);
 const DepthwiseSplitKernels& depthwise_split_kernels() { return HWY_DYNAMIC_DISPATCH(get_depthwise_split_kernels)(); }
 
 int64_t split_channels(const DepthwiseShape& s) {
-  const bool fixed = s.kh == s.kw && (s.kh == 3 || s.kh == 5) && (s.stride_w == 1 || s.stride_w == 2);
-  if (!fixed || s.dilation_w != 1 || s.multiplier != 1 || depthwise_split_kernels().fixed[0][0][1] == nullptr) return 0;
+  if (!s.has_fixed_kernel() || s.multiplier != 1 || depthwise_split_kernels().fixed[0][0][1] == nullptr) return 0;
   const int64_t rest = s.c % kSplitChannels;
   return 2 * rest > kSplitChannels ? s.c : s.c - rest;
 }
