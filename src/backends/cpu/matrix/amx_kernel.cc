@@ -123,20 +123,6 @@ HWY_ATTR void finish_pending(AmxPending& p) {
   if (p.done < p.count) finish_some(p, p.count - p.done);
 }
 
-// Before the first products of a tile of sums: what it holds leaves for `to` (null: nothing), while products of the
-// other tiles run. All four stored one behind the other cost as much as four products.
-template <int kVectors>
-struct StartSums {
-  float* to;
-  template <int kTile>
-  HWY_INLINE void at() const {
-    constexpr int64_t kRowBytes = kVectors * kLaneBytes;
-    if (to != nullptr)
-      tile_store<kTile>(reinterpret_cast<char*>(to) + sum_offset<kTile, kVectors>(kRowBytes), kRowBytes);
-    tile_zero<kTile>();
-  }
-};
-
 // Between the products of a block: finishes some rows of what is pending.
 struct FinishBetween {
   AmxPending& pending;
@@ -168,7 +154,8 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
   };
   const bool same_shape = pending.units_held == kUnits && pending.vectors_held == kVectors && all_blocks > 0;
   if (!same_shape && pending.units_held > 0) store_any_held(pending);
-  const StartSums<kVectors> start{same_shape ? pending.buffers[pending.current] : nullptr};
+  const StartSums<kVectors> start{same_shape ? pending.buffers[pending.current] : nullptr, nullptr,
+                                  kVectors * kLaneBytes};
   if (all_blocks == 0) clear_sums<kUnits, kVectors>();
   bool first = true;
   const auto block = [&](const BFloat16* const(&a)[kUnits], int64_t row_bytes, const float* b) HWY_ATTR {

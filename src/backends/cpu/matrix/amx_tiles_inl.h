@@ -69,6 +69,27 @@ struct NothingBefore {
   HWY_INLINE void at() const {}
 };
 
+// Before the first products of each tile of sums: what it holds leaves for `to` (null: nothing), and it begins with
+// what lies at `from` (null: zeros), while products of the other tiles run. Four stores in a row cost as much as four
+// products, these nothing.
+template <int kVectors>
+struct StartSums {
+  void* to;
+  const void* from;
+  int64_t row_bytes;
+
+  template <int kTile>
+  HWY_INLINE void at() const {
+    const int64_t offset = sum_offset<kTile, kVectors>(row_bytes);
+    if (to != nullptr) tile_store<kTile>(static_cast<char*>(to) + offset, row_bytes);
+    if (from != nullptr) {
+      tile_load<kTile>(static_cast<const char*>(from) + offset, row_bytes);
+    } else {
+      tile_zero<kTile>();
+    }
+  }
+};
+
 // Adds the products of one tile of A a unit and one of B a vector, the second of which lies `b_next` bytes behind the
 // first: at 2 x 2 a load for each product, at 4 x 1 five for four. Calls before.at<tile of sums>() before each product.
 template <int kUnits, int kVectors, class T, class Before = NothingBefore>
