@@ -293,8 +293,10 @@ HWY_ATTR HWY_INLINE hn::Vec<DWord> first_elements(const BFloat16* from, int64_t 
 
 HWY_ATTR void gather_row(const BFloat16* row, int64_t run_length, const AmxBlocks& blocks, BFloat16* to) {
   auto* at = reinterpret_cast<uint16_t*>(to);
-  for (int64_t k = 0; k < run_length; k += kAmxElements)
-    hn::StoreU(first_elements(row + k, std::min(kAmxElements, run_length - k)), DWord(), at + k);
+  const int64_t whole = run_length / kAmxElements * kAmxElements;
+  for (int64_t k = 0; k < whole; k += kAmxElements)
+    hn::StoreU(hn::LoadU(DWord(), reinterpret_cast<const uint16_t*>(row + k)), DWord(), at + k);
+  if (whole < run_length) hn::StoreU(first_elements(row + whole, run_length - whole), DWord(), at + whole);
   if (blocks.overlap() == 0) return;
   at += (blocks.count - 1) * kAmxElements;
   const auto last = hn::LoadU(DWord(), at);

@@ -11,6 +11,7 @@ namespace {
 constexpr double kCyclesAProduct = 20;  // of tile registers
 constexpr double kCopiedBytesPerCycle = 16;
 constexpr double kPanelBytesPerCycle = 16;
+constexpr double kOtherBytesPerCycle = 2;  // what another core wrote, or has read and gives back
 
 // A quarter of L2, beside panels of weights and the output.
 int64_t strip_planes_bytes() { return static_cast<int64_t>(Machine::host().l2_bytes) / 4; }
@@ -107,7 +108,11 @@ PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t taps, size_t weight
     const int64_t units = ceil_div((rows - 1) * plan.pitch + plan.s.ow, kAmxRows);
     const int64_t vectors = ceil_div(b.panels(), panel_parts) * b.vectors;
     const int64_t products = units * vectors * taps * AmxBlocks(plan.s.c).count;
-    return kCyclesAProduct * static_cast<double>(products) +
+    // Layers before and after are most often cut by rows.
+    const double others = 1 - 1 / static_cast<double>(panel_parts);
+    const double results = static_cast<double>(rows * plan.s.ow * plan.s.oc) / static_cast<double>(panel_parts);
+    const double crossing = others * (static_cast<double>(plan.strip_bytes(rows)) + results * sizeof(BFloat16));
+    return kCyclesAProduct * static_cast<double>(products) + crossing / kOtherBytesPerCycle +
            static_cast<double>(plan.strip_bytes(rows)) / kCopiedBytesPerCycle +
            static_cast<double>(weight_bytes) / static_cast<double>(panel_parts) / kPanelBytesPerCycle;
   };
