@@ -27,6 +27,7 @@ namespace HWY_NAMESPACE {
 using Bf16Args = TileArgs<BFloat16>;
 
 constexpr int64_t kLanes = 16, kLaneBytes = kLanes * sizeof(float);
+constexpr int64_t kFewestRows = 4;  // finished at once: what is read for each call costs as much as two
 
 // Widens 32 elements: an instruction a vector where shifts would take two.
 struct WideLanes {
@@ -146,8 +147,8 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
   const int64_t prefetch_lines = prefetch != nullptr ? (args.prefetch_lines * depth + 3) / 4 : 0;
   const int64_t all_blocks = args.runs * blocks.count;
   // At the end of the first block, and twice in each after it.
-  const FinishBetween between{pending,
-                              ceil_div(pending.count - pending.done, std::max<int64_t>(1, 2 * all_blocks - 1))};
+  const int64_t left = pending.count - pending.done, times = std::max<int64_t>(1, 2 * all_blocks - 1);
+  const FinishBetween between{pending, std::max(kFewestRows, ceil_div(left, times))};
   const auto around = [&]() HWY_ATTR {
     for (int64_t i = 0; i < prefetch_lines; ++i, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
     if (pending.done < pending.count) finish_some(pending, between.rows);
