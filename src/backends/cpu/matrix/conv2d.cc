@@ -9,6 +9,7 @@
 #include "backends/cpu/matrix/conv_planes.h"
 #include "backends/cpu/matrix/conv_rows.h"
 #include "backends/cpu/matrix/convert.h"
+#include "backends/cpu/matrix/gemm.h"
 #include "backends/cpu/matrix/tile_driver.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "base/checked_math.h"
@@ -18,6 +19,7 @@ namespace {
 
 constexpr int64_t kBandBytes = 96 << 10;  // padded copy of input rows that a thread works on
 constexpr int64_t kMaxBandDilation = 16;  // rows of the copy that no tap reads
+constexpr int64_t kLongSum = 512;
 constexpr int64_t kMinBands = 8;          // of all images: enough for the threads to share
 
 int64_t group_in(const Conv2DShape& s) { return s.c / s.groups; }
@@ -320,6 +322,13 @@ void conv_by_taps(const Conv2DShape& s, const T* in, const void* packed, Out* ou
   }
   for (int64_t g = 0; g < s.groups; ++g) {
     for_group(g, [&](const TileJob<T>& job, const RowsOfConv<T>& rows) {
+      if constexpr (sizeof(T) < sizeof(float)) {
+        // With long sums, or nothing added to them, in pieces of K.
+        if (uses_tiles_of_amx(s) && reads_every_pixel(s) && (s.c >= kLongSum || epilogue.residual == nullptr)) {
+          gemm(job.rows, s.c, rows.in, s.input_pitch(), job.b, out, job.out_stride, *job.epilogue, pool, scratch, s.blocking);
+          return;
+        }
+      }
       if (!reads_every_pixel(s)) {
         run_tiles(job, rows, pool, scratch);
         return;
