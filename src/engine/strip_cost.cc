@@ -16,6 +16,7 @@ constexpr double kTilesCallUs = 1.5;    // the same on tile registers
 constexpr double kMostRepeated = 0.08;  // of the steps' time, for threads that need not meet
 constexpr double kLeastGain = 0.07;     // of it, for strips at all
 constexpr double kComesTrue = 0.7;      // of what is predicted to be saved
+constexpr double kOfL2ComesTrue = 0.25;
 constexpr int64_t kMostQuantum = 256;   // rows
 
 // Elementwise work and residuals mostly go where an operand was.
@@ -186,9 +187,9 @@ StripGain StripCostModel::forced(const StripCandidate& chain, int64_t rows) cons
 }
 
 std::optional<StripGain> StripCostModel::gain(const StripCandidate& chain) const {
-  const double saved = saved_us(chain) * kComesTrue;
-  if (saved <= 0) return std::nullopt;
   const bool in_l2 = outruns_l3(*chain.steps.back());
+  const double saved = saved_us(chain) * (in_l2 ? kOfL2ComesTrue : kComesTrue);
+  if (saved <= 0) return std::nullopt;
   const size_t budget = (in_l2 ? machine_.l2_bytes : machine_.l3_bytes / static_cast<size_t>(threads_)) * 3 / 8;
   const int64_t rows = chain.rows.back().rows, images = chain.steps.back()->images();
   int64_t strip = fitting_strip(chain, budget);
