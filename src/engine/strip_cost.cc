@@ -17,7 +17,7 @@ constexpr double kMostRepeated = 0.08;  // of the steps' time, for threads that 
 constexpr double kLeastGain = 0.07;     // of it, for strips at all
 constexpr double kComesTrue = 0.7;      // of what is predicted to be saved
 constexpr double kOfL2ComesTrue = 0.25;
-constexpr int64_t kMostQuantum = 256;   // rows
+constexpr int64_t kMostQuantum = 256;  // rows
 
 // Elementwise work and residuals mostly go where an operand was.
 bool is_in_place(const StripStep& step) {

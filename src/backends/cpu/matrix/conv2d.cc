@@ -20,7 +20,7 @@ namespace {
 constexpr int64_t kBandBytes = 96 << 10;  // padded copy of input rows that a thread works on
 constexpr int64_t kMaxBandDilation = 16;  // rows of the copy that no tap reads
 constexpr int64_t kLongSum = 512;
-constexpr int64_t kMinBands = 8;          // of all images, where threads share them
+constexpr int64_t kMinBands = 8;  // of all images, where threads share them
 
 int64_t group_in(const Conv2DShape& s) { return s.c / s.groups; }
 int64_t group_out(const Conv2DShape& s) { return s.oc / s.groups; }
@@ -103,7 +103,8 @@ struct BandPlan {
     elements_behind = uses_tiles_of_amx(s) ? kAmxRows * s.stride_w * band_channels(s) : 0;
     const int64_t row_bytes = row_length * int64_t{sizeof(T)};
     rows_out = std::clamp<int64_t>(kBandBytes / (row_bytes * s.stride_h), 1, std::max<int64_t>(1, s.oh));
-    bands = std::max(ceil_div(s.oh, rows_out), std::min(s.oh, ceil_div(s.is_shared ? kMinBands : 1, std::max<int64_t>(1, s.n))));
+    bands = std::max(ceil_div(s.oh, rows_out),
+                     std::min(s.oh, ceil_div(s.is_shared ? kMinBands : 1, std::max<int64_t>(1, s.n))));
     if (s.blocking.strip > 0)
       bands = ceil_div(s.oh, std::clamp<int64_t>(s.blocking.strip, 1, std::max<int64_t>(1, s.oh)));
     rows_out = ceil_div(s.oh, std::max<int64_t>(1, bands));
@@ -325,7 +326,8 @@ void conv_by_taps(const Conv2DShape& s, const T* in, const void* packed, Out* ou
       if constexpr (sizeof(T) < sizeof(float)) {
         // With long sums, or nothing added to them, in pieces of K.
         if (uses_tiles_of_amx(s) && reads_every_pixel(s) && (s.c >= kLongSum || epilogue.residual == nullptr)) {
-          gemm(job.rows, s.c, rows.in, s.input_pitch(), job.b, out, job.out_stride, *job.epilogue, pool, scratch, s.blocking);
+          gemm(job.rows, s.c, rows.in, s.input_pitch(), job.b, out, job.out_stride, *job.epilogue, pool, scratch,
+               s.blocking);
           return;
         }
       }

@@ -9,7 +9,7 @@ namespace {
 constexpr int64_t kStripPlanesBytes = 256 << 10;  // of L2, beside panels of weights and the output
 constexpr int64_t kImagesPlanesBytes = 1 << 20;   // of several images, while panels pass
 constexpr double kStayingPanelsBytes = 1.25 * (1 << 20);
-constexpr double kCyclesAProduct = 20;            // of tile registers
+constexpr double kCyclesAProduct = 20;  // of tile registers
 constexpr double kCopiedBytesPerCycle = 16;
 constexpr double kPanelBytesPerCycle = 16;
 

@@ -7,9 +7,7 @@
 namespace blade::backends::cpu {
 namespace {
 
-size_t offset_bytes(const Conv2DShape& s) {
-  return align_up(static_cast<size_t>(s.kh * s.kw) * sizeof(int64_t), 64);
-}
+size_t offset_bytes(const Conv2DShape& s) { return align_up(static_cast<size_t>(s.kh * s.kw) * sizeof(int64_t), 64); }
 
 void fill_offsets(const PlanePlan& plan, int64_t rows_out, int64_t* offsets) {
   for (int64_t i = 0; i < plan.s.kh; ++i) {
@@ -31,8 +29,7 @@ size_t conv_planes_scratch_bytes(const Conv2DShape& s, int threads) {
   const PackedB b = packed_b_view(packed_steps<BFloat16>(s.kh * s.kw, s.c), s.oc, nullptr, MatrixUnit::kTiles);
   size_t slot_bytes = 0;  // strips of fewer rows may have larger blocks of tiles
   const auto add = [&](int64_t rows) {
-    slot_bytes =
-        std::max(slot_bytes, plan.strip_bytes(rows) + tile_slot_scratch_bytes(conv_planes_job(plan, rows, b)));
+    slot_bytes = std::max(slot_bytes, plan.strip_bytes(rows) + tile_slot_scratch_bytes(conv_planes_job(plan, rows, b)));
   };
   for (int64_t rows = 1; rows <= plan.max_rows(); ++rows) add(rows);
   for (int t = 1; t <= threads; ++t) {  // the pool may have fewer than it was planned for

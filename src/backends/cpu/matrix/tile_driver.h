@@ -39,8 +39,8 @@ struct TileJob {
   int64_t row_results = 1;
   int64_t image_pitch = std::numeric_limits<int64_t>::max();  // and of so many only what the first `image_rows` hold
   int64_t image_rows = std::numeric_limits<int64_t>::max();   // a multiple of row_pitch, where there are several images
-  int64_t input_bytes = 0;          // of all rows, each byte counted once
-  int64_t block_bytes = 192 << 10;  // of A in L2, beside panels of B and the output
+  int64_t input_bytes = 0;                                    // of all rows, each byte counted once
+  int64_t block_bytes = 192 << 10;                            // of A in L2, beside panels of B and the output
   PackedB b;
   int tile_parts = 0, panel_parts = 0;  // how run_tiles() cuts it; 0: by choose_split()
   bool prefetch_after = false;          // this thread reads what lies behind the last panel next
