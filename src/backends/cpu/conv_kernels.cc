@@ -327,7 +327,8 @@ constexpr KernelEntry kConvRows[] = {
     {"cpu.conv_transpose.direct_bf16", ir::Op::kConvTranspose, supports_conv_transpose<BFloat16>,
      conv_transpose_us<BFloat16>, create_conv_transpose<BFloat16>, nullptr, false, false, conv_transpose_row_unit},
     {"cpu.conv_transpose.direct_amx_bf16", ir::Op::kConvTranspose, supports_conv_transpose<BFloat16, kTileUnit>,
-     conv_transpose_us<BFloat16, kTileUnit>, create_conv_transpose<BFloat16, kTileUnit>},
+     conv_transpose_us<BFloat16, kTileUnit>, create_conv_transpose<BFloat16, kTileUnit>, nullptr, false, false,
+     any_rows},
     {"cpu.conv_transpose.direct3d_f32", ir::Op::kConvTranspose, supports_conv_transpose3d, nullptr,
      create_conv_transpose3d},
 };

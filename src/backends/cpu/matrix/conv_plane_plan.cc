@@ -3,36 +3,57 @@
 
 #include <cstring>
 
+#include "backends/machine.h"
+
 namespace blade::backends::cpu {
 namespace {
 
-constexpr int64_t kStripPlanesBytes = 256 << 10;  // of L2, beside panels of weights and the output
-constexpr int64_t kImagesPlanesBytes = 1 << 20;   // of several images, while panels pass
-constexpr double kStayingPanelsBytes = 1.25 * (1 << 20);
-constexpr double kCyclesAProduct = 20;  // of tile registers
+constexpr int64_t kImagesPlanesBytes = 1 << 20;           // of several images, while panels pass
+constexpr double kStayingPanelsBytes = 1.25 * (1 << 20);  // weights that stay in L2 from strip to strip
+constexpr double kCyclesAProduct = 20;                    // of tile registers
 constexpr double kCopiedBytesPerCycle = 16;
 constexpr double kPanelBytesPerCycle = 16;
 
-// One row of a plane, of input row `from` (null: outside the image) and of phase `phase`.
-void copy_plane_row(const PlanePlan& plan, const BFloat16* from, int64_t phase, BFloat16* to) {
-  const int64_t c = plan.s.c, stride = plan.x.stride, first_x = phase - plan.x.pad;
+// A quarter of L2, beside panels of weights and the output.
+int64_t strip_planes_bytes() { return static_cast<int64_t>(Machine::host().l2_bytes) / 4; }
+
+// Whole cache lines are moved in registers.
+void copy_pixels_apart(const BFloat16* from, int64_t from_step, int64_t channels, int64_t pixels, BFloat16* to,
+                       int64_t to_step) {
+  constexpr int64_t kLine = 64 / int64_t{sizeof(BFloat16)};
+  if (channels % kLine != 0) {
+    for (; pixels > 0; --pixels, from += from_step, to += to_step)
+      std::memcpy(to, from, static_cast<size_t>(channels) * sizeof(BFloat16));
+    return;
+  }
+  for (; pixels > 0; --pixels, from += from_step, to += to_step) {
+    for (int64_t c = 0; c < channels; c += kLine) std::memcpy(to + c, from + c, kLine * sizeof(BFloat16));
+  }
+}
+
+// One row of a plane, of row `y` of an image that lies `image` images behind the first and of phase `phase`.
+void copy_plane_row(const PlanePlan& plan, std::span<const PlanePart> parts, int64_t image, int64_t y, int64_t phase,
+                    BFloat16* to) {
+  const Conv2DShape& s = plan.s;
+  const int64_t c = s.c, stride = plan.x.stride, first_x = phase - plan.x.pad;
   // Places [first, last) lie in the image.
   const int64_t first = std::clamp<int64_t>(ceil_div(std::max<int64_t>(0, -first_x), stride), 0, plan.pitch);
   const int64_t last =
       std::clamp<int64_t>(ceil_div(std::max<int64_t>(0, plan.x.in - first_x), stride), first, plan.pitch);
-  if (from == nullptr || first == last) {
+  if (y < 0 || y >= s.h || first == last) {
     std::fill_n(to, plan.pitch * c, BFloat16());
     return;
   }
   std::fill_n(to, first * c, BFloat16());
-  const int64_t pixel = plan.s.input_pitch();
-  from += (first * stride + first_x) * pixel;
-  if (stride * pixel == c) {
-    std::memcpy(to + first * c, from, static_cast<size_t>((last - first) * c) * sizeof(BFloat16));
-  } else {
-    for (int64_t p = first; p < last; ++p, from += stride * pixel) {
-      std::memcpy(to + p * c, from, static_cast<size_t>(c) * sizeof(BFloat16));
+  BFloat16* part_to = to + first * c;
+  for (const PlanePart& part : parts) {
+    const BFloat16* from = part.data + ((image * s.h + y) * s.w + first * stride + first_x) * part.pitch;
+    if (stride * part.pitch == c && part.channels == c) {
+      std::memcpy(part_to, from, static_cast<size_t>((last - first) * c) * sizeof(BFloat16));
+    } else {
+      copy_pixels_apart(from, stride * part.pitch, part.channels, last - first, part_to, c);
     }
+    part_to += part.channels;
   }
   std::fill_n(to + last * c, (plan.pitch - last) * c, BFloat16());
 }
@@ -58,7 +79,7 @@ PlanePlan::PlanePlan(const Conv2DShape& shape)
 
 int64_t PlanePlan::max_rows() const {
   const int64_t row_bytes = planes * pitch * s.c * int64_t{sizeof(BFloat16)};
-  return std::clamp<int64_t>(kStripPlanesBytes / row_bytes - y.reach(), 1, s.oh);
+  return std::clamp<int64_t>(strip_planes_bytes() / row_bytes - y.reach(), 1, s.oh);
 }
 
 TileJob<BFloat16> PlanePlan::job(int64_t rows_out, const PackedB& b) const {
@@ -76,7 +97,8 @@ TileJob<BFloat16> PlanePlan::job(int64_t rows_out, const PackedB& b) const {
   return job;
 }
 
-void copy_strip(const PlanePlan& plan, const BFloat16* image, int64_t first, int64_t rows, BFloat16* to) {
+void copy_strip(const PlanePlan& plan, std::span<const PlanePart> parts, int64_t image, int64_t first, int64_t rows,
+                BFloat16* to) {
   const Conv2DShape& s = plan.s;
   for (int64_t py = 0; py < s.stride_h; ++py) {
     if (!plan.y.used(py)) continue;
@@ -85,8 +107,7 @@ void copy_strip(const PlanePlan& plan, const BFloat16* image, int64_t first, int
       for (int64_t row = 0; row < plan.plane_rows(rows); ++row, to += plan.pitch * s.c) {
         const int64_t behind = (first + row) / plan.image_rows;  // images
         const int64_t y = (first + row) % plan.image_rows * s.stride_h + py - s.pad_top;
-        const bool inside = y >= 0 && y < s.h;
-        copy_plane_row(plan, inside ? image + (behind * s.h + y) * s.w * s.input_pitch() : nullptr, px, to);
+        copy_plane_row(plan, parts, image + behind, y, px, to);
       }
       to = std::fill_n(to, plan.shared * s.c, BFloat16());
     }

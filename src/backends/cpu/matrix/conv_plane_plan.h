@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/conv2d.h"
@@ -65,8 +66,15 @@ struct PlanePlan {
   TileJob<BFloat16> job(int64_t rows_out, const PackedB& b) const;
 };
 
-// The planes of output rows [first, first + rows) of an image, and of those behind it.
-void copy_strip(const PlanePlan& plan, const BFloat16* image, int64_t first, int64_t rows, BFloat16* to);
+// Some channels of all pixels of an input, `pitch` elements from a pixel to the next.
+struct PlanePart {
+  const BFloat16* data;
+  int64_t channels, pitch;
+};
+// The planes of output rows [first, first + rows) of an image, and of those behind it, whose channels are those of the
+// parts one behind the other.
+void copy_strip(const PlanePlan& plan, std::span<const PlanePart> parts, int64_t image, int64_t first, int64_t rows,
+                BFloat16* to);
 
 // How the rows of each image and the panels are cut into tasks. Of small images several make a strip, so that weights
 // are read once for all of them.
