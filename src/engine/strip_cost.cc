@@ -206,6 +206,7 @@ std::optional<StripGain> StripCostModel::gain(const StripCandidate& chain) const
   const auto twice = repeated(chain);
   if (!twice) return std::nullopt;
   if (threads_ > 1 && !gain.by_images) {
+    if (in_l2) return std::nullopt;  // U-Net's parts of one image gained nothing
     if (twice->us > kMostRepeated * twice->of_us) return std::nullopt;
     gain.by_parts = true;
     gain.us -= twice->us;
