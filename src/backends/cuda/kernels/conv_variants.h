@@ -35,6 +35,16 @@ struct PatchVariant {
 
 std::span<const PatchVariant> patch_variants();
 
+// Tiles for little work with plain results, of up to kMostPlainChunks chunks a block, kMostRequests of each warp.
+inline constexpr int kMostPlainChunks = 16, kMostRequests = 3;
+struct PlainVariant {
+  int rows, columns, warps_k, split_log2, threads;
+  int stage_bytes, sum_bytes;
+  const void* kernel;  // takes PixelMaps and ConvParams
+};
+
+std::span<const PlainVariant> plain_variants();
+
 // Tiles of kPatchRows pixels, which are all, whose mean is the result.
 inline constexpr int kMostMeanChunks = 16;
 struct MeanVariant {
