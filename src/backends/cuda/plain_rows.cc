@@ -10,7 +10,7 @@
 namespace blade::backends::cuda {
 namespace {
 
-constexpr int kMostVariants = 40;
+constexpr int kMostVariants = 48;
 
 // How a problem is cut.
 struct PlainShape {
