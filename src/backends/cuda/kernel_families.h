@@ -34,6 +34,7 @@ std::span<const KernelEntry> pipeline_split_rows();
 std::span<const KernelEntry> layer_norm_cast_rows();
 std::span<const KernelEntry> conv_mean_rows();  // a convolution and the mean of its pixels
 std::span<const KernelEntry> plain_sum_rows();
+std::span<const KernelEntry> plain_split_rows();
 std::span<const KernelEntry> pipeline_sum_rows();
 std::span<const KernelEntry> depthwise_product_rows();  // a depthwise convolution and the 1x1 behind it
 std::span<const KernelEntry> pooled_conv_rows();        // a first layer and the max pool behind it

@@ -25,9 +25,9 @@ std::span<const KernelEntry> cuda_kernels() {
 
 std::span<const KernelEntry> cuda_fused_kernels() {
   static const std::vector<KernelEntry> table =
-      join_rows({pipeline_sum_rows(), plain_sum_rows(), product_sum_rows(), product_cast_rows(), vector_cast_rows(),
-                 product_split_rows(), pipeline_split_rows(), layer_norm_cast_rows(), conv_mean_rows(),
-                 depthwise_product_rows(), pooled_conv_rows()});
+      join_rows({pipeline_sum_rows(), plain_sum_rows(), plain_split_rows(), product_sum_rows(), product_cast_rows(),
+                 vector_cast_rows(), product_split_rows(), pipeline_split_rows(), layer_norm_cast_rows(),
+                 conv_mean_rows(), depthwise_product_rows(), pooled_conv_rows()});
   return table;
 }
 

@@ -12,7 +12,7 @@
 namespace blade::backends::cuda {
 namespace {
 
-constexpr int kMostPatchVariants = 40;
+constexpr int kMostPatchVariants = 32;
 
 // How a problem is cut; see conv_patch.cu.
 struct PatchShape {
@@ -153,8 +153,8 @@ struct PatchTable {
     using Row = PatchRow<kNumber>;
     if (kNumber >= static_cast<int>(patch_variants().size())) return;
     const PatchVariant& v = Row::variant();
-    names.push_back("cuda.conv.patch_wgmma_" + std::to_string(v.rows) + "x" + std::to_string(v.columns) + "k" + std::to_string(v.warps_k) +
-                    (v.split_log2 > 0 ? "_split" + std::to_string(1 << v.split_log2) : ""));
+    names.push_back("cuda.conv.patch_wgmma_" + std::to_string(v.rows) + "x" + std::to_string(v.columns) + "k" +
+                    std::to_string(v.warps_k) + (v.split_log2 > 0 ? "_split" + std::to_string(1 << v.split_log2) : ""));
     rows.push_back({names.back().c_str(), ir::Op::kConv, Row::supports, Row::predicted_us, Row::create});
   }
 };

@@ -10,7 +10,7 @@
 namespace blade::backends::cuda {
 namespace {
 
-constexpr int kMostVariants = 48;
+constexpr int kMostVariants = 44;
 
 // How a problem is cut.
 struct PlainShape {
@@ -46,13 +46,18 @@ Support supports_shape(const KernelRequest& request, const PlainVariant& variant
 
 Support supports_plain(const KernelRequest& request, const PlainVariant& variant) {
   if (Support s = supports_shape(request, variant); !s.ok) return s;
-  return Epilogue::supports_plain(request, epilogue_of(request), 2);
+  return Epilogue::supports_short(request, epilogue_of(request), 2);
 }
 
 Support supports_plain_sum(const KernelRequest& request, const PlainVariant& variant) {
   if (Support s = supports_conv_sum(request); !s.ok) return s;
   if (Support s = supports_tensor_map(addend_problem(request)); !s.ok) return s;
   return supports_shape(request, variant);
+}
+
+Support supports_plain_split(const KernelRequest& request, const PlainVariant& variant) {
+  if (Support s = supports_split_of_product(request); !s.ok) return s;
+  return supports_shape(*request.producer, variant);
 }
 
 // Constants are of an H200, roughly.
@@ -72,7 +77,7 @@ double predict_plain_us(const KernelRequest& request, const PlainVariant& varian
 }
 
 Result<std::unique_ptr<Kernel>> create_plain(const KernelRequest& request, PackCache& packs,
-                                             const PlainVariant& variant) {
+                                             const PlainVariant& variant, int64_t parts = 1) {
   const ConvProblem problem = conv_problem(request);
   const PlainShape plain = plain_shape(problem, variant);
   BLADE_ASSIGN_OR_RETURN(const ConvOperands operands, conv_operands(request, problem, packs));
@@ -81,11 +86,15 @@ Result<std::unique_ptr<Kernel>> create_plain(const KernelRequest& request, PackC
   shape.threads = variant.threads;
   shape.shared_bytes = static_cast<int>(plain.shared_bytes);
   shape.cluster = 1 << variant.split_log2;
-  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, variant.kernel, shape));
-  const ConvParams params = conv_params(problem, plain.column_tiles);
+  const bool plain_results =
+      request.producer != nullptr || Epilogue::supports_plain(request, epilogue_of(request), 2).ok;
+  const void* kernel = parts == 1 && plain_results ? variant.kernel : variant.more_kernel;
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
+  ConvParams params = conv_params(problem, plain.column_tiles);
+  if (parts > 1) params.part_channels = FastDivisor(problem.channels / parts);
   const ConvProblem addend = request.producer != nullptr ? addend_problem(request) : problem;
   return make_kernel(
-      [=, kernel = variant.kernel, rows = variant.rows](const KernelArgs& args) -> Status {
+      [=, rows = variant.rows](const KernelArgs& args) -> Status {
         ConvParams p = operands.bind(params, args);
         PixelMaps maps;
         BLADE_ASSIGN_OR_RETURN(maps, make_pixel_maps(problem, addend, p.x, args.inputs[0], rows));
@@ -104,6 +113,11 @@ struct PlainRow {
   static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& packs) {
     return create_plain(request, packs, variant());
   }
+  static Support supports_split(const KernelRequest& request) { return supports_plain_split(request, variant()); }
+  static double predicted_split_us(const KernelRequest& request) { return predicted_us(*request.producer); }
+  static Result<std::unique_ptr<Kernel>> create_split(const KernelRequest& request, PackCache& packs) {
+    return create_plain(*request.producer, packs, variant(), static_cast<int64_t>(request.outputs.size()));
+  }
 };
 
 struct PlainTable : ProductRows {
@@ -111,11 +125,12 @@ struct PlainTable : ProductRows {
   void add() {
     if (kNumber >= static_cast<int>(plain_variants().size())) return;
     const PlainVariant& v = PlainRow<kNumber>::variant();
-    const std::string label = "plain_" + std::to_string(v.rows) + "x" + std::to_string(v.columns) + "k" +
+    const std::string label = "plain_wgmma_" + std::to_string(v.rows) + "x" + std::to_string(v.columns) + "k" +
                               std::to_string(v.warps_k) +
                               (v.split_log2 > 0 ? "_split" + std::to_string(1 << v.split_log2) : "");
     add_rows<PlainRow<kNumber>>(label);
     add_sum_row<PlainRow<kNumber>>(label);
+    add_split_row<PlainRow<kNumber>>(label);
   }
   template <int... kNumbers>
   explicit PlainTable(std::integer_sequence<int, kNumbers...>) {
@@ -132,5 +147,6 @@ const PlainTable& plain_table() {
 
 std::span<const KernelEntry> plain_rows() { return plain_table().rows; }
 std::span<const KernelEntry> plain_sum_rows() { return plain_table().sum_rows; }
+std::span<const KernelEntry> plain_split_rows() { return plain_table().split_rows; }
 
 }  // namespace blade::backends::cuda

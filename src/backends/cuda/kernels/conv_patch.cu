@@ -1,10 +1,10 @@
 // Convolutions with windows whose taps read one patch of pixels (9.0): wgmma may start at any row of a tile in shared
 // memory, so that a tap is an offset into the patch and pixels cross from L2 once instead of once a tap.
 //
-// A tile is up to 64 neighbouring positions of one image, counted over rows of `patch_width` positions: the output's columns
-// and the few behind them whose windows would reach into the next row; these are computed and dropped. With strides the
-// patch is one plane for each (row, column) of a stride's cell. A block loads all of its depth at once; the blocks of a
-// cluster divide the input channels.
+// A tile is up to 64 neighbouring positions of one image, counted over rows of `patch_width` positions: the output's
+// columns and the few behind them whose windows would reach into the next row; these are computed and dropped. With
+// strides the patch is one plane for each (row, column) of a stride's cell. A block loads all of its depth at once; the
+// blocks of a cluster divide the input channels.
 #define BLADE_CONV_GROUPS
 #include "backends/cuda/kernels/conv_plain.cuh"
 #include "backends/cuda/kernels/conv_variants.h"
@@ -132,10 +132,9 @@ __global__ void __launch_bounds__(Tile::kThreads)
     if (y >= p.out_height || x >= static_cast<int>(p.conv.out_width.divisor)) return -1;
     return (image_index * p.out_height + y) * static_cast<int>(p.conv.out_width.divisor) + x;
   };
-  Quads<Tile, kSplit> quads(p.conv, row_of, first_channel);
+  Quads<Tile, kSplit, false> quads(p.conv, row_of, first_channel);
   const int start = pinned((first - first_row * static_cast<int>(p.patch_width.divisor)) * 128);
-  float* exchange =
-      reinterpret_cast<float*>(memory + pinned(((p.slabs + kSplit - 1) >> kSplitLog2) * slab_bytes));
+  float* exchange = reinterpret_cast<float*>(memory + pinned(((p.slabs + kSplit - 1) >> kSplitLog2) * slab_bytes));
   float sums[Tile::kM][Tile::kN][4] = {};
   if (kSplit > 1) cluster_wait();  // the others have begun, so their memory may be written
   __syncthreads();
@@ -155,7 +154,7 @@ __global__ void __launch_bounds__(Tile::kThreads)
     multiply_slab<Tile>(sums, tap_places, patch + start, patch + patch_bytes, place);
   }
   group_wait<0>();
-  finish_plain<Tile, kSplit>(place, quads, sums, exchange, sums_barrier, rank);
+  finish_plain<Tile>(place, quads, sums, exchange, sums_barrier, rank);
 #endif
 }
 
@@ -179,8 +178,7 @@ std::span<const PatchVariant> patch_variants() {
   variant<rows, columns, warps_k, 0>(), variant<rows, columns, warps_k, 1>(), variant<rows, columns, warps_k, 2>(), \
       variant<rows, columns, warps_k, 3>()
       BLADE_PATCH(64, 32, 1), BLADE_PATCH(64, 32, 2), BLADE_PATCH(64, 32, 4), BLADE_PATCH(64, 64, 1),
-      BLADE_PATCH(64, 64, 2), BLADE_PATCH(64, 64, 4), BLADE_PATCH(64, 128, 1), BLADE_PATCH(32, 64, 1),
-      BLADE_PATCH(32, 64, 2), BLADE_PATCH(32, 64, 4),
+      BLADE_PATCH(64, 64, 2), BLADE_PATCH(32, 64, 1), BLADE_PATCH(32, 64, 2), BLADE_PATCH(32, 64, 4),
 #undef BLADE_PATCH
   };
   return variants;

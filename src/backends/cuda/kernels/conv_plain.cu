@@ -6,7 +6,7 @@
 namespace blade::backends::cuda {
 namespace {
 
-template <class Tile, int kSplitLog2>
+template <class Tile, int kSplitLog2, bool kMore>
 __global__ void __launch_bounds__(Tile::kThreads)
     conv_plain_kernel(const __grid_constant__ PixelMaps maps, const __grid_constant__ ConvParams p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(Tile::kThreads)
     const int row = first_row + rank * (Tile::kRows >> kSplitLog2) + own_row;
     return row < p.rows ? row : -1;
   };
-  Quads<Tile, kSplit> quads(p, row_of, first_channel);
+  Quads<Tile, kSplit, kMore> quads(p, row_of, first_channel);
   float* exchange = reinterpret_cast<float*>(memory + pinned(chunk_bytes));
   float sums[Tile::kM][Tile::kN][4] = {};
   if (kSplit > 1) cluster_wait();  // the others have begun, so their memory may be written
@@ -88,17 +88,22 @@ __global__ void __launch_bounds__(Tile::kThreads)
     weights += Tile::kStageBytes / 16;
   }
   group_wait<0>();
-  finish_plain<Tile, kSplit>(place, quads, sums, exchange, sums_barrier, rank);
+  finish_plain<Tile>(place, quads, sums, exchange, sums_barrier, rank);
 #endif
 }
 
 template <int kRows, int kColumns, int kWarpsK, int kSplitLog2>
 PlainVariant variant() {
   using Tile = PlainTile<kRows, kColumns, kWarpsK>;
-  return {kRows,           kColumns,
-          kWarpsK,         kSplitLog2,
-          Tile::kThreads,  Tile::kStageBytes,
-          Tile::kSumBytes, reinterpret_cast<const void*>(&conv_plain_kernel<Tile, kSplitLog2>)};
+  return {kRows,
+          kColumns,
+          kWarpsK,
+          kSplitLog2,
+          Tile::kThreads,
+          Tile::kStageBytes,
+          Tile::kSumBytes,
+          reinterpret_cast<const void*>(&conv_plain_kernel<Tile, kSplitLog2, false>),
+          reinterpret_cast<const void*>(&conv_plain_kernel<Tile, kSplitLog2, true>)};
 }
 
 }  // namespace
@@ -109,7 +114,8 @@ std::span<const PlainVariant> plain_variants() {
   variant<rows, columns, warps_k, 0>(), variant<rows, columns, warps_k, 1>(), variant<rows, columns, warps_k, 2>(), \
       variant<rows, columns, warps_k, 3>()
       BLADE_PLAIN(16, 64, 1), BLADE_PLAIN(32, 64, 1), BLADE_PLAIN(32, 64, 2), BLADE_PLAIN(32, 128, 1),
-      BLADE_PLAIN(64, 32, 1), BLADE_PLAIN(64, 32, 2), BLADE_PLAIN(64, 64, 1), BLADE_PLAIN(64, 64, 2), BLADE_PLAIN(32, 64, 4), BLADE_PLAIN(64, 64, 4), BLADE_PLAIN(16, 64, 2),
+      BLADE_PLAIN(64, 32, 1), BLADE_PLAIN(64, 32, 2), BLADE_PLAIN(64, 64, 1), BLADE_PLAIN(64, 64, 2),
+      BLADE_PLAIN(32, 64, 4), BLADE_PLAIN(64, 64, 4), BLADE_PLAIN(16, 64, 2),
 #undef BLADE_PLAIN
   };
   return variants;

@@ -1,5 +1,6 @@
-// Plain results (bias, residual, clamp) of tiles for little work. What follows the wait for the layer before is short and
-// straight and reads no parameters: at batch 1 a layer takes what its instructions and parameters take to arrive.
+// Plain results (bias, residual, a curve without operands, clamp) of tiles for little work. What follows the wait for
+// the layer before is short and straight and reads no parameters: at batch 1 a layer takes what its instructions and
+// parameters take to arrive.
 #pragma once
 
 #include "backends/cuda/kernels/conv_finish.cuh"
@@ -40,7 +41,8 @@ struct PixelRequest {
 };
 
 // Four neighbouring results, of those that a thread finishes.
-template <class Tile, int kSplit>
+// kMore: with a curve, or columns that are several tensors.
+template <class Tile, int kSplit, bool kMore>
 struct Quads {
   static constexpr int kAcross = Tile::kColumns / 4, kOwnRows = Tile::kRows / kSplit;
   static constexpr int kCount = (kOwnRows * kAcross + Tile::kThreads - 1) / Tile::kThreads;
@@ -49,6 +51,8 @@ struct Quads {
   float4 bias;
   __half* y;
   const __half* residual;
+  EpilogueParams::Activation activation = EpilogueParams::Activation::kNone;
+  float slope = 0;
   HalfClamp clamp;
   uint2 added[kCount] = {};
 
@@ -56,16 +60,26 @@ struct Quads {
   template <class RowOf>
   __device__ __forceinline__ Quads(const ConvParams& p, const RowOf& row_of, int first_channel)
       : bias(make_float4(0, 0, 0, 0)),
-        y(pinned(static_cast<__half*>(p.y))),
         residual(pinned(static_cast<const __half*>(p.epilogue.residual))),
         clamp(p.epilogue) {
+    int before = 0, channels = p.channels;
+    void* to = p.y;
+    if constexpr (kMore) {
+      activation = static_cast<EpilogueParams::Activation>(pinned(static_cast<int>(p.epilogue.activation)));
+      slope = pinned(p.epilogue.slope);
+      const int part = divide(first_channel, p.part_channels);
+      before = part * static_cast<int>(p.part_channels.divisor);
+      channels = min(channels, static_cast<int>(p.part_channels.divisor));
+      if (part > 0) to = p.more_y[part - 1];
+    }
+    y = pinned(static_cast<__half*>(to));
     const int channel = first_channel + static_cast<int>(threadIdx.x) % kAcross * 4;
     if (p.epilogue.bias != nullptr) bias = __ldg(reinterpret_cast<const float4*>(p.epilogue.bias + channel));
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
       const int own_row = number(i) / kAcross;
-      const int row = own_row < kOwnRows && channel < p.channels ? row_of(own_row) : -1;
-      places[i] = row < 0 ? -1 : row * p.channels + channel;
+      const int row = own_row < kOwnRows && channel - before < channels ? row_of(own_row) : -1;
+      places[i] = row < 0 ? -1 : row * channels + channel - before;
       keep(places[i]);
     }
   }
@@ -89,9 +103,13 @@ struct Quads {
       add_quads<kParts>(sum, sums + number(i) / kAcross * pitch + number(i) % kAcross * 4, step);
       const float2 lower = __half22float2(reinterpret_cast<const __half2&>(added[i].x));
       const float2 upper = __half22float2(reinterpret_cast<const __half2&>(added[i].y));
+      sum.x += lower.x, sum.y += lower.y, sum.z += upper.x, sum.w += upper.y;
+      if constexpr (kMore) {
+        if (activation != EpilogueParams::Activation::kNone) sum = activated_four(sum, activation, slope);
+      }
       uint2 out;
-      reinterpret_cast<__half2&>(out.x) = clamp(sum.x + lower.x, sum.y + lower.y);
-      reinterpret_cast<__half2&>(out.y) = clamp(sum.z + upper.x, sum.w + upper.y);
+      reinterpret_cast<__half2&>(out.x) = clamp(sum.x, sum.y);
+      reinterpret_cast<__half2&>(out.y) = clamp(sum.z, sum.w);
       *reinterpret_cast<uint2*>(y + places[i]) = out;
     }
   }
@@ -112,8 +130,8 @@ __device__ __forceinline__ void send_sums(const float* exchange, uint32_t inbox,
 }
 
 // What becomes of a block's sums: those of its groups, and of the cluster's blocks, meet in shared memory.
-template <class Tile, int kSplit>
-__device__ __forceinline__ void finish_plain(const WarpPlace<Tile>& place, const Quads<Tile, kSplit>& quads,
+template <class Tile, int kSplit, bool kMore>
+__device__ __forceinline__ void finish_plain(const WarpPlace<Tile>& place, const Quads<Tile, kSplit, kMore>& quads,
                                              const float (&sums)[Tile::kM][Tile::kN][4], float* exchange,
                                              uint32_t sums_barrier, int rank) {
   store_sums<Tile>(place, sums, exchange);

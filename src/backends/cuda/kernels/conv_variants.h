@@ -42,7 +42,8 @@ inline constexpr int kMostPlainChunks = 16;
 struct PlainVariant {
   int rows, columns, warps_k, split_log2, threads;
   int stage_bytes, sum_bytes;
-  const void* kernel;  // takes PixelMaps and ConvParams
+  // Take PixelMaps and ConvParams; the second one for curves, and for columns that are several tensors.
+  const void *kernel, *more_kernel;
 };
 
 std::span<const PlainVariant> plain_variants();
