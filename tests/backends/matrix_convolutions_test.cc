@@ -434,8 +434,7 @@ TEST_P(MatrixKernels, SeparableAmx) {
   for (int round = 0; round < 60; ++round) separable_case<BFloat16>(round);
 }
 
-template <class T>
-void MatrixKernels::conv_transpose_case(int round) {
+ConvTransposeShape MatrixKernels::random_transposed() {
   ConvTransposeShape s;
   s.n = pick({1, 2});
   s.h = pick({1, 3, 6});
@@ -450,6 +449,12 @@ void MatrixKernels::conv_transpose_case(int round) {
   s.pad_left = pick({0, 1});
   s.oh = std::max<int64_t>(1, (s.h - 1) * s.stride_h + s.kh - s.pad_top - pick({-1, 0, 1}));
   s.ow = std::max<int64_t>(1, (s.w - 1) * s.stride_w + s.kw - s.pad_left - pick({-2, 0, 1}));
+  return s;
+}
+
+template <class T>
+void MatrixKernels::conv_transpose_case(int round, ConvTransposeShape s) {
+  s.unit = unit_;
   const auto in = random<T>(s.n * s.h * s.w * s.c);
   const auto w = random<T>(s.kh * s.kw * s.oc * s.c);
   const int64_t pixels = s.n * s.oh * s.ow;
@@ -486,11 +491,36 @@ void MatrixKernels::conv_transpose_case(int round) {
 }
 
 TEST_P(MatrixKernels, ConvTranspose) {
-  for (int round = 0; round < 80; ++round) conv_transpose_case<float>(round);
+  for (int round = 0; round < 80; ++round) conv_transpose_case<float>(round, random_transposed());
 }
 TEST_P(MatrixKernels, ConvTransposeBf16) {
   if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
-  for (int round = 0; round < 80; ++round) conv_transpose_case<BFloat16>(round);
+  for (int round = 0; round < 80; ++round) conv_transpose_case<BFloat16>(round, random_transposed());
+}
+TEST_P(MatrixKernels, ConvTransposeAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  for (int round = 0; round < 80; ++round) conv_transpose_case<BFloat16>(round, random_transposed());
+  // Read in place, in several strips and by columns; a decoder's 2x2 and a generator's 4x4.
+  int round = 0;
+  for (const int64_t kernel : {2, 4}) {
+    for (const auto& [size, c, oc] : {std::tuple{20, 64, 32}, {4, 160, 130}, {24, 70, 48}, {3, 31, 64}}) {
+      const int64_t out = 2 * size, pad = kernel == 4 ? 1 : 0;
+      conv_transpose_case<BFloat16>(round, {.n = 1 + round % 2,
+                                            .h = size,
+                                            .w = size,
+                                            .c = c,
+                                            .kh = kernel,
+                                            .kw = kernel,
+                                            .oc = oc,
+                                            .oh = out,
+                                            .ow = out,
+                                            .stride_h = 2,
+                                            .stride_w = 2,
+                                            .pad_top = pad,
+                                            .pad_left = pad});
+      ++round;
+    }
+  }
 }
 
 // Kernels that both Winograd algorithms take, and one that is left to tiles of 2x2 outputs.

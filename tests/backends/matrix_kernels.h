@@ -92,8 +92,9 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
                                     const Epilogue<float>& epilogue);
   template <class T>
   void aliasing_case(int64_t kernel);
+  ConvTransposeShape random_transposed();
   template <class T>
-  void conv_transpose_case(int round);
+  void conv_transpose_case(int round, ConvTransposeShape s);
   template <class T>
   void winograd_case(int round, ConvAlgorithm algorithm);
   template <class T>

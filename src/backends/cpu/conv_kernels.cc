@@ -211,19 +211,28 @@ Result<std::unique_ptr<Kernel>> create_3d(const KernelRequest& request, PackCach
 
 // --- transposed ---
 
-template <class T>
+template <class T, MatrixUnit kUnit = kVectorUnit>
 Support supports_conv_transpose(const KernelRequest& request) {
+  if constexpr (kUnit == kTileUnit) {
+    if (Support s = tiles_support(request); !s.ok) return s;
+  }
   if (Support s = conv_transpose_node_support<T>(request); !s.ok) return s;
   return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
 }
 
-template <class T>
+template <class T, MatrixUnit kUnit = kVectorUnit>
+double conv_transpose_us(const KernelRequest& request) {
+  return conv_transpose_cost_us<T>(conv_transpose_shape(request, kUnit), request.num_threads);
+}
+
+template <class T, MatrixUnit kUnit = kVectorUnit>
 Result<std::unique_ptr<Kernel>> create_conv_transpose(const KernelRequest& request, PackCache& packs) {
-  const ConvTransposeShape shape = conv_transpose_shape(request);
+  const ConvTransposeShape shape = conv_transpose_shape(request, kUnit);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvTransposeAttrs>().epilogue, 3, kElement<T>);
   // Which taps meet depends on stride and padding, so they belong to the layout.
-  const std::string layout = layout_name("conv_transpose", {shape.kh, shape.kw, shape.c, shape.oc, shape.stride_h,
-                                                            shape.stride_w, shape.pad_top, shape.pad_left});
+  const std::string layout = layout_name(
+      kUnit == kTileUnit ? "conv_transpose_tiles" : "conv_transpose",
+      {shape.kh, shape.kw, shape.c, shape.oc, shape.stride_h, shape.stride_w, shape.pad_top, shape.pad_left});
   BLADE_ASSIGN_OR_RETURN(
       const auto packed,
       packed_weights<T>(request, packs, layout, packed_conv_transpose_bytes<T>(shape),
@@ -315,8 +324,11 @@ constexpr KernelEntry kConvRows[] = {
     {"cpu.conv.direct3d_f32", ir::Op::kConv, supports_3d, direct_us<float>, create_3d},
     {"cpu.conv_transpose.direct_f32", ir::Op::kConvTranspose, supports_conv_transpose<float>, nullptr,
      create_conv_transpose<float>, nullptr, false, false, conv_transpose_row_unit},
-    {"cpu.conv_transpose.direct_bf16", ir::Op::kConvTranspose, supports_conv_transpose<BFloat16>, nullptr,
-     create_conv_transpose<BFloat16>, nullptr, false, false, conv_transpose_row_unit},
+    {"cpu.conv_transpose.direct_bf16", ir::Op::kConvTranspose, supports_conv_transpose<BFloat16>,
+     conv_transpose_us<BFloat16>, create_conv_transpose<BFloat16>, nullptr, false, false, conv_transpose_row_unit},
+    {"cpu.conv_transpose.direct_amx_bf16", ir::Op::kConvTranspose, supports_conv_transpose<BFloat16, kTileUnit>,
+     conv_transpose_us<BFloat16, kTileUnit>, create_conv_transpose<BFloat16, kTileUnit>, nullptr, false, false,
+     any_rows},
     {"cpu.conv_transpose.direct3d_f32", ir::Op::kConvTranspose, supports_conv_transpose3d, nullptr,
      create_conv_transpose3d},
 };

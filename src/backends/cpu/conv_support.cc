@@ -237,9 +237,10 @@ ConvTranspose3DShape conv_transpose3d_shape(const KernelRequest& request) {
   return shape;
 }
 
-ConvTransposeShape conv_transpose_shape(const KernelRequest& request) {
+ConvTransposeShape conv_transpose_shape(const KernelRequest& request, MatrixUnit unit) {
   const Windows w = transposed_windows(request);
   ConvTransposeShape shape;
+  shape.unit = unit;
   shape.n = w.batch;
   shape.h = w.dim[1].out;
   shape.w = w.dim[2].out;

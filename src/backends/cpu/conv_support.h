@@ -36,7 +36,7 @@ Conv2DShape conv_shape(const KernelRequest& request, MatrixUnit unit = MatrixUni
 Blocking blocking_for(const KernelRequest& request, MatrixUnit unit);
 Conv3DShape conv3d_shape(const KernelRequest& request);
 DepthwiseShape depthwise_shape(const KernelRequest& request);
-ConvTransposeShape conv_transpose_shape(const KernelRequest& request);
+ConvTransposeShape conv_transpose_shape(const KernelRequest& request, MatrixUnit unit = MatrixUnit::kVectors);
 ConvTranspose3DShape conv_transpose3d_shape(const KernelRequest& request);
 // Predicted microseconds of a depthwise convolution on `threads` cores.
 double depthwise_cost_us(const Conv2DShape& shape, int threads);

@@ -12,6 +12,7 @@
 // clang-format off
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "backends/cpu/matrix/amx_finish_inl.h"
 #include "backends/cpu/matrix/amx_tiles_inl.h"
 #include "backends/cpu/matrix/epilogue_inl.h"
 #include "backends/cpu/matrix/simd_inl.h"
@@ -60,6 +61,7 @@ HWY_ATTR HWY_INLINE void finish_plainly(AmxPending& p, int64_t rows) {
 }
 
 HWY_ATTR HWY_NOINLINE void finish_some(AmxPending& p, int64_t rows) {
+  if (!p.is_plain) return finish_any(p, std::min(p.count, p.done + rows));
   const bool upper = p.hi < std::numeric_limits<float>::infinity();
   if (p.residual != nullptr) {
     upper ? finish_plainly<true, true>(p, rows) : finish_plainly<true, false>(p, rows);
@@ -137,13 +139,16 @@ HWY_ATTR void finish_columns(const Bf16Args& a, const AmxTile& tile, const float
   }
 }
 
-bool may_wait(const Bf16Args& a, int64_t column) {
-  return a.wide_out == nullptr && a.slope == nullptr && a.scale == nullptr && !a.gate.used() &&
-         column + 2 * kLanes <= a.columns && (a.residual == nullptr || column + 2 * kLanes <= a.residual_columns);
+bool may_wait(const Bf16Args& a) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  if (a.wide_out != nullptr || a.scale != nullptr) return false;
+  const int kinds = static_cast<int>(a.lo > -kInfinity || a.hi < kInfinity) + static_cast<int>(a.slope != nullptr) +
+                    static_cast<int>(a.gate.used());
+  return kinds <= 1;
 }
 
-// Two whole vectors of columns from `column` on wait.
-HWY_ATTR void wait(const Bf16Args& a, const AmxTile& tile, int64_t column, AmxPending& p) {
+// `vectors` of columns from `column` on wait.
+HWY_ATTR void wait(const Bf16Args& a, const AmxTile& tile, int64_t column, int vectors, AmxPending& p) {
   alignas(64) static constexpr float kNoBias[2 * kLanes] = {};
   const D d;
   hn::Store(hn::Load(d, reinterpret_cast<const float*>(tile.kept)), d, reinterpret_cast<float*>(p.rows));
@@ -153,10 +158,17 @@ HWY_ATTR void wait(const Bf16Args& a, const AmxTile& tile, int64_t column, AmxPe
   p.out_stride = a.out_stride;
   p.residual = a.residual != nullptr ? a.residual + column : nullptr;
   p.residual_stride = a.residual_stride;
+  p.residual_columns = a.residual_columns - column;
   p.residual_last = a.residual_last;
   p.bias = a.bias != nullptr ? a.bias + column : kNoBias;
+  p.slope = a.slope != nullptr ? a.slope + column : nullptr;
   p.lo = a.lo;
   p.hi = a.hi;
+  p.gate = a.gate;
+  p.vectors = vectors;
+  p.columns = std::min<int64_t>(a.columns - column, vectors * kLanes);
+  p.is_plain = p.columns == 2 * kLanes && a.slope == nullptr && !a.gate.used() &&
+               (p.residual == nullptr || p.residual_columns >= p.columns);
 }
 
 HWY_ATTR void tile_by_amx(const Bf16Args& args, const AmxTile& tile, int vectors, AmxPending& pending) {
@@ -186,16 +198,14 @@ HWY_ATTR void tile_by_amx(const Bf16Args& args, const AmxTile& tile, int vectors
         break;
     }
     const int64_t column = v * kLanes;
-    if (may_wait(args, column)) {
-      wait(args, tile, column, pending);
+    if (may_wait(args)) {
+      wait(args, tile, column, wide, pending);
       continue;
     }
     for (int i = 0; i < wide && column + i * kLanes < args.columns; ++i)
       finish_columns(args, tile, pending.buffers[pending.current] + i * kLanes, wide * kLanes, column + i * kLanes);
   }
 }
-
-using DWord = hn::ScalableTag<uint16_t>;
 
 HWY_ATTR HWY_INLINE hn::Vec<DWord> first_elements(const BFloat16* from, int64_t count) {
   const auto first = hn::FirstN(DWord(), static_cast<size_t>(count));

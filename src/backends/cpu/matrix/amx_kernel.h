@@ -65,9 +65,15 @@ struct AmxPending {
   int64_t out_stride;
   const BFloat16* residual;  // null: none
   int64_t residual_stride;
+  int64_t residual_columns;  // columns from here on have no residual
   bool residual_last;
-  const float* bias;  // never null
+  const float* bias;   // never null
+  const float* slope;  // null: none; never with a clamp or a gate, nor these with one another
   float lo, hi;
+  Gate gate;
+  int vectors;      // of a row of sums
+  int64_t columns;  // of a row of results
+  bool is_plain;    // two whole vectors, with bias, residual and clamp alone
 };
 
 // All null where the instruction set chosen by Highway has no kernels; the instructions of AMX themselves are not asked

@@ -384,7 +384,8 @@ void conv2d(const Conv2DShape& s, const In* in, const void* packed, Out* out, co
   }
   if constexpr (std::is_same_v<In, BFloat16>) {
     if (uses_planes(s)) {
-      conv_by_planes(s, in, group_b_view<T>(s, packed), out, epilogue, pool, scratch);
+      const PlanePart all[] = {{in, s.c, s.input_pitch()}};
+      conv_by_planes(s, all, group_b_view<T>(s, packed), out, epilogue, pool, scratch);
       return;
     }
   }

@@ -5,11 +5,11 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "backends/cpu/matrix/conv2d.h"
 #include "backends/cpu/matrix/conv_rows.h"
-#include "backends/cpu/matrix/conv_transpose_axis.h"
+#include "backends/cpu/matrix/conv_transpose_phases.h"
+#include "backends/cpu/matrix/conv_transpose_tiles.h"
 #include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/tile_driver.h"
 #include "backends/cpu/matrix/tile_kernel.h"
@@ -17,45 +17,6 @@
 
 namespace blade::backends::cpu {
 namespace {
-
-// The convolution of stride 1 over the input that has these taps, outputs and pads.
-template <class Axis>
-Conv2DShape conv_of_axes(const ConvTransposeShape& s, const Axis& y, const Axis& x, int64_t channels) {
-  Conv2DShape c;
-  c.n = s.n;
-  c.h = s.h;
-  c.w = s.w;
-  c.c = s.c;
-  c.kh = y.taps;
-  c.kw = x.taps;
-  c.oc = channels;
-  c.oh = y.outputs;
-  c.ow = x.outputs;
-  c.pad_top = y.pad;
-  c.pad_left = x.pad;
-  return c;
-}
-
-struct Phase {
-  PhaseAxis y, x;
-  Phase(const ConvTransposeShape& s, int64_t index)
-      : y(index / s.stride_w, s.kh, s.oh, s.stride_h, s.pad_top),
-        x(index % s.stride_w, s.kw, s.ow, s.stride_w, s.pad_left) {}
-  int64_t taps() const { return y.taps * x.taps; }
-  Conv2DShape conv(const ConvTransposeShape& s) const { return conv_of_axes(s, y, x, s.oc); }
-};
-
-int64_t phase_count(const ConvTransposeShape& s) { return s.stride_h * s.stride_w; }
-
-template <class T>
-PackedB phase_layout(const ConvTransposeShape& s, const Phase& phase, const void* data) {
-  return packed_b_view(packed_steps<T>(phase.taps(), s.c), s.oc, data);
-}
-
-template <class T>
-size_t phase_bytes(const ConvTransposeShape& s, const Phase& phase) {
-  return align_up(phase_layout<T>(s, phase, nullptr).bytes(), 64);
-}
 
 template <class T>
 TileJob<T> phase_job(const ConvTransposeShape& s, const Phase& phase, const PackedB& b) {
@@ -79,21 +40,6 @@ void pack_tap(const BFloat16* tap, int64_t channels, int64_t t, const PackedB& l
 }
 
 // ---- All phases as one convolution. Its taps are the union of theirs; weights that a phase lacks are zero.
-struct UnionAxis {
-  int64_t pad, taps, outputs;
-  UnionAxis(int64_t kernel, int64_t out, int64_t stride, int64_t padding)
-      : pad(std::numeric_limits<int64_t>::min()), taps(0), outputs(ceil_div(out, stride)) {
-    int64_t last = std::numeric_limits<int64_t>::min();
-    for (int64_t phase = 0; phase < stride; ++phase) {
-      const PhaseAxis axis(phase, kernel, out, stride, padding);
-      if (axis.taps == 0) continue;
-      pad = std::max(pad, axis.pad);
-      last = std::max(last, axis.taps - 1 - axis.pad);
-    }
-    taps = std::max<int64_t>(1, last + pad + 1);
-  }
-};
-
 template <class T>
 struct Union {
   const ConvTransposeShape& s;
@@ -128,6 +74,7 @@ struct Union {
 
 // Worth it where the vectors that few channels leave half empty cost more than the zero weights.
 bool use_union(const ConvTransposeShape& s) {
+  if (s.unit == MatrixUnit::kTiles) return false;
   const Union<float> all(s);
   const int64_t lanes = packed_b_view(1, 1, nullptr).lanes;
   int64_t apart = 0;
@@ -170,18 +117,6 @@ const float* repeat_channels(const ConvTransposeShape& s, const float* from, flo
   return to;
 }
 
-// What a residual leaves for after the product.
-template <class T>
-void finish_with_residual(const Epilogue<T>& e, float* row, int64_t first_pixel, int64_t pixels, int64_t channels) {
-  for (int64_t x = 0; x < pixels; ++x, row += channels) {
-    const T* residual = e.residual + (first_pixel + x) * e.residual_row_stride;
-    for (int64_t o = 0; o < channels; ++o) {
-      const float of_pixel = o < e.residual_channels ? static_cast<float>(residual[o]) : 0.0f;
-      row[o] = finish_element(e, row[o], of_pixel, o);
-    }
-  }
-}
-
 // to[0, count * kRun): the first kRun floats of `count` pixels, `step` floats apart.
 template <int64_t kRun>
 void gather_runs(const float* from, int64_t step, int64_t count, float* to) {
@@ -217,7 +152,7 @@ void spread_row(const Union<T>& all, const float* products, int64_t row, float* 
     const int64_t whole = s.ow / s.stride_w;
     gather_runs(from, all.columns(), whole, run, to);
     std::copy_n(from + whole * all.columns(), s.ow * s.oc - whole * run, to + whole * run);
-    if (epilogue.residual != nullptr) finish_with_residual(epilogue, to, first_pixel, s.ow, s.oc);
+    if (epilogue.residual != nullptr) finish_with_residual(epilogue, to, first_pixel, s.ow, s.oc, 0, s.oc);
     if (epilogue.generic != nullptr) epilogue.generic(epilogue.context, {to, s.oc, first_pixel, 1, s.ow, 0, s.oc});
     if constexpr (!std::is_same_v<T, float>) convert(to, stored, s.ow * s.oc);
   }
@@ -274,16 +209,11 @@ void run_union(const ConvTransposeShape& s, const T* in, const void* packed, T* 
   auto* zeros = reinterpret_cast<T*>(offsets + conv.kh * conv.kw);
   std::fill_n(zeros, s.c, T());
   float* const repeated = reinterpret_cast<float*>(zeros) + packed_steps<T>(1, s.c);
-  Epilogue<T> first;  // what happens before the pixels are spread
-  first.bias = repeat_channels(s, epilogue.bias, repeated);
-  if (epilogue.residual == nullptr) {
-    first.slope = repeat_channels(s, epilogue.slope, repeated + all.columns());
-    first.clamp_lo = epilogue.clamp_lo;
-    first.clamp_hi = epilogue.clamp_hi;
-    first.gate = epilogue.gate;
-    first.scale = repeat_channels(s, epilogue.scale, repeated + 2 * all.columns());
-    first.shift = repeat_channels(s, epilogue.shift, repeated + 3 * all.columns());
-  }
+  Epilogue<T> first = epilogue_before_spreading(epilogue);
+  first.bias = repeat_channels(s, first.bias, repeated);
+  first.slope = repeat_channels(s, first.slope, repeated + all.columns());
+  first.scale = repeat_channels(s, first.scale, repeated + 2 * all.columns());
+  first.shift = repeat_channels(s, first.shift, repeated + 3 * all.columns());
   TileJob<T> job = all.job(packed);
   job.run_offsets = offsets;
   job.epilogue = &first;
@@ -310,7 +240,16 @@ void run_union(const ConvTransposeShape& s, const T* in, const void* packed, T* 
 
 }  // namespace
 
-bool conv_transpose_spreads(const ConvTransposeShape& s) { return use_union(s); }
+template <class T>
+double conv_transpose_cost_us(const ConvTransposeShape& s, int threads) {
+  if (use_union(s)) return conv_cost_us<T>(Union<T>(s).conv(), ConvAlgorithm::kDirect, threads);
+  double us = 0;
+  for (int64_t i = 0; i < phase_count(s); ++i)
+    us += conv_cost_us<T>(Phase(s, i).conv(s), ConvAlgorithm::kDirect, threads);
+  return us;
+}
+
+bool conv_transpose_spreads(const ConvTransposeShape& s) { return s.unit == MatrixUnit::kTiles || use_union(s); }
 
 template <class T>
 size_t packed_conv_transpose_bytes(const ConvTransposeShape& s) {
@@ -342,6 +281,7 @@ void pack_conv_transpose_weights(const ConvTransposeShape& s, const T* weights, 
 template <class T>
 size_t conv_transpose_scratch_bytes(const ConvTransposeShape& s, int threads) {
   if (s.n * s.oh * s.ow <= 0 || s.oc <= 0) return 0;
+  if (s.unit == MatrixUnit::kTiles) return conv_transpose_tiles_scratch_bytes(s, threads);
   if (use_union(s)) return union_scratch_bytes<T>(s) + static_cast<size_t>(threads) * Union<T>(s).slot_bytes();
   const PhasesSharedScratch<T> shared(s);
   return shared.zero_bytes + shared.offset_bytes + static_cast<size_t>(threads) * slot_bytes<T>(s);
@@ -351,6 +291,12 @@ template <class T>
 void conv_transpose(const ConvTransposeShape& s, const T* in, const void* packed, T* out, const Epilogue<T>& epilogue,
                     ThreadPool& pool, std::byte* scratch) {
   if (s.n * s.oh * s.ow <= 0 || s.oc <= 0) return;
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    if (s.unit == MatrixUnit::kTiles) {
+      conv_transpose_by_tiles(s, in, packed, out, epilogue, pool, scratch);
+      return;
+    }
+  }
   if (use_union(s)) {
     run_union(s, in, packed, out, epilogue, pool, scratch);
     return;
@@ -382,6 +328,7 @@ void conv_transpose(const ConvTransposeShape& s, const T* in, const void* packed
   }
 }
 
+template double conv_transpose_cost_us<BFloat16>(const ConvTransposeShape&, int);
 template size_t packed_conv_transpose_bytes<float>(const ConvTransposeShape&);
 template void pack_conv_transpose_weights(const ConvTransposeShape&, const float*, void*);
 template size_t conv_transpose_scratch_bytes<float>(const ConvTransposeShape&, int);

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "backends/cpu/matrix/epilogue.h"
+#include "backends/cpu/matrix/packed_b.h"
 #include "base/half.h"
 #include "base/thread_pool.h"
 
@@ -19,7 +20,12 @@ struct ConvTransposeShape {
   int64_t oh = 1, ow = 1;
   int64_t stride_h = 1, stride_w = 1;
   int64_t pad_top = 0, pad_left = 0;
+  MatrixUnit unit = MatrixUnit::kVectors;  // in bfloat16
 };
+
+// Predicted microseconds on `threads` cores.
+template <class T>
+double conv_transpose_cost_us(const ConvTransposeShape& shape, int threads);
 
 // Weights [kh][kw][oc][c] as TensorFlow stores them; packed for this kernel, stride and padding.
 // True where results are gathered before the residual is read, which may not be `out` then.
