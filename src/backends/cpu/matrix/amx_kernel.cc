@@ -124,18 +124,6 @@ HWY_ATTR void finish_pending(AmxPending& p) {
   if (p.done < p.count) finish_some(p, p.count - p.done);
 }
 
-// Between the products of a block: finishes some rows of what is pending.
-struct FinishBetween {
-  AmxPending& pending;
-  int64_t rows;
-  template <int kTile>
-  HWY_ATTR HWY_INLINE void at() const {
-    if constexpr (kTile == 2) {
-      if (pending.done < pending.count) finish_some(pending, rows);
-    }
-  }
-};
-
 // Sums of all units of a tile for kVectors vectors of a panel whose rows have `panel_row` floats, left in the tile
 // registers: pending.current is the buffer that they go to. What is pending is finished meanwhile.
 template <int kUnits, int kVectors>
@@ -146,12 +134,11 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
   const int64_t b_bytes = panel_row * int64_t{sizeof(float)};
   const int64_t prefetch_lines = prefetch != nullptr ? (args.prefetch_lines * depth + 3) / 4 : 0;
   const int64_t all_blocks = args.runs * blocks.count;
-  // At the end of the first block, and twice in each after it.
-  const int64_t left = pending.count - pending.done, times = std::max<int64_t>(1, 2 * all_blocks - 1);
-  const FinishBetween between{pending, std::max(kFewestRows, ceil_div(left, times))};
+  const int64_t finished_rows =
+      std::max(kFewestRows, ceil_div(pending.count - pending.done, std::max<int64_t>(1, all_blocks)));
   const auto around = [&]() HWY_ATTR {
     for (int64_t i = 0; i < prefetch_lines; ++i, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
-    if (pending.done < pending.count) finish_some(pending, between.rows);
+    if (pending.done < pending.count) finish_some(pending, finished_rows);
   };
   const bool same_shape = pending.units_held == kUnits && pending.vectors_held == kVectors && all_blocks > 0;
   if (!same_shape && pending.units_held > 0) store_any_held(pending);
@@ -164,7 +151,7 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
       multiply_block<kUnits, kVectors>(a, row_bytes, b, b_bytes, kLaneBytes, start);
       first = false;
     } else {
-      multiply_block<kUnits, kVectors>(a, row_bytes, b, b_bytes, kLaneBytes, between);
+      multiply_block<kUnits, kVectors>(a, row_bytes, b, b_bytes, kLaneBytes);
     }
     around();
   };
