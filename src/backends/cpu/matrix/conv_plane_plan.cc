@@ -8,7 +8,9 @@
 namespace blade::backends::cpu {
 namespace {
 
-constexpr double kCyclesAProduct = 20;  // of tile registers
+constexpr int64_t kImagesPlanesBytes = 1 << 20;           // of several images, while panels pass
+constexpr double kStayingPanelsBytes = 1.25 * (1 << 20);  // weights that stay in L2 from strip to strip
+constexpr double kCyclesAProduct = 20;                    // of tile registers
 constexpr double kCopiedBytesPerCycle = 16;
 constexpr double kPanelBytesPerCycle = 16;
 
@@ -56,6 +58,13 @@ void copy_plane_row(const PlanePlan& plan, std::span<const PlanePart> parts, int
   std::fill_n(to + last * c, (plan.pitch - last) * c, BFloat16());
 }
 
+// Places of zeros that end what taps read along an axis and begin what they read of the next row, or image.
+int64_t shared_zeros(const PlaneAxis& axis) {
+  const int64_t places = axis.out + axis.reach(), zeros_before = std::max<int64_t>(0, axis.pad / axis.stride);
+  const int64_t behind = places - std::min(places, ceil_div(std::max<int64_t>(0, axis.pad + axis.in), axis.stride));
+  return std::min({zeros_before, behind, axis.reach()});
+}
+
 }  // namespace
 
 PlanePlan::PlanePlan(const Conv2DShape& shape)
@@ -63,11 +72,9 @@ PlanePlan::PlanePlan(const Conv2DShape& shape)
       y{s.h, s.oh, s.kh, s.stride_h, s.dilation_h, s.pad_top},
       x{s.w, s.ow, s.kw, s.stride_w, s.dilation_w, s.pad_left},
       planes(y.used_before(y.stride) * x.used_before(x.stride)) {
-  const int64_t places = x.out + x.reach();
-  const int64_t zeros_before = std::max<int64_t>(0, x.pad / x.stride);
-  const int64_t zeros_behind = places - std::min(places, ceil_div(std::max<int64_t>(0, x.pad + x.in), x.stride));
-  shared = std::min({zeros_before, zeros_behind, x.reach()});
-  pitch = places - shared;
+  shared = shared_zeros(x);
+  pitch = x.out + x.reach() - shared;
+  image_rows = y.out + y.reach() - shared_zeros(y);
 }
 
 int64_t PlanePlan::max_rows() const {
@@ -82,7 +89,10 @@ TileJob<BFloat16> PlanePlan::job(int64_t rows_out, const PackedB& b) const {
   job.readable_past_end = true;
   job.row_pitch = pitch;
   job.row_results = s.ow;
+  job.image_pitch = image_rows * pitch;
+  job.image_rows = s.oh * pitch;
   job.input_bytes = static_cast<int64_t>(strip_bytes(rows_out));
+  job.block_bytes = std::max(job.block_bytes, job.input_bytes);  // each panel is read once
   job.b = b;
   return job;
 }
@@ -95,33 +105,47 @@ void copy_strip(const PlanePlan& plan, std::span<const PlanePart> parts, int64_t
     for (int64_t px = 0; px < s.stride_w; ++px) {
       if (!plan.x.used(px)) continue;
       for (int64_t row = 0; row < plan.plane_rows(rows); ++row, to += plan.pitch * s.c) {
-        copy_plane_row(plan, parts, image, (first + row) * s.stride_h + py - s.pad_top, px, to);
+        const int64_t behind = (first + row) / plan.image_rows;  // images
+        const int64_t y = (first + row) % plan.image_rows * s.stride_h + py - s.pad_top;
+        copy_plane_row(plan, parts, image + behind, y, px, to);
       }
       to = std::fill_n(to, plan.shared * s.c, BFloat16());
     }
   }
 }
 
-PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t taps, size_t weight_bytes, const PackedB& b, int threads) {
-  const auto task_cycles = [&](int64_t rows, int64_t panel_parts) {
-    const int64_t units = ceil_div((rows - 1) * plan.pitch + plan.s.ow, kAmxRows);
-    const int64_t vectors = ceil_div(b.panels(), panel_parts) * b.vectors;
+PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t taps, size_t weight_bytes, const PackedB& b, int threads,
+                              int64_t most_images) {
+  const auto cycles_of = [&](const PlaneSplit& split) {
+    const int64_t units = ceil_div((split.rows - 1) * plan.pitch + plan.s.ow, kAmxRows);
+    const int64_t vectors = ceil_div(b.panels(), split.panel_parts) * b.vectors;
     const int64_t products = units * vectors * taps * AmxBlocks(plan.s.c).count;
-    return kCyclesAProduct * static_cast<double>(products) +
-           static_cast<double>(plan.strip_bytes(rows)) / kCopiedBytesPerCycle +
-           static_cast<double>(weight_bytes) / static_cast<double>(panel_parts) / kPanelBytesPerCycle;
+    const int64_t tasks = ceil_div(plan.s.n, split.images) * split.strips * split.panel_parts;
+    const auto rounds = static_cast<double>(ceil_div(tasks, int64_t{threads}));
+    // What stays in L2 is there for the images that follow.
+    const double weights = static_cast<double>(weight_bytes) / static_cast<double>(split.panel_parts);
+    return rounds * (kCyclesAProduct * static_cast<double>(products) +
+                     static_cast<double>(plan.strip_bytes(split.rows)) / kCopiedBytesPerCycle) +
+           (weights > kStayingPanelsBytes ? rounds : 1) * weights / kPanelBytesPerCycle;
   };
   PlaneSplit best;
   double best_cycles = -1;
+  const auto consider = [&](const PlaneSplit& split) {
+    const double cycles = cycles_of(split);
+    if (best_cycles >= 0 && cycles >= best_cycles) return;
+    best_cycles = cycles;
+    best = split;
+  };
   const int64_t fewest = ceil_div(plan.s.oh, plan.max_rows());
   for (int64_t parts = 1; parts <= std::min<int64_t>(threads, b.panels()); ++parts) {
     for (int64_t strips = fewest; strips <= std::min<int64_t>(plan.s.oh, fewest + 2 * threads); ++strips) {
       const int64_t rows = ceil_div(plan.s.oh, strips);
-      const int64_t rounds = ceil_div(plan.s.n * ceil_div(plan.s.oh, rows) * parts, int64_t{threads});
-      const double cycles = static_cast<double>(rounds) * task_cycles(rows, parts);
-      if (best_cycles >= 0 && cycles >= best_cycles) continue;
-      best_cycles = cycles;
-      best = {rows, ceil_div(plan.s.oh, rows), parts};
+      consider({rows, ceil_div(plan.s.oh, rows), parts, 1});
+    }
+    for (int64_t images = 2; images <= std::min(plan.s.n, most_images); ++images) {
+      const int64_t rows = plan.rows_of(images);
+      if (plan.strip_bytes(rows) > kImagesPlanesBytes) break;
+      consider({rows, 1, parts, images});
     }
   }
   return best;
