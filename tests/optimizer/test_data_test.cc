@@ -246,5 +246,12 @@ TEST(MeasuringDataTest, UnknownSidesOfMapsWithoutAnImageAreOne) {
   EXPECT_EQ(shapes_of(made->feeds[0]), (std::vector<ir::Dims>{{1, 1, 1, 16}}));
 }
 
+TEST(GenerateFeed, WhatNobodyCanMeanIsRefused) {
+  const auto feed = generate_feed({info("x", {kAny, 32})}, {{100000000, 32}}, {});
+  ASSERT_FALSE(feed.ok());
+  EXPECT_NE(feed.status().message().find("'x' has the shape (100000000, 32), for which 12 GB"), std::string::npos)
+      << feed.status().message();
+}
+
 }  // namespace
 }  // namespace blade::optimizer

@@ -143,7 +143,7 @@ int GraphImporter::output_count(int node) const {
   int used = static_cast<int>(index_.used_ports(node).size());
   if (spec == nullptr) return std::max(used, is_placeholder(node_at(node)) || node_at(node)->op == "Const" ? 1 : used);
   auto types = tensor_types(spec->outputs, node_at(node));
-  return types.ok() ? static_cast<int>(types->size()) : used;
+  return types.ok() ? static_cast<int>(types->size()) : std::max(used, 1);  // what is wrong with it is said later
 }
 
 std::vector<std::string> GraphImporter::leaf_tensors() const {

@@ -280,6 +280,7 @@ std::string guess_other_format(std::string_view bytes) {
   if (bytes.starts_with("\x08\x01\x12")) {
     return "it begins like a saved_model.pb; give the SavedModel's directory instead";
   }
+  if (bytes.starts_with("\x08")) return "it begins like an ONNX model, which is another format";
   if (bytes.starts_with("PK\x03\x04")) return "it is a zip archive (a .keras model?); export it as a SavedModel first";
   if (bytes.starts_with("\x89HDF")) return "it is an HDF5 file (a Keras .h5 model?); export it as a SavedModel first";
   if (bytes.size() > 8 && bytes.substr(4, 4) == "TFL3") return "it is a TensorFlow Lite model, which is another format";
