@@ -34,6 +34,10 @@ struct OnTiles {
   static constexpr MatrixUnit kUnit = MatrixUnit::kTiles;
 };
 
+// What is saved where a value stays in L2 in any case: nothing beside sums in float32.
+template <class Types>
+constexpr double kOwnBytesPerUs = std::is_same_v<Types, OnTiles> ? 60e3 : std::numeric_limits<double>::infinity();
+
 template <class Types>
 Support supports_operands(const KernelRequest& request) {
   if (request.node->op != ir::Op::kConv) return Support::no("reads no convolution");
@@ -102,7 +106,17 @@ BottleneckShape bottleneck_shape(const BottleneckRequests& r, const KernelReques
 }
 
 // Multiplications of float16, twice as many a vector as of float32 and without widening.
-double half_depthwise_us(const Conv2DShape& shape, int threads) { return 1 + shape.flops() / (100e3 * threads); }
+double half_depthwise_us(const Conv2DShape& shape, int threads) {
+  return depthwise_cost_us(shape, threads) - shape.flops() / (160e3 * threads);
+}
+
+// What conv_cost_us() leaves out of rows that are made twice: their curves and gates.
+double activation_us(const KernelRequest& request, int threads) {
+  constexpr double kCurveUs = 5e-3, kGateUs = 1e-3, kLanes = 16;  // a vector
+  const LoweredEpilogue e = lowered_epilogue<OnTiles>(request);
+  const double us = !e.has_gate() ? 0 : e.has_curve() ? kCurveUs : kGateUs;
+  return us * static_cast<double>(request.outputs[0].element_count()) / kLanes / threads;
+}
 
 // The convolutions alone, with the rows that two parts need, less what need not leave L2, more for weights that each
 // strip reads again, each thread all of them.
@@ -119,11 +133,14 @@ double bottleneck_us(const KernelRequest& request) {
   const auto moved = [&](const TensorDesc& between) {
     const auto bytes = static_cast<double>(between.bytes());
     const bool fits = bytes / threads <= static_cast<double>(request.machine->l2_bytes) / 2;
-    return fits ? 0.0 : 2 * bytes / kOuterBytesPerUs / threads;
+    // Beside products on tiles reads of L2 count, too.
+    const double rate = fits ? kOwnBytesPerUs<Types> : kOuterBytesPerUs;
+    return 2 * bytes / rate / threads;
   };
   const auto depthwise_us = shape.first.most_half > 0 ? half_depthwise_us : depthwise_cost_us;
   double us = conv_cost_us<T>(shape.first, ConvAlgorithm::kDirect, static_cast<int>(tasks)) * (1 + twice) +
               depthwise_us(conv_shape(*r.depthwise), static_cast<int>(tasks)) - moved(r.depthwise->inputs[0]);
+  if (Types::kUnit == MatrixUnit::kTiles) us += activation_us(*r.first, static_cast<int>(tasks)) * twice;
   auto weights = static_cast<double>(r.first->inputs[1].bytes());
   if (kProjects) {
     us += conv_cost_us<T>(conv_shape(*r.last, Types::kUnit), ConvAlgorithm::kDirect, static_cast<int>(tasks)) -

@@ -36,12 +36,13 @@ struct PendingColumns {
         most_half(hn::Set(D(), p.most_half)) {
     for (int v = 0; v < kVectors; ++v) bias[v] = load_first(first[v], p.bias + v * kAmxRows);
   }
+  HWY_ATTR HWY_INLINE V cut_off(V x) const { return kHalf ? hn::Min(most_half, x) : x; }
+  // Of numbers that are cut off.
   HWY_ATTR HWY_INLINE void store(const V (&x)[kVectors], BFloat16* to) const {
     if constexpr (kHalf) {
       auto* const halves = reinterpret_cast<uint16_t*>(to);
       for (int v = 0; v < kVectors; ++v) {
-        const __m256i half =
-            _mm512_cvtps_ph(hn::Min(most_half, x[v]).raw, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        const __m256i half = _mm512_cvtps_ph(x[v].raw, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
         hn::BlendedStore(hn::Vec<DHalf>{half}, first[v].halves, DHalf(), halves + v * kAmxRows);
       }
     } else if constexpr (kVectors == 1) {
@@ -96,7 +97,7 @@ HWY_ATTR void finish_curve(AmxPending& p, int64_t end, const Columns& columns) {
   for (int64_t i = first; i < end; ++i) {
     V x[kVectors];
     for (int v = 0; v < kVectors; ++v) {
-      x[v] = hn::Load(D(), some + (i - first) * kRow + v * kAmxRows);
+      x[v] = columns.cut_off(hn::Load(D(), some + (i - first) * kRow + v * kAmxRows));
       if (p.residual == nullptr || adds_before) continue;
       x[v] = hn::Add(x[v], load_first(columns.residual[v], p.residual + i * p.residual_stride + v * kAmxRows));
     }
@@ -118,11 +119,12 @@ HWY_ATTR void finish_part(AmxPending& p, int64_t end, const Columns& columns) {
   if (p.gate.used()) {
     const GateVectors gate = gate_vectors(p.gate);
     const auto opened = [&](V x, int) HWY_ATTR {
-      return hn::Mul(x, hn::Min(hn::Max(hn::MulAdd(x, gate.scale, gate.shift), hn::Zero(d)), gate.hi));
+      const V open = hn::Min(hn::Max(hn::MulAdd(x, gate.scale, gate.shift), hn::Zero(d)), gate.hi);
+      return columns.cut_off(hn::Mul(x, open));
     };
     return finish_columns_of<kVectors, kResidual>(p, end, columns, opened, put);
   }
-  const V lo = hn::Set(d, p.lo), hi = hn::Set(d, p.hi);
+  const V lo = hn::Set(d, p.lo), hi = columns.cut_off(hn::Set(d, p.hi));
   const auto bounded = [&](V x, int) HWY_ATTR { return clamped(x, lo, hi); };
   finish_columns_of<kVectors, kResidual>(p, end, columns, bounded, put);
 }
