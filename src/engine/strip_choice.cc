@@ -84,10 +84,11 @@ class StripChooser {
   static int threads_of(const PlanOptions& options) { return std::max(1, options.num_threads); }
 
   bool has_large_value(std::span<const ir::NodeId> order) const {
+    const size_t large = machine_.amx_bf16 ? machine_.l2_bytes / 2 : machine_.l3_bytes / 8;
     return std::any_of(order.begin(), order.end(), [&](ir::NodeId id) {
       const auto& outputs = graph_.node(id).outputs;
       return std::any_of(outputs.begin(), outputs.end(),
-                         [&](ir::ValueId v) { return desc_of(graph_, v).bytes() > machine_.l3_bytes / 8; });
+                         [&](ir::ValueId v) { return desc_of(graph_, v).bytes() > large; });
     });
   }
 

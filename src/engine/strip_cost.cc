@@ -12,10 +12,12 @@ namespace {
 // Of two cores of a Zen 5; what matters is their relation.
 constexpr double kMemoryBytesPerUs = 42e3, kCacheBytesPerUs = 60e3;
 constexpr double kCallUs = 3;           // of a step in a strip: sections, and tiles that stay part empty
+constexpr double kTilesCallUs = 1.5;    // the same on tile registers
 constexpr double kMostRepeated = 0.08;  // of the steps' time, for threads that need not meet
 constexpr double kLeastGain = 0.07;     // of it, for strips at all
 constexpr double kComesTrue = 0.7;      // of what is predicted to be saved
-constexpr int64_t kMostQuantum = 256;   // rows
+constexpr double kOfL2ComesTrue = 0.25;
+constexpr int64_t kMostQuantum = 256;  // rows
 
 // Elementwise work and residuals mostly go where an operand was.
 bool is_in_place(const StripStep& step) {
@@ -34,11 +36,11 @@ size_t operand_bytes(const StripStep& step) {
 }
 
 // What a strip costs beyond its share: calls, and rows within a step that the next strip computes again.
-double strip_us(const StripStep& step) {
+double strip_us(const StripStep& step, double call_us) {
   const backends::KernelRequest& request = step.requests.back();
-  if (step.repeated == 0 || step.entry->predicted_us == nullptr) return kCallUs;
+  if (step.repeated == 0 || step.entry->predicted_us == nullptr) return call_us;
   constexpr double kColdStart = 2;  // rows that are computed again come with nothing in cache
-  return kCallUs + kColdStart * step.entry->predicted_us(request) *
+  return call_us + kColdStart * step.entry->predicted_us(request) *
                        static_cast<double>(step.repeated * request.num_threads) /
                        static_cast<double>(step.rows() * step.images());
 }
@@ -102,8 +104,7 @@ int64_t fitting_strip(const StripCandidate& chain, size_t budget) {
   return fits * chain.quantum;
 }
 
-// Constants, which each strip reads again.
-double weights_us(const StripCandidate& chain) {
+double weight_bytes(const StripCandidate& chain) {
   double bytes = 0;
   for (const auto& step : chain.steps) {
     for (size_t i = 0; i < step->inputs.size(); ++i) {
@@ -111,7 +112,12 @@ double weights_us(const StripCandidate& chain) {
       if (step->is_constant[i] != 0) bytes += static_cast<double>(step->input_descs[i].bytes()) * transformed;
     }
   }
-  return bytes / kCacheBytesPerUs;
+  return bytes;
+}
+
+// Of what the step touches, how much has left a cache of so many bytes when it is read, if all of it is made at once.
+double missing(const StripStep& step, double cache) {
+  return std::clamp((static_cast<double>(operand_bytes(step)) - cache / 2) / cache, 0.0, 1.0);
 }
 
 // Rows that wait for the next strip go there and back; where there are too many all have places of their own, which
@@ -181,9 +187,10 @@ StripGain StripCostModel::forced(const StripCandidate& chain, int64_t rows) cons
 }
 
 std::optional<StripGain> StripCostModel::gain(const StripCandidate& chain) const {
-  const double saved = saved_us(chain) * kComesTrue;
+  const bool in_l2 = outruns_l3(*chain.steps.back());
+  const double saved = saved_us(chain) * (in_l2 ? kOfL2ComesTrue : kComesTrue);
   if (saved <= 0) return std::nullopt;
-  const size_t budget = machine_.l3_bytes * 3 / 8 / static_cast<size_t>(threads_);
+  const size_t budget = (in_l2 ? machine_.l2_bytes : machine_.l3_bytes / static_cast<size_t>(threads_)) * 3 / 8;
   const int64_t rows = chain.rows.back().rows, images = chain.steps.back()->images();
   int64_t strip = fitting_strip(chain, budget);
   const int64_t of_image = ceil_div(rows, strip);
@@ -191,14 +198,15 @@ std::optional<StripGain> StripCostModel::gain(const StripCandidate& chain) const
   const auto strips = static_cast<double>(of_image * images) / threads_;
   if (strips < 2 || touched(chain, strip) > 2 * budget) return std::nullopt;
   StripGain gain = {saved, strip, has_images_for_all(chain), false};
-  for (const auto& step : chain.steps) gain.us -= strips * strip_us(*step);
-  gain.us -= weights_us(chain) * static_cast<double>(of_image * images - 1);
+  for (const auto& step : chain.steps) gain.us -= strips * strip_us(*step, in_l2 ? kTilesCallUs : kCallUs);
+  gain.us -= weights_us(chain, static_cast<double>(of_image * images));
   if (gain.us <= 0) return std::nullopt;
   // Each thread with images or a part of its own, if that is not bought with much work: strips that threads share move
   // on from layer to layer, to rows that the other core wrote, and lose on two chiplets.
   const auto twice = repeated(chain);
   if (!twice) return std::nullopt;
   if (threads_ > 1 && !gain.by_images) {
+    if (in_l2) return std::nullopt;  // U-Net's parts of one image gained nothing
     if (twice->us > kMostRepeated * twice->of_us) return std::nullopt;
     gain.by_parts = true;
     gain.us -= twice->us;
@@ -234,21 +242,36 @@ double StripCostModel::saved_us(const StripCandidate& chain) const {
   for (size_t k = 0; k < chain.steps.size(); ++k) {
     const StripStep& step = *chain.steps[k];
     if (k + 1 < chain.steps.size()) {
-      us += missing(step) * (is_in_place(step) ? 1 : 2) * bytes_of(step) / kMemoryBytesPerUs;
+      us += far_us(step) * (is_in_place(step) ? 1 : 2) * bytes_of(step);
       if (is_in_place(step)) us -= bytes_of(step) / kCacheBytesPerUs;
     }
     for (const StripRows::Read& read : chain.rows[k].reads) {
       const StripStep& from = *chain.steps[static_cast<size_t>(read.step)];
-      us += missing(from) * bytes_of(from) / kMemoryBytesPerUs;
+      us += far_us(from) * bytes_of(from);
     }
   }
   return us;
 }
 
-// How much of what the step makes has left the last cache when it is read, if all of it is made at once.
-double StripCostModel::missing(const StripStep& step) const {
-  const auto cache = static_cast<double>(machine_.l3_bytes), touched = static_cast<double>(operand_bytes(step));
-  return std::clamp((touched - cache / 2) / cache, 0.0, 1.0);
+// Constants, which each strip reads again.
+double StripCostModel::weights_us(const StripCandidate& chain, double strips) const {
+  const double bytes = weight_bytes(chain);
+  if (!outruns_l3(*chain.steps.back())) return bytes / kCacheBytesPerUs * (strips - 1);
+  const bool stay = bytes <= static_cast<double>(machine_.l2_bytes) / 2;
+  return bytes / (stay ? kCacheBytesPerUs : machine_.core_far_bytes_per_us) * (strips / threads_ - 1);
+}
+
+// What it takes to bring a byte of the step's result back into cache, or to move it out, if all of it is made at once.
+double StripCostModel::far_us(const StripStep& step) const {
+  const double from_memory = missing(step, static_cast<double>(machine_.l3_bytes)) / kMemoryBytesPerUs;
+  if (!outruns_l3(step)) return from_memory;
+  const double l2 = static_cast<double>(machine_.l2_bytes) * threads_;
+  return std::max(from_memory, missing(step, l2) / machine_.far_bytes_per_us);
+}
+
+// Work in bfloat16 on tile registers waits for what comes from behind L2.
+bool StripCostModel::outruns_l3(const StripStep& step) const {
+  return machine_.amx_bf16 && step.result().dtype == ir::DType::kBFloat16;
 }
 
 }  // namespace blade::engine

@@ -131,6 +131,7 @@ class CpuTuner {
     return static_cast<size_t>(
         std::count_if(works_.begin(), works_.end(), [](const HostWork& w) { return w.decided; }));
   }
+  bool was_busy() const { return was_busy_; }  // when there was something to measure
   double before_us() const { return before_us_; }
   double after_us() const { return changes() > 0 ? after_us_ : before_us_; }
 
@@ -156,6 +157,7 @@ class CpuTuner {
     BLADE_ASSIGN_OR_RETURN(const auto plan, engine_.trial_plan(dims_, untuned_));
     collect(*plan);
     if (std::none_of(works_.begin(), works_.end(), [](const HostWork& w) { return w.is_open(); })) return {};
+    if ((was_busy_ = is_busy(*pool_))) return {};
     BLADE_RETURN_IF_ERROR(try_rows(/*pairs=*/false, share(0.3)));
     BLADE_RETURN_IF_ERROR(try_rows(/*pairs=*/true, share(0.45)));
     BLADE_RETURN_IF_ERROR(try_blockings(share(0.75)));
@@ -408,6 +410,7 @@ class CpuTuner {
   std::vector<ir::Dims> dims_;
   std::function<bool()> stop_;
   std::vector<HostWork> works_;
+  bool was_busy_ = false;
   double before_us_ = 0, after_us_ = 0;
 };
 
@@ -446,16 +449,11 @@ Status tune_on_cpu(const SearchInput& input, engine::Decisions& decisions, Optim
   const bool unasked = decisions.precision == "bf16" && input.options.precision != "bf16";
   CpuTuner tuner(*engine, decisions, cache, /*may_lose=*/!unasked);
   const std::shared_ptr<ThreadPool> pool = ThreadPool::shared(engine->num_threads());
-  constexpr const char* kBusy = "other processes take the processors' time: kernels are chosen by prediction";
-  if (is_busy(*pool)) {
-    step.message = kBusy;
-    return {};
-  }
   const double seconds = kShareOfTime * input.options.time_limit_s;
   const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
   bool stopped = false;
   const auto stop = [&] { return stopped = stopped || input.progress(72, "tune_kernels"); };
-  for (size_t i = 0; i < input.feeds.size() && !stop(); ++i) {
+  for (size_t i = 0; i < input.feeds.size() && !tuner.was_busy() && !stop(); ++i) {
     const auto left = std::max(end - Clock::now(), Clock::duration::zero());  // shared by the feeds that remain
     const Status status =
         tuner.run(input.feeds[i], Clock::now() + left / static_cast<int64_t>(input.feeds.size() - i), stop);
@@ -465,8 +463,8 @@ Status tune_on_cpu(const SearchInput& input, engine::Decisions& decisions, Optim
     }
     BLADE_RETURN_IF_ERROR(status);
   }
-  if (tuner.from_cache() < tuner.works() && is_busy(*pool)) {
-    step.message = kBusy;
+  if (tuner.was_busy() || (tuner.from_cache() < tuner.works() && is_busy(*pool))) {
+    step.message = "other processes take the processors' time: kernels are chosen by prediction";
     return {};
   }
   const int found = tuner.changes();

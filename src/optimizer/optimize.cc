@@ -395,7 +395,12 @@ class Optimizer {
                          return stopped_;
                        },
                        device_};
-    BLADE_ASSIGN_OR_RETURN(SearchResult found, search_passes(search, decisions));
+    auto search_result = search_passes(search, decisions);
+    if (!search_result.ok()) {
+      roll_back("the engine fails: " + search_result.status().message());
+      return measure_unchanged();
+    }
+    SearchResult& found = *search_result;
     pass_steps_ = std::move(found.steps);
     for (const OptimizationStep& step : pass_steps_) log_info(to_string(step));
     BLADE_ASSIGN_OR_RETURN(Candidate candidate, build_candidate(imported_, partition_, found.decisions));
@@ -425,10 +430,14 @@ class Optimizer {
       optimized = make_engine_runner(std::move(engine));
     }
     for (size_t i = 0; i < feeds_.size(); ++i) {
-      BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, optimized->outputs(feeds_[i]));
+      const auto got = optimized->outputs(feeds_[i]);
+      if (!got.ok()) {
+        roll_back("the optimized model fails: " + got.status().message());
+        return measure_unchanged();
+      }
       if (decisions.precision == "fp16" && !options_.check_fp16_accuracy) break;
       AccuracyResult accuracy =
-          check_accuracy(report_.outputs, expected_[i], got, accuracy_in(decisions.precision, options_));
+          check_accuracy(report_.outputs, expected_[i], *got, accuracy_in(decisions.precision, options_));
       if (const std::string blind = accuracy.nothing_compared(); !blind.empty())
         report_.messages.push_back("test data " + std::to_string(i) + " proves nothing about the answers: " + blind);
       if (i == 0 || !accuracy.holds) report_.accuracy = std::move(accuracy);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "optimizer/accuracy.h"
 #include "optimizer/tensorflow_library.h"
 #include "optimizer/test_data.h"
 #include "optimizer/timing.h"
@@ -25,5 +26,9 @@ class Runner {
 Result<std::unique_ptr<Runner>> make_tensorflow_runner(const TensorFlowApi& api, std::string_view graph_def,
                                                        const SessionConfig& config, std::vector<std::string> outputs);
 std::unique_ptr<Runner> make_engine_runner(std::shared_ptr<engine::Engine> engine);
+
+// The answers to a feed against those expected. Where the run fails they do not hold, and the reason is said.
+AccuracyResult check_run(Runner& runner, const Feed& feed, const std::vector<std::string>& names,
+                         const std::vector<ir::TensorPtr>& expected, const AccuracyOptions& options);
 
 }  // namespace blade::optimizer

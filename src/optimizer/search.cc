@@ -16,11 +16,12 @@ namespace blade::optimizer {
 namespace {
 
 // Whether the answers to every feed are as expected.
-Result<bool> answers_hold(const SearchInput& input, Runner& runner, const std::string& precision) {
+bool answers_hold(const SearchInput& input, Runner& runner, const std::string& precision) {
   const AccuracyOptions accuracy = accuracy_in(precision, input.options);
   for (size_t i = 0; i < input.feeds.size(); ++i) {
-    BLADE_ASSIGN_OR_RETURN(const std::vector<ir::TensorPtr> got, runner.outputs(input.feeds[i]));
-    if (!check_accuracy(answer_names(input, got.size()), input.expected[i], got, accuracy).holds) return false;
+    const auto& expected = input.expected[i];
+    if (!check_run(runner, input.feeds[i], answer_names(input, expected.size()), expected, accuracy).holds)
+      return false;
   }
   return true;
 }
@@ -79,7 +80,7 @@ class Search {
   Status measure_each() {
     auto& disabled = result_.decisions.disabled_passes;
     BLADE_ASSIGN_OR_RETURN(std::unique_ptr<Runner> kept, engine_with(disabled));
-    BLADE_ASSIGN_OR_RETURN(bool holds, answers_hold(input_, *kept, result_.decisions.precision));
+    bool holds = answers_hold(input_, *kept, result_.decisions.precision);
     int percent = 40;
     // Engines of large models take seconds to make, whatever is measured then.
     const auto end = Clock::now() + std::chrono::duration<double>(input_.options.time_limit_s / 3);
@@ -93,7 +94,7 @@ class Search {
       std::vector<std::string> without = disabled;
       without.push_back(step.name);
       BLADE_ASSIGN_OR_RETURN(std::unique_ptr<Runner> other, engine_with(without));
-      BLADE_ASSIGN_OR_RETURN(const bool other_holds, answers_hold(input_, *other, result_.decisions.precision));
+      const bool other_holds = answers_hold(input_, *other, result_.decisions.precision);
       BLADE_ASSIGN_OR_RETURN(const Comparison times, time(*other, *kept));
       step.pre_run_ms = times.before_ms;
       step.post_run_ms = times.after_ms;

@@ -16,13 +16,6 @@ AccuracyResult check_on(const SearchInput& input, Runner& narrow, const Feed& fe
 
 }  // namespace
 
-AccuracyResult check_run(Runner& runner, const Feed& feed, const std::vector<std::string>& names,
-                         const std::vector<ir::TensorPtr>& expected, const AccuracyOptions& options) {
-  const auto got = runner.outputs(feed);
-  if (!got.ok()) return does_not_hold(names.at(0), "the run fails: " + got.status().message());
-  return check_accuracy(names, expected, *got, options);
-}
-
 Result<VariedAnswers> VariedAnswers::of_float32(const SearchInput& input, const engine::Decisions& wide,
                                                 Clock::time_point deadline, size_t most_bytes) {
   BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, wide));

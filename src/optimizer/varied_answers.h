@@ -10,10 +10,6 @@
 
 namespace blade::optimizer {
 
-// The answers to a feed against those expected. Where the run fails they do not hold, and the reason is said.
-AccuracyResult check_run(Runner& runner, const Feed& feed, const std::vector<std::string>& names,
-                         const std::vector<ir::TensorPtr>& expected, const AccuracyOptions& options);
-
 // Data like the test data, with answers in float32: whether those in bfloat16 hold.
 class VariedAnswers {
  public:

@@ -499,6 +499,36 @@ TEST(Fusion, BottleneckOnTileRegistersIsOneStep) {
   }
 }
 
+// A decoder: convolutions read the parts of a concatenation, whole lines of them or less.
+TEST(Fusion, BFloat16ConcatenationReadByConvolution) {
+  if (amx_mode() == AmxMode::kMissing) GTEST_SKIP() << describe_amx(amx_mode());
+  struct Decoder {
+    int64_t kernel, stride, first, second;
+  };
+  for (const Decoder& d : {Decoder{3, 1, 32, 64}, {3, 2, 24, 40}, {1, 1, 32, 32}, {5, 1, 7, 16}, {2, 3, 33, 1}}) {
+    GraphBuilder b;
+    const auto weights = [&](const ir::Dims& dims) {
+      std::vector<float> values = random_values(passes::product(dims), static_cast<uint32_t>(dims[3]));
+      for (float& v : values) v *= 3 / std::sqrt(static_cast<float>(dims[0] * dims[1] * dims[2]));
+      return b.constant<float>(dims, values);
+    };
+    const auto x = b.relu(b.conv(b.input("x", {2, 13, 18, 16}), weights({1, 1, 16, d.first})));
+    const auto y = b.relu(b.conv(b.input("y", {2, 13, 18, 16}), weights({1, 1, 16, d.second})));
+    const auto both = b.op(ir::Op::kConcat, {x, y}, ir::AxisAttrs{3});
+    auto z = b.conv(both, weights({d.kernel, d.kernel, d.first + d.second, 20}), {d.stride, d.stride});
+    z = b.relu(b.add(z, b.constant<float>({20}, random_values(20, 3))));
+    const ir::Graph graph = b.output(b.conv(z, weights({1, 1, 20, 7})), "z").build();
+    for (const int threads : {1, 2}) {
+      EngineOptions options = with_amx();
+      options.num_threads = threads;
+      std::vector<std::string> kernels;
+      check_answers(graph, in_bf16(), options, 6e-2, kernels);
+      EXPECT_EQ(std::count(kernels.begin(), kernels.end(), "cpu.conv.of_parts_amx_bf16"), 1) << d.kernel;
+      EXPECT_EQ(std::count(kernels.begin(), kernels.end(), "cpu.concat.strided"), 0) << d.kernel;
+    }
+  }
+}
+
 TEST(Fusion, BFloat16ProductsOnTileRegisters) {
   if (amx_mode() == AmxMode::kMissing) GTEST_SKIP() << describe_amx(amx_mode());
   for (bool constant : {true, false}) {

@@ -338,6 +338,35 @@ TEST(Strips, ChosenWhereValuesLeaveTheCacheUnlessTuningFoundOtherwise) {
   EXPECT_EQ(plan_of(graph, decisions)->steps.size(), 4u);
 }
 
+// Work in bfloat16 on tile registers waits for what comes from behind L2, long before values leave the last cache.
+TEST(Strips, ChosenInL2WhereTileRegistersMultiply) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "no bfloat16 arithmetic";
+  GraphBuilder b;
+  Id x = b.input("x", {8, 56, 56, 64});
+  for (const int64_t channels : {256, 64, 256, 64})
+    x = b.relu(b.conv(x, b.filled<float>({1, 1, channels == 64 ? 256 : 64, channels}, 0.01f)));
+  ir::Graph graph = b.output(x, "y").build();
+  Decisions decisions;
+  decisions.precision = "bf16";
+  ASSERT_TRUE(run_region_passes(graph, decisions, {}).ok());
+  graph.remove_dead_nodes();
+  for (const bool amx : {false, true}) {
+    backends::PackCache packs;
+    backends::Machine machine = backends::Machine::host();
+    machine.amx_tile = machine.amx_bf16 = amx;
+    machine.l2_bytes = size_t{2} << 20;
+    machine.l3_bytes = size_t{256} << 20;
+    PlanOptions options;
+    options.num_threads = 2;
+    options.machine = &machine;
+    const auto plan = make_plan(graph, std::vector<ir::Dims>{{8, 56, 56, 64}}, decisions, packs, options);
+    ASSERT_TRUE(plan.ok()) << plan.status().message();
+    const bool any = std::any_of((*plan)->steps.begin(), (*plan)->steps.end(),
+                                 [](const Step& step) { return std::string_view(step.kernel_name) == "cpu.strips"; });
+    EXPECT_EQ(any, amx);
+  }
+}
+
 TEST(Strips, AChoiceIsOneOfTheWiringToo) {
   std::set<std::string> signatures;
   for (const size_t residual : {0, 1}) {

@@ -196,6 +196,33 @@ TEST(Search, DataThatTheModelRefusesDoNotJudgeBfloat16) {
   }
 }
 
+// Takes the row that a product says, less 257, which is 256 or 258 in bfloat16: there is but the first.
+TEST(Search, AModelThatFailsInBfloat16StaysInFloat32) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "this processor has no bfloat16 arithmetic";
+  GraphBuilder b;
+  const auto x = b.input("x", {4, 16});
+  const auto product = b.relu(b.matmul(x, b.constant<float>({16, 16}, std::vector<float>(256, 257))));
+  const auto place =
+      b.pointwise(ir::PointwiseOp::kSub,
+                  {b.op(ir::Op::kCast, {product}, ir::CastAttrs{ir::DType::kInt32}), b.constant<int32_t>({}, {257})});
+  MatmulModel model;
+  std::vector<float> values(64, 0);
+  for (size_t row = 0; row < 4; ++row) values[16 * row] = 1;
+  model.feeds = {{{"x", blade::testing::tensor<float>({4, 16}, values)}}};
+  const auto table = b.constant<float>({1, 3}, random_values(3, 5));
+  model.set_graph(b.output(b.op(ir::Op::kGather, {table, place}, ir::GatherAttrs{}), "y").output(product, "z").build());
+  ASSERT_FALSE(model.answers.empty());
+  model.options.precision = "bf16";
+  model.options.time_limit_s = 0;
+  engine::Decisions decisions;
+  OptimizationStep step{"precision", StepStatus::kPassed, {}, {}, "", 0};
+  const Status found = search_precision(model.input(nullptr), decisions, step);
+  ASSERT_TRUE(found.ok()) << found.message();
+  EXPECT_EQ(decisions.precision, "fp32");
+  EXPECT_EQ(step.status, StepStatus::kRolledBack);
+  EXPECT_NE(step.message.find("the run fails"), std::string::npos) << step.message;
+}
+
 VariedAnswers::Clock::time_point in_an_hour() { return VariedAnswers::Clock::now() + std::chrono::hours(1); }
 
 TEST(Search, VariedAnswersAreOfDataThatTheModelTakes) {

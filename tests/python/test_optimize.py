@@ -345,3 +345,41 @@ def test_test_data_of_other_ranks_run_the_original():
         want = tiny_models.run(graph.as_graph_def(), feed, ["y:0"])[0]
         np.testing.assert_allclose(run_optimized(model, spec, feed, ["y:0"])[0], want, rtol=1e-5, atol=1e-6)
     assert runtime.counters()["fallback_runs"] - before == 1
+
+
+def net_of_unknown_channels(shape, channels):
+    """A convolution and a dense layer behind a placeholder that does not tell its channels."""
+    rng = np.random.default_rng(8)
+    weight = lambda *dims: tf.constant(rng.normal(0, 0.2, dims).astype(np.float32))
+    with tf.Graph().as_default() as graph:
+        y = tf.placeholder(tf.float32, shape, name="x")
+        for layer, width in enumerate((channels, 16, 16)):
+            y = tf.nn.relu(tf.nn.conv2d(y, weight(3, 3, width, 16), 1, "SAME") + weight(16), name=f"relu{layer}")
+        tf.nn.softmax(tf.matmul(tf.reduce_mean(y, [1, 2]), weight(16, 5)), name="y")
+    return graph.as_graph_def()
+
+
+@pytest.mark.parametrize("shape", [None, [None] * 4])
+def test_convolution_of_unknown_channels(shape, tmp_path):
+    graph_def = net_of_unknown_channels(shape, 3)
+    feed = tiny_models.image(height=12, width=9)
+    want = tiny_models.run(graph_def, feed, "y:0")
+    got = blade.Engine(tiny_models.write(graph_def, tmp_path / "net.pb"), outputs=["y"]).run(feed)["y"]
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    optimized, spec, report = optimize(graph_def, unmeasured_config(), outputs=["y"], test_data=[feed])
+    assert report.coverage["left_behind"] == [] and engine_ops(optimized)
+    np.testing.assert_allclose(run_optimized(optimized, spec, feed, "y:0"), want, rtol=1e-5, atol=1e-6)
+
+
+def test_engine_that_fails_on_the_test_data_gives_the_original_back(tmp_path):
+    """Groups that only the fed channels tell: the engine takes them for one."""
+    graph_def = net_of_unknown_channels([None] * 4, 3)
+    feed = {"x:0": np.random.default_rng(1).normal(size=(1, 8, 8, 6)).astype(np.float32)}
+    for precision in ("fp32", "bf16"):
+        config = fast_config()
+        config.cpu_config.precision = precision
+        optimized, _, report = optimize(graph_def, config, outputs=["y"], test_data=[feed])
+        assert optimized == graph_def and report.optimizations[0]["status"] == "rolled back"
+        assert "the number of input channels" in report.diagnosis["message"]
+    with pytest.raises(blade.BladeError, match="the number of input channels to be 6 and 3"):
+        blade.Engine(tiny_models.write(graph_def, tmp_path / "net.pb"), outputs=["y"]).run(feed)

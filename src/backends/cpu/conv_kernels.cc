@@ -319,7 +319,7 @@ constexpr KernelEntry kConvRows[] = {
     {"cpu.conv.direct_bf16", ir::Op::kConv, supports_direct<BFloat16>, direct_us<BFloat16>,
      create_direct_bf16<kVectorUnit>, direct_blockings<BFloat16>, false, false, product_row_unit},
     {"cpu.conv.direct_amx_bf16", ir::Op::kConv, supports_direct<BFloat16, kTileUnit>, direct_us<BFloat16, kTileUnit>,
-     create_direct_bf16<kTileUnit>},
+     create_direct_bf16<kTileUnit>, nullptr, false, false, any_rows},
     {"cpu.conv.direct_repack_f32", ir::Op::kConv, supports_repack, direct_us<float>, create_repack},
     {"cpu.conv.direct3d_f32", ir::Op::kConv, supports_3d, direct_us<float>, create_3d},
     {"cpu.conv_transpose.direct_f32", ir::Op::kConvTranspose, supports_conv_transpose<float>, nullptr,
@@ -327,7 +327,8 @@ constexpr KernelEntry kConvRows[] = {
     {"cpu.conv_transpose.direct_bf16", ir::Op::kConvTranspose, supports_conv_transpose<BFloat16>,
      conv_transpose_us<BFloat16>, create_conv_transpose<BFloat16>, nullptr, false, false, conv_transpose_row_unit},
     {"cpu.conv_transpose.direct_amx_bf16", ir::Op::kConvTranspose, supports_conv_transpose<BFloat16, kTileUnit>,
-     conv_transpose_us<BFloat16, kTileUnit>, create_conv_transpose<BFloat16, kTileUnit>},
+     conv_transpose_us<BFloat16, kTileUnit>, create_conv_transpose<BFloat16, kTileUnit>, nullptr, false, false,
+     any_rows},
     {"cpu.conv_transpose.direct3d_f32", ir::Op::kConvTranspose, supports_conv_transpose3d, nullptr,
      create_conv_transpose3d},
 };
@@ -338,7 +339,7 @@ constexpr KernelEntry kConvToF32Rows[] = {
      blockings_with_cast<direct_blockings<BFloat16>>, false, false, product_row_unit},
     {"cpu.conv.direct_amx_bf16_to_f32", ir::Op::kCast,
      supports_to_f32<ir::Op::kConv, supports_direct<BFloat16, kTileUnit>>, us_with_cast<direct_us<BFloat16, kTileUnit>>,
-     create_with_cast<create_direct_bf16<kTileUnit>>},
+     create_with_cast<create_direct_bf16<kTileUnit>>, nullptr, false, false, any_rows},
 };
 
 }  // namespace

@@ -149,6 +149,7 @@ Conv2DShape conv_shape(const KernelRequest& request, MatrixUnit unit) {
   shape.pad_top = w.dim[1].pad_before;
   shape.pad_left = w.dim[2].pad_before;
   shape.groups = request.node->get<ir::ConvAttrs>().groups;
+  shape.is_shared = request.num_threads > 1;
   shape.blocking = blocking_for(request, unit);
   return shape;
 }

@@ -87,8 +87,13 @@ Result<std::unique_ptr<Kernel>> create_unpack(const KernelRequest& request, Pack
   return make_separate(std::move(parts), size);
 }
 
+double concat_us(const KernelRequest& request) {
+  constexpr double kBytesPerUs = 30e3;  // of one thread
+  return static_cast<double>(request.outputs[0].bytes()) / kBytesPerUs / std::max(1, request.num_threads);
+}
+
 constexpr KernelEntry kJoiningRows[] = {
-    {"cpu.concat.strided", ir::Op::kConcat, yes, nullptr, create_concat, nullptr, false, false, any_rows},
+    {"cpu.concat.strided", ir::Op::kConcat, yes, concat_us, create_concat, nullptr, false, false, any_rows},
     {"cpu.split.strided", ir::Op::kSplit, yes, nullptr, create_split},
     {"cpu.pack.strided", ir::Op::kPack, yes, nullptr, create_pack},
     {"cpu.unpack.strided", ir::Op::kUnpack, yes, nullptr, create_unpack},

@@ -18,6 +18,7 @@ std::span<const KernelEntry> bottleneck_rows();  // two or three nodes a row
 std::span<const KernelEntry> matmul_rows();
 std::span<const KernelEntry> attention_rows();
 std::span<const KernelEntry> conv_pool_rows();  // two nodes a row, as these
+std::span<const KernelEntry> conv_concat_rows();
 std::span<const KernelEntry> conv_to_f32_rows();
 std::span<const KernelEntry> matmul_to_f32_rows();
 std::span<const KernelEntry> attention_to_bf16_rows();

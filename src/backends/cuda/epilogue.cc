@@ -246,12 +246,20 @@ Support Epilogue::supports_plain(const KernelRequest& request, const ir::Pointwi
   return Support::no("the epilogue is more than bias, residual and clamp");
 }
 
-Support Epilogue::supports_by_channel(const KernelRequest& request, const ir::PointwiseProgram& program,
-                                      size_t first_operand) {
+Support Epilogue::supports_short(const KernelRequest& request, const ir::PointwiseProgram& program,
+                                 size_t first_operand) {
   if (program.empty()) return Support::yes();
   if (Support s = supports(request, program, first_operand); !s.ok) return s;
   const Lowered lowered = lower(request, program, first_operand);
-  if (lowered.done == program.code.size() && lowered.residual < 0 && lowered.slopes < 0) return Support::yes();
+  if (lowered.done == program.code.size() && lowered.slopes < 0) return Support::yes();
+  return Support::no("the epilogue is more than bias, residual, a curve without operands and clamp");
+}
+
+Support Epilogue::supports_by_channel(const KernelRequest& request, const ir::PointwiseProgram& program,
+                                      size_t first_operand) {
+  if (program.empty()) return Support::yes();
+  const Support s = supports_short(request, program, first_operand);
+  if (s.ok && lower(request, program, first_operand).residual < 0) return s;
   return Support::no("the epilogue is more than bias, a curve without operands and clamp");
 }
 

@@ -11,6 +11,7 @@ std::span<const KernelEntry> stem_rows();  // first layers
 std::span<const KernelEntry> conv_rows();
 std::span<const KernelEntry> transpose_conv_rows();  // transposed convolutions as products
 std::span<const KernelEntry> pipeline_rows();        // convolutions and matrix products with many rows
+std::span<const KernelEntry> plain_rows();           // convolutions and products of little work
 std::span<const KernelEntry> patch_rows();           // convolutions whose taps read one patch
 std::span<const KernelEntry> vector_rows();          // products of a few rows
 std::span<const KernelEntry> matmul_rows();
@@ -32,6 +33,8 @@ std::span<const KernelEntry> product_split_rows();  // a product whose columns a
 std::span<const KernelEntry> pipeline_split_rows();
 std::span<const KernelEntry> layer_norm_cast_rows();
 std::span<const KernelEntry> conv_mean_rows();  // a convolution and the mean of its pixels
+std::span<const KernelEntry> plain_sum_rows();
+std::span<const KernelEntry> plain_split_rows();
 std::span<const KernelEntry> pipeline_sum_rows();
 std::span<const KernelEntry> depthwise_product_rows();  // a depthwise convolution and the 1x1 behind it
 std::span<const KernelEntry> pooled_conv_rows();        // a first layer and the max pool behind it

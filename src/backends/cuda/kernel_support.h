@@ -121,6 +121,9 @@ class Epilogue {
   // "no" where more than bias, residual and clamp is to be done.
   static Support supports_plain(const KernelRequest& request, const ir::PointwiseProgram& program,
                                 size_t first_operand);
+  // "no" where more than bias, residual, a curve without operands and clamp is to be done.
+  static Support supports_short(const KernelRequest& request, const ir::PointwiseProgram& program,
+                                size_t first_operand);
   // "no" where more than bias, a curve without operands and clamp is to be done.
   static Support supports_by_channel(const KernelRequest& request, const ir::PointwiseProgram& program,
                                      size_t first_operand);

@@ -39,7 +39,8 @@ Support supports_conv_mean(const KernelRequest& request, const MeanVariant& vari
   if (Support s = Epilogue::supports_plain(conv, epilogue_of(conv), 2); !s.ok) return s;
   const ConvProblem problem = conv_problem(conv);
   if (Support s = supports_tensor_map(problem); !s.ok) return s;
-  if (problem.rows() > kPatchRows) return Support::no("has more pixels than a tile");
+  if (problem.channels % 8 != 0) return Support::no("has channels in no multiple of 8");
+  if (problem.rows() > kMeanRows) return Support::no("has more pixels than a tile");
   if (problem.chunks() > kMostMeanChunks ||
       static_cast<size_t>(shared_bytes(problem, variant)) + 4096 > card.shared_bytes_per_block) {
     return Support::no("the depth does not fit into shared memory");
@@ -71,7 +72,7 @@ Result<std::unique_ptr<Kernel>> create_conv_mean(const KernelRequest& request, P
       [=, kernel = variant.kernel](const KernelArgs& args) -> Status {
         ConvParams p = operands.bind(params, args);
         PixelMaps maps;
-        BLADE_ASSIGN_OR_RETURN(maps, make_pixel_maps(problem, problem, p.x, p.x, kPatchRows));
+        BLADE_ASSIGN_OR_RETURN(maps, make_pixel_maps(problem, problem, p.x, p.x, kMeanRows));
         void* arguments[] = {&maps, &p};
         return launch(args, kernel, shape, arguments);
       },

@@ -12,8 +12,7 @@
 namespace blade::backends::cuda {
 namespace {
 
-constexpr int kPatchSplits = 4;  // 1, 2, 4 and 8 blocks
-constexpr int kMostPatchVariants = 8;
+constexpr int kMostPatchVariants = 32;
 
 // How a problem is cut; see conv_patch.cu.
 struct PatchShape {
@@ -22,33 +21,32 @@ struct PatchShape {
   int64_t box_bytes, plane_bytes, shared_bytes, blocks;
 };
 
-PatchShape patch_shape(const ConvProblem& problem, const PatchVariant& variant, int split_log2) {
+PatchShape patch_shape(const ConvProblem& problem, const PatchVariant& variant) {
   PatchShape s;
   const int64_t reach_x = (problem.kernel_w - 1) / problem.stride_w * problem.dilation_w;
   const int64_t reach_y = (problem.kernel_h - 1) / problem.stride_h * problem.dilation_h;
   s.width = problem.out_width + reach_x;
   const int64_t positions = (problem.out_height - 1) * s.width + problem.out_width;
-  s.image_tiles = ceil_div(positions, int64_t{kPatchRows});
+  s.image_tiles = ceil_div(positions, int64_t{variant.rows});
   s.height = 0;
   for (int64_t tile = 0; tile < std::min(s.image_tiles, s.width); ++tile) {
-    const int64_t last = tile * kPatchRows % s.width + kPatchRows - 1 + reach_x;
+    const int64_t last = tile * variant.rows % s.width + variant.rows - 1 + reach_x;
     s.height = std::max(s.height, last / s.width + 1 + reach_y);
   }
   s.column_tiles = ceil_div(problem.channels, static_cast<int64_t>(variant.columns));
   s.slabs = problem.in_channels / 64;
-  s.slabs_each = ceil_div(s.slabs, int64_t{1} << split_log2);
+  s.slabs_each = ceil_div(s.slabs, int64_t{1} << variant.split_log2);
   s.box_bytes = s.width * s.height * 128;
   s.plane_bytes = ceil_div(s.box_bytes, int64_t{1024}) * 1024;
   const int64_t weights = problem.kernel_h * problem.kernel_w * variant.columns * 128;
   const int64_t loaded = s.slabs_each * (s.plane_bytes * problem.stride_h * problem.stride_w + weights);
-  const bool exchanges = split_log2 > 0 || !variant.direct;
-  const int64_t inbox = split_log2 > 0 ? int64_t{kPatchRows} * variant.columns * 4 : 0;
-  s.shared_bytes = (exchanges ? std::max<int64_t>(loaded, variant.sum_bytes) : loaded) + inbox;
-  s.blocks = problem.images * s.image_tiles * s.column_tiles << split_log2;
+  const int64_t inbox = variant.split_log2 > 0 ? int64_t{variant.rows} * variant.columns * 4 : 0;
+  s.shared_bytes = loaded + variant.sum_bytes + inbox;
+  s.blocks = problem.images * s.image_tiles * s.column_tiles << variant.split_log2;
   return s;
 }
 
-Support supports_patch(const KernelRequest& request, const PatchVariant& variant, int split_log2) {
+Support supports_patch(const KernelRequest& request, const PatchVariant& variant) {
   if (Support s = supports_conv_problem(request); !s.ok) return s;
   if (request.node->op != ir::Op::kConv || request.inputs[0].dims.size() != 4)
     return Support::no("has no 2 spatial dims");
@@ -60,40 +58,43 @@ Support supports_patch(const KernelRequest& request, const PatchVariant& variant
   if (problem.stride_h > 2 || problem.stride_w > 2) return Support::no("has a stride above 2");
   if (strided && (problem.dilation_h > 1 || problem.dilation_w > 1)) return Support::no("has strides and dilations");
   if (Support s = supports_patch_map(problem); !s.ok) return s;
-  if (problem.in_channels / 64 < int64_t{1} << split_log2)
+  if (problem.in_channels / 64 < int64_t{1} << variant.split_log2)
     return Support::no("has too few channels to be split so often");
-  const PatchShape shape = patch_shape(problem, variant, split_log2);
+  if (problem.channels % 4 != 0) return Support::no("has channels in no multiple of 4");
+  if (Support s = Epilogue::supports_plain(request, epilogue_of(request), 2); !s.ok) return s;
+  const PatchShape shape = patch_shape(problem, variant);
   if (shape.width * problem.stride_w > 256 || shape.height * problem.stride_h > 256) {
     return Support::no("the patch is larger than 256 pixels");
   }
-  if (shape.slabs_each > kMostSlabs || static_cast<size_t>(shape.shared_bytes) + 1024 > card.shared_bytes_per_block) {
+  const int64_t planes = shape.slabs_each * problem.stride_h * problem.stride_w;
+  if (shape.slabs_each > kMostSlabs || planes > kMostRequests * variant.threads / 32 ||
+      static_cast<size_t>(shape.shared_bytes) + 1024 > card.shared_bytes_per_block) {
     return Support::no("a block's depth does not fit into shared memory");
   }
   return Support::yes();
 }
 
 // Constants are of an H200, roughly.
-double predict_patch_us(const KernelRequest& request, const PatchVariant& variant, int split_log2) {
+double predict_patch_us(const KernelRequest& request, const PatchVariant& variant) {
   const DeviceInfo& card = request.device->info();
   const ConvProblem problem = conv_problem(request);
-  const PatchShape shape = patch_shape(problem, variant, split_log2);
+  const PatchShape shape = patch_shape(problem, variant);
   const int64_t beside =
       std::clamp<int64_t>(static_cast<int64_t>(card.shared_bytes_per_block) / (shape.shared_bytes + 1024), 1, 4);
   const auto waves = static_cast<double>(ceil_div(shape.blocks, card.multiprocessors * beside));
   const auto depth = static_cast<double>(shape.slabs_each * problem.kernel_h * problem.kernel_w);
-  const double multiply_us = 2.0 * kPatchRows * variant.columns * 64 / 5.5e6 * depth;
+  const double multiply_us = 2.0 * variant.rows * variant.columns * 64 / 5.5e6 * depth;
   const double load_us = static_cast<double>(shape.shared_bytes) / 80e3;
   const double each_sm = static_cast<double>(ceil_div(shape.blocks, int64_t{card.multiprocessors}));
   const double busy = each_sm * std::max(multiply_us, load_us);
   const double latency = waves * (0.8 + 0.06 * depth);
-  return 1.3 + std::max({busy, latency, 1.3 * memory_us(request)}) + (split_log2 > 0 ? 0.8 : 0.0) +
+  return 1.3 + std::max({busy, latency, 1.3 * memory_us(request)}) + (variant.split_log2 > 0 ? 0.8 : 0.0) +
          (variant.warps_k > 1 ? 0.2 : 0.0);
 }
 
-PatchParams patch_params(const ConvProblem& problem, const PatchShape& shape, int split_log2) {
+PatchParams patch_params(const ConvProblem& problem, const PatchShape& shape) {
   PatchParams p;
   p.conv = conv_params(problem, shape.column_tiles);
-  p.conv.split_log2 = split_log2;
   p.patch_width = FastDivisor(shape.width);
   p.image_tiles = FastDivisor(shape.image_tiles);
   p.out_height = static_cast<int>(problem.out_height);
@@ -106,17 +107,17 @@ PatchParams patch_params(const ConvProblem& problem, const PatchShape& shape, in
 }
 
 Result<std::unique_ptr<Kernel>> create_patch(const KernelRequest& request, PackCache& packs,
-                                             const PatchVariant& variant, int split_log2) {
+                                             const PatchVariant& variant) {
   const ConvProblem problem = conv_problem(request);
-  const PatchShape patch = patch_shape(problem, variant, split_log2);
+  const PatchShape patch = patch_shape(problem, variant);
   BLADE_ASSIGN_OR_RETURN(const ConvOperands operands, conv_operands(request, problem, packs));
   LaunchShape shape;
   shape.grid.x = static_cast<unsigned>(patch.blocks);
   shape.threads = variant.threads;
   shape.shared_bytes = static_cast<int>(patch.shared_bytes);
-  shape.cluster = 1 << split_log2;
+  shape.cluster = 1 << variant.split_log2;
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, variant.kernel, shape));
-  const PatchParams params = patch_params(problem, patch, split_log2);
+  const PatchParams params = patch_params(problem, patch);
   return make_kernel(
       [=, kernel = variant.kernel](const KernelArgs& args) -> Status {
         PatchParams p = params;
@@ -131,12 +132,11 @@ Result<std::unique_ptr<Kernel>> create_patch(const KernelRequest& request, PackC
 
 template <int kNumber>
 struct PatchRow {
-  static constexpr int kSplit = kNumber % kPatchSplits;
-  static const PatchVariant& variant() { return patch_variants()[kNumber / kPatchSplits]; }
-  static Support supports(const KernelRequest& request) { return supports_patch(request, variant(), kSplit); }
-  static double predicted_us(const KernelRequest& request) { return predict_patch_us(request, variant(), kSplit); }
+  static const PatchVariant& variant() { return patch_variants()[kNumber]; }
+  static Support supports(const KernelRequest& request) { return supports_patch(request, variant()); }
+  static double predicted_us(const KernelRequest& request) { return predict_patch_us(request, variant()); }
   static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& packs) {
-    return create_patch(request, packs, variant(), kSplit);
+    return create_patch(request, packs, variant());
   }
 };
 
@@ -151,10 +151,10 @@ struct PatchTable {
   template <int kNumber>
   void add() {
     using Row = PatchRow<kNumber>;
-    if (kNumber / kPatchSplits >= static_cast<int>(patch_variants().size())) return;
+    if (kNumber >= static_cast<int>(patch_variants().size())) return;
     const PatchVariant& v = Row::variant();
-    names.push_back("cuda.conv.patch_wgmma_64x" + std::to_string(v.columns) + "k" + std::to_string(v.warps_k) +
-                    (Row::kSplit > 0 ? "_split" + std::to_string(1 << Row::kSplit) : ""));
+    names.push_back("cuda.conv.patch_wgmma_" + std::to_string(v.rows) + "x" + std::to_string(v.columns) + "k" +
+                    std::to_string(v.warps_k) + (v.split_log2 > 0 ? "_split" + std::to_string(1 << v.split_log2) : ""));
     rows.push_back({names.back().c_str(), ir::Op::kConv, Row::supports, Row::predicted_us, Row::create});
   }
 };
@@ -162,7 +162,7 @@ struct PatchTable {
 }  // namespace
 
 std::span<const KernelEntry> patch_rows() {
-  static const PatchTable table(std::make_integer_sequence<int, kMostPatchVariants * kPatchSplits>{});
+  static const PatchTable table(std::make_integer_sequence<int, kMostPatchVariants>{});
   return table.rows;
 }
 

@@ -35,12 +35,14 @@ Result<ir::ValueId> depthwise_filter(LowerContext& context, ir::ValueId filter, 
   return context.emit(ir::Op::kReshape, "filter", {filter, shape}, ir::EmptyAttrs{});
 }
 
-// How many groups the filter divides the input's channels into.
+// How many groups the filter divides the input's channels into: one where their number is not known, which inference
+// holds the shapes of a run to.
 Result<int64_t> count_groups(LowerContext& context, ir::ValueId x, ir::ValueId filter) {
   const ir::Shape &in = context.shape(x), &weights = context.shape(filter);
-  if (!in.has_rank() || !weights.has_rank() || !in.dim(-1).is_known() || !weights.dim(-2).is_known()) {
-    return unimplemented("the number of its channels is not known");
+  if (!weights.has_rank() || !weights.dim(-2).is_known()) {
+    return unimplemented("the number of its filter's channels is not known");
   }
+  if (!in.has_rank() || !in.dim(-1).is_known()) return 1;
   int64_t channels = in.dim(-1).value(), depth = weights.dim(-2).value();
   if (depth < 1 || channels % depth != 0) {
     return invalid_argument("has a filter for " + std::to_string(depth) + " channels, but its input has " +

@@ -9,6 +9,7 @@
 #include "backends/cpu/matrix/conv_planes.h"
 #include "backends/cpu/matrix/conv_rows.h"
 #include "backends/cpu/matrix/convert.h"
+#include "backends/cpu/matrix/gemm.h"
 #include "backends/cpu/matrix/tile_driver.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "base/checked_math.h"
@@ -18,7 +19,8 @@ namespace {
 
 constexpr int64_t kBandBytes = 96 << 10;  // padded copy of input rows that a thread works on
 constexpr int64_t kMaxBandDilation = 16;  // rows of the copy that no tap reads
-constexpr int64_t kMinBands = 8;          // of all images: enough for the threads to share
+constexpr int64_t kLongSum = 512;
+constexpr int64_t kMinBands = 8;  // of all images, where threads share them
 
 int64_t group_in(const Conv2DShape& s) { return s.c / s.groups; }
 int64_t group_out(const Conv2DShape& s) { return s.oc / s.groups; }
@@ -102,7 +104,8 @@ struct BandPlan {
     elements_behind = uses_tiles_of_amx(s) ? kAmxRows * s.stride_w * band_channels(s) : 0;
     const int64_t row_bytes = row_length * int64_t{sizeof(T)};
     rows_out = std::clamp<int64_t>(kBandBytes / (row_bytes * s.stride_h), 1, std::max<int64_t>(1, s.oh));
-    bands = std::max(ceil_div(s.oh, rows_out), std::min(s.oh, ceil_div(kMinBands, std::max<int64_t>(1, s.n))));
+    bands = std::max(ceil_div(s.oh, rows_out),
+                     std::min(s.oh, ceil_div(s.is_shared ? kMinBands : 1, std::max<int64_t>(1, s.n))));
     if (s.blocking.strip > 0)
       bands = ceil_div(s.oh, std::clamp<int64_t>(s.blocking.strip, 1, std::max<int64_t>(1, s.oh)));
     rows_out = ceil_div(s.oh, std::max<int64_t>(1, bands));
@@ -322,6 +325,14 @@ void conv_by_taps(const Conv2DShape& s, const T* in, const void* packed, Out* ou
   }
   for (int64_t g = 0; g < s.groups; ++g) {
     for_group(g, [&](const TileJob<T>& job, const RowsOfConv<T>& rows) {
+      if constexpr (sizeof(T) < sizeof(float)) {
+        // With long sums, or nothing added to them, in pieces of K.
+        if (uses_tiles_of_amx(s) && reads_every_pixel(s) && (s.c >= kLongSum || epilogue.residual == nullptr)) {
+          gemm(job.rows, s.c, rows.in, s.input_pitch(), job.b, out, job.out_stride, *job.epilogue, pool, scratch,
+               s.blocking);
+          return;
+        }
+      }
       if (!reads_every_pixel(s)) {
         run_tiles(job, rows, pool, scratch);
         return;
@@ -386,7 +397,8 @@ void conv2d(const Conv2DShape& s, const In* in, const void* packed, Out* out, co
   }
   if constexpr (std::is_same_v<In, BFloat16>) {
     if (uses_planes(s)) {
-      conv_by_planes(s, in, group_b_view<T>(s, packed), out, epilogue, pool, scratch);
+      const PlanePart all[] = {{in, s.c, s.input_pitch()}};
+      conv_by_planes(s, all, group_b_view<T>(s, packed), out, epilogue, pool, scratch);
       return;
     }
   }

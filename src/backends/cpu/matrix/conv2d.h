@@ -38,6 +38,7 @@ struct Conv2DShape {
   MatrixUnit unit = MatrixUnit::kVectors;  // of the direct algorithm in bfloat16
   float most_half = 0;                     // of conv2d_rows() on tile registers: TileJob::most_half
   Blocking blocking = {};                  // packed weights depend on its vectors
+  bool is_shared = true;                   // by threads, for which there is to be enough to share
 
   int64_t input_pitch() const { return in_pixel_stride != 0 ? in_pixel_stride : c; }
   int64_t output_pitch() const { return out_pixel_stride != 0 ? out_pixel_stride : oc; }

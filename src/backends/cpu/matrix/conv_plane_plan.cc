@@ -3,36 +3,66 @@
 
 #include <cstring>
 
+#include "backends/machine.h"
+
 namespace blade::backends::cpu {
 namespace {
 
-constexpr int64_t kStripPlanesBytes = 256 << 10;  // of L2, beside panels of weights and the output
-constexpr double kCyclesAProduct = 20;            // of tile registers
+constexpr int64_t kImagesPlanesBytes = 1 << 20;           // of several images, while panels pass
+constexpr double kStayingPanelsBytes = 1.25 * (1 << 20);  // weights that stay in L2 from strip to strip
+constexpr double kCyclesAProduct = 20;                    // of tile registers
 constexpr double kCopiedBytesPerCycle = 16;
 constexpr double kPanelBytesPerCycle = 16;
 
-// One row of a plane, of input row `from` (null: outside the image) and of phase `phase`.
-void copy_plane_row(const PlanePlan& plan, const BFloat16* from, int64_t phase, BFloat16* to) {
-  const int64_t c = plan.s.c, stride = plan.x.stride, first_x = phase - plan.x.pad;
+// A quarter of L2, beside panels of weights and the output.
+int64_t strip_planes_bytes() { return static_cast<int64_t>(Machine::host().l2_bytes) / 4; }
+
+// Whole cache lines are moved in registers.
+void copy_pixels_apart(const BFloat16* from, int64_t from_step, int64_t channels, int64_t pixels, BFloat16* to,
+                       int64_t to_step) {
+  constexpr int64_t kLine = 64 / int64_t{sizeof(BFloat16)};
+  if (channels % kLine != 0) {
+    for (; pixels > 0; --pixels, from += from_step, to += to_step)
+      std::memcpy(to, from, static_cast<size_t>(channels) * sizeof(BFloat16));
+    return;
+  }
+  for (; pixels > 0; --pixels, from += from_step, to += to_step) {
+    for (int64_t c = 0; c < channels; c += kLine) std::memcpy(to + c, from + c, kLine * sizeof(BFloat16));
+  }
+}
+
+// One row of a plane, of row `y` of an image that lies `image` images behind the first and of phase `phase`.
+void copy_plane_row(const PlanePlan& plan, std::span<const PlanePart> parts, int64_t image, int64_t y, int64_t phase,
+                    BFloat16* to) {
+  const Conv2DShape& s = plan.s;
+  const int64_t c = s.c, stride = plan.x.stride, first_x = phase - plan.x.pad;
   // Places [first, last) lie in the image.
   const int64_t first = std::clamp<int64_t>(ceil_div(std::max<int64_t>(0, -first_x), stride), 0, plan.pitch);
   const int64_t last =
       std::clamp<int64_t>(ceil_div(std::max<int64_t>(0, plan.x.in - first_x), stride), first, plan.pitch);
-  if (from == nullptr || first == last) {
+  if (y < 0 || y >= s.h || first == last) {
     std::fill_n(to, plan.pitch * c, BFloat16());
     return;
   }
   std::fill_n(to, first * c, BFloat16());
-  const int64_t pixel = plan.s.input_pitch();
-  from += (first * stride + first_x) * pixel;
-  if (stride * pixel == c) {
-    std::memcpy(to + first * c, from, static_cast<size_t>((last - first) * c) * sizeof(BFloat16));
-  } else {
-    for (int64_t p = first; p < last; ++p, from += stride * pixel) {
-      std::memcpy(to + p * c, from, static_cast<size_t>(c) * sizeof(BFloat16));
+  BFloat16* part_to = to + first * c;
+  for (const PlanePart& part : parts) {
+    const BFloat16* from = part.data + ((image * s.h + y) * s.w + first * stride + first_x) * part.pitch;
+    if (stride * part.pitch == c && part.channels == c) {
+      std::memcpy(part_to, from, static_cast<size_t>((last - first) * c) * sizeof(BFloat16));
+    } else {
+      copy_pixels_apart(from, stride * part.pitch, part.channels, last - first, part_to, c);
     }
+    part_to += part.channels;
   }
   std::fill_n(to + last * c, (plan.pitch - last) * c, BFloat16());
+}
+
+// Places of zeros that end what taps read along an axis and begin what they read of the next row, or image.
+int64_t shared_zeros(const PlaneAxis& axis) {
+  const int64_t places = axis.out + axis.reach(), zeros_before = std::max<int64_t>(0, axis.pad / axis.stride);
+  const int64_t behind = places - std::min(places, ceil_div(std::max<int64_t>(0, axis.pad + axis.in), axis.stride));
+  return std::min({zeros_before, behind, axis.reach()});
 }
 
 }  // namespace
@@ -42,16 +72,14 @@ PlanePlan::PlanePlan(const Conv2DShape& shape)
       y{s.h, s.oh, s.kh, s.stride_h, s.dilation_h, s.pad_top},
       x{s.w, s.ow, s.kw, s.stride_w, s.dilation_w, s.pad_left},
       planes(y.used_before(y.stride) * x.used_before(x.stride)) {
-  const int64_t places = x.out + x.reach();
-  const int64_t zeros_before = std::max<int64_t>(0, x.pad / x.stride);
-  const int64_t zeros_behind = places - std::min(places, ceil_div(std::max<int64_t>(0, x.pad + x.in), x.stride));
-  shared = std::min({zeros_before, zeros_behind, x.reach()});
-  pitch = places - shared;
+  shared = shared_zeros(x);
+  pitch = x.out + x.reach() - shared;
+  image_rows = y.out + y.reach() - shared_zeros(y);
 }
 
 int64_t PlanePlan::max_rows() const {
   const int64_t row_bytes = planes * pitch * s.c * int64_t{sizeof(BFloat16)};
-  return std::clamp<int64_t>(kStripPlanesBytes / row_bytes - y.reach(), 1, s.oh);
+  return std::clamp<int64_t>(strip_planes_bytes() / row_bytes - y.reach(), 1, s.oh);
 }
 
 TileJob<BFloat16> PlanePlan::job(int64_t rows_out, const PackedB& b) const {
@@ -61,47 +89,63 @@ TileJob<BFloat16> PlanePlan::job(int64_t rows_out, const PackedB& b) const {
   job.readable_past_end = true;
   job.row_pitch = pitch;
   job.row_results = s.ow;
+  job.image_pitch = image_rows * pitch;
+  job.image_rows = s.oh * pitch;
   job.input_bytes = static_cast<int64_t>(strip_bytes(rows_out));
+  job.block_bytes = std::max(job.block_bytes, job.input_bytes);  // each panel is read once
   job.b = b;
   return job;
 }
 
-void copy_strip(const PlanePlan& plan, const BFloat16* image, int64_t first, int64_t rows, BFloat16* to) {
+void copy_strip(const PlanePlan& plan, std::span<const PlanePart> parts, int64_t image, int64_t first, int64_t rows,
+                BFloat16* to) {
   const Conv2DShape& s = plan.s;
   for (int64_t py = 0; py < s.stride_h; ++py) {
     if (!plan.y.used(py)) continue;
     for (int64_t px = 0; px < s.stride_w; ++px) {
       if (!plan.x.used(px)) continue;
       for (int64_t row = 0; row < plan.plane_rows(rows); ++row, to += plan.pitch * s.c) {
-        const int64_t y = (first + row) * s.stride_h + py - s.pad_top;
-        const bool inside = y >= 0 && y < s.h;
-        copy_plane_row(plan, inside ? image + y * s.w * s.input_pitch() : nullptr, px, to);
+        const int64_t behind = (first + row) / plan.image_rows;  // images
+        const int64_t y = (first + row) % plan.image_rows * s.stride_h + py - s.pad_top;
+        copy_plane_row(plan, parts, image + behind, y, px, to);
       }
       to = std::fill_n(to, plan.shared * s.c, BFloat16());
     }
   }
 }
 
-PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t taps, size_t weight_bytes, const PackedB& b, int threads) {
-  const auto task_cycles = [&](int64_t rows, int64_t panel_parts) {
-    const int64_t units = ceil_div((rows - 1) * plan.pitch + plan.s.ow, kAmxRows);
-    const int64_t vectors = ceil_div(b.panels(), panel_parts) * b.vectors;
+PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t taps, size_t weight_bytes, const PackedB& b, int threads,
+                              int64_t most_images) {
+  const auto cycles_of = [&](const PlaneSplit& split) {
+    const int64_t units = ceil_div((split.rows - 1) * plan.pitch + plan.s.ow, kAmxRows);
+    const int64_t vectors = ceil_div(b.panels(), split.panel_parts) * b.vectors;
     const int64_t products = units * vectors * taps * AmxBlocks(plan.s.c).count;
-    return kCyclesAProduct * static_cast<double>(products) +
-           static_cast<double>(plan.strip_bytes(rows)) / kCopiedBytesPerCycle +
-           static_cast<double>(weight_bytes) / static_cast<double>(panel_parts) / kPanelBytesPerCycle;
+    const int64_t tasks = ceil_div(plan.s.n, split.images) * split.strips * split.panel_parts;
+    const auto rounds = static_cast<double>(ceil_div(tasks, int64_t{threads}));
+    // What stays in L2 is there for the images that follow.
+    const double weights = static_cast<double>(weight_bytes) / static_cast<double>(split.panel_parts);
+    return rounds * (kCyclesAProduct * static_cast<double>(products) +
+                     static_cast<double>(plan.strip_bytes(split.rows)) / kCopiedBytesPerCycle) +
+           (weights > kStayingPanelsBytes ? rounds : 1) * weights / kPanelBytesPerCycle;
   };
   PlaneSplit best;
   double best_cycles = -1;
+  const auto consider = [&](const PlaneSplit& split) {
+    const double cycles = cycles_of(split);
+    if (best_cycles >= 0 && cycles >= best_cycles) return;
+    best_cycles = cycles;
+    best = split;
+  };
   const int64_t fewest = ceil_div(plan.s.oh, plan.max_rows());
   for (int64_t parts = 1; parts <= std::min<int64_t>(threads, b.panels()); ++parts) {
     for (int64_t strips = fewest; strips <= std::min<int64_t>(plan.s.oh, fewest + 2 * threads); ++strips) {
       const int64_t rows = ceil_div(plan.s.oh, strips);
-      const int64_t rounds = ceil_div(plan.s.n * ceil_div(plan.s.oh, rows) * parts, int64_t{threads});
-      const double cycles = static_cast<double>(rounds) * task_cycles(rows, parts);
-      if (best_cycles >= 0 && cycles >= best_cycles) continue;
-      best_cycles = cycles;
-      best = {rows, ceil_div(plan.s.oh, rows), parts};
+      consider({rows, ceil_div(plan.s.oh, rows), parts, 1});
+    }
+    for (int64_t images = 2; images <= std::min(plan.s.n, most_images); ++images) {
+      const int64_t rows = plan.rows_of(images);
+      if (plan.strip_bytes(rows) > kImagesPlanesBytes) break;
+      consider({rows, 1, parts, images});
     }
   }
   return best;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/conv2d.h"
@@ -41,6 +42,7 @@ struct PlanePlan {
   int64_t pitch;   // places of a row of a plane
   int64_t shared;  // zeros that end a row and begin the next: places left out
   int64_t planes;
+  int64_t image_rows;  // from one image of a strip to the next, which share rows of zeros in the same way
 
   explicit PlanePlan(const Conv2DShape& shape);
 
@@ -51,8 +53,10 @@ struct PlanePlan {
   size_t strip_bytes(int64_t rows_out) const {
     return align_up(static_cast<size_t>(strip_elements(rows_out)) * sizeof(BFloat16), 64);
   }
-  // The tallest strip that fits its share of L2.
+  // The tallest strip of one image that fits its share of L2.
   int64_t max_rows() const;
+  // Of a strip of so many whole images, with those between them, which are no results.
+  int64_t rows_of(int64_t images) const { return (images - 1) * image_rows + s.oh; }
   // From the first place of a strip of so many rows to the one that a tap of its first result reads.
   int64_t tap_offset(int64_t rows_out, int64_t tap_y, int64_t tap_x) const {
     const int64_t plane = y.used_before(y.phase(tap_y)) * x.used_before(x.stride) + x.used_before(x.phase(tap_x));
@@ -62,18 +66,28 @@ struct PlanePlan {
   TileJob<BFloat16> job(int64_t rows_out, const PackedB& b) const;
 };
 
-// The planes of output rows [first, first + rows) of an image.
-void copy_strip(const PlanePlan& plan, const BFloat16* image, int64_t first, int64_t rows, BFloat16* to);
+// Some channels of all pixels of an input, `pitch` elements from a pixel to the next.
+struct PlanePart {
+  const BFloat16* data;
+  int64_t channels, pitch;
+};
+// The planes of output rows [first, first + rows) of an image, and of those behind it, whose channels are those of the
+// parts one behind the other.
+void copy_strip(const PlanePlan& plan, std::span<const PlanePart> parts, int64_t image, int64_t first, int64_t rows,
+                BFloat16* to);
 
-// How the rows of each image and the panels are cut into tasks.
+// How the rows of each image and the panels are cut into tasks. Of small images several make a strip, so that weights
+// are read once for all of them.
 struct PlaneSplit {
   int64_t rows = 1;  // of a strip
   int64_t strips = 1;
   int64_t panel_parts = 1;
+  int64_t images = 1;  // of a strip
 
   int64_t last_rows(int64_t all) const { return all - (strips - 1) * rows; }
 };
 // `taps`: products that each result place takes; `b`: the panels of one, or of all of them.
-PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t taps, size_t weight_bytes, const PackedB& b, int threads);
+PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t taps, size_t weight_bytes, const PackedB& b, int threads,
+                              int64_t most_images = 1);
 
 }  // namespace blade::backends::cpu

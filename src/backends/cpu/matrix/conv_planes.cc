@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "backends/cpu/matrix/conv_plane_plan.h"
-
 namespace blade::backends::cpu {
 namespace {
 
@@ -26,21 +24,31 @@ TileJob<BFloat16> conv_planes_job(const PlanePlan& plan, int64_t rows_out, const
 
 size_t conv_planes_scratch_bytes(const Conv2DShape& s, int threads) {
   const PlanePlan plan(s);
-  const PackedB b = packed_b_view(packed_steps<BFloat16>(s.kh * s.kw, s.c), s.oc, nullptr, MatrixUnit::kTiles);
+  const PackedB b = conv_planes_weights(s, nullptr);
   size_t slot_bytes = 0;  // strips of fewer rows may have larger blocks of tiles
-  for (int64_t rows = 1; rows <= plan.max_rows(); ++rows) {
+  const auto add = [&](int64_t rows) {
     slot_bytes = std::max(slot_bytes, plan.strip_bytes(rows) + tile_slot_scratch_bytes(conv_planes_job(plan, rows, b)));
+  };
+  for (int64_t rows = 1; rows <= plan.max_rows(); ++rows) add(rows);
+  for (int t = 1; t <= threads; ++t) {  // the pool may have fewer than it was planned for
+    const PlaneSplit split = choose_plane_split(plan, s.kh * s.kw, b.bytes(), b, t, s.n);
+    for (int64_t images = 1; images <= split.images; ++images) add(plan.rows_of(images));
   }
   return offset_bytes(s) * 2 + static_cast<size_t>(threads) * slot_bytes;
 }
 
 template <class Out>
-void conv_by_planes(const Conv2DShape& s, const BFloat16* in, const PackedB& b, Out* out,
+void conv_by_planes(const Conv2DShape& s, std::span<const PlanePart> in, const PackedB& b, Out* out,
                     const Epilogue<BFloat16>& epilogue, ThreadPool& pool, std::byte* scratch) {
   const PlanePlan plan(s);
-  const PlaneSplit split = choose_plane_split(plan, s.kh * s.kw, b.bytes(), b, pool.num_threads());
-  // The last strip of an image may have fewer rows, and then its planes lie elsewhere.
-  const int64_t last_rows = split.last_rows(s.oh);
+  const PlaneSplit split = choose_plane_split(plan, s.kh * s.kw, b.bytes(), b, pool.num_threads(), s.n);
+  const int64_t groups = ceil_div(s.n, split.images);
+  const auto rows_of = [&](int64_t group, int64_t first) {
+    return split.images == 1 ? std::min(split.rows, s.oh - first)
+                             : plan.rows_of(std::min(split.images, s.n - group * split.images));
+  };
+  // The last strip may have fewer rows, and then its planes lie elsewhere.
+  const int64_t last_rows = rows_of(groups - 1, (split.strips - 1) * split.rows);
   auto* offsets = reinterpret_cast<int64_t*>(scratch);
   auto* last_offsets = reinterpret_cast<int64_t*>(scratch + offset_bytes(s));
   fill_offsets(plan, split.rows, offsets);
@@ -49,12 +57,12 @@ void conv_by_planes(const Conv2DShape& s, const BFloat16* in, const PackedB& b, 
   const size_t slot_bytes =
       plan.strip_bytes(split.rows) + std::max(tile_slot_scratch_bytes(conv_planes_job(plan, split.rows, b)),
                                               tile_slot_scratch_bytes(conv_planes_job(plan, last_rows, b)));
-  pool.parallel_for(static_cast<int>(s.n * split.strips * split.panel_parts), [&](int task, int slot) {
+  pool.parallel_for(static_cast<int>(groups * split.strips * split.panel_parts), [&](int task, int slot) {
     const int64_t part = task % split.panel_parts, strip = task / split.panel_parts % split.strips;
-    const int64_t image = task / split.panel_parts / split.strips;
-    const int64_t first = strip * split.rows, rows = std::min(split.rows, s.oh - first);
+    const int64_t group = task / split.panel_parts / split.strips, image = group * split.images;
+    const int64_t first = strip * split.rows, rows = rows_of(group, first);
     auto* planes = reinterpret_cast<BFloat16*>(scratch + static_cast<size_t>(slot) * slot_bytes);
-    copy_strip(plan, in + image * s.h * s.w * s.input_pitch(), first, rows, planes);
+    copy_strip(plan, in, image, first, rows, planes);
     const int64_t first_pixel = (image * s.oh + first) * s.ow;
     const PartEpilogue<BFloat16> part_epilogue(epilogue, first_pixel);
     TileJob<BFloat16> job = conv_planes_job(plan, rows, b);
@@ -73,9 +81,9 @@ void conv_by_planes(const Conv2DShape& s, const BFloat16* in, const PackedB& b, 
   });
 }
 
-template void conv_by_planes<BFloat16>(const Conv2DShape&, const BFloat16*, const PackedB&, BFloat16*,
+template void conv_by_planes<BFloat16>(const Conv2DShape&, std::span<const PlanePart>, const PackedB&, BFloat16*,
                                        const Epilogue<BFloat16>&, ThreadPool&, std::byte*);
-template void conv_by_planes<float>(const Conv2DShape&, const BFloat16*, const PackedB&, float*,
+template void conv_by_planes<float>(const Conv2DShape&, std::span<const PlanePart>, const PackedB&, float*,
                                     const Epilogue<BFloat16>&, ThreadPool&, std::byte*);
 
 }  // namespace blade::backends::cpu

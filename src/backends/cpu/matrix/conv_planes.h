@@ -3,15 +3,22 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 
 #include "backends/cpu/matrix/conv2d.h"
+#include "backends/cpu/matrix/conv_plane_plan.h"
 
 namespace blade::backends::cpu {
 
+// What pack_conv_weights() wrote for a shape of one group and not of few channels.
+inline PackedB conv_planes_weights(const Conv2DShape& shape, const void* packed) {
+  return packed_b_view(packed_steps<BFloat16>(shape.kh * shape.kw, shape.c), shape.oc, packed, MatrixUnit::kTiles);
+}
 size_t conv_planes_scratch_bytes(const Conv2DShape& shape, int threads);
-// `b`: the panels of [kh * kw] runs of c elements. One group. Out: BFloat16 or float.
+// `in`: the channels of the input, in one or several parts. `b`: the panels of [kh * kw] runs of c elements. One group.
+// Out: BFloat16 or float.
 template <class Out>
-void conv_by_planes(const Conv2DShape& shape, const BFloat16* in, const PackedB& b, Out* out,
+void conv_by_planes(const Conv2DShape& shape, std::span<const PlanePart> in, const PackedB& b, Out* out,
                     const Epilogue<BFloat16>& epilogue, ThreadPool& pool, std::byte* scratch);
 
 }  // namespace blade::backends::cpu

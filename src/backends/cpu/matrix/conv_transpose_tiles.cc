@@ -117,10 +117,10 @@ void run_transposed_strip(const TransposedPlan& plan, const TransposedStrip& str
                           const void* packed, const int64_t* offsets, BFloat16* out, const Epilogue<BFloat16>& epilogue,
                           std::byte* scratch) {
   const ConvTransposeShape& s = plan.s;
-  const BFloat16* image = in + strip.image * s.h * s.w * s.c;
-  const BFloat16* planes = image + strip.first * s.w * s.c;
+  const BFloat16* planes = in + (strip.image * s.h + strip.first) * s.w * s.c;
   if (!plan.reads_in_place()) {
-    copy_strip(plan.plan, image, strip.first, strip.rows, reinterpret_cast<BFloat16*>(scratch));
+    const PlanePart all[] = {{in, s.c, s.c}};
+    copy_strip(plan.plan, all, strip.image, strip.first, strip.rows, reinterpret_cast<BFloat16*>(scratch));
     planes = reinterpret_cast<const BFloat16*>(scratch);
   }
   scratch += plan.planes_bytes(strip.rows);

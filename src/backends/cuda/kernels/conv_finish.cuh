@@ -11,29 +11,33 @@ namespace blade::backends::cuda {
 // kWarpsM x kWarpsN warps tile the block; kWarpsK of them share a tile and take turns in k.
 // With kGroups a "warp" of kWarpsM and kWarpsK is a warp group of four and kWarpsN is 1. Groups read both operands from
 // shared memory; pixels come by the tensor copy engine, which knows taps and padding: one thread asks for a chunk.
-// With kFloats operands are float32, a chunk 32 of them deep, and each product three of TF32 (see multiply_floats()).
-template <int kRows_, int kColumns_, int kWarpsM_, int kWarpsN_, int kWarpsK_, bool kGroups_, bool kFloats_ = false>
+// With kTurned a group takes 64 channels as the rows of its instructions and all of the tile's pixels, which may be
+// few, as their columns; kWarpsN groups stand side by side. With kFloats operands are float32, a chunk 32 of them deep,
+// and each product three of TF32 (see multiply_floats()).
+template <int kRows_, int kColumns_, int kWarpsM_, int kWarpsN_, int kWarpsK_, bool kGroups_, bool kFloats_ = false,
+          bool kTurned_ = false>
 struct ConvTile {
   static constexpr int kRows = kRows_, kColumns = kColumns_;
   static constexpr int kWarpsM = kWarpsM_, kWarpsN = kWarpsN_, kWarpsK = kWarpsK_;
-  static constexpr bool kGroups = kGroups_, kFloats = kFloats_;
+  static constexpr bool kGroups = kGroups_, kFloats = kFloats_, kTurned = kTurned_;
   static constexpr int kThreads = kWarpsM * kWarpsN * kWarpsK * 32 * (kGroups ? 4 : 1);
   static constexpr int kWarpRows = kGroups ? 16 : kRows / kWarpsM;  // of one warp
   static constexpr int kWarpColumns = kColumns / kWarpsN;
-  static constexpr int kM = kWarpRows / 16, kN = kWarpColumns / 8;  // matrix instructions across
-  static constexpr int kSumPitch = kColumns + 8;                    // floats, in the exchange of sums
+  static constexpr int kM = kWarpRows / 16, kN = (kTurned ? kRows : kWarpColumns) / 8;  // matrix instructions across
+  static constexpr int kSumPitch = kColumns + (kTurned ? 4 : 8);  // floats, in the exchange of sums
   static constexpr int kStageBytes = (kRows + kColumns) * 128;
   static constexpr int kSumBytes = kWarpsK * kRows * kSumPitch * 4;
   static constexpr int kVectors = (kRows * kColumns / 8 + kThreads - 1) / kThreads;  // of 8 results, a thread
   // Few results a thread, all of a tile's depth in one warp: they go straight from the sums to memory.
-  static constexpr bool kDirect = kWarpsK == 1 && kM * kN <= 8 && !kFloats;
+  static constexpr bool kDirect = kWarpsK == 1 && kM * kN <= 8 && !kFloats && !kTurned;
   // What plain results take stands in registers from the start: where there are enough (TileFinish).
   static constexpr bool kPlain = !kFloats && kThreads * (kM * kN * 4 + kVectors * 5 + 40) <= 65536;
   static_assert(kThreads % (kColumns / 8) == 0);
   static_assert(!kGroups || !kFloats);
-  static_assert(!kGroups || (kWarpsN == 1 && kRows == 64 * kWarpsM));
+  static_assert(!kGroups || kTurned || (kWarpsN == 1 && kRows == 64 * kWarpsM));
+  static_assert(!kTurned || (kGroups && kWarpsM == 1 && kColumns == 64 * kWarpsN));
   static_assert(kGroups || (kWarpRows % 16 == 0 && kWarpColumns % 16 == 0));
-  static_assert(4 % kWarpsK == 0 && kThreads % 64 == 0 && kRows * 8 % kThreads == 0);
+  static_assert(4 % kWarpsK == 0 && kThreads % 64 == 0 && (kGroups || kRows * 8 % kThreads == 0));
 };
 
 // Where this warp stands in its block.
@@ -44,8 +48,8 @@ struct WarpPlace {
     const int warp = static_cast<int>(threadIdx.x) >> 5;
     if constexpr (Tile::kGroups) {
       m = (warp >> 2) % Tile::kWarpsM;
-      n = 0;
-      k = (warp >> 2) / Tile::kWarpsM;
+      n = (warp >> 2) / Tile::kWarpsM % Tile::kWarpsN;
+      k = (warp >> 2) / (Tile::kWarpsM * Tile::kWarpsN);
     } else {
       m = warp % (Tile::kWarpsM * Tile::kWarpsN) / Tile::kWarpsN;
       n = warp % Tile::kWarpsN;
@@ -146,14 +150,26 @@ template <class Tile>
 __device__ __forceinline__ void store_sums(const WarpPlace<Tile>& place, const float (&sums)[Tile::kM][Tile::kN][4],
                                            float* exchange) {
   const int lane = static_cast<int>(threadIdx.x) & 31;
-#pragma unroll
-  for (int i = 0; i < Tile::kM; ++i) {
+  if constexpr (Tile::kTurned) {
+    const int channel = place.first_column() + ((static_cast<int>(threadIdx.x) >> 5) & 3) * 16 + (lane >> 2);
 #pragma unroll
     for (int j = 0; j < Tile::kN; ++j) {
-      float* to = exchange + (place.k * Tile::kRows + place.first_row() + i * 16 + (lane >> 2)) * Tile::kSumPitch +
-                  place.first_column() + j * 8 + (lane & 3) * 2;
-      *reinterpret_cast<float2*>(to) = make_float2(sums[i][j][0], sums[i][j][1]);
-      *reinterpret_cast<float2*>(to + 8 * Tile::kSumPitch) = make_float2(sums[i][j][2], sums[i][j][3]);
+      float* to = exchange + (place.k * Tile::kRows + j * 8 + (lane & 3) * 2) * Tile::kSumPitch + channel;
+      to[0] = sums[0][j][0];
+      to[Tile::kSumPitch] = sums[0][j][1];
+      to[8] = sums[0][j][2];
+      to[Tile::kSumPitch + 8] = sums[0][j][3];
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < Tile::kM; ++i) {
+#pragma unroll
+      for (int j = 0; j < Tile::kN; ++j) {
+        float* to = exchange + (place.k * Tile::kRows + place.first_row() + i * 16 + (lane >> 2)) * Tile::kSumPitch +
+                    place.first_column() + j * 8 + (lane & 3) * 2;
+        *reinterpret_cast<float2*>(to) = make_float2(sums[i][j][0], sums[i][j][1]);
+        *reinterpret_cast<float2*>(to + 8 * Tile::kSumPitch) = make_float2(sums[i][j][2], sums[i][j][3]);
+      }
     }
   }
 }

@@ -1,43 +1,36 @@
 // A convolution of few pixels and their mean (9.0): a block holds all pixels of its channels, so that what a network's
 // head averages never exists. All chunks of its depth are loaded at once.
-#include "backends/cuda/kernels/conv_finish.cuh"
+#include "backends/cuda/kernels/conv_plain.cuh"
 #include "backends/cuda/kernels/conv_variants.h"
-#include "backends/cuda/kernels/tensor_rows.cuh"
 
 namespace blade::backends::cuda {
 namespace {
 
 template <int kColumns, int kWarpsK>
-using MeanTile = ConvTile<kPatchRows, kColumns, 1, 1, kWarpsK, true>;
+using MeanTile = ConvTile<kMeanRows, kColumns, 1, 1, kWarpsK, true>;
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
-// What follows the products, in registers before the wait. `plain`: no activation, limits always.
+// What follows the products, in registers before the wait.
 struct MeanPlaces {
   int rows, channels;
   float lo, hi;
   __half* y;
-  bool plain;
+  const __half* residual;
 
   __device__ __forceinline__ explicit MeanPlaces(const ConvParams& p)
-      : rows(kept(p.rows)),
-        channels(kept(p.channels)),
-        lo(p.epilogue.has_clamp ? p.epilogue.lo : -INFINITY),
-        hi(p.epilogue.has_clamp ? p.epilogue.hi : INFINITY),
-        y(static_cast<__half*>(p.y)),
-        plain(kept(p.epilogue.activation == EpilogueParams::Activation::kNone) != 0) {
-    keep(lo);
-    keep(hi);
-    keep(y);
-  }
+      : rows(pinned(p.rows)),
+        channels(pinned(p.channels)),
+        lo(pinned(p.epilogue.has_clamp ? p.epilogue.lo : -INFINITY)),
+        hi(pinned(p.epilogue.has_clamp ? p.epilogue.hi : INFINITY)),
+        y(pinned(static_cast<__half*>(p.y))),
+        residual(pinned(static_cast<const __half*>(p.epilogue.residual))) {}
 };
 
 // Finished results of one thread's eight channels, added up over its rows.
 template <class Tile>
-__device__ __forceinline__ void add_rows(const EpilogueParams& e, const MeanPlaces& at, const float* exchange,
-                                         const float4 (&bias)[2],
-                                         const ResidualVector<__half> (&residual)[Tile::kVectors], int first_channel,
-                                         float (&total)[8]) {
+__device__ __forceinline__ void add_rows(const MeanPlaces& at, const float* exchange, const float4 (&bias)[2],
+                                         const ResidualVector<__half> (&residual)[Tile::kVectors], float (&total)[8]) {
   constexpr int kAcross = Tile::kColumns / 8;
 #pragma unroll
   for (int i = 0; i < Tile::kVectors; ++i) {
@@ -51,15 +44,11 @@ __device__ __forceinline__ void add_rows(const EpilogueParams& e, const MeanPlac
       for (int c = 0; c < 8; ++c) f[c] += from[c];
     }
     residual[i].add_to(f);
-    if (at.plain) {
-      const float* b = reinterpret_cast<const float*>(bias);
+    const float* b = reinterpret_cast<const float*>(bias);
 #pragma unroll
-      for (int c = 0; c < 8; ++c) {
-        f[c] += b[c];
-        f[c] = f[c] != f[c] ? f[c] : fminf(fmaxf(f[c], at.lo), at.hi);
-      }
-    } else {
-      finish_values(e, f, bias, first_channel + v % kAcross * 8);
+    for (int c = 0; c < 8; ++c) {
+      f[c] += b[c];
+      f[c] = f[c] != f[c] ? f[c] : fminf(fmaxf(f[c], at.lo), at.hi);
     }
 #pragma unroll
     for (int c = 0; c < 8; ++c) total[c] += f[c];
@@ -99,7 +88,7 @@ __global__ void __launch_bounds__(Tile::kThreads)
   __shared__ float parts[Tile::kThreads / 32 * Tile::kColumns];
   constexpr int kAcross = Tile::kColumns / 8;
   const int thread = static_cast<int>(threadIdx.x), first_channel = static_cast<int>(blockIdx.x) * Tile::kColumns;
-  const int chunks = kept(p.chunks);
+  const int chunks = pinned(p.chunks), warp = pinned(thread >> 5);
   const uint32_t pixels = shared_address(memory), weights = pixels + chunks * Tile::kRows * 128;
   const uint32_t barrier = shared_address(barriers);
   if (thread == 0) {
@@ -120,19 +109,31 @@ __global__ void __launch_bounds__(Tile::kThreads)
     bias[0] = __ldg(reinterpret_cast<const float4*>(from));
     bias[1] = __ldg(reinterpret_cast<const float4*>(from) + 1);
   }
-  TensorRows rows(p, maps, 0, 0);
+  constexpr int kWarps = Tile::kThreads / 32;
+  PixelRequest requests[kMostMeanChunks / kWarps];
+#pragma unroll
+  for (int i = 0; i < kMostMeanChunks / kWarps; ++i) {
+    const int k = warp + i * kWarps;
+    if (k < chunks) requests[i].prepare(p, maps, 0, k, pixels + k * Tile::kRows * 128, barrier + 8 * k);
+  }
   const MeanPlaces places(p);
   float sums[Tile::kM][Tile::kN][4] = {};
   __syncthreads();
   wait_for_earlier();
-  if (thread == 0) {
-    for (int k = 0; k < chunks; ++k) rows.copy_chunk(maps, pixels + k * Tile::kRows * 128, barrier + 8 * k);
+  if ((thread & 31) == 0) {
+#pragma unroll
+    for (int i = 0; i < kMostMeanChunks / kWarps; ++i) {
+      if (warp + i * kWarps < chunks) requests[i].make();
+    }
   }
   ResidualVector<__half> residual[Tile::kVectors];
 #pragma unroll
   for (int i = 0; i < Tile::kVectors; ++i) {
     const int v = thread + i * Tile::kThreads, channel = first_channel + v % kAcross * 8;
-    if (v / kAcross < places.rows && channel < places.channels) residual[i].load(p, v / kAcross, channel);
+    if (places.residual != nullptr && v / kAcross < places.rows && channel < places.channels) {
+      const __half* from = places.residual + v / kAcross * places.channels + channel;
+      residual[i].bits[0] = __ldcg(reinterpret_cast<const uint4*>(from));
+    }
   }
   for (int k = 0; k < chunks; ++k) {
     barrier_wait(barrier + 8 * k, 0);
@@ -152,7 +153,7 @@ __global__ void __launch_bounds__(Tile::kThreads)
   store_sums<Tile>(place, sums, exchange);
   __syncthreads();
   float total[8] = {};
-  add_rows<Tile>(p.epilogue, places, exchange, bias, residual, first_channel, total);
+  add_rows<Tile>(places, exchange, bias, residual, total);
   store_mean<Tile>(places, total, parts, first_channel);
 #endif
 }

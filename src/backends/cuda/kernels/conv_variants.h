@@ -25,18 +25,31 @@ std::span<const ConvVariant> conv_variants_float();
 // Products of what a depthwise convolution makes: the kernels take DepthwiseInputParams before their ConvParams.
 std::span<const ConvVariant> conv_variants_depthwise();
 
-// Tiles of kPatchRows positions whose taps read one patch of pixels, of up to kMostSlabs slabs of 64 channels a block.
-inline constexpr int kPatchRows = 64, kMostSlabs = 16;
+// What each warp of a tile for little work asks for.
+inline constexpr int kMostRequests = 3;
+
+// Tiles of positions whose taps read one patch of pixels, of up to kMostSlabs slabs of 64 channels a block.
+inline constexpr int kMostSlabs = 16;
 struct PatchVariant {
-  int columns, warps_k, threads, sum_bytes;
-  bool direct;
+  int rows, columns, warps_k, split_log2, threads, sum_bytes;
   const void* kernel;  // takes a TensorMap and PatchParams
 };
 
 std::span<const PatchVariant> patch_variants();
 
-// Tiles of kPatchRows pixels, which are all, whose mean is the result.
-inline constexpr int kMostMeanChunks = 16;
+// Tiles for little work with plain results, of up to kMostPlainChunks chunks a block.
+inline constexpr int kMostPlainChunks = 16;
+struct PlainVariant {
+  int rows, columns, warps_k, split_log2, threads;
+  int stage_bytes, sum_bytes;
+  // Take PixelMaps and ConvParams; the second one for curves, and for columns that are several tensors.
+  const void *kernel, *more_kernel;
+};
+
+std::span<const PlainVariant> plain_variants();
+
+// Tiles of kMeanRows pixels, which are all, whose mean is the result.
+inline constexpr int kMeanRows = 64, kMostMeanChunks = 16;
 struct MeanVariant {
   int columns, threads, stage_bytes, sum_bytes;
   const void* kernel;  // takes PixelMaps and ConvParams

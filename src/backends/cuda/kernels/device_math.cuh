@@ -34,11 +34,32 @@ template <class T>
 __device__ __forceinline__ void keep(T*& value) {
   asm volatile("" : "+l"(value));
 }
-__device__ __forceinline__ void keep(__half2& value) { asm volatile("" : "+r"(reinterpret_cast<uint32_t&>(value))); }
 
 __device__ __forceinline__ int kept(int value) {
   keep(value);
   return value;
+}
+
+// The same of a value that all lanes have, by an instruction that stays where it is: keep() stops the compiler, not the
+// assembler, from reading a parameter where it is used.
+__device__ __forceinline__ int pinned(int value) { return __shfl_sync(~0u, value, 0); }
+__device__ __forceinline__ float pinned(float value) { return __shfl_sync(~0u, value, 0); }
+__device__ __forceinline__ __half2 pinned(__half2 value) { return __shfl_sync(~0u, value, 0); }
+template <class T>
+__device__ __forceinline__ T* pinned(T* value) {
+  return reinterpret_cast<T*>(__shfl_sync(~0u, reinterpret_cast<uint64_t>(value), 0));
+}
+
+// A launch's parameters, all alike.
+template <class Params>
+__device__ __forceinline__ Params pinned_parameters(const Params& p) {
+  static_assert(sizeof(Params) % 4 == 0);
+  Params own;
+  const int* from = reinterpret_cast<const int*>(&p);
+  int* to = reinterpret_cast<int*>(&own);
+#pragma unroll
+  for (int i = 0; i < static_cast<int>(sizeof(Params) / 4); ++i) to[i] = pinned(from[i]);
+  return own;
 }
 
 // Reads a launch's parameters once, all lines of them at the same time, for kernels that wait for nothing else.
@@ -55,10 +76,8 @@ __device__ __forceinline__ void fetch_parameters(const Params& p) {
 struct HalfClamp {
   __half2 lo, hi;
   __device__ __forceinline__ explicit HalfClamp(const EpilogueParams& e)
-      : lo(__float2half2_rn(e.has_clamp ? e.lo : -INFINITY)), hi(__float2half2_rn(e.has_clamp ? e.hi : INFINITY)) {
-    keep(lo);
-    keep(hi);
-  }
+      : lo(pinned(__float2half2_rn(e.has_clamp ? e.lo : -INFINITY))),
+        hi(pinned(__float2half2_rn(e.has_clamp ? e.hi : INFINITY))) {}
   __device__ __forceinline__ __half2 operator()(float u, float v) const {
     return __hmin2_nan(__hmax2_nan(__floats2half2_rn(u, v), lo), hi);
   }

@@ -106,14 +106,16 @@ __device__ void arg_reduce_to(const ArgReduceParams& p, int output) {
 
 __global__ void __launch_bounds__(kSimpleThreads) softmax(const __grid_constant__ RowParams p) {
   start_later();
+  const RowParams own = pinned_parameters(p);
   wait_for_earlier();
-  softmax_of(p, static_cast<int>(blockIdx.x));
+  softmax_of(own, static_cast<int>(blockIdx.x));
 }
 
 __global__ void __launch_bounds__(kSimpleThreads) arg_reduce(const __grid_constant__ ArgReduceParams p) {
   start_later();
+  const ArgReduceParams own = pinned_parameters(p);
   wait_for_earlier();
-  arg_reduce_to(p, static_cast<int>(blockIdx.x));
+  arg_reduce_to(own, static_cast<int>(blockIdx.x));
 }
 
 __global__ void __launch_bounds__(kSimpleThreads) rows_beside(const __grid_constant__ RowsBesideParams p) {
@@ -121,11 +123,15 @@ __global__ void __launch_bounds__(kSimpleThreads) rows_beside(const __grid_const
   const int block = static_cast<int>(blockIdx.x);
   int part = 0;
   while (part + 1 < p.count && block >= p.first_block[part + 1]) ++part;
-  wait_for_earlier();
+  const int row = pinned(block - p.first_block[part]);
   if (p.parts[part].is_arg_reduce) {
-    arg_reduce_to(p.parts[part].arg_reduce, block - p.first_block[part]);
+    const ArgReduceParams own = pinned_parameters(p.parts[part].arg_reduce);
+    wait_for_earlier();
+    arg_reduce_to(own, row);
   } else {
-    softmax_of(p.parts[part].softmax, block - p.first_block[part]);
+    const RowParams own = pinned_parameters(p.parts[part].softmax);
+    wait_for_earlier();
+    softmax_of(own, row);
   }
 }
 
