@@ -493,7 +493,7 @@ TEST(Fusion, BottleneckOnTileRegistersIsOneStep) {
       std::vector<std::string> kernels;
       check_answers(graph, in_bf16(), options, 0.1, kernels);
       const char* row = c.last_channels > 0 ? "cpu.conv.bottleneck_amx_bf16" : "cpu.conv.before_depthwise_amx_bf16";
-      const bool pays = c.size > 12 && c.dilation == 1 && c.depthwise_stride < 3;
+      const bool pays = c.size > 13 && c.dilation == 1 && c.depthwise_stride < 3;
       EXPECT_TRUE(!pays || std::count(kernels.begin(), kernels.end(), row) == 1) << row;
     }
   }
