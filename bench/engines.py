@@ -139,7 +139,7 @@ class OpenVinoBf16(OpenVino):
     precision = "bf16"
 
 
-def blade_optimized(model, feeds, threads, precision):
+def blade_optimized(model, feeds, threads, precision, tuned=True):
     """Optimizes the model for these feeds; returns the optimized file and the context that it runs in."""
     import blade
 
@@ -152,6 +152,7 @@ def blade_optimized(model, feeds, threads, precision):
     config = blade.Config()
     config.cpu_config.precision = precision
     config.cpu_config.num_threads = threads
+    config.tuning.disable_perf_check = not tuned
     if model.tolerance is not None:  # in bfloat16 the tolerances count twenty times
         config.accuracy.rtol = max(config.accuracy.rtol, model.tolerance / (20 if precision == "bf16" else 1))
     path, spec, report = blade.optimize(str(copy), "o1", device_type="cpu", config=config,
@@ -163,13 +164,13 @@ def blade_optimized(model, feeds, threads, precision):
 class Blade:
     """blade.Engine on the optimized file, without TensorFlow."""
 
-    precision = "fp32"
+    precision, tuned = "fp32", True
 
     def __init__(self, model, feeds, threads):
         import blade
 
         self.version = blade.__version__
-        path, _, self.folder = blade_optimized(model, feeds, threads, self.precision)
+        path, _, self.folder = blade_optimized(model, feeds, threads, self.precision, self.tuned)
         self.engine = blade.Engine(path, outputs=model.outputs, num_threads=threads)
         self.feeds, self.outputs = feeds, model.outputs
 
@@ -200,6 +201,12 @@ class BladeBf16(Blade):
     precision = "bf16"
 
 
+class BladeStaticBf16(BladeBf16):
+    """The same with kernels chosen by prediction."""
+
+    tuned = False
+
+
 class BladeTensorFlow(TensorFlow):
     """The optimized graph in a TensorFlow session, with the one import that deployment needs."""
 
@@ -225,7 +232,7 @@ class BladeTensorFlow(TensorFlow):
 
 ENGINES = {"tensorflow": TensorFlow, "tensorflow-bf16": TensorFlowBf16, "onnxruntime": OnnxRuntime, "openvino": OpenVino,
            "openvino-bf16": OpenVinoBf16, "blade": Blade, "blade-static": BladeStatic, "blade-bf16": BladeBf16,
-           "blade-tf": BladeTensorFlow}
+           "blade-static-bf16": BladeStaticBf16, "blade-tf": BladeTensorFlow}
 
 
 def time_block(run, warm_up_s, runs, least_s, pause_s):

@@ -160,11 +160,12 @@ def print_means(rows):
 
 def print_static_against_tuned(rows):
     """How many times the tuned files' time the choice by prediction takes, where both ran."""
-    both = [(results["blade-static"]["median_ms"] / results["blade"]["median_ms"], model) for model, _, results in rows
-            if "blade-static" in results and "blade" in results]
-    if both:
-        print(f"choice by prediction over choice by measurement: geometric mean "
-              f"{np.exp(np.mean([np.log(ratio) for ratio, _ in both])):.2f}, largest {max(both)[0]:.2f} ({max(both)[1]})")
+    for static, tuned in (("blade-static", "blade"), ("blade-static-bf16", "blade-bf16")):
+        both = [(results[static]["median_ms"] / results[tuned]["median_ms"], model) for model, _, results in rows
+                if static in results and tuned in results]
+        if both:
+            print(f"choice by prediction over choice by measurement ({tuned}): geometric mean "
+                  f"{np.exp(np.mean([np.log(ratio) for ratio, _ in both])):.2f}, largest {max(both)[0]:.2f} ({max(both)[1]})")
 
 
 def parse():

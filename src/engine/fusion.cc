@@ -116,6 +116,7 @@ bool Fusion::absorb_producer_of(const ir::Graph& graph, const ir::Node& node, si
   const ir::Node* producer = sole_producer(graph, node, i);
   if (producer == nullptr || is_absorbed(producer->id) || is_done_in_copy(producer->id)) return false;
   if (options.device == nullptr && absorb_chain(graph, node, *producer, decisions, options)) return true;
+  if (options.device == nullptr && absorb_pair(graph, node, *producer, decisions, options)) return true;
   const ir::NodeId held = producer_of_[producer->id].node;  // let go below, where the pair is taken
   if (held != ir::kNone && !is_better_off(graph, node, *producer, decisions, options)) return false;
   const backends::KernelRequest first = request(graph, *producer, options);
@@ -168,6 +169,24 @@ bool Fusion::absorb_chain(const ir::Graph& graph, const ir::Node& node, const ir
   producer_of_[node.id] = {producer.id, 0};
   producer_of_[producer.id] = {first->id, 0};
   absorbed_[producer.id] = absorbed_[first->id] = 1;
+  return true;
+}
+
+bool Fusion::absorb_pair(const ir::Graph& graph, const ir::Node& cast, const ir::Node& producer,
+                         const Decisions& decisions, const PlanOptions& options) {
+  const Producer held = producer_of_[producer.id];
+  if (cast.op != ir::Op::kCast || held.node == ir::kNone || held.input != 0) return false;
+  if (producer_of_[held.node].node != ir::kNone) return false;
+  const ir::Node& first = graph.node(held.node);
+  const ThreeNodes three(request(graph, first, options), request(graph, producer, options),
+                         request(graph, cast, options), options);
+  if (!three.us || !three.first_us || !three.last_us || !three.first_two_us) return false;
+  double apart_us = *three.first_two_us + *three.last_us;
+  if (three.last_two_us) apart_us = std::min(apart_us, *three.first_us + *three.last_two_us);
+  const bool faster = *three.us < apart_us && !is_tuned_pair(graph, producer, decisions, options);
+  if (!decide(three.last, faster, {first.name, producer.name, cast.name}, decisions, options)) return false;
+  producer_of_[cast.id] = {producer.id, 0};
+  absorbed_[producer.id] = 1;
   return true;
 }
 

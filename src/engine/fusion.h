@@ -67,6 +67,9 @@ class Fusion {
   // Computes three convolutions in one step, the first of which `producer` may have absorbed before.
   bool absorb_chain(const ir::Graph& graph, const ir::Node& node, const ir::Node& producer, const Decisions& decisions,
                     const PlanOptions& options);
+  // Computes a cast together with the pair that `producer` ends.
+  bool absorb_pair(const ir::Graph& graph, const ir::Node& cast, const ir::Node& producer, const Decisions& decisions,
+                   const PlanOptions& options);
   // Whether `producer` should leave the pair that it ends for the step of `node`.
   bool is_better_off(const ir::Graph& graph, const ir::Node& node, const ir::Node& producer, const Decisions& decisions,
                      const PlanOptions& options) const;

@@ -92,6 +92,28 @@ TEST_P(MatrixKernels, CoarseCurvesBf16) {
     }
   }
 }
+// GELU by erf to the end of its tail, where 1 + erf has lost all digits, and where numbers end.
+TEST_P(MatrixKernels, GeluErfF32) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  std::vector<float> a = {kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN(), 0, 1e-30f, -1e-30f, 96, -96};
+  for (float x = -8; x <= 8; x += 1.0f / 1024) a.push_back(x);
+  const auto m = static_cast<int64_t>(a.size());
+  const float one = 1;
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_b_bytes(1, 1) + 64);
+  const PackedB view = pack_runs(&one, 1, 1, 1, 1, 1, packed.data());
+  Epilogue<float> epilogue;
+  epilogue.gate.curve = Curve::kGeluErf;
+  std::vector<float> c(a.size());
+  gemm(m, 1, a.data(), 1, view, c.data(), 1, epilogue, *pool_,
+       scratch(gemm_scratch_bytes<float>(m, 1, 1, pool_->num_threads())));
+  EXPECT_EQ(c[0], kInfinity);
+  EXPECT_TRUE(std::isnan(c[1]));
+  EXPECT_TRUE(std::isnan(c[2]));
+  for (size_t i = 3; i < a.size(); ++i) {
+    const double x = a[i], want = 0.5 * x * std::erfc(-x * std::sqrt(0.5));
+    ASSERT_NEAR(c[i], want, 2.5e-6 * std::abs(want) + 4e-8) << x;
+  }
+}
 TEST_P(MatrixKernels, GemmAmx) {
   if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
   for (int round = 0; round < 90; ++round) {

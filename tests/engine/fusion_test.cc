@@ -518,13 +518,19 @@ TEST(Fusion, BFloat16ConcatenationReadByConvolution) {
     auto z = b.conv(both, weights({d.kernel, d.kernel, d.first + d.second, 20}), {d.stride, d.stride});
     z = b.relu(b.add(z, b.constant<float>({20}, random_values(20, 3))));
     const ir::Graph graph = b.output(b.conv(z, weights({1, 1, 20, 7})), "z").build();
-    for (const int threads : {1, 2}) {
-      EngineOptions options = with_amx();
-      options.num_threads = threads;
-      std::vector<std::string> kernels;
-      check_answers(graph, in_bf16(), options, 6e-2, kernels);
-      EXPECT_EQ(std::count(kernels.begin(), kernels.end(), "cpu.conv.of_parts_amx_bf16"), 1) << d.kernel;
-      EXPECT_EQ(std::count(kernels.begin(), kernels.end(), "cpu.concat.strided"), 0) << d.kernel;
+    Decisions float_scores = in_bf16();
+    float_scores.keep_float32.push_back(graph.node(graph.value(graph.outputs()[0]).producer).name);
+    for (const Decisions& decisions : {in_bf16(), float_scores}) {
+      const char* row =
+          decisions.keep_float32.empty() ? "cpu.conv.of_parts_amx_bf16" : "cpu.conv.of_parts_amx_bf16_to_f32";
+      for (const int threads : {1, 2}) {
+        EngineOptions options = with_amx();
+        options.num_threads = threads;
+        std::vector<std::string> kernels;
+        check_answers(graph, decisions, options, 6e-2, kernels);
+        EXPECT_EQ(std::count(kernels.begin(), kernels.end(), row), 1) << row << " " << d.kernel;
+        EXPECT_EQ(std::count(kernels.begin(), kernels.end(), "cpu.concat.strided"), 0) << d.kernel;
+      }
     }
   }
 }

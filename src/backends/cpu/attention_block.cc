@@ -15,6 +15,7 @@
 #include "hwy/foreach_target.h"
 // After foreach_target, which decides what highway.h compiles for.
 #include "backends/cpu/matrix/activation_inl.h"
+#include "backends/cpu/matrix/simd_inl.h"
 #include "backends/cpu/square_inl.h"
 #include "hwy/highway.h"
 
@@ -104,7 +105,7 @@ HWY_ATTR void product_tile(const ProductTile& t) {
     for (int i = 0; i < kRows; ++i) {
       const V x = hn::Set(d, *reinterpret_cast<const float*>(a + offsets[i]));
 #pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) acc[i][v] = hn::MulAdd(x, b[v], acc[i][v]);
+      for (int v = 0; v < kVectors; ++v) acc[i][v] = add_product(acc[i][v], x, b[v]);
     }
   }
   finish_tile<kRows, kVectors>(t, acc);

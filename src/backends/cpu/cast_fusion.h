@@ -14,6 +14,7 @@ Support supports_cast_of(const KernelRequest& request) {
     return Support::no(std::string("does not read the result of ") + ir::op_name(kOp));
   if (request.outputs[0].dtype != kTo)
     return Support::no(std::string("casts to another type than ") + ir::dtype_name(kTo));
+  if (request.producer->producer != nullptr) return Support::no("takes two nodes, not three");
   return kSupports(*request.producer);
 }
 

@@ -1,7 +1,8 @@
-// Row for a concatenation of channels and the convolution that alone reads it, computed in one step: a kernel that
-// copies its input to planes takes it from the parts.
+// Rows for a concatenation of channels and the convolution that alone reads it, computed in one step: a kernel that
+// copies its input to planes takes it from the parts. Its results may go as float32.
 #include <array>
 
+#include "backends/cpu/cast_fusion.h"
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/matrix/conv_planes.h"
@@ -40,7 +41,8 @@ double conv_of_parts_us(const KernelRequest& request) {
   return conv_cost_us<BFloat16>(shape, ConvAlgorithm::kDirect, threads) + copied / kCopiedBytesPerUs / threads;
 }
 
-Result<std::unique_ptr<Kernel>> create_conv_of_parts(const KernelRequest& request, PackCache& packs) {
+template <class Out>
+Result<std::unique_ptr<Kernel>> make_conv_of_parts(const KernelRequest& request, PackCache& packs) {
   const Conv2DShape shape = conv_shape(request, kTiles);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2, ir::DType::kBFloat16);
   BLADE_ASSIGN_OR_RETURN(const auto packed, packed_direct_weights<BFloat16>(request, packs, shape));
@@ -57,16 +59,30 @@ Result<std::unique_ptr<Kernel>> create_conv_of_parts(const KernelRequest& reques
         LoweredEpilogue::BoundTo<BFloat16> bound;
         epilogue.bind(own, bound);
         conv_by_planes(shape, {parts.data(), channels.size()}, conv_planes_weights(shape, packed->data()),
-                       output<BFloat16>(args), bound.raw, *args.pool, args.scratch);
+                       output<Out>(args), bound.raw, *args.pool, args.scratch);
         return Status::ok_status();
       },
       epilogue.in_place_inputs() << skipped, conv_planes_scratch_bytes(shape, request.num_threads),
       kWeightsPacked << skipped);
 }
 
+Result<std::unique_ptr<Kernel>> create_conv_of_parts(const KernelRequest& request, PackCache& packs) {
+  const bool wide = request.outputs[0].dtype == ir::DType::kFloat32;
+  return wide ? make_conv_of_parts<float>(request, packs) : make_conv_of_parts<BFloat16>(request, packs);
+}
+
+Support supports_conv_of_parts_to_f32(const KernelRequest& request) {
+  if (request.producer == nullptr || request.producer->node->op != ir::Op::kConv)
+    return Support::no("does not read the result of a convolution");
+  if (request.outputs[0].dtype != ir::DType::kFloat32) return Support::no("casts to another type than float32");
+  return supports_conv_of_parts(*request.producer);
+}
+
 constexpr KernelEntry kConvConcatRows[] = {
     {"cpu.conv.of_parts_amx_bf16", ir::Op::kConv, supports_conv_of_parts, conv_of_parts_us, create_conv_of_parts,
      nullptr, false, false, any_rows},
+    {"cpu.conv.of_parts_amx_bf16_to_f32", ir::Op::kCast, supports_conv_of_parts_to_f32, us_with_cast<conv_of_parts_us>,
+     create_with_cast<create_conv_of_parts>, nullptr, false, false, any_rows},
 };
 
 }  // namespace

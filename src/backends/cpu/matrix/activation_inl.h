@@ -85,9 +85,26 @@ HWY_ATTR HWY_INLINE V gelu_tanh_of(V x) {
   return hn::Mul(x, sigmoid_of_number(hn::Add(inner, inner)));
 }
 
+// x * P(x), where P is the normal distribution function: for negative x the eighth power of a polynomial of |x| (a fit
+// on [0, 5.7]; beyond, 0 for 6e-9 and less), which is exact in the tail, too, and takes a third of the instructions
+// that erf does. NaN for -infinity, as 0.5 * x * (1 + erf(x / sqrt(2))) gives.
 HWY_ATTR HWY_INLINE V gelu_erf_of(V x) {
-  const V half = hn::Mul(constant(0.5f), x);
-  return hn::MulAdd(half, erf_of(hn::Mul(x, constant(0.70710678118654752f))), half);
+  const D d;
+  const V most = constant(5.7f), size = hn::Abs(x), t = hn::Min(most, size);
+  V p = constant(-2.131203657995684e-09f);
+  p = hn::MulAdd(p, t, constant(-2.627780304464977e-07f));
+  p = hn::MulAdd(p, t, constant(7.263167390192393e-06f));
+  p = hn::MulAdd(p, t, constant(-5.947738463873975e-05f));
+  p = hn::MulAdd(p, t, constant(3.258720607846044e-05f));
+  p = hn::MulAdd(p, t, constant(0.0015067080967128277f));
+  p = hn::MulAdd(p, t, constant(-0.0006739628734067082f));
+  p = hn::MulAdd(p, t, constant(-0.03192706033587456f));
+  p = hn::MulAdd(p, t, constant(-0.09145767986774445f));
+  p = hn::MulAdd(p, t, constant(0.9170040488243103f));
+#pragma GCC unroll 3
+  for (int i = 0; i < 3; ++i) p = hn::Mul(p, p);
+  p = hn::IfThenElseZero(hn::Lt(size, most), p);
+  return hn::Mul(x, hn::IfThenElse(hn::Lt(x, hn::Zero(d)), p, hn::Sub(constant(1), p)));
 }
 
 #if HWY_TARGET == HWY_AVX3

@@ -1,5 +1,5 @@
-// Loads and stores of floats and of bfloat16, whole vectors and parts that never touch memory outside them, once for
-// each Highway target.
+// Loads and stores of floats and of bfloat16, whole vectors and parts that never touch memory outside them, and sums of
+// products, once for each Highway target.
 #if defined(BLADE_MATRIX_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BLADE_MATRIX_SIMD_INL_H_
 #undef BLADE_MATRIX_SIMD_INL_H_
@@ -19,6 +19,17 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 using V = hn::Vec<D>;
+
+// sum + a * b, into the register of the sum: the compiler's own choice of forms moves the many sums of a tile about and
+// spills some of them.
+HWY_ATTR HWY_INLINE V add_product(V sum, V a, V b) {
+#if HWY_TARGET == HWY_AVX3
+  asm("vfmadd231ps %2, %1, %0" : "+v"(sum.raw) : "v"(b.raw), "v"(a.raw));
+  return sum;
+#else
+  return hn::MulAdd(a, b, sum);
+#endif
+}
 
 // The first `count` floats (none if negative, all if more than a vector), zeros after them.
 HWY_ATTR HWY_INLINE V load_some(D d, const float* from, int64_t count) {

@@ -29,15 +29,7 @@ struct Step;
 template <>
 struct Step<float> {
   static HWY_ATTR HWY_INLINE V splat(const float* a) { return hn::Set(D(), *a); }
-  static HWY_ATTR HWY_INLINE V multiply_add(V a, V w, V sum) {
-#if HWY_TARGET == HWY_AVX3
-    // Into the register of the sum: the compiler's own choice of forms moves sums about and spills some of them.
-    asm("vfmadd231ps %2, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "v"(a.raw));
-    return sum;
-#else
-    return hn::MulAdd(a, w, sum);
-#endif
-  }
+  static HWY_ATTR HWY_INLINE V multiply_add(V a, V w, V sum) { return add_product(sum, a, w); }
   static HWY_ATTR HWY_INLINE void store(V v, float* to) { hn::StoreU(v, D(), to); }
 };
 
