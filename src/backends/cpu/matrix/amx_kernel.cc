@@ -233,7 +233,8 @@ HWY_ATTR void wait(const Bf16Args& a, const AmxTile& tile, int64_t column, int v
   p.gate = a.gate;
   p.vectors = vectors;
   p.columns = std::min<int64_t>(a.columns - column, vectors * kLanes);
-  p.is_plain = p.columns == 2 * kLanes && a.slope == nullptr && !a.gate.used() &&
+  p.most_half = a.most_half;
+  p.is_plain = p.most_half == 0 && p.columns == 2 * kLanes && a.slope == nullptr && !a.gate.used() &&
                (p.residual == nullptr || p.residual_columns >= p.columns);
 }
 

@@ -74,7 +74,8 @@ struct AmxPending {
   Gate gate;
   int vectors;      // of a row of sums
   int64_t columns;  // of a row of results
-  bool is_plain;    // two whole vectors, with bias, residual and clamp alone
+  float most_half;  // TileJob::most_half
+  bool is_plain;    // in bfloat16, two whole vectors, with bias, residual and clamp alone
 };
 
 // All null where the instruction set chosen by Highway has no kernels; the instructions of AMX themselves are not asked
