@@ -59,7 +59,7 @@ struct PendingColumns {
 template <int kVectors, bool kResidual, class Columns, class Activation, class Put>
 HWY_ATTR HWY_INLINE void finish_columns_of(const AmxPending& p, int64_t end, const Columns& columns,
                                            const Activation& activation, const Put& put) {
-  const float* const sums = p.buffers[p.current];
+  const float* const sums = p.sums;
   for (int64_t i = p.done; i < end; ++i) {
     const float* sum = sums + p.rows[i] * kVectors * kAmxRows;
     V x[kVectors];

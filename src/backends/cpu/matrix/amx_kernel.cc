@@ -48,53 +48,83 @@ struct WideLanes {
   }
 };
 
-// Two whole vectors of columns of some rows, whose epilogue has bias, residual and clamp alone: what most layers have.
+// Rows that wait, of two whole vectors of columns, whose epilogue has bias, residual and clamp alone: what most layers
+// have. Between the products of a tile all that it needs stays in registers.
 template <bool kResidual, bool kUpper>
-HWY_ATTR HWY_INLINE void finish_plainly(AmxPending& p, int64_t rows) {
-  const D d;
-  const V lo = hn::Set(d, p.lo), hi = hn::Set(d, p.hi);
-  const V bias0 = hn::LoadU(d, p.bias), bias1 = hn::LoadU(d, p.bias + kLanes);
-  const auto clamp = [=](V x) HWY_ATTR { return kUpper ? clamped(x, lo, hi) : hn::Max(lo, x); };
-  const float* const sums = p.buffers[p.current];
-  const int64_t end = std::min(p.count, p.done + rows), out_stride = p.out_stride, residual_stride = p.residual_stride;
-  const uint8_t* row = p.rows + p.done;
-  BFloat16* out = p.out + p.done * out_stride;
-  const BFloat16* residual = kResidual ? p.residual + p.done * residual_stride : nullptr;
-  const bool residual_last = p.residual_last;
-  const WideLanes wide;
-  for (int64_t left = end - p.done; left > 0; --left, out += out_stride) {
-    const float* sum = sums + *row++ * 2 * kLanes;
-    V x0 = hn::Add(hn::Load(d, sum), bias0), x1 = hn::Add(hn::Load(d, sum + kLanes), bias1);
-    if constexpr (kResidual) {
-      const auto both = hn::LoadU(WideLanes::DWords(), reinterpret_cast<const uint16_t*>(residual));
-      const V r0 = wide.widened(both, wide.first), r1 = wide.widened(both, wide.second);
-      residual += residual_stride;
-      x0 = residual_last ? hn::Add(clamp(x0), r0) : clamp(hn::Add(x0, r0));
-      x1 = residual_last ? hn::Add(clamp(x1), r1) : clamp(hn::Add(x1, r1));
-    } else {
-      x0 = clamp(x0);
-      x1 = clamp(x1);
-    }
-    V both;
-    asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both.raw) : "v"(x0.raw), "v"(x1.raw));
-    hn::StoreU(both, d, reinterpret_cast<float*>(out));
-  }
-  p.done = end;
-}
+struct PlainRows {
+  AmxPending& p;
+  V bias0, bias1, lo, hi;
+  WideLanes wide;
+  const uint8_t* row;
+  const float* sums;
+  BFloat16* out;
+  const BFloat16* residual;
+  int64_t out_stride, residual_stride, left;
+  bool residual_last;
 
-HWY_ATTR HWY_NOINLINE void finish_some(AmxPending& p, int64_t rows) {
-  if (!p.is_plain) return finish_any(p, std::min(p.count, p.done + rows));
+  HWY_ATTR HWY_INLINE explicit PlainRows(AmxPending& pending)
+      : p(pending),
+        bias0(hn::LoadU(D(), p.bias)),
+        bias1(hn::LoadU(D(), p.bias + kLanes)),
+        lo(hn::Set(D(), p.lo)),
+        hi(hn::Set(D(), p.hi)),
+        row(p.rows + p.done),
+        sums(p.sums),
+        out(p.out + p.done * p.out_stride),
+        residual(kResidual ? p.residual + p.done * p.residual_stride : nullptr),
+        out_stride(p.out_stride),
+        residual_stride(p.residual_stride),
+        left(p.count - p.done),
+        residual_last(p.residual_last) {
+    p.done = p.count;
+  }
+  HWY_ATTR HWY_INLINE V clamp(V x) const { return kUpper ? clamped(x, lo, hi) : hn::Max(lo, x); }
+  HWY_ATTR HWY_INLINE void finish(int64_t rows) {
+    const D d;
+    for (rows = std::min(rows, left), left -= rows; rows > 0; --rows, out += out_stride) {
+      const float* sum = sums + *row++ * 2 * kLanes;
+      V x0 = hn::Add(hn::Load(d, sum), bias0), x1 = hn::Add(hn::Load(d, sum + kLanes), bias1);
+      if constexpr (kResidual) {
+        const auto both = hn::LoadU(WideLanes::DWords(), reinterpret_cast<const uint16_t*>(residual));
+        const V r0 = wide.widened(both, wide.first), r1 = wide.widened(both, wide.second);
+        residual += residual_stride;
+        x0 = residual_last ? hn::Add(clamp(x0), r0) : clamp(hn::Add(x0, r0));
+        x1 = residual_last ? hn::Add(clamp(x1), r1) : clamp(hn::Add(x1, r1));
+      } else {
+        x0 = clamp(x0);
+        x1 = clamp(x1);
+      }
+      V both;
+      asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both.raw) : "v"(x0.raw), "v"(x1.raw));
+      hn::StoreU(both, d, reinterpret_cast<float*>(out));
+    }
+  }
+};
+
+// Rows of any other kind.
+struct AnyRows {
+  AmxPending& p;
+  HWY_ATTR HWY_INLINE void finish(int64_t rows) {
+    if (p.done < p.count) finish_any(p, p.done + std::min(p.count - p.done, std::max(kFewestRows, rows)));
+  }
+};
+
+// Calls fn(rows that wait).
+template <class Fn>
+HWY_ATTR HWY_INLINE void with_waiting_rows(AmxPending& p, const Fn& fn) {
   const bool upper = p.hi < std::numeric_limits<float>::infinity();
-  if (p.residual != nullptr) {
-    upper ? finish_plainly<true, true>(p, rows) : finish_plainly<true, false>(p, rows);
+  if (p.done == p.count || !p.is_plain) {
+    fn(AnyRows{p});
+  } else if (p.residual != nullptr) {
+    upper ? fn(PlainRows<true, true>(p)) : fn(PlainRows<true, false>(p));
   } else {
-    upper ? finish_plainly<false, true>(p, rows) : finish_plainly<false, false>(p, rows);
+    upper ? fn(PlainRows<false, true>(p)) : fn(PlainRows<false, false>(p));
   }
 }
 
 template <int kUnits, int kVectors>
 HWY_INLINE void store_held(AmxPending& p) {
-  store_sums<kUnits, kVectors>(p.buffers[p.current], kVectors * kLaneBytes);
+  store_sums<kUnits, kVectors>(p.sums, kVectors * kLaneBytes);
 }
 
 // Whatever the shape of the sums.
@@ -121,30 +151,20 @@ HWY_ATTR HWY_NOINLINE void store_any_held(AmxPending& p) {
 
 HWY_ATTR void finish_pending(AmxPending& p) {
   if (p.units_held > 0) store_any_held(p);
-  if (p.done < p.count) finish_some(p, p.count - p.done);
+  if (p.done < p.count) with_waiting_rows(p, [&](auto rows) HWY_ATTR { rows.finish(p.count); });
 }
 
 // Sums of all units of a tile for kVectors vectors of a panel whose rows have `panel_row` floats, left in the tile
-// registers: pending.current is the buffer that they go to. What is pending is finished meanwhile.
-template <int kUnits, int kVectors>
-HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* panel, int64_t panel_row,
-                       const char* prefetch, AmxPending& pending) {
+// registers. Where others were held, they leave for `start`; `waiting` rows are finished meanwhile, some after each
+// block of K.
+template <int kUnits, int kVectors, class Rows>
+HWY_ATTR HWY_NOINLINE void multiply_blocks(const Bf16Args& args, const AmxTile& tile, const float* panel,
+                                           int64_t panel_row, const char* prefetch, const StartSums<kVectors>& start,
+                                           int64_t rows_a_block, Rows waiting) {
   const AmxBlocks blocks(args.run_length, args.padded);
   const int64_t depth = blocks.depth, a_bytes = tile.pitch * int64_t{sizeof(BFloat16)};
   const int64_t b_bytes = panel_row * int64_t{sizeof(float)};
   const int64_t prefetch_lines = prefetch != nullptr ? (args.prefetch_lines * depth + 3) / 4 : 0;
-  const int64_t all_blocks = args.runs * blocks.count;
-  const int64_t finished_rows =
-      std::max(kFewestRows, ceil_div(pending.count - pending.done, std::max<int64_t>(1, all_blocks)));
-  const auto around = [&]() HWY_ATTR {
-    for (int64_t i = 0; i < prefetch_lines; ++i, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
-    if (pending.done < pending.count) finish_some(pending, finished_rows);
-  };
-  const bool same_shape = pending.units_held == kUnits && pending.vectors_held == kVectors && all_blocks > 0;
-  if (!same_shape && pending.units_held > 0) store_any_held(pending);
-  const StartSums<kVectors> start{same_shape ? pending.buffers[pending.current] : nullptr, nullptr,
-                                  kVectors * kLaneBytes};
-  if (all_blocks == 0) clear_sums<kUnits, kVectors>();
   bool first = true;
   const auto block = [&](const BFloat16* const(&a)[kUnits], int64_t row_bytes, const float* b) HWY_ATTR {
     if (first) {
@@ -153,9 +173,10 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
     } else {
       multiply_block<kUnits, kVectors>(a, row_bytes, b, b_bytes, kLaneBytes);
     }
-    around();
+    for (int64_t i = 0; i < prefetch_lines; ++i, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
+    waiting.finish(rows_a_block);
   };
-  for (int64_t r = 0; r < args.runs && blocks.count > 0; ++r) {
+  for (int64_t r = 0; r < args.runs; ++r) {
     const int64_t offset = args.run_offsets != nullptr ? args.run_offsets[r] : 0;
     const float* b = panel + r * blocks.steps * panel_row;
     const BFloat16* a[kUnits];
@@ -175,9 +196,28 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
     }
     block(a, last_bytes, b - blocks.overlap() * panel_row);
   }
-  pending.units_held = 0;
-  finish_pending(pending);
-  pending.current ^= 1;
+  waiting.finish(std::numeric_limits<int64_t>::max());
+}
+
+// What is pending is finished meanwhile: by the first half of the blocks, where there are many.
+template <int kUnits, int kVectors>
+HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* panel, int64_t panel_row,
+                       const char* prefetch, AmxPending& pending) {
+  const int64_t all_blocks = args.runs * AmxBlocks(args.run_length, args.padded).count;
+  if (all_blocks == 0) {
+    finish_pending(pending);
+    clear_sums<kUnits, kVectors>();
+  } else {
+    const bool same_shape = pending.units_held == kUnits && pending.vectors_held == kVectors;
+    if (!same_shape && pending.units_held > 0) store_any_held(pending);
+    const StartSums<kVectors> start{same_shape ? pending.sums : nullptr, nullptr, kVectors * kLaneBytes};
+    const int64_t rows = pending.count - pending.done;
+    const int64_t rows_a_block =
+        std::max(ceil_div(rows, all_blocks), std::min(kFewestRows, ceil_div(2 * rows, all_blocks)));
+    with_waiting_rows(pending, [&](auto rows) HWY_ATTR {
+      multiply_blocks<kUnits, kVectors>(args, tile, panel, panel_row, prefetch, start, rows_a_block, rows);
+    });
+  }
   pending.units_held = kUnits;
   pending.vectors_held = kVectors;
 }
@@ -271,7 +311,7 @@ HWY_ATTR void tile_by_amx(const Bf16Args& args, const AmxTile& tile, int vectors
     }
     store_any_held(pending);
     for (int i = 0; i < wide && column + i * kLanes < args.columns; ++i)
-      finish_columns(args, tile, pending.buffers[pending.current] + i * kLanes, wide * kLanes, column + i * kLanes);
+      finish_columns(args, tile, pending.sums + i * kLanes, wide * kLanes, column + i * kLanes);
   }
 }
 

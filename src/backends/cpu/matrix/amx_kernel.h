@@ -57,10 +57,9 @@ struct AmxTile {
 struct AmxPending {
   static constexpr int64_t kMaxSums = 2 * kAmxRows * 2 * 16;
 
-  alignas(64) float buffers[2][kMaxSums];
+  alignas(64) float sums[kMaxSums];
   alignas(64) uint8_t rows[kAmxRows * kMaxAmxUnits];  // of the sums, for each row of results
   int64_t count = 0, done = 0;                        // rows of results
-  int current = 0;                                    // the buffer that waits
   int units_held = 0, vectors_held = 0;               // of the sums, where tile registers still have them
   BFloat16* out;
   int64_t out_stride;
