@@ -1,6 +1,7 @@
 // Convolutions of every kind against plain loops in double, on generated shapes.
 #include <limits>
 
+#include "backends/cpu/matrix/depthwise_half.h"
 #include "backends/cpu/matrix/depthwise_pairs.h"
 #include "backends/cpu/matrix/depthwise_split.h"
 #include "backends/matrix_kernels.h"
@@ -376,6 +377,65 @@ TEST_P(MatrixKernels, Depthwise) {
 TEST_P(MatrixKernels, DepthwiseBf16) {
   if (!has_kernels<BFloat16>()) GTEST_SKIP() << "no bfloat16 arithmetic";
   for (int round = 0; round < 240; ++round) depthwise_case<BFloat16>(round);
+}
+
+// Pixels in float16, as they lie between the convolutions of a step; sums are, too.
+void MatrixKernels::depthwise_half_case(int round) {
+  DepthwiseShape s;
+  s.n = pick({1, 2});
+  s.h = pick({1, 3, 7, 10});
+  s.w = pick({1, 4, 7, 15, 33});
+  s.c = pick({1, 7, 16, 17, 24, 32, 49, 70, 250});
+  s.kh = s.kw = pick({3, 5});
+  s.stride_h = s.stride_w = pick({1, 2});
+  s.dilation_h = pick({1, 1, 2});
+  s.pad_top = s.pad_left = pick({0, 1, 2});
+  s.oh = out_size(s.h, s.kh, s.stride_h, s.dilation_h, s.pad_top + pick({0, 1, 2}));
+  s.ow = out_size(s.w, s.kw, s.stride_w, 1, s.pad_left + pick({0, 1, 2}));
+  Conv2DShape as_conv{s.n,  s.h,        s.w,        s.c,          s.kh, s.kw,      s.c,        s.oh,
+                      s.ow, s.stride_h, s.stride_w, s.dilation_h, 1,    s.pad_top, s.pad_left, s.c};
+  SCOPED_TRACE(describe(as_conv));
+  auto in = random(s.n * s.h * s.w * s.c);
+  std::vector<BFloat16> bits(in.size());
+  for (size_t i = 0; i < in.size(); ++i) {
+    const Float16 half(6 * in[i]);
+    in[i] = static_cast<float>(half);
+    bits[i].bits = half.bits;
+  }
+  const auto w = random<BFloat16>(s.kh * s.kw * s.c);
+  AlignedBuffer packed = AlignedBuffer::allocate(depthwise_half_bytes(s));
+  pack_depthwise_half(s, w.data(), packed.as<uint16_t>());
+  DepthwiseWeights weights;
+  weights.half = packed.as<uint16_t>();
+  const int64_t pixels = as_conv.output_pixels();
+  constexpr int kGeneric = 8;
+  const EpilogueCase<BFloat16> e(round * 37 % kEpilogueKinds & ~kGeneric, random(s.c), random<BFloat16>(pixels * s.c),
+                                 s.c);
+  std::vector<BFloat16> out(pixels * s.c + 1, BFloat16(kCanary));
+  depthwise_conv2d(s, bits.data(), weights, out.data(), e.epilogue, *pool_,
+                   scratch(depthwise_scratch_bytes<BFloat16>(s, pool_->num_threads())));
+  check_scratch();
+  for (int64_t p = 0; p < pixels; ++p) {
+    for (int64_t o = 0; o < s.c; ++o) {
+      const double want = e.expected(conv_at(as_conv, in, w, p, o), p, o);
+      const double of_sums = 0x1p-11 * 6 * static_cast<double>(s.kh * s.kw);
+      ASSERT_NEAR(number(out[p * s.c + o]), want, tolerance<BFloat16>(s.kh * s.kw, want) + of_sums) << p << " " << o;
+    }
+  }
+  EXPECT_TRUE(is_canary(out.back()));
+}
+TEST_P(MatrixKernels, DepthwiseHalf) {
+  if (!multiplies_halves({.kh = 3, .kw = 3})) GTEST_SKIP() << "no float16 arithmetic, or not on this instruction set";
+  for (int round = 0; round < 240; ++round) depthwise_half_case(round);
+}
+
+TEST(DepthwiseHalf, PixelsAreBoundedByTheLargestSum) {
+  DepthwiseShape s;
+  s.kh = s.kw = 3;
+  s.c = 2;
+  std::vector<BFloat16> weights(18, BFloat16(0.0f));
+  for (size_t i = 1; i < weights.size(); i += 2) weights[i] = BFloat16(i % 4 == 1 ? 100.0f : -100.0f);
+  EXPECT_FLOAT_EQ(most_half_pixel(s, weights.data()), kMostHalf / 2 / 900);
 }
 
 template <class T>

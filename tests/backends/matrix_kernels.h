@@ -101,6 +101,7 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   void check_winograd_errors(double fine, double coarse);
   template <class T>
   void depthwise_case(int round);
+  void depthwise_half_case(int round);
   template <class T>
   void separable_case(int round);
 

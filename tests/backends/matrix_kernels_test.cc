@@ -39,6 +39,54 @@ void MatrixKernels::gemm_case(int round) {
   }
 }
 
+// Special numbers that a residual brings into sums which wait in tile registers reach their own results alone, also
+// where those take the residual's place; small whole numbers make the sums exact.
+TEST_P(MatrixKernels, SpecialResidualsOnAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  const float specials[] = {INFINITY, -INFINITY, NAN, -NAN, -0.0f, 3.0e38f, -3.0e38f};
+  for (const int64_t oc : {256, 96, 40}) {
+    for (const int64_t c : {32, 64, 160}) {
+      Conv2DShape s;
+      s.h = s.w = s.oh = s.ow = 9;  // five tiles of 16 rows and one pixel
+      s.c = c;
+      s.oc = oc;
+      SCOPED_TRACE(std::to_string(c) + " to " + std::to_string(oc) + " channels");
+      const auto whole = [&](int64_t count) {
+        std::vector<BFloat16> out(static_cast<size_t>(count));
+        for (BFloat16& x : out) x = BFloat16(static_cast<float>(pick({-2, -1, 0, 0, 1, 2})));
+        return out;
+      };
+      const auto in = whole(s.h * s.w * c), w = whole(c * oc);
+      auto residual = whole(s.output_pixels() * oc);
+      for (size_t i = 0; i < residual.size(); i += 11) residual[i] = BFloat16(specials[i / 11 % std::size(specials)]);
+      for (const float lo : {0.0f, -INFINITY}) {
+        std::vector<BFloat16> out[2];
+        for (MatrixUnit unit : {MatrixUnit::kVectors, MatrixUnit::kTiles}) {
+          s.unit = unit;
+          std::vector<BFloat16>& to = out[static_cast<int>(unit)];
+          to = residual;
+          Epilogue<BFloat16> e;
+          e.residual = to.data();
+          e.residual_row_stride = e.residual_channels = oc;
+          e.clamp_lo = lo;
+          AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s));
+          pack_conv_weights(s, w.data(), packed.data());
+          conv2d(s, in.data(), packed.data(), to.data(), e, *pool_,
+                 scratch(conv2d_scratch_bytes<BFloat16>(s, pool_->num_threads())));
+          check_scratch();
+        }
+        for (size_t i = 0; i < out[0].size(); ++i) {
+          if (std::isnan(number(out[0][i]))) {
+            ASSERT_TRUE(std::isnan(number(out[1][i]))) << i;
+          } else {
+            ASSERT_EQ(out[0][i].bits, out[1][i].bits) << i;
+          }
+        }
+      }
+    }
+  }
+}
+
 // NaN goes through whatever is done to a sum, in rows before and behind it too.
 TEST_P(MatrixKernels, NaNStays) {
   const int64_t m = 15, k = 3, n = 33;

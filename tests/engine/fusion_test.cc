@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 
 #include "base/half.h"
@@ -472,6 +473,30 @@ TEST(Fusion, BFloat16OnTileRegisters) {
   EXPECT_EQ(kernels, (std::vector<std::string>{"cpu.conv.direct_amx_bf16", "cpu.conv.direct_amx_bf16",
                                                "cpu.conv.direct_amx_bf16", "cpu.conv.separable_amx_bf16",
                                                "cpu.conv.direct_amx_bf16_to_f32"}));
+}
+
+// Where nothing exceeds six, float16 lies between the first two convolutions, where the processor computes with it.
+TEST(Fusion, BottleneckOnTileRegistersIsOneStep) {
+  if (amx_mode() == AmxMode::kMissing) GTEST_SKIP() << describe_amx(amx_mode());
+  constexpr auto kRelu6 = ir::PointwiseOp::kRelu6, kSwish = ir::PointwiseOp::kSwish;
+  const Bottleneck cases[] = {{1, 56, 16, 1, 1, 96, 3, 2, 24, kRelu6}, {1, 28, 24, 1, 1, 72, 3, 1, 24, kSwish},
+                              {2, 37, 3, 3, 2, 32, 3, 1, 16, kRelu6},  {3, 14, 40, 1, 1, 130, 5, 1, 40, kRelu6},
+                              {1, 13, 3, 3, 1, 19, 5, 2, 0, kSwish},   {2, 7, 96, 1, 1, 200, 3, 1, 0, kRelu6},
+                              {1, 1, 6, 1, 1, 17, 3, 1, 9, kRelu6},    {1, 29, 20, 1, 1, 48, 3, 3, 33, kRelu6},
+                              {5, 3, 8, 1, 1, 64, 5, 2, 150, kRelu6},  {1, 17, 24, 1, 1, 48, 3, 1, 24, kRelu6, 4}};
+  for (const Bottleneck& c : cases) {
+    SCOPED_TRACE(::testing::Message() << c.n << " x " << c.size << ", " << c.channels << " -> " << c.inner);
+    const ir::Graph graph = bottleneck_graph(c);
+    for (int threads : {1, 2, 3}) {
+      EngineOptions options = with_amx();
+      options.num_threads = threads;
+      std::vector<std::string> kernels;
+      check_answers(graph, in_bf16(), options, 0.1, kernels);
+      const char* row = c.last_channels > 0 ? "cpu.conv.bottleneck_amx_bf16" : "cpu.conv.before_depthwise_amx_bf16";
+      const bool pays = c.size > 13 && c.dilation == 1 && c.depthwise_stride < 3;
+      EXPECT_TRUE(!pays || std::count(kernels.begin(), kernels.end(), row) == 1) << row;
+    }
+  }
 }
 
 // A decoder: convolutions read the parts of a concatenation, whole lines of them or less.

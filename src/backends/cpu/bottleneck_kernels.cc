@@ -4,6 +4,7 @@
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/matrix/bottleneck.h"
+#include "backends/cpu/matrix/depthwise_half.h"
 #include "backends/cpu/packed_weights.h"
 
 namespace blade::backends::cpu {
@@ -23,116 +24,227 @@ struct BottleneckRequests {
   }
 };
 
+// The types of a row: what is stored, and what multiplies the 1x1s.
+struct InFloat32 {
+  using T = float;
+  static constexpr MatrixUnit kUnit = MatrixUnit::kVectors;
+};
+struct OnTiles {
+  using T = BFloat16;
+  static constexpr MatrixUnit kUnit = MatrixUnit::kTiles;
+};
+
+// What is saved where a value stays in L2 in any case: nothing beside sums in float32.
+template <class Types>
+constexpr double kOwnBytesPerUs = std::is_same_v<Types, OnTiles> ? 60e3 : std::numeric_limits<double>::infinity();
+
+template <class Types>
 Support supports_operands(const KernelRequest& request) {
   if (request.node->op != ir::Op::kConv) return Support::no("reads no convolution");
-  if (Support s = conv_node_support<float>(request); !s.ok) return s;
-  if (Support s = needs_float32(request); !s.ok) return s;
+  if (Support s = conv_node_support<typename Types::T>(request); !s.ok) return s;
+  if constexpr (std::is_same_v<Types, InFloat32>) {
+    if (Support s = needs_float32(request); !s.ok) return s;
+  }
   return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
 }
 
-template <bool kProjects>
+template <class Types>
+LoweredEpilogue lowered_epilogue(const KernelRequest& request) {
+  return {request, request.node->get<ir::ConvAttrs>().epilogue, 2, kElement<typename Types::T>};
+}
+
+// What lies between the first convolution and the depthwise one may be float16 where no sum of it can overflow: it has
+// bounds, or is so large nowhere but in networks that are no good; there it is cut off. What it is at most; 0: it stays
+// bfloat16.
+float most_half_between(const BottleneckRequests& r) {
+  constexpr float kLeastMost = 256;
+  const DepthwiseShape shape = depthwise_shape(*r.depthwise);
+  if (!r.first->machine->avx512_fp16 || !multiplies_halves(shape)) return 0;
+  const LoweredEpilogue e = lowered_epilogue<OnTiles>(*r.first);
+  if (e.has_program() || e.has_residual() || e.has_scale() || e.has_slope()) return 0;
+  if (lowered_epilogue<OnTiles>(*r.depthwise).has_program()) return 0;
+  if (e.has_gate() ? e.has_clamp() : !(e.lo() >= -kMostHalf)) return 0;  // gates let little below 0 pass
+  const auto weights = ir::aligned(r.depthwise->constants[1]);
+  if (!weights.ok()) return 0;
+  const float most = most_half_pixel(shape, reinterpret_cast<const BFloat16*>((*weights)->data));
+  return most >= std::min(kLeastMost, std::max(e.hi(), -e.lo())) ? most : 0;
+}
+
+template <class Types, bool kProjects>
 Support supports_bottleneck(const KernelRequest& request) {
+  if constexpr (Types::kUnit == MatrixUnit::kTiles) {
+    if (Support s = tiles_support(request); !s.ok) return s;
+  }
   const BottleneckRequests r(request, kProjects);
   if (r.first == nullptr) return Support::no("reads no depthwise convolution of a convolution");
   if (r.first->producer != nullptr) return Support::no("takes fewer nodes");
   for (const KernelRequest* own : {r.first, r.depthwise, r.last}) {
     if (own == nullptr) continue;
-    if (Support s = supports_operands(*own); !s.ok) return s;
+    if (Support s = supports_operands<Types>(*own); !s.ok) return s;
+    if (own != r.first && own->inputs[0].dtype != kElement<typename Types::T>)
+      return Support::no("an input is not of the type of the weights");
   }
   if (is_depthwise(*r.first)) return Support::no("the first convolution is depthwise");
   if (!is_depthwise(*r.depthwise) || depthwise_shape(*r.depthwise).multiplier != 1)
     return Support::no("the convolution between is not depthwise with one output a channel");
-  if (const char* refusal = conv2d_rows_refusal<float>(conv_shape(*r.first))) return Support::no(refusal);
+  if (const char* refusal = conv2d_rows_refusal<typename Types::T>(conv_shape(*r.first, Types::kUnit)))
+    return Support::no(refusal);
   if (r.last == nullptr || is_pointwise_conv(conv_shape(*r.last))) return Support::yes();
   return Support::no("is no 1x1 convolution of every pixel");
 }
 
+template <class Types>
 BottleneckShape bottleneck_shape(const BottleneckRequests& r, const KernelRequest& request) {
   BottleneckShape shape;
-  shape.first = conv_shape(*r.first);
+  shape.first = conv_shape(*r.first, Types::kUnit);
   shape.first.blocking = {};
+  if (Types::kUnit == MatrixUnit::kTiles) shape.first.most_half = most_half_between(r);
   shape.depthwise = depthwise_shape(*r.depthwise);
   shape.depthwise.blocking = request.blocking;
   shape.oc = r.last != nullptr ? r.last->outputs[0].dims.back() : 0;
   return shape;
 }
 
+// Multiplications of float16, twice as many a vector as of float32 and without widening.
+double half_depthwise_us(const Conv2DShape& shape, int threads) {
+  return depthwise_cost_us(shape, threads) - shape.flops() / (160e3 * threads);
+}
+
+// What conv_cost_us() leaves out of rows that are made twice: their curves and gates.
+double activation_us(const KernelRequest& request, int threads) {
+  constexpr double kCurveUs = 5e-3, kGateUs = 1e-3, kLanes = 16;  // a vector
+  const LoweredEpilogue e = lowered_epilogue<OnTiles>(request);
+  const double us = !e.has_gate() ? 0 : e.has_curve() ? kCurveUs : kGateUs;
+  return us * static_cast<double>(request.outputs[0].element_count()) / kLanes / threads;
+}
+
 // The convolutions alone, with the rows that two parts need, less what need not leave L2, more for weights that each
-// strip reads again.
-template <bool kProjects>
+// strip reads again, each thread all of them.
+template <class Types, bool kProjects>
 double bottleneck_us(const KernelRequest& request) {
+  using T = typename Types::T;
   const BottleneckRequests r(request, kProjects);
-  const BottleneckShape shape = bottleneck_shape(r, request);
+  const BottleneckShape shape = bottleneck_shape<Types>(r, request);
   const DepthwiseShape& d = shape.depthwise;
   const int threads = std::max(1, request.num_threads);
-  const auto tasks = static_cast<double>(bottleneck_tasks(shape, threads));
+  const auto tasks = static_cast<double>(bottleneck_tasks<T>(shape, threads));
   const int64_t read_by_two = std::max<int64_t>(0, (d.kh - 1) * d.dilation_h + 1 - d.stride_h);
   const double twice = (tasks - 1) * static_cast<double>(read_by_two) / static_cast<double>(d.n * d.h);
   const auto moved = [&](const TensorDesc& between) {
     const auto bytes = static_cast<double>(between.bytes());
     const bool fits = bytes / threads <= static_cast<double>(request.machine->l2_bytes) / 2;
-    return fits ? 0.0 : 2 * bytes / kOuterBytesPerUs / threads;
+    // Beside products on tiles reads of L2 count, too.
+    const double rate = fits ? kOwnBytesPerUs<Types> : kOuterBytesPerUs;
+    return 2 * bytes / rate / threads;
   };
-  double us = conv_cost_us<float>(shape.first, ConvAlgorithm::kDirect, static_cast<int>(tasks)) * (1 + twice) +
-              depthwise_cost_us(conv_shape(*r.depthwise), static_cast<int>(tasks)) - moved(r.depthwise->inputs[0]);
+  const auto depthwise_us = shape.first.most_half > 0 ? half_depthwise_us : depthwise_cost_us;
+  double us = conv_cost_us<T>(shape.first, ConvAlgorithm::kDirect, static_cast<int>(tasks)) * (1 + twice) +
+              depthwise_us(conv_shape(*r.depthwise), static_cast<int>(tasks)) - moved(r.depthwise->inputs[0]);
+  if (Types::kUnit == MatrixUnit::kTiles) us += activation_us(*r.first, static_cast<int>(tasks)) * twice;
   auto weights = static_cast<double>(r.first->inputs[1].bytes());
   if (kProjects) {
-    us += conv_cost_us<float>(conv_shape(*r.last), ConvAlgorithm::kDirect, static_cast<int>(tasks)) -
+    us += conv_cost_us<T>(conv_shape(*r.last, Types::kUnit), ConvAlgorithm::kDirect, static_cast<int>(tasks)) -
           moved(r.last->inputs[0]);
     weights += static_cast<double>(r.last->inputs[1].bytes());
   }
-  const auto strips = static_cast<double>(d.n * d.oh) / static_cast<double>(bottleneck_strip_rows(shape));
-  return us + strips * weights / kL2ReadBytesPerUs / threads;
+  const auto strips = static_cast<double>(d.n * d.oh) / static_cast<double>(bottleneck_strip_rows<T>(shape));
+  us += strips * weights / kL2ReadBytesPerUs / threads;
+  return Types::kUnit == MatrixUnit::kTiles ? std::max(us, weights / request.machine->core_far_bytes_per_us) : us;
 }
 
 template <bool kProjects>
 std::vector<Blocking> bottleneck_blockings(const KernelRequest& request) {
-  const BottleneckShape shape = bottleneck_shape(BottleneckRequests(request, kProjects), request);
+  const BottleneckShape shape = bottleneck_shape<InFloat32>(BottleneckRequests(request, kProjects), request);
   std::vector<Blocking> blockings;
-  add_strips(blockings, bottleneck_strip_rows(shape), std::min(shape.depthwise.oh, kMaxDepthwiseRows));
+  add_strips(blockings, bottleneck_strip_rows<float>(shape), std::min(shape.depthwise.oh, kMaxDepthwiseRows));
   return blockings;
 }
 
-template <bool kProjects>
+// As the kernels want them: as they stand, in float32; packed; or packed in float16.
+template <class Types>
+class BottleneckDepthwise {
+ public:
+  static Result<BottleneckDepthwise> pack(const KernelRequest& request, bool half, PackCache& packs) {
+    BottleneckDepthwise weights;
+    if constexpr (std::is_same_v<Types, OnTiles>) {
+      if (half) {
+        const DepthwiseShape shape = depthwise_shape(request);
+        BLADE_ASSIGN_OR_RETURN(
+            weights.half_, packed_weights<BFloat16>(request, packs, layout_name("depthwise_half", {shape.kh, shape.c}),
+                                                    depthwise_half_bytes(shape), [&](const BFloat16* from, void* to) {
+                                                      pack_depthwise_half(shape, from, static_cast<uint16_t*>(to));
+                                                    }));
+      } else {
+        BLADE_ASSIGN_OR_RETURN(weights.packed_, PackedDepthwise::pack(request, packs));
+      }
+    }
+    return weights;
+  }
+  DepthwiseWeights bind(const KernelArgs& own) const {
+    if (packed_) return packed_->weights();
+    DepthwiseWeights weights;
+    if (half_ != nullptr) {
+      weights.half = half_->template as<uint16_t>();
+    } else {
+      weights.wide = input<float>(own, 1);
+    }
+    return weights;
+  }
+  uint32_t packed_inputs() const { return packed_ || half_ != nullptr ? kWeightsPacked : 0; }
+
+ private:
+  std::optional<PackedDepthwise> packed_;
+  std::shared_ptr<const AlignedBuffer> half_;
+};
+
+template <class Types, bool kProjects>
 Result<std::unique_ptr<Kernel>> create_bottleneck(const KernelRequest& request, PackCache& packs) {
+  using T = typename Types::T;
   const BottleneckRequests r(request, kProjects);
-  const BottleneckShape shape = bottleneck_shape(r, request);
-  const auto lowered = [](const KernelRequest& own) {
-    return LoweredEpilogue(own, own.node->get<ir::ConvAttrs>().epilogue, 2);
-  };
-  const LoweredEpilogue first = lowered(*r.first), depthwise = lowered(*r.depthwise), last = lowered(request);
-  BLADE_ASSIGN_OR_RETURN(const auto first_packed, packed_direct_weights<float>(*r.first, packs, shape.first));
+  const BottleneckShape shape = bottleneck_shape<Types>(r, request);
+  const LoweredEpilogue first = lowered_epilogue<Types>(*r.first), depthwise = lowered_epilogue<Types>(*r.depthwise),
+                        last = lowered_epilogue<Types>(request);
+  BLADE_ASSIGN_OR_RETURN(const auto first_packed, packed_direct_weights<T>(*r.first, packs, shape.first));
+  BLADE_ASSIGN_OR_RETURN(const auto depthwise_weights,
+                         BottleneckDepthwise<Types>::pack(*r.depthwise, shape.first.most_half > 0, packs));
   // Where each node's inputs begin in the step's, less the value before it, which is none of them.
   const size_t to_depthwise = r.first->inputs.size() - 1, to_last = to_depthwise + r.depthwise->inputs.size() - 1;
   std::shared_ptr<const AlignedBuffer> last_packed;
   uint32_t in_place = 0, packed_inputs = kWeightsPacked;
+  if (to_depthwise < 31) packed_inputs |= depthwise_weights.packed_inputs() << to_depthwise;
   if (kProjects) {
     Conv2DShape projection = conv_shape(request);
     projection.blocking = {};
-    BLADE_ASSIGN_OR_RETURN(last_packed, packed_direct_weights<float>(request, packs, projection));
+    BLADE_ASSIGN_OR_RETURN(last_packed, packed_direct_weights<T>(request, packs, projection));
     if (to_last < 31) {
       in_place = last.in_place_inputs() << to_last;
       packed_inputs |= kWeightsPacked << to_last;
     }
   }
+  const bool from_float = r.first->inputs[0].dtype == ir::DType::kFloat32;
   return make_kernel(
       [=](const KernelArgs& args) {
-        LoweredEpilogue::Bound bound_first, bound_depthwise, bound_last;
+        LoweredEpilogue::BoundTo<T> bound_first, bound_depthwise, bound_last;
         first.bind(args, bound_first);
         KernelArgs own = args;
         own.inputs = args.inputs.subspan(to_depthwise);
         depthwise.bind(own, bound_depthwise);
-        const BottleneckWeights weights = {first_packed->data(), input<float>(own, 1),
+        const BottleneckWeights weights = {first_packed->data(), depthwise_weights.bind(own),
                                            kProjects ? last_packed->data() : nullptr};
         if (kProjects) {
           own.inputs = args.inputs.subspan(to_last);
           last.bind(own, bound_last);
         }
-        bottleneck_conv2d(shape, input<float>(args, 0), weights, output<float>(args),
-                          {bound_first.raw, bound_depthwise.raw, bound_last.raw}, *args.pool, args.scratch);
+        const BottleneckEpilogues<T> epilogues = {bound_first.raw, bound_depthwise.raw, bound_last.raw};
+        if (from_float) {
+          bottleneck_conv2d(shape, input<float>(args, 0), weights, output<T>(args), epilogues, *args.pool,
+                            args.scratch);
+        } else {
+          bottleneck_conv2d(shape, input<T>(args, 0), weights, output<T>(args), epilogues, *args.pool, args.scratch);
+        }
         return Status::ok_status();
       },
-      in_place, bottleneck_scratch_bytes(shape, request.num_threads), packed_inputs);
+      in_place, bottleneck_scratch_bytes<T>(shape, request.num_threads), packed_inputs);
 }
 
 template <bool kProjects>
@@ -144,10 +256,15 @@ int64_t bottleneck_row_unit(const KernelRequest& request) {
 }
 
 constexpr KernelEntry kBottleneckRows[] = {
-    {"cpu.conv.before_depthwise_f32", ir::Op::kConv, supports_bottleneck<false>, bottleneck_us<false>,
-     create_bottleneck<false>, bottleneck_blockings<false>, false, false, bottleneck_row_unit<false>},
-    {"cpu.conv.bottleneck_f32", ir::Op::kConv, supports_bottleneck<true>, bottleneck_us<true>, create_bottleneck<true>,
-     bottleneck_blockings<true>, false, false, bottleneck_row_unit<true>},
+    {"cpu.conv.before_depthwise_f32", ir::Op::kConv, supports_bottleneck<InFloat32, false>,
+     bottleneck_us<InFloat32, false>, create_bottleneck<InFloat32, false>, bottleneck_blockings<false>, false, false,
+     bottleneck_row_unit<false>},
+    {"cpu.conv.bottleneck_f32", ir::Op::kConv, supports_bottleneck<InFloat32, true>, bottleneck_us<InFloat32, true>,
+     create_bottleneck<InFloat32, true>, bottleneck_blockings<true>, false, false, bottleneck_row_unit<true>},
+    {"cpu.conv.before_depthwise_amx_bf16", ir::Op::kConv, supports_bottleneck<OnTiles, false>,
+     bottleneck_us<OnTiles, false>, create_bottleneck<OnTiles, false>},
+    {"cpu.conv.bottleneck_amx_bf16", ir::Op::kConv, supports_bottleneck<OnTiles, true>, bottleneck_us<OnTiles, true>,
+     create_bottleneck<OnTiles, true>},
 };
 
 }  // namespace

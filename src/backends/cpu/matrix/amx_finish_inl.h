@@ -23,20 +23,29 @@ namespace HWY_NAMESPACE {
 using DWord = hn::ScalableTag<uint16_t>;
 
 // The columns of a pending row: kVectors of float32, the last one in part.
-template <int kVectors>
+template <int kVectors, bool kHalf>
 struct PendingColumns {
   FirstLanes first[2], residual[2];
   hn::Mask<DWord> words;
-  V bias[2];
+  V bias[2], most_half;
 
   HWY_ATTR HWY_INLINE explicit PendingColumns(const AmxPending& p)
       : first{FirstLanes(p.columns), FirstLanes(p.columns - kAmxRows)},
         residual{FirstLanes(p.residual_columns), FirstLanes(p.residual_columns - kAmxRows)},
-        words(hn::FirstN(DWord(), static_cast<size_t>(p.columns))) {
+        words(hn::FirstN(DWord(), static_cast<size_t>(p.columns))),
+        most_half(hn::Set(D(), p.most_half)) {
     for (int v = 0; v < kVectors; ++v) bias[v] = load_first(first[v], p.bias + v * kAmxRows);
   }
+  HWY_ATTR HWY_INLINE V cut_off(V x) const { return kHalf ? hn::Min(most_half, x) : x; }
+  // Of numbers that are cut off.
   HWY_ATTR HWY_INLINE void store(const V (&x)[kVectors], BFloat16* to) const {
-    if constexpr (kVectors == 1) {
+    if constexpr (kHalf) {
+      auto* const halves = reinterpret_cast<uint16_t*>(to);
+      for (int v = 0; v < kVectors; ++v) {
+        const __m256i half = _mm512_cvtps_ph(x[v].raw, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        hn::BlendedStore(hn::Vec<DHalf>{half}, first[v].halves, DHalf(), halves + v * kAmxRows);
+      }
+    } else if constexpr (kVectors == 1) {
       store_first(x[0], first[0], to);
     } else {
       hn::Vec<DWord> both;
@@ -47,8 +56,8 @@ struct PendingColumns {
 };
 
 // activation(x, v): of vector v of a row. Calls put(row of results, its vectors) for rows [p.done, end).
-template <int kVectors, bool kResidual, class Activation, class Put>
-HWY_ATTR HWY_INLINE void finish_columns_of(const AmxPending& p, int64_t end, const PendingColumns<kVectors>& columns,
+template <int kVectors, bool kResidual, class Columns, class Activation, class Put>
+HWY_ATTR HWY_INLINE void finish_columns_of(const AmxPending& p, int64_t end, const Columns& columns,
                                            const Activation& activation, const Put& put) {
   const float* const sums = p.buffers[p.current];
   for (int64_t i = p.done; i < end; ++i) {
@@ -69,8 +78,8 @@ HWY_ATTR HWY_INLINE void finish_columns_of(const AmxPending& p, int64_t end, con
 }
 
 // Curves over all rows at once, whose sums stand in L1 meanwhile.
-template <int kVectors>
-HWY_ATTR void finish_curve(AmxPending& p, int64_t end, const PendingColumns<kVectors>& columns) {
+template <int kVectors, class Columns>
+HWY_ATTR void finish_curve(AmxPending& p, int64_t end, const Columns& columns) {
   alignas(64) float some[AmxPending::kMaxSums];
   constexpr int64_t kRow = kVectors * kAmxRows;
   const int64_t first = p.done;
@@ -88,7 +97,7 @@ HWY_ATTR void finish_curve(AmxPending& p, int64_t end, const PendingColumns<kVec
   for (int64_t i = first; i < end; ++i) {
     V x[kVectors];
     for (int v = 0; v < kVectors; ++v) {
-      x[v] = hn::Load(D(), some + (i - first) * kRow + v * kAmxRows);
+      x[v] = columns.cut_off(hn::Load(D(), some + (i - first) * kRow + v * kAmxRows));
       if (p.residual == nullptr || adds_before) continue;
       x[v] = hn::Add(x[v], load_first(columns.residual[v], p.residual + i * p.residual_stride + v * kAmxRows));
     }
@@ -96,8 +105,8 @@ HWY_ATTR void finish_curve(AmxPending& p, int64_t end, const PendingColumns<kVec
   }
 }
 
-template <int kVectors, bool kResidual>
-HWY_ATTR void finish_part(AmxPending& p, int64_t end, const PendingColumns<kVectors>& columns) {
+template <int kVectors, bool kResidual, class Columns>
+HWY_ATTR void finish_part(AmxPending& p, int64_t end, const Columns& columns) {
   const D d;
   const auto put = [&](int64_t i, const V(&x)[kVectors]) HWY_ATTR { columns.store(x, p.out + i * p.out_stride); };
   if (p.slope != nullptr) {
@@ -110,18 +119,19 @@ HWY_ATTR void finish_part(AmxPending& p, int64_t end, const PendingColumns<kVect
   if (p.gate.used()) {
     const GateVectors gate = gate_vectors(p.gate);
     const auto opened = [&](V x, int) HWY_ATTR {
-      return hn::Mul(x, hn::Min(hn::Max(hn::MulAdd(x, gate.scale, gate.shift), hn::Zero(d)), gate.hi));
+      const V open = hn::Min(hn::Max(hn::MulAdd(x, gate.scale, gate.shift), hn::Zero(d)), gate.hi);
+      return columns.cut_off(hn::Mul(x, open));
     };
     return finish_columns_of<kVectors, kResidual>(p, end, columns, opened, put);
   }
-  const V lo = hn::Set(d, p.lo), hi = hn::Set(d, p.hi);
+  const V lo = hn::Set(d, p.lo), hi = columns.cut_off(hn::Set(d, p.hi));
   const auto bounded = [&](V x, int) HWY_ATTR { return clamped(x, lo, hi); };
   finish_columns_of<kVectors, kResidual>(p, end, columns, bounded, put);
 }
 
-template <int kVectors>
+template <int kVectors, bool kHalf>
 HWY_ATTR void finish_vectors(AmxPending& p, int64_t end) {
-  const PendingColumns<kVectors> columns(p);
+  const PendingColumns<kVectors, kHalf> columns(p);
   if (p.gate.curve != Curve::kNone) {
     finish_curve<kVectors>(p, end, columns);
   } else if (p.residual != nullptr) {
@@ -133,10 +143,10 @@ HWY_ATTR void finish_vectors(AmxPending& p, int64_t end) {
 
 // Rows up to `end` of results.
 HWY_ATTR HWY_NOINLINE inline void finish_any(AmxPending& p, int64_t end) {
-  if (p.vectors == 1) {
-    finish_vectors<1>(p, end);
+  if (p.most_half != 0) {
+    p.vectors == 1 ? finish_vectors<1, true>(p, end) : finish_vectors<2, true>(p, end);
   } else {
-    finish_vectors<2>(p, end);
+    p.vectors == 1 ? finish_vectors<1, false>(p, end) : finish_vectors<2, false>(p, end);
   }
   p.done = end;
 }

@@ -31,6 +31,7 @@ constexpr int64_t kRows = kAmxTileRows, kColumns = 32, kSumsOfTile = kRows * kCo
 constexpr int64_t kHalfTile = kAmxRows, kDepth = kAmxElements;  // rows or columns of a tile register; of K in it
 constexpr int64_t kPieceSteps = 8;                              // of K in tile registers: 16 KiB of B
 constexpr int64_t kMostTiles = 8;                               // of a block
+constexpr int64_t kSumRow = kColumns * sizeof(float);           // bytes
 
 // Sums of a tile that are complete.
 struct FinishedTile {
@@ -150,30 +151,44 @@ struct ProductPiece {
   int64_t lines;  // to prefetch in each step
 };
 
-template <int kVectors>
-void add_products(const AmxProduct& product, ProductPiece p, float* sums, FinishedTile& finished) {
-  constexpr int64_t kSumRow = kColumns * sizeof(float), kVectorBytes = kHalfTile * sizeof(float);
-  if (p.begins) {
-    clear_sums<2, kVectors>();
-  } else {
-    load_sums<2, kVectors>(sums, kSumRow);
+// Sums that tile registers still have: stored when those are used again.
+struct HeldSums {
+  float* to = nullptr;
+  int vectors = 0;
+
+  void store() {
+    if (to != nullptr) vectors == 2 ? store_sums<2, 2>(to, kSumRow) : store_sums<2, 1>(to, kSumRow);
+    to = nullptr;
   }
+};
+
+template <int kVectors>
+void add_products(const AmxProduct& product, ProductPiece p, float* sums, HeldSums& held, FinishedTile& finished) {
+  constexpr int64_t kVectorBytes = kHalfTile * sizeof(float);
+  if (held.vectors != kVectors) held.store();
+  const StartSums<kVectors> start{held.to, p.begins ? nullptr : sums, kSumRow};
   const int64_t rows_of_step = ceil_div(kRows - finished.next, p.steps);
   const int64_t lower_a = kHalfTile * p.a_bytes, b_step = kDepth / 2 * p.b_bytes;
   const auto* a = reinterpret_cast<const char*>(p.a);
   const auto* b = reinterpret_cast<const char*>(p.b);
   for (int64_t s = 0; s < p.steps; ++s, a += kDepth * sizeof(BFloat16), b += b_step) {
-    multiply_block<2, kVectors, char>({a, a + lower_a}, p.a_bytes, b, p.b_bytes, kVectorBytes);
+    const char* const rows[] = {a, a + lower_a};
+    if (s == 0) {
+      multiply_block<2, kVectors>(rows, p.a_bytes, b, p.b_bytes, kVectorBytes, start);
+    } else {
+      multiply_block<2, kVectors>(rows, p.a_bytes, b, p.b_bytes, kVectorBytes);
+    }
     for (int64_t i = 0; i < p.lines; ++i, p.prefetch += 64) __builtin_prefetch(p.prefetch, 0, 2);
     if (finished.next < kRows) finish_some(product, finished, rows_of_step);
   }
-  store_sums<2, kVectors>(sums, kSumRow);
+  held = {sums, kVectors};
 }
 
 // A thread's part.
 struct ProductWalk {
   const AmxProduct& product;
   int64_t steps = product.k / kDepth;
+  HeldSums held;
   FinishedTile finished;
   HWY_ALIGN float sums[kMostTiles * kSumsOfTile];
 
@@ -212,9 +227,9 @@ struct ProductWalk {
         if (i + 1 == pieces) prefetch_results(row, column);
         float* const to = sums + t * kSumsOfTile;
         if (v + 1 < vectors) {
-          add_products<2>(product, piece, to, finished);
+          add_products<2>(product, piece, to, held, finished);
         } else {
-          add_products<1>(product, piece, to, finished);
+          add_products<1>(product, piece, to, held, finished);
         }
         if (next != nullptr) next += piece.lines * piece.steps * 64;
         if (i + 1 == pieces) finished = {to, row, column, (first_tile + t) * kRows - row, count};
@@ -242,6 +257,7 @@ struct ProductWalk {
         }
       }
     }
+    held.store();
     if (finished.next < kRows) finish_some(product, finished, kRows);
   }
 };

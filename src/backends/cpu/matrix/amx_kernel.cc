@@ -27,6 +27,26 @@ namespace HWY_NAMESPACE {
 using Bf16Args = TileArgs<BFloat16>;
 
 constexpr int64_t kLanes = 16, kLaneBytes = kLanes * sizeof(float);
+constexpr int64_t kFewestRows = 4;  // finished at once: what is read for each call costs as much as two
+
+// Widens 32 elements: an instruction a vector where shifts would take two.
+struct WideLanes {
+  using DWords = hn::Repartition<uint16_t, D>;
+  hn::Vec<DWords> first, second;
+  hn::Mask<DWords> upper_halves;
+  HWY_ATTR HWY_INLINE WideLanes() {
+    const DWords d;
+    const auto places = hn::ShiftRight<1>(hn::Iota(d, 0));
+    first = places;
+    second = hn::Add(places, hn::Set(d, static_cast<uint16_t>(kLanes)));
+    upper_halves = hn::Ne(hn::And(hn::Iota(d, 0), hn::Set(d, 1)), hn::Zero(d));
+  }
+  HWY_ATTR HWY_INLINE V widened(hn::Vec<DWords> from, hn::Vec<DWords> places) const {
+    V to;
+    asm("vpermw %1, %2, %0%{%3%}%{z%}" : "=v"(to.raw) : "v"(from.raw), "v"(places.raw), "Yk"(upper_halves.raw));
+    return to;
+  }
+};
 
 // Two whole vectors of columns of some rows, whose epilogue has bias, residual and clamp alone: what most layers have.
 template <bool kResidual, bool kUpper>
@@ -41,11 +61,13 @@ HWY_ATTR HWY_INLINE void finish_plainly(AmxPending& p, int64_t rows) {
   BFloat16* out = p.out + p.done * out_stride;
   const BFloat16* residual = kResidual ? p.residual + p.done * residual_stride : nullptr;
   const bool residual_last = p.residual_last;
+  const WideLanes wide;
   for (int64_t left = end - p.done; left > 0; --left, out += out_stride) {
     const float* sum = sums + *row++ * 2 * kLanes;
     V x0 = hn::Add(hn::Load(d, sum), bias0), x1 = hn::Add(hn::Load(d, sum + kLanes), bias1);
     if constexpr (kResidual) {
-      const V r0 = load_some(d, residual, kLanes), r1 = load_some(d, residual + kLanes, kLanes);
+      const auto both = hn::LoadU(WideLanes::DWords(), reinterpret_cast<const uint16_t*>(residual));
+      const V r0 = wide.widened(both, wide.first), r1 = wide.widened(both, wide.second);
       residual += residual_stride;
       x0 = residual_last ? hn::Add(clamp(x0), r0) : clamp(hn::Add(x0, r0));
       x1 = residual_last ? hn::Add(clamp(x1), r1) : clamp(hn::Add(x1, r1));
@@ -70,12 +92,40 @@ HWY_ATTR HWY_NOINLINE void finish_some(AmxPending& p, int64_t rows) {
   }
 }
 
+template <int kUnits, int kVectors>
+HWY_INLINE void store_held(AmxPending& p) {
+  store_sums<kUnits, kVectors>(p.buffers[p.current], kVectors * kLaneBytes);
+}
+
+// Whatever the shape of the sums.
+HWY_ATTR HWY_NOINLINE void store_any_held(AmxPending& p) {
+  const int shape = p.vectors_held == 2 ? kMaxAmxUnits + p.units_held : p.units_held;
+  p.units_held = 0;
+  switch (shape) {
+    case 0:
+      return;
+    case 1:
+      return store_held<1, 1>(p);
+    case 2:
+      return store_held<2, 1>(p);
+    case 3:
+      return store_held<3, 1>(p);
+    case kMaxAmxUnits:
+      return store_held<kMaxAmxUnits, 1>(p);
+    case kMaxAmxUnits + 1:
+      return store_held<1, 2>(p);
+    default:
+      return store_held<2, 2>(p);
+  }
+}
+
 HWY_ATTR void finish_pending(AmxPending& p) {
+  if (p.units_held > 0) store_any_held(p);
   if (p.done < p.count) finish_some(p, p.count - p.done);
 }
 
-// Sums of all units of a tile for kVectors vectors of a panel whose rows have `panel_row` floats, left in the current
-// buffer. What is pending is finished meanwhile.
+// Sums of all units of a tile for kVectors vectors of a panel whose rows have `panel_row` floats, left in the tile
+// registers: pending.current is the buffer that they go to. What is pending is finished meanwhile.
 template <int kUnits, int kVectors>
 HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* panel, int64_t panel_row,
                        const char* prefetch, AmxPending& pending) {
@@ -83,12 +133,28 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
   const int64_t depth = blocks.depth, a_bytes = tile.pitch * int64_t{sizeof(BFloat16)};
   const int64_t b_bytes = panel_row * int64_t{sizeof(float)};
   const int64_t prefetch_lines = prefetch != nullptr ? (args.prefetch_lines * depth + 3) / 4 : 0;
-  const int64_t finished_rows = ceil_div(pending.count - pending.done, std::max<int64_t>(1, args.runs * blocks.count));
+  const int64_t all_blocks = args.runs * blocks.count;
+  const int64_t finished_rows =
+      std::max(kFewestRows, ceil_div(pending.count - pending.done, std::max<int64_t>(1, all_blocks)));
   const auto around = [&]() HWY_ATTR {
     for (int64_t i = 0; i < prefetch_lines; ++i, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
     if (pending.done < pending.count) finish_some(pending, finished_rows);
   };
-  clear_sums<kUnits, kVectors>();
+  const bool same_shape = pending.units_held == kUnits && pending.vectors_held == kVectors && all_blocks > 0;
+  if (!same_shape && pending.units_held > 0) store_any_held(pending);
+  const StartSums<kVectors> start{same_shape ? pending.buffers[pending.current] : nullptr, nullptr,
+                                  kVectors * kLaneBytes};
+  if (all_blocks == 0) clear_sums<kUnits, kVectors>();
+  bool first = true;
+  const auto block = [&](const BFloat16* const(&a)[kUnits], int64_t row_bytes, const float* b) HWY_ATTR {
+    if (first) {
+      multiply_block<kUnits, kVectors>(a, row_bytes, b, b_bytes, kLaneBytes, start);
+      first = false;
+    } else {
+      multiply_block<kUnits, kVectors>(a, row_bytes, b, b_bytes, kLaneBytes);
+    }
+    around();
+  };
   for (int64_t r = 0; r < args.runs && blocks.count > 0; ++r) {
     const int64_t offset = args.run_offsets != nullptr ? args.run_offsets[r] : 0;
     const float* b = panel + r * blocks.steps * panel_row;
@@ -96,8 +162,7 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
 #pragma GCC unroll 4
     for (int u = 0; u < kUnits; ++u) a[u] = tile.units[u].base + offset;
     for (int64_t k = 1; k < blocks.count; ++k) {
-      multiply_block<kUnits, kVectors>(a, a_bytes, b, b_bytes, kLaneBytes);
-      around();
+      block(a, a_bytes, b);
       b += depth * panel_row;
 #pragma GCC unroll 4
       for (int u = 0; u < kUnits; ++u) a[u] += 2 * depth;
@@ -108,12 +173,13 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
 #pragma GCC unroll 4
       for (int u = 0; u < kUnits; ++u) a[u] = tile.units[u].last + r * kAmxRows * kAmxElements;
     }
-    multiply_block<kUnits, kVectors>(a, last_bytes, b - blocks.overlap() * panel_row, b_bytes, kLaneBytes);
-    around();
+    block(a, last_bytes, b - blocks.overlap() * panel_row);
   }
+  pending.units_held = 0;
   finish_pending(pending);
   pending.current ^= 1;
-  store_sums<kUnits, kVectors>(pending.buffers[pending.current], kVectors * kLaneBytes);
+  pending.units_held = kUnits;
+  pending.vectors_held = kVectors;
 }
 
 HWY_ATTR HWY_INLINE V residual_at(const Bf16Args& a, int64_t row, int64_t column) {
@@ -167,7 +233,8 @@ HWY_ATTR void wait(const Bf16Args& a, const AmxTile& tile, int64_t column, int v
   p.gate = a.gate;
   p.vectors = vectors;
   p.columns = std::min<int64_t>(a.columns - column, vectors * kLanes);
-  p.is_plain = p.columns == 2 * kLanes && a.slope == nullptr && !a.gate.used() &&
+  p.most_half = a.most_half;
+  p.is_plain = p.most_half == 0 && p.columns == 2 * kLanes && a.slope == nullptr && !a.gate.used() &&
                (p.residual == nullptr || p.residual_columns >= p.columns);
 }
 
@@ -202,6 +269,7 @@ HWY_ATTR void tile_by_amx(const Bf16Args& args, const AmxTile& tile, int vectors
       wait(args, tile, column, wide, pending);
       continue;
     }
+    store_any_held(pending);
     for (int i = 0; i < wide && column + i * kLanes < args.columns; ++i)
       finish_columns(args, tile, pending.buffers[pending.current] + i * kLanes, wide * kLanes, column + i * kLanes);
   }
@@ -214,8 +282,10 @@ HWY_ATTR HWY_INLINE hn::Vec<DWord> first_elements(const BFloat16* from, int64_t 
 
 HWY_ATTR void gather_row(const BFloat16* row, int64_t run_length, const AmxBlocks& blocks, BFloat16* to) {
   auto* at = reinterpret_cast<uint16_t*>(to);
-  for (int64_t k = 0; k < run_length; k += kAmxElements)
-    hn::StoreU(first_elements(row + k, std::min(kAmxElements, run_length - k)), DWord(), at + k);
+  const int64_t whole = run_length / kAmxElements * kAmxElements;
+  for (int64_t k = 0; k < whole; k += kAmxElements)
+    hn::StoreU(hn::LoadU(DWord(), reinterpret_cast<const uint16_t*>(row + k)), DWord(), at + k);
+  if (whole < run_length) hn::StoreU(first_elements(row + whole, run_length - whole), DWord(), at + whole);
   if (blocks.overlap() == 0) return;
   at += (blocks.count - 1) * kAmxElements;
   const auto last = hn::LoadU(DWord(), at);

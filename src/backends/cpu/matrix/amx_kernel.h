@@ -52,8 +52,8 @@ struct AmxTile {
   int64_t num_kept;
 };
 
-// Sums of two vectors of columns, or of one, that wait in L1 while the next are made: they are finished between the
-// products of those.
+// Sums of two vectors of columns, or of one, that wait while the next are made: first in tile registers, until those
+// are used again, then in L1. They are finished between the products of the next.
 struct AmxPending {
   static constexpr int64_t kMaxSums = 2 * kAmxRows * 2 * 16;
 
@@ -61,6 +61,7 @@ struct AmxPending {
   alignas(64) uint8_t rows[kAmxRows * kMaxAmxUnits];  // of the sums, for each row of results
   int64_t count = 0, done = 0;                        // rows of results
   int current = 0;                                    // the buffer that waits
+  int units_held = 0, vectors_held = 0;               // of the sums, where tile registers still have them
   BFloat16* out;
   int64_t out_stride;
   const BFloat16* residual;  // null: none
@@ -73,7 +74,8 @@ struct AmxPending {
   Gate gate;
   int vectors;      // of a row of sums
   int64_t columns;  // of a row of results
-  bool is_plain;    // two whole vectors, with bias, residual and clamp alone
+  float most_half;  // TileJob::most_half
+  bool is_plain;    // in bfloat16, two whole vectors, with bias, residual and clamp alone
 };
 
 // All null where the instruction set chosen by Highway has no kernels; the instructions of AMX themselves are not asked

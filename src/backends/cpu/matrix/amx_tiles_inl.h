@@ -64,33 +64,66 @@ HWY_INLINE void store_sums(void* to, int64_t row_bytes) {
   }
 }
 
+struct NothingBefore {
+  template <int kTile>
+  HWY_INLINE void at() const {}
+};
+
+// Before the first products of each tile of sums: what it holds leaves for `to` (null: nothing), and it begins with
+// what lies at `from` (null: zeros), while products of the other tiles run. Four stores in a row cost as much as four
+// products, these nothing.
+template <int kVectors>
+struct StartSums {
+  void* to;
+  const void* from;
+  int64_t row_bytes;
+
+  template <int kTile>
+  HWY_INLINE void at() const {
+    const int64_t offset = sum_offset<kTile, kVectors>(row_bytes);
+    if (to != nullptr) tile_store<kTile>(static_cast<char*>(to) + offset, row_bytes);
+    if (from != nullptr) {
+      tile_load<kTile>(static_cast<const char*>(from) + offset, row_bytes);
+    } else {
+      tile_zero<kTile>();
+    }
+  }
+};
+
 // Adds the products of one tile of A a unit and one of B a vector, the second of which lies `b_next` bytes behind the
-// first: at 2 x 2 a load for each product, at 4 x 1 five for four.
-template <int kUnits, int kVectors, class T>
+// first: at 2 x 2 a load for each product, at 4 x 1 five for four. Calls before.at<tile of sums>() before each product.
+template <int kUnits, int kVectors, class T, class Before = NothingBefore>
 HWY_INLINE void multiply_block(const T* const (&a)[kUnits], int64_t a_bytes, const void* b, int64_t b_bytes,
-                               int64_t b_next) {
+                               int64_t b_next, const Before& before = Before()) {
   constexpr int kA = kTilesOfA, kB = kTilesOfB;
+  before.template at<0>();
   tile_load<kB>(b, b_bytes);
   tile_load<kA>(a[0], a_bytes);
   tile_dot<0, kA, kB>();
   if constexpr (kVectors == 2) {
+    before.template at<1>();
     tile_load<kB + 1>(static_cast<const char*>(b) + b_next, b_bytes);
     tile_dot<1, kA, kB + 1>();
     if constexpr (kUnits == 2) {
+      before.template at<2>();
       tile_load<kA + 1>(a[1], a_bytes);
       tile_dot<2, kA + 1, kB>();
+      before.template at<3>();
       tile_dot<3, kA + 1, kB + 1>();
     }
   } else {
     if constexpr (kUnits > 1) {
+      before.template at<1>();
       tile_load<kA + 1>(a[1], a_bytes);
       tile_dot<1, kA + 1, kB>();
     }
     if constexpr (kUnits > 2) {
+      before.template at<2>();
       tile_load<kA>(a[2], a_bytes);
       tile_dot<2, kA, kB>();
     }
     if constexpr (kUnits > 3) {
+      before.template at<3>();
       tile_load<kA + 1>(a[3], a_bytes);
       tile_dot<3, kA + 1, kB>();
     }

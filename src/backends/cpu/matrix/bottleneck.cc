@@ -16,65 +16,67 @@ constexpr int64_t kStripBytes = 40 << 10;    // depthwise results that the 1x1 f
 constexpr int64_t kMinRingBytes = 64 << 10;  // fewer rows at a time are not worth the calls
 constexpr int64_t kMaxRingBytes = 400 << 10;
 
+template <class T>
 struct BottleneckPlan {
   const BottleneckShape& s;
   int64_t channels;  // between the convolutions
   int64_t strip_rows;
   int64_t ring;  // rows of the first convolution's results
-  TileJob<float> job;
+  TileJob<T> job;
 
   explicit BottleneckPlan(const BottleneckShape& shape, const void* packed = nullptr)
-      : s(shape), channels(shape.depthwise.c), strip_rows(bottleneck_strip_rows(shape)) {
+      : s(shape), channels(shape.depthwise.c), strip_rows(bottleneck_strip_rows<T>(shape)) {
     const DepthwiseShape& d = s.depthwise;
     ring = (strip_rows - 1) * d.stride_h + (d.kh - 1) * d.dilation_h + 1;
     if (s.oc == 0) return;
     job.rows = strip_rows * d.ow;
     job.run_length = channels;
-    job.input_bytes = job.rows * channels * int64_t{sizeof(float)};
-    job.b = packed_b_view(channels, s.oc, packed);
+    job.input_bytes = job.rows * channels * int64_t{sizeof(T)};
+    job.b = packed_b_view(packed_steps<T>(1, channels), s.oc, packed, s.first.unit);
     job.out_stride = s.oc;
-    job.copy_rows = job.b.panels() > 1 && pitch_aliases(channels * int64_t{sizeof(float)});
+    job.copy_rows = job.b.panels() > 1 && pitch_aliases(channels * int64_t{sizeof(T)}, s.first.unit);
   }
 
   int64_t ring_row() const { return s.depthwise.w * channels; }
-  size_t ring_bytes() const { return align_up(static_cast<size_t>(ring * ring_row()) * sizeof(float), 64); }
+  size_t ring_bytes() const { return align_up(static_cast<size_t>(ring * ring_row()) * sizeof(T), 64); }
   size_t strip_bytes() const {
-    return s.oc == 0 ? 0 : align_up(static_cast<size_t>(job.rows * channels) * sizeof(float), 64);
+    return s.oc == 0 ? 0 : align_up(static_cast<size_t>(job.rows * channels) * sizeof(T), 64);
   }
-  size_t first_bytes() const { return align_up(conv2d_rows_slot_bytes<float>(s.first), 64); }
-  size_t depthwise_bytes() const { return DepthwiseRows<float>::scratch_bytes(s.depthwise, strip_rows); }
+  size_t first_bytes() const { return align_up(conv2d_rows_slot_bytes<T>(s.first), 64); }
+  size_t depthwise_bytes() const { return DepthwiseRows<T>::scratch_bytes(s.depthwise, strip_rows); }
   size_t slot_bytes() const {
     const size_t tiles = s.oc == 0 ? 0 : tile_slot_scratch_bytes(job);
     return ring_bytes() + strip_bytes() + first_bytes() + depthwise_bytes() + tiles;
   }
-  size_t zero_bytes() const { return align_up(static_cast<size_t>(channels) * sizeof(float), 64); }
-  size_t shared_bytes() const { return zero_bytes() + align_up(conv2d_rows_shared_bytes<float>(s.first), 64); }
+  size_t zero_bytes() const { return align_up(static_cast<size_t>(channels) * sizeof(T), 64); }
+  size_t shared_bytes() const { return zero_bytes() + align_up(conv2d_rows_shared_bytes<T>(s.first), 64); }
 };
 
 // One thread's rows.
+template <class T, class In>
 class BottleneckPart {
  public:
-  BottleneckPart(const BottleneckPlan& plan, const float* in, const BottleneckWeights& weights,
-                 const BottleneckEpilogues& epilogues, std::byte* shared, std::byte* slot)
+  BottleneckPart(const BottleneckPlan<T>& plan, const In* in, const BottleneckWeights& weights,
+                 const BottleneckEpilogues<T>& epilogues, std::byte* shared, std::byte* slot)
       : plan_(plan),
         in_(in),
         weights_(weights),
         epilogues_(epilogues),
         rows_shared_(shared + plan.zero_bytes()),
-        ring_(reinterpret_cast<float*>(slot)),
-        strip_(reinterpret_cast<float*>(slot + plan.ring_bytes())),
+        ring_(reinterpret_cast<T*>(slot)),
+        strip_(reinterpret_cast<T*>(slot + plan.ring_bytes())),
         first_scratch_(slot + plan.ring_bytes() + plan.strip_bytes()),
         depthwise_scratch_(first_scratch_ + plan.first_bytes()),
         tile_scratch_(depthwise_scratch_ + plan.depthwise_bytes()),
-        depthwise_(plan.s.depthwise, ring_, weights.depthwise, epilogues.depthwise,
-                   reinterpret_cast<const float*>(shared), plan.ring) {}
+        depthwise_(plan.s.depthwise, ring_, weights.depthwise, epilogues.depthwise, reinterpret_cast<const T*>(shared),
+                   plan.ring) {}
 
-  void run(int64_t first, int64_t last, float* out) {
+  void run(int64_t first, int64_t last, T* out) {
     const DepthwiseShape& d = plan_.s.depthwise;
     for (int64_t row = first; row < last;) {
-      DepthwiseRows<float>::Block block;
+      typename DepthwiseRows<T>::Block block;
       block.first_row = row;
-      block.rows = DepthwiseRows<float>::rows_together(d, row, std::min(plan_.strip_rows, last - row));
+      block.rows = DepthwiseRows<T>::rows_together(d, row, even_rows(last - row));
       block.columns = d.ow;
       fill_ring(row, block.rows);
       if (plan_.s.oc == 0) {
@@ -88,6 +90,12 @@ class BottleneckPart {
   }
 
  private:
+  // Of so many the next: strips are about as high as each other, and of pairs of rows where these are made together.
+  int64_t even_rows(int64_t left) const {
+    const int64_t rows = ceil_div(left, ceil_div(left, plan_.strip_rows));
+    return std::min({plan_.strip_rows, left, plan_.s.depthwise.stride_h == 1 ? (rows + 1) / 2 * 2 : rows});
+  }
+
   // Makes what rows [row, row + rows) read and the ring has not.
   void fill_ring(int64_t row, int64_t rows) {
     const DepthwiseShape& d = plan_.s.depthwise;
@@ -106,66 +114,85 @@ class BottleneckPart {
   }
 
   // The 1x1 over what the strip holds.
-  void project(int64_t row, int64_t rows, float* out) {
-    const PartEpilogue<float> part(epilogues_.last, row * plan_.s.depthwise.ow);
-    TileJob<float> job = plan_.job;
+  void project(int64_t row, int64_t rows, T* out) {
+    const PartEpilogue<T> part(epilogues_.last, row * plan_.s.depthwise.ow);
+    TileJob<T> job = plan_.job;
     job.rows = rows * plan_.s.depthwise.ow;
     set_stretch(job, job.rows, plan_.channels);
     job.out = out;
     job.epilogue = &part.get();
     run_tile_range(
         job, {0, tile_count(job), 0, job.b.panels()},
-        [&](int64_t first, int count, const float** pointers) {
+        [&](int64_t first, int count, const T** pointers) {
           for (int i = 0; i < count; ++i) pointers[i] = strip_ + (first + i) * plan_.channels;
           return true;
         },
         tile_scratch_);
   }
 
-  const BottleneckPlan& plan_;
-  const float* in_;
+  const BottleneckPlan<T>& plan_;
+  const In* in_;
   const BottleneckWeights& weights_;
-  const BottleneckEpilogues& epilogues_;
+  const BottleneckEpilogues<T>& epilogues_;
   std::byte* rows_shared_;
-  float *ring_, *strip_;
+  T *ring_, *strip_;
   std::byte *first_scratch_, *depthwise_scratch_, *tile_scratch_;
-  DepthwiseRows<float> depthwise_;
+  DepthwiseRows<T> depthwise_;
   int64_t image_ = -1, made_ = 0;  // the ring holds the rows before made_ of this image
 };
 
 }  // namespace
 
+template <class T>
 int64_t bottleneck_strip_rows(const BottleneckShape& s) {
   const DepthwiseShape& d = s.depthwise;
-  const int64_t by_strip = kStripBytes / std::max<int64_t>(1, d.ow * d.c * int64_t{sizeof(float)});
-  const int64_t by_ring = kMinRingBytes / std::max<int64_t>(1, d.stride_h * d.w * d.c * int64_t{sizeof(float)});
+  const int64_t by_strip = kStripBytes / std::max<int64_t>(1, d.ow * d.c * int64_t{sizeof(T)});
+  const int64_t by_ring = kMinRingBytes / std::max<int64_t>(1, d.stride_h * d.w * d.c * int64_t{sizeof(T)});
   // Two rows at stride 1 are computed together, where the ring with another row stays in L2.
-  const bool pairs = d.stride_h == 1 && (d.kh + 1) * d.w * d.c * int64_t{sizeof(float)} <= kMaxRingBytes;
+  const bool pairs = d.stride_h == 1 && (d.kh + 1) * d.w * d.c * int64_t{sizeof(T)} <= kMaxRingBytes;
   const int64_t rows = d.blocking.strip > 0 ? d.blocking.strip : std::max({by_strip, by_ring, int64_t{pairs ? 2 : 1}});
   return std::clamp<int64_t>(rows, 1, std::min(kMaxDepthwiseRows, d.oh));
 }
 
+template <class T>
 int64_t bottleneck_tasks(const BottleneckShape& s, int threads) {
   const DepthwiseShape& d = s.depthwise;
-  return std::clamp<int64_t>(d.n * d.oh / bottleneck_strip_rows(s), 1, threads);
+  return std::clamp<int64_t>(d.n * d.oh / bottleneck_strip_rows<T>(s), 1, threads);
 }
 
+template <class T>
 size_t bottleneck_scratch_bytes(const BottleneckShape& s, int threads) {
-  const BottleneckPlan plan(s);
+  const BottleneckPlan<T> plan(s);
   return plan.shared_bytes() + static_cast<size_t>(threads) * plan.slot_bytes();
 }
 
-void bottleneck_conv2d(const BottleneckShape& s, const float* in, const BottleneckWeights& weights, float* out,
-                       const BottleneckEpilogues& epilogues, ThreadPool& pool, std::byte* scratch) {
-  const BottleneckPlan plan(s, weights.last);
+template <class T, class In>
+void bottleneck_conv2d(const BottleneckShape& s, const In* in, const BottleneckWeights& weights, T* out,
+                       const BottleneckEpilogues<T>& epilogues, ThreadPool& pool, std::byte* scratch) {
+  const BottleneckPlan<T> plan(s, weights.last);
   std::memset(scratch, 0, plan.zero_bytes());
-  conv2d_rows_prepare<float>(s.first, scratch + plan.zero_bytes());
-  const int64_t rows = s.depthwise.n * s.depthwise.oh, tasks = bottleneck_tasks(s, pool.num_threads());
+  conv2d_rows_prepare<T>(s.first, scratch + plan.zero_bytes());
+  const int64_t rows = s.depthwise.n * s.depthwise.oh, tasks = bottleneck_tasks<T>(s, pool.num_threads());
   pool.parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
     std::byte* mine = scratch + plan.shared_bytes() + slot * plan.slot_bytes();
-    BottleneckPart part(plan, in, weights, epilogues, scratch, mine);
+    BottleneckPart<T, In> part(plan, in, weights, epilogues, scratch, mine);
     part.run(task * rows / tasks, (task + 1) * rows / tasks, out);
   });
 }
+
+#define BLADE_INSTANTIATE(T)                                         \
+  template int64_t bottleneck_strip_rows<T>(const BottleneckShape&); \
+  template int64_t bottleneck_tasks<T>(const BottleneckShape&, int); \
+  template size_t bottleneck_scratch_bytes<T>(const BottleneckShape&, int);
+BLADE_INSTANTIATE(float)
+BLADE_INSTANTIATE(BFloat16)
+#undef BLADE_INSTANTIATE
+#define BLADE_INSTANTIATE(T, In)                                                                          \
+  template void bottleneck_conv2d<T, In>(const BottleneckShape&, const In*, const BottleneckWeights&, T*, \
+                                         const BottleneckEpilogues<T>&, ThreadPool&, std::byte*);
+BLADE_INSTANTIATE(float, float)
+BLADE_INSTANTIATE(BFloat16, BFloat16)
+BLADE_INSTANTIATE(BFloat16, float)
+#undef BLADE_INSTANTIATE
 
 }  // namespace blade::backends::cpu

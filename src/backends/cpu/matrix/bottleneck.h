@@ -10,29 +10,37 @@
 
 namespace blade::backends::cpu {
 
+// T: float or BFloat16, what the input, the results and the weights are stored as. Where `first` has a most_half,
+// what is between it and the depthwise convolution is float16.
 struct BottleneckShape {
   Conv2DShape first;         // conv2d_rows_refusal() must be null
   DepthwiseShape depthwise;  // reads what `first` makes; multiplier 1
   int64_t oc = 0;            // output channels of the 1x1; 0: there is none
 };
 
-// Weights of `first` as packed by pack_conv_weights(), of the depthwise convolution as in TensorFlow, of the 1x1 as
-// packed by pack_runs() as one run (null without one).
+// Weights of `first` as packed by pack_conv_weights(), of the depthwise convolution as depthwise_conv2d() takes them
+// (pack_depthwise_half() for float16), of the 1x1 as packed by pack_runs() as one run (null without one).
 struct BottleneckWeights {
   const void* first = nullptr;
-  const float* depthwise = nullptr;
+  DepthwiseWeights depthwise;
   const void* last = nullptr;
 };
 
+template <class T>
 struct BottleneckEpilogues {
-  const EpilogueF32 &first, &depthwise, &last;
+  const Epilogue<T>&first, &depthwise, &last;
 };
 
 // Rows of the depthwise convolution that are made at a time, and into how many parts all of them are cut.
+template <class T>
 int64_t bottleneck_strip_rows(const BottleneckShape& shape);
+template <class T>
 int64_t bottleneck_tasks(const BottleneckShape& shape, int threads);
+template <class T>
 size_t bottleneck_scratch_bytes(const BottleneckShape& shape, int threads);
-void bottleneck_conv2d(const BottleneckShape& shape, const float* in, const BottleneckWeights& weights, float* out,
-                       const BottleneckEpilogues& epilogues, ThreadPool& pool, std::byte* scratch);
+// In: as for conv2d().
+template <class T, class In>
+void bottleneck_conv2d(const BottleneckShape& shape, const In* in, const BottleneckWeights& weights, T* out,
+                       const BottleneckEpilogues<T>& epilogues, ThreadPool& pool, std::byte* scratch);
 
 }  // namespace blade::backends::cpu

@@ -65,6 +65,7 @@ template <class T>
 TileJob<T> conv_job(const Conv2DShape& s, const PackedB& b, int64_t rows, bool stays = false) {
   TileJob<T> job;
   job.results_stay = stays;
+  job.most_half = s.most_half;
   job.b = b;
   if (sizeof(T) == sizeof(float)) job.block_bytes = long_sum_block_bytes();
   job.rows = rows * s.ow;
@@ -117,6 +118,7 @@ template <class T>
 TileJob<T> band_job(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, bool stays) {
   TileJob<T> job;
   job.results_stay = stays;
+  job.most_half = s.most_half;
   job.b = b;
   job.rows = plan.rows_out * s.ow;
   job.runs = run_count(s);
@@ -416,7 +418,7 @@ void conv2d(const Conv2DShape& s, const In* in, const void* packed, Out* out, co
 template <class T>
 const char* conv2d_rows_refusal(const Conv2DShape& s) {
   if (s.groups != 1) return "the convolution is grouped";
-  if (uses_tiles_of_amx(s)) return "tile registers do not compute single rows";
+  if (uses_planes(s)) return "tile registers read copies of the input";
   return copies_input<T>(s) ? "the convolution copies its input" : nullptr;
 }
 

@@ -13,6 +13,7 @@ constexpr double kStayingPanelsBytes = 1.25 * (1 << 20);  // weights that stay i
 constexpr double kCyclesAProduct = 20;                    // of tile registers
 constexpr double kCopiedBytesPerCycle = 16;
 constexpr double kPanelBytesPerCycle = 16;
+constexpr double kOtherBytesPerCycle = 2;  // what another core wrote, or has read and gives back
 
 // A quarter of L2, beside panels of weights and the output.
 int64_t strip_planes_bytes() { return static_cast<int64_t>(Machine::host().l2_bytes) / 4; }
@@ -122,10 +123,14 @@ PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t taps, size_t weight
     const int64_t products = units * vectors * taps * AmxBlocks(plan.s.c).count;
     const int64_t tasks = ceil_div(plan.s.n, split.images) * split.strips * split.panel_parts;
     const auto rounds = static_cast<double>(ceil_div(tasks, int64_t{threads}));
+    const auto parts = static_cast<double>(split.panel_parts),
+               copied = static_cast<double>(plan.strip_bytes(split.rows));
     // What stays in L2 is there for the images that follow.
-    const double weights = static_cast<double>(weight_bytes) / static_cast<double>(split.panel_parts);
-    return rounds * (kCyclesAProduct * static_cast<double>(products) +
-                     static_cast<double>(plan.strip_bytes(split.rows)) / kCopiedBytesPerCycle) +
+    const double weights = static_cast<double>(weight_bytes) / parts;
+    // Layers before and after are most often cut by rows.
+    const double results = static_cast<double>(split.rows * plan.s.ow * plan.s.oc) * sizeof(BFloat16) / parts;
+    const double crossing = (1 - 1 / parts) * (copied + results) / kOtherBytesPerCycle;
+    return rounds * (kCyclesAProduct * static_cast<double>(products) + copied / kCopiedBytesPerCycle + crossing) +
            (weights > kStayingPanelsBytes ? rounds : 1) * weights / kPanelBytesPerCycle;
   };
   PlaneSplit best;

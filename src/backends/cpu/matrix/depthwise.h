@@ -30,11 +30,14 @@ struct DepthwiseShape {
 };
 
 // [kh][kw][c][multiplier] as TensorFlow stores them, in float32: no packing. For bfloat16 they may be there a second
-// time, as pack_depthwise_pairs() or pack_depthwise_split() has them; pairs need nothing else.
+// time, as pack_depthwise_pairs() or pack_depthwise_split() has them; pairs need nothing else, nor do those of
+// pack_depthwise_half(), whose pixels are float16.
 struct DepthwiseWeights {
   const float* wide = nullptr;
   const BFloat16* pairs = nullptr;
   const float* split = nullptr;
+  const uint16_t* half = nullptr;
+  DepthwiseWeights() = default;
   DepthwiseWeights(const float* weights, const BFloat16* packed_pairs = nullptr,  // NOLINT: they are what they are
                    const float* packed_split = nullptr)                           // made of
       : wide(weights), pairs(packed_pairs), split(packed_split) {}

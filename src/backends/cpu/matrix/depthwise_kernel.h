@@ -21,6 +21,7 @@ struct DepthwiseArgs {
   const float* weights = nullptr;   // [kh * kw][channels]
   const BFloat16* pairs = nullptr;  // the same for depthwise_pair_kernels()
   const float* split = nullptr;     // and for depthwise_split_kernels()
+  const uint16_t* half = nullptr;   // and for depthwise_half_kernels()
   int64_t channels = 0;
   int64_t first = 0, last = 0;  // those that the call computes
   T* out = nullptr;             // [outputs][channels]

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "backends/cpu/matrix/convert.h"
+#include "backends/cpu/matrix/depthwise_half.h"
 #include "backends/cpu/matrix/depthwise_pairs.h"
 #include "backends/cpu/matrix/depthwise_split.h"
 #include "base/checked_math.h"
@@ -39,6 +40,10 @@ template <class T>
 RowKernels<T> kernels_for(const DepthwiseShape& s, const DepthwiseWeights& weights) {
   if constexpr (!std::is_same_v<T, float>) {
     if (weights.pairs != nullptr) return {depthwise_pair_kernels().fixed[s.kh == 5][s.stride_w - 1], nullptr};
+    if (weights.half != nullptr) {
+      const DepthwiseHalfKernels& half = depthwise_half_kernels();
+      return {half.fixed[s.kh == 5][s.stride_w - 1], has_two_rows(s) ? half.two_rows[s.kh == 5] : nullptr};
+    }
     if (weights.split != nullptr) {
       const DepthwiseSplitKernels& split = depthwise_split_kernels();
       return {split.fixed[s.kh == 5][s.stride_w - 1], has_two_rows(s) ? split.two_rows[s.kh == 5] : nullptr};
@@ -149,6 +154,7 @@ DepthwiseArgs<T> DepthwiseRows<T>::common_args(const Block& block, int64_t width
   a.weights = weights_.wide;
   a.pairs = weights_.pairs;
   a.split = weights_.split;
+  a.half = weights_.half;
   a.channels = s_.c;
   a.first = block.first_channel;
   a.last = block.channels != 0 ? block.first_channel + block.channels : s_.c;

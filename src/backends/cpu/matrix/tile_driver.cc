@@ -32,6 +32,7 @@ constexpr double kCyclesPerNs = 3;      // with what surrounds the arithmetic of
 constexpr double kBytesPerCycle = 8;    // weights from L3 or memory, a core
 constexpr double kOwnBytesPerCycle = 32;   // what this core wrote before
 constexpr double kOtherBytesPerCycle = 6;  // what another core wrote before
+constexpr double kOtherBytesToTiles = 2;   // the same for tiles of AMX, whose products are over before it arrives
 constexpr double kAmxSpeed = 13;           // steps along K that AMX takes where vectors take one
 constexpr double kTaskCycles = 200e3;      // tasks of about this length even out what other processes take
 
@@ -179,8 +180,8 @@ double transfer_cycles(const TileJob<T>& job, const TileSplit& split) {
   const double input = static_cast<double>(job.input_bytes) / split.tile_parts;
   const double output = static_cast<double>(job.rows * job.b.n) * sizeof(T) / split.tile_parts / split.panel_parts;
   const double others = 1 - 1.0 / split.panel_parts;
-  return weights / kBytesPerCycle + input * (1 - others) / kOwnBytesPerCycle +
-         (input + output) * others / kOtherBytesPerCycle;
+  const double from_others = uses_tiles(job) ? kOtherBytesToTiles : kOtherBytesPerCycle;
+  return weights / kBytesPerCycle + input * (1 - others) / kOwnBytesPerCycle + (input + output) * others / from_others;
 }
 
 // One thread's walk over its part of a job.
@@ -248,6 +249,7 @@ struct Walk {
         e.slope == nullptr && e.scale == nullptr && !e.gate.used() && (e.residual == nullptr || !e.residual_last);
     a.row_pitch = job.pitch;
     a.results_stay = job.results_stay;
+    a.most_half = job.most_half;
     return a;
   }
 

@@ -1,0 +1,198 @@
+// Sums of 32 channels in a register, of one row or two of eight outputs.
+#include "backends/cpu/matrix/depthwise_half.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "backends/cpu/matrix/simd_targets.h"
+#include "backends/machine.h"
+#include "base/checked_math.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backends/cpu/matrix/depthwise_half.cc"
+// Highway needs this order.
+// clang-format off
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "backends/cpu/matrix/depthwise_block_inl.h"
+// clang-format on
+
+HWY_BEFORE_NAMESPACE();
+namespace blade::backends::cpu {
+namespace HWY_NAMESPACE {
+
+#if HWY_TARGET == HWY_AVX3
+// The instructions of AVX512-FP16 are part of no Highway target. NaN stays, as in clamped().
+HWY_ATTR HWY_INLINE VPixels half_mul_add(VPixels x, VPixels y, VPixels sum) {
+  asm("vfmadd231ph %2, %1, %0" : "+v"(sum.raw) : "v"(x.raw), "v"(y.raw));
+  return sum;
+}
+HWY_ATTR HWY_INLINE VPixels half_clamped(VPixels x, VPixels lo, VPixels hi) {
+  asm("vmaxph %0, %1, %0" : "+v"(x.raw) : "v"(lo.raw));
+  asm("vminph %0, %1, %0" : "+v"(x.raw) : "v"(hi.raw));
+  return x;
+}
+HWY_ATTR HWY_INLINE VPixels halves_from(V first, V last) {
+  constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  const __m256i low = _mm512_cvtps_ph(first.raw, kNearest), high = _mm512_cvtps_ph(last.raw, kNearest);
+  return VPixels{_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1)};
+}
+HWY_ATTR HWY_INLINE V from_halves(const uint16_t* from) {
+  return V{_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)))};
+}
+
+// The first half of the channels in one vector, the last one in the other.
+struct InHalves {
+  alignas(64) static constexpr int32_t kOne[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  alignas(64) static constexpr int32_t kOther[] = {16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+  static constexpr const int32_t *kFirst = kOne, *kLast = kOther;
+  static HWY_ATTR HWY_INLINE VPixels ordered(VPixels joined) { return joined; }
+};
+
+// Results of a row, whose sums stand in memory: converting from there takes an instruction a vector less.
+template <int kOutputs, bool kPart>
+HWY_ATTR HWY_INLINE void finish_halves(const DepthwiseArgs<BFloat16>& a, int row, const uint16_t* sums, int64_t c,
+                                       Channels channels) {
+  BFloat16* const to = a.out + row * a.out_row_step + c;
+  if (only_clamps(a)) {
+#pragma GCC unroll 8
+    for (int x = 0; x < kOutputs; ++x) {
+      const uint16_t* const sum = sums + x * kHalfChannels;
+      store_block<InHalves, kPart>(from_halves(sum), from_halves(sum + kSums), to + x * a.channels, channels);
+    }
+    return;
+  }
+  HWY_ALIGN float wide[kOutputs * kHalfChannels];
+  for (int64_t i = 0; i < kOutputs * kHalfChannels; i += kSums) hn::Store(from_halves(sums + i), D(), wide + i);
+  DepthwiseArgs<BFloat16> of_row = a;
+  of_row.out += row * a.out_row_step;
+  if (a.residual != nullptr) of_row.residual += row * a.residual_row_step;
+  finish_sums<InHalves, kPart>(of_row, wide, kOutputs, c, channels);
+}
+
+template <int kSize, int kStride, int kRows, int kOutputs, bool kPart>
+HWY_ATTR HWY_INLINE void half_block(const DepthwiseArgs<BFloat16>& a, int64_t c) {
+  constexpr int kColumns = (kOutputs - 1) * kStride + kSize;
+  const D d;
+  const DPixels dp;
+  const int64_t left = a.last - c;
+  const Channels channels = hn::FirstN(dp, static_cast<size_t>(left));
+  VPixels bias = hn::Zero(dp);
+  if (a.bias != nullptr)
+    bias = halves_from(load_some(d, a.bias + c, left), load_some(d, a.bias + c + kSums, left - kSums));
+  VPixels acc[kRows][kOutputs];
+#pragma GCC unroll 2
+  for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 8
+    for (int x = 0; x < kOutputs; ++x) acc[row][x] = bias;
+  }
+  const uint16_t* const weights = a.half + c * kSize * kSize;
+#pragma GCC unroll 6
+  for (int in = 0; in < kSize + kRows - 1; ++in) {
+    VPixels w[kRows][kSize];
+#pragma GCC unroll 2
+    for (int row = 0; row < kRows; ++row) {
+      if (in < row || in - row >= kSize) continue;
+#pragma GCC unroll 5
+      for (int kw = 0; kw < kSize; ++kw) w[row][kw] = hn::Load(dp, weights + ((in - row) * kSize + kw) * kHalfChannels);
+    }
+#pragma GCC unroll 19
+    for (int col = 0; col < kColumns; ++col) {
+      const VPixels pixel = load_pixels<kPart>(a.pixels[in * a.row_step + col] + c, channels);
+#pragma GCC unroll 8
+      for (int x = 0; x < kOutputs; ++x) {
+        const int kw = col - x * kStride;
+        if (kw < 0 || kw >= kSize) continue;
+#pragma GCC unroll 2
+        for (int row = 0; row < kRows; ++row) {
+          if (in >= row && in - row < kSize) acc[row][x] = half_mul_add(pixel, w[row][kw], acc[row][x]);
+        }
+      }
+    }
+  }
+  const bool clamps = only_clamps(a);
+  const V lo_wide = hn::Set(d, a.lo), hi_wide = hn::Set(d, a.hi);
+  const VPixels lo = halves_from(lo_wide, lo_wide), hi = halves_from(hi_wide, hi_wide);
+  HWY_ALIGN uint16_t sums[kRows * kOutputs * kHalfChannels];
+#pragma GCC unroll 2
+  for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 8
+    for (int x = 0; x < kOutputs; ++x) {
+      const VPixels y = clamps ? half_clamped(acc[row][x], lo, hi) : acc[row][x];
+      hn::Store(y, dp, sums + (row * kOutputs + x) * kHalfChannels);
+    }
+    finish_halves<kOutputs, kPart>(a, row, sums + row * kOutputs * kHalfChannels, c, channels);
+  }
+}
+
+template <int kSize, int kStride, int kRows, int kOutputs>
+HWY_ATTR void half_kernel(const DepthwiseArgs<BFloat16>& a) {
+  int64_t c = a.first;
+  for (; c + kHalfChannels <= a.last; c += kHalfChannels) half_block<kSize, kStride, kRows, kOutputs, false>(a, c);
+  if (c < a.last) half_block<kSize, kStride, kRows, kOutputs, true>(a, c);
+}
+
+template <int kOutputs>
+void fill_half(DepthwiseHalfKernels& t) {
+  if constexpr (kOutputs > 0) {
+    t.fixed[0][0][kOutputs] = &half_kernel<3, 1, 1, kOutputs>;
+    t.fixed[0][1][kOutputs] = &half_kernel<3, 2, 1, kOutputs>;
+    t.fixed[1][0][kOutputs] = &half_kernel<5, 1, 1, kOutputs>;
+    t.fixed[1][1][kOutputs] = &half_kernel<5, 2, 1, kOutputs>;
+    t.two_rows[0][kOutputs] = &half_kernel<3, 1, 2, kOutputs>;
+    t.two_rows[1][kOutputs] = &half_kernel<5, 1, 2, kOutputs>;
+    fill_half<kOutputs - 1>(t);
+  }
+}
+#endif
+
+const DepthwiseHalfKernels& get_depthwise_half_kernels() {
+  static const DepthwiseHalfKernels table = [] {
+    DepthwiseHalfKernels t;
+#if HWY_TARGET == HWY_AVX3
+    if (rounds_natively() && Machine::host().avx512_fp16) fill_half<kDepthwiseOutputs>(t);
+#endif
+    return t;
+  }();
+  return table;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace blade::backends::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace blade::backends::cpu {
+namespace {
+HWY_EXPORT(get_depthwise_half_kernels);
+}  // namespace
+
+const DepthwiseHalfKernels& depthwise_half_kernels() { return HWY_DYNAMIC_DISPATCH(get_depthwise_half_kernels)(); }
+
+bool multiplies_halves(const DepthwiseShape& s) {
+  return s.has_fixed_kernel() && s.multiplier == 1 && depthwise_half_kernels().fixed[0][0][1] != nullptr;
+}
+
+float most_half_pixel(const DepthwiseShape& s, const BFloat16* weights) {
+  std::vector<float> sums(static_cast<size_t>(s.c));
+  for (int64_t i = 0; i < s.kh * s.kw * s.c; ++i) sums[i % s.c] += std::abs(static_cast<float>(weights[i]));
+  const float most = *std::max_element(sums.begin(), sums.end());
+  return most > 1 ? kMostHalf / 2 / most : kMostHalf / 2;
+}
+
+size_t depthwise_half_bytes(const DepthwiseShape& s) {
+  return static_cast<size_t>(align_up(static_cast<size_t>(s.c), kHalfChannels) * s.kh * s.kw) * sizeof(uint16_t);
+}
+
+void pack_depthwise_half(const DepthwiseShape& s, const BFloat16* weights, uint16_t* to) {
+  for (int64_t block = 0; block < s.c; block += kHalfChannels) {
+    for (int64_t tap = 0; tap < s.kh * s.kw; ++tap) {
+      for (int64_t c = block; c < block + kHalfChannels; ++c)
+        *to++ = c < s.c ? Float16(static_cast<float>(weights[tap * s.c + c])).bits : uint16_t{0};
+    }
+  }
+}
+
+}  // namespace blade::backends::cpu
+#endif
