@@ -1,6 +1,7 @@
 // Convolutions of every kind against plain loops in double, on generated shapes.
 #include <limits>
 
+#include "backends/cpu/matrix/conv_planes.h"
 #include "backends/cpu/matrix/depthwise_half.h"
 #include "backends/cpu/matrix/depthwise_pairs.h"
 #include "backends/cpu/matrix/depthwise_split.h"
@@ -261,6 +262,28 @@ TEST_P(MatrixKernels, LayersOnAmx) {
     }
     for (size_t i = 0; i < out[0].size(); ++i)
       ASSERT_NEAR(out[0][i], out[1][i], tolerance<float>(s.kh * s.kw * s.c, out[0][i])) << i;
+  }
+}
+
+// Strips that are cut from images, and of several images: one block of tiles reads each panel once.
+TEST(PlanePlan, StripsAreOneBlockOfTiles) {
+  struct Layer {
+    int64_t n, size, c, oc;
+  };
+  for (const Layer& l :
+       {Layer{8, 7, 512, 512}, {1, 16, 512, 512}, {1, 14, 256, 256}, {1, 56, 64, 64}, {1, 61, 97, 101}}) {
+    Conv2DShape s{
+        .n = l.n, .h = l.size, .w = l.size, .c = l.c, .kh = 3, .kw = 3, .oc = l.oc, .oh = l.size, .ow = l.size};
+    s.pad_top = s.pad_left = 1;
+    s.unit = MatrixUnit::kTiles;
+    SCOPED_TRACE(describe(s));
+    const PlanePlan plan(s);
+    const PackedB b = conv_planes_weights(s, nullptr);
+    for (int64_t rows = 1; rows <= plan.rows_of(s.n); ++rows) {
+      TileJob<BFloat16> job = plan.job(rows, b);
+      job.runs = s.kh * s.kw;
+      ASSERT_EQ(tiles_per_block(job), tile_count(job)) << rows;
+    }
   }
 }
 

@@ -76,7 +76,7 @@ struct AmxLayout {
   void keep(int64_t first, int64_t count, int64_t at, AmxTile& tile) const {
     int64_t in_image = first % job.image_pitch, place = in_image % job.row_pitch;
     for (int64_t i = 0; i < count; ++i) {
-      if (place < job.row_results && in_image < job.image_rows)
+      if (place < job.row_results && in_image < job.image_places)
         tile.kept[tile.num_kept++] = static_cast<uint8_t>(at + i);
       if (++place == job.row_pitch) place = 0;
       if (++in_image == job.image_pitch) in_image = place = 0;
