@@ -230,7 +230,7 @@ def optimize(
     with tempfile.TemporaryDirectory(prefix="blade-") as folder:
         if path and tensorflow_bridge.must_be_frozen(path):
             frozen = os.path.join(folder, "frozen")
-            tensorflow_bridge.freeze_saved_model(path, frozen, signature)
+            tensorflow_bridge.freeze_saved_model(path, frozen, signature, _list_of(custom_ops) or ())
             path = frozen
         feeds = _feeds(test_data, "test_data", _types_for(test_data, path, data, signature))
         with Progress() as progress:
