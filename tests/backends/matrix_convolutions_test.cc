@@ -11,47 +11,6 @@
 
 namespace blade::backends::cpu {
 
-namespace {
-
-template <class T, class W>
-double conv_at(const Conv2DShape& s, const std::vector<T>& in, const std::vector<W>& w, int64_t pixel, int64_t o) {
-  const int64_t x = pixel % s.ow;
-  const int64_t y = pixel / s.ow % s.oh;
-  const int64_t image = pixel / s.ow / s.oh;
-  const int64_t cg = s.c / s.groups;
-  const int64_t g = o / (s.oc / s.groups);
-  double sum = 0;
-  for (int64_t i = 0; i < s.kh; ++i) {
-    for (int64_t j = 0; j < s.kw; ++j) {
-      const int64_t yy = y * s.stride_h + i * s.dilation_h - s.pad_top;
-      const int64_t xx = x * s.stride_w + j * s.dilation_w - s.pad_left;
-      if (yy < 0 || yy >= s.h || xx < 0 || xx >= s.w) continue;
-      for (int64_t c = 0; c < cg; ++c) {
-        sum += number(in[((image * s.h + yy) * s.w + xx) * s.input_pitch() + g * cg + c]) *
-               number(w[((i * s.kw + j) * cg + c) * s.oc + o]);
-      }
-    }
-  }
-  return sum;
-}
-
-std::string describe(const Conv2DShape& s) {
-  std::string out;
-  for (int64_t v : {s.n, s.h, s.w, s.c, s.kh, s.kw, s.oc, s.oh, s.ow, s.stride_h, s.stride_w, s.dilation_h,
-                    s.dilation_w, s.pad_top, s.pad_left, s.groups}) {
-    out += std::to_string(v) + " ";
-  }
-  return "n h w c kh kw oc oh ow sh sw dh dw pt pl g: " + out;
-}
-
-// Output size for total paddings, at least 0.
-int64_t out_size(int64_t in, int64_t k, int64_t stride, int64_t dilation, int64_t pad) {
-  const int64_t span = in + pad - ((k - 1) * dilation + 1);
-  return span < 0 ? 0 : span / stride + 1;
-}
-
-}  // namespace
-
 template <class T, class In, class Out>
 void MatrixKernels::conv_case(int round) {
   Conv2DShape s;

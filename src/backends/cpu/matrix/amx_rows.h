@@ -21,7 +21,8 @@ struct AmxLayout {
         copies(j.copy_rows || (j.rows < kAmxRows && !j.readable_past_end)),
         copies_last(!copies && blocks.elements() != j.run_length) {}
 
-  int64_t units() const { return amx_units(job.b.vectors); }
+  // At most of a tile. Those of a short job are few: no more than few_rows_bytes() keeps ready for it.
+  int64_t units() const { return std::min(amx_units(job.b.vectors), ceil_div(job.rows, kAmxRows)); }
   int64_t unit_elements() const {
     if (copies) return kAmxRows * blocks.copy_pitch();
     return copies_last ? job.runs * kAmxRows * kAmxElements : 0;

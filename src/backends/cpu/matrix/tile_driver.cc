@@ -117,7 +117,7 @@ int64_t held_bytes(const TileJob<T>& job) {
   const int64_t n = std::max<int64_t>(1, job.b.n);
   const int64_t rows = max_rows(job) + (n <= kMaxHeldColumns ? ceil_div(kGenericFloats, n) : 0);
   const int64_t columns = n <= kMaxHeldColumns ? n : job.b.width();
-  return rows * columns * int64_t{sizeof(float)};
+  return static_cast<int64_t>(align_up(static_cast<size_t>(rows * columns) * sizeof(float), 64));
 }
 
 // One tile, its rows found. Without initialisers: arrays of it are written before they are read.
@@ -191,8 +191,8 @@ struct Walk {
   int64_t rows = max_rows(job);
   bool generic_later = false;  // for several tiles at once, where they are whole rows
   int64_t finished = 0;        // the first row that waits for `generic`
-  int64_t copies_at = pointer_bytes(job);
-  float* held = reinterpret_cast<float*>(scratch + copies_at + copy_bytes(job));  // held_bytes(job)
+  float* held = reinterpret_cast<float*>(scratch + pointer_bytes(job));  // held_bytes(job)
+  int64_t copies_at = pointer_bytes(job) + held_bytes(job);              // what depends on the rows most comes last
 
   // Finds (and copies) the rows of a tile, the index-th of its block.
   void prepare(int64_t tile, int64_t index, FoundTile<T>& t) const {
