@@ -1,10 +1,12 @@
 // Convolutions of every kind against plain loops in double, on generated shapes.
+#include <cstring>
 #include <limits>
 
 #include "backends/cpu/matrix/conv_planes.h"
 #include "backends/cpu/matrix/depthwise_half.h"
 #include "backends/cpu/matrix/depthwise_pairs.h"
 #include "backends/cpu/matrix/depthwise_split.h"
+#include "backends/machine.h"
 #include "backends/matrix_kernels.h"
 
 namespace blade::backends::cpu {
@@ -243,6 +245,64 @@ TEST(PlanePlan, StripsAreOneBlockOfTiles) {
       job.runs = s.kh * s.kw;
       ASSERT_EQ(tiles_per_block(job), tile_count(job)) << rows;
     }
+  }
+}
+
+// Planned for 8 threads, run on fewer: with splits that were kept, and searched for anew.
+TEST_P(MatrixKernels, PoolsOfFewerThreadsOnAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  constexpr int kPlanned = 8;
+  struct Layer {
+    int64_t n, size, c, oc, k, stride;
+  };
+  for (const Layer& l :
+       {Layer{1, 14, 96, 48, 3, 1}, {1, 29, 65, 64, 3, 2}, {9, 7, 100, 64, 3, 1}, {3, 5, 33, 130, 2, 2}}) {
+    Conv2DShape s{.n = l.n, .h = l.size, .w = l.size, .c = l.c, .kh = l.k, .kw = l.k, .oc = l.oc};
+    s.stride_h = s.stride_w = l.stride;
+    s.pad_top = s.pad_left = l.k / 2;
+    s.oh = s.ow = out_size(l.size, l.k, l.stride, 1, 2 * s.pad_top);
+    s.unit = unit_;
+    SCOPED_TRACE(describe(s));
+    ConvTransposeShape transposed{.n = l.n, .h = l.size, .w = l.size, .c = l.c, .kh = l.k, .kw = l.k, .oc = l.oc};
+    transposed.oh = transposed.ow = (l.size - 1) * l.stride + l.k;
+    transposed.stride_h = transposed.stride_w = l.stride;
+    transposed.unit = unit_;
+    const PlaneSplits splits = conv2d_splits(s, kPlanned), of_transposed = conv_transpose_splits(transposed, kPlanned);
+    ASSERT_EQ(splits.size(), size_t{kPlanned});
+    const size_t bytes = conv2d_scratch_bytes<BFloat16>(s, kPlanned, splits);
+    const size_t transposed_bytes = conv_transpose_scratch_bytes<BFloat16>(transposed, kPlanned, of_transposed);
+    EXPECT_EQ(bytes, conv2d_scratch_bytes<BFloat16>(s, kPlanned));
+    EXPECT_EQ(transposed_bytes, conv_transpose_scratch_bytes<BFloat16>(transposed, kPlanned));
+    const auto in = random<BFloat16>(s.n * s.h * s.w * s.c), w = random<BFloat16>(s.kh * s.kw * s.c * s.oc);
+    AlignedBuffer packed = AlignedBuffer::allocate(
+        std::max(packed_conv_bytes<BFloat16>(s), packed_conv_transpose_bytes<BFloat16>(transposed)));
+    const auto check = [&](size_t results, size_t scratch_bytes, auto&& run) {
+      std::vector<BFloat16> first;
+      for (int threads = 1; threads <= kPlanned; ++threads) {
+        EXPECT_LE(run(threads, nullptr, nullptr), scratch_bytes) << threads;
+        ThreadPool pool(threads);
+        std::vector<BFloat16> out(results);
+        run(threads, &pool, out.data());
+        check_scratch();
+        if (first.empty()) first = out;
+        ASSERT_EQ(std::memcmp(out.data(), first.data(), results * sizeof(BFloat16)), 0) << threads;
+      }
+    };
+    pack_conv_weights(s, w.data(), packed.data());
+    check(static_cast<size_t>(s.output_pixels() * s.oc), bytes, [&](int threads, ThreadPool* pool, BFloat16* out) {
+      if (pool != nullptr)
+        conv2d(s, in.data(), packed.data(), out, Epilogue<BFloat16>{}, *pool, scratch(bytes),
+               threads % 2 == 0 ? splits : PlaneSplits{});
+      return conv2d_scratch_bytes<BFloat16>(s, threads);
+    });
+    pack_conv_transpose_weights(transposed, w.data(), packed.data());
+    check(static_cast<size_t>(s.n * transposed.oh * transposed.ow * s.oc), transposed_bytes,
+          [&](int threads, ThreadPool* pool, BFloat16* out) {
+            if (pool != nullptr)
+              conv_transpose(transposed, in.data(), packed.data(), out, Epilogue<BFloat16>{}, *pool,
+                             scratch(transposed_bytes), threads % 2 == 0 ? of_transposed : PlaneSplits{});
+            return conv_transpose_scratch_bytes<BFloat16>(transposed, threads);
+          });
   }
 }
 
@@ -502,6 +562,7 @@ void MatrixKernels::conv_transpose_case(int round, ConvTransposeShape s) {
   const auto w = random<T>(s.kh * s.kw * s.oc * s.c);
   const int64_t pixels = s.n * s.oh * s.ow;
   const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(s.oc), random<T>(pixels * s.oc), s.oc);
+  s.finishes_later = e.epilogue.residual != nullptr || e.epilogue.generic != nullptr;
   AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_transpose_bytes<T>(s) + 64);
   pack_conv_transpose_weights(s, w.data(), packed.data());
   std::vector<T> out(pixels * s.oc + 1, T(kCanary));
@@ -563,6 +624,20 @@ TEST_P(MatrixKernels, ConvTransposeAmx) {
                                             .pad_left = pad});
       ++round;
     }
+  }
+}
+
+// FCN-8s: 16x16 of stride 8. Results of a strip stay in L2 beside its planes, as bfloat16 where nothing is left to do.
+TEST(ConvTransposeTiles, ResultsOfStripsAreBounded) {
+  ConvTransposeShape s{.h = 64, .w = 64, .c = 21, .kh = 16, .kw = 16, .oc = 21, .oh = 512, .ow = 512};
+  s.stride_h = s.stride_w = 8;
+  s.pad_top = s.pad_left = 4;
+  s.unit = MatrixUnit::kTiles;
+  const int64_t share = static_cast<int64_t>(Machine::host().l2_bytes) / 2;
+  for (const bool finishes_later : {false, true}) {
+    s.finishes_later = finishes_later;
+    const int64_t row = 64 * 8 * 21 * (finishes_later ? 4 : 2);
+    for (const PlaneSplit& split : conv_transpose_splits(s, 4)) EXPECT_LE(split.rows * row, std::max(row, share));
   }
 }
 

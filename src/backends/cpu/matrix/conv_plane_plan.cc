@@ -80,8 +80,12 @@ PlanePlan::PlanePlan(const Conv2DShape& shape)
 }
 
 int64_t PlanePlan::max_rows() const {
-  const int64_t row_bytes = planes * pitch * s.c * int64_t{sizeof(BFloat16)};
-  return std::clamp<int64_t>(strip_planes_bytes() / row_bytes - y.reach(), 1, s.oh);
+  return std::clamp<int64_t>(strip_planes_bytes() / row_bytes() - y.reach(), 1, s.oh);
+}
+
+int64_t PlanePlan::max_rows_with(int64_t result_bytes) const {
+  const int64_t both = 2 * strip_planes_bytes() - y.reach() * row_bytes();
+  return std::clamp<int64_t>(both / (row_bytes() + result_bytes), 1, max_rows());
 }
 
 TileJob<BFloat16> PlanePlan::job(int64_t rows_out, const PackedB& b) const {
@@ -116,8 +120,8 @@ void copy_strip(const PlanePlan& plan, std::span<const PlanePart> parts, int64_t
   }
 }
 
-PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t taps, size_t weight_bytes, const PackedB& b, int threads,
-                              int64_t most_images) {
+PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t max_rows, int64_t taps, size_t weight_bytes,
+                              const PackedB& b, int threads, int64_t most_images) {
   const auto cycles_of = [&](const PlaneSplit& split) {
     const int64_t units = ceil_div((split.rows - 1) * plan.pitch + plan.s.ow, kAmxRows);
     const int64_t vectors = ceil_div(b.panels(), split.panel_parts) * b.vectors;
@@ -142,11 +146,14 @@ PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t taps, size_t weight
     best_cycles = cycles;
     best = split;
   };
-  const int64_t fewest = ceil_div(plan.s.oh, plan.max_rows());
+  const int64_t fewest = ceil_div(plan.s.oh, max_rows);
+  const int64_t most = std::min<int64_t>(plan.s.oh, fewest + 2 * threads);
   for (int64_t parts = 1; parts <= std::min<int64_t>(threads, b.panels()); ++parts) {
-    for (int64_t strips = fewest; strips <= std::min<int64_t>(plan.s.oh, fewest + 2 * threads); ++strips) {
+    for (int64_t strips = fewest; strips <= most;) {
       const int64_t rows = ceil_div(plan.s.oh, strips);
       consider({rows, ceil_div(plan.s.oh, rows), parts, 1});
+      if (rows == 1) break;
+      strips = ceil_div(plan.s.oh, rows - 1);  // the next ones that are lower
     }
     for (int64_t images = 2; images <= std::min(plan.s.n, most_images); ++images) {
       const int64_t rows = plan.rows_of(images);
