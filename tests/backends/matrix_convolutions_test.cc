@@ -1,53 +1,13 @@
 // Convolutions of every kind against plain loops in double, on generated shapes.
 #include <limits>
 
+#include "backends/cpu/matrix/conv_planes.h"
 #include "backends/cpu/matrix/depthwise_half.h"
 #include "backends/cpu/matrix/depthwise_pairs.h"
 #include "backends/cpu/matrix/depthwise_split.h"
 #include "backends/matrix_kernels.h"
 
 namespace blade::backends::cpu {
-
-namespace {
-
-template <class T, class W>
-double conv_at(const Conv2DShape& s, const std::vector<T>& in, const std::vector<W>& w, int64_t pixel, int64_t o) {
-  const int64_t x = pixel % s.ow;
-  const int64_t y = pixel / s.ow % s.oh;
-  const int64_t image = pixel / s.ow / s.oh;
-  const int64_t cg = s.c / s.groups;
-  const int64_t g = o / (s.oc / s.groups);
-  double sum = 0;
-  for (int64_t i = 0; i < s.kh; ++i) {
-    for (int64_t j = 0; j < s.kw; ++j) {
-      const int64_t yy = y * s.stride_h + i * s.dilation_h - s.pad_top;
-      const int64_t xx = x * s.stride_w + j * s.dilation_w - s.pad_left;
-      if (yy < 0 || yy >= s.h || xx < 0 || xx >= s.w) continue;
-      for (int64_t c = 0; c < cg; ++c) {
-        sum += number(in[((image * s.h + yy) * s.w + xx) * s.input_pitch() + g * cg + c]) *
-               number(w[((i * s.kw + j) * cg + c) * s.oc + o]);
-      }
-    }
-  }
-  return sum;
-}
-
-std::string describe(const Conv2DShape& s) {
-  std::string out;
-  for (int64_t v : {s.n, s.h, s.w, s.c, s.kh, s.kw, s.oc, s.oh, s.ow, s.stride_h, s.stride_w, s.dilation_h,
-                    s.dilation_w, s.pad_top, s.pad_left, s.groups}) {
-    out += std::to_string(v) + " ";
-  }
-  return "n h w c kh kw oc oh ow sh sw dh dw pt pl g: " + out;
-}
-
-// Output size for total paddings, at least 0.
-int64_t out_size(int64_t in, int64_t k, int64_t stride, int64_t dilation, int64_t pad) {
-  const int64_t span = in + pad - ((k - 1) * dilation + 1);
-  return span < 0 ? 0 : span / stride + 1;
-}
-
-}  // namespace
 
 template <class T, class In, class Out>
 void MatrixKernels::conv_case(int round) {
@@ -261,6 +221,28 @@ TEST_P(MatrixKernels, LayersOnAmx) {
     }
     for (size_t i = 0; i < out[0].size(); ++i)
       ASSERT_NEAR(out[0][i], out[1][i], tolerance<float>(s.kh * s.kw * s.c, out[0][i])) << i;
+  }
+}
+
+// Strips that are cut from images, and of several images: one block of tiles reads each panel once.
+TEST(PlanePlan, StripsAreOneBlockOfTiles) {
+  struct Layer {
+    int64_t n, size, c, oc;
+  };
+  for (const Layer& l :
+       {Layer{8, 7, 512, 512}, {1, 16, 512, 512}, {1, 14, 256, 256}, {1, 56, 64, 64}, {1, 61, 97, 101}}) {
+    Conv2DShape s{
+        .n = l.n, .h = l.size, .w = l.size, .c = l.c, .kh = 3, .kw = 3, .oc = l.oc, .oh = l.size, .ow = l.size};
+    s.pad_top = s.pad_left = 1;
+    s.unit = MatrixUnit::kTiles;
+    SCOPED_TRACE(describe(s));
+    const PlanePlan plan(s);
+    const PackedB b = conv_planes_weights(s, nullptr);
+    for (int64_t rows = 1; rows <= plan.rows_of(s.n); ++rows) {
+      TileJob<BFloat16> job = plan.job(rows, b);
+      job.runs = s.kh * s.kw;
+      ASSERT_EQ(tiles_per_block(job), tile_count(job)) << rows;
+    }
   }
 }
 

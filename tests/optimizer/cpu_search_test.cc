@@ -71,7 +71,7 @@ class CpuSearch : public ::testing::Test {
   OptimizationStep tune(engine::Decisions& decisions) {
     const SearchInput input{graph_, partition_, feeds_, expected_, options_, progress_};
     OptimizationStep step{"tuning", StepStatus::kPassed, {}, {}, "", 0};
-    const Status status = tune_on_cpu(input, decisions, step);
+    const Status status = tune_on_cpu(input, decisions, step, probe_);
     EXPECT_TRUE(status.ok()) << status.message();
     return step;
   }
@@ -81,6 +81,7 @@ class CpuSearch : public ::testing::Test {
   std::vector<Feed> feeds_;
   std::vector<std::vector<ir::TensorPtr>> expected_;
   OptimizeOptions options_;
+  BusyProbe probe_ = is_busy;
   std::function<bool(int, const char*)> progress_ = [](int, const char*) { return false; };
   fs::path folder_;
 
@@ -120,6 +121,63 @@ TEST_F(CpuSearch, EndsInTime) {
   const auto start = std::chrono::steady_clock::now();
   tune(decisions);
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+}
+
+class CpuSearchOnABusyMachine : public CpuSearch {
+ protected:
+  void SetUp() override {
+    CpuSearch::SetUp();
+    options_.time_limit_s = 200;
+    build({1, -1, -1, 32}, 2);
+    feed(8);
+  }
+  // Puts another choice than the static one into the cache for the works of the first feed: those choices.
+  std::map<std::string, std::string> know_first_feed() {
+    const SearchInput input{graph_, partition_, feeds_, expected_, options_, progress_};
+    const auto plan = (*region_engine(input, {}))->trial_plan(shapes_of(feeds_[0]), {});
+    EXPECT_TRUE(plan.ok()) << plan.status().message();
+    ChoiceCache cache(options_.cache_dir, engine::machine_signature(nullptr, options_.num_threads));
+    std::map<std::string, std::string> known;
+    for (const engine::Step& step : (*plan)->steps) {
+      std::vector<std::string> rows;
+      std::copy_if(step.alternatives.begin(), step.alternatives.end(), std::back_inserter(rows),
+                   [](const std::string& one) { return one.find(' ') == std::string::npos; });
+      const auto other = std::find_if(rows.begin(), rows.end(), [&](const auto& row) { return row != step.choice; });
+      if (step.alternatives.size() < 2 || other == rows.end()) continue;
+      known[step.signature] = *other;
+      cache.put(step.signature, rows, {*other, {step.choice, 100, 50}});
+    }
+    cache.write();
+    EXPECT_FALSE(known.empty());
+    return known;
+  }
+};
+
+TEST_F(CpuSearchOnABusyMachine, WhatTheCacheKnowsStays) {
+  const auto known = know_first_feed();
+  feed(16);
+  probe_ = [](ThreadPool&) { return true; };
+  engine::Decisions decisions;
+  const OptimizationStep step = tune(decisions);
+  for (const auto& [signature, choice] : known) EXPECT_EQ(decisions.kernels[signature], choice) << signature;
+  EXPECT_EQ(step.changes, static_cast<int>(known.size()));
+  EXPECT_EQ(step.status, StepStatus::kEffective);
+  EXPECT_FALSE(step.pre_run_ms);  // nothing was timed
+  EXPECT_NE(step.message.find("known from earlier runs; other processes take"), std::string::npos) << step.message;
+}
+
+TEST_F(CpuSearchOnABusyMachine, WhatEarlierFeedsDecidedStays) {
+  feed(16);
+  feed(24);
+  probe_ = [probes = 0](ThreadPool&) mutable { return ++probes == 4; };  // two a feed: behind the second
+  engine::Decisions decisions;
+  const OptimizationStep step = tune(decisions);
+  EXPECT_NE(step.message.find("what was not measured before"), std::string::npos) << step.message;
+  EXPECT_TRUE(step.pre_run_ms);  // of the first feed
+  EXPECT_GT(cached_static_us(8), 0);
+  for (const int64_t dropped : {16, 24}) EXPECT_EQ(cached_static_us(dropped), 0) << dropped;
+  for (const auto& [signature, choice] : decisions.kernels)
+    EXPECT_NE(signature.find("[1,8,8,32]"), std::string::npos) << signature;
 }
 
 // What a feed decided stays, with the times of its own shapes.

@@ -2,6 +2,7 @@
 #include "backends/cpu/matrix/conv_plane_plan.h"
 
 #include <cstring>
+#include <limits>
 
 #include "backends/machine.h"
 
@@ -75,7 +76,7 @@ PlanePlan::PlanePlan(const Conv2DShape& shape)
       planes(y.used_before(y.stride) * x.used_before(x.stride)) {
   shared = shared_zeros(x);
   pitch = x.out + x.reach() - shared;
-  image_rows = y.out + y.reach() - shared_zeros(y);
+  image_step = y.out + y.reach() - shared_zeros(y);
 }
 
 int64_t PlanePlan::max_rows() const {
@@ -90,10 +91,10 @@ TileJob<BFloat16> PlanePlan::job(int64_t rows_out, const PackedB& b) const {
   job.readable_past_end = true;
   job.row_pitch = pitch;
   job.row_results = s.ow;
-  job.image_pitch = image_rows * pitch;
-  job.image_rows = s.oh * pitch;
+  job.image_pitch = image_step * pitch;
+  job.image_places = s.oh * pitch;
   job.input_bytes = static_cast<int64_t>(strip_bytes(rows_out));
-  job.block_bytes = std::max(job.block_bytes, job.input_bytes);  // each panel is read once
+  job.block_bytes = std::numeric_limits<int64_t>::max();  // each panel is read once
   job.b = b;
   return job;
 }
@@ -106,8 +107,8 @@ void copy_strip(const PlanePlan& plan, std::span<const PlanePart> parts, int64_t
     for (int64_t px = 0; px < s.stride_w; ++px) {
       if (!plan.x.used(px)) continue;
       for (int64_t row = 0; row < plan.plane_rows(rows); ++row, to += plan.pitch * s.c) {
-        const int64_t behind = (first + row) / plan.image_rows;  // images
-        const int64_t y = (first + row) % plan.image_rows * s.stride_h + py - s.pad_top;
+        const int64_t behind = (first + row) / plan.image_step;  // images
+        const int64_t y = (first + row) % plan.image_step * s.stride_h + py - s.pad_top;
         copy_plane_row(plan, parts, image + behind, y, px, to);
       }
       to = std::fill_n(to, plan.shared * s.c, BFloat16());

@@ -42,7 +42,7 @@ struct PlanePlan {
   int64_t pitch;   // places of a row of a plane
   int64_t shared;  // zeros that end a row and begin the next: places left out
   int64_t planes;
-  int64_t image_rows;  // from one image of a strip to the next, which share rows of zeros in the same way
+  int64_t image_step;  // rows from one image of a strip to the next, which share rows of zeros in the same way
 
   explicit PlanePlan(const Conv2DShape& shape);
 
@@ -56,7 +56,7 @@ struct PlanePlan {
   // The tallest strip of one image that fits its share of L2.
   int64_t max_rows() const;
   // Of a strip of so many whole images, with those between them, which are no results.
-  int64_t rows_of(int64_t images) const { return (images - 1) * image_rows + s.oh; }
+  int64_t rows_of(int64_t images) const { return (images - 1) * image_step + s.oh; }
   // From the first place of a strip of so many rows to the one that a tap of its first result reads.
   int64_t tap_offset(int64_t rows_out, int64_t tap_y, int64_t tap_x) const {
     const int64_t plane = y.used_before(y.phase(tap_y)) * x.used_before(x.stride) + x.used_before(x.phase(tap_x));
