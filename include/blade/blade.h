@@ -166,6 +166,10 @@ BLADE_API blade_status blade_engine_device_times(blade_engine* engine, const bla
 /* Ops, inputs, outputs, coverage with reasons, of a model file; nothing is built. Of the options (may be NULL) the
  * outputs, the signature and the TensorFlow count. */
 BLADE_API blade_status blade_inspect(const char* path, const blade_engine_options* options, char** json);
+/* {"x": "float32", ...} of a model's placeholders, under their names and a signature's keys; path, bytes and size as in
+ * blade_optimize_request. */
+BLADE_API blade_status blade_placeholder_types(const char* path, const void* bytes, size_t size, const char* signature,
+                                               char** json);
 /* Every TensorFlow op that Blade knows: {"ops": [{"op", "covered", "types", "reason"}, ...], "kernels": [{"op",
  * "rows"}, ...]}; the kernels are those of Blade's own ops, in the order in which they are tried. */
 BLADE_API blade_status blade_op_table(char** json);

@@ -12,9 +12,9 @@ _BFLOAT16 = "bfloat16 (floats are rounded, uint16 are its bits)"
 
 
 def as_array(value, what, dtype=None):
-    """`value` as an array; Python's numbers and lists have no dtype of their own: they take `dtype`, where it is given."""
+    """`value` as an array; `dtype` is what errors say was expected."""
     try:
-        return np.asarray(value) if isinstance(value, np.ndarray) else np.asarray(value, dtype=dtype)
+        return np.asarray(value)
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(f"{what} was given what is no array of {dtype or _NUMBERS}: {error}") from error
 
@@ -33,7 +33,9 @@ def bfloat16_array(value, what):
     """`value` for a tensor of bfloat16, which NumPy has not of its own: floats as float32, which the library rounds to the
     nearest; arrays of ml_dtypes.bfloat16, and those of two bytes without a type, as which numpy.load gives them without
     that package, as uint16; and uint16, which are bits already."""
-    array = native_array(as_array(value, what, "float32"), what, _BFLOAT16)
+    array = native_array(value, what, _BFLOAT16)
+    if not has_type(value):
+        array = array.astype(np.float32)
     if array.dtype.itemsize == 2 and array.dtype.kind in "uV":
         return array.view(np.uint16)
     if array.dtype.kind != "f":
@@ -56,6 +58,24 @@ def from_bfloat16_bits(bits):
     if _bfloat16() is not None:
         return bits.view(_bfloat16())
     return np.asarray(bits.astype(np.uint32) << 16, np.uint32).view(np.float32)
+
+
+def has_type(value):
+    """Whether a value of a feed has a dtype that counts: Python's numbers and lists have none."""
+    return isinstance(value, np.ndarray)
+
+
+def of_dtype(value, what, dtype):
+    """`value` as an array of `dtype`, where nothing but precision is lost by that; else as it is."""
+    if dtype == "bfloat16":
+        return bfloat16_array(value, what)
+    array = native_array(value, what, None if has_type(value) else dtype)
+    if array.dtype.name == dtype:
+        return array
+    with np.errstate(invalid="ignore", over="ignore"):
+        converted = array.astype(dtype)
+    are_numbers = array.dtype.kind in "fiu" and converted.dtype.kind == "f"
+    return converted if are_numbers or np.array_equal(converted, array) else array
 
 
 def tensor_name(key):

@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from blade import _core
-from blade.arrays import bfloat16_array, checked_feed, from_bfloat16_bits, native_array, tensor_name
+from blade.arrays import checked_feed, from_bfloat16_bits, has_type, native_array, of_dtype, tensor_name
 from blade.errors import InvalidArgumentError
 
 TensorInfo = collections.namedtuple("TensorInfo", ["name", "dtype", "shape"])
@@ -19,19 +19,6 @@ _MOST_ORDERS = 16
 def _dtype_of(info):
     """NumPy's, or None for bfloat16, of which it has none."""
     return None if info.dtype == "bfloat16" else np.dtype(info.dtype)
-
-
-def _of_dtype(value, what, dtype):
-    """`value` as an array of `dtype`, where nothing but precision is lost by that."""
-    if dtype == "bfloat16":
-        return bfloat16_array(value, what)
-    array = native_array(value, what)
-    if array.dtype.name == dtype:
-        return array
-    with np.errstate(invalid="ignore"):
-        converted = array.astype(dtype)
-    are_floats = array.dtype.kind == converted.dtype.kind == "f"
-    return converted if are_floats or np.array_equal(converted, array) else array
 
 
 def _node_name(name):
@@ -118,7 +105,7 @@ class Engine:
                 self._orders[keys] = order
         order, defaults = order
         for key, number, dtype in defaults:
-            self._engine.check_unread_input(number, _of_dtype(feed[key], f"The placeholder '{tensor_name(key)}'", dtype))
+            self._engine.check_unread_input(number, of_dtype(feed[key], f"The placeholder '{tensor_name(key)}'", dtype))
         arrays = [feed[key] for key in order]
         for i, array in enumerate(arrays):
             if type(array) is not np.ndarray or array.dtype is not self._dtypes[i] or not array.flags.c_contiguous:
@@ -127,7 +114,9 @@ class Engine:
 
     def _array_for(self, index, value):
         what, dtype = f"Input '{self._input_names[index]}'", self.inputs[index].dtype
-        return bfloat16_array(value, what) if dtype == "bfloat16" else native_array(value, what, dtype)
+        if dtype == "bfloat16" or not has_type(value):
+            return of_dtype(value, what, dtype)
+        return native_array(value, what, dtype)
 
     def run(self, feed):
         """Runs once.

@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 
 from blade import _core, tensorflow_bridge
-from blade.arrays import as_array, bfloat16_array, checked_feed, native_array, tensor_name
+from blade.arrays import as_array, bfloat16_array, checked_feed, has_type, native_array, of_dtype, tensor_name
 from blade.config import Config
 from blade.errors import InvalidArgumentError
 from blade.progress import Progress
@@ -100,25 +100,40 @@ def _packed_strings(array):
     return np.frombuffer(offsets.tobytes() + b"".join(parts), np.uint8)
 
 
-def _numbers(array, what):
-    """bfloat16 goes by its bits, which the library takes for a bfloat16 input."""
-    return bfloat16_array(array, what) if array.dtype.kind == "V" else native_array(array, what)
+def _numbers(value, array, what, dtype):
+    """`array`, made of the feed's `value`. bfloat16 goes by its bits, which the library takes for a bfloat16 input; what has
+    no dtype takes the placeholder's, where that is known."""
+    if array.dtype.kind == "V":
+        return bfloat16_array(array, what)
+    return native_array(array, what) if has_type(value) or dtype is None else of_dtype(value, what, dtype)
 
 
-def _feeds(feeds, argument):
-    """(names, arrays, shapes of strings or None) of the feed dicts of an argument, a list a feed."""
+def _types_for(feeds, path, data, signature):
+    """The dtypes of the model's placeholders; looked up only where some value of `feeds` has none of its own."""
+    if all(has_type(value) for feed in feeds for value in feed.values()):
+        return {}
+    return json.loads(_core.placeholder_types(path, data, signature or ""))
+
+
+def _checked_feeds(feeds, argument):
+    """The feed dicts of an argument as a list."""
     if isinstance(feeds, dict):
         raise InvalidArgumentError(f"{argument} is one feed dict; expected a list of them: {argument}=[feed]")
+    return [checked_feed(feed, f"an entry of {argument}") for feed in feeds or ()]
+
+
+def _feeds(feeds, argument, types):
+    """(names, arrays, shapes of strings or None) of feed dicts, a list a feed; types: dtypes by the inputs' names."""
     names, arrays, string_shapes = [], [], []
-    for feed in feeds or ():
-        values = [as_array(value, f"{argument}'s value of '{tensor_name(name)}'")
-                  for name, value in checked_feed(feed, f"an entry of {argument}").items()]
+    for feed in feeds:
         text = [tensor_name(name) for name in feed]
+        whats = [f"{argument}'s value of '{name}'" for name in text]
+        values = [as_array(value, what) for value, what in zip(feed.values(), whats)]
         names.append(text)
         is_text = [value.dtype.kind in "OSU" for value in values]
         string_shapes.append([list(value.shape) if strings else None for value, strings in zip(values, is_text)])
-        arrays.append([_packed_strings(value) if strings else _numbers(value, f"{argument}'s value of '{name}'")
-                       for value, strings, name in zip(values, is_text, text)])
+        arrays.append([_packed_strings(array) if strings else _numbers(value, array, what, types.get(name.removesuffix(":0")))
+                       for value, array, strings, what, name in zip(feed.values(), values, is_text, whats, text)])
     return names, arrays, string_shapes
 
 
@@ -182,7 +197,7 @@ def optimize(
       inputs, outputs: node names; inferred when None (what was inferred is in the report).
       input_shapes: groups of likely shapes, one string an input: [['1*224*224*3']].
       input_ranges: value ranges of generated test data, one string an input: [['[0,255]']].
-      test_data: feed dicts {'input:0': array}, for measuring and for the accuracy check.
+      test_data: feed dicts {'input:0': array}, for measuring and for the accuracy check. Lists take the inputs' dtypes.
       calib_data: feed dicts for int8 calibration.
       custom_ops: paths of TensorFlow op libraries that the model needs.
       verbose: log what each step did.
@@ -203,10 +218,11 @@ def optimize(
     if signature and not path:
         raise InvalidArgumentError(f"the signature '{signature}' is asked for, but a GraphDef has none; name outputs instead")
     target = _target_path(path) if path else ""
+    test_data = _checked_feeds(test_data, "test_data")
     options = {
         "model_name": os.path.basename(path.rstrip("/")) or "graph_def", "inputs": _list_of(inputs),
         "outputs": _list_of(outputs), "input_shapes": input_shapes, "input_ranges": input_ranges,
-        "custom_ops": _list_of(custom_ops), "calib_data": len(_feeds(calib_data, "calib_data")[0]),
+        "custom_ops": _list_of(custom_ops), "calib_data": len(_checked_feeds(calib_data, "calib_data")),
         "verbose": bool(verbose), "signature": signature, "output": target,
         "original_path": path,
     }
@@ -214,9 +230,9 @@ def optimize(
     with tempfile.TemporaryDirectory(prefix="blade-") as folder:
         if path and tensorflow_bridge.must_be_frozen(path):
             frozen = os.path.join(folder, "frozen")
-            tensorflow_bridge.freeze_saved_model(path, frozen, signature)
+            tensorflow_bridge.freeze_saved_model(path, frozen, signature, _list_of(custom_ops) or ())
             path = frozen
-        feeds = _feeds(test_data, "test_data")
+        feeds = _feeds(test_data, "test_data", _types_for(test_data, path, data, signature))
         with Progress() as progress:
             result = _core.optimize(path, data, options, *feeds, progress)
         if target:

@@ -22,10 +22,45 @@ def must_be_frozen(saved_model_dir):
         os.path.isdir(assets) and len(os.listdir(assets)) > 0)
 
 
-def _choose_signature(path, names, wanted):
+def _tags_to_load(path):
+    """Of several meta graphs those for serving, else those without tags, as modules of TensorFlow Hub have them; None for the
+    only one."""
+    from tensorflow.python.saved_model import loader_impl
+
+    tags = [list(meta_graph.meta_info_def.tags) for meta_graph in loader_impl.parse_saved_model(path).meta_graphs]
+    if len(tags) == 1:
+        return None
+    serving = min((one for one in tags if "serve" in one), key=len, default=None)
+    if serving is None and [] not in tags:
+        raise InvalidArgumentError(
+            f"the SavedModel '{path}' has meta graphs with the tags {tags}, none of them for serving; export it with the tag 'serve'")
+    return serving or []
+
+
+def _load(path, custom_ops):
+    """The SavedModel as TensorFlow loads it, with the op libraries that it needs."""
+    import tensorflow as tf
+
+    try:
+        for library in custom_ops:
+            tf.load_op_library(library)
+    except (RuntimeError, tf.errors.OpError) as error:
+        raise InvalidArgumentError(f"TensorFlow cannot load the op library '{library}': {error}") from error
+    try:
+        return tf.saved_model.load(path, _tags_to_load(path))
+    except (OSError, ValueError, LookupError, RuntimeError, tf.errors.OpError) as error:
+        advice = "; give the library that defines the op in custom_ops" if "Op type not registered" in str(error) else ""
+        raise InvalidArgumentError(f"TensorFlow cannot load the SavedModel '{path}': {error}{advice}") from error
+
+
+def _choose_signature(path, loaded, wanted):
     """The signature to use: `wanted`, else 'serving_default', else the only one."""
+    names = sorted(loaded.signatures)
     if not names:
-        raise InvalidArgumentError(f"the SavedModel '{path}' has no signature; export it with one, as 'serving_default'")
+        call = getattr(loaded, "__call__", None)
+        advice = (", by tf.saved_model.save(model, directory, signatures=model.__call__.get_concrete_function("
+                  "tf.TensorSpec(shape, dtype))): it is a module to call") if call is not None else ", as 'serving_default'"
+        raise InvalidArgumentError(f"the SavedModel '{path}' has no signature; export it with one{advice}")
     name = wanted or ("serving_default" if "serving_default" in names or len(names) > 1 else names[0])
     if name not in names:
         listed = ", ".join(f"'{n}'" for n in names)
@@ -288,13 +323,13 @@ def _without_variables(function):
     return convert_to_constants._construct_concrete_function(function, graph_def, indices)
 
 
-def freeze_saved_model(path, folder, signature=None):
+def freeze_saved_model(path, folder, signature=None, custom_ops=()):
     """Freezes a signature of the SavedModel at `path` ('serving_default', or its only one, when None) into a SavedModel at
-    `folder`, which must not exist. Needs TensorFlow."""
+    `folder`, which must not exist. custom_ops: paths of op libraries. Needs TensorFlow."""
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(path)
-    signature = _choose_signature(path, sorted(loaded.signatures), signature)
+    loaded = _load(path, custom_ops)
+    signature = _choose_signature(path, loaded, signature)
     function = loaded.signatures[signature]
     _refuse_assignments(path, function.graph.as_graph_def())
     # Those of TensorFlow 1 fill tables; the function's own graph does not have them, and converting would look for them.

@@ -432,6 +432,12 @@ NB_MODULE(_core, m) {
     check(blade_option_table(&json));
     return take_text(json);
   });
+  m.def("placeholder_types", [](const std::string& path, nb::bytes model, const std::string& signature) {
+    char* json = nullptr;
+    check(blade_placeholder_types(path.empty() ? nullptr : path.c_str(), model.c_str(), model.size(), signature.c_str(),
+                                  &json));
+    return take_text(json);
+  });
   m.def("doctor", [](const std::string& tensorflow_dir) {
     char* json = nullptr;
     check(blade_doctor(tensorflow_dir.empty() ? nullptr : tensorflow_dir.c_str(), &json));

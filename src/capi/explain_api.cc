@@ -85,6 +85,19 @@ blade_status blade_inspect(const char* path, const blade_engine_options* options
   });
 }
 
+blade_status blade_placeholder_types(const char* path, const void* bytes, size_t size, const char* signature,
+                                     char** json) {
+  return guarded([&]() -> Status {
+    BLADE_RETURN_IF_ERROR(check_text(json));
+    if (path == nullptr) BLADE_RETURN_IF_ERROR(check_handle(bytes, "bytes"));
+    BLADE_ASSIGN_OR_RETURN(
+        const std::string text,
+        blade::optimizer::placeholder_types(path != nullptr ? path : "", {static_cast<const char*>(bytes), size},
+                                            signature != nullptr ? signature : ""));
+    return copy_text(text, json);
+  });
+}
+
 blade_status blade_op_table(char** json) {
   return guarded([&]() -> Status {
     BLADE_RETURN_IF_ERROR(check_text(json));

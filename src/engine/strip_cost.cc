@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string_view>
 
 #include "base/checked_math.h"
 
@@ -43,6 +44,14 @@ double strip_us(const StripStep& step, double call_us) {
   return call_us + kColdStart * step.entry->predicted_us(request) *
                        static_cast<double>(step.repeated * request.num_threads) /
                        static_cast<double>(step.rows() * step.images());
+}
+
+// Whether strips are to stay in L2, not in the last cache: rows on tile registers wait for what comes from behind L2,
+// whatever type the chain's last result has.
+bool is_for_l2(const StripCandidate& chain) {
+  return std::any_of(chain.steps.begin(), chain.steps.end(), [](const auto& step) {
+    return std::string_view(step->entry->name).find("_amx_") != std::string_view::npos;
+  });
 }
 
 double bytes_of(const StripStep& step) { return static_cast<double>(step.result().bytes()); }
@@ -187,8 +196,8 @@ StripGain StripCostModel::forced(const StripCandidate& chain, int64_t rows) cons
 }
 
 std::optional<StripGain> StripCostModel::gain(const StripCandidate& chain) const {
-  const bool in_l2 = outruns_l3(*chain.steps.back());
-  const double saved = saved_us(chain) * (in_l2 ? kOfL2ComesTrue : kComesTrue);
+  const bool in_l2 = is_for_l2(chain);
+  const double saved = saved_us(chain, in_l2) * (in_l2 ? kOfL2ComesTrue : kComesTrue);
   if (saved <= 0) return std::nullopt;
   const size_t budget = (in_l2 ? machine_.l2_bytes : machine_.l3_bytes / static_cast<size_t>(threads_)) * 3 / 8;
   const int64_t rows = chain.rows.back().rows, images = chain.steps.back()->images();
@@ -199,7 +208,7 @@ std::optional<StripGain> StripCostModel::gain(const StripCandidate& chain) const
   if (strips < 2 || touched(chain, strip) > 2 * budget) return std::nullopt;
   StripGain gain = {saved, strip, has_images_for_all(chain), false};
   for (const auto& step : chain.steps) gain.us -= strips * strip_us(*step, in_l2 ? kTilesCallUs : kCallUs);
-  gain.us -= weights_us(chain, static_cast<double>(of_image * images));
+  gain.us -= weights_us(chain, static_cast<double>(of_image * images), in_l2);
   if (gain.us <= 0) return std::nullopt;
   // Each thread with images or a part of its own, if that is not bought with much work: strips that threads share move
   // on from layer to layer, to rows that the other core wrote, and lose on two chiplets.
@@ -237,41 +246,36 @@ std::optional<StripCostModel::Repeated> StripCostModel::repeated(const StripCand
 }
 
 // Of memory traffic. What takes the place of an operand needs other memory in strips.
-double StripCostModel::saved_us(const StripCandidate& chain) const {
+double StripCostModel::saved_us(const StripCandidate& chain, bool in_l2) const {
   double us = 0;
   for (size_t k = 0; k < chain.steps.size(); ++k) {
     const StripStep& step = *chain.steps[k];
     if (k + 1 < chain.steps.size()) {
-      us += far_us(step) * (is_in_place(step) ? 1 : 2) * bytes_of(step);
+      us += far_us(step, in_l2) * (is_in_place(step) ? 1 : 2) * bytes_of(step);
       if (is_in_place(step)) us -= bytes_of(step) / kCacheBytesPerUs;
     }
     for (const StripRows::Read& read : chain.rows[k].reads) {
       const StripStep& from = *chain.steps[static_cast<size_t>(read.step)];
-      us += far_us(from) * bytes_of(from);
+      us += far_us(from, in_l2) * bytes_of(from);
     }
   }
   return us;
 }
 
 // Constants, which each strip reads again.
-double StripCostModel::weights_us(const StripCandidate& chain, double strips) const {
+double StripCostModel::weights_us(const StripCandidate& chain, double strips, bool in_l2) const {
   const double bytes = weight_bytes(chain);
-  if (!outruns_l3(*chain.steps.back())) return bytes / kCacheBytesPerUs * (strips - 1);
+  if (!in_l2) return bytes / kCacheBytesPerUs * (strips - 1);
   const bool stay = bytes <= static_cast<double>(machine_.l2_bytes) / 2;
   return bytes / (stay ? kCacheBytesPerUs : machine_.core_far_bytes_per_us) * (strips / threads_ - 1);
 }
 
 // What it takes to bring a byte of the step's result back into cache, or to move it out, if all of it is made at once.
-double StripCostModel::far_us(const StripStep& step) const {
+double StripCostModel::far_us(const StripStep& step, bool in_l2) const {
   const double from_memory = missing(step, static_cast<double>(machine_.l3_bytes)) / kMemoryBytesPerUs;
-  if (!outruns_l3(step)) return from_memory;
+  if (!in_l2) return from_memory;
   const double l2 = static_cast<double>(machine_.l2_bytes) * threads_;
   return std::max(from_memory, missing(step, l2) / machine_.far_bytes_per_us);
-}
-
-// Work in bfloat16 on tile registers waits for what comes from behind L2.
-bool StripCostModel::outruns_l3(const StripStep& step) const {
-  return machine_.amx_bf16 && step.result().dtype == ir::DType::kBFloat16;
 }
 
 }  // namespace blade::engine

@@ -53,10 +53,9 @@ class StripCostModel {
   };
   std::optional<Repeated> repeated(const StripCandidate& chain) const;
   bool has_images_for_all(const StripCandidate& chain) const;
-  double saved_us(const StripCandidate& chain) const;
-  double weights_us(const StripCandidate& chain, double strips) const;
-  double far_us(const StripStep& step) const;
-  bool outruns_l3(const StripStep& step) const;
+  double saved_us(const StripCandidate& chain, bool in_l2) const;
+  double weights_us(const StripCandidate& chain, double strips, bool in_l2) const;
+  double far_us(const StripStep& step, bool in_l2) const;
 
   const backends::Machine& machine_;
   int threads_;

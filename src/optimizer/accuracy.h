@@ -23,6 +23,7 @@ struct OutputDifference {
 
 struct AccuracyResult {
   bool holds = true;
+  bool run_failed = false;  // there are no answers
   std::vector<OutputDifference> outputs;
   std::string message() const;  // of the first output that does not hold
   std::string nothing_compared()

@@ -33,38 +33,22 @@ using Trials = std::vector<std::vector<std::string>>;
 
 bool has_blocking(const std::string& choice) { return choice.find(' ') != std::string::npos; }
 
-// Whether other processes take time from the threads: then one thread looks better than two, and no comparison holds.
-bool is_busy(ThreadPool& pool) {
-  constexpr int kTimes = 41;
-  constexpr double kSlower = 1.3;
-  const auto work = [](int, int) {
-    for (int i = 0; i < 20000; ++i) asm volatile("" : : "r"(i));
-  };
-  const ThreadPool::RunScope scope(pool);
-  std::vector<double> alone, together;
-  for (int i = 0; i < kTimes; ++i) {
-    const Clock::time_point start = Clock::now();
-    work(0, 0);
-    const Clock::time_point middle = Clock::now();
-    pool.parallel_for(pool.num_threads(), work);
-    alone.push_back(std::chrono::duration<double>(middle - start).count());
-    together.push_back(std::chrono::duration<double>(Clock::now() - middle).count());
-  }
-  return median(std::move(together)) > kSlower * median(std::move(alone));
-}
-
 class CpuTuner {
  public:
-  // `may_lose`: whether it may take rows that round to bfloat16 more often than the static ones.
-  CpuTuner(engine::Engine& engine, const engine::Decisions& decisions, ChoiceCache& cache, bool may_lose)
+  // `is_busy`: whether the times of now say nothing. `may_lose`: whether it may take rows that round to bfloat16 more
+  // often than the static ones.
+  CpuTuner(engine::Engine& engine, const engine::Decisions& decisions, ChoiceCache& cache, BusyProbe is_busy,
+           bool may_lose)
       : engine_(engine),
         untuned_(decisions),
         pool_(ThreadPool::shared(engine.num_threads())),
         cache_(cache),
+        is_busy_(std::move(is_busy)),
         may_lose_(may_lose) {}
 
   Status run(const Feed& feed, Clock::time_point deadline, const std::function<bool()>& stop) {
     BLADE_RETURN_IF_ERROR(tune(feed, deadline, stop));
+    if (busy_) drop_open();
     for (HostWork& work : works_) work.settled = true;
     return {};
   }
@@ -114,6 +98,7 @@ class CpuTuner {
 
   // After some were taken back: what is left must make the run of the first feed faster, too, and the figures are its.
   Status compare_again(const Feed& feed, Clock::time_point deadline) {
+    if (busy_) before_us_ = 0;                         // its figures are those of other choices
     if (before_us_ == 0 || changes() == 0) return {};  // nothing was timed, or nothing is left
     look_at(feed);
     BLADE_ASSIGN_OR_RETURN(const WholeRuns runs, time_whole(untuned_, deadline));
@@ -131,7 +116,7 @@ class CpuTuner {
     return static_cast<size_t>(
         std::count_if(works_.begin(), works_.end(), [](const HostWork& w) { return w.decided; }));
   }
-  bool was_busy() const { return was_busy_; }  // when there was something to measure
+  bool busy() const { return busy_; }  // found so when there was something to measure; nothing was measured since
   double before_us() const { return before_us_; }
   double after_us() const { return changes() > 0 ? after_us_ : before_us_; }
 
@@ -157,12 +142,22 @@ class CpuTuner {
     BLADE_ASSIGN_OR_RETURN(const auto plan, engine_.trial_plan(dims_, untuned_));
     collect(*plan);
     if (std::none_of(works_.begin(), works_.end(), [](const HostWork& w) { return w.is_open(); })) return {};
-    if ((was_busy_ = is_busy(*pool_))) return {};
+    if (busy_ || (busy_ = is_busy_(*pool_))) return {};
     BLADE_RETURN_IF_ERROR(try_rows(/*pairs=*/false, share(0.3)));
     BLADE_RETURN_IF_ERROR(try_rows(/*pairs=*/true, share(0.45)));
     BLADE_RETURN_IF_ERROR(try_blockings(share(0.75)));
     BLADE_RETURN_IF_ERROR(confirm(share(0.95)));
+    if ((busy_ = is_busy_(*pool_))) return {};
     return compare_whole(deadline);
+  }
+
+  // What this feed asked for is left to prediction; what earlier feeds and the cache decided stays.
+  void drop_open() {
+    for (HostWork& work : works_) {
+      if (!work.is_open()) continue;
+      work.measured = false;
+      work.revert();
+    }
   }
 
   void collect(const engine::Plan& plan) {
@@ -405,12 +400,13 @@ class CpuTuner {
   const engine::Decisions untuned_;
   std::shared_ptr<ThreadPool> pool_;
   ChoiceCache& cache_;
+  const BusyProbe is_busy_;
   const bool may_lose_;
   const Feed* feed_ = nullptr;
   std::vector<ir::Dims> dims_;
   std::function<bool()> stop_;
   std::vector<HostWork> works_;
-  bool was_busy_ = false;
+  bool busy_ = false;
   double before_us_ = 0, after_us_ = 0;
 };
 
@@ -440,20 +436,31 @@ Status keep_what_holds(const SearchInput& input, const engine::Decisions& untune
   }
 }
 
+std::string message_of(const CpuTuner& tuner) {
+  std::string message;
+  if (tuner.from_cache() > 0) {
+    message = std::to_string(tuner.from_cache()) + " of " + std::to_string(tuner.works()) +
+              " pieces of work were known from earlier runs";
+  }
+  if (!tuner.busy()) return message;
+  return message + (message.empty() ? "" : "; ") +
+         "other processes take the processors' time: kernels of what was not measured before are chosen by prediction";
+}
+
 }  // namespace
 
-Status tune_on_cpu(const SearchInput& input, engine::Decisions& decisions, OptimizationStep& step) {
+Status tune_on_cpu(const SearchInput& input, engine::Decisions& decisions, OptimizationStep& step,
+                   const BusyProbe& is_busy) {
   BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, decisions));
   ChoiceCache cache(input.options.cache_dir, engine::machine_signature(nullptr, input.options.num_threads));
   // bfloat16 that nobody asked for held with room to spare as the static rows round.
   const bool unasked = decisions.precision == "bf16" && input.options.precision != "bf16";
-  CpuTuner tuner(*engine, decisions, cache, /*may_lose=*/!unasked);
-  const std::shared_ptr<ThreadPool> pool = ThreadPool::shared(engine->num_threads());
+  CpuTuner tuner(*engine, decisions, cache, is_busy, /*may_lose=*/!unasked);
   const double seconds = kShareOfTime * input.options.time_limit_s;
   const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
   bool stopped = false;
   const auto stop = [&] { return stopped = stopped || input.progress(72, "tune_kernels"); };
-  for (size_t i = 0; i < input.feeds.size() && !tuner.was_busy() && !stop(); ++i) {
+  for (size_t i = 0; i < input.feeds.size() && !stop(); ++i) {
     const auto left = std::max(end - Clock::now(), Clock::duration::zero());  // shared by the feeds that remain
     const Status status =
         tuner.run(input.feeds[i], Clock::now() + left / static_cast<int64_t>(input.feeds.size() - i), stop);
@@ -462,10 +469,6 @@ Status tune_on_cpu(const SearchInput& input, engine::Decisions& decisions, Optim
       return {};
     }
     BLADE_RETURN_IF_ERROR(status);
-  }
-  if (tuner.was_busy() || (tuner.from_cache() < tuner.works() && is_busy(*pool))) {
-    step.message = "other processes take the processors' time: kernels are chosen by prediction";
-    return {};
   }
   const int found = tuner.changes();
   BLADE_RETURN_IF_ERROR(keep_what_holds(input, decisions, tuner));
@@ -479,10 +482,7 @@ Status tune_on_cpu(const SearchInput& input, engine::Decisions& decisions, Optim
   decisions = tuner.decisions();
   step.changes = tuner.changes();
   step.status = step.changes > 0 ? StepStatus::kEffective : StepStatus::kPassed;
-  if (tuner.from_cache() > 0) {
-    step.message = std::to_string(tuner.from_cache()) + " of " + std::to_string(tuner.works()) +
-                   " pieces of work were known from earlier runs";
-  }
+  step.message = message_of(tuner);
   if (tuner.before_us() > 0) {
     step.pre_run_ms = tuner.before_us() / 1e3;
     step.post_run_ms = tuner.after_us() / 1e3;

@@ -11,6 +11,8 @@
 #include "engine/kernel_choice.h"
 #include "frontends/tensorflow/importer.h"
 #include "frontends/tensorflow/model_loader.h"
+#include "frontends/tensorflow/node_index.h"
+#include "frontends/tensorflow/op_table.h"
 #include "ir/plain_text.h"
 #include "optimizer/import_knowing_shapes.h"
 #include "optimizer/load_engine.h"
@@ -146,6 +148,29 @@ Result<std::string> inspect_model(const std::string& path, const Wanted& wanted)
   report["boundary_bytes"] = cost.boundary_bytes;
   report["left_behind"] = left;
   return report.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+Result<std::string> placeholder_types(const std::string& path, std::string_view graph_def,
+                                      const std::string& signature) {
+  tensorflow::LoadedModel model;
+  if (path.empty()) {
+    BLADE_ASSIGN_OR_RETURN(model.graph,
+                           tensorflow::parse_graph_def(tensorflow::SharedBytes::borrow(graph_def), "graph_def"));
+  } else {
+    BLADE_ASSIGN_OR_RETURN(model, tensorflow::load_model(path, signature));
+  }
+  json types = json::object();
+  for (const tensorflow::NodeDef& node : model.graph->nodes) {
+    if (!tensorflow::is_placeholder(node)) continue;
+    BLADE_ASSIGN_OR_RETURN(const tensorflow::DataType type, tensorflow::type_attr(node, "dtype"));
+    const ir::DType dtype = tensorflow::to_ir(tensorflow::base_type(type));
+    if (dtype != ir::DType::kOpaque) types[node->name] = ir::dtype_name(dtype);
+  }
+  for (size_t i = 0; i < model.input_keys.size(); ++i) {
+    const auto found = types.find(node_name(model.inputs[i]));
+    if (found != types.end() && !types.contains(model.input_keys[i])) types[model.input_keys[i]] = json(*found);
+  }
+  return types.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 Result<std::string> explain_engine(engine::Engine& engine, const std::vector<ir::Dims>* input_dims) {

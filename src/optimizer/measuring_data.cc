@@ -75,6 +75,7 @@ Result<std::vector<Shapes>> shapes_to_generate(const OptimizeOptions& options,
 
 Result<std::vector<Feed>> generate_feeds(const OptimizeOptions& options, const std::vector<engine::TensorInfo>& inputs,
                                          const std::vector<Shapes>& groups) {
+  BLADE_RETURN_IF_ERROR(check_generated_size(inputs, groups));
   std::vector<Feed> feeds;
   for (size_t i = 0; i < groups.size(); ++i) {
     if (groups[i].size() != inputs.size()) {

@@ -395,12 +395,7 @@ class Optimizer {
                          return stopped_;
                        },
                        device_};
-    auto search_result = search_passes(search, decisions);
-    if (!search_result.ok()) {
-      roll_back("the engine fails: " + search_result.status().message());
-      return measure_unchanged();
-    }
-    SearchResult& found = *search_result;
+    BLADE_ASSIGN_OR_RETURN(SearchResult found, search_passes(search, decisions));
     pass_steps_ = std::move(found.steps);
     for (const OptimizationStep& step : pass_steps_) log_info(to_string(step));
     BLADE_ASSIGN_OR_RETURN(Candidate candidate, build_candidate(imported_, partition_, found.decisions));

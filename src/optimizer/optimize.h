@@ -28,6 +28,8 @@ struct OptimizeResult {
   std::string source_path;  // of the request, for writing a SavedModel back
 };
 
+// The original is given back where the optimized model's answers to the test data do not hold, or there are none since
+// a run fails, or it is not faster. Whatever else fails is an error: passes, making engines, memory, files.
 Result<OptimizeResult> optimize(const OptimizeRequest& request);
 
 // As the request's model came: .pb, .pbtxt (by the path's end) or a SavedModel directory.

@@ -186,13 +186,13 @@ class PrecisionSearch {
     return engine;
   }
 
-  // An engine whose answers hold, or null.
-  Result<std::shared_ptr<engine::Engine>> holding_engine(const engine::Decisions& decisions, bool on_varied) {
+  // An engine whose answers hold, or null: one that cannot be made does not hold, but others may.
+  std::shared_ptr<engine::Engine> holding_engine(const engine::Decisions& decisions, bool on_varied) {
     ++trials_;
-    BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input_, decisions));
-    if (!check(engine).holds) return std::shared_ptr<engine::Engine>();
-    if (on_varied && !varied_.hold(input_, *make_engine_runner(engine))) return std::shared_ptr<engine::Engine>();
-    return engine;
+    auto engine = region_engine(input_, decisions);
+    if (!engine.ok() || !check(*engine).holds) return nullptr;
+    if (on_varied && !varied_.hold(input_, *make_engine_runner(*engine))) return nullptr;
+    return *std::move(engine);
   }
 
   // An engine whose weights are rounded by what they multiply on a part of the test data, if its answers hold on all of
@@ -208,10 +208,12 @@ class PrecisionSearch {
     }
     half.input_moments = *std::move(moments);
     if (half.input_moments.empty()) return none;
-    BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input_, half));
-    const AccuracyResult after = varied_.check(input_, *make_engine_runner(engine));
-    if (check(engine).holds && after.holds && shares_of_allowed(after) < kMuchLess * shares_of_allowed(on_varied))
-      return engine;
+    const auto engine = region_engine(input_, half);
+    if (engine.ok()) {
+      const AccuracyResult after = varied_.check(input_, *make_engine_runner(*engine));
+      if (check(*engine).holds && after.holds && shares_of_allowed(after) < kMuchLess * shares_of_allowed(on_varied))
+        return *engine;
+    }
     half.input_moments.clear();
     return none;
   }
@@ -245,7 +247,7 @@ class PrecisionSearch {
         without.erase(without.begin() + static_cast<ptrdiff_t>(begin), without.begin() + static_cast<ptrdiff_t>(end));
         engine::Decisions trial = half;
         trial.keep_float32.insert(trial.keep_float32.end(), without.begin(), without.end());
-        BLADE_ASSIGN_OR_RETURN(auto held, holding_engine(trial, sparing.on_varied));
+        auto held = holding_engine(trial, sparing.on_varied);
         longest = std::max(longest, Clock::now() - start);
         if (held != nullptr) {
           spared = std::move(without);

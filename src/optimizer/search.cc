@@ -15,15 +15,20 @@
 namespace blade::optimizer {
 namespace {
 
-// Whether the answers to every feed are as expected.
-bool answers_hold(const SearchInput& input, Runner& runner, const std::string& precision) {
+enum class Answers { kHold, kDoNotHold, kNone };  // kNone: a run fails
+
+// Of every feed against those expected.
+Answers judge_answers(const SearchInput& input, Runner& runner, const std::string& precision) {
   const AccuracyOptions accuracy = accuracy_in(precision, input.options);
+  auto answers = Answers::kHold;
   for (size_t i = 0; i < input.feeds.size(); ++i) {
     const auto& expected = input.expected[i];
-    if (!check_run(runner, input.feeds[i], answer_names(input, expected.size()), expected, accuracy).holds)
-      return false;
+    const AccuracyResult result =
+        check_run(runner, input.feeds[i], answer_names(input, expected.size()), expected, accuracy);
+    if (result.run_failed) return Answers::kNone;
+    if (!result.holds) answers = Answers::kDoNotHold;
   }
-  return true;
+  return answers;
 }
 
 class Search {
@@ -42,8 +47,15 @@ class Search {
     } else {
       precision.message = "not tried: the model is not one region, so its parts cannot be measured alone";
     }
-    if (whole && input_.options.check_speed) BLADE_RETURN_IF_ERROR(measure_each());
-    if (input_.device != nullptr || input_.options.check_speed) BLADE_RETURN_IF_ERROR(tune(whole));
+    if (input_.device == nullptr && !input_.options.check_speed) return std::move(result_);
+    std::unique_ptr<Runner> kept;
+    if (whole) {
+      BLADE_ASSIGN_OR_RETURN(kept, engine_with(result_.decisions.disabled_passes));
+      answers_ = judge_answers(input_, *kept, result_.decisions.precision);
+      if (input_.options.check_speed) BLADE_RETURN_IF_ERROR(measure_each(kept));
+      kept = nullptr;  // tuning may need its memory
+    }
+    BLADE_RETURN_IF_ERROR(tune(whole));
     return std::move(result_);
   }
 
@@ -77,16 +89,14 @@ class Search {
   }
 
   // The kept set against the kept set without one pass, for each pass that changed something.
-  Status measure_each() {
+  Status measure_each(std::unique_ptr<Runner>& kept) {
     auto& disabled = result_.decisions.disabled_passes;
-    BLADE_ASSIGN_OR_RETURN(std::unique_ptr<Runner> kept, engine_with(disabled));
-    bool holds = answers_hold(input_, *kept, result_.decisions.precision);
     int percent = 40;
     // Engines of large models take seconds to make, whatever is measured then.
     const auto end = Clock::now() + std::chrono::duration<double>(input_.options.time_limit_s / 3);
     for (OptimizationStep& step : result_.steps) {
       if (step.status != StepStatus::kEffective || step.name == mixed_precision_pass(input_.device)) continue;
-      if (holds && Clock::now() > end) {  // what breaks the answers is found whatever it takes
+      if (answers_ == Answers::kHold && Clock::now() > end) {  // what breaks the answers is found whatever it takes
         step.message = "kept unmeasured: the others took the time that config.tuning.time_limit_s leaves for passes";
         continue;
       }
@@ -94,12 +104,15 @@ class Search {
       std::vector<std::string> without = disabled;
       without.push_back(step.name);
       BLADE_ASSIGN_OR_RETURN(std::unique_ptr<Runner> other, engine_with(without));
-      const bool other_holds = answers_hold(input_, *other, result_.decisions.precision);
-      BLADE_ASSIGN_OR_RETURN(const Comparison times, time(*other, *kept));
-      step.pre_run_ms = times.before_ms;
-      step.post_run_ms = times.after_ms;
-      const bool breaks = !holds && other_holds;
-      bool faster_without = times.slower && other_holds;
+      const Answers others = judge_answers(input_, *other, result_.decisions.precision);
+      Comparison times;
+      if (answers_ != Answers::kNone && others != Answers::kNone) {
+        BLADE_ASSIGN_OR_RETURN(times, time(*other, *kept));
+        step.pre_run_ms = times.before_ms;
+        step.post_run_ms = times.after_ms;
+      }
+      const bool breaks = answers_ != Answers::kHold && others == Answers::kHold;
+      bool faster_without = times.slower && others == Answers::kHold;
       if (faster_without && !breaks) {  // other processes make one comparison wrong now and then
         BLADE_ASSIGN_OR_RETURN(const Comparison again, time(*other, *kept));
         faster_without = again.slower;
@@ -109,16 +122,19 @@ class Search {
       step.message = breaks ? "the answers hold only without it" : "the model is faster without it";
       disabled = std::move(without);
       kept = std::move(other);
-      holds = other_holds;
+      answers_ = others;
     }
     return {};
   }
 
   Status tune(bool whole) {
     OptimizationStep tuning{"BladeTuneKernels", StepStatus::kPassed, {}, {}, "", 0};
-    if (whole) {
-      const auto tune_there = input_.device != nullptr ? tune_kernels : tune_on_cpu;
-      BLADE_RETURN_IF_ERROR(tune_there(input_, result_.decisions, tuning));
+    if (answers_ == Answers::kNone) {
+      tuning.message = "not tried: a run on the test data fails";
+    } else if (whole && input_.device != nullptr) {
+      BLADE_RETURN_IF_ERROR(tune_kernels(input_, result_.decisions, tuning));
+    } else if (whole) {
+      BLADE_RETURN_IF_ERROR(tune_on_cpu(input_, result_.decisions, tuning));
     } else {
       tuning.message = "not tried: the model is not one region, so its parts cannot be measured alone";
     }
@@ -140,6 +156,8 @@ class Search {
   using Clock = std::chrono::steady_clock;
   const SearchInput& input_;
   SearchResult result_;
+  Answers answers_ =
+      Answers::kHold;  // of what is kept; where parts cannot be run alone, the check of the whole decides
 };
 
 }  // namespace
@@ -176,7 +194,7 @@ Result<std::shared_ptr<engine::Engine>> region_engine(const SearchInput& input, 
 
 Result<bool> answers_hold(const SearchInput& input, const engine::Decisions& decisions) {
   BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, decisions));
-  return answers_hold(input, *make_engine_runner(std::move(engine)), decisions.precision);
+  return judge_answers(input, *make_engine_runner(std::move(engine)), decisions.precision) == Answers::kHold;
 }
 
 std::vector<std::string> answer_names(const SearchInput& input, size_t count) {

@@ -212,21 +212,38 @@ Result<std::vector<Feed>> check_feeds(const std::vector<Feed>& given, const std:
 
 namespace {
 
-// Nobody means values that take minutes to make; and the layers behind them take memory, too.
-Status check_size(const engine::TensorInfo& input, const ir::Dims& shape) {
-  constexpr double kMostBytes = double{1U << 31} * 2;
+constexpr double kMostGeneratedBytes = 4.0 * (1 << 30);
+
+double bytes_of(const engine::TensorInfo& input, const ir::Dims& shape) {
   auto bytes = static_cast<double>(ir::dtype_size(input.dtype));
   for (const int64_t dim : shape) bytes *= static_cast<double>(dim);
-  if (bytes <= kMostBytes) return {};
-  return invalid_argument("the input '" + input.name + "' has the shape " + dims_to_string(shape) + ", for which " +
-                          std::to_string(static_cast<int64_t>(bytes / 1e9)) +
-                          " GB of values would have to be generated; give test_data, or smaller input_shapes");
+  return bytes;
 }
 
 }  // namespace
 
+Status check_generated_size(const std::vector<engine::TensorInfo>& inputs,
+                            const std::vector<std::vector<ir::Dims>>& groups) {
+  double bytes = 0, most = 0;
+  std::string largest;
+  for (const std::vector<ir::Dims>& shapes : groups) {
+    for (size_t i = 0; i < std::min(inputs.size(), shapes.size()); ++i) {
+      const double one = bytes_of(inputs[i], shapes[i]);
+      bytes += one;
+      if (one <= most) continue;
+      most = one;
+      largest = "'" + inputs[i].name + "' of shape " + dims_to_string(shapes[i]);
+    }
+  }
+  if (bytes <= kMostGeneratedBytes) return {};
+  return invalid_argument("the inputs, the largest " + largest + ", would take " +
+                          std::to_string(static_cast<int64_t>(bytes / 1e9)) +
+                          " GB of generated values; give test_data, or fewer or smaller input_shapes");
+}
+
 Result<Feed> generate_feed(const std::vector<engine::TensorInfo>& inputs, const std::vector<ir::Dims>& shapes,
                            const std::vector<std::pair<double, double>>& ranges) {
+  BLADE_RETURN_IF_ERROR(check_generated_size(inputs, {shapes}));
   std::mt19937_64 random(20240229);  // any fixed number: the same data each time
   Feed feed;
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -235,7 +252,6 @@ Result<Feed> generate_feed(const std::vector<engine::TensorInfo>& inputs, const 
                               "' takes strings, and no test data was given: which strings mean something is not known; "
                               "give test_data");
     }
-    BLADE_RETURN_IF_ERROR(check_size(inputs[i], shapes[i]));
     BLADE_ASSIGN_OR_RETURN(ir::NewTensor made, ir::allocate_tensor(inputs[i].dtype, shapes[i]));
     const auto [low, high] = i < ranges.size() ? ranges[i] : std::pair<double, double>(0, 1);
     BLADE_RETURN_IF_ERROR(fill(inputs[i].dtype, made.data, made.tensor->element_count(), low, high, random));

@@ -20,6 +20,11 @@ std::string node_name(const std::string& tensor);
 // was found and what was expected.
 Result<std::vector<Feed>> check_feeds(const std::vector<Feed>& given, const std::vector<engine::TensorInfo>& inputs);
 
+// Nobody means values that take minutes to make, and the layers behind them take memory, too: an error where those of
+// all groups of shapes (one an input) together take more than 4 GiB.
+Status check_generated_size(const std::vector<engine::TensorInfo>& inputs,
+                            const std::vector<std::vector<ir::Dims>>& groups);
+
 // One feed of seeded values: floats and integers uniform in the range given for each input (default [0,1] for floats,
 // [0,1] for integers), booleans alternating.
 Result<Feed> generate_feed(const std::vector<engine::TensorInfo>& inputs, const std::vector<ir::Dims>& shapes,

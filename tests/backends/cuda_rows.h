@@ -217,7 +217,11 @@ inline void check_pairs(const std::vector<PairCase>& pairs) {
   }
 }
 
-inline void check_all(const std::vector<Case>& cases) {
+// Whether the rows of warp groups ("wgmma") are to be had.
+inline bool has_warp_groups() { return cuda_device().ok() && (*cuda_device())->info().capability == 90; }
+
+// Every row whose name has `part` in it; if that is no empty one, some of them have to take each case.
+inline void check_rows(const std::vector<Case>& cases, const std::string& part) {
   const auto& card = cuda_device();
   if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();
   const References references = references_of(cases);
@@ -232,12 +236,18 @@ inline void check_all(const std::vector<Case>& cases) {
     KernelRequest request = make_request(c, made.graph.node(made.node), *want, 1);
     request.device = *card;
     PackCache packs;  // rows pack alike what they name alike
+    bool is_taken = part.empty();
     for (const KernelEntry& row : (*card)->kernels()) {
-      if (row.op == c.op) check_kernel(**card, row, request, c, c.inputs, *want, packs);
+      if (row.op != c.op || std::string(row.name).find(part) == std::string::npos) continue;
+      is_taken = is_taken || row.supports(request).ok;
+      check_kernel(**card, row, request, c, c.inputs, *want, packs);
       if (::testing::Test::HasFatalFailure()) return;
     }
+    EXPECT_TRUE(is_taken) << part << " takes no " << c.name;
   }
 }
+
+inline void check_all(const std::vector<Case>& cases) { check_rows(cases, ""); }
 
 // Every row on the least work that it takes.
 inline void check_smallest(const std::vector<Case>& cases) {

@@ -435,7 +435,7 @@ TEST(CudaVsReference, MeansOfConvolutions) {
     bool residual;
   };
   std::vector<PairCase> pairs;
-  for (const Spec& spec : {Spec{7, 7, 512, 200, 1, true}, Spec{8, 8, 64, 40, 3, false}, Spec{3, 5, 192, 77, 1, true}}) {
+  for (const Spec& spec : {Spec{7, 7, 512, 200, 1, true}, Spec{8, 8, 64, 40, 3, false}, Spec{3, 5, 192, 72, 1, true}}) {
     const double scale = 1.5 / std::sqrt(static_cast<double>(spec.depth * spec.kernel * spec.kernel));
     ir::ConvAttrs attrs;
     attrs.strides = attrs.dilations = {1, 1};
@@ -464,6 +464,7 @@ TEST(CudaVsReference, MeansOfConvolutions) {
     mean.kind = ir::ReduceKind::kMean;
     mean.axes = {1, 2};
     pair.second = {"mean_" + std::to_string(spec.channels), ir::Op::kReduce, mean, {nullptr}, 1, 1, 4e-3};
+    pair.is_taken = has_warp_groups();
     pairs.push_back(pair);
   }
   check_pairs(pairs);

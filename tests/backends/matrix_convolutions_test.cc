@@ -1,53 +1,15 @@
 // Convolutions of every kind against plain loops in double, on generated shapes.
+#include <cstring>
 #include <limits>
 
+#include "backends/cpu/matrix/conv_planes.h"
 #include "backends/cpu/matrix/depthwise_half.h"
 #include "backends/cpu/matrix/depthwise_pairs.h"
 #include "backends/cpu/matrix/depthwise_split.h"
+#include "backends/machine.h"
 #include "backends/matrix_kernels.h"
 
 namespace blade::backends::cpu {
-
-namespace {
-
-template <class T, class W>
-double conv_at(const Conv2DShape& s, const std::vector<T>& in, const std::vector<W>& w, int64_t pixel, int64_t o) {
-  const int64_t x = pixel % s.ow;
-  const int64_t y = pixel / s.ow % s.oh;
-  const int64_t image = pixel / s.ow / s.oh;
-  const int64_t cg = s.c / s.groups;
-  const int64_t g = o / (s.oc / s.groups);
-  double sum = 0;
-  for (int64_t i = 0; i < s.kh; ++i) {
-    for (int64_t j = 0; j < s.kw; ++j) {
-      const int64_t yy = y * s.stride_h + i * s.dilation_h - s.pad_top;
-      const int64_t xx = x * s.stride_w + j * s.dilation_w - s.pad_left;
-      if (yy < 0 || yy >= s.h || xx < 0 || xx >= s.w) continue;
-      for (int64_t c = 0; c < cg; ++c) {
-        sum += number(in[((image * s.h + yy) * s.w + xx) * s.input_pitch() + g * cg + c]) *
-               number(w[((i * s.kw + j) * cg + c) * s.oc + o]);
-      }
-    }
-  }
-  return sum;
-}
-
-std::string describe(const Conv2DShape& s) {
-  std::string out;
-  for (int64_t v : {s.n, s.h, s.w, s.c, s.kh, s.kw, s.oc, s.oh, s.ow, s.stride_h, s.stride_w, s.dilation_h,
-                    s.dilation_w, s.pad_top, s.pad_left, s.groups}) {
-    out += std::to_string(v) + " ";
-  }
-  return "n h w c kh kw oc oh ow sh sw dh dw pt pl g: " + out;
-}
-
-// Output size for total paddings, at least 0.
-int64_t out_size(int64_t in, int64_t k, int64_t stride, int64_t dilation, int64_t pad) {
-  const int64_t span = in + pad - ((k - 1) * dilation + 1);
-  return span < 0 ? 0 : span / stride + 1;
-}
-
-}  // namespace
 
 template <class T, class In, class Out>
 void MatrixKernels::conv_case(int round) {
@@ -261,6 +223,86 @@ TEST_P(MatrixKernels, LayersOnAmx) {
     }
     for (size_t i = 0; i < out[0].size(); ++i)
       ASSERT_NEAR(out[0][i], out[1][i], tolerance<float>(s.kh * s.kw * s.c, out[0][i])) << i;
+  }
+}
+
+// Strips that are cut from images, and of several images: one block of tiles reads each panel once.
+TEST(PlanePlan, StripsAreOneBlockOfTiles) {
+  struct Layer {
+    int64_t n, size, c, oc;
+  };
+  for (const Layer& l :
+       {Layer{8, 7, 512, 512}, {1, 16, 512, 512}, {1, 14, 256, 256}, {1, 56, 64, 64}, {1, 61, 97, 101}}) {
+    Conv2DShape s{
+        .n = l.n, .h = l.size, .w = l.size, .c = l.c, .kh = 3, .kw = 3, .oc = l.oc, .oh = l.size, .ow = l.size};
+    s.pad_top = s.pad_left = 1;
+    s.unit = MatrixUnit::kTiles;
+    SCOPED_TRACE(describe(s));
+    const PlanePlan plan(s);
+    const PackedB b = conv_planes_weights(s, nullptr);
+    for (int64_t rows = 1; rows <= plan.rows_of(s.n); ++rows) {
+      TileJob<BFloat16> job = plan.job(rows, b);
+      job.runs = s.kh * s.kw;
+      ASSERT_EQ(tiles_per_block(job), tile_count(job)) << rows;
+    }
+  }
+}
+
+// Planned for 8 threads, run on fewer: with splits that were kept, and searched for anew.
+TEST_P(MatrixKernels, PoolsOfFewerThreadsOnAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  constexpr int kPlanned = 8;
+  struct Layer {
+    int64_t n, size, c, oc, k, stride;
+  };
+  for (const Layer& l :
+       {Layer{1, 14, 96, 48, 3, 1}, {1, 29, 65, 64, 3, 2}, {9, 7, 100, 64, 3, 1}, {3, 5, 33, 130, 2, 2}}) {
+    Conv2DShape s{.n = l.n, .h = l.size, .w = l.size, .c = l.c, .kh = l.k, .kw = l.k, .oc = l.oc};
+    s.stride_h = s.stride_w = l.stride;
+    s.pad_top = s.pad_left = l.k / 2;
+    s.oh = s.ow = out_size(l.size, l.k, l.stride, 1, 2 * s.pad_top);
+    s.unit = unit_;
+    SCOPED_TRACE(describe(s));
+    ConvTransposeShape transposed{.n = l.n, .h = l.size, .w = l.size, .c = l.c, .kh = l.k, .kw = l.k, .oc = l.oc};
+    transposed.oh = transposed.ow = (l.size - 1) * l.stride + l.k;
+    transposed.stride_h = transposed.stride_w = l.stride;
+    transposed.unit = unit_;
+    const PlaneSplits splits = conv2d_splits(s, kPlanned), of_transposed = conv_transpose_splits(transposed, kPlanned);
+    ASSERT_EQ(splits.size(), size_t{kPlanned});
+    const size_t bytes = conv2d_scratch_bytes<BFloat16>(s, kPlanned, splits);
+    const size_t transposed_bytes = conv_transpose_scratch_bytes<BFloat16>(transposed, kPlanned, of_transposed);
+    EXPECT_EQ(bytes, conv2d_scratch_bytes<BFloat16>(s, kPlanned));
+    EXPECT_EQ(transposed_bytes, conv_transpose_scratch_bytes<BFloat16>(transposed, kPlanned));
+    const auto in = random<BFloat16>(s.n * s.h * s.w * s.c), w = random<BFloat16>(s.kh * s.kw * s.c * s.oc);
+    AlignedBuffer packed = AlignedBuffer::allocate(
+        std::max(packed_conv_bytes<BFloat16>(s), packed_conv_transpose_bytes<BFloat16>(transposed)));
+    const auto check = [&](size_t results, size_t scratch_bytes, auto&& run) {
+      std::vector<BFloat16> first;
+      for (int threads = 1; threads <= kPlanned; ++threads) {
+        EXPECT_LE(run(threads, nullptr, nullptr), scratch_bytes) << threads;
+        ThreadPool pool(threads);
+        std::vector<BFloat16> out(results);
+        run(threads, &pool, out.data());
+        check_scratch();
+        if (first.empty()) first = out;
+        ASSERT_EQ(std::memcmp(out.data(), first.data(), results * sizeof(BFloat16)), 0) << threads;
+      }
+    };
+    pack_conv_weights(s, w.data(), packed.data());
+    check(static_cast<size_t>(s.output_pixels() * s.oc), bytes, [&](int threads, ThreadPool* pool, BFloat16* out) {
+      if (pool != nullptr)
+        conv2d(s, in.data(), packed.data(), out, Epilogue<BFloat16>{}, *pool, scratch(bytes),
+               threads % 2 == 0 ? splits : PlaneSplits{});
+      return conv2d_scratch_bytes<BFloat16>(s, threads);
+    });
+    pack_conv_transpose_weights(transposed, w.data(), packed.data());
+    check(static_cast<size_t>(s.n * transposed.oh * transposed.ow * s.oc), transposed_bytes,
+          [&](int threads, ThreadPool* pool, BFloat16* out) {
+            if (pool != nullptr)
+              conv_transpose(transposed, in.data(), packed.data(), out, Epilogue<BFloat16>{}, *pool,
+                             scratch(transposed_bytes), threads % 2 == 0 ? of_transposed : PlaneSplits{});
+            return conv_transpose_scratch_bytes<BFloat16>(transposed, threads);
+          });
   }
 }
 
@@ -520,6 +562,7 @@ void MatrixKernels::conv_transpose_case(int round, ConvTransposeShape s) {
   const auto w = random<T>(s.kh * s.kw * s.oc * s.c);
   const int64_t pixels = s.n * s.oh * s.ow;
   const EpilogueCase<T> e(round * 37 % kEpilogueKinds, random(s.oc), random<T>(pixels * s.oc), s.oc);
+  s.finishes_later = e.epilogue.residual != nullptr || e.epilogue.generic != nullptr;
   AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_transpose_bytes<T>(s) + 64);
   pack_conv_transpose_weights(s, w.data(), packed.data());
   std::vector<T> out(pixels * s.oc + 1, T(kCanary));
@@ -581,6 +624,20 @@ TEST_P(MatrixKernels, ConvTransposeAmx) {
                                             .pad_left = pad});
       ++round;
     }
+  }
+}
+
+// FCN-8s: 16x16 of stride 8. Results of a strip stay in L2 beside its planes, as bfloat16 where nothing is left to do.
+TEST(ConvTransposeTiles, ResultsOfStripsAreBounded) {
+  ConvTransposeShape s{.h = 64, .w = 64, .c = 21, .kh = 16, .kw = 16, .oc = 21, .oh = 512, .ow = 512};
+  s.stride_h = s.stride_w = 8;
+  s.pad_top = s.pad_left = 4;
+  s.unit = MatrixUnit::kTiles;
+  const int64_t share = static_cast<int64_t>(Machine::host().l2_bytes) / 2;
+  for (const bool finishes_later : {false, true}) {
+    s.finishes_later = finishes_later;
+    const int64_t row = 64 * 8 * 21 * (finishes_later ? 4 : 2);
+    for (const PlaneSplit& split : conv_transpose_splits(s, 4)) EXPECT_LE(split.rows * row, std::max(row, share));
   }
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "backends/cpu/matrix/amx_kernel.h"
+#include "backends/cpu/matrix/bottleneck.h"
 #include "backends/cpu/matrix/conv2d.h"
 #include "backends/cpu/matrix/conv_transpose.h"
 #include "backends/cpu/matrix/convert.h"
@@ -26,6 +27,8 @@
 namespace blade::backends::cpu {
 
 inline constexpr float kCanary = 12345.0f;
+inline constexpr size_t kGuardBytes = 16 << 10;  // behind scratch: what is misplaced there may leave a gap
+inline constexpr std::byte kGuard{0x5a};
 
 // Instruction sets to test: 0 is what the machine offers.
 inline std::vector<int64_t> targets() {
@@ -72,14 +75,15 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
     return values.begin()[std::uniform_int_distribution<size_t>(0, values.size() - 1)(rng_)];
   }
   std::byte* scratch(size_t bytes) {
-    scratch_ = AlignedBuffer::allocate(bytes + 64);
+    scratch_ = AlignedBuffer::allocate(bytes + kGuardBytes);
     std::fill_n(scratch_.as<float>(), bytes / 4, NAN);  // nothing may rely on what scratch holds
     scratch_bytes_ = bytes;
-    std::fill_n(scratch_.data() + bytes, 64, std::byte{0x5a});
+    std::fill_n(scratch_.data() + bytes, kGuardBytes, kGuard);
     return scratch_.data();
   }
   void check_scratch() {
-    for (int i = 0; i < 64; ++i) ASSERT_EQ(scratch_.data()[scratch_bytes_ + i], std::byte{0x5a}) << "scratch overrun";
+    const std::byte* const guard = scratch_.data() + scratch_bytes_;
+    ASSERT_EQ(std::count(guard, guard + kGuardBytes, kGuard), int64_t{kGuardBytes}) << "scratch overrun";
   }
 
   template <class T, class Out = T>
@@ -104,6 +108,7 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   void depthwise_half_case(int round);
   template <class T>
   void separable_case(int round);
+  void bottleneck_case(int round, const BottleneckShape& shape);
 
   std::mt19937 rng_{7};
   MatrixUnit unit_ = MatrixUnit::kVectors;
@@ -199,11 +204,49 @@ double tolerance(int64_t k, double value) {
   return 1e-6 * std::sqrt(static_cast<double>(k) + 1) * 4 + rounding * std::abs(value);
 }
 
-inline double number(float x) { return x; }
+inline double number(double x) { return x; }
 inline double number(BFloat16 x) { return static_cast<float>(x); }
 template <class Out>
 bool is_canary(Out x) {
   return number(x) == number(Out(kCanary));
+}
+
+// Element `o` of a pixel of a convolution.
+template <class T, class W>
+double conv_at(const Conv2DShape& s, const std::vector<T>& in, const std::vector<W>& w, int64_t pixel, int64_t o) {
+  const int64_t x = pixel % s.ow;
+  const int64_t y = pixel / s.ow % s.oh;
+  const int64_t image = pixel / s.ow / s.oh;
+  const int64_t cg = s.c / s.groups;
+  const int64_t g = o / (s.oc / s.groups);
+  double sum = 0;
+  for (int64_t i = 0; i < s.kh; ++i) {
+    for (int64_t j = 0; j < s.kw; ++j) {
+      const int64_t yy = y * s.stride_h + i * s.dilation_h - s.pad_top;
+      const int64_t xx = x * s.stride_w + j * s.dilation_w - s.pad_left;
+      if (yy < 0 || yy >= s.h || xx < 0 || xx >= s.w) continue;
+      for (int64_t c = 0; c < cg; ++c) {
+        sum += number(in[((image * s.h + yy) * s.w + xx) * s.input_pitch() + g * cg + c]) *
+               number(w[((i * s.kw + j) * cg + c) * s.oc + o]);
+      }
+    }
+  }
+  return sum;
+}
+
+inline std::string describe(const Conv2DShape& s) {
+  std::string out;
+  for (int64_t v : {s.n, s.h, s.w, s.c, s.kh, s.kw, s.oc, s.oh, s.ow, s.stride_h, s.stride_w, s.dilation_h,
+                    s.dilation_w, s.pad_top, s.pad_left, s.groups}) {
+    out += std::to_string(v) + " ";
+  }
+  return "n h w c kh kw oc oh ow sh sw dh dw pt pl g: " + out;
+}
+
+// Output size for total paddings, at least 0.
+inline int64_t out_size(int64_t in, int64_t k, int64_t stride, int64_t dilation, int64_t pad) {
+  const int64_t span = in + pad - ((k - 1) * dilation + 1);
+  return span < 0 ? 0 : span / stride + 1;
 }
 
 }  // namespace blade::backends::cpu

@@ -269,6 +269,9 @@ TEST_F(CapiTest, TextsAreJsonForTheCallerToFree) {
   ASSERT_EQ(blade_inspect(file_.path(), nullptr, &json), BLADE_OK) << blade_last_error();
   EXPECT_EQ(json[0], '{');
   blade_free(json);
+  ASSERT_EQ(blade_placeholder_types(file_.path(), nullptr, 0, nullptr, &json), BLADE_OK) << blade_last_error();
+  EXPECT_NE(std::string(json).find("\"float32\""), std::string::npos) << json;
+  blade_free(json);
   ASSERT_EQ(blade_doctor(nullptr, &json), BLADE_OK) << blade_last_error();
   blade_free(json);
   blade_free(nullptr);

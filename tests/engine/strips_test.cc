@@ -12,6 +12,7 @@
 #include "engine/strip_schedule.h"
 #include "engine/test_graphs.h"
 #include "passes/pass.h"
+#include "support/amx_emulator.h"
 #include "support/evaluate_graph.h"
 #include "support/graph_builder.h"
 
@@ -166,15 +167,16 @@ struct Ran {
   std::vector<std::string> kernels;
 };
 
-// `strip_rows` as in PlanOptions.
+// `strip_rows` and `machine` as in PlanOptions.
 Ran run_with(const ir::Graph& graph, const std::vector<ir::TensorPtr>& inputs, int64_t strip_rows, int threads,
-             const Decisions& decisions = {}) {
+             const backends::Machine* machine = nullptr) {
   static backends::PackCache packs;
   PlanOptions options;
   options.num_threads = threads;
   options.strip_rows = strip_rows;
+  options.machine = machine;
   Ran ran;
-  const auto plan = make_plan(graph, std::vector<ir::Dims>{inputs[0]->dims}, decisions, packs, options);
+  const auto plan = make_plan(graph, std::vector<ir::Dims>{inputs[0]->dims}, {}, packs, options);
   EXPECT_TRUE(plan.ok()) << plan.status().message();
   if (!plan.ok()) return ran;
   for (const Step& step : (*plan)->steps) {
@@ -261,6 +263,73 @@ TEST(Strips, SameBitsInBFloat16) {
   check_bits(500, 100, "bf16");
 }
 
+// With tile registers, or without; the caches are those of a large server.
+backends::Machine with_tiles(bool amx) {
+  backends::Machine machine = backends::Machine::host();
+  machine.amx_tile = machine.amx_bf16 = amx;
+  machine.l2_bytes = size_t{2} << 20;
+  machine.l3_bytes = size_t{256} << 20;
+  return machine;
+}
+
+ir::Graph prepared_bf16(ir::Graph graph) {
+  Decisions decisions;
+  decisions.precision = "bf16";
+  EXPECT_TRUE(run_region_passes(graph, decisions, {}).ok());
+  graph.remove_dead_nodes();
+  return graph;
+}
+
+// An encoder and a decoder: convolutions down, up by a transposed one, and over both scales' channels. The last, over
+// parts again or not, writes float32.
+ir::Graph decoder_graph(int64_t images, bool ends_in_parts) {
+  GraphBuilder b;
+  std::mt19937 random(5);
+  const auto weights = [&](const ir::Dims& dims) {
+    std::vector<float> values(static_cast<size_t>(*checked_element_count(dims)));
+    for (float& v : values) v = std::uniform_real_distribution<float>(-0.1f, 0.1f)(random);
+    return b.constant<float>(dims, values);
+  };
+  const Id x = b.relu(b.conv(b.input("x", {images, 22, 34, 16}), weights({3, 3, 16, 32})));
+  const Id down = b.relu(b.conv(x, weights({3, 3, 32, 48}), {2, 2}));
+  ir::ConvTransposeAttrs attrs;
+  attrs.strides = {2, 2};
+  attrs.dilations = {1, 1};
+  attrs.padding = ir::Padding::kSame;
+  const Id size = b.ints({static_cast<int32_t>(images), 22, 34, 32});
+  const Id up = b.op(ir::Op::kConvTranspose, {down, weights({2, 2, 32, 48}), size}, attrs);
+  Id y = b.relu(b.conv(b.op(ir::Op::kConcat, {x, up}, ir::AxisAttrs{3}), weights({3, 3, 64, 32})));
+  if (ends_in_parts) y = b.op(ir::Op::kConcat, {x, y}, ir::AxisAttrs{3});
+  y = b.conv(y, weights({5, 5, ends_in_parts ? 64 : 32, 24}));
+  return prepared_bf16(b.output(y, "y").build());
+}
+
+// Each strip takes rows of the one before, and the first and the last padding.
+TEST(Strips, SameBitsOnTileRegisters) {
+  if (amx_mode() == AmxMode::kMissing) GTEST_SKIP() << describe_amx(amx_mode());
+  const backends::Machine machine = with_tiles(true);
+  for (const bool ends_in_parts : {false, true}) {
+    for (const int64_t images : {1, 2}) {
+      const ir::Graph graph = decoder_graph(images, ends_in_parts);
+      const auto inputs = blade::testing::random_inputs(graph, 3);
+      for (const int threads : {1, 2}) {
+        const Ran whole = run_with(graph, inputs, -1, threads, &machine);
+        const std::string last = ends_in_parts ? "of_parts_amx_bf16_to_f32" : "direct_amx_bf16_to_f32";
+        for (const std::string& row : {std::string("conv.direct_amx_bf16"), std::string("conv.of_parts_amx_bf16"),
+                                       std::string("conv_transpose.direct_amx_bf16"), "conv." + last})
+          EXPECT_GE(std::count(whole.kernels.begin(), whole.kernels.end(), "cpu." + row), 1) << row;
+        for (const int64_t rows : {1, 3, 5}) {
+          const Ran strips = run_with(graph, inputs, rows, threads, &machine);
+          EXPECT_EQ(joined(strips.kernels), "cpu.strips ");
+          ASSERT_EQ(whole.result.size(), strips.result.size());
+          EXPECT_EQ(std::memcmp(whole.result.data(), strips.result.data(), whole.result.size() * sizeof(float)), 0)
+              << rows << " rows, " << threads << " threads, " << images << " images, " << last;
+        }
+      }
+    }
+  }
+}
+
 TEST(Strips, AnswersAreThoseOfTheDefinition) {
   for (uint32_t seed = 1000; seed < 1012; ++seed) {
     RandomImageNet net(seed, {2, 40, 33, 16});
@@ -338,32 +407,51 @@ TEST(Strips, ChosenWhereValuesLeaveTheCacheUnlessTuningFoundOtherwise) {
   EXPECT_EQ(plan_of(graph, decisions)->steps.size(), 4u);
 }
 
-// Work in bfloat16 on tile registers waits for what comes from behind L2, long before values leave the last cache.
-TEST(Strips, ChosenInL2WhereTileRegistersMultiply) {
-  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "no bfloat16 arithmetic";
+// 1x1 convolutions from 64 channels to 256 and back; the last result is float32 where it is the graph's.
+ir::Graph wide_and_narrow(const ir::Dims& dims, bool to_float) {
   GraphBuilder b;
-  Id x = b.input("x", {8, 56, 56, 64});
+  Id x = b.input("x", dims);
   for (const int64_t channels : {256, 64, 256, 64})
     x = b.relu(b.conv(x, b.filled<float>({1, 1, channels == 64 ? 256 : 64, channels}, 0.01f)));
-  ir::Graph graph = b.output(x, "y").build();
-  Decisions decisions;
-  decisions.precision = "bf16";
-  ASSERT_TRUE(run_region_passes(graph, decisions, {}).ok());
-  graph.remove_dead_nodes();
-  for (const bool amx : {false, true}) {
-    backends::PackCache packs;
-    backends::Machine machine = backends::Machine::host();
-    machine.amx_tile = machine.amx_bf16 = amx;
-    machine.l2_bytes = size_t{2} << 20;
-    machine.l3_bytes = size_t{256} << 20;
-    PlanOptions options;
-    options.num_threads = 2;
-    options.machine = &machine;
-    const auto plan = make_plan(graph, std::vector<ir::Dims>{{8, 56, 56, 64}}, decisions, packs, options);
-    ASSERT_TRUE(plan.ok()) << plan.status().message();
-    const bool any = std::any_of((*plan)->steps.begin(), (*plan)->steps.end(),
-                                 [](const Step& step) { return std::string_view(step.kernel_name) == "cpu.strips"; });
-    EXPECT_EQ(any, amx);
+  if (!to_float) x = b.op(ir::Op::kReduce, {x}, ir::ReduceAttrs{ir::ReduceKind::kMean, {1, 2}, /*keep_dims=*/false});
+  return prepared_bf16(b.output(x, "y").build());
+}
+
+// Nodes in chains, and the bytes of places of the last chain.
+struct Chosen {
+  size_t nodes = 0, scratch_bytes = 0;
+};
+
+Chosen chosen_strips(const ir::Dims& dims, bool to_float, const backends::Machine& machine) {
+  backends::PackCache packs;
+  PlanOptions options;
+  options.num_threads = 2;
+  options.machine = &machine;
+  const ir::Graph graph = wide_and_narrow(dims, to_float);
+  const auto plan = make_plan(graph, std::vector<ir::Dims>{dims}, {}, packs, options);
+  EXPECT_TRUE(plan.ok()) << plan.status().message();
+  Chosen chosen;
+  if (!plan.ok()) return chosen;
+  for (const Step& step : (*plan)->steps) {
+    if (std::string_view(step.kernel_name) != "cpu.strips") continue;
+    chosen.nodes += step.nodes.size();
+    chosen.scratch_bytes = step.kernel->scratch_bytes();
+  }
+  return chosen;
+}
+
+// Work in bfloat16 on tile registers waits for what comes from behind L2, long before values leave the last cache, and
+// whatever type the last result has: parts of one image gain nothing there.
+TEST(Strips, ChosenInL2WhereTileRegistersMultiply) {
+  if (amx_mode() == AmxMode::kMissing) GTEST_SKIP() << describe_amx(amx_mode());
+  const backends::Machine tiles = with_tiles(true), vectors = with_tiles(false);
+  const ir::Dims eight = {8, 56, 56, 64}, one = {1, 224, 112, 64};
+  for (const bool to_float : {false, true}) {
+    const Chosen chosen = chosen_strips(eight, to_float, tiles);
+    EXPECT_GE(chosen.nodes, 4u) << to_float;
+    EXPECT_LT(chosen.scratch_bytes, 2 * tiles.l2_bytes) << to_float;
+    EXPECT_EQ(chosen_strips(one, to_float, tiles).nodes, 0u) << to_float;
+    EXPECT_EQ(chosen_strips(eight, to_float, vectors).nodes, 0u) << to_float;
   }
 }
 

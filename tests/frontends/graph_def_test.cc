@@ -224,7 +224,13 @@ TEST(GraphDefErrorTest, OtherFilesGetASentence) {
   expect_contains(error_of("node {\n  name: \"a\"\n}\n"), "must have a name that ends in .pbtxt");
   expect_contains(error_of(number(1, 1) + bytes(2, "")), "give the SavedModel's directory instead");
   expect_contains(error_of(std::string("PK\x03\x04", 4) + std::string(100, '\1')), "zip archive");
+  expect_contains(error_of(number(1, 2) + bytes(2, bytes(1, bytes(4, "serve")))), "give the SavedModel's directory");
   expect_contains(error_of(std::string("\x08\x08\x12\x07pytorch") + std::string(100, '\1')), "an ONNX model");
+  expect_contains(error_of(number(1, 300) + bytes(7, bytes(1, "x"))), "an ONNX model");  // no producer is named
+  for (const std::string& cut : {std::string("\x08"), number(1, 1), number(1, 300), number(1, 1) + "\x12"}) {
+    EXPECT_EQ(error_of(cut).find("ONNX"), std::string::npos) << error_of(cut);
+    EXPECT_EQ(error_of(cut).find("SavedModel"), std::string::npos) << error_of(cut);
+  }
   expect_contains(error_of(bytes(4, number(1, 3))), "it has no nodes");
   expect_contains(error_of(bytes(1, bytes(1, "lonely"))), "the node has no op");
   expect_contains(error_of(bytes(1, node("\xff\xfe", "NoOp"))), "is not UTF-8");

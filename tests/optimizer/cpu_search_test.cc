@@ -13,6 +13,7 @@
 #include "backends/machine.h"
 #include "engine/kernel_choice.h"
 #include "optimizer/choice_cache.h"
+#include "optimizer/host_work.h"
 #include "optimizer/runners.h"
 #include "optimizer/search.h"
 #include "support/graph_builder.h"
@@ -70,7 +71,7 @@ class CpuSearch : public ::testing::Test {
   OptimizationStep tune(engine::Decisions& decisions) {
     const SearchInput input{graph_, partition_, feeds_, expected_, options_, progress_};
     OptimizationStep step{"tuning", StepStatus::kPassed, {}, {}, "", 0};
-    const Status status = tune_on_cpu(input, decisions, step);
+    const Status status = tune_on_cpu(input, decisions, step, probe_);
     EXPECT_TRUE(status.ok()) << status.message();
     return step;
   }
@@ -80,6 +81,7 @@ class CpuSearch : public ::testing::Test {
   std::vector<Feed> feeds_;
   std::vector<std::vector<ir::TensorPtr>> expected_;
   OptimizeOptions options_;
+  BusyProbe probe_ = is_busy;
   std::function<bool(int, const char*)> progress_ = [](int, const char*) { return false; };
   fs::path folder_;
 
@@ -119,6 +121,63 @@ TEST_F(CpuSearch, EndsInTime) {
   const auto start = std::chrono::steady_clock::now();
   tune(decisions);
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+}
+
+class CpuSearchOnABusyMachine : public CpuSearch {
+ protected:
+  void SetUp() override {
+    CpuSearch::SetUp();
+    options_.time_limit_s = 200;
+    build({1, -1, -1, 32}, 2);
+    feed(8);
+  }
+  // Puts another choice than the static one into the cache for the works of the first feed: those choices.
+  std::map<std::string, std::string> know_first_feed() {
+    const SearchInput input{graph_, partition_, feeds_, expected_, options_, progress_};
+    const auto plan = (*region_engine(input, {}))->trial_plan(shapes_of(feeds_[0]), {});
+    EXPECT_TRUE(plan.ok()) << plan.status().message();
+    ChoiceCache cache(options_.cache_dir, engine::machine_signature(nullptr, options_.num_threads));
+    std::map<std::string, std::string> known;
+    for (const engine::Step& step : (*plan)->steps) {
+      std::vector<std::string> rows;
+      std::copy_if(step.alternatives.begin(), step.alternatives.end(), std::back_inserter(rows),
+                   [](const std::string& one) { return one.find(' ') == std::string::npos; });
+      const auto other = std::find_if(rows.begin(), rows.end(), [&](const auto& row) { return row != step.choice; });
+      if (step.alternatives.size() < 2 || other == rows.end()) continue;
+      known[step.signature] = *other;
+      cache.put(step.signature, rows, {*other, {step.choice, 100, 50}});
+    }
+    cache.write();
+    EXPECT_FALSE(known.empty());
+    return known;
+  }
+};
+
+TEST_F(CpuSearchOnABusyMachine, WhatTheCacheKnowsStays) {
+  const auto known = know_first_feed();
+  feed(16);
+  probe_ = [](ThreadPool&) { return true; };
+  engine::Decisions decisions;
+  const OptimizationStep step = tune(decisions);
+  for (const auto& [signature, choice] : known) EXPECT_EQ(decisions.kernels[signature], choice) << signature;
+  EXPECT_EQ(step.changes, static_cast<int>(known.size()));
+  EXPECT_EQ(step.status, StepStatus::kEffective);
+  EXPECT_FALSE(step.pre_run_ms);  // nothing was timed
+  EXPECT_NE(step.message.find("known from earlier runs; other processes take"), std::string::npos) << step.message;
+}
+
+TEST_F(CpuSearchOnABusyMachine, WhatEarlierFeedsDecidedStays) {
+  feed(16);
+  feed(24);
+  probe_ = [probes = 0](ThreadPool&) mutable { return ++probes == 4; };  // two a feed: behind the second
+  engine::Decisions decisions;
+  const OptimizationStep step = tune(decisions);
+  EXPECT_NE(step.message.find("what was not measured before"), std::string::npos) << step.message;
+  EXPECT_TRUE(step.pre_run_ms);  // of the first feed
+  EXPECT_GT(cached_static_us(8), 0);
+  for (const int64_t dropped : {16, 24}) EXPECT_EQ(cached_static_us(dropped), 0) << dropped;
+  for (const auto& [signature, choice] : decisions.kernels)
+    EXPECT_NE(signature.find("[1,8,8,32]"), std::string::npos) << signature;
 }
 
 // What a feed decided stays, with the times of its own shapes.
@@ -196,14 +255,14 @@ class CpuSearchInBfloat16 : public CpuSearch {
     decisions.kernels[signature_] = kCoarse;
     return decisions;
   }
+  ChoiceCache cache() const { return {options_.cache_dir, engine::machine_signature(nullptr, options_.num_threads)}; }
   // What tuning makes of a coarse row that the cache knows as the faster one, with this tolerance. It knows all other
   // work, too, so that nothing is timed.
   engine::Decisions keep_coarse(double tolerance) {
-    ChoiceCache cache(options_.cache_dir, engine::machine_signature(nullptr, options_.num_threads));
-    for (const auto& [signature, known] : others_)
-      cache.put(signature, known.second, {known.first, {known.first, 50, 50}});
-    cache.put(signature_, rows_, {kCoarse, {static_choice_, 100, 50}});
-    cache.write();
+    ChoiceCache known = cache();
+    for (const auto& [signature, work] : others_) known.put(signature, work.second, {work.first, {work.first, 50, 50}});
+    known.put(signature_, rows_, {kCoarse, {static_choice_, 100, 50}});
+    known.write();
     options_.accuracy.atol = tolerance / 20;  // it counts twenty times
     engine::Decisions decisions = decisions_;
     message_ = tune(decisions).message;
@@ -258,12 +317,22 @@ TEST_F(CpuSearchInBfloat16, CoarseRowsMustHoldOnVariedDataToo) {
   for (const double tolerance : {all_but_varied, given_only}) EXPECT_FALSE(keeps_coarse(tolerance)) << tolerance;
 }
 
+// The cache knows all work as it is without coarse rows: with one among the candidates it would have to be measured.
 TEST_F(CpuSearchInBfloat16, UnaskedTriesNoCoarseRow) {
   options_.precision = "auto";
-  others_.clear();
-  const engine::Decisions kept = keep_coarse(20);
-  EXPECT_FALSE(kept.kernels.contains(signature_) && kept.kernels.at(signature_).find("winograd") != std::string::npos);
-  EXPECT_EQ(message_.find("known from earlier runs"), std::string::npos) << "coarse rows were among the candidates";
+  options_.accuracy.atol = 1;
+  ChoiceCache known = cache();
+  for (auto& [signature, work] : others_) {
+    auto& [choice, rows] = work;
+    std::erase_if(rows, [&](const std::string& row) { return row != choice && is_narrow_winograd(row); });
+    known.put(signature, rows, {choice, {choice, 50, 50}});
+  }
+  ASSERT_LT(others_[signature_].second.size(), rows_.size());
+  known.write();
+  engine::Decisions decisions = decisions_;
+  const std::string message = tune(decisions).message, all = message.substr(0, message.find(' '));
+  EXPECT_TRUE(message.starts_with(all + " of " + all + " pieces of work were known")) << message;
+  EXPECT_TRUE(decisions.kernels.empty());
 }
 
 }  // namespace

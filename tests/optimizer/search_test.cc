@@ -196,6 +196,46 @@ TEST(Search, DataThatTheModelRefusesDoNotJudgeBfloat16) {
   }
 }
 
+// No engine can be made of a negative number of threads: the second trial fails, what the first found stays.
+TEST(Search, ATrialWhoseEngineCannotBeMadeDoesNotHold) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "this processor has no bfloat16 arithmetic";
+  MatmulModel model = model_of_hard_products(2, 1);
+  SearchInput input = model.input(nullptr);
+  int trials = 0;
+  input.progress = [&](int, const char* phase) {
+    if (phase == std::string("find_nodes_that_need_float32")) model.options.num_threads = ++trials == 2 ? -1 : 1;
+    return false;
+  };
+  engine::Decisions decisions;
+  OptimizationStep step{"precision", StepStatus::kPassed, {}, {}, "", 0};
+  ASSERT_TRUE(search_precision(input, decisions, step).ok());
+  EXPECT_EQ(trials, 3);
+  EXPECT_EQ(decisions.precision, "bf16") << step.message;
+  EXPECT_EQ(decisions.keep_float32.size(), 1u);
+}
+
+TEST(Search, ANarrowTypeThatCannotBeTriedLeavesFloat32) {
+  MatmulModel model;
+  model.options.num_threads = -1;
+  engine::testing::FakeDevice device(kKernels);
+  engine::Decisions decisions;
+  OptimizationStep step{"precision", StepStatus::kPassed, {}, {}, "", 0};
+  ASSERT_TRUE(search_precision(model.input(&device), decisions, step).ok());
+  EXPECT_EQ(decisions.precision, "fp32");
+  EXPECT_EQ(step.status, StepStatus::kFailed);
+  EXPECT_NE(step.message.find("float32 stays: num_threads"), std::string::npos) << step.message;
+}
+
+TEST(Search, RunsThatFailAreLeftToTheCheckOfTheWholeAndOtherErrorsAreTold) {
+  MatmulModel model = model_that_reads_its_shape();
+  model.feeds[0][1].tensor = blade::testing::tensor<int32_t>({2}, {3, 32});
+  const auto found = search_passes(model.input(nullptr), {});
+  ASSERT_TRUE(found.ok()) << found.status().message();
+  EXPECT_EQ(found->steps.back().message, "not tried: a run on the test data fails");
+  model.options.num_threads = -1;
+  EXPECT_FALSE(search_passes(model.input(nullptr), {}).ok());
+}
+
 // Takes the row that a product says, less 257, which is 256 or 258 in bfloat16: there is but the first.
 TEST(Search, AModelThatFailsInBfloat16StaysInFloat32) {
   if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "this processor has no bfloat16 arithmetic";

@@ -249,8 +249,27 @@ TEST(MeasuringDataTest, UnknownSidesOfMapsWithoutAnImageAreOne) {
 TEST(GenerateFeed, WhatNobodyCanMeanIsRefused) {
   const auto feed = generate_feed({info("x", {kAny, 32})}, {{100000000, 32}}, {});
   ASSERT_FALSE(feed.ok());
-  EXPECT_NE(feed.status().message().find("'x' has the shape (100000000, 32), for which 12 GB"), std::string::npos)
+  EXPECT_NE(feed.status().message().find("'x' of shape (100000000, 32), would take 12 GB"), std::string::npos)
       << feed.status().message();
+}
+
+TEST(GenerateFeed, TheBoundIsOnAllInputsOfAllFeedsTogether) {
+  constexpr int64_t kGiB = int64_t{1} << 30;
+  const std::vector<engine::TensorInfo> inputs = {info("x", {kAny}), info("b", {kAny}, ir::DType::kUInt8)};
+  const auto fits = [&](const std::vector<std::vector<ir::Dims>>& groups) {
+    return check_generated_size(inputs, groups).ok();
+  };
+  EXPECT_TRUE(fits({{{kGiB}, {0}}}));
+  EXPECT_FALSE(fits({{{kGiB}, {1}}}));
+  EXPECT_FALSE(fits({{{kGiB + 1}, {0}}}));
+  EXPECT_TRUE(fits({{{kGiB / 2}, {kGiB}}, {{kGiB / 8}, {kGiB / 2}}}));
+  EXPECT_FALSE(fits({{{kGiB / 2}, {kGiB}}, {{kGiB / 8}, {kGiB / 2 + 1}}}));
+  OptimizeOptions options;
+  options.input_shapes = {{{kGiB / 2}, {kGiB}}, {{kGiB / 2}, {kGiB}}};  // 3 GiB each
+  const auto made = make_measuring_data(options, inputs, {});
+  ASSERT_FALSE(made.ok());
+  EXPECT_NE(made.status().message().find("'x' of shape (536870912,), would take 6 GB"), std::string::npos)
+      << made.status().message();
 }
 
 }  // namespace

@@ -61,6 +61,7 @@ def test_bad_profiles(shapes, words):
         ({"x:0": np.zeros((32, 32, 3), np.float32)}, r"'x' has shape \(32, 32, 3\), the model expects \(\?, \?, \?, 3\)"),
         ({"x:0": np.zeros((1, 32, 32, 4), np.float32)}, "the model expects"),
         ({"y:0": np.zeros((1, 32, 32, 3), np.float32)}, "no value for the input 'x'; it has 'y:0'"),
+        ({"x:0": [[["a"]]]}, "'x' has dtype string, the model expects float32"),
         ({"x:0": [[1, 2], [3]]}, "value of 'x:0' was given what is no array of numbers or booleans"),
         (np.zeros((1, 32, 32, 3), np.float32), r"an entry of test_data is array(.|\n)*expected a dict of arrays"),
     ],

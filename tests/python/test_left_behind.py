@@ -89,6 +89,24 @@ def test_a_process_without_the_library_says_what_is_missing(library, tmp_path):
     assert "MysteryScale" in done.stdout and "custom_ops" in done.stdout, done.stdout + done.stderr
 
 
+class WithVariables(tf2.Module):
+    def __init__(self):
+        self.weights = tf2.Variable(np.eye(64, dtype=np.float32))
+
+
+def test_a_saved_model_with_variables_and_unknown_ops(library, mystery, tmp_path):
+    """Freezing it takes the library, in a process that has not loaded it."""
+    model = WithVariables()
+    model.call = tf2.function(lambda x: mystery.mystery_scale(tf2.nn.relu(tf2.matmul(x, model.weights))))
+    signature = model.call.get_concrete_function(tf2.TensorSpec([None, 64], tf2.float32, name="x"))
+    tf2.saved_model.save(model, str(tmp_path / "saved"), signatures=signature)
+    for libraries, code, words in (([], 2, "custom_ops"), ([library], 0, ""), ([str(tmp_path / "none.so")], 2, "none.so")):
+        done = subprocess.run([sys.executable, "-m", "blade.freeze", tmp_path / "saved", tmp_path / "frozen", "", *libraries],
+                              capture_output=True, text=True, timeout=120)
+        assert done.returncode == code and words in done.stderr, done.stderr
+    assert (tmp_path / "frozen" / "saved_model.pb").exists()
+
+
 def test_model_with_only_unknown_ops(library, mystery):
     with tf.Graph().as_default() as graph:
         y, z = mystery.mystery_split(mystery.mystery_scale(tf.placeholder(tf.float32, [None, 3], name="x"), name="a"), name="b")

@@ -383,3 +383,32 @@ def test_engine_that_fails_on_the_test_data_gives_the_original_back(tmp_path):
         assert "the number of input channels" in report.diagnosis["message"]
     with pytest.raises(blade.BladeError, match="the number of input channels to be 6 and 3"):
         blade.Engine(tiny_models.write(graph_def, tmp_path / "net.pb"), outputs=["y"]).run(feed)
+
+
+def lists_net(keys=None, path=None):
+    """relu(x * n), as a SavedModel with these keys where a path is given."""
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        x, n = tf.placeholder(tf.float32, [None, 3], "x"), tf.placeholder(tf.int32, [None, 1], "n")
+        y = tf.nn.relu(x * tf.cast(n, tf.float32), name="y")
+        if path:
+            tf.saved_model.simple_save(session, str(path), dict(zip(keys, (x, n))), {"y": y})
+    return graph.as_graph_def()
+
+
+def test_lists_take_the_inputs_dtypes(tmp_path):
+    x, n = [[0.1, -1.0, 2.0]], ((2,),)
+    lists_net(("pixels", "times"), tmp_path / "saved")
+    for model, feed in ((lists_net(), {"x:0": x, b"n": n}), (str(tmp_path / "saved"), {"pixels": x, "times": n})):
+        report = blade.optimize(model, "o1", "cpu", unmeasured_config(), test_data=[feed])[2]
+        assert "x:0 shape: (1, 3) data type: float32\nn:0 shape: (1, 1) data type: int32" == report.diagnosis["test_data_info"]
+    engine = blade.Engine(tiny_models.write(lists_net(), tmp_path / "net.pb"))
+    np.testing.assert_array_equal(engine.run({"x": x, "n": n})["y"], np.float32([[0.2, 0, 4]]))
+
+
+@pytest.mark.parametrize("n,dtype", [([[1.5]], "float64"), ([[2**40]], "int64")])
+def test_lists_lose_no_more_than_precision(n, dtype, tmp_path):
+    feed = {"x": [[1, 2, 3]], "n": n}
+    with pytest.raises(blade.BladeError, match=f"'n' has dtype {dtype}, the model expects int32"):
+        blade.optimize(lists_net(), "o1", "cpu", unmeasured_config(), test_data=[feed])
+    with pytest.raises(blade.BladeError, match=f"'n' was given {dtype} data, expected int32"):
+        blade.Engine(tiny_models.write(lists_net(), tmp_path / "net.pb")).run(feed)

@@ -165,3 +165,57 @@ def test_gathers_in_loops_are_frozen(tmp_path):
     want, got = decoder.decode(tf2.constant(feed["ids"])), blade.Engine(optimized).run(feed)
     for key, value in zip(sorted(want), got.values()):
         np.testing.assert_allclose(value, want[key], rtol=1e-5)
+
+
+class Callable(tf2.Module):
+    """A module to call, as TensorFlow Hub has them."""
+
+    def __init__(self):
+        self.weights = tf2.Variable(np.eye(64, dtype=np.float32))
+
+    @tf2.function(input_signature=[tf2.TensorSpec([None, 64], tf2.float32)])
+    def __call__(self, x):
+        return tf2.nn.relu(tf2.matmul(x, self.weights))
+
+
+def test_a_module_without_a_signature_says_how_to_make_one(tmp_path):
+    tf2.saved_model.save(Callable(), str(tmp_path / "model"), signatures={})
+    with pytest.raises(blade.BladeError, match=r"no signature; export it with one, by .*__call__\.get_concrete_function"):
+        blade.optimize(str(tmp_path / "model"), "o1", "cpu")
+
+
+def test_files_that_tensorflow_cannot_load(tmp_path):
+    tf2.saved_model.save(Callable(), str(tmp_path / "model"))
+    next((tmp_path / "model" / "variables").glob("*.data-*")).unlink()
+    with pytest.raises(blade.BladeError, match="TensorFlow cannot load the SavedModel '.*model': .*No such file"):
+        blade.optimize(str(tmp_path / "model"), "o1", "cpu")
+
+
+def write_tagged(folder, tags):
+    """x times 1 + its number in a meta graph for each set of tags."""
+    builder = tf.saved_model.Builder(folder)
+    for number, one in enumerate(tags):
+        with tf.Graph().as_default(), tf.Session() as session:
+            x = tf.placeholder(tf.float32, [None, 64], name="x")
+            w = tf.get_variable("w", initializer=np.eye(64, dtype=np.float32))
+            signature = tf.saved_model.predict_signature_def({"default": x}, {"default": (1 + number) * tf.matmul(x, w)})
+            session.run(tf.global_variables_initializer())
+            if number:
+                builder.add_meta_graph(one, {"default": signature})
+            else:
+                builder.add_meta_graph_and_variables(session, one, {"default": signature})
+    builder.save()
+
+
+@pytest.mark.parametrize("tags,factor", [([["train"], []], 2), ([[], ["serve", "gpu"], ["serve"], ["train"]], 3)])
+def test_of_several_meta_graphs_the_one_for_serving(tags, factor, tmp_path):
+    write_tagged(str(tmp_path / "model"), tags)
+    x = np.ones((2, 64), np.float32)
+    target = blade.optimize(str(tmp_path / "model"), "o1", "cpu", test_classics.quick(), test_data=[{"default": x}])[0]
+    np.testing.assert_allclose(answers(target, "default", {"default": x})["default"], factor * x, rtol=1e-6)
+
+
+def test_no_meta_graph_for_serving(tmp_path):
+    write_tagged(str(tmp_path / "model"), [["train"], ["tpu"]])
+    with pytest.raises(blade.BladeError, match=r"the tags \[\['train'\], \['tpu'\]\], none of them for serving"):
+        blade.optimize(str(tmp_path / "model"), "o1", "cpu")

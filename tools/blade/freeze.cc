@@ -69,15 +69,16 @@ bool must_be_frozen(const std::string& model) {
          (fs::is_directory(assets, error) && !fs::is_empty(assets, error));
 }
 
-FrozenCopy::FrozenCopy(const std::string& model, const std::string& signature) {
+FrozenCopy::FrozenCopy(const std::string& model, const std::string& signature,
+                       const std::vector<std::string>& custom_ops) {
   std::string folder = (fs::temp_directory_path() / "blade-XXXXXX").string();
   if (::mkdtemp(folder.data()) == nullptr)
     throw Error(BLADE_RESOURCE_EXHAUSTED, "no folder can be made in '" + fs::temp_directory_path().string() + "'");
   folder_ = folder;
   folder_to_remove = folder_.c_str();
   previous_ = std::signal(SIGINT, remove_and_exit);
-  std::vector<std::string> words = {find_python(), "-m", "blade.freeze", model, path()};
-  if (!signature.empty()) words.push_back(signature);
+  std::vector<std::string> words = {find_python(), "-m", "blade.freeze", model, path(), signature};
+  words.insert(words.end(), custom_ops.begin(), custom_ops.end());
   const int code = run_program(std::move(words));
   if (code == 0) return;
   remove();

@@ -4,13 +4,15 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace blade::command {
 
 // A frozen copy of a SavedModel, removed at the end, and where Ctrl-C ends the process. There may be one at a time.
 class FrozenCopy {
  public:
-  FrozenCopy(const std::string& model, const std::string& signature);
+  // custom_ops: paths of TensorFlow op libraries that the model needs.
+  FrozenCopy(const std::string& model, const std::string& signature, const std::vector<std::string>& custom_ops);
   ~FrozenCopy() { remove(); }
   FrozenCopy(const FrozenCopy&) = delete;
   FrozenCopy& operator=(const FrozenCopy&) = delete;

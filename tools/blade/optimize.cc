@@ -150,7 +150,8 @@ void run(Options options) {
   options.model_name = last_part(options.model);
   options.original_path = options.model;
   std::optional<FrozenCopy> frozen;
-  if (must_be_frozen(options.model)) options.model = frozen.emplace(options.model, options.signature).path();
+  if (must_be_frozen(options.model))
+    options.model = frozen.emplace(options.model, options.signature, options.custom_ops).path();
   const std::vector<Array> arrays = load_feed_files(options.feed);
   std::vector<const char*> names;
   std::vector<blade_tensor> tensors;

@@ -48,6 +48,7 @@ Result<std::unique_ptr<Kernel>> make_conv_of_parts(const KernelRequest& request,
   BLADE_ASSIGN_OR_RETURN(const auto packed, packed_direct_weights<BFloat16>(request, packs, shape));
   std::vector<int64_t> channels;
   for (const TensorDesc& part : request.producer->inputs) channels.push_back(part.dims.back());
+  const PlaneSplits splits = conv_planes_splits(shape, request.num_threads);
   // The convolution's input i is the step's input i + skipped: the value between the two is none.
   const size_t skipped = channels.size() - 1;
   return make_kernel(
@@ -58,12 +59,12 @@ Result<std::unique_ptr<Kernel>> make_conv_of_parts(const KernelRequest& request,
         own.inputs = args.inputs.subspan(skipped);
         LoweredEpilogue::BoundTo<BFloat16> bound;
         epilogue.bind(own, bound);
-        conv_by_planes(shape, {parts.data(), channels.size()}, conv_planes_weights(shape, packed->data()),
-                       output<Out>(args), bound.raw, *args.pool, args.scratch);
+        conv_by_planes(shape, splits[static_cast<size_t>(args.pool->num_threads() - 1)],
+                       {parts.data(), channels.size()}, conv_planes_weights(shape, packed->data()), output<Out>(args),
+                       bound.raw, *args.pool, args.scratch);
         return Status::ok_status();
       },
-      epilogue.in_place_inputs() << skipped, conv_planes_scratch_bytes(shape, request.num_threads),
-      kWeightsPacked << skipped);
+      epilogue.in_place_inputs() << skipped, conv_planes_scratch_bytes(shape, splits), kWeightsPacked << skipped);
 }
 
 Result<std::unique_ptr<Kernel>> create_conv_of_parts(const KernelRequest& request, PackCache& packs) {

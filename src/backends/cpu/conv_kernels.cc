@@ -51,14 +51,16 @@ Result<std::unique_ptr<Kernel>> make_direct(const KernelRequest& request, PackCa
   const Conv2DShape shape = conv_shape(request, unit);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2, kElement<T>);
   BLADE_ASSIGN_OR_RETURN(const auto packed, packed_direct_weights<T>(request, packs, shape));
+  const PlaneSplits splits = conv2d_splits(shape, request.num_threads);
   return make_kernel(
       [=](const KernelArgs& args) {
         LoweredEpilogue::BoundTo<T> bound;
         epilogue.bind(args, bound);
-        conv2d(shape, input<In>(args, 0), packed->data(), output<Out>(args), bound.raw, *args.pool, args.scratch);
+        conv2d(shape, input<In>(args, 0), packed->data(), output<Out>(args), bound.raw, *args.pool, args.scratch,
+               splits);
         return Status::ok_status();
       },
-      epilogue.in_place_inputs(), conv2d_scratch_bytes<T>(shape, request.num_threads), kWeightsPacked);
+      epilogue.in_place_inputs(), conv2d_scratch_bytes<T>(shape, request.num_threads, splits), kWeightsPacked);
 }
 
 Result<std::unique_ptr<Kernel>> create_direct(const KernelRequest& request, PackCache& packs) {
@@ -227,8 +229,9 @@ double conv_transpose_us(const KernelRequest& request) {
 
 template <class T, MatrixUnit kUnit = kVectorUnit>
 Result<std::unique_ptr<Kernel>> create_conv_transpose(const KernelRequest& request, PackCache& packs) {
-  const ConvTransposeShape shape = conv_transpose_shape(request, kUnit);
+  ConvTransposeShape shape = conv_transpose_shape(request, kUnit);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvTransposeAttrs>().epilogue, 3, kElement<T>);
+  shape.finishes_later = epilogue.has_residual() || epilogue.has_program();
   // Which taps meet depends on stride and padding, so they belong to the layout.
   const std::string layout = layout_name(
       kUnit == kTileUnit ? "conv_transpose_tiles" : "conv_transpose",
@@ -237,15 +240,17 @@ Result<std::unique_ptr<Kernel>> create_conv_transpose(const KernelRequest& reque
       const auto packed,
       packed_weights<T>(request, packs, layout, packed_conv_transpose_bytes<T>(shape),
                         [&](const T* from, void* to) { pack_conv_transpose_weights(shape, from, to); }));
+  const PlaneSplits splits = conv_transpose_splits(shape, request.num_threads);
   return make_kernel(
       [=](const KernelArgs& args) {
         LoweredEpilogue::BoundTo<T> bound;
         epilogue.bind(args, bound);
-        conv_transpose(shape, input<T>(args, 0), packed->data(), output<T>(args), bound.raw, *args.pool, args.scratch);
+        conv_transpose(shape, input<T>(args, 0), packed->data(), output<T>(args), bound.raw, *args.pool, args.scratch,
+                       splits);
         return Status::ok_status();
       },
       conv_transpose_spreads(shape) ? 0 : epilogue.in_place_inputs(),
-      conv_transpose_scratch_bytes<T>(shape, request.num_threads), kWeightsPacked);
+      conv_transpose_scratch_bytes<T>(shape, request.num_threads, splits), kWeightsPacked);
 }
 
 int64_t conv_transpose_row_unit(const KernelRequest& request) {

@@ -137,7 +137,8 @@ Support supports_conv_sum(const KernelRequest& request) {
   if (addend.kernel_h != 1 || addend.kernel_w != 1 || addend.pad_top != 0 || addend.pad_left != 0) {
     return Support::no("the addend is no 1x1 convolution without padding");
   }
-  return Epilogue::supports_sum(request);
+  if (Support s = Epilogue::supports_sum(request); !s.ok) return s;
+  return supports_tensor_map(addend);
 }
 
 ConvProblem addend_problem(const KernelRequest& request) {
@@ -255,6 +256,17 @@ double memory_us(const KernelRequest& request) {
   return static_cast<double>(bytes) / 4.0e6;  // about 4 TB/s
 }
 
+// Constants are of an H200, roughly.
+double predict_deep_blocks_us(const KernelRequest& request, const DeepBlocks& deep) {
+  const DeviceInfo& card = request.device->info();
+  const int64_t beside =
+      std::clamp<int64_t>(static_cast<int64_t>(card.shared_bytes_per_block) / (deep.shared_bytes + 1024), 1, 4);
+  const auto waves = static_cast<double>(ceil_div(deep.blocks, card.multiprocessors * beside));
+  const auto each_sm = static_cast<double>(ceil_div(deep.blocks, int64_t{card.multiprocessors}));
+  return deep.start_us + std::max({each_sm * deep.busy_us, waves * deep.wait_us, 1.3 * memory_us(request)}) +
+         (deep.split_log2 > 0 ? 0.8 : 0.0) + (deep.warps_k > 1 ? 0.2 : 0.0);
+}
+
 Support supports_variant(const KernelRequest& request, const ConvVariant& variant, int split_log2) {
   const ir::DType dtype = variant.floats ? ir::DType::kFloat32 : ir::DType::kFloat16;
   if (Support s = supports_conv_problem(request, dtype); !s.ok) return s;
@@ -276,7 +288,6 @@ Support supports_variant(const KernelRequest& request, const ConvVariant& varian
 
 Support supports_variant_sum(const KernelRequest& request, const ConvVariant& variant, int split_log2) {
   if (Support s = supports_conv_sum(request); !s.ok) return s;
-  if (Support s = supports_tensor_map(addend_problem(request)); !s.ok) return s;
   return supports_variant(request, variant, split_log2);
 }
 

@@ -1,11 +1,6 @@
 // A convolution or matrix product as the implicit-product kernels see it: rows of pixels against packed fp16 weights.
 #pragma once
 
-#include <deque>
-#include <string>
-#include <utility>
-#include <vector>
-
 #include "backends/cuda/kernel_support.h"
 #include "backends/cuda/kernels/conv_variants.h"
 
@@ -33,7 +28,7 @@ struct ConvProblem {
 // with one right operand for all batches. The reason where not.
 Support supports_conv_problem(const KernelRequest& request, ir::DType dtype = ir::DType::kFloat16);
 ConvProblem conv_problem(const KernelRequest& request);  // only for what is supported
-// The same for a sum of two convolutions.
+// The same for a sum of two convolutions whose images the tensor copy engine reads.
 Support supports_conv_sum(const KernelRequest& request);
 ConvProblem addend_problem(const KernelRequest& request);  // the addend by itself
 bool is_plain_product(const ConvProblem& problem);         // a 1x1 convolution without strides and padding
@@ -53,38 +48,13 @@ Result<ConvOperands> conv_operands(const KernelRequest& request, const ConvProbl
 // Microseconds that reading and writing every operand once takes.
 double memory_us(const KernelRequest& request);
 
-// Rows for Conv and MatMul alike, for sums of two convolutions, for products whose float32 cast alone is read, and for
-// those whose columns are several tensors. Row:
-// supports, predicted_us and create, and for the others as named below.
-struct ProductRows {
-  std::deque<std::string> names;  // what the rows point to
-  std::vector<KernelEntry> rows, sum_rows, cast_rows, split_rows;
-
-  template <class Row>
-  void add_rows(const std::string& label) {
-    for (const auto& [prefix, op] : {std::pair{"cuda.conv.", ir::Op::kConv}, {"cuda.matmul.", ir::Op::kMatMul}}) {
-      names.push_back(prefix + label);
-      rows.push_back({names.back().c_str(), op, Row::supports, Row::predicted_us, Row::create});
-    }
-  }
-  template <class Row>
-  void add_sum_row(const std::string& label) {
-    names.push_back("cuda.conv_sum." + label);
-    sum_rows.push_back({names.back().c_str(), ir::Op::kConv, Row::supports_sum, Row::predicted_us, Row::create});
-  }
-  template <class Row>
-  void add_cast_row(const std::string& label) {
-    names.push_back("cuda.product_cast." + label);
-    cast_rows.push_back(
-        {names.back().c_str(), ir::Op::kCast, Row::supports_cast, Row::predicted_cast_us, Row::create_cast});
-  }
-  template <class Row>
-  void add_split_row(const std::string& label) {
-    names.push_back("cuda.product_split." + label);
-    split_rows.push_back(
-        {names.back().c_str(), ir::Op::kSplit, Row::supports_split, Row::predicted_split_us, Row::create_split});
-  }
+// A launch of blocks that load all of their depth at once, as predictions see it.
+struct DeepBlocks {
+  int64_t blocks, shared_bytes;       // shared memory: of one block
+  double start_us, busy_us, wait_us;  // of a launch; of a block: its SM is busy; it is by itself
+  int split_log2, warps_k;
 };
+double predict_deep_blocks_us(const KernelRequest& request, const DeepBlocks& deep);
 
 // One compiled tile with the blocks of 2^split_log2 sharing a tile's depth.
 Support supports_variant(const KernelRequest& request, const ConvVariant& variant, int split_log2);

@@ -141,6 +141,7 @@ constexpr KernelEntry kDepthwiseProductRows[] = {
     depthwise_product_row<1>("cuda.depthwise_product.mma_32x64k2"),
     depthwise_product_row<2>("cuda.depthwise_product.mma_64x64k1"),
 };
+static_assert(std::size(kDepthwiseProductRows) == decltype(conv_variants_depthwise())::extent);
 
 }  // namespace
 

@@ -1,38 +1,22 @@
 // Rows of the tensor-core tiles, one for each compiled tile and split, for Conv and MatMul alike; and the matrix
 // product that takes any type and layout.
-#include <array>
 #include <string>
 #include <utility>
 
 #include "backends/cuda/conv_problem.h"
 #include "backends/cuda/kernel_families.h"
 #include "backends/cuda/kernels/simple_kernels.h"
+#include "backends/cuda/row_table.h"
 
 namespace blade::backends::cuda {
 namespace {
 
 constexpr int kSplits = 4;  // 1, 2, 4 and 8 blocks
-constexpr int kSets = 4, kMaxVariants = 12;
 
-std::span<const ConvVariant> variants_of(int set) {
-  switch (set) {
-    case 0:
-      return conv_variants_wgmma();
-    case 1:
-      return conv_variants_mma_small();
-    case 2:
-      return conv_variants_float();
-    default:
-      return conv_variants_mma_large();
-  }
-}
-
-// A row's functions carry no state: the number of its variant and split is in their type.
-template <int kNumber>
+// kVariants lists the compiled tiles; the number is of tile and split.
+template <auto kVariants, int kNumber>
 struct VariantRow {
-  static const ConvVariant& variant() {
-    return variants_of(kNumber / kSplits / kMaxVariants)[kNumber / kSplits % kMaxVariants];
-  }
+  static const ConvVariant& variant() { return kVariants()[kNumber / kSplits]; }
   static constexpr int kSplit = kNumber % kSplits;
   static Support supports(const KernelRequest& request) { return supports_variant(request, variant(), kSplit); }
   static Support supports_sum(const KernelRequest& request) { return supports_variant_sum(request, variant(), kSplit); }
@@ -56,26 +40,16 @@ struct VariantRow {
                           static_cast<int64_t>(request.outputs.size()));
   }
   // The largest tile leaves no memory for the exchange of a split.
-  static bool exists() {
-    const auto variants = variants_of(kNumber / kSplits / kMaxVariants);
-    const int index = kNumber / kSplits % kMaxVariants;
-    if (index >= static_cast<int>(variants.size())) return false;
-    return kSplit == 0 || variants[index].rows * variants[index].columns <= 128 * 128;
-  }
+  static bool exists() { return kSplit == 0 || variant().rows * variant().columns <= 128 * 128; }
   static std::string label() {
     const ConvVariant& v = variant();
-    return std::string(v.groups   ? "wgmma_"
-                       : v.floats ? "tf32x3_"
-                                  : "mma_") +
-           std::to_string(v.rows) + "x" + std::to_string(v.columns) + "k" + std::to_string(v.warps_k) +
-           (kSplit > 0 ? "_split" + std::to_string(1 << kSplit) : "");
+    return tile_label(v.groups ? "wgmma" : v.floats ? "tf32x3" : "mma", v.rows, v.columns, v.warps_k, kSplit);
   }
 };
 
 struct Table : ProductRows {
-  template <int kNumber>
+  template <class Row>
   void add() {
-    using Row = VariantRow<kNumber>;
     if (!Row::exists()) return;
     add_rows<Row>(Row::label());
     if (!Row::variant().floats) add_cast_row<Row>(Row::label());
@@ -83,9 +57,13 @@ struct Table : ProductRows {
     const bool is_direct = Row::variant().direct && Row::kSplit == 0;
     if (Row::variant().plain && !is_direct) add_split_row<Row>(Row::label());
   }
-  template <int... kNumbers>
-  void add_all(std::integer_sequence<int, kNumbers...>) {
-    (add<kNumbers>(), ...);
+  template <auto kVariants, int... kNumbers>
+  void add_numbers(std::integer_sequence<int, kNumbers...>) {
+    (add<VariantRow<kVariants, kNumbers>>(), ...);
+  }
+  template <auto kVariants>
+  void add_all() {
+    add_numbers<kVariants>(std::make_integer_sequence<int, kCountOf<decltype(kVariants)> * kSplits>{});
   }
 };
 
@@ -176,7 +154,10 @@ Result<std::unique_ptr<Kernel>> create_gemm(const KernelRequest& request, PackCa
 const Table& product_table() {
   static const Table table = [] {
     Table made;
-    made.add_all(std::make_integer_sequence<int, kSets * kMaxVariants * kSplits>());
+    made.add_all<conv_variants_wgmma>();
+    made.add_all<conv_variants_mma_small>();
+    made.add_all<conv_variants_float>();
+    made.add_all<conv_variants_mma_large>();
     made.rows.push_back({"cuda.matmul.simt", ir::Op::kMatMul, supports_gemm, nullptr, create_gemm});
     return made;
   }();

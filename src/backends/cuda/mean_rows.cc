@@ -1,5 +1,6 @@
 // Rows of a convolution of few pixels and the mean of its pixels, which alone reads it.
 #include <algorithm>
+#include <iterator>
 
 #include "backends/cuda/conv_problem.h"
 #include "backends/cuda/kernel_families.h"
@@ -97,6 +98,7 @@ constexpr KernelEntry kConvMeanRows[] = {
     conv_mean_row<1>("cuda.conv_mean.wgmma_64x16k2"),
     conv_mean_row<2>("cuda.conv_mean.wgmma_64x32k2"),
 };
+static_assert(std::size(kConvMeanRows) == decltype(mean_variants())::extent);
 
 }  // namespace
 

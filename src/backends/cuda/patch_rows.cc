@@ -1,18 +1,26 @@
 // Rows of the convolutions whose taps read one patch of pixels from shared memory.
 #include <algorithm>
-#include <deque>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "backends/cuda/conv_problem.h"
 #include "backends/cuda/kernel_families.h"
+#include "backends/cuda/row_table.h"
 #include "backends/cuda/tensor_map.h"
 
 namespace blade::backends::cuda {
 namespace {
 
-constexpr int kMostPatchVariants = 32;
+struct Patches {
+  static constexpr bool kTakesProducts = false;
+  static constexpr auto& variants = patch_variants;
+  static std::string label(const PatchVariant& v) {
+    return tile_label("patch_wgmma", v.rows, v.columns, v.warps_k, v.split_log2);
+  }
+  static Support supports(const KernelRequest& request, const PatchVariant& variant);
+  static double predict_us(const KernelRequest& request, const PatchVariant& variant);
+  static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& packs,
+                                                const PatchVariant& variant);
+};
 
 // How a problem is cut; see conv_patch.cu.
 struct PatchShape {
@@ -46,7 +54,7 @@ PatchShape patch_shape(const ConvProblem& problem, const PatchVariant& variant) 
   return s;
 }
 
-Support supports_patch(const KernelRequest& request, const PatchVariant& variant) {
+Support Patches::supports(const KernelRequest& request, const PatchVariant& variant) {
   if (Support s = supports_conv_problem(request); !s.ok) return s;
   if (request.node->op != ir::Op::kConv || request.inputs[0].dims.size() != 4)
     return Support::no("has no 2 spatial dims");
@@ -75,21 +83,19 @@ Support supports_patch(const KernelRequest& request, const PatchVariant& variant
 }
 
 // Constants are of an H200, roughly.
-double predict_patch_us(const KernelRequest& request, const PatchVariant& variant) {
-  const DeviceInfo& card = request.device->info();
+double Patches::predict_us(const KernelRequest& request, const PatchVariant& variant) {
   const ConvProblem problem = conv_problem(request);
   const PatchShape shape = patch_shape(problem, variant);
-  const int64_t beside =
-      std::clamp<int64_t>(static_cast<int64_t>(card.shared_bytes_per_block) / (shape.shared_bytes + 1024), 1, 4);
-  const auto waves = static_cast<double>(ceil_div(shape.blocks, card.multiprocessors * beside));
   const auto depth = static_cast<double>(shape.slabs_each * problem.kernel_h * problem.kernel_w);
   const double multiply_us = 2.0 * variant.rows * variant.columns * 64 / 5.5e6 * depth;
   const double load_us = static_cast<double>(shape.shared_bytes) / 80e3;
-  const double each_sm = static_cast<double>(ceil_div(shape.blocks, int64_t{card.multiprocessors}));
-  const double busy = each_sm * std::max(multiply_us, load_us);
-  const double latency = waves * (0.8 + 0.06 * depth);
-  return 1.3 + std::max({busy, latency, 1.3 * memory_us(request)}) + (variant.split_log2 > 0 ? 0.8 : 0.0) +
-         (variant.warps_k > 1 ? 0.2 : 0.0);
+  return predict_deep_blocks_us(request, {.blocks = shape.blocks,
+                                          .shared_bytes = shape.shared_bytes,
+                                          .start_us = 1.3,
+                                          .busy_us = std::max(multiply_us, load_us),
+                                          .wait_us = 0.8 + 0.06 * depth,
+                                          .split_log2 = variant.split_log2,
+                                          .warps_k = variant.warps_k});
 }
 
 PatchParams patch_params(const ConvProblem& problem, const PatchShape& shape) {
@@ -106,8 +112,8 @@ PatchParams patch_params(const ConvProblem& problem, const PatchShape& shape) {
   return p;
 }
 
-Result<std::unique_ptr<Kernel>> create_patch(const KernelRequest& request, PackCache& packs,
-                                             const PatchVariant& variant) {
+Result<std::unique_ptr<Kernel>> Patches::create(const KernelRequest& request, PackCache& packs,
+                                                const PatchVariant& variant) {
   const ConvProblem problem = conv_problem(request);
   const PatchShape patch = patch_shape(problem, variant);
   BLADE_ASSIGN_OR_RETURN(const ConvOperands operands, conv_operands(request, problem, packs));
@@ -130,40 +136,8 @@ Result<std::unique_ptr<Kernel>> create_patch(const KernelRequest& request, PackC
       {.in_place_inputs = operands.epilogue.in_place_inputs(), .unread_inputs = operands.unread_inputs});
 }
 
-template <int kNumber>
-struct PatchRow {
-  static const PatchVariant& variant() { return patch_variants()[kNumber]; }
-  static Support supports(const KernelRequest& request) { return supports_patch(request, variant()); }
-  static double predicted_us(const KernelRequest& request) { return predict_patch_us(request, variant()); }
-  static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& packs) {
-    return create_patch(request, packs, variant());
-  }
-};
-
-struct PatchTable {
-  std::deque<std::string> names;  // what the rows point to
-  std::vector<KernelEntry> rows;
-
-  template <int... kNumbers>
-  explicit PatchTable(std::integer_sequence<int, kNumbers...>) {
-    (add<kNumbers>(), ...);
-  }
-  template <int kNumber>
-  void add() {
-    using Row = PatchRow<kNumber>;
-    if (kNumber >= static_cast<int>(patch_variants().size())) return;
-    const PatchVariant& v = Row::variant();
-    names.push_back("cuda.conv.patch_wgmma_" + std::to_string(v.rows) + "x" + std::to_string(v.columns) + "k" +
-                    std::to_string(v.warps_k) + (v.split_log2 > 0 ? "_split" + std::to_string(1 << v.split_log2) : ""));
-    rows.push_back({names.back().c_str(), ir::Op::kConv, Row::supports, Row::predicted_us, Row::create});
-  }
-};
-
 }  // namespace
 
-std::span<const KernelEntry> patch_rows() {
-  static const PatchTable table(std::make_integer_sequence<int, kMostPatchVariants>{});
-  return table.rows;
-}
+std::span<const KernelEntry> patch_rows() { return RowTable<Patches>::get().rows; }
 
 }  // namespace blade::backends::cuda

@@ -1,16 +1,16 @@
 // Rows of the pipeline: convolutions and matrix products with so many pixels that every SM gets whole tiles.
 #include <algorithm>
 #include <string>
-#include <utility>
 
 #include "backends/cuda/conv_problem.h"
 #include "backends/cuda/kernel_families.h"
+#include "backends/cuda/row_table.h"
 #include "backends/cuda/tensor_map.h"
 
 namespace blade::backends::cuda {
 namespace {
 
-constexpr int kVariants = 8, kMaxStages = 16, kGroups = 2;
+constexpr int kMaxStages = 16, kGroups = 2;
 constexpr int kReserved = 2048;  // of an SM's shared memory: what a block takes beside its own
 
 struct Division {
@@ -20,6 +20,21 @@ struct Division {
 };
 
 bool takes_turns(const PipelineVariant& variant) { return variant.rows == variant.group_rows; }
+
+struct Pipelines {
+  static constexpr bool kTakesProducts = true;
+  static constexpr auto& variants = pipeline_variants;
+  static constexpr auto& is_sum = supports_conv_sum;
+  static constexpr auto& is_split = supports_split_of_product;
+  static std::string label(const PipelineVariant& v) {
+    return "pipeline_wgmma_" + std::to_string(v.rows) + "x" + std::to_string(v.columns) +
+           (takes_turns(v) ? "" : "_shared");
+  }
+  static Support supports(const KernelRequest& request, const PipelineVariant& variant);
+  static double predict_us(const KernelRequest& request, const PipelineVariant& variant);
+  static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& packs,
+                                                const PipelineVariant& variant, int64_t parts = 1);
+};
 
 Division division_of(const ConvProblem& problem, const PipelineVariant& variant, const DeviceInfo& card) {
   Division d;
@@ -35,7 +50,7 @@ Division division_of(const ConvProblem& problem, const PipelineVariant& variant,
   return d;
 }
 
-Support supports_pipeline(const KernelRequest& request, const PipelineVariant& variant) {
+Support Pipelines::supports(const KernelRequest& request, const PipelineVariant& variant) {
   if (Support s = supports_conv_problem(request); !s.ok) return s;
   const DeviceInfo& card = request.device->info();
   if (card.capability != 90) return Support::no("needs compute capability 9.0");
@@ -53,7 +68,7 @@ Support supports_pipeline(const KernelRequest& request, const PipelineVariant& v
 
 // The longest of what the SMs can multiply and load, of the latency of chunks, and of memory. Constants are of an H200,
 // roughly.
-double predict_pipeline_us(const KernelRequest& request, const PipelineVariant& variant) {
+double Pipelines::predict_us(const KernelRequest& request, const PipelineVariant& variant) {
   const DeviceInfo& card = request.device->info();
   const ConvProblem problem = conv_problem(request);
   const Division d = division_of(problem, variant, card);
@@ -68,8 +83,8 @@ double predict_pipeline_us(const KernelRequest& request, const PipelineVariant& 
   return 2.0 + std::max({busy, latency, memory_us(request)});
 }
 
-Result<std::unique_ptr<Kernel>> create_pipeline(const KernelRequest& request, PackCache& packs,
-                                                const PipelineVariant& variant, int64_t parts = 1) {
+Result<std::unique_ptr<Kernel>> Pipelines::create(const KernelRequest& request, PackCache& packs,
+                                                  const PipelineVariant& variant, int64_t parts) {
   const ConvProblem problem = conv_problem(request);
   const Division division = division_of(problem, variant, request.device->info());
   BLADE_ASSIGN_OR_RETURN(const ConvOperands operands, conv_operands(request, problem, packs));
@@ -103,56 +118,10 @@ Result<std::unique_ptr<Kernel>> create_pipeline(const KernelRequest& request, Pa
       {.in_place_inputs = operands.epilogue.in_place_inputs(), .unread_inputs = operands.unread_inputs});
 }
 
-// A row's functions carry no state: the number of its variant is in their type.
-template <int kNumber>
-struct PipelineRow {
-  static const PipelineVariant& variant() { return pipeline_variants()[kNumber]; }
-  static Support supports(const KernelRequest& request) { return supports_pipeline(request, variant()); }
-  static Support supports_sum(const KernelRequest& request) {
-    if (Support s = supports_conv_sum(request); !s.ok) return s;
-    if (Support s = supports_tensor_map(addend_problem(request)); !s.ok) return s;
-    return supports_pipeline(request, variant());
-  }
-  static double predicted_us(const KernelRequest& request) { return predict_pipeline_us(request, variant()); }
-  static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& packs) {
-    return create_pipeline(request, packs, variant());
-  }
-  static Support supports_split(const KernelRequest& request) {
-    if (Support s = supports_split_of_product(request); !s.ok) return s;
-    return supports_pipeline(*request.producer, variant());
-  }
-  static double predicted_split_us(const KernelRequest& request) { return predicted_us(*request.producer); }
-  static Result<std::unique_ptr<Kernel>> create_split(const KernelRequest& request, PackCache& packs) {
-    return create_pipeline(*request.producer, packs, variant(), static_cast<int64_t>(request.outputs.size()));
-  }
-};
-
-struct Table : ProductRows {
-  template <int... kNumbers>
-  explicit Table(std::integer_sequence<int, kNumbers...>) {
-    (add<kNumbers>(), ...);
-  }
-  template <int kNumber>
-  void add() {
-    using Row = PipelineRow<kNumber>;
-    const PipelineVariant& v = Row::variant();
-    const std::string label = "pipeline_wgmma_" + std::to_string(v.rows) + "x" + std::to_string(v.columns) +
-                              (takes_turns(v) ? "" : "_shared");
-    add_rows<Row>(label);
-    add_sum_row<Row>(label);
-    add_split_row<Row>(label);
-  }
-};
-
-const Table& pipeline_table() {
-  static const Table table(std::make_integer_sequence<int, kVariants>{});
-  return table;
-}
-
 }  // namespace
 
-std::span<const KernelEntry> pipeline_rows() { return pipeline_table().rows; }
-std::span<const KernelEntry> pipeline_sum_rows() { return pipeline_table().sum_rows; }
-std::span<const KernelEntry> pipeline_split_rows() { return pipeline_table().split_rows; }
+std::span<const KernelEntry> pipeline_rows() { return RowTable<Pipelines>::get().rows; }
+std::span<const KernelEntry> pipeline_sum_rows() { return RowTable<Pipelines>::get().sum_rows; }
+std::span<const KernelEntry> pipeline_split_rows() { return RowTable<Pipelines>::get().split_rows; }
 
 }  // namespace blade::backends::cuda

@@ -1,16 +1,28 @@
 // Rows of the tiles for little work; see conv_plain.cu.
 #include <algorithm>
 #include <string>
-#include <utility>
 
 #include "backends/cuda/conv_problem.h"
 #include "backends/cuda/kernel_families.h"
+#include "backends/cuda/row_table.h"
 #include "backends/cuda/tensor_map.h"
 
 namespace blade::backends::cuda {
 namespace {
 
-constexpr int kMostVariants = 44;
+struct PlainTiles {
+  static constexpr bool kTakesProducts = true;
+  static constexpr auto& variants = plain_variants;
+  static constexpr auto& is_sum = supports_conv_sum;
+  static constexpr auto& is_split = supports_split_of_product;
+  static std::string label(const PlainVariant& v) {
+    return tile_label("plain_wgmma", v.rows, v.columns, v.warps_k, v.split_log2);
+  }
+  static Support supports(const KernelRequest& request, const PlainVariant& variant);
+  static double predict_us(const KernelRequest& request, const PlainVariant& variant);
+  static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& packs,
+                                                const PlainVariant& variant, int64_t parts = 1);
+};
 
 // How a problem is cut.
 struct PlainShape {
@@ -27,7 +39,7 @@ PlainShape plain_shape(const ConvProblem& problem, const PlainVariant& variant) 
   return s;
 }
 
-Support supports_shape(const KernelRequest& request, const PlainVariant& variant) {
+Support PlainTiles::supports(const KernelRequest& request, const PlainVariant& variant) {
   if (Support s = supports_conv_problem(request); !s.ok) return s;
   const DeviceInfo& card = request.device->info();
   if (card.capability != 90) return Support::no("needs compute capability 9.0");
@@ -41,43 +53,26 @@ Support supports_shape(const KernelRequest& request, const PlainVariant& variant
       static_cast<size_t>(shape.shared_bytes) + 1024 > card.shared_bytes_per_block) {
     return Support::no("a block's depth does not fit into shared memory");
   }
-  return Support::yes();
-}
-
-Support supports_plain(const KernelRequest& request, const PlainVariant& variant) {
-  if (Support s = supports_shape(request, variant); !s.ok) return s;
   return Epilogue::supports_short(request, epilogue_of(request), 2);
 }
 
-Support supports_plain_sum(const KernelRequest& request, const PlainVariant& variant) {
-  if (Support s = supports_conv_sum(request); !s.ok) return s;
-  if (Support s = supports_tensor_map(addend_problem(request)); !s.ok) return s;
-  return supports_shape(request, variant);
-}
-
-Support supports_plain_split(const KernelRequest& request, const PlainVariant& variant) {
-  if (Support s = supports_split_of_product(request); !s.ok) return s;
-  return supports_shape(*request.producer, variant);
-}
-
 // Constants are of an H200, roughly.
-double predict_plain_us(const KernelRequest& request, const PlainVariant& variant) {
-  const DeviceInfo& card = request.device->info();
+double PlainTiles::predict_us(const KernelRequest& request, const PlainVariant& variant) {
   const PlainShape shape = plain_shape(conv_problem(request), variant);
-  const int64_t beside =
-      std::clamp<int64_t>(static_cast<int64_t>(card.shared_bytes_per_block) / (shape.shared_bytes + 1024), 1, 4);
-  const auto waves = static_cast<double>(ceil_div(shape.blocks, card.multiprocessors * beside));
-  const auto each_sm = static_cast<double>(ceil_div(shape.blocks, int64_t{card.multiprocessors}));
   const auto depth = static_cast<double>(shape.chunks);
   const double chunk_us =
       std::max(2.0 * variant.rows * variant.columns * 64 / 5.5e6, (variant.rows + variant.columns) * 128.0 / 40e3);
-  const double busy = each_sm * depth * chunk_us, latency = waves * (0.4 + 0.1 * depth);
-  return 1.4 + std::max({busy, latency, 1.3 * memory_us(request)}) + (variant.split_log2 > 0 ? 0.8 : 0.0) +
-         (variant.warps_k > 1 ? 0.2 : 0.0);
+  return predict_deep_blocks_us(request, {.blocks = shape.blocks,
+                                          .shared_bytes = shape.shared_bytes,
+                                          .start_us = 1.4,
+                                          .busy_us = depth * chunk_us,
+                                          .wait_us = 0.4 + 0.1 * depth,
+                                          .split_log2 = variant.split_log2,
+                                          .warps_k = variant.warps_k});
 }
 
-Result<std::unique_ptr<Kernel>> create_plain(const KernelRequest& request, PackCache& packs,
-                                             const PlainVariant& variant, int64_t parts = 1) {
+Result<std::unique_ptr<Kernel>> PlainTiles::create(const KernelRequest& request, PackCache& packs,
+                                                   const PlainVariant& variant, int64_t parts) {
   const ConvProblem problem = conv_problem(request);
   const PlainShape plain = plain_shape(problem, variant);
   BLADE_ASSIGN_OR_RETURN(const ConvOperands operands, conv_operands(request, problem, packs));
@@ -104,49 +99,10 @@ Result<std::unique_ptr<Kernel>> create_plain(const KernelRequest& request, PackC
       {.in_place_inputs = operands.epilogue.in_place_inputs(), .unread_inputs = operands.unread_inputs});
 }
 
-template <int kNumber>
-struct PlainRow {
-  static const PlainVariant& variant() { return plain_variants()[kNumber]; }
-  static Support supports(const KernelRequest& request) { return supports_plain(request, variant()); }
-  static Support supports_sum(const KernelRequest& request) { return supports_plain_sum(request, variant()); }
-  static double predicted_us(const KernelRequest& request) { return predict_plain_us(request, variant()); }
-  static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& packs) {
-    return create_plain(request, packs, variant());
-  }
-  static Support supports_split(const KernelRequest& request) { return supports_plain_split(request, variant()); }
-  static double predicted_split_us(const KernelRequest& request) { return predicted_us(*request.producer); }
-  static Result<std::unique_ptr<Kernel>> create_split(const KernelRequest& request, PackCache& packs) {
-    return create_plain(*request.producer, packs, variant(), static_cast<int64_t>(request.outputs.size()));
-  }
-};
-
-struct PlainTable : ProductRows {
-  template <int kNumber>
-  void add() {
-    if (kNumber >= static_cast<int>(plain_variants().size())) return;
-    const PlainVariant& v = PlainRow<kNumber>::variant();
-    const std::string label = "plain_wgmma_" + std::to_string(v.rows) + "x" + std::to_string(v.columns) + "k" +
-                              std::to_string(v.warps_k) +
-                              (v.split_log2 > 0 ? "_split" + std::to_string(1 << v.split_log2) : "");
-    add_rows<PlainRow<kNumber>>(label);
-    add_sum_row<PlainRow<kNumber>>(label);
-    add_split_row<PlainRow<kNumber>>(label);
-  }
-  template <int... kNumbers>
-  explicit PlainTable(std::integer_sequence<int, kNumbers...>) {
-    (add<kNumbers>(), ...);
-  }
-};
-
-const PlainTable& plain_table() {
-  static const PlainTable table(std::make_integer_sequence<int, kMostVariants>{});
-  return table;
-}
-
 }  // namespace
 
-std::span<const KernelEntry> plain_rows() { return plain_table().rows; }
-std::span<const KernelEntry> plain_sum_rows() { return plain_table().sum_rows; }
-std::span<const KernelEntry> plain_split_rows() { return plain_table().split_rows; }
+std::span<const KernelEntry> plain_rows() { return RowTable<PlainTiles>::get().rows; }
+std::span<const KernelEntry> plain_sum_rows() { return RowTable<PlainTiles>::get().sum_rows; }
+std::span<const KernelEntry> plain_split_rows() { return RowTable<PlainTiles>::get().split_rows; }
 
 }  // namespace blade::backends::cuda

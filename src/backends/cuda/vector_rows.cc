@@ -4,6 +4,7 @@
 #include "backends/cuda/conv_problem.h"
 #include "backends/cuda/kernel_families.h"
 #include "backends/cuda/kernels/simple_kernels.h"
+#include "backends/cuda/row_table.h"
 
 namespace blade::backends::cuda {
 namespace {

@@ -21,7 +21,8 @@ struct AmxLayout {
         copies(j.copy_rows || (j.rows < kAmxRows && !j.readable_past_end)),
         copies_last(!copies && blocks.elements() != j.run_length) {}
 
-  int64_t units() const { return amx_units(job.b.vectors); }
+  // At most of a tile. Those of a short job are few: no more than few_rows_bytes() keeps ready for it.
+  int64_t units() const { return std::min(amx_units(job.b.vectors), ceil_div(job.rows, kAmxRows)); }
   int64_t unit_elements() const {
     if (copies) return kAmxRows * blocks.copy_pitch();
     return copies_last ? job.runs * kAmxRows * kAmxElements : 0;
@@ -76,7 +77,7 @@ struct AmxLayout {
   void keep(int64_t first, int64_t count, int64_t at, AmxTile& tile) const {
     int64_t in_image = first % job.image_pitch, place = in_image % job.row_pitch;
     for (int64_t i = 0; i < count; ++i) {
-      if (place < job.row_results && in_image < job.image_rows)
+      if (place < job.row_results && in_image < job.image_places)
         tile.kept[tile.num_kept++] = static_cast<uint8_t>(at + i);
       if (++place == job.row_pitch) place = 0;
       if (++in_image == job.image_pitch) in_image = place = 0;

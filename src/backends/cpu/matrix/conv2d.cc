@@ -375,10 +375,15 @@ void pack_conv_weights(const Conv2DShape& s, const T* weights, void* to) {
   }
 }
 
+PlaneSplits conv2d_splits(const Conv2DShape& s, int threads) {
+  if (s.output_pixels() <= 0 || s.oc <= 0 || !uses_planes(s)) return {};
+  return conv_planes_splits(s, threads);
+}
+
 template <class T>
-size_t conv2d_scratch_bytes(const Conv2DShape& s, int threads) {
+size_t conv2d_scratch_bytes(const Conv2DShape& s, int threads, const PlaneSplits& splits) {
   if (s.output_pixels() <= 0 || s.oc <= 0) return 0;
-  if (uses_planes(s)) return conv_planes_scratch_bytes(s, threads);
+  if (uses_planes(s)) return conv_planes_scratch_bytes(s, splits.empty() ? conv_planes_splits(s, threads) : splits);
   const PackedB b = group_b_view<T>(s, nullptr);
   const ConvSharedScratch<T> shared(s);
   if (use_band(s))
@@ -389,7 +394,7 @@ size_t conv2d_scratch_bytes(const Conv2DShape& s, int threads) {
 
 template <class T, class In, class Out>
 void conv2d(const Conv2DShape& s, const In* in, const void* packed, Out* out, const Epilogue<T>& epilogue,
-            ThreadPool& pool, std::byte* scratch) {
+            ThreadPool& pool, std::byte* scratch, const PlaneSplits& splits) {
   if (s.output_pixels() <= 0 || s.oc <= 0) return;
   if (use_band(s)) {
     conv_by_bands(s, in, group_b_view<T>(s, packed), out, epilogue, pool, scratch);
@@ -398,7 +403,10 @@ void conv2d(const Conv2DShape& s, const In* in, const void* packed, Out* out, co
   if constexpr (std::is_same_v<In, BFloat16>) {
     if (uses_planes(s)) {
       const PlanePart all[] = {{in, s.c, s.input_pitch()}};
-      conv_by_planes(s, all, group_b_view<T>(s, packed), out, epilogue, pool, scratch);
+      const int threads = pool.num_threads();
+      const PlaneSplit split =
+          splits.empty() ? conv_planes_split(s, threads) : splits[static_cast<size_t>(threads - 1)];
+      conv_by_planes(s, split, all, group_b_view<T>(s, packed), out, epilogue, pool, scratch);
       return;
     }
   }
@@ -466,7 +474,7 @@ void conv2d_rows(const Conv2DShape& s, const In* in, const void* packed, T* out,
 
 #define BLADE_INSTANTIATE(T, In, Out)                                                                                 \
   template void conv2d<T, In, Out>(const Conv2DShape&, const In*, const void*, Out*, const Epilogue<T>&, ThreadPool&, \
-                                   std::byte*);
+                                   std::byte*, const PlaneSplits&);
 BLADE_INSTANTIATE(float, float, float)
 BLADE_INSTANTIATE(BFloat16, BFloat16, BFloat16)
 BLADE_INSTANTIATE(BFloat16, BFloat16, float)
@@ -480,14 +488,14 @@ BLADE_INSTANTIATE(float, float)
 BLADE_INSTANTIATE(BFloat16, BFloat16)
 BLADE_INSTANTIATE(BFloat16, float)
 #undef BLADE_INSTANTIATE
-#define BLADE_INSTANTIATE(T)                                               \
-  template size_t packed_conv_bytes<T>(const Conv2DShape&);                \
-  template int64_t conv2d_band_rows<T>(const Conv2DShape&);                \
-  template void pack_conv_weights<T>(const Conv2DShape&, const T*, void*); \
-  template size_t conv2d_scratch_bytes<T>(const Conv2DShape&, int);        \
-  template const char* conv2d_rows_refusal<T>(const Conv2DShape&);         \
-  template size_t conv2d_rows_shared_bytes<T>(const Conv2DShape&);         \
-  template size_t conv2d_rows_slot_bytes<T>(const Conv2DShape&);           \
+#define BLADE_INSTANTIATE(T)                                                            \
+  template size_t packed_conv_bytes<T>(const Conv2DShape&);                             \
+  template int64_t conv2d_band_rows<T>(const Conv2DShape&);                             \
+  template void pack_conv_weights<T>(const Conv2DShape&, const T*, void*);              \
+  template size_t conv2d_scratch_bytes<T>(const Conv2DShape&, int, const PlaneSplits&); \
+  template const char* conv2d_rows_refusal<T>(const Conv2DShape&);                      \
+  template size_t conv2d_rows_shared_bytes<T>(const Conv2DShape&);                      \
+  template size_t conv2d_rows_slot_bytes<T>(const Conv2DShape&);                        \
   template void conv2d_rows_prepare<T>(const Conv2DShape&, std::byte*);
 BLADE_INSTANTIATE(float)
 BLADE_INSTANTIATE(BFloat16)

@@ -8,6 +8,7 @@
 #include "backends/blocking.h"
 #include "backends/cpu/matrix/epilogue.h"
 #include "backends/cpu/matrix/packed_b.h"
+#include "backends/cpu/matrix/plane_split.h"
 #include "base/thread_pool.h"
 
 namespace blade::backends::cpu {
@@ -69,13 +70,15 @@ template <class T>
 size_t packed_conv_bytes(const Conv2DShape& shape);
 template <class T>
 void pack_conv_weights(const Conv2DShape& shape, const T* weights, void* to);
+// What a kernel keeps of a shape for the two below, which else search for it: empty where there is nothing to search.
+PlaneSplits conv2d_splits(const Conv2DShape& shape, int threads);
 template <class T>
-size_t conv2d_scratch_bytes(const Conv2DShape& shape, int threads);
+size_t conv2d_scratch_bytes(const Conv2DShape& shape, int threads, const PlaneSplits& splits = {});
 // `packed`: what pack_conv_weights() wrote, 64-byte aligned. `out` overlaps `in` nowhere; it may be the residual.
 // Out: T or float. In: T, or float where rounds_input() says so.
 template <class T, class In, class Out>
 void conv2d(const Conv2DShape& shape, const In* in, const void* packed, Out* out, const Epilogue<T>& epilogue,
-            ThreadPool& pool, std::byte* scratch);
+            ThreadPool& pool, std::byte* scratch, const PlaneSplits& splits = {});
 // Some output rows on the calling thread, for steps that use them up strip by strip: rows [first, first + rows) counted
 // through all images (image * oh + y), all of one image, to `out`. `shared` is filled by conv2d_rows_prepare() once a
 // run, `slot` is the thread's own. In: as for conv2d().

@@ -2,6 +2,7 @@
 #include "backends/cpu/matrix/conv_plane_plan.h"
 
 #include <cstring>
+#include <limits>
 
 #include "backends/machine.h"
 
@@ -75,12 +76,16 @@ PlanePlan::PlanePlan(const Conv2DShape& shape)
       planes(y.used_before(y.stride) * x.used_before(x.stride)) {
   shared = shared_zeros(x);
   pitch = x.out + x.reach() - shared;
-  image_rows = y.out + y.reach() - shared_zeros(y);
+  image_step = y.out + y.reach() - shared_zeros(y);
 }
 
 int64_t PlanePlan::max_rows() const {
-  const int64_t row_bytes = planes * pitch * s.c * int64_t{sizeof(BFloat16)};
-  return std::clamp<int64_t>(strip_planes_bytes() / row_bytes - y.reach(), 1, s.oh);
+  return std::clamp<int64_t>(strip_planes_bytes() / row_bytes() - y.reach(), 1, s.oh);
+}
+
+int64_t PlanePlan::max_rows_with(int64_t result_bytes) const {
+  const int64_t both = 2 * strip_planes_bytes() - y.reach() * row_bytes();
+  return std::clamp<int64_t>(both / (row_bytes() + result_bytes), 1, max_rows());
 }
 
 TileJob<BFloat16> PlanePlan::job(int64_t rows_out, const PackedB& b) const {
@@ -90,10 +95,10 @@ TileJob<BFloat16> PlanePlan::job(int64_t rows_out, const PackedB& b) const {
   job.readable_past_end = true;
   job.row_pitch = pitch;
   job.row_results = s.ow;
-  job.image_pitch = image_rows * pitch;
-  job.image_rows = s.oh * pitch;
+  job.image_pitch = image_step * pitch;
+  job.image_places = s.oh * pitch;
   job.input_bytes = static_cast<int64_t>(strip_bytes(rows_out));
-  job.block_bytes = std::max(job.block_bytes, job.input_bytes);  // each panel is read once
+  job.block_bytes = std::numeric_limits<int64_t>::max();  // each panel is read once
   job.b = b;
   return job;
 }
@@ -106,8 +111,8 @@ void copy_strip(const PlanePlan& plan, std::span<const PlanePart> parts, int64_t
     for (int64_t px = 0; px < s.stride_w; ++px) {
       if (!plan.x.used(px)) continue;
       for (int64_t row = 0; row < plan.plane_rows(rows); ++row, to += plan.pitch * s.c) {
-        const int64_t behind = (first + row) / plan.image_rows;  // images
-        const int64_t y = (first + row) % plan.image_rows * s.stride_h + py - s.pad_top;
+        const int64_t behind = (first + row) / plan.image_step;  // images
+        const int64_t y = (first + row) % plan.image_step * s.stride_h + py - s.pad_top;
         copy_plane_row(plan, parts, image + behind, y, px, to);
       }
       to = std::fill_n(to, plan.shared * s.c, BFloat16());
@@ -115,8 +120,8 @@ void copy_strip(const PlanePlan& plan, std::span<const PlanePart> parts, int64_t
   }
 }
 
-PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t taps, size_t weight_bytes, const PackedB& b, int threads,
-                              int64_t most_images) {
+PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t max_rows, int64_t taps, size_t weight_bytes,
+                              const PackedB& b, int threads, int64_t most_images) {
   const auto cycles_of = [&](const PlaneSplit& split) {
     const int64_t units = ceil_div((split.rows - 1) * plan.pitch + plan.s.ow, kAmxRows);
     const int64_t vectors = ceil_div(b.panels(), split.panel_parts) * b.vectors;
@@ -141,11 +146,14 @@ PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t taps, size_t weight
     best_cycles = cycles;
     best = split;
   };
-  const int64_t fewest = ceil_div(plan.s.oh, plan.max_rows());
+  const int64_t fewest = ceil_div(plan.s.oh, max_rows);
+  const int64_t most = std::min<int64_t>(plan.s.oh, fewest + 2 * threads);
   for (int64_t parts = 1; parts <= std::min<int64_t>(threads, b.panels()); ++parts) {
-    for (int64_t strips = fewest; strips <= std::min<int64_t>(plan.s.oh, fewest + 2 * threads); ++strips) {
+    for (int64_t strips = fewest; strips <= most;) {
       const int64_t rows = ceil_div(plan.s.oh, strips);
       consider({rows, ceil_div(plan.s.oh, rows), parts, 1});
+      if (rows == 1) break;
+      strips = ceil_div(plan.s.oh, rows - 1);  // the next ones that are lower
     }
     for (int64_t images = 2; images <= std::min(plan.s.n, most_images); ++images) {
       const int64_t rows = plan.rows_of(images);

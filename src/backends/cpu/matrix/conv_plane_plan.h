@@ -10,6 +10,7 @@
 
 #include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/conv2d.h"
+#include "backends/cpu/matrix/plane_split.h"
 #include "backends/cpu/matrix/tile_driver.h"
 #include "base/checked_math.h"
 
@@ -42,7 +43,7 @@ struct PlanePlan {
   int64_t pitch;   // places of a row of a plane
   int64_t shared;  // zeros that end a row and begin the next: places left out
   int64_t planes;
-  int64_t image_rows;  // from one image of a strip to the next, which share rows of zeros in the same way
+  int64_t image_step;  // rows from one image of a strip to the next, which share rows of zeros in the same way
 
   explicit PlanePlan(const Conv2DShape& shape);
 
@@ -53,10 +54,12 @@ struct PlanePlan {
   size_t strip_bytes(int64_t rows_out) const {
     return align_up(static_cast<size_t>(strip_elements(rows_out)) * sizeof(BFloat16), 64);
   }
-  // The tallest strip of one image that fits its share of L2.
+  int64_t row_bytes() const { return planes * pitch * s.c * int64_t{sizeof(BFloat16)}; }
+  // The tallest strip of one image that fits its share of L2, and the same where `result_bytes` stay beside each row.
   int64_t max_rows() const;
+  int64_t max_rows_with(int64_t result_bytes) const;
   // Of a strip of so many whole images, with those between them, which are no results.
-  int64_t rows_of(int64_t images) const { return (images - 1) * image_rows + s.oh; }
+  int64_t rows_of(int64_t images) const { return (images - 1) * image_step + s.oh; }
   // From the first place of a strip of so many rows to the one that a tap of its first result reads.
   int64_t tap_offset(int64_t rows_out, int64_t tap_y, int64_t tap_x) const {
     const int64_t plane = y.used_before(y.phase(tap_y)) * x.used_before(x.stride) + x.used_before(x.phase(tap_x));
@@ -76,18 +79,9 @@ struct PlanePart {
 void copy_strip(const PlanePlan& plan, std::span<const PlanePart> parts, int64_t image, int64_t first, int64_t rows,
                 BFloat16* to);
 
-// How the rows of each image and the panels are cut into tasks. Of small images several make a strip, so that weights
-// are read once for all of them.
-struct PlaneSplit {
-  int64_t rows = 1;  // of a strip
-  int64_t strips = 1;
-  int64_t panel_parts = 1;
-  int64_t images = 1;  // of a strip
-
-  int64_t last_rows(int64_t all) const { return all - (strips - 1) * rows; }
-};
 // `taps`: products that each result place takes; `b`: the panels of one, or of all of them.
-PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t taps, size_t weight_bytes, const PackedB& b, int threads,
-                              int64_t most_images = 1);
+// Strips of an image have at most `max_rows` rows.
+PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t max_rows, int64_t taps, size_t weight_bytes,
+                              const PackedB& b, int threads, int64_t most_images = 1);
 
 }  // namespace blade::backends::cpu

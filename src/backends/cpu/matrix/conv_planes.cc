@@ -20,47 +20,66 @@ TileJob<BFloat16> conv_planes_job(const PlanePlan& plan, int64_t rows_out, const
   return job;
 }
 
+// Rows of the strips of a split: of the `index`-th of an image (or of its group of images), and of the last one of all,
+// which may have fewer.
+struct StripRows {
+  const PlanePlan& plan;
+  const PlaneSplit& split;
+  int64_t groups = ceil_div(plan.s.n, split.images);
+
+  int64_t of(int64_t group, int64_t index) const {
+    return split.images == 1 ? std::min(split.rows, plan.s.oh - index * split.rows)
+                             : plan.rows_of(std::min(split.images, plan.s.n - group * split.images));
+  }
+  int64_t last() const { return of(groups - 1, split.strips - 1); }
+};
+
+size_t conv_planes_slot_bytes(const StripRows& rows, const PackedB& b) {
+  const PlanePlan& plan = rows.plan;
+  return plan.strip_bytes(rows.split.rows) +
+         std::max(tile_slot_scratch_bytes(conv_planes_job(plan, rows.split.rows, b)),
+                  tile_slot_scratch_bytes(conv_planes_job(plan, rows.last(), b)));
+}
+
 }  // namespace
 
-size_t conv_planes_scratch_bytes(const Conv2DShape& s, int threads) {
+PlaneSplit conv_planes_split(const Conv2DShape& s, int threads) {
   const PlanePlan plan(s);
   const PackedB b = conv_planes_weights(s, nullptr);
-  size_t slot_bytes = 0;  // strips of fewer rows may have larger blocks of tiles
-  const auto add = [&](int64_t rows) {
-    slot_bytes = std::max(slot_bytes, plan.strip_bytes(rows) + tile_slot_scratch_bytes(conv_planes_job(plan, rows, b)));
-  };
-  for (int64_t rows = 1; rows <= plan.max_rows(); ++rows) add(rows);
-  for (int t = 1; t <= threads; ++t) {  // the pool may have fewer than it was planned for
-    const PlaneSplit split = choose_plane_split(plan, s.kh * s.kw, b.bytes(), b, t, s.n);
-    for (int64_t images = 1; images <= split.images; ++images) add(plan.rows_of(images));
-  }
-  return offset_bytes(s) * 2 + static_cast<size_t>(threads) * slot_bytes;
+  return choose_plane_split(plan, plan.max_rows(), s.kh * s.kw, b.bytes(), b, threads, s.n);
+}
+
+PlaneSplits conv_planes_splits(const Conv2DShape& s, int threads) {
+  PlaneSplits splits;
+  for (int t = 1; t <= std::max(1, threads); ++t) splits.push_back(conv_planes_split(s, t));
+  return splits;
+}
+
+size_t conv_planes_scratch_bytes(const Conv2DShape& s, const PlaneSplits& splits) {
+  const PlanePlan plan(s);
+  const PackedB b = conv_planes_weights(s, nullptr);
+  size_t bytes = 0;
+  for (size_t i = 0; i < splits.size(); ++i)
+    bytes = std::max(bytes, (i + 1) * conv_planes_slot_bytes(StripRows{plan, splits[i]}, b));
+  return offset_bytes(s) * 2 + bytes;
 }
 
 template <class Out>
-void conv_by_planes(const Conv2DShape& s, std::span<const PlanePart> in, const PackedB& b, Out* out,
-                    const Epilogue<BFloat16>& epilogue, ThreadPool& pool, std::byte* scratch) {
+void conv_by_planes(const Conv2DShape& s, const PlaneSplit& split, std::span<const PlanePart> in, const PackedB& b,
+                    Out* out, const Epilogue<BFloat16>& epilogue, ThreadPool& pool, std::byte* scratch) {
   const PlanePlan plan(s);
-  const PlaneSplit split = choose_plane_split(plan, s.kh * s.kw, b.bytes(), b, pool.num_threads(), s.n);
-  const int64_t groups = ceil_div(s.n, split.images);
-  const auto rows_of = [&](int64_t group, int64_t first) {
-    return split.images == 1 ? std::min(split.rows, s.oh - first)
-                             : plan.rows_of(std::min(split.images, s.n - group * split.images));
-  };
+  const StripRows rows_of{plan, split};
   // The last strip may have fewer rows, and then its planes lie elsewhere.
-  const int64_t last_rows = rows_of(groups - 1, (split.strips - 1) * split.rows);
   auto* offsets = reinterpret_cast<int64_t*>(scratch);
   auto* last_offsets = reinterpret_cast<int64_t*>(scratch + offset_bytes(s));
   fill_offsets(plan, split.rows, offsets);
-  fill_offsets(plan, last_rows, last_offsets);
+  fill_offsets(plan, rows_of.last(), last_offsets);
   scratch += 2 * offset_bytes(s);
-  const size_t slot_bytes =
-      plan.strip_bytes(split.rows) + std::max(tile_slot_scratch_bytes(conv_planes_job(plan, split.rows, b)),
-                                              tile_slot_scratch_bytes(conv_planes_job(plan, last_rows, b)));
-  pool.parallel_for(static_cast<int>(groups * split.strips * split.panel_parts), [&](int task, int slot) {
+  const size_t slot_bytes = conv_planes_slot_bytes(rows_of, b);
+  pool.parallel_for(static_cast<int>(rows_of.groups * split.strips * split.panel_parts), [&](int task, int slot) {
     const int64_t part = task % split.panel_parts, strip = task / split.panel_parts % split.strips;
     const int64_t group = task / split.panel_parts / split.strips, image = group * split.images;
-    const int64_t first = strip * split.rows, rows = rows_of(group, first);
+    const int64_t first = strip * split.rows, rows = rows_of.of(group, strip);
     auto* planes = reinterpret_cast<BFloat16*>(scratch + static_cast<size_t>(slot) * slot_bytes);
     copy_strip(plan, in, image, first, rows, planes);
     const int64_t first_pixel = (image * s.oh + first) * s.ow;
@@ -81,9 +100,9 @@ void conv_by_planes(const Conv2DShape& s, std::span<const PlanePart> in, const P
   });
 }
 
-template void conv_by_planes<BFloat16>(const Conv2DShape&, std::span<const PlanePart>, const PackedB&, BFloat16*,
-                                       const Epilogue<BFloat16>&, ThreadPool&, std::byte*);
-template void conv_by_planes<float>(const Conv2DShape&, std::span<const PlanePart>, const PackedB&, float*,
-                                    const Epilogue<BFloat16>&, ThreadPool&, std::byte*);
+template void conv_by_planes<BFloat16>(const Conv2DShape&, const PlaneSplit&, std::span<const PlanePart>,
+                                       const PackedB&, BFloat16*, const Epilogue<BFloat16>&, ThreadPool&, std::byte*);
+template void conv_by_planes<float>(const Conv2DShape&, const PlaneSplit&, std::span<const PlanePart>, const PackedB&,
+                                    float*, const Epilogue<BFloat16>&, ThreadPool&, std::byte*);
 
 }  // namespace blade::backends::cpu

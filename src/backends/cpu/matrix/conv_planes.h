@@ -14,11 +14,14 @@ namespace blade::backends::cpu {
 inline PackedB conv_planes_weights(const Conv2DShape& shape, const void* packed) {
   return packed_b_view(packed_steps<BFloat16>(shape.kh * shape.kw, shape.c), shape.oc, packed, MatrixUnit::kTiles);
 }
-size_t conv_planes_scratch_bytes(const Conv2DShape& shape, int threads);
-// `in`: the channels of the input, in one or several parts. `b`: the panels of [kh * kw] runs of c elements. One group.
-// Out: BFloat16 or float.
+PlaneSplit conv_planes_split(const Conv2DShape& shape, int threads);
+PlaneSplits conv_planes_splits(const Conv2DShape& shape, int threads);
+// For each of these, on as many threads as it is for.
+size_t conv_planes_scratch_bytes(const Conv2DShape& shape, const PlaneSplits& splits);
+// `split`: for the threads of the pool. `in`: the channels of the input, in one or several parts. `b`: the panels of
+// [kh * kw] runs of c elements. One group. Out: BFloat16 or float.
 template <class Out>
-void conv_by_planes(const Conv2DShape& shape, std::span<const PlanePart> in, const PackedB& b, Out* out,
-                    const Epilogue<BFloat16>& epilogue, ThreadPool& pool, std::byte* scratch);
+void conv_by_planes(const Conv2DShape& shape, const PlaneSplit& split, std::span<const PlanePart> in, const PackedB& b,
+                    Out* out, const Epilogue<BFloat16>& epilogue, ThreadPool& pool, std::byte* scratch);
 
 }  // namespace blade::backends::cpu

@@ -278,10 +278,16 @@ void pack_conv_transpose_weights(const ConvTransposeShape& s, const T* weights, 
   }
 }
 
+PlaneSplits conv_transpose_splits(const ConvTransposeShape& s, int threads) {
+  if (s.n * s.oh * s.ow <= 0 || s.oc <= 0 || s.unit != MatrixUnit::kTiles) return {};
+  return conv_transpose_tiles_splits(s, threads);
+}
+
 template <class T>
-size_t conv_transpose_scratch_bytes(const ConvTransposeShape& s, int threads) {
+size_t conv_transpose_scratch_bytes(const ConvTransposeShape& s, int threads, const PlaneSplits& splits) {
   if (s.n * s.oh * s.ow <= 0 || s.oc <= 0) return 0;
-  if (s.unit == MatrixUnit::kTiles) return conv_transpose_tiles_scratch_bytes(s, threads);
+  if (s.unit == MatrixUnit::kTiles)
+    return conv_transpose_tiles_scratch_bytes(s, splits.empty() ? conv_transpose_tiles_splits(s, threads) : splits);
   if (use_union(s)) return union_scratch_bytes<T>(s) + static_cast<size_t>(threads) * Union<T>(s).slot_bytes();
   const PhasesSharedScratch<T> shared(s);
   return shared.zero_bytes + shared.offset_bytes + static_cast<size_t>(threads) * slot_bytes<T>(s);
@@ -289,11 +295,14 @@ size_t conv_transpose_scratch_bytes(const ConvTransposeShape& s, int threads) {
 
 template <class T>
 void conv_transpose(const ConvTransposeShape& s, const T* in, const void* packed, T* out, const Epilogue<T>& epilogue,
-                    ThreadPool& pool, std::byte* scratch) {
+                    ThreadPool& pool, std::byte* scratch, const PlaneSplits& splits) {
   if (s.n * s.oh * s.ow <= 0 || s.oc <= 0) return;
   if constexpr (std::is_same_v<T, BFloat16>) {
     if (s.unit == MatrixUnit::kTiles) {
-      conv_transpose_by_tiles(s, in, packed, out, epilogue, pool, scratch);
+      const int threads = pool.num_threads();
+      const PlaneSplit split =
+          splits.empty() ? conv_transpose_tiles_split(s, threads) : splits[static_cast<size_t>(threads - 1)];
+      conv_transpose_by_tiles(s, split, in, packed, out, epilogue, pool, scratch);
       return;
     }
   }
@@ -331,13 +340,13 @@ void conv_transpose(const ConvTransposeShape& s, const T* in, const void* packed
 template double conv_transpose_cost_us<BFloat16>(const ConvTransposeShape&, int);
 template size_t packed_conv_transpose_bytes<float>(const ConvTransposeShape&);
 template void pack_conv_transpose_weights(const ConvTransposeShape&, const float*, void*);
-template size_t conv_transpose_scratch_bytes<float>(const ConvTransposeShape&, int);
+template size_t conv_transpose_scratch_bytes<float>(const ConvTransposeShape&, int, const PlaneSplits&);
 template void conv_transpose(const ConvTransposeShape&, const float*, const void*, float*, const Epilogue<float>&,
-                             ThreadPool&, std::byte*);
+                             ThreadPool&, std::byte*, const PlaneSplits&);
 template size_t packed_conv_transpose_bytes<BFloat16>(const ConvTransposeShape&);
 template void pack_conv_transpose_weights(const ConvTransposeShape&, const BFloat16*, void*);
-template size_t conv_transpose_scratch_bytes<BFloat16>(const ConvTransposeShape&, int);
+template size_t conv_transpose_scratch_bytes<BFloat16>(const ConvTransposeShape&, int, const PlaneSplits&);
 template void conv_transpose(const ConvTransposeShape&, const BFloat16*, const void*, BFloat16*,
-                             const Epilogue<BFloat16>&, ThreadPool&, std::byte*);
+                             const Epilogue<BFloat16>&, ThreadPool&, std::byte*, const PlaneSplits&);
 
 }  // namespace blade::backends::cpu

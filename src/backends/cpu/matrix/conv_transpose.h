@@ -6,6 +6,7 @@
 
 #include "backends/cpu/matrix/epilogue.h"
 #include "backends/cpu/matrix/packed_b.h"
+#include "backends/cpu/matrix/plane_split.h"
 #include "base/half.h"
 #include "base/thread_pool.h"
 
@@ -21,6 +22,7 @@ struct ConvTransposeShape {
   int64_t stride_h = 1, stride_w = 1;
   int64_t pad_top = 0, pad_left = 0;
   MatrixUnit unit = MatrixUnit::kVectors;  // in bfloat16
+  bool finishes_later = true;              // on tile registers: an epilogue may have a residual or a block program
 };
 
 // Predicted microseconds on `threads` cores.
@@ -34,10 +36,12 @@ template <class T>
 size_t packed_conv_transpose_bytes(const ConvTransposeShape& shape);
 template <class T>
 void pack_conv_transpose_weights(const ConvTransposeShape& shape, const T* weights, void* to);
+// What a kernel keeps of a shape for the two below, which else search for it: empty where there is nothing to search.
+PlaneSplits conv_transpose_splits(const ConvTransposeShape& shape, int threads);
 template <class T>
-size_t conv_transpose_scratch_bytes(const ConvTransposeShape& shape, int threads);
+size_t conv_transpose_scratch_bytes(const ConvTransposeShape& shape, int threads, const PlaneSplits& splits = {});
 template <class T>
 void conv_transpose(const ConvTransposeShape& shape, const T* in, const void* packed, T* out,
-                    const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch);
+                    const Epilogue<T>& epilogue, ThreadPool& pool, std::byte* scratch, const PlaneSplits& splits = {});
 
 }  // namespace blade::backends::cpu

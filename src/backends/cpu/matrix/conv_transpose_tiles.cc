@@ -49,10 +49,14 @@ struct TransposedPlan {
 
   // Of results of a strip, in which the phases of a row are neighbours.
   int64_t row_elements() const { return x.outputs * s.stride_w * s.oc; }
-  size_t results_bytes(int64_t rows) const {
-    return align_up(static_cast<size_t>(rows * row_elements()) * sizeof(float), 64);
+  int64_t row_result_bytes() const {
+    return row_elements() * (s.finishes_later ? int64_t{sizeof(float)} : int64_t{sizeof(BFloat16)});
   }
+  size_t results_bytes(int64_t rows) const { return align_up(static_cast<size_t>(rows * row_result_bytes()), 64); }
   size_t slot_bytes(int64_t rows) const { return planes_bytes(rows) + results_bytes(rows) + tile_bytes(rows); }
+  size_t slot_bytes(const PlaneSplit& split) const {
+    return std::max(slot_bytes(split.rows), slot_bytes(split.last_rows(y.outputs)));
+  }
 
   // Of the taps of all phases; a phase without any has one that nothing is read at.
   int64_t num_offsets() const { return s.kh * s.kw + phase_count(s); }
@@ -76,7 +80,8 @@ struct TransposedPlan {
       taps += phase.taps();
       bytes += phase_bytes<BFloat16>(s, phase);
     }
-    return choose_plane_split(plan, taps, bytes, phase_layout<BFloat16>(s, Phase(s, 0), nullptr), threads);
+    const PackedB b = phase_layout<BFloat16>(s, Phase(s, 0), nullptr);
+    return choose_plane_split(plan, plan.max_rows_with(row_result_bytes()), taps, bytes, b, threads);
   }
 };
 
@@ -154,21 +159,28 @@ void run_transposed_strip(const TransposedPlan& plan, const TransposedStrip& str
 
 }  // namespace
 
-size_t conv_transpose_tiles_scratch_bytes(const ConvTransposeShape& s, int threads) {
-  const TransposedPlan plan(s);
-  size_t slot_bytes = 0;
-  for (int n = 1; n <= threads; ++n) {  // runs may get fewer threads
-    const PlaneSplit split = plan.split(n);
-    slot_bytes = std::max({slot_bytes, plan.slot_bytes(split.rows), plan.slot_bytes(split.last_rows(plan.y.outputs))});
-  }
-  return 2 * align_up(static_cast<size_t>(plan.num_offsets()) * sizeof(int64_t), 64) +
-         static_cast<size_t>(threads) * slot_bytes;
+PlaneSplit conv_transpose_tiles_split(const ConvTransposeShape& s, int threads) {
+  return TransposedPlan(s).split(threads);
 }
 
-void conv_transpose_by_tiles(const ConvTransposeShape& s, const BFloat16* in, const void* packed, BFloat16* out,
-                             const Epilogue<BFloat16>& epilogue, ThreadPool& pool, std::byte* scratch) {
+PlaneSplits conv_transpose_tiles_splits(const ConvTransposeShape& s, int threads) {
   const TransposedPlan plan(s);
-  const PlaneSplit split = plan.split(pool.num_threads());
+  PlaneSplits splits;
+  for (int t = 1; t <= std::max(1, threads); ++t) splits.push_back(plan.split(t));
+  return splits;
+}
+
+size_t conv_transpose_tiles_scratch_bytes(const ConvTransposeShape& s, const PlaneSplits& splits) {
+  const TransposedPlan plan(s);
+  size_t bytes = 0;
+  for (size_t i = 0; i < splits.size(); ++i) bytes = std::max(bytes, (i + 1) * plan.slot_bytes(splits[i]));
+  return 2 * align_up(static_cast<size_t>(plan.num_offsets()) * sizeof(int64_t), 64) + bytes;
+}
+
+void conv_transpose_by_tiles(const ConvTransposeShape& s, const PlaneSplit& split, const BFloat16* in,
+                             const void* packed, BFloat16* out, const Epilogue<BFloat16>& epilogue, ThreadPool& pool,
+                             std::byte* scratch) {
+  const TransposedPlan plan(s);
   const int64_t last_rows = split.last_rows(plan.y.outputs);
   const size_t offset_bytes = align_up(static_cast<size_t>(plan.num_offsets()) * sizeof(int64_t), 64);
   auto* offsets = reinterpret_cast<int64_t*>(scratch);
@@ -176,8 +188,7 @@ void conv_transpose_by_tiles(const ConvTransposeShape& s, const BFloat16* in, co
   plan.fill_offsets(split.rows, offsets);
   plan.fill_offsets(last_rows, last_offsets);
   scratch += 2 * offset_bytes;
-  const size_t slot_bytes = std::max(plan.slot_bytes(split.rows), plan.slot_bytes(last_rows));
-  const bool finishes_later = epilogue.residual != nullptr || epilogue.generic != nullptr;
+  const size_t slot_bytes = plan.slot_bytes(split);
   const PackedB b = phase_layout<BFloat16>(s, Phase(s, 0), nullptr);
   pool.parallel_for(static_cast<int>(s.n * split.strips * split.panel_parts), [&](int task, int slot) {
     const int64_t part = task % split.panel_parts, strip_index = task / split.panel_parts % split.strips;
@@ -190,7 +201,7 @@ void conv_transpose_by_tiles(const ConvTransposeShape& s, const BFloat16* in, co
     strip.first_column = strip.first_panel * b.width();
     strip.last_column = std::min(s.oc, strip.last_panel * b.width());
     const int64_t* of_strip = strip.rows == split.rows ? offsets : last_offsets;
-    const auto run = finishes_later ? run_transposed_strip<float> : run_transposed_strip<BFloat16>;
+    const auto run = s.finishes_later ? run_transposed_strip<float> : run_transposed_strip<BFloat16>;
     run(plan, strip, in, packed, of_strip, out, epilogue, scratch + static_cast<size_t>(slot) * slot_bytes);
   });
 }

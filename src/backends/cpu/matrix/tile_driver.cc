@@ -18,6 +18,7 @@ namespace blade::backends::cpu {
 namespace {
 
 constexpr int64_t kBlockPointers = 8192;
+constexpr int64_t kMaxBlockTiles = 256;
 constexpr int64_t kPitchPad = 64;                   // bytes: moves each copied row to the next cache set
 constexpr int64_t kResidentPanelBytes = 384 << 10;  // panels that stay in L2 once read need no further prefetch
 constexpr int64_t kManyTiles = 8;                   // enough to forget that the first of them met cold panels
@@ -85,15 +86,6 @@ struct TileRows {
 };
 
 template <class T>
-int64_t tiles_per_block(const TileJob<T>& job) {
-  const int64_t rows = max_rows(job);
-  const int64_t bytes_per_row = std::max<int64_t>(sizeof(T), job.input_bytes / std::max<int64_t>(1, job.rows));
-  const int64_t by_bytes = job.block_bytes / (rows * bytes_per_row);
-  const int64_t by_pointers = uses_tiles(job) ? kBlockPointers : kBlockPointers / (rows * job.runs);
-  return std::max<int64_t>(1, std::min({by_bytes, by_pointers, tile_count(job)}));
-}
-
-template <class T>
 int64_t pointer_bytes(const TileJob<T>& job) {
   if (uses_tiles(job)) return 0;
   return static_cast<int64_t>(
@@ -125,7 +117,7 @@ int64_t held_bytes(const TileJob<T>& job) {
   const int64_t n = std::max<int64_t>(1, job.b.n);
   const int64_t rows = max_rows(job) + (n <= kMaxHeldColumns ? ceil_div(kGenericFloats, n) : 0);
   const int64_t columns = n <= kMaxHeldColumns ? n : job.b.width();
-  return rows * columns * int64_t{sizeof(float)};
+  return static_cast<int64_t>(align_up(static_cast<size_t>(rows * columns) * sizeof(float), 64));
 }
 
 // One tile, its rows found. Without initialisers: arrays of it are written before they are read.
@@ -199,8 +191,8 @@ struct Walk {
   int64_t rows = max_rows(job);
   bool generic_later = false;  // for several tiles at once, where they are whole rows
   int64_t finished = 0;        // the first row that waits for `generic`
-  int64_t copies_at = pointer_bytes(job);
-  float* held = reinterpret_cast<float*>(scratch + copies_at + copy_bytes(job));  // held_bytes(job)
+  float* held = reinterpret_cast<float*>(scratch + pointer_bytes(job));  // held_bytes(job)
+  int64_t copies_at = pointer_bytes(job) + held_bytes(job);              // what depends on the rows most comes last
 
   // Finds (and copies) the rows of a tile, the index-th of its block.
   void prepare(int64_t tile, int64_t index, FoundTile<T>& t) const {
@@ -423,9 +415,8 @@ struct Walk {
 
   // Panels that do not: a block of tiles shares each (or each piece of it), while the next comes into L2.
   void panel_by_panel(const TileRange& range) {
-    constexpr int64_t kMaxTiles = 256;
-    FoundTile<T> block[kMaxTiles];
-    const int64_t step = std::min(tiles_per_block(job), kMaxTiles);
+    FoundTile<T> block[kMaxBlockTiles];
+    const int64_t step = tiles_per_block(job);
     for (int64_t t0 = range.first_tile; t0 < range.last_tile; t0 += step) {
       const int64_t count = std::min(step, range.last_tile - t0);
       for (int64_t i = 0; i < count; ++i) prepare(t0 + i, i, block[i]);
@@ -495,6 +486,16 @@ void set_stretch(TileJob<T>& job, int64_t rows, int64_t pitch) {
 template <class T>
 int64_t tile_count(const TileJob<T>& job) {
   return TileRows(job).tiles_in_all();
+}
+
+template <class T>
+int64_t tiles_per_block(const TileJob<T>& job) {
+  const int64_t rows = max_rows(job);
+  const int64_t bytes_per_row = std::max<int64_t>(sizeof(T), job.input_bytes / std::max<int64_t>(1, job.rows));
+  const int64_t by_bytes = job.block_bytes / (rows * bytes_per_row);
+  const int64_t by_pointers =
+      uses_tiles(job) ? kMaxBlockTiles : std::min(kMaxBlockTiles, kBlockPointers / (rows * job.runs));
+  return std::max<int64_t>(1, std::min({by_bytes, by_pointers, tile_count(job)}));
 }
 
 template <class T>
@@ -578,6 +579,7 @@ void run_tiles(const TileJob<T>& job, std::type_identity_t<RowFinder<T>> find_ro
 #define BLADE_INSTANTIATE(T)                                                                      \
   template void set_stretch(TileJob<T>&, int64_t, int64_t);                                       \
   template int64_t tile_count(const TileJob<T>&);                                                 \
+  template int64_t tiles_per_block(const TileJob<T>&);                                            \
   template size_t tile_slot_scratch_bytes(const TileJob<T>&);                                     \
   template TileSplit choose_split(const TileJob<T>&, int);                                        \
   template void run_tile_range<T>(const TileJob<T>&, const TileRange&, RowFinder<T>, std::byte*); \

@@ -40,10 +40,11 @@ struct TileJob {
   bool readable_past_end = false;  // 15 rows behind the last may be read
   int64_t row_pitch = 1;           // of so many rows in turn only the first `row_results` are results
   int64_t row_results = 1;
-  int64_t image_pitch = std::numeric_limits<int64_t>::max();  // and of so many only what the first `image_rows` hold
-  int64_t image_rows = std::numeric_limits<int64_t>::max();   // a multiple of row_pitch, where there are several images
-  int64_t input_bytes = 0;                                    // of all rows, each byte counted once
-  int64_t block_bytes = 192 << 10;                            // of A in L2, beside panels of B and the output
+  int64_t image_pitch = std::numeric_limits<int64_t>::max();  // and of so many only what the first `image_places` hold
+  int64_t image_places =
+      std::numeric_limits<int64_t>::max();  // a multiple of row_pitch, where there are several images
+  int64_t input_bytes = 0;                  // of all rows, each byte counted once
+  int64_t block_bytes = 192 << 10;          // of A in L2, beside panels of B and the output
   PackedB b;
   int tile_parts = 0, panel_parts = 0;  // how run_tiles() cuts it; 0: by choose_split()
   bool prefetch_after = false;          // this thread reads what lies behind the last panel next
@@ -55,8 +56,8 @@ struct TileJob {
 
   // Results among the first `row` rows: where row `row` goes in the output.
   int64_t results_before(int64_t row) const {
-    const int64_t images = row / image_pitch, place = std::min(row % image_pitch, image_rows);
-    const int64_t before = images == 0 ? 0 : images * (image_rows / row_pitch * row_results);
+    const int64_t images = row / image_pitch, place = std::min(row % image_pitch, image_places);
+    const int64_t before = images == 0 ? 0 : images * (image_places / row_pitch * row_results);
     return before + place / row_pitch * row_results + std::min(place % row_pitch, row_results);
   }
   void set_out(T* to) { out = to; }
@@ -97,6 +98,9 @@ void set_stretch(TileJob<T>& job, int64_t rows, int64_t pitch);
 
 template <class T>
 int64_t tile_count(const TileJob<T>& job);
+// Of tiles that each panel is read for at once.
+template <class T>
+int64_t tiles_per_block(const TileJob<T>& job);
 template <class T>
 TileSplit choose_split(const TileJob<T>& job, int threads);
 // fn(part, slot) for each part of a cut, on all threads.

@@ -13,7 +13,7 @@ ConvVariant variant() {
 
 }  // namespace
 
-std::span<const ConvVariant> conv_variants_depthwise() {
+std::span<const ConvVariant, 3> conv_variants_depthwise() {
   static const ConvVariant variants[] = {variant<32, 32, 2, 1, 4>(), variant<32, 64, 2, 2, 2>(),
                                          variant<64, 64, 4, 2, 1>()};
   return variants;

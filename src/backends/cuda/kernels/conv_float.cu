@@ -13,7 +13,7 @@ ConvVariant variant() {
 
 }  // namespace
 
-std::span<const ConvVariant> conv_variants_float() {
+std::span<const ConvVariant, 4> conv_variants_float() {
   static const ConvVariant variants[] = {
       variant<32, 32, 2, 1, 4>(),
       variant<64, 64, 4, 2, 1>(),

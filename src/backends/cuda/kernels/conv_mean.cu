@@ -167,7 +167,7 @@ MeanVariant variant() {
 
 }  // namespace
 
-std::span<const MeanVariant> mean_variants() {
+std::span<const MeanVariant, 3> mean_variants() {
   static const MeanVariant variants[] = {variant<16, 1>(), variant<16, 2>(), variant<32, 2>()};
   return variants;
 }

@@ -13,7 +13,7 @@ ConvVariant variant() {
 
 }  // namespace
 
-std::span<const ConvVariant> conv_variants_mma_large() {
+std::span<const ConvVariant, 3> conv_variants_mma_large() {
   static const ConvVariant variants[] = {
       variant<128, 32, 4, 1, 1>(),
       variant<128, 64, 4, 2, 1>(),

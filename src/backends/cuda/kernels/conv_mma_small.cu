@@ -13,7 +13,7 @@ ConvVariant variant() {
 
 }  // namespace
 
-std::span<const ConvVariant> conv_variants_mma_small() {
+std::span<const ConvVariant, 5> conv_variants_mma_small() {
   static const ConvVariant variants[] = {
       variant<32, 32, 2, 1, 4>(), variant<32, 64, 2, 2, 2>(), variant<64, 32, 4, 1, 2>(),
       variant<64, 32, 2, 1, 4>(), variant<64, 64, 4, 2, 1>(),

@@ -172,7 +172,7 @@ PatchVariant variant() {
 
 }  // namespace
 
-std::span<const PatchVariant> patch_variants() {
+std::span<const PatchVariant, 32> patch_variants() {
   static const PatchVariant variants[] = {
 #define BLADE_PATCH(rows, columns, warps_k)                                                                         \
   variant<rows, columns, warps_k, 0>(), variant<rows, columns, warps_k, 1>(), variant<rows, columns, warps_k, 2>(), \

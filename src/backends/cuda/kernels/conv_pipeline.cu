@@ -16,7 +16,7 @@ PipelineVariant variant() {
 
 }  // namespace
 
-std::span<const PipelineVariant> pipeline_variants() {
+std::span<const PipelineVariant, 8> pipeline_variants() {
   static const PipelineVariant variants[] = {
       variant<64, 64, false, 2>(),   variant<64, 128, false, 2>(), variant<128, 64, false, 2>(),
       variant<128, 128, false, 1>(), variant<64, 128, true, 1>(),  variant<64, 256, true, 1>(),

@@ -108,7 +108,7 @@ PlainVariant variant() {
 
 }  // namespace
 
-std::span<const PlainVariant> plain_variants() {
+std::span<const PlainVariant, 44> plain_variants() {
   static const PlainVariant variants[] = {
 #define BLADE_PLAIN(rows, columns, warps_k)                                                                         \
   variant<rows, columns, warps_k, 0>(), variant<rows, columns, warps_k, 1>(), variant<rows, columns, warps_k, 2>(), \

@@ -18,12 +18,13 @@ struct ConvVariant {
   const void* kernel;
 };
 
-std::span<const ConvVariant> conv_variants_mma_small();
-std::span<const ConvVariant> conv_variants_mma_large();
-std::span<const ConvVariant> conv_variants_wgmma();
-std::span<const ConvVariant> conv_variants_float();
+// Lists say how long they are, so that the rows made of them are as many: another length does not compile.
+std::span<const ConvVariant, 5> conv_variants_mma_small();
+std::span<const ConvVariant, 3> conv_variants_mma_large();
+std::span<const ConvVariant, 9> conv_variants_wgmma();
+std::span<const ConvVariant, 4> conv_variants_float();
 // Products of what a depthwise convolution makes: the kernels take DepthwiseInputParams before their ConvParams.
-std::span<const ConvVariant> conv_variants_depthwise();
+std::span<const ConvVariant, 3> conv_variants_depthwise();
 
 // What each warp of a tile for little work asks for.
 inline constexpr int kMostRequests = 3;
@@ -35,7 +36,7 @@ struct PatchVariant {
   const void* kernel;  // takes a TensorMap and PatchParams
 };
 
-std::span<const PatchVariant> patch_variants();
+std::span<const PatchVariant, 32> patch_variants();
 
 // Tiles for little work with plain results, of up to kMostPlainChunks chunks a block.
 inline constexpr int kMostPlainChunks = 16;
@@ -46,7 +47,7 @@ struct PlainVariant {
   const void *kernel, *more_kernel;
 };
 
-std::span<const PlainVariant> plain_variants();
+std::span<const PlainVariant, 44> plain_variants();
 
 // Tiles of kMeanRows pixels, which are all, whose mean is the result.
 inline constexpr int kMeanRows = 64, kMostMeanChunks = 16;
@@ -55,7 +56,7 @@ struct MeanVariant {
   const void* kernel;  // takes PixelMaps and ConvParams
 };
 
-std::span<const MeanVariant> mean_variants();
+std::span<const MeanVariant, 3> mean_variants();
 
 // The tiles of the pipeline for many pixels.
 struct PipelineVariant {
@@ -67,7 +68,7 @@ struct PipelineVariant {
   const void* kernel;             // takes PipelineMaps and ConvParams
 };
 
-std::span<const PipelineVariant> pipeline_variants();
+std::span<const PipelineVariant, 8> pipeline_variants();
 
 template <class Tile>
 ConvVariant describe_variant(const void* kernel) {

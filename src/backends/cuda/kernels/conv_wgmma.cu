@@ -14,7 +14,7 @@ ConvVariant variant() {
 
 }  // namespace
 
-std::span<const ConvVariant> conv_variants_wgmma() {
+std::span<const ConvVariant, 9> conv_variants_wgmma() {
   static const ConvVariant variants[] = {
       variant<64, 32, 1, 1>(),   variant<64, 32, 1, 2>(),  variant<64, 64, 1, 1>(),
       variant<64, 64, 1, 2>(),   variant<64, 128, 1, 1>(), variant<128, 64, 2, 1>(),

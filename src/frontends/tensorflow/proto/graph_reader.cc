@@ -274,13 +274,28 @@ bool looks_like_text(std::string_view bytes) {
                      [](char c) { return (c >= 0x20 && c != 0x7f) || c == '\n' || c == '\r' || c == '\t'; });
 }
 
+// Field 1 of a SavedModel and of an ONNX model is a version, field 2 the first graph with its tags and the producer's
+// name; ONNX's may be followed by any other. Neither where the file ends before that.
+std::string guess_versioned_format(std::string_view bytes) {
+  size_t at = 1;
+  while (at < bytes.size() && (bytes[at] & 0x80) != 0) ++at;  // the version, a varint
+  if (++at + 2 > bytes.size()) return {};
+  const char tag = bytes[at];
+  const auto length = static_cast<uint8_t>(bytes[at + 1]);
+  const std::string_view content = bytes.substr(at + 2, length);
+  const bool is_name = length < 0x80 && content.size() == length &&
+                       std::all_of(content.begin(), content.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
+  constexpr std::string_view kOnnxFields = "\x1a\x22\x28\x32\x3a\x42\x72";  // 3 to 8 and 14
+  if (kOnnxFields.find(tag) != std::string_view::npos || (tag == '\x12' && length > 0 && is_name))
+    return "it begins like an ONNX model, which is another format";
+  if (tag == '\x12') return "it begins like a saved_model.pb; give the SavedModel's directory instead";
+  return {};
+}
+
 // What a file that is no GraphDef seems to be instead; empty when there is no telling.
 std::string guess_other_format(std::string_view bytes) {
   if (looks_like_text(bytes)) return "it holds text; a graph in text format must have a name that ends in .pbtxt";
-  if (bytes.starts_with("\x08\x01\x12")) {
-    return "it begins like a saved_model.pb; give the SavedModel's directory instead";
-  }
-  if (bytes.starts_with("\x08")) return "it begins like an ONNX model, which is another format";
+  if (bytes.starts_with("\x08")) return guess_versioned_format(bytes);
   if (bytes.starts_with("PK\x03\x04")) return "it is a zip archive (a .keras model?); export it as a SavedModel first";
   if (bytes.starts_with("\x89HDF")) return "it is an HDF5 file (a Keras .h5 model?); export it as a SavedModel first";
   if (bytes.size() > 8 && bytes.substr(4, 4) == "TFL3") return "it is a TensorFlow Lite model, which is another format";

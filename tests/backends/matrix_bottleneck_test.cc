@@ -1,0 +1,126 @@
+// Rows of a convolution alone, and bottlenecks strip by strip, against plain loops in double.
+#include "backends/cpu/matrix/bottleneck.h"
+#include "backends/matrix_kernels.h"
+
+namespace blade::backends::cpu {
+namespace {
+
+// What a layer makes and, about, how far kernels that round their sums and results are from it: errors of an input add
+// up as those of random signs do.
+struct Layer {
+  std::vector<double> values, errors;
+};
+
+template <class W>
+Layer layer_of(const Conv2DShape& s, const Layer& in, const std::vector<W>& w, const EpilogueCase<BFloat16>& e) {
+  constexpr double kSteepest = 2.5;  // what an epilogue makes of an error
+  Layer out;
+  std::vector<double> squares(w.size()), of_inputs(in.errors.size());
+  std::transform(w.begin(), w.end(), squares.begin(), [](W x) { return number(x) * number(x); });
+  std::transform(in.errors.begin(), in.errors.end(), of_inputs.begin(), [](double x) { return x * x; });
+  for (int64_t p = 0; p < s.output_pixels(); ++p) {
+    for (int64_t o = 0; o < s.oc; ++o) {
+      const double value = e.expected(conv_at(s, in.values, w, p, o), p, o);
+      out.values.push_back(value);
+      out.errors.push_back(kSteepest * 2 * std::sqrt(conv_at(s, of_inputs, squares, p, o)) +
+                           tolerance<BFloat16>(s.kh * s.kw * s.c, value));
+    }
+  }
+  return out;
+}
+
+Conv2DShape as_conv(const DepthwiseShape& s) {
+  return {s.n,  s.h,        s.w,        s.c,          s.kh,         s.kw,      s.c,        s.oh,
+          s.ow, s.stride_h, s.stride_w, s.dilation_h, s.dilation_w, s.pad_top, s.pad_left, s.c};
+}
+
+// kernel, stride and dilation: of the depthwise convolution.
+BottleneckShape bottleneck(int64_t n, int64_t size, int64_t c, int64_t inner, int64_t kernel, int64_t stride,
+                           int64_t oc, int64_t dilation = 1) {
+  BottleneckShape s;
+  s.first = {.n = n, .h = size, .w = size, .c = c, .oc = inner, .oh = size, .ow = size, .unit = MatrixUnit::kTiles};
+  DepthwiseShape& d = s.depthwise;
+  d = {.n = n, .h = size, .w = size, .c = inner, .kh = kernel, .kw = kernel};
+  d.stride_h = d.stride_w = stride;
+  d.dilation_h = d.dilation_w = dilation;
+  d.pad_top = d.pad_left = (kernel - 1) * dilation / 2;
+  d.oh = d.ow = ceil_div(size, stride);
+  s.oc = oc;
+  return s;
+}
+
+}  // namespace
+
+void MatrixKernels::bottleneck_case(int round, const BottleneckShape& s) {
+  const DepthwiseShape& d = s.depthwise;
+  const Conv2DShape depthwise = as_conv(d);
+  const Conv2DShape last = {.n = d.n, .h = d.oh, .w = d.ow, .c = d.c, .oc = s.oc, .oh = d.oh, .ow = d.ow};
+  SCOPED_TRACE(describe(s.first) + describe(depthwise) + std::to_string(s.oc));
+  ASSERT_EQ(conv2d_rows_refusal<BFloat16>(s.first), nullptr);
+  const auto in = random<BFloat16>(s.first.n * s.first.h * s.first.w * s.first.c);
+  const auto w1 = random<BFloat16>(s.first.c * d.c), w2 = random<BFloat16>(d.kh * d.kw * d.c),
+             w3 = random<BFloat16>(d.c * s.oc);
+  const int64_t pixels = depthwise.output_pixels();
+  const EpilogueCase<BFloat16> first(5, random(d.c), {}, d.c), between(round % 2 == 0 ? 5 : 128, random(d.c), {}, d.c),
+      e(round * 37 % kEpilogueKinds | (round % 2 == 0 ? 8 : 0), random(s.oc), random<BFloat16>(pixels * s.oc), s.oc);
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s.first) + 64);
+  pack_conv_weights(s.first, w1.data(), packed.data());
+  AlignedBuffer last_packed = AlignedBuffer::allocate(packed_b_bytes(packed_steps<BFloat16>(1, d.c), s.oc) + 64);
+  pack_runs(w3.data(), 1, d.c, s.oc, s.oc, 1, last_packed.data());
+  std::vector<float> wide(w2.size());
+  std::transform(w2.begin(), w2.end(), wide.begin(), [](BFloat16 x) { return static_cast<float>(x); });
+  std::vector<BFloat16> out(pixels * s.oc + 1, BFloat16(kCanary));
+  bottleneck_conv2d(s, in.data(), {packed.data(), wide.data(), last_packed.data()}, out.data(),
+                    BottleneckEpilogues<BFloat16>{first.epilogue, between.epilogue, e.epilogue}, *pool_,
+                    scratch(bottleneck_scratch_bytes<BFloat16>(s, pool_->num_threads())));
+  check_scratch();
+  Layer layer;
+  for (const BFloat16 x : in) layer.values.push_back(number(x)), layer.errors.push_back(0);
+  layer = layer_of(last, layer_of(depthwise, layer_of(s.first, layer, w1, first), w2, between), w3, e);
+  for (size_t i = 0; i < layer.values.size(); ++i) ASSERT_NEAR(number(out[i]), layer.values[i], layer.errors[i]) << i;
+  EXPECT_TRUE(is_canary(out.back()));
+}
+
+// Also where the last strip has fewer pixels than a tile register, the strips before it more.
+TEST_P(MatrixKernels, BottleneckAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  const BottleneckShape shapes[] = {bottleneck(1, 14, 32, 960, 3, 2, 160), bottleneck(1, 14, 64, 384, 5, 2, 16),
+                                    bottleneck(2, 7, 64, 96, 3, 1, 24), bottleneck(1, 5, 8, 64, 3, 1, 40),
+                                    bottleneck(2, 13, 24, 49, 3, 1, 33, 2)};
+  int round = 0;
+  for (BottleneckShape s : shapes) {
+    for (const int64_t strip : {0, 1, 3, 5}) {
+      s.depthwise.blocking.strip = strip;
+      bottleneck_case(round++, s);
+    }
+  }
+}
+
+TEST_P(MatrixKernels, ConvRowsAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  int round = 0;
+  for (const int64_t rows : {1, 2, 3}) {
+    for (const int64_t oc : {16, 40, 96}) {
+      const Conv2DShape s = {.h = 7, .w = 7, .c = 160, .oc = oc, .oh = 7, .ow = 7, .unit = MatrixUnit::kTiles};
+      const auto in = random<BFloat16>(49 * s.c), w = random<BFloat16>(s.c * oc);
+      const EpilogueCase<BFloat16> e(round++ * 37 % kEpilogueKinds | 8, random(oc), random<BFloat16>(49 * oc), oc);
+      AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s) + 64);
+      pack_conv_weights(s, w.data(), packed.data());
+      AlignedBuffer shared = AlignedBuffer::allocate(conv2d_rows_shared_bytes<BFloat16>(s) + 64);
+      conv2d_rows_prepare<BFloat16>(s, shared.data());
+      std::vector<BFloat16> out(49 * oc + 1, BFloat16(kCanary));
+      for (int64_t y = 0; y < 7; y += rows) {
+        conv2d_rows(s, in.data(), packed.data(), out.data() + y * 7 * oc, e.epilogue, y, std::min(rows, 7 - y),
+                    shared.data(), scratch(conv2d_rows_slot_bytes<BFloat16>(s)));
+        check_scratch();
+      }
+      for (int64_t i = 0; i < 49 * oc; ++i) {
+        const double want = e.expected(conv_at(s, in, w, i / oc, i % oc), i / oc, i % oc);
+        ASSERT_NEAR(number(out[i]), want, tolerance<BFloat16>(s.c, want)) << i;
+      }
+      EXPECT_TRUE(is_canary(out.back()));
+    }
+  }
+}
+
+}  // namespace blade::backends::cpu
