@@ -398,6 +398,10 @@ class Optimizer {
     BLADE_ASSIGN_OR_RETURN(SearchResult found, search_passes(search, decisions));
     pass_steps_ = std::move(found.steps);
     for (const OptimizationStep& step : pass_steps_) log_info(to_string(step));
+    if (!found.failed_run.empty()) {  // in TensorFlow the original graph would run in the engine's place
+      roll_back("the engine fails: " + found.failed_run);
+      return measure_unchanged();
+    }
     BLADE_ASSIGN_OR_RETURN(Candidate candidate, build_candidate(imported_, partition_, found.decisions));
     progress(75, "check_accuracy");
     BLADE_RETURN_IF_ERROR(judge(std::move(candidate.graph_def), found.decisions));

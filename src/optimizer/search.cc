@@ -15,20 +15,15 @@
 namespace blade::optimizer {
 namespace {
 
-enum class Answers { kHold, kDoNotHold, kNone };  // kNone: a run fails
-
-// Of every feed against those expected.
-Answers judge_answers(const SearchInput& input, Runner& runner, const std::string& precision) {
+// The answers to every feed against those expected: of the first that do not hold, or of the last.
+AccuracyResult judge_answers(const SearchInput& input, Runner& runner, const std::string& precision) {
   const AccuracyOptions accuracy = accuracy_in(precision, input.options);
-  auto answers = Answers::kHold;
-  for (size_t i = 0; i < input.feeds.size(); ++i) {
+  AccuracyResult result;
+  for (size_t i = 0; i < input.feeds.size() && result.holds; ++i) {
     const auto& expected = input.expected[i];
-    const AccuracyResult result =
-        check_run(runner, input.feeds[i], answer_names(input, expected.size()), expected, accuracy);
-    if (result.run_failed) return Answers::kNone;
-    if (!result.holds) answers = Answers::kDoNotHold;
+    result = check_run(runner, input.feeds[i], answer_names(input, expected.size()), expected, accuracy);
   }
-  return answers;
+  return result;
 }
 
 class Search {
@@ -55,6 +50,7 @@ class Search {
       if (input_.options.check_speed) BLADE_RETURN_IF_ERROR(measure_each(kept));
       kept = nullptr;  // tuning may need its memory
     }
+    if (answers_.run_failed) result_.failed_run = answers_.message();
     BLADE_RETURN_IF_ERROR(tune(whole));
     return std::move(result_);
   }
@@ -96,7 +92,7 @@ class Search {
     const auto end = Clock::now() + std::chrono::duration<double>(input_.options.time_limit_s / 3);
     for (OptimizationStep& step : result_.steps) {
       if (step.status != StepStatus::kEffective || step.name == mixed_precision_pass(input_.device)) continue;
-      if (answers_ == Answers::kHold && Clock::now() > end) {  // what breaks the answers is found whatever it takes
+      if (answers_.holds && Clock::now() > end) {  // what breaks the answers is found whatever it takes
         step.message = "kept unmeasured: the others took the time that config.tuning.time_limit_s leaves for passes";
         continue;
       }
@@ -104,15 +100,15 @@ class Search {
       std::vector<std::string> without = disabled;
       without.push_back(step.name);
       BLADE_ASSIGN_OR_RETURN(std::unique_ptr<Runner> other, engine_with(without));
-      const Answers others = judge_answers(input_, *other, result_.decisions.precision);
+      AccuracyResult others = judge_answers(input_, *other, result_.decisions.precision);
       Comparison times;
-      if (answers_ != Answers::kNone && others != Answers::kNone) {
+      if (!answers_.run_failed && !others.run_failed) {
         BLADE_ASSIGN_OR_RETURN(times, time(*other, *kept));
         step.pre_run_ms = times.before_ms;
         step.post_run_ms = times.after_ms;
       }
-      const bool breaks = answers_ != Answers::kHold && others == Answers::kHold;
-      bool faster_without = times.slower && others == Answers::kHold;
+      const bool breaks = !answers_.holds && others.holds;
+      bool faster_without = times.slower && others.holds;
       if (faster_without && !breaks) {  // other processes make one comparison wrong now and then
         BLADE_ASSIGN_OR_RETURN(const Comparison again, time(*other, *kept));
         faster_without = again.slower;
@@ -122,14 +118,14 @@ class Search {
       step.message = breaks ? "the answers hold only without it" : "the model is faster without it";
       disabled = std::move(without);
       kept = std::move(other);
-      answers_ = others;
+      answers_ = std::move(others);
     }
     return {};
   }
 
   Status tune(bool whole) {
     OptimizationStep tuning{"BladeTuneKernels", StepStatus::kPassed, {}, {}, "", 0};
-    if (answers_ == Answers::kNone) {
+    if (answers_.run_failed) {
       tuning.message = "not tried: a run on the test data fails";
     } else if (whole && input_.device != nullptr) {
       BLADE_RETURN_IF_ERROR(tune_kernels(input_, result_.decisions, tuning));
@@ -156,8 +152,7 @@ class Search {
   using Clock = std::chrono::steady_clock;
   const SearchInput& input_;
   SearchResult result_;
-  Answers answers_ =
-      Answers::kHold;  // of what is kept; where parts cannot be run alone, the check of the whole decides
+  AccuracyResult answers_;  // of what is kept, where it can be run alone
 };
 
 }  // namespace
@@ -194,7 +189,7 @@ Result<std::shared_ptr<engine::Engine>> region_engine(const SearchInput& input, 
 
 Result<bool> answers_hold(const SearchInput& input, const engine::Decisions& decisions) {
   BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, decisions));
-  return judge_answers(input, *make_engine_runner(std::move(engine)), decisions.precision) == Answers::kHold;
+  return judge_answers(input, *make_engine_runner(std::move(engine)), decisions.precision).holds;
 }
 
 std::vector<std::string> answer_names(const SearchInput& input, size_t count) {

@@ -27,6 +27,7 @@ struct SearchInput {
 struct SearchResult {
   engine::Decisions decisions;
   std::vector<OptimizationStep> steps;  // one a region pass
+  std::string failed_run;               // why a run on the test data fails; empty where none does
 };
 
 // The only region, as imported.
@@ -40,8 +41,8 @@ Result<bool> answers_hold(const SearchInput& input, const engine::Decisions& dec
 // Names for `count` answers of an engine of the only region: those of the model's outputs.
 std::vector<std::string> answer_names(const SearchInput& input, size_t count);
 
-// Measures only where one region is the whole model (its inputs are then the feeds); elsewhere, and where its runs on
-// them fail, all passes are kept and the check of the whole decides.
+// Measures only where one region is the whole model (its inputs are then the feeds); elsewhere all passes are kept and
+// the check of the whole decides.
 Result<SearchResult> search_passes(const SearchInput& input, engine::Decisions decisions);
 
 }  // namespace blade::optimizer

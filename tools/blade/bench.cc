@@ -38,10 +38,7 @@ void add_bound(Side& side, json& row) {
                              &text));
   const std::unique_ptr<char, void (*)(void*)> held(text, blade_free);
   json steps = json::parse(text);
-  if (const auto limits = limits_for(*side.engine, steps, /*measure_again=*/false)) {
-    add_roofline(steps, *limits);
-    row["bound_by"] = bound_shares(steps);
-  }
+  if (add_roofline(*side.engine, steps, /*measure_again=*/false)) row["bound_by"] = bound_shares(steps);
   double total = 0;
   for (const json& step : steps) total += step.at("median_us").get<double>();
   std::sort(steps.begin(), steps.end(),

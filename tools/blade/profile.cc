@@ -42,12 +42,7 @@ void print_table(const nlohmann::ordered_json& steps, const std::optional<Machin
                 step.at("node").get<std::string>().c_str(), static_choice(step).c_str());
   }
   std::printf("%10.1f  in all, floor %.1f\n", total, floor);
-  // Winograd does less arithmetic than is counted; nothing else is faster than the machine.
-  const bool too_fast = std::any_of(steps.begin(), steps.end(), [](const auto& step) {
-    return step.value("roofline", 0.0) > 1.2 && step.value("bound_by", "") == "arithmetic" &&
-           step.at("kernel").template get<std::string>().find("winograd") == std::string::npos;
-  });
-  if (too_fast) std::printf("steps above 100 %%: the limits were measured on a busy machine; use --measure-limits\n");
+  if (exceeds_limits(steps)) std::printf("steps above 100 %%: the machine is too busy to measure its limits\n");
   if (limits) {
     std::printf(
         "limits of this machine (%d threads, %s): %.0f GFLOP/s (%.0f in bfloat16, %.0f on AMX), reads %.0f GB/s from 1 "
@@ -87,8 +82,7 @@ void add_profile(CLI::App& app, Context& context) {
     check(blade_engine_profile(engine.get(), inputs.data(), static_cast<int32_t>(inputs.size()), options->runs, &text));
     const std::unique_ptr<char, void (*)(void*)> held(text, blade_free);
     auto steps = nlohmann::ordered_json::parse(text);
-    const auto limits = limits_for(engine, steps, options->measure_limits);
-    if (limits) add_roofline(steps, *limits);
+    const auto limits = add_roofline(engine, steps, options->measure_limits);
     if (context.json) {
       std::cout << steps.dump(2) << "\n";
       return;

@@ -9,11 +9,13 @@
 
 namespace blade::command {
 
-// The limits of the processor at the engine's thread count; nullopt where they are not known, or steps run on a GPU.
-std::optional<MachineLimits> limits_for(const Engine& engine, const nlohmann::ordered_json& steps, bool measure_again);
+// Adds floor_us, roofline (floor over time) and bound_by ("arithmetic", "memory" or "overhead") to each step, by the
+// limits of the processor at the engine's thread count, which it returns; nothing where they are not known, or steps
+// run on a GPU. Limits kept from earlier that a step exceeds were measured on a busy machine: they are measured again.
+std::optional<MachineLimits> add_roofline(const Engine& engine, nlohmann::ordered_json& steps, bool measure_again);
 
-// Adds floor_us, roofline (floor over time) and bound_by ("arithmetic", "memory" or "overhead") to each step.
-void add_roofline(nlohmann::ordered_json& steps, const MachineLimits& limits);
+// Whether a step is faster than the limits that it was judged by allow.
+bool exceeds_limits(const nlohmann::ordered_json& steps);
 
 // The share of the time of the steps that each bounds: {"arithmetic": 0.8, "memory": 0.15, "overhead": 0.05}.
 nlohmann::ordered_json bound_shares(const nlohmann::ordered_json& steps);
