@@ -499,6 +499,45 @@ TEST(Fusion, BottleneckOnTileRegistersIsOneStep) {
   }
 }
 
+// Float16 holds no activation or sum beyond 65504, so that it lies between only where nothing gets there: packed
+// weights show which it is.
+TEST(Fusion, BottleneckOnTileRegistersNeverOverflows) {
+  if (amx_mode() == AmxMode::kMissing) GTEST_SKIP() << describe_amx(amx_mode());
+  if (!with_amx().machine->avx512_fp16) GTEST_SKIP() << "no float16 arithmetic";
+  // The depthwise convolution's weights and bias are multiplied by these.
+  const auto packed = [](ir::PointwiseOp activation, float weights, float bias) {
+    const bool bounded = activation == ir::PointwiseOp::kRelu6;
+    GraphBuilder b;
+    const auto numbers = [&](const ir::Dims& dims, float scale) {
+      std::vector<float> values = random_values(passes::product(dims), static_cast<uint32_t>(dims.size()));
+      for (float& v : values) v *= scale;
+      return b.constant<float>(dims, values);
+    };
+    auto y = b.conv(b.input("x", {1, 56, 56, 16}), numbers({1, 1, 16, 96}, bounded ? 1 : 3e5F));
+    y = b.pointwise(activation, {b.add(y, numbers({96}, 1))});
+    y = b.conv(y, numbers({3, 3, 1, 96}, weights), {2, 2}, ir::Padding::kSame, 96);
+    y = b.add(y, numbers({96}, bias));
+    ir::Graph graph =
+        b.output(b.conv(y, numbers({1, 1, 96, 24}, bounded ? 0.3F / (weights + bias) : 1e-6F)), "y").build();
+    EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false, {}).ok());
+    graph.remove_dead_nodes();
+    std::vector<std::string> kernels;
+    check_answers(graph, in_bf16(), with_amx(), 0.1, kernels);
+    EXPECT_EQ(std::count(kernels.begin(), kernels.end(), "cpu.conv.bottleneck_amx_bf16"), 1);
+    auto engine = Engine::create(graph.clone(), in_bf16(), with_amx());
+    EXPECT_TRUE(engine.ok() && (*engine)->plan_for(std::vector<ir::Dims>{{1, 56, 56, 16}}).ok());
+    return engine.ok() ? (*engine)->packed_bytes() : 0;
+  };
+  constexpr auto kRelu = ir::PointwiseOp::kRelu, kRelu6 = ir::PointwiseOp::kRelu6, kSwish = ir::PointwiseOp::kSwish;
+  const size_t in_half = packed(kRelu6, 1, 1), in_bfloat16 = packed(kRelu, 1, 1);
+  EXPECT_NE(in_half, in_bfloat16);
+  EXPECT_EQ(packed(kRelu6, 100, 10000), in_half);
+  EXPECT_EQ(packed(kSwish, 1, 1), in_bfloat16);
+  EXPECT_EQ(packed(kRelu6, 4000, 1), in_bfloat16);
+  EXPECT_EQ(packed(kRelu6, 1, 50000), in_bfloat16);
+  EXPECT_EQ(packed(kRelu6, 1e-5F, 1), in_bfloat16);
+}
+
 // A decoder: convolutions read the parts of a concatenation, whole lines of them or less.
 TEST(Fusion, BFloat16ConcatenationReadByConvolution) {
   if (amx_mode() == AmxMode::kMissing) GTEST_SKIP() << describe_amx(amx_mode());

@@ -53,21 +53,48 @@ LoweredEpilogue lowered_epilogue(const KernelRequest& request) {
   return {request, request.node->get<ir::ConvAttrs>().epilogue, 2, kElement<typename Types::T>};
 }
 
-// What lies between the first convolution and the depthwise one may be float16 where no sum of it can overflow: it has
-// bounds, or is so large nowhere but in networks that are no good; there it is cut off. What it is at most; 0: it stays
-// bfloat16.
+// Whether float16 has all weights of a depthwise convolution, and as many bits of them as bfloat16.
+bool fit_half(const DepthwiseShape& s, const BFloat16* weights) {
+  constexpr float kLeast = 0x1p-10f;  // of a channel's largest
+  for (int64_t c = 0; c < s.c; ++c) {
+    float largest = 0;
+    for (int64_t tap = 0; tap < s.kh * s.kw; ++tap) {
+      const float weight = std::abs(static_cast<float>(weights[tap * s.c + c]));
+      if (!(weight <= kMostHalf)) return false;  // nor NaN
+      largest = std::max(largest, weight);
+    }
+    if (largest > 0 && largest < kLeast) return false;
+  }
+  return true;
+}
+
+// Whether all that a node's epilogue reads is constant and at most `most` in size.
+bool has_small_operands(const KernelRequest& request, float most) {
+  for (size_t i = 2; i < request.inputs.size(); ++i) {
+    if (request.constants[i] == nullptr || request.inputs[i].dtype != ir::DType::kFloat32) return false;
+    const auto operand = ir::aligned(request.constants[i]);
+    if (!operand.ok()) return false;
+    const auto* values = reinterpret_cast<const float*>((*operand)->data);
+    if (!std::all_of(values, values + request.inputs[i].element_count(), [=](float x) { return std::abs(x) <= most; }))
+      return false;
+  }
+  return true;
+}
+
+// What lies between the first convolution and the depthwise one is float16 where it is bounded and, within its bounds,
+// no sum of the other overflows. How large it gets, so that nothing is cut off; 0: it stays bfloat16.
 float most_half_between(const BottleneckRequests& r) {
-  constexpr float kLeastMost = 256;
+  constexpr float kLeastMost = 0x1p-10f, kMostBias = kMostHalf / 4;  // products are half of kMostHalf at most
   const DepthwiseShape shape = depthwise_shape(*r.depthwise);
   if (!r.first->machine->avx512_fp16 || !multiplies_halves(shape)) return 0;
   const LoweredEpilogue e = lowered_epilogue<OnTiles>(*r.first);
-  if (e.has_program() || e.has_residual() || e.has_scale() || e.has_slope()) return 0;
-  if (lowered_epilogue<OnTiles>(*r.depthwise).has_program()) return 0;
-  if (e.has_gate() ? e.has_clamp() : !(e.lo() >= -kMostHalf)) return 0;  // gates let little below 0 pass
-  const auto weights = ir::aligned(r.depthwise->constants[1]);
-  if (!weights.ok()) return 0;
-  const float most = most_half_pixel(shape, reinterpret_cast<const BFloat16*>((*weights)->data));
-  return most >= std::min(kLeastMost, std::max(e.hi(), -e.lo())) ? most : 0;
+  if (e.has_program() || e.has_residual() || e.has_scale() || e.has_slope() || e.has_gate()) return 0;
+  if (lowered_epilogue<OnTiles>(*r.depthwise).has_program() || !has_small_operands(*r.depthwise, kMostBias)) return 0;
+  const float most = std::max(std::abs(e.lo()), std::abs(e.hi()));
+  const auto constant = ir::aligned(r.depthwise->constants[1]);
+  if (!constant.ok() || !(most >= kLeastMost)) return 0;
+  const auto* weights = reinterpret_cast<const BFloat16*>((*constant)->data);
+  return fit_half(shape, weights) && most <= most_half_pixel(shape, weights) ? most : 0;
 }
 
 template <class Types, bool kProjects>
