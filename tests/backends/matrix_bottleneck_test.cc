@@ -123,4 +123,21 @@ TEST_P(MatrixKernels, ConvRowsAmx) {
   }
 }
 
+TEST(Bottleneck, StripsAreAboutAsHighAsEachOther) {
+  const auto strips = [](int64_t left, int64_t most, bool pairs) {
+    std::vector<int64_t> rows;
+    for (; left > 0; left -= rows.back()) rows.push_back(next_strip_rows(left, most, pairs));
+    return rows;
+  };
+  using Rows = std::vector<int64_t>;
+  EXPECT_EQ(strips(7, 3, false), (Rows{3, 2, 2}));
+  EXPECT_EQ(strips(5, 4, true), (Rows{3, 2}));
+  EXPECT_EQ(strips(6, 4, true), (Rows{4, 2}));
+  EXPECT_EQ(strips(7, 5, true), (Rows{4, 3}));
+  EXPECT_EQ(strips(9, 4, true), (Rows{4, 3, 2}));
+  EXPECT_EQ(strips(10, 4, false), (Rows{4, 3, 3}));
+  EXPECT_EQ(strips(4, 1, true), (Rows{1, 1, 1, 1}));
+  EXPECT_EQ(strips(3, 8, true), (Rows{3}));
+}
+
 }  // namespace blade::backends::cpu
