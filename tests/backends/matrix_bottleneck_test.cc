@@ -1,5 +1,8 @@
 // Rows of a convolution alone, and bottlenecks strip by strip, against plain loops in double.
+#include <limits>
+
 #include "backends/cpu/matrix/bottleneck.h"
+#include "backends/cpu/matrix/depthwise_half.h"
 #include "backends/matrix_kernels.h"
 
 namespace blade::backends::cpu {
@@ -51,33 +54,78 @@ BottleneckShape bottleneck(int64_t n, int64_t size, int64_t c, int64_t inner, in
 
 }  // namespace
 
-void MatrixKernels::bottleneck_case(int round, const BottleneckShape& s) {
+// `special`: some inputs are no numbers, which float16 between must not hide.
+void MatrixKernels::bottleneck_case(int round, const BottleneckShape& s, bool special) {
   const DepthwiseShape& d = s.depthwise;
   const Conv2DShape depthwise = as_conv(d);
   const Conv2DShape last = {.n = d.n, .h = d.oh, .w = d.ow, .c = d.c, .oc = s.oc, .oh = d.oh, .ow = d.ow};
   SCOPED_TRACE(describe(s.first) + describe(depthwise) + std::to_string(s.oc));
   ASSERT_EQ(conv2d_rows_refusal<BFloat16>(s.first), nullptr);
-  const auto in = random<BFloat16>(s.first.n * s.first.h * s.first.w * s.first.c);
+  auto in = random<BFloat16>(s.first.n * s.first.h * s.first.w * s.first.c);
+  constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
+  for (const float x : {kInfinity, -kInfinity, kNaN}) {
+    if (special) in[std::uniform_int_distribution<size_t>(0, in.size() - 1)(rng_)] = BFloat16(x);
+  }
   const auto w1 = random<BFloat16>(s.first.c * d.c), w2 = random<BFloat16>(d.kh * d.kw * d.c),
              w3 = random<BFloat16>(d.c * s.oc);
   const int64_t pixels = depthwise.output_pixels();
-  const EpilogueCase<BFloat16> first(5, random(d.c), {}, d.c), between(round % 2 == 0 ? 5 : 128, random(d.c), {}, d.c),
-      e(round * 37 % kEpilogueKinds | (round % 2 == 0 ? 8 : 0), random(s.oc), random<BFloat16>(pixels * s.oc), s.oc);
+  std::vector<float> bias = random(d.c);
+  if (round % 3 == 0) bias[0] = 20000;
+  const int last_kind = round * 37 % kEpilogueKinds | (round % 2 == 0 ? 8 : 0);
+  const EpilogueCase<BFloat16> first(5, random(d.c), {}, d.c),
+      between(special          ? 5
+              : round % 3 == 2 ? 128
+                               : 1,
+              bias, {}, d.c),
+      e(special ? 3 : last_kind, random(s.oc), random<BFloat16>(pixels * s.oc), s.oc);
   AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s.first) + 64);
   pack_conv_weights(s.first, w1.data(), packed.data());
   AlignedBuffer last_packed = AlignedBuffer::allocate(packed_b_bytes(packed_steps<BFloat16>(1, d.c), s.oc) + 64);
   pack_runs(w3.data(), 1, d.c, s.oc, s.oc, 1, last_packed.data());
   std::vector<float> wide(w2.size());
   std::transform(w2.begin(), w2.end(), wide.begin(), [](BFloat16 x) { return static_cast<float>(x); });
+  AlignedBuffer half = AlignedBuffer::allocate(depthwise_half_bytes(d));
+  pack_depthwise_half(d, w2.data(), half.as<uint16_t>());
+  DepthwiseWeights weights = wide.data();
+  if (s.first.most_half > 0) weights.half = half.as<uint16_t>();
   std::vector<BFloat16> out(pixels * s.oc + 1, BFloat16(kCanary));
-  bottleneck_conv2d(s, in.data(), {packed.data(), wide.data(), last_packed.data()}, out.data(),
+  bottleneck_conv2d(s, in.data(), {packed.data(), weights, last_packed.data()}, out.data(),
                     BottleneckEpilogues<BFloat16>{first.epilogue, between.epilogue, e.epilogue}, *pool_,
                     scratch(bottleneck_scratch_bytes<BFloat16>(s, pool_->num_threads())));
   check_scratch();
   Layer layer;
   for (const BFloat16 x : in) layer.values.push_back(number(x)), layer.errors.push_back(0);
   layer = layer_of(last, layer_of(depthwise, layer_of(s.first, layer, w1, first), w2, between), w3, e);
-  for (size_t i = 0; i < layer.values.size(); ++i) ASSERT_NEAR(number(out[i]), layer.values[i], layer.errors[i]) << i;
+  for (size_t i = 0; i < layer.values.size(); ++i) {
+    if (std::isnan(layer.values[i])) {
+      ASSERT_TRUE(std::isnan(number(out[i]))) << i << ": " << number(out[i]);
+    } else {
+      ASSERT_NEAR(number(out[i]), layer.values[i], layer.errors[i]) << i;
+    }
+  }
+  EXPECT_TRUE(is_canary(out.back()));
+}
+
+void MatrixKernels::conv_rows_case(int round, int64_t rows, int64_t oc, bool half) {
+  const Conv2DShape s = {
+      .h = 7, .w = 7, .c = 160, .oc = oc, .oh = 7, .ow = 7, .unit = MatrixUnit::kTiles, .most_half = half ? 6.0F : 0};
+  const auto in = random<BFloat16>(49 * s.c), w = random<BFloat16>(s.c * oc);
+  const EpilogueCase<BFloat16> e(half ? 5 : round * 37 % kEpilogueKinds | 8, random(oc), random<BFloat16>(49 * oc), oc);
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s) + 64);
+  pack_conv_weights(s, w.data(), packed.data());
+  AlignedBuffer shared = AlignedBuffer::allocate(conv2d_rows_shared_bytes<BFloat16>(s) + 64);
+  conv2d_rows_prepare<BFloat16>(s, shared.data());
+  std::vector<BFloat16> out(49 * oc + 1, BFloat16(kCanary));
+  for (int64_t y = 0; y < 7; y += rows) {
+    conv2d_rows(s, in.data(), packed.data(), out.data() + y * 7 * oc, e.epilogue, y, std::min(rows, 7 - y),
+                shared.data(), scratch(conv2d_rows_slot_bytes<BFloat16>(s)));
+    check_scratch();
+  }
+  for (int64_t i = 0; i < 49 * oc; ++i) {
+    const double want = e.expected(conv_at(s, in, w, i / oc, i % oc), i / oc, i % oc);
+    const double got = half ? double{float16_to_float(out[i].bits)} : number(out[i]);
+    ASSERT_NEAR(got, want, tolerance<BFloat16>(s.c, want) / (half ? 4 : 1)) << i;
+  }
   EXPECT_TRUE(is_canary(out.back()));
 }
 
@@ -91,7 +139,13 @@ TEST_P(MatrixKernels, BottleneckAmx) {
   for (BottleneckShape s : shapes) {
     for (const int64_t strip : {0, 1, 3, 5}) {
       s.depthwise.blocking.strip = strip;
-      bottleneck_case(round++, s);
+      for (const bool half : {false, true}) {
+        if (half && !multiplies_halves(s.depthwise)) continue;
+        s.first.most_half = half ? 6 : 0;  // as `first` clamps
+        bottleneck_case(round, s, false);
+        bottleneck_case(round, s, true);
+      }
+      ++round;
     }
   }
 }
@@ -101,26 +155,27 @@ TEST_P(MatrixKernels, ConvRowsAmx) {
   int round = 0;
   for (const int64_t rows : {1, 2, 3}) {
     for (const int64_t oc : {16, 40, 96}) {
-      const Conv2DShape s = {.h = 7, .w = 7, .c = 160, .oc = oc, .oh = 7, .ow = 7, .unit = MatrixUnit::kTiles};
-      const auto in = random<BFloat16>(49 * s.c), w = random<BFloat16>(s.c * oc);
-      const EpilogueCase<BFloat16> e(round++ * 37 % kEpilogueKinds | 8, random(oc), random<BFloat16>(49 * oc), oc);
-      AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s) + 64);
-      pack_conv_weights(s, w.data(), packed.data());
-      AlignedBuffer shared = AlignedBuffer::allocate(conv2d_rows_shared_bytes<BFloat16>(s) + 64);
-      conv2d_rows_prepare<BFloat16>(s, shared.data());
-      std::vector<BFloat16> out(49 * oc + 1, BFloat16(kCanary));
-      for (int64_t y = 0; y < 7; y += rows) {
-        conv2d_rows(s, in.data(), packed.data(), out.data() + y * 7 * oc, e.epilogue, y, std::min(rows, 7 - y),
-                    shared.data(), scratch(conv2d_rows_slot_bytes<BFloat16>(s)));
-        check_scratch();
-      }
-      for (int64_t i = 0; i < 49 * oc; ++i) {
-        const double want = e.expected(conv_at(s, in, w, i / oc, i % oc), i / oc, i % oc);
-        ASSERT_NEAR(number(out[i]), want, tolerance<BFloat16>(s.c, want)) << i;
-      }
-      EXPECT_TRUE(is_canary(out.back()));
+      conv_rows_case(++round, rows, oc, false);
+      if (multiplies_halves({.kh = 3, .kw = 3})) conv_rows_case(round, rows, oc, true);
     }
   }
+}
+
+TEST(Bottleneck, StripsAreAboutAsHighAsEachOther) {
+  const auto strips = [](int64_t left, int64_t most, bool pairs) {
+    std::vector<int64_t> rows;
+    for (; left > 0; left -= rows.back()) rows.push_back(next_strip_rows(left, most, pairs));
+    return rows;
+  };
+  using Rows = std::vector<int64_t>;
+  EXPECT_EQ(strips(7, 3, false), (Rows{3, 2, 2}));
+  EXPECT_EQ(strips(5, 4, true), (Rows{3, 2}));
+  EXPECT_EQ(strips(6, 4, true), (Rows{4, 2}));
+  EXPECT_EQ(strips(7, 5, true), (Rows{4, 3}));
+  EXPECT_EQ(strips(9, 4, true), (Rows{4, 3, 2}));
+  EXPECT_EQ(strips(10, 4, false), (Rows{4, 3, 3}));
+  EXPECT_EQ(strips(4, 1, true), (Rows{1, 1, 1, 1}));
+  EXPECT_EQ(strips(3, 8, true), (Rows{3}));
 }
 
 }  // namespace blade::backends::cpu

@@ -108,7 +108,8 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   void depthwise_half_case(int round);
   template <class T>
   void separable_case(int round);
-  void bottleneck_case(int round, const BottleneckShape& shape);
+  void bottleneck_case(int round, const BottleneckShape& shape, bool special);
+  void conv_rows_case(int round, int64_t rows, int64_t oc, bool half);
 
   std::mt19937 rng_{7};
   MatrixUnit unit_ = MatrixUnit::kVectors;

@@ -16,6 +16,9 @@ constexpr int64_t kStripBytes = 40 << 10;    // depthwise results that the 1x1 f
 constexpr int64_t kMinRingBytes = 64 << 10;  // fewer rows at a time are not worth the calls
 constexpr int64_t kMaxRingBytes = 400 << 10;
 
+// Whether depthwise kernels make two rows at once.
+bool makes_pairs(const DepthwiseShape& d) { return d.stride_h == 1 && d.stride_w == 1 && d.dilation_h == 1; }
+
 template <class T>
 struct BottleneckPlan {
   const BottleneckShape& s;
@@ -76,7 +79,8 @@ class BottleneckPart {
     for (int64_t row = first; row < last;) {
       typename DepthwiseRows<T>::Block block;
       block.first_row = row;
-      block.rows = DepthwiseRows<T>::rows_together(d, row, even_rows(last - row));
+      block.rows =
+          next_strip_rows(DepthwiseRows<T>::rows_together(d, row, last - row), plan_.strip_rows, makes_pairs(d));
       block.columns = d.ow;
       fill_ring(row, block.rows);
       if (plan_.s.oc == 0) {
@@ -90,12 +94,6 @@ class BottleneckPart {
   }
 
  private:
-  // Of so many the next: strips are about as high as each other, and of pairs of rows where these are made together.
-  int64_t even_rows(int64_t left) const {
-    const int64_t rows = ceil_div(left, ceil_div(left, plan_.strip_rows));
-    return std::min({plan_.strip_rows, left, plan_.s.depthwise.stride_h == 1 ? (rows + 1) / 2 * 2 : rows});
-  }
-
   // Makes what rows [row, row + rows) read and the ring has not.
   void fill_ring(int64_t row, int64_t rows) {
     const DepthwiseShape& d = plan_.s.depthwise;
@@ -142,6 +140,11 @@ class BottleneckPart {
 };
 
 }  // namespace
+
+int64_t next_strip_rows(int64_t left, int64_t strip_rows, bool pairs) {
+  const int64_t rows = ceil_div(left, ceil_div(left, strip_rows)), even = rows + rows % 2;
+  return pairs && even <= strip_rows && left > even + 1 ? even : rows;
+}
 
 template <class T>
 int64_t bottleneck_strip_rows(const BottleneckShape& s) {

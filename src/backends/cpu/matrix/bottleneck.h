@@ -34,6 +34,9 @@ struct BottleneckEpilogues {
 // Rows of the depthwise convolution that are made at a time, and into how many parts all of them are cut.
 template <class T>
 int64_t bottleneck_strip_rows(const BottleneckShape& shape);
+// The next strip's where `left` are left of an image: strips are about as high as each other and, where `pairs` of rows
+// are made at once, even, unless that leaves a single row.
+int64_t next_strip_rows(int64_t left, int64_t strip_rows, bool pairs);
 template <class T>
 int64_t bottleneck_tasks(const BottleneckShape& shape, int threads);
 template <class T>
