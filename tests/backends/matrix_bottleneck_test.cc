@@ -87,7 +87,7 @@ void MatrixKernels::bottleneck_case(int round, const BottleneckShape& s, bool sp
   AlignedBuffer half = AlignedBuffer::allocate(depthwise_half_bytes(d));
   pack_depthwise_half(d, w2.data(), half.as<uint16_t>());
   DepthwiseWeights weights = wide.data();
-  if (s.first.most_half > 0) weights.half = half.as<uint16_t>();
+  if (s.first.to_half) weights.half = half.as<uint16_t>();
   std::vector<BFloat16> out(pixels * s.oc + 1, BFloat16(kCanary));
   bottleneck_conv2d(s, in.data(), {packed.data(), weights, last_packed.data()}, out.data(),
                     BottleneckEpilogues<BFloat16>{first.epilogue, between.epilogue, e.epilogue}, *pool_,
@@ -108,7 +108,7 @@ void MatrixKernels::bottleneck_case(int round, const BottleneckShape& s, bool sp
 
 void MatrixKernels::conv_rows_case(int round, int64_t rows, int64_t oc, bool half) {
   const Conv2DShape s = {
-      .h = 7, .w = 7, .c = 160, .oc = oc, .oh = 7, .ow = 7, .unit = MatrixUnit::kTiles, .most_half = half ? 6.0F : 0};
+      .h = 7, .w = 7, .c = 160, .oc = oc, .oh = 7, .ow = 7, .unit = MatrixUnit::kTiles, .to_half = half};
   const auto in = random<BFloat16>(49 * s.c), w = random<BFloat16>(s.c * oc);
   const EpilogueCase<BFloat16> e(half ? 5 : round * 37 % kEpilogueKinds | 8, random(oc), random<BFloat16>(49 * oc), oc);
   AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s) + 64);
@@ -141,7 +141,7 @@ TEST_P(MatrixKernels, BottleneckAmx) {
       s.depthwise.blocking.strip = strip;
       for (const bool half : {false, true}) {
         if (half && !multiplies_halves(s.depthwise)) continue;
-        s.first.most_half = half ? 6 : 0;  // as `first` clamps
+        s.first.to_half = half;
         bottleneck_case(round, s, false);
         bottleneck_case(round, s, true);
       }

@@ -82,19 +82,20 @@ bool has_small_operands(const KernelRequest& request, float most) {
 }
 
 // What lies between the first convolution and the depthwise one is float16 where it is bounded and, within its bounds,
-// no sum of the other overflows. How large it gets, so that nothing is cut off; 0: it stays bfloat16.
-float most_half_between(const BottleneckRequests& r) {
+// no sum of the other overflows.
+bool half_between(const BottleneckRequests& r) {
   constexpr float kLeastMost = 0x1p-10f, kMostBias = kMostHalf / 4;  // products are half of kMostHalf at most
   const DepthwiseShape shape = depthwise_shape(*r.depthwise);
-  if (!r.first->machine->avx512_fp16 || !multiplies_halves(shape)) return 0;
+  if (!r.first->machine->avx512_fp16 || !multiplies_halves(shape)) return false;
   const LoweredEpilogue e = lowered_epilogue<OnTiles>(*r.first);
-  if (e.has_program() || e.has_residual() || e.has_scale() || e.has_slope() || e.has_gate()) return 0;
-  if (lowered_epilogue<OnTiles>(*r.depthwise).has_program() || !has_small_operands(*r.depthwise, kMostBias)) return 0;
+  if (e.has_program() || e.has_residual() || e.has_scale() || e.has_slope() || e.has_gate()) return false;
+  if (lowered_epilogue<OnTiles>(*r.depthwise).has_program() || !has_small_operands(*r.depthwise, kMostBias))
+    return false;
   const float most = std::max(std::abs(e.lo()), std::abs(e.hi()));
   const auto constant = ir::aligned(r.depthwise->constants[1]);
-  if (!constant.ok() || !(most >= kLeastMost)) return 0;
+  if (!constant.ok() || !(most >= kLeastMost)) return false;
   const auto* weights = reinterpret_cast<const BFloat16*>((*constant)->data);
-  return fit_half(shape, weights) && most <= most_half_pixel(shape, weights) ? most : 0;
+  return fit_half(shape, weights) && most <= most_half_pixel(shape, weights);
 }
 
 template <class Types, bool kProjects>
@@ -125,7 +126,7 @@ BottleneckShape bottleneck_shape(const BottleneckRequests& r, const KernelReques
   BottleneckShape shape;
   shape.first = conv_shape(*r.first, Types::kUnit);
   shape.first.blocking = {};
-  if (Types::kUnit == MatrixUnit::kTiles) shape.first.most_half = most_half_between(r);
+  if (Types::kUnit == MatrixUnit::kTiles) shape.first.to_half = half_between(r);
   shape.depthwise = depthwise_shape(*r.depthwise);
   shape.depthwise.blocking = request.blocking;
   shape.oc = r.last != nullptr ? r.last->outputs[0].dims.back() : 0;
@@ -164,7 +165,7 @@ double bottleneck_us(const KernelRequest& request) {
     const double rate = fits ? kOwnBytesPerUs<Types> : kOuterBytesPerUs;
     return 2 * bytes / rate / threads;
   };
-  const auto depthwise_us = shape.first.most_half > 0 ? half_depthwise_us : depthwise_cost_us;
+  const auto depthwise_us = shape.first.to_half ? half_depthwise_us : depthwise_cost_us;
   double us = conv_cost_us<T>(shape.first, ConvAlgorithm::kDirect, static_cast<int>(tasks)) * (1 + twice) +
               depthwise_us(conv_shape(*r.depthwise), static_cast<int>(tasks)) - moved(r.depthwise->inputs[0]);
   if (Types::kUnit == MatrixUnit::kTiles) us += activation_us(*r.first, static_cast<int>(tasks)) * twice;
@@ -233,7 +234,7 @@ Result<std::unique_ptr<Kernel>> create_bottleneck(const KernelRequest& request, 
                         last = lowered_epilogue<Types>(request);
   BLADE_ASSIGN_OR_RETURN(const auto first_packed, packed_direct_weights<T>(*r.first, packs, shape.first));
   BLADE_ASSIGN_OR_RETURN(const auto depthwise_weights,
-                         BottleneckDepthwise<Types>::pack(*r.depthwise, shape.first.most_half > 0, packs));
+                         BottleneckDepthwise<Types>::pack(*r.depthwise, shape.first.to_half, packs));
   // Where each node's inputs begin in the step's, less the value before it, which is none of them.
   const size_t to_depthwise = r.first->inputs.size() - 1, to_last = to_depthwise + r.depthwise->inputs.size() - 1;
   std::shared_ptr<const AlignedBuffer> last_packed;

@@ -27,17 +27,14 @@ template <int kVectors, bool kHalf>
 struct PendingColumns {
   FirstLanes first[2], residual[2];
   hn::Mask<DWord> words;
-  V bias[2], most_half;
+  V bias[2];
 
   HWY_ATTR HWY_INLINE explicit PendingColumns(const AmxPending& p)
       : first{FirstLanes(p.columns), FirstLanes(p.columns - kAmxRows)},
         residual{FirstLanes(p.residual_columns), FirstLanes(p.residual_columns - kAmxRows)},
-        words(hn::FirstN(DWord(), static_cast<size_t>(p.columns))),
-        most_half(hn::Set(D(), p.most_half)) {
+        words(hn::FirstN(DWord(), static_cast<size_t>(p.columns))) {
     for (int v = 0; v < kVectors; ++v) bias[v] = load_first(first[v], p.bias + v * kAmxRows);
   }
-  HWY_ATTR HWY_INLINE V cut_off(V x) const { return kHalf ? hn::Min(most_half, x) : x; }
-  // Of numbers that are cut off.
   HWY_ATTR HWY_INLINE void store(const V (&x)[kVectors], BFloat16* to) const {
     if constexpr (kHalf) {
       auto* const halves = reinterpret_cast<uint16_t*>(to);
@@ -97,7 +94,7 @@ HWY_ATTR void finish_curve(AmxPending& p, int64_t end, const Columns& columns) {
   for (int64_t i = first; i < end; ++i) {
     V x[kVectors];
     for (int v = 0; v < kVectors; ++v) {
-      x[v] = columns.cut_off(hn::Load(D(), some + (i - first) * kRow + v * kAmxRows));
+      x[v] = hn::Load(D(), some + (i - first) * kRow + v * kAmxRows);
       if (p.residual == nullptr || adds_before) continue;
       x[v] = hn::Add(x[v], load_first(columns.residual[v], p.residual + i * p.residual_stride + v * kAmxRows));
     }
@@ -119,12 +116,11 @@ HWY_ATTR void finish_part(AmxPending& p, int64_t end, const Columns& columns) {
   if (p.gate.used()) {
     const GateVectors gate = gate_vectors(p.gate);
     const auto opened = [&](V x, int) HWY_ATTR {
-      const V open = hn::Min(hn::Max(hn::MulAdd(x, gate.scale, gate.shift), hn::Zero(d)), gate.hi);
-      return columns.cut_off(hn::Mul(x, open));
+      return hn::Mul(x, hn::Min(hn::Max(hn::MulAdd(x, gate.scale, gate.shift), hn::Zero(d)), gate.hi));
     };
     return finish_columns_of<kVectors, kResidual>(p, end, columns, opened, put);
   }
-  const V lo = hn::Set(d, p.lo), hi = columns.cut_off(hn::Set(d, p.hi));
+  const V lo = hn::Set(d, p.lo), hi = hn::Set(d, p.hi);
   const auto bounded = [&](V x, int) HWY_ATTR { return clamped(x, lo, hi); };
   finish_columns_of<kVectors, kResidual>(p, end, columns, bounded, put);
 }
@@ -143,7 +139,7 @@ HWY_ATTR void finish_vectors(AmxPending& p, int64_t end) {
 
 // Rows up to `end` of results.
 HWY_ATTR HWY_NOINLINE inline void finish_any(AmxPending& p, int64_t end) {
-  if (p.most_half != 0) {
+  if (p.to_half) {
     p.vectors == 1 ? finish_vectors<1, true>(p, end) : finish_vectors<2, true>(p, end);
   } else {
     p.vectors == 1 ? finish_vectors<1, false>(p, end) : finish_vectors<2, false>(p, end);

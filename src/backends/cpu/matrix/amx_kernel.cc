@@ -2,6 +2,7 @@
 #include "backends/cpu/matrix/amx_kernel.h"
 
 #include <algorithm>
+#include <cassert>
 #include <limits>
 
 #include "backends/cpu/matrix/simd_targets.h"
@@ -273,8 +274,8 @@ HWY_ATTR void wait(const Bf16Args& a, const AmxTile& tile, int64_t column, int v
   p.gate = a.gate;
   p.vectors = vectors;
   p.columns = std::min<int64_t>(a.columns - column, vectors * kLanes);
-  p.most_half = a.most_half;
-  p.is_plain = p.most_half == 0 && p.columns == 2 * kLanes && a.slope == nullptr && !a.gate.used() &&
+  p.to_half = a.to_half;
+  p.is_plain = !p.to_half && p.columns == 2 * kLanes && a.slope == nullptr && !a.gate.used() &&
                (p.residual == nullptr || p.residual_columns >= p.columns);
 }
 
@@ -309,6 +310,7 @@ HWY_ATTR void tile_by_amx(const Bf16Args& args, const AmxTile& tile, int vectors
       wait(args, tile, column, wide, pending);
       continue;
     }
+    assert(!args.to_half);
     store_any_held(pending);
     for (int i = 0; i < wide && column + i * kLanes < args.columns; ++i)
       finish_columns(args, tile, pending.sums + i * kLanes, wide * kLanes, column + i * kLanes);

@@ -73,7 +73,7 @@ struct AmxPending {
   Gate gate;
   int vectors;      // of a row of sums
   int64_t columns;  // of a row of results
-  float most_half;  // TileJob::most_half
+  bool to_half;     // TileJob::to_half
   bool is_plain;    // in bfloat16, two whole vectors, with bias, residual and clamp alone
 };
 

@@ -10,7 +10,7 @@
 
 namespace blade::backends::cpu {
 
-// T: float or BFloat16, what the input, the results and the weights are stored as. Where `first` has a most_half,
+// T: float or BFloat16, what the input, the results and the weights are stored as. Where `first` is to_half,
 // what is between it and the depthwise convolution is float16.
 struct BottleneckShape {
   Conv2DShape first;         // conv2d_rows_refusal() must be null

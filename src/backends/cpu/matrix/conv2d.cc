@@ -65,7 +65,7 @@ template <class T>
 TileJob<T> conv_job(const Conv2DShape& s, const PackedB& b, int64_t rows, bool stays = false) {
   TileJob<T> job;
   job.results_stay = stays;
-  job.most_half = s.most_half;
+  job.to_half = s.to_half;
   job.b = b;
   if (sizeof(T) == sizeof(float)) job.block_bytes = long_sum_block_bytes();
   job.rows = rows * s.ow;
@@ -118,7 +118,7 @@ template <class T>
 TileJob<T> band_job(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, bool stays) {
   TileJob<T> job;
   job.results_stay = stays;
-  job.most_half = s.most_half;
+  job.to_half = s.to_half;
   job.b = b;
   job.rows = plan.rows_out * s.ow;
   job.runs = run_count(s);

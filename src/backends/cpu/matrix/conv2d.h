@@ -37,7 +37,7 @@ struct Conv2DShape {
   int64_t in_pixel_stride = 0;             // elements from a pixel to the next; 0: c
   int64_t out_pixel_stride = 0;            // 0: oc
   MatrixUnit unit = MatrixUnit::kVectors;  // of the direct algorithm in bfloat16
-  float most_half = 0;                     // of conv2d_rows() on tile registers: TileJob::most_half
+  bool to_half = false;                    // of conv2d_rows() on tile registers: TileJob::to_half
   Blocking blocking = {};                  // packed weights depend on its vectors
   bool is_shared = true;                   // by threads, for which there is to be enough to share
 

@@ -241,7 +241,7 @@ struct Walk {
         e.slope == nullptr && e.scale == nullptr && !e.gate.used() && (e.residual == nullptr || !e.residual_last);
     a.row_pitch = job.pitch;
     a.results_stay = job.results_stay;
-    a.most_half = job.most_half;
+    a.to_half = job.to_half;
     return a;
   }
 

@@ -44,7 +44,7 @@ struct TileArgs {
   const float* shift = nullptr;
   int columns = 0;            // in (0, vectors * lanes]
   bool results_stay = false;  // in cache, where they need no fetching
-  float most_half = 0;        // of tile registers: TileJob::most_half
+  bool to_half = false;       // of tile registers: TileJob::to_half
   // Next panel to pull into L2: `prefetch_lines` cache lines every four k steps.
   const char* prefetch = nullptr;
   int prefetch_lines = 0;
