@@ -66,6 +66,12 @@ TEST_F(Conv, WrongChannels) {
   EXPECT_INFER_ERROR(b, "the number of input channels to be 3 and 4");
 }
 
+// Groups, whose number the graph's channels would have told.
+TEST_F(Conv, ChannelsOfGroups) {
+  b.conv(b.input("x", {1, 4, 4, 6}), weights({3, 3, 3, 2}));
+  EXPECT_INFER_ERROR(b, "to be 6 and 3, expected the same size: groups of channels are taken in only where the graph");
+}
+
 TEST_F(Conv, WrongRank) {
   b.conv(b.input("x", {1, 4, 4}), weights({3, 3, 4, 2}));
   EXPECT_INFER_ERROR(b, "has an input of shape [1,4,4], expected rank 4");

@@ -126,8 +126,15 @@ Status infer_conv(InferContext& c) {
   SymbolTable& s = c.symbols();
   const Shape &x = c.input_shape(0), &w = c.input_shape(1);
   if (x.has_rank() && w.has_rank()) {
-    BLADE_RETURN_IF_ERROR(
-        merge_dims(c, x.dim(-1), s.mul(w.dim(rank - 2), a.groups), "the number of input channels").status());
+    const Dim given = x.dim(-1), taken = s.mul(w.dim(rank - 2), a.groups);
+    // The frontend counts groups where the graph tells the channels.
+    if (a.groups == 1 && given.is_known() && taken.is_known() && taken.value() > 0 && given.value() > taken.value() &&
+        given.value() % taken.value() == 0) {
+      return infer_error(c, "finds the number of input channels to be ", given.value(), " and ", taken.value(),
+                         ", expected the same size: groups of channels are taken in only where the graph tells their "
+                         "number, which was not known");
+    }
+    BLADE_RETURN_IF_ERROR(merge_dims(c, given, taken, "the number of input channels").status());
   }
   if (w.has_rank() && w.dim(-1).is_known() && w.dim(-1).value() % a.groups != 0) {
     return infer_error(c, "has ", w.dim(-1).value(), " output channels in ", a.groups, " groups, expected a multiple");
