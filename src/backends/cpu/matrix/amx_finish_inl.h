@@ -103,6 +103,14 @@ HWY_ATTR void finish_curve(AmxPending& p, int64_t end, const Columns& columns) {
 }
 
 template <int kVectors, bool kResidual, class Columns>
+HWY_ATTR void finish_clamped(AmxPending& p, int64_t end, const Columns& columns) {
+  const V lo = hn::Set(D(), p.lo), hi = hn::Set(D(), p.hi);
+  const auto bounded = [&](V x, int) HWY_ATTR { return clamped(x, lo, hi); };
+  const auto put = [&](int64_t i, const V(&x)[kVectors]) HWY_ATTR { columns.store(x, p.out + i * p.out_stride); };
+  finish_columns_of<kVectors, kResidual>(p, end, columns, bounded, put);
+}
+
+template <int kVectors, bool kResidual, class Columns>
 HWY_ATTR void finish_part(AmxPending& p, int64_t end, const Columns& columns) {
   const D d;
   const auto put = [&](int64_t i, const V(&x)[kVectors]) HWY_ATTR { columns.store(x, p.out + i * p.out_stride); };
@@ -120,15 +128,15 @@ HWY_ATTR void finish_part(AmxPending& p, int64_t end, const Columns& columns) {
     };
     return finish_columns_of<kVectors, kResidual>(p, end, columns, opened, put);
   }
-  const V lo = hn::Set(d, p.lo), hi = hn::Set(d, p.hi);
-  const auto bounded = [&](V x, int) HWY_ATTR { return clamped(x, lo, hi); };
-  finish_columns_of<kVectors, kResidual>(p, end, columns, bounded, put);
+  finish_clamped<kVectors, kResidual>(p, end, columns);
 }
 
 template <int kVectors, bool kHalf>
 HWY_ATTR void finish_vectors(AmxPending& p, int64_t end) {
   const PendingColumns<kVectors, kHalf> columns(p);
-  if (p.gate.curve != Curve::kNone) {
+  if constexpr (kHalf) {
+    finish_clamped<kVectors, false>(p, end, columns);  // such results have nothing else
+  } else if (p.gate.curve != Curve::kNone) {
     finish_curve<kVectors>(p, end, columns);
   } else if (p.residual != nullptr) {
     finish_part<kVectors, true>(p, end, columns);

@@ -153,6 +153,61 @@ HWY_ATTR HWY_INLINE bool only_clamps(const DepthwiseArgs<BFloat16>& a) {
   return a.residual == nullptr && a.wide_out == nullptr && a.slope == nullptr && a.scale == nullptr && !a.gate.used();
 }
 
+// Adds the products of a block's taps: each loaded pixel feeds every output that it belongs to, of one row or of two.
+// Taps knows the vectors, how pixels and the weights of a tap are loaded, and how they multiply.
+template <int kSize, int kStride, int kRows, int kOutputs, class Taps>
+HWY_ATTR HWY_INLINE void add_taps(const DepthwiseArgs<BFloat16>& a, const Taps& taps, int64_t c,
+                                  typename Taps::Vector (&acc)[kRows][kOutputs]) {
+  constexpr int kColumns = (kOutputs - 1) * kStride + kSize;
+#pragma GCC unroll 6
+  for (int in = 0; in < kSize + kRows - 1; ++in) {
+    typename Taps::Vector w[kRows][kSize];
+#pragma GCC unroll 2
+    for (int row = 0; row < kRows; ++row) {
+      if (in < row || in - row >= kSize) continue;
+#pragma GCC unroll 5
+      for (int kw = 0; kw < kSize; ++kw) w[row][kw] = taps.weights((in - row) * kSize + kw);
+    }
+#pragma GCC unroll 19
+    for (int col = 0; col < kColumns; ++col) {
+      const auto pixel = taps.pixel(a.pixels[in * a.row_step + col] + c);
+#pragma GCC unroll 8
+      for (int x = 0; x < kOutputs; ++x) {
+        const int kw = col - x * kStride;
+        if (kw < 0 || kw >= kSize) continue;
+#pragma GCC unroll 2
+        for (int row = 0; row < kRows; ++row) {
+          if (in >= row && in - row < kSize) acc[row][x] = taps.multiply_add(pixel, w[row][kw], acc[row][x]);
+        }
+      }
+    }
+  }
+}
+
+// Whole blocks of channels by Blocks::make<size, stride, rows, outputs, part>(), then what is left of one.
+template <class Blocks, int kSize, int kStride, int kRows, int kOutputs>
+HWY_ATTR void block_kernel(const DepthwiseArgs<BFloat16>& a) {
+  constexpr int64_t kChannels = 2 * kSums;
+  int64_t c = a.first;
+  for (; c + kChannels <= a.last; c += kChannels) Blocks::template make<kSize, kStride, kRows, kOutputs, false>(a, c);
+  if (c < a.last) Blocks::template make<kSize, kStride, kRows, kOutputs, true>(a, c);
+}
+
+template <class Blocks, int kOutputs = kDepthwiseOutputs, class Table>
+void fill_with_blocks(Table& t) {
+  if constexpr (kOutputs > 0) {
+    t.fixed[0][0][kOutputs] = &block_kernel<Blocks, 3, 1, 1, kOutputs>;
+    t.fixed[0][1][kOutputs] = &block_kernel<Blocks, 3, 2, 1, kOutputs>;
+    t.fixed[1][0][kOutputs] = &block_kernel<Blocks, 5, 1, 1, kOutputs>;
+    t.fixed[1][1][kOutputs] = &block_kernel<Blocks, 5, 2, 1, kOutputs>;
+    if constexpr (requires { t.two_rows; }) {
+      t.two_rows[0][kOutputs] = &block_kernel<Blocks, 3, 1, 2, kOutputs>;
+      t.two_rows[1][kOutputs] = &block_kernel<Blocks, 5, 1, 2, kOutputs>;
+    }
+    fill_with_blocks<Blocks, kOutputs - 1>(t);
+  }
+}
+
 #endif
 
 }  // namespace HWY_NAMESPACE

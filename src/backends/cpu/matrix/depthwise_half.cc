@@ -71,9 +71,19 @@ HWY_ATTR HWY_INLINE void finish_halves(const DepthwiseArgs<BFloat16>& a, int row
   finish_sums<InHalves, kPart>(of_row, wide, kOutputs, c, channels);
 }
 
+template <bool kPart>
+struct HalfTaps {
+  using Vector = VPixels;
+  const uint16_t* packed;
+  Channels channels;
+
+  HWY_ATTR HWY_INLINE Vector weights(int tap) const { return hn::Load(DPixels(), packed + tap * kHalfChannels); }
+  HWY_ATTR HWY_INLINE Vector pixel(const BFloat16* from) const { return load_pixels<kPart>(from, channels); }
+  static HWY_ATTR HWY_INLINE Vector multiply_add(Vector x, Vector w, Vector sum) { return half_mul_add(x, w, sum); }
+};
+
 template <int kSize, int kStride, int kRows, int kOutputs, bool kPart>
 HWY_ATTR HWY_INLINE void half_block(const DepthwiseArgs<BFloat16>& a, int64_t c) {
-  constexpr int kColumns = (kOutputs - 1) * kStride + kSize;
   const D d;
   const DPixels dp;
   const int64_t left = a.last - c;
@@ -87,30 +97,7 @@ HWY_ATTR HWY_INLINE void half_block(const DepthwiseArgs<BFloat16>& a, int64_t c)
 #pragma GCC unroll 8
     for (int x = 0; x < kOutputs; ++x) acc[row][x] = bias;
   }
-  const uint16_t* const weights = a.half + c * kSize * kSize;
-#pragma GCC unroll 6
-  for (int in = 0; in < kSize + kRows - 1; ++in) {
-    VPixels w[kRows][kSize];
-#pragma GCC unroll 2
-    for (int row = 0; row < kRows; ++row) {
-      if (in < row || in - row >= kSize) continue;
-#pragma GCC unroll 5
-      for (int kw = 0; kw < kSize; ++kw) w[row][kw] = hn::Load(dp, weights + ((in - row) * kSize + kw) * kHalfChannels);
-    }
-#pragma GCC unroll 19
-    for (int col = 0; col < kColumns; ++col) {
-      const VPixels pixel = load_pixels<kPart>(a.pixels[in * a.row_step + col] + c, channels);
-#pragma GCC unroll 8
-      for (int x = 0; x < kOutputs; ++x) {
-        const int kw = col - x * kStride;
-        if (kw < 0 || kw >= kSize) continue;
-#pragma GCC unroll 2
-        for (int row = 0; row < kRows; ++row) {
-          if (in >= row && in - row < kSize) acc[row][x] = half_mul_add(pixel, w[row][kw], acc[row][x]);
-        }
-      }
-    }
-  }
+  add_taps<kSize, kStride>(a, HalfTaps<kPart>{a.half + c * kSize * kSize, channels}, c, acc);
   const bool clamps = only_clamps(a);
   const V lo_wide = hn::Set(d, a.lo), hi_wide = hn::Set(d, a.hi);
   const VPixels lo = halves_from(lo_wide, lo_wide), hi = halves_from(hi_wide, hi_wide);
@@ -126,32 +113,19 @@ HWY_ATTR HWY_INLINE void half_block(const DepthwiseArgs<BFloat16>& a, int64_t c)
   }
 }
 
-template <int kSize, int kStride, int kRows, int kOutputs>
-HWY_ATTR void half_kernel(const DepthwiseArgs<BFloat16>& a) {
-  int64_t c = a.first;
-  for (; c + kHalfChannels <= a.last; c += kHalfChannels) half_block<kSize, kStride, kRows, kOutputs, false>(a, c);
-  if (c < a.last) half_block<kSize, kStride, kRows, kOutputs, true>(a, c);
-}
-
-template <int kOutputs>
-void fill_half(DepthwiseHalfKernels& t) {
-  if constexpr (kOutputs > 0) {
-    t.fixed[0][0][kOutputs] = &half_kernel<3, 1, 1, kOutputs>;
-    t.fixed[0][1][kOutputs] = &half_kernel<3, 2, 1, kOutputs>;
-    t.fixed[1][0][kOutputs] = &half_kernel<5, 1, 1, kOutputs>;
-    t.fixed[1][1][kOutputs] = &half_kernel<5, 2, 1, kOutputs>;
-    t.two_rows[0][kOutputs] = &half_kernel<3, 1, 2, kOutputs>;
-    t.two_rows[1][kOutputs] = &half_kernel<5, 1, 2, kOutputs>;
-    fill_half<kOutputs - 1>(t);
+struct HalfBlocks {
+  template <int kSize, int kStride, int kRows, int kOutputs, bool kPart>
+  static HWY_ATTR HWY_INLINE void make(const DepthwiseArgs<BFloat16>& a, int64_t c) {
+    half_block<kSize, kStride, kRows, kOutputs, kPart>(a, c);
   }
-}
+};
 #endif
 
 const DepthwiseHalfKernels& get_depthwise_half_kernels() {
   static const DepthwiseHalfKernels table = [] {
     DepthwiseHalfKernels t;
 #if HWY_TARGET == HWY_AVX3
-    if (rounds_natively() && Machine::host().avx512_fp16) fill_half<kDepthwiseOutputs>(t);
+    if (rounds_natively() && Machine::host().avx512_fp16) fill_with_blocks<HalfBlocks>(t);
 #endif
     return t;
   }();

@@ -93,30 +93,20 @@ HWY_ATTR HWY_INLINE void pair_block(const DepthwiseArgs<BFloat16>& a, int64_t c)
   finish_block<kOutputs, kPart>(a, lower, upper, c, channels);
 }
 
-template <int kSize, int kStride, int kOutputs>
-HWY_ATTR void pair_kernel(const DepthwiseArgs<BFloat16>& a) {
-  int64_t c = a.first;
-  for (; c + kPairChannels <= a.last; c += kPairChannels) pair_block<kSize, kStride, kOutputs, false>(a, c);
-  if (c < a.last) pair_block<kSize, kStride, kOutputs, true>(a, c);
-}
-
-template <int kOutputs>
-void fill_pairs(DepthwisePairKernels& t) {
-  if constexpr (kOutputs > 0) {
-    t.fixed[0][0][kOutputs] = &pair_kernel<3, 1, kOutputs>;
-    t.fixed[0][1][kOutputs] = &pair_kernel<3, 2, kOutputs>;
-    t.fixed[1][0][kOutputs] = &pair_kernel<5, 1, kOutputs>;
-    t.fixed[1][1][kOutputs] = &pair_kernel<5, 2, kOutputs>;
-    fill_pairs<kOutputs - 1>(t);
+struct PairBlocks {
+  template <int kSize, int kStride, int kRows, int kOutputs, bool kPart>
+  static HWY_ATTR HWY_INLINE void make(const DepthwiseArgs<BFloat16>& a, int64_t c) {
+    static_assert(kRows == 1);
+    pair_block<kSize, kStride, kOutputs, kPart>(a, c);
   }
-}
+};
 #endif
 
 const DepthwisePairKernels& get_depthwise_pair_kernels() {
   static const DepthwisePairKernels table = [] {
     DepthwisePairKernels t;
 #if HWY_TARGET == HWY_AVX3
-    if (rounds_natively()) fill_pairs<kDepthwiseOutputs>(t);
+    if (rounds_natively()) fill_with_blocks<PairBlocks>(t);
 #endif
     return t;
   }();

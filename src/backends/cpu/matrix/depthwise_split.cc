@@ -30,41 +30,30 @@ HWY_ATTR HWY_INLINE V load_parity(const BFloat16* from, Channels channels) {
   return hn::BitCast(D(), hn::And(both, hn::Set(du, 0xffff0000)));
 }
 
-// Sums of some of the channels: each loaded pixel feeds every output that it belongs to, of one row or of two.
+template <int kParity, bool kPart>
+struct ParityTaps {
+  using Vector = V;
+  const float* packed;
+  Channels channels;
+
+  HWY_ATTR HWY_INLINE Vector weights(int tap) const {
+    return hn::Load(D(), packed + tap * kSplitChannels + kParity * kSums);
+  }
+  HWY_ATTR HWY_INLINE Vector pixel(const BFloat16* from) const { return load_parity<kParity, kPart>(from, channels); }
+  static HWY_ATTR HWY_INLINE Vector multiply_add(Vector x, Vector w, Vector sum) { return hn::MulAdd(x, w, sum); }
+};
+
+// Sums of some of the channels.
 template <int kSize, int kStride, int kRows, int kOutputs, int kParity, bool kPart>
 HWY_ATTR HWY_INLINE void sum_parity(const DepthwiseArgs<BFloat16>& a, const float* weights, V bias, int64_t c,
                                     Channels channels, float* sums) {
-  constexpr int kColumns = (kOutputs - 1) * kStride + kSize;
   V acc[kRows][kOutputs];
 #pragma GCC unroll 2
   for (int row = 0; row < kRows; ++row) {
 #pragma GCC unroll 8
     for (int x = 0; x < kOutputs; ++x) acc[row][x] = bias;
   }
-#pragma GCC unroll 6
-  for (int in = 0; in < kSize + kRows - 1; ++in) {
-    V w[kRows][kSize];
-#pragma GCC unroll 2
-    for (int row = 0; row < kRows; ++row) {
-      if (in < row || in - row >= kSize) continue;
-#pragma GCC unroll 5
-      for (int kw = 0; kw < kSize; ++kw)
-        w[row][kw] = hn::Load(D(), weights + ((in - row) * kSize + kw) * kSplitChannels + kParity * kSums);
-    }
-#pragma GCC unroll 19
-    for (int col = 0; col < kColumns; ++col) {
-      const V pixel = load_parity<kParity, kPart>(a.pixels[in * a.row_step + col] + c, channels);
-#pragma GCC unroll 8
-      for (int x = 0; x < kOutputs; ++x) {
-        const int kw = col - x * kStride;
-        if (kw < 0 || kw >= kSize) continue;
-#pragma GCC unroll 2
-        for (int row = 0; row < kRows; ++row) {
-          if (in >= row && in - row < kSize) acc[row][x] = hn::MulAdd(pixel, w[row][kw], acc[row][x]);
-        }
-      }
-    }
-  }
+  add_taps<kSize, kStride>(a, ParityTaps<kParity, kPart>{weights, channels}, c, acc);
 #pragma GCC unroll 2
   for (int row = 0; row < kRows; ++row) {
 #pragma GCC unroll 8
@@ -114,32 +103,19 @@ HWY_ATTR HWY_INLINE void split_block(const DepthwiseArgs<BFloat16>& a, int64_t c
     finish_split<kOutputs, kPart>(a, row, sums + row * kOutputs * kSplitChannels, c, channels);
 }
 
-template <int kSize, int kStride, int kRows, int kOutputs>
-HWY_ATTR void split_kernel(const DepthwiseArgs<BFloat16>& a) {
-  int64_t c = a.first;
-  for (; c + kSplitChannels <= a.last; c += kSplitChannels) split_block<kSize, kStride, kRows, kOutputs, false>(a, c);
-  if (c < a.last) split_block<kSize, kStride, kRows, kOutputs, true>(a, c);
-}
-
-template <int kOutputs>
-void fill_split(DepthwiseSplitKernels& t) {
-  if constexpr (kOutputs > 0) {
-    t.fixed[0][0][kOutputs] = &split_kernel<3, 1, 1, kOutputs>;
-    t.fixed[0][1][kOutputs] = &split_kernel<3, 2, 1, kOutputs>;
-    t.fixed[1][0][kOutputs] = &split_kernel<5, 1, 1, kOutputs>;
-    t.fixed[1][1][kOutputs] = &split_kernel<5, 2, 1, kOutputs>;
-    t.two_rows[0][kOutputs] = &split_kernel<3, 1, 2, kOutputs>;
-    t.two_rows[1][kOutputs] = &split_kernel<5, 1, 2, kOutputs>;
-    fill_split<kOutputs - 1>(t);
+struct SplitBlocks {
+  template <int kSize, int kStride, int kRows, int kOutputs, bool kPart>
+  static HWY_ATTR HWY_INLINE void make(const DepthwiseArgs<BFloat16>& a, int64_t c) {
+    split_block<kSize, kStride, kRows, kOutputs, kPart>(a, c);
   }
-}
+};
 #endif
 
 const DepthwiseSplitKernels& get_depthwise_split_kernels() {
   static const DepthwiseSplitKernels table = [] {
     DepthwiseSplitKernels t;
 #if HWY_TARGET == HWY_AVX3
-    if (rounds_natively()) fill_split<kDepthwiseOutputs>(t);
+    if (rounds_natively()) fill_with_blocks<SplitBlocks>(t);
 #endif
     return t;
   }();
