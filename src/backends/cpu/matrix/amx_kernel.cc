@@ -14,6 +14,7 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "backends/cpu/matrix/amx_finish_inl.h"
+#include "backends/cpu/matrix/amx_plain_inl.h"
 #include "backends/cpu/matrix/amx_tiles_inl.h"
 #include "backends/cpu/matrix/epilogue_inl.h"
 #include "backends/cpu/matrix/simd_inl.h"
@@ -30,74 +31,32 @@ using Bf16Args = TileArgs<BFloat16>;
 constexpr int64_t kLanes = 16, kLaneBytes = kLanes * sizeof(float);
 constexpr int64_t kFewestRows = 4;  // finished at once: what is read for each call costs as much as two
 
-// Widens 32 elements: an instruction a vector where shifts would take two.
-struct WideLanes {
-  using DWords = hn::Repartition<uint16_t, D>;
-  hn::Vec<DWords> first, second;
-  hn::Mask<DWords> upper_halves;
-  HWY_ATTR HWY_INLINE WideLanes() {
-    const DWords d;
-    const auto places = hn::ShiftRight<1>(hn::Iota(d, 0));
-    first = places;
-    second = hn::Add(places, hn::Set(d, static_cast<uint16_t>(kLanes)));
-    upper_halves = hn::Ne(hn::And(hn::Iota(d, 0), hn::Set(d, 1)), hn::Zero(d));
-  }
-  HWY_ATTR HWY_INLINE V widened(hn::Vec<DWords> from, hn::Vec<DWords> places) const {
-    V to;
-    asm("vpermw %1, %2, %0%{%3%}%{z%}" : "=v"(to.raw) : "v"(from.raw), "v"(places.raw), "Yk"(upper_halves.raw));
-    return to;
-  }
-};
-
-// Rows that wait, of two whole vectors of columns, whose epilogue has bias, residual and clamp alone: what most layers
-// have. Between the products of a tile all that it needs stays in registers.
+// Rows that wait and are plain. Between the products of a tile all that they need stays in registers.
 template <bool kResidual, bool kUpper>
 struct PlainRows {
-  AmxPending& p;
-  V bias0, bias1, lo, hi;
-  WideLanes wide;
+  PlainFinish<kResidual, kUpper> finish_row;
   const uint8_t* row;
   const float* sums;
   BFloat16* out;
   const BFloat16* residual;
   int64_t out_stride, residual_stride, left;
-  bool residual_last;
 
-  HWY_ATTR HWY_INLINE explicit PlainRows(AmxPending& pending)
-      : p(pending),
-        bias0(hn::LoadU(D(), p.bias)),
-        bias1(hn::LoadU(D(), p.bias + kLanes)),
-        lo(hn::Set(D(), p.lo)),
-        hi(hn::Set(D(), p.hi)),
+  HWY_ATTR HWY_INLINE explicit PlainRows(AmxPending& p)
+      : finish_row(p.lo, p.hi, p.residual_last),
         row(p.rows + p.done),
         sums(p.sums),
         out(p.out + p.done * p.out_stride),
         residual(kResidual ? p.residual + p.done * p.residual_stride : nullptr),
         out_stride(p.out_stride),
         residual_stride(p.residual_stride),
-        left(p.count - p.done),
-        residual_last(p.residual_last) {
+        left(p.count - p.done) {
+    finish_row.set_bias(p.bias);
     p.done = p.count;
   }
-  HWY_ATTR HWY_INLINE V clamp(V x) const { return kUpper ? clamped(x, lo, hi) : hn::Max(lo, x); }
   HWY_ATTR HWY_INLINE void finish(int64_t rows) {
-    const D d;
     for (rows = std::min(rows, left), left -= rows; rows > 0; --rows, out += out_stride) {
-      const float* sum = sums + *row++ * 2 * kLanes;
-      V x0 = hn::Add(hn::Load(d, sum), bias0), x1 = hn::Add(hn::Load(d, sum + kLanes), bias1);
-      if constexpr (kResidual) {
-        const auto both = hn::LoadU(WideLanes::DWords(), reinterpret_cast<const uint16_t*>(residual));
-        const V r0 = wide.widened(both, wide.first), r1 = wide.widened(both, wide.second);
-        residual += residual_stride;
-        x0 = residual_last ? hn::Add(clamp(x0), r0) : clamp(hn::Add(x0, r0));
-        x1 = residual_last ? hn::Add(clamp(x1), r1) : clamp(hn::Add(x1, r1));
-      } else {
-        x0 = clamp(x0);
-        x1 = clamp(x1);
-      }
-      V both;
-      asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both.raw) : "v"(x0.raw), "v"(x1.raw));
-      hn::StoreU(both, d, reinterpret_cast<float*>(out));
+      finish_row.row(sums + *row++ * 2 * kLanes, residual, out);
+      if constexpr (kResidual) residual += residual_stride;
     }
   }
 };
