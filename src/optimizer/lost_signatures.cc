@@ -27,6 +27,7 @@ std::string about_lost_signatures(const tensorflow::LoadedModel& model, const st
   auto lost = lost_signatures(model, original, path, optimized);
   if (!lost.ok()) return "";  // the meta graph that TensorFlow froze has other tags
   std::erase(*lost, model.signature);
+  if (model.signature == "serving_default") std::erase(*lost, "serve");  // Keras exports one function as both
   if (lost->empty()) return "";
   std::string list;
   for (const std::string& name : *lost) list += (list.empty() ? "'" : ", '") + name + "'";
