@@ -61,11 +61,12 @@ Result<std::unique_ptr<Kernel>> create_streamed(const KernelRequest& request, Pa
 }
 
 constexpr KernelEntry kStreamedConvRows[] = {
-    {"cpu.conv.streamed_amx_bf16", ir::Op::kConv, supports_streamed, streamed_us, create_streamed},
+    {"cpu.conv.streamed_amx_bf16", ir::Op::kConv, supports_streamed, streamed_us, create_streamed,
+     nullptr, nullptr, kOnTiles},
 };
 constexpr KernelEntry kStreamedConvToF32Rows[] = {
     {"cpu.conv.streamed_amx_bf16_to_f32", ir::Op::kCast, supports_to_f32<ir::Op::kConv, supports_streamed>,
-     us_with_cast<streamed_us>, create_with_cast<create_streamed>},
+     us_with_cast<streamed_us>, create_with_cast<create_streamed>, nullptr, nullptr, kOnTiles},
 };
 
 }  // namespace
