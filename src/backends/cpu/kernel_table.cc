@@ -53,8 +53,8 @@ std::span<const KernelEntry> cpu_kernels() {
 std::span<const KernelEntry> cpu_fused_kernels() {
   static const std::vector<KernelEntry> table =
       join({cpu::separable_rows(), cpu::bottleneck_rows(), cpu::conv_pool_rows(), cpu::conv_concat_rows(),
-            cpu::conv_to_f32_rows(), cpu::streamed_conv_to_f32_rows(), cpu::matmul_to_f32_rows(), cpu::attention_to_bf16_rows(),
-            cpu::normalization_to_bf16_rows(), cpu::resize_to_bf16_rows()});
+            cpu::conv_to_f32_rows(), cpu::streamed_conv_to_f32_rows(), cpu::matmul_to_f32_rows(),
+            cpu::attention_to_bf16_rows(), cpu::normalization_to_bf16_rows(), cpu::resize_to_bf16_rows()});
   return table;
 }
 

@@ -41,9 +41,9 @@ Result<std::unique_ptr<Kernel>> make_streamed(const KernelRequest& request, Pack
   const LoweredEpilogue epilogue = streamed_epilogue(request);
   BLADE_ASSIGN_OR_RETURN(
       const auto packed,
-      packed_weights<BFloat16>(
-          request, packs, layout_name("conv_streamed", {s.kh, s.kw, s.c, s.oc, conv.channels}),
-          packed_streamed_bytes(s), [&](const BFloat16* from, void* to) { pack_streamed_weights(conv, from, to); }));
+      packed_weights<BFloat16>(request, packs, layout_name("conv_streamed", {s.kh, s.kw, s.c, s.oc, conv.channels}),
+                               packed_streamed_bytes(s),
+                               [&](const BFloat16* from, void* to) { pack_streamed_weights(conv, from, to); }));
   return make_kernel(
       [=](const KernelArgs& args) {
         LoweredEpilogue::BoundTo<BFloat16> bound;
@@ -61,8 +61,8 @@ Result<std::unique_ptr<Kernel>> create_streamed(const KernelRequest& request, Pa
 }
 
 constexpr KernelEntry kStreamedConvRows[] = {
-    {"cpu.conv.streamed_amx_bf16", ir::Op::kConv, supports_streamed, streamed_us, create_streamed,
-     nullptr, nullptr, kOnTiles},
+    {"cpu.conv.streamed_amx_bf16", ir::Op::kConv, supports_streamed, streamed_us, create_streamed, nullptr, nullptr,
+     kOnTiles},
 };
 constexpr KernelEntry kStreamedConvToF32Rows[] = {
     {"cpu.conv.streamed_amx_bf16_to_f32", ir::Op::kCast, supports_to_f32<ir::Op::kConv, supports_streamed>,

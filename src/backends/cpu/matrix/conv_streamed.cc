@@ -43,7 +43,8 @@ size_t part_bytes(const StreamedConv& conv) {
   const int64_t pairs = ceil_div(conv.shape.oc / kPairColumns, conv.panel_parts);
   const int64_t slots = conv.channels == conv.shape.c ? 2 : pairs;
   const UnitCut cut(places_of(plan, conv.rows));
-  return plan.strip_bytes(conv.rows) + static_cast<size_t>(slots * cut.units * cut.places * kPairColumns) * sizeof(float);
+  return plan.strip_bytes(conv.rows) +
+         static_cast<size_t>(slots * cut.units * cut.places * kPairColumns) * sizeof(float);
 }
 
 size_t tap_bytes(const Conv2DShape& s) { return align_up(static_cast<size_t>(s.kh * s.kw) * sizeof(int64_t), 64); }
@@ -127,8 +128,7 @@ void streamed_conv(const StreamedConv& conv, const BFloat16* in, const void* pac
     uint8_t result_places[kMostStreamedPlaces];
     const UnitCut cut(places_of(plan, rows));
     StreamedPart part;
-    for (int64_t i = 0; i < rows * s.ow; ++i)
-      result_places[i] = static_cast<uint8_t>(i / s.ow * plan.pitch + i % s.ow);
+    for (int64_t i = 0; i < rows * s.ow; ++i) result_places[i] = static_cast<uint8_t>(i / s.ow * plan.pitch + i % s.ow);
     const PartEpilogue<BFloat16> part_epilogue(epilogue, first_pixel, 1, first_pair * kPairColumns);
     part.planes = planes;
     part.pieces = s.c / conv.channels;
@@ -161,7 +161,7 @@ void streamed_conv(const StreamedConv& conv, const BFloat16* in, const void* pac
 
 template void streamed_conv<BFloat16>(const StreamedConv&, const BFloat16*, const void*, BFloat16*,
                                       const Epilogue<BFloat16>&, ThreadPool&, std::byte*);
-template void streamed_conv<float>(const StreamedConv&, const BFloat16*, const void*, float*,
-                                   const Epilogue<BFloat16>&, ThreadPool&, std::byte*);
+template void streamed_conv<float>(const StreamedConv&, const BFloat16*, const void*, float*, const Epilogue<BFloat16>&,
+                                   ThreadPool&, std::byte*);
 
 }  // namespace blade::backends::cpu

@@ -32,9 +32,6 @@ constexpr int64_t kLineStep = 128;  // bytes: the prefetcher of L2 brings every 
 constexpr int64_t kAheadBytes = 64 << 10;
 constexpr int kMostUnits = static_cast<int>(kMaxAmxUnits);
 
-// After about 2000 cycles without arithmetic of vectors their unit sleeps, and the next tile of sums waits for it.
-HWY_INLINE void keep_vectors_awake_here() { asm volatile("vmaxps %%zmm31, %%zmm31, %%zmm31" ::: "xmm31"); }
-
 // Asks for weights in the order in which they are read, some way ahead of that.
 class WeightRequests {
  public:
@@ -175,7 +172,6 @@ struct StreamedWalk {
         }
 #pragma GCC unroll 4
         for (int u = 0; u < kUnits; ++u) a[u] += kBlockElements;
-        keep_vectors_awake_here();
         requests.more(lines);
         if (finished.row < finished.last) finish(rows);
       }
@@ -212,12 +208,15 @@ struct StreamedWalk {
           for (int64_t g = 0; g < groups; ++g) {
             const int64_t first = g * kMostUnits;
             float* const sums = of_pair + first * part.unit_places * kPairColumns;
-            pass_of(std::min<int64_t>(kMostUnits, units - first), part.planes + first * part.unit_places * part.channels, b,
-                    sums + v * kStreamedColumns, q == 0, lines);
+            pass_of(std::min<int64_t>(kMostUnits, units - first),
+                    part.planes + first * part.unit_places * part.channels, b, sums + v * kStreamedColumns, q == 0,
+                    lines);
             if (!ends || v == 0) continue;
             const int64_t from = result;
-            while (result < part.results && part.result_places[result] < (first + kMostUnits) * part.unit_places) ++result;
-            finished = {sums, p * kPairColumns, part.result_places, first * part.unit_places, from, result, groups == 1 ? 2 : 1};
+            while (result < part.results && part.result_places[result] < (first + kMostUnits) * part.unit_places)
+              ++result;
+            finished = {sums, p * kPairColumns, part.result_places, first * part.unit_places,
+                        from, result,           groups == 1 ? 2 : 1};
           }
         }
       }

@@ -10,7 +10,7 @@
 
 namespace blade::backends::cpu {
 
-inline constexpr int64_t kStreamedColumns = 16;     // of a panel
+inline constexpr int64_t kStreamedColumns = 16;      // of a panel
 inline constexpr int64_t kMostStreamedPlaces = 128;  // of a part
 
 struct StreamedPart {
