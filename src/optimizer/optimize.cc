@@ -17,6 +17,7 @@
 #include "optimizer/cpu_comparison.h"
 #include "optimizer/import_knowing_shapes.h"
 #include "optimizer/load_engine.h"
+#include "optimizer/lost_signatures.h"
 #include "optimizer/measuring_data.h"
 #include "optimizer/option_table.h"
 #include "optimizer/output_place.h"
@@ -542,6 +543,8 @@ class Optimizer {
       report_.optimized_bytes = optimized_.size();
       for (const auto& [name, value] : import_.fixed) report_.inputs.push_back(name);  // it is fed them as before
     }
+    std::string lost = about_lost_signatures(model_, options_.original_path, request_.model_path, optimized_);
+    if (!lost.empty()) report_.messages.push_back(std::move(lost));
     return OptimizeResult{std::move(optimized_), std::move(report_), request_.model_path};
   }
 

@@ -233,6 +233,10 @@ TEST(Search, ARunThatFailsIsMarkedAndOtherErrorsAreReturned) {
   ASSERT_TRUE(found.ok()) << found.status().message();
   EXPECT_NE(found->failed_run.find("the run fails"), std::string::npos) << found->failed_run;
   EXPECT_EQ(found->steps.back().message, "not tried: a run on the test data fails");
+  model.options.check_speed = false;
+  const auto unmeasured = search_passes(model.input(nullptr), {});
+  ASSERT_TRUE(unmeasured.ok()) << unmeasured.status().message();
+  EXPECT_NE(unmeasured->failed_run.find("the run fails"), std::string::npos) << unmeasured->failed_run;
   model.options.num_threads = -1;
   EXPECT_FALSE(search_passes(model.input(nullptr), {}).ok());
 }
