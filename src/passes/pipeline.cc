@@ -44,7 +44,7 @@ constexpr Pass kPipeline[] = {
      fuse_epilogue},
     {"JoinProducts", "Computes matrix products of the same rows as one, on a GPU in float16.", false, join_products},
     {"FusePointwise", "Joins trees of elementwise operations into one.", false, fuse_pointwise},
-    {"TfAutoMixedPrecisionGpu", "Turns matrix work and what lies between into float16, on a GPU.", false,
+    {"TfAutoMixedPrecisionGpu", "Turns matrix work and what lies between into float16 or bfloat16, on a GPU.", false,
      mixed_precision_gpu},
     {"TfAutoMixedPrecisionCpu", "Turns matrix work and what lies between into bfloat16, on a CPU that has it.", false,
      mixed_precision_cpu},

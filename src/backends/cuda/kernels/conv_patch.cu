@@ -48,9 +48,9 @@ __device__ __forceinline__ void multiply_slab(float (&sums)[Tile::kM][Tile::kN][
 #pragma unroll
       for (int q = 0; q < 4 / Tile::kWarpsK; ++q) {
         if constexpr (Tile::kTurned) {
-          GroupMultiply<Tile::kRows>::run(sums[0], channels + q * kStep, tap + q * kStep);
+          GroupMultiply<Tile::kRows, typename Tile::Element>::run(sums[0], channels + q * kStep, tap + q * kStep);
         } else {
-          GroupMultiply<Tile::kColumns>::run(sums[0], tap + q * kStep, channels + q * kStep);
+          GroupMultiply<Tile::kColumns, typename Tile::Element>::run(sums[0], tap + q * kStep, channels + q * kStep);
         }
       }
       group_commit();
@@ -160,14 +160,11 @@ __global__ void __launch_bounds__(Tile::kThreads)
 
 template <int kRows, int kColumns, int kWarpsK, int kSplitLog2>
 PatchVariant variant() {
-  using Tile = PlainTile<kRows, kColumns, kWarpsK>;
-  return {kRows,
-          kColumns,
-          kWarpsK,
-          kSplitLog2,
-          Tile::kThreads,
-          Tile::kSumBytes,
-          reinterpret_cast<const void*>(&conv_patch_kernel<Tile, kSplitLog2>)};
+  using Tile = PlainTile<__half, kRows, kColumns, kWarpsK>;
+  return {kRows, kColumns, kWarpsK, kSplitLog2, Tile::kThreads, Tile::kSumBytes, half_forms([&]<class T>() {
+            using Typed = PlainTile<T, kRows, kColumns, kWarpsK>;
+            return reinterpret_cast<const void*>(&conv_patch_kernel<Typed, kSplitLog2>);
+          })};
 }
 
 }  // namespace

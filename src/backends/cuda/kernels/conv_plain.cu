@@ -78,9 +78,9 @@ __global__ void __launch_bounds__(Tile::kThreads)
 #pragma unroll
     for (int q = 0; q < 4 / Tile::kWarpsK; ++q) {
       if constexpr (Tile::kTurned) {
-        GroupMultiply<Tile::kRows>::run(sums[0], weights + q * kStep, pixels + q * kStep);
+        GroupMultiply<Tile::kRows, typename Tile::Element>::run(sums[0], weights + q * kStep, pixels + q * kStep);
       } else {
-        GroupMultiply<Tile::kColumns>::run(sums[0], pixels + q * kStep, weights + q * kStep);
+        GroupMultiply<Tile::kColumns, typename Tile::Element>::run(sums[0], pixels + q * kStep, weights + q * kStep);
       }
     }
     group_commit();
@@ -92,9 +92,17 @@ __global__ void __launch_bounds__(Tile::kThreads)
 #endif
 }
 
+template <int kRows, int kColumns, int kWarpsK, int kSplitLog2, bool kMore>
+KernelForms plain_forms() {
+  return half_forms([&]<class T>() {
+    using Tile = PlainTile<T, kRows, kColumns, kWarpsK>;
+    return reinterpret_cast<const void*>(&conv_plain_kernel<Tile, kSplitLog2, kMore>);
+  });
+}
+
 template <int kRows, int kColumns, int kWarpsK, int kSplitLog2>
 PlainVariant variant() {
-  using Tile = PlainTile<kRows, kColumns, kWarpsK>;
+  using Tile = PlainTile<__half, kRows, kColumns, kWarpsK>;
   return {kRows,
           kColumns,
           kWarpsK,
@@ -102,8 +110,8 @@ PlainVariant variant() {
           Tile::kThreads,
           Tile::kStageBytes,
           Tile::kSumBytes,
-          reinterpret_cast<const void*>(&conv_plain_kernel<Tile, kSplitLog2, false>),
-          reinterpret_cast<const void*>(&conv_plain_kernel<Tile, kSplitLog2, true>)};
+          plain_forms<kRows, kColumns, kWarpsK, kSplitLog2, false>(),
+          plain_forms<kRows, kColumns, kWarpsK, kSplitLog2, true>()};
 }
 
 }  // namespace

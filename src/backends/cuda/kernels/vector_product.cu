@@ -18,11 +18,12 @@ __device__ __forceinline__ uint4 load_ahead(const void* from) {
 constexpr int kAhead = 8;  // pieces of weights that a thread holds
 static_assert(kThreads == kSimpleThreads);
 
-__device__ __forceinline__ float dot(const uint4& a, const uint4& b, float sum, __half) {
-  const auto *x = reinterpret_cast<const __half2*>(&a), *w = reinterpret_cast<const __half2*>(&b);
+template <class T>
+__device__ __forceinline__ float dot(const uint4& a, const uint4& b, float sum, T) {
+  const auto *x = reinterpret_cast<const Pair<T>*>(&a), *w = reinterpret_cast<const Pair<T>*>(&b);
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const float2 left = __half22float2(x[i]), right = __half22float2(w[i]);
+    const float2 left = to_floats(x[i]), right = to_floats(w[i]);
     sum = fmaf(left.x, right.x, fmaf(left.y, right.y, sum));
   }
   return sum;
@@ -101,14 +102,13 @@ __global__ void __launch_bounds__(kThreads) vector_product(const __grid_constant
     for (int i = 0; i < kColumns; ++i) f[i] += parts[g][thread][i];
   }
   residual.add_to(f);
-  finish_vector(p, f, bias, thread, first_channel);
+  finish_vector<std::conditional_t<sizeof(T) == 2, T, __half>>(p, f, bias, thread, first_channel);
 }
 
 }  // namespace
 
 const void* vector_product_kernel(ElementType type) {
-  return type == ElementType::kFloat16 ? reinterpret_cast<const void*>(&vector_product<__half>)
-                                       : reinterpret_cast<const void*>(&vector_product<float>);
+  return all_forms([&]<class T>() { return reinterpret_cast<const void*>(&vector_product<T>); }).of(type);
 }
 
 }  // namespace blade::backends::cuda
