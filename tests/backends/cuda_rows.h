@@ -33,17 +33,6 @@ inline ir::TensorPtr halved(const ir::TensorPtr& t) {
   return tensor<Float16>(ir::DType::kFloat16, t->dims, values);
 }
 
-inline Case in_bfloat16(Case c) {
-  c.name += "_bf16";
-  for (ir::TensorPtr& t : c.inputs) {
-    std::vector<BFloat16> values;
-    for (int64_t i = 0; i < t->element_count(); ++i) values.emplace_back(static_cast<float>(element(*t, i)));
-    t = tensor<BFloat16>(ir::DType::kBFloat16, t->dims, values);
-  }
-  c.tolerance = 3e-2;
-  return c;
-}
-
 inline Case in_half(Case c) {
   c.name += "_f16";
   for (ir::TensorPtr& t : c.inputs) t = halved(t);

@@ -21,7 +21,7 @@ ConvVariant variant() {
 std::span<const ConvVariant, 9> conv_variants_wgmma() {
   static const ConvVariant variants[] = {
       variant<64, 32, 1, 1, true>(),   variant<64, 32, 1, 2>(),        variant<64, 64, 1, 1, true>(),
-      variant<64, 64, 1, 2, true>(),   variant<64, 128, 1, 1, true>(), variant<128, 64, 2, 1, true>(),
+      variant<64, 64, 1, 2>(),         variant<64, 128, 1, 1, true>(), variant<128, 64, 2, 1>(),
       variant<128, 128, 2, 1, true>(), variant<256, 64, 4, 1>(),       variant<256, 128, 4, 1>(),
   };
   return variants;
