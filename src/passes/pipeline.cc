@@ -42,7 +42,7 @@ constexpr Pass kPipeline[] = {
      mean_before_conv},
     {"FuseEpilogue", "Joins bias, activation, residual and scale to the matrix product before them.", false,
      fuse_epilogue},
-    {"JoinProducts", "Computes matrix products of the same rows as one, on a GPU in float16.", false, join_products},
+    {"JoinProducts", "Computes matrix products of the same rows as one, on a GPU in 16 bits.", false, join_products},
     {"FusePointwise", "Joins trees of elementwise operations into one.", false, fuse_pointwise},
     {"TfAutoMixedPrecisionGpu", "Turns matrix work and what lies between into float16 or bfloat16, on a GPU.", false,
      mixed_precision_gpu},
