@@ -93,8 +93,10 @@ TEST_F(Products, OfOtherRowsStay) { EXPECT_EQ(left_of({product(x, 128), product(
 TEST_F(Products, OfOtherWidthsStay) { EXPECT_EQ(left_of({product(x, 128), product(x, 256)}), 2); }
 TEST_F(Products, OfOtherLayoutsStay) { EXPECT_EQ(left_of({product(x, 128), product(x, 128, Weights::kByChannel)}), 2); }
 TEST_F(Products, OfColumnsThatNoTileDividesStay) { EXPECT_EQ(left_of({product(x, 96), product(x, 96)}), 2); }
-TEST_F(Products, InBFloat16AreOneInFloat32Stay) {
+TEST_F(Products, InBFloat16AreOne) {
   EXPECT_EQ(left_of({product(x, 128), product(x, 128)}, on_gpu(ir::DType::kBFloat16)), 1);
+}
+TEST_F(Products, InFloat32Stay) {
   EXPECT_EQ(left_of({product(x, 128), product(x, 128)}, on_gpu(ir::DType::kInvalid)), 2);
 }
 TEST_F(Products, StayOnACpu) { EXPECT_EQ(left_of({product(x, 128), product(x, 128)}, {}), 2); }
