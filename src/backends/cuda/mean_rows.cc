@@ -67,7 +67,7 @@ Result<std::unique_ptr<Kernel>> create_conv_mean(const KernelRequest& request, P
   shape.threads = variant.threads;
   shape.shared_bytes = shared_bytes(problem, variant);
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, variant.kernel, shape));
-  const ConvParams params = conv_params(problem, 1);
+  const ConvParams params = conv_params(problem, shape.grid.x);
   const uint32_t axes = 1u << conv.inputs.size();
   return make_kernel(
       [=, kernel = variant.kernel](const KernelArgs& args) -> Status {
