@@ -32,7 +32,10 @@ namespace {
 
 class Optimizer {
  public:
-  explicit Optimizer(const OptimizeRequest& request) : request_(request), options_(request.options) {
+  Optimizer(const OptimizeRequest& request, std::string device, std::string note = "")
+      : request_(request), options_(request.options) {
+    options_.device = std::move(device);
+    if (!note.empty()) options_.notes.push_back(std::move(note));
     if (options_.verbose) log_level_.emplace(LogLevel::kInfo);
   }
 
@@ -53,6 +56,9 @@ class Optimizer {
     progress(100, "done");
     return finish();
   }
+
+  // After run(): why the CPU would have been the better device, where it would.
+  std::string better_on_cpu() const { return stopped_ ? "" : better_on_cpu_; }
 
  private:
   // Tells how far; remembers that the user asked to stop.
@@ -408,8 +414,8 @@ class Optimizer {
     BLADE_RETURN_IF_ERROR(judge(std::move(candidate.graph_def), found.decisions));
     const bool kept = engine_step_.status == StepStatus::kEffective;
     if (device_ == nullptr || !options_.check_speed || !is_one_engine() || !kept || stopped_) return {};
-    std::string sentence = faster_on_cpu(imported_.graph, feeds_[0], found.decisions, engine_options());
-    if (!sentence.empty()) report_.messages.push_back(std::move(sentence));
+    better_on_cpu_ = faster_on_cpu(imported_.graph, feeds_[0], found.decisions, engine_options());
+    if (!better_on_cpu_.empty()) report_.messages.push_back(better_on_cpu_);
     return {};
   }
 
@@ -528,6 +534,7 @@ class Optimizer {
       }
     }
     report_.messages.push_back("the original graph is given back: " + why);
+    if (device_ != nullptr) better_on_cpu_ = why;
   }
 
   Result<OptimizeResult> finish() {
@@ -555,7 +562,7 @@ class Optimizer {
   tensorflow::ImportOptions import_;
   tensorflow::ImportedModel imported_;
   tensorflow::SharedBytes original_;
-  std::string optimized_;
+  std::string optimized_, better_on_cpu_;
   std::vector<engine::TensorInfo> inputs_;
   std::vector<std::string> output_tensors_;
   std::optional<engine::Profile> profile_;
@@ -578,6 +585,14 @@ std::string Optimizer::profile_text(const engine::Decisions& decisions) {
 
 }  // namespace
 
-Result<OptimizeResult> optimize(const OptimizeRequest& request) { return Optimizer(request).run(); }
+Result<OptimizeResult> optimize(const OptimizeRequest& request) {
+  Optimizer optimizer(request, request.options.device);
+  auto result = optimizer.run();
+  if (request.options.device != "auto" || !result.ok() || optimizer.better_on_cpu().empty()) return result;
+  const std::string note = "'auto' took the CPU after a try on the GPU: " + optimizer.better_on_cpu();
+  auto on_cpu = Optimizer(request, "cpu", note).run();
+  const bool helps = on_cpu.ok() && on_cpu->report.optimizations.front().status == StepStatus::kEffective;
+  return helps ? std::move(on_cpu) : std::move(result);
+}
 
 }  // namespace blade::optimizer

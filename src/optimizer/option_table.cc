@@ -19,7 +19,8 @@ constexpr char kShapesDoc[] = "shapes that the model is prepared for: min, opts 
 
 constexpr OptionRow kRows[] = {
     {"optimization_level", kText, R"("o1")", "'o1' (lossless) or 'o2' (and int8, which is not available yet)"},
-    {"device_type", kText, R"("cpu")", "'cpu', 'gpu' or 'auto' (a GPU if one is usable, else the CPU)"},
+    {"device_type", kText, R"("cpu")",
+     "'cpu', 'gpu' or 'auto' (the GPU where one is usable and the CPU is not found to be faster)"},
     {"inputs", kList, "[]", "node or tensor names; inferred when empty"},
     {"outputs", kList, "[]", "node or tensor names; inferred when empty"},
     {"input_shapes", kList, "[]", "groups of likely shapes, one an input: [['1*224*224*3']]"},

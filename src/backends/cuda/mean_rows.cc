@@ -68,7 +68,7 @@ Result<std::unique_ptr<Kernel>> create_conv_mean(const KernelRequest& request, P
   shape.shared_bytes = shared_bytes(problem, variant);
   const void* kernel = form_of(conv, variant.kernels);
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
-  const ConvParams params = conv_params(problem, 1);
+  const ConvParams params = conv_params(problem, shape.grid.x);
   const uint32_t axes = 1u << conv.inputs.size();
   return make_kernel(
       [=](const KernelArgs& args) -> Status {

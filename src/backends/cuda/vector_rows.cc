@@ -24,7 +24,9 @@ Result<std::unique_ptr<Kernel>> create_vector(const KernelRequest& request, Pack
   const ConvProblem problem = conv_problem(request);
   BLADE_ASSIGN_OR_RETURN(const ConvOperands operands, conv_operands(request, problem, packs));
   const ElementType type = *element_type(request.inputs[0].dtype);
-  const void* kernel = vector_product_kernel(type);
+  const ir::PointwiseProgram& epilogue = epilogue_of(request);
+  const bool plain = epilogue.empty() || Epilogue::supports_plain(request, epilogue, 2).ok;
+  const void* kernel = vector_product_kernel(type, plain);
   LaunchShape shape;
   shape.grid.x = static_cast<unsigned>(ceil_div(problem.channels, int64_t{kVectorColumns}));
   shape.threads = kSimpleThreads;

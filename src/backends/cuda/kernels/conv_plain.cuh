@@ -15,6 +15,94 @@ using PlainTile = ConvTile<T, kRows, kColumns, (kRows < 64 ? 1 : kRows / 64), (k
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
+// Which tile a block computes, and which of its depth's pieces (chunks, slabs) it sums.
+template <class Tile, int kSplitLog2>
+struct PlainBlock {
+  int row_tile, first_channel, rank, first_piece, pieces;
+
+  __device__ __forceinline__ PlainBlock(const FastDivisor& column_tiles, int all_pieces)
+      : rank(static_cast<int>(blockIdx.x) & ((1 << kSplitLog2) - 1)) {
+    const int tile = static_cast<int>(blockIdx.x) >> kSplitLog2;
+    row_tile = divide(tile, column_tiles);
+    first_channel = (tile - row_tile * static_cast<int>(column_tiles.divisor)) * Tile::kColumns;
+    first_piece = (all_pieces * rank) >> kSplitLog2;
+    pieces = pinned(((all_pieces * (rank + 1)) >> kSplitLog2) - first_piece);
+  }
+};
+
+// Makes a barrier for each piece, each of which waits for `bytes`, and one for sums behind them where a tile is split,
+// asks for weights and lets the next kernel begin. For one thread.
+template <class Tile, bool kSplit, class AskForWeights>
+__device__ __forceinline__ void begin_block(uint32_t barrier, uint32_t sums_barrier, int pieces, int bytes,
+                                            const AskForWeights& ask_for_weights) {
+  for (int s = 0; s < pieces; ++s) barrier_init(barrier + 8 * s, 1);
+  if (kSplit) barrier_init(sums_barrier, 1);
+  barrier_init_fence();
+  if (kSplit) barrier_expect(sums_barrier, Tile::kRows * Tile::kColumns * 4);
+  for (int s = 0; s < pieces; ++s) {
+    barrier_expect(barrier + 8 * s, bytes);
+    ask_for_weights(s);
+  }
+  start_later();
+}
+
+// What warps ask for behind the wait, ready before it: each warp for every kWarps-th of `count`.
+template <class Request, int kEach, int kWarps>
+struct Requests {
+  Request own[kEach];
+
+  template <class Prepare>
+  __device__ __forceinline__ Requests(int warp, int count, const Prepare& prepare) {
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      if (warp + i * kWarps < count) prepare(own[i], warp + i * kWarps);
+    }
+  }
+  __device__ __forceinline__ void make(int warp, int count) const {
+    if ((threadIdx.x & 31) != 0) return;
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      if (warp + i * kWarps >= count) return;
+      own[i].make();
+    }
+  }
+};
+
+// Where the layer before is done and, of a cluster, all blocks have begun, so that their memory may be written.
+template <bool kSplit>
+__device__ __forceinline__ void wait_for_all() {
+  if (kSplit) cluster_wait();
+  __syncthreads();
+  wait_for_earlier();
+}
+
+// Descriptors of a tile's rows in shared memory: those that this thread's group of warps multiplies.
+template <class Tile>
+__device__ __forceinline__ uint64_t group_pixels(const WarpPlace<Tile>& place, uint32_t pixels) {
+  return tile_descriptor(pixels + place.m * 64 * 128) + place.k * 2;
+}
+template <class Tile>
+__device__ __forceinline__ uint64_t group_weights(const WarpPlace<Tile>& place, uint32_t weights) {
+  return tile_descriptor(weights + place.n * 64 * 128) + place.k * 2;
+}
+
+// The products of 64 k; they run on.
+template <class Tile>
+__device__ __forceinline__ void multiply_chunk(float (&sums)[Tile::kM][Tile::kN][4], uint64_t pixels,
+                                               uint64_t weights) {
+  constexpr int kStep = Tile::kWarpsK * 2;
+  group_fence();
+#pragma unroll
+  for (int q = 0; q < 4 / Tile::kWarpsK; ++q) {
+    if constexpr (Tile::kTurned) {
+      GroupMultiply<Tile::kRows, typename Tile::Element>::run(sums[0], weights + q * kStep, pixels + q * kStep);
+    } else {
+      GroupMultiply<Tile::kColumns, typename Tile::Element>::run(sums[0], pixels + q * kStep, weights + q * kStep);
+    }
+  }
+  group_commit();
+}
+
 // One request for a chunk of pixels, ready to be made.
 struct PixelRequest {
   const TensorMap* map;

@@ -16,7 +16,8 @@ inline constexpr int kDepthwiseWidth = 4, kDepthwiseThreads = 128;
 
 // Matrix products of up to kMostVectorRows rows; a block kVectorColumns channels.
 inline constexpr int kMostVectorRows = 4, kVectorColumns = 8;
-const void* vector_product_kernel(ElementType type);  // ConvParams
+// ConvParams; plain: results of no more than bias, residual and clamp.
+const void* vector_product_kernel(ElementType type, bool plain);
 
 // Softmax and arg-reductions that do not depend on each other, in one launch.
 inline constexpr int kMostBeside = 4;
