@@ -528,30 +528,29 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
 }
 
 template <class T, int kGroups, int kDepth, GroupMasks kMasks>
-struct GroupForm {
-  static constexpr bool kSmall = kDepth <= 64, kNone = kMasks == GroupMasks::kNone;  // masks take registers
-  static constexpr int kKeys = kGroups == 1   ? 64
-                               : kGroups == 2 ? (kMasks == GroupMasks::kEach ? 64 : 128)
-                                              : (kSmall && kNone ? 128 : 64);
-  using Shape = GroupShape<T, kGroups, kDepth, kKeys, (kGroups > 1 ? 1 : kSmall ? 3 : 2)>;
-};
-
-template <int kGroups, int kDepth, GroupMasks kMasks>
-AttentionGroupVariant group_variant(ElementType type) {
-  using S = typename GroupForm<__half, kGroups, kDepth, kMasks>::Shape;
-  // Masks of their own for each query take long to compile: in bfloat16 one form of them.
-  constexpr bool kBFloat16 = kMasks != GroupMasks::kEach || kGroups == 1;
-  const KernelForms forms = half_forms<kBFloat16>([&]<class T>() {
-    using Typed = typename GroupForm<T, kGroups, kDepth, kMasks>::Shape;
-    return reinterpret_cast<const void*>(&attention_groups<Typed, kMasks>);
-  });
-  return {forms.of(type),
+AttentionGroupVariant typed_variant() {
+  constexpr bool kSmall = kDepth <= 64, kNone = kMasks == GroupMasks::kNone;  // masks take registers
+  constexpr int kKeys = kGroups == 1   ? 64
+                        : kGroups == 2 ? (kMasks == GroupMasks::kEach ? 64 : 128)
+                                       : (kSmall && kNone ? 128 : 64);
+  using S = GroupShape<T, kGroups, kDepth, kKeys, (kGroups > 1 ? 1 : kSmall ? 3 : 2)>;
+  return {reinterpret_cast<const void*>(&attention_groups<S, kMasks>),
           S::kKeys,
           S::kThreads,
           S::kGroups * S::kGroupQueryBytes,
           2 * S::kChunkBytes + (kMasks == GroupMasks::kShared ? S::kKeys * 4 : 0),
           S::kBlocks > 1 ? 2 : kMostAttentionStages,
           S::kBlocks};
+}
+
+template <int kGroups, int kDepth, GroupMasks kMasks>
+AttentionGroupVariant group_variant(ElementType type) {
+  if (type == ElementType::kFloat16) return typed_variant<__half, kGroups, kDepth, kMasks>();
+  // Masks of their own for each query take long to compile: in bfloat16 one form of them.
+  if constexpr (kMasks != GroupMasks::kEach || kGroups == 1) {
+    return typed_variant<__nv_bfloat16, kGroups, kDepth, kMasks>();
+  }
+  return {};
 }
 
 template <int kDepth, GroupMasks kMasks>
