@@ -244,9 +244,9 @@ TEST_F(PooledActivation, StaysBehindWindowsThatMayBeEmpty) {
   EXPECT_FALSE(moves(b.relu(pool(conv(x, 4, 4), ir::PoolKind::kMax, ir::Padding::kExplicit))));
 }
 TEST_F(PooledActivation, StaysWhereTheMaximumHasOtherReaders) {
-  const Id maximum = pool(conv(x, 4, 4));
+  const Id maximum = pool(conv(x, 4, 4)), activated = b.relu(maximum);
   b.output(b.pointwise(P::kTanh, {maximum}));
-  EXPECT_FALSE(moves(b.relu(maximum)));
+  EXPECT_FALSE(moves(activated));
 }
 TEST_F(PooledActivation, StaysWhereTheProductHasOtherReaders) {
   const Id product = conv(x, 4, 4);
