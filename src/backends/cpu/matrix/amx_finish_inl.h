@@ -134,15 +134,11 @@ HWY_ATTR void finish_part(AmxPending& p, int64_t end, const Columns& columns) {
 template <int kVectors, bool kHalf>
 HWY_ATTR void finish_vectors(AmxPending& p, int64_t end) {
   const PendingColumns<kVectors, kHalf> columns(p);
-  if constexpr (kHalf) {
-    finish_clamped<kVectors, false>(p, end, columns);  // such results have nothing else
-  } else if (p.gate.curve != Curve::kNone) {
-    finish_curve<kVectors>(p, end, columns);
-  } else if (p.residual != nullptr) {
-    finish_part<kVectors, true>(p, end, columns);
-  } else {
-    finish_part<kVectors, false>(p, end, columns);
+  if (p.gate.curve != Curve::kNone) return finish_curve<kVectors>(p, end, columns);
+  if constexpr (!kHalf) {  // such results have no residual
+    if (p.residual != nullptr) return finish_part<kVectors, true>(p, end, columns);
   }
+  finish_part<kVectors, false>(p, end, columns);
 }
 
 // Rows up to `end` of results.

@@ -336,7 +336,16 @@ HWY_ATTR void gather_row(const BFloat16* row, int64_t run_length, const AmxBlock
   hn::BlendedStore(hn::Zero(DWord()), hn::FirstN(DWord(), moved), DWord(), at);
 }
 
-HWY_ATTR void pad_channels(const BFloat16* from, int64_t pixels, int64_t channels, BFloat16* to) {
+// The first `count` of 32 elements.
+HWY_ATTR HWY_INLINE hn::Vec<DWord> first_elements(const float* from, int64_t count) {
+  const V first = load_some(D(), from, count), last = load_some(D(), from + kLanes, count - kLanes);
+  hn::Vec<DWord> both;
+  asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both.raw) : "v"(first.raw), "v"(last.raw));
+  return both;
+}
+
+template <class In>
+HWY_ATTR void pad_pixels(const In* from, int64_t pixels, int64_t channels, BFloat16* to) {
   const int64_t padded = channels + 1, at_once = kAmxElements / padded;
   alignas(64) uint16_t places[kAmxElements] = {};
   uint32_t used = 0;
@@ -348,13 +357,20 @@ HWY_ATTR void pad_channels(const BFloat16* from, int64_t pixels, int64_t channel
   const auto indices = hn::Load(DWord(), places);
   const auto elements = hn::LoadMaskBits(DWord(), reinterpret_cast<const uint8_t*>(&used));
   for (; pixels > 0; pixels -= at_once, from += at_once * channels, to += at_once * padded) {
-    const auto some = hn::LoadU(DWord(), reinterpret_cast<const uint16_t*>(from));
+    const int64_t count = std::min(pixels, at_once);
+    const auto some = first_elements(from, count * channels);
     hn::Vec<DWord> apart;
-    asm("vpermw %1, %2, %0" : "=v"(apart.raw) : "v"(some.raw), "v"(indices.raw));
-    apart = hn::IfThenElseZero(elements, apart);
-    const auto written = hn::FirstN(DWord(), static_cast<size_t>(std::min(pixels, at_once) * padded));
+    asm("vpermw %1, %2, %0%{%3%}%{z%}" : "=v"(apart.raw) : "v"(some.raw), "v"(indices.raw), "Yk"(elements.raw));
+    const auto written = hn::FirstN(DWord(), static_cast<size_t>(count * padded));
     hn::BlendedStore(apart, written, DWord(), reinterpret_cast<uint16_t*>(to));
   }
+}
+
+HWY_ATTR void pad_channels(const BFloat16* from, int64_t pixels, int64_t channels, BFloat16* to) {
+  pad_pixels(from, pixels, channels, to);
+}
+HWY_ATTR void pad_and_narrow(const float* from, int64_t pixels, int64_t channels, BFloat16* to) {
+  pad_pixels(from, pixels, channels, to);
 }
 
 HWY_ATTR void gather_last(const BFloat16* run, int64_t pitch, int64_t run_length, const AmxBlocks& blocks,
@@ -370,8 +386,9 @@ HWY_ATTR void gather_last(const BFloat16* run, int64_t pitch, int64_t run_length
 
 const AmxKernels& get_amx_kernels() {
   static const AmxKernels table =
-      rounds_natively() ? AmxKernels{&tile_by_amx, &finish_pending, &gather_row, &gather_last, &pad_channels}
-                        : AmxKernels();
+      rounds_natively()
+          ? AmxKernels{&tile_by_amx, &finish_pending, &gather_row, &gather_last, &pad_channels, &pad_and_narrow}
+          : AmxKernels();
   return table;
 }
 

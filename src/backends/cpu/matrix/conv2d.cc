@@ -155,12 +155,10 @@ template <class T, class In>
 void copy_pixels(const In* from, int64_t pixels, int64_t c, int64_t band_channels, T* to) {
   if (band_channels == c) return copy_elements(from, pixels * c, to);
   if constexpr (std::is_same_v<T, BFloat16>) {
-    constexpr int64_t kPixels = 64;
-    alignas(64) T some[kPixels * 16 + kAmxElements];
-    for (; pixels > 0; pixels -= kPixels, from += kPixels * c, to += kPixels * band_channels) {
-      const int64_t count = std::min(kPixels, pixels);
-      copy_elements(from, count * c, some);
-      amx_kernels().pad_channels(some, count, c, to);
+    if constexpr (std::is_same_v<In, float>) {
+      amx_kernels().pad_and_narrow(from, pixels, c, to);
+    } else {
+      amx_kernels().pad_channels(from, pixels, c, to);
     }
   }
 }

@@ -82,6 +82,19 @@ struct HalfTaps {
   static HWY_ATTR HWY_INLINE Vector multiply_add(Vector x, Vector w, Vector sum) { return half_mul_add(x, w, sum); }
 };
 
+// Zero times a number is zero, and NaN times all else.
+template <int kRows, int kOutputs>
+HWY_ATTR HWY_INLINE bool all_finite(const VPixels (&sums)[kRows][kOutputs]) {
+  const DPixels dp;
+  VPixels zeros[2] = {hn::Zero(dp), hn::Zero(dp)};  // two chains of additions
+#pragma GCC unroll 2
+  for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 8
+    for (int x = 0; x < kOutputs; ++x) zeros[x % 2] = half_mul_add(sums[row][x], hn::Zero(dp), zeros[x % 2]);
+  }
+  return hn::AllFalse(dp, hn::Ne(hn::Or(zeros[0], zeros[1]), hn::Zero(dp)));
+}
+
 template <int kSize, int kStride, int kRows, int kOutputs, bool kPart>
 HWY_ATTR HWY_INLINE void half_block(const DepthwiseArgs<BFloat16>& a, int64_t c) {
   const D d;
@@ -98,6 +111,7 @@ HWY_ATTR HWY_INLINE void half_block(const DepthwiseArgs<BFloat16>& a, int64_t c)
     for (int x = 0; x < kOutputs; ++x) acc[row][x] = bias;
   }
   add_taps<kSize, kStride>(a, HalfTaps<kPart>{a.half + c * kSize * kSize, channels}, c, acc);
+  if (a.overflow != nullptr && !all_finite(acc)) *a.overflow = true;
   const bool clamps = only_clamps(a);
   const V lo_wide = hn::Set(d, a.lo), hi_wide = hn::Set(d, a.hi);
   const VPixels lo = halves_from(lo_wide, lo_wide), hi = halves_from(hi_wide, hi_wide);
