@@ -45,7 +45,7 @@ TEST_P(MatrixKernels, SpecialResidualsOnAmx) {
   if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
   const float specials[] = {INFINITY, -INFINITY, NAN, -NAN, -0.0f, 3.0e38f, -3.0e38f};
   for (const int64_t oc : {256, 96, 40}) {
-    for (const int64_t c : {32, 64, 160}) {
+    for (const int64_t c : {32, 64, 160, 512, 768}) {  // of more than 256 in pieces
       Conv2DShape s;
       s.h = s.w = s.oh = s.ow = 9;  // five tiles of 16 rows and one pixel
       s.c = c;

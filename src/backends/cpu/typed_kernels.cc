@@ -330,7 +330,7 @@ constexpr KernelEntry kTypedRows[] = {
     {"cpu.matmul.typed", ir::Op::kMatMul, supports_matmul, typed_matmul_us, create_matmul},
     {"cpu.conv.typed", ir::Op::kConv, supports_conv, nullptr, create_conv},
     {"cpu.conv_transpose.typed", ir::Op::kConvTranspose, supports_conv_transpose, nullptr, create_conv_transpose},
-    {"cpu.pool.typed", ir::Op::kPool, supports_typed_pool, nullptr, create_typed_pool, nullptr, false, false, any_rows},
+    {"cpu.pool.typed", ir::Op::kPool, supports_typed_pool, nullptr, create_typed_pool, nullptr, any_rows},
 };
 
 }  // namespace

@@ -33,7 +33,6 @@ constexpr double kCyclesPerNs = 3;      // with what surrounds the arithmetic of
 constexpr double kBytesPerCycle = 8;    // weights from L3 or memory, a core
 constexpr double kOwnBytesPerCycle = 32;   // what this core wrote before
 constexpr double kOtherBytesPerCycle = 6;  // what another core wrote before
-constexpr double kOtherBytesToTiles = 2;   // the same for tiles of AMX, whose products are over before it arrives
 constexpr double kAmxSpeed = 13;           // steps along K that AMX takes where vectors take one
 constexpr double kTaskCycles = 200e3;      // tasks of about this length even out what other processes take
 
