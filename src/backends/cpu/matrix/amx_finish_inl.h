@@ -37,11 +37,10 @@ struct PendingColumns {
   }
   HWY_ATTR HWY_INLINE void store(const V (&x)[kVectors], BFloat16* to) const {
     if constexpr (kHalf) {
-      auto* const halves = reinterpret_cast<uint16_t*>(to);
-      for (int v = 0; v < kVectors; ++v) {
-        const __m256i half = _mm512_cvtps_ph(x[v].raw, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-        hn::BlendedStore(hn::Vec<DHalf>{half}, first[v].halves, DHalf(), halves + v * kAmxRows);
-      }
+      constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+      __m512i halves = _mm512_castsi256_si512(_mm512_cvtps_ph(x[0].raw, kNearest));
+      if constexpr (kVectors == 2) halves = _mm512_inserti64x4(halves, _mm512_cvtps_ph(x[1].raw, kNearest), 1);
+      hn::BlendedStore(hn::Vec<DWord>{halves}, words, DWord(), reinterpret_cast<uint16_t*>(to));
     } else if constexpr (kVectors == 1) {
       store_first(x[0], first[0], to);
     } else {

@@ -110,16 +110,21 @@ struct AnyRows {
   }
 };
 
-// Calls fn(rows that wait).
+template <class R>
+struct KindOfRows {
+  using Rows = R;
+};
+
+// Calls fn(the kind of the rows that wait), which makes them where it uses them: they are too large to be passed on.
 template <class Fn>
-HWY_ATTR HWY_INLINE void with_waiting_rows(AmxPending& p, const Fn& fn) {
+HWY_ATTR HWY_INLINE void with_waiting_rows(const AmxPending& p, const Fn& fn) {
   const bool upper = p.hi < std::numeric_limits<float>::infinity();
   if (p.done == p.count || !p.is_plain) {
-    fn(AnyRows{p});
+    fn(KindOfRows<AnyRows>());
   } else if (p.residual != nullptr) {
-    upper ? fn(PlainRows<true, true>(p)) : fn(PlainRows<true, false>(p));
+    upper ? fn(KindOfRows<PlainRows<true, true>>()) : fn(KindOfRows<PlainRows<true, false>>());
   } else {
-    upper ? fn(PlainRows<false, true>(p)) : fn(PlainRows<false, false>(p));
+    upper ? fn(KindOfRows<PlainRows<false, true>>()) : fn(KindOfRows<PlainRows<false, false>>());
   }
 }
 
@@ -152,7 +157,11 @@ HWY_ATTR HWY_NOINLINE void store_any_held(AmxPending& p) {
 
 HWY_ATTR void finish_pending(AmxPending& p) {
   if (p.units_held > 0) store_any_held(p);
-  if (p.done < p.count) with_waiting_rows(p, [&](auto rows) HWY_ATTR { rows.finish(p.count); });
+  if (p.done == p.count) return;
+  with_waiting_rows(p, [&](auto kind) HWY_ATTR {
+    typename decltype(kind)::Rows rows{p};
+    rows.finish(p.count);
+  });
 }
 
 // Sums of all units of a tile for kVectors vectors of a panel whose rows have `panel_row` floats, left in the tile
@@ -161,7 +170,8 @@ HWY_ATTR void finish_pending(AmxPending& p) {
 template <int kUnits, int kVectors, class Rows>
 HWY_ATTR HWY_NOINLINE void multiply_blocks(const Bf16Args& args, const AmxTile& tile, const float* panel,
                                            int64_t panel_row, const char* prefetch, const StartSums<kVectors>& start,
-                                           int64_t rows_a_block, Rows waiting) {
+                                           int64_t rows_a_block, AmxPending& pending) {
+  Rows waiting{pending};
   const AmxBlocks blocks(args.run_length, args.padded);
   const int64_t depth = blocks.depth, a_bytes = tile.pitch * int64_t{sizeof(BFloat16)};
   const int64_t b_bytes = panel_row * int64_t{sizeof(float)};
@@ -215,8 +225,9 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
     const int64_t rows = pending.count - pending.done;
     const int64_t rows_a_block =
         std::max(ceil_div(rows, all_blocks), std::min(kFewestRows, ceil_div(2 * rows, all_blocks)));
-    with_waiting_rows(pending, [&](auto rows) HWY_ATTR {
-      multiply_blocks<kUnits, kVectors>(args, tile, panel, panel_row, prefetch, start, rows_a_block, rows);
+    with_waiting_rows(pending, [&](auto kind) HWY_ATTR {
+      using Rows = typename decltype(kind)::Rows;
+      multiply_blocks<kUnits, kVectors, Rows>(args, tile, panel, panel_row, prefetch, start, rows_a_block, pending);
     });
   }
   pending.units_held = kUnits;
@@ -373,6 +384,37 @@ HWY_ATTR void pad_and_narrow(const float* from, int64_t pixels, int64_t channels
   pad_pixels(from, pixels, channels, to);
 }
 
+// kRows: of the rows, if they are so many, else 0.
+template <int kRows>
+HWY_ATTR void weave(const BFloat16* const* rows, int64_t count, int64_t channels, int64_t columns, BFloat16* to) {
+  const int64_t column = count * channels + count * channels % 2, at_once = kAmxElements / column;
+  alignas(64) uint16_t places[kAmxElements][kAmxElements];
+  uint32_t used[kAmxElements];
+  for (int64_t r = 0; r < count; ++r) {
+    uint16_t from = 0;
+    used[r] = 0;
+    for (int64_t p = 0; p < at_once; ++p) {
+      for (int64_t c = 0; c < channels; ++c) places[r][p * column + r * channels + c] = from++;
+      used[r] |= ((1u << channels) - 1) << (p * column + r * channels);
+    }
+  }
+  const int64_t many = kRows > 0 ? kRows : count;
+  for (int64_t x = 0; x < columns; x += at_once, to += at_once * column) {
+    auto woven = hn::Zero(DWord());
+#pragma GCC unroll 3
+    for (int64_t r = 0; r < many; ++r) {
+      const auto some = hn::LoadU(DWord(), reinterpret_cast<const uint16_t*>(rows[r] + x * channels));
+      const auto indices = hn::Load(DWord(), places[r]);
+      const auto elements = hn::LoadMaskBits(DWord(), reinterpret_cast<const uint8_t*>(&used[r]));
+      asm("vpermw %1, %2, %0%{%3%}" : "+v"(woven.raw) : "v"(some.raw), "v"(indices.raw), "Yk"(elements.raw));
+    }
+    hn::StoreU(woven, DWord(), reinterpret_cast<uint16_t*>(to));
+  }
+}
+HWY_ATTR void weave_rows(const BFloat16* const* rows, int64_t count, int64_t channels, int64_t columns, BFloat16* to) {
+  count == 3 ? weave<3>(rows, count, channels, columns, to) : weave<0>(rows, count, channels, columns, to);
+}
+
 HWY_ATTR void gather_last(const BFloat16* run, int64_t pitch, int64_t run_length, const AmxBlocks& blocks,
                           BFloat16* to) {
   const int64_t first = (blocks.count - 1) * blocks.depth * 2, count = run_length - first;
@@ -387,7 +429,7 @@ HWY_ATTR void gather_last(const BFloat16* run, int64_t pitch, int64_t run_length
 const AmxKernels& get_amx_kernels() {
   static const AmxKernels table =
       rounds_natively()
-          ? AmxKernels{&tile_by_amx, &finish_pending, &gather_row, &gather_last, &pad_channels, &pad_and_narrow}
+          ? AmxKernels{&tile_by_amx, &finish_pending, &gather_row, &gather_last, &pad_channels, &pad_and_narrow, &weave_rows}
           : AmxKernels();
   return table;
 }

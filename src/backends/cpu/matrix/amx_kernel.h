@@ -96,6 +96,10 @@ struct AmxKernels {
   // Copies pixels of an odd number of channels, under 16, with a zero behind each.
   void (*pad_channels)(const BFloat16* from, int64_t pixels, int64_t channels, BFloat16* to) = nullptr;
   void (*pad_and_narrow)(const float* from, int64_t pixels, int64_t channels, BFloat16* to) = nullptr;
+  // Weaves `count` rows of pixels, at most kAmxElements: a column of all of them, in pairs, then the next. Reads and writes
+  // up to kAmxElements past the last column.
+  void (*weave_rows)(const BFloat16* const* rows, int64_t count, int64_t channels, int64_t columns,
+                     BFloat16* to) = nullptr;
 };
 const AmxKernels& amx_kernels();
 
