@@ -38,8 +38,8 @@ Conv3DShape conv3d_shape(const KernelRequest& request);
 DepthwiseShape depthwise_shape(const KernelRequest& request);
 ConvTransposeShape conv_transpose_shape(const KernelRequest& request, MatrixUnit unit = MatrixUnit::kVectors);
 ConvTranspose3DShape conv_transpose3d_shape(const KernelRequest& request);
+inline constexpr double kDepthwiseFlopsPerUs = 24e3;  // of one thread, in float32
 // Predicted microseconds of a depthwise convolution on `threads` cores.
-inline constexpr double kDepthwiseFlopsPerUs = 24e3;  // of one thread
 double depthwise_cost_us(const Conv2DShape& shape, int threads, double flops_per_us = kDepthwiseFlopsPerUs);
 bool is_depthwise(const KernelRequest& request);
 // KernelEntry::row_unit of rows on the tile driver. Sums are added up in another order where a thread has less than two

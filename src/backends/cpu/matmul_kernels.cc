@@ -1,5 +1,6 @@
 // Rows for MatMul: constant right-hand sides are packed once, anything else at every run.
 #include "backends/cpu/blockings.h"
+#include "backends/cpu/broadcast.h"
 #include "backends/cpu/cast_fusion.h"
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
@@ -139,22 +140,6 @@ Result<std::unique_ptr<Kernel>> create_packed(const KernelRequest& request, Pack
 
 std::vector<Blocking> packed_blockings(const KernelRequest& request) {
   return product_blockings(request, request.outputs[0].dims.back());
-}
-
-// Offset of each batch item in an operand that broadcasts to the output's batch dims.
-std::vector<int64_t> batch_offsets(const ir::Dims& operand, const ir::Dims& out) {
-  const ir::Dims batch(operand.begin(), operand.end() - 2), out_batch(out.begin(), out.end() - 2);
-  const int64_t matrix = operand[operand.size() - 2] * operand.back();
-  ir::Dims strides = broadcast_strides(batch, out_batch);
-  std::vector<int64_t> offsets(static_cast<size_t>(product(out_batch)));
-  for (size_t i = 0; i < offsets.size(); ++i) {
-    auto rest = static_cast<int64_t>(i);
-    for (size_t d = out_batch.size(); d-- > 0;) {
-      offsets[i] += rest % out_batch[d] * strides[d] * matrix;
-      rest /= out_batch[d];
-    }
-  }
-  return offsets;
 }
 
 template <MatrixUnit kUnit>

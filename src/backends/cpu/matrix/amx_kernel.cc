@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cassert>
 #include <limits>
+#include <span>
 
 #include "backends/cpu/matrix/simd_targets.h"
 
@@ -14,6 +15,7 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "backends/cpu/matrix/amx_finish_inl.h"
+#include "backends/cpu/matrix/amx_plain_inl.h"
 #include "backends/cpu/matrix/amx_tiles_inl.h"
 #include "backends/cpu/matrix/epilogue_inl.h"
 #include "backends/cpu/matrix/simd_inl.h"
@@ -30,74 +32,40 @@ using Bf16Args = TileArgs<BFloat16>;
 constexpr int64_t kLanes = 16, kLaneBytes = kLanes * sizeof(float);
 constexpr int64_t kFewestRows = 4;  // finished at once: what is read for each call costs as much as two
 
-// Widens 32 elements: an instruction a vector where shifts would take two.
-struct WideLanes {
-  using DWords = hn::Repartition<uint16_t, D>;
-  hn::Vec<DWords> first, second;
-  hn::Mask<DWords> upper_halves;
-  HWY_ATTR HWY_INLINE WideLanes() {
-    const DWords d;
-    const auto places = hn::ShiftRight<1>(hn::Iota(d, 0));
-    first = places;
-    second = hn::Add(places, hn::Set(d, static_cast<uint16_t>(kLanes)));
-    upper_halves = hn::Ne(hn::And(hn::Iota(d, 0), hn::Set(d, 1)), hn::Zero(d));
-  }
-  HWY_ATTR HWY_INLINE V widened(hn::Vec<DWords> from, hn::Vec<DWords> places) const {
-    V to;
-    asm("vpermw %1, %2, %0%{%3%}%{z%}" : "=v"(to.raw) : "v"(from.raw), "v"(places.raw), "Yk"(upper_halves.raw));
-    return to;
-  }
-};
-
-// Rows that wait, of two whole vectors of columns, whose epilogue has bias, residual and clamp alone: what most layers
-// have. Between the products of a tile all that it needs stays in registers.
+// Rows that wait and are plain. Between the products of a tile all that they need stays in registers.
 template <bool kResidual, bool kUpper>
 struct PlainRows {
-  AmxPending& p;
-  V bias0, bias1, lo, hi;
-  WideLanes wide;
+  PlainFinish<kResidual, kUpper> finish_row;
   const uint8_t* row;
   const float* sums;
   BFloat16* out;
   const BFloat16* residual;
   int64_t out_stride, residual_stride, left;
-  bool residual_last;
 
-  HWY_ATTR HWY_INLINE explicit PlainRows(AmxPending& pending)
-      : p(pending),
-        bias0(hn::LoadU(D(), p.bias)),
-        bias1(hn::LoadU(D(), p.bias + kLanes)),
-        lo(hn::Set(D(), p.lo)),
-        hi(hn::Set(D(), p.hi)),
+  HWY_ATTR HWY_INLINE explicit PlainRows(AmxPending& p)
+      : finish_row(p.lo, p.hi, p.residual_last),
         row(p.rows + p.done),
         sums(p.sums),
         out(p.out + p.done * p.out_stride),
         residual(kResidual ? p.residual + p.done * p.residual_stride : nullptr),
         out_stride(p.out_stride),
         residual_stride(p.residual_stride),
-        left(p.count - p.done),
-        residual_last(p.residual_last) {
+        left(p.count - p.done) {
+    finish_row.set_bias(p.bias);
     p.done = p.count;
   }
-  HWY_ATTR HWY_INLINE V clamp(V x) const { return kUpper ? clamped(x, lo, hi) : hn::Max(lo, x); }
+  // Those of a tile are next, columns from `column` on.
+  HWY_ATTR HWY_INLINE void begin(const Bf16Args& args, const AmxTile& tile, int64_t column) {
+    row = tile.kept;
+    out = args.out + tile.first * out_stride + column;
+    if constexpr (kResidual) residual = args.residual + tile.first * residual_stride + column;
+    left = tile.num_kept;
+    if (args.bias != nullptr) finish_row.set_bias(args.bias + column);
+  }
   HWY_ATTR HWY_INLINE void finish(int64_t rows) {
-    const D d;
     for (rows = std::min(rows, left), left -= rows; rows > 0; --rows, out += out_stride) {
-      const float* sum = sums + *row++ * 2 * kLanes;
-      V x0 = hn::Add(hn::Load(d, sum), bias0), x1 = hn::Add(hn::Load(d, sum + kLanes), bias1);
-      if constexpr (kResidual) {
-        const auto both = hn::LoadU(WideLanes::DWords(), reinterpret_cast<const uint16_t*>(residual));
-        const V r0 = wide.widened(both, wide.first), r1 = wide.widened(both, wide.second);
-        residual += residual_stride;
-        x0 = residual_last ? hn::Add(clamp(x0), r0) : clamp(hn::Add(x0, r0));
-        x1 = residual_last ? hn::Add(clamp(x1), r1) : clamp(hn::Add(x1, r1));
-      } else {
-        x0 = clamp(x0);
-        x1 = clamp(x1);
-      }
-      V both;
-      asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both.raw) : "v"(x0.raw), "v"(x1.raw));
-      hn::StoreU(both, d, reinterpret_cast<float*>(out));
+      finish_row.row(sums + *row++ * 2 * kLanes, residual, out);
+      if constexpr (kResidual) residual += residual_stride;
     }
   }
 };
@@ -168,10 +136,9 @@ HWY_ATTR void finish_pending(AmxPending& p) {
 // registers. Where others were held, they leave for `start`; `waiting` rows are finished meanwhile, some after each
 // block of K.
 template <int kUnits, int kVectors, class Rows>
-HWY_ATTR HWY_NOINLINE void multiply_blocks(const Bf16Args& args, const AmxTile& tile, const float* panel,
-                                           int64_t panel_row, const char* prefetch, const StartSums<kVectors>& start,
-                                           int64_t rows_a_block, AmxPending& pending) {
-  Rows waiting{pending};
+HWY_ATTR HWY_INLINE void multiply_blocks(const Bf16Args& args, const AmxTile& tile, const float* panel,
+                                         int64_t panel_row, const char* prefetch, const StartSums<kVectors>& start,
+                                         int64_t rows_a_block, Rows& waiting) {
   const AmxBlocks blocks(args.run_length, args.padded);
   const int64_t depth = blocks.depth, a_bytes = tile.pitch * int64_t{sizeof(BFloat16)};
   const int64_t b_bytes = panel_row * int64_t{sizeof(float)};
@@ -210,7 +177,20 @@ HWY_ATTR HWY_NOINLINE void multiply_blocks(const Bf16Args& args, const AmxTile& 
   waiting.finish(std::numeric_limits<int64_t>::max());
 }
 
-// What is pending is finished meanwhile: by the first half of the blocks, where there are many.
+// The first half of the blocks finishes what is pending, where there are many.
+HWY_INLINE int64_t rows_a_block(int64_t rows, int64_t blocks) {
+  return std::max(ceil_div(rows, blocks), std::min(kFewestRows, ceil_div(2 * rows, blocks)));
+}
+
+template <int kUnits, int kVectors, class Rows>
+HWY_ATTR HWY_NOINLINE void multiply_once(const Bf16Args& args, const AmxTile& tile, const float* panel,
+                                         int64_t panel_row, const char* prefetch, const StartSums<kVectors>& start,
+                                         int64_t rows_a_block, AmxPending& pending) {
+  Rows waiting{pending};
+  multiply_blocks<kUnits, kVectors>(args, tile, panel, panel_row, prefetch, start, rows_a_block, waiting);
+}
+
+// What is pending is finished meanwhile.
 template <int kUnits, int kVectors>
 HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* panel, int64_t panel_row,
                        const char* prefetch, AmxPending& pending) {
@@ -222,12 +202,10 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
     const bool same_shape = pending.units_held == kUnits && pending.vectors_held == kVectors;
     if (!same_shape && pending.units_held > 0) store_any_held(pending);
     const StartSums<kVectors> start{same_shape ? pending.sums : nullptr, nullptr, kVectors * kLaneBytes};
-    const int64_t rows = pending.count - pending.done;
-    const int64_t rows_a_block =
-        std::max(ceil_div(rows, all_blocks), std::min(kFewestRows, ceil_div(2 * rows, all_blocks)));
+    const int64_t at_once = rows_a_block(pending.count - pending.done, all_blocks);
     with_waiting_rows(pending, [&](auto kind) HWY_ATTR {
       using Rows = typename decltype(kind)::Rows;
-      multiply_blocks<kUnits, kVectors, Rows>(args, tile, panel, panel_row, prefetch, start, rows_a_block, pending);
+      multiply_once<kUnits, kVectors, Rows>(args, tile, panel, panel_row, prefetch, start, at_once, pending);
     });
   }
   pending.units_held = kUnits;
@@ -265,16 +243,16 @@ bool may_wait(const Bf16Args& a) {
   return kinds <= 1;
 }
 
-// `vectors` of columns from `column` on wait.
+// `vectors` of columns from `column` on wait, of a tile whose results begin `tile.first` rows behind those of `a`.
 HWY_ATTR void wait(const Bf16Args& a, const AmxTile& tile, int64_t column, int vectors, AmxPending& p) {
   alignas(64) static constexpr float kNoBias[2 * kLanes] = {};
   const D d;
   hn::Store(hn::Load(d, reinterpret_cast<const float*>(tile.kept)), d, reinterpret_cast<float*>(p.rows));
   p.count = tile.num_kept;
   p.done = 0;
-  p.out = a.out + column;
+  p.out = a.out + tile.first * a.out_stride + column;
   p.out_stride = a.out_stride;
-  p.residual = a.residual != nullptr ? a.residual + column : nullptr;
+  p.residual = a.residual != nullptr ? a.residual + tile.first * a.residual_stride + column : nullptr;
   p.residual_stride = a.residual_stride;
   p.residual_columns = a.residual_columns - column;
   p.residual_last = a.residual_last;
@@ -325,6 +303,49 @@ HWY_ATTR void tile_by_amx(const Bf16Args& args, const AmxTile& tile, int vectors
     store_any_held(pending);
     for (int i = 0; i < wide && column + i * kLanes < args.columns; ++i)
       finish_columns(args, tile, pending.sums + i * kLanes, wide * kLanes, column + i * kLanes);
+  }
+}
+
+// The tiles of tiles_by_amx() for two vectors of a panel: no calls, arguments and choices of an epilogue between them.
+template <bool kResidual, bool kUpper>
+HWY_ATTR HWY_NOINLINE void plain_tiles(const Bf16Args& args, std::span<const AmxTile* const> tiles, int64_t column,
+                                       int64_t panel_row, const char* prefetch, AmxPending& p) {
+  const float* const panel = args.panel + column;
+  const int64_t blocks = args.runs * AmxBlocks(args.run_length).count;
+  const int64_t fetched = blocks * args.prefetch_lines * (kAmxElements / kStepDepth<BFloat16> / 4) * 64;  // a tile
+  PlainRows<kResidual, kUpper> waiting(p);
+  for (const AmxTile* tile : tiles) {
+    const auto units = static_cast<int>(tile->num_units);
+    if (p.units_held != units || p.vectors_held != 2) store_any_held(p);
+    const StartSums<2> start{p.units_held > 0 ? p.sums : nullptr, nullptr, 2 * kLaneBytes};
+    const int64_t at_once = rows_a_block(waiting.left, blocks);
+    if (units == 2) {
+      multiply_blocks<2, 2>(args, *tile, panel, panel_row, prefetch, start, at_once, waiting);
+    } else {
+      multiply_blocks<1, 2>(args, *tile, panel, panel_row, prefetch, start, at_once, waiting);
+    }
+    if (prefetch != nullptr) prefetch += fetched;
+    p.units_held = units;
+    p.vectors_held = 2;
+    waiting.begin(args, *tile, column);
+  }
+}
+
+HWY_ATTR void tiles_by_amx(const Bf16Args& args, std::span<const AmxTile* const> tiles, int vectors, AmxPending& p) {
+  const bool upper = args.hi < std::numeric_limits<float>::infinity();
+  for (int64_t column = 0; column < vectors * kLanes; column += 2 * kLanes) {
+    const char* prefetch = column == 0 ? args.prefetch : nullptr;
+    if (p.done == p.count) {  // what holds for all tiles, but no rows
+      wait(args, *tiles[0], column, 2, p);
+      p.count = 0;
+    }
+    if (args.residual != nullptr) {
+      (upper ? plain_tiles<true, true> : plain_tiles<true, false>)(args, tiles, column, vectors * kLanes, prefetch, p);
+    } else {
+      (upper ? plain_tiles<false, true> : plain_tiles<false, false>)(args, tiles, column, vectors * kLanes, prefetch,
+                                                                     p);
+    }
+    wait(args, *tiles.back(), column, 2, p);
   }
 }
 
@@ -427,10 +448,10 @@ HWY_ATTR void gather_last(const BFloat16* run, int64_t pitch, int64_t run_length
 }
 
 const AmxKernels& get_amx_kernels() {
-  static const AmxKernels table =
-      rounds_natively()
-          ? AmxKernels{&tile_by_amx, &finish_pending, &gather_row, &gather_last, &pad_channels, &pad_and_narrow, &weave_rows}
-          : AmxKernels();
+  static const AmxKernels table = rounds_natively()
+                                      ? AmxKernels{&tile_by_amx, &tiles_by_amx, &finish_pending, &gather_row,
+                                                   &gather_last, &pad_channels, &pad_and_narrow, &weave_rows}
+                                      : AmxKernels();
   return table;
 }
 
