@@ -81,8 +81,8 @@ bool has_small_operands(const KernelRequest& request, float most) {
   return true;
 }
 
-// Whether what lies between the first convolution and the depthwise one is float16: safe where it is bounded and, within
-// its bounds, no sum of the other overflows.
+// Whether what lies between the first convolution and the depthwise one is float16: safe where it is bounded and,
+// within its bounds, no sum of the other overflows.
 enum class HalfBetween { kNo, kSafe, kMayOverflow };
 HalfBetween half_between(const BottleneckRequests& r) {
   constexpr float kLeastMost = 0x1p-10f, kMostBias = kMostHalf / 4;  // products are half of kMostHalf at most
@@ -237,8 +237,7 @@ Result<std::unique_ptr<Kernel>> create_bottleneck(const KernelRequest& request, 
   const LoweredEpilogue first = lowered_epilogue<Types>(*r.first), depthwise = lowered_epilogue<Types>(*r.depthwise),
                         last = lowered_epilogue<Types>(request);
   BLADE_ASSIGN_OR_RETURN(const auto first_packed, packed_direct_weights<T>(*r.first, packs, shape.first));
-  BLADE_ASSIGN_OR_RETURN(const auto depthwise_weights,
-                         BottleneckDepthwise<Types>::pack(*r.depthwise, shape, packs));
+  BLADE_ASSIGN_OR_RETURN(const auto depthwise_weights, BottleneckDepthwise<Types>::pack(*r.depthwise, shape, packs));
   // Where each node's inputs begin in the step's, less the value before it, which is none of them.
   const size_t to_depthwise = r.first->inputs.size() - 1, to_last = to_depthwise + r.depthwise->inputs.size() - 1;
   std::shared_ptr<const AlignedBuffer> last_packed;
