@@ -136,9 +136,10 @@ HWY_ATTR void finish_pending(AmxPending& p) {
 // registers. Where others were held, they leave for `start`; `waiting` rows are finished meanwhile, some after each
 // block of K.
 template <int kUnits, int kVectors, class Rows>
-HWY_ATTR HWY_INLINE void multiply_blocks(const Bf16Args& args, const AmxTile& tile, const float* panel,
-                                         int64_t panel_row, const char* prefetch, const StartSums<kVectors>& start,
-                                         int64_t rows_a_block, Rows& waiting) {
+HWY_ATTR HWY_NOINLINE void multiply_blocks(const Bf16Args& args, const AmxTile& tile, const float* panel,
+                                           int64_t panel_row, const char* prefetch, const StartSums<kVectors>& start,
+                                           int64_t rows_a_block, AmxPending& pending) {
+  Rows waiting{pending};
   const AmxBlocks blocks(args.run_length, args.padded);
   const int64_t depth = blocks.depth, a_bytes = tile.pitch * int64_t{sizeof(BFloat16)};
   const int64_t b_bytes = panel_row * int64_t{sizeof(float)};
@@ -182,14 +183,6 @@ HWY_INLINE int64_t rows_a_block(int64_t rows, int64_t blocks) {
   return std::max(ceil_div(rows, blocks), std::min(kFewestRows, ceil_div(2 * rows, blocks)));
 }
 
-template <int kUnits, int kVectors, class Rows>
-HWY_ATTR HWY_NOINLINE void multiply_once(const Bf16Args& args, const AmxTile& tile, const float* panel,
-                                         int64_t panel_row, const char* prefetch, const StartSums<kVectors>& start,
-                                         int64_t rows_a_block, AmxPending& pending) {
-  Rows waiting{pending};
-  multiply_blocks<kUnits, kVectors>(args, tile, panel, panel_row, prefetch, start, rows_a_block, waiting);
-}
-
 // What is pending is finished meanwhile.
 template <int kUnits, int kVectors>
 HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* panel, int64_t panel_row,
@@ -205,7 +198,7 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
     const int64_t at_once = rows_a_block(pending.count - pending.done, all_blocks);
     with_waiting_rows(pending, [&](auto kind) HWY_ATTR {
       using Rows = typename decltype(kind)::Rows;
-      multiply_once<kUnits, kVectors, Rows>(args, tile, panel, panel_row, prefetch, start, at_once, pending);
+      multiply_blocks<kUnits, kVectors, Rows>(args, tile, panel, panel_row, prefetch, start, at_once, pending);
     });
   }
   pending.units_held = kUnits;
@@ -306,47 +299,94 @@ HWY_ATTR void tile_by_amx(const Bf16Args& args, const AmxTile& tile, int vectors
   }
 }
 
+// What the tiles of a panel share. Its fields are few, so that all of them stay in registers.
+struct PanelWalk {
+  const int64_t* run_offsets;
+  int64_t runs, blocks_a_run;
+  const char* panel;
+  int64_t a_bytes;    // from one row of A to the next
+  const char* fetch;  // null: nothing is fetched
+  int64_t fetched_a_block, rows_a_block;
+
+  // Sums of a tile, left in tile registers, as multiply_blocks() makes them.
+  template <int kUnits, int kPanelVectors, class Rows>
+  HWY_ATTR HWY_INLINE void multiply(const AmxTile& tile, const StartSums<2>& start, Rows& waiting) {
+    constexpr int64_t kRowBytes = kPanelVectors * kLaneBytes;
+    const char* b = panel;
+    const auto block = [&](const char* a, const auto& before) HWY_ATTR {
+      if constexpr (kUnits == 2) {
+        const char* const both[] = {a, a + kAmxRows * a_bytes};
+        multiply_block<2, 2>(both, a_bytes, b, kRowBytes, kLaneBytes, before);
+      } else {
+        const char* const one[] = {a};
+        multiply_block<1, 2>(one, a_bytes, b, kRowBytes, kLaneBytes, before);
+      }
+      b += kAmxElements / kStepDepth<BFloat16> * kRowBytes;
+      if (fetch != nullptr) {
+        for (const char* const end = fetch + fetched_a_block; fetch < end; fetch += 64) __builtin_prefetch(fetch, 0, 2);
+      }
+      waiting.finish(rows_a_block);
+    };
+    const auto* const base = reinterpret_cast<const char*>(tile.units[0].base);
+    block(base + run_offsets[0] * int64_t{sizeof(BFloat16)}, start);
+    for (int64_t r = 0, k = 1; r < runs; ++r, k = 0) {
+      const char* a = base + run_offsets[r] * int64_t{sizeof(BFloat16)} + k * kLaneBytes;
+      for (; k < blocks_a_run; ++k, a += kLaneBytes) block(a, NothingBefore());
+    }
+    waiting.finish(kMaxAmxUnits * kAmxRows);
+  }
+};
+
 // The tiles of tiles_by_amx() for two vectors of a panel: no calls, arguments and choices of an epilogue between them.
-template <bool kResidual, bool kUpper>
+template <int kPanelVectors, bool kResidual, bool kUpper>
 HWY_ATTR HWY_NOINLINE void plain_tiles(const Bf16Args& args, std::span<const AmxTile* const> tiles, int64_t column,
-                                       int64_t panel_row, const char* prefetch, AmxPending& p) {
-  const float* const panel = args.panel + column;
-  const int64_t blocks = args.runs * AmxBlocks(args.run_length).count;
-  const int64_t fetched = blocks * args.prefetch_lines * (kAmxElements / kStepDepth<BFloat16> / 4) * 64;  // a tile
+                                       AmxPending& p) {
+  const int64_t blocks_a_run = args.run_length / kAmxElements;
+  PanelWalk walk{args.run_offsets,
+                 args.runs,
+                 blocks_a_run,
+                 reinterpret_cast<const char*>(args.panel + column),
+                 tiles[0]->pitch * int64_t{sizeof(BFloat16)},
+                 column == 0 ? args.prefetch : nullptr,
+                 args.prefetch_lines * (kAmxElements / kStepDepth<BFloat16> / 4) * 64,
+                 rows_a_block(2 * kAmxRows, args.runs * blocks_a_run)};
   PlainRows<kResidual, kUpper> waiting(p);
   for (const AmxTile* tile : tiles) {
     const auto units = static_cast<int>(tile->num_units);
     if (p.units_held != units || p.vectors_held != 2) store_any_held(p);
     const StartSums<2> start{p.units_held > 0 ? p.sums : nullptr, nullptr, 2 * kLaneBytes};
-    const int64_t at_once = rows_a_block(waiting.left, blocks);
     if (units == 2) {
-      multiply_blocks<2, 2>(args, *tile, panel, panel_row, prefetch, start, at_once, waiting);
+      walk.multiply<2, kPanelVectors>(*tile, start, waiting);
     } else {
-      multiply_blocks<1, 2>(args, *tile, panel, panel_row, prefetch, start, at_once, waiting);
+      walk.multiply<1, kPanelVectors>(*tile, start, waiting);
     }
-    if (prefetch != nullptr) prefetch += fetched;
     p.units_held = units;
     p.vectors_held = 2;
     waiting.begin(args, *tile, column);
   }
 }
 
-HWY_ATTR void tiles_by_amx(const Bf16Args& args, std::span<const AmxTile* const> tiles, int vectors, AmxPending& p) {
+template <int kPanelVectors>
+HWY_ATTR void plain_panel(const Bf16Args& args, std::span<const AmxTile* const> tiles, AmxPending& p) {
   const bool upper = args.hi < std::numeric_limits<float>::infinity();
-  for (int64_t column = 0; column < vectors * kLanes; column += 2 * kLanes) {
-    const char* prefetch = column == 0 ? args.prefetch : nullptr;
+  for (int64_t column = 0; column < kPanelVectors * kLanes; column += 2 * kLanes) {
     if (p.done == p.count) {  // what holds for all tiles, but no rows
       wait(args, *tiles[0], column, 2, p);
       p.count = 0;
     }
     if (args.residual != nullptr) {
-      (upper ? plain_tiles<true, true> : plain_tiles<true, false>)(args, tiles, column, vectors * kLanes, prefetch, p);
+      (upper ? plain_tiles<kPanelVectors, true, true> : plain_tiles<kPanelVectors, true, false>)(args, tiles, column,
+                                                                                                 p);
     } else {
-      (upper ? plain_tiles<false, true> : plain_tiles<false, false>)(args, tiles, column, vectors * kLanes, prefetch,
-                                                                     p);
+      (upper ? plain_tiles<kPanelVectors, false, true> : plain_tiles<kPanelVectors, false, false>)(args, tiles, column,
+                                                                                                   p);
     }
     wait(args, *tiles.back(), column, 2, p);
   }
+}
+
+HWY_ATTR void tiles_by_amx(const Bf16Args& args, std::span<const AmxTile* const> tiles, int vectors, AmxPending& p) {
+  vectors == 2 ? plain_panel<2>(args, tiles, p) : plain_panel<4>(args, tiles, p);
 }
 
 HWY_ATTR HWY_INLINE hn::Vec<DWord> first_elements(const BFloat16* from, int64_t count) {

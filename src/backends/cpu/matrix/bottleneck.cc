@@ -75,8 +75,7 @@ class BottleneckPart {
         depthwise_(plan.s.depthwise, ring_, without_half(weights.depthwise), epilogues.depthwise,
                    reinterpret_cast<const T*>(shared), plan.ring),
         half_depthwise_(plan.s.depthwise, ring_, half_alone(weights.depthwise), epilogues.depthwise,
-                        reinterpret_cast<const T*>(shared), plan.ring,
-                        plan.s.may_overflow ? &overflow_ : nullptr) {}
+                        reinterpret_cast<const T*>(shared), plan.ring, plan.s.may_overflow ? &overflow_ : nullptr) {}
 
   void run(int64_t first, int64_t last, T* out) {
     const DepthwiseShape& d = plan_.s.depthwise;
@@ -121,8 +120,8 @@ class BottleneckPart {
     image_ = image;
     while (made_ < end) {
       const int64_t at = made_ % plan_.ring, count = std::min(end - made_, plan_.ring - at);
-      conv2d_rows(first_, in_, weights_.first, ring_ + at * plan_.ring_row(), epilogues_.first,
-                  image * d.h + made_, count, rows_shared_, first_scratch_);
+      conv2d_rows(first_, in_, weights_.first, ring_ + at * plan_.ring_row(), epilogues_.first, image * d.h + made_,
+                  count, rows_shared_, first_scratch_);
       made_ += count;
     }
   }

@@ -21,7 +21,8 @@ struct BottleneckShape {
 };
 
 // Weights of `first` as packed by pack_conv_weights(), of the depthwise convolution as depthwise_conv2d() takes them
-// (pack_depthwise_half() for float16, alone or, where that may overflow, beside the others), of the 1x1 as packed by pack_runs() as one run (null without one).
+// (pack_depthwise_half() for float16, alone or, where that may overflow, beside the others), of the 1x1 as packed by
+// pack_runs() as one run (null without one).
 struct BottleneckWeights {
   const void* first = nullptr;
   DepthwiseWeights depthwise;

@@ -18,13 +18,7 @@ class DepthwiseRows {
   // DepthwiseArgs.
   DepthwiseRows(const DepthwiseShape& shape, const T* in, const DepthwiseWeights& weights, const Epilogue<T>& epilogue,
                 const T* zeros, int64_t ring = 0, bool* overflow = nullptr)
-      : s_(shape),
-        in_(in),
-        weights_(weights),
-        epilogue_(epilogue),
-        zeros_(zeros),
-        ring_(ring),
-        overflow_(overflow) {}
+      : s_(shape), in_(in), weights_(weights), epilogue_(epilogue), zeros_(zeros), ring_(ring), overflow_(overflow) {}
 
   struct Block {
     int64_t first_row = 0, rows = 0;  // of one image, at most as many as scratch_bytes() was told

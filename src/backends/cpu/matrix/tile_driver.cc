@@ -480,7 +480,11 @@ struct Walk {
         run_together(together.first(colds), panel, at + (streams ? kStreamAheadBytes : kLookAheadBytes), own_lines);
         together = together.subspan(colds);
       }
-      if (!together.empty()) run_together(together, panel, lines > 0 ? next : nullptr, lines);
+      // The next panel is fetched by the first tiles, as many as that takes.
+      const size_t fetching =
+          lines == 0 ? 0 : std::min(together.size(), static_cast<size_t>(ceil_div(bytes, 64 * steps * lines)));
+      if (fetching > 0) run_together(together.first(fetching), panel, next, lines);
+      if (fetching < together.size()) run_together(together.subspan(fetching), panel, nullptr, 0);
       return;
     }
     for (int64_t i = 0; i < count; ++i) {
