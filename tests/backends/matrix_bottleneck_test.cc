@@ -54,7 +54,8 @@ BottleneckShape bottleneck(int64_t n, int64_t size, int64_t c, int64_t inner, in
 
 }  // namespace
 
-// `special`: some inputs are no numbers, which float16 between must not hide.
+// `special`: some inputs are no numbers, which float16 between must not hide. Where float16 may overflow, it does from
+// the middle of the images on.
 void MatrixKernels::bottleneck_case(int round, const BottleneckShape& s, bool special) {
   const DepthwiseShape& d = s.depthwise;
   const Conv2DShape depthwise = as_conv(d);
@@ -66,13 +67,17 @@ void MatrixKernels::bottleneck_case(int round, const BottleneckShape& s, bool sp
   for (const float x : {kInfinity, -kInfinity, kNaN}) {
     if (special) in[std::uniform_int_distribution<size_t>(0, in.size() - 1)(rng_)] = BFloat16(x);
   }
+  if (s.may_overflow) {
+    for (size_t i = in.size() / 2; i < in.size(); ++i) in[i] = BFloat16(1e5f * static_cast<float>(in[i]));
+  }
   const auto w1 = random<BFloat16>(s.first.c * d.c), w2 = random<BFloat16>(d.kh * d.kw * d.c),
              w3 = random<BFloat16>(d.c * s.oc);
   const int64_t pixels = depthwise.output_pixels();
   std::vector<float> bias = random(d.c);
   if (round % 3 == 0) bias[0] = 20000;
   const int last_kind = round * 37 % kEpilogueKinds | (round % 2 == 0 ? 8 : 0);
-  const EpilogueCase<BFloat16> first(5, random(d.c), {}, d.c),
+  constexpr int kOpenKinds[] = {1, 17, 385, 161};  // with a slope, with a gate, with a curve
+  const EpilogueCase<BFloat16> first(s.may_overflow ? kOpenKinds[round % 4] : 5, random(d.c), {}, d.c),
       between(special          ? 5
               : round % 3 == 2 ? 128
                                : 1,
@@ -142,8 +147,11 @@ TEST_P(MatrixKernels, BottleneckAmx) {
       for (const bool half : {false, true}) {
         if (half && !multiplies_halves(s.depthwise)) continue;
         s.first.to_half = half;
+        s.may_overflow = false;
         bottleneck_case(round, s, false);
         bottleneck_case(round, s, true);
+        s.may_overflow = half;
+        if (half) bottleneck_case(round, s, false);
       }
       ++round;
     }

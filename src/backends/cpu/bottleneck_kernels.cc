@@ -81,21 +81,24 @@ bool has_small_operands(const KernelRequest& request, float most) {
   return true;
 }
 
-// What lies between the first convolution and the depthwise one is float16 where it is bounded and, within its bounds,
-// no sum of the other overflows.
-bool half_between(const BottleneckRequests& r) {
+// Whether what lies between the first convolution and the depthwise one is float16: safe where it is bounded and,
+// within its bounds, no sum of the other overflows.
+enum class HalfBetween { kNo, kSafe, kMayOverflow };
+HalfBetween half_between(const BottleneckRequests& r) {
   constexpr float kLeastMost = 0x1p-10f, kMostBias = kMostHalf / 4;  // products are half of kMostHalf at most
   const DepthwiseShape shape = depthwise_shape(*r.depthwise);
-  if (!r.first->machine->avx512_fp16 || !multiplies_halves(shape)) return false;
+  if (!r.first->machine->avx512_fp16 || !multiplies_halves(shape)) return HalfBetween::kNo;
   const LoweredEpilogue e = lowered_epilogue<OnTiles>(*r.first);
-  if (e.has_program() || e.has_residual() || e.has_scale() || e.has_slope() || e.has_gate()) return false;
+  if (e.has_program() || e.has_residual() || e.has_scale()) return HalfBetween::kNo;
+  if (int{e.has_clamp()} + int{e.has_slope()} + int{e.has_gate()} > 1) return HalfBetween::kNo;
   if (lowered_epilogue<OnTiles>(*r.depthwise).has_program() || !has_small_operands(*r.depthwise, kMostBias))
-    return false;
+    return HalfBetween::kNo;
   const float most = std::max(std::abs(e.lo()), std::abs(e.hi()));
   const auto constant = ir::aligned(r.depthwise->constants[1]);
-  if (!constant.ok() || !(most >= kLeastMost)) return false;
+  if (!constant.ok() || !(most >= kLeastMost)) return HalfBetween::kNo;
   const auto* weights = reinterpret_cast<const BFloat16*>((*constant)->data);
-  return fit_half(shape, weights) && most <= most_half_pixel(shape, weights);
+  if (!fit_half(shape, weights)) return HalfBetween::kNo;
+  return most <= most_half_pixel(shape, weights) ? HalfBetween::kSafe : HalfBetween::kMayOverflow;
 }
 
 template <class Types, bool kProjects>
@@ -126,7 +129,11 @@ BottleneckShape bottleneck_shape(const BottleneckRequests& r, const KernelReques
   BottleneckShape shape;
   shape.first = conv_shape(*r.first, Types::kUnit);
   shape.first.blocking = {};
-  if (Types::kUnit == MatrixUnit::kTiles) shape.first.to_half = half_between(r);
+  if (Types::kUnit == MatrixUnit::kTiles) {
+    const HalfBetween half = half_between(r);
+    shape.first.to_half = half != HalfBetween::kNo;
+    shape.may_overflow = half == HalfBetween::kMayOverflow;
+  }
   shape.depthwise = depthwise_shape(*r.depthwise);
   shape.depthwise.blocking = request.blocking;
   shape.oc = r.last != nullptr ? r.last->outputs[0].dims.back() : 0;
@@ -187,34 +194,32 @@ std::vector<Blocking> bottleneck_blockings(const KernelRequest& request) {
   return blockings;
 }
 
-// As the kernels want them: as they stand, in float32; packed; or packed in float16.
+// As the kernels want them: as they stand, in float32; packed; packed in float16; or both.
 template <class Types>
 class BottleneckDepthwise {
  public:
-  static Result<BottleneckDepthwise> pack(const KernelRequest& request, bool half, PackCache& packs) {
+  static Result<BottleneckDepthwise> pack(const KernelRequest& request, const BottleneckShape& step, PackCache& packs) {
     BottleneckDepthwise weights;
     if constexpr (std::is_same_v<Types, OnTiles>) {
-      if (half) {
-        const DepthwiseShape shape = depthwise_shape(request);
+      if (step.first.to_half) {
+        const DepthwiseShape& shape = step.depthwise;
         BLADE_ASSIGN_OR_RETURN(
             weights.half_, packed_weights<BFloat16>(request, packs, layout_name("depthwise_half", {shape.kh, shape.c}),
                                                     depthwise_half_bytes(shape), [&](const BFloat16* from, void* to) {
                                                       pack_depthwise_half(shape, from, static_cast<uint16_t*>(to));
                                                     }));
-      } else {
+      }
+      if (!step.first.to_half || step.may_overflow) {
         BLADE_ASSIGN_OR_RETURN(weights.packed_, PackedDepthwise::pack(request, packs));
       }
     }
     return weights;
   }
   DepthwiseWeights bind(const KernelArgs& own) const {
-    if (packed_) return packed_->weights();
     DepthwiseWeights weights;
-    if (half_ != nullptr) {
-      weights.half = half_->template as<uint16_t>();
-    } else {
-      weights.wide = input<float>(own, 1);
-    }
+    if (packed_) weights = packed_->weights();
+    if (half_ != nullptr) weights.half = half_->template as<uint16_t>();
+    if (!packed_ && half_ == nullptr) weights.wide = input<float>(own, 1);
     return weights;
   }
   uint32_t packed_inputs() const { return packed_ || half_ != nullptr ? kWeightsPacked : 0; }
@@ -232,8 +237,7 @@ Result<std::unique_ptr<Kernel>> create_bottleneck(const KernelRequest& request, 
   const LoweredEpilogue first = lowered_epilogue<Types>(*r.first), depthwise = lowered_epilogue<Types>(*r.depthwise),
                         last = lowered_epilogue<Types>(request);
   BLADE_ASSIGN_OR_RETURN(const auto first_packed, packed_direct_weights<T>(*r.first, packs, shape.first));
-  BLADE_ASSIGN_OR_RETURN(const auto depthwise_weights,
-                         BottleneckDepthwise<Types>::pack(*r.depthwise, shape.first.to_half, packs));
+  BLADE_ASSIGN_OR_RETURN(const auto depthwise_weights, BottleneckDepthwise<Types>::pack(*r.depthwise, shape, packs));
   // Where each node's inputs begin in the step's, less the value before it, which is none of them.
   const size_t to_depthwise = r.first->inputs.size() - 1, to_last = to_depthwise + r.depthwise->inputs.size() - 1;
   std::shared_ptr<const AlignedBuffer> last_packed;

@@ -37,11 +37,10 @@ struct PendingColumns {
   }
   HWY_ATTR HWY_INLINE void store(const V (&x)[kVectors], BFloat16* to) const {
     if constexpr (kHalf) {
-      auto* const halves = reinterpret_cast<uint16_t*>(to);
-      for (int v = 0; v < kVectors; ++v) {
-        const __m256i half = _mm512_cvtps_ph(x[v].raw, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-        hn::BlendedStore(hn::Vec<DHalf>{half}, first[v].halves, DHalf(), halves + v * kAmxRows);
-      }
+      constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+      __m512i halves = _mm512_castsi256_si512(_mm512_cvtps_ph(x[0].raw, kNearest));
+      if constexpr (kVectors == 2) halves = _mm512_inserti64x4(halves, _mm512_cvtps_ph(x[1].raw, kNearest), 1);
+      hn::BlendedStore(hn::Vec<DWord>{halves}, words, DWord(), reinterpret_cast<uint16_t*>(to));
     } else if constexpr (kVectors == 1) {
       store_first(x[0], first[0], to);
     } else {
@@ -134,15 +133,11 @@ HWY_ATTR void finish_part(AmxPending& p, int64_t end, const Columns& columns) {
 template <int kVectors, bool kHalf>
 HWY_ATTR void finish_vectors(AmxPending& p, int64_t end) {
   const PendingColumns<kVectors, kHalf> columns(p);
-  if constexpr (kHalf) {
-    finish_clamped<kVectors, false>(p, end, columns);  // such results have nothing else
-  } else if (p.gate.curve != Curve::kNone) {
-    finish_curve<kVectors>(p, end, columns);
-  } else if (p.residual != nullptr) {
-    finish_part<kVectors, true>(p, end, columns);
-  } else {
-    finish_part<kVectors, false>(p, end, columns);
+  if (p.gate.curve != Curve::kNone) return finish_curve<kVectors>(p, end, columns);
+  if constexpr (!kHalf) {  // such results have no residual
+    if (p.residual != nullptr) return finish_part<kVectors, true>(p, end, columns);
   }
+  finish_part<kVectors, false>(p, end, columns);
 }
 
 // Rows up to `end` of results.

@@ -78,16 +78,21 @@ struct AnyRows {
   }
 };
 
-// Calls fn(rows that wait).
+template <class R>
+struct KindOfRows {
+  using Rows = R;
+};
+
+// Calls fn(the kind of the rows that wait), which makes them where it uses them: they are too large to be passed on.
 template <class Fn>
-HWY_ATTR HWY_INLINE void with_waiting_rows(AmxPending& p, const Fn& fn) {
+HWY_ATTR HWY_INLINE void with_waiting_rows(const AmxPending& p, const Fn& fn) {
   const bool upper = p.hi < std::numeric_limits<float>::infinity();
   if (p.done == p.count || !p.is_plain) {
-    fn(AnyRows{p});
+    fn(KindOfRows<AnyRows>());
   } else if (p.residual != nullptr) {
-    upper ? fn(PlainRows<true, true>(p)) : fn(PlainRows<true, false>(p));
+    upper ? fn(KindOfRows<PlainRows<true, true>>()) : fn(KindOfRows<PlainRows<true, false>>());
   } else {
-    upper ? fn(PlainRows<false, true>(p)) : fn(PlainRows<false, false>(p));
+    upper ? fn(KindOfRows<PlainRows<false, true>>()) : fn(KindOfRows<PlainRows<false, false>>());
   }
 }
 
@@ -120,7 +125,11 @@ HWY_ATTR HWY_NOINLINE void store_any_held(AmxPending& p) {
 
 HWY_ATTR void finish_pending(AmxPending& p) {
   if (p.units_held > 0) store_any_held(p);
-  if (p.done < p.count) with_waiting_rows(p, [&](auto rows) HWY_ATTR { rows.finish(p.count); });
+  if (p.done == p.count) return;
+  with_waiting_rows(p, [&](auto kind) HWY_ATTR {
+    typename decltype(kind)::Rows rows{p};
+    rows.finish(p.count);
+  });
 }
 
 // Sums of all units of a tile for kVectors vectors of a panel whose rows have `panel_row` floats, left in the tile
@@ -129,7 +138,8 @@ HWY_ATTR void finish_pending(AmxPending& p) {
 template <int kUnits, int kVectors, class Rows>
 HWY_ATTR HWY_NOINLINE void multiply_blocks(const Bf16Args& args, const AmxTile& tile, const float* panel,
                                            int64_t panel_row, const char* prefetch, const StartSums<kVectors>& start,
-                                           int64_t rows_a_block, Rows waiting) {
+                                           int64_t rows_a_block, AmxPending& pending) {
+  Rows waiting{pending};
   const AmxBlocks blocks(args.run_length, args.padded);
   const int64_t depth = blocks.depth, a_bytes = tile.pitch * int64_t{sizeof(BFloat16)};
   const int64_t b_bytes = panel_row * int64_t{sizeof(float)};
@@ -186,8 +196,9 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
     if (!same_shape && pending.units_held > 0) store_any_held(pending);
     const StartSums<kVectors> start{same_shape ? pending.sums : nullptr, nullptr, kVectors * kLaneBytes};
     const int64_t at_once = rows_a_block(pending.count - pending.done, all_blocks);
-    with_waiting_rows(pending, [&](auto rows) HWY_ATTR {
-      multiply_blocks<kUnits, kVectors>(args, tile, panel, panel_row, prefetch, start, at_once, rows);
+    with_waiting_rows(pending, [&](auto kind) HWY_ATTR {
+      using Rows = typename decltype(kind)::Rows;
+      multiply_blocks<kUnits, kVectors, Rows>(args, tile, panel, panel_row, prefetch, start, at_once, pending);
     });
   }
   pending.units_held = kUnits;
@@ -397,7 +408,16 @@ HWY_ATTR void gather_row(const BFloat16* row, int64_t run_length, const AmxBlock
   hn::BlendedStore(hn::Zero(DWord()), hn::FirstN(DWord(), moved), DWord(), at);
 }
 
-HWY_ATTR void pad_channels(const BFloat16* from, int64_t pixels, int64_t channels, BFloat16* to) {
+// The first `count` of 32 elements.
+HWY_ATTR HWY_INLINE hn::Vec<DWord> first_elements(const float* from, int64_t count) {
+  const V first = load_some(D(), from, count), last = load_some(D(), from + kLanes, count - kLanes);
+  hn::Vec<DWord> both;
+  asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both.raw) : "v"(first.raw), "v"(last.raw));
+  return both;
+}
+
+template <class In>
+HWY_ATTR void pad_pixels(const In* from, int64_t pixels, int64_t channels, BFloat16* to) {
   const int64_t padded = channels + 1, at_once = kAmxElements / padded;
   alignas(64) uint16_t places[kAmxElements] = {};
   uint32_t used = 0;
@@ -409,13 +429,51 @@ HWY_ATTR void pad_channels(const BFloat16* from, int64_t pixels, int64_t channel
   const auto indices = hn::Load(DWord(), places);
   const auto elements = hn::LoadMaskBits(DWord(), reinterpret_cast<const uint8_t*>(&used));
   for (; pixels > 0; pixels -= at_once, from += at_once * channels, to += at_once * padded) {
-    const auto some = hn::LoadU(DWord(), reinterpret_cast<const uint16_t*>(from));
+    const int64_t count = std::min(pixels, at_once);
+    const auto some = first_elements(from, count * channels);
     hn::Vec<DWord> apart;
-    asm("vpermw %1, %2, %0" : "=v"(apart.raw) : "v"(some.raw), "v"(indices.raw));
-    apart = hn::IfThenElseZero(elements, apart);
-    const auto written = hn::FirstN(DWord(), static_cast<size_t>(std::min(pixels, at_once) * padded));
+    asm("vpermw %1, %2, %0%{%3%}%{z%}" : "=v"(apart.raw) : "v"(some.raw), "v"(indices.raw), "Yk"(elements.raw));
+    const auto written = hn::FirstN(DWord(), static_cast<size_t>(count * padded));
     hn::BlendedStore(apart, written, DWord(), reinterpret_cast<uint16_t*>(to));
   }
+}
+
+HWY_ATTR void pad_channels(const BFloat16* from, int64_t pixels, int64_t channels, BFloat16* to) {
+  pad_pixels(from, pixels, channels, to);
+}
+HWY_ATTR void pad_and_narrow(const float* from, int64_t pixels, int64_t channels, BFloat16* to) {
+  pad_pixels(from, pixels, channels, to);
+}
+
+// kRows: of the rows, if they are so many, else 0.
+template <int kRows>
+HWY_ATTR void weave(const BFloat16* const* rows, int64_t count, int64_t channels, int64_t columns, BFloat16* to) {
+  const int64_t column = count * channels + count * channels % 2, at_once = kAmxElements / column;
+  alignas(64) uint16_t places[kAmxElements][kAmxElements];
+  uint32_t used[kAmxElements];
+  for (int64_t r = 0; r < count; ++r) {
+    uint16_t from = 0;
+    used[r] = 0;
+    for (int64_t p = 0; p < at_once; ++p) {
+      for (int64_t c = 0; c < channels; ++c) places[r][p * column + r * channels + c] = from++;
+      used[r] |= ((1u << channels) - 1) << (p * column + r * channels);
+    }
+  }
+  const int64_t many = kRows > 0 ? kRows : count;
+  for (int64_t x = 0; x < columns; x += at_once, to += at_once * column) {
+    auto woven = hn::Zero(DWord());
+#pragma GCC unroll 3
+    for (int64_t r = 0; r < many; ++r) {
+      const auto some = hn::LoadU(DWord(), reinterpret_cast<const uint16_t*>(rows[r] + x * channels));
+      const auto indices = hn::Load(DWord(), places[r]);
+      const auto elements = hn::LoadMaskBits(DWord(), reinterpret_cast<const uint8_t*>(&used[r]));
+      asm("vpermw %1, %2, %0%{%3%}" : "+v"(woven.raw) : "v"(some.raw), "v"(indices.raw), "Yk"(elements.raw));
+    }
+    hn::StoreU(woven, DWord(), reinterpret_cast<uint16_t*>(to));
+  }
+}
+HWY_ATTR void weave_rows(const BFloat16* const* rows, int64_t count, int64_t channels, int64_t columns, BFloat16* to) {
+  count == 3 ? weave<3>(rows, count, channels, columns, to) : weave<0>(rows, count, channels, columns, to);
 }
 
 HWY_ATTR void gather_last(const BFloat16* run, int64_t pitch, int64_t run_length, const AmxBlocks& blocks,
@@ -430,9 +488,10 @@ HWY_ATTR void gather_last(const BFloat16* run, int64_t pitch, int64_t run_length
 }
 
 const AmxKernels& get_amx_kernels() {
-  static const AmxKernels table = rounds_natively() ? AmxKernels{&tile_by_amx, &tiles_by_amx, &finish_pending,
-                                                                 &gather_row,  &gather_last,  &pad_channels}
-                                                    : AmxKernels();
+  static const AmxKernels table = rounds_natively()
+                                      ? AmxKernels{&tile_by_amx, &tiles_by_amx, &finish_pending, &gather_row,
+                                                   &gather_last, &pad_channels, &pad_and_narrow, &weave_rows}
+                                      : AmxKernels();
   return table;
 }
 
@@ -468,12 +527,12 @@ static_assert(sizeof(TileConfiguration) == 64);
 HWY_EXPORT(get_amx_kernels);
 const AmxKernels& amx_kernels() { return HWY_DYNAMIC_DISPATCH(get_amx_kernels)(); }
 
-AmxScope::AmxScope(int64_t depth) {
+AmxScope::AmxScope(int64_t depth, int64_t rows) {
   TileConfiguration c;
   for (int t = 0; t < 8; ++t) {
     const bool of_a = t == 4 || t == 5, of_b = t > 5;
     c.row_bytes[t] = static_cast<uint16_t>(of_a ? 4 * depth : 64);
-    c.rows[t] = static_cast<uint8_t>(of_b ? depth : kAmxRows);
+    c.rows[t] = static_cast<uint8_t>(of_b ? depth : rows);
   }
   asm volatile("ldtilecfg %0" ::"m"(c));
 }

@@ -29,7 +29,11 @@ struct AmxBlocks {
   explicit AmxBlocks(int64_t run_length, bool padded = false) : steps(ceil_div(run_length, int64_t{2})) {
     constexpr int64_t kMost = kAmxElements / 2;
     count = ceil_div(steps, kMost);
-    if (count > 0) depth = steps % count == 0 ? steps / count : kMost;
+    if (count == 1) {
+      depth = steps;
+    } else if (count > 1) {  // divisions would be felt: this is asked for each tile
+      depth = steps % kMost == 0 || steps % count != 0 ? kMost : steps / count;
+    }
     if (padded) steps = count * depth;
   }
   int64_t overlap() const { return count * depth - steps; }  // pairs that the last two blocks share
@@ -95,16 +99,21 @@ struct AmxKernels {
   // Copies the last block of a run at `run` to AmxUnit::last.
   void (*gather_last)(const BFloat16* run, int64_t pitch, int64_t run_length, const AmxBlocks& blocks,
                       BFloat16* to) = nullptr;
-  // Copies pixels of an odd number of channels, under 16, with a zero behind each. Reads up to kAmxElements past them.
+  // Copies pixels of an odd number of channels, under 16, with a zero behind each.
   void (*pad_channels)(const BFloat16* from, int64_t pixels, int64_t channels, BFloat16* to) = nullptr;
+  void (*pad_and_narrow)(const float* from, int64_t pixels, int64_t channels, BFloat16* to) = nullptr;
+  // Weaves `count` rows of pixels, at most kAmxElements: a column of all of them, in pairs, then the next. Reads and
+  // writes up to kAmxElements past the last column.
+  void (*weave_rows)(const BFloat16* const* rows, int64_t count, int64_t channels, int64_t columns,
+                     BFloat16* to) = nullptr;
 };
 const AmxKernels& amx_kernels();
 
-// Configures this thread's tile registers for blocks of `depth` pairs until it is destroyed: then nothing is pending,
-// and they hold nothing that the system must save.
+// Configures this thread's tile registers for blocks of `depth` pairs, and `rows` rows of A and of sums, until it is
+// destroyed: then nothing is pending, and they hold nothing that the system must save.
 class AmxScope {
  public:
-  explicit AmxScope(int64_t depth);
+  explicit AmxScope(int64_t depth, int64_t rows = kAmxRows);
   ~AmxScope();
   AmxScope(const AmxScope&) = delete;
   AmxScope& operator=(const AmxScope&) = delete;

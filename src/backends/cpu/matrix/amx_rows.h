@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 
 #include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/tile_driver.h"
@@ -75,6 +76,11 @@ struct AmxLayout {
 
   // Those of `count` rows from `first` on that are results, which lie from row `at` of the sums on.
   void keep(int64_t first, int64_t count, int64_t at, AmxTile& tile) const {
+    if (job.row_pitch == 1 && job.image_places == std::numeric_limits<int64_t>::max()) {  // all of them
+      for (int64_t i = 0; i < count; ++i) tile.kept[tile.num_kept + i] = static_cast<uint8_t>(at + i);
+      tile.num_kept += count;
+      return;
+    }
     int64_t in_image = first % job.image_pitch, place = in_image % job.row_pitch;
     for (int64_t i = 0; i < count; ++i) {
       if (place < job.row_results && in_image < job.image_places)

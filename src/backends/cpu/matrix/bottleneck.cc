@@ -71,8 +71,11 @@ class BottleneckPart {
         first_scratch_(slot + plan.ring_bytes() + plan.strip_bytes()),
         depthwise_scratch_(first_scratch_ + plan.first_bytes()),
         tile_scratch_(depthwise_scratch_ + plan.depthwise_bytes()),
-        depthwise_(plan.s.depthwise, ring_, weights.depthwise, epilogues.depthwise, reinterpret_cast<const T*>(shared),
-                   plan.ring) {}
+        first_(plan.s.first),
+        depthwise_(plan.s.depthwise, ring_, without_half(weights.depthwise), epilogues.depthwise,
+                   reinterpret_cast<const T*>(shared), plan.ring),
+        half_depthwise_(plan.s.depthwise, ring_, half_alone(weights.depthwise), epilogues.depthwise,
+                        reinterpret_cast<const T*>(shared), plan.ring, plan.s.may_overflow ? &overflow_ : nullptr) {}
 
   void run(int64_t first, int64_t last, T* out) {
     const DepthwiseShape& d = plan_.s.depthwise;
@@ -83,17 +86,29 @@ class BottleneckPart {
           next_strip_rows(DepthwiseRows<T>::rows_together(d, row, last - row), plan_.strip_rows, makes_pairs(d));
       block.columns = d.ow;
       fill_ring(row, block.rows);
-      if (plan_.s.oc == 0) {
-        depthwise_.run(block, out + row * d.ow * plan_.channels, depthwise_scratch_);
-      } else {
-        depthwise_.run(block, strip_, depthwise_scratch_);
-        project(row, block.rows, out + row * d.ow * plan_.s.oc);
+      const DepthwiseRows<T>& depthwise = first_.to_half ? half_depthwise_ : depthwise_;
+      depthwise.run(block, plan_.s.oc == 0 ? out + row * d.ow * plan_.channels : strip_, depthwise_scratch_);
+      if (overflow_) {
+        overflow_ = first_.to_half = false;
+        image_ = -1;  // what the ring holds is float16
+        continue;
       }
+      if (plan_.s.oc != 0) project(row, block.rows, out + row * d.ow * plan_.s.oc);
       row += block.rows;
     }
   }
 
  private:
+  static DepthwiseWeights without_half(DepthwiseWeights weights) {
+    weights.half = nullptr;
+    return weights;
+  }
+  static DepthwiseWeights half_alone(const DepthwiseWeights& weights) {
+    DepthwiseWeights half;
+    half.half = weights.half;
+    return half;
+  }
+
   // Makes what rows [row, row + rows) read and the ring has not.
   void fill_ring(int64_t row, int64_t rows) {
     const DepthwiseShape& d = plan_.s.depthwise;
@@ -105,8 +120,8 @@ class BottleneckPart {
     image_ = image;
     while (made_ < end) {
       const int64_t at = made_ % plan_.ring, count = std::min(end - made_, plan_.ring - at);
-      conv2d_rows(plan_.s.first, in_, weights_.first, ring_ + at * plan_.ring_row(), epilogues_.first,
-                  image * d.h + made_, count, rows_shared_, first_scratch_);
+      conv2d_rows(first_, in_, weights_.first, ring_ + at * plan_.ring_row(), epilogues_.first, image * d.h + made_,
+                  count, rows_shared_, first_scratch_);
       made_ += count;
     }
   }
@@ -135,7 +150,9 @@ class BottleneckPart {
   std::byte* rows_shared_;
   T *ring_, *strip_;
   std::byte *first_scratch_, *depthwise_scratch_, *tile_scratch_;
-  DepthwiseRows<T> depthwise_;
+  bool overflow_ = false;
+  Conv2DShape first_;
+  DepthwiseRows<T> depthwise_, half_depthwise_;
   int64_t image_ = -1, made_ = 0;  // the ring holds the rows before made_ of this image
 };
 

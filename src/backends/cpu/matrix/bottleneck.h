@@ -11,15 +11,18 @@
 namespace blade::backends::cpu {
 
 // T: float or BFloat16, what the input, the results and the weights are stored as. Where `first` is to_half,
-// what is between it and the depthwise convolution is float16.
+// what is between it and the depthwise convolution is float16; if that may overflow, a part of the image goes on in
+// bfloat16 from the strip on in which it does.
 struct BottleneckShape {
   Conv2DShape first;         // conv2d_rows_refusal() must be null
   DepthwiseShape depthwise;  // reads what `first` makes; multiplier 1
   int64_t oc = 0;            // output channels of the 1x1; 0: there is none
+  bool may_overflow = false;
 };
 
 // Weights of `first` as packed by pack_conv_weights(), of the depthwise convolution as depthwise_conv2d() takes them
-// (pack_depthwise_half() for float16), of the 1x1 as packed by pack_runs() as one run (null without one).
+// (pack_depthwise_half() for float16, alone or, where that may overflow, beside the others), of the 1x1 as packed by
+// pack_runs() as one run (null without one).
 struct BottleneckWeights {
   const void* first = nullptr;
   DepthwiseWeights depthwise;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
+#include <vector>
 
 #include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/conv_planes.h"
@@ -24,6 +25,7 @@ constexpr int64_t kMinBands = 8;          // of all images, where threads share 
 int64_t group_in(const Conv2DShape& s) { return s.c / s.groups; }
 int64_t group_out(const Conv2DShape& s) { return s.oc / s.groups; }
 int64_t align_up_to_pair(int64_t count) { return (count + 1) / 2 * 2; }
+int64_t slot_of(int64_t y, int64_t slots) { return ((y % slots) + slots) % slots; }
 
 // Few channels: a kernel row is one run of kw * c elements, read from a copy of the input with its padding written out.
 bool use_band(const Conv2DShape& s) {
@@ -32,12 +34,18 @@ bool use_band(const Conv2DShape& s) {
 
 bool uses_tiles_of_amx(const Conv2DShape& s) { return s.unit == MatrixUnit::kTiles; }
 
-// Channels of a pixel in a band. Tile registers take pairs of them: with a zero behind an odd last one, so that all
-// pixels of a kernel row are still one run.
-int64_t band_channels(const Conv2DShape& s) { return uses_tiles_of_amx(s) ? align_up_to_pair(s.c) : s.c; }
+// Elements of a column of a band. Tile registers take pairs of them: with a zero behind an odd last one, so that all
+// columns of a kernel are still one run.
+int64_t band_column(const Conv2DShape& s) {
+  if (!uses_tiles_of_amx(s)) return s.c;
+  return align_up_to_pair(weaves_rows(s) ? s.kh * s.c : s.c);
+}
 
-int64_t run_count(const Conv2DShape& s) { return use_band(s) ? s.kh : s.kh * s.kw; }
-int64_t run_length(const Conv2DShape& s) { return use_band(s) ? s.kw * band_channels(s) : group_in(s); }
+int64_t run_count(const Conv2DShape& s) {
+  if (!use_band(s)) return s.kh * s.kw;
+  return weaves_rows(s) ? 1 : s.kh;
+}
+int64_t run_length(const Conv2DShape& s) { return use_band(s) ? s.kw * band_column(s) : group_in(s); }
 
 template <class T>
 PackedB group_b_view(const Conv2DShape& s, const void* data) {
@@ -94,23 +102,29 @@ struct BandPlan {
   int64_t rows_in = 0;     // input rows of a band
   int64_t bands = 0;       // of one image
   int64_t row_length = 0;  // elements
+  int64_t row_step = 0;    // the same, from what an output row reads to what the next does
   int64_t elements_behind = 0;
+  int64_t unwoven_length = 0;  // elements of a row in bfloat16 before it is woven with others, and what is read past it
+  int64_t unwoven_rows = 0;
 
   explicit BandPlan(const Conv2DShape& s) {
     width = (s.ow - 1) * s.stride_w + s.kw;
-    row_length = width * band_channels(s);
+    row_length = width * band_column(s);
+    row_step = weaves_rows(s) ? row_length : row_length * s.stride_h;
     // Tile registers read 16 pixels at once, which may begin with the last of the band.
-    elements_behind = uses_tiles_of_amx(s) ? kAmxRows * s.stride_w * band_channels(s) : 0;
-    const int64_t row_bytes = row_length * int64_t{sizeof(T)};
-    rows_out = std::clamp<int64_t>(kBandBytes / (row_bytes * s.stride_h), 1, std::max<int64_t>(1, s.oh));
+    elements_behind = uses_tiles_of_amx(s) ? kAmxRows * s.stride_w * band_column(s) : 0;
+    if (weaves_rows(s)) unwoven_length = align_up_to_pair(width * s.c) + kAmxElements;
+    rows_out = std::clamp<int64_t>(kBandBytes / (row_step * int64_t{sizeof(T)}), 1, std::max<int64_t>(1, s.oh));
     bands = std::max(ceil_div(s.oh, rows_out),
                      std::min(s.oh, ceil_div(s.is_shared ? kMinBands : 1, std::max<int64_t>(1, s.n))));
     if (s.blocking.strip > 0)
       bands = ceil_div(s.oh, std::clamp<int64_t>(s.blocking.strip, 1, std::max<int64_t>(1, s.oh)));
     rows_out = ceil_div(s.oh, std::max<int64_t>(1, bands));
-    rows_in = (rows_out - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
+    rows_in = weaves_rows(s) ? rows_out : (rows_out - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
+    unwoven_rows = weaves_rows(s) ? s.kh : 0;
   }
-  size_t bytes() const { return static_cast<size_t>(rows_in * row_length + elements_behind) * sizeof(T); }
+  int64_t elements() const { return rows_in * row_length + elements_behind; }
+  size_t bytes() const { return static_cast<size_t>(elements() + unwoven_rows * unwoven_length) * sizeof(T); }
 };
 
 template <class T>
@@ -125,7 +139,7 @@ TileJob<T> band_job(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB
   job.readable_past_end = true;
   job.input_bytes = static_cast<int64_t>(plan.bytes());
   job.out_stride = s.output_pitch();
-  const int64_t pitch = s.stride_w * band_channels(s);
+  const int64_t pitch = s.stride_w * band_column(s);
   if (uses_tiles_of_amx(s)) {
     job.stretch = s.ow;
     job.pitch = pitch;
@@ -149,44 +163,65 @@ void copy_elements(const In* from, int64_t count, T* to) {
   }
 }
 
-// Pixels that lie one behind the other, to those of a band.
+// Pixels that lie one behind the other, to columns of a band.
 template <class T, class In>
-void copy_pixels(const In* from, int64_t pixels, int64_t c, int64_t band_channels, T* to) {
-  if (band_channels == c) return copy_elements(from, pixels * c, to);
+void copy_pixels(const In* from, int64_t pixels, int64_t c, int64_t column, T* to) {
+  if (column == c) return copy_elements(from, pixels * c, to);
   if constexpr (std::is_same_v<T, BFloat16>) {
-    constexpr int64_t kPixels = 64;
-    alignas(64) T some[kPixels * 16 + kAmxElements];
-    for (; pixels > 0; pixels -= kPixels, from += kPixels * c, to += kPixels * band_channels) {
-      const int64_t count = std::min(kPixels, pixels);
-      copy_elements(from, count * c, some);
-      amx_kernels().pad_channels(some, count, c, to);
+    if constexpr (std::is_same_v<In, float>) {
+      amx_kernels().pad_and_narrow(from, pixels, c, to);
+    } else {
+      amx_kernels().pad_channels(from, pixels, c, to);
     }
   }
 }
 
+// Row y of an image with its padding, `channels` elements a pixel.
 template <class T, class In>
-void copy_band(const Conv2DShape& s, const BandPlan<T>& plan, const In* image, int64_t first_y, int64_t rows, T* band) {
-  const int64_t channels = band_channels(s);
-  const int64_t left = std::clamp<int64_t>(s.pad_left, 0, plan.width);
+void copy_row(const Conv2DShape& s, int64_t width, const In* image, int64_t y, int64_t channels, T* to) {
+  const int64_t left = std::clamp<int64_t>(s.pad_left, 0, width);
   const int64_t from_x = std::max<int64_t>(0, -s.pad_left);
-  const int64_t pixels = std::clamp<int64_t>(s.w - from_x, 0, plan.width - left);
-  for (int64_t r = 0; r < rows; ++r, band += plan.row_length) {
-    const int64_t y = first_y + r;
-    if (y < 0 || y >= s.h) {
-      std::fill(band, band + plan.row_length, T());
-      continue;
-    }
-    const In* from = image + (y * s.w + from_x) * s.input_pitch();
-    std::fill(band, band + left * channels, T());
-    if (s.input_pitch() == s.c) {
-      copy_pixels(from, pixels, s.c, channels, band + left * channels);
-    } else {
-      for (int64_t x = 0; x < pixels; ++x) {
-        copy_pixels(from + x * s.input_pitch(), 1, s.c, channels, band + (left + x) * channels);
-      }
-    }
-    std::fill(band + (left + pixels) * channels, band + plan.row_length, T());
+  const int64_t pixels = std::clamp<int64_t>(s.w - from_x, 0, width - left);
+  if (y < 0 || y >= s.h) {
+    std::fill(to, to + width * channels, T());
+    return;
   }
+  const In* from = image + (y * s.w + from_x) * s.input_pitch();
+  std::fill(to, to + left * channels, T());
+  if (s.input_pitch() == s.c) {
+    copy_pixels(from, pixels, s.c, channels, to + left * channels);
+  } else {
+    for (int64_t x = 0; x < pixels; ++x) {
+      copy_pixels(from + x * s.input_pitch(), 1, s.c, channels, to + (left + x) * channels);
+    }
+  }
+  std::fill(to + (left + pixels) * channels, to + width * channels, T());
+}
+
+// For each output row the rows that it reads, woven column by column.
+template <class In>
+void weave_band(const Conv2DShape& s, const BandPlan<BFloat16>& plan, const In* image, int64_t first_y,
+                int64_t rows_out, BFloat16* band) {
+  BFloat16* const unwoven = band + plan.elements();
+  const BFloat16* rows[kAmxElements];
+  int64_t copied = first_y;  // rows before it are there
+  for (int64_t r = 0; r < rows_out; ++r, first_y += s.stride_h, band += plan.row_length) {
+    for (copied = std::max(copied, first_y); copied < first_y + s.kh; ++copied)
+      copy_row(s, plan.width, image, copied, s.c, unwoven + slot_of(copied, s.kh) * plan.unwoven_length);
+    for (int64_t kh = 0; kh < s.kh; ++kh) rows[kh] = unwoven + slot_of(first_y + kh, s.kh) * plan.unwoven_length;
+    amx_kernels().weave_rows(rows, s.kh, s.c, plan.width, band);
+  }
+}
+
+template <class T, class In>
+void copy_band(const Conv2DShape& s, const BandPlan<T>& plan, const In* image, int64_t first_y, int64_t rows_out,
+               T* band) {
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    if (weaves_rows(s)) return weave_band(s, plan, image, first_y, rows_out, band);
+  }
+  const int64_t rows = (rows_out - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
+  for (int64_t r = 0; r < rows; ++r, band += plan.row_length)
+    copy_row(s, plan.width, image, first_y + r, band_column(s), band);
 }
 
 // ---- Offsets of the runs and the row of zeros, shared by all threads.
@@ -199,7 +234,7 @@ struct ConvSharedScratch {
         offset_bytes(align_up(static_cast<size_t>(num_offsets()) * sizeof(int64_t), 64)),
         zero_bytes(align_up(static_cast<size_t>(group_in(s)) * sizeof(T), 64)) {}
   size_t bytes() const { return offset_bytes + zero_bytes; }
-  int64_t num_offsets() const { return use_band(s) ? s.kh : run_count(s); }
+  int64_t num_offsets() const { return run_count(s); }
   int64_t* offsets(std::byte* at) const { return reinterpret_cast<int64_t*>(at); }
   T* zeros(std::byte* at) const { return reinterpret_cast<T*>(at + offset_bytes); }
 
@@ -219,8 +254,7 @@ void run_band(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, c
               std::byte* scratch) {
   const int64_t image = first / s.oh, y0 = first % s.oh;
   auto* band = reinterpret_cast<T*>(scratch);
-  const int64_t rows_in = (rows_out - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
-  copy_band(s, plan, in + image * s.h * s.w * s.input_pitch(), y0 * s.stride_h - s.pad_top, rows_in, band);
+  copy_band(s, plan, in + image * s.h * s.w * s.input_pitch(), y0 * s.stride_h - s.pad_top, rows_out, band);
 
   const PartEpilogue<T> part(epilogue, first * s.ow);
   TileJob<T> job = band_job(s, plan, b, stays);
@@ -231,13 +265,13 @@ void run_band(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, c
   run_tile_range(
       job, {0, tile_count(job), 0, b.panels()},
       [&](int64_t pixel_of_band, int count, const T** rows) {
-        const int64_t step = s.stride_w * band_channels(s);
+        const int64_t step = s.stride_w * band_column(s);
         int64_t left = s.ow - pixel_of_band % s.ow;  // in the row
-        const T* row = band + pixel_of_band / s.ow * s.stride_h * plan.row_length;
+        const T* row = band + pixel_of_band / s.ow * plan.row_step;
         const T* pixel = row + (s.ow - left) * step;
         for (int i = 0; i < count; ++i, pixel += step) {
           if (left-- == 0) {
-            row += s.stride_h * plan.row_length;
+            row += plan.row_step;
             pixel = row;
             left = s.ow - 1;
           }
@@ -344,9 +378,26 @@ void conv_by_taps(const Conv2DShape& s, const T* in, const void* packed, Out* ou
   }
 }
 
+// The taps of a column behind one another.
+template <class T>
+void pack_woven(const Conv2DShape& s, const T* weights, void* to) {
+  const int64_t tap = s.c * s.oc;
+  std::vector<T> turned(static_cast<size_t>(s.kh * s.kw * tap));
+  for (int64_t kw = 0; kw < s.kw; ++kw) {
+    for (int64_t kh = 0; kh < s.kh; ++kh)
+      std::copy_n(weights + (kh * s.kw + kw) * tap, tap, turned.begin() + (kw * s.kh + kh) * tap);
+  }
+  pack_runs(turned.data(), s.kw, s.kh * s.c, s.oc, s.oc, 1, to, s.blocking.vectors);
+}
+
 }  // namespace
 
 bool rounds_input(const Conv2DShape& s) { return use_band(s); }
+
+bool weaves_rows(const Conv2DShape& s) {
+  return use_band(s) && uses_tiles_of_amx(s) && s.kh > 1 && s.dilation_h == 1 &&
+         s.kw * align_up_to_pair(s.kh * s.c) <= kAmxElements;
+}
 
 const char* conv_tiles_refusal(const Conv2DShape& s) {
   return s.groups != 1 ? "tile registers are not used for grouped convolutions" : nullptr;
@@ -364,6 +415,7 @@ size_t packed_conv_bytes(const Conv2DShape& s) {
 
 template <class T>
 void pack_conv_weights(const Conv2DShape& s, const T* weights, void* to) {
+  if (weaves_rows(s)) return pack_woven(s, weights, to);
   // Pairs of channels of each tap: where a band has a zero behind an odd last channel, they are those of its runs.
   const bool in_pairs = use_band(s) && uses_tiles_of_amx(s);
   const int64_t runs = in_pairs ? s.kh * s.kw : run_count(s), length = in_pairs ? s.c : run_length(s);

@@ -98,5 +98,8 @@ template <class T>
 int64_t conv2d_band_rows(const Conv2DShape& shape);
 // True where a bfloat16 convolution can take a float32 input: it copies what it reads in any case (first layers).
 bool rounds_input(const Conv2DShape& shape);
+// Of those on tile registers: where one block of K holds all taps, the rows of a band are woven, so that what the taps
+// of a pixel read is one run. 3x3 kernels of 3 channels then take one product where there would be three.
+bool weaves_rows(const Conv2DShape& shape);
 
 }  // namespace blade::backends::cpu

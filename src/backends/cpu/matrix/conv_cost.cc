@@ -48,11 +48,14 @@ double amx_us(const Conv2DShape& s, int threads) {
   constexpr double kProductCycles = 20, kFinishCycles = 70, kCopyBytesPerCycle = 16;
   const bool few_channels = rounds_input(s), dense = s.kh * s.kw == 1 && s.stride_h * s.stride_w == 1;
   const int64_t taps = s.kh * s.kw, columns = ceil_div(s.oc, int64_t{16});
-  const int64_t blocks = few_channels ? s.kh * AmxBlocks(s.kw * (s.c + s.c % 2)).count : taps * AmxBlocks(s.c).count;
+  const bool woven = weaves_rows(s);
+  const int64_t blocks = woven          ? 1
+                         : few_channels ? s.kh * AmxBlocks(s.kw * (s.c + s.c % 2)).count
+                                        : taps * AmxBlocks(s.c).count;
   const int64_t row = dense ? s.ow : s.ow + (s.kw - 1) * s.dilation_w / s.stride_w;
   const auto units =
       static_cast<double>(few_channels ? s.n * s.oh * ceil_div(s.ow, kAmxRows) : ceil_div(s.n * s.oh * row, kAmxRows));
-  const auto copied = static_cast<double>(dense ? 0 : s.n * s.h * s.w * (s.c + s.c % 2));
+  const auto copied = static_cast<double>(dense ? 0 : s.n * s.h * s.w * (s.c + s.c % 2) * (woven ? s.kh : 1));
   const double compute =
       units * static_cast<double>(columns) * (static_cast<double>(blocks) * kProductCycles + kFinishCycles) +
       copied * sizeof(BFloat16) / kCopyBytesPerCycle;

@@ -31,7 +31,7 @@ struct DepthwiseShape {
 
 // [kh][kw][c][multiplier] as TensorFlow stores them, in float32: no packing. For bfloat16 they may be there a second
 // time, as pack_depthwise_pairs() or pack_depthwise_split() has them; pairs need nothing else, nor do those of
-// pack_depthwise_half(), whose pixels are float16.
+// pack_depthwise_half(), whose pixels are float16 (a step that may have to do without float16 has others beside them).
 struct DepthwiseWeights {
   const float* wide = nullptr;
   const BFloat16* pairs = nullptr;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "backends/cpu/matrix/simd_targets.h"
@@ -50,12 +51,13 @@ struct InHalves {
   static HWY_ATTR HWY_INLINE VPixels ordered(VPixels joined) { return joined; }
 };
 
-// Results of a row, whose sums stand in memory: converting from there takes an instruction a vector less.
+// Results of a row, whose sums stand in memory: converting from there takes an instruction a vector less. `whole`: they
+// have had their epilogue.
 template <int kOutputs, bool kPart>
 HWY_ATTR HWY_INLINE void finish_halves(const DepthwiseArgs<BFloat16>& a, int row, const uint16_t* sums, int64_t c,
-                                       Channels channels) {
+                                       Channels channels, bool whole) {
   BFloat16* const to = a.out + row * a.out_row_step + c;
-  if (only_clamps(a)) {
+  if (whole) {
 #pragma GCC unroll 8
     for (int x = 0; x < kOutputs; ++x) {
       const uint16_t* const sum = sums + x * kHalfChannels;
@@ -82,6 +84,43 @@ struct HalfTaps {
   static HWY_ATTR HWY_INLINE Vector multiply_add(Vector x, Vector w, Vector sum) { return half_mul_add(x, w, sum); }
 };
 
+HWY_ATTR HWY_INLINE VPixels in_all_halves(float x) {
+  const V wide = hn::Set(D(), x);
+  return halves_from(wide, wide);
+}
+
+// A hard swish that makes no sum larger.
+HWY_ATTR HWY_INLINE bool only_gates(const DepthwiseArgs<BFloat16>& a) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  return a.gate.used() && a.gate.curve == Curve::kNone && a.gate.hi <= 1 && a.lo == -kInfinity && a.hi == kInfinity &&
+         a.residual == nullptr && a.wide_out == nullptr && a.slope == nullptr && a.scale == nullptr;
+}
+template <int kRows, int kOutputs>
+HWY_ATTR HWY_INLINE void gate_halves(const Gate& gate, VPixels (&sums)[kRows][kOutputs]) {
+  const VPixels scale = in_all_halves(gate.scale), shift = in_all_halves(gate.shift), hi = in_all_halves(gate.hi);
+#pragma GCC unroll 2
+  for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 8
+    for (int x = 0; x < kOutputs; ++x) {
+      const VPixels open = half_clamped(half_mul_add(sums[row][x], scale, shift), hn::Zero(DPixels()), hi);
+      asm("vmulph %1, %0, %0" : "+v"(sums[row][x].raw) : "v"(open.raw));
+    }
+  }
+}
+
+// Zero times a number is zero, and NaN times all else.
+template <int kRows, int kOutputs>
+HWY_ATTR HWY_INLINE bool all_finite(const VPixels (&sums)[kRows][kOutputs]) {
+  const DPixels dp;
+  VPixels zeros[2] = {hn::Zero(dp), hn::Zero(dp)};  // two chains of additions
+#pragma GCC unroll 2
+  for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 8
+    for (int x = 0; x < kOutputs; ++x) zeros[x % 2] = half_mul_add(sums[row][x], hn::Zero(dp), zeros[x % 2]);
+  }
+  return hn::AllFalse(dp, hn::Ne(hn::Or(zeros[0], zeros[1]), hn::Zero(dp)));
+}
+
 template <int kSize, int kStride, int kRows, int kOutputs, bool kPart>
 HWY_ATTR HWY_INLINE void half_block(const DepthwiseArgs<BFloat16>& a, int64_t c) {
   const D d;
@@ -98,9 +137,10 @@ HWY_ATTR HWY_INLINE void half_block(const DepthwiseArgs<BFloat16>& a, int64_t c)
     for (int x = 0; x < kOutputs; ++x) acc[row][x] = bias;
   }
   add_taps<kSize, kStride>(a, HalfTaps<kPart>{a.half + c * kSize * kSize, channels}, c, acc);
-  const bool clamps = only_clamps(a);
-  const V lo_wide = hn::Set(d, a.lo), hi_wide = hn::Set(d, a.hi);
-  const VPixels lo = halves_from(lo_wide, lo_wide), hi = halves_from(hi_wide, hi_wide);
+  const bool clamps = only_clamps(a), gates = only_gates(a);
+  if (gates) gate_halves(a.gate, acc);
+  if (a.overflow != nullptr && !all_finite(acc)) *a.overflow = true;
+  const VPixels lo = in_all_halves(a.lo), hi = in_all_halves(a.hi);
   HWY_ALIGN uint16_t sums[kRows * kOutputs * kHalfChannels];
 #pragma GCC unroll 2
   for (int row = 0; row < kRows; ++row) {
@@ -109,7 +149,7 @@ HWY_ATTR HWY_INLINE void half_block(const DepthwiseArgs<BFloat16>& a, int64_t c)
       const VPixels y = clamps ? half_clamped(acc[row][x], lo, hi) : acc[row][x];
       hn::Store(y, dp, sums + (row * kOutputs + x) * kHalfChannels);
     }
-    finish_halves<kOutputs, kPart>(a, row, sums + row * kOutputs * kHalfChannels, c, channels);
+    finish_halves<kOutputs, kPart>(a, row, sums + row * kOutputs * kHalfChannels, c, channels, clamps || gates);
   }
 }
 

@@ -33,7 +33,7 @@ struct TileJob {
   int64_t pitch = 0;
   bool results_stay = false;  // in cache, so that nothing is lost by writing them a panel at a time
   bool copy_rows = false;     // one run only: copy rows to scratch at a pitch that does not alias in L1
-  // For tiles of AMX whose epilogue is bias and clamp alone: `out` points to float16.
+  // For tiles of AMX whose epilogue is bias and one of clamp, slope and gate: `out` points to float16.
   bool to_half = false;
   // For tiles of AMX, whose rows lie at one pitch unless they are copied.
   bool readable_past_end = false;  // 15 rows behind the last may be read
