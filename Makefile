@@ -6,7 +6,13 @@ PY := $(VENV)/bin/python
 .PHONY: help setup package demo test bench fuzz fuzz-ops format clean
 
 help:
-	@echo "make setup | demo | test | bench | fuzz | fuzz-ops | format | clean"
+	@echo "make setup      install what building and testing need"
+	@echo "make demo       optimize a ResNet-50 and print reports and latencies"
+	@echo "make test       build and run every test"
+	@echo "make package    install the Python package into .venv"
+	@echo "make bench      race ResNet-50 against TensorFlow, ONNX Runtime and OpenVINO"
+	@echo "make fuzz       feed hostile bytes to whatever reads them; fuzz-ops: drawn graphs against TensorFlow"
+	@echo "make format     format the sources; clean: remove what was built"
 
 setup:
 	scripts/setup.sh dev

@@ -18,6 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 SOURCE_FOLDERS = ("src", "include", "tools", "tests", "bench", "fuzz", "examples", "python")
 SUFFIXES = (".cc", ".cpp", ".h", ".hpp", ".c", ".inc", ".cu", ".cuh")
+MOST_SHOWN = 300  # characters of a command
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1:allocator_may_return_null=1",
     "UBSAN_OPTIONS": "print_stacktrace=1",
@@ -46,7 +47,8 @@ class Counts:
 
 def run(command, **options):
     """Runs a command with its output streamed; True if it exits with 0."""
-    print("+ " + " ".join(str(c) for c in command), flush=True)
+    line = " ".join(str(c) for c in command)
+    print("+ " + (line if len(line) <= MOST_SHOWN else line[:MOST_SHOWN] + " ..."), flush=True)
     try:
         return subprocess.run([str(c) for c in command], cwd=ROOT, **options).returncode == 0
     except FileNotFoundError as error:

@@ -117,6 +117,12 @@ class PackCache {
   std::unique_ptr<Impl> impl_;
 };
 
+enum KernelTrait : unsigned {
+  kCompiles = 1,    // create() compiles code for the request
+  kTriedEarly = 2,  // by tuning, although no prediction says that it is fast
+  kOnTiles = 4,     // multiplies on tile registers (AMX), which wait for what comes from behind L2
+};
+
 // One row of a backend's table.
 struct KernelEntry {
   const char* name;  // "cpu.conv.direct_f32": stored in engines, printed by reports, used in tests
@@ -127,11 +133,12 @@ struct KernelEntry {
   Result<std::unique_ptr<Kernel>> (*create)(const KernelRequest&, PackCache&);
   // Blockings that tuning tries beside the one that create() takes by itself; nullptr: none.
   std::vector<Blocking> (*blockings)(const KernelRequest&) = nullptr;
-  bool compiles = false;        // create() compiles code for the request
-  bool is_tried_early = false;  // by tuning, although no prediction says that it is fast
   // Of images: rows of the result that are computed as one. Rows that begin at a multiple of it come out with the same
   // bits when they are computed alone, if the request for them alone gives the same number. 0 or nullptr: they may not.
   int64_t (*row_unit)(const KernelRequest&) = nullptr;
+  unsigned traits = 0;  // KernelTrait that are true of it
+
+  bool has(KernelTrait trait) const { return (traits & trait) != 0; }
 };
 
 // A backend's ordered tables; the first supporting row wins unless costs are given or a stored choice names another.

@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <fstream>
 #include <system_error>
 
 namespace blade {
@@ -76,13 +77,23 @@ bool write_all(int fd, std::span<const std::byte> bytes) {
   return true;
 }
 
+// What the process takes from the permissions of new files. Asked of the system, since umask() tells it only by setting
+// another one, which files that other threads create meanwhile would get.
+mode_t file_mode_mask() {
+  constexpr mode_t kUsual = 022;
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    unsigned mask = 0;
+    if (std::sscanf(line.c_str(), "Umask: %o", &mask) == 1) return static_cast<mode_t>(mask);
+  }
+  return kUsual;
+}
+
 // The new file takes the old one's permissions, or those that a plain open() would have given.
 mode_t mode_for(const std::string& path) {
   struct stat info;
   if (::stat(path.c_str(), &info) == 0) return info.st_mode & 0777;
-  const mode_t mask = ::umask(0);
-  ::umask(mask);
-  return 0666 & ~mask;
+  return 0666 & ~file_mode_mask();
 }
 
 }  // namespace

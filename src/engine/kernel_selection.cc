@@ -107,10 +107,10 @@ const std::string* stored_nearby(const Decisions& decisions, const std::string& 
 // Compiling takes long: only a stored choice asks for it.
 void leave_compiling_rows(std::vector<Candidate>& rows, std::vector<std::string>* refused) {
   std::erase_if(rows, [&](const Candidate& row) {
-    if (row.entry->compiles && refused != nullptr) {
+    if (row.entry->has(backends::kCompiles) && refused != nullptr) {
       refused->push_back(std::string(row.entry->name) + ": supported, but compiles code, which only tuning chooses");
     }
-    return row.entry->compiles;
+    return row.entry->has(backends::kCompiles);
   });
 }
 
@@ -120,7 +120,9 @@ Status no_kernel(const backends::KernelRequest& request) {
 }
 
 // Compiled code of a chain serves all sizes, of a convolution one: a size that was not measured does not wait for it.
-bool compiles_each_size(const backends::KernelEntry& row) { return row.compiles && row.op == ir::Op::kConv; }
+bool compiles_each_size(const backends::KernelEntry& row) {
+  return row.has(backends::kCompiles) && row.op == ir::Op::kConv;
+}
 
 }  // namespace
 

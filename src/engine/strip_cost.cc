@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <string_view>
 
 #include "base/checked_math.h"
 
@@ -49,9 +48,8 @@ double strip_us(const StripStep& step, double call_us) {
 // Whether strips are to stay in L2, not in the last cache: rows on tile registers wait for what comes from behind L2,
 // whatever type the chain's last result has.
 bool is_for_l2(const StripCandidate& chain) {
-  return std::any_of(chain.steps.begin(), chain.steps.end(), [](const auto& step) {
-    return std::string_view(step->entry->name).find("_amx_") != std::string_view::npos;
-  });
+  return std::any_of(chain.steps.begin(), chain.steps.end(),
+                     [](const auto& step) { return step->entry->has(backends::kOnTiles); });
 }
 
 double bytes_of(const StripStep& step) { return static_cast<double>(step.result().bytes()); }

@@ -10,7 +10,7 @@ namespace blade::optimizer {
 namespace {
 
 // Nodes up to this size take memory from the allocator's free lists when TensorFlow copies them; see
-// docs/performance.md.
+// docs/performance/lessons.md.
 constexpr size_t kMaxPieceBytes = size_t{4} << 20;
 
 std::vector<int32_t> origins_of(const tensorflow::ImportedModel& model, const engine::Region& region) {

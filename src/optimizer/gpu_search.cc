@@ -102,8 +102,8 @@ struct RowOrder {
 
   RowOrder(const backends::Device& device, bool compile) {
     for (const backends::KernelEntry& row : device.kernels()) {
-      if (row.compiles) (compile ? compiling : refused).insert(row.name);
-      if (row.is_tried_early) early.insert(row.name);
+      if (row.has(backends::kCompiles)) (compile ? compiling : refused).insert(row.name);
+      if (row.has(backends::kTriedEarly)) early.insert(row.name);
     }
   }
   // The most likely one stays the first.

@@ -40,7 +40,7 @@ class Optimizer {
   }
 
   Result<OptimizeResult> run() {
-    BLADE_RETURN_IF_ERROR(check_device());
+    BLADE_RETURN_IF_ERROR(open_device());
     BLADE_RETURN_IF_ERROR(check_places());
     BLADE_RETURN_IF_ERROR(load());
     BLADE_RETURN_IF_ERROR(prepare_data());
@@ -66,7 +66,8 @@ class Optimizer {
     if (request_.progress && request_.progress(percent, phase)) stopped_ = true;
   }
 
-  Status check_device() {
+  // Also what the report says of it before anything runs.
+  Status open_device() {
     auto device = engine::device_by_name(options_.device);
     if (!device.ok()) return device.status();
     device_ = *device;

@@ -18,7 +18,7 @@ class JoinedKernelsOf {
     KernelRequest request = make_request(c, made.graph.node(made.node), *want, 1);
     request.device = &device_;
     for (const KernelEntry& row : device_.kernels()) {
-      const bool by_library = row.is_tried_early || row.compiles;  // no small work, and not made in no time
+      const bool by_library = row.has(kTriedEarly) || row.has(kCompiles);  // no small work, and not made in no time
       if (row.op != c.op || by_library || !row.supports(request).ok) continue;
       auto kernel = row.create(request, packs_);
       if (kernel.status().code() == StatusCode::kUnavailable) continue;  // the planner takes another row

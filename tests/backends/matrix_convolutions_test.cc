@@ -223,6 +223,41 @@ TEST_P(MatrixKernels, LayersOnAmx) {
   }
 }
 
+// Tiles that go through a panel in one call, as bfloat16, have the bits of tiles that are multiplied one by one and
+// leave as float32.
+TEST_P(MatrixKernels, PlainPanelsOnAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  struct Layer {
+    int64_t n, size, c, oc, k, stride;
+  };
+  const Layer layers[] = {{1, 15, 32, 32, 3, 1}, {2, 14, 64, 96, 3, 1}, {1, 9, 128, 64, 3, 2}, {3, 4, 96, 128, 2, 1},
+                          {1, 3, 32, 64, 3, 1},  {4, 7, 64, 64, 5, 1},  {2, 13, 96, 64, 1, 2}};
+  for (const Layer& l : layers) {
+    Conv2DShape s{.n = l.n, .h = l.size, .w = l.size, .c = l.c, .kh = l.k, .kw = l.k, .oc = l.oc};
+    s.stride_h = s.stride_w = l.stride;
+    s.pad_top = s.pad_left = l.k / 2;
+    s.oh = s.ow = out_size(l.size, l.k, l.stride, 1, 2 * s.pad_top);
+    s.unit = unit_;
+    const auto in = random<BFloat16>(s.n * s.h * s.w * s.c), w = random<BFloat16>(s.kh * s.kw * s.c * s.oc);
+    const auto residual = random<BFloat16>(s.output_pixels() * s.oc);
+    AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s));
+    pack_conv_weights(s, w.data(), packed.data());
+    for (const int kind : {0, 1, 1 + 2, 1 + 4, 1 + 2 + 4}) {
+      SCOPED_TRACE(describe(s) + ", epilogue " + std::to_string(kind));
+      const EpilogueCase<BFloat16> e(kind, random(s.oc), residual, s.oc);
+      std::vector<BFloat16> out(s.output_pixels() * s.oc);
+      std::vector<float> wide(out.size());
+      conv2d(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
+             scratch(conv2d_scratch_bytes<BFloat16>(s, pool_->num_threads())));
+      conv2d(s, in.data(), packed.data(), wide.data(), e.epilogue, *pool_,
+             scratch(conv2d_scratch_bytes<BFloat16>(s, pool_->num_threads())));
+      check_scratch();
+      for (size_t i = 0; i < out.size(); ++i)
+        ASSERT_EQ(static_cast<float>(out[i]), static_cast<float>(BFloat16(wide[i]))) << i;
+    }
+  }
+}
+
 // Strips that are cut from images, and of several images: one block of tiles reads each panel once.
 TEST(PlanePlan, StripsAreOneBlockOfTiles) {
   struct Layer {

@@ -45,7 +45,7 @@ TEST_P(MatrixKernels, SpecialResidualsOnAmx) {
   if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
   const float specials[] = {INFINITY, -INFINITY, NAN, -NAN, -0.0f, 3.0e38f, -3.0e38f};
   for (const int64_t oc : {256, 96, 40}) {
-    for (const int64_t c : {32, 64, 160}) {
+    for (const int64_t c : {32, 64, 160, 512, 768}) {  // of more than 512 in pieces
       Conv2DShape s;
       s.h = s.w = s.oh = s.ow = 9;  // five tiles of 16 rows and one pixel
       s.c = c;
@@ -59,7 +59,7 @@ TEST_P(MatrixKernels, SpecialResidualsOnAmx) {
       const auto in = whole(s.h * s.w * c), w = whole(c * oc);
       auto residual = whole(s.output_pixels() * oc);
       for (size_t i = 0; i < residual.size(); i += 11) residual[i] = BFloat16(specials[i / 11 % std::size(specials)]);
-      for (const float lo : {0.0f, -INFINITY}) {
+      for (const auto& [lo, hi] : {std::pair(0.0f, INFINITY), {0.0f, 6.0f}, {-INFINITY, INFINITY}}) {
         std::vector<BFloat16> out[2];
         for (MatrixUnit unit : {MatrixUnit::kVectors, MatrixUnit::kTiles}) {
           s.unit = unit;
@@ -69,6 +69,7 @@ TEST_P(MatrixKernels, SpecialResidualsOnAmx) {
           e.residual = to.data();
           e.residual_row_stride = e.residual_channels = oc;
           e.clamp_lo = lo;
+          e.clamp_hi = hi;
           AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s));
           pack_conv_weights(s, w.data(), packed.data());
           conv2d(s, in.data(), packed.data(), to.data(), e, *pool_,

@@ -2,6 +2,7 @@
 #include "base/mapped_file.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -39,6 +40,21 @@ TEST_F(MappedFileTest, WritesAndMapsAndReplaces) {
   }
   EXPECT_NE(write_file_atomically("/dev/null", as_bytes("x")).message().find("no regular file"), std::string::npos);
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_), fs::directory_iterator()), 1);
+}
+
+// As open() would have given, and as they were where the file is replaced.
+TEST_F(MappedFileTest, PermissionsAreTheUsersOwn) {
+  const auto permissions = [&] { return static_cast<mode_t>(fs::status(path("f")).permissions()); };
+  for (const mode_t mask : {mode_t{027}, mode_t{022}}) {
+    fs::remove(path("f"));
+    const mode_t before = ::umask(mask);
+    EXPECT_TRUE(write_file_atomically(path("f"), as_bytes("new")).ok());
+    ::umask(before);
+    EXPECT_EQ(permissions(), 0666 & ~mask);
+  }
+  fs::permissions(path("f"), fs::perms{0600});
+  ASSERT_TRUE(write_file_atomically(path("f"), as_bytes("newer")).ok());
+  EXPECT_EQ(permissions(), mode_t{0600});
 }
 
 TEST_F(MappedFileTest, MissingFileIsNamed) {

@@ -160,6 +160,10 @@ TEST(CgroupLimits, TightestAncestorCounts) {
   std::ofstream(root / "a/b/cpu.max") << "max 100000\n";
   std::ofstream(root / "a/cpu.max") << "150000 100000\n";
   EXPECT_EQ(cgroup_cpu_limit(root / "proc", root), 1.5);
+  for (const char* inner : {"80000 100000\n", "400000 100000\n"}) {  // the least of all levels
+    std::ofstream(root / "a/b/cpu.max") << inner;
+    EXPECT_EQ(cgroup_cpu_limit(root / "proc", root), inner[0] == '8' ? 0.8 : 1.5);
+  }
   std::ofstream(root / "proc") << "5:cpu,cpuacct:/x\n4:memory:/y\n";
   fs::create_directories(root / "cpu/x");
   std::ofstream(root / "cpu/x/cpu.cfs_quota_us") << "50000\n";

@@ -55,7 +55,7 @@ TEST(KernelSelection, OtherOpsAreNotAsked) {
 
 // Compiling takes up to a second: nobody waits for it whom tuning did not tell to.
 TEST(KernelSelection, OnlyStoredChoicesCompile) {
-  const KernelEntry compiled = {"compiled", kOp, yes, fast, nullptr, nullptr, true},
+  const KernelEntry compiled = {"compiled", kOp, yes, fast, nullptr, nullptr, nullptr, backends::kCompiles},
                     plain = {"b", kOp, yes, slow, nullptr};
   std::vector<std::string> refused;
   EXPECT_EQ(chosen({compiled, plain}, {}, &refused), "b");
@@ -80,9 +80,10 @@ TEST(KernelSelection, ChoicesOfOtherSizesCompileNoConvolution) {
     request.inputs = {{ir::DType::kFloat32, {batch, 4, 4, 3}}, weights};
     request.outputs = {{ir::DType::kFloat32, {batch, 4, 4, 5}}};
   };
-  const std::vector<KernelEntry> table = {{"plain", ir::Op::kConv, yes, nullptr, nullptr},
-                                          {"compiled", ir::Op::kConv, yes, nullptr, nullptr, nullptr, true},
-                                          {"other", ir::Op::kConv, yes, nullptr, nullptr}};
+  const std::vector<KernelEntry> table = {
+      {"plain", ir::Op::kConv, yes, nullptr, nullptr},
+      {"compiled", ir::Op::kConv, yes, nullptr, nullptr, nullptr, nullptr, backends::kCompiles},
+      {"other", ir::Op::kConv, yes, nullptr, nullptr}};
   const auto name_at = [&](int64_t batch, const char* stored) {
     set_batch(8);
     Decisions decisions;

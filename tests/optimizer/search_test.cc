@@ -433,8 +433,9 @@ Result<std::unique_ptr<backends::Kernel>> compile(const KernelRequest& request, 
 }
 
 TEST(Search, RowsThatCompileAreTriedWhereTheUserWantsThem) {
-  const KernelEntry kernels[] = {{"fake.first", ir::Op::kMatMul, takes, nullptr, kCreate},
-                                 {"fake.compiled", ir::Op::kMatMul, takes, nullptr, compile, nullptr, true}};
+  const KernelEntry kernels[] = {
+      {"fake.first", ir::Op::kMatMul, takes, nullptr, kCreate},
+      {"fake.compiled", ir::Op::kMatMul, takes, nullptr, compile, nullptr, nullptr, backends::kCompiles}};
   for (const bool wanted : {true, false}) {
     MatmulModel model;
     model.options.compile_chains = wanted;
@@ -471,8 +472,9 @@ TEST(Search, CompilingEndsInTime) {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
     return compile(request, packs);
   };
-  const KernelEntry kernels[] = {{"fake.first", ir::Op::kMatMul, takes, nullptr, kCreate},
-                                 {"fake.compiled", ir::Op::kMatMul, takes, nullptr, slow, nullptr, true}};
+  const KernelEntry kernels[] = {
+      {"fake.first", ir::Op::kMatMul, takes, nullptr, kCreate},
+      {"fake.compiled", ir::Op::kMatMul, takes, nullptr, slow, nullptr, nullptr, backends::kCompiles}};
   MatmulModel model({16, 12, 10, 8, 6, 4, 2});
   model.options.time_limit_s = 0.1;
   model.options.cache_dir = "off";

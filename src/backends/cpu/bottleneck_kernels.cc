@@ -133,10 +133,8 @@ BottleneckShape bottleneck_shape(const BottleneckRequests& r, const KernelReques
   return shape;
 }
 
-// Multiplications of float16, twice as many a vector as of float32 and without widening.
-double half_depthwise_us(const Conv2DShape& shape, int threads) {
-  return depthwise_cost_us(shape, threads) - shape.flops() / (160e3 * threads);
-}
+// In float16: twice as many multiplications a vector and no widening, but the same loads, stores and copies of rows.
+constexpr double kHalfDepthwiseFlopsPerUs = 28.2e3;
 
 // What conv_cost_us() leaves out of rows that are made twice: their curves and gates.
 double activation_us(const KernelRequest& request, int threads) {
@@ -165,9 +163,10 @@ double bottleneck_us(const KernelRequest& request) {
     const double rate = fits ? kOwnBytesPerUs<Types> : kOuterBytesPerUs;
     return 2 * bytes / rate / threads;
   };
-  const auto depthwise_us = shape.first.to_half ? half_depthwise_us : depthwise_cost_us;
+  const double depthwise_rate = shape.first.to_half ? kHalfDepthwiseFlopsPerUs : kDepthwiseFlopsPerUs;
   double us = conv_cost_us<T>(shape.first, ConvAlgorithm::kDirect, static_cast<int>(tasks)) * (1 + twice) +
-              depthwise_us(conv_shape(*r.depthwise), static_cast<int>(tasks)) - moved(r.depthwise->inputs[0]);
+              depthwise_cost_us(conv_shape(*r.depthwise), static_cast<int>(tasks), depthwise_rate) -
+              moved(r.depthwise->inputs[0]);
   if (Types::kUnit == MatrixUnit::kTiles) us += activation_us(*r.first, static_cast<int>(tasks)) * twice;
   auto weights = static_cast<double>(r.first->inputs[1].bytes());
   if (kProjects) {
@@ -285,14 +284,14 @@ int64_t bottleneck_row_unit(const KernelRequest& request) {
 
 constexpr KernelEntry kBottleneckRows[] = {
     {"cpu.conv.before_depthwise_f32", ir::Op::kConv, supports_bottleneck<InFloat32, false>,
-     bottleneck_us<InFloat32, false>, create_bottleneck<InFloat32, false>, bottleneck_blockings<false>, false, false,
+     bottleneck_us<InFloat32, false>, create_bottleneck<InFloat32, false>, bottleneck_blockings<false>,
      bottleneck_row_unit<false>},
     {"cpu.conv.bottleneck_f32", ir::Op::kConv, supports_bottleneck<InFloat32, true>, bottleneck_us<InFloat32, true>,
-     create_bottleneck<InFloat32, true>, bottleneck_blockings<true>, false, false, bottleneck_row_unit<true>},
+     create_bottleneck<InFloat32, true>, bottleneck_blockings<true>, bottleneck_row_unit<true>},
     {"cpu.conv.before_depthwise_amx_bf16", ir::Op::kConv, supports_bottleneck<OnTiles, false>,
-     bottleneck_us<OnTiles, false>, create_bottleneck<OnTiles, false>},
+     bottleneck_us<OnTiles, false>, create_bottleneck<OnTiles, false>, nullptr, nullptr, kOnTiles},
     {"cpu.conv.bottleneck_amx_bf16", ir::Op::kConv, supports_bottleneck<OnTiles, true>, bottleneck_us<OnTiles, true>,
-     create_bottleneck<OnTiles, true>},
+     create_bottleneck<OnTiles, true>, nullptr, nullptr, kOnTiles},
 };
 
 }  // namespace

@@ -30,4 +30,19 @@ BroadcastPlan plan_broadcast(const ir::Dims& out, const std::vector<ir::Dims>& o
   return plan;
 }
 
+std::vector<int64_t> batch_offsets(const ir::Dims& operand, const ir::Dims& out) {
+  const ir::Dims batch(operand.begin(), operand.end() - 2), out_batch(out.begin(), out.end() - 2);
+  const int64_t matrix = operand[operand.size() - 2] * operand.back();
+  const ir::Dims strides = broadcast_strides(batch, out_batch);
+  std::vector<int64_t> offsets(static_cast<size_t>(product(out_batch)));
+  for (size_t i = 0; i < offsets.size(); ++i) {
+    auto rest = static_cast<int64_t>(i);
+    for (size_t d = out_batch.size(); d-- > 0;) {
+      offsets[i] += rest % out_batch[d] * strides[d] * matrix;
+      rest /= out_batch[d];
+    }
+  }
+  return offsets;
+}
+
 }  // namespace blade::backends::cpu

@@ -22,6 +22,9 @@ struct BroadcastPlan {
 
 BroadcastPlan plan_broadcast(const ir::Dims& out, const std::vector<ir::Dims>& operands);
 
+// Of batches of matrices, the last two dims: the elements before the matrix that each item of the output reads.
+std::vector<int64_t> batch_offsets(const ir::Dims& operand, const ir::Dims& out);
+
 // A place in the dims of a plan but for the last, and where the operands are there.
 class RowPosition {
  public:

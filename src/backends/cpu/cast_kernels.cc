@@ -84,7 +84,7 @@ Result<std::unique_ptr<Kernel>> create_cast(const KernelRequest& request, PackCa
 }
 
 constexpr KernelEntry kCastRows[] = {
-    {"cpu.cast.loop", ir::Op::kCast, yes, cast_us, create_cast, nullptr, false, false, any_rows},
+    {"cpu.cast.loop", ir::Op::kCast, yes, cast_us, create_cast, nullptr, any_rows},
 };
 
 }  // namespace

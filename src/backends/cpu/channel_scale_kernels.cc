@@ -61,7 +61,7 @@ Result<std::unique_ptr<Kernel>> create_channel_scale(const KernelRequest& reques
 
 constexpr KernelEntry kChannelScaleRows[] = {
     {"cpu.pointwise.scale_channels_bf16", ir::Op::kPointwise, supports_channel_scale, nullptr, create_channel_scale,
-     nullptr, false, false, any_rows},
+     nullptr, any_rows},
 };
 
 }  // namespace

@@ -150,9 +150,9 @@ Result<std::unique_ptr<Kernel>> create_conv_pool(const KernelRequest& request, P
 
 constexpr KernelEntry kConvPoolRows[] = {
     {"cpu.conv.pooled_f32", ir::Op::kPool, supports_conv_pool<float>, conv_pool_us<float>, create_conv_pool<float>,
-     conv_pool_blockings<float>, false, false, product_row_unit},
+     conv_pool_blockings<float>, product_row_unit},
     {"cpu.conv.pooled_bf16", ir::Op::kPool, supports_conv_pool<BFloat16>, conv_pool_us<BFloat16>,
-     create_conv_pool<BFloat16>, conv_pool_blockings<BFloat16>, false, false, product_row_unit},
+     create_conv_pool<BFloat16>, conv_pool_blockings<BFloat16>, product_row_unit},
 };
 
 }  // namespace

@@ -172,7 +172,9 @@ Conv3DShape conv3d_shape(const KernelRequest& request) {
 }
 
 // Bound by loads: about 12 billion multiply-adds a second and core.
-double depthwise_cost_us(const Conv2DShape& shape, int threads) { return 1 + shape.flops() / (24e3 * threads); }
+double depthwise_cost_us(const Conv2DShape& shape, int threads, double flops_per_us) {
+  return 1 + shape.flops() / (flops_per_us * threads);
+}
 
 bool is_depthwise(const KernelRequest& request) {
   const ir::Dims& weights = request.inputs[1].dims;

@@ -38,8 +38,9 @@ Conv3DShape conv3d_shape(const KernelRequest& request);
 DepthwiseShape depthwise_shape(const KernelRequest& request);
 ConvTransposeShape conv_transpose_shape(const KernelRequest& request, MatrixUnit unit = MatrixUnit::kVectors);
 ConvTranspose3DShape conv_transpose3d_shape(const KernelRequest& request);
+inline constexpr double kDepthwiseFlopsPerUs = 24e3;  // of one thread, in float32
 // Predicted microseconds of a depthwise convolution on `threads` cores.
-double depthwise_cost_us(const Conv2DShape& shape, int threads);
+double depthwise_cost_us(const Conv2DShape& shape, int threads, double flops_per_us = kDepthwiseFlopsPerUs);
 bool is_depthwise(const KernelRequest& request);
 // KernelEntry::row_unit of rows on the tile driver. Sums are added up in another order where a thread has less than two
 // whole tiles, where they are long enough to go in pieces, and where few columns lie along lanes.

@@ -62,9 +62,9 @@ Result<std::unique_ptr<Kernel>> create_depthwise_bf16(const KernelRequest& reque
 
 constexpr KernelEntry kDepthwiseRows[] = {
     {"cpu.conv.depthwise_f32", ir::Op::kConv, supports_depthwise<float>, depthwise_us, create_depthwise,
-     depthwise_blockings<float>, false, false, any_rows},
+     depthwise_blockings<float>, any_rows},
     {"cpu.conv.depthwise_bf16", ir::Op::kConv, supports_depthwise<BFloat16>, depthwise_us, create_depthwise_bf16,
-     depthwise_blockings<BFloat16>, false, false, any_rows},
+     depthwise_blockings<BFloat16>, any_rows},
 };
 
 }  // namespace

@@ -93,7 +93,7 @@ double concat_us(const KernelRequest& request) {
 }
 
 constexpr KernelEntry kJoiningRows[] = {
-    {"cpu.concat.strided", ir::Op::kConcat, yes, concat_us, create_concat, nullptr, false, false, any_rows},
+    {"cpu.concat.strided", ir::Op::kConcat, yes, concat_us, create_concat, nullptr, any_rows},
     {"cpu.split.strided", ir::Op::kSplit, yes, nullptr, create_split},
     {"cpu.pack.strided", ir::Op::kPack, yes, nullptr, create_pack},
     {"cpu.unpack.strided", ir::Op::kUnpack, yes, nullptr, create_unpack},

@@ -1,5 +1,6 @@
 // Rows for MatMul: constant right-hand sides are packed once, anything else at every run.
 #include "backends/cpu/blockings.h"
+#include "backends/cpu/broadcast.h"
 #include "backends/cpu/cast_fusion.h"
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
@@ -141,22 +142,6 @@ std::vector<Blocking> packed_blockings(const KernelRequest& request) {
   return product_blockings(request, request.outputs[0].dims.back());
 }
 
-// Offset of each batch item in an operand that broadcasts to the output's batch dims.
-std::vector<int64_t> batch_offsets(const ir::Dims& operand, const ir::Dims& out) {
-  const ir::Dims batch(operand.begin(), operand.end() - 2), out_batch(out.begin(), out.end() - 2);
-  const int64_t matrix = operand[operand.size() - 2] * operand.back();
-  ir::Dims strides = broadcast_strides(batch, out_batch);
-  std::vector<int64_t> offsets(static_cast<size_t>(product(out_batch)));
-  for (size_t i = 0; i < offsets.size(); ++i) {
-    auto rest = static_cast<int64_t>(i);
-    for (size_t d = out_batch.size(); d-- > 0;) {
-      offsets[i] += rest % out_batch[d] * strides[d] * matrix;
-      rest /= out_batch[d];
-    }
-  }
-  return offsets;
-}
-
 template <MatrixUnit kUnit>
 MatMulShape batched_shape(const Matrices& m) {
   MatMulShape shape;
@@ -277,12 +262,12 @@ constexpr KernelEntry kMatmulRows[] = {
     {"cpu.matmul.packed_bf16", ir::Op::kMatMul, supports_packed<BFloat16>, packed_us<>, create_packed<BFloat16>,
      packed_blockings},
     {"cpu.matmul.packed_amx_bf16", ir::Op::kMatMul, supports_packed<BFloat16, kTiles>, packed_us<kTiles>,
-     create_packed<BFloat16, BFloat16, kTiles>},
+     create_packed<BFloat16, BFloat16, kTiles>, nullptr, nullptr, kOnTiles},
     {"cpu.matmul.packed_batch_bf16", ir::Op::kMatMul, supports_packed_batch<BFloat16>, packed_batch_us,
      create_batched<BFloat16, BFloat16, kVectors, true>},
     {"cpu.matmul.batched_bf16", ir::Op::kMatMul, supports_any<BFloat16>, batched_us<>, create_batched<BFloat16>},
     {"cpu.matmul.batched_amx_bf16", ir::Op::kMatMul, supports_any<BFloat16, kTiles>, batched_us<kTiles>,
-     create_batched<BFloat16, BFloat16, kTiles>},
+     create_batched<BFloat16, BFloat16, kTiles>, nullptr, nullptr, kOnTiles},
 };
 
 template <Support (*kSupports)(const KernelRequest&)>
@@ -293,11 +278,13 @@ constexpr KernelEntry kMatmulToF32Rows[] = {
      us_with_cast<packed_us<>>, create_with_cast<create_packed<BFloat16, float>>,
      blockings_with_cast<packed_blockings>},
     {"cpu.matmul.packed_amx_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_packed<BFloat16, kTiles>>,
-     us_with_cast<packed_us<kTiles>>, create_with_cast<create_packed<BFloat16, float, kTiles>>},
+     us_with_cast<packed_us<kTiles>>, create_with_cast<create_packed<BFloat16, float, kTiles>>, nullptr, nullptr,
+     kOnTiles},
     {"cpu.matmul.batched_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_any<BFloat16>>,
      us_with_cast<batched_us<>>, create_with_cast<create_batched<BFloat16, float>>},
     {"cpu.matmul.batched_amx_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_any<BFloat16, kTiles>>,
-     us_with_cast<batched_us<kTiles>>, create_with_cast<create_batched<BFloat16, float, kTiles>>},
+     us_with_cast<batched_us<kTiles>>, create_with_cast<create_batched<BFloat16, float, kTiles>>, nullptr, nullptr,
+     kOnTiles},
 };
 
 }  // namespace

@@ -391,11 +391,9 @@ Result<std::unique_ptr<Kernel>> create_scalar(const KernelRequest& request, Pack
 }
 
 constexpr KernelEntry kPointwiseRows[] = {
-    {"cpu.pointwise.blocks_f32", ir::Op::kPointwise, supports_f32, nullptr, create_f32, nullptr, false, false,
-     any_rows},
-    {"cpu.pointwise.typed", ir::Op::kPointwise, supports_typed, nullptr, create_typed, nullptr, false, false, any_rows},
-    {"cpu.pointwise.scalar", ir::Op::kPointwise, supports_scalar, nullptr, create_scalar, nullptr, false, false,
-     any_rows},
+    {"cpu.pointwise.blocks_f32", ir::Op::kPointwise, supports_f32, nullptr, create_f32, nullptr, any_rows},
+    {"cpu.pointwise.typed", ir::Op::kPointwise, supports_typed, nullptr, create_typed, nullptr, any_rows},
+    {"cpu.pointwise.scalar", ir::Op::kPointwise, supports_scalar, nullptr, create_scalar, nullptr, any_rows},
 };
 
 }  // namespace

@@ -93,10 +93,8 @@ Result<std::unique_ptr<Kernel>> create_pool(const KernelRequest& request, PackCa
 }
 
 constexpr KernelEntry kPoolRows[] = {
-    {"cpu.pool.rows_f32", ir::Op::kPool, supports_pool<float>, pool_us, create_pool<float>, nullptr, false, false,
-     any_rows},
-    {"cpu.pool.rows_bf16", ir::Op::kPool, supports_pool<BFloat16>, pool_us, create_pool<BFloat16>, nullptr, false,
-     false, any_rows},
+    {"cpu.pool.rows_f32", ir::Op::kPool, supports_pool<float>, pool_us, create_pool<float>, nullptr, any_rows},
+    {"cpu.pool.rows_bf16", ir::Op::kPool, supports_pool<BFloat16>, pool_us, create_pool<BFloat16>, nullptr, any_rows},
 };
 
 }  // namespace

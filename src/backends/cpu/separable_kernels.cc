@@ -92,11 +92,12 @@ Result<std::unique_ptr<Kernel>> create_separable(const KernelRequest& request, P
 
 constexpr KernelEntry kSeparableRows[] = {
     {"cpu.conv.separable_f32", ir::Op::kConv, supports_separable<float>, separable_us<float>, create_separable<float>,
-     separable_blockings<float>, false, false, product_row_unit},
+     separable_blockings<float>, product_row_unit},
     {"cpu.conv.separable_bf16", ir::Op::kConv, supports_separable<BFloat16>, separable_us<BFloat16>,
-     create_separable<BFloat16>, separable_blockings<BFloat16>, false, false, product_row_unit},
+     create_separable<BFloat16>, separable_blockings<BFloat16>, product_row_unit},
     {"cpu.conv.separable_amx_bf16", ir::Op::kConv, supports_separable<BFloat16, MatrixUnit::kTiles>,
-     separable_us<BFloat16, MatrixUnit::kTiles>, create_separable<BFloat16, MatrixUnit::kTiles>},
+     separable_us<BFloat16, MatrixUnit::kTiles>, create_separable<BFloat16, MatrixUnit::kTiles>, nullptr, nullptr,
+     kOnTiles},
 };
 
 }  // namespace

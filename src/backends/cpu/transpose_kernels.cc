@@ -118,9 +118,9 @@ Result<std::unique_ptr<Kernel>> create_batch_to_space(const KernelRequest& reque
 constexpr KernelEntry kTransposeRows[] = {
     {"cpu.transpose.strided", ir::Op::kTranspose, yes, nullptr, create_transpose},
     {"cpu.depth_to_space.strided", ir::Op::kDepthToSpace, supports_block_move, nullptr, create_depth_to_space, nullptr,
-     false, false, any_rows},
+     any_rows},
     {"cpu.space_to_depth.strided", ir::Op::kSpaceToDepth, supports_block_move, nullptr, create_space_to_depth, nullptr,
-     false, false, any_rows},
+     any_rows},
     {"cpu.space_to_batch.strided", ir::Op::kSpaceToBatch, supports_batch_move, nullptr, create_space_to_batch},
     {"cpu.batch_to_space.strided", ir::Op::kBatchToSpace, supports_batch_move, nullptr, create_batch_to_space},
 };

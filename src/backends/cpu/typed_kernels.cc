@@ -4,6 +4,7 @@
 #include <array>
 #include <limits>
 
+#include "backends/cpu/broadcast.h"
 #include "backends/cpu/epilogue.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/kernel_support.h"
@@ -59,21 +60,6 @@ Support supports_matmul(const KernelRequest& request) {
   return epilogue_support(request, request.node->get<ir::MatMulAttrs>().epilogue, 2);
 }
 
-std::vector<int64_t> matrix_offsets(const ir::Dims& operand, const ir::Dims& out) {
-  const ir::Dims batch(operand.begin(), operand.end() - 2), out_batch(out.begin(), out.end() - 2);
-  const ir::Dims strides = broadcast_strides(batch, out_batch);
-  const int64_t matrix = operand[operand.size() - 2] * operand.back();
-  std::vector<int64_t> offsets(static_cast<size_t>(product(out_batch)));
-  for (size_t i = 0; i < offsets.size(); ++i) {
-    auto rest = static_cast<int64_t>(i);
-    for (size_t d = out_batch.size(); d-- > 0;) {
-      offsets[i] += rest % out_batch[d] * strides[d] * matrix;
-      rest /= out_batch[d];
-    }
-  }
-  return offsets;
-}
-
 // out[n] += sum over k of a[k] * b[k][n], n innermost; a transposed b is read along k instead.
 template <class T>
 void multiply_row(const T* a, int64_t a_step, const T* b, int64_t k_count, int64_t n_count, bool transposed, T* out) {
@@ -101,7 +87,7 @@ Result<std::unique_ptr<Kernel>> create_matmul(const KernelRequest& request, Pack
   const ir::Dims &a = request.inputs[0].dims, &b = request.inputs[1].dims, &out = request.outputs[0].dims;
   const int64_t m = out[out.size() - 2], n = out.back(), k = attrs.transpose_a ? a[a.size() - 2] : a.back();
   const bool transpose_a = attrs.transpose_a, transpose_b = attrs.transpose_b;
-  const std::vector<int64_t> a_offsets = matrix_offsets(a, out), b_offsets = matrix_offsets(b, out);
+  const std::vector<int64_t> a_offsets = batch_offsets(a, out), b_offsets = batch_offsets(b, out);
   const auto epilogue = lower_epilogue(request, attrs.epilogue, 2);
   return with_plain_type(request.outputs[0].dtype, [&]<class T>(T) {
     return make_kernel([=](const KernelArgs& args) {
@@ -330,7 +316,7 @@ constexpr KernelEntry kTypedRows[] = {
     {"cpu.matmul.typed", ir::Op::kMatMul, supports_matmul, typed_matmul_us, create_matmul},
     {"cpu.conv.typed", ir::Op::kConv, supports_conv, nullptr, create_conv},
     {"cpu.conv_transpose.typed", ir::Op::kConvTranspose, supports_conv_transpose, nullptr, create_conv_transpose},
-    {"cpu.pool.typed", ir::Op::kPool, supports_typed_pool, nullptr, create_typed_pool, nullptr, false, false, any_rows},
+    {"cpu.pool.typed", ir::Op::kPool, supports_typed_pool, nullptr, create_typed_pool, nullptr, any_rows},
 };
 
 }  // namespace

@@ -172,8 +172,8 @@ Result<std::unique_ptr<Kernel>> create_conv(const KernelRequest& request, PackCa
 }
 
 constexpr KernelEntry kRows[] = {
-    {"cuda.matmul.cublaslt", ir::Op::kMatMul, supports_matmul, nullptr, create_matmul, nullptr, false, true},
-    {"cuda.conv.cublaslt", ir::Op::kConv, supports_conv, nullptr, create_conv, nullptr, false, true},
+    {"cuda.matmul.cublaslt", ir::Op::kMatMul, supports_matmul, nullptr, create_matmul, nullptr, nullptr, kTriedEarly},
+    {"cuda.conv.cublaslt", ir::Op::kConv, supports_conv, nullptr, create_conv, nullptr, nullptr, kTriedEarly},
 };
 
 }  // namespace

@@ -161,8 +161,9 @@ Result<std::unique_ptr<Kernel>> create_compiled(const KernelRequest& request, Pa
 
 // Behind Blade's own, so that only tuning chooses them, but what is held where there are none.
 constexpr KernelEntry kRows[] = {
-    {"cuda.conv.cudnn", ir::Op::kConv, supports, nullptr, create_held, nullptr, false, true},
-    {"cuda.conv.cudnn_compiled", ir::Op::kConv, supports_compiled, nullptr, create_compiled, nullptr, true, true},
+    {"cuda.conv.cudnn", ir::Op::kConv, supports, nullptr, create_held, nullptr, nullptr, kTriedEarly},
+    {"cuda.conv.cudnn_compiled", ir::Op::kConv, supports_compiled, nullptr, create_compiled, nullptr, nullptr,
+     kCompiles | kTriedEarly},
 };
 
 }  // namespace

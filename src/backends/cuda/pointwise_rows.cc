@@ -370,7 +370,8 @@ constexpr KernelEntry kRows[] = {
     {"cuda.pointwise.integers", ir::Op::kPointwise, supports_integers, nullptr, create_integers},
     {"cuda.pointwise.elements", ir::Op::kPointwise, supports_elements, nullptr, create_elements},
     // Behind all interpreters, so that only tuning chooses it.
-    {"cuda.pointwise.generated", ir::Op::kPointwise, supports_generated, nullptr, create_generated, nullptr, true},
+    {"cuda.pointwise.generated", ir::Op::kPointwise, supports_generated, nullptr, create_generated, nullptr, nullptr,
+     kCompiles},
     {"cuda.cast.elements", ir::Op::kCast, supports_cast, nullptr, create_cast},
 };
 

@@ -2,6 +2,7 @@
 #include "backends/cpu/matrix/amx_gemm.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/simd_targets.h"
@@ -14,6 +15,7 @@
 // clang-format off
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "backends/cpu/matrix/amx_plain_inl.h"
 #include "backends/cpu/matrix/amx_tiles_inl.h"
 #include "backends/cpu/matrix/epilogue_inl.h"
 #include "backends/cpu/matrix/simd_inl.h"
@@ -30,8 +32,12 @@ namespace {
 constexpr int64_t kRows = kAmxTileRows, kColumns = 32, kSumsOfTile = kRows * kColumns;  // of C
 constexpr int64_t kHalfTile = kAmxRows, kDepth = kAmxElements;  // rows or columns of a tile register; of K in it
 constexpr int64_t kPieceSteps = 8;                              // of K in tile registers: 16 KiB of B
+constexpr int64_t kShortSteps = 3;                              // with so few, rows are finished between all products
 constexpr int64_t kMostTiles = 8;                               // of a block
-constexpr int64_t kSumRow = kColumns * sizeof(float);           // bytes
+constexpr int64_t kFewTiles = 2;                                // the same where B stays in L2
+constexpr int64_t kFewestRows = 4;                              // finished at once
+constexpr int64_t kWordBytes = sizeof(float);
+constexpr int64_t kSumRow = kColumns * sizeof(float);  // bytes
 
 // Sums of a tile that are complete.
 struct FinishedTile {
@@ -139,6 +145,80 @@ HWY_ATTR HWY_NOINLINE void finish_some(const AmxProduct& p, FinishedTile& f, int
   f.next = end;
 }
 
+// Rows of finished sums, some between products. `kPlain`: whole pairs of vectors with a plain epilogue.
+struct AnyProductRows {
+  static constexpr bool kPlain = false;
+  const AmxProduct& product;
+  FinishedTile tile;
+
+  HWY_ATTR HWY_INLINE explicit AnyProductRows(const AmxProduct& p) : product(p) {}
+  HWY_ATTR HWY_INLINE void begin(const FinishedTile& finished) { tile = finished; }
+  HWY_ATTR HWY_INLINE void finish(int64_t rows) {
+    if (tile.next < kRows) finish_some(product, tile, rows);
+  }
+};
+
+template <bool kResidual, bool kUpper>
+struct PlainProductRows {
+  static constexpr bool kPlain = true;
+  PlainFinish<kResidual, kUpper> finish_row;
+  BFloat16* c;
+  const BFloat16* added;
+  const float* bias;
+  int64_t out_stride, residual_stride;
+  const float* sums = nullptr;
+  BFloat16* out = nullptr;
+  const BFloat16* residual = nullptr;
+  int64_t left = 0;
+
+  HWY_ATTR HWY_INLINE explicit PlainProductRows(const AmxProduct& p)
+      : finish_row(p.epilogue->clamp_lo, p.epilogue->clamp_hi, p.epilogue->residual_last),
+        c(p.c),
+        added(p.epilogue->residual),
+        bias(p.epilogue->bias),
+        out_stride(p.c_row),
+        residual_stride(p.epilogue->residual_row_stride) {}
+  HWY_ATTR HWY_INLINE void begin(const FinishedTile& f) {
+    left = kRows - f.next;
+    sums = f.sums + f.next * kColumns;
+    const int64_t row = f.row + f.next;
+    out = c + row * out_stride + f.column;
+    if constexpr (kResidual) residual = added + row * residual_stride + f.column;
+    if (bias != nullptr) finish_row.set_bias(bias + f.column);
+  }
+  HWY_ATTR HWY_INLINE void finish(int64_t rows) {
+    for (rows = std::min(rows, left), left -= rows; rows > 0; --rows, out += out_stride, sums += kColumns) {
+      finish_row.row(sums, residual, out);
+      if constexpr (kResidual) residual += residual_stride;
+    }
+  }
+};
+
+// Before the products of a tile of sums: see StartSums; and `rows` of finished ones become results, from the third
+// product on. What those were made of left before the second and, half of them, the fourth.
+template <class Start, class Rows>
+struct StartAndFinish {
+  const Start& start;
+  Rows& rows;
+  int64_t count;
+
+  template <int kTile>
+  HWY_ATTR HWY_INLINE void at() const {
+    if constexpr (Rows::kPlain && kTile >= 2) rows.finish(count);
+    start.template at<kTile>();
+  }
+};
+template <class Rows>
+struct FinishBetween {
+  Rows& rows;
+  int64_t count;
+
+  template <int kTile>
+  HWY_ATTR HWY_INLINE void at() const {
+    if constexpr (Rows::kPlain && kTile >= 1) rows.finish(count);
+  }
+};
+
 // A part of the sums of a tile.
 struct ProductPiece {
   const BFloat16* a;
@@ -162,39 +242,57 @@ struct HeldSums {
   }
 };
 
-template <int kVectors>
-void add_products(const AmxProduct& product, ProductPiece p, float* sums, HeldSums& held, FinishedTile& finished) {
+template <int kVectors, class Rows>
+HWY_ATTR HWY_INLINE void add_products(const ProductPiece& p, float* sums, HeldSums& held, Rows& rows,
+                                      bool all_finished_wait) {
   constexpr int64_t kVectorBytes = kHalfTile * sizeof(float);
   if (held.vectors != kVectors) held.store();
   const StartSums<kVectors> start{held.to, p.begins ? nullptr : sums, kSumRow};
-  const int64_t rows_of_step = ceil_div(kRows - finished.next, p.steps);
+  // Short sums: rows between all products.
+  const bool between = Rows::kPlain && kVectors == 2 && all_finished_wait && p.steps > 1 && p.steps <= kShortSteps;
+  const int64_t rows_of_product = between ? ceil_div(kRows, 4 * p.steps - 1) : 0;
+  const int64_t rows_of_step = between ? rows_of_product : std::max(kFewestRows, ceil_div(kRows, p.steps));
   const int64_t lower_a = kHalfTile * p.a_bytes, b_step = kDepth / 2 * p.b_bytes;
   const auto* a = reinterpret_cast<const char*>(p.a);
   const auto* b = reinterpret_cast<const char*>(p.b);
+  const char* prefetch = p.prefetch;
   for (int64_t s = 0; s < p.steps; ++s, a += kDepth * sizeof(BFloat16), b += b_step) {
-    const char* const rows[] = {a, a + lower_a};
+    const char* const units[] = {a, a + lower_a};
     if (s == 0) {
-      multiply_block<2, kVectors>(rows, p.a_bytes, b, p.b_bytes, kVectorBytes, start);
+      const StartAndFinish<StartSums<kVectors>, Rows> before{start, rows, rows_of_product};
+      multiply_block<2, kVectors>(units, p.a_bytes, b, p.b_bytes, kVectorBytes, before);
     } else {
-      multiply_block<2, kVectors>(rows, p.a_bytes, b, p.b_bytes, kVectorBytes);
+      const FinishBetween<Rows> before{rows, rows_of_product};
+      multiply_block<2, kVectors>(units, p.a_bytes, b, p.b_bytes, kVectorBytes, before);
     }
-    for (int64_t i = 0; i < p.lines; ++i, p.prefetch += 64) __builtin_prefetch(p.prefetch, 0, 2);
-    if (finished.next < kRows) finish_some(product, finished, rows_of_step);
+    for (int64_t i = 0; i < p.lines; ++i, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
+    rows.finish(rows_of_step);
   }
+  rows.finish(kRows);
   held = {sums, kVectors};
 }
+
+// Tiles [first, first + count) of a thread's part, which share each panel, or each piece of it, while it is in L1.
+struct TileBlock {
+  int64_t first, count;
+  bool fetches;  // panels, for those after it
+};
 
 // A thread's part.
 struct ProductWalk {
   const AmxProduct& product;
   int64_t steps = product.k / kDepth;
+  bool stays;  // in L2: what the thread reads of B
+  int64_t pieces;
   HeldSums held;
   FinishedTile finished;
   HWY_ALIGN float sums[kMostTiles * kSumsOfTile];
 
-  explicit ProductWalk(const AmxProduct& p) : product(p) {}
-
-  int64_t first_row(int64_t tile) const { return std::min(tile * kRows, product.m - kRows); }
+  ProductWalk(const AmxProduct& p, const TileRange& part)
+      : product(p),
+        stays((part.last_panel - part.first_panel) * p.b.k * p.b.width() * kWordBytes <=
+              static_cast<int64_t>(Machine::host().l2_bytes) / 4),
+        pieces(steps <= (stays ? 2 : 1) * kPieceSteps ? 1 : ceil_div(steps, kPieceSteps)) {}
 
   // The lines that the results of a tile go to, and what is added to them, arrive while its last sums are made.
   void prefetch_results(int64_t row, int64_t column) const {
@@ -204,18 +302,20 @@ struct ProductWalk {
       if (product.wide_c == nullptr) __builtin_prefetch(product.c + r * product.c_row + column, 1, 3);
     }
   }
+  int64_t first_row(int64_t tile) const { return std::min(tile * kRows, product.m - kRows); }
 
   // Vectors v and, if there is one, v + 1 of a panel. `next`: what is read after that, or null.
-  void columns(int64_t first_tile, int64_t tiles, int64_t panel, int64_t v, const char* next, int64_t lines) {
+  template <class Rows>
+  HWY_ATTR HWY_INLINE void columns(const TileBlock& block, int64_t panel, int64_t v, const char* next, int64_t lines,
+                                   Rows& rows) {
     const PackedB& b = product.b;
     const int64_t vectors = b.panel_vectors(panel), row_floats = vectors * kHalfTile;
     const int64_t column = panel * b.width() + v * kHalfTile;
     const int64_t count = std::min(b.columns(panel) - v * kHalfTile, kColumns);
-    const int64_t pieces = ceil_div(steps, kPieceSteps);
     for (int64_t i = 0; i < pieces; ++i) {
       const int64_t first = steps * i / pieces, last = steps * (i + 1) / pieces;
-      for (int64_t t = 0; t < tiles; ++t) {
-        const int64_t row = first_row(first_tile + t);
+      for (int64_t t = 0; t < block.count; ++t) {
+        const int64_t row = first_row(block.first + t);
         const ProductPiece piece{product.a + row * product.a_row + first * kDepth,
                                  product.a_row * int64_t{sizeof(BFloat16)},
                                  b.panel(panel) + first * (kDepth / 2) * row_floats + v * kHalfTile,
@@ -224,48 +324,79 @@ struct ProductWalk {
                                  i == 0,
                                  next,
                                  next != nullptr ? lines : 0};
-        if (i + 1 == pieces) prefetch_results(row, column);
-        float* const to = sums + t * kSumsOfTile;
-        if (v + 1 < vectors) {
-          add_products<2>(product, piece, to, held, finished);
+        if ((!Rows::kPlain || !stays) && i + 1 == pieces) prefetch_results(row, column);
+        rows.begin(finished);
+        const bool all_wait = finished.next == 0;
+        finished.next = kRows;
+        float* const to = pieces == 1 ? sums : sums + t * kSumsOfTile;
+        if (Rows::kPlain || v + 1 < vectors) {
+          add_products<2>(piece, to, held, rows, all_wait);
         } else {
-          add_products<1>(product, piece, to, held, finished);
+          add_products<1>(piece, to, held, rows, all_wait);
         }
         if (next != nullptr) next += piece.lines * piece.steps * 64;
-        if (i + 1 == pieces) finished = {to, row, column, (first_tile + t) * kRows - row, count};
+        if (i + 1 == pieces) finished = {to, row, column, (block.first + t) * kRows - row, count};
       }
     }
   }
 
-  void run(const TileRange& part) {
+  template <class Rows>
+  HWY_ATTR HWY_INLINE void panels(const TileRange& part, const TileBlock& block, Rows& rows) {
     const PackedB& b = product.b;
-    const int64_t by_bytes = static_cast<int64_t>(Machine::host().l2_bytes) * 5 / 8 / (kRows * product.k * 2);
-    const int64_t most = std::clamp<int64_t>(by_bytes, 1, kMostTiles);
-    const int64_t tiles = part.last_tile - part.first_tile, blocks = ceil_div(tiles, most);
-    for (int64_t i = 0; i < blocks; ++i) {
-      const int64_t first = part.first_tile + tiles * i / blocks, last = part.first_tile + tiles * (i + 1) / blocks;
-      for (int64_t p = part.first_panel; p < part.last_panel; ++p) {
-        const int64_t pairs = ceil_div(int64_t{b.panel_vectors(p)}, int64_t{2});
-        const int64_t next_panel = p + 1 < part.last_panel ? p + 1 : part.first_panel;
-        const bool more = p + 1 < part.last_panel || i + 1 < blocks;
-        const int64_t bytes = b.k * b.panel_vectors(next_panel) * kHalfTile * int64_t{sizeof(float)};
-        const int64_t calls = (last - first) * steps * pairs, lines = ceil_div(bytes, 64 * calls);
-        const auto* next = more ? reinterpret_cast<const char*>(b.panel(next_panel)) : nullptr;
-        for (int64_t v = 0; v < b.panel_vectors(p); v += 2) {
-          columns(first, last - first, p, v, next, lines);
-          if (next != nullptr) next += (last - first) * steps * lines * 64;
-        }
+    for (int64_t p = part.first_panel; p < part.last_panel; ++p) {
+      const int64_t pairs = ceil_div(int64_t{b.panel_vectors(p)}, int64_t{2});
+      const bool more = block.fetches && (p + 1 < part.last_panel || block.first + block.count < part.last_tile);
+      const int64_t next_panel = p + 1 < part.last_panel ? p + 1 : part.first_panel;
+      const int64_t bytes = b.k * b.panel_vectors(next_panel) * kHalfTile * int64_t{sizeof(float)};
+      const int64_t calls = block.count * steps * pairs, lines = ceil_div(bytes, 64 * calls);
+      const auto* next = more ? reinterpret_cast<const char*>(b.panel(next_panel)) : nullptr;
+      for (int64_t v = 0; v < b.panel_vectors(p); v += 2) {
+        columns(block, p, v, next, lines, rows);
+        if (next != nullptr) next += block.count * steps * lines * 64;
       }
     }
+  }
+
+  // Where panels stay in L2, few tiles meet all of them: their rows stay in L1, and results are written in whole rows.
+  int64_t tiles_of_block(const TileRange& part) const {
+    const int64_t tiles = part.last_tile - part.first_tile;
+    if (stays && pieces == 1) return tiles <= 2 * kFewTiles ? tiles : kFewTiles;
+    const int64_t l2_bytes = static_cast<int64_t>(Machine::host().l2_bytes);
+    const int64_t most = std::clamp<int64_t>(l2_bytes * 5 / 8 / (kRows * product.k * 2), 1, kMostTiles);
+    return ceil_div(tiles, ceil_div(tiles, most));
+  }
+
+  template <class Rows>
+  HWY_ATTR HWY_NOINLINE void run(const TileRange& part) {
+    Rows rows(product);
+    const int64_t most = tiles_of_block(part);
+    for (int64_t t = part.first_tile; t < part.last_tile; t += most) {
+      panels(part, {t, std::min(most, part.last_tile - t), !stays || t == part.first_tile}, rows);
+    }
     held.store();
-    if (finished.next < kRows) finish_some(product, finished, kRows);
+    rows.begin(finished);
+    rows.finish(kRows);
+  }
+
+  void run_any(const TileRange& part) {
+    const Epilogue<BFloat16>& e = *product.epilogue;
+    const bool plain =
+        product.wide_c == nullptr && !e.gate.used() && product.b.n % kColumns == 0 && product.b.vectors % 2 == 0;
+    const bool upper = e.clamp_hi < std::numeric_limits<float>::infinity();
+    if (!plain) {
+      run<AnyProductRows>(part);
+    } else if (e.residual != nullptr) {
+      upper ? run<PlainProductRows<true, true>>(part) : run<PlainProductRows<true, false>>(part);
+    } else {
+      upper ? run<PlainProductRows<false, true>>(part) : run<PlainProductRows<false, false>>(part);
+    }
   }
 };
 
 }  // namespace
 
 bool amx_has_products() { return rounds_natively(); }
-void amx_run_part(const AmxProduct& product, const TileRange& part) { ProductWalk(product).run(part); }
+void amx_run_part(const AmxProduct& product, const TileRange& part) { ProductWalk(product, part).run_any(part); }
 
 #else
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cassert>
 #include <limits>
+#include <span>
 
 #include "backends/cpu/matrix/simd_targets.h"
 
@@ -14,6 +15,7 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "backends/cpu/matrix/amx_finish_inl.h"
+#include "backends/cpu/matrix/amx_plain_inl.h"
 #include "backends/cpu/matrix/amx_tiles_inl.h"
 #include "backends/cpu/matrix/epilogue_inl.h"
 #include "backends/cpu/matrix/simd_inl.h"
@@ -30,74 +32,40 @@ using Bf16Args = TileArgs<BFloat16>;
 constexpr int64_t kLanes = 16, kLaneBytes = kLanes * sizeof(float);
 constexpr int64_t kFewestRows = 4;  // finished at once: what is read for each call costs as much as two
 
-// Widens 32 elements: an instruction a vector where shifts would take two.
-struct WideLanes {
-  using DWords = hn::Repartition<uint16_t, D>;
-  hn::Vec<DWords> first, second;
-  hn::Mask<DWords> upper_halves;
-  HWY_ATTR HWY_INLINE WideLanes() {
-    const DWords d;
-    const auto places = hn::ShiftRight<1>(hn::Iota(d, 0));
-    first = places;
-    second = hn::Add(places, hn::Set(d, static_cast<uint16_t>(kLanes)));
-    upper_halves = hn::Ne(hn::And(hn::Iota(d, 0), hn::Set(d, 1)), hn::Zero(d));
-  }
-  HWY_ATTR HWY_INLINE V widened(hn::Vec<DWords> from, hn::Vec<DWords> places) const {
-    V to;
-    asm("vpermw %1, %2, %0%{%3%}%{z%}" : "=v"(to.raw) : "v"(from.raw), "v"(places.raw), "Yk"(upper_halves.raw));
-    return to;
-  }
-};
-
-// Rows that wait, of two whole vectors of columns, whose epilogue has bias, residual and clamp alone: what most layers
-// have. Between the products of a tile all that it needs stays in registers.
+// Rows that wait and are plain. Between the products of a tile all that they need stays in registers.
 template <bool kResidual, bool kUpper>
 struct PlainRows {
-  AmxPending& p;
-  V bias0, bias1, lo, hi;
-  WideLanes wide;
+  PlainFinish<kResidual, kUpper> finish_row;
   const uint8_t* row;
   const float* sums;
   BFloat16* out;
   const BFloat16* residual;
   int64_t out_stride, residual_stride, left;
-  bool residual_last;
 
-  HWY_ATTR HWY_INLINE explicit PlainRows(AmxPending& pending)
-      : p(pending),
-        bias0(hn::LoadU(D(), p.bias)),
-        bias1(hn::LoadU(D(), p.bias + kLanes)),
-        lo(hn::Set(D(), p.lo)),
-        hi(hn::Set(D(), p.hi)),
+  HWY_ATTR HWY_INLINE explicit PlainRows(AmxPending& p)
+      : finish_row(p.lo, p.hi, p.residual_last),
         row(p.rows + p.done),
         sums(p.sums),
         out(p.out + p.done * p.out_stride),
         residual(kResidual ? p.residual + p.done * p.residual_stride : nullptr),
         out_stride(p.out_stride),
         residual_stride(p.residual_stride),
-        left(p.count - p.done),
-        residual_last(p.residual_last) {
+        left(p.count - p.done) {
+    finish_row.set_bias(p.bias);
     p.done = p.count;
   }
-  HWY_ATTR HWY_INLINE V clamp(V x) const { return kUpper ? clamped(x, lo, hi) : hn::Max(lo, x); }
+  // Those of a tile are next, columns from `column` on.
+  HWY_ATTR HWY_INLINE void begin(const Bf16Args& args, const AmxTile& tile, int64_t column) {
+    row = tile.kept;
+    out = args.out + tile.first * out_stride + column;
+    if constexpr (kResidual) residual = args.residual + tile.first * residual_stride + column;
+    left = tile.num_kept;
+    if (args.bias != nullptr) finish_row.set_bias(args.bias + column);
+  }
   HWY_ATTR HWY_INLINE void finish(int64_t rows) {
-    const D d;
     for (rows = std::min(rows, left), left -= rows; rows > 0; --rows, out += out_stride) {
-      const float* sum = sums + *row++ * 2 * kLanes;
-      V x0 = hn::Add(hn::Load(d, sum), bias0), x1 = hn::Add(hn::Load(d, sum + kLanes), bias1);
-      if constexpr (kResidual) {
-        const auto both = hn::LoadU(WideLanes::DWords(), reinterpret_cast<const uint16_t*>(residual));
-        const V r0 = wide.widened(both, wide.first), r1 = wide.widened(both, wide.second);
-        residual += residual_stride;
-        x0 = residual_last ? hn::Add(clamp(x0), r0) : clamp(hn::Add(x0, r0));
-        x1 = residual_last ? hn::Add(clamp(x1), r1) : clamp(hn::Add(x1, r1));
-      } else {
-        x0 = clamp(x0);
-        x1 = clamp(x1);
-      }
-      V both;
-      asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both.raw) : "v"(x0.raw), "v"(x1.raw));
-      hn::StoreU(both, d, reinterpret_cast<float*>(out));
+      finish_row.row(sums + *row++ * 2 * kLanes, residual, out);
+      if constexpr (kResidual) residual += residual_stride;
     }
   }
 };
@@ -200,7 +168,12 @@ HWY_ATTR HWY_NOINLINE void multiply_blocks(const Bf16Args& args, const AmxTile& 
   waiting.finish(std::numeric_limits<int64_t>::max());
 }
 
-// What is pending is finished meanwhile: by the first half of the blocks, where there are many.
+// The first half of the blocks finishes what is pending, where there are many.
+HWY_INLINE int64_t rows_a_block(int64_t rows, int64_t blocks) {
+  return std::max(ceil_div(rows, blocks), std::min(kFewestRows, ceil_div(2 * rows, blocks)));
+}
+
+// What is pending is finished meanwhile.
 template <int kUnits, int kVectors>
 HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* panel, int64_t panel_row,
                        const char* prefetch, AmxPending& pending) {
@@ -212,11 +185,9 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
     const bool same_shape = pending.units_held == kUnits && pending.vectors_held == kVectors;
     if (!same_shape && pending.units_held > 0) store_any_held(pending);
     const StartSums<kVectors> start{same_shape ? pending.sums : nullptr, nullptr, kVectors * kLaneBytes};
-    const int64_t rows = pending.count - pending.done;
-    const int64_t rows_a_block =
-        std::max(ceil_div(rows, all_blocks), std::min(kFewestRows, ceil_div(2 * rows, all_blocks)));
+    const int64_t at_once = rows_a_block(pending.count - pending.done, all_blocks);
     with_waiting_rows(pending, [&](auto rows) HWY_ATTR {
-      multiply_blocks<kUnits, kVectors>(args, tile, panel, panel_row, prefetch, start, rows_a_block, rows);
+      multiply_blocks<kUnits, kVectors>(args, tile, panel, panel_row, prefetch, start, at_once, rows);
     });
   }
   pending.units_held = kUnits;
@@ -254,16 +225,16 @@ bool may_wait(const Bf16Args& a) {
   return kinds <= 1;
 }
 
-// `vectors` of columns from `column` on wait.
+// `vectors` of columns from `column` on wait, of a tile whose results begin `tile.first` rows behind those of `a`.
 HWY_ATTR void wait(const Bf16Args& a, const AmxTile& tile, int64_t column, int vectors, AmxPending& p) {
   alignas(64) static constexpr float kNoBias[2 * kLanes] = {};
   const D d;
   hn::Store(hn::Load(d, reinterpret_cast<const float*>(tile.kept)), d, reinterpret_cast<float*>(p.rows));
   p.count = tile.num_kept;
   p.done = 0;
-  p.out = a.out + column;
+  p.out = a.out + tile.first * a.out_stride + column;
   p.out_stride = a.out_stride;
-  p.residual = a.residual != nullptr ? a.residual + column : nullptr;
+  p.residual = a.residual != nullptr ? a.residual + tile.first * a.residual_stride + column : nullptr;
   p.residual_stride = a.residual_stride;
   p.residual_columns = a.residual_columns - column;
   p.residual_last = a.residual_last;
@@ -315,6 +286,96 @@ HWY_ATTR void tile_by_amx(const Bf16Args& args, const AmxTile& tile, int vectors
     for (int i = 0; i < wide && column + i * kLanes < args.columns; ++i)
       finish_columns(args, tile, pending.sums + i * kLanes, wide * kLanes, column + i * kLanes);
   }
+}
+
+// What the tiles of a panel share. Its fields are few, so that all of them stay in registers.
+struct PanelWalk {
+  const int64_t* run_offsets;
+  int64_t runs, blocks_a_run;
+  const char* panel;
+  int64_t a_bytes;    // from one row of A to the next
+  const char* fetch;  // null: nothing is fetched
+  int64_t fetched_a_block, rows_a_block;
+
+  // Sums of a tile, left in tile registers, as multiply_blocks() makes them.
+  template <int kUnits, int kPanelVectors, class Rows>
+  HWY_ATTR HWY_INLINE void multiply(const AmxTile& tile, const StartSums<2>& start, Rows& waiting) {
+    constexpr int64_t kRowBytes = kPanelVectors * kLaneBytes;
+    const char* b = panel;
+    const auto block = [&](const char* a, const auto& before) HWY_ATTR {
+      if constexpr (kUnits == 2) {
+        const char* const both[] = {a, a + kAmxRows * a_bytes};
+        multiply_block<2, 2>(both, a_bytes, b, kRowBytes, kLaneBytes, before);
+      } else {
+        const char* const one[] = {a};
+        multiply_block<1, 2>(one, a_bytes, b, kRowBytes, kLaneBytes, before);
+      }
+      b += kAmxElements / kStepDepth<BFloat16> * kRowBytes;
+      if (fetch != nullptr) {
+        for (const char* const end = fetch + fetched_a_block; fetch < end; fetch += 64) __builtin_prefetch(fetch, 0, 2);
+      }
+      waiting.finish(rows_a_block);
+    };
+    const auto* const base = reinterpret_cast<const char*>(tile.units[0].base);
+    block(base + run_offsets[0] * int64_t{sizeof(BFloat16)}, start);
+    for (int64_t r = 0, k = 1; r < runs; ++r, k = 0) {
+      const char* a = base + run_offsets[r] * int64_t{sizeof(BFloat16)} + k * kLaneBytes;
+      for (; k < blocks_a_run; ++k, a += kLaneBytes) block(a, NothingBefore());
+    }
+    waiting.finish(kMaxAmxUnits * kAmxRows);
+  }
+};
+
+// The tiles of tiles_by_amx() for two vectors of a panel: no calls, arguments and choices of an epilogue between them.
+template <int kPanelVectors, bool kResidual, bool kUpper>
+HWY_ATTR HWY_NOINLINE void plain_tiles(const Bf16Args& args, std::span<const AmxTile* const> tiles, int64_t column,
+                                       AmxPending& p) {
+  const int64_t blocks_a_run = args.run_length / kAmxElements;
+  PanelWalk walk{args.run_offsets,
+                 args.runs,
+                 blocks_a_run,
+                 reinterpret_cast<const char*>(args.panel + column),
+                 tiles[0]->pitch * int64_t{sizeof(BFloat16)},
+                 column == 0 ? args.prefetch : nullptr,
+                 args.prefetch_lines * (kAmxElements / kStepDepth<BFloat16> / 4) * 64,
+                 rows_a_block(2 * kAmxRows, args.runs * blocks_a_run)};
+  PlainRows<kResidual, kUpper> waiting(p);
+  for (const AmxTile* tile : tiles) {
+    const auto units = static_cast<int>(tile->num_units);
+    if (p.units_held != units || p.vectors_held != 2) store_any_held(p);
+    const StartSums<2> start{p.units_held > 0 ? p.sums : nullptr, nullptr, 2 * kLaneBytes};
+    if (units == 2) {
+      walk.multiply<2, kPanelVectors>(*tile, start, waiting);
+    } else {
+      walk.multiply<1, kPanelVectors>(*tile, start, waiting);
+    }
+    p.units_held = units;
+    p.vectors_held = 2;
+    waiting.begin(args, *tile, column);
+  }
+}
+
+template <int kPanelVectors>
+HWY_ATTR void plain_panel(const Bf16Args& args, std::span<const AmxTile* const> tiles, AmxPending& p) {
+  const bool upper = args.hi < std::numeric_limits<float>::infinity();
+  for (int64_t column = 0; column < kPanelVectors * kLanes; column += 2 * kLanes) {
+    if (p.done == p.count) {  // what holds for all tiles, but no rows
+      wait(args, *tiles[0], column, 2, p);
+      p.count = 0;
+    }
+    if (args.residual != nullptr) {
+      (upper ? plain_tiles<kPanelVectors, true, true> : plain_tiles<kPanelVectors, true, false>)(args, tiles, column,
+                                                                                                 p);
+    } else {
+      (upper ? plain_tiles<kPanelVectors, false, true> : plain_tiles<kPanelVectors, false, false>)(args, tiles, column,
+                                                                                                   p);
+    }
+    wait(args, *tiles.back(), column, 2, p);
+  }
+}
+
+HWY_ATTR void tiles_by_amx(const Bf16Args& args, std::span<const AmxTile* const> tiles, int vectors, AmxPending& p) {
+  vectors == 2 ? plain_panel<2>(args, tiles, p) : plain_panel<4>(args, tiles, p);
 }
 
 HWY_ATTR HWY_INLINE hn::Vec<DWord> first_elements(const BFloat16* from, int64_t count) {
@@ -369,9 +430,9 @@ HWY_ATTR void gather_last(const BFloat16* run, int64_t pitch, int64_t run_length
 }
 
 const AmxKernels& get_amx_kernels() {
-  static const AmxKernels table =
-      rounds_natively() ? AmxKernels{&tile_by_amx, &finish_pending, &gather_row, &gather_last, &pad_channels}
-                        : AmxKernels();
+  static const AmxKernels table = rounds_natively() ? AmxKernels{&tile_by_amx, &tiles_by_amx, &finish_pending,
+                                                                 &gather_row,  &gather_last,  &pad_channels}
+                                                    : AmxKernels();
   return table;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "base/checked_math.h"
@@ -50,6 +51,7 @@ struct AmxTile {
   int64_t pitch;                                      // elements from one row to the next
   alignas(64) uint8_t kept[kAmxRows * kMaxAmxUnits];  // the rows that are results
   int64_t num_kept;
+  int64_t first;  // of the results: rows behind the one that the arguments of a kernel point to
 };
 
 // Sums of two vectors of columns, or of one, that wait while the next are made: first in tile registers, until those
@@ -83,6 +85,10 @@ struct AmxKernels {
   // As a TileKernel for a panel of so many vectors; `rows` and `row_step` of the arguments are not read. Finishes what
   // is pending; its own last results may be pending afterwards, unless they go to `wide_out`.
   void (*tile)(const TileArgs<BFloat16>& args, const AmxTile& tile, int vectors, AmxPending& pending) = nullptr;
+  // The same for tiles one after the other, of one unit or two, whose results may all wait. Panels of 2 or 4 vectors,
+  // all of their columns; the epilogue: bias, residual of all columns and clamp; runs of whole blocks.
+  void (*tiles)(const TileArgs<BFloat16>& args, std::span<const AmxTile* const> tiles, int vectors,
+                AmxPending& pending) = nullptr;
   void (*finish)(AmxPending& pending) = nullptr;
   // Copies a row, one run, into blocks. Writes less than copy_pitch() elements.
   void (*gather_row)(const BFloat16* row, int64_t run_length, const AmxBlocks& blocks, BFloat16* to) = nullptr;

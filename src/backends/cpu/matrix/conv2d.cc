@@ -19,8 +19,7 @@ namespace {
 
 constexpr int64_t kBandBytes = 96 << 10;  // padded copy of input rows that a thread works on
 constexpr int64_t kMaxBandDilation = 16;  // rows of the copy that no tap reads
-constexpr int64_t kLongSum = 512;
-constexpr int64_t kMinBands = 8;  // of all images, where threads share them
+constexpr int64_t kMinBands = 8;          // of all images, where threads share them
 
 int64_t group_in(const Conv2DShape& s) { return s.c / s.groups; }
 int64_t group_out(const Conv2DShape& s) { return s.oc / s.groups; }
@@ -326,8 +325,7 @@ void conv_by_taps(const Conv2DShape& s, const T* in, const void* packed, Out* ou
   for (int64_t g = 0; g < s.groups; ++g) {
     for_group(g, [&](const TileJob<T>& job, const RowsOfConv<T>& rows) {
       if constexpr (sizeof(T) < sizeof(float)) {
-        // With long sums, or nothing added to them, in pieces of K.
-        if (uses_tiles_of_amx(s) && reads_every_pixel(s) && (s.c >= kLongSum || epilogue.residual == nullptr)) {
+        if (uses_tiles_of_amx(s) && reads_every_pixel(s)) {
           gemm(job.rows, s.c, rows.in, s.input_pitch(), job.b, out, job.out_stride, *job.epilogue, pool, scratch,
                s.blocking);
           return;
@@ -464,6 +462,10 @@ void conv2d_rows(const Conv2DShape& s, const In* in, const void* packed, T* out,
     job.run_offsets = layout.offsets(shared);
     job.set_out(out);
     job.epilogue = &part.get();
+    if (reads_every_pixel(s)) {
+      gemm_on_caller(job, in + first * s.ow * s.input_pitch(), s.input_pitch(), slot);
+      return;
+    }
     const RowsOfConv<T> find{s, in, layout.zeros(shared)};
     run_tile_range(
         job, {0, tile_count(job), 0, b.panels()},

@@ -14,7 +14,6 @@ constexpr double kStayingPanelsBytes = 1.25 * (1 << 20);  // weights that stay i
 constexpr double kCyclesAProduct = 20;                    // of tile registers
 constexpr double kCopiedBytesPerCycle = 16;
 constexpr double kPanelBytesPerCycle = 16;
-constexpr double kOtherBytesPerCycle = 2;  // what another core wrote, or has read and gives back
 
 // A quarter of L2, beside panels of weights and the output.
 int64_t strip_planes_bytes() { return static_cast<int64_t>(Machine::host().l2_bytes) / 4; }
@@ -134,7 +133,7 @@ PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t max_rows, int64_t t
     const double weights = static_cast<double>(weight_bytes) / parts;
     // Layers before and after are most often cut by rows.
     const double results = static_cast<double>(split.rows * plan.s.ow * plan.s.oc) * sizeof(BFloat16) / parts;
-    const double crossing = (1 - 1 / parts) * (copied + results) / kOtherBytesPerCycle;
+    const double crossing = (1 - 1 / parts) * (copied + results) / kOtherBytesToTiles;
     return rounds * (kCyclesAProduct * static_cast<double>(products) + copied / kCopiedBytesPerCycle + crossing) +
            (weights > kStayingPanelsBytes ? rounds : 1) * weights / kPanelBytesPerCycle;
   };

@@ -29,9 +29,9 @@ struct ConvTransposeShape {
 template <class T>
 double conv_transpose_cost_us(const ConvTransposeShape& shape, int threads);
 
-// Weights [kh][kw][oc][c] as TensorFlow stores them; packed for this kernel, stride and padding.
 // True where results are gathered before the residual is read, which may not be `out` then.
 bool conv_transpose_spreads(const ConvTransposeShape& shape);
+// Weights [kh][kw][oc][c] as TensorFlow stores them; packed for this kernel, stride and padding.
 template <class T>
 size_t packed_conv_transpose_bytes(const ConvTransposeShape& shape);
 template <class T>

@@ -156,8 +156,7 @@ void run_item_parallel(const MatMulShape& s, const Item<T, Out>& item, const Epi
 
 int64_t gemm_pieces(int64_t m, int64_t k) { return m < kPieceRows ? 1 : std::max<int64_t>(1, ceil_div(k, kSumSteps)); }
 
-// On tile registers, where amx_product_fits().
-void amx_gemm(const TileJob<BFloat16>& job, const BFloat16* a, int64_t a_row_stride, ThreadPool& pool) {
+AmxProduct amx_product(const TileJob<BFloat16>& job, const BFloat16* a, int64_t a_row_stride) {
   AmxProduct product;
   product.m = job.rows;
   product.k = job.run_length;
@@ -168,6 +167,12 @@ void amx_gemm(const TileJob<BFloat16>& job, const BFloat16* a, int64_t a_row_str
   product.wide_c = job.wide_out;
   product.c_row = job.out_stride;
   product.epilogue = job.epilogue;
+  return product;
+}
+
+// On tile registers, where amx_product_fits().
+void amx_gemm(const TileJob<BFloat16>& job, const BFloat16* a, int64_t a_row_stride, ThreadPool& pool) {
+  const AmxProduct product = amx_product(job, a, a_row_stride);
   run_parts(choose_split(job, pool.num_threads()), product.tiles(), job.b.panels(), pool,
             [&](const TileRange& part, int) {
               const AmxScope tile_registers(kAmxElements / 2);
@@ -239,18 +244,28 @@ void gemm(int64_t m, int64_t k, const T* a, int64_t a_row_stride, const PackedB&
   gemm_piece(m, k, a, a_row_stride, b, c, c_row_stride, epilogue, pool, scratch, blocking);
 }
 
+template <class T>
+void gemm_on_caller(const TileJob<T>& job, const T* a, int64_t a_row_stride, std::byte* scratch) {
+  if constexpr (sizeof(T) < sizeof(float)) {
+    if (!job.to_half && amx_product_fits(job.rows, job.run_length, job.b, *job.epilogue)) {
+      const AmxScope tile_registers(kAmxElements / 2);
+      amx_product_part(amx_product(job, a, a_row_stride), {0, ceil_div(job.rows, kAmxTileRows), 0, job.b.panels()});
+      return;
+    }
+  }
+  run_tile_range(
+      job, {0, tile_count(job), 0, job.b.panels()},
+      [&](int64_t first, int count, const T** rows) { return find_dense_rows(a, a_row_stride, first, count, rows); },
+      scratch);
+}
+
 void gemm_on_caller(int64_t m, int64_t k, const float* a, int64_t a_row_stride, const PackedB& b, float* c,
                     int64_t c_row_stride, const EpilogueF32& epilogue, std::byte* scratch) {
   TileJob<float> job = gemm_job<float>(m, k, a_row_stride, b);
   job.set_out(c);
   job.out_stride = c_row_stride;
   job.epilogue = &epilogue;
-  run_tile_range(
-      job, {0, tile_count(job), 0, b.panels()},
-      [&](int64_t first, int count, const float** rows) {
-        return find_dense_rows(a, a_row_stride, first, count, rows);
-      },
-      scratch);
+  gemm_on_caller(job, a, a_row_stride, scratch);
 }
 
 // All items on one thread, about, with what each of them begins with.
@@ -309,6 +324,8 @@ BLADE_INSTANTIATE(float, float)
 BLADE_INSTANTIATE(BFloat16, BFloat16)
 BLADE_INSTANTIATE(BFloat16, float)
 #undef BLADE_INSTANTIATE
+template void gemm_on_caller(const TileJob<float>&, const float*, int64_t, std::byte*);
+template void gemm_on_caller(const TileJob<BFloat16>&, const BFloat16*, int64_t, std::byte*);
 template size_t gemm_scratch_bytes<float>(int64_t, int64_t, int64_t, int, MatrixUnit, int);
 template size_t gemm_scratch_bytes<BFloat16>(int64_t, int64_t, int64_t, int, MatrixUnit, int);
 template size_t matmul_scratch_bytes<float>(const MatMulShape&, int);

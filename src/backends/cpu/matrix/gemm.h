@@ -9,6 +9,7 @@
 #include "backends/blocking.h"
 #include "backends/cpu/matrix/epilogue.h"
 #include "backends/cpu/matrix/packed_b.h"
+#include "backends/cpu/matrix/tile_driver.h"
 #include "base/thread_pool.h"
 
 namespace blade::backends::cpu {
@@ -26,6 +27,9 @@ void gemm(int64_t m, int64_t k, const T* a, int64_t a_row_stride, const PackedB&
 // The same on the calling thread, of b's own panels; scratch for one thread.
 void gemm_on_caller(int64_t m, int64_t k, const float* a, int64_t a_row_stride, const PackedB& b, float* c,
                     int64_t c_row_stride, const EpilogueF32& epilogue, std::byte* scratch);
+// A job whose rows of A lie at one stride, on the calling thread; tile_slot_scratch_bytes(job) bytes of scratch.
+template <class T>
+void gemm_on_caller(const TileJob<T>& job, const T* a, int64_t a_row_stride, std::byte* scratch);
 
 // A batch of products: B is packed into scratch at every call (attention) unless all its matrices have been packed
 // before, one behind the other (experts), and so is A where its columns are not dense. Item i uses a + i *

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "backends/cpu/matrix/amx_kernel.h"
+#include "backends/cpu/matrix/amx_panels.h"
 #include "backends/cpu/matrix/amx_rows.h"
 #include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/tile_kernel.h"
@@ -33,7 +34,6 @@ constexpr double kCyclesPerNs = 3;      // with what surrounds the arithmetic of
 constexpr double kBytesPerCycle = 8;    // weights from L3 or memory, a core
 constexpr double kOwnBytesPerCycle = 32;   // what this core wrote before
 constexpr double kOtherBytesPerCycle = 6;  // what another core wrote before
-constexpr double kOtherBytesToTiles = 2;   // the same for tiles of AMX, whose products are over before it arrives
 constexpr double kAmxSpeed = 13;           // steps along K that AMX takes where vectors take one
 constexpr double kTaskCycles = 200e3;      // tasks of about this length even out what other processes take
 
@@ -215,6 +215,7 @@ struct Walk {
 
   void prepare_amx(int64_t tile, int64_t index, FoundTile<T>& t) const {
     if constexpr (kNarrow) {
+      t.amx.first = 0;  // the arguments point to its own results
       const AmxLayout layout(job);
       const int64_t first = cut.first(tile), last = cut.first(tile + 1);
       t.first = job.results_before(first);
@@ -413,28 +414,53 @@ struct Walk {
     return reinterpret_cast<const char*>(tile.pointers[0] + tile.count * job.run_length);
   }
 
+  bool goes_by_blocks() const {
+    if constexpr (kNarrow) return has_plain_panels(job);
+    return false;
+  }
+  void run_together(std::span<const AmxTile* const> tiles, int64_t panel, const char* prefetch, int lines) {
+    if constexpr (kNarrow) {
+      set_panel(job, panel, args);
+      args.prefetch = prefetch;
+      args.prefetch_lines = lines;
+      amx_kernels().tiles(args, tiles, job.b.panel_vectors(panel), *pending);
+    }
+  }
+
   // Panels that do not: a block of tiles shares each (or each piece of it), while the next comes into L2.
   void panel_by_panel(const TileRange& range) {
     FoundTile<T> block[kMaxBlockTiles];
+    const AmxTile* of_block[kMaxBlockTiles];
     const int64_t step = tiles_per_block(job);
+    const bool by_blocks = goes_by_blocks();
     for (int64_t t0 = range.first_tile; t0 < range.last_tile; t0 += step) {
       const int64_t count = std::min(step, range.last_tile - t0);
-      for (int64_t i = 0; i < count; ++i) prepare(t0 + i, i, block[i]);
+      int64_t together = 0;  // tiles
+      for (int64_t i = 0; i < count; ++i) {
+        prepare(t0 + i, i, block[i]);
+        if constexpr (kNarrow) {
+          if (!by_blocks || block[i].count == 0) continue;
+          block[i].amx.first = block[i].first;
+          of_block[together++] = &block[i].amx;
+        }
+      }
       const int64_t pieces = sum_pieces(job, count);
       bool cold = t0 == range.first_tile && !job.panels_warm;
       for (int64_t p = range.first_panel; p < range.last_panel; ++p) {
         for (int64_t k = 0; k < pieces; ++k) {
           const bool last = p + 1 == range.last_panel && k + 1 == pieces;
-          run_block({block, static_cast<size_t>(count)}, p, sum_piece(job, k, pieces), cold,
-                    !last || job.prefetch_after);
+          run_block({block, static_cast<size_t>(count)}, {of_block, static_cast<size_t>(together)}, p,
+                    sum_piece(job, k, pieces), cold, !last || job.prefetch_after);
           cold = false;
         }
       }
     }
   }
 
-  // One panel, or a piece of it. `cold`: nobody has read or fetched it; `more`: another follows.
-  void run_block(std::span<const FoundTile<T>> block, int64_t panel, const SumPiece& piece, bool cold, bool more) {
+  // One panel, or a piece of it. `cold`: nobody has read or fetched it; `more`: another follows. `together`: tiles of
+  // the block that go through it in one call, or none.
+  void run_block(std::span<const FoundTile<T>> block, std::span<const AmxTile* const> together, int64_t panel,
+                 const SumPiece& piece, bool cold, bool more) {
     constexpr int64_t kWordBytes = sizeof(float);
     const bool whole = piece.begins && piece.ends;
     const int64_t bytes = piece.steps * job.b.width() * kWordBytes;
@@ -448,6 +474,19 @@ struct Walk {
                      piece.first_step * job.b.panel_vectors(panel) * job.b.lanes * kWordBytes;
     const char* next =
         piece.ends && panel + 1 < job.b.panels() ? reinterpret_cast<const char*>(job.b.panel(panel + 1)) : at + bytes;
+    if (!together.empty()) {
+      if (streams || (prefetch && cold)) {
+        const size_t colds = streams ? together.size() : 1;
+        run_together(together.first(colds), panel, at + (streams ? kStreamAheadBytes : kLookAheadBytes), own_lines);
+        together = together.subspan(colds);
+      }
+      // The next panel is fetched by the first tiles, as many as that takes.
+      const size_t fetching =
+          lines == 0 ? 0 : std::min(together.size(), static_cast<size_t>(ceil_div(bytes, 64 * steps * lines)));
+      if (fetching > 0) run_together(together.first(fetching), panel, next, lines);
+      if (fetching < together.size()) run_together(together.subspan(fetching), panel, nullptr, 0);
+      return;
+    }
     for (int64_t i = 0; i < count; ++i) {
       const auto tile = static_cast<size_t>(i);
       const SumPiece* const part = whole ? nullptr : &piece;
@@ -545,7 +584,7 @@ void run_tile_range(const TileJob<T>& job, const TileRange& range, std::type_ide
   const int64_t panel_bytes = job.b.k * job.b.width() * int64_t{sizeof(float)};
   const bool resident = (range.last_panel - range.first_panel) * panel_bytes <= kResidentPanelBytes;
   const bool one_call = job.stretch > 0 && job.b.panels() == 1;
-  if (resident && (one_call || range.last_tile - range.first_tile >= kManyTiles)) {
+  if (resident && !walk.goes_by_blocks() && (one_call || range.last_tile - range.first_tile >= kManyTiles)) {
     walk.tile_by_tile(range);
   } else {
     walk.panel_by_panel(range);

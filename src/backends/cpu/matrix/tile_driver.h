@@ -81,6 +81,10 @@ struct TileSplit {
   double cycles = 0;  // of all its arithmetic on one thread, about
 };
 
+// Bytes a cycle of what another core wrote, or has read and gives back, to tiles of AMX, whose products are over before
+// it arrives.
+inline constexpr double kOtherBytesToTiles = 2;
+
 // Rows at such a pitch compete for the same few sets of L1.
 bool pitch_aliases(int64_t row_stride_bytes, MatrixUnit unit = MatrixUnit::kVectors);
 
