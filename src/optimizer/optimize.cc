@@ -225,6 +225,7 @@ class Optimizer {
                              node.op == ir::Op::kMatMul || node.op == ir::Op::kEinsum;
       if (!is_matrix) continue;  // weights kept in 16 bits alone round nowhere
       const ir::DType type = imported_.graph.value(node.outputs[0]).dtype;
+      options_.model_in_bfloat16 = options_.model_in_bfloat16 || type == ir::DType::kBFloat16;
       factor = std::max(factor, type == ir::DType::kBFloat16 ? 20.0 : type == ir::DType::kFloat16 ? 10.0 : 1.0);
     }
     if (factor == 1) return;
@@ -441,7 +442,7 @@ class Optimizer {
         roll_back("the optimized model fails: " + got.status().message());
         return measure_unchanged();
       }
-      if (decisions.precision == "fp16" && !options_.check_fp16_accuracy) break;
+      if (device_ != nullptr && decisions.precision != "fp32" && !options_.check_fp16_accuracy) break;
       AccuracyResult accuracy =
           check_accuracy(report_.outputs, expected_[i], *got, accuracy_in(decisions.precision, options_));
       if (const std::string blind = accuracy.nothing_compared(); !blind.empty())

@@ -1,4 +1,5 @@
-// Every row of the CUDA table against the reference kernel, in float32 and in float16; skipped where there is no card.
+// Every row of the CUDA table against the reference kernel, in float32, float16 and bfloat16; skipped where there is no
+// card.
 #include "backends/cuda_rows.h"
 
 namespace blade::backends {
@@ -193,6 +194,7 @@ TEST(CudaVsReference, ProductsOfAFewRows) {
 // What tools that watch every access of shared memory take in minutes.
 TEST(CudaVsReference, EveryTileOnce) {
   check_smallest(tile_cases(ir::DType::kFloat16));
+  check_smallest(with_bfloat16(tile_cases(ir::DType::kFloat16)));
   check_smallest(tile_cases(ir::DType::kFloat32));
 }
 

@@ -6,31 +6,34 @@
 namespace blade::backends::cuda {
 namespace {
 
-template <int kColumns, int kWarpsK>
-using MeanTile = PlainTile<kMeanRows, kColumns, kWarpsK>;
+template <class T, int kColumns, int kWarpsK>
+using MeanTile = PlainTile<T, kMeanRows, kColumns, kWarpsK>;
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
 // What follows the products, in registers before the wait.
+template <class T>
 struct MeanPlaces {
   int rows, channels;
   float lo, hi;
-  __half* y;
-  const __half* residual;
+  T* y;
+  const T* residual;
 
   __device__ __forceinline__ explicit MeanPlaces(const ConvParams& p)
       : rows(pinned(p.rows)),
         channels(pinned(p.channels)),
         lo(pinned(p.epilogue.has_clamp ? p.epilogue.lo : -INFINITY)),
         hi(pinned(p.epilogue.has_clamp ? p.epilogue.hi : INFINITY)),
-        y(pinned(static_cast<__half*>(p.y))),
-        residual(pinned(static_cast<const __half*>(p.epilogue.residual))) {}
+        y(pinned(static_cast<T*>(p.y))),
+        residual(pinned(static_cast<const T*>(p.epilogue.residual))) {}
 };
 
 // Finished results of one thread's eight channels, added up over its rows.
 template <class Tile>
-__device__ __forceinline__ void add_rows(const MeanPlaces& at, const float* exchange, const float4 (&bias)[2],
-                                         const ResidualVector<__half> (&residual)[Tile::kVectors], float (&total)[8]) {
+__device__ __forceinline__ void add_rows(const MeanPlaces<typename Tile::Element>& at, const float* exchange,
+                                         const float4 (&bias)[2],
+                                         const ResidualVector<typename Tile::Element> (&residual)[Tile::kVectors],
+                                         float (&total)[8]) {
   constexpr int kAcross = Tile::kColumns / 8;
 #pragma unroll
   for (int i = 0; i < Tile::kVectors; ++i) {
@@ -57,7 +60,8 @@ __device__ __forceinline__ void add_rows(const MeanPlaces& at, const float* exch
 
 // The threads' totals of all rows to memory, divided by their number. `parts`: kThreads / 32 rows of kColumns floats.
 template <class Tile>
-__device__ __forceinline__ void store_mean(const MeanPlaces& at, float (&total)[8], float* parts, int first_channel) {
+__device__ __forceinline__ void store_mean(const MeanPlaces<typename Tile::Element>& at, float (&total)[8],
+                                           float* parts, int first_channel) {
   constexpr int kAcross = Tile::kColumns / 8;
   const int thread = static_cast<int>(threadIdx.x), lane = thread & 31;
 #pragma unroll
@@ -74,7 +78,7 @@ __device__ __forceinline__ void store_mean(const MeanPlaces& at, float (&total)[
   float sum = 0;
 #pragma unroll
   for (int w = 0; w < Tile::kThreads / 32; ++w) sum += parts[w * Tile::kColumns + thread];
-  at.y[first_channel + thread] = __float2half_rn(sum / static_cast<float>(at.rows));
+  at.y[first_channel + thread] = from_float<typename Tile::Element>(sum / static_cast<float>(at.rows));
 }
 
 #endif
@@ -83,6 +87,7 @@ template <class Tile>
 __global__ void __launch_bounds__(Tile::kThreads)
     conv_mean_kernel(const __grid_constant__ PixelMaps maps, const __grid_constant__ ConvParams p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  using T = typename Tile::Element;
   extern __shared__ __align__(1024) uint8_t memory[];
   __shared__ __align__(8) uint64_t barriers[kMostMeanChunks];
   __shared__ float parts[Tile::kThreads / 32 * Tile::kColumns];
@@ -108,16 +113,16 @@ __global__ void __launch_bounds__(Tile::kThreads)
   const Requests<PixelRequest, kMostMeanChunks / kWarps, kWarps> requests(warp, chunks, [&](PixelRequest& own, int k) {
     own.prepare(p, maps, 0, k, stages + k * Tile::kStageBytes, barrier + 8 * k);
   });
-  const MeanPlaces places(p);
+  const MeanPlaces<T> places(p);
   float sums[Tile::kM][Tile::kN][4] = {};
   wait_for_all<false>();
   requests.make(warp, chunks);
-  ResidualVector<__half> residual[Tile::kVectors];
+  ResidualVector<T> residual[Tile::kVectors];
 #pragma unroll
   for (int i = 0; i < Tile::kVectors; ++i) {
     const int v = thread + i * Tile::kThreads, channel = first_channel + v % kAcross * 8;
     if (places.residual != nullptr && v / kAcross < places.rows && channel < places.channels) {
-      const __half* from = places.residual + v / kAcross * places.channels + channel;
+      const T* from = places.residual + v / kAcross * places.channels + channel;
       residual[i].bits[0] = __ldcg(reinterpret_cast<const uint4*>(from));
     }
   }
@@ -141,9 +146,10 @@ __global__ void __launch_bounds__(Tile::kThreads)
 
 template <int kColumns, int kWarpsK>
 MeanVariant variant() {
-  using Tile = MeanTile<kColumns, kWarpsK>;
-  return {kColumns, Tile::kThreads, Tile::kStageBytes, Tile::kSumBytes,
-          reinterpret_cast<const void*>(&conv_mean_kernel<Tile>)};
+  using Tile = MeanTile<__half, kColumns, kWarpsK>;
+  return {kColumns, Tile::kThreads, Tile::kStageBytes, Tile::kSumBytes, half_forms([&]<class T>() {
+            return reinterpret_cast<const void*>(&conv_mean_kernel<MeanTile<T, kColumns, kWarpsK>>);
+          })};
 }
 
 }  // namespace

@@ -133,14 +133,11 @@ __global__ void __launch_bounds__(Tile::kThreads)
 
 template <int kRows, int kColumns, int kWarpsK, int kSplitLog2>
 PatchVariant variant() {
-  using Tile = PlainTile<kRows, kColumns, kWarpsK>;
-  return {kRows,
-          kColumns,
-          kWarpsK,
-          kSplitLog2,
-          Tile::kThreads,
-          Tile::kSumBytes,
-          reinterpret_cast<const void*>(&conv_patch_kernel<Tile, kSplitLog2>)};
+  using Tile = PlainTile<__half, kRows, kColumns, kWarpsK>;
+  return {kRows, kColumns, kWarpsK, kSplitLog2, Tile::kThreads, Tile::kSumBytes, half_forms([&]<class T>() {
+            using Typed = PlainTile<T, kRows, kColumns, kWarpsK>;
+            return reinterpret_cast<const void*>(&conv_patch_kernel<Typed, kSplitLog2>);
+          })};
 }
 
 }  // namespace

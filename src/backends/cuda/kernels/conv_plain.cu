@@ -58,9 +58,17 @@ __global__ void __launch_bounds__(Tile::kThreads)
 #endif
 }
 
+template <int kRows, int kColumns, int kWarpsK, int kSplitLog2, bool kMore>
+KernelForms plain_forms() {
+  return half_forms([&]<class T>() {
+    using Tile = PlainTile<T, kRows, kColumns, kWarpsK>;
+    return reinterpret_cast<const void*>(&conv_plain_kernel<Tile, kSplitLog2, kMore>);
+  });
+}
+
 template <int kRows, int kColumns, int kWarpsK, int kSplitLog2>
 PlainVariant variant() {
-  using Tile = PlainTile<kRows, kColumns, kWarpsK>;
+  using Tile = PlainTile<__half, kRows, kColumns, kWarpsK>;
   return {kRows,
           kColumns,
           kWarpsK,
@@ -68,8 +76,8 @@ PlainVariant variant() {
           Tile::kThreads,
           Tile::kStageBytes,
           Tile::kSumBytes,
-          reinterpret_cast<const void*>(&conv_plain_kernel<Tile, kSplitLog2, false>),
-          reinterpret_cast<const void*>(&conv_plain_kernel<Tile, kSplitLog2, true>)};
+          plain_forms<kRows, kColumns, kWarpsK, kSplitLog2, false>(),
+          plain_forms<kRows, kColumns, kWarpsK, kSplitLog2, true>()};
 }
 
 }  // namespace

@@ -9,9 +9,9 @@
 namespace blade::backends::cuda {
 
 // Tiles of less than 64 rows have channels as the rows of their instructions.
-template <int kRows, int kColumns, int kWarpsK>
-using PlainTile = ConvTile<kRows, kColumns, (kRows < 64 ? 1 : kRows / 64), (kRows < 64 ? kColumns / 64 : 1), kWarpsK,
-                           true, false, (kRows < 64)>;
+template <class T, int kRows, int kColumns, int kWarpsK>
+using PlainTile = ConvTile<T, kRows, kColumns, (kRows < 64 ? 1 : kRows / 64), (kRows < 64 ? kColumns / 64 : 1), kWarpsK,
+                           true, (kRows < 64)>;
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
@@ -95,9 +95,9 @@ __device__ __forceinline__ void multiply_chunk(float (&sums)[Tile::kM][Tile::kN]
 #pragma unroll
   for (int q = 0; q < 4 / Tile::kWarpsK; ++q) {
     if constexpr (Tile::kTurned) {
-      GroupMultiply<Tile::kRows>::run(sums[0], weights + q * kStep, pixels + q * kStep);
+      GroupMultiply<Tile::kRows, typename Tile::Element>::run(sums[0], weights + q * kStep, pixels + q * kStep);
     } else {
-      GroupMultiply<Tile::kColumns>::run(sums[0], pixels + q * kStep, weights + q * kStep);
+      GroupMultiply<Tile::kColumns, typename Tile::Element>::run(sums[0], pixels + q * kStep, weights + q * kStep);
     }
   }
   group_commit();
@@ -132,24 +132,23 @@ struct PixelRequest {
 // kMore: with a curve, or columns that are several tensors.
 template <class Tile, int kSplit, bool kMore>
 struct Quads {
+  using T = typename Tile::Element;
   static constexpr int kAcross = Tile::kColumns / 4, kOwnRows = Tile::kRows / kSplit;
   static constexpr int kCount = (kOwnRows * kAcross + Tile::kThreads - 1) / Tile::kThreads;
   static_assert(Tile::kThreads % kAcross == 0);  // a thread's have the same channels
   int places[kCount];
   float4 bias;
-  __half* y;
-  const __half* residual;
+  T* y;
+  const T* residual;
   EpilogueParams::Activation activation = EpilogueParams::Activation::kNone;
   float slope = 0;
-  HalfClamp clamp;
+  PairClamp<T> clamp;
   uint2 added[kCount] = {};
 
   // RowOf gives the output pixel of a row that this block finishes, or -1.
   template <class RowOf>
   __device__ __forceinline__ Quads(const ConvParams& p, const RowOf& row_of, int first_channel)
-      : bias(make_float4(0, 0, 0, 0)),
-        residual(pinned(static_cast<const __half*>(p.epilogue.residual))),
-        clamp(p.epilogue) {
+      : bias(make_float4(0, 0, 0, 0)), residual(pinned(static_cast<const T*>(p.epilogue.residual))), clamp(p.epilogue) {
     int before = 0, channels = p.channels;
     void* to = p.y;
     if constexpr (kMore) {
@@ -160,7 +159,7 @@ struct Quads {
       channels = min(channels, static_cast<int>(p.part_channels.divisor));
       if (part > 0) to = p.more_y[part - 1];
     }
-    y = pinned(static_cast<__half*>(to));
+    y = pinned(static_cast<T*>(to));
     const int channel = first_channel + static_cast<int>(threadIdx.x) % kAcross * 4;
     if (p.epilogue.bias != nullptr) bias = __ldg(reinterpret_cast<const float4*>(p.epilogue.bias + channel));
 #pragma unroll
@@ -189,15 +188,14 @@ struct Quads {
       if (places[i] < 0) continue;
       float4 sum = bias;
       add_quads<kParts>(sum, sums + number(i) / kAcross * pitch + number(i) % kAcross * 4, step);
-      const float2 lower = __half22float2(reinterpret_cast<const __half2&>(added[i].x));
-      const float2 upper = __half22float2(reinterpret_cast<const __half2&>(added[i].y));
+      const float2 lower = pair_at<T>(added[i].x), upper = pair_at<T>(added[i].y);
       sum.x += lower.x, sum.y += lower.y, sum.z += upper.x, sum.w += upper.y;
       if constexpr (kMore) {
         if (activation != EpilogueParams::Activation::kNone) sum = activated_four(sum, activation, slope);
       }
       uint2 out;
-      reinterpret_cast<__half2&>(out.x) = clamp(sum.x, sum.y);
-      reinterpret_cast<__half2&>(out.y) = clamp(sum.z, sum.w);
+      reinterpret_cast<Pair<T>&>(out.x) = clamp(sum.x, sum.y);
+      reinterpret_cast<Pair<T>&>(out.y) = clamp(sum.z, sum.w);
       *reinterpret_cast<uint2*>(y + places[i]) = out;
     }
   }

@@ -18,11 +18,12 @@ __device__ __forceinline__ uint4 load_ahead(const void* from) {
 constexpr int kAhead = 8;  // pieces of weights that a thread holds
 static_assert(kThreads == kSimpleThreads);
 
-__device__ __forceinline__ float dot(const uint4& a, const uint4& b, float sum, __half) {
-  const auto *x = reinterpret_cast<const __half2*>(&a), *w = reinterpret_cast<const __half2*>(&b);
+template <class T>
+__device__ __forceinline__ float dot(const uint4& a, const uint4& b, float sum, T) {
+  const auto *x = reinterpret_cast<const Pair<T>*>(&a), *w = reinterpret_cast<const Pair<T>*>(&b);
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    const float2 left = __half22float2(x[i]), right = __half22float2(w[i]);
+    const float2 left = to_floats(x[i]), right = to_floats(w[i]);
     sum = fmaf(left.x, right.x, fmaf(left.y, right.y, sum));
   }
   return sum;
@@ -100,7 +101,8 @@ struct AnyResult {
       for (int i = 0; i < kColumns; ++i) f[i] += parts[g][threadIdx.x][i];
     }
     residual.add_to(f);
-    finish_vector(p, f, bias, static_cast<int>(threadIdx.x), first_channel);
+    finish_vector<std::conditional_t<sizeof(T) == 2, T, __half>>(p, f, bias, static_cast<int>(threadIdx.x),
+                                                                 first_channel);
   }
 };
 
@@ -170,7 +172,7 @@ const void* kernel_of(bool plain) {
 }  // namespace
 
 const void* vector_product_kernel(ElementType type, bool plain) {
-  return type == ElementType::kFloat16 ? kernel_of<__half>(plain) : kernel_of<float>(plain);
+  return all_forms([&]<class T>() { return kernel_of<T>(plain); }).of(type);
 }
 
 }  // namespace blade::backends::cuda
