@@ -279,7 +279,7 @@ double predict_deep_blocks_us(const KernelRequest& request, const DeepBlocks& de
   const auto waves = static_cast<double>(ceil_div(deep.blocks, card.multiprocessors * beside));
   const auto each_sm = static_cast<double>(ceil_div(deep.blocks, int64_t{card.multiprocessors}));
   return deep.start_us + std::max({each_sm * deep.busy_us, waves * deep.wait_us, 1.3 * memory_us(request)}) +
-         (deep.split_log2 > 0 ? 0.8 : 0.0) + (deep.warps_k > 1 ? 0.2 : 0.0);
+         deep.exchange_us;
 }
 
 Support supports_variant(const KernelRequest& request, const ConvVariant& variant, int split_log2) {

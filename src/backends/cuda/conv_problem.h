@@ -55,7 +55,7 @@ double memory_us(const KernelRequest& request);
 struct DeepBlocks {
   int64_t blocks, shared_bytes;       // shared memory: of one block
   double start_us, busy_us, wait_us;  // of a launch; of a block: its SM is busy; it is by itself
-  int split_log2, warps_k;
+  double exchange_us;                 // of sums, between blocks and groups of warps
 };
 double predict_deep_blocks_us(const KernelRequest& request, const DeepBlocks& deep);
 

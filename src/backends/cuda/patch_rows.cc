@@ -94,8 +94,7 @@ double Patches::predict_us(const KernelRequest& request, const PatchVariant& var
                                           .start_us = 1.3,
                                           .busy_us = std::max(multiply_us, load_us),
                                           .wait_us = 0.8 + 0.06 * depth,
-                                          .split_log2 = variant.split_log2,
-                                          .warps_k = variant.warps_k});
+                                          .exchange_us = variant.split_log2 > 0 ? 0.4 : 0.0});
 }
 
 PatchParams patch_params(const ConvProblem& problem, const PatchShape& shape) {

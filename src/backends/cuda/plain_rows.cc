@@ -61,14 +61,14 @@ double PlainTiles::predict_us(const KernelRequest& request, const PlainVariant& 
   const PlainShape shape = plain_shape(conv_problem(request), variant);
   const auto depth = static_cast<double>(shape.chunks);
   const double chunk_us =
-      std::max(2.0 * variant.rows * variant.columns * 64 / 5.5e6, (variant.rows + variant.columns) * 128.0 / 40e3);
+      std::max(2.0 * variant.rows * variant.columns * 64 / 9.6e6, (variant.rows + variant.columns) * 128.0 / 70e3);
+  const double split_us = variant.split_log2 == 0 ? 0.0 : variant.split_log2 < 3 ? 0.8 : 1.0;
   return predict_deep_blocks_us(request, {.blocks = shape.blocks,
                                           .shared_bytes = shape.shared_bytes,
                                           .start_us = 1.4,
                                           .busy_us = depth * chunk_us,
-                                          .wait_us = 0.4 + 0.1 * depth,
-                                          .split_log2 = variant.split_log2,
-                                          .warps_k = variant.warps_k});
+                                          .wait_us = 0.5 + 0.1 * depth,
+                                          .exchange_us = split_us + (variant.warps_k > 1 ? 0.1 : 0.0)});
 }
 
 Result<std::unique_ptr<Kernel>> PlainTiles::create(const KernelRequest& request, PackCache& packs,
