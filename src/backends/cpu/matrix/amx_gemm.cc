@@ -32,10 +32,9 @@ namespace {
 constexpr int64_t kRows = kAmxTileRows, kColumns = 32, kSumsOfTile = kRows * kColumns;  // of C
 constexpr int64_t kHalfTile = kAmxRows, kDepth = kAmxElements;  // rows or columns of a tile register; of K in it
 constexpr int64_t kPieceSteps = 8;                              // of K in tile registers: 16 KiB of B
-constexpr int64_t kWholeSteps = 16;                             // up to so many, sums are made in one piece
 constexpr int64_t kShortSteps = 3;                              // with so few, rows are finished between all products
 constexpr int64_t kMostTiles = 8;                               // of a block
-constexpr int64_t kWholeTiles = 2;                              // the same where sums are made in one piece
+constexpr int64_t kFewTiles = 2;                                // the same where B stays in L2
 constexpr int64_t kFewestRows = 4;                              // finished at once
 constexpr int64_t kWordBytes = sizeof(float);
 constexpr int64_t kSumRow = kColumns * sizeof(float);  // bytes
@@ -157,14 +156,6 @@ struct AnyProductRows {
   HWY_ATTR HWY_INLINE void finish(int64_t rows) {
     if (tile.next < kRows) finish_some(product, tile, rows);
   }
-  // The lines that the results of a tile go to, and what is added to them, arrive while its last sums are made.
-  void prefetch_results(int64_t row, int64_t column) const {
-    const Epilogue<BFloat16>& e = *product.epilogue;
-    for (int64_t r = row; r < row + kRows; ++r) {
-      if (e.residual != nullptr) __builtin_prefetch(e.residual + r * e.residual_row_stride + column, 0, 3);
-      if (product.wide_c == nullptr) __builtin_prefetch(product.c + r * product.c_row + column, 1, 3);
-    }
-  }
 };
 
 template <bool kResidual, bool kUpper>
@@ -213,7 +204,7 @@ struct StartAndFinish {
 
   template <int kTile>
   HWY_ATTR HWY_INLINE void at() const {
-    if constexpr (kTile >= 2) rows.finish(count);
+    if constexpr (Rows::kPlain && kTile >= 2) rows.finish(count);
     start.template at<kTile>();
   }
 };
@@ -224,7 +215,7 @@ struct FinishBetween {
 
   template <int kTile>
   HWY_ATTR HWY_INLINE void at() const {
-    if constexpr (kTile >= 1) rows.finish(count);
+    if constexpr (Rows::kPlain && kTile >= 1) rows.finish(count);
   }
 };
 
@@ -291,13 +282,26 @@ struct TileBlock {
 struct ProductWalk {
   const AmxProduct& product;
   int64_t steps = product.k / kDepth;
-  int64_t pieces = steps <= kWholeSteps ? 1 : ceil_div(steps, kPieceSteps);
+  bool stays;  // in L2: what the thread reads of B
+  int64_t pieces;
   HeldSums held;
   FinishedTile finished;
   HWY_ALIGN float sums[kMostTiles * kSumsOfTile];
 
-  explicit ProductWalk(const AmxProduct& p) : product(p) {}
+  ProductWalk(const AmxProduct& p, const TileRange& part)
+      : product(p),
+        stays((part.last_panel - part.first_panel) * p.b.k * p.b.width() * kWordBytes <=
+              static_cast<int64_t>(Machine::host().l2_bytes) / 4),
+        pieces(steps <= (stays ? 2 : 1) * kPieceSteps ? 1 : ceil_div(steps, kPieceSteps)) {}
 
+  // The lines that the results of a tile go to, and what is added to them, arrive while its last sums are made.
+  void prefetch_results(int64_t row, int64_t column) const {
+    const Epilogue<BFloat16>& e = *product.epilogue;
+    for (int64_t r = row; r < row + kRows; ++r) {
+      if (e.residual != nullptr) __builtin_prefetch(e.residual + r * e.residual_row_stride + column, 0, 3);
+      if (product.wide_c == nullptr) __builtin_prefetch(product.c + r * product.c_row + column, 1, 3);
+    }
+  }
   int64_t first_row(int64_t tile) const { return std::min(tile * kRows, product.m - kRows); }
 
   // Vectors v and, if there is one, v + 1 of a panel. `next`: what is read after that, or null.
@@ -320,9 +324,7 @@ struct ProductWalk {
                                  i == 0,
                                  next,
                                  next != nullptr ? lines : 0};
-        if constexpr (!Rows::kPlain) {
-          if (i + 1 == pieces) rows.prefetch_results(row, column);
-        }
+        if ((!Rows::kPlain || !stays) && i + 1 == pieces) prefetch_results(row, column);
         rows.begin(finished);
         const bool all_wait = finished.next == 0;
         finished.next = kRows;
@@ -355,10 +357,10 @@ struct ProductWalk {
     }
   }
 
-  // Whole sums stay in tile registers: then rows of A stay in L1, of few tiles, and results are written in whole rows.
+  // Where panels stay in L2, few tiles meet all of them: their rows stay in L1, and results are written in whole rows.
   int64_t tiles_of_block(const TileRange& part) const {
     const int64_t tiles = part.last_tile - part.first_tile;
-    if (pieces == 1) return tiles <= 2 * kWholeTiles ? tiles : kWholeTiles;
+    if (stays && pieces == 1) return tiles <= 2 * kFewTiles ? tiles : kFewTiles;
     const int64_t l2_bytes = static_cast<int64_t>(Machine::host().l2_bytes);
     const int64_t most = std::clamp<int64_t>(l2_bytes * 5 / 8 / (kRows * product.k * 2), 1, kMostTiles);
     return ceil_div(tiles, ceil_div(tiles, most));
@@ -368,8 +370,6 @@ struct ProductWalk {
   HWY_ATTR HWY_NOINLINE void run(const TileRange& part) {
     Rows rows(product);
     const int64_t most = tiles_of_block(part);
-    const int64_t part_bytes = (part.last_panel - part.first_panel) * product.b.k * product.b.width() * kWordBytes;
-    const bool stays = part_bytes <= static_cast<int64_t>(Machine::host().l2_bytes) / 2;
     for (int64_t t = part.first_tile; t < part.last_tile; t += most) {
       panels(part, {t, std::min(most, part.last_tile - t), !stays || t == part.first_tile}, rows);
     }
@@ -396,7 +396,7 @@ struct ProductWalk {
 }  // namespace
 
 bool amx_has_products() { return rounds_natively(); }
-void amx_run_part(const AmxProduct& product, const TileRange& part) { ProductWalk(product).run_any(part); }
+void amx_run_part(const AmxProduct& product, const TileRange& part) { ProductWalk(product, part).run_any(part); }
 
 #else
 

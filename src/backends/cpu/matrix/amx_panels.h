@@ -1,4 +1,4 @@
-// Blocks of tiles of AMX that go through a panel in one call: what a 3x3 convolution does around each of its tiles else
+// Blocks of tiles of AMX that go through a panel in one call: what a convolution does around each of its tiles else
 // takes a tenth of its time.
 #pragma once
 
@@ -15,8 +15,8 @@ inline bool has_plain_panels(const TileJob<BFloat16>& job) {
   const bool whole = job.b.vectors % 2 == 0 && job.b.n % (2 * job.b.lanes) == 0;
   const bool plain = e.slope == nullptr && e.scale == nullptr && e.generic == nullptr && !e.gate.used() &&
                      (e.residual == nullptr || (!e.residual_last && e.residual_channels >= job.b.n));
-  return job.b.unit == MatrixUnit::kTiles && job.runs > 1 && in_place && whole && plain && job.wide_out == nullptr &&
-         !job.to_half;
+  return job.b.unit == MatrixUnit::kTiles && job.run_offsets != nullptr && in_place && whole && plain &&
+         job.wide_out == nullptr && !job.to_half;
 }
 
 // The arguments for all tiles of such a job that depend on the panel.

@@ -170,21 +170,14 @@ AmxProduct amx_product(const TileJob<BFloat16>& job, const BFloat16* a, int64_t 
   return product;
 }
 
-// On tile registers, where amx_product_fits(). A tile that makes one thread's part larger than the others' is shared by
-// columns instead.
+// On tile registers, where amx_product_fits().
 void amx_gemm(const TileJob<BFloat16>& job, const BFloat16* a, int64_t a_row_stride, ThreadPool& pool) {
   const AmxProduct product = amx_product(job, a, a_row_stride);
-  TileSplit split = choose_split(job, pool.num_threads());
-  const int64_t panels = job.b.panels(), parts = split.tile_parts;
-  const bool shares_last = split.panel_parts == 1 && parts > 1 && product.tiles() % parts == 1 && panels >= parts;
-  const int64_t tiles = product.tiles() - (shares_last ? 1 : 0);
-  run_parts(split, tiles, panels, pool, [&](const TileRange& part, int) {
-    const AmxScope tile_registers(kAmxElements / 2);
-    amx_product_part(product, part);
-    if (!shares_last) return;
-    const int64_t i = part.first_tile * parts / tiles;
-    amx_product_part(product, {tiles, tiles + 1, i * panels / parts, (i + 1) * panels / parts});
-  });
+  run_parts(choose_split(job, pool.num_threads()), product.tiles(), job.b.panels(), pool,
+            [&](const TileRange& part, int) {
+              const AmxScope tile_registers(kAmxElements / 2);
+              amx_product_part(product, part);
+            });
 }
 
 // Sums over K in one go.
