@@ -119,6 +119,8 @@ def _checked_feeds(feeds, argument):
     """The feed dicts of an argument as a list."""
     if isinstance(feeds, dict):
         raise InvalidArgumentError(f"{argument} is one feed dict; expected a list of them: {argument}=[feed]")
+    if isinstance(feeds, (str, bytes)) or hasattr(feeds, "dtype"):
+        raise InvalidArgumentError(f"{argument} is a {type(feeds).__name__}; expected a list of dicts of arrays by the names of the inputs")
     return [checked_feed(feed, f"an entry of {argument}") for feed in feeds or ()]
 
 

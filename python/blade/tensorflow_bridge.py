@@ -191,11 +191,17 @@ class _Tables:
 def _refuse_assignments(path, graph_def):
     """Variables that the model itself changes are no constants."""
     bodies = [graph_def.node] + [function.node_def for function in graph_def.library.function]
-    for node in (node for nodes in bodies for node in nodes):
-        if node.op.startswith("Assign") or node.op.startswith("ResourceScatter"):
+    for nodes in bodies:
+        for node in nodes:
+            if not node.op.startswith(("Assign", "ResourceScatter")):
+                continue
+            advice = "without that, with the state as an input and an output, say"
+            if any(other.op.startswith("StatelessRandom") for other in nodes):  # Keras keeps the state of a generator so
+                advice = ("without its layers that augment data while training (RandomFlip, say): Keras exports them as they train, so "
+                          "that its answers are random")
             raise InvalidArgumentError(
                 f"the SavedModel '{path}' changes a variable while it runs, at '{node.name}' ({node.op}), so that it cannot be frozen "
-                "into a graph; export it without that, with the state as an input and an output, say")
+                f"into a graph; export it {advice}")
 
 
 class _BatchFunctions:

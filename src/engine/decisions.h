@@ -37,7 +37,7 @@ struct Decisions {
   std::map<std::string, TunedFigures> figures;  // of those, for people
   std::optional<Profile> profile;
   std::string device = "cpu";             // what was optimized for; elsewhere the other choices about it are left aside
-  std::string precision = "fp32";         // or "fp16", for a GPU, or "bf16", for a CPU that has it
+  std::string precision = "fp32";         // or "bf16", or "fp16", for a GPU
   std::vector<std::string> keep_float32;  // nodes that these spare
   // Of nodes that read what is rounded to bfloat16, by name: by which their weights are rounded. In numbers that
   // bfloat16 holds, so that they come back from the file as they are.

@@ -19,6 +19,10 @@ constexpr size_t kManyBytes = size_t{2} << 20;
 // The device writes outputs up to this size to host memory by itself: a copy of its own would take longer.
 constexpr size_t kMaxDirectOutput = size_t{64} << 10;
 
+void floats_to_bfloat16(const float* from, uint16_t* to, size_t count) {
+  std::transform(from, from + count, to, float_to_bfloat16);
+}
+
 size_t place(const std::vector<backends::TensorDesc>& descs, std::vector<size_t>& offsets) {
   size_t total = 0;
   for (const backends::TensorDesc& desc : descs) {
@@ -149,7 +153,8 @@ std::byte* DeviceRunContext::host_address(const Location& at, std::byte* arena) 
     case Location::Kind::kArena:
       return arena + at.offset;
     case Location::Kind::kInput:
-      if (plan_->half_inputs[at.index] != 0) return pinned_inputs_.data() + input_offsets_[at.index];
+      if (plan_->input_types[at.index] != plan_->inputs[at.index].dtype)
+        return pinned_inputs_.data() + input_offsets_[at.index];
       return static_cast<std::byte*>(const_cast<void*>(inputs_[at.index]));
     case Location::Kind::kOutput:
       return static_cast<std::byte*>(outputs_[at.index]);
@@ -168,7 +173,8 @@ Status DeviceRunContext::send_inputs(ThreadPool& pool) {
   if (pinned_inputs_.size() > kManyBytes) helpers.emplace(pool);
   const size_t round = kCopyPiece * static_cast<size_t>(helpers ? pool.num_threads() : 1);
   for (size_t i = 0; i < inputs_.size(); ++i) {
-    const bool halve = plan_->half_inputs[i] != 0;
+    const ir::DType type = plan_->input_types[i];
+    const bool halve = type != plan_->inputs[i].dtype;
     const size_t bytes = plan_->inputs[i].bytes() / (halve ? 2 : 1);
     const auto* from = static_cast<const std::byte*>(inputs_[i]);
     std::byte* pinned = pinned_inputs_.data() + input_offsets_[i];
@@ -176,8 +182,9 @@ Status DeviceRunContext::send_inputs(ThreadPool& pool) {
       if (!halve) {
         std::memcpy(pinned + begin, from + begin, size);
       } else {
-        floats_to_float16(reinterpret_cast<const float*>(from) + begin / 2, reinterpret_cast<uint16_t*>(pinned + begin),
-                          size / 2);
+        const auto convert = type == ir::DType::kFloat16 ? floats_to_float16 : floats_to_bfloat16;
+        convert(reinterpret_cast<const float*>(from) + begin / 2, reinterpret_cast<uint16_t*>(pinned + begin),
+                size / 2);
       }
     };
     for (size_t at = 0; at < bytes; at += round) {

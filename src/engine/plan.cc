@@ -57,7 +57,7 @@ class PlanBuilder {
     plan_->possible_pairs = fusion_.possible_pairs();
     plan_->inputs = descs_of(graph_, graph_.inputs());
     plan_->outputs = descs_of(graph_, graph_.outputs());
-    find_half_inputs();
+    find_input_types();
     for (ir::NodeId id : storages_.steps()) BLADE_RETURN_IF_ERROR(add_step(graph_.node(id)));
     share_memory();
     storages_.assign_outputs(graph_);
@@ -69,12 +69,14 @@ class PlanBuilder {
   }
 
  private:
-  void find_half_inputs() {
-    plan_->half_inputs.assign(plan_->inputs.size(), 0);
+  void find_input_types() {
+    for (const backends::TensorDesc& input : plan_->inputs) plan_->input_types.push_back(input.dtype);
     const std::vector<std::vector<ir::NodeId>> consumers = graph_.consumers();
     for (size_t i = 0; i < graph_.inputs().size(); ++i) {
       for (ir::NodeId reader : consumers[graph_.inputs()[i]]) {
-        if (fusion_.is_done_in_copy(reader)) plan_->half_inputs[i] = 1;
+        if (fusion_.is_done_in_copy(reader)) {
+          plan_->input_types[i] = graph_.value(graph_.node(reader).outputs[0]).dtype;
+        }
       }
     }
   }

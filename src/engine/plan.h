@@ -57,8 +57,8 @@ struct Plan {
   std::vector<PossiblePair> possible_pairs;  // where alternatives were asked for
   std::vector<ir::TensorPtr> constants;
   std::vector<std::shared_ptr<const backends::DeviceBuffer>>
-      device_constants;                               // the same there; null: no step reads it
-  std::vector<char> half_inputs;                      // a device's: one an input, held there as float16
+      device_constants;                // the same there; null: no step reads it
+  std::vector<ir::DType> input_types;  // a device's: one an input, of 16 bits where it is cast on the way
   std::vector<backends::TensorDesc> inputs, outputs;  // an output has dims of -1 where a step finds them
   // Per graph output: a step writes it directly (kOutput), or it is copied from there at the end.
   std::vector<Location> output_sources;

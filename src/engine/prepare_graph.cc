@@ -15,9 +15,13 @@ Status check_profile(const ir::Graph& graph, const Decisions& decisions) {
 
 // The type that the decisions narrow to, where this machine computes in it: elsewhere the model runs in float32.
 ir::DType narrow_type(const Decisions& decisions, const EngineOptions& options) {
-  if (decisions.precision == "fp16" && options.device != nullptr) return ir::DType::kFloat16;
+  if (options.device != nullptr) {
+    return decisions.precision == "fp16"   ? ir::DType::kFloat16
+           : decisions.precision == "bf16" ? ir::DType::kBFloat16
+                                           : ir::DType::kInvalid;
+  }
   const backends::Machine& machine = options.machine != nullptr ? *options.machine : backends::Machine::host();
-  const bool native = options.device == nullptr && !options.reference_only && machine.avx512_bf16;
+  const bool native = decisions.device == "cpu" && !options.reference_only && machine.avx512_bf16;
   return decisions.precision == "bf16" && native ? ir::DType::kBFloat16 : ir::DType::kInvalid;
 }
 

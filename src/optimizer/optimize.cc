@@ -17,6 +17,7 @@
 #include "optimizer/cpu_comparison.h"
 #include "optimizer/import_knowing_shapes.h"
 #include "optimizer/load_engine.h"
+#include "optimizer/lost_signatures.h"
 #include "optimizer/measuring_data.h"
 #include "optimizer/option_table.h"
 #include "optimizer/output_place.h"
@@ -32,7 +33,10 @@ namespace {
 
 class Optimizer {
  public:
-  explicit Optimizer(const OptimizeRequest& request) : request_(request), options_(request.options) {
+  Optimizer(const OptimizeRequest& request, std::string device, std::string note = "")
+      : request_(request), options_(request.options) {
+    options_.device = std::move(device);
+    if (!note.empty()) options_.notes.push_back(std::move(note));
     if (options_.verbose) log_level_.emplace(LogLevel::kInfo);
   }
 
@@ -53,6 +57,9 @@ class Optimizer {
     progress(100, "done");
     return finish();
   }
+
+  // After run(): why the CPU would have been the better device, where it would.
+  std::string better_on_cpu() const { return stopped_ ? "" : better_on_cpu_; }
 
  private:
   // Tells how far; remembers that the user asked to stop.
@@ -219,6 +226,7 @@ class Optimizer {
                              node.op == ir::Op::kMatMul || node.op == ir::Op::kEinsum;
       if (!is_matrix) continue;  // weights kept in 16 bits alone round nowhere
       const ir::DType type = imported_.graph.value(node.outputs[0]).dtype;
+      options_.model_in_bfloat16 = options_.model_in_bfloat16 || type == ir::DType::kBFloat16;
       factor = std::max(factor, type == ir::DType::kBFloat16 ? 20.0 : type == ir::DType::kFloat16 ? 10.0 : 1.0);
     }
     if (factor == 1) return;
@@ -408,8 +416,8 @@ class Optimizer {
     BLADE_RETURN_IF_ERROR(judge(std::move(candidate.graph_def), found.decisions));
     const bool kept = engine_step_.status == StepStatus::kEffective;
     if (device_ == nullptr || !options_.check_speed || !is_one_engine() || !kept || stopped_) return {};
-    std::string sentence = faster_on_cpu(imported_.graph, feeds_[0], found.decisions, engine_options());
-    if (!sentence.empty()) report_.messages.push_back(std::move(sentence));
+    better_on_cpu_ = faster_on_cpu(imported_.graph, feeds_[0], found.decisions, engine_options());
+    if (!better_on_cpu_.empty()) report_.messages.push_back(better_on_cpu_);
     return {};
   }
 
@@ -435,7 +443,7 @@ class Optimizer {
         roll_back("the optimized model fails: " + got.status().message());
         return measure_unchanged();
       }
-      if (decisions.precision == "fp16" && !options_.check_fp16_accuracy) break;
+      if (device_ != nullptr && decisions.precision != "fp32" && !options_.check_fp16_accuracy) break;
       AccuracyResult accuracy =
           check_accuracy(report_.outputs, expected_[i], *got, accuracy_in(decisions.precision, options_));
       if (const std::string blind = accuracy.nothing_compared(); !blind.empty())
@@ -528,6 +536,7 @@ class Optimizer {
       }
     }
     report_.messages.push_back("the original graph is given back: " + why);
+    if (device_ != nullptr) better_on_cpu_ = why;
   }
 
   Result<OptimizeResult> finish() {
@@ -542,6 +551,8 @@ class Optimizer {
       report_.optimized_bytes = optimized_.size();
       for (const auto& [name, value] : import_.fixed) report_.inputs.push_back(name);  // it is fed them as before
     }
+    std::string lost = about_lost_signatures(model_, options_.original_path, request_.model_path, optimized_);
+    if (!lost.empty()) report_.messages.push_back(std::move(lost));
     return OptimizeResult{std::move(optimized_), std::move(report_), request_.model_path};
   }
 
@@ -555,7 +566,7 @@ class Optimizer {
   tensorflow::ImportOptions import_;
   tensorflow::ImportedModel imported_;
   tensorflow::SharedBytes original_;
-  std::string optimized_;
+  std::string optimized_, better_on_cpu_;
   std::vector<engine::TensorInfo> inputs_;
   std::vector<std::string> output_tensors_;
   std::optional<engine::Profile> profile_;
@@ -578,6 +589,14 @@ std::string Optimizer::profile_text(const engine::Decisions& decisions) {
 
 }  // namespace
 
-Result<OptimizeResult> optimize(const OptimizeRequest& request) { return Optimizer(request).run(); }
+Result<OptimizeResult> optimize(const OptimizeRequest& request) {
+  Optimizer optimizer(request, request.options.device);
+  auto result = optimizer.run();
+  if (request.options.device != "auto" || !result.ok() || optimizer.better_on_cpu().empty()) return result;
+  const std::string note = "'auto' took the CPU after a try on the GPU: " + optimizer.better_on_cpu();
+  auto on_cpu = Optimizer(request, "cpu", note).run();
+  const bool helps = on_cpu.ok() && on_cpu->report.optimizations.front().status == StepStatus::kEffective;
+  return helps ? std::move(on_cpu) : std::move(result);
+}
 
 }  // namespace blade::optimizer

@@ -178,6 +178,7 @@ Status check_not_negative(double value, const char* field) {
 Status parse_config(const json& config, OptimizeOptions& options) {
   BLADE_ASSIGN_OR_RETURN(options.tuning_shapes, find_tuning_shapes(config));
   if (const json* v = find(config, {"cpu_config", "precision"})) options.precision = v->get<std::string>();
+  if (const json* v = find(config, {"gpu_config", "precision"})) options.gpu_precision = v->get<std::string>();
   if (const json* v = find(config, {"gpu_config", "disable_fp16_accuracy_check"}))
     options.check_fp16_accuracy = !v->get<bool>();
   if (const json* v = find(config, {"gpu_config", "disable_fp16_perf_check"}))
@@ -193,6 +194,11 @@ Status parse_config(const json& config, OptimizeOptions& options) {
   if (options.precision != "auto" && options.precision != "fp32" && options.precision != "bf16") {
     return invalid_argument("config.cpu_config.precision is '" + options.precision +
                             "'; expected 'auto', 'fp32' or 'bf16'");
+  }
+  const std::string& on_gpu = options.gpu_precision;
+  if (on_gpu != "auto" && on_gpu != "fp32" && on_gpu != "fp16" && on_gpu != "bf16") {
+    return invalid_argument("config.gpu_config.precision is '" + on_gpu +
+                            "'; expected 'auto', 'fp32', 'fp16' or 'bf16'");
   }
   std::string said;
   options.asked_threads = options.num_threads;

@@ -29,6 +29,13 @@ struct Sparing {
 constexpr Sparing kForTestData = {0.5, 0.25, false};
 constexpr Sparing kForDataLikeThem = {0.125, 0.1, true};
 
+// On a GPU a model keeps the type that it computes in: what bfloat16 holds may be too large for float16.
+std::string narrow_precision(const OptimizeOptions& options, bool on_gpu) {
+  if (!on_gpu) return "bf16";
+  if (options.gpu_precision != "auto") return options.gpu_precision;
+  return options.model_in_bfloat16 ? "bf16" : "fp16";
+}
+
 class PrecisionSearch {
  public:
   PrecisionSearch(const SearchInput& input, engine::Decisions& decisions, OptimizationStep& step)
@@ -40,7 +47,7 @@ class PrecisionSearch {
       return {};
     }
     engine::Decisions half = decisions_;
-    half.precision = on_gpu_ ? "fp16" : "bf16";
+    half.precision = narrow_precision(input_.options, on_gpu_);
     BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input_, half));
     if (narrow_nodes(*engine).empty()) return {};
     AccuracyResult accuracy = check(engine);
@@ -72,7 +79,7 @@ class PrecisionSearch {
 
   // Why the narrow type is not tried at all; empty if it is.
   std::string reason_against() const {
-    if (on_gpu_) return "";
+    if (on_gpu_) return input_.options.gpu_precision == "fp32" ? "config.gpu_config.precision is 'fp32'" : "";
     if (input_.options.precision == "fp32") return "config.cpu_config.precision is 'fp32'";
     if (!backends::Machine::host().avx512_bf16) return "this processor has no bfloat16 arithmetic";
     if (input_.options.precision == "auto" && !input_.options.check_speed) {
@@ -94,7 +101,7 @@ class PrecisionSearch {
 
   bool checks_accuracy() const { return !on_gpu_ || input_.options.check_fp16_accuracy; }
   bool checks_speed() const {
-    if (on_gpu_) return input_.options.check_fp16_speed;
+    if (on_gpu_) return input_.options.check_fp16_speed && input_.options.gpu_precision == "auto";
     return input_.options.check_speed && input_.options.precision != "bf16";
   }
 
@@ -121,7 +128,7 @@ class PrecisionSearch {
     for (size_t i = 0; i < input_.feeds.size() && accuracy.holds; ++i) {
       const auto& expected = input_.expected[i];
       accuracy = check_run(*runner, input_.feeds[i], answer_names(input_, expected.size()), expected,
-                           accuracy_in(on_gpu_ ? "fp16" : "bf16", input_.options));
+                           accuracy_in(narrow_precision(input_.options, on_gpu_), input_.options));
     }
     return accuracy;
   }
@@ -305,7 +312,7 @@ const char* mixed_precision_pass(const backends::Device* device) {
 }
 
 AccuracyOptions accuracy_in(const std::string& precision, const OptimizeOptions& options) {
-  const bool asked = options.precision == "bf16";
+  const bool asked = options.device == "gpu" || options.precision == "bf16";  // a GPU has it for nobody else
   const double narrow = precision == "fp16" ? 10 : precision == "bf16" && asked ? 20 : 1;
   const double factor = std::max(narrow, options.tolerance_factor);
   AccuracyOptions accuracy = options.accuracy;

@@ -42,7 +42,6 @@ class Search {
     } else {
       precision.message = "not tried: the model is not one region, so its parts cannot be measured alone";
     }
-    if (input_.device == nullptr && !input_.options.check_speed) return std::move(result_);
     std::unique_ptr<Runner> kept;
     if (whole) {
       BLADE_ASSIGN_OR_RETURN(kept, engine_with(result_.decisions.disabled_passes));
@@ -51,6 +50,7 @@ class Search {
       kept = nullptr;  // tuning may need its memory
     }
     if (answers_.run_failed) result_.failed_run = answers_.message();
+    if (input_.device == nullptr && !input_.options.check_speed) return std::move(result_);
     BLADE_RETURN_IF_ERROR(tune(whole));
     return std::move(result_);
   }

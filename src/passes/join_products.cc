@@ -124,7 +124,7 @@ class ProductJoiner {
 }  // namespace
 
 Result<PassResult> join_products(ir::Graph& graph, const PassOptions& options) {
-  if (!options.on_device || options.narrow_type != ir::DType::kFloat16) return PassResult();
+  if (!options.on_device || options.narrow_type == ir::DType::kInvalid) return PassResult();
   BLADE_ASSIGN_OR_RETURN(Rewriter rewriter, Rewriter::create(graph));
   ProductJoiner joiner(rewriter);
   PassResult result;

@@ -17,6 +17,7 @@ namespace {
 // What a device has kernels for. A leading node takes part by itself: most of a network's arithmetic. A following one
 // takes part where its data already is narrow: it gains bandwidth, and loses no more than the store of its result does.
 struct Rules {
+  bool on_gpu;
   ir::DType narrow;
   float largest;  // number that the type holds
   bool (*leads)(const ir::Graph&, const ir::Node&);
@@ -89,7 +90,11 @@ bool follows_on_gpu(const ir::Graph&, const ir::Node& node) {
   return kind == ir::ReduceKind::kMean || kind == ir::ReduceKind::kMax || kind == ir::ReduceKind::kMin;
 }
 
-constexpr Rules kGpu = {ir::DType::kFloat16, 65504.0f, leads_on_gpu, follows_on_gpu, is_first_layer};
+constexpr float kLargestBFloat16 = 0x1.FEp127f;
+
+constexpr Rules kGpu = {true, ir::DType::kFloat16, 65504.0f, leads_on_gpu, follows_on_gpu, is_first_layer};
+constexpr Rules kGpuInBFloat16 = {true,         ir::DType::kBFloat16, kLargestBFloat16,
+                                  leads_on_gpu, follows_on_gpu,       is_first_layer};
 
 // ---- A CPU: dot products of pairs. Kernels want weights that are packed once, in one or two spatial dims; a depthwise
 // convolution is bound by what it reads and only follows.
@@ -151,7 +156,8 @@ bool reads_images_on_cpu(const ir::Graph& graph, const ir::Node& node) {
   return is_first_layer(graph, node) && graph.value(node.inputs[1]).shape.dim(1).value() > 1;
 }
 
-constexpr Rules kCpu = {ir::DType::kBFloat16, 0x1.FEp127f, leads_on_cpu, follows_on_cpu, reads_images_on_cpu};
+constexpr Rules kCpu = {false,        ir::DType::kBFloat16, kLargestBFloat16,
+                        leads_on_cpu, follows_on_cpu,       reads_images_on_cpu};
 
 class MixedPrecision {
  public:
@@ -171,7 +177,7 @@ class MixedPrecision {
  private:
   // On a GPU what waits for a size that only the run finds, or for a loop, runs on the host: in float32.
   bool is_on_host(const ir::Node& node) {
-    if (rules_.narrow != ir::DType::kFloat16) return false;
+    if (!rules_.on_gpu) return false;
     const bool late =
         std::holds_alternative<ir::SubGraphsAttrs>(node.attrs) ||
         std::any_of(node.inputs.begin(), node.inputs.end(), [&](ir::ValueId v) { return late_.contains(v); });
@@ -234,7 +240,7 @@ class MixedPrecision {
   // Of an input that only one node reads the cast costs nothing on a GPU: it is done while the input is copied there.
   bool is_cast_in_copy(ir::ValueId id) const {
     const auto& inputs = graph_.inputs();
-    return rules_.narrow == ir::DType::kFloat16 && std::find(inputs.begin(), inputs.end(), id) != inputs.end() &&
+    return rules_.on_gpu && std::find(inputs.begin(), inputs.end(), id) != inputs.end() &&
            graph_.consumers()[id].size() == 1 && !graph_.is_output(id);
   }
 
@@ -347,12 +353,13 @@ class MixedPrecision {
 }  // namespace
 
 Result<PassResult> mixed_precision_gpu(ir::Graph& graph, const PassOptions& options) {
-  if (options.narrow_type != kGpu.narrow) return PassResult();
-  return MixedPrecision(graph, options, kGpu).run();
+  const Rules& rules = options.narrow_type == kGpu.narrow ? kGpu : kGpuInBFloat16;
+  if (!options.on_device || options.narrow_type != rules.narrow) return PassResult();
+  return MixedPrecision(graph, options, rules).run();
 }
 
 Result<PassResult> mixed_precision_cpu(ir::Graph& graph, const PassOptions& options) {
-  if (options.narrow_type != kCpu.narrow) return PassResult();
+  if (options.on_device || options.narrow_type != kCpu.narrow) return PassResult();
   return MixedPrecision(graph, options, kCpu).run();
 }
 

@@ -18,7 +18,7 @@ struct PassOptions {
   size_t max_folded_bytes = size_t{10} << 20;  // a fold may not make a constant larger than this ...
   double max_folded_growth = 1.05;             // ... nor all folds together grow the constants by more than this factor
   bool on_device = false;                      // the engine runs on a device, not on the CPU
-  // What matrix work is rounded to where the engine's device gains by it: float16 on a GPU, bfloat16 on a CPU.
+  // What matrix work is rounded to where the engine's device gains by it: float16 on a GPU, bfloat16 on either.
   ir::DType narrow_type = ir::DType::kInvalid;
   std::vector<std::string> keep_float32;  // names of nodes that stay as they are
   // By the names of matrix nodes: for rounding weights to bfloat16; may be null.

@@ -33,22 +33,38 @@ inline ir::TensorPtr halved(const ir::TensorPtr& t) {
   return tensor<Float16>(ir::DType::kFloat16, t->dims, values);
 }
 
-inline Case in_bfloat16(Case c) {
-  c.name += "_bf16";
-  for (ir::TensorPtr& t : c.inputs) {
-    std::vector<BFloat16> values;
-    for (int64_t i = 0; i < t->element_count(); ++i) values.emplace_back(static_cast<float>(element(*t, i)));
-    t = tensor<BFloat16>(ir::DType::kBFloat16, t->dims, values);
-  }
-  c.tolerance = 3e-2;
-  return c;
-}
-
 inline Case in_half(Case c) {
   c.name += "_f16";
   for (ir::TensorPtr& t : c.inputs) t = halved(t);
   c.tolerance = std::max(c.tolerance, 4e-3);
   return c;
+}
+
+inline bool in_float16(const ir::TensorPtr& t) { return t != nullptr && t->dtype == ir::DType::kFloat16; }
+
+// What is float16 in bfloat16, which keeps three bits less.
+inline Case with_bfloat16(Case c) {
+  c.name += "_as_bf16";
+  for (ir::TensorPtr& t : c.inputs) {
+    if (!in_float16(t)) continue;
+    std::vector<BFloat16> values;
+    for (int64_t i = 0; i < t->element_count(); ++i) values.emplace_back(static_cast<float>(element(*t, i)));
+    t = tensor<BFloat16>(ir::DType::kBFloat16, t->dims, values);
+  }
+  if (auto* cast = std::get_if<ir::CastAttrs>(&c.attrs); cast != nullptr && cast->to == ir::DType::kFloat16) {
+    cast->to = ir::DType::kBFloat16;
+  }
+  c.tolerance *= 8;
+  return c;
+}
+
+// Those with operands in float16, in bfloat16.
+inline std::vector<Case> with_bfloat16(const std::vector<Case>& cases) {
+  std::vector<Case> made;
+  for (const Case& c : cases) {
+    if (std::any_of(c.inputs.begin(), c.inputs.end(), in_float16)) made.push_back(with_bfloat16(c));
+  }
+  return made;
 }
 
 // fn(i) for all i below `count`, on all cores.
@@ -178,7 +194,7 @@ struct PairCase {
   std::optional<bool> is_taken = std::nullopt;  // by a row; without: not looked at
 };
 
-inline void check_pairs(const std::vector<PairCase>& pairs) {
+inline void check_typed_pairs(const std::vector<PairCase>& pairs) {
   const auto& card = cuda_device();
   if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();
   std::vector<Case> firsts, seconds;
@@ -217,13 +233,26 @@ inline void check_pairs(const std::vector<PairCase>& pairs) {
   }
 }
 
+// And in bfloat16.
+inline void check_pairs(const std::vector<PairCase>& pairs) {
+  check_typed_pairs(pairs);
+  std::vector<PairCase> brains = pairs;
+  for (PairCase& pair : brains) {
+    pair.first = with_bfloat16(pair.first);
+    pair.second = with_bfloat16(pair.second);
+  }
+  if (!::testing::Test::HasFatalFailure() && !::testing::Test::IsSkipped()) check_typed_pairs(brains);
+}
+
 // Whether the rows of warp groups ("wgmma") are to be had.
 inline bool has_warp_groups() { return cuda_device().ok() && (*cuda_device())->info().capability == 90; }
 
-// Every row whose name has `part` in it; if that is no empty one, some of them have to take each case.
-inline void check_rows(const std::vector<Case>& cases, const std::string& part) {
+// Every row whose name has `part` in it; if that is no empty one, some of them have to take each case. What is float16
+// in bfloat16, too.
+inline void check_rows(std::vector<Case> cases, const std::string& part) {
   const auto& card = cuda_device();
   if (!card.ok()) GTEST_SKIP() << "needs a GPU: " << card.status().message();
+  for (Case& c : with_bfloat16(cases)) cases.push_back(std::move(c));
   const References references = references_of(cases);
   for (size_t i = 0; i < cases.size(); ++i) {
     const Case& c = cases[i];

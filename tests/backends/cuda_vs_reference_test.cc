@@ -1,4 +1,5 @@
-// Every row of the CUDA table against the reference kernel, in float32 and in float16; skipped where there is no card.
+// Every row of the CUDA table against the reference kernel, in float32, float16 and bfloat16; skipped where there is no
+// card.
 #include "backends/cuda_rows.h"
 
 namespace blade::backends {
@@ -177,8 +178,14 @@ TEST(CudaVsReference, ProductsOfAFewRows) {
                      random_floats({columns}), random_floats({rows, 1, 1, columns})};
     pixels.variable_inputs |= 1u << 3;
     cases.push_back(pixels);
-    cases.push_back(in_half(pixels));
-    cases.back().inputs[2] = pixels.inputs[2];
+    Case curved = pixels;  // not bias, residual and clamp alone
+    curved.name += "_curved";
+    std::get<ir::ConvAttrs>(curved.attrs).epilogue.code.back().op = ir::PointwiseOp::kSigmoid;
+    for (const Case& one : {pixels, curved}) {
+      cases.push_back(in_half(one));
+      cases.back().inputs[2] = one.inputs[2];
+    }
+    cases.push_back(curved);
   }
   check_all(cases);
   check_pairs(pairs);
@@ -187,6 +194,7 @@ TEST(CudaVsReference, ProductsOfAFewRows) {
 // What tools that watch every access of shared memory take in minutes.
 TEST(CudaVsReference, EveryTileOnce) {
   check_smallest(tile_cases(ir::DType::kFloat16));
+  check_smallest(with_bfloat16(tile_cases(ir::DType::kFloat16)));
   check_smallest(tile_cases(ir::DType::kFloat32));
 }
 

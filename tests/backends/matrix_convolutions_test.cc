@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "backends/cpu/matrix/conv_planes.h"
+#include "backends/cpu/matrix/conv_streamed.h"
 #include "backends/machine.h"
 #include "backends/matrix_kernels.h"
 
@@ -223,8 +224,55 @@ TEST_P(MatrixKernels, LayersOnAmx) {
   }
 }
 
-// Tiles that go through a panel in one call, as bfloat16, have the bits of tiles that are multiplied one by one and
-// leave as float32.
+// Few pixels past which weights stream: one and two groups of tile registers, strides, images of their own for threads.
+TEST_P(MatrixKernels, StreamedConvolutions) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  struct Layer {
+    int64_t n, size, c, oc, k, stride, dilation;
+  };
+  for (const Layer& l :
+       {Layer{1, 7, 256, 192, 3, 1, 1}, Layer{1, 14, 96, 320, 3, 2, 1}, Layer{2, 10, 128, 256, 3, 1, 1},
+        Layer{1, 13, 512, 512, 1, 2, 1}, Layer{1, 4, 320, 96, 3, 1, 1}, Layer{1, 9, 64, 512, 3, 1, 2}}) {
+    Conv2DShape s{.n = l.n, .h = l.size, .w = l.size, .c = l.c, .kh = l.k, .kw = l.k, .oc = l.oc};
+    s.stride_h = s.stride_w = l.stride;
+    s.dilation_h = s.dilation_w = l.dilation;
+    s.pad_top = s.pad_left = l.k / 2 * l.dilation;
+    s.oh = s.ow = out_size(l.size, l.k, l.stride, l.dilation, 2 * s.pad_top);
+    s.in_pixel_stride = l.c + 64;
+    s.unit = MatrixUnit::kTiles;
+    const int threads = std::max(static_cast<int>(l.n), pool_->num_threads());
+    SCOPED_TRACE(describe(s));
+    ASSERT_EQ(streamed_conv_refusal(s, threads), nullptr);
+    const auto in = random<BFloat16>(s.n * s.h * s.w * s.input_pitch());
+    const auto w = random<BFloat16>(s.kh * s.kw * s.c * s.oc);
+    const auto residual = random<BFloat16>(s.output_pixels() * s.oc);
+    AlignedBuffer direct = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s));
+    pack_conv_weights(s, w.data(), direct.data());
+    const StreamedConv conv(s, threads);
+    AlignedBuffer packed = AlignedBuffer::allocate(packed_streamed_bytes(s));
+    pack_streamed_weights(conv, w.data(), packed.data());
+    for (const int kind : {0, 1 + 4, 1 + 2 + 4, 2 + 4 + 256}) {
+      const EpilogueCase<BFloat16> e(kind, random(s.oc), residual, s.oc);
+      std::vector<float> want(s.output_pixels() * s.oc), out(want.size());
+      conv2d(s, in.data(), direct.data(), want.data(), e.epilogue, *pool_,
+             scratch(conv2d_scratch_bytes<BFloat16>(s, pool_->num_threads())));
+      streamed_conv(conv, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
+                    scratch(streamed_conv_scratch_bytes(conv, threads)));
+      check_scratch();
+      for (size_t i = 0; i < out.size(); ++i)
+        ASSERT_NEAR(out[i], want[i], tolerance<float>(s.kh * s.kw * s.c, want[i])) << kind << ": " << i;
+      std::vector<BFloat16> in_place = residual;
+      Epilogue<BFloat16> own = e.epilogue;
+      if (own.residual != nullptr) own.residual = in_place.data();
+      streamed_conv(conv, in.data(), packed.data(), in_place.data(), own, *pool_,
+                    scratch(streamed_conv_scratch_bytes(conv, threads)));
+      for (size_t i = 0; i < out.size(); ++i) ASSERT_EQ(in_place[i].bits, BFloat16(out[i]).bits) << kind << ": " << i;
+    }
+  }
+}
+
+// Tiles that go through a panel in one call, as bfloat16, have the bits of tiles that are multiplied one by one
+// and leave as float32.
 TEST_P(MatrixKernels, PlainPanelsOnAmx) {
   if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
   struct Layer {
@@ -470,7 +518,8 @@ TEST_P(MatrixKernels, ConvTransposeAmx) {
   }
 }
 
-// FCN-8s: 16x16 of stride 8. Results of a strip stay in L2 beside its planes, as bfloat16 where nothing is left to do.
+// FCN-8s: 16x16 of stride 8. Results of a strip stay in L2 beside its planes, as bfloat16 where nothing is left
+// to do.
 TEST(ConvTransposeTiles, ResultsOfStripsAreBounded) {
   ConvTransposeShape s{.h = 64, .w = 64, .c = 21, .kh = 16, .kw = 16, .oc = 21, .oh = 512, .ow = 512};
   s.stride_h = s.stride_w = 8;

@@ -271,10 +271,10 @@ TEST(DevicePlan, ADeviceMayComputeTwoNodesInOneStep) {
   EXPECT_EQ(run(*engine, {1, -2, 3, 0.25f, 5, -6}), (std::vector<float>{1, 0, 3, 0.25f, 5, 0}));
 }
 
-TEST(DevicePlan, AnInputIsCastToHalfWhileItIsCopied) {
+void check_cast_in_copy(ir::DType type) {
   ir::Graph graph;
   const ir::ValueId x = graph.add_input("x:0", ir::DType::kFloat32, ir::Shape::of(std::vector<int64_t>{2, 3}));
-  const ir::ValueId half = graph.add_node(ir::Op::kCast, "half", {x}, 1, ir::CastAttrs{ir::DType::kFloat16}).outputs[0];
+  const ir::ValueId half = graph.add_node(ir::Op::kCast, "half", {x}, 1, ir::CastAttrs{type}).outputs[0];
   const ir::ValueId relu = graph
                                .add_node(ir::Op::kPointwise, "relu", {half}, 1,
                                          ir::PointwiseAttrs{ir::PointwiseProgram::unary(ir::PointwiseOp::kRelu)})
@@ -286,9 +286,11 @@ TEST(DevicePlan, AnInputIsCastToHalfWhileItIsCopied) {
   std::shared_ptr<Engine> engine;
   std::shared_ptr<const Plan> plan;
   ASSERT_NO_FATAL_FAILURE(make_two_steps(std::move(graph), "WidenHalves", device, &engine, &plan));
-  EXPECT_EQ(plan->half_inputs, std::vector<char>{1});
+  EXPECT_EQ(plan->input_types, std::vector<ir::DType>{type});
   EXPECT_EQ(run(*engine, {1, -2, 3.0004f, 0.25f, 5, -6}), (std::vector<float>{1, 0, 3, 0.25f, 5, 0}));
 }
+TEST(DevicePlan, AnInputIsCastToFloat16WhileItIsCopied) { check_cast_in_copy(ir::DType::kFloat16); }
+TEST(DevicePlan, AnInputIsCastToBFloat16WhileItIsCopied) { check_cast_in_copy(ir::DType::kBFloat16); }
 
 // y = -relu(-x) as three nodes, each a step that calls itself small.
 ir::Graph chain_graph() {

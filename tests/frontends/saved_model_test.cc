@@ -90,7 +90,9 @@ TEST(SavedModelTest, LeavesOutWhatTheNewGraphNoLongerHas) {
   ASSERT_TRUE(model.ok());
   GraphDef graph = (*model->serving())->graph;
   EXPECT_NE(model->serialize_with(graph)->find("saved_model_main_op"), std::string::npos);
+  EXPECT_TRUE(model->signatures_lost_with(graph)->empty());
   graph.edit().nodes.erase(graph.edit().nodes.begin());  // 'in', which signature and collection name
+  EXPECT_EQ(*model->signatures_lost_with(graph), (std::vector<std::string>{"a"}));
   const std::string written = *model->serialize_with(graph);
   EXPECT_EQ(written.find("saved_model_main_op"), std::string::npos);
   auto again = SavedModel::parse(SharedBytes::own(written), "m");

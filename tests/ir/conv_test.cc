@@ -116,6 +116,16 @@ TEST_F(Conv, Transpose) {
   EXPECT_INFER_ERROR(b, "a spatial dim of the input to be 8 and 10");
 }
 
+TEST_F(Conv, DilationTakesNoExplicitPadding) {
+  ir::DilationAttrs a;
+  a.strides = a.dilations = {1, 1};
+  const auto image = b.input("image", {1, 8, 8, 3}), filter = b.input("filter", {3, 3, 3});
+  EXPECT_EQ(inferred(b, b.op(Op::kDilation, {image, filter}, a)), "float32[1,6,6,3]");
+  a.padding = Padding::kExplicit;
+  b.op(Op::kDilation, {image, filter}, a);
+  EXPECT_INFER_ERROR(b, "expected SAME or VALID");
+}
+
 TEST_F(Conv, Pool) {
   ir::PoolAttrs a{ir::PoolKind::kMax, {3, 3}, {2, 2}, Padding::kSame, {}};
   EXPECT_EQ(inferred(b, b.op(Op::kPool, {b.input("x", {-1, 112, 113, 64})}, a)), "float32[x.0,56,57,64]");

@@ -42,6 +42,21 @@ TEST_F(Verify, WrongType) {
   g.value(y).dtype = DType::kInt32;
   expect("'first'");
 }
+TEST_F(Verify, NoType) {
+  g.value(y).dtype = static_cast<DType>(200);
+  expect("has no known type");
+}
+TEST_F(Verify, NoOp) {
+  g.node(0).op = static_cast<Op>(ir::kNumOps);
+  expect("has op number");
+}
+TEST_F(Verify, OtherNumbers) {
+  g.node(1).id = 0;
+  expect("stands in slot 1 and calls itself 0");
+  g.node(1).id = 1;
+  g.value(y).id = z;
+  expect("calls itself");
+}
 TEST_F(Verify, WrongRank) {
   g.value(z).shape = ir::Shape::scalar();
   expect("has a result of shape [], inference gives [2,3]");

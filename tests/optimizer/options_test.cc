@@ -173,6 +173,7 @@ TEST(OptionsTest, TheTablesDefaultsAreTheOptions) {
   EXPECT_EQ(table.accuracy.atol, none.accuracy.atol);
   EXPECT_EQ(table.accuracy.metric, none.accuracy.metric);
   EXPECT_EQ(table.precision, none.precision);
+  EXPECT_EQ(table.gpu_precision, none.gpu_precision);
   EXPECT_EQ(table.num_threads, none.num_threads);
   EXPECT_EQ(table.check_fp16_accuracy, none.check_fp16_accuracy);
   EXPECT_EQ(table.check_fp16_speed, none.check_fp16_speed);
@@ -213,10 +214,12 @@ TEST(OptionsTest, MoreThreadsThanCpusAreSaid) {
 
 TEST(OptionsTest, ReadsTheConfig) {
   const json config = {{"cpu_config", {{"precision", "bf16"}, {"num_threads", 1}}},
+                       {"gpu_config", {{"precision", "fp16"}}},
                        {"accuracy", {{"rtol", 0.5}, {"atol", 0.25}, {"metric", "max_absolute"}}},
                        {"tuning", {{"time_limit_s", 7}}}};
   const OptimizeOptions options = accepted({{"config", config}});
   EXPECT_EQ(options.precision, "bf16");
+  EXPECT_EQ(options.gpu_precision, "fp16");
   EXPECT_EQ(options.num_threads, 1);
   EXPECT_EQ(options.accuracy.rtol, 0.5);
   EXPECT_EQ(options.accuracy.atol, 0.25);
@@ -228,6 +231,8 @@ TEST(OptionsTest, ReadsTheConfig) {
 TEST(OptionsTest, RefusesConfigValues) {
   EXPECT_EQ(refusal(with_config("cpu_config", {{"precision", "fp8"}})),
             "config.cpu_config.precision is 'fp8'; expected 'auto', 'fp32' or 'bf16'");
+  EXPECT_EQ(refusal(with_config("gpu_config", {{"precision", "int8"}})),
+            "config.gpu_config.precision is 'int8'; expected 'auto', 'fp32', 'fp16' or 'bf16'");
   for (const int threads : {-1, 1025}) {
     EXPECT_EQ(refusal(with_config("cpu_config", {{"num_threads", threads}})),
               "config.cpu_config.num_threads is " + std::to_string(threads) +

@@ -102,6 +102,27 @@ TEST(Search, PrecisionIsDecidedBeforePassesAreMeasured) {
   EXPECT_EQ(planned(), (std::vector<ir::DType>{ir::DType::kFloat16, ir::DType::kFloat32, ir::DType::kFloat16}));
 }
 
+// A GPU narrows to the type that the user asks for, and to the one that the model computes in.
+TEST(Search, BFloat16OnAGpuIsAskedForByTheUserOrTheModel) {
+  engine::testing::FakeDevice device(kKernels);
+  const auto decided = [&](const std::string& asked, bool model_in_bfloat16) {
+    MatmulModel model;
+    model.options.device = "gpu";
+    model.options.check_fp16_speed = false;
+    model.options.gpu_precision = asked;
+    model.options.model_in_bfloat16 = model_in_bfloat16;
+    engine::Decisions decisions;
+    OptimizationStep step{"precision", StepStatus::kPassed, {}, {}, "", 0};
+    EXPECT_TRUE(search_precision(model.input(&device), decisions, step).ok());
+    return decisions.precision;
+  };
+  EXPECT_EQ(decided("auto", false), "fp16");
+  EXPECT_EQ(decided("auto", true), "bf16");
+  EXPECT_EQ(decided("bf16", false), "bf16");
+  EXPECT_EQ(decided("fp16", true), "fp16");
+  EXPECT_EQ(decided("fp32", true), "fp32");
+}
+
 // Of two products one takes differences of large weights, which bfloat16 loses.
 TEST(Search, ANodeThatNeedsFloat32IsFoundInTimeOrNotAtAll) {
   if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "this processor has no bfloat16 arithmetic";
@@ -233,6 +254,10 @@ TEST(Search, ARunThatFailsIsMarkedAndOtherErrorsAreReturned) {
   ASSERT_TRUE(found.ok()) << found.status().message();
   EXPECT_NE(found->failed_run.find("the run fails"), std::string::npos) << found->failed_run;
   EXPECT_EQ(found->steps.back().message, "not tried: a run on the test data fails");
+  model.options.check_speed = false;
+  const auto unmeasured = search_passes(model.input(nullptr), {});
+  ASSERT_TRUE(unmeasured.ok()) << unmeasured.status().message();
+  EXPECT_NE(unmeasured->failed_run.find("the run fails"), std::string::npos) << unmeasured->failed_run;
   model.options.num_threads = -1;
   EXPECT_FALSE(search_passes(model.input(nullptr), {}).ok());
 }

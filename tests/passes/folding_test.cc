@@ -132,6 +132,13 @@ TEST_F(Padding, IntoDepthwiseExplicitConv) {
 TEST_F(Padding, OfChannelsStays) {
   EXPECT_EQ(folded(b.conv(pad(x, {0, 0, 0, 0, 0, 0, 0, 1}), weights({3, 3, 4, 4}))).result.changes, 0);
 }
+TEST_F(Padding, OfMirroredPixelsStays) {
+  for (const ir::PadMode mode : {ir::PadMode::kReflect, ir::PadMode::kSymmetric}) {
+    const auto mirrored = b.op(Op::kPad, {x, b.constant<int32_t>({4, 2}, spatial)}, ir::PadAttrs{mode});
+    b.output(b.conv(mirrored, weights({3, 3, 3, 4}), {2, 2}, ir::Padding::kValid));
+  }
+  EXPECT_EQ(apply_pass("FoldPad", b.build()).result.changes, 0);
+}
 TEST_F(Padding, WithOnesStays) {
   EXPECT_EQ(folded(b.conv(pad(x, spatial, 1), weights({3, 3, 3, 4}))).result.changes, 0);
 }

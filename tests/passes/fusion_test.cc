@@ -71,6 +71,11 @@ TEST_F(Epilogue, ReshapedResultThatOthersReadIsLeft) {
   b.output(image);
   EXPECT_EQ(fused(b.add(image, x)).result.changes, 0);
 }
+TEST_F(Epilogue, SumsThatAreResultsStayResults) {
+  const auto sum = b.add(conv(x, 4, 4), bias(4));
+  b.output(sum);
+  EXPECT_EQ(fused(b.relu(sum)).graph.outputs().size(), 2u);
+}
 TEST_F(Epilogue, SharedResultIsLeft) {
   const auto y = conv(x, 4, 4);
   b.output(y);
@@ -180,6 +185,13 @@ TEST_F(ProjectedAverage, StaysBehindWindowsWithoutPadding) {
   EXPECT_FALSE(moves(project(pool(image, ir::PoolKind::kAverage, ir::Padding::kValid), 8, 3)));
 }
 TEST_F(ProjectedAverage, StaysIfItReadsNeighbours) { EXPECT_FALSE(moves(project(pool(image), 8, 3, 3))); }
+TEST_F(ProjectedAverage, StaysIfItSkipsPixels) {
+  EXPECT_FALSE(moves(b.conv(pool(image), b.constant<float>({1, 1, 8, 3}, ramp(24)), {2, 2}, ir::Padding::kValid)));
+}
+TEST_F(ProjectedAverage, StaysIfItAddsPixels) {
+  const Id weights = b.constant<float>({1, 1, 8, 3}, ramp(24));
+  EXPECT_FALSE(moves(b.conv(pool(image), weights, {1, 1}, ir::Padding::kExplicit, 1, {1, 0, 0, 1})));
+}
 TEST_F(ProjectedAverage, StaysWhereTheAverageHasOtherReaders) {
   const Id average = pool(image);
   b.output(b.pointwise(P::kTanh, {average}));
@@ -230,6 +242,11 @@ TEST_F(PooledActivation, StaysBehindAverages) {
 }
 TEST_F(PooledActivation, StaysBehindWindowsThatMayBeEmpty) {
   EXPECT_FALSE(moves(b.relu(pool(conv(x, 4, 4), ir::PoolKind::kMax, ir::Padding::kExplicit))));
+}
+TEST_F(PooledActivation, StaysWhereTheMaximumHasOtherReaders) {
+  const Id maximum = pool(conv(x, 4, 4)), activated = b.relu(maximum);
+  b.output(b.pointwise(P::kTanh, {maximum}));
+  EXPECT_FALSE(moves(activated));
 }
 TEST_F(PooledActivation, StaysWhereTheProductHasOtherReaders) {
   const Id product = conv(x, 4, 4);

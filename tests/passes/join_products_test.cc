@@ -6,10 +6,10 @@
 namespace blade::testing {
 namespace {
 
-passes::PassOptions on_gpu() {
+passes::PassOptions on_gpu(ir::DType narrow = ir::DType::kFloat16) {
   passes::PassOptions options;
   options.on_device = true;
-  options.narrow_type = ir::DType::kFloat16;
+  options.narrow_type = narrow;
   return options;
 }
 
@@ -93,6 +93,12 @@ TEST_F(Products, OfOtherRowsStay) { EXPECT_EQ(left_of({product(x, 128), product(
 TEST_F(Products, OfOtherWidthsStay) { EXPECT_EQ(left_of({product(x, 128), product(x, 256)}), 2); }
 TEST_F(Products, OfOtherLayoutsStay) { EXPECT_EQ(left_of({product(x, 128), product(x, 128, Weights::kByChannel)}), 2); }
 TEST_F(Products, OfColumnsThatNoTileDividesStay) { EXPECT_EQ(left_of({product(x, 96), product(x, 96)}), 2); }
+TEST_F(Products, InBFloat16AreOne) {
+  EXPECT_EQ(left_of({product(x, 128), product(x, 128)}, on_gpu(ir::DType::kBFloat16)), 1);
+}
+TEST_F(Products, InFloat32Stay) {
+  EXPECT_EQ(left_of({product(x, 128), product(x, 128)}, on_gpu(ir::DType::kInvalid)), 2);
+}
 TEST_F(Products, StayOnACpu) { EXPECT_EQ(left_of({product(x, 128), product(x, 128)}, {}), 2); }
 
 }  // namespace

@@ -58,6 +58,7 @@ TEST_F(MeanOfConv, StaysWhereATapMeetsNothing) {
 TEST_F(MeanOfConv, StaysBehindActivations) { EXPECT_FALSE(moves(mean(b.relu(conv(x, {3, 3, 6, 7}))))); }
 TEST_F(MeanOfConv, StaysBehindStrides) { EXPECT_FALSE(moves(mean(conv(x, {3, 3, 6, 7}, ir::Padding::kSame, {2, 1})))); }
 TEST_F(MeanOfConv, StaysOverOneAxis) { EXPECT_FALSE(moves(mean(conv(x, {3, 3, 6, 7}), true, {1}))); }
+TEST_F(MeanOfConv, StaysOverChannels) { EXPECT_FALSE(moves(mean(conv(x, {3, 3, 6, 7}), true, {2, 3}))); }
 TEST_F(MeanOfConv, StaysIfItIsAMaximum) {
   EXPECT_FALSE(moves(mean(conv(x, {3, 3, 6, 7}), false, {1, 2}, ir::ReduceKind::kMax)));
 }

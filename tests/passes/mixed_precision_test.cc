@@ -34,8 +34,10 @@ ir::Graph dense_graph(float largest) {
   return graph;
 }
 
-Result<std::vector<PipelineReport>> run_in(ir::Graph& graph, ir::DType narrow, std::vector<std::string> keep = {}) {
+Result<std::vector<PipelineReport>> run_in(ir::Graph& graph, ir::DType narrow, std::vector<std::string> keep = {},
+                                           bool on_gpu = false) {
   PassOptions options;
+  options.on_device = on_gpu;
   options.narrow_type = narrow;
   options.keep_float32 = std::move(keep);
   std::vector<std::string> others;
@@ -45,7 +47,7 @@ Result<std::vector<PipelineReport>> run_in(ir::Graph& graph, ir::DType narrow, s
   return run_pipeline(graph, /*whole_graph=*/false, others, options);
 }
 Result<std::vector<PipelineReport>> run(ir::Graph& graph, bool half, std::vector<std::string> keep = {}) {
-  return run_in(graph, half ? ir::DType::kFloat16 : ir::DType::kInvalid, std::move(keep));
+  return run_in(graph, half ? ir::DType::kFloat16 : ir::DType::kInvalid, std::move(keep), /*on_gpu=*/true);
 }
 
 TEST(MixedPrecision, NormalizationFollowsAndKeepsItsParameters) {
@@ -128,6 +130,19 @@ TEST(MixedPrecision, InputsOfTheirOwnAreCastWhereTheyAreCopied) {
   ASSERT_TRUE(run(graph, true).ok());
   EXPECT_EQ(count(graph, ir::Op::kConv, ir::DType::kFloat16), 1);
   EXPECT_EQ(count(graph, ir::Op::kCast, ir::DType::kFloat16), 1);
+}
+
+// The rules of a GPU: images are cast where they are copied, and what float16 does not hold takes part.
+TEST(MixedPrecision, OnAGpuInBFloat16) {
+  ir::Graph images = image_graph(false);
+  ASSERT_TRUE(run_in(images, ir::DType::kBFloat16, {}, true).ok());
+  EXPECT_EQ(count(images, ir::Op::kConv, ir::DType::kBFloat16), 1);
+  EXPECT_EQ(count(images, ir::Op::kCast, ir::DType::kBFloat16), 1);
+  ir::Graph large = dense_graph(1e6f);
+  ASSERT_TRUE(run_in(large, ir::DType::kBFloat16, {}, true).ok());
+  EXPECT_EQ(count(large, ir::Op::kMatMul, ir::DType::kBFloat16), 1);
+  EXPECT_EQ(count(large, ir::Op::kPointwise, ir::DType::kBFloat16), 1);
+  EXPECT_EQ(count(large, ir::Op::kSoftmax, ir::DType::kFloat32), 1);
 }
 
 TEST(MixedPrecision, OnACpuBFloat16HoldsLargeConstantsAndNamedNodesStay) {

@@ -239,6 +239,11 @@ TEST_F(Normalization, NoMomentsOverDifferentAxes) {
   const auto variance = mean(b.pointwise(P::kSquaredDifference, {x, mean(x, {1})}), {2});
   EXPECT_EQ(count(recognized(b.relu(variance), "RecognizeMoments", 1e-5), Op::kMoments), 0);
 }
+TEST_F(Normalization, NoMomentsAroundAMaximum) {
+  const auto largest = b.op(Op::kReduce, {x}, ir::ReduceAttrs{ir::ReduceKind::kMax, {2}, true});
+  const auto spread = mean(b.pointwise(P::kSquaredDifference, {x, largest}));
+  EXPECT_EQ(count(recognized(b.relu(spread), "RecognizeMoments", 1e-5), Op::kMoments), 0);
+}
 TEST_F(Normalization, LayerNormTakesWhatScalesAndShiftsItsResult) {
   const auto norm = b.op(Op::kLayerNorm, {x, gamma, beta}, ir::LayerNormAttrs{1e-3f});
   const auto scaled = b.mul(norm, b.constant<float>({4}, {2, 3, 4, 5}));

@@ -12,6 +12,7 @@ from blade.config import markdown_table
 
 def test_defaults_are_the_contract():
     config = blade.Config()
+    assert config.gpu_config.precision == "auto"
     assert config.gpu_config.disable_fp16_accuracy_check is False
     assert config.gpu_config.aicompiler.enable is True
     assert config.gpu_config.tensorrt.enable is True

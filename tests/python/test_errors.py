@@ -77,6 +77,11 @@ def test_gpu_without_one():
         optimize(device="gpu")
 
 
+def test_test_data_that_is_one_array():
+    with pytest.raises(blade.BladeError, match="test_data is a ndarray; expected a list of dicts of arrays"):
+        optimize(test_data=np.zeros((1, 32, 32, 3), np.float32))
+
+
 @pytest.mark.parametrize("config", [{}, {"tuning": {}}, 0])
 def test_config_of_another_type(config):
     with pytest.raises(blade.BladeError, match="expected a blade.Config"):

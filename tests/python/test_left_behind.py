@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 import tiny_models
 
 import blade
+import blade.runtime.tensorflow
 
 SOURCE = pathlib.Path(__file__).parent / "custom_ops.cc"
 
@@ -388,3 +389,39 @@ def test_nothing_waits_for_checks_that_were_stripped():
     optimized, _, report = blade.optimize(graph.as_graph_def(), "o1", "cpu", config, outputs=["out"], test_data=[feed])
     assert report.coverage["regions"] == 1
     assert not {"Assert", "MatMul", "Relu"} & {node.op for node in optimized.node}
+
+
+def test_images_that_a_loop_of_tensorflow_1_decodes():
+    """The loop stays, with the array of its results; the network behind it does not."""
+    rng = np.random.default_rng(5)
+    tf.disable_control_flow_v2()
+    try:
+        with tf.Graph().as_default() as graph:
+            files = tf.placeholder(tf.string, [None], name="files")
+
+            def decoded(file):
+                image = tf.image.decode_png(file, channels=3)
+                return tf.image.resize_bilinear(tf.cast(image, tf.float32)[tf.newaxis], [24, 24])[0]
+
+            y = tf.map_fn(decoded, files, dtype=tf.float32) / 127.5 - 1.0
+            y = tf.nn.relu(tf.nn.conv2d(y, tf.constant(rng.normal(0, 0.2, (3, 3, 3, 32)).astype(np.float32)), 1, "SAME"))
+            tf.nn.softmax(tf.matmul(tf.reduce_mean(y, [1, 2]), weight(rng, 32, 5)), name="y")
+    finally:
+        tf.enable_control_flow_v2()
+    graph_def = graph.as_graph_def()
+
+    def pictures(count):
+        sizes = [(30 + i, 20 + 2 * i, 3) for i in range(count)]
+        return np.array([tf2.io.encode_png(rng.integers(0, 256, size, np.uint8)).numpy() for size in sizes], object)
+
+    feed = {"files:0": pictures(3)}
+    optimized, _, report = blade.optimize(graph_def, "o1", "cpu", kept(), outputs=["y"], test_data=[feed])
+    assert report.optimizations[0]["status"] == "effective" and report.coverage["regions"] == 1
+    assert "TensorArrayGatherV3" in {entry["op"] for entry in report.coverage["left_behind"]}
+    assert report.coverage["flops_share"] > 0.9
+    before = blade.runtime.tensorflow.counters()["engine_runs"]
+    for count in (3, 2, 5):
+        feed = {"files:0": pictures(count)}
+        want, got = run(graph_def, feed, "y:0"), run(optimized, feed, "y:0")
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+    assert blade.runtime.tensorflow.counters()["engine_runs"] > before

@@ -72,3 +72,11 @@ def test_a_variable_that_the_model_changes_is_named(tmp_path):
     tf2.saved_model.save(module, str(tmp_path / "model"), signatures=module.serve)
     with pytest.raises(blade.BladeError, match="changes a variable while it runs, at '.*' .AssignAddVariableOp."):
         blade.optimize(tmp_path / "model", "o1", "cpu")
+
+
+def test_layers_that_augment_at_random_are_named(tmp_path):
+    layers = tf2.keras.layers
+    model = tf2.keras.Sequential([tf2.keras.Input((16, 16, 3)), layers.RandomFlip(), layers.Conv2D(8, 3)])
+    model.export(str(tmp_path / "model"), verbose=False)
+    with pytest.raises(blade.BladeError, match="random_flip.*without its layers that augment data while training"):
+        blade.optimize(tmp_path / "model", "o1", "cpu")

@@ -375,8 +375,8 @@ def test_engine_that_fails_on_the_test_data_gives_the_original_back(tmp_path):
     """Groups that only the fed channels tell: the engine takes them for one."""
     graph_def = net_of_unknown_channels([None] * 4, 3)
     feed = {"x:0": np.random.default_rng(1).normal(size=(1, 8, 8, 6)).astype(np.float32)}
-    for precision in ("fp32", "bf16"):
-        config = fast_config()
+    for precision, unmeasured in (("fp32", False), ("bf16", False), ("fp32", True)):
+        config = unmeasured_config() if unmeasured else fast_config()
         config.cpu_config.precision = precision
         optimized, _, report = optimize(graph_def, config, outputs=["y"], test_data=[feed])
         assert optimized == graph_def and report.optimizations[0]["status"] == "rolled back"

@@ -50,6 +50,8 @@ def test_a_signature_is_optimized(variables, signature, tmp_path):
     for key in outputs:
         test_classics.check(got[key], want[key], key)
     assert list(tf2.saved_model.load(target).signatures) == [signature]
+    lost = "embed" if signature == "classify" else "classify"
+    assert f"offers the signature '{signature}' and not '{lost}'" in report.diagnosis["message"]
     # The model is written beside the original: the next case needs the place.
     __import__("shutil").rmtree(target)
 
@@ -87,6 +89,7 @@ def test_frozen_one_is_optimized_and_offers_what_it_holds(frozen, tmp_path):
     target, _, report = blade.optimize(frozen, "o1", "cpu", test_classics.quick(), test_data=[{"x": x}], signature="triple")
     assert report.optimizations[0]["status"] == "effective"
     assert list(tf2.saved_model.load(target).signatures) == ["triple"]
+    assert "offers the signature 'triple' and not 'double'" in report.diagnosis["message"]
     np.testing.assert_allclose(answers(target, "triple", {"value": x})["result"], np.maximum(3 * x, 0), rtol=1e-5)
     engine = blade.Engine(target)  # the only one left
     np.testing.assert_allclose(engine.run({"x": x})["triple"], np.maximum(3 * x, 0), rtol=1e-5)

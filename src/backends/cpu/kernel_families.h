@@ -12,6 +12,7 @@ std::span<const KernelEntry> cast_rows();
 std::span<const KernelEntry> channel_scale_rows();
 std::span<const KernelEntry> conv_rows();
 std::span<const KernelEntry> few_channel_conv_rows();
+std::span<const KernelEntry> streamed_conv_rows();
 std::span<const KernelEntry> depthwise_rows();
 std::span<const KernelEntry> separable_rows();   // two nodes a row
 std::span<const KernelEntry> bottleneck_rows();  // two or three nodes a row
@@ -20,6 +21,7 @@ std::span<const KernelEntry> attention_rows();
 std::span<const KernelEntry> conv_pool_rows();  // two nodes a row, as these
 std::span<const KernelEntry> conv_concat_rows();
 std::span<const KernelEntry> conv_to_f32_rows();
+std::span<const KernelEntry> streamed_conv_to_f32_rows();
 std::span<const KernelEntry> matmul_to_f32_rows();
 std::span<const KernelEntry> attention_to_bf16_rows();
 std::span<const KernelEntry> normalization_to_bf16_rows();

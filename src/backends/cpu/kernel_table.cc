@@ -45,15 +45,16 @@ std::span<const KernelEntry> cpu_kernels() {
                                                       cpu::list_rows(),
                                                       cpu::signal_rows(),
                                                       cpu::recurrence_rows(),
-                                                      cpu::few_channel_conv_rows()});
+                                                      cpu::few_channel_conv_rows(),
+                                                      cpu::streamed_conv_rows()});
   return table;
 }
 
 std::span<const KernelEntry> cpu_fused_kernels() {
   static const std::vector<KernelEntry> table =
       join({cpu::separable_rows(), cpu::bottleneck_rows(), cpu::conv_pool_rows(), cpu::conv_concat_rows(),
-            cpu::conv_to_f32_rows(), cpu::matmul_to_f32_rows(), cpu::attention_to_bf16_rows(),
-            cpu::normalization_to_bf16_rows(), cpu::resize_to_bf16_rows()});
+            cpu::conv_to_f32_rows(), cpu::streamed_conv_to_f32_rows(), cpu::matmul_to_f32_rows(),
+            cpu::attention_to_bf16_rows(), cpu::normalization_to_bf16_rows(), cpu::resize_to_bf16_rows()});
   return table;
 }
 

@@ -32,6 +32,7 @@ struct AttentionProblem {
   ElementType type = ElementType::kFloat32;
   int64_t depth() const { return q.columns(); }
   int64_t widest() const { return std::max(q.columns(), v.columns()); }
+  int64_t element_bytes() const { return type == ElementType::kFloat32 ? 4 : 2; }
   int64_t items() const { return product(out.dims, 0, out.dims.size() - 2); }
 };
 
@@ -104,8 +105,8 @@ Support supports_operands(const KernelRequest& request) {
 Support supports_attention(const KernelRequest& request, int rows, int split_log2) {
   if (Support s = supports_operands(request); !s.ok) return s;
   const AttentionProblem p = attention_problem(request);
-  if (rows > 64 && p.type != ElementType::kFloat16) return Support::no("takes so many queries only in float16");
   const AttentionVariant variant = attention_variant(p.type, rows, static_cast<int>(p.widest()));
+  if (variant.kernel == nullptr) return Support::no("so many queries are not compiled for this type");
   if (attention_stages(p, variant, split_log2, request.device->info()) == 0) {
     return Support::no("the card has too little shared memory for " + std::to_string(variant.keys) + " keys");
   }
@@ -123,7 +124,7 @@ Support supports_attention(const KernelRequest& request, int rows, int split_log
 
 // Of all keys and values.
 double operand_bytes(const AttentionProblem& p) {
-  const int64_t row = (p.depth() + p.v.columns()) * (p.type == ElementType::kFloat16 ? 2 : 4);
+  const int64_t row = (p.depth() + p.v.columns()) * p.element_bytes();
   return static_cast<double>(p.items() * p.v.rows() * row);
 }
 
@@ -165,7 +166,7 @@ AttentionParams attention_params(const AttentionProblem& p, const ir::AttentionA
   const MergedLoops loops = merge_loops(batch(p.out.dims), strides);
   params.batch_rank = static_cast<int>(loops.dims.size());
   for (size_t d = 0; d < loops.dims.size(); ++d) params.batch_dims[d] = FastDivisor(loops.dims[d]);
-  const int64_t size = p.type == ElementType::kFloat16 ? 2 : 4;
+  const int64_t size = p.element_bytes();
   for (size_t i = 0; i < count; ++i) {
     const bool is_result = operands[i] == &p.out;
     *to[i] = operand_params(*operands[i], loops.strides[i], is_result ? 8 : 16 / size, size);
@@ -244,7 +245,7 @@ int64_t stream_blocks(const AttentionProblem& p, int split_log2) {
 Support supports_stream(const KernelRequest& request, int split_log2) {
   if (Support s = supports_operands(request); !s.ok) return s;
   const AttentionProblem p = attention_problem(request);
-  if (p.type != ElementType::kFloat16) return Support::no("needs operands in float16");
+  if (p.type == ElementType::kFloat32) return Support::no("needs operands in float16 or bfloat16");
   constexpr int64_t kMostRows = 2 * kStreamQueries;
   if (p.out.rows() > kMostRows) {
     return Support::no("has " + std::to_string(p.out.rows()) + " queries, takes " + std::to_string(kMostRows));
@@ -259,7 +260,7 @@ Support supports_stream(const KernelRequest& request, int split_log2) {
   if (split_log2 > 3 && request.device->info().capability != 90) {
     return Support::no("clusters of more than 8 blocks are used on compute capability 9.0 alone");
   }
-  if (attention_stream_variant(static_cast<int>(p.widest()), false).shared_bytes >
+  if (attention_stream_variant(p.type, static_cast<int>(p.widest()), false).shared_bytes >
       static_cast<int64_t>(request.device->info().shared_bytes_per_block)) {
     return Support::no("the card has too little shared memory for the keys under way");
   }
@@ -290,7 +291,8 @@ Result<std::unique_ptr<Kernel>> create_stream(const KernelRequest& request, int 
   AttentionParams params = attention_params(p, request.node->get<ir::AttentionAttrs>(), kStreamQueries, 1);
   params.split_log2 = split_log2;
   set_mask_types(params, request, p.mask_count);
-  const AttentionStreamVariant variant = attention_stream_variant(static_cast<int>(p.widest()), p.mask_count > 0);
+  const AttentionStreamVariant variant =
+      attention_stream_variant(p.type, static_cast<int>(p.widest()), p.mask_count > 0);
   LaunchShape shape;
   shape.grid.x = static_cast<unsigned>(stream_blocks(p, split_log2));
   shape.threads = kStreamThreads;
@@ -330,7 +332,10 @@ Support supports_groups(const KernelRequest& request, int groups) {
   if (Support s = supports_operands(request); !s.ok) return s;
   if (Support s = supports_rows_map(); !s.ok) return s;
   const AttentionProblem p = attention_problem(request);
-  if (p.type != ElementType::kFloat16) return Support::no("needs operands in float16");
+  if (p.type == ElementType::kFloat32) return Support::no("needs operands in float16 or bfloat16");
+  if (attention_group_variant(p.type, groups, static_cast<int>(p.widest()), group_masks(p)).kernel == nullptr) {
+    return Support::no("so many groups with a mask for each query are not compiled for this type");
+  }
   const auto& attrs = request.node->get<ir::AttentionAttrs>();
   if (!(attrs.scale > 0)) return Support::no("the scale is not above zero");
   const AttentionParams params = attention_params(p, attrs, 1, 1);
@@ -348,7 +353,7 @@ double predict_groups_us(const KernelRequest& request, int groups) {
   constexpr double kShallow[] = {0.8, 0.65, 0.78}, kDeep[] = {0.9, 0.83, 1.2};
   const AttentionProblem p = attention_problem(request);
   const GroupMasks masks = group_masks(p);
-  const AttentionGroupVariant variant = attention_group_variant(groups, static_cast<int>(p.widest()), masks);
+  const AttentionGroupVariant variant = attention_group_variant(p.type, groups, static_cast<int>(p.widest()), masks);
   const auto blocks = static_cast<double>(p.items() * ceil_div(p.out.rows(), int64_t{groups * kGroupQueries}));
   const double waves = std::ceil(blocks / (request.device->info().multiprocessors * variant.blocks));
   const auto keys = static_cast<double>(ceil_div(p.v.rows(), int64_t{variant.keys}) * variant.keys);
@@ -371,7 +376,8 @@ Result<TensorMap> operand_map(const AttentionParams& params, const AttentionPara
 
 Result<std::unique_ptr<Kernel>> create_groups(const KernelRequest& request, int groups) {
   const AttentionProblem p = attention_problem(request);
-  const AttentionGroupVariant variant = attention_group_variant(groups, static_cast<int>(p.widest()), group_masks(p));
+  const AttentionGroupVariant variant =
+      attention_group_variant(p.type, groups, static_cast<int>(p.widest()), group_masks(p));
   const int queries = groups * kGroupQueries;
   const int64_t chunks = ceil_div(p.v.rows(), int64_t{variant.keys});
   constexpr int64_t kBesideChunks = 2048;  // barriers, and what aligns the chunks

@@ -105,11 +105,17 @@ Result<std::shared_ptr<const DeviceBuffer>> packed_weights(const KernelRequest& 
 
 }  // namespace
 
-Support supports_conv_problem(const KernelRequest& request, ir::DType dtype) {
+Support supports_conv_problem(const KernelRequest& request, bool floats) {
   if (Support s = needs_small(request); !s.ok) return s;
+  const ir::DType dtype = request.outputs[0].dtype;
+  if (floats ? dtype != ir::DType::kFloat32 : !is_half(dtype)) {
+    return Support::no(std::string("has type ") + ir::dtype_name(dtype) + ", needs " +
+                       (floats ? "float32" : "float16 or bfloat16"));
+  }
   for (const TensorDesc* desc : {&request.inputs[0], &request.inputs[1], &request.outputs[0]}) {
     if (desc->dtype != dtype) {
-      return Support::no(std::string("has type ") + ir::dtype_name(desc->dtype) + ", needs " + ir::dtype_name(dtype));
+      return Support::no(std::string("an operand has type ") + ir::dtype_name(desc->dtype) + ", the result " +
+                         ir::dtype_name(dtype));
     }
   }
   if (!is_constant(request, 1)) return Support::no("weights are not constant");
@@ -120,6 +126,15 @@ Support supports_conv_problem(const KernelRequest& request, ir::DType dtype) {
     return Support::no("has " + std::to_string(channels) + " input channels, needs a multiple of " +
                        std::to_string(piece));
   return Epilogue::supports(request, epilogue_of(request), 2);
+}
+
+const void* form_of(const KernelRequest& request, const KernelForms& kernels) {
+  return kernels.of(*element_type(request.outputs[0].dtype));
+}
+
+Support supports_form(const KernelRequest& request, const KernelForms& kernels) {
+  if (form_of(request, kernels) != nullptr) return Support::yes();
+  return Support::no(std::string("the tile is not compiled for ") + ir::dtype_name(request.outputs[0].dtype));
 }
 
 const ir::PointwiseProgram& epilogue_of(const KernelRequest& request) {
@@ -268,8 +283,8 @@ double predict_deep_blocks_us(const KernelRequest& request, const DeepBlocks& de
 }
 
 Support supports_variant(const KernelRequest& request, const ConvVariant& variant, int split_log2) {
-  const ir::DType dtype = variant.floats ? ir::DType::kFloat32 : ir::DType::kFloat16;
-  if (Support s = supports_conv_problem(request, dtype); !s.ok) return s;
+  if (Support s = supports_conv_problem(request, variant.floats); !s.ok) return s;
+  if (Support s = supports_form(request, variant.kernels); !s.ok) return s;
   const DeviceInfo& card = request.device->info();
   if (variant.groups && card.capability != 90) return Support::no("needs compute capability 9.0");
   if (split_log2 > 0 && card.capability < 90) return Support::no("clusters need compute capability 9.0");
@@ -371,14 +386,14 @@ Result<std::unique_ptr<Kernel>> create_variant(const KernelRequest& request, Pac
   BLADE_ASSIGN_OR_RETURN(const ConvOperands operands, conv_operands(request, problem, packs));
   const VariantLaunch made = variant_launch(request, variant, split_log2);
   const LaunchShape shape = made.shape;
-  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, variant.kernel, shape));
+  const void* kernel = form_of(request, variant.kernels);
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
   ConvParams params = made.params;
   params.y_is_float = float_result || variant.floats;
   if (parts > 1) params.part_channels = FastDivisor(problem.channels / parts);
   const ConvProblem addend = request.producer != nullptr ? addend_problem(request) : problem;
   return make_kernel(
-      [=, kernel = variant.kernel, has_maps = variant.groups,
-       tile_rows = variant.rows](const KernelArgs& args) -> Status {
+      [=, has_maps = variant.groups, tile_rows = variant.rows](const KernelArgs& args) -> Status {
         ConvParams p = operands.bind(params, args);
         if (!has_maps) {
           void* arguments[] = {&p};

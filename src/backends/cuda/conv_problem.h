@@ -1,4 +1,4 @@
-// A convolution or matrix product as the implicit-product kernels see it: rows of pixels against packed fp16 weights.
+// A convolution or matrix product as the implicit-product kernels see it: rows of pixels against packed weights.
 #pragma once
 
 #include "backends/cuda/kernel_support.h"
@@ -24,9 +24,12 @@ struct ConvProblem {
   int64_t padded_channels() const { return ceil_div(channels, int64_t{128}) * 128; }
 };
 
-// Float16 operands (or those of `dtype`), constant weights; Conv with one or two spatial dims and no groups, or MatMul
-// with one right operand for all batches. The reason where not.
-Support supports_conv_problem(const KernelRequest& request, ir::DType dtype = ir::DType::kFloat16);
+// Operands in float16 or bfloat16 (or float32 where `floats`), constant weights; Conv with one or two spatial dims and
+// no groups, or MatMul with one right operand for all batches. The reason where not.
+Support supports_conv_problem(const KernelRequest& request, bool floats = false);
+// "no" where the kernel is not compiled for the type of the request's operands.
+Support supports_form(const KernelRequest& request, const KernelForms& kernels);
+const void* form_of(const KernelRequest& request, const KernelForms& kernels);
 ConvProblem conv_problem(const KernelRequest& request);  // only for what is supported
 // The same for a sum of two convolutions whose images the tensor copy engine reads.
 Support supports_conv_sum(const KernelRequest& request);

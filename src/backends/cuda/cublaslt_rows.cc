@@ -128,7 +128,7 @@ Support supports_matmul(const KernelRequest& request) {
 
 Support supports_conv(const KernelRequest& request) {
   if (Support s = supports_product(request); !s.ok) return s;
-  if (Support s = supports_conv_problem(request, request.outputs[0].dtype); !s.ok) return s;
+  if (Support s = supports_conv_problem(request); !s.ok) return s;
   const ConvProblem problem = conv_problem(request);
   if (!is_plain_product(problem)) return Support::no("is no 1x1 convolution with strides of one");
   if (Support s = needs_work(conv_product(problem)); !s.ok) return s;

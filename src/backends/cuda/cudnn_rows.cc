@@ -35,19 +35,17 @@ Support supports_operands(const KernelRequest& request) {
 // The library's kernels start late and overlap nothing: Blade's tiles are faster below this.
 constexpr double kLeastByTiles = 1 << 28, kLeastElse = 1 << 20;  // multiplications
 
-// What no tile takes (groups, volumes, bfloat16), or only those that gather each pixel. Elsewhere tiles are as fast as
+// What no tile takes (groups, volumes), or only those that gather each pixel. Elsewhere tiles are as fast as
 // what the library compiles, and made at once.
 bool is_worth_compiling(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::ConvAttrs>();
   const int64_t channels = request.inputs[0].dims.back();
   const bool has_windows = request.inputs[1].element_count() > channels * request.outputs[0].dims.back();
-  return request.outputs[0].dtype == ir::DType::kBFloat16 || attrs.groups > 1 || attrs.strides.size() == 3 ||
-         (has_windows && channels % 64 != 0);
+  return attrs.groups > 1 || attrs.strides.size() == 3 || (has_windows && channels % 64 != 0);
 }
 
 Support needs_work(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::ConvAttrs>();
-  if (request.outputs[0].dtype == ir::DType::kBFloat16) return Support::yes();
   if (attrs.groups > 1 && attrs.groups == request.inputs[0].dims.back()) return Support::no("is depthwise");
   const bool by_tiles = attrs.groups == 1 && attrs.strides.size() < 3;
   const int64_t of_result = request.inputs[1].element_count() / request.outputs[0].dims.back();

@@ -24,7 +24,9 @@ Support supports_depthwise_input(const KernelRequest& request) {
     return Support::no("the first convolution is not depthwise in 2 dims");
   }
   for (const TensorDesc* desc : {&request.inputs[0], &request.inputs[1], &request.outputs[0]}) {
-    if (desc->dtype != ir::DType::kFloat16) return Support::no("the depthwise convolution is not in float16");
+    if (!is_half(desc->dtype) || desc->dtype != request.outputs[0].dtype) {
+      return Support::no("the depthwise convolution is not in float16 or bfloat16");
+    }
   }
   if (!is_constant(request, 1)) return Support::no("weights are not constant");
   if (request.inputs.size() > 3 || (request.inputs.size() == 3 && !is_constant(request, 2))) {
@@ -101,10 +103,11 @@ Result<std::unique_ptr<Kernel>> create_depthwise_product(const KernelRequest& re
       const Epilogue epilogue,
       Epilogue::create(first, epilogue_of(first), 2, ceil_div(first.inputs[0].dims.back(), int64_t{64}) * 64, packs));
   const VariantLaunch made = variant_launch(product, variant, 0);
-  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, variant.kernel, made.shape));
+  const void* kernel = form_of(request, variant.kernels);
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, made.shape));
   const DepthwiseInputParams depthwise = depthwise_input_params(first);
   return make_kernel(
-      [=, kernel = variant.kernel](const KernelArgs& args) {
+      [=](const KernelArgs& args) {
         ConvParams p = operands.bind(made.params, args);
         p.x = args.inputs[0];
         DepthwiseInputParams d = depthwise;

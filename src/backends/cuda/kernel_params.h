@@ -30,6 +30,14 @@ enum class ElementType : uint8_t {
   kUInt32
 };
 
+// One kernel's forms for types of operands; nullptr where it is not compiled for one.
+struct KernelForms {
+  const void *float32 = nullptr, *float16 = nullptr, *bfloat16 = nullptr;
+  const void* of(ElementType type) const {
+    return type == ElementType::kFloat16 ? float16 : type == ElementType::kBFloat16 ? bfloat16 : float32;
+  }
+};
+
 inline constexpr int kMaxProgramCode = 32;
 inline constexpr int kMaxProgramInputs = 8;
 

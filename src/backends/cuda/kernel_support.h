@@ -44,7 +44,8 @@ std::optional<ElementType> element_type(ir::DType dtype);
 // "no" unless the operand is one of the types that kernels compute in (float32, float16, bfloat16, bool if
 // `with_bool`).
 Support needs_element_type(const TensorDesc& desc, const char* what, bool with_bool = false);
-// "no" unless float32 or float16.
+bool is_half(ir::DType dtype);  // float16 or bfloat16
+// "no" unless float32, float16 or bfloat16.
 Support needs_full_or_half(const TensorDesc& desc, const char* what);
 // Index arithmetic is in 32 bits.
 Support needs_small(const KernelRequest& request);

@@ -35,8 +35,8 @@ Support supports_conv_mean(const KernelRequest& request, const MeanVariant& vari
   const KernelRequest& conv = *request.producer;
   const DeviceInfo& card = request.device->info();
   if (card.capability != 90) return Support::no("needs compute capability 9.0");
-  if (request.outputs[0].dtype != ir::DType::kFloat16) return Support::no("the mean is not in float16");
   if (Support s = supports_conv_problem(conv); !s.ok) return s;
+  if (request.outputs[0].dtype != conv.outputs[0].dtype) return Support::no("the mean is of another type");
   if (Support s = Epilogue::supports_plain(conv, epilogue_of(conv), 2); !s.ok) return s;
   const ConvProblem problem = conv_problem(conv);
   if (Support s = supports_tensor_map(problem); !s.ok) return s;
@@ -66,11 +66,12 @@ Result<std::unique_ptr<Kernel>> create_conv_mean(const KernelRequest& request, P
   shape.grid.x = static_cast<unsigned>(ceil_div(problem.channels, int64_t{variant.columns}));
   shape.threads = variant.threads;
   shape.shared_bytes = shared_bytes(problem, variant);
-  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, variant.kernel, shape));
-  const ConvParams params = conv_params(problem, 1);
+  const void* kernel = form_of(conv, variant.kernels);
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
+  const ConvParams params = conv_params(problem, shape.grid.x);
   const uint32_t axes = 1u << conv.inputs.size();
   return make_kernel(
-      [=, kernel = variant.kernel](const KernelArgs& args) -> Status {
+      [=](const KernelArgs& args) -> Status {
         ConvParams p = operands.bind(params, args);
         PixelMaps maps;
         BLADE_ASSIGN_OR_RETURN(maps, make_pixel_maps(problem, problem, p.x, p.x, kMeanRows));

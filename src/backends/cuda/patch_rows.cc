@@ -122,10 +122,11 @@ Result<std::unique_ptr<Kernel>> Patches::create(const KernelRequest& request, Pa
   shape.threads = variant.threads;
   shape.shared_bytes = static_cast<int>(patch.shared_bytes);
   shape.cluster = 1 << variant.split_log2;
-  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, variant.kernel, shape));
+  const void* kernel = form_of(request, variant.kernels);
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
   const PatchParams params = patch_params(problem, patch);
   return make_kernel(
-      [=, kernel = variant.kernel](const KernelArgs& args) -> Status {
+      [=](const KernelArgs& args) -> Status {
         PatchParams p = params;
         p.conv = operands.bind(params.conv, args);
         TensorMap image;

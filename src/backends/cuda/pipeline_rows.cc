@@ -92,7 +92,8 @@ Result<std::unique_ptr<Kernel>> Pipelines::create(const KernelRequest& request, 
   shape.grid.x = static_cast<unsigned>(division.blocks);
   shape.threads = variant.threads;
   shape.shared_bytes = division.shared_bytes;
-  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, variant.kernel, shape));
+  const void* kernel = form_of(request, variant.kernels);
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
   ConvParams params = conv_params(problem, division.column_tiles);
   params.stages = division.stages;
   params.tiles = static_cast<int>(division.tiles);
@@ -113,7 +114,7 @@ Result<std::unique_ptr<Kernel>> Pipelines::create(const KernelRequest& request, 
                                  make_box_map(p.epilogue.residual, p.rows, p.channels, variant.group_rows));
         }
         void* arguments[] = {&maps, &p};
-        return launch(args, variant.kernel, shape, arguments);
+        return launch(args, kernel, shape, arguments);
       },
       {.in_place_inputs = operands.epilogue.in_place_inputs(), .unread_inputs = operands.unread_inputs});
 }

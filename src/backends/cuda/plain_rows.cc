@@ -83,7 +83,7 @@ Result<std::unique_ptr<Kernel>> PlainTiles::create(const KernelRequest& request,
   shape.cluster = 1 << variant.split_log2;
   const bool plain_results =
       request.producer != nullptr || Epilogue::supports_plain(request, epilogue_of(request), 2).ok;
-  const void* kernel = parts == 1 && plain_results ? variant.kernel : variant.more_kernel;
+  const void* kernel = form_of(request, parts == 1 && plain_results ? variant.kernels : variant.more_kernels);
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
   ConvParams params = conv_params(problem, plain.column_tiles);
   if (parts > 1) params.part_channels = FastDivisor(problem.channels / parts);

@@ -376,8 +376,8 @@ Support supports_layer_norm_cast(const KernelRequest& request) {
     return Support::no("casts no layer normalization");
   }
   const ir::DType from = request.inputs[0].dtype, to = request.outputs[0].dtype;
-  const auto takes = [](ir::DType type) { return type == ir::DType::kFloat32 || type == ir::DType::kFloat16; };
-  if (!takes(from) || !takes(to)) return Support::no("is not between float32 and float16");
+  const bool one_half = from == ir::DType::kFloat32 ? is_half(to) : is_half(from) && to == ir::DType::kFloat32;
+  if (!one_half) return Support::no("is not between float32 and float16 or bfloat16");
   return supports_layer_norm_warp(*request.producer);
 }
 

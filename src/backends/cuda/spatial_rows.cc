@@ -27,11 +27,10 @@ Result<std::unique_ptr<Kernel>> create_pool(const KernelRequest& request, PackCa
     params.stride[d] = static_cast<int>(w.dim[d].stride);
     params.pad[d] = static_cast<int>(w.dim[d].pad_before);
   }
-  const bool half = request.inputs[0].dtype == ir::DType::kFloat16;
-  const bool vectors = half && params.channels % 8 == 0;
+  const bool vectors = is_half(request.inputs[0].dtype) && params.channels % 8 == 0;
   params.units = FastDivisor(vectors ? params.channels / 8 : params.channels);
   const LaunchShape shape = one_each(vectors ? params.count / 8 : params.count, kSimpleThreads);
-  const void* kernel = pool_kernel(half ? ElementType::kFloat16 : ElementType::kFloat32, vectors);
+  const void* kernel = pool_kernel(*element_type(request.inputs[0].dtype), vectors);
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
   return make_kernel([=](const KernelArgs& args) {
     PoolParams p = params;

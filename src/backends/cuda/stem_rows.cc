@@ -56,11 +56,13 @@ Support supports_stem(const KernelRequest& request) {
   for (int64_t dilation : attrs.dilations) {
     if (dilation != 1) return Support::no("is dilated");
   }
-  if (!is_constant(request, 1) || request.inputs[1].dtype != ir::DType::kFloat16 ||
-      request.outputs[0].dtype != ir::DType::kFloat16) {
-    return Support::no("needs constant float16 weights and a float16 result");
+  const ir::DType type = request.outputs[0].dtype;
+  if (!is_constant(request, 1) || !is_half(type) || request.inputs[1].dtype != type) {
+    return Support::no("needs constant weights and a result in float16 or bfloat16");
   }
-  if (Support s = needs_full_or_half(request.inputs[0], "the input"); !s.ok) return s;
+  if (request.inputs[0].dtype != ir::DType::kFloat32 && request.inputs[0].dtype != type) {
+    return Support::no("the input is neither float32 nor of the result's type");
+  }
   const StemShape shape = stem_shape(conv_problem(request));
   if (static_cast<size_t>(shape.shared_bytes) + 1024 > request.device->info().shared_bytes_per_block) {
     return Support::no("the window is too large for shared memory");
@@ -125,7 +127,8 @@ Result<std::unique_ptr<Kernel>> create_stem(const KernelRequest& request, PackCa
   stem.params.x_is_float = request.inputs[0].dtype == ir::DType::kFloat32;
   const LaunchShape shape =
       staying_blocks(request.device->info(), stem.params.tiles, stem.column_blocks, stem.shared_bytes);
-  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, stem_kernel(), shape));
+  const void* kernel = stem_kernel(*element_type(request.outputs[0].dtype));
+  BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
   return make_kernel(
       [=, params = stem.params](const KernelArgs& args) {
         StemParams p = params;
@@ -133,7 +136,7 @@ Result<std::unique_ptr<Kernel>> create_stem(const KernelRequest& request, PackCa
         p.y = args.outputs[0];
         p.epilogue = operands.epilogue.bind(args);
         void* arguments[] = {&p};
-        return launch(args, stem_kernel(), shape, arguments);
+        return launch(args, kernel, shape, arguments);
       },
       {.in_place_inputs = operands.epilogue.in_place_inputs(),
        .unread_inputs = operands.epilogue.unread_inputs() | 1u << 1});
@@ -263,9 +266,10 @@ Result<std::unique_ptr<Kernel>> create_pooled(const KernelRequest& request, Pack
   LaunchShape shape =
       staying_blocks(request.device->info(), pooled.params.conv.tiles, pooled.column_blocks, pooled.shared_bytes);
   if (tile.in_groups()) shape.threads = kStemGroupThreads;
+  const ElementType type = *element_type(request.outputs[0].dtype);
   const void* kernel = tile.in_groups()
-                           ? pooled_stem_groups_kernel(pooled.params.conv.kernel_h, pooled.params.conv.row_k)
-                           : pooled_stem_kernel(tile.fragments);
+                           ? pooled_stem_groups_kernel(type, pooled.params.conv.kernel_h, pooled.params.conv.row_k)
+                           : pooled_stem_kernel(type, tile.fragments);
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
   return make_kernel(
       [=, params = pooled.params](const KernelArgs& args) {

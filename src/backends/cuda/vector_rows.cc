@@ -9,9 +9,9 @@
 namespace blade::backends::cuda {
 namespace {
 
-Support supports_vector(const KernelRequest& request, ir::DType dtype) {
+Support supports_vector(const KernelRequest& request, bool floats) {
   if (request.producer != nullptr) return Support::no("is a sum of two convolutions");
-  if (Support s = supports_conv_problem(request, dtype); !s.ok) return s;
+  if (Support s = supports_conv_problem(request, floats); !s.ok) return s;
   const ConvProblem problem = conv_problem(request);
   if (!is_plain_product(problem)) return Support::no("is no product of a matrix and pixels");
   if (problem.rows() > kMostVectorRows) {
@@ -24,7 +24,9 @@ Result<std::unique_ptr<Kernel>> create_vector(const KernelRequest& request, Pack
   const ConvProblem problem = conv_problem(request);
   BLADE_ASSIGN_OR_RETURN(const ConvOperands operands, conv_operands(request, problem, packs));
   const ElementType type = *element_type(request.inputs[0].dtype);
-  const void* kernel = vector_product_kernel(type);
+  const ir::PointwiseProgram& epilogue = epilogue_of(request);
+  const bool plain = epilogue.empty() || Epilogue::supports_plain(request, epilogue, 2).ok;
+  const void* kernel = vector_product_kernel(type, plain);
   LaunchShape shape;
   shape.grid.x = static_cast<unsigned>(ceil_div(problem.channels, int64_t{kVectorColumns}));
   shape.threads = kSimpleThreads;
@@ -41,9 +43,9 @@ Result<std::unique_ptr<Kernel>> create_vector(const KernelRequest& request, Pack
        .unread_inputs = operands.unread_inputs});
 }
 
-template <ir::DType kType>
+template <bool kFloats>
 struct VectorRow {
-  static Support supports(const KernelRequest& request) { return supports_vector(request, kType); }
+  static Support supports(const KernelRequest& request) { return supports_vector(request, kFloats); }
   // Constants are of an H200, roughly.
   static double predicted_us(const KernelRequest& request) { return 1.8 + 1.5 * memory_us(request); }
   static Result<std::unique_ptr<Kernel>> create(const KernelRequest& request, PackCache& packs) {
@@ -62,9 +64,9 @@ struct VectorRow {
 const ProductRows& table() {
   static const ProductRows rows = [] {
     ProductRows made;
-    made.add_rows<VectorRow<ir::DType::kFloat16>>("vector");
-    made.add_cast_row<VectorRow<ir::DType::kFloat16>>("vector");
-    made.add_rows<VectorRow<ir::DType::kFloat32>>("vector_f32");
+    made.add_rows<VectorRow<false>>("vector");
+    made.add_cast_row<VectorRow<false>>("vector");
+    made.add_rows<VectorRow<true>>("vector_f32");
     return made;
   }();
   return rows;

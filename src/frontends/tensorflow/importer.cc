@@ -252,8 +252,11 @@ Result<std::string> GraphImporter::refuse_types(int node, const OpSpec& spec) {
   }
   BLADE_ASSIGN_OR_RETURN(auto results, tensor_types(spec.outputs, def));
   if (spec.takes_lists && !is_complex(def)) {
-    for (const TensorRef& ref : inputs) {
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      const TensorRef& ref = inputs[i];
       if (value(ref) == ir::kNone) return std::string("it reads a tensor that does not exist");
+      const bool is_flow = i < spec.inputs.size() && spec.inputs[i].name == "flow_in";
+      if (is_flow && !lists_.contains(value(ref))) return std::string("its TensorArray stays in TensorFlow");
       if (const auto found = stand_ins_.find(value(ref)); found != stand_ins_.end()) {
         return "it reads a tensor of type " + data_type_name(found->second);
       }

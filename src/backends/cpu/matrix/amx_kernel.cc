@@ -516,12 +516,12 @@ static_assert(sizeof(TileConfiguration) == 64);
 HWY_EXPORT(get_amx_kernels);
 const AmxKernels& amx_kernels() { return HWY_DYNAMIC_DISPATCH(get_amx_kernels)(); }
 
-AmxScope::AmxScope(int64_t depth) {
+AmxScope::AmxScope(int64_t depth, int64_t rows) {
   TileConfiguration c;
   for (int t = 0; t < 8; ++t) {
     const bool of_a = t == 4 || t == 5, of_b = t > 5;
     c.row_bytes[t] = static_cast<uint16_t>(of_a ? 4 * depth : 64);
-    c.rows[t] = static_cast<uint8_t>(of_b ? depth : kAmxRows);
+    c.rows[t] = static_cast<uint8_t>(of_b ? depth : rows);
   }
   asm volatile("ldtilecfg %0" ::"m"(c));
 }

@@ -109,11 +109,11 @@ struct AmxKernels {
 };
 const AmxKernels& amx_kernels();
 
-// Configures this thread's tile registers for blocks of `depth` pairs until it is destroyed: then nothing is pending,
-// and they hold nothing that the system must save.
+// Configures this thread's tile registers for blocks of `depth` pairs, and `rows` rows of A and of sums, until it is
+// destroyed: then nothing is pending, and they hold nothing that the system must save.
 class AmxScope {
  public:
-  explicit AmxScope(int64_t depth);
+  explicit AmxScope(int64_t depth, int64_t rows = kAmxRows);
   ~AmxScope();
   AmxScope(const AmxScope&) = delete;
   AmxScope& operator=(const AmxScope&) = delete;

@@ -390,7 +390,7 @@ __global__ void __launch_bounds__(kAttentionThreads) attention(const __grid_cons
                 [&](int row, int column, int, PieceSum& sum) { sum.store(item, first_query + row, column); });
 }
 
-template <class T, int kRowTiles, int kDepth, int kM = 1>
+template <class T, int kRowTiles, int kDepth, int kM>
 AttentionVariant variant() {
   using S = Shape<T, kRowTiles, kDepth, kM>;
   constexpr int kSize = static_cast<int>(sizeof(T));
@@ -399,12 +399,19 @@ AttentionVariant variant() {
           (S::kSumRows * (S::kSumStride + 2) + 2 * S::kRows) * static_cast<int>(sizeof(float))};
 }
 
+// Not all forms are compiled for all types.
 template <class T, int kDepth>
 AttentionVariant variant_of_rows(int rows) {
-  if constexpr (sizeof(T) == 2) {
+  constexpr bool kHalf = sizeof(T) == 2, kBFloat16 = std::is_same_v<T, __nv_bfloat16>;
+  if (rows == 16) return variant<T, 1, kDepth, 1>();
+  if (rows == 64) return variant<T, 4, kDepth, 1>();
+  if constexpr (!kBFloat16) {
+    if (rows == 32) return variant<T, 2, kDepth, 1>();
+  }
+  if constexpr (kHalf && !kBFloat16) {
     if (rows == 128) return variant<T, 4, kDepth, 2>();
   }
-  return rows == 16 ? variant<T, 1, kDepth>() : rows == 32 ? variant<T, 2, kDepth>() : variant<T, 4, kDepth>();
+  return {};
 }
 
 template <class T>
@@ -415,7 +422,14 @@ AttentionVariant variant_of_type(int rows, int depth) {
 }  // namespace
 
 AttentionVariant attention_variant(ElementType type, int rows, int depth) {
-  return type == ElementType::kFloat16 ? variant_of_type<__half>(rows, depth) : variant_of_type<float>(rows, depth);
+  switch (type) {
+    case ElementType::kFloat16:
+      return variant_of_type<__half>(rows, depth);
+    case ElementType::kBFloat16:
+      return variant_of_type<__nv_bfloat16>(rows, depth);
+    default:
+      return variant_of_type<float>(rows, depth);
+  }
 }
 
 }  // namespace blade::backends::cuda

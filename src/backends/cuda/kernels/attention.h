@@ -29,16 +29,17 @@ inline constexpr int kAttentionThreads = 128;
 inline constexpr int kMostAttentionDepth = 128;  // of queries and of values
 
 struct AttentionVariant {
-  const void* kernel;                       // AttentionParams
-  int keys;                                 // of a chunk
-  int query_bytes, stage_bytes, sum_bytes;  // of shared memory; sums take the place of the rest
+  const void* kernel = nullptr;                         // AttentionParams; nullptr: not compiled
+  int keys = 0;                                         // of a chunk
+  int query_bytes = 0, stage_bytes = 0, sum_bytes = 0;  // of shared memory; sums take the place of the rest
 };
 
-// rows: queries of a block, 16, 32, 64 or (of float16) 128; blocks of fewer divide the keys among more warps. type: of
-// q, k, v and the result, float32 or float16.
+// rows: queries of a block, 16, 32 (not of bfloat16), 64 or (of float16) 128; blocks of fewer divide the keys among
+// more warps. type: of q, k, v and the result.
 AttentionVariant attention_variant(ElementType type, int rows, int depth);
 
-// Attention of few queries, whose keys and values stream from memory: operands in pieces, float16.
+// Attention of few queries, whose keys and values stream from memory: operands in pieces, float16 or
+// bfloat16.
 inline constexpr int kStreamThreads = 128, kStreamQueries = 8;  // of a block
 inline constexpr int kMostStreamBlocks = 16;                    // of a cluster
 
@@ -46,7 +47,7 @@ struct AttentionStreamVariant {
   const void* kernel;  // AttentionParams
   int shared_bytes;
 };
-AttentionStreamVariant attention_stream_variant(int depth, bool masked);
+AttentionStreamVariant attention_stream_variant(ElementType type, int depth, bool masked);
 
 // Attention by groups of four warps, each with 64 queries (compute capability 9.0): what its copies go by, dims
 // [columns, rows, three of batch].
@@ -57,7 +58,7 @@ inline constexpr int kMappedBatchDims = 3;
 inline constexpr int kGroupQueries = 64;
 
 struct AttentionGroupVariant {
-  const void* kernel;  // AttentionMaps, AttentionParams
+  const void* kernel;  // AttentionMaps, AttentionParams; nullptr: not compiled
   int keys;            // of a chunk
   int threads;
   int query_bytes, stage_bytes;  // of shared memory
@@ -68,6 +69,6 @@ struct AttentionGroupVariant {
 // What is added to scores or replaces them: nothing, one mask alike for all queries, or any others.
 enum class GroupMasks : uint8_t { kNone, kShared, kEach };
 // groups: 1 to 3 of a block.
-AttentionGroupVariant attention_group_variant(int groups, int depth, GroupMasks masks);
+AttentionGroupVariant attention_group_variant(ElementType type, int groups, int depth, GroupMasks masks);
 
 }  // namespace blade::backends::cuda

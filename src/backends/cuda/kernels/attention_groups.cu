@@ -16,8 +16,9 @@ namespace {
 using namespace attention_kernel;
 
 constexpr int kMostAttentionStages = 4;
-template <int kGroups_, int kDepth_, int kKeys_, int kBlocks_>
+template <class Element_, int kGroups_, int kDepth_, int kKeys_, int kBlocks_>
 struct GroupShape {
+  using Element = Element_;
   static constexpr int kGroups = kGroups_, kDepth = kDepth_, kKeys = kKeys_, kBlocks = kBlocks_;
   static constexpr int kThreads = (kGroups + 1) * 128;
   static constexpr int kBoxes = kDepth / 64;  // of 64 columns
@@ -148,8 +149,9 @@ __device__ __forceinline__ void fill_masks(const GroupMemory<S>& memory, const A
     for (int i = 0; i < kEach; ++i) {
       const int64_t key = min(chunk * S::kKeys + i * 32 + lane, p.keys - 1);
       const int64_t element = offset + key * p.mask.column;
-      values[i] = in_log2(p.mask.is_float ? __ldcg(static_cast<const float*>(p.mask.data) + element)
-                                          : to_float(__ldcg(static_cast<const __half*>(p.mask.data) + element)));
+      values[i] =
+          in_log2(p.mask.is_float ? __ldcg(static_cast<const float*>(p.mask.data) + element)
+                                  : to_float(__ldcg(static_cast<const typename S::Element*>(p.mask.data) + element)));
     }
     barrier_wait(GroupMemory<S>::of_keys(memory.empty, at.slot), at.parity ^ 1);
 #pragma unroll
@@ -166,6 +168,7 @@ __device__ __forceinline__ void fill_masks(const GroupMemory<S>& memory, const A
 // tile of eight.
 template <class S, GroupMasks kMasks>
 struct GroupAttending {
+  using T = typename S::Element;
   static constexpr int kTiles = S::kKeys / 8, kWidth = S::kDepth / 8, kSteps = S::kKeys / 16;
   float scores[kTiles][4] = {}, values[kWidth][4] = {};
   uint32_t weights[kSteps][4];
@@ -180,15 +183,15 @@ struct GroupAttending {
     group_fence();
 #pragma unroll
     for (int g = 0; g < S::kDepth / 16; ++g) {
-      GroupScores<S::kKeys>::run(scores, queries + g / 4 * (S::kQueryBox / 16) + g % 4 * 2,
-                                 keys + g / 4 * (S::kKeyBox / 16) + g % 4 * 2, g > 0);
+      GroupScores<S::kKeys, T>::run(scores, queries + g / 4 * (S::kQueryBox / 16) + g % 4 * 2,
+                                    keys + g / 4 * (S::kKeyBox / 16) + g % 4 * 2, g > 0);
     }
     group_commit();
   }
   __device__ __forceinline__ void start_values(uint64_t rows) {
     group_fence();
 #pragma unroll
-    for (int s = 0; s < kSteps; ++s) GroupValues<S::kDepth>::run(values, weights[s], rows + s * 128);
+    for (int s = 0; s < kSteps; ++s) GroupValues<S::kDepth, T>::run(values, weights[s], rows + s * 128);
     group_commit();
   }
   // Nothing of what was under way is read before.
@@ -203,8 +206,7 @@ struct GroupAttending {
 
   // Of whole chunks, or (kTail) of the last one: both queries of a lane at `row`.
   template <bool kTail, class Element>
-  __device__ __forceinline__ void load_mask_of(const Mask<__half>& mask, const int (&rows)[2], int first_key,
-                                               int keys) {
+  __device__ __forceinline__ void load_mask_of(const Mask<T>& mask, const int (&rows)[2], int first_key, int keys) {
     const auto* data = static_cast<const Element*>(mask.data);
     const auto alignment = static_cast<uintptr_t>(2 * sizeof(Element));
     const bool in_pairs = mask.column == 1 && mask.row % 2 == 0 && reinterpret_cast<uintptr_t>(data) % alignment == 0;
@@ -215,10 +217,10 @@ struct GroupAttending {
 #pragma unroll
         for (int t = 0; t < kTiles; ++t) masks[t][2] = masks[t][0], masks[t][3] = masks[t][1];
       } else if (!kTail && in_pairs) {
-        using Pair = std::conditional_t<sizeof(Element) == 4, float2, __half2>;
+        using Two = std::conditional_t<sizeof(Element) == 4, float2, Pair<T>>;
 #pragma unroll
         for (int t = 0; t < kTiles; ++t) {
-          const Pair pair = __ldcg(reinterpret_cast<const Pair*>(row) + t * 4);
+          const Two pair = __ldcg(reinterpret_cast<const Two*>(row) + t * 4);
           masks[t][2 * r] = to_float(pair.x), masks[t][2 * r + 1] = to_float(pair.y);
         }
       } else {
@@ -235,18 +237,18 @@ struct GroupAttending {
     }
   }
   template <bool kTail>
-  __device__ __forceinline__ void load_mask(const Item<__half>& item, const Mask<__half>& mask, int query, int chunk) {
+  __device__ __forceinline__ void load_mask(const Item<T>& item, const Mask<T>& mask, int query, int chunk) {
     const int first_key = chunk * S::kKeys + first_key_of_lane();
     const int rows[2] = {min(query, item.q.rows - 1), min(query + 8, item.q.rows - 1)};
     if (mask.is_float) {
       load_mask_of<kTail, float>(mask, rows, first_key, item.k.rows);
     } else {
-      load_mask_of<kTail, __half>(mask, rows, first_key, item.k.rows);
+      load_mask_of<kTail, T>(mask, rows, first_key, item.k.rows);
     }
   }
   // The first mask, before the scores are there.
   template <bool kTail>
-  __device__ __forceinline__ void fetch_mask(const Item<__half>& item, int query, int chunk) {
+  __device__ __forceinline__ void fetch_mask(const Item<T>& item, int query, int chunk) {
     if constexpr (kMasks == GroupMasks::kEach) load_mask<kTail>(item, item.mask, query, chunk);
   }
   static __device__ __forceinline__ float masked(float score, float mask, float scale, bool replaces) {
@@ -255,8 +257,8 @@ struct GroupAttending {
   // Scores times `scale`, which without masks weigh() sees to, and what masks make of them; `shared`: where the mask of
   // all queries stands, times log2(e) as `scale` is there.
   template <bool kTail>
-  __device__ __forceinline__ void apply_masks(const Item<__half>& item, uint32_t shared, int query, int chunk,
-                                              float scale, bool replaces) {
+  __device__ __forceinline__ void apply_masks(const Item<T>& item, uint32_t shared, int query, int chunk, float scale,
+                                              bool replaces) {
     if constexpr (kMasks == GroupMasks::kShared) {
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
@@ -344,8 +346,7 @@ struct GroupAttending {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const float* pair = &scores[2 * s + i / 2][i % 2 * 2];
-        const __half2 halves = __floats2half2_rn(pair[0], pair[1]);
-        weights[s][i] = reinterpret_cast<const uint32_t&>(halves);
+        weights[s][i] = to_pair_bits<T>(pair[0], pair[1]);
       }
     }
   }
@@ -359,7 +360,7 @@ struct GroupAttending {
   }
 
   // The group's results, through the shared memory of its queries, each warp its own rows.
-  __device__ __forceinline__ void store(const Item<__half>& item, uint32_t lines, int first_query) {
+  __device__ __forceinline__ void store(const Item<T>& item, uint32_t lines, int first_query) {
     const int thread = static_cast<int>(threadIdx.x), lane = thread & 31, first_row = ((thread >> 5) & 3) * 16;
     float share[2];
 #pragma unroll
@@ -376,8 +377,7 @@ struct GroupAttending {
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
         const float* pair = &values[n + k / 2][k % 2 * 2];
-        const __half2 both = __floats2half2_rn(pair[0] * share[k % 2], pair[1] * share[k % 2]);
-        bits[k] = reinterpret_cast<const uint32_t&>(both);
+        bits[k] = to_pair_bits<T>(pair[0] * share[k % 2], pair[1] * share[k % 2]);
       }
       store_matrices(lines + n / 8 * S::kQueryBox + own * 128 + (((n & 7) + (lane >> 4)) ^ (own & 7)) * 16, bits);
     }
@@ -391,14 +391,14 @@ struct GroupAttending {
       asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
                    : "=r"(bits.x), "=r"(bits.y), "=r"(bits.z), "=r"(bits.w)
                    : "r"(lines + piece / 8 * S::kQueryBox + row * 128 + ((piece & 7) ^ (row & 7)) * 16));
-      __half* to = item.out + static_cast<int64_t>(first_query + row) * item.out_row + column;
+      T* to = item.out + static_cast<int64_t>(first_query + row) * item.out_row + column;
       if (item.out_in_pieces) {
         *reinterpret_cast<uint4*>(to) = bits;
         continue;
       }
 #pragma unroll
       for (int k = 0; k < 8; ++k) {
-        if (column + k < item.v.columns) to[k] = reinterpret_cast<const __half*>(&bits)[k];
+        if (column + k < item.v.columns) to[k] = reinterpret_cast<const T*>(&bits)[k];
       }
     }
   }
@@ -422,7 +422,7 @@ __device__ __forceinline__ void attend(const GroupMemory<S>& memory, const Atten
   const bool speaks = (threadIdx.x & 31) == 0;  // for its warp
   // Each lane says itself that it has read its part of a mask.
   const bool gives_keys = speaks || kMasks == GroupMasks::kShared;
-  const Item<__half> item(p, item_number);
+  const Item<typename S::Element> item(p, item_number);
   const int query =
       first_query + static_cast<int>((threadIdx.x >> 5) & 3) * 16 + static_cast<int>(threadIdx.x & 31) / 4;
   float scale = kMasks == GroupMasks::kShared ? p.scale * kLog2E : p.scale,
@@ -527,8 +527,13 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
 #endif
 }
 
-template <class S, GroupMasks kMasks>
-AttentionGroupVariant group_variant() {
+template <class T, int kGroups, int kDepth, GroupMasks kMasks>
+AttentionGroupVariant typed_variant() {
+  constexpr bool kSmall = kDepth <= 64, kNone = kMasks == GroupMasks::kNone;  // masks take registers
+  constexpr int kKeys = kGroups == 1   ? 64
+                        : kGroups == 2 ? (kMasks == GroupMasks::kEach ? 64 : 128)
+                                       : (kSmall && kNone ? 128 : 64);
+  using S = GroupShape<T, kGroups, kDepth, kKeys, (kGroups > 1 ? 1 : kSmall ? 3 : 2)>;
   return {reinterpret_cast<const void*>(&attention_groups<S, kMasks>),
           S::kKeys,
           S::kThreads,
@@ -538,34 +543,43 @@ AttentionGroupVariant group_variant() {
           S::kBlocks};
 }
 
+template <int kGroups, int kDepth, GroupMasks kMasks>
+AttentionGroupVariant group_variant(ElementType type) {
+  if (type == ElementType::kFloat16) return typed_variant<__half, kGroups, kDepth, kMasks>();
+  // Masks of their own for each query take long to compile: in bfloat16 one form of them.
+  if constexpr (kMasks != GroupMasks::kEach || kGroups == 1) {
+    return typed_variant<__nv_bfloat16, kGroups, kDepth, kMasks>();
+  }
+  return {};
+}
+
 template <int kDepth, GroupMasks kMasks>
-AttentionGroupVariant variant_of_groups(int groups) {
-  constexpr bool kSmall = kDepth <= 64, kNone = kMasks == GroupMasks::kNone;  // masks take registers
+AttentionGroupVariant variant_of_groups(ElementType type, int groups) {
   switch (groups) {
     case 1:
-      return group_variant<GroupShape<1, kDepth, 64, kSmall ? 3 : 2>, kMasks>();
+      return group_variant<1, kDepth, kMasks>(type);
     case 2:
-      return group_variant<GroupShape<2, kDepth, kMasks == GroupMasks::kEach ? 64 : 128, 1>, kMasks>();
+      return group_variant<2, kDepth, kMasks>(type);
     default:
-      return group_variant<GroupShape<3, kDepth, kSmall && kNone ? 128 : 64, 1>, kMasks>();
+      return group_variant<3, kDepth, kMasks>(type);
   }
 }
 
 template <GroupMasks kMasks>
-AttentionGroupVariant variant_of_depth(int groups, int depth) {
-  return depth <= 64 ? variant_of_groups<64, kMasks>(groups) : variant_of_groups<128, kMasks>(groups);
+AttentionGroupVariant variant_of_depth(ElementType type, int groups, int depth) {
+  return depth <= 64 ? variant_of_groups<64, kMasks>(type, groups) : variant_of_groups<128, kMasks>(type, groups);
 }
 
 }  // namespace
 
-AttentionGroupVariant attention_group_variant(int groups, int depth, GroupMasks masks) {
+AttentionGroupVariant attention_group_variant(ElementType type, int groups, int depth, GroupMasks masks) {
   switch (masks) {
     case GroupMasks::kNone:
-      return variant_of_depth<GroupMasks::kNone>(groups, depth);
+      return variant_of_depth<GroupMasks::kNone>(type, groups, depth);
     case GroupMasks::kShared:
-      return variant_of_depth<GroupMasks::kShared>(groups, depth);
+      return variant_of_depth<GroupMasks::kShared>(type, groups, depth);
     default:
-      return variant_of_depth<GroupMasks::kEach>(groups, depth);
+      return variant_of_depth<GroupMasks::kEach>(type, groups, depth);
   }
 }
 

@@ -1,5 +1,5 @@
-// What attention multiplies with: fragments of queries, keys, weights and values for matrix instructions, in float16
-// and in float32 by three products of TF32.
+// What attention multiplies with: fragments of queries, keys, weights and values for matrix instructions, in float16,
+// bfloat16, and in float32 by three products of TF32.
 #pragma once
 
 #include "backends/cuda/kernels/device_math.cuh"
@@ -34,15 +34,12 @@ __device__ __forceinline__ float power_of_e(float x) {
 // How 32 of the summed dim are multiplied: fragments of the left operand, and one tile of 8 columns of the right one.
 // Rows in shared memory are longer than the data by what spreads them over the banks.
 template <class T>
-struct Multiplier;
-
-template <>
-struct Multiplier<__half> {
+struct Multiplier {  // of 16 bits
   static constexpr int kSteps = kGroup / 16, kKeyPadding = 8, kValuePadding = 8;
   using Left = uint32_t[kSteps][4];
 
   // 16 rows at `row`, columns from `column`.
-  static __device__ __forceinline__ void load_left(Left& a, const __half* rows, int stride, int column) {
+  static __device__ __forceinline__ void load_left(Left& a, const T* rows, int stride, int column) {
     const int lane = static_cast<int>(threadIdx.x % 32);
 #pragma unroll
     for (int s = 0; s < kSteps; ++s) {
@@ -56,8 +53,7 @@ struct Multiplier<__half> {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const float* pair = &p[2 * s + i / 2][i % 2 * 2];
-        const __half2 halves = __floats2half2_rn(pair[0], pair[1]);
-        a[s][i] = reinterpret_cast<const uint32_t&>(halves);
+        a[s][i] = to_pair_bits<T>(pair[0], pair[1]);
       }
     }
   }
@@ -65,15 +61,15 @@ struct Multiplier<__half> {
   using Right = uint32_t[4];
   static __device__ __forceinline__ void multiply(float (&c)[4], const Left& a, const Right& b) {
 #pragma unroll
-    for (int s = 0; s < kSteps; ++s) multiply_16x8x16(c, a[s], b[2 * s], b[2 * s + 1]);
+    for (int s = 0; s < kSteps; ++s) multiply_16x8x16<T>(c, a[s], b[2 * s], b[2 * s + 1]);
   }
   // 32 columns of 8 keys, transposed.
-  static __device__ __forceinline__ void load_keys(Right& b, const __half* keys, int stride) {
+  static __device__ __forceinline__ void load_keys(Right& b, const T* keys, int stride) {
     const int lane = static_cast<int>(threadIdx.x % 32);
     load_matrices(b, shared_address(keys + (lane & 7) * stride + (lane >> 3) * 8));
   }
   // 8 columns of 32 rows.
-  static __device__ __forceinline__ void load_values(Right& b, const __half* values, int stride) {
+  static __device__ __forceinline__ void load_values(Right& b, const T* values, int stride) {
     load_matrices_transposed(b, shared_address(values + static_cast<int>(threadIdx.x % 32) * stride));
   }
 };

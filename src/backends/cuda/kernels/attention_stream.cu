@@ -1,7 +1,7 @@
-// Attention of few queries in float16 (decoder steps), whose time is that of reading keys and values. Each warp takes
-// 16 keys after 16 keys through a ring of its own in shared memory, several steps under way at once, and waits for no
-// other before its end. Keys and columns of values are the rows of what is multiplied, the queries its eight columns.
-// The blocks of a cluster may divide the keys.
+// Attention of few queries in float16 or bfloat16 (decoder steps), whose time is that of reading keys and values. Each
+// warp takes 16 keys after 16 keys through a ring of its own in shared memory, several steps under way at once, and
+// waits for no other before its end. Keys and columns of values are the rows of what is multiplied, the queries its
+// eight columns. The blocks of a cluster may divide the keys.
 #include "backends/cuda/kernels/attention_sums.cuh"
 
 namespace blade::backends::cuda {
@@ -34,29 +34,30 @@ __device__ __forceinline__ uint32_t transposed(uint32_t matrix) {
 }
 
 // Masks of a lane's scores as they stand in memory: nothing waits for them where they are loaded.
+template <class T>
 struct RawMask {
   uint32_t bits[4];
   __device__ __forceinline__ float at(int i, bool is_float) const {
-    return is_float ? __uint_as_float(bits[i]) : __half2float(__ushort_as_half(static_cast<uint16_t>(bits[i])));
+    return is_float ? __uint_as_float(bits[i]) : pair_at<T>(bits[i]).x;
   }
 };
 
 // A lane has keys lane / 4 and lane / 4 + 8 of the scores, columns lane / 4 and lane / 4 + 8 of each 16 of the weighted
 // sums, of both the queries 2 * (lane % 4) and the next.
-template <int kDepth, bool kMasked>
+template <class T, int kDepth, bool kMasked>
 struct Streaming {
   using S = StreamShape<kDepth>;
   static constexpr int kTiles = kDepth / 16;
-  const Item<__half>& item;
+  const Item<T>& item;
   const int lane = static_cast<int>(threadIdx.x) % 32, group = lane / 4, pair = lane % 4 * 2;
   const int query;      // the first of the lane
   const uint32_t ring;  // shared memory
   uint32_t queries[kTiles][2];
-  RawMask mask;
+  RawMask<T> mask;
   float scores[4], sums[kTiles][4] = {};
   float largest[2] = {-INFINITY, -INFINITY}, total[2] = {};
 
-  __device__ __forceinline__ Streaming(const Item<__half>& of, int first_query, uint32_t memory)
+  __device__ __forceinline__ Streaming(const Item<T>& of, int first_query, uint32_t memory)
       : item(of), query(first_query + pair), ring(memory) {}
 
   // Zeros beyond the rows and columns.
@@ -66,11 +67,11 @@ struct Streaming {
     for (int i = 0; i < kTiles * 2; ++i) {
       const int column = i * 8 + pair;
       const bool valid = row < item.q.rows && column < item.q.columns;
-      const __half* from = item.q.data + static_cast<int64_t>(valid ? row : 0) * item.q.row + (valid ? column : 0);
+      const T* from = item.q.data + static_cast<int64_t>(valid ? row : 0) * item.q.row + (valid ? column : 0);
       queries[i / 2][i % 2] = valid ? __ldcg(reinterpret_cast<const uint32_t*>(from)) : 0u;
     }
   }
-  __device__ __forceinline__ void copy(const Matrix<__half>& m, uint32_t to, int first_row) const {
+  __device__ __forceinline__ void copy(const Matrix<T>& m, uint32_t to, int first_row) const {
     const int piece = lane % S::kPieces;
     const bool inside = piece * 8 < m.columns;
 #pragma unroll
@@ -108,7 +109,7 @@ struct Streaming {
     for (int i = 0; i < kTiles; ++i) {
       uint32_t a[4];
       load_matrices(a, keys + S::offset(lane & 15, 2 * i + (lane >> 4)));
-      multiply_16x8x16(parts[i % 2], a, queries[i][0], queries[i][1]);
+      multiply_16x8x16<T>(parts[i % 2], a, queries[i][0], queries[i][1]);
     }
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -154,14 +155,13 @@ struct Streaming {
     uint32_t weights[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const __half2 both = __floats2half2_rn(scores[2 * r], scores[2 * r + 1]);
-      weights[r] = transposed(reinterpret_cast<const uint32_t&>(both));
+      weights[r] = transposed(to_pair_bits<T>(scores[2 * r], scores[2 * r + 1]));
     }
 #pragma unroll
     for (int i = 0; i < kTiles; ++i) {
       uint32_t a[4];
       load_matrices_transposed(a, values + S::offset((lane & 7) + (lane >> 4) * 8, 2 * i + ((lane >> 3) & 1)));
-      multiply_16x8x16(sums[i], a, weights[0], weights[1]);
+      multiply_16x8x16<T>(sums[i], a, weights[0], weights[1]);
     }
   }
 
@@ -192,8 +192,8 @@ __device__ __forceinline__ void send_piece(const PieceSum& sum, uint32_t to, uin
   store_remote(to + 32, make_float4(sum.largest, sum.total, 0, 0), barrier);
 }
 
-template <int kBlocks>
-__device__ __forceinline__ void finish_sent(const Item<__half>& item, const float* inbox, uint32_t barrier, int rank,
+template <int kBlocks, class T>
+__device__ __forceinline__ void finish_sent(const Item<T>& item, const float* inbox, uint32_t barrier, int rank,
                                             int first_query, int pieces, int all_pieces) {
   for (int i = static_cast<int>(threadIdx.x); i * kBlocks + rank < all_pieces; i += kStreamThreads) {
     barrier_wait(barrier, 0);
@@ -208,7 +208,7 @@ __device__ __forceinline__ void finish_sent(const Item<__half>& item, const floa
 }
 #endif
 
-template <int kDepth, bool kMasked>
+template <class T, int kDepth, bool kMasked>
 __global__ void __launch_bounds__(kStreamThreads, 2) attention_stream(const __grid_constant__ AttentionParams p) {
   using S = StreamShape<kDepth>;
   extern __shared__ __align__(128) uint8_t memory[];
@@ -218,7 +218,7 @@ __global__ void __launch_bounds__(kStreamThreads, 2) attention_stream(const __gr
   const int block = static_cast<int>(blockIdx.x) >> split_log2;
   const int item_number = divide(block, p.row_blocks);
   const int first_query = (block - item_number * static_cast<int>(p.row_blocks.divisor)) * kStreamQueries;
-  const Item<__half> item(p, item_number);
+  const Item<T> item(p, item_number);
   const int steps = (item.k.rows + kStepKeys - 1) / kStepKeys, last = (steps * (rank + 1)) >> split_log2;
   const int count = min(item.q.rows - first_query, kStreamQueries);  // queries of this block
   const int pieces = (item.v.columns + 7) / 8, all_pieces = count * pieces;
@@ -241,7 +241,7 @@ __global__ void __launch_bounds__(kStreamThreads, 2) attention_stream(const __gr
   }
 #endif
   uint8_t* ring = memory + warp * S::kRingBytes;
-  Streaming<kDepth, kMasked> streaming(item, first_query, shared_address(ring));
+  Streaming<T, kDepth, kMasked> streaming(item, first_query, shared_address(ring));
   start_later();
   wait_for_earlier();
   int step = ((steps * rank) >> split_log2) + warp;
@@ -301,16 +301,18 @@ __global__ void __launch_bounds__(kStreamThreads, 2) attention_stream(const __gr
 }
 
 template <int kDepth>
-AttentionStreamVariant variant_of_depth(bool masked) {
-  return {masked ? reinterpret_cast<const void*>(&attention_stream<kDepth, true>)
-                 : reinterpret_cast<const void*>(&attention_stream<kDepth, false>),
-          kStreamWarps * StreamShape<kDepth>::kRingBytes};
+AttentionStreamVariant variant_of_depth(ElementType type, bool masked) {
+  const auto form = [&]<class T>() {
+    return masked ? reinterpret_cast<const void*>(&attention_stream<T, kDepth, true>)
+                  : reinterpret_cast<const void*>(&attention_stream<T, kDepth, false>);
+  };
+  return {half_forms(form).of(type), kStreamWarps * StreamShape<kDepth>::kRingBytes};
 }
 
 }  // namespace
 
-AttentionStreamVariant attention_stream_variant(int depth, bool masked) {
-  return depth <= 64 ? variant_of_depth<64>(masked) : variant_of_depth<128>(masked);
+AttentionStreamVariant attention_stream_variant(ElementType type, int depth, bool masked) {
+  return depth <= 64 ? variant_of_depth<64>(type, masked) : variant_of_depth<128>(type, masked);
 }
 
 }  // namespace blade::backends::cuda

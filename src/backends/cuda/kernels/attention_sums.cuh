@@ -5,11 +5,10 @@
 
 namespace blade::backends::cuda::attention_kernel {
 
-__device__ __forceinline__ void store_piece(__half* to, const float (&f)[8]) {
-  __half2 halves[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) halves[i] = __floats2half2_rn(f[2 * i], f[2 * i + 1]);
-  *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(halves);
+template <class T>
+__device__ __forceinline__ void store_piece(T* to, const float (&f)[8]) {
+  *reinterpret_cast<uint4*>(to) = make_uint4(to_pair_bits<T>(f[0], f[1]), to_pair_bits<T>(f[2], f[3]),
+                                             to_pair_bits<T>(f[4], f[5]), to_pair_bits<T>(f[6], f[7]));
 }
 __device__ __forceinline__ void store_piece(float* to, const float (&f)[8]) {
   reinterpret_cast<float4*>(to)[0] = {f[0], f[1], f[2], f[3]};

@@ -105,7 +105,7 @@ const void* kernel_of(int window) {
 }  // namespace
 
 const void* depthwise_kernel(ElementType type, int window) {
-  return type == ElementType::kFloat16 ? kernel_of<__half>(window) : kernel_of<float>(window);
+  return all_forms([&]<class T>() { return kernel_of<T>(window); }).of(type);
 }
 
 }  // namespace blade::backends::cuda

@@ -5,16 +5,22 @@
 namespace blade::backends::cuda {
 namespace {
 
-template <int kRows, int kColumns, int kWarpsM, int kWarpsN, int kWarpsK>
+template <class T, int kRows, int kColumns, int kWarpsM, int kWarpsN, int kWarpsK>
+using Tile = ConvTile<T, kRows, kColumns, kWarpsM, kWarpsN, kWarpsK, false>;
+
+template <int kRows, int kColumns, int kWarpsM, int kWarpsN, int kWarpsK, bool kBFloat16 = false>
 ConvVariant variant() {
-  using Tile = ConvTile<kRows, kColumns, kWarpsM, kWarpsN, kWarpsK, false>;
-  return describe_variant<Tile>(reinterpret_cast<const void*>(&conv_depthwise_kernel<Tile>));
+  return describe_variant<Tile<__half, kRows, kColumns, kWarpsM, kWarpsN, kWarpsK>>(
+      half_forms<kBFloat16>([&]<class T>() {
+        return reinterpret_cast<const void*>(
+            &conv_depthwise_kernel<Tile<T, kRows, kColumns, kWarpsM, kWarpsN, kWarpsK>>);
+      }));
 }
 
 }  // namespace
 
 std::span<const ConvVariant, 3> conv_variants_depthwise() {
-  static const ConvVariant variants[] = {variant<32, 32, 2, 1, 4>(), variant<32, 64, 2, 2, 2>(),
+  static const ConvVariant variants[] = {variant<32, 32, 2, 1, 4>(), variant<32, 64, 2, 2, 2, true>(),
                                          variant<64, 64, 4, 2, 1>()};
   return variants;
 }

@@ -88,11 +88,10 @@ __global__ void __launch_bounds__(kSimpleThreads) direct_transpose(const __grid_
 }  // namespace
 
 const void* direct_conv_kernel(ElementType type, bool transposed) {
-  if (type == ElementType::kFloat16) {
-    return transposed ? reinterpret_cast<const void*>(&direct_transpose<__half>)
-                      : reinterpret_cast<const void*>(&direct_conv<__half>);
-  }
-  return transposed ? reinterpret_cast<const void*>(&direct_transpose<float>)
-                    : reinterpret_cast<const void*>(&direct_conv<float>);
+  const auto form = [&]<class T>() {
+    return transposed ? reinterpret_cast<const void*>(&direct_transpose<T>)
+                      : reinterpret_cast<const void*>(&direct_conv<T>);
+  };
+  return all_forms(form).of(type);
 }
 }  // namespace blade::backends::cuda

@@ -12,14 +12,15 @@ namespace blade::backends::cuda {
 // With kGroups a "warp" of kWarpsM and kWarpsK is a warp group of four and kWarpsN is 1. Groups read both operands from
 // shared memory; pixels come by the tensor copy engine, which knows taps and padding: one thread asks for a chunk.
 // With kTurned a group takes 64 channels as the rows of its instructions and all of the tile's pixels, which may be
-// few, as their columns; kWarpsN groups stand side by side. With kFloats operands are float32, a chunk 32 of them deep,
-// and each product three of TF32 (see multiply_floats()).
-template <int kRows_, int kColumns_, int kWarpsM_, int kWarpsN_, int kWarpsK_, bool kGroups_, bool kFloats_ = false,
+// few, as their columns; kWarpsN groups stand side by side. Element is what operands and results are: float16,
+// bfloat16, or float32, of which a chunk is 32 deep and each product three of TF32 (see multiply_floats()).
+template <class Element_, int kRows_, int kColumns_, int kWarpsM_, int kWarpsN_, int kWarpsK_, bool kGroups_,
           bool kTurned_ = false>
 struct ConvTile {
   static constexpr int kRows = kRows_, kColumns = kColumns_;
   static constexpr int kWarpsM = kWarpsM_, kWarpsN = kWarpsN_, kWarpsK = kWarpsK_;
-  static constexpr bool kGroups = kGroups_, kFloats = kFloats_, kTurned = kTurned_;
+  using Element = Element_;
+  static constexpr bool kGroups = kGroups_, kFloats = sizeof(Element) == 4, kTurned = kTurned_;
   static constexpr int kThreads = kWarpsM * kWarpsN * kWarpsK * 32 * (kGroups ? 4 : 1);
   static constexpr int kWarpRows = kGroups ? 16 : kRows / kWarpsM;  // of one warp
   static constexpr int kWarpColumns = kColumns / kWarpsN;
@@ -107,7 +108,8 @@ __device__ __forceinline__ void finish_values(const EpilogueParams& e, float (&f
   }
 }
 
-// The same, the rest of the epilogue, and to memory.
+// The same, the rest of the epilogue, and to memory: as float32 or T, of 16 bits.
+template <class T>
 __device__ __forceinline__ void finish_vector(const ConvParams& p, float (&f)[8], const float4 (&bias)[2], int row,
                                               int channel) {
   const EpilogueParams& e = p.epilogue;
@@ -130,17 +132,17 @@ __device__ __forceinline__ void finish_vector(const ConvParams& p, float (&f)[8]
     }
     return;
   }
-  __half* y = static_cast<__half*>(p.y);
+  T* y = static_cast<T*>(p.y);
   if ((p.channels & 7) == 0) {
     uint4 out;
-    __half2* o = reinterpret_cast<__half2*>(&out);
+    Pair<T>* o = reinterpret_cast<Pair<T>*>(&out);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) o[i] = __floats2half2_rn(f[2 * i], f[2 * i + 1]);
+    for (int i = 0; i < 4; ++i) o[i] = to_pair<T>(f[2 * i], f[2 * i + 1]);
     *reinterpret_cast<uint4*>(y + at) = out;
   } else {
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      if (i < valid) y[at + i] = __float2half_rn(f[i]);
+      if (i < valid) y[at + i] = from_float<T>(f[i]);
     }
   }
 }
@@ -228,6 +230,9 @@ static __device__ __noinline__ float4 activated_four(float4 v, EpilogueParams::A
 // rest of the epilogue. RowOf gives the output pixel of a row of the tile, or -1.
 template <class Tile, class RowOf>
 class TileFinish {
+  // Of plain results, which are no floats.
+  using T = std::conditional_t<Tile::kFloats, __half, typename Tile::Element>;
+
  public:
   // Fetches what is constant.
   __device__ __forceinline__ TileFinish(const ConvParams& p, const WarpPlace<Tile>& place, const RowOf& row_of,
@@ -336,11 +341,11 @@ class TileFinish {
   }
 
   __device__ __forceinline__ void prepare_plain() {
-    y_ = static_cast<__half*>(part_ == 0 ? p_.y : p_.more_y[part_ - 1]);
+    y_ = static_cast<T*>(part_ == 0 ? p_.y : p_.more_y[part_ - 1]);
     channels_ = min(p_.channels, static_cast<int>(p_.part_channels.divisor));
     slope_ = p_.epilogue.slope;
     keep(slope_);
-    plain_residual_ = static_cast<const __half*>(p_.epilogue.residual);
+    plain_residual_ = static_cast<const T*>(p_.epilogue.residual);
     keep(plain_residual_);
     keep(y_);
     keep(channels_);
@@ -377,7 +382,7 @@ class TileFinish {
   }
 
   __device__ __forceinline__ void load_plain_residuals() {
-    const __half* residual = plain_residual_;
+    const T* residual = plain_residual_;
     if (residual == nullptr) return;
     if constexpr (Tile::kDirect) {
       if (direct_) {
@@ -413,10 +418,10 @@ class TileFinish {
 #pragma unroll
       for (int j = 0; j < Tile::kN; ++j) {
         const float2 bias = pair_bias_[j];
-        const float2 residual = __half22float2(reinterpret_cast<const __half2&>(pair_residual_[i * Tile::kN + j]));
+        const float2 residual = pair_at<T>(pair_residual_[i * Tile::kN + j]);
         const float* pair = &sums[i / 2][j][i % 2 * 2];
         if (pair_channel(j) < channels_) {
-          *reinterpret_cast<__half2*>(y_ + places_[i] + pair_channel(j)) =
+          *reinterpret_cast<Pair<T>*>(y_ + places_[i] + pair_channel(j)) =
               clamp_(pair[0] + bias.x + residual.x, pair[1] + bias.y + residual.y);
         }
       }
@@ -442,7 +447,7 @@ class TileFinish {
         }
       }
       uint4 out;
-      __half2* o = reinterpret_cast<__half2*>(&out);
+      Pair<T>* o = reinterpret_cast<Pair<T>*>(&out);
 #pragma unroll
       for (int k = 0; k < 4; ++k) o[k] = clamp_(f[2 * k], f[2 * k + 1]);
       *reinterpret_cast<uint4*>(y_ + places_[i]) = out;
@@ -467,13 +472,12 @@ class TileFinish {
         default:
           add_quads<8>(sum, from, step);
       }
-      const auto* residual = reinterpret_cast<const __half2*>(residual_[i].bits);
-      const float2 lower = __half22float2(residual[0]), upper = __half22float2(residual[1]);
+      const float2 lower = pair_at<T>(residual_[i].bits[0].x), upper = pair_at<T>(residual_[i].bits[0].y);
       sum.x += lower.x, sum.y += lower.y, sum.z += upper.x, sum.w += upper.y;
       if (activation_ != EpilogueParams::Activation::kNone) sum = activated_four(sum, activation_, slope_);
       uint2 out;
-      reinterpret_cast<__half2&>(out.x) = clamp_(sum.x, sum.y);
-      reinterpret_cast<__half2&>(out.y) = clamp_(sum.z, sum.w);
+      reinterpret_cast<Pair<T>&>(out.x) = clamp_(sum.x, sum.y);
+      reinterpret_cast<Pair<T>&>(out.y) = clamp_(sum.z, sum.w);
       *reinterpret_cast<uint2*>(y_ + places_[i]) = out;
     }
   }
@@ -513,8 +517,8 @@ class TileFinish {
       for (int j = 0; j < Tile::kN; ++j) {
         if (pair_channel(j) >= p_.channels) continue;
         const float* pair = &sums[i / 2][j][i % 2 * 2];
-        finish_pair(p_.epilogue, p_.y, p_.channels, pair[0], pair[1], pair_bias_[j], pair_residual_[i * Tile::kN + j],
-                    row, pair_channel(j), p_.y_is_float);
+        finish_pair<T>(p_.epilogue, p_.y, p_.channels, pair[0], pair[1], pair_bias_[j],
+                       pair_residual_[i * Tile::kN + j], row, pair_channel(j), p_.y_is_float);
       }
     }
   }
@@ -549,7 +553,7 @@ class TileFinish {
       float f[8] = {};
       sum_parts(f, exchange, received, own_row, column);
       residual_[i].add_to(f);
-      finish_vector(p_, f, bias_, row, channel);
+      finish_vector<T>(p_, f, bias_, row, channel);
     }
   }
 
@@ -558,17 +562,17 @@ class TileFinish {
   const RowOf& row_of_;
   const int part_, first_channel_, rank_, split_log2_, own_rows_;  // the first channel in its part
   const bool direct_;  // straight from the sums to memory, in pairs of channels
-  // Halves, and nothing to do but bias, residual, a curve without operands (not of pairs) and clamp: then what that
+  // Of 16 bits, and nothing to do but bias, residual, a curve without operands (not of pairs) and clamp: then what that
   // takes is in registers before the wait.
   const bool plain_;
   const EpilogueParams::Activation activation_;
   float slope_ = 0;
   int channels_ = 0, places_[kPlaces];
-  __half* y_ = nullptr;
-  const __half* plain_residual_ = nullptr;
-  const HalfClamp clamp_;
+  T* y_ = nullptr;
+  const T* plain_residual_ = nullptr;
+  const PairClamp<T> clamp_;
   float4 bias_[2];
-  ResidualVector<std::conditional_t<Tile::kFloats, float, __half>> residual_[Tile::kVectors];
+  ResidualVector<typename Tile::Element> residual_[Tile::kVectors];
   float2 pair_bias_[Tile::kDirect ? Tile::kN : 1];
   uint32_t pair_residual_[Tile::kDirect ? Tile::kM * Tile::kN * 2 : 1] = {};
 };

@@ -7,8 +7,8 @@ namespace {
 
 template <int kRows, int kColumns, int kWarpsM, int kWarpsN, int kWarpsK>
 ConvVariant variant() {
-  using Tile = ConvTile<kRows, kColumns, kWarpsM, kWarpsN, kWarpsK, false, true>;
-  return describe_variant<Tile>(reinterpret_cast<const void*>(&conv_kernel<Tile>));
+  using Tile = ConvTile<float, kRows, kColumns, kWarpsM, kWarpsN, kWarpsK, false>;
+  return describe_variant<Tile>({.float32 = reinterpret_cast<const void*>(&conv_kernel<Tile>)});
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Convolution as an implicit matrix product on tensor cores: fp16 operands, fp32 sums, NHWC.
+// Convolution as an implicit matrix product on tensor cores: fp16, bf16 or fp32 operands, fp32 sums, NHWC.
 //
 // A block computes kRows output pixels by kColumns channels. Chunks of 64 k (8 pieces of 8 channels) of both operands
 // stand in shared memory as rows of 128 bytes whose 16-byte pieces are XORed by row & 7, so that ldmatrix meets no bank
@@ -24,7 +24,7 @@ struct PixelRows {
   static constexpr int kCount = Tile::kRows * 8 / Tile::kThreads;
   int base[kCount], y[kCount], x[kCount];  // of tap (0, 0): element offset and position; y is far outside if no pixel
   int tap_y, tap_x, piece;                 // of the next chunk's piece
-  using Element = std::conditional_t<Tile::kFloats, float, __half>;
+  using Element = typename Tile::Element;
   static constexpr int kPiece = 16 / sizeof(Element);
 
   __device__ __forceinline__ PixelRows(const ConvParams& p, const PixelMaps&, int first_row, int first_chunk) {
@@ -72,6 +72,7 @@ struct PixelRows {
 // Instead of copies: each thread computes pieces of 8 channels of a depthwise convolution.
 template <class Tile>
 struct DepthwiseRows {
+  using T = typename Tile::Element;
   static constexpr int kCount = Tile::kRows * 8 / Tile::kThreads;
   const DepthwiseInputParams& d;
   int image_row[kCount], y[kCount], x[kCount];  // of tap (0, 0); y is far outside if no pixel
@@ -103,14 +104,14 @@ struct DepthwiseRows {
         const int in_x = x[i] + kx * d.dilation_w;
         const bool valid = static_cast<unsigned>(in_y) < static_cast<unsigned>(d.height) &&
                            static_cast<unsigned>(in_x) < static_cast<unsigned>(d.width);
-        const __half* pixel = static_cast<const __half*>(p.x) +
-                              (static_cast<int64_t>(image_row[i] + in_y) * d.width + in_x) * p.in_channels + channel;
-        const __half* tap = static_cast<const __half*>(d.weights) + (ky * kernel_w + kx) * p.in_channels + channel;
+        const T* pixel = static_cast<const T*>(p.x) +
+                         (static_cast<int64_t>(image_row[i] + in_y) * d.width + in_x) * p.in_channels + channel;
+        const T* tap = static_cast<const T*>(d.weights) + (ky * kernel_w + kx) * p.in_channels + channel;
         const uint4 values = valid ? __ldcg(reinterpret_cast<const uint4*>(pixel)) : make_uint4(0, 0, 0, 0);
         const uint4 weights = __ldg(reinterpret_cast<const uint4*>(tap));
-        const __half *v = reinterpret_cast<const __half*>(&values), *w = reinterpret_cast<const __half*>(&weights);
+        const T *v = reinterpret_cast<const T*>(&values), *w = reinterpret_cast<const T*>(&weights);
 #pragma unroll
-        for (int c = 0; c < 8; ++c) sums[c] += __half2float(v[c]) * __half2float(w[c]);
+        for (int c = 0; c < 8; ++c) sums[c] += to_float(v[c]) * to_float(w[c]);
       }
     }
   }
@@ -131,14 +132,14 @@ struct DepthwiseRows {
         }
       }
       uint4 packed;
-      __half2* pairs = reinterpret_cast<__half2*>(&packed);
+      Pair<T>* pairs = reinterpret_cast<Pair<T>*>(&packed);
 #pragma unroll
       for (int c = 0; c < 8; ++c) {
         if (inside && d.bias != nullptr) sums[c] += __ldg(d.bias + channel + c);
         if (d.has_clamp) sums[c] = sums[c] != sums[c] ? sums[c] : fminf(fmaxf(sums[c], d.lo), d.hi);
       }
 #pragma unroll
-      for (int c = 0; c < 4; ++c) pairs[c] = __floats2half2_rn(sums[2 * c], sums[2 * c + 1]);
+      for (int c = 0; c < 4; ++c) pairs[c] = to_pair<T>(sums[2 * c], sums[2 * c + 1]);
       const int row = (thread >> 3) + i * (Tile::kThreads / 8);
       *reinterpret_cast<uint4*>(to + row * 128 + (((thread & 7) ^ (row & 7)) << 4)) = packed;
     }
@@ -169,7 +170,8 @@ struct Multiplier {
       group_fence();
 #pragma unroll
       for (int q = 0; q < kSteps; ++q) {
-        GroupMultiply<Tile::kColumns>::run(sums[0], a + q * Tile::kWarpsK * 2, b + q * Tile::kWarpsK * 2);
+        GroupMultiply<Tile::kColumns, typename Tile::Element>::run(sums[0], a + q * Tile::kWarpsK * 2,
+                                                                   b + q * Tile::kWarpsK * 2);
       }
       group_commit();
 #endif
@@ -206,8 +208,8 @@ struct Multiplier {
             multiply_floats(sums[i][2 * j], left[i], b[0], b[1]);
             multiply_floats(sums[i][2 * j + 1], left[i], b[2], b[3]);
           } else {
-            multiply_16x8x16(sums[i][2 * j], left[i], b[0], b[1]);
-            multiply_16x8x16(sums[i][2 * j + 1], left[i], b[2], b[3]);
+            multiply_16x8x16<typename Tile::Element>(sums[i][2 * j], left[i], b[0], b[1]);
+            multiply_16x8x16<typename Tile::Element>(sums[i][2 * j + 1], left[i], b[2], b[3]);
           }
         }
       }

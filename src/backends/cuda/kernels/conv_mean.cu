@@ -6,31 +6,34 @@
 namespace blade::backends::cuda {
 namespace {
 
-template <int kColumns, int kWarpsK>
-using MeanTile = ConvTile<kMeanRows, kColumns, 1, 1, kWarpsK, true>;
+template <class T, int kColumns, int kWarpsK>
+using MeanTile = PlainTile<T, kMeanRows, kColumns, kWarpsK>;
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
 // What follows the products, in registers before the wait.
+template <class T>
 struct MeanPlaces {
   int rows, channels;
   float lo, hi;
-  __half* y;
-  const __half* residual;
+  T* y;
+  const T* residual;
 
   __device__ __forceinline__ explicit MeanPlaces(const ConvParams& p)
       : rows(pinned(p.rows)),
         channels(pinned(p.channels)),
         lo(pinned(p.epilogue.has_clamp ? p.epilogue.lo : -INFINITY)),
         hi(pinned(p.epilogue.has_clamp ? p.epilogue.hi : INFINITY)),
-        y(pinned(static_cast<__half*>(p.y))),
-        residual(pinned(static_cast<const __half*>(p.epilogue.residual))) {}
+        y(pinned(static_cast<T*>(p.y))),
+        residual(pinned(static_cast<const T*>(p.epilogue.residual))) {}
 };
 
 // Finished results of one thread's eight channels, added up over its rows.
 template <class Tile>
-__device__ __forceinline__ void add_rows(const MeanPlaces& at, const float* exchange, const float4 (&bias)[2],
-                                         const ResidualVector<__half> (&residual)[Tile::kVectors], float (&total)[8]) {
+__device__ __forceinline__ void add_rows(const MeanPlaces<typename Tile::Element>& at, const float* exchange,
+                                         const float4 (&bias)[2],
+                                         const ResidualVector<typename Tile::Element> (&residual)[Tile::kVectors],
+                                         float (&total)[8]) {
   constexpr int kAcross = Tile::kColumns / 8;
 #pragma unroll
   for (int i = 0; i < Tile::kVectors; ++i) {
@@ -57,7 +60,8 @@ __device__ __forceinline__ void add_rows(const MeanPlaces& at, const float* exch
 
 // The threads' totals of all rows to memory, divided by their number. `parts`: kThreads / 32 rows of kColumns floats.
 template <class Tile>
-__device__ __forceinline__ void store_mean(const MeanPlaces& at, float (&total)[8], float* parts, int first_channel) {
+__device__ __forceinline__ void store_mean(const MeanPlaces<typename Tile::Element>& at, float (&total)[8],
+                                           float* parts, int first_channel) {
   constexpr int kAcross = Tile::kColumns / 8;
   const int thread = static_cast<int>(threadIdx.x), lane = thread & 31;
 #pragma unroll
@@ -74,7 +78,7 @@ __device__ __forceinline__ void store_mean(const MeanPlaces& at, float (&total)[
   float sum = 0;
 #pragma unroll
   for (int w = 0; w < Tile::kThreads / 32; ++w) sum += parts[w * Tile::kColumns + thread];
-  at.y[first_channel + thread] = __float2half_rn(sum / static_cast<float>(at.rows));
+  at.y[first_channel + thread] = from_float<typename Tile::Element>(sum / static_cast<float>(at.rows));
 }
 
 #endif
@@ -83,24 +87,21 @@ template <class Tile>
 __global__ void __launch_bounds__(Tile::kThreads)
     conv_mean_kernel(const __grid_constant__ PixelMaps maps, const __grid_constant__ ConvParams p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  using T = typename Tile::Element;
   extern __shared__ __align__(1024) uint8_t memory[];
   __shared__ __align__(8) uint64_t barriers[kMostMeanChunks];
   __shared__ float parts[Tile::kThreads / 32 * Tile::kColumns];
-  constexpr int kAcross = Tile::kColumns / 8;
-  const int thread = static_cast<int>(threadIdx.x), first_channel = static_cast<int>(blockIdx.x) * Tile::kColumns;
-  const int chunks = pinned(p.chunks), warp = pinned(thread >> 5);
-  const uint32_t pixels = shared_address(memory), weights = pixels + chunks * Tile::kRows * 128;
-  const uint32_t barrier = shared_address(barriers);
+  constexpr int kAcross = Tile::kColumns / 8, kWarps = Tile::kThreads / 32;
+  const int thread = static_cast<int>(threadIdx.x), warp = __shfl_sync(~0u, thread >> 5, 0);
+  const PlainBlock<Tile, 0> block(p.column_tiles, p.chunks);
+  const int first_channel = block.first_channel, chunks = block.pieces;
+  const uint32_t stages = shared_address(memory), barrier = shared_address(barriers);
   if (thread == 0) {
-    for (int k = 0; k < p.chunks; ++k) barrier_init(barrier + 8 * k, 1);
     prefetch_map(&maps.image);
-    barrier_init_fence();
-    for (int k = 0; k < p.chunks; ++k) {
-      barrier_expect(barrier + 8 * k, Tile::kStageBytes);
-      copy_bulk(weights + k * Tile::kColumns * 128, weights_at(p, k, first_channel), Tile::kColumns * 128,
-                barrier + 8 * k);
-    }
-    start_later();
+    begin_block<Tile, false>(barrier, 0, chunks, Tile::kStageBytes, [&](int k) {
+      copy_bulk(stages + k * Tile::kStageBytes + Tile::kRows * 128, weights_at(p, k, first_channel),
+                Tile::kColumns * 128, barrier + 8 * k);
+    });
   }
   const WarpPlace<Tile> place;
   float4 bias[2] = {};
@@ -109,43 +110,28 @@ __global__ void __launch_bounds__(Tile::kThreads)
     bias[0] = __ldg(reinterpret_cast<const float4*>(from));
     bias[1] = __ldg(reinterpret_cast<const float4*>(from) + 1);
   }
-  constexpr int kWarps = Tile::kThreads / 32;
-  PixelRequest requests[kMostMeanChunks / kWarps];
-#pragma unroll
-  for (int i = 0; i < kMostMeanChunks / kWarps; ++i) {
-    const int k = warp + i * kWarps;
-    if (k < chunks) requests[i].prepare(p, maps, 0, k, pixels + k * Tile::kRows * 128, barrier + 8 * k);
-  }
-  const MeanPlaces places(p);
+  const Requests<PixelRequest, kMostMeanChunks / kWarps, kWarps> requests(warp, chunks, [&](PixelRequest& own, int k) {
+    own.prepare(p, maps, 0, k, stages + k * Tile::kStageBytes, barrier + 8 * k);
+  });
+  const MeanPlaces<T> places(p);
   float sums[Tile::kM][Tile::kN][4] = {};
-  __syncthreads();
-  wait_for_earlier();
-  if ((thread & 31) == 0) {
-#pragma unroll
-    for (int i = 0; i < kMostMeanChunks / kWarps; ++i) {
-      if (warp + i * kWarps < chunks) requests[i].make();
-    }
-  }
-  ResidualVector<__half> residual[Tile::kVectors];
+  wait_for_all<false>();
+  requests.make(warp, chunks);
+  ResidualVector<T> residual[Tile::kVectors];
 #pragma unroll
   for (int i = 0; i < Tile::kVectors; ++i) {
     const int v = thread + i * Tile::kThreads, channel = first_channel + v % kAcross * 8;
     if (places.residual != nullptr && v / kAcross < places.rows && channel < places.channels) {
-      const __half* from = places.residual + v / kAcross * places.channels + channel;
+      const T* from = places.residual + v / kAcross * places.channels + channel;
       residual[i].bits[0] = __ldcg(reinterpret_cast<const uint4*>(from));
     }
   }
+  uint64_t pixels = group_pixels(place, stages), weights = group_weights(place, stages + Tile::kRows * 128);
   for (int k = 0; k < chunks; ++k) {
     barrier_wait(barrier + 8 * k, 0);
-    const uint64_t a = tile_descriptor(pixels + k * Tile::kRows * 128);
-    const uint64_t b = tile_descriptor(weights + k * Tile::kColumns * 128);
-    group_fence();
-#pragma unroll
-    for (int q = 0; q < 4 / Tile::kWarpsK; ++q) {
-      const int step = (q * Tile::kWarpsK + place.k) * 2;
-      GroupMultiply<Tile::kColumns>::run(sums[0], a + step, b + step);
-    }
-    group_commit();
+    multiply_chunk<Tile>(sums, pixels, weights);
+    pixels += Tile::kStageBytes / 16;
+    weights += Tile::kStageBytes / 16;
   }
   group_wait<0>();
   __syncthreads();  // all chunks have been read: sums take their place
@@ -160,9 +146,10 @@ __global__ void __launch_bounds__(Tile::kThreads)
 
 template <int kColumns, int kWarpsK>
 MeanVariant variant() {
-  using Tile = MeanTile<kColumns, kWarpsK>;
-  return {kColumns, Tile::kThreads, Tile::kStageBytes, Tile::kSumBytes,
-          reinterpret_cast<const void*>(&conv_mean_kernel<Tile>)};
+  using Tile = MeanTile<__half, kColumns, kWarpsK>;
+  return {kColumns, Tile::kThreads, Tile::kStageBytes, Tile::kSumBytes, half_forms([&]<class T>() {
+            return reinterpret_cast<const void*>(&conv_mean_kernel<MeanTile<T, kColumns, kWarpsK>>);
+          })};
 }
 
 }  // namespace

@@ -5,10 +5,15 @@
 namespace blade::backends::cuda {
 namespace {
 
-template <int kRows, int kColumns, int kWarpsM, int kWarpsN, int kWarpsK>
+template <class T, int kRows, int kColumns, int kWarpsM, int kWarpsN, int kWarpsK>
+using Tile = ConvTile<T, kRows, kColumns, kWarpsM, kWarpsN, kWarpsK, false>;
+
+template <int kRows, int kColumns, int kWarpsM, int kWarpsN, int kWarpsK, bool kBFloat16 = false>
 ConvVariant variant() {
-  using Tile = ConvTile<kRows, kColumns, kWarpsM, kWarpsN, kWarpsK, false>;
-  return describe_variant<Tile>(reinterpret_cast<const void*>(&conv_kernel<Tile>));
+  return describe_variant<Tile<__half, kRows, kColumns, kWarpsM, kWarpsN, kWarpsK>>(
+      half_forms<kBFloat16>([&]<class T>() {
+        return reinterpret_cast<const void*>(&conv_kernel<Tile<T, kRows, kColumns, kWarpsM, kWarpsN, kWarpsK>>);
+      }));
 }
 
 }  // namespace
@@ -17,7 +22,7 @@ std::span<const ConvVariant, 3> conv_variants_mma_large() {
   static const ConvVariant variants[] = {
       variant<128, 32, 4, 1, 1>(),
       variant<128, 64, 4, 2, 1>(),
-      variant<128, 128, 4, 2, 1>(),
+      variant<128, 128, 4, 2, 1, true>(),
   };
   return variants;
 }

@@ -5,18 +5,23 @@
 namespace blade::backends::cuda {
 namespace {
 
-template <int kRows, int kColumns, int kWarpsM, int kWarpsN, int kWarpsK>
+template <class T, int kRows, int kColumns, int kWarpsM, int kWarpsN, int kWarpsK>
+using Tile = ConvTile<T, kRows, kColumns, kWarpsM, kWarpsN, kWarpsK, false>;
+
+template <int kRows, int kColumns, int kWarpsM, int kWarpsN, int kWarpsK, bool kBFloat16 = false>
 ConvVariant variant() {
-  using Tile = ConvTile<kRows, kColumns, kWarpsM, kWarpsN, kWarpsK, false>;
-  return describe_variant<Tile>(reinterpret_cast<const void*>(&conv_kernel<Tile>));
+  return describe_variant<Tile<__half, kRows, kColumns, kWarpsM, kWarpsN, kWarpsK>>(
+      half_forms<kBFloat16>([&]<class T>() {
+        return reinterpret_cast<const void*>(&conv_kernel<Tile<T, kRows, kColumns, kWarpsM, kWarpsN, kWarpsK>>);
+      }));
 }
 
 }  // namespace
 
 std::span<const ConvVariant, 5> conv_variants_mma_small() {
   static const ConvVariant variants[] = {
-      variant<32, 32, 2, 1, 4>(), variant<32, 64, 2, 2, 2>(), variant<64, 32, 4, 1, 2>(),
-      variant<64, 32, 2, 1, 4>(), variant<64, 64, 4, 2, 1>(),
+      variant<32, 32, 2, 1, 4, true>(), variant<32, 64, 2, 2, 2>(),       variant<64, 32, 4, 1, 2>(),
+      variant<64, 32, 2, 1, 4>(),       variant<64, 64, 4, 2, 1, true>(),
   };
   return variants;
 }

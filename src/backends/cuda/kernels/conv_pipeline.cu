@@ -7,11 +7,18 @@ namespace {
 
 template <int kGroupRows, int kColumns, bool kShared, int kBlocks>
 PipelineVariant variant() {
-  using Tile = PipelineTile<kGroupRows, kColumns, kShared, kBlocks>;
-  return {Tile::kRows,        Tile::kColumns,
-          kGroupRows,         kBlocks,
-          kPipelineThreads,   Tile::kStageBytes,
-          Tile::kResultBytes, reinterpret_cast<const void*>(&conv_pipeline_kernel<Tile>)};
+  using Tile = PipelineTile<__half, kGroupRows, kColumns, kShared, kBlocks>;
+  return {Tile::kRows,
+          Tile::kColumns,
+          kGroupRows,
+          kBlocks,
+          kPipelineThreads,
+          Tile::kStageBytes,
+          Tile::kResultBytes,
+          half_forms([&]<class T>() {
+            using Typed = PipelineTile<T, kGroupRows, kColumns, kShared, kBlocks>;
+            return reinterpret_cast<const void*>(&conv_pipeline_kernel<Typed>);
+          })};
 }
 
 }  // namespace

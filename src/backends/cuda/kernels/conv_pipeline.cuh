@@ -19,8 +19,9 @@ inline constexpr int kGroupBarrier = 1, kTurnBarrier = kGroupBarrier + kPipeline
 inline constexpr int kPipelineThreads = kPipelineGroups * 128 + 64;
 
 // A group computes kGroupRows x kColumns; kShared: the groups are two halves of one tile's rows.
-template <int kGroupRows_, int kColumns_, bool kShared_, int kBlocks_>
+template <class Element_, int kGroupRows_, int kColumns_, bool kShared_, int kBlocks_>
 struct PipelineTile {
+  using Element = Element_;
   static constexpr int kGroupRows = kGroupRows_, kColumns = kColumns_;
   static constexpr bool kShared = kShared_;
   static constexpr int kBlocks = kBlocks_;  // beside each other on an SM
@@ -33,6 +34,7 @@ struct PipelineTile {
 
 template <class Tile>
 struct Pipeline {
+  using T = typename Tile::Element;
   const PipelineMaps& maps;
   const ConvParams& p;
   uint32_t stages, results;                          // shared memory
@@ -143,7 +145,8 @@ struct Pipeline {
 #pragma unroll
       for (int q = 0; q < 4; ++q) {
 #pragma unroll
-        for (int i = 0; i < Tile::kM; ++i) GroupMultiply<Tile::kColumns>::run(sums[i], a + i * 512 + q * 2, b + q * 2);
+        for (int i = 0; i < Tile::kM; ++i)
+          GroupMultiply<Tile::kColumns, T>::run(sums[i], a + i * 512 + q * 2, b + q * 2);
       }
       group_commit();
       if (chunk == chunks - 1) last_wait();
@@ -156,8 +159,8 @@ struct Pipeline {
     release(before);
   }
 
-  // Residual and clamp; sums become halves in shared memory.
-  __device__ __forceinline__ void finish(const Sums& sums, uint32_t to, bool add, const HalfClamp& clamp) const {
+  // Residual and clamp; sums become results in shared memory.
+  __device__ __forceinline__ void finish(const Sums& sums, uint32_t to, bool add, const PairClamp<T>& clamp) const {
     const int thread = static_cast<int>(threadIdx.x), lane = thread & 31;
     const int row = ((thread >> 5) & 3) * 16 + (lane & 15);
 #pragma unroll
@@ -173,14 +176,14 @@ struct Pipeline {
           load_matrices(bits, at);
 #pragma unroll
           for (int k = 0; k < 4; ++k) {
-            const float2 both = __half22float2(reinterpret_cast<const __half2&>(bits[k]));
+            const float2 both = pair_at<T>(bits[k]);
             f[2 * k] += both.x;
             f[2 * k + 1] += both.y;
           }
         }
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
-          const __half2 both = clamp(f[2 * k], f[2 * k + 1]);
+          const Pair<T> both = clamp(f[2 * k], f[2 * k + 1]);
           bits[k] = reinterpret_cast<const uint32_t&>(both);
         }
         store_matrices(at, bits);
@@ -194,7 +197,7 @@ struct Pipeline {
     const int chunks = kept(p.chunks), slots = kept(p.stages), rows = kept(p.rows), channels = kept(p.channels);
     const int turns = chunks / slots, rest = chunks % slots;
     const bool add = kept(p.epilogue.residual != nullptr) != 0;
-    const HalfClamp clamp(p.epilogue);
+    const PairClamp<T> clamp(p.epilogue);
     uint32_t residual_parity = 0;
     RingPlace at;
     int turn = 0;

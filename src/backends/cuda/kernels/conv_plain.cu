@@ -1,5 +1,4 @@
 // Tiles for little work (9.0): all of a block's depth is asked for at once, results are plain (conv_plain.cuh).
-#define BLADE_CONV_GROUPS
 #include "backends/cuda/kernels/conv_plain.cuh"
 #include "backends/cuda/kernels/conv_variants.h"
 
@@ -14,87 +13,62 @@ __global__ void __launch_bounds__(Tile::kThreads)
   extern __shared__ __align__(1024) uint8_t memory[];
   __shared__ __align__(8) uint64_t barriers[kMostPlainChunks + 1];
   const int thread = static_cast<int>(threadIdx.x), warp = __shfl_sync(~0u, thread >> 5, 0);
-  const int tile = static_cast<int>(blockIdx.x) >> kSplitLog2, rank = static_cast<int>(blockIdx.x) & (kSplit - 1);
-  const int row_tile = divide(tile, p.column_tiles), first_row = row_tile * Tile::kRows;
-  const int first_channel = (tile - row_tile * static_cast<int>(p.column_tiles.divisor)) * Tile::kColumns;
-  const int first_chunk = (p.chunks * rank) >> kSplitLog2;
-  const int chunks = pinned(((p.chunks * (rank + 1)) >> kSplitLog2) - first_chunk);
+  const PlainBlock<Tile, kSplitLog2> block(p.column_tiles, p.chunks);
+  const int first_row = block.row_tile * Tile::kRows;
   const int chunk_bytes = ((p.chunks + kSplit - 1) >> kSplitLog2) * Tile::kStageBytes;  // of any block
 
   const uint32_t stages = shared_address(memory), barrier = shared_address(barriers);
   const uint32_t sums_barrier = barrier + 8 * kMostPlainChunks;
   if (thread == 0) {
-    for (int s = 0; s < chunks; ++s) barrier_init(barrier + 8 * s, 1);
-    if (kSplit > 1) barrier_init(sums_barrier, 1);
     prefetch_map(&maps.image);
     if (p.own_chunks < p.chunks) prefetch_map(&maps.addend);
-    barrier_init_fence();
-    if (kSplit > 1) barrier_expect(sums_barrier, Tile::kRows * Tile::kColumns * 4);
-    for (int s = 0; s < chunks; ++s) {
-      barrier_expect(barrier + 8 * s, Tile::kStageBytes);
-      copy_bulk(stages + s * Tile::kStageBytes + Tile::kRows * 128, weights_at(p, first_chunk + s, first_channel),
-                Tile::kColumns * 128, barrier + 8 * s);
-    }
-    start_later();
+    begin_block<Tile, (kSplit > 1)>(barrier, sums_barrier, block.pieces, Tile::kStageBytes, [&](int s) {
+      copy_bulk(stages + s * Tile::kStageBytes + Tile::kRows * 128,
+                weights_at(p, block.first_piece + s, block.first_channel), Tile::kColumns * 128, barrier + 8 * s);
+    });
   }
   if (kSplit > 1) {
     __syncwarp();
     cluster_arrive();
   }
-  // Each warp asks for every kWarps-th chunk.
-  PixelRequest requests[kMostRequests];
-#pragma unroll
-  for (int i = 0; i < kMostRequests; ++i) {
-    const int s = warp + i * kWarps;
-    if (s < chunks) {
-      requests[i].prepare(p, maps, first_row, first_chunk + s, stages + s * Tile::kStageBytes, barrier + 8 * s);
-    }
-  }
+  const Requests<PixelRequest, kMostRequests, kWarps> requests(warp, block.pieces, [&](PixelRequest& own, int s) {
+    own.prepare(p, maps, first_row, block.first_piece + s, stages + s * Tile::kStageBytes, barrier + 8 * s);
+  });
   const WarpPlace<Tile> place;
   const auto row_of = [&](int own_row) {
-    const int row = first_row + rank * (Tile::kRows >> kSplitLog2) + own_row;
+    const int row = first_row + block.rank * (Tile::kRows >> kSplitLog2) + own_row;
     return row < p.rows ? row : -1;
   };
-  Quads<Tile, kSplit, kMore> quads(p, row_of, first_channel);
+  Quads<Tile, kSplit, kMore> quads(p, row_of, block.first_channel);
   float* exchange = reinterpret_cast<float*>(memory + pinned(chunk_bytes));
   float sums[Tile::kM][Tile::kN][4] = {};
-  if (kSplit > 1) cluster_wait();  // the others have begun, so their memory may be written
-  __syncthreads();
-  wait_for_earlier();
-  if ((thread & 31) == 0) {
-#pragma unroll
-    for (int i = 0; i < kMostRequests; ++i) {
-      if (warp + i * kWarps < chunks) requests[i].make();
-    }
-  }
+  wait_for_all<(kSplit > 1)>();
+  requests.make(warp, block.pieces);
   quads.load_residuals();
-  constexpr int kStep = Tile::kWarpsK * 2;
-  uint64_t pixels = tile_descriptor(stages + place.m * 64 * 128) + place.k * 2;
-  uint64_t weights = tile_descriptor(stages + (Tile::kRows + place.n * 64) * 128) + place.k * 2;
+  uint64_t pixels = group_pixels(place, stages), weights = group_weights(place, stages + Tile::kRows * 128);
 #pragma unroll 1
-  for (int k = 0; k < chunks; ++k) {
+  for (int k = 0; k < block.pieces; ++k) {
     barrier_wait(barrier + 8 * k, 0);
-    group_fence();
-#pragma unroll
-    for (int q = 0; q < 4 / Tile::kWarpsK; ++q) {
-      if constexpr (Tile::kTurned) {
-        GroupMultiply<Tile::kRows>::run(sums[0], weights + q * kStep, pixels + q * kStep);
-      } else {
-        GroupMultiply<Tile::kColumns>::run(sums[0], pixels + q * kStep, weights + q * kStep);
-      }
-    }
-    group_commit();
+    multiply_chunk<Tile>(sums, pixels, weights);
     pixels += Tile::kStageBytes / 16;
     weights += Tile::kStageBytes / 16;
   }
   group_wait<0>();
-  finish_plain<Tile>(place, quads, sums, exchange, sums_barrier, rank);
+  finish_plain<Tile>(place, quads, sums, exchange, sums_barrier, block.rank);
 #endif
+}
+
+template <int kRows, int kColumns, int kWarpsK, int kSplitLog2, bool kMore>
+KernelForms plain_forms() {
+  return half_forms([&]<class T>() {
+    using Tile = PlainTile<T, kRows, kColumns, kWarpsK>;
+    return reinterpret_cast<const void*>(&conv_plain_kernel<Tile, kSplitLog2, kMore>);
+  });
 }
 
 template <int kRows, int kColumns, int kWarpsK, int kSplitLog2>
 PlainVariant variant() {
-  using Tile = PlainTile<kRows, kColumns, kWarpsK>;
+  using Tile = PlainTile<__half, kRows, kColumns, kWarpsK>;
   return {kRows,
           kColumns,
           kWarpsK,
@@ -102,8 +76,8 @@ PlainVariant variant() {
           Tile::kThreads,
           Tile::kStageBytes,
           Tile::kSumBytes,
-          reinterpret_cast<const void*>(&conv_plain_kernel<Tile, kSplitLog2, false>),
-          reinterpret_cast<const void*>(&conv_plain_kernel<Tile, kSplitLog2, true>)};
+          plain_forms<kRows, kColumns, kWarpsK, kSplitLog2, false>(),
+          plain_forms<kRows, kColumns, kWarpsK, kSplitLog2, true>()};
 }
 
 }  // namespace

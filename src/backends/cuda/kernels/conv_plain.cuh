@@ -9,11 +9,99 @@
 namespace blade::backends::cuda {
 
 // Tiles of less than 64 rows have channels as the rows of their instructions.
-template <int kRows, int kColumns, int kWarpsK>
-using PlainTile = ConvTile<kRows, kColumns, (kRows < 64 ? 1 : kRows / 64), (kRows < 64 ? kColumns / 64 : 1), kWarpsK,
-                           true, false, (kRows < 64)>;
+template <class T, int kRows, int kColumns, int kWarpsK>
+using PlainTile = ConvTile<T, kRows, kColumns, (kRows < 64 ? 1 : kRows / 64), (kRows < 64 ? kColumns / 64 : 1), kWarpsK,
+                           true, (kRows < 64)>;
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+
+// Which tile a block computes, and which of its depth's pieces (chunks, slabs) it sums.
+template <class Tile, int kSplitLog2>
+struct PlainBlock {
+  int row_tile, first_channel, rank, first_piece, pieces;
+
+  __device__ __forceinline__ PlainBlock(const FastDivisor& column_tiles, int all_pieces)
+      : rank(static_cast<int>(blockIdx.x) & ((1 << kSplitLog2) - 1)) {
+    const int tile = static_cast<int>(blockIdx.x) >> kSplitLog2;
+    row_tile = divide(tile, column_tiles);
+    first_channel = (tile - row_tile * static_cast<int>(column_tiles.divisor)) * Tile::kColumns;
+    first_piece = (all_pieces * rank) >> kSplitLog2;
+    pieces = pinned(((all_pieces * (rank + 1)) >> kSplitLog2) - first_piece);
+  }
+};
+
+// Makes a barrier for each piece, each of which waits for `bytes`, and one for sums behind them where a tile is split,
+// asks for weights and lets the next kernel begin. For one thread.
+template <class Tile, bool kSplit, class AskForWeights>
+__device__ __forceinline__ void begin_block(uint32_t barrier, uint32_t sums_barrier, int pieces, int bytes,
+                                            const AskForWeights& ask_for_weights) {
+  for (int s = 0; s < pieces; ++s) barrier_init(barrier + 8 * s, 1);
+  if (kSplit) barrier_init(sums_barrier, 1);
+  barrier_init_fence();
+  if (kSplit) barrier_expect(sums_barrier, Tile::kRows * Tile::kColumns * 4);
+  for (int s = 0; s < pieces; ++s) {
+    barrier_expect(barrier + 8 * s, bytes);
+    ask_for_weights(s);
+  }
+  start_later();
+}
+
+// What warps ask for behind the wait, ready before it: each warp for every kWarps-th of `count`.
+template <class Request, int kEach, int kWarps>
+struct Requests {
+  Request own[kEach];
+
+  template <class Prepare>
+  __device__ __forceinline__ Requests(int warp, int count, const Prepare& prepare) {
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      if (warp + i * kWarps < count) prepare(own[i], warp + i * kWarps);
+    }
+  }
+  __device__ __forceinline__ void make(int warp, int count) const {
+    if ((threadIdx.x & 31) != 0) return;
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      if (warp + i * kWarps >= count) return;
+      own[i].make();
+    }
+  }
+};
+
+// Where the layer before is done and, of a cluster, all blocks have begun, so that their memory may be written.
+template <bool kSplit>
+__device__ __forceinline__ void wait_for_all() {
+  if (kSplit) cluster_wait();
+  __syncthreads();
+  wait_for_earlier();
+}
+
+// Descriptors of a tile's rows in shared memory: those that this thread's group of warps multiplies.
+template <class Tile>
+__device__ __forceinline__ uint64_t group_pixels(const WarpPlace<Tile>& place, uint32_t pixels) {
+  return tile_descriptor(pixels + place.m * 64 * 128) + place.k * 2;
+}
+template <class Tile>
+__device__ __forceinline__ uint64_t group_weights(const WarpPlace<Tile>& place, uint32_t weights) {
+  return tile_descriptor(weights + place.n * 64 * 128) + place.k * 2;
+}
+
+// The products of 64 k; they run on.
+template <class Tile>
+__device__ __forceinline__ void multiply_chunk(float (&sums)[Tile::kM][Tile::kN][4], uint64_t pixels,
+                                               uint64_t weights) {
+  constexpr int kStep = Tile::kWarpsK * 2;
+  group_fence();
+#pragma unroll
+  for (int q = 0; q < 4 / Tile::kWarpsK; ++q) {
+    if constexpr (Tile::kTurned) {
+      GroupMultiply<Tile::kRows, typename Tile::Element>::run(sums[0], weights + q * kStep, pixels + q * kStep);
+    } else {
+      GroupMultiply<Tile::kColumns, typename Tile::Element>::run(sums[0], pixels + q * kStep, weights + q * kStep);
+    }
+  }
+  group_commit();
+}
 
 // One request for a chunk of pixels, ready to be made.
 struct PixelRequest {
@@ -44,24 +132,23 @@ struct PixelRequest {
 // kMore: with a curve, or columns that are several tensors.
 template <class Tile, int kSplit, bool kMore>
 struct Quads {
+  using T = typename Tile::Element;
   static constexpr int kAcross = Tile::kColumns / 4, kOwnRows = Tile::kRows / kSplit;
   static constexpr int kCount = (kOwnRows * kAcross + Tile::kThreads - 1) / Tile::kThreads;
   static_assert(Tile::kThreads % kAcross == 0);  // a thread's have the same channels
   int places[kCount];
   float4 bias;
-  __half* y;
-  const __half* residual;
+  T* y;
+  const T* residual;
   EpilogueParams::Activation activation = EpilogueParams::Activation::kNone;
   float slope = 0;
-  HalfClamp clamp;
+  PairClamp<T> clamp;
   uint2 added[kCount] = {};
 
   // RowOf gives the output pixel of a row that this block finishes, or -1.
   template <class RowOf>
   __device__ __forceinline__ Quads(const ConvParams& p, const RowOf& row_of, int first_channel)
-      : bias(make_float4(0, 0, 0, 0)),
-        residual(pinned(static_cast<const __half*>(p.epilogue.residual))),
-        clamp(p.epilogue) {
+      : bias(make_float4(0, 0, 0, 0)), residual(pinned(static_cast<const T*>(p.epilogue.residual))), clamp(p.epilogue) {
     int before = 0, channels = p.channels;
     void* to = p.y;
     if constexpr (kMore) {
@@ -72,7 +159,7 @@ struct Quads {
       channels = min(channels, static_cast<int>(p.part_channels.divisor));
       if (part > 0) to = p.more_y[part - 1];
     }
-    y = pinned(static_cast<__half*>(to));
+    y = pinned(static_cast<T*>(to));
     const int channel = first_channel + static_cast<int>(threadIdx.x) % kAcross * 4;
     if (p.epilogue.bias != nullptr) bias = __ldg(reinterpret_cast<const float4*>(p.epilogue.bias + channel));
 #pragma unroll
@@ -101,15 +188,14 @@ struct Quads {
       if (places[i] < 0) continue;
       float4 sum = bias;
       add_quads<kParts>(sum, sums + number(i) / kAcross * pitch + number(i) % kAcross * 4, step);
-      const float2 lower = __half22float2(reinterpret_cast<const __half2&>(added[i].x));
-      const float2 upper = __half22float2(reinterpret_cast<const __half2&>(added[i].y));
+      const float2 lower = pair_at<T>(added[i].x), upper = pair_at<T>(added[i].y);
       sum.x += lower.x, sum.y += lower.y, sum.z += upper.x, sum.w += upper.y;
       if constexpr (kMore) {
         if (activation != EpilogueParams::Activation::kNone) sum = activated_four(sum, activation, slope);
       }
       uint2 out;
-      reinterpret_cast<__half2&>(out.x) = clamp(sum.x, sum.y);
-      reinterpret_cast<__half2&>(out.y) = clamp(sum.z, sum.w);
+      reinterpret_cast<Pair<T>&>(out.x) = clamp(sum.x, sum.y);
+      reinterpret_cast<Pair<T>&>(out.y) = clamp(sum.z, sum.w);
       *reinterpret_cast<uint2*>(y + places[i]) = out;
     }
   }

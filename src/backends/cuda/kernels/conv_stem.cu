@@ -8,48 +8,50 @@ namespace {
 constexpr int kTileY = kStemTileHeight, kTileX = kStemTileWidth;
 static_assert(kTileX == 16 && kStemThreads == kTileY * 32, "a warp takes one row of 16 pixels");
 
-template <class T>
-__device__ __forceinline__ void fill_patch(const StemParams& p, const T* image, __half* patch, int first_y,
-                                           int first_x) {
+template <class T, class X>
+__device__ __forceinline__ void fill_patch(const StemParams& p, const X* image, T* patch, int first_y, int first_x) {
 #pragma unroll 4
   for (int i = static_cast<int>(threadIdx.x); i < p.patch_height * static_cast<int>(p.patch_width.divisor);
        i += kStemThreads) {
     const int y = divide(i, p.patch_width), x = i - y * static_cast<int>(p.patch_width.divisor);
-    *reinterpret_cast<uint2*>(patch + i * 4) = stem_pixel(p, image, first_y + y, first_x + x, true);
+    *reinterpret_cast<uint2*>(patch + i * 4) = stem_pixel<T>(p, image, first_y + y, first_x + x, true);
   }
 }
 
-__device__ __forceinline__ void fill_patch(const StemParams& p, __half* patch, int image, int first_y, int first_x) {
+template <class T>
+__device__ __forceinline__ void fill_patch(const StemParams& p, T* patch, int image, int first_y, int first_x) {
   if (p.x_is_float) {
     fill_patch(p, image_of<float>(p, image), patch, first_y, first_x);
   } else {
-    fill_patch(p, image_of<__half>(p, image), patch, first_y, first_x);
+    fill_patch(p, image_of<T>(p, image), patch, first_y, first_x);
   }
 }
 
 // Starts copying the packed weights of 64 channels.
-__device__ __forceinline__ void fetch_weights(const StemParams& p, const __half* weights, int first_channel,
-                                              int pitch) {
-  const uint4* packed = reinterpret_cast<const uint4*>(static_cast<const __half*>(p.weights) +
-                                                       static_cast<int64_t>(first_channel) * pitch);
+template <class T>
+__device__ __forceinline__ void fetch_weights(const StemParams& p, const T* weights, int first_channel, int pitch) {
+  const uint4* packed =
+      reinterpret_cast<const uint4*>(static_cast<const T*>(p.weights) + static_cast<int64_t>(first_channel) * pitch);
   for (int i = static_cast<int>(threadIdx.x); i < kStemColumns * pitch / 8; i += kStemThreads) {
     copy_16(shared_address(weights) + i * 16, packed + i, true);
   }
 }
 
 // The shared address of this lane's row of weights, as load_matrices() takes them.
-__device__ __forceinline__ uint32_t weight_row(const __half* weights, int pitch) {
+template <class T>
+__device__ __forceinline__ uint32_t weight_row(const T* weights, int pitch) {
   const int lane = static_cast<int>(threadIdx.x) & 31;
   return shared_address(weights) + ((lane & 7) + ((lane >> 4) << 3)) * pitch * 2 + ((lane >> 3) & 1) * 16;
 }
 
 // A warp's 16 pixels by 64 channels, in full lines through its part of shared memory.
+template <class T>
 __device__ __forceinline__ void store_lines(const StemParams& p, const StemSums& sums, uint32_t lines, int first_pixel,
                                             int pixels, int first_channel) {
   const int lane = static_cast<int>(threadIdx.x) & 31;
-  put_lines(p, sums, lines, true, true);
+  put_lines<T>(p, sums, lines, true, true);
   __syncwarp();
-  __half* y = static_cast<__half*>(p.y);
+  T* y = static_cast<T*>(p.y);
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const int own = i * 4 + (lane >> 3), piece = lane & 7, channel = first_channel + piece * 8;
@@ -63,6 +65,7 @@ __device__ __forceinline__ void store_lines(const StemParams& p, const StemSums&
   }
 }
 
+template <class T>
 __device__ __forceinline__ void store_pairs(const StemParams& p, const StemSums& sums, int first_pixel, int pixels,
                                             int first_channel) {
   const int lane = static_cast<int>(threadIdx.x) & 31;
@@ -74,26 +77,27 @@ __device__ __forceinline__ void store_pairs(const StemParams& p, const StemSums&
     for (int j = 0; j < kStemColumns / 8; ++j) {
       const int channel = first_channel + j * 8 + (lane & 3) * 2;
       if (channel >= p.channels) continue;
-      finish_pair(p.epilogue, p.y, p.channels, sums[j][half * 2], sums[j][half * 2 + 1], make_float2(0, 0),
-                  load_pair(p.epilogue, p.channels, first_pixel + own, channel, first_pixel + own + 1),
-                  first_pixel + own, channel);
+      finish_pair<T>(p.epilogue, p.y, p.channels, sums[j][half * 2], sums[j][half * 2 + 1], make_float2(0, 0),
+                     load_pair(p.epilogue, p.channels, first_pixel + own, channel, first_pixel + own + 1),
+                     first_pixel + own, channel);
     }
   }
 }
 
 // A block computes tiles of 8 x 16 pixels by 64 channels, one after another.
+template <class T>
 __global__ void __launch_bounds__(kStemThreads) stem(const __grid_constant__ StemParams p) {
   extern __shared__ __align__(16) uint8_t memory[];
   const int lane = static_cast<int>(threadIdx.x) & 31, warp = static_cast<int>(threadIdx.x) >> 5;
   const int pitch = p.kernel_h * p.row_k + 8;  // halves: an odd number of 16-byte units, so rows meet other banks
-  __half* weights = reinterpret_cast<__half*>(memory + kStemLineBytes);
-  __half* patch = weights + kStemColumns * pitch;
+  T* weights = reinterpret_cast<T*>(memory + kStemLineBytes);
+  T* patch = weights + kStemColumns * pitch;
   const uint32_t lines = shared_address(memory) + warp * (kStemLineBytes / kTileY);
   const int first_channel = static_cast<int>(blockIdx.y) * kStemColumns;
   fetch_weights(p, weights, first_channel, pitch);
   start_later();
   const int patch_width = static_cast<int>(p.patch_width.divisor);
-  const __half* own_row = patch + ((warp * p.stride_h) * patch_width + (lane >> 2) * p.stride_w) * 4 + (lane & 3) * 2;
+  const T* own_row = patch + ((warp * p.stride_h) * patch_width + (lane >> 2) * p.stride_w) * 4 + (lane & 3) * 2;
   const int eight_pixels = 8 * p.stride_w * 4;
   const uint32_t b_row = weight_row(weights, pitch);
   const EpilogueParams& e = p.epilogue;
@@ -112,7 +116,7 @@ __global__ void __launch_bounds__(kStemThreads) stem(const __grid_constant__ Ste
     start_with_bias(p, sums, first_channel);
     asm volatile("cp.async.wait_all;" ::: "memory");
     __syncthreads();
-    const __half* row = own_row;
+    const T* row = own_row;
     for (int kh = 0; kh < p.kernel_h; ++kh, row += patch_width * 4) {
       for (int k = 0; k < p.row_k; k += 16) {
         const auto word = [&](int at) { return *reinterpret_cast<const uint32_t*>(row + k + at); };
@@ -121,8 +125,8 @@ __global__ void __launch_bounds__(kStemThreads) stem(const __grid_constant__ Ste
         for (int j = 0; j < kStemColumns / 16; ++j) {
           uint32_t b[4];
           load_matrices(b, b_row + (j * 16 * pitch + kh * p.row_k + k) * 2);
-          multiply_16x8x16(sums[2 * j], a, b[0], b[1]);
-          multiply_16x8x16(sums[2 * j + 1], a, b[2], b[3]);
+          multiply_16x8x16<T>(sums[2 * j], a, b[0], b[1]);
+          multiply_16x8x16<T>(sums[2 * j + 1], a, b[2], b[3]);
         }
       }
     }
@@ -131,17 +135,17 @@ __global__ void __launch_bounds__(kStemThreads) stem(const __grid_constant__ Ste
     const int first_pixel = (image * p.out_height + out_y) * p.out_width + first_out_x;
     const int pixels = min(kTileX, p.out_width - first_out_x);
     if (in_lines) {
-      store_lines(p, sums, lines, first_pixel, pixels, first_channel);
+      store_lines<T>(p, sums, lines, first_pixel, pixels, first_channel);
       __syncwarp();
     } else {
-      store_pairs(p, sums, first_pixel, pixels, first_channel);
+      store_pairs<T>(p, sums, first_pixel, pixels, first_channel);
     }
   }
 }
 
 // A block computes tiles of pooled pixels by 64 channels, one after another; a warp kFragments times 16 pixels of the
 // convolution at once.
-template <int kFragments>
+template <class T, int kFragments>
 __global__ void __launch_bounds__(kStemThreads) pooled_stem(const __grid_constant__ PooledStemParams q) {
   extern __shared__ __align__(16) uint8_t memory[];
   fetch_parameters(q);
@@ -149,8 +153,8 @@ __global__ void __launch_bounds__(kStemThreads) pooled_stem(const __grid_constan
   const int lane = static_cast<int>(threadIdx.x) & 31, warp = static_cast<int>(threadIdx.x) >> 5;
   const int pitch = p.kernel_h * p.row_k + 8;
   const int fragments = (q.conv_pixels + 15) / 16;
-  __half* weights = reinterpret_cast<__half*>(memory + fragments * 16 * 128);
-  __half* patch = weights + kStemColumns * pitch;
+  T* weights = reinterpret_cast<T*>(memory + fragments * 16 * 128);
+  T* patch = weights + kStemColumns * pitch;
   const int first_channel = static_cast<int>(blockIdx.y) * kStemColumns;
   fetch_weights(p, weights, first_channel, pitch);
   start_later();
@@ -170,7 +174,7 @@ __global__ void __launch_bounds__(kStemThreads) pooled_stem(const __grid_constan
     asm volatile("cp.async.wait_all;" ::: "memory");
     __syncthreads();
     for (int fragment = warp * kFragments; fragment < fragments; fragment += kStemThreads / 32 * kFragments) {
-      const __half* rows[kFragments][2];  // of this lane's two pixels of a fragment
+      const T* rows[kFragments][2];  // of this lane's two pixels of a fragment
       bool inside[kFragments][2];
       StemSums sums[kFragments];
 #pragma unroll
@@ -201,8 +205,8 @@ __global__ void __launch_bounds__(kStemThreads) pooled_stem(const __grid_constan
             load_matrices(b, b_row + (j * 16 * pitch + kh * p.row_k + k) * 2);
 #pragma unroll
             for (int f = 0; f < kFragments; ++f) {
-              multiply_16x8x16(sums[f][2 * j], a[f], b[0], b[1]);
-              multiply_16x8x16(sums[f][2 * j + 1], a[f], b[2], b[3]);
+              multiply_16x8x16<T>(sums[f][2 * j], a[f], b[0], b[1]);
+              multiply_16x8x16<T>(sums[f][2 * j + 1], a[f], b[2], b[3]);
             }
           }
         }
@@ -210,21 +214,26 @@ __global__ void __launch_bounds__(kStemThreads) pooled_stem(const __grid_constan
 #pragma unroll
       for (int f = 0; f < kFragments; ++f) {
         if (fragment + f >= fragments) continue;
-        put_lines(p, sums[f], shared_address(memory) + (fragment + f) * 16 * 128, inside[f][0], inside[f][1]);
+        put_lines<T>(p, sums[f], shared_address(memory) + (fragment + f) * 16 * 128, inside[f][0], inside[f][1]);
       }
     }
     __syncthreads();
-    pool_lines(q, memory, image, first_y, first_x, first_channel);
+    pool_lines<T>(q, memory, image, first_y, first_x, first_channel);
   }
 }
 
 }  // namespace
 
-const void* stem_kernel() { return reinterpret_cast<const void*>(&stem); }
+const void* stem_kernel(ElementType type) {
+  return half_forms([&]<class T>() { return reinterpret_cast<const void*>(&stem<T>); }).of(type);
+}
 
-const void* pooled_stem_kernel(int fragments) {
-  return fragments == 1 ? reinterpret_cast<const void*>(&pooled_stem<1>)
-                        : reinterpret_cast<const void*>(&pooled_stem<2>);
+const void* pooled_stem_kernel(ElementType type, int fragments) {
+  const auto form = [&]<class T>() {
+    return fragments == 1 ? reinterpret_cast<const void*>(&pooled_stem<T, 1>)
+                          : reinterpret_cast<const void*>(&pooled_stem<T, 2>);
+  };
+  return half_forms(form).of(type);
 }
 
 }  // namespace blade::backends::cuda

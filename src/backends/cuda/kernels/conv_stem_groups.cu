@@ -26,7 +26,7 @@ __device__ __forceinline__ int plane_rows(const StemParams& p) {
 // Packed weights of 64 channels, in shared memory as [16 bytes of k][channel].
 __device__ __forceinline__ void fetch_group_weights(const StemParams& p, uint32_t weights, int first_channel) {
   const int pieces = p.kernel_h * p.row_k / 8, pitch = pieces * 8 + 8;
-  const auto* packed = static_cast<const __half*>(p.weights) + static_cast<int64_t>(first_channel) * pitch;
+  const auto* packed = static_cast<const uint16_t*>(p.weights) + static_cast<int64_t>(first_channel) * pitch;
   for (int i = static_cast<int>(threadIdx.x); i < kStemColumns * pieces; i += kStemGroupThreads) {
     const int channel = i % kStemColumns, piece = i / kStemColumns;
     copy_16(weights + i * 16, packed + channel * pitch + piece * 8, true);
@@ -49,10 +49,11 @@ struct StemTile {
   }
 };
 
+template <class T>
 struct StemMemory {
   uint8_t* lines;
   uint32_t weights;
-  __half* patches;
+  T* patches;
   int patch_bytes;
   uint32_t full, empty;  // barriers
 };
@@ -64,11 +65,11 @@ __device__ __forceinline__ void keep_sums(StemSums& sums) {
 }
 
 // A tile's patch, its rows apart by their parity where the stride is 2. Many pixels of a thread are under way at once.
-template <class T>
-__device__ __forceinline__ void fill_planes(const PooledStemParams& q, const StemTile& at, __half* patch) {
+template <class X, class T>
+__device__ __forceinline__ void fill_planes(const PooledStemParams& q, const StemTile& at, T* patch) {
   constexpr int kAtOnce = 12;
   const StemParams& p = q.conv;
-  const T* image = image_of<T>(p, at.image);
+  const X* image = image_of<X>(p, at.image);
   const int width = static_cast<int>(p.patch_width.divisor), pixels = p.patch_height * width;
   const int first_y = at.conv_y * p.stride_h - p.pad_top, first_x = at.conv_x * 2 - p.pad_left;
   const int of_plane = plane_rows(p) * width, by_parity = p.stride_h - 1;
@@ -78,7 +79,7 @@ __device__ __forceinline__ void fill_planes(const PooledStemParams& q, const Ste
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
       const int i = first + k * kStemThreads, y = divide(i, p.patch_width), x = i - y * width;
-      values[k] = stem_pixel(p, image, first_y + y, first_x + x, i < pixels);
+      values[k] = stem_pixel<T>(p, image, first_y + y, first_x + x, i < pixels);
       places[k] = i < pixels ? (y & by_parity) * of_plane + (y >> by_parity) * width + x : -1;
     }
 #pragma unroll
@@ -88,17 +89,18 @@ __device__ __forceinline__ void fill_planes(const PooledStemParams& q, const Ste
   }
 }
 
-__device__ __forceinline__ void fill_patches(const PooledStemParams& q, const StemMemory& memory) {
+template <class T>
+__device__ __forceinline__ void fill_patches(const PooledStemParams& q, const StemMemory<T>& memory) {
   int turn = 0;
   for (int tile = static_cast<int>(blockIdx.x); tile < q.conv.tiles; tile += static_cast<int>(gridDim.x), ++turn) {
     const StemTile at(q, tile);
     const int slot = turn % kStemGroupSlots;
-    __half* patch = memory.patches + slot * (memory.patch_bytes / 2);
+    T* patch = memory.patches + slot * (memory.patch_bytes / 2);
     barrier_wait(memory.empty + 8 * slot, static_cast<uint32_t>(turn / kStemGroupSlots & 1) ^ 1);
     if (q.conv.x_is_float) {
       fill_planes<float>(q, at, patch);
     } else {
-      fill_planes<__half>(q, at, patch);
+      fill_planes<T>(q, at, patch);
     }
     fence_for_copies();  // wgmma reads what this thread wrote
     barrier_arrive(memory.full + 8 * slot);
@@ -106,8 +108,8 @@ __device__ __forceinline__ void fill_patches(const PooledStemParams& q, const St
 }
 
 // kSteps: of 16 k, in a row of taps; kRows: of taps, 0: as the launch says.
-template <int kSteps, int kRows>
-__device__ __forceinline__ void multiply_patches(const PooledStemParams& q, const StemMemory& memory,
+template <int kSteps, int kRows, class T>
+__device__ __forceinline__ void multiply_patches(const PooledStemParams& q, const StemMemory<T>& memory,
                                                  int first_channel) {
   const StemParams& p = q.conv;
   const int lane = static_cast<int>(threadIdx.x) & 31, warp = static_cast<int>(threadIdx.x) >> 5, group = warp >> 2;
@@ -133,7 +135,7 @@ __device__ __forceinline__ void multiply_patches(const PooledStemParams& q, cons
         const uint64_t a = patch + static_cast<uint64_t>(row * conv_width + first);
         const uint64_t b = weights + static_cast<uint64_t>(kh * kSteps * 2 * kStemColumns);
 #pragma unroll
-        for (int k = 0; k < kSteps; ++k) GroupMultiply<64>::run(sums, a + k * 2, b + k * 2 * kStemColumns);
+        for (int k = 0; k < kSteps; ++k) GroupMultiply<64, T>::run(sums, a + k * 2, b + k * 2 * kStemColumns);
       };
       if constexpr (kRows > 0) {
 #pragma unroll
@@ -153,17 +155,17 @@ __device__ __forceinline__ void multiply_patches(const PooledStemParams& q, cons
         inside[half] = static_cast<unsigned>(at.conv_y + y) < static_cast<unsigned>(p.out_height) &&
                        static_cast<unsigned>(at.conv_x + x) < static_cast<unsigned>(p.out_width);
       }
-      put_lines(p, sums, shared_address(memory.lines) + own * kStemColumns * 2, inside[0], inside[1]);
+      put_lines<T>(p, sums, shared_address(memory.lines) + own * kStemColumns * 2, inside[0], inside[1]);
     }
     if (lane == 0) barrier_arrive(memory.empty + 8 * slot);
     sync_threads_of(kMultiplyBarrier, kStemThreads);
-    pool_lines(q, memory.lines, at.image, at.first_y, at.first_x, first_channel);
+    pool_lines<T>(q, memory.lines, at.image, at.first_y, at.first_x, first_channel);
     sync_threads_of(kMultiplyBarrier, kStemThreads);  // lines may be written again
   }
 }
 #endif
 
-template <int kSteps, int kRows>
+template <class T, int kSteps, int kRows>
 __global__ void __launch_bounds__(kStemGroupThreads, 1) pooled_stem_groups(const __grid_constant__ PooledStemParams q) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(128) uint8_t memory[];
@@ -174,12 +176,12 @@ __global__ void __launch_bounds__(kStemGroupThreads, 1) pooled_stem_groups(const
   const int weight_bytes = p.kernel_h * p.row_k * kStemColumns * 2;
   const int patch_bytes = p.stride_h * plane_rows(p) * static_cast<int>(p.patch_width.divisor) * 8;
   const uint32_t barrier = shared_address(barriers);
-  const StemMemory parts{memory,
-                         shared_address(memory) + line_bytes,
-                         reinterpret_cast<__half*>(memory + line_bytes + weight_bytes),
-                         patch_bytes,
-                         barrier,
-                         barrier + 8 * kStemGroupSlots};
+  const StemMemory<T> parts{memory,
+                            shared_address(memory) + line_bytes,
+                            reinterpret_cast<T*>(memory + line_bytes + weight_bytes),
+                            patch_bytes,
+                            barrier,
+                            barrier + 8 * kStemGroupSlots};
   const int first_channel = static_cast<int>(blockIdx.y) * kStemColumns;
   if (threadIdx.x == 0) {
     for (int i = 0; i < kStemGroupSlots; ++i) {
@@ -202,10 +204,13 @@ __global__ void __launch_bounds__(kStemGroupThreads, 1) pooled_stem_groups(const
 
 }  // namespace
 
-const void* pooled_stem_groups_kernel(int kernel_h, int row_k) {
-  if (row_k == 16) return reinterpret_cast<const void*>(&pooled_stem_groups<1, 0>);
-  return kernel_h == 7 ? reinterpret_cast<const void*>(&pooled_stem_groups<2, 7>)
-                       : reinterpret_cast<const void*>(&pooled_stem_groups<2, 0>);
+const void* pooled_stem_groups_kernel(ElementType type, int kernel_h, int row_k) {
+  const auto form = [&]<class T>() {
+    if (row_k == 16) return reinterpret_cast<const void*>(&pooled_stem_groups<T, 1, 0>);
+    return kernel_h == 7 ? reinterpret_cast<const void*>(&pooled_stem_groups<T, 2, 7>)
+                         : reinterpret_cast<const void*>(&pooled_stem_groups<T, 2, 0>);
+  };
+  return half_forms(form).of(type);
 }
 
 }  // namespace blade::backends::cuda

@@ -3,6 +3,8 @@
 
 #include <span>
 
+#include "backends/cuda/kernel_params.h"
+
 namespace blade::backends::cuda {
 
 struct ConvVariant {
@@ -14,8 +16,8 @@ struct ConvVariant {
   bool groups;                 // wgmma, and pixels by the tensor copy engine: compute capability 9.0 only; the kernel
                                // takes PixelMaps before its ConvParams
   bool plain;                  // results that need no more than bias, a curve and clamp have a path of their own
-  bool floats;                 // operands and results are float32, not float16
-  const void* kernel;
+  bool floats;                 // operands and results are float32, else of 16 bits
+  KernelForms kernels;
 };
 
 // Lists say how long they are, so that the rows made of them are as many: another length does not compile.
@@ -33,7 +35,7 @@ inline constexpr int kMostRequests = 3;
 inline constexpr int kMostSlabs = 16;
 struct PatchVariant {
   int rows, columns, warps_k, split_log2, threads, sum_bytes;
-  const void* kernel;  // takes a TensorMap and PatchParams
+  KernelForms kernels;  // take a TensorMap and PatchParams
 };
 
 std::span<const PatchVariant, 32> patch_variants();
@@ -44,7 +46,7 @@ struct PlainVariant {
   int rows, columns, warps_k, split_log2, threads;
   int stage_bytes, sum_bytes;
   // Take PixelMaps and ConvParams; the second one for curves, and for columns that are several tensors.
-  const void *kernel, *more_kernel;
+  KernelForms kernels, more_kernels;
 };
 
 std::span<const PlainVariant, 44> plain_variants();
@@ -53,7 +55,7 @@ std::span<const PlainVariant, 44> plain_variants();
 inline constexpr int kMeanRows = 64, kMostMeanChunks = 16;
 struct MeanVariant {
   int columns, threads, stage_bytes, sum_bytes;
-  const void* kernel;  // takes PixelMaps and ConvParams
+  KernelForms kernels;  // take PixelMaps and ConvParams
 };
 
 std::span<const MeanVariant, 3> mean_variants();
@@ -65,16 +67,16 @@ struct PipelineVariant {
   int blocks;         // beside each other on an SM
   int threads;
   int stage_bytes, result_bytes;  // shared memory of one stage, and of one group's results
-  const void* kernel;             // takes PipelineMaps and ConvParams
+  KernelForms kernels;            // take PipelineMaps and ConvParams
 };
 
 std::span<const PipelineVariant, 8> pipeline_variants();
 
 template <class Tile>
-ConvVariant describe_variant(const void* kernel) {
+ConvVariant describe_variant(const KernelForms& kernels) {
   return {Tile::kRows,       Tile::kColumns,  Tile::kWarpsK, Tile::kThreads,
           Tile::kStageBytes, Tile::kSumBytes, Tile::kDirect, Tile::kGroups,
-          Tile::kPlain,      Tile::kFloats,   kernel};
+          Tile::kPlain,      Tile::kFloats,   kernels};
 }
 
 }  // namespace blade::backends::cuda

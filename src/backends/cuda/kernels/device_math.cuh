@@ -4,6 +4,8 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include <type_traits>
+
 #include "backends/cuda/kernel_params.h"
 #include "ir/ops/pointwise.h"
 
@@ -40,14 +42,34 @@ __device__ __forceinline__ int kept(int value) {
   return value;
 }
 
-// The same of a value that all lanes have, by an instruction that stays where it is: keep() stops the compiler, not the
-// assembler, from reading a parameter where it is used.
-__device__ __forceinline__ int pinned(int value) { return __shfl_sync(~0u, value, 0); }
-__device__ __forceinline__ float pinned(float value) { return __shfl_sync(~0u, value, 0); }
-__device__ __forceinline__ __half2 pinned(__half2 value) { return __shfl_sync(~0u, value, 0); }
+// The same of a value that all lanes have, in a register before the next volatile instruction. keep() stops the
+// compiler, not the assembler, from reading a parameter again where it is used: that one sees through copies, and
+// through a shuffle of what it knows to be uniform. It does not know that no lane's mask of the lanes before it has its
+// upper bit, and a value that something could be done with now (nobody counts this event) is made now.
+__device__ __forceinline__ uint32_t hidden_zero() {
+  uint32_t mask;
+  asm("mov.u32 %0, %%lanemask_lt;" : "=r"(mask));
+  return mask >> 31;
+}
+__device__ __forceinline__ uint32_t pinned(uint32_t value) {
+  value = __shfl_sync(~0u, value + hidden_zero(), 0);
+  asm volatile("{\n.reg .pred p;\nsetp.eq.u32 p, %0, 0x7f3b91d5;\n@p pmevent 0;\n}" ::"r"(value));
+  return value;
+}
+__device__ __forceinline__ int pinned(int value) { return static_cast<int>(pinned(static_cast<uint32_t>(value))); }
+__device__ __forceinline__ float pinned(float value) { return __uint_as_float(pinned(__float_as_uint(value))); }
+template <class T>
+__device__ __forceinline__ T pinned_pair(T value) {
+  const uint32_t bits = pinned(reinterpret_cast<const uint32_t&>(value));
+  return reinterpret_cast<const T&>(bits);
+}
+__device__ __forceinline__ __half2 pinned(__half2 value) { return pinned_pair(value); }
+__device__ __forceinline__ __nv_bfloat162 pinned(__nv_bfloat162 value) { return pinned_pair(value); }
 template <class T>
 __device__ __forceinline__ T* pinned(T* value) {
-  return reinterpret_cast<T*>(__shfl_sync(~0u, reinterpret_cast<uint64_t>(value), 0));
+  const auto bits = reinterpret_cast<uint64_t>(value);
+  const uint64_t upper = pinned(static_cast<uint32_t>(bits >> 32)), lower = pinned(static_cast<uint32_t>(bits));
+  return reinterpret_cast<T*>(upper << 32 | lower);
 }
 
 // A launch's parameters, all alike.
@@ -72,15 +94,55 @@ __device__ __forceinline__ void fetch_parameters(const Params& p) {
   keep(all);
 }
 
-// Two results as halves, clamped where the epilogue says so.
-struct HalfClamp {
-  __half2 lo, hi;
-  __device__ __forceinline__ explicit HalfClamp(const EpilogueParams& e)
-      : lo(pinned(__float2half2_rn(e.has_clamp ? e.lo : -INFINITY))),
-        hi(pinned(__float2half2_rn(e.has_clamp ? e.hi : INFINITY))) {}
-  __device__ __forceinline__ __half2 operator()(float u, float v) const {
-    return __hmin2_nan(__hmax2_nan(__floats2half2_rn(u, v), lo), hi);
+// fn<T>() for the types of 16 bits, each the address of a kernel; without bfloat16 where !kBFloat16.
+template <bool kBFloat16 = true, class Fn>
+KernelForms half_forms(const Fn& fn) {
+  KernelForms forms;
+  forms.float16 = fn.template operator()<__half>();
+  if constexpr (kBFloat16) forms.bfloat16 = fn.template operator()<__nv_bfloat16>();
+  return forms;
+}
+template <class Fn>
+KernelForms all_forms(const Fn& fn) {
+  KernelForms forms = half_forms(fn);
+  forms.float32 = fn.template operator()<float>();
+  return forms;
+}
+
+// Two neighbours of a type of 16 bits, float16 or bfloat16.
+template <class T>
+using Pair = std::conditional_t<std::is_same_v<T, __nv_bfloat16>, __nv_bfloat162, __half2>;
+
+template <class T>
+__device__ __forceinline__ Pair<T> to_pair(float u, float v) {
+  if constexpr (std::is_same_v<T, __nv_bfloat16>) {
+    return __floats2bfloat162_rn(u, v);
+  } else {
+    return __floats2half2_rn(u, v);
   }
+}
+template <class T>
+__device__ __forceinline__ uint32_t to_pair_bits(float u, float v) {
+  const Pair<T> pair = to_pair<T>(u, v);
+  return reinterpret_cast<const uint32_t&>(pair);
+}
+__device__ __forceinline__ float2 to_floats(__half2 pair) { return __half22float2(pair); }
+__device__ __forceinline__ float2 to_floats(__nv_bfloat162 pair) { return __bfloat1622float2(pair); }
+template <class T>
+__device__ __forceinline__ float2 pair_at(const uint32_t& bits) {
+  return to_floats(reinterpret_cast<const Pair<T>&>(bits));
+}
+
+// Two results, clamped where the epilogue says so.
+template <class T>
+struct PairClamp {
+  Pair<T> lo, hi;
+  __device__ __forceinline__ explicit PairClamp(const EpilogueParams& e)
+      : lo(pinned(both(e.has_clamp ? e.lo : -INFINITY))), hi(pinned(both(e.has_clamp ? e.hi : INFINITY))) {}
+  __device__ __forceinline__ Pair<T> operator()(float u, float v) const {
+    return __hmin2_nan(__hmax2_nan(to_pair<T>(u, v), lo), hi);
+  }
+  static __device__ __forceinline__ Pair<T> both(float value) { return to_pair<T>(value, value); }
 };
 
 template <class T>
@@ -277,22 +339,22 @@ __device__ __forceinline__ float finish_element(const EpilogueParams& e, float v
   return value;
 }
 
-// Two neighbouring channels of the residual as the bits of two halves; zeros where there is none.
+// Two neighbouring channels of the residual, of 16 bits each; zeros where there is none.
 __device__ __forceinline__ uint32_t load_pair(const EpilogueParams& e, int channels, int row, int channel, int rows) {
   if (e.residual == nullptr || row >= rows || channel >= channels) return 0;
-  const __half* at = static_cast<const __half*>(e.residual) + static_cast<int64_t>(row) * channels + channel;
-  if ((channels & 1) == 0) return __ldcg(reinterpret_cast<const unsigned*>(at));
-  const auto* bits = reinterpret_cast<const unsigned short*>(at);
+  const auto* bits = static_cast<const unsigned short*>(e.residual) + static_cast<int64_t>(row) * channels + channel;
+  if ((channels & 1) == 0) return __ldcg(reinterpret_cast<const unsigned*>(bits));
   return bits[0] | (channel + 1 < channels ? static_cast<uint32_t>(bits[1]) << 16 : 0u);
 }
 
 // Two neighbouring results of a matrix kernel: bias, residual, the rest, and the store.
+template <class T>
 __device__ __forceinline__ void finish_pair(const EpilogueParams& e, void* output, int channels, float u, float v,
                                             float2 bias, uint32_t residual_bits, int row, int channel,
                                             bool y_is_float = false) {
   const int64_t at = static_cast<int64_t>(row) * channels + channel;
   const bool both = channel + 1 < channels;
-  const float2 residual = __half22float2(*reinterpret_cast<const __half2*>(&residual_bits));
+  const float2 residual = pair_at<T>(residual_bits);
   u = finish_element(e, u + bias.x + residual.x, channel, at);
   if (both) v = finish_element(e, v + bias.y + residual.y, channel + 1, at + 1);
   if (y_is_float) {
@@ -300,20 +362,21 @@ __device__ __forceinline__ void finish_pair(const EpilogueParams& e, void* outpu
     if (both) static_cast<float*>(output)[at + 1] = v;
     return;
   }
-  __half* y = static_cast<__half*>(output);
+  T* y = static_cast<T*>(output);
   if ((channels & 1) == 0) {
-    *reinterpret_cast<__half2*>(y + at) = __floats2half2_rn(u, v);
+    *reinterpret_cast<Pair<T>*>(y + at) = to_pair<T>(u, v);
   } else {
-    y[at] = __float2half_rn(u);
-    if (both) y[at + 1] = __float2half_rn(v);
+    y[at] = from_float<T>(u);
+    if (both) y[at + 1] = from_float<T>(v);
   }
 }
 
 // The same where bias and residual were not fetched ahead; the row is inside.
+template <class T>
 __device__ __forceinline__ void finish_pair(const EpilogueParams& e, void* output, int channels, float u, float v,
                                             int row, int channel) {
   const float2 bias = e.bias == nullptr ? make_float2(0, 0) : __ldg(reinterpret_cast<const float2*>(e.bias + channel));
-  finish_pair(e, output, channels, u, v, bias, load_pair(e, channels, row, channel, row + 1), row, channel);
+  finish_pair<T>(e, output, channels, u, v, bias, load_pair(e, channels, row, channel, row + 1), row, channel);
 }
 
 }  // namespace blade::backends::cuda

@@ -142,12 +142,10 @@ __global__ void __launch_bounds__(kSimpleThreads, 3) implicit_gemm(const __grid_
 }  // namespace
 
 const void* gemm_kernel(ElementType type) {
-  return type == ElementType::kFloat16 ? reinterpret_cast<const void*>(&gemm<__half>)
-                                       : reinterpret_cast<const void*>(&gemm<float>);
+  return all_forms([&]<class T>() { return reinterpret_cast<const void*>(&gemm<T>); }).of(type);
 }
 const void* implicit_gemm_kernel(ElementType type) {
-  return type == ElementType::kFloat16 ? reinterpret_cast<const void*>(&implicit_gemm<__half>)
-                                       : reinterpret_cast<const void*>(&implicit_gemm<float>);
+  return all_forms([&]<class T>() { return reinterpret_cast<const void*>(&implicit_gemm<T>); }).of(type);
 }
 
 }  // namespace blade::backends::cuda

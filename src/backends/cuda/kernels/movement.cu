@@ -123,8 +123,7 @@ const void* gather_kernel(int element_bytes) {
 }
 const void* one_hot_kernel() { return reinterpret_cast<const void*>(&one_hot); }
 const void* resize_kernel(ElementType type) {
-  return type == ElementType::kFloat16 ? reinterpret_cast<const void*>(&resize<__half>)
-                                       : reinterpret_cast<const void*>(&resize<float>);
+  return all_forms([&]<class T>() { return reinterpret_cast<const void*>(&resize<T>); }).of(type);
 }
 
 }  // namespace blade::backends::cuda

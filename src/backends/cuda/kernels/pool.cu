@@ -68,8 +68,8 @@ __global__ void __launch_bounds__(kSimpleThreads) pool(const __grid_constant__ P
 }  // namespace
 
 const void* pool_kernel(ElementType type, bool vectors) {
-  if (type == ElementType::kFloat32) return reinterpret_cast<const void*>(&pool<float, 1>);
-  return vectors ? reinterpret_cast<const void*>(&pool<__half, 8>) : reinterpret_cast<const void*>(&pool<__half, 1>);
+  if (vectors) return half_forms([&]<class T>() { return reinterpret_cast<const void*>(&pool<T, 8>); }).of(type);
+  return all_forms([&]<class T>() { return reinterpret_cast<const void*>(&pool<T, 1>); }).of(type);
 }
 
 }  // namespace blade::backends::cuda

@@ -209,13 +209,15 @@ __global__ void __launch_bounds__(32 * kRowWarps) reduce_columns(const __grid_co
 template <int kFours>
 const void* layer_norm_of(ElementType from, ElementType to) {
   using enum ElementType;
-  if (from == kBFloat16) return reinterpret_cast<const void*>(&layer_norm_warp<kFours, kBFloat16, kBFloat16>);
-  if (from == kFloat16) {
-    return to == kFloat16 ? reinterpret_cast<const void*>(&layer_norm_warp<kFours, kFloat16, kFloat16>)
-                          : reinterpret_cast<const void*>(&layer_norm_warp<kFours, kFloat16, kFloat32>);
-  }
-  return to == kFloat16 ? reinterpret_cast<const void*>(&layer_norm_warp<kFours, kFloat32, kFloat16>)
-                        : reinterpret_cast<const void*>(&layer_norm_warp<kFours, kFloat32, kFloat32>);
+  if (from == kFloat32 && to == kFloat32)
+    return reinterpret_cast<const void*>(&layer_norm_warp<kFours, kFloat32, kFloat32>);
+  const auto form = [&]<class T>() {
+    constexpr ElementType kHalf = std::is_same_v<T, __half> ? kFloat16 : kBFloat16;
+    if (from == kFloat32) return reinterpret_cast<const void*>(&layer_norm_warp<kFours, kFloat32, kHalf>);
+    return to == kFloat32 ? reinterpret_cast<const void*>(&layer_norm_warp<kFours, kHalf, kFloat32>)
+                          : reinterpret_cast<const void*>(&layer_norm_warp<kFours, kHalf, kHalf>);
+  };
+  return half_forms(form).of(from == kFloat32 ? to : from);
 }
 
 __device__ __forceinline__ int strided_offset(int position, int rank, const FastDivisor* dims, const int* strides) {

@@ -45,7 +45,7 @@ struct StridedReduceParams {
 };
 
 const void* softmax_warp_kernel(int fours);  // RowParams; 1, 2, 4 or 8 of a lane
-// RowParams, whose rows and types are the kernel's: float32 and float16 to either, bfloat16 to itself.
+// RowParams, whose rows and types are the kernel's: to itself, and between float32 and the others.
 const void* layer_norm_warp_kernel(int fours, ElementType from, ElementType to);
 const void* reduce_warp_kernel(ElementType type);
 const void* reduce_columns_kernel(ElementType type);

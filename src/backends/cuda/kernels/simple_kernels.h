@@ -16,7 +16,8 @@ inline constexpr int kDepthwiseWidth = 4, kDepthwiseThreads = 128;
 
 // Matrix products of up to kMostVectorRows rows; a block kVectorColumns channels.
 inline constexpr int kMostVectorRows = 4, kVectorColumns = 8;
-const void* vector_product_kernel(ElementType type);  // ConvParams
+// ConvParams; plain: results of no more than bias, residual and clamp.
+const void* vector_product_kernel(ElementType type, bool plain);
 
 // Softmax and arg-reductions that do not depend on each other, in one launch.
 inline constexpr int kMostBeside = 4;
@@ -32,10 +33,11 @@ struct RowsBesideParams {
 };
 const void* rows_beside_kernel();
 
-const void* stem_kernel();
-const void* pooled_stem_kernel(int fragments);  // PooledStemParams; a warp takes 1 or 2 times 16 pixels at once
-const void* pooled_stem_groups_kernel(int kernel_h, int row_k);     // PooledStemParams with plane_rows
-const void* direct_conv_kernel(ElementType type, bool transposed);  // a thread an element
+const void* stem_kernel(ElementType type);
+const void* pooled_stem_kernel(ElementType type,
+                               int fragments);  // PooledStemParams; a warp takes 1 or 2 times 16 pixels at once
+const void* pooled_stem_groups_kernel(ElementType type, int kernel_h, int row_k);  // the same
+const void* direct_conv_kernel(ElementType type, bool transposed);                 // a thread an element
 // DepthwiseParams; a thread kDepthwiseWidth channels of a pixel. window: the kernel's size where it is square and 3 or
 // 5, else 0.
 const void* depthwise_kernel(ElementType type, int window);
@@ -44,7 +46,7 @@ const void* implicit_gemm_kernel(ElementType type);  // DirectConvParams, 2 spat
 const void* vector_program_kernel(int width);        // VectorProgramParams; 4 or 1 elements of a unit
 const void* pointwise_elements_kernel();             // PointwiseParams, as the next
 const void* pointwise_integers_kernel();
-const void* pool_kernel(ElementType type, bool vectors);  // vectors: a thread 8 channels of half
+const void* pool_kernel(ElementType type, bool vectors);  // vectors: a thread 8 channels of 16 bits
 const void* reduce_kernel(ElementType type);              // of what is read
 const void* arg_reduce_kernel();                          // a block an output
 const void* softmax_kernel();                             // a block a row

@@ -1,9 +1,11 @@
 // The instructions that matrix kernels are made of: asynchronous copies, barriers, clusters and matrix multiplication.
 #pragma once
 
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 #include <cstdint>
+#include <type_traits>
 
 namespace blade::backends::cuda {
 
@@ -125,7 +127,7 @@ __device__ __forceinline__ void store_remote(uint32_t address, float4 v, uint32_
 }
 #endif
 
-// Four 8x8 matrices of half; lane i gives the address of row i % 8 of matrix i / 8.
+// Four 8x8 matrices of 16 bits an element; lane i gives the address of row i % 8 of matrix i / 8.
 __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -148,14 +150,22 @@ __device__ __forceinline__ void sync_threads_of(int number, int threads) {
 __device__ __forceinline__ void arrive_for_threads_of(int number, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
-// c[16x8] += a[16x16] * b[16x8]
+// c[16x8] += a[16x16] * b[16x8], of T
+template <class T>
 __device__ __forceinline__ void multiply_16x8x16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-      "{%0, %1, %2, %3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#define BLADE_MULTIPLY(type)                                 \
+  asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type \
+      ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "  \
+      "{%0, %1, %2, %3};"                                    \
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])       \
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1))
+  if constexpr (std::is_same_v<T, __nv_bfloat16>) {
+    BLADE_MULTIPLY("bf16");
+  } else {
+    BLADE_MULTIPLY("f16");
+  }
+#undef BLADE_MULTIPLY
 }
-
 __device__ __forceinline__ void multiply_16x8x8(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
       "{%0, %1, %2, %3};"
@@ -200,68 +210,74 @@ __device__ __forceinline__ uint64_t tile_descriptor(uint32_t address) {
 #define BLADE_C32(i) BLADE_C16(i), BLADE_C16(i + 4)
 #define BLADE_C64(i) BLADE_C32(i), BLADE_C32(i + 8)
 
-// c[64xN] += a[64x16] * b[16xN] by four warps, each of which holds 16 rows of c; a and b are descriptors.
-template <int kColumns>
+// c[64xN] += a[64x16] * b[16xN] of T by four warps, each of which holds 16 rows of c; a and b are descriptors.
+template <int kColumns, class T>
 struct GroupMultiply;
-template <>
-struct GroupMultiply<16> {
-  static __device__ __forceinline__ void run(float (&c)[2][4], uint64_t a, uint64_t b) {
-    asm volatile("wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7}, %8, %9, 1, 1, 1, 0, 0;"
-                 : BLADE_C4(0), BLADE_C4(1)
-                 : "l"(a), "l"(b));
+#define BLADE_GROUP_MULTIPLY(T, type)                                                                                  \
+  template <>                                                                                                          \
+  struct GroupMultiply<16, T> {                                                                                        \
+    static __device__ __forceinline__ void run(float (&c)[2][4], uint64_t a, uint64_t b) {                             \
+      asm volatile("wgmma.mma_async.sync.aligned.m64n16k16.f32." type "." type                                         \
+                   " {%0,%1,%2,%3,%4,%5,%6,%7}, %8, %9, 1, 1, 1, 0, 0;"                                                \
+                   : BLADE_C4(0), BLADE_C4(1)                                                                          \
+                   : "l"(a), "l"(b));                                                                                  \
+    }                                                                                                                  \
+  };                                                                                                                   \
+  template <>                                                                                                          \
+  struct GroupMultiply<32, T> {                                                                                        \
+    static __device__ __forceinline__ void run(float (&c)[4][4], uint64_t a, uint64_t b) {                             \
+      asm volatile("wgmma.mma_async.sync.aligned.m64n32k16.f32." type "." type                                         \
+                   " "                                                                                                 \
+                   "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15}, %16, %17, 1, 1, 1, 0, 0;"                 \
+                   : BLADE_C16(0)                                                                                      \
+                   : "l"(a), "l"(b));                                                                                  \
+    }                                                                                                                  \
+  };                                                                                                                   \
+  template <>                                                                                                          \
+  struct GroupMultiply<64, T> {                                                                                        \
+    static __device__ __forceinline__ void run(float (&c)[8][4], uint64_t a, uint64_t b) {                             \
+      asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type                                         \
+                   " "                                                                                                 \
+                   "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"                                           \
+                   "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, %32, %33, 1, 1, 1, 0, 0;"        \
+                   : BLADE_C32(0)                                                                                      \
+                   : "l"(a), "l"(b));                                                                                  \
+    }                                                                                                                  \
+  };                                                                                                                   \
+  template <>                                                                                                          \
+  struct GroupMultiply<128, T> {                                                                                       \
+    static __device__ __forceinline__ void run(float (&c)[16][4], uint64_t a, uint64_t b) {                            \
+      asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type                                        \
+                   " "                                                                                                 \
+                   "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"                                           \
+                   "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"                                  \
+                   "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"                                  \
+                   "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, %64, %65, 1, 1, 1, 0, 0;"        \
+                   : BLADE_C64(0)                                                                                      \
+                   : "l"(a), "l"(b));                                                                                  \
+    }                                                                                                                  \
+  };                                                                                                                   \
+  template <>                                                                                                          \
+  struct GroupMultiply<256, T> {                                                                                       \
+    static __device__ __forceinline__ void run(float (&c)[32][4], uint64_t a, uint64_t b) {                            \
+      asm volatile("wgmma.mma_async.sync.aligned.m64n256k16.f32." type "." type                                        \
+                   " "                                                                                                 \
+                   "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"                                           \
+                   "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"                                  \
+                   "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"                                  \
+                   "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,"                                  \
+                   "%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,"                                  \
+                   "%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,"                                  \
+                   "%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,"                      \
+                   "%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127}, %128, %129, 1, " \
+                   "1, 1, 0, 0;"                                                                                       \
+                   : BLADE_C64(0), BLADE_C64(16)                                                                       \
+                   : "l"(a), "l"(b));                                                                                  \
+    }                                                                                                                  \
   }
-};
-template <>
-struct GroupMultiply<32> {
-  static __device__ __forceinline__ void run(float (&c)[4][4], uint64_t a, uint64_t b) {
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 "
-        "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15}, %16, %17, 1, 1, 1, 0, 0;"
-        : BLADE_C16(0)
-        : "l"(a), "l"(b));
-  }
-};
-template <>
-struct GroupMultiply<64> {
-  static __device__ __forceinline__ void run(float (&c)[8][4], uint64_t a, uint64_t b) {
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 "
-        "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-        "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, %32, %33, 1, 1, 1, 0, 0;"
-        : BLADE_C32(0)
-        : "l"(a), "l"(b));
-  }
-};
-template <>
-struct GroupMultiply<128> {
-  static __device__ __forceinline__ void run(float (&c)[16][4], uint64_t a, uint64_t b) {
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 "
-        "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-        "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-        "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
-        "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, %64, %65, 1, 1, 1, 0, 0;"
-        : BLADE_C64(0)
-        : "l"(a), "l"(b));
-  }
-};
-template <>
-struct GroupMultiply<256> {
-  static __device__ __forceinline__ void run(float (&c)[32][4], uint64_t a, uint64_t b) {
-    asm volatile(
-        "wgmma.mma_async.sync.aligned.m64n256k16.f32.f16.f16 "
-        "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-        "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-        "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
-        "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,"
-        "%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,"
-        "%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95,"
-        "%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,"
-        "%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127}, %128, %129, 1, 1, 1, 0, 0;"
-        : BLADE_C64(0), BLADE_C64(16)
-        : "l"(a), "l"(b));
-  }
-};
+BLADE_GROUP_MULTIPLY(__half, "f16");
+BLADE_GROUP_MULTIPLY(__nv_bfloat16, "bf16");
+#undef BLADE_GROUP_MULTIPLY
 #undef BLADE_C4
 #undef BLADE_C16
 #undef BLADE_C32

@@ -322,6 +322,14 @@ Result<std::string> SavedModel::serialize_with(const GraphDef& graph) const {
   return writer.finish("the SavedModel");
 }
 
+Result<std::vector<std::string>> SavedModel::signatures_lost_with(const GraphDef& graph) const {
+  BLADE_ASSIGN_OR_RETURN(const MetaGraph* meta_graph, serving());
+  std::vector<std::string> names = signature_names(*meta_graph);
+  const Leftovers leftovers(*meta_graph, graph);
+  std::erase_if(names, [&](const std::string& name) { return leftovers.holds_signature(name); });
+  return names;
+}
+
 Status SavedModel::save_with(const GraphDef& graph, const std::string& directory,
                              const std::string& source_directory) const {
   BLADE_ASSIGN_OR_RETURN(std::string bytes, serialize_with(graph));
@@ -341,14 +349,19 @@ Status SavedModel::save_with(const GraphDef& graph, const std::string& directory
   return write_file_atomically((fs::path(directory) / kFileName).string(), std::as_bytes(std::span(bytes)));
 }
 
+std::vector<std::string> signature_names(const MetaGraph& meta_graph) {
+  std::vector<std::string> names;
+  for (const auto& [name, signature] : meta_graph.signatures) {
+    if (name != kInitSignature) names.push_back(name);
+  }
+  return names;
+}
+
 Result<std::string> choose_signature(const MetaGraph& meta_graph, const std::string& wanted) {
   const auto& signatures = meta_graph.signatures;
   const std::string& name = wanted.empty() ? std::string(kDefaultSignature) : wanted;
   if (signatures.contains(name)) return name;
-  std::vector<std::string> names;
-  for (const auto& [known, signature] : signatures) {
-    if (known != kInitSignature) names.push_back(known);
-  }
+  const std::vector<std::string> names = signature_names(meta_graph);
   if (names.size() == 1 && wanted.empty()) return names[0];
   if (names.empty()) {
     return not_found(

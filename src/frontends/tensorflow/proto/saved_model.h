@@ -44,6 +44,8 @@ class SavedModel {
   // The bytes of saved_model.pb with the serving meta graph's graph replaced and every other byte kept, but for
   // signatures, collections and the object graph where they name nodes or functions that `graph` has no more.
   Result<std::string> serialize_with(const GraphDef& graph) const;
+  // The serving meta graph's signatures that serialize_with(graph) leaves out. TensorFlow's own are not among them.
+  Result<std::vector<std::string>> signatures_lost_with(const GraphDef& graph) const;
   // Writes a SavedModel directory: saved_model.pb as above, and assets and variables copied from `source_directory`
   // (skipped when that is `directory` itself or empty).
   Status save_with(const GraphDef& graph, const std::string& directory, const std::string& source_directory) const;
@@ -54,8 +56,11 @@ class SavedModel {
   std::vector<MetaGraph> meta_graphs_;
 };
 
-// The name of the signature to use: `wanted`; where that is empty 'serving_default', or the only one apart from
-// TensorFlow's own '__saved_model_init_op'. An error names those there are.
+// The names of a meta graph's signatures but for TensorFlow's own, '__saved_model_init_op'.
+std::vector<std::string> signature_names(const MetaGraph& meta_graph);
+
+// The name of the signature to use: `wanted`; where that is empty 'serving_default', or the only one. An error names
+// those there are.
 Result<std::string> choose_signature(const MetaGraph& meta_graph, const std::string& wanted);
 
 // Names of the nodes (also in functions, as "function/node") that hold variables, of those that use them where none
