@@ -78,21 +78,16 @@ struct AnyRows {
   }
 };
 
-template <class R>
-struct KindOfRows {
-  using Rows = R;
-};
-
-// Calls fn(the kind of the rows that wait), which makes them where it uses them: they are too large to be passed on.
+// Calls fn(rows that wait).
 template <class Fn>
-HWY_ATTR HWY_INLINE void with_waiting_rows(const AmxPending& p, const Fn& fn) {
+HWY_ATTR HWY_INLINE void with_waiting_rows(AmxPending& p, const Fn& fn) {
   const bool upper = p.hi < std::numeric_limits<float>::infinity();
   if (p.done == p.count || !p.is_plain) {
-    fn(KindOfRows<AnyRows>());
+    fn(AnyRows{p});
   } else if (p.residual != nullptr) {
-    upper ? fn(KindOfRows<PlainRows<true, true>>()) : fn(KindOfRows<PlainRows<true, false>>());
+    upper ? fn(PlainRows<true, true>(p)) : fn(PlainRows<true, false>(p));
   } else {
-    upper ? fn(KindOfRows<PlainRows<false, true>>()) : fn(KindOfRows<PlainRows<false, false>>());
+    upper ? fn(PlainRows<false, true>(p)) : fn(PlainRows<false, false>(p));
   }
 }
 
@@ -125,11 +120,7 @@ HWY_ATTR HWY_NOINLINE void store_any_held(AmxPending& p) {
 
 HWY_ATTR void finish_pending(AmxPending& p) {
   if (p.units_held > 0) store_any_held(p);
-  if (p.done == p.count) return;
-  with_waiting_rows(p, [&](auto kind) HWY_ATTR {
-    typename decltype(kind)::Rows rows{p};
-    rows.finish(p.count);
-  });
+  if (p.done < p.count) with_waiting_rows(p, [&](auto rows) HWY_ATTR { rows.finish(p.count); });
 }
 
 // Sums of all units of a tile for kVectors vectors of a panel whose rows have `panel_row` floats, left in the tile
@@ -138,8 +129,7 @@ HWY_ATTR void finish_pending(AmxPending& p) {
 template <int kUnits, int kVectors, class Rows>
 HWY_ATTR HWY_NOINLINE void multiply_blocks(const Bf16Args& args, const AmxTile& tile, const float* panel,
                                            int64_t panel_row, const char* prefetch, const StartSums<kVectors>& start,
-                                           int64_t rows_a_block, AmxPending& pending) {
-  Rows waiting{pending};
+                                           int64_t rows_a_block, Rows waiting) {
   const AmxBlocks blocks(args.run_length, args.padded);
   const int64_t depth = blocks.depth, a_bytes = tile.pitch * int64_t{sizeof(BFloat16)};
   const int64_t b_bytes = panel_row * int64_t{sizeof(float)};
@@ -196,9 +186,8 @@ HWY_ATTR void multiply(const Bf16Args& args, const AmxTile& tile, const float* p
     if (!same_shape && pending.units_held > 0) store_any_held(pending);
     const StartSums<kVectors> start{same_shape ? pending.sums : nullptr, nullptr, kVectors * kLaneBytes};
     const int64_t at_once = rows_a_block(pending.count - pending.done, all_blocks);
-    with_waiting_rows(pending, [&](auto kind) HWY_ATTR {
-      using Rows = typename decltype(kind)::Rows;
-      multiply_blocks<kUnits, kVectors, Rows>(args, tile, panel, panel_row, prefetch, start, at_once, pending);
+    with_waiting_rows(pending, [&](auto rows) HWY_ATTR {
+      multiply_blocks<kUnits, kVectors>(args, tile, panel, panel_row, prefetch, start, at_once, rows);
     });
   }
   pending.units_held = kUnits;
