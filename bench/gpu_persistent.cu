@@ -17,7 +17,7 @@
 namespace blade::backends::cuda {
 namespace {
 
-using Tile = ConvTile<64, 32, 1, 1, 1, true>;
+using Tile = ConvTile<__half, 64, 32, 1, 1, 1, true>;
 constexpr int kCluster = 4, kBlocks = 128, kSize = 14, kPixels = kSize * kSize, kRuns = 200, kRounds = 5;
 // All blocks of the one launch must stand beside each other, two on an SM; a launch a layer may take a whole SM.
 constexpr int kStages = 6, kMostStages = 12;

@@ -28,30 +28,12 @@ constexpr int64_t kGenericFloats = 2048;  // results in L1 that the rest of an e
 constexpr int64_t kMaxHeldColumns = 512;  // wider rows of float32 results are not held back for that
 constexpr int64_t kLookAheadBytes = 4096;
 constexpr int64_t kStreamAheadBytes = 6144;  // for a few rows, which only wait for memory
-constexpr int64_t kShortSum = 96;       // elements of K: with more of them, finding rows and starting tiles is no cost
-constexpr double kMinPartCycles = 750;  // of one thread
-constexpr double kCyclesPerNs = 3;      // with what surrounds the arithmetic of short products
-constexpr double kBytesPerCycle = 8;    // weights from L3 or memory, a core
-constexpr double kOwnBytesPerCycle = 32;   // what this core wrote before
-constexpr double kOtherBytesPerCycle = 6;  // what another core wrote before
-constexpr double kAmxSpeed = 13;           // steps along K that AMX takes where vectors take one
-constexpr double kTaskCycles = 200e3;      // tasks of about this length even out what other processes take
-
-template <class T>
-bool uses_tiles(const TileJob<T>& job) {
-  return sizeof(T) < sizeof(float) && job.b.unit == MatrixUnit::kTiles;
-}
+constexpr int64_t kShortSum = 96;  // elements of K: with more of them, finding rows and starting tiles is no cost
 
 // Rows that a tile has a multiple of, but for the last tile.
 template <class T>
 int64_t unit_rows(const TileJob<T>& job) {
-  return uses_tiles(job) ? kAmxRows : 1;
-}
-
-template <class T>
-int64_t max_rows(const TileJob<T>& job) {
-  if (uses_tiles(job)) return kAmxRows * amx_units(job.b.vectors);
-  return tile_kernels<T>().max_rows[job.b.vectors];
+  return job.on_tiles() ? kAmxRows : 1;
 }
 
 // How the rows of a job are cut: each stretch into tiles of nearly the same height.
@@ -68,7 +50,7 @@ struct TileRows {
       : rows(job.rows),
         stretch(std::max<int64_t>(1, job.stretch > 0 ? job.stretch : job.rows)),
         unit(unit_rows(job)),
-        tiles(ceil_div(stretch, int64_t{max_rows(job)})),
+        tiles(ceil_div(stretch, int64_t{max_tile_rows(job)})),
         height(ceil_div(stretch, unit) / tiles),
         taller(ceil_div(stretch, unit) % tiles) {}
 
@@ -87,9 +69,9 @@ struct TileRows {
 
 template <class T>
 int64_t pointer_bytes(const TileJob<T>& job) {
-  if (uses_tiles(job)) return 0;
+  if (job.on_tiles()) return 0;
   return static_cast<int64_t>(
-      align_up(static_cast<size_t>(tiles_per_block(job) * max_rows(job) * job.runs) * sizeof(T*), 64));
+      align_up(static_cast<size_t>(tiles_per_block(job) * max_tile_rows(job) * job.runs) * sizeof(T*), 64));
 }
 
 template <class T>
@@ -100,14 +82,14 @@ int64_t copy_pitch(const TileJob<T>& job) {
 template <class T>
 int64_t copy_bytes(const TileJob<T>& job) {
   if constexpr (sizeof(T) < sizeof(float)) {
-    if (uses_tiles(job)) {
+    if (job.on_tiles()) {
       const AmxLayout layout(job);
       return std::max(tiles_per_block(job) * layout.tile_bytes(), layout.few_rows_bytes());
     }
   }
   if (!job.copy_rows) return 0;
   return static_cast<int64_t>(
-      align_up(static_cast<size_t>(tiles_per_block(job) * max_rows(job) * copy_pitch(job)) * sizeof(T), 64));
+      align_up(static_cast<size_t>(tiles_per_block(job) * max_tile_rows(job) * copy_pitch(job)) * sizeof(T), 64));
 }
 
 // Float32 results that wait for the rest of the epilogue before they are rounded.
@@ -115,7 +97,7 @@ template <class T>
 int64_t held_bytes(const TileJob<T>& job) {
   if (sizeof(T) == sizeof(float)) return 0;
   const int64_t n = std::max<int64_t>(1, job.b.n);
-  const int64_t rows = max_rows(job) + (n <= kMaxHeldColumns ? ceil_div(kGenericFloats, n) : 0);
+  const int64_t rows = max_tile_rows(job) + (n <= kMaxHeldColumns ? ceil_div(kGenericFloats, n) : 0);
   const int64_t columns = n <= kMaxHeldColumns ? n : job.b.width();
   return static_cast<int64_t>(align_up(static_cast<size_t>(rows * columns) * sizeof(float), 64));
 }
@@ -164,18 +146,6 @@ SumPiece sum_piece(const TileJob<T>& job, int64_t index, int64_t pieces) {
   return p;
 }
 
-// What a core brings in for its part. Layers before and after are most often cut by rows: a part with some of the
-// columns reads rows that other cores wrote, and its results are read by them.
-template <class T>
-double transfer_cycles(const TileJob<T>& job, const TileSplit& split) {
-  const double weights = static_cast<double>(job.b.bytes()) / split.panel_parts;
-  const double input = static_cast<double>(job.input_bytes) / split.tile_parts;
-  const double output = static_cast<double>(job.rows * job.b.n) * sizeof(T) / split.tile_parts / split.panel_parts;
-  const double others = 1 - 1.0 / split.panel_parts;
-  const double from_others = uses_tiles(job) ? kOtherBytesToTiles : kOtherBytesPerCycle;
-  return weights / kBytesPerCycle + input * (1 - others) / kOwnBytesPerCycle + (input + output) * others / from_others;
-}
-
 // One thread's walk over its part of a job.
 template <class T>
 struct Walk {
@@ -188,7 +158,7 @@ struct Walk {
   const TileKernels<T>& kernels = tile_kernels<T>();
   TileArgs<T> args = common_args(job);
   TileRows cut{job};
-  int64_t rows = max_rows(job);
+  int64_t rows = max_tile_rows(job);
   bool generic_later = false;  // for several tiles at once, where they are whole rows
   int64_t finished = 0;        // the first row that waits for `generic`
   float* held = reinterpret_cast<float*>(scratch + pointer_bytes(job));  // held_bytes(job)
@@ -197,7 +167,7 @@ struct Walk {
   // Finds (and copies) the rows of a tile, the index-th of its block.
   void prepare(int64_t tile, int64_t index, FoundTile<T>& t) const {
     t.tiles = 0;
-    if (uses_tiles(job)) {
+    if (job.on_tiles()) {
       prepare_amx(tile, index, t);
       return;
     }
@@ -251,7 +221,7 @@ struct Walk {
     if (tile.count == 0) return;
     const Epilogue<T>& e = *job.epilogue;
     const int64_t column = panel * job.b.width();
-    const bool strided = uses_tiles(job) ? !job.copy_rows : tile.strided;
+    const bool strided = job.on_tiles() ? !job.copy_rows : tile.strided;
     args.rows = tile.pointers;
     args.row_step = strided ? 0 : tile.count;
     args.run_offsets = strided ? job.run_offsets : nullptr;
@@ -314,7 +284,7 @@ struct Walk {
 
   void multiply(const FoundTile<T>& tile, int vectors) {
     if constexpr (kNarrow) {
-      if (uses_tiles(job)) {
+      if (job.on_tiles()) {
         amx_kernels().tile(args, tile.amx, vectors, *pending);
         return;
       }
@@ -341,7 +311,7 @@ struct Walk {
   // Panels that stay in L2: each tile meets all of them, so that whole rows of the output are written (and of the
   // residual read) front to back.
   void tile_by_tile(const TileRange& range) {
-    const bool by_pitch = job.stretch > 0 && !uses_tiles(job) && !job.copy_rows && kernels.pitched[1][1] != nullptr;
+    const bool by_pitch = job.stretch > 0 && !job.on_tiles() && !job.copy_rows && kernels.pitched[1][1] != nullptr;
     generic_later = job.epilogue->generic != nullptr && range.first_panel == 0 && range.last_panel == job.b.panels() &&
                     (!kNarrow || job.b.n <= kMaxHeldColumns) && (!by_pitch || job.b.panels() == 1);
     if (by_pitch) {
@@ -409,7 +379,7 @@ struct Walk {
   // Where the rows of the tile after this one lie, if all rows lie one after the other: hardware prefetchers follow few
   // of the streams that a tile reads.
   const char* next_dense_tile(const FoundTile<T>& tile) const {
-    if (job.runs != 1 || job.copy_rows || uses_tiles(job) || tile.count < 2) return nullptr;
+    if (job.runs != 1 || job.copy_rows || job.on_tiles() || tile.count < 2) return nullptr;
     if (tile.pointers[1] - tile.pointers[0] != job.run_length) return nullptr;
     return reinterpret_cast<const char*>(tile.pointers[0] + tile.count * job.run_length);
   }
@@ -513,13 +483,19 @@ int64_t long_sum_block_bytes() {
 
 template <class T>
 void set_stretch(TileJob<T>& job, int64_t rows, int64_t pitch) {
-  const int64_t most = max_rows(job);
+  const int64_t most = max_tile_rows(job);
   // Several panels: tile by tile, so that rows of results are written front to back.
   const bool by_tiles = job.b.panels() > 1 && !job.results_stay;
-  if (uses_tiles(job) || by_tiles || job.runs * job.run_length > kShortSum) return;
+  if (job.on_tiles() || by_tiles || job.runs * job.run_length > kShortSum) return;
   if (rows <= 0 || pitch <= 0 || (rows < job.rows && 4 * (rows / ceil_div(rows, most)) < 3 * most)) return;
   job.stretch = rows;
   job.pitch = pitch;
+}
+
+template <class T>
+int64_t max_tile_rows(const TileJob<T>& job) {
+  if (job.on_tiles()) return kAmxRows * amx_units(job.b.vectors);
+  return tile_kernels<T>().max_rows[job.b.vectors];
 }
 
 template <class T>
@@ -529,11 +505,11 @@ int64_t tile_count(const TileJob<T>& job) {
 
 template <class T>
 int64_t tiles_per_block(const TileJob<T>& job) {
-  const int64_t rows = max_rows(job);
+  const int64_t rows = max_tile_rows(job);
   const int64_t bytes_per_row = std::max<int64_t>(sizeof(T), job.input_bytes / std::max<int64_t>(1, job.rows));
   const int64_t by_bytes = job.block_bytes / (rows * bytes_per_row);
   const int64_t by_pointers =
-      uses_tiles(job) ? kMaxBlockTiles : std::min(kMaxBlockTiles, kBlockPointers / (rows * job.runs));
+      job.on_tiles() ? kMaxBlockTiles : std::min(kMaxBlockTiles, kBlockPointers / (rows * job.runs));
   return std::max<int64_t>(1, std::min({by_bytes, by_pointers, tile_count(job)}));
 }
 
@@ -543,43 +519,10 @@ size_t tile_slot_scratch_bytes(const TileJob<T>& job) {
 }
 
 template <class T>
-TileSplit choose_split(const TileJob<T>& job, int threads) {
-  const int64_t tiles = tile_count(job);
-  const int64_t panels = job.b.panels();
-  const double speed = uses_tiles(job) ? kAmxSpeed : Machine::host().fma_per_cycle;
-  const double tile_cycles = static_cast<double>(job.b.k * max_rows(job) * job.b.vectors) / speed;
-  const double cycles = tile_cycles * static_cast<double>(tiles * panels);
-  if (job.tile_parts > 0 && job.panel_parts > 0) {
-    return {static_cast<int>(std::min<int64_t>(job.tile_parts, tiles)),
-            static_cast<int>(std::min<int64_t>(job.panel_parts, panels)), cycles};
-  }
-  TileSplit best{1, 1, cycles};
-  threads = static_cast<int>(std::clamp(cycles / kMinPartCycles, 1.0, std::max(1.0, static_cast<double>(threads))));
-  double best_cost = -1;
-  for (int t = 1; t <= threads; ++t) {
-    const auto tile_parts = static_cast<int>(std::min<int64_t>(t, tiles));
-    const auto panel_parts = static_cast<int>(std::min<int64_t>(std::max(1, threads / t), panels));
-    const double work = tile_cycles * static_cast<double>(ceil_div(tiles, tile_parts) * ceil_div(panels, panel_parts));
-    const double cost = work + transfer_cycles(job, {tile_parts, panel_parts, cycles});
-    if (best_cost < 0 || cost < best_cost) {
-      best_cost = cost;
-      best = {tile_parts, panel_parts, cycles};
-    }
-  }
-  if (threads > 1 && best.panel_parts == 1) {
-    const int64_t tiles_per_part = tiles / best.tile_parts;
-    const double part_cycles = tile_cycles * static_cast<double>(tiles_per_part * panels);
-    const auto pieces = std::min<int64_t>({4, static_cast<int64_t>(part_cycles / kTaskCycles), tiles_per_part / 4});
-    if (pieces > 1) best.tile_parts *= static_cast<int>(pieces);
-  }
-  return best;
-}
-
-template <class T>
 void run_tile_range(const TileJob<T>& job, const TileRange& range, std::type_identity_t<RowFinder<T>> find_rows,
                     std::byte* scratch) {
   std::optional<AmxScope> tile_registers;
-  if (uses_tiles(job)) tile_registers.emplace(AmxBlocks(job.run_length).depth);
+  if (job.on_tiles()) tile_registers.emplace(AmxBlocks(job.run_length).depth);
   Walk<T> walk{job, find_rows, scratch, tile_registers ? &tile_registers->pending : nullptr};
   const int64_t panel_bytes = job.b.k * job.b.width() * int64_t{sizeof(float)};
   const bool resident = (range.last_panel - range.first_panel) * panel_bytes <= kResidentPanelBytes;
@@ -589,20 +532,6 @@ void run_tile_range(const TileJob<T>& job, const TileRange& range, std::type_ide
   } else {
     walk.panel_by_panel(range);
   }
-}
-
-void run_parts(const TileSplit& split, int64_t tiles, int64_t panels, ThreadPool& pool,
-               FunctionRef<void(const TileRange& part, int slot)> fn) {
-  pool.parallel_for(split.tile_parts * split.panel_parts, split.cycles / kCyclesPerNs, [&](int task, int slot) {
-    const int tile_part = task % split.tile_parts;
-    const int panel_part = task / split.tile_parts;
-    TileRange range;
-    range.first_tile = tile_part * tiles / split.tile_parts;
-    range.last_tile = (tile_part + 1) * tiles / split.tile_parts;
-    range.first_panel = panel_part * panels / split.panel_parts;
-    range.last_panel = (panel_part + 1) * panels / split.panel_parts;
-    fn(range, slot);
-  });
 }
 
 template <class T>
@@ -617,10 +546,10 @@ void run_tiles(const TileJob<T>& job, std::type_identity_t<RowFinder<T>> find_ro
 
 #define BLADE_INSTANTIATE(T)                                                                      \
   template void set_stretch(TileJob<T>&, int64_t, int64_t);                                       \
+  template int64_t max_tile_rows(const TileJob<T>&);                                              \
   template int64_t tile_count(const TileJob<T>&);                                                 \
   template int64_t tiles_per_block(const TileJob<T>&);                                            \
   template size_t tile_slot_scratch_bytes(const TileJob<T>&);                                     \
-  template TileSplit choose_split(const TileJob<T>&, int);                                        \
   template void run_tile_range<T>(const TileJob<T>&, const TileRange&, RowFinder<T>, std::byte*); \
   template void run_tiles<T>(const TileJob<T>&, RowFinder<T>, ThreadPool&, std::byte*);
 BLADE_INSTANTIATE(float)

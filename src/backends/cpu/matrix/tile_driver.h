@@ -53,6 +53,7 @@ struct TileJob {
   int64_t out_stride = 0;
   const Epilogue<T>* epilogue = nullptr;
 
+  bool on_tiles() const { return sizeof(T) < sizeof(float) && b.unit == MatrixUnit::kTiles; }
   // Results among the first `row` rows: where row `row` goes in the output.
   int64_t results_before(int64_t row) const {
     const int64_t images = row / image_pitch, place = std::min(row % image_pitch, image_places);
@@ -99,6 +100,9 @@ int64_t long_sum_block_bytes();
 template <class T>
 void set_stretch(TileJob<T>& job, int64_t rows, int64_t pitch);
 
+// Of the highest tile.
+template <class T>
+int64_t max_tile_rows(const TileJob<T>& job);
 template <class T>
 int64_t tile_count(const TileJob<T>& job);
 // Of tiles that each panel is read for at once.
