@@ -194,31 +194,38 @@ struct StreamedWalk {
     }
   }
 
+  // Sums of a group of units are complete: its results from `first` on wait. Returns the one behind them.
+  int64_t complete_group(float* sums, int64_t pair, int64_t first_unit, int64_t first, int64_t passes) {
+    const int64_t end_place = (first_unit + kMostUnits) * part.unit_places;
+    int64_t end = first;
+    while (end < part.results && part.result_places[end] < end_place) ++end;
+    finished = {sums, pair * kPairColumns, part.result_places, first_unit * part.unit_places, first, end, passes};
+    return end;
+  }
+
+  // A pair of panels of a piece of channels.
+  void run_pair(int64_t pair, const char* weights, float* pair_sums, bool begins, bool ends) {
+    const int64_t groups = ceil_div(part.units, int64_t{kMostUnits}), lines = kTileBytes / kLineStep / groups;
+    for (int64_t panel = 0; panel < 2; ++panel, weights += part.panel_bytes()) {
+      int64_t result = 0;
+      for (int64_t first_unit = 0; first_unit < part.units; first_unit += kMostUnits) {
+        const int64_t units = std::min<int64_t>(kMostUnits, part.units - first_unit);
+        float* const sums = pair_sums + first_unit * part.unit_places * kPairColumns;
+        pass_of(units, part.planes + first_unit * part.unit_places * part.channels, weights,
+                sums + panel * kStreamedColumns, begins, lines);
+        if (ends && panel == 1) result = complete_group(sums, pair, first_unit, result, groups == 1 ? 2 : 1);
+      }
+    }
+  }
+
   void run(FunctionRef<void(int64_t piece)> fill) {
-    const int64_t units = part.units, groups = ceil_div(units, int64_t{kMostUnits});
-    const int64_t lines = kTileBytes / kLineStep / groups, slots = part.pieces == 1 ? 2 : part.pairs;
-    for (int64_t q = 0; q < part.pieces; ++q) {
-      fill(q);
-      const char* b = reinterpret_cast<const char*>(part.weights) + q * part.piece_bytes;
-      const bool ends = q + 1 == part.pieces;
-      for (int64_t p = 0; p < part.pairs; ++p) {
-        float* const of_pair = part.sums + p % slots * units * part.unit_places * kPairColumns;
-        for (int64_t v = 0; v < 2; ++v, b += part.panel_bytes()) {
-          int64_t result = 0;
-          for (int64_t g = 0; g < groups; ++g) {
-            const int64_t first = g * kMostUnits;
-            float* const sums = of_pair + first * part.unit_places * kPairColumns;
-            pass_of(std::min<int64_t>(kMostUnits, units - first),
-                    part.planes + first * part.unit_places * part.channels, b, sums + v * kStreamedColumns, q == 0,
-                    lines);
-            if (!ends || v == 0) continue;
-            const int64_t from = result;
-            while (result < part.results && part.result_places[result] < (first + kMostUnits) * part.unit_places)
-              ++result;
-            finished = {sums, p * kPairColumns, part.result_places, first * part.unit_places,
-                        from, result,           groups == 1 ? 2 : 1};
-          }
-        }
+    const int64_t slots = part.pieces == 1 ? 2 : part.pairs;
+    for (int64_t piece = 0; piece < part.pieces; ++piece) {
+      fill(piece);
+      const char* weights = reinterpret_cast<const char*>(part.weights) + piece * part.piece_bytes;
+      for (int64_t pair = 0; pair < part.pairs; ++pair, weights += 2 * part.panel_bytes()) {
+        float* const pair_sums = part.sums + pair % slots * part.units * part.unit_places * kPairColumns;
+        run_pair(pair, weights, pair_sums, piece == 0, piece + 1 == part.pieces);
       }
     }
     store_held();
