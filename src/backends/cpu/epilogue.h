@@ -47,6 +47,7 @@ class LoweredEpilogue {
   bool has_residual() const { return residual_ >= 0; }
   bool has_scale() const { return scales_; }
   bool has_slope() const { return slope_ >= 0 || !leaky_slope_.empty(); }
+  bool is_plain() const { return !has_program() && !has_gate() && !has_scale() && !has_slope(); }
   bool has_clamp() const {
     return lo_ > -std::numeric_limits<float>::infinity() || hi_ < std::numeric_limits<float>::infinity();
   }

@@ -35,7 +35,6 @@ constexpr int64_t kPieceSteps = 8;                              // of K in tile 
 constexpr int64_t kShortSteps = 3;                              // with so few, rows are finished between all products
 constexpr int64_t kMostTiles = 8;                               // of a block
 constexpr int64_t kFewTiles = 2;                                // the same where B stays in L2
-constexpr int64_t kFewestRows = 4;                              // finished at once
 constexpr int64_t kWordBytes = sizeof(float);
 constexpr int64_t kSumRow = kColumns * sizeof(float);  // bytes
 
@@ -381,7 +380,7 @@ struct ProductWalk {
   void run_any(const TileRange& part) {
     const Epilogue<BFloat16>& e = *product.epilogue;
     const bool plain =
-        product.wide_c == nullptr && !e.gate.used() && product.b.n % kColumns == 0 && product.b.vectors % 2 == 0;
+        product.wide_c == nullptr && is_plain(e) && product.b.n % kColumns == 0 && product.b.vectors % 2 == 0;
     const bool upper = e.clamp_hi < std::numeric_limits<float>::infinity();
     if (!plain) {
       run<AnyProductRows>(part);

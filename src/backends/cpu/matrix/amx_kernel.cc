@@ -30,7 +30,6 @@ namespace HWY_NAMESPACE {
 using Bf16Args = TileArgs<BFloat16>;
 
 constexpr int64_t kLanes = 16, kLaneBytes = kLanes * sizeof(float);
-constexpr int64_t kFewestRows = 4;  // finished at once: what is read for each call costs as much as two
 
 // Rows that wait and are plain. Between the products of a tile all that they need stays in registers.
 template <bool kResidual, bool kUpper>
@@ -246,7 +245,7 @@ HWY_ATTR void wait(const Bf16Args& a, const AmxTile& tile, int64_t column, int v
   p.vectors = vectors;
   p.columns = std::min<int64_t>(a.columns - column, vectors * kLanes);
   p.to_half = a.to_half;
-  p.is_plain = !p.to_half && p.columns == 2 * kLanes && a.slope == nullptr && !a.gate.used() &&
+  p.is_plain = !p.to_half && p.columns == 2 * kLanes && is_plain(a) &&
                (p.residual == nullptr || p.residual_columns >= p.columns);
 }
 

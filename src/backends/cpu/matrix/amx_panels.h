@@ -13,8 +13,7 @@ inline bool has_plain_panels(const TileJob<BFloat16>& job) {
   const Epilogue<BFloat16>& e = *job.epilogue;
   const bool in_place = job.readable_past_end && !job.copy_rows && job.run_length % kAmxElements == 0;
   const bool whole = job.b.vectors % 2 == 0 && job.b.n % (2 * job.b.lanes) == 0;
-  const bool plain = e.slope == nullptr && e.scale == nullptr && e.generic == nullptr && !e.gate.used() &&
-                     (e.residual == nullptr || (!e.residual_last && e.residual_channels >= job.b.n));
+  const bool plain = is_plain(e) && e.generic == nullptr && (e.residual == nullptr || e.residual_channels >= job.b.n);
   return job.b.unit == MatrixUnit::kTiles && job.run_offsets != nullptr && in_place && whole && plain &&
          job.wide_out == nullptr && !job.to_half;
 }

@@ -20,6 +20,8 @@ namespace HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_AVX3
 
+constexpr int64_t kFewestRows = 4;  // finished at once: what is read for each call costs as much as two
+
 // Widens 32 elements: an instruction a vector where shifts would take two.
 struct WideLanes {
   using DWords = hn::Repartition<uint16_t, D>;

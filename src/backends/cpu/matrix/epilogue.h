@@ -75,6 +75,12 @@ struct Epilogue {
 };
 using EpilogueF32 = Epilogue<float>;
 
+// Bias, residual and clamp alone, before what `generic` may do: an Epilogue or TileArgs.
+template <class E>
+bool is_plain(const E& e) {
+  return e.slope == nullptr && e.scale == nullptr && !e.gate.used();
+}
+
 // All but bias and `generic` for one element; `residual`: 0 where there is none.
 template <class T>
 float finish_element(const Epilogue<T>& e, float x, float residual, int64_t channel) {

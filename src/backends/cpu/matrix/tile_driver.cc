@@ -208,8 +208,7 @@ struct Walk {
     a.hi = e.clamp_hi;
     a.gate = e.gate;
     a.residual_last = e.residual_last;
-    a.is_plain =
-        e.slope == nullptr && e.scale == nullptr && !e.gate.used() && (e.residual == nullptr || !e.residual_last);
+    a.adds_first = is_plain(e) && (e.residual == nullptr || !e.residual_last);
     a.row_pitch = job.pitch;
     a.results_stay = job.results_stay;
     a.to_half = job.to_half;
@@ -277,7 +276,7 @@ struct Walk {
       a.lo = -std::numeric_limits<float>::infinity();
       a.hi = std::numeric_limits<float>::infinity();
       a.gate = Gate();
-      a.is_plain = true;  // nothing is split where a residual comes last
+      a.adds_first = true;  // nothing is split where a residual comes last
     }
     return a;
   }

@@ -448,7 +448,7 @@ HWY_ATTR HWY_INLINE void one_tile(const TileArgs<T>& a, const Place<T>& place) {
     for (int i = 1; i < kRows; i += 2) acc[0][i][kVectors - 1] = upper_twice(acc[0][i - 1][kVectors - 1]);
   }
   // Apart from the others, so that the sums of most layers stay in registers.
-  if (HWY_LIKELY(a.is_plain)) {
+  if (HWY_LIKELY(a.adds_first)) {
     if (place.residual != nullptr) add_residual<T, kRows, kVectors>(a, place.residual, acc[0]);
     clamp<T, kRows, kVectors>(a, acc[0]);
     store_some_tile(a, place, acc[0]);

@@ -38,7 +38,7 @@ struct TileArgs {
   float lo = 0;
   float hi = 0;
   bool residual_last = false;  // added after scale and shift
-  bool is_plain = false;       // known to have no slope, gate and scale, and no residual behind them
+  bool adds_first = false;     // known to be plain (is_plain()), without a residual behind the clamp
   Gate gate;
   const float* scale = nullptr;  // after the clamp, a column; and `shift` with it
   const float* shift = nullptr;

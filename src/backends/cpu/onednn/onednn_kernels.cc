@@ -21,8 +21,7 @@ Support supports_module(const KernelRequest& request) {
 
 Support supports_epilogue(const KernelRequest& request, const ir::PointwiseProgram& program) {
   const LoweredEpilogue epilogue(request, program, 2);
-  if (!epilogue.has_program() && !epilogue.has_gate() && !epilogue.has_slope() && !epilogue.has_scale())
-    return Support::yes();
+  if (epilogue.is_plain()) return Support::yes();
   return Support::no("the epilogue is more than bias, residual and clamp");
 }
 
