@@ -287,8 +287,8 @@ constexpr KernelEntry kAttentionRows[] = {
      create_blocks<float>},
     {"cpu.attention.blocks_bf16", ir::Op::kAttention, supports_blocks<BFloat16>, attention_us<BlockPlan>,
      create_blocks<BFloat16>},
-    {"cpu.attention.blocks_amx_bf16", ir::Op::kAttention, supports_tiles, attention_us<TilePlan>, create_tiles, nullptr,
-     nullptr, kOnTiles},
+    on_tiles(
+        {"cpu.attention.blocks_amx_bf16", ir::Op::kAttention, supports_tiles, attention_us<TilePlan>, create_tiles}),
 };
 constexpr KernelEntry kAttentionToBf16Rows[] = {
     {"cpu.attention.blocks_to_bf16", ir::Op::kCast, supports_to_bf16<ir::Op::kAttention, supports_blocks<float>>,

@@ -292,10 +292,10 @@ constexpr KernelEntry kBottleneckRows[] = {
      bottleneck_row_unit<false>},
     {"cpu.conv.bottleneck_f32", ir::Op::kConv, supports_bottleneck<InFloat32, true>, bottleneck_us<InFloat32, true>,
      create_bottleneck<InFloat32, true>, bottleneck_blockings<true>, bottleneck_row_unit<true>},
-    {"cpu.conv.before_depthwise_amx_bf16", ir::Op::kConv, supports_bottleneck<OnTiles, false>,
-     bottleneck_us<OnTiles, false>, create_bottleneck<OnTiles, false>, nullptr, nullptr, kOnTiles},
-    {"cpu.conv.bottleneck_amx_bf16", ir::Op::kConv, supports_bottleneck<OnTiles, true>, bottleneck_us<OnTiles, true>,
-     create_bottleneck<OnTiles, true>, nullptr, nullptr, kOnTiles},
+    on_tiles({"cpu.conv.before_depthwise_amx_bf16", ir::Op::kConv, supports_bottleneck<OnTiles, false>,
+              bottleneck_us<OnTiles, false>, create_bottleneck<OnTiles, false>}),
+    on_tiles({"cpu.conv.bottleneck_amx_bf16", ir::Op::kConv, supports_bottleneck<OnTiles, true>,
+              bottleneck_us<OnTiles, true>, create_bottleneck<OnTiles, true>}),
 };
 
 }  // namespace

@@ -80,10 +80,10 @@ Support supports_conv_of_parts_to_f32(const KernelRequest& request) {
 }
 
 constexpr KernelEntry kConvConcatRows[] = {
-    {"cpu.conv.of_parts_amx_bf16", ir::Op::kConv, supports_conv_of_parts, conv_of_parts_us, create_conv_of_parts,
-     nullptr, any_rows, kOnTiles},
-    {"cpu.conv.of_parts_amx_bf16_to_f32", ir::Op::kCast, supports_conv_of_parts_to_f32, us_with_cast<conv_of_parts_us>,
-     create_with_cast<create_conv_of_parts>, nullptr, any_rows, kOnTiles},
+    on_tiles({"cpu.conv.of_parts_amx_bf16", ir::Op::kConv, supports_conv_of_parts, conv_of_parts_us,
+              create_conv_of_parts, nullptr, any_rows}),
+    on_tiles({"cpu.conv.of_parts_amx_bf16_to_f32", ir::Op::kCast, supports_conv_of_parts_to_f32,
+              us_with_cast<conv_of_parts_us>, create_with_cast<create_conv_of_parts>, nullptr, any_rows}),
 };
 
 }  // namespace

@@ -115,6 +115,10 @@ Result<T*> found_output(const KernelArgs& args, int i, std::initializer_list<int
 inline Support yes(const KernelRequest&) { return Support::yes(); }
 // KernelEntry::row_unit of rows that compute each result by itself.
 inline int64_t any_rows(const KernelRequest&) { return 1; }
+constexpr KernelEntry on_tiles(KernelEntry row) {
+  row.traits |= kOnTiles;
+  return row;
+}
 // Predicted so slow that only a stored, measured choice picks the row.
 inline double never_by_prediction(const KernelRequest&) { return 1e9; }
 

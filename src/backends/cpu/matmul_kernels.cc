@@ -261,13 +261,13 @@ constexpr KernelEntry kMatmulRows[] = {
     {"cpu.matmul.rows_f32", ir::Op::kMatMul, supports_product_rows, product_rows_us, create_product_rows},
     {"cpu.matmul.packed_bf16", ir::Op::kMatMul, supports_packed<BFloat16>, packed_us<>, create_packed<BFloat16>,
      packed_blockings},
-    {"cpu.matmul.packed_amx_bf16", ir::Op::kMatMul, supports_packed<BFloat16, kTiles>, packed_us<kTiles>,
-     create_packed<BFloat16, BFloat16, kTiles>, nullptr, nullptr, kOnTiles},
+    on_tiles({"cpu.matmul.packed_amx_bf16", ir::Op::kMatMul, supports_packed<BFloat16, kTiles>, packed_us<kTiles>,
+              create_packed<BFloat16, BFloat16, kTiles>}),
     {"cpu.matmul.packed_batch_bf16", ir::Op::kMatMul, supports_packed_batch<BFloat16>, packed_batch_us,
      create_batched<BFloat16, BFloat16, kVectors, true>},
     {"cpu.matmul.batched_bf16", ir::Op::kMatMul, supports_any<BFloat16>, batched_us<>, create_batched<BFloat16>},
-    {"cpu.matmul.batched_amx_bf16", ir::Op::kMatMul, supports_any<BFloat16, kTiles>, batched_us<kTiles>,
-     create_batched<BFloat16, BFloat16, kTiles>, nullptr, nullptr, kOnTiles},
+    on_tiles({"cpu.matmul.batched_amx_bf16", ir::Op::kMatMul, supports_any<BFloat16, kTiles>, batched_us<kTiles>,
+              create_batched<BFloat16, BFloat16, kTiles>}),
 };
 
 template <Support (*kSupports)(const KernelRequest&)>
@@ -277,14 +277,12 @@ constexpr KernelEntry kMatmulToF32Rows[] = {
     {"cpu.matmul.packed_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_packed<BFloat16>>,
      us_with_cast<packed_us<>>, create_with_cast<create_packed<BFloat16, float>>,
      blockings_with_cast<packed_blockings>},
-    {"cpu.matmul.packed_amx_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_packed<BFloat16, kTiles>>,
-     us_with_cast<packed_us<kTiles>>, create_with_cast<create_packed<BFloat16, float, kTiles>>, nullptr, nullptr,
-     kOnTiles},
+    on_tiles({"cpu.matmul.packed_amx_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_packed<BFloat16, kTiles>>,
+              us_with_cast<packed_us<kTiles>>, create_with_cast<create_packed<BFloat16, float, kTiles>>}),
     {"cpu.matmul.batched_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_any<BFloat16>>,
      us_with_cast<batched_us<>>, create_with_cast<create_batched<BFloat16, float>>},
-    {"cpu.matmul.batched_amx_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_any<BFloat16, kTiles>>,
-     us_with_cast<batched_us<kTiles>>, create_with_cast<create_batched<BFloat16, float, kTiles>>, nullptr, nullptr,
-     kOnTiles},
+    on_tiles({"cpu.matmul.batched_amx_bf16_to_f32", ir::Op::kCast, kSupportsToF32<supports_any<BFloat16, kTiles>>,
+              us_with_cast<batched_us<kTiles>>, create_with_cast<create_batched<BFloat16, float, kTiles>>}),
 };
 
 }  // namespace

@@ -95,9 +95,8 @@ constexpr KernelEntry kSeparableRows[] = {
      separable_blockings<float>, product_row_unit},
     {"cpu.conv.separable_bf16", ir::Op::kConv, supports_separable<BFloat16>, separable_us<BFloat16>,
      create_separable<BFloat16>, separable_blockings<BFloat16>, product_row_unit},
-    {"cpu.conv.separable_amx_bf16", ir::Op::kConv, supports_separable<BFloat16, MatrixUnit::kTiles>,
-     separable_us<BFloat16, MatrixUnit::kTiles>, create_separable<BFloat16, MatrixUnit::kTiles>, nullptr, nullptr,
-     kOnTiles},
+    on_tiles({"cpu.conv.separable_amx_bf16", ir::Op::kConv, supports_separable<BFloat16, MatrixUnit::kTiles>,
+              separable_us<BFloat16, MatrixUnit::kTiles>, create_separable<BFloat16, MatrixUnit::kTiles>}),
 };
 
 }  // namespace

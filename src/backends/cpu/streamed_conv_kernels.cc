@@ -23,8 +23,7 @@ Support supports_streamed(const KernelRequest& request) {
   if (const char* refusal = streamed_conv_refusal(shape, request.num_threads)) return Support::no(refusal);
   const LoweredEpilogue e = streamed_epilogue(request);
   const bool narrow_residual = e.has_residual() && e.in_place_inputs() == 0;
-  if (e.has_program() || e.has_gate() || e.has_scale() || e.has_slope() || narrow_residual)
-    return Support::no("has more to do than bias, residual and clamp");
+  if (!e.is_plain() || narrow_residual) return Support::no("has more to do than bias, residual and clamp");
   return Support::yes();
 }
 
@@ -61,12 +60,11 @@ Result<std::unique_ptr<Kernel>> create_streamed(const KernelRequest& request, Pa
 }
 
 constexpr KernelEntry kStreamedConvRows[] = {
-    {"cpu.conv.streamed_amx_bf16", ir::Op::kConv, supports_streamed, streamed_us, create_streamed, nullptr, nullptr,
-     kOnTiles},
+    on_tiles({"cpu.conv.streamed_amx_bf16", ir::Op::kConv, supports_streamed, streamed_us, create_streamed}),
 };
 constexpr KernelEntry kStreamedConvToF32Rows[] = {
-    {"cpu.conv.streamed_amx_bf16_to_f32", ir::Op::kCast, supports_to_f32<ir::Op::kConv, supports_streamed>,
-     us_with_cast<streamed_us>, create_with_cast<create_streamed>, nullptr, nullptr, kOnTiles},
+    on_tiles({"cpu.conv.streamed_amx_bf16_to_f32", ir::Op::kCast, supports_to_f32<ir::Op::kConv, supports_streamed>,
+              us_with_cast<streamed_us>, create_with_cast<create_streamed>}),
 };
 
 }  // namespace
