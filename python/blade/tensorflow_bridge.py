@@ -197,8 +197,8 @@ def _refuse_assignments(path, graph_def):
                 continue
             advice = "without that, with the state as an input and an output, say"
             if any(other.op.startswith("StatelessRandom") for other in nodes):  # Keras keeps the state of a generator so
-                advice = ("without its layers that augment data while training (RandomFlip, say): Keras exports them as they train, so "
-                          "that its answers are random")
+                advice += ("; if it has layers that augment data while training (RandomFlip, say), without them: Keras exports them as "
+                           "they train, so that its answers are random")
             raise InvalidArgumentError(
                 f"the SavedModel '{path}' changes a variable while it runs, at '{node.name}' ({node.op}), so that it cannot be frozen "
                 f"into a graph; export it {advice}")

@@ -6,6 +6,7 @@
 
 #include "engine/kernel_choice.h"
 #include "engine/strip_kernel.h"
+#include "ir/half_types.h"
 
 namespace blade::engine {
 namespace {
@@ -84,8 +85,7 @@ void Fusion::find_cast_of_input(const ir::Graph& graph, const ir::Node& node) {
   const ir::Value &from = graph.value(node.inputs[0]), &to = graph.value(node.outputs[0]);
   const auto& inputs = graph.inputs();
   if (std::find(inputs.begin(), inputs.end(), from.id) == inputs.end() || consumers_[from.id].size() != 1) return;
-  if (from.dtype != ir::DType::kFloat32) return;
-  if (to.dtype != ir::DType::kFloat16 && to.dtype != ir::DType::kBFloat16) return;
+  if (from.dtype != ir::DType::kFloat32 || !is_half(to.dtype)) return;
   done_in_copy_[node.id] = !graph.is_output(from.id) && !graph.is_output(to.id);
 }
 

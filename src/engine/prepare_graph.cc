@@ -13,9 +13,11 @@ Status check_profile(const ir::Graph& graph, const Decisions& decisions) {
                           ": give one shape an input.");
 }
 
-// The type that the decisions narrow to, where this machine computes in it: elsewhere the model runs in float32.
+// The type that the decisions narrow to, where this machine computes in it and the answers were checked on its kind:
+// elsewhere the model runs in float32.
 ir::DType narrow_type(const Decisions& decisions, const EngineOptions& options) {
   if (options.device != nullptr) {
+    if (decisions.device != "gpu") return ir::DType::kInvalid;
     return decisions.precision == "fp16"   ? ir::DType::kFloat16
            : decisions.precision == "bf16" ? ir::DType::kBFloat16
                                            : ir::DType::kInvalid;

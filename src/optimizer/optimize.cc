@@ -22,6 +22,7 @@
 #include "optimizer/option_table.h"
 #include "optimizer/output_place.h"
 #include "optimizer/precision_search.h"
+#include "optimizer/product_types.h"
 #include "optimizer/rounding_outputs.h"
 #include "optimizer/runners.h"
 #include "optimizer/search.h"
@@ -33,10 +34,7 @@ namespace {
 
 class Optimizer {
  public:
-  Optimizer(const OptimizeRequest& request, std::string device, std::string note = "")
-      : request_(request), options_(request.options) {
-    options_.device = std::move(device);
-    if (!note.empty()) options_.notes.push_back(std::move(note));
+  explicit Optimizer(const OptimizeRequest& request) : request_(request), options_(request.options) {
     if (options_.verbose) log_level_.emplace(LogLevel::kInfo);
   }
 
@@ -57,9 +55,6 @@ class Optimizer {
     progress(100, "done");
     return finish();
   }
-
-  // After run(): why the CPU would have been the better device, where it would.
-  std::string better_on_cpu() const { return stopped_ ? "" : better_on_cpu_; }
 
  private:
   // Tells how far; remembers that the user asked to stop.
@@ -217,19 +212,11 @@ class Optimizer {
 
   // A model whose products are of 16 bits rounds at places of its own: as where such a precision is asked for.
   void widen_tolerance() {
-    const std::vector<bool> needed = ir::nodes_that_outputs_need(imported_.graph);
+    const ProductTypes types = product_types(imported_.graph);
+    options_.model_in_bfloat16 = 2 * types.bfloat16 > types.all;
+    if (types.float16 + types.bfloat16 == 0) return;
     double& factor = options_.tolerance_factor;
-    for (ir::NodeId id = 0; id < imported_.graph.num_node_slots(); ++id) {
-      if (!needed[id]) continue;
-      const ir::Node& node = imported_.graph.node(id);
-      const bool is_matrix = node.op == ir::Op::kConv || node.op == ir::Op::kConvTranspose ||
-                             node.op == ir::Op::kMatMul || node.op == ir::Op::kEinsum;
-      if (!is_matrix) continue;  // weights kept in 16 bits alone round nowhere
-      const ir::DType type = imported_.graph.value(node.outputs[0]).dtype;
-      options_.model_in_bfloat16 = options_.model_in_bfloat16 || type == ir::DType::kBFloat16;
-      factor = std::max(factor, type == ir::DType::kBFloat16 ? 20.0 : type == ir::DType::kFloat16 ? 10.0 : 1.0);
-    }
-    if (factor == 1) return;
+    factor = std::max(factor, types.bfloat16 > 0 ? 20.0 : 10.0);
     report_.messages.push_back(std::string("the model itself computes in ") + (factor == 20 ? "bfloat16" : "float16") +
                                ": the tolerances count " + (factor == 20 ? "twenty" : "ten") + " times");
   }
@@ -416,8 +403,8 @@ class Optimizer {
     BLADE_RETURN_IF_ERROR(judge(std::move(candidate.graph_def), found.decisions));
     const bool kept = engine_step_.status == StepStatus::kEffective;
     if (device_ == nullptr || !options_.check_speed || !is_one_engine() || !kept || stopped_) return {};
-    better_on_cpu_ = faster_on_cpu(imported_.graph, feeds_[0], found.decisions, engine_options());
-    if (!better_on_cpu_.empty()) report_.messages.push_back(better_on_cpu_);
+    std::string sentence = faster_on_cpu(imported_.graph, feeds_[0], found.decisions, engine_options());
+    if (!sentence.empty()) report_.messages.push_back(std::move(sentence));
     return {};
   }
 
@@ -536,7 +523,6 @@ class Optimizer {
       }
     }
     report_.messages.push_back("the original graph is given back: " + why);
-    if (device_ != nullptr) better_on_cpu_ = why;
   }
 
   Result<OptimizeResult> finish() {
@@ -566,7 +552,7 @@ class Optimizer {
   tensorflow::ImportOptions import_;
   tensorflow::ImportedModel imported_;
   tensorflow::SharedBytes original_;
-  std::string optimized_, better_on_cpu_;
+  std::string optimized_;
   std::vector<engine::TensorInfo> inputs_;
   std::vector<std::string> output_tensors_;
   std::optional<engine::Profile> profile_;
@@ -589,14 +575,6 @@ std::string Optimizer::profile_text(const engine::Decisions& decisions) {
 
 }  // namespace
 
-Result<OptimizeResult> optimize(const OptimizeRequest& request) {
-  Optimizer optimizer(request, request.options.device);
-  auto result = optimizer.run();
-  if (request.options.device != "auto" || !result.ok() || optimizer.better_on_cpu().empty()) return result;
-  const std::string note = "'auto' took the CPU after a try on the GPU: " + optimizer.better_on_cpu();
-  auto on_cpu = Optimizer(request, "cpu", note).run();
-  const bool helps = on_cpu.ok() && on_cpu->report.optimizations.front().status == StepStatus::kEffective;
-  return helps ? std::move(on_cpu) : std::move(result);
-}
+Result<OptimizeResult> optimize(const OptimizeRequest& request) { return Optimizer(request).run(); }
 
 }  // namespace blade::optimizer

@@ -19,8 +19,7 @@ constexpr char kShapesDoc[] = "shapes that the model is prepared for: min, opts 
 
 constexpr OptionRow kRows[] = {
     {"optimization_level", kText, R"("o1")", "'o1' (lossless) or 'o2' (and int8, which is not available yet)"},
-    {"device_type", kText, R"("cpu")",
-     "'cpu', 'gpu' or 'auto' (the GPU where one is usable and the CPU is not found to be faster)"},
+    {"device_type", kText, R"("cpu")", "'cpu', 'gpu' or 'auto' (a GPU if one is usable, else the CPU)"},
     {"inputs", kList, "[]", "node or tensor names; inferred when empty"},
     {"outputs", kList, "[]", "node or tensor names; inferred when empty"},
     {"input_shapes", kList, "[]", "groups of likely shapes, one an input: [['1*224*224*3']]"},
@@ -49,9 +48,8 @@ constexpr OptionRow kRows[] = {
      "cpu"},
     {"config.cpu_config.num_threads", kInteger, "0", "0 (as many as the process may use) to 1024"},
     {"config.gpu_config.precision", kText, R"("auto")",
-     "'fp32', 'fp16', 'bf16' (where the answers hold) or 'auto' (bf16 for a model that computes in bfloat16 itself, "
-     "else "
-     "fp16, where the answers hold and it is faster)",
+     "'fp32', 'fp16', 'bf16' (where the answers hold) or 'auto' (bf16 for a model most of whose products are "
+     "of bfloat16, else fp16, where the answers hold and it is faster)",
      "gpu"},
     {"config.gpu_config.disable_fp16_accuracy_check", kBool, "false", "keep fp16 or bf16 without checking the answers",
      "gpu"},

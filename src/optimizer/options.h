@@ -53,7 +53,7 @@ struct OptimizeOptions {
   double tolerance_factor = 1;         // of rtol and atol, for what the model itself rounds; see accuracy_in()
   std::string precision = "auto";      // on a CPU
   std::string gpu_precision = "auto";  // on a GPU
-  bool model_in_bfloat16 = false;      // its own products are
+  bool model_in_bfloat16 = false;      // most of its own products are
   bool check_fp16_accuracy = true, check_fp16_speed = true;  // before float16 is kept on a GPU
   bool compile_chains = true;  // whether tuning on a GPU tries kernels that are compiled for the model
   int num_threads = 0;         // for measuring: bounded by the CPUs that this process may use

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "backends/machine.h"
+#include "ir/half_types.h"
 #include "optimizer/accuracy.h"
 #include "optimizer/input_moments.h"
 #include "optimizer/runners.h"
@@ -29,7 +30,7 @@ struct Sparing {
 constexpr Sparing kForTestData = {0.5, 0.25, false};
 constexpr Sparing kForDataLikeThem = {0.125, 0.1, true};
 
-// On a GPU a model keeps the type that it computes in: what bfloat16 holds may be too large for float16.
+// On a GPU a model keeps the type that most of it computes in: what bfloat16 holds may be too large for float16.
 std::string narrow_precision(const OptimizeOptions& options, bool on_gpu) {
   if (!on_gpu) return "bf16";
   if (options.gpu_precision != "auto") return options.gpu_precision;
@@ -49,7 +50,10 @@ class PrecisionSearch {
     engine::Decisions half = decisions_;
     half.precision = narrow_precision(input_.options, on_gpu_);
     BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input_, half));
-    if (narrow_nodes(*engine).empty()) return {};
+    if (narrow_nodes(*engine).empty()) {
+      if (is_asked()) tell("no product of the model can be in " + half.precision);
+      return {};
+    }
     AccuracyResult accuracy = check(engine);
     if (accuracy.holds && unasked()) {
       BLADE_ASSIGN_OR_RETURN(accuracy, check_on_varied_data(engine));
@@ -65,6 +69,7 @@ class PrecisionSearch {
     if (slower) return roll_back("the model is faster in float32");
     decisions_ = std::move(half);
     step_.status = StepStatus::kEffective;
+    if (on_gpu_) tell("products are in " + decisions_.precision + why_this_type());
     if (!decisions_.keep_float32.empty()) {
       tell(std::to_string(decisions_.keep_float32.size()) +
            " nodes stay float32, without which the answers do not hold: " + names(decisions_.keep_float32));
@@ -89,7 +94,14 @@ class PrecisionSearch {
   }
 
   // bfloat16 that nobody asked for must keep to the tolerance of float32, which a model does whole or not at all.
-  bool unasked() const { return !on_gpu_ && input_.options.precision == "auto"; }
+  bool unasked() const { return !on_gpu_ && !is_asked(); }
+
+  bool is_asked() const { return (on_gpu_ ? input_.options.gpu_precision : input_.options.precision) != "auto"; }
+
+  std::string why_this_type() const {
+    if (is_asked()) return ", which was asked for";
+    return input_.options.model_in_bfloat16 ? ", as most of them are in the model itself" : "";
+  }
 
   Status roll_back(const std::string& why) {
     step_.status = StepStatus::kRolledBack;
@@ -116,7 +128,7 @@ class PrecisionSearch {
                           node.op == ir::Op::kAttention;
       if (!matrix) continue;
       const ir::DType dtype = graph.value(node.outputs[0]).dtype;
-      if (dtype == ir::DType::kFloat16 || dtype == ir::DType::kBFloat16) nodes.push_back(node.name);
+      if (is_half(dtype)) nodes.push_back(node.name);
     }
     return nodes;
   }

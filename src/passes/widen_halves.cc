@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/half.h"
+#include "ir/half_types.h"
 #include "ir/infer.h"
 #include "passes/passes_internal.h"
 #include "passes/rewriter.h"
@@ -16,8 +17,6 @@ using ir::DType;
 using ir::Node;
 using ir::Op;
 using ir::ValueId;
-
-bool is_half(DType dtype) { return dtype == DType::kFloat16 || dtype == DType::kBFloat16; }
 
 // Instructions whose result jumps where a quotient is rounded, or that ask for the neighbours of a number.
 bool depends_on_rounding(const Node& node) {

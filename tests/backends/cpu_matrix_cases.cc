@@ -131,6 +131,8 @@ void add_convs(std::vector<Case>& cases) {
       {{1, 13, 10, 7}, {5, 5, 7, 24}, {1, 1}, {1, 1}, Padding::kSame},
       // Few pixels and many weights; by two, which is not for Winograd and its errors in long sums.
       {{1, 13, 12, 128}, {3, 3, 128, 256}, {2, 2}, {1, 1}, Padding::kSame},
+      // Nearly as few, of one row.
+      {{1, 200, 64}, {3, 64, 1536}, {1}, {1}, Padding::kSame},
   };
   const std::vector<Epilogue> list = epilogues();
   for (size_t s = 0; s < specs.size(); ++s) {

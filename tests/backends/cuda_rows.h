@@ -11,12 +11,24 @@
 
 #include "backends/cpu_cases.h"
 #include "backends/cuda/loader.h"
+#include "ir/half_types.h"
 
 namespace blade::backends {
 
-inline std::set<std::string>& exercised() {
-  static std::set<std::string> names;
-  return names;
+// A row and the type of 16 bits that it read or wrote; where there is none, the type of its result.
+using Form = std::pair<std::string, ir::DType>;
+inline std::set<Form>& exercised() {
+  static std::set<Form> forms;
+  return forms;
+}
+inline Form form_of(const KernelEntry& row, const std::vector<ir::TensorPtr>& inputs,
+                    const std::vector<ir::TensorPtr>& results) {
+  for (const auto* tensors : {&inputs, &results}) {
+    for (const ir::TensorPtr& t : *tensors) {
+      if (t != nullptr && ir::is_half(t->dtype)) return {row.name, t->dtype};
+    }
+  }
+  return {row.name, results.at(0)->dtype};
 }
 
 // Rows that a library of NVIDIA's keeps from work by not being there.
@@ -42,6 +54,12 @@ inline Case in_half(Case c) {
 
 inline bool in_float16(const ir::TensorPtr& t) { return t != nullptr && t->dtype == ir::DType::kFloat16; }
 
+inline bool has_float16(const Case& c) {
+  const auto* cast = std::get_if<ir::CastAttrs>(&c.attrs);
+  return std::any_of(c.inputs.begin(), c.inputs.end(), in_float16) ||
+         (cast != nullptr && cast->to == ir::DType::kFloat16);
+}
+
 // What is float16 in bfloat16, which keeps three bits less.
 inline Case with_bfloat16(Case c) {
   c.name += "_as_bf16";
@@ -58,11 +76,11 @@ inline Case with_bfloat16(Case c) {
   return c;
 }
 
-// Those with operands in float16, in bfloat16.
+// Those with operands or a result in float16, in bfloat16.
 inline std::vector<Case> with_bfloat16(const std::vector<Case>& cases) {
   std::vector<Case> made;
   for (const Case& c : cases) {
-    if (std::any_of(c.inputs.begin(), c.inputs.end(), in_float16)) made.push_back(with_bfloat16(c));
+    if (has_float16(c)) made.push_back(with_bfloat16(c));
   }
   return made;
 }
@@ -183,7 +201,7 @@ inline void check_kernel(Device& device, const KernelEntry& row, const KernelReq
   ASSERT_TRUE(kernel.ok()) << row.name << " on " << c.name << ": " << kernel.status().message();
   const auto got = run_on(device, **kernel, inputs, want);
   ASSERT_TRUE(got.ok()) << row.name << " on " << c.name << ": " << got.status().message();
-  exercised().insert(row.name);
+  exercised().insert(form_of(row, inputs, want));
   expect_results(*got, c, want, row.name);
 }
 
@@ -233,10 +251,11 @@ inline void check_typed_pairs(const std::vector<PairCase>& pairs) {
   }
 }
 
-// And in bfloat16.
+// And what is float16 in bfloat16.
 inline void check_pairs(const std::vector<PairCase>& pairs) {
   check_typed_pairs(pairs);
   std::vector<PairCase> brains = pairs;
+  std::erase_if(brains, [](const PairCase& pair) { return !has_float16(pair.first) && !has_float16(pair.second); });
   for (PairCase& pair : brains) {
     pair.first = with_bfloat16(pair.first);
     pair.second = with_bfloat16(pair.second);

@@ -3,7 +3,6 @@
 #include <limits>
 
 #include "backends/cpu/matrix/conv_planes.h"
-#include "backends/cpu/matrix/conv_streamed.h"
 #include "backends/machine.h"
 #include "backends/matrix_kernels.h"
 
@@ -221,88 +220,6 @@ TEST_P(MatrixKernels, LayersOnAmx) {
     }
     for (size_t i = 0; i < out[0].size(); ++i)
       ASSERT_NEAR(out[0][i], out[1][i], tolerance<float>(s.kh * s.kw * s.c, out[0][i])) << i;
-  }
-}
-
-// Few pixels past which weights stream: one and two groups of tile registers, strides, images of their own for threads.
-TEST_P(MatrixKernels, StreamedConvolutions) {
-  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
-  struct Layer {
-    int64_t n, size, c, oc, k, stride, dilation;
-  };
-  for (const Layer& l :
-       {Layer{1, 7, 256, 192, 3, 1, 1}, Layer{1, 14, 96, 320, 3, 2, 1}, Layer{2, 10, 128, 256, 3, 1, 1},
-        Layer{1, 13, 512, 512, 1, 2, 1}, Layer{1, 4, 320, 96, 3, 1, 1}, Layer{1, 9, 64, 512, 3, 1, 2}}) {
-    Conv2DShape s{.n = l.n, .h = l.size, .w = l.size, .c = l.c, .kh = l.k, .kw = l.k, .oc = l.oc};
-    s.stride_h = s.stride_w = l.stride;
-    s.dilation_h = s.dilation_w = l.dilation;
-    s.pad_top = s.pad_left = l.k / 2 * l.dilation;
-    s.oh = s.ow = out_size(l.size, l.k, l.stride, l.dilation, 2 * s.pad_top);
-    s.in_pixel_stride = l.c + 64;
-    s.unit = MatrixUnit::kTiles;
-    const int threads = std::max(static_cast<int>(l.n), pool_->num_threads());
-    SCOPED_TRACE(describe(s));
-    ASSERT_EQ(streamed_conv_refusal(s, threads), nullptr);
-    const auto in = random<BFloat16>(s.n * s.h * s.w * s.input_pitch());
-    const auto w = random<BFloat16>(s.kh * s.kw * s.c * s.oc);
-    const auto residual = random<BFloat16>(s.output_pixels() * s.oc);
-    AlignedBuffer direct = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s));
-    pack_conv_weights(s, w.data(), direct.data());
-    const StreamedConv conv(s, threads);
-    AlignedBuffer packed = AlignedBuffer::allocate(packed_streamed_bytes(s));
-    pack_streamed_weights(conv, w.data(), packed.data());
-    for (const int kind : {0, 1 + 4, 1 + 2 + 4, 2 + 4 + 256}) {
-      const EpilogueCase<BFloat16> e(kind, random(s.oc), residual, s.oc);
-      std::vector<float> want(s.output_pixels() * s.oc), out(want.size());
-      conv2d(s, in.data(), direct.data(), want.data(), e.epilogue, *pool_,
-             scratch(conv2d_scratch_bytes<BFloat16>(s, pool_->num_threads())));
-      streamed_conv(conv, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
-                    scratch(streamed_conv_scratch_bytes(conv, threads)));
-      check_scratch();
-      for (size_t i = 0; i < out.size(); ++i)
-        ASSERT_NEAR(out[i], want[i], tolerance<float>(s.kh * s.kw * s.c, want[i])) << kind << ": " << i;
-      std::vector<BFloat16> in_place = residual;
-      Epilogue<BFloat16> own = e.epilogue;
-      if (own.residual != nullptr) own.residual = in_place.data();
-      streamed_conv(conv, in.data(), packed.data(), in_place.data(), own, *pool_,
-                    scratch(streamed_conv_scratch_bytes(conv, threads)));
-      for (size_t i = 0; i < out.size(); ++i) ASSERT_EQ(in_place[i].bits, BFloat16(out[i]).bits) << kind << ": " << i;
-    }
-  }
-}
-
-// Tiles that go through a panel in one call, as bfloat16, have the bits of tiles that are multiplied one by one
-// and leave as float32.
-TEST_P(MatrixKernels, PlainPanelsOnAmx) {
-  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
-  struct Layer {
-    int64_t n, size, c, oc, k, stride;
-  };
-  const Layer layers[] = {{1, 15, 32, 32, 3, 1}, {2, 14, 64, 96, 3, 1}, {1, 9, 128, 64, 3, 2}, {3, 4, 96, 128, 2, 1},
-                          {1, 3, 32, 64, 3, 1},  {4, 7, 64, 64, 5, 1},  {2, 13, 96, 64, 1, 2}};
-  for (const Layer& l : layers) {
-    Conv2DShape s{.n = l.n, .h = l.size, .w = l.size, .c = l.c, .kh = l.k, .kw = l.k, .oc = l.oc};
-    s.stride_h = s.stride_w = l.stride;
-    s.pad_top = s.pad_left = l.k / 2;
-    s.oh = s.ow = out_size(l.size, l.k, l.stride, 1, 2 * s.pad_top);
-    s.unit = unit_;
-    const auto in = random<BFloat16>(s.n * s.h * s.w * s.c), w = random<BFloat16>(s.kh * s.kw * s.c * s.oc);
-    const auto residual = random<BFloat16>(s.output_pixels() * s.oc);
-    AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s));
-    pack_conv_weights(s, w.data(), packed.data());
-    for (const int kind : {0, 1, 1 + 2, 1 + 4, 1 + 2 + 4}) {
-      SCOPED_TRACE(describe(s) + ", epilogue " + std::to_string(kind));
-      const EpilogueCase<BFloat16> e(kind, random(s.oc), residual, s.oc);
-      std::vector<BFloat16> out(s.output_pixels() * s.oc);
-      std::vector<float> wide(out.size());
-      conv2d(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
-             scratch(conv2d_scratch_bytes<BFloat16>(s, pool_->num_threads())));
-      conv2d(s, in.data(), packed.data(), wide.data(), e.epilogue, *pool_,
-             scratch(conv2d_scratch_bytes<BFloat16>(s, pool_->num_threads())));
-      check_scratch();
-      for (size_t i = 0; i < out.size(); ++i)
-        ASSERT_EQ(static_cast<float>(out[i]), static_cast<float>(BFloat16(wide[i]))) << i;
-    }
   }
 }
 

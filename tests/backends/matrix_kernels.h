@@ -108,6 +108,7 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   void depthwise_half_case(int round);
   template <class T>
   void separable_case(int round);
+  void streamed_case(const Conv2DShape& s, int threads, bool special);
   void bottleneck_case(int round, const BottleneckShape& shape, bool special);
   void conv_rows_case(int round, int64_t rows, int64_t oc, bool half);
 

@@ -205,6 +205,37 @@ TEST(DevicePlan, DeviceTimeNeedsADeviceThroughout) {
   EXPECT_EQ((*on_device)->device_times({&ref, 1}, 3, &times).code(), StatusCode::kFailedPrecondition);
 }
 
+// The answers of a file were checked on the kind of machine that it was optimized for.
+TEST(DevicePlan, ComputesInTheNarrowTypeOfAFileForDevicesAlone) {
+  const auto product_type = [](const char* optimized_for, const char* precision) {
+    ir::Graph graph;
+    const ir::ValueId x = graph.add_input("x:0", ir::DType::kFloat32, ir::Shape::of(std::vector<int64_t>{2, 16}));
+    const std::vector<float> values(16 * 16, 0.5f);
+    const ir::ValueId w =
+        graph.add_constant(ir::make_tensor<float>(ir::DType::kFloat32, {16, 16}, std::span<const float>(values)));
+    graph.set_outputs({graph.add_node(ir::Op::kMatMul, "product", {x, w}, 1, ir::MatMulAttrs{}).outputs[0]}, {"y"});
+    EXPECT_TRUE(ir::infer_shapes(graph).ok());
+    FakeDevice device(kFakeKernels);
+    EngineOptions options;
+    options.device = &device;
+    Decisions decisions;
+    decisions.device = optimized_for;
+    decisions.precision = precision;
+    const auto engine = Engine::create(std::move(graph), decisions, options);
+    EXPECT_TRUE(engine.ok()) << engine.status().message();
+    if (!engine.ok()) return ir::DType::kInvalid;
+    const ir::Graph& made = (*engine)->graph();
+    for (ir::NodeId id = 0; id < made.num_node_slots(); ++id) {
+      if (made.is_live(id) && made.node(id).op == ir::Op::kMatMul) return made.value(made.node(id).outputs[0]).dtype;
+    }
+    return ir::DType::kInvalid;
+  };
+  EXPECT_EQ(product_type("cpu", "bf16"), ir::DType::kFloat32);
+  EXPECT_EQ(product_type("cpu", "fp16"), ir::DType::kFloat32);
+  EXPECT_EQ(product_type("gpu", "bf16"), ir::DType::kBFloat16);
+  EXPECT_EQ(product_type("gpu", "fp16"), ir::DType::kFloat16);
+}
+
 // The engine of a graph without `disabled_pass` on `device`, and its plan for inputs of 2x3; the plan has two steps.
 void make_two_steps(ir::Graph graph, const char* disabled_pass, FakeDevice& device, std::shared_ptr<Engine>* engine,
                     std::shared_ptr<const Plan>* plan) {

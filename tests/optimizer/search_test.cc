@@ -95,7 +95,9 @@ TEST(Search, PrecisionIsDecidedBeforePassesAreMeasured) {
   engine::testing::FakeDevice device(kKernels);
   model.options.check_fp16_speed = false;  // kept whatever this machine's float16 takes
   planned().clear();
-  const auto found = search_passes(model.input(&device), {});
+  engine::Decisions for_gpu;
+  for_gpu.device = "gpu";
+  const auto found = search_passes(model.input(&device), for_gpu);
   ASSERT_TRUE(found.ok()) << found.status().message();
   EXPECT_EQ(found->decisions.precision, "fp16");
   // Once in float16 and once in float32 to compare the two; all that is measured after that is in float16.
@@ -112,15 +114,30 @@ TEST(Search, BFloat16OnAGpuIsAskedForByTheUserOrTheModel) {
     model.options.gpu_precision = asked;
     model.options.model_in_bfloat16 = model_in_bfloat16;
     engine::Decisions decisions;
+    decisions.device = "gpu";
     OptimizationStep step{"precision", StepStatus::kPassed, {}, {}, "", 0};
     EXPECT_TRUE(search_precision(model.input(&device), decisions, step).ok());
-    return decisions.precision;
+    return decisions.precision + ": " + step.message;
   };
-  EXPECT_EQ(decided("auto", false), "fp16");
-  EXPECT_EQ(decided("auto", true), "bf16");
-  EXPECT_EQ(decided("bf16", false), "bf16");
-  EXPECT_EQ(decided("fp16", true), "fp16");
-  EXPECT_EQ(decided("fp32", true), "fp32");
+  EXPECT_EQ(decided("auto", false), "fp16: products are in fp16");
+  EXPECT_EQ(decided("auto", true), "bf16: products are in bf16, as most of them are in the model itself");
+  EXPECT_EQ(decided("bf16", false), "bf16: products are in bf16, which was asked for");
+  EXPECT_EQ(decided("fp16", true), "fp16: products are in fp16, which was asked for");
+  EXPECT_EQ(decided("fp32", true), "fp32: config.gpu_config.precision is 'fp32'");
+}
+
+TEST(Search, APrecisionThatFindsNothingToNarrowSaysSo) {
+  GraphBuilder b;
+  engine::testing::FakeDevice device(kKernels);
+  MatmulModel model;
+  model.set_graph(b.output(b.pointwise(ir::PointwiseOp::kRelu, {b.input("x", {4, 16})}), "y").build());
+  model.options.gpu_precision = "bf16";
+  engine::Decisions decisions;
+  decisions.device = "gpu";
+  OptimizationStep step{"precision", StepStatus::kPassed, {}, {}, "", 0};
+  ASSERT_TRUE(search_precision(model.input(&device), decisions, step).ok());
+  EXPECT_EQ(decisions.precision, "fp32");
+  EXPECT_EQ(step.message, "no product of the model can be in bf16");
 }
 
 // Of two products one takes differences of large weights, which bfloat16 loses.

@@ -6,6 +6,7 @@
 
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/kernel_support.h"
+#include "ir/half_types.h"
 
 namespace blade::backends::cpu {
 namespace {
@@ -162,7 +163,7 @@ Result<std::unique_ptr<Kernel>> with_element(ir::DType dtype, Fn&& fn) {
 
 Support hashable(const KernelRequest& request) {
   const ir::DType dtype = request.inputs[0].dtype;
-  if (dtype == ir::DType::kFloat16 || dtype == ir::DType::kBFloat16) return Support::no("has 16-bit floats");
+  if (is_half(dtype)) return Support::no("has 16-bit floats");
   return few_enough(request);
 }
 

@@ -27,10 +27,14 @@ Support supports_streamed(const KernelRequest& request) {
   return Support::yes();
 }
 
-// Weights arrive while others are multiplied, which the direct row does not reach.
+// Weights arrive while others are multiplied, which the direct row does not reach; but that one can cut pixels, too,
+// for more threads.
 double streamed_us(const KernelRequest& request) {
   constexpr double kOfDirect = 0.8;
-  return kOfDirect * conv_cost_us<BFloat16>(streamed_shape(request), ConvAlgorithm::kDirect, request.num_threads);
+  const int threads = std::max(1, request.num_threads);
+  const StreamedConv conv(streamed_shape(request), threads);
+  return kOfDirect * conv_cost_us<BFloat16>(conv.shape, ConvAlgorithm::kDirect, threads) * threads /
+         conv.busy_threads();
 }
 
 template <class Out>

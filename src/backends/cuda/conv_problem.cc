@@ -129,7 +129,8 @@ Support supports_conv_problem(const KernelRequest& request, bool floats) {
 }
 
 const void* form_of(const KernelRequest& request, const KernelForms& kernels) {
-  return kernels.of(*element_type(request.outputs[0].dtype));
+  const ir::DType dtype = request.outputs[0].dtype;
+  return dtype == ir::DType::kFloat32 || is_half(dtype) ? kernels.of(*element_type(dtype)) : nullptr;
 }
 
 Support supports_form(const KernelRequest& request, const KernelForms& kernels) {

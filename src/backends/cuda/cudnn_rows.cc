@@ -57,7 +57,7 @@ Support needs_work(const KernelRequest& request) {
 Support supports(const KernelRequest& request) {
   if (Support s = needs_small(request); !s.ok) return s;
   const ir::DType type = request.outputs[0].dtype;
-  if (type != ir::DType::kFloat16 && type != ir::DType::kBFloat16) {
+  if (!is_half(type)) {
     return Support::no(std::string("has type ") + ir::dtype_name(type) + ", needs float16 or bfloat16");
   }
   for (size_t i = 0; i < 2; ++i) {

@@ -72,8 +72,6 @@ Support needs_element_type(const TensorDesc& desc, const char* what, bool with_b
                      (with_bool ? " or bool" : ""));
 }
 
-bool is_half(ir::DType dtype) { return dtype == ir::DType::kFloat16 || dtype == ir::DType::kBFloat16; }
-
 Support needs_full_or_half(const TensorDesc& desc, const char* what) {
   if (desc.dtype == ir::DType::kFloat32 || is_half(desc.dtype)) return Support::yes();
   return Support::no(std::string(what) + " has type " + ir::dtype_name(desc.dtype) +

@@ -14,6 +14,7 @@
 #include "backends/cuda/small_work.h"
 #include "backends/kernel.h"
 #include "base/checked_math.h"
+#include "ir/half_types.h"
 
 namespace blade::backends::cuda {
 
@@ -44,7 +45,6 @@ std::optional<ElementType> element_type(ir::DType dtype);
 // "no" unless the operand is one of the types that kernels compute in (float32, float16, bfloat16, bool if
 // `with_bool`).
 Support needs_element_type(const TensorDesc& desc, const char* what, bool with_bool = false);
-bool is_half(ir::DType dtype);  // float16 or bfloat16
 // "no" unless float32, float16 or bfloat16.
 Support needs_full_or_half(const TensorDesc& desc, const char* what);
 // Index arithmetic is in 32 bits.

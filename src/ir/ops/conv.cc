@@ -1,4 +1,5 @@
 // Shapes of convolutions and pooling: spatial arithmetic as TensorFlow's, on symbolic dims.
+#include "ir/half_types.h"
 #include "ir/ops/infer_support.h"
 
 namespace blade::ir {
@@ -118,7 +119,7 @@ Status infer_conv(InferContext& c) {
   const int rank = static_cast<int>(spatial) + 2;
   BLADE_RETURN_IF_ERROR(check_windows(c, a, 2));
   // A float32 image may meet 16-bit weights: the result is 16-bit, as if the image had been cast.
-  const bool narrow = c.input_dtype(1) == DType::kFloat16 || c.input_dtype(1) == DType::kBFloat16;
+  const bool narrow = is_half(c.input_dtype(1));
   const bool casts = c.input_dtype(0) == DType::kFloat32 && narrow;
   if (!casts) BLADE_RETURN_IF_ERROR(check_same_dtype(c, 0, 1));
   if (a.groups < 1) return infer_error(c, "has ", a.groups, " groups, expected 1 or more");

@@ -53,13 +53,13 @@ struct PlainRows {
     finish_row.set_bias(p.bias);
     p.done = p.count;
   }
-  // Those of a tile are next, columns from `column` on.
-  HWY_ATTR HWY_INLINE void begin(const Bf16Args& args, const AmxTile& tile, int64_t column) {
+  // Those of a tile are next.
+  HWY_ATTR HWY_INLINE void begin(const Bf16Args& args, const AmxTile& tile) {
     row = tile.kept;
-    out = args.out + tile.first * out_stride + column;
-    if constexpr (kResidual) residual = args.residual + tile.first * residual_stride + column;
+    out = args.out + tile.first * out_stride;
+    if constexpr (kResidual) residual = args.residual + tile.first * residual_stride;
     left = tile.num_kept;
-    if (args.bias != nullptr) finish_row.set_bias(args.bias + column);
+    if (args.bias != nullptr) finish_row.set_bias(args.bias);
   }
   HWY_ATTR HWY_INLINE void finish(int64_t rows) {
     for (rows = std::min(rows, left), left -= rows; rows > 0; --rows, out += out_stride) {
@@ -297,9 +297,9 @@ struct PanelWalk {
   int64_t fetched_a_block, rows_a_block;
 
   // Sums of a tile, left in tile registers, as multiply_blocks() makes them.
-  template <int kUnits, int kPanelVectors, class Rows>
+  template <int kUnits, class Rows>
   HWY_ATTR HWY_INLINE void multiply(const AmxTile& tile, const StartSums<2>& start, Rows& waiting) {
-    constexpr int64_t kRowBytes = kPanelVectors * kLaneBytes;
+    constexpr int64_t kRowBytes = 2 * kLaneBytes;
     const char* b = panel;
     const auto block = [&](const char* a, const auto& before) HWY_ATTR {
       if constexpr (kUnits == 2) {
@@ -325,17 +325,16 @@ struct PanelWalk {
   }
 };
 
-// The tiles of tiles_by_amx() for two vectors of a panel: no calls, arguments and choices of an epilogue between them.
-template <int kPanelVectors, bool kResidual, bool kUpper>
-HWY_ATTR HWY_NOINLINE void plain_tiles(const Bf16Args& args, std::span<const AmxTile* const> tiles, int64_t column,
-                                       AmxPending& p) {
+// The tiles of tiles_by_amx(): no calls, arguments and choices of an epilogue between them.
+template <bool kResidual, bool kUpper>
+HWY_ATTR HWY_NOINLINE void plain_tiles(const Bf16Args& args, std::span<const AmxTile* const> tiles, AmxPending& p) {
   const int64_t blocks_a_run = args.run_length / kAmxElements;
   PanelWalk walk{args.run_offsets,
                  args.runs,
                  blocks_a_run,
-                 reinterpret_cast<const char*>(args.panel + column),
+                 reinterpret_cast<const char*>(args.panel),
                  tiles[0]->pitch * int64_t{sizeof(BFloat16)},
-                 column == 0 ? args.prefetch : nullptr,
+                 args.prefetch,
                  args.prefetch_lines * (kAmxElements / kStepDepth<BFloat16> / 4) * 64,
                  rows_a_block(2 * kAmxRows, args.runs * blocks_a_run)};
   PlainRows<kResidual, kUpper> waiting(p);
@@ -344,37 +343,28 @@ HWY_ATTR HWY_NOINLINE void plain_tiles(const Bf16Args& args, std::span<const Amx
     if (p.units_held != units || p.vectors_held != 2) store_any_held(p);
     const StartSums<2> start{p.units_held > 0 ? p.sums : nullptr, nullptr, 2 * kLaneBytes};
     if (units == 2) {
-      walk.multiply<2, kPanelVectors>(*tile, start, waiting);
+      walk.multiply<2>(*tile, start, waiting);
     } else {
-      walk.multiply<1, kPanelVectors>(*tile, start, waiting);
+      walk.multiply<1>(*tile, start, waiting);
     }
     p.units_held = units;
     p.vectors_held = 2;
-    waiting.begin(args, *tile, column);
+    waiting.begin(args, *tile);
   }
 }
 
-template <int kPanelVectors>
-HWY_ATTR void plain_panel(const Bf16Args& args, std::span<const AmxTile* const> tiles, AmxPending& p) {
+HWY_ATTR void tiles_by_amx(const Bf16Args& args, std::span<const AmxTile* const> tiles, AmxPending& p) {
   const bool upper = args.hi < std::numeric_limits<float>::infinity();
-  for (int64_t column = 0; column < kPanelVectors * kLanes; column += 2 * kLanes) {
-    if (p.done == p.count) {  // what holds for all tiles, but no rows
-      wait(args, *tiles[0], column, 2, p);
-      p.count = 0;
-    }
-    if (args.residual != nullptr) {
-      (upper ? plain_tiles<kPanelVectors, true, true> : plain_tiles<kPanelVectors, true, false>)(args, tiles, column,
-                                                                                                 p);
-    } else {
-      (upper ? plain_tiles<kPanelVectors, false, true> : plain_tiles<kPanelVectors, false, false>)(args, tiles, column,
-                                                                                                   p);
-    }
-    wait(args, *tiles.back(), column, 2, p);
+  if (p.done == p.count) {  // what holds for all tiles, but no rows
+    wait(args, *tiles[0], 0, 2, p);
+    p.count = 0;
   }
-}
-
-HWY_ATTR void tiles_by_amx(const Bf16Args& args, std::span<const AmxTile* const> tiles, int vectors, AmxPending& p) {
-  vectors == 2 ? plain_panel<2>(args, tiles, p) : plain_panel<4>(args, tiles, p);
+  if (args.residual != nullptr) {
+    (upper ? plain_tiles<true, true> : plain_tiles<true, false>)(args, tiles, p);
+  } else {
+    (upper ? plain_tiles<false, true> : plain_tiles<false, false>)(args, tiles, p);
+  }
+  wait(args, *tiles.back(), 0, 2, p);
 }
 
 HWY_ATTR HWY_INLINE hn::Vec<DWord> first_elements(const BFloat16* from, int64_t count) {

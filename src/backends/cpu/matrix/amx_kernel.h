@@ -89,10 +89,9 @@ struct AmxKernels {
   // As a TileKernel for a panel of so many vectors; `rows` and `row_step` of the arguments are not read. Finishes what
   // is pending; its own last results may be pending afterwards, unless they go to `wide_out`.
   void (*tile)(const TileArgs<BFloat16>& args, const AmxTile& tile, int vectors, AmxPending& pending) = nullptr;
-  // The same for tiles one after the other, of one unit or two, whose results may all wait. Panels of 2 or 4 vectors,
+  // The same for tiles one after the other, of one unit or two, whose results may all wait. Panels of two vectors,
   // all of their columns; the epilogue: bias, residual of all columns and clamp; runs of whole blocks.
-  void (*tiles)(const TileArgs<BFloat16>& args, std::span<const AmxTile* const> tiles, int vectors,
-                AmxPending& pending) = nullptr;
+  void (*tiles)(const TileArgs<BFloat16>& args, std::span<const AmxTile* const> tiles, AmxPending& pending) = nullptr;
   void (*finish)(AmxPending& pending) = nullptr;
   // Copies a row, one run, into blocks. Writes less than copy_pitch() elements.
   void (*gather_row)(const BFloat16* row, int64_t run_length, const AmxBlocks& blocks, BFloat16* to) = nullptr;

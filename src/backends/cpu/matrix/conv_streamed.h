@@ -13,12 +13,12 @@ namespace blade::backends::cpu {
 struct StreamedConv {
   Conv2DShape shape;
   int64_t channels = 0;     // of a piece, whose pixels stay in L1
-  int64_t rows = 0;         // of a strip
-  int64_t strips = 0;       // of an image
   int64_t panel_parts = 0;  // of the output channels
 
   StreamedConv(const Conv2DShape& shape, int threads);
-  int64_t tasks() const { return shape.n * strips * panel_parts; }
+  int64_t tasks() const { return shape.n * panel_parts; }
+  // By how much all of them are faster than one thread: parts are whole pairs of panels of one image.
+  double busy_threads() const;
 };
 
 // nullptr, or why the shape is left to others.

@@ -392,7 +392,7 @@ struct Walk {
       set_panel(job, panel, args);
       args.prefetch = prefetch;
       args.prefetch_lines = lines;
-      amx_kernels().tiles(args, tiles, job.b.panel_vectors(panel), *pending);
+      amx_kernels().tiles(args, tiles, *pending);
     }
   }
 
