@@ -4,12 +4,11 @@
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
-#include <vector>
 
 #include "backends/cpu/matrix/amx_kernel.h"
+#include "backends/cpu/matrix/conv_bands.h"
 #include "backends/cpu/matrix/conv_planes.h"
 #include "backends/cpu/matrix/conv_rows.h"
-#include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/gemm.h"
 #include "backends/cpu/matrix/tile_driver.h"
 #include "backends/cpu/matrix/tile_kernel.h"
@@ -18,34 +17,13 @@
 namespace blade::backends::cpu {
 namespace {
 
-constexpr int64_t kBandBytes = 96 << 10;  // padded copy of input rows that a thread works on
-constexpr int64_t kMaxBandDilation = 16;  // rows of the copy that no tap reads
-constexpr int64_t kMinBands = 8;          // of all images, where threads share them
-
 int64_t group_in(const Conv2DShape& s) { return s.c / s.groups; }
 int64_t group_out(const Conv2DShape& s) { return s.oc / s.groups; }
-int64_t align_up_to_pair(int64_t count) { return (count + 1) / 2 * 2; }
-int64_t slot_of(int64_t y, int64_t slots) { return ((y % slots) + slots) % slots; }
-
-// Few channels: a kernel row is one run of kw * c elements, read from a copy of the input with its padding written out.
-bool use_band(const Conv2DShape& s) {
-  return s.groups == 1 && s.kw > 1 && s.c < 16 && s.dilation_w == 1 && s.dilation_h <= kMaxBandDilation;
-}
 
 bool uses_tiles_of_amx(const Conv2DShape& s) { return s.unit == MatrixUnit::kTiles; }
 
-// Elements of a column of a band. Tile registers take pairs of them: with a zero behind an odd last one, so that all
-// columns of a kernel are still one run.
-int64_t band_column(const Conv2DShape& s) {
-  if (!uses_tiles_of_amx(s)) return s.c;
-  return align_up_to_pair(weaves_rows(s) ? s.kh * s.c : s.c);
-}
-
-int64_t run_count(const Conv2DShape& s) {
-  if (!use_band(s)) return s.kh * s.kw;
-  return weaves_rows(s) ? 1 : s.kh;
-}
-int64_t run_length(const Conv2DShape& s) { return use_band(s) ? s.kw * band_column(s) : group_in(s); }
+int64_t run_count(const Conv2DShape& s) { return reads_bands(s) ? band_runs(s) : s.kh * s.kw; }
+int64_t run_length(const Conv2DShape& s) { return reads_bands(s) ? band_run_length(s) : group_in(s); }
 
 template <class T>
 PackedB group_b_view(const Conv2DShape& s, const void* data) {
@@ -94,136 +72,6 @@ TileJob<T> conv_job(const Conv2DShape& s, const PackedB& b, int64_t rows, bool s
   return job;
 }
 
-// ---- Bands: the padded copy of a few input rows, for few channels.
-template <class T>
-struct BandPlan {
-  int64_t width = 0;       // pixels of a padded row
-  int64_t rows_out = 0;    // output rows of a band, at most
-  int64_t rows_in = 0;     // input rows of a band
-  int64_t bands = 0;       // of one image
-  int64_t row_length = 0;  // elements
-  int64_t row_step = 0;    // the same, from what an output row reads to what the next does
-  int64_t elements_behind = 0;
-  int64_t unwoven_length = 0;  // elements of a row in bfloat16 before it is woven with others, and what is read past it
-  int64_t unwoven_rows = 0;
-
-  explicit BandPlan(const Conv2DShape& s) {
-    width = (s.ow - 1) * s.stride_w + s.kw;
-    row_length = width * band_column(s);
-    row_step = weaves_rows(s) ? row_length : row_length * s.stride_h;
-    // Tile registers read 16 pixels at once, which may begin with the last of the band.
-    elements_behind = uses_tiles_of_amx(s) ? kAmxRows * s.stride_w * band_column(s) : 0;
-    if (weaves_rows(s)) unwoven_length = align_up_to_pair(width * s.c) + kAmxElements;
-    rows_out = std::clamp<int64_t>(kBandBytes / (row_step * int64_t{sizeof(T)}), 1, std::max<int64_t>(1, s.oh));
-    bands = std::max(ceil_div(s.oh, rows_out),
-                     std::min(s.oh, ceil_div(s.is_shared ? kMinBands : 1, std::max<int64_t>(1, s.n))));
-    if (s.blocking.strip > 0)
-      bands = ceil_div(s.oh, std::clamp<int64_t>(s.blocking.strip, 1, std::max<int64_t>(1, s.oh)));
-    rows_out = ceil_div(s.oh, std::max<int64_t>(1, bands));
-    rows_in = weaves_rows(s) ? rows_out : (rows_out - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
-    unwoven_rows = weaves_rows(s) ? s.kh : 0;
-  }
-  int64_t elements() const { return rows_in * row_length + elements_behind; }
-  size_t bytes() const { return static_cast<size_t>(elements() + unwoven_rows * unwoven_length) * sizeof(T); }
-};
-
-template <class T>
-TileJob<T> band_job(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, bool stays) {
-  TileJob<T> job;
-  job.results_stay = stays;
-  job.to_half = s.to_half;
-  job.b = b;
-  job.rows = plan.rows_out * s.ow;
-  job.runs = run_count(s);
-  job.run_length = run_length(s);
-  job.readable_past_end = true;
-  job.input_bytes = static_cast<int64_t>(plan.bytes());
-  job.out_stride = s.output_pitch();
-  const int64_t pitch = s.stride_w * band_column(s);
-  if (uses_tiles_of_amx(s)) {
-    job.stretch = s.ow;
-    job.pitch = pitch;
-  } else {
-    set_stretch(job, s.ow, pitch);
-  }
-  return job;
-}
-
-template <class T>
-size_t band_slot_bytes(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, bool stays) {
-  return align_up(plan.bytes(), 64) + tile_slot_scratch_bytes(band_job(s, plan, b, stays));
-}
-
-template <class T, class In>
-void copy_elements(const In* from, int64_t count, T* to) {
-  if constexpr (std::is_same_v<T, In>) {
-    std::memcpy(to, from, static_cast<size_t>(count) * sizeof(T));
-  } else {
-    convert(from, to, count);
-  }
-}
-
-// Pixels that lie one behind the other, to columns of a band.
-template <class T, class In>
-void copy_pixels(const In* from, int64_t pixels, int64_t c, int64_t column, T* to) {
-  if (column == c) return copy_elements(from, pixels * c, to);
-  if constexpr (std::is_same_v<T, BFloat16>) {
-    if constexpr (std::is_same_v<In, float>) {
-      amx_kernels().pad_and_narrow(from, pixels, c, to);
-    } else {
-      amx_kernels().pad_channels(from, pixels, c, to);
-    }
-  }
-}
-
-// Row y of an image with its padding, `channels` elements a pixel.
-template <class T, class In>
-void copy_row(const Conv2DShape& s, int64_t width, const In* image, int64_t y, int64_t channels, T* to) {
-  const int64_t left = std::clamp<int64_t>(s.pad_left, 0, width);
-  const int64_t from_x = std::max<int64_t>(0, -s.pad_left);
-  const int64_t pixels = std::clamp<int64_t>(s.w - from_x, 0, width - left);
-  if (y < 0 || y >= s.h) {
-    std::fill(to, to + width * channels, T());
-    return;
-  }
-  const In* from = image + (y * s.w + from_x) * s.input_pitch();
-  std::fill(to, to + left * channels, T());
-  if (s.input_pitch() == s.c) {
-    copy_pixels(from, pixels, s.c, channels, to + left * channels);
-  } else {
-    for (int64_t x = 0; x < pixels; ++x) {
-      copy_pixels(from + x * s.input_pitch(), 1, s.c, channels, to + (left + x) * channels);
-    }
-  }
-  std::fill(to + (left + pixels) * channels, to + width * channels, T());
-}
-
-// For each output row the rows that it reads, woven column by column.
-template <class In>
-void weave_band(const Conv2DShape& s, const BandPlan<BFloat16>& plan, const In* image, int64_t first_y,
-                int64_t rows_out, BFloat16* band) {
-  BFloat16* const unwoven = band + plan.elements();
-  const BFloat16* rows[kAmxElements];
-  int64_t copied = first_y;  // rows before it are there
-  for (int64_t r = 0; r < rows_out; ++r, first_y += s.stride_h, band += plan.row_length) {
-    for (copied = std::max(copied, first_y); copied < first_y + s.kh; ++copied)
-      copy_row(s, plan.width, image, copied, s.c, unwoven + slot_of(copied, s.kh) * plan.unwoven_length);
-    for (int64_t kh = 0; kh < s.kh; ++kh) rows[kh] = unwoven + slot_of(first_y + kh, s.kh) * plan.unwoven_length;
-    amx_kernels().weave_rows(rows, s.kh, s.c, plan.width, band);
-  }
-}
-
-template <class T, class In>
-void copy_band(const Conv2DShape& s, const BandPlan<T>& plan, const In* image, int64_t first_y, int64_t rows_out,
-               T* band) {
-  if constexpr (std::is_same_v<T, BFloat16>) {
-    if (weaves_rows(s)) return weave_band(s, plan, image, first_y, rows_out, band);
-  }
-  const int64_t rows = (rows_out - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
-  for (int64_t r = 0; r < rows; ++r, band += plan.row_length)
-    copy_row(s, plan.width, image, first_y + r, band_column(s), band);
-}
-
 // ---- Offsets of the runs and the row of zeros, shared by all threads.
 template <class T>
 struct ConvSharedScratch {
@@ -240,68 +88,17 @@ struct ConvSharedScratch {
 
   void fill(std::byte* at) const {
     for (int64_t r = 0; r < num_offsets(); ++r) {
-      offsets(at)[r] = use_band(s) ? r * s.dilation_h * BandPlan<T>(s).row_length
-                                   : (r / s.kw * s.dilation_h * s.w + r % s.kw * s.dilation_w) * s.input_pitch();
+      offsets(at)[r] = reads_bands(s) ? r * s.dilation_h * BandPlan<T>(s).row_length
+                                      : (r / s.kw * s.dilation_h * s.w + r % s.kw * s.dilation_w) * s.input_pitch();
     }
     std::memset(static_cast<void*>(zeros(at)), 0, zero_bytes);
   }
 };
 
-// At most plan.rows_out output rows from row `first` of all images on; they lie in one image.
-template <class T, class In, class Out>
-void run_band(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, const In* in, Out* out,
-              const Epilogue<T>& epilogue, int64_t first, int64_t rows_out, const int64_t* offsets, bool stays,
-              std::byte* scratch) {
-  const int64_t image = first / s.oh, y0 = first % s.oh;
-  auto* band = reinterpret_cast<T*>(scratch);
-  copy_band(s, plan, in + image * s.h * s.w * s.input_pitch(), y0 * s.stride_h - s.pad_top, rows_out, band);
-
-  const PartEpilogue<T> part(epilogue, first * s.ow);
-  TileJob<T> job = band_job(s, plan, b, stays);
-  job.rows = rows_out * s.ow;
-  job.run_offsets = offsets;
-  job.set_out(out);
-  job.epilogue = &part.get();
-  run_tile_range(
-      job, {0, tile_count(job), 0, b.panels()},
-      [&](int64_t pixel_of_band, int count, const T** rows) {
-        const int64_t step = s.stride_w * band_column(s);
-        int64_t left = s.ow - pixel_of_band % s.ow;  // in the row
-        const T* row = band + pixel_of_band / s.ow * plan.row_step;
-        const T* pixel = row + (s.ow - left) * step;
-        for (int i = 0; i < count; ++i, pixel += step) {
-          if (left-- == 0) {
-            row += plan.row_step;
-            pixel = row;
-            left = s.ow - 1;
-          }
-          rows[i] = pixel;
-        }
-        return true;
-      },
-      scratch + align_up(plan.bytes(), 64));
-}
-
-template <class T, class In, class Out>
-void conv_by_bands(const Conv2DShape& s, const In* in, const PackedB& b, Out* out, const Epilogue<T>& epilogue,
-                   ThreadPool& pool, std::byte* scratch) {
-  const BandPlan<T> plan(s);
-  const ConvSharedScratch<T> shared(s);
-  shared.fill(scratch);
-  const size_t slot_bytes = band_slot_bytes(s, plan, b, /*stays=*/false);
-  pool.parallel_for(static_cast<int>(s.n * plan.bands), [&](int index, int slot) {
-    const int64_t band = index % plan.bands, y = band * s.oh / plan.bands;
-    const int64_t rows = (band + 1) * s.oh / plan.bands - y, first = index / plan.bands * s.oh + y;
-    if (rows <= 0) return;
-    run_band(s, plan, b, in, out + first * s.ow * s.output_pitch(), epilogue, first, rows, shared.offsets(scratch),
-             /*stays=*/false, scratch + shared.bytes() + slot * slot_bytes);
-  });
-}
-
 // ---- Pixels at a pitch that aliases in L1, read several times by each tap: copied at another pitch first.
 template <class T>
 bool copies_input(const Conv2DShape& s) {
-  return !use_band(s) && !uses_tiles_of_amx(s) && s.kh * s.kw > 1 &&
+  return !reads_bands(s) && !uses_tiles_of_amx(s) && s.kh * s.kw > 1 &&
          pitch_aliases(s.input_pitch() * s.stride_w * int64_t{sizeof(T)}) &&
          group_out(s) >= 4 * group_b_view<T>(s, nullptr).width();
 }
@@ -327,7 +124,7 @@ void copy_input(const Conv2DShape& s, const T* in, T* copy, ThreadPool& pool) {
   });
 }
 
-bool uses_planes(const Conv2DShape& s) { return uses_tiles_of_amx(s) && !use_band(s) && !reads_every_pixel(s); }
+bool uses_planes(const Conv2DShape& s) { return uses_tiles_of_amx(s) && !reads_bands(s) && !reads_every_pixel(s); }
 
 template <class T, class Out>
 void conv_by_taps(const Conv2DShape& s, const T* in, const void* packed, Out* out, const Epilogue<T>& epilogue,
@@ -378,26 +175,7 @@ void conv_by_taps(const Conv2DShape& s, const T* in, const void* packed, Out* ou
   }
 }
 
-// The taps of a column behind one another.
-template <class T>
-void pack_woven(const Conv2DShape& s, const T* weights, void* to) {
-  const int64_t tap = s.c * s.oc;
-  std::vector<T> turned(static_cast<size_t>(s.kh * s.kw * tap));
-  for (int64_t kw = 0; kw < s.kw; ++kw) {
-    for (int64_t kh = 0; kh < s.kh; ++kh)
-      std::copy_n(weights + (kh * s.kw + kw) * tap, tap, turned.begin() + (kw * s.kh + kh) * tap);
-  }
-  pack_runs(turned.data(), s.kw, s.kh * s.c, s.oc, s.oc, 1, to, s.blocking.vectors);
-}
-
 }  // namespace
-
-bool rounds_input(const Conv2DShape& s) { return use_band(s); }
-
-bool weaves_rows(const Conv2DShape& s) {
-  return use_band(s) && uses_tiles_of_amx(s) && s.kh > 1 && s.dilation_h == 1 &&
-         s.kw * align_up_to_pair(s.kh * s.c) <= kAmxElements;
-}
 
 const char* conv_tiles_refusal(const Conv2DShape& s) {
   return s.groups != 1 ? "tile registers are not used for grouped convolutions" : nullptr;
@@ -405,7 +183,7 @@ const char* conv_tiles_refusal(const Conv2DShape& s) {
 
 template <class T>
 int64_t conv2d_band_rows(const Conv2DShape& s) {
-  return use_band(s) ? BandPlan<T>(s).rows_out : 0;
+  return reads_bands(s) ? BandPlan<T>(s).rows_out : 0;
 }
 
 template <class T>
@@ -415,9 +193,9 @@ size_t packed_conv_bytes(const Conv2DShape& s) {
 
 template <class T>
 void pack_conv_weights(const Conv2DShape& s, const T* weights, void* to) {
-  if (weaves_rows(s)) return pack_woven(s, weights, to);
+  if (weaves_rows(s)) return pack_woven_weights(s, weights, to);
   // Pairs of channels of each tap: where a band has a zero behind an odd last channel, they are those of its runs.
-  const bool in_pairs = use_band(s) && uses_tiles_of_amx(s);
+  const bool in_pairs = reads_bands(s) && uses_tiles_of_amx(s);
   const int64_t runs = in_pairs ? s.kh * s.kw : run_count(s), length = in_pairs ? s.c : run_length(s);
   for (int64_t g = 0; g < s.groups; ++g) {
     pack_runs(weights + g * group_out(s), runs, length, group_out(s), s.oc, 1,
@@ -436,7 +214,7 @@ size_t conv2d_scratch_bytes(const Conv2DShape& s, int threads, const PlaneSplits
   if (uses_planes(s)) return conv_planes_scratch_bytes(s, splits.empty() ? conv_planes_splits(s, threads) : splits);
   const PackedB b = group_b_view<T>(s, nullptr);
   const ConvSharedScratch<T> shared(s);
-  if (use_band(s))
+  if (reads_bands(s))
     return shared.bytes() + static_cast<size_t>(threads) * band_slot_bytes(s, BandPlan<T>(s), b, /*stays=*/false);
   return shared.bytes() + static_cast<size_t>(threads) * tile_slot_scratch_bytes(conv_job<T>(s, b, s.n * s.oh)) +
          (copies_input<T>(s) ? input_copy_bytes<T>(s) : 0);
@@ -446,8 +224,11 @@ template <class T, class In, class Out>
 void conv2d(const Conv2DShape& s, const In* in, const void* packed, Out* out, const Epilogue<T>& epilogue,
             ThreadPool& pool, std::byte* scratch, const PlaneSplits& splits) {
   if (s.output_pixels() <= 0 || s.oc <= 0) return;
-  if (use_band(s)) {
-    conv_by_bands(s, in, group_b_view<T>(s, packed), out, epilogue, pool, scratch);
+  if (reads_bands(s)) {
+    const ConvSharedScratch<T> shared(s);
+    shared.fill(scratch);
+    conv_by_bands(s, in, group_b_view<T>(s, packed), out, epilogue, pool, shared.offsets(scratch),
+                  scratch + shared.bytes());
     return;
   }
   if constexpr (std::is_same_v<In, BFloat16>) {
@@ -487,8 +268,8 @@ size_t conv2d_rows_shared_bytes(const Conv2DShape& s) {
 template <class T>
 size_t conv2d_rows_slot_bytes(const Conv2DShape& s) {
   const PackedB b = group_b_view<T>(s, nullptr);
-  return use_band(s) ? band_slot_bytes(s, BandPlan<T>(s), b, /*stays=*/true)
-                     : tile_slot_scratch_bytes(conv_job<T>(s, b, s.n * s.oh));
+  return reads_bands(s) ? band_slot_bytes(s, BandPlan<T>(s), b, /*stays=*/true)
+                        : tile_slot_scratch_bytes(conv_job<T>(s, b, s.n * s.oh));
 }
 template <class T>
 void conv2d_rows_prepare(const Conv2DShape& s, std::byte* shared) {
@@ -500,7 +281,7 @@ void conv2d_rows(const Conv2DShape& s, const In* in, const void* packed, T* out,
                  int64_t first, int64_t rows, std::byte* shared, std::byte* slot) {
   const ConvSharedScratch<T> layout(s);
   const PackedB b = group_b_view<T>(s, packed);
-  if (use_band(s)) {
+  if (reads_bands(s)) {
     const BandPlan<T> plan(s);
     for (int64_t r = 0; r < rows; r += plan.rows_out) {
       run_band(s, plan, b, in, out + r * s.ow * s.output_pitch(), epilogue, first + r,
