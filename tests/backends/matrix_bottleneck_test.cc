@@ -158,6 +158,52 @@ TEST_P(MatrixKernels, BottleneckAmx) {
   }
 }
 
+// Whatever the image before it was: one that overflows float16 from its first row on.
+TEST_P(MatrixKernels, BottleneckImagesDoNotDependOnTheirNeighbours) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  if (!multiplies_halves({.kh = 3, .kw = 3})) GTEST_SKIP() << "no float16 arithmetic";
+  for (const int64_t oc : {0, 24}) {
+    BottleneckShape both = bottleneck(2, 14, 32, 96, 3, 1, oc);
+    both.first.to_half = both.may_overflow = true;
+    both.depthwise.blocking.strip = 4;
+    BottleneckShape one = both;
+    one.first.n = one.depthwise.n = 1;
+    const DepthwiseShape& d = both.depthwise;
+    const int64_t image = d.h * d.w * both.first.c, results = d.oh * d.ow * (oc > 0 ? oc : d.c);
+    auto in = random<BFloat16>(2 * image);
+    for (int64_t i = 0; i < image; ++i) in[i] = BFloat16(1e5f * static_cast<float>(in[i]));
+    const auto w1 = random<BFloat16>(both.first.c * d.c), w2 = random<BFloat16>(9 * d.c),
+               w3 = random<BFloat16>(d.c * oc);
+    AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(both.first) + 64);
+    pack_conv_weights(both.first, w1.data(), packed.data());
+    AlignedBuffer last =
+        AlignedBuffer::allocate(packed_b_bytes(packed_steps<BFloat16>(1, d.c), std::max<int64_t>(1, oc)) + 64);
+    if (oc > 0) pack_runs(w3.data(), 1, d.c, oc, oc, 1, last.data());
+    std::vector<float> wide(w2.size());
+    std::transform(w2.begin(), w2.end(), wide.begin(), [](BFloat16 x) { return static_cast<float>(x); });
+    AlignedBuffer half = AlignedBuffer::allocate(depthwise_half_bytes(d));
+    pack_depthwise_half(d, w2.data(), half.as<uint16_t>());
+    DepthwiseWeights weights = wide.data();
+    weights.half = half.as<uint16_t>();
+    const Epilogue<BFloat16> none;
+    ThreadPool alone(1);
+    const auto run = [&](const BottleneckShape& s, const BFloat16* from) {
+      std::vector<BFloat16> out(s.depthwise.n * results);
+      bottleneck_conv2d(s, from, {packed.data(), weights, oc > 0 ? last.data() : nullptr}, out.data(),
+                        BottleneckEpilogues<BFloat16>{none, none, none}, alone,
+                        scratch(bottleneck_scratch_bytes<BFloat16>(s, 1)));
+      check_scratch();
+      return out;
+    };
+    const auto batch = run(both, in.data()), large = run(one, in.data()), small = run(one, in.data() + image);
+    for (int64_t i = 0; i < results; ++i) {
+      ASSERT_TRUE(std::isfinite(number(batch[i]))) << i;
+      ASSERT_EQ(batch[i].bits, large[i].bits) << i;
+      ASSERT_EQ(batch[results + i].bits, small[i].bits) << i;
+    }
+  }
+}
+
 TEST_P(MatrixKernels, ConvRowsAmx) {
   if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
   int round = 0;

@@ -505,7 +505,7 @@ TEST(Fusion, BottleneckOnTileRegistersNeverOverflows) {
   if (amx_mode() == AmxMode::kMissing) GTEST_SKIP() << describe_amx(amx_mode());
   if (!with_amx().machine->avx512_fp16) GTEST_SKIP() << "no float16 arithmetic";
   // The depthwise convolution's weights and bias are multiplied by these.
-  const auto packed = [](ir::PointwiseOp activation, float weights, float bias) {
+  const auto packed = [](ir::PointwiseOp activation, float weights, float bias, float first = 1) {
     const bool bounded = activation == ir::PointwiseOp::kRelu6;
     GraphBuilder b;
     const auto numbers = [&](const ir::Dims& dims, float scale) {
@@ -513,12 +513,14 @@ TEST(Fusion, BottleneckOnTileRegistersNeverOverflows) {
       for (float& v : values) v *= scale;
       return b.constant<float>(dims, values);
     };
-    auto y = b.conv(b.input("x", {1, 56, 56, 16}), numbers({1, 1, 16, 96}, bounded ? 1 : 3e5F));
-    y = b.pointwise(activation, {b.add(y, numbers({96}, 1))});
+    auto y = b.conv(b.input("x", {1, 56, 56, 16}), numbers({1, 1, 16, 96}, bounded || first < 1 ? first : 3e5F));
+    y = b.pointwise(activation, {b.add(y, numbers({96}, first))});
     y = b.conv(y, numbers({3, 3, 1, 96}, weights), {2, 2}, ir::Padding::kSame, 96);
     y = b.add(y, numbers({96}, bias));
     ir::Graph graph =
-        b.output(b.conv(y, numbers({1, 1, 96, 24}, bounded ? 0.3F / (weights + bias) : 1e-6F)), "y").build();
+        b.output(b.conv(y, numbers({1, 1, 96, 24}, bounded || first < 1 ? 0.3F / (first * weights + bias) : 1e-6F)),
+                 "y")
+            .build();
     EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false, {}).ok());
     graph.remove_dead_nodes();
     std::vector<std::string> kernels;
@@ -536,6 +538,9 @@ TEST(Fusion, BottleneckOnTileRegistersNeverOverflows) {
   EXPECT_EQ(packed(kSwish, 1, 1), in_both);
   EXPECT_EQ(packed(kRelu6, 4000, 1), in_both);
   EXPECT_EQ(packed(kRelu6, 1e-5F, 1), in_bfloat16);
+  // Nor may it lose small ones, which large weights follow.
+  EXPECT_EQ(packed(kRelu, 0x1p14F, 0, 0x1p-24F), in_bfloat16);
+  EXPECT_EQ(packed(kRelu6, 0x1p4F, 0, 0x1p-6F), in_half);
 }
 
 // A decoder: convolutions read the parts of a concatenation, whole lines of them or less.

@@ -75,7 +75,7 @@ class BottleneckPart {
         depthwise_(plan.s.depthwise, ring_, without_half(weights.depthwise), epilogues.depthwise,
                    reinterpret_cast<const T*>(shared), plan.ring),
         half_depthwise_(plan.s.depthwise, ring_, half_alone(weights.depthwise), epilogues.depthwise,
-                        reinterpret_cast<const T*>(shared), plan.ring, plan.s.may_overflow ? &overflow_ : nullptr) {}
+                        reinterpret_cast<const T*>(shared), plan.ring, plan.s.may_overflow ? &not_finite_ : nullptr) {}
 
   void run(int64_t first, int64_t last, T* out) {
     const DepthwiseShape& d = plan_.s.depthwise;
@@ -88,13 +88,14 @@ class BottleneckPart {
       fill_ring(row, block.rows);
       const DepthwiseRows<T>& depthwise = first_.to_half ? half_depthwise_ : depthwise_;
       depthwise.run(block, plan_.s.oc == 0 ? out + row * d.ow * plan_.channels : strip_, depthwise_scratch_);
-      if (overflow_) {
-        overflow_ = first_.to_half = false;
+      if (not_finite_) {
+        not_finite_ = first_.to_half = false;
         image_ = -1;  // what the ring holds is float16
         continue;
       }
       if (plan_.s.oc != 0) project(row, block.rows, out + row * d.ow * plan_.s.oc);
       row += block.rows;
+      if (row % d.oh == 0) first_.to_half = plan_.s.first.to_half;  // no image's bits depend on the one before it
     }
   }
 
@@ -150,7 +151,7 @@ class BottleneckPart {
   std::byte* rows_shared_;
   T *ring_, *strip_;
   std::byte *first_scratch_, *depthwise_scratch_, *tile_scratch_;
-  bool overflow_ = false;
+  bool not_finite_ = false;
   Conv2DShape first_;
   DepthwiseRows<T> depthwise_, half_depthwise_;
   int64_t image_ = -1, made_ = 0;  // the ring holds the rows before made_ of this image

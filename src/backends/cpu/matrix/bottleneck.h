@@ -12,7 +12,7 @@ namespace blade::backends::cpu {
 
 // T: float or BFloat16, what the input, the results and the weights are stored as. Where `first` is to_half,
 // what is between it and the depthwise convolution is float16; if that may overflow, a part of the image goes on in
-// bfloat16 from the strip on in which it does.
+// bfloat16 from the strip on in which a sum is not finite.
 struct BottleneckShape {
   Conv2DShape first;         // conv2d_rows_refusal() must be null
   DepthwiseShape depthwise;  // reads what `first` makes; multiplier 1

@@ -139,7 +139,7 @@ HWY_ATTR HWY_INLINE void half_block(const DepthwiseArgs<BFloat16>& a, int64_t c)
   add_taps<kSize, kStride>(a, HalfTaps<kPart>{a.half + c * kSize * kSize, channels}, c, acc);
   const bool clamps = only_clamps(a), gates = only_gates(a);
   if (gates) gate_halves(a.gate, acc);
-  if (a.overflow != nullptr && !all_finite(acc)) *a.overflow = true;
+  if (a.not_finite != nullptr && !all_finite(acc)) *a.not_finite = true;
   const VPixels lo = in_all_halves(a.lo), hi = in_all_halves(a.hi);
   HWY_ALIGN uint16_t sums[kRows * kOutputs * kHalfChannels];
 #pragma GCC unroll 2

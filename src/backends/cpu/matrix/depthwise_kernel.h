@@ -22,7 +22,7 @@ struct DepthwiseArgs {
   const BFloat16* pairs = nullptr;  // the same for depthwise_pair_kernels()
   const float* split = nullptr;     // and for depthwise_split_kernels()
   const uint16_t* half = nullptr;   // and for depthwise_half_kernels()
-  bool* overflow = nullptr;         // becomes true where one of their sums is not finite; null: none can be
+  bool* not_finite = nullptr;       // becomes true where one of their sums is not finite; null: none can be
   int64_t channels = 0;
   int64_t first = 0, last = 0;  // those that the call computes
   T* out = nullptr;             // [outputs][channels]

@@ -155,7 +155,7 @@ DepthwiseArgs<T> DepthwiseRows<T>::common_args(const Block& block, int64_t width
   a.pairs = weights_.pairs;
   a.split = weights_.split;
   a.half = weights_.half;
-  a.overflow = overflow_;
+  a.not_finite = not_finite_;
   a.channels = s_.c;
   a.first = block.first_channel;
   a.last = block.channels != 0 ? block.first_channel + block.channels : s_.c;

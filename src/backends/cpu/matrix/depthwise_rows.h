@@ -14,11 +14,11 @@ namespace blade::backends::cpu {
 template <class T>
 class DepthwiseRows {
  public:
-  // `ring`: 0, or how many rows of the current image `in` has room for; row y is then at y % ring. `overflow`: see
+  // `ring`: 0, or how many rows of the current image `in` has room for; row y is then at y % ring. `not_finite`: see
   // DepthwiseArgs.
   DepthwiseRows(const DepthwiseShape& shape, const T* in, const DepthwiseWeights& weights, const Epilogue<T>& epilogue,
-                const T* zeros, int64_t ring = 0, bool* overflow = nullptr)
-      : s_(shape), in_(in), weights_(weights), epilogue_(epilogue), zeros_(zeros), ring_(ring), overflow_(overflow) {}
+                const T* zeros, int64_t ring = 0, bool* not_finite = nullptr)
+      : s_(shape), in_(in), weights_(weights), epilogue_(epilogue), zeros_(zeros), ring_(ring), not_finite_(not_finite) {}
 
   struct Block {
     int64_t first_row = 0, rows = 0;  // of one image, at most as many as scratch_bytes() was told
@@ -57,7 +57,7 @@ class DepthwiseRows {
   const Epilogue<T>& epilogue_;
   const T* zeros_;  // as many as there are input channels
   const int64_t ring_;
-  bool* const overflow_;
+  bool* const not_finite_;
 };
 
 }  // namespace blade::backends::cpu
