@@ -17,7 +17,7 @@ constexpr std::string_view kOthersWithoutBFloat16[] = {"cuda.attention.rows32", 
 bool is_without_bfloat16(std::string_view row) {
   if (std::ranges::count(kOthersWithoutBFloat16, row) > 0) return true;
   const size_t dot = row.rfind('.');
-  const std::string_view family = row.substr(0, dot), tile = row.substr(dot + 1, row.find("_split") - dot - 1);
+  const std::string_view family = row.substr(0, dot), tile = row.substr(dot + 1, row.find("_split", dot) - dot - 1);
   return std::ranges::count(kFamiliesOfTiles, family) > 0 && std::ranges::count(kTilesWithoutBFloat16, tile) > 0;
 }
 
