@@ -1,4 +1,4 @@
-// Sums of AMX to bfloat16, two whole vectors of columns with bias, residual and clamp alone: what most layers have. For
+// Sums of AMX to results, two whole vectors of columns with bias, residual and clamp alone: what most layers have. For
 // files that are compiled for each target; only HWY_AVX3 has it.
 #if defined(BLADE_MATRIX_AMX_PLAIN_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BLADE_MATRIX_AMX_PLAIN_INL_H_
@@ -59,7 +59,8 @@ struct PlainFinish {
     bias1 = hn::LoadU(D(), bias + 16);
   }
   HWY_ATTR HWY_INLINE V clamp(V x) const { return kUpper ? clamped(x, lo, hi) : hn::Max(lo, x); }
-  HWY_ATTR HWY_INLINE void row(const float* sum, const BFloat16* residual, BFloat16* out) const {
+  template <class Out>
+  HWY_ATTR HWY_INLINE void row(const float* sum, const BFloat16* residual, Out* out) const {
     const D d;
     V x0 = hn::Add(hn::Load(d, sum), bias0), x1 = hn::Add(hn::Load(d, sum + 16), bias1);
     if constexpr (kResidual) {
@@ -71,9 +72,14 @@ struct PlainFinish {
       x0 = clamp(x0);
       x1 = clamp(x1);
     }
-    V both;
-    asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both.raw) : "v"(x0.raw), "v"(x1.raw));
-    hn::StoreU(both, d, reinterpret_cast<float*>(out));
+    if constexpr (sizeof(Out) < sizeof(float)) {
+      V both;
+      asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both.raw) : "v"(x0.raw), "v"(x1.raw));
+      hn::StoreU(both, d, reinterpret_cast<float*>(out));
+    } else {
+      hn::StoreU(x0, d, out);
+      hn::StoreU(x1, d, out + 16);
+    }
   }
 };
 

@@ -13,6 +13,7 @@
 // clang-format off
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "backends/cpu/matrix/amx_plain_inl.h"
 #include "backends/cpu/matrix/amx_tiles_inl.h"
 #include "backends/cpu/matrix/epilogue_inl.h"
 #include "backends/cpu/matrix/simd_inl.h"
@@ -72,33 +73,14 @@ struct FinishedSums {
 
 template <class Out, bool kResidual>
 HWY_ATTR void finish_rows(const StreamedPart& part, FinishedSums& f, Out* out, int64_t count) {
-  const D d;
   const Epilogue<BFloat16>& e = *part.epilogue;
-  const V bias0 = e.bias != nullptr ? hn::LoadU(d, e.bias + f.column) : hn::Zero(d);
-  const V bias1 = e.bias != nullptr ? hn::LoadU(d, e.bias + f.column + kStreamedColumns) : hn::Zero(d);
-  const V lo = hn::Set(d, e.clamp_lo), hi = hn::Set(d, e.clamp_hi);
+  PlainFinish<kResidual, /*kUpper=*/true> finish(e.clamp_lo, e.clamp_hi, e.residual_last);
+  if (e.bias != nullptr) finish.set_bias(e.bias + f.column);
   const BFloat16* residual = kResidual ? e.residual + f.row * e.residual_row_stride + f.column : nullptr;
   Out* to = out + f.row * part.out_stride + f.column;
   for (const int64_t end = std::min(f.last, f.row + count); f.row < end; ++f.row, to += part.out_stride) {
-    const float* const sum = f.sums + (f.places[f.row] - f.first_place) * kPairColumns;
-    V x0 = hn::Add(hn::Load(d, sum), bias0), x1 = hn::Add(hn::Load(d, sum + kStreamedColumns), bias1);
-    if constexpr (kResidual) {
-      const V r0 = load_all(residual), r1 = load_all(residual + kStreamedColumns);
-      residual += e.residual_row_stride;
-      x0 = e.residual_last ? hn::Add(clamped(x0, lo, hi), r0) : clamped(hn::Add(x0, r0), lo, hi);
-      x1 = e.residual_last ? hn::Add(clamped(x1, lo, hi), r1) : clamped(hn::Add(x1, r1), lo, hi);
-    } else {
-      x0 = clamped(x0, lo, hi);
-      x1 = clamped(x1, lo, hi);
-    }
-    if constexpr (sizeof(Out) < sizeof(float)) {
-      V both;
-      asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both.raw) : "v"(x0.raw), "v"(x1.raw));
-      hn::StoreU(both, d, reinterpret_cast<float*>(to));
-    } else {
-      hn::StoreU(x0, d, to);
-      hn::StoreU(x1, d, to + kStreamedColumns);
-    }
+    finish.row(f.sums + (f.places[f.row] - f.first_place) * kPairColumns, residual, to);
+    if constexpr (kResidual) residual += e.residual_row_stride;
   }
 }
 
