@@ -18,7 +18,13 @@ class DepthwiseRows {
   // DepthwiseArgs.
   DepthwiseRows(const DepthwiseShape& shape, const T* in, const DepthwiseWeights& weights, const Epilogue<T>& epilogue,
                 const T* zeros, int64_t ring = 0, bool* not_finite = nullptr)
-      : s_(shape), in_(in), weights_(weights), epilogue_(epilogue), zeros_(zeros), ring_(ring), not_finite_(not_finite) {}
+      : s_(shape),
+        in_(in),
+        weights_(weights),
+        epilogue_(epilogue),
+        zeros_(zeros),
+        ring_(ring),
+        not_finite_(not_finite) {}
 
   struct Block {
     int64_t first_row = 0, rows = 0;  // of one image, at most as many as scratch_bytes() was told
