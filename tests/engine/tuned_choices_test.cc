@@ -43,9 +43,8 @@ TEST(MachineSignature, TellsThreadsApart) {
 TEST(MachineSignature, TellsInstructionSetsAndCachesApart) {
   using backends::Machine;
   std::vector<Machine> machines(1);
-  for (bool Machine::*has :
-       {&Machine::avx2, &Machine::fma, &Machine::avx512, &Machine::avx512_bf16, &Machine::avx512_fp16,
-        &Machine::avx512_vnni, &Machine::amx_bf16, &Machine::amx_int8}) {
+  for (bool Machine::*has : {&Machine::avx2, &Machine::fma, &Machine::avx512, &Machine::avx512_bf16,
+                             &Machine::avx512_fp16, &Machine::avx512_vnni, &Machine::amx_bf16, &Machine::amx_int8}) {
     machines.emplace_back().*has = true;
   }
   for (size_t Machine::*bytes : {&Machine::l1d_bytes, &Machine::l2_bytes, &Machine::l3_bytes})
