@@ -215,6 +215,8 @@ TEST_F(Padding, IntoMaxPoolOfWhatIsNeverNegative) {
   EXPECT_FALSE(folds(join(b.relu(y()), y())));
   EXPECT_TRUE(folds(b.pointwise(P::kClip, {y()}, 0, 4)));
   EXPECT_FALSE(folds(b.pointwise(P::kClip, {y()}, -1, 4)));
+  EXPECT_FALSE(folds(b.pointwise(P::kClip, {y()}, 1, -1)));
+  EXPECT_TRUE(folds(max_pool(b.relu(b.input("large", {2, 11, 11, 3})))));
   EXPECT_FALSE(folds(b.pointwise(P::kTanh, {y()})));
   EXPECT_FALSE(folds(b.conv(y(), weights({1, 1, 3, 3}))));
 }
@@ -325,6 +327,14 @@ TEST_F(Dilation, AroundOtherWorkStays) {
   EXPECT_EQ(changes([&](Id v) { return valid(b.relu(v), {2, 2, 3, 4}); }), 0);
   EXPECT_EQ(changes([&](Id) { return valid(b.input("other", {4, 5, 5, 3}), {2, 2, 3, 4}); }), 0);
   EXPECT_EQ(changes([&](Id) { return b.input("other", {4, 5, 5, 3}); }), 0);
+  EXPECT_EQ(changes([&](Id v) { return b.add(v, vector(3)); }), 0);
+  EXPECT_EQ(folded(b.input("line", {1, 10, 3}), {2}, {0, 0}, {0, 0},
+                   [&](Id) {
+                     const Id image = b.input("image", {2, 1, 5, 3});
+                     return b.op(Op::kSqueeze, {valid(image, {1, 3, 3, 4})}, ir::AxesAttrs{{1}});
+                   })
+                .result.changes,
+            0);
   EXPECT_EQ(changes([&](Id v) {
               ir::ConvAttrs attrs{{1, 1}, {1, 1}, ir::Padding::kValid, {}, 1, ir::PointwiseProgram::unary(P::kRelu)};
               return b.op(Op::kConv, {v, weights({2, 2, 3, 4})}, attrs);

@@ -134,6 +134,10 @@ TEST_F(MergedSteps, NumbersStay) {
   x = b.input("numbers", {kSteps});
   EXPECT_FALSE(merges([&](Id v, int) { return b.relu(v); }));
 }
+TEST_F(MergedSteps, RowsOfNothingStay) {
+  x = b.input("nothing", {kSteps, 2, 0});
+  EXPECT_FALSE(merges([&](Id v, int) { return b.relu(v); }));
+}
 TEST_F(MergedSteps, PartOfTheStepsStays) {
   std::vector<Id> results;
   for (int t = 0; t + 1 < kSteps; ++t) results.push_back(dense(slice(x, t)));

@@ -91,7 +91,7 @@ TEST(TakeSingleTurns, CountedByTheSecondResultOfAnOp) {
     GraphBuilder inner;
     const auto i = inner.input("i", {2}, ir::DType::kInt32), y = inner.input("y", {2, 8});
     if (is_body) {
-      inner.output(inner.add(i, inner.ints({1, 5}))).output(inner.pointwise(P::kExp, {y}));
+      inner.output(inner.add(i, inner.ints({9, 1}))).output(inner.pointwise(P::kExp, {y}));
     } else {
       const auto both = inner.ops(Op::kUnpack, {i}, 2, ir::UnpackAttrs{0});
       inner.output(inner.pointwise(P::kLess, {both[1], inner.scalar<int32_t>(6)}));
