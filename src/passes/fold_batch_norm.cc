@@ -54,7 +54,7 @@ int fold_after(Rewriter& rewriter, Node& matrix) {
   std::vector<ValueId> inputs = matrix.inputs;
   const ir::Tensor& weights = *rewriter.graph().value(inputs[1]).constant;
   const auto axis = output_axis(matrix, weights.dims);
-  if (!axis || axis->channels != *channels) return 0;
+  if (!axis) return 0;
   if (all.has_scale()) {
     inputs[1] = add_folded(rewriter, matrix, scaled_weights(weights, *axis, all.scale), "weights");
     if (inputs[1] == ir::kNone) return 0;

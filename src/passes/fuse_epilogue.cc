@@ -30,7 +30,7 @@ ValueId as_operand(Rewriter& rewriter, ValueId value, const ir::Shape& result, b
   if (shape == result || shape.rank() == 0) return value;
   if (shape.rank() == 1 && shape.dim(0) == channels) return value;
   const ir::TensorPtr tensor = rewriter.graph().value(value).constant;
-  if (tensor == nullptr || shape.rank() > result.rank()) return ir::kNone;
+  if (tensor == nullptr) return ir::kNone;
   const int64_t count = tensor->element_count();
   const bool is_vector = channels.is_known() && count == channels.value() && shape.dim(-1) == channels;
   if (count != 1 && !is_vector) return ir::kNone;

@@ -104,7 +104,6 @@ class Steps {
     const Node* first = rewriter_.producer(values[0]);
     if (first == nullptr || (first->op != Op::kMatMul && first->op != Op::kPointwise)) return false;
     const ir::Shape& shape = rewriter_.shape(values[0]);
-    if (!shape.has_rank() || shape.rank() < 1) return false;
     return std::all_of(values.begin(), values.end(), [&](ValueId value) {
       const Node* node = rewriter_.producer(value);
       return node != nullptr && node->op == first->op && node->attrs == first->attrs && node->outputs.size() == 1 &&

@@ -38,6 +38,12 @@ inline std::vector<int64_t> targets() {
   return out;
 }
 
+struct BottleneckData {
+  bool special = false;                    // some inputs are no numbers, which float16 between must not hide
+  int64_t large_begin = 0, large_end = 0;  // rows of all images that overflow float16
+  bool in_place = false;                   // the residual lies where the results go
+};
+
 class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
  protected:
   void SetUp() override {
@@ -109,7 +115,7 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   template <class T>
   void separable_case(int round);
   void streamed_case(const Conv2DShape& s, int threads, bool special);
-  void bottleneck_case(int round, const BottleneckShape& shape, bool special);
+  void bottleneck_case(int round, const BottleneckShape& shape, const BottleneckData& data = {});
   void conv_rows_case(int round, int64_t rows, int64_t oc, bool half);
 
   std::mt19937 rng_{7};

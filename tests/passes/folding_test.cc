@@ -59,6 +59,14 @@ TEST_F(BatchNorm, AfterConvTranspose) {
 TEST_F(BatchNorm, ScaleAloneLeavesNoBias) {
   EXPECT_EQ(num_nodes(folded(b.mul(b.conv(x, weights({3, 3, 3, 4})), vector(4))).graph), 1);
 }
+TEST_F(BatchNorm, AfterMatricesOfTheirOwnStays) {
+  const auto y = b.input("y", {2, 5, 3});
+  EXPECT_EQ(folded(b.add(b.mul(b.matmul(y, weights({2, 3, 4})), vector(4)), vector(4))).result.changes, 0);
+}
+TEST_F(BatchNorm, BiasBetweenProductsStaysWithTheFirst) {
+  const auto y = b.add(b.matmul(b.input("y", {-1, 3}), weights({3, 4})), vector(4));
+  EXPECT_EQ(folded(b.matmul(y, weights({4, 5}))).result.changes, 0);
+}
 TEST_F(BatchNorm, SharedResultIsLeft) {
   const auto y = b.conv(x, weights({3, 3, 3, 4}));
   const Applied applied = folded(b.add(b.relu(y), batch_norm(y, 4)));
@@ -110,8 +118,8 @@ struct Padding : BatchNorm {
   Id pad(Id v, std::vector<int32_t> amounts, float value = 0) {
     return b.op(Op::kPad, {v, b.constant<int32_t>({4, 2}, amounts), b.scalar(value)}, ir::PadAttrs{});
   }
-  Id max_pool(Id v, ir::PoolKind kind = ir::PoolKind::kMax) {
-    return b.op(Op::kPool, {v}, ir::PoolAttrs{kind, {3, 3}, {2, 2}, ir::Padding::kValid, {}});
+  Id max_pool(Id v, ir::PoolKind kind = ir::PoolKind::kMax, int64_t window = 3) {
+    return b.op(Op::kPool, {v}, ir::PoolAttrs{kind, {window, window}, {2, 2}, ir::Padding::kValid, {}});
   }
   Applied folded(Id out) { return apply_pass("FoldPad", b.output(out).build()); }
   const std::vector<int32_t> spatial = {0, 0, 1, 1, 0, 2, 0, 0};
@@ -154,6 +162,20 @@ TEST_F(Padding, BeforeAveragePoolStays) {
 }
 TEST_F(Padding, WiderThanTheWindowStays) {
   EXPECT_EQ(folded(max_pool(pad(b.relu(x), {0, 0, 3, 0, 0, 0, 0, 0}))).result.changes, 0);
+}
+
+TEST_F(Padding, AroundNothingStays) {
+  const Id empty = b.relu(b.input("empty", {-1, 0, 5, 3}));
+  EXPECT_EQ(folded(max_pool(pad(empty, {0, 0, 1, 1, 0, 0, 0, 0}), ir::PoolKind::kMax, 2)).result.changes, 0);
+}
+// Only a run will tell that it is an error.
+TEST_F(Padding, OfLessThanNothingStays) {
+  const Id y = b.input_of_unknown_rank("y");
+  const Id padded = pad(y, {0, 0, -1, 2, 0, 0, 0, 0});
+  ir::Graph graph = b.output(b.conv(padded, weights({3, 3, 3, 4}), {1, 1}, ir::Padding::kValid)).build();
+  const auto result = find_pass("FoldPad").run(graph, {});
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->changes, 0);
 }
 
 // Moves between space and batch around what `inside` makes.
@@ -202,6 +224,36 @@ TEST_F(Dilation, OfLines) {
   EXPECT_EQ(num_nodes(applied.graph), 3);
   EXPECT_EQ(attrs(applied).dilations, (std::vector<int64_t>{1, 2}));
   EXPECT_EQ(attrs(applied).explicit_pads, (std::vector<int64_t>{0, 0, 2, 2}));
+}
+TEST_F(Dilation, OfLinesThatAreCutAnotherWayStays) {
+  for (const bool before : {false, true}) {
+    const Id any = b.input("any", {2, 12, 6});
+    const auto applied = folded(any, {2}, {0, 0}, {0, 0}, [&](Id v) {
+      const Id image = b.reshape(v, before ? std::vector<int32_t>{4, 1, 9, 4} : std::vector<int32_t>{4, 1, 6, 6});
+      const Id y = before ? valid(image, {1, 1, 4, 4}) : valid(image, {1, 1, 6, 6});
+      return b.reshape(y, {4, 9, 4});
+    });
+    EXPECT_EQ(applied.result.changes, 0);
+  }
+}
+TEST_F(Dilation, OfChannelsStays) {
+  const Applied of_image =
+      folded(b.input("image", {1, 6, 6, 6}), {1, 1, 2}, {0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0}, [&](Id v) {
+        return valid(v, {2, 2, 3, 4});
+      });
+  EXPECT_EQ(of_image.result.changes, 0);
+  const Applied of_line = folded(b.input("row", {1, 11, 6}), {1, 2}, {0, 0, 0, 0}, {0, 0, 0, 0}, [&](Id v) {
+    const Id image = b.op(Op::kExpandDims, {v}, ir::AxisAttrs{1});
+    return b.op(Op::kSqueeze, {valid(image, {1, 3, 3, 4})}, ir::AxesAttrs{{1}});
+  });
+  EXPECT_EQ(of_line.result.changes, 0);
+}
+TEST_F(Dilation, OfWeightsThatOnlyARunTells) {
+  const Id filter = b.input("filter", {-1, -1, 3, 4});
+  const Id moved = b.op(Op::kSpaceToBatch, {b.input("in", {1, 10, 10, 3}), b.ints({2, 2}), pairs({0, 0, 0, 0})});
+  const Id made = b.conv(moved, filter, {1, 1}, ir::Padding::kValid);
+  const Id y = b.op(Op::kBatchToSpace, {made, b.ints({2, 2}), pairs({0, 0, 0, 0})});
+  EXPECT_EQ(attrs(apply_pass("FoldDilation", b.output(y).build())).dilations, (std::vector<int64_t>{2, 2}));
 }
 // As TensorFlow writes it for lengths that only a run tells: padded up to whole blocks, which is cropped again.
 TEST_F(Dilation, OfLengthsThatOnlyARunTells) {

@@ -71,6 +71,17 @@ TEST_F(Epilogue, ReshapedResultThatOthersReadIsLeft) {
   b.output(image);
   EXPECT_EQ(fused(b.add(image, x)).result.changes, 0);
 }
+TEST_F(Epilogue, ReshapedWorkThatNoProductTakesIsLeft) {
+  const auto sum = [&](Id rows) { return b.add(b.reshape(rows, {2, 5, 5, 4}), b.input("y", {2, 5, 5, 4})); };
+  EXPECT_EQ(fused(sum(b.pointwise(P::kTanh, {b.input("rows", {50, 4})}))).result.changes, 0);
+  const auto product = b.matmul(b.input("rows", {50, 4}), b.constant<float>({4, 4}, ramp(16)));
+  b.output(product);
+  EXPECT_EQ(fused(sum(b.relu(product))).result.changes, 0);
+}
+TEST_F(Epilogue, ReshapedToOtherChannelsIsLeft) {
+  const auto product = b.matmul(b.input("y", {3, 4}), b.constant<float>({4, 8}, ramp(32)));
+  EXPECT_EQ(fused(b.relu(b.op(Op::kReshape, {product, b.ints({3, 2, 4})}))).result.changes, 0);
+}
 TEST_F(Epilogue, SumsThatAreResultsStayResults) {
   const auto sum = b.add(conv(x, 4, 4), bias(4));
   b.output(sum);
@@ -86,8 +97,14 @@ TEST_F(Epilogue, OperandOfAnotherShapeIsLeft) {
   const auto squeezed = b.op(Op::kReduce, {y}, ir::ReduceAttrs{ir::ReduceKind::kMean, {1, 2}, true});
   b.output(squeezed);
   EXPECT_EQ(fused(b.mul(x, squeezed)).result.changes, 0);
-  const auto gate = b.input("gate", {-1, 1, 1, 4}), other = b.input("other", {-1, 5, 5, 4});
+  const auto gate = b.input("gate", {1, 1, 1, 4}), other = b.input("other", {-1, 5, 5, 4});
   EXPECT_EQ(fused(b.mul(conv(other, 4, 4), gate)).result.changes, 0);
+}
+TEST_F(Epilogue, ConstantsOfRowsOrPixelsAreLeft) {
+  for (const ir::Dims& dims : {ir::Dims{5, 1}, {5, 5}, {5, 1, 1}, {5, 5, 1}}) {
+    const auto y = conv(b.input("y", {-1, 5, 5, 4}), 4, 5);
+    EXPECT_EQ(fused(b.add(y, b.constant<float>(dims, ramp(dims[0] * dims[1])))).result.changes, 0);
+  }
 }
 TEST_F(Epilogue, BroadcastResultIsLeft) {
   const auto y = b.matmul(b.input("y", {1, 4}), b.constant<float>({4, 6}, ramp(24)));

@@ -99,6 +99,14 @@ TEST_F(Products, InBFloat16AreOne) {
 TEST_F(Products, InFloat32Stay) {
   EXPECT_EQ(left_of({product(x, 128), product(x, 128)}, on_gpu(ir::DType::kInvalid)), 2);
 }
+TEST_F(Products, OfOtherTypesStay) {
+  const Id rows = b.input("rows", {3, 2}, ir::DType::kFloat64);
+  for (int i = 0; i < 2; ++i) {
+    const std::vector<double> weights(256, i + 0.5);
+    b.output(b.pointwise(P::kAbs, {b.matmul(rows, b.constant<double>({2, 128}, weights))}));
+  }
+  EXPECT_EQ(left_of({}), 2);
+}
 TEST_F(Products, StayOnACpu) { EXPECT_EQ(left_of({product(x, 128), product(x, 128)}, {}), 2); }
 
 }  // namespace

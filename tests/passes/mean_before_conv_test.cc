@@ -57,6 +57,9 @@ TEST_F(MeanOfConv, StaysWhereATapMeetsNothing) {
 }
 TEST_F(MeanOfConv, StaysBehindActivations) { EXPECT_FALSE(moves(mean(b.relu(conv(x, {3, 3, 6, 7}))))); }
 TEST_F(MeanOfConv, StaysBehindStrides) { EXPECT_FALSE(moves(mean(conv(x, {3, 3, 6, 7}, ir::Padding::kSame, {2, 1})))); }
+TEST_F(MeanOfConv, StaysBehindStridesThatSkipNothingOfASmallImage) {
+  EXPECT_FALSE(moves(mean(conv(b.input("small", {2, 4, 4, 6}), {3, 3, 6, 7}, ir::Padding::kSame, {2, 2}))));
+}
 TEST_F(MeanOfConv, StaysOverOneAxis) { EXPECT_FALSE(moves(mean(conv(x, {3, 3, 6, 7}), true, {1}))); }
 TEST_F(MeanOfConv, StaysOverChannels) { EXPECT_FALSE(moves(mean(conv(x, {3, 3, 6, 7}), true, {2, 3}))); }
 TEST_F(MeanOfConv, StaysIfItIsAMaximum) {

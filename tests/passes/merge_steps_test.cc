@@ -79,6 +79,22 @@ TEST_F(MergedSteps, RowsOfTheirOwnBesideAllStepsStay) {
   const Id rows = b.input("rows", {-1, 4});
   EXPECT_FALSE(merges([&](Id v, int) { return b.add(dense(v), rows); }));
 }
+TEST_F(MergedSteps, SlicesOfTwoTensorsStay) {
+  const Id y = b.input("y", {kSteps, -1, 6});
+  EXPECT_FALSE(merges([&](Id v, int t) { return dense(t == 2 ? slice(y, t) : v); }));
+}
+TEST_F(MergedSteps, RowsOfAnotherKindAmongSlicesStay) {
+  const Id rows = b.input("rows", {2, 6});
+  x = b.input("z", {kSteps, 2, 6});
+  EXPECT_FALSE(merges([&](Id v, int t) { return t == 2 ? rows : v; }));
+}
+TEST_F(MergedSteps, WholeTensorsStay) {
+  EXPECT_FALSE(merges([&](Id, int) { return b.relu(x); }));
+}
+TEST_F(MergedSteps, NumbersStay) {
+  x = b.input("numbers", {kSteps});
+  EXPECT_FALSE(merges([&](Id v, int) { return b.relu(v); }));
+}
 TEST_F(MergedSteps, PartOfTheStepsStays) {
   std::vector<Id> results;
   for (int t = 0; t + 1 < kSteps; ++t) results.push_back(dense(slice(x, t)));
