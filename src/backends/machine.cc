@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <fstream>
+#include <utility>
 
 #include "base/amx.h"
 #include "base/thread_pool.h"
@@ -230,6 +231,22 @@ Machine detect() {
 }
 
 }  // namespace
+
+std::string Machine::instruction_sets() const {
+  const std::pair<bool, const char*> sets[] = {{avx2, "avx2"},
+                                               {fma, "fma"},
+                                               {avx512, "avx512"},
+                                               {avx512_bf16, "avx512_bf16"},
+                                               {avx512_fp16, "avx512_fp16"},
+                                               {avx512_vnni, "avx512_vnni"},
+                                               {amx_bf16, "amx_bf16"},
+                                               {amx_int8, "amx_int8"}};
+  std::string names;
+  for (const auto& [has, name] : sets) {
+    if (has) names += (names.empty() ? "" : " ") + std::string(name);
+  }
+  return names;
+}
 
 const Machine& Machine::host() {
   static const Machine machine = detect();

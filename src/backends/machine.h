@@ -18,6 +18,9 @@ struct Machine {
   double core_far_bytes_per_us = 31.5e3, far_bytes_per_us = 56e3;
   int cpus = 1;  // usable by this process
 
+  // The names of what it has, one space between them: "avx2 fma avx512".
+  std::string instruction_sets() const;
+
   static const Machine& host();
 };
 

@@ -74,17 +74,14 @@ std::string machine_signature(const backends::Device* device, int threads) {
     const backends::DeviceInfo& info = device->info();
     return info.name + " (" + info.architecture + ", " + std::to_string(info.multiprocessors) + " multiprocessors)";
   }
-  const backends::Machine& machine = backends::Machine::host();
-  std::string text = machine.model_name + " (" + machine.microarchitecture;
-  const std::pair<bool, const char*> features[] = {{machine.avx2 && machine.fma, "avx2"},
-                                                   {machine.avx512, "avx512"},
-                                                   {machine.avx512_bf16, "avx512_bf16"},
-                                                   {machine.amx_bf16, "amx_bf16"}};
-  for (const auto& [has, name] : features) text += has ? std::string(", ") + name : "";
-  text += ", caches " + cache_text(machine.l1d_bytes) + ", " + cache_text(machine.l2_bytes) + ", " +
-          cache_text(machine.l3_bytes) + "), ";
+  return machine_signature(backends::Machine::host(), threads);
+}
+
+std::string machine_signature(const backends::Machine& machine, int threads) {
   const int count = threads > 0 ? threads : ThreadPool::usable_cpus();
-  return text + std::to_string(count) + (count == 1 ? " thread" : " threads");
+  return machine.model_name + " (" + machine.microarchitecture + ", " + machine.instruction_sets() + ", caches " +
+         cache_text(machine.l1d_bytes) + ", " + cache_text(machine.l2_bytes) + ", " + cache_text(machine.l3_bytes) +
+         "), " + std::to_string(count) + (count == 1 ? " thread" : " threads");
 }
 
 }  // namespace blade::engine

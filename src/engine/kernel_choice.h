@@ -29,5 +29,6 @@ const std::string* stored_choice(const backends::KernelRequest& request, const D
 // What times depend on: processor (or card), instruction sets, caches and threads (0: as many as the process may use).
 // Choices that were measured elsewhere are left aside.
 std::string machine_signature(const backends::Device* device, int threads);
+std::string machine_signature(const backends::Machine& machine, int threads);
 
 }  // namespace blade::engine

@@ -206,23 +206,11 @@ std::string gpu_text() {
 
 std::string doctor(const std::string& tensorflow_dir) {
   const backends::Machine& machine = backends::Machine::host();
-  std::string features;
-  const std::pair<bool, const char*> known[] = {{machine.avx2, "avx2"},
-                                                {machine.fma, "fma"},
-                                                {machine.avx512, "avx512"},
-                                                {machine.avx512_bf16, "avx512_bf16"},
-                                                {machine.avx512_fp16, "avx512_fp16"},
-                                                {machine.avx512_vnni, "avx512_vnni"},
-                                                {machine.amx_bf16, "amx_bf16"},
-                                                {machine.amx_int8, "amx_int8"}};
-  for (const auto& [has, name] : known) {
-    if (has) features += (features.empty() ? "" : " ") + std::string(name);
-  }
   const auto api = load_tensorflow(tensorflow_dir);
   const json report = {{"blade", BLADE_VERSION},
                        {"cpu", machine.model_name},
                        {"microarchitecture", machine.microarchitecture},
-                       {"instruction_sets", features},
+                       {"instruction_sets", machine.instruction_sets()},
                        {"usable_cpus", machine.cpus},
                        {"cpu_engine", "usable"},
                        {"gpu_engine", gpu_text()},

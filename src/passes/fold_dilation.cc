@@ -7,6 +7,7 @@
 
 #include "ir/infer.h"
 #include "passes/passes_internal.h"
+#include "passes/rewriter.h"
 
 namespace blade::passes {
 namespace {
@@ -59,9 +60,8 @@ std::optional<Dilated> find_dilated(Rewriter& rewriter, const Node& to_space) {
 // The elements of an operand, some of which may be symbols.
 using Elements = std::vector<ir::Dim>;
 
-// Those of two such operands, one less the other: nullopt where they differ by what only a run tells.
+// Those of two such operands of one size, one less the other: nullopt where they differ by what only a run tells.
 std::optional<std::vector<int64_t>> difference(ir::SymbolTable& symbols, const Elements& a, const Elements& b) {
-  if (a.size() != b.size()) return std::nullopt;
   std::vector<int64_t> numbers;
   for (size_t i = 0; i < a.size(); ++i) {
     const auto number = symbols.constant(symbols.sub(a[i], b[i]));
@@ -89,9 +89,8 @@ std::optional<ir::ConvAttrs> dilated_attrs(Rewriter& rewriter, const ir::Content
   const bool pads_nothing = attrs.padding == ir::Padding::kValid ||
                             (attrs.padding == ir::Padding::kExplicit && all_equal(attrs.explicit_pads, 0));
   if (!pads_nothing || !attrs.epilogue.empty() || !all_equal(attrs.strides, 1)) return std::nullopt;
-  if (first + block->size() > rank || added->size() != 2 * block->size()) return std::nullopt;
+  if (first + block->size() > rank) return std::nullopt;  // it moves channels, too
   if (std::any_of(added->begin(), added->end(), [](int64_t pad) { return pad < 0; })) return std::nullopt;
-  if (rewriter.shape(d.to_batch->inputs[0]).rank() != static_cast<int>(rank + 2 - first)) return std::nullopt;
   attrs.padding = ir::Padding::kExplicit;
   attrs.explicit_pads.assign(2 * rank, 0);
   std::copy(added->begin(), added->end(), attrs.explicit_pads.begin() + static_cast<std::ptrdiff_t>(2 * first));
@@ -104,7 +103,7 @@ bool images_suit_winograd(Rewriter& rewriter, const Dilated& d) {
   constexpr int64_t kLeastChannels = 32, kLeastSide = 8;
   const auto weights = rewriter.shape(d.conv->inputs[1]).static_dims();
   const ir::Shape& image = rewriter.shape(d.conv->outputs[0]);
-  if (d.of_lines || !weights || weights->size() != 4 || !image.has_rank()) return false;
+  if (!weights || weights->size() != 4) return false;
   for (int i : {1, 2}) {
     if (image.dim(i).is_known() && image.dim(i).value() < kLeastSide) return false;
   }

@@ -18,10 +18,10 @@ using ir::ValueId;
 constexpr size_t kMostJoined = 3;         // tensors that a kernel stores to: as the rows say
 constexpr int64_t kColumnMultiple = 128;  // of a part
 
-// Columns of a product that can be joined with others: of float32, its epilogue by itself or with one constant a
+// Columns of a MatMul that can be joined with others: of float32, its epilogue by itself or with one constant a
 // column.
 std::optional<int64_t> joinable_columns(const Rewriter& rewriter, const Node& node) {
-  if (node.op != Op::kMatMul || rewriter.dtype(node.outputs[0]) != ir::DType::kFloat32) return std::nullopt;
+  if (rewriter.dtype(node.outputs[0]) != ir::DType::kFloat32) return std::nullopt;
   if (!rewriter.shape(node.outputs[0]).has_rank()) return std::nullopt;
   const auto& attrs = node.get<ir::MatMulAttrs>();
   const ir::TensorPtr& weights = rewriter.graph().value(node.inputs[1]).constant;
@@ -71,8 +71,8 @@ class ProductJoiner {
     std::vector<ir::NodeId> group;
     for (ir::NodeId id : rewriter_.readers(node.inputs[0])) {
       const Node& other = rewriter_.graph().node(id);
-      if (group.size() == kMostJoined || other.inputs[0] != node.inputs[0] || other.op != Op::kMatMul) continue;
-      if (joinable_columns(rewriter_, other) != columns || other.inputs.size() != node.inputs.size()) continue;
+      if (group.size() == kMostJoined || other.op != Op::kMatMul) continue;
+      if (joinable_columns(rewriter_, other) != columns) continue;
       if (other.get<ir::MatMulAttrs>() == node.get<ir::MatMulAttrs>()) group.push_back(id);
     }
     return group;

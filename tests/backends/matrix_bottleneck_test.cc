@@ -54,9 +54,7 @@ BottleneckShape bottleneck(int64_t n, int64_t size, int64_t c, int64_t inner, in
 
 }  // namespace
 
-// `special`: some inputs are no numbers, which float16 between must not hide. Where float16 may overflow, it does from
-// the middle of the images on.
-void MatrixKernels::bottleneck_case(int round, const BottleneckShape& s, bool special) {
+void MatrixKernels::bottleneck_case(int round, const BottleneckShape& s, const BottleneckData& data) {
   const DepthwiseShape& d = s.depthwise;
   const Conv2DShape depthwise = as_conv(d);
   const Conv2DShape last = {.n = d.n, .h = d.oh, .w = d.ow, .c = d.c, .oc = s.oc, .oh = d.oh, .ow = d.ow};
@@ -65,24 +63,24 @@ void MatrixKernels::bottleneck_case(int round, const BottleneckShape& s, bool sp
   auto in = random<BFloat16>(s.first.n * s.first.h * s.first.w * s.first.c);
   constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();
   for (const float x : {kInfinity, -kInfinity, kNaN}) {
-    if (special) in[std::uniform_int_distribution<size_t>(0, in.size() - 1)(rng_)] = BFloat16(x);
+    if (data.special) in[std::uniform_int_distribution<size_t>(0, in.size() - 1)(rng_)] = BFloat16(x);
   }
-  if (s.may_overflow) {
-    for (size_t i = in.size() / 2; i < in.size(); ++i) in[i] = BFloat16(1e5f * static_cast<float>(in[i]));
-  }
+  const int64_t row = s.first.w * s.first.c;
+  for (int64_t i = data.large_begin * row; i < data.large_end * row; ++i)
+    in[i] = BFloat16(1e5f * static_cast<float>(in[i]));
   const auto w1 = random<BFloat16>(s.first.c * d.c), w2 = random<BFloat16>(d.kh * d.kw * d.c),
              w3 = random<BFloat16>(d.c * s.oc);
   const int64_t pixels = depthwise.output_pixels();
   std::vector<float> bias = random(d.c);
   if (round % 3 == 0) bias[0] = 20000;
-  const int last_kind = round * 37 % kEpilogueKinds | (round % 2 == 0 ? 8 : 0);
+  const int last_kind = data.in_place ? round % 2 | 2 : round * 37 % kEpilogueKinds | (round % 2 == 0 ? 8 : 0);
   constexpr int kOpenKinds[] = {1, 17, 385, 161};  // with a slope, with a gate, with a curve
   const EpilogueCase<BFloat16> first(s.may_overflow ? kOpenKinds[round % 4] : 5, random(d.c), {}, d.c),
-      between(special          ? 5
+      between(data.special     ? 5
               : round % 3 == 2 ? 128
                                : 1,
               bias, {}, d.c),
-      e(special ? 3 : last_kind, random(s.oc), random<BFloat16>(pixels * s.oc), s.oc);
+      e(data.special ? 3 : last_kind, random(s.oc), random<BFloat16>(pixels * s.oc), s.oc);
   AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s.first) + 64);
   pack_conv_weights(s.first, w1.data(), packed.data());
   AlignedBuffer last_packed = AlignedBuffer::allocate(packed_b_bytes(packed_steps<BFloat16>(1, d.c), s.oc) + 64);
@@ -94,8 +92,13 @@ void MatrixKernels::bottleneck_case(int round, const BottleneckShape& s, bool sp
   DepthwiseWeights weights = wide.data();
   if (s.first.to_half) weights.half = half.as<uint16_t>();
   std::vector<BFloat16> out(pixels * s.oc + 1, BFloat16(kCanary));
+  Epilogue<BFloat16> of_last = e.epilogue;
+  if (data.in_place) {
+    std::copy(e.residual.begin(), e.residual.end(), out.begin());
+    of_last.residual = out.data();
+  }
   bottleneck_conv2d(s, in.data(), {packed.data(), weights, last_packed.data()}, out.data(),
-                    BottleneckEpilogues<BFloat16>{first.epilogue, between.epilogue, e.epilogue}, *pool_,
+                    BottleneckEpilogues<BFloat16>{first.epilogue, between.epilogue, of_last}, *pool_,
                     scratch(bottleneck_scratch_bytes<BFloat16>(s, pool_->num_threads())));
   check_scratch();
   Layer layer;
@@ -148,12 +151,34 @@ TEST_P(MatrixKernels, BottleneckAmx) {
         if (half && !multiplies_halves(s.depthwise)) continue;
         s.first.to_half = half;
         s.may_overflow = false;
-        bottleneck_case(round, s, false);
-        bottleneck_case(round, s, true);
+        bottleneck_case(round, s);
+        bottleneck_case(round, s, {.special = true});
+        bottleneck_case(round, s, {.in_place = true});
         s.may_overflow = half;
-        if (half) bottleneck_case(round, s, false);
+        const int64_t rows = s.first.n * s.first.h;
+        if (half) bottleneck_case(round, s, {.large_begin = rows / 2, .large_end = rows});
       }
       ++round;
+    }
+  }
+}
+
+// The last row of a part is made again in bfloat16, and what lies where its results go is still the residual.
+TEST_P(MatrixKernels, BottleneckOverflowsInTheLastRowOfAPart) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  if (!multiplies_halves({.kh = 3, .kw = 3})) GTEST_SKIP() << "no float16 arithmetic";
+  int round = 0;
+  for (BottleneckShape s : {bottleneck(1, 14, 32, 96, 3, 2, 24), bottleneck(2, 9, 8, 64, 3, 1, 40)}) {
+    const DepthwiseShape& d = s.depthwise;
+    s.first.to_half = s.may_overflow = true;
+    for (const int64_t strip : {1, 3}) {
+      s.depthwise.blocking.strip = strip;
+      const int64_t rows = d.n * d.oh, parts = bottleneck_tasks<BFloat16>(s, pool_->num_threads());
+      for (int64_t part = 1; part <= parts; ++part) {
+        const int64_t last = part * rows / parts - 1;  // of the depthwise convolution
+        const int64_t read = std::min(last % d.oh * d.stride_h - d.pad_top + d.kh, d.h) + last / d.oh * d.h;
+        bottleneck_case(++round, s, {.large_begin = read - 1, .large_end = read, .in_place = true});
+      }
     }
   }
 }

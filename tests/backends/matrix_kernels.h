@@ -38,6 +38,12 @@ inline std::vector<int64_t> targets() {
   return out;
 }
 
+struct BottleneckData {
+  bool special = false;                    // some inputs are no numbers, which float16 between must not hide
+  int64_t large_begin = 0, large_end = 0;  // rows of all images that overflow float16
+  bool in_place = false;                   // the residual lies where the results go
+};
+
 class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
  protected:
   void SetUp() override {
@@ -89,6 +95,8 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   template <class T, class Out = T>
   void gemm_case(int round);
   template <class T, class Out = T>
+  void check_gemm(int64_t m, int64_t k, int64_t n, int round);
+  template <class T, class Out = T>
   void matmul_case(int round);
   template <class T, class In = T, class Out = T>
   void conv_case(int round);
@@ -109,7 +117,7 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   template <class T>
   void separable_case(int round);
   void streamed_case(const Conv2DShape& s, int threads, bool special);
-  void bottleneck_case(int round, const BottleneckShape& shape, bool special);
+  void bottleneck_case(int round, const BottleneckShape& shape, const BottleneckData& data = {});
   void conv_rows_case(int round, int64_t rows, int64_t oc, bool half);
 
   std::mt19937 rng_{7};

@@ -2,7 +2,9 @@
 // any.
 #include <limits>
 
+#include "backends/cpu/matrix/amx_band.h"
 #include "backends/cpu/matrix/amx_panels.h"
+#include "backends/cpu/matrix/conv_bands.h"
 #include "backends/cpu/matrix/conv_planes.h"
 #include "backends/cpu/matrix/conv_streamed.h"
 #include "backends/cpu/matrix/streamed_kernel.h"
@@ -170,6 +172,62 @@ TEST_P(MatrixKernels, PlainPanelsOnAmx) {
       check_scratch();
       for (size_t i = 0; i < out.size(); ++i)
         ASSERT_EQ(static_cast<float>(out[i]), static_cast<float>(BFloat16(wide[i]))) << i;
+    }
+  }
+}
+
+namespace {
+
+// Whether bands of such a first layer meet all panels in one call.
+bool bands_go_at_once(const Conv2DShape& s, const void* packed, BFloat16* out, const Epilogue<BFloat16>& epilogue) {
+  AmxBand band;
+  band.runs = band_runs(s);
+  band.run_length = band_run_length(s);
+  band.b = packed_b_view(packed_steps<BFloat16>(band.runs, band.run_length), s.oc, packed, s.unit);
+  band.c = out;
+  band.epilogue = &epilogue;
+  return reads_bands(s) && amx_band_fits(band);
+}
+
+}  // namespace
+
+// The same for first layers: rows that end within a unit, odd numbers of units, woven rows, several blocks a run.
+TEST_P(MatrixKernels, FirstLayersOnAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  for (int round = 0; round < 40; ++round) {
+    Conv2DShape s{.n = pick({1, 2}), .h = pick({9, 14, 31}), .w = pick({7, 16, 33, 50, 67}), .c = pick({1, 3, 4, 6})};
+    s.kh = s.kw = pick({3, 5, 7, 11});
+    s.oc = pick({32, 64, 96});
+    s.stride_h = s.stride_w = pick({1, 2});
+    s.pad_top = s.pad_left = s.kh / 2;
+    s.oh = out_size(s.h, s.kh, s.stride_h, 1, 2 * s.pad_top);
+    s.ow = out_size(s.w, s.kw, s.stride_w, 1, 2 * s.pad_left);
+    if (round % 3 == 0) s.out_pixel_stride = s.oc + 5;
+    s.unit = unit_;
+    auto in = random<float>(s.n * s.h * s.w * s.c);
+    if (round % 4 == 0) in[in.size() / 2] = std::numeric_limits<float>::infinity();
+    const auto w = random<BFloat16>(s.kh * s.kw * s.c * s.oc);
+    AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s) + 64);
+    pack_conv_weights(s, w.data(), packed.data());
+    for (const int kind : {0, 1, 1 + 4}) {
+      SCOPED_TRACE(describe(s) + ", epilogue " + std::to_string(kind));
+      const EpilogueCase<BFloat16> e(kind, random(s.oc), {}, 0);
+      std::vector<BFloat16> out(s.output_pixels() * s.output_pitch() + 1, BFloat16(kCanary));
+      std::vector<float> wide(out.size(), kCanary);
+      const AmxBlocks blocks(band_run_length(s));
+      ASSERT_EQ(bands_go_at_once(s, packed.data(), out.data(), e.epilogue), blocks.overlap() == 0);
+      conv2d(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
+             scratch(conv2d_scratch_bytes<BFloat16>(s, pool_->num_threads())));
+      conv2d(s, in.data(), packed.data(), wide.data(), e.epilogue, *pool_,
+             scratch(conv2d_scratch_bytes<BFloat16>(s, pool_->num_threads())));
+      check_scratch();
+      for (size_t i = 0; i < out.size(); ++i) {
+        if (std::isnan(wide[i])) {
+          ASSERT_TRUE(std::isnan(static_cast<float>(out[i]))) << i;
+        } else {
+          ASSERT_EQ(static_cast<float>(out[i]), static_cast<float>(BFloat16(wide[i]))) << i;
+        }
+      }
     }
   }
 }

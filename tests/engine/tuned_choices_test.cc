@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
 
 #include "engine/engine.h"
 #include "engine/kernel_choice.h"
@@ -38,6 +39,19 @@ TEST(KernelChoice, OtherTextsAreNone) {
 TEST(MachineSignature, TellsThreadsApart) {
   EXPECT_EQ(machine_signature(nullptr, 2), machine_signature(nullptr, 2));
   EXPECT_NE(machine_signature(nullptr, 2), machine_signature(nullptr, 3));
+}
+TEST(MachineSignature, TellsInstructionSetsAndCachesApart) {
+  using backends::Machine;
+  std::vector<Machine> machines(1);
+  for (bool Machine::*has : {&Machine::avx2, &Machine::fma, &Machine::avx512, &Machine::avx512_bf16,
+                             &Machine::avx512_fp16, &Machine::avx512_vnni, &Machine::amx_bf16, &Machine::amx_int8}) {
+    machines.emplace_back().*has = true;
+  }
+  for (size_t Machine::*bytes : {&Machine::l1d_bytes, &Machine::l2_bytes, &Machine::l3_bytes})
+    machines.emplace_back().*bytes = 1 << 10;
+  std::set<std::string> signatures;
+  for (const Machine& machine : machines) signatures.insert(machine_signature(machine, 2));
+  EXPECT_EQ(signatures.size(), machines.size());
 }
 
 GraphBuilder::Id weights(GraphBuilder& b, ir::Dims dims, uint32_t seed) {

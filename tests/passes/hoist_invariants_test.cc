@@ -79,9 +79,28 @@ TEST(HoistInvariants, WhatDependsOnVariablesStays) {
   EXPECT_EQ(made.parts(), 2u);
 }
 
+TEST(HoistInvariants, WhatStaysInTensorFlowIsComputedEachTime) {
+  const Hoisted made = hoist(loop([](GraphBuilder& b, const Operands& in) {
+    const auto y = b.op(Op::kForeign, {product(b, in.x)}, ir::ForeignAttrs{"RandomNormal", "not supported", true});
+    b.graph().value(y).dtype = ir::DType::kFloat32;
+    return b.add(in.h, b.relu(y));
+  }));
+  EXPECT_EQ(made.changes, 1);
+  EXPECT_EQ(count(made.part(1), Op::kForeign), 1);
+  EXPECT_EQ(count(made.part(1), P::kRelu), 1);
+}
+
 TEST(HoistInvariants, ShapesStayWhereInferenceFollowsThem) {
   const Hoisted made = hoist(loop([](GraphBuilder& b, const Operands& in) {
     return b.op(Op::kReshape, {b.relu(in.h), b.shape_of(in.x)});
+  }));
+  EXPECT_EQ(made.changes, 0);
+}
+
+TEST(HoistInvariants, NumbersThatMayBeSizesStay) {
+  const Hoisted made = hoist(loop([](GraphBuilder& b, const Operands& in) {
+    const auto dims = b.op(Op::kPack, {b.add(in.n, in.n), b.scalar<int32_t>(8)}, ir::AxisAttrs{0});
+    return b.op(Op::kReshape, {b.relu(in.h), dims});
   }));
   EXPECT_EQ(made.changes, 0);
 }

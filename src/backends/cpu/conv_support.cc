@@ -1,6 +1,8 @@
 // Checks and shape arithmetic of convolution nodes.
 #include "backends/cpu/conv_support.h"
 
+#include <utility>
+
 #include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "backends/reference/common.h"
@@ -51,6 +53,25 @@ Windows transposed_windows(const KernelRequest& request) {
   const auto& attrs = request.node->get<ir::ConvTransposeAttrs>();
   return reference::make_windows(request.outputs[0].dims, request.inputs[0].dims, request.inputs[1].dims, attrs.strides,
                                  attrs.dilations, attrs.padding, attrs.explicit_pads);
+}
+
+// What the shapes of all kinds of convolutions of images have.
+template <class Shape>
+Shape image_shape(const KernelRequest& request, const Windows& w) {
+  Shape shape;
+  shape.n = w.batch * w.dim[0].out;
+  shape.h = w.dim[1].in;
+  shape.w = w.dim[2].in;
+  shape.c = request.inputs[0].dims.back();
+  shape.kh = w.dim[1].size;
+  shape.kw = w.dim[2].size;
+  shape.oh = w.dim[1].out;
+  shape.ow = w.dim[2].out;
+  shape.stride_h = w.dim[1].stride;
+  shape.stride_w = w.dim[2].stride;
+  shape.pad_top = w.dim[1].pad_before;
+  shape.pad_left = w.dim[2].pad_before;
+  return shape;
 }
 
 }  // namespace
@@ -130,24 +151,12 @@ Blocking blocking_for(const KernelRequest& request, MatrixUnit unit) {
 
 Conv2DShape conv_shape(const KernelRequest& request, MatrixUnit unit) {
   const Windows w = conv_windows(request);
-  Conv2DShape shape;
+  auto shape = image_shape<Conv2DShape>(request, w);
   shape.unit = unit;
-  shape.n = w.batch * w.dim[0].out;
   shape.depth = {w.dim[0].size, w.dim[0].in, w.dim[0].out, w.dim[0].stride, w.dim[0].dilation, w.dim[0].pad_before};
-  shape.h = w.dim[1].in;
-  shape.w = w.dim[2].in;
-  shape.c = request.inputs[0].dims.back();
-  shape.kh = w.dim[1].size;
-  shape.kw = w.dim[2].size;
   shape.oc = request.outputs[0].dims.back();
-  shape.oh = w.dim[1].out;
-  shape.ow = w.dim[2].out;
-  shape.stride_h = w.dim[1].stride;
-  shape.stride_w = w.dim[2].stride;
   shape.dilation_h = w.dim[1].dilation;
   shape.dilation_w = w.dim[2].dilation;
-  shape.pad_top = w.dim[1].pad_before;
-  shape.pad_left = w.dim[2].pad_before;
   shape.groups = request.node->get<ir::ConvAttrs>().groups;
   shape.is_shared = request.num_threads > 1;
   shape.blocking = blocking_for(request, unit);
@@ -203,24 +212,12 @@ bool is_pointwise_conv(const Conv2DShape& s) {
 }
 
 DepthwiseShape depthwise_shape(const KernelRequest& request) {
-  const Conv2DShape conv = conv_shape(request);
-  DepthwiseShape shape;
-  shape.n = conv.n;
-  shape.h = conv.h;
-  shape.w = conv.w;
-  shape.c = conv.c;
-  shape.kh = conv.kh;
-  shape.kw = conv.kw;
-  shape.multiplier = conv.oc / conv.c;
-  shape.oh = conv.oh;
-  shape.ow = conv.ow;
-  shape.stride_h = conv.stride_h;
-  shape.stride_w = conv.stride_w;
-  shape.dilation_h = conv.dilation_h;
-  shape.dilation_w = conv.dilation_w;
-  shape.pad_top = conv.pad_top;
-  shape.pad_left = conv.pad_left;
-  shape.blocking = conv.blocking;
+  const Windows w = conv_windows(request);
+  auto shape = image_shape<DepthwiseShape>(request, w);
+  shape.multiplier = request.outputs[0].dims.back() / shape.c;
+  shape.dilation_h = w.dim[1].dilation;
+  shape.dilation_w = w.dim[2].dilation;
+  shape.blocking = blocking_for(request, MatrixUnit::kVectors);
   return shape;
 }
 
@@ -241,22 +238,11 @@ ConvTranspose3DShape conv_transpose3d_shape(const KernelRequest& request) {
 }
 
 ConvTransposeShape conv_transpose_shape(const KernelRequest& request, MatrixUnit unit) {
-  const Windows w = transposed_windows(request);
-  ConvTransposeShape shape;
+  auto shape = image_shape<ConvTransposeShape>(request, transposed_windows(request));
+  std::swap(shape.h, shape.oh);  // what the forward convolution reads is the result
+  std::swap(shape.w, shape.ow);
   shape.unit = unit;
-  shape.n = w.batch;
-  shape.h = w.dim[1].out;
-  shape.w = w.dim[2].out;
-  shape.c = request.inputs[0].dims.back();
-  shape.kh = w.dim[1].size;
-  shape.kw = w.dim[2].size;
   shape.oc = request.outputs[0].dims.back();
-  shape.oh = w.dim[1].in;
-  shape.ow = w.dim[2].in;
-  shape.stride_h = w.dim[1].stride;
-  shape.stride_w = w.dim[2].stride;
-  shape.pad_top = w.dim[1].pad_before;
-  shape.pad_left = w.dim[2].pad_before;
   return shape;
 }
 

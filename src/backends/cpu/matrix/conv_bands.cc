@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "backends/cpu/matrix/amx_band.h"
 #include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/tile_driver.h"
@@ -122,6 +123,27 @@ void copy_band(const Conv2DShape& s, const BandPlan<T>& plan, const In* image, i
     copy_row(s, plan.width, image, first_y + r, band_column(s), band);
 }
 
+// False where there is no kernel for all of the band at once.
+bool run_at_once(const Conv2DShape& s, const BandPlan<BFloat16>& plan, const TileJob<BFloat16>& job,
+                 const BFloat16* band, int64_t rows_out) {
+  AmxBand of;
+  of.a = band;
+  of.rows = rows_out;
+  of.row_step = plan.row_step;
+  of.pixels = s.ow;
+  of.pitch = job.pitch;
+  of.run_offsets = job.run_offsets;
+  of.runs = job.runs;
+  of.run_length = job.run_length;
+  of.b = job.b;
+  of.c = job.to_half ? nullptr : job.out;
+  of.c_pitch = job.out_stride;
+  of.epilogue = job.epilogue;
+  if (!amx_band_fits(of)) return false;
+  amx_band(of);
+  return true;
+}
+
 }  // namespace
 
 bool reads_bands(const Conv2DShape& s) {
@@ -175,6 +197,9 @@ void run_band(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, c
   job.run_offsets = offsets;
   job.set_out(out);
   job.epilogue = &part.get();
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    if (run_at_once(s, plan, job, band, rows_out)) return;
+  }
   run_tile_range(
       job, {0, tile_count(job), 0, b.panels()},
       [&](int64_t pixel_of_band, int count, const T** rows) {
