@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
+#include <optional>
 
 #include "backends/machine.h"
+#include "engine/coverage.h"
 #include "ir/half_types.h"
 #include "optimizer/accuracy.h"
 #include "optimizer/input_moments.h"
@@ -29,6 +31,23 @@ struct Sparing {
 };
 constexpr Sparing kForTestData = {0.5, 0.25, false};
 constexpr Sparing kForDataLikeThem = {0.125, 0.1, true};
+
+// A node of a matrix product, and its arithmetic on the test data: what it costs in float32.
+struct NarrowNode {
+  std::string name;
+  double flops;
+};
+double all_flops(const std::vector<NarrowNode>& nodes) {
+  double flops = 0;
+  for (const NarrowNode& node : nodes) flops += node.flops;
+  return flops;
+}
+
+// Nodes that stay float32, and the engine whose answers hold so; null: none was found.
+struct SparedNodes {
+  std::vector<NarrowNode> nodes;
+  std::shared_ptr<engine::Engine> engine;
+};
 
 // On a GPU a model keeps the type that most of it computes in: what bfloat16 holds may be too large for float16.
 std::string narrow_precision(const OptimizeOptions& options, bool on_gpu) {
@@ -118,9 +137,12 @@ class PrecisionSearch {
   }
 
   // Nodes of matrix products, attention among them, that compute in the narrow type.
-  static std::vector<std::string> narrow_nodes(const engine::Engine& engine) {
-    std::vector<std::string> nodes;
+  std::vector<NarrowNode> narrow_nodes(const engine::Engine& engine) const {
+    std::vector<NarrowNode> nodes;
     const ir::Graph& graph = engine.graph();
+    std::vector<ir::Dims> dims;
+    for (const NamedTensor& fed : input_.feeds[0]) dims.push_back(fed.tensor->dims);
+    const std::optional<ir::Graph> likely = engine::likely_graph(graph, dims);
     for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
       if (!graph.is_live(id)) continue;
       const ir::Node& node = graph.node(id);
@@ -128,7 +150,7 @@ class PrecisionSearch {
                           node.op == ir::Op::kAttention;
       if (!matrix) continue;
       const ir::DType dtype = graph.value(node.outputs[0]).dtype;
-      if (is_half(dtype)) nodes.push_back(node.name);
+      if (is_half(dtype)) nodes.push_back({node.name, engine::likely_flops(likely, id).value_or(0)});
     }
     return nodes;
   }
@@ -170,7 +192,7 @@ class PrecisionSearch {
   // null.
   Result<std::shared_ptr<engine::Engine>> what_holds(std::shared_ptr<engine::Engine> plain,
                                                      const AccuracyResult& accuracy, engine::Decisions& half) {
-    const std::vector<std::string> nodes = narrow_nodes(*plain);
+    const std::vector<NarrowNode> nodes = narrow_nodes(*plain);
     AccuracyResult on_varied;
     if (!on_gpu_) {
       BLADE_ASSIGN_OR_RETURN(varied_, VariedAnswers::of_float32(input_, decisions_, time_for(kShareOfVariedData)));
@@ -245,42 +267,58 @@ class PrecisionSearch {
     return sum;
   }
 
-  // Sets half.keep_float32 to a small set of nodes without which the answers hold, and gives the engine: starting from
-  // all of them, ever smaller pieces are let go where the answers hold without. Null where more than that share, and
-  // more than one, are left. Making an engine is most of a trial and takes seconds for large models: none is begun that
-  // would end late.
-  Result<std::shared_ptr<engine::Engine>> spare_nodes(engine::Decisions& half, const std::vector<std::string>& nodes,
+  // Sets half.keep_float32 to a small set of nodes without which the answers hold, and gives the engine. Null where
+  // more than that share, and more than one, are left. Which set is found depends on the order: in the model's, and
+  // with what costs most in float32 let go first; the one with less arithmetic is taken.
+  Result<std::shared_ptr<engine::Engine>> spare_nodes(engine::Decisions& half, std::vector<NarrowNode> nodes,
                                                       const Sparing& sparing) {
     const Clock::time_point deadline = time_for(sparing.share_of_time);
+    const double least = std::min(1.0, kForTestData.most * static_cast<double>(nodes.size()));
+    const double most = std::max(least, sparing.most * static_cast<double>(nodes.size()));
+    const auto let_go = [&] {
+      SparedNodes spared = let_nodes_go(half, nodes, sparing.on_varied, deadline);
+      if (static_cast<double>(spared.nodes.size()) > most) spared.engine = nullptr;
+      return spared;
+    };
+    SparedNodes spared = let_go();
+    std::stable_sort(nodes.begin(), nodes.end(), [](const auto& a, const auto& b) { return a.flops > b.flops; });
+    if (spared.engine == nullptr || all_flops(spared.nodes) > nodes.back().flops) {
+      SparedNodes cheap = let_go();
+      const bool better = spared.engine == nullptr || all_flops(cheap.nodes) < all_flops(spared.nodes);
+      if (cheap.engine != nullptr && better) spared = std::move(cheap);
+    }
+    if (spared.engine == nullptr) return std::shared_ptr<engine::Engine>();
+    for (const NarrowNode& node : spared.nodes) half.keep_float32.push_back(node.name);
+    return spared.engine;
+  }
+
+  // Starting from all of `nodes` in float32, ever smaller pieces are let go, in that order, where the answers hold
+  // without. Making an engine is most of a trial and takes seconds for large models: none is begun that would end late.
+  SparedNodes let_nodes_go(const engine::Decisions& half, const std::vector<NarrowNode>& nodes, bool on_varied,
+                           Clock::time_point deadline) {
     trials_ = 0;
-    std::vector<std::string> spared = nodes;
-    std::shared_ptr<engine::Engine> kept;
+    SparedNodes spared = {nodes, nullptr};
     Clock::duration longest{};
     for (size_t piece = (nodes.size() + 1) / 2; piece > 0; piece /= 2) {
-      for (size_t begin = 0; begin < spared.size();) {
+      for (size_t begin = 0; begin < spared.nodes.size();) {
         const Clock::time_point start = Clock::now();
         if (trials_ >= kMaxTrials || start + longest > deadline) break;
         if (input_.progress(38, "find_nodes_that_need_float32")) break;
-        std::vector<std::string> without = spared;
-        const size_t end = std::min(begin + piece, spared.size());
+        std::vector<NarrowNode> without = spared.nodes;
+        const size_t end = std::min(begin + piece, without.size());
         without.erase(without.begin() + static_cast<ptrdiff_t>(begin), without.begin() + static_cast<ptrdiff_t>(end));
         engine::Decisions trial = half;
-        trial.keep_float32.insert(trial.keep_float32.end(), without.begin(), without.end());
-        auto held = holding_engine(trial, sparing.on_varied);
+        for (const NarrowNode& node : without) trial.keep_float32.push_back(node.name);
+        auto held = holding_engine(trial, on_varied);
         longest = std::max(longest, Clock::now() - start);
         if (held != nullptr) {
-          spared = std::move(without);
-          kept = std::move(held);
+          spared = {std::move(without), std::move(held)};
         } else {
           begin = end;
         }
       }
     }
-    const double least = std::min(1.0, kForTestData.most * static_cast<double>(nodes.size()));
-    if (static_cast<double>(spared.size()) > std::max(least, sparing.most * static_cast<double>(nodes.size())))
-      return std::shared_ptr<engine::Engine>();
-    half.keep_float32.insert(half.keep_float32.end(), spared.begin(), spared.end());
-    return kept;
+    return spared;
   }
 
   Clock::time_point time_for(double share) const {

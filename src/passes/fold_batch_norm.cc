@@ -17,8 +17,7 @@ using ir::ValueId;
 bool has_foldable_weights(const Rewriter& rewriter, const Node& node) {
   if (!is_matrix_node(&node) || !epilogue_of(node).empty()) return false;
   const ir::Value& weights = rewriter.graph().value(node.inputs[1]);
-  return weights.is_constant() && weights.dtype == ir::DType::kFloat32 && rewriter.has_one_use(weights.id) &&
-         rewriter.dtype(node.outputs[0]) == ir::DType::kFloat32;
+  return weights.is_constant() && weights.dtype == ir::DType::kFloat32 && rewriter.has_one_use(weights.id);
 }
 
 ir::TensorPtr narrowed(const std::vector<double>& values) {
@@ -42,7 +41,7 @@ int fold_after(Rewriter& rewriter, Node& matrix) {
     Node& reader = rewriter.graph().node(rewriter.readers(value)[0]);
     ValueId x = ir::kNone;
     const auto step = channel_affine(rewriter, reader, *channels, x);
-    if (!step || x != value) break;
+    if (!step) break;
     const ChannelAffine both = all.then(*step);
     if (!both.is_finite()) break;
     all = both;
@@ -102,8 +101,7 @@ std::vector<double> response_to(const std::vector<float>& weights, const ir::Dim
 int fold_before(Rewriter& rewriter, Node& matrix) {
   const ir::TensorPtr weights = rewriter.graph().value(matrix.inputs[1]).constant;
   const auto axis = input_axis(matrix, weights->dims);
-  const auto outer = output_axis(matrix, weights->dims);
-  if (!axis || !outer) return 0;
+  if (!axis) return 0;
   const bool may_shift = is_without_padding(matrix, weights->dims);
   ChannelAffine all = ChannelAffine::identity(axis->channels);
   ValueId source = matrix.inputs[0];

@@ -7,6 +7,7 @@
 
 #include "ir/infer.h"
 #include "passes/passes_internal.h"
+#include "passes/rewriter.h"
 
 namespace blade::passes {
 namespace {

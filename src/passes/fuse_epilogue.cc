@@ -21,12 +21,12 @@ constexpr size_t kMaxEpilogueInstructions = 32;
 constexpr size_t kMaxOperands = 8;
 constexpr ValueId kRawResult = -2;  // what the node computes before its epilogue
 
-// The value as an epilogue operand: a scalar, a [channels] vector or shaped like the result; kNone where it is neither.
-// Constants of other dims that hold the same elements are reshaped.
+// The value, an operand of elementwise work of that result's shape, as an epilogue operand: a scalar, a [channels]
+// vector or shaped like the result; kNone where it is neither. Constants of other dims that hold the same elements are
+// reshaped.
 ValueId as_operand(Rewriter& rewriter, ValueId value, const ir::Shape& result, bool make) {
   const ir::Shape& shape = rewriter.shape(value);
   const ir::Dim channels = result.dim(-1);
-  if (!shape.has_rank() || rewriter.dtype(value) != ir::DType::kFloat32) return ir::kNone;
   if (shape == result || shape.rank() == 0) return value;
   if (shape.rank() == 1 && shape.dim(0) == channels) return value;
   const ir::TensorPtr tensor = rewriter.graph().value(value).constant;
@@ -45,9 +45,7 @@ class Fuser {
 
   // The node that now does what `matrix` and its elementwise readers did; nullptr where nothing was fused.
   Node* fuse() {
-    if (!shape_.has_rank() || shape_.rank() < 1 || rewriter_.dtype(matrix_.outputs[0]) != ir::DType::kFloat32)
-      return nullptr;
-    if (!find_cone()) return nullptr;
+    if (!shape_.has_rank() || !find_cone()) return nullptr;
     ProgramBuilder builder;
     start(builder);
     for (const Node* node : cone_) builder.append(*node);
@@ -101,15 +99,10 @@ class Fuser {
   bool operands_fit() {
     for (const Node* node : cone_) {
       for (ValueId input : node->inputs) {
-        if (!is_computed_inside(input) && as_operand(rewriter_, input, shape_, false) == ir::kNone) return false;
+        if (as_operand(rewriter_, input, shape_, false) == ir::kNone) return false;
       }
     }
     return true;
-  }
-
-  bool is_computed_inside(ValueId value) const {
-    if (value == matrix_.outputs[0]) return true;
-    return std::any_of(cone_.begin(), cone_.end(), [&](const Node* node) { return node->outputs[0] == value; });
   }
 
   void start(ProgramBuilder& builder) const {

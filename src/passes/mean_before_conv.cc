@@ -61,7 +61,7 @@ std::vector<Axis> axes_of(const Rewriter& rewriter, const Node& conv) {
     const int64_t padding = axis.out - axis.in + (axis.taps - 1) * axis.dilation;
     axis.pad_before = attrs.padding == ir::Padding::kExplicit ? attrs.explicit_pads[2 * i] : padding / 2;
     axis.pad_after = padding - axis.pad_before;
-    if (padding < 0 || axis.pad_before < 0 || axis.pad_after < 0 || !axis.all_meet_some()) return {};
+    if (!axis.all_meet_some()) return {};
     pixels *= axis.out;
     if (pixels > kMostPixels) return {};
     axes.push_back(axis);
@@ -95,9 +95,7 @@ ir::ValueId insert_means(Rewriter& rewriter, const Node& conv, const std::vector
     attrs.explicit_pads.insert(attrs.explicit_pads.end(), {axes[i].pad_before, axes[i].pad_after});
     shape.set_dim(static_cast<int>(i) + 1, ir::Dim(axes[i].taps));
   }
-  const bool one_tap = std::all_of(axes.begin(), axes.end(), [](const Axis& axis) {
-    return axis.taps == 1 && axis.pad_before == 0 && axis.pad_after == 0;
-  });
+  const bool one_tap = std::all_of(axes.begin(), axes.end(), [](const Axis& axis) { return axis.taps == 1; });
   if (one_tap) {
     ir::ReduceAttrs mean{ir::ReduceKind::kMean, {}, true};
     for (size_t i = 0; i < axes.size(); ++i) mean.axes.push_back(static_cast<int64_t>(i) + 1);

@@ -99,16 +99,15 @@ class Steps {
         .outputs[0];
   }
 
-  // Results of the same operation, each read by its own step alone.
+  // Results of the same operation, each read by its own step alone. What they read, slices of one tensor or shared, is
+  // of one type and shape, and so are they.
   bool are_alike(const std::vector<ValueId>& values) const {
     const Node* first = rewriter_.producer(values[0]);
     if (first == nullptr || (first->op != Op::kMatMul && first->op != Op::kPointwise)) return false;
-    const ir::Shape& shape = rewriter_.shape(values[0]);
     return std::all_of(values.begin(), values.end(), [&](ValueId value) {
       const Node* node = rewriter_.producer(value);
-      return node != nullptr && node->op == first->op && node->attrs == first->attrs && node->outputs.size() == 1 &&
-             node->inputs.size() == first->inputs.size() && rewriter_.has_one_use(value) &&
-             rewriter_.dtype(value) == rewriter_.dtype(values[0]) && rewriter_.shape(value) == shape;
+      return node != nullptr && node->op == first->op && node->attrs == first->attrs &&
+             node->inputs.size() == first->inputs.size() && rewriter_.has_one_use(value);
     });
   }
 

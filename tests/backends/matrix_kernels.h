@@ -95,6 +95,8 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   template <class T, class Out = T>
   void gemm_case(int round);
   template <class T, class Out = T>
+  void check_gemm(int64_t m, int64_t k, int64_t n, int round);
+  template <class T, class Out = T>
   void matmul_case(int round);
   template <class T, class In = T, class Out = T>
   void conv_case(int round);

@@ -11,6 +11,11 @@ void MatrixKernels::gemm_case(int round) {
   const int64_t m = pick({1, 2, 3, 7, 8, 13, 14, 15, 29, 61, 113});
   const int64_t k = pick({0, 1, 2, 3, 5, 17, 64, 67, 131, 1024, 1025, 2051});
   const int64_t n = pick({1, 3, 7, 8, 15, 16, 17, 31, 32, 33, 48, 64, 65, 80, 101, 257});
+  check_gemm<T, Out>(m, k, n, round);
+}
+
+template <class T, class Out>
+void MatrixKernels::check_gemm(int64_t m, int64_t k, int64_t n, int round) {
   SCOPED_TRACE("m " + std::to_string(m) + " k " + std::to_string(k) + " n " + std::to_string(n));
   const int64_t lda = k + pick({0, 3});
   const int64_t ldc = n + pick({0, 5});
@@ -183,6 +188,22 @@ TEST_P(MatrixKernels, GemmAmx) {
     gemm_case<BFloat16>(round);
     gemm_case<BFloat16, float>(round);
   }
+}
+
+// Whole tile registers along K: last tiles of every height, sums in pieces, and rows beyond L2, which are fetched.
+TEST_P(MatrixKernels, GemmOfWholeTilesAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  int round = 0;
+  for (const int64_t k : {32, 64, 128, 256, 1056}) {
+    for (const int64_t rows : {1, 15, 16, 17, 31, 32}) {
+      for (const int64_t n : {64, 80}) {
+        check_gemm<BFloat16>(pick({32, 96, 160}) + rows, k, n, ++round);
+        check_gemm<BFloat16, float>(pick({32, 96}) + rows, k, n, round);
+      }
+    }
+  }
+  const auto far_rows = static_cast<int64_t>(Machine::host().l2_bytes) / (2 * 512) + 40;
+  for (round = 0; round < 4; ++round) check_gemm<BFloat16>(far_rows + 5 * round, 512, 64, round);
 }
 
 template <class T, class Out>

@@ -101,65 +101,73 @@ TEST_F(Symbols, DeepExpressionsStayBounded) {
 }
 
 // Random expressions: the value of the simplified symbol under a substitution is the value of the plain expression.
+struct Expressions {
+  static constexpr int64_t kMost = 1 << 20;
+  static int64_t floor_div(int64_t p, int64_t q) { return p / q - (p % q != 0 && (p < 0) != (q < 0)); }
+
+  int pick(int limit) { return static_cast<int>(rng() % static_cast<unsigned>(limit)); }
+  void add(Dim d, int64_t value) {
+    dims.push_back(d);
+    values.push_back(value);
+  }
+  // Sizes, elements of any sign and numbers.
+  void add_leaves() {
+    for (int i = 0; i < 3; ++i) {
+      add(table.make_root("r"), 1 + pick(9));
+      bound.emplace_back(values.back());
+    }
+    for (int i = 0; i < 2; ++i) {
+      add(table.make_element("e"), pick(9) - 4);
+      bound.emplace_back(fresh.number(values.back()));
+    }
+    for (int i = 0; i < 4; ++i) {
+      const int64_t value = pick(12) - 5;
+      add(table.number(value), value);
+    }
+  }
+  void add_expression() {
+    const int a = pick(static_cast<int>(dims.size())), b = pick(static_cast<int>(dims.size()));
+    const int64_t x = values[a], y = values[b];
+    const int kind = pick(9);
+    const bool divides = kind == 5 || kind == 6 || kind == 7;
+    if (divides && y == 0) return;
+    if (kind == 8 && x != y && x != 1 && y != 1) return;
+    const int64_t value = kind == 0   ? x + y
+                          : kind == 1 ? x - y
+                          : kind == 2 ? x * y
+                          : kind == 3 ? std::max(x, y)
+                          : kind == 4 ? std::min(x, y)
+                          : kind == 5 ? floor_div(x, y)
+                          : kind == 6 ? x - y * floor_div(x, y)
+                          : kind == 7 ? -floor_div(-x, y)
+                          : x == 1    ? y
+                                      : x;
+    if (std::abs(value) > kMost) return;
+    using Kind = SymbolTable::Kind;
+    constexpr Kind kKinds[] = {Kind::kAdd,      Kind::kSub, Kind::kMul,     Kind::kMax,      Kind::kMin,
+                               Kind::kFloorDiv, Kind::kMod, Kind::kCeilDiv, Kind::kBroadcast};
+    add(table.binary(kKinds[kind], dims[a], dims[b]), value);
+  }
+
+  std::mt19937& rng;
+  SymbolTable table, fresh;
+  std::vector<std::optional<Dim>> bound = {};
+  std::vector<Dim> dims = {};
+  std::vector<int64_t> values = {};
+};
+
 TEST(SymbolsProperty, SimplificationKeepsValues) {
   std::mt19937 rng(7);
-  const auto pick = [&](int limit) { return static_cast<int>(rng() % static_cast<unsigned>(limit)); };
-  for (int round = 0; round < 3000; ++round) {
-    SymbolTable table;
-    std::vector<std::optional<Dim>> bound;
-    std::vector<Dim> dims;
-    std::vector<int64_t> values;
-    for (int i = 0; i < 3; ++i) {
-      dims.push_back(table.make_root("r"));
-      values.push_back(1 + pick(9));
-      bound.push_back(Dim(values.back()));
-    }
-    for (int i = 0; i < 3; ++i) {
-      dims.push_back(Dim(pick(6)));
-      values.push_back(dims.back().value());
-    }
-    for (int step = 0; step < 12; ++step) {
-      const int a = pick(static_cast<int>(dims.size())), b = pick(static_cast<int>(dims.size()));
-      const int64_t x = values[a], y = values[b];
-      const auto floor_div = [](int64_t p, int64_t q) { return p / q - ((p % q != 0) && ((p < 0) != (q < 0))); };
-      Dim d;
-      int64_t v = 0;
-      switch (pick(7)) {
-        case 0:
-          d = table.add(dims[a], dims[b]), v = x + y;
-          break;
-        case 1:
-          d = table.sub(dims[a], dims[b]), v = x - y;
-          break;
-        case 2:
-          d = table.mul(dims[a], dims[b]), v = x * y;
-          break;
-        case 3:
-          d = table.max(dims[a], dims[b]), v = std::max(x, y);
-          break;
-        case 4:
-          d = table.min(dims[a], dims[b]), v = std::min(x, y);
-          break;
-        case 5:
-          if (y <= 0) continue;
-          d = table.floor_div(dims[a], dims[b]), v = floor_div(x, y);
-          break;
-        default:
-          if (y <= 0) continue;
-          d = table.mod(dims[a], dims[b]), v = x - y * floor_div(x, y);
-          break;
-      }
-      if (v > (1 << 20) || v < -(1 << 20)) continue;
-      dims.push_back(d);
-      values.push_back(v);
-    }
-    SymbolTable fresh;
-    const auto mapped = fresh.substitute(table, bound);
-    for (size_t i = 0; i < dims.size(); ++i) {
-      const Dim d = dims[i].is_known() ? dims[i] : mapped[dims[i].symbol_id()];
-      ASSERT_EQ(fresh.constant(d), values[i]) << table.to_string(dims[i]);
-      if (table.is_nonnegative(dims[i])) {
-        ASSERT_GE(values[i], 0) << table.to_string(dims[i]);
+  for (int round = 0; round < 6000; ++round) {
+    Expressions e{rng, {}, {}};
+    e.add_leaves();
+    for (int step = 0; step < 14; ++step) e.add_expression();
+    const auto mapped = e.fresh.substitute(e.table, e.bound);
+    for (size_t i = 0; i < e.dims.size(); ++i) {
+      const Dim d = e.dims[i].is_known() ? e.dims[i] : mapped[e.dims[i].symbol_id()];
+      ASSERT_EQ(e.fresh.constant(d), e.values[i]) << e.table.to_string(e.dims[i]);
+      if (e.table.is_nonnegative(e.dims[i])) {
+        ASSERT_GE(e.values[i], 0) << e.table.to_string(e.dims[i]);
       }
     }
   }

@@ -208,6 +208,36 @@ TEST(Search, Bfloat16IsJudgedByDataLikeTheTestDataToo) {
       << message;
 }
 
+// The sum of two products that lose the same, of which one has four times the arithmetic: where one of them must stay
+// float32, it is the other one, which comes first.
+TEST(Search, OfNodesThatLoseTheSameTheOneWithLessArithmeticStaysFloat32) {
+  if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "this processor has no bfloat16 arithmetic";
+  std::vector<float> rounded(64 * 16);
+  for (size_t i = 0; i < 256; ++i) rounded[i] = i / 16 % 2 == 0 ? 1000.3f : -1000.0f;
+  GraphBuilder b;
+  const auto x = b.input("x", {4, 16});
+  const auto wide = b.op(ir::Op::kConcat, {x, x, x, x}, ir::AxisAttrs{1});
+  const auto cheap = b.matmul(x, b.constant<float>({16, 16}, {rounded.begin(), rounded.begin() + 256}));
+  const auto dear = b.matmul(wide, b.constant<float>({64, 16}, rounded));
+  MatmulModel model;
+  model.feeds = {{{"x", blade::testing::tensor<float>({4, 16}, std::vector<float>(64, 0.5f))}}};
+  model.set_graph(b.output(b.add(cheap, dear), "y").build());
+  model.options.precision = "bf16";
+  model.options.time_limit_s = 60 * 60;
+  const auto name_of = [&](ir::ValueId value) { return model.graph.node(model.graph.value(value).producer).name; };
+  int spares_one = 0;
+  for (double rtol = 1; rtol > 1e-3; rtol *= 0.7) {
+    model.options.accuracy.rtol = rtol / 20;
+    engine::Decisions decisions;
+    OptimizationStep step{"precision", StepStatus::kPassed, {}, {}, "", 0};
+    ASSERT_TRUE(search_precision(model.input(nullptr), decisions, step).ok());
+    if (decisions.keep_float32.size() != 1) continue;
+    EXPECT_EQ(decisions.keep_float32[0], name_of(cheap)) << rtol << ", the other one is " << name_of(dear);
+    ++spares_one;
+  }
+  EXPECT_GT(spares_one, 0);
+}
+
 // Its second input says to which shape the first goes, whose columns the weights fix: in another order it is refused.
 MatmulModel model_that_reads_its_shape() {
   GraphBuilder b;

@@ -30,6 +30,7 @@ TEST_F(BatchNorm, AfterConv) {
   const Applied applied = folded(b.relu(batch_norm(b.conv(x, weights({3, 3, 3, 4})), 4)));
   EXPECT_EQ(count(applied.graph, Op::kBatchNorm), 0);
   EXPECT_EQ(num_nodes(applied.graph), 3);
+  EXPECT_EQ(count(applied.graph, P::kAdd), 1);
 }
 TEST_F(BatchNorm, AfterConvWithBias) {
   const Applied applied = folded(batch_norm(b.add(b.conv(x, weights({3, 3, 3, 4})), vector(4)), 4));
@@ -110,6 +111,28 @@ TEST_F(BatchNorm, BeforeDepthwiseConv) {
   const auto scaled = b.add(b.mul(b.relu(x), vector(3)), vector(3));
   EXPECT_EQ(num_nodes(folded(b.conv(scaled, weights({3, 3, 1, 6}), {1, 1}, ir::Padding::kValid, 3)).graph), 3);
 }
+TEST_F(BatchNorm, ShiftBeforeExplicitlyPaddedConvStays) {
+  const auto shifted = b.add(b.relu(x), vector(3));
+  const auto y = b.conv(shifted, weights({3, 3, 3, 4}), {1, 1}, ir::Padding::kExplicit, 1, {0, 0, 0, 1});
+  EXPECT_EQ(folded(y).result.changes, 0);
+}
+TEST_F(BatchNorm, BehindAnActivationOfTheProductStays) {
+  ir::MatMulAttrs attrs;
+  attrs.epilogue = ir::PointwiseProgram::unary(P::kRelu);
+  const auto y = b.op(Op::kMatMul, {b.input("y", {-1, 3}), weights({3, 4})}, attrs);
+  EXPECT_EQ(folded(b.mul(y, b.constant<float>({4}, {-1, 2, -3, 4}))).result.changes, 0);
+}
+TEST_F(BatchNorm, WeightsThatOnlyARunTellsStay) {
+  EXPECT_EQ(folded(b.mul(b.conv(x, b.input("filter", {3, 3, 3, 4})), vector(4))).result.changes, 0);
+}
+TEST_F(BatchNorm, OfUnknownRankStays) {
+  const auto y = b.input_of_unknown_rank("y");
+  b.output(b.mul(b.matmul(y, weights({3, 4})), vector(4)));
+  ir::Graph graph = b.output(batch_norm(b.input_of_unknown_rank("z"), 3)).build();
+  const auto result = find_pass("FoldBatchNorm").run(graph, {});
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->changes, 0);
+}
 TEST_F(BatchNorm, BiasAloneStays) {
   EXPECT_EQ(folded(b.add(b.conv(x, weights({3, 3, 3, 4})), vector(4))).result.changes, 0);
 }
@@ -137,8 +160,35 @@ TEST_F(Padding, IntoDepthwiseExplicitConv) {
   const auto y = b.conv(pad(x, spatial), weights({3, 3, 1, 3}), {1, 1}, ir::Padding::kExplicit, 3, {1, 0, 0, 1});
   EXPECT_EQ(only(folded(y).graph, Op::kConv).get<ir::ConvAttrs>().explicit_pads, (std::vector<int64_t>{2, 1, 0, 3}));
 }
-TEST_F(Padding, OfChannelsStays) {
-  EXPECT_EQ(folded(b.conv(pad(x, {0, 0, 0, 0, 0, 0, 0, 1}), weights({3, 3, 4, 4}))).result.changes, 0);
+TEST_F(Padding, OfImagesOrChannelsStays) {
+  for (const int at : {0, 1, 6, 7}) {
+    std::vector<int32_t> amounts = spatial;
+    amounts[static_cast<size_t>(at)] = 1;
+    const Id padded = pad(b.input("y", {2, 5, 5, 3}), amounts);
+    EXPECT_EQ(folded(b.conv(padded, weights({3, 3, at < 2 ? 3 : 4, 4}))).result.changes, 0) << at;
+  }
+}
+TEST_F(Padding, ThatOnlyARunTellsStays) {
+  const Id amounts = b.input("amounts", {4, 2}, ir::DType::kInt32), value = b.input("value", {});
+  const auto kept = [&](Id padded) {
+    b.output(b.conv(padded, weights({3, 3, 3, 4}), {1, 1}, ir::Padding::kValid)).output(max_pool(padded));
+  };
+  kept(b.op(Op::kPad, {b.relu(x), amounts}, ir::PadAttrs{}));
+  kept(b.op(Op::kPad, {b.relu(x), b.constant<int32_t>({4, 2}, spatial), value}, ir::PadAttrs{}));
+  ir::Graph graph = b.build();
+  const auto result = find_pass("FoldPad").run(graph, {});
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->changes, 0);
+}
+TEST_F(Padding, WithoutAValueIsOfZeros) {
+  const Id padded = b.op(Op::kPad, {x, b.constant<int32_t>({4, 2}, spatial)}, ir::PadAttrs{});
+  EXPECT_EQ(count(folded(b.conv(padded, weights({3, 3, 3, 4}), {1, 1}, ir::Padding::kValid)).graph, Op::kPad), 0);
+}
+TEST_F(Padding, BesideSamePaddingOfUnknownSizesStays) {
+  const Id any = b.input("any", {-1, -1, -1, 3});
+  EXPECT_EQ(folded(b.conv(pad(any, spatial), weights({3, 3, 3, 4}), {2, 2})).result.changes, 0);
+  const Id filter = b.input("filter", {-1, -1, 3, 4}), image = b.input("image", {1, 5, 5, 3});
+  EXPECT_EQ(folded(b.conv(pad(image, spatial), filter, {2, 2})).result.changes, 0);
 }
 TEST_F(Padding, OfMirroredPixelsStays) {
   for (const ir::PadMode mode : {ir::PadMode::kReflect, ir::PadMode::kSymmetric}) {
@@ -153,6 +203,24 @@ TEST_F(Padding, WithOnesStays) {
 TEST_F(Padding, IntoMaxPoolOfPositiveData) {
   EXPECT_EQ(count(folded(max_pool(pad(b.relu(x), spatial))).graph, Op::kPad), 0);
 }
+TEST_F(Padding, IntoMaxPoolOfWhatIsNeverNegative) {
+  const auto folds = [&](Id v) { return count(folded(max_pool(pad(v, spatial))).graph, Op::kPad) == 0; };
+  const auto y = [&] { return b.input("y", {2, 5, 5, 3}); };
+  const auto join = [&](Id one, Id other) { return b.op(Op::kConcat, {one, other}, ir::AxisAttrs{3}); };
+  EXPECT_TRUE(folds(b.op(Op::kSoftmax, {y()}, ir::SoftmaxAttrs{false})));
+  EXPECT_FALSE(folds(b.op(Op::kSoftmax, {y()}, ir::SoftmaxAttrs{true})));
+  EXPECT_TRUE(folds(b.reshape(b.relu(b.input("rows", {50, 3})), {2, 5, 5, 3})));
+  EXPECT_FALSE(folds(b.reshape(b.input("rows", {50, 3}), {2, 5, 5, 3})));
+  EXPECT_TRUE(folds(join(b.relu(y()), b.pointwise(P::kAbs, {y()}))));
+  EXPECT_FALSE(folds(join(b.relu(y()), y())));
+  EXPECT_TRUE(folds(b.pointwise(P::kClip, {y()}, 0, 4)));
+  EXPECT_FALSE(folds(b.pointwise(P::kClip, {y()}, -1, 4)));
+  EXPECT_FALSE(folds(b.pointwise(P::kClip, {y()}, 1, -1)));
+  EXPECT_TRUE(folds(max_pool(b.relu(b.input("large", {2, 11, 11, 3})))));
+  EXPECT_FALSE(folds(b.pointwise(P::kTanh, {y()})));
+  EXPECT_FALSE(folds(b.conv(y(), weights({1, 1, 3, 3}))));
+}
+TEST_F(Padding, OfOnesBeforeMaxPoolStays) { EXPECT_EQ(folded(max_pool(pad(b.relu(x), spatial, 1))).result.changes, 0); }
 TEST_F(Padding, OfMinusInfinityIntoMaxPool) {
   EXPECT_EQ(count(folded(max_pool(pad(x, spatial, -std::numeric_limits<float>::infinity()))).graph, Op::kPad), 0);
 }
@@ -162,6 +230,7 @@ TEST_F(Padding, BeforeAveragePoolStays) {
 }
 TEST_F(Padding, WiderThanTheWindowStays) {
   EXPECT_EQ(folded(max_pool(pad(b.relu(x), {0, 0, 3, 0, 0, 0, 0, 0}))).result.changes, 0);
+  EXPECT_EQ(folded(max_pool(pad(b.relu(b.input("y", {-1, 6, 6, 3})), {0, 0, 0, 3, 0, 0, 0, 0}))).result.changes, 0);
 }
 
 TEST_F(Padding, AroundNothingStays) {
@@ -247,6 +316,49 @@ TEST_F(Dilation, OfChannelsStays) {
     return b.op(Op::kSqueeze, {valid(image, {1, 3, 3, 4})}, ir::AxesAttrs{{1}});
   });
   EXPECT_EQ(of_line.result.changes, 0);
+}
+TEST_F(Dilation, AroundOtherWorkStays) {
+  const auto changes = [&](auto inside) {
+    return folded(b.input("in", {1, 10, 10, 3}), {2, 2}, {0, 0, 0, 0}, {0, 0, 0, 0}, inside).result.changes;
+  };
+  const ir::PoolAttrs pool{ir::PoolKind::kMax, {2, 2}, {1, 1}, ir::Padding::kValid, {}};
+  EXPECT_EQ(changes([&](Id v) { return b.op(Op::kPool, {v}, pool); }), 0);
+  EXPECT_EQ(changes([&](Id v) { return b.relu(valid(v, {2, 2, 3, 4})); }), 0);
+  EXPECT_EQ(changes([&](Id v) { return valid(b.relu(v), {2, 2, 3, 4}); }), 0);
+  EXPECT_EQ(changes([&](Id) { return valid(b.input("other", {4, 5, 5, 3}), {2, 2, 3, 4}); }), 0);
+  EXPECT_EQ(changes([&](Id) { return b.input("other", {4, 5, 5, 3}); }), 0);
+  EXPECT_EQ(changes([&](Id v) { return b.add(v, vector(3)); }), 0);
+  EXPECT_EQ(folded(b.input("line", {1, 10, 3}), {2}, {0, 0}, {0, 0},
+                   [&](Id) {
+                     const Id image = b.input("image", {2, 1, 5, 3});
+                     return b.op(Op::kSqueeze, {valid(image, {1, 3, 3, 4})}, ir::AxesAttrs{{1}});
+                   })
+                .result.changes,
+            0);
+  EXPECT_EQ(changes([&](Id v) {
+              ir::ConvAttrs attrs{{1, 1}, {1, 1}, ir::Padding::kValid, {}, 1, ir::PointwiseProgram::unary(P::kRelu)};
+              return b.op(Op::kConv, {v, weights({2, 2, 3, 4})}, attrs);
+            }),
+            0);
+}
+TEST_F(Dilation, OfOtherBlocksStays) {
+  const Id moved = b.op(Op::kSpaceToBatch, {b.input("in", {1, 8, 8, 3}), b.ints({2, 2}), pairs({0, 0, 0, 0})});
+  const Id y = b.op(Op::kBatchToSpace, {valid(moved, {1, 1, 3, 4}), b.ints({4, 1}), pairs({0, 0, 0, 0})});
+  EXPECT_EQ(apply_pass("FoldDilation", b.output(y).build()).result.changes, 0);
+}
+TEST_F(Dilation, OfBlocksThatOnlyARunTellsStays) {
+  for (const int unknown : {0, 1, 2}) {
+    const Id block = unknown == 0 ? b.input("block", {2}, ir::DType::kInt32) : b.ints({2, 2});
+    const auto edges = [&](bool known) {
+      return known ? pairs({0, 0, 0, 0}) : b.input("edges", {2, 2}, ir::DType::kInt32);
+    };
+    const Id moved = b.op(Op::kSpaceToBatch, {b.input("in", {-1, -1, -1, 3}), block, edges(unknown != 1)});
+    const Id y = b.op(Op::kBatchToSpace, {valid(moved, {2, 2, 3, 4}), block, edges(unknown != 2)});
+    ir::Graph graph = b.output(y).build();
+    const auto result = find_pass("FoldDilation").run(graph, {});
+    ASSERT_TRUE(result.ok());
+    EXPECT_EQ(result->changes, 0);
+  }
 }
 TEST_F(Dilation, OfWeightsThatOnlyARunTells) {
   const Id filter = b.input("filter", {-1, -1, 3, 4});

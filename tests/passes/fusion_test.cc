@@ -100,6 +100,63 @@ TEST_F(Epilogue, OperandOfAnotherShapeIsLeft) {
   const auto gate = b.input("gate", {1, 1, 1, 4}), other = b.input("other", {-1, 5, 5, 4});
   EXPECT_EQ(fused(b.mul(conv(other, 4, 4), gate)).result.changes, 0);
 }
+TEST_F(Epilogue, ScalarsAndVectorsOfARunAreOperands) {
+  expect_nodes(b.add(b.mul(conv(x, 4, 4), b.input("scale", {})), b.input("shift", {4})), 1);
+}
+TEST_F(Epilogue, OperandsOfOneNumberAreLeft) {
+  EXPECT_EQ(fused(b.mul(conv(x, 4, 4), b.input("one", {1}))).result.changes, 0);
+  const auto y = b.matmul(b.input("y", {3, 4}), b.constant<float>({4, 6}, ramp(24)));
+  EXPECT_EQ(fused(b.add(y, b.filled<float>({1, 1, 1}, 0.5f))).result.changes, 0);  // a rank more
+}
+TEST_F(Epilogue, OtherWorkAndOtherTypesAreLeft) {
+  EXPECT_EQ(fused(b.op(Op::kSoftmax, {conv(x, 4, 4)}, ir::SoftmaxAttrs{})).result.changes, 0);
+  const auto y = b.input("y", {2, 5, 5, 4}), mask = b.input("mask", {2, 5, 5, 4}, ir::DType::kBool);
+  EXPECT_EQ(fused(b.pointwise(P::kSelect, {mask, conv(y, 4, 4), y})).result.changes, 0);
+}
+TEST_F(Epilogue, OfUnknownRankIsLeft) {
+  const auto y = b.matmul(b.input_of_unknown_rank("y"), b.constant<float>({4, 4}, ramp(16)));
+  ir::Graph graph = b.output(b.relu(b.add(y, b.input_of_unknown_rank("z")))).build();
+  const auto result = find_pass("FuseEpilogue").run(graph, {});
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->changes, 0);
+}
+TEST_F(Epilogue, PartsThatAreResultsStayResults) {
+  const auto y = conv(x, 4, 4), gate = b.pointwise(P::kRelu6, {y});
+  b.output(gate);
+  EXPECT_EQ(fused(b.mul(y, gate)).result.changes, 0);
+}
+TEST_F(Epilogue, ProgramsAndOperandsAreBounded) {
+  Id chain = conv(x, 4, 4), sum = conv(x, 4, 4);
+  for (int i = 0; i < 80; ++i) chain = b.pointwise(P::kAffine, {chain}, 0.5f, 0.1f);
+  for (int i = 0; i < 12; ++i) sum = b.add(sum, b.input("in" + std::to_string(i), {4}));
+  b.output(chain);
+  const ir::Graph graph = fused(sum).graph;
+  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
+    if (!graph.is_live(id) || graph.node(id).op != Op::kConv) continue;
+    const auto& epilogue = graph.node(id).get<ir::ConvAttrs>().epilogue;
+    EXPECT_FALSE(epilogue.empty());
+    EXPECT_LE(epilogue.code.size(), 32u);
+    EXPECT_LE(epilogue.num_inputs, 8);
+  }
+}
+// What lies behind a Reshape and is no operand in front of it.
+TEST_F(Epilogue, ReshapedWorkWithOtherOperandsIsLeft) {
+  const auto product = [&](int64_t rows) {
+    return b.matmul(b.input("rows", {rows, 4}), b.constant<float>({4, 4}, ramp(16)));
+  };
+  const auto image = b.reshape(product(50), {2, 5, 5, 4});
+  EXPECT_EQ(fused(b.mul(image, b.input("gate", {2, 1, 1, 4}))).result.changes, 0);
+  EXPECT_EQ(fused(b.mul(b.reshape(product(50), {2, 5, 5, 4}), b.constant<float>({1, 5, 4}, ramp(20)))).result.changes,
+            0);
+  EXPECT_EQ(fused(b.add(b.reshape(product(1), {1, 1, 4}), b.input("y", {3, 1, 4}))).result.changes, 0);
+}
+TEST_F(Epilogue, ReshapedWorkOfUnknownRankIsLeft) {
+  const auto y = b.pointwise(P::kTanh, {b.input_of_unknown_rank("y")});
+  ir::Graph graph = b.output(b.relu(b.reshape(y, {2, 4}))).build();
+  const auto result = find_pass("FuseEpilogue").run(graph, {});
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->changes, 0);
+}
 TEST_F(Epilogue, ConstantsOfRowsOrPixelsAreLeft) {
   for (const ir::Dims& dims : {ir::Dims{5, 1}, {5, 5}, {5, 1, 1}, {5, 5, 1}}) {
     const auto y = conv(b.input("y", {-1, 5, 5, 4}), 4, 5);

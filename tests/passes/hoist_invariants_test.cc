@@ -97,6 +97,14 @@ TEST(HoistInvariants, ShapesStayWhereInferenceFollowsThem) {
   EXPECT_EQ(made.changes, 0);
 }
 
+TEST(HoistInvariants, NumbersThatMayBeSizesStay) {
+  const Hoisted made = hoist(loop([](GraphBuilder& b, const Operands& in) {
+    const auto dims = b.op(Op::kPack, {b.add(in.n, in.n), b.scalar<int32_t>(8)}, ir::AxisAttrs{0});
+    return b.op(Op::kReshape, {b.relu(in.h), dims});
+  }));
+  EXPECT_EQ(made.changes, 0);
+}
+
 TEST(HoistInvariants, LargeCopiesOfSmallTensorsStay) {
   const Hoisted made = hoist(loop([](GraphBuilder& b, const Operands& in) {
     const auto tiled = b.op(Op::kTile, {product(b, in.x), b.ints({100000, 1})});

@@ -45,7 +45,10 @@ struct Products : ::testing::Test {
   }
 };
 
-TEST_F(Products, OfTheSameRowsAreOne) { EXPECT_EQ(left_of({product(x, 128), product(x, 128), product(x, 128)}), 1); }
+TEST_F(Products, OfTheSameRowsAreOne) {
+  b.output(b.relu(x));  // reads the rows, too
+  EXPECT_EQ(left_of({product(x, 128), product(x, 128), product(x, 128)}), 1);
+}
 TEST_F(Products, WithWeightsByChannel) {
   EXPECT_EQ(left_of({product(x, 128, Weights::kByChannel), product(x, 128, Weights::kByChannel)}), 1);
 }
@@ -88,6 +91,47 @@ TEST_F(Products, OfNothingStay) {
 }
 TEST_F(Products, MoreThanAKernelStoresAreTwo) {
   EXPECT_EQ(left_of({product(x, 128), product(x, 128), product(x, 128), product(x, 128), product(x, 128)}), 2);
+  x = b.input("y", {-1, 4});
+  EXPECT_EQ(
+      left_of({product(x, 128), product(x, 128), product(x, 128), product(x, 128), product(x, 128), product(x, 128)}),
+      2);
+}
+TEST_F(Products, OfOtherMatricesStay) {
+  for (const bool batched : {false, true}) {
+    std::vector<Id> products;
+    const Id rows = b.input("rows", {2, 3, 4});
+    for (int i = 0; i < 2; ++i) {
+      products.push_back(b.matmul(rows, batched ? b.constant<float>({2, 4, 128}, ramp(1024))
+                                                : b.input("weights" + std::to_string(i), {4, 128})));
+    }
+    EXPECT_EQ(left_of(products), 2);
+  }
+  const Id columns = b.input("columns", {4, 3});
+  std::vector<Id> turned;
+  for (int i = 0; i < 2; ++i) turned.push_back(b.matmul(columns, b.constant<float>({4, 128}, ramp(512)), true));
+  EXPECT_EQ(left_of(turned), 2);
+}
+TEST_F(Products, WithOtherOperandsStay) {
+  const auto added = [&](std::vector<Id> operands) {
+    std::vector<Id> products;
+    for (int i = 0; i < 2; ++i) {
+      ir::MatMulAttrs attrs;
+      attrs.epilogue.num_inputs = static_cast<int16_t>(1 + operands.size());
+      for (size_t k = 0; k < operands.size(); ++k) {
+        const auto sum = static_cast<int16_t>(k == 0 ? 0 : attrs.epilogue.num_inputs + static_cast<int>(k) - 1);
+        attrs.epilogue.code.push_back({P::kAdd, sum, static_cast<int16_t>(1 + k), -1, 0, 0});
+      }
+      std::vector<Id> inputs = {b.input("rows", {3, 4}), b.constant<float>({4, 128}, ramp(512, -1, float(i + 1)))};
+      if (i == 1) inputs[0] = b.graph().node(b.graph().value(products[0]).producer).inputs[0];
+      inputs.insert(inputs.end(), operands.begin(), operands.end());
+      products.push_back(b.op(Op::kMatMul, inputs, attrs));
+    }
+    return products;
+  };
+  EXPECT_EQ(left_of(added({b.input("bias", {128})})), 2);
+  EXPECT_EQ(left_of(added({b.scalar(2.0f)})), 2);
+  EXPECT_EQ(left_of(added({b.constant<float>({3, 128}, ramp(384))})), 2);
+  EXPECT_EQ(left_of(added({b.constant<float>({128}, ramp(128)), b.constant<float>({128}, ramp(128))})), 2);
 }
 TEST_F(Products, OfOtherRowsStay) { EXPECT_EQ(left_of({product(x, 128), product(b.relu(x), 128)}), 2); }
 TEST_F(Products, OfOtherWidthsStay) { EXPECT_EQ(left_of({product(x, 128), product(x, 256)}), 2); }
@@ -107,7 +151,11 @@ TEST_F(Products, OfOtherTypesStay) {
   }
   EXPECT_EQ(left_of({}), 2);
 }
-TEST_F(Products, StayOnACpu) { EXPECT_EQ(left_of({product(x, 128), product(x, 128)}, {}), 2); }
+TEST_F(Products, StayOnACpu) {
+  passes::PassOptions options = on_gpu();
+  options.on_device = false;
+  EXPECT_EQ(left_of({product(x, 128), product(x, 128)}, options), 2);
+}
 
 }  // namespace
 }  // namespace blade::testing

@@ -71,6 +71,34 @@ TEST_F(MeanOfConv, StaysWhereOthersReadTheConvolution) {
   b.output(b.relu(y));
   EXPECT_FALSE(moves(mean(y)));
 }
+TEST_F(MeanOfConv, StaysWhereOthersReadTheConvolutionBehindItsBias) {
+  const Id y = conv(x, {3, 3, 6, 7});
+  b.output(b.relu(y));
+  EXPECT_FALSE(moves(mean(bias(y, 7))));
+}
+TEST_F(MeanOfConv, StaysBehindAnActivationOfTheConvolution) {
+  ir::ConvAttrs attrs{{1, 1}, {1, 1}, ir::Padding::kSame, {}, 1, ir::PointwiseProgram::unary(P::kRelu)};
+  EXPECT_FALSE(moves(mean(conv(x, {3, 3, 6, 7}, attrs))));
+}
+TEST_F(MeanOfConv, StaysBehindWeightsThatOnlyARunTells) {
+  EXPECT_FALSE(moves(mean(b.conv(x, b.input("filter", {3, 3, 6, 7})))));
+}
+TEST_F(MeanOfConv, StaysBehindImagesOfUnknownRank) {
+  ir::Graph graph = b.output(mean(conv(b.input_of_unknown_rank("y"), {3, 3, 6, 7}))).build();
+  const auto result = find_pass("MeanBeforeConv").run(graph, {});
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->changes, 0);
+}
+TEST_F(MeanOfConv, MovesBeforeOneTapBesidePadding) {
+  ir::ConvAttrs attrs{{1, 1}, {1, 1}, ir::Padding::kExplicit, {1, 0, 2, 1}, 1, {}};
+  EXPECT_TRUE(moves(mean(conv(x, {1, 1, 6, 9}, attrs))));
+}
+TEST_F(MeanOfConv, StaysOnADevice) {
+  passes::PassOptions options;
+  options.on_device = true;
+  ir::Graph graph = b.output(mean(conv(x, {3, 3, 6, 7}))).build();
+  EXPECT_EQ(apply_pass("MeanBeforeConv", std::move(graph), 5e-6, options).result.changes, 0);
+}
 TEST_F(MeanOfConv, StaysBehindImagesOfAnySize) {
   EXPECT_FALSE(moves(mean(conv(b.input("any", {-1, -1, 5, 6}), {3, 3, 6, 7}))));
 }

@@ -56,6 +56,45 @@ TEST_F(MergedSteps, UnpackedSteps) {
   for (Id& v : results) v = dense(v);
   EXPECT_TRUE(packed_merges(results));
 }
+TEST_F(MergedSteps, UnpackedStepsOfAnotherOrderOrAxisStay) {
+  std::vector<Id> results = b.ops(Op::kUnpack, {x}, kSteps, ir::UnpackAttrs{0});
+  std::swap(results[1], results[2]);
+  for (Id& v : results) v = dense(v);
+  EXPECT_FALSE(packed_merges(results));
+  std::vector<Id> columns = b.ops(Op::kUnpack, {b.input("square", {kSteps, kSteps})}, kSteps, ir::UnpackAttrs{1});
+  for (Id& v : columns) v = b.relu(v);
+  EXPECT_FALSE(packed_merges(columns));
+}
+TEST_F(MergedSteps, InputsStay) {
+  std::vector<Id> inputs;
+  for (int t = 0; t < kSteps; ++t) inputs.push_back(b.input("in" + std::to_string(t), {2, 3}));
+  EXPECT_FALSE(packed_merges(inputs));
+}
+TEST_F(MergedSteps, StepsOfTwoSizesStay) {
+  const Id y = b.input("y", {kSteps, 1, 6});
+  x = b.input("z", {kSteps, 3, 6});
+  const Id rows = b.constant<float>({3, 4}, ramp(12));
+  EXPECT_FALSE(merges([&](Id v, int t) { return b.add(dense(t == 2 ? slice(y, t) : v), rows); }));
+}
+TEST_F(MergedSteps, TransposedSlicesStay) {
+  x = b.input("turned", {kSteps, 2, 3});
+  const Id other = b.constant<float>({2, 5}, ramp(10));
+  EXPECT_FALSE(merges([&](Id v, int) { return b.matmul(v, other, true, false); }));
+}
+TEST_F(MergedSteps, SlicesOnTheRightStay) {
+  x = b.input("right", {kSteps, 6, 2});
+  const Id left = b.constant<float>({4, 6}, ramp(24));
+  EXPECT_FALSE(merges([&](Id v, int) { return b.matmul(left, v); }));
+}
+TEST_F(MergedSteps, ProductsWithMatricesOfTheirOwnStay) {
+  x = b.input("rows", {kSteps, 3, 6});
+  const Id batched = b.constant<float>({3, 6, 4}, ramp(72));
+  EXPECT_FALSE(merges([&](Id v, int) { return b.matmul(v, batched); }));
+}
+TEST_F(MergedSteps, FewStepsStay) {
+  const Id y = b.input("y", {2, 3, 6});
+  EXPECT_FALSE(packed_merges({dense(slice(y, 0)), dense(slice(y, 1))}));
+}
 TEST_F(MergedSteps, OtherOrderStays) {
   EXPECT_FALSE(merges([&](Id v, int) { return dense(v); }, 0, true));
 }
@@ -80,7 +119,7 @@ TEST_F(MergedSteps, RowsOfTheirOwnBesideAllStepsStay) {
   EXPECT_FALSE(merges([&](Id v, int) { return b.add(dense(v), rows); }));
 }
 TEST_F(MergedSteps, SlicesOfTwoTensorsStay) {
-  const Id y = b.input("y", {kSteps, -1, 6});
+  const Id y = b.pointwise(P::kTanh, {x});
   EXPECT_FALSE(merges([&](Id v, int t) { return dense(t == 2 ? slice(y, t) : v); }));
 }
 TEST_F(MergedSteps, RowsOfAnotherKindAmongSlicesStay) {
@@ -93,6 +132,10 @@ TEST_F(MergedSteps, WholeTensorsStay) {
 }
 TEST_F(MergedSteps, NumbersStay) {
   x = b.input("numbers", {kSteps});
+  EXPECT_FALSE(merges([&](Id v, int) { return b.relu(v); }));
+}
+TEST_F(MergedSteps, RowsOfNothingStay) {
+  x = b.input("nothing", {kSteps, 2, 0});
   EXPECT_FALSE(merges([&](Id v, int) { return b.relu(v); }));
 }
 TEST_F(MergedSteps, PartOfTheStepsStays) {

@@ -235,6 +235,35 @@ TEST_F(Normalization, MomentsFromCentered) {
   const ir::Graph graph = recognized(div(centered, u(P::kSqrt, plus(1e-3f, variance))), "RecognizeMoments", 1e-5);
   EXPECT_EQ(count(graph, Op::kMoments), 1) << ir::to_string(graph);
 }
+TEST_F(Normalization, NoMomentsAroundTheMeanOfAnother) {
+  const auto spread = mean(b.pointwise(P::kSquaredDifference, {x, mean(b.relu(x))}));
+  EXPECT_EQ(count(recognized(b.relu(spread), "RecognizeMoments", 1e-5), Op::kMoments), 0);
+}
+TEST_F(Normalization, NoMomentsOfOtherTypesOrShapes) {
+  const auto y = b.input("y", {3, 4}, ir::DType::kFloat64);
+  b.output(b.relu(mean(b.pointwise(P::kSquaredDifference, {y, mean(y, {1})}), {1})));
+  const auto flat = b.op(Op::kReduce, {b.pointwise(P::kSquaredDifference, {x, mean(x)})},
+                         ir::ReduceAttrs{ir::ReduceKind::kMean, {2}, false});
+  b.output(b.relu(flat));
+  ir::Graph graph = b.build();
+  const auto result = find_pass("RecognizeMoments").run(graph, {});
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->changes, 0);
+}
+TEST_F(Normalization, MomentsThatAreResultsStayResults) {
+  for (const bool of_mean : {false, true}) {
+    const auto y = b.input("y", {3, 4}), m = mean(y, {1});
+    const auto variance = mean(b.pointwise(P::kSquaredDifference, {y, m}), {1});
+    b.output(of_mean ? m : variance);
+    EXPECT_EQ(count(recognized(b.add(m, b.relu(variance)), "RecognizeMoments", 1e-5), Op::kMoments), 0);
+  }
+}
+TEST_F(Normalization, NoMomentsOnADevice) {
+  passes::PassOptions options;
+  options.on_device = true;
+  b.output(b.relu(mean(b.pointwise(P::kSquaredDifference, {x, mean(x)}))));
+  EXPECT_EQ(apply_pass("RecognizeMoments", b.build(), 1e-5, options).result.changes, 0);
+}
 TEST_F(Normalization, NoMomentsOverManyRunsOfAxes) {
   const auto y = b.input("y", {2, 3, 4, 5, 2});
   for (const std::vector<int64_t>& axes : {std::vector<int64_t>{0, 2}, {0, 2, 4}}) {

@@ -83,6 +83,27 @@ TEST(TakeSingleTurns, NoneOrMore) {
   EXPECT_FALSE(is_replaced({.limit = 2}));
   EXPECT_FALSE(is_replaced({.limit_grows = true}));
 }
+// The second of an op's results tells, which is none.
+TEST(TakeSingleTurns, CountedByTheSecondResultOfAnOp) {
+  GraphBuilder b;
+  ir::SubGraphsAttrs attrs;
+  for (const bool is_body : {false, true}) {
+    GraphBuilder inner;
+    const auto i = inner.input("i", {2}, ir::DType::kInt32), y = inner.input("y", {2, 8});
+    if (is_body) {
+      inner.output(inner.add(i, inner.ints({9, 1}))).output(inner.pointwise(P::kExp, {y}));
+    } else {
+      const auto both = inner.ops(Op::kUnpack, {i}, 2, ir::UnpackAttrs{0});
+      inner.output(inner.pointwise(P::kLess, {both[1], inner.scalar<int32_t>(6)}));
+    }
+    attrs.graphs.push_back(std::make_shared<const ir::Graph>(inner.build()));
+  }
+  const auto y = b.input("y", {2, 8});
+  ir::Graph graph = b.output(b.ops(Op::kWhile, {b.ints({0, 0}), y}, 2, attrs, "loop")[1]).build();
+  const auto result = find_pass("TakeSingleTurns").run(graph, {});
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  EXPECT_EQ(result->changes, 0);
+}
 TEST(TakeSingleTurns, NobodyKnowsHowMany) { EXPECT_FALSE(is_replaced({.limit = std::nullopt})); }
 TEST(TakeSingleTurns, AResultOfTheGraphStaysANodesResult) {
   for (const bool passes_on : {false, true}) {
@@ -92,6 +113,31 @@ TEST(TakeSingleTurns, AResultOfTheGraphStaysANodesResult) {
     for (const ir::ValueId v : graph.outputs()) EXPECT_NE(graph.value(v).producer, ir::kNone);
   }
   EXPECT_TRUE(is_replaced({.passes_limit_on = true}));
+}
+TEST(TakeSingleTurns, ResultsOfTheGraphStayApart) {
+  ir::SubGraphsAttrs attrs;
+  for (const bool is_body : {false, true}) {
+    GraphBuilder b;
+    const auto i = b.input("i", {}, ir::DType::kInt32), x = b.input("x", {2, 8});
+    b.input("y", {2, 8});
+    if (is_body) {
+      const auto made = b.pointwise(P::kExp, {x});
+      b.output(b.add(i, b.scalar<int32_t>(1))).output(made).output(made);
+    } else {
+      b.output(b.pointwise(P::kLess, {i, b.scalar<int32_t>(1)}));
+    }
+    attrs.graphs.push_back(std::make_shared<const ir::Graph>(b.build()));
+  }
+  for (const bool both : {false, true}) {
+    GraphBuilder b;
+    const auto x = b.input("x", {2, 8});
+    const auto results = b.ops(Op::kWhile, {b.scalar<int32_t>(0), x, x}, 3, attrs, "loop");
+    if (both) b.output(results[1]);
+    ir::Graph graph = b.output(results[2]).build();
+    const auto result = find_pass("TakeSingleTurns").run(graph, {});
+    ASSERT_TRUE(result.ok()) << result.status().message();
+    EXPECT_EQ(result->changes, both ? 0 : 1);
+  }
 }
 TEST(TakeSingleTurns, WhatStaysInTensorFlowKeepsItsLoop) {
   EXPECT_FALSE(is_replaced({.has_foreign = true}));

@@ -34,7 +34,8 @@ constexpr int64_t kHalfTile = kAmxRows, kDepth = kAmxElements;  // rows or colum
 constexpr int64_t kPieceSteps = 8;                              // of K in tile registers: 16 KiB of B
 constexpr int64_t kShortSteps = 3;                              // with so few, rows are finished between all products
 constexpr int64_t kMostTiles = 8;                               // of a block
-constexpr int64_t kFewTiles = 2;                                // the same where B stays in L2
+constexpr int64_t kFewTiles = 2;                                // the same where B stays in L2, at most
+constexpr int64_t kFewTilesBytes = 16 << 10;                    // of their rows, which are to stay in L1
 constexpr int64_t kWordBytes = sizeof(float);
 constexpr int64_t kSumRow = kColumns * sizeof(float);  // bytes
 
@@ -42,7 +43,7 @@ constexpr int64_t kSumRow = kColumns * sizeof(float);  // bytes
 struct FinishedTile {
   float* sums = nullptr;
   int64_t row = 0, column = 0;  // in C, of the first of the sums
-  int64_t next = kRows;         // the first row that is not written yet
+  int64_t next = 0, rows = 0;   // the first row that is not written yet, and behind the last
   int64_t columns = 0;
 };
 
@@ -135,7 +136,7 @@ struct ProductFinish {
 
 // The next `count` rows.
 HWY_ATTR HWY_NOINLINE void finish_some(const AmxProduct& p, FinishedTile& f, int64_t count) {
-  const int64_t end = std::min(kRows, f.next + count);
+  const int64_t end = std::min(f.rows, f.next + count);
   if (p.wide_c != nullptr) {
     ProductFinish<float>(p, p.wide_c, f).run(f.sums, f.row, f.next, end);
   } else {
@@ -153,7 +154,7 @@ struct AnyProductRows {
   HWY_ATTR HWY_INLINE explicit AnyProductRows(const AmxProduct& p) : product(p) {}
   HWY_ATTR HWY_INLINE void begin(const FinishedTile& finished) { tile = finished; }
   HWY_ATTR HWY_INLINE void finish(int64_t rows) {
-    if (tile.next < kRows) finish_some(product, tile, rows);
+    if (tile.next < tile.rows) finish_some(product, tile, rows);
   }
 };
 
@@ -178,7 +179,7 @@ struct PlainProductRows {
         out_stride(p.c_row),
         residual_stride(p.epilogue->residual_row_stride) {}
   HWY_ATTR HWY_INLINE void begin(const FinishedTile& f) {
-    left = kRows - f.next;
+    left = f.rows - f.next;
     sums = f.sums + f.next * kColumns;
     const int64_t row = f.row + f.next;
     out = c + row * out_stride + f.column;
@@ -233,22 +234,28 @@ struct ProductPiece {
 // Sums that tile registers still have: stored when those are used again.
 struct HeldSums {
   float* to = nullptr;
-  int vectors = 0;
+  int units = 0, vectors = 0;
 
   void store() {
-    if (to != nullptr) vectors == 2 ? store_sums<2, 2>(to, kSumRow) : store_sums<2, 1>(to, kSumRow);
+    if (to == nullptr) return;
+    if (units == 2) {
+      vectors == 2 ? store_sums<2, 2>(to, kSumRow) : store_sums<2, 1>(to, kSumRow);
+    } else {
+      vectors == 2 ? store_sums<1, 2>(to, kSumRow) : store_sums<1, 1>(to, kSumRow);
+    }
     to = nullptr;
   }
 };
 
-template <int kVectors, class Rows>
+template <int kUnits, int kVectors, class Rows>
 HWY_ATTR HWY_INLINE void add_products(const ProductPiece& p, float* sums, HeldSums& held, Rows& rows,
                                       bool all_finished_wait) {
   constexpr int64_t kVectorBytes = kHalfTile * sizeof(float);
-  if (held.vectors != kVectors) held.store();
+  if (held.units != kUnits || held.vectors != kVectors) held.store();
   const StartSums<kVectors> start{held.to, p.begins ? nullptr : sums, kSumRow};
   // Short sums: rows between all products.
-  const bool between = Rows::kPlain && kVectors == 2 && all_finished_wait && p.steps > 1 && p.steps <= kShortSteps;
+  const bool between =
+      Rows::kPlain && kUnits == 2 && kVectors == 2 && all_finished_wait && p.steps > 1 && p.steps <= kShortSteps;
   const int64_t rows_of_product = between ? ceil_div(kRows, 4 * p.steps - 1) : 0;
   const int64_t rows_of_step = between ? rows_of_product : std::max(kFewestRows, ceil_div(kRows, p.steps));
   const int64_t lower_a = kHalfTile * p.a_bytes, b_step = kDepth / 2 * p.b_bytes;
@@ -256,19 +263,20 @@ HWY_ATTR HWY_INLINE void add_products(const ProductPiece& p, float* sums, HeldSu
   const auto* b = reinterpret_cast<const char*>(p.b);
   const char* prefetch = p.prefetch;
   for (int64_t s = 0; s < p.steps; ++s, a += kDepth * sizeof(BFloat16), b += b_step) {
-    const char* const units[] = {a, a + lower_a};
+    const char* units[kUnits] = {a};
+    if constexpr (kUnits == 2) units[1] = a + lower_a;
     if (s == 0) {
       const StartAndFinish<StartSums<kVectors>, Rows> before{start, rows, rows_of_product};
-      multiply_block<2, kVectors>(units, p.a_bytes, b, p.b_bytes, kVectorBytes, before);
+      multiply_block<kUnits, kVectors>(units, p.a_bytes, b, p.b_bytes, kVectorBytes, before);
     } else {
       const FinishBetween<Rows> before{rows, rows_of_product};
-      multiply_block<2, kVectors>(units, p.a_bytes, b, p.b_bytes, kVectorBytes, before);
+      multiply_block<kUnits, kVectors>(units, p.a_bytes, b, p.b_bytes, kVectorBytes, before);
     }
     for (int64_t i = 0; i < p.lines; ++i, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
     rows.finish(rows_of_step);
   }
   rows.finish(kRows);
-  held = {sums, kVectors};
+  held = {sums, kUnits, kVectors};
 }
 
 // Tiles [first, first + count) of a thread's part, which share each panel, or each piece of it, while it is in L1.
@@ -281,7 +289,8 @@ struct TileBlock {
 struct ProductWalk {
   const AmxProduct& product;
   int64_t steps = product.k / kDepth;
-  bool stays;  // in L2: what the thread reads of B
+  bool stays;         // in L2: what the thread reads of B
+  bool rows_are_far;  // beyond L2, one behind the other
   int64_t pieces;
   HeldSums held;
   FinishedTile finished;
@@ -291,17 +300,21 @@ struct ProductWalk {
       : product(p),
         stays((part.last_panel - part.first_panel) * p.b.k * p.b.width() * kWordBytes <=
               static_cast<int64_t>(Machine::host().l2_bytes) / 4),
+        rows_are_far(p.a_row == p.k && p.tiles() * tile_bytes() > static_cast<int64_t>(Machine::host().l2_bytes)),
         pieces(steps <= (stays ? 2 : 1) * kPieceSteps ? 1 : ceil_div(steps, kPieceSteps)) {}
 
   // The lines that the results of a tile go to, and what is added to them, arrive while its last sums are made.
-  void prefetch_results(int64_t row, int64_t column) const {
+  void prefetch_results(int64_t row, int64_t rows, int64_t column) const {
     const Epilogue<BFloat16>& e = *product.epilogue;
-    for (int64_t r = row; r < row + kRows; ++r) {
+    for (int64_t r = row; r < row + rows; ++r) {
       if (e.residual != nullptr) __builtin_prefetch(e.residual + r * e.residual_row_stride + column, 0, 3);
       if (product.wide_c == nullptr) __builtin_prefetch(product.c + r * product.c_row + column, 1, 3);
     }
   }
-  int64_t first_row(int64_t tile) const { return std::min(tile * kRows, product.m - kRows); }
+  // Rows of a tile: of the last one, half as many where those do.
+  int64_t rows_of(int64_t tile) const { return product.m - tile * kRows <= kHalfTile ? kHalfTile : kRows; }
+  int64_t first_row(int64_t tile) const { return std::min(tile * kRows, product.m - rows_of(tile)); }
+  int64_t tile_bytes() const { return kRows * product.k * int64_t{sizeof(BFloat16)}; }
 
   // Vectors v and, if there is one, v + 1 of a panel. `next`: what is read after that, or null.
   template <class Rows>
@@ -314,7 +327,7 @@ struct ProductWalk {
     for (int64_t i = 0; i < pieces; ++i) {
       const int64_t first = steps * i / pieces, last = steps * (i + 1) / pieces;
       for (int64_t t = 0; t < block.count; ++t) {
-        const int64_t row = first_row(block.first + t);
+        const int64_t tile = block.first + t, row = first_row(tile), rows_of_tile = rows_of(tile);
         const ProductPiece piece{product.a + row * product.a_row + first * kDepth,
                                  product.a_row * int64_t{sizeof(BFloat16)},
                                  b.panel(panel) + first * (kDepth / 2) * row_floats + v * kHalfTile,
@@ -323,18 +336,21 @@ struct ProductWalk {
                                  i == 0,
                                  next,
                                  next != nullptr ? lines : 0};
-        if ((!Rows::kPlain || !stays) && i + 1 == pieces) prefetch_results(row, column);
+        if ((!Rows::kPlain || !stays) && i + 1 == pieces) prefetch_results(row, rows_of_tile, column);
         rows.begin(finished);
         const bool all_wait = finished.next == 0;
-        finished.next = kRows;
+        finished.next = finished.rows;
         float* const to = pieces == 1 ? sums : sums + t * kSumsOfTile;
-        if (Rows::kPlain || v + 1 < vectors) {
-          add_products<2>(piece, to, held, rows, all_wait);
+        const bool both = Rows::kPlain || v + 1 < vectors;
+        if (rows_of_tile == kRows) {
+          both ? add_products<2, 2>(piece, to, held, rows, all_wait)
+               : add_products<2, 1>(piece, to, held, rows, all_wait);
         } else {
-          add_products<1>(piece, to, held, rows, all_wait);
+          both ? add_products<1, 2>(piece, to, held, rows, all_wait)
+               : add_products<1, 1>(piece, to, held, rows, all_wait);
         }
         if (next != nullptr) next += piece.lines * piece.steps * 64;
-        if (i + 1 == pieces) finished = {to, row, column, (block.first + t) * kRows - row, count};
+        if (i + 1 == pieces) finished = {to, row, column, tile * kRows - row, rows_of_tile, count};
       }
     }
   }
@@ -342,13 +358,23 @@ struct ProductWalk {
   template <class Rows>
   HWY_ATTR HWY_INLINE void panels(const TileRange& part, const TileBlock& block, Rows& rows) {
     const PackedB& b = product.b;
+    const int64_t pairs = ceil_div(int64_t{b.vectors}, int64_t{2}), after = block.first + block.count;
+    const char* next = nullptr;
+    int64_t lines = 0;
+    // Far rows of the block behind this one come while panels pass that need not.
+    if (rows_are_far && !block.fetches && after < part.last_tile) {
+      const int64_t bytes = tile_bytes() * std::min(block.count, part.last_tile - after);
+      next = reinterpret_cast<const char*>(product.a + first_row(after) * product.a_row);
+      lines = ceil_div(bytes, 64 * block.count * steps * pairs * (part.last_panel - part.first_panel));
+    }
     for (int64_t p = part.first_panel; p < part.last_panel; ++p) {
-      const int64_t pairs = ceil_div(int64_t{b.panel_vectors(p)}, int64_t{2});
-      const bool more = block.fetches && (p + 1 < part.last_panel || block.first + block.count < part.last_tile);
-      const int64_t next_panel = p + 1 < part.last_panel ? p + 1 : part.first_panel;
-      const int64_t bytes = b.k * b.panel_vectors(next_panel) * kHalfTile * int64_t{sizeof(float)};
-      const int64_t calls = block.count * steps * pairs, lines = ceil_div(bytes, 64 * calls);
-      const auto* next = more ? reinterpret_cast<const char*>(b.panel(next_panel)) : nullptr;
+      if (block.fetches) {
+        const int64_t next_panel = p + 1 < part.last_panel ? p + 1 : part.first_panel;
+        const bool more = p + 1 < part.last_panel || after < part.last_tile;
+        const int64_t bytes = b.k * b.panel_vectors(next_panel) * kHalfTile * int64_t{sizeof(float)};
+        next = more ? reinterpret_cast<const char*>(b.panel(next_panel)) : nullptr;
+        lines = ceil_div(bytes, 64 * block.count * steps * ceil_div(int64_t{b.panel_vectors(p)}, int64_t{2}));
+      }
       for (int64_t v = 0; v < b.panel_vectors(p); v += 2) {
         columns(block, p, v, next, lines, rows);
         if (next != nullptr) next += block.count * steps * lines * 64;
@@ -359,9 +385,11 @@ struct ProductWalk {
   // Where panels stay in L2, few tiles meet all of them: their rows stay in L1, and results are written in whole rows.
   int64_t tiles_of_block(const TileRange& part) const {
     const int64_t tiles = part.last_tile - part.first_tile;
-    if (stays && pieces == 1) return tiles <= 2 * kFewTiles ? tiles : kFewTiles;
+    if (stays && pieces == 1) {
+      return tiles <= 2 * kFewTiles ? tiles : std::clamp<int64_t>(kFewTilesBytes / tile_bytes(), 1, kFewTiles);
+    }
     const int64_t l2_bytes = static_cast<int64_t>(Machine::host().l2_bytes);
-    const int64_t most = std::clamp<int64_t>(l2_bytes * 5 / 8 / (kRows * product.k * 2), 1, kMostTiles);
+    const int64_t most = std::clamp<int64_t>(l2_bytes * 5 / 8 / tile_bytes(), 1, kMostTiles);
     return ceil_div(tiles, ceil_div(tiles, most));
   }
 

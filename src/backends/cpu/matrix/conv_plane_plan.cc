@@ -13,7 +13,7 @@ constexpr int64_t kImagesPlanesBytes = 1 << 20;           // of several images, 
 constexpr double kStayingPanelsBytes = 1.25 * (1 << 20);  // weights that stay in L2 from strip to strip
 constexpr double kCyclesAProduct = 20;                    // of tile registers
 constexpr double kCopiedBytesPerCycle = 16;
-constexpr double kPanelBytesPerCycle = 16;
+constexpr double kPanelBytesPerCycle = 10;  // from L3
 
 // A quarter of L2, beside panels of weights and the output.
 int64_t strip_planes_bytes() { return static_cast<int64_t>(Machine::host().l2_bytes) / 4; }
