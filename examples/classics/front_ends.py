@@ -50,3 +50,29 @@ def sound_tagger(small=False):
 
     graph_def, inputs, outputs = freeze(tag, tf.TensorSpec([None, 4000], tf.float32, name="wave"))
     return Classic(graph_def, [{inputs[0]: rng.uniform(-1, 1, (b, 4000)).astype(np.float32)} for b in (1, 2)], outputs)
+
+
+def speech_commands(small=False):
+    """A .wav file in, its spectrogram and cepstrum, two convolutions: the speech recognizer of TensorFlow's own tutorial."""
+    import tensorflow as tf
+
+    width = 16 if small else 64
+    rng = np.random.default_rng(SEED)
+    first, second, head = _weights(rng, 20, 8, 1, width), _weights(rng, 10, 4, width, width), _weights(rng, 49 * 20 * width, 12)
+
+    def recognize(encoded):
+        audio, rate = tf.audio.decode_wav(encoded, desired_channels=1, desired_samples=16000)
+        spectrogram = tf.raw_ops.AudioSpectrogram(input=audio, window_size=480, stride=160, magnitude_squared=True)
+        cepstrum = tf.raw_ops.Mfcc(spectrogram=spectrogram, sample_rate=rate, dct_coefficient_count=40)
+        y = tf.nn.relu(tf.nn.conv2d(cepstrum[..., tf.newaxis], first, 1, "SAME"))
+        y = tf.nn.relu(tf.nn.conv2d(tf.nn.max_pool2d(y, 2, 2, "SAME"), second, 1, "SAME"))
+        return tf.nn.softmax(tf.reshape(y, [-1, 49 * 20 * width]) @ head)
+
+    graph_def, inputs, outputs = freeze(recognize, tf.TensorSpec([], tf.string, name="encoded"))
+    time = np.arange(16000) / 16000
+    cases = []
+    for pitch in (200, 500):
+        sound = 0.3 * np.sin(2 * np.pi * pitch * time * (1 + time)) + rng.normal(0, 0.01, 16000)
+        encoded = tf.audio.encode_wav(sound[:, np.newaxis].astype(np.float32), 16000).numpy()
+        cases.append({inputs[0]: np.array(encoded, object)})
+    return Classic(graph_def, cases, outputs)

@@ -30,6 +30,7 @@ MODELS = {
     "huggingface_encoder_keras3": functools.partial(sequences.huggingface_encoder, layer_norm="keras3"),
     "inception_v3": vision.inception_v3,
     "jpeg_classifier": front_ends.jpeg_classifier,
+    "speech_commands": front_ends.speech_commands,
     "keras_bidirectional": sequences.keras_bidirectional,
     "keras_gru": sequences.keras_gru,
     "keras_lstm": sequences.keras_lstm,

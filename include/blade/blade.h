@@ -156,7 +156,8 @@ BLADE_API void blade_free(void* memory);
  * only what does not depend on shapes. */
 BLADE_API blade_status blade_engine_explain(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
                                             char** json);
-/* Times each step over `repetitions` runs: [{"node", "op", "kernel", "median_us", "gflops", "gbytes"}, ...]. */
+/* Times each step over `repetitions` runs: [{"node", "op", "kernel", "median_us", "gflops", "gbytes"}, ...]. One of
+ * several steps that take strips of rows together has theirs in "steps": of one thread, on average. */
 BLADE_API blade_status blade_engine_profile(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
                                             int32_t repetitions, char** json);
 /* Microseconds of `repetitions` runs by the device's own clock, after one that copies the inputs there: `microseconds`

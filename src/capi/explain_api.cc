@@ -15,7 +15,7 @@ namespace {
 
 Status check_text(char** json) { return check_handle(json, "json"); }
 
-std::string profile_json(const std::vector<blade::engine::StepTime>& steps) {
+nlohmann::ordered_json profile_rows(const std::vector<blade::engine::StepTime>& steps) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const auto& step : steps) {
     const double seconds = step.median_us * 1e-6;
@@ -26,11 +26,12 @@ std::string profile_json(const std::vector<blade::engine::StepTime>& steps) {
                     {"gflops", seconds > 0 ? step.flops / seconds * 1e-9 : 0},
                     {"gbytes", seconds > 0 ? step.bytes / seconds * 1e-9 : 0},
                     {"choice", step.choice}});
+    if (!step.inner.empty()) rows.back()["steps"] = profile_rows(step.inner);
     if (!step.tuned) continue;
     rows.back()["static_choice"] = step.tuned->static_choice;
     rows.back()["tuned_gain"] = step.tuned->us > 0 ? step.tuned->static_us / step.tuned->us : 1.0;
   }
-  return rows.dump();
+  return rows;
 }
 
 }  // namespace
@@ -58,7 +59,7 @@ blade_status blade_engine_profile(blade_engine* engine, const blade_tensor* inpu
     BLADE_ASSIGN_OR_RETURN(const auto refs, blade::capi::to_tensor_refs(inputs, num_inputs));
     std::vector<blade::engine::StepTime> steps;
     BLADE_RETURN_IF_ERROR(engine->engine->profile(refs, repetitions, &steps));
-    return copy_text(profile_json(steps), json);
+    return copy_text(profile_rows(steps).dump(), json);
   });
 }
 

@@ -52,6 +52,7 @@ struct StepTime {
   std::optional<TunedFigures> tuned;  // where tuning chose it
   double median_us = 0;
   double flops = 0, bytes = 0;  // estimates of ir::node_cost
+  std::vector<StepTime> inner;  // of steps that run as this one, strip by strip: a thread's, on average
 };
 
 // Where a run puts its outputs: asked once an output, before anything is written to it.

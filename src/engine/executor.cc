@@ -43,9 +43,9 @@ StepTimer::Row& StepTimer::row_of(const std::shared_ptr<const Plan>& plan) {
   }
   Row& row = rows_.emplace_back();
   row.plan = plan;
-  row.last.resize(plan->steps.size());
-  row.sum.resize(plan->steps.size());
-  row.runs.resize(plan->steps.size());
+  row.last.resize(plan->num_times());
+  row.sum.resize(plan->num_times());
+  row.runs.resize(plan->num_times());
   return row;
 }
 
@@ -63,15 +63,30 @@ void StepTimer::end_run() {
 }
 
 StepTime step_time(const Step& step, double us) {
-  return {step.node_name,  ir::op_name(step.op), step.kernel_name, step.choice, step.tuned, us,
-          step.cost.flops, step.cost.bytes};
+  return {step.node_name,  ir::op_name(step.op), step.kernel_name,
+          step.choice,     step.tuned,           us,
+          step.cost.flops, step.cost.bytes,      {}};
 }
 
 std::vector<StepTime> StepTimer::medians() const {
   std::vector<StepTime> times;
   for (const Row& row : rows_) {
-    for (size_t s = 0; s < row.runs.size(); ++s) {
-      times.push_back(step_time(row.plan->steps[s], row.runs[s].empty() ? 0 : median(row.runs[s])));
+    const auto us = [&](size_t s) { return row.runs[s].empty() ? 0 : median(row.runs[s]); };
+    size_t inner = row.plan->steps.size();
+    for (size_t s = 0; s < row.plan->steps.size(); ++s) {
+      const Step& step = row.plan->steps[s];
+      StepTime& time = times.emplace_back(step_time(step, us(s)));
+      for (const InnerStep& of : step.inner) {
+        time.inner.push_back({of.node_name,
+                              ir::op_name(of.op),
+                              of.kernel_name,
+                              of.kernel_name,
+                              std::nullopt,
+                              us(inner++),
+                              of.cost.flops,
+                              of.cost.bytes,
+                              {}});
+      }
     }
   }
   return times;

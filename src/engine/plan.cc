@@ -126,6 +126,8 @@ class PlanBuilder {
       const ir::Cost cost = step_cost(own->requests);
       step.cost.flops += cost.flops;
       step.cost.bytes += cost.bytes;
+      const ir::Node& last = *own->requests.back().node;
+      step.inner.push_back({last.name, last.op, own->entry->name, cost});
       if (own != chain.steps.back()) step.cost.bytes -= 2 * static_cast<double>(own->result().bytes());
     }
     step.node_name = node.name;

@@ -23,6 +23,14 @@ struct Location {
   int index = 0;      // graph input, graph output or constant number
 };
 
+// One of several steps that run as one, strip by strip.
+struct InnerStep {
+  std::string node_name;
+  ir::Op op;
+  const char* kernel_name;
+  ir::Cost cost;
+};
+
 struct Step {
   std::string node_name;
   ir::Op op;
@@ -41,6 +49,7 @@ struct Step {
   std::string signature;                  // kernel_signature(), where alternatives were asked for
   std::vector<std::string> alternatives;  // supporting_kernels(), as well
   std::vector<std::string> nodes;         // all that the step computes, node_name last
+  std::vector<InnerStep> inner;           // KernelArgs::inner_us has one number for each
   std::vector<std::string> refused;       // "cpu.conv.winograd_f32: stride is 2, needs 1": rows that were passed over
 };
 
@@ -55,6 +64,12 @@ struct Plan {
   backends::Device* device = nullptr;  // null: all on the host
   std::vector<Step> steps;
   std::vector<PossiblePair> possible_pairs;  // where alternatives were asked for
+  // Times of a run: those of the steps, then those of the inner steps, in order.
+  size_t num_times() const {
+    size_t count = steps.size();
+    for (const Step& step : steps) count += step.inner.size();
+    return count;
+  }
   std::vector<ir::TensorPtr> constants;
   std::vector<std::shared_ptr<const backends::DeviceBuffer>>
       device_constants;                // the same there; null: no step reads it

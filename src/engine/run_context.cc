@@ -1,6 +1,7 @@
 // Resolves a plan's locations to pointers once, and per run only those of the caller.
 #include "engine/run_context.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 
@@ -97,6 +98,7 @@ Status RunContext::copy_outputs() const {
 Status HostRunContext::run(std::byte* arena, ThreadPool& pool, double* step_us, FoundOutputs* found) {
   bind_arena(arena);
   bind_caller();
+  double* inner_us = step_us != nullptr ? step_us + plan_->steps.size() : nullptr;
   for (size_t s = 0; s < plan_->steps.size(); ++s) {
     const Step& step = plan_->steps[s];
     const StepOperands& at = operands_[s];
@@ -107,6 +109,10 @@ Status HostRunContext::run(std::byte* arena, ThreadPool& pool, double* step_us, 
     args.pool = step.on_one_thread ? &ThreadPool::caller_only() : &pool;
     StepAllocator allocator(step, found);
     args.allocator = &allocator;
+    if (step_us != nullptr) {
+      args.inner_us = inner_us;
+      inner_us = std::fill_n(inner_us, step.inner.size(), 0.0);
+    }
     const Clock::time_point start = step_us != nullptr ? Clock::now() : Clock::time_point();
     const Status status = step.kernel->run(args);
     if (!status.ok()) return status.with_context("Node '" + step.node_name + "' (" + step.kernel_name + ")");

@@ -40,8 +40,8 @@ class RunContext {
   void set_input(int index, const void* data) { inputs_[index] = data; }
   void set_output(int index, void* data) { outputs_[index] = data; }
 
-  // Runs all steps; `arena` has at least plan.host_arena_bytes, aligned to 64. step_us: microseconds of each step, or
-  // nullptr. `found` may be nullptr where the plan knows the dims of all its outputs.
+  // Runs all steps; `arena` has at least plan.host_arena_bytes, aligned to 64. step_us: microseconds
+  // (Plan::num_times()), or nullptr. `found` may be nullptr where the plan knows the dims of all its outputs.
   virtual Status run(std::byte* arena, ThreadPool& pool, double* step_us = nullptr, FoundOutputs* found = nullptr) = 0;
 
   const Plan& plan() const { return *plan_; }

@@ -17,7 +17,8 @@ constexpr double kMostRepeated = 0.08;  // of the steps' time, for threads that 
 constexpr double kLeastGain = 0.07;     // of it, for strips at all
 constexpr double kComesTrue = 0.7;      // of what is predicted to be saved
 constexpr double kOfL2ComesTrue = 0.25;
-constexpr int64_t kMostQuantum = 256;  // rows
+constexpr double kStayingWeights = 0.625;  // of L2, beside a strip
+constexpr int64_t kMostQuantum = 256;      // rows
 
 // Elementwise work and residuals mostly go where an operand was.
 bool is_in_place(const StripStep& step) {
@@ -264,7 +265,7 @@ double StripCostModel::saved_us(const StripCandidate& chain, bool in_l2) const {
 double StripCostModel::weights_us(const StripCandidate& chain, double strips, bool in_l2) const {
   const double bytes = weight_bytes(chain);
   if (!in_l2) return bytes / kCacheBytesPerUs * (strips - 1);
-  const bool stay = bytes <= static_cast<double>(machine_.l2_bytes) / 2;
+  const bool stay = bytes <= static_cast<double>(machine_.l2_bytes) * kStayingWeights;
   return bytes / (stay ? kCacheBytesPerUs : machine_.core_far_bytes_per_us) * (strips / threads_ - 1);
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -29,6 +30,7 @@ struct Place {
 // A kernel to run, or (without one) bytes of scratch memory to copy.
 struct Action {
   const Kernel* kernel = nullptr;
+  size_t step = 0;
   size_t first_input = 0, num_inputs = 0, scratch = 0;
   Place result;
   size_t from = 0, to = 0, bytes = 0;
@@ -39,7 +41,7 @@ class StripKernel final : public Kernel {
   size_t scratch_bytes() const override { return task_bytes_ * static_cast<size_t>(tasks_ == 1 ? 1 : threads_); }
   bool reads_input(int input) const override { return reads_[static_cast<size_t>(input)] != 0; }
   Status run(const KernelArgs& args) const override {
-    if (tasks_ == 1) return run_images(args, actions_[0], 0, images_);
+    if (tasks_ == 1) return run_images(args, actions_[0], 0, images_, args.inner_us);
     std::mutex mutex;
     Status first_error;
     args.pool->parallel_for(tasks_, [&](int task, int slot) {
@@ -50,10 +52,12 @@ class StripKernel final : public Kernel {
       const int64_t first = by_images ? task * images_ / tasks_ : 0;
       const int64_t last = by_images ? (task + 1) * images_ / tasks_ : images_;
       const auto& actions = actions_[by_images ? 0 : static_cast<size_t>(task)];
-      Status status = run_images(own, actions, first, last);
-      if (status.ok()) return;
+      std::vector<double> us(args.inner_us != nullptr ? steps_ : 0, 0);
+      Status status = run_images(own, actions, first, last, us.empty() ? nullptr : us.data());
+      if (status.ok() && us.empty()) return;
       const std::lock_guard lock(mutex);
-      if (first_error.ok()) first_error = std::move(status);
+      for (size_t s = 0; s < us.size(); ++s) args.inner_us[s] += us[s] / tasks_;
+      if (!status.ok() && first_error.ok()) first_error = std::move(status);
     });
     return first_error;
   }
@@ -61,7 +65,11 @@ class StripKernel final : public Kernel {
  private:
   friend class StripKernelBuilder;
 
-  Status run_images(const KernelArgs& args, const std::vector<Action>& actions, int64_t first, int64_t last) const {
+  // `us` (or null): a number for each step, to which its time is added.
+  Status run_images(const KernelArgs& args, const std::vector<Action>& actions, int64_t first, int64_t last,
+                    double* us) const {
+    using Clock = std::chrono::steady_clock;
+    Clock::time_point begin = us != nullptr ? Clock::now() : Clock::time_point();
     for (int64_t image = first; image < last; ++image) {
       for (const Action& action : actions) {
         if (action.kernel == nullptr) {
@@ -69,6 +77,10 @@ class StripKernel final : public Kernel {
         } else {
           BLADE_RETURN_IF_ERROR(call(args, action, static_cast<size_t>(image)));
         }
+        if (us == nullptr) continue;
+        const Clock::time_point end = Clock::now();
+        us[action.step] += std::chrono::duration<double, std::micro>(end - begin).count();
+        begin = end;
       }
     }
     return {};
@@ -107,7 +119,8 @@ class StripKernel final : public Kernel {
   std::vector<std::vector<Action>> actions_;  // of each part of an image
   std::vector<char> reads_;                   // one an input of the chain
   int64_t images_ = 1;
-  int tasks_ = 1;    // parts, or shares of the images
+  int tasks_ = 1;  // parts, or shares of the images
+  size_t steps_ = 0;
   int threads_ = 1;  // each of which has scratch memory of its own, where there are several tasks
   size_t task_bytes_ = 0;
 };
@@ -125,6 +138,7 @@ class StripKernelBuilder {
     }
     kernel_->images_ = chain_.steps.back()->images();
     kernel_->tasks_ = chain_.by_images ? chain_.threads : static_cast<int>(parts_.size());
+    kernel_->steps_ = steps_;
     kernel_->threads_ = chain_.threads;
     kernel_->actions_.resize(parts_.size());
     find_readers();
@@ -248,6 +262,7 @@ class StripKernelBuilder {
     const KeptRows& rows = parts_[part_].kept[back ? t : t + 1][s];
     const size_t row = chain_.steps[s]->row_bytes();
     Action action;
+    action.step = s;
     action.bytes = static_cast<size_t>(rows.kept_end - rows.begin) * row;
     if (action.bytes == 0) return;
     const size_t place = row_place(t, s, rows.begin);
@@ -260,6 +275,7 @@ class StripKernelBuilder {
     const StripStep& step = *chain_.steps[s];
     const RowRange rows = parts_[part_].schedule[t][s];
     Action action;
+    action.step = s;
     action.kernel = parts_[part_].kernel_of[t][s];
     action.scratch = step_places_[s];
     action.first_input = kernel_->inputs_.size();

@@ -8,6 +8,7 @@
 
 #include "base/half.h"
 #include "ir/plain_text.h"
+#include "optimizer/string_tensor.h"
 
 namespace blade::optimizer {
 namespace {
@@ -82,8 +83,16 @@ bool measure_difference(const std::vector<double>& expected, const std::vector<d
   return true;
 }
 
-// Of integers, some of which double cannot tell apart.
+int64_t unequal_strings(const ir::Tensor& expected, const ir::Tensor& got) {
+  const std::vector<std::string_view> a = unpack_strings(expected), b = unpack_strings(got);
+  int64_t unequal = 0;
+  for (size_t i = 0; i < a.size(); ++i) unequal += a[i] == b[i] ? 0 : 1;
+  return unequal;
+}
+
+// Of strings, and of integers, some of which double cannot tell apart.
 int64_t unequal_elements(const ir::Tensor& expected, const ir::Tensor& got) {
+  if (expected.dtype == ir::DType::kOpaque) return unequal_strings(expected, got);
   const size_t size = ir::dtype_size(expected.dtype);
   int64_t unequal = 0;
   for (size_t at = 0; at < expected.bytes; at += size) {
@@ -118,8 +127,7 @@ OutputDifference compare_output(const std::string& name, const ir::Tensor& expec
   if (ir::is_floating(expected.dtype)) {
     result.allowed = options.atol + (options.metric == "max_relative" ? options.rtol * result.max_expected : 0);
   }
-  if (!ir::is_floating(expected.dtype) && expected.dtype != ir::DType::kOpaque)
-    result.unequal = unequal_elements(expected, got);
+  if (!ir::is_floating(expected.dtype)) result.unequal = unequal_elements(expected, got);
   const auto rounding = options.roundings.find(name);
   const bool exact = options.rtol == 0 && options.atol == 0;
   if (!exact && rounding != options.roundings.end() && holds_but_for_few(result, rounding->second)) {
@@ -131,9 +139,9 @@ OutputDifference compare_output(const std::string& name, const ir::Tensor& expec
     return result;
   }
   result.holds = result.max_difference <= result.allowed;
-  if (result.holds && !ir::is_floating(expected.dtype) && result.unequal > 0) {
+  if (result.holds && result.unequal > 0) {  // strings, or integers too large for double to tell apart
     result.holds = false;
-    result.max_difference = std::max(result.max_difference, 1.0);  // integers too large for double to tell apart
+    result.max_difference = std::max(result.max_difference, 1.0);
   }
   if (!result.holds) {
     result.message = expected.dtype == ir::DType::kOpaque ? "its strings are not equal"

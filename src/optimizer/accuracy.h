@@ -16,7 +16,7 @@ struct OutputDifference {
   double max_expected = 0;    // largest |expected|
   double allowed = 0;         // the bound that max_difference was held to
   int64_t compared = 0;       // elements, but for those that are not finite
-  int64_t unequal = 0;        // of them, in outputs of integers
+  int64_t unequal = 0;        // of them, in outputs of integers or strings
   bool holds = true;
   std::string message;  // why not, or what differs although it holds, in words
 };

@@ -39,7 +39,7 @@ void InPlaceTimer::drop(size_t k) { timed_[k]->dropped = true; }
 
 Status InPlaceTimer::add(std::shared_ptr<const engine::Plan> plan) {
   auto timed = std::make_unique<Timed>(std::move(plan));
-  timed->step_us.resize(timed->plan->steps.size());
+  timed->step_us.resize(timed->plan->num_times());
   for (size_t i = 0; i < feed_.size(); ++i) timed->context.set_input(static_cast<int>(i), feed_[i].tensor->data);
   for (size_t i = 0; i < timed->plan->outputs.size(); ++i) {
     timed->outputs.push_back(AlignedBuffer::allocate(timed->plan->outputs[i].bytes() + 1));

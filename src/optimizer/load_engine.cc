@@ -36,6 +36,30 @@ Result<engine::Decisions> stored_decisions(const std::vector<tensorflow::EngineR
   return merged;
 }
 
+// Placeholders of which the graph says nothing have the rank that an engine's profile gives them: such a graph was
+// optimized on the data of one rank. True where there are any.
+Result<bool> take_ranks_of_profiles(const tensorflow::ImportedModel& model, tensorflow::ImportOptions& import) {
+  bool taken = false;
+  const auto knows_rank = [&](const std::string& tensor) {
+    for (const ir::ValueId id : model.graph.inputs()) {
+      if (model.graph.value(id).name == tensor) return model.graph.value(id).shape.has_rank();
+    }
+    return true;  // no input
+  };
+  for (const tensorflow::EngineRegion& region : model.engines) {
+    if (std::ranges::all_of(region.inputs, knows_rank)) continue;
+    BLADE_ASSIGN_OR_RETURN(const auto parsed, engine::parse_engine_file(region.engine.bytes(), region.engine.owner()));
+    if (!parsed.decisions.profile) continue;
+    const std::vector<ir::Dims>& shapes = parsed.decisions.profile->min;
+    for (size_t i = 0; i < std::min(shapes.size(), region.inputs.size()); ++i) {
+      if (knows_rank(region.inputs[i])) continue;
+      import.input_shapes[region.inputs[i]].assign(shapes[i].size(), -1);
+      taken = true;
+    }
+  }
+  return taken;
+}
+
 // Defaults that are computed from constants alone are built in, too: `unread` gets their values.
 Status find_folded_defaults(tensorflow::ImportedModel& model) {
   if (model.computed_defaults.empty()) return {};
@@ -173,6 +197,10 @@ Result<std::shared_ptr<engine::Engine>> engine_of(const tensorflow::GraphDef& gr
                                                   std::vector<tensorflow::UnreadPlaceholder>* unread = nullptr) {
   import.without_tensorflow = true;
   BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, import_stripped(graph, import, options));
+  BLADE_ASSIGN_OR_RETURN(const bool knows_more, take_ranks_of_profiles(imported, import));
+  if (knows_more) {
+    BLADE_ASSIGN_OR_RETURN(imported, import_stripped(graph, import, options));
+  }
   if (Status refused = ir::refuse_foreign(imported.graph); !refused.ok()) {
     if (!import.inputs.empty()) return refused;
     DefaultsFeeder(graph, import, options, imported).run();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 #include <utility>
 
 namespace blade::optimizer {
@@ -183,6 +184,20 @@ Result<MeasuringData> make_measuring_data(const OptimizeOptions& options, const 
   }
   describe(data, has_profile);
   return data;
+}
+
+std::optional<size_t> rank_of_data(const OptimizeOptions& options, const std::string& name, size_t index,
+                                   const std::vector<Feed>& test_data) {
+  std::set<size_t> ranks;
+  for (const Feed& feed : test_data) {
+    for (const NamedTensor& value : feed) {
+      if (node_name(value.name) == node_name(name)) ranks.insert(value.tensor->dims.size());
+    }
+  }
+  for (const Shapes& shapes : options.input_shapes) {
+    if (test_data.empty() && index < shapes.size()) ranks.insert(shapes[index].size());
+  }
+  return ranks.size() == 1 ? std::optional(*ranks.begin()) : std::nullopt;
 }
 
 }  // namespace blade::optimizer

@@ -2,6 +2,7 @@
 // both.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,5 +26,10 @@ struct MeasuringData {
 // profile has a feed. The profile is checked first: its errors come before any work.
 Result<MeasuringData> make_measuring_data(const OptimizeOptions& options, const std::vector<engine::TensorInfo>& inputs,
                                           const std::vector<Feed>& test_data);
+
+// The rank that the user's data, or else the user's shapes, give the input `name`, `index` among them; none where they
+// say nothing, or differ.
+std::optional<size_t> rank_of_data(const OptimizeOptions& options, const std::string& name, size_t index,
+                                   const std::vector<Feed>& test_data);
 
 }  // namespace blade::optimizer

@@ -120,6 +120,7 @@ class Optimizer {
     }
     import_.outputs = options_.outputs.empty() ? model_.outputs : options_.outputs;
     BLADE_ASSIGN_OR_RETURN(imported_, tensorflow::import_graph(model_.graph, import_));
+    BLADE_RETURN_IF_ERROR(take_ranks_of_data());
     BLADE_RETURN_IF_ERROR(fix_switches());
     BLADE_RETURN_IF_ERROR(refuse_variables());
     report_.inferred = imported_.notes;
@@ -142,6 +143,22 @@ class Optimizer {
     }
     report_.original_bytes = original_.size();
     return options_.output.empty() ? Status() : check_output_space(options_.output, original_.size());
+  }
+
+  // Placeholders of which the graph says nothing have the rank of the user's data. Other ranks are outside the profile,
+  // where the original graph runs.
+  Status take_ranks_of_data() {
+    const size_t given = import_.input_shapes.size();
+    for (size_t i = 0; i < imported_.graph.inputs().size(); ++i) {
+      const ir::Value& input = imported_.graph.value(imported_.graph.inputs()[i]);
+      if (input.shape.has_rank()) continue;
+      if (const auto rank = rank_of_data(options_, input.name, i, test_data_)) {
+        import_.input_shapes[input.name].assign(*rank, -1);
+      }
+    }
+    if (import_.input_shapes.size() == given) return {};
+    BLADE_ASSIGN_OR_RETURN(imported_, tensorflow::import_graph(model_.graph, import_));
+    return {};
   }
 
   Status fix_switches() {

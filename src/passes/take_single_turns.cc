@@ -2,6 +2,7 @@
 // step, is no loop: its body stands in its place. After RecognizeRecurrence, whose nodes are faster than these pieces.
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "backends/reference/evaluate.h"
 #include "passes/inline_graph.h"
@@ -97,12 +98,16 @@ bool stays_in_tensorflow(const Graph& graph) {
   return false;
 }
 
-// Outputs of the graph that the body only passes on would be inputs or constants.
-bool passes_outputs_on(const Graph& graph, const Node& loop, const Graph& body) {
+// Whether each output of the graph that the loop gives would be the result of a node, and of it alone: not so what the
+// body only passes on, or gives twice.
+bool outputs_stay_apart(const Graph& graph, const Node& loop, const Graph& body) {
+  std::unordered_set<ValueId> given;
   for (size_t i = 0; i < loop.outputs.size(); ++i) {
-    if (graph.is_output(loop.outputs[i]) && body.value(body.outputs()[i]).producer == ir::kNone) return true;
+    if (!graph.is_output(loop.outputs[i])) continue;
+    const ValueId value = body.outputs()[i];
+    if (body.value(value).producer == ir::kNone || !given.insert(value).second) return false;
   }
-  return false;
+  return true;
 }
 
 Status take_turn(Graph& graph, NodeId id) {
@@ -127,7 +132,7 @@ Result<PassResult> take_single_turns(Graph& graph, const PassOptions&) {
     const Node& node = graph.node(id);
     if (node.op != Op::kWhile || !node.control_inputs.empty() || !turns_once(graph, node)) continue;
     const Graph& body = *node.get<ir::SubGraphsAttrs>().graphs[1];
-    if (stays_in_tensorflow(body) || passes_outputs_on(graph, node, body)) continue;
+    if (stays_in_tensorflow(body) || !outputs_stay_apart(graph, node, body)) continue;
     BLADE_RETURN_IF_ERROR(take_turn(graph, id));
     ++result.changes;
   }

@@ -320,12 +320,27 @@ void add_ffts(std::vector<Case>& cases) {
   }
 }
 
+void add_double_ffts(std::vector<Case>& cases) {
+  for (const int32_t n : {2, 4, 16, 512, 2048}) {
+    for (const int64_t have : {n, n + 3}) {
+      cases.push_back({"fft" + std::to_string(cases.size()) + "_real_f64",
+                       Op::kFft,
+                       ir::FftAttrs{ir::FftKind::kReal},
+                       {random_tensor(ir::DType::kFloat64, {5, have}, -2, 2), ints({1}, {n})},
+                       1u,
+                       2,
+                       1e-12});
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Case> row_cases() {
   std::vector<Case> cases;
   add_samplings(cases);
   add_ffts(cases);
+  add_double_ffts(cases);
   add_pools(cases);
   add_reductions(cases);
   add_arg_rows(cases);

@@ -112,6 +112,8 @@ void add_windows(Cases& m) {
     const auto image = random_tensor(type, {2, 6, 7, 3}, 0, 9);
     for (ir::Padding padding : {ir::Padding::kSame, ir::Padding::kValid}) {
       m.add(Op::kExtractPatches, ir::ExtractPatchesAttrs{{2, 3}, {1, 2}, {2, 1}, padding}, {image});
+      m.add(Op::kExtractPatches, ir::ExtractPatchesAttrs{{3, 5}, {2, 3}, {1, 1}, padding}, {image});
+      m.add(Op::kExtractPatches, ir::ExtractPatchesAttrs{{1, 2}, {1, 1}, {1, 2}, padding}, {image});
       m.add(Op::kDilation, ir::DilationAttrs{{1, 2}, {2, 1}, padding}, {image, random_tensor(type, {2, 2, 3}, 0, 3)});
       ir::MaxPoolArgmaxAttrs argmax;
       argmax.window = {2, 2};

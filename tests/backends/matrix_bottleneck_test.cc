@@ -229,6 +229,45 @@ TEST_P(MatrixKernels, BottleneckImagesDoNotDependOnTheirNeighbours) {
   }
 }
 
+// Swish in float16, of the results that are kept in it or of sums of it: over all that it is curved on, no further off
+// than rounding to bfloat16 is. Both convolutions hand on what they read.
+TEST_P(MatrixKernels, SwishInFloat16LosesHalfOfWhatBfloat16Does) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  if (!multiplies_halves({.kh = 3, .kw = 3})) GTEST_SKIP() << "no float16 arithmetic";
+  constexpr int64_t kChannels = 40, kSize = 11;  // a block of channels and a part of one
+  constexpr double kRounding = 0x1p-8, kFlushed = 4e-6;
+  BottleneckShape s = bottleneck(1, kSize, kChannels, kChannels, 3, 1, 0);
+  s.first.to_half = s.may_overflow = true;
+  const int64_t count = kSize * kSize * kChannels;
+  std::vector<BFloat16> in(count), identity(kChannels * kChannels), centre(9 * kChannels);
+  for (int64_t i = 0; i < count; ++i) {  // all numbers from 2^-11 on, of both signs
+    in[i].bits = static_cast<uint16_t>((127 - 11) * 128 + i / 2);
+    if (i % 2 != 0) in[i].bits |= 0x8000;
+  }
+  for (int64_t c = 0; c < kChannels; ++c) identity[c * kChannels + c] = centre[4 * kChannels + c] = BFloat16(1);
+  AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s.first) + 64);
+  pack_conv_weights(s.first, identity.data(), packed.data());
+  AlignedBuffer half = AlignedBuffer::allocate(depthwise_half_bytes(s.depthwise));
+  pack_depthwise_half(s.depthwise, centre.data(), half.as<uint16_t>());
+  std::vector<float> wide(centre.size());
+  std::transform(centre.begin(), centre.end(), wide.begin(), [](BFloat16 x) { return static_cast<float>(x); });
+  DepthwiseWeights weights = wide.data();
+  weights.half = half.as<uint16_t>();
+  Epilogue<BFloat16> none, swish;
+  swish.gate = {.curve = Curve::kSwish, .coarse = true};
+  for (const bool in_first : {true, false}) {
+    std::vector<BFloat16> out(count);
+    bottleneck_conv2d(s, in.data(), {packed.data(), weights, nullptr}, out.data(),
+                      BottleneckEpilogues<BFloat16>{in_first ? swish : none, in_first ? none : swish, none}, *pool_,
+                      scratch(bottleneck_scratch_bytes<BFloat16>(s, pool_->num_threads())));
+    check_scratch();
+    for (int64_t i = 0; i < count; ++i) {
+      const double x = number(in[i]), want = x / (1 + std::exp(-x));
+      ASSERT_NEAR(number(out[i]), want, 1.5 * kRounding * std::abs(want) + kFlushed) << x << (in_first ? " first" : "");
+    }
+  }
+}
+
 TEST_P(MatrixKernels, ConvRowsAmx) {
   if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
   int round = 0;

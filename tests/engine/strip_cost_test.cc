@@ -46,6 +46,17 @@ struct Chain {
     }
   }
 
+  // Constants of the first step, as bfloat16.
+  Chain& with_weights(int64_t count) {
+    auto step = std::make_shared<StripStep>(*steps[0]);
+    step->inputs.push_back(-1);
+    step->windows.push_back({1, 1, 0, 1, /*all=*/true});
+    step->input_descs.push_back({ir::DType::kBFloat16, {count}});
+    step->is_constant.push_back(1);
+    steps[0] = std::move(step);
+    return *this;
+  }
+
   std::optional<StripGain> gain(const backends::Machine& machine, int threads) const {
     return StripCostModel(machine, threads).gain(*strip_candidate(steps, rows));
   }
@@ -72,6 +83,13 @@ TEST(StripCost, RowsOnTilesWantL2WhateverTheirName) {
 TEST(StripCost, PartsOfOneImageGainNothingOnTiles) {
   EXPECT_FALSE(Chain(kOnTiles, 1, 160, 4).gain(machine(), 2).has_value());
   EXPECT_TRUE(Chain(kOnTiles, 2, 160, 4).gain(machine(), 2).has_value());
+}
+
+TEST(StripCost, WeightsAreReadAgainWhereL2HasNoRoomForThem) {
+  const auto stay = Chain(kOnTiles, 8, 56, 4).with_weights(620'000).gain(machine(), 2);
+  ASSERT_TRUE(stay.has_value());
+  const auto leave = Chain(kOnTiles, 8, 56, 4).with_weights(680'000).gain(machine(), 2);
+  EXPECT_TRUE(!leave || leave->us < 0.9 * stay->us);
 }
 
 TEST(StripCost, OtherRowsWantWhatTheLastCacheHolds) {

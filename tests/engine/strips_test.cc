@@ -258,6 +258,37 @@ TEST(Strips, AsManyThreadsAsThereAre) {
   }
 }
 
+// Those of a thread, which together are no longer than the step.
+TEST(Strips, StepsWithinAreTimed) {
+  constexpr int kThreads = 2;
+  for (const ir::Dims& dims : {ir::Dims{1, 64, 32, 16}, ir::Dims{kThreads, 96, 32, 16}, ir::Dims{1, 8, 512, 16}}) {
+    const ir::Graph graph = tall_graph(dims);
+    const auto inputs = blade::testing::random_inputs(graph, 1);
+    backends::PackCache packs;
+    PlanOptions options;
+    options.num_threads = kThreads;
+    options.strip_rows = 8;
+    const auto plan = make_plan(graph, std::vector<ir::Dims>{dims}, {}, packs, options);
+    ASSERT_TRUE(plan.ok()) << plan.status().message();
+    ASSERT_EQ((*plan)->steps.size(), 1u);
+    ASSERT_EQ((*plan)->steps[0].inner.size(), 2u);
+    ASSERT_EQ((*plan)->num_times(), 3u);
+    auto context = make_run_context(*plan);
+    ASSERT_TRUE(context.ok());
+    std::vector<float> result(static_cast<size_t>((*plan)->outputs[0].element_count()));
+    (*context)->set_input(0, inputs[0]->data);
+    (*context)->set_output(0, result.data());
+    AlignedBuffer arena = AlignedBuffer::allocate((*plan)->host_arena_bytes);
+    ThreadPool pool(kThreads);
+    std::vector<double> us((*plan)->num_times(), 1e12);  // of the run before
+    const Status status = (*context)->run(arena.data(), pool, us.data());
+    ASSERT_TRUE(status.ok()) << status.message();
+    EXPECT_GT(us[1], 0);
+    EXPECT_GT(us[2], 0);
+    EXPECT_LE(us[1] + us[2], us[0]);
+  }
+}
+
 TEST(Strips, SameBitsInBFloat16) {
   if (!backends::Machine::host().avx512_bf16) GTEST_SKIP() << "no bfloat16 arithmetic";
   check_bits(500, 100, "bf16");

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/half.h"
+#include "optimizer/string_tensor.h"
 
 namespace blade::optimizer {
 namespace {
@@ -108,6 +109,19 @@ TEST(AccuracyTest, IntegersThatADoubleCannotTellApartDiffer) {
   const int64_t large = int64_t{1} << 60;
   EXPECT_TRUE(check(ints({large}), ints({large})).holds);
   EXPECT_FALSE(check(ints({large}), ints({large + 1})).holds);
+}
+
+TEST(AccuracyTest, StringsMustBeEqual) {
+  const auto strings = [](const std::vector<std::string_view>& values) {
+    return *pack_strings({static_cast<int64_t>(values.size())}, values);
+  };
+  EXPECT_TRUE(check(strings({"cat", "", "dog"}), strings({"cat", "", "dog"})).holds);
+  for (const auto& other : {strings({"cat", "", "dot"}), strings({"ca", "t", "dog"}), strings({"cat", "", "dogs"})}) {
+    const AccuracyResult result = check(strings({"cat", "", "dog"}), other);
+    EXPECT_FALSE(result.holds);
+    EXPECT_EQ(result.message(), "output 'y': its strings are not equal");
+  }
+  EXPECT_EQ(check(strings({"cat", "dog"}), strings({"cat", "cow"})).outputs[0].unequal, 1);
 }
 
 TEST(AccuracyTest, SixteenBitFloatsAreWidened) {

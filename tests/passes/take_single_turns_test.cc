@@ -114,6 +114,31 @@ TEST(TakeSingleTurns, AResultOfTheGraphStaysANodesResult) {
   }
   EXPECT_TRUE(is_replaced({.passes_limit_on = true}));
 }
+TEST(TakeSingleTurns, ResultsOfTheGraphStayApart) {
+  ir::SubGraphsAttrs attrs;
+  for (const bool is_body : {false, true}) {
+    GraphBuilder b;
+    const auto i = b.input("i", {}, ir::DType::kInt32), x = b.input("x", {2, 8});
+    b.input("y", {2, 8});
+    if (is_body) {
+      const auto made = b.pointwise(P::kExp, {x});
+      b.output(b.add(i, b.scalar<int32_t>(1))).output(made).output(made);
+    } else {
+      b.output(b.pointwise(P::kLess, {i, b.scalar<int32_t>(1)}));
+    }
+    attrs.graphs.push_back(std::make_shared<const ir::Graph>(b.build()));
+  }
+  for (const bool both : {false, true}) {
+    GraphBuilder b;
+    const auto x = b.input("x", {2, 8});
+    const auto results = b.ops(Op::kWhile, {b.scalar<int32_t>(0), x, x}, 3, attrs, "loop");
+    if (both) b.output(results[1]);
+    ir::Graph graph = b.output(results[2]).build();
+    const auto result = find_pass("TakeSingleTurns").run(graph, {});
+    ASSERT_TRUE(result.ok()) << result.status().message();
+    EXPECT_EQ(result->changes, both ? 0 : 1);
+  }
+}
 TEST(TakeSingleTurns, WhatStaysInTensorFlowKeepsItsLoop) {
   EXPECT_FALSE(is_replaced({.has_foreign = true}));
   EXPECT_FALSE(is_replaced({.has_foreign = true, .is_nested = true}));

@@ -35,6 +35,7 @@ class Expected:
 EXPECTED = {name: Expected() for name in make_model.MODELS}
 EXPECTED["nchw_cnn"] = Expected(in_tensorflow=False)
 EXPECTED["jpeg_classifier"] = Expected(stays=("DecodeJpeg",))
+EXPECTED["speech_commands"] = Expected(stays=("DecodeWav",))
 EXPECTED["string_classifier"] = Expected(stays=("GatherV2", "Const"))
 EXPECTED["wide_and_deep"] = Expected(stays=("HashTableV2", "LookupTableFindV2", "StringToHashBucketFast", "StringJoin"))
 

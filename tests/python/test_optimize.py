@@ -347,6 +347,24 @@ def test_test_data_of_other_ranks_run_the_original():
     assert runtime.counters()["fallback_runs"] - before == 1
 
 
+def test_placeholder_of_unknown_rank_has_that_of_the_data(tmp_path):
+    rng = np.random.default_rng(5)
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, None, name="x")  # conv1d inserts a dim that it counts from the end
+        y = tf.nn.relu(tf.nn.conv1d(x, rng.normal(0, 0.2, (5, 16, 32)).astype(np.float32), 1, "SAME"))
+        tf.identity(tf.reduce_sum(tf.reduce_mean(y, -1, keepdims=True) * y, -2), name="y")
+    feeds = [{"x:0": rng.normal(0, 1, (1, steps, 16)).astype(np.float32)} for steps in (50, 50, 60)]
+    model, spec, report = optimize(graph.as_graph_def(), unmeasured_config(), outputs=["y"], test_data=feeds[:2])
+    assert report.coverage["left_behind"] == [] and engine_ops(model)
+    path = tmp_path / "optimized.pb"
+    path.write_bytes(model.SerializeToString())
+    engine = blade.Engine(str(path))
+    for feed in feeds:
+        want = tiny_models.run(graph.as_graph_def(), feed, ["y:0"])[0]
+        np.testing.assert_allclose(run_optimized(model, spec, feed, ["y:0"])[0], want, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(engine.run(feed)["y"], want, rtol=1e-4, atol=1e-5)
+
+
 def net_of_unknown_channels(shape, channels):
     """A convolution and a dense layer behind a placeholder that does not tell its channels."""
     rng = np.random.default_rng(8)

@@ -25,6 +25,15 @@ std::string static_choice(const nlohmann::ordered_json& step) {
   return step.contains("static_choice") ? " (instead of " + step.at("static_choice").get<std::string>() + ")" : "";
 }
 
+void print_row(const nlohmann::ordered_json& step, double total, const std::string& indent) {
+  const double us = step.at("median_us");
+  std::printf("%10.1f %5.1f%% %9.1f %8.1f %9.1f %5.0f%% %-10s  %-32s %5s %s%s\n", us, total > 0 ? 100 * us / total : 0,
+              step.at("gflops").get<double>(), step.at("gbytes").get<double>(), step.value("floor_us", 0.0),
+              100 * step.value("roofline", 0.0), step.value("bound_by", "").c_str(),
+              (indent + step.at("choice").get<std::string>()).c_str(), tuned_gain(step).c_str(),
+              (indent + step.at("node").get<std::string>()).c_str(), static_choice(step).c_str());
+}
+
 void print_table(const nlohmann::ordered_json& steps, const std::optional<MachineLimits>& limits) {
   double total = 0, floor = 0;
   for (const auto& step : steps) {
@@ -34,12 +43,9 @@ void print_table(const nlohmann::ordered_json& steps, const std::optional<Machin
   std::printf("%10s %6s %9s %8s %9s %6s %-10s  %-32s %5s %s\n", "us", "share", "GFLOP/s", "GB/s", "floor us", "roof",
               "bound by", "kernel", "tuned", "node");
   for (const auto& step : steps) {
-    const double us = step.at("median_us");
-    std::printf("%10.1f %5.1f%% %9.1f %8.1f %9.1f %5.0f%% %-10s  %-32s %5s %s%s\n", us,
-                total > 0 ? 100 * us / total : 0, step.at("gflops").get<double>(), step.at("gbytes").get<double>(),
-                step.value("floor_us", 0.0), 100 * step.value("roofline", 0.0), step.value("bound_by", "").c_str(),
-                step.at("choice").get<std::string>().c_str(), tuned_gain(step).c_str(),
-                step.at("node").get<std::string>().c_str(), static_choice(step).c_str());
+    print_row(step, total, "");
+    if (!step.contains("steps")) continue;
+    for (const auto& inner : step.at("steps")) print_row(inner, total, "  ");
   }
   std::printf("%10.1f  in all, floor %.1f\n", total, floor);
   if (exceeds_limits(steps)) std::printf("steps above 100 %%: the machine is too busy to measure its limits\n");

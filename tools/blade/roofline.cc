@@ -15,7 +15,7 @@ constexpr double kTinyUs = 1.0;
 
 bool runs_on_gpu(const json& step) { return step.at("kernel").get<std::string>().starts_with("cuda"); }
 
-void judge(json& step, const MachineLimits& limits) {
+void judge_alone(json& step, const MachineLimits& limits) {
   const double us = step.at("median_us");
   const double flops = step.at("gflops").get<double>() * us * 1e3, bytes = step.at("gbytes").get<double>() * us * 1e3;
   const auto kernel = step.at("kernel").get<std::string>();
@@ -29,6 +29,20 @@ void judge(json& step, const MachineLimits& limits) {
   step["floor_us"] = floor_us;
   step["roofline"] = us > 0 ? floor_us / us : 0.0;
   step["bound_by"] = floor_us < kTinyUs ? "overhead" : compute_us >= memory_us ? "arithmetic" : "memory";
+}
+
+// What runs as one has the floors of its steps.
+void judge(json& step, const MachineLimits& limits) {
+  judge_alone(step, limits);
+  if (!step.contains("steps")) return;
+  double floor_us = 0;
+  for (json& inner : step["steps"]) {
+    judge_alone(inner, limits);
+    floor_us += inner["floor_us"].get<double>();
+  }
+  const double us = step.at("median_us");
+  step["floor_us"] = floor_us;
+  step["roofline"] = us > 0 ? floor_us / us : 0.0;
 }
 
 void judge_all(json& steps, const std::optional<MachineLimits>& limits) {

@@ -5,9 +5,9 @@
 #include <array>
 #include <bit>
 #include <cmath>
-#include <complex>
 #include <numbers>
 
+#include "backends/cpu/double_fft.h"
 #include "backends/cpu/matrix/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -470,27 +470,6 @@ int64_t columns_of_split(int64_t inner, int64_t lanes) {
   return columns;
 }
 
-// Of a power of two.
-void transform_in_double(std::vector<std::complex<double>>& x) {
-  const size_t n = x.size();
-  for (size_t i = 1, j = 0; i < n; ++i) {
-    size_t bit = n >> 1;
-    for (; j & bit; bit >>= 1) j ^= bit;
-    j ^= bit;
-    if (i < j) std::swap(x[i], x[j]);
-  }
-  for (size_t length = 2; length <= n; length *= 2) {
-    for (size_t k = 0; k < length / 2; ++k) {
-      const auto w = std::polar(1.0, -2 * std::numbers::pi * static_cast<double>(k) / static_cast<double>(length));
-      for (size_t first = k; first < n; first += length) {
-        const std::complex<double> odd = x[first + length / 2] * w;
-        x[first + length / 2] = x[first] - odd;
-        x[first] += odd;
-      }
-    }
-  }
-}
-
 }  // namespace
 
 const FftFunctions& fft_functions() { return HWY_DYNAMIC_DISPATCH(fft_functions_here)(); }
@@ -527,19 +506,20 @@ void FftPlan::make_passes(int64_t length) {
 void FftPlan::make_chirp() {
   wide = chirp_length(inner);
   make_passes(wide);
-  std::vector<std::complex<double>> wave(static_cast<size_t>(wide));
+  std::vector<double> re(static_cast<size_t>(wide)), im(re.size());
   for (int64_t k = 0; k < inner; ++k) {
     const double angle = std::numbers::pi * static_cast<double>(k * k % (2 * inner)) / static_cast<double>(inner);
-    const std::complex<double> w = std::polar(1.0, angle);
-    wave[static_cast<size_t>(k)] = w;
-    if (k > 0) wave[static_cast<size_t>(wide - k)] = w;
-    chirp.push_back(static_cast<float>(w.real()));
-    chirp.push_back(static_cast<float>(-w.imag()));
+    for (const int64_t at : {k, (wide - k) % wide}) {
+      re[static_cast<size_t>(at)] = std::cos(angle);
+      im[static_cast<size_t>(at)] = std::sin(angle);
+    }
+    chirp.push_back(static_cast<float>(std::cos(angle)));
+    chirp.push_back(static_cast<float>(-std::sin(angle)));
   }
-  transform_in_double(wave);
-  for (const std::complex<double>& v : wave) {
-    chirp_spectrum.push_back(static_cast<float>(v.real() / static_cast<double>(wide)));
-    chirp_spectrum.push_back(static_cast<float>(v.imag() / static_cast<double>(wide)));
+  DoubleFft(wide).run(re.data(), im.data());
+  for (size_t k = 0; k < re.size(); ++k) {
+    chirp_spectrum.push_back(static_cast<float>(re[k] / static_cast<double>(wide)));
+    chirp_spectrum.push_back(static_cast<float>(im[k] / static_cast<double>(wide)));
   }
 }
 

@@ -1,4 +1,7 @@
 // Fourier transforms along the last axis.
+#include <bit>
+
+#include "backends/cpu/double_fft.h"
 #include "backends/cpu/fft.h"
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/kernel_support.h"
@@ -98,8 +101,41 @@ Result<std::unique_ptr<Kernel>> create_fft(const KernelRequest& request, PackCac
       0, scratch.bytes());
 }
 
+Support supports_double_fft(const KernelRequest& request) {
+  if (Support s = needs_dtype(request, ir::DType::kFloat64); !s.ok) return s;
+  if (request.node->get<ir::FftAttrs>().kind != ir::FftKind::kReal)
+    return Support::no("does not begin in real numbers");
+  if (request.outputs[0].element_count() == 0) return Support::no("is empty");
+  if (Support s = needs_constant_ints(request, 1, "its length"); !s.ok) return s;
+  constexpr int64_t kLongest = int64_t{1} << 24;
+  const int64_t n = fft_length(request);
+  const bool fits = n >= 2 && n <= kLongest && std::has_single_bit(static_cast<uint64_t>(n));
+  return fits ? Support::yes() : Support::no("has a length that is no power of two from 2 to 2^24");
+}
+
+Result<std::unique_ptr<Kernel>> create_double_fft(const KernelRequest& request, PackCache&) {
+  const DoubleRealFft fft(fft_length(request));
+  const int64_t have = request.inputs[0].dims.back(), made = request.outputs[0].dims.back();
+  const int64_t rows = request.outputs[0].element_count() / made, threads = request.num_threads;
+  const auto bytes_of_slot = static_cast<size_t>(fft.n()) * sizeof(double);
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        const auto tasks = static_cast<int>(std::min(rows, threads));
+        args.pool->parallel_for(tasks, [&](int task, int) {
+          auto* scratch = reinterpret_cast<double*>(args.scratch + static_cast<size_t>(task) * bytes_of_slot);
+          for (int64_t r = rows * task / tasks; r < rows * (task + 1) / tasks; ++r) {
+            fft.run(input<double>(args, 0) + r * have, have, output<double>(args, 0) + r * made,
+                    output<double>(args, 1) + r * made, scratch);
+          }
+        });
+        return Status::ok_status();
+      },
+      0, bytes_of_slot * static_cast<size_t>(std::min(rows, threads)));
+}
+
 constexpr KernelEntry kSignalRows[] = {
     {"cpu.fft.lanes_f32", ir::Op::kFft, supports_fft, nullptr, create_fft},
+    {"cpu.fft.real_f64", ir::Op::kFft, supports_double_fft, nullptr, create_double_fft},
 };
 
 }  // namespace

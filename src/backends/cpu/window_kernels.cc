@@ -51,6 +51,34 @@ struct WindowPlan {
     }
   }
 
+  // Calls fn(first tap, position in the image, or -1 outside it, taps) for runs of taps that are neighbours there, too.
+  template <class Fn>
+  void for_each_run(int64_t p, Fn&& fn) const {
+    if (w.dim[2].dilation != 1) return for_each_tap(p, [&](int64_t tap, int64_t at) { fn(tap, at, int64_t{1}); });
+    const int64_t o[2] = {p / w.dim[2].out / w.dim[1].out, p / w.dim[2].out % w.dim[1].out};
+    const int64_t size = w.dim[2].size, x = p % w.dim[2].out * w.dim[2].stride - w.dim[2].pad_before;
+    const int64_t begin = std::clamp<int64_t>(-x, 0, size), end = std::clamp(w.dim[2].in - x, begin, size);
+    int64_t k[2], tap = 0;
+    for (k[0] = 0; k[0] < w.dim[0].size; ++k[0]) {
+      for (k[1] = 0; k[1] < w.dim[1].size; ++k[1], tap += size) {
+        int64_t row = 0;
+        bool inside = end > begin;
+        for (int i = 0; i < 2; ++i) {
+          const int64_t y = o[i] * w.dim[i].stride + k[i] * w.dim[i].dilation - w.dim[i].pad_before;
+          inside = inside && y >= 0 && y < w.dim[i].in;
+          row = row * w.dim[i].in + y;
+        }
+        if (!inside) {
+          fn(tap, int64_t{-1}, size);
+          continue;
+        }
+        if (begin > 0) fn(tap, int64_t{-1}, begin);
+        fn(tap + begin, row * w.dim[2].in + x + begin, end - begin);
+        if (end < size) fn(tap + end, int64_t{-1}, size - end);
+      }
+    }
+  }
+
   // Calls fn(image, output position within it, output position) for all positions, in parallel.
   template <class Fn>
   void run(ThreadPool* pool, Fn&& fn) const {
@@ -68,12 +96,13 @@ Result<std::unique_ptr<Kernel>> create_patches(const KernelRequest& request, Pac
     plan.run(args.pool, [&](int64_t n, int64_t p, int64_t i) {
       const std::byte* image = input(args, 0) + static_cast<size_t>(n * plan.image) * size;
       std::byte* to = output(args) + static_cast<size_t>(i * plan.taps) * pixel;
-      plan.for_each_tap(p, [&](int64_t tap, int64_t at) {
+      plan.for_each_run(p, [&](int64_t tap, int64_t at, int64_t taps) {
         std::byte* slot = to + static_cast<size_t>(tap) * pixel;
+        const size_t bytes = static_cast<size_t>(taps) * pixel;
         if (at < 0) {
-          std::memset(slot, 0, pixel);
+          std::memset(slot, 0, bytes);
         } else {
-          std::memcpy(slot, image + static_cast<size_t>(at) * pixel, pixel);
+          std::memcpy(slot, image + static_cast<size_t>(at) * pixel, bytes);
         }
       });
     });

@@ -152,7 +152,6 @@ Status lower_batch_norm_training(LowerContext& context) {
 Status lower_batch_norm(LowerContext& context, int) {
   BLADE_ASSIGN_OR_RETURN(bool training, bool_attr_or(context.node(), "is_training", true));
   if (training) return lower_batch_norm_training(context);
-  if (context.output_used(5)) return unimplemented("its output 5 (reserved) is used");
   BLADE_ASSIGN_OR_RETURN(float epsilon, float_attr_or(context.node(), "epsilon", 1e-4f));
   BLADE_ASSIGN_OR_RETURN(std::string activation, string_attr_or(context.node(), "activation_mode", "Identity"));
   ChannelsLast layout;
@@ -184,11 +183,13 @@ Status lower_batch_norm(LowerContext& context, int) {
   // The statistics given come out again, in both pairs of outputs.
   std::vector<ir::ValueId> outputs = {value};
   int last_used = 0;
-  for (int i = 1; i < 5; ++i) last_used = context.output_used(i) ? i : last_used;
+  for (int i = 1; i < 6; ++i) last_used = context.output_used(i) ? i : last_used;
   for (int i = 1; i <= last_used; ++i) {
-    BLADE_ASSIGN_OR_RETURN(
-        ir::ValueId statistic,
-        context.emit(ir::Op::kIdentity, "statistic", {context.input(i % 2 == 1 ? 3 : 4)}, ir::IdentityAttrs{}));
+    // The last one is for the gradient on GPUs and empty elsewhere.
+    const ir::ValueId source = i == 5 ? context.add_constant(ir::make_tensor<float>(ir::DType::kFloat32, {0}, {}))
+                                      : context.input(i % 2 == 1 ? 3 : 4);
+    BLADE_ASSIGN_OR_RETURN(ir::ValueId statistic,
+                           context.emit(ir::Op::kIdentity, "statistic", {source}, ir::IdentityAttrs{}));
     outputs.push_back(statistic);
   }
   return context.finish(std::move(outputs));

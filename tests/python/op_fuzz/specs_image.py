@@ -167,6 +167,41 @@ def pool_argmax(d):
 spec("MaxPoolWithArgmax", pool_argmax, types=("float32", "float64"))
 
 
+def pool_grad(d):
+    """Of what MaxPool gives: TensorFlow's gradient is of that, and of no other."""
+    a = {k: v for k, v in pool_argmax(d).items() if k in ("input", "ksize", "strides", "padding")}
+    with tf.Graph().as_default(), tf.Session() as session:
+        pooled = session.run(tf.raw_ops.MaxPool(**a))
+    return dict(orig_input=a.pop("input"), orig_output=pooled, grad=d.values(pooled.shape, -2, 2), **a)
+
+
+spec("MaxPoolGrad", pool_grad, types=("float32", "float64"))
+
+
+def same_twice(first, second, low, high):
+    def draw(d):
+        shape = d.shape()
+        return {first: d.values(shape, low, high), second: d.values(shape, low, high)}
+    return draw
+
+
+spec("ReluGrad", same_twice("gradients", "features", -2, 2))
+spec("Relu6Grad", same_twice("gradients", "features", -2, 8))
+spec("SigmoidGrad", same_twice("y", "dy", 0, 1), types=FLOATS)
+spec("TanhGrad", same_twice("y", "dy", -1, 1), types=FLOATS)
+
+
+def batch_norm_grad(d):
+    shape = d.shape(3, 3, 0, most=6) + (d.int(1, 5),)
+    channels = shape[-1:]
+    return dict(y_backprop=d.values(shape, -2, 2), x=d.values(shape, -2, 2), scale=d.values(channels, -2, 2),
+                reserve_space_1=d.values(channels, -1, 1), reserve_space_2=d.values(channels, 0.1, 2),
+                reserve_space_3=d.values((0,), 0, 1), is_training=False, epsilon=0.001)
+
+
+spec("FusedBatchNormGradV3", batch_norm_grad, types=("float32",), take=(0,), rtol=loose(4))
+
+
 def batch_norm(d, version, training=False):
     shape = (d.int(1, 3), d.int(1, 5), d.int(1, 5), d.int(1, 9))
     statistics = "float32"

@@ -11,6 +11,7 @@
 
 #include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/epilogue_inl.h"
+#include "backends/cpu/matrix/half_math_inl.h"
 #include "backends/cpu/matrix/simd_inl.h"
 #include "hwy/highway.h"
 
@@ -20,7 +21,7 @@ namespace HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_AVX3
 
-using DWord = hn::ScalableTag<uint16_t>;
+using DWord = DHalves;
 
 // The columns of a pending row: kVectors of float32, the last one in part.
 template <int kVectors, bool kHalf>
@@ -35,12 +36,16 @@ struct PendingColumns {
         words(hn::FirstN(DWord(), static_cast<size_t>(p.columns))) {
     for (int v = 0; v < kVectors; ++v) bias[v] = load_first(first[v], p.bias + v * kAmxRows);
   }
+  static HWY_ATTR HWY_INLINE VHalves joined(const V (&x)[kVectors]) {
+    if constexpr (kVectors == 2) return halves_from(x[0], x[1]);
+    return VHalves{_mm512_castsi256_si512(halves_of(x[0]))};
+  }
+  HWY_ATTR HWY_INLINE void store(VHalves x, BFloat16* to) const {
+    hn::BlendedStore(x, words, DWord(), reinterpret_cast<uint16_t*>(to));
+  }
   HWY_ATTR HWY_INLINE void store(const V (&x)[kVectors], BFloat16* to) const {
     if constexpr (kHalf) {
-      constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-      __m512i halves = _mm512_castsi256_si512(_mm512_cvtps_ph(x[0].raw, kNearest));
-      if constexpr (kVectors == 2) halves = _mm512_inserti64x4(halves, _mm512_cvtps_ph(x[1].raw, kNearest), 1);
-      hn::BlendedStore(hn::Vec<DWord>{halves}, words, DWord(), reinterpret_cast<uint16_t*>(to));
+      store(joined(x), to);
     } else if constexpr (kVectors == 1) {
       store_first(x[0], first[0], to);
     } else {
@@ -101,6 +106,16 @@ HWY_ATTR void finish_curve(AmxPending& p, int64_t end, const Columns& columns) {
   }
 }
 
+// A swish whose results are float16 next.
+template <int kVectors>
+HWY_ATTR void finish_half_swish(AmxPending& p, int64_t end, const PendingColumns<kVectors, true>& columns) {
+  const HalfSwish swish;
+  const auto sum_alone = [](V x, int) HWY_ATTR { return x; };
+  const auto put = [&](int64_t i, const V(&x)[kVectors])
+                       HWY_ATTR { columns.store(swish(columns.joined(x)), p.out + i * p.out_stride); };
+  finish_columns_of<kVectors, false>(p, end, columns, sum_alone, put);
+}
+
 template <int kVectors, bool kResidual, class Columns>
 HWY_ATTR void finish_clamped(AmxPending& p, int64_t end, const Columns& columns) {
   const V lo = hn::Set(D(), p.lo), hi = hn::Set(D(), p.hi);
@@ -133,8 +148,11 @@ HWY_ATTR void finish_part(AmxPending& p, int64_t end, const Columns& columns) {
 template <int kVectors, bool kHalf>
 HWY_ATTR void finish_vectors(AmxPending& p, int64_t end) {
   const PendingColumns<kVectors, kHalf> columns(p);
+  if constexpr (kHalf) {  // such results have no residual
+    if (p.gate.curve == Curve::kSwish && p.gate.coarse) return finish_half_swish<kVectors>(p, end, columns);
+  }
   if (p.gate.curve != Curve::kNone) return finish_curve<kVectors>(p, end, columns);
-  if constexpr (!kHalf) {  // such results have no residual
+  if constexpr (!kHalf) {
     if (p.residual != nullptr) return finish_part<kVectors, true>(p, end, columns);
   }
   finish_part<kVectors, false>(p, end, columns);

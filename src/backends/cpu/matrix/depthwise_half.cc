@@ -17,6 +17,7 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "backends/cpu/matrix/depthwise_block_inl.h"
+#include "backends/cpu/matrix/half_math_inl.h"
 // clang-format on
 
 HWY_BEFORE_NAMESPACE();
@@ -24,25 +25,6 @@ namespace blade::backends::cpu {
 namespace HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_AVX3
-// The instructions of AVX512-FP16 are part of no Highway target. NaN stays, as in clamped().
-HWY_ATTR HWY_INLINE VPixels half_mul_add(VPixels x, VPixels y, VPixels sum) {
-  asm("vfmadd231ph %2, %1, %0" : "+v"(sum.raw) : "v"(x.raw), "v"(y.raw));
-  return sum;
-}
-HWY_ATTR HWY_INLINE VPixels half_clamped(VPixels x, VPixels lo, VPixels hi) {
-  asm("vmaxph %0, %1, %0" : "+v"(x.raw) : "v"(lo.raw));
-  asm("vminph %0, %1, %0" : "+v"(x.raw) : "v"(hi.raw));
-  return x;
-}
-HWY_ATTR HWY_INLINE VPixels halves_from(V first, V last) {
-  constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-  const __m256i low = _mm512_cvtps_ph(first.raw, kNearest), high = _mm512_cvtps_ph(last.raw, kNearest);
-  return VPixels{_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1)};
-}
-HWY_ATTR HWY_INLINE V from_halves(const uint16_t* from) {
-  return V{_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)))};
-}
-
 // The first half of the channels in one vector, the last one in the other.
 struct InHalves {
   alignas(64) static constexpr int32_t kOne[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -84,26 +66,32 @@ struct HalfTaps {
   static HWY_ATTR HWY_INLINE Vector multiply_add(Vector x, Vector w, Vector sum) { return half_mul_add(x, w, sum); }
 };
 
-HWY_ATTR HWY_INLINE VPixels in_all_halves(float x) {
-  const V wide = hn::Set(D(), x);
-  return halves_from(wide, wide);
-}
-
-// A hard swish that makes no sum larger.
+// A hard swish that makes no sum larger, or a swish.
 HWY_ATTR HWY_INLINE bool only_gates(const DepthwiseArgs<BFloat16>& a) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  return a.gate.used() && a.gate.curve == Curve::kNone && a.gate.hi <= 1 && a.lo == -kInfinity && a.hi == kInfinity &&
-         a.residual == nullptr && a.wide_out == nullptr && a.slope == nullptr && a.scale == nullptr;
+  const bool in_half = a.gate.curve == Curve::kNone ? a.gate.hi <= 1 : a.gate.curve == Curve::kSwish && a.gate.coarse;
+  return a.gate.used() && in_half && a.lo == -kInfinity && a.hi == kInfinity && a.residual == nullptr &&
+         a.wide_out == nullptr && a.slope == nullptr && a.scale == nullptr;
+}
+template <int kRows, int kOutputs>
+HWY_ATTR HWY_INLINE void swish_halves(VPixels (&sums)[kRows][kOutputs]) {
+  const HalfSwish swish;
+#pragma GCC unroll 2
+  for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 8
+    for (int x = 0; x < kOutputs; ++x) sums[row][x] = swish(sums[row][x]);
+  }
 }
 template <int kRows, int kOutputs>
 HWY_ATTR HWY_INLINE void gate_halves(const Gate& gate, VPixels (&sums)[kRows][kOutputs]) {
+  if (gate.curve == Curve::kSwish) return swish_halves(sums);
   const VPixels scale = in_all_halves(gate.scale), shift = in_all_halves(gate.shift), hi = in_all_halves(gate.hi);
 #pragma GCC unroll 2
   for (int row = 0; row < kRows; ++row) {
 #pragma GCC unroll 8
     for (int x = 0; x < kOutputs; ++x) {
       const VPixels open = half_clamped(half_mul_add(sums[row][x], scale, shift), hn::Zero(DPixels()), hi);
-      asm("vmulph %1, %0, %0" : "+v"(sums[row][x].raw) : "v"(open.raw));
+      sums[row][x] = half_mul(sums[row][x], open);
     }
   }
 }

@@ -1,0 +1,75 @@
+// Gradients inside a graph for inference (saliency maps, Grad-CAM), from ops that Blade has.
+#include "frontends/tensorflow/lower.h"
+
+namespace blade::tensorflow {
+
+using ir::PointwiseOp;
+
+// `argument` 0: passed on where the features are positive; 1 (Relu6Grad): and less than 6.
+Status lower_relu_grad(LowerContext& context, int argument) {
+  const ir::ValueId gradients = context.input(0), features = context.input(1);
+  const ir::DType type = context.dtype(features);
+  Emitter e(context);
+  ir::ValueId passes = e.pointwise(PointwiseOp::kGreater, "positive", {features, e.scalar(type, 0)});
+  if (argument == 1) {
+    const ir::ValueId below = e.pointwise(PointwiseOp::kLess, "below", {features, e.scalar(type, 6)});
+    passes = e.pointwise(PointwiseOp::kLogicalAnd, "passes", {passes, below});
+  }
+  return e.finish(e.pointwise(PointwiseOp::kSelect, "", {passes, gradients, e.scalar(type, 0)}));
+}
+
+// y = f(x), dy: dy * y * (1 - y) of a sigmoid; dy * (1 - y * y) of a tanh (`argument` 1).
+Status lower_sigmoid_grad(LowerContext& context, int argument) {
+  const ir::ValueId y = context.input(0), dy = context.input(1);
+  Emitter e(context);
+  const auto mul = [&](const char* name, ir::ValueId a, ir::ValueId b) {
+    return e.pointwise(PointwiseOp::kMul, name, {a, b});
+  };
+  const ir::ValueId one = e.scalar(context.dtype(y), 1);
+  if (argument == 1) return e.finish(mul("", dy, e.pointwise(PointwiseOp::kSub, "slope", {one, mul("square", y, y)})));
+  return e.finish(mul("", mul("scaled", dy, y), e.pointwise(PointwiseOp::kSub, "rest", {one, y})));
+}
+
+// x, y = the largest of each window of x, dy: each dy is added where its window's largest element was.
+Status lower_max_pool_grad(LowerContext& context, int) {
+  BLADE_ASSIGN_OR_RETURN(const ChannelsLast layout, channels_last(context, 4));
+  ir::MaxPoolArgmaxAttrs attrs;
+  BLADE_ASSIGN_OR_RETURN(attrs.window, context.spatial_ints("ksize", 2, layout.move, 1));
+  BLADE_ASSIGN_OR_RETURN(attrs.strides, context.spatial_ints("strides", 2, layout.move, 1));
+  BLADE_ASSIGN_OR_RETURN(attrs.padding, read_padding(context, 2, layout.move, &attrs.explicit_pads));
+  attrs.include_batch = true;
+  BLADE_ASSIGN_OR_RETURN(const ir::ValueId x, to_channels_last(context, layout, context.input(0)));
+  BLADE_ASSIGN_OR_RETURN(const ir::ValueId dy, to_channels_last(context, layout, context.input(2)));
+  BLADE_ASSIGN_OR_RETURN(const auto pooled,
+                         context.emit_many(ir::Op::kMaxPoolArgmax, "argmax", {x}, 2, std::move(attrs)));
+  Emitter e(context);
+  const ir::ValueId size =
+      e.emit(ir::Op::kShapeOf, "size", {x}, ir::ShapeOfAttrs{ir::ShapeOfKind::kSize, ir::DType::kInt64});
+  const ir::ValueId flat =
+      e.emit(ir::Op::kScatterNd, "scattered",
+             {e.reshape("places", pooled[1], {-1, 1}), e.reshape("flat", dy, {-1}), e.reshape("length", size, {1})});
+  const ir::ValueId dx = e.emit(ir::Op::kReshape, layout.move ? "image" : "", {flat, e.shape_of(x)});
+  BLADE_RETURN_IF_ERROR(e.status());
+  return context.finish(from_channels_last(context, layout, dx));
+}
+
+// Of a batch normalization with given statistics: dy * scale / sqrt(variance + epsilon).
+Status lower_batch_norm_grad(LowerContext& context, int) {
+  BLADE_ASSIGN_OR_RETURN(const bool training, bool_attr_or(context.node(), "is_training", true));
+  BLADE_ASSIGN_OR_RETURN(const std::string format, string_attr_or(context.node(), "data_format", "NHWC"));
+  BLADE_ASSIGN_OR_RETURN(const float epsilon, float_attr_or(context.node(), "epsilon", 1e-4f));
+  const ir::DType type = context.dtype(context.input(2));
+  if (training) return unimplemented("it is the gradient of a batch normalization that trains");
+  if (format != "NHWC" && format != "NDHWC") return unimplemented("its channels come first");
+  if (context.dtype(context.input(0)) != type) return unimplemented("its statistics are of another type");
+  for (int i = 1; i < 5; ++i) {
+    if (context.output_used(i)) return unimplemented("its output " + std::to_string(i) + " is used");
+  }
+  Emitter e(context);
+  const ir::ValueId safe = e.pointwise(PointwiseOp::kAdd, "safe", {context.input(4), e.scalar(type, epsilon)});
+  const ir::ValueId factor = e.pointwise(PointwiseOp::kMul, "factor",
+                                         {context.input(2), e.pointwise(PointwiseOp::kRsqrt, "deviation", {safe})});
+  return e.finish(e.pointwise(PointwiseOp::kMul, "", {context.input(0), factor}));
+}
+
+}  // namespace blade::tensorflow
