@@ -70,6 +70,40 @@ std::vector<float> MatrixKernels::pointwise_conv(const Conv2DShape& s, const std
   return out;
 }
 
+// Strips whose input comes from beyond L2 are fetched while others are computed: images give what each gives alone.
+TEST_P(MatrixKernels, ConvOfFarStripsAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  for (const int64_t stride : {1, 2}) {
+    Conv2DShape s;
+    s.n = 3;
+    s.h = s.w = 120;
+    s.c = s.oc = 32;
+    s.kh = s.kw = 3;
+    s.stride_h = s.stride_w = stride;
+    s.pad_top = s.pad_left = 1;
+    s.oh = s.ow = 120 / stride;
+    s.unit = unit_;
+    const auto in = random<BFloat16>(s.n * s.h * s.w * s.c), w = random<BFloat16>(9 * s.c * s.oc);
+    AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s));
+    pack_conv_weights(s, w.data(), packed.data());
+    const auto convolved = [&](const Conv2DShape& of, const BFloat16* from) {
+      std::vector<BFloat16> out(static_cast<size_t>(of.output_pixels() * of.oc));
+      conv2d(of, from, packed.data(), out.data(), Epilogue<BFloat16>(), *pool_,
+             scratch(conv2d_scratch_bytes<BFloat16>(of, pool_->num_threads())));
+      check_scratch();
+      return out;
+    };
+    const std::vector<BFloat16> all = convolved(s, in.data());
+    Conv2DShape one = s;
+    one.n = 1;
+    const auto results = static_cast<size_t>(one.output_pixels() * s.oc);
+    for (int64_t image = 0; image < s.n; ++image) {
+      const std::vector<BFloat16> alone = convolved(one, in.data() + image * s.h * s.w * s.c);
+      for (size_t i = 0; i < results; ++i) ASSERT_EQ(all[image * results + i].bits, alone[i].bits) << image << " " << i;
+    }
+  }
+}
+
 // Many rows of few columns, which go by rows turned to lanes where an epilogue allows it. Some have an infinity or NaN.
 TEST_P(MatrixKernels, FewColumns) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNaN = std::numeric_limits<float>::quiet_NaN();

@@ -119,6 +119,8 @@ void copy_strip(const PlanePlan& plan, std::span<const PlanePart> parts, int64_t
   }
 }
 
+bool panels_stay(const PackedB& b) { return static_cast<double>(b.bytes()) <= kStayingPanelsBytes; }
+
 PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t max_rows, int64_t taps, size_t weight_bytes,
                               const PackedB& b, int threads, int64_t most_images) {
   const auto cycles_of = [&](const PlaneSplit& split) {

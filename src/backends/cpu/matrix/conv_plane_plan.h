@@ -79,6 +79,9 @@ struct PlanePart {
 void copy_strip(const PlanePlan& plan, std::span<const PlanePart> parts, int64_t image, int64_t first, int64_t rows,
                 BFloat16* to);
 
+// Whether weights stay in L2 from strip to strip.
+bool panels_stay(const PackedB& b);
+
 // `taps`: products that each result place takes; `b`: the panels of one, or of all of them.
 // Strips of an image have at most `max_rows` rows.
 PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t max_rows, int64_t taps, size_t weight_bytes,

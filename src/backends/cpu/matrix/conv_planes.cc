@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "backends/machine.h"
+
 namespace blade::backends::cpu {
 namespace {
 
@@ -33,6 +35,19 @@ struct StripRows {
   }
   int64_t last() const { return of(groups - 1, split.strips - 1); }
 };
+
+// The input of a strip that begins with row `first` of an image.
+std::span<const std::byte> strip_input(const PlanePlan& plan, const PlanePart& in, const StripRows& strips,
+                                       int64_t group, int64_t strip) {
+  const Conv2DShape& s = plan.s;
+  const int64_t images = std::min(strips.split.images, s.n - group * strips.split.images);
+  const int64_t y = strip * strips.split.rows * s.stride_h - s.pad_top;
+  const int64_t first = std::clamp<int64_t>(y, 0, s.h);
+  const int64_t end = y + (strips.of(group, strip) - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
+  const int64_t last = images > 1 ? images * s.h : std::clamp<int64_t>(end, first, s.h);
+  const BFloat16* const from = in.data + (group * strips.split.images * s.h + first) * s.w * in.pitch;
+  return std::as_bytes(std::span(from, static_cast<size_t>((last - first) * s.w * in.pitch)));
+}
 
 size_t conv_planes_slot_bytes(const StripRows& rows, const PackedB& b) {
   const PlanePlan& plan = rows.plan;
@@ -76,7 +91,13 @@ void conv_by_planes(const Conv2DShape& s, const PlaneSplit& split, std::span<con
   fill_offsets(plan, rows_of.last(), last_offsets);
   scratch += 2 * offset_bytes(s);
   const size_t slot_bytes = conv_planes_slot_bytes(rows_of, b);
-  pool.parallel_for(static_cast<int>(rows_of.groups * split.strips * split.panel_parts), [&](int task, int slot) {
+  const auto tasks = static_cast<int>(rows_of.groups * split.strips * split.panel_parts);
+  // Most often a thread takes strips one behind the other.
+  const auto first_thread = [&](int task) { return int64_t{task} * pool.num_threads() / tasks; };
+  const bool fetches =
+      in.size() == 1 && split.panel_parts == 1 && plan.planes == s.stride_h * s.stride_w &&
+      s.n * s.h * s.w * in[0].pitch * int64_t{sizeof(BFloat16)} > static_cast<int64_t>(Machine::host().l2_bytes);
+  pool.parallel_for(tasks, [&](int task, int slot) {
     const int64_t part = task % split.panel_parts, strip = task / split.panel_parts % split.strips;
     const int64_t group = task / split.panel_parts / split.strips, image = group * split.images;
     const int64_t first = strip * split.rows, rows = rows_of.of(group, strip);
@@ -86,6 +107,11 @@ void conv_by_planes(const Conv2DShape& s, const PlaneSplit& split, std::span<con
     const PartEpilogue<BFloat16> part_epilogue(epilogue, first_pixel);
     TileJob<BFloat16> job = conv_planes_job(plan, rows, b);
     job.run_offsets = rows == split.rows ? offsets : last_offsets;
+    job.panels_stay =
+        split.panel_parts == 1 && panels_stay(b) && task > 0 && first_thread(task - 1) == first_thread(task);
+    if (fetches && task + 1 < tasks && first_thread(task + 1) == first_thread(task)) {
+      job.next_input = strip_input(plan, in[0], rows_of, (task + 1) / split.strips, (task + 1) % split.strips);
+    }
     job.set_out(out + first_pixel * s.output_pitch());
     job.epilogue = &part_epilogue.get();
     const TileRange range{0, tile_count(job), part * b.panels() / split.panel_parts,

@@ -159,8 +159,9 @@ struct Walk {
   TileArgs<T> args = common_args(job);
   TileRows cut{job};
   int64_t rows = max_tile_rows(job);
-  bool generic_later = false;  // for several tiles at once, where they are whole rows
-  int64_t finished = 0;        // the first row that waits for `generic`
+  bool generic_later = false;                              // for several tiles at once, where they are whole rows
+  std::span<const std::byte> next_input = job.next_input;  // what is left to fetch of it
+  int64_t finished = 0;                                    // the first row that waits for `generic`
   float* held = reinterpret_cast<float*>(scratch + pointer_bytes(job));  // held_bytes(job)
   int64_t copies_at = pointer_bytes(job) + held_bytes(job);              // what depends on the rows most comes last
 
@@ -396,6 +397,15 @@ struct Walk {
     }
   }
 
+  // The same, while the next part of what the job behind this one reads comes.
+  void run_fetching_input(std::span<const AmxTile* const> tiles, int64_t panel, int64_t steps) {
+    const int64_t all_steps = steps * tile_count(job) * job.b.panels();
+    const auto lines = static_cast<int>(ceil_div(static_cast<int64_t>(job.next_input.size()), 64 * all_steps));
+    const auto bytes = std::min(next_input.size(), tiles.size() * static_cast<size_t>(steps * lines) * 64);
+    run_together(tiles, panel, bytes > 0 ? reinterpret_cast<const char*>(next_input.data()) : nullptr, lines);
+    next_input = next_input.subspan(bytes);
+  }
+
   // Panels that do not: a block of tiles shares each (or each piece of it), while the next comes into L2.
   void panel_by_panel(const TileRange& range) {
     FoundTile<T> block[kMaxBlockTiles];
@@ -414,7 +424,7 @@ struct Walk {
         }
       }
       const int64_t pieces = sum_pieces(job, count);
-      bool cold = t0 == range.first_tile && !job.panels_warm;
+      bool cold = t0 == range.first_tile && !job.panels_warm && !job.panels_stay;
       for (int64_t p = range.first_panel; p < range.last_panel; ++p) {
         for (int64_t k = 0; k < pieces; ++k) {
           const bool last = p + 1 == range.last_panel && k + 1 == pieces;
@@ -435,8 +445,8 @@ struct Walk {
     const int64_t bytes = piece.steps * job.b.width() * kWordBytes;
     const int64_t steps = std::max<int64_t>(1, piece.runs * (piece.run_length / kStepDepth<T> / 4));
     const auto count = static_cast<int64_t>(block.size());
-    const bool prefetch = job.rows >= kFewRows;
-    const bool streams = !prefetch && job.b.bytes() > Machine::host().l2_bytes;
+    const bool many_rows = job.rows >= kFewRows, prefetch = many_rows && !job.panels_stay;
+    const bool streams = !many_rows && job.b.bytes() > Machine::host().l2_bytes;
     const auto own_lines = static_cast<int>(ceil_div(bytes, 64 * steps));
     const auto lines = static_cast<int>(prefetch && more ? ceil_div(bytes, 64 * steps * count) : 0);
     const auto* at = reinterpret_cast<const char*>(job.b.panel(panel)) +
@@ -453,7 +463,7 @@ struct Walk {
       const size_t fetching =
           lines == 0 ? 0 : std::min(together.size(), static_cast<size_t>(ceil_div(bytes, 64 * steps * lines)));
       if (fetching > 0) run_together(together.first(fetching), panel, next, lines);
-      if (fetching < together.size()) run_together(together.subspan(fetching), panel, nullptr, 0);
+      if (fetching < together.size()) run_fetching_input(together.subspan(fetching), panel, steps);
       return;
     }
     for (int64_t i = 0; i < count; ++i) {

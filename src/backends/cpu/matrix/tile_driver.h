@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <span>
 #include <type_traits>
 
 #include "backends/blocking.h"
@@ -45,9 +46,11 @@ struct TileJob {
   int64_t input_bytes = 0;                  // of all rows, each byte counted once
   int64_t block_bytes = 192 << 10;          // of A in L2, beside panels of B and the output
   PackedB b;
-  int tile_parts = 0, panel_parts = 0;  // how run_tiles() cuts it; 0: by choose_split()
-  bool prefetch_after = false;          // this thread reads what lies behind the last panel next
-  bool panels_warm = false;             // the first panel was prefetched by the job before
+  int tile_parts = 0, panel_parts = 0;    // how run_tiles() cuts it; 0: by choose_split()
+  bool prefetch_after = false;            // this thread reads what lies behind the last panel next
+  bool panels_warm = false;               // the first panel was prefetched by the job before
+  bool panels_stay = false;               // all panels are in this core's L2
+  std::span<const std::byte> next_input;  // of the job behind this one, where it comes from beyond L2
   T* out = nullptr;
   float* wide_out = nullptr;  // where results go as float32, instead of to `out`
   int64_t out_stride = 0;
