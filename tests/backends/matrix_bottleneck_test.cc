@@ -229,42 +229,93 @@ TEST_P(MatrixKernels, BottleneckImagesDoNotDependOnTheirNeighbours) {
   }
 }
 
-// Swish in float16, of the results that are kept in it or of sums of it: over all that it is curved on, no further off
-// than rounding to bfloat16 is. Both convolutions hand on what they read.
+// Convolutions that both hand on what they read, float16 between.
+struct HandedOn {
+  static constexpr int64_t kChannels = 40, kSize = 11;  // a block of channels and a part of one
+  static constexpr int64_t kCount = kSize * kSize * kChannels;
+  BottleneckShape s = bottleneck(1, kSize, kChannels, kChannels, 3, 1, 0);
+  AlignedBuffer packed, half;
+  std::vector<float> wide;
+  DepthwiseWeights weights;
+
+  // `again`: by what results of bfloat16 are multiplied.
+  explicit HandedOn(float again = 1) {
+    s.first.to_half = s.may_overflow = true;
+    s.depthwise.blocking.strip = 2;
+    std::vector<BFloat16> identity(kChannels * kChannels), centre(9 * kChannels);
+    for (int64_t c = 0; c < kChannels; ++c) identity[c * kChannels + c] = centre[4 * kChannels + c] = BFloat16(1);
+    packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s.first) + 64);
+    pack_conv_weights(s.first, identity.data(), packed.data());
+    half = AlignedBuffer::allocate(depthwise_half_bytes(s.depthwise));
+    pack_depthwise_half(s.depthwise, centre.data(), half.as<uint16_t>());
+    wide.resize(centre.size());
+    std::transform(centre.begin(), centre.end(), wide.begin(),
+                   [=](BFloat16 x) { return again * static_cast<float>(x); });
+    weights = wide.data();
+    weights.half = half.as<uint16_t>();
+  }
+
+  // Swish behind the first convolution or the other.
+  std::vector<BFloat16> swish(const std::vector<BFloat16>& in, bool in_first, ThreadPool& pool, std::byte* scratch) {
+    Epilogue<BFloat16> none, swish;
+    swish.gate = {.curve = Curve::kSwish, .coarse = true};
+    std::vector<BFloat16> out(kCount);
+    bottleneck_conv2d(s, in.data(), {packed.data(), weights, nullptr}, out.data(),
+                      BottleneckEpilogues<BFloat16>{in_first ? swish : none, in_first ? none : swish, none}, pool,
+                      scratch);
+    return out;
+  }
+};
+
+// Over all that swish is curved on, no further off than rounding to bfloat16 is, but where its results are tiny.
 TEST_P(MatrixKernels, SwishInFloat16LosesHalfOfWhatBfloat16Does) {
   if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
   if (!multiplies_halves({.kh = 3, .kw = 3})) GTEST_SKIP() << "no float16 arithmetic";
-  constexpr int64_t kChannels = 40, kSize = 11;  // a block of channels and a part of one
-  constexpr double kRounding = 0x1p-8, kFlushed = 4e-6;
-  BottleneckShape s = bottleneck(1, kSize, kChannels, kChannels, 3, 1, 0);
-  s.first.to_half = s.may_overflow = true;
-  const int64_t count = kSize * kSize * kChannels;
-  std::vector<BFloat16> in(count), identity(kChannels * kChannels), centre(9 * kChannels);
-  for (int64_t i = 0; i < count; ++i) {  // all numbers from 2^-11 on, of both signs
+  constexpr double kRounding = 0x1p-8, kFlushed = 4e-6, kOfSubnormals = 6e-7;
+  HandedOn step;
+  std::vector<BFloat16> in(HandedOn::kCount);
+  for (int64_t i = 0; i < HandedOn::kCount; ++i) {  // all numbers from 2^-11 on, of both signs
     in[i].bits = static_cast<uint16_t>((127 - 11) * 128 + i / 2);
     if (i % 2 != 0) in[i].bits |= 0x8000;
   }
-  for (int64_t c = 0; c < kChannels; ++c) identity[c * kChannels + c] = centre[4 * kChannels + c] = BFloat16(1);
-  AlignedBuffer packed = AlignedBuffer::allocate(packed_conv_bytes<BFloat16>(s.first) + 64);
-  pack_conv_weights(s.first, identity.data(), packed.data());
-  AlignedBuffer half = AlignedBuffer::allocate(depthwise_half_bytes(s.depthwise));
-  pack_depthwise_half(s.depthwise, centre.data(), half.as<uint16_t>());
-  std::vector<float> wide(centre.size());
-  std::transform(centre.begin(), centre.end(), wide.begin(), [](BFloat16 x) { return static_cast<float>(x); });
-  DepthwiseWeights weights = wide.data();
-  weights.half = half.as<uint16_t>();
-  Epilogue<BFloat16> none, swish;
-  swish.gate = {.curve = Curve::kSwish, .coarse = true};
   for (const bool in_first : {true, false}) {
-    std::vector<BFloat16> out(count);
-    bottleneck_conv2d(s, in.data(), {packed.data(), weights, nullptr}, out.data(),
-                      BottleneckEpilogues<BFloat16>{in_first ? swish : none, in_first ? none : swish, none}, *pool_,
-                      scratch(bottleneck_scratch_bytes<BFloat16>(s, pool_->num_threads())));
+    const auto out =
+        step.swish(in, in_first, *pool_, scratch(bottleneck_scratch_bytes<BFloat16>(step.s, pool_->num_threads())));
     check_scratch();
-    for (int64_t i = 0; i < count; ++i) {
+    for (int64_t i = 0; i < HandedOn::kCount; ++i) {
       const double x = number(in[i]), want = x / (1 + std::exp(-x));
-      ASSERT_NEAR(number(out[i]), want, 1.5 * kRounding * std::abs(want) + kFlushed) << x << (in_first ? " first" : "");
+      const double lost = x < -15 ? kFlushed : x < -9.5 ? kOfSubnormals : 1e-7;
+      ASSERT_NEAR(number(out[i]), want, 1.5 * kRounding * std::abs(want) + lost) << x << (in_first ? " first" : "");
     }
+  }
+}
+
+// Sums that a swish makes 0 are made in float16, whatever their size: no strip is made again, nor do results depend on
+// where threads begin. Infinite ones stay no numbers.
+TEST_P(MatrixKernels, SwishInFloat16OfLargeNegativeSums) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  if (!multiplies_halves({.kh = 3, .kw = 3})) GTEST_SKIP() << "no float16 arithmetic";
+  constexpr int64_t kAt = 2 * HandedOn::kSize * HandedOn::kChannels + 3;  // of the first thread
+  HandedOn step(2);
+  auto in = random<BFloat16>(HandedOn::kCount);
+  for (int64_t i = 3; i < HandedOn::kCount; i += HandedOn::kChannels) in[i] = BFloat16(-7e4F);
+  in[kAt + 1] = BFloat16(-3e38F);
+  const auto run = [&](int threads) {
+    ThreadPool pool(threads);
+    EXPECT_EQ(bottleneck_tasks<BFloat16>(step.s, threads), threads);
+    auto out = step.swish(in, true, pool, scratch(bottleneck_scratch_bytes<BFloat16>(step.s, threads)));
+    check_scratch();
+    return out;
+  };
+  const auto one = run(1), two = run(2);
+  for (int64_t i = 0; i < HandedOn::kCount; ++i) {
+    const double x = number(in[i]), want = x / (1 + std::exp(-x));
+    ASSERT_NEAR(number(one[i]), want, 0x1p-7 * std::abs(want)) << x;
+    ASSERT_EQ(one[i].bits, two[i].bits) << x;
+  }
+  for (const float x : {-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    in[kAt] = BFloat16(x);
+    EXPECT_TRUE(std::isnan(number(run(1)[kAt]))) << x;
   }
 }
 

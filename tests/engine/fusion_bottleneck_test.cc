@@ -159,6 +159,9 @@ TEST(Fusion, BottleneckOnTileRegistersNeverOverflows) {
   // Nor may it lose small ones, which large weights follow.
   EXPECT_EQ(packed(kRelu, 0x1p14F, 0, 0x1p-24F), in_bfloat16);
   EXPECT_EQ(packed(kRelu6, 0x1p4F, 0, 0x1p-6F), in_half);
+  EXPECT_EQ(packed(kRelu, 0x1p9F, 0, 0x1p-6F), in_both);
+  EXPECT_EQ(packed(kSwish, 0x1p9F, 0, 0x1p-6F), in_bfloat16);  // which loses more than rounding does
+  EXPECT_EQ(packed(kSwish, 0x1p9F, 0, 0x1p-1F), in_both);
 }
 
 }  // namespace

@@ -68,10 +68,11 @@ bool fit_half(const DepthwiseShape& s, const BFloat16* weights) {
   return true;
 }
 
-// Whether, for inputs of about one, what float16 between the convolutions loses is less than what bfloat16 does: it has
-// no more than 2^-25 at the least, which the other's weights [kh][kw][channels] multiply.
-bool keeps_bits(const DepthwiseShape& s, const BFloat16* first, int64_t first_rows, const BFloat16* weights) {
-  constexpr float kMost = 0x1p10f;  // 2^25 of errors to results, 2^-8 of bfloat16, 2^-7 of margin
+// Whether, for inputs of about one, what float16 between the convolutions loses is less than what bfloat16 does: `lost`
+// at most of small activations, which the other's weights [kh][kw][channels] multiply.
+bool keeps_bits(const DepthwiseShape& s, const BFloat16* first, int64_t first_rows, float lost,
+                const BFloat16* weights) {
+  const float most = 0x1p-15f / lost;  // of errors to results: 2^-8 of bfloat16, 2^-7 of margin
   float error = 0, result = 0;
   for (int64_t c = 0; c < s.c; ++c) {
     float largest = 0, sum = 0;
@@ -81,7 +82,7 @@ bool keeps_bits(const DepthwiseShape& s, const BFloat16* first, int64_t first_ro
     error = std::max(error, sum);
     result = std::max(result, largest * sum);
   }
-  return error <= kMost * result;
+  return error <= most * result;
 }
 
 // Whether all that a node's epilogue reads is constant and at most `most` in size.
@@ -102,6 +103,7 @@ bool has_small_operands(const KernelRequest& request, float most) {
 enum class HalfBetween { kNo, kSafe, kMayOverflow };
 HalfBetween half_between(const BottleneckRequests& r) {
   constexpr float kLeastMost = 0x1p-10f, kMostBias = kMostHalf / 4;  // products are half of kMostHalf at most
+  constexpr float kLostByRounding = 0x1p-25f, kLostBySwish = 0x1p-18f;
   const DepthwiseShape shape = depthwise_shape(*r.depthwise);
   if (!r.first->machine->avx512_fp16 || !multiplies_halves(shape)) return HalfBetween::kNo;
   const LoweredEpilogue e = lowered_epilogue<OnTiles>(*r.first);
@@ -116,7 +118,8 @@ HalfBetween half_between(const BottleneckRequests& r) {
   const auto of_first = ir::aligned(r.first->constants[1]);
   if (!fit_half(shape, weights) || !of_first.ok()) return HalfBetween::kNo;
   const Conv2DShape first = conv_shape(*r.first, MatrixUnit::kTiles);
-  if (!keeps_bits(shape, reinterpret_cast<const BFloat16*>((*of_first)->data), first.kh * first.kw * first.c, weights))
+  if (!keeps_bits(shape, reinterpret_cast<const BFloat16*>((*of_first)->data), first.kh * first.kw * first.c,
+                  e.has_swish() ? kLostBySwish : kLostByRounding, weights))
     return HalfBetween::kNo;
   return most <= most_half_pixel(shape, weights) ? HalfBetween::kSafe : HalfBetween::kMayOverflow;
 }

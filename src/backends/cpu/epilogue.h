@@ -43,6 +43,7 @@ class LoweredEpilogue {
   bool has_program() const { return rest_ != nullptr; }
   bool has_gate() const { return gate_.used(); }
   bool has_curve() const { return gate_.curve != Curve::kNone; }
+  bool has_swish() const { return gate_.curve == Curve::kSwish; }
   bool has_bias() const { return bias_ >= 0; }
   bool has_residual() const { return residual_ >= 0; }
   bool has_scale() const { return scales_; }

@@ -106,14 +106,16 @@ HWY_ATTR void finish_curve(AmxPending& p, int64_t end, const Columns& columns) {
   }
 }
 
-// A swish whose results are float16 next.
+// A swish whose results are float16 next. Sums that only float16 has not are small results of it, and no reason for a
+// strip to be made again; infinite ones, of which float32 makes NaN and not 0 where they are negative, stay no numbers.
 template <int kVectors>
 HWY_ATTR void finish_half_swish(AmxPending& p, int64_t end, const PendingColumns<kVectors, true>& columns) {
   const HalfSwish swish;
-  const auto sum_alone = [](V x, int) HWY_ATTR { return x; };
+  const V least = hn::Set(D(), -60000), zero = hn::Zero(D());
+  const auto bounded = [&](V x, int) HWY_ATTR { return hn::MulAdd(x, zero, hn::Max(least, x)); };
   const auto put = [&](int64_t i, const V(&x)[kVectors])
                        HWY_ATTR { columns.store(swish(columns.joined(x)), p.out + i * p.out_stride); };
-  finish_columns_of<kVectors, false>(p, end, columns, sum_alone, put);
+  finish_columns_of<kVectors, false>(p, end, columns, bounded, put);
 }
 
 template <int kVectors, bool kResidual, class Columns>
