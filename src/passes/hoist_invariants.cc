@@ -94,8 +94,7 @@ class Invariants {
     }
     const ir::Value& value = graph_->value(v);
     const auto count = value.shape.element_count();
-    if (!ir::is_floating(value.dtype) &&
-        (!value.shape.has_rank() || value.shape.rank() == 0 || (count && *count <= kMayBeSizes))) {
+    if (!ir::is_floating(value.dtype) && (!value.shape.has_rank() || (count && *count <= kMayBeSizes))) {
       return false;
     }
     if (!count) return has_operand_like(node, value.shape) || node.op != Op::kPointwise;

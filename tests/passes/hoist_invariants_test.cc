@@ -20,6 +20,17 @@ using MakeValue = std::function<ir::ValueId(GraphBuilder&, const Operands&)>;
 
 ir::ValueId less(GraphBuilder& b, const Operands& in) { return b.pointwise(P::kLess, {in.i, in.n}); }
 
+ir::ValueId sum(GraphBuilder& b, ir::ValueId v) {
+  return b.op(Op::kReduce, {v}, ir::ReduceAttrs{ir::ReduceKind::kSum, {0, 1}, false});
+}
+
+ir::Graph loop(ir::SubGraphsAttrs parts) {
+  GraphBuilder b;
+  const Operands in(b);
+  const auto results = b.ops(Op::kWhile, {in.i, in.h, in.x, in.n}, 2, std::move(parts), "loop");
+  return b.output(results[1]).build();
+}
+
 // while (condition) { i += 1; h = next; }
 ir::Graph loop(const MakeValue& next, const MakeValue& condition = less) {
   ir::SubGraphsAttrs attrs;
@@ -35,10 +46,7 @@ ir::Graph loop(const MakeValue& next, const MakeValue& condition = less) {
     attrs.graphs.push_back(
         std::make_shared<const ir::Graph>(b.output(b.add(in.i, b.scalar<int32_t>(1))).output(h).build()));
   }
-  GraphBuilder b;
-  const Operands in(b);
-  const auto results = b.ops(Op::kWhile, {in.i, in.h, in.x, in.n}, 2, attrs, "loop");
-  return b.output(results[1]).build();
+  return loop(std::move(attrs));
 }
 
 struct Hoisted {
@@ -105,6 +113,49 @@ TEST(HoistInvariants, NumbersThatMayBeSizesStay) {
   EXPECT_EQ(made.changes, 0);
 }
 
+// Nothing tells which they are before a run.
+TEST(HoistInvariants, NumbersFromATableThatMayBeSizesStay) {
+  const Hoisted made = hoist(loop([](GraphBuilder& b, const Operands& in) {
+    const auto dims = b.op(Op::kGather, {b.constant<int32_t>({2, 2}, {2, 8, 8, 2}), in.n}, ir::GatherAttrs{0, 0});
+    return b.op(Op::kReshape, {b.relu(in.h), dims});
+  }));
+  EXPECT_EQ(made.changes, 0);
+}
+
+TEST(HoistInvariants, NumbersOfUnknownRankStay) {
+  const Hoisted made = hoist(loop([](GraphBuilder& b, const Operands& in) {
+    const auto dims = b.op(Op::kRange, {b.scalar<int32_t>(1), in.n, b.scalar<int32_t>(1)});
+    const auto rows = b.pointwise(P::kNeg, {b.op(Op::kReshape, {b.ints({0, -1}), dims})});
+    return b.op(Op::kReshape, {b.op(Op::kGather, {in.h, rows}, ir::GatherAttrs{0, 0}), b.ints({2, 8})});
+  }));
+  EXPECT_EQ(made.changes, 1) << "the range, which is a vector of any length";
+  EXPECT_EQ(count(made.part(1), P::kNeg), 1);
+}
+
+TEST(HoistInvariants, HoistedLoopsKeepTheirPreamble) {
+  for (const bool more_in_body : {false, true}) {
+    ir::SubGraphsAttrs attrs;
+    for (const auto& part : {"condition", "body", "preamble"}) {
+      GraphBuilder b;
+      const Operands in(b);
+      if (part == std::string_view("condition")) {
+        const auto limit = more_in_body ? b.scalar(1.0f) : sum(b, b.relu(in.x));
+        b.output(b.pointwise(P::kLess, {sum(b, in.h), limit}));
+      } else if (part == std::string_view("body")) {
+        const auto kept = b.add(in.h, b.input("kept", {2, 8}));
+        b.output(b.add(in.i, b.scalar<int32_t>(1))).output(more_in_body ? b.add(kept, product(b, in.x)) : kept);
+      } else {
+        b.output(b.pointwise(P::kTanh, {in.x}));
+      }
+      attrs.graphs.push_back(std::make_shared<const ir::Graph>(b.build()));
+    }
+    const Hoisted made = hoist(loop(std::move(attrs)));
+    EXPECT_EQ(made.changes, 0);
+    ASSERT_EQ(made.parts(), 3u);
+    EXPECT_EQ(count(made.part(2), P::kTanh), 1);
+  }
+}
+
 TEST(HoistInvariants, LargeCopiesOfSmallTensorsStay) {
   const Hoisted made = hoist(loop([](GraphBuilder& b, const Operands& in) {
     const auto tiled = b.op(Op::kTile, {product(b, in.x), b.ints({100000, 1})});
@@ -131,11 +182,8 @@ TEST(HoistInvariants, ReadBothInsideAndOutsideIsKeptOnce) {
 }
 
 TEST(HoistInvariants, ConditionsAreAlwaysComputedAndSoMayBeBefore) {
-  const auto sum = [](GraphBuilder& b, ir::ValueId v) {
-    return b.op(Op::kReduce, {v}, ir::ReduceAttrs{ir::ReduceKind::kSum, {0, 1}, false});
-  };
   const Hoisted made = hoist(loop([](GraphBuilder& b, const Operands& in) { return b.add(in.h, in.x); },
-                                  [&](GraphBuilder& b, const Operands& in) {
+                                  [](GraphBuilder& b, const Operands& in) {
                                     return b.pointwise(P::kLess, {sum(b, in.h), sum(b, b.relu(in.x))});
                                   }));
   EXPECT_EQ(made.changes, 1);

@@ -14,6 +14,7 @@ struct Loop {
   bool limit_is_output = false;
   bool has_foreign = false;  // in the body: in a branch, where it is nested
   bool is_nested = false;
+  bool has_invariant = false;  // reads relu(x) in place of x
 
   // for (i = first; i < limit; i += step) h = exp(h + x);
   ir::Graph build() const {
@@ -27,7 +28,7 @@ struct Loop {
         b.output(next).output(limit_grows       ? b.add(n, b.scalar<int32_t>(step))
                               : passes_limit_on ? n
                                                 : b.op(Op::kIdentity, {n}));
-        b.output(b.pointwise(P::kExp, {b.add(h, has_foreign ? foreign(b, x) : x)}));
+        b.output(b.pointwise(P::kExp, {b.add(h, has_foreign ? foreign(b, x) : has_invariant ? b.relu(x) : x)}));
       } else {
         b.output(b.pointwise(P::kLess, {i, n}));
       }
@@ -142,6 +143,18 @@ TEST(TakeSingleTurns, ResultsOfTheGraphStayApart) {
 TEST(TakeSingleTurns, WhatStaysInTensorFlowKeepsItsLoop) {
   EXPECT_FALSE(is_replaced({.has_foreign = true}));
   EXPECT_FALSE(is_replaced({.has_foreign = true, .is_nested = true}));
+}
+// Its body reads what the preamble makes.
+TEST(TakeSingleTurns, HoistedLoopsStay) {
+  ir::Graph graph = Loop{.has_invariant = true}.build();
+  const auto hoisted = find_pass("HoistInvariants").run(graph, {});
+  ASSERT_TRUE(hoisted.ok()) << hoisted.status().message();
+  ASSERT_EQ(only(graph, Op::kWhile).get<ir::SubGraphsAttrs>().graphs.size(), 3u);
+  const auto result = find_pass("TakeSingleTurns").run(graph, {});
+  ASSERT_TRUE(result.ok()) << result.status().message();
+  expect_sound(graph);
+  EXPECT_EQ(result->changes, 0);
+  EXPECT_EQ(count(graph, Op::kWhile), 1);
 }
 TEST(TakeSingleTurns, PassesThatAreLeftOutStayOut) {
   const std::vector<std::string> left_out = {"CommonSubexpressions"};
