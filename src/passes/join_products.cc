@@ -71,7 +71,8 @@ class ProductJoiner {
     std::vector<ir::NodeId> group;
     for (ir::NodeId id : rewriter_.readers(node.inputs[0])) {
       const Node& other = rewriter_.graph().node(id);
-      if (group.size() == kMostJoined || other.op != Op::kMatMul) continue;
+      const bool reads_rows = other.op == Op::kMatMul && other.inputs[0] == node.inputs[0];  // not as its weights
+      if (group.size() == kMostJoined || !reads_rows) continue;
       if (joinable_columns(rewriter_, other) != columns) continue;
       if (other.get<ir::MatMulAttrs>() == node.get<ir::MatMulAttrs>()) group.push_back(id);
     }

@@ -133,6 +133,11 @@ TEST_F(Products, WithOtherOperandsStay) {
   EXPECT_EQ(left_of(added({b.constant<float>({3, 128}, ramp(384))})), 2);
   EXPECT_EQ(left_of(added({b.constant<float>({128}, ramp(128)), b.constant<float>({128}, ramp(128))})), 2);
 }
+TEST_F(Products, ThatReadTheRowsAsWeightsStay) {
+  const Id rows = b.constant<float>({8, 128}, ramp(1024));
+  const Id first = product(rows, 128, Weights::kByDepth, false, 128);
+  EXPECT_EQ(left_of({first, b.matmul(b.input("h", {-1, 8}), rows)}), 2);
+}
 TEST_F(Products, OfOtherRowsStay) { EXPECT_EQ(left_of({product(x, 128), product(b.relu(x), 128)}), 2); }
 TEST_F(Products, OfOtherWidthsStay) { EXPECT_EQ(left_of({product(x, 128), product(x, 256)}), 2); }
 TEST_F(Products, OfOtherLayoutsStay) { EXPECT_EQ(left_of({product(x, 128), product(x, 128, Weights::kByChannel)}), 2); }

@@ -53,6 +53,10 @@ def plain():
     return tf.placeholder(tf.bool, [], name="training")
 
 
+def of_unknown_rank():
+    return tf.placeholder(tf.bool, name="training")
+
+
 def default(value):
     return lambda: tf.placeholder_with_default(value, [], name="training")
 
@@ -70,7 +74,7 @@ def run(model, *feeds):
         return [session.run("y:0", feed) for feed in feeds]
 
 
-@pytest.mark.parametrize("switch", [plain, default(True), default(False)])
+@pytest.mark.parametrize("switch", [plain, of_unknown_rank, default(True), default(False)])
 def test_the_engine_is_built_for_the_value_of_all_test_data(conditionals, switch, tmp_path):
     model = dropout_net(switch)
     feed = {"x:0": X, "training:0": np.bool_(False)}

@@ -75,6 +75,7 @@ Status GraphImporter::choose_inputs() {
   }
   for (const auto& [name, dims] : options_.input_shapes) {
     InputRef ref = parse_input(name);
+    if (options_.fixed.contains(std::string(ref.node))) continue;
     if (!seen.contains(std::string(ref.node) + ":" + std::to_string(ref.index))) {
       std::string known;
       for (const std::string& input : model_.inputs) known += (known.empty() ? "" : ", ") + input;
