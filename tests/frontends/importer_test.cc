@@ -142,6 +142,58 @@ TEST(Importer, ComputedPermutationStaysInTensorFlow) {
   expect_error(graph, strict, "1 node needs TensorFlow: 't' (Transpose): its permutation is not a constant");
 }
 
+std::string spectrogram_shape(int64_t samples) {
+  GraphDef graph = GraphBuilder()
+                       .placeholder("x", {samples, 2})
+                       .node("audio", "AudioSpectrogram", {"x"},
+                             {{"window_size", AttrValue::of_int(256)}, {"stride", AttrValue::of_int(128)}})
+                       .build();
+  auto model = import_graph(graph);
+  return model.ok() ? reason_of(*model, "audio") + shape_of(*model) : std::string(model.status().message());
+}
+
+TEST(Importer, AudioShorterThanAWindowHasNoFrames) {
+  EXPECT_EQ(spectrogram_shape(0), "[2,0,129]");
+  EXPECT_EQ(spectrogram_shape(255), "[2,0,129]");
+  EXPECT_EQ(spectrogram_shape(256), "[2,1,129]");
+  EXPECT_EQ(spectrogram_shape(-1), "[2,(x.0+max(x.0*-1+255,0))//128-1,129]");
+}
+
+// Why the gradient of a batch normalization stays where these attributes stand in for those that Blade runs, `used`
+// being what is read of it.
+std::string batch_norm_gradient_stays(const AttrMap& instead, const std::string& used = "gradient") {
+  AttrMap attrs = instead;
+  attrs.emplace("is_training", AttrValue::of_bool(false));
+  attrs.emplace("U", AttrValue::of_type(DataType::kFloat));
+  const DataType type = attrs.count("T") != 0 ? DataType::kHalf : DataType::kFloat;
+  GraphDef graph = GraphBuilder()
+                       .placeholder("dy", {2, 5, 5, 3}, type)
+                       .placeholder("x", {2, 5, 5, 3}, type)
+                       .floats("scale", {3}, {1, 2, 3})
+                       .floats("mean", {3}, {1, 2, 3})
+                       .floats("variance", {3}, {1, 2, 3})
+                       .floats("reserved", {0}, {})
+                       .node("gradient", "FusedBatchNormGradV3", {"dy", "x", "scale", "mean", "variance", "reserved"},
+                             with_t(std::move(attrs)))
+                       .node("relu", "Relu", {used}, with_t({}, used == "gradient" ? type : DataType::kFloat))
+                       .build();
+  auto model = import_graph(graph);
+  return model.ok() ? reason_of(*model, "gradient") : std::string(model.status().message());
+}
+
+TEST(Importer, GradientsOfOtherBatchNormalizationsStay) {
+  EXPECT_EQ(batch_norm_gradient_stays({}), "");
+  EXPECT_EQ(batch_norm_gradient_stays({{"is_training", AttrValue::of_bool(true)}}),
+            "it is the gradient of a batch normalization that trains");
+  EXPECT_EQ(batch_norm_gradient_stays({{"data_format", AttrValue::of_string("NCHW")}}), "its channels come first");
+  EXPECT_EQ(batch_norm_gradient_stays({{"T", AttrValue::of_type(DataType::kHalf)}}),
+            "its statistics are of another type");
+  for (int i = 1; i < 5; ++i) {
+    EXPECT_EQ(batch_norm_gradient_stays({}, "gradient:" + std::to_string(i)),
+              "its output " + std::to_string(i) + " is used");
+  }
+}
+
 TEST(Importer, StringsAndUnknownOpsStay) {
   GraphDef graph = GraphBuilder()
                        .placeholder("s", {-1}, DataType::kString)

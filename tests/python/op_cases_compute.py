@@ -322,7 +322,7 @@ def normalization_and_pooling(c):
             channels = shape[-1:]
             c.op(
                 name,
-                take=[0],
+                take=[0, 5] if name == "FusedBatchNormV3" else [0],
                 x=c.real(shape),
                 scale=c.real(channels),
                 offset=c.real(channels),

@@ -60,3 +60,29 @@ def test_functions_keep_their_bounds(tmp_path):
     little = np.logspace(-30, -3, 5001, dtype=np.float32)
     little = np.concatenate([little, -little])
     np.testing.assert_allclose(engine.run({"x": little})["log1p"], np.log1p(little.astype(np.float64)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID", "EXPLICIT"])
+def test_max_pool_gradient_with_channels_first(padding, tmp_path):
+    """TensorFlow's CPU kernel has channels last only: its answer is turned."""
+    rng = np.random.default_rng(3)
+    x = np.maximum(rng.normal(0, 1, (2, 7, 6, 3)), 0).astype(np.float32)
+
+    def arguments(first):
+        def order(values):
+            each = len(values) // 4
+            return values[:each] + values[-each:] + values[each:-each] if first else values
+        pads = {"explicit_paddings": order([0, 0, 1, 0, 0, 2, 0, 0])} if padding == "EXPLICIT" else {}
+        return dict(ksize=order([1, 2, 3, 1]), strides=order([1, 2, 1, 1]), padding=padding, **pads)
+
+    with tf.Graph().as_default() as graph:
+        image = tf.placeholder(tf.float32, x.shape, name="x")
+        pooled = tf.raw_ops.MaxPool(input=image, **arguments(False))
+        dy = tf.constant(rng.normal(0, 1, pooled.shape).astype(np.float32))
+        tf.raw_ops.MaxPoolGrad(orig_input=image, orig_output=pooled, grad=dy, name="last", **arguments(False))
+        turned = [tf.transpose(v, (0, 3, 1, 2)) for v in (image, pooled, dy)]
+        dx = tf.raw_ops.MaxPoolGrad(orig_input=turned[0], orig_output=turned[1], grad=turned[2], data_format="NCHW", **arguments(True))
+        tf.transpose(dx, (0, 2, 3, 1), name="first")
+    want = tiny_models.run(graph.as_graph_def(), {"x:0": x}, ["last:0"])[0]
+    path = tiny_models.write(graph.as_graph_def(), tmp_path / "m.pb")
+    np.testing.assert_allclose(blade.Engine(path, outputs=["first"]).run({"x": x})["first"], want, rtol=1e-6)

@@ -49,10 +49,14 @@ struct MelBands {
   double lower, upper;  // Hz
 };
 
-// [bins, channels]: triangles over the mel scale, each from the middle of the one before to that of the next. Bins
-// outside the limits count nowhere. `whole` is 0 where the upper limit lies behind the last bin: TensorFlow then
-// computes nothing.
-ir::ValueId band_weights(LowerContext& context, Emitter& e, const MelBands& bands, ir::ValueId* whole) {
+// Triangles over the mel scale, each from the middle of the one before to that of the next.
+struct BandWeights {
+  ir::ValueId triangles;  // [bins, channels]
+  ir::ValueId used;       // [bins]: within the limits; TensorFlow does not look at others
+  ir::ValueId whole;      // false where the upper limit lies behind the last bin: TensorFlow then computes nothing
+};
+
+BandWeights band_weights(LowerContext& context, Emitter& e, const MelBands& bands) {
   const auto real = [&](double v) { return e.scalar(ir::DType::kFloat64, v); };
   const auto op = [&](PointwiseOp kind, const char* name, ir::ValueId x, ir::ValueId y) {
     return e.pointwise(kind, name, {x, y});
@@ -71,7 +75,7 @@ ir::ValueId band_weights(LowerContext& context, Emitter& e, const MelBands& band
   const ir::ValueId last = op(PointwiseOp::kDiv, "last", real(bands.upper), width);
   const ir::ValueId used = op(PointwiseOp::kLogicalAnd, "used", op(PointwiseOp::kGreater, "above", bin, first),
                               op(PointwiseOp::kLessEqual, "below", bin, last));
-  *whole = e.cast(op(PointwiseOp::kLess, "whole", last, real(static_cast<double>(bands.bins))), ir::DType::kFloat32);
+  const ir::ValueId whole = op(PointwiseOp::kLess, "whole", last, real(static_cast<double>(bands.bins)));
 
   const ir::ValueId ratio = op(PointwiseOp::kDiv, "ratio", op(PointwiseOp::kMul, "hertz", bin, width), real(700));
   const ir::ValueId place =
@@ -83,8 +87,21 @@ ir::ValueId band_weights(LowerContext& context, Emitter& e, const MelBands& band
   const ir::ValueId slope =
       op(PointwiseOp::kSub, "slope", real(1), op(PointwiseOp::kMul, "share", away, real(1 / spacing)));
   const ir::ValueId triangle = op(PointwiseOp::kMaximum, "triangle", slope, real(0));
-  const ir::ValueId counts = e.reshape("used_column", e.cast(used, ir::DType::kFloat64), column);
-  return e.cast(op(PointwiseOp::kMul, "bands", triangle, counts), ir::DType::kFloat32);
+  return {e.cast(triangle, ir::DType::kFloat32), used, whole};
+}
+
+// [2, 2], of rows of samples: zeros behind the last window up to `padded`. Fewer samples than a window's are padded to
+// one less: that gives no windows, however far they are apart.
+ir::ValueId end_pads(LowerContext& context, Emitter& e, int64_t window, int64_t padded) {
+  const auto table = [&](int64_t last) {
+    return context.add_constant(
+        ir::make_tensor<int64_t>(ir::DType::kInt64, {2, 2}, std::vector<int64_t>{0, 0, 0, last}));
+  };
+  const ir::ValueId missing =
+      e.pointwise(PointwiseOp::kSub, "missing", {e.integer(window - 1), e.dim(context.input(0), 0)});
+  const ir::ValueId added = e.pointwise(PointwiseOp::kMaximum, "added", {missing, e.integer(0)});
+  const ir::ValueId row = e.pointwise(PointwiseOp::kMul, "added_last", {table(1), added});
+  return e.pointwise(PointwiseOp::kAdd, "pads", {table(padded - window), row});
 }
 
 }  // namespace
@@ -102,10 +119,9 @@ Status lower_audio_spectrogram(LowerContext& context, int) {
   const auto length = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(window)));
   Emitter e(context);
   const ir::ValueId rows = e.emit(ir::Op::kTranspose, "channels", {context.input(0)}, ir::PermAttrs{{1, 0}});
-  const ir::ValueId pads = context.add_constant(
-      ir::make_tensor<int64_t>(ir::DType::kInt64, {2, 2}, std::vector<int64_t>{0, 0, 0, length - window}));
   const ir::ValueId padded =
-      e.emit(ir::Op::kPad, "padded", {rows, pads, e.scalar(ir::DType::kFloat32, 0)}, ir::PadAttrs{});
+      e.emit(ir::Op::kPad, "padded", {rows, end_pads(context, e, window, length), e.scalar(ir::DType::kFloat32, 0)},
+             ir::PadAttrs{});
   const ir::ValueId image = e.emit(ir::Op::kExpandDims, "image",
                                    {e.emit(ir::Op::kExpandDims, "row", {padded}, ir::AxisAttrs{1})}, ir::AxisAttrs{3});
   ir::ExtractPatchesAttrs patches;
@@ -147,18 +163,19 @@ Status lower_mfcc(LowerContext& context, int) {
     return invalid_argument("has a sample rate of " + std::to_string(*rate) + ", expected 1 or more");
   }
   Emitter e(context);
-  ir::ValueId whole = ir::kNone;
-  const ir::ValueId weights = band_weights(context, e, bands, &whole);
+  const BandWeights weights = band_weights(context, e, bands);
+  const ir::ValueId zero = e.scalar(ir::DType::kFloat32, 0);
   const ir::ValueId magnitude = e.pointwise(PointwiseOp::kSqrt, "magnitude", {context.input(0)});
-  const ir::ValueId energy = e.emit(ir::Op::kMatMul, "energy", {magnitude, weights}, ir::MatMulAttrs{});
+  const ir::ValueId within = e.pointwise(PointwiseOp::kSelect, "within", {weights.used, magnitude, zero});
+  const ir::ValueId energy = e.emit(ir::Op::kMatMul, "energy", {within, weights.triangles}, ir::MatMulAttrs{});
   const ir::ValueId floor = e.scalar(ir::DType::kFloat32, 1e-12);
   const ir::ValueId logs =
       e.pointwise(PointwiseOp::kLog, "logs", {e.pointwise(PointwiseOp::kMaximum, "at_least", {energy, floor})});
   const std::vector<float> table = cosine_transform(bands.channels, coefficients);
   const ir::ValueId cosines = context.add_constant(
       ir::make_tensor<float>(ir::DType::kFloat32, {bands.channels, coefficients}, std::span<const float>(table)));
-  const ir::ValueId counted = e.pointwise(PointwiseOp::kMul, "cosines", {cosines, whole});
-  return e.finish(e.emit(ir::Op::kMatMul, "", {logs, counted}, ir::MatMulAttrs{}));
+  const ir::ValueId cepstrum = e.emit(ir::Op::kMatMul, "cepstrum", {logs, cosines}, ir::MatMulAttrs{});
+  return e.finish(e.pointwise(PointwiseOp::kSelect, "", {weights.whole, cepstrum, zero}));
 }
 
 }  // namespace blade::tensorflow

@@ -5,7 +5,8 @@ namespace blade::tensorflow {
 
 using ir::PointwiseOp;
 
-// `argument` 0: passed on where the features are positive; 1 (Relu6Grad): and less than 6.
+// `argument` 0: passed on where the features are positive; 1 (Relu6Grad): and less than 6. Multiplied, as TensorFlow
+// does: gradients that are not finite come out as NaN elsewhere.
 Status lower_relu_grad(LowerContext& context, int argument) {
   const ir::ValueId gradients = context.input(0), features = context.input(1);
   const ir::DType type = context.dtype(features);
@@ -15,7 +16,7 @@ Status lower_relu_grad(LowerContext& context, int argument) {
     const ir::ValueId below = e.pointwise(PointwiseOp::kLess, "below", {features, e.scalar(type, 6)});
     passes = e.pointwise(PointwiseOp::kLogicalAnd, "passes", {passes, below});
   }
-  return e.finish(e.pointwise(PointwiseOp::kSelect, "", {passes, gradients, e.scalar(type, 0)}));
+  return e.finish(e.pointwise(PointwiseOp::kMul, "", {gradients, e.cast(passes, type)}));
 }
 
 // y = f(x), dy: dy * y * (1 - y) of a sigmoid; dy * (1 - y * y) of a tanh (`argument` 1).

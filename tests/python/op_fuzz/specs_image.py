@@ -168,27 +168,41 @@ spec("MaxPoolWithArgmax", pool_argmax, types=("float32", "float64"))
 
 
 def pool_grad(d):
-    """Of what MaxPool gives: TensorFlow's gradient is of that, and of no other."""
-    a = {k: v for k, v in pool_argmax(d).items() if k in ("input", "ksize", "strides", "padding")}
+    """Of what MaxPool gives: TensorFlow's gradient is of that, and of no other. Equal elements: the first has it all."""
+    a = pool(d)
+    if d.chance(0.5):
+        a["input"] = np.maximum(a["input"], a["input"].dtype.type(0))
+    x = a["input"].astype(np.float64)  # TensorFlow's MaxPool has fewer types than its gradient
     with tf.Graph().as_default(), tf.Session() as session:
-        pooled = session.run(tf.raw_ops.MaxPool(**a))
+        pooled = session.run(tf.raw_ops.MaxPool(**{**a, "input": x})).astype(a["input"].dtype)
     return dict(orig_input=a.pop("input"), orig_output=pooled, grad=d.values(pooled.shape, -2, 2), **a)
 
 
-spec("MaxPoolGrad", pool_grad, types=("float32", "float64"))
+spec("MaxPoolGrad", pool_grad)
 
 
-def same_twice(first, second, low, high):
+def with_edges(d, values, edges):
+    """Some of the elements are one of `edges`, where the type has it."""
+    if values.dtype.name in INTEGERS:
+        edges = [e for e in edges if np.isfinite(e)]
+    values, at = np.array(values), np.asarray(d.rng.random(values.shape) < 0.2)
+    values[at] = d.rng.choice(edges, int(at.sum())).astype(values.dtype)
+    return values
+
+
+def gradient(of, gradients, low, high, edges):
+    """NaN and infinities in half of the cases, also where nothing is passed on."""
     def draw(d):
-        shape = d.shape()
-        return {first: d.values(shape, low, high), second: d.values(shape, low, high)}
+        shape, special = d.shape(), [np.nan, np.inf, -np.inf] if d.chance(0.5) else []
+        return {gradients: with_edges(d, d.values(shape, -2, 2), [0, *special]),
+                of: with_edges(d, d.values(shape, low, high), [*edges, *special])}
     return draw
 
 
-spec("ReluGrad", same_twice("gradients", "features", -2, 2))
-spec("Relu6Grad", same_twice("gradients", "features", -2, 8))
-spec("SigmoidGrad", same_twice("y", "dy", 0, 1), types=FLOATS)
-spec("TanhGrad", same_twice("y", "dy", -1, 1), types=FLOATS)
+spec("ReluGrad", gradient("features", "gradients", -2, 2, (0,)))
+spec("Relu6Grad", gradient("features", "gradients", -2, 8, (0, 6)))
+spec("SigmoidGrad", gradient("y", "dy", 0, 1, (0, 1)), types=FLOATS)
+spec("TanhGrad", gradient("y", "dy", -1, 1, (-1, 1)), types=FLOATS)
 
 
 def batch_norm_grad(d):

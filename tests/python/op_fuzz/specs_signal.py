@@ -103,7 +103,7 @@ spec("CTCGreedyDecoder", ctc_greedy_decoder)
 
 def audio_spectrogram(d):
     window, stride = d.pick((2, 3, 16, 100, 400, 512, 640, d.int(2, 300))), d.int(1, 400)
-    samples = window + d.pick((0, 1, stride, 3 * stride + 1))
+    samples = d.pick((window, window + 1, window + stride, window + 3 * stride + 1, window - 1, max(window - stride, 0), 0))
     return dict(input=d.values((samples, d.int(1, 3)), -1, 1, t="float32"), window_size=window, stride=stride, magnitude_squared=d.chance(0.5))
 
 
@@ -111,11 +111,16 @@ spec("AudioSpectrogram", audio_spectrogram, attr=None)
 
 
 def mfcc(d):
+    """With what has no root or logarithm in the first bin, which TensorFlow leaves out, and beyond the upper limit."""
     bins, bands = d.pick((9, 129, 257, 513)), d.int(1, 40)
     lower, rate = d.pick((0.0, 20.0, 300.0)), np.int32(d.pick((8000, 16000, 44100, 6000)))
-    return dict(spectrogram=d.values((d.int(1, 2), d.int(0, 9), bins), 0, 4, t="float32"), sample_rate=d.maybe_const(rate),
-                upper_frequency_limit=d.pick((4000.0, 3000.0, lower + 1)), lower_frequency_limit=lower, filterbank_channel_count=bands,
-                dct_coefficient_count=d.int(1, bands))
+    upper = d.pick((4000.0, 3000.0, lower + 1))
+    spectrogram = d.values((d.int(1, 2), d.int(0, 9), bins), 0, 4, t="float32")
+    for at in (0, int(upper / (rate / 2 / (bins - 1))) + 1):
+        if at < bins and d.chance(0.4):
+            spectrogram[..., at] = d.pick((-1, np.nan, np.inf, -np.inf))
+    return dict(spectrogram=spectrogram, sample_rate=d.maybe_const(rate), upper_frequency_limit=upper,
+                lower_frequency_limit=lower, filterbank_channel_count=bands, dct_coefficient_count=d.int(1, bands))
 
 
 spec("Mfcc", mfcc, attr=None, rtol=1e-4)
