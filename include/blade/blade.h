@@ -157,7 +157,8 @@ BLADE_API void blade_free(void* memory);
 BLADE_API blade_status blade_engine_explain(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
                                             char** json);
 /* Times each step over `repetitions` runs: [{"node", "op", "kernel", "median_us", "gflops", "gbytes"}, ...]. One of
- * several steps that take strips of rows together has theirs in "steps": of one thread, on average. */
+ * several steps that take strips of rows together has theirs in "steps": there "median_us" is what one thread spends in
+ * the step, on average, and the rates are the work of all threads over that time. */
 BLADE_API blade_status blade_engine_profile(blade_engine* engine, const blade_tensor* inputs, int32_t num_inputs,
                                             int32_t repetitions, char** json);
 /* Microseconds of `repetitions` runs by the device's own clock, after one that copies the inputs there: `microseconds`

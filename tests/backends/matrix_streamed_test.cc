@@ -2,7 +2,6 @@
 // any.
 #include <limits>
 
-#include "backends/cpu/matrix/amx_band.h"
 #include "backends/cpu/matrix/amx_panels.h"
 #include "backends/cpu/matrix/conv_bands.h"
 #include "backends/cpu/matrix/conv_planes.h"
@@ -176,21 +175,6 @@ TEST_P(MatrixKernels, PlainPanelsOnAmx) {
   }
 }
 
-namespace {
-
-// Whether bands of such a first layer meet all panels in one call.
-bool bands_go_at_once(const Conv2DShape& s, const void* packed, BFloat16* out, const Epilogue<BFloat16>& epilogue) {
-  AmxBand band;
-  band.runs = band_runs(s);
-  band.run_length = band_run_length(s);
-  band.b = packed_b_view(packed_steps<BFloat16>(band.runs, band.run_length), s.oc, packed, s.unit);
-  band.c = out;
-  band.epilogue = &epilogue;
-  return reads_bands(s) && amx_band_fits(band);
-}
-
-}  // namespace
-
 // The same for first layers: rows that end within a unit, odd numbers of units, woven rows, several blocks a run.
 TEST_P(MatrixKernels, FirstLayersOnAmx) {
   if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
@@ -214,8 +198,9 @@ TEST_P(MatrixKernels, FirstLayersOnAmx) {
       const EpilogueCase<BFloat16> e(kind, random(s.oc), {}, 0);
       std::vector<BFloat16> out(s.output_pixels() * s.output_pitch() + 1, BFloat16(kCanary));
       std::vector<float> wide(out.size(), kCanary);
-      const AmxBlocks blocks(band_run_length(s));
-      ASSERT_EQ(bands_go_at_once(s, packed.data(), out.data(), e.epilogue), blocks.overlap() == 0);
+      const PackedB b =
+          packed_b_view(packed_steps<BFloat16>(band_runs(s), band_run_length(s)), s.oc, packed.data(), s.unit);
+      ASSERT_EQ(bands_go_at_once(s, b, e.epilogue), AmxBlocks(band_run_length(s)).overlap() == 0);
       conv2d(s, in.data(), packed.data(), out.data(), e.epilogue, *pool_,
              scratch(conv2d_scratch_bytes<BFloat16>(s, pool_->num_threads())));
       conv2d(s, in.data(), packed.data(), wide.data(), e.epilogue, *pool_,

@@ -89,7 +89,8 @@ TEST(StripCost, WeightsAreReadAgainWhereL2HasNoRoomForThem) {
   const auto stay = Chain(kOnTiles, 8, 56, 4).with_weights(620'000).gain(machine(), 2);
   ASSERT_TRUE(stay.has_value());
   const auto leave = Chain(kOnTiles, 8, 56, 4).with_weights(680'000).gain(machine(), 2);
-  EXPECT_TRUE(!leave || leave->us < 0.9 * stay->us);
+  ASSERT_TRUE(leave.has_value());
+  EXPECT_LT(leave->us, 0.9 * stay->us);
 }
 
 TEST(StripCost, OtherRowsWantWhatTheLastCacheHolds) {

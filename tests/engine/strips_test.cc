@@ -281,11 +281,16 @@ TEST(Strips, StepsWithinAreTimed) {
     AlignedBuffer arena = AlignedBuffer::allocate((*plan)->host_arena_bytes);
     ThreadPool pool(kThreads);
     std::vector<double> us((*plan)->num_times(), 1e12);  // of the run before
-    const Status status = (*context)->run(arena.data(), pool, us.data());
-    ASSERT_TRUE(status.ok()) << status.message();
-    EXPECT_GT(us[1], 0);
-    EXPECT_GT(us[2], 0);
-    EXPECT_LE(us[1] + us[2], us[0]);
+    double share = 0;
+    for (int run = 0; run < 20; ++run) {  // threads may start late
+      const Status status = (*context)->run(arena.data(), pool, us.data());
+      ASSERT_TRUE(status.ok()) << status.message();
+      EXPECT_GT(us[1], 0);
+      EXPECT_GT(us[2], 0);
+      EXPECT_LE(us[1] + us[2], us[0]);
+      share = std::max(share, (us[1] + us[2]) / us[0]);
+    }
+    EXPECT_GT(share, 0.1);
   }
 }
 

@@ -9,48 +9,56 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
-// A step can be no faster than its arithmetic at the machine's peak and its bytes at the bandwidth of its working set.
 // Steps whose floor is below this are bound by neither: starting and splitting them takes about as long.
 constexpr double kTinyUs = 1.0;
 
 bool runs_on_gpu(const json& step) { return step.at("kernel").get<std::string>().starts_with("cuda"); }
 
-void judge_alone(json& step, const MachineLimits& limits) {
-  const double us = step.at("median_us");
-  const double flops = step.at("gflops").get<double>() * us * 1e3, bytes = step.at("gbytes").get<double>() * us * 1e3;
+// Operations or bytes of the step, whose rates are in thousands of millions a second.
+double total(const json& step, const char* rate) {
+  return step.at(rate).get<double>() * step.at("median_us").get<double>() * 1e3;
+}
+
+double compute_us(const json& step, const MachineLimits& limits) {
   const auto kernel = step.at("kernel").get<std::string>();
   const bool amx = limits.bf16_amx.all > 0 && kernel.find("_amx_") != std::string::npos;
   const bool bf16 = limits.bf16_dot.all > 0 && kernel.find("bf16") != std::string::npos;
   const double peak = amx ? limits.bf16_amx.all : bf16 ? limits.bf16_dot.all : limits.fp32_fma.all;
-  const double compute_us = peak > 0 ? flops / peak / 1e3 : 0;
-  const double gbps = limits.read_gbps(bytes);
-  const double memory_us = gbps > 0 ? bytes / gbps / 1e3 : 0;
-  const double floor_us = std::max(compute_us, memory_us);
-  step["floor_us"] = floor_us;
-  step["roofline"] = us > 0 ? floor_us / us : 0.0;
-  step["bound_by"] = floor_us < kTinyUs ? "overhead" : compute_us >= memory_us ? "arithmetic" : "memory";
+  return peak > 0 ? total(step, "gflops") / peak / 1e3 : 0;
 }
 
-// What runs as one has the floors of its steps.
-void judge(json& step, const MachineLimits& limits) {
-  judge_alone(step, limits);
-  if (!step.contains("steps")) return;
-  double floor_us = 0;
-  for (json& inner : step["steps"]) {
-    judge_alone(inner, limits);
-    floor_us += inner["floor_us"].get<double>();
-  }
-  const double us = step.at("median_us");
-  step["floor_us"] = floor_us;
-  step["roofline"] = us > 0 ? floor_us / us : 0.0;
+double memory_us(const json& step, const MachineLimits& limits) {
+  const double bytes = total(step, "gbytes"), gbps = limits.read_gbps(bytes);
+  return gbps > 0 ? bytes / gbps / 1e3 : 0;
+}
+
+// Winograd does less arithmetic than is counted.
+bool does_less_than_counted(const json& step) {
+  if (step.at("kernel").get<std::string>().find("winograd") != std::string::npos) return true;
+  return step.contains("steps") && std::any_of(step["steps"].begin(), step["steps"].end(), does_less_than_counted);
 }
 
 void judge_all(json& steps, const std::optional<MachineLimits>& limits) {
   if (!limits) return;
-  for (json& step : steps) judge(step, *limits);
+  for (json& step : steps) judge_step(step, *limits);
 }
 
 }  // namespace
+
+double judge_step(json& step, const MachineLimits& limits) {
+  double arithmetic_us = 0;
+  if (step.contains("steps")) {
+    for (json& inner : step["steps"]) arithmetic_us += judge_step(inner, limits);
+  } else {
+    arithmetic_us = compute_us(step, limits);
+  }
+  const double us = step.at("median_us"), bytes_us = memory_us(step, limits);
+  const double floor_us = std::max(arithmetic_us, bytes_us);
+  step["floor_us"] = floor_us;
+  step["roofline"] = us > 0 ? floor_us / us : 0.0;
+  step["bound_by"] = floor_us < kTinyUs ? "overhead" : arithmetic_us >= bytes_us ? "arithmetic" : "memory";
+  return arithmetic_us;
+}
 
 std::optional<MachineLimits> add_roofline(const Engine& engine, json& steps, bool measure_again) {
   if (std::any_of(steps.begin(), steps.end(), runs_on_gpu)) return std::nullopt;
@@ -69,10 +77,9 @@ std::optional<MachineLimits> add_roofline(const Engine& engine, json& steps, boo
 
 bool exceeds_limits(const json& steps) {
   constexpr double kNoise = 1.2;
-  // Winograd does less arithmetic than is counted; nothing else is faster than the machine.
   return std::any_of(steps.begin(), steps.end(), [](const json& step) {
     return step.value("roofline", 0.0) > kNoise && step.value("bound_by", "") == "arithmetic" &&
-           step.at("kernel").get<std::string>().find("winograd") == std::string::npos;
+           !does_less_than_counted(step);
   });
 }
 

@@ -14,6 +14,11 @@ namespace blade::command {
 // run on a GPU. Limits kept from earlier that a step exceeds were measured on a busy machine: they are measured again.
 std::optional<MachineLimits> add_roofline(const Engine& engine, nlohmann::ordered_json& steps, bool measure_again);
 
+// A step can be no faster than its arithmetic at the machine's peak, which this returns in microseconds, and its bytes
+// at the bandwidth of its working set. One of several steps does the arithmetic of each on that one's unit, and moves
+// only bytes of its own: what lies between its steps stays in cache.
+double judge_step(nlohmann::ordered_json& step, const MachineLimits& limits);
+
 // Whether a step is faster than the limits that it was judged by allow.
 bool exceeds_limits(const nlohmann::ordered_json& steps);
 

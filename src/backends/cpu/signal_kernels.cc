@@ -44,6 +44,11 @@ struct FftScratch {
   int64_t slots;
 };
 
+// At most so many tasks for `count` items of so much work each.
+int64_t tasks_worth(double work, int64_t count) {
+  return std::max<int64_t>(1, static_cast<int64_t>(work * static_cast<double>(count)) / kMinWorkPerTask);
+}
+
 // A row at a time on each thread.
 Result<std::unique_ptr<Kernel>> create_split_fft(const KernelRequest& request, FftPlan plan, SplitFft split,
                                                  int64_t rows, int64_t have, int64_t made) {
@@ -79,11 +84,9 @@ Result<std::unique_ptr<Kernel>> create_fft(const KernelRequest& request, PackCac
       return create_split_fft(request, plan, std::move(*split), rows, have, made);
     }
   }
-  const double work = 5.0 * static_cast<double>(plan.n * lanes);
+  const int64_t worth = tasks_worth(5.0 * static_cast<double>(plan.n * lanes), blocks);
   return make_kernel(
       [=](const KernelArgs& args) {
-        const int64_t worth =
-            std::max<int64_t>(1, static_cast<int64_t>(work * static_cast<double>(blocks)) / kMinWorkPerTask);
         const auto tasks = static_cast<int>(std::min({blocks, worth, int64_t{args.pool->num_threads()} * 2}));
         args.pool->parallel_for(tasks, [&](int task, int slot) {
           float* own = scratch.of(args, tasks, task, slot);
@@ -116,11 +119,13 @@ Support supports_double_fft(const KernelRequest& request) {
 Result<std::unique_ptr<Kernel>> create_double_fft(const KernelRequest& request, PackCache&) {
   const DoubleRealFft fft(fft_length(request));
   const int64_t have = request.inputs[0].dims.back(), made = request.outputs[0].dims.back();
-  const int64_t rows = request.outputs[0].element_count() / made, threads = request.num_threads;
+  const int64_t rows = request.outputs[0].element_count() / made,
+                passes = std::bit_width(static_cast<uint64_t>(fft.n()));
+  const int64_t worth = tasks_worth(2.0 * static_cast<double>(fft.n() * passes), rows);
+  const auto tasks = static_cast<int>(std::min({rows, worth, int64_t{request.num_threads}}));
   const auto bytes_of_slot = static_cast<size_t>(fft.n()) * sizeof(double);
   return make_kernel(
       [=](const KernelArgs& args) {
-        const auto tasks = static_cast<int>(std::min(rows, threads));
         args.pool->parallel_for(tasks, [&](int task, int) {
           auto* scratch = reinterpret_cast<double*>(args.scratch + static_cast<size_t>(task) * bytes_of_slot);
           for (int64_t r = rows * task / tasks; r < rows * (task + 1) / tasks; ++r) {
@@ -130,7 +135,7 @@ Result<std::unique_ptr<Kernel>> create_double_fft(const KernelRequest& request, 
         });
         return Status::ok_status();
       },
-      0, bytes_of_slot * static_cast<size_t>(std::min(rows, threads)));
+      0, bytes_of_slot * static_cast<size_t>(tasks));
 }
 
 constexpr KernelEntry kSignalRows[] = {

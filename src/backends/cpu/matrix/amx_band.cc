@@ -177,13 +177,10 @@ namespace blade::backends::cpu {
 HWY_EXPORT(amx_has_bands);
 HWY_EXPORT(amx_run_band);
 
-bool amx_band_fits(const AmxBand& band) {
-  const Epilogue<BFloat16>& e = *band.epilogue;
-  const AmxBlocks blocks(band.run_length, band.b.padded);
-  const bool whole = blocks.count > 0 && blocks.elements() == band.run_length;
-  const bool columns = band.b.vectors == 2 && band.b.n % band.b.width() == 0;
-  const bool plain = is_plain(e) && e.generic == nullptr && e.residual == nullptr;
-  return band.b.unit == MatrixUnit::kTiles && band.b.packed_k == 0 && whole && columns && plain && band.c != nullptr &&
+bool amx_band_fits(int64_t run_length, const PackedB& b, const Epilogue<BFloat16>& epilogue) {
+  const AmxBlocks blocks(run_length, b.padded);
+  const bool whole = blocks.count > 0 && blocks.elements() == run_length;
+  return whole && b.packed_k == 0 && takes_whole_panels(b, epilogue) && epilogue.residual == nullptr &&
          HWY_DYNAMIC_DISPATCH(amx_has_bands)();
 }
 

@@ -24,8 +24,8 @@ struct AmxBand {
   const Epilogue<BFloat16>* epilogue = nullptr;
 };
 
-// Whether there is a kernel: runs of whole blocks of K, pairs of whole vectors of columns, bias and clamp alone.
-bool amx_band_fits(const AmxBand& band);
+// Whether there is a kernel: runs of whole blocks of K, whole panels, and no residual.
+bool amx_band_fits(int64_t run_length, const PackedB& b, const Epilogue<BFloat16>& epilogue);
 // On this thread; needs no AmxScope around it.
 void amx_band(const AmxBand& band);
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "backends/cpu/matrix/packed_b.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "base/checked_math.h"
 #include "base/half.h"
@@ -17,6 +18,11 @@ inline constexpr int64_t kMaxAmxUnits = 4;   // tile registers of sums, one abov
 inline constexpr int64_t kAmxWideUnits = 2;  // the same where panels have more than one vector: 2 x 2 registers
 
 constexpr int64_t amx_units(int vectors) { return vectors == 1 ? kMaxAmxUnits : kAmxWideUnits; }
+
+// Whether all panels are whole pairs of vectors, for tile registers, and bias, residual and clamp is all that follows.
+inline bool takes_whole_panels(const PackedB& b, const Epilogue<BFloat16>& e) {
+  return b.unit == MatrixUnit::kTiles && b.vectors == 2 && b.n % b.width() == 0 && is_plain(e) && e.generic == nullptr;
+}
 
 // How a run along K is cut into blocks, one tile register each: all of the same depth, as the configuration says. A
 // last one that does not fit begins earlier, over pairs of weights that the block before it has had: A has zeros there.

@@ -7,14 +7,12 @@
 
 namespace blade::backends::cpu {
 
-// Whether AmxKernels::tiles takes all panels of a job: rows in place, whole blocks of K and panels of two whole
-// vectors; bias, residual and clamp alone.
+// Whether AmxKernels::tiles takes all panels of a job: rows in place, whole blocks of K and whole panels.
 inline bool has_plain_panels(const TileJob<BFloat16>& job) {
   const Epilogue<BFloat16>& e = *job.epilogue;
   const bool in_place = job.readable_past_end && !job.copy_rows && job.run_length % kAmxElements == 0;
-  const bool whole = job.b.vectors == 2 && job.b.n % job.b.width() == 0;
-  const bool plain = is_plain(e) && e.generic == nullptr && (e.residual == nullptr || e.residual_channels >= job.b.n);
-  return job.b.unit == MatrixUnit::kTiles && job.run_offsets != nullptr && in_place && whole && plain &&
+  const bool adds_to_all = e.residual == nullptr || e.residual_channels >= job.b.n;
+  return takes_whole_panels(job.b, e) && job.run_offsets != nullptr && in_place && adds_to_all &&
          job.wide_out == nullptr && !job.to_half;
 }
 

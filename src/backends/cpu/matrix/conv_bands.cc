@@ -123,8 +123,7 @@ void copy_band(const Conv2DShape& s, const BandPlan<T>& plan, const In* image, i
     copy_row(s, plan.width, image, first_y + r, band_column(s), band);
 }
 
-// False where there is no kernel for all of the band at once.
-bool run_at_once(const Conv2DShape& s, const BandPlan<BFloat16>& plan, const TileJob<BFloat16>& job,
+void run_at_once(const Conv2DShape& s, const BandPlan<BFloat16>& plan, const TileJob<BFloat16>& job,
                  const BFloat16* band, int64_t rows_out) {
   AmxBand of;
   of.a = band;
@@ -136,12 +135,10 @@ bool run_at_once(const Conv2DShape& s, const BandPlan<BFloat16>& plan, const Til
   of.runs = job.runs;
   of.run_length = job.run_length;
   of.b = job.b;
-  of.c = job.to_half ? nullptr : job.out;
+  of.c = job.out;
   of.c_pitch = job.out_stride;
   of.epilogue = job.epilogue;
-  if (!amx_band_fits(of)) return false;
   amx_band(of);
-  return true;
 }
 
 }  // namespace
@@ -159,6 +156,10 @@ bool weaves_rows(const Conv2DShape& s) {
 
 int64_t band_runs(const Conv2DShape& s) { return weaves_rows(s) ? 1 : s.kh; }
 int64_t band_run_length(const Conv2DShape& s) { return s.kw * band_column(s); }
+
+bool bands_go_at_once(const Conv2DShape& s, const PackedB& b, const Epilogue<BFloat16>& epilogue) {
+  return reads_bands(s) && !s.to_half && amx_band_fits(band_run_length(s), b, epilogue);
+}
 
 template <class T>
 BandPlan<T>::BandPlan(const Conv2DShape& s) {
@@ -197,8 +198,8 @@ void run_band(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, c
   job.run_offsets = offsets;
   job.set_out(out);
   job.epilogue = &part.get();
-  if constexpr (std::is_same_v<T, BFloat16>) {
-    if (run_at_once(s, plan, job, band, rows_out)) return;
+  if constexpr (std::is_same_v<Out, BFloat16>) {
+    if (bands_go_at_once(s, b, part.get())) return run_at_once(s, plan, job, band, rows_out);
   }
   run_tile_range(
       job, {0, tile_count(job), 0, b.panels()},

@@ -13,6 +13,9 @@ bool reads_bands(const Conv2DShape& shape);
 int64_t band_runs(const Conv2DShape& shape);
 int64_t band_run_length(const Conv2DShape& shape);
 
+// Whether bands in bfloat16, whose results are that too, meet all panels of `b` in one call.
+bool bands_go_at_once(const Conv2DShape& shape, const PackedB& b, const Epilogue<BFloat16>& epilogue);
+
 template <class T>
 struct BandPlan {
   int64_t width = 0;       // pixels of a padded row
