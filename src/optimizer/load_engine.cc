@@ -36,9 +36,10 @@ Result<engine::Decisions> stored_decisions(const std::vector<tensorflow::EngineR
   return merged;
 }
 
-// Placeholders of which the graph says nothing have the rank that an engine's profile gives them: such a graph was
-// optimized on the data of one rank. True where there are any.
-Result<bool> take_ranks_of_profiles(const tensorflow::ImportedModel& model, tensorflow::ImportOptions& import) {
+// Placeholders of which the graph says nothing have the rank that an engine's profile, or a guard of `graph`, gives
+// them: such a graph was optimized on the data of one rank. True where there are any.
+Result<bool> take_assumed_ranks(const tensorflow::ImportedModel& model, const tensorflow::GraphDef& graph,
+                                tensorflow::ImportOptions& import) {
   bool taken = false;
   const auto knows_rank = [&](const std::string& tensor) {
     for (const ir::ValueId id : model.graph.inputs()) {
@@ -46,6 +47,11 @@ Result<bool> take_ranks_of_profiles(const tensorflow::ImportedModel& model, tens
     }
     return true;  // no input
   };
+  for (const auto& [tensor, rank] : tensorflow::assumed_ranks(graph)) {
+    if (knows_rank(tensor)) continue;
+    import.input_shapes[tensor].assign(static_cast<size_t>(rank), -1);
+    taken = true;
+  }
   for (const tensorflow::EngineRegion& region : model.engines) {
     if (std::ranges::all_of(region.inputs, knows_rank)) continue;
     BLADE_ASSIGN_OR_RETURN(const auto parsed, engine::parse_engine_file(region.engine.bytes(), region.engine.owner()));
@@ -197,7 +203,7 @@ Result<std::shared_ptr<engine::Engine>> engine_of(const tensorflow::GraphDef& gr
                                                   std::vector<tensorflow::UnreadPlaceholder>* unread = nullptr) {
   import.without_tensorflow = true;
   BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, import_stripped(graph, import, options));
-  BLADE_ASSIGN_OR_RETURN(const bool knows_more, take_ranks_of_profiles(imported, import));
+  BLADE_ASSIGN_OR_RETURN(const bool knows_more, take_assumed_ranks(imported, graph, import));
   if (knows_more) {
     BLADE_ASSIGN_OR_RETURN(imported, import_stripped(graph, import, options));
   }

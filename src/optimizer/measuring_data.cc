@@ -194,8 +194,17 @@ std::optional<size_t> rank_of_data(const OptimizeOptions& options, const std::st
       if (node_name(value.name) == node_name(name)) ranks.insert(value.tensor->dims.size());
     }
   }
-  for (const Shapes& shapes : options.input_shapes) {
-    if (test_data.empty() && index < shapes.size()) ranks.insert(shapes[index].size());
+  if (test_data.empty()) {
+    for (const Shapes& shapes : options.input_shapes) {
+      if (index < shapes.size()) ranks.insert(shapes[index].size());
+    }
+  }
+  if (test_data.empty() && options.input_shapes.empty()) {
+    const NamedShapes& shapes = options.tuning_shapes.min;
+    if (index < shapes.by_order.size()) ranks.insert(shapes.by_order[index].size());
+    for (const auto& [key, dims] : shapes.by_name) {
+      if (node_name(key) == node_name(name)) ranks.insert(dims.size());
+    }
   }
   return ranks.size() == 1 ? std::optional(*ranks.begin()) : std::nullopt;
 }

@@ -27,8 +27,8 @@ struct MeasuringData {
 Result<MeasuringData> make_measuring_data(const OptimizeOptions& options, const std::vector<engine::TensorInfo>& inputs,
                                           const std::vector<Feed>& test_data);
 
-// The rank that the user's data, or else the user's shapes, give the input `name`, `index` among them; none where they
-// say nothing, or differ.
+// The rank that the user's data, or else the user's shapes (input_shapes, dynamic_tuning_shapes), give the input
+// `name`, `index` among them; none where they say nothing, or differ.
 std::optional<size_t> rank_of_data(const OptimizeOptions& options, const std::string& name, size_t index,
                                    const std::vector<Feed>& test_data);
 

@@ -145,8 +145,8 @@ class Optimizer {
     return options_.output.empty() ? Status() : check_output_space(options_.output, original_.size());
   }
 
-  // Placeholders of which the graph says nothing have the rank of the user's data. Other ranks are outside the profile,
-  // where the original graph runs.
+  // Placeholders of which the graph says nothing have the rank of the user's data. With other ranks the original graph
+  // runs: they are outside the profiles, or what the guards of regions that do not read the placeholder compare.
   Status take_ranks_of_data() {
     const size_t given = import_.input_shapes.size();
     for (size_t i = 0; i < imported_.graph.inputs().size(); ++i) {

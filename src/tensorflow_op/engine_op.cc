@@ -68,7 +68,7 @@ class InProfileKernel {
     } else if (!describable) {
       why_not = "an input has a type or rank that Blade has none for";
     } else if (!std::equal(given.tensors.begin(), given.tensors.end(), defaults.tensors.begin(), is_same)) {
-      why_not = "a placeholder is fed another value than the one that the engine was built for";
+      why_not = "a placeholder is fed another value or rank than the engine was built for";
     } else if (blade_engine_prepare(engine->get(), inputs.tensors.data(), static_cast<int32_t>(inputs.tensors.size()),
                                     nullptr, 0) != BLADE_OK) {
       why_not = blade_last_error();

@@ -365,6 +365,69 @@ def test_placeholder_of_unknown_rank_has_that_of_the_data(tmp_path):
         np.testing.assert_allclose(engine.run(feed)["y"], want, rtol=1e-4, atol=1e-5)
 
 
+def rank_beside_the_region(x, tail):
+    tf.identity(tail(tf.placeholder(tf.float32, [None], name="v")) * tf.cast(tf.rank(x), tf.float32), name="y")
+
+
+def axes_by_rank_behind_tensorflow(x, tail):
+    tf.reduce_sum(tail(tf.math.bessel_i0e(x)), axis=tf.range(tf.rank(x)), name="y")
+
+
+def rank_that_tensorflow_reads(x, tail):
+    tf.add(tf.reduce_sum(tail(x)), tf.math.bessel_i0e(tf.cast(tf.rank(x), tf.float32)), name="y")
+
+
+def rank_as_an_output(x, tail):
+    tf.stack([tf.reduce_sum(tail(x)), 0.0], name="z")
+    tf.rank(x, name="y")
+
+
+@pytest.mark.parametrize("make", [rank_beside_the_region, axes_by_rank_behind_tensorflow, rank_that_tensorflow_reads, rank_as_an_output])
+def test_a_rank_that_only_the_data_tell_is_assumed_nowhere_else(make, tmp_path):
+    rng = np.random.default_rng(6)
+
+    def tail(value):
+        for _ in range(4):
+            value = tf.tanh(value) + value * 0.5
+        return tf.nn.relu(value)
+
+    with tf.Graph().as_default() as graph:
+        make(tf.placeholder(tf.float32, None, name="x"), tail)
+    original = graph.as_graph_def()
+    feeds = [{"x:0": rng.normal(0, 1, dims).astype(np.float32)} for dims in ((64, 64), (8, 64, 64), (64,))]
+    if make is rank_beside_the_region:
+        for feed in feeds:
+            feed["v:0"] = rng.normal(0, 1, 4096).astype(np.float32)
+    outputs = ["y"] + ["z"] * (make is rank_as_an_output)
+    model, spec, report = optimize(original, unmeasured_config(), outputs=outputs, test_data=feeds[:1])
+    assert engine_ops(model)
+    for feed in feeds:
+        want = tiny_models.run(original, feed, outputs)
+        got = run_optimized(model, spec, feed, outputs)
+        for one, other in zip(got, want):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+    if report.coverage["left_behind"]:
+        return
+    path = tmp_path / "optimized.pb"
+    path.write_bytes(model.SerializeToString())
+    engine = blade.Engine(str(path))
+    want = tiny_models.run(original, feeds[0], outputs)
+    np.testing.assert_allclose(engine.run(feeds[0])["y"], want[0], rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="'x'.*8,64,64"):
+        engine.run(feeds[1])
+
+
+def test_tuning_shapes_give_an_unknown_rank():
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, None, name="x")
+        tf.reduce_sum(tf.nn.relu(tf.tanh(x) * x + 1.0), axis=tf.range(1, tf.rank(x)), name="y")
+    config = unmeasured_config()
+    shapes = {"x": [4, 64]}
+    config.dynamic_tuning_shapes = {"min": shapes, "max": {"x": [16, 64]}, "opts": [shapes]}
+    _, _, report = optimize(graph.as_graph_def(), config, outputs=["y"], test_data=[])
+    assert report.coverage["left_behind"] == []
+
+
 def net_of_unknown_channels(shape, channels):
     """A convolution and a dense layer behind a placeholder that does not tell its channels."""
     rng = np.random.default_rng(8)

@@ -1,32 +1,39 @@
-// Reads what the guards compare switches with.
+// Reads what the guards compare switches and ranks with.
 #include "frontends/tensorflow/assumed_values.h"
 
+#include <cstring>
+#include <span>
+#include <string>
 #include <unordered_map>
 #include <vector>
+
+#include "ir/infer.h"
 
 namespace blade::tensorflow {
 namespace {
 
-// The boolean that a Const of the writer holds; null for anything else.
-ir::TensorPtr boolean_of(const NodeDef& node) {
+// The value that a Const of the writer holds; null for anything else.
+template <typename T>
+ir::TensorPtr value_of(const NodeDef& node, DataType type, ir::DType dtype) {
   if (node->op != "Const") return nullptr;
   const auto proto = tensor_attr(node, "value");
   if (!proto.ok()) return nullptr;
   const auto data = proto->decode();
-  if (!data.ok() || data->dtype != DataType::kBool || data->content.size() != 1) return nullptr;
-  const auto value = static_cast<uint8_t>(data->content.view()[0]);
-  return ir::make_tensor<uint8_t>(ir::DType::kBool, data->dims, std::span(&value, 1));
+  if (!data.ok() || data->dtype != type || data->content.size() != sizeof(T)) return nullptr;
+  T value;
+  std::memcpy(&value, data->content.view().data(), sizeof(T));
+  return ir::make_tensor<T>(dtype, data->dims, std::span(&value, 1));
 }
 
-}  // namespace
-
-std::map<std::string, ir::TensorPtr> assumed_values(const GraphDef& graph) {
-  std::map<std::string, ir::TensorPtr> values;
+// Calls `visit` with what each guard compares, where that stands beside the guard, and the name of what it is compared
+// with. The default of a placeholder is a node of the model, and no value that was assumed.
+template <typename Visitor>
+void for_each_assumption(const GraphDef& graph, const Visitor& visit) {
   std::vector<const NodeDef*> guards;
   for (const NodeDef& node : graph->nodes) {
     if (node->op == "BladeInProfile") guards.push_back(&node);
   }
-  if (guards.empty()) return values;
+  if (guards.empty()) return;
   std::unordered_map<std::string_view, const NodeDef*> by_name;
   for (const NodeDef& node : graph->nodes) by_name.emplace(node->name, &node);
   for (const NodeDef* guard : guards) {
@@ -38,14 +45,36 @@ std::map<std::string, ir::TensorPtr> assumed_values(const GraphDef& graph) {
     if (!types.ok() || inputs.size() < 2 * types->size()) continue;
     const size_t count = types->size(), given = inputs.size() - 2 * count;
     for (size_t i = given; i < given + count; ++i) {
-      const auto assumed = by_name.find(inputs[i + count]);
-      // The default itself is a node of the model; a value that was fixed stands beside its guard.
-      if (assumed == by_name.end() || !assumed->first.starts_with((*guard)->name + "/")) continue;
-      if (ir::TensorPtr value = boolean_of(*assumed->second); value != nullptr)
-        values.emplace(std::string(inputs[i]), std::move(value));
+      const auto compared = by_name.find(inputs[i]), assumed = by_name.find(inputs[i + count]);
+      if (compared == by_name.end() || assumed == by_name.end()) continue;
+      if (assumed->first.starts_with((*guard)->name + "/")) visit(*compared->second, *assumed->second);
     }
   }
+}
+
+}  // namespace
+
+std::map<std::string, ir::TensorPtr> assumed_values(const GraphDef& graph) {
+  std::map<std::string, ir::TensorPtr> values;
+  for_each_assumption(graph, [&](const NodeDef& compared, const NodeDef& assumed) {
+    ir::TensorPtr value = value_of<uint8_t>(assumed, DataType::kBool, ir::DType::kBool);
+    if (value != nullptr) values.emplace(compared->name, std::move(value));
+  });
   return values;
+}
+
+std::map<std::string, int32_t> assumed_ranks(const GraphDef& graph) {
+  std::map<std::string, int32_t> ranks;
+  for_each_assumption(graph, [&](const NodeDef& compared, const NodeDef& assumed) {
+    if (compared->op != "Rank" || compared->inputs.empty()) return;
+    const ir::TensorPtr rank = value_of<int32_t>(assumed, DataType::kInt32, ir::DType::kInt32);
+    if (rank == nullptr) return;
+    const InputRef input = parse_input(compared->inputs[0]);
+    const int32_t value = (*ir::integer_values(*rank))[0];
+    if (value >= 0 && value <= ir::kMaxRank)
+      ranks.emplace(std::string(input.node) + ":" + std::to_string(input.index), value);
+  });
+  return ranks;
 }
 
 }  // namespace blade::tensorflow

@@ -71,7 +71,7 @@ class GraphImporter {
   void find_unread();
   Status choose_inputs();
   Status add_input(TensorRef ref, const std::string& tensor);
-  Result<ir::Shape> input_shape(const NodeDef& node, const std::string& tensor);
+  Result<ir::Shape> input_shape(const NodeDef& node, const std::string& tensor, DataType type);
   // Unknown dims become symbols named after `name`.
   ir::Shape symbolic_shape(const TensorShapeProto& shape, const std::string& name);
   // How many tensors a node gives; 1 for ops that nobody knows and nobody reads.

@@ -64,6 +64,12 @@ struct ComputedDefault {
   bool needs_tensorflow = false;  // what computes it, or what that reads
 };
 
+// What was taken for granted of an input of which the graph does not tell the rank.
+struct AssumedRank {
+  DataType dtype = DataType::kInvalid;  // of the input
+  int32_t rank = 0;
+};
+
 struct ImportedModel {
   ir::Graph graph;                        // Node::origin is an index into source's nodes
   GraphDef source;                        // the graph with function calls inlined
@@ -72,6 +78,7 @@ struct ImportedModel {
   std::vector<UnreadPlaceholder> unread;  // what a session could be fed beside the inputs
   std::vector<ComputedDefault> computed_defaults;
   std::map<std::string, ir::TensorPtr> fixed;   // see ImportOptions
+  std::map<std::string, AssumedRank> ranks;     // by tensor name: of ImportOptions::input_shapes
   std::vector<char> foreign;                    // one entry a source node: 1 where it stays in TensorFlow
   std::map<std::string, DataType> known_types;  // of ImportOptions::known_tensors
   std::vector<SourceConstant> constants;

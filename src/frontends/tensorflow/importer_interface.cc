@@ -94,14 +94,14 @@ Status GraphImporter::add_input(TensorRef ref, const std::string& tensor) {
     BLADE_ASSIGN_OR_RETURN(auto types, tensor_types(spec->outputs, node));
     if (ref.port < static_cast<int>(types.size())) type = types[ref.port];
   }
-  BLADE_ASSIGN_OR_RETURN(ir::Shape shape, input_shape(node, tensor));
+  BLADE_ASSIGN_OR_RETURN(ir::Shape shape, input_shape(node, tensor, type));
   ir::ValueId value = model_.graph.add_input(tensor, to_ir(base_type(type)), std::move(shape));
   set_value(ref.node, ref.port, value);
   model_.inputs.push_back(tensor);
   return Status();
 }
 
-Result<ir::Shape> GraphImporter::input_shape(const NodeDef& node, const std::string& tensor) {
+Result<ir::Shape> GraphImporter::input_shape(const NodeDef& node, const std::string& tensor, DataType type) {
   TensorShapeProto shape;
   shape.unknown_rank = true;
   if (const AttrValue* attr = node->find_attr("shape"); attr != nullptr && attr->as_shape() != nullptr) {
@@ -124,6 +124,7 @@ Result<ir::Shape> GraphImporter::input_shape(const NodeDef& node, const std::str
       return invalid_argument("the input '" + tensor + "' has the shape " + to_string(shape) + " in the graph, but " +
                               to_string(wanted) + " was given");
     }
+    if (shape.unknown_rank) model_.ranks[tensor] = {type, static_cast<int32_t>(wanted.dims.size())};
     shape = std::move(wanted);
   }
   return symbolic_shape(shape, node->name);

@@ -30,7 +30,7 @@ constexpr const char* kRegionNodes[] = {"blade/engine_", "blade/in_profile_", "b
 class Writer {
  public:
   Writer(const ImportedModel& model, const ir::Graph& graph, std::span<const RegionToWrite> regions)
-      : model_(model), graph_(graph), regions_(regions) {}
+      : model_(model), graph_(graph), regions_(regions.begin(), regions.end()) {}
 
   Result<GraphDef> run() {
     BLADE_ASSIGN_OR_RETURN(index_, NodeIndex::build(model_.source));
@@ -82,7 +82,8 @@ class Writer {
       const ir::Value& value = graph_.value(id);
       if (value.is_constant() && !value.name.empty()) constants_.emplace(value.name, id);
     }
-    find_readers_of_defaults();
+    find_readers_of_assumptions();
+    forget_shapes_of_assumed_ranks();
     functions_.resize(regions_.size());
     region_used_.assign(regions_.size(), 0);
     int number = 0;
@@ -100,14 +101,31 @@ class Writer {
     return Status();
   }
 
-  // A value that is fed instead of a default has to reach whatever stays in TensorFlow.
-  void find_readers_of_defaults() {
-    reads_default_.assign(index_.size(), 0);
+  // A value that is fed instead of a default, and one of another rank than was assumed, has to reach whatever stays in
+  // TensorFlow.
+  void find_readers_of_assumptions() {
+    std::vector<char> has_rank(index_.size(), 0);
+    for (const auto& [tensor, assumed] : model_.ranks) has_rank[index_.find(parse_input(tensor).node)] = 1;
+    reads_rank_.assign(index_.size(), 0);
+    reads_assumed_.assign(index_.size(), 0);
     for (int node : index_.order()) {
-      const auto& inputs = index_.inputs(node);
-      reads_default_[node] = has_default(node) || std::any_of(inputs.begin(), inputs.end(), [&](const TensorRef& ref) {
-                               return reads_default_[ref.node] != 0;
-                             });
+      const auto reads = [&](const std::vector<char>& marked) {
+        return std::ranges::any_of(index_.inputs(node), [&](const TensorRef& ref) { return marked[ref.node] != 0; });
+      };
+      reads_rank_[node] = has_rank[node] || reads(reads_rank_);
+      reads_assumed_[node] = reads_rank_[node] || has_default(node) || reads(reads_assumed_);
+    }
+  }
+
+  // Where the original nodes run, the ranks are others.
+  void forget_shapes_of_assumed_ranks() {
+    for (RegionToWrite& region : regions_) {
+      for (auto* tensors : {&region.inputs, &region.outputs}) {
+        for (BoundaryTensor& tensor : *tensors) {
+          const int node = index_.find(parse_input(tensor.name).node);
+          if (node >= 0 && reads_rank_[node]) tensor.shape = ir::Shape::unknown();
+        }
+      }
     }
   }
 
@@ -189,7 +207,7 @@ class Writer {
     const OpSpec* spec = find_op(node_at(node)->op);
     auto constant = constants_.find(tensor);
     if (constant != constants_.end() && spec != nullptr && spec->outputs.size() == 1 && ref.index == 0 &&
-        !live_[node] && !reads_default_[node]) {
+        !live_[node] && !reads_assumed_[node]) {
       fold(node, constant->second);
       return Status();
     }
@@ -222,6 +240,7 @@ class Writer {
     region_used_[r] = 1;
     for (const BoundaryTensor& input : regions_[r].inputs) BLADE_RETURN_IF_ERROR(demand(input.name));
     for (const std::string& input : functions_[r].extra_inputs) BLADE_RETURN_IF_ERROR(demand(input));
+    for (const std::string& input : ranks_to_guard(regions_[r])) BLADE_RETURN_IF_ERROR(demand(input));
     std::set<int> controls;
     for (int32_t origin : regions_[r].origins) {
       for (int producer : index_.controls_among(staying_, origin)) controls.insert(producer);
@@ -241,7 +260,7 @@ class Writer {
     int node = index_.find(ref.node);
     bool moved = !value.name.empty() && value.name != name && !value.is_constant() && ref.index == 0 &&
                  !made_by_.contains(name) && index_.find(parse_input(value.name).node) >= 0 && !live_[node] &&
-                 !reads_default_[node];
+                 !reads_assumed_[node];
     if (!moved) return demand(name);
     plans_[node].alias = value.name;
     return demand(value.name);
@@ -255,7 +274,7 @@ class Writer {
       if (now.inputs.size() != index_.inputs(node).size()) return tensor;  // closes a loop
       const ir::Value& value = graph_.value(now.inputs[input]);
       const bool known = !value.name.empty() && index_.find(parse_input(value.name).node) >= 0 &&
-                         (value.name == tensor || !reads_default_[ref.node]);
+                         (value.name == tensor || !reads_assumed_[ref.node]);
       return known && !value.is_constant() ? value.name : tensor;
     }
     int producer = ref.node, port = ref.port;
@@ -311,9 +330,23 @@ class Writer {
     return name;
   }
 
+  // The inputs of assumed rank that the engine's profile says nothing of: it has one where all that the region reads
+  // are inputs of the model.
+  std::vector<std::string> ranks_to_guard(const RegionToWrite& region) const {
+    const bool has_profile = std::ranges::all_of(region.inputs, [&](const BoundaryTensor& input) {
+      return std::ranges::find(model_.inputs, input.name) != model_.inputs.end();
+    });
+    std::vector<std::string> tensors;
+    for (const auto& [tensor, assumed] : model_.ranks) {
+      const auto is_it = [&](const BoundaryTensor& input) { return input.name == tensor; };
+      if (!has_profile || std::ranges::none_of(region.inputs, is_it)) tensors.push_back(tensor);
+    }
+    return tensors;
+  }
+
   // The engine knows such values only, so the guard compares what the placeholders give with those.
-  Result<NodeDef> in_profile(const RegionFunctions& functions, std::string name, std::vector<std::string> inputs,
-                             std::vector<DataType> types) {
+  Result<NodeDef> in_profile(const RegionToWrite& region, const RegionFunctions& functions, std::string name,
+                             std::vector<std::string> inputs, std::vector<DataType> types) {
     std::vector<std::string> defaults;
     std::vector<DataType> default_types;
     for (size_t i = 0; i < functions.extra_inputs.size(); ++i) {
@@ -322,6 +355,16 @@ class Writer {
       inputs.push_back(short_name(functions.extra_inputs[i]));
       BLADE_ASSIGN_OR_RETURN(defaults.emplace_back(), assumed_value(node, name));
       default_types.push_back(functions.input_types[1 + types.size() + i]);
+    }
+    for (const std::string& tensor : ranks_to_guard(region)) {
+      const AssumedRank& assumed = model_.ranks.at(tensor);
+      inputs.push_back(name + "/rank_" + std::to_string(default_types.size()));
+      defaults.push_back(inputs.back() + "_assumed");
+      default_types.push_back(DataType::kInt32);
+      nodes_.push_back(
+          make_node(inputs.back(), "Rank", {short_name(tensor)}, {{"T", AttrValue::of_type(assumed.dtype)}}));
+      const ir::TensorPtr rank = ir::make_tensor<int32_t>(ir::DType::kInt32, {}, std::span(&assumed.rank, 1));
+      BLADE_ASSIGN_OR_RETURN(nodes_.emplace_back(), dense_const(defaults.back(), *rank));
     }
     inputs.insert(inputs.end(), defaults.begin(), defaults.end());
     AttrMap attrs = {{"Tin", AttrValue::of_types(std::move(types))}, {"fallback_counts", AttrValue::of_bool(true)}};
@@ -360,7 +403,7 @@ class Writer {
     for (const BoundaryTensor& input : region.inputs) inputs.push_back(short_name(input.name));
     std::vector<DataType> types(functions.input_types.begin() + 1,
                                 functions.input_types.begin() + 1 + static_cast<std::ptrdiff_t>(region.inputs.size()));
-    BLADE_ASSIGN_OR_RETURN(NodeDef guard, in_profile(functions, "blade/in_profile_" + suffix, inputs, types));
+    BLADE_ASSIGN_OR_RETURN(NodeDef guard, in_profile(region, functions, "blade/in_profile_" + suffix, inputs, types));
     nodes_.push_back(std::move(guard));
 
     inputs.insert(inputs.begin(), "blade/in_profile_" + suffix);
@@ -533,11 +576,12 @@ class Writer {
 
   const ImportedModel& model_;
   const ir::Graph& graph_;
-  std::span<const RegionToWrite> regions_;
+  std::vector<RegionToWrite> regions_;
   NodeIndex index_;
   std::vector<Plan> plans_;
   std::vector<char> live_;           // source nodes that still have IR nodes
-  std::vector<char> reads_default_;  // source nodes that a PlaceholderWithDefault other than the inputs reaches
+  std::vector<char> reads_rank_;     // source nodes that an input of assumed rank reaches
+  std::vector<char> reads_assumed_;  // the same, and those that a PlaceholderWithDefault other than the inputs reaches
   std::vector<ir::NodeId> foreign_node_;
   bool has_foreign_ = false;
   std::vector<char> staying_;  // model_.foreign without the checks that were stripped: what control edges lead to

@@ -4,7 +4,8 @@
 //   blade/engine_k      Const uint8 [n]: the engine file, weights included; where that is large, BladeEngineFile of the
 //                       BladeEnginePieces blade/engine_k/piece_i that hold it
 //   blade/in_profile_k  BladeInProfile(engine, inputs..., given..., defaults...) -> bool; `given` are the placeholders
-//                       with a default that the region reads: fed with something else, the original nodes run
+//                       with a default that the region reads, and the ranks of inputs whose rank was assumed and which
+//                       the profile does not bound: fed with something else, the original nodes run
 //   blade/region_k      StatelessIf(in_profile, engine, inputs...): then blade_engine_k_*, else blade_fallback_k_*,
 //                       which is StatelessIf(BladeOriginalReady(engine), engine, inputs...) of
 //                         blade_session_k_*  BladeOriginal: blade_original_k_* with its weights as constants, in a
