@@ -1,7 +1,6 @@
 // Decimation in time: numbers in bit-reversed order, then passes of butterflies whose inner loops run over neighbours.
 #include "backends/cpu/double_fft.h"
 
-#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <numbers>
@@ -59,11 +58,13 @@ DoubleRealFft::DoubleRealFft(int64_t n) : half_(n / 2) {
 
 // Of z[k] = x[2k] + i x[2k+1], whose transform Z gives that of x: E[k] + exp(-2 pi i k / n) O[k], where E and O are the
 // transforms of the numbers at even and at odd places.
-void DoubleRealFft::run(const double* x, int64_t have, double* re, double* im, double* scratch) const {
-  const int64_t half = half_.n(), there = std::min(have, n());
+void DoubleRealFft::run(const double* x, double* re, double* im, double* scratch) const {
+  const int64_t half = half_.n();
   double *z_re = scratch, *z_im = scratch + half;
-  std::fill(scratch, scratch + n(), 0.0);
-  for (int64_t i = 0; i < there; ++i) (i % 2 == 0 ? z_re : z_im)[i / 2] = x[i];
+  for (int64_t i = 0; i < half; ++i) {
+    z_re[i] = x[2 * i];
+    z_im[i] = x[2 * i + 1];
+  }
   half_.run(z_re, z_im);
   for (int64_t k = 0; k <= half; ++k) {
     const int64_t a = k % half, b = (half - k) % half;

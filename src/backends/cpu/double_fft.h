@@ -24,8 +24,8 @@ class DoubleRealFft {
  public:
   explicit DoubleRealFft(int64_t n);  // a power of two, 2 or more
   int64_t n() const { return 2 * half_.n(); }
-  // x: `have` numbers, zeros behind them; re and im: n / 2 + 1 numbers; scratch: n numbers.
-  void run(const double* x, int64_t have, double* re, double* im, double* scratch) const;
+  // x and scratch: n numbers; re and im: n / 2 + 1.
+  void run(const double* x, double* re, double* im, double* scratch) const;
 
  private:
   DoubleFft half_;

@@ -129,7 +129,7 @@ Result<std::unique_ptr<Kernel>> create_double_fft(const KernelRequest& request, 
         args.pool->parallel_for(tasks, [&](int task, int) {
           auto* scratch = reinterpret_cast<double*>(args.scratch + static_cast<size_t>(task) * bytes_of_slot);
           for (int64_t r = rows * task / tasks; r < rows * (task + 1) / tasks; ++r) {
-            fft.run(input<double>(args, 0) + r * have, have, output<double>(args, 0) + r * made,
+            fft.run(input<double>(args, 0) + r * have, output<double>(args, 0) + r * made,
                     output<double>(args, 1) + r * made, scratch);
           }
         });
