@@ -338,7 +338,7 @@ class Writer {
     });
     std::vector<std::string> tensors;
     for (const auto& [tensor, assumed] : model_.ranks) {
-      const auto is_it = [&](const BoundaryTensor& input) { return input.name == tensor; };
+      const auto is_it = [&name = tensor](const BoundaryTensor& input) { return input.name == name; };
       if (!has_profile || std::ranges::none_of(region.inputs, is_it)) tensors.push_back(tensor);
     }
     return tensors;
