@@ -140,9 +140,7 @@ class PrecisionSearch {
   std::vector<NarrowNode> narrow_nodes(const engine::Engine& engine) const {
     std::vector<NarrowNode> nodes;
     const ir::Graph& graph = engine.graph();
-    std::vector<ir::Dims> dims;
-    for (const NamedTensor& fed : input_.feeds[0]) dims.push_back(fed.tensor->dims);
-    const std::optional<ir::Graph> likely = engine::likely_graph(graph, dims);
+    const std::optional<ir::Graph> likely = engine::likely_graph(graph, shapes_of(input_.feeds[0]));
     for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
       if (!graph.is_live(id)) continue;
       const ir::Node& node = graph.node(id);

@@ -25,8 +25,8 @@ ir::TensorPtr value_of(const NodeDef& node, DataType type, ir::DType dtype) {
   return ir::make_tensor<T>(dtype, data->dims, std::span(&value, 1));
 }
 
-// Calls `visit` with what each guard compares, where that stands beside the guard, and the name of what it is compared
-// with. The default of a placeholder is a node of the model, and no value that was assumed.
+// Calls `visit` with the nodes that each guard compares: what the graph is fed, and what was assumed of it, which
+// stands beside the guard. The default of a placeholder is a node of the model, and no value that was assumed.
 template <typename Visitor>
 void for_each_assumption(const GraphDef& graph, const Visitor& visit) {
   std::vector<const NodeDef*> guards;
