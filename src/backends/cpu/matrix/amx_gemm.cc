@@ -299,7 +299,7 @@ struct ProductWalk {
   ProductWalk(const AmxProduct& p, const TileRange& part)
       : product(p),
         stays((part.last_panel - part.first_panel) * p.b.k * p.b.width() * kWordBytes <=
-              static_cast<int64_t>(Machine::host().l2_bytes) / 4),
+              static_cast<int64_t>(Machine::host().l2_bytes) / 2),
         rows_are_far(p.a_row == p.k && p.tiles() * tile_bytes() > static_cast<int64_t>(Machine::host().l2_bytes)),
         pieces(steps <= (stays ? 2 : 1) * kPieceSteps ? 1 : ceil_div(steps, kPieceSteps)) {}
 
