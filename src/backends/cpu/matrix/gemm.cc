@@ -156,9 +156,11 @@ void run_item_parallel(const MatMulShape& s, const Item<T, Out>& item, const Epi
 
 int64_t gemm_pieces(int64_t m, int64_t k) { return m < kPieceRows ? 1 : std::max<int64_t>(1, ceil_div(k, kSumSteps)); }
 
-AmxProduct amx_product(const TileJob<BFloat16>& job, const BFloat16* a, int64_t a_row_stride) {
+// Rows in so many parts.
+AmxProduct amx_product(const TileJob<BFloat16>& job, const BFloat16* a, int64_t a_row_stride, int64_t parts) {
   AmxProduct product;
   product.m = job.rows;
+  product.unit_rows = amx_unit_rows(job.rows, parts);
   product.k = job.run_length;
   product.a = a;
   product.a_row = a_row_stride;
@@ -172,12 +174,12 @@ AmxProduct amx_product(const TileJob<BFloat16>& job, const BFloat16* a, int64_t 
 
 // On tile registers, where amx_product_fits().
 void amx_gemm(const TileJob<BFloat16>& job, const BFloat16* a, int64_t a_row_stride, ThreadPool& pool) {
-  const AmxProduct product = amx_product(job, a, a_row_stride);
-  run_parts(choose_split(job, pool.num_threads()), product.tiles(), job.b.panels(), pool,
-            [&](const TileRange& part, int) {
-              const AmxScope tile_registers(kAmxElements / 2);
-              amx_product_part(product, part);
-            });
+  const TileSplit split = choose_split(job, pool.num_threads());
+  const AmxProduct product = amx_product(job, a, a_row_stride, split.tile_parts);
+  run_parts(split, product.units(), job.b.panels(), pool, [&](const TileRange& part, int) {
+    const AmxScope tile_registers(kAmxElements / 2, product.unit_rows);
+    amx_product_part(product, part);
+  });
 }
 
 // Sums over K in one go.
@@ -249,9 +251,9 @@ void gemm_on_caller(const TileJob<T>& job, const T* a, int64_t a_row_stride, int
                     std::byte* scratch) {
   if constexpr (sizeof(T) < sizeof(float)) {
     if (!job.to_half && amx_product_fits(job.rows, job.run_length, job.b, *job.epilogue)) {
-      const AmxScope tile_registers(kAmxElements / 2);
-      const AmxProduct product = amx_product(job, a, a_row_stride);
-      amx_product_part(product, {0, product.tiles(), first_panel, last_panel});
+      const AmxProduct product = amx_product(job, a, a_row_stride, 1);
+      const AmxScope tile_registers(kAmxElements / 2, product.unit_rows);
+      amx_product_part(product, {0, product.units(), first_panel, last_panel});
       return;
     }
   }
