@@ -459,11 +459,6 @@ bool amx_product_fits(int64_t m, int64_t k, const PackedB& b, const Epilogue<BFl
          k % kAmxElements == 0 && HWY_DYNAMIC_DISPATCH(amx_has_products)();
 }
 
-int64_t amx_unit_rows(int64_t m, int64_t parts) {
-  const int64_t rows = ceil_div(m, parts);
-  return ceil_div(rows, ceil_div(rows, kAmxRows));
-}
-
 void amx_product_part(const AmxProduct& product, const TileRange& part) {
   HWY_DYNAMIC_DISPATCH(amx_run_part)(product, part);
 }

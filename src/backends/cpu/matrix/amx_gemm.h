@@ -16,7 +16,7 @@ namespace blade::backends::cpu {
 // last of them may begin among the rows of the one before.
 struct AmxProduct {
   int64_t m = 0, k = 0;
-  int64_t unit_rows = 16;
+  int64_t unit_rows = 0;
   const BFloat16* a = nullptr;
   int64_t a_row = 0;  // elements
   PackedB b;
@@ -27,10 +27,6 @@ struct AmxProduct {
 
   int64_t units() const { return (m + unit_rows - 1) / unit_rows; }
 };
-
-// How many rows a unit has where `m` rows are cut into `parts`: as few units as there can be, all of one height. (More
-// units that leave out more rows lose: each pair of them reads all of B.)
-int64_t amx_unit_rows(int64_t m, int64_t parts);
 
 // Whether there is a kernel: whole tile registers along K, at least two of rows, and no scale, slope or block program
 // in the epilogue.

@@ -156,11 +156,11 @@ void run_item_parallel(const MatMulShape& s, const Item<T, Out>& item, const Epi
 
 int64_t gemm_pieces(int64_t m, int64_t k) { return m < kPieceRows ? 1 : std::max<int64_t>(1, ceil_div(k, kSumSteps)); }
 
-// Rows in so many parts.
+// Cut into so many parts of rows.
 AmxProduct amx_product(const TileJob<BFloat16>& job, const BFloat16* a, int64_t a_row_stride, int64_t parts) {
   AmxProduct product;
   product.m = job.rows;
-  product.unit_rows = amx_unit_rows(job.rows, parts);
+  product.unit_rows = even_unit_rows(ceil_div(job.rows, parts));
   product.k = job.run_length;
   product.a = a;
   product.a_row = a_row_stride;
