@@ -43,7 +43,7 @@ def _load(path, custom_ops):
 
     try:
         for library in custom_ops:
-            tf.load_op_library(library)
+            tf.load_op_library(os.path.abspath(library) if os.path.exists(library) else library)
     except (RuntimeError, tf.errors.OpError) as error:
         raise InvalidArgumentError(f"TensorFlow cannot load the op library '{library}': {error}") from error
     try:

@@ -51,10 +51,9 @@ const TypeName& type_of(blade_dtype dtype) {
 }
 
 // The package turns these into blade.BladeError with the status' name.
-[[noreturn]] void raise_last(blade_status status) {
+[[noreturn]] void raise(blade_status status, const char* sentence) {
   const nb::object error = nb::module_::import_("blade.errors").attr("from_status");
   // A sentence may quote a name from a damaged file: bytes that are no UTF-8 are shown as replacement characters.
-  const char* sentence = blade_last_error();
   const nb::object text =
       nb::steal(PyUnicode_DecodeUTF8(sentence, static_cast<Py_ssize_t>(std::strlen(sentence)), "replace"));
   const nb::object exception = error(static_cast<int>(status), text);
@@ -63,7 +62,7 @@ const TypeName& type_of(blade_dtype dtype) {
 }
 
 void check(blade_status status) {
-  if (status != BLADE_OK) raise_last(status);
+  if (status != BLADE_OK) raise(status, blade_last_error());
 }
 
 blade_tensor to_tensor(const Array& array) {
@@ -73,7 +72,7 @@ blade_tensor to_tensor(const Array& array) {
     if (type.dlpack == dtype) tensor.dtype = type.dtype;
   }
   if (tensor.dtype == BLADE_INVALID_DTYPE) throw nb::type_error("an array has a dtype that Blade has none for");
-  if (array.ndim() > BLADE_MAX_RANK) throw nb::value_error("an array has more than 16 dims");
+  if (array.ndim() > BLADE_MAX_RANK) raise(BLADE_INVALID_ARGUMENT, "an array has more than 16 dims: reshape it");
   tensor.rank = static_cast<int32_t>(array.ndim());
   for (size_t i = 0; i < array.ndim(); ++i) tensor.dims[i] = static_cast<int64_t>(array.shape(i));
   tensor.data = const_cast<void*>(array.data());
@@ -190,7 +189,7 @@ struct Output {
 
 class Engine {
  public:
-  Engine(const std::string& path, const std::vector<std::string>& outputs, int num_threads, bool reference,
+  Engine(const nb::bytes& path, const std::vector<std::string>& outputs, int num_threads, bool reference,
          const std::string& signature, const std::string& device) {
     std::vector<const char*> names;
     for (const std::string& name : outputs) names.push_back(name.c_str());
@@ -444,7 +443,7 @@ NB_MODULE(_core, m) {
     return take_text(json);
   });
   nb::class_<Engine>(m, "Engine")
-      .def(nb::init<const std::string&, const std::vector<std::string>&, int, bool, const std::string&,
+      .def(nb::init<const nb::bytes&, const std::vector<std::string>&, int, bool, const std::string&,
                     const std::string&>())
       .def("describe", &Engine::describe)
       .def("input_keys", &Engine::input_keys)

@@ -1,6 +1,7 @@
 """blade.Engine: running without TensorFlow."""
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -74,17 +75,21 @@ def test_explain_names_kernels(engine):
         ({"x": np.array(["a"], object)}, "'x' was given object data, expected float32"),
         ({"x": [[1, 2], [3]]}, "'x' was given what is no array of float32"),
         ([1], "expected a dict of arrays by the names of the inputs"),
+        ({"x": np.zeros((1, 8, 8, 3), np.longdouble)}, "'x' was given float128 data, expected float32"),
+        ({"x": np.zeros((1,) * 17, np.float32)}, "an array has more than 16 dims: reshape it"),
+        ({b"\xff": np.zeros((1, 8, 8, 3), np.float32)}, "missing"),
     ],
 )
 def test_wrong_feeds_get_a_sentence(engine, feed, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(blade.BladeError, match=words):
         engine.run(feed)
 
 
 def test_arrays_of_any_order_and_byte_order(engine):
     image = tiny_models.image(2)["x:0"]
     want = engine.run({"x": image})["probabilities"]
-    for same in (image.astype(">f4"), np.asfortranarray(image), np.repeat(image, 2, 0)[::2]):
+    odd_address = np.frombuffer(b"1" + image.tobytes(), np.uint8)[1:].view(np.float32).reshape(image.shape)
+    for same in (image.astype(">f4"), np.asfortranarray(image), np.repeat(image, 2, 0)[::2], odd_address):
         np.testing.assert_array_equal(engine.run({"x": same})["probabilities"], want)
 
 
@@ -114,8 +119,22 @@ def test_threads_beyond_the_cpus_are_left_out(model):
     assert blade.Engine(model, num_threads=1024).explain()["threads"] == blade.Engine(model).explain()["threads"]
 
 
-def test_a_path_of_bytes(model):
+@pytest.mark.parametrize("wrong,words", [
+    ({"num_threads": 2.5}, "num_threads is 2.5; expected an integer"), ({"num_threads": 2**40}, "num_threads is 1099511627776; expected"),
+    ({"device": None}, "device is None; expected 'cpu'"), ({"signature": 3}, "signature is 3; expected a string"),
+    ({"outputs": [3]}, "a name in outputs is 3; expected a string"), ({"outputs": b"y"}, "a name in outputs is b'y'; expected a string")])
+def test_arguments_of_other_types(model, wrong, words):
+    with pytest.raises(blade.BladeError, match=words):
+        blade.Engine(model, **wrong)
+
+
+def test_a_path_of_bytes(model, tmp_path):
     assert blade.Engine(model.encode()).inputs
+    no_text = os.fsencode(tmp_path) + b"/\xff.pb"
+    shutil.copy(model, no_text)
+    assert blade.Engine(no_text).inputs and blade.Engine(os.fsdecode(no_text)).inputs
+    with pytest.raises(blade.BladeError, match="holds a NUL character"):
+        blade.Engine(model + "\0.pb")
 
 
 def test_missing_file():

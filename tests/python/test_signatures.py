@@ -1,4 +1,6 @@
 """SavedModels with several signatures: which one is taken, and what the optimized model offers."""
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf2
@@ -53,7 +55,17 @@ def test_a_signature_is_optimized(variables, signature, tmp_path):
     lost = "embed" if signature == "classify" else "classify"
     assert f"offers the signature '{signature}' and not '{lost}'" in report.diagnosis["message"]
     # The model is written beside the original: the next case needs the place.
-    __import__("shutil").rmtree(target)
+    shutil.rmtree(target)
+
+
+def test_where_the_optimized_directory_goes(frozen, tmp_path, monkeypatch):
+    """Beside the model, under its whole name, also where the model is the working directory."""
+    folder = tmp_path / "net.v1.5"
+    shutil.copytree(frozen, folder)
+    place = str(tmp_path / "net.v1.5.blade")
+    assert blade.optimize(f"{folder}/", "o1", "cpu", test_classics.quick(), signature="double")[0] == place
+    monkeypatch.chdir(folder)
+    assert blade.optimize(".", "o1", "cpu", test_classics.quick(), signature="double")[0] == place
 
 
 def test_none_chosen_names_them(variables):
@@ -117,7 +129,7 @@ def test_keys_name_inputs_and_outputs_without_variables_too(frozen, tmp_path):
         engine.run({"x": feed["value"], "value": feed["value"]})
     with pytest.raises(blade.BladeError, match="the model's inputs are"):
         engine.run({"valeu": feed["value"]})
-    __import__("shutil").rmtree(target)
+    shutil.rmtree(target)
 
 
 def test_a_key_that_is_another_inputs_name_is_refused(tmp_path):
