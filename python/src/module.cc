@@ -1,9 +1,11 @@
 // blade._core: engines and optimize() of the C interface for Python; the package in blade/ gives them their names.
+#include <cxxabi.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -42,6 +44,25 @@ constexpr TypeName kTypes[] = {
     {BLADE_UINT8, "uint8", {kUInt, 8, 1}},       {BLADE_UINT16, "uint16", {kUInt, 16, 1}},
     {BLADE_UINT32, "uint32", {kUInt, 32, 1}},    {BLADE_UINT64, "uint64", {kUInt, 64, 1}},
     {BLADE_BOOL, "bool", {kBool, 8, 1}}};
+
+// Lets other Python threads run. While the interpreter goes down it ends daemon threads that want the GIL back, by an
+// exception that passes no noexcept function of the binding: such a thread waits for the process to end instead.
+class WithoutGil {
+ public:
+  WithoutGil() : state_(PyEval_SaveThread()) {}
+  ~WithoutGil() {
+    try {
+      PyEval_RestoreThread(state_);
+    } catch (const abi::__forced_unwind&) {
+      for (;;) ::pause();
+    }
+  }
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
 
 const TypeName& type_of(blade_dtype dtype) {
   for (const TypeName& type : kTypes) {
@@ -203,7 +224,7 @@ class Engine {
     options.device = device.c_str();
     blade_status status;
     {
-      const nb::gil_scoped_release unlocked;
+      const WithoutGil unlocked;
       status = blade_engine_load(path.c_str(), &options, &engine_);
     }
     check(status);
@@ -286,7 +307,7 @@ class Engine {
     };
     blade_status status;
     {
-      const nb::gil_scoped_release unlocked;
+      const WithoutGil unlocked;
       status = blade_engine_run_with(engine_, inputs.data(), inputs.count(), allocate, &outputs);
     }
     check(status);
@@ -307,7 +328,7 @@ class Engine {
     char* json = nullptr;
     blade_status status;
     {
-      const nb::gil_scoped_release unlocked;
+      const WithoutGil unlocked;
       status = blade_engine_profile(engine_, inputs.data(), inputs.count(), repetitions, &json);
     }
     check(status);
@@ -319,7 +340,7 @@ class Engine {
     std::vector<double> times(static_cast<size_t>(repetitions > 0 ? repetitions : 0));
     blade_status status;
     {
-      const nb::gil_scoped_release unlocked;
+      const WithoutGil unlocked;
       status = blade_engine_device_times(engine_, inputs.data(), inputs.count(), static_cast<int32_t>(times.size()),
                                          times.data());
     }
@@ -413,7 +434,7 @@ OptimizeResult optimize(const std::string& path, nb::bytes model, const std::str
   blade_optimize_result* result = nullptr;
   blade_status status;
   {
-    const nb::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     status = blade_optimize(&request, &result);
   }
   check(status);
@@ -423,6 +444,7 @@ OptimizeResult optimize(const std::string& path, nb::bytes model, const std::str
 }  // namespace
 
 NB_MODULE(_core, m) {
+  nb::set_leak_warnings(false);  // what daemon threads hold while the interpreter ends is no fault of the user's
   m.def("version", &blade_version);
   m.def("engine_runs", &blade_engine_runs);
   m.def("fallback_runs", &blade_fallback_runs);

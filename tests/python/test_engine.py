@@ -50,6 +50,20 @@ def test_outputs_by_any_name(model):
     np.testing.assert_allclose(results["residual:0"], want, rtol=1e-4, atol=1e-5)
 
 
+def test_daemon_threads_that_run_while_the_interpreter_ends(model):
+    program = (
+        "import blade, numpy, threading, time\n"
+        f"engine, feed = blade.Engine({model!r}), {{'x': numpy.zeros((4, 32, 32, 3), numpy.float32)}}\n"
+        "def run():\n"
+        "    while True: engine.run(feed)\n"
+        "for _ in range(3): threading.Thread(target=run, daemon=True).start()\n"
+        "time.sleep(0.1)\n"
+    )
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_same_bits_every_time(engine):
     feed = tiny_models.image(2)
     first = engine.run(feed)["probabilities"]
