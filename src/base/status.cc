@@ -2,32 +2,6 @@
 
 namespace blade {
 
-const char* status_code_name(StatusCode code) {
-  switch (code) {
-    case StatusCode::kOk:
-      return "ok";
-    case StatusCode::kInvalidArgument:
-      return "invalid argument";
-    case StatusCode::kNotFound:
-      return "not found";
-    case StatusCode::kUnimplemented:
-      return "not supported";
-    case StatusCode::kDataLoss:
-      return "broken data";
-    case StatusCode::kResourceExhausted:
-      return "out of resources";
-    case StatusCode::kFailedPrecondition:
-      return "failed precondition";
-    case StatusCode::kUnavailable:
-      return "not available";
-    case StatusCode::kCancelled:
-      return "cancelled";
-    case StatusCode::kInternal:
-      return "internal error";
-  }
-  return "unknown";
-}
-
 const std::string& Status::message() const {
   static const std::string empty;
   return error_ ? error_->message : empty;

@@ -22,8 +22,6 @@ enum class StatusCode {
   kInternal,
 };
 
-const char* status_code_name(StatusCode code);
-
 // Success is one null pointer; an error owns its sentence.
 class [[nodiscard]] Status {
  public:

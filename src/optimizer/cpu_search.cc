@@ -410,17 +410,12 @@ class CpuTuner {
   double before_us_ = 0, after_us_ = 0;
 };
 
-Clock::time_point late_deadline(const SearchInput& input) {
-  return Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                            std::chrono::duration<double>(kShareOfLateTime * input.options.time_limit_s));
-}
-
 // Takes choices back until the answers hold: on the test data and, with rows that lose more than the static ones, on
 // data like them.
 Status keep_what_holds(const SearchInput& input, const engine::Decisions& untuned, CpuTuner& tuner) {
   std::optional<VariedAnswers> varied;
   if (tuner.took(is_narrow_winograd)) {
-    BLADE_ASSIGN_OR_RETURN(varied, VariedAnswers::of_bfloat16(input, untuned, late_deadline(input)));
+    BLADE_ASSIGN_OR_RETURN(varied, VariedAnswers::of_bfloat16(input, untuned, input.time_for(kShareOfLateTime)));
   }
   for (;;) {
     const bool loses = tuner.took(is_narrow_winograd);
@@ -456,8 +451,7 @@ Status tune_on_cpu(const SearchInput& input, engine::Decisions& decisions, Optim
   // bfloat16 that nobody asked for held with room to spare as the static rows round.
   const bool unasked = decisions.precision == "bf16" && input.options.precision != "bf16";
   CpuTuner tuner(*engine, decisions, cache, is_busy, /*may_lose=*/!unasked);
-  const double seconds = kShareOfTime * input.options.time_limit_s;
-  const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+  const Clock::time_point end = input.time_for(kShareOfTime);
   bool stopped = false;
   const auto stop = [&] { return stopped = stopped || input.progress(72, "tune_kernels"); };
   for (size_t i = 0; i < input.feeds.size() && !stop(); ++i) {
@@ -473,7 +467,7 @@ Status tune_on_cpu(const SearchInput& input, engine::Decisions& decisions, Optim
   const int found = tuner.changes();
   BLADE_RETURN_IF_ERROR(keep_what_holds(input, decisions, tuner));
   if (tuner.changes() < found) {
-    BLADE_RETURN_IF_ERROR(tuner.compare_again(input.feeds[0], late_deadline(input)));
+    BLADE_RETURN_IF_ERROR(tuner.compare_again(input.feeds[0], input.time_for(kShareOfLateTime)));
   }
   if (!stopped) {
     tuner.keep_in_cache();

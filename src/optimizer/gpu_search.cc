@@ -18,12 +18,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-std::vector<ir::Dims> dims_of(const Feed& feed) {
-  std::vector<ir::Dims> dims;
-  for (const NamedTensor& one : feed) dims.push_back(one.tensor->dims);
-  return dims;
-}
-
 // The stretch of steps around `step`, at most `most` to either side, that run on the device.
 std::pair<size_t, size_t> device_stretch(const engine::Plan& plan, size_t step, size_t most) {
   size_t first = step, last = step + 1;
@@ -128,7 +122,7 @@ class KernelTuner {
 
   Status run(const Feed& feed, Clock::time_point deadline) {
     feed_ = &feed;
-    dims_ = dims_of(feed);
+    dims_ = shapes_of(feed);
     deadline_ = deadline;
     const engine::Decisions at_first = decisions_;
     const int changes_before = changes_;
@@ -366,11 +360,11 @@ class TuningFolder {
 
 }  // namespace
 
-Status tune_kernels(const SearchInput& input, engine::Decisions& decisions, OptimizationStep& step) {
+Status tune_on_gpu(const SearchInput& input, engine::Decisions& decisions, OptimizationStep& step) {
   const TuningFolder folder(*input.device, input.options.cache_dir);
   BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input, decisions));
   KernelTuner tuner(decisions, *engine, RowOrder(*input.device, input.options.compile_chains));
-  const auto end = Clock::now() + std::chrono::microseconds(static_cast<int64_t>(input.options.time_limit_s * 1e6));
+  const Clock::time_point end = input.time_for(1);
   int percent = 60;
   for (size_t i = 0; i < input.feeds.size(); ++i) {
     if (input.progress(percent = std::min(percent + 2, 74), "tune_kernels")) break;

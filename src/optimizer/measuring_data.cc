@@ -200,11 +200,7 @@ std::optional<size_t> rank_of_data(const OptimizeOptions& options, const std::st
     }
   }
   if (test_data.empty() && options.input_shapes.empty()) {
-    const NamedShapes& shapes = options.tuning_shapes.min;
-    if (index < shapes.by_order.size()) ranks.insert(shapes.by_order[index].size());
-    for (const auto& [key, dims] : shapes.by_name) {
-      if (node_name(key) == node_name(name)) ranks.insert(dims.size());
-    }
+    if (const ir::Dims* dims = options.tuning_shapes.min.find(index, name)) ranks.insert(dims->size());
   }
   return ranks.size() == 1 ? std::optional(*ranks.begin()) : std::nullopt;
 }

@@ -11,6 +11,7 @@
 #include "engine/thread_count.h"
 #include "ir/plain_text.h"
 #include "optimizer/option_table.h"
+#include "optimizer/test_data.h"
 
 namespace blade::optimizer {
 namespace {
@@ -255,12 +256,11 @@ Result<std::vector<ir::Dims>> in_placeholder_order(const NamedShapes& shapes, co
   if (!shapes.by_name.empty()) {
     std::vector<ir::Dims> ordered;
     for (const std::string& name : names) {
-      auto found = shapes.by_name.find(name);
-      if (found == shapes.by_name.end()) found = shapes.by_name.find(name + ":0");
-      if (found == shapes.by_name.end()) {
+      const ir::Dims* dims = shapes.find(ordered.size(), name);
+      if (dims == nullptr) {
         return invalid_argument("dynamic_tuning_shapes['" + what + "'] has no shape for the input '" + name + "'");
       }
-      ordered.push_back(found->second);
+      ordered.push_back(*dims);
     }
     if (shapes.by_name.size() != names.size()) {
       return invalid_argument("dynamic_tuning_shapes['" + what + "'] names " + std::to_string(shapes.by_name.size()) +
@@ -307,6 +307,13 @@ Status check_between(const engine::Profile& profile, const std::vector<ir::Dims>
 }
 
 }  // namespace
+
+const ir::Dims* NamedShapes::find(size_t index, const std::string& name) const {
+  if (by_name.empty()) return index < by_order.size() ? &by_order[index] : nullptr;
+  const auto found = std::find_if(by_name.begin(), by_name.end(),
+                                  [&](const auto& given) { return node_name(given.first) == node_name(name); });
+  return found != by_name.end() ? &found->second : nullptr;
+}
 
 Result<ir::Dims> parse_shape(std::string_view text) {
   ir::Dims dims;

@@ -14,14 +14,15 @@
 
 namespace blade::optimizer {
 
-// When the answers of an optimized model "still hold" (docs/report.md): the largest absolute difference of a
-// floating-point output is at most atol + rtol * (largest absolute expected value); integers and booleans are equal,
-// but for few that floats decide.
+// Of integers that floats decide.
 struct Rounding {
   double difference = 0;  // that an element may have
   double share = 0;       // of the elements that may have it
 };
 
+// When the answers of an optimized model "still hold" (docs/report.md): the largest absolute difference of a
+// floating-point output is at most atol + rtol * (largest absolute expected value); integers and booleans are equal,
+// but for few that floats decide.
 struct AccuracyOptions {
   double rtol = 1e-3;
   double atol = 1e-6;
@@ -34,6 +35,9 @@ struct NamedShapes {
   std::vector<ir::Dims> by_order;
   std::map<std::string, ir::Dims> by_name;
   bool empty() const { return by_order.empty() && by_name.empty(); }
+  // Of the input `name`, which may be named as node or as tensor here and there, or else of the input `index`; null:
+  // not given.
+  const ir::Dims* find(size_t index, const std::string& name) const;
 };
 
 struct TuningShapes {

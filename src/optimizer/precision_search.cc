@@ -193,7 +193,8 @@ class PrecisionSearch {
     const std::vector<NarrowNode> nodes = narrow_nodes(*plain);
     AccuracyResult on_varied;
     if (!on_gpu_) {
-      BLADE_ASSIGN_OR_RETURN(varied_, VariedAnswers::of_float32(input_, decisions_, time_for(kShareOfVariedData)));
+      BLADE_ASSIGN_OR_RETURN(varied_,
+                             VariedAnswers::of_float32(input_, decisions_, input_.time_for(kShareOfVariedData)));
       on_varied = varied_.check(input_, *make_engine_runner(plain));
     }
     auto engine = std::move(plain);
@@ -270,7 +271,7 @@ class PrecisionSearch {
   // with what costs most in float32 let go first; the one with less arithmetic is taken.
   Result<std::shared_ptr<engine::Engine>> spare_nodes(engine::Decisions& half, std::vector<NarrowNode> nodes,
                                                       const Sparing& sparing) {
-    const Clock::time_point deadline = time_for(sparing.share_of_time);
+    const Clock::time_point deadline = input_.time_for(sparing.share_of_time);
     const double least = std::min(1.0, kForTestData.most * static_cast<double>(nodes.size()));
     const double most = std::max(least, sparing.most * static_cast<double>(nodes.size()));
     const auto let_go = [&] {
@@ -317,11 +318,6 @@ class PrecisionSearch {
       }
     }
     return spared;
-  }
-
-  Clock::time_point time_for(double share) const {
-    return Clock::now() + std::chrono::duration_cast<Clock::duration>(
-                              std::chrono::duration<double>(share * input_.options.time_limit_s));
   }
 
   Result<bool> is_slower(std::shared_ptr<engine::Engine> narrow) {

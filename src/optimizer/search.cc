@@ -15,6 +15,8 @@
 namespace blade::optimizer {
 namespace {
 
+constexpr double kShareOfPasses = 1.0 / 3;  // of config.tuning.time_limit_s
+
 // The answers to every feed against those expected: of the first that do not hold, or of the last.
 AccuracyResult judge_answers(const SearchInput& input, Runner& runner, const std::string& precision) {
   const AccuracyOptions accuracy = accuracy_in(precision, input.options);
@@ -89,7 +91,7 @@ class Search {
     auto& disabled = result_.decisions.disabled_passes;
     int percent = 40;
     // Engines of large models take seconds to make, whatever is measured then.
-    const auto end = Clock::now() + std::chrono::duration<double>(input_.options.time_limit_s / 3);
+    const Clock::time_point end = input_.time_for(kShareOfPasses);
     for (OptimizationStep& step : result_.steps) {
       if (step.status != StepStatus::kEffective || step.name == mixed_precision_pass(input_.device)) continue;
       if (answers_.holds && Clock::now() > end) {  // what breaks the answers is found whatever it takes
@@ -128,7 +130,7 @@ class Search {
     if (answers_.run_failed) {
       tuning.message = "not tried: a run on the test data fails";
     } else if (whole && input_.device != nullptr) {
-      BLADE_RETURN_IF_ERROR(tune_kernels(input_, result_.decisions, tuning));
+      BLADE_RETURN_IF_ERROR(tune_on_gpu(input_, result_.decisions, tuning));
     } else if (whole) {
       BLADE_RETURN_IF_ERROR(tune_on_cpu(input_, result_.decisions, tuning));
     } else {
@@ -145,7 +147,8 @@ class Search {
     timing.rounds = 3;
     timing.block_s = 0.05;
     timing.min_runs_in_block = 3;
-    timing.time_limit_s = std::max(0.2, input_.options.time_limit_s / 3 / static_cast<double>(result_.steps.size()));
+    timing.time_limit_s =
+        std::max(0.2, kShareOfPasses * input_.options.time_limit_s / static_cast<double>(result_.steps.size()));
     return compare(a, b, timing);
   }
 
@@ -174,6 +177,13 @@ engine::Region in_model_order(const ir::Graph& graph, engine::Region region) {
 }
 
 }  // namespace
+
+std::chrono::steady_clock::time_point SearchInput::time_for(double share) const {
+  using Clock = std::chrono::steady_clock;
+  constexpr double kMost = 1e9;  // decades: what counts in nanoseconds must not overflow
+  const std::chrono::duration<double> seconds(std::min(share * options.time_limit_s, kMost));
+  return Clock::now() + std::chrono::duration_cast<Clock::duration>(seconds);
+}
 
 Result<ir::Graph> region_graph(const SearchInput& input) {
   return engine::extract_region(input.graph, in_model_order(input.graph, input.partition.regions[0]));

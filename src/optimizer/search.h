@@ -2,6 +2,7 @@
 // breaks the answers.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <vector>
 
@@ -22,6 +23,9 @@ struct SearchInput {
   const OptimizeOptions& options;
   std::function<bool(int percent, const char* phase)> progress;  // true: stop soon
   backends::Device* device = nullptr;                            // null: the CPU
+
+  // When this share of config.tuning.time_limit_s, counted from now, is over.
+  std::chrono::steady_clock::time_point time_for(double share) const;
 };
 
 struct SearchResult {

@@ -120,6 +120,16 @@ bool leads_on_cpu(const ir::Graph& graph, const ir::Node& node) {
   return node.op == ir::Op::kConv && has_cpu_kernel(graph, node) && !is_depthwise_conv(graph, node);
 }
 
+// Whether products are all that read the value, if need be through views.
+bool is_for_products(const ir::Graph& graph, ir::ValueId value) {
+  const std::vector<ir::NodeId> readers = graph.consumers()[value];
+  return !graph.is_output(value) && !readers.empty() && std::all_of(readers.begin(), readers.end(), [&](ir::NodeId id) {
+    const ir::Node& reader = graph.node(id);
+    if (reader.inputs[0] != value) return false;
+    return is_view(reader.op) ? is_for_products(graph, reader.outputs[0]) : leads_on_cpu(graph, reader);
+  });
+}
+
 // A mean over pixels whose readers round it in any case.
 bool is_mean_before_products(const ir::Graph& graph, const ir::Node& node) {
   if (node.op != ir::Op::kReduce || node.get<ir::ReduceAttrs>().kind != ir::ReduceKind::kMean) return false;
@@ -127,12 +137,7 @@ bool is_mean_before_products(const ir::Graph& graph, const ir::Node& node) {
   const auto& axes = node.get<ir::ReduceAttrs>().axes;
   if (!x.has_rank() || x.rank() < 2 || std::find(axes.begin(), axes.end(), x.rank() - 1) != axes.end()) return false;
   if (!x.dim(-1).is_known() || x.dim(-1).value() < 2) return false;
-  const std::vector<ir::NodeId> readers = graph.consumers()[node.outputs[0]];
-  return !graph.is_output(node.outputs[0]) && !readers.empty() &&
-         std::all_of(readers.begin(), readers.end(), [&](ir::NodeId id) {
-           const ir::Node& reader = graph.node(id);
-           return leads_on_cpu(graph, reader) && reader.inputs[0] == node.outputs[0];
-         });
+  return is_for_products(graph, node.outputs[0]);
 }
 
 bool follows_on_cpu(const ir::Graph& graph, const ir::Node& node);

@@ -46,15 +46,18 @@ struct Chain {
     }
   }
 
+  Chain(Chain&&) = default;  // requests point at the nodes, which a move leaves where they are
+  Chain(const Chain&) = delete;
+
   // Constants of the first step, as bfloat16.
-  Chain& with_weights(int64_t count) {
+  Chain with_weights(int64_t count) && {
     auto step = std::make_shared<StripStep>(*steps[0]);
     step->inputs.push_back(-1);
     step->windows.push_back({1, 1, 0, 1, /*all=*/true});
     step->input_descs.push_back({ir::DType::kBFloat16, {count}});
     step->is_constant.push_back(1);
     steps[0] = std::move(step);
-    return *this;
+    return std::move(*this);
   }
 
   std::optional<StripGain> gain(const backends::Machine& machine, int threads) const {

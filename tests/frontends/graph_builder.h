@@ -37,7 +37,7 @@ class GraphBuilder {
   template <class T>
   GraphBuilder& constant(std::string name, DataType type, std::vector<int64_t> dims, const std::vector<T>& values) {
     std::string bytes(values.size() * sizeof(T), '\0');
-    std::memcpy(bytes.data(), values.data(), bytes.size());
+    if (!values.empty()) std::memcpy(bytes.data(), values.data(), bytes.size());
     TensorProto tensor = TensorProto::from_dense(type, std::move(dims), SharedBytes::own(std::move(bytes)));
     return node(std::move(name), "Const", {},
                 {{"dtype", AttrValue::of_type(type)}, {"value", AttrValue::of_tensor(tensor)}});

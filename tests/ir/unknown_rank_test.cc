@@ -119,7 +119,7 @@ TEST(UnknownRank, EveryOpTakesIt) {
   }
 }
 
-// The same with types unknown too, as behind a Foreign node.
+// The same with types unknown too, as behind a Foreign node. build() expects that inference and the verifier agree.
 TEST(UnknownRank, AlsoWithoutTypes) {
   for (const Case& c : cases()) {
     SCOPED_TRACE(ir::op_name(c.op));

@@ -355,5 +355,16 @@ TEST(TuningShapesTest, MayStandAtTheTensorRtSettings) {
             "config.gpu_config.tensorrt.dynamic_tuning_shapes lacks 'max'; min, opts and max are all needed");
 }
 
+TEST(NamedShapes, InputsGoByNodeOrTensorOrPlace) {
+  const NamedShapes named{{}, {{"a", {1}}, {"b:0", {2}}, {"c:1", {3}}}};
+  for (const char* name : {"a", "a:0"}) EXPECT_EQ(*named.find(1, name), ir::Dims{1});
+  for (const char* name : {"b", "b:0"}) EXPECT_EQ(*named.find(0, name), ir::Dims{2});
+  EXPECT_EQ(named.find(2, "c"), nullptr);
+  EXPECT_EQ(*named.find(2, "c:1"), ir::Dims{3});
+  const NamedShapes ordered{{{4}, {5}}, {}};
+  EXPECT_EQ(*ordered.find(1, "a"), ir::Dims{5});
+  EXPECT_EQ(ordered.find(2, "a"), nullptr);
+}
+
 }  // namespace
 }  // namespace blade::optimizer

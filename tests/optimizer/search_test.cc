@@ -79,7 +79,7 @@ struct MatmulModel {
   Result<OptimizationStep> tune(std::span<const KernelEntry> kernels, engine::Decisions& decisions) const {
     engine::testing::FakeDevice device(kernels);
     OptimizationStep step{"tuning", StepStatus::kPassed, {}, {}, "", 0};
-    BLADE_RETURN_IF_ERROR(tune_kernels(input(&device), decisions, step));
+    BLADE_RETURN_IF_ERROR(tune_on_gpu(input(&device), decisions, step));
     return step;
   }
 

@@ -274,20 +274,25 @@ TEST(MixedPrecision, OnACpuTransposedConvolutionsLeadWhereThereAreKernels) {
   }
 }
 
-// A mean over pixels is narrow where all that reads it are products, which round it in any case.
+// A mean over pixels is narrow where all that reads it are products, which round it in any case: by itself or a view.
 TEST(MixedPrecision, OnACpuMeansBeforeProductsFollow) {
-  for (const bool read_elsewhere : {false, true}) {
-    blade::testing::GraphBuilder b;
-    const auto weights = b.constant<float>({1, 1, 8, 8}, std::vector<float>(64, 0.5f));
-    const auto x = b.conv(b.input("x", {1, 8, 8, 8}), weights);
-    const auto mean = b.op(ir::Op::kReduce, {x}, ir::ReduceAttrs{ir::ReduceKind::kMean, {1, 2}, true});
-    const auto y = b.conv(mean, weights);
-    b.output(y, "y");
-    if (read_elsewhere) b.output(mean, "pooled");
-    ir::Graph graph = b.build();
-    ASSERT_TRUE(run_in(graph, ir::DType::kBFloat16).ok());
-    EXPECT_EQ(count(graph, ir::Op::kReduce, ir::DType::kBFloat16), read_elsewhere ? 0 : 1);
-    EXPECT_EQ(count(graph, ir::Op::kConv, ir::DType::kBFloat16), 2);
+  enum class ReadElsewhere { kNo, kMean, kView };
+  for (const bool through_view : {false, true}) {
+    for (const auto elsewhere : {ReadElsewhere::kNo, ReadElsewhere::kMean, ReadElsewhere::kView}) {
+      blade::testing::GraphBuilder b;
+      const auto weights = b.constant<float>({1, 1, 8, 8}, std::vector<float>(64, 0.5f));
+      const auto x = b.conv(b.input("x", {1, 8, 8, 8}), weights);
+      const auto mean = b.op(ir::Op::kReduce, {x}, ir::ReduceAttrs{ir::ReduceKind::kMean, {1, 2}, true});
+      const auto pooled = through_view ? b.reshape(mean, {1, 1, 1, 8}) : mean;
+      b.output(b.conv(pooled, weights), "y");
+      if (elsewhere != ReadElsewhere::kNo) b.output(elsewhere == ReadElsewhere::kMean ? mean : pooled, "pooled");
+      ir::Graph graph = b.build();
+      ASSERT_TRUE(run_in(graph, ir::DType::kBFloat16).ok());
+      const int expected = elsewhere == ReadElsewhere::kNo ? 1 : 0;
+      EXPECT_EQ(count(graph, ir::Op::kReduce, ir::DType::kBFloat16), expected);
+      EXPECT_EQ(count(graph, ir::Op::kReshape, ir::DType::kBFloat16), through_view ? expected : 0);
+      EXPECT_EQ(count(graph, ir::Op::kConv, ir::DType::kBFloat16), 2);
+    }
   }
 }
 

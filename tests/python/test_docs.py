@@ -1,4 +1,5 @@
-"""Links in the README and docs/ lead to files and headings that are there; a page has each heading once."""
+"""Links in the README and docs/ lead to files and headings that are there; a page has each heading once. The engine
+format's page names all decisions."""
 
 import pathlib
 import re
@@ -34,3 +35,13 @@ def test_links_lead_somewhere(page):
 def test_headings_differ(page):
     names = anchors(page)
     assert len(names) == len(set(names)), f"{page.name}: {sorted({name for name in names if names.count(name) > 1})}"
+
+
+def test_engine_format_names_every_decision():
+    source = (ROOT / "src/engine/decisions.cc").read_text()
+    written = source[source.index("std::string Decisions::to_json()"):source.index("Result<Decisions> Decisions::from_json")]
+    keys = re.findall(r'(?:json\[|\{)"(\w+)"[\],]', written)
+    page = (ROOT / "docs/engine-format.md").read_text()
+    section = page[page.index("## Decisions"):page.index("## Model")]
+    assert len(keys) > 10
+    assert [key for key in keys if f"`{key}`" not in section] == []

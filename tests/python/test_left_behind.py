@@ -340,6 +340,20 @@ def test_mutable_table_stays_and_the_rest_does_not(tmp_path):
     assert any("table" in entry["reason"] for entry in report.coverage["left_behind"])
 
 
+def around(batched, rng, x):
+    """Layers before a batched function and behind it."""
+    return {"y": tf.nn.softmax(layers(rng, batched(layers(rng, x, 64, 256, 64)), 64, 256, 256, 32))}
+
+
+def expect_batched_function_left(build, tmp_path):
+    def with_feed(module, rng):
+        return build(module, rng), {"x": rng.standard_normal((4, 64)).astype(np.float32)}
+
+    report = optimized_around(with_feed, tmp_path)
+    assert report.coverage["regions"] >= 1 and report.accuracy["holds"]
+    assert any(entry["op"] == "BatchFunction" for entry in report.coverage["left_behind"])
+
+
 def test_batched_function_stays_and_the_rest_does_not(tmp_path):
     def build(module, rng):
         module.scale = tf2.Variable(np.full(64, 2, np.float32))
@@ -349,13 +363,11 @@ def test_batched_function_stays_and_the_rest_does_not(tmp_path):
             return x * module.scale
 
         def call(x):
-            return {"y": tf.nn.softmax(layers(rng, batched(layers(rng, x, 64, 256, 64)), 64, 256, 256, 32))}
+            return around(batched, rng, x)
 
-        return call, {"x": rng.standard_normal((4, 64)).astype(np.float32)}
+        return call
 
-    report = optimized_around(build, tmp_path)
-    assert report.coverage["regions"] >= 1 and report.accuracy["holds"]
-    assert any(entry["op"] == "BatchFunction" for entry in report.coverage["left_behind"])
+    expect_batched_function_left(build, tmp_path)
 
 
 def test_what_else_a_batched_function_reads_is_left_alone(tmp_path):
@@ -374,13 +386,11 @@ def test_what_else_a_batched_function_reads_is_left_alone(tmp_path):
             def batched(x):
                 return scaled(scaled(x)) + ones * tf.cast(size[0], tf.float32)
 
-            return {"y": tf.nn.softmax(layers(rng, batched(layers(rng, x, 64, 256, 64)), 64, 256, 256, 32))}
+            return around(batched, rng, x)
 
-        return call, {"x": rng.standard_normal((4, 64)).astype(np.float32)}
+        return call
 
-    report = optimized_around(build, tmp_path)
-    assert report.coverage["regions"] >= 1 and report.accuracy["holds"]
-    assert any(entry["op"] == "BatchFunction" for entry in report.coverage["left_behind"])
+    expect_batched_function_left(build, tmp_path)
 
 
 def test_nothing_waits_for_checks_that_were_stripped():

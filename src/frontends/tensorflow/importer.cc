@@ -41,7 +41,7 @@ bool is_random(const NodeDef& node) {
                                          "StatelessRandomUniformInt",
                                          "StatelessTruncatedNormalV2",
                                          "ParameterizedTruncatedNormal"};
-  return std::any_of(std::begin(kOps), std::end(kOps), [&](const char* op) { return node->op == op; });
+  return is_one_of(node, kOps);
 }
 
 std::string about(const NodeDef& node) { return "node '" + node->name + "' (" + node->op + ")"; }
@@ -145,7 +145,7 @@ Status GraphImporter::import_node(int node) {
     if (!has_stored_default(node)) return add_foreign(node, "a run may feed it, and its default is computed");
     if (needed_[node]) {
       model_.notes.push_back("the default of '" + def->name +
-                             "' is built in; a run that feeds another value takes the " + "original graph, unless '" +
+                             "' is built in; a run that feeds another value takes the original graph, unless '" +
                              def->name + "' is named among the inputs");
     }
   }
@@ -461,7 +461,7 @@ bool is_table_initializer(const NodeDef& node) {
   static constexpr const char* kOps[] = {
       "InitializeTable",   "InitializeTableV2",  "InitializeTableFromTextFile", "InitializeTableFromTextFileV2",
       "LookupTableImport", "LookupTableImportV2"};
-  return std::any_of(std::begin(kOps), std::end(kOps), [&](const char* op) { return node->op == op; });
+  return is_one_of(node, kOps);
 }
 
 Result<ImportedModel> import_graph(const GraphDef& graph, const ImportOptions& options) {

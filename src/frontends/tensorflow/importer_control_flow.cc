@@ -259,7 +259,7 @@ Status GraphImporter::import_group(const ControlFlowGroup& group) {
 
 bool GraphImporter::calls_parts(const NodeDef& node) {
   static constexpr const char* kOps[] = {"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"};
-  return std::any_of(std::begin(kOps), std::end(kOps), [&](const char* op) { return node->op == op; });
+  return is_one_of(node, kOps);
 }
 
 Result<SubSource> GraphImporter::source_of(const NodeDef& def, const char* attr, const char* suffix,

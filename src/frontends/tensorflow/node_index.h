@@ -1,7 +1,9 @@
 // A checked view of a GraphDef's nodes: who reads whom by number, an order to visit them in, and names for errors.
 #pragma once
 
+#include <algorithm>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -15,6 +17,10 @@ namespace blade::tensorflow {
 // The op itself, or its form for reference variables ("RefSwitch" for "Switch").
 inline bool is_or_ref(const NodeDef& node, std::string_view op) {
   return node->op == op || (node->op.starts_with("Ref") && std::string_view(node->op).substr(3) == op);
+}
+
+inline bool is_one_of(const NodeDef& node, std::span<const char* const> ops) {
+  return std::find(ops.begin(), ops.end(), node->op) != ops.end();
 }
 
 struct TensorRef {

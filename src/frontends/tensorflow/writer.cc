@@ -22,7 +22,7 @@ namespace {
 bool passes_through(const NodeDef& node) {
   static constexpr const char* kOps[] = {"Identity",      "StopGradient",    "PreventGradient", "Snapshot",
                                          "CheckNumerics", "CheckNumericsV2", "EnsureShape"};
-  return std::any_of(std::begin(kOps), std::end(kOps), [&](const char* op) { return node->op == op; });
+  return is_one_of(node, kOps);
 }
 
 constexpr const char* kRegionNodes[] = {"blade/engine_", "blade/in_profile_", "blade/region_"};

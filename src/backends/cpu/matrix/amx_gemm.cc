@@ -29,13 +29,14 @@ namespace HWY_NAMESPACE {
 
 namespace {
 
-constexpr int64_t kRows = kAmxTileRows, kColumns = 32, kSumsOfTile = kRows * kColumns;  // of C
-constexpr int64_t kHalfTile = kAmxRows, kDepth = kAmxElements;  // rows or columns of a tile register; of K in it
-constexpr int64_t kPieceSteps = 8;                              // of K in tile registers: 16 KiB of B
-constexpr int64_t kShortSteps = 3;                              // with so few, rows are finished between all products
-constexpr int64_t kMostTiles = 8;                               // of a block
-constexpr int64_t kFewTiles = 2;                                // the same where B stays in L2, at most
-constexpr int64_t kFewTilesBytes = 16 << 10;                    // of their rows, which are to stay in L1
+// A tile: two units of rows, or one, by two vectors of columns.
+constexpr int64_t kMostRows = 2 * kAmxRows, kColumns = 32, kSumsOfTile = kMostRows * kColumns;  // of C
+constexpr int64_t kHalfTile = kColumns / 2, kDepth = kAmxElements;  // columns of a tile register; of K in it
+constexpr int64_t kPieceSteps = 8;                                  // of K in tile registers: 16 KiB of B
+constexpr int64_t kShortSteps = 3;            // with so few, rows are finished between all products
+constexpr int64_t kMostTiles = 8;             // of a block
+constexpr int64_t kFewTiles = 2;              // the same where B stays in L2, at most
+constexpr int64_t kFewTilesBytes = 16 << 10;  // of their rows, which are to stay in L1
 constexpr int64_t kWordBytes = sizeof(float);
 constexpr int64_t kSumRow = kColumns * sizeof(float);  // bytes
 
@@ -223,6 +224,7 @@ struct FinishBetween {
 struct ProductPiece {
   const BFloat16* a;
   int64_t a_bytes;  // of a row
+  int64_t unit_rows;
   const float* b;
   int64_t b_bytes;  // of a row of the panel
   int64_t steps;
@@ -235,11 +237,12 @@ struct ProductPiece {
 struct HeldSums {
   float* to = nullptr;
   int units = 0, vectors = 0;
+  int64_t unit_bytes = 0;
 
   void store() {
     if (to == nullptr) return;
     if (units == 2) {
-      vectors == 2 ? store_sums<2, 2>(to, kSumRow) : store_sums<2, 1>(to, kSumRow);
+      vectors == 2 ? store_sums<2, 2>(to, kSumRow, unit_bytes) : store_sums<2, 1>(to, kSumRow, unit_bytes);
     } else {
       vectors == 2 ? store_sums<1, 2>(to, kSumRow) : store_sums<1, 1>(to, kSumRow);
     }
@@ -252,13 +255,14 @@ HWY_ATTR HWY_INLINE void add_products(const ProductPiece& p, float* sums, HeldSu
                                       bool all_finished_wait) {
   constexpr int64_t kVectorBytes = kHalfTile * sizeof(float);
   if (held.units != kUnits || held.vectors != kVectors) held.store();
-  const StartSums<kVectors> start{held.to, p.begins ? nullptr : sums, kSumRow};
+  const int64_t unit_bytes = p.unit_rows * kSumRow;
+  const StartSums<kVectors> start{held.to, p.begins ? nullptr : sums, kSumRow, unit_bytes};
   // Short sums: rows between all products.
   const bool between =
       Rows::kPlain && kUnits == 2 && kVectors == 2 && all_finished_wait && p.steps > 1 && p.steps <= kShortSteps;
-  const int64_t rows_of_product = between ? ceil_div(kRows, 4 * p.steps - 1) : 0;
-  const int64_t rows_of_step = between ? rows_of_product : std::max(kFewestRows, ceil_div(kRows, p.steps));
-  const int64_t lower_a = kHalfTile * p.a_bytes, b_step = kDepth / 2 * p.b_bytes;
+  const int64_t rows_of_product = between ? ceil_div(2 * p.unit_rows, 4 * p.steps - 1) : 0;
+  const int64_t rows_of_step = between ? rows_of_product : std::max(kFewestRows, ceil_div(2 * p.unit_rows, p.steps));
+  const int64_t lower_a = p.unit_rows * p.a_bytes, b_step = kDepth / 2 * p.b_bytes;
   const auto* a = reinterpret_cast<const char*>(p.a);
   const auto* b = reinterpret_cast<const char*>(p.b);
   const char* prefetch = p.prefetch;
@@ -275,19 +279,21 @@ HWY_ATTR HWY_INLINE void add_products(const ProductPiece& p, float* sums, HeldSu
     for (int64_t i = 0; i < p.lines; ++i, prefetch += 64) __builtin_prefetch(prefetch, 0, 2);
     rows.finish(rows_of_step);
   }
-  rows.finish(kRows);
-  held = {sums, kUnits, kVectors};
+  rows.finish(kMostRows);
+  held = {sums, kUnits, kVectors, unit_bytes};
 }
 
-// Tiles [first, first + count) of a thread's part, which share each panel, or each piece of it, while it is in L1.
+// Some tiles of a thread's part, which share each panel, or each piece of it, while it is in L1.
 struct TileBlock {
-  int64_t first, count;
-  bool fetches;  // panels, for those after it
+  int64_t first;  // unit
+  int64_t count;  // tiles
+  bool fetches;   // panels, for those after it
 };
 
 // A thread's part.
 struct ProductWalk {
   const AmxProduct& product;
+  const TileRange& part;
   int64_t steps = product.k / kDepth;
   bool stays;         // in L2: what the thread reads of B
   bool rows_are_far;  // beyond L2, one behind the other
@@ -296,11 +302,13 @@ struct ProductWalk {
   FinishedTile finished;
   HWY_ALIGN float sums[kMostTiles * kSumsOfTile];
 
-  ProductWalk(const AmxProduct& p, const TileRange& part)
+  ProductWalk(const AmxProduct& p, const TileRange& range)
       : product(p),
+        part(range),
         stays((part.last_panel - part.first_panel) * p.b.k * p.b.width() * kWordBytes <=
-              static_cast<int64_t>(Machine::host().l2_bytes) / 4),
-        rows_are_far(p.a_row == p.k && p.tiles() * tile_bytes() > static_cast<int64_t>(Machine::host().l2_bytes)),
+              static_cast<int64_t>(Machine::host().l2_bytes) / 2),
+        rows_are_far(p.a_row == p.k &&
+                     p.m * p.k * int64_t{sizeof(BFloat16)} > static_cast<int64_t>(Machine::host().l2_bytes)),
         pieces(steps <= (stays ? 2 : 1) * kPieceSteps ? 1 : ceil_div(steps, kPieceSteps)) {}
 
   // The lines that the results of a tile go to, and what is added to them, arrive while its last sums are made.
@@ -311,10 +319,12 @@ struct ProductWalk {
       if (product.wide_c == nullptr) __builtin_prefetch(product.c + r * product.c_row + column, 1, 3);
     }
   }
-  // Rows of a tile: of the last one, half as many where those do.
-  int64_t rows_of(int64_t tile) const { return product.m - tile * kRows <= kHalfTile ? kHalfTile : kRows; }
-  int64_t first_row(int64_t tile) const { return std::min(tile * kRows, product.m - rows_of(tile)); }
-  int64_t tile_bytes() const { return kRows * product.k * int64_t{sizeof(BFloat16)}; }
+  // Of the tile that begins with a unit.
+  int64_t units_of(int64_t unit) const { return std::min<int64_t>(2, part.last_tile - unit); }
+  int64_t first_row(int64_t unit) const {
+    return std::min(unit * product.unit_rows, product.m - units_of(unit) * product.unit_rows);
+  }
+  int64_t tile_bytes() const { return 2 * product.unit_rows * product.k * int64_t{sizeof(BFloat16)}; }
 
   // Vectors v and, if there is one, v + 1 of a panel. `next`: what is read after that, or null.
   template <class Rows>
@@ -327,22 +337,23 @@ struct ProductWalk {
     for (int64_t i = 0; i < pieces; ++i) {
       const int64_t first = steps * i / pieces, last = steps * (i + 1) / pieces;
       for (int64_t t = 0; t < block.count; ++t) {
-        const int64_t tile = block.first + t, row = first_row(tile), rows_of_tile = rows_of(tile);
+        const int64_t unit = block.first + 2 * t, units = units_of(unit), row = first_row(unit);
         const ProductPiece piece{product.a + row * product.a_row + first * kDepth,
                                  product.a_row * int64_t{sizeof(BFloat16)},
+                                 product.unit_rows,
                                  b.panel(panel) + first * (kDepth / 2) * row_floats + v * kHalfTile,
                                  row_floats * int64_t{sizeof(float)},
                                  last - first,
                                  i == 0,
                                  next,
                                  next != nullptr ? lines : 0};
-        if ((!Rows::kPlain || !stays) && i + 1 == pieces) prefetch_results(row, rows_of_tile, column);
+        if ((!Rows::kPlain || !stays) && i + 1 == pieces) prefetch_results(row, units * product.unit_rows, column);
         rows.begin(finished);
         const bool all_wait = finished.next == 0;
         finished.next = finished.rows;
         float* const to = pieces == 1 ? sums : sums + t * kSumsOfTile;
         const bool both = Rows::kPlain || v + 1 < vectors;
-        if (rows_of_tile == kRows) {
+        if (units == 2) {
           both ? add_products<2, 2>(piece, to, held, rows, all_wait)
                : add_products<2, 1>(piece, to, held, rows, all_wait);
         } else {
@@ -350,20 +361,21 @@ struct ProductWalk {
                : add_products<1, 1>(piece, to, held, rows, all_wait);
         }
         if (next != nullptr) next += piece.lines * piece.steps * 64;
-        if (i + 1 == pieces) finished = {to, row, column, tile * kRows - row, rows_of_tile, count};
+        if (i + 1 == pieces)
+          finished = {to, row, column, unit * product.unit_rows - row, units * product.unit_rows, count};
       }
     }
   }
 
   template <class Rows>
-  HWY_ATTR HWY_INLINE void panels(const TileRange& part, const TileBlock& block, Rows& rows) {
+  HWY_ATTR HWY_INLINE void panels(const TileBlock& block, Rows& rows) {
     const PackedB& b = product.b;
-    const int64_t pairs = ceil_div(int64_t{b.vectors}, int64_t{2}), after = block.first + block.count;
+    const int64_t pairs = ceil_div(int64_t{b.vectors}, int64_t{2}), after = block.first + 2 * block.count;
     const char* next = nullptr;
     int64_t lines = 0;
     // Far rows of the block behind this one come while panels pass that need not.
     if (rows_are_far && !block.fetches && after < part.last_tile) {
-      const int64_t bytes = tile_bytes() * std::min(block.count, part.last_tile - after);
+      const int64_t bytes = tile_bytes() * std::min(block.count, ceil_div(part.last_tile - after, int64_t{2}));
       next = reinterpret_cast<const char*>(product.a + first_row(after) * product.a_row);
       lines = ceil_div(bytes, 64 * block.count * steps * pairs * (part.last_panel - part.first_panel));
     }
@@ -383,8 +395,7 @@ struct ProductWalk {
   }
 
   // Where panels stay in L2, few tiles meet all of them: their rows stay in L1, and results are written in whole rows.
-  int64_t tiles_of_block(const TileRange& part) const {
-    const int64_t tiles = part.last_tile - part.first_tile;
+  int64_t tiles_of_block(int64_t tiles) const {
     if (stays && pieces == 1) {
       return tiles <= 2 * kFewTiles ? tiles : std::clamp<int64_t>(kFewTilesBytes / tile_bytes(), 1, kFewTiles);
     }
@@ -394,28 +405,27 @@ struct ProductWalk {
   }
 
   template <class Rows>
-  HWY_ATTR HWY_NOINLINE void run(const TileRange& part) {
+  HWY_ATTR HWY_NOINLINE void run() {
     Rows rows(product);
-    const int64_t most = tiles_of_block(part);
-    for (int64_t t = part.first_tile; t < part.last_tile; t += most) {
-      panels(part, {t, std::min(most, part.last_tile - t), !stays || t == part.first_tile}, rows);
-    }
+    const int64_t tiles = ceil_div(part.last_tile - part.first_tile, int64_t{2}), most = tiles_of_block(tiles);
+    for (int64_t t = 0; t < tiles; t += most)
+      panels({part.first_tile + 2 * t, std::min(most, tiles - t), !stays || t == 0}, rows);
     held.store();
     rows.begin(finished);
-    rows.finish(kRows);
+    rows.finish(kMostRows);
   }
 
-  void run_any(const TileRange& part) {
+  void run_any() {
     const Epilogue<BFloat16>& e = *product.epilogue;
     const bool plain =
         product.wide_c == nullptr && is_plain(e) && product.b.n % kColumns == 0 && product.b.vectors % 2 == 0;
     const bool upper = e.clamp_hi < std::numeric_limits<float>::infinity();
     if (!plain) {
-      run<AnyProductRows>(part);
+      run<AnyProductRows>();
     } else if (e.residual != nullptr) {
-      upper ? run<PlainProductRows<true, true>>(part) : run<PlainProductRows<true, false>>(part);
+      upper ? run<PlainProductRows<true, true>>() : run<PlainProductRows<true, false>>();
     } else {
-      upper ? run<PlainProductRows<false, true>>(part) : run<PlainProductRows<false, false>>(part);
+      upper ? run<PlainProductRows<false, true>>() : run<PlainProductRows<false, false>>();
     }
   }
 };
@@ -423,7 +433,7 @@ struct ProductWalk {
 }  // namespace
 
 bool amx_has_products() { return rounds_natively(); }
-void amx_run_part(const AmxProduct& product, const TileRange& part) { ProductWalk(product, part).run_any(part); }
+void amx_run_part(const AmxProduct& product, const TileRange& part) { ProductWalk(product, part).run_any(); }
 
 #else
 
@@ -445,7 +455,7 @@ HWY_EXPORT(amx_run_part);
 bool amx_product_fits(int64_t m, int64_t k, const PackedB& b, const Epilogue<BFloat16>& e) {
   const bool simple = e.slope == nullptr && e.scale == nullptr && e.generic == nullptr &&
                       (e.residual == nullptr || e.residual_channels >= b.n);
-  return b.unit == MatrixUnit::kTiles && b.packed_k == 0 && simple && m >= kAmxTileRows && k > 0 &&
+  return b.unit == MatrixUnit::kTiles && b.packed_k == 0 && simple && m >= 2 * kAmxRows && k > 0 &&
          k % kAmxElements == 0 && HWY_DYNAMIC_DISPATCH(amx_has_products)();
 }
 

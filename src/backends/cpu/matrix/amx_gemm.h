@@ -12,11 +12,11 @@
 
 namespace blade::backends::cpu {
 
-inline constexpr int64_t kAmxTileRows = 32;  // of C at once: two tile registers
-
-// C[m][n] = A[m][k] * B and what the epilogue does. The last tile of rows may begin among those of the one before.
+// C[m][n] = A[m][k] * B and what the epilogue does, in units of rows: one tile register of sums above the other. The
+// last of them may begin among the rows of the one before.
 struct AmxProduct {
   int64_t m = 0, k = 0;
+  int64_t unit_rows = 0;
   const BFloat16* a = nullptr;
   int64_t a_row = 0;  // elements
   PackedB b;
@@ -25,13 +25,13 @@ struct AmxProduct {
   int64_t c_row = 0;
   const Epilogue<BFloat16>* epilogue = nullptr;
 
-  int64_t tiles() const { return (m + kAmxTileRows - 1) / kAmxTileRows; }
+  int64_t units() const { return (m + unit_rows - 1) / unit_rows; }
 };
 
-// Whether there is a kernel: whole tile registers along K, at least one tile of rows, and no scale, slope or block
-// program in the epilogue.
+// Whether there is a kernel: whole tile registers along K, at least two of rows, and no scale, slope or block program
+// in the epilogue.
 bool amx_product_fits(int64_t m, int64_t k, const PackedB& b, const Epilogue<BFloat16>& epilogue);
-// One thread's part; needs an AmxScope for whole tiles.
+// One thread's part, whose tiles are units; needs an AmxScope for whole tiles of unit_rows rows.
 void amx_product_part(const AmxProduct& product, const TileRange& part);
 
 }  // namespace blade::backends::cpu

@@ -292,8 +292,9 @@ struct PanelWalk {
   const int64_t* run_offsets;
   int64_t runs, blocks_a_run;
   const char* panel;
-  int64_t a_bytes;    // from one row of A to the next
-  const char* fetch;  // null: nothing is fetched
+  int64_t a_bytes;     // from one row of A to the next
+  int64_t unit_bytes;  // from the first unit of a tile to the second
+  const char* fetch;   // null: nothing is fetched
   int64_t fetched_a_block, rows_a_block;
 
   // Sums of a tile, left in tile registers, as multiply_blocks() makes them.
@@ -303,7 +304,7 @@ struct PanelWalk {
     const char* b = panel;
     const auto block = [&](const char* a, const auto& before) HWY_ATTR {
       if constexpr (kUnits == 2) {
-        const char* const both[] = {a, a + kAmxRows * a_bytes};
+        const char* const both[] = {a, a + unit_bytes};
         multiply_block<2, 2>(both, a_bytes, b, kRowBytes, kLaneBytes, before);
       } else {
         const char* const one[] = {a};
@@ -329,25 +330,27 @@ struct PanelWalk {
 template <bool kResidual, bool kUpper>
 HWY_ATTR HWY_NOINLINE void plain_tiles(const Bf16Args& args, std::span<const AmxTile* const> tiles, AmxPending& p) {
   const int64_t blocks_a_run = args.run_length / kAmxElements;
+  const AmxUnit* const units = tiles[0]->units;
   PanelWalk walk{args.run_offsets,
                  args.runs,
                  blocks_a_run,
                  reinterpret_cast<const char*>(args.panel),
                  tiles[0]->pitch * int64_t{sizeof(BFloat16)},
+                 tiles[0]->num_units > 1 ? (units[1].base - units[0].base) * int64_t{sizeof(BFloat16)} : 0,
                  args.prefetch,
                  args.prefetch_lines * (kAmxElements / kStepDepth<BFloat16> / 4) * 64,
                  rows_a_block(2 * kAmxRows, args.runs * blocks_a_run)};
   PlainRows<kResidual, kUpper> waiting(p);
   for (const AmxTile* tile : tiles) {
-    const auto units = static_cast<int>(tile->num_units);
-    if (p.units_held != units || p.vectors_held != 2) store_any_held(p);
+    const auto count = static_cast<int>(tile->num_units);
+    if (p.units_held != count || p.vectors_held != 2) store_any_held(p);
     const StartSums<2> start{p.units_held > 0 ? p.sums : nullptr, nullptr, 2 * kLaneBytes};
-    if (units == 2) {
+    if (count == 2) {
       walk.multiply<2>(*tile, start, waiting);
     } else {
       walk.multiply<1>(*tile, start, waiting);
     }
-    p.units_held = units;
+    p.units_held = count;
     p.vectors_held = 2;
     waiting.begin(args, *tile);
   }

@@ -17,6 +17,12 @@ inline constexpr int64_t kAmxElements = 32;  // bfloat16 in a row of a tile regi
 inline constexpr int64_t kMaxAmxUnits = 4;   // tile registers of sums, one above the other
 inline constexpr int64_t kAmxWideUnits = 2;  // the same where panels have more than one vector: 2 x 2 registers
 
+// As few units as `rows` take, all of nearly one height: how high the highest is. Products take a cycle a row. (More
+// units that leave out more rows lose: each pair of them reads all of B.)
+constexpr int64_t even_unit_rows(int64_t rows) {
+  return rows <= 0 ? kAmxRows : ceil_div(rows, ceil_div(rows, kAmxRows));
+}
+
 constexpr int64_t amx_units(int vectors) { return vectors == 1 ? kMaxAmxUnits : kAmxWideUnits; }
 
 // Whether all panels are whole pairs of vectors, for tile registers, and bias, residual and clamp is all that follows.

@@ -19,11 +19,11 @@ struct AmxLayout {
   explicit AmxLayout(const TileJob<BFloat16>& j)
       : job(j),
         blocks(j.run_length, j.b.padded),
-        copies(j.copy_rows || (j.rows < kAmxRows && !j.readable_past_end)),
+        copies(j.copy_rows || (j.rows < j.unit_rows && !j.readable_past_end)),
         copies_last(!copies && blocks.elements() != j.run_length) {}
 
   // At most of a tile. Those of a short job are few: no more than few_rows_bytes() keeps ready for it.
-  int64_t units() const { return std::min(amx_units(job.b.vectors), ceil_div(job.rows, kAmxRows)); }
+  int64_t units() const { return std::min(amx_units(job.b.vectors), ceil_div(job.rows, job.unit_rows)); }
   int64_t unit_elements() const {
     if (copies) return kAmxRows * blocks.copy_pitch();
     return copies_last ? job.runs * kAmxRows * kAmxElements : 0;
@@ -36,10 +36,10 @@ struct AmxLayout {
 
   // Rows [first, last) of the job as a tile, whose copies lie at `scratch` (tile_bytes()).
   void prepare(int64_t first, int64_t last, RowFinder<BFloat16> find_rows, BFloat16* scratch, AmxTile& tile) const {
-    tile.num_units = ceil_div(last - first, kAmxRows);
+    tile.num_units = ceil_div(last - first, job.unit_rows);
     tile.num_kept = 0;
     for (int64_t u = 0; u < tile.num_units; ++u, scratch += unit_elements()) {
-      const int64_t row = first + u * kAmxRows, count = std::min(kAmxRows, last - row);
+      const int64_t row = first + u * job.unit_rows, count = std::min(job.unit_rows, last - row);
       const int64_t start = prepare_unit(row, count, find_rows, scratch, tile, tile.units[u]);
       keep(row, count, u * kAmxRows + row - start, tile);
     }
@@ -60,7 +60,7 @@ struct AmxLayout {
       return first;
     }
     // The last unit begins earlier, among rows that others keep, where nothing may be read past the end.
-    const int64_t start = job.readable_past_end ? first : std::min(first, job.rows - kAmxRows);
+    const int64_t start = job.readable_past_end ? first : std::min(first, job.rows - job.unit_rows);
     find_rows(start, job.pitch > 0 ? 1 : 2, rows);
     unit.base = rows[0];
     tile.pitch = job.pitch > 0 ? job.pitch : rows[1] - rows[0];

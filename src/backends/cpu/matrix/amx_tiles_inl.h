@@ -34,12 +34,12 @@ HWY_INLINE void tile_dot() {
   asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(kC), "i"(kOfA), "i"(kOfB));
 }
 
-// Tile registers of kUnits x kVectors sums, 16 rows of 64 bytes each: four of sums, a row of kVectors behind the other,
-// two of A, two of B.
+// Tile registers of kUnits x kVectors sums, up to 16 rows of 64 bytes each: four of sums, a row of kVectors behind the
+// other, two of A, two of B. In memory a unit of sums lies `unit_bytes` behind the one above it.
 constexpr int kTilesOfA = 4, kTilesOfB = 6;
 template <int kTile, int kVectors>
-constexpr int64_t sum_offset(int64_t row_bytes) {
-  return kTile / kVectors * 16 * row_bytes + kTile % kVectors * 64;
+constexpr int64_t sum_offset(int64_t unit_bytes) {
+  return kTile / kVectors * unit_bytes + kTile % kVectors * 64;
 }
 
 template <int kUnits, int kVectors, int kTile = 0>
@@ -52,16 +52,20 @@ HWY_INLINE void clear_sums() {
 template <int kUnits, int kVectors, int kTile = 0>
 HWY_INLINE void load_sums(const void* from, int64_t row_bytes) {
   if constexpr (kTile < kUnits * kVectors) {
-    tile_load<kTile>(static_cast<const char*>(from) + sum_offset<kTile, kVectors>(row_bytes), row_bytes);
+    tile_load<kTile>(static_cast<const char*>(from) + sum_offset<kTile, kVectors>(16 * row_bytes), row_bytes);
     load_sums<kUnits, kVectors, kTile + 1>(from, row_bytes);
   }
 }
 template <int kUnits, int kVectors, int kTile = 0>
-HWY_INLINE void store_sums(void* to, int64_t row_bytes) {
+HWY_INLINE void store_sums(void* to, int64_t row_bytes, int64_t unit_bytes) {
   if constexpr (kTile < kUnits * kVectors) {
-    tile_store<kTile>(static_cast<char*>(to) + sum_offset<kTile, kVectors>(row_bytes), row_bytes);
-    store_sums<kUnits, kVectors, kTile + 1>(to, row_bytes);
+    tile_store<kTile>(static_cast<char*>(to) + sum_offset<kTile, kVectors>(unit_bytes), row_bytes);
+    store_sums<kUnits, kVectors, kTile + 1>(to, row_bytes, unit_bytes);
   }
+}
+template <int kUnits, int kVectors>
+HWY_INLINE void store_sums(void* to, int64_t row_bytes) {
+  store_sums<kUnits, kVectors>(to, row_bytes, 16 * row_bytes);
 }
 
 struct NothingBefore {
@@ -77,10 +81,11 @@ struct StartSums {
   void* to;
   const void* from;
   int64_t row_bytes;
+  int64_t unit_bytes = 16 * row_bytes;
 
   template <int kTile>
   HWY_INLINE void at() const {
-    const int64_t offset = sum_offset<kTile, kVectors>(row_bytes);
+    const int64_t offset = sum_offset<kTile, kVectors>(unit_bytes);
     if (to != nullptr) tile_store<kTile>(static_cast<char*>(to) + offset, row_bytes);
     if (from != nullptr) {
       tile_load<kTile>(static_cast<const char*>(from) + offset, row_bytes);

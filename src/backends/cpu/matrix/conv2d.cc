@@ -296,7 +296,7 @@ void conv2d_rows(const Conv2DShape& s, const In* in, const void* packed, T* out,
     job.set_out(out);
     job.epilogue = &part.get();
     if (reads_every_pixel(s)) {
-      gemm_on_caller(job, in + first * s.ow * s.input_pitch(), s.input_pitch(), slot);
+      gemm_on_caller(job, in + first * s.ow * s.input_pitch(), s.input_pitch(), 0, b.panels(), slot);
       return;
     }
     const RowsOfConv<T> find{s, in, layout.zeros(shared)};

@@ -92,6 +92,7 @@ TileJob<BFloat16> PlanePlan::job(int64_t rows_out, const PackedB& b) const {
   job.rows = (rows_out - 1) * pitch + s.ow;
   job.run_length = s.c;
   job.readable_past_end = true;
+  job.unit_rows = even_unit_rows(job.rows);
   job.row_pitch = pitch;
   job.row_results = s.ow;
   job.image_pitch = image_step * pitch;

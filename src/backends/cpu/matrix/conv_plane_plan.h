@@ -47,6 +47,8 @@ struct PlanePlan {
 
   explicit PlanePlan(const Conv2DShape& shape);
 
+  // Whether a strip has the one pixel of each result and nothing else.
+  bool is_matrix() const { return s.kh * s.kw == 1 && pitch == s.ow && image_step == s.oh; }
   int64_t plane_rows(int64_t rows_out) const { return rows_out + y.reach(); }
   int64_t plane_elements(int64_t rows_out) const { return (plane_rows(rows_out) * pitch + shared) * s.c; }
   // Units of 16 pixels read past the end.

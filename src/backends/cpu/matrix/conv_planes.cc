@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "backends/cpu/matrix/gemm.h"
 #include "backends/machine.h"
 
 namespace blade::backends::cpu {
@@ -114,15 +115,20 @@ void conv_by_planes(const Conv2DShape& s, const PlaneSplit& split, std::span<con
     }
     job.set_out(out + first_pixel * s.output_pitch());
     job.epilogue = &part_epilogue.get();
-    const TileRange range{0, tile_count(job), part * b.panels() / split.panel_parts,
-                          (part + 1) * b.panels() / split.panel_parts};
+    const int64_t first_panel = part * b.panels() / split.panel_parts;
+    const int64_t last_panel = (part + 1) * b.panels() / split.panel_parts;
+    auto* const rest = reinterpret_cast<std::byte*>(planes) + plan.strip_bytes(split.rows);
+    if (plan.is_matrix()) {
+      gemm_on_caller(job, planes, s.c, first_panel, last_panel, rest);
+      return;
+    }
     run_tile_range(
-        job, range,
+        job, {0, tile_count(job), first_panel, last_panel},
         [&](int64_t row, int count, const BFloat16** pointers) {
           for (int i = 0; i < count; ++i) pointers[i] = planes + (row + i) * s.c;
           return true;
         },
-        reinterpret_cast<std::byte*>(planes) + plan.strip_bytes(split.rows));
+        rest);
   });
 }
 

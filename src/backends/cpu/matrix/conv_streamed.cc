@@ -21,10 +21,10 @@ int64_t plane_bytes_in_l1() { return static_cast<int64_t>(Machine::host().l1d_by
 
 int64_t places_of(const PlanePlan& plan) { return (plan.s.oh - 1) * plan.pitch + plan.s.ow; }
 
-// Places in tile registers of the same height, which costs less than the last one being nearly empty.
+// Places in tile registers.
 struct UnitCut {
   int64_t units, places;
-  explicit UnitCut(int64_t all) : units(ceil_div(all, kAmxRows)), places(ceil_div(all, units)) {}
+  explicit UnitCut(int64_t all) : units(ceil_div(all, kAmxRows)), places(even_unit_rows(all)) {}
 };
 
 Conv2DShape with_channels(Conv2DShape shape, int64_t channels) {

@@ -156,9 +156,11 @@ void run_item_parallel(const MatMulShape& s, const Item<T, Out>& item, const Epi
 
 int64_t gemm_pieces(int64_t m, int64_t k) { return m < kPieceRows ? 1 : std::max<int64_t>(1, ceil_div(k, kSumSteps)); }
 
-AmxProduct amx_product(const TileJob<BFloat16>& job, const BFloat16* a, int64_t a_row_stride) {
+// Cut into so many parts of rows.
+AmxProduct amx_product(const TileJob<BFloat16>& job, const BFloat16* a, int64_t a_row_stride, int64_t parts) {
   AmxProduct product;
   product.m = job.rows;
+  product.unit_rows = even_unit_rows(ceil_div(job.rows, parts));
   product.k = job.run_length;
   product.a = a;
   product.a_row = a_row_stride;
@@ -172,12 +174,12 @@ AmxProduct amx_product(const TileJob<BFloat16>& job, const BFloat16* a, int64_t 
 
 // On tile registers, where amx_product_fits().
 void amx_gemm(const TileJob<BFloat16>& job, const BFloat16* a, int64_t a_row_stride, ThreadPool& pool) {
-  const AmxProduct product = amx_product(job, a, a_row_stride);
-  run_parts(choose_split(job, pool.num_threads()), product.tiles(), job.b.panels(), pool,
-            [&](const TileRange& part, int) {
-              const AmxScope tile_registers(kAmxElements / 2);
-              amx_product_part(product, part);
-            });
+  const TileSplit split = choose_split(job, pool.num_threads());
+  const AmxProduct product = amx_product(job, a, a_row_stride, split.tile_parts);
+  run_parts(split, product.units(), job.b.panels(), pool, [&](const TileRange& part, int) {
+    const AmxScope tile_registers(kAmxElements / 2, product.unit_rows);
+    amx_product_part(product, part);
+  });
 }
 
 // Sums over K in one go.
@@ -245,16 +247,18 @@ void gemm(int64_t m, int64_t k, const T* a, int64_t a_row_stride, const PackedB&
 }
 
 template <class T>
-void gemm_on_caller(const TileJob<T>& job, const T* a, int64_t a_row_stride, std::byte* scratch) {
+void gemm_on_caller(const TileJob<T>& job, const T* a, int64_t a_row_stride, int64_t first_panel, int64_t last_panel,
+                    std::byte* scratch) {
   if constexpr (sizeof(T) < sizeof(float)) {
     if (!job.to_half && amx_product_fits(job.rows, job.run_length, job.b, *job.epilogue)) {
-      const AmxScope tile_registers(kAmxElements / 2);
-      amx_product_part(amx_product(job, a, a_row_stride), {0, ceil_div(job.rows, kAmxTileRows), 0, job.b.panels()});
+      const AmxProduct product = amx_product(job, a, a_row_stride, 1);
+      const AmxScope tile_registers(kAmxElements / 2, product.unit_rows);
+      amx_product_part(product, {0, product.units(), first_panel, last_panel});
       return;
     }
   }
   run_tile_range(
-      job, {0, tile_count(job), 0, job.b.panels()},
+      job, {0, tile_count(job), first_panel, last_panel},
       [&](int64_t first, int count, const T** rows) { return find_dense_rows(a, a_row_stride, first, count, rows); },
       scratch);
 }
@@ -265,7 +269,7 @@ void gemm_on_caller(int64_t m, int64_t k, const float* a, int64_t a_row_stride, 
   job.set_out(c);
   job.out_stride = c_row_stride;
   job.epilogue = &epilogue;
-  gemm_on_caller(job, a, a_row_stride, scratch);
+  gemm_on_caller(job, a, a_row_stride, 0, b.panels(), scratch);
 }
 
 // All items on one thread, about, with what each of them begins with.
@@ -324,8 +328,8 @@ BLADE_INSTANTIATE(float, float)
 BLADE_INSTANTIATE(BFloat16, BFloat16)
 BLADE_INSTANTIATE(BFloat16, float)
 #undef BLADE_INSTANTIATE
-template void gemm_on_caller(const TileJob<float>&, const float*, int64_t, std::byte*);
-template void gemm_on_caller(const TileJob<BFloat16>&, const BFloat16*, int64_t, std::byte*);
+template void gemm_on_caller(const TileJob<float>&, const float*, int64_t, int64_t, int64_t, std::byte*);
+template void gemm_on_caller(const TileJob<BFloat16>&, const BFloat16*, int64_t, int64_t, int64_t, std::byte*);
 template size_t gemm_scratch_bytes<float>(int64_t, int64_t, int64_t, int, MatrixUnit, int);
 template size_t gemm_scratch_bytes<BFloat16>(int64_t, int64_t, int64_t, int, MatrixUnit, int);
 template size_t matmul_scratch_bytes<float>(const MatMulShape&, int);

@@ -27,9 +27,11 @@ void gemm(int64_t m, int64_t k, const T* a, int64_t a_row_stride, const PackedB&
 // The same on the calling thread, of b's own panels; scratch for one thread.
 void gemm_on_caller(int64_t m, int64_t k, const float* a, int64_t a_row_stride, const PackedB& b, float* c,
                     int64_t c_row_stride, const EpilogueF32& epilogue, std::byte* scratch);
-// A job whose rows of A lie at one stride, on the calling thread; tile_slot_scratch_bytes(job) bytes of scratch.
+// All rows and panels [first_panel, last_panel) of a job whose rows of A lie at one stride, on the calling thread;
+// tile_slot_scratch_bytes(job) bytes of scratch.
 template <class T>
-void gemm_on_caller(const TileJob<T>& job, const T* a, int64_t a_row_stride, std::byte* scratch);
+void gemm_on_caller(const TileJob<T>& job, const T* a, int64_t a_row_stride, int64_t first_panel, int64_t last_panel,
+                    std::byte* scratch);
 
 // A batch of products: B is packed into scratch at every call (attention) unless all its matrices have been packed
 // before, one behind the other (experts), and so is A where its columns are not dense. Item i uses a + i *

@@ -33,7 +33,7 @@ constexpr int64_t kShortSum = 96;  // elements of K: with more of them, finding 
 // Rows that a tile has a multiple of, but for the last tile.
 template <class T>
 int64_t unit_rows(const TileJob<T>& job) {
-  return job.on_tiles() ? kAmxRows : 1;
+  return job.on_tiles() ? job.unit_rows : 1;
 }
 
 // How the rows of a job are cut: each stretch into tiles of nearly the same height.
@@ -503,7 +503,7 @@ void set_stretch(TileJob<T>& job, int64_t rows, int64_t pitch) {
 
 template <class T>
 int64_t max_tile_rows(const TileJob<T>& job) {
-  if (job.on_tiles()) return kAmxRows * amx_units(job.b.vectors);
+  if (job.on_tiles()) return job.unit_rows * amx_units(job.b.vectors);
   return tile_kernels<T>().max_rows[job.b.vectors];
 }
 
@@ -531,7 +531,7 @@ template <class T>
 void run_tile_range(const TileJob<T>& job, const TileRange& range, std::type_identity_t<RowFinder<T>> find_rows,
                     std::byte* scratch) {
   std::optional<AmxScope> tile_registers;
-  if (job.on_tiles()) tile_registers.emplace(AmxBlocks(job.run_length).depth);
+  if (job.on_tiles()) tile_registers.emplace(AmxBlocks(job.run_length).depth, job.unit_rows);
   Walk<T> walk{job, find_rows, scratch, tile_registers ? &tile_registers->pending : nullptr};
   const int64_t panel_bytes = job.b.k * job.b.width() * int64_t{sizeof(float)};
   const bool resident = (range.last_panel - range.first_panel) * panel_bytes <= kResidentPanelBytes;
