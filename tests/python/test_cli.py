@@ -392,6 +392,10 @@ def test_a_limit_on_the_size_of_files_is_an_error(model, tmp_path):
                           env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")})
     assert done.returncode == 2 and "x.pb': File too large" in done.stderr
     assert not list(tmp_path.glob("x.pb*"))
+    limited = f"ulimit -f 1; exec {blade_command()} run {model} --shape x=999x1x1x3 --save {tmp_path}"
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "probabilities.npy' could not be written" in done.stderr
+    assert not list(tmp_path.glob("*.npy"))
 
 
 def test_bad_shape_exits_with_2(model):
