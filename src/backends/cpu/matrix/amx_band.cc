@@ -45,7 +45,7 @@ struct BandUnits {
 
   HWY_INLINE BandUnit next() {
     if (y == band.rows) return {};
-    const BandUnit unit{reinterpret_cast<const char*>(band.a + y * band.row_step + x * band.pitch),
+    const BandUnit unit{reinterpret_cast<const char*>(band.a + y * band.row_step + x * band.job.pitch),
                         std::min(kAmxRows, band.pixels - x)};
     x += kAmxRows;
     if (x >= band.pixels) {
@@ -68,9 +68,9 @@ struct BandRows {
   int64_t left = 0, left_of_second = 0;
 
   HWY_ATTR HWY_INLINE explicit BandRows(const AmxBand& band)
-      : finish_row(band.epilogue->clamp_lo, band.epilogue->clamp_hi, false),
-        bias(band.epilogue->bias),
-        c_pitch(band.c_pitch) {}
+      : finish_row(band.job.epilogue->clamp_lo, band.job.epilogue->clamp_hi, false),
+        bias(band.job.epilogue->bias),
+        c_pitch(band.job.out_stride) {}
   HWY_ATTR HWY_INLINE void begin(const BandUnit (&units)[2], const float* from, int64_t column, BFloat16* to) {
     sums = from;
     of_second = from + kBandUnitSums;
@@ -98,11 +98,14 @@ struct BandRows {
 
 struct BandWalk {
   const AmxBand& band;
-  AmxBlocks blocks{band.run_length};
-  int64_t a_bytes = band.pitch * int64_t{sizeof(BFloat16)};
+  const TileJob<BFloat16>& job = band.job;
+  AmxBlocks blocks{job.run_length};
+  const int64_t* offsets = job.run_offsets;
+  int64_t runs = job.runs;
+  int64_t a_bytes = job.pitch * int64_t{sizeof(BFloat16)};
   int64_t block_bytes = blocks.depth * int64_t{sizeof(float)};  // of a row of A
   int64_t panel_bytes = blocks.depth * kBandRowBytes;           // of a block of B
-  int64_t all_blocks = band.runs * blocks.count;
+  int64_t all_blocks = runs * blocks.count;
   int64_t rows_a_block = std::max(ceil_div(2 * kAmxRows, all_blocks), kFewestRows);
   HWY_ALIGN float sums[2 * kBandUnitSums];
 
@@ -115,9 +118,8 @@ struct BandWalk {
       b += panel_bytes;
       rows.finish(rows_a_block);
     };
-    const int64_t* const offsets = band.run_offsets;
     block(offsets[0] * int64_t{sizeof(BFloat16)}, start);
-    for (int64_t r = 0, k = 1; r < band.runs; ++r, k = 0) {
+    for (int64_t r = 0, k = 1; r < runs; ++r, k = 0) {
       for (int64_t at = offsets[r] * int64_t{sizeof(BFloat16)} + k * block_bytes; k < blocks.count;
            ++k, at += block_bytes)
         block(at, NothingBefore());
@@ -129,19 +131,19 @@ struct BandWalk {
   HWY_ATTR HWY_NOINLINE void run() {
     Rows rows(band);
     BandUnits all{band};
-    BFloat16* c = band.c;
+    BFloat16* c = job.out;
     bool holds = false;  // sums in the tile registers
     for (;;) {
       BandUnit units[] = {all.next(), all.next()};
       if (units[0].pixels == 0) break;
       if (units[1].pixels == 0) units[1].a = units[0].a;  // sums that nobody wants
-      for (int64_t p = 0; p < band.b.panels(); ++p) {
+      for (int64_t p = 0; p < job.b.panels(); ++p) {
         const StartSums<2> start{holds ? sums : nullptr, nullptr, kBandRowBytes};
-        multiply(units, reinterpret_cast<const char*>(band.b.panel(p)), start, rows);
+        multiply(units, reinterpret_cast<const char*>(job.b.panel(p)), start, rows);
         holds = true;
         rows.begin(units, sums, p * kBandColumns, c + p * kBandColumns);
       }
-      c += (units[0].pixels + units[1].pixels) * band.c_pitch;
+      c += (units[0].pixels + units[1].pixels) * job.out_stride;
     }
     if (holds) store_sums<2, 2>(sums, kBandRowBytes);
     rows.finish(2 * kAmxRows);
@@ -153,7 +155,7 @@ struct BandWalk {
 bool amx_has_bands() { return rounds_natively(); }
 void amx_run_band(const AmxBand& band) {
   BandWalk walk{band};
-  if (band.epilogue->clamp_hi < std::numeric_limits<float>::infinity()) {
+  if (band.job.epilogue->clamp_hi < std::numeric_limits<float>::infinity()) {
     walk.run<BandRows<true>>();
   } else {
     walk.run<BandRows<false>>();
@@ -185,7 +187,7 @@ bool amx_band_fits(int64_t run_length, const PackedB& b, const Epilogue<BFloat16
 }
 
 void amx_band(const AmxBand& band) {
-  const AmxScope tile_registers(AmxBlocks(band.run_length).depth);
+  const AmxScope tile_registers(AmxBlocks(band.job.run_length).depth);
   HWY_DYNAMIC_DISPATCH(amx_run_band)(band);
 }
 

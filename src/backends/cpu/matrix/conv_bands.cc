@@ -123,24 +123,6 @@ void copy_band(const Conv2DShape& s, const BandPlan<T>& plan, const In* image, i
     copy_row(s, plan.width, image, first_y + r, band_column(s), band);
 }
 
-void run_at_once(const Conv2DShape& s, const BandPlan<BFloat16>& plan, const TileJob<BFloat16>& job,
-                 const BFloat16* band, int64_t rows_out) {
-  AmxBand of;
-  of.a = band;
-  of.rows = rows_out;
-  of.row_step = plan.row_step;
-  of.pixels = s.ow;
-  of.pitch = job.pitch;
-  of.run_offsets = job.run_offsets;
-  of.runs = job.runs;
-  of.run_length = job.run_length;
-  of.b = job.b;
-  of.c = job.out;
-  of.c_pitch = job.out_stride;
-  of.epilogue = job.epilogue;
-  amx_band(of);
-}
-
 }  // namespace
 
 bool reads_bands(const Conv2DShape& s) {
@@ -199,7 +181,7 @@ void run_band(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, c
   job.set_out(out);
   job.epilogue = &part.get();
   if constexpr (std::is_same_v<Out, BFloat16>) {
-    if (bands_go_at_once(s, b, part.get())) return run_at_once(s, plan, job, band, rows_out);
+    if (bands_go_at_once(s, b, part.get())) return amx_band({job, band, rows_out, plan.row_step, s.ow});
   }
   run_tile_range(
       job, {0, tile_count(job), 0, b.panels()},
