@@ -444,7 +444,7 @@ class Optimizer {
     }
     std::string lost = about_lost_signatures(model_.loaded, options_.original_path, request_.model_path, optimized_);
     if (!lost.empty()) report_.messages.push_back(std::move(lost));
-    return OptimizeResult{std::move(optimized_), std::move(report_), request_.model_path, model_.signature};
+    return OptimizeResult{std::move(optimized_), std::move(report_), request_.model_path, model_.loaded.signature};
   }
 
   const OptimizeRequest& request_;

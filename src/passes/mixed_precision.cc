@@ -218,7 +218,7 @@ class MixedPrecision {
     const std::vector<ir::NodeId> readers = graph_.consumers()[value];
     return std::any_of(readers.begin(), readers.end(), [&](ir::NodeId id) {
       const ir::Node& reader = graph_.node(id);
-      if (is_view(reader.op)) return is_for_kept(reader.outputs[0]);
+      if (ir::is_view_op(reader.op)) return is_for_kept(reader.outputs[0]);
       return is_kept(reader) || (reader.inputs.size() > 1 && !fits(reader.inputs[1]));
     });
   }
