@@ -115,6 +115,8 @@ struct Engine::Impl {
                                             bool with_alternatives = false, bool copies_inputs = true);
   Status bring_back_constants();
 
+  template <class DimsOf>
+  Result<std::shared_ptr<PlanEntry>> entry_of(size_t count, const DimsOf& dims_of);
   Result<std::shared_ptr<PlanEntry>> entry_for(std::span<const TensorRef> given);
   Result<std::shared_ptr<PlanEntry>> entry_for(std::span<const ir::Dims> dims);
   Status run(std::span<const TensorRef> given, OutputSink& sink, StepTimer* timer, const AfterRun& after = nullptr);
@@ -153,10 +155,7 @@ class Lease {
     if (arena_.size() >= bytes) return {};
     arena_ = AlignedBuffer();  // too small: goes before the larger one comes
     arena_ = AlignedBuffer::allocate(bytes);
-    if (arena_.data() == nullptr) {
-      return resource_exhausted("There is no memory for the intermediate tensors of this run (" +
-                                std::to_string(bytes) + " bytes): free memory or use smaller inputs.");
-    }
+    if (arena_.data() == nullptr) return no_memory_for_run(bytes);
     std::lock_guard<std::mutex> lock(impl_.mutex);
     ++impl_.arenas_created;
     return {};
@@ -266,25 +265,25 @@ Status Engine::Impl::bring_back_constants() {
   return {};
 }
 
-Result<std::shared_ptr<PlanEntry>> Engine::Impl::entry_for(std::span<const TensorRef> given) {
-  BLADE_RETURN_IF_ERROR(check_inputs(given, inputs));
-  auto entry = find(given.size(), [&](size_t i) -> const ir::Dims& { return given[i].dims; });
+template <class DimsOf>
+Result<std::shared_ptr<PlanEntry>> Engine::Impl::entry_of(size_t count, const DimsOf& dims_of) {
+  auto entry = find(count, dims_of);
   if (entry == nullptr) {
     std::vector<ir::Dims> dims;
-    for (const TensorRef& ref : given) dims.push_back(ref.dims);
+    for (size_t i = 0; i < count; ++i) dims.push_back(dims_of(i));
     BLADE_ASSIGN_OR_RETURN(entry, make_entry(std::move(dims)));
   }
   if (entry->stage == nullptr) return entry->error;
   return entry;
 }
 
+Result<std::shared_ptr<PlanEntry>> Engine::Impl::entry_for(std::span<const TensorRef> given) {
+  BLADE_RETURN_IF_ERROR(check_inputs(given, inputs));
+  return entry_of(given.size(), [&](size_t i) -> const ir::Dims& { return given[i].dims; });
+}
+
 Result<std::shared_ptr<PlanEntry>> Engine::Impl::entry_for(std::span<const ir::Dims> dims) {
-  auto entry = find(dims.size(), [&](size_t i) -> const ir::Dims& { return dims[i]; });
-  if (entry == nullptr) {
-    BLADE_ASSIGN_OR_RETURN(entry, make_entry({dims.begin(), dims.end()}));
-  }
-  if (entry->stage == nullptr) return entry->error;
-  return entry;
+  return entry_of(dims.size(), [&](size_t i) -> const ir::Dims& { return dims[i]; });
 }
 
 Status Engine::Impl::run(std::span<const TensorRef> given, OutputSink& sink, StepTimer* timer, const AfterRun& after) {

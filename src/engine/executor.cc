@@ -9,11 +9,6 @@
 namespace blade::engine {
 namespace {
 
-Status no_memory(size_t bytes) {
-  return resource_exhausted("There is no memory for the intermediate tensors of this run (" + std::to_string(bytes) +
-                            " bytes): free memory or use smaller inputs.");
-}
-
 double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
@@ -21,6 +16,11 @@ double median(std::vector<double> values) {
 }
 
 }  // namespace
+
+Status no_memory_for_run(size_t bytes) {
+  return resource_exhausted("There is no memory for the intermediate tensors of this run (" + std::to_string(bytes) +
+                            " bytes): free memory or use smaller inputs.");
+}
 
 Result<void*> output_memory(OutputSink& sink, int index, const TensorInfo& info, ir::DType dtype,
                             const ir::Dims& dims) {
@@ -297,7 +297,7 @@ Status Executor::make_output(const Stage& stage, Frame& frame, int output, std::
   }
   const size_t bytes = value.bytes();
   value.buffer = buffers_.take(bytes);
-  if (!value.buffer) return no_memory(bytes);
+  if (!value.buffer) return no_memory_for_run(bytes);
   value.data = value.buffer.data();
   return {};
 }
@@ -334,7 +334,7 @@ Status Executor::grow_arena(size_t bytes) {
   if (arena_.size() >= bytes) return {};
   arena_ = AlignedBuffer();  // too small: goes before the larger one comes
   arena_ = AlignedBuffer::allocate(bytes);
-  return arena_.data() != nullptr ? Status() : no_memory(bytes);
+  return arena_.data() != nullptr ? Status() : no_memory_for_run(bytes);
 }
 
 }  // namespace blade::engine

@@ -16,6 +16,9 @@ namespace blade::engine {
 // The caller's memory for output `index`, checked. Null only for a tensor without elements.
 Result<void*> output_memory(OutputSink& sink, int index, const TensorInfo& info, ir::DType dtype, const ir::Dims& dims);
 
+// Of so many bytes.
+Status no_memory_for_run(size_t bytes);
+
 StepTime step_time(const Step& step, double us);
 
 // Adds up the time of the steps of each run, by plan.

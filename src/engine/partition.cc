@@ -10,8 +10,8 @@
 
 #include "engine/coverage.h"
 #include "engine/partition_units.h"
-#include "engine/storage.h"
 #include "engine/union_find.h"
+#include "ir/op_classes.h"
 
 namespace blade::engine {
 namespace {
@@ -166,7 +166,7 @@ std::vector<int> grow(const Units& units) {
 }
 
 // Nodes that compute something: neither views nor questions about shapes.
-bool is_work(const ir::Node& node) { return !always_view(node) && node.op != ir::Op::kShapeOf; }
+bool is_work(const ir::Node& node) { return !ir::is_view_op(node.op) && node.op != ir::Op::kShapeOf; }
 
 // Nodes of the region that compute something, with those inside its loops and branches.
 int64_t count_work(const ir::Graph& graph, const std::vector<ir::NodeId>& nodes) {

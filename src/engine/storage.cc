@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/checked_math.h"
+#include "ir/op_classes.h"
 
 namespace blade::engine {
 namespace {
@@ -39,21 +40,8 @@ Status dangling(const std::string& node) {
 
 }  // namespace
 
-bool always_view(const ir::Node& node) {
-  switch (node.op) {
-    case ir::Op::kIdentity:
-    case ir::Op::kEnsureShape:
-    case ir::Op::kReshape:
-    case ir::Op::kExpandDims:
-    case ir::Op::kSqueeze:
-      return true;
-    default:
-      return false;
-  }
-}
-
 bool is_view(const ir::Graph& graph, const ir::Node& node) {
-  if (always_view(node)) return true;
+  if (ir::is_view_op(node.op)) return true;
   if (node.inputs.empty() || node.outputs.size() != 1) return false;
   const ir::Value& in = graph.value(node.inputs[0]);
   const ir::Value& out = graph.value(node.outputs[0]);

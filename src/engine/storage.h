@@ -9,9 +9,8 @@
 
 namespace blade::engine {
 
-// Ops whose result always is the same bytes as input 0 under another shape.
-bool always_view(const ir::Node& node);
-// The same for this node's concrete shapes: also a Transpose that moves only dims of 1, a Slice of everything, ...
+// Whether the result is the same bytes as input 0: beside ir::is_view_op(), for concrete shapes, a Transpose that moves
+// only dims of 1, a Slice of everything, ...
 bool is_view(const ir::Graph& graph, const ir::Node& node);
 
 // Memory of one or more values.

@@ -11,22 +11,18 @@
 #include "base/mapped_file.h"
 #include "base/paths.h"
 #include "engine/kernel_choice.h"
-#include "frontends/tensorflow/model_loader.h"
-#include "frontends/tensorflow/proto/saved_model.h"
 #include "optimizer/candidate.h"
 #include "optimizer/cpu_comparison.h"
 #include "optimizer/import_knowing_shapes.h"
+#include "optimizer/import_model.h"
 #include "optimizer/load_engine.h"
 #include "optimizer/lost_signatures.h"
 #include "optimizer/measuring_data.h"
 #include "optimizer/option_table.h"
 #include "optimizer/output_place.h"
 #include "optimizer/precision_search.h"
-#include "optimizer/product_types.h"
-#include "optimizer/rounding_outputs.h"
 #include "optimizer/runners.h"
 #include "optimizer/search.h"
-#include "optimizer/switches.h"
 #include "passes/pass.h"
 
 namespace blade::optimizer {
@@ -103,151 +99,39 @@ class Optimizer {
 
   Status load() {
     progress(1, "load");
-    if (request_.model_path.empty()) {
-      auto bytes = tensorflow::SharedBytes::borrow(request_.model_bytes);
-      BLADE_ASSIGN_OR_RETURN(model_.graph, tensorflow::parse_graph_def(std::move(bytes), options_.model_name));
-      model_.format = "frozen_pb";
-    } else {
-      BLADE_ASSIGN_OR_RETURN(model_, tensorflow::load_model(request_.model_path, options_.signature));
-    }
-    report_.input_format = model_.format;
-    name_by_signature();
-    note_earlier_engines();
-    import_.may_feed_defaults = true;
-    import_.inputs = options_.inputs.empty() ? model_.inputs : options_.inputs;
-    for (const Feed& feed : test_data_) {
-      for (const NamedTensor& one : feed) import_.fed.push_back(one.name);
-    }
-    import_.outputs = options_.outputs.empty() ? model_.outputs : options_.outputs;
-    BLADE_ASSIGN_OR_RETURN(imported_, tensorflow::import_graph(model_.graph, import_));
-    BLADE_RETURN_IF_ERROR(take_ranks_of_data());
-    BLADE_RETURN_IF_ERROR(fix_switches());
-    BLADE_RETURN_IF_ERROR(refuse_variables());
-    report_.inferred = imported_.notes;
-    widen_tolerance();
-    options_.accuracy.roundings = rounding_outputs(imported_.graph);
-    for (const ir::ValueId id : imported_.graph.inputs()) {
-      const ir::Value& value = imported_.graph.value(id);
+    BLADE_ASSIGN_OR_RETURN(model_, import_model(request_, options_));
+    report_.input_format = model_.loaded.format;
+    std::ranges::move(model_.messages, std::back_inserter(report_.messages));
+    report_.inferred = model_.imported.notes;
+    for (const ir::ValueId id : model_.imported.graph.inputs()) {
+      const ir::Value& value = model_.imported.graph.value(id);
       inputs_.push_back({node_name(value.name), value.dtype, value.shape});
       report_.inputs.push_back(inputs_.back().name);
     }
-    for (const std::string& name : imported_.graph.output_names()) {
+    for (const std::string& name : model_.imported.graph.output_names()) {
       output_tensors_.push_back(name.find(':') == std::string::npos ? name + ":0" : name);
       report_.outputs.push_back(name);
     }
-    if (model_.graph.untouched()) {
-      original_ = model_.graph.wire();
+    if (model_.loaded.graph.untouched()) {
+      original_ = model_.loaded.graph.wire();
     } else {  // .pbtxt
-      BLADE_ASSIGN_OR_RETURN(std::string wire, tensorflow::serialize(model_.graph));
+      BLADE_ASSIGN_OR_RETURN(std::string wire, tensorflow::serialize(model_.loaded.graph));
       original_ = tensorflow::SharedBytes::own(std::move(wire));
     }
     report_.original_bytes = original_.size();
     return options_.output.empty() ? Status() : check_output_space(options_.output, original_.size());
   }
 
-  // Placeholders of which the graph says nothing have the rank of the user's data. With other ranks the original graph
-  // runs: they are outside the profiles, or what the guards of regions that do not read the placeholder compare.
-  Status take_ranks_of_data() {
-    const size_t given = import_.input_shapes.size();
-    for (size_t i = 0; i < imported_.graph.inputs().size(); ++i) {
-      const ir::Value& input = imported_.graph.value(imported_.graph.inputs()[i]);
-      if (input.shape.has_rank()) continue;
-      if (const auto rank = rank_of_data(options_, input.name, i, test_data_)) {
-        import_.input_shapes[input.name].assign(*rank, -1);
-      }
-    }
-    if (import_.input_shapes.size() == given) return {};
-    BLADE_ASSIGN_OR_RETURN(imported_, tensorflow::import_graph(model_.graph, import_));
-    return {};
-  }
-
-  Status fix_switches() {
-    if (!options_.inputs.empty()) return {};  // the user wants to feed them
-    const auto switches = constant_switches(imported_.graph, test_data_);
-    if (switches.empty() || !load_tensorflow(options_.tensorflow_dir).ok()) return {};
-    import_.fixed = switches;
-    BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel fixed, tensorflow::import_graph(model_.graph, import_));
-    if (nodes_left(fixed.graph) >= nodes_left(imported_.graph)) {
-      import_.fixed.clear();
-      return {};
-    }
-    imported_ = std::move(fixed);
-    BLADE_RETURN_IF_ERROR(free_needless_switches(switches));
-    for (const auto& [name, value] : import_.fixed) report_.messages.push_back(about_switch(name, *value));
-    return {};
-  }
-
-  // A switch between parts that Blade has both of is an input: no run need take the original graph for it.
-  Status free_needless_switches(const std::map<std::string, ir::TensorPtr>& switches) {
-    for (const auto& [name, value] : switches) {
-      if (import_.fixed.size() == 1) break;
-      import_.fixed.erase(name);
-      BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel free, tensorflow::import_graph(model_.graph, import_));
-      if (nodes_left(free.graph) <= nodes_left(imported_.graph)) {
-        imported_ = std::move(free);
-      } else {
-        import_.fixed.emplace(name, value);
-      }
-    }
-    return {};
-  }
-
-  // Variables of training that no output needs are no harm.
-  Status refuse_variables() const {
-    const std::vector<bool> needed = ir::nodes_that_outputs_need(imported_.graph);
-    for (const std::string& variable : tensorflow::variable_nodes(model_.graph)) {
-      for (ir::NodeId id = 0; id < imported_.graph.num_node_slots(); ++id) {
-        if (!needed[id] || imported_.graph.node(id).name != variable) continue;
-        return failed_precondition("the graph is not frozen: its outputs read the variable '" + variable +
-                                   "'; freeze it (tf.compat.v1.graph_util.convert_variables_to_constants), or give "
-                                   "blade.optimize a SavedModel "
-                                   "directory, which it freezes itself");
-      }
-    }
-    return {};
-  }
-
-  void note_earlier_engines() {
-    const auto& nodes = model_.graph->nodes;
-    const auto of_blade = [](const tensorflow::NodeDef& node) { return node->op == "BladeInProfile"; };
-    if (std::none_of(nodes.begin(), nodes.end(), of_blade)) return;
-    report_.messages.push_back(
-        "Blade made this model: the baseline is that, with its engines; optimize the original to compare with it");
-  }
-
-  void name_by_signature() {
-    for (size_t i = 0; i < model_.input_keys.size(); ++i)
-      options_.input_keys.emplace(model_.input_keys[i], model_.inputs[i]);
-    for (size_t i = 0; i < model_.output_keys.size(); ++i)
-      options_.output_keys.emplace(model_.output_keys[i], model_.outputs[i]);
-    replace_signature_keys(options_);
-    test_data_ = request_.test_data;
-    for (Feed& feed : test_data_) {
-      for (NamedTensor& one : feed) one.name = tensor_of_key(options_.input_keys, one.name);
-    }
-  }
-
-  // A model whose products are of 16 bits rounds at places of its own: as where such a precision is asked for.
-  void widen_tolerance() {
-    const ProductTypes types = product_types(imported_.graph);
-    options_.model_in_bfloat16 = 2 * types.bfloat16 > types.all;
-    if (types.float16 + types.bfloat16 == 0) return;
-    double& factor = options_.tolerance_factor;
-    factor = std::max(factor, types.bfloat16 > 0 ? 20.0 : 10.0);
-    report_.messages.push_back(std::string("the model itself computes in ") + (factor == 20 ? "bfloat16" : "float16") +
-                               ": the tolerances count " + (factor == 20 ? "twenty" : "ten") + " times");
-  }
-
   // The test data without values for placeholders that the outputs do not need.
   std::vector<Feed> needed_values() const {
-    std::vector<Feed> feeds = test_data_;
+    std::vector<Feed> feeds = model_.test_data;
     for (Feed& feed : feeds) {
       std::erase_if(feed, [&](const NamedTensor& value) {
         const std::string name = node_name(value.name);
         const bool is_input =
             std::any_of(inputs_.begin(), inputs_.end(), [&](const auto& i) { return i.name == name; });
-        if (import_.fixed.contains(name)) return true;
-        return !is_input && std::any_of(imported_.source->nodes.begin(), imported_.source->nodes.end(),
+        if (model_.import_options.fixed.contains(name)) return true;
+        return !is_input && std::any_of(model_.imported.source->nodes.begin(), model_.imported.source->nodes.end(),
                                         [&](const auto& n) { return n->name == name && n->op == "Placeholder"; });
       });
     }
@@ -276,15 +160,16 @@ class Optimizer {
     for (const std::string& library : options_.custom_ops) BLADE_RETURN_IF_ERROR(load_op_library(*api_, library));
     BLADE_RETURN_IF_ERROR(
         load_op_library(*api_, options_.op_library.empty() ? default_op_library() : options_.op_library));
-    BLADE_ASSIGN_OR_RETURN(imported_, import_knowing_shapes(*api_, model_.graph, import_, std::move(imported_)));
-    report_.inferred = imported_.notes;
+    BLADE_ASSIGN_OR_RETURN(model_.imported, import_knowing_shapes(*api_, model_.loaded.graph, model_.import_options,
+                                                                  std::move(model_.imported)));
+    report_.inferred = model_.imported.notes;
     return {};
   }
 
   SessionConfig session_config(bool as_written) const {
     SessionConfig config{options_.num_threads, as_written, {}, {}};
-    for (const auto& [name, value] : import_.fixed) config.fixed.push_back({name + ":0", value});
-    for (const tensorflow::NodeDef& node : imported_.source->nodes) {
+    for (const auto& [name, value] : model_.import_options.fixed) config.fixed.push_back({name + ":0", value});
+    for (const tensorflow::NodeDef& node : model_.imported.source->nodes) {
       if (tensorflow::is_table_initializer(node)) config.initializers.push_back(node->name);
     }
     return config;
@@ -333,7 +218,7 @@ class Optimizer {
     if (device_ != nullptr) {
       for (const passes::Pass& pass : passes::pipeline()) as_written.disabled_passes.emplace_back(pass.name);
     }
-    ir::Graph graph = imported_.graph.clone();
+    ir::Graph graph = model_.imported.graph.clone();
     BLADE_RETURN_IF_ERROR(strip_as_written(graph));
     BLADE_ASSIGN_OR_RETURN(auto engine, engine::Engine::create(std::move(graph), std::move(as_written), naive));
     return compute_expected_with(*make_engine_runner(std::move(engine)));
@@ -349,7 +234,7 @@ class Optimizer {
   }
 
   Status run_graph_passes() {
-    report_.nodes_total = count_source_nodes(imported_.graph);
+    report_.nodes_total = count_source_nodes(model_.imported.graph);
     int percent = 20;
     for (const passes::Pass& pass : passes::pipeline()) {
       if (!pass.on_whole_graph) continue;
@@ -358,7 +243,8 @@ class Optimizer {
       for (const passes::Pass& other : passes::pipeline()) {
         if (other.on_whole_graph && other.name != pass.name) others.emplace_back(other.name);
       }
-      BLADE_ASSIGN_OR_RETURN(const auto results, passes::run_pipeline(imported_.graph, /*whole_graph=*/true, others));
+      BLADE_ASSIGN_OR_RETURN(const auto results,
+                             passes::run_pipeline(model_.imported.graph, /*whole_graph=*/true, others));
       OptimizationStep step{pass.name, StepStatus::kPassed, {}, {}, "", 0};
       for (const auto& result : results) step.changes += result.result.changes;
       if (step.changes > 0) step.status = StepStatus::kEffective;
@@ -378,11 +264,12 @@ class Optimizer {
   }
 
   Status partition_graph() {
-    BLADE_ASSIGN_OR_RETURN(partition_, partition_model(imported_, shapes_of(feeds_[0])));
-    report_.cost = engine::measure_coverage(imported_.graph, partition_, shapes_of(feeds_[0]));
+    BLADE_ASSIGN_OR_RETURN(partition_, partition_model(model_.imported, shapes_of(feeds_[0])));
+    report_.cost = engine::measure_coverage(model_.imported.graph, partition_, shapes_of(feeds_[0]));
     report_.left_behind = partition_.left_behind;
     report_.regions = static_cast<int>(partition_.regions.size());
-    report_.nodes_in_engines = count_source_nodes(imported_.graph) - static_cast<int>(partition_.left_behind.size());
+    report_.nodes_in_engines =
+        count_source_nodes(model_.imported.graph) - static_cast<int>(partition_.left_behind.size());
     return {};
   }
 
@@ -398,7 +285,7 @@ class Optimizer {
     decisions.profile = profile_;
     decisions.device = options_.device;
     decisions.num_threads = options_.asked_threads;
-    SearchInput search{imported_.graph,
+    SearchInput search{model_.imported.graph,
                        partition_,
                        feeds_,
                        expected_,
@@ -415,12 +302,12 @@ class Optimizer {
       roll_back("the engine fails: " + found.failed_run);
       return measure_unchanged();
     }
-    BLADE_ASSIGN_OR_RETURN(Candidate candidate, build_candidate(imported_, partition_, found.decisions));
+    BLADE_ASSIGN_OR_RETURN(Candidate candidate, build_candidate(model_.imported, partition_, found.decisions));
     progress(75, "check_accuracy");
     BLADE_RETURN_IF_ERROR(judge(std::move(candidate.graph_def), found.decisions));
     const bool kept = engine_step_.status == StepStatus::kEffective;
     if (device_ == nullptr || !options_.check_speed || !is_one_engine() || !kept || stopped_) return {};
-    std::string sentence = faster_on_cpu(imported_.graph, feeds_[0], found.decisions, engine_options());
+    std::string sentence = faster_on_cpu(model_.imported.graph, feeds_[0], found.decisions, engine_options());
     if (!sentence.empty()) report_.messages.push_back(std::move(sentence));
     return {};
   }
@@ -437,8 +324,8 @@ class Optimizer {
       const SessionConfig config = session_config(/*as_written=*/is_one_engine());
       BLADE_ASSIGN_OR_RETURN(optimized, make_tensorflow_runner(*api_, graph_def, config, output_tensors_));
     } else {
-      BLADE_ASSIGN_OR_RETURN(auto engine,
-                             load_engine_from_graph(graph_def, report_.outputs, import_.fixed, engine_options()));
+      BLADE_ASSIGN_OR_RETURN(auto engine, load_engine_from_graph(graph_def, report_.outputs,
+                                                                 model_.import_options.fixed, engine_options()));
       optimized = make_engine_runner(std::move(engine));
     }
     for (size_t i = 0; i < feeds_.size(); ++i) {
@@ -552,11 +439,12 @@ class Optimizer {
     if (optimized_.empty()) {
       optimized_ = original_.view();
       report_.optimized_bytes = optimized_.size();
-      for (const auto& [name, value] : import_.fixed) report_.inputs.push_back(name);  // it is fed them as before
+      for (const auto& [name, value] : model_.import_options.fixed)
+        report_.inputs.push_back(name);  // it is fed them as before
     }
-    std::string lost = about_lost_signatures(model_, options_.original_path, request_.model_path, optimized_);
+    std::string lost = about_lost_signatures(model_.loaded, options_.original_path, request_.model_path, optimized_);
     if (!lost.empty()) report_.messages.push_back(std::move(lost));
-    return OptimizeResult{std::move(optimized_), std::move(report_), request_.model_path, model_.signature};
+    return OptimizeResult{std::move(optimized_), std::move(report_), request_.model_path, model_.loaded.signature};
   }
 
   const OptimizeRequest& request_;
@@ -564,10 +452,7 @@ class Optimizer {
   std::optional<ScopedLogLevel> log_level_;
   Report report_;
   bool stopped_ = false;
-  tensorflow::LoadedModel model_;
-  std::vector<Feed> test_data_;  // the user's, named by tensors
-  tensorflow::ImportOptions import_;
-  tensorflow::ImportedModel imported_;
+  ModelToOptimize model_;
   tensorflow::SharedBytes original_;
   std::string optimized_;
   std::vector<engine::TensorInfo> inputs_;

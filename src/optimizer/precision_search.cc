@@ -9,6 +9,7 @@
 #include "backends/machine.h"
 #include "engine/coverage.h"
 #include "ir/half_types.h"
+#include "ir/op_classes.h"
 #include "optimizer/accuracy.h"
 #include "optimizer/input_moments.h"
 #include "optimizer/runners.h"
@@ -144,9 +145,7 @@ class PrecisionSearch {
     for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
       if (!graph.is_live(id)) continue;
       const ir::Node& node = graph.node(id);
-      const bool matrix = node.op == ir::Op::kConv || node.op == ir::Op::kConvTranspose || node.op == ir::Op::kMatMul ||
-                          node.op == ir::Op::kAttention;
-      if (!matrix) continue;
+      if (!ir::multiplies_matrices(node.op) && node.op != ir::Op::kAttention) continue;
       const ir::DType dtype = graph.value(node.outputs[0]).dtype;
       if (is_half(dtype)) nodes.push_back({node.name, engine::likely_flops(likely, id).value_or(0)});
     }

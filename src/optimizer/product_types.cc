@@ -1,5 +1,7 @@
 #include "optimizer/product_types.h"
 
+#include "ir/op_classes.h"
+
 namespace blade::optimizer {
 
 ProductTypes product_types(const ir::Graph& graph) {
@@ -8,9 +10,8 @@ ProductTypes product_types(const ir::Graph& graph) {
   for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
     if (!needed[id]) continue;
     const ir::Node& node = graph.node(id);
-    const bool is_product = node.op == ir::Op::kConv || node.op == ir::Op::kConvTranspose ||
-                            node.op == ir::Op::kMatMul || node.op == ir::Op::kEinsum;
-    if (!is_product) continue;
+    // As imported: Einsum has not become MatMul yet, and attention is the products that it will be recognized in.
+    if (!ir::multiplies_matrices(node.op) && node.op != ir::Op::kEinsum) continue;
     const ir::DType type = graph.value(node.outputs[0]).dtype;
     ++types.all;
     types.float16 += type == ir::DType::kFloat16;

@@ -2,6 +2,8 @@
 
 #include <limits>
 
+#include "ir/op_classes.h"
+
 namespace blade::optimizer {
 namespace {
 
@@ -9,11 +11,8 @@ constexpr double kAny = std::numeric_limits<double>::infinity();
 constexpr Rounding kRounded = {1, 0.01}, kCompared = {1, 0.001}, kPlaced = {kAny, 0.001};
 
 bool moves_elements(const ir::Node& node) {
+  if (ir::is_view_op(node.op)) return true;
   switch (node.op) {
-    case ir::Op::kIdentity:
-    case ir::Op::kReshape:
-    case ir::Op::kExpandDims:
-    case ir::Op::kSqueeze:
     case ir::Op::kTranspose:
     case ir::Op::kSlice:
     case ir::Op::kStridedSlice:

@@ -4,14 +4,14 @@
 #include <cmath>
 #include <cstring>
 
+#include "ir/op_classes.h"
+
 namespace blade::passes {
 
 using ir::Node;
 using ir::Op;
 
-bool is_matrix_node(const Node* node) {
-  return node != nullptr && (node->op == Op::kConv || node->op == Op::kConvTranspose || node->op == Op::kMatMul);
-}
+bool is_matrix_node(const Node* node) { return node != nullptr && ir::multiplies_matrices(node->op); }
 
 ir::PointwiseProgram& epilogue_of(Node& node) {
   if (node.op == Op::kConv) return node.get<ir::ConvAttrs>().epilogue;

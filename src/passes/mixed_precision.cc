@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/half.h"
+#include "ir/op_classes.h"
 #include "passes/balanced_rounding.h"
 #include "passes/constants.h"
 #include "passes/passes_internal.h"
@@ -30,20 +31,12 @@ bool resizes_to_float32(const ir::Node& node) {
   return node.op == ir::Op::kResize && node.get<ir::ResizeAttrs>().kind != ir::ResizeKind::kNearest;
 }
 
-bool is_view(ir::Op op) {
-  return op == ir::Op::kIdentity || op == ir::Op::kReshape || op == ir::Op::kExpandDims || op == ir::Op::kSqueeze;
-}
-
 // Softmax stays float32, as its results feed on small differences.
 bool moves_or_folds(const ir::Node& node) {
+  if (ir::is_view_op(node.op)) return true;
   switch (node.op) {
     case ir::Op::kPointwise:
     case ir::Op::kPool:
-    case ir::Op::kIdentity:
-    case ir::Op::kEnsureShape:
-    case ir::Op::kReshape:
-    case ir::Op::kExpandDims:
-    case ir::Op::kSqueeze:
     case ir::Op::kTranspose:
     case ir::Op::kConcat:
     case ir::Op::kSplit:
@@ -78,8 +71,7 @@ bool is_first_layer(const ir::Graph& graph, const ir::Node& node) {
 
 // ---- A GPU: tensor cores.
 bool leads_on_gpu(const ir::Graph&, const ir::Node& node) {
-  return node.op == ir::Op::kConv || node.op == ir::Op::kConvTranspose || node.op == ir::Op::kMatMul ||
-         node.op == ir::Op::kAttention;
+  return ir::multiplies_matrices(node.op) || node.op == ir::Op::kAttention;
 }
 
 bool follows_on_gpu(const ir::Graph&, const ir::Node& node) {
@@ -126,7 +118,7 @@ bool is_for_products(const ir::Graph& graph, ir::ValueId value) {
   return !graph.is_output(value) && !readers.empty() && std::all_of(readers.begin(), readers.end(), [&](ir::NodeId id) {
     const ir::Node& reader = graph.node(id);
     if (reader.inputs[0] != value) return false;
-    return is_view(reader.op) ? is_for_products(graph, reader.outputs[0]) : leads_on_cpu(graph, reader);
+    return ir::is_view_op(reader.op) ? is_for_products(graph, reader.outputs[0]) : leads_on_cpu(graph, reader);
   });
 }
 
@@ -153,7 +145,7 @@ bool leads_to_narrow(const ir::Graph& graph, const ir::Node& view) {
 bool follows_on_cpu(const ir::Graph& graph, const ir::Node& node) {
   if (node.op == ir::Op::kConv) return has_cpu_kernel(graph, node) && is_depthwise_conv(graph, node);
   if (node.op == ir::Op::kAttention) return true;
-  if (is_view(node.op)) return leads_to_narrow(graph, node);
+  if (ir::is_view_op(node.op)) return leads_to_narrow(graph, node);
   return moves_or_folds(node) || resizes_to_float32(node) || is_mean_before_products(graph, node);
 }
 
@@ -226,7 +218,7 @@ class MixedPrecision {
     const std::vector<ir::NodeId> readers = graph_.consumers()[value];
     return std::any_of(readers.begin(), readers.end(), [&](ir::NodeId id) {
       const ir::Node& reader = graph_.node(id);
-      if (is_view(reader.op)) return is_for_kept(reader.outputs[0]);
+      if (ir::is_view_op(reader.op)) return is_for_kept(reader.outputs[0]);
       return is_kept(reader) || (reader.inputs.size() > 1 && !fits(reader.inputs[1]));
     });
   }
@@ -275,8 +267,7 @@ class MixedPrecision {
 
   void convert(ir::NodeId id) {
     const size_t data = data_inputs(graph_.node(id));
-    const bool is_matrix = graph_.node(id).op == ir::Op::kConv || graph_.node(id).op == ir::Op::kConvTranspose ||
-                           graph_.node(id).op == ir::Op::kMatMul;
+    const bool is_matrix = ir::multiplies_matrices(graph_.node(id).op);
     std::vector<ir::ValueId> inputs = graph_.node(id).inputs;
     for (size_t i = 0; i < inputs.size(); ++i) {
       // Constant operands of an epilogue (biases) keep their precision: kernels add them in float32. So do masks, whose

@@ -7,6 +7,7 @@
 #include "base/half.h"
 #include "ir/half_types.h"
 #include "ir/infer.h"
+#include "ir/op_classes.h"
 #include "passes/passes_internal.h"
 #include "passes/rewriter.h"
 
@@ -74,12 +75,8 @@ bool computes(const Node& node) {
 
 // Moves elements of input 0: done in float32 where they are that already.
 bool moves(const Node& node) {
+  if (ir::is_view_op(node.op)) return true;
   switch (node.op) {
-    case Op::kIdentity:
-    case Op::kEnsureShape:
-    case Op::kReshape:
-    case Op::kExpandDims:
-    case Op::kSqueeze:
     case Op::kTranspose:
     case Op::kSlice:
     case Op::kStridedSlice:

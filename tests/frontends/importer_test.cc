@@ -363,6 +363,28 @@ TEST(Importer, InputsAndShapesAreTheUsers) {
   EXPECT_EQ(second->inputs, std::vector<std::string>{"a:0"});
 }
 
+TEST(Importer, AsksForTheRankOfInputsOfWhichNothingIsKnown) {
+  GraphDef graph = GraphBuilder().placeholder("x", {-1, 4}).op("a", "Neg", {"x"}).op("b", "AddV2", {"x", "a"}).build();
+  ImportOptions options;
+  options.inputs = {"x", "a:0"};
+  std::vector<std::pair<std::string, size_t>> asked;
+  options.rank_of = [&](const std::string& tensor, size_t index) {
+    asked.emplace_back(tensor, index);
+    return std::optional<size_t>(3);
+  };
+  auto model = import_graph(graph, options);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  EXPECT_EQ(asked, (decltype(asked){{"a:0", 1}}));
+  EXPECT_EQ(model->graph.value(model->graph.inputs()[0]).shape.rank(), 2);
+  EXPECT_EQ(model->graph.value(model->graph.inputs()[1]).shape.rank(), 3);
+  EXPECT_EQ(model->ranks.at("a:0").rank, 3);
+  options.rank_of = [](const std::string&, size_t) { return std::optional<size_t>(); };
+  model = import_graph(graph, options);
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  EXPECT_FALSE(model->graph.value(model->graph.inputs()[1]).shape.has_rank());
+  EXPECT_TRUE(model->ranks.empty());
+}
+
 TEST(ImporterErrors, Cycle) {
   GraphDef graph = GraphBuilder().op("a", "Neg", {"b"}).op("b", "Neg", {"a"}).build();
   expect_error(graph, {}, "the graph has a cycle through node");

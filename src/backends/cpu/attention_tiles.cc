@@ -160,16 +160,7 @@ void multiply_tiles(const TileProduct& p, int64_t units, int64_t vectors) {
 }
 
 // exp of x * factor, which is not positive, for weights that are rounded next: within 3e-6 of itself. NaN stays.
-HWY_ATTR HWY_INLINE V weight_of(V x, V factor) {
-  const V t = hn::Mul(x, factor);
-  const V f{_mm512_reduce_ps(t.raw, _MM_FROUND_TO_NEG_INF)};
-  V p = constant(0.013534147292375565f);  // of 2^f, 0 <= f < 1, as in coarse_gate()
-  p = hn::MulAdd(p, f, constant(0.05201150104403496f));
-  p = hn::MulAdd(p, f, constant(0.2414427399635315f));
-  p = hn::MulAdd(p, f, constant(0.6930038332939148f));
-  p = hn::MulAdd(p, f, constant(1.0000026226043701f));
-  return V{_mm512_scalef_ps(p.raw, t.raw)};
-}
+HWY_ATTR HWY_INLINE V weight_of(V x, V factor) { return coarse_exp2(hn::Mul(x, factor)); }
 
 constexpr float kLog2e = 1.44269502f;
 
@@ -261,17 +252,15 @@ struct TileWalk {
   HWY_ATTR float weigh(int64_t row, int64_t padded, V factor) const {
     const D d;
     const float* const x = scores(row);
-    auto* to = reinterpret_cast<float*>(scratch + layout.weights_at + row * layout.weight_row);
+    auto* to = reinterpret_cast<uint16_t*>(scratch + layout.weights_at + row * layout.weight_row);
     const V largest = constant(most[row]);
     V sum0 = hn::Zero(d), sum1 = hn::Zero(d);
-    for (int64_t i = 0; i < padded; i += 2 * kLanes, to += kLanes) {
+    for (int64_t i = 0; i < padded; i += 2 * kLanes, to += kElements) {
       const V w0 = weight_of(hn::Sub(hn::Load(d, x + i), largest), factor);
       const V w1 = weight_of(hn::Sub(hn::Load(d, x + i + kLanes), largest), factor);
       sum0 = hn::Add(sum0, w0);
       sum1 = hn::Add(sum1, w1);
-      V both;
-      asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both.raw) : "v"(w0.raw), "v"(w1.raw));
-      hn::Store(both, d, to);
+      hn::Store(narrowed_pair(w0, w1), Words(), to);
     }
     return hn::GetLane(hn::SumOfLanes(d, hn::Add(sum0, sum1)));
   }

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "backends/kernel.h"
+#include "backends/strides.h"
 #include "base/checked_math.h"
 #include "base/even_tasks.h"
 
@@ -64,29 +65,6 @@ Result<std::unique_ptr<Kernel>> make_kernel(Fn fn, uint32_t in_place_inputs = 0,
                                             uint32_t packed_inputs = 0) {
   return std::unique_ptr<Kernel>(
       std::make_unique<FunctionKernel<Fn>>(std::move(fn), in_place_inputs, scratch, packed_inputs));
-}
-
-inline int64_t product(const ir::Dims& dims, size_t begin, size_t end) {
-  int64_t count = 1;
-  for (size_t i = begin; i < end; ++i) count *= dims[i];
-  return count;
-}
-inline int64_t product(const ir::Dims& dims) { return product(dims, 0, dims.size()); }
-
-inline ir::Dims row_major_strides(const ir::Dims& dims) {
-  ir::Dims strides(dims.size(), 1);
-  for (size_t i = dims.size(); i-- > 1;) strides[i - 1] = strides[i] * dims[i];
-  return strides;
-}
-
-// Strides of an operand under numpy broadcasting to `out`: 0 where it repeats.
-inline ir::Dims broadcast_strides(const ir::Dims& dims, const ir::Dims& out) {
-  const ir::Dims own = row_major_strides(dims);
-  ir::Dims strides(out.size(), 0);
-  for (size_t i = 0; i < dims.size() && i < out.size(); ++i) {
-    if (dims[dims.size() - 1 - i] != 1) strides[out.size() - 1 - i] = own[dims.size() - 1 - i];
-  }
-  return strides;
 }
 
 template <class T = std::byte>

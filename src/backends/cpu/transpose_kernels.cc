@@ -20,14 +20,10 @@ Result<std::unique_ptr<Kernel>> create_transpose(const KernelRequest& request, P
   return make_copy(StridedCopy(out, src, row_major_strides(out), ir::dtype_size(request.outputs[0].dtype)));
 }
 
-// Space [n, h, b, w, b, c] against depth [n, h, w, b, b, c].
 Result<std::unique_ptr<Kernel>> create_block_move(const KernelRequest& request, bool to_space) {
   const int64_t block = request.node->get<ir::BlockAttrs>().block;
   const ir::Dims& deep = to_space ? request.inputs[0].dims : request.outputs[0].dims;
-  const int64_t n = deep[0], h = deep[1], w = deep[2], c = deep[3] / (block * block);
-  const ir::Dims dims = {n, h, block, w, block, c};
-  const ir::Dims space = row_major_strides(dims);
-  const ir::Dims depth = {h * w * block * block * c, w * block * block * c, block * c, block * block * c, c, 1};
+  const auto [dims, space, depth] = block_move(deep, block);
   const size_t size = ir::dtype_size(request.outputs[0].dtype);
   return make_copy(to_space ? StridedCopy(dims, depth, space, size) : StridedCopy(dims, space, depth, size));
 }

@@ -114,27 +114,6 @@ float float_at(const ir::Tensor& tensor, int64_t i) {
   }
 }
 
-ir::Dims row_major_strides(const ir::Dims& dims) {
-  ir::Dims strides(dims.size(), 1);
-  for (size_t i = dims.size(); i-- > 1;) strides[i - 1] = strides[i] * dims[i];
-  return strides;
-}
-
-ir::Dims broadcast_strides(const ir::Dims& dims, const ir::Dims& out) {
-  const ir::Dims own = row_major_strides(dims);
-  ir::Dims strides(out.size(), 0);
-  for (size_t i = 0; i < dims.size() && i < out.size(); ++i) {
-    if (dims[dims.size() - 1 - i] != 1) strides[out.size() - 1 - i] = own[dims.size() - 1 - i];
-  }
-  return strides;
-}
-
-int64_t product(const ir::Dims& dims, size_t begin, size_t end) {
-  int64_t count = 1;
-  for (size_t i = begin; i < end; ++i) count *= dims[i];
-  return count;
-}
-
 MergedLoops merge_loops(const ir::Dims& dims, const std::vector<ir::Dims>& strides) {
   MergedLoops merged;
   merged.strides.resize(strides.size());

@@ -13,6 +13,7 @@
 #include "backends/cuda/kernel_params.h"
 #include "backends/cuda/small_work.h"
 #include "backends/kernel.h"
+#include "backends/strides.h"
 #include "base/checked_math.h"
 #include "ir/half_types.h"
 
@@ -90,11 +91,6 @@ inline std::vector<int64_t> constant_ints(const KernelRequest& request, size_t i
 Support needs_constant_ints(const KernelRequest& request, size_t i, const char* what);
 
 float float_at(const ir::Tensor& tensor, int64_t i);  // of float32, float16 or bfloat16
-ir::Dims row_major_strides(const ir::Dims& dims);
-// Strides of an operand under numpy broadcasting to `out`: 0 where it repeats.
-ir::Dims broadcast_strides(const ir::Dims& dims, const ir::Dims& out);
-int64_t product(const ir::Dims& dims, size_t begin, size_t end);
-inline int64_t product(const ir::Dims& dims) { return product(dims, 0, dims.size()); }
 
 // Loops over `dims` merged where every operand's strides allow it; at least one dim.
 struct MergedLoops {

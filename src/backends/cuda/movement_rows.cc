@@ -313,14 +313,10 @@ Result<std::unique_ptr<Kernel>> create_tile(const KernelRequest& request, PackCa
   return make_moves(request, {tile_move(request)}, 1u << 1);
 }
 
-// Space [n, h, b, w, b, c] against depth [n, h, w, b, b, c].
 Result<std::unique_ptr<Kernel>> create_block_move(const KernelRequest& request, bool to_space) {
   const int64_t block = request.node->get<ir::BlockAttrs>().block;
   const ir::Dims& deep = to_space ? in_dims(request) : out_dims(request);
-  const int64_t n = deep[0], h = deep[1], w = deep[2], c = deep[3] / (block * block);
-  const ir::Dims dims = {n, h, block, w, block, c};
-  const ir::Dims space = row_major_strides(dims);
-  const ir::Dims depth = {h * w * block * block * c, w * block * block * c, block * c, block * block * c, c, 1};
+  const auto [dims, space, depth] = block_move(deep, block);
   return make_moves(request, {to_space ? Move{dims, depth, space} : Move{dims, space, depth}}, 0);
 }
 Result<std::unique_ptr<Kernel>> create_depth_to_space(const KernelRequest& request, PackCache&) {

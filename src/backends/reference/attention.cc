@@ -14,7 +14,7 @@ struct View {
   View(const Call& call, int i, const std::vector<int64_t>& perm)
       : array(read<double>(call, i)),
         dims(permuted(array.dims, perm)),
-        strides(repeating(dims, permuted(strides_of(array.dims), perm))) {}
+        strides(repeating(dims, permuted(row_major_strides(array.dims), perm))) {}
   double at(ir::Dims index, int64_t row, int64_t column) const {
     index[index.size() - 2] = row;
     index.back() = column;
@@ -41,7 +41,7 @@ Status run_attention(const Call& call) {
   const int64_t keys = v.dims[v.dims.size() - 2], depth = q.dims.back();
   Array<double> y = make_array<double>(call.out_dims());
   ir::Dims out_dims(q.dims.size()), out_strides(q.dims.size());
-  const ir::Dims stored = strides_of(y.dims);
+  const ir::Dims stored = row_major_strides(y.dims);
   for (size_t i = 0; i < stored.size(); ++i) {
     out_dims[static_cast<size_t>(attrs.output_perm[i])] = y.dims[i];
     out_strides[static_cast<size_t>(attrs.output_perm[i])] = stored[i];

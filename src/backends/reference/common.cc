@@ -66,12 +66,6 @@ ir::Dims permuted(const ir::Dims& values, const std::vector<int64_t>& perm) {
   return result;
 }
 
-ir::Dims strides_of(const ir::Dims& dims) {
-  ir::Dims strides(dims.size(), 1);
-  for (size_t i = dims.size(); i-- > 1;) strides[i - 1] = strides[i] * dims[i];
-  return strides;
-}
-
 std::vector<int64_t> read_ints(const Call& call, int i) { return read<int64_t>(call, i).values; }
 
 bool next_index(ir::Dims& index, const ir::Dims& dims) {
@@ -86,16 +80,6 @@ int64_t offset_of(const ir::Dims& index, const ir::Dims& strides) {
   int64_t offset = 0;
   for (size_t i = 0; i < index.size(); ++i) offset += index[i] * strides[i];
   return offset;
-}
-
-ir::Dims broadcast_strides(const ir::Dims& dims, const ir::Dims& out) {
-  const ir::Dims own = strides_of(dims);
-  ir::Dims strides(out.size(), 0);
-  for (size_t i = 0; i < dims.size() && i < out.size(); ++i) {
-    const size_t from_back = dims.size() - 1 - i;
-    if (dims[from_back] != 1) strides[out.size() - 1 - i] = own[from_back];
-  }
-  return strides;
 }
 
 ir::Dims repeating(const ir::Dims& dims, ir::Dims strides) {

@@ -11,6 +11,7 @@
 
 #include "backends/kernel.h"
 #include "backends/plain_type.h"
+#include "backends/strides.h"
 #include "base/half.h"
 
 namespace blade::backends::reference {
@@ -101,7 +102,6 @@ struct Array {
 };
 
 int64_t count_of(const ir::Dims& dims);
-ir::Dims strides_of(const ir::Dims& dims);                                    // row-major, in elements
 ir::Dims permuted(const ir::Dims& values, const std::vector<int64_t>& perm);  // element i is values[perm[i]]
 
 template <class W>
@@ -169,8 +169,6 @@ Status with_wide(ir::DType dtype, Fn&& fn) {
 // Steps `index` through all positions of `dims` in row-major order; false after the last.
 bool next_index(ir::Dims& index, const ir::Dims& dims);
 int64_t offset_of(const ir::Dims& index, const ir::Dims& strides);
-// Strides with which an operand of `dims` is read under numpy broadcasting to `out` (0 where it repeats).
-ir::Dims broadcast_strides(const ir::Dims& dims, const ir::Dims& out);
 // The strides of dims that may repeat: 0 for those of one element, but for the last.
 ir::Dims repeating(const ir::Dims& dims, ir::Dims strides);
 

@@ -9,7 +9,7 @@ namespace blade::backends::reference {
 
 Status run_transpose(const Call& call) {
   const auto& perm = call.node.get<ir::PermAttrs>().perm;
-  const ir::Dims strides = strides_of(call.in_dims(0));
+  const ir::Dims strides = row_major_strides(call.in_dims(0));
   for_each_index(call.out_dims(), [&](int64_t offset, const ir::Dims& index) {
     int64_t from = 0;
     for (size_t d = 0; d < perm.size(); ++d) from += index[d] * strides[perm[d]];
@@ -23,7 +23,7 @@ namespace {
 // Copies input i into output o, whose dims it equals except along `axis`, where it lands at `begin`.
 void place(const Call& call, int i, int o, const ir::Dims& from_dims, const ir::Dims& to_dims, int64_t axis,
            int64_t begin) {
-  const ir::Dims strides = strides_of(to_dims);
+  const ir::Dims strides = row_major_strides(to_dims);
   for_each_index(from_dims, [&](int64_t offset, const ir::Dims& index) {
     copy_element(call, i, offset, o, offset_of(index, strides) + begin * strides[axis]);
   });
@@ -31,7 +31,7 @@ void place(const Call& call, int i, int o, const ir::Dims& from_dims, const ir::
 
 // Copies the part of input 0 that begins at `begin` along `axis` to output o.
 void take(const Call& call, int o, const ir::Dims& part_dims, int64_t axis, int64_t begin) {
-  const ir::Dims strides = strides_of(call.in_dims(0));
+  const ir::Dims strides = row_major_strides(call.in_dims(0));
   for_each_index(part_dims, [&](int64_t offset, const ir::Dims& index) {
     copy_element(call, 0, offset_of(index, strides) + begin * strides[axis], o, offset);
   });
@@ -90,7 +90,7 @@ Status run_slice(const Call& call) {
                               std::to_string(in[d]) + ".");
     }
   }
-  const ir::Dims strides = strides_of(in);
+  const ir::Dims strides = row_major_strides(in);
   for_each_index(call.out_dims(), [&](int64_t offset, const ir::Dims& index) {
     copy_element(call, 0, offset_of(index, strides) + offset_of(begin, strides), 0, offset);
   });
@@ -105,7 +105,7 @@ Status run_strided_slice(const Call& call) {
     return invalid_argument(call.where() + "the slice has " + std::to_string(count_of(slice.counts)) +
                             " elements, but the output shape holds " + std::to_string(count_of(call.out_dims())) + ".");
   }
-  const ir::Dims strides = strides_of(call.in_dims(0));
+  const ir::Dims strides = row_major_strides(call.in_dims(0));
   for_each_index(slice.counts, [&](int64_t offset, const ir::Dims& index) {
     int64_t from = 0;
     for (size_t d = 0; d < index.size(); ++d) from += (slice.begin[d] + index[d] * slice.stride[d]) * strides[d];
@@ -118,7 +118,7 @@ Status run_pad(const Call& call) {
   const ir::PadMode mode = call.node.get<ir::PadAttrs>().mode;
   const std::vector<int64_t> pads = read_ints(call, 1);
   const ir::Dims& in = call.in_dims(0);
-  const ir::Dims strides = strides_of(in);
+  const ir::Dims strides = row_major_strides(in);
   const size_t size = ir::dtype_size(call.out_dtype());
   for_each_index(call.out_dims(), [&](int64_t offset, const ir::Dims& index) {
     int64_t from = 0;
@@ -144,7 +144,7 @@ Status run_pad(const Call& call) {
 }
 
 Status run_tile(const Call& call) {
-  const ir::Dims strides = strides_of(call.in_dims(0));
+  const ir::Dims strides = row_major_strides(call.in_dims(0));
   for_each_index(call.out_dims(), [&](int64_t offset, const ir::Dims& index) {
     int64_t from = 0;
     for (size_t d = 0; d < index.size(); ++d) from += index[d] % call.in_dims(0)[d] * strides[d];
@@ -162,7 +162,7 @@ Status run_broadcast_to(const Call& call) {
 }
 
 Status run_reverse(const Call& call) {
-  const ir::Dims strides = strides_of(call.in_dims(0));
+  const ir::Dims strides = row_major_strides(call.in_dims(0));
   for_each_index(call.out_dims(), [&](int64_t offset, const ir::Dims& index) {
     ir::Dims at = index;
     for (int64_t axis : call.node.get<ir::AxesAttrs>().axes) at[axis] = call.in_dims(0)[axis] - 1 - at[axis];
@@ -173,7 +173,7 @@ Status run_reverse(const Call& call) {
 
 Status run_depth_to_space(const Call& call) {
   const int64_t block = call.node.get<ir::BlockAttrs>().block, depth = call.out_dims()[3];
-  const ir::Dims strides = strides_of(call.in_dims(0));
+  const ir::Dims strides = row_major_strides(call.in_dims(0));
   for_each_index(call.out_dims(), [&](int64_t offset, const ir::Dims& i) {
     const int64_t channel = (i[1] % block * block + i[2] % block) * depth + i[3];
     copy_element(call, 0, offset_of({i[0], i[1] / block, i[2] / block, channel}, strides), 0, offset);
@@ -183,7 +183,7 @@ Status run_depth_to_space(const Call& call) {
 
 Status run_space_to_depth(const Call& call) {
   const int64_t block = call.node.get<ir::BlockAttrs>().block, depth = call.in_dims(0)[3];
-  const ir::Dims strides = strides_of(call.in_dims(0));
+  const ir::Dims strides = row_major_strides(call.in_dims(0));
   for_each_index(call.out_dims(), [&](int64_t offset, const ir::Dims& i) {
     const int64_t cell = i[3] / depth;
     copy_element(call, 0,
@@ -196,7 +196,7 @@ Status run_space_to_depth(const Call& call) {
 Status run_space_to_batch(const Call& call) {
   const std::vector<int64_t> block = read_ints(call, 1), pads = read_ints(call, 2);
   const ir::Dims& in = call.in_dims(0);
-  const ir::Dims strides = strides_of(in);
+  const ir::Dims strides = row_major_strides(in);
   const size_t size = ir::dtype_size(call.out_dtype());
   for_each_index(call.out_dims(), [&](int64_t offset, const ir::Dims& index) {
     ir::Dims at = index;
@@ -219,7 +219,7 @@ Status run_space_to_batch(const Call& call) {
 
 Status run_batch_to_space(const Call& call) {
   const std::vector<int64_t> block = read_ints(call, 1), crops = read_ints(call, 2);
-  const ir::Dims strides = strides_of(call.in_dims(0));
+  const ir::Dims strides = row_major_strides(call.in_dims(0));
   const int64_t batch = call.out_dims()[0];
   for_each_index(call.out_dims(), [&](int64_t offset, const ir::Dims& index) {
     ir::Dims at = index;

@@ -41,7 +41,7 @@ void crop_one(const Call& call, const Array<double>& image, const float* box, in
   const ir::Dims& dims = call.in_dims(0);
   const int64_t height = call.out_dims()[1], width = call.out_dims()[2], channels = dims[3];
   const CropAxis rows(box[0], box[2], dims[1], height), columns(box[1], box[3], dims[2], width);
-  const ir::Dims strides = strides_of(dims);
+  const ir::Dims strides = row_major_strides(dims);
   const auto pixel = [&](int64_t y, int64_t x, int64_t c) {
     return static_cast<float>(image[offset_of({from, y, x, c}, strides)]);
   };

@@ -16,7 +16,7 @@ ir::Dims slice_of(const ir::Dims& dims, size_t begin, size_t end) {
 // Offset of the slice that row `r` of `indices` ([rows, depth]) names in a tensor of `dims`, in elements.
 Result<int64_t> slice_offset(const Call& call, const std::vector<int64_t>& indices, int64_t r, int64_t depth,
                              const ir::Dims& dims) {
-  const ir::Dims strides = strides_of(dims);
+  const ir::Dims strides = row_major_strides(dims);
   int64_t offset = 0;
   for (int64_t d = 0; d < depth; ++d) {
     const int64_t index = indices[static_cast<size_t>(r * depth + d)];

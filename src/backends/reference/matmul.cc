@@ -14,7 +14,7 @@ Status run_matmul_as(const Call& call) {
   Array<W> y = make_array<W>(call.out_dims());
   const size_t rank = y.dims.size();
   const ir::Dims a_strides = broadcast_strides(a.dims, y.dims), b_strides = broadcast_strides(b.dims, y.dims);
-  const ir::Dims a_own = strides_of(a.dims), b_own = strides_of(b.dims);
+  const ir::Dims a_own = row_major_strides(a.dims), b_own = row_major_strides(b.dims);
   const size_t a_rank = a.dims.size(), b_rank = b.dims.size();
   const int64_t depth = a.dims[a_rank - (attrs.transpose_a ? 2 : 1)];
   const int64_t a_row = a_own[a_rank - (attrs.transpose_a ? 1 : 2)], a_k = a_own[a_rank - (attrs.transpose_a ? 2 : 1)];
@@ -99,7 +99,7 @@ Status run_einsum_as(const Call& call) {
   for (int label : labels) space.push_back(sizes.count(label) != 0 ? sizes[label] : 1);
   std::vector<ir::Dims> strides;
   auto strides_for = [&](const std::vector<int>& own, const ir::Dims& dims) {
-    const ir::Dims dense = strides_of(dims);
+    const ir::Dims dense = row_major_strides(dims);
     ir::Dims result(labels.size(), 0);
     for (size_t d = 0; d < own.size(); ++d) {
       const size_t at = static_cast<size_t>(std::find(labels.begin(), labels.end(), own[d]) - labels.begin());

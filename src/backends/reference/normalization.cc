@@ -59,7 +59,7 @@ Status run_moments(const Call& call) {
   Array<double> mean = make_array<double>(call.out_dims(0)), variance = make_array<double>(call.out_dims(0));
   const double count = static_cast<double>(count_of(x.dims)) / static_cast<double>(count_of(mean.dims));
   const auto for_each = [&](auto&& fn) {
-    const ir::Dims strides = strides_of(mean.dims);
+    const ir::Dims strides = row_major_strides(mean.dims);
     for_each_index(x.dims, [&](int64_t offset, const ir::Dims& index) {
       ir::Dims kept = index;
       for (int64_t axis : call.node.get<ir::AxesAttrs>().axes) kept[axis] = 0;

@@ -29,7 +29,7 @@ Status run_pool_as(const Call& call) {
   const ir::Dims in = {w.batch, w.dim[0].in, w.dim[1].in, w.dim[2].in, channels};
   const ir::Dims out = {w.batch, w.dim[0].out, w.dim[1].out, w.dim[2].out, channels};
   const ir::Dims window = {w.dim[0].size, w.dim[1].size, w.dim[2].size};
-  const ir::Dims strides = strides_of(in);
+  const ir::Dims strides = row_major_strides(in);
   for_each_index(out, [&](int64_t offset, const ir::Dims& o) {
     PoolCell<W> cell;
     for_each_index(window, [&](int64_t, const ir::Dims& k) {
@@ -81,7 +81,7 @@ Status run_max_pool_argmax_as(const Call& call) {
   Array<int64_t> where = make_array<int64_t>(call.out_dims(1));
   std::fill(where.values.begin(), where.values.end(), -1);
   const Windows w = make_windows(x.dims, y.dims, attrs.window, attrs.strides, {}, attrs.padding, attrs.explicit_pads);
-  const ir::Dims strides = strides_of(five_dims(w, x.dims.back()));
+  const ir::Dims strides = row_major_strides(five_dims(w, x.dims.back()));
   for_each_tap(w, x.dims.back(), [&](int64_t offset, const ir::Dims& o, int64_t, const ir::Dims& at) {
     if (at.empty()) return;
     const int64_t from = offset_of(at, strides);
@@ -102,7 +102,7 @@ Status run_dilation_as(const Call& call) {
   const ir::Dims window = {filter.dims[0], filter.dims[1]};
   const Windows w = make_windows(x.dims, y.dims, window, attrs.strides, attrs.dilations, attrs.padding, {});
   const int64_t channels = x.dims.back();
-  const ir::Dims strides = strides_of(five_dims(w, channels));
+  const ir::Dims strides = row_major_strides(five_dims(w, channels));
   const W least = with_storage(call.out_dtype(), []<class T>(T) -> W {
     if constexpr (std::is_same_v<T, Float16>) return static_cast<W>(-65504.0f);
     if constexpr (std::is_same_v<T, BFloat16>) return static_cast<W>(-0x1.fep127f);
@@ -134,7 +134,7 @@ Status run_extract_patches(const Call& call) {
   const Windows w =
       make_windows(call.in_dims(0), call.out_dims(), attrs.window, attrs.strides, attrs.dilations, attrs.padding, {});
   const int64_t channels = call.in_dims(0).back(), taps = channels == 0 ? 0 : call.out_dims().back() / channels;
-  const ir::Dims strides = strides_of(five_dims(w, channels));
+  const ir::Dims strides = row_major_strides(five_dims(w, channels));
   const size_t size = ir::dtype_size(call.out_dtype());
   std::memset(call.out[0], 0, static_cast<size_t>(count_of(call.out_dims())) * size);
   for_each_tap(w, channels, [&](int64_t offset, const ir::Dims& o, int64_t tap, const ir::Dims& at) {

@@ -96,7 +96,7 @@ Status run_arg_reduce_as(const Call& call) {
   const int64_t length = x.dims[attrs.axis];
   if (length == 0)
     return invalid_argument(call.where() + "the reduced axis is empty; it must have at least one element.");
-  const int64_t inner = strides_of(x.dims)[attrs.axis];
+  const int64_t inner = row_major_strides(x.dims)[attrs.axis];
   W worst = attrs.is_max ? std::numeric_limits<W>::lowest() : std::numeric_limits<W>::max();
   if constexpr (std::is_floating_point_v<W>) worst = (attrs.is_max ? -1 : 1) * highest_number(call.in_dtype(0));
   Array<int64_t> y = make_array<int64_t>(call.out_dims());
@@ -140,7 +140,7 @@ Status run_cumulative_as(const Call& call) {
   const auto& attrs = call.node.get<ir::CumulativeAttrs>();
   const Array<W> x = read<W>(call, 0);
   Array<W> y = make_array<W>(x.dims);
-  const int64_t length = x.dims[attrs.axis], inner = strides_of(x.dims)[attrs.axis];
+  const int64_t length = x.dims[attrs.axis], inner = row_major_strides(x.dims)[attrs.axis];
   const int64_t lines = length == 0 ? 0 : count_of(x.dims) / length;
   for (int64_t i = 0; i < lines; ++i) {
     const int64_t base = i / inner * inner * length + i % inner;

@@ -7,7 +7,7 @@ namespace {
 
 void weigh(const Call& call, const ResizeAxis& rows, const ResizeAxis& columns) {
   const ir::Dims &in = call.in_dims(0), &out = call.out_dims();
-  const ir::Dims strides = strides_of(in);
+  const ir::Dims strides = row_major_strides(in);
   const Array<double> x = read<double>(call, 0);
   Array<double> y = make_array<double>(out);
   for_each_index(out, [&](int64_t offset, const ir::Dims& i) {
@@ -41,7 +41,7 @@ Status run_resize(const Call& call) {
   const ir::Dims &in = call.in_dims(0), &out = call.out_dims();
   if (count_of(out) == 0) return Status::ok_status();
   BLADE_RETURN_IF_ERROR(check_has_pixels(call));
-  const ir::Dims strides = strides_of(in);
+  const ir::Dims strides = row_major_strides(in);
   const ResizeAxis rows = resize_axis(attrs, in[1], out[1]), columns = resize_axis(attrs, in[2], out[2]);
   if (attrs.kind == ir::ResizeKind::kNearest && call.in_dtype(0) == call.out_dtype()) {
     for_each_index(out, [&](int64_t offset, const ir::Dims& i) {

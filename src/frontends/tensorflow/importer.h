@@ -1,7 +1,9 @@
 // TensorFlow graph to IR: every node becomes IR nodes, or a Foreign node that says why it stays in TensorFlow.
 #pragma once
 
+#include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -36,6 +38,9 @@ struct ImportOptions {
   std::vector<std::string> outputs;
   // Dims of inputs by node or tensor name, -1 for unknown; must agree with what the graph says.
   std::map<std::string, std::vector<int64_t>> input_shapes;
+  // Asked for the rank of an input, by its tensor's name and its place among the inputs, where neither the graph nor
+  // `input_shapes` tells it. Empty, or no answer: it stays unknown.
+  std::function<std::optional<size_t>(const std::string& tensor, size_t index)> rank_of;
   // By tensor name ("decode:0"): what TensorFlow says of its own nodes' results.
   std::map<std::string, KnownTensor> known_tensors;
   // There is no TensorFlow to leave nodes to. Random ops inside the branches of conditionals are taken in, and a run
@@ -78,7 +83,7 @@ struct ImportedModel {
   std::vector<UnreadPlaceholder> unread;  // what a session could be fed beside the inputs
   std::vector<ComputedDefault> computed_defaults;
   std::map<std::string, ir::TensorPtr> fixed;   // see ImportOptions
-  std::map<std::string, AssumedRank> ranks;     // by tensor name: of ImportOptions::input_shapes
+  std::map<std::string, AssumedRank> ranks;     // by tensor name: of ImportOptions::input_shapes or rank_of
   std::vector<char> foreign;                    // one entry a source node: 1 where it stays in TensorFlow
   std::map<std::string, DataType> known_types;  // of ImportOptions::known_tensors
   std::vector<SourceConstant> constants;

@@ -112,9 +112,15 @@ Result<ir::Shape> GraphImporter::input_shape(const NodeDef& node, const std::str
   }
   auto given = options_.input_shapes.find(tensor);
   if (given == options_.input_shapes.end()) given = options_.input_shapes.find(node->name);
+  std::optional<std::vector<int64_t>> dims;
   if (given != options_.input_shapes.end()) {
+    dims = given->second;
+  } else if (shape.unknown_rank && options_.rank_of) {
+    if (const auto rank = options_.rank_of(tensor, model_.inputs.size())) dims.emplace(*rank, -1);
+  }
+  if (dims) {
     TensorShapeProto wanted;
-    wanted.dims = given->second;
+    wanted.dims = *std::move(dims);
     bool fits = shape.unknown_rank || shape.dims.size() == wanted.dims.size();
     for (size_t i = 0; fits && !shape.unknown_rank && i < wanted.dims.size(); ++i) {
       fits = shape.dims[i] < 0 || wanted.dims[i] < 0 || shape.dims[i] == wanted.dims[i];

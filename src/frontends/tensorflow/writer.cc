@@ -7,13 +7,13 @@
 #include <map>
 #include <set>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 
 #include "base/checksum.h"
 #include "frontends/tensorflow/node_index.h"
 #include "frontends/tensorflow/op_table.h"
 #include "frontends/tensorflow/region_functions.h"
+#include "frontends/tensorflow/used_functions.h"
 #include "ir/watchers.h"
 
 namespace blade::tensorflow {
@@ -496,58 +496,12 @@ class Writer {
     return out;
   }
 
-  // Nodes may be placed beside nodes that are gone now.
-  void drop_dangling_colocations() {
-    std::unordered_set<std::string_view> names;
-    for (const NodeDef& node : nodes_) names.insert(node->name);
-    for (NodeDef& node : nodes_) {
-      const AttrValue* place = node->find_attr("_class");
-      if (place == nullptr || place->as_list() == nullptr) continue;
-      const auto& strings = place->as_list()->strings;
-      bool dangling = std::any_of(strings.begin(), strings.end(), [&](const SharedBytes& s) {
-        return s.view().starts_with("loc:@") && !names.contains(s.view().substr(5));
-      });
-      if (dangling) node.edit().attrs.erase("_class");
-    }
-  }
-
-  static void functions_of(const AttrMap& attrs, std::vector<std::string>& out) {
-    for (const auto& [name, value] : attrs) {
-      if (value.as_func() != nullptr) out.push_back(value.as_func()->name);
-      if (value.as_list() == nullptr) continue;
-      for (const NameAttrList& f : value.as_list()->funcs) out.push_back(f.name);
-    }
-  }
-
   std::optional<FunctionLibrary> library() const {
     LibraryFields fields;
-    std::unordered_set<std::string> used;
     if (model_.source->library) {
-      const LibraryFields& before = **model_.source->library;
-      fields = before;
-      fields.functions.clear();
-      std::vector<std::string> pending;
-      auto look = [&](const NodeDef& node) {
-        pending.push_back(node->op);
-        functions_of(node->attrs, pending);
-      };
-      for (const NodeDef& node : nodes_) look(node);
-      for (const RegionFunctions& functions : functions_) {
-        for (const NodeDef& node : functions.original->nodes) look(node);
-      }
-      std::unordered_map<std::string_view, const FunctionDef*> known;
-      for (const FunctionDef& function : before.functions) known.emplace(function->signature.name, &function);
-      while (!pending.empty()) {
-        std::string name = std::move(pending.back());
-        pending.pop_back();
-        auto function = known.find(name);
-        if (function == known.end() || !used.insert(name).second) continue;
-        for (const NodeDef& node : (*function->second)->nodes) look(node);
-      }
-      for (const FunctionDef& function : before.functions) {
-        if (used.contains(function->signature.name)) fields.functions.push_back(function);
-      }
-      std::erase_if(fields.gradients, [&](const GradientDef& g) { return !used.contains(g.function_name); });
+      std::vector<std::span<const NodeDef>> callers = {nodes_};
+      for (const RegionFunctions& functions : functions_) callers.emplace_back(functions.original->nodes);
+      fields = used_functions(**model_.source->library, callers);
     }
     for (size_t r = 0; r < regions_.size(); ++r) {
       if (!region_used_[r]) continue;
@@ -567,7 +521,7 @@ class Writer {
     for (int node = 0; node < index_.size(); ++node) {
       if (!node_at(node)->op.starts_with("Placeholder")) BLADE_RETURN_IF_ERROR(write_node(node));
     }
-    drop_dangling_colocations();
+    drop_dangling_colocations(nodes_);
     GraphFields fields = *model_.source;
     fields.library = library();
     fields.nodes = std::move(nodes_);

@@ -1,6 +1,7 @@
 // Floating-point operations and bytes of one node with static shapes: for cost models and rooflines.
 #include <algorithm>
 
+#include "ir/op_classes.h"
 #include "ir/ops/einsum.h"
 #include "ir/ops/infer_support.h"
 
@@ -187,10 +188,7 @@ Cost node_cost(const Graph& graph, const Node& node) {
   for (ValueId input : node.inputs) {
     if (!graph.value(input).shape.is_static()) return cost;
   }
-  if (node.op == Op::kIdentity || node.op == Op::kEnsureShape || node.op == Op::kReshape ||
-      node.op == Op::kExpandDims || node.op == Op::kSqueeze || node.op == Op::kShapeOf) {
-    return cost;
-  }
+  if (is_view_op(node.op) || node.op == Op::kShapeOf) return cost;
   for (size_t i = 0; i < node.inputs.size(); ++i) {
     const double read = bytes_of(node.inputs[i]);
     cost.bytes += i == 0 && reads_only_what_it_writes(node.op) ? std::min(read, written) : read;

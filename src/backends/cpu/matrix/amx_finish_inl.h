@@ -49,9 +49,7 @@ struct PendingColumns {
     } else if constexpr (kVectors == 1) {
       store_first(x[0], first[0], to);
     } else {
-      hn::Vec<DWord> both;
-      asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both.raw) : "v"(x[0].raw), "v"(x[1].raw));
-      hn::BlendedStore(both, words, DWord(), reinterpret_cast<uint16_t*>(to));
+      hn::BlendedStore(narrowed_pair(x[0], x[1]), words, DWord(), reinterpret_cast<uint16_t*>(to));
     }
   }
 };

@@ -78,9 +78,7 @@ struct ProductFinish {
     Out* const to = out + row * product.c_row;
     if constexpr (sizeof(Out) < sizeof(float)) {
       if (whole) {
-        V both;
-        asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both.raw) : "v"(x0.raw), "v"(x1.raw));
-        hn::StoreU(both, D(), reinterpret_cast<float*>(to));
+        hn::StoreU(narrowed_pair(x0, x1), DPair(), reinterpret_cast<uint16_t*>(to));
         return;
       }
     }

@@ -392,9 +392,7 @@ HWY_ATTR void gather_row(const BFloat16* row, int64_t run_length, const AmxBlock
 // The first `count` of 32 elements.
 HWY_ATTR HWY_INLINE hn::Vec<DWord> first_elements(const float* from, int64_t count) {
   const V first = load_some(D(), from, count), last = load_some(D(), from + kLanes, count - kLanes);
-  hn::Vec<DWord> both;
-  asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both.raw) : "v"(first.raw), "v"(last.raw));
-  return both;
+  return narrowed_pair(first, last);
 }
 
 template <class In>

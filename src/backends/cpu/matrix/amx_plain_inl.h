@@ -73,9 +73,7 @@ struct PlainFinish {
       x1 = clamp(x1);
     }
     if constexpr (sizeof(Out) < sizeof(float)) {
-      V both;
-      asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both.raw) : "v"(x0.raw), "v"(x1.raw));
-      hn::StoreU(both, d, reinterpret_cast<float*>(out));
+      hn::StoreU(narrowed_pair(x0, x1), DPair(), reinterpret_cast<uint16_t*>(out));
     } else {
       hn::StoreU(x0, d, out);
       hn::StoreU(x1, d, out + 16);

@@ -17,7 +17,7 @@ namespace blade::backends::cpu {
 namespace HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_AVX3
-using DPixels = hn::Repartition<uint16_t, D>;
+using DPixels = DPair;
 using VPixels = hn::Vec<DPixels>;
 using VIndex = hn::Vec<hn::RebindToSigned<D>>;
 constexpr int64_t kSums = 16;  // to a vector
@@ -74,9 +74,7 @@ struct ByParity {
 template <class Order, bool kPart>
 HWY_ATTR HWY_INLINE void store_block(V one, V other, BFloat16* to, Channels channels) {
   const DPixels d;
-  VPixels joined;
-  asm("vcvtne2ps2bf16 %2, %1, %0" : "=v"(joined.raw) : "v"(other.raw), "v"(one.raw));
-  const VPixels pixels = Order::ordered(joined);
+  const VPixels pixels = Order::ordered(narrowed_pair(one, other));
   if constexpr (kPart) {
     hn::BlendedStore(pixels, channels, d, reinterpret_cast<uint16_t*>(to));
   } else {
