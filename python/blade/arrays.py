@@ -19,14 +19,20 @@ def as_array(value, what, dtype=None):
         raise InvalidArgumentError(f"{what} was given what is no array of {dtype or _NUMBERS}: {error}") from error
 
 
+def is_plain(array):
+    """Whether an array lies in memory as the library takes it: row-major, at a multiple of its elements' size."""
+    flags = array.flags
+    return flags.c_contiguous and flags.aligned
+
+
 def native_array(value, what, dtype=None):
-    """`value` as a row-major array of numbers or booleans in the machine's byte order; `what` names it in errors."""
+    """`value` as an aligned row-major array of numbers or booleans in the machine's byte order; `what` names it in errors."""
     array = as_array(value, what, dtype)
-    if array.dtype.kind in "OSUMmc" or array.dtype.fields:
+    if array.dtype.kind in "OSUMmc" or array.dtype.fields or array.dtype == np.longdouble:
         raise InvalidArgumentError(f"{what} was given {array.dtype} data, expected {dtype or _NUMBERS}: convert it.")
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    return np.require(array, requirements="C")
+    return np.require(array, requirements="CA")
 
 
 def bfloat16_array(value, what):
@@ -80,7 +86,7 @@ def of_dtype(value, what, dtype):
 
 def tensor_name(key):
     """The name in a feed's key: text, bytes (which old archives hold) or one of TensorFlow's tensors."""
-    return key.decode() if isinstance(key, bytes) else str(getattr(key, "name", key))
+    return key.decode(errors="backslashreplace") if isinstance(key, bytes) else str(getattr(key, "name", key))
 
 
 def checked_feed(feed, what):

@@ -1,12 +1,12 @@
 """Running a model without TensorFlow."""
 import collections
 import json
-import os
 
 import numpy as np
 
 from blade import _core
-from blade.arrays import checked_feed, from_bfloat16_bits, has_type, native_array, of_dtype, tensor_name
+from blade.arguments import checked_text, integer, name_list, path_bytes
+from blade.arrays import checked_feed, from_bfloat16_bits, has_type, is_plain, native_array, of_dtype, tensor_name
 from blade.errors import InvalidArgumentError
 
 TensorInfo = collections.namedtuple("TensorInfo", ["name", "dtype", "shape"])
@@ -40,11 +40,10 @@ class Engine:
     """
 
     def __init__(self, path, outputs=None, device="cpu", num_threads=0, signature=None, *, _reference=False):
-        if isinstance(outputs, str):
-            outputs = [outputs]
-        asked = list(outputs or [])
+        asked = name_list(outputs, "outputs") or []
         self._engine = _core.Engine(
-            os.fsdecode(path), asked, int(num_threads), _reference, signature or "", device
+            path_bytes(path), asked, integer(num_threads, "num_threads"), _reference,
+            checked_text(signature or "", "signature", "a string"), checked_text(device, "device", "'cpu', 'gpu' or 'auto'")
         )
         self.inputs = [TensorInfo(*info) for info in self._engine.describe(True)]
         self.outputs = [TensorInfo(*info) for info in self._engine.describe(False)]
@@ -108,7 +107,7 @@ class Engine:
             self._engine.check_unread_input(number, of_dtype(feed[key], f"The placeholder '{tensor_name(key)}'", dtype))
         arrays = [feed[key] for key in order]
         for i, array in enumerate(arrays):
-            if type(array) is not np.ndarray or array.dtype is not self._dtypes[i] or not array.flags.c_contiguous:
+            if type(array) is not np.ndarray or array.dtype is not self._dtypes[i] or not is_plain(array):
                 arrays[i] = self._array_for(i, array)
         return arrays
 
@@ -123,7 +122,7 @@ class Engine:
 
         Args:
           feed: {name: array} of all inputs; names with or without ':0', or keys of the SavedModel's signature. Arrays have
-            the dtypes and shapes of ``inputs``, in NumPy's row-major order (others are copied). An input of bfloat16 takes
+            the dtypes and shapes of ``inputs``, aligned, in NumPy's row-major order (others are copied). An input of bfloat16 takes
             arrays of ml_dtypes.bfloat16, floats, which are rounded, or its bits as uint16. Placeholders that no output needs
             may be fed, too.
 

@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 
 from blade import _core, tensorflow_bridge
+from blade.arguments import checked_text, name_list, text_path
 from blade.arrays import as_array, bfloat16_array, checked_feed, has_type, native_array, of_dtype, tensor_name
 from blade.config import Config
 from blade.errors import InvalidArgumentError
@@ -73,7 +74,7 @@ def _path_or_bytes(model):
     if hasattr(model, "SerializeToString") and hasattr(model, "node"):
         return "", model.SerializeToString()
     if isinstance(model, (str, os.PathLike)):
-        return os.fsdecode(model), b""
+        return text_path(model), b""
     raise InvalidArgumentError(
         f"model is a {type(model).__name__}; expected a GraphDef, a path or a SavedModel directory{_advice(model)}")
 
@@ -112,7 +113,7 @@ def _types_for(feeds, path, data, signature):
     """The dtypes of the model's placeholders; looked up only where some value of `feeds` has none of its own."""
     if all(has_type(value) for feed in feeds for value in feed.values()):
         return {}
-    return json.loads(_core.placeholder_types(path, data, signature or ""))
+    return json.loads(_core.placeholder_types(path, data, signature))
 
 
 def _checked_feeds(feeds, argument):
@@ -121,6 +122,8 @@ def _checked_feeds(feeds, argument):
         raise InvalidArgumentError(f"{argument} is one feed dict; expected a list of them: {argument}=[feed]")
     if isinstance(feeds, (str, bytes)) or hasattr(feeds, "dtype"):
         raise InvalidArgumentError(f"{argument} is a {type(feeds).__name__}; expected a list of dicts of arrays by the names of the inputs")
+    if feeds is not None and not hasattr(feeds, "__iter__"):
+        raise InvalidArgumentError(f"{argument} is {feeds!r:.80}; expected a list of dicts of arrays by the names of the inputs")
     return [checked_feed(feed, f"an entry of {argument}") for feed in feeds or ()]
 
 
@@ -139,15 +142,6 @@ def _feeds(feeds, argument, types):
     return names, arrays, string_shapes
 
 
-def _list_of(names):
-    """One name, several, or None: names may be strings, paths, or TensorFlow's tensors."""
-    if names is None:
-        return None
-    if isinstance(names, (str, os.PathLike)) or not hasattr(names, "__iter__"):
-        names = [names]
-    return [os.fspath(name) if isinstance(name, os.PathLike) else getattr(name, "name", name) for name in names]
-
-
 def _plain(value):
     """NumPy's arrays and numbers (in dynamic_tuning_shapes) for JSON."""
     if isinstance(value, (np.ndarray, np.generic)):
@@ -155,13 +149,19 @@ def _plain(value):
     raise InvalidArgumentError(f"an option holds {value!r}, a {type(value).__name__}; expected numbers, strings, lists and dicts")
 
 
+def _json(values):
+    try:
+        return json.dumps(values, default=_plain, allow_nan=False)
+    except ValueError as error:
+        raise InvalidArgumentError(f"an option holds NaN or an infinity; expected finite numbers: {error}") from error
+
+
 def _options(optimization_level, device_type, config, **rest):
     for name, value, expected in (("optimization_level", optimization_level, "'o1' or 'o2'"),
                                   ("device_type", device_type, "'cpu', 'gpu' or 'auto'")):
-        if not isinstance(value, str):
-            raise InvalidArgumentError(f"{name} is {value!r}; expected {expected}")
-    settings = json.loads(json.dumps(config.to_dict(), default=_plain))
-    return json.dumps(
+        checked_text(value, name, expected)
+    settings = json.loads(_json(config.to_dict()))
+    return _json(
         {
             "optimization_level": optimization_level,
             "device_type": device_type,
@@ -169,8 +169,7 @@ def _options(optimization_level, device_type, config, **rest):
             "user_config": "" if config == Config() else json.dumps(settings),
             "tensorflow_dir": tensorflow_bridge.tensorflow_dir(),
             **rest,
-        },
-        default=_plain,
+        }
     )
 
 
@@ -217,14 +216,16 @@ def optimize(
     if not isinstance(config, Config):
         raise InvalidArgumentError(f"config is a {type(config).__name__}; expected a blade.Config")
     path, data = _path_or_bytes(model)
+    signature = checked_text(signature or "", "signature", "a string")
     if signature and not path:
         raise InvalidArgumentError(f"the signature '{signature}' is asked for, but a GraphDef has none; name outputs instead")
     target = _target_path(path) if path else ""
+    libraries = name_list(custom_ops, "custom_ops")
     test_data = _checked_feeds(test_data, "test_data")
     options = {
-        "model_name": os.path.basename(path.rstrip("/")) or "graph_def", "inputs": _list_of(inputs),
-        "outputs": _list_of(outputs), "input_shapes": input_shapes, "input_ranges": input_ranges,
-        "custom_ops": _list_of(custom_ops), "calib_data": len(_checked_feeds(calib_data, "calib_data")),
+        "model_name": os.path.basename(path.rstrip("/")) or "graph_def", "inputs": name_list(inputs, "inputs"),
+        "outputs": name_list(outputs, "outputs"), "input_shapes": input_shapes, "input_ranges": input_ranges,
+        "custom_ops": libraries, "calib_data": len(_checked_feeds(calib_data, "calib_data")),
         "verbose": bool(verbose), "signature": signature, "output": target,
         "original_path": path,
     }
@@ -232,7 +233,7 @@ def optimize(
     with tempfile.TemporaryDirectory(prefix="blade-") as folder:
         if path and tensorflow_bridge.must_be_frozen(path):
             frozen = os.path.join(folder, "frozen")
-            tensorflow_bridge.freeze_saved_model(path, frozen, signature, _list_of(custom_ops) or ())
+            tensorflow_bridge.freeze_saved_model(path, frozen, signature, libraries or ())
             path = frozen
         feeds = _feeds(test_data, "test_data", _types_for(test_data, path, data, signature))
         with Progress() as progress:
@@ -251,7 +252,10 @@ def optimize(
 
 def _target_path(path):
     """Beside the model, or in a new temporary folder where nothing can be written beside it."""
-    stem, extension = os.path.splitext(path.rstrip("/"))
+    place = path.rstrip("/")
+    if os.path.basename(place) in ("", ".", ".."):
+        place = os.path.abspath(path)
+    stem, extension = (place, "") if os.path.isdir(path) else os.path.splitext(place)
     target = f"{stem}.blade{extension}"
     folder = os.path.dirname(os.path.abspath(target))
     if not os.path.isdir(folder) or os.access(folder, os.W_OK | os.X_OK):

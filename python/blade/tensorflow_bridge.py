@@ -43,7 +43,7 @@ def _load(path, custom_ops):
 
     try:
         for library in custom_ops:
-            tf.load_op_library(library)
+            tf.load_op_library(os.path.abspath(library) if os.path.exists(library) else library)
     except (RuntimeError, tf.errors.OpError) as error:
         raise InvalidArgumentError(f"TensorFlow cannot load the op library '{library}': {error}") from error
     try:
@@ -332,6 +332,13 @@ def _without_variables(function):
 def freeze_saved_model(path, folder, signature=None, custom_ops=()):
     """Freezes a signature of the SavedModel at `path` ('serving_default', or its only one, when None) into a SavedModel at
     `folder`, which must not exist. custom_ops: paths of op libraries. Needs TensorFlow."""
+    from tensorflow.python.eager import context
+
+    with context.eager_mode():  # also for programs in the manner of TensorFlow 1, which turn it off
+        _freeze(path, folder, signature, custom_ops)
+
+
+def _freeze(path, folder, signature, custom_ops):
     import tensorflow as tf
 
     loaded = _load(path, custom_ops)

@@ -1,9 +1,11 @@
 // blade._core: engines and optimize() of the C interface for Python; the package in blade/ gives them their names.
+#include <cxxabi.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -43,6 +45,25 @@ constexpr TypeName kTypes[] = {
     {BLADE_UINT32, "uint32", {kUInt, 32, 1}},    {BLADE_UINT64, "uint64", {kUInt, 64, 1}},
     {BLADE_BOOL, "bool", {kBool, 8, 1}}};
 
+// Lets other Python threads run. While the interpreter goes down it ends daemon threads that want the GIL back, by an
+// exception that passes no noexcept function of the binding: such a thread waits for the process to end instead.
+class WithoutGil {
+ public:
+  WithoutGil() : state_(PyEval_SaveThread()) {}
+  ~WithoutGil() {
+    try {
+      PyEval_RestoreThread(state_);
+    } catch (const abi::__forced_unwind&) {
+      for (;;) ::pause();
+    }
+  }
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
 const TypeName& type_of(blade_dtype dtype) {
   for (const TypeName& type : kTypes) {
     if (type.dtype == dtype) return type;
@@ -51,10 +72,9 @@ const TypeName& type_of(blade_dtype dtype) {
 }
 
 // The package turns these into blade.BladeError with the status' name.
-[[noreturn]] void raise_last(blade_status status) {
+[[noreturn]] void raise(blade_status status, const char* sentence) {
   const nb::object error = nb::module_::import_("blade.errors").attr("from_status");
   // A sentence may quote a name from a damaged file: bytes that are no UTF-8 are shown as replacement characters.
-  const char* sentence = blade_last_error();
   const nb::object text =
       nb::steal(PyUnicode_DecodeUTF8(sentence, static_cast<Py_ssize_t>(std::strlen(sentence)), "replace"));
   const nb::object exception = error(static_cast<int>(status), text);
@@ -63,7 +83,7 @@ const TypeName& type_of(blade_dtype dtype) {
 }
 
 void check(blade_status status) {
-  if (status != BLADE_OK) raise_last(status);
+  if (status != BLADE_OK) raise(status, blade_last_error());
 }
 
 blade_tensor to_tensor(const Array& array) {
@@ -73,7 +93,7 @@ blade_tensor to_tensor(const Array& array) {
     if (type.dlpack == dtype) tensor.dtype = type.dtype;
   }
   if (tensor.dtype == BLADE_INVALID_DTYPE) throw nb::type_error("an array has a dtype that Blade has none for");
-  if (array.ndim() > BLADE_MAX_RANK) throw nb::value_error("an array has more than 16 dims");
+  if (array.ndim() > BLADE_MAX_RANK) raise(BLADE_INVALID_ARGUMENT, "an array has more than 16 dims: reshape it");
   tensor.rank = static_cast<int32_t>(array.ndim());
   for (size_t i = 0; i < array.ndim(); ++i) tensor.dims[i] = static_cast<int64_t>(array.shape(i));
   tensor.data = const_cast<void*>(array.data());
@@ -190,7 +210,7 @@ struct Output {
 
 class Engine {
  public:
-  Engine(const std::string& path, const std::vector<std::string>& outputs, int num_threads, bool reference,
+  Engine(const nb::bytes& path, const std::vector<std::string>& outputs, int num_threads, bool reference,
          const std::string& signature, const std::string& device) {
     std::vector<const char*> names;
     for (const std::string& name : outputs) names.push_back(name.c_str());
@@ -204,7 +224,7 @@ class Engine {
     options.device = device.c_str();
     blade_status status;
     {
-      const nb::gil_scoped_release unlocked;
+      const WithoutGil unlocked;
       status = blade_engine_load(path.c_str(), &options, &engine_);
     }
     check(status);
@@ -287,7 +307,7 @@ class Engine {
     };
     blade_status status;
     {
-      const nb::gil_scoped_release unlocked;
+      const WithoutGil unlocked;
       status = blade_engine_run_with(engine_, inputs.data(), inputs.count(), allocate, &outputs);
     }
     check(status);
@@ -308,7 +328,7 @@ class Engine {
     char* json = nullptr;
     blade_status status;
     {
-      const nb::gil_scoped_release unlocked;
+      const WithoutGil unlocked;
       status = blade_engine_profile(engine_, inputs.data(), inputs.count(), repetitions, &json);
     }
     check(status);
@@ -320,7 +340,7 @@ class Engine {
     std::vector<double> times(static_cast<size_t>(repetitions > 0 ? repetitions : 0));
     blade_status status;
     {
-      const nb::gil_scoped_release unlocked;
+      const WithoutGil unlocked;
       status = blade_engine_device_times(engine_, inputs.data(), inputs.count(), static_cast<int32_t>(times.size()),
                                          times.data());
     }
@@ -414,7 +434,7 @@ OptimizeResult optimize(const std::string& path, nb::bytes model, const std::str
   blade_optimize_result* result = nullptr;
   blade_status status;
   {
-    const nb::gil_scoped_release unlocked;
+    const WithoutGil unlocked;
     status = blade_optimize(&request, &result);
   }
   check(status);
@@ -424,6 +444,7 @@ OptimizeResult optimize(const std::string& path, nb::bytes model, const std::str
 }  // namespace
 
 NB_MODULE(_core, m) {
+  nb::set_leak_warnings(false);  // what daemon threads hold while the interpreter ends is no fault of the user's
   m.def("version", &blade_version);
   m.def("engine_runs", &blade_engine_runs);
   m.def("fallback_runs", &blade_fallback_runs);
@@ -444,7 +465,7 @@ NB_MODULE(_core, m) {
     return take_text(json);
   });
   nb::class_<Engine>(m, "Engine")
-      .def(nb::init<const std::string&, const std::vector<std::string>&, int, bool, const std::string&,
+      .def(nb::init<const nb::bytes&, const std::vector<std::string>&, int, bool, const std::string&,
                     const std::string&>())
       .def("describe", &Engine::describe)
       .def("input_keys", &Engine::input_keys)

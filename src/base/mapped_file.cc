@@ -23,6 +23,7 @@ Status file_error(const char* what, const std::string& path, int error) {
       return not_found(std::move(sentence));
     case ENOSPC:
     case EDQUOT:
+    case EFBIG:
     case ENOMEM:
     case EMFILE:
     case ENFILE:
@@ -99,7 +100,7 @@ mode_t mode_for(const std::string& path) {
 }  // namespace
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& path) {
-  FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // a pipe would wait for its writer
   if (fd.get() < 0) return file_error("open", path, errno);
   struct stat info;
   if (::fstat(fd.get(), &info) != 0) return file_error("read the size of", path, errno);

@@ -556,7 +556,7 @@ class Optimizer {
     }
     std::string lost = about_lost_signatures(model_, options_.original_path, request_.model_path, optimized_);
     if (!lost.empty()) report_.messages.push_back(std::move(lost));
-    return OptimizeResult{std::move(optimized_), std::move(report_), request_.model_path};
+    return OptimizeResult{std::move(optimized_), std::move(report_), request_.model_path, model_.signature};
   }
 
   const OptimizeRequest& request_;

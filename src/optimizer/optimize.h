@@ -26,6 +26,7 @@ struct OptimizeResult {
   std::string graph_def;  // serialized; the original's bytes where nothing was kept
   Report report;
   std::string source_path;  // of the request, for writing a SavedModel back
+  std::string signature;    // of the SavedModel, that was taken
 };
 
 // The original is given back where the optimized model's answers to the test data do not hold, or there are none since

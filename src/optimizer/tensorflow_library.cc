@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 
 #include <cstring>
+#include <filesystem>
 #include <mutex>
 #include <protozero/pbf_writer.hpp>
 #include <set>
@@ -229,7 +230,9 @@ Status load_op_library(const TensorFlowApi& api, const std::string& path) {
   const std::scoped_lock lock(mutex);
   if (loaded.contains(path)) return {};
   StatusHolder status(api);
-  api.TF_LoadLibrary(path.c_str(), status.get());
+  // The system's loader looks for a bare name in its own folders alone.
+  const bool here = path.find('/') == std::string::npos && std::filesystem::exists(path);
+  api.TF_LoadLibrary((here ? "./" + path : path).c_str(), status.get());
   BLADE_RETURN_IF_ERROR(status.to_status("loading the op library " + path));
   loaded.insert(path);
   return {};

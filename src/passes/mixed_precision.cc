@@ -216,9 +216,23 @@ class MixedPrecision {
     }
   }
 
+  bool is_kept(const ir::Node& node) const {
+    return std::find(options_.keep_float32.begin(), options_.keep_float32.end(), node.name) !=
+           options_.keep_float32.end();
+  }
+
+  // Whether a product that reads the value, if need be through views, stays float32.
+  bool is_for_kept(ir::ValueId value) const {
+    const std::vector<ir::NodeId> readers = graph_.consumers()[value];
+    return std::any_of(readers.begin(), readers.end(), [&](ir::NodeId id) {
+      const ir::Node& reader = graph_.node(id);
+      if (is_view(reader.op)) return is_for_kept(reader.outputs[0]);
+      return is_kept(reader) || (reader.inputs.size() > 1 && !fits(reader.inputs[1]));
+    });
+  }
+
   bool takes_part(const ir::Node& node) {
-    if (std::find(options_.keep_float32.begin(), options_.keep_float32.end(), node.name) !=
-        options_.keep_float32.end()) {
+    if (is_kept(node)) {
       result_.notes.push_back("node '" + node.name + "' stays float32 as asked");
       return false;
     }
@@ -236,6 +250,7 @@ class MixedPrecision {
     }
     if (rules_.leads(graph_, node)) return true;
     if (!rules_.follows(graph_, node)) return false;
+    if (!rules_.on_gpu && node.op == ir::Op::kReduce && is_for_kept(node.outputs[0])) return false;
     const auto narrow = std::count_if(node.inputs.begin(), node.inputs.begin() + static_cast<ptrdiff_t>(data),
                                       [&](ir::ValueId id) { return is_half(id); });
     // Keys and values that come from elsewhere (of earlier steps) may be most of what attention reads.

@@ -3,6 +3,7 @@
 
 #include "backends/cpu/matrix/transpose.h"
 #include "backends/machine.h"
+#include "support/page_end.h"
 
 namespace blade::backends::cpu {
 
@@ -27,7 +28,8 @@ void MatrixKernels::check_gemm(int64_t m, int64_t k, int64_t n, int round) {
   PackedB view = pack_runs(b.data(), 1, k, n, transposed ? 1 : n, transposed ? k : 1, packed.data());
   view.unit = unit_;
   std::vector<Out> c(m * ldc, Out(kCanary));
-  gemm(m, k, a.data(), lda, view, c.data(), ldc, e.epilogue, *pool_,
+  const AtPageEnd<T> fenced(a);
+  gemm(m, k, fenced.data(), lda, view, c.data(), ldc, e.epilogue, *pool_,
        scratch(gemm_scratch_bytes<T>(m, k, n, pool_->num_threads(), unit_)));
   check_scratch();
   for (int64_t i = 0; i < m; ++i) {

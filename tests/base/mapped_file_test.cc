@@ -71,6 +71,13 @@ TEST_F(MappedFileTest, FolderIsRefused) {
   EXPECT_NE(file.status().message().find("not a regular file"), std::string::npos);
 }
 
+TEST_F(MappedFileTest, PipeIsRefusedAtOnce) {
+  ASSERT_EQ(::mkfifo(path("pipe").c_str(), 0600), 0);
+  auto file = MappedFile::open(path("pipe"));  // would wait for somebody who writes
+  ASSERT_FALSE(file.ok());
+  EXPECT_NE(file.status().message().find("not a regular file"), std::string::npos);
+}
+
 TEST_F(MappedFileTest, FailedWriteLeavesNothing) {
   EXPECT_EQ(write_file_atomically(path("no/such/folder"), as_bytes("x")).code(), StatusCode::kNotFound);
   fs::create_directories(path("taken"));

@@ -101,6 +101,30 @@ TEST(SavedModelTest, LeavesOutWhatTheNewGraphNoLongerHas) {
   EXPECT_NE(written.find("kept"), std::string::npos);
 }
 
+TEST(SavedModelTest, TheChosenSignatureKeepsWhatIsLeft) {
+  const auto tensor = [](const std::string& key, const std::string& name) {
+    return bytes(1, key) + bytes(2, bytes(1, name));
+  };
+  const std::string signature = bytes(1, tensor("x", "in:0")) + bytes(1, tensor("gone", "other:0")) +
+                                bytes(2, tensor("y", "out:0")) + bytes(2, tensor("z", "lost:1")) + bytes(3, "method");
+  const std::string both =
+      bytes(5, bytes(1, "a") + bytes(2, signature)) + bytes(5, bytes(1, "b") + bytes(2, signature));
+  auto model = SavedModel::parse(SharedBytes::own(meta_graph({"serve"}, kFrozen, both)), "m");
+  ASSERT_TRUE(model.ok());
+  GraphDef graph = (*model->serving())->graph;
+  const auto written = [&] { return *SavedModel::parse(SharedBytes::own(*model->serialize_with(graph, "a")), "m"); };
+  const SavedModel again = written();
+  const auto& signatures = (*again.serving())->signatures;
+  ASSERT_EQ(signatures.size(), 1u);
+  EXPECT_EQ(signatures.at("a").inputs.size(), 1u);
+  EXPECT_TRUE(signatures.at("a").inputs.contains("x"));
+  EXPECT_EQ(signatures.at("a").outputs.size(), 1u);
+  EXPECT_TRUE(signatures.at("a").outputs.contains("y"));
+  EXPECT_EQ(signatures.at("a").method_name, "method");
+  graph.edit().nodes.pop_back();  // 'out', the last output
+  EXPECT_TRUE((*written().serving())->signatures.empty());
+}
+
 TEST(SavedModelTest, ListsVariables) {
   const std::string function = bytes(1, bytes(1, "f")) + bytes(3, node("read", "ReadVariableOp"));
   const std::string graph = kFrozen + bytes(1, node("v", "VarHandleOp")) + bytes(2, bytes(1, function));

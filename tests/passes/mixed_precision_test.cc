@@ -274,6 +274,24 @@ TEST(MixedPrecision, OnACpuTransposedConvolutionsLeadWhereThereAreKernels) {
   }
 }
 
+// A product that stays float32 reads a mean that nothing has rounded.
+TEST(MixedPrecision, OnACpuMeansBeforeProductsThatAreKeptAreKept) {
+  for (const bool through_view : {false, true}) {
+    for (const bool kept : {false, true}) {
+      blade::testing::GraphBuilder b;
+      const auto weights = b.constant<float>({1, 1, 8, 8}, std::vector<float>(64, 0.5f));
+      const auto x = b.conv(b.input("x", {1, 8, 8, 8}), weights);
+      const auto mean = b.op(ir::Op::kReduce, {x}, ir::ReduceAttrs{ir::ReduceKind::kMean, {1, 2}, true});
+      b.output(b.conv(through_view ? b.reshape(mean, {1, 1, 1, 8}) : mean, weights), "y");
+      ir::Graph graph = b.build();
+      const std::string product = graph.node(graph.value(graph.outputs()[0]).producer).name;
+      ASSERT_TRUE(run_in(graph, ir::DType::kBFloat16, {kept ? product : "none"}).ok());
+      EXPECT_EQ(count(graph, ir::Op::kReduce, ir::DType::kBFloat16), kept ? 0 : 1);
+      EXPECT_EQ(count(graph, ir::Op::kReshape, ir::DType::kBFloat16), through_view && !kept ? 1 : 0);
+    }
+  }
+}
+
 // A mean over pixels is narrow where all that reads it are products, which round it in any case: by itself or a view.
 TEST(MixedPrecision, OnACpuMeansBeforeProductsFollow) {
   enum class ReadElsewhere { kNo, kMean, kView };

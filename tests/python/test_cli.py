@@ -378,6 +378,26 @@ def test_wrong_use_exits_with_2(arguments, words):
     assert words in run(*arguments, code=2).stderr
 
 
+@pytest.mark.parametrize("verb", [["--version"], ["inspect", "MODEL"], ["run", "MODEL", "--json"]])
+def test_a_full_disk_behind_stdout_is_said(model, verb):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([blade_command(), *[model if part == "MODEL" else part for part in verb]], stdout=full,
+                              stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 2 and "the standard output could not be written" in done.stderr
+
+
+def test_a_limit_on_the_size_of_files_is_an_error(model, tmp_path):
+    limited = f"ulimit -f 1; exec {blade_command()} optimize {model} -o {tmp_path}/x.pb --config '{{\"tuning\":{{\"time_limit_s\":1}}}}'"
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")})
+    assert done.returncode == 2 and "x.pb': File too large" in done.stderr
+    assert not list(tmp_path.glob("x.pb*"))
+    limited = f"ulimit -f 1; exec {blade_command()} run {model} --shape x=999x1x1x3 --save {tmp_path}"
+    done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "probabilities.npy' could not be written" in done.stderr
+    assert not list(tmp_path.glob("*.npy"))
+
+
 def test_bad_shape_exits_with_2(model):
     assert "is no shape" in run("run", model, "--shape", "x=1xtwo", code=2).stderr
 
@@ -449,6 +469,9 @@ def double_net(folder):
         (["run", "MODEL", "--threads", "20000"], "num_threads is 20000; expected 0"),
         (["run", "MODEL", "--threads=-3"], "num_threads is -3; expected 0"),
         (["run", "MODEL", "--device", "tpu"], "tpu"),
+        (["run", "MODEL", "--save", "MODEL/out"], "which is no directory and cannot be made one"),
+        (["optimize", "MODEL", "-o", ""], "--output is empty"),
+        (["optimize", "\udcff.pb", "-o", "x.pb"], "is not UTF-8"),
         (["run", "MODEL", "--shape", "x=9999999x6400x6400x3"], "needs more memory than this machine has"),
     ],
 )
@@ -459,7 +482,7 @@ def test_slips_are_sentences(model, tmp_path, arguments, words):
     np.save(tmp_path / "pickled.npy", np.array({"x": 1}))
     places = {"MODEL": model, "EMPTY": tmp_path / "empty", "TEXT": tmp_path / "net.pbtxt", "DATA": tmp_path / "data.npy",
               "PICKLED": tmp_path / "pickled.npy", "DOUBLE": double_net(tmp_path)}
-    given = ["=".join(str(places.get(part, part)) for part in argument.split("=")) for argument in arguments]
+    given = [re.sub("[A-Z]{4,}", lambda word: str(places.get(word[0], word[0])), argument) for argument in arguments]
     done = subprocess.run([blade_command(), *given], capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 2, (done.stdout, done.stderr)
     assert words in done.stderr and "Traceback" not in done.stderr

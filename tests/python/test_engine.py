@@ -1,6 +1,7 @@
 """blade.Engine: running without TensorFlow."""
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -49,6 +50,20 @@ def test_outputs_by_any_name(model):
     np.testing.assert_allclose(results["residual:0"], want, rtol=1e-4, atol=1e-5)
 
 
+def test_daemon_threads_that_run_while_the_interpreter_ends(model):
+    program = (
+        "import blade, numpy, threading, time\n"
+        f"engine, feed = blade.Engine({model!r}), {{'x': numpy.zeros((4, 32, 32, 3), numpy.float32)}}\n"
+        "def run():\n"
+        "    while True: engine.run(feed)\n"
+        "for _ in range(3): threading.Thread(target=run, daemon=True).start()\n"
+        "time.sleep(0.1)\n"
+    )
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_same_bits_every_time(engine):
     feed = tiny_models.image(2)
     first = engine.run(feed)["probabilities"]
@@ -74,17 +89,21 @@ def test_explain_names_kernels(engine):
         ({"x": np.array(["a"], object)}, "'x' was given object data, expected float32"),
         ({"x": [[1, 2], [3]]}, "'x' was given what is no array of float32"),
         ([1], "expected a dict of arrays by the names of the inputs"),
+        ({"x": np.zeros((1, 8, 8, 3), np.longdouble)}, "'x' was given float128 data, expected float32"),
+        ({"x": np.zeros((1,) * 17, np.float32)}, "an array has more than 16 dims: reshape it"),
+        ({b"\xff": np.zeros((1, 8, 8, 3), np.float32)}, "missing"),
     ],
 )
 def test_wrong_feeds_get_a_sentence(engine, feed, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(blade.BladeError, match=words):
         engine.run(feed)
 
 
 def test_arrays_of_any_order_and_byte_order(engine):
     image = tiny_models.image(2)["x:0"]
     want = engine.run({"x": image})["probabilities"]
-    for same in (image.astype(">f4"), np.asfortranarray(image), np.repeat(image, 2, 0)[::2]):
+    odd_address = np.frombuffer(b"1" + image.tobytes(), np.uint8)[1:].view(np.float32).reshape(image.shape)
+    for same in (image.astype(">f4"), np.asfortranarray(image), np.repeat(image, 2, 0)[::2], odd_address):
         np.testing.assert_array_equal(engine.run({"x": same})["probabilities"], want)
 
 
@@ -114,8 +133,22 @@ def test_threads_beyond_the_cpus_are_left_out(model):
     assert blade.Engine(model, num_threads=1024).explain()["threads"] == blade.Engine(model).explain()["threads"]
 
 
-def test_a_path_of_bytes(model):
+@pytest.mark.parametrize("wrong,words", [
+    ({"num_threads": 2.5}, "num_threads is 2.5; expected an integer"), ({"num_threads": 2**40}, "num_threads is 1099511627776; expected"),
+    ({"device": None}, "device is None; expected 'cpu'"), ({"signature": 3}, "signature is 3; expected a string"),
+    ({"outputs": [3]}, "a name in outputs is 3; expected a string"), ({"outputs": b"y"}, "a name in outputs is b'y'; expected a string")])
+def test_arguments_of_other_types(model, wrong, words):
+    with pytest.raises(blade.BladeError, match=words):
+        blade.Engine(model, **wrong)
+
+
+def test_a_path_of_bytes(model, tmp_path):
     assert blade.Engine(model.encode()).inputs
+    no_text = os.fsencode(tmp_path) + b"/\xff.pb"
+    shutil.copy(model, no_text)
+    assert blade.Engine(no_text).inputs and blade.Engine(os.fsdecode(no_text)).inputs
+    with pytest.raises(blade.BladeError, match="holds a NUL character"):
+        blade.Engine(model + "\0.pb")
 
 
 def test_missing_file():

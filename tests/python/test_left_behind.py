@@ -68,6 +68,17 @@ def test_model_with_an_unknown_op(library, mystery):
     np.testing.assert_allclose(run(optimized, feed, "after:0"), tiny_models.run(graph_def, feed, "after:0"), rtol=1e-4, atol=1e-6)
 
 
+def test_a_library_in_the_working_directory(library, tmp_path):
+    """Its bare name is a path, too, though the system's loader would not look here for it."""
+    program = (
+        "import blade, tensorflow.compat.v1 as tf\n"
+        "graph = tf.GraphDef()\n"
+        "graph.node.add(name='x', op='Placeholder').attr['dtype'].type = 1\n"
+        "graph.node.add(name='y', op='MysteryScale', input=['x'])\n"
+        "blade.optimize(graph, 'o1', 'cpu', input_shapes=[['2']], custom_ops='libmystery.so')\n")
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120, cwd=pathlib.Path(library).parent)
+
+
 def test_missing_library_is_named(mystery, tmp_path):
     with tf.Graph().as_default() as graph:
         mystery.mystery_scale(tf.placeholder(tf.float32, [2], name="x"), name="y")

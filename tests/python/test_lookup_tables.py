@@ -65,6 +65,44 @@ def test_the_loader_of_tensorflow_1_fills_them_too(tmp_path):
         assert list(session.run(signature.outputs["label"].name, feed)) == list(want)
 
 
+def indicator_of_words():
+    """What an indicator column of TensorFlow 1 makes of sparse words: a table, and as many rows as there are examples."""
+    with tf.Graph().as_default() as graph:
+        words = tf.sparse.placeholder(tf.string, [None, None], name="words")
+        keys = tf.constant(["a", "b", "c"])
+        initializer = tf.lookup.KeyValueTensorInitializer(keys, tf.range(3, dtype=tf.int64))
+        table = tf.lookup.StaticHashTable(initializer, -1, name="table")
+        ids = tf.SparseTensor(words.indices, table.lookup(words.values), words.dense_shape)
+        counts = tf.reduce_sum(tf.one_hot(tf.sparse.to_dense(ids, default_value=-1), 3), 1)
+        tf.nn.softmax(tf.matmul(counts, tf.constant([[1.0, 2.0], [3.0, -1.0], [0.5, 0.25]])), name="y")
+        tf.group(tf.tables_initializer(), name="init_all_tables")
+        return graph.as_graph_def()
+
+
+def sparse_words(rows):
+    cells = [(row, column) for row, words in enumerate(rows) for column in range(len(words))]
+    shape = [len(rows), max(map(len, rows))]
+    values = np.array([rows[row][column] for row, column in cells], object)
+    return {"words/values:0": values, "words/indices:0": np.array(cells, np.int64), "words/shape:0": np.array(shape, np.int64)}
+
+
+def run_with_tables(graph_def, feeds):
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(graph_def, name="")
+        session.run("init_all_tables")
+        return [session.run("y:0", feed) for feed in feeds]
+
+
+def test_a_table_finds_as_many_values_as_there_are_keys():
+    feeds = [sparse_words(rows) for rows in ([["a", "b", "a"], ["c"]], [["x"], ["b", "c"], ["a"]])]
+    model = indicator_of_words()
+    optimized, _, report = blade.optimize(model, "o1", "cpu", test_classics.quick(), outputs=["y"], test_data=feeds[:1])
+    left = {entry["op"] for entry in report.coverage["left_behind"]}
+    assert report.coverage["regions"] == 1 and "SparseToDense" not in left, left
+    for want, got in zip(run_with_tables(model, feeds), run_with_tables(optimized, feeds)):
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
 def test_a_variable_that_the_model_changes_is_named(tmp_path):
     module = tf2.Module()
     module.calls = tf2.Variable(0.0)

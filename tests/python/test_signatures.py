@@ -1,4 +1,6 @@
 """SavedModels with several signatures: which one is taken, and what the optimized model offers."""
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf2
@@ -53,7 +55,45 @@ def test_a_signature_is_optimized(variables, signature, tmp_path):
     lost = "embed" if signature == "classify" else "classify"
     assert f"offers the signature '{signature}' and not '{lost}'" in report.diagnosis["message"]
     # The model is written beside the original: the next case needs the place.
-    __import__("shutil").rmtree(target)
+    shutil.rmtree(target)
+
+
+def test_programs_without_eager_execution(variables, tmp_path):
+    """As those of TensorFlow 1 are."""
+    folder, signatures = variables
+    shutil.copytree(folder, tmp_path / "m")
+    with tf.Graph().as_default(), tf.Session():
+        _, _, report = blade.optimize(str(tmp_path / "m"), "o1", "cpu", test_classics.quick(), test_data=[signatures["embed"][0]],
+                                      signature="embed")
+    assert report.accuracy["holds"] and report.coverage["left_behind"] == []
+
+
+def test_where_the_optimized_directory_goes(frozen, tmp_path, monkeypatch):
+    """Beside the model, under its whole name, also where the model is the working directory."""
+    folder = tmp_path / "net.v1.5"
+    shutil.copytree(frozen, folder)
+    place = str(tmp_path / "net.v1.5.blade")
+    assert blade.optimize(f"{folder}/", "o1", "cpu", test_classics.quick(), signature="double")[0] == place
+    monkeypatch.chdir(folder)
+    assert blade.optimize(".", "o1", "cpu", test_classics.quick(), signature="double")[0] == place
+
+
+@pytest.mark.parametrize("with_variables", [False, True])
+def test_a_signature_keeps_the_outputs_that_are_asked_for(with_variables, tmp_path):
+    with tf.Graph().as_default(), tf.Session() as session:
+        x, unused = (tf.placeholder(tf.float32, [None, 64], name=name) for name in ("x", "unused"))
+        w = tf.Variable(tf.eye(64), use_resource=True) if with_variables else tf.eye(64)
+        outputs = {"one": tf.nn.relu(tf.matmul(tf.nn.relu(tf.matmul(x, w)), w), name="first"), "two": tf.nn.relu(tf.matmul(unused, w), name="second")}
+        session.run(tf.global_variables_initializer())
+        tf.saved_model.simple_save(session, str(tmp_path / "m"), {"x": x, "unused": unused}, outputs)
+    given = np.random.default_rng(0).standard_normal((4, 64)).astype(np.float32)
+    feed = {"x": given, "unused": given}
+    target, _, report = blade.optimize(str(tmp_path / "m"), "o1", "cpu", test_classics.quick(), outputs=["one"], test_data=[feed])
+    assert report.coverage["regions"] == 1
+    got = answers(target, "serving_default", feed)
+    assert list(got) == ["one"]
+    np.testing.assert_allclose(got["one"], np.maximum(given, 0), rtol=1e-5)
+    assert len(blade.Engine(target).run(feed)) == 1
 
 
 def test_none_chosen_names_them(variables):
@@ -117,7 +157,7 @@ def test_keys_name_inputs_and_outputs_without_variables_too(frozen, tmp_path):
         engine.run({"x": feed["value"], "value": feed["value"]})
     with pytest.raises(blade.BladeError, match="the model's inputs are"):
         engine.run({"valeu": feed["value"]})
-    __import__("shutil").rmtree(target)
+    shutil.rmtree(target)
 
 
 def test_a_key_that_is_another_inputs_name_is_refused(tmp_path):

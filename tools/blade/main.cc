@@ -1,5 +1,6 @@
 // The `blade` command: picks the verb. Exit codes: 0 done, 1 a check failed, 2 wrong use or bad input. Results go to
 // stdout, progress and errors to stderr.
+#include <csignal>
 #include <iostream>
 #include <new>
 
@@ -17,10 +18,18 @@ void check_first(const CLI::App& app, const std::string& word) {
                         CLI::ExitCodes::InvalidError);
 }
 
+// A full disk takes what was written without a word until it is asked.
+int exit_code(int code) {
+  if (std::cout.flush()) return code;
+  std::cerr << "blade: the standard output could not be written; is the disk full?\n";
+  return blade::command::kBadInput;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   using namespace blade::command;
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files is an error of writing, not the end
   CLI::App app{"Blade: makes trained TensorFlow graphs answer the same, faster.", "blade"};
   app.set_version_flag("--version", blade_version());
   app.require_subcommand(1);
@@ -36,7 +45,7 @@ int main(int argc, char** argv) {
     if (argc > 1) check_first(app, argv[1]);
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kDone : kBadInput;
+    return exit_code(app.exit(error) == 0 ? kDone : kBadInput);
   } catch (const std::bad_alloc&) {
     std::cerr << "blade: there is not enough memory; use smaller shapes\n";
     return kBadInput;
@@ -44,5 +53,5 @@ int main(int argc, char** argv) {
     std::cerr << "blade: " << error.what() << "\n";
     return kBadInput;
   }
-  return context.exit_code;
+  return exit_code(context.exit_code);
 }

@@ -192,7 +192,10 @@ void save_npy(const std::string& path, const blade_tensor& tensor) {
   out << header;
   out.write(static_cast<const char*>(tensor.data), static_cast<std::streamsize>(tensor.bytes));
   out.flush();
-  if (!out) throw Error(BLADE_RESOURCE_EXHAUSTED, "'" + path + "' could not be written");
+  if (out) return;
+  std::error_code ignored;
+  if (std::filesystem::is_regular_file(path, ignored)) std::filesystem::remove(path, ignored);  // half a file is none
+  throw Error(BLADE_RESOURCE_EXHAUSTED, "'" + path + "' could not be written; is the disk full?");
 }
 
 }  // namespace blade::command

@@ -111,7 +111,12 @@ std::string options_json(const Options& options) {
   if (!options.feed.shapes.empty()) root["input_shapes"] = json::array({shapes_in_order(options)});
   if (!options.input_shapes.empty()) root["input_shapes"] = json::array({options.input_shapes});
   if (!options.input_ranges.empty()) root["input_ranges"] = json::array({options.input_ranges});
-  return root.dump();
+  try {
+    return root.dump();
+  } catch (const json::type_error&) {
+    throw Error(BLADE_INVALID_ARGUMENT,
+                "a path or name given is not UTF-8, as optimizing needs it; rename the file, or link to it");
+  }
 }
 
 // A file appears whole or not at all; what is no plain file (a pipe, a link) is written to as it is.
@@ -199,6 +204,8 @@ void add_optimize(CLI::App& app, Context& context) {
   verb->add_flag("--json", context.json, "The report is JSON in any case");
   options->feed.add_to(*verb);
   verb->callback([options] {
+    if (options->output.empty())
+      throw Error(BLADE_INVALID_ARGUMENT, "--output is empty; give the path of the new model");
     if (!options->feed.shapes.empty() && !options->input_shapes.empty())
       throw Error(BLADE_INVALID_ARGUMENT, "--shape and --input-shapes both give shapes; leave one of them out");
     run(*options);

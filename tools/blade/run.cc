@@ -28,6 +28,14 @@ nlohmann::ordered_json summary(const Engine::Info& info, const Tensor& tensor) {
   return row;
 }
 
+void make_folder(const std::string& folder) {
+  std::error_code why, ignored;
+  std::filesystem::create_directories(folder, why);
+  if (std::filesystem::is_directory(folder, ignored)) return;
+  throw Error(BLADE_INVALID_ARGUMENT, "--save names '" + folder + "', which is no directory and cannot be made one (" +
+                                          why.message() + "); give another");
+}
+
 // Where each output is saved; none where no folder was given.
 std::vector<std::string> output_files(const std::string& folder, const std::vector<Engine::Info>& outputs) {
   std::vector<std::string> files;
@@ -64,7 +72,7 @@ void add_run(CLI::App& app, Context& context) {
       throw Error(BLADE_INVALID_ARGUMENT, clash.message());
     const std::vector<Array> feed = make_feed(engine, options->feed);
     const std::vector<Tensor> results = engine.run(tensors_of(feed));
-    if (!files.empty()) std::filesystem::create_directories(options->save);
+    if (!files.empty()) make_folder(options->save);
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     for (size_t i = 0; i < results.size(); ++i) {
       rows.push_back(summary(infos[i], results[i]));

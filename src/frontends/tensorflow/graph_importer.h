@@ -110,6 +110,7 @@ class GraphImporter {
   // The types and shapes of what a node that stays gives; kOpaque and unknown where only TensorFlow could say.
   std::vector<ir::DType> foreign_types(int node) const;
   ir::Shape foreign_shape(int node, int port);
+  bool finds_scalars(int node) const;
   Status add_foreign(int node, std::string reason);
   std::vector<int> foreign_controls(int node) const { return index_.controls_among(model_.foreign, node); }
   void add_control(ir::NodeId id, int producer);

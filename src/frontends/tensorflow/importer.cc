@@ -425,7 +425,21 @@ std::vector<ir::DType> GraphImporter::foreign_types(int node) const {
 ir::Shape GraphImporter::foreign_shape(int node, int port) {
   const std::string tensor = tensor_name(node_at(node), port);
   const auto known = options_.known_tensors.find(tensor);
+  const bool has_rank = known != options_.known_tensors.end() && !known->second.shape.unknown_rank;
+  if (!has_rank && finds_scalars(node)) return model_.graph.value(value(index_.inputs(node)[1])).shape;
   return known == options_.known_tensors.end() ? ir::Shape::unknown() : symbolic_shape(known->second.shape, tensor);
+}
+
+// A table of scalars gives one for each key, which TensorFlow's own inference does not say in frozen graphs.
+bool GraphImporter::finds_scalars(int node) const {
+  const std::string_view op = node_at(node)->op;
+  if (op != "LookupTableFind" && op != "LookupTableFindV2") return false;
+  const auto& inputs = index_.inputs(node);
+  if (inputs.size() != 3 || value(inputs[1]) == ir::kNone) return false;
+  int table = inputs[0].node;
+  while (node_at(table)->op == "Identity" && !index_.inputs(table).empty()) table = index_.inputs(table)[0].node;
+  static constexpr const char* kTables[] = {"HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2"};
+  return std::any_of(std::begin(kTables), std::end(kTables), [&](const char* of) { return node_at(table)->op == of; });
 }
 
 Status GraphImporter::add_foreign(int node, std::string reason) {

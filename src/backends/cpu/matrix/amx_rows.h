@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <limits>
 
 #include "backends/cpu/matrix/amx_kernel.h"
@@ -19,8 +20,10 @@ struct AmxLayout {
   explicit AmxLayout(const TileJob<BFloat16>& j)
       : job(j),
         blocks(j.run_length, j.b.padded),
-        copies(j.copy_rows || (j.rows < j.unit_rows && !j.readable_past_end)),
-        copies_last(!copies && blocks.elements() != j.run_length) {}
+        copies(j.copy_rows || (j.rows < kAmxRows && !j.readable_past_end)),
+        copies_last(!copies && blocks.elements() != j.run_length) {
+    assert(j.unit_rows == kAmxRows || j.readable_past_end);
+  }
 
   // At most of a tile. Those of a short job are few: no more than few_rows_bytes() keeps ready for it.
   int64_t units() const { return std::min(amx_units(job.b.vectors), ceil_div(job.rows, job.unit_rows)); }
@@ -60,7 +63,7 @@ struct AmxLayout {
       return first;
     }
     // The last unit begins earlier, among rows that others keep, where nothing may be read past the end.
-    const int64_t start = job.readable_past_end ? first : std::min(first, job.rows - job.unit_rows);
+    const int64_t start = job.readable_past_end ? first : std::min(first, job.rows - kAmxRows);
     find_rows(start, job.pitch > 0 ? 1 : 2, rows);
     unit.base = rows[0];
     tile.pitch = job.pitch > 0 ? job.pitch : rows[1] - rows[0];

@@ -37,6 +37,7 @@ struct TransposedPlan {
     job.runs = std::max<int64_t>(1, phase.taps());
     if (phase.taps() == 0) job.run_length = 0;  // a stride beyond the kernel leaves outputs without any tap
     job.readable_past_end = !reads_in_place();
+    if (reads_in_place()) job.unit_rows = kAmxRows;
     job.out_stride = s.stride_w * s.oc;
     return job;
   }

@@ -38,7 +38,7 @@ struct TileJob {
   bool to_half = false;
   // For tiles of AMX, whose rows lie at one pitch unless they are copied.
   bool readable_past_end = false;  // 15 rows behind the last may be read
-  int64_t unit_rows = 16;          // of a tile register
+  int64_t unit_rows = 16;          // of a tile register; fewer only where rows may be read past the end
   int64_t row_pitch = 1;           // of so many rows in turn only the first `row_results` are results
   int64_t row_results = 1;
   int64_t image_pitch = std::numeric_limits<int64_t>::max();  // and of so many only what the first `image_places` hold

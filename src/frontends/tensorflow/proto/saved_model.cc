@@ -154,11 +154,12 @@ class Leftovers {
   bool holds_signature(const std::string& key) const {
     const auto found = before_.signatures.find(key);
     if (found == before_.signatures.end()) return true;
-    const auto all_there = [&](const std::map<std::string, TensorInfo>& tensors) {
-      return std::all_of(tensors.begin(), tensors.end(),
-                         [&](const auto& entry) { return entry.second.name.empty() || has_node(entry.second.name); });
-    };
-    return all_there(found->second.inputs) && all_there(found->second.outputs);
+    return has_all(found->second.inputs) && has_all(found->second.outputs);
+  }
+
+  bool has_all(const std::map<std::string, TensorInfo>& tensors) const {
+    return std::all_of(tensors.begin(), tensors.end(),
+                       [&](const auto& entry) { return entry.second.name.empty() || has_node(entry.second.name); });
   }
 
   // Of a collection's names of nodes and tensors; names of anything else never look like that.
@@ -188,9 +189,54 @@ Status read_node_list(const SharedBytes& wire, ParseContext& context, std::vecto
   return reader.status();
 }
 
+// The message in a field as raw_field() gives it.
+Result<SharedBytes> message_in(const SharedBytes& raw, ParseContext& context) {
+  WireReader reader(raw, context);
+  if (!reader.next()) return reader.status();
+  SharedBytes message = reader.bytes();
+  BLADE_RETURN_IF_ERROR(reader.status());
+  return message;
+}
+
+// Copies an entry of the map of signatures without the inputs and outputs that are gone; copies nothing where no output
+// is left.
+Status copy_rest_of_signature(const SharedBytes& entry, const Leftovers& leftovers, ParseContext& context,
+                              WireWriter& out) {
+  WireWriter copied;
+  bool has_outputs = false;
+  WireReader entry_reader(entry, context);
+  while (entry_reader.next()) {
+    if (entry_reader.field() != 2) {
+      copied.raw(entry.slice(entry_reader.raw_field()));
+      continue;
+    }
+    const SharedBytes signature = entry_reader.bytes();
+    if (!entry_reader.status().ok()) break;
+    WireWriter rest;
+    WireReader reader(signature, context);
+    while (reader.next()) {
+      const uint32_t field = reader.field();
+      const SharedBytes raw = signature.slice(reader.raw_field());
+      std::map<std::string, TensorInfo> tensors;
+      if (field == 1 || field == 2) {
+        BLADE_ASSIGN_OR_RETURN(const SharedBytes tensor, message_in(raw, context));
+        BLADE_RETURN_IF_ERROR(read_entry(tensor, context, &tensors, read_tensor_info));
+        if (!leftovers.has_all(tensors)) continue;
+        has_outputs = has_outputs || field == 2;
+      }
+      rest.raw(raw);
+    }
+    BLADE_RETURN_IF_ERROR(reader.status());
+    copied.message(2, std::move(rest));
+  }
+  if (has_outputs) out.message(kSignaturesField, std::move(copied));
+  return entry_reader.status();
+}
+
 // Copies a meta graph without the signatures and collections that name nodes which `graph` has no more, and, where
-// functions are gone, without the object graph that names those.
-Status copy_what_holds(const MetaGraph& meta_graph, const GraphDef& graph, ParseContext& context, WireWriter& out) {
+// functions are gone, without the object graph that names those; what is left of the signature `chosen` stays.
+Status copy_what_holds(const MetaGraph& meta_graph, const GraphDef& graph, const std::string& chosen,
+                       ParseContext& context, WireWriter& out) {
   const Leftovers leftovers(meta_graph, graph);
   WireReader reader(meta_graph.wire, context);
   while (reader.next()) {
@@ -198,14 +244,13 @@ Status copy_what_holds(const MetaGraph& meta_graph, const GraphDef& graph, Parse
     const SharedBytes raw = meta_graph.wire.slice(reader.raw_field());
     bool holds = field != kObjectGraphField || !leftovers.functions_gone();
     if (field == kSignaturesField || field == kCollectionsField) {
-      WireReader entry_reader(raw, context);
-      if (!entry_reader.next()) return entry_reader.status();
-      const SharedBytes entry = entry_reader.bytes();
-      BLADE_RETURN_IF_ERROR(entry_reader.status());
+      BLADE_ASSIGN_OR_RETURN(const SharedBytes entry, message_in(raw, context));
       if (field == kSignaturesField) {
         std::map<std::string, SignatureDef> one;
         BLADE_RETURN_IF_ERROR(read_entry(entry, context, &one, read_signature));
         holds = one.empty() || leftovers.holds_signature(one.begin()->first);
+        if (!holds && one.begin()->first == chosen)
+          BLADE_RETURN_IF_ERROR(copy_rest_of_signature(entry, leftovers, context, out));
       } else {
         std::map<std::string, std::vector<std::string>> one;
         BLADE_RETURN_IF_ERROR(read_entry(entry, context, &one, read_node_list));
@@ -307,12 +352,12 @@ Result<const MetaGraph*> SavedModel::serving() const {
   return best;
 }
 
-Result<std::string> SavedModel::serialize_with(const GraphDef& graph) const {
+Result<std::string> SavedModel::serialize_with(const GraphDef& graph, const std::string& chosen) const {
   BLADE_ASSIGN_OR_RETURN(const MetaGraph* meta_graph, serving());
   ParseContext context(what_, "SavedModel", wire_.view(), kHint);
   WireWriter graph_writer, kept_writer, meta_writer;
   write_graph(graph, graph_writer);
-  BLADE_RETURN_IF_ERROR(copy_what_holds(*meta_graph, graph, context, kept_writer));
+  BLADE_RETURN_IF_ERROR(copy_what_holds(*meta_graph, graph, chosen, context, kept_writer));
   BLADE_ASSIGN_OR_RETURN(std::string kept, kept_writer.finish("the SavedModel"));
   BLADE_RETURN_IF_ERROR(
       replace_field(SharedBytes::own(std::move(kept)), context, kGraphField, 0, std::move(graph_writer), meta_writer));
@@ -330,9 +375,9 @@ Result<std::vector<std::string>> SavedModel::signatures_lost_with(const GraphDef
   return names;
 }
 
-Status SavedModel::save_with(const GraphDef& graph, const std::string& directory,
-                             const std::string& source_directory) const {
-  BLADE_ASSIGN_OR_RETURN(std::string bytes, serialize_with(graph));
+Status SavedModel::save_with(const GraphDef& graph, const std::string& directory, const std::string& source_directory,
+                             const std::string& chosen) const {
+  BLADE_ASSIGN_OR_RETURN(std::string bytes, serialize_with(graph, chosen));
   std::error_code error;
   fs::create_directories(directory, error);
   if (error) return invalid_argument("cannot make the directory " + directory + ": " + error.message());

@@ -42,13 +42,15 @@ class SavedModel {
   // are.
   Result<const MetaGraph*> serving() const;
   // The bytes of saved_model.pb with the serving meta graph's graph replaced and every other byte kept, but for
-  // signatures, collections and the object graph where they name nodes or functions that `graph` has no more.
-  Result<std::string> serialize_with(const GraphDef& graph) const;
-  // The serving meta graph's signatures that serialize_with(graph) leaves out. TensorFlow's own are not among them.
+  // signatures, collections and the object graph where they name nodes or functions that `graph` has no more. The
+  // signature `chosen` keeps the outputs that are left, and the inputs.
+  Result<std::string> serialize_with(const GraphDef& graph, const std::string& chosen = "") const;
+  // The serving meta graph's signatures of which `graph` has not all. TensorFlow's own are not among them.
   Result<std::vector<std::string>> signatures_lost_with(const GraphDef& graph) const;
   // Writes a SavedModel directory: saved_model.pb as above, and assets and variables copied from `source_directory`
   // (skipped when that is `directory` itself or empty).
-  Status save_with(const GraphDef& graph, const std::string& directory, const std::string& source_directory) const;
+  Status save_with(const GraphDef& graph, const std::string& directory, const std::string& source_directory,
+                   const std::string& chosen = "") const;
 
  private:
   std::string what_;
