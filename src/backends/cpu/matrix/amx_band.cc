@@ -107,7 +107,13 @@ struct BandWalk {
   int64_t panel_bytes = blocks.depth * kBandRowBytes;           // of a block of B
   int64_t all_blocks = runs * blocks.count;
   int64_t rows_a_block = std::max(ceil_div(2 * kAmxRows, all_blocks), kFewestRows);
+  const char* fetch = reinterpret_cast<const char*>(job.next_input.data());
+  const char* fetch_end = fetch + job.next_input.size();
+  int64_t fetched_a_block = 64 * ceil_div(fetch_end - fetch, 64 * all_blocks * tiles());  // bytes
   HWY_ALIGN float sums[2 * kBandUnitSums];
+
+  // Of all panels.
+  int64_t tiles() const { return ceil_div(band.rows * ceil_div(band.pixels, kAmxRows), int64_t{2}) * job.b.panels(); }
 
   // Leaves the sums in the tile registers.
   template <class Rows>
@@ -116,6 +122,8 @@ struct BandWalk {
       const char* const a[] = {units[0].a + offset, units[1].a + offset};
       multiply_block<2, 2>(a, a_bytes, b, kBandRowBytes, kBandRowBytes / kBandVectors, before);
       b += panel_bytes;
+      for (const char* const end = std::min(fetch_end, fetch + fetched_a_block); fetch < end; fetch += 64)
+        __builtin_prefetch(fetch, 0, 2);
       rows.finish(rows_a_block);
     };
     block(offsets[0] * int64_t{sizeof(BFloat16)}, start);

@@ -283,9 +283,10 @@ void conv2d_rows(const Conv2DShape& s, const In* in, const void* packed, T* out,
   const PackedB b = group_b_view<T>(s, packed);
   if (reads_bands(s)) {
     const BandPlan<T> plan(s);
-    for (int64_t r = 0; r < rows; r += plan.rows_out) {
-      run_band(s, plan, b, in, out + r * s.ow * s.output_pitch(), epilogue, first + r,
-               std::min(plan.rows_out, rows - r), layout.offsets(shared), /*stays=*/true, slot);
+    for (int64_t r = 0, next; r < rows; r = next) {
+      next = std::min(rows, r + plan.rows_out);
+      run_band(s, plan, b, in, out + r * s.ow * s.output_pitch(), epilogue, first + r, next - r,
+               std::min(plan.rows_out, rows - next), layout.offsets(shared), /*stays=*/true, slot);
     }
     return;
   }

@@ -15,9 +15,10 @@
 namespace blade::backends::cpu {
 namespace {
 
-constexpr int64_t kBandBytes = 96 << 10;  // padded copy of input rows that a thread works on
-constexpr int64_t kMaxBandDilation = 16;  // rows of the copy that no tap reads
-constexpr int64_t kMinBands = 8;          // of all images, where threads share them
+constexpr int64_t kBandBytes = 96 << 10;         // padded copy of input rows that a thread works on
+constexpr int64_t kFetchedBandBytes = 28 << 10;  // the same of a strip, on tile registers, which fetch the next one
+constexpr int64_t kMaxBandDilation = 16;         // rows of the copy that no tap reads
+constexpr int64_t kMinBands = 8;                 // of all images, where threads share them
 
 int64_t align_up_to_pair(int64_t count) { return (count + 1) / 2 * 2; }
 int64_t slot_of(int64_t y, int64_t slots) { return ((y % slots) + slots) % slots; }
@@ -97,6 +98,16 @@ void copy_row(const Conv2DShape& s, int64_t width, const In* image, int64_t y, i
   std::fill(to + (left + pixels) * channels, to + width * channels, T());
 }
 
+// What `rows_out` rows behind `last` read of an image that those up to it have not.
+template <class In>
+std::span<const std::byte> input_behind(const Conv2DShape& s, const In* image, int64_t last, int64_t rows_out) {
+  const int64_t row = s.w * s.input_pitch();
+  const int64_t first = (last - 1) * s.stride_h - s.pad_top + (s.kh - 1) * s.dilation_h + 1;
+  const int64_t begin = std::clamp<int64_t>(first, 0, s.h);
+  const int64_t end = std::clamp<int64_t>(first + rows_out * s.stride_h, begin, s.h);
+  return std::as_bytes(std::span(image + begin * row, static_cast<size_t>((end - begin) * row)));
+}
+
 // For each output row the rows that it reads, woven column by column.
 template <class In>
 void weave_band(const Conv2DShape& s, const BandPlan<BFloat16>& plan, const In* image, int64_t first_y,
@@ -151,7 +162,8 @@ BandPlan<T>::BandPlan(const Conv2DShape& s) {
   // Tile registers read 16 pixels at once, which may begin with the last of the band.
   elements_behind = on_tile_registers(s) ? kAmxRows * s.stride_w * band_column(s) : 0;
   if (weaves_rows(s)) unwoven_length = align_up_to_pair(width * s.c) + kAmxElements;
-  rows_out = std::clamp<int64_t>(kBandBytes / (row_step * int64_t{sizeof(T)}), 1, std::max<int64_t>(1, s.oh));
+  const int64_t bytes = on_tile_registers(s) && !s.is_shared ? kFetchedBandBytes : kBandBytes;
+  rows_out = std::clamp<int64_t>(bytes / (row_step * int64_t{sizeof(T)}), 1, std::max<int64_t>(1, s.oh));
   bands = std::max(ceil_div(s.oh, rows_out),
                    std::min(s.oh, ceil_div(s.is_shared ? kMinBands : 1, std::max<int64_t>(1, s.n))));
   if (s.blocking.strip > 0)
@@ -168,11 +180,12 @@ size_t band_slot_bytes(const Conv2DShape& s, const BandPlan<T>& plan, const Pack
 
 template <class T, class In, class Out>
 void run_band(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, const In* in, Out* out,
-              const Epilogue<T>& epilogue, int64_t first, int64_t rows_out, const int64_t* offsets, bool stays,
-              std::byte* scratch) {
-  const int64_t image = first / s.oh, y0 = first % s.oh;
+              const Epilogue<T>& epilogue, int64_t first, int64_t rows_out, int64_t next_rows, const int64_t* offsets,
+              bool stays, std::byte* scratch) {
+  const int64_t y0 = first % s.oh;
+  const In* const image = in + first / s.oh * s.h * s.w * s.input_pitch();
   auto* band = reinterpret_cast<T*>(scratch);
-  copy_band(s, plan, in + image * s.h * s.w * s.input_pitch(), y0 * s.stride_h - s.pad_top, rows_out, band);
+  copy_band(s, plan, image, y0 * s.stride_h - s.pad_top, rows_out, band);
 
   const PartEpilogue<T> part(epilogue, first * s.ow);
   TileJob<T> job = band_job(s, plan, b, stays);
@@ -180,6 +193,7 @@ void run_band(const Conv2DShape& s, const BandPlan<T>& plan, const PackedB& b, c
   job.run_offsets = offsets;
   job.set_out(out);
   job.epilogue = &part.get();
+  job.next_input = input_behind(s, image, y0 + rows_out, next_rows);
   if constexpr (std::is_same_v<Out, BFloat16>) {
     if (bands_go_at_once(s, b, part.get())) return amx_band({job, band, rows_out, plan.row_step, s.ow});
   }
@@ -212,8 +226,8 @@ void conv_by_bands(const Conv2DShape& s, const In* in, const PackedB& b, Out* ou
     const int64_t band = index % plan.bands, y = band * s.oh / plan.bands;
     const int64_t rows = (band + 1) * s.oh / plan.bands - y, first = index / plan.bands * s.oh + y;
     if (rows <= 0) return;
-    run_band(s, plan, b, in, out + first * s.ow * s.output_pitch(), epilogue, first, rows, offsets,
-             /*stays=*/false, slots + slot * slot_bytes);
+    run_band(s, plan, b, in, out + first * s.ow * s.output_pitch(), epilogue, first, rows,
+             /*next_rows=*/rows, offsets, /*stays=*/false, slots + slot * slot_bytes);
   });
 }
 
@@ -228,10 +242,10 @@ void pack_woven_weights(const Conv2DShape& s, const T* weights, void* to) {
   pack_runs(turned.data(), s.kw, s.kh * s.c, s.oc, s.oc, 1, to, s.blocking.vectors);
 }
 
-#define BLADE_INSTANTIATE(T, In, Out)                                                                              \
-  template void run_band<T, In, Out>(const Conv2DShape&, const BandPlan<T>&, const PackedB&, const In*, Out*,      \
-                                     const Epilogue<T>&, int64_t, int64_t, const int64_t*, bool, std::byte*);      \
-  template void conv_by_bands<T, In, Out>(const Conv2DShape&, const In*, const PackedB&, Out*, const Epilogue<T>&, \
+#define BLADE_INSTANTIATE(T, In, Out)                                                                                  \
+  template void run_band<T, In, Out>(const Conv2DShape&, const BandPlan<T>&, const PackedB&, const In*, Out*,          \
+                                     const Epilogue<T>&, int64_t, int64_t, int64_t, const int64_t*, bool, std::byte*); \
+  template void conv_by_bands<T, In, Out>(const Conv2DShape&, const In*, const PackedB&, Out*, const Epilogue<T>&,     \
                                           ThreadPool&, const int64_t*, std::byte*);
 BLADE_INSTANTIATE(float, float, float)
 BLADE_INSTANTIATE(BFloat16, BFloat16, BFloat16)

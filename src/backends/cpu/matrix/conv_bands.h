@@ -38,10 +38,11 @@ template <class T>
 size_t band_slot_bytes(const Conv2DShape& shape, const BandPlan<T>& plan, const PackedB& b, bool stays);
 
 // At most plan.rows_out output rows from row `first` of all images on; they lie in one image. `offsets`: of the runs.
+// What the `next_rows` rows behind them read, which this thread most likely computes next, is fetched meanwhile.
 template <class T, class In, class Out>
 void run_band(const Conv2DShape& shape, const BandPlan<T>& plan, const PackedB& b, const In* in, Out* out,
-              const Epilogue<T>& epilogue, int64_t first, int64_t rows, const int64_t* offsets, bool stays,
-              std::byte* slot);
+              const Epilogue<T>& epilogue, int64_t first, int64_t rows, int64_t next_rows, const int64_t* offsets,
+              bool stays, std::byte* slot);
 // All rows. `slots`: a thread's each.
 template <class T, class In, class Out>
 void conv_by_bands(const Conv2DShape& shape, const In* in, const PackedB& b, Out* out, const Epilogue<T>& epilogue,
