@@ -7,7 +7,10 @@ from blade.errors import InvalidArgumentError
 
 def path_bytes(path):
     """`path` in the bytes of the file system, which need not be text."""
-    name = os.fsencode(path)
+    try:
+        name = os.fsencode(path)
+    except (TypeError, UnicodeEncodeError) as error:
+        raise InvalidArgumentError(f"{path!r:.80} is no path; expected that of a file or a directory") from error
     if b"\0" in name:
         raise InvalidArgumentError(f"the path {path!r:.80} holds a NUL character; expected the path of a file or a directory")
     return name
@@ -32,7 +35,7 @@ def checked_text(value, what, expected):
 
 def integer(value, what):
     """`value` as an int of 32 bits."""
-    if not isinstance(value, numbers.Integral) or abs(value) >= 2**31:
+    if not isinstance(value, numbers.Integral) or not -2**31 < int(value) < 2**31:
         raise InvalidArgumentError(f"{what} is {value!r:.80}; expected an integer")
     return int(value)
 

@@ -152,6 +152,8 @@ def _plain(value):
 def _json(values):
     try:
         return json.dumps(values, default=_plain, allow_nan=False)
+    except InvalidArgumentError:  # is a ValueError, too
+        raise
     except ValueError as error:
         raise InvalidArgumentError(f"an option holds NaN or an infinity; expected finite numbers: {error}") from error
 

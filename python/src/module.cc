@@ -213,7 +213,7 @@ class Engine {
   Engine(const nb::bytes& path, const std::vector<std::string>& outputs, int num_threads, bool reference,
          const std::string& signature, const std::string& device) {
     std::vector<const char*> names;
-    for (const std::string& name : outputs) names.push_back(name.c_str());
+    for (const std::string& output : outputs) names.push_back(output.c_str());
     blade_engine_options options = {};
     options.struct_size = sizeof options;
     options.num_threads = num_threads;
@@ -222,10 +222,11 @@ class Engine {
     options.num_outputs = static_cast<int32_t>(names.size());
     options.signature = signature.empty() ? nullptr : signature.c_str();
     options.device = device.c_str();
+    const char* const name = path.c_str();
     blade_status status;
     {
       const WithoutGil unlocked;
-      status = blade_engine_load(path.c_str(), &options, &engine_);
+      status = blade_engine_load(name, &options, &engine_);
     }
     check(status);
     memory_->set_count(static_cast<size_t>(blade_engine_num_outputs(engine_)));

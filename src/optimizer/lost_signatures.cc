@@ -74,13 +74,14 @@ void leave_out_offered(const MetaGraph& meta_graph, const std::string& chosen, s
 }
 
 Result<std::vector<std::string>> lost_signatures(const tensorflow::LoadedModel& model, const std::string& original,
-                                                 const std::string& path, std::string_view optimized) {
+                                                 const std::string& path, std::string_view optimized,
+                                                 const tensorflow::Offered& offered) {
   std::vector<std::string> names;
   if (original.empty() || original == path) {
     BLADE_ASSIGN_OR_RETURN(
         const tensorflow::GraphDef graph,
         tensorflow::parse_graph_def(tensorflow::SharedBytes::borrow(optimized), "the optimized graph"));
-    BLADE_ASSIGN_OR_RETURN(names, model.saved_model->signatures_lost_with(graph));
+    BLADE_ASSIGN_OR_RETURN(names, model.saved_model->signatures_lost_with(graph, offered));
     BLADE_ASSIGN_OR_RETURN(const MetaGraph* serving, model.saved_model->serving());
     leave_out_offered(*serving, model.signature, names);
     return names;
@@ -96,9 +97,10 @@ Result<std::vector<std::string>> lost_signatures(const tensorflow::LoadedModel& 
 }  // namespace
 
 std::string about_lost_signatures(const tensorflow::LoadedModel& model, const std::string& original,
-                                  const std::string& path, std::string_view optimized) {
+                                  const std::string& path, std::string_view optimized,
+                                  const tensorflow::Offered& offered) {
   if (!model.saved_model) return "";
-  const auto lost = lost_signatures(model, original, path, optimized);
+  const auto lost = lost_signatures(model, original, path, optimized, offered);
   if (!lost.ok())
     return "which signatures of the original the result does not offer is not known: " + lost.status().message();
   if (lost->empty()) return "";

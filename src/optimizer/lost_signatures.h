@@ -11,6 +11,7 @@ namespace blade::optimizer {
 // What the report says of them; empty where there are none. `original`: the SavedModel of which `path`, where `model`
 // was loaded from, is a frozen copy with one signature, or `path` itself, or empty. `optimized`: a serialized GraphDef.
 std::string about_lost_signatures(const tensorflow::LoadedModel& model, const std::string& original,
-                                  const std::string& path, std::string_view optimized);
+                                  const std::string& path, std::string_view optimized,
+                                  const tensorflow::Offered& offered);
 
 }  // namespace blade::optimizer

@@ -442,9 +442,11 @@ class Optimizer {
       for (const auto& [name, value] : model_.import_options.fixed)
         report_.inputs.push_back(name);  // it is fed them as before
     }
-    std::string lost = about_lost_signatures(model_.loaded, options_.original_path, request_.model_path, optimized_);
+    tensorflow::Offered offered{model_.loaded.signature, model_.imported.outputs};
+    std::string lost =
+        about_lost_signatures(model_.loaded, options_.original_path, request_.model_path, optimized_, offered);
     if (!lost.empty()) report_.messages.push_back(std::move(lost));
-    return OptimizeResult{std::move(optimized_), std::move(report_), request_.model_path, model_.loaded.signature};
+    return OptimizeResult{std::move(optimized_), std::move(report_), request_.model_path, std::move(offered)};
   }
 
   const OptimizeRequest& request_;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "frontends/tensorflow/proto/saved_model.h"
 #include "optimizer/options.h"
 #include "optimizer/report.h"
 #include "optimizer/test_data.h"
@@ -25,8 +26,8 @@ struct OptimizeRequest {
 struct OptimizeResult {
   std::string graph_def;  // serialized; the original's bytes where nothing was kept
   Report report;
-  std::string source_path;  // of the request, for writing a SavedModel back
-  std::string signature;    // of the SavedModel, that was taken
+  std::string source_path;      // of the request, for writing a SavedModel back
+  tensorflow::Offered offered;  // of that SavedModel: the signature that was taken, and the outputs
 };
 
 // The original is given back where the optimized model's answers to the test data do not hold, or there are none since

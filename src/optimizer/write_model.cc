@@ -20,7 +20,7 @@ Status write_model(const OptimizeResult& result, const std::string& path) {
   if (!from_saved_model) return tensorflow::save_graph_def(graph, path);
   BLADE_ASSIGN_OR_RETURN(const tensorflow::SavedModel source, tensorflow::SavedModel::load(result.source_path));
   return write_directory_atomically(path, [&](const std::string& directory) {
-    return source.save_with(graph, directory, result.source_path, result.signature);
+    return source.save_with(graph, directory, result.source_path, result.offered);
   });
 }
 

@@ -112,7 +112,9 @@ TEST(SavedModelTest, TheChosenSignatureKeepsWhatIsLeft) {
   auto model = SavedModel::parse(SharedBytes::own(meta_graph({"serve"}, kFrozen, both)), "m");
   ASSERT_TRUE(model.ok());
   GraphDef graph = (*model->serving())->graph;
-  const auto written = [&] { return *SavedModel::parse(SharedBytes::own(*model->serialize_with(graph, "a")), "m"); };
+  const auto written = [&] {
+    return *SavedModel::parse(SharedBytes::own(*model->serialize_with(graph, {"a", {}})), "m");
+  };
   const SavedModel again = written();
   const auto& signatures = (*again.serving())->signatures;
   ASSERT_EQ(signatures.size(), 1u);
@@ -123,6 +125,32 @@ TEST(SavedModelTest, TheChosenSignatureKeepsWhatIsLeft) {
   EXPECT_EQ(signatures.at("a").method_name, "method");
   graph.edit().nodes.pop_back();  // 'out', the last output
   EXPECT_TRUE((*written().serving())->signatures.empty());
+}
+
+// A Split of which an engine gives some outputs: an Identity of the first, or an IdentityN where what is not read lies
+// under another's name.
+TEST(SavedModelTest, OutputsOfNodesThatEnginesReplace) {
+  const auto output = [](const std::string& key, const std::string& name) {
+    return bytes(2, bytes(1, key) + bytes(2, bytes(1, name)));
+  };
+  const std::string signature = bytes(2, output("a", "out:0") + output("b", "out:1"));
+  const std::string before = bytes(1, node("out", "Split"));
+  auto model =
+      SavedModel::parse(SharedBytes::own(meta_graph({"serve"}, before, bytes(5, bytes(1, "s") + signature))), "m");
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  GraphDef graph = (*model->serving())->graph;
+  const auto kept = [&](const std::string& op, std::vector<std::string> outputs) {
+    graph.edit().nodes[0].edit().op = op;
+    auto again = SavedModel::parse(SharedBytes::own(*model->serialize_with(graph, {"s", std::move(outputs)})), "m");
+    std::string keys;
+    for (const auto& [key, info] : (*again->serving())->signatures.at("s").outputs) keys += key;
+    return keys;
+  };
+  EXPECT_EQ(kept("Split", {"out:0"}), "ab");
+  EXPECT_EQ(kept("Identity", {"out:0"}), "a");
+  EXPECT_EQ(kept("IdentityN", {"out:1"}), "b");
+  EXPECT_EQ(kept("IdentityN", {"out:0", "out:1"}), "ab");
+  EXPECT_EQ(*model->signatures_lost_with(graph, {"s", {"out:0"}}), (std::vector<std::string>{"s"}));
 }
 
 TEST(SavedModelTest, ListsVariables) {

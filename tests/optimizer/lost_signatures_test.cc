@@ -54,7 +54,7 @@ std::string said(const std::string& serve, const std::string& called) {
   tensorflow::LoadedModel model;
   model.signature = "serving_default";
   model.saved_model = *std::move(saved);
-  return about_lost_signatures(model, "", "m", kept);
+  return about_lost_signatures(model, "", "m", kept, {"serving_default", {}});
 }
 
 TEST(LostSignaturesTest, ServeIsNoLossWhereItIsTheDefaultOneAgain) {
@@ -74,7 +74,7 @@ TEST(LostSignaturesTest, WhatCannotBeToldIsSaid) {
   ASSERT_TRUE(saved.ok()) << saved.status().message();
   tensorflow::LoadedModel model;
   model.saved_model = *std::move(saved);
-  EXPECT_NE(about_lost_signatures(model, "/nowhere", "m", "").find("is not known"), std::string::npos);
+  EXPECT_NE(about_lost_signatures(model, "/nowhere", "m", "", {}).find("is not known"), std::string::npos);
 }
 
 }  // namespace

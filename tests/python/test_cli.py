@@ -469,6 +469,7 @@ def double_net(folder):
         (["run", "MODEL", "--threads", "20000"], "num_threads is 20000; expected 0"),
         (["run", "MODEL", "--threads=-3"], "num_threads is -3; expected 0"),
         (["run", "MODEL", "--device", "tpu"], "tpu"),
+        (["run", "MODEL", "--shape", "x=1x32x32x3", "--save", "TAKEN"], "could not be opened for writing"),
         (["run", "MODEL", "--save", "MODEL/out"], "which is no directory and cannot be made one"),
         (["optimize", "MODEL", "-o", ""], "--output is empty"),
         (["optimize", "\udcff.pb", "-o", "x.pb"], "is not UTF-8"),
@@ -477,10 +478,11 @@ def double_net(folder):
 )
 def test_slips_are_sentences(model, tmp_path, arguments, words):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "taken" / "probabilities.npy").mkdir(parents=True)
     (tmp_path / "net.pbtxt").write_text("node { name: 'a' op: 'Placeholder' ")
     np.save(tmp_path / "data.npy", np.zeros((1, 32, 32, 3), np.float32))
     np.save(tmp_path / "pickled.npy", np.array({"x": 1}))
-    places = {"MODEL": model, "EMPTY": tmp_path / "empty", "TEXT": tmp_path / "net.pbtxt", "DATA": tmp_path / "data.npy",
+    places = {"MODEL": model, "EMPTY": tmp_path / "empty", "TEXT": tmp_path / "net.pbtxt", "TAKEN": tmp_path / "taken", "DATA": tmp_path / "data.npy",
               "PICKLED": tmp_path / "pickled.npy", "DOUBLE": double_net(tmp_path)}
     given = [re.sub("[A-Z]{4,}", lambda word: str(places.get(word[0], word[0])), argument) for argument in arguments]
     done = subprocess.run([blade_command(), *given], capture_output=True, text=True, timeout=120, cwd=tmp_path)

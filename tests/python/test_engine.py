@@ -134,6 +134,7 @@ def test_threads_beyond_the_cpus_are_left_out(model):
 
 
 @pytest.mark.parametrize("wrong,words", [
+    ({"num_threads": np.int64(-2**63)}, "num_threads is .*; expected an integer"),
     ({"num_threads": 2.5}, "num_threads is 2.5; expected an integer"), ({"num_threads": 2**40}, "num_threads is 1099511627776; expected"),
     ({"device": None}, "device is None; expected 'cpu'"), ({"signature": 3}, "signature is 3; expected a string"),
     ({"outputs": [3]}, "a name in outputs is 3; expected a string"), ({"outputs": b"y"}, "a name in outputs is b'y'; expected a string")])
@@ -149,6 +150,9 @@ def test_a_path_of_bytes(model, tmp_path):
     assert blade.Engine(no_text).inputs and blade.Engine(os.fsdecode(no_text)).inputs
     with pytest.raises(blade.BladeError, match="holds a NUL character"):
         blade.Engine(model + "\0.pb")
+    for none in (5, "\ud800.pb"):
+        with pytest.raises(blade.BladeError, match="is no path; expected that of a file or a directory"):
+            blade.Engine(none)
 
 
 def test_missing_file():

@@ -85,6 +85,7 @@ def test_test_data_that_is_one_array():
 @pytest.mark.parametrize("arguments,words", [
     ({"test_data": 5}, "test_data is 5; expected a list of dicts"), ({"calib_data": 5}, "calib_data is 5; expected a list of dicts"),
     ({"config": profile(**{**GOOD, "min": [float("nan"), 32, 32, 3]})}, "an option holds NaN or an infinity; expected finite numbers"),
+    ({"input_shapes": [[object()]]}, "^an option holds <object .*expected numbers, strings, lists and dicts"),
     ({"outputs": [b"y"]}, "a name in outputs is b'y'; expected a string"),
     ({"signature": 3}, "signature is 3; expected a string"), ({"model": "\udcff.pb"}, "is not UTF-8.*rename it, or link to it")])
 def test_arguments_of_other_types(arguments, words):

@@ -96,6 +96,23 @@ def test_a_signature_keeps_the_outputs_that_are_asked_for(with_variables, tmp_pa
     assert len(blade.Engine(target).run(feed)) == 1
 
 
+@pytest.mark.parametrize("asked", [["low"], ["high"], ["low", "high"]])
+def test_outputs_of_one_node_are_kept_each_by_itself(asked, tmp_path):
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32, [None, 64], name="x")
+        low, high = tf.split(tf.nn.relu(tf.matmul(tf.nn.relu(tf.matmul(x, tf.eye(64))), tf.eye(64))), 2, axis=1, name="halves")
+        tf.saved_model.simple_save(session, str(tmp_path / "m"), {"x": x}, {"low": low, "high": high})
+    given = np.random.default_rng(0).standard_normal((4, 64)).astype(np.float32)
+    target, _, report = blade.optimize(str(tmp_path / "m"), "o1", "cpu", test_classics.quick(), outputs=asked, test_data=[{"x": given}])
+    assert report.coverage["regions"] == 1
+    got = answers(target, "serving_default", {"x": given})
+    assert sorted(got) == sorted(asked)
+    want = dict(zip(("low", "high"), np.split(np.maximum(given, 0), 2, axis=1)))
+    for key in asked:
+        np.testing.assert_allclose(got[key], want[key], rtol=1e-5)
+    assert len(blade.Engine(target).run({"x": given})) == len(asked)
+
+
 def test_none_chosen_names_them(variables):
     with pytest.raises(blade.BladeError, match="choose one of its signatures: 'classify', 'embed'"):
         blade.optimize(variables[0], "o1", "cpu")

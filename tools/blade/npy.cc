@@ -178,6 +178,7 @@ void save_npy(const std::string& path, const blade_tensor& tensor) {
   header.append(64 - (10 + header.size() + 1) % 64, ' ');
   header += '\n';
   std::ofstream out(path, std::ios::binary);
+  if (!out) throw Error(BLADE_INVALID_ARGUMENT, "'" + path + "' could not be opened for writing");
   const char prefix[] = {'\x93',
                          'N',
                          'U',

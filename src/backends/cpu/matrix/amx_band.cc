@@ -108,8 +108,8 @@ struct BandWalk {
   int64_t all_blocks = runs * blocks.count;
   int64_t rows_a_block = std::max(ceil_div(2 * kAmxRows, all_blocks), kFewestRows);
   const char* fetch = reinterpret_cast<const char*>(job.next_input.data());
-  const char* fetch_end = fetch + job.next_input.size();
-  int64_t fetched_a_block = 64 * ceil_div(fetch_end - fetch, 64 * all_blocks * tiles());  // bytes
+  int64_t to_fetch = static_cast<int64_t>(job.next_input.size()) / 64 * 64;      // bytes
+  int64_t fetched_a_block = 64 * ceil_div(to_fetch, 64 * all_blocks * tiles());  // at most
   HWY_ALIGN float sums[2 * kBandUnitSums];
 
   // Of all panels.
@@ -122,7 +122,7 @@ struct BandWalk {
       const char* const a[] = {units[0].a + offset, units[1].a + offset};
       multiply_block<2, 2>(a, a_bytes, b, kBandRowBytes, kBandRowBytes / kBandVectors, before);
       b += panel_bytes;
-      for (const char* const end = std::min(fetch_end, fetch + fetched_a_block); fetch < end; fetch += 64)
+      for (int64_t left = std::min(to_fetch, fetched_a_block); left > 0; left -= 64, to_fetch -= 64, fetch += 64)
         __builtin_prefetch(fetch, 0, 2);
       rows.finish(rows_a_block);
     };

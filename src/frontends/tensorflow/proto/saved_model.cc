@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "base/mapped_file.h"
@@ -134,11 +135,13 @@ Status replace_field(const SharedBytes& wire, ParseContext& context, uint32_t nu
   return reader.status();
 }
 
-// What a meta graph says of nodes and functions that a new graph may no longer have.
+// What a meta graph says of tensors and functions that a new graph may no longer have.
 class Leftovers {
  public:
-  Leftovers(const MetaGraph& before, const GraphDef& after) : before_(before) {
-    for (const NodeDef& node : after->nodes) nodes_.insert(node->name);
+  Leftovers(const MetaGraph& before, const GraphDef& after, const Offered& offered)
+      : before_(before), outputs_(offered.outputs.begin(), offered.outputs.end()) {
+    for (const NodeDef& node : after->nodes) nodes_.emplace(node->name, &node);
+    for (const NodeDef& node : before.graph->nodes) nodes_before_.emplace(node->name, &node);
     std::unordered_set<std::string_view> functions;
     if (after->library) {
       for (const FunctionDef& function : (*after->library)->functions) functions.insert(function->signature.name);
@@ -159,17 +162,31 @@ class Leftovers {
 
   bool has_all(const std::map<std::string, TensorInfo>& tensors) const {
     return std::all_of(tensors.begin(), tensors.end(),
-                       [&](const auto& entry) { return entry.second.name.empty() || has_node(entry.second.name); });
+                       [&](const auto& entry) { return entry.second.name.empty() || has(entry.second.name); });
   }
 
-  // Of a collection's names of nodes and tensors; names of anything else never look like that.
-  bool has_node(std::string_view tensor) const {
-    return nodes_.contains(std::string(tensor.substr(0, tensor.rfind(':'))));
+  // A tensor, or a node; a collection's names of anything else never look like that.
+  bool has(const std::string& name) const {
+    const size_t colon = name.rfind(':');
+    const auto found = nodes_.find(name.substr(0, colon));
+    if (found == nodes_.end()) return false;
+    const NodeDef& node = *found->second;
+    if (colon == std::string::npos || !took_the_place(node)) return true;
+    return node->op == "Identity" ? name.substr(colon) == ":0" : outputs_.contains(name);
   }
 
  private:
+  // Whether the node stands for one that an engine computes: it has the outputs of that one that are read.
+  bool took_the_place(const NodeDef& node) const {
+    if (node->op != "Identity" && node->op != "IdentityN") return false;
+    const auto found = nodes_before_.find(node->name);
+    if (found == nodes_before_.end() || (*found->second)->op != node->op) return true;
+    return node->op == "IdentityN" && (*found->second)->inputs != node->inputs;
+  }
+
   const MetaGraph& before_;
-  std::unordered_set<std::string> nodes_;
+  std::unordered_set<std::string> outputs_;
+  std::unordered_map<std::string, const NodeDef*> nodes_, nodes_before_;
   bool functions_gone_ = false;
 };
 
@@ -233,11 +250,11 @@ Status copy_rest_of_signature(const SharedBytes& entry, const Leftovers& leftove
   return entry_reader.status();
 }
 
-// Copies a meta graph without the signatures and collections that name nodes which `graph` has no more, and, where
-// functions are gone, without the object graph that names those; what is left of the signature `chosen` stays.
-Status copy_what_holds(const MetaGraph& meta_graph, const GraphDef& graph, const std::string& chosen,
+// Copies a meta graph without the signatures and collections that name tensors which `graph` has no more, and, where
+// functions are gone, without the object graph that names those; what is left of the offered signature stays.
+Status copy_what_holds(const MetaGraph& meta_graph, const GraphDef& graph, const Offered& offered,
                        ParseContext& context, WireWriter& out) {
-  const Leftovers leftovers(meta_graph, graph);
+  const Leftovers leftovers(meta_graph, graph, offered);
   WireReader reader(meta_graph.wire, context);
   while (reader.next()) {
     const uint32_t field = reader.field();
@@ -249,13 +266,13 @@ Status copy_what_holds(const MetaGraph& meta_graph, const GraphDef& graph, const
         std::map<std::string, SignatureDef> one;
         BLADE_RETURN_IF_ERROR(read_entry(entry, context, &one, read_signature));
         holds = one.empty() || leftovers.holds_signature(one.begin()->first);
-        if (!holds && one.begin()->first == chosen)
+        if (!holds && one.begin()->first == offered.signature)
           BLADE_RETURN_IF_ERROR(copy_rest_of_signature(entry, leftovers, context, out));
       } else {
         std::map<std::string, std::vector<std::string>> one;
         BLADE_RETURN_IF_ERROR(read_entry(entry, context, &one, read_node_list));
         for (const auto& [key, names] : one) {
-          holds = std::all_of(names.begin(), names.end(), [&](const auto& name) { return leftovers.has_node(name); });
+          holds = std::all_of(names.begin(), names.end(), [&](const auto& name) { return leftovers.has(name); });
         }
       }
     }
@@ -352,12 +369,12 @@ Result<const MetaGraph*> SavedModel::serving() const {
   return best;
 }
 
-Result<std::string> SavedModel::serialize_with(const GraphDef& graph, const std::string& chosen) const {
+Result<std::string> SavedModel::serialize_with(const GraphDef& graph, const Offered& offered) const {
   BLADE_ASSIGN_OR_RETURN(const MetaGraph* meta_graph, serving());
   ParseContext context(what_, "SavedModel", wire_.view(), kHint);
   WireWriter graph_writer, kept_writer, meta_writer;
   write_graph(graph, graph_writer);
-  BLADE_RETURN_IF_ERROR(copy_what_holds(*meta_graph, graph, chosen, context, kept_writer));
+  BLADE_RETURN_IF_ERROR(copy_what_holds(*meta_graph, graph, offered, context, kept_writer));
   BLADE_ASSIGN_OR_RETURN(std::string kept, kept_writer.finish("the SavedModel"));
   BLADE_RETURN_IF_ERROR(
       replace_field(SharedBytes::own(std::move(kept)), context, kGraphField, 0, std::move(graph_writer), meta_writer));
@@ -367,17 +384,17 @@ Result<std::string> SavedModel::serialize_with(const GraphDef& graph, const std:
   return writer.finish("the SavedModel");
 }
 
-Result<std::vector<std::string>> SavedModel::signatures_lost_with(const GraphDef& graph) const {
+Result<std::vector<std::string>> SavedModel::signatures_lost_with(const GraphDef& graph, const Offered& offered) const {
   BLADE_ASSIGN_OR_RETURN(const MetaGraph* meta_graph, serving());
   std::vector<std::string> names = signature_names(*meta_graph);
-  const Leftovers leftovers(*meta_graph, graph);
+  const Leftovers leftovers(*meta_graph, graph, offered);
   std::erase_if(names, [&](const std::string& name) { return leftovers.holds_signature(name); });
   return names;
 }
 
 Status SavedModel::save_with(const GraphDef& graph, const std::string& directory, const std::string& source_directory,
-                             const std::string& chosen) const {
-  BLADE_ASSIGN_OR_RETURN(std::string bytes, serialize_with(graph, chosen));
+                             const Offered& offered) const {
+  BLADE_ASSIGN_OR_RETURN(std::string bytes, serialize_with(graph, offered));
   std::error_code error;
   fs::create_directories(directory, error);
   if (error) return invalid_argument("cannot make the directory " + directory + ": " + error.message());

@@ -31,6 +31,13 @@ struct MetaGraph {
   SharedBytes wire;  // the MetaGraphDef as read: saver, collections, object graph and the rest are kept from here
 };
 
+// What a graph in the place of another offers: the signature, and the tensors ("node:0") that it computes for sure. Of
+// a node that became an IdentityN others of its name may hold anything.
+struct Offered {
+  std::string signature;
+  std::vector<std::string> outputs;
+};
+
 class SavedModel {
  public:
   // `directory` holds saved_model.pb. Nothing else in it is opened.
@@ -42,15 +49,15 @@ class SavedModel {
   // are.
   Result<const MetaGraph*> serving() const;
   // The bytes of saved_model.pb with the serving meta graph's graph replaced and every other byte kept, but for
-  // signatures, collections and the object graph where they name nodes or functions that `graph` has no more. The
-  // signature `chosen` keeps the outputs that are left, and the inputs.
-  Result<std::string> serialize_with(const GraphDef& graph, const std::string& chosen = "") const;
+  // signatures, collections and the object graph where they name tensors or functions that `graph` has no more. The
+  // offered signature keeps the outputs that are left, and the inputs.
+  Result<std::string> serialize_with(const GraphDef& graph, const Offered& offered = {}) const;
   // The serving meta graph's signatures of which `graph` has not all. TensorFlow's own are not among them.
-  Result<std::vector<std::string>> signatures_lost_with(const GraphDef& graph) const;
+  Result<std::vector<std::string>> signatures_lost_with(const GraphDef& graph, const Offered& offered = {}) const;
   // Writes a SavedModel directory: saved_model.pb as above, and assets and variables copied from `source_directory`
   // (skipped when that is `directory` itself or empty).
   Status save_with(const GraphDef& graph, const std::string& directory, const std::string& source_directory,
-                   const std::string& chosen = "") const;
+                   const Offered& offered = {}) const;
 
  private:
   std::string what_;
