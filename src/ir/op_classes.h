@@ -5,8 +5,8 @@
 
 namespace blade::ir {
 
-// Whose result are sums of products with its operand 1, most often weights. Attention and Einsum are left out: they have
-// no such operand.
+// Whose result are sums of products with its operand 1, most often weights. Attention and Einsum are left out: they
+// have no such operand.
 inline bool multiplies_matrices(Op op) { return op == Op::kConv || op == Op::kConvTranspose || op == Op::kMatMul; }
 
 // Whose result always is the bytes of operand 0, under another shape or under the same.
