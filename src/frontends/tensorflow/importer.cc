@@ -432,14 +432,14 @@ ir::Shape GraphImporter::foreign_shape(int node, int port) {
 
 // A table of scalars gives one for each key, which TensorFlow's own inference does not say in frozen graphs.
 bool GraphImporter::finds_scalars(int node) const {
-  const std::string_view op = node_at(node)->op;
-  if (op != "LookupTableFind" && op != "LookupTableFindV2") return false;
+  static constexpr const char* kFinds[] = {"LookupTableFind", "LookupTableFindV2"};
+  if (!is_one_of(node_at(node), kFinds)) return false;
   const auto& inputs = index_.inputs(node);
   if (inputs.size() != 3 || value(inputs[1]) == ir::kNone) return false;
   int table = inputs[0].node;
   while (node_at(table)->op == "Identity" && !index_.inputs(table).empty()) table = index_.inputs(table)[0].node;
   static constexpr const char* kTables[] = {"HashTable", "HashTableV2", "MutableHashTable", "MutableHashTableV2"};
-  return std::any_of(std::begin(kTables), std::end(kTables), [&](const char* of) { return node_at(table)->op == of; });
+  return is_one_of(node_at(table), kTables);
 }
 
 Status GraphImporter::add_foreign(int node, std::string reason) {
