@@ -75,13 +75,13 @@ void leave_out_offered(const MetaGraph& meta_graph, const std::string& chosen, s
 
 Result<std::vector<std::string>> lost_signatures(const tensorflow::LoadedModel& model, const std::string& original,
                                                  const std::string& path, std::string_view optimized,
-                                                 const tensorflow::Offered& offered) {
+                                                 const std::vector<std::string>& outputs) {
   std::vector<std::string> names;
   if (original.empty() || original == path) {
     BLADE_ASSIGN_OR_RETURN(
         const tensorflow::GraphDef graph,
         tensorflow::parse_graph_def(tensorflow::SharedBytes::borrow(optimized), "the optimized graph"));
-    BLADE_ASSIGN_OR_RETURN(names, model.saved_model->signatures_lost_with(graph, offered));
+    BLADE_ASSIGN_OR_RETURN(names, model.saved_model->signatures_lost_with(graph, outputs));
     BLADE_ASSIGN_OR_RETURN(const MetaGraph* serving, model.saved_model->serving());
     leave_out_offered(*serving, model.signature, names);
     return names;
@@ -98,9 +98,9 @@ Result<std::vector<std::string>> lost_signatures(const tensorflow::LoadedModel& 
 
 std::string about_lost_signatures(const tensorflow::LoadedModel& model, const std::string& original,
                                   const std::string& path, std::string_view optimized,
-                                  const tensorflow::Offered& offered) {
+                                  const std::vector<std::string>& outputs) {
   if (!model.saved_model) return "";
-  const auto lost = lost_signatures(model, original, path, optimized, offered);
+  const auto lost = lost_signatures(model, original, path, optimized, outputs);
   if (!lost.ok())
     return "which signatures of the original the result does not offer is not known: " + lost.status().message();
   if (lost->empty()) return "";

@@ -442,11 +442,11 @@ class Optimizer {
       for (const auto& [name, value] : model_.import_options.fixed)
         report_.inputs.push_back(name);  // it is fed them as before
     }
-    tensorflow::Offered offered{model_.loaded.signature, model_.imported.outputs};
-    std::string lost =
-        about_lost_signatures(model_.loaded, options_.original_path, request_.model_path, optimized_, offered);
+    std::string lost = about_lost_signatures(model_.loaded, options_.original_path, request_.model_path, optimized_,
+                                             model_.imported.outputs);
     if (!lost.empty()) report_.messages.push_back(std::move(lost));
-    return OptimizeResult{std::move(optimized_), std::move(report_), request_.model_path, std::move(offered)};
+    return OptimizeResult{std::move(optimized_), std::move(report_), request_.model_path,
+                          tensorflow::Offered{model_.loaded.signature, model_.imported.outputs}};
   }
 
   const OptimizeRequest& request_;

@@ -54,7 +54,7 @@ std::string said(const std::string& serve, const std::string& called) {
   tensorflow::LoadedModel model;
   model.signature = "serving_default";
   model.saved_model = *std::move(saved);
-  return about_lost_signatures(model, "", "m", kept, {"serving_default", {}});
+  return about_lost_signatures(model, "", "m", kept, {});
 }
 
 TEST(LostSignaturesTest, ServeIsNoLossWhereItIsTheDefaultOneAgain) {

@@ -138,8 +138,8 @@ Status replace_field(const SharedBytes& wire, ParseContext& context, uint32_t nu
 // What a meta graph says of tensors and functions that a new graph may no longer have.
 class Leftovers {
  public:
-  Leftovers(const MetaGraph& before, const GraphDef& after, const Offered& offered)
-      : before_(before), outputs_(offered.outputs.begin(), offered.outputs.end()) {
+  Leftovers(const MetaGraph& before, const GraphDef& after, const std::vector<std::string>& outputs)
+      : before_(before), outputs_(outputs.begin(), outputs.end()) {
     for (const NodeDef& node : after->nodes) nodes_.emplace(node->name, &node);
     for (const NodeDef& node : before.graph->nodes) nodes_before_.emplace(node->name, &node);
     std::unordered_set<std::string_view> functions;
@@ -254,7 +254,7 @@ Status copy_rest_of_signature(const SharedBytes& entry, const Leftovers& leftove
 // functions are gone, without the object graph that names those; what is left of the offered signature stays.
 Status copy_what_holds(const MetaGraph& meta_graph, const GraphDef& graph, const Offered& offered,
                        ParseContext& context, WireWriter& out) {
-  const Leftovers leftovers(meta_graph, graph, offered);
+  const Leftovers leftovers(meta_graph, graph, offered.outputs);
   WireReader reader(meta_graph.wire, context);
   while (reader.next()) {
     const uint32_t field = reader.field();
@@ -384,10 +384,11 @@ Result<std::string> SavedModel::serialize_with(const GraphDef& graph, const Offe
   return writer.finish("the SavedModel");
 }
 
-Result<std::vector<std::string>> SavedModel::signatures_lost_with(const GraphDef& graph, const Offered& offered) const {
+Result<std::vector<std::string>> SavedModel::signatures_lost_with(const GraphDef& graph,
+                                                                  const std::vector<std::string>& outputs) const {
   BLADE_ASSIGN_OR_RETURN(const MetaGraph* meta_graph, serving());
   std::vector<std::string> names = signature_names(*meta_graph);
-  const Leftovers leftovers(*meta_graph, graph, offered);
+  const Leftovers leftovers(*meta_graph, graph, outputs);
   std::erase_if(names, [&](const std::string& name) { return leftovers.holds_signature(name); });
   return names;
 }

@@ -52,8 +52,10 @@ class SavedModel {
   // signatures, collections and the object graph where they name tensors or functions that `graph` has no more. The
   // offered signature keeps the outputs that are left, and the inputs.
   Result<std::string> serialize_with(const GraphDef& graph, const Offered& offered = {}) const;
-  // The serving meta graph's signatures of which `graph` has not all. TensorFlow's own are not among them.
-  Result<std::vector<std::string>> signatures_lost_with(const GraphDef& graph, const Offered& offered = {}) const;
+  // The serving meta graph's signatures of which `graph` has not all; `outputs`: as in Offered. TensorFlow's own are
+  // not among them.
+  Result<std::vector<std::string>> signatures_lost_with(const GraphDef& graph,
+                                                        const std::vector<std::string>& outputs = {}) const;
   // Writes a SavedModel directory: saved_model.pb as above, and assets and variables copied from `source_directory`
   // (skipped when that is `directory` itself or empty).
   Status save_with(const GraphDef& graph, const std::string& directory, const std::string& source_directory,
