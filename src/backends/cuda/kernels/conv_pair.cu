@@ -7,7 +7,6 @@
 #include "backends/cuda/kernels/conv_variants.h"
 
 namespace blade::backends::cuda {
-namespace {
 
 // kGroups groups of warps compute kColumns channels of the first convolution.
 template <class T, int kColumns, int kGroups>
@@ -35,6 +34,8 @@ struct PairShape {
   static constexpr int kQuads = (kPairRows * kOwn / 4 + Tile::kThreads - 1) / Tile::kThreads;  // that a thread finishes
   static_assert(kDepth % kShare == 0 && kChannels % (64 * kGroups / kShare) == 0);
 };
+
+namespace {
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
