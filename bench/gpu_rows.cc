@@ -14,6 +14,7 @@
 #include "backends/cuda/loader.h"
 #include "backends/kernel.h"
 #include "base/half.h"
+#include "base/median.h"
 
 namespace {
 
@@ -58,11 +59,6 @@ ir::TensorPtr random_tensor(const TensorDesc& desc) {
     std::memcpy(made->data + at, made->data, std::min(block, desc.bytes() - at));
   }
   return made->tensor;
-}
-
-double median(std::vector<double> v) {
-  std::sort(v.begin(), v.end());
-  return v[v.size() / 2];
 }
 
 Result<double> time_kernel(backends::Device& device, const backends::Kernel& kernel, const backends::KernelArgs& like) {

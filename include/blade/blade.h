@@ -122,6 +122,8 @@ BLADE_API const char* blade_engine_unread_input(const blade_engine* engine, int3
 BLADE_API blade_status blade_engine_check_unread_input(const blade_engine* engine, int32_t index,
                                                        const blade_tensor* value);
 BLADE_API const char* blade_engine_output(const blade_engine* engine, int32_t index, blade_tensor* description);
+/* The key of an output in that signature, as blade_engine_input_key; NULL where the options name the outputs, too. */
+BLADE_API const char* blade_engine_output_key(const blade_engine* engine, int32_t index);
 
 /* Checks the inputs' dtypes and shapes, plans them if they are new, and describes the outputs (dtype, rank, dims,
  * bytes). `outputs` may be NULL. Where an output's size depends on the inputs' elements and not only on their shapes

@@ -188,6 +188,11 @@ class Engine {
     const char* key = blade_engine_input_key(engine_.get(), static_cast<int32_t>(index));
     return key != nullptr ? key : "";
   }
+  // The same of outputs()[index]; also empty where Options name the outputs.
+  std::string output_key(size_t index) const {
+    const char* key = blade_engine_output_key(engine_.get(), static_cast<int32_t>(index));
+    return key != nullptr ? key : "";
+  }
 
   // Inputs in the order of inputs(); outputs in the order of outputs(). Takes every model: an output whose size depends
   // on the inputs' elements gets its memory when its size is known.

@@ -25,12 +25,26 @@ def _node_name(name):
     return name[:-2] if name.endswith(":0") else name
 
 
+class _ByKeys(dict):
+    """Results under a signature's keys, which answer to the outputs' own names, too."""
+
+    def __init__(self, results, keys):
+        super().__init__(results)
+        self._keys = keys
+
+    def __missing__(self, name):
+        key = self._keys.get(_node_name(name) if isinstance(name, str) else name)
+        if key is None:
+            raise KeyError(name)
+        return self[key]
+
+
 class Engine:
     """A model loaded for inference: an optimized or plain frozen ``.pb``/``.pbtxt`` or a frozen SavedModel.
 
     Args:
       path: the model.
-      outputs: node or tensor names to compute; the model's own outputs when None. Results carry the names as given here.
+      outputs: node or tensor names to compute; the model's own outputs when None, or a SavedModel's signature's. Results carry the names as given here.
       signature: which of a SavedModel's signatures; 'serving_default', or its only one, when None.
       device: 'cpu', 'gpu', or 'auto' (a GPU if one is usable, else the CPU).
       num_threads: threads to run on, 0 for as many as the process may use.
@@ -48,7 +62,10 @@ class Engine:
         self.inputs = [TensorInfo(*info) for info in self._engine.describe(True)]
         self.outputs = [TensorInfo(*info) for info in self._engine.describe(False)]
         self._input_names = [_node_name(info.name) for info in self.inputs]
-        self._output_names = asked or [info.name for info in self.outputs]
+        names = [info.name for info in self.outputs]
+        keys = self._engine.output_keys()
+        self._output_names = asked or [key or name for key, name in zip(keys, names)]
+        self._keys_of_outputs = {_node_name(name): key for key, name in zip(keys, names) if key}
         self._dtypes = [_dtype_of(info) for info in self.inputs]
         self._bfloat16_outputs = [i for i, info in enumerate(self.outputs) if info.dtype == "bfloat16"]
         self._orders = {}
@@ -127,7 +144,8 @@ class Engine:
             may be fed, too.
 
         Returns:
-          {output name: array}, names as given in ``outputs``. bfloat16 comes as ml_dtypes.bfloat16, or as float32 where that
+          {output name: array}, names as given in ``outputs``; without these, for a SavedModel, its signature's keys (the outputs'
+          own names find them, too). bfloat16 comes as ml_dtypes.bfloat16, or as float32 where that
           package is not installed.
 
         Raises:
@@ -136,7 +154,8 @@ class Engine:
         results = self._engine.run(self._ordered(feed))
         for i in self._bfloat16_outputs:
             results[i] = from_bfloat16_bits(results[i])
-        return dict(zip(self._output_names, results))
+        results = zip(self._output_names, results)
+        return _ByKeys(results, self._keys_of_outputs) if self._keys_of_outputs else dict(results)
 
     def explain(self, feed=None):
         """What runs how, as a dict: threads, bytes of packed weights, what was decided while optimizing; with a `feed` (as for

@@ -274,6 +274,20 @@ class Engine {
     return result;
   }
 
+  // The signature's key of each output; None where there is none.
+  nb::list output_keys() const {
+    nb::list result;
+    for (int32_t i = 0; i < blade_engine_num_outputs(engine_); ++i) {
+      const char* key = blade_engine_output_key(engine_, i);
+      if (key != nullptr) {
+        result.append(key);
+      } else {
+        result.append(nb::none());
+      }
+    }
+    return result;
+  }
+
   // [(name, dtype name of the default that is built in, or None where there is none)]
   nb::list unread_inputs() const {
     nb::list result;
@@ -470,6 +484,7 @@ NB_MODULE(_core, m) {
                     const std::string&>())
       .def("describe", &Engine::describe)
       .def("input_keys", &Engine::input_keys)
+      .def("output_keys", &Engine::output_keys)
       .def("unread_inputs", &Engine::unread_inputs)
       .def("check_unread_input", &Engine::check_unread_input)
       .def("run", &Engine::run)

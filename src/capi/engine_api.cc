@@ -113,6 +113,13 @@ const char* info(const std::vector<engine::TensorInfo>& infos, int32_t index, bl
   return one.name.c_str();
 }
 
+// NULL where there is none.
+const char* key_at(const std::vector<std::string>& keys, int32_t index) {
+  if (index < 0 || index >= static_cast<int32_t>(keys.size())) return nullptr;
+  const std::string& key = keys[static_cast<size_t>(index)];
+  return key.empty() ? nullptr : key.c_str();
+}
+
 }  // namespace
 
 const char* blade_version(void) { return BLADE_VERSION; }
@@ -126,7 +133,8 @@ blade_status blade_engine_load(const char* path, const blade_engine_options* opt
     BLADE_ASSIGN_OR_RETURN(const auto wanted, blade::capi::to_wanted(options));
     BLADE_ASSIGN_OR_RETURN(const engine::EngineOptions engine_options, to_options(options));
     BLADE_ASSIGN_OR_RETURN(auto loaded, blade::optimizer::load_engine(path, wanted, engine_options));
-    *out = new blade_engine{std::move(loaded.engine), std::move(loaded.input_keys), std::move(loaded.unread)};
+    *out = new blade_engine{std::move(loaded.engine), std::move(loaded.input_keys), std::move(loaded.output_keys),
+                            std::move(loaded.unread)};
     return {};
   });
 }
@@ -155,7 +163,7 @@ blade_status blade_engine_load_pieces(const blade_bytes* pieces, int32_t num_pie
     }
     BLADE_ASSIGN_OR_RETURN(const engine::EngineOptions engine_options, to_options(options));
     BLADE_ASSIGN_OR_RETURN(auto loaded, engine::Engine::load(blade::Pieces(std::move(spans)), owner, engine_options));
-    *out = new blade_engine{std::move(loaded), {}, {}};
+    *out = new blade_engine{std::move(loaded), {}, {}, {}};
     return {};
   });
 }
@@ -172,9 +180,10 @@ const char* blade_engine_input(const blade_engine* engine, int32_t index, blade_
   return engine != nullptr ? info(engine->engine->inputs(), index, description) : nullptr;
 }
 const char* blade_engine_input_key(const blade_engine* engine, int32_t index) {
-  if (engine == nullptr || index < 0 || index >= static_cast<int32_t>(engine->input_keys.size())) return nullptr;
-  const std::string& key = engine->input_keys[static_cast<size_t>(index)];
-  return key.empty() ? nullptr : key.c_str();
+  return engine != nullptr ? key_at(engine->input_keys, index) : nullptr;
+}
+const char* blade_engine_output_key(const blade_engine* engine, int32_t index) {
+  return engine != nullptr ? key_at(engine->output_keys, index) : nullptr;
 }
 const char* blade_engine_unread_input(const blade_engine* engine, int32_t index, blade_tensor* value) {
   if (engine == nullptr || index < 0 || index >= static_cast<int32_t>(engine->unread.size())) return nullptr;

@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include "base/checked_math.h"
 #include "base/half.h"
+#include "base/median.h"
 
 namespace blade::engine {
 namespace {
@@ -386,8 +388,7 @@ Status DeviceRunContext::time_shares(int repetitions, std::vector<double>* micro
   for (size_t s = 0; s < plan_->steps.size(); ++s) {
     std::vector<double> times;
     BLADE_RETURN_IF_ERROR(time_steps(0, s + 1, 1, repetitions, &times));
-    std::nth_element(times.begin(), times.begin() + static_cast<ptrdiff_t>(times.size() / 2), times.end());
-    const double until = times[times.size() / 2];
+    const double until = median(std::move(times));
     microseconds->push_back(std::max(0.0, until - before));
     before = until;
   }

@@ -5,17 +5,9 @@
 #include <cstring>
 
 #include "base/checked_math.h"
+#include "base/median.h"
 
 namespace blade::engine {
-namespace {
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-}  // namespace
 
 Status no_memory_for_run(size_t bytes) {
   return resource_exhausted("There is no memory for the intermediate tensors of this run (" + std::to_string(bytes) +

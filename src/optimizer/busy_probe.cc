@@ -3,7 +3,7 @@
 #include <chrono>
 #include <vector>
 
-#include "optimizer/timing.h"
+#include "base/median.h"
 
 namespace blade::optimizer {
 

@@ -6,11 +6,11 @@
 #include <map>
 #include <optional>
 
+#include "base/median.h"
 #include "engine/kernel_choice.h"
 #include "optimizer/choice_cache.h"
 #include "optimizer/host_work.h"
 #include "optimizer/in_place_timer.h"
-#include "optimizer/timing.h"
 #include "optimizer/varied_answers.h"
 
 namespace blade::optimizer {

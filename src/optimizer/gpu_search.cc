@@ -9,6 +9,7 @@
 #include <set>
 
 #include "base/cache_folder.h"
+#include "base/median.h"
 #include "engine/device_run_context.h"
 #include "optimizer/runners.h"
 #include "optimizer/scratch_outputs.h"

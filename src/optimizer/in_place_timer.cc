@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "base/float_mode.h"
+#include "base/median.h"
 #include "optimizer/scratch_outputs.h"
-#include "optimizer/timing.h"
 
 namespace blade::optimizer {
 namespace {

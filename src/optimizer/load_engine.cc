@@ -287,6 +287,7 @@ Result<LoadedEngine> load_engine(const std::string& path, const Wanted& wanted, 
     const auto index = static_cast<size_t>(found - model.inputs.begin());
     loaded.input_keys.push_back(index < model.input_keys.size() ? model.input_keys[index] : "");
   }
+  if (wanted.outputs.empty()) loaded.output_keys = model.output_keys;
   name_by_keys(model, loaded.unread);
   return loaded;
 }

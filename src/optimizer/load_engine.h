@@ -23,7 +23,8 @@ struct Wanted {
 
 struct LoadedEngine {
   std::shared_ptr<engine::Engine> engine;
-  std::vector<std::string> input_keys;  // one an input: its key in the SavedModel's signature, or ""
+  std::vector<std::string> input_keys;   // one an input: its key in the SavedModel's signature, or ""
+  std::vector<std::string> output_keys;  // one an output, where the outputs are the signature's
   std::vector<tensorflow::UnreadPlaceholder> unread;
 };
 

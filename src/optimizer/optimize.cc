@@ -234,7 +234,7 @@ class Optimizer {
   }
 
   Status run_graph_passes() {
-    report_.nodes_total = count_source_nodes(model_.imported.graph);
+    report_.nodes_folded = count_source_nodes(model_.imported.graph);
     int percent = 20;
     for (const passes::Pass& pass : passes::pipeline()) {
       if (!pass.on_whole_graph) continue;
@@ -268,8 +268,9 @@ class Optimizer {
     report_.cost = engine::measure_coverage(model_.imported.graph, partition_, shapes_of(feeds_[0]));
     report_.left_behind = partition_.left_behind;
     report_.regions = static_cast<int>(partition_.regions.size());
-    report_.nodes_in_engines =
-        count_source_nodes(model_.imported.graph) - static_cast<int>(partition_.left_behind.size());
+    report_.nodes_total = count_source_nodes(model_.imported.graph);
+    report_.nodes_folded -= report_.nodes_total;
+    report_.nodes_in_engines = report_.nodes_total - static_cast<int>(partition_.left_behind.size());
     return {};
   }
 

@@ -91,6 +91,7 @@ json coverage_json(const Report& report) {
   }
   return {{"nodes", report.nodes_total},
           {"nodes_in_engines", report.nodes_in_engines},
+          {"nodes_folded", report.nodes_folded},
           {"regions", report.regions},
           {"nodes_share", share(report.nodes_in_engines, report.nodes_total)},
           {"flops_share", share(report.cost.flops - report.cost.flops_left, report.cost.flops)},

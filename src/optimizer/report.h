@@ -37,7 +37,7 @@ struct Report {
   std::string input_format = "frozen_pb";
   AccuracyResult accuracy;
   std::string accuracy_reference;  // "TensorFlow, graph as written" or "Blade's reference kernels"
-  int nodes_total = 0, nodes_in_engines = 0, regions = 0;
+  int nodes_total = 0, nodes_in_engines = 0, nodes_folded = 0, regions = 0;
   std::vector<engine::LeftBehind> left_behind;
   engine::Coverage cost;  // of what stays behind, at the shapes of the test data
   std::vector<std::string> inputs, outputs;

@@ -1,4 +1,5 @@
-// Placeholders that switch parts of a model on, of which Blade may not have all ops: dropout while training.
+// Placeholders that switch parts of a model on, of which Blade may not have all ops: dropout while training, and its
+// rate.
 #pragma once
 
 #include <map>
@@ -10,8 +11,8 @@
 
 namespace blade::optimizer {
 
-// The inputs of `graph` that are one boolean, the same in all test data, with that value, by node name; none where no
-// node that the outputs need stays in TensorFlow.
+// The inputs of `graph` that are one boolean or float32 number, the same in all test data, with that value, by node
+// name; none where no node that the outputs need stays in TensorFlow.
 std::map<std::string, ir::TensorPtr> constant_switches(const ir::Graph& graph, const std::vector<Feed>& test_data);
 
 // Nodes that the outputs need and that stay in TensorFlow.

@@ -1,8 +1,9 @@
 // Timing in alternating blocks.
 #include "optimizer/timing.h"
 
-#include <algorithm>
 #include <chrono>
+
+#include "base/median.h"
 
 namespace blade::optimizer {
 namespace {
@@ -27,14 +28,6 @@ Result<double> run_block(const Runnable& run, const TimingOptions& options, std:
 }
 
 }  // namespace
-
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  if (values.size() % 2 != 0) return *middle;
-  return (*middle + *std::max_element(values.begin(), middle)) / 2;
-}
 
 Result<Comparison> compare(const Runnable& before, const Runnable& after, const TimingOptions& options) {
   std::vector<double> before_ms, after_ms;

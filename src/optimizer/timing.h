@@ -31,6 +31,4 @@ Result<Comparison> compare(const Runnable& before, const Runnable& after, const 
 // Median milliseconds of one side alone.
 Result<double> measure(const Runnable& run, const TimingOptions& options);
 
-double median(std::vector<double> values);  // 0 for none
-
 }  // namespace blade::optimizer

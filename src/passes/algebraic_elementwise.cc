@@ -277,6 +277,18 @@ bool fill_with_affine(Rewriter& rewriter, Node& node) {
   return true;
 }
 
+// A mask of ones that was bool: what keeps all in a dropout.
+bool fill_with_cast(Rewriter& rewriter, Node& node) {
+  const ValueId number = number_of_fill(rewriter, node.inputs[0]);
+  if (number == ir::kNone || rewriter.dtype(node.outputs[0]) != ir::DType::kFloat32) return false;
+  const auto filled = uniform_value(rewriter.graph(), number);
+  if (!filled) return false;
+  const ValueId dims = rewriter.producer(node.inputs[0])->inputs[0];
+  const ValueId scalar = rewriter.add_constant(float_tensor({}, {static_cast<float>(*filled)}), "");
+  rewriter.change(node, Op::kFill, {dims, scalar}, ir::EmptyAttrs{});
+  return true;
+}
+
 // A filled operand as a scalar, where another operand has the result's shape.
 bool fill_to_scalar(Rewriter& rewriter, Node& node) {
   if (node.inputs.size() < 2) return false;
@@ -307,7 +319,8 @@ constexpr Rule kElementwiseRules[] = {
     {Op::kPointwise, drop_neutral},   {Op::kPointwise, merge_clip},         {Op::kPointwise, scalar_to_affine},
     {Op::kPointwise, exact_division}, {Op::kPointwise, merge_affine},       {Op::kPointwise, cheaper_binary},
     {Op::kPointwise, cheaper_power},  {Op::kPointwise, reciprocal_of_root}, {Op::kPointwise, fill_with_affine},
-    {Op::kPointwise, fill_to_scalar}, {Op::kPointwise, choose_by_constant}, {Op::kSoftmax, drop_shift},
+    {Op::kPointwise, fill_to_scalar}, {Op::kPointwise, choose_by_constant}, {Op::kCast, fill_with_cast},
+    {Op::kSoftmax, drop_shift},
 };
 
 }  // namespace

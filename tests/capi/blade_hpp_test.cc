@@ -34,7 +34,7 @@ TEST(BladeHppTest, LoadsDescribesAndRuns) {
   EXPECT_EQ(y, expected_y(x));
 }
 
-TEST(BladeHppTest, InputsOfASavedModelHaveKeys) {
+TEST(BladeHppTest, InputsAndOutputsOfASavedModelHaveKeys) {
   const wire::TempDir folder;
   std::ofstream(folder.file("saved_model.pb"), std::ios::binary) << small_saved_model();
   const Engine engine(folder.path());
@@ -42,8 +42,11 @@ TEST(BladeHppTest, InputsOfASavedModelHaveKeys) {
   EXPECT_EQ(engine.inputs()[0].name, "x");
   EXPECT_EQ(engine.input_key(0), "features");
   EXPECT_EQ(engine.input_key(1), "");
+  EXPECT_EQ(engine.output_key(0), "scores");
+  EXPECT_EQ(engine.output_key(1), "");
   const ModelFile file;
   EXPECT_EQ(Engine(file.path()).input_key(0), "") << "a frozen graph has no signature";
+  EXPECT_EQ(Engine(file.path()).output_key(0), "");
 }
 
 TEST(BladeHppTest, EveryElementTypeHasItsDtype) {

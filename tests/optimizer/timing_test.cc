@@ -1,4 +1,4 @@
-// Timing: medians, what runs in which order, and that a verdict needs a difference outside the noise. No test depends
+// Timing: what runs in which order, and that a verdict needs a difference outside the noise. No test depends
 // on the machine's speed: where one side must be slower it sleeps a hundred times longer than the other.
 #include "optimizer/timing.h"
 
@@ -24,14 +24,6 @@ TimingOptions few_runs() {
   options.block_s = 0;
   options.min_runs_in_block = 3;
   return options;
-}
-
-TEST(TimingTest, MedianOfOddEvenAndNone) {
-  EXPECT_EQ(median({}), 0);
-  EXPECT_EQ(median({7}), 7);
-  EXPECT_EQ(median({9, 1, 5}), 5);
-  EXPECT_EQ(median({4, 1, 3, 2}), 2.5);
-  EXPECT_EQ(median({2, 2, 2, 100}), 2);
 }
 
 TEST(TimingTest, BlocksAlternateAndWarmUp) {

@@ -159,8 +159,21 @@ def test_what_stays_has_a_cost(library, mystery):
     feed = {"x:0": rng.standard_normal((8, 128)).astype(np.float32)}
     _, _, report = blade.optimize(graph.as_graph_def(), "o1", "cpu", kept(), outputs=["out"], test_data=[feed], custom_ops=[library])
     assert 0 < report.coverage["nodes_share"] < 1
+    assert report.coverage["nodes"] == report.coverage["nodes_in_engines"] + len(report.coverage["left_behind"])
     assert 0 < report.coverage["flops_share"] <= 1
     assert report.coverage["boundary_bytes"] > 0
+
+
+def test_nodes_that_fold_away_are_counted_apart():
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [4, 64], name="x")
+        folds = tf.transpose(tf.sqrt(tf.abs(tf.constant(np.eye(64, dtype=np.float32)))))
+        tf.nn.relu(tf.matmul(tf.nn.relu(tf.matmul(x, folds)), folds), name="y")
+    feed = {"x:0": np.ones((4, 64), np.float32)}
+    _, _, report = blade.optimize(graph.as_graph_def(), "o1", "cpu", kept(), outputs=["y"], test_data=[feed])
+    assert report.coverage["left_behind"] == []
+    assert report.coverage["nodes"] == report.coverage["nodes_in_engines"] == 4
+    assert report.coverage["nodes_folded"] >= 3 and report.coverage["nodes_share"] == 1
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -193,6 +193,31 @@ def test_a_key_that_is_another_inputs_name_is_refused(tmp_path):
     np.testing.assert_array_equal(engine.run({"a:0": large, "b:0": small})["y"], [4, 5])
 
 
+def test_results_go_by_the_signatures_keys(frozen, tmp_path):
+    x = np.random.default_rng(0).standard_normal((2, 200)).astype(np.float32)
+    target, _, _ = blade.optimize(frozen, "o1", "cpu", test_classics.quick(), test_data=[{"x": x}], signature="triple")
+    for engine in (blade.Engine(frozen, signature="triple"), blade.Engine(target)):
+        got = engine.run({"value": x})
+        assert list(got) == ["result"]
+        assert [info.name for info in engine.outputs] == ["triple"]
+        for name in ("triple", "triple:0"):
+            assert got[name] is got["result"]
+        for wrong in ("double", "result:1", 0):
+            with pytest.raises(KeyError):
+                got[wrong]
+    assert list(blade.Engine(target, outputs=["triple:0"]).run({"x": x})) == ["triple:0"]
+
+
+def test_one_tensor_under_two_keys_is_two_results(tmp_path):
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32, [None], name="x")
+        y = tf.add(x, 1.0, name="y")
+        tf.saved_model.simple_save(session, str(tmp_path / "m"), {"x": x}, {"one": y, "two": y})
+    got = blade.Engine(tmp_path / "m").run({"x": np.zeros(2, np.float32)})
+    assert sorted(got) == ["one", "two"]
+    np.testing.assert_array_equal(got["one"], got["two"])
+
+
 def test_gathers_in_loops_are_frozen(tmp_path):
     """TensorFlow makes constants of what a loop gathers from, and leaves the gathers in its body as gathers from variables."""
 

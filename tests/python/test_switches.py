@@ -135,6 +135,117 @@ def test_where_the_original_is_given_back_a_switch_is_an_input():
     assert report.interface["inputs"] == ["x", "training"]
 
 
+def dropout_mask(y, keep):
+    return tf.nn.dropout(y, keep_prob=keep)
+
+
+def dropout_cast_mask(y, keep):
+    """As TensorFlow 1.13 to 2.4 wrote it."""
+    mask = tf.cast(tf.random.uniform(tf.shape(y)) >= 1.0 - keep, tf.float32)
+    return y * (1.0 / keep) * mask
+
+
+def dropout_floor_mask(y, keep):
+    """As TensorFlow up to 1.12 wrote it."""
+    random = tf.random.uniform(tf.shape(y)) * tf.subtract(1.0, 0.0) + 0.0
+    return tf.div(y, keep) * tf.floor(keep + random)
+
+
+def keep_net(dropout, keep):
+    """'x' [?, 16] -> 'y' with dropouts that no conditional switches off; `keep` makes what each of their numbers is kept with."""
+    with tf.Graph().as_default() as graph:
+        y = tf.placeholder(tf.float32, [None, 16], name="x")
+        kept = keep()
+        for width in (64, 64, 16):
+            weight = np.random.default_rng(width).normal(0, 0.2, (y.shape[1], width)).astype(np.float32)
+            y = dropout(tf.nn.relu(tf.matmul(y, tf.constant(weight))), kept)
+        tf.identity(y, name="y")
+        return graph.as_graph_def()
+
+
+KEEPS = {
+    "fed": lambda: tf.placeholder(tf.float32, [], name="keep"),
+    "default": lambda: tf.placeholder_with_default(1.0, [], name="keep"),
+    "constant": lambda: tf.identity(tf.constant(1.0), name="keep"),
+}
+
+
+@pytest.mark.parametrize("dropout", [dropout_mask, dropout_cast_mask, dropout_floor_mask])
+@pytest.mark.parametrize("keep", KEEPS)
+def test_a_dropout_that_keeps_all_needs_no_random_numbers(dropout, keep, tmp_path):
+    model = keep_net(dropout, KEEPS[keep])
+    feed = {"x:0": X, **({"keep:0": np.float32(1)} if keep == "fed" else {})}
+    optimized, _, report = optimize(model, [feed])
+    assert report.coverage["regions"] == 1 and not report.coverage["left_behind"]
+    assert ("'keep' is 1 in all test data" in report.diagnosis["message"]) == (keep == "fed")
+    beside = {node.op for node in optimized.node if not node.name.startswith("blade/")}
+    assert beside <= {"Placeholder", "PlaceholderWithDefault", "Const", "Identity"}, "what only the original needs"
+    want = tiny_models.run(model, feed, "y:0")
+    first, second = ({**feed, "keep:0": np.float32(0.5)} for _ in range(2))
+    before = runtime.counters()
+    got, first, second = run(optimized, feed, first, second) if keep != "constant" else (*run(optimized, feed), 0, 1)
+    after = runtime.counters()
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    assert not np.array_equal(first, second), "dropout is random"
+    assert after["engine_runs"] == before["engine_runs"] + 1
+    engine = blade.Engine(tiny_models.write(optimized, tmp_path / "optimized.pb"), outputs=["y"])
+    assert [info.name for info in engine.inputs] == ["x"]
+    np.testing.assert_allclose(engine.run(feed)["y"], want, rtol=1e-5)
+
+
+def test_random_numbers_that_two_regions_need_are_drawn_once():
+    def layers(y):
+        for width in (256, 256, 16):
+            weight = np.random.default_rng(width).normal(0, 0.2, (y.shape[1], width)).astype(np.float32)
+            y = tf.nn.relu(tf.matmul(y, tf.constant(weight)))
+        return y + 1
+
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 16], name="x")
+        keep = tf.placeholder_with_default(1.0, [], name="keep")
+        mask = tf.floor(keep + tf.random.uniform([1, 16]))
+        first = tf.multiply(layers(x), mask, name="first")
+        second = layers(tf.random_shuffle(first))  # shuffling stays in TensorFlow
+        tf.identity(tf.concat([first, second * mask], 0), name="y")
+        model = graph.as_graph_def()
+    optimized, _, report = optimize(model, [{"x:0": X}])
+    assert report.coverage["regions"] == 2
+    for got in run(optimized, *[{"x:0": X, "keep:0": 0.5}] * 8):
+        np.testing.assert_array_equal(got[:2].any(axis=0), got[2:].any(axis=0))
+        assert not got[:2].any(axis=0).all()
+    assert run(optimized, {"x:0": X})[0].all()
+
+
+def test_a_dropout_that_keeps_all_in_a_saved_model(tmp_path):
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        tf.import_graph_def(keep_net(dropout_mask, KEEPS["fed"]), name="")
+        keys = {"image": graph.get_tensor_by_name("x:0"), "rate": graph.get_tensor_by_name("keep:0")}
+        tf.saved_model.simple_save(session, str(tmp_path / "model"), keys, {"y": graph.get_tensor_by_name("y:0")})
+    feed = {"image": X, "rate": np.float32(1)}
+    config = blade.Config()
+    config.tuning.time_limit_s = 1
+    config.tuning.disable_perf_check = True
+    path, _, report = blade.optimize(str(tmp_path / "model"), "o1", "cpu", config=config, test_data=[feed])
+    assert report.coverage["regions"] == 1 and not report.coverage["left_behind"]
+    want = tiny_models.run(keep_net(dropout_mask, KEEPS["fed"]), {"x:0": X, "keep:0": 1.0}, "y:0")
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.saved_model.load(session, ["serve"], path)
+        np.testing.assert_allclose(session.run("y:0", {"x:0": X, "keep:0": 1.0}), want, rtol=1e-5)
+        first, second = (session.run("y:0", {"x:0": X, "keep:0": 0.5}) for _ in range(2))
+        assert not np.array_equal(first, second), "dropout is random"
+    for one in (feed, {"image": X}):
+        np.testing.assert_allclose(list(blade.Engine(path).run(one).values())[0], want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dropout", [dropout_mask, dropout_cast_mask, dropout_floor_mask])
+def test_a_dropout_that_drops_stays(dropout):
+    model = keep_net(dropout, lambda: tf.constant(0.5))
+    optimized, _, report = optimize(model, [{"x:0": X}])
+    assert [one["op"] for one in report.coverage["left_behind"]].count("RandomUniform") == 3
+    first, second = run(optimized, {"x:0": X}, {"x:0": X})
+    assert not np.array_equal(first, second)
+
+
 def test_a_switch_that_test_data_turns_is_an_input(conditionals):
     feeds = [{"x:0": X, "training:0": np.bool_(value)} for value in (False, True)]
     _, _, report = optimize(dropout_net(plain), feeds)

@@ -58,6 +58,7 @@ std::map<std::string, ir::TensorPtr> assumed_values(const GraphDef& graph) {
   std::map<std::string, ir::TensorPtr> values;
   for_each_assumption(graph, [&](const NodeDef& compared, const NodeDef& assumed) {
     ir::TensorPtr value = value_of<uint8_t>(assumed, DataType::kBool, ir::DType::kBool);
+    if (value == nullptr) value = value_of<float>(assumed, DataType::kFloat, ir::DType::kFloat32);
     if (value != nullptr) values.emplace(compared->name, std::move(value));
   });
   return values;

@@ -27,23 +27,6 @@ bool takes_stand_ins(const NodeDef& node) {
   return is_complex(node) || node->op == "QuantizeV2" || node->op == "Dequantize" || node->op == "Bitcast";
 }
 
-// Random numbers of a shape that the first operand says.
-bool is_random(const NodeDef& node) {
-  static constexpr const char* kOps[] = {"RandomUniform",
-                                         "RandomUniformInt",
-                                         "RandomStandardNormal",
-                                         "TruncatedNormal",
-                                         "StatelessRandomUniform",
-                                         "StatelessRandomNormal",
-                                         "StatelessTruncatedNormal",
-                                         "StatelessRandomUniformV2",
-                                         "StatelessRandomNormalV2",
-                                         "StatelessRandomUniformInt",
-                                         "StatelessTruncatedNormalV2",
-                                         "ParameterizedTruncatedNormal"};
-  return is_one_of(node, kOps);
-}
-
 std::string about(const NodeDef& node) { return "node '" + node->name + "' (" + node->op + ")"; }
 }  // namespace
 

@@ -12,6 +12,8 @@ Status lower_complex_node(LowerContext& context, const OpSpec& spec);
 Status lower_unary(LowerContext& context, int argument);
 Status lower_leaky_relu(LowerContext& context, int argument);
 Status lower_binary(LowerContext& context, int argument);
+Status lower_greater_equal(LowerContext& context, int argument);
+Status lower_floor(LowerContext& context, int argument);
 Status lower_div(LowerContext& context, int argument);
 Status lower_select(LowerContext& context, int argument);
 Status lower_select_v2(LowerContext& context, int argument);

@@ -139,13 +139,20 @@ ir::TensorPtr LowerContext::constant(ir::ValueId value) const {
   return graph_.value(value).constant;
 }
 
-std::optional<double> LowerContext::uniform_value(ir::ValueId value) const {
+const ir::Node* LowerContext::producer(ir::ValueId value) const {
   const ir::NodeId producer = graph_.value(value).producer;
-  const bool renamed = producer != ir::kNone &&
-                       (graph_.node(producer).op == ir::Op::kIdentity || graph_.node(producer).op == ir::Op::kReshape);
-  if (renamed) return uniform_value(graph_.node(producer).inputs[0]);
-  if (producer != ir::kNone && graph_.node(producer).op == ir::Op::kFill) {
-    return uniform_value(graph_.node(producer).inputs[1]);
+  return producer == ir::kNone ? nullptr : &graph_.node(producer);
+}
+
+std::optional<double> LowerContext::uniform_value(ir::ValueId value) const {
+  if (const ir::Node* node = producer(value)) {
+    if (node->op == ir::Op::kIdentity || node->op == ir::Op::kReshape) return uniform_value(node->inputs[0]);
+    if (node->op == ir::Op::kFill) return uniform_value(node->inputs[1]);
+    const auto* attrs = std::get_if<ir::PointwiseAttrs>(&node->attrs);
+    if (attrs == nullptr || attrs->program != ir::PointwiseProgram::binary(ir::PointwiseOp::kSub)) return std::nullopt;
+    const auto from = uniform_value(node->inputs[0]), taken = uniform_value(node->inputs[1]);
+    if (!from || !taken) return std::nullopt;
+    return static_cast<float>(*from) - static_cast<float>(*taken);
   }
   const ir::TensorPtr tensor = graph_.value(value).constant;
   if (tensor == nullptr || tensor->dtype != ir::DType::kFloat32 || tensor->bytes == 0) return std::nullopt;

@@ -46,7 +46,9 @@ class LowerContext {
   ir::TensorPtr constant(ir::ValueId value) const;
   Result<std::vector<int64_t>> ints(int input, const char* what);
   Result<int64_t> one_int(int input, const char* what);
-  // The number that every element is, for a constant or a Fill of one.
+  // The node that computes it; null for inputs and constants.
+  const ir::Node* producer(ir::ValueId value) const;
+  // The number that every element is, for a constant, a Fill of one, or a difference of such (1 - rate).
   std::optional<double> uniform_value(ir::ValueId value) const;
   // `axis` counted from the front, for a tensor of `rank` dims.
   Result<int64_t> axis(int64_t axis, int rank);

@@ -59,6 +59,22 @@ std::vector<std::string> closest_names(std::string_view name, const std::vector<
   return out;
 }
 
+bool is_random(const NodeDef& node) {
+  static constexpr const char* kOps[] = {"RandomUniform",
+                                         "RandomUniformInt",
+                                         "RandomStandardNormal",
+                                         "TruncatedNormal",
+                                         "StatelessRandomUniform",
+                                         "StatelessRandomNormal",
+                                         "StatelessTruncatedNormal",
+                                         "StatelessRandomUniformV2",
+                                         "StatelessRandomNormalV2",
+                                         "StatelessRandomUniformInt",
+                                         "StatelessTruncatedNormalV2",
+                                         "ParameterizedTruncatedNormal"};
+  return is_one_of(node, kOps);
+}
+
 bool is_placeholder(const NodeDef& node) { return needs_feed(node) || node->op == "PlaceholderWithDefault"; }
 bool needs_feed(const NodeDef& node) { return node->op == "Placeholder" || node->op == "PlaceholderV2"; }
 

@@ -23,6 +23,9 @@ inline bool is_one_of(const NodeDef& node, std::span<const char* const> ops) {
   return std::find(ops.begin(), ops.end(), node->op) != ops.end();
 }
 
+// Random numbers of a shape that the first operand says.
+bool is_random(const NodeDef& node);
+
 struct TensorRef {
   int node = -1;
   int port = 0;

@@ -12,8 +12,9 @@ namespace {
 
 class OriginalFunction {
  public:
-  OriginalFunction(const ImportedModel& model, const NodeIndex& index, const RegionToWrite& region)
-      : model_(model), index_(index), region_(region) {}
+  OriginalFunction(const ImportedModel& model, const NodeIndex& index, const RegionToWrite& region,
+                   const std::vector<char>& movable)
+      : model_(model), index_(index), region_(region), movable_(movable) {}
 
   Result<RegionFunctions> build(const RegionFunctionNames& names) {
     choose_prefix();
@@ -21,6 +22,9 @@ class OriginalFunction {
     BLADE_RETURN_IF_ERROR(collect_body());
     RegionFunctions out;
     out.extra_inputs = extra_;
+    for (int node = 0; node < index_.size(); ++node) {
+      if (in_body_[node] && movable_[node]) out.moved.push_back(node);
+    }
     out.input_types = {DataType::kUint8};
     out.input_types.insert(out.input_types.end(), arg_types_.begin(), arg_types_.end());
     for (const BoundaryTensor& output : region_.outputs) out.output_types.push_back(from_ir(output.dtype));
@@ -61,7 +65,7 @@ class OriginalFunction {
       std::string name = tensor_name(node_at(ref.node), ref.port);
       if (args_.contains(name) || in_body_[ref.node]) return Status();
       const NodeDef& node = node_at(ref.node);
-      const bool outside = model_.foreign[ref.node] && stored(ref.node) == nullptr;
+      const bool outside = model_.foreign[ref.node] && !movable_[ref.node] && stored(ref.node) == nullptr;
       if (outside || node->op.starts_with("Placeholder")) return add_extra(name, ref);
       in_body_[ref.node] = 1;
       pending.push_back(ref.node);
@@ -284,6 +288,7 @@ class OriginalFunction {
   const ImportedModel& model_;
   const NodeIndex& index_;
   const RegionToWrite& region_;
+  const std::vector<char>& movable_;
   std::string prefix_ = "blade_";
   std::unordered_map<std::string, std::string> args_;  // tensor -> argument
   std::vector<DataType> arg_types_;
@@ -307,8 +312,9 @@ TensorShapeProto shape_proto(const ir::Shape& shape) {
 }
 
 Result<RegionFunctions> make_region_functions(const ImportedModel& model, const NodeIndex& index,
-                                              const RegionToWrite& region, const RegionFunctionNames& names) {
-  return OriginalFunction(model, index, region).build(names);
+                                              const RegionToWrite& region, const std::vector<char>& movable,
+                                              const RegionFunctionNames& names) {
+  return OriginalFunction(model, index, region, movable).build(names);
 }
 
 }  // namespace blade::tensorflow

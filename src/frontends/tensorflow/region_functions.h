@@ -20,12 +20,15 @@ struct RegionFunctions {
 
   // Tensors that the original nodes need beside the region's own inputs; the functions take them after those.
   std::vector<std::string> extra_inputs;
+  std::vector<int> moved;             // movable nodes that the original holds
   std::vector<DataType> input_types;  // the engine's bytes, the region's inputs, the extra ones
   std::vector<DataType> output_types;
 };
 
+// `movable`: foreign nodes that the original may compute itself; what others it needs are extra inputs.
 Result<RegionFunctions> make_region_functions(const ImportedModel& model, const NodeIndex& index,
-                                              const RegionToWrite& region, const RegionFunctionNames& names);
+                                              const RegionToWrite& region, const std::vector<char>& movable,
+                                              const RegionFunctionNames& names);
 
 // "node" for "node:0", as NodeDef inputs spell it.
 std::string short_name(const std::string& tensor);

@@ -84,19 +84,40 @@ class Writer {
     }
     find_readers_of_assumptions();
     forget_shapes_of_assumed_ranks();
-    functions_.resize(regions_.size());
     region_used_.assign(regions_.size(), 0);
     int number = 0;
     for (size_t r = 0; r < regions_.size(); ++r) {
-      const RegionToWrite& region = regions_[r];
       while (taken(number)) ++number;
       numbers_.push_back(number++);
-      BLADE_ASSIGN_OR_RETURN(
-          functions_[r],
-          make_region_functions(model_, index_, region,
-                                {function_name("engine", r), function_name("fallback", r), function_name("session", r),
-                                 function_name("graph", r), function_name("original", r)}));
+      const RegionToWrite& region = regions_[r];
       for (size_t i = 0; i < region.outputs.size(); ++i) made_by_.emplace(region.outputs[i].name, std::pair(r, i));
+    }
+    return make_functions();
+  }
+
+  // Random numbers that no node needs after the passes (of a dropout that drops nothing) are the original's own:
+  // outside it, TensorFlow would compute them, and the shapes that they are asked for in, beside every run of the
+  // engine. Where two regions need the same numbers, they stay outside.
+  Status make_functions() {
+    std::vector<char> movable(index_.size(), 0);
+    for (int node = 0; node < index_.size(); ++node) {
+      movable[node] = model_.foreign[node] && foreign_node_[node] == ir::kNone && is_random(node_at(node));
+    }
+    for (bool shared = true; std::exchange(shared, false);) {
+      functions_.clear();
+      std::set<int> moved;
+      for (size_t r = 0; r < regions_.size(); ++r) {
+        BLADE_ASSIGN_OR_RETURN(functions_.emplace_back(),
+                               make_region_functions(model_, index_, regions_[r], movable,
+                                                     {function_name("engine", r), function_name("fallback", r),
+                                                      function_name("session", r), function_name("graph", r),
+                                                      function_name("original", r)}));
+        for (const int node : functions_[r].moved) {
+          if (moved.insert(node).second) continue;
+          movable[node] = 0;
+          shared = true;
+        }
+      }
     }
     return Status();
   }
