@@ -88,7 +88,7 @@ class Kernel {
     (void)input;
     return true;
   }
-  // True for so little work on a device that starting it takes longer: Device::join() may start it with others.
+  // True where Device::join() may start it with its neighbours: for little work on a device, or the first of a pair.
   virtual bool is_small() const { return false; }
   virtual Status run(const KernelArgs& args) const = 0;
 };
