@@ -129,6 +129,13 @@ void add_convs(std::vector<Case>& cases) {
       {{1, 9, 17, 20}, {1, 3, 20, 33}, {1, 1}, {1, 1}, Padding::kSame},
       {{2, 11, 5, 16}, {5, 1, 16, 9}, {1, 1}, {1, 1}, Padding::kValid},
       {{1, 13, 10, 7}, {5, 5, 7, 24}, {1, 1}, {1, 1}, Padding::kSame},
+      // Groups that are joined, or that are not: 4, 2 and 3 of them, an odd number, of 1x1 kernels, strided.
+      {{1, 13, 9, 64}, {3, 3, 4, 64}, {1, 1}, {1, 1}, Padding::kSame, 16},
+      {{2, 9, 10, 48}, {3, 3, 8, 48}, {2, 2}, {1, 1}, Padding::kSame, 6},
+      {{1, 7, 8, 104}, {3, 3, 8, 104}, {1, 1}, {2, 2}, Padding::kSame, 13},
+      {{1, 8, 9, 60}, {1, 1, 20, 120}, {1, 1}, {1, 1}, Padding::kSame, 3},
+      {{1, 9, 11, 64}, {1, 1, 16, 64}, {2, 2}, {1, 1}, Padding::kValid, 4},
+      {{2, 30, 24}, {5, 3, 40}, {1}, {1}, Padding::kSame, 8},
       // Few pixels and many weights; by two, which is not for Winograd and its errors in long sums.
       {{1, 13, 12, 128}, {3, 3, 128, 256}, {2, 2}, {1, 1}, Padding::kSame},
       // Nearly as few, of one row.

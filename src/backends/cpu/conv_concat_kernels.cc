@@ -28,7 +28,7 @@ Support supports_conv_of_parts(const KernelRequest& request) {
   if (Support s = conv_node_support<BFloat16>(request); !s.ok) return s;
   if (!weights_constant(request)) return Support::no("weights are not constant");
   const Conv2DShape shape = conv_shape(request, kTiles);
-  if (const char* refusal = conv_tiles_refusal(shape)) return Support::no(refusal);
+  if (shape.groups != 1) return Support::no("has several groups");
   return rounds_input(shape) ? Support::no("has few channels") : Support::yes();
 }
 

@@ -24,22 +24,26 @@ Support supports_direct(const KernelRequest& request) {
   if (const char* refusal = conv_algorithm_refusal(conv_shape(request), ConvAlgorithm::kDirect))
     return Support::no(refusal);
   if (is_depthwise(request)) return Support::no(kTakenByDepthwise);
-  if constexpr (kUnit == kTileUnit) {
-    if (const char* refusal = conv_tiles_refusal(conv_shape(request))) return Support::no(refusal);
-  }
   return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
+}
+
+template <class T>
+Conv2DShape direct_shape(const KernelRequest& request, MatrixUnit unit = kVectorUnit) {
+  Conv2DShape shape = conv_shape(request, unit);
+  shape.groups /= groups_to_join<T>(shape);
+  return shape;
 }
 
 template <class T, MatrixUnit kUnit = kVectorUnit>
 double direct_us(const KernelRequest& request) {
-  return conv_cost_us<T>(conv_shape(request, kUnit), ConvAlgorithm::kDirect, request.num_threads);
+  return conv_cost_us<T>(direct_shape<T>(request, kUnit), ConvAlgorithm::kDirect, request.num_threads);
 }
 
 template <class T>
 std::vector<Blocking> direct_blockings(const KernelRequest& request) {
-  const Conv2DShape shape = conv_shape(request);
+  const Conv2DShape shape = direct_shape<T>(request);
   const int64_t rows = conv2d_band_rows<T>(shape);
-  if (rows == 0) return product_blockings(request, shape.oc / shape.groups);
+  if (rows == 0) return product_blockings(request, shape.group_out());
   std::vector<Blocking> blockings = panel_blockings(shape.oc);
   add_strips(blockings, rows, shape.oh);
   return blockings;
@@ -48,7 +52,7 @@ std::vector<Blocking> direct_blockings(const KernelRequest& request) {
 template <class T, class In = T, class Out = T>
 Result<std::unique_ptr<Kernel>> make_direct(const KernelRequest& request, PackCache& packs,
                                             MatrixUnit unit = kVectorUnit) {
-  const Conv2DShape shape = conv_shape(request, unit);
+  const Conv2DShape shape = direct_shape<T>(request, unit);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2, kElement<T>);
   BLADE_ASSIGN_OR_RETURN(const auto packed, packed_direct_weights<T>(request, packs, shape));
   const PlaneSplits splits = conv2d_splits(shape, request.num_threads);

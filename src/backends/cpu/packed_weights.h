@@ -1,8 +1,10 @@
 // Convolution weights in the layout of a kernel: packed once, shared by the plans of all shapes.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_support.h"
@@ -37,7 +39,22 @@ inline std::string layout_name(const char* name, std::initializer_list<int64_t> 
   return layout;
 }
 
-// For conv2d() and, where the kernel is 1x1, for every product of one run.
+// Weights [runs][c / groups][oc] of a convolution as those of the shape's groups, each of which joins some of its own.
+template <class T>
+std::vector<T> joined_weights(const Conv2DShape& shape, int64_t groups, const T* from) {
+  const int64_t runs = shape.kh * shape.kw, in = shape.c / groups, out = shape.oc / groups;
+  const int64_t joined = groups / shape.groups;
+  std::vector<T> to(static_cast<size_t>(runs * shape.group_in() * shape.oc));
+  for (int64_t row = 0; row < runs * in; ++row) {
+    for (int64_t g = 0; g < groups; ++g, from += out) {
+      const int64_t to_row = (row / in * joined + g % joined) * in + row % in;
+      std::copy_n(from, out, to.begin() + to_row * shape.oc + g * out);
+    }
+  }
+  return to;
+}
+
+// For conv2d() and, where the kernel is 1x1, for every product of one run. `shape` may join groups.
 template <class T>
 Result<std::shared_ptr<const AlignedBuffer>> packed_direct_weights(const KernelRequest& request, PackCache& packs,
                                                                    const Conv2DShape& shape) {
@@ -46,8 +63,11 @@ Result<std::shared_ptr<const AlignedBuffer>> packed_direct_weights(const KernelR
   const std::string layout =
       layout_name("conv_direct", {shape.kh, shape.kw, shape.c, shape.oc, shape.groups, shape.dilation_w,
                                   shape.dilation_h, unit, shape.blocking.vectors});
-  return packed_weights<T>(request, packs, layout, packed_conv_bytes<T>(shape),
-                           [&](const T* from, void* to) { pack_conv_weights(shape, from, to); });
+  return packed_weights<T>(request, packs, layout, packed_conv_bytes<T>(shape), [&](const T* from, void* to) {
+    const int64_t groups = shape.c / request.inputs[1].dims.rbegin()[1];
+    if (groups == shape.groups) return pack_conv_weights(shape, from, to);
+    pack_conv_weights(shape, joined_weights(shape, groups, from).data(), to);
+  });
 }
 
 // Weights of depthwise convolutions in bfloat16: in pairs where there are fast kernels for that, in float32 for all

@@ -17,17 +17,14 @@
 namespace blade::backends::cpu {
 namespace {
 
-int64_t group_in(const Conv2DShape& s) { return s.c / s.groups; }
-int64_t group_out(const Conv2DShape& s) { return s.oc / s.groups; }
-
 bool uses_tiles_of_amx(const Conv2DShape& s) { return s.unit == MatrixUnit::kTiles; }
 
 int64_t run_count(const Conv2DShape& s) { return reads_bands(s) ? band_runs(s) : s.kh * s.kw; }
-int64_t run_length(const Conv2DShape& s) { return reads_bands(s) ? band_run_length(s) : group_in(s); }
+int64_t run_length(const Conv2DShape& s) { return reads_bands(s) ? band_run_length(s) : s.group_in(); }
 
 template <class T>
 PackedB group_b_view(const Conv2DShape& s, const void* data) {
-  return packed_b_view(packed_steps<T>(run_count(s), run_length(s)), group_out(s), data, s.unit, s.blocking.vectors);
+  return packed_b_view(packed_steps<T>(run_count(s), run_length(s)), s.group_out(), data, s.unit, s.blocking.vectors);
 }
 template <class T>
 size_t group_packed_bytes(const Conv2DShape& s) {
@@ -58,7 +55,7 @@ TileJob<T> conv_job(const Conv2DShape& s, const PackedB& b, int64_t rows, bool s
   job.run_length = run_length(s);
   const int64_t read_h = std::min(s.h, s.oh * std::min(s.stride_h, s.kh));
   const int64_t read_w = std::min(s.w, s.ow * std::min(s.stride_w, s.kw));
-  job.input_bytes = s.n * read_h * read_w * group_in(s) * int64_t{sizeof(T)};
+  job.input_bytes = s.n * read_h * read_w * s.group_in() * int64_t{sizeof(T)};
   if (const int64_t all = s.n * s.oh; rows != all) job.input_bytes = ceil_div(job.input_bytes * rows, all);
   job.copy_rows = job.runs == 1 && job.rows > 1 && b.panels() > 1 &&
                   pitch_aliases(s.input_pitch() * s.stride_w * int64_t{sizeof(T)}, s.unit);
@@ -80,7 +77,7 @@ struct ConvSharedScratch {
   explicit ConvSharedScratch(const Conv2DShape& shape)
       : s(shape),
         offset_bytes(align_up(static_cast<size_t>(num_offsets()) * sizeof(int64_t), 64)),
-        zero_bytes(align_up(static_cast<size_t>(group_in(s)) * sizeof(T), 64)) {}
+        zero_bytes(align_up(static_cast<size_t>(s.group_in()) * sizeof(T), 64)) {}
   size_t bytes() const { return offset_bytes + zero_bytes; }
   int64_t num_offsets() const { return run_count(s); }
   int64_t* offsets(std::byte* at) const { return reinterpret_cast<int64_t*>(at); }
@@ -100,7 +97,7 @@ template <class T>
 bool copies_input(const Conv2DShape& s) {
   return !reads_bands(s) && !uses_tiles_of_amx(s) && s.kh * s.kw > 1 &&
          pitch_aliases(s.input_pitch() * s.stride_w * int64_t{sizeof(T)}) &&
-         group_out(s) >= 4 * group_b_view<T>(s, nullptr).width();
+         s.group_out() >= 4 * group_b_view<T>(s, nullptr).width();
 }
 
 template <class T>
@@ -137,15 +134,15 @@ void conv_by_taps(const Conv2DShape& s, const T* in, const void* packed, Out* ou
 
   auto for_group = [&](int64_t g, auto&& run) {
     const PackedB b = group_b_view<T>(s, static_cast<const std::byte*>(packed) + g * group_packed_bytes<T>(s));
-    const PartEpilogue<T> part(epilogue, 0, 1, g * group_out(s));
+    const PartEpilogue<T> part(epilogue, 0, 1, g * s.group_out());
     TileJob<T> job = conv_job<T>(s, b, s.n * s.oh);
     job.run_offsets = offsets;
-    job.set_out(out + g * group_out(s));
+    job.set_out(out + g * s.group_out());
     job.epilogue = &part.get();
-    run(job, RowsOfConv<T>{s, in + g * group_in(s), zeros});
+    run(job, RowsOfConv<T>{s, in + g * s.group_in(), zeros});
   };
   const size_t slot_bytes = tile_slot_scratch_bytes(conv_job<T>(s, group_b_view<T>(s, nullptr), s.n * s.oh));
-  if (s.groups >= pool.num_threads() && s.groups > 1) {
+  if (s.groups >= pool.num_threads() && s.groups > 1 && !uses_tiles_of_amx(s)) {
     pool.parallel_for(static_cast<int>(s.groups), [&](int g, int slot) {
       for_group(g, [&](const TileJob<T>& job, const RowsOfConv<T>& rows) {
         run_tile_range(job, {0, tile_count(job), 0, job.b.panels()}, rows, scratch + slot * slot_bytes);
@@ -157,8 +154,8 @@ void conv_by_taps(const Conv2DShape& s, const T* in, const void* packed, Out* ou
     for_group(g, [&](const TileJob<T>& job, const RowsOfConv<T>& rows) {
       if constexpr (sizeof(T) < sizeof(float)) {
         if (uses_tiles_of_amx(s) && reads_every_pixel(s)) {
-          gemm(job.rows, s.c, rows.in, s.input_pitch(), job.b, out, job.out_stride, *job.epilogue, pool, scratch,
-               s.blocking);
+          gemm(job.rows, s.group_in(), rows.in, s.input_pitch(), job.b, out + g * s.group_out(), job.out_stride,
+               *job.epilogue, pool, scratch, s.blocking);
           return;
         }
       }
@@ -177,10 +174,6 @@ void conv_by_taps(const Conv2DShape& s, const T* in, const void* packed, Out* ou
 
 }  // namespace
 
-const char* conv_tiles_refusal(const Conv2DShape& s) {
-  return s.groups != 1 ? "tile registers are not used for grouped convolutions" : nullptr;
-}
-
 template <class T>
 int64_t conv2d_band_rows(const Conv2DShape& s) {
   return reads_bands(s) ? BandPlan<T>(s).rows_out : 0;
@@ -198,7 +191,7 @@ void pack_conv_weights(const Conv2DShape& s, const T* weights, void* to) {
   const bool in_pairs = reads_bands(s) && uses_tiles_of_amx(s);
   const int64_t runs = in_pairs ? s.kh * s.kw : run_count(s), length = in_pairs ? s.c : run_length(s);
   for (int64_t g = 0; g < s.groups; ++g) {
-    pack_runs(weights + g * group_out(s), runs, length, group_out(s), s.oc, 1,
+    pack_runs(weights + g * s.group_out(), runs, length, s.group_out(), s.oc, 1,
               static_cast<std::byte*>(to) + g * group_packed_bytes<T>(s), s.blocking.vectors);
   }
 }

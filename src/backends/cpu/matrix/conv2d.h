@@ -44,9 +44,10 @@ struct Conv2DShape {
   int64_t input_pitch() const { return in_pixel_stride != 0 ? in_pixel_stride : c; }
   int64_t output_pitch() const { return out_pixel_stride != 0 ? out_pixel_stride : oc; }
   int64_t output_pixels() const { return n * oh * ow; }
+  int64_t group_in() const { return c / groups; }
+  int64_t group_out() const { return oc / groups; }
   double flops() const {
-    const int64_t group_channels = depth.taps * c / groups;
-    return 2.0 * static_cast<double>(output_pixels() * oc * kh * kw) * static_cast<double>(group_channels);
+    return 2.0 * static_cast<double>(output_pixels() * oc * kh * kw) * static_cast<double>(depth.taps * group_in());
   }
 };
 
@@ -57,12 +58,14 @@ const char* conv_algorithm_name(ConvAlgorithm algorithm);
 constexpr int winograd_outputs(ConvAlgorithm algorithm) { return algorithm == ConvAlgorithm::kWinograd4 ? 4 : 2; }
 // nullptr, or why the algorithm cannot compute the shape.
 const char* conv_algorithm_refusal(const Conv2DShape& shape, ConvAlgorithm algorithm);
-// The same for the direct algorithm on tile registers.
-const char* conv_tiles_refusal(const Conv2DShape& shape);
 // Predicted microseconds on `threads` cores: pure arithmetic, for choosing between algorithms. T: float or BFloat16.
 template <class T = float>
 double conv_cost_us(const Conv2DShape& shape, ConvAlgorithm algorithm, int threads);
 ConvAlgorithm choose_conv_algorithm(const Conv2DShape& shape, int threads);
+// How many neighbouring groups the direct algorithm computes fastest as one, with weights of zero from each to the
+// channels of the others (which carry what is not finite to these): few channels leave most of a vector or tile empty.
+template <class T>
+int64_t groups_to_join(const Conv2DShape& shape);
 
 // Direct convolution, T: float or BFloat16. Weights are packed from HWIO [kh][kw][c / groups][oc], once for all image
 // sizes and batches.

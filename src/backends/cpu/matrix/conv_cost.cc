@@ -47,11 +47,11 @@ double product_cycles(double rows, double k, double n, double efficiency) {
 double amx_us(const Conv2DShape& s, int threads) {
   constexpr double kProductCycles = 20, kFinishCycles = 70, kCopyBytesPerCycle = 16;
   const bool few_channels = rounds_input(s), dense = s.kh * s.kw == 1 && s.stride_h * s.stride_w == 1;
-  const int64_t taps = s.kh * s.kw, columns = ceil_div(s.oc, int64_t{16});
+  const int64_t taps = s.kh * s.kw, columns = s.groups * ceil_div(s.group_out(), int64_t{16});
   const bool woven = weaves_rows(s);
   const int64_t blocks = woven          ? 1
                          : few_channels ? s.kh * AmxBlocks(s.kw * (s.c + s.c % 2)).count
-                                        : taps * AmxBlocks(s.c).count;
+                                        : taps * AmxBlocks(s.group_in()).count;
   const int64_t row = dense ? s.ow : s.ow + (s.kw - 1) * s.dilation_w / s.stride_w;
   const auto units =
       static_cast<double>(few_channels ? s.n * s.oh * ceil_div(s.ow, kAmxRows) : ceil_div(s.n * s.oh * row, kAmxRows));
@@ -59,16 +59,16 @@ double amx_us(const Conv2DShape& s, int threads) {
   const double compute =
       units * static_cast<double>(columns) * (static_cast<double>(blocks) * kProductCycles + kFinishCycles) +
       copied * sizeof(BFloat16) / kCopyBytesPerCycle;
-  const double weights = weight_cycles(static_cast<double>(taps * s.c * s.oc) / 2, threads);
+  const double weights = weight_cycles(static_cast<double>(taps * s.group_in() * s.oc) / 2, threads);
   return std::max(compute / threads / kCyclesPerUs, weights / cycles_per_us());
 }
 
 template <class T>
 double direct_us(const Conv2DShape& s, int threads) {
   if (s.unit == MatrixUnit::kTiles) return amx_us(s, threads);
-  const int64_t group_channels = s.c / s.groups;
-  const auto k = static_cast<double>(s.depth.taps * s.kh * s.kw * ceil_div(group_channels, kStepDepth<T>));  // steps
-  const double compute = product_cycles<T>(static_cast<double>(s.output_pixels()), k, static_cast<double>(s.oc), 0.95);
+  const auto k = static_cast<double>(s.depth.taps * s.kh * s.kw * ceil_div(s.group_in(), kStepDepth<T>));  // steps
+  const double compute = static_cast<double>(s.groups) * product_cycles<T>(static_cast<double>(s.output_pixels()), k,
+                                                                           static_cast<double>(s.group_out()), 0.95);
   const double weights = weight_cycles(k * static_cast<double>(s.oc), threads);
   return std::max(compute / threads, weights) / cycles_per_us();
 }
@@ -125,6 +125,28 @@ const char* conv_algorithm_refusal(const Conv2DShape& s, ConvAlgorithm algorithm
   if (s.groups != 1) return "Winograd is not made for grouped convolutions";
   return nullptr;
 }
+
+template <class T>
+int64_t groups_to_join(const Conv2DShape& s) {
+  constexpr int64_t kMostColumns = 64;
+  int64_t best = 1;
+  double best_us = -1;
+  // The choice is one of channels alone: for strips of an image it is that for all of it.
+  Conv2DShape joined = s;
+  joined.n = 1;
+  joined.oh = joined.ow = joined.h = joined.w = 64;
+  for (int64_t count = 1; count <= s.groups && (count == 1 || count * s.group_out() <= kMostColumns); ++count) {
+    if (s.groups % count != 0) continue;
+    joined.groups = s.groups / count;
+    const double us = direct_us<T>(joined, 1);
+    if (best_us >= 0 && us > best_us) continue;  // of equal ones the larger: there is less around products
+    best_us = us;
+    best = count;
+  }
+  return best;
+}
+template int64_t groups_to_join<float>(const Conv2DShape&);
+template int64_t groups_to_join<BFloat16>(const Conv2DShape&);
 
 template <class T>
 double conv_cost_us(const Conv2DShape& s, ConvAlgorithm algorithm, int threads) {

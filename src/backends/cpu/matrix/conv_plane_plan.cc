@@ -90,7 +90,7 @@ int64_t PlanePlan::max_rows_with(int64_t result_bytes) const {
 TileJob<BFloat16> PlanePlan::job(int64_t rows_out, const PackedB& b) const {
   TileJob<BFloat16> job;
   job.rows = (rows_out - 1) * pitch + s.ow;
-  job.run_length = s.c;
+  job.run_length = s.group_in();
   job.readable_past_end = true;
   job.unit_rows = even_unit_rows(job.rows);
   job.row_pitch = pitch;
@@ -120,14 +120,15 @@ void copy_strip(const PlanePlan& plan, std::span<const PlanePart> parts, int64_t
   }
 }
 
-bool panels_stay(const PackedB& b) { return static_cast<double>(b.bytes()) <= kStayingPanelsBytes; }
+bool panels_stay(size_t weight_bytes) { return static_cast<double>(weight_bytes) <= kStayingPanelsBytes; }
 
 PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t max_rows, int64_t taps, size_t weight_bytes,
                               const PackedB& b, int threads, int64_t most_images) {
+  const int64_t panels = plan.s.groups * b.panels();
   const auto cycles_of = [&](const PlaneSplit& split) {
     const int64_t units = ceil_div((split.rows - 1) * plan.pitch + plan.s.ow, kAmxRows);
-    const int64_t vectors = ceil_div(b.panels(), split.panel_parts) * b.vectors;
-    const int64_t products = units * vectors * taps * AmxBlocks(plan.s.c).count;
+    const int64_t vectors = ceil_div(panels, split.panel_parts) * b.vectors;
+    const int64_t products = units * vectors * taps * AmxBlocks(plan.s.group_in()).count;
     const int64_t tasks = ceil_div(plan.s.n, split.images) * split.strips * split.panel_parts;
     const auto rounds = static_cast<double>(ceil_div(tasks, int64_t{threads}));
     const auto parts = static_cast<double>(split.panel_parts),
@@ -150,7 +151,7 @@ PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t max_rows, int64_t t
   };
   const int64_t fewest = ceil_div(plan.s.oh, max_rows);
   const int64_t most = std::min<int64_t>(plan.s.oh, fewest + 2 * threads);
-  for (int64_t parts = 1; parts <= std::min<int64_t>(threads, b.panels()); ++parts) {
+  for (int64_t parts = 1; parts <= std::min<int64_t>(threads, panels); ++parts) {
     for (int64_t strips = fewest; strips <= most;) {
       const int64_t rows = ceil_div(plan.s.oh, strips);
       consider({rows, ceil_div(plan.s.oh, rows), parts, 1});

@@ -82,9 +82,9 @@ void copy_strip(const PlanePlan& plan, std::span<const PlanePart> parts, int64_t
                 BFloat16* to);
 
 // Whether weights stay in L2 from strip to strip.
-bool panels_stay(const PackedB& b);
+bool panels_stay(size_t weight_bytes);
 
-// `taps`: products that each result place takes; `b`: the panels of one, or of all of them.
+// `taps`: products that each result place takes; `b`: the panels of one, or of all of them, of the first group.
 // Strips of an image have at most `max_rows` rows.
 PlaneSplit choose_plane_split(const PlanePlan& plan, int64_t max_rows, int64_t taps, size_t weight_bytes,
                               const PackedB& b, int threads, int64_t most_images = 1);

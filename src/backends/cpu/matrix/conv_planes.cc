@@ -16,6 +16,17 @@ void fill_offsets(const PlanePlan& plan, int64_t rows_out, int64_t* offsets) {
   }
 }
 
+// Of all groups; `b`: the first one.
+size_t weight_bytes(const Conv2DShape& s, const PackedB& b) {
+  return align_up(b.bytes(), 64) * static_cast<size_t>(s.groups);
+}
+
+PackedB weights_of_group(const PackedB& first, int64_t group) {
+  PackedB b = first;
+  b.data += static_cast<int64_t>(align_up(first.bytes(), 64) / sizeof(float)) * group;
+  return b;
+}
+
 TileJob<BFloat16> conv_planes_job(const PlanePlan& plan, int64_t rows_out, const PackedB& b) {
   TileJob<BFloat16> job = plan.job(rows_out, b);
   job.runs = plan.s.kh * plan.s.kw;
@@ -57,12 +68,29 @@ size_t conv_planes_slot_bytes(const StripRows& rows, const PackedB& b) {
                   tile_slot_scratch_bytes(conv_planes_job(plan, rows.last(), b)));
 }
 
+// Panels [first, last) of a group whose channels lie at `planes`.
+void run_group(const PlanePlan& plan, const TileJob<BFloat16>& job, const BFloat16* planes, int64_t first, int64_t last,
+               std::byte* scratch) {
+  const int64_t pitch = plan.s.c;
+  if (plan.is_matrix()) {
+    gemm_on_caller(job, planes, pitch, first, last, scratch);
+    return;
+  }
+  run_tile_range(
+      job, {0, tile_count(job), first, last},
+      [&](int64_t row, int count, const BFloat16** pointers) {
+        for (int i = 0; i < count; ++i) pointers[i] = planes + (row + i) * pitch;
+        return true;
+      },
+      scratch);
+}
+
 }  // namespace
 
 PlaneSplit conv_planes_split(const Conv2DShape& s, int threads) {
   const PlanePlan plan(s);
   const PackedB b = conv_planes_weights(s, nullptr);
-  return choose_plane_split(plan, plan.max_rows(), s.kh * s.kw, b.bytes(), b, threads, s.n);
+  return choose_plane_split(plan, plan.max_rows(), s.kh * s.kw, weight_bytes(s, b), b, threads, s.n);
 }
 
 PlaneSplits conv_planes_splits(const Conv2DShape& s, int threads) {
@@ -105,30 +133,25 @@ void conv_by_planes(const Conv2DShape& s, const PlaneSplit& split, std::span<con
     auto* planes = reinterpret_cast<BFloat16*>(scratch + static_cast<size_t>(slot) * slot_bytes);
     copy_strip(plan, in, image, first, rows, planes);
     const int64_t first_pixel = (image * s.oh + first) * s.ow;
-    const PartEpilogue<BFloat16> part_epilogue(epilogue, first_pixel);
     TileJob<BFloat16> job = conv_planes_job(plan, rows, b);
     job.run_offsets = rows == split.rows ? offsets : last_offsets;
-    job.panels_stay =
-        split.panel_parts == 1 && panels_stay(b) && task > 0 && first_thread(task - 1) == first_thread(task);
+    job.panels_stay = split.panel_parts == 1 && panels_stay(weight_bytes(s, b)) && task > 0 &&
+                      first_thread(task - 1) == first_thread(task);
     if (fetches && task + 1 < tasks && first_thread(task + 1) == first_thread(task)) {
       job.next_input = strip_input(plan, in[0], rows_of, (task + 1) / split.strips, (task + 1) % split.strips);
     }
-    job.set_out(out + first_pixel * s.output_pitch());
-    job.epilogue = &part_epilogue.get();
-    const int64_t first_panel = part * b.panels() / split.panel_parts;
-    const int64_t last_panel = (part + 1) * b.panels() / split.panel_parts;
+    const int64_t panels = s.groups * b.panels();
+    const int64_t first_panel = part * panels / split.panel_parts;
+    const int64_t last_panel = (part + 1) * panels / split.panel_parts;
     auto* const rest = reinterpret_cast<std::byte*>(planes) + plan.strip_bytes(split.rows);
-    if (plan.is_matrix()) {
-      gemm_on_caller(job, planes, s.c, first_panel, last_panel, rest);
-      return;
+    for (int64_t g = first_panel / b.panels(); g * b.panels() < last_panel; ++g) {
+      const PartEpilogue<BFloat16> part_epilogue(epilogue, first_pixel, 1, g * s.group_out());
+      job.epilogue = &part_epilogue.get();
+      job.b = weights_of_group(b, g);
+      job.set_out(out + first_pixel * s.output_pitch() + g * s.group_out());
+      run_group(plan, job, planes + g * s.group_in(), std::max<int64_t>(0, first_panel - g * b.panels()),
+                std::min(b.panels(), last_panel - g * b.panels()), rest);
     }
-    run_tile_range(
-        job, {0, tile_count(job), first_panel, last_panel},
-        [&](int64_t row, int count, const BFloat16** pointers) {
-          for (int i = 0; i < count; ++i) pointers[i] = planes + (row + i) * s.c;
-          return true;
-        },
-        rest);
   });
 }
 
