@@ -162,7 +162,8 @@ Result<std::vector<Argument>> arguments_of(const ir::Graph& graph, const std::ve
       return unimplemented("it reads " + (value.name.empty() ? "a tensor" : "'" + value.name + "'") +
                            " of a type that only TensorFlow knows");
     }
-    Argument& argument = arguments.emplace_back(Argument{value.dtype, value.shape, value.constant, lists.contains(id)});
+    const ir::TensorPtr& constant = graph.value(ir::behind_identities(graph, id)).constant;  // a built-in default
+    Argument& argument = arguments.emplace_back(Argument{value.dtype, value.shape, constant, lists.contains(id)});
     for (int i = 0; i < argument.shape.rank(); ++i) {
       const ir::Dim d = argument.shape.dim(i);
       if (d.is_known()) continue;
