@@ -1,6 +1,7 @@
 // The four stages of ResNet-50 in float16 as recordings of their layers alone: every CUDA row of every layer that
 // predicts its time and needs no scratch memory (so none of NVIDIA's libraries) is tried between the others', twice by
-// turns, and the best of each layer are printed. Tells what a row is worth where layers overlap, in seconds.
+// turns, and the best of each layer are printed. Tells what a row is worth where layers overlap, in seconds. Layers are
+// joined where the device joins them, as in a run of the engine; the first answer is of each by itself.
 //
 //   gpu_stages [images]
 #include <algorithm>
@@ -91,10 +92,10 @@ class Stage {
   }
 
   // Microseconds of all layers with a row for each type, and what they compute.
-  double us(const std::string (&names)[3], int repetitions, std::vector<float>* answer = nullptr) {
+  double us(const std::string (&names)[3], int repetitions, std::vector<float>* answer = nullptr, bool joins = true) {
     const auto kernels = kernels_of(names);
     if (kernels.empty()) return kNever;
-    const auto recording = record(kernels);
+    const auto recording = record(kernels, joins);
     check(queue_->copy_to_device(buffers_[0].data(), input_->data, input_->bytes));
     check(queue_->wait());
     std::vector<double> times;
@@ -124,14 +125,41 @@ class Stage {
     return kernels;
   }
 
-  std::unique_ptr<backends::DeviceRecording> record(const std::vector<const backends::Kernel*>& kernels) {
-    check(queue_->begin_recording());
+  // What one launch starts: some kernels together, or one.
+  struct Launch {
+    size_t first = 0, count = 1;
+    std::unique_ptr<backends::JoinedKernels> joined;
+  };
+
+  std::vector<Launch> launches_of(const std::vector<backends::BoundKernel>& bound, bool joins) {
+    std::vector<Launch> launches;
+    for (size_t first = 0; first < bound.size(); first += launches.back().count) {
+      Launch& launch = launches.emplace_back();
+      launch.first = first;
+      size_t last = first;
+      while (joins && last < bound.size() && bound[last].kernel->is_small()) ++last;
+      if (last < first + 2) continue;
+      auto joined = device_.join(device_, std::span(bound).subspan(first, last - first), &launch.count);
+      check(joined.status());
+      launch.joined = std::move(*joined);
+    }
+    return launches;
+  }
+
+  std::unique_ptr<backends::DeviceRecording> record(const std::vector<const backends::Kernel*>& kernels, bool joins) {
+    std::vector<backends::BoundKernel> bound;
     for (size_t i = 0; i < layers_.size(); ++i) {
-      backends::KernelArgs args;
-      args.inputs = layers_[i]->in;
-      args.outputs = layers_[i]->out;
-      args.queue = queue_->handle();
-      check(kernels[i]->run(args));
+      backends::BoundKernel& one = bound.emplace_back();
+      one.kernel = kernels[i];
+      one.args.inputs = layers_[i]->in;
+      one.args.outputs = layers_[i]->out;
+      one.args.queue = queue_->handle();
+    }
+    launches_ = launches_of(bound, joins);
+    check(queue_->begin_recording());
+    for (const Launch& launch : launches_) {
+      check(launch.joined != nullptr ? launch.joined->run(queue_->handle(), launch.count)
+                                     : bound[launch.first].kernel->run(bound[launch.first].args));
     }
     auto recording = queue_->end_recording();
     check(recording.status());
@@ -202,6 +230,7 @@ class Stage {
   std::map<const Layer*, std::map<std::string, std::unique_ptr<backends::Kernel>>> made_;
   backends::PackCache packs_;
   std::unique_ptr<backends::DeviceQueue> queue_;
+  std::vector<Launch> launches_;  // of the last recording
 };
 
 void measure(backends::Device& device, int64_t images, int64_t size, int64_t channels, int blocks) {
@@ -213,8 +242,8 @@ void measure(backends::Device& device, int64_t images, int64_t size, int64_t cha
     names[type] = rows[type].front();
   }
   std::vector<float> want, got;
-  double best = stage.us(names, 31, &want);
-  std::printf("stage %lldx%lld x %lld: %zu layers, %.1f us at first\n", static_cast<long long>(size),
+  double best = stage.us(names, 31, &want, false);
+  std::printf("stage %lldx%lld x %lld: %zu layers, %.1f us at first, not joined\n", static_cast<long long>(size),
               static_cast<long long>(size), static_cast<long long>(channels), stage.layers(), best);
   std::map<std::string, double> seen[3];
   for (int round = 0; round < 2; ++round) {

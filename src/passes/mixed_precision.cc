@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "backends/machine.h"
 #include "base/half.h"
 #include "ir/op_classes.h"
 #include "passes/balanced_rounding.h"
@@ -88,8 +89,8 @@ constexpr Rules kGpu = {true, ir::DType::kFloat16, 65504.0f, leads_on_gpu, follo
 constexpr Rules kGpuInBFloat16 = {true,         ir::DType::kBFloat16, kLargestBFloat16,
                                   leads_on_gpu, follows_on_gpu,       is_first_layer};
 
-// ---- A CPU: dot products of pairs. Kernels want weights that are packed once, in one or two spatial dims; a depthwise
-// convolution is bound by what it reads and only follows.
+// ---- A CPU: dot products of pairs. Kernels want weights that are packed once, in one or two spatial dims, or on the
+// tile registers of AMX in three; a depthwise convolution is bound by what it reads and only follows.
 bool is_depthwise_conv(const ir::Graph& graph, const ir::Node& node) {
   const ir::Shape& w = graph.value(node.inputs[1]).shape;
   const int64_t groups = node.get<ir::ConvAttrs>().groups;
@@ -97,7 +98,12 @@ bool is_depthwise_conv(const ir::Graph& graph, const ir::Node& node) {
 }
 
 bool has_cpu_kernel(const ir::Graph& graph, const ir::Node& node) {
-  return node.get<ir::ConvAttrs>().strides.size() <= 2 && graph.value(node.inputs[1]).is_constant();
+  constexpr int64_t kMostDepthTaps = 16;
+  const auto& attrs = node.get<ir::ConvAttrs>();
+  const ir::Value& weights = graph.value(node.inputs[1]);
+  if (!weights.is_constant() || attrs.strides.size() <= 2) return weights.is_constant();
+  return attrs.groups == 1 && backends::Machine::host().amx_bf16 && weights.shape.is_static() &&
+         weights.shape.dim(0).value() <= kMostDepthTaps;
 }
 
 bool has_transposed_kernel(const ir::Graph& graph, const ir::Node& node) {

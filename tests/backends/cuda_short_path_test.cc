@@ -113,5 +113,127 @@ TEST(CudaShortPath, MeansOfWhatIsNotFinite) {
   check_pairs(pairs);
 }
 
+// bias + relu of a 1x1 convolution in float16.
+Case single_case(const std::string& name, const ir::TensorPtr& x, int64_t channels) {
+  ir::ConvAttrs attrs;
+  attrs.strides = attrs.dilations = {1, 1};
+  attrs.padding = ir::Padding::kSame;
+  attrs.epilogue.num_inputs = 2;
+  attrs.epilogue.code = {{ir::PointwiseOp::kAdd, 0, 1, -1, 0, 0}, {ir::PointwiseOp::kRelu, 2, -1, -1, 0, 0}};
+  const int64_t depth = x->dims.back();
+  const double scale = 1.5 / std::sqrt(static_cast<double>(depth));
+  Case c =
+      in_half({name, ir::Op::kConv, attrs, {x, random_floats({1, 1, depth, channels}, -scale, scale)}, 1, 1, 6e-3});
+  c.inputs.push_back(random_floats({channels}));
+  return c;
+}
+
+// A step of a plan with operands on the card.
+struct BoundCase {
+  Case c;
+  std::vector<ir::TensorPtr> want;
+  std::unique_ptr<Kernel> kernel;
+  std::optional<Operands> operands;
+  KernelArgs args;
+
+  BoundCase(Device& device, DeviceQueue& queue, PackCache& packs, Case of) : c(std::move(of)) {
+    auto result = run_reference(c);
+    EXPECT_TRUE(result.ok()) << result.status().message();
+    want = *result;
+    const CaseGraph made = make_graph(c);
+    KernelRequest request = make_request(c, made.graph.node(made.node), want, 1);
+    request.device = &device;
+    for (const KernelEntry& row : device.kernels()) {
+      if (std::string(row.name).find("conv.plain_wgmma_32x64k2") == std::string::npos || !row.supports(request).ok)
+        continue;
+      auto made_kernel = row.create(request, packs);
+      EXPECT_TRUE(made_kernel.ok()) << made_kernel.status().message();
+      kernel = std::move(*made_kernel);
+      break;
+    }
+    EXPECT_NE(kernel, nullptr) << c.name;
+    auto placed = Operands::create(device, *kernel, c.inputs, want);
+    EXPECT_TRUE(placed.ok()) << placed.status().message();
+    operands.emplace(std::move(*placed));
+    args = operands->args(queue);
+  }
+  BoundKernel bound() const { return {kernel.get(), args}; }
+  void check(DeviceQueue& queue) const {
+    const auto got = operands->results(queue);
+    ASSERT_TRUE(got.ok()) << got.status().message();
+    expect_results(*got, c, want, "one of a pair");
+  }
+};
+
+struct PairShape {
+  int64_t height, width, depth, between, channels;
+};
+
+// As many as share a launch of the two, and what it computes; in the second one's place where the image was.
+void check_pair(Device& device, const Case& first_case, int64_t channels, size_t together, bool in_place = false,
+                bool with_residual = false) {
+  const auto queue = device.create_queue();
+  ASSERT_TRUE(queue.ok());
+  PackCache packs;
+  BoundCase first(device, **queue, packs, first_case);
+  Case then = single_case("then", first.want[0], channels);
+  if (first.want[0]->dtype == ir::DType::kBFloat16) then = with_bfloat16(then);
+  if (with_residual) {
+    then = residual_case("then", first.want[0]->dims, {1, 1, first.want[0]->dims.back(), channels}, {});
+    then.inputs[0] = first.want[0];
+  }
+  BoundCase second(device, **queue, packs, then);
+  std::vector<const void*> in(second.args.inputs.begin(), second.args.inputs.end());
+  in[0] = first.args.outputs[0];
+  second.args.inputs = in;
+  void* place[] = {const_cast<void*>(first.args.inputs[0])};
+  if (in_place) second.args.outputs = place;
+  const std::vector<BoundKernel> both = {first.bound(), second.bound()};
+  size_t taken = 0;
+  const auto joined = device.join(device, both, &taken);
+  ASSERT_TRUE(joined.ok()) << joined.status().message();
+  ASSERT_EQ(taken, together) << first_case.name;
+  ASSERT_EQ(*joined != nullptr, together == 2);
+  if (together == 1) return;
+  ASSERT_TRUE((*joined)->run((*queue)->handle(), 1).ok());
+  ASSERT_TRUE((*queue)->wait().ok());
+  first.check(**queue);
+  ASSERT_TRUE((*joined)->run((*queue)->handle(), 2).ok());
+  ASSERT_TRUE((*queue)->wait().ok());
+  first.check(**queue);
+  if (!in_place) return second.check(**queue);
+  std::vector<std::byte> got(second.want[0]->bytes);
+  ASSERT_TRUE((*queue)->copy_to_host(got.data(), static_cast<const std::byte*>(place[0]), got.size()).ok());
+  ASSERT_TRUE((*queue)->wait().ok());
+  expect_results(got, second.c, second.want, "in the image's place");
+}
+
+TEST(CudaShortPath, PairsOfConvolutions) {
+  if (!cuda_device().ok() || !has_warp_groups()) GTEST_SKIP() << "needs a GPU of compute capability 9.0";
+  Device& device = **cuda_device();
+  const Code relu = {{ir::PointwiseOp::kRelu, 4, -1, -1, 0, 0}};
+  for (const PairShape& s : {PairShape{56, 56, 64, 256, 64},
+                             {9, 11, 64, 256, 64},
+                             {56, 56, 64, 256, 128},
+                             {28, 28, 128, 512, 128},
+                             {9, 11, 128, 512, 128},
+                             {28, 28, 128, 512, 256},
+                             {14, 14, 256, 1024, 256},
+                             {9, 11, 256, 1024, 256},
+                             {9, 11, 192, 512, 128}}) {
+    const std::string name =
+        std::to_string(s.height) + "x" + std::to_string(s.depth) + "_" + std::to_string(s.channels);
+    const Case c = residual_case(name, {1, s.height, s.width, s.depth}, {1, 1, s.depth, s.between}, relu);
+    check_pair(device, c, s.channels, 2);
+    check_pair(device, with_bfloat16(c), s.channels, 2);
+    check_pair(device, single_case(name, c.inputs[0], s.between), s.channels, 2);
+    if (s.depth == s.channels) check_pair(device, c, s.channels, 2, true);
+    check_pair(device, c, s.channels, 1, s.depth != s.channels, s.depth == s.channels);
+  }
+  // Channels that no cluster has, and more pixels than run at once.
+  check_pair(device, residual_case("others", {1, 9, 11, 128}, {1, 1, 128, 320}, relu), 128, 1);
+  check_pair(device, residual_case("many", {8, 14, 14, 256}, {1, 1, 256, 1024}, relu), 256, 1);
+}
+
 }  // namespace
 }  // namespace blade::backends

@@ -1,6 +1,7 @@
 // FoldBatchNorm, FoldPad and FoldDilation.
 #include <limits>
 
+#include "backends/machine.h"
 #include "passes/pass_test_util.h"
 
 namespace blade::testing {
@@ -359,6 +360,16 @@ TEST_F(Dilation, OfBlocksThatOnlyARunTellsStays) {
     ASSERT_TRUE(result.ok());
     EXPECT_EQ(result->changes, 0);
   }
+}
+TEST_F(Dilation, OfImagesThatSuitWinogradStaysButForTileRegisters) {
+  const Id moved = b.op(Op::kSpaceToBatch, {b.input("in", {1, 28, 28, 32}), b.ints({2, 2}), pairs({2, 2, 2, 2})});
+  const Id y = b.op(Op::kBatchToSpace, {valid(moved, {3, 3, 32, 32}), b.ints({2, 2}), pairs({0, 0, 0, 0})});
+  const ir::Graph graph = b.output(y).build();
+  passes::PassOptions narrow;
+  narrow.narrow_type = ir::DType::kBFloat16;
+  EXPECT_EQ(apply_pass("FoldDilation", graph.clone()).result.changes, 0);
+  const int on_tiles = backends::Machine::host().amx_bf16 ? 1 : 0;
+  EXPECT_EQ(apply_pass("FoldDilation", graph.clone(), 2e-6, narrow).result.changes, on_tiles);
 }
 TEST_F(Dilation, OfWeightsThatOnlyARunTells) {
   const Id filter = b.input("filter", {-1, -1, 3, 4});

@@ -1,6 +1,7 @@
 // What becomes float16, what follows, and what stays.
 #include <gtest/gtest.h>
 
+#include "backends/machine.h"
 #include "base/half.h"
 #include "pass_test_util.h"
 #include "passes/constants.h"
@@ -271,6 +272,20 @@ TEST(MixedPrecision, OnACpuTransposedConvolutionsLeadWhereThereAreKernels) {
     ir::Graph graph = b.output(y, "y").build();
     ASSERT_TRUE(run_in(graph, ir::DType::kBFloat16).ok());
     EXPECT_EQ(count(graph, ir::Op::kConvTranspose, ir::DType::kBFloat16), dilation == 1 ? 1 : 0);
+  }
+}
+
+TEST(MixedPrecision, OnACpuVolumesLeadWhereThereAreTileRegisters) {
+  const bool has_tiles = backends::Machine::host().amx_bf16;
+  for (const int64_t depth_taps : {3, 17}) {
+    blade::testing::GraphBuilder b;
+    ir::ConvAttrs attrs;
+    attrs.strides = attrs.dilations = {1, 1, 1};
+    attrs.padding = ir::Padding::kSame;
+    const auto w = b.constant<float>({depth_taps, 1, 1, 8, 5}, std::vector<float>(depth_taps * 40, 0.5f));
+    ir::Graph graph = b.output(b.op(ir::Op::kConv, {b.input("x", {1, 4, 4, 4, 8}), w}, attrs), "y").build();
+    ASSERT_TRUE(run_in(graph, ir::DType::kBFloat16).ok());
+    EXPECT_EQ(count(graph, ir::Op::kConv, ir::DType::kBFloat16), has_tiles && depth_taps == 3 ? 1 : 0);
   }
 }
 

@@ -100,11 +100,8 @@ Support conv_node_support(const KernelRequest& request) {
 template Support conv_node_support<float>(const KernelRequest&);
 template Support conv_node_support<BFloat16>(const KernelRequest&);
 
-Support conv3d_node_support(const KernelRequest& request) {
-  const auto& attrs = request.node->get<ir::ConvAttrs>();
-  if (attrs.strides.size() != 3) return Support::no("has not 3 spatial dims");
-  if (attrs.groups != 1) return Support::no("has several groups");
-  if (Support s = common_support<float>(request); !s.ok) return s;
+// In float32 the whole input is copied with its padding.
+static bool may_copy_volume(const KernelRequest& request) {
   const Conv3DShape shape = conv3d_shape(request);
   double copied = static_cast<double>(shape.n) * static_cast<double>(shape.c);
   for (int i = 0; i < 3; ++i) {
@@ -112,9 +109,21 @@ Support conv3d_node_support(const KernelRequest& request) {
               static_cast<double>(shape.kernel[i] - 1) * static_cast<double>(shape.dilation[i]) + 1;
   }
   const double most = 16.0 * static_cast<double>(request.inputs[0].element_count()) + (1 << 20);
-  if (copied > most) return Support::no("the input with its padding is too large to copy");
-  return LoweredEpilogue::supports(request, attrs.epilogue, 2);
+  return copied <= most;
 }
+
+template <class T>
+Support conv3d_node_support(const KernelRequest& request) {
+  const auto& attrs = request.node->get<ir::ConvAttrs>();
+  if (attrs.strides.size() != 3) return Support::no("has not 3 spatial dims");
+  if (attrs.groups != 1) return Support::no("has several groups");
+  if (Support s = common_support<T>(request); !s.ok) return s;
+  if (sizeof(T) == sizeof(float) && !may_copy_volume(request))
+    return Support::no("the input with its padding is too large to copy");
+  return LoweredEpilogue::supports(request, attrs.epilogue, 2, kElement<T>);
+}
+template Support conv3d_node_support<float>(const KernelRequest&);
+template Support conv3d_node_support<BFloat16>(const KernelRequest&);
 
 template <class T>
 Support conv_transpose_node_support(const KernelRequest& request) {

@@ -26,6 +26,7 @@ Support tiles_support(const KernelRequest& request);
 template <class T = float>
 Support conv_node_support(const KernelRequest& request);
 // The same with three spatial dims and one group.
+template <class T = float>
 Support conv3d_node_support(const KernelRequest& request);
 template <class T>
 Support conv_transpose_node_support(const KernelRequest& request);

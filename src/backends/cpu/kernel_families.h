@@ -13,6 +13,7 @@ std::span<const KernelEntry> channel_scale_rows();
 std::span<const KernelEntry> conv_rows();
 std::span<const KernelEntry> few_channel_conv_rows();
 std::span<const KernelEntry> streamed_conv_rows();
+std::span<const KernelEntry> conv3d_tiles_rows();
 std::span<const KernelEntry> depthwise_rows();
 std::span<const KernelEntry> separable_rows();   // two nodes a row
 std::span<const KernelEntry> bottleneck_rows();  // two or three nodes a row

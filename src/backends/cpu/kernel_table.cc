@@ -46,7 +46,8 @@ std::span<const KernelEntry> cpu_kernels() {
                                                       cpu::signal_rows(),
                                                       cpu::recurrence_rows(),
                                                       cpu::few_channel_conv_rows(),
-                                                      cpu::streamed_conv_rows()});
+                                                      cpu::streamed_conv_rows(),
+                                                      cpu::conv3d_tiles_rows()});
   return table;
 }
 

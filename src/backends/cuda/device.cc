@@ -11,6 +11,7 @@
 #include "backends/cuda/kernel_support.h"
 #include "backends/cuda/module.h"
 #include "backends/cuda/nvrtc.h"
+#include "backends/cuda/pair_kernels.h"
 #include "backends/cuda/small_work.h"
 
 namespace blade::backends::cuda {
@@ -153,7 +154,7 @@ class CudaDevice final : public Device {
   Result<std::unique_ptr<JoinedKernels>> join(Device& memory, std::span<const BoundKernel> kernels,
                                               size_t* taken) override {
     BLADE_RETURN_IF_ERROR(select_card());
-    return join_kernels(memory, kernels, taken);
+    return can_pair(kernels.front()) ? pair_kernels(memory, kernels, taken) : join_kernels(memory, kernels, taken);
   }
 
  private:

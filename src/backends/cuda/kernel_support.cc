@@ -6,6 +6,29 @@
 #include "base/half.h"
 
 namespace blade::backends::cuda {
+namespace {
+
+struct LaunchConfig {
+  LaunchConfig(const LaunchShape& shape, cudaStream_t stream) {
+    config.gridDim = shape.grid;
+    config.blockDim = dim3(static_cast<unsigned>(shape.threads));
+    config.dynamicSmemBytes = static_cast<size_t>(shape.shared_bytes);
+    config.stream = stream;
+    attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[0].val.programmaticStreamSerializationAllowed = 1;
+    attributes[1].id = cudaLaunchAttributeClusterDimension;
+    attributes[1].val.clusterDim.x = static_cast<unsigned>(shape.cluster);
+    attributes[1].val.clusterDim.y = attributes[1].val.clusterDim.z = 1;
+    config.attrs = attributes;
+    config.numAttrs = shape.cluster > 1 ? 2 : 1;
+  }
+  LaunchConfig(const LaunchConfig&) = delete;
+  LaunchConfig& operator=(const LaunchConfig&) = delete;
+  cudaLaunchAttribute attributes[2];
+  cudaLaunchConfig_t config{};
+};
+
+}  // namespace
 
 Status prepare_launch(const Device& device, const void* kernel, const LaunchShape& shape) {
   cudaFuncAttributes attributes{};
@@ -31,23 +54,15 @@ Status prepare_launch(const Device& device, const void* kernel, const LaunchShap
 }
 
 Status launch(const KernelArgs& args, const void* kernel, const LaunchShape& shape, void** params) {
-  cudaLaunchConfig_t config{};
-  config.gridDim = shape.grid;
-  config.blockDim = dim3(static_cast<unsigned>(shape.threads));
-  config.dynamicSmemBytes = static_cast<size_t>(shape.shared_bytes);
-  config.stream = static_cast<cudaStream_t>(args.queue);
-  cudaLaunchAttribute attributes[2];
-  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = 1;
-  config.numAttrs = 1;
-  if (shape.cluster > 1) {
-    attributes[1].id = cudaLaunchAttributeClusterDimension;
-    attributes[1].val.clusterDim.x = static_cast<unsigned>(shape.cluster);
-    attributes[1].val.clusterDim.y = attributes[1].val.clusterDim.z = 1;
-    config.numAttrs = 2;
-  }
-  config.attrs = attributes;
-  return cuda_status(cudaLaunchKernelExC(&config, kernel, params), "start a kernel");
+  const LaunchConfig launch(shape, static_cast<cudaStream_t>(args.queue));
+  return cuda_status(cudaLaunchKernelExC(&launch.config, kernel, params), "start a kernel");
+}
+
+Result<int> clusters_at_once(const void* kernel, const LaunchShape& shape) {
+  const LaunchConfig launch(shape, nullptr);
+  int count = 0;
+  BLADE_CUDA(cudaOccupancyMaxActiveClusters(&count, kernel, &launch.config), "count a kernel's clusters");
+  return count;
 }
 
 std::optional<ElementType> element_type(ir::DType dtype) {

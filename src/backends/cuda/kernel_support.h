@@ -35,6 +35,9 @@ Status prepare_launch(const Device& device, const void* kernel, const LaunchShap
 // Puts the kernel on the queue, to begin when the one before lets it (programmatic dependent launch).
 Status launch(const KernelArgs& args, const void* kernel, const LaunchShape& shape, void** params);
 
+// How many clusters of such a launch the card holds at once.
+Result<int> clusters_at_once(const void* kernel, const LaunchShape& shape);
+
 inline LaunchShape one_each(int64_t count, int threads = 256) {
   LaunchShape shape;
   shape.threads = threads;

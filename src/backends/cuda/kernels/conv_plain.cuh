@@ -182,21 +182,24 @@ struct Quads {
 
   // Of kParts parts, rows `pitch` floats long, parts `step` floats apart.
   template <int kParts>
+  __device__ __forceinline__ uint2 result(int i, const float* sums, int pitch, int step) const {
+    float4 sum = bias;
+    add_quads<kParts>(sum, sums + number(i) / kAcross * pitch + number(i) % kAcross * 4, step);
+    const float2 lower = pair_at<T>(added[i].x), upper = pair_at<T>(added[i].y);
+    sum.x += lower.x, sum.y += lower.y, sum.z += upper.x, sum.w += upper.y;
+    if constexpr (kMore) {
+      if (activation != EpilogueParams::Activation::kNone) sum = activated_four(sum, activation, slope);
+    }
+    uint2 out;
+    reinterpret_cast<Pair<T>&>(out.x) = clamp(sum.x, sum.y);
+    reinterpret_cast<Pair<T>&>(out.y) = clamp(sum.z, sum.w);
+    return out;
+  }
+  template <int kParts>
   __device__ __forceinline__ void store(const float* sums, int pitch, int step) const {
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      if (places[i] < 0) continue;
-      float4 sum = bias;
-      add_quads<kParts>(sum, sums + number(i) / kAcross * pitch + number(i) % kAcross * 4, step);
-      const float2 lower = pair_at<T>(added[i].x), upper = pair_at<T>(added[i].y);
-      sum.x += lower.x, sum.y += lower.y, sum.z += upper.x, sum.w += upper.y;
-      if constexpr (kMore) {
-        if (activation != EpilogueParams::Activation::kNone) sum = activated_four(sum, activation, slope);
-      }
-      uint2 out;
-      reinterpret_cast<Pair<T>&>(out.x) = clamp(sum.x, sum.y);
-      reinterpret_cast<Pair<T>&>(out.y) = clamp(sum.z, sum.w);
-      *reinterpret_cast<uint2*>(y + places[i]) = out;
+      if (places[i] >= 0) *reinterpret_cast<uint2*>(y + places[i]) = result<kParts>(i, sums, pitch, step);
     }
   }
 };

@@ -51,6 +51,19 @@ struct PlainVariant {
 
 std::span<const PlainVariant, 44> plain_variants();
 
+// Two 1x1 convolutions as one launch: clusters for kPairRows pixels.
+inline constexpr int kPairRows = 32, kMostPairChunks = 4;
+struct PairVariant {
+  int cluster, columns;  // blocks, channels of the first convolution a block
+  int channels;          // of the second
+  int threads;
+  // Shared memory of one chunk; of sums and the second one's pixels, in chunks' place; of the rest.
+  int stage_bytes, kept_bytes, more_bytes;
+  KernelForms kernels;  // take PixelMaps and two ConvParams
+};
+
+std::span<const PairVariant, 7> pair_variants();
+
 // Tiles of kMeanRows pixels, which are all, whose mean is the result.
 inline constexpr int kMeanRows = 64, kMostMeanChunks = 16;
 struct MeanVariant {
