@@ -194,9 +194,8 @@ def test_a_dropout_that_keeps_all_needs_no_random_numbers(dropout, keep, tmp_pat
 
 
 @pytest.mark.parametrize("keep", KEEPS)
-def test_a_dropout_that_keeps_all_in_a_loop_of_tensorflow_1(keep, tmp_path):
+def test_a_dropout_that_keeps_all_in_a_loop(conditionals, keep, tmp_path):
     """As tf.nn.rnn_cell.DropoutWrapper does."""
-    tf.disable_control_flow_v2()
     rng = np.random.default_rng(6)
     weight = rng.normal(0, 0.2, (16, 16)).astype(np.float32)
     with tf.Graph().as_default() as graph:
@@ -205,7 +204,6 @@ def test_a_dropout_that_keeps_all_in_a_loop_of_tensorflow_1(keep, tmp_path):
         step = lambda t, y: (t + 1, tf.nn.dropout(tf.tanh(tf.matmul(y, tf.constant(weight)) + x), keep_prob=kept))
         tf.identity(tf.while_loop(lambda t, y: t < 5, step, (0, x), shape_invariants=(tf.TensorShape([]), x.shape))[1], name="y")
         model = graph.as_graph_def()
-    tf.enable_control_flow_v2()
     feed = {"x:0": X, **({"keep:0": np.float32(1)} if keep == "fed" else {})}
     optimized, _, report = optimize(model, [feed])
     assert report.coverage["regions"] == 1 and not report.coverage["left_behind"]
