@@ -139,7 +139,9 @@ class Optimizer {
   }
 
   Status prepare_data() {
-    BLADE_ASSIGN_OR_RETURN(MeasuringData data, make_measuring_data(options_, inputs_, needed_values()));
+    std::vector<Feed> given = needed_values();
+    BLADE_RETURN_IF_ERROR(add_needless_values(model_.imported.graph, given));
+    BLADE_ASSIGN_OR_RETURN(MeasuringData data, make_measuring_data(options_, inputs_, given));
     feeds_ = std::move(data.feeds);
     profile_ = std::move(data.profile);
     report_.test_data_source = data.source;

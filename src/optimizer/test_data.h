@@ -16,6 +16,10 @@ using Feed = std::vector<NamedTensor>;  // one entry a model input, in the model
 // "x" of "x:0".
 std::string node_name(const std::string& tensor);
 
+// Gives each feed zeros for the inputs that it lacks and no output of `graph` needs: of a signature's, where some of
+// its outputs are asked for. Unknown dims are 1; strings are not made.
+Status add_needless_values(const ir::Graph& graph, std::vector<Feed>& feeds);
+
 // Orders the user's feeds as `inputs` and checks names, dtypes, ranks and known dims. The error names the input, what
 // was found and what was expected.
 Result<std::vector<Feed>> check_feeds(const std::vector<Feed>& given, const std::vector<engine::TensorInfo>& inputs);

@@ -9,6 +9,7 @@ import test_classics  # puts examples/classics on the path
 from test_cli import run as run_command
 
 import blade
+import blade.runtime.tensorflow as runtime
 
 import saved_models  # noqa: E402
 
@@ -94,6 +95,14 @@ def test_a_signature_keeps_the_outputs_that_are_asked_for(with_variables, tmp_pa
     assert list(got) == ["one"]
     np.testing.assert_allclose(got["one"], np.maximum(given, 0), rtol=1e-5)
     assert len(blade.Engine(target).run(feed)) == 1
+    shutil.rmtree(target)
+    target, _, report = blade.optimize(str(tmp_path / "m"), "o1", "cpu", test_classics.quick(), outputs=["one"], test_data=[{"x": given}])
+    assert report.coverage["regions"] == 1 and report.diagnosis["test_data_source"] == "user provided"
+    before = runtime.counters()
+    np.testing.assert_allclose(answers(target, "serving_default", feed)["one"], np.maximum(given, 0), rtol=1e-5)
+    assert runtime.counters()["fallback_runs"] == before["fallback_runs"], "any batch of what is not needed is in the profile"
+    with pytest.raises(blade.BladeError, match="no value for the input 'x'"):
+        blade.optimize(str(tmp_path / "m"), "o1", "cpu", test_classics.quick(), outputs=["one"], test_data=[{"unused": given}])
 
 
 @pytest.mark.parametrize("asked", [["low"], ["high"], ["low", "high"]])

@@ -193,6 +193,31 @@ def test_a_dropout_that_keeps_all_needs_no_random_numbers(dropout, keep, tmp_pat
     np.testing.assert_allclose(engine.run(feed)["y"], want, rtol=1e-5)
 
 
+@pytest.mark.parametrize("keep", KEEPS)
+def test_a_dropout_that_keeps_all_in_a_loop(conditionals, keep, tmp_path):
+    """As tf.nn.rnn_cell.DropoutWrapper does."""
+    rng = np.random.default_rng(6)
+    weight = rng.normal(0, 0.2, (16, 16)).astype(np.float32)
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 16], name="x")
+        kept = KEEPS[keep]()
+        step = lambda t, y: (t + 1, tf.nn.dropout(tf.tanh(tf.matmul(y, tf.constant(weight)) + x), keep_prob=kept))
+        tf.identity(tf.while_loop(lambda t, y: t < 5, step, (0, x), shape_invariants=(tf.TensorShape([]), x.shape))[1], name="y")
+        model = graph.as_graph_def()
+    feed = {"x:0": X, **({"keep:0": np.float32(1)} if keep == "fed" else {})}
+    optimized, _, report = optimize(model, [feed])
+    assert report.coverage["regions"] == 1 and not report.coverage["left_behind"]
+    want = tiny_models.run(model, feed, "y:0")
+    before = runtime.counters()
+    np.testing.assert_allclose(run(optimized, feed)[0], want, rtol=1e-5)
+    assert runtime.counters()["engine_runs"] == before["engine_runs"] + 1
+    if keep != "constant":
+        first, second = run(optimized, *[{**feed, "keep:0": np.float32(0.5)}] * 2)
+        assert not np.array_equal(first, second), "dropout is random"
+    engine = blade.Engine(tiny_models.write(optimized, tmp_path / "optimized.pb"), outputs=["y"])
+    np.testing.assert_allclose(engine.run(feed)["y"], want, rtol=1e-5)
+
+
 def test_random_numbers_that_two_regions_need_are_drawn_once():
     def layers(y):
         for width in (256, 256, 16):

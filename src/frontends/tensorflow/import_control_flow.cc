@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <set>
+#include <string_view>
 #include <unordered_map>
 
 namespace blade::tensorflow {
@@ -34,6 +35,7 @@ class LoopImporter {
   }
 
   Result<ImportedLoop> run(const SubSource& condition_source, const SubSource& body_source) {
+    find_passed_on(body_source);
     ImportedPart body;
     bool changed = true;
     for (int round = 0; changed; ++round) {
@@ -54,6 +56,26 @@ class LoopImporter {
   }
 
  private:
+  // Variables that the body passes on untouched are known before its first import: what they hold may decide what of
+  // it Blade has (a dropout that keeps all).
+  void find_passed_on(const SubSource& body) {
+    std::unordered_map<std::string_view, const NodeDef*> identities;
+    for (const NodeDef& node : body.graph->nodes) {
+      if (node->op == "Identity" || node->op == "IdentityN") identities.emplace(node->name, &node);
+    }
+    for (size_t i = 0; i < std::min(body.inputs.size(), body.outputs.size()); ++i) {
+      InputRef ref = parse_input(body.outputs[i]);
+      for (size_t steps = 0; steps < identities.size(); ++steps) {  // a damaged graph may have a circle
+        const auto at = identities.find(ref.node);
+        if (at == identities.end() || ref.index >= static_cast<int>((*at->second)->inputs.size())) break;
+        ref = parse_input((*at->second)->inputs[static_cast<size_t>(ref.index)]);
+      }
+      if (ref.control || ref.node != parse_input(body.inputs[i]).node || arguments_[i].imaginary >= 0) continue;
+      invariant_[i] = 1;
+      arguments_[i].constant = constants_[i];
+    }
+  }
+
   std::vector<int> complex_variables() const {
     std::vector<int> numbers;
     for (size_t i = 0; i < variables_; ++i) {
@@ -162,7 +184,8 @@ Result<std::vector<Argument>> arguments_of(const ir::Graph& graph, const std::ve
       return unimplemented("it reads " + (value.name.empty() ? "a tensor" : "'" + value.name + "'") +
                            " of a type that only TensorFlow knows");
     }
-    Argument& argument = arguments.emplace_back(Argument{value.dtype, value.shape, value.constant, lists.contains(id)});
+    const ir::TensorPtr& constant = graph.value(ir::behind_identities(graph, id)).constant;  // a built-in default
+    Argument& argument = arguments.emplace_back(Argument{value.dtype, value.shape, constant, lists.contains(id)});
     for (int i = 0; i < argument.shape.rank(); ++i) {
       const ir::Dim d = argument.shape.dim(i);
       if (d.is_known()) continue;
