@@ -32,11 +32,20 @@ class _ByKeys(dict):
         super().__init__(results)
         self._keys = keys
 
+    def _key(self, name):
+        return self._keys.get(_node_name(name) if isinstance(name, str) else name)
+
     def __missing__(self, name):
-        key = self._keys.get(_node_name(name) if isinstance(name, str) else name)
+        key = self._key(name)
         if key is None:
             raise KeyError(name)
         return self[key]
+
+    def __contains__(self, name):
+        return super().__contains__(name) or super().__contains__(self._key(name))
+
+    def get(self, name, default=None):
+        return self[name] if name in self else default
 
 
 class Engine:

@@ -13,6 +13,8 @@
 namespace blade::optimizer {
 namespace {
 
+constexpr int kMostNumbersToFree = 8;  // each takes an import, and a model may have any number of them
+
 class ModelImport {
  public:
   ModelImport(const OptimizeRequest& request, OptimizeOptions& options) : request_(request), options_(options) {}
@@ -101,8 +103,10 @@ class ModelImport {
 
   // A switch between parts that Blade has both of is an input: no run need take the original graph for it.
   Status free_needless_switches(const std::map<std::string, ir::TensorPtr>& switches) {
+    int numbers = 0;
     for (const auto& [name, value] : switches) {
       if (model_.import_options.fixed.size() == 1) break;
+      if (ir::is_floating(value->dtype) && ++numbers > kMostNumbersToFree) continue;
       model_.import_options.fixed.erase(name);
       BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel free,
                              tensorflow::import_graph(model_.loaded.graph, model_.import_options));

@@ -385,6 +385,18 @@ TEST(Importer, AsksForTheRankOfInputsOfWhichNothingIsKnown) {
   EXPECT_TRUE(model->ranks.empty());
 }
 
+// What a rate may be computed from is not looked for without end.
+TEST(Importer, DifferencesOfDifferencesTakeNoTime) {
+  GraphBuilder builder;
+  builder.placeholder("x", {16}).floats("c0", {}, {1});
+  for (int i = 0; i < 40; ++i) {
+    const std::string before = "c" + std::to_string(i);
+    builder.op("c" + std::to_string(i + 1), "Sub", {before, before});
+  }
+  auto model = import_graph(builder.op("y", "GreaterEqual", {"x", "c40"}).build(), {});
+  ASSERT_TRUE(model.ok()) << model.status().message();
+}
+
 TEST(ImporterErrors, Cycle) {
   GraphDef graph = GraphBuilder().op("a", "Neg", {"b"}).op("b", "Neg", {"a"}).build();
   expect_error(graph, {}, "the graph has a cycle through node");

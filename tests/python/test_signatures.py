@@ -210,11 +210,23 @@ def test_results_go_by_the_signatures_keys(frozen, tmp_path):
         assert list(got) == ["result"]
         assert [info.name for info in engine.outputs] == ["triple"]
         for name in ("triple", "triple:0"):
-            assert got[name] is got["result"]
+            assert got[name] is got.get(name) is got["result"] and name in got
         for wrong in ("double", "result:1", 0):
             with pytest.raises(KeyError):
                 got[wrong]
+            assert wrong not in got and got.get(wrong) is None and got.get(wrong, 1) == 1
     assert list(blade.Engine(target, outputs=["triple:0"]).run({"x": x})) == ["triple:0"]
+
+
+def test_a_key_is_meant_before_another_outputs_name(tmp_path):
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.placeholder(tf.float32, [None], name="x")
+        a, b = tf.add(x, 1.0, name="a"), tf.add(x, 2.0, name="b")
+        tf.saved_model.simple_save(session, str(tmp_path / "m"), {"x": x}, {"a": b, "b": a})
+    got = blade.Engine(tmp_path / "m").run({"x": np.zeros(2, np.float32)})
+    np.testing.assert_array_equal(got["a"], [2, 2])
+    np.testing.assert_array_equal(got.get("b"), [1, 1])
+    np.testing.assert_array_equal(got["a:0"], [1, 1])
 
 
 def test_one_tensor_under_two_keys_is_two_results(tmp_path):

@@ -241,6 +241,86 @@ def test_random_numbers_that_two_regions_need_are_drawn_once():
     assert run(optimized, {"x:0": X})[0].all()
 
 
+def test_random_numbers_that_others_need_beside_a_region_are_drawn_once():
+    with tf.Graph().as_default() as graph:
+        y = x = tf.placeholder(tf.float32, [None, 16], name="x")
+        keep = tf.placeholder_with_default(1.0, [], name="keep")
+        mask = tf.floor(keep + tf.random.uniform([1, 16]))
+        for width in (256, 256, 16):
+            weight = np.random.default_rng(width).normal(0, 0.2, (y.shape[1], width)).astype(np.float32)
+            y = tf.nn.relu(tf.matmul(y, tf.constant(weight)))
+        tf.concat([(y + 1) * mask, tf.random_shuffle(mask)], 0, name="y")  # shuffling stays in TensorFlow
+        model = graph.as_graph_def()
+    optimized, _, report = optimize(model, [{"x:0": X}])
+    assert report.coverage["regions"] == 1
+    for got in run(optimized, *[{"x:0": X, "keep:0": 0.5}] * 8):
+        np.testing.assert_array_equal(got[0] != 0, got[2] != 0)
+        assert not got[0].all()
+    assert run(optimized, {"x:0": X})[0].all()
+
+
+@pytest.mark.parametrize("waits", ["numbers", "shape"])
+def test_a_region_waits_for_what_its_random_numbers_wait_for(waits):
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 16], name="x")
+        keep = tf.placeholder_with_default(1.0, [], name="keep")
+        before = [tf.random_shuffle(x, name="before")]  # stays in TensorFlow
+        with tf.control_dependencies(before if waits == "shape" else None):
+            shape = tf.constant([1, 16], name="shape")
+        with tf.control_dependencies(before if waits == "numbers" else None):
+            random = tf.random.uniform(shape, name="random")
+        y = tf.nn.relu(tf.matmul(x, tf.constant(np.random.default_rng(1).normal(0, 0.2, (16, 512)).astype(np.float32))))
+        y = tf.matmul(y, tf.constant(np.random.default_rng(2).normal(0, 0.2, (512, 16)).astype(np.float32)))
+        tf.multiply(y + 1, tf.floor(keep + random), name="y")
+        model = graph.as_graph_def()
+    assert any("^before" in node.input for node in model.node)
+    optimized, _, report = optimize(model, [{"x:0": X}])
+    assert report.coverage["regions"] == 1
+    nodes = {node.name: node for node in optimized.node}
+    assert nodes["before"].op == "RandomShuffle" and "^before" in nodes["blade/region_0"].input
+    np.testing.assert_allclose(run(optimized, {"x:0": X})[0], tiny_models.run(model, {"x:0": X}, "y:0"), rtol=1e-5)
+
+
+def test_a_region_does_not_wait_for_what_needs_it():
+    """Numbers that are drawn once a random op has run that reads the region's own result."""
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 16], name="x")
+        keep = tf.placeholder_with_default(1.0, [], name="keep")
+        y = tf.nn.relu(tf.matmul(x, tf.constant(np.random.default_rng(1).normal(0, 0.2, (16, 512)).astype(np.float32))))
+        y = tf.matmul(y, tf.constant(np.random.default_rng(2).normal(0, 0.2, (512, 16)).astype(np.float32)))
+        with tf.control_dependencies([tf.random_shuffle(y, name="after")]):
+            random = tf.random.uniform([1, 16])
+        tf.multiply(y + 1, tf.floor(keep + random), name="y")
+        model = graph.as_graph_def()
+    optimized, _, report = optimize(model, [{"x:0": X}])
+    assert report.coverage["regions"] == 1 and "given back" not in report.diagnosis["message"]
+    assert any(node.name == "blade/region_0" for node in optimized.node)
+    np.testing.assert_allclose(run(optimized, {"x:0": X})[0], tiny_models.run(model, {"x:0": X}, "y:0"), rtol=1e-5)
+
+
+@pytest.mark.parametrize("mask", [
+    lambda random, rows: tf.cast(random >= np.zeros((rows, 1), np.float32), tf.float32),
+    lambda random, rows: tf.floor(np.ones((rows, 1), np.float32) + random),
+    lambda random, rows: tf.floor(1.0 + random * np.ones((rows, 1), np.float32)),
+    lambda random, rows: tf.floor(1.0 + (random + np.zeros((rows, 1), np.float32))),
+])
+def test_masks_are_as_large_as_what_is_compared(mask, tmp_path):
+    """Only a scalar leaves the random numbers their shape."""
+    for rows in (3, 1):
+        with tf.Graph().as_default() as graph:
+            x = tf.placeholder(tf.float32, [], name="x")
+            tf.multiply(x, mask(tf.random.uniform([16]), rows), name="y")
+            model = graph.as_graph_def()
+        assert tiny_models.run(model, {"x:0": 2.0}, "y:0").shape == (rows, 16)
+        path = tiny_models.write(model, tmp_path / f"{rows}.pb")
+        try:
+            got = blade.Engine(path, outputs=["y"]).run({"x": np.float32(2)})["y"]
+        except blade.BladeError as error:
+            assert "RandomUniform" in str(error)
+        else:
+            np.testing.assert_array_equal(got, np.full((rows, 16), 2, np.float32))
+
+
 def test_a_dropout_that_keeps_all_in_a_saved_model(tmp_path):
     with tf.Graph().as_default() as graph, tf.Session() as session:
         tf.import_graph_def(keep_net(dropout_mask, KEEPS["fed"]), name="")

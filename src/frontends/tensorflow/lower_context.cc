@@ -145,15 +145,27 @@ const ir::Node* LowerContext::producer(ir::ValueId value) const {
 }
 
 std::optional<double> LowerContext::uniform_value(ir::ValueId value) const {
-  if (const ir::Node* node = producer(value)) {
-    if (node->op == ir::Op::kIdentity || node->op == ir::Op::kReshape) return uniform_value(node->inputs[0]);
-    if (node->op == ir::Op::kFill) return uniform_value(node->inputs[1]);
-    const auto* attrs = std::get_if<ir::PointwiseAttrs>(&node->attrs);
-    if (attrs == nullptr || attrs->program != ir::PointwiseProgram::binary(ir::PointwiseOp::kSub)) return std::nullopt;
-    const auto from = uniform_value(node->inputs[0]), taken = uniform_value(node->inputs[1]);
-    if (!from || !taken) return std::nullopt;
-    return static_cast<float>(*from) - static_cast<float>(*taken);
+  value = spread_value(value);
+  const ir::Node* node = producer(value);
+  if (node == nullptr) return uniform_constant(value);
+  const auto* attrs = std::get_if<ir::PointwiseAttrs>(&node->attrs);
+  if (attrs == nullptr || attrs->program != ir::PointwiseProgram::binary(ir::PointwiseOp::kSub)) return std::nullopt;
+  const auto from = uniform_constant(spread_value(node->inputs[0]));
+  const auto taken = uniform_constant(spread_value(node->inputs[1]));
+  if (!from || !taken) return std::nullopt;
+  return static_cast<float>(*from) - static_cast<float>(*taken);
+}
+
+ir::ValueId LowerContext::spread_value(ir::ValueId value) const {
+  while (const ir::Node* node = producer(value)) {
+    const bool fills = node->op == ir::Op::kFill;
+    if (!fills && node->op != ir::Op::kIdentity && node->op != ir::Op::kReshape) break;
+    value = node->inputs[fills ? 1 : 0];
   }
+  return value;
+}
+
+std::optional<double> LowerContext::uniform_constant(ir::ValueId value) const {
   const ir::TensorPtr tensor = graph_.value(value).constant;
   if (tensor == nullptr || tensor->dtype != ir::DType::kFloat32 || tensor->bytes == 0) return std::nullopt;
   float first = 0;

@@ -48,7 +48,7 @@ class LowerContext {
   Result<int64_t> one_int(int input, const char* what);
   // The node that computes it; null for inputs and constants.
   const ir::Node* producer(ir::ValueId value) const;
-  // The number that every element is, for a constant, a Fill of one, or a difference of such (1 - rate).
+  // The number that every element is, for a constant, a Fill of one, or a difference of two such (1 - rate).
   std::optional<double> uniform_value(ir::ValueId value) const;
   // `axis` counted from the front, for a tensor of `rank` dims.
   Result<int64_t> axis(int64_t axis, int rank);
@@ -84,6 +84,9 @@ class LowerContext {
   const std::vector<ir::ValueId>& outputs() const { return outputs_; }
 
  private:
+  ir::ValueId spread_value(ir::ValueId value) const;  // what a tensor of one number was made from
+  std::optional<double> uniform_constant(ir::ValueId value) const;
+
   ir::Graph& graph_;
   StepInference& inference_;
   const NodeDef& node_;

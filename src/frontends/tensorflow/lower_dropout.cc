@@ -13,10 +13,16 @@ const ir::Node* instruction(const LowerContext& context, ir::ValueId value, Poin
   return attrs != nullptr && attrs->program == ir::PointwiseProgram::binary(op) ? node : nullptr;
 }
 
-// The other operand, where one of them is `number` everywhere and so changes nothing.
+// The number that a scalar is. More dims would be the result's, too.
+std::optional<double> scalar_value(const LowerContext& context, ir::ValueId value) {
+  const ir::Shape& shape = context.shape(value);
+  return shape.has_rank() && shape.rank() == 0 ? context.uniform_value(value) : std::nullopt;
+}
+
+// The other operand, where one of them is the scalar `number` and so changes nothing.
 ir::ValueId beside(const LowerContext& context, const ir::Node& node, double number) {
   for (const int i : {0, 1}) {
-    if (context.uniform_value(node.inputs[i]) == number) return node.inputs[1 - i];
+    if (scalar_value(context, node.inputs[i]) == number) return node.inputs[1 - i];
   }
   return ir::kNone;
 }
@@ -49,7 +55,7 @@ Status finish_ones(LowerContext& context, ir::ValueId shape, ir::DType dtype) {
 
 // random >= rate: TensorFlow 1.13 and later.
 Status lower_greater_equal(LowerContext& context, int) {
-  if (const auto rate = context.uniform_value(context.input(1)); rate && *rate <= 0) {
+  if (const auto rate = scalar_value(context, context.input(1)); rate && *rate <= 0) {
     const ir::ValueId shape = shape_of_uniform(context, context.input(0));
     if (shape != ir::kNone) return finish_ones(context, shape, ir::DType::kBool);
   }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <utility>
 
 #include "base/checksum.h"
 #include "frontends/tensorflow/op_table.h"
@@ -25,6 +26,7 @@ class OriginalFunction {
     for (int node = 0; node < index_.size(); ++node) {
       if (in_body_[node] && movable_[node]) out.moved.push_back(node);
     }
+    out.beside = held_for(out.moved);
     out.input_types = {DataType::kUint8};
     out.input_types.insert(out.input_types.end(), arg_types_.begin(), arg_types_.end());
     for (const BoundaryTensor& output : region_.outputs) out.output_types.push_back(from_ir(output.dtype));
@@ -83,6 +85,21 @@ class OriginalFunction {
       for (int producer : group_controls(node)) BLADE_RETURN_IF_ERROR(need({producer, 0}));
     }
     return Status();
+  }
+
+  // `nodes` and what they need in the body, up to the region's nodes.
+  std::vector<int> held_for(const std::vector<int>& nodes) const {
+    std::vector<int> out = nodes;
+    for (size_t i = 0; i < out.size(); ++i) {
+      for (const auto& [node, port] : index_.inputs(out[i])) {
+        const bool held = in_body_[node] && !args_.contains(tensor_name(node_at(node), port));
+        if (held && std::ranges::find(region_.origins, node) == region_.origins.end() &&
+            std::ranges::find(out, node) == out.end()) {
+          out.push_back(node);
+        }
+      }
+    }
+    return out;
   }
 
   // In a frame or a branch a control edge says where a node without inputs belongs.
@@ -299,6 +316,30 @@ class OriginalFunction {
 };
 
 }  // namespace
+
+bool waits_for_region(int node, size_t r, const NodeIndex& index, std::span<const RegionToWrite> regions,
+                      std::span<const RegionFunctions> functions) {
+  std::vector<int> region_of(index.size(), -1);
+  for (size_t q = 0; q < regions.size(); ++q) {
+    for (const int32_t origin : regions[q].origins) region_of[origin] = static_cast<int>(q);
+  }
+  std::vector<char> seen(index.size(), 0), reached(regions.size(), 0);
+  std::vector<int> pending;
+  const auto reach = [&](int before) {
+    if (!std::exchange(seen[before], 1)) pending.push_back(before);
+  };
+  for (reach(node); !pending.empty();) {
+    const int at = pending.back(), q = region_of[at];
+    pending.pop_back();
+    if (q == static_cast<int>(r)) return true;
+    for (const TensorRef& ref : index.inputs(at)) reach(ref.node);
+    for (const int before : index.control_inputs(at)) reach(before);
+    if (q < 0 || std::exchange(reached[q], 1)) continue;
+    for (const int32_t origin : regions[q].origins) reach(origin);
+    for (const int beside : functions[q].beside) reach(beside);
+  }
+  return false;
+}
 
 std::string short_name(const std::string& tensor) {
   return tensor.ends_with(":0") ? tensor.substr(0, tensor.size() - 2) : tensor;

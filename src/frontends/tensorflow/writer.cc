@@ -35,18 +35,9 @@ class Writer {
   Result<GraphDef> run() {
     BLADE_ASSIGN_OR_RETURN(index_, NodeIndex::build(model_.source));
     BLADE_RETURN_IF_ERROR(prepare());
-    for (const std::string& input : model_.inputs) {
-      int node = index_.find(parse_input(input).node);
-      if (node_at(node)->op.starts_with("Placeholder")) keep(node);
-    }
-    for (int node = 0; node < index_.size(); ++node) {
-      if (index_.is_unread_placeholder(model_.source, node)) keep(node);
-    }
-    keep_defaults();
-    for (size_t i = 0; i < model_.outputs.size(); ++i) BLADE_RETURN_IF_ERROR(demand_output(i));
-    BLADE_RETURN_IF_ERROR(visit_pending());
-    keep_initializers();
-    BLADE_RETURN_IF_ERROR(visit_pending());
+    do {
+      BLADE_RETURN_IF_ERROR(plan());
+    } while (leave_shared_outside());
     return assemble();
   }
 
@@ -61,8 +52,26 @@ class Writer {
 
   const NodeDef& node_at(int node) const { return model_.source->nodes[node]; }
 
+  Status plan() {
+    plans_.assign(index_.size(), {});
+    region_used_.assign(regions_.size(), 0);
+    region_controls_.clear();
+    BLADE_RETURN_IF_ERROR(make_functions());
+    for (const std::string& input : model_.inputs) {
+      int node = index_.find(parse_input(input).node);
+      if (node_at(node)->op.starts_with("Placeholder")) keep(node);
+    }
+    for (int node = 0; node < index_.size(); ++node) {
+      if (index_.is_unread_placeholder(model_.source, node)) keep(node);
+    }
+    keep_defaults();
+    for (size_t i = 0; i < model_.outputs.size(); ++i) BLADE_RETURN_IF_ERROR(demand_output(i));
+    BLADE_RETURN_IF_ERROR(visit_pending());
+    keep_initializers();
+    return visit_pending();
+  }
+
   Status prepare() {
-    plans_.resize(index_.size());
     live_.assign(index_.size(), 0);
     foreign_node_.assign(index_.size(), ir::kNone);
     staying_ = model_.foreign;
@@ -84,7 +93,6 @@ class Writer {
     }
     find_readers_of_assumptions();
     forget_shapes_of_assumed_ranks();
-    region_used_.assign(regions_.size(), 0);
     int number = 0;
     for (size_t r = 0; r < regions_.size(); ++r) {
       while (taken(number)) ++number;
@@ -92,34 +100,47 @@ class Writer {
       const RegionToWrite& region = regions_[r];
       for (size_t i = 0; i < region.outputs.size(); ++i) made_by_.emplace(region.outputs[i].name, std::pair(r, i));
     }
-    return make_functions();
+    movable_.assign(index_.size(), 0);
+    for (int node = 0; node < index_.size(); ++node) {
+      movable_[node] = model_.foreign[node] && foreign_node_[node] == ir::kNone && is_random(node_at(node));
+    }
+    return Status();
   }
 
   // Random numbers that no node needs after the passes (of a dropout that drops nothing) are the original's own:
   // outside it, TensorFlow would compute them, and the shapes that they are asked for in, beside every run of the
-  // engine. Where two regions need the same numbers, they stay outside.
+  // engine. Where two regions, or others beside one, need the same numbers, they stay outside.
   Status make_functions() {
-    std::vector<char> movable(index_.size(), 0);
-    for (int node = 0; node < index_.size(); ++node) {
-      movable[node] = model_.foreign[node] && foreign_node_[node] == ir::kNone && is_random(node_at(node));
-    }
     for (bool shared = true; std::exchange(shared, false);) {
       functions_.clear();
       std::set<int> moved;
       for (size_t r = 0; r < regions_.size(); ++r) {
         BLADE_ASSIGN_OR_RETURN(functions_.emplace_back(),
-                               make_region_functions(model_, index_, regions_[r], movable,
+                               make_region_functions(model_, index_, regions_[r], movable_,
                                                      {function_name("engine", r), function_name("fallback", r),
                                                       function_name("session", r), function_name("graph", r),
                                                       function_name("original", r)}));
         for (const int node : functions_[r].moved) {
           if (moved.insert(node).second) continue;
-          movable[node] = 0;
+          movable_[node] = 0;
           shared = true;
         }
       }
     }
     return Status();
+  }
+
+  // Whether nodes outside need random numbers that a region's function was given, which then have to be outside.
+  bool leave_shared_outside() {
+    bool shared = false;
+    for (const RegionFunctions& functions : functions_) {
+      for (const int node : functions.moved) {
+        if (!plans_[node].original) continue;
+        movable_[node] = 0;
+        shared = true;
+      }
+    }
+    return shared;
   }
 
   // A value that is fed instead of a default, and one of another rank than was assumed, has to reach whatever stays in
@@ -265,6 +286,11 @@ class Writer {
     std::set<int> controls;
     for (int32_t origin : regions_[r].origins) {
       for (int producer : index_.controls_among(staying_, origin)) controls.insert(producer);
+    }
+    for (int node : functions_[r].beside) {
+      for (int producer : index_.controls_among(staying_, node)) {
+        if (!waits_for_region(producer, r, index_, regions_, functions_)) controls.insert(producer);
+      }
     }
     for (int producer : controls) {
       keep(producer);
@@ -559,6 +585,7 @@ class Writer {
   std::vector<char> reads_assumed_;  // the same, and those that a PlaceholderWithDefault other than the inputs reaches
   std::vector<ir::NodeId> foreign_node_;
   bool has_foreign_ = false;
+  std::vector<char> movable_;  // random nodes that a region's original may draw itself
   std::vector<char> staying_;  // model_.foreign without the checks that were stripped: what control edges lead to
   std::unordered_map<std::string, ir::ValueId> constants_;
   std::unordered_map<std::string, std::pair<size_t, size_t>> made_by_;  // tensor -> region, output
