@@ -174,6 +174,10 @@ Support supports_repack(const KernelRequest& request) {
   return is_depthwise(request) ? Support::no(kTakenByDepthwise) : Support::yes();
 }
 
+double repack_us(const KernelRequest& request) {
+  return conv_cost_us(conv_shape(request), ConvAlgorithm::kDirect, request.num_threads);
+}
+
 Result<std::unique_ptr<Kernel>> create_repack(const KernelRequest& request, PackCache&) {
   const Conv2DShape shape = conv_shape(request);
   const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2);
@@ -329,7 +333,7 @@ constexpr KernelEntry kConvRows[] = {
      create_direct_bf16<kVectorUnit>, direct_blockings<BFloat16>, product_row_unit},
     on_tiles({"cpu.conv.direct_amx_bf16", ir::Op::kConv, supports_direct<BFloat16, kTileUnit>,
               direct_us<BFloat16, kTileUnit>, create_direct_bf16<kTileUnit>, nullptr, any_rows}),
-    {"cpu.conv.direct_repack_f32", ir::Op::kConv, supports_repack, direct_us<float>, create_repack},
+    {"cpu.conv.direct_repack_f32", ir::Op::kConv, supports_repack, repack_us, create_repack},
     {"cpu.conv.direct3d_f32", ir::Op::kConv, supports_3d, direct_us<float>, create_3d},
     {"cpu.conv_transpose.direct_f32", ir::Op::kConvTranspose, supports_conv_transpose<float>, nullptr,
      create_conv_transpose<float>, nullptr, conv_transpose_row_unit},

@@ -1,6 +1,7 @@
 // Checks and shape arithmetic of convolution nodes.
 #include "backends/cpu/conv_support.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "backends/cpu/matrix/amx_kernel.h"
@@ -210,9 +211,9 @@ int64_t product_row_unit(const KernelRequest& request) {
   if (request.producer != nullptr && request.node->op != ir::Op::kConv) return product_row_unit(*request.producer);
   constexpr int64_t kFewColumns = 4, kLeastRow = 32;  // strips within a step may be rows
   const Conv2DShape s = conv_shape(request);
-  const int64_t columns = s.oc / s.groups;
-  if (columns <= kFewColumns || (request.producer != nullptr && s.ow < kLeastRow)) return 0;
-  return sums_keep_order(s.oh * s.ow, s.kh * s.kw * s.c / s.groups, request.num_threads) ? 1 : 0;
+  if (s.group_out() <= kFewColumns || (request.producer != nullptr && s.ow < kLeastRow)) return 0;
+  const int64_t joined = std::max(groups_to_join<float>(s), groups_to_join<BFloat16>(s));  // their sums are one
+  return sums_keep_order(s.oh * s.ow, joined * s.kh * s.kw * s.group_in(), request.num_threads) ? 1 : 0;
 }
 
 bool is_pointwise_conv(const Conv2DShape& s) {
