@@ -2,6 +2,7 @@
 #include "optimizer/import_model.h"
 
 #include <algorithm>
+#include <span>
 
 #include "frontends/tensorflow/proto/saved_model.h"
 #include "optimizer/measuring_data.h"
@@ -12,8 +13,6 @@
 
 namespace blade::optimizer {
 namespace {
-
-constexpr int kMostNumbersToFree = 8;  // each takes an import, and a model may have any number of them
 
 class ModelImport {
  public:
@@ -96,27 +95,31 @@ class ModelImport {
       return {};
     }
     model_.imported = std::move(fixed);
-    BLADE_RETURN_IF_ERROR(free_needless_switches(switches));
+    std::vector<std::string> names;
+    for (const auto& [name, value] : switches) names.push_back(name);
+    BLADE_RETURN_IF_ERROR(free_needless_switches(names));
     for (const auto& [name, value] : model_.import_options.fixed) model_.messages.push_back(about_switch(name, *value));
     return {};
   }
 
-  // A switch between parts that Blade has both of is an input: no run need take the original graph for it.
-  Status free_needless_switches(const std::map<std::string, ir::TensorPtr>& switches) {
-    int numbers = 0;
-    for (const auto& [name, value] : switches) {
-      if (model_.import_options.fixed.size() == 1) break;
-      if (ir::is_floating(value->dtype) && ++numbers > kMostNumbersToFree) continue;
-      model_.import_options.fixed.erase(name);
+  // A switch between parts that Blade has both of is an input, and so is a number that nothing hangs on: no run need
+  // take the original graph for them. Each try is an import, so as many as go are freed at once.
+  Status free_needless_switches(std::span<const std::string> names) {
+    auto& fixed = model_.import_options.fixed;
+    if (names.size() < fixed.size()) {
+      const auto before = fixed;
+      for (const std::string& name : names) fixed.erase(name);
       BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel free,
                              tensorflow::import_graph(model_.loaded.graph, model_.import_options));
       if (nodes_left(free.graph) <= nodes_left(model_.imported.graph)) {
         model_.imported = std::move(free);
-      } else {
-        model_.import_options.fixed.emplace(name, value);
+        return {};
       }
+      fixed = before;
     }
-    return {};
+    if (names.size() == 1) return {};
+    BLADE_RETURN_IF_ERROR(free_needless_switches(names.first(names.size() / 2)));
+    return free_needless_switches(names.subspan(names.size() / 2));
   }
 
   // Variables of training that no output needs are no harm.

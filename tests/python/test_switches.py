@@ -218,6 +218,27 @@ def test_a_dropout_that_keeps_all_in_a_loop(conditionals, keep, tmp_path):
     np.testing.assert_allclose(engine.run(feed)["y"], want, rtol=1e-5)
 
 
+def test_numbers_that_nothing_hangs_on_are_inputs():
+    names = [f"scale{i}" for i in range(5)]
+    with tf.Graph().as_default() as graph:
+        y = x = tf.placeholder(tf.float32, [None, 16], name="x")
+        for i, name in enumerate(names):
+            if i in (0, 3):
+                y = dropout_mask(y, tf.placeholder(tf.float32, [], name=f"keep{i}"))
+            weight = np.random.default_rng(i).normal(0, 0.2, (y.shape[1], 256 if i < 4 else 16)).astype(np.float32)
+            y = tf.nn.relu(tf.matmul(y, tf.constant(weight))) * tf.placeholder(tf.float32, [], name=name)
+        tf.identity(y, name="y")
+        model = graph.as_graph_def()
+    feed = {"x:0": X, "keep0:0": np.float32(1), "keep3:0": np.float32(1), **{f"{name}:0": np.float32(1) for name in names}}
+    optimized, _, report = optimize(model, [feed])
+    assert sorted(report.interface["inputs"]) == [*names, "x"] and report.coverage["regions"] == 1
+    assert all(f"'keep{i}' is 1 in all test data" in report.diagnosis["message"] for i in (0, 3))
+    scaled = {**feed, **{f"{name}:0": np.float32(i + 1) for i, name in enumerate(names)}}
+    before = runtime.counters()["engine_runs"]
+    np.testing.assert_allclose(run(optimized, scaled)[0], tiny_models.run(model, scaled, "y:0"), rtol=1e-4, atol=1e-3)
+    assert runtime.counters()["engine_runs"] == before + 1
+
+
 def test_random_numbers_that_two_regions_need_are_drawn_once():
     def layers(y):
         for width in (256, 256, 16):
