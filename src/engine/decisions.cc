@@ -82,6 +82,14 @@ Status read_num_threads(const Json& json, int& out) {
   return {};
 }
 
+Status read_flag(const Json& json, const char* field, bool& out) {
+  const auto it = json.find(field);
+  if (it == json.end()) return {};
+  if (!it->is_boolean()) return wrong(field, "true or false");
+  out = it->get<bool>();
+  return {};
+}
+
 Status read_kernels(const Json& json, std::map<std::string, std::string>& out) {
   const auto it = json.find("kernels");
   if (it == json.end()) return {};
@@ -190,6 +198,7 @@ std::string Decisions::to_json() const {
                {"device", device},
                {"precision", precision}};
   if (!keep_float32.empty()) json["keep_float32"] = keep_float32;
+  if (for_tiles) json["for_tiles"] = true;
   if (!input_moments.empty()) {
     Json by_node = Json::object();
     for (const auto& [node, moments] : input_moments) by_node[node] = moments_to_text(moments);
@@ -227,6 +236,7 @@ Result<Decisions> Decisions::from_json(std::string_view text) {
   BLADE_RETURN_IF_ERROR(read_string(json, "device", decisions.device));
   BLADE_RETURN_IF_ERROR(read_string(json, "precision", decisions.precision));
   BLADE_RETURN_IF_ERROR(read_strings(json, "keep_float32", decisions.keep_float32));
+  BLADE_RETURN_IF_ERROR(read_flag(json, "for_tiles", decisions.for_tiles));
   BLADE_RETURN_IF_ERROR(read_strings(json, "disabled_passes", decisions.disabled_passes));
   BLADE_RETURN_IF_ERROR(read_moments(json, decisions.input_moments));
   BLADE_RETURN_IF_ERROR(read_kernels(json, decisions.kernels));

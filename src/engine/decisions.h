@@ -39,6 +39,7 @@ struct Decisions {
   std::string device = "cpu";             // what was optimized for; elsewhere the other choices about it are left aside
   std::string precision = "fp32";         // or "bf16", or "fp16", for a GPU
   std::vector<std::string> keep_float32;  // nodes that these spare
+  bool for_tiles = false;                 // "bf16" was decided on where tile registers (AMX) multiply
   // Of nodes that read what is rounded to bfloat16, by name: by which their weights are rounded. In numbers that
   // bfloat16 holds, so that they come back from the file as they are.
   std::map<std::string, passes::InputMoments> input_moments;

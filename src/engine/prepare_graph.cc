@@ -13,6 +13,10 @@ Status check_profile(const ir::Graph& graph, const Decisions& decisions) {
                           ": give one shape an input.");
 }
 
+const backends::Machine& machine_of(const EngineOptions& options) {
+  return options.machine != nullptr ? *options.machine : backends::Machine::host();
+}
+
 // The type that the decisions narrow to, where this machine computes in it and the answers were checked on its kind:
 // elsewhere the model runs in float32.
 ir::DType narrow_type(const Decisions& decisions, const EngineOptions& options) {
@@ -22,8 +26,7 @@ ir::DType narrow_type(const Decisions& decisions, const EngineOptions& options) 
            : decisions.precision == "bf16" ? ir::DType::kBFloat16
                                            : ir::DType::kInvalid;
   }
-  const backends::Machine& machine = options.machine != nullptr ? *options.machine : backends::Machine::host();
-  const bool native = decisions.device == "cpu" && !options.reference_only && machine.avx512_bf16;
+  const bool native = decisions.device == "cpu" && !options.reference_only && machine_of(options).avx512_bf16;
   return decisions.precision == "bf16" && native ? ir::DType::kBFloat16 : ir::DType::kInvalid;
 }
 
@@ -44,6 +47,8 @@ Status run_region_passes(ir::Graph& graph, const Decisions& decisions, const Eng
   passes::PassOptions pass_options;
   pass_options.on_device = options.device != nullptr;
   pass_options.narrow_type = narrow_type(decisions, options);
+  pass_options.for_tiles = pass_options.narrow_type == ir::DType::kBFloat16 && decisions.for_tiles;
+  pass_options.has_tiles = pass_options.for_tiles && machine_of(options).amx_bf16;
   pass_options.keep_float32 = decisions.keep_float32;
   pass_options.input_moments = &decisions.input_moments;
   return passes::run_pipeline(graph, /*whole_graph=*/false, decisions.disabled_passes, pass_options).status();

@@ -4,6 +4,7 @@
 
 #include "base/half.h"
 #include "engine/prepare_graph.h"
+#include "optimizer/precision_search.h"
 #include "optimizer/runners.h"
 #include "passes/pass.h"
 
@@ -117,10 +118,12 @@ Result<std::map<std::string, passes::InputMoments>> measure_input_moments(const 
   std::map<std::string, passes::InputMoments> found;
   engine::EngineOptions options;
   options.num_threads = input.options.num_threads;
-  decisions.precision = "fp32";
+  // All other passes as they are with products in bfloat16: nodes are found by their names.
+  decisions.disabled_passes.emplace_back(mixed_precision_pass(nullptr));
   BLADE_ASSIGN_OR_RETURN(const ir::Graph region, region_graph(input));
   BLADE_ASSIGN_OR_RETURN(ir::Graph graph, ir::specialize(region, shapes_of(input.feeds[0])));
   BLADE_RETURN_IF_ERROR(engine::run_region_passes(graph, decisions, options));
+  decisions.precision = "fp32";
   const std::vector<Reader> readers = ask_for_moments(graph);
   if (readers.empty()) return found;
   BLADE_RETURN_IF_ERROR(ir::infer_shapes(graph));

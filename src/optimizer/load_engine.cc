@@ -25,6 +25,7 @@ Result<engine::Decisions> stored_decisions(const std::vector<tensorflow::EngineR
     merged.blade_version = decisions.blade_version;
     merged.disabled_passes = decisions.disabled_passes;
     merged.precision = decisions.precision;
+    merged.for_tiles = decisions.for_tiles;
     merged.device = decisions.device;
     merged.num_threads = decisions.num_threads;
     merged.keep_float32.insert(merged.keep_float32.end(), decisions.keep_float32.begin(), decisions.keep_float32.end());

@@ -140,7 +140,7 @@ class Optimizer {
 
   Status prepare_data() {
     std::vector<Feed> given = needed_values();
-    BLADE_RETURN_IF_ERROR(add_needless_values(model_.imported.graph, given));
+    BLADE_RETURN_IF_ERROR(add_needless_values(model_.imported.graph, options_.tuning_shapes.min, given));
     BLADE_ASSIGN_OR_RETURN(MeasuringData data, make_measuring_data(options_, inputs_, given));
     feeds_ = std::move(data.feeds);
     profile_ = std::move(data.profile);

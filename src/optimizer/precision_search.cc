@@ -69,6 +69,7 @@ class PrecisionSearch {
     }
     engine::Decisions half = decisions_;
     half.precision = narrow_precision(input_.options, on_gpu_);
+    half.for_tiles = !on_gpu_ && backends::Machine::host().amx_bf16;
     BLADE_ASSIGN_OR_RETURN(auto engine, region_engine(input_, half));
     if (narrow_nodes(*engine).empty()) {
       if (is_asked()) tell("no product of the model can be in " + half.precision);
@@ -240,7 +241,7 @@ class PrecisionSearch {
   Result<std::shared_ptr<engine::Engine>> round_by_inputs(const AccuracyResult& on_varied, engine::Decisions& half) {
     const std::shared_ptr<engine::Engine> none;
     if (varied_.size() == 0 || input_.progress(36, "round_weights_by_inputs")) return none;
-    auto moments = measure_input_moments(input_, decisions_);
+    auto moments = measure_input_moments(input_, half);
     if (!moments.ok()) {
       tell("weights are not rounded by what they multiply, which could not be measured: " + moments.status().message());
       return none;

@@ -182,20 +182,22 @@ std::string node_name(const std::string& tensor) {
   return tensor.size() > 2 && tensor.ends_with(":0") ? tensor.substr(0, tensor.size() - 2) : tensor;
 }
 
-Status add_needless_values(const ir::Graph& graph, std::vector<Feed>& feeds) {
+Status add_needless_values(const ir::Graph& graph, const NamedShapes& least, std::vector<Feed>& feeds) {
   const std::vector<bool> needed = ir::nodes_that_outputs_need(graph);
   std::set<ir::ValueId> read(graph.outputs().begin(), graph.outputs().end());
   for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
     if (needed[id]) read.insert(graph.node(id).inputs.begin(), graph.node(id).inputs.end());
   }
-  for (const ir::ValueId id : graph.inputs()) {
-    const ir::Value& value = graph.value(id);
-    if (read.contains(id) || value.dtype == ir::DType::kOpaque) continue;
+  for (size_t i = 0; i < graph.inputs().size(); ++i) {
+    const ir::Value& value = graph.value(graph.inputs()[i]);
+    if (read.contains(graph.inputs()[i]) || value.dtype == ir::DType::kOpaque) continue;
     ir::Dims dims;
     for (const ir::Dim d : value.shape.dims()) dims.push_back(d.is_known() ? d.value() : 1);
+    if (const ir::Dims* given = least.find(i, value.name)) dims = *given;
     for (Feed& feed : feeds) {
       if (std::ranges::any_of(feed, [&](const NamedTensor& t) { return node_name(t.name) == node_name(value.name); }))
         continue;
+      BLADE_RETURN_IF_ERROR(check_generated_size({{value.name, value.dtype, value.shape}}, {{dims}}));
       BLADE_ASSIGN_OR_RETURN(ir::NewTensor zeros, ir::allocate_tensor(value.dtype, dims));
       std::memset(zeros.data, 0, zeros.tensor->bytes);
       feed.push_back({node_name(value.name) + ":0", std::move(zeros.tensor)});

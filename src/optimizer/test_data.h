@@ -7,6 +7,7 @@
 
 #include "base/status.h"
 #include "engine/engine.h"
+#include "optimizer/options.h"
 #include "optimizer/tensorflow_library.h"
 
 namespace blade::optimizer {
@@ -17,8 +18,9 @@ using Feed = std::vector<NamedTensor>;  // one entry a model input, in the model
 std::string node_name(const std::string& tensor);
 
 // Gives each feed zeros for the inputs that it lacks and no output of `graph` needs: of a signature's, where some of
-// its outputs are asked for. Unknown dims are 1; strings are not made.
-Status add_needless_values(const ir::Graph& graph, std::vector<Feed>& feeds);
+// its outputs are asked for. They have the shapes of `least`, where it names them, else 1 for unknown dims; strings are
+// not made.
+Status add_needless_values(const ir::Graph& graph, const NamedShapes& least, std::vector<Feed>& feeds);
 
 // Orders the user's feeds as `inputs` and checks names, dtypes, ranks and known dims. The error names the input, what
 // was found and what was expected.

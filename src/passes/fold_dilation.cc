@@ -5,7 +5,6 @@
 // model; what is cropped again cancels them.
 #include <algorithm>
 
-#include "backends/machine.h"
 #include "ir/infer.h"
 #include "passes/passes_internal.h"
 #include "passes/rewriter.h"
@@ -138,15 +137,13 @@ Result<PassResult> fold_dilation(ir::Graph& graph, const PassOptions& options) {
   const auto moves_back = [&](ir::NodeId id) { return graph.node(id).op == Op::kBatchToSpace; };
   if (std::none_of(order.begin(), order.end(), moves_back)) return result;
   BLADE_ASSIGN_OR_RETURN(const ir::Contents contents, ir::infer_contents(graph, {}));
-  // Direct convolutions on tile registers are faster than Winograd, and a dilation costs them nothing.
-  const bool on_tiles =
-      !options.on_device && options.narrow_type == ir::DType::kBFloat16 && backends::Machine::host().amx_bf16;
   for (ir::NodeId id : order) {
     if (rewriter.is_dead(id) || !moves_back(id)) continue;
     const auto dilated = find_dilated(rewriter, graph.node(id));
     if (!dilated || !rewriter.shape(graph.node(id).outputs[0]).has_rank()) continue;
     auto attrs = dilated_attrs(rewriter, contents, *dilated);
-    if (!attrs || (!on_tiles && images_suit_winograd(rewriter, *dilated))) continue;
+    // Direct convolutions on tile registers are faster than Winograd, and a dilation costs them nothing.
+    if (!attrs || (!options.for_tiles && images_suit_winograd(rewriter, *dilated))) continue;
     fold(rewriter, *dilated, std::move(*attrs));
     ++result.changes;
   }

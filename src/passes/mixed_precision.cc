@@ -6,7 +6,6 @@
 #include <map>
 #include <set>
 
-#include "backends/machine.h"
 #include "base/half.h"
 #include "ir/op_classes.h"
 #include "passes/balanced_rounding.h"
@@ -97,12 +96,15 @@ bool is_depthwise_conv(const ir::Graph& graph, const ir::Node& node) {
   return groups > 1 && w.has_rank() && w.rank() > 1 && w.dim(-2).is_known() && w.dim(-2).value() == 1;
 }
 
+bool is_volume(const ir::Node& node) {
+  return node.op == ir::Op::kConv && node.get<ir::ConvAttrs>().strides.size() > 2;
+}
+
 bool has_cpu_kernel(const ir::Graph& graph, const ir::Node& node) {
   constexpr int64_t kMostDepthTaps = 16;
-  const auto& attrs = node.get<ir::ConvAttrs>();
   const ir::Value& weights = graph.value(node.inputs[1]);
-  if (!weights.is_constant() || attrs.strides.size() <= 2) return weights.is_constant();
-  return attrs.groups == 1 && backends::Machine::host().amx_bf16 && weights.shape.is_static() &&
+  if (!weights.is_constant() || !is_volume(node)) return weights.is_constant();
+  return node.get<ir::ConvAttrs>().groups == 1 && weights.shape.is_static() &&
          weights.shape.dim(0).value() <= kMostDepthTaps;
 }
 
@@ -215,6 +217,7 @@ class MixedPrecision {
   }
 
   bool is_kept(const ir::Node& node) const {
+    if (!rules_.on_gpu && !options_.has_tiles && is_volume(node)) return true;
     return std::find(options_.keep_float32.begin(), options_.keep_float32.end(), node.name) !=
            options_.keep_float32.end();
   }
@@ -231,7 +234,7 @@ class MixedPrecision {
 
   bool takes_part(const ir::Node& node) {
     if (is_kept(node)) {
-      result_.notes.push_back("node '" + node.name + "' stays float32 as asked");
+      result_.notes.push_back("node '" + node.name + "' stays float32 as decided");
       return false;
     }
     for (ir::ValueId output : node.outputs) {

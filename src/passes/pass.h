@@ -20,6 +20,9 @@ struct PassOptions {
   bool on_device = false;                      // the engine runs on a device, not on the CPU
   // What matrix work is rounded to where the engine's device gains by it: float16 on a GPU, bfloat16 on either.
   ir::DType narrow_type = ir::DType::kInvalid;
+  // Whether bfloat16 was decided on for tile registers (AMX). What is folded, and so nodes' names, may depend on that,
+  // not on the machine at hand, which has_tiles tells.
+  bool for_tiles = false, has_tiles = false;
   std::vector<std::string> keep_float32;  // names of nodes that stay as they are
   // By the names of matrix nodes: for rounding weights to bfloat16; may be null.
   const std::map<std::string, InputMoments>* input_moments = nullptr;

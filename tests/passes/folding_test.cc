@@ -1,7 +1,6 @@
 // FoldBatchNorm, FoldPad and FoldDilation.
 #include <limits>
 
-#include "backends/machine.h"
 #include "passes/pass_test_util.h"
 
 namespace blade::testing {
@@ -368,8 +367,10 @@ TEST_F(Dilation, OfImagesThatSuitWinogradStaysButForTileRegisters) {
   passes::PassOptions narrow;
   narrow.narrow_type = ir::DType::kBFloat16;
   EXPECT_EQ(apply_pass("FoldDilation", graph.clone()).result.changes, 0);
-  const int on_tiles = backends::Machine::host().amx_bf16 ? 1 : 0;
-  EXPECT_EQ(apply_pass("FoldDilation", graph.clone(), 2e-6, narrow).result.changes, on_tiles);
+  for (const bool for_tiles : {false, true}) {
+    narrow.for_tiles = for_tiles;
+    EXPECT_EQ(apply_pass("FoldDilation", graph.clone(), 2e-6, narrow).result.changes, for_tiles ? 1 : 0);
+  }
 }
 TEST_F(Dilation, OfWeightsThatOnlyARunTells) {
   const Id filter = b.input("filter", {-1, -1, 3, 4});

@@ -1,7 +1,6 @@
 // What becomes float16, what follows, and what stays.
 #include <gtest/gtest.h>
 
-#include "backends/machine.h"
 #include "base/half.h"
 #include "pass_test_util.h"
 #include "passes/constants.h"
@@ -36,8 +35,9 @@ ir::Graph dense_graph(float largest) {
 }
 
 Result<std::vector<PipelineReport>> run_in(ir::Graph& graph, ir::DType narrow, std::vector<std::string> keep = {},
-                                           bool on_gpu = false) {
+                                           bool on_gpu = false, bool has_tiles = false) {
   PassOptions options;
+  options.for_tiles = options.has_tiles = has_tiles;
   options.on_device = on_gpu;
   options.narrow_type = narrow;
   options.keep_float32 = std::move(keep);
@@ -276,15 +276,14 @@ TEST(MixedPrecision, OnACpuTransposedConvolutionsLeadWhereThereAreKernels) {
 }
 
 TEST(MixedPrecision, OnACpuVolumesLeadWhereThereAreTileRegisters) {
-  const bool has_tiles = backends::Machine::host().amx_bf16;
-  for (const int64_t depth_taps : {3, 17}) {
+  for (const auto& [has_tiles, depth_taps] : {std::pair(true, 3), {true, 17}, {false, 3}}) {
     blade::testing::GraphBuilder b;
     ir::ConvAttrs attrs;
     attrs.strides = attrs.dilations = {1, 1, 1};
     attrs.padding = ir::Padding::kSame;
     const auto w = b.constant<float>({depth_taps, 1, 1, 8, 5}, std::vector<float>(depth_taps * 40, 0.5f));
     ir::Graph graph = b.output(b.op(ir::Op::kConv, {b.input("x", {1, 4, 4, 4, 8}), w}, attrs), "y").build();
-    ASSERT_TRUE(run_in(graph, ir::DType::kBFloat16).ok());
+    ASSERT_TRUE(run_in(graph, ir::DType::kBFloat16, {}, /*on_gpu=*/false, has_tiles).ok());
     EXPECT_EQ(count(graph, ir::Op::kConv, ir::DType::kBFloat16), has_tiles && depth_taps == 3 ? 1 : 0);
   }
 }

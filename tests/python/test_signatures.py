@@ -103,6 +103,12 @@ def test_a_signature_keeps_the_outputs_that_are_asked_for(with_variables, tmp_pa
     assert runtime.counters()["fallback_runs"] == before["fallback_runs"], "any batch of what is not needed is in the profile"
     with pytest.raises(blade.BladeError, match="no value for the input 'x'"):
         blade.optimize(str(tmp_path / "m"), "o1", "cpu", test_classics.quick(), outputs=["one"], test_data=[{"unused": given}])
+    config = test_classics.quick()
+    least, most = [list(given.shape)] * 2, [[64, 64]] * 2
+    config.dynamic_tuning_shapes = {"min": least, "opts": [least], "max": most}
+    shutil.rmtree(target)
+    _, _, report = blade.optimize(str(tmp_path / "m"), "o1", "cpu", config, outputs=["one"], test_data=[{"x": given}])
+    assert report.diagnosis["test_data_source"] == "user provided" and "min..max" not in report.diagnosis["message"]
 
 
 @pytest.mark.parametrize("asked", [["low"], ["high"], ["low", "high"]])

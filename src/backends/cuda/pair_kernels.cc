@@ -72,13 +72,14 @@ LaunchShape pair_shape(const PairVariant& variant, const ConvProblem& problem) {
   return shape;
 }
 
-// Blocks that all run at once: what a launch saves is waiting, which more work than that hides.
-Result<bool> fits(const Device& device, const void* kernel, const LaunchShape& shape) {
+// Blocks that all run at once: what a launch saves is waiting, which more work than that hides. A card that refuses
+// such a launch runs the two one by one.
+bool fits(const Device& device, const void* kernel, const LaunchShape& shape) {
   if (shape.grid.x > static_cast<unsigned>(device.info().multiprocessors)) return false;
-  BLADE_RETURN_IF_ERROR(prepare_launch(device, kernel, shape));
+  if (!prepare_launch(device, kernel, shape).ok()) return false;
   if (shape.cluster == 1) return true;
-  BLADE_ASSIGN_OR_RETURN(const int clusters, clusters_at_once(kernel, shape));
-  return static_cast<int>(shape.grid.x) <= clusters * shape.cluster;
+  const Result<int> clusters = clusters_at_once(kernel, shape);
+  return clusters.ok() && static_cast<int>(shape.grid.x) <= *clusters * shape.cluster;
 }
 
 }  // namespace
@@ -96,8 +97,7 @@ Result<std::unique_ptr<JoinedKernels>> pair_kernels(const Device& device, std::s
     if (variant.cluster * variant.columns != from.problem.channels || variant.channels != to.problem.channels) continue;
     const LaunchShape shape = pair_shape(variant, from.problem);
     const void* kernel = variant.kernels.of(from.type);
-    BLADE_ASSIGN_OR_RETURN(const bool is_held, fits(device, kernel, shape));
-    if (!is_held) continue;
+    if (!fits(device, kernel, shape)) continue;
     *taken = 2;
     return std::unique_ptr<JoinedKernels>(std::make_unique<PairLaunch>(kernels[0], kernels[1], kernel, shape));
   }
