@@ -19,6 +19,7 @@ TEST(Decisions, RoundTrip) {
   d.kernels.emplace("MatMul f32[3]", "cpu.matmul.packed_f32 vectors=3");
   d.figures["MatMul f32[3]"] = {"cpu.matmul.batched_f32", 12.5, 4};
   d.precision = "bf16";
+  d.for_tiles = true;
   d.input_moments["dense/MatMul"] = {{-1.5f, 0, 0x1.02p-100f}, {2, 0, 0x1.FEp100f}};
   d.input_moments["empty"] = {};
   d.profile = Profile{{{1, 3}}, {{8, 3}}, {{{4, 3}}, {{2, 3}}}};
@@ -34,6 +35,7 @@ TEST(Decisions, RoundTrip) {
   EXPECT_EQ(figures.static_us, 12.5);
   EXPECT_EQ(figures.us, 4);
   EXPECT_EQ(back->precision, d.precision);
+  EXPECT_TRUE(back->for_tiles);
   EXPECT_EQ(back->input_moments, d.input_moments);
   ASSERT_TRUE(back->profile);
   EXPECT_EQ(back->profile->min, d.profile->min);
@@ -45,6 +47,7 @@ TEST(Decisions, FieldsMayBeAbsentAndUnknown) {
   auto d = Decisions::from_json(R"({"later": {"x": [1, 2]}})");
   ASSERT_TRUE(d.ok());
   EXPECT_EQ(d->precision, "fp32");
+  EXPECT_FALSE(d->for_tiles);
   EXPECT_FALSE(d->profile);
 }
 
@@ -72,6 +75,7 @@ TEST(Decisions, WrongTypesAreRefusedBySentence) {
                        R"({"kernels": {"a": "b"}, "kernel_figures": [["c", 1]]})",
                        R"({"kernels": {"a": "b"}, "kernel_figures": [["c", "1", 2]]})",
                        R"({"precision": 1})",
+                       R"({"for_tiles": 1})",
                        R"({"disabled_passes": "x"})",
                        R"({"disabled_passes": [1]})",
                        R"({"profile": 1})",

@@ -183,5 +183,28 @@ TEST(Fusion, BFloat16ProductsOnTileRegisters) {
   }
 }
 
+// A convolution of volumes is in bfloat16 where that was decided on tile registers, and is computed there.
+TEST(Fusion, BFloat16OfVolumesIsForTileRegisters) {
+  if (amx_mode() == AmxMode::kMissing) GTEST_SKIP() << describe_amx(amx_mode());
+  GraphBuilder b;
+  ir::ConvAttrs attrs;
+  attrs.strides = attrs.dilations = {1, 1, 1};
+  attrs.padding = ir::Padding::kSame;
+  std::vector<float> values = random_values(27 * 32 * 32, 1);
+  for (float& v : values) v *= 0.1f;
+  const auto w = b.constant<float>({3, 3, 3, 32, 32}, values);
+  const ir::Graph graph = b.output(b.op(ir::Op::kConv, {b.input("x", {1, 3, 8, 8, 32}), w}, attrs), "y").build();
+  for (const bool decided : {false, true}) {
+    for (const bool has : {false, true}) {
+      Decisions decisions = in_bf16();
+      decisions.for_tiles = decided;
+      std::vector<std::string> kernels;
+      check_answers(graph, decisions, has ? with_amx() : without_amx(), 4e-2, kernels);
+      const bool on_tiles = std::ranges::count(kernels, "cpu.conv.direct3d_amx_bf16") == 1;
+      EXPECT_EQ(on_tiles, decided && has);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace blade::engine
