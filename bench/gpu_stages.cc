@@ -16,6 +16,7 @@
 #include "backends/cuda/loader.h"
 #include "backends/kernel.h"
 #include "base/half.h"
+#include "base/median.h"
 
 namespace {
 
@@ -47,11 +48,6 @@ ir::TensorPtr random_tensor(const TensorDesc& desc, double scale, int seed) {
     }
   }
   return made->tensor;
-}
-
-double median(std::vector<double> v) {
-  std::sort(v.begin(), v.end());
-  return v[v.size() / 2];
 }
 
 void check(const Status& status) {

@@ -265,15 +265,19 @@ ValueId number_of_fill(Rewriter& rewriter, ValueId value) {
   return constant ? fill->inputs[1] : ir::kNone;
 }
 
+// `node` as `value` in all places of the filled operand.
+void become_fill(Rewriter& rewriter, Node& node, ValueId filled, float value) {
+  const ValueId dims = rewriter.producer(filled)->inputs[0];
+  rewriter.change(node, Op::kFill, {dims, rewriter.add_constant(float_tensor({}, {value}), "")}, ir::EmptyAttrs{});
+}
+
 // alpha * ones_like(x) + beta is filled, too.
 bool fill_with_affine(Rewriter& rewriter, Node& node) {
   const auto affine = scalar_affine(rewriter, node.outputs[0]);
   const ValueId number = affine ? number_of_fill(rewriter, affine->inner) : ir::kNone;
   const auto filled = number == ir::kNone ? std::nullopt : float_uniform(rewriter.graph(), number);
   if (!filled) return false;
-  const ValueId dims = rewriter.producer(affine->inner)->inputs[0];
-  const ValueId scalar = rewriter.add_constant(float_tensor({}, {affine->alpha * *filled + affine->beta}), "");
-  rewriter.change(node, Op::kFill, {dims, scalar}, ir::EmptyAttrs{});
+  become_fill(rewriter, node, affine->inner, affine->alpha * *filled + affine->beta);
   return true;
 }
 
@@ -283,9 +287,7 @@ bool fill_with_cast(Rewriter& rewriter, Node& node) {
   if (number == ir::kNone || rewriter.dtype(node.outputs[0]) != ir::DType::kFloat32) return false;
   const auto filled = uniform_value(rewriter.graph(), number);
   if (!filled) return false;
-  const ValueId dims = rewriter.producer(node.inputs[0])->inputs[0];
-  const ValueId scalar = rewriter.add_constant(float_tensor({}, {static_cast<float>(*filled)}), "");
-  rewriter.change(node, Op::kFill, {dims, scalar}, ir::EmptyAttrs{});
+  become_fill(rewriter, node, node.inputs[0], static_cast<float>(*filled));
   return true;
 }
 

@@ -28,7 +28,7 @@ PackedB group_b_view(const Conv2DShape& s, const void* data) {
 }
 template <class T>
 size_t group_packed_bytes(const Conv2DShape& s) {
-  return align_up(group_b_view<T>(s, nullptr).bytes(), 64);
+  return group_packed_bytes(group_b_view<T>(s, nullptr));
 }
 
 // A 1x1 kernel over all pixels: a plain product.

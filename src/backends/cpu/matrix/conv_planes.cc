@@ -18,12 +18,12 @@ void fill_offsets(const PlanePlan& plan, int64_t rows_out, int64_t* offsets) {
 
 // Of all groups; `b`: the first one.
 size_t weight_bytes(const Conv2DShape& s, const PackedB& b) {
-  return align_up(b.bytes(), 64) * static_cast<size_t>(s.groups);
+  return group_packed_bytes(b) * static_cast<size_t>(s.groups);
 }
 
 PackedB weights_of_group(const PackedB& first, int64_t group) {
   PackedB b = first;
-  b.data += static_cast<int64_t>(align_up(first.bytes(), 64) / sizeof(float)) * group;
+  b.data += static_cast<int64_t>(group_packed_bytes(first) / sizeof(float)) * group;
   return b;
 }
 

@@ -10,6 +10,9 @@
 
 namespace blade::backends::cpu {
 
+// Bytes from the packed weights of one group, `b`, to those of the next.
+inline size_t group_packed_bytes(const PackedB& b) { return align_up(b.bytes(), 64); }
+
 // What pack_conv_weights() wrote for a shape not of few channels: the first group.
 inline PackedB conv_planes_weights(const Conv2DShape& shape, const void* packed) {
   return packed_b_view(packed_steps<BFloat16>(shape.kh * shape.kw, shape.group_in()), shape.group_out(), packed,
