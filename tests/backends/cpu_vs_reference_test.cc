@@ -132,6 +132,33 @@ TEST(CpuVsReference, WholeTableWasExercised) {
   }
 }
 
+// Tasks at the same time have scratch of their own, so its size tells how many there may be.
+TEST(CpuKernels, FftsAreSharedByNoMoreThreadsThanTheirWorkIsWorth) {
+  const auto scratch_bytes = [](ir::DType dtype, int32_t length, int threads) -> size_t {
+    const Case c{"fft",
+                 ir::Op::kFft,
+                 ir::FftAttrs{ir::FftKind::kReal},
+                 {random_tensor(dtype, {64, length}), ints({1}, {length})},
+                 1,
+                 2};
+    const auto want = run_reference(c);
+    EXPECT_TRUE(want.ok());
+    const CaseGraph made = make_graph(c);
+    const KernelRequest request = make_request(c, made.graph.node(made.node), *want, threads);
+    for (const KernelEntry& row : cpu_kernels()) {
+      if (row.op != c.op || !row.supports(request).ok) continue;
+      PackCache packs;
+      return (*row.create(request, packs))->scratch_bytes();
+    }
+    ADD_FAILURE() << "no row takes it";
+    return 0;
+  };
+  for (const ir::DType dtype : {ir::DType::kFloat32, ir::DType::kFloat64}) {
+    EXPECT_EQ(scratch_bytes(dtype, 4, 4), scratch_bytes(dtype, 4, 1)) << ir::dtype_name(dtype);
+    EXPECT_EQ(scratch_bytes(dtype, 512, 4), 4 * scratch_bytes(dtype, 512, 1)) << ir::dtype_name(dtype);
+  }
+}
+
 TEST(CpuKernels, IndexOutOfRangeIsASentence) {
   const Case c{"pick", ir::Op::kGather, ir::GatherAttrs{0, 0}, {random_floats({3, 2}), ints({1}, {2})}, 3, 1, 0};
   const auto want = run_reference(c);

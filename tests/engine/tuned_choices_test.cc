@@ -153,6 +153,28 @@ TEST(TunedChoices, DamagedOnesAreLeftAside) {
   }
 }
 
+// How a choice cuts the work says nothing about another row, nor about the reference kernels.
+TEST(TunedChoices, CutsOfARowThatIsNotThereAreLeftAside) {
+  Decisions missing, on_one_thread;
+  for (const auto& [signature, choice] : offers(*engine_with(Decisions()))) {
+    if (signature.find(" =>") != std::string::npos) continue;
+    missing.kernels[signature] = "cpu.nothing threads=1 strip=1";
+    on_one_thread.kernels[signature] = choice.substr(0, choice.find(' ')) + " threads=1";
+  }
+  EngineOptions naive;
+  naive.reference_only = true;
+  const auto by_definition = Engine::create(network(), on_one_thread, naive);
+  ASSERT_TRUE(by_definition.ok());
+  for (const auto& engine : {engine_with(missing), *by_definition}) {
+    const auto plan = engine->plan_for(kShape);
+    ASSERT_TRUE(plan.ok());
+    for (const Step& step : (*plan)->steps) {
+      EXPECT_FALSE(step.on_one_thread) << step.node_name;
+      EXPECT_EQ(step.choice, step.kernel_name);
+    }
+  }
+}
+
 TEST(TunedChoices, TheSameChoicesGiveTheSameBits) {
   Decisions decisions;
   for (const auto& [signature, choice] : offers(*engine_with(Decisions()))) decisions.kernels[signature] = choice;
