@@ -119,6 +119,28 @@ TEST(KernelSelection, DepthwiseConvolutionsByComputedWeightsAreDepthwise) {
   EXPECT_STREQ((*entry)->name, "cpu.conv.depthwise_f32");
 }
 
+// Few channels a group leave most of a tile empty, where vectors of whole groups do not.
+TEST(KernelSelection, ConvolutionsOfFewChannelsAGroupGoByVectors) {
+  const backends::Machine machine = backends::Machine::host();
+  const auto name_of = [&](int64_t group, int64_t size) -> std::string {
+    ir::Node node;
+    node.op = ir::Op::kConv;
+    node.attrs = ir::ConvAttrs{{1, 1}, {1, 1}, ir::Padding::kSame, {}, 128 / group, {}};
+    KernelRequest request;
+    request.node = &node;
+    request.machine = &machine;
+    request.inputs = {{ir::DType::kFloat32, {1, 28, 28, 128}}, {ir::DType::kFloat32, {size, size, group, 128}}};
+    request.outputs = {{ir::DType::kFloat32, {1, 28, 28, 128}}};
+    request.constants = {nullptr, ir::make_scalar_i64(0)};
+    const auto entry = select_kernel(request, {}, backends::cpu_kernels(), nullptr);
+    return entry.ok() ? (*entry)->name : entry.status().message();
+  };
+  EXPECT_EQ(name_of(4, 3), "cpu.conv.grouped_f32");
+  EXPECT_EQ(name_of(8, 3), "cpu.conv.grouped_f32");
+  EXPECT_EQ(name_of(64, 3), "cpu.conv.direct_f32");
+  EXPECT_EQ(name_of(8, 1), "cpu.conv.direct_f32");
+}
+
 TEST(KernelSelection, AStoredChoiceOverrules) {
   Decisions decisions;
   decisions.kernels.emplace("Softmax f32[2,3] -> f32[2,3] log=0", "a");

@@ -63,6 +63,8 @@ const char* conv_algorithm_refusal(const Conv2DShape& shape, ConvAlgorithm algor
 // Predicted microseconds on `threads` cores: pure arithmetic, for choosing between algorithms. T: float or BFloat16.
 template <class T = float>
 double conv_cost_us(const Conv2DShape& shape, ConvAlgorithm algorithm, int threads);
+// The same of a grouped convolution by vectors of channels (has_grouped_kernel()).
+double grouped_cost_us(const Conv2DShape& shape, int threads);
 ConvAlgorithm choose_conv_algorithm(const Conv2DShape& shape, int threads);
 // How many neighbouring groups the direct algorithm computes fastest as one, with weights of zero from each to the
 // channels of the others (which carry what is not finite to these): few channels leave most of a vector or tile empty.
