@@ -48,8 +48,7 @@ bool same_ranks(const std::vector<ir::Dims>& a, const std::vector<ir::Dims>& b) 
 }
 
 Result<Profile> profile_from_json(const Json& json) {
-  if (!json.contains("min") || !json.contains("max"))
-    return wrong("profile", "an object with min and max");
+  if (!json.contains("min") || !json.contains("max")) return wrong("profile", "an object with min and max");
   Profile profile;
   BLADE_ASSIGN_OR_RETURN(profile.min, shapes_from_json(json["min"], "profile.min"));
   BLADE_ASSIGN_OR_RETURN(profile.max, shapes_from_json(json["max"], "profile.max"));
