@@ -43,6 +43,11 @@ TEST(KernelSelection, TheCheapestPredictionWins) {
   EXPECT_EQ(refused[0], "a: supported, but 'b' is predicted faster (8.0 us against 20.0 us)");
 }
 
+TEST(KernelSelection, ARowWithoutAPredictionIsNotOvertakenAndOvertakesNone) {
+  EXPECT_EQ(chosen({{"a", kOp, yes, slow, nullptr}, {"b", kOp, yes, nullptr, nullptr}}), "a");
+  EXPECT_EQ(chosen({{"a", kOp, yes, nullptr, nullptr}, {"b", kOp, yes, fast, nullptr}}), "a");
+}
+
 TEST(KernelSelection, RefusalsCarryTheirReason) {
   std::vector<std::string> refused;
   EXPECT_EQ(chosen({{"a", kOp, no, nullptr, nullptr}, {"b", kOp, yes, nullptr, nullptr}}, {}, &refused), "b");

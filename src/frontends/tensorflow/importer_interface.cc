@@ -85,15 +85,23 @@ Status GraphImporter::choose_inputs() {
   return Status();
 }
 
+Result<DataType> GraphImporter::input_type(TensorRef ref, const std::string& tensor) const {
+  const NodeDef& node = node_at(ref.node);
+  if (is_placeholder(node)) return type_attr(node, "dtype");
+  std::vector<DataType> types = learned_[ref.node];
+  if (const OpSpec* spec = find_op(node->op)) {
+    BLADE_ASSIGN_OR_RETURN(types, tensor_types(spec->outputs, node));
+  }
+  if (ref.port < static_cast<int>(types.size()) && types[ref.port] != DataType::kInvalid) return types[ref.port];
+  const auto known = options_.known_tensors.find(tensor);
+  if (known != options_.known_tensors.end()) return known->second.dtype;
+  return invalid_argument("Blade does not know the type of the input '" + tensor + "', which the op " + node->op +
+                          " gives; name a tensor behind it as the input");
+}
+
 Status GraphImporter::add_input(TensorRef ref, const std::string& tensor) {
   const NodeDef& node = node_at(ref.node);
-  DataType type = DataType::kInvalid;
-  if (is_placeholder(node)) {
-    BLADE_ASSIGN_OR_RETURN(type, type_attr(node, "dtype"));
-  } else if (const OpSpec* spec = find_op(node->op)) {
-    BLADE_ASSIGN_OR_RETURN(auto types, tensor_types(spec->outputs, node));
-    if (ref.port < static_cast<int>(types.size())) type = types[ref.port];
-  }
+  BLADE_ASSIGN_OR_RETURN(const DataType type, input_type(ref, tensor));
   BLADE_ASSIGN_OR_RETURN(ir::Shape shape, input_shape(node, tensor, type));
   ir::ValueId value = model_.graph.add_input(tensor, to_ir(base_type(type)), std::move(shape));
   set_value(ref.node, ref.port, value);

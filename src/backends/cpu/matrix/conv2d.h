@@ -46,6 +46,8 @@ struct Conv2DShape {
   int64_t output_pixels() const { return n * oh * ow; }
   int64_t group_in() const { return c / groups; }
   int64_t group_out() const { return oc / groups; }
+  // Input rows that so many output rows next to each other read, padding included.
+  int64_t read_rows(int64_t rows) const { return (rows - 1) * stride_h + (kh - 1) * dilation_h + 1; }
   double flops() const {
     return 2.0 * static_cast<double>(output_pixels() * oc * kh * kw) * static_cast<double>(depth.taps * group_in());
   }

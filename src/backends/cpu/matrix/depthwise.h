@@ -24,6 +24,8 @@ struct DepthwiseShape {
   MatrixUnit unit = MatrixUnit::kVectors;  // of the 1x1 behind it, in bfloat16
   Blocking blocking = {};                  // whose packed weights depend on its vectors
 
+  // Input rows that so many output rows next to each other read, padding included.
+  int64_t read_rows(int64_t rows) const { return (rows - 1) * stride_h + (kh - 1) * dilation_h + 1; }
   // Whether there are kernels for its size and stride.
   bool has_fixed_kernel() const {
     return kh == kw && (kh == 3 || kh == 5) && (stride_w == 1 || stride_w == 2) && dilation_w == 1;

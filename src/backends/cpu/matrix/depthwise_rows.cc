@@ -64,9 +64,6 @@ RowKernels<T> kernels_for(const DepthwiseShape& s, const DepthwiseWeights& weigh
   return plain_kernels<T>(s);
 }
 
-int64_t table_rows(const DepthwiseShape& s, int64_t rows) {
-  return (rows - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
-}
 int64_t table_width(const DepthwiseShape& s, int64_t columns) {
   return (columns - 1) * s.stride_w + (s.kw - 1) * s.dilation_w + 1;
 }
@@ -81,7 +78,7 @@ size_t wide_row_bytes(const DepthwiseShape& s) {
 
 template <class T>
 size_t DepthwiseRows<T>::table_bytes(const DepthwiseShape& s, int64_t rows) {
-  return align_up(static_cast<size_t>(table_rows(s, rows) * table_width(s, s.ow)) * sizeof(T*), 64);
+  return align_up(static_cast<size_t>(s.read_rows(rows) * table_width(s, s.ow)) * sizeof(T*), 64);
 }
 
 template <class T>
@@ -101,7 +98,7 @@ void DepthwiseRows<T>::fill_table(const Block& block, int64_t width, const T** t
   const int64_t x0 = block.first_x * s_.stride_w - s_.pad_left;
   const int64_t inside_begin = std::clamp<int64_t>(-x0, 0, width);
   const int64_t inside_end = std::clamp<int64_t>(s_.w - x0, inside_begin, width);
-  for (int64_t r = 0; r < table_rows(s_, block.rows); ++r, table += width) {
+  for (int64_t r = 0; r < s_.read_rows(block.rows); ++r, table += width) {
     const int64_t y = y0 + r;
     if (y < 0 || y >= s_.h) {
       std::fill_n(table, width, zeros_);
