@@ -66,10 +66,15 @@ Status GraphImporter::choose_inputs() {
   std::erase_if(names,
                 [&](const std::string& name) { return options_.fixed.contains(std::string(parse_input(name).node)); });
   std::vector<std::string> candidates = placeholder_names();
+  const std::vector<bool> needed = index_.ancestors(outputs_, [](const TensorRef&) { return false; });
   std::unordered_set<std::string> seen;
   for (const std::string& name : names) {
     BLADE_ASSIGN_OR_RETURN(TensorRef ref, index_.find_tensor(source_, name, "input", candidates));
     std::string tensor = tensor_name(node_at(ref.node), ref.port);
+    if (options_.without_tensorflow && !needed[ref.node]) {  // what nobody could give: strings, beside the numbers
+      BLADE_ASSIGN_OR_RETURN(const DataType type, input_type(ref, tensor));
+      if (is_placeholder(node_at(ref.node)) && to_ir(base_type(type)) == ir::DType::kOpaque) continue;
+    }
     if (!seen.insert(tensor).second) return invalid_argument("the input '" + name + "' is given twice; name it once");
     BLADE_RETURN_IF_ERROR(add_input(ref, tensor));
   }

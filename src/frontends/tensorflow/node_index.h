@@ -40,6 +40,7 @@ std::string tensor_name(const NodeDef& node, int port);
 
 bool is_placeholder(const NodeDef& node);
 bool needs_feed(const NodeDef& node);  // a placeholder without a default
+bool is_string_placeholder(const NodeDef& node);
 
 class NodeIndex {
  public:
