@@ -61,6 +61,8 @@ std::vector<Epilogue> epilogues() {
   p.num_inputs = 2;
   p.code = {{PointwiseOp::kAdd, 0, 1, -1, 0, 0}, {PointwiseOp::kSigmoid, 2, -1, -1, 0, 0}};
   list.push_back({"bias_sigmoid", p, "v"});
+  p.code.back().op = PointwiseOp::kTanh;
+  list.push_back({"bias_tanh", p, "v"});
   return list;
 }
 

@@ -86,7 +86,6 @@ TEST(EngineFile, EveryTruncationIsRefused) {
     // A copy of exactly this size, so that a sanitizer sees reads past the end.
     const std::vector<std::byte> part(file.bytes.begin(), file.bytes.begin() + static_cast<ptrdiff_t>(size));
     ASSERT_FALSE(parse_engine_file(part, nullptr).ok()) << size;
-    ASSERT_FALSE(check_engine_header(part).ok()) << size;
   }
   std::vector<std::byte> longer = file.bytes;
   longer.push_back(std::byte{0});
@@ -168,7 +167,6 @@ TEST(EngineFile, ANewerVersionSaysWhatToDo) {
                 "was written by a newer Blade (format 2, this one reads 1): upgrade Blade or optimize again"),
             std::string::npos)
       << status.message();
-  EXPECT_EQ(check_engine_header(file.bytes).code(), StatusCode::kFailedPrecondition);
 }
 
 TEST(EngineFile, OtherFilesAreNamedAsSuch) {

@@ -53,6 +53,8 @@ Curve curve_of(const PointwiseInstr& instr, int current) {
       return Curve::kSigmoid;
     case PointwiseOp::kHardSigmoid:
       return Curve::kHardSigmoid;
+    case PointwiseOp::kTanh:
+      return Curve::kTanh;
     default:
       return Curve::kNone;
   }
