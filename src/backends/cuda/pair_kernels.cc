@@ -1,7 +1,10 @@
-// Two 1x1 convolutions as one launch, by clusters; see conv_pair.cu.
+// Convolutions as one launch, by clusters; see conv_pair.cu and conv_bottleneck.cu.
 #include "backends/cuda/pair_kernels.h"
 
 #include <algorithm>
+#include <map>
+#include <mutex>
+#include <tuple>
 
 #include "backends/cuda/kernels/conv_bottleneck.h"
 #include "backends/cuda/tensor_map.h"
@@ -17,6 +20,16 @@ std::vector<size_t> input_bytes(const KernelRequest& request) {
     if (request.producer == nullptr || i != request.producer_input) bytes.push_back(request.inputs[i].bytes());
   }
   return bytes;
+}
+
+bool has_residual(const PairPart& part) { return part.operands.epilogue.in_place_inputs() != 0; }
+
+// A 3x3 convolution that keeps the image's size and number of channels.
+bool is_window(const ConvProblem& problem) {
+  return problem.addend_channels == 0 && problem.kernel_h == 3 && problem.kernel_w == 3 && problem.stride_h == 1 &&
+         problem.stride_w == 1 && problem.dilation_h == 1 && problem.dilation_w == 1 && problem.pad_top == 1 &&
+         problem.pad_left == 1 && problem.out_height == problem.height && problem.out_width == problem.width &&
+         problem.in_channels == problem.channels;
 }
 
 const PairPart& part_of(const BoundKernel& bound) { return dynamic_cast<const PairedKernel&>(*bound.kernel).part(); }
@@ -51,8 +64,6 @@ bool follows(const BoundKernel& first, const BoundKernel& second) {
          keeps_operands(first, second);
 }
 
-bool has_residual(const BoundKernel& kernel) { return part_of(kernel).operands.epilogue.in_place_inputs() != 0; }
-
 class PairLaunch final : public JoinedKernels {
  public:
   PairLaunch(const BoundKernel& first, const BoundKernel& second, const void* kernel, const LaunchShape& shape)
@@ -86,14 +97,6 @@ LaunchShape pair_shape(const PairVariant& variant, const ConvProblem& problem) {
   return shape;
 }
 
-// A 3x3 convolution that keeps the image's size and number of channels.
-bool is_window(const ConvProblem& problem) {
-  return problem.kernel_h == 3 && problem.kernel_w == 3 && problem.stride_h == 1 && problem.stride_w == 1 &&
-         problem.dilation_h == 1 && problem.dilation_w == 1 && problem.pad_top == 1 && problem.pad_left == 1 &&
-         problem.out_height == problem.height && problem.out_width == problem.width &&
-         problem.in_channels == problem.channels && problem.addend_channels == 0;
-}
-
 class BottleneckLaunch final : public JoinedKernels {
  public:
   BottleneckLaunch(std::span<const BoundKernel> kernels, const BottleneckVariant& variant, const LaunchShape& shape)
@@ -109,11 +112,20 @@ class BottleneckLaunch final : public JoinedKernels {
       return {};
     }
     ConvParams p[3];
-    for (size_t i = 0; i < 3; ++i) p[i] = part_of(kernels_[i]).operands.bind(part_of(kernels_[i]).params, kernels_[i].args);
+    for (size_t i = 0; i < 3; ++i)
+      p[i] = part_of(kernels_[i]).operands.bind(part_of(kernels_[i]).params, kernels_[i].args);
     const PairPart& window = part_of(kernels_[0]);
-    TensorMap image;
-    BLADE_ASSIGN_OR_RETURN(image, make_patch_map(window.problem, p[0].x, variant_.rows + 2, variant_.pitch));
-    void* arguments[] = {&image, &p[0], &p[1], &p[2]};
+    BottleneckMaps maps;
+    BLADE_ASSIGN_OR_RETURN(maps.image, make_patch_map(window.problem, p[0].x, variant_.rows + 2, variant_.pitch));
+    ConvProblem results = window.problem;
+    results.in_channels = part_of(kernels_[1]).problem.channels;
+    BLADE_ASSIGN_OR_RETURN(maps.wide, make_patch_map(results, p[1].y, 1, variant_.columns));
+    maps.residual = maps.wide;
+    if (p[1].epilogue.residual != nullptr) {
+      BLADE_ASSIGN_OR_RETURN(maps.residual,
+                             make_patch_map(results, p[1].epilogue.residual, variant_.rows, variant_.pitch));
+    }
+    void* arguments[] = {&maps, &p[0], &p[1], &p[2]};
     KernelArgs args = kernels_[0].args;
     args.queue = queue;
     return launch(args, variant_.kernels.of(window.type), shape_, arguments);
@@ -127,7 +139,8 @@ class BottleneckLaunch final : public JoinedKernels {
 
 LaunchShape bottleneck_shape(const BottleneckVariant& variant, const ConvProblem& problem) {
   LaunchShape shape;
-  const int64_t tiles = problem.images * ceil_div(problem.height, int64_t{variant.rows}) * problem.width / variant.columns;
+  const int64_t tiles =
+      problem.images * ceil_div(problem.height, int64_t{variant.rows}) * problem.width / variant.columns;
   shape.grid.x = static_cast<unsigned>(tiles * variant.cluster);
   shape.threads = variant.threads;
   shape.shared_bytes = variant.shared_bytes;
@@ -136,16 +149,30 @@ LaunchShape bottleneck_shape(const BottleneckVariant& variant, const ConvProblem
 }
 
 // Blocks that all run at once: what a launch saves is waiting, which more work than that hides. A card that refuses
-// such a launch runs the two one by one.
+// such a launch runs the convolutions one by one. Asked once for each kernel and number of blocks.
 bool fits(const Device& device, const void* kernel, const LaunchShape& shape) {
   if (shape.grid.x > static_cast<unsigned>(device.info().multiprocessors)) return false;
+  static std::mutex mutex;
+  static std::map<std::tuple<const void*, unsigned, int>, bool> answers;
+  const std::lock_guard lock(mutex);
+  const auto [known, is_new] = answers.try_emplace({kernel, shape.grid.x, shape.shared_bytes}, false);
+  if (!is_new) return known->second;
   if (!prepare_launch(device, kernel, shape).ok()) return false;
-  if (shape.cluster == 1) return true;
-  const Result<int> clusters = clusters_at_once(kernel, shape);
-  return clusters.ok() && static_cast<int>(shape.grid.x) <= *clusters * shape.cluster;
+  const Result<int> clusters = shape.cluster > 1 ? clusters_at_once(kernel, shape) : Result<int>(0);
+  known->second = shape.cluster == 1 || (clusters.ok() && static_cast<int>(shape.grid.x) <= *clusters * shape.cluster);
+  return known->second;
 }
 
 }  // namespace
+
+int PairedKernel::holds_operands() const {
+  if (!part_.is_plain || !is_window(part_.problem) || has_residual(part_)) return 0;
+  const auto variants = bottleneck_variants();
+  return std::any_of(variants.begin(), variants.end(),
+                     [&](const BottleneckVariant& v) { return v.channels == part_.problem.channels; })
+             ? 2
+             : 0;
+}
 
 Result<PairPart> pair_part(const KernelRequest& request, PackCache& packs) {
   PairPart part;
@@ -165,11 +192,13 @@ namespace {
 
 std::unique_ptr<JoinedKernels> bottleneck(const Device& device, std::span<const BoundKernel> kernels) {
   const PairPart &window = part_of(kernels[0]), &wide = part_of(kernels[1]), &narrow = part_of(kernels[2]);
-  if (!is_window(window.problem) || has_residual(kernels[0]) || has_residual(kernels[2])) return nullptr;
+  if (!is_window(window.problem) || has_residual(window) || has_residual(narrow)) return nullptr;
   if (!follows(kernels[0], kernels[1]) || !follows(kernels[1], kernels[2])) return nullptr;
-  // Windows of one cluster reach into another's pixels, whose last results may already be there.
-  if (overlap(kernels[0].args.inputs[window.operands.x], window.input_bytes[window.operands.x],
-              kernels[2].args.outputs[0], narrow.output_bytes)) {
+  // The last results come while other clusters' windows reach into the image, and not after all of the first ones.
+  const void* results = kernels[2].args.outputs[0];
+  if (overlap(kernels[0].args.inputs[window.operands.x], window.input_bytes[window.operands.x], results,
+              narrow.output_bytes) ||
+      overlap(kernels[0].args.outputs[0], window.output_bytes, results, narrow.output_bytes)) {
     return nullptr;
   }
   for (const BottleneckVariant& variant : bottleneck_variants()) {
@@ -178,11 +207,6 @@ std::unique_ptr<JoinedKernels> bottleneck(const Device& device, std::span<const 
       continue;
     }
     const LaunchShape shape = bottleneck_shape(variant, window.problem);
-    if (static int told = 0; getenv("TELL") && told++ < 40) {
-      (void)prepare_launch(device, variant.kernels.of(window.type), shape);
-      const Result<int> n = clusters_at_once(variant.kernels.of(window.type), shape);
-      fprintf(stderr, "bottleneck %d: %d blocks in clusters of %d, held %d\n", variant.channels, (int)shape.grid.x, shape.cluster, n.ok() ? *n : -1);
-    }
     if (fits(device, variant.kernels.of(window.type), shape)) {
       return std::make_unique<BottleneckLaunch>(kernels, variant, shape);
     }
@@ -192,7 +216,7 @@ std::unique_ptr<JoinedKernels> bottleneck(const Device& device, std::span<const 
 
 std::unique_ptr<JoinedKernels> pair(const Device& device, std::span<const BoundKernel> kernels) {
   const PairPart &from = part_of(kernels[0]), &to = part_of(kernels[1]);
-  if (!is_plain_product(from.problem) || from.problem.chunks() > kMostPairChunks || has_residual(kernels[1]) ||
+  if (!is_plain_product(from.problem) || from.problem.chunks() > kMostPairChunks || has_residual(to) ||
       !follows(kernels[0], kernels[1])) {
     return nullptr;
   }
@@ -213,7 +237,7 @@ Result<std::unique_ptr<JoinedKernels>> pair_kernels(const Device& device, std::s
   size_t count = 1;
   while (count < std::min<size_t>(kernels.size(), 3) && can_pair(kernels[count])) ++count;
   std::unique_ptr<JoinedKernels> joined;
-  if (count == 3 && getenv("NO_BOTTLENECK") == nullptr && (joined = bottleneck(device, kernels)) != nullptr) *taken = 3;
+  if (count == 3 && (joined = bottleneck(device, kernels)) != nullptr) *taken = 3;
   if (count >= 2 && joined == nullptr && (joined = pair(device, kernels)) != nullptr) *taken = 2;
   return joined;
 }

@@ -34,6 +34,7 @@ class PairedKernel : public Kernel {
   bool reads_input(int input) const override {
     return input >= 32 || (part_.operands.unread_inputs >> input & 1u) == 0;
   }
+  int holds_operands() const override;
   const PairPart& part() const { return part_; }
 
  protected:

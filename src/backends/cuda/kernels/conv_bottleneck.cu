@@ -11,7 +11,6 @@
 #include "backends/cuda/kernels/conv_bottleneck.h"
 #include "backends/cuda/kernels/conv_plain.cuh"
 
-
 namespace blade::backends::cuda {
 
 // kSlabs: of 64 channels that the 3x3 convolution reads and gives. A tile is 28 / kColumns rows of kColumns pixels, as
@@ -22,7 +21,7 @@ struct BottleneckShape {
   static constexpr int kSlabs = kSlabs_, kColumns = kColumns_, kRows = kBottleneckPixels / kColumns;
   static constexpr int kPositions = 32, kPitch = kPositions / kRows, kTaps = 9;
   static constexpr int kCluster = kSlabs * kSlabs, kThreads = 256, kWarps = 8, kGroups = 2;
-  static constexpr int kWide = 256 / kSlabs, kNarrow = 64 * kSlabs;  // channels: wide of a block, narrow of all
+  static constexpr int kWide = 256 / kSlabs, kNarrow = 64 * kSlabs;     // channels: wide of a block, narrow of all
   static constexpr int kWideDepth = kSlabs, kNarrowDepth = kWide / 64;  // chunks, of a block
   static constexpr int kOwnPositions = kPositions / kSlabs;             // whose 64 channels a block finishes
   static constexpr int kOwn = kNarrow / kCluster;                       // narrow channels that a block finishes
@@ -34,7 +33,7 @@ struct BottleneckShape {
   static constexpr int kPatch = (kRows + 2) * kPitch * 128;
   static constexpr int kWindowPitch = 68, kWindowSums = kGroups * kPositions * kWindowPitch * 4;
   static constexpr int kInboxAt = kPatchAt + kWindowSums, kInbox = kSlabs > 1 ? kPositions * 64 * 4 : 0;
-  static constexpr int kLastInbox = kSlabs > 1 ? kBottleneckPixels * kOwn * kCluster * 4 : 0;
+  static constexpr int kLastInbox = kSlabs > 1 ? kBottleneckPixels* kOwn* kCluster * 4 : 0;
   static constexpr int kBytes = std::max(kInboxAt + kInbox, kPatchAt + kLastInbox);
   static_assert(kPatch <= kWindowSums && kWindowWeights <= kPatchAt);
 };
@@ -117,7 +116,8 @@ template <class Shape>
 struct BottleneckTile {
   int first_x, first_y, image, height, width;
 
-  __device__ __forceinline__ explicit BottleneckTile(const ConvParams& p) : height(pinned(p.height)), width(pinned(p.width)) {
+  __device__ __forceinline__ explicit BottleneckTile(const ConvParams& p)
+      : height(pinned(p.height)), width(pinned(p.width)) {
     const int across = width / Shape::kColumns, down = (height + Shape::kRows - 1) / Shape::kRows;
     const int tile = static_cast<int>(blockIdx.x) / Shape::kCluster, row = tile / across;
     first_x = kept((tile - row * across) * Shape::kColumns);
@@ -135,73 +135,82 @@ struct BottleneckTile {
   }
 };
 
-// Four neighbouring results of a convolution, of those that a thread finishes: `kAcross` quads a row.
-template <class Shape, int kAcross, int kCount>
-struct BottleneckQuads {
-  using T = typename Shape::T;
-  int places[kCount];
+// What becomes of the sums of four neighbouring channels.
+template <class T>
+struct FinishQuad {
   float4 bias;
-  T* y;
-  const T* residual;
   PairClamp<T> clamp;
-  uint2 added[kCount];
 
-  // PixelOf gives the output pixel of a row of quads, or -1.
-  template <class PixelOf>
-  __device__ __forceinline__ BottleneckQuads(const ConvParams& p, int first_channel, const PixelOf& pixel_of)
-      : bias(make_float4(0, 0, 0, 0)),
-        y(pinned(static_cast<T*>(p.y))),
-        residual(pinned(static_cast<const T*>(p.epilogue.residual))),
-        clamp(p.epilogue) {
-    const int channel = first_channel + static_cast<int>(threadIdx.x) % kAcross * 4;
-    if (p.epilogue.bias != nullptr) bias = __ldg(reinterpret_cast<const float4*>(p.epilogue.bias + channel));
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      const int pixel = pixel_of(number(i) / kAcross);
-      places[i] = pixel < 0 ? -1 : pixel * p.channels + channel;
-      keep(places[i]);
-      added[i] = make_uint2(0, 0);
-    }
+  __device__ __forceinline__ FinishQuad(const EpilogueParams& e, int channel)
+      : bias(make_float4(0, 0, 0, 0)), clamp(e) {
+    if (e.bias != nullptr) bias = __ldg(reinterpret_cast<const float4*>(e.bias + channel));
   }
-  static __device__ __forceinline__ int number(int i) { return static_cast<int>(threadIdx.x) + i * Shape::kThreads; }
-  __device__ __forceinline__ void load_residuals() {
-    if (residual == nullptr) return;
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      if (places[i] >= 0) added[i] = __ldcg(reinterpret_cast<const uint2*>(residual + places[i]));
-    }
-  }
+  // Of kParts parts, `step` floats apart.
   template <int kParts>
-  __device__ __forceinline__ uint2 finish(int i, const float* sums, int step) const {
+  __device__ __forceinline__ uint2 run(const float* sums, int step, uint2 added = {0, 0}) const {
     float4 sum = bias;
     add_quads<kParts>(sum, sums, step);
-    const float2 lower = pair_at<T>(added[i].x), upper = pair_at<T>(added[i].y);
+    const float2 lower = pair_at<T>(added.x), upper = pair_at<T>(added.y);
     sum.x += lower.x, sum.y += lower.y, sum.z += upper.x, sum.w += upper.y;
     uint2 out;
     reinterpret_cast<Pair<T>&>(out.x) = clamp(sum.x, sum.y);
     reinterpret_cast<Pair<T>&>(out.y) = clamp(sum.z, sum.w);
+    return out;
+  }
+};
+
+// Those of a convolution that a thread finishes and stores: kAcross quads a row.
+template <class Shape, int kAcross, int kCount>
+struct StoredQuads {
+  using T = typename Shape::T;
+  int places[kCount];
+  T* y;
+  FinishQuad<T> one;
+
+  // PixelOf gives the output pixel of a row of quads, or -1.
+  template <class PixelOf>
+  __device__ __forceinline__ StoredQuads(const ConvParams& p, int first_channel, const PixelOf& pixel_of)
+      : y(pinned(static_cast<T*>(p.y))), one(p.epilogue, first_channel + static_cast<int>(threadIdx.x) % kAcross * 4) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const int pixel = pixel_of(number(i) / kAcross);
+      places[i] = pixel < 0 ? -1 : pixel * p.channels + first_channel + static_cast<int>(threadIdx.x) % kAcross * 4;
+      keep(places[i]);
+    }
+  }
+  static __device__ __forceinline__ int number(int i) { return static_cast<int>(threadIdx.x) + i * Shape::kThreads; }
+  template <int kParts>
+  __device__ __forceinline__ uint2 finish(int i, const float* sums, int step) const {
+    const uint2 out = one.template run<kParts>(sums, step);
     if (places[i] >= 0) *reinterpret_cast<uint2*>(y + places[i]) = out;
     return out;
   }
 };
 
-// Four results to a chunk in shared memory.
-__device__ __forceinline__ void place_quad(uint8_t* chunk, int row, int quad, uint2 values) {
-  *reinterpret_cast<uint2*>(chunk + row * 128 + ((quad / 2) ^ (row & 7)) * 16 + quad % 2 * 8) = values;
+// Where four results stand in a chunk in shared memory.
+__device__ __forceinline__ uint2& quad_at(uint8_t* chunk, int row, int quad) {
+  return *reinterpret_cast<uint2*>(chunk + row * 128 + ((quad / 2) ^ (row & 7)) * 16 + quad % 2 * 8);
+}
+
+// A box of shared memory to an image [image, y, x, channel], by a CUtensorMap in tiled form; nothing outside.
+__device__ __forceinline__ void store_patch(const void* map, int channel, int x, int y, int image, uint32_t from) {
+  asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%1, %2, %3, %4}], [%5];" ::"l"(map),
+               "r"(channel), "r"(x), "r"(y), "r"(image), "r"(from)
+               : "memory");
 }
 
 #endif
 
 template <class Shape>
 __global__ void __launch_bounds__(Shape::kThreads, 2)
-    conv_bottleneck_kernel(const __grid_constant__ TensorMap image, const __grid_constant__ ConvParams window,
+    conv_bottleneck_kernel(const __grid_constant__ BottleneckMaps maps, const __grid_constant__ ConvParams window,
                            const __grid_constant__ ConvParams wide, const __grid_constant__ ConvParams narrow) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   using T = typename Shape::T;
   constexpr int kSlabs = Shape::kSlabs, kPositions = Shape::kPositions, kThreads = Shape::kThreads;
   constexpr bool kSplit = kSlabs > 1;
   extern __shared__ __align__(1024) uint8_t memory[];
-  __shared__ __align__(8) uint64_t barriers[7];
+  __shared__ __align__(8) uint64_t barriers[8];
   const int thread = static_cast<int>(threadIdx.x), lane = thread & 31, warp = __shfl_sync(~0u, thread >> 5, 0);
   const int group = warp >> 2;
   const int rank = static_cast<int>(blockIdx.x) % Shape::kCluster, slab = rank % kSlabs, part = rank / kSlabs;
@@ -209,16 +218,19 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
   const uint32_t base = shared_address(memory), barrier = shared_address(barriers);
   const uint32_t window_barrier = barrier, wide_barrier = barrier + 8, narrow_barrier = barrier + 16;
   const uint32_t patch_barrier = barrier + 24, sums_barrier = barrier + 32, middle_barrier = barrier + 40;
-  const uint32_t last_barrier = barrier + 48;
+  const uint32_t last_barrier = barrier + 48, residual_barrier = barrier + 56;
   if (thread == 0) {
-    prefetch_map(&image);
-    for (int i = 0; i < 7; ++i) barrier_init(barrier + 8 * i, 1);
+    prefetch_map(&maps.image);
+    prefetch_map(&maps.residual);
+    prefetch_map(&maps.wide);
+    for (int i = 0; i < 8; ++i) barrier_init(barrier + 8 * i, 1);
     barrier_init_fence();
     barrier_expect(window_barrier, Shape::kWindowWeights);
     for (int tap = 0; tap < Shape::kTaps; ++tap) {
       copy_bulk(base + tap * 64 * 128, weights_at(window, tap * kSlabs + slab, part * 64), 64 * 128, window_barrier);
     }
     barrier_expect(patch_barrier, Shape::kPatch);
+    barrier_expect(residual_barrier, Shape::kNarrowDepth * kPositions * 128);
     if (kSplit) {
       barrier_expect(sums_barrier, Shape::kInbox);
       barrier_expect(middle_barrier, Shape::kMiddle - Shape::kOwnPositions * 128);
@@ -229,17 +241,16 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
   const BottleneckTile<Shape> tile(window);
   constexpr int kMiddleQuads = (Shape::kOwnPositions * 16 + kThreads - 1) / kThreads;
   const int first_own = slab * Shape::kOwnPositions;
-  BottleneckQuads<Shape, 16, kMiddleQuads> middle(window, part * 64, [&](int row) {
-    return row < Shape::kOwnPositions ? tile.pixel(first_own + row) : -1;
-  });
-  BottleneckQuads<Shape, Shape::kWide / 4, kPositions * Shape::kWide / 4 / kThreads> out(
-      wide, rank * Shape::kWide, [&](int row) { return tile.pixel(row); });
+  StoredQuads<Shape, 16, kMiddleQuads> middle(
+      window, part * 64, [&](int row) { return row < Shape::kOwnPositions ? tile.pixel(first_own + row) : -1; });
+  const FinishQuad<T> out(wide.epilogue, rank * Shape::kWide + thread % (Shape::kWide / 4) * 4);
+  const bool adds = pinned(static_cast<int>(wide.epilogue.residual != nullptr)) != 0;
   constexpr int kLastAcross = Shape::kOwn / 4;
   constexpr int kLastQuads = (kBottleneckPixels * kLastAcross + kThreads - 1) / kThreads;
-  BottleneckQuads<Shape, kLastAcross, kLastQuads> last(narrow, rank * Shape::kOwn, [&](int row) {
+  StoredQuads<Shape, kLastAcross, kLastQuads> last(narrow, rank * Shape::kOwn, [&](int row) {
     return row < kBottleneckPixels ? tile.pixel(tile.position_of(row)) : -1;
   });
-  const TensorMap* map = &image;
+  const BottleneckMaps* map = &maps;
   keep(map);
 
   __syncthreads();
@@ -273,7 +284,12 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
   }
   wait_for_all<kSplit>();
   if (thread == 0) {
-    copy_patch(base + Shape::kPatchAt, map, slab * 64, tile.first_x - 1, tile.first_y - 1, tile.image, patch_barrier);
+    copy_patch(base + Shape::kPatchAt, &map->image, slab * 64, tile.first_x - 1, tile.first_y - 1, tile.image,
+               patch_barrier);
+    for (int k = 0; k < Shape::kNarrowDepth && adds; ++k) {
+      copy_patch(base + Shape::kPixelsAt + k * kPositions * 128, &map->residual, rank * Shape::kWide + k * 64,
+                 tile.first_x, tile.first_y, tile.image, residual_barrier);
+    }
   }
   barrier_wait(patch_barrier, 0);
   float* exchange = reinterpret_cast<float*>(memory + Shape::kPatchAt);
@@ -287,7 +303,6 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
       group_multiply_held<T>(sums, weights[i], patch + (tap / 3 * Shape::kPitch + tap % 3) * 128 / 16 + i % 2 * 2);
     }
     group_commit();
-    out.load_residuals();
     group_wait<0>();
     __syncthreads();  // the patch has been read: sums take its place
     const int channel = (warp & 3) * 16 + (lane >> 2);
@@ -321,7 +336,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
       const int number = middle.number(i);
       if (number < Shape::kOwnPositions * 16) {
         const uint2 values = middle.template finish<kSlabs>(i, received + number * 4, Shape::kOwnPositions * 64);
-        place_quad(middle_chunk, first_own + number / 16, number % 16, values);
+        quad_at(middle_chunk, first_own + number / 16, number % 16) = values;
       }
     }
     fence_for_copies();
@@ -344,7 +359,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
       const int number = middle.number(i), row = number / 16;
       const uint2 values = middle.template finish<2>(i, exchange + row * Shape::kWindowPitch + number % 16 * 4,
                                                      kPositions * Shape::kWindowPitch);
-      place_quad(middle_chunk, row, number % 16, values);
+      quad_at(middle_chunk, row, number % 16) = values;
     }
     fence_for_copies();
     __syncthreads();
@@ -359,16 +374,26 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
     __syncthreads();  // sums take the place of weights and pixels
     product.store(sums_at, group);
     __syncthreads();
+    if (adds) barrier_wait(residual_barrier, 0);
     constexpr int kAcross = Shape::kWide / 4;
 #pragma unroll
     for (int i = 0; i < kPositions * kAcross / kThreads; ++i) {
-      const int number = out.number(i), row = number / kAcross, quad = number % kAcross;
-      const uint2 values =
-          out.template finish<Product::kShare>(i, sums_at + row * Product::kPitch + quad * 4, Product::kStep);
-      place_quad(memory + Shape::kPixelsAt + quad / 16 * kPositions * 128, row, quad % 16, values);
+      const int number = thread + i * kThreads, row = number / kAcross, quad = number % kAcross;
+      uint2& values = quad_at(memory + Shape::kPixelsAt + quad / 16 * kPositions * 128, row, quad % 16);
+      values = out.template run<Product::kShare>(sums_at + row * Product::kPitch + quad * 4, Product::kStep,
+                                                 adds ? values : make_uint2(0, 0));
     }
     fence_for_copies();
     __syncthreads();
+    if (thread == 0) {
+      for (int k = 0; k < Shape::kNarrowDepth; ++k) {
+        for (int row = 0; row < Shape::kRows; ++row) {
+          store_patch(&map->wide, rank * Shape::kWide + k * 64, tile.first_x, tile.first_y + row, tile.image,
+                      base + Shape::kPixelsAt + (k * kPositions + row * Shape::kPitch) * 128);
+        }
+      }
+      stores_commit();
+    }
   }
   using Product = TurnedProduct<T, Shape::kNarrow, Shape::kNarrowDepth>;
   Product product;
@@ -396,9 +421,8 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
         const float* from = sums_at + tile.position_of(row) * Product::kPitch + to * Shape::kOwn + quad * 4;
         float4 sum = make_float4(0, 0, 0, 0);
         add_quads<Product::kShare>(sum, from, Product::kStep);
-        store_remote(
-            remote_address(inbox + ((rank * kBottleneckPixels + row) * Shape::kOwn + quad * 4) * 4, to), sum,
-            remote_address(last_barrier, to));
+        store_remote(remote_address(inbox + ((rank * kBottleneckPixels + row) * Shape::kOwn + quad * 4) * 4, to), sum,
+                     remote_address(last_barrier, to));
       }
     }
     barrier_wait(last_barrier, 0);
@@ -413,18 +437,24 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
     for (int i = 0; i < kLastQuads; ++i) {
       const int number = last.number(i);
       if (last.places[i] < 0) continue;
-      const float* from =
-          sums_at + tile.position_of(number / kLastAcross) * Product::kPitch + number % kLastAcross * 4;
+      const float* from = sums_at + tile.position_of(number / kLastAcross) * Product::kPitch + number % kLastAcross * 4;
       last.template finish<Product::kShare>(i, from, Product::kStep);
     }
   }
+  if (thread == 0) stores_wait_read();
 #endif
 }
 
 template <int kSlabs, int kColumns>
 BottleneckVariant variant() {
   using Shape = BottleneckShape<__half, kSlabs, kColumns>;
-  return {kSlabs * 64, Shape::kCluster, kColumns, Shape::kRows, Shape::kPitch, Shape::kThreads, Shape::kBytes,
+  return {kSlabs * 64,
+          Shape::kCluster,
+          kColumns,
+          Shape::kRows,
+          Shape::kPitch,
+          Shape::kThreads,
+          Shape::kBytes,
           half_forms([&]<class T>() {
             return reinterpret_cast<const void*>(&conv_bottleneck_kernel<BottleneckShape<T, kSlabs, kColumns>>);
           })};
