@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
-#include <tuple>
+#include <utility>
 
 #include "backends/cuda/kernels/conv_bottleneck.h"
 #include "backends/cuda/tensor_map.h"
@@ -31,6 +31,9 @@ bool is_window(const ConvProblem& problem) {
          problem.pad_left == 1 && problem.out_height == problem.height && problem.out_width == problem.width &&
          problem.in_channels == problem.channels;
 }
+
+// Of an SM's 228 KB, of which a block takes another.
+constexpr int kMoreThanHalf = 228 * 1024 / 2 - 1024 + 256;
 
 const PairPart& part_of(const BoundKernel& bound) { return dynamic_cast<const PairedKernel&>(*bound.kernel).part(); }
 
@@ -137,30 +140,36 @@ class BottleneckLaunch final : public JoinedKernels {
   LaunchShape shape_;
 };
 
-LaunchShape bottleneck_shape(const BottleneckVariant& variant, const ConvProblem& problem) {
+// Blocks of a launch on SMs of their own, beside those of the launch before, which run while they fetch weights: every
+// other launch asks for a little more than half of an SM's shared memory, and spare clusters fill what SMs are left.
+LaunchShape bottleneck_shape(const BottleneckVariant& variant, bool is_wide) {
   LaunchShape shape;
-  const int64_t tiles =
-      problem.images * ceil_div(problem.height, int64_t{variant.rows}) * problem.width / variant.columns;
-  shape.grid.x = static_cast<unsigned>(tiles * variant.cluster);
   shape.threads = variant.threads;
-  shape.shared_bytes = variant.shared_bytes;
+  shape.shared_bytes = is_wide ? kMoreThanHalf : variant.shared_bytes;
   shape.cluster = variant.cluster;
+  shape.grid.x = static_cast<unsigned>(variant.cluster);
   return shape;
 }
 
-// Blocks that all run at once: what a launch saves is waiting, which more work than that hides. A card that refuses
-// such a launch runs the convolutions one by one. Asked once for each kernel and number of blocks.
-bool fits(const Device& device, const void* kernel, const LaunchShape& shape) {
-  if (shape.grid.x > static_cast<unsigned>(device.info().multiprocessors)) return false;
+// How many blocks run at once, in whole clusters; none where the card refuses such a launch. Asked once of each kernel
+// and shape.
+int blocks_at_once(const Device& device, const void* kernel, const LaunchShape& shape) {
   static std::mutex mutex;
-  static std::map<std::tuple<const void*, unsigned, int>, bool> answers;
+  static std::map<std::pair<const void*, int>, int> answers;
   const std::lock_guard lock(mutex);
-  const auto [known, is_new] = answers.try_emplace({kernel, shape.grid.x, shape.shared_bytes}, false);
-  if (!is_new) return known->second;
-  if (!prepare_launch(device, kernel, shape).ok()) return false;
-  const Result<int> clusters = shape.cluster > 1 ? clusters_at_once(kernel, shape) : Result<int>(0);
-  known->second = shape.cluster == 1 || (clusters.ok() && static_cast<int>(shape.grid.x) <= *clusters * shape.cluster);
+  const auto [known, is_new] = answers.try_emplace({kernel, shape.shared_bytes}, 0);
+  if (!is_new || !prepare_launch(device, kernel, shape).ok()) return known->second;
+  if (shape.cluster == 1) return known->second = device.info().multiprocessors;
+  const Result<int> clusters = clusters_at_once(kernel, shape);
+  if (clusters.ok()) known->second = *clusters * shape.cluster;
   return known->second;
+}
+
+// What a launch saves is waiting, which more work than runs at once hides. A card that refuses such a launch runs the
+// convolutions one by one.
+bool fits(const Device& device, const void* kernel, const LaunchShape& shape) {
+  const auto blocks = static_cast<int>(shape.grid.x);
+  return blocks <= device.info().multiprocessors && blocks <= blocks_at_once(device, kernel, shape);
 }
 
 }  // namespace
@@ -206,10 +215,14 @@ std::unique_ptr<JoinedKernels> bottleneck(const Device& device, std::span<const 
         variant.channels != narrow.problem.channels || window.problem.width % variant.columns != 0) {
       continue;
     }
-    const LaunchShape shape = bottleneck_shape(variant, window.problem);
-    if (fits(device, variant.kernels.of(window.type), shape)) {
-      return std::make_unique<BottleneckLaunch>(kernels, variant, shape);
-    }
+    // Neighbours are three kernels apart.
+    LaunchShape shape = bottleneck_shape(variant, kernels.size() % 2 == 0);
+    const int held = blocks_at_once(device, variant.kernels.of(window.type), bottleneck_shape(variant, true));
+    const ConvProblem& p = window.problem;
+    const int64_t tiles = p.images * ceil_div(p.height, int64_t{variant.rows}) * p.width / variant.columns;
+    if (tiles * variant.cluster > held) continue;
+    shape.grid.x = static_cast<unsigned>(held);
+    return std::make_unique<BottleneckLaunch>(kernels, variant, shape);
   }
   return nullptr;
 }

@@ -34,7 +34,7 @@ struct BottleneckShape {
   static constexpr int kWindowPitch = 68, kWindowSums = kGroups * kPositions * kWindowPitch * 4;
   static constexpr int kInboxAt = kPatchAt + kWindowSums, kInbox = kSlabs > 1 ? kPositions * 64 * 4 : 0;
   static constexpr int kLastInbox = kSlabs > 1 ? kBottleneckPixels* kOwn* kCluster * 4 : 0;
-  static constexpr int kBytes = std::max(kInboxAt + kInbox, kPatchAt + kLastInbox);
+  static constexpr int kBarriersAt = std::max(kInboxAt + kInbox, kPatchAt + kLastInbox), kBytes = kBarriersAt + 64;
   static_assert(kPatch <= kWindowSums && kWindowWeights <= kPatchAt);
 };
 
@@ -115,6 +115,7 @@ __device__ __forceinline__ void group_multiply_held(float (&c)[4][4], const uint
 template <class Shape>
 struct BottleneckTile {
   int first_x, first_y, image, height, width;
+  bool is_spare;  // it takes none: it keeps blocks of its launch from its SMs
 
   __device__ __forceinline__ explicit BottleneckTile(const ConvParams& p)
       : height(pinned(p.height)), width(pinned(p.width)) {
@@ -123,6 +124,7 @@ struct BottleneckTile {
     first_x = kept((tile - row * across) * Shape::kColumns);
     image = kept(row / down);
     first_y = kept((row - image * down) * Shape::kRows);
+    is_spare = image * height * width >= p.rows;
   }
   // The output pixel at a position, or -1.
   __device__ __forceinline__ int pixel(int position) const {
@@ -210,15 +212,20 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
   constexpr int kSlabs = Shape::kSlabs, kPositions = Shape::kPositions, kThreads = Shape::kThreads;
   constexpr bool kSplit = kSlabs > 1;
   extern __shared__ __align__(1024) uint8_t memory[];
-  __shared__ __align__(8) uint64_t barriers[8];
   const int thread = static_cast<int>(threadIdx.x), lane = thread & 31, warp = __shfl_sync(~0u, thread >> 5, 0);
   const int group = warp >> 2;
   const int rank = static_cast<int>(blockIdx.x) % Shape::kCluster, slab = rank % kSlabs, part = rank / kSlabs;
 
-  const uint32_t base = shared_address(memory), barrier = shared_address(barriers);
+  const uint32_t base = shared_address(memory), barrier = base + Shape::kBarriersAt;
   const uint32_t window_barrier = barrier, wide_barrier = barrier + 8, narrow_barrier = barrier + 16;
   const uint32_t patch_barrier = barrier + 24, sums_barrier = barrier + 32, middle_barrier = barrier + 40;
   const uint32_t last_barrier = barrier + 48, residual_barrier = barrier + 56;
+  const BottleneckTile<Shape> tile(window);
+  if (tile.is_spare) {
+    start_later();
+    wait_for_earlier();
+    return;
+  }
   if (thread == 0) {
     prefetch_map(&maps.image);
     prefetch_map(&maps.residual);
@@ -238,7 +245,6 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
     }
     start_later();
   }
-  const BottleneckTile<Shape> tile(window);
   constexpr int kMiddleQuads = (Shape::kOwnPositions * 16 + kThreads - 1) / kThreads;
   const int first_own = slab * Shape::kOwnPositions;
   StoredQuads<Shape, 16, kMiddleQuads> middle(
