@@ -48,8 +48,7 @@ bool same_ranks(const std::vector<ir::Dims>& a, const std::vector<ir::Dims>& b) 
 }
 
 Result<Profile> profile_from_json(const Json& json) {
-  if (!json.is_object() || !json.contains("min") || !json.contains("max"))
-    return wrong("profile", "an object with min and max");
+  if (!json.contains("min") || !json.contains("max")) return wrong("profile", "an object with min and max");
   Profile profile;
   BLADE_ASSIGN_OR_RETURN(profile.min, shapes_from_json(json["min"], "profile.min"));
   BLADE_ASSIGN_OR_RETURN(profile.max, shapes_from_json(json["max"], "profile.max"));
@@ -229,7 +228,7 @@ std::string Decisions::to_json() const {
 Result<Decisions> Decisions::from_json(std::string_view text) {
   if (text.size() > kMaxJsonBytes) return wrong("text", "under 64 MiB");
   const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded() || !json.is_object()) return wrong("text", "a JSON object");
+  if (!json.is_object()) return wrong("text", "a JSON object");
   Decisions decisions;
   BLADE_RETURN_IF_ERROR(read_string(json, "blade_version", decisions.blade_version));
   BLADE_RETURN_IF_ERROR(read_string(json, "tuned_on", decisions.tuned_on));

@@ -175,8 +175,6 @@ bool has_engine_magic(std::span<const std::byte> bytes) {
   return bytes.size() >= sizeof(kMagic) && std::memcmp(bytes.data(), kMagic, sizeof(kMagic)) == 0;
 }
 
-Status check_engine_header(std::span<const std::byte> bytes) { return read_header(bytes, bytes.size()).status(); }
-
 Result<ParsedEngine> parse_engine_file(const Pieces& file, std::shared_ptr<const void> owner) {
   const std::span<const std::byte> first = file.list().empty() ? std::span<const std::byte>() : file.list()[0];
   BLADE_ASSIGN_OR_RETURN(const Header header, read_header(first, file.size()));

@@ -47,7 +47,5 @@ inline Result<ParsedEngine> parse_engine_file(std::span<const std::byte> bytes, 
 }
 // Whether the bytes claim to be an engine file at all.
 bool has_engine_magic(std::span<const std::byte> bytes);
-// Only magic, version and size: cheap enough for every call.
-Status check_engine_header(std::span<const std::byte> bytes);
 
 }  // namespace blade::engine

@@ -115,7 +115,7 @@ void Fusion::absorb_producer(const ir::Graph& graph, const ir::Node& node, const
 bool Fusion::absorb_producer_of(const ir::Graph& graph, const ir::Node& node, size_t i, const Decisions& decisions,
                                 const PlanOptions& options) {
   const ir::Node* producer = sole_producer(graph, node, i);
-  if (producer == nullptr || is_absorbed(producer->id) || is_done_in_copy(producer->id)) return false;
+  if (producer == nullptr || is_done_in_copy(producer->id)) return false;
   if (options.device == nullptr && absorb_chain(graph, node, *producer, decisions, options)) return true;
   if (options.device == nullptr && absorb_pair(graph, node, *producer, decisions, options)) return true;
   const ir::NodeId held = producer_of_[producer->id].node;  // let go below, where the pair is taken

@@ -22,14 +22,12 @@ constexpr size_t kMaxMiddles = 32;
 
 // Threads share a buffer by its rows, so what lies before its middle is in one core's cache and the rest in another's.
 // Buffers that follow one another in memory around one middle stay with their cores. `middles`: of earlier buffers,
-// those of the most similar size last. The start of a place inside `arena` bytes that keeps a middle, or nothing.
+// none of which is smaller, those of the most similar size last. The start of a place that keeps a middle, or nothing.
 std::optional<size_t> around_a_middle(const std::vector<Placed>& placed, const Interval& interval, size_t bytes,
-                                      size_t arena, std::vector<size_t>& middles) {
+                                      std::vector<size_t>& middles) {
   for (size_t i = middles.size(); i-- > 0;) {
     const size_t middle = middles[i];
-    if (middle < bytes / 2) continue;
     const size_t offset = (middle - bytes / 2) / kBufferAlignment * kBufferAlignment;
-    if (offset + bytes > arena) continue;
     const bool taken = std::any_of(placed.begin(), placed.end(), [&](const Placed& other) {
       const bool together = other.first <= interval.last && interval.first <= other.last;
       return together && other.offset < offset + bytes && offset < other.end;
@@ -75,7 +73,7 @@ MemoryPlan plan_memory(std::span<const Interval> intervals) {
     if (interval.bytes == 0) continue;
     const size_t bytes = align_up(interval.bytes, kBufferAlignment);
     std::optional<size_t> offset;
-    if (bytes >= kCentredBytes) offset = around_a_middle(placed, interval, bytes, plan.bytes, middles);
+    if (bytes >= kCentredBytes) offset = around_a_middle(placed, interval, bytes, middles);
     if (!offset) {
       offset = best_fit(placed, interval, bytes);
       if (bytes >= kCentredBytes) middles.push_back(*offset + bytes / 2);

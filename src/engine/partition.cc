@@ -36,7 +36,7 @@ UnionFind join_levels(const Units& units, const std::vector<int>& colour) {
   for (int u = 0; u < units.size(); ++u) {
     if (colour[u] < 0) continue;
     for (int p : units.predecessors[u]) {
-      if (colour[p] == colour[u] && level[p] == level[u]) pieces.join(p, u);
+      if (level[p] == level[u]) pieces.join(p, u);  // so they are of one colour
     }
   }
   return pieces;
@@ -106,7 +106,7 @@ class PieceGraph {
     for (int v : successors_[u]) {
       if (colour_[v] != colour_[u]) continue;
       const bool other_path =
-          std::any_of(successors_[u].begin(), successors_[u].end(), [&](int w) { return w != v && reaches(w, v); });
+          std::any_of(successors_[u].begin(), successors_[u].end(), [&](int w) { return reaches(w, v); });
       if (!other_path) return v;
     }
     return -1;
@@ -119,9 +119,8 @@ class PieceGraph {
     clear_bit(u, v);
     merge_row(u, v);
     for (int x = 0; x < size(); ++x) {
-      if (x == u || x == v) continue;
       if (successors_[x].erase(v) > 0) successors_[x].insert(u);
-      if (reaches(x, u) || reaches(x, v)) {
+      if (reaches(x, v)) {
         set_bit(x, u);
         clear_bit(x, v);
         merge_row(x, u);
@@ -209,7 +208,7 @@ std::string too_small(const ir::Graph& graph, const Region& region, const Partit
     return "region of " + std::to_string(region.nodes.size()) + (region.nodes.size() == 1 ? " node" : " nodes") +
            " is too small to pay its hand-over";
   }
-  if (options.min_flops > 0 && only_shape_arithmetic(graph, region)) {
+  if (only_shape_arithmetic(graph, region)) {
     return "region of only shape arithmetic on integers: nothing to make faster";
   }
   return "";

@@ -172,7 +172,7 @@ int context_after(const ir::Graph& graph, ir::NodeId producer, ir::ValueId value
   const ir::Node& node = graph.node(producer);
   if (node.op != ir::Op::kForeign || value == ir::kNone || node.inputs.empty()) return context;
   const std::string& op = node.get<ir::ForeignAttrs>().source_op;
-  if (op != "Switch" && op != "RefSwitch") return context;
+  if (op != "Switch" && op != "RefSwitch" && op != "_SwitchN") return context;
   Contexts::Set set = contexts.set(context);
   set.push_back(contexts.element(node.inputs.back(), graph.value(value).output_index));
   return contexts.intern(std::move(set));

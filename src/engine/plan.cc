@@ -197,7 +197,7 @@ class PlanBuilder {
     backends::KernelRequest& request = requests.back();
     step.choice = entry.name;
     const std::string* stored = step.on_host ? nullptr : stored_choice(request, decisions_);
-    if (stored == nullptr || options_.reference_only) return;
+    if (stored == nullptr) return;
     const auto choice = KernelChoice::parse(*stored);
     if (!choice || choice->kernel != entry.name) return;
     step.choice = *stored;
@@ -318,7 +318,6 @@ class PlanBuilder {
 
   // Steps that may write a graph output over a graph input that no later step reads.
   void find_reuses() {
-    std::vector<char> taken(plan_->inputs.size(), 0);
     for (size_t s = 0; s < plan_->steps.size(); ++s) {
       const ir::Node& node = graph_.node(storages_.steps()[s]);
       const int out = storages_.of(node.outputs[0]);
@@ -327,10 +326,9 @@ class PlanBuilder {
       for (ir::ValueId input : fusion_.step_inputs(graph_, node)) {
         const Storage& read = storages_.storage(storages_.of(input));
         if (read.kind != Storage::Kind::kInput || read.last_read != static_cast<int>(s) || read.bytes != output.bytes ||
-            taken[read.index] != 0 || !may_overwrite(*plan_->steps[s].kernel, node, input)) {
+            !may_overwrite(*plan_->steps[s].kernel, node, input)) {
           continue;
         }
-        taken[read.index] = 1;
         plan_->reuses.emplace_back(read.index, output.index);
         break;
       }
@@ -349,7 +347,7 @@ class PlanBuilder {
   void plan_transfers() {
     const bool any_on_host =
         std::any_of(plan_->steps.begin(), plan_->steps.end(), [](const Step& step) { return step.on_host; });
-    if (plan_->device == nullptr || !any_on_host) return;
+    if (!any_on_host) return;
     std::unordered_set<ir::ValueId> on_host, for_device;
     const auto& order = storages_.steps();
     for (size_t s = 0; s < order.size(); ++s) {

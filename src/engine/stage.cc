@@ -46,9 +46,6 @@ class Cutter {
         later_.push_back(id);
       } else if (is_control(node)) {
         controls_.push_back(id);
-      } else if (has_static_outputs(node)) {
-        now_.push_back(id);
-        for (ir::ValueId v : node.outputs) ready_[v] = 1;
       } else if (finds_all_sizes(node) && has_known_ranks(node)) {
         now_.push_back(id);
         for (ir::ValueId v : node.outputs) {
@@ -68,6 +65,7 @@ class Cutter {
 
   static bool is_control(const ir::Node& node) { return std::holds_alternative<ir::SubGraphsAttrs>(node.attrs); }
 
+  // Of its outputs whose shapes are not known, if there are any.
   bool finds_all_sizes(const ir::Node& node) const {
     for (size_t i = 0; i < node.outputs.size(); ++i) {
       const bool known = graph_.value(node.outputs[i]).shape.is_static();
@@ -76,10 +74,6 @@ class Cutter {
     return true;
   }
 
-  bool has_static_outputs(const ir::Node& node) const {
-    return std::all_of(node.outputs.begin(), node.outputs.end(),
-                       [&](ir::ValueId v) { return graph_.value(v).shape.is_static(); });
-  }
   bool has_known_ranks(const ir::Node& node) const {
     return std::all_of(node.outputs.begin(), node.outputs.end(),
                        [&](ir::ValueId v) { return graph_.value(v).shape.has_rank(); });
@@ -134,7 +128,7 @@ class Cutter {
     std::vector<ir::ValueId> made = found_;
     const auto want = [&](ir::ValueId v) {
       const ir::Value& value = graph_.value(v);
-      if (value.is_constant() || value.producer == ir::kNone || is_given(v)) return;
+      if (value.producer == ir::kNone || is_given(v)) return;
       if (std::find(made.begin(), made.end(), v) == made.end()) made.push_back(v);
     };
     for (ir::ValueId v : graph_.outputs()) {

@@ -131,14 +131,12 @@ int StorageMap::add(Storage storage) {
 
 int StorageMap::of(ir::ValueId id) {
   int i = of_value_[id];
-  if (i == ir::kNone) return i;
   while (merged_into_[i] != i) i = merged_into_[i] = merged_into_[merged_into_[i]];
   return i;
 }
 
 bool StorageMap::share(int step, ir::ValueId input, ir::ValueId output) {
   const int from = of(input), to = of(output);
-  if (from == ir::kNone || from == to) return false;
   Storage& kept = storages_[from];
   const Storage& gone = storages_[to];
   if (kept.kind != Storage::Kind::kArena || kept.last != step || kept.bytes != gone.bytes || gone.bytes == 0)

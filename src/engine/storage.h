@@ -34,7 +34,7 @@ class StorageMap {
 
   // Nodes that need a kernel, in order. Views and nodes with only empty results are not among them.
   const std::vector<ir::NodeId>& steps() const { return steps_; }
-  int of(ir::ValueId id);  // a number of storage(); kNone for values that no step or output touches
+  int of(ir::ValueId id);  // a number of storage(), of a value that a step or output touches
   const Storage& storage(int i) const { return storages_[i]; }
   int size() const { return static_cast<int>(storages_.size()); }
   bool is_merged_away(int i) const { return merged_into_[i] != i; }

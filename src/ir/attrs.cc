@@ -1,5 +1,4 @@
-// Printing and hashing of attributes through their visit().
-#include <functional>
+// Printing of attributes through their visit().
 #include <sstream>
 
 #include "ir/ops/attrs_visit.h"
@@ -39,45 +38,12 @@ struct Printer {
   }
 };
 
-struct Hasher {
-  size_t state = 0;
-  void add(size_t h) { state = (state ^ h) * 0x9e3779b97f4a7c15u + (state >> 31); }
-  template <class T>
-  requires(std::is_arithmetic_v<T>) void operator()(const char*, const T& v) { add(std::hash<T>()(v)); }
-  template <class E>
-  requires std::is_enum_v<E>
-  void operator()(const char*, const E& v) { add(static_cast<size_t>(v)); }
-  void operator()(const char*, const std::string& v) { add(std::hash<std::string>()(v)); }
-  void operator()(const char*, const std::vector<int64_t>& v) {
-    add(v.size());
-    for (int64_t x : v) add(static_cast<size_t>(x));
-  }
-  void operator()(const char*, const std::vector<SubGraph>& v) {
-    for (const SubGraph& graph : v) add(std::hash<const void*>()(graph.get()));
-  }
-  void operator()(const char*, const PointwiseProgram& v) {
-    add(static_cast<size_t>(v.num_inputs));
-    for (const PointwiseInstr& i : v.code) {
-      for (int part : {static_cast<int>(i.op), int{i.a}, int{i.b}, int{i.c}}) add(static_cast<size_t>(part));
-      add(std::hash<float>()(i.alpha));
-      add(std::hash<float>()(i.beta));
-    }
-  }
-};
-
 }  // namespace
 
 std::string to_string(const Attrs& attrs) {
   Printer printer;
   visit_attrs(attrs, printer);
   return printer.out.str();
-}
-
-size_t hash_attrs(const Attrs& attrs) {
-  Hasher hasher;
-  hasher.add(attrs.index());
-  visit_attrs(attrs, hasher);
-  return hasher.state;
 }
 
 }  // namespace blade::ir

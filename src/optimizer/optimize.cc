@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iterator>
+#include <set>
 
 #include "backends/cuda/loader.h"
 #include "backends/machine.h"
@@ -11,6 +12,7 @@
 #include "base/mapped_file.h"
 #include "base/paths.h"
 #include "engine/kernel_choice.h"
+#include "frontends/tensorflow/node_index.h"
 #include "optimizer/candidate.h"
 #include "optimizer/cpu_comparison.h"
 #include "optimizer/import_knowing_shapes.h"
@@ -140,7 +142,11 @@ class Optimizer {
 
   Status prepare_data() {
     std::vector<Feed> given = needed_values();
-    BLADE_RETURN_IF_ERROR(add_needless_values(model_.imported.graph, options_.tuning_shapes.min, given));
+    std::set<std::string> strings;
+    for (const tensorflow::NodeDef& node : model_.imported.source->nodes) {
+      if (tensorflow::is_string_placeholder(node)) strings.insert(node->name);
+    }
+    BLADE_RETURN_IF_ERROR(add_needless_values(model_.imported.graph, options_.tuning_shapes.min, strings, given));
     BLADE_ASSIGN_OR_RETURN(MeasuringData data, make_measuring_data(options_, inputs_, given));
     feeds_ = std::move(data.feeds);
     profile_ = std::move(data.profile);

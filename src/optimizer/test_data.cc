@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -182,7 +183,23 @@ std::string node_name(const std::string& tensor) {
   return tensor.size() > 2 && tensor.ends_with(":0") ? tensor.substr(0, tensor.size() - 2) : tensor;
 }
 
-Status add_needless_values(const ir::Graph& graph, const NamedShapes& least, std::vector<Feed>& feeds) {
+namespace {
+
+// Zeros, or empty strings for kOpaque.
+Result<ir::TensorPtr> empty_values(ir::DType dtype, const ir::Dims& dims) {
+  if (dtype == ir::DType::kOpaque) {
+    const auto count = std::accumulate(dims.begin(), dims.end(), int64_t{1}, std::multiplies<>());
+    return pack_strings(dims, std::vector<std::string_view>(static_cast<size_t>(count)));
+  }
+  BLADE_ASSIGN_OR_RETURN(const ir::NewTensor zeros, ir::allocate_tensor(dtype, dims));
+  std::memset(zeros.data, 0, zeros.tensor->bytes);
+  return ir::TensorPtr(zeros.tensor);
+}
+
+}  // namespace
+
+Status add_needless_values(const ir::Graph& graph, const NamedShapes& least, const std::set<std::string>& strings,
+                           std::vector<Feed>& feeds) {
   const std::vector<bool> needed = ir::nodes_that_outputs_need(graph);
   std::set<ir::ValueId> read(graph.outputs().begin(), graph.outputs().end());
   for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
@@ -190,17 +207,19 @@ Status add_needless_values(const ir::Graph& graph, const NamedShapes& least, std
   }
   for (size_t i = 0; i < graph.inputs().size(); ++i) {
     const ir::Value& value = graph.value(graph.inputs()[i]);
-    if (read.contains(graph.inputs()[i]) || value.dtype == ir::DType::kOpaque) continue;
+    const bool can_make = value.dtype != ir::DType::kOpaque || strings.contains(node_name(value.name));
+    if (read.contains(graph.inputs()[i]) || !can_make) continue;
+    const ir::DType size_type =
+        value.dtype == ir::DType::kOpaque ? ir::DType::kInt64 : value.dtype;  // strings' offsets
     ir::Dims dims;
     for (const ir::Dim d : value.shape.dims()) dims.push_back(d.is_known() ? d.value() : 1);
     if (const ir::Dims* given = least.find(i, value.name)) dims = *given;
     for (Feed& feed : feeds) {
       if (std::ranges::any_of(feed, [&](const NamedTensor& t) { return node_name(t.name) == node_name(value.name); }))
         continue;
-      BLADE_RETURN_IF_ERROR(check_generated_size({{value.name, value.dtype, value.shape}}, {{dims}}));
-      BLADE_ASSIGN_OR_RETURN(ir::NewTensor zeros, ir::allocate_tensor(value.dtype, dims));
-      std::memset(zeros.data, 0, zeros.tensor->bytes);
-      feed.push_back({node_name(value.name) + ":0", std::move(zeros.tensor)});
+      BLADE_RETURN_IF_ERROR(check_generated_size({{value.name, size_type, value.shape}}, {{dims}}));
+      BLADE_ASSIGN_OR_RETURN(ir::TensorPtr values, empty_values(value.dtype, dims));
+      feed.push_back({node_name(value.name) + ":0", std::move(values)});
     }
   }
   return {};

@@ -1,6 +1,7 @@
 // The feeds that optimizing measures and checks with: the user's, or generated from shapes and ranges.
 #pragma once
 
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,9 +19,10 @@ using Feed = std::vector<NamedTensor>;  // one entry a model input, in the model
 std::string node_name(const std::string& tensor);
 
 // Gives each feed zeros for the inputs that it lacks and no output of `graph` needs: of a signature's, where some of
-// its outputs are asked for. They have the shapes of `least`, where it names them, else 1 for unknown dims; strings are
-// not made.
-Status add_needless_values(const ir::Graph& graph, const NamedShapes& least, std::vector<Feed>& feeds);
+// its outputs are asked for. They have the shapes of `least`, where it names them, else 1 for unknown dims. Inputs that
+// are among `strings`, by node name, get empty strings; others of types that engines do not have get nothing.
+Status add_needless_values(const ir::Graph& graph, const NamedShapes& least, const std::set<std::string>& strings,
+                           std::vector<Feed>& feeds);
 
 // Orders the user's feeds as `inputs` and checks names, dtypes, ranks and known dims. The error names the input, what
 // was found and what was expected.

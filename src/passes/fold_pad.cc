@@ -123,7 +123,9 @@ bool fold_into_max_pool(Rewriter& rewriter, Node& pool) {
   if (!own) return false;
   attrs.padding = Padding::kExplicit;
   attrs.explicit_pads = sum(*own, *outer);
-  for (size_t i = 0; i < attrs.window.size(); ++i) {  // every window must see some data
+  // Every window must see some data. Of sizes that only a run tells that is taken for granted: an image without rows
+  // gives minus infinity, where a padding of zeros would have given zeros.
+  for (size_t i = 0; i < attrs.window.size(); ++i) {
     if (attrs.explicit_pads[2 * i] >= attrs.window[i] || attrs.explicit_pads[2 * i + 1] >= attrs.window[i])
       return false;
     const ir::Dim dim = rewriter.shape(pad->inputs[0]).dim(static_cast<int>(i) + 1);

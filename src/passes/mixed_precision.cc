@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "backends/depth_taps.h"
 #include "base/half.h"
 #include "ir/op_classes.h"
 #include "passes/balanced_rounding.h"
@@ -101,11 +102,10 @@ bool is_volume(const ir::Node& node) {
 }
 
 bool has_cpu_kernel(const ir::Graph& graph, const ir::Node& node) {
-  constexpr int64_t kMostDepthTaps = 16;
   const ir::Value& weights = graph.value(node.inputs[1]);
   if (!weights.is_constant() || !is_volume(node)) return weights.is_constant();
   return node.get<ir::ConvAttrs>().groups == 1 && weights.shape.is_static() &&
-         weights.shape.dim(0).value() <= kMostDepthTaps;
+         weights.shape.dim(0).value() <= backends::kMostDepthTaps;
 }
 
 bool has_transposed_kernel(const ir::Graph& graph, const ir::Node& node) {

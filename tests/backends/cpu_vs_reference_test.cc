@@ -1,33 +1,11 @@
-// Every row of the CPU table against the reference kernel, on 1 to 3 threads, and in place where a row allows it.
+// Every row of the CPU table against the reference kernels. What is narrow is in cpu_vs_reference_narrow_test.cc.
 #include <gtest/gtest-spi.h>
 
-#include <set>
-
-#include "backends/cpu/matrix/simd_targets.h"
+#include "backends/check_table.h"
 #include "backends/cpu/onednn/loader.h"
-#include "backends/cpu_cases.h"
-#include "hwy/targets.h"
-#include "support/amx_emulator.h"
 
 namespace blade::backends {
 namespace {
-
-std::set<std::string>& exercised() {
-  static std::set<std::string> names;
-  return names;
-}
-
-// Winograd in bfloat16 rounds transformed pixels and weights, too, which all tiles but those of 2x2 outputs of 3x3 taps
-// amplify, and an epilogue that scales does so again: single errors may be as large as results, their mean may not
-// (largest of all cases 0.009 and, of the rows that are not fine, 0.037, where a clip leaves small results).
-Case as_exact_as(const KernelEntry& row, Case c) {
-  const std::string name = row.name;
-  if (name.find("winograd") == std::string::npos || name.find("bf16") == std::string::npos) return c;
-  const bool fine = name == "cpu.conv.winograd23_bf16";
-  c.tolerance *= fine ? 8 : 48;
-  c.mean_tolerance = fine ? 0.015 : 0.05;
-  return c;
-}
 
 TEST(CpuVsReference, WinogradBf16MustBeCloseOnAverage) {
   const ir::TensorPtr want = random_floats({64});
@@ -40,63 +18,6 @@ TEST(CpuVsReference, WinogradBf16MustBeCloseOnAverage) {
   }
 }
 
-void check_all(const std::vector<Case>& cases, int max_threads = 3) {
-  for (const Case& c : cases) {
-    const auto want = run_reference(c);
-    ASSERT_TRUE(want.ok()) << c.name << ": " << want.status().message();
-    for (const KernelEntry& row : cpu_kernels()) {
-      if (row.op != c.op) continue;
-      for (int threads = 1; threads <= max_threads; ++threads) {
-        if (check_row(row, as_exact_as(row, c), *want, threads)) exercised().insert(row.name);
-        if (::testing::Test::HasFatalFailure()) return;
-      }
-    }
-  }
-}
-
-ir::TensorPtr rounded(const ir::TensorPtr& from) {
-  auto made = ir::allocate_tensor(ir::DType::kBFloat16, from->dims);
-  EXPECT_TRUE(made.ok());
-  auto* to = reinterpret_cast<BFloat16*>(made->data);
-  for (int64_t i = 0; i < from->element_count(); ++i) to[i] = BFloat16(static_cast<float>(element(*from, i)));
-  return made->tensor;
-}
-
-// The cases of some ops with their data in bfloat16; what constants an epilogue has stay float32.
-std::vector<Case> in_bfloat16(std::vector<Case> cases, const std::set<ir::Op>& ops) {
-  std::erase_if(cases, [&](const Case& c) { return !ops.contains(c.op) || c.inputs[0]->dtype != ir::DType::kFloat32; });
-  for (Case& c : cases) {
-    const bool matrix = c.op == ir::Op::kConv || c.op == ir::Op::kConvTranspose || c.op == ir::Op::kMatMul;
-    for (size_t i = 0; i < c.inputs.size(); ++i) {
-      if (c.op == ir::Op::kAttention && i >= 3) break;  // masks stay float32
-      const bool data =
-          i == 0 || (matrix && i == 1) || ((c.variable_inputs >> i) & 1) != 0 || c.op == ir::Op::kPointwise;
-      if (data && c.inputs[i]->dtype == ir::DType::kFloat32) c.inputs[i] = rounded(c.inputs[i]);
-    }
-    c.name += "_bf16";
-    c.tolerance = 0x1p-5;  // the reference rounds after every step of an epilogue
-  }
-  return cases;
-}
-
-// This machine, with AMX where that can be emulated.
-const Machine& machine_with_amx() {
-  static const Machine machine = [] {
-    Machine m = Machine::host();
-    m.amx_tile = m.amx_bf16 = amx_mode() != AmxMode::kMissing;
-    return m;
-  }();
-  return machine;
-}
-
-TEST(CpuVsReference, BFloat16) {
-  std::printf("%s.\n", describe_amx(amx_mode()));
-  request_machine() = &machine_with_amx();
-  check_all(in_bfloat16(matrix_cases(), {ir::Op::kConv, ir::Op::kConvTranspose, ir::Op::kMatMul}));
-  check_all(in_bfloat16(attention_cases(), {ir::Op::kAttention}));
-  check_all(in_bfloat16(row_cases(), {ir::Op::kPool, ir::Op::kResize, ir::Op::kReduce}));
-}
-
 TEST(CpuVsReference, Pointwise) { check_all(pointwise_cases()); }
 TEST(CpuVsReference, Matrix) { check_all(matrix_cases()); }
 TEST(CpuVsReference, Rows) { check_all(row_cases()); }
@@ -104,23 +25,45 @@ TEST(CpuVsReference, Movement) { check_all(movement_cases()); }
 TEST(CpuVsReference, Selection) { check_all(selection_cases()); }
 TEST(CpuVsReference, Segments) { check_all(segment_cases()); }
 
-// The vector code of the instruction sets below the machine's own.
-TEST(CpuVsReference, LesserInstructionSets) {
-  for (int64_t targets : {int64_t{HWY_AVX2 | HWY_SCALAR | HWY_EMU128}, int64_t{HWY_SCALAR | HWY_EMU128}}) {
-    hwy::SetSupportedTargetsForTest(targets);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-    check_all(pointwise_cases(), 1);
-    check_all(row_cases(), 1);
-    check_all(in_bfloat16(row_cases(), {ir::Op::kPool, ir::Op::kReduce}), 1);
-    check_all(attention_cases(), 1);
+// Results as a request describes them, by shape inference where that tells their sizes.
+std::vector<ir::TensorPtr> described_results(const Case& c) {
+  CaseGraph made = make_graph(c);
+  std::vector<ir::TensorPtr> results;
+  if (!ir::infer_shapes(made.graph).ok()) return *run_reference(c);
+  for (const ir::ValueId id : made.graph.node(made.node).outputs) {
+    const ir::Value& value = made.graph.value(id);
+    const auto dims = value.shape.static_dims();
+    if (!dims) return *run_reference(c);
+    auto described = std::make_shared<ir::Tensor>();
+    described->dtype = value.dtype;
+    described->dims = *dims;
+    results.push_back(std::move(described));
   }
-  hwy::SetSupportedTargetsForTest(0);
-  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  return results;
 }
 
-// Runs last: a row that no case reaches is not tested.
-TEST(CpuVsReference, WholeTableWasExercised) {
-  if (exercised().empty()) GTEST_SKIP() << "needs the tests before it";
+void find_taken(const std::vector<Case>& cases, std::set<std::string>& taken) {
+  for (const Case& c : cases) {
+    const CaseGraph made = make_graph(c);
+    const std::vector<ir::TensorPtr> results = described_results(c);
+    for (const int threads : {1, 2, 3}) {
+      const KernelRequest request = make_request(c, made.graph.node(made.node), results, threads);
+      for (const KernelEntry& row : cpu_kernels()) {
+        if (row.op == c.op && !taken.contains(row.name) && row.supports(request).ok) taken.insert(row.name);
+      }
+    }
+  }
+}
+
+// A row that no case reaches is not tested.
+TEST(CpuVsReference, EachRowTakesACase) {
+  std::set<std::string> taken;
+  for (const auto& cases :
+       {pointwise_cases(), matrix_cases(), row_cases(), movement_cases(), selection_cases(), segment_cases()})
+    find_taken(cases, taken);
+  request_machine() = &machine_with_amx();
+  find_taken(bfloat16_cases(), taken);
+  request_machine() = &Machine::host();
   for (const KernelEntry& row : cpu_kernels()) {
     const std::string name = row.name;
     if (name.find("onednn") != std::string::npos && cpu::onednn_module().table == nullptr) continue;
@@ -128,7 +71,34 @@ TEST(CpuVsReference, WholeTableWasExercised) {
                         row.op == ir::Op::kAttention;
     if (matrix && name.find("bf16") != std::string::npos && !Machine::host().avx512_bf16) continue;
     if (name.find("amx") != std::string::npos && amx_mode() == AmxMode::kMissing) continue;
-    EXPECT_TRUE(exercised().contains(row.name)) << row.name;
+    EXPECT_TRUE(taken.contains(row.name)) << row.name;
+  }
+}
+
+// Tasks at the same time have scratch of their own, so its size tells how many there may be.
+TEST(CpuKernels, FftsAreSharedByNoMoreThreadsThanTheirWorkIsWorth) {
+  const auto scratch_bytes = [](ir::DType dtype, int32_t length, int threads) -> size_t {
+    const Case c{"fft",
+                 ir::Op::kFft,
+                 ir::FftAttrs{ir::FftKind::kReal},
+                 {random_tensor(dtype, {64, length}), ints({1}, {length})},
+                 1,
+                 2};
+    const auto want = run_reference(c);
+    EXPECT_TRUE(want.ok());
+    const CaseGraph made = make_graph(c);
+    const KernelRequest request = make_request(c, made.graph.node(made.node), *want, threads);
+    for (const KernelEntry& row : cpu_kernels()) {
+      if (row.op != c.op || !row.supports(request).ok) continue;
+      PackCache packs;
+      return (*row.create(request, packs))->scratch_bytes();
+    }
+    ADD_FAILURE() << "no row takes it";
+    return 0;
+  };
+  for (const ir::DType dtype : {ir::DType::kFloat32, ir::DType::kFloat64}) {
+    EXPECT_EQ(scratch_bytes(dtype, 4, 4), scratch_bytes(dtype, 4, 1)) << ir::dtype_name(dtype);
+    EXPECT_EQ(scratch_bytes(dtype, 512, 4), 4 * scratch_bytes(dtype, 512, 1)) << ir::dtype_name(dtype);
   }
 }
 

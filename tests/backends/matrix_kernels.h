@@ -141,6 +141,8 @@ inline double gated_exactly(Curve curve, double x) {
       return 1 / (1 + std::exp(-x));
     case Curve::kHardSigmoid:
       return std::clamp(0.25 * x + 0.75, 0.0, 1.0);
+    case Curve::kTanh:
+      return std::tanh(x);
     case Curve::kNone:
       break;
   }

@@ -133,7 +133,8 @@ TEST_P(MatrixKernels, CoarseCurvesBf16) {
   const std::vector<BFloat16> one(1, BFloat16(1.0f));
   AlignedBuffer packed = AlignedBuffer::allocate(packed_b_bytes(packed_steps<BFloat16>(1, 1), 1) + 64);
   const PackedB view = pack_runs(one.data(), 1, 1, 1, 1, 1, packed.data());
-  for (const Curve curve : {Curve::kSwish, Curve::kGeluErf, Curve::kGeluTanh, Curve::kSigmoid, Curve::kHardSigmoid}) {
+  for (const Curve curve :
+       {Curve::kSwish, Curve::kGeluErf, Curve::kGeluTanh, Curve::kSigmoid, Curve::kHardSigmoid, Curve::kTanh}) {
     Epilogue<BFloat16> epilogue;
     if (curve == Curve::kHardSigmoid) epilogue.gate = {0.25f, 0.75f, 1};
     epilogue.gate.curve = curve;

@@ -94,6 +94,13 @@ TEST(DerivedConstants, AnotherGraphIsNotTakenForTheSame) {
   DerivedConstants derived(c.graph, c.source);
   derived.release(Plan());
   EXPECT_FALSE(derived.restore(other));
+  for (const ir::Dims& dims : {ir::Dims{kColumns, kRows}, ir::Dims{kRows + 1, kColumns}}) {
+    ir::Graph reshaped = c.source.clone();
+    std::mt19937 rng(5);
+    reshaped.value(c.weight).constant = random_tensor(rng, dims);
+    EXPECT_FALSE(derived.restore(reshaped));
+  }
+  EXPECT_FALSE(derived.restore(ir::Graph()));
   EXPECT_TRUE(derived.is_released());
 }
 

@@ -172,6 +172,9 @@ TEST(Engine, Profiles) {
   EXPECT_FALSE(engine->in_profile(std::vector<ir::Dims>{{5, 8, 8, 3}}));
   EXPECT_FALSE(engine->in_profile(std::vector<ir::Dims>{{8, 8, 3}}));
   EXPECT_FALSE(engine->in_profile({}));
+  expect_says(engine->outside_profile(std::vector<ir::Dims>{{5, 8, 8, 3}}),
+              "has the shape [5,8,8,3], outside the engine's profile of [1,8,8,3] to [4,8,8,3]");
+  expect_says(engine->outside_profile({}), "0 inputs are given, the profile has bounds for 1");
   EXPECT_TRUE(make(testing::small_cnn())->in_profile(std::vector<ir::Dims>{{5000, 8, 8, 3}}));
   decisions.profile->min.push_back({1});
   decisions.profile->max.push_back({1});
@@ -241,6 +244,29 @@ TEST(Engine, DerivedWeightsAreReleasedAndComeBack) {
                                     static_cast<int>(engine->derived_bytes_released()));
   }
   EXPECT_EQ(engine->derived_bytes_released(), 0u) << "a second shape keeps them";
+}
+
+// What a later stage reads is needed until that is made.
+TEST(Engine, DerivedWeightsOfALaterStageStay) {
+  std::mt19937 rng(8);
+  GraphMaker m;
+  const auto x = m.input("x", {-1, 200});
+  const auto column = m.node(ir::Op::kGather, "column", {x, m.constant(ir::make_scalar_i64(0))}, ir::GatherAttrs{1, 0});
+  const auto zero = m.constant(random_tensor(rng, {}));
+  const auto where = m.node(ir::Op::kWhere, "where", {m.binary(ir::PointwiseOp::kGreater, "large", column, zero)});
+  const auto rows = m.node(ir::Op::kSqueeze, "rows", {where}, ir::AxesAttrs{{1}});
+  const auto picked = m.node(ir::Op::kGather, "picked", {x, rows}, ir::GatherAttrs{0, 0});
+  const auto product =
+      m.node(ir::Op::kMatMul, "product", {picked, m.constant(random_tensor(rng, {200, 100}))}, ir::MatMulAttrs{});
+  const auto scale = m.constant(random_tensor(rng, {100}));
+  const ir::Graph graph = m.finish({m.binary(ir::PointwiseOp::kMul, "scaled", product, scale)});
+  const auto engine = make(graph.clone());
+  for (int64_t batch : {9, 20}) {
+    const std::vector<ir::TensorPtr> inputs = {random_tensor(rng, {batch, 200})};
+    Collect sink(1);
+    ASSERT_TRUE(engine->run(testing::refs(inputs), sink).ok());
+    testing::expect_close(*sink.outputs[0], *testing::oracle(graph, inputs)[0], 1e-4, ir::concat("batch ", batch));
+  }
 }
 
 }  // namespace

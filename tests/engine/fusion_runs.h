@@ -34,10 +34,11 @@ inline void check_answers(const ir::Graph& graph, const Decisions& decisions, co
   ASSERT_TRUE(plan.ok()) << plan.status().message();
   kernels.clear();
   for (const Step& step : (*plan)->steps) kernels.emplace_back(step.kernel_name);
-  Collect got(1);
+  Collect got(want->size());
   const Status ran = (*engine)->run(refs(inputs), got);
   ASSERT_TRUE(ran.ok()) << ran.message();
-  expect_close(*got.outputs[0], *(*want)[0], tolerance, "output");
+  for (size_t i = 0; i < want->size(); ++i)
+    expect_close(*got.outputs[i], *(*want)[i], tolerance, ir::concat("output ", i));
 }
 
 inline EngineOptions with_threads(int threads) {

@@ -12,6 +12,14 @@ namespace {
 using blade::testing::GraphBuilder;
 using namespace testing;  // NOLINT(google-build-using-namespace)
 
+// As an engine has it before it is planned.
+ir::Graph prepared(GraphBuilder& b) {
+  ir::Graph graph = b.build();
+  EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false, {}).ok());
+  graph.remove_dead_nodes();
+  return graph;
+}
+
 // A depthwise convolution, a bias and PReLU, a 1x1 convolution, a residual of fewer channels, ReLU.
 struct Block {
   int64_t n, size, channels, out_channels, kernel, stride;
@@ -32,10 +40,7 @@ ir::Graph block_graph(const Block& c) {
         b.constant<int32_t>({4, 2}, {0, 0, 0, 0, 0, 0, 0, static_cast<int32_t>(c.out_channels - c.channels)});
     y = b.add(y, b.op(ir::Op::kPad, {x, pads, b.scalar(0.0f)}, ir::PadAttrs{}));
   }
-  ir::Graph graph = b.output(b.relu(y), "y").build();
-  EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false, {}).ok());
-  graph.remove_dead_nodes();
-  return graph;
+  return prepared(b.output(b.relu(y), "y"));
 }
 
 Result<std::shared_ptr<const Plan>> plan_of(const ir::Graph& graph, const Block& c) {
@@ -52,6 +57,23 @@ TEST(Fusion, SeparableBlockIsOneStep) {
   ASSERT_TRUE(plan.ok()) << plan.status().message();
   ASSERT_EQ((*plan)->steps.size(), 1u);
   EXPECT_STREQ((*plan)->steps[0].kernel_name, "cpu.conv.separable_f32");
+}
+
+TEST(Fusion, WhatIsBetweenIsNoTrafficOfTheStep) {
+  const Block c = {1, 32, 24, 40, 3, 1, false};
+  const ir::Graph graph = block_graph(c);
+  const auto plan = plan_of(graph, c);
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  ASSERT_EQ((*plan)->steps.size(), 1u);
+  ir::Cost apart;
+  for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
+    if (!graph.is_live(id)) continue;
+    const ir::Cost own = ir::node_cost(graph, graph.node(id));
+    apart.flops += own.flops;
+    apart.bytes += own.bytes;
+  }
+  EXPECT_EQ((*plan)->steps[0].cost.flops, apart.flops);
+  EXPECT_EQ((*plan)->steps[0].cost.bytes, apart.bytes - 2 * 32 * 32 * 24 * 4);
 }
 
 TEST(Fusion, LargeWeightsStayApart) {
@@ -76,6 +98,53 @@ TEST(Fusion, AnswersAreThoseOfTheGraph) {
   }
 }
 
+TEST(Fusion, WhatIsAlsoAnOutputIsNotBetween) {
+  GraphBuilder b;
+  const auto x = b.input("x", {1, 32, 32, 24});
+  const auto w = b.constant<float>({3, 3, 1, 24}, random_values(9 * 24, 1));
+  const auto y = b.relu(b.conv(x, w, {1, 1}, ir::Padding::kSame, 24));
+  const auto z = b.conv(y, b.constant<float>({1, 1, 24, 40}, random_values(24 * 40, 2)));
+  std::vector<std::string> kernels;
+  check_answers(prepared(b.output(z, "z").output(y, "y")), Decisions(), with_threads(2), 2e-4, kernels);
+  EXPECT_EQ(kernels.size(), 2u);
+}
+
+// Channels of zeros behind a residual's own need not be written; any other padding does.
+TEST(Fusion, OnlyZerosBehindTheChannelsOfAResidualAreNoStep) {
+  const struct {
+    ir::PadMode mode;
+    std::vector<int32_t> channels;
+    float value;
+    size_t steps;
+  } cases[] = {{ir::PadMode::kConstant, {0, 8}, 0, 1},
+               {ir::PadMode::kConstant, {8, 0}, 0, 2},
+               {ir::PadMode::kConstant, {0, 8}, 1, 2},
+               {ir::PadMode::kReflect, {0, 8}, 0, 2}};
+  for (const auto& c : cases) {
+    GraphBuilder b;
+    const auto x = b.input("x", {1, 9, 9, 16});
+    const auto pads = b.constant<int32_t>({4, 2}, {0, 0, 0, 0, 0, 0, c.channels[0], c.channels[1]});
+    std::vector<GraphBuilder::Id> operands = {x, pads};
+    if (c.mode == ir::PadMode::kConstant) operands.push_back(b.scalar(c.value));
+    const auto residual = b.op(ir::Op::kPad, operands, ir::PadAttrs{c.mode});
+    const auto y = b.conv(x, b.constant<float>({3, 3, 16, 24}, random_values(9 * 16 * 24, 1)));
+    std::vector<std::string> kernels;
+    check_answers(prepared(b.output(b.add(y, residual), "y")), Decisions(), with_threads(2), 2e-4, kernels);
+    EXPECT_EQ(kernels.size(), c.steps) << c.channels[0] << " " << c.value;
+  }
+}
+TEST(Fusion, PaddingOfWhatIsNoResidualIsAStep) {
+  GraphBuilder b;
+  const auto x = b.input("x", {1, 9, 9, 16}), other = b.input("other", {1, 9, 9, 24});
+  const auto pads = b.constant<int32_t>({4, 2}, {0, 0, 0, 0, 0, 0, 0, 8});
+  const auto padded = b.op(ir::Op::kPad, {x, pads, b.scalar(0.0f)}, ir::PadAttrs{});
+  const auto choice = b.input("choice", {1, 9, 9, 24}, ir::DType::kBool);
+  std::vector<std::string> kernels;
+  check_answers(prepared(b.output(b.pointwise(ir::PointwiseOp::kSelect, {choice, other, padded}), "y")), Decisions(),
+                with_threads(2), 0, kernels);
+  EXPECT_EQ(kernels.size(), 2u);
+}
+
 // A chain of four: the last three are one step, or the first two and the last two.
 TEST(Fusion, LongChainsAreCutRightly) {
   GraphBuilder b;
@@ -85,9 +154,7 @@ TEST(Fusion, LongChainsAreCutRightly) {
     y = b.conv(y, b.constant<float>({3, 3, 1, 64}, random_values(9 * 64, 2)), {1, 1}, ir::Padding::kSame, 64);
     y = b.conv(b.relu(y), b.constant<float>({1, 1, 64, 12}, random_values(64 * 12, 3)));
   }
-  ir::Graph graph = b.output(y, "y").build();
-  EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false, {}).ok());
-  graph.remove_dead_nodes();
+  const ir::Graph graph = prepared(b.output(y, "y"));
   std::vector<std::string> kernels;
   check_answers(graph, Decisions(), with_threads(2), 2e-1, kernels);
   check_answers(graph, together(graph, {1, 80, 80, 8}), with_threads(2), 2e-1, kernels);
@@ -104,10 +171,7 @@ ir::Graph four_convolutions() {
     y = b.relu(y);
     channels = inner;
   }
-  ir::Graph graph = b.output(y, "y").build();
-  EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false, {}).ok());
-  graph.remove_dead_nodes();
-  return graph;
+  return prepared(b.output(y, "y"));
 }
 
 // What is stored for convolutions [begin, end) of a chain that become one step.
@@ -134,6 +198,9 @@ TEST(Fusion, StoredChainsAndPairsApartStand) {
   EngineOptions options = with_threads(2);
   options.machine = &machine;
   std::vector<std::string> kernels;
+  check_answers(graph, Decisions(), options, 2e-4, kernels);
+  ASSERT_EQ(kernels.size(), 3u);
+  EXPECT_EQ(kernels[2], "cpu.conv.before_depthwise_f32");  // the middle two were together, and were let go
   Decisions chain;
   chain.kernels[signature_of(graph, 0, 3)] = "cpu.conv.bottleneck_f32";
   check_answers(graph, chain, options, 2e-4, kernels);
@@ -164,10 +231,7 @@ ir::Graph pooled_graph(const Pooled& c, ir::PoolKind kind) {
       {c.stride, c.stride});
   y = b.relu(b.add(y, b.constant<float>({c.out_channels}, random_values(c.out_channels, 2))));
   const ir::PoolAttrs pool{kind, c.window, c.pool_strides, c.padding, {}};
-  ir::Graph graph = b.output(b.op(ir::Op::kPool, {y}, pool), "y").build();
-  EXPECT_TRUE(passes::run_pipeline(graph, /*whole_graph=*/false, {}).ok());
-  graph.remove_dead_nodes();
-  return graph;
+  return prepared(b.output(b.op(ir::Op::kPool, {y}, pool), "y"));
 }
 
 TEST(Fusion, PooledConvolutionIsOneStepWithTheSameAnswers) {

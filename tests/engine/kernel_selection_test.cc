@@ -43,6 +43,11 @@ TEST(KernelSelection, TheCheapestPredictionWins) {
   EXPECT_EQ(refused[0], "a: supported, but 'b' is predicted faster (8.0 us against 20.0 us)");
 }
 
+TEST(KernelSelection, ARowWithoutAPredictionIsNotOvertakenAndOvertakesNone) {
+  EXPECT_EQ(chosen({{"a", kOp, yes, slow, nullptr}, {"b", kOp, yes, nullptr, nullptr}}), "a");
+  EXPECT_EQ(chosen({{"a", kOp, yes, nullptr, nullptr}, {"b", kOp, yes, fast, nullptr}}), "a");
+}
+
 TEST(KernelSelection, RefusalsCarryTheirReason) {
   std::vector<std::string> refused;
   EXPECT_EQ(chosen({{"a", kOp, no, nullptr, nullptr}, {"b", kOp, yes, nullptr, nullptr}}, {}, &refused), "b");
@@ -112,6 +117,28 @@ TEST(KernelSelection, DepthwiseConvolutionsByComputedWeightsAreDepthwise) {
   const auto entry = select_kernel(request, {}, backends::cpu_kernels(), nullptr);
   ASSERT_TRUE(entry.ok()) << entry.status().message();
   EXPECT_STREQ((*entry)->name, "cpu.conv.depthwise_f32");
+}
+
+// Few channels a group leave most of a tile empty, where vectors of whole groups do not.
+TEST(KernelSelection, ConvolutionsOfFewChannelsAGroupGoByVectors) {
+  const backends::Machine machine = backends::Machine::host();
+  const auto name_of = [&](int64_t group, int64_t size) -> std::string {
+    ir::Node node;
+    node.op = ir::Op::kConv;
+    node.attrs = ir::ConvAttrs{{1, 1}, {1, 1}, ir::Padding::kSame, {}, 128 / group, {}};
+    KernelRequest request;
+    request.node = &node;
+    request.machine = &machine;
+    request.inputs = {{ir::DType::kFloat32, {1, 28, 28, 128}}, {ir::DType::kFloat32, {size, size, group, 128}}};
+    request.outputs = {{ir::DType::kFloat32, {1, 28, 28, 128}}};
+    request.constants = {nullptr, ir::make_scalar_i64(0)};
+    const auto entry = select_kernel(request, {}, backends::cpu_kernels(), nullptr);
+    return entry.ok() ? (*entry)->name : entry.status().message();
+  };
+  EXPECT_EQ(name_of(4, 3), "cpu.conv.grouped_f32");
+  EXPECT_EQ(name_of(8, 3), "cpu.conv.grouped_f32");
+  EXPECT_EQ(name_of(64, 3), "cpu.conv.direct_f32");
+  EXPECT_EQ(name_of(8, 1), "cpu.conv.direct_f32");
 }
 
 TEST(KernelSelection, AStoredChoiceOverrules) {

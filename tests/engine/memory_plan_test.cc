@@ -84,5 +84,14 @@ TEST(MemoryPlan, TakesTheSmallestGapThatFits) {
   EXPECT_EQ(plan.offsets[5], plan.offsets[3]);
 }
 
+TEST(MemoryPlan, TakesTheSmallestGapWhereALargerOneLiesBehindIt) {
+  // From step 2 on there are holes of 384 bytes behind the third buffer and of 512 where the fourth was.
+  const std::vector<Interval> intervals = {{0, 1, 1024}, {0, 9, 960}, {2, 9, 640},
+                                           {0, 1, 512},  {0, 9, 448}, {2, 3, 320}};
+  const MemoryPlan plan = plan_memory(intervals);
+  expect_valid(intervals, plan);
+  EXPECT_EQ(plan.offsets[5], plan.offsets[2] + 640);
+}
+
 }  // namespace
 }  // namespace blade::engine

@@ -245,6 +245,105 @@ TEST(Partition, BranchesOfAConditionalKeepToThemselves) {
   EXPECT_EQ(p->regions.size(), 4u);
 }
 
+// What an arm alone reads may be read behind the merge, too: it must not die with the arm. Behind the merge all is
+// alive.
+TEST(Partition, WhatStandsOutsideJoinsWhatIsBehindTheMergeAndNoArm) {
+  GraphMaker m;
+  const auto pred = m.input("pred", {}, ir::DType::kBool);
+  const auto side = m.unary(PointwiseOp::kTanh, "side", m.input("y", {-1, 8}));
+  ir::Node& sw = m.graph.add_node(ir::Op::kForeign, "switch", {m.input("x", {-1, 8}), pred}, 2,
+                                  ir::ForeignAttrs{"Switch", "control flow", false});
+  const std::vector<ir::ValueId> arms = sw.outputs;
+  for (int i = 0; i < 2; ++i) {
+    m.graph.value(arms[i]).name = ir::concat("switch:", i);
+    m.graph.value(arms[i]).dtype = ir::DType::kFloat32;
+  }
+  const auto yes = m.binary(PointwiseOp::kAdd, "yes", arms[1], side);
+  const auto no = m.unary(PointwiseOp::kRelu, "no", arms[0]);
+  const auto after = m.binary(PointwiseOp::kMul, "after", m.foreign("merge", {no, yes}, "Merge"),
+                              m.unary(PointwiseOp::kExp, "late", m.input("z", {-1, 8})));
+  const ir::Graph graph = m.finish({m.binary(PointwiseOp::kSub, "last", after, side)});
+  const auto p = partition(graph, kTiny);
+  ASSERT_TRUE(p.ok());
+  expect_sound(graph, *p);
+  std::set<std::set<std::string>> regions;
+  for (const Region& region : p->regions) regions.insert(names(graph, region));
+  EXPECT_TRUE(regions.contains({"yes"}));
+  EXPECT_TRUE(regions.contains({"no"}));
+  EXPECT_TRUE(regions.contains({"late", "after", "last"}));
+}
+
+TEST(Partition, ViewsAndQuestionsAboutShapesAreNoWork) {
+  const auto regions = [](const PartitionOptions& options) {
+    GraphMaker m;
+    const auto x = m.foreign("f", {m.input("x", {10, 100})});
+    m.graph.value(x).shape = ir::Shape::of(ir::Dims{10, 100});
+    const auto y = m.node(ir::Op::kIdentity, "view", {m.unary(PointwiseOp::kExp, "exp", x)}, ir::IdentityAttrs{});
+    const auto shape = m.node(ir::Op::kShapeOf, "shape", {y}, ir::ShapeOfAttrs{});
+    return partition(m.finish({m.foreign("g", {y}), m.foreign("h", {shape})}), options)->regions.size();
+  };
+  EXPECT_EQ(regions({.min_nodes = 1, .min_flops = 1e9}), 1u);
+  EXPECT_EQ(regions({.min_nodes = 2, .min_flops = 1e9}), 0u);
+  EXPECT_EQ(regions({.min_nodes = 2, .min_flops = 100}), 1u);  // much of it in one node
+}
+
+TEST(Partition, OnlyShapeArithmeticIsLeft) {
+  // `make` adds nodes on a shape of three numbers.
+  const auto reason = [](const PartitionOptions& options, const auto& make) {
+    GraphMaker m;
+    const auto x = m.foreign("f", {m.input("x", {-1, 4, 6})});
+    m.graph.value(x).shape = m.graph.value(m.graph.inputs()[0]).shape;
+    const auto shape = m.node(ir::Op::kShapeOf, "shape", {x}, ir::ShapeOfAttrs{});
+    const ir::ValueId y = make(m, shape);
+    const ir::Graph graph = m.finish({m.foreign("g", {y})});
+    return reason_of(*partition(graph, options), "shape");
+  };
+  const auto total = [](GraphMaker& m, ir::ValueId shape) {
+    return m.node(ir::Op::kReduce, "total", {shape}, ir::ReduceAttrs{ir::ReduceKind::kProd, {0}, true});
+  };
+  const auto spread = [](GraphMaker& m, ir::ValueId v) {
+    return m.node(ir::Op::kBroadcastTo, "spread", {v, m.constant(int_tensor({100, 3}))});
+  };
+  const PartitionOptions large = {.min_nodes = 1, .min_flops = 1e9};
+  EXPECT_EQ(reason(large, total), "region of only shape arithmetic on integers: nothing to make faster");
+  EXPECT_EQ(reason(kTiny, total), "");
+  const auto to_float = [&](GraphMaker& m, ir::ValueId shape) {
+    return m.node(ir::Op::kCast, "cast", {total(m, shape)}, ir::CastAttrs{ir::DType::kFloat32});
+  };
+  EXPECT_EQ(reason(large, to_float), "");
+  EXPECT_EQ(reason(large, spread), "");  // many integers
+  const auto there_and_back = [&](GraphMaker& m, ir::ValueId shape) {
+    return m.node(ir::Op::kReduce, "sum", {spread(m, shape)}, ir::ReduceAttrs{ir::ReduceKind::kSum, {0, 1}, false});
+  };
+  EXPECT_EQ(reason(large, there_and_back), "");
+  const auto of_many_integers = [&](GraphMaker& m, ir::ValueId shape) {
+    const auto many = m.foreign("many", {}, "PyFunc", ir::DType::kInt32);
+    m.graph.value(many).shape = ir::Shape::of(ir::Dims{1000});
+    return m.binary(PointwiseOp::kAdd, "both", total(m, shape),
+                    m.node(ir::Op::kReduce, "sum", {many}, ir::ReduceAttrs{ir::ReduceKind::kSum, {0}, true}));
+  };
+  EXPECT_EQ(reason(large, of_many_integers), "");
+  const auto as_many_as_a_run_tells = [&](GraphMaker& m, ir::ValueId shape) {
+    return m.node(ir::Op::kWhere, "where",
+                  {m.binary(PointwiseOp::kLess, "less", shape, m.constant(int_tensor({5, 5, 5})))});
+  };
+  EXPECT_EQ(reason(large, as_many_as_a_run_tells), "");
+}
+
+TEST(Partition, WhatMustRunBeforeIsListedOnce) {
+  GraphMaker m;
+  const auto f = m.foreign("f", {m.input("x", {-1, 8})});
+  const auto a = m.unary(PointwiseOp::kExp, "a", m.input("y", {-1, 8})), b = m.unary(PointwiseOp::kTanh, "b", a);
+  const ir::NodeId before = m.graph.value(f).producer, first = m.graph.value(a).producer;
+  m.graph.node(first).control_inputs = {before};
+  m.graph.node(m.graph.value(b).producer).control_inputs = {before, first};
+  const ir::Graph graph = m.finish({b, f});
+  const auto p = partition(graph, kTiny);
+  ASSERT_TRUE(p.ok());
+  ASSERT_EQ(p->regions.size(), 1u);
+  EXPECT_EQ(p->regions[0].control_inputs, std::vector<ir::NodeId>{before});
+}
+
 ir::Graph random_graph(std::mt19937& rng, int nodes, int foreign_percent) {
   GraphMaker m;
   std::vector<ir::ValueId> values = {m.input("x", {-1, 8}), m.input("y", {-1, 8})};
@@ -253,6 +352,14 @@ ir::Graph random_graph(std::mt19937& rng, int nodes, int foreign_percent) {
     const std::string name = ir::concat("n", i);
     if (static_cast<int>(rng() % 100) < foreign_percent) {
       values.push_back(m.foreign(name, {pick(), pick()}));
+    } else if (foreign_percent > 0 && rng() % 12 == 0) {
+      ir::Node& arms = m.graph.add_node(ir::Op::kForeign, name, {pick(), pick()}, 2,
+                                        ir::ForeignAttrs{"Switch", "control flow", false});
+      for (int arm = 0; arm < 2; ++arm) {
+        values.push_back(arms.outputs[static_cast<size_t>(arm)]);
+        m.graph.value(values.back()).name = ir::concat(name, ":", arm);
+        m.graph.value(values.back()).dtype = ir::DType::kFloat32;
+      }
     } else if (rng() % 6 == 0) {
       // One source node lowered to two nodes.
       ir::Node& first = m.graph.add_node(ir::Op::kPointwise, name + "/part", {pick()}, 1,

@@ -138,6 +138,53 @@ TEST(Plan, FewerBytesThanWithoutLiveness) {
   EXPECT_EQ((*p)->naive_arena_bytes, 19 * 64 * 64 * 4u);
 }
 
+TEST(Plan, ElementwiseStepsWriteOverWhatTheyRead) {
+  GraphMaker m;
+  const auto x = m.input("x", {64, 64});
+  auto y = m.node(ir::Op::kSoftmax, "first", {x}, ir::SoftmaxAttrs{});
+  for (int i = 0; i < 5; ++i) y = m.binary(PointwiseOp::kMul, ir::concat("square", i), y, y);
+  y = m.node(ir::Op::kSoftmax, "last", {y}, ir::SoftmaxAttrs{});
+  const ir::Graph graph =
+      m.finish({m.node(ir::Op::kReduce, "sum", {y}, ir::ReduceAttrs{ir::ReduceKind::kSum, {1}, false})});
+  const auto p = plan(graph, {{64, 64}});
+  ASSERT_TRUE(p.ok());
+  for (size_t s = 1; s < 6; ++s) EXPECT_TRUE((*p)->steps[s].in_place) << s;
+  EXPECT_LE((*p)->arena_bytes, 2 * 64 * 64 * 4u);
+}
+
+// Which outputs a step may write over which inputs of the graph.
+TEST(Plan, ReusesInputsThatNoLaterStepReads) {
+  using Reuses = decltype(Plan::reuses);
+  const auto reuses = [](GraphMaker& m, std::vector<ir::ValueId> outputs) {
+    const auto p = plan(m.finish(std::move(outputs)), {{4, 6}});
+    EXPECT_TRUE(p.ok()) << p.status().message();
+    return p.ok() ? (*p)->reuses : Reuses();
+  };
+  const auto exp = [](GraphMaker& m, ir::ValueId v) { return m.unary(PointwiseOp::kExp, "exp", v); };
+  std::mt19937 rng(1);
+  {
+    GraphMaker m;
+    EXPECT_EQ(reuses(m, {exp(m, m.input("x", {4, 6}))}), (Reuses{{0, 0}}));
+  }
+  {
+    GraphMaker m;
+    const auto x = m.input("x", {4, 6}), y = exp(m, x), last = m.unary(PointwiseOp::kTanh, "last", x);
+    EXPECT_EQ(reuses(m, {y, last}), (Reuses{{0, 1}}));
+  }
+  {
+    GraphMaker m;  // what is written over x would be no output
+    const auto y = exp(m, m.input("x", {4, 6}));
+    EXPECT_EQ(
+        reuses(m, {m.node(ir::Op::kMatMul, "product", {y, m.constant(random_tensor(rng, {6, 3}))}, ir::MatMulAttrs{})}),
+        Reuses());
+  }
+  {
+    GraphMaker m;  // neither what is an output itself nor a constant
+    const auto x = m.input("x", {4, 6});
+    EXPECT_EQ(reuses(m, {m.binary(PointwiseOp::kAdd, "sum", x, m.constant(random_tensor(rng, {4, 6}))), x}), Reuses());
+  }
+}
+
 void expect_equals_oracle(uint32_t seed, int nodes, int64_t batch, bool reference, bool with_passes) {
   std::mt19937 rng(seed);
   const ir::Graph graph = testing::random_graph(rng, nodes);

@@ -141,6 +141,29 @@ TEST(Stages, TheCallersRefusalIsTold) {
   auto engine = *Engine::create(positive_rows(), Decisions(), EngineOptions());
   const Status status = engine->run(refs(rows_input(4, 2)), sink);
   EXPECT_EQ(status.code(), StatusCode::kResourceExhausted) << status.message();
+  EXPECT_NE(status.message().find("There is no memory for output"), std::string::npos) << status.message();
+}
+
+TEST(Stages, MemoryOfOutputsMustBeAlignedAndMayBeMissingForNothing) {
+  struct Fixed final : public OutputSink {
+    explicit Fixed(void* place) : data(place) {}
+    void* allocate(int, DType, const ir::Dims&) override { return data; }
+    void* data;
+  };
+  testing::GraphMaker m;
+  const ir::Graph graph = m.finish({m.unary(ir::PointwiseOp::kExp, "exp", m.input("x", {-1, 6}))});
+  auto engine = *Engine::create(graph.clone(), Decisions(), EngineOptions());
+  std::mt19937 rng(1);
+  const auto run = [&](int64_t rows, void* data) {
+    Fixed sink(data);
+    return engine->run(refs({testing::random_tensor(rng, {rows, 6})}), sink);
+  };
+  alignas(64) std::array<std::byte, 128> room;
+  EXPECT_TRUE(run(2, room.data()).ok());
+  EXPECT_EQ(run(2, room.data() + 2).message(),
+            "The memory for output 'out0' is not aligned to its elements: give aligned memory.");
+  EXPECT_EQ(run(2, nullptr).code(), StatusCode::kResourceExhausted);
+  EXPECT_TRUE(run(0, nullptr).ok());
 }
 
 TEST(Stages, ProfileKnowsTheStepsOfAllStages) {

@@ -429,6 +429,14 @@ TEST(Strips, ChosenWhereValuesLeaveTheCacheUnlessTuningFoundOtherwise) {
   EXPECT_LT(plan->arena_bytes, size_t{40} << 20);
   ASSERT_GE(step.alternatives.size(), 3u);
   EXPECT_EQ(step.alternatives[1], kApart);
+  ir::Cost inside;
+  for (const InnerStep& own : step.inner) {
+    inside.flops += own.cost.flops;
+    inside.bytes += own.cost.bytes;
+  }
+  const double between = static_cast<double>(step.inner.size() - 1) * (512 * 512 * 64 * 4);
+  EXPECT_EQ(step.cost.flops, inside.flops);
+  EXPECT_EQ(step.cost.bytes, inside.bytes - 2 * between);  // what is between is neither written nor read
 
   Decisions decisions;
   for (const char* wrong : {"cpu.strips strip=1", "cpu.strips strip=65536", "cpu.conv.direct_f32", "?"}) {
@@ -436,8 +444,10 @@ TEST(Strips, ChosenWhereValuesLeaveTheCacheUnlessTuningFoundOtherwise) {
     EXPECT_EQ(plan_of(graph, decisions)->steps.size(), 1u) << wrong;
   }
   decisions.kernels[step.signature] = step.alternatives[2];
+  decisions.figures[step.signature] = {"cpu.strips", 2, 1};
   plan = plan_of(graph, decisions);
   ASSERT_EQ(plan->steps.size(), 1u);
+  EXPECT_TRUE(plan->steps[0].tuned && plan->steps[0].tuned->us == 1);
   EXPECT_EQ(plan->steps[0].choice, decisions.kernels.begin()->second);
   decisions.kernels.begin()->second = kApart;
   EXPECT_EQ(plan_of(graph, decisions)->steps.size(), 4u);

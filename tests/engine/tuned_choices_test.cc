@@ -31,7 +31,7 @@ TEST(KernelChoice, TextRoundTrips) {
 TEST(KernelChoice, OtherTextsAreNone) {
   for (const char* text :
        {"", " ", "a ", "a  b", "a vectors", "a vectors=", "a vectors=x", "a vectors=0", "a vectors=-1", "a vectors=2x",
-        "a vectors=99999999999999999999", "a width=2", " vectors=2"}) {
+        "a vectors=99999999999999999999", "a vectors=65537", "a width=2", " vectors=2"}) {
     EXPECT_FALSE(KernelChoice::parse(text)) << text;
   }
 }
@@ -149,6 +149,28 @@ TEST(TunedChoices, DamagedOnesAreLeftAside) {
       Decisions decisions;
       decisions.kernels[signature] = choice;
       testing::expect_close(*answer(*engine_with(decisions)), *want, 2e-4, choice);
+    }
+  }
+}
+
+// How a choice cuts the work says nothing about another row, nor about the reference kernels.
+TEST(TunedChoices, CutsOfARowThatIsNotThereAreLeftAside) {
+  Decisions missing, on_one_thread;
+  for (const auto& [signature, choice] : offers(*engine_with(Decisions()))) {
+    if (signature.find(" =>") != std::string::npos) continue;
+    missing.kernels[signature] = "cpu.nothing threads=1 strip=1";
+    on_one_thread.kernels[signature] = choice.substr(0, choice.find(' ')) + " threads=1";
+  }
+  EngineOptions naive;
+  naive.reference_only = true;
+  const auto by_definition = Engine::create(network(), on_one_thread, naive);
+  ASSERT_TRUE(by_definition.ok());
+  for (const auto& engine : {engine_with(missing), *by_definition}) {
+    const auto plan = engine->plan_for(kShape);
+    ASSERT_TRUE(plan.ok());
+    for (const Step& step : (*plan)->steps) {
+      EXPECT_FALSE(step.on_one_thread) << step.node_name;
+      EXPECT_EQ(step.choice, step.kernel_name);
     }
   }
 }

@@ -277,6 +277,48 @@ TEST(Importer, BranchesBecomeOneNode) {
   EXPECT_TRUE(has_if);
 }
 
+// A tf.switch_case; one of its branches is a constant, which exists always.
+GraphDef switch_by_index(std::vector<std::string> arms) {
+  const AttrMap outs = with_t({{"num_outs", AttrValue::of_int(3)}});
+  const AttrMap joined = with_t({{"N", AttrValue::of_int(static_cast<int64_t>(arms.size()))}});
+  return GraphBuilder()
+      .placeholder("x", {2})
+      .placeholder("k", {}, DataType::kInt32)
+      .floats("one", {2}, {1, 1})
+      .node("switch", "_SwitchN", {"x", "k"}, outs)
+      .op("neg", "Neg", {"switch"})
+      .op("exp", "Exp", {"switch:2"})
+      .node("merge", "Merge", std::move(arms), joined)
+      .op("after", "Relu", {"merge"})
+      .build();
+}
+
+TEST(Importer, BranchesByIndexBecomeOneNode) {
+  auto model = import_graph(switch_by_index({"exp", "neg", "one"}));
+  ASSERT_TRUE(model.ok()) << model.status().message();
+  const ir::Node* made = nullptr;
+  for (ir::NodeId id = 0; id < model->graph.num_node_slots(); ++id) {
+    if (model->graph.is_live(id) && model->graph.node(id).op == ir::Op::kIf) made = &model->graph.node(id);
+  }
+  ASSERT_NE(made, nullptr) << reason_of(*model, "merge");
+  const auto& branches = made->get<ir::SubGraphsAttrs>().graphs;
+  ASSERT_EQ(branches.size(), 3u);
+  EXPECT_NE(find_node(*branches[0], "neg"), nullptr);
+  EXPECT_EQ(find_node(*branches[1], "neg"), nullptr);
+  EXPECT_NE(find_node(*branches[2], "exp"), nullptr);
+}
+
+TEST(Importer, BranchesByIndexThatDoNotComeTogetherStay) {
+  for (const auto& arms : {std::vector<std::string>{"neg", "exp"}, {"neg", "one", "one"}, {"neg", "neg", "exp"}}) {
+    ImportOptions options;
+    options.outputs = {"after"};
+    auto model = import_graph(switch_by_index(arms), options);
+    ASSERT_TRUE(model.ok()) << model.status().message();
+    EXPECT_NE(reason_of(*model, "merge").find("does not join the branches of one predicate"), std::string::npos);
+    EXPECT_NE(reason_of(*model, "neg"), "");
+  }
+}
+
 // The branch that stays asks for the imaginary part of a real number, for which zeros are made and taken back.
 TEST(Importer, WhatABranchThatStaysHadAddedIsNotThereForOthers) {
   const DataType type = DataType::kComplex64;

@@ -115,7 +115,9 @@ TEST(AccuracyTest, StringsMustBeEqual) {
   const auto strings = [](const std::vector<std::string_view>& values) {
     return *pack_strings({static_cast<int64_t>(values.size())}, values);
   };
-  EXPECT_TRUE(check(strings({"cat", "", "dog"}), strings({"cat", "", "dog"})).holds);
+  const AccuracyResult same = check(strings({"cat", "", "dog"}), strings({"cat", "", "dog"}));
+  EXPECT_TRUE(same.holds);
+  EXPECT_EQ(same.outputs[0].compared, 3);
   for (const auto& other : {strings({"cat", "", "dot"}), strings({"ca", "t", "dog"}), strings({"cat", "", "dogs"})}) {
     const AccuracyResult result = check(strings({"cat", "", "dog"}), other);
     EXPECT_FALSE(result.holds);

@@ -104,6 +104,55 @@ TEST(Search, PrecisionIsDecidedBeforePassesAreMeasured) {
   EXPECT_EQ(planned(), (std::vector<ir::DType>{ir::DType::kFloat16, ir::DType::kFloat32, ir::DType::kFloat16}));
 }
 
+// A product and a scale, which a pass folds into its weights.
+MatmulModel model_to_fold() {
+  MatmulModel model;
+  GraphBuilder b;
+  const auto y = b.matmul(b.input("x", {4, 16}), b.constant<float>({16, 8}, random_values(128, 1)));
+  model.set_graph(b.output(b.mul(y, b.constant<float>({8}, random_values(8, 2))), "y").build());
+  model.options.precision = "fp32";
+  return model;
+}
+
+OptimizationStep step_of(const SearchResult& found, const std::string& pass) {
+  const auto step = std::ranges::find(found.steps, pass, &OptimizationStep::name);
+  EXPECT_NE(step, found.steps.end());
+  return step != found.steps.end() ? *step : OptimizationStep();
+}
+
+TEST(Search, PassesAreMeasuredWhileThereIsTime) {
+  MatmulModel model = model_to_fold();
+  for (const double seconds : {1.0, 0.0}) {
+    model.options.time_limit_s = seconds;
+    const auto found = search_passes(model.input(nullptr), {});
+    ASSERT_TRUE(found.ok()) << found.status().message();
+    const OptimizationStep step = step_of(*found, "FoldBatchNorm");
+    EXPECT_EQ(step.pre_run_ms.has_value(), seconds > 0);
+    EXPECT_EQ(step.message.starts_with("kept unmeasured"), seconds == 0) << step.message;
+    EXPECT_FALSE(step_of(*found, "FoldPad").pre_run_ms);  // which changes nothing here
+  }
+}
+
+// The expected answers are, to the bit, those without one of the passes.
+TEST(Search, APassWithoutWhichAloneTheAnswersHoldIsRolledBack) {
+  MatmulModel model = model_to_fold();
+  engine::Decisions without;
+  without.disabled_passes = {"FoldBatchNorm"};
+  const auto engine = engine::Engine::create(model.graph.clone(), without, {});
+  ASSERT_TRUE(engine.ok());
+  model.answers = {*make_engine_runner(*engine)->outputs(model.feeds[0])};
+  model.options.accuracy.rtol = model.options.accuracy.atol = 0;
+  for (const bool check_speed : {true, false}) {
+    model.options.check_speed = check_speed;
+    const auto found = search_passes(model.input(nullptr), {});
+    ASSERT_TRUE(found.ok()) << found.status().message();
+    const OptimizationStep step = step_of(*found, "FoldBatchNorm");
+    EXPECT_EQ(step.status, check_speed ? StepStatus::kRolledBack : StepStatus::kEffective);
+    EXPECT_EQ(step.message, check_speed ? "the answers hold only without it" : "");
+    EXPECT_EQ(found->decisions.disabled_passes, check_speed ? without.disabled_passes : std::vector<std::string>());
+  }
+}
+
 // A GPU narrows to the type that the user asks for, and to the one that the model computes in.
 TEST(Search, BFloat16OnAGpuIsAskedForByTheUserOrTheModel) {
   engine::testing::FakeDevice device(kKernels);

@@ -1,4 +1,5 @@
 // FoldBatchNorm, FoldPad and FoldDilation.
+#include <cstring>
 #include <limits>
 
 #include "passes/pass_test_util.h"
@@ -236,6 +237,21 @@ TEST_F(Padding, WiderThanTheWindowStays) {
 TEST_F(Padding, AroundNothingStays) {
   const Id empty = b.relu(b.input("empty", {-1, 0, 5, 3}));
   EXPECT_EQ(folded(max_pool(pad(empty, {0, 0, 1, 1, 0, 0, 0, 0}), ir::PoolKind::kMax, 2)).result.changes, 0);
+}
+// Sizes that only a run tells may be 0: then the padding is all that a window sees.
+TEST_F(Padding, OfMinusInfinityAroundWhatMayBeNothing) {
+  const Id any = b.relu(b.input("any", {1, -1, 5, 3}));
+  const Id padded = pad(any, {0, 0, 1, 1, 0, 0, 0, 0}, -std::numeric_limits<float>::infinity());
+  const ir::Graph before = b.output(max_pool(padded, ir::PoolKind::kMax, 2)).build();
+  const ir::Graph after = apply_pass("FoldPad", before.clone()).graph;
+  EXPECT_EQ(count(after, Op::kPad), 0);
+  const auto inputs = random_inputs(before, 17, 0);
+  const auto expected = evaluate_graph(before, inputs), found = evaluate_graph(after, inputs);
+  ASSERT_TRUE(expected.ok() && found.ok());
+  const ir::Tensor &want = *(*expected)[0], &got = *(*found)[0];
+  ASSERT_EQ(want.dims, (ir::Dims{1, 1, 2, 3}));
+  ASSERT_EQ(got.dims, want.dims);
+  EXPECT_EQ(std::memcmp(want.data, got.data, want.bytes), 0);
 }
 // Only a run will tell that it is an error.
 TEST_F(Padding, OfLessThanNothingStays) {

@@ -86,6 +86,13 @@ def branches(x):
     return tf.cond(tf.reduce_sum(x) > 0, lambda: (x * 2, tf.shape(x)[0]), lambda: (tf.reverse(x, [0]) - 1, tf.constant(-1)))
 
 
+def cases(x):
+    k = tf.cast(x[0, 0], tf.int32)
+    halves = [lambda: x, lambda: tf.cond(x[0, 1] > 0, lambda: x * 0.5, lambda: -x), lambda: tf.reverse(x, [1])]
+    number = tf.switch_case(k, [lambda: 7, lambda: tf.shape(x)[0]])
+    return tf.switch_case(k, halves), number, tf.switch_case(k % 2, [lambda: tf.constant(1.0), lambda: tf.constant(2.0)])
+
+
 def branches_in_loop(x):
     def step(i, y):
         return i + 1, tf.cond(i % 2 == 0, lambda: y + x, lambda: y * 0.5)
@@ -208,6 +215,7 @@ CASES = {
     "map_pair": (mapped_pair, [spec(None, 5)], [(real(3, 5),)]),
     "scan": (scanned, [spec(None, 4)], [(real(6, 4),), (real(2, 4),)]),
     "cond": (branches, [spec(None, 3)], [(real(4, 3),), (-np.abs(real(4, 3)),), (np.abs(real(2, 3)),)]),
+    "cases": (cases, [spec(None, 3)], [(np.float32([[k, s, 5], [6, 7, 8]]),) for k in (0, 1, 2, 3, -1) for s in (1, -1)]),
     "cond_in_loop": (branches_in_loop, [spec(None)], [(real(5),)]),
     "mask": (masked, [spec(None, 3)], [(real(5, 3),), (-np.abs(real(5, 3)),), (real(0, 3),)]),
     "growing_array": (growing_array, [spec(None, 3)], [(real(2, 3),), (3 * real(4, 3),), (real(1, 3),)]),
@@ -253,6 +261,49 @@ def test_what_stays_says_why(tmp_path):
     path.write_bytes(graph_def.SerializeToString())
     with pytest.raises(blade.BladeError, match="RandomUniform"):
         blade.Engine(path, outputs=outputs)
+
+
+def test_a_call_that_cannot_be_inlined_says_why(tmp_path):
+    def model(x):
+        counts = tf.map_fn(lambda row: tf.raw_ops.HistogramFixedWidth(values=row, value_range=[0.0, 1.0], nbins=4), x,
+                           fn_output_signature=tf.int32)
+        return tf.nn.softmax(tf.cast(counts, tf.float32) @ tf.constant(real(4, 8)))
+
+    graph_def, inputs, outputs = frozen(model, [spec(None, 16)], False)
+    for function in graph_def.library.function:  # an op whose outputs Blade does not know
+        for node in function.node_def:
+            node.op = node.op.replace("HistogramFixedWidth", "ApproximateHistogram")
+    path = tmp_path / "model.pb"
+    path.write_bytes(graph_def.SerializeToString())
+    with pytest.raises(blade.BladeError, match=r"a function call that cannot be inlined.*ApproximateHistogram"):
+        blade.Engine(path, outputs=outputs)
+
+
+def test_a_switch_by_index_around_what_stays():
+    """A tf.switch_case of TensorFlow 1 with random numbers in one branch stays whole; what is around it does not."""
+    def model(x):
+        y = x
+        for _ in range(4):
+            y = tf.nn.softmax(y @ tf.constant(real(8, 8)) + 1)
+        arms = [lambda: y * 2, lambda: y + tf.random.uniform([]) * 0, lambda: tf.nn.softmax(y @ tf.constant(real(8, 8)))]
+        return tf.nn.softmax(tf.switch_case(tf.cast(x[0, 0], tf.int32), arms) @ tf.constant(real(8, 8, seed=1)))
+
+    graph_def, inputs, outputs = frozen(model, [spec(None, 8)], True)
+    assert any(node.op == "_SwitchN" for node in graph_def.node)
+    feeds = [np.concatenate([np.full((3, 1), k, np.float32), real(3, 7)], 1) for k in (0, 1, 2, 5, -1)]
+    config = blade.Config()
+    config.tuning.disable_perf_check = True
+    config.cpu_config.precision = "fp32"
+    optimized, spec_, report = blade.optimize(graph_def, "o1", "cpu", config, outputs=outputs,
+                                              test_data=[{inputs[0]: feeds[0]}])
+    assert report.coverage["regions"] >= 1
+    left = {row["op"]: row["reason"] for row in report.coverage["left_behind"]}
+    assert "RandomUniform" in left["_SwitchN"]
+    for x in feeds:
+        with tf.Graph().as_default(), tf1.Session() as session, spec_:
+            tf1.import_graph_def(optimized, name="")
+            got = session.run(outputs, {inputs[0]: x})
+        np.testing.assert_allclose(got[0], run_tensorflow(graph_def, {inputs[0]: x}, outputs)[0], rtol=1e-5, atol=1e-6)
 
 
 def test_lists_of_complex_numbers_stay_with_a_reason():
@@ -311,7 +362,7 @@ def test_imaginary_part_of_what_a_loop_or_branch_that_stays_reads(kind, lower):
 
 
 @pytest.mark.parametrize("lower", [False, True], ids=["functions", "frames"])
-@pytest.mark.parametrize("name", ["map", "cond_in_loop", "mask", "boxes", "nested", "griffin_lim", "complex_branches"])
+@pytest.mark.parametrize("name", ["map", "cases", "cond_in_loop", "mask", "boxes", "nested", "griffin_lim", "complex_branches"])
 def test_optimized_in_tensorflow(name, lower):
     function, specs, feeds = CASES[name]
     graph_def, inputs, outputs = frozen(function, specs, lower)

@@ -1,4 +1,5 @@
 """SavedModels with several signatures: which one is taken, and what the optimized model offers."""
+import json
 import shutil
 
 import numpy as np
@@ -168,7 +169,8 @@ def test_frozen_one_is_optimized_and_offers_what_it_holds(frozen, tmp_path):
 
 
 def test_command(frozen, variables):
-    assert '"triple"' in run_command("run", frozen, "--signature", "triple", "--shape", "x=1x200", "--json").stdout
+    (row,) = json.loads(run_command("run", frozen, "--signature", "triple", "--shape", "x=1x200", "--json").stdout)
+    assert row["name"] == "result" and row["max"] > 2.5
     assert "'double', 'triple'" in run_command("run", frozen, code=2).stderr
     assert "must be frozen" in run_command("run", variables[0], "--signature", "embed", code=2).stderr
 
@@ -192,6 +194,42 @@ def test_keys_name_inputs_and_outputs_without_variables_too(frozen, tmp_path):
     shutil.rmtree(target)
 
 
+def test_keys_name_inputs_and_outputs_of_the_command_too(frozen, tmp_path):
+    np.savez(tmp_path / "feed.npz", value=np.ones((2, 200), np.float32))
+    np.save(tmp_path / "x.npy", np.ones((2, 200), np.float32))
+    for feed in (["--data", tmp_path / "feed.npz"], ["--input", f"value={tmp_path / 'x.npy'}"], ["--input", f"x:0={tmp_path / 'x.npy'}"]):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        run_command("run", frozen, "--signature", "triple", *feed, "--save", tmp_path / "out")
+        np.testing.assert_allclose(np.load(tmp_path / "out" / "result.npy"), np.full((2, 200), 3, np.float32))
+    shaped = run_command("run", frozen, "--signature", "triple", "--shape", "value=5x200", "--json").stdout
+    assert json.loads(shaped)[0]["shape"] == [5, 200]
+    both = ["--data", str(tmp_path / "feed.npz"), "--shape", "x=2x200"]
+    assert "more than once for the input 'x'" in run_command("run", frozen, "--signature", "triple", *both, code=2).stderr
+
+
+def test_strings_that_no_output_needs_need_not_be_given(tmp_path):
+    folder = str(tmp_path / "model")
+    with tf.Graph().as_default(), tf.Session() as session:
+        x, note = tf.placeholder(tf.float32, [None, 4], name="x"), tf.placeholder(tf.string, [None, 2], name="note")
+        y = tf.nn.softmax(tf.matmul(x, tf.constant(np.eye(4, dtype=np.float32))), name="y")
+        builder = tf.saved_model.Builder(folder)
+        signature = tf.saved_model.predict_signature_def({"given": x, "text": note}, {"y": y})
+        builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map={"serving_default": signature})
+        builder.save()
+    engine = blade.Engine(folder)
+    assert [info.name for info in engine.inputs] == ["x"]
+    feed = np.float32([[1, 2, 3, 4]])
+    want = np.exp(feed) / np.exp(feed).sum()
+    for more in ({}, {"text": np.array([["a", "b"]], object)}, {"note": np.array([["a", "b"]], object)}):
+        np.testing.assert_allclose(engine.run({"given": feed, **more})["y"], want, rtol=1e-6)
+    assert '"y"' in run_command("run", folder, "--shape", "given=1x4").stdout
+    target, _, report = blade.optimize(folder, "o1", "cpu", test_classics.quick(), test_data=[{"given": feed}])
+    assert report.interface["inputs"] == ["x", "note"] and "note:0 shape: (1, 2)" in report.diagnosis["test_data_info"]
+    loaded = tf2.saved_model.load(target).signatures["serving_default"]
+    fed = {"given": tf2.constant(feed), "text": tf2.constant([["a", "b"]])}
+    np.testing.assert_allclose(loaded(**fed)["y"].numpy(), want, rtol=1e-6)
+
+
 def test_a_key_that_is_another_inputs_name_is_refused(tmp_path):
     folder = str(tmp_path / "model")
     with tf.Graph().as_default(), tf.Session() as session:
@@ -206,6 +244,10 @@ def test_a_key_that_is_another_inputs_name_is_refused(tmp_path):
     with pytest.raises(blade.BladeError, match="key of another input, 'b'; expected .* give 'a:0' for the first or 'b:0'"):
         engine.run({"a": large, "b": small})
     np.testing.assert_array_equal(engine.run({"a:0": large, "b:0": small})["y"], [4, 5])
+    np.save(tmp_path / "n.npy", large)
+    refused = run_command("run", folder, "--input", f"a={tmp_path / 'n.npy'}", code=2).stderr
+    assert "key of another input, 'b'; give 'a:0' for the first or 'b:0'" in refused
+    run_command("run", folder, "--input", f"a:0={tmp_path / 'n.npy'}", "--input", f"b:0={tmp_path / 'n.npy'}")
 
 
 def test_results_go_by_the_signatures_keys(frozen, tmp_path):

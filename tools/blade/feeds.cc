@@ -8,17 +8,18 @@
 #include <utility>
 
 namespace blade::command {
-namespace {
 
 std::string node_name(std::string name) {
   if (name.ends_with(":0")) name.resize(name.size() - 2);
   return name;
 }
 
+namespace {
+
 std::pair<std::string, std::string> split_assignment(const std::string& text, const char* expected) {
   const size_t equals = text.find('=');
   if (equals == std::string::npos) throw Error(BLADE_INVALID_ARGUMENT, "'" + text + "' is not " + expected);
-  return {node_name(text.substr(0, equals)), text.substr(equals + 1)};
+  return {text.substr(0, equals), text.substr(equals + 1)};
 }
 
 std::vector<int64_t> parse_dims(const std::string& text) {
@@ -70,9 +71,9 @@ void refuse_repeated(std::vector<std::string> names, const std::string& where) {
 }
 
 template <class Named>
-std::vector<std::string> names_of(const std::vector<Named>& all, std::string Named::*name) {
+std::vector<std::string> node_names(const std::vector<Named>& all, std::string Named::*name) {
   std::vector<std::string> names;
-  for (const Named& one : all) names.push_back(one.*name);
+  for (const Named& one : all) names.push_back(node_name(one.*name));
   return names;
 }
 
@@ -96,6 +97,22 @@ bool is_input(const Engine& engine, const std::string& name) {
   const std::vector<Engine::Info> infos = engine.inputs();
   return std::any_of(infos.begin(), infos.end(),
                      [&](const Engine::Info& info) { return node_name(info.name) == name; });
+}
+
+// The input that a name means: its own, with or without ":0", or its key in the signature, as for Engine.run in Python.
+std::string input_of(const Engine& engine, const std::string& name) {
+  const std::string node = node_name(name);
+  const std::vector<Engine::Info> infos = engine.inputs();
+  for (size_t i = 0; i < infos.size(); ++i) {
+    const std::string found = node_name(infos[i].name);
+    if (engine.input_key(i) != node || found == node) continue;
+    if (!is_input(engine, node)) return found;
+    if (name != node) return node;  // ":0" is for tensors, not for keys
+    throw Error(BLADE_INVALID_ARGUMENT,
+                "'" + node + "' is an input's name and the signature's key of another input, '" + found + "'; give '" +
+                    node + ":0' for the first or '" + found + ":0' for the other");
+  }
+  return node;
 }
 
 // An option that names no input is a slip of the user's, not something to leave out.
@@ -223,17 +240,14 @@ std::vector<std::string> feed_files(const FeedOptions& options) {
 std::vector<Array> load_feed_files(const FeedOptions& options) {
   std::vector<Array> arrays;
   for (const std::string& path : options.data) {
-    for (Array& array : load_npz(path)) {
-      array.name = node_name(array.name);
-      arrays.push_back(std::move(array));
-    }
+    for (Array& array : load_npz(path)) arrays.push_back(std::move(array));
   }
   for (const std::string& text : options.inputs) {
     const auto [name, path] = split_assignment(text, "NAME=FILE.npy");
     arrays.push_back(load_npy(path));
     arrays.back().name = name;
   }
-  refuse_repeated(names_of(arrays, &Array::name), "--data and --input give data");
+  refuse_repeated(node_names(arrays, &Array::name), "--data and --input give data");
   return arrays;
 }
 
@@ -243,15 +257,17 @@ std::vector<NamedShape> parse_shapes(const FeedOptions& options) {
     const auto [name, dims] = split_assignment(text, "NAME=1x224x224x3");
     shapes.emplace_back(name, parse_dims(dims));
   }
-  refuse_repeated(names_of(shapes, &NamedShape::first), "--shape gives a shape");
+  refuse_repeated(node_names(shapes, &NamedShape::first), "--shape gives a shape");
   return shapes;
 }
 
 std::vector<Array> make_feed(const Engine& engine, const FeedOptions& options) {
   std::vector<Array> files = load_feed_files(options), feed;
-  const auto shapes = parse_shapes(options);
-  std::vector<std::string> given = names_of(files, &Array::name);
-  const std::vector<std::string> shaped = names_of(shapes, &NamedShape::first);
+  auto shapes = parse_shapes(options);
+  for (Array& file : files) file.name = input_of(engine, file.name);
+  for (NamedShape& shape : shapes) shape.first = input_of(engine, shape.first);
+  std::vector<std::string> given = node_names(files, &Array::name);
+  const std::vector<std::string> shaped = node_names(shapes, &NamedShape::first);
   check_data(engine, files);
   check_shaped(engine, shaped);
   given.insert(given.end(), shaped.begin(), shaped.end());

@@ -11,6 +11,9 @@
 
 namespace blade::command {
 
+// A tensor's name without ":0".
+std::string node_name(std::string name);
+
 // An option that takes a list: several values with commas between, or the option again. It takes no argument but the
 // one that follows it, so that the model may stand anywhere. Commas inside [ ] divide nothing.
 CLI::Option* add_list(CLI::App& app, const std::string& name, std::vector<std::string>& values,
@@ -48,7 +51,7 @@ std::vector<blade_tensor> tensors_of(const std::vector<Array>& arrays);
 // blade_inspect()'s JSON, to be freed with blade_free().
 char* inspect_text(const std::string& model, const ModelOptions& options, const std::string& tensorflow_dir = "");
 
-// --shape's node names and dims.
+// --shape's names and dims.
 using NamedShape = std::pair<std::string, std::vector<int64_t>>;
 std::vector<NamedShape> parse_shapes(const FeedOptions& options);
 

@@ -44,7 +44,8 @@ std::vector<std::string> shapes_in_order(const Options& options) {
   for (const json& input : inputs) {
     const std::string name = input.at("name");
     names += (names.empty() ? "'" : ", '") + name + "'";
-    const auto given = std::find_if(shapes.begin(), shapes.end(), [&](const auto& s) { return s.first == name; });
+    const auto given =
+        std::find_if(shapes.begin(), shapes.end(), [&](const auto& s) { return node_name(s.first) == name; });
     if (given == shapes.end()) {
       throw Error(BLADE_INVALID_ARGUMENT,
                   "--shape gives no shape for the input '" + name + "'; give one for each input");

@@ -28,6 +28,15 @@ nlohmann::ordered_json summary(const Engine::Info& info, const Tensor& tensor) {
   return row;
 }
 
+// The outputs under their keys in the signature, where there is one, as results of Engine.run in Python have.
+std::vector<Engine::Info> outputs_by_key(const Engine& engine) {
+  std::vector<Engine::Info> infos = engine.outputs();
+  for (size_t i = 0; i < infos.size(); ++i) {
+    if (std::string key = engine.output_key(i); !key.empty()) infos[i].name = std::move(key);
+  }
+  return infos;
+}
+
 void make_folder(const std::string& folder) {
   std::error_code why, ignored;
   std::filesystem::create_directories(folder, why);
@@ -66,7 +75,7 @@ void add_run(CLI::App& app, Context& context) {
   options->feed.add_to(*verb);
   verb->callback([options, &context] {
     Engine engine(options->model, options->wanted.engine_options());
-    const std::vector<Engine::Info> infos = engine.outputs();
+    const std::vector<Engine::Info> infos = outputs_by_key(engine);
     const std::vector<std::string> files = output_files(options->save, infos);
     if (const Status clash = check_apart(options->model, feed_files(options->feed), files); !clash.ok())
       throw Error(BLADE_INVALID_ARGUMENT, clash.message());

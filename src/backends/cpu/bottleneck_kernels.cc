@@ -184,7 +184,7 @@ double bottleneck_us(const KernelRequest& request) {
   const DepthwiseShape& d = shape.depthwise;
   const int threads = std::max(1, request.num_threads);
   const auto tasks = static_cast<double>(bottleneck_tasks<T>(shape, threads));
-  const int64_t read_by_two = std::max<int64_t>(0, (d.kh - 1) * d.dilation_h + 1 - d.stride_h);
+  const int64_t read_by_two = std::max<int64_t>(0, d.read_rows(1) - d.stride_h);
   const double twice = (tasks - 1) * static_cast<double>(read_by_two) / static_cast<double>(d.n * d.h);
   const auto moved = [&](const TensorDesc& between) {
     const auto bytes = static_cast<double>(between.bytes());

@@ -6,11 +6,10 @@
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/matrix/conv_planes.h"
 #include "backends/cpu/packed_weights.h"
+#include "backends/depth_taps.h"
 
 namespace blade::backends::cpu {
 namespace {
-
-constexpr size_t kMostDepthTaps = 16;
 
 // One image of the result.
 Conv2DShape image_of_volume(const Conv2DShape& volume) {
@@ -25,7 +24,7 @@ Support supports_3d_on_tiles(const KernelRequest& request) {
   if (Support s = tiles_support(request); !s.ok) return s;
   if (Support s = conv3d_node_support<BFloat16>(request); !s.ok) return s;
   if (request.inputs[0].dtype != ir::DType::kBFloat16) return Support::no("does not read bfloat16");
-  if (request.inputs[1].dims[0] > int64_t{kMostDepthTaps}) return Support::no("has too many taps along its depth");
+  if (request.inputs[1].dims[0] > kMostDepthTaps) return Support::no("has too many taps along its depth");
   return weights_constant(request) ? Support::yes() : Support::no("weights are not constant");
 }
 

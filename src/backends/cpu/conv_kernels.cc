@@ -264,7 +264,8 @@ Result<std::unique_ptr<Kernel>> create_conv_transpose(const KernelRequest& reque
 int64_t conv_transpose_row_unit(const KernelRequest& request) {
   const ConvTransposeShape s = conv_transpose_shape(request);
   constexpr int64_t kFewColumns = 4;
-  return s.oc > kFewColumns && sums_keep_order(s.h * s.w, s.c, request.num_threads) ? 1 : 0;
+  if (s.oc <= kFewColumns || conv_transpose_is_gathered(s)) return 0;
+  return sums_keep_order(s.h * s.w, s.c, request.num_threads) ? 1 : 0;
 }
 
 Support supports_conv_transpose3d(const KernelRequest& request) {

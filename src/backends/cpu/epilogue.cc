@@ -53,6 +53,8 @@ Curve curve_of(const PointwiseInstr& instr, int current) {
       return Curve::kSigmoid;
     case PointwiseOp::kHardSigmoid:
       return Curve::kHardSigmoid;
+    case PointwiseOp::kTanh:
+      return Curve::kTanh;
     default:
       return Curve::kNone;
   }
@@ -140,7 +142,8 @@ Support LoweredEpilogue::supports(const KernelRequest& request, const PointwiseP
   const LoweredEpilogue lowered(request, program, first_operand, activations);
   for (size_t k = 0; k < lowered.kinds_.size(); ++k) {
     if (lowered.kinds_[k] != Kind::kNarrow) continue;
-    if (lowered.residual_ != static_cast<int>(first_operand + k) || readers_of(program, static_cast<int>(k) + 1) != 1)
+    if (lowered.parts_.residual != static_cast<int>(first_operand + k) ||
+        readers_of(program, static_cast<int>(k) + 1) != 1)
       return Support::no("epilogue operand " + std::to_string(first_operand + k) +
                          " has fewer channels than the output, which only a residual may");
   }
@@ -154,9 +157,9 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
     kinds_.push_back(*kind_of(request, first_operand + static_cast<size_t>(k) - 1));
   dtypes_ = program_dtypes(request, program, first_operand);
   size_t taken = 0;  // instructions known to be cuttable
-  LoweredEpilogue fast = *this;
+  Parts next;
   // In this order: sums, a slope, clamps, a gate, a scale, a shift, a residual.
-  bool clamped = false, bent = false, scaled = false, shifted = false, last = false;
+  bool clamped = false, bent = false, last = false;
   const auto is_vector = [&](int value) {
     return value > 0 && value < program.num_inputs && kinds_[static_cast<size_t>(value) - 1] == Kind::kChannels &&
            dtypes_[static_cast<size_t>(value)] == ir::DType::kFloat32;
@@ -175,69 +178,58 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
   for (size_t i = 0; i < program.code.size(); ++i, current = program.num_inputs + static_cast<int>(i) - 1) {
     const PointwiseInstr& instr = program.code[i];
     const int added = added_operand(instr, current);
-    const bool gated = fast.gate_.used(), is_residual = added > 0 && fits_residual(added);
+    const bool gated = next.gate.used(), is_residual = added > 0 && fits_residual(added);
+    const bool ungated = !gated && !next.scaled && !next.shifted;
     if (last) break;
-    if (const auto range = clamp_of(instr, current); range && !gated && !scaled && !shifted) {
+    if (const auto range = clamp_of(instr, current); range && ungated) {
       clamped = true;
-      fast.lo_ = std::min(std::max(fast.lo_, range->lo), range->hi);
-      fast.hi_ = std::max(std::min(fast.hi_, range->hi), range->lo);
-    } else if (const auto slope = leaky_slope_of(instr, current);
-               slope && !clamped && !bent && !gated && !scaled && !shifted) {
+      next.lo = std::min(std::max(next.lo, range->lo), range->hi);
+      next.hi = std::max(std::min(next.hi, range->hi), range->lo);
+    } else if (const auto slope = leaky_slope_of(instr, current); slope && !clamped && !bent && ungated) {
       bent = true;
-      fast.leaky_slope_.assign(static_cast<size_t>(channels_), *slope);
+      next.leaky_slope.assign(static_cast<size_t>(channels_), *slope);
     } else if (instr.op == PointwiseOp::kPRelu && instr.a == current && is_vector(instr.b) && !clamped && !bent &&
-               !gated && !scaled && !shifted) {
+               ungated) {
       bent = true;
-      fast.slope_ = static_cast<int>(first_operand) + instr.b - 1;
-    } else if (instr.op == PointwiseOp::kHardSwish && instr.a == current && !gated && !scaled && !shifted &&
+      next.slope = static_cast<int>(first_operand) + instr.b - 1;
+    } else if (instr.op == PointwiseOp::kHardSwish && instr.a == current && ungated &&
                instr.alpha >= std::numeric_limits<float>::min()) {  // other factors are no gate
-      fast.gate_ = {instr.alpha, 3 * instr.alpha, 6 * instr.alpha};
-    } else if (const Curve curve = curve_of(instr, current); curve != Curve::kNone && !gated && !scaled && !shifted) {
-      if (curve == Curve::kHardSigmoid) fast.gate_ = {instr.alpha, instr.beta, 1};
-      fast.gate_.curve = curve;
-      fast.gate_.coarse = activations == ir::DType::kBFloat16;
+      next.gate = {instr.alpha, 3 * instr.alpha, 6 * instr.alpha};
+    } else if (const Curve curve = curve_of(instr, current); curve != Curve::kNone && ungated) {
+      if (curve == Curve::kHardSigmoid) next.gate = {instr.alpha, instr.beta, 1};
+      next.gate.curve = curve;
+      next.gate.coarse = activations == ir::DType::kBFloat16;
     } else if (const int scale = channels_operand(instr, PointwiseOp::kMul, current);
-               scale >= 0 && !scaled && !shifted) {
-      scaled = true;
-      fast.scale_ = scale;
+               scale >= 0 && !next.scaled && !next.shifted) {
+      next.scaled = true;
+      next.scale = scale;
     } else if (const int shift = channels_operand(instr, PointwiseOp::kAdd, current);
-               shift >= 0 && !shifted && (scaled || clamped || bent || gated)) {
-      shifted = true;
-      fast.shift_ = shift;
-    } else if (instr.op == PointwiseOp::kAffine && instr.a == current && !scaled && !shifted) {
-      scaled = shifted = true;
-      fast.own_scale_.assign(static_cast<size_t>(channels_), instr.alpha);
-      fast.own_shift_.assign(static_cast<size_t>(channels_), instr.beta);
-    } else if (is_vector(added) && fast.bias_ < 0 && !clamped && !bent && !gated && !scaled && !shifted) {
-      fast.bias_ = static_cast<int>(first_operand) + added - 1;
-    } else if (is_residual && fast.residual_ < 0) {
-      fast.residual_ = static_cast<int>(first_operand) + added - 1;
-      fast.residual_channels_ = request.inputs[static_cast<size_t>(fast.residual_)].dims.back();
-      fast.residual_last_ = last = clamped || bent || gated || scaled || shifted;
+               shift >= 0 && !next.shifted && (next.scaled || clamped || bent || gated)) {
+      next.shifted = true;
+      next.shift = shift;
+    } else if (instr.op == PointwiseOp::kAffine && instr.a == current && !next.scaled && !next.shifted) {
+      next.scaled = next.shifted = true;
+      next.own_scale.assign(static_cast<size_t>(channels_), instr.alpha);
+      next.own_shift.assign(static_cast<size_t>(channels_), instr.beta);
+    } else if (is_vector(added) && next.bias < 0 && !clamped && !bent && ungated) {
+      next.bias = static_cast<int>(first_operand) + added - 1;
+    } else if (is_residual && next.residual < 0) {
+      next.residual = static_cast<int>(first_operand) + added - 1;
+      next.residual_channels = request.inputs[static_cast<size_t>(next.residual)].dims.back();
+      next.residual_last = last = clamped || bent || gated || next.scaled || next.shifted;
     } else {
       break;
     }
     if (can_cut(program, i + 1)) {
       taken = i + 1;
-      bias_ = fast.bias_;
-      residual_ = fast.residual_;
-      residual_channels_ = fast.residual_channels_;
-      residual_last_ = fast.residual_last_;
-      gate_ = fast.gate_;
-      slope_ = fast.slope_;
-      leaky_slope_ = fast.leaky_slope_;
-      scales_ = scaled || shifted;
-      scale_ = fast.scale_;
-      shift_ = fast.shift_;
-      own_scale_ = fast.own_scale_;
-      own_shift_ = fast.own_shift_;
-      lo_ = fast.lo_;
-      hi_ = fast.hi_;
+      parts_ = next;
     }
   }
   residual_like_output_ = activations == request.outputs[0].dtype;
-  if (scales_ && scale_ < 0 && own_scale_.empty()) own_scale_.assign(static_cast<size_t>(channels_), 1.0f);
-  if (scales_ && shift_ < 0 && own_shift_.empty()) own_shift_.assign(static_cast<size_t>(channels_), 0.0f);
+  if (has_scale() && parts_.scale < 0 && parts_.own_scale.empty())
+    parts_.own_scale.assign(static_cast<size_t>(channels_), 1.0f);
+  if (has_scale() && parts_.shift < 0 && parts_.own_shift.empty())
+    parts_.own_shift.assign(static_cast<size_t>(channels_), 0.0f);
   if (taken == program.code.size()) return;
   const PointwiseProgram rest = cut(program, taken);
   rest_ = std::make_shared<const ProgramF32>(rest, dtypes_, ir::DType::kFloat32);
@@ -245,18 +237,20 @@ LoweredEpilogue::LoweredEpilogue(const KernelRequest& request, const PointwisePr
 
 template <class T>
 void LoweredEpilogue::bind(const KernelArgs& args, BoundTo<T>& bound) const {
-  bound.raw.bias = bias_ < 0 ? nullptr : input<float>(args, static_cast<size_t>(bias_));
-  bound.raw.residual = residual_ < 0 ? nullptr : input<T>(args, static_cast<size_t>(residual_));
-  bound.raw.residual_row_stride = bound.raw.residual_channels = residual_channels_;
-  if (slope_ >= 0) bound.raw.slope = input<float>(args, static_cast<size_t>(slope_));
-  if (!leaky_slope_.empty()) bound.raw.slope = leaky_slope_.data();
-  bound.raw.clamp_lo = lo_;
-  bound.raw.clamp_hi = hi_;
-  bound.raw.gate = gate_;
-  bound.raw.residual_last = residual_last_;
-  if (scales_) {
-    bound.raw.scale = scale_ >= 0 ? input<float>(args, static_cast<size_t>(scale_)) : own_scale_.data();
-    bound.raw.shift = shift_ >= 0 ? input<float>(args, static_cast<size_t>(shift_)) : own_shift_.data();
+  bound.raw.bias = parts_.bias < 0 ? nullptr : input<float>(args, static_cast<size_t>(parts_.bias));
+  bound.raw.residual = parts_.residual < 0 ? nullptr : input<T>(args, static_cast<size_t>(parts_.residual));
+  bound.raw.residual_row_stride = bound.raw.residual_channels = parts_.residual_channels;
+  if (parts_.slope >= 0) bound.raw.slope = input<float>(args, static_cast<size_t>(parts_.slope));
+  if (!parts_.leaky_slope.empty()) bound.raw.slope = parts_.leaky_slope.data();
+  bound.raw.clamp_lo = parts_.lo;
+  bound.raw.clamp_hi = parts_.hi;
+  bound.raw.gate = parts_.gate;
+  bound.raw.residual_last = parts_.residual_last;
+  if (has_scale()) {
+    bound.raw.scale =
+        parts_.scale >= 0 ? input<float>(args, static_cast<size_t>(parts_.scale)) : parts_.own_scale.data();
+    bound.raw.shift =
+        parts_.shift >= 0 ? input<float>(args, static_cast<size_t>(parts_.shift)) : parts_.own_shift.data();
   }
   bound.lowered = this;
   if (rest_ == nullptr) return;

@@ -38,36 +38,42 @@ class LoweredEpilogue {
   void bind(const KernelArgs& args, BoundTo<T>& bound) const;
   // Inputs whose memory the output may share: the residual, each element of which is read before it is written.
   uint32_t in_place_inputs() const {
-    return residual_ < 0 || rest_ != nullptr || !residual_like_output_ ? 0 : 1u << residual_;
+    return parts_.residual < 0 || rest_ != nullptr || !residual_like_output_ ? 0 : 1u << parts_.residual;
   }
   bool has_program() const { return rest_ != nullptr; }
-  bool has_gate() const { return gate_.used(); }
-  bool has_curve() const { return gate_.curve != Curve::kNone; }
-  bool has_swish() const { return gate_.curve == Curve::kSwish; }
-  bool has_bias() const { return bias_ >= 0; }
-  bool has_residual() const { return residual_ >= 0; }
-  bool has_scale() const { return scales_; }
-  bool has_slope() const { return slope_ >= 0 || !leaky_slope_.empty(); }
+  bool has_gate() const { return parts_.gate.used(); }
+  bool has_curve() const { return parts_.gate.curve != Curve::kNone; }
+  bool has_swish() const { return parts_.gate.curve == Curve::kSwish; }
+  bool has_bias() const { return parts_.bias >= 0; }
+  bool has_residual() const { return parts_.residual >= 0; }
+  bool has_scale() const { return parts_.scaled || parts_.shifted; }
+  bool has_slope() const { return parts_.slope >= 0 || !parts_.leaky_slope.empty(); }
   bool is_plain() const { return !has_program() && !has_gate() && !has_scale() && !has_slope(); }
   bool has_clamp() const {
-    return lo_ > -std::numeric_limits<float>::infinity() || hi_ < std::numeric_limits<float>::infinity();
+    return parts_.lo > -std::numeric_limits<float>::infinity() || parts_.hi < std::numeric_limits<float>::infinity();
   }
-  float lo() const { return lo_; }
-  float hi() const { return hi_; }
+  float lo() const { return parts_.lo; }
+  float hi() const { return parts_.hi; }
 
  private:
   enum class Kind : uint8_t { kScalar, kChannels, kFull, kNarrow };  // kNarrow: the first channels of a full one
   static std::optional<Kind> kind_of(const KernelRequest& request, size_t input);
   static void run_tile(void* context, const EpilogueTile& tile);
 
-  int bias_ = -1, residual_ = -1, slope_ = -1;  // node inputs
-  std::vector<float> leaky_slope_;              // the same number for every channel
-  bool residual_last_ = false, scales_ = false;
-  Gate gate_;
-  int scale_ = -1, shift_ = -1;  // node inputs; else the numbers below
-  std::vector<float> own_scale_, own_shift_;
-  float lo_ = -std::numeric_limits<float>::infinity(), hi_ = std::numeric_limits<float>::infinity();
-  int64_t channels_ = 0, residual_channels_ = 0;
+  // What raw kernels do.
+  struct Parts {
+    int bias = -1, residual = -1, slope = -1;  // node inputs
+    int64_t residual_channels = 0;
+    std::vector<float> leaky_slope;  // the same number for every channel
+    bool residual_last = false, scaled = false, shifted = false;
+    Gate gate;
+    int scale = -1, shift = -1;  // node inputs; else the numbers below
+    std::vector<float> own_scale, own_shift;
+    float lo = -std::numeric_limits<float>::infinity(), hi = std::numeric_limits<float>::infinity();
+  };
+
+  Parts parts_;
+  int64_t channels_ = 0;
   size_t first_operand_ = 0;
   bool residual_like_output_ = true;
   std::vector<Kind> kinds_;        // of program inputs 1, 2, ...

@@ -29,6 +29,7 @@ HWY_ATTR HWY_INLINE V keep_nan(V x, V result) { return hn::IfThenElse(hn::IsNaN(
 HWY_ATTR HWY_INLINE V max_of(V a, V b) { return hn::IfThenElse(hn::IsNaN(a), a, hn::IfThenElse(hn::Gt(a, b), a, b)); }
 HWY_ATTR HWY_INLINE V min_of(V a, V b) { return hn::IfThenElse(hn::IsNaN(a), a, hn::IfThenElse(hn::Lt(a, b), a, b)); }
 
+#if HWY_TARGET == HWY_AVX3
 // e^x = 2^n e^r, where |r| <= ln 2 / 2.
 HWY_ATTR HWY_INLINE V without_powers_of_two(V x, V n) {
   return hn::NegMulAdd(n, constant(-2.12194440e-4f), hn::NegMulAdd(n, constant(0.693359375f), x));
@@ -44,7 +45,6 @@ HWY_ATTR HWY_INLINE V exp_less_one(V r) {
   return hn::MulAdd(hn::Mul(p, r), r, r);
 }
 
-#if HWY_TARGET == HWY_AVX3
 // The instructions give their second operand for NaN, and scale to zero, denormals and infinity.
 HWY_ATTR HWY_INLINE V exp_of(V x) {
   const V bounded{_mm512_min_ps(constant(104).raw, _mm512_max_ps(constant(-104).raw, x.raw))};
@@ -151,18 +151,6 @@ HWY_ATTR HWY_INLINE V sin_of(V x) {
 }
 HWY_ATTR HWY_INLINE V cos_of(V x) {
   return of_angle(x, hn::Cos(D(), x), [](float v) { return std::cos(v); });
-}
-
-// (e^2x - 1) / (e^2x + 1), where e^2x - 1 = 2^n (e^r - 1) + 2^n - 1 loses nothing near 0.
-HWY_ATTR HWY_INLINE V tanh_of(V x) {
-  const D d;
-  const hn::RebindToSigned<D> di;
-  const V twice = hn::Min(hn::Abs(hn::Add(x, x)), constant(20));
-  const V n = hn::Round(log2_of_exp(twice));
-  const auto exponent = hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127));
-  const V power = hn::BitCast(d, hn::ShiftLeft<23>(exponent));
-  const V less_one = hn::MulAdd(exp_less_one(without_powers_of_two(twice, n)), power, hn::Sub(power, constant(1)));
-  return keep_nan(x, hn::CopySignToAbs(hn::Div(less_one, hn::Add(less_one, constant(2))), x));
 }
 
 HWY_ATTR HWY_INLINE V softplus_of(V x) {

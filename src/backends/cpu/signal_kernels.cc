@@ -76,7 +76,8 @@ Result<std::unique_ptr<Kernel>> create_fft(const KernelRequest& request, PackCac
   const int64_t have = request.inputs[0].dims.back(), made = request.outputs[0].dims.back();
   const int64_t rows = request.outputs[0].element_count() / made, lanes = fft_functions().lanes();
   const int64_t blocks = ceil_div(rows, lanes);
-  const FftScratch scratch(request, static_cast<size_t>(4 * plan.entries() * lanes), blocks);
+  const int64_t worth = tasks_worth(5.0 * static_cast<double>(plan.n * lanes), blocks);
+  const FftScratch scratch(request, static_cast<size_t>(4 * plan.entries() * lanes), std::min(blocks, worth));
   // Where rows do not fill the lanes, or many long ones together would not stay in the cache.
   constexpr size_t kCachedFloats = size_t{1} << 17;
   if (rows <= lanes / 4 || scratch.floats > kCachedFloats) {
@@ -84,7 +85,6 @@ Result<std::unique_ptr<Kernel>> create_fft(const KernelRequest& request, PackCac
       return create_split_fft(request, plan, std::move(*split), rows, have, made);
     }
   }
-  const int64_t worth = tasks_worth(5.0 * static_cast<double>(plan.n * lanes), blocks);
   return make_kernel(
       [=](const KernelArgs& args) {
         const auto tasks = static_cast<int>(std::min({blocks, worth, int64_t{args.pool->num_threads()} * 2}));

@@ -18,14 +18,14 @@ class ControlFlow {
   std::vector<std::string> run() {
     std::vector<std::string> reasons(of_.size());
     bool any = std::any_of(graph_->nodes.begin(), graph_->nodes.end(),
-                           [](const NodeDef& node) { return is_or_ref(node, "Switch") || is_or_ref(node, "Enter"); });
+                           [](const NodeDef& node) { return is_switch(node) || is_or_ref(node, "Enter"); });
     if (!any) return reasons;
     for (int node : index_.order()) {
       of_[node] = visit(node);
       bool in_frame = std::any_of(of_[node].begin(), of_[node].end(), [](const auto& c) { return c[0] == 'f'; });
       if (!of_[node].empty()) {
         reasons[node] = in_frame ? "it runs inside a while loop of TensorFlow 1"
-                                 : "it runs in one branch of a tf.cond of TensorFlow 1";
+                                 : "it runs in one branch of a tf.cond or tf.switch_case of TensorFlow 1";
       }
     }
     return reasons;
@@ -35,11 +35,11 @@ class ControlFlow {
   ConditionNames of_tensor(const TensorRef& ref) const {
     ConditionNames out = of_[ref.node];
     const NodeDef& node = graph_->nodes[ref.node];
-    if (is_or_ref(node, "Switch") && index_.inputs(ref.node).size() > 1) {
+    if (is_switch(node) && index_.inputs(ref.node).size() > 1) {
       const TensorRef& pred = index_.inputs(ref.node)[1];
       std::string key = "b";
       key += tensor_name(graph_->nodes[pred.node], pred.port);
-      key += ref.port == 0 ? "=0" : "=1";
+      key += "=" + std::to_string(ref.port);
       out.insert(std::move(key));
     }
     return out;

@@ -14,6 +14,8 @@
 namespace blade::tensorflow {
 namespace {
 
+constexpr int64_t kMaxBranches = 1024;
+
 using TensorKey = std::pair<int, int>;
 TensorKey key(const TensorRef& ref) { return {ref.node, ref.port}; }
 
@@ -298,8 +300,8 @@ class BranchFinder {
 
   Conditions of_tensor(const TensorRef& ref) const {
     Conditions out = conditions_[ref.node];
-    if (is_or_ref(node_at(ref.node), "Switch") && index_.inputs(ref.node).size() == 2) {
-      out.insert({predicate_key(index_.inputs(ref.node)[1]), ref.port == 0 ? 0 : 1});
+    if (is_switch(node_at(ref.node)) && index_.inputs(ref.node).size() == 2) {
+      out.insert({predicate_key(index_.inputs(ref.node)[1]), ref.port});
     }
     return out;
   }
@@ -314,19 +316,22 @@ class BranchFinder {
   }
 
   void visit(int node) {
-    const auto& inputs = index_.inputs(node);
+    const bool merge = is_or_ref(node_at(node), "Merge") && index_.inputs(node).size() >= 2;
     Conditions all;
-    const bool merge = is_or_ref(node_at(node), "Merge") && inputs.size() == 2;
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      const Conditions one = of_tensor(inputs[i]);
-      if (!one.empty()) join(inputs[i].node, node);
-      if (merge && i == 1) {
-        // An arm that exists always (a constant) exists where the other one does not.
-        all = all.empty() || one.empty() ? without_innermost(all.empty() ? one : all) : merged(all, one);
+    size_t conditional = 0;
+    for (const TensorRef& ref : index_.inputs(node)) {
+      const Conditions one = of_tensor(ref);
+      if (one.empty()) continue;
+      join(ref.node, node);
+      if (merge && conditional > 0) {
+        all = merged(all, one);
       } else {
         all.insert(one.begin(), one.end());
       }
+      ++conditional;
     }
+    // An arm that exists always (a constant) exists where the other one does not.
+    if (merge && conditional == 1) all = without_innermost(std::move(all));
     for (int producer : index_.control_inputs(node)) {
       const Conditions& one = conditions_[producer];
       if (one.empty()) continue;
@@ -361,42 +366,74 @@ class BranchFinder {
     return conditions;
   }
 
-  Status describe(const std::vector<char>& is_member, ControlFlowGroup& group) {
-    std::map<TensorKey, int> inside;  // outputs of the outermost switches
+  // How many branches the switches of a group choose from.
+  Result<size_t> branches_of(int node) const {
+    if (node_at(node)->op != "_SwitchN") return 2;
+    BLADE_ASSIGN_OR_RETURN(const int64_t count, int_attr(node_at(node), "num_outs"));
+    if (count < 1 || count > kMaxBranches) return unimplemented("it has " + std::to_string(count) + " branches");
+    return static_cast<size_t>(count);
+  }
+
+  // The outermost switches become operands (`inside`: their outputs); their number of branches.
+  Result<size_t> find_switches(ControlFlowGroup& group, std::map<TensorKey, int>& inside) const {
     std::map<TensorKey, int> number;  // tensor from outside -> operand
-    bool has_predicate = false;
-    std::vector<int> merges;
+    size_t branches = 0;
     for (int node : group.members) {
       const auto& inputs = index_.inputs(node);
-      if (!conditions_[node].empty()) continue;
-      if (is_or_ref(node_at(node), "Switch") && inputs.size() == 2) {
-        if (has_predicate && predicate_key(group.predicate) != predicate_key(inputs[1])) {
-          return unimplemented("its switches do not share one predicate");
-        }
-        group.predicate = inputs[1];
-        has_predicate = true;
-        const auto [it, is_new] = number.try_emplace(key(inputs[0]), static_cast<int>(group.operands.size()));
-        if (is_new) group.operands.push_back(inputs[0]);
-        inside[{node, 0}] = inside[{node, 1}] = it->second;
-      } else if (is_or_ref(node_at(node), "Merge") && inputs.size() == 2) {
-        merges.push_back(node);
+      if (!conditions_[node].empty() || !is_switch(node_at(node)) || inputs.size() != 2) continue;
+      BLADE_ASSIGN_OR_RETURN(const size_t count, branches_of(node));
+      if (branches > 0 && (predicate_key(group.predicate) != predicate_key(inputs[1]) || branches != count)) {
+        return unimplemented("its switches do not share one predicate");
+      }
+      group.predicate = inputs[1];
+      branches = count;
+      const auto [it, is_new] = number.try_emplace(key(inputs[0]), static_cast<int>(group.operands.size()));
+      if (is_new) group.operands.push_back(inputs[0]);
+      for (size_t port = 0; port < count; ++port) inside[{node, static_cast<int>(port)}] = it->second;
+    }
+    return branches;
+  }
+
+  // What the merge takes from each branch, in the order of the branches. An input that exists always (a constant) is
+  // of the branch that no other one is of.
+  Result<std::vector<TensorRef>> arms_of(int merge, const TensorRef& predicate, size_t branches) const {
+    const auto& inputs = index_.inputs(merge);
+    if (index_.used_ports(merge).size() > 1)
+      return unimplemented("'" + node_at(merge)->name + "' is asked which branch ran");
+    std::vector<TensorRef> arms(branches);
+    const TensorRef* unconditional = nullptr;
+    bool fits = inputs.size() == branches;
+    for (const TensorRef& ref : inputs) {
+      const int branch = branch_of(predicate, ref);
+      if (branch < 0) {
+        fits = fits && unconditional == nullptr;
+        unconditional = &ref;
+      } else {
+        fits = fits && branch < static_cast<int>(branches) && arms[static_cast<size_t>(branch)].node < 0;
+        if (fits) arms[static_cast<size_t>(branch)] = ref;
       }
     }
-    if (!has_predicate || merges.empty()) return unimplemented("its branches do not come together in a Merge");
-    group.main = merges.front();
-    std::vector<TensorRef> arms[2];
-    for (int merge : merges) {
-      const auto& inputs = index_.inputs(merge);
-      if (index_.used_ports(merge).size() > 1)
-        return unimplemented("'" + node_at(merge)->name + "' is asked which branch ran");
-      const int first = branch_of(group.predicate, inputs[0]), second = branch_of(group.predicate, inputs[1]);
-      if ((first < 0 && second < 0) || first == second) {
-        return unimplemented("'" + node_at(merge)->name + "' does not join the two branches of one predicate");
-      }
-      const int taken_first = first >= 0 ? first : 1 - second;
-      arms[taken_first].push_back(inputs[0]);
-      arms[1 - taken_first].push_back(inputs[1]);
-      group.results.push_back({merge, 0});
+    if (!fits || (unconditional != nullptr && branches < 2))
+      return unimplemented("'" + node_at(merge)->name + "' does not join the branches of one predicate");
+    for (TensorRef& arm : arms) {
+      if (arm.node < 0) arm = *unconditional;
+    }
+    return arms;
+  }
+
+  Status describe(const std::vector<char>& is_member, ControlFlowGroup& group) {
+    std::map<TensorKey, int> inside;
+    BLADE_ASSIGN_OR_RETURN(const size_t branches, find_switches(group, inside));
+    std::vector<std::vector<TensorRef>> arms(branches);
+    for (int node : group.members) {
+      if (!conditions_[node].empty() || !is_or_ref(node_at(node), "Merge")) continue;
+      if (group.main < 0) group.main = node;
+      group.results.push_back({node, 0});
+    }
+    if (branches == 0 || group.main < 0) return unimplemented("its branches do not come together in a Merge");
+    for (const TensorRef& result : group.results) {
+      BLADE_ASSIGN_OR_RETURN(const std::vector<TensorRef> taken, arms_of(result.node, group.predicate, branches));
+      for (size_t i = 0; i < branches; ++i) arms[i].push_back(taken[i]);
     }
     BLADE_RETURN_IF_ERROR(check_leaks(is_member, group));
     Cutter cutter(graph_, index_, group, is_member);
@@ -442,9 +479,8 @@ class BranchFinder {
 }  // namespace
 
 std::vector<ControlFlowGroup> find_control_flow_groups(const GraphDef& graph, const NodeIndex& index) {
-  const bool any = std::any_of(graph->nodes.begin(), graph->nodes.end(), [](const NodeDef& node) {
-    return is_or_ref(node, "Switch") || is_or_ref(node, "Enter");
-  });
+  const bool any = std::any_of(graph->nodes.begin(), graph->nodes.end(),
+                               [](const NodeDef& node) { return is_switch(node) || is_or_ref(node, "Enter"); });
   if (!any) return {};
   std::vector<ControlFlowGroup> groups = LoopFinder(graph, index).run();
   BranchFinder finder(graph, index, groups);
@@ -529,6 +565,7 @@ Result<SubSource> function_source(const GraphDef& graph, const NameAttrList& fun
   caller.edit().nodes = std::move(nodes);
   BLADE_ASSIGN_OR_RETURN(FlatGraph flat, flatten(caller));
   part.graph = std::move(flat.graph);
+  part.kept_calls = std::move(flat.kept_calls);
   const size_t outputs = (*definition)->signature.output_args.size();
   for (size_t i = 0; i < outputs; ++i) part.outputs.push_back(i == 0 ? prefix : prefix + ":" + std::to_string(i));
   return part;

@@ -2,6 +2,7 @@
 // switches of TensorFlow 1, and ops that call functions.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,8 @@ namespace blade::tensorflow {
 // A part of a graph. Placeholder `inputs[i]` stands for operand i.
 struct SubSource {
   GraphDef graph;
-  std::vector<std::string> inputs, outputs;  // node names; tensor names
+  std::vector<std::string> inputs, outputs;       // node names; tensor names
+  std::map<std::string, std::string> kept_calls;  // see FlatGraph
 };
 
 // An outermost loop or conditional that Switch, Merge, Enter, Exit and NextIteration spell.
@@ -25,7 +27,8 @@ struct ControlFlowGroup {
   std::vector<TensorRef> operands;  // tensors from outside; of a loop the first ones are the variables' first values
   std::vector<TensorRef> results;   // tensors for the outside: {-1, 0} for a variable that nobody outside reads
   TensorRef predicate;              // of a conditional
-  // Of a loop: condition, body. Of a conditional: what is taken when the predicate is false, when it is true.
+  // Of a loop: condition, body. Of a conditional: what is taken when the predicate is false, when it is true, or what
+  // is taken for each value of an index, the last one for all others, too.
   std::vector<SubSource> parts;
   std::string problem;  // why it cannot be turned into a loop or conditional of its own; empty: it can
 };

@@ -72,7 +72,7 @@ class Flattener {
     GraphFields& fields = out.graph.edit();
     fields.nodes = std::move(nodes_);
     out.engines = std::move(engines_);
-    out.notes = std::move(notes_);
+    out.kept_calls = std::move(kept_calls_);
     return out;
   }
 
@@ -125,7 +125,7 @@ class Flattener {
     Status inlined = inline_call(node, *function, depth);
     if (inlined.code() != StatusCode::kUnimplemented) return inlined;
     nodes_.resize(mark);
-    notes_.push_back("'" + node->name + "' still calls '" + callee + "': " + inlined.message());
+    kept_calls_.emplace(node->name, "'" + callee + "': " + inlined.message());
     return keep(std::move(node));
   }
 
@@ -401,7 +401,7 @@ class Flattener {
   std::unordered_set<std::string> dropped_, added_;
   std::vector<NodeDef> nodes_;
   std::vector<EngineRegion> engines_;
-  std::vector<std::string> notes_;
+  std::map<std::string, std::string> kept_calls_;
 };
 
 }  // namespace
@@ -415,6 +415,7 @@ Result<FlatGraph> flatten(const GraphDef& graph) {
   if (!regions.has_regions()) return flat;
   BLADE_ASSIGN_OR_RETURN(FlatGraph opened, regions.run());
   opened.engines.insert(opened.engines.begin(), flat.engines.begin(), flat.engines.end());
+  opened.kept_calls.merge(flat.kept_calls);
   return opened;
 }
 

@@ -2,6 +2,7 @@
 // become the original nodes again, their weights views of the engine's bytes.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -22,10 +23,10 @@ struct EngineRegion {
 struct FlatGraph {
   GraphDef graph;  // the very same graph, untouched, where nothing had to be done
   std::vector<EngineRegion> engines;
-  std::vector<std::string> notes;
+  std::map<std::string, std::string> kept_calls;  // node -> why its function could not be inlined
 };
 
-// A call of a function that is not in the library is an error; one that cannot be inlined stays, with a note.
+// A call of a function that is not in the library is an error; one that cannot be inlined stays, with the reason.
 Result<FlatGraph> flatten(const GraphDef& graph);
 
 }  // namespace blade::tensorflow

@@ -20,9 +20,9 @@ namespace blade::tensorflow {
 class GraphImporter {
  public:
   GraphImporter(FlatGraph flat, const ImportOptions& options)
-      : options_(options), source_(flat.graph), inference_(model_.graph) {
+      : options_(options), source_(flat.graph), kept_calls_(std::move(flat.kept_calls)), inference_(model_.graph) {
     model_.engines = std::move(flat.engines);
-    model_.notes = std::move(flat.notes);
+    for (const auto& [node, reason] : kept_calls_) model_.notes.push_back("'" + node + "' still calls " + reason);
   }
   Result<ImportedModel> run();
   // A part of a loop or conditional; nothing of it may stay in TensorFlow.
@@ -64,12 +64,14 @@ class GraphImporter {
   Status import_functional(int node);
   // In the place of an op that Blade does not have: of its type and shape, but a run that gets there is an error.
   Status add_failing(int node, const OpSpec& spec);
+  std::string why_foreign(const NodeDef& def, const OpSpec& spec) const;
 
   // importer_interface.cc
   std::vector<std::string> placeholder_names() const;
   bool is_fed(const std::string& node) const;
   void find_unread();
   Status choose_inputs();
+  Result<DataType> input_type(TensorRef ref, const std::string& tensor) const;
   Status add_input(TensorRef ref, const std::string& tensor);
   Result<ir::Shape> input_shape(const NodeDef& node, const std::string& tensor, DataType type);
   // Unknown dims become symbols named after `name`.
@@ -118,6 +120,7 @@ class GraphImporter {
   const ImportOptions& options_;
   ImportedModel model_;
   GraphDef source_;
+  std::map<std::string, std::string> kept_calls_;  // see FlatGraph
   NodeIndex index_;
   StepInference inference_;
   std::vector<std::string> reasons_;  // of nodes inside loops and branches

@@ -48,12 +48,12 @@ Status GraphImporter::index_nodes() {
   node_ids_.resize(index_.size());
   model_.foreign.assign(index_.size(), 0);
   reasons_ = control_flow_reasons(source_, index_);
+  learn_types();
   return {};
 }
 
 Status GraphImporter::import_all() {
   find_needed();
-  learn_types();
   groups_ = find_control_flow_groups(source_, index_);
   for (ControlFlowGroup& group : groups_) {
     for (const TensorRef& ref : outputs_) {
@@ -141,8 +141,13 @@ Status GraphImporter::import_node(int node) {
   const OpSpec* spec = find_op(def->op);
   if (spec == nullptr) return add_foreign(node, "Blade does not know the op " + def->op);
   if (spec->lower == nullptr && may_fail_ && is_random(def)) return add_failing(node, *spec);
-  if (spec->lower == nullptr) return add_foreign(node, spec->reason);
+  if (spec->lower == nullptr) return add_foreign(node, why_foreign(def, *spec));
   return lower(node, *spec);
+}
+
+std::string GraphImporter::why_foreign(const NodeDef& def, const OpSpec& spec) const {
+  const auto kept = kept_calls_.find(def->name);
+  return kept == kept_calls_.end() ? spec.reason : "a function call that cannot be inlined, of " + kept->second;
 }
 
 // Then the engine is built for the default, and the original graph runs where another value is fed.

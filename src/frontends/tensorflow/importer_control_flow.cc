@@ -135,7 +135,9 @@ PartImporter GraphImporter::part_importer(bool may_fail) const {
   return [this, may_fail](const SubSource& part, const std::vector<Argument>& operands,
                           int roots) -> Result<ImportedPart> {
     if (depth_ >= kMaxDepth) return unimplemented("loops and conditionals are nested too deep");
-    GraphImporter inside(FlatGraph{part.graph, {}, {}}, inside_options(options_.without_tensorflow));
+    std::map<std::string, std::string> kept_calls = kept_calls_;  // of the frames and branches of TensorFlow 1
+    kept_calls.insert(part.kept_calls.begin(), part.kept_calls.end());
+    GraphImporter inside(FlatGraph{part.graph, {}, std::move(kept_calls)}, inside_options(options_.without_tensorflow));
     inside.depth_ = depth_ + 1;
     inside.may_fail_ = may_fail;
     return inside.run_part(part, operands, roots);

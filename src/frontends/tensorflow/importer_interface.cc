@@ -66,10 +66,15 @@ Status GraphImporter::choose_inputs() {
   std::erase_if(names,
                 [&](const std::string& name) { return options_.fixed.contains(std::string(parse_input(name).node)); });
   std::vector<std::string> candidates = placeholder_names();
+  const std::vector<bool> needed = index_.ancestors(outputs_, [](const TensorRef&) { return false; });
   std::unordered_set<std::string> seen;
   for (const std::string& name : names) {
     BLADE_ASSIGN_OR_RETURN(TensorRef ref, index_.find_tensor(source_, name, "input", candidates));
     std::string tensor = tensor_name(node_at(ref.node), ref.port);
+    if (options_.without_tensorflow && !needed[ref.node]) {  // what nobody could give: strings, beside the numbers
+      BLADE_ASSIGN_OR_RETURN(const DataType type, input_type(ref, tensor));
+      if (is_placeholder(node_at(ref.node)) && to_ir(base_type(type)) == ir::DType::kOpaque) continue;
+    }
     if (!seen.insert(tensor).second) return invalid_argument("the input '" + name + "' is given twice; name it once");
     BLADE_RETURN_IF_ERROR(add_input(ref, tensor));
   }
@@ -85,15 +90,23 @@ Status GraphImporter::choose_inputs() {
   return Status();
 }
 
+Result<DataType> GraphImporter::input_type(TensorRef ref, const std::string& tensor) const {
+  const NodeDef& node = node_at(ref.node);
+  if (is_placeholder(node)) return type_attr(node, "dtype");
+  std::vector<DataType> types = learned_[ref.node];
+  if (const OpSpec* spec = find_op(node->op)) {
+    BLADE_ASSIGN_OR_RETURN(types, tensor_types(spec->outputs, node));
+  }
+  if (ref.port < static_cast<int>(types.size()) && types[ref.port] != DataType::kInvalid) return types[ref.port];
+  const auto known = options_.known_tensors.find(tensor);
+  if (known != options_.known_tensors.end()) return known->second.dtype;
+  return invalid_argument("Blade does not know the type of the input '" + tensor + "', which the op " + node->op +
+                          " gives; name a tensor behind it as the input");
+}
+
 Status GraphImporter::add_input(TensorRef ref, const std::string& tensor) {
   const NodeDef& node = node_at(ref.node);
-  DataType type = DataType::kInvalid;
-  if (is_placeholder(node)) {
-    BLADE_ASSIGN_OR_RETURN(type, type_attr(node, "dtype"));
-  } else if (const OpSpec* spec = find_op(node->op)) {
-    BLADE_ASSIGN_OR_RETURN(auto types, tensor_types(spec->outputs, node));
-    if (ref.port < static_cast<int>(types.size())) type = types[ref.port];
-  }
+  BLADE_ASSIGN_OR_RETURN(const DataType type, input_type(ref, tensor));
   BLADE_ASSIGN_OR_RETURN(ir::Shape shape, input_shape(node, tensor, type));
   ir::ValueId value = model_.graph.add_input(tensor, to_ir(base_type(type)), std::move(shape));
   set_value(ref.node, ref.port, value);

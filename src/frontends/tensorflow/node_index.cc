@@ -77,6 +77,11 @@ bool is_random(const NodeDef& node) {
 
 bool is_placeholder(const NodeDef& node) { return needs_feed(node) || node->op == "PlaceholderWithDefault"; }
 bool needs_feed(const NodeDef& node) { return node->op == "Placeholder" || node->op == "PlaceholderV2"; }
+bool is_string_placeholder(const NodeDef& node) {
+  if (!is_placeholder(node)) return false;
+  const auto type = type_attr(node, "dtype");
+  return type.ok() && *type == DataType::kString;
+}
 
 Result<NodeIndex> NodeIndex::build(const GraphDef& graph) {
   NodeIndex index;

@@ -19,6 +19,10 @@ inline bool is_or_ref(const NodeDef& node, std::string_view op) {
   return node->op == op || (node->op.starts_with("Ref") && std::string_view(node->op).substr(3) == op);
 }
 
+// Hands a tensor to one of several branches: by a boolean, or by an index whose last branch takes the rest
+// (tf.switch_case).
+inline bool is_switch(const NodeDef& node) { return is_or_ref(node, "Switch") || node->op == "_SwitchN"; }
+
 inline bool is_one_of(const NodeDef& node, std::span<const char* const> ops) {
   return std::find(ops.begin(), ops.end(), node->op) != ops.end();
 }
@@ -36,6 +40,7 @@ std::string tensor_name(const NodeDef& node, int port);
 
 bool is_placeholder(const NodeDef& node);
 bool needs_feed(const NodeDef& node);  // a placeholder without a default
+bool is_string_placeholder(const NodeDef& node);
 
 class NodeIndex {
  public:

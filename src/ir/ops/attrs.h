@@ -1,4 +1,4 @@
-// Typed attributes of every op. Each struct lists its fields once in visit(): serialization, printing, hashing and
+// Typed attributes of every op. Each struct lists its fields once in visit(): serialization, printing and
 // equality all come from there. Axes are in [0, rank) after import; layouts are channels last.
 #pragma once
 

@@ -1,4 +1,4 @@
-// The names of attribute enums, and const visiting: what printing, hashing and serialization of attributes share.
+// The names of attribute enums, and const visiting: what printing and serialization of attributes share.
 #pragma once
 
 #include <span>
@@ -75,7 +75,5 @@ void visit_attrs(Attrs& attrs, V& v) {
 
 // "strides=[1,1] padding=same groups=1", without the fields that hold their defaults where that is the empty value.
 std::string to_string(const Attrs& attrs);
-// Equal attributes hash equally; stable within a process.
-size_t hash_attrs(const Attrs& attrs);
 
 }  // namespace blade::ir

@@ -30,7 +30,7 @@ struct BottleneckPlan {
   explicit BottleneckPlan(const BottleneckShape& shape, const void* packed = nullptr)
       : s(shape), channels(shape.depthwise.c), strip_rows(bottleneck_strip_rows<T>(shape)) {
     const DepthwiseShape& d = s.depthwise;
-    ring = (strip_rows - 1) * d.stride_h + (d.kh - 1) * d.dilation_h + 1;
+    ring = d.read_rows(strip_rows);
     if (s.oc == 0) return;
     job.rows = strip_rows * d.ow;
     job.run_length = channels;
@@ -115,8 +115,7 @@ class BottleneckPart {
     const DepthwiseShape& d = plan_.s.depthwise;
     const int64_t image = row / d.oh, y = row % d.oh;
     const int64_t begin = std::clamp<int64_t>(y * d.stride_h - d.pad_top, 0, d.h);
-    const int64_t reach = (y + rows - 1) * d.stride_h - d.pad_top + (d.kh - 1) * d.dilation_h + 1;
-    const int64_t end = std::clamp<int64_t>(reach, begin, d.h);
+    const int64_t end = std::clamp<int64_t>(d.read_rows(y + rows) - d.pad_top, begin, d.h);
     made_ = image == image_ ? std::max(made_, begin) : begin;
     image_ = image;
     while (made_ < end) {

@@ -46,6 +46,8 @@ struct Conv2DShape {
   int64_t output_pixels() const { return n * oh * ow; }
   int64_t group_in() const { return c / groups; }
   int64_t group_out() const { return oc / groups; }
+  // Input rows that so many output rows next to each other read, padding included.
+  int64_t read_rows(int64_t rows) const { return (rows - 1) * stride_h + (kh - 1) * dilation_h + 1; }
   double flops() const {
     return 2.0 * static_cast<double>(output_pixels() * oc * kh * kw) * static_cast<double>(depth.taps * group_in());
   }
@@ -61,6 +63,8 @@ const char* conv_algorithm_refusal(const Conv2DShape& shape, ConvAlgorithm algor
 // Predicted microseconds on `threads` cores: pure arithmetic, for choosing between algorithms. T: float or BFloat16.
 template <class T = float>
 double conv_cost_us(const Conv2DShape& shape, ConvAlgorithm algorithm, int threads);
+// The same of a grouped convolution by vectors of channels (has_grouped_kernel()).
+double grouped_cost_us(const Conv2DShape& shape, int threads);
 ConvAlgorithm choose_conv_algorithm(const Conv2DShape& shape, int threads);
 // How many neighbouring groups the direct algorithm computes fastest as one, with weights of zero from each to the
 // channels of the others (which carry what is not finite to these): few channels leave most of a vector or tile empty.

@@ -102,9 +102,8 @@ void copy_row(const Conv2DShape& s, int64_t width, const In* image, int64_t y, i
 template <class In>
 std::span<const std::byte> input_behind(const Conv2DShape& s, const In* image, int64_t last, int64_t rows_out) {
   const int64_t row = s.w * s.input_pitch();
-  const int64_t first = (last - 1) * s.stride_h - s.pad_top + (s.kh - 1) * s.dilation_h + 1;
-  const int64_t begin = std::clamp<int64_t>(first, 0, s.h);
-  const int64_t end = std::clamp<int64_t>(first + rows_out * s.stride_h, begin, s.h);
+  const int64_t begin = std::clamp<int64_t>(s.read_rows(last) - s.pad_top, 0, s.h);
+  const int64_t end = std::clamp<int64_t>(s.read_rows(last + rows_out) - s.pad_top, begin, s.h);
   return std::as_bytes(std::span(image + begin * row, static_cast<size_t>((end - begin) * row)));
 }
 
@@ -129,8 +128,7 @@ void copy_band(const Conv2DShape& s, const BandPlan<T>& plan, const In* image, i
   if constexpr (std::is_same_v<T, BFloat16>) {
     if (weaves_rows(s)) return weave_band(s, plan, image, first_y, rows_out, band);
   }
-  const int64_t rows = (rows_out - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
-  for (int64_t r = 0; r < rows; ++r, band += plan.row_length)
+  for (int64_t r = 0; r < s.read_rows(rows_out); ++r, band += plan.row_length)
     copy_row(s, plan.width, image, first_y + r, band_column(s), band);
 }
 
@@ -169,7 +167,7 @@ BandPlan<T>::BandPlan(const Conv2DShape& s) {
   if (s.blocking.strip > 0)
     bands = ceil_div(s.oh, std::clamp<int64_t>(s.blocking.strip, 1, std::max<int64_t>(1, s.oh)));
   rows_out = ceil_div(s.oh, std::max<int64_t>(1, bands));
-  rows_in = weaves_rows(s) ? rows_out : (rows_out - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
+  rows_in = weaves_rows(s) ? rows_out : s.read_rows(rows_out);
   unwoven_rows = weaves_rows(s) ? s.kh : 0;
 }
 

@@ -156,6 +156,18 @@ double conv_cost_us(const Conv2DShape& s, ConvAlgorithm algorithm, int threads) 
 template double conv_cost_us<float>(const Conv2DShape&, ConvAlgorithm, int);
 template double conv_cost_us<BFloat16>(const Conv2DShape&, ConvAlgorithm, int);
 
+double grouped_cost_us(const Conv2DShape& s, int threads) {
+  // Beside direct convolution, which is slower than predicted where a group is one vector: inputs spread over lanes,
+  // one vector a group, more of them.
+  constexpr double kSpread = 0.6, kOne = 1, kMore = 0.85;
+  const int64_t lanes = tile_kernels().lanes;
+  const double efficiency = s.group_in() < lanes ? kSpread : s.group_in() == lanes ? kOne : kMore;
+  const auto k = static_cast<double>(s.kh * s.kw * s.group_in());
+  const double cycles =
+      product_cycles<float>(static_cast<double>(s.output_pixels()), k, static_cast<double>(s.oc), efficiency);
+  return cycles / threads / cycles_per_us();
+}
+
 ConvAlgorithm choose_conv_algorithm(const Conv2DShape& s, int threads) {
   ConvAlgorithm best = ConvAlgorithm::kDirect;
   double best_us = direct_us<float>(s, threads);

@@ -55,7 +55,7 @@ std::span<const std::byte> strip_input(const PlanePlan& plan, const PlanePart& i
   const int64_t images = std::min(strips.split.images, s.n - group * strips.split.images);
   const int64_t y = strip * strips.split.rows * s.stride_h - s.pad_top;
   const int64_t first = std::clamp<int64_t>(y, 0, s.h);
-  const int64_t end = y + (strips.of(group, strip) - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
+  const int64_t end = y + s.read_rows(strips.of(group, strip));
   const int64_t last = images > 1 ? images * s.h : std::clamp<int64_t>(end, first, s.h);
   const BFloat16* const from = in.data + (group * strips.split.images * s.h + first) * s.w * in.pitch;
   return std::as_bytes(std::span(from, static_cast<size_t>((last - first) * s.w * in.pitch)));

@@ -39,6 +39,12 @@ void pack_tap(const BFloat16* tap, int64_t channels, int64_t t, const PackedB& l
   pack_pairs(tap - t * channels, channels, 1, channels, t * steps, (t + 1) * steps, layout, to);
 }
 
+// A row of the image, where what is stored is rounded from it.
+template <class T>
+size_t image_row_bytes(const ConvTransposeShape& s) {
+  return sizeof(T) == sizeof(float) ? 0 : align_up(static_cast<size_t>(s.ow * s.oc) * sizeof(float), 64);
+}
+
 // ---- All phases as one convolution. Its taps are the union of theirs; weights that a phase lacks are zero.
 template <class T>
 struct Union {
@@ -65,11 +71,7 @@ struct Union {
     return job;
   }
   size_t row_bytes() const { return align_up(static_cast<size_t>(x.outputs * columns()) * sizeof(float), 64); }
-  // A row of the image, where what is stored is rounded from it.
-  size_t image_row_bytes() const {
-    return sizeof(T) == sizeof(float) ? 0 : align_up(static_cast<size_t>(s.ow * s.oc) * sizeof(float), 64);
-  }
-  size_t slot_bytes() const { return row_bytes() + image_row_bytes() + tile_slot_scratch_bytes(job(nullptr)); }
+  size_t slot_bytes() const { return row_bytes() + image_row_bytes<T>(s) + tile_slot_scratch_bytes(job(nullptr)); }
 };
 
 // Worth it where the vectors that few channels leave half empty cost more than the zero weights.
@@ -117,6 +119,21 @@ const float* repeat_channels(const ConvTransposeShape& s, const float* from, flo
   return to;
 }
 
+// Stores row `row` of the images, which `take(to)` puts together from sums, and does what the epilogue leaves for then.
+// `image_row`: image_row_bytes().
+template <class T, class Take>
+void store_row(const ConvTransposeShape& s, int64_t row, float* image_row, T* out, const Epilogue<T>& epilogue,
+               const Take& take) {
+  const int64_t first_pixel = row * s.ow;
+  T* stored = out + first_pixel * s.oc;
+  float* to = image_row;
+  if constexpr (std::is_same_v<T, float>) to = stored;
+  take(to);
+  if (epilogue.residual != nullptr) finish_with_residual(epilogue, to, first_pixel, s.ow, s.oc, 0, s.oc);
+  if (epilogue.generic != nullptr) epilogue.generic(epilogue.context, {to, s.oc, first_pixel, 1, s.ow, 0, s.oc});
+  if constexpr (!std::is_same_v<T, float>) convert(to, stored, s.ow * s.oc);
+}
+
 // to[0, count * kRun): the first kRun floats of `count` pixels, `step` floats apart.
 template <int64_t kRun>
 void gather_runs(const float* from, int64_t step, int64_t count, float* to) {
@@ -144,17 +161,12 @@ void spread_row(const Union<T>& all, const float* products, int64_t row, float* 
   const int64_t image = row / all.y.outputs, y0 = row % all.y.outputs * s.stride_h;
   const int64_t run = s.stride_w * s.oc;
   for (int64_t sy = 0; sy < s.stride_h && y0 + sy < s.oh; ++sy) {
-    const int64_t first_pixel = (image * s.oh + y0 + sy) * s.ow;
-    T* stored = out + first_pixel * s.oc;
-    float* to = image_row;
-    if constexpr (std::is_same_v<T, float>) to = stored;
-    const float* from = products + sy * run;
-    const int64_t whole = s.ow / s.stride_w;
-    gather_runs(from, all.columns(), whole, run, to);
-    std::copy_n(from + whole * all.columns(), s.ow * s.oc - whole * run, to + whole * run);
-    if (epilogue.residual != nullptr) finish_with_residual(epilogue, to, first_pixel, s.ow, s.oc, 0, s.oc);
-    if (epilogue.generic != nullptr) epilogue.generic(epilogue.context, {to, s.oc, first_pixel, 1, s.ow, 0, s.oc});
-    if constexpr (!std::is_same_v<T, float>) convert(to, stored, s.ow * s.oc);
+    store_row(s, image * s.oh + y0 + sy, image_row, out, epilogue, [&](float* to) {
+      const float* from = products + sy * run;
+      const int64_t whole = s.ow / s.stride_w;
+      gather_runs(from, all.columns(), whole, run, to);
+      std::copy_n(from + whole * all.columns(), s.ow * s.oc - whole * run, to + whole * run);
+    });
   }
 }
 
@@ -165,6 +177,85 @@ struct PhasesSharedScratch {
       : zero_bytes(align_up(static_cast<size_t>(s.c) * sizeof(T), 64)),
         offset_bytes(align_up(static_cast<size_t>(s.kh * s.kw) * sizeof(int64_t), 64)) {}
 };
+
+// ---- Phases of narrow images: tiles take pixels of several rows, and threads share columns where pixels are few. The
+// results of all phases lie one behind the other until they are spread.
+constexpr int64_t kNarrowRow = 24;  // pixels of a phase
+
+template <class T>
+struct Gathered {
+  const ConvTransposeShape& s;
+  explicit Gathered(const ConvTransposeShape& shape) : s(shape) {}
+  TileJob<T> job(const Phase& phase, const void* packed) const {
+    TileJob<T> job = phase_job<T>(s, phase, phase_layout<T>(s, phase, packed));
+    job.rows = s.n * phase.y.outputs * phase.x.outputs;
+    job.input_bytes = s.n * s.h * s.w * s.c * int64_t{sizeof(T)};
+    job.out_stride = s.oc;
+    return job;
+  }
+  size_t result_bytes() const { return align_up(static_cast<size_t>(s.n * s.oh * s.ow * s.oc) * sizeof(float), 64); }
+  size_t slot_bytes() const {
+    size_t most = image_row_bytes<T>(s);
+    for (int64_t i = 0; i < phase_count(s); ++i)
+      most = std::max(most, tile_slot_scratch_bytes(job(Phase(s, i), nullptr)));
+    return most;
+  }
+  // A row of the image, counted through all of them, from the results of all phases.
+  void take_row(const float* results, int64_t row, float* to) const {
+    const int64_t image = row / s.oh, y = row % s.oh, y_phase = y % s.stride_h;
+    const int64_t rows = ceil_div(s.oh - y_phase, s.stride_h);  // of such a phase and image
+    const float* phase = results + s.n * outputs_before(y_phase, s.oh, s.stride_h) * s.ow * s.oc;
+    for (int64_t first = 0; first < std::min(s.stride_w, s.ow); ++first) {
+      const int64_t columns = ceil_div(s.ow - first, s.stride_w);
+      const float* from = phase + (image * rows + y / s.stride_h) * columns * s.oc;
+      for (int64_t x = first; x < s.ow; x += s.stride_w, from += s.oc) std::copy_n(from, s.oc, to + x * s.oc);
+      phase += s.n * rows * columns * s.oc;
+    }
+  }
+
+ private:
+  // Of an axis, in the phases before this one.
+  static int64_t outputs_before(int64_t phase, int64_t out, int64_t stride) {
+    return out / stride * phase + std::min(out % stride, phase);
+  }
+};
+
+template <class T>
+void run_gathered(const ConvTransposeShape& s, const T* in, const void* packed, T* out, const Epilogue<T>& epilogue,
+                  ThreadPool& pool, std::byte* scratch) {
+  const Gathered<T> gathered(s);
+  const PhasesSharedScratch<T> shared(s);
+  auto* zeros = reinterpret_cast<T*>(scratch);
+  std::memset(static_cast<void*>(zeros), 0, shared.zero_bytes);
+  auto* offsets = reinterpret_cast<int64_t*>(scratch + shared.zero_bytes);
+  auto* const results = reinterpret_cast<float*>(scratch + shared.zero_bytes + shared.offset_bytes);
+  std::byte* slots = reinterpret_cast<std::byte*>(results) + gathered.result_bytes();
+  const Epilogue<T> first = epilogue_before_spreading(epilogue);
+  const auto* weights = static_cast<const std::byte*>(packed);
+  float* to = results;
+  for (int64_t i = 0; i < phase_count(s); ++i) {
+    const Phase phase(s, i);
+    TileJob<T> job = gathered.job(phase, weights);
+    weights += phase_bytes<T>(s, phase);
+    if (job.rows == 0) continue;
+    const Conv2DShape conv = phase.conv(s);
+    for (int64_t t = 0; t < phase.taps(); ++t) offsets[t] = (t / conv.kw * conv.w + t % conv.kw) * s.c;
+    job.run_offsets = offsets;
+    job.set_out(to);
+    job.epilogue = &first;
+    const RowsOfConv<T> find{conv, in, zeros};
+    run_tiles(
+        job, [&](int64_t row, int count, const T** rows) { return find(row, count, rows); }, pool, slots);
+    to += job.rows * s.oc;
+  }
+  const int64_t rows = s.n * s.oh, tasks = std::min<int64_t>(rows, int64_t{pool.num_threads()} * 4);
+  pool.parallel_for(static_cast<int>(tasks), [&](int task, int slot) {
+    auto* const image_row = reinterpret_cast<float*>(slots + slot * gathered.slot_bytes());
+    for (int64_t row = task * rows / tasks; row < (task + 1) * rows / tasks; ++row) {
+      store_row(s, row, image_row, out, epilogue, [&](float* pixels) { gathered.take_row(results, row, pixels); });
+    }
+  });
+}
 
 template <class T>
 size_t slot_bytes(const ConvTransposeShape& s) {
@@ -232,7 +323,7 @@ void run_union(const ConvTransposeShape& s, const T* in, const void* packed, T* 
       run_tile_range(
           row_job, {0, tile_count(row_job), 0, row_job.b.panels()},
           [&](int64_t first_row, int count, const T** pointers) { return find(skipped + first_row, count, pointers); },
-          mine + all.row_bytes() + all.image_row_bytes());
+          mine + all.row_bytes() + image_row_bytes<T>(s));
       spread_row(all, products, r, image_row, out, epilogue);
     }
   });
@@ -249,7 +340,13 @@ double conv_transpose_cost_us(const ConvTransposeShape& s, int threads) {
   return us;
 }
 
-bool conv_transpose_spreads(const ConvTransposeShape& s) { return s.unit == MatrixUnit::kTiles || use_union(s); }
+bool conv_transpose_is_gathered(const ConvTransposeShape& s) {
+  return s.unit != MatrixUnit::kTiles && !use_union(s) && ceil_div(s.ow, s.stride_w) <= kNarrowRow;
+}
+
+bool conv_transpose_spreads(const ConvTransposeShape& s) {
+  return s.unit == MatrixUnit::kTiles || use_union(s) || conv_transpose_is_gathered(s);
+}
 
 template <class T>
 size_t packed_conv_transpose_bytes(const ConvTransposeShape& s) {
@@ -290,7 +387,11 @@ size_t conv_transpose_scratch_bytes(const ConvTransposeShape& s, int threads, co
     return conv_transpose_tiles_scratch_bytes(s, splits.empty() ? conv_transpose_tiles_splits(s, threads) : splits);
   if (use_union(s)) return union_scratch_bytes<T>(s) + static_cast<size_t>(threads) * Union<T>(s).slot_bytes();
   const PhasesSharedScratch<T> shared(s);
-  return shared.zero_bytes + shared.offset_bytes + static_cast<size_t>(threads) * slot_bytes<T>(s);
+  const Gathered<T> gathered(s);
+  const size_t of_run = conv_transpose_is_gathered(s)
+                            ? gathered.result_bytes() + static_cast<size_t>(threads) * gathered.slot_bytes()
+                            : static_cast<size_t>(threads) * slot_bytes<T>(s);
+  return shared.zero_bytes + shared.offset_bytes + of_run;
 }
 
 template <class T>
@@ -308,6 +409,10 @@ void conv_transpose(const ConvTransposeShape& s, const T* in, const void* packed
   }
   if (use_union(s)) {
     run_union(s, in, packed, out, epilogue, pool, scratch);
+    return;
+  }
+  if (conv_transpose_is_gathered(s)) {
+    run_gathered(s, in, packed, out, epilogue, pool, scratch);
     return;
   }
   const PhasesSharedScratch<T> shared(s);

@@ -29,6 +29,8 @@ struct ConvTransposeShape {
 template <class T>
 double conv_transpose_cost_us(const ConvTransposeShape& shape, int threads);
 
+// True where each phase is one product, whose sums may be added up in another order for a part of the image.
+bool conv_transpose_is_gathered(const ConvTransposeShape& shape);
 // True where results are gathered before the residual is read, which may not be `out` then.
 bool conv_transpose_spreads(const ConvTransposeShape& shape);
 // Weights [kh][kw][oc][c] as TensorFlow stores them; packed for this kernel, stride and padding.

@@ -97,6 +97,28 @@ struct SeparablePlan {
 
 }  // namespace
 
+bool has_grouped_kernel(const DepthwiseShape& s) {
+  const int64_t lanes = grouped_kernels().lanes;
+  if (lanes == 0 || s.group <= 1 || s.multiplier != 1 || s.kh != 3 || !s.has_fixed_kernel()) return false;
+  return s.group < lanes ? lanes % s.group == 0 : s.group % kGroupedChannels == 0;
+}
+
+size_t grouped_weights_bytes(const DepthwiseShape& s) {
+  const int64_t blocks = ceil_div(s.c, kGroupedChannels);
+  return static_cast<size_t>(blocks * kGroupedChannels * s.kh * s.kw * s.group) * sizeof(float);
+}
+
+void pack_grouped_weights(const DepthwiseShape& s, const float* from, float* to) {
+  for (int64_t c = 0; c < s.c; c += kGroupedChannels) {
+    const int64_t channels = std::min(kGroupedChannels, s.c - c);
+    for (int64_t input = 0; input < s.kh * s.kw * s.group; ++input) {
+      std::copy_n(from + input * s.c + c, channels, to);
+      std::fill(to + channels, to + kGroupedChannels, 0.0f);
+      to += kGroupedChannels;
+    }
+  }
+}
+
 template <class T>
 size_t depthwise_scratch_bytes(const DepthwiseShape& s, int threads) {
   if (s.n * s.oh * s.ow <= 0 || s.c <= 0) return 0;
@@ -112,7 +134,7 @@ void depthwise_conv2d(const DepthwiseShape& s, const T* in, const DepthwiseWeigh
   std::memset(static_cast<void*>(zeros), 0, zero_bytes<T>(s));
   const DepthwiseRows<T> depthwise(s, in, weights, epilogue, zeros);
   const int64_t channels = s.c * s.multiplier;
-  const double products = static_cast<double>(rows * s.ow * channels) * static_cast<double>(s.kh * s.kw);
+  const double products = static_cast<double>(rows * s.ow * channels) * static_cast<double>(s.kh * s.kw * s.group);
   const int64_t most = rows_at_once<T>(s);
   const int64_t threads = pool.num_threads();
   const bool was_cut_by_columns = s.c > kChannelsPerPixel * s.n * s.h * s.w && s.c >= 2 * kChannelMultiple * threads;

@@ -20,14 +20,25 @@ struct DepthwiseShape {
   int64_t stride_h = 1, stride_w = 1;
   int64_t dilation_h = 1, dilation_w = 1;
   int64_t pad_top = 0, pad_left = 0;
+  int64_t group = 1;                       // input channels, and output channels, of a group: see has_grouped_kernel()
   MatrixUnit unit = MatrixUnit::kVectors;  // of the 1x1 behind it, in bfloat16
   Blocking blocking = {};                  // whose packed weights depend on its vectors
 
+  // Input rows that so many output rows next to each other read, padding included.
+  int64_t read_rows(int64_t rows) const { return (rows - 1) * stride_h + (kh - 1) * dilation_h + 1; }
   // Whether there are kernels for its size and stride.
   bool has_fixed_kernel() const {
     return kh == kw && (kh == 3 || kh == 5) && (stride_w == 1 || stride_w == 2) && dilation_w == 1;
   }
 };
+
+// Convolutions of some channels a group go the same way where a vector holds whole groups, or a group whole vectors.
+bool has_grouped_kernel(const DepthwiseShape& shape);
+// Their weights, from [kh][kw][group][c]: kGroupedChannels of each input of each tap side by side, zeros behind the
+// last.
+inline constexpr int64_t kGroupedChannels = 16;
+size_t grouped_weights_bytes(const DepthwiseShape& shape);
+void pack_grouped_weights(const DepthwiseShape& shape, const float* from, float* to);
 
 // [kh][kw][c][multiplier] as TensorFlow stores them, in float32: no packing. For bfloat16 they may be there a second
 // time, as pack_depthwise_pairs() or pack_depthwise_split() has them; pairs need nothing else, nor do those of
@@ -37,6 +48,7 @@ struct DepthwiseWeights {
   const BFloat16* pairs = nullptr;
   const float* split = nullptr;
   const uint16_t* half = nullptr;
+  const float* grouped = nullptr;  // of pack_grouped_weights()
   DepthwiseWeights() = default;
   DepthwiseWeights(const float* weights, const BFloat16* packed_pairs = nullptr,  // NOLINT: they are what they are
                    const float* packed_split = nullptr)                           // made of

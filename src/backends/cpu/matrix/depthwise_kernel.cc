@@ -1,6 +1,7 @@
 // Depthwise inner loops over Highway vectors of channels.
 #include "backends/cpu/matrix/depthwise_kernel.h"
 
+#include "backends/cpu/matrix/depthwise.h"
 #include "backends/cpu/matrix/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -201,6 +202,104 @@ HWY_ATTR void general_kernel(const DepthwiseArgs<T>& a) {
   if (c < a.last) general_vector<kOutputs, true>(a, c);
 }
 
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+using Index = hn::Vec<hn::RebindToSigned<D>>;
+
+// A pixel as the vector of output channels at c sees it: of each lane's group input j. `kWide`: all lanes are of one
+// group, which begins at channel `first`; else `lanes` names the inputs.
+template <bool kWide, bool kPart>
+HWY_ATTR HWY_INLINE V input_of_groups(const float* pixel, int64_t c, int64_t first, int64_t j, Index lanes,
+                                      const FirstLanes& there) {
+  const D d;
+  if constexpr (kWide) return hn::Set(d, pixel[first + j]);
+  return hn::TableLookupLanes(load<kPart>(pixel + c, there), hn::IndicesFromVec(d, lanes));
+}
+
+// A spread input feeds every output, of up to two rows, that it belongs to.
+template <int kStride, int kRows, int kOutputs, bool kWide, bool kPart>
+HWY_ATTR HWY_INLINE void grouped_vector(const DepthwiseArgs<float>& a, int64_t c) {
+  const D d;
+  const hn::RebindToSigned<D> di;
+  constexpr int kSize = 3, kColumns = (kOutputs - 1) * kStride + kSize;
+  const FirstLanes there(a.last - c);
+  const V bias = a.bias != nullptr ? load<kPart>(a.bias + c, there) : hn::Zero(d);
+  V acc[kRows][kOutputs];
+#pragma GCC unroll 2
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int x = 0; x < kOutputs; ++x) acc[r][x] = bias;
+  }
+  const int64_t tap = a.group * kGroupedChannels, first = c / a.group * a.group;
+  const float* weights = a.grouped + c / kGroupedChannels * kSize * kSize * tap + c % kGroupedChannels;
+#pragma GCC unroll 4
+  for (int in = 0; in < kSize + kRows - 1; ++in) {
+    const float* const* pixels = a.pixels + in * a.row_step;
+    Index lanes = hn::And(hn::Iota(di, 0), hn::Set(di, static_cast<int32_t>(-a.group)));
+    for (int64_t j = 0; j < a.group; ++j, lanes = hn::Add(lanes, hn::Set(di, 1))) {
+      V w[kRows][kSize];
+#pragma GCC unroll 2
+      for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 3
+        for (int kw = 0; kw < kSize; ++kw) {
+          if (in < r || in - r >= kSize) continue;
+          w[r][kw] = hn::LoadU(d, weights + ((in - r) * kSize + kw) * tap + j * kGroupedChannels);
+        }
+      }
+#pragma GCC unroll 17
+      for (int col = 0; col < kColumns; ++col) {
+        const V pixel = input_of_groups<kWide, kPart>(pixels[col], c, first, j, lanes, there);
+#pragma GCC unroll 2
+        for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+          for (int x = 0; x < kOutputs; ++x) {
+            const int kw = col - x * kStride;
+            if (kw < 0 || kw >= kSize || in < r || in - r >= kSize) continue;
+            acc[r][x] = add_product(acc[r][x], pixel, w[r][kw]);
+          }
+        }
+      }
+    }
+  }
+#pragma GCC unroll 2
+  for (int r = 0; r < kRows; ++r) finish<kOutputs, kPart>(a, acc[r], c, r);
+}
+
+template <int kStride, int kRows, int kOutputs, bool kWide>
+HWY_ATTR void grouped_kernel(const DepthwiseArgs<float>& a) {
+  const auto lanes = static_cast<int64_t>(hn::Lanes(D()));
+  int64_t c = a.first;
+  for (; c + lanes <= a.last; c += lanes) grouped_vector<kStride, kRows, kOutputs, kWide, false>(a, c);
+  if constexpr (!kWide) {
+    if (c < a.last) grouped_vector<kStride, kRows, kOutputs, kWide, true>(a, c);
+  }
+}
+
+template <int kOutputs, bool kWide>
+void fill_grouped(GroupedKernels& t) {
+  if constexpr (kOutputs > 0) {
+    t.fixed[kWide][0][kOutputs] = &grouped_kernel<1, 1, kOutputs, kWide>;
+    t.fixed[kWide][1][kOutputs] = &grouped_kernel<2, 1, kOutputs, kWide>;
+#if HWY_TARGET == HWY_AVX3  // 32 registers
+    t.two_rows[kWide][kOutputs] = &grouped_kernel<1, 2, kOutputs, kWide>;
+#endif
+    fill_grouped<kOutputs - 1, kWide>(t);
+  }
+}
+#endif
+
+const GroupedKernels& get_grouped_kernels() {
+  static const GroupedKernels table = [] {
+    GroupedKernels t;
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+    t.lanes = static_cast<int64_t>(hn::Lanes(D()));
+    fill_grouped<kDepthwiseOutputs, false>(t);
+    fill_grouped<kDepthwiseOutputs, true>(t);
+#endif
+    return t;
+  }();
+  return table;
+}
+
 template <int kOutputs, class T>
 void fill(DepthwiseKernels<T>& t) {
   if constexpr (kOutputs > 0) {
@@ -247,6 +346,8 @@ HWY_AFTER_NAMESPACE();
 namespace blade::backends::cpu {
 HWY_EXPORT(get_depthwise_kernels);
 HWY_EXPORT(get_bf16_depthwise_kernels);
+HWY_EXPORT(get_grouped_kernels);
+const GroupedKernels& grouped_kernels() { return HWY_DYNAMIC_DISPATCH(get_grouped_kernels)(); }
 template <>
 const DepthwiseKernels<float>& depthwise_kernels<float>() {
   return HWY_DYNAMIC_DISPATCH(get_depthwise_kernels)();

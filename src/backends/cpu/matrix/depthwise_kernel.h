@@ -22,7 +22,9 @@ struct DepthwiseArgs {
   const BFloat16* pairs = nullptr;  // the same for depthwise_pair_kernels()
   const float* split = nullptr;     // and for depthwise_split_kernels()
   const uint16_t* half = nullptr;   // and for depthwise_half_kernels()
-  bool* not_finite = nullptr;       // becomes true where one of their sums is not finite; null: none can be
+  const float* grouped = nullptr;   // those of pack_grouped_weights(), for groups of so many channels
+  int64_t group = 1;
+  bool* not_finite = nullptr;  // becomes true where one of their sums is not finite; null: none can be
   int64_t channels = 0;
   int64_t first = 0, last = 0;  // those that the call computes
   T* out = nullptr;             // [outputs][channels]
@@ -54,6 +56,14 @@ struct DepthwiseKernels {
   // few.
   DepthwiseKernel<T> two_rows[2][kDepthwiseOutputs + 1] = {};  // [3x3, 5x5]
 };
+
+// Of convolutions with some channels a group, 3x3; null where vectors are short or registers few.
+struct GroupedKernels {
+  int64_t lanes = 0;                                               // of a vector
+  DepthwiseKernel<float> fixed[2][2][kDepthwiseOutputs + 1] = {};  // [groups of whole vectors][stride - 1]
+  DepthwiseKernel<float> two_rows[2][kDepthwiseOutputs + 1] = {};  // [groups of whole vectors]
+};
+const GroupedKernels& grouped_kernels();
 
 template <class T>
 const DepthwiseKernels<T>& depthwise_kernels();

@@ -14,7 +14,9 @@
 namespace blade::backends::cpu {
 namespace {
 
-constexpr int64_t kMinBlockChannels = 112;  // of some rows, which then stay in L1 while they are read again
+constexpr int64_t kMinBlockChannels = 112;     // of some rows, which then stay in L1 while they are read again
+constexpr int64_t kGroupedBlockChannels = 16;  // with all taps' inputs in L1
+static_assert(kGroupedBlockChannels % kGroupedChannels == 0);
 // A part of the channels is a multiple of so many.
 template <class T>
 constexpr int64_t kPartMultiple = std::is_same_v<T, float> ? 16 : kPairChannels;
@@ -36,8 +38,18 @@ RowKernels<T> plain_kernels(const DepthwiseShape& s) {
   return {kernels.fixed[s.kh == 5][s.stride_w - 1], has_two_rows(s) && two[1] != nullptr ? two : nullptr};
 }
 
+RowKernels<float> grouped_kernels_for(const DepthwiseShape& s) {
+  const GroupedKernels& kernels = grouped_kernels();
+  const bool is_wide = s.group >= kernels.lanes;
+  const DepthwiseKernel<float>* two = kernels.two_rows[is_wide];
+  return {kernels.fixed[is_wide][s.stride_w - 1], has_two_rows(s) && two[1] != nullptr ? two : nullptr};
+}
+
 template <class T>
 RowKernels<T> kernels_for(const DepthwiseShape& s, const DepthwiseWeights& weights) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (weights.grouped != nullptr) return grouped_kernels_for(s);
+  }
   if constexpr (!std::is_same_v<T, float>) {
     if (weights.pairs != nullptr) return {depthwise_pair_kernels().fixed[s.kh == 5][s.stride_w - 1], nullptr};
     if (weights.half != nullptr) {
@@ -52,9 +64,6 @@ RowKernels<T> kernels_for(const DepthwiseShape& s, const DepthwiseWeights& weigh
   return plain_kernels<T>(s);
 }
 
-int64_t table_rows(const DepthwiseShape& s, int64_t rows) {
-  return (rows - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
-}
 int64_t table_width(const DepthwiseShape& s, int64_t columns) {
   return (columns - 1) * s.stride_w + (s.kw - 1) * s.dilation_w + 1;
 }
@@ -69,7 +78,7 @@ size_t wide_row_bytes(const DepthwiseShape& s) {
 
 template <class T>
 size_t DepthwiseRows<T>::table_bytes(const DepthwiseShape& s, int64_t rows) {
-  return align_up(static_cast<size_t>(table_rows(s, rows) * table_width(s, s.ow)) * sizeof(T*), 64);
+  return align_up(static_cast<size_t>(s.read_rows(rows) * table_width(s, s.ow)) * sizeof(T*), 64);
 }
 
 template <class T>
@@ -89,7 +98,7 @@ void DepthwiseRows<T>::fill_table(const Block& block, int64_t width, const T** t
   const int64_t x0 = block.first_x * s_.stride_w - s_.pad_left;
   const int64_t inside_begin = std::clamp<int64_t>(-x0, 0, width);
   const int64_t inside_end = std::clamp<int64_t>(s_.w - x0, inside_begin, width);
-  for (int64_t r = 0; r < table_rows(s_, block.rows); ++r, table += width) {
+  for (int64_t r = 0; r < s_.read_rows(block.rows); ++r, table += width) {
     const int64_t y = y0 + r;
     if (y < 0 || y >= s_.h) {
       std::fill_n(table, width, zeros_);
@@ -155,6 +164,8 @@ DepthwiseArgs<T> DepthwiseRows<T>::common_args(const Block& block, int64_t width
   a.pairs = weights_.pairs;
   a.split = weights_.split;
   a.half = weights_.half;
+  a.grouped = weights_.grouped;
+  a.group = s_.group;
   a.not_finite = not_finite_;
   a.channels = s_.c;
   a.first = block.first_channel;
@@ -192,7 +203,8 @@ void DepthwiseRows<T>::run_channels(const Block& block, DepthwiseArgs<T>& args, 
                                     const DepthwiseKernel<T>* one, const DepthwiseKernel<T>* two, T* to,
                                     const T* const* table) const {
   const int64_t width = args.row_step / s_.dilation_h;
-  const int64_t parts = std::max<int64_t>(1, (last - first) / kMinBlockChannels);
+  const int64_t least = args.grouped != nullptr ? kGroupedBlockChannels : kMinBlockChannels;
+  const int64_t parts = std::max<int64_t>(1, (last - first) / least);
   const int64_t part = ceil_div(ceil_div(last - first, parts), kPartMultiple<T>) * kPartMultiple<T>;
   for (args.first = first; args.first < last; args.first += part) {
     args.last = std::min(last, args.first + part);

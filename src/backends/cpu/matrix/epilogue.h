@@ -21,7 +21,7 @@ struct EpilogueTile {
 };
 
 // Activations, as ir::PointwiseOp defines them.
-enum class Curve : uint8_t { kNone, kSwish, kGeluErf, kGeluTanh, kSigmoid, kHardSigmoid };
+enum class Curve : uint8_t { kNone, kSwish, kGeluErf, kGeluTanh, kSigmoid, kHardSigmoid, kTanh };
 
 // x * clip(scale * x + shift, 0, hi): hard swish; or a curve (clip(scale * x + shift, 0, 1): hard sigmoid). Not used
 // with a scale of 0 and without a curve.
@@ -45,6 +45,8 @@ inline float gated(const Gate& gate, float x) {
       return 1 / (1 + std::exp(-x));
     case Curve::kHardSigmoid:
       return std::min(std::max(gate.scale * x + gate.shift, 0.0f), 1.0f);
+    case Curve::kTanh:
+      return std::tanh(x);
     case Curve::kNone:
       break;
   }

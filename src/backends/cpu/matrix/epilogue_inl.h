@@ -54,6 +54,7 @@ HWY_ATTR HWY_INLINE void map_block(Fn fn, float* x, int64_t count) {
   if (gate.curve == Curve::kGeluErf) BLADE_MAP(gelu_erf_of);
   if (gate.curve == Curve::kGeluTanh) BLADE_MAP(gelu_tanh_of);
   if (gate.curve == Curve::kSigmoid) BLADE_MAP(sigmoid_of);
+  if (gate.curve == Curve::kTanh) BLADE_MAP(tanh_of);
   if (gate.curve != Curve::kHardSigmoid) return;
   const V scale = constant(gate.scale), shift = constant(gate.shift), zero = constant(0), one = constant(1);
   map_block([=](V v) HWY_ATTR { return clamped(hn::MulAdd(v, scale, shift), zero, one); }, x, count);
