@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/checksum.h"
+#include "frontends/tensorflow/new_nodes.h"
 #include "frontends/tensorflow/node_index.h"
 #include "frontends/tensorflow/op_table.h"
 #include "frontends/tensorflow/region_functions.h"
@@ -352,22 +353,6 @@ class Writer {
 
   // --- writing
 
-  static NodeDef make_node(std::string name, std::string op, std::vector<std::string> inputs, AttrMap attrs) {
-    NodeFields fields;
-    fields.name = std::move(name);
-    fields.op = std::move(op);
-    fields.inputs = std::move(inputs);
-    fields.attrs = std::move(attrs);
-    return NodeDef(std::move(fields));
-  }
-
-  static NodeDef make_const(std::string name, TensorProto tensor, DataType type) {
-    AttrMap attrs;
-    attrs.emplace("dtype", AttrValue::of_type(type));
-    attrs.emplace("value", AttrValue::of_tensor(std::move(tensor)));
-    return make_node(std::move(name), "Const", {}, std::move(attrs));
-  }
-
   // What the engine takes for the value of a placeholder that a run may feed: its default, or the one that is fixed.
   Result<std::string> assumed_value(int node, const std::string& guard) {
     const auto fixed = model_.fixed.find(node_at(node)->name);
@@ -419,33 +404,11 @@ class Writer {
     return make_node(std::move(name), "BladeInProfile", std::move(inputs), std::move(attrs));
   }
 
-  // TensorFlow copies a graph again and again before its first run: memory for large attributes is mapped and cleared
-  // anew each time, and of a Const the value is copied for its readers, too.
-  void write_engine(const RegionToWrite& region, const std::string& name) {
-    const size_t count = region.pieces.size();
-    std::vector<std::string> pieces;
-    for (size_t i = 0; i < count; ++i) {
-      const size_t end = i + 1 < count ? region.pieces[i + 1] : region.engine.size();
-      const std::string_view bytes = region.engine.view().substr(region.pieces[i], end - region.pieces[i]);
-      pieces.push_back(name + "/piece_" + std::to_string(i));
-      TensorProto tensor =
-          TensorProto::from_dense(DataType::kUint8, {static_cast<int64_t>(bytes.size())}, region.engine.slice(bytes));
-      if (count == 1) {
-        nodes_.push_back(make_const(name, std::move(tensor), DataType::kUint8));
-        return;
-      }
-      nodes_.push_back(
-          make_node(pieces.back(), "BladeEnginePiece", {}, {{"value", AttrValue::of_tensor(std::move(tensor))}}));
-    }
-    nodes_.push_back(
-        make_node(name, "BladeEngineFile", std::move(pieces), {{"N", AttrValue::of_int(static_cast<int64_t>(count))}}));
-  }
-
   Status write_region(size_t r) {
     const RegionToWrite& region = regions_[r];
     const RegionFunctions& functions = functions_[r];
     std::string suffix = std::to_string(numbers_[r]), engine = "blade/engine_" + suffix;
-    write_engine(region, engine);
+    for (NodeDef& node : engine_nodes(region, engine)) nodes_.push_back(std::move(node));
     std::vector<std::string> inputs = {engine};
     for (const BoundaryTensor& input : region.inputs) inputs.push_back(short_name(input.name));
     std::vector<DataType> types(functions.input_types.begin() + 1,
@@ -489,13 +452,6 @@ class Writer {
     AttrMap attrs;
     attrs.emplace("T", one ? AttrValue::of_type(types[0]) : AttrValue::of_types(types));
     return make_node(node_at(node)->name, one ? "Identity" : "IdentityN", std::move(inputs), std::move(attrs));
-  }
-
-  static Result<NodeDef> dense_const(std::string name, const ir::Tensor& tensor) {
-    DataType type = from_ir(tensor.dtype);
-    if (type == DataType::kInvalid) return internal_error("the constant '" + name + "' has no type");
-    SharedBytes bytes(tensor.owner, {reinterpret_cast<const char*>(tensor.data), tensor.bytes});
-    return make_const(std::move(name), TensorProto::from_dense(type, tensor.dims, std::move(bytes)), type);
   }
 
   Result<NodeDef> alias(int node) const {
