@@ -134,7 +134,7 @@ class Stage {
       Launch& launch = launches.emplace_back();
       launch.first = first;
       size_t last = first;
-      while (joins && last < bound.size() && bound[last].kernel->is_small()) ++last;
+      while (joins && last < bound.size() && bound[last].kernel->can_join()) ++last;
       if (last < first + 2) continue;
       auto joined = device_.join(device_, std::span(bound).subspan(first, last - first), &launch.count);
       check(joined.status());

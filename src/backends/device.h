@@ -122,7 +122,7 @@ class Device {
   virtual Result<std::unique_ptr<DeviceQueue>> create_queue() = 0;
   // A queue over the caller's own: a CUDA stream, nullptr for the default one. It stays the caller's.
   virtual Result<std::unique_ptr<DeviceQueue>> borrow_queue(void* stream) = 0;
-  // Kernels that say is_small(), in the order in which they would run; takes as many from the front as fit together and
+  // Kernels that say can_join(), in the order in which they would run; takes as many from the front as fit together and
   // says how many: one, and nullptr, where the first has nothing to be joined with. The kernels have to outlive the
   // result, which is held in the memory of `memory`: this device, or what counts its memory.
   virtual Result<std::unique_ptr<JoinedKernels>> join(Device& memory, std::span<const BoundKernel> kernels,

@@ -90,7 +90,7 @@ class Kernel {
   }
   // True where Device::join() may start it with its neighbours: for little work on a device, or one of a few
   // convolutions.
-  virtual bool is_small() const { return false; }
+  virtual bool can_join() const { return false; }
   // For so many steps behind its own nothing takes the place of operands and results: Device::join() may run the kernel
   // beside these.
   virtual int holds_operands() const { return 0; }

@@ -95,24 +95,27 @@ Result<DeviceRunContext::Binding> DeviceRunContext::bind(std::vector<std::byte*>
       at.outputs.push_back(step.on_host ? nullptr : device_address(binding, output));
     }
   }
-  BLADE_RETURN_IF_ERROR(join_small_steps(binding));
+  BLADE_RETURN_IF_ERROR(join_steps(binding));
   return binding;
 }
 
-// Neighbouring small steps of a segment become as few launches as the device makes of them.
-Status DeviceRunContext::join_small_steps(Binding& binding) const {
-  const auto is_small = [&](size_t s) { return !plan_->steps[s].on_host && plan_->steps[s].kernel->is_small(); };
-  for (size_t first = 0; first < plan_->steps.size();) {
+// Neighbouring steps become as few launches as the device makes of them.
+Status DeviceRunContext::join_steps(Binding& binding) const {
+  const auto can_join = [&](size_t s) { return !plan_->steps[s].on_host && plan_->steps[s].kernel->can_join(); };
+  for (size_t first = 0; first < plan_->steps.size(); ++first) {
     std::vector<backends::BoundKernel> kernels;
-    for (size_t s = first; s < plan_->steps.size() && is_small(s); ++s) {
+    for (size_t s = first; s < plan_->steps.size() && can_join(s); ++s) {
       kernels.push_back({plan_->steps[s].kernel.get(), args_of(binding, s)});
     }
-    size_t taken = 1;
-    if (kernels.size() > 1) {
-      BLADE_ASSIGN_OR_RETURN(auto joined, plan_->device->join(*plan_->device, kernels, &taken));
-      if (taken > 1) binding.groups.push_back({first, first + taken, std::move(joined)});
+    std::span<const backends::BoundKernel> left = kernels;
+    while (left.size() > 1) {
+      size_t taken = 1;
+      BLADE_ASSIGN_OR_RETURN(auto joined, plan_->device->join(*plan_->device, left, &taken));
+      const size_t step = first + kernels.size() - left.size();
+      if (taken > 1) binding.groups.push_back({step, step + taken, std::move(joined)});
+      left = left.subspan(std::max<size_t>(1, taken));
     }
-    first += std::max<size_t>(1, taken);
+    first += kernels.size();  // the one behind them cannot be joined
   }
   return {};
 }

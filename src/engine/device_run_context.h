@@ -60,7 +60,7 @@ class DeviceRunContext final : public RunContext {
     uint64_t last_used = 0;
   };
   Result<Binding> bind(std::vector<std::byte*> inputs, std::vector<std::byte*> outputs) const;
-  Status join_small_steps(Binding& binding) const;
+  Status join_steps(Binding& binding) const;
   std::byte* device_address(const Binding& binding, const Location& at) const;
   backends::KernelArgs args_of(const Binding& binding, size_t step) const;
 

@@ -243,7 +243,8 @@ class PlanBuilder {
       std::vector<ir::ValueId> values = fusion_.step_inputs(graph_, node);
       values.insert(values.end(), node.outputs.begin(), node.outputs.end());
       for (ir::ValueId value : values) {
-        if (const int i = storages_.of(value); i != ir::kNone) last[i] = std::max(last[i], static_cast<int>(s) + steps);
+        int& until = last[storages_.of(value)];
+        until = std::max(until, static_cast<int>(s) + steps);
       }
     }
     return last;

@@ -23,7 +23,7 @@ class JoinedKernelsOf {
       auto kernel = row.create(request, packs_);
       if (kernel.status().code() == StatusCode::kUnavailable) continue;  // the planner takes another row
       ASSERT_TRUE(kernel.ok()) << kernel.status().message();
-      if (!(*kernel)->is_small()) continue;
+      if (!(*kernel)->can_join()) continue;
       auto operands = Operands::create(device_, **kernel, c.inputs, *want);
       ASSERT_TRUE(operands.ok()) << operands.status().message();
       members_.push_back({c, *want, std::move(*kernel), std::move(*operands)});
@@ -102,7 +102,7 @@ TEST(CudaJoinedKernels, WaitForEachOther) {
   for (const KernelEntry& row : (*card)->kernels()) {
     if (row.op != c.op || !row.supports(request).ok) continue;
     const auto kernel = row.create(request, packs);
-    ASSERT_TRUE(kernel.ok() && (*kernel)->is_small());
+    ASSERT_TRUE(kernel.ok() && (*kernel)->can_join());
     const auto queue = (*card)->create_queue();
     auto a = (*card)->upload(c.inputs[0]->data, c.inputs[0]->bytes);
     auto b = (*card)->allocate(c.inputs[0]->bytes);

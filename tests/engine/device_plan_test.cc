@@ -382,7 +382,7 @@ ir::Graph chain_graph() {
 class SmallKernel final : public backends::Kernel {
  public:
   explicit SmallKernel(std::unique_ptr<backends::Kernel> kernel) : kernel_(std::move(kernel)) {}
-  bool is_small() const override { return true; }
+  bool can_join() const override { return true; }
   Status run(const backends::KernelArgs& args) const override { return kernel_->run(args); }
 
  private:

@@ -69,7 +69,7 @@ class LaunchKernel final : public Kernel, public SmallKernel {
   size_t scratch_bytes() const override { return traits_.scratch_bytes; }
   bool can_run_in_place(int input) const override { return has_bit(traits_.in_place_inputs, input); }
   bool reads_input(int input) const override { return !has_bit(traits_.unread_inputs, input); }
-  bool is_small() const override { return !traits_.small.pieces.empty() || traits_.small.rows.has_value(); }
+  bool can_join() const override { return !traits_.small.pieces.empty() || traits_.small.rows.has_value(); }
   const SmallWork& work() const override { return traits_.small; }
   Status run(const KernelArgs& args) const override { return fn_(args); }
 

@@ -27,7 +27,7 @@ Result<PairPart> pair_part(const KernelRequest& request, PackCache& packs);
 
 class PairedKernel : public Kernel {
  public:
-  bool is_small() const override { return true; }
+  bool can_join() const override { return true; }
   bool can_run_in_place(int input) const override {
     return input < 32 && (part_.operands.epilogue.in_place_inputs() >> input & 1u) != 0;
   }
