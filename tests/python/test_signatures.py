@@ -305,6 +305,27 @@ def test_a_key_with_0_is_an_input_of_that_name_first(tmp_path):
         assert "a:0 shape: (3,)" in info and "b:0 shape: (3, 2)" in info
 
 
+def test_the_command_names_results_as_asked(frozen, tmp_path):
+    for asked in (["result"], ["triple:0"], ["triple", "result"]):
+        names = [option for name in asked for option in ("--outputs", name)]
+        rows = json.loads(run_command("run", frozen, "--signature", "triple", "--shape", "x=1x200", *names, "--json").stdout)
+        assert [row["name"] for row in rows] == asked
+        assert list(blade.Engine(frozen, signature="triple", outputs=asked).run({"x": np.ones((1, 200), np.float32)})) == asked
+
+
+def test_results_whose_names_make_one_file_are_numbered(tmp_path):
+    with tf.Graph().as_default(), tf.Session():
+        x = tf.placeholder(tf.float32, [2], name="x")
+        outputs = {key: tf.add(x, number, name=f"y{number}") for number, key in enumerate(("a/b", "a:b", "a_b", "a_b_2"))}
+        folder = write_saved_model(tmp_path / "m", {"x": x}, outputs)
+    np.save(tmp_path / "x.npy", np.zeros(2, np.float32))
+    done = run_command("run", folder, "--input", f"x={tmp_path / 'x.npy'}", "--save", tmp_path / "out", "--json")
+    rows = {row["name"]: row["saved"] for row in json.loads(done.stdout)}
+    assert len(set(rows.values())) == 4
+    for number, key in enumerate(outputs):
+        np.testing.assert_array_equal(np.load(rows[key]), [number, number])
+
+
 def test_results_go_by_the_signatures_keys(frozen, tmp_path):
     x = np.random.default_rng(0).standard_normal((2, 200)).astype(np.float32)
     target, _, _ = blade.optimize(frozen, "o1", "cpu", test_classics.quick(), test_data=[{"x": x}], signature="triple")
