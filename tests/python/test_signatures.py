@@ -326,6 +326,20 @@ def test_results_whose_names_make_one_file_are_numbered(tmp_path):
         np.testing.assert_array_equal(np.load(rows[key]), [number, number])
 
 
+def test_the_advice_for_a_key_names_a_tensor_that_there_is(tmp_path):
+    with tf.Graph().as_default(), tf.Session():
+        whole, a = tf.placeholder(tf.float32, [2, 4], name="whole"), tf.placeholder(tf.float32, [2, 2], name="a")
+        part = tf.split(whole, 2, axis=1, name="split")[1]
+        folder = write_saved_model(tmp_path / "m", {"a": part, "other": a}, {"y": tf.subtract(a, part, name="y")})
+    np.save(tmp_path / "n.npy", np.ones((2, 2), np.float32))
+    file = tmp_path / "n.npy"
+    advice = "give 'a:0' for the first or 'split:1' for the other"
+    assert advice in run_command("run", folder, "--input", f"a={file}", code=2).stderr
+    with pytest.raises(blade.BladeError, match=advice):
+        blade.Engine(folder).run({"a": np.load(file)})
+    run_command("run", folder, "--input", f"a:0={file}", "--input", f"split:1={file}")
+
+
 def test_results_go_by_the_signatures_keys(frozen, tmp_path):
     x = np.random.default_rng(0).standard_normal((2, 200)).astype(np.float32)
     target, _, _ = blade.optimize(frozen, "o1", "cpu", test_classics.quick(), test_data=[{"x": x}], signature="triple")
