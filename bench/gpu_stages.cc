@@ -61,12 +61,13 @@ class Stage {
   Stage(backends::Device& device, int64_t images, int64_t size, int64_t channels, int blocks) : device_(device) {
     const TensorDesc wide{ir::DType::kFloat16, {images, size, size, 4 * channels}};
     const TensorDesc narrow{ir::DType::kFloat16, {images, size, size, channels}};
-    for (int i = 0; i < 4; ++i) buffers_.push_back(std::move(*device.allocate((i < 2 ? wide : narrow).bytes())));
+    for (int i = 0; i < 5; ++i) buffers_.push_back(std::move(*device.allocate((i < 2 ? wide : narrow).bytes())));
     input_ = random_tensor(wide, 1, 1);
     for (int b = 0; b < blocks; ++b) {
-      add(0, wide, narrow, 1, b % 2, 2, -1);
-      add(1, narrow, narrow, 3, 2, 3, -1);
-      add(2, narrow, wide, 1, 3, 1 - b % 2, b % 2);
+      const int between = 2 + b % 2;
+      add(0, wide, narrow, 1, b % 2, between, -1);
+      add(1, narrow, narrow, 3, between, 4, -1);
+      add(2, narrow, wide, 1, 4, 1 - b % 2, b % 2);
     }
     queue_ = std::move(*device.create_queue());
   }

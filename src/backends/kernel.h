@@ -88,8 +88,12 @@ class Kernel {
     (void)input;
     return true;
   }
-  // True where Device::join() may start it with its neighbours: for little work on a device, or the first of a pair.
+  // True where Device::join() may start it with its neighbours: for little work on a device, or one of a few
+  // convolutions.
   virtual bool is_small() const { return false; }
+  // For so many steps behind its own nothing takes the place of operands and results: Device::join() may run the kernel
+  // beside these.
+  virtual int holds_operands() const { return 0; }
   virtual Status run(const KernelArgs& args) const = 0;
 };
 

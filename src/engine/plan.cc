@@ -233,6 +233,22 @@ class PlanBuilder {
     return true;
   }
 
+  // The last step, of each storage, for which a kernel that shares a launch with others keeps it.
+  std::vector<int> held_until() {
+    std::vector<int> last(storages_.size(), -1);
+    for (size_t s = 0; s < plan_->steps.size(); ++s) {
+      const int steps = plan_->steps[s].kernel->holds_operands();
+      if (steps == 0) continue;
+      const ir::Node& node = graph_.node(storages_.steps()[s]);
+      std::vector<ir::ValueId> values = fusion_.step_inputs(graph_, node);
+      values.insert(values.end(), node.outputs.begin(), node.outputs.end());
+      for (ir::ValueId value : values) {
+        if (const int i = storages_.of(value); i != ir::kNone) last[i] = std::max(last[i], static_cast<int>(s) + steps);
+      }
+    }
+    return last;
+  }
+
   // Gives every arena storage and every step's scratch its offset.
   Status place() {
     std::vector<Interval> intervals;
@@ -244,13 +260,14 @@ class PlanBuilder {
       return sum.has_value();
     };
     std::vector<int> interval_of(storages_.size(), -1);
+    const std::vector<int> held = held_until();
     for (int i = 0; i < storages_.size(); ++i) {
       const Storage& storage = storages_.storage(i);
       if (storage.kind != Storage::Kind::kArena) continue;
       if (!count(storage.bytes)) return too_large();
       if (storages_.is_merged_away(i)) continue;
       interval_of[i] = static_cast<int>(intervals.size());
-      intervals.push_back({storage.first, storage.last, storage.bytes});
+      intervals.push_back({storage.first, std::max(storage.last, held[i]), storage.bytes});
     }
     for (size_t s = 0; s < plan_->steps.size(); ++s) {
       const size_t bytes = plan_->steps[s].kernel->scratch_bytes();

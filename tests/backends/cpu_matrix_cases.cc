@@ -160,23 +160,29 @@ void add_convs(std::vector<Case>& cases) {
   cases.push_back(computed);
 }
 
+// Widths on both sides of where phases become products of their own.
 void add_transposed(std::vector<Case>& cases) {
+  struct Spec {
+    int64_t stride, width;
+  };
   for (Padding padding : {Padding::kSame, Padding::kValid}) {
-    for (int64_t stride : {1, 2, 3}) {
+    for (const Spec& spec : {Spec{1, 5}, Spec{2, 5}, Spec{3, 5}, Spec{2, 24}, Spec{2, 25}}) {
+      const int64_t stride = spec.stride;
       ir::ConvTransposeAttrs attrs;
       attrs.strides = {stride, stride};
       attrs.dilations = {1, 1};
       attrs.padding = padding;
-      const int64_t size = padding == Padding::kSame ? 5 * stride : 4 * stride + 3;
-      const int32_t out = static_cast<int32_t>(size);
+      const auto size = [&](int64_t in) { return padding == Padding::kSame ? in * stride : (in - 1) * stride + 3; };
+      const int64_t height = size(5), width = size(spec.width);
       for (const Epilogue& epilogue : epilogues()) {
         for (int64_t channels : {3, 9}) {
           attrs.epilogue = epilogue.program;
           Case c{"conv_transpose" + std::to_string(cases.size()),
                  Op::kConvTranspose,
                  attrs,
-                 {random_floats({2, 5, 5, 6}), random_floats({3, 3, channels, 6}),
-                  ints({4}, {2, out, out, static_cast<int32_t>(channels)})},
+                 {random_floats({2, 5, spec.width, 6}), random_floats({3, 3, channels, 6}),
+                  ints({4},
+                       {2, static_cast<int32_t>(height), static_cast<int32_t>(width), static_cast<int32_t>(channels)})},
                  1,
                  1,
                  kTolerance};
@@ -184,7 +190,7 @@ void add_transposed(std::vector<Case>& cases) {
             if (kind == 'f') c.variable_inputs |= 1u << c.inputs.size();
             c.inputs.push_back(random_floats(kind == 's'   ? ir::Dims{}
                                              : kind == 'v' ? ir::Dims{channels}
-                                                           : ir::Dims{2, size, size, channels}));
+                                                           : ir::Dims{2, height, width, channels}));
           }
           cases.push_back(c);
         }

@@ -76,6 +76,8 @@ void add_float_ops(std::vector<Case>& cases) {
     cases.push_back(pointwise("ends_" + label(op, DType::kFloat32), PointwiseProgram::unary(op),
                               {floats({7}, {1, -1, 1.5f, -1.5f, 0.99999994f, -0.99999994f, 1e-4f})}, kTolerance));
   }
+  cases.push_back(pointwise("ends_tanh", PointwiseProgram::unary(PointwiseOp::kTanh),
+                            {floats({10}, {9.5f, -9.5f, 20, -20, 1e30f, -1e30f, inf, -inf, 0, -0.0f})}, 0));
   cases.push_back(
       pointwise("tail_erfc", PointwiseProgram::unary(PointwiseOp::kErfc), {random_floats({1009}, 4, 9)}, kTolerance));
   // Every pair of them.

@@ -134,9 +134,13 @@ struct BoundCase {
   std::vector<ir::TensorPtr> want;
   std::unique_ptr<Kernel> kernel;
   std::optional<Operands> operands;
+  std::vector<const void*> in;
   KernelArgs args;
 
-  BoundCase(Device& device, DeviceQueue& queue, PackCache& packs, Case of) : c(std::move(of)) {
+  // By the first row of that name which takes it.
+  BoundCase(Device& device, DeviceQueue& queue, PackCache& packs, Case of,
+            const std::string& name = "conv.plain_wgmma_32x64k2")
+      : c(std::move(of)) {
     auto result = run_reference(c);
     EXPECT_TRUE(result.ok()) << result.status().message();
     want = *result;
@@ -144,8 +148,7 @@ struct BoundCase {
     KernelRequest request = make_request(c, made.graph.node(made.node), want, 1);
     request.device = &device;
     for (const KernelEntry& row : device.kernels()) {
-      if (std::string(row.name).find("conv.plain_wgmma_32x64k2") == std::string::npos || !row.supports(request).ok)
-        continue;
+      if (std::string(row.name).find(name) == std::string::npos || !row.supports(request).ok) continue;
       auto made_kernel = row.create(request, packs);
       EXPECT_TRUE(made_kernel.ok()) << made_kernel.status().message();
       kernel = std::move(*made_kernel);
@@ -158,6 +161,12 @@ struct BoundCase {
     args = operands->args(queue);
   }
   BoundKernel bound() const { return {kernel.get(), args}; }
+  // Input 0 becomes what another one computes.
+  void read(const BoundCase& first) {
+    in.assign(args.inputs.begin(), args.inputs.end());
+    in[0] = first.args.outputs[0];
+    args.inputs = in;
+  }
   void check(DeviceQueue& queue) const {
     const auto got = operands->results(queue);
     ASSERT_TRUE(got.ok()) << got.status().message();
@@ -183,9 +192,7 @@ void check_pair(Device& device, const Case& first_case, int64_t channels, size_t
     then.inputs[0] = first.want[0];
   }
   BoundCase second(device, **queue, packs, then);
-  std::vector<const void*> in(second.args.inputs.begin(), second.args.inputs.end());
-  in[0] = first.args.outputs[0];
-  second.args.inputs = in;
+  second.read(first);
   void* place[] = {const_cast<void*>(first.args.inputs[0])};
   if (in_place) second.args.outputs = place;
   const std::vector<BoundKernel> both = {first.bound(), second.bound()};
@@ -236,6 +243,90 @@ TEST(CudaShortPath, PairsOfConvolutions) {
   // Channels that no cluster has, and more pixels than run at once.
   check_pair(device, residual_case("others", {1, 9, 11, 128}, {1, 1, 128, 320}, relu), 128, 1);
   check_pair(device, residual_case("many", {8, 14, 14, 256}, {1, 1, 256, 1024}, relu), 256, 1);
+}
+
+struct BottleneckCase {
+  ir::Dims image;
+  size_t together = 3;  // that share a launch
+  bool has_residual = true, in_bfloat16 = false;
+  bool over_image = false, over_middle = false;  // where the last results come
+};
+
+// bias + relu of a 3x3 convolution that keeps the number of channels, by one that reads patches.
+Case window_case(const ir::Dims& image) {
+  ir::ConvAttrs attrs;
+  attrs.strides = attrs.dilations = {1, 1};
+  attrs.padding = ir::Padding::kSame;
+  attrs.epilogue.num_inputs = 2;
+  attrs.epilogue.code = {{ir::PointwiseOp::kAdd, 0, 1, -1, 0, 0}, {ir::PointwiseOp::kRelu, 2, -1, -1, 0, 0}};
+  const int64_t channels = image.back();
+  const double scale = 1.5 / std::sqrt(9.0 * static_cast<double>(channels));
+  const ir::TensorPtr weights = random_floats({3, 3, channels, channels}, -scale, scale);
+  Case c = in_half({"window", ir::Op::kConv, attrs, {random_floats(image), weights}, 1, 1, 6e-3});
+  c.inputs.push_back(random_floats({channels}));
+  return c;
+}
+
+void check_bottleneck(Device& device, const BottleneckCase& of) {
+  SCOPED_TRACE(::testing::PrintToString(of.image));
+  const auto queue = device.create_queue();
+  ASSERT_TRUE(queue.ok());
+  PackCache packs;
+  const int64_t channels = of.image.back();
+  const auto typed = [&](const Case& c) { return of.in_bfloat16 ? with_bfloat16(c) : c; };
+  BoundCase window(device, **queue, packs, typed(window_case(of.image)), "conv.patch_wgmma");
+  Case middle = single_case("wide", window.want[0], 4 * channels);
+  if (of.has_residual) {
+    const Code relu = {{ir::PointwiseOp::kRelu, 4, -1, -1, 0, 0}};
+    middle = residual_case("wide", of.image, {1, 1, channels, 4 * channels}, relu);
+    if (of.in_bfloat16) middle = with_bfloat16(middle);
+    middle.inputs[0] = window.want[0];
+  } else if (of.in_bfloat16) {
+    middle = with_bfloat16(middle);
+  }
+  BoundCase wide(device, **queue, packs, middle);
+  BoundCase narrow(device, **queue, packs, typed(single_case("narrow", wide.want[0], channels)));
+  wide.read(window);
+  narrow.read(wide);
+  void* image[] = {const_cast<void*>(window.args.inputs[0])};
+  if (of.over_image) narrow.args.outputs = image;
+  if (of.over_middle) narrow.args.outputs = window.args.outputs;
+  const std::vector<BoundKernel> all = {window.bound(), wide.bound(), narrow.bound()};
+  size_t taken = 0;
+  const auto joined = device.join(device, all, &taken);
+  ASSERT_TRUE(joined.ok()) << joined.status().message();
+  ASSERT_EQ(taken, of.together);
+  if (of.together < 3) return;
+  // All come first: by themselves, they would leave the results that the launch of three has to store.
+  for (const size_t count : {3, 2, 1}) {
+    ASSERT_TRUE((*joined)->run((*queue)->handle(), count).ok());
+    ASSERT_TRUE((*queue)->wait().ok());
+    window.check(**queue);
+    wide.check(**queue);
+    narrow.check(**queue);
+  }
+}
+
+TEST(CudaShortPath, Bottlenecks) {
+  if (!cuda_device().ok() || !has_warp_groups()) GTEST_SKIP() << "needs a GPU of compute capability 9.0";
+  Device& device = **cuda_device();
+  for (const ir::Dims& image : {ir::Dims{1, 56, 56, 64},
+                                {2, 3, 28, 64},
+                                {1, 28, 28, 128},
+                                {3, 5, 28, 128},
+                                {1, 14, 14, 256},
+                                {2, 5, 14, 256}}) {
+    for (const bool in_bfloat16 : {false, true}) {
+      check_bottleneck(device, {.image = image, .in_bfloat16 = in_bfloat16});
+      check_bottleneck(device, {.image = image, .has_residual = false, .in_bfloat16 = in_bfloat16});
+    }
+    check_bottleneck(device, {.image = image, .together = 1, .over_image = true});
+    check_bottleneck(device, {.image = image, .together = 1, .over_middle = true});
+  }
+  // Widths that no tile has, channels that no cluster has, and more pixels than run at once.
+  check_bottleneck(device, {.image = {1, 9, 30, 64}, .together = 1});
+  check_bottleneck(device, {.image = {1, 7, 28, 192}, .together = 1});
+  check_bottleneck(device, {.image = {2, 14, 14, 256}, .together = 1});
 }
 
 }  // namespace

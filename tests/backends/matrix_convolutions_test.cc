@@ -385,7 +385,7 @@ ConvTransposeShape MatrixKernels::random_transposed() {
   ConvTransposeShape s;
   s.n = pick({1, 2});
   s.h = pick({1, 3, 6});
-  s.w = pick({1, 4, 9});
+  s.w = pick({1, 4, 9, 27});
   s.c = pick({1, 5, 16, 33});
   s.oc = pick({1, 2, 3, 8, 17, 32, 70});
   s.kh = pick({1, 2, 3, 4, 5});

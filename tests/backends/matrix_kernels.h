@@ -187,8 +187,9 @@ struct EpilogueCase {
     if (kind & 128) {
       constexpr Gate kGates[] = {{0.25f, 0.75f, 1.5f},       {0, 0, 0, Curve::kSwish},
                                  {0, 0, 0, Curve::kGeluErf}, {0, 0, 0, Curve::kGeluTanh},
-                                 {0, 0, 0, Curve::kSigmoid}, {0.25f, 0.75f, 1, Curve::kHardSigmoid}};
-      epilogue.gate = kGates[kind / 2 % 6];
+                                 {0, 0, 0, Curve::kSigmoid}, {0.25f, 0.75f, 1, Curve::kHardSigmoid},
+                                 {0, 0, 0, Curve::kTanh}};
+      epilogue.gate = kGates[static_cast<size_t>(kind) / 2 % std::size(kGates)];
     }
     epilogue.residual_last = (kind & 256) != 0;
     if (kind & 32) epilogue.residual_channels = static_cast<int64_t>(bias.size()) / 2;

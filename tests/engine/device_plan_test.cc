@@ -1,6 +1,7 @@
 // Plans for a device whose memory is the host's: what runs where, what is copied between, and that recordings repeat.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "backends/reference/common.h"
@@ -177,6 +178,46 @@ TEST(DevicePlan, WhatNoRowCanMakeTheHostDoes) {
   ASSERT_GE(step.refused.size(), 2u);
   EXPECT_EQ(step.refused[0], "fake.other: the library has no algorithm");
   EXPECT_EQ(step.refused[1], "fake.library: the library has no algorithm");
+}
+
+// What a launch with the next two steps needs: nothing takes the place of what it reads and writes.
+struct HoldingKernel final : backends::Kernel {
+  int holds_operands() const override { return 2; }
+  Status run(const backends::KernelArgs&) const override { return {}; }
+};
+
+Result<std::unique_ptr<backends::Kernel>> create_holding(const KernelRequest&, backends::PackCache&) {
+  return std::unique_ptr<backends::Kernel>(std::make_unique<HoldingKernel>());
+}
+
+TEST(DevicePlan, OperandsKeepTheirPlaceForStepsOfTheSameLaunch) {
+  ir::Graph graph;
+  ir::ValueId value = graph.add_input("x:0", ir::DType::kFloat32, ir::Shape::of(std::vector<int64_t>{2, 3}));
+  for (int i = 0; i < 8; ++i) {
+    value = graph.add_node(ir::Op::kSoftmax, "soft" + std::to_string(i), {value}, 1, ir::SoftmaxAttrs{}).outputs[0];
+  }
+  graph.set_outputs({value}, {"last"});
+  ASSERT_TRUE(ir::infer_shapes(graph).ok());
+  const KernelEntry rows[] = {{"fake.holding", ir::Op::kSoftmax, yes, nullptr, create_holding}};
+  FakeDevice device(rows);
+  EngineOptions options;
+  options.device = &device;
+  const auto engine = Engine::create(std::move(graph), {}, options);
+  ASSERT_TRUE(engine.ok()) << engine.status().message();
+  const ir::Dims dims = {2, 3};
+  const auto plan = (*engine)->plan_for({&dims, 1});
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  const std::vector<Step>& steps = (*plan)->steps;
+  ASSERT_EQ(steps.size(), 8u);
+  for (size_t s = 0; s < steps.size(); ++s) {
+    for (size_t behind = s + 1; behind < std::min(s + 3, steps.size()); ++behind) {
+      const Location& made = steps[behind].outputs[0];
+      if (made.kind != Location::Kind::kArena) continue;
+      for (const Location& held : {steps[s].inputs[0], steps[s].outputs[0]}) {
+        EXPECT_FALSE(held.kind == Location::Kind::kArena && held.offset == made.offset) << s << " " << behind;
+      }
+    }
+  }
 }
 
 TEST(DevicePlan, AnswersAreTheHosts) {

@@ -4,6 +4,7 @@
 
 #include "backends/cuda/conv_problem.h"
 #include "backends/cuda/kernel_families.h"
+#include "backends/cuda/pair_kernels.h"
 #include "backends/cuda/row_table.h"
 #include "backends/cuda/tensor_map.h"
 
@@ -111,11 +112,36 @@ PatchParams patch_params(const ConvProblem& problem, const PatchShape& shape) {
   return p;
 }
 
+class PatchKernel final : public PairedKernel {
+ public:
+  PatchKernel(PairPart part, const void* kernel, const LaunchShape& shape, const PatchShape& patch)
+      : PairedKernel(std::move(part)),
+        kernel_(kernel),
+        shape_(shape),
+        patch_(patch),
+        params_(patch_params(this->part().problem, patch)) {}
+  Status run(const KernelArgs& args) const override {
+    PatchParams p = params_;
+    p.conv = part().operands.bind(params_.conv, args);
+    TensorMap image;
+    BLADE_ASSIGN_OR_RETURN(image, make_patch_map(part().problem, p.conv.x, patch_.height, patch_.width));
+    void* arguments[] = {&image, &p};
+    return launch(args, kernel_, shape_, arguments);
+  }
+
+ private:
+  const void* kernel_;
+  LaunchShape shape_;
+  PatchShape patch_;
+  PatchParams params_;
+};
+
 Result<std::unique_ptr<Kernel>> Patches::create(const KernelRequest& request, PackCache& packs,
                                                 const PatchVariant& variant) {
-  const ConvProblem problem = conv_problem(request);
-  const PatchShape patch = patch_shape(problem, variant);
-  BLADE_ASSIGN_OR_RETURN(const ConvOperands operands, conv_operands(request, problem, packs));
+  PairPart part;
+  BLADE_ASSIGN_OR_RETURN(part, pair_part(request, packs));
+  part.is_plain = true;
+  const PatchShape patch = patch_shape(part.problem, variant);
   LaunchShape shape;
   shape.grid.x = static_cast<unsigned>(patch.blocks);
   shape.threads = variant.threads;
@@ -123,17 +149,7 @@ Result<std::unique_ptr<Kernel>> Patches::create(const KernelRequest& request, Pa
   shape.cluster = 1 << variant.split_log2;
   const void* kernel = form_of(request, variant.kernels);
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
-  const PatchParams params = patch_params(problem, patch);
-  return make_kernel(
-      [=](const KernelArgs& args) -> Status {
-        PatchParams p = params;
-        p.conv = operands.bind(params.conv, args);
-        TensorMap image;
-        BLADE_ASSIGN_OR_RETURN(image, make_patch_map(problem, p.conv.x, patch.height, patch.width));
-        void* arguments[] = {&image, &p};
-        return launch(args, kernel, shape, arguments);
-      },
-      {.in_place_inputs = operands.epilogue.in_place_inputs(), .unread_inputs = operands.unread_inputs});
+  return std::unique_ptr<Kernel>(std::make_unique<PatchKernel>(std::move(part), kernel, shape, patch));
 }
 
 }  // namespace

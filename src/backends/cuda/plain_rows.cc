@@ -75,44 +75,26 @@ double PlainTiles::predict_us(const KernelRequest& request, const PlainVariant& 
 class PlainKernel final : public PairedKernel {
  public:
   PlainKernel(PairPart part, const void* kernel, const LaunchShape& shape, int rows)
-      : part_(std::move(part)), kernel_(kernel), shape_(shape), rows_(rows) {}
-  bool can_run_in_place(int input) const override {
-    return input < 32 && (part_.operands.epilogue.in_place_inputs() >> input & 1u) != 0;
-  }
-  bool reads_input(int input) const override {
-    return input >= 32 || (part_.operands.unread_inputs >> input & 1u) == 0;
-  }
-  const PairPart& part() const override { return part_; }
+      : PairedKernel(std::move(part)), kernel_(kernel), shape_(shape), rows_(rows) {}
   Status run(const KernelArgs& args) const override {
-    ConvParams p = part_.operands.bind(part_.params, args);
+    ConvParams p = part().operands.bind(part().params, args);
     PixelMaps maps;
-    BLADE_ASSIGN_OR_RETURN(maps, make_pixel_maps(part_.problem, part_.addend, p.x, args.inputs[0], rows_));
+    BLADE_ASSIGN_OR_RETURN(maps, make_pixel_maps(part().problem, part().addend, p.x, args.inputs[0], rows_));
     void* arguments[] = {&maps, &p};
     return launch(args, kernel_, shape_, arguments);
   }
 
  private:
-  PairPart part_;
   const void* kernel_;
   LaunchShape shape_;
   int rows_;
 };
 
-// Of the kernel's inputs, in their order: the producer's, then the node's own without that one.
-std::vector<size_t> input_bytes(const KernelRequest& request) {
-  std::vector<size_t> bytes;
-  if (request.producer != nullptr) bytes = input_bytes(*request.producer);
-  for (size_t i = 0; i < request.inputs.size(); ++i) {
-    if (request.producer == nullptr || i != request.producer_input) bytes.push_back(request.inputs[i].bytes());
-  }
-  return bytes;
-}
-
 Result<std::unique_ptr<Kernel>> PlainTiles::create(const KernelRequest& request, PackCache& packs,
                                                    const PlainVariant& variant, int64_t parts) {
-  const ConvProblem problem = conv_problem(request);
-  const PlainShape plain = plain_shape(problem, variant);
-  BLADE_ASSIGN_OR_RETURN(const ConvOperands operands, conv_operands(request, problem, packs));
+  PairPart part;
+  BLADE_ASSIGN_OR_RETURN(part, pair_part(request, packs));
+  const PlainShape plain = plain_shape(part.problem, variant);
   LaunchShape shape;
   shape.grid.x = static_cast<unsigned>(plain.blocks);
   shape.threads = variant.threads;
@@ -122,16 +104,9 @@ Result<std::unique_ptr<Kernel>> PlainTiles::create(const KernelRequest& request,
       request.producer != nullptr || Epilogue::supports_plain(request, epilogue_of(request), 2).ok;
   const void* kernel = form_of(request, parts == 1 && plain_results ? variant.kernels : variant.more_kernels);
   BLADE_RETURN_IF_ERROR(prepare_launch(*request.device, kernel, shape));
-  PairPart part;
-  part.problem = problem;
-  part.addend = request.producer != nullptr ? addend_problem(request) : problem;
-  part.operands = operands;
-  part.params = conv_params(problem, plain.column_tiles);
-  if (parts > 1) part.params.part_channels = FastDivisor(problem.channels / parts);
-  part.type = *element_type(request.outputs[0].dtype);
+  part.params = conv_params(part.problem, plain.column_tiles);
+  if (parts > 1) part.params.part_channels = FastDivisor(part.problem.channels / parts);
   part.is_plain = parts == 1 && plain_results;
-  part.input_bytes = input_bytes(request);
-  part.output_bytes = request.outputs[0].bytes();
   return std::unique_ptr<Kernel>(std::make_unique<PlainKernel>(std::move(part), kernel, shape, variant.rows));
 }
 
