@@ -198,7 +198,7 @@ def optimize(
       device_type: 'cpu', 'gpu' or 'auto'.
       config: blade.Config.
       inputs, outputs: node names; inferred when None (what was inferred is in the report).
-      input_shapes: groups of likely shapes, one string an input: [['1*224*224*3']].
+      input_shapes: groups of likely shapes, one string an input: [['1*224*224*3']], or by name: [{'input': '1*224*224*3'}].
       input_ranges: value ranges of generated test data, one string an input: [['[0,255]']].
       test_data: feed dicts {'input:0': array}, for measuring and for the accuracy check. Lists take the inputs' dtypes.
       calib_data: feed dicts for int8 calibration.

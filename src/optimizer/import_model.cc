@@ -50,7 +50,7 @@ class ModelImport {
     replace_signature_keys(options_);
     model_.test_data = request_.test_data;
     for (Feed& feed : model_.test_data) {
-      for (NamedTensor& one : feed) one.name = tensor_of_key(options_.input_keys, one.name);
+      for (NamedTensor& one : feed) one.name = tensor_of_input(options_.input_keys, one.name);
     }
   }
 

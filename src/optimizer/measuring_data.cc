@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <set>
 #include <utility>
 
 namespace blade::optimizer {
@@ -50,18 +49,52 @@ Ranges ranges_of_inputs(const std::vector<engine::TensorInfo>& inputs) {
   return ranges;
 }
 
+// One shape an input, of a group of input_shapes.
+Result<Shapes> shapes_of_group(const NamedShapes& group, const std::vector<engine::TensorInfo>& inputs,
+                               const std::set<std::string>& needless) {
+  if (group.by_name.empty()) {
+    if (group.by_order.size() == inputs.size()) return group.by_order;
+    return invalid_argument("input_shapes has a group of " + std::to_string(group.by_order.size()) +
+                            " shapes, the model has " + std::to_string(inputs.size()) +
+                            " inputs; give one shape an input");
+  }
+  Shapes shapes;
+  std::set<std::string> names;
+  std::string listed;
+  for (const engine::TensorInfo& input : inputs) {
+    const ir::Dims* given = group.find(shapes.size(), input.name);
+    if (given == nullptr && !needless.contains(node_name(input.name)))
+      return invalid_argument("the shapes given lack one for the input '" + input.name + "'; give one for each input");
+    shapes.push_back(given != nullptr ? *given : dims_to_generate(input.shape, false));
+    names.insert(node_name(input.name));
+    listed += (listed.empty() ? "'" : ", '") + input.name + "'";
+  }
+  for (const auto& [name, dims] : group.by_name) {
+    if (names.contains(node_name(name))) continue;
+    return invalid_argument("the shapes given name '" + name + "', which is no input of the model; its inputs are " +
+                            listed);
+  }
+  return shapes;
+}
+
 // The shapes to generate values for: as asked, else the profile's first, else as the model declares them.
 Result<std::vector<Shapes>> shapes_to_generate(const OptimizeOptions& options,
                                                const std::vector<engine::TensorInfo>& inputs,
+                                               const std::set<std::string>& needless,
                                                const std::optional<engine::Profile>& profile,
                                                std::vector<std::string>& messages) {
-  if (!options.input_shapes.empty()) return options.input_shapes;
+  std::vector<Shapes> groups;
+  for (const NamedShapes& group : options.input_shapes) {
+    BLADE_ASSIGN_OR_RETURN(Shapes shapes, shapes_of_group(group, inputs, needless));
+    groups.push_back(std::move(shapes));
+  }
+  if (!groups.empty()) return groups;
   if (profile) return std::vector<Shapes>{profile->opts.front()};
   const bool has_image =
       std::any_of(inputs.begin(), inputs.end(), [](const engine::TensorInfo& input) { return is_image(input.shape); });
   Shapes shapes;
   for (const engine::TensorInfo& input : inputs) {
-    if (!input.shape.has_rank()) {
+    if (!input.shape.has_rank() && !needless.contains(node_name(input.name))) {
       return invalid_argument("the rank of the input '" + input.name +
                               "' is unknown and no test data was given; give test_data or input_shapes");
     }
@@ -75,18 +108,13 @@ Result<std::vector<Shapes>> shapes_to_generate(const OptimizeOptions& options,
 }
 
 Result<std::vector<Feed>> generate_feeds(const OptimizeOptions& options, const std::vector<engine::TensorInfo>& inputs,
-                                         const std::vector<Shapes>& groups) {
+                                         const std::set<std::string>& needless, const std::vector<Shapes>& groups) {
   BLADE_RETURN_IF_ERROR(check_generated_size(inputs, groups));
   std::vector<Feed> feeds;
   for (size_t i = 0; i < groups.size(); ++i) {
-    if (groups[i].size() != inputs.size()) {
-      return invalid_argument("input_shapes has a group of " + std::to_string(groups[i].size()) +
-                              " shapes, the model has " + std::to_string(inputs.size()) +
-                              " inputs; give one shape an input");
-    }
     const std::vector<Ranges>& ranges = options.input_ranges;
     const Ranges range = ranges.empty() ? ranges_of_inputs(inputs) : ranges[std::min(i, ranges.size() - 1)];
-    BLADE_ASSIGN_OR_RETURN(Feed feed, generate_feed(inputs, groups[i], range));
+    BLADE_ASSIGN_OR_RETURN(Feed feed, generate_feed(inputs, groups[i], range, needless));
     feeds.push_back(std::move(feed));
   }
   return feeds;
@@ -156,7 +184,7 @@ void describe(MeasuringData& data, bool has_profile) {
 }  // namespace
 
 Result<MeasuringData> make_measuring_data(const OptimizeOptions& options, const std::vector<engine::TensorInfo>& inputs,
-                                          const std::vector<Feed>& test_data) {
+                                          const std::set<std::string>& needless, const std::vector<Feed>& test_data) {
   std::optional<engine::Profile> profile;
   if (!options.tuning_shapes.empty()) {
     BLADE_ASSIGN_OR_RETURN(profile, resolve_profile(options.tuning_shapes, inputs));
@@ -164,8 +192,8 @@ Result<MeasuringData> make_measuring_data(const OptimizeOptions& options, const 
   MeasuringData data;
   BLADE_ASSIGN_OR_RETURN(data.feeds, check_feeds(test_data, inputs));
   if (data.feeds.empty()) {
-    BLADE_ASSIGN_OR_RETURN(const auto groups, shapes_to_generate(options, inputs, profile, data.messages));
-    BLADE_ASSIGN_OR_RETURN(data.feeds, generate_feeds(options, inputs, groups));
+    BLADE_ASSIGN_OR_RETURN(const auto groups, shapes_to_generate(options, inputs, needless, profile, data.messages));
+    BLADE_ASSIGN_OR_RETURN(data.feeds, generate_feeds(options, inputs, needless, groups));
   } else {
     data.source = "user provided";
     for (const auto& [given, name] : {std::pair(!options.input_shapes.empty(), "input_shapes"),
@@ -195,8 +223,8 @@ std::optional<size_t> rank_of_data(const OptimizeOptions& options, const std::st
     }
   }
   if (test_data.empty()) {
-    for (const Shapes& shapes : options.input_shapes) {
-      if (index < shapes.size()) ranks.insert(shapes[index].size());
+    for (const NamedShapes& group : options.input_shapes) {
+      if (const ir::Dims* dims = group.find(index, name)) ranks.insert(dims->size());
     }
   }
   if (test_data.empty() && options.input_shapes.empty()) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,9 +24,10 @@ struct MeasuringData {
 };
 
 // `test_data` are the user's feeds, with values for `inputs` alone; generated where there are none. Each `opts` of a
-// profile has a feed. The profile is checked first: its errors come before any work.
+// profile has a feed. The profile is checked first: its errors come before any work. For inputs that are `needless`
+// nobody has to give shapes.
 Result<MeasuringData> make_measuring_data(const OptimizeOptions& options, const std::vector<engine::TensorInfo>& inputs,
-                                          const std::vector<Feed>& test_data);
+                                          const std::set<std::string>& needless, const std::vector<Feed>& test_data);
 
 // The rank that the user's data, or else the user's shapes (input_shapes, dynamic_tuning_shapes), give the input
 // `name`, `index` among them; none where they say nothing, or differ.

@@ -146,8 +146,9 @@ class Optimizer {
     for (const tensorflow::NodeDef& node : model_.imported.source->nodes) {
       if (tensorflow::is_string_placeholder(node)) strings.insert(node->name);
     }
-    BLADE_RETURN_IF_ERROR(add_needless_values(model_.imported.graph, options_.tuning_shapes.min, strings, given));
-    BLADE_ASSIGN_OR_RETURN(MeasuringData data, make_measuring_data(options_, inputs_, given));
+    const std::set<std::string> needless = needless_inputs(model_.imported.graph, strings);
+    BLADE_RETURN_IF_ERROR(add_needless_values(inputs_, needless, options_.tuning_shapes.min, given));
+    BLADE_ASSIGN_OR_RETURN(MeasuringData data, make_measuring_data(options_, inputs_, needless, given));
     feeds_ = std::move(data.feeds);
     profile_ = std::move(data.profile);
     report_.test_data_source = data.source;

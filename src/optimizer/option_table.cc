@@ -22,7 +22,7 @@ constexpr OptionRow kRows[] = {
     {"device_type", kText, R"("cpu")", "'cpu', 'gpu' or 'auto' (a GPU if one is usable, else the CPU)"},
     {"inputs", kList, "[]", "node or tensor names; inferred when empty"},
     {"outputs", kList, "[]", "node or tensor names; inferred when empty"},
-    {"input_shapes", kList, "[]", "groups of likely shapes, one an input: [['1*224*224*3']]"},
+    {"input_shapes", kList, "[]", "groups of likely shapes, one an input: [['1*224*224*3']] or [{'x': '1*224*224*3'}]"},
     {"input_ranges", kList, "[]", "value ranges of generated data, one an input: [['[0,255]']]"},
     {"custom_ops", kList, "[]", "paths of TensorFlow op libraries that the model needs"},
     {"calib_data", kInteger, "0", "how many feeds of calibration data there are", "", "int8 is not available yet"},

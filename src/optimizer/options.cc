@@ -145,24 +145,49 @@ Status parse_strings(const json& root, const char* key, std::vector<std::string>
   return {};
 }
 
-template <class T, class Parse>
-Status parse_groups(const json& root, const char* key, Parse parse, std::vector<std::vector<T>>& out) {
+// A list of groups, in which each string is handed on with its name, which is null in lists.
+template <class Begin, class Add>
+Status parse_groups(const json& root, const char* key, bool may_name, Begin begin, Add add) {
   const json* value = find(root, {key});
   if (value == nullptr) return {};
-  const std::string expected = "; expected a list of groups, each a list of strings, one an input";
+  const std::string expected = std::string("; expected a list of groups, each a list of strings, one an input") +
+                               (may_name ? ", or a dict of strings by input name" : "");
   if (!value->is_array()) return invalid_argument(std::string(key) + " is " + value->dump() + expected);
   for (const json& group : *value) {
-    if (!group.is_array()) return invalid_argument(std::string(key) + " holds " + group.dump() + expected);
-    std::vector<T> parsed;
-    for (const json& one : group) {
+    if (!group.is_array() && !(may_name && group.is_object()))
+      return invalid_argument(std::string(key) + " holds " + group.dump() + expected);
+    begin();
+    for (const auto& [name, one] : group.items()) {
       if (!one.is_string()) return invalid_argument(std::string(key) + " holds " + one.dump() + expected);
-      auto item = parse(one.get<std::string>());
-      if (!item.ok()) return item.status().with_context(key);
-      parsed.push_back(std::move(item).value());
+      const Status added = add(group.is_object() ? &name : nullptr, one.template get<std::string>());
+      if (!added.ok()) return added.with_context(key);
     }
-    out.push_back(std::move(parsed));
   }
   return {};
+}
+
+Status parse_input_shapes(const json& root, std::vector<NamedShapes>& groups) {
+  const auto add = [&](const std::string* name, const std::string& text) -> Status {
+    BLADE_ASSIGN_OR_RETURN(ir::Dims dims, parse_shape(text));
+    if (name == nullptr) {
+      groups.back().by_order.push_back(std::move(dims));
+    } else {
+      groups.back().by_name[*name] = std::move(dims);
+    }
+    return {};
+  };
+  return parse_groups(
+      root, "input_shapes", /*may_name=*/true, [&] { groups.emplace_back(); }, add);
+}
+
+Status parse_input_ranges(const json& root, std::vector<std::vector<std::pair<double, double>>>& groups) {
+  const auto add = [&](const std::string*, const std::string& text) -> Status {
+    BLADE_ASSIGN_OR_RETURN(const auto range, parse_range(text));
+    groups.back().push_back(range);
+    return {};
+  };
+  return parse_groups(
+      root, "input_ranges", /*may_name=*/false, [&] { groups.emplace_back(); }, add);
 }
 
 std::string number_text(double value) {
@@ -231,9 +256,8 @@ Result<OptimizeOptions> parse_object(const json& root) {
   BLADE_RETURN_IF_ERROR(parse_strings(root, "inputs", options.inputs));
   BLADE_RETURN_IF_ERROR(parse_strings(root, "outputs", options.outputs));
   BLADE_RETURN_IF_ERROR(parse_strings(root, "custom_ops", options.custom_ops));
-  BLADE_RETURN_IF_ERROR(parse_groups<ir::Dims>(root, "input_shapes", parse_shape, options.input_shapes));
-  using Range = std::pair<double, double>;
-  BLADE_RETURN_IF_ERROR(parse_groups<Range>(root, "input_ranges", parse_range, options.input_ranges));
+  BLADE_RETURN_IF_ERROR(parse_input_shapes(root, options.input_shapes));
+  BLADE_RETURN_IF_ERROR(parse_input_ranges(root, options.input_ranges));
   if (const json* v = find(root, {"model_name"})) options.model_name = v->get<std::string>();
   if (const json* v = find(root, {"output"})) options.output = v->get<std::string>();
   BLADE_RETURN_IF_ERROR(parse_strings(root, "also_written", options.also_written));
@@ -357,22 +381,28 @@ Result<OptimizeOptions> parse_options(std::string_view text) {
   return parse_object(root);
 }
 
-std::string tensor_of_key(const std::map<std::string, std::string>& keys, const std::string& name) {
-  const auto found = keys.find(name);
-  return found != keys.end() ? found->second : name;
+std::string tensor_of_input(const std::map<std::string, std::string>& keys, const std::string& name) {
+  const std::string node = node_name(name);
+  const auto found = keys.find(keys.contains(name) ? name : node);
+  if (found == keys.end()) return name;
+  const auto is_called_so = [&](const auto& input) { return node_name(input.second) == node; };
+  return found->first != name && std::any_of(keys.begin(), keys.end(), is_called_so) ? name : found->second;
 }
 
 void replace_signature_keys(OptimizeOptions& options) {
-  for (std::string& name : options.inputs) name = tensor_of_key(options.input_keys, name);
-  for (std::string& name : options.outputs) name = tensor_of_key(options.output_keys, name);
+  for (std::string& name : options.inputs) name = tensor_of_input(options.input_keys, name);
+  for (std::string& name : options.outputs) {
+    if (const auto found = options.output_keys.find(name); found != options.output_keys.end()) name = found->second;
+  }
   const auto replace = [&](NamedShapes& shapes) {
     std::map<std::string, ir::Dims> by_tensor;
-    for (auto& [name, dims] : shapes.by_name) by_tensor[tensor_of_key(options.input_keys, name)] = std::move(dims);
+    for (auto& [name, dims] : shapes.by_name) by_tensor[tensor_of_input(options.input_keys, name)] = std::move(dims);
     shapes.by_name = std::move(by_tensor);
   };
   replace(options.tuning_shapes.min);
   replace(options.tuning_shapes.max);
   for (NamedShapes& group : options.tuning_shapes.opts) replace(group);
+  for (NamedShapes& group : options.input_shapes) replace(group);
 }
 
 Result<engine::Profile> resolve_profile(const TuningShapes& shapes, const std::vector<engine::TensorInfo>& inputs) {

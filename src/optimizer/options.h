@@ -50,7 +50,7 @@ struct OptimizeOptions {
   std::string level = "o1";
   std::string device = "cpu";                                        // "cpu" or "gpu" once "auto" is resolved
   std::vector<std::string> inputs, outputs;                          // node or tensor names; empty: inferred
-  std::vector<std::vector<ir::Dims>> input_shapes;                   // groups; one shape an input
+  std::vector<NamedShapes> input_shapes;                             // groups; one shape an input
   std::vector<std::vector<std::pair<double, double>>> input_ranges;  // groups; one [low, high] an input
   TuningShapes tuning_shapes;
   AccuracyOptions accuracy;
@@ -88,8 +88,9 @@ Result<OptimizeOptions> parse_options(std::string_view json);
 Result<ir::Dims> parse_shape(std::string_view text);
 Result<std::pair<double, double>> parse_range(std::string_view text);
 
-// The tensor that a user's name stands for: that of the key `name`, or `name` itself.
-std::string tensor_of_key(const std::map<std::string, std::string>& keys, const std::string& name);
+// The tensor that a user's name for an input stands for: that of the key `name`, with ":0" too where no input of the
+// signature is called so; or `name` itself.
+std::string tensor_of_input(const std::map<std::string, std::string>& keys, const std::string& name);
 // Puts tensors where `options` names keys of the signature.
 void replace_signature_keys(OptimizeOptions& options);
 

@@ -198,28 +198,35 @@ Result<ir::TensorPtr> empty_values(ir::DType dtype, const ir::Dims& dims) {
 
 }  // namespace
 
-Status add_needless_values(const ir::Graph& graph, const NamedShapes& least, const std::set<std::string>& strings,
-                           std::vector<Feed>& feeds) {
+std::set<std::string> needless_inputs(const ir::Graph& graph, const std::set<std::string>& strings) {
   const std::vector<bool> needed = ir::nodes_that_outputs_need(graph);
   std::set<ir::ValueId> read(graph.outputs().begin(), graph.outputs().end());
   for (ir::NodeId id = 0; id < graph.num_node_slots(); ++id) {
     if (needed[id]) read.insert(graph.node(id).inputs.begin(), graph.node(id).inputs.end());
   }
-  for (size_t i = 0; i < graph.inputs().size(); ++i) {
-    const ir::Value& value = graph.value(graph.inputs()[i]);
-    const bool can_make = value.dtype != ir::DType::kOpaque || strings.contains(node_name(value.name));
-    if (read.contains(graph.inputs()[i]) || !can_make) continue;
-    const ir::DType size_type =
-        value.dtype == ir::DType::kOpaque ? ir::DType::kInt64 : value.dtype;  // strings' offsets
+  std::set<std::string> needless;
+  for (const ir::ValueId id : graph.inputs()) {
+    const std::string name = node_name(graph.value(id).name);
+    const bool can_make = graph.value(id).dtype != ir::DType::kOpaque || strings.contains(name);
+    if (!read.contains(id) && can_make) needless.insert(name);
+  }
+  return needless;
+}
+
+Status add_needless_values(const std::vector<engine::TensorInfo>& inputs, const std::set<std::string>& needless,
+                           const NamedShapes& least, std::vector<Feed>& feeds) {
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const engine::TensorInfo& input = inputs[i];
+    if (!needless.contains(node_name(input.name))) continue;
     ir::Dims dims;
-    for (const ir::Dim d : value.shape.dims()) dims.push_back(d.is_known() ? d.value() : 1);
-    if (const ir::Dims* given = least.find(i, value.name)) dims = *given;
+    for (const ir::Dim d : input.shape.dims()) dims.push_back(d.is_known() ? d.value() : 1);
+    if (const ir::Dims* given = least.find(i, input.name)) dims = *given;
     for (Feed& feed : feeds) {
-      if (std::ranges::any_of(feed, [&](const NamedTensor& t) { return node_name(t.name) == node_name(value.name); }))
+      if (std::ranges::any_of(feed, [&](const NamedTensor& t) { return node_name(t.name) == node_name(input.name); }))
         continue;
-      BLADE_RETURN_IF_ERROR(check_generated_size({{value.name, size_type, value.shape}}, {{dims}}));
-      BLADE_ASSIGN_OR_RETURN(ir::TensorPtr values, empty_values(value.dtype, dims));
-      feed.push_back({node_name(value.name) + ":0", std::move(values)});
+      BLADE_RETURN_IF_ERROR(check_generated_size({input}, {{dims}}));
+      BLADE_ASSIGN_OR_RETURN(ir::TensorPtr values, empty_values(input.dtype, dims));
+      feed.push_back({node_name(input.name) + ":0", std::move(values)});
     }
   }
   return {};
@@ -259,7 +266,8 @@ namespace {
 constexpr double kMostGeneratedBytes = 4.0 * (1 << 30);
 
 double bytes_of(const engine::TensorInfo& input, const ir::Dims& shape) {
-  auto bytes = static_cast<double>(ir::dtype_size(input.dtype));
+  const bool is_strings = input.dtype == ir::DType::kOpaque;  // which have offsets
+  auto bytes = static_cast<double>(ir::dtype_size(is_strings ? ir::DType::kInt64 : input.dtype));
   for (const int64_t dim : shape) bytes *= static_cast<double>(dim);
   return bytes;
 }
@@ -286,12 +294,20 @@ Status check_generated_size(const std::vector<engine::TensorInfo>& inputs,
 }
 
 Result<Feed> generate_feed(const std::vector<engine::TensorInfo>& inputs, const std::vector<ir::Dims>& shapes,
-                           const std::vector<std::pair<double, double>>& ranges) {
+                           const std::vector<std::pair<double, double>>& ranges,
+                           const std::set<std::string>& needless) {
   BLADE_RETURN_IF_ERROR(check_generated_size(inputs, {shapes}));
   std::mt19937_64 random(20240229);  // any fixed number: the same data each time
   Feed feed;
   for (size_t i = 0; i < inputs.size(); ++i) {
-    if (inputs[i].dtype == ir::DType::kOpaque) {
+    const bool is_strings = inputs[i].dtype == ir::DType::kOpaque;
+    if (is_strings && needless.contains(node_name(inputs[i].name))) {
+      BLADE_ASSIGN_OR_RETURN(ir::TensorPtr empty, empty_values(inputs[i].dtype, shapes[i]));
+      BLADE_RETURN_IF_ERROR(check_tensor(*empty, inputs[i]));
+      feed.push_back({node_name(inputs[i].name) + ":0", std::move(empty)});
+      continue;
+    }
+    if (is_strings) {
       return invalid_argument("the input '" + inputs[i].name +
                               "' takes strings, and no test data was given: which strings mean something is not known; "
                               "give test_data");

@@ -18,11 +18,14 @@ using Feed = std::vector<NamedTensor>;  // one entry a model input, in the model
 // "x" of "x:0".
 std::string node_name(const std::string& tensor);
 
-// Gives each feed zeros for the inputs that it lacks and no output of `graph` needs: of a signature's, where some of
-// its outputs are asked for. They have the shapes of `least`, where it names them, else 1 for unknown dims. Inputs that
-// are among `strings`, by node name, get empty strings; others of types that engines do not have get nothing.
-Status add_needless_values(const ir::Graph& graph, const NamedShapes& least, const std::set<std::string>& strings,
-                           std::vector<Feed>& feeds);
+// The inputs, by node name, that no output of `graph` needs and any values do for: of a signature's, where some of its
+// outputs are asked for. Those of types that engines do not have are among them where `strings` has them.
+std::set<std::string> needless_inputs(const ir::Graph& graph, const std::set<std::string>& strings);
+
+// Gives each feed zeros, or empty strings, for the `needless` inputs that it lacks. They have the shapes of `least`,
+// where it names them, else 1 for unknown dims.
+Status add_needless_values(const std::vector<engine::TensorInfo>& inputs, const std::set<std::string>& needless,
+                           const NamedShapes& least, std::vector<Feed>& feeds);
 
 // Orders the user's feeds as `inputs` and checks names, dtypes, ranks and known dims. The error names the input, what
 // was found and what was expected.
@@ -34,9 +37,10 @@ Status check_generated_size(const std::vector<engine::TensorInfo>& inputs,
                             const std::vector<std::vector<ir::Dims>>& groups);
 
 // One feed of seeded values: floats and integers uniform in the range given for each input (default [0,1] for floats,
-// [0,1] for integers), booleans alternating.
+// [0,1] for integers), booleans alternating; empty strings for those inputs of strings that are `needless`.
 Result<Feed> generate_feed(const std::vector<engine::TensorInfo>& inputs, const std::vector<ir::Dims>& shapes,
-                           const std::vector<std::pair<double, double>>& ranges);
+                           const std::vector<std::pair<double, double>>& ranges,
+                           const std::set<std::string>& needless = {});
 
 // `feed` repeated or cropped along every dim to the given shapes: realistic data at another shape.
 Result<Feed> resize_feed(const Feed& feed, const std::vector<ir::Dims>& shapes);

@@ -106,17 +106,21 @@ TEST(OptionsTest, RefusesUnknownLevelAndDevice) {
 }
 
 TEST(OptionsTest, ReadsNamesShapesAndRanges) {
-  const OptimizeOptions options =
-      accepted({{"inputs", json::array({"a", "b:0"})},
-                {"outputs", {"c"}},
-                {"custom_ops", {"ops.so"}},
-                {"input_shapes", json::array({json::array({"1*2", "3"}), json::array({"4*2", "5"})})},
-                {"input_ranges", json::array({json::array({"[0,1]", "[2,3]"})})},
-                {"verbose", true}});
+  const OptimizeOptions options = accepted(
+      {{"inputs", json::array({"a", "b:0"})},
+       {"outputs", {"c"}},
+       {"custom_ops", {"ops.so"}},
+       {"input_shapes",
+        json::array({json::array({"1*2", "3"}), json::array({"4*2", "5"}), {{"a", "1*2"}, {"b:0", ""}, {"", "7"}}})},
+       {"input_ranges", json::array({json::array({"[0,1]", "[2,3]"})})},
+       {"verbose", true}});
   EXPECT_EQ(options.inputs, (std::vector<std::string>{"a", "b:0"}));
   EXPECT_EQ(options.outputs, (std::vector<std::string>{"c"}));
   EXPECT_EQ(options.custom_ops, (std::vector<std::string>{"ops.so"}));
-  EXPECT_EQ(options.input_shapes, (std::vector<std::vector<ir::Dims>>{{{1, 2}, {3}}, {{4, 2}, {5}}}));
+  ASSERT_EQ(options.input_shapes.size(), 3u);
+  EXPECT_EQ(options.input_shapes[0].by_order, (std::vector<ir::Dims>{{1, 2}, {3}}));
+  EXPECT_EQ(options.input_shapes[1].by_order, (std::vector<ir::Dims>{{4, 2}, {5}}));
+  EXPECT_EQ(options.input_shapes[2].by_name, (std::map<std::string, ir::Dims>{{"a", {1, 2}}, {"b:0", {}}, {"", {7}}}));
   EXPECT_EQ(options.input_ranges, (std::vector<std::vector<std::pair<double, double>>>{{{0, 1}, {2, 3}}}));
   EXPECT_TRUE(options.verbose);
 }
@@ -125,9 +129,13 @@ TEST(OptionsTest, RefusesWrongListsOfNamesAndGroups) {
   const std::string groups = "; expected a list of groups, each a list of strings, one an input";
   EXPECT_EQ(refusal({{"inputs", "x"}}), "inputs is \"x\"; expected a list of names");
   EXPECT_EQ(refusal({{"outputs", {1}}}), "outputs holds 1; expected names");
-  EXPECT_EQ(refusal({{"input_shapes", "1*2"}}), "input_shapes is \"1*2\"" + groups);
-  EXPECT_EQ(refusal({{"input_shapes", {"1*2"}}}), "input_shapes holds \"1*2\"" + groups);
-  EXPECT_EQ(refusal({{"input_shapes", {{1, 2}}}}), "input_shapes holds 1" + groups);
+  const std::string named = groups + ", or a dict of strings by input name";
+  EXPECT_EQ(refusal({{"input_shapes", "1*2"}}), "input_shapes is \"1*2\"" + named);
+  EXPECT_EQ(refusal({{"input_shapes", {"1*2"}}}), "input_shapes holds \"1*2\"" + named);
+  EXPECT_EQ(refusal({{"input_shapes", {{1, 2}}}}), "input_shapes holds 1" + named);
+  EXPECT_EQ(refusal({{"input_shapes", json::array({{{"x", 1}}})}}), "input_shapes holds 1" + named);
+  EXPECT_EQ(refusal({{"input_ranges", json::array({{{"x", "[0,1]"}}})}}),
+            "input_ranges holds {\"x\":\"[0,1]\"}" + groups);
   EXPECT_EQ(refusal({{"input_shapes", {{"1x2"}}}}),
             "input_shapes: '1x2' is no shape; expected dims with * between them, as 1*224*224*3");
   EXPECT_EQ(refusal({{"input_ranges", {{"1"}}}}), "input_ranges: '1' is no range; expected [low,high], as [0,255]");

@@ -75,6 +75,25 @@ TEST(StringsTest, NoneAreGenerated) {
   EXPECT_NE(feed.status().message().find("give test_data"), std::string::npos);
 }
 
+TEST(StringsTest, NeedlessOnesAreEmptyOfAnyShape) {
+  const std::vector<TensorInfo> inputs = {info("x", {kAny, 4}), info("note", {kAny, 2}, ir::DType::kOpaque)};
+  OptimizeOptions options;
+  options.input_shapes.resize(1);
+  options.input_shapes[0].by_name = {{"x:0", {3, 4}}};
+  const auto made = make_measuring_data(options, inputs, {"note"}, {});
+  ASSERT_TRUE(made.ok()) << made.status().message();
+  EXPECT_EQ(shapes_to_string(made->feeds[0]), "(3, 4), (1, 2)");
+  EXPECT_EQ(unpack_strings(*made->feeds[0][1].tensor), (std::vector<std::string_view>{"", ""}));
+  const auto refused = [&](const std::map<std::string, ir::Dims>& shapes) {
+    options.input_shapes[0].by_name = shapes;
+    return make_measuring_data(options, inputs, {"note"}, {}).status().message();
+  };
+  EXPECT_EQ(refused({{"note", {1, 2}}}), "the shapes given lack one for the input 'x'; give one for each input");
+  EXPECT_EQ(refused({{"x", {3, 4}}, {"y", {1}}}),
+            "the shapes given name 'y', which is no input of the model; its inputs are 'x', 'note'");
+  EXPECT_NE(refused({{"x", {3, 4}}, {"note", {1, 3}}}), "");
+}
+
 TEST(CheckFeedsTest, NoFeedsAreFine) {
   const auto checked = check_feeds({}, {info("a", {kAny})});
   ASSERT_TRUE(checked.ok());
@@ -231,7 +250,7 @@ TEST(MeasuringDataTest, UnknownSidesOfImagesAndMapsAreThoseOfAUsualImageAndTheir
                                           info("second", {ir::Dim(2), ir::Dim(3), any, ir::Dim(96)}),
                                           info("mask", {kAny, ir::Dim(1), any, other}),
                                           info("ids", {kAny, any}, ir::DType::kInt32)};
-  const auto made = make_measuring_data({}, inputs, {});
+  const auto made = make_measuring_data({}, inputs, {}, {});
   ASSERT_TRUE(made.ok()) << made.status().message();
   const Feed& feed = made->feeds[0];
   EXPECT_EQ(shapes_of(feed), (std::vector<ir::Dims>{{1, 224, 224, 3}, {2, 3, 224, 96}, {1, 1, 224, 224}, {1, 1}}));
@@ -241,7 +260,7 @@ TEST(MeasuringDataTest, UnknownSidesOfImagesAndMapsAreThoseOfAUsualImageAndTheir
 }
 TEST(MeasuringDataTest, UnknownSidesOfMapsWithoutAnImageAreOne) {
   const ir::Dim any = ir::Dim::symbol(1), other = ir::Dim::symbol(2);
-  const auto made = make_measuring_data({}, {info("map", {kAny, any, other, ir::Dim(16)})}, {});
+  const auto made = make_measuring_data({}, {info("map", {kAny, any, other, ir::Dim(16)})}, {}, {});
   ASSERT_TRUE(made.ok()) << made.status().message();
   EXPECT_EQ(shapes_of(made->feeds[0]), (std::vector<ir::Dims>{{1, 1, 1, 16}}));
 }
@@ -265,8 +284,9 @@ TEST(GenerateFeed, TheBoundIsOnAllInputsOfAllFeedsTogether) {
   EXPECT_TRUE(fits({{{kGiB / 2}, {kGiB}}, {{kGiB / 8}, {kGiB / 2}}}));
   EXPECT_FALSE(fits({{{kGiB / 2}, {kGiB}}, {{kGiB / 8}, {kGiB / 2 + 1}}}));
   OptimizeOptions options;
-  options.input_shapes = {{{kGiB / 2}, {kGiB}}, {{kGiB / 2}, {kGiB}}};  // 3 GiB each
-  const auto made = make_measuring_data(options, inputs, {});
+  options.input_shapes.resize(2);
+  for (NamedShapes& group : options.input_shapes) group.by_order = {{kGiB / 2}, {kGiB}};  // 3 GiB each
+  const auto made = make_measuring_data(options, inputs, {}, {});
   ASSERT_FALSE(made.ok());
   EXPECT_NE(made.status().message().find("'x' of shape (536870912,), would take 6 GB"), std::string::npos)
       << made.status().message();

@@ -452,7 +452,7 @@ def double_net(folder):
         (["inspect", "EMPTY"], "saved_model.pb"),
         (["inspect", "TEXT"], "pbtxt"),
         (["optimize", "MODEL", "-o", "no/such/folder/x.pb"], "there is no directory"),
-        (["optimize", "MODEL", "-o", "x.pb", "--shape", "y=1x2"], "gives no shape for the input 'x'"),
+        (["optimize", "MODEL", "-o", "x.pb", "--shape", "y=1x2"], "lack one for the input 'x'"),
         (["optimize", "MODEL", "-o", "x.pb", "--shape", "x=1x32x32x5"], "x"),
         (["optimize", "MODEL", "-o", "x.pb", "--shape", "x=1x32x32x3", "--input-shapes", "1*32*32*3"], "both give shapes"),
         (["optimize", "MODEL", "-o", "MODEL"], "is the model itself, which would be lost"),

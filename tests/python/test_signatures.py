@@ -250,6 +250,96 @@ def test_a_key_that_is_another_inputs_name_is_refused(tmp_path):
     run_command("run", folder, "--input", f"a:0={tmp_path / 'n.npy'}", "--input", f"b:0={tmp_path / 'n.npy'}")
 
 
+def write_saved_model(folder, inputs, outputs):
+    """Of the graph and session there are, with these keys."""
+    signature = tf.saved_model.predict_signature_def(inputs, outputs)
+    builder = tf.saved_model.Builder(str(folder))
+    builder.add_meta_graph_and_variables(tf.get_default_session(), ["serve"], signature_def_map={"serving_default": signature})
+    builder.save()
+    return str(folder)
+
+
+QUICK = ["--config", '{"tuning": {"time_limit_s": 1}}']
+
+
+def test_shapes_suffice_where_no_output_needs_the_strings(tmp_path):
+    with tf.Graph().as_default(), tf.Session():
+        x, note = tf.placeholder(tf.float32, [None, 4], name="x"), tf.placeholder(tf.string, [None], name="note")
+        y = tf.nn.softmax(tf.matmul(x, tf.constant(np.eye(4, dtype=np.float32))), name="y")
+        folder = write_saved_model(tmp_path / "m", {"given": x, "text": note}, {"y": y})
+    for shapes in (["x=3x4"], ["given=3x4"], ["given:0=3x4", "note=1"], ["x:0=3x4", "text=1"]):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        options = [option for shape in shapes for option in ("--shape", shape)]
+        report = json.loads(run_command("optimize", folder, "-o", tmp_path / "out", *QUICK, *options).stdout)
+        info = report["diagnosis"]["test_data_info"]
+        assert "x:0 shape: (3, 4)" in info and "note:0 shape: (1,) data type: string" in info
+    for wrong, words in ((["note=1"], "lack one for the input 'x'"), (["x=3x4", "y=1"], "name 'y', which is no input of the model")):
+        options = [option for shape in wrong for option in ("--shape", shape)]
+        assert words in run_command("optimize", folder, "-o", tmp_path / "no", *options, code=2).stderr
+
+
+def test_optimizing_takes_keys_as_running_does(tmp_path):
+    with tf.Graph().as_default(), tf.Session():
+        x = tf.placeholder(tf.float32, [None, 4], name="x")
+        folder = write_saved_model(tmp_path / "m", {"given": x}, {"y": tf.nn.relu(x + 1, name="node")})
+    array = np.ones((2, 4), np.float32)
+    np.save(tmp_path / "x.npy", array)
+    for name in ("given", "given:0", "x", "x:0"):
+        np.savez(tmp_path / "feed.npz", **{name: array})
+        for feed in (["--data", tmp_path / "feed.npz"], ["--input", f"{name}={tmp_path / 'x.npy'}"], ["--shape", f"{name}=2x4"]):
+            run_command("run", folder, *feed)
+            shutil.rmtree(tmp_path / "out", ignore_errors=True)
+            report = json.loads(run_command("optimize", folder, "-o", tmp_path / "out", *QUICK, "--outputs", "y", *feed).stdout)
+            assert "x:0 shape: (2, 4)" in report["diagnosis"]["test_data_info"]
+
+
+def test_a_key_with_0_is_an_input_of_that_name_first(tmp_path):
+    with tf.Graph().as_default(), tf.Session():
+        a, b = tf.placeholder(tf.float32, [None], name="a"), tf.placeholder(tf.float32, [None, 2], name="b")
+        y = tf.add(tf.reduce_sum(b, 1), a, name="y")
+        folder = write_saved_model(tmp_path / "m", {"a": b, "b": a}, {"y": y})
+    np.savez(tmp_path / "feed.npz", **{"a:0": np.ones(3, np.float32), "b:0": np.ones((3, 2), np.float32)})
+    for feed in (["--data", tmp_path / "feed.npz"], ["--shape", "a:0=3", "--shape", "b:0=3x2"]):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        info = json.loads(run_command("optimize", folder, "-o", tmp_path / "out", *QUICK, *feed).stdout)["diagnosis"]["test_data_info"]
+        assert "a:0 shape: (3,)" in info and "b:0 shape: (3, 2)" in info
+
+
+def test_the_command_names_results_as_asked(frozen, tmp_path):
+    for asked in (["result"], ["triple:0"], ["triple", "result"]):
+        names = [option for name in asked for option in ("--outputs", name)]
+        rows = json.loads(run_command("run", frozen, "--signature", "triple", "--shape", "x=1x200", *names, "--json").stdout)
+        assert [row["name"] for row in rows] == asked
+        assert list(blade.Engine(frozen, signature="triple", outputs=asked).run({"x": np.ones((1, 200), np.float32)})) == asked
+
+
+def test_results_whose_names_make_one_file_are_numbered(tmp_path):
+    with tf.Graph().as_default(), tf.Session():
+        x = tf.placeholder(tf.float32, [2], name="x")
+        outputs = {key: tf.add(x, number, name=f"y{number}") for number, key in enumerate(("a/b", "a:b", "a_b", "a_b_2"))}
+        folder = write_saved_model(tmp_path / "m", {"x": x}, outputs)
+    np.save(tmp_path / "x.npy", np.zeros(2, np.float32))
+    done = run_command("run", folder, "--input", f"x={tmp_path / 'x.npy'}", "--save", tmp_path / "out", "--json")
+    rows = {row["name"]: row["saved"] for row in json.loads(done.stdout)}
+    assert len(set(rows.values())) == 4
+    for number, key in enumerate(outputs):
+        np.testing.assert_array_equal(np.load(rows[key]), [number, number])
+
+
+def test_the_advice_for_a_key_names_a_tensor_that_there_is(tmp_path):
+    with tf.Graph().as_default(), tf.Session():
+        whole, a = tf.placeholder(tf.float32, [2, 4], name="whole"), tf.placeholder(tf.float32, [2, 2], name="a")
+        part = tf.split(whole, 2, axis=1, name="split")[1]
+        folder = write_saved_model(tmp_path / "m", {"a": part, "other": a}, {"y": tf.subtract(a, part, name="y")})
+    np.save(tmp_path / "n.npy", np.ones((2, 2), np.float32))
+    file = tmp_path / "n.npy"
+    advice = "give 'a:0' for the first or 'split:1' for the other"
+    assert advice in run_command("run", folder, "--input", f"a={file}", code=2).stderr
+    with pytest.raises(blade.BladeError, match=advice):
+        blade.Engine(folder).run({"a": np.load(file)})
+    run_command("run", folder, "--input", f"a:0={file}", "--input", f"split:1={file}")
+
+
 def test_results_go_by_the_signatures_keys(frozen, tmp_path):
     x = np.random.default_rng(0).standard_normal((2, 200)).astype(np.float32)
     target, _, _ = blade.optimize(frozen, "o1", "cpu", test_classics.quick(), test_data=[{"x": x}], signature="triple")

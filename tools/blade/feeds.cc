@@ -108,9 +108,10 @@ std::string input_of(const Engine& engine, const std::string& name) {
     if (engine.input_key(i) != node || found == node) continue;
     if (!is_input(engine, node)) return found;
     if (name != node) return node;  // ":0" is for tensors, not for keys
-    throw Error(BLADE_INVALID_ARGUMENT,
-                "'" + node + "' is an input's name and the signature's key of another input, '" + found + "'; give '" +
-                    node + ":0' for the first or '" + found + ":0' for the other");
+    const std::string tensor = found.find(':') == std::string::npos ? found + ":0" : found;
+    throw Error(BLADE_INVALID_ARGUMENT, "'" + node +
+                                            "' is an input's name and the signature's key of another input, '" + found +
+                                            "'; give '" + node + ":0' for the first or '" + tensor + "' for the other");
   }
   return node;
 }

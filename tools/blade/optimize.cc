@@ -1,7 +1,6 @@
 // blade optimize: an optimized model file and its report.
 #include <unistd.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -33,33 +32,15 @@ struct Options {
   FeedOptions feed;
 };
 
-// What --shape says, one shape an input in the model's order.
-std::vector<std::string> shapes_in_order(const Options& options) {
-  const std::unique_ptr<char, void (*)(void*)> text(inspect_text(options.model, {options.outputs, options.signature}),
-                                                    blade_free);
-  auto shapes = parse_shapes(options.feed);
-  std::vector<std::string> ordered;
-  std::string names;
-  const json inputs = json::parse(text.get()).at("inputs");
-  for (const json& input : inputs) {
-    const std::string name = input.at("name");
-    names += (names.empty() ? "'" : ", '") + name + "'";
-    const auto given =
-        std::find_if(shapes.begin(), shapes.end(), [&](const auto& s) { return node_name(s.first) == name; });
-    if (given == shapes.end()) {
-      throw Error(BLADE_INVALID_ARGUMENT,
-                  "--shape gives no shape for the input '" + name + "'; give one for each input");
-    }
-    std::string dims;
-    for (const int64_t dim : given->second) dims += (dims.empty() ? "" : "*") + std::to_string(dim);
-    ordered.push_back(dims);
-    shapes.erase(given);
+// What --shape says, by input.
+json shapes_by_name(const FeedOptions& feed) {
+  json shapes = json::object();
+  for (const auto& [name, dims] : parse_shapes(feed)) {
+    std::string text;
+    for (const int64_t dim : dims) text += (text.empty() ? "" : "*") + std::to_string(dim);
+    shapes[name] = text;
   }
-  if (!shapes.empty()) {
-    throw Error(BLADE_INVALID_ARGUMENT,
-                "--shape names '" + shapes[0].first + "', which is no input of the model; its inputs are " + names);
-  }
-  return ordered;
+  return shapes;
 }
 
 // --config: the JSON object itself, or the file that holds it.
@@ -109,7 +90,7 @@ std::string options_json(const Options& options) {
   if (!options.signature.empty()) root["signature"] = options.signature;
   if (!options.inputs.empty()) root["inputs"] = options.inputs;
   if (!options.outputs.empty()) root["outputs"] = options.outputs;
-  if (!options.feed.shapes.empty()) root["input_shapes"] = json::array({shapes_in_order(options)});
+  if (!options.feed.shapes.empty()) root["input_shapes"] = json::array({shapes_by_name(options.feed)});
   if (!options.input_shapes.empty()) root["input_shapes"] = json::array({options.input_shapes});
   if (!options.input_ranges.empty()) root["input_ranges"] = json::array({options.input_ranges});
   try {

@@ -28,11 +28,16 @@ nlohmann::ordered_json summary(const Engine::Info& info, const Tensor& tensor) {
   return row;
 }
 
-// The outputs under their keys in the signature, where there is one, as results of Engine.run in Python have.
-std::vector<Engine::Info> outputs_by_key(const Engine& engine) {
+// The outputs under the names of results of Engine.run in Python: those asked for, else their keys in the signature,
+// where there is one.
+std::vector<Engine::Info> named_outputs(const Engine& engine, const std::vector<std::string>& asked) {
   std::vector<Engine::Info> infos = engine.outputs();
   for (size_t i = 0; i < infos.size(); ++i) {
-    if (std::string key = engine.output_key(i); !key.empty()) infos[i].name = std::move(key);
+    if (i < asked.size()) {
+      infos[i].name = asked[i];
+    } else if (std::string key = engine.output_key(i); !key.empty()) {
+      infos[i].name = std::move(key);
+    }
   }
   return infos;
 }
@@ -45,7 +50,8 @@ void make_folder(const std::string& folder) {
                                           why.message() + "); give another");
 }
 
-// Where each output is saved; none where no folder was given.
+// Where each output is saved; none where no folder was given. Of names that would go to one file the later are
+// numbered.
 std::vector<std::string> output_files(const std::string& folder, const std::vector<Engine::Info>& outputs) {
   std::vector<std::string> files;
   if (folder.empty()) return files;
@@ -53,7 +59,10 @@ std::vector<std::string> output_files(const std::string& folder, const std::vect
     std::string name = output.name;
     std::replace_if(
         name.begin(), name.end(), [](char c) { return c == '/' || c == ':'; }, '_');
-    files.push_back(folder + "/" + name + ".npy");
+    std::string file = folder + "/" + name + ".npy";
+    for (int number = 2; std::find(files.begin(), files.end(), file) != files.end(); ++number)
+      file = folder + "/" + name + "_" + std::to_string(number) + ".npy";
+    files.push_back(std::move(file));
   }
   return files;
 }
@@ -75,7 +84,7 @@ void add_run(CLI::App& app, Context& context) {
   options->feed.add_to(*verb);
   verb->callback([options, &context] {
     Engine engine(options->model, options->wanted.engine_options());
-    const std::vector<Engine::Info> infos = outputs_by_key(engine);
+    const std::vector<Engine::Info> infos = named_outputs(engine, options->wanted.outputs);
     const std::vector<std::string> files = output_files(options->save, infos);
     if (const Status clash = check_apart(options->model, feed_files(options->feed), files); !clash.ok())
       throw Error(BLADE_INVALID_ARGUMENT, clash.message());
@@ -86,6 +95,7 @@ void add_run(CLI::App& app, Context& context) {
     for (size_t i = 0; i < results.size(); ++i) {
       rows.push_back(summary(infos[i], results[i]));
       if (files.empty()) continue;
+      rows.back()["saved"] = files[i];
       Array saved;
       saved.description = results[i].description();
       saved.bytes.assign(results[i].bytes(), results[i].bytes() + saved.description.bytes);
