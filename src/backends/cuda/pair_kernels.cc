@@ -32,6 +32,14 @@ bool is_window(const ConvProblem& problem) {
          problem.in_channels == problem.channels;
 }
 
+// Whether tiles of a variant are those of a window's image, and how many there are.
+bool has_tiles(const BottleneckVariant& variant, const ConvProblem& window) {
+  return variant.channels == window.channels && window.width % variant.columns == 0;
+}
+int64_t tiles_of(const BottleneckVariant& variant, const ConvProblem& window) {
+  return window.images * ceil_div(window.height, int64_t{variant.rows}) * window.width / variant.columns;
+}
+
 // Of an SM's 228 KB, of which a block takes another.
 constexpr int kMoreThanHalf = 228 * 1024 / 2 - 1024 + 256;
 
@@ -177,10 +185,10 @@ bool fits(const Device& device, const void* kernel, const LaunchShape& shape) {
 int PairedKernel::holds_operands() const {
   if (!part_.is_plain || !is_window(part_.problem) || has_residual(part_)) return 0;
   const auto variants = bottleneck_variants();
-  return std::any_of(variants.begin(), variants.end(),
-                     [&](const BottleneckVariant& v) { return v.channels == part_.problem.channels; })
-             ? 2
-             : 0;
+  const bool may_join = std::any_of(variants.begin(), variants.end(), [&](const BottleneckVariant& v) {
+    return has_tiles(v, part_.problem) && tiles_of(v, part_.problem) * v.cluster <= part_.multiprocessors;
+  });
+  return may_join ? 2 : 0;
 }
 
 Result<PairPart> pair_part(const KernelRequest& request, PackCache& packs) {
@@ -192,6 +200,7 @@ Result<PairPart> pair_part(const KernelRequest& request, PackCache& packs) {
   part.type = *element_type(request.outputs[0].dtype);
   part.input_bytes = input_bytes(request);
   part.output_bytes = request.outputs[0].bytes();
+  part.multiprocessors = request.device->info().multiprocessors;
   return part;
 }
 
@@ -211,16 +220,14 @@ std::unique_ptr<JoinedKernels> bottleneck(const Device& device, std::span<const 
     return nullptr;
   }
   for (const BottleneckVariant& variant : bottleneck_variants()) {
-    if (variant.channels != window.problem.channels || variant.channels * 4 != wide.problem.channels ||
-        variant.channels != narrow.problem.channels || window.problem.width % variant.columns != 0) {
+    if (!has_tiles(variant, window.problem) || variant.channels * 4 != wide.problem.channels ||
+        variant.channels != narrow.problem.channels) {
       continue;
     }
     // Neighbours are three kernels apart.
     LaunchShape shape = bottleneck_shape(variant, kernels.size() % 2 == 0);
     const int held = blocks_at_once(device, variant.kernels.of(window.type), bottleneck_shape(variant, true));
-    const ConvProblem& p = window.problem;
-    const int64_t tiles = p.images * ceil_div(p.height, int64_t{variant.rows}) * p.width / variant.columns;
-    if (tiles * variant.cluster > held) continue;
+    if (tiles_of(variant, window.problem) * variant.cluster > held) continue;
     shape.grid.x = static_cast<unsigned>(held);
     return std::make_unique<BottleneckLaunch>(kernels, variant, shape);
   }

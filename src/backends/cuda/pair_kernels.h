@@ -20,6 +20,7 @@ struct PairPart {
   bool is_plain = false;            // results need no more than bias, residual and clamp
   std::vector<size_t> input_bytes;  // of the kernel's inputs
   size_t output_bytes = 0;
+  int multiprocessors = 0;  // of the card
 };
 
 // All of it but what the kernel itself decides: whether results are plain. The parameters are for one tile of columns.
