@@ -138,10 +138,12 @@ void add_convs(std::vector<Case>& cases) {
       {{1, 8, 9, 60}, {1, 1, 20, 120}, {1, 1}, {1, 1}, Padding::kSame, 3},
       {{1, 9, 11, 64}, {1, 1, 16, 64}, {2, 2}, {1, 1}, Padding::kValid, 4},
       {{2, 30, 24}, {5, 3, 40}, {1}, {1}, Padding::kSame, 8},
-      // Of 2, 8, 16 and 32 channels by vectors: part of a vector, odd and even numbers of rows, strides.
+      // Of 2, 4, 8, 16, 24 and 32 channels by vectors: part of a vector, odd and even numbers of rows, strides.
       {{1, 6, 5, 36}, {3, 3, 2, 36}, {1, 1}, {1, 1}, Padding::kValid, 18},
       {{2, 7, 19, 104}, {3, 3, 8, 104}, {1, 1}, {1, 1}, Padding::kSame, 13},
+      {{1, 5, 8, 28}, {3, 3, 4, 28}, {1, 2}, {1, 1}, Padding::kSame, 7},
       {{1, 10, 17, 48}, {3, 3, 16, 48}, {2, 2}, {1, 1}, Padding::kSame, 3},
+      {{2, 5, 9, 48}, {3, 3, 24, 48}, {1, 1}, {1, 1}, Padding::kSame, 2},
       {{1, 8, 9, 64}, {3, 3, 32, 64}, {1, 1}, {2, 1}, Padding::kExplicit, 2},
       // Few pixels and many weights; by two, which is not for Winograd and its errors in long sums.
       {{1, 13, 12, 128}, {3, 3, 128, 256}, {2, 2}, {1, 1}, Padding::kSame},

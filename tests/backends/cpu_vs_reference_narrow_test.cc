@@ -13,6 +13,13 @@ TEST(CpuVsReference, BFloat16) {
   request_machine() = &Machine::host();
 }
 
+std::vector<Case> grouped_convolutions() {
+  std::vector<Case> cases = matrix_cases();
+  std::erase_if(cases,
+                [](const Case& c) { return c.op != ir::Op::kConv || std::get<ir::ConvAttrs>(c.attrs).groups == 1; });
+  return cases;
+}
+
 // The vector code of the instruction sets below the machine's own.
 TEST(CpuVsReference, LesserInstructionSets) {
   for (int64_t targets : {int64_t{HWY_AVX2 | HWY_SCALAR | HWY_EMU128}, int64_t{HWY_SCALAR | HWY_EMU128}}) {
@@ -22,6 +29,7 @@ TEST(CpuVsReference, LesserInstructionSets) {
     check_all(row_cases(), 1);
     check_all(in_bfloat16(row_cases(), {ir::Op::kPool, ir::Op::kReduce}), 1);
     check_all(attention_cases(), 1);
+    check_all(grouped_convolutions(), 1);
   }
   hwy::SetSupportedTargetsForTest(0);
   hwy::GetChosenTarget().Update(hwy::SupportedTargets());

@@ -426,6 +426,29 @@ def test_nothing_waits_for_checks_that_were_stripped():
     assert not {"Assert", "MatMul", "Relu"} & {node.op for node in optimized.node}
 
 
+@pytest.mark.parametrize("operand", ["number", "tensor"])
+def test_what_is_written_before_the_outputs_is_still_written(operand, tmp_path):
+    """Of an op that adds a number TensorFlow gives the control edge to the number alone."""
+    rng = np.random.default_rng(5)
+    path = tmp_path / "written"
+    with tf.Graph().as_default() as graph:
+        x = tf.placeholder(tf.float32, [None, 128], name="x")
+        y = tf.nn.relu(tf.matmul(x, weight(rng, 128, 128)))
+        offset = 1.0 if operand == "number" else tf.constant(np.ones(128, np.float32))
+        with tf.control_dependencies([tf.io.write_file(str(path), "done")]):
+            y = y + offset
+        tf.nn.softmax(tf.matmul(y, weight(rng, 128, 8)), name="y")
+    feed = {"x:0": rng.standard_normal((4, 128)).astype(np.float32)}
+    optimized, _, report = blade.optimize(
+        graph.as_graph_def(), "o1", "cpu", kept(), outputs=["y"], test_data=[feed])
+    assert report.coverage["regions"] >= 1
+    path.unlink(missing_ok=True)
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.import_graph_def(optimized, name="")
+        session.run("y:0", feed)
+    assert path.read_text() == "done"
+
+
 def test_images_that_a_loop_of_tensorflow_1_decodes():
     """The loop stays, with the array of its results; the network behind it does not."""
     rng = np.random.default_rng(5)

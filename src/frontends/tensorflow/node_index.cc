@@ -134,7 +134,21 @@ Result<NodeIndex> NodeIndex::build(const GraphDef& graph) {
   }
   for (int i = 0; i < count; ++i) index.back_edge_[i] = closes_loop(graph, graph->nodes[i], index.inputs_[i]);
   BLADE_RETURN_IF_ERROR(index.order_nodes(graph));
+  index.inherit_controls_of_constants(graph);
   return index;
+}
+
+void NodeIndex::inherit_controls_of_constants(const GraphDef& graph) {
+  waits_ = control_inputs_;
+  for (int i = 0; i < size(); ++i) {
+    // A constant that a branch gives has an edge of that branch, which what joins the branches has not.
+    if (is_or_ref(graph->nodes[i], "Merge")) continue;
+    for (const TensorRef& ref : inputs_[i]) {
+      if (graph->nodes[ref.node]->op != "Const") continue;
+      const std::vector<int>& of_constant = control_inputs_[ref.node];
+      waits_[i].insert(waits_[i].end(), of_constant.begin(), of_constant.end());
+    }
+  }
 }
 
 Status NodeIndex::order_nodes(const GraphDef& graph) {
@@ -234,7 +248,7 @@ std::vector<bool> NodeIndex::ancestors(const std::vector<TensorRef>& roots,
 }
 
 std::vector<int> NodeIndex::controls_among(const std::vector<char>& marked, int node) const {
-  std::vector<int> found, pending = control_inputs_[node];
+  std::vector<int> found, pending = waits_[node];
   std::unordered_set<int> seen;
   while (!pending.empty()) {
     int producer = pending.back();
@@ -243,7 +257,7 @@ std::vector<int> NodeIndex::controls_among(const std::vector<char>& marked, int 
     if (marked[producer]) {
       found.push_back(producer);
     } else {
-      pending.insert(pending.end(), control_inputs_[producer].begin(), control_inputs_[producer].end());
+      pending.insert(pending.end(), waits_[producer].begin(), waits_[producer].end());
     }
   }
   std::sort(found.begin(), found.end());

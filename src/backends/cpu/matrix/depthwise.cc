@@ -100,7 +100,7 @@ struct SeparablePlan {
 bool has_grouped_kernel(const DepthwiseShape& s) {
   const int64_t lanes = grouped_kernels().lanes;
   if (lanes == 0 || s.group <= 1 || s.multiplier != 1 || s.kh != 3 || !s.has_fixed_kernel()) return false;
-  return s.group < lanes ? lanes % s.group == 0 : s.group % kGroupedChannels == 0;
+  return s.group < lanes ? lanes % s.group == 0 : s.group % lanes == 0;
 }
 
 size_t grouped_weights_bytes(const DepthwiseShape& s) {
