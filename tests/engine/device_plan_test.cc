@@ -64,18 +64,30 @@ std::vector<float> run(Engine& engine, const std::vector<float>& x) {
   return kept.values;
 }
 
-TEST(DevicePlan, StepsWithoutAKernelRunOnTheHostAndSaySo) {
-  FakeDevice device(kFakeKernels);
+// The engine of a graph on `device`, and its plan for inputs of 2x3.
+void plan_on_device(ir::Graph graph, std::vector<std::string> disabled_passes, FakeDevice& device,
+                    std::shared_ptr<Engine>* engine, std::shared_ptr<const Plan>* plan) {
   EngineOptions options;
   options.device = &device;
-  const auto engine = Engine::create(mixed_graph(), {}, options);
-  ASSERT_TRUE(engine.ok()) << engine.status().message();
+  Decisions decisions;
+  decisions.disabled_passes = std::move(disabled_passes);
+  auto made = Engine::create(std::move(graph), decisions, options);
+  ASSERT_TRUE(made.ok()) << made.status().message();
+  *engine = std::move(*made);
   const ir::Dims dims = {2, 3};
-  const auto plan = (*engine)->plan_for({&dims, 1});
-  ASSERT_TRUE(plan.ok()) << plan.status().message();
-  EXPECT_GT((*plan)->host_arena_bytes, 0u);
+  auto planned = (*engine)->plan_for({&dims, 1});
+  ASSERT_TRUE(planned.ok()) << planned.status().message();
+  *plan = std::move(*planned);
+}
+
+TEST(DevicePlan, StepsWithoutAKernelRunOnTheHostAndSaySo) {
+  FakeDevice device(kFakeKernels);
+  std::shared_ptr<Engine> engine;
+  std::shared_ptr<const Plan> plan;
+  ASSERT_NO_FATAL_FAILURE(plan_on_device(mixed_graph(), {}, device, &engine, &plan));
+  EXPECT_GT(plan->host_arena_bytes, 0u);
   int on_host = 0;
-  for (const Step& step : (*plan)->steps) {
+  for (const Step& step : plan->steps) {
     EXPECT_EQ(step.on_host, step.op == ir::Op::kSoftmax) << step.node_name;
     on_host += step.on_host;
     if (step.node_name == "soft") {
@@ -96,14 +108,10 @@ TEST(DevicePlan, OutputsOfTheModelAreCopiedBetweenStepsToo) {
   graph.set_outputs({a, b, c}, {"first", "soft", "last"});
   ASSERT_TRUE(ir::infer_shapes(graph).ok());
   FakeDevice device(kFakeKernels);
-  EngineOptions options;
-  options.device = &device;
-  const auto engine = Engine::create(std::move(graph), {}, options);
-  ASSERT_TRUE(engine.ok()) << engine.status().message();
-  const ir::Dims dims = {2, 3};
-  const auto plan = (*engine)->plan_for({&dims, 1});
-  ASSERT_TRUE(plan.ok()) << plan.status().message();
-  for (const Step& step : (*plan)->steps) {
+  std::shared_ptr<Engine> engine;
+  std::shared_ptr<const Plan> plan;
+  ASSERT_NO_FATAL_FAILURE(plan_on_device(std::move(graph), {}, device, &engine, &plan));
+  for (const Step& step : plan->steps) {
     if (step.node_name != "soft") continue;
     EXPECT_TRUE(step.on_host);
     EXPECT_EQ(step.fetch, std::vector<int>{0});
@@ -200,14 +208,10 @@ TEST(DevicePlan, OperandsKeepTheirPlaceForStepsOfTheSameLaunch) {
   ASSERT_TRUE(ir::infer_shapes(graph).ok());
   const KernelEntry rows[] = {{"fake.holding", ir::Op::kSoftmax, yes, nullptr, create_holding}};
   FakeDevice device(rows);
-  EngineOptions options;
-  options.device = &device;
-  const auto engine = Engine::create(std::move(graph), {}, options);
-  ASSERT_TRUE(engine.ok()) << engine.status().message();
-  const ir::Dims dims = {2, 3};
-  const auto plan = (*engine)->plan_for({&dims, 1});
-  ASSERT_TRUE(plan.ok()) << plan.status().message();
-  const std::vector<Step>& steps = (*plan)->steps;
+  std::shared_ptr<Engine> engine;
+  std::shared_ptr<const Plan> plan;
+  ASSERT_NO_FATAL_FAILURE(plan_on_device(std::move(graph), {}, device, &engine, &plan));
+  const std::vector<Step>& steps = plan->steps;
   ASSERT_EQ(steps.size(), 8u);
   for (size_t s = 0; s < steps.size(); ++s) {
     for (size_t behind = s + 1; behind < std::min(s + 3, steps.size()); ++behind) {
@@ -277,20 +281,10 @@ TEST(DevicePlan, ComputesInTheNarrowTypeOfAFileForDevicesAlone) {
   EXPECT_EQ(product_type("gpu", "fp16"), ir::DType::kFloat16);
 }
 
-// The engine of a graph without `disabled_pass` on `device`, and its plan for inputs of 2x3; the plan has two steps.
+// The same without `disabled_pass`, of two steps.
 void make_two_steps(ir::Graph graph, const char* disabled_pass, FakeDevice& device, std::shared_ptr<Engine>* engine,
                     std::shared_ptr<const Plan>* plan) {
-  EngineOptions options;
-  options.device = &device;
-  Decisions decisions;
-  decisions.disabled_passes = {disabled_pass};
-  auto made = Engine::create(std::move(graph), decisions, options);
-  ASSERT_TRUE(made.ok()) << made.status().message();
-  *engine = std::move(*made);
-  const ir::Dims dims = {2, 3};
-  auto planned = (*engine)->plan_for({&dims, 1});
-  ASSERT_TRUE(planned.ok()) << planned.status().message();
-  *plan = std::move(*planned);
+  ASSERT_NO_FATAL_FAILURE(plan_on_device(std::move(graph), {disabled_pass}, device, engine, plan));
   ASSERT_EQ((*plan)->steps.size(), 2u);
 }
 

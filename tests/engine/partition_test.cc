@@ -33,6 +33,19 @@ std::string reason_of(const Partition& partition, const std::string& node) {
   return "";
 }
 
+// What a Switch hands to its two branches.
+std::vector<ir::ValueId> branches_of_switch(GraphMaker& m, const std::string& name, ir::ValueId data,
+                                            ir::ValueId predicate) {
+  const std::vector<ir::ValueId> branches =
+      m.graph.add_node(ir::Op::kForeign, name, {data, predicate}, 2, ir::ForeignAttrs{"Switch", "control flow", false})
+          .outputs;
+  for (size_t i = 0; i < branches.size(); ++i) {
+    m.graph.value(branches[i]).name = ir::concat(name, ":", i);
+    m.graph.value(branches[i]).dtype = ir::DType::kFloat32;
+  }
+  return branches;
+}
+
 // Contracting each region to one node leaves no cycle; boundaries are named; every region can be extracted.
 void expect_sound(const ir::Graph& graph, const Partition& partition) {
   std::map<ir::NodeId, int> region_of;
@@ -222,13 +235,7 @@ TEST(Partition, BranchesOfAConditionalKeepToThemselves) {
   const auto x = m.input("x", {-1, 8});
   const auto pred = m.input("pred", {}, ir::DType::kBool);
   const auto outside = m.unary(PointwiseOp::kExp, "outside", x);
-  ir::Node& sw = m.graph.add_node(ir::Op::kForeign, "switch", {outside, pred}, 2,
-                                  ir::ForeignAttrs{"Switch", "control flow", false});
-  const std::vector<ir::ValueId> arms = sw.outputs;
-  for (int i = 0; i < 2; ++i) {
-    m.graph.value(arms[i]).name = ir::concat("switch:", i);
-    m.graph.value(arms[i]).dtype = ir::DType::kFloat32;
-  }
+  const auto arms = branches_of_switch(m, "switch", outside, pred);
   // The true arm also reads a tensor from outside directly.
   const auto yes = m.binary(PointwiseOp::kAdd, "yes", arms[1], outside);
   const auto no = m.unary(PointwiseOp::kRelu, "no", arms[0]);
@@ -251,13 +258,7 @@ TEST(Partition, WhatStandsOutsideJoinsWhatIsBehindTheMergeAndNoArm) {
   GraphMaker m;
   const auto pred = m.input("pred", {}, ir::DType::kBool);
   const auto side = m.unary(PointwiseOp::kTanh, "side", m.input("y", {-1, 8}));
-  ir::Node& sw = m.graph.add_node(ir::Op::kForeign, "switch", {m.input("x", {-1, 8}), pred}, 2,
-                                  ir::ForeignAttrs{"Switch", "control flow", false});
-  const std::vector<ir::ValueId> arms = sw.outputs;
-  for (int i = 0; i < 2; ++i) {
-    m.graph.value(arms[i]).name = ir::concat("switch:", i);
-    m.graph.value(arms[i]).dtype = ir::DType::kFloat32;
-  }
+  const auto arms = branches_of_switch(m, "switch", m.input("x", {-1, 8}), pred);
   const auto yes = m.binary(PointwiseOp::kAdd, "yes", arms[1], side);
   const auto no = m.unary(PointwiseOp::kRelu, "no", arms[0]);
   const auto after = m.binary(PointwiseOp::kMul, "after", m.foreign("merge", {no, yes}, "Merge"),
@@ -353,13 +354,8 @@ ir::Graph random_graph(std::mt19937& rng, int nodes, int foreign_percent) {
     if (static_cast<int>(rng() % 100) < foreign_percent) {
       values.push_back(m.foreign(name, {pick(), pick()}));
     } else if (foreign_percent > 0 && rng() % 12 == 0) {
-      ir::Node& arms = m.graph.add_node(ir::Op::kForeign, name, {pick(), pick()}, 2,
-                                        ir::ForeignAttrs{"Switch", "control flow", false});
-      for (int arm = 0; arm < 2; ++arm) {
-        values.push_back(arms.outputs[static_cast<size_t>(arm)]);
-        m.graph.value(values.back()).name = ir::concat(name, ":", arm);
-        m.graph.value(values.back()).dtype = ir::DType::kFloat32;
-      }
+      const ir::ValueId data = pick(), predicate = pick();
+      for (const ir::ValueId arm : branches_of_switch(m, name, data, predicate)) values.push_back(arm);
     } else if (rng() % 6 == 0) {
       // One source node lowered to two nodes.
       ir::Node& first = m.graph.add_node(ir::Op::kPointwise, name + "/part", {pick()}, 1,

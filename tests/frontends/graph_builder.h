@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "frontends/tensorflow/new_nodes.h"
 #include "frontends/tensorflow/proto/graph_def.h"
 
 namespace blade::tensorflow {
@@ -13,12 +14,7 @@ namespace blade::tensorflow {
 class GraphBuilder {
  public:
   GraphBuilder& node(std::string name, std::string op, std::vector<std::string> inputs, AttrMap attrs = {}) {
-    NodeFields fields;
-    fields.name = std::move(name);
-    fields.op = std::move(op);
-    fields.inputs = std::move(inputs);
-    fields.attrs = std::move(attrs);
-    graph_.nodes.emplace_back(std::move(fields));
+    graph_.nodes.push_back(make_node(std::move(name), std::move(op), std::move(inputs), std::move(attrs)));
     return *this;
   }
 
@@ -63,15 +59,6 @@ class GraphBuilder {
  private:
   GraphFields graph_;
 };
-
-inline NodeDef make_node(std::string name, std::string op, std::vector<std::string> inputs, AttrMap attrs) {
-  NodeFields fields;
-  fields.name = std::move(name);
-  fields.op = std::move(op);
-  fields.inputs = std::move(inputs);
-  fields.attrs = std::move(attrs);
-  return NodeDef(std::move(fields));
-}
 
 inline ArgDef make_arg(std::string name, DataType type) {
   ArgDef arg;
