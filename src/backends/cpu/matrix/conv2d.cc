@@ -140,7 +140,8 @@ TileSplit split_groups(const Conv2DShape& s, const TileJob<T>& all, int threads)
   if (split.panel_parts > 1 || s.blocking.tile_parts > 0) return split;
   const int64_t bytes = all.input_bytes + s.output_pixels() * s.oc * int64_t{sizeof(T)};
   const int64_t parts = ceil_div(bytes, kPartBytes * split.tile_parts) * split.tile_parts;
-  split.tile_parts = static_cast<int>(std::max<int64_t>(split.tile_parts, std::min(parts, tile_count(all) / kLeastTiles)));
+  split.tile_parts =
+      static_cast<int>(std::max<int64_t>(split.tile_parts, std::min(parts, tile_count(all) / kLeastTiles)));
   return split;
 }
 
