@@ -100,6 +100,8 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   void matmul_case(int round);
   template <class T, class In = T, class Out = T>
   void conv_case(int round);
+  template <class T, class In, class Out>
+  void check_conv(const Conv2DShape& s, int round);
   std::vector<float> pointwise_conv(const Conv2DShape& s, const std::vector<float>& in, const std::vector<float>& w,
                                     const Epilogue<float>& epilogue);
   template <class T>
