@@ -121,6 +121,8 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   template <class T>
   void separable_case(int round);
   void streamed_case(const Conv2DShape& s, int threads, bool special);
+  Conv2DShape random_volume(int round);
+  void volume_case(const Conv2DShape& s, int kind);
   void bottleneck_case(int round, const BottleneckShape& shape, const BottleneckData& data = {});
   void conv_rows_case(int round, int64_t rows, int64_t oc, bool half);
 
