@@ -44,10 +44,12 @@ int64_t units_of_panel(int64_t n, int64_t panel) { return n - panel * kSplitTile
 int64_t split_tile_bytes(int64_t k) { return split_blocks(k) * kPieces * 2 * kUnitBytes; }
 int64_t panel_offset(int64_t k, int64_t panel) { return kHeaderBytes + panel * split_tile_bytes(k); }
 
+int64_t split_tiles(int64_t m) { return ceil_div(m, 2 * even_unit_rows(m)); }
+
 int64_t split_tiles_of_block(int64_t m, int64_t k) {
   const auto l2_bytes = static_cast<int64_t>(Machine::host().l2_bytes);
   const int64_t most = std::clamp<int64_t>(l2_bytes * 5 / 8 / split_tile_bytes(k), 1, kMostSplitTiles);
-  return std::min(most, ceil_div(m, kSplitTile));
+  return std::min(most, split_tiles(m));
 }
 
 }  // namespace
@@ -101,13 +103,23 @@ HWY_INLINE void load_pieces(const char* from) {
   if constexpr (kCount == 2) tile_load<kFirst + 1>(from + kUnitBytes, 64);
 }
 
+// Of a tile: how many along K, and what is fetched meanwhile, so many lines a block.
+struct SplitBlocks {
+  int64_t count;
+  int64_t unit_rows;
+  const char* fetched;
+  int64_t lines;
+};
+
 // Sums of a tile. Between two products one operand stays where it is.
 template <int kUnits, int kVectors>
-HWY_ATTR HWY_NOINLINE void multiply_pieces(const char* a, const char* b, int64_t blocks, float* sums) {
+HWY_ATTR HWY_NOINLINE void multiply_pieces(const char* a, const char* b, const SplitBlocks& blocks, float* sums) {
   constexpr int64_t kOfA = 2 * kUnitBytes, kOfB = kVectors * kUnitBytes;  // of a piece
   clear_sums<kUnits, kVectors>();
-  for (int64_t i = 0; i < blocks; ++i, a += kPieces * kOfA, b += kPieces * kOfB) {
+  const char* fetched = blocks.fetched;
+  for (int64_t i = 0; i < blocks.count; ++i, a += kPieces * kOfA, b += kPieces * kOfB) {
     keep_vectors_awake();
+    for (int64_t line = 0; line < blocks.lines; ++line, fetched += 64) __builtin_prefetch(fetched, 0, 2);
     load_pieces<kTilesOfA, kUnits>(a);
     load_pieces<kTilesOfB, kVectors>(b);
     add_split_products<kUnits, kVectors>();
@@ -122,7 +134,8 @@ HWY_ATTR HWY_NOINLINE void multiply_pieces(const char* a, const char* b, int64_t
     load_pieces<kTilesOfA, kUnits>(a + 2 * kOfA);
     add_split_products<kUnits, kVectors>();
   }
-  store_sums<kUnits, kVectors>(sums, kSplitTile * int64_t{sizeof(float)});
+  constexpr int64_t kRow = kSplitTile * sizeof(float);
+  store_sums<kUnits, kVectors>(sums, kRow, blocks.unit_rows * kRow);
 }
 
 // The same of one row that cannot be split, or of a B that cannot.
@@ -223,50 +236,61 @@ struct SplitWalk {
   char* pieces;  // of the rows of a block
   bool b_is_whole = *reinterpret_cast<const uint32_t*>(p.b) != 0;
   int64_t blocks = split_blocks(p.k), tile_bytes = split_tile_bytes(p.k);
+  int64_t unit_rows = even_unit_rows(p.m), tile_rows = 2 * unit_rows;
   bool unsplit[kMostSplitTiles * kSplitTile];
   HWY_ALIGN float sums[kSplitSums];
 
   SplitWalk(const SplitProduct& product, std::byte* scratch) : p(product), pieces(reinterpret_cast<char*>(scratch)) {}
 
-  int64_t rows_of(int64_t tile) const { return std::min(kSplitTile, p.m - tile * kSplitTile); }
+  int64_t rows_of(int64_t tile) const { return std::min(tile_rows, p.m - tile * tile_rows); }
+  const char* panel_at(int64_t panel) const {
+    const int64_t before = p.first_block * kPieces * units_of_panel(p.n, panel) * kUnitBytes;
+    return reinterpret_cast<const char*>(p.b) + panel_offset(p.packed_k > 0 ? p.packed_k : p.k, panel) + before;
+  }
 
   HWY_ATTR void split(int64_t tile, int64_t index) {
     const int64_t rows = rows_of(tile);
     char* const to = pieces + index * tile_bytes;
     for (int64_t r = 0; r < rows; ++r) {
-      const float* row = p.a + (tile * kSplitTile + r) * p.a_row;
-      char* const place = to + r / kAmxRows * kUnitBytes + r % kAmxRows * 64;
+      const float* row = p.a + (tile * tile_rows + r) * p.a_row;
+      char* const place = to + r / unit_rows * kUnitBytes + r % unit_rows * 64;
       unsplit[index * kSplitTile + r] = !split_row(row, p.k, place) || !b_is_whole;
     }
   }
 
-  HWY_ATTR void multiply(int64_t tile, int64_t index, int64_t panel) {
+  // `next`: the panel after this one, or null; `lines` of it are fetched in each block.
+  HWY_ATTR void multiply(int64_t tile, int64_t index, int64_t panel, const char* next, int64_t lines) {
     const char* const a = pieces + index * tile_bytes;
-    const char* const b = reinterpret_cast<const char*>(p.b) + panel_offset(p.k, panel);
-    const int64_t units = rows_of(tile) > kAmxRows ? 2 : 1, vectors = units_of_panel(p.n, panel);
+    const char* const b = panel_at(panel);
+    const SplitBlocks along{blocks, unit_rows, next + index * blocks * lines * 64, lines};
+    const int64_t units = rows_of(tile) > unit_rows ? 2 : 1, vectors = units_of_panel(p.n, panel);
     if (units == 2) {
-      vectors == 2 ? multiply_pieces<2, 2>(a, b, blocks, sums) : multiply_pieces<2, 1>(a, b, blocks, sums);
+      vectors == 2 ? multiply_pieces<2, 2>(a, b, along, sums) : multiply_pieces<2, 1>(a, b, along, sums);
     } else {
-      vectors == 2 ? multiply_pieces<1, 2>(a, b, blocks, sums) : multiply_pieces<1, 1>(a, b, blocks, sums);
+      vectors == 2 ? multiply_pieces<1, 2>(a, b, along, sums) : multiply_pieces<1, 1>(a, b, along, sums);
     }
     for (int64_t r = 0; r < rows_of(tile); ++r) {
       if (unsplit[index * kSplitTile + r])
-        multiply_unsplit(p.a + (tile * kSplitTile + r) * p.a_row, p.k, b, vectors, sums + r * kSplitTile);
+        multiply_unsplit(p.a + (tile * tile_rows + r) * p.a_row, p.k, b, vectors, sums + r * kSplitTile);
     }
   }
 
   HWY_ATTR void run(const TileRange& part) {
     std::memset(sums, 0, sizeof(sums));  // columns that a narrow panel does not have are computed, too
     const int64_t most = split_tiles_of_block(p.m, p.k);
+    const bool stays = (part.last_panel - part.first_panel) * tile_bytes <=
+                       static_cast<int64_t>(Machine::host().l2_bytes) / 4;  // what is read of B, in L2
     for (int64_t t = part.first_tile; t < part.last_tile; t += most) {
       const int64_t count = std::min(most, part.last_tile - t);
       for (int64_t i = 0; i < count; ++i) split(t + i, i);
       for (int64_t panel = part.first_panel; panel < part.last_panel; ++panel) {
         const int64_t column = panel * kSplitTile, columns = std::min(kSplitTile, p.n - column);
         const SplitFinish finish(p, column, columns);
+        const bool fetches = panel + 1 < part.last_panel && (t == part.first_tile || !stays);
+        const int64_t lines = fetches ? ceil_div(kPieces * 2 * kUnitBytes / 64, count) : 0;
         for (int64_t i = 0; i < count; ++i) {
-          multiply(t + i, i, panel);
-          finish.run(sums, (t + i) * kSplitTile, rows_of(t + i), columns);
+          multiply(t + i, i, panel, panel_at(panel + 1), lines);
+          finish.run(sums, (t + i) * tile_rows, rows_of(t + i), columns);
         }
       }
     }
@@ -277,7 +301,7 @@ struct SplitWalk {
 
 bool split_has_kernel() { return rounds_natively(); }
 void split_run_part(const SplitProduct& product, const TileRange& part, std::byte* scratch) {
-  const AmxScope tile_registers(kAmxElements / 2);
+  const AmxScope tile_registers(kAmxElements / 2, even_unit_rows(product.m));
   SplitWalk(product, scratch).run(part);
 }
 
@@ -299,19 +323,19 @@ namespace {
 HWY_EXPORT(split_has_kernel);
 HWY_EXPORT(split_run_part);
 
-// One thread, about; of a task.
-constexpr double kSplitBlockNs = 198, kSplitFinishNs = 150, kSplitRowNs = 10;
+// One thread, three quarters of what was measured: conv_cost_us() takes vectors to be as much faster than they are.
+constexpr double kSplitBlockNs = 150, kSplitFinishNs = 110, kSplitRowNs = 8;
 
-double split_ns(int64_t tiles, int64_t k, int64_t panels) {
-  const auto blocks = static_cast<double>(split_blocks(k));
-  const double products = static_cast<double>(panels) * (blocks * kSplitBlockNs + kSplitFinishNs);
-  return static_cast<double>(tiles) * (products + blocks * kSplitTile * kSplitRowNs);
+double split_ns(int64_t m, int64_t k, int64_t n) {
+  const auto blocks = static_cast<double>(split_blocks(k)), rows = static_cast<double>(m);
+  const double tile = static_cast<double>(even_unit_rows(m)) / kAmxRows * (blocks * kSplitBlockNs + kSplitFinishNs);
+  return static_cast<double>(split_tiles(m) * split_panels(n)) * tile + rows * blocks * kSplitRowNs;
 }
 
 // Cut by rows where B is less to read than all rows are, by columns else.
 TileSplit split_parts(const SplitProduct& p, int threads) {
   constexpr int64_t kTaskTiles = 2 * kMostSplitTiles, kMostTasks = 4;  // tasks even out what other processes take
-  const int64_t tiles = ceil_div(p.m, kSplitTile), panels = split_panels(p.n);
+  const int64_t tiles = split_tiles(p.m), panels = split_panels(p.n);
   const bool by_rows = kPieces * 2 * p.k * p.n <= int64_t{sizeof(float)} * p.m * (p.k + p.n);
   TileSplit split;
   split.tile_parts = static_cast<int>(std::min<int64_t>(by_rows ? threads : 1, tiles));
@@ -320,8 +344,21 @@ TileSplit split_parts(const SplitProduct& p, int threads) {
   if (split.panel_parts == 1 && threads > 1)
     split.tile_parts *= static_cast<int>(std::clamp<int64_t>(tiles / (split.tile_parts * kTaskTiles), 1, kMostTasks));
   constexpr double kCyclesPerNs = 3;
-  split.cycles = kCyclesPerNs * split_ns(tiles, p.k, panels);
+  split.cycles = kCyclesPerNs * split_ns(p.m, p.k, p.n);
   return split;
+}
+
+// Longer sums are made in pieces, whose rows of A and panel of B stay in L2.
+constexpr int64_t kPieceBlocks = 32;
+
+int64_t split_slot_bytes(int64_t m, int64_t k) { return split_tiles_of_block(m, k) * split_tile_bytes(k); }
+
+void split_piece(const SplitProduct& p, ThreadPool& pool, std::byte* scratch) {
+  const int64_t slot_bytes = split_slot_bytes(p.m, p.k);
+  run_parts(split_parts(p, pool.num_threads()), split_tiles(p.m), split_panels(p.n), pool,
+            [&](const TileRange& part, int slot) {
+              HWY_DYNAMIC_DISPATCH(split_run_part)(p, part, scratch + slot * slot_bytes);
+            });
 }
 
 // What bfloat16 x is nearest to, or begins with where it cannot be split: its upper half.
@@ -362,25 +399,37 @@ void pack_split_b(const float* b, int64_t k, int64_t n, int64_t row_stride, int6
 }
 
 size_t split_product_scratch_bytes(int64_t m, int64_t k, int threads) {
-  return static_cast<size_t>(threads * split_tiles_of_block(m, k) * split_tile_bytes(k));
+  const int64_t piece = std::min(k, kPieceBlocks * kSplitBlock);
+  return static_cast<size_t>(threads) *
+         static_cast<size_t>(std::max(split_slot_bytes(m, k), split_slot_bytes(m, piece)));
 }
 
 void split_product(const SplitProduct& p, ThreadPool& pool, std::byte* scratch) {
   if (p.m <= 0 || p.n <= 0) return;
-  const int64_t slot_bytes = split_tiles_of_block(p.m, p.k) * split_tile_bytes(p.k);
-  run_parts(split_parts(p, pool.num_threads()), ceil_div(p.m, kSplitTile), split_panels(p.n), pool,
-            [&](const TileRange& part, int slot) {
-              HWY_DYNAMIC_DISPATCH(split_run_part)(p, part, scratch + slot * slot_bytes);
-            });
+  const int64_t blocks = split_blocks(p.k), pieces = ceil_div(blocks, kPieceBlocks);
+  if (pieces == 1 || (p.epilogue->residual != nullptr && p.epilogue->residual_last))
+    return split_piece(p, pool, scratch);
+  for (int64_t i = 0; i < pieces; ++i) {
+    const int64_t last = (i + 1) * blocks / pieces;
+    SplitProduct part = p;
+    part.packed_k = p.k;
+    part.first_block = i * blocks / pieces;
+    part.a += part.first_block * kSplitBlock;
+    part.k = std::min(p.k, last * kSplitBlock) - part.first_block * kSplitBlock;
+    const EpilogueF32 epilogue = piece_epilogue(*p.epilogue, i == 0, i + 1 == pieces, p.c, p.c_row);
+    part.epilogue = &epilogue;
+    split_piece(part, pool, scratch);
+  }
 }
 
 double split_product_us(int64_t m, int64_t k, int64_t n, int threads) {
   constexpr double kNsPerUs = 1e3;
   const Machine& machine = Machine::host();
-  const double compute = split_ns(ceil_div(m, kSplitTile), k, split_panels(n)) / threads / kNsPerUs;
+  const double compute = split_ns(m, k, n) / threads / kNsPerUs;
+  constexpr double kNotHidden = 0.6;  // of the time that cold weights take
   const double weights = static_cast<double>(packed_split_bytes(k, n)) /
                          std::min(machine.far_bytes_per_us, machine.core_far_bytes_per_us * threads);
-  return std::max(compute, weights);
+  return compute + kNotHidden * weights;
 }
 
 }  // namespace blade::backends::cpu

@@ -20,6 +20,8 @@ struct SplitProduct {
   float* c = nullptr;
   int64_t c_row = 0;
   const EpilogueF32* epilogue = nullptr;
+  // Where k is a part of what was packed: all of that (0: k is all), and the block of 32 that it begins with.
+  int64_t packed_k = 0, first_block = 0;
 };
 
 // False where the instruction set chosen by Highway has no such kernel; the instructions of AMX are not asked for here.

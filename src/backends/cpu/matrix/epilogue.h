@@ -83,6 +83,19 @@ bool is_plain(const E& e) {
   return e.slope == nullptr && e.scale == nullptr && !e.gate.used();
 }
 
+// For one of the pieces in which sums are made, where sums so far wait in C: the first adds bias and residual, the last
+// does the rest. Not where a residual comes last.
+inline EpilogueF32 piece_epilogue(const EpilogueF32& whole, bool is_first, bool is_last, const float* c,
+                                  int64_t c_row) {
+  EpilogueF32 part = is_last ? whole : EpilogueF32();
+  part.bias = is_first ? whole.bias : nullptr;
+  part.residual = is_first ? whole.residual : c;
+  part.residual_last = false;
+  part.residual_row_stride = is_first ? whole.residual_row_stride : c_row;
+  part.residual_channels = is_first ? whole.residual_channels : EpilogueF32().residual_channels;
+  return part;
+}
+
 // All but bias and `generic` for one element; `residual`: 0 where there is none.
 template <class T>
 float finish_element(const Epilogue<T>& e, float x, float residual, int64_t channel) {

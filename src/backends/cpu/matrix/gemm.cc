@@ -210,12 +210,7 @@ void gemm_in_pieces(int64_t m, int64_t k, const float* a, int64_t a_row_stride, 
   const int64_t pieces = gemm_pieces(m, k);
   for (int64_t i = 0; i < pieces; ++i) {
     const int64_t first = i * k / pieces, last = (i + 1) * k / pieces;
-    EpilogueF32 part = i + 1 < pieces ? EpilogueF32() : epilogue;
-    part.bias = i == 0 ? epilogue.bias : nullptr;
-    part.residual = i == 0 ? epilogue.residual : c;
-    part.residual_last = false;
-    part.residual_row_stride = i == 0 ? epilogue.residual_row_stride : c_row_stride;
-    part.residual_channels = i == 0 ? epilogue.residual_channels : EpilogueF32().residual_channels;
+    const EpilogueF32 part = piece_epilogue(epilogue, i == 0, i + 1 == pieces, c, c_row_stride);
     gemm_piece(m, last - first, a + first, a_row_stride, b.piece(first, last), c, c_row_stride, part, pool, scratch,
                blocking);
   }
