@@ -137,7 +137,7 @@ def _feeds(feeds, argument, types):
         names.append(text)
         is_text = [value.dtype.kind in "OSU" for value in values]
         string_shapes.append([list(value.shape) if strings else None for value, strings in zip(values, is_text)])
-        arrays.append([_packed_strings(array) if strings else _numbers(value, array, what, types.get(name.removesuffix(":0")))
+        arrays.append([_packed_strings(array) if strings else _numbers(value, array, what, types.get(name))
                        for value, array, strings, what, name in zip(feed.values(), values, is_text, whats, text)])
     return names, arrays, string_shapes
 
