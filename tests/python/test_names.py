@@ -97,13 +97,11 @@ def doors(folder, tmp_path, shapes):
     yield "explain", answer(engine.explain, feed)
     for options in (data, files, shaped):
         yield "blade run", command("run", folder, "--json", *options)
-        yield "blade inspect", command("inspect", "--plan", folder, *options)
+    yield "blade inspect", command("inspect", "--plan", folder, *shaped)
     yield "blade bench", command("bench", folder, "--json", "--runs", 1, *files)
     yield "blade profile", command("profile", folder, "--json", *data)
     yield "blade compare", command("compare", folder, folder, "--json", *files)
-    for options in (data, files, shaped):
-        yield "blade optimize", command("optimize", folder, "-o", tmp_path / "out", *QUICK, *options)
-        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    yield "blade optimize", command("optimize", folder, "-o", tmp_path / "out", *QUICK, *shaped)
     yield "test_data", answer(optimize, folder, test_data=[feed])
     yield "test_data lists", answer(optimize, folder, test_data=[{name: array.tolist() for name, array in feed.items()}])
     yield "input_shapes", answer(optimize, folder, input_shapes=[texts])
