@@ -338,7 +338,7 @@ const ir::Dims* NamedShapes::find(size_t index, const std::string& name) const {
 
 Status NamedShapes::check_names(const std::vector<std::string>& inputs) const {
   for (const auto& [name, dims] : by_name) {
-    const auto is_it = [&](const std::string& input) { return node_name(input) == node_name(name); };
+    const auto is_it = [node = node_name(name)](const std::string& input) { return node_name(input) == node; };
     if (std::none_of(inputs.begin(), inputs.end(), is_it)) return tensorflow::no_such_input(name, inputs);
   }
   return {};
