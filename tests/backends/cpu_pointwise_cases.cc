@@ -176,6 +176,41 @@ void add_channel_scales(std::vector<Case>& cases) {
   }
 }
 
+// Pixels times numbers of channels plus others, with and without a clamp, and programs that only look so.
+void add_channel_affines(std::vector<Case>& cases) {
+  PointwiseProgram sum;
+  sum.num_inputs = 3;
+  sum.code = {{PointwiseOp::kMul, 0, 1, -1, 0, 0}, {PointwiseOp::kAdd, 3, 2, -1, 0, 0}};
+  PointwiseProgram swapped = sum;
+  swapped.code = {{PointwiseOp::kMul, 2, 1, -1, 0, 0}, {PointwiseOp::kAdd, 0, 3, -1, 0, 0}};
+  PointwiseProgram of_product = sum;  // its clamp is not of the sum
+  of_product.code.push_back({PointwiseOp::kRelu, 3, -1, -1, 0, 0});
+  const auto clamped = [&](PointwiseOp op) {
+    PointwiseProgram program = sum;
+    program.code.push_back({op, 4, -1, -1, 0, 0});
+    return program;
+  };
+  const std::vector<std::pair<ir::Dims, ir::Dims>> patterns = {{{1, 7, 7, 64}, {1, 1, 1, 64}},
+                                                               {{3, 5, 37}, {37}},
+                                                               {{2, 301, 160}, {1, 160}},
+                                                               {{5, 16}, {16}},
+                                                               {{4, 7, 15}, {15}},
+                                                               {{4, 7, 32}, {7, 32}},
+                                                               {{4, 7, 32}, {1}},
+                                                               {{64}, {64}}};
+  for (const auto& [pixels, channels] : patterns) {
+    const auto x = random_tensor(DType::kBFloat16, pixels, -5, 5);
+    const auto s = random_tensor(DType::kBFloat16, channels, -3, 3),
+               t = random_tensor(DType::kBFloat16, channels, -3, 3);
+    const std::string name = "channel_affine" + std::to_string(cases.size());
+    cases.push_back(pointwise(name, sum, {x, s, t}, 0x1p-6));
+    cases.push_back(pointwise(name + "_relu", clamped(PointwiseOp::kRelu), {s, x, t}, 0x1p-6));
+    cases.push_back(pointwise(name + "_relu6", clamped(PointwiseOp::kRelu6), {x, s, t}, 0x1p-6));
+    cases.push_back(pointwise(name + "_swapped", swapped, {t, s, x}, 0x1p-6));
+    cases.push_back(pointwise(name + "_of_product", of_product, {x, s, t}, 0x1p-6));
+  }
+}
+
 // sigmoid(x * s + t) * x, with s a channel vector and t a scalar: a fused chain with an intermediate that lives long.
 void add_programs(std::vector<Case>& cases) {
   PointwiseProgram program;
@@ -220,6 +255,7 @@ std::vector<Case> pointwise_cases() {
   add_typed_ops(cases);
   add_broadcasts(cases);
   add_channel_scales(cases);
+  add_channel_affines(cases);
   add_programs(cases);
   add_casts(cases);
   return cases;

@@ -31,8 +31,13 @@ void MatrixKernels::conv_case(int round) {
   if (round % 7 == 0) s.in_pixel_stride = s.c + 5;
   if (round % 9 == 0) s.out_pixel_stride = s.oc + 3;
   s.unit = unit_;
-  SCOPED_TRACE(describe(s));
   if (!std::is_same_v<T, In> && !rounds_input(s)) return;
+  check_conv<T, In, Out>(s, round);
+}
+
+template <class T, class In, class Out>
+void MatrixKernels::check_conv(const Conv2DShape& s, int round) {
+  SCOPED_TRACE(describe(s));
   std::vector<In> in = random<In>(s.n * s.h * s.w * s.input_pitch());
   if (!std::is_same_v<T, In>) {
     for (In& x : in) x = In(number(T(static_cast<float>(x))));  // what the kernel sees
@@ -57,6 +62,26 @@ void MatrixKernels::conv_case(int round) {
     for (int64_t o = s.oc; o < s.output_pitch(); ++o) ASSERT_TRUE(is_canary(out[p * s.output_pitch() + o]));
   }
   EXPECT_TRUE(is_canary(out.back()));
+}
+
+// Groups go together through parts of many pixels, and of few pixels through parts of their columns.
+TEST_P(MatrixKernels, ConvOfGroupsInParts) {
+  struct Case {
+    int64_t groups, group_in, group_out, side, taps;
+  };
+  const Case cases[] = {{3, 80, 20, 29, 1}, {3, 20, 80, 23, 1},  {5, 24, 16, 13, 3}, {2, 48, 64, 25, 1},
+                        {3, 64, 211, 3, 1}, {4, 160, 192, 2, 1}, {7, 3, 5, 53, 2}};
+  int round = 0;
+  for (const Case& c : cases) {
+    Conv2DShape s;
+    s.groups = c.groups;
+    s.c = c.groups * c.group_in;
+    s.oc = c.groups * c.group_out;
+    s.h = s.w = s.oh = s.ow = c.side;
+    s.kh = s.kw = c.taps;
+    s.pad_top = s.pad_left = c.taps / 2;
+    check_conv<float, float, float>(s, round++);
+  }
 }
 
 std::vector<float> MatrixKernels::pointwise_conv(const Conv2DShape& s, const std::vector<float>& in,

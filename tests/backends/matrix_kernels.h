@@ -100,6 +100,8 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   void matmul_case(int round);
   template <class T, class In = T, class Out = T>
   void conv_case(int round);
+  template <class T, class In, class Out>
+  void check_conv(const Conv2DShape& s, int round);
   std::vector<float> pointwise_conv(const Conv2DShape& s, const std::vector<float>& in, const std::vector<float>& w,
                                     const Epilogue<float>& epilogue);
   template <class T>
@@ -117,6 +119,8 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   template <class T>
   void separable_case(int round);
   void streamed_case(const Conv2DShape& s, int threads, bool special);
+  Conv2DShape random_volume(int round);
+  void volume_case(const Conv2DShape& s, int kind);
   void bottleneck_case(int round, const BottleneckShape& shape, const BottleneckData& data = {});
   void conv_rows_case(int round, int64_t rows, int64_t oc, bool half);
 

@@ -73,6 +73,54 @@ HWY_ATTR void scale_all_rows(const BFloat16* from, const float* factors, BFloat1
   }
 }
 
+namespace {
+
+// NaN stays.
+HWY_ATTR HWY_INLINE V affine(const ChannelAffine& a, V x, V scale, V shift) {
+  const D d;
+  const V lo = hn::Set(d, a.lo), hi = hn::Set(d, a.hi), y = hn::MulAdd(x, scale, shift);
+  const V above = hn::IfThenElse(hn::Lt(y, lo), lo, y);
+  return hn::IfThenElse(hn::Gt(above, hi), hi, above);
+}
+
+// kNatively: see rounds_natively().
+template <bool kNatively>
+HWY_ATTR HWY_INLINE void store_rounded(V x, BFloat16* to) {
+#if HWY_TARGET == HWY_AVX3
+  if constexpr (kNatively) return store_natively(x, to);
+#endif
+  store_all(x, to);
+}
+
+template <bool kNatively>
+HWY_ATTR void affine_rows_by(const BFloat16* from, const ChannelAffine& a, BFloat16* to, int64_t rows,
+                             int64_t channels) {
+  const D d;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t row = 0; row < rows; ++row, from += channels, to += channels) {
+    int64_t c = 0;
+    for (; c + lanes <= channels; c += lanes) {
+      const V y = affine(a, load_all(from + c), hn::LoadU(d, a.scale + c), hn::LoadU(d, a.shift + c));
+      store_rounded<kNatively>(y, to + c);
+    }
+    if (c == channels) continue;
+    const int64_t left = channels - c;
+    store_some(
+        affine(a, load_some(d, from + c, left), load_some(d, a.scale + c, left), load_some(d, a.shift + c, left)), d,
+        to + c, left);
+  }
+}
+
+}  // namespace
+
+HWY_ATTR void affine_all_rows(const BFloat16* from, const ChannelAffine& a, BFloat16* to, int64_t rows,
+                              int64_t channels) {
+#if HWY_TARGET == HWY_AVX3
+  if (rounds_natively()) return affine_rows_by<true>(from, a, to, rows, channels);
+#endif
+  affine_rows_by<false>(from, a, to, rows, channels);
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace blade::backends::cpu
 HWY_AFTER_NAMESPACE();
@@ -82,10 +130,14 @@ namespace blade::backends::cpu {
 HWY_EXPORT(widen_row);
 HWY_EXPORT(narrow_row);
 HWY_EXPORT(scale_all_rows);
+HWY_EXPORT(affine_all_rows);
 void widen(const BFloat16* from, float* to, int64_t count) { HWY_DYNAMIC_DISPATCH(widen_row)(from, to, count); }
 void narrow(const float* from, BFloat16* to, int64_t count) { HWY_DYNAMIC_DISPATCH(narrow_row)(from, to, count); }
 void scale_rows(const BFloat16* from, const float* factors, BFloat16* to, int64_t rows, int64_t channels) {
   HWY_DYNAMIC_DISPATCH(scale_all_rows)(from, factors, to, rows, channels);
+}
+void affine_rows(const BFloat16* from, const ChannelAffine& affine, BFloat16* to, int64_t rows, int64_t channels) {
+  HWY_DYNAMIC_DISPATCH(affine_all_rows)(from, affine, to, rows, channels);
 }
 }  // namespace blade::backends::cpu
 #endif
