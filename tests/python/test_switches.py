@@ -443,7 +443,7 @@ def test_an_engine_takes_what_a_session_could_be_fed(conditionals, tmp_path):
             np.testing.assert_array_equal(engine.run({"x": X, **feed})["y"], want)
     with pytest.raises(ValueError, match=r"'training' another value than its default, which is built in; expected False"):
         engine.run({"x": X, "training": True})
-    with pytest.raises(ValueError, match=r"unknown \['label'\]"):
+    with pytest.raises(ValueError, match="'label' is no input of the model; its inputs are 'x'"):
         engine.run({"x": X, "label": np.zeros(2, np.int64)})
 
 
@@ -525,7 +525,7 @@ def test_a_default_that_constants_make_may_be_fed(tmp_path):
         np.testing.assert_allclose(engine.run(feed)["y"], X * 3 + X.sum(), rtol=1e-5)
     with pytest.raises(ValueError, match=r"'three' another value than its default, which is built in; expected 3 "):
         engine.run({"x": X, "three": np.float32(2)})
-    with pytest.raises(ValueError, match=r"unknown \['total'\]"):
+    with pytest.raises(ValueError, match="'total' is no input of the model; its inputs are 'x'"):
         engine.run({"x": X, "total": np.float32(0)})
 
 
