@@ -114,4 +114,18 @@ TEST_P(MatrixKernels, SplitProductsOfSpecials) {
   }
 }
 
+// Few rows wait for weights from memory, of which pieces have half as many bytes again.
+TEST(SplitCost, FewRowsGoOnVectors) {
+  for (const int64_t rows : {1, 2, 8}) {
+    Conv2DShape on_vectors;
+    on_vectors.w = on_vectors.ow = rows;
+    on_vectors.c = on_vectors.oc = 4096;
+    for (const int threads : {1, 2, 16}) {
+      EXPECT_GT(split_product_us(rows, on_vectors.c, on_vectors.oc, threads),
+                conv_cost_us(on_vectors, ConvAlgorithm::kDirect, threads))
+          << rows << " rows, " << threads << " threads";
+    }
+  }
+}
+
 }  // namespace blade::backends::cpu

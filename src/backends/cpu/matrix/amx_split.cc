@@ -429,7 +429,7 @@ double split_product_us(int64_t m, int64_t k, int64_t n, int threads) {
   constexpr double kNotHidden = 0.6;  // of the time that cold weights take
   const double weights = static_cast<double>(packed_split_bytes(k, n)) /
                          std::min(machine.far_bytes_per_us, machine.core_far_bytes_per_us * threads);
-  return compute + kNotHidden * weights;
+  return std::max(compute + kNotHidden * weights, weights);
 }
 
 }  // namespace blade::backends::cpu
