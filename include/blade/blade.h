@@ -28,7 +28,7 @@ typedef enum blade_status {
   BLADE_RESOURCE_EXHAUSTED = 5,  /* memory, disk or a budget ran out */
   BLADE_FAILED_PRECONDITION = 6, /* right call, wrong machine or version */
   BLADE_UNAVAILABLE = 7,         /* something optional (TensorFlow, a GPU) is absent */
-  BLADE_CANCELLED = 8,
+  BLADE_CANCELLED = 8,           /* of no call yet: who stops blade_optimize() gets BLADE_OK and the best so far */
   BLADE_INTERNAL = 9,
   BLADE_OUT_OF_PROFILE = 10 /* the shapes are outside the engine's profile */
 } blade_status;
@@ -69,7 +69,7 @@ typedef struct blade_engine_options {
   int32_t num_threads;        /* 0: as many as the process may use */
   int32_t max_cached_plans;   /* plans kept for shapes met; 0: the default, 16 */
   int32_t use_reference;      /* nonzero: naive kernels, for accuracy questions */
-  const char* const* outputs; /* node or tensor names to compute; NULL: the model's own */
+  const char* const* outputs; /* node or tensor names or keys to compute; NULL: the model's own */
   int32_t num_outputs;
   const char* signature; /* which of a SavedModel's signatures; NULL: 'serving_default', or the only one */
   const char* device; /* "cpu", "gpu" or "auto"; NULL: what the model was optimized for, the CPU where that is absent */
@@ -121,7 +121,15 @@ BLADE_API const char* blade_engine_unread_input(const blade_engine* engine, int3
  * one than the default that is built in. NaN equals NaN. */
 BLADE_API blade_status blade_engine_check_unread_input(const blade_engine* engine, int32_t index,
                                                        const blade_tensor* value);
+/* The inputs that users' names mean: a node's name or a tensor's ("NAME:0"), or a key of the signature of the
+ * SavedModel directory that was loaded. indices[i] is the index of names[i] for blade_engine_input or, from
+ * blade_engine_num_inputs() on, that plus its index for blade_engine_unread_input. BLADE_INVALID_ARGUMENT where a name
+ * means no input, or two (it is the name of one and the key of another), and where two names mean one. */
+BLADE_API blade_status blade_engine_find_inputs(const blade_engine* engine, const char* const* names, int32_t count,
+                                                int32_t* indices);
 BLADE_API const char* blade_engine_output(const blade_engine* engine, int32_t index, blade_tensor* description);
+/* The output that a name means; a key is meant before another output's name. -1 where it means none. */
+BLADE_API int32_t blade_engine_find_output(const blade_engine* engine, const char* name);
 /* The key of an output in that signature, as blade_engine_input_key; NULL where the options name the outputs, too. */
 BLADE_API const char* blade_engine_output_key(const blade_engine* engine, int32_t index);
 
@@ -192,7 +200,7 @@ BLADE_API uint64_t blade_fallback_runs(void);
 
 /* One feed: names[i] -> tensors[i]. */
 typedef struct blade_feed {
-  const char* const* names; /* node or tensor names */
+  const char* const* names; /* as for blade_engine_find_inputs */
   const blade_tensor* tensors;
   int32_t count;
 } blade_feed;

@@ -194,6 +194,15 @@ class Engine {
     return key != nullptr ? key : "";
   }
 
+  // The inputs that users' names mean, as indices of inputs() and what follows them (see blade_engine_find_inputs).
+  std::vector<int32_t> find_inputs(const std::vector<std::string>& names) const {
+    std::vector<const char*> texts;
+    for (const std::string& name : names) texts.push_back(name.c_str());
+    std::vector<int32_t> indices(names.size());
+    check(blade_engine_find_inputs(engine_.get(), texts.data(), static_cast<int32_t>(texts.size()), indices.data()));
+    return indices;
+  }
+
   // Inputs in the order of inputs(); outputs in the order of outputs(). Takes every model: an output whose size depends
   // on the inputs' elements gets its memory when its size is known.
   std::vector<Tensor> run(const std::vector<blade_tensor>& inputs) {

@@ -86,7 +86,8 @@ def of_dtype(value, what, dtype):
 
 def tensor_name(key):
     """The name in a feed's key: text, bytes (which old archives hold) or one of TensorFlow's tensors."""
-    return key.decode(errors="backslashreplace") if isinstance(key, bytes) else str(getattr(key, "name", key))
+    name = key.decode(errors="backslashreplace") if isinstance(key, bytes) else str(getattr(key, "name", key))
+    return name.encode(errors="backslashreplace").decode().replace("\0", "\\0")  # as C takes it
 
 
 def checked_feed(feed, what):

@@ -32,17 +32,14 @@ class _ByKeys(dict):
         super().__init__(results)
         self._keys = keys
 
-    def _key(self, name):
-        return self._keys.get(_node_name(name) if isinstance(name, str) else name)
-
     def __missing__(self, name):
-        key = self._key(name)
+        key = self._keys.get(name)
         if key is None:
             raise KeyError(name)
         return self[key]
 
     def __contains__(self, name):
-        return super().__contains__(name) or super().__contains__(self._key(name))
+        return super().__contains__(name) or name in self._keys
 
     def get(self, name, default=None):
         return self[name] if name in self else default
@@ -74,50 +71,31 @@ class Engine:
         names = [info.name for info in self.outputs]
         keys = self._engine.output_keys()
         self._output_names = asked or [key or name for key, name in zip(keys, names)]
-        self._keys_of_outputs = {_node_name(name): key for key, name in zip(keys, names) if key}
+        self._keys_of_outputs = self._keys_by_name(keys, names) if any(keys) else {}
         self._dtypes = [_dtype_of(info) for info in self.inputs]
         self._bfloat16_outputs = [i for i, info in enumerate(self.outputs) if info.dtype == "bfloat16"]
         self._orders = {}
-        self._unread = {name: (i, dtype) for i, (name, dtype) in enumerate(self._engine.unread_inputs())}
-        self._keys = {key: _node_name(name) for key, name in self._engine.input_keys().items()}
+        self._built_in_types = self._engine.built_in_types()
 
     def __reduce__(self):
         raise TypeError("a blade.Engine cannot be pickled or copied; load the model in each process: blade.Engine(path)")
 
-    def _input_of(self, name):
-        """The input that a name in a feed means: its own, with or without ':0', or its key in the signature."""
-        node = _node_name(name)
-        found = self._keys.get(node, node)
-        if found == node or node not in self._input_names:
-            return found
-        if name != node:  # ':0' is for tensors, not for keys
-            return node
-        tensor = found if ":" in found else f"{found}:0"
-        raise InvalidArgumentError(
-            f"the feed has '{node}', which is an input's name and the signature's key of another input, '{found}'; expected what "
-            f"means one input: give '{node}:0' for the first or '{tensor}' for the other")
+    def _keys_by_name(self, keys, outputs):
+        """The key of the output that each name but a key means."""
+        names = {name for one in (*keys, *outputs) for name in (one, f"{one}:0")} - set(keys)
+        return {name: keys[i] for name in names if (i := self._engine.find_output(name)) >= 0}
 
     def _order_of(self, feed):
         """The feed's keys in the order of the inputs, and (key, number, dtype name) of placeholders whose default is built in."""
-        keys, names = {}, {}
-        for key in checked_feed(feed, "the feed"):
-            name = tensor_name(key)
-            node = self._input_of(name)
-            if node in keys:
-                raise InvalidArgumentError(
-                    f"the feed has the input '{node}' twice, as '{names[node]}' and as '{name}'; expected each input once: leave one "
-                    "of them out")
-            keys[node], names[node] = key, name
-        missing = [name for name in self._input_names if name not in keys]
-        extra = [name for name in keys if name not in self._input_names and name not in self._unread]
-        if missing or extra:
+        names = {key: tensor_name(key) for key in checked_feed(feed, "the feed")}
+        keys = dict(zip(self._engine.find_inputs(list(names.values())), names))
+        count = len(self.inputs)
+        missing = [name for i, name in enumerate(self._input_names) if i not in keys]
+        if missing:
             raise InvalidArgumentError(
-                f"the feed has {sorted(map(str, feed))}, the model's inputs are {self._input_names}: "
-                + (f"missing {missing}" if missing else f"unknown {extra}")
-            )
-        unread = [(key, *self._unread[name]) for name, key in keys.items() if name in self._unread]
-        defaults = [one for one in unread if one[2] is not None]
-        return [keys[name] for name in self._input_names], defaults
+                f"the feed has {sorted(names.values())}, the model's inputs are {self._input_names}: missing {missing}")
+        unread = [(key, i - count, self._built_in_types[i - count]) for i, key in keys.items() if i >= count]
+        return [keys[i] for i in range(count)], [one for one in unread if one[2] is not None]
 
     def _ordered(self, feed):
         """The feed's arrays in the order of the inputs. A small model takes less time than looking at names does: what a set of

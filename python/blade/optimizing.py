@@ -74,7 +74,10 @@ def _path_or_bytes(model):
     if hasattr(model, "SerializeToString") and hasattr(model, "node"):
         return "", model.SerializeToString()
     if isinstance(model, (str, os.PathLike)):
-        return text_path(model), b""
+        path = text_path(model)
+        if not path:
+            raise InvalidArgumentError("model is an empty path; expected that of a .pb, a .pbtxt or a SavedModel directory")
+        return path, b""
     raise InvalidArgumentError(
         f"model is a {type(model).__name__}; expected a GraphDef, a path or a SavedModel directory{_advice(model)}")
 
@@ -94,8 +97,12 @@ def _advice(model):
     return ""
 
 
-def _packed_strings(array):
+def _packed_strings(array, what):
     """Strings as blade.h packs them: int64 offsets, then the bytes, all as uint8."""
+    other = next((s for s in array.ravel() if not isinstance(s, (str, bytes))), None) if array.dtype.kind == "O" else None
+    if other is not None:
+        raise InvalidArgumentError(
+            f"{what} holds objects, {other!r:.40} among them; expected strings, or numbers in an array of their own dtype, as by astype")
     parts = [s if isinstance(s, bytes) else str(s).encode() for s in array.ravel()]
     offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
     return np.frombuffer(offsets.tobytes() + b"".join(parts), np.uint8)
@@ -137,7 +144,7 @@ def _feeds(feeds, argument, types):
         names.append(text)
         is_text = [value.dtype.kind in "OSU" for value in values]
         string_shapes.append([list(value.shape) if strings else None for value, strings in zip(values, is_text)])
-        arrays.append([_packed_strings(array) if strings else _numbers(value, array, what, types.get(name.removesuffix(":0")))
+        arrays.append([_packed_strings(array, what) if strings else _numbers(value, array, what, types.get(name))
                        for value, array, strings, what, name in zip(feed.values(), values, is_text, whats, text)])
     return names, arrays, string_shapes
 

@@ -264,16 +264,6 @@ class Engine {
     return result;
   }
 
-  // {signature key: input name}
-  nb::dict input_keys() const {
-    nb::dict result;
-    for (int32_t i = 0; i < blade_engine_num_inputs(engine_); ++i) {
-      const char* key = blade_engine_input_key(engine_, i);
-      if (key != nullptr) result[key] = blade_engine_input(engine_, i, nullptr);
-    }
-    return result;
-  }
-
   // The signature's key of each output; None where there is none.
   nb::list output_keys() const {
     nb::list result;
@@ -288,17 +278,28 @@ class Engine {
     return result;
   }
 
-  // [(name, dtype name of the default that is built in, or None where there is none)]
-  nb::list unread_inputs() const {
+  // Of each placeholder that the engine is not fed: the dtype name of the default that is built in, or None.
+  nb::list built_in_types() const {
     nb::list result;
     blade_tensor value;
-    for (int32_t i = 0; const char* name = blade_engine_unread_input(engine_, i, &value); ++i) {
+    for (int32_t i = 0; blade_engine_unread_input(engine_, i, &value) != nullptr; ++i) {
       nb::object built_in = nb::none();
       if (value.dtype != BLADE_INVALID_DTYPE) built_in = nb::str(type_of(value.dtype).name);
-      result.append(nb::make_tuple(name, built_in));
+      result.append(built_in);
     }
     return result;
   }
+
+  // See blade_engine_find_inputs.
+  std::vector<int32_t> find_inputs(const std::vector<std::string>& names) const {
+    std::vector<const char*> texts;
+    for (const std::string& name : names) texts.push_back(name.c_str());
+    std::vector<int32_t> indices(names.size());
+    check(blade_engine_find_inputs(engine_, texts.data(), static_cast<int32_t>(texts.size()), indices.data()));
+    return indices;
+  }
+
+  int32_t find_output(const std::string& name) const { return blade_engine_find_output(engine_, name.c_str()); }
 
   void check_unread_input(int index, const Array& array) const {
     blade_tensor built_in = {};
@@ -483,9 +484,10 @@ NB_MODULE(_core, m) {
       .def(nb::init<const nb::bytes&, const std::vector<std::string>&, int, bool, const std::string&,
                     const std::string&>())
       .def("describe", &Engine::describe)
-      .def("input_keys", &Engine::input_keys)
       .def("output_keys", &Engine::output_keys)
-      .def("unread_inputs", &Engine::unread_inputs)
+      .def("built_in_types", &Engine::built_in_types)
+      .def("find_inputs", &Engine::find_inputs)
+      .def("find_output", &Engine::find_output)
       .def("check_unread_input", &Engine::check_unread_input)
       .def("run", &Engine::run)
       .def("explain", &Engine::explain)

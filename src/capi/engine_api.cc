@@ -1,4 +1,5 @@
 // blade.h: loading and running engines.
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdlib>
@@ -17,6 +18,7 @@ using blade::Status;
 using blade::capi::check_handle;
 using blade::capi::describe;
 using blade::capi::guarded;
+using blade::tensorflow::node_name;
 namespace engine = blade::engine;
 namespace ir = blade::ir;
 
@@ -134,7 +136,7 @@ blade_status blade_engine_load(const char* path, const blade_engine_options* opt
     BLADE_ASSIGN_OR_RETURN(const engine::EngineOptions engine_options, to_options(options));
     BLADE_ASSIGN_OR_RETURN(auto loaded, blade::optimizer::load_engine(path, wanted, engine_options));
     *out = new blade_engine{std::move(loaded.engine), std::move(loaded.input_keys), std::move(loaded.output_keys),
-                            std::move(loaded.unread)};
+                            std::move(loaded.unread), std::move(loaded.names)};
     return {};
   });
 }
@@ -163,7 +165,7 @@ blade_status blade_engine_load_pieces(const blade_bytes* pieces, int32_t num_pie
     }
     BLADE_ASSIGN_OR_RETURN(const engine::EngineOptions engine_options, to_options(options));
     BLADE_ASSIGN_OR_RETURN(auto loaded, engine::Engine::load(blade::Pieces(std::move(spans)), owner, engine_options));
-    *out = new blade_engine{std::move(loaded), {}, {}, {}};
+    *out = new blade_engine{std::move(loaded), {}, {}, {}, {}};
     return {};
   });
 }
@@ -184,6 +186,31 @@ const char* blade_engine_input_key(const blade_engine* engine, int32_t index) {
 }
 const char* blade_engine_output_key(const blade_engine* engine, int32_t index) {
   return engine != nullptr ? key_at(engine->output_keys, index) : nullptr;
+}
+blade_status blade_engine_find_inputs(const blade_engine* engine, const char* const* names, int32_t count,
+                                      int32_t* indices) {
+  return guarded([&]() -> Status {
+    BLADE_RETURN_IF_ERROR(check_handle(engine, "engine"));
+    if (count <= 0) return {};
+    BLADE_RETURN_IF_ERROR(check_handle(names, "names"));
+    BLADE_RETURN_IF_ERROR(check_handle(indices, "indices"));
+    std::vector<std::string> given;
+    for (const char* name : std::span(names, static_cast<size_t>(count))) {
+      BLADE_RETURN_IF_ERROR(check_handle(name, "a name"));
+      given.emplace_back(name);
+    }
+    BLADE_ASSIGN_OR_RETURN(const std::vector<std::string> tensors, engine->names.inputs(given));
+    std::vector<std::string> inputs;
+    for (const engine::TensorInfo& input : engine->engine->inputs()) inputs.push_back(node_name(input.name));
+    std::vector<std::string> all = inputs;
+    for (const auto& placeholder : engine->unread) all.push_back(placeholder.name);
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      const auto found = std::find(all.begin(), all.end(), node_name(tensors[i]));
+      if (found == all.end()) return blade::tensorflow::no_such_input(given[i], inputs);
+      indices[i] = static_cast<int32_t>(found - all.begin());
+    }
+    return {};
+  });
 }
 const char* blade_engine_unread_input(const blade_engine* engine, int32_t index, blade_tensor* value) {
   if (engine == nullptr || index < 0 || index >= static_cast<int32_t>(engine->unread.size())) return nullptr;
@@ -208,6 +235,18 @@ blade_status blade_engine_check_unread_input(const blade_engine* engine, int32_t
 }
 const char* blade_engine_output(const blade_engine* engine, int32_t index, blade_tensor* description) {
   return engine != nullptr ? info(engine->engine->outputs(), index, description) : nullptr;
+}
+
+int32_t blade_engine_find_output(const blade_engine* engine, const char* name) {
+  if (engine == nullptr || name == nullptr) return -1;
+  const std::vector<std::string>& keys = engine->output_keys;
+  if (const auto key = std::find(keys.begin(), keys.end(), name); key != keys.end())
+    return static_cast<int32_t>(key - keys.begin());
+  const std::string node = node_name(engine->names.output(name));
+  const auto& infos = engine->engine->outputs();
+  const auto found =
+      std::find_if(infos.begin(), infos.end(), [&](const auto& info) { return node_name(info.name) == node; });
+  return found == infos.end() ? -1 : static_cast<int32_t>(found - infos.begin());
 }
 
 blade_status blade_engine_prepare(blade_engine* handle, const blade_tensor* inputs, int32_t num_inputs,

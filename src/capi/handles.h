@@ -14,6 +14,7 @@ struct blade_engine {
   std::shared_ptr<blade::engine::Engine> engine;
   std::vector<std::string> input_keys, output_keys;  // see optimizer::LoadedEngine
   std::vector<blade::tensorflow::UnreadPlaceholder> unread;
+  blade::tensorflow::ModelNames names;
 };
 
 namespace blade::capi {

@@ -115,7 +115,7 @@ Result<std::string> inspect_model(const std::string& path, const Wanted& wanted)
   BLADE_ASSIGN_OR_RETURN(tensorflow::LoadedModel model, tensorflow::load_model(path, wanted.signature));
   tensorflow::ImportOptions import;
   import.inputs = model.inputs;
-  import.outputs = wanted.outputs.empty() ? model.outputs : wanted.outputs;
+  import.outputs = outputs_of(model, tensorflow::ModelNames(model), wanted);
   import.may_feed_defaults = true;
   BLADE_ASSIGN_OR_RETURN(tensorflow::ImportedModel imported, tensorflow::import_graph(model.graph, import));
   const bool any_stays = std::find(imported.foreign.begin(), imported.foreign.end(), 1) != imported.foreign.end();
@@ -164,11 +164,16 @@ Result<std::string> placeholder_types(const std::string& path, std::string_view 
     if (!tensorflow::is_placeholder(node)) continue;
     BLADE_ASSIGN_OR_RETURN(const tensorflow::DataType type, tensorflow::type_attr(node, "dtype"));
     const ir::DType dtype = tensorflow::to_ir(tensorflow::base_type(type));
-    if (dtype != ir::DType::kOpaque) types[node->name] = ir::dtype_name(dtype);
+    if (dtype == ir::DType::kOpaque) continue;
+    types[node->name] = types[node->name + ":0"] = ir::dtype_name(dtype);
   }
-  for (size_t i = 0; i < model.input_keys.size(); ++i) {
-    const auto found = types.find(node_name(model.inputs[i]));
-    if (found != types.end() && !types.contains(model.input_keys[i])) types[model.input_keys[i]] = json(*found);
+  const json of_tensors = types;
+  const tensorflow::ModelNames names(model);
+  for (const std::string& key : model.input_keys) {
+    for (const std::string& name : {key, key + ":0"}) {
+      const Result<std::string> tensor = names.input(name);
+      if (tensor.ok() && of_tensors.contains(*tensor)) types[name] = of_tensors[*tensor];
+    }
   }
   return types.dump(-1, ' ', false, json::error_handler_t::replace);
 }

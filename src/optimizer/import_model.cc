@@ -20,7 +20,7 @@ class ModelImport {
 
   Result<ModelToOptimize> run() {
     BLADE_RETURN_IF_ERROR(load());
-    name_by_signature();
+    BLADE_RETURN_IF_ERROR(replace_users_names());
     note_earlier_engines();
     BLADE_RETURN_IF_ERROR(to_ir());
     BLADE_RETURN_IF_ERROR(fix_switches());
@@ -42,16 +42,17 @@ class ModelImport {
     return {};
   }
 
-  void name_by_signature() {
-    for (size_t i = 0; i < model_.loaded.input_keys.size(); ++i)
-      options_.input_keys.emplace(model_.loaded.input_keys[i], model_.loaded.inputs[i]);
-    for (size_t i = 0; i < model_.loaded.output_keys.size(); ++i)
-      options_.output_keys.emplace(model_.loaded.output_keys[i], model_.loaded.outputs[i]);
-    replace_signature_keys(options_);
+  Status replace_users_names() {
+    const tensorflow::ModelNames names(model_.loaded);
+    BLADE_RETURN_IF_ERROR(replace_names(names, options_));
     model_.test_data = request_.test_data;
     for (Feed& feed : model_.test_data) {
-      for (NamedTensor& one : feed) one.name = tensor_of_input(options_.input_keys, one.name);
+      std::vector<std::string> given;
+      for (const NamedTensor& one : feed) given.push_back(one.name);
+      BLADE_ASSIGN_OR_RETURN(std::vector<std::string> tensors, names.inputs(given));
+      for (size_t i = 0; i < feed.size(); ++i) feed[i].name = std::move(tensors[i]);
     }
+    return {};
   }
 
   void note_earlier_engines() {

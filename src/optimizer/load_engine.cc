@@ -218,21 +218,6 @@ Result<std::shared_ptr<engine::Engine>> engine_of(const tensorflow::GraphDef& gr
   return engine::Engine::create(std::move(imported.graph), std::move(decisions), options);
 }
 
-// Inputs of a signature that the engine is not fed go by their keys, too.
-void name_by_keys(const tensorflow::LoadedModel& model, std::vector<tensorflow::UnreadPlaceholder>& unread) {
-  for (size_t i = 0; i < model.input_keys.size(); ++i) {
-    const std::string& key = model.input_keys[i];
-    const auto is_named = [](const std::string& name) {
-      return [&name](const auto& one) { return one.name == name || one.name + ":0" == name; };
-    };
-    const auto found = std::find_if(unread.begin(), unread.end(), is_named(model.inputs[i]));
-    const bool is_free = std::none_of(unread.begin(), unread.end(), is_named(key)) &&
-                         std::none_of(model.inputs.begin(), model.inputs.end(),
-                                      [&](const std::string& input) { return input == key || input == key + ":0"; });
-    if (found != unread.end() && is_free) unread.push_back({key, ir::TensorPtr(found->value)});
-  }
-}
-
 }  // namespace
 
 Status strip_as_written(ir::Graph& graph) {
@@ -260,6 +245,14 @@ Result<engine::Partition> partition_model(const tensorflow::ImportedModel& model
   return partition;
 }
 
+std::vector<std::string> outputs_of(const tensorflow::LoadedModel& model, const tensorflow::ModelNames& names,
+                                    const Wanted& wanted) {
+  if (wanted.outputs.empty()) return model.outputs;
+  std::vector<std::string> outputs;
+  for (const std::string& name : wanted.outputs) outputs.push_back(names.output(name));
+  return outputs;
+}
+
 Result<LoadedEngine> load_engine(const std::string& path, const Wanted& wanted, const engine::EngineOptions& options) {
   LoadedEngine loaded;
   if (std::filesystem::is_regular_file(path)) {
@@ -273,11 +266,8 @@ Result<LoadedEngine> load_engine(const std::string& path, const Wanted& wanted, 
   BLADE_ASSIGN_OR_RETURN(tensorflow::LoadedModel model, tensorflow::load_model(path, wanted.signature));
   tensorflow::ImportOptions import;
   import.inputs = model.inputs;
-  import.outputs = wanted.outputs.empty() ? model.outputs : wanted.outputs;
-  for (std::string& name : import.outputs) {
-    const auto key = std::find(model.output_keys.begin(), model.output_keys.end(), name);
-    if (key != model.output_keys.end()) name = model.outputs[static_cast<size_t>(key - model.output_keys.begin())];
-  }
+  loaded.names = tensorflow::ModelNames(model);
+  import.outputs = outputs_of(model, loaded.names, wanted);
   import.fixed = tensorflow::assumed_values(model.graph);
   auto engine = engine_of(model.graph, import, options, &loaded.unread);
   if (!engine.ok()) return engine.status().with_context(path);
@@ -289,7 +279,6 @@ Result<LoadedEngine> load_engine(const std::string& path, const Wanted& wanted, 
     loaded.input_keys.push_back(index < model.input_keys.size() ? model.input_keys[index] : "");
   }
   if (wanted.outputs.empty()) loaded.output_keys = model.output_keys;
-  name_by_keys(model, loaded.unread);
   return loaded;
 }
 

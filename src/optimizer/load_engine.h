@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 #include "engine/partition.h"
 #include "frontends/tensorflow/importer.h"
+#include "frontends/tensorflow/model_names.h"
 
 namespace blade::optimizer {
 
@@ -25,8 +26,13 @@ struct LoadedEngine {
   std::shared_ptr<engine::Engine> engine;
   std::vector<std::string> input_keys;   // one an input: its key in the SavedModel's signature, or ""
   std::vector<std::string> output_keys;  // one an output, where the outputs are the signature's
+  tensorflow::ModelNames names;
   std::vector<tensorflow::UnreadPlaceholder> unread;
 };
+
+// The tensors of the outputs that are wanted, which go by their names or keys.
+std::vector<std::string> outputs_of(const tensorflow::LoadedModel& model, const tensorflow::ModelNames& names,
+                                    const Wanted& wanted);
 
 // Ops that Blade does not cover are an error that lists them.
 Result<LoadedEngine> load_engine(const std::string& path, const Wanted& wanted, const engine::EngineOptions& options);

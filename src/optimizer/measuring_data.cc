@@ -59,21 +59,15 @@ Result<Shapes> shapes_of_group(const NamedShapes& group, const std::vector<engin
                             " inputs; give one shape an input");
   }
   Shapes shapes;
-  std::set<std::string> names;
-  std::string listed;
+  std::vector<std::string> names;
   for (const engine::TensorInfo& input : inputs) {
     const ir::Dims* given = group.find(shapes.size(), input.name);
     if (given == nullptr && !needless.contains(node_name(input.name)))
       return invalid_argument("the shapes given lack one for the input '" + input.name + "'; give one for each input");
     shapes.push_back(given != nullptr ? *given : dims_to_generate(input.shape, false));
-    names.insert(node_name(input.name));
-    listed += (listed.empty() ? "'" : ", '") + input.name + "'";
+    names.push_back(input.name);
   }
-  for (const auto& [name, dims] : group.by_name) {
-    if (names.contains(node_name(name))) continue;
-    return invalid_argument("the shapes given name '" + name + "', which is no input of the model; its inputs are " +
-                            listed);
-  }
+  BLADE_RETURN_IF_ERROR(group.check_names(names));
   return shapes;
 }
 

@@ -295,10 +295,11 @@ class Optimizer {
     decisions.profile = profile_;
     decisions.device = options_.device;
     decisions.num_threads = options_.asked_threads;
+    const std::vector<std::vector<ir::TensorPtr>> expected = expected_of_region();
     SearchInput search{model_.imported.graph,
                        partition_,
                        feeds_,
-                       expected_,
+                       expected,
                        options_,
                        [this](int p, const char* phase) {
                          progress(p, phase);
@@ -320,6 +321,18 @@ class Optimizer {
     std::string sentence = faster_on_cpu(model_.imported.graph, feeds_[0], found.decisions, engine_options());
     if (!sentence.empty()) report_.messages.push_back(std::move(sentence));
     return {};
+  }
+
+  // What the search compares with, where it does: one region is all.
+  std::vector<std::vector<ir::TensorPtr>> expected_of_region() const {
+    std::vector<std::vector<ir::TensorPtr>> expected;
+    if (!is_one_engine()) return expected;
+    const std::vector<size_t> given = outputs_of_region(model_.imported.graph, partition_.regions[0]);
+    for (const auto& all : expected_) {
+      auto& some = expected.emplace_back();
+      for (const size_t i : given) some.push_back(all[i]);
+    }
+    return expected;
   }
 
   bool is_one_engine() const { return partition_.regions.size() == 1 && partition_.left_behind.empty(); }

@@ -286,10 +286,7 @@ Result<std::vector<ir::Dims>> in_placeholder_order(const NamedShapes& shapes, co
       }
       ordered.push_back(*dims);
     }
-    if (shapes.by_name.size() != names.size()) {
-      return invalid_argument("dynamic_tuning_shapes['" + what + "'] names " + std::to_string(shapes.by_name.size()) +
-                              " inputs, the model has " + std::to_string(names.size()));
-    }
+    BLADE_RETURN_IF_ERROR(shapes.check_names(names));
     return ordered;
   }
   if (shapes.by_order.size() != names.size()) {
@@ -339,6 +336,14 @@ const ir::Dims* NamedShapes::find(size_t index, const std::string& name) const {
   return found != by_name.end() ? &found->second : nullptr;
 }
 
+Status NamedShapes::check_names(const std::vector<std::string>& inputs) const {
+  for (const auto& [name, dims] : by_name) {
+    const auto is_it = [&](const std::string& input) { return node_name(input) == node_name(name); };
+    if (std::none_of(inputs.begin(), inputs.end(), is_it)) return tensorflow::no_such_input(name, inputs);
+  }
+  return {};
+}
+
 Result<ir::Dims> parse_shape(std::string_view text) {
   ir::Dims dims;
   std::string_view rest = trim(text);
@@ -381,28 +386,21 @@ Result<OptimizeOptions> parse_options(std::string_view text) {
   return parse_object(root);
 }
 
-std::string tensor_of_input(const std::map<std::string, std::string>& keys, const std::string& name) {
-  const std::string node = node_name(name);
-  const auto found = keys.find(keys.contains(name) ? name : node);
-  if (found == keys.end()) return name;
-  const auto is_called_so = [&](const auto& input) { return node_name(input.second) == node; };
-  return found->first != name && std::any_of(keys.begin(), keys.end(), is_called_so) ? name : found->second;
-}
-
-void replace_signature_keys(OptimizeOptions& options) {
-  for (std::string& name : options.inputs) name = tensor_of_input(options.input_keys, name);
-  for (std::string& name : options.outputs) {
-    if (const auto found = options.output_keys.find(name); found != options.output_keys.end()) name = found->second;
-  }
-  const auto replace = [&](NamedShapes& shapes) {
+Status replace_names(const tensorflow::ModelNames& names, OptimizeOptions& options) {
+  BLADE_ASSIGN_OR_RETURN(options.inputs, names.inputs(options.inputs));
+  for (std::string& name : options.outputs) name = names.output(name);
+  std::vector<NamedShapes*> all = {&options.tuning_shapes.min, &options.tuning_shapes.max};
+  for (NamedShapes& group : options.tuning_shapes.opts) all.push_back(&group);
+  for (NamedShapes& group : options.input_shapes) all.push_back(&group);
+  for (NamedShapes* shapes : all) {
+    std::vector<std::string> given;
+    for (const auto& [name, dims] : shapes->by_name) given.push_back(name);
+    BLADE_ASSIGN_OR_RETURN(const std::vector<std::string> tensors, names.inputs(given));
     std::map<std::string, ir::Dims> by_tensor;
-    for (auto& [name, dims] : shapes.by_name) by_tensor[tensor_of_input(options.input_keys, name)] = std::move(dims);
-    shapes.by_name = std::move(by_tensor);
-  };
-  replace(options.tuning_shapes.min);
-  replace(options.tuning_shapes.max);
-  for (NamedShapes& group : options.tuning_shapes.opts) replace(group);
-  for (NamedShapes& group : options.input_shapes) replace(group);
+    for (size_t i = 0; i < given.size(); ++i) by_tensor[tensors[i]] = std::move(shapes->by_name[given[i]]);
+    shapes->by_name = std::move(by_tensor);
+  }
+  return {};
 }
 
 Result<engine::Profile> resolve_profile(const TuningShapes& shapes, const std::vector<engine::TensorInfo>& inputs) {

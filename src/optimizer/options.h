@@ -10,9 +10,12 @@
 #include "base/status.h"
 #include "engine/decisions.h"
 #include "engine/engine.h"
+#include "frontends/tensorflow/model_names.h"
 #include "ir/types.h"
 
 namespace blade::optimizer {
+
+using tensorflow::node_name;
 
 // Of integers that floats decide.
 struct Rounding {
@@ -38,6 +41,8 @@ struct NamedShapes {
   // Of the input `name`, which may be named as node or as tensor here and there, or else of the input `index`; null:
   // not given.
   const ir::Dims* find(size_t index, const std::string& name) const;
+  // An error where a name is none of `inputs`.
+  Status check_names(const std::vector<std::string>& inputs) const;
 };
 
 struct TuningShapes {
@@ -72,8 +77,6 @@ struct OptimizeOptions {
   std::vector<std::string> also_read;     // files beside the model, none of which may be written over
   std::string original_path;              // of the model, where the one given is a frozen copy
   std::string signature;                  // of a SavedModel; empty: its default
-  // Its keys and the tensors they stand for; users may name either.
-  std::map<std::string, std::string> input_keys, output_keys;
   std::string tensorflow_dir, op_library;
   std::vector<std::string> custom_ops;
   bool verbose = false;
@@ -88,11 +91,8 @@ Result<OptimizeOptions> parse_options(std::string_view json);
 Result<ir::Dims> parse_shape(std::string_view text);
 Result<std::pair<double, double>> parse_range(std::string_view text);
 
-// The tensor that a user's name for an input stands for: that of the key `name`, with ":0" too where no input of the
-// signature is called so; or `name` itself.
-std::string tensor_of_input(const std::map<std::string, std::string>& keys, const std::string& name);
-// Puts tensors where `options` names keys of the signature.
-void replace_signature_keys(OptimizeOptions& options);
+// Puts tensors where `options` has users' names for inputs and outputs.
+Status replace_names(const tensorflow::ModelNames& names, OptimizeOptions& options);
 
 // The profile over `inputs` (placeholder order), checked: shapes that the model takes, min <= max, every opts dim
 // between them.

@@ -170,8 +170,10 @@ engine::Region in_model_order(const ir::Graph& graph, engine::Region region) {
                        [&](ir::ValueId v) { return std::find(all.begin(), all.end(), v) != all.end(); });
   };
   if (all_in(region.inputs, graph.inputs())) region.inputs = graph.inputs();
-  if (all_in(region.outputs, graph.outputs()) && all_in(graph.outputs(), region.outputs)) {
-    region.outputs = graph.outputs();
+  if (all_in(region.outputs, graph.outputs())) {
+    std::vector<ir::ValueId> outputs;
+    for (const size_t i : outputs_of_region(graph, region)) outputs.push_back(graph.outputs()[i]);
+    region.outputs = std::move(outputs);
   }
   return region;
 }
@@ -183,6 +185,15 @@ std::chrono::steady_clock::time_point SearchInput::time_for(double share) const 
   constexpr double kMost = 1e9;  // decades: what counts in nanoseconds must not overflow
   const std::chrono::duration<double> seconds(std::min(share * options.time_limit_s, kMost));
   return Clock::now() + std::chrono::duration_cast<Clock::duration>(seconds);
+}
+
+std::vector<size_t> outputs_of_region(const ir::Graph& graph, const engine::Region& region) {
+  std::vector<size_t> given;
+  for (size_t i = 0; i < graph.outputs().size(); ++i) {
+    if (std::find(region.outputs.begin(), region.outputs.end(), graph.outputs()[i]) != region.outputs.end())
+      given.push_back(i);
+  }
+  return given;
 }
 
 Result<ir::Graph> region_graph(const SearchInput& input) {
@@ -203,7 +214,9 @@ Result<bool> answers_hold(const SearchInput& input, const engine::Decisions& dec
 }
 
 std::vector<std::string> answer_names(const SearchInput& input, size_t count) {
-  std::vector<std::string> names = input.graph.output_names();
+  std::vector<std::string> names;
+  for (const size_t i : outputs_of_region(input.graph, input.partition.regions[0]))
+    names.push_back(input.graph.output_names()[i]);
   names.resize(count);
   return names;
 }

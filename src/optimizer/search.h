@@ -19,7 +19,7 @@ struct SearchInput {
   const ir::Graph& graph;  // after the whole-graph passes
   const engine::Partition& partition;
   const std::vector<Feed>& feeds;
-  const std::vector<std::vector<ir::TensorPtr>>& expected;
+  const std::vector<std::vector<ir::TensorPtr>>& expected;  // of the only region, as outputs_of_region()
   const OptimizeOptions& options;
   std::function<bool(int percent, const char* phase)> progress;  // true: stop soon
   backends::Device* device = nullptr;                            // null: the CPU
@@ -33,6 +33,9 @@ struct SearchResult {
   std::vector<OptimizationStep> steps;  // one a region pass
   std::string failed_run;               // why a run on the test data fails; empty where none does
 };
+
+// The model's outputs, by number, that the region gives: others are inputs or constants.
+std::vector<size_t> outputs_of_region(const ir::Graph& graph, const engine::Region& region);
 
 // The only region, as imported.
 Result<ir::Graph> region_graph(const SearchInput& input);

@@ -179,10 +179,6 @@ std::vector<ir::Dims> shapes_of(const Feed& feed) {
   return shapes;
 }
 
-std::string node_name(const std::string& tensor) {
-  return tensor.size() > 2 && tensor.ends_with(":0") ? tensor.substr(0, tensor.size() - 2) : tensor;
-}
-
 namespace {
 
 // Zeros, or empty strings for kOpaque.
@@ -251,10 +247,9 @@ Result<std::vector<Feed>> check_feeds(const std::vector<Feed>& given, const std:
         return node_name(input.name) == node_name(tensor.name);
       });
       if (known) continue;
-      std::string names;
-      for (const engine::TensorInfo& input : inputs) names += (names.empty() ? "'" : ", '") + input.name + "'";
-      return invalid_argument("test data has a value for '" + tensor.name +
-                              "', which is no input of the model; its inputs are " + names);
+      std::vector<std::string> names;
+      for (const engine::TensorInfo& one : inputs) names.push_back(one.name);
+      return tensorflow::no_such_input(tensor.name, names);
     }
     checked.push_back(std::move(ordered));
   }

@@ -15,9 +15,6 @@ namespace blade::optimizer {
 
 using Feed = std::vector<NamedTensor>;  // one entry a model input, in the model's order
 
-// "x" of "x:0".
-std::string node_name(const std::string& tensor);
-
 // The inputs, by node name, that no output of `graph` needs and any values do for: of a signature's, where some of its
 // outputs are asked for. Those of types that engines do not have are among them where `strings` has them.
 std::set<std::string> needless_inputs(const ir::Graph& graph, const std::set<std::string>& strings);

@@ -172,6 +172,13 @@ struct BoundCase {
     ASSERT_TRUE(got.ok()) << got.status().message();
     expect_results(*got, c, want, "one of a pair");
   }
+  // Where results come in another one's place.
+  void check_at(DeviceQueue& queue, const void* place) const {
+    std::vector<std::byte> got(want[0]->bytes);
+    ASSERT_TRUE(queue.copy_to_host(got.data(), static_cast<const std::byte*>(place), got.size()).ok());
+    ASSERT_TRUE(queue.wait().ok());
+    expect_results(got, c, want, "in another one's place");
+  }
 };
 
 struct PairShape {
@@ -212,10 +219,7 @@ void check_pair(Device& device, const Case& first_case, int64_t channels, size_t
     ASSERT_TRUE((*queue)->wait().ok());
     return first.check(**queue);
   }
-  std::vector<std::byte> got(second.want[0]->bytes);
-  ASSERT_TRUE((*queue)->copy_to_host(got.data(), static_cast<const std::byte*>(place[0]), got.size()).ok());
-  ASSERT_TRUE((*queue)->wait().ok());
-  expect_results(got, second.c, second.want, "in the image's place");
+  second.check_at(**queue, place[0]);
 }
 
 TEST(CudaShortPath, PairsOfConvolutions) {
@@ -250,6 +254,10 @@ struct BottleneckCase {
   size_t together = 3;  // that share a launch
   bool has_residual = true, in_bfloat16 = false;
   bool over_image = false, over_middle = false;  // where the last results come
+  bool over_residual = false;                    // where the wide ones come
+  bool narrow_has_residual = false;
+  int64_t narrow_channels = 0;  // where not those of the image
+  std::string window_row = "conv.patch_wgmma";
 };
 
 // bias + relu of a 3x3 convolution that keeps the number of channels, by one that reads patches.
@@ -267,67 +275,152 @@ Case window_case(const ir::Dims& image) {
   return c;
 }
 
+// The three convolutions of a bottleneck as steps of a plan.
+struct BoundBottleneck {
+  BoundCase window, wide, narrow;
+  std::vector<void*> place;  // in which results come instead of their own
+
+  BoundBottleneck(Device& device, DeviceQueue& queue, PackCache& packs, const BottleneckCase& of,
+                  const ir::TensorPtr& image = nullptr)
+      : window(device, queue, packs, with_image(typed(of, window_case(of.image)), image), of.window_row),
+        wide(device, queue, packs, wide_case(of, window.want[0])),
+        narrow(device, queue, packs, narrow_case(of, wide.want[0])) {
+    wide.read(window);
+    if (of.over_residual) {
+      place = {const_cast<void*>(wide.args.inputs[3])};
+      wide.args.outputs = place;
+    }
+    narrow.read(wide);
+    if (of.over_image) {
+      place = {const_cast<void*>(window.args.inputs[0])};
+      narrow.args.outputs = place;
+    }
+    if (of.over_middle) narrow.args.outputs = window.args.outputs;
+  }
+  std::vector<BoundKernel> bound() const { return {window.bound(), wide.bound(), narrow.bound()}; }
+
+ private:
+  static Case typed(const BottleneckCase& of, const Case& c) { return of.in_bfloat16 ? with_bfloat16(c) : c; }
+  static Case with_image(Case c, const ir::TensorPtr& image) {
+    if (image != nullptr) c.inputs[0] = image;
+    return c;
+  }
+  static Case wide_case(const BottleneckCase& of, const ir::TensorPtr& image) {
+    const int64_t channels = of.image.back();
+    if (!of.has_residual) return with_image(typed(of, single_case("wide", image, 4 * channels)), image);
+    const Code relu = {{ir::PointwiseOp::kRelu, 4, -1, -1, 0, 0}};
+    return with_image(typed(of, residual_case("wide", of.image, {1, 1, channels, 4 * channels}, relu)), image);
+  }
+  static Case narrow_case(const BottleneckCase& of, const ir::TensorPtr& image) {
+    const int64_t channels = of.narrow_channels > 0 ? of.narrow_channels : of.image.back();
+    if (!of.narrow_has_residual) return with_image(typed(of, single_case("narrow", image, channels)), image);
+    return with_image(residual_case("narrow", image->dims, {1, 1, image->dims.back(), channels}, {}), image);
+  }
+};
+
 void check_bottleneck(Device& device, const BottleneckCase& of) {
   SCOPED_TRACE(::testing::PrintToString(of.image));
   const auto queue = device.create_queue();
   ASSERT_TRUE(queue.ok());
   PackCache packs;
-  const int64_t channels = of.image.back();
-  const auto typed = [&](const Case& c) { return of.in_bfloat16 ? with_bfloat16(c) : c; };
-  BoundCase window(device, **queue, packs, typed(window_case(of.image)), "conv.patch_wgmma");
-  Case middle = single_case("wide", window.want[0], 4 * channels);
-  if (of.has_residual) {
-    const Code relu = {{ir::PointwiseOp::kRelu, 4, -1, -1, 0, 0}};
-    middle = residual_case("wide", of.image, {1, 1, channels, 4 * channels}, relu);
-    if (of.in_bfloat16) middle = with_bfloat16(middle);
-    middle.inputs[0] = window.want[0];
-  } else if (of.in_bfloat16) {
-    middle = with_bfloat16(middle);
-  }
-  BoundCase wide(device, **queue, packs, middle);
-  BoundCase narrow(device, **queue, packs, typed(single_case("narrow", wide.want[0], channels)));
-  wide.read(window);
-  narrow.read(wide);
-  void* image[] = {const_cast<void*>(window.args.inputs[0])};
-  if (of.over_image) narrow.args.outputs = image;
-  if (of.over_middle) narrow.args.outputs = window.args.outputs;
-  const std::vector<BoundKernel> all = {window.bound(), wide.bound(), narrow.bound()};
+  const BoundBottleneck three(device, **queue, packs, of);
+  const std::vector<BoundKernel> all = three.bound();
   size_t taken = 0;
   const auto joined = device.join(device, all, &taken);
   ASSERT_TRUE(joined.ok()) << joined.status().message();
   if (taken == 1 && device.info().multiprocessors < 132) return;  // which may not hold so many blocks at once
   ASSERT_EQ(taken, of.together);
-  if (of.together < 3) return;
-  // All come first: by themselves, they would leave the results that the launch of three has to store.
-  for (const size_t count : {3, 2, 1}) {
+  // All come first: by themselves, they would leave the results that the launch of all has to store. A residual that
+  // is replaced is there once.
+  for (size_t count = of.together; count > 0 && of.together > 1; count = of.over_residual ? 0 : count - 1) {
     ASSERT_TRUE((*joined)->run((*queue)->handle(), count).ok());
     ASSERT_TRUE((*queue)->wait().ok());
-    window.check(**queue);
-    wide.check(**queue);
-    narrow.check(**queue);
+    three.window.check(**queue);
+    if (of.over_residual) {
+      three.wide.check_at(**queue, three.place[0]);
+    } else {
+      three.wide.check(**queue);
+    }
+    if (of.together == 3) three.narrow.check(**queue);
   }
+}
+
+// Two launches behind each other in a recording, the second of what the first gives.
+void check_bottlenecks_in_a_row(Device& device, const ir::Dims& image) {
+  SCOPED_TRACE(::testing::PrintToString(image));
+  const auto queue = device.create_queue();
+  ASSERT_TRUE(queue.ok());
+  PackCache packs;
+  const BottleneckCase of{.image = image};
+  const BoundBottleneck first(device, **queue, packs, of);
+  BoundBottleneck second(device, **queue, packs, of, first.narrow.want[0]);
+  second.window.read(first.narrow);
+  std::vector<BoundKernel> all = first.bound();
+  for (const BoundKernel& kernel : second.bound()) all.push_back(kernel);
+  std::vector<std::unique_ptr<JoinedKernels>> launches;
+  for (size_t at = 0; at < all.size(); at += 3) {
+    size_t taken = 0;
+    auto joined = device.join(device, std::span(all).subspan(at), &taken);
+    ASSERT_TRUE(joined.ok()) << joined.status().message();
+    if (taken == 1 && device.info().multiprocessors < 132) return;
+    ASSERT_EQ(taken, 3u);
+    launches.push_back(std::move(*joined));
+  }
+  ASSERT_TRUE((*queue)->begin_recording().ok());
+  for (const auto& launch : launches) ASSERT_TRUE(launch->run((*queue)->handle(), 3).ok());
+  const auto recording = (*queue)->end_recording();
+  ASSERT_TRUE(recording.ok()) << recording.status().message();
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE((*queue)->play(**recording).ok());
+  ASSERT_TRUE((*queue)->wait().ok());
+  for (const BoundBottleneck* one : {&first, static_cast<const BoundBottleneck*>(&second)}) {
+    one->window.check(**queue);
+    one->wide.check(**queue);
+    one->narrow.check(**queue);
+  }
+}
+
+const std::vector<ir::Dims>& bottleneck_images() {
+  static const std::vector<ir::Dims> images = {{1, 56, 56, 64}, {2, 3, 28, 64},   {1, 28, 28, 128},
+                                               {3, 5, 28, 128}, {1, 14, 14, 256}, {2, 5, 14, 256}};
+  return images;
 }
 
 TEST(CudaShortPath, Bottlenecks) {
   if (!cuda_device().ok() || !has_warp_groups()) GTEST_SKIP() << "needs a GPU of compute capability 9.0";
   Device& device = **cuda_device();
-  for (const ir::Dims& image : {ir::Dims{1, 56, 56, 64},
-                                {2, 3, 28, 64},
-                                {1, 28, 28, 128},
-                                {3, 5, 28, 128},
-                                {1, 14, 14, 256},
-                                {2, 5, 14, 256}}) {
+  for (const ir::Dims& image : bottleneck_images()) {
     for (const bool in_bfloat16 : {false, true}) {
       check_bottleneck(device, {.image = image, .in_bfloat16 = in_bfloat16});
       check_bottleneck(device, {.image = image, .has_residual = false, .in_bfloat16 = in_bfloat16});
     }
-    check_bottleneck(device, {.image = image, .together = 1, .over_image = true});
-    check_bottleneck(device, {.image = image, .together = 1, .over_middle = true});
+    check_bottleneck(device, {.image = image, .over_residual = true});
+    check_bottleneck(device, {.image = image, .window_row = "conv.plain_wgmma_32x64k2"});
   }
   // Widths that no tile has, channels that no cluster has, and more pixels than run at once.
   check_bottleneck(device, {.image = {1, 9, 30, 64}, .together = 1});
   check_bottleneck(device, {.image = {1, 7, 28, 192}, .together = 1});
   check_bottleneck(device, {.image = {2, 14, 14, 256}, .together = 1});
+}
+
+// Of 256 channels two are one launch.
+TEST(CudaShortPath, BottlenecksWithoutTheLast) {
+  if (!cuda_device().ok() || !has_warp_groups()) GTEST_SKIP() << "needs a GPU of compute capability 9.0";
+  Device& device = **cuda_device();
+  for (const ir::Dims& image : bottleneck_images()) {
+    const size_t two = image.back() == 256 ? 2 : 1;
+    for (const bool in_bfloat16 : {false, true}) {
+      check_bottleneck(
+          device, {.image = image, .together = two, .in_bfloat16 = in_bfloat16, .narrow_channels = 4 * image.back()});
+    }
+    check_bottleneck(device, {.image = image, .together = two, .over_image = true});
+    check_bottleneck(device, {.image = image, .together = two, .over_middle = true});
+    check_bottleneck(device, {.image = image, .together = two, .has_residual = false, .narrow_has_residual = true});
+  }
+}
+
+TEST(CudaShortPath, BottlenecksInARow) {
+  if (!cuda_device().ok() || !has_warp_groups()) GTEST_SKIP() << "needs a GPU of compute capability 9.0";
+  for (const ir::Dims& image : bottleneck_images()) check_bottlenecks_in_a_row(**cuda_device(), image);
 }
 
 }  // namespace

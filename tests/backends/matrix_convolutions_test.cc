@@ -81,6 +81,7 @@ TEST_P(MatrixKernels, ConvOfGroupsInParts) {
     s.kh = s.kw = c.taps;
     s.pad_top = s.pad_left = c.taps / 2;
     check_conv<float, float, float>(s, round++);
+    if (has_kernels<BFloat16>()) check_conv<BFloat16, BFloat16, BFloat16>(s, round);
   }
 }
 

@@ -104,6 +104,8 @@ class MatrixKernels : public testing::TestWithParam<std::tuple<int64_t, int>> {
   void check_conv(const Conv2DShape& s, int round);
   std::vector<float> pointwise_conv(const Conv2DShape& s, const std::vector<float>& in, const std::vector<float>& w,
                                     const Epilogue<float>& epilogue);
+  std::vector<float> split_case(int64_t m, int64_t k, int64_t n, const float* a, int64_t a_row,
+                                const std::vector<float>& b, const EpilogueF32& epilogue);
   template <class T>
   void aliasing_case(int64_t kernel);
   ConvTransposeShape random_transposed();

@@ -52,6 +52,29 @@ TEST(TileSplit, AStoredBlockingIsTakenAsFarAsItGoes) {
   EXPECT_EQ(parts(job, 2), std::pair(4, 3));
 }
 
+// Three groups of 80 channels, 1x1: as much for each thread.
+TEST(TileSplit, PartsOfGroupsAreSharedEvenly) {
+  TileJob<BFloat16> all = product(29 * 32, 3 * 96, 80);
+  const auto parts_of = [&](int64_t pixel_bytes, int threads) {
+    const TileSplit split = choose_group_split(all, pixel_bytes, threads);
+    return std::pair(split.tile_parts, split.panel_parts);
+  };
+  EXPECT_EQ(parts_of(900 << 10, 2), std::pair(2, 1));  // of four, three have eight tiles each
+  EXPECT_EQ(parts_of(400 << 10, 1), std::pair(2, 1));
+  EXPECT_EQ(parts_of(200 << 10, 1), std::pair(1, 1));
+
+  all = product(29 * 32, 9 * 2048, 512);  // weights of 19 MB
+  EXPECT_EQ(parts_of(4 << 20, 1), std::pair(1, 1));
+}
+
+TEST(TileSplit, AStoredBlockingOfGroupsHasWorkForAllThreads) {
+  TileJob<BFloat16> all = product(29 * 32, 3 * 96, 32);  // one panel
+  all.set_blocking({.tile_parts = 1, .panel_parts = 2});
+  EXPECT_EQ(choose_group_split(all, 900 << 10, 2).tile_parts, 2);
+  all.set_blocking({.tile_parts = 4, .panel_parts = 1});
+  EXPECT_EQ(choose_group_split(all, 900 << 10, 2).tile_parts, 4);
+}
+
 TEST(TileSplit, PartsAreAllOfItOnce) {
   ThreadPool pool(2);
   std::mutex mutex;

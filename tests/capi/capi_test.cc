@@ -254,6 +254,25 @@ TEST_F(CapiTest, TheLastErrorBelongsToItsThread) {
   EXPECT_STREQ(blade_last_error(), "path is NULL");
 }
 
+TEST_F(CapiTest, FindsWhatNamesMean) {
+  const char* names[] = {"x:0", "x", "z"};
+  int32_t index = -1;
+  ASSERT_EQ(blade_engine_find_inputs(engine_, names, 1, &index), BLADE_OK) << blade_last_error();
+  EXPECT_EQ(index, 0);
+  int32_t indices[2];
+  EXPECT_EQ(blade_engine_find_inputs(engine_, names, 2, indices), BLADE_INVALID_ARGUMENT);
+  EXPECT_STREQ(blade_last_error(), "the input 'x' is given twice, as 'x:0' and as 'x'; leave all but one out");
+  EXPECT_EQ(blade_engine_find_inputs(engine_, names + 2, 1, &index), BLADE_INVALID_ARGUMENT);
+  EXPECT_STREQ(blade_last_error(), "'z' is no input of the model; its inputs are 'x'");
+  EXPECT_EQ(blade_engine_find_inputs(engine_, nullptr, 1, &index), BLADE_INVALID_ARGUMENT);
+  EXPECT_EQ(blade_engine_find_inputs(nullptr, names, 1, &index), BLADE_INVALID_ARGUMENT);
+  EXPECT_EQ(blade_engine_find_inputs(engine_, nullptr, 0, nullptr), BLADE_OK);
+  EXPECT_EQ(blade_engine_find_output(engine_, "y:0"), blade_engine_find_output(engine_, "y"));
+  EXPECT_GE(blade_engine_find_output(engine_, "y"), 0);
+  EXPECT_EQ(blade_engine_find_output(engine_, "z"), -1);
+  EXPECT_EQ(blade_engine_find_output(nullptr, "y"), -1);
+}
+
 TEST_F(CapiTest, TextsAreJsonForTheCallerToFree) {
   std::vector<float> x(8, 1);
   const blade_tensor input = float_matrix(x, 4);

@@ -321,7 +321,7 @@ TEST(TuningShapesTest, RefusesWrongRanksAndCounts) {
   EXPECT_EQ(profile_refusal({{"min", {{"x", {1}}}}, {"opts", {{2}}}, {"max", {2}}}, {"x", "y"}),
             "dynamic_tuning_shapes['min'] has no shape for the input 'y'");
   EXPECT_EQ(profile_refusal({{"min", {{"x", {1}}, {"z", {1}}}}, {"opts", {{2}}}, {"max", {2}}}, {"x"}),
-            "dynamic_tuning_shapes['min'] names 2 inputs, the model has 1");
+            "'z' is no input of the model; its inputs are 'x'");
 }
 
 TEST(TuningShapesTest, RefusesBadGrammar) {

@@ -433,11 +433,11 @@ def double_net(folder):
 @pytest.mark.parametrize(
     "arguments,words",
     [
-        (["run", "MODEL", "--shape", "y=1x32x32x3"], "--shape names 'y', which is no input of the model; its inputs are 'x'"),
+        (["run", "MODEL", "--shape", "y=1x32x32x3"], "'y' is no input of the model; its inputs are 'x'"),
         (["run", "MODEL", "--shape", "x=1x32x32"], "x"),
         (["run", "MODEL", "--shape", "x=1x32x32x3", "--shape", "x=2x32x32x3"], "--shape gives a shape more than once for the input 'x'"),
-        (["run", "MODEL", "--input", "x=DATA", "--input", "x:0=DATA"], "give data more than once for the input 'x'"),
-        (["run", "MODEL", "--input", "x=DATA", "--shape", "x=1x32x32x3"], "more than once for the input 'x'"),
+        (["run", "MODEL", "--input", "x=DATA", "--input", "x:0=DATA"], "the input 'x' is given twice, as 'x' and as 'x:0'"),
+        (["run", "MODEL", "--input", "x=DATA", "--shape", "x=1x32x32x3"], "the input 'x' is given twice"),
         (["run", "MODEL", "--input", "x=EMPTY"], "is a directory; give a .npy file"),
         (["run", "MODEL", "--input", "x=PICKLED"], "save plain numbers, a dict of arrays by numpy.savez"),
         (["compare", "MODEL", "DOUBLE"], "the second model takes float64 for the input 'x', the first float32"),

@@ -201,7 +201,21 @@ def complex_halves_of_branches(x):
     return [part(z) for z in ends for part in (tf.math.real, tf.math.imag)]
 
 
+def written_in_place(x):
+    """A decoder's cache as in Tensor2Tensor: each turn writes its row into what the turns hand on."""
+    weights = tf.constant(real(3, 3, seed=1))
+
+    def turn(i, cache, row):
+        cache = tf.raw_ops.InplaceUpdate(x=cache, i=[i - 6], v=row[None])
+        seen = tf.where(tf.range(6)[:, None, None] <= i, cache, tf.zeros_like(cache))
+        return i + 1, cache, tf.tanh(tf.matmul(tf.reduce_sum(seen, 0), weights))
+
+    empty = tf.zeros(tf.stack([6, tf.shape(x)[0], 3])) + 0 * x[None]
+    return tf.while_loop(lambda i, *_: i < 6, turn, (0, empty, x))[1:]
+
+
 CASES = {
+    "written_in_place": (written_in_place, [spec(None, 3)], [(real(2, 3),), (real(5, 3),)]),
     "invariants": (invariants, [spec(None, 5)], [(real(4, 5) + 1,), (-np.abs(real(3, 5)),), (np.abs(real(6, 5)) + 1,)]),
     "griffin_lim": (griffin_lim, [spec(None, 32)], [(real(2, 32),), (real(5, 32),)]),
     "turning": (turning, [spec(None)], [(np.abs(real(3)),), (100 + np.abs(real(2)),)]),

@@ -3,6 +3,7 @@ import copy
 import json
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -495,3 +496,25 @@ def test_lists_lose_no_more_than_precision(n, dtype, tmp_path):
         blade.optimize(lists_net(), "o1", "cpu", unmeasured_config(), test_data=[feed])
     with pytest.raises(blade.BladeError, match=f"'n' was given {dtype} data, expected int32"):
         blade.Engine(tiny_models.write(lists_net(), tmp_path / "net.pb")).run(feed)
+
+
+def test_outputs_that_no_engine_gives(tmp_path):
+    """An input, a constant and a name twice, beside what the one engine computes."""
+    weights = np.random.default_rng(0).normal(0, 0.2, (32, 32)).astype(np.float32)
+    with tf.Graph().as_default() as graph:
+        x, w = tf.placeholder(tf.float32, [None, 32], name="x"), tf.constant(weights, name="w")
+        tf.nn.softmax(tf.matmul(tf.nn.relu(tf.matmul(x, w)), w), name="y")
+    feed, names = {"x:0": np.ones((2, 32), np.float32)}, ["x:0", "y:0", "w:0", "y:0"]
+    optimized, spec, report = optimize(graph.as_graph_def(), unmeasured_config(), outputs=names, test_data=[feed])
+    assert report.accuracy["holds"] and report.coverage["regions"] == 1
+    for got, want in zip(run_optimized(optimized, spec, feed, names), tiny_models.run(graph.as_graph_def(), feed, names)):
+        np.testing.assert_allclose(got, want, rtol=1e-4)
+
+
+@pytest.mark.parametrize("model,data,words", [
+    ("", None, "model is an empty path; expected that of a .pb"),
+    (None, np.array([[1.0] * 16], object), "test_data's value of 'x' holds objects, 1.0 among them; expected strings, or numbers"),
+])
+def test_what_a_model_and_its_data_may_not_be(model, data, words):
+    with pytest.raises(blade.BladeError, match=re.escape(words)):
+        blade.optimize(scaled_net() if model is None else model, "o1", "cpu", test_data=[] if data is None else [{"x": data}])

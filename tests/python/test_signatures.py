@@ -187,9 +187,9 @@ def test_keys_name_inputs_and_outputs_without_variables_too(frozen, tmp_path):
         engine = blade.Engine(folder, outputs=["result"], signature="triple")
         for name in ("x", "x:0", "value"):
             np.testing.assert_allclose(*engine.run({name: feed["value"]}).values(), 3 * feed["value"], rtol=1e-6)
-    with pytest.raises(blade.BladeError, match="'x' twice, as 'x' and as 'value'; expected each input once: leave one"):
+    with pytest.raises(blade.BladeError, match="the input 'x' is given twice, as 'x' and as 'value'; leave all but one out"):
         engine.run({"x": feed["value"], "value": feed["value"]})
-    with pytest.raises(blade.BladeError, match="the model's inputs are"):
+    with pytest.raises(blade.BladeError, match="'valeu' is no input of the model; its inputs are 'x'"):
         engine.run({"valeu": feed["value"]})
     shutil.rmtree(target)
 
@@ -204,7 +204,7 @@ def test_keys_name_inputs_and_outputs_of_the_command_too(frozen, tmp_path):
     shaped = run_command("run", frozen, "--signature", "triple", "--shape", "value=5x200", "--json").stdout
     assert json.loads(shaped)[0]["shape"] == [5, 200]
     both = ["--data", str(tmp_path / "feed.npz"), "--shape", "x=2x200"]
-    assert "more than once for the input 'x'" in run_command("run", frozen, "--signature", "triple", *both, code=2).stderr
+    assert "the input 'x' is given twice, as 'value' and as 'x'" in run_command("run", frozen, "--signature", "triple", *both, code=2).stderr
 
 
 def test_strings_that_no_output_needs_need_not_be_given(tmp_path):
@@ -241,7 +241,7 @@ def test_a_key_that_is_another_inputs_name_is_refused(tmp_path):
         builder.save()
     engine = blade.Engine(folder)
     large, small = np.array([5, 6], np.float32), np.array([1, 1], np.float32)
-    with pytest.raises(blade.BladeError, match="key of another input, 'b'; expected .* give 'a:0' for the first or 'b:0'"):
+    with pytest.raises(blade.BladeError, match="key of another input, 'b'; give 'a:0' for the first or 'b:0'"):
         engine.run({"a": large, "b": small})
     np.testing.assert_array_equal(engine.run({"a:0": large, "b:0": small})["y"], [4, 5])
     np.save(tmp_path / "n.npy", large)
@@ -273,7 +273,7 @@ def test_shapes_suffice_where_no_output_needs_the_strings(tmp_path):
         report = json.loads(run_command("optimize", folder, "-o", tmp_path / "out", *QUICK, *options).stdout)
         info = report["diagnosis"]["test_data_info"]
         assert "x:0 shape: (3, 4)" in info and "note:0 shape: (1,) data type: string" in info
-    for wrong, words in ((["note=1"], "lack one for the input 'x'"), (["x=3x4", "y=1"], "name 'y', which is no input of the model")):
+    for wrong, words in ((["note=1"], "lack one for the input 'x'"), (["x=3x4", "y=1"], "'y' is no input of the model")):
         options = [option for shape in wrong for option in ("--shape", shape)]
         assert words in run_command("optimize", folder, "-o", tmp_path / "no", *options, code=2).stderr
 

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 #include <random>
 #include <utility>
 
@@ -63,18 +64,14 @@ void fill(Array& array) {
   }
 }
 
-void refuse_repeated(std::vector<std::string> names, const std::string& where) {
+template <class Named>
+void refuse_repeated(const std::vector<Named>& all, std::string Named::*name, const std::string& where) {
+  std::vector<std::string> names;
+  for (const Named& one : all) names.push_back(one.*name);
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
   if (twice == names.end()) return;
   throw Error(BLADE_INVALID_ARGUMENT, where + " more than once for the input '" + *twice + "'; leave all but one out");
-}
-
-template <class Named>
-std::vector<std::string> node_names(const std::vector<Named>& all, std::string Named::*name) {
-  std::vector<std::string> names;
-  for (const Named& one : all) names.push_back(node_name(one.*name));
-  return names;
 }
 
 std::string input_names(const Engine& engine) {
@@ -83,64 +80,22 @@ std::string input_names(const Engine& engine) {
   return names.empty() ? "none" : names;
 }
 
-// The number of a placeholder that a session could be fed and the engine is not, and whether a default is built in; or
-// -1.
-std::pair<int32_t, bool> find_unread(const Engine& engine, const std::string& name) {
+// What is given for a placeholder that the engine is not fed.
+void check_unread(const Engine& engine, int32_t number, Array& array) {
   blade_tensor value;
-  for (int32_t i = 0; const char* unread = blade_engine_unread_input(engine.get(), i, &value); ++i) {
-    if (name == unread) return {i, value.dtype != BLADE_INVALID_DTYPE};
-  }
-  return {-1, false};
+  blade_engine_unread_input(engine.get(), number, &value);
+  if (value.dtype == BLADE_INVALID_DTYPE) return;
+  array.convert_to(value.dtype);
+  value = array.tensor();
+  check(blade_engine_check_unread_input(engine.get(), number, &value));
 }
 
-bool is_input(const Engine& engine, const std::string& name) {
-  const std::vector<Engine::Info> infos = engine.inputs();
-  return std::any_of(infos.begin(), infos.end(),
-                     [&](const Engine::Info& info) { return node_name(info.name) == name; });
-}
-
-// The input that a name means: its own, with or without ":0", or its key in the signature, as for Engine.run in Python.
-std::string input_of(const Engine& engine, const std::string& name) {
-  const std::string node = node_name(name);
-  const std::vector<Engine::Info> infos = engine.inputs();
-  for (size_t i = 0; i < infos.size(); ++i) {
-    const std::string found = node_name(infos[i].name);
-    if (engine.input_key(i) != node || found == node) continue;
-    if (!is_input(engine, node)) return found;
-    if (name != node) return node;  // ":0" is for tensors, not for keys
-    const std::string tensor = found.find(':') == std::string::npos ? found + ":0" : found;
-    throw Error(BLADE_INVALID_ARGUMENT, "'" + node +
-                                            "' is an input's name and the signature's key of another input, '" + found +
-                                            "'; give '" + node + ":0' for the first or '" + tensor + "' for the other");
-  }
-  return node;
-}
-
-// An option that names no input is a slip of the user's, not something to leave out.
-[[noreturn]] void refuse_name(const Engine& engine, const std::string& name, const std::string& option) {
+void refuse_built_in(const Engine& engine, int32_t number) {
+  blade_tensor value;
+  const char* name = blade_engine_unread_input(engine.get(), number, &value);
+  if (value.dtype == BLADE_INVALID_DTYPE) return;
   throw Error(BLADE_INVALID_ARGUMENT,
-              option + " names '" + name + "', which is no input of the model; its inputs are " + input_names(engine));
-}
-
-void check_data(const Engine& engine, std::vector<Array>& arrays) {
-  for (Array& array : arrays) {
-    if (is_input(engine, array.name)) continue;
-    const auto [number, has_default] = find_unread(engine, array.name);
-    if (number < 0) refuse_name(engine, array.name, "the data");
-    blade_tensor value;
-    blade_engine_unread_input(engine.get(), number, &value);
-    array.convert_to(value.dtype);
-    value = array.tensor();
-    if (has_default) check(blade_engine_check_unread_input(engine.get(), number, &value));
-  }
-}
-
-void check_shaped(const Engine& engine, const std::vector<std::string>& names) {
-  for (const std::string& name : names) {
-    if (is_input(engine, name)) continue;
-    const auto [number, has_default] = find_unread(engine, name);
-    if (number < 0 || has_default) refuse_name(engine, name, "--shape");
-  }
+              "--shape names '" + std::string(name) + "', a placeholder whose default is built in; leave it out");
 }
 
 size_t memory_bytes() {
@@ -248,7 +203,7 @@ std::vector<Array> load_feed_files(const FeedOptions& options) {
     arrays.push_back(load_npy(path));
     arrays.back().name = name;
   }
-  refuse_repeated(node_names(arrays, &Array::name), "--data and --input give data");
+  refuse_repeated(arrays, &Array::name, "--data and --input give data");
   return arrays;
 }
 
@@ -258,33 +213,40 @@ std::vector<NamedShape> parse_shapes(const FeedOptions& options) {
     const auto [name, dims] = split_assignment(text, "NAME=1x224x224x3");
     shapes.emplace_back(name, parse_dims(dims));
   }
-  refuse_repeated(node_names(shapes, &NamedShape::first), "--shape gives a shape");
+  refuse_repeated(shapes, &NamedShape::first, "--shape gives a shape");
   return shapes;
 }
 
 std::vector<Array> make_feed(const Engine& engine, const FeedOptions& options) {
-  std::vector<Array> files = load_feed_files(options), feed;
-  auto shapes = parse_shapes(options);
-  for (Array& file : files) file.name = input_of(engine, file.name);
-  for (NamedShape& shape : shapes) shape.first = input_of(engine, shape.first);
-  std::vector<std::string> given = node_names(files, &Array::name);
-  const std::vector<std::string> shaped = node_names(shapes, &NamedShape::first);
-  check_data(engine, files);
-  check_shaped(engine, shaped);
-  given.insert(given.end(), shaped.begin(), shaped.end());
-  refuse_repeated(given, "files and --shape give what is fed");
-  for (const Engine::Info& info : engine.inputs()) {
-    const auto is_it = [&](const auto& named) { return named.name == node_name(info.name); };
-    const auto file = std::find_if(files.begin(), files.end(), is_it);
-    if (file != files.end()) {
-      feed.push_back(std::move(*file));
-      feed.back().convert_to(info.description.dtype);
-      continue;
+  std::vector<Array> files = load_feed_files(options);
+  const std::vector<NamedShape> shapes = parse_shapes(options);
+  std::vector<std::string> names;
+  for (const Array& file : files) names.push_back(file.name);
+  for (const NamedShape& shape : shapes) names.push_back(shape.first);
+  const std::vector<int32_t> meant = engine.find_inputs(names);
+  const std::vector<Engine::Info> infos = engine.inputs();
+  const auto count = static_cast<int32_t>(infos.size());
+  std::vector<std::optional<Array>> given(infos.size());
+  std::vector<const std::vector<int64_t>*> dims(infos.size());
+  for (size_t i = 0; i < files.size(); ++i) {
+    if (meant[i] < count) {
+      files[i].convert_to(infos[static_cast<size_t>(meant[i])].description.dtype);
+      given[static_cast<size_t>(meant[i])] = std::move(files[i]);
+    } else {
+      check_unread(engine, meant[i] - count, files[i]);
     }
-    const auto shape =
-        std::find_if(shapes.begin(), shapes.end(), [&](const auto& s) { return s.first == node_name(info.name); });
-    feed.push_back(generate(info, shape != shapes.end() ? &shape->second : nullptr));
   }
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    const int32_t input = meant[files.size() + i];
+    if (input < count) {
+      dims[static_cast<size_t>(input)] = &shapes[i].second;
+    } else {
+      refuse_built_in(engine, input - count);
+    }
+  }
+  std::vector<Array> feed;
+  for (size_t i = 0; i < infos.size(); ++i)
+    feed.push_back(given[i] ? std::move(*given[i]) : generate(infos[i], dims[i]));
   return feed;
 }
 

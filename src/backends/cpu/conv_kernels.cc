@@ -164,6 +164,29 @@ int64_t winograd_row_unit(const KernelRequest& request) {
   return sums_keep_order(winograd_tiles(shape, kAlgorithm), shape.c, request.num_threads) ? unit : 0;
 }
 
+// --- 1x1 by pieces of bfloat16, on tile registers ---
+
+Support supports_split_conv(const KernelRequest& request) {
+  if (Support s = split_support(request); !s.ok) return s;
+  if (Support s = supports_direct<float>(request); !s.ok) return s;
+  return is_pointwise_conv(conv_shape(request)) ? Support::yes() : Support::no("is not a product of all pixels");
+}
+
+double split_conv_us(const KernelRequest& request) {
+  const Conv2DShape s = conv_shape(request);
+  return split_product_us(s.output_pixels(), s.c, s.oc, std::max(1, request.num_threads));
+}
+
+Result<std::unique_ptr<Kernel>> create_split_conv(const KernelRequest& request, PackCache& packs) {
+  const Conv2DShape s = conv_shape(request);
+  const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2);
+  BLADE_ASSIGN_OR_RETURN(
+      const auto packed,
+      packed_weights(request, packs, layout_name("split_conv", {s.c, s.oc}), packed_split_bytes(s.c, s.oc),
+                     [&](const float* from, void* to) { pack_split_b(from, s.c, s.oc, s.oc, 1, to); }));
+  return make_split_product(s.output_pixels(), s.c, s.oc, packed, epilogue, request.num_threads);
+}
+
 // --- direct, weights computed by the graph: packed at every run ---
 
 Support supports_repack(const KernelRequest& request) {
@@ -330,6 +353,7 @@ constexpr KernelEntry kConvRows[] = {
      winograd_row_unit<kTwo>},
     {"cpu.conv.direct_f32", ir::Op::kConv, supports_direct<float>, direct_us<float>, create_direct,
      direct_blockings<float>, product_row_unit},
+    {"cpu.conv.split_amx_f32", ir::Op::kConv, supports_split_conv, split_conv_us, create_split_conv},
     {"cpu.conv.direct_bf16", ir::Op::kConv, supports_direct<BFloat16>, direct_us<BFloat16>,
      create_direct_bf16<kVectorUnit>, direct_blockings<BFloat16>, product_row_unit},
     on_tiles({"cpu.conv.direct_amx_bf16", ir::Op::kConv, supports_direct<BFloat16, kTileUnit>,

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "backends/cpu/matrix/amx_kernel.h"
+#include "backends/cpu/matrix/amx_split.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "backends/reference/common.h"
 
@@ -90,6 +91,11 @@ Support machine_support<BFloat16>(const KernelRequest& request) {
 Support tiles_support(const KernelRequest& request) {
   const bool usable = request.machine->amx_bf16 && amx_kernels().tile != nullptr;
   return usable ? Support::yes() : Support::no("the processor has no AMX for bfloat16, or the system refuses its use");
+}
+
+Support split_support(const KernelRequest& request) {
+  if (Support s = tiles_support(request); !s.ok) return s;
+  return has_split_products() ? Support::yes() : Support::no("the processor does not round to bfloat16");
 }
 
 template <class T>

@@ -21,6 +21,8 @@ Support machine_support<BFloat16>(const KernelRequest& request);
 
 // Whether the tile registers of AMX can be used, for kernels that support the request with vectors.
 Support tiles_support(const KernelRequest& request);
+// The same for products of float32 that go by pieces of bfloat16.
+Support split_support(const KernelRequest& request);
 
 // Data of T, one or two spatial dims, nothing of size 0, and an epilogue that can be lowered.
 template <class T = float>

@@ -6,6 +6,7 @@
 #include "backends/cpu/kernel_families.h"
 #include "backends/cpu/kernel_support.h"
 #include "backends/cpu/matrix/amx_kernel.h"
+#include "backends/cpu/matrix/amx_split.h"
 #include "backends/cpu/matrix/gemm.h"
 #include "backends/cpu/packed_weights.h"
 #include "backends/cpu/row_functions.h"
@@ -142,6 +143,34 @@ std::vector<Blocking> packed_blockings(const KernelRequest& request) {
   return product_blockings(request, request.outputs[0].dims.back());
 }
 
+// --- float32 by pieces of bfloat16, on tile registers ---
+
+Support supports_split_matmul(const KernelRequest& request) {
+  if (Support s = split_support(request); !s.ok) return s;
+  return supports_packed<float>(request);
+}
+
+double split_matmul_us(const KernelRequest& request) {
+  const Matrices m = matrices_of(request);
+  const int threads = std::max(1, request.num_threads);
+  Conv2DShape on_vectors;
+  on_vectors.w = on_vectors.ow = m.batch * m.m;
+  on_vectors.c = m.k;
+  on_vectors.oc = m.n;
+  return packed_us<>(request) * split_product_us(m.batch * m.m, m.k, m.n, threads) /
+         conv_cost_us(on_vectors, ConvAlgorithm::kDirect, threads);
+}
+
+Result<std::unique_ptr<Kernel>> create_split_matmul(const KernelRequest& request, PackCache& packs) {
+  const Matrices m = matrices_of(request);
+  const LoweredEpilogue epilogue(request, attrs_of(request).epilogue, 2);
+  BLADE_ASSIGN_OR_RETURN(
+      const auto packed,
+      packed_weights(request, packs, layout_name("split_b", {m.k, m.n, m.b_col}), packed_split_bytes(m.k, m.n),
+                     [&](const float* from, void* to) { pack_split_b(from, m.k, m.n, m.b_row, m.b_col, to); }));
+  return make_split_product(m.batch * m.m, m.k, m.n, packed, epilogue, request.num_threads);
+}
+
 template <MatrixUnit kUnit>
 MatMulShape batched_shape(const Matrices& m) {
   MatMulShape shape;
@@ -255,6 +284,7 @@ Result<std::unique_ptr<Kernel>> create_product_rows(const KernelRequest& request
 constexpr KernelEntry kMatmulRows[] = {
     {"cpu.matmul.packed_f32", ir::Op::kMatMul, supports_packed<float>, packed_us<>, create_packed<float>,
      packed_blockings},
+    {"cpu.matmul.split_amx_f32", ir::Op::kMatMul, supports_split_matmul, split_matmul_us, create_split_matmul},
     {"cpu.matmul.packed_batch_f32", ir::Op::kMatMul, supports_packed_batch<float>, packed_batch_us,
      create_batched<float, float, kVectors, true>},
     {"cpu.matmul.batched_f32", ir::Op::kMatMul, supports_any<float>, batched_us<>, create_batched<float>},

@@ -8,6 +8,7 @@
 
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_support.h"
+#include "backends/cpu/matrix/amx_split.h"
 #include "backends/cpu/matrix/convert.h"
 #include "backends/cpu/matrix/depthwise_pairs.h"
 #include "backends/cpu/matrix/depthwise_split.h"
@@ -31,6 +32,21 @@ Result<std::shared_ptr<const AlignedBuffer>> packed_weights(const KernelRequest&
     pack(reinterpret_cast<const T*>(source->data), buffer.data());
     return buffer;
   });
+}
+
+// A product of all rows by weights that pack_split_b() packed.
+inline Result<std::unique_ptr<Kernel>> make_split_product(int64_t rows, int64_t k, int64_t n,
+                                                          const std::shared_ptr<const AlignedBuffer>& packed,
+                                                          const LoweredEpilogue& epilogue, int threads) {
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        LoweredEpilogue::Bound bound;
+        epilogue.bind(args, bound);
+        split_product({rows, k, n, input<float>(args, 0), k, packed->data(), output<float>(args), n, &bound.raw},
+                      *args.pool, args.scratch);
+        return Status::ok_status();
+      },
+      epilogue.in_place_inputs(), split_product_scratch_bytes(rows, k, threads), kWeightsPacked);
 }
 
 inline std::string layout_name(const char* name, std::initializer_list<int64_t> parameters) {

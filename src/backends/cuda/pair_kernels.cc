@@ -2,6 +2,7 @@
 #include "backends/cuda/pair_kernels.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -22,8 +23,6 @@ std::vector<size_t> input_bytes(const KernelRequest& request) {
   return bytes;
 }
 
-bool has_residual(const PairPart& part) { return part.operands.epilogue.in_place_inputs() != 0; }
-
 // A 3x3 convolution that keeps the image's size and number of channels.
 bool is_window(const ConvProblem& problem) {
   return problem.addend_channels == 0 && problem.kernel_h == 3 && problem.kernel_w == 3 && problem.stride_h == 1 &&
@@ -43,7 +42,39 @@ int64_t tiles_of(const BottleneckVariant& variant, const ConvProblem& window) {
 // Of an SM's 228 KB, of which a block takes another.
 constexpr int kMoreThanHalf = 228 * 1024 / 2 - 1024 + 256;
 
-const PairPart& part_of(const BoundKernel& bound) { return dynamic_cast<const PairedKernel&>(*bound.kernel).part(); }
+// A convolution with its operands, as a launch takes it.
+struct Part {
+  ConvProblem problem, addend;
+  ConvParams params;
+  const void* addend_x = nullptr;
+  ElementType type = ElementType::kFloat16;
+  bool is_plain = false;
+  size_t image_bytes = 0, result_bytes = 0;
+  std::vector<std::pair<const void*, size_t>> inputs;  // that the kernel reads
+
+  bool has_residual() const { return params.epilogue.residual != nullptr; }
+  bool has_addend() const { return problem.addend_channels > 0; }
+};
+
+Part part_of(const BoundKernel& bound) {
+  const PairPart& from = dynamic_cast<const PairedKernel&>(*bound.kernel).part();
+  Part part;
+  part.problem = from.problem;
+  part.addend = from.addend;
+  part.params = from.operands.bind(from.params, bound.args);
+  part.addend_x = bound.args.inputs[0];
+  part.type = from.type;
+  part.is_plain = from.is_plain && bound.args.outputs.size() == 1;
+  part.image_bytes = from.input_bytes[from.operands.x];
+  part.result_bytes = from.output_bytes;
+  for (size_t i = 0; i < from.input_bytes.size(); ++i)
+    part.inputs.emplace_back(bound.args.inputs[i], from.input_bytes[i]);
+  return part;
+}
+
+Result<PixelMaps> pixel_maps(const Part& part, int rows) {
+  return make_pixel_maps(part.problem, part.addend, part.params.x, part.addend_x, rows);
+}
 
 bool overlap(const void* a, size_t a_bytes, const void* b, size_t b_bytes) {
   const auto* first = static_cast<const std::byte*>(a);
@@ -51,51 +82,56 @@ bool overlap(const void* a, size_t a_bytes, const void* b, size_t b_bytes) {
   return first < second + b_bytes && second < first + a_bytes;
 }
 
+// Whether results would come where a convolution reads.
+bool overwrites(const Part& by, const Part& read) {
+  return std::any_of(read.inputs.begin(), read.inputs.end(), [&](const auto& input) {
+    return overlap(input.first, input.second, by.params.y, by.result_bytes);
+  });
+}
+
 // The second one's results come while other blocks still read the first one's operands. They may take the place of its
 // image, if pixels are as long and no block reads another's: a cluster has read its own when it stores them.
-bool keeps_operands(const BoundKernel& first, const BoundKernel& second) {
-  const PairPart &from = part_of(first), &to = part_of(second);
-  const void* results = second.args.outputs[0];
-  for (size_t i = 0; i < from.input_bytes.size(); ++i) {
-    const void* input = first.args.inputs[i];
-    const bool same_pixels = is_plain_product(from.problem) && i == from.operands.x && input == results &&
-                             from.input_bytes[i] == to.output_bytes;
-    if (!same_pixels && overlap(input, from.input_bytes[i], results, to.output_bytes)) return false;
-  }
-  return true;
+bool keeps_operands(const Part& first, const Part& second) {
+  return std::none_of(first.inputs.begin(), first.inputs.end(), [&](const auto& input) {
+    const bool same_pixels = is_plain_product(first.problem) && input.first == first.params.x &&
+                             input.first == second.params.y && input.second == second.result_bytes;
+    return !same_pixels && overlap(input.first, input.second, second.params.y, second.result_bytes);
+  });
 }
 
 // A 1x1 convolution of another's results, and of nothing else: both with plain results.
-bool follows(const BoundKernel& first, const BoundKernel& second) {
-  const PairPart &from = part_of(first), &to = part_of(second);
-  return first.args.outputs.size() == 1 && second.args.outputs.size() == 1 && from.is_plain && to.is_plain &&
-         from.type == to.type && is_plain_product(to.problem) && to.problem.addend_channels == 0 &&
-         first.args.outputs[0] == second.args.inputs[to.operands.x] && from.output_bytes == to.input_bytes[0] &&
-         from.problem.channels == to.problem.in_channels && from.problem.rows() == to.problem.rows() &&
+bool follows(const Part& first, const Part& second) {
+  return first.is_plain && second.is_plain && first.type == second.type && is_plain_product(second.problem) &&
+         !second.has_addend() && first.params.y == second.params.x && first.result_bytes == second.image_bytes &&
+         first.problem.channels == second.problem.in_channels && first.problem.rows() == second.problem.rows() &&
          keeps_operands(first, second);
 }
 
-class PairLaunch final : public JoinedKernels {
+// All of them in one launch, or the first few by themselves.
+class JoinedLaunch final : public JoinedKernels {
  public:
-  PairLaunch(const BoundKernel& first, const BoundKernel& second, const void* kernel, const LaunchShape& shape)
-      : first_(first), second_(second), kernel_(kernel), shape_(shape) {}
+  using Launch = std::function<Status(const KernelArgs& queue)>;
+
+  JoinedLaunch(std::span<const BoundKernel> kernels, Launch launch)
+      : kernels_(kernels.begin(), kernels.end()), launch_(std::move(launch)) {}
 
   Status run(void* queue, size_t count) const override {
-    KernelArgs args = first_.args;
-    args.queue = queue;
-    if (count < 2) return first_.kernel->run(args);
-    const PairPart &from = part_of(first_), &to = part_of(second_);
-    ConvParams p = from.operands.bind(from.params, args), then = to.operands.bind(to.params, second_.args);
-    PixelMaps maps;
-    BLADE_ASSIGN_OR_RETURN(maps, make_pixel_maps(from.problem, from.addend, p.x, args.inputs[0], kPairRows));
-    void* arguments[] = {&maps, &p, &then};
-    return launch(args, kernel_, shape_, arguments);
+    if (count == kernels_.size()) {
+      KernelArgs on;
+      on.queue = queue;
+      return launch_(on);
+    }
+    for (size_t i = 0; i < count; ++i) {
+      KernelArgs args = kernels_[i].args;
+      args.queue = queue;
+      BLADE_RETURN_IF_ERROR(kernels_[i].kernel->run(args));
+    }
+    return {};
   }
 
  private:
-  BoundKernel first_, second_;
-  const void* kernel_;
-  LaunchShape shape_;
+  std::vector<BoundKernel> kernels_;
+  Launch launch_;
 };
 
 LaunchShape pair_shape(const PairVariant& variant, const ConvProblem& problem) {
@@ -108,45 +144,19 @@ LaunchShape pair_shape(const PairVariant& variant, const ConvProblem& problem) {
   return shape;
 }
 
-class BottleneckLaunch final : public JoinedKernels {
- public:
-  BottleneckLaunch(std::span<const BoundKernel> kernels, const BottleneckVariant& variant, const LaunchShape& shape)
-      : kernels_(kernels.begin(), kernels.begin() + 3), variant_(variant), shape_(shape) {}
-
-  Status run(void* queue, size_t count) const override {
-    if (count < 3) {
-      for (size_t i = 0; i < count; ++i) {
-        KernelArgs args = kernels_[i].args;
-        args.queue = queue;
-        BLADE_RETURN_IF_ERROR(kernels_[i].kernel->run(args));
-      }
-      return {};
-    }
-    ConvParams p[3];
-    for (size_t i = 0; i < 3; ++i)
-      p[i] = part_of(kernels_[i]).operands.bind(part_of(kernels_[i]).params, kernels_[i].args);
-    const PairPart& window = part_of(kernels_[0]);
-    BottleneckMaps maps;
-    BLADE_ASSIGN_OR_RETURN(maps.image, make_patch_map(window.problem, p[0].x, variant_.rows + 2, variant_.pitch));
-    ConvProblem results = window.problem;
-    results.in_channels = part_of(kernels_[1]).problem.channels;
-    BLADE_ASSIGN_OR_RETURN(maps.wide, make_patch_map(results, p[1].y, 1, variant_.columns));
-    maps.residual = maps.wide;
-    if (p[1].epilogue.residual != nullptr) {
-      BLADE_ASSIGN_OR_RETURN(maps.residual,
-                             make_patch_map(results, p[1].epilogue.residual, variant_.rows, variant_.pitch));
-    }
-    void* arguments[] = {&maps, &p[0], &p[1], &p[2]};
-    KernelArgs args = kernels_[0].args;
-    args.queue = queue;
-    return launch(args, variant_.kernels.of(window.type), shape_, arguments);
+Result<BottleneckMaps> bottleneck_maps(const BottleneckVariant& variant, const Part& window, const Part& wide) {
+  BottleneckMaps maps;
+  BLADE_ASSIGN_OR_RETURN(maps.image, make_patch_map(window.problem, window.params.x, variant.rows + 2, variant.pitch));
+  ConvProblem results = window.problem;
+  results.in_channels = wide.problem.channels;
+  BLADE_ASSIGN_OR_RETURN(maps.wide, make_patch_map(results, wide.params.y, 1, variant.columns));
+  maps.residual = maps.wide;
+  if (wide.has_residual()) {
+    BLADE_ASSIGN_OR_RETURN(maps.residual,
+                           make_patch_map(results, wide.params.epilogue.residual, variant.rows, variant.pitch));
   }
-
- private:
-  std::vector<BoundKernel> kernels_;
-  const BottleneckVariant& variant_;
-  LaunchShape shape_;
-};
+  return maps;
+}
 
 // Blocks of a launch on SMs of their own, beside those of the launch before, which run while they fetch weights: every
 // other launch asks for a little more than half of an SM's shared memory, and spare clusters fill what SMs are left.
@@ -183,12 +193,22 @@ bool fits(const Device& device, const void* kernel, const LaunchShape& shape) {
 }  // namespace
 
 int PairedKernel::holds_operands() const {
-  if (!part_.is_plain || !is_window(part_.problem) || has_residual(part_)) return 0;
-  const auto variants = bottleneck_variants();
-  const bool may_join = std::any_of(variants.begin(), variants.end(), [&](const BottleneckVariant& v) {
-    return has_tiles(v, part_.problem) && tiles_of(v, part_.problem) * v.cluster <= part_.multiprocessors;
+  if (!part_.is_plain) return 0;
+  const ConvProblem& problem = part_.problem;
+  const int64_t most = part_.multiprocessors;
+  if (is_window(problem)) {
+    const auto variants = bottleneck_variants();
+    const bool may_join = std::any_of(variants.begin(), variants.end(), [&](const BottleneckVariant& v) {
+      return has_tiles(v, problem) && tiles_of(v, problem) * v.cluster <= most;
+    });
+    return may_join ? 2 : 0;
+  }
+  const auto pairs = pair_variants();
+  const int64_t tiles = ceil_div(problem.rows(), int64_t{kPairRows});
+  const bool may_pair = std::any_of(pairs.begin(), pairs.end(), [&](const PairVariant& v) {
+    return v.cluster * v.columns == problem.channels && tiles * v.cluster <= most;
   });
-  return may_join ? 2 : 0;
+  return may_pair && is_plain_product(problem) ? 1 : 0;
 }
 
 Result<PairPart> pair_part(const KernelRequest& request, PackCache& packs) {
@@ -208,45 +228,59 @@ bool can_pair(const BoundKernel& kernel) { return dynamic_cast<const PairedKerne
 
 namespace {
 
-std::unique_ptr<JoinedKernels> bottleneck(const Device& device, std::span<const BoundKernel> kernels) {
-  const PairPart &window = part_of(kernels[0]), &wide = part_of(kernels[1]), &narrow = part_of(kernels[2]);
-  if (!is_window(window.problem) || has_residual(window) || has_residual(narrow)) return nullptr;
-  if (!follows(kernels[0], kernels[1]) || !follows(kernels[1], kernels[2])) return nullptr;
+using Launch = JoinedLaunch::Launch;
+
+// The launch of a 3x3 convolution, the wide one behind it and, where there is one, the narrow one behind that. Every
+// other one is_apart from its neighbours.
+Launch bottleneck(const Device& device, const Part& window, const Part& wide, const Part* narrow, bool is_apart) {
+  if (!is_window(window.problem) || window.has_residual() || wide.has_addend() || !follows(window, wide)) return {};
+  if (narrow != nullptr && (narrow->has_residual() || !follows(wide, *narrow))) return {};
   // The last results come while other clusters' windows reach into the image, and not after all of the first ones.
-  const void* results = kernels[2].args.outputs[0];
-  if (overlap(kernels[0].args.inputs[window.operands.x], window.input_bytes[window.operands.x], results,
-              narrow.output_bytes) ||
-      overlap(kernels[0].args.outputs[0], window.output_bytes, results, narrow.output_bytes)) {
-    return nullptr;
+  if (narrow != nullptr && (overwrites(*narrow, window) ||
+                            overlap(window.params.y, window.result_bytes, narrow->params.y, narrow->result_bytes))) {
+    return {};
   }
   for (const BottleneckVariant& variant : bottleneck_variants()) {
     if (!has_tiles(variant, window.problem) || variant.channels * 4 != wide.problem.channels ||
-        variant.channels != narrow.problem.channels) {
+        variant.narrows != (narrow != nullptr) || (narrow != nullptr && variant.channels != narrow->problem.channels)) {
       continue;
     }
-    // Neighbours are three kernels apart.
-    LaunchShape shape = bottleneck_shape(variant, kernels.size() % 2 == 0);
-    const int held = blocks_at_once(device, variant.kernels.of(window.type), bottleneck_shape(variant, true));
+    const void* kernel = variant.kernels.of(window.type);
+    LaunchShape shape = bottleneck_shape(variant, is_apart);
+    const int held = blocks_at_once(device, kernel, bottleneck_shape(variant, true));
     if (tiles_of(variant, window.problem) * variant.cluster > held) continue;
     shape.grid.x = static_cast<unsigned>(held);
-    return std::make_unique<BottleneckLaunch>(kernels, variant, shape);
+    return [=, last = narrow != nullptr ? narrow->params : ConvParams(), &variant](const KernelArgs& queue) -> Status {
+      BottleneckMaps maps;
+      BLADE_ASSIGN_OR_RETURN(maps, bottleneck_maps(variant, window, wide));
+      ConvParams first = window.params, second = wide.params, third = last;
+      void* arguments[] = {&maps, &first, &second, &third};
+      return launch(queue, kernel, shape, arguments);
+    };
   }
-  return nullptr;
+  return {};
 }
 
-std::unique_ptr<JoinedKernels> pair(const Device& device, std::span<const BoundKernel> kernels) {
-  const PairPart &from = part_of(kernels[0]), &to = part_of(kernels[1]);
-  if (!is_plain_product(from.problem) || from.problem.chunks() > kMostPairChunks || has_residual(to) ||
-      !follows(kernels[0], kernels[1])) {
-    return nullptr;
+// That of two 1x1 convolutions.
+Launch pair(const Device& device, const Part& from, const Part& to) {
+  if (!is_plain_product(from.problem) || from.problem.chunks() > kMostPairChunks || to.has_residual() ||
+      !follows(from, to)) {
+    return {};
   }
   for (const PairVariant& variant : pair_variants()) {
     if (variant.cluster * variant.columns != from.problem.channels || variant.channels != to.problem.channels) continue;
     const LaunchShape shape = pair_shape(variant, from.problem);
     const void* kernel = variant.kernels.of(from.type);
-    if (fits(device, kernel, shape)) return std::make_unique<PairLaunch>(kernels[0], kernels[1], kernel, shape);
+    if (!fits(device, kernel, shape)) continue;
+    return [=](const KernelArgs& queue) -> Status {
+      PixelMaps maps;
+      BLADE_ASSIGN_OR_RETURN(maps, pixel_maps(from, kPairRows));
+      ConvParams first = from.params, second = to.params;
+      void* arguments[] = {&maps, &first, &second};
+      return launch(queue, kernel, shape, arguments);
+    };
   }
-  return nullptr;
+  return {};
 }
 
 }  // namespace
@@ -254,11 +288,19 @@ std::unique_ptr<JoinedKernels> pair(const Device& device, std::span<const BoundK
 Result<std::unique_ptr<JoinedKernels>> pair_kernels(const Device& device, std::span<const BoundKernel> kernels,
                                                     size_t* taken) {
   *taken = 1;
-  size_t count = 1;
-  while (count < std::min<size_t>(kernels.size(), 3) && can_pair(kernels[count])) ++count;
+  std::vector<Part> parts;
+  while (parts.size() < std::min<size_t>(kernels.size(), 3) && can_pair(kernels[parts.size()]))
+    parts.push_back(part_of(kernels[parts.size()]));
+  const bool is_apart = kernels.size() % 2 == 0;  // neighbours are three kernels apart
+  Launch launch;
+  if (parts.size() > 2 && (launch = bottleneck(device, parts[0], parts[1], &parts[2], is_apart))) {
+    *taken = 3;
+  } else if (parts.size() > 1 && ((launch = bottleneck(device, parts[0], parts[1], nullptr, is_apart)) ||
+                                  (launch = pair(device, parts[0], parts[1])))) {
+    *taken = 2;
+  }
   std::unique_ptr<JoinedKernels> joined;
-  if (count == 3 && (joined = bottleneck(device, kernels)) != nullptr) *taken = 3;
-  if (count >= 2 && joined == nullptr && (joined = pair(device, kernels)) != nullptr) *taken = 2;
+  if (launch) joined = std::make_unique<JoinedLaunch>(kernels.first(*taken), std::move(launch));
   return joined;
 }
 

@@ -1,5 +1,5 @@
 // Convolutions that stand one behind the other as one launch, which the plan does not know: each is a step. Two 1x1
-// convolutions, or a 3x3 convolution and two 1x1 ones behind it.
+// convolutions, or a 3x3 convolution and one or two 1x1 ones behind it.
 #pragma once
 
 #include <memory>

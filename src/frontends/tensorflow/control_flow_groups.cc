@@ -1,5 +1,5 @@
-// Finds frames and conditionals and cuts them out. Control edges inside them only order checks and constants, and are
-// left out: what runs is what the results need.
+// Finds frames and conditionals and cuts them out. Control edges inside them are left out, with the checks and prints
+// that they alone ask for; what else they ask for is said.
 #include "frontends/tensorflow/control_flow_groups.h"
 
 #include <algorithm>
@@ -18,6 +18,15 @@ constexpr int64_t kMaxBranches = 1024;
 
 using TensorKey = std::pair<int, int>;
 TensorKey key(const TensorRef& ref) { return {ref.node, ref.port}; }
+
+// Whether it may do something that TensorFlow's session or the world outside keeps.
+bool may_have_effect(const NodeDef& node) {
+  static constexpr const char* kNone[] = {"Const", "Enter", "Exit", "NextIteration", "LoopCond", "ReadVariableOp"};
+  const OpSpec* spec = find_op(node->op);
+  const bool is_covered = spec != nullptr && spec->lower != nullptr;
+  return !is_covered && !is_switch(node) && !is_or_ref(node, "Merge") && !is_one_of(node, kNone) &&
+         !is_placeholder(node) && !is_random(node) && !node->op.starts_with("Stateless");
+}
 
 // Copies what some tensors need into a graph whose inputs stand for tensors of the outside.
 class Cutter {
@@ -55,6 +64,7 @@ class Cutter {
       for (const TensorRef& ref : index_.inputs(node)) fields.inputs.push_back(name_of(ref));
       copies.push_back(std::move(copy));
     }
+    find_effects(seen, part);
     part.graph = graph_;
     part.graph.edit().nodes = std::move(copies);
     return part;
@@ -74,6 +84,29 @@ class Cutter {
   }
 
  private:
+  // Among the members that control edges of `copied` lead to.
+  void find_effects(const std::set<int>& copied, SubSource& part) const {
+    std::set<int> seen = copied;
+    std::vector<int> pending(copied.begin(), copied.end());
+    const auto reach = [&](int node) {
+      if (is_member_[node] && seen.insert(node).second) pending.push_back(node);
+    };
+    while (!pending.empty()) {
+      const int at = pending.back();
+      pending.pop_back();
+      for (int before : index_.control_inputs(at)) reach(before);
+      if (copied.contains(at)) continue;
+      const NodeDef& node = graph_->nodes[at];
+      const std::string text = "'" + node->name + "' (" + node->op + ")";
+      if (is_left_out(node->op)) {
+        if (node->op.starts_with("Print")) part.prints.push_back(text);
+        continue;
+      }
+      if (part.effect.empty() && may_have_effect(node)) part.effect = text;
+      for (const TensorRef& ref : index_.inputs(at)) reach(ref.node);
+    }
+  }
+
   std::string input_name(int i) const { return graph_->nodes[group_.main]->name + "/operand_" + std::to_string(i); }
 
   const GraphDef& graph_;

@@ -17,6 +17,10 @@ struct SubSource {
   GraphDef graph;
   std::vector<std::string> inputs, outputs;       // node names; tensor names
   std::map<std::string, std::string> kept_calls;  // see FlatGraph
+  // Of what control edges alone ask for, which `graph` lacks: a node that has an effect, and those that print, as
+  // "'name' (op)".
+  std::string effect;
+  std::vector<std::string> prints;
 };
 
 // An outermost loop or conditional that Switch, Merge, Enter, Exit and NextIteration spell.

@@ -118,15 +118,13 @@ Result<std::vector<Argument>> GraphImporter::arguments_for(int node, std::vector
 }
 
 void GraphImporter::drop_checks() {
-  static constexpr const char* kChecks[] = {"NoOp", "Print", "CheckNumericsV2"};
   for (ir::NodeId id = 0; id < model_.graph.num_node_slots(); ++id) {
     if (!model_.graph.is_live(id)) continue;
     ir::Node& node = model_.graph.node(id);
     node.control_inputs.clear();
     if (node.op != ir::Op::kForeign) continue;
     auto& attrs = node.get<ir::ForeignAttrs>();
-    const bool checks = std::find(std::begin(kChecks), std::end(kChecks), attrs.source_op) != std::end(kChecks);
-    if (checks || ir::only_watches(attrs.source_op)) attrs.side_effects = false;
+    if (is_left_out(attrs.source_op)) attrs.side_effects = false;
   }
   model_.graph.remove_dead_nodes();
 }
@@ -134,6 +132,8 @@ void GraphImporter::drop_checks() {
 PartImporter GraphImporter::part_importer(bool may_fail) const {
   return [this, may_fail](const SubSource& part, const std::vector<Argument>& operands,
                           int roots) -> Result<ImportedPart> {
+    if (!part.effect.empty())
+      return unimplemented(part.effect + " inside it, which only control edges ask for, stays in TensorFlow");
     if (depth_ >= kMaxDepth) return unimplemented("loops and conditionals are nested too deep");
     std::map<std::string, std::string> kept_calls = kept_calls_;  // of the frames and branches of TensorFlow 1
     kept_calls.insert(part.kept_calls.begin(), part.kept_calls.end());
@@ -255,6 +255,13 @@ Status GraphImporter::import_group(const ControlFlowGroup& group) {
     for (int producer : foreign_controls(member)) controls.push_back(producer);
   }
   keep_new_nodes(group.main, first, controls);
+  for (const SubSource& part : group.parts) {
+    for (const std::string& print : part.prints) {
+      if (needed_[group.main])
+        model_.notes.push_back(print + " prints no more: '" + node_at(group.main)->name +
+                               "' around it runs in the engine");
+    }
+  }
   model_.groups[group.main].assign(group.members.begin(), group.members.end());
   return {};
 }

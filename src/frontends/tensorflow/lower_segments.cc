@@ -35,6 +35,15 @@ ir::SegmentReduceAttrs sorted_attrs(ir::ReduceKind kind) {
 
 }  // namespace
 
+// x with the rows i, counted round and round, replaced by v: what TensorFlow writes into x itself.
+Status lower_inplace_update(LowerContext& context, int) {
+  Emitter e(context);
+  const ir::ValueId x = context.input(0), rows = e.dim(x, 0, context.dtype(context.input(1)));
+  const ir::ValueId row = e.pointwise(ir::PointwiseOp::kFloorMod, "row", {context.input(1), rows});
+  return e.finish(e.emit(ir::Op::kTensorScatter, "", {x, e.reshape("rows", row, {-1, 1}), context.input(2)},
+                         ir::TensorScatterAttrs{ir::ScatterKind::kUpdate, false}));
+}
+
 Status lower_tensor_scatter(LowerContext& context, int argument) {
   BLADE_ASSIGN_OR_RETURN(std::string policy, string_attr_or(context.node(), "bad_indices_policy", ""));
   if (policy == "IGNORE") return unimplemented("it ignores indices outside the tensor");

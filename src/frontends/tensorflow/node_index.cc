@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "frontends/tensorflow/op_table.h"
+#include "ir/watchers.h"
 
 namespace blade::tensorflow {
 namespace {
@@ -75,6 +76,11 @@ bool is_random(const NodeDef& node) {
   return is_one_of(node, kOps);
 }
 
+bool is_left_out(std::string_view op) {
+  static constexpr const char* kOps[] = {"NoOp", "Print", "CheckNumericsV2"};
+  return std::find(std::begin(kOps), std::end(kOps), op) != std::end(kOps) || ir::only_watches(op);
+}
+
 bool is_placeholder(const NodeDef& node) { return needs_feed(node) || node->op == "PlaceholderWithDefault"; }
 bool needs_feed(const NodeDef& node) { return node->op == "Placeholder" || node->op == "PlaceholderV2"; }
 bool is_string_placeholder(const NodeDef& node) {
@@ -139,14 +145,15 @@ Result<NodeIndex> NodeIndex::build(const GraphDef& graph) {
 }
 
 void NodeIndex::inherit_controls_of_constants(const GraphDef& graph) {
-  waits_ = control_inputs_;
   for (int i = 0; i < size(); ++i) {
     // A constant that a branch gives has an edge of that branch, which what joins the branches has not.
     if (is_or_ref(graph->nodes[i], "Merge")) continue;
     for (const TensorRef& ref : inputs_[i]) {
       if (graph->nodes[ref.node]->op != "Const") continue;
-      const std::vector<int>& of_constant = control_inputs_[ref.node];
-      waits_[i].insert(waits_[i].end(), of_constant.begin(), of_constant.end());
+      auto& own = control_inputs_[i];
+      for (int producer : control_inputs_[ref.node]) {
+        if (std::find(own.begin(), own.end(), producer) == own.end()) own.push_back(producer);
+      }
     }
   }
 }
@@ -248,7 +255,7 @@ std::vector<bool> NodeIndex::ancestors(const std::vector<TensorRef>& roots,
 }
 
 std::vector<int> NodeIndex::controls_among(const std::vector<char>& marked, int node) const {
-  std::vector<int> found, pending = waits_[node];
+  std::vector<int> found, pending = control_inputs_[node];
   std::unordered_set<int> seen;
   while (!pending.empty()) {
     int producer = pending.back();
@@ -257,7 +264,7 @@ std::vector<int> NodeIndex::controls_among(const std::vector<char>& marked, int 
     if (marked[producer]) {
       found.push_back(producer);
     } else {
-      pending.insert(pending.end(), waits_[producer].begin(), waits_[producer].end());
+      pending.insert(pending.end(), control_inputs_[producer].begin(), control_inputs_[producer].end());
     }
   }
   std::sort(found.begin(), found.end());

@@ -38,6 +38,9 @@ struct TensorRef {
 // "node:port" as errors and IR values spell it.
 std::string tensor_name(const NodeDef& node, int port);
 
+// What an optimized graph leaves out, with all that only it reads: checks, prints, and nodes that only order.
+bool is_left_out(std::string_view op);
+
 bool is_placeholder(const NodeDef& node);
 bool needs_feed(const NodeDef& node);  // a placeholder without a default
 bool is_string_placeholder(const NodeDef& node);
@@ -50,6 +53,8 @@ class NodeIndex {
 
   int size() const { return static_cast<int>(inputs_.size()); }
   const std::vector<TensorRef>& inputs(int node) const { return inputs_[node]; }
+  // Also those of constants that it reads: TensorFlow gives an op that is made under control dependencies none of its
+  // own where an operand, so often a number, has them. A Merge has its own only.
   const std::vector<int>& control_inputs(int node) const { return control_inputs_[node]; }
   // Nodes that read a tensor of it or wait for it.
   bool has_data_consumers(int node) const { return !used_ports_[node].empty(); }
@@ -69,20 +74,16 @@ class NodeIndex {
   // Which nodes some tensor of `roots` needs, through data and control edges; nothing behind a tensor that is given.
   std::vector<bool> ancestors(const std::vector<TensorRef>& roots,
                               const std::function<bool(const TensorRef&)>& is_given) const;
-  // The marked nodes that `node` waits for through control edges, its own or those of constants that it reads, also
-  // behind nodes that are not marked; sorted.
+  // The marked nodes that `node` waits for through control edges, also behind nodes that are not marked; sorted.
   std::vector<int> controls_among(const std::vector<char>& marked, int node) const;
 
  private:
   Status order_nodes(const GraphDef& graph);
-  // Control edges of constants become edges of what reads them: TensorFlow gives an op that is made under control
-  // dependencies none of its own where an operand, so often a number, has them.
   void inherit_controls_of_constants(const GraphDef& graph);
 
   std::unordered_map<std::string_view, int> by_name_;
   std::vector<std::vector<TensorRef>> inputs_;
   std::vector<std::vector<int>> control_inputs_;
-  std::vector<std::vector<int>> waits_;  // control_inputs_, and those of constants that it reads
   std::vector<std::vector<bool>> used_ports_;
   std::vector<char> back_edge_;  // a Merge that closes a loop
   std::vector<int> order_;

@@ -240,6 +240,23 @@ spec("Softmax", lambda d: dict(logits=d.values(d.shape(1, 4), -9, 9)), rtol=loos
 spec("LogSoftmax", lambda d: dict(logits=d.values(d.shape(1, 4), -9, 9)), rtol=loose(2))
 
 
+def cross_entropy(d):
+    """One row of scores or labels may stand for all."""
+    rows, classes = d.int(1, 5), d.int(1, 9)
+    labels = d.values((d.pick((1, rows)), classes), 0, 1)
+    return dict(features=d.values((rows if labels.shape[0] == 1 else d.pick((1, rows)), classes), -9, 9), labels=labels)
+
+
+def sparse_cross_entropy(d):
+    rows, classes = d.int(1, 5), d.int(1, 9)
+    labels = d.rng.integers(0, classes, rows).astype(d.pick(("int32", "int64")))
+    return dict(features=d.values((rows, classes), -9, 9), labels=labels)
+
+
+spec("SoftmaxCrossEntropyWithLogits", cross_entropy, rtol=loose(8))
+spec("SparseSoftmaxCrossEntropyWithLogits", sparse_cross_entropy, rtol=loose(8))
+
+
 def top_k(d):
     shape = d.shape(1, 3, 0)
     return dict(input=d.values(shape, specials=0), k=d.maybe_const(np.int32(d.int(0, shape[-1])) * np.ones((), np.int32)),

@@ -20,6 +20,7 @@ spec("Rank", of_shape(), types=ANY)
 spec("ShapeN", lambda d: dict(input=[d.values(d.shape()) for _ in range(d.int(1, 3))], out_type=INDEX(d)), types=ANY)
 for op in ("Identity", "StopGradient", "Snapshot", "PreventGradient", "GuaranteeConst"):
     spec(op, of_shape(), types=ANY)
+spec("DeepCopy", of_shape("x"), types=FLOATS + INTEGERS)
 spec("IdentityN", lambda d: dict(input=[d.values(d.shape()), d.values(d.shape(), t="int32")]), attr=None)
 spec("CheckNumerics", lambda d: dict(tensor=d.values(d.shape(), -3, 3), message="m"))
 spec("CheckNumericsV2", lambda d: dict(tensor=d.values(d.shape(), -3, 3), message="m"))
@@ -273,6 +274,17 @@ def tensor_scatter(d, unique=False, key="tensor"):
 
 spec("GatherNd", gather_nd, attr="Tparams", types=ANY)
 spec("ScatterNd", scatter_nd, types=FLOATS + INTEGERS, rtol=loose(2))
+
+
+def inplace_update(d):
+    """Rows that do not repeat; counted from either end, and beyond."""
+    shape = d.shape(1, 3, 0)
+    count = d.int(1, shape[0])
+    rows = d.rng.permutation(shape[0])[:count] + shape[0] * d.rng.integers(-1, 2, count)
+    return dict(x=d.values(shape, -3, 3), i=rows.astype("int32"), v=d.values((count,) + shape[1:], -3, 3))
+
+
+spec("InplaceUpdate", inplace_update, types=FLOATS + INTEGERS)
 spec("TensorScatterUpdate", lambda d: tensor_scatter(d, True), types=FLOATS + INTEGERS)
 for op in ("Add", "Sub", "Max", "Min"):
     spec("TensorScatter" + op, tensor_scatter, rtol=loose(4))

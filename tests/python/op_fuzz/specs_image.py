@@ -203,6 +203,16 @@ spec("ReluGrad", gradient("features", "gradients", -2, 2, (0,)))
 spec("Relu6Grad", gradient("features", "gradients", -2, 8, (0, 6)))
 spec("SigmoidGrad", gradient("y", "dy", 0, 1, (0, 1)), types=FLOATS)
 spec("TanhGrad", gradient("y", "dy", -1, 1, (-1, 1)), types=FLOATS)
+spec("EluGrad", gradient("outputs", "gradients", -1, 2, (-1, 0)), types=FLOATS)
+spec("SeluGrad", gradient("outputs", "gradients", -1.7, 2, (0,)), types=FLOATS)
+spec("LeakyReluGrad", lambda d: {**gradient("features", "gradients", -2, 2, (0,))(d), "alpha": d.pick((0.01, 0.2, 2.0))},
+     types=FLOATS)
+spec("SoftplusGrad", gradient("features", "gradients", -9, 9, (0,)), types=FLOATS, rtol=loose(2))
+spec("SoftsignGrad", gradient("features", "gradients", -3, 3, (0,)), types=FLOATS, rtol=loose(2))
+spec("ReciprocalGrad", gradient("y", "dy", -3, 3, (0,)), types=FLOATS, rtol=loose(2))
+spec("InvGrad", gradient("y", "dy", -3, 3, (0,)), types=FLOATS, rtol=loose(2))
+spec("SqrtGrad", gradient("y", "dy", 0.1, 3, (0,)), types=FLOATS, rtol=loose(2))
+spec("RsqrtGrad", gradient("y", "dy", 0.1, 3, (0,)), types=FLOATS, rtol=loose(2))
 
 
 def batch_norm_grad(d):

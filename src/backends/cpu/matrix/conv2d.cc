@@ -121,27 +121,13 @@ void copy_input(const Conv2DShape& s, const T* in, T* copy, ThreadPool& pool) {
   });
 }
 
-// ---- Groups: a part of the pixels goes through all of them, which share lines of the input and of the results.
-
-// What all groups cost, as one product.
+// All groups as one product.
 template <class T>
 TileJob<T> all_groups_job(const Conv2DShape& s) {
   TileJob<T> job = conv_job<T>(s, group_b_view<T>(s, nullptr), s.n * s.oh);
   job.b.k *= s.groups;
   job.input_bytes *= s.groups;
   return job;
-}
-
-template <class T>
-TileSplit split_groups(const Conv2DShape& s, const TileJob<T>& all, int threads) {
-  constexpr int64_t kPartBytes = 256 << 10;  // of pixels, in L2 from group to group
-  constexpr int64_t kLeastTiles = 8;
-  TileSplit split = choose_split(all, threads);
-  if (split.panel_parts > 1 || s.blocking.tile_parts > 0) return split;
-  const int64_t bytes = all.input_bytes + s.output_pixels() * s.oc * int64_t{sizeof(T)};
-  const int64_t parts = ceil_div(bytes, kPartBytes * split.tile_parts) * split.tile_parts;
-  split.tile_parts = static_cast<int>(std::max<int64_t>(split.tile_parts, std::min(parts, tile_count(all) / kLeastTiles)));
-  return split;
 }
 
 bool uses_planes(const Conv2DShape& s) { return uses_tiles_of_amx(s) && !reads_bands(s) && !reads_every_pixel(s); }
@@ -166,8 +152,10 @@ void conv_by_taps(const Conv2DShape& s, const T* in, const void* packed, Out* ou
   };
   const size_t slot_bytes = tile_slot_scratch_bytes(conv_job<T>(s, group_b_view<T>(s, nullptr), s.n * s.oh));
   if (s.groups > 1 && !uses_tiles_of_amx(s)) {
+    // Parts of the pixels go through all groups, which share lines of the input and of the results.
     const TileJob<T> all = all_groups_job<T>(s);
-    run_parts(split_groups(s, all, pool.num_threads()), tile_count(all), all.b.panels(), pool,
+    const int64_t pixel_bytes = all.input_bytes + s.output_pixels() * s.oc * int64_t{sizeof(T)};
+    run_parts(choose_group_split(all, pixel_bytes, pool.num_threads()), tile_count(all), all.b.panels(), pool,
               [&](const TileRange& part, int slot) {
                 for (int64_t g = 0; g < s.groups; ++g) {
                   for_group(g, [&](const TileJob<T>& job, const RowsOfConv<T>& rows) {

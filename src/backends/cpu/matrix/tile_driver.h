@@ -114,6 +114,10 @@ template <class T>
 int64_t tiles_per_block(const TileJob<T>& job);
 template <class T>
 TileSplit choose_split(const TileJob<T>& job, int threads);
+// For parts that each go through all groups of a convolution: `all` is the groups as one product whose K is the sum of
+// theirs, `pixel_bytes` what is read and written. A stored blocking that leaves threads idle is not taken.
+template <class T>
+TileSplit choose_group_split(TileJob<T> all, int64_t pixel_bytes, int threads);
 // fn(part, slot) for each part of a cut, on all threads.
 void run_parts(const TileSplit& split, int64_t tiles, int64_t panels, ThreadPool& pool,
                FunctionRef<void(const TileRange& part, int slot)> fn);

@@ -63,6 +63,25 @@ TileSplit choose_split(const TileJob<T>& job, int threads) {
   return best;
 }
 
+template <class T>
+TileSplit choose_group_split(TileJob<T> all, int64_t pixel_bytes, int threads) {
+  constexpr int64_t kPartBytes = 256 << 10;  // of pixels, in L2 from group to group
+  constexpr int64_t kLeastTiles = 8;
+  const int64_t tiles = tile_count(all);
+  TileSplit split = choose_split(all, threads);
+  if (all.tile_parts > 0) {
+    if (split.tile_parts * split.panel_parts >= std::min<int64_t>(threads, tiles)) return split;
+    all.tile_parts = all.panel_parts = 0;
+    split = choose_split(all, threads);
+  }
+  if (split.panel_parts > 1) return split;
+  // Each part reads all weights: no more parts than pixels make up for.
+  const auto weight_bytes = std::max<int64_t>(1, static_cast<int64_t>(all.b.bytes()));
+  const int64_t parts = std::min({ceil_div(pixel_bytes, kPartBytes), pixel_bytes / weight_bytes, tiles / kLeastTiles});
+  split.tile_parts = static_cast<int>(std::max<int64_t>(1, parts / split.tile_parts)) * split.tile_parts;
+  return split;
+}
+
 void run_parts(const TileSplit& split, int64_t tiles, int64_t panels, ThreadPool& pool,
                FunctionRef<void(const TileRange& part, int slot)> fn) {
   pool.parallel_for(split.tile_parts * split.panel_parts, split.cycles / kCyclesPerNs, [&](int task, int slot) {
@@ -79,5 +98,7 @@ void run_parts(const TileSplit& split, int64_t tiles, int64_t panels, ThreadPool
 
 template TileSplit choose_split(const TileJob<float>&, int);
 template TileSplit choose_split(const TileJob<BFloat16>&, int);
+template TileSplit choose_group_split(TileJob<float>, int64_t, int);
+template TileSplit choose_group_split(TileJob<BFloat16>, int64_t, int);
 
 }  // namespace blade::backends::cpu

@@ -2,7 +2,7 @@
 // launch (9.0), by the short path; all three results are kept. A cluster takes 28 pixels. Each of its blocks multiplies
 // 64 input channels under all taps by 64 channels of the 3x3 convolution, whose sums meet and whose results go to all
 // blocks; then it computes its part of the wide convolution's channels, which stay in its shared memory as a part of
-// the last one's depth, and the blocks add up what comes out.
+// the last one's depth, and the blocks add up what comes out. Without the last one it ends there.
 //
 // The windows' weights pass through shared memory into registers before the wait, so that two blocks find place on an
 // SM: a launch fetches its weights while the one before computes.
@@ -14,10 +14,11 @@
 namespace blade::backends::cuda {
 
 // kSlabs: of 64 channels that the 3x3 convolution reads and gives. A tile is 28 / kColumns rows of kColumns pixels, as
-// kPositions positions in rows of kPitch, which is how they lie in the patch.
-template <class Element, int kSlabs_, int kColumns_>
+// kPositions positions in rows of kPitch, which is how they lie in the patch. kNarrows: with the last convolution.
+template <class Element, int kSlabs_, int kColumns_, bool kNarrows_>
 struct BottleneckShape {
   using T = Element;
+  static constexpr bool kNarrows = kNarrows_;
   static constexpr int kSlabs = kSlabs_, kColumns = kColumns_, kRows = kBottleneckPixels / kColumns;
   static constexpr int kPositions = 32, kPitch = kPositions / kRows, kTaps = 9;
   static constexpr int kCluster = kSlabs * kSlabs, kThreads = 256, kWarps = 8, kGroups = 2;
@@ -28,14 +29,14 @@ struct BottleneckShape {
   // A block's shared memory.
   static constexpr int kWindowWeights = kTaps * 64 * 128, kWeights = 32768;  // of one 1x1 convolution
   static constexpr int kWideAt = 0, kMiddleAt = kWideAt + kWeights, kMiddle = kSlabs * kPositions * 128;
-  static constexpr int kNarrowAt = kMiddleAt + kMiddle, kPixelsAt = kNarrowAt + kWeights;
+  static constexpr int kNarrowAt = kMiddleAt + kMiddle, kPixelsAt = kNarrowAt + (kNarrows ? kWeights : 0);
   static constexpr int kPatchAt = kPixelsAt + kNarrowDepth * kPositions * 128;
   static constexpr int kPatch = (kRows + 2) * kPitch * 128;
   static constexpr int kWindowPitch = 68, kWindowSums = kGroups * kPositions * kWindowPitch * 4;
   static constexpr int kInboxAt = kPatchAt + kWindowSums, kInbox = kSlabs > 1 ? kPositions * 64 * 4 : 0;
-  static constexpr int kLastInbox = kSlabs > 1 ? kBottleneckPixels* kOwn* kCluster * 4 : 0;
+  static constexpr int kLastInbox = kSlabs > 1 && kNarrows ? kBottleneckPixels* kOwn* kCluster * 4 : 0;
   static constexpr int kBarriersAt = std::max(kInboxAt + kInbox, kPatchAt + kLastInbox), kBytes = kBarriersAt + 64;
-  static_assert(kPatch <= kWindowSums && kWindowWeights <= kPatchAt);
+  static_assert(kPatch <= kWindowSums && kWindowWeights <= kBarriersAt);
 };
 
 // 64 channels at a time as the rows of instructions, the tile's positions as their columns: groups of warps take blocks
@@ -194,6 +195,77 @@ __device__ __forceinline__ uint2& quad_at(uint8_t* chunk, int row, int quad) {
   return *reinterpret_cast<uint2*>(chunk + row * 128 + ((quad / 2) ^ (row & 7)) * 16 + quad % 2 * 8);
 }
 
+// What the last convolution's results need, of those that a thread finishes.
+template <class Shape>
+struct LastQuads : StoredQuads<Shape, Shape::kOwn / 4,
+                               (kBottleneckPixels * Shape::kOwn / 4 + Shape::kThreads - 1) / Shape::kThreads> {
+  static constexpr int kAcross = Shape::kOwn / 4;
+  static constexpr int kCount = (kBottleneckPixels * kAcross + Shape::kThreads - 1) / Shape::kThreads;
+
+  __device__ __forceinline__ LastQuads(const ConvParams& p, const BottleneckTile<Shape>& tile, int rank)
+      : StoredQuads<Shape, kAcross, kCount>(p, rank * Shape::kOwn, [&](int row) {
+          return row < kBottleneckPixels ? tile.pixel(tile.position_of(row)) : -1;
+        }) {}
+};
+
+// The last product, of the wide results that a block has, and its sums.
+template <class Shape>
+__device__ __forceinline__ void multiply_last(const LastQuads<Shape>& last, uint32_t base, uint8_t* memory, int rank,
+                                              uint32_t narrow_barrier, uint32_t last_barrier) {
+  constexpr bool kSplit = Shape::kSlabs > 1;
+  constexpr int kAcross = LastQuads<Shape>::kAcross, kCount = LastQuads<Shape>::kCount;
+  const int thread = static_cast<int>(threadIdx.x), lane = thread & 31, warp = __shfl_sync(~0u, thread >> 5, 0);
+  float* sums_at = reinterpret_cast<float*>(memory);
+  using Product = TurnedProduct<typename Shape::T, Shape::kNarrow, Shape::kNarrowDepth>;
+  Product product;
+  barrier_wait(narrow_barrier, 0);
+  product.multiply(base + Shape::kPixelsAt, base + Shape::kNarrowAt, warp >> 2);
+  product.store(sums_at, warp >> 2);
+  __syncthreads();
+  if constexpr (kSplit) {
+    const uint32_t inbox = base + Shape::kPatchAt;
+    // A warp sends to as many blocks as there are for it, one behind the other.
+    constexpr int kTo = Shape::kCluster >= Shape::kWarps ? Shape::kCluster / Shape::kWarps : 1;
+    constexpr int kWarpsEach = Shape::kCluster >= Shape::kWarps ? 1 : Shape::kWarps / Shape::kCluster;
+    constexpr int kQuads = kBottleneckPixels * kAcross, kStride = 32 * kWarpsEach;
+#pragma unroll
+    for (int i = 0; i < kTo; ++i) {
+      const int to = (warp / kWarpsEach * kTo + i + rank) % Shape::kCluster;
+#pragma unroll
+      for (int first = 0; first < kQuads; first += kStride) {
+        const int number = first + warp % kWarpsEach * 32 + lane;
+        // Of 16 channels, eight neighbouring lanes read rows that are four apart: other banks.
+        int row = number / kAcross;
+        if (kAcross == 4 && first + kStride <= kQuads) row = (row & ~7) + (row >> 1 & 3) + (row & 1) * 4;
+        if (first + kStride > kQuads && number >= kQuads) continue;
+        const int quad = number % kAcross;
+        const float* from =
+            sums_at + BottleneckTile<Shape>::position_of(row) * Product::kPitch + to * Shape::kOwn + quad * 4;
+        float4 sum = make_float4(0, 0, 0, 0);
+        add_quads<Product::kShare>(sum, from, Product::kStep);
+        store_remote(remote_address(inbox + ((rank * kBottleneckPixels + row) * Shape::kOwn + quad * 4) * 4, to), sum,
+                     remote_address(last_barrier, to));
+      }
+    }
+    barrier_wait(last_barrier, 0);
+    const float* received = reinterpret_cast<const float*>(memory + Shape::kPatchAt);
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      if (last.places[i] >= 0)
+        last.template finish<Shape::kCluster>(i, received + last.number(i) * 4, kBottleneckPixels * Shape::kOwn);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const int number = last.number(i);
+      if (last.places[i] < 0) continue;
+      const float* from =
+          sums_at + BottleneckTile<Shape>::position_of(number / kAcross) * Product::kPitch + number % kAcross * 4;
+      last.template finish<Product::kShare>(i, from, Product::kStep);
+    }
+  }
+}
+
 // A box of shared memory to an image [image, y, x, channel], by a CUtensorMap in tiled form; nothing outside.
 __device__ __forceinline__ void store_patch(const void* map, int channel, int x, int y, int image, uint32_t from) {
   asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.bulk_group [%0, {%1, %2, %3, %4}], [%5];" ::"l"(map),
@@ -241,7 +313,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
     if (kSplit) {
       barrier_expect(sums_barrier, Shape::kInbox);
       barrier_expect(middle_barrier, Shape::kMiddle - Shape::kOwnPositions * 128);
-      barrier_expect(last_barrier, Shape::kLastInbox);
+      if (Shape::kNarrows) barrier_expect(last_barrier, Shape::kLastInbox);
     }
     start_later();
   }
@@ -251,11 +323,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
       window, part * 64, [&](int row) { return row < Shape::kOwnPositions ? tile.pixel(first_own + row) : -1; });
   const FinishQuad<T> out(wide.epilogue, rank * Shape::kWide + thread % (Shape::kWide / 4) * 4);
   const bool adds = pinned(static_cast<int>(wide.epilogue.residual != nullptr)) != 0;
-  constexpr int kLastAcross = Shape::kOwn / 4;
-  constexpr int kLastQuads = (kBottleneckPixels * kLastAcross + kThreads - 1) / kThreads;
-  StoredQuads<Shape, kLastAcross, kLastQuads> last(narrow, rank * Shape::kOwn, [&](int row) {
-    return row < kBottleneckPixels ? tile.pixel(tile.position_of(row)) : -1;
-  });
+  const LastQuads<Shape> last(narrow, tile, rank);
   const BottleneckMaps* map = &maps;
   keep(map);
 
@@ -278,8 +346,8 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
       copy_bulk(base + Shape::kWideAt + k * Shape::kWide * 128, weights_at(wide, k, rank * Shape::kWide),
                 Shape::kWide * 128, wide_barrier);
     }
-    barrier_expect(narrow_barrier, Shape::kWeights);
-    for (int k = 0; k < Shape::kNarrowDepth; ++k) {
+    if (Shape::kNarrows) barrier_expect(narrow_barrier, Shape::kWeights);
+    for (int k = 0; k < Shape::kNarrowDepth && Shape::kNarrows; ++k) {
       copy_bulk(base + Shape::kNarrowAt + k * Shape::kNarrow * 128,
                 weights_at(narrow, rank * Shape::kNarrowDepth + k, 0), Shape::kNarrow * 128, narrow_barrier);
     }
@@ -401,75 +469,33 @@ __global__ void __launch_bounds__(Shape::kThreads, 2)
       stores_commit();
     }
   }
-  using Product = TurnedProduct<T, Shape::kNarrow, Shape::kNarrowDepth>;
-  Product product;
-  barrier_wait(narrow_barrier, 0);
-  product.multiply(base + Shape::kPixelsAt, base + Shape::kNarrowAt, group);
-  product.store(sums_at, group);
-  __syncthreads();
-  if constexpr (kSplit) {
-    const uint32_t inbox = base + Shape::kPatchAt;
-    // A warp sends to as many blocks as there are for it, one behind the other.
-    constexpr int kTo = Shape::kCluster >= Shape::kWarps ? Shape::kCluster / Shape::kWarps : 1;
-    constexpr int kWarpsEach = Shape::kCluster >= Shape::kWarps ? 1 : Shape::kWarps / Shape::kCluster;
-    constexpr int kQuads = kBottleneckPixels * kLastAcross, kStride = 32 * kWarpsEach;
-#pragma unroll
-    for (int i = 0; i < kTo; ++i) {
-      const int to = (warp / kWarpsEach * kTo + i + rank) % Shape::kCluster;
-#pragma unroll
-      for (int first = 0; first < kQuads; first += kStride) {
-        const int number = first + warp % kWarpsEach * 32 + lane;
-        // Of 16 channels, eight neighbouring lanes read rows that are four apart: other banks.
-        int row = number / kLastAcross;
-        if (kLastAcross == 4 && first + kStride <= kQuads) row = (row & ~7) + (row >> 1 & 3) + (row & 1) * 4;
-        if (first + kStride > kQuads && number >= kQuads) continue;
-        const int quad = number % kLastAcross;
-        const float* from = sums_at + tile.position_of(row) * Product::kPitch + to * Shape::kOwn + quad * 4;
-        float4 sum = make_float4(0, 0, 0, 0);
-        add_quads<Product::kShare>(sum, from, Product::kStep);
-        store_remote(remote_address(inbox + ((rank * kBottleneckPixels + row) * Shape::kOwn + quad * 4) * 4, to), sum,
-                     remote_address(last_barrier, to));
-      }
-    }
-    barrier_wait(last_barrier, 0);
-    const float* received = reinterpret_cast<const float*>(memory + Shape::kPatchAt);
-#pragma unroll
-    for (int i = 0; i < kLastQuads; ++i) {
-      if (last.places[i] >= 0)
-        last.template finish<Shape::kCluster>(i, received + last.number(i) * 4, kBottleneckPixels * Shape::kOwn);
-    }
-  } else {
-#pragma unroll
-    for (int i = 0; i < kLastQuads; ++i) {
-      const int number = last.number(i);
-      if (last.places[i] < 0) continue;
-      const float* from = sums_at + tile.position_of(number / kLastAcross) * Product::kPitch + number % kLastAcross * 4;
-      last.template finish<Product::kShare>(i, from, Product::kStep);
-    }
-  }
+  if constexpr (Shape::kNarrows) multiply_last(last, base, memory, rank, narrow_barrier, last_barrier);
   if (thread == 0) stores_wait_read();
 #endif
 }
 
-template <int kSlabs, int kColumns>
+template <int kSlabs, int kColumns, bool kNarrows>
 BottleneckVariant variant() {
-  using Shape = BottleneckShape<__half, kSlabs, kColumns>;
-  return {kSlabs * 64,
-          Shape::kCluster,
-          kColumns,
-          Shape::kRows,
-          Shape::kPitch,
-          Shape::kThreads,
-          Shape::kBytes,
-          half_forms([&]<class T>() {
-            return reinterpret_cast<const void*>(&conv_bottleneck_kernel<BottleneckShape<T, kSlabs, kColumns>>);
-          })};
+  using Shape = BottleneckShape<__half, kSlabs, kColumns, kNarrows>;
+  return {
+      kSlabs * 64,
+      Shape::kCluster,
+      kColumns,
+      Shape::kRows,
+      Shape::kPitch,
+      Shape::kThreads,
+      Shape::kBytes,
+      kNarrows,
+      half_forms([&]<class T>() {
+        return reinterpret_cast<const void*>(&conv_bottleneck_kernel<BottleneckShape<T, kSlabs, kColumns, kNarrows>>);
+      })};
 }
 
 }  // namespace
 
-std::span<const BottleneckVariant, 3> bottleneck_variants() {
-  static const BottleneckVariant variants[] = {variant<1, 28>(), variant<2, 28>(), variant<4, 14>()};
+std::span<const BottleneckVariant, 4> bottleneck_variants() {
+  static const BottleneckVariant variants[] = {variant<1, 28, true>(), variant<2, 28, true>(), variant<4, 14, true>(),
+                                               variant<4, 14, false>()};
   return variants;
 }
 

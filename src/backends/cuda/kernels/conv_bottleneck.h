@@ -1,4 +1,4 @@
-// A 3x3 convolution and the two 1x1 ones behind it as one launch, as the host side sees it: clusters for
+// A 3x3 convolution and one or two 1x1 ones behind it as one launch, as the host side sees it: clusters for
 // kBottleneckPixels pixels.
 #pragma once
 
@@ -20,9 +20,10 @@ struct BottleneckVariant {
   int columns, rows;      // pixels of a cluster's tile
   int pitch;              // pixels of a patch's rows
   int threads, shared_bytes;
+  bool narrows;         // has the last convolution
   KernelForms kernels;  // take BottleneckMaps and three ConvParams
 };
 
-std::span<const BottleneckVariant, 3> bottleneck_variants();
+std::span<const BottleneckVariant, 4> bottleneck_variants();
 
 }  // namespace blade::backends::cuda

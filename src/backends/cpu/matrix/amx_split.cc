@@ -1,0 +1,387 @@
+// Some tiles of rows, split into pieces in L2, meet panel after panel of B.
+#include "backends/cpu/matrix/amx_split.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "backends/cpu/matrix/amx_kernel.h"
+#include "backends/cpu/matrix/simd_targets.h"
+#include "backends/cpu/matrix/tile_driver.h"
+#include "backends/machine.h"
+#include "base/checked_math.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backends/cpu/matrix/amx_split.cc"
+// Highway needs this order.
+// clang-format off
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "backends/cpu/matrix/amx_tiles_inl.h"
+#include "backends/cpu/matrix/epilogue_inl.h"
+#include "backends/cpu/matrix/simd_inl.h"
+// clang-format on
+
+#ifndef BLADE_MATRIX_AMX_SPLIT_LAYOUT_
+#define BLADE_MATRIX_AMX_SPLIT_LAYOUT_
+namespace blade::backends::cpu {
+namespace {
+
+// A tile has 32 rows and 32 columns, or 16: two units, or one, of a tile register. Both operands lie in blocks of 32
+// elements of K, and in a block first piece, then unit: [3][units][16 rows of 64 bytes].
+constexpr int64_t kSplitTile = 2 * kAmxRows, kSplitSums = kSplitTile * kSplitTile;
+constexpr int64_t kPieces = 3, kUnitBytes = kAmxRows * 64, kSplitBlock = kAmxElements;
+constexpr int64_t kMostSplitTiles = 8;  // of rows, for which each panel comes into L2 once
+constexpr int64_t kHeaderBytes = 64;    // of B, whose first word tells whether all its pieces can be counted on
+
+// Numbers from here on, infinite ones and NaN are no sums of pieces: rows with them are multiplied as they are.
+constexpr uint32_t kUnsplit = 0x7f000000, kMagnitude = 0x7fffffff;
+
+int64_t split_blocks(int64_t k) { return ceil_div(k, kSplitBlock); }
+int64_t split_panels(int64_t n) { return ceil_div(n, kSplitTile); }
+int64_t units_of_panel(int64_t n, int64_t panel) { return n - panel * kSplitTile > kAmxRows ? 2 : 1; }
+int64_t split_tile_bytes(int64_t k) { return split_blocks(k) * kPieces * 2 * kUnitBytes; }
+int64_t panel_offset(int64_t k, int64_t panel) { return kHeaderBytes + panel * split_tile_bytes(k); }
+
+int64_t split_tiles_of_block(int64_t m, int64_t k) {
+  const auto l2_bytes = static_cast<int64_t>(Machine::host().l2_bytes);
+  const int64_t most = std::clamp<int64_t>(l2_bytes * 5 / 8 / split_tile_bytes(k), 1, kMostSplitTiles);
+  return std::min(most, ceil_div(m, kSplitTile));
+}
+
+}  // namespace
+}  // namespace blade::backends::cpu
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace blade::backends::cpu {
+namespace HWY_NAMESPACE {
+
+#if HWY_TARGET == HWY_AVX3
+
+namespace {
+
+// To the nearest bfloat16, away from zero between two.
+HWY_ATTR HWY_INLINE V nearest_piece(V x) {
+  const hn::RebindToUnsigned<D> du;
+  return hn::BitCast(D(), hn::And(hn::Add(hn::BitCast(du, x), hn::Set(du, 0x8000)), hn::Set(du, 0xffff0000)));
+}
+
+// A row into its places in the blocks of a tile; false where it cannot be split.
+HWY_ATTR bool split_row(const float* row, int64_t k, char* to) {
+  const D d;
+  const hn::RebindToUnsigned<D> du;
+  constexpr int64_t kHalf = kSplitBlock / 2;
+  auto largest = hn::Zero(du);
+  for (int64_t i = 0; i < k; i += kSplitBlock, to += kPieces * 2 * kUnitBytes) {
+    V low = load_some(d, row + i, k - i), high = load_some(d, row + i + kHalf, k - i - kHalf);
+    for (const V x : {low, high}) largest = hn::Max(largest, hn::And(hn::BitCast(du, x), hn::Set(du, kMagnitude)));
+    for (int64_t piece = 0; piece < kPieces; ++piece) {
+      const V low_piece = nearest_piece(low), high_piece = nearest_piece(high);
+      hn::StoreU(narrowed_pair(low_piece, high_piece), DPair(),
+                 reinterpret_cast<uint16_t*>(to + piece * 2 * kUnitBytes));
+      low = hn::Sub(low, low_piece);
+      high = hn::Sub(high, high_piece);
+    }
+  }
+  return hn::AllTrue(du, hn::Lt(largest, hn::Set(du, kUnsplit)));
+}
+
+template <int kUnits, int kVectors, int kTile = 0>
+HWY_INLINE void add_split_products() {
+  if constexpr (kTile < kUnits * kVectors) {
+    tile_dot<kTile, kTilesOfA + kTile / kVectors, kTilesOfB + kTile % kVectors>();
+    add_split_products<kUnits, kVectors, kTile + 1>();
+  }
+}
+template <int kFirst, int kCount>
+HWY_INLINE void load_pieces(const char* from) {
+  tile_load<kFirst>(from, 64);
+  if constexpr (kCount == 2) tile_load<kFirst + 1>(from + kUnitBytes, 64);
+}
+
+// Sums of a tile. Between two products one operand stays where it is.
+template <int kUnits, int kVectors>
+HWY_ATTR HWY_NOINLINE void multiply_pieces(const char* a, const char* b, int64_t blocks, float* sums) {
+  constexpr int64_t kOfA = 2 * kUnitBytes, kOfB = kVectors * kUnitBytes;  // of a piece
+  clear_sums<kUnits, kVectors>();
+  for (int64_t i = 0; i < blocks; ++i, a += kPieces * kOfA, b += kPieces * kOfB) {
+    keep_vectors_awake();
+    load_pieces<kTilesOfA, kUnits>(a);
+    load_pieces<kTilesOfB, kVectors>(b);
+    add_split_products<kUnits, kVectors>();
+    load_pieces<kTilesOfB, kVectors>(b + 2 * kOfB);
+    add_split_products<kUnits, kVectors>();
+    load_pieces<kTilesOfB, kVectors>(b + kOfB);
+    add_split_products<kUnits, kVectors>();
+    load_pieces<kTilesOfA, kUnits>(a + kOfA);
+    add_split_products<kUnits, kVectors>();
+    load_pieces<kTilesOfB, kVectors>(b);
+    add_split_products<kUnits, kVectors>();
+    load_pieces<kTilesOfA, kUnits>(a + 2 * kOfA);
+    add_split_products<kUnits, kVectors>();
+  }
+  store_sums<kUnits, kVectors>(sums, kSplitTile * int64_t{sizeof(float)});
+}
+
+// The same of one row that cannot be split, or of a B that cannot.
+HWY_ATTR void multiply_unsplit(const float* row, int64_t k, const char* b, int64_t vectors, float* sums) {
+  const D d;
+  const hn::RebindToUnsigned<D> du;
+  for (int64_t v = 0; v < vectors; ++v) {
+    V sum = hn::Zero(d);
+    for (int64_t i = 0; i < k; ++i) {
+      const char* block = b + i / kSplitBlock * kPieces * vectors * kUnitBytes + v * kUnitBytes;
+      V weight = hn::Zero(d);
+      for (int64_t piece = kPieces - 1; piece >= 0; --piece) {  // the larger sum might overflow
+        const auto* pairs =
+            reinterpret_cast<const uint32_t*>(block + piece * vectors * kUnitBytes + i % kSplitBlock / 2 * 64);
+        const auto word = hn::Load(du, pairs);
+        const auto bits = i % 2 == 0 ? hn::ShiftLeft<16>(word) : hn::And(word, hn::Set(du, 0xffff0000));
+        weight = hn::Add(weight, hn::BitCast(d, bits));
+      }
+      sum = hn::MulAdd(hn::Set(d, row[i]), weight, sum);
+    }
+    hn::Store(sum, d, sums + v * kAmxRows);
+  }
+}
+
+// What the epilogue of a product needs for the columns of a panel.
+struct SplitFinish {
+  const SplitProduct& product;
+  const EpilogueF32& e;
+  int64_t column;
+  FirstLanes first[2], added[2];
+  V bias[2], slope[2], scale[2], shift[2];
+  V lo, hi;
+
+  HWY_ATTR SplitFinish(const SplitProduct& p, int64_t at, int64_t columns)
+      : product(p),
+        e(*p.epilogue),
+        column(at),
+        first{FirstLanes(columns), FirstLanes(columns - kAmxRows)},
+        added{FirstLanes(std::min(columns, e.residual_channels - at)),
+              FirstLanes(std::min(columns, e.residual_channels - at) - kAmxRows)},
+        lo(constant(e.clamp_lo)),
+        hi(constant(e.clamp_hi)) {
+    const auto load = [&](const float* from, V(&to)[2]) HWY_ATTR {
+      for (int v = 0; v < 2; ++v)
+        to[v] = from != nullptr ? load_first(first[v], from + column + v * kAmxRows) : hn::Zero(D());
+    };
+    load(e.bias, bias);
+    load(e.slope, slope);
+    load(e.scale, scale);
+    load(e.shift, shift);
+  }
+
+  // Rows of C from `row` on. `kPlain`: bias, residual and clamp alone.
+  template <bool kPlain>
+  HWY_ATTR void rows(float* sums, int64_t row, int64_t count) const {
+    const D d;
+    const bool is_added = e.residual != nullptr, adds_first = is_added && !e.residual_last;
+    const auto residual = [&](int64_t r, int v) HWY_ATTR {
+      return load_first(added[v], e.residual + (row + r) * e.residual_row_stride + column + v * kAmxRows);
+    };
+    const auto bounded = [&](int64_t r, int v) HWY_ATTR {
+      V x = hn::Add(hn::Load(d, sums + r * kSplitTile + v * kAmxRows), bias[v]);
+      if (adds_first) x = hn::Add(x, residual(r, v));
+      if (!kPlain && e.slope != nullptr) x = hn::IfThenElse(hn::Gt(x, hn::Zero(d)), x, hn::Mul(x, slope[v]));
+      return clamped(x, lo, hi);
+    };
+    const bool curved = !kPlain && e.gate.curve != Curve::kNone;
+    if (curved) {
+      for (int64_t r = 0; r < count; ++r) {
+        for (int v = 0; v < 2; ++v) hn::Store(bounded(r, v), d, sums + r * kSplitTile + v * kAmxRows);
+      }
+      curve_block(e.gate, sums, count * kSplitTile);
+    }
+    const GateVectors gate = gate_vectors(e.gate);
+    float* out = product.c + row * product.c_row + column;
+    for (int64_t r = 0; r < count; ++r, out += product.c_row) {
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) {
+        V x = curved ? hn::Load(d, sums + r * kSplitTile + v * kAmxRows) : bounded(r, v);
+        if (!kPlain && !curved && e.gate.used()) x = gated(gate, x);
+        if (!kPlain && e.scale != nullptr) x = hn::MulAdd(x, scale[v], shift[v]);
+        if (is_added && !adds_first) x = hn::Add(x, residual(r, v));
+        store_first(x, first[v], out + v * kAmxRows);
+      }
+    }
+  }
+
+  HWY_ATTR void run(float* sums, int64_t row, int64_t count, int64_t columns) const {
+    is_plain(e) ? rows<true>(sums, row, count) : rows<false>(sums, row, count);
+    if (e.generic == nullptr) return;
+    e.generic(e.context, {product.c + row * product.c_row + column, product.c_row, row, 1, count, column, columns});
+  }
+};
+
+// A thread's part.
+struct SplitWalk {
+  const SplitProduct& p;
+  char* pieces;  // of the rows of a block
+  bool b_is_whole = *reinterpret_cast<const uint32_t*>(p.b) != 0;
+  int64_t blocks = split_blocks(p.k), tile_bytes = split_tile_bytes(p.k);
+  bool unsplit[kMostSplitTiles * kSplitTile];
+  HWY_ALIGN float sums[kSplitSums];
+
+  SplitWalk(const SplitProduct& product, std::byte* scratch) : p(product), pieces(reinterpret_cast<char*>(scratch)) {}
+
+  int64_t rows_of(int64_t tile) const { return std::min(kSplitTile, p.m - tile * kSplitTile); }
+
+  HWY_ATTR void split(int64_t tile, int64_t index) {
+    const int64_t rows = rows_of(tile);
+    char* const to = pieces + index * tile_bytes;
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* row = p.a + (tile * kSplitTile + r) * p.a_row;
+      char* const place = to + r / kAmxRows * kUnitBytes + r % kAmxRows * 64;
+      unsplit[index * kSplitTile + r] = !split_row(row, p.k, place) || !b_is_whole;
+    }
+  }
+
+  HWY_ATTR void multiply(int64_t tile, int64_t index, int64_t panel) {
+    const char* const a = pieces + index * tile_bytes;
+    const char* const b = reinterpret_cast<const char*>(p.b) + panel_offset(p.k, panel);
+    const int64_t units = rows_of(tile) > kAmxRows ? 2 : 1, vectors = units_of_panel(p.n, panel);
+    if (units == 2) {
+      vectors == 2 ? multiply_pieces<2, 2>(a, b, blocks, sums) : multiply_pieces<2, 1>(a, b, blocks, sums);
+    } else {
+      vectors == 2 ? multiply_pieces<1, 2>(a, b, blocks, sums) : multiply_pieces<1, 1>(a, b, blocks, sums);
+    }
+    for (int64_t r = 0; r < rows_of(tile); ++r) {
+      if (unsplit[index * kSplitTile + r])
+        multiply_unsplit(p.a + (tile * kSplitTile + r) * p.a_row, p.k, b, vectors, sums + r * kSplitTile);
+    }
+  }
+
+  HWY_ATTR void run(const TileRange& part) {
+    std::memset(sums, 0, sizeof(sums));  // columns that a narrow panel does not have are computed, too
+    const int64_t most = split_tiles_of_block(p.m, p.k);
+    for (int64_t t = part.first_tile; t < part.last_tile; t += most) {
+      const int64_t count = std::min(most, part.last_tile - t);
+      for (int64_t i = 0; i < count; ++i) split(t + i, i);
+      for (int64_t panel = part.first_panel; panel < part.last_panel; ++panel) {
+        const int64_t column = panel * kSplitTile, columns = std::min(kSplitTile, p.n - column);
+        const SplitFinish finish(p, column, columns);
+        for (int64_t i = 0; i < count; ++i) {
+          multiply(t + i, i, panel);
+          finish.run(sums, (t + i) * kSplitTile, rows_of(t + i), columns);
+        }
+      }
+    }
+  }
+};
+
+}  // namespace
+
+bool split_has_kernel() { return rounds_natively(); }
+void split_run_part(const SplitProduct& product, const TileRange& part, std::byte* scratch) {
+  const AmxScope tile_registers(kAmxElements / 2);
+  SplitWalk(product, scratch).run(part);
+}
+
+#else
+
+bool split_has_kernel() { return false; }
+void split_run_part(const SplitProduct&, const TileRange&, std::byte*) {}
+
+#endif
+
+}  // namespace HWY_NAMESPACE
+}  // namespace blade::backends::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace blade::backends::cpu {
+namespace {
+
+HWY_EXPORT(split_has_kernel);
+HWY_EXPORT(split_run_part);
+
+// One thread, about; of a task.
+constexpr double kSplitBlockNs = 198, kSplitFinishNs = 150, kSplitRowNs = 10;
+
+double split_ns(int64_t tiles, int64_t k, int64_t panels) {
+  const auto blocks = static_cast<double>(split_blocks(k));
+  const double products = static_cast<double>(panels) * (blocks * kSplitBlockNs + kSplitFinishNs);
+  return static_cast<double>(tiles) * (products + blocks * kSplitTile * kSplitRowNs);
+}
+
+// Cut by rows where B is less to read than all rows are, by columns else.
+TileSplit split_parts(const SplitProduct& p, int threads) {
+  constexpr int64_t kTaskTiles = 2 * kMostSplitTiles, kMostTasks = 4;  // tasks even out what other processes take
+  const int64_t tiles = ceil_div(p.m, kSplitTile), panels = split_panels(p.n);
+  const bool by_rows = kPieces * 2 * p.k * p.n <= int64_t{sizeof(float)} * p.m * (p.k + p.n);
+  TileSplit split;
+  split.tile_parts = static_cast<int>(std::min<int64_t>(by_rows ? threads : 1, tiles));
+  split.panel_parts = static_cast<int>(std::min<int64_t>(threads / split.tile_parts, panels));
+  if (!by_rows) split.tile_parts = static_cast<int>(std::min<int64_t>(threads / split.panel_parts, tiles));
+  if (split.panel_parts == 1 && threads > 1)
+    split.tile_parts *= static_cast<int>(std::clamp<int64_t>(tiles / (split.tile_parts * kTaskTiles), 1, kMostTasks));
+  constexpr double kCyclesPerNs = 3;
+  split.cycles = kCyclesPerNs * split_ns(tiles, p.k, panels);
+  return split;
+}
+
+// What bfloat16 x is nearest to, or begins with where it cannot be split: its upper half.
+uint16_t piece_bits(float x) {
+  auto bits = std::bit_cast<uint32_t>(x);
+  if ((bits & kMagnitude) < kUnsplit) return static_cast<uint16_t>((bits + 0x8000) >> 16);
+  if ((bits & kMagnitude) > 0x7f800000) bits |= 0x400000;  // NaN stays one
+  return static_cast<uint16_t>(bits >> 16);
+}
+
+}  // namespace
+
+bool has_split_products() { return HWY_DYNAMIC_DISPATCH(split_has_kernel)(); }
+
+size_t packed_split_bytes(int64_t k, int64_t n) { return static_cast<size_t>(panel_offset(k, split_panels(n))); }
+
+void pack_split_b(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t col_stride, void* to) {
+  auto* const bytes = static_cast<char*>(to);
+  std::memset(bytes, 0, packed_split_bytes(k, n));
+  uint32_t whole = 1;
+  for (int64_t column = 0; column < n; ++column) {
+    const int64_t panel = column / kSplitTile, vectors = units_of_panel(n, panel);
+    char* const panel_at = bytes + panel_offset(k, panel) + column % kSplitTile / kAmxRows * kUnitBytes;
+    for (int64_t i = 0; i < k; ++i) {
+      float x = b[i * row_stride + column * col_stride];
+      const bool splits = (std::bit_cast<uint32_t>(x) & kMagnitude) < kUnsplit;
+      if (!splits) whole = 0;
+      char* at = panel_at + i / kSplitBlock * kPieces * vectors * kUnitBytes + i % kSplitBlock / 2 * 64 +
+                 column % kAmxRows * 4 + i % 2 * 2;
+      for (int64_t piece = 0; piece < kPieces; ++piece, at += vectors * kUnitBytes) {
+        const uint16_t bits = piece_bits(x);
+        std::memcpy(at, &bits, sizeof(bits));
+        x = std::isfinite(x) ? x - std::bit_cast<float>(uint32_t{bits} << 16) : 0;
+      }
+    }
+  }
+  std::memcpy(bytes, &whole, sizeof(whole));
+}
+
+size_t split_product_scratch_bytes(int64_t m, int64_t k, int threads) {
+  return static_cast<size_t>(threads * split_tiles_of_block(m, k) * split_tile_bytes(k));
+}
+
+void split_product(const SplitProduct& p, ThreadPool& pool, std::byte* scratch) {
+  if (p.m <= 0 || p.n <= 0) return;
+  const int64_t slot_bytes = split_tiles_of_block(p.m, p.k) * split_tile_bytes(p.k);
+  run_parts(split_parts(p, pool.num_threads()), ceil_div(p.m, kSplitTile), split_panels(p.n), pool,
+            [&](const TileRange& part, int slot) {
+              HWY_DYNAMIC_DISPATCH(split_run_part)(p, part, scratch + slot * slot_bytes);
+            });
+}
+
+double split_product_us(int64_t m, int64_t k, int64_t n, int threads) {
+  constexpr double kNsPerUs = 1e3;
+  const Machine& machine = Machine::host();
+  const double compute = split_ns(ceil_div(m, kSplitTile), k, split_panels(n)) / threads / kNsPerUs;
+  const double weights = static_cast<double>(packed_split_bytes(k, n)) /
+                         std::min(machine.far_bytes_per_us, machine.core_far_bytes_per_us * threads);
+  return std::max(compute, weights);
+}
+
+}  // namespace blade::backends::cpu
+#endif  // HWY_ONCE
