@@ -111,7 +111,8 @@ TEST(Fusion, BottleneckOnTileRegistersIsOneStep) {
       std::vector<std::string> kernels;
       check_answers(graph, in_bf16(), options, 0.1, kernels);
       const char* row = c.last_channels > 0 ? "cpu.conv.bottleneck_amx_bf16" : "cpu.conv.before_depthwise_amx_bf16";
-      const bool pays = c.size > 13 && c.dilation == 1 && c.depthwise_stride < 3;
+      // Images that threads share go in strips, step by step.
+      const bool pays = c.size > 13 && c.dilation == 1 && c.depthwise_stride < 3 && (threads == 1 || c.n == 1);
       EXPECT_TRUE(!pays || std::count(kernels.begin(), kernels.end(), row) == 1) << row;
     }
   }

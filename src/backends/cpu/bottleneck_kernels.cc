@@ -174,6 +174,21 @@ double activation_us(const KernelRequest& request, int threads) {
   return us * static_cast<double>(request.outputs[0].element_count()) / kLanes / threads;
 }
 
+// On tile registers, where each thread has images of its own: apart, the convolutions go in strips of their own, in
+// which what lies between them stays in L2, too, and tiles are fuller: beside them 1x1s of a row or two take so much
+// longer, and all that float16 saves is time of curves and, with more taps than nine, of the depthwise convolution.
+constexpr int64_t kFewTaps = 9;
+constexpr double kOfShortStrips = 0.5, kOfCurvesInHalf = 1.5;
+double more_than_in_strips_us(const BottleneckRequests& r, const BottleneckShape& shape, int threads) {
+  double us = conv_cost_us<BFloat16>(shape.first, ConvAlgorithm::kDirect, threads);
+  if (r.last != nullptr)
+    us += conv_cost_us<BFloat16>(conv_shape(*r.last, MatrixUnit::kTiles), ConvAlgorithm::kDirect, threads);
+  us *= kOfShortStrips;
+  if (shape.first.to_half)
+    us -= kOfCurvesInHalf * (activation_us(*r.first, threads) + activation_us(*r.depthwise, threads));
+  return us;
+}
+
 // The convolutions alone, with the rows that two parts need, less what need not leave L2, more for weights that each
 // strip reads again, each thread all of them.
 template <class Types, bool kProjects>
@@ -186,18 +201,21 @@ double bottleneck_us(const KernelRequest& request) {
   const auto tasks = static_cast<double>(bottleneck_tasks<T>(shape, threads));
   const int64_t read_by_two = std::max<int64_t>(0, d.read_rows(1) - d.stride_h);
   const double twice = (tasks - 1) * static_cast<double>(read_by_two) / static_cast<double>(d.n * d.h);
+  const bool goes_in_strips = Types::kUnit == MatrixUnit::kTiles && has_images_for_all(d.n, threads);
   const auto moved = [&](const TensorDesc& between) {
     const auto bytes = static_cast<double>(between.bytes());
-    const bool fits = bytes / threads <= static_cast<double>(request.machine->l2_bytes) / 2;
+    const bool fits = goes_in_strips || bytes / threads <= static_cast<double>(request.machine->l2_bytes) / 2;
     // Beside products on tiles reads of L2 count, too.
     const double rate = fits ? kOwnBytesPerUs<Types> : kOuterBytesPerUs;
     return 2 * bytes / rate / threads;
   };
-  const double depthwise_rate = shape.first.to_half ? kHalfDepthwiseFlopsPerUs : kDepthwiseFlopsPerUs;
+  const bool faster_in_half = shape.first.to_half && (!goes_in_strips || d.kh * d.kw > kFewTaps);
+  const double depthwise_rate = faster_in_half ? kHalfDepthwiseFlopsPerUs : kDepthwiseFlopsPerUs;
   double us = conv_cost_us<T>(shape.first, ConvAlgorithm::kDirect, static_cast<int>(tasks)) * (1 + twice) +
               depthwise_cost_us(conv_shape(*r.depthwise), static_cast<int>(tasks), depthwise_rate) -
               moved(r.depthwise->inputs[0]);
   if (Types::kUnit == MatrixUnit::kTiles) us += activation_us(*r.first, static_cast<int>(tasks)) * twice;
+  if (goes_in_strips) us += more_than_in_strips_us(r, shape, static_cast<int>(tasks));
   auto weights = static_cast<double>(r.first->inputs[1].bytes());
   if (kProjects) {
     us += conv_cost_us<T>(conv_shape(*r.last, Types::kUnit), ConvAlgorithm::kDirect, static_cast<int>(tasks)) -

@@ -41,6 +41,8 @@ Conv3DShape conv3d_shape(const KernelRequest& request);
 DepthwiseShape depthwise_shape(const KernelRequest& request);
 ConvTransposeShape conv_transpose_shape(const KernelRequest& request, MatrixUnit unit = MatrixUnit::kVectors);
 ConvTranspose3DShape conv_transpose3d_shape(const KernelRequest& request);
+// Whether each thread has images of its own, which it takes through chains of steps in strips.
+inline bool has_images_for_all(int64_t images, int threads) { return threads > 1 && images % threads == 0; }
 inline constexpr double kDepthwiseFlopsPerUs = 24e3;  // of one thread, in float32
 // Predicted microseconds of a depthwise convolution on `threads` cores.
 double depthwise_cost_us(const Conv2DShape& shape, int threads, double flops_per_us = kDepthwiseFlopsPerUs);

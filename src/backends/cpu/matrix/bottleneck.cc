@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "backends/cpu/matrix/depthwise_rows.h"
+#include "backends/cpu/matrix/gemm.h"
 #include "backends/cpu/matrix/tile_driver.h"
 #include "base/checked_math.h"
 
@@ -134,13 +135,7 @@ class BottleneckPart {
     set_stretch(job, job.rows, plan_.channels);
     job.out = out;
     job.epilogue = &part.get();
-    run_tile_range(
-        job, {0, tile_count(job), 0, job.b.panels()},
-        [&](int64_t first, int count, const T** pointers) {
-          for (int i = 0; i < count; ++i) pointers[i] = strip_ + (first + i) * plan_.channels;
-          return true;
-        },
-        tile_scratch_);
+    gemm_on_caller(job, strip_, plan_.channels, 0, job.b.panels(), tile_scratch_);
   }
 
   const BottleneckPlan<T>& plan_;

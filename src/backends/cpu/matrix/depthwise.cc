@@ -6,6 +6,7 @@
 
 #include "backends/cpu/matrix/depthwise_pairs.h"
 #include "backends/cpu/matrix/depthwise_rows.h"
+#include "backends/cpu/matrix/gemm.h"
 #include "backends/cpu/matrix/tile_driver.h"
 #include "base/checked_math.h"
 #include "base/even_tasks.h"
@@ -213,13 +214,7 @@ void separable_conv2d(const DepthwiseShape& s, int64_t oc, const T* in, const De
       set_stretch(job, job.rows, plan.channels);
       job.out = out + row * s.ow * oc;
       job.epilogue = &part.get();
-      run_tile_range(
-          job, {0, tile_count(job), 0, job.b.panels()},
-          [&](int64_t first, int count, const T** pointers) {
-            for (int i = 0; i < count; ++i) pointers[i] = strip + (first + i) * plan.channels;
-            return true;
-          },
-          tiles);
+      gemm_on_caller(job, strip, plan.channels, 0, job.b.panels(), tiles);
       row += block.rows;
     }
   });
