@@ -17,7 +17,8 @@ double volume_at(const Conv2DShape& s, const std::vector<BFloat16>& in, const st
     const int64_t z = result % s.depth.out * s.depth.stride + d * s.depth.dilation - s.depth.pad_before;
     if (x < 0 || x >= s.w || y < 0 || y >= s.h || z < 0 || z >= s.depth.in) continue;
     const int64_t at = ((result / s.depth.out * s.depth.in + z) * s.h + y) * s.w + x;
-    for (int64_t c = 0; c < s.c; ++c) sum += number(in[at * s.c + c]) * number(w[(tap * s.c + c) * s.oc + o]);
+    for (int64_t c = 0; c < s.c; ++c)
+      sum += number(in[at * s.input_pitch() + c]) * number(w[(tap * s.c + c) * s.oc + o]);
   }
   return sum;
 }
@@ -26,7 +27,7 @@ double volume_at(const Conv2DShape& s, const std::vector<BFloat16>& in, const st
 
 Conv2DShape MatrixKernels::random_volume(int round) {
   Conv2DShape s{.h = pick({1, 5, 7, 14}), .w = pick({3, 7, 13, 17})};
-  s.c = round % 3 == 0 ? pick({1, 2, 3, 5}) : pick({8, 16, 17, 32, 64});
+  s.c = round % 3 == 0 ? pick({1, 2, 3, 5}) : pick({8, 11, 16, 17, 32, 64, 81});
   s.oc = pick({7, 16, 32, 48, 64});
   s.kh = pick({1, 2, 3, 3});
   s.kw = pick({1, 2, 3, 3});
@@ -42,6 +43,7 @@ Conv2DShape MatrixKernels::random_volume(int round) {
   s.depth.out =
       out_size(s.depth.in, s.depth.taps, s.depth.stride, s.depth.dilation, s.depth.pad_before + pick({0, 1, 6}));
   s.n = pick({1, 2}) * s.depth.out;
+  if (round % 4 == 0) s.in_pixel_stride = s.c + pick({1, 3, 8});
   s.unit = unit_;
   return s;
 }
@@ -52,7 +54,7 @@ void MatrixKernels::volume_case(const Conv2DShape& s, int kind) {
                std::to_string(d.out) + ", stride " + std::to_string(d.stride) + ", dilation " +
                std::to_string(d.dilation) + ", padding " + std::to_string(d.pad_before));
   if (s.output_pixels() == 0) return;
-  const auto in = random<BFloat16>(s.n / d.out * d.in * s.h * s.w * s.c);
+  const auto in = random<BFloat16>(s.n / d.out * d.in * s.h * s.w * s.input_pitch());
   const auto w = random<BFloat16>(d.taps * s.kh * s.kw * s.c * s.oc);
   const EpilogueCase<BFloat16> e(kind, random(s.oc), random<BFloat16>(s.output_pixels() * s.oc), s.oc);
   AlignedBuffer packed = AlignedBuffer::allocate(packed_volume_bytes(s) + 64);
@@ -80,15 +82,37 @@ TEST_P(MatrixKernels, VolumesOnAmx) {
   }
 }
 
+// 1x1x1 kernels: a product where they read every pixel, and with strides and padding.
+TEST_P(MatrixKernels, VolumesOfOneTapOnAmx) {
+  if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  for (int round = 0; round < 48; ++round) {
+    const int64_t size = pick({3, 7, 10}), stride = round % 3 == 1 ? 2 : 1, pad = round % 3 == 2 ? 1 : 0;
+    Conv2DShape s{.h = size, .w = size, .c = pick({5, 17, 32, 64, 80, 96}), .oc = pick({7, 32, 64, 144})};
+    s.stride_h = s.stride_w = stride;
+    s.pad_top = s.pad_left = pad;
+    s.oh = s.ow = out_size(size, 1, stride, 1, 2 * pad);
+    s.depth = {.in = 5, .stride = stride, .pad_before = pad};
+    s.depth.out = out_size(5, 1, stride, 1, 2 * pad);
+    s.n = pick({1, 2}) * s.depth.out;
+    if (round % 4 == 0) s.in_pixel_stride = s.c + 8;
+    s.unit = unit_;
+    volume_case(s, round * 37 % kEpilogueKinds);
+    EXPECT_EQ(conv_volume_splits(s, 1).empty(), round % 3 == 0);
+    if (HasFatalFailure()) FAIL() << round;
+  }
+}
+
 // Whole panels, whose weights do not stay in L2: strips of several images and of some of their rows.
 TEST_P(MatrixKernels, LargeVolumesOnAmx) {
   if (!use_tiles()) GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
-  for (const int64_t size : {7, 19}) {
-    Conv2DShape s{.h = size, .w = size, .c = 160, .kh = 3, .kw = 3, .oc = 192, .oh = size, .ow = size};
+  for (const auto& [size, channels] : {std::pair<int64_t, int64_t>{7, 160}, {19, 160}, {14, 144}, {9, 81}}) {
+    Conv2DShape s{.h = size, .w = size, .c = channels, .kh = 3, .kw = 3, .oc = 192, .oh = size, .ow = size};
     s.pad_top = s.pad_left = 1;
     s.depth = {.taps = 3, .in = 5, .out = 5, .pad_before = 1};
     s.n = 5;
     s.unit = unit_;
+    const VolumeSplit split = conv_volume_splits(s, 1)[0];
+    EXPECT_TRUE(split.images > 1 || split.rows < size) << split.images << " images, rows " << split.rows;
     volume_case(s, 1 + 2 + 4);
   }
 }

@@ -96,10 +96,12 @@ bool is_of_channels(const TensorDesc& operand, int64_t channels) {
 
 // Nothing where the node is no such program.
 std::optional<AffineInputs> channel_affine(const KernelRequest& request) {
-  constexpr int64_t kFewest = 16;  // channels, for vectors of one row
+  // Channels, for vectors of one row; what is left of them goes one by one where there are no masks.
+  constexpr int64_t kFewest = 16, kFewestWithRest = 128, kWhole = 8;
   auto found = affine_inputs(request.node->get<ir::PointwiseAttrs>().program);
   const TensorDesc& out = request.outputs[0];
-  if (!found || out.dims.empty() || out.dims.back() < kFewest) return std::nullopt;
+  if (!found || out.dims.empty()) return std::nullopt;
+  if (out.dims.back() < (out.dims.back() % kWhole == 0 ? kFewest : kFewestWithRest)) return std::nullopt;
   if (request.inputs[found->pixels].dims != out.dims) std::swap(found->pixels, found->scale);
   const bool fits = request.inputs[found->pixels].dims == out.dims &&
                     is_of_channels(request.inputs[found->scale], out.dims.back()) &&

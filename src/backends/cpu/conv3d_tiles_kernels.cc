@@ -19,10 +19,7 @@ Support supports_3d_on_tiles(const KernelRequest& request) {
 }
 
 double us_of_3d_on_tiles(const KernelRequest& request) {
-  Conv2DShape images = conv_shape(request, MatrixUnit::kTiles);
-  images.c *= images.depth.taps;
-  images.depth = {};
-  return conv_cost_us<BFloat16>(images, ConvAlgorithm::kDirect, std::max(1, request.num_threads));
+  return conv_volume_us(conv_shape(request, MatrixUnit::kTiles), std::max(1, request.num_threads));
 }
 
 Result<std::unique_ptr<Kernel>> create_3d_on_tiles(const KernelRequest& request, PackCache& packs) {

@@ -18,9 +18,9 @@ namespace blade::backends::cpu {
 // where pixels outside the input count as zero. Padding at the bottom and right follows from oh and ow. Group g reads
 // input channels [g * c / groups, ...) and writes output channels [g * oc / groups, ...).
 //
-// With a depth axis (Winograd's algorithm alone takes one), image d of the n = volumes * depth.out results is the sum
-// of such convolutions of depth.taps images, in[d * stride + tap * dilation - pad_before] of its volume's depth.in,
-// each with weights of its own ([tap][kh][kw][c][oc]); images outside the volume count as zero.
+// With a depth axis (Winograd's algorithm and conv_volume.h alone take one), image d of the n = volumes * depth.out
+// results is the sum of such convolutions of depth.taps images, in[d * stride + tap * dilation - pad_before] of its
+// volume's depth.in, each with weights of its own ([tap][kh][kw][c][oc]); images outside the volume count as zero.
 struct DepthAxis {
   int64_t taps = 1, in = 1, out = 1, stride = 1, dilation = 1, pad_before = 0;
 };

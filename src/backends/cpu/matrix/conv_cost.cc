@@ -4,6 +4,7 @@
 
 #include "backends/cpu/matrix/amx_kernel.h"
 #include "backends/cpu/matrix/conv2d.h"
+#include "backends/cpu/matrix/conv_plane_plan.h"
 #include "backends/cpu/matrix/dot_speed.h"
 #include "backends/cpu/matrix/tile_kernel.h"
 #include "backends/machine.h"
@@ -60,7 +61,7 @@ double amx_us(const Conv2DShape& s, int threads) {
       units * static_cast<double>(columns) * (static_cast<double>(blocks) * kProductCycles + kFinishCycles) +
       copied * sizeof(BFloat16) / kCopyBytesPerCycle;
   const double weights = weight_cycles(static_cast<double>(taps * s.group_in() * s.oc) / 2, threads);
-  return std::max(compute / threads / kCyclesPerUs, weights / cycles_per_us());
+  return std::max(compute / threads / kTileCyclesPerUs, weights / cycles_per_us());
 }
 
 template <class T>

@@ -16,6 +16,8 @@
 
 namespace blade::backends::cpu {
 
+inline constexpr double kTileCyclesPerUs = 3500;  // in predictions
+
 // One dimension of the planes: place x of phase p is input x * stride + p - pad.
 struct PlaneAxis {
   int64_t in, out, taps, stride, dilation, pad;

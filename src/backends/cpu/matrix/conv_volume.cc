@@ -7,7 +7,9 @@
 
 #include "backends/cpu/matrix/conv_bands.h"
 #include "backends/cpu/matrix/conv_plane_plan.h"
+#include "backends/cpu/matrix/gemm.h"
 #include "backends/cpu/matrix/tile_driver.h"
+#include "backends/depth_taps.h"
 #include "backends/machine.h"
 #include "base/checked_math.h"
 
@@ -18,7 +20,16 @@ constexpr double kCyclesAProduct = 20;  // as for planes of one image
 constexpr double kCopiedBytesPerCycle = 16;
 constexpr double kPanelBytesPerCycle = 10;  // from L3
 constexpr double kCyclesACall = 600;        // of a panel past an image
-constexpr int64_t kMostFewChannels = 16;    // of all depth taps
+constexpr double kCyclesAFinish = 70;       // of 16 pixels and channels, in predictions
+constexpr int64_t kMostFewChannels = 16;    // reads_bands() takes fewer
+constexpr BFloat16 kZeros[kAmxElements] = {};
+
+// Whether it is the product of all pixels, where they lie, with one matrix.
+bool is_product(const Conv2DShape& s) {
+  const DepthAxis& d = s.depth;
+  return d.taps * s.kh * s.kw == 1 && d.stride * s.stride_h * s.stride_w == 1 && d.pad_before == 0 && s.pad_top == 0 &&
+         s.pad_left == 0 && d.in == d.out && s.h == s.oh && s.w == s.ow;
+}
 
 // What of a volume is planes of one image of its results.
 Conv2DShape image_of(const Conv2DShape& volume) {
@@ -33,14 +44,34 @@ Conv2DShape joined_images_of(const Conv2DShape& volume) {
   Conv2DShape images = volume;
   images.c *= volume.depth.taps;
   images.depth = {};
+  images.in_pixel_stride = 0;
   return images;
 }
 bool has_few_channels(const Conv2DShape& volume) {
   const Conv2DShape images = joined_images_of(volume);
-  return images.c <= kMostFewChannels && reads_bands(images);
+  return reads_bands(images);
 }
 
-// Taps [first, last) of result `z` along the depth that lie in the volume: one at least, if only of zeros.
+// Whether planes have the channels of all depth taps side by side, where a tap's own leave much of a tile empty.
+bool joins_depth(const Conv2DShape& s) {
+  return s.c < kMostFewChannels && AmxBlocks(s.depth.taps * s.c).count < s.depth.taps * AmxBlocks(s.c).count;
+}
+
+// What the planes are, as a volume: whole blocks of channels, of one tap along the depth where these are joined.
+Conv2DShape planes_of(const Conv2DShape& volume) {
+  Conv2DShape planes = volume;
+  if (joins_depth(volume)) {
+    planes.c *= volume.depth.taps;
+    planes.depth = {.in = volume.depth.out, .out = volume.depth.out};
+  }
+  // The weights of one tap are those of is_product(), too.
+  if (volume.depth.taps * volume.kh * volume.kw > 1) planes.c = AmxBlocks(planes.c).elements();
+  planes.in_pixel_stride = 0;
+  return planes;
+}
+
+// Taps [first, last) of result `z` along the depth that lie in the volume: one at least, if only of zeros (which
+// weights that are not finite make NaN).
 struct DepthTaps {
   int64_t image, first, last;  // `image`: what tap 0 reads
 
@@ -56,12 +87,14 @@ PackedB volume_weights(const Conv2DShape& volume, const void* packed) {
 }
 
 struct VolumePlan {
-  const Conv2DShape& s;
+  const Conv2DShape& volume;
+  bool joins = joins_depth(volume);
+  Conv2DShape s = planes_of(volume);
   Conv2DShape image = image_of(s);
   PlanePlan plane{image};
   int64_t taps = s.kh * s.kw;  // of an image
 
-  explicit VolumePlan(const Conv2DShape& volume) : s(volume) {}
+  explicit VolumePlan(const Conv2DShape& given) : volume(given) {}
   VolumePlan(const VolumePlan&) = delete;  // `plane` points to `image`
   VolumePlan& operator=(const VolumePlan&) = delete;
 
@@ -96,37 +129,40 @@ struct VolumePlan {
   }
 };
 
+double split_cycles(const VolumePlan& plan, const PackedB& b, int threads, const VolumeSplit& split) {
+  const Conv2DShape& s = plan.s;
+  const int64_t units = ceil_div((split.rows - 1) * plan.plane.pitch + s.ow, kAmxRows);
+  const int64_t panels = ceil_div(b.panels(), split.panel_parts);
+  const int64_t products = split.images * units * panels * b.vectors * s.depth.taps * plan.taps * AmxBlocks(s.c).count;
+  const int64_t volumes = s.n / s.depth.out;
+  const int64_t tasks = volumes * ceil_div(s.depth.out, split.images) * ceil_div(s.oh, split.rows) * split.panel_parts;
+  const auto rounds = static_cast<double>(ceil_div(tasks, int64_t{threads}));
+  const auto parts = static_cast<double>(split.panel_parts), copied = static_cast<double>(plan.strip_bytes(split));
+  const double weights = static_cast<double>(b.bytes()) / parts;
+  const double results = static_cast<double>(split.images * split.rows * s.ow * s.oc) * sizeof(BFloat16) / parts;
+  const double crossing = (1 - 1 / parts) * (copied + results) / kOtherBytesToTiles;
+  return rounds * (kCyclesAProduct * static_cast<double>(products) + copied / kCopiedBytesPerCycle + crossing +
+                   kCyclesACall * static_cast<double>(panels * split.images)) +
+         (panels_stay(static_cast<size_t>(weights)) ? 1 : rounds) * weights / kPanelBytesPerCycle;
+}
+
 VolumeSplit choose_split(const VolumePlan& plan, int threads) {
   const Conv2DShape& s = plan.s;
   const PackedB b = volume_weights(s, nullptr);
-  const auto most_bytes = static_cast<int64_t>(Machine::host().l2_bytes) * 5 / 8;
-  const auto cycles_of = [&](const VolumeSplit& split) {
-    const int64_t units = ceil_div((split.rows - 1) * plan.plane.pitch + s.ow, kAmxRows);
-    const int64_t panels = ceil_div(b.panels(), split.panel_parts);
-    const int64_t products =
-        split.images * units * panels * b.vectors * s.depth.taps * plan.taps * AmxBlocks(s.c).count;
-    const int64_t tasks = s.n * ceil_div(s.depth.out, split.images) * ceil_div(s.oh, split.rows) * split.panel_parts;
-    const auto rounds = static_cast<double>(ceil_div(tasks, int64_t{threads}));
-    const auto parts = static_cast<double>(split.panel_parts), copied = static_cast<double>(plan.strip_bytes(split));
-    const double weights = static_cast<double>(b.bytes()) / parts;
-    const double results = static_cast<double>(split.images * split.rows * s.ow * s.oc) * sizeof(BFloat16) / parts;
-    const double crossing = (1 - 1 / parts) * (copied + results) / kOtherBytesToTiles;
-    return rounds * (kCyclesAProduct * static_cast<double>(products) + copied / kCopiedBytesPerCycle + crossing +
-                     kCyclesACall * static_cast<double>(panels * split.images)) +
-           (panels_stay(static_cast<size_t>(weights)) ? 1 : rounds) * weights / kPanelBytesPerCycle;
-  };
+  const size_t most_bytes = Machine::host().l2_bytes * 5 / 8;
   VolumeSplit best;
   double best_cycles = -1;
   for (int64_t parts = 1; parts <= std::min<int64_t>(threads, b.panels()); ++parts) {
     for (int64_t images = 1; images <= s.depth.out; ++images) {
+      if (images > 1 && plan.strip_bytes({images, 1}) > most_bytes) break;
       for (int64_t strips = 1; strips <= s.oh;) {
         const VolumeSplit split = {images, ceil_div(s.oh, strips), parts};
-        const bool fits = static_cast<int64_t>(plan.strip_bytes(split)) <= most_bytes;
-        const bool smallest = images == 1 && split.rows == 1;
-        const double cycles = cycles_of(split);
-        if ((fits || smallest) && (best_cycles < 0 || cycles < best_cycles)) {
-          best_cycles = cycles;
-          best = split;
+        if (plan.strip_bytes(split) <= most_bytes || (images == 1 && split.rows == 1)) {
+          const double cycles = split_cycles(plan, b, threads, split);
+          if (best_cycles < 0 || cycles < best_cycles) {
+            best_cycles = cycles;
+            best = split;
+          }
         }
         if (split.rows == 1) break;
         strips = ceil_div(s.oh, split.rows - 1);  // the next ones that are lower
@@ -179,17 +215,36 @@ struct VolumeRun {
     return false;
   }
 
+  // Image `z` of a volume; one outside of few channels is zeros.
+  PlanePart part(int64_t volume, int64_t z) const {
+    const Conv2DShape& s = plan.volume;
+    if (z < 0 || z >= s.depth.in) return {kZeros, s.c, 0};
+    return {in + (volume * s.depth.in + z) * s.h * s.w * s.input_pitch(), s.c, s.input_pitch()};
+  }
+
+  // What a place of the planes of an image (a result where taps are joined) is made of: none where it is outside.
+  std::span<const PlanePart> parts(int64_t volume, int64_t image, PlanePart* parts) const {
+    const Conv2DShape& s = plan.volume;
+    const int64_t taps = plan.joins ? s.depth.taps : 1;
+    if (!plan.joins && (image < 0 || image >= s.depth.in)) return {};
+    const int64_t first = plan.joins ? image * s.depth.stride - s.depth.pad_before : image;
+    PlanePart* end = parts;
+    for (int64_t tap = 0; tap < taps; ++tap) *end++ = part(volume, first + tap * s.depth.dilation);
+    if (const int64_t rest = plan.s.c - taps * s.c; rest > 0) *end++ = {kZeros, rest, 0};
+    return {parts, end};
+  }
+
   // The planes of what the strip's taps read, each image once.
   void copy(const VolumeTask& task, BFloat16* planes) const {
-    const Conv2DShape& s = plan.s;
-    const int64_t begin = DepthTaps(s.depth, task.first_image).image, step = plan.image_elements(task.rows);
-    const PlanePart volume = {in + task.volume * s.depth.in * s.h * s.w * s.input_pitch(), s.c, s.input_pitch()};
+    const int64_t begin = DepthTaps(plan.s.depth, task.first_image).image, step = plan.image_elements(task.rows);
+    PlanePart buffer[kMostDepthTaps + 1];
     for (int64_t i = 0; i < plan.images_read(task.images); ++i, planes += step) {
       if (!reads(task, begin + i)) continue;
-      if (begin + i >= 0 && begin + i < s.depth.in) {
-        copy_strip(plan.plane, {&volume, 1}, begin + i, task.first_row, task.rows, planes);
-      } else {
+      const std::span<const PlanePart> from = parts(task.volume, begin + i, buffer);
+      if (from.empty()) {
         std::fill_n(planes, step, BFloat16());
+      } else {
+        copy_strip(plan.plane, from, 0, task.first_row, task.rows, planes);
       }
     }
   }
@@ -199,7 +254,9 @@ struct VolumeRun {
     const int64_t step = plan.image_elements(task.rows), tap_steps = plan.taps * packed_steps<BFloat16>(1, s.c);
     TileJob<BFloat16> job = plan.job(task.rows, b);
     job.run_offsets = task.rows == split.rows ? offsets : last_offsets;
-    for (int64_t p = task.first_panel; p < task.last_panel; ++p) {
+    // A panel meets all images before the next one is read.
+    const int64_t at_once = task.images == 1 ? task.last_panel - task.first_panel : 1;
+    for (int64_t p = task.first_panel; p < task.last_panel; p += at_once) {
       for (int64_t i = 0; i < task.images; ++i) {
         const int64_t z = task.first_image + i;
         const DepthTaps taps(s.depth, z);
@@ -207,29 +264,40 @@ struct VolumeRun {
         const int64_t pixel = ((task.volume * s.depth.out + z) * s.oh + task.first_row) * s.ow;
         const PartEpilogue<BFloat16> part(epilogue, pixel);
         job.runs = (taps.last - taps.first) * plan.taps;
-        job.b = b.piece(taps.first * tap_steps, taps.last * tap_steps);
+        const bool all_taps = taps.last - taps.first == s.depth.taps;
+        job.b = all_taps ? b : b.piece(taps.first * tap_steps, taps.last * tap_steps);
         job.epilogue = &part.get();
         job.set_out(out + pixel * s.output_pitch());
-        // The first image meets a panel that the last one fetched during the panel before it.
         const bool is_last = i + 1 == task.images;
-        job.panels_warm = p > task.first_panel;
+        job.panels_warm = p > task.first_panel || i > 0;
         job.panels_stay = panels_stay || (i > 0 && !is_last);
-        job.prefetch_after = is_last && p + 1 < task.last_panel;
-        run_tile_range(
-            job, {0, tile_count(job), p, p + 1},
-            [&](int64_t row, int count, const BFloat16** pointers) {
-              for (int k = 0; k < count; ++k) pointers[k] = from + (row + k) * s.c;
-              return true;
-            },
-            scratch);
+        job.prefetch_after = is_last && p + at_once < task.last_panel;
+        multiply_image(job, from, p, p + at_once, scratch);
       }
     }
   }
+
+  void multiply_image(const TileJob<BFloat16>& job, const BFloat16* from, int64_t first_panel, int64_t last_panel,
+                      std::byte* scratch) const {
+    const int64_t pitch = plan.s.c;
+    if (job.runs == 1 && plan.plane.is_matrix()) {
+      gemm_on_caller(job, from, pitch, first_panel, last_panel, scratch);
+      return;
+    }
+    run_tile_range(
+        job, {0, tile_count(job), first_panel, last_panel},
+        [&](int64_t row, int count, const BFloat16** pointers) {
+          for (int k = 0; k < count; ++k) pointers[k] = from + (row + k) * pitch;
+          return true;
+        },
+        scratch);
+  }
 };
 
-void conv_by_volume_planes(const Conv2DShape& s, const VolumeSplit& split, const BFloat16* in, const void* packed,
+void conv_by_volume_planes(const Conv2DShape& volume, const VolumeSplit& split, const BFloat16* in, const void* packed,
                            BFloat16* out, const Epilogue<BFloat16>& epilogue, ThreadPool& pool, std::byte* scratch) {
-  const VolumePlan plan(s);
+  const VolumePlan plan(volume);
+  const Conv2DShape& s = plan.s;
   auto* const offsets = reinterpret_cast<int64_t*>(scratch);
   auto* const last_offsets = reinterpret_cast<int64_t*>(scratch + plan.offset_bytes());
   scratch += 2 * plan.offset_bytes();
@@ -275,13 +343,13 @@ void join_pixels(std::span<const TapPixels> taps, int64_t pixels, int64_t channe
 
 // Rows [first, last) of the images that result `index` reads.
 void join_images(const Conv2DShape& s, const BFloat16* in, int64_t index, int64_t first, int64_t last, BFloat16* to) {
-  static constexpr BFloat16 kZeros[kMostFewChannels] = {};
   const DepthTaps taps(s.depth, index % s.depth.out);
   TapPixels pixels[kMostFewChannels];
   for (int64_t tap = 0; tap < s.depth.taps; ++tap) {
     const int64_t z = taps.image + tap * s.depth.dilation, image = index / s.depth.out * s.depth.in + z;
     const bool inside = z >= 0 && z < s.depth.in;
-    pixels[tap] = inside ? TapPixels{in + (image * s.h + first) * s.w * s.c, s.c} : TapPixels{kZeros, 0};
+    pixels[tap] =
+        inside ? TapPixels{in + (image * s.h + first) * s.w * s.input_pitch(), s.input_pitch()} : TapPixels{kZeros, 0};
   }
   join_pixels({pixels, static_cast<size_t>(s.depth.taps)}, (last - first) * s.w, s.c, to);
 }
@@ -334,25 +402,42 @@ void conv_by_volume_bands(const Conv2DShape& s, const BFloat16* in, const void* 
 
 size_t packed_volume_bytes(const Conv2DShape& s) {
   return has_few_channels(s) ? joined_weights(joined_images_of(s), nullptr).bytes()
-                             : volume_weights(s, nullptr).bytes();
+                             : volume_weights(planes_of(s), nullptr).bytes();
 }
 
 void pack_volume_weights(const Conv2DShape& s, const BFloat16* weights, void* to) {
   const int64_t taps = s.kh * s.kw, row = s.c * s.oc;
-  if (!has_few_channels(s)) {
-    pack_runs(weights, s.depth.taps * taps, s.c, s.oc, s.oc, 1, to);
-    return;
-  }
-  std::vector<BFloat16> joined(static_cast<size_t>(s.depth.taps * taps * row));
+  const bool few = has_few_channels(s), joins = few || joins_depth(s);
+  const Conv2DShape planes = few ? joined_images_of(s) : planes_of(s);
+  // [taps of `planes`][its channels][oc]
+  const int64_t step = planes.c * s.oc;
+  std::vector<BFloat16> placed(static_cast<size_t>(planes.depth.taps * taps * step));
   for (int64_t d = 0; d < s.depth.taps; ++d) {
     for (int64_t tap = 0; tap < taps; ++tap, weights += row)
-      std::copy_n(weights, row, joined.begin() + (tap * s.depth.taps + d) * row);
+      std::copy_n(weights, row, placed.begin() + (joins ? tap * step + d * row : (d * taps + tap) * step));
   }
-  pack_conv_weights(joined_images_of(s), joined.data(), to);
+  if (few) {
+    pack_conv_weights(planes, placed.data(), to);
+  } else {
+    pack_runs(placed.data(), planes.depth.taps * taps, planes.c, s.oc, s.oc, 1, to);
+  }
+}
+
+double conv_volume_us(const Conv2DShape& s, int threads) {
+  if (has_few_channels(s)) return conv_cost_us<BFloat16>(joined_images_of(s), ConvAlgorithm::kDirect, threads);
+  Conv2DShape images = s;
+  images.depth = {};
+  const double as_images = conv_cost_us<BFloat16>(images, ConvAlgorithm::kDirect, threads);
+  if (is_product(s)) return as_images;
+  const VolumePlan plan(s);
+  const int64_t finished = ceil_div(s.output_pixels(), kAmxRows) * ceil_div(s.oc, kAmxRows);
+  const double cycles = split_cycles(plan, volume_weights(plan.s, nullptr), threads, choose_split(plan, threads)) +
+                        kCyclesAFinish * static_cast<double>(finished) / threads;
+  return std::max(cycles / kTileCyclesPerUs, as_images);
 }
 
 VolumeSplits conv_volume_splits(const Conv2DShape& s, int threads) {
-  if (has_few_channels(s)) return {};
+  if (has_few_channels(s) || is_product(s)) return {};
   const VolumePlan plan(s);
   VolumeSplits splits;
   for (int t = 1; t <= std::max(1, threads); ++t) splits.push_back(choose_split(plan, t));
@@ -360,6 +445,7 @@ VolumeSplits conv_volume_splits(const Conv2DShape& s, int threads) {
 }
 
 size_t conv_volume_scratch_bytes(const Conv2DShape& s, int threads, const VolumeSplits& splits) {
+  if (is_product(s)) return gemm_scratch_bytes<BFloat16>(s.output_pixels(), s.c, s.oc, threads, MatrixUnit::kTiles);
   if (has_few_channels(s)) {
     const Conv2DShape image = joined_images_of(s);
     return band_offset_bytes(image) +
@@ -368,12 +454,17 @@ size_t conv_volume_scratch_bytes(const Conv2DShape& s, int threads, const Volume
   const VolumePlan plan(s);
   size_t bytes = 0;
   for (size_t i = 0; i < splits.size(); ++i)
-    bytes = std::max(bytes, (i + 1) * plan.slot_bytes(splits[i], volume_weights(s, nullptr)));
+    bytes = std::max(bytes, (i + 1) * plan.slot_bytes(splits[i], volume_weights(plan.s, nullptr)));
   return 2 * plan.offset_bytes() + bytes;
 }
 
 void conv_volume(const Conv2DShape& s, const VolumeSplits& splits, const BFloat16* in, const void* packed,
                  BFloat16* out, const Epilogue<BFloat16>& epilogue, ThreadPool& pool, std::byte* scratch) {
+  if (is_product(s)) {
+    gemm(s.output_pixels(), s.c, in, s.input_pitch(), volume_weights(planes_of(s), packed), out, s.output_pitch(),
+         epilogue, pool, scratch);
+    return;
+  }
   if (has_few_channels(s)) return conv_by_volume_bands(s, in, packed, out, epilogue, pool, scratch);
   const VolumeSplit& split = splits[static_cast<size_t>(pool.num_threads() - 1)];
   conv_by_volume_planes(s, split, in, packed, out, epilogue, pool, scratch);

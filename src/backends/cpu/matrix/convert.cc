@@ -40,48 +40,37 @@ HWY_ATTR void narrow_row(const float* from, BFloat16* to, int64_t count) {
   convert_rows(from, to, count);
 }
 
-#if HWY_TARGET == HWY_AVX3
-HWY_ATTR void scale_rows_natively(const BFloat16* from, const float* factors, BFloat16* to, int64_t rows,
-                                  int64_t channels) {
-  const D d;
-  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  for (int64_t row = 0; row < rows; ++row, from += channels, to += channels) {
-    int64_t c = 0;
-    for (; c + lanes <= channels; c += lanes)
-      store_natively(hn::Mul(load_all(from + c), hn::LoadU(d, factors + c)), to + c);
-    if (c == channels) continue;
-    const V last = hn::Mul(load_some(d, from + c, channels - c), load_some(d, factors + c, channels - c));
-    store_some_natively(last, to + c, channels - c);
-  }
-}
-#endif
-
-HWY_ATTR void scale_all_rows(const BFloat16* from, const float* factors, BFloat16* to, int64_t rows, int64_t channels) {
-#if HWY_TARGET == HWY_AVX3
-  if (rounds_natively()) {
-    scale_rows_natively(from, factors, to, rows, channels);
-    return;
-  }
-#endif
-  const D d;
-  const auto lanes = static_cast<int64_t>(hn::Lanes(d));
-  for (int64_t row = 0; row < rows; ++row, from += channels, to += channels) {
-    for (int64_t c = 0; c < channels; c += lanes) {
-      const int64_t left = channels - c;
-      store_some(hn::Mul(load_some(d, from + c, left), load_some(d, factors + c, left)), d, to + c, left);
-    }
-  }
-}
-
 namespace {
 
+// Numbers of the channels of a vector, or of the last `left` of a row.
+struct WholeVector {
+  int64_t c;
+  HWY_ATTR HWY_INLINE V operator()(const float* numbers) const { return hn::LoadU(D(), numbers + c); }
+};
+struct RowEnd {
+  int64_t c, left;
+  HWY_ATTR HWY_INLINE V operator()(const float* numbers) const { return load_some(D(), numbers + c, left); }
+};
+
+struct Scaled {
+  const float* factors;
+  template <class Numbers>
+  HWY_ATTR HWY_INLINE V operator()(V x, const Numbers& numbers) const {
+    return hn::Mul(x, numbers(factors));
+  }
+};
+
 // NaN stays.
-HWY_ATTR HWY_INLINE V affine(const ChannelAffine& a, V x, V scale, V shift) {
-  const D d;
-  const V lo = hn::Set(d, a.lo), hi = hn::Set(d, a.hi), y = hn::MulAdd(x, scale, shift);
-  const V above = hn::IfThenElse(hn::Lt(y, lo), lo, y);
-  return hn::IfThenElse(hn::Gt(above, hi), hi, above);
-}
+struct Affine {
+  const ChannelAffine& a;
+  template <class Numbers>
+  HWY_ATTR HWY_INLINE V operator()(V x, const Numbers& numbers) const {
+    const D d;
+    const V lo = hn::Set(d, a.lo), hi = hn::Set(d, a.hi), y = hn::MulAdd(x, numbers(a.scale), numbers(a.shift));
+    const V above = hn::IfThenElse(hn::Lt(y, lo), lo, y);
+    return hn::IfThenElse(hn::Gt(above, hi), hi, above);
+  }
+};
 
 // kNatively: see rounds_natively().
 template <bool kNatively>
@@ -91,34 +80,45 @@ HWY_ATTR HWY_INLINE void store_rounded(V x, BFloat16* to) {
 #endif
   store_all(x, to);
 }
-
 template <bool kNatively>
-HWY_ATTR void affine_rows_by(const BFloat16* from, const ChannelAffine& a, BFloat16* to, int64_t rows,
-                             int64_t channels) {
+HWY_ATTR HWY_INLINE void store_some_rounded(V x, BFloat16* to, int64_t count) {
+#if HWY_TARGET == HWY_AVX3
+  if constexpr (kNatively) return store_some_natively(x, to, count);
+#endif
+  store_some(x, D(), to, count);
+}
+
+template <bool kNatively, class Change>
+HWY_ATTR void change_rows_by(const BFloat16* from, const Change& change, BFloat16* to, int64_t rows, int64_t channels) {
   const D d;
   const auto lanes = static_cast<int64_t>(hn::Lanes(d));
   for (int64_t row = 0; row < rows; ++row, from += channels, to += channels) {
     int64_t c = 0;
-    for (; c + lanes <= channels; c += lanes) {
-      const V y = affine(a, load_all(from + c), hn::LoadU(d, a.scale + c), hn::LoadU(d, a.shift + c));
-      store_rounded<kNatively>(y, to + c);
-    }
+    for (; c + lanes <= channels; c += lanes)
+      store_rounded<kNatively>(change(load_all(from + c), WholeVector{c}), to + c);
     if (c == channels) continue;
     const int64_t left = channels - c;
-    store_some(
-        affine(a, load_some(d, from + c, left), load_some(d, a.scale + c, left), load_some(d, a.shift + c, left)), d,
-        to + c, left);
+    store_some_rounded<kNatively>(change(load_some(d, from + c, left), RowEnd{c, left}), to + c, left);
   }
+}
+
+template <class Change>
+HWY_ATTR void change_rows(const BFloat16* from, const Change& change, BFloat16* to, int64_t rows, int64_t channels) {
+#if HWY_TARGET == HWY_AVX3
+  static const bool native = rounds_natively();
+  if (native) return change_rows_by<true>(from, change, to, rows, channels);
+#endif
+  change_rows_by<false>(from, change, to, rows, channels);
 }
 
 }  // namespace
 
+HWY_ATTR void scale_all_rows(const BFloat16* from, const float* factors, BFloat16* to, int64_t rows, int64_t channels) {
+  change_rows(from, Scaled{factors}, to, rows, channels);
+}
 HWY_ATTR void affine_all_rows(const BFloat16* from, const ChannelAffine& a, BFloat16* to, int64_t rows,
                               int64_t channels) {
-#if HWY_TARGET == HWY_AVX3
-  if (rounds_natively()) return affine_rows_by<true>(from, a, to, rows, channels);
-#endif
-  affine_rows_by<false>(from, a, to, rows, channels);
+  change_rows(from, Affine{a}, to, rows, channels);
 }
 
 }  // namespace HWY_NAMESPACE
