@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "backends/cpu/matrix/amx_split.h"
+#include "backends/cpu/matrix/conv_split.h"
 #include "backends/matrix_kernels.h"
 #include "support/page_end.h"
 
@@ -109,6 +110,52 @@ TEST_P(MatrixKernels, SplitProductsOfSpecials) {
             ASSERT_TRUE(std::isnan(want) ? std::isnan(got) : got == want) << special << ": " << row << " " << got;
           }
         }
+      }
+    }
+  }
+}
+
+// Kernels and strides of all kinds, sums in pieces that begin within a tap, and a pixel that cannot be split.
+TEST_P(MatrixKernels, SplitConvolutions) {
+  if (!use_tiles() || !has_split_products())
+    GTEST_SKIP() << "AMX kernels cannot run here, or not on this instruction set";
+  for (int round = 0; round < 30; ++round) {
+    Conv2DShape s;
+    s.n = pick({1, 2});
+    s.kh = pick({1, 1, 2, 3});
+    s.kw = pick({1, 1, 3, 5});
+    s.c = s.kh * s.kw == 1 ? pick({5, 32, 70}) : round % 10 == 9 ? 160 : pick({32, 64});
+    s.oc = pick({1, 16, 20, 33, 64});
+    s.h = pick({1, 5, 9, 14});
+    s.w = pick({3, 7, 13});
+    s.stride_h = pick({1, 2, 3});
+    s.stride_w = pick({1, 2});
+    s.dilation_w = pick({1, 1, 2});
+    s.pad_top = pick({0, 1});
+    s.pad_left = pick({0, 1, 2});
+    s.oh = out_size(s.h, s.kh, s.stride_h, s.dilation_h, s.pad_top + pick({0, 1}));
+    s.ow = out_size(s.w, s.kw, s.stride_w, s.dilation_w, s.pad_left + pick({0, 1}));
+    SCOPED_TRACE(describe(s));
+    ASSERT_EQ(split_conv_refusal(s), nullptr);
+    std::vector<float> in = random(s.n * s.h * s.w * s.c);
+    if (round % 3 == 0) in[in.size() / 2] = 0x1.8p127f;
+    std::vector<float> w = random(s.kh * s.kw * s.c * s.oc);
+    for (float& x : w) x *= 0.125f;
+    const int64_t pixels = s.output_pixels(), k = s.kh * s.kw * s.c;
+    const EpilogueCase<float> e(round * 37 % kEpilogueKinds & ~8, random(s.oc), random(pixels * s.oc), s.oc);
+    AlignedBuffer packed = AlignedBuffer::allocate(packed_split_bytes(k, s.oc));
+    pack_split_b(w.data(), k, s.oc, s.oc, 1, packed.data());
+    std::vector<float> out(static_cast<size_t>(pixels * s.oc + 1), kCanary);
+    const AtPageEnd<float> fenced(in);
+    split_conv(s, fenced.data(), packed.data(), out.data(), e.epilogue, *pool_,
+               scratch(split_conv_scratch_bytes(s, pool_->num_threads())));
+    check_scratch();
+    EXPECT_EQ(out.back(), kCanary);
+    for (int64_t p = 0; p < pixels; ++p) {
+      for (int64_t o = 0; o < s.oc; ++o) {
+        const double want = e.expected(conv_at(s, in, w, p, o), p, o);
+        const double most = std::fabs(want) > 1e30 ? std::fabs(want) * 1e-5 : tolerance<float>(k, want);
+        ASSERT_NEAR(out[p * s.oc + o], want, most) << p << " " << o;
       }
     }
   }

@@ -138,12 +138,12 @@ HWY_ATTR HWY_NOINLINE void multiply_pieces(const char* a, const char* b, const S
   store_sums<kUnits, kVectors>(sums, kRow, blocks.unit_rows * kRow);
 }
 
-// The same of one row that cannot be split, or of a B that cannot.
+// Adds those of one row that cannot be split, or of a B that cannot.
 HWY_ATTR void multiply_unsplit(const float* row, int64_t k, const char* b, int64_t vectors, float* sums) {
   const D d;
   const hn::RebindToUnsigned<D> du;
   for (int64_t v = 0; v < vectors; ++v) {
-    V sum = hn::Zero(d);
+    V sum = hn::Load(d, sums + v * kAmxRows);
     for (int64_t i = 0; i < k; ++i) {
       const char* block = b + i / kSplitBlock * kPieces * vectors * kUnitBytes + v * kUnitBytes;
       V weight = hn::Zero(d);
@@ -248,13 +248,30 @@ struct SplitWalk {
     return reinterpret_cast<const char*>(p.b) + panel_offset(p.packed_k > 0 ? p.packed_k : p.k, panel) + before;
   }
 
+  // Calls fn(elements, how many, the first of them as an element of K) for the runs of a row.
+  template <class Fn>
+  HWY_ATTR void for_each_run(int64_t row, const Fn& fn) const {
+    if (p.find_rows == nullptr) return fn(p.a + row * p.a_row, p.k, 0);
+    const float* found[kMostSplitRuns];
+    const bool by_offsets = (*p.find_rows)(row, 1, found);
+    const int64_t begin = p.first_block * kSplitBlock;
+    for (int64_t k = 0, length; k < p.k; k += length) {
+      const int64_t run = (begin + k) / p.run_length, at = (begin + k) % p.run_length;
+      length = std::min(p.k - k, p.run_length - at);
+      fn((by_offsets ? found[0] + p.run_offsets[run] : found[run]) + at, length, k);
+    }
+  }
+
   HWY_ATTR void split(int64_t tile, int64_t index) {
     const int64_t rows = rows_of(tile);
     char* const to = pieces + index * tile_bytes;
     for (int64_t r = 0; r < rows; ++r) {
-      const float* row = p.a + (tile * tile_rows + r) * p.a_row;
+      bool splits = b_is_whole;
       char* const place = to + r / unit_rows * kUnitBytes + r % unit_rows * 64;
-      unsplit[index * kSplitTile + r] = !split_row(row, p.k, place) || !b_is_whole;
+      for_each_run(tile * tile_rows + r, [&](const float* run, int64_t length, int64_t k) HWY_ATTR {
+        splits = split_row(run, length, place + k / kSplitBlock * kPieces * 2 * kUnitBytes) && splits;
+      });
+      unsplit[index * kSplitTile + r] = !splits;
     }
   }
 
@@ -270,8 +287,12 @@ struct SplitWalk {
       vectors == 2 ? multiply_pieces<1, 2>(a, b, along, sums) : multiply_pieces<1, 1>(a, b, along, sums);
     }
     for (int64_t r = 0; r < rows_of(tile); ++r) {
-      if (unsplit[index * kSplitTile + r])
-        multiply_unsplit(p.a + (tile * tile_rows + r) * p.a_row, p.k, b, vectors, sums + r * kSplitTile);
+      if (!unsplit[index * kSplitTile + r]) continue;
+      std::memset(sums + r * kSplitTile, 0, kSplitTile * sizeof(float));
+      for_each_run(tile * tile_rows + r, [&](const float* run, int64_t length, int64_t k) HWY_ATTR {
+        multiply_unsplit(run, length, b + k / kSplitBlock * kPieces * vectors * kUnitBytes, vectors,
+                         sums + r * kSplitTile);
+      });
     }
   }
 
@@ -414,7 +435,7 @@ void split_product(const SplitProduct& p, ThreadPool& pool, std::byte* scratch) 
     SplitProduct part = p;
     part.packed_k = p.k;
     part.first_block = i * blocks / pieces;
-    part.a += part.first_block * kSplitBlock;
+    if (part.find_rows == nullptr) part.a += part.first_block * kSplitBlock;
     part.k = std::min(p.k, last * kSplitBlock) - part.first_block * kSplitBlock;
     const EpilogueF32 epilogue = piece_epilogue(*p.epilogue, i == 0, i + 1 == pieces, p.c, p.c_row);
     part.epilogue = &epilogue;

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "backends/cpu/matrix/epilogue.h"
+#include "backends/cpu/matrix/tile_driver.h"
 #include "base/thread_pool.h"
 
 namespace blade::backends::cpu {
@@ -22,7 +23,12 @@ struct SplitProduct {
   const EpilogueF32* epilogue = nullptr;
   // Where k is a part of what was packed: all of that (0: k is all), and the block of 32 that it begins with.
   int64_t packed_k = 0, first_block = 0;
+  // Instead of `a`: finds rows, of one run or of several of whole blocks (packed_k says how long all of them are).
+  const RowFinder<float>* find_rows = nullptr;
+  const int64_t* run_offsets = nullptr;
+  int64_t run_length = 0;
 };
+inline constexpr int64_t kMostSplitRuns = 64;
 
 // False where the instruction set chosen by Highway has no such kernel; the instructions of AMX are not asked for here.
 bool has_split_products();
