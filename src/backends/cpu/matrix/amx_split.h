@@ -1,6 +1,8 @@
 // Products of float32 on AMX, as exact as those on vectors. Each number is the sum of three of bfloat16, its pieces; of
 // the nine products of two numbers' pieces the six largest are made, and the others lie below the last digit of
-// float32. A tile register of pieces takes part in two to six products, so that loads are few beside them.
+// float32. A tile register of pieces takes part in two to six products, so that loads are few beside them. AMX takes
+// denormal numbers for zero: weights below 2^-100, numbers below it beside larger ones in a row, and products below it
+// lose digits that vectors keep; what comes within 2^-8 of the largest float32 may become infinite.
 #pragma once
 
 #include <cstddef>
