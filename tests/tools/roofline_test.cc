@@ -42,6 +42,8 @@ TEST(Roofline, TheLongerFloorBounds) {
   EXPECT_NEAR(memory["floor_us"], 100, 1e-6);
   EXPECT_EQ(memory["bound_by"], "memory");
   EXPECT_EQ(judged(step("cpu.conv.f32", 5, 0.01, 1))["bound_by"], "overhead");
+  const json pieces = judged(step("cpu.conv.split_amx_f32", 400, 50, 1000));  // six products of bfloat16 each
+  EXPECT_NEAR(pieces["floor_us"], 300, 1e-6);
 }
 
 TEST(Roofline, StripsDoTheArithmeticOfTheirStepsAndLeaveWhatLiesBetweenInCache) {

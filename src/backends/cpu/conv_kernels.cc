@@ -3,6 +3,7 @@
 #include "backends/cpu/cast_fusion.h"
 #include "backends/cpu/conv_support.h"
 #include "backends/cpu/kernel_families.h"
+#include "backends/cpu/matrix/conv_split.h"
 #include "backends/cpu/matrix/winograd.h"
 #include "backends/cpu/packed_weights.h"
 
@@ -172,7 +173,7 @@ Support supports_split_conv(const KernelRequest& request) {
   return is_pointwise_conv(conv_shape(request)) ? Support::yes() : Support::no("is not a product of all pixels");
 }
 
-double split_conv_us(const KernelRequest& request) {
+double split_1x1_us(const KernelRequest& request) {
   const Conv2DShape s = conv_shape(request);
   return split_product_us(s.output_pixels(), s.c, s.oc, std::max(1, request.num_threads));
 }
@@ -185,6 +186,39 @@ Result<std::unique_ptr<Kernel>> create_split_conv(const KernelRequest& request, 
       packed_weights(request, packs, layout_name("split_conv", {s.c, s.oc}), packed_split_bytes(s.c, s.oc),
                      [&](const float* from, void* to) { pack_split_b(from, s.c, s.oc, s.oc, 1, to); }));
   return make_split_product(s.output_pixels(), s.c, s.oc, packed, epilogue, request.num_threads);
+}
+
+// --- the same of other kernels and strides ---
+
+Support supports_split_taps(const KernelRequest& request) {
+  if (Support s = split_support(request); !s.ok) return s;
+  if (Support s = supports_direct<float>(request); !s.ok) return s;
+  const Conv2DShape shape = conv_shape(request);
+  if (is_pointwise_conv(shape)) return Support::no("is a product of all pixels: another row takes that");
+  const char* refusal = split_conv_refusal(shape);
+  return refusal == nullptr ? Support::yes() : Support::no(refusal);
+}
+
+double split_taps_us(const KernelRequest& request) {
+  return split_conv_us(conv_shape(request), std::max(1, request.num_threads));
+}
+
+Result<std::unique_ptr<Kernel>> create_split_taps(const KernelRequest& request, PackCache& packs) {
+  const Conv2DShape s = conv_shape(request);
+  const LoweredEpilogue epilogue(request, request.node->get<ir::ConvAttrs>().epilogue, 2);
+  const int64_t k = s.kh * s.kw * s.c;
+  BLADE_ASSIGN_OR_RETURN(
+      const auto packed,
+      packed_weights(request, packs, layout_name("split_conv", {k, s.oc}), packed_split_bytes(k, s.oc),
+                     [&](const float* from, void* to) { pack_split_b(from, k, s.oc, s.oc, 1, to); }));
+  return make_kernel(
+      [=](const KernelArgs& args) {
+        LoweredEpilogue::Bound bound;
+        epilogue.bind(args, bound);
+        split_conv(s, input<float>(args, 0), packed->data(), output<float>(args), bound.raw, *args.pool, args.scratch);
+        return Status::ok_status();
+      },
+      epilogue.in_place_inputs(), split_conv_scratch_bytes(s, request.num_threads), kWeightsPacked);
 }
 
 // --- direct, weights computed by the graph: packed at every run ---
@@ -353,7 +387,8 @@ constexpr KernelEntry kConvRows[] = {
      winograd_row_unit<kTwo>},
     {"cpu.conv.direct_f32", ir::Op::kConv, supports_direct<float>, direct_us<float>, create_direct,
      direct_blockings<float>, product_row_unit},
-    {"cpu.conv.split_amx_f32", ir::Op::kConv, supports_split_conv, split_conv_us, create_split_conv},
+    {"cpu.conv.split_amx_f32", ir::Op::kConv, supports_split_conv, split_1x1_us, create_split_conv},
+    {"cpu.conv.split_taps_amx_f32", ir::Op::kConv, supports_split_taps, split_taps_us, create_split_taps},
     {"cpu.conv.direct_bf16", ir::Op::kConv, supports_direct<BFloat16>, direct_us<BFloat16>,
      create_direct_bf16<kVectorUnit>, direct_blockings<BFloat16>, product_row_unit},
     on_tiles({"cpu.conv.direct_amx_bf16", ir::Op::kConv, supports_direct<BFloat16, kTileUnit>,

@@ -33,16 +33,18 @@ namespace {
 constexpr int64_t kSplitTile = 2 * kAmxRows, kSplitSums = kSplitTile * kSplitTile;
 constexpr int64_t kPieces = 3, kUnitBytes = kAmxRows * 64, kSplitBlock = kAmxElements;
 constexpr int64_t kMostSplitTiles = 8;  // of rows, for which each panel comes into L2 once
-constexpr int64_t kHeaderBytes = 64;    // of B, whose first word tells whether all its pieces can be counted on
+constexpr int64_t kHeaderBytes =
+    64;  // of a panel of B, whose first word tells whether all its pieces can be counted on
 
-// Numbers from here on, infinite ones and NaN are no sums of pieces: rows with them are multiplied as they are.
-constexpr uint32_t kUnsplit = 0x7f000000, kMagnitude = 0x7fffffff;
+// Numbers from 2^127 on, infinite ones and NaN are no sums of pieces, and what is below 2^-100 has pieces that tile
+// registers take for zero: rows with the former, and those of nothing but the latter, are multiplied as they are.
+constexpr uint32_t kUnsplit = 0x7f000000, kMagnitude = 0x7fffffff, kTiny = 0x0d800000;
 
 int64_t split_blocks(int64_t k) { return ceil_div(k, kSplitBlock); }
 int64_t split_panels(int64_t n) { return ceil_div(n, kSplitTile); }
 int64_t units_of_panel(int64_t n, int64_t panel) { return n - panel * kSplitTile > kAmxRows ? 2 : 1; }
 int64_t split_tile_bytes(int64_t k) { return split_blocks(k) * kPieces * 2 * kUnitBytes; }
-int64_t panel_offset(int64_t k, int64_t panel) { return kHeaderBytes + panel * split_tile_bytes(k); }
+int64_t split_panel_bytes(int64_t k) { return kHeaderBytes + split_tile_bytes(k); }
 
 int64_t split_tiles(int64_t m) { return ceil_div(m, 2 * even_unit_rows(m)); }
 
@@ -70,8 +72,8 @@ HWY_ATTR HWY_INLINE V nearest_piece(V x) {
   return hn::BitCast(D(), hn::And(hn::Add(hn::BitCast(du, x), hn::Set(du, 0x8000)), hn::Set(du, 0xffff0000)));
 }
 
-// A row into its places in the blocks of a tile; false where it cannot be split.
-HWY_ATTR bool split_row(const float* row, int64_t k, char* to) {
+// A row, or a run of one, into its places in the blocks of a tile; gives the largest magnitude's bits.
+HWY_ATTR uint32_t split_row(const float* row, int64_t k, char* to) {
   const D d;
   const hn::RebindToUnsigned<D> du;
   constexpr int64_t kHalf = kSplitBlock / 2;
@@ -87,7 +89,7 @@ HWY_ATTR bool split_row(const float* row, int64_t k, char* to) {
       high = hn::Sub(high, high_piece);
     }
   }
-  return hn::AllTrue(du, hn::Lt(largest, hn::Set(du, kUnsplit)));
+  return hn::GetLane(hn::MaxOfLanes(du, largest));
 }
 
 template <int kUnits, int kVectors, int kTile = 0>
@@ -111,7 +113,7 @@ struct SplitBlocks {
   int64_t lines;
 };
 
-// Sums of a tile. Between two products one operand stays where it is.
+// Sums of a tile, the largest products of a block last. Between two products one operand stays where it is.
 template <int kUnits, int kVectors>
 HWY_ATTR HWY_NOINLINE void multiply_pieces(const char* a, const char* b, const SplitBlocks& blocks, float* sums) {
   constexpr int64_t kOfA = 2 * kUnitBytes, kOfB = kVectors * kUnitBytes;  // of a piece
@@ -120,30 +122,30 @@ HWY_ATTR HWY_NOINLINE void multiply_pieces(const char* a, const char* b, const S
   for (int64_t i = 0; i < blocks.count; ++i, a += kPieces * kOfA, b += kPieces * kOfB) {
     keep_vectors_awake();
     for (int64_t line = 0; line < blocks.lines; ++line, fetched += 64) __builtin_prefetch(fetched, 0, 2);
-    load_pieces<kTilesOfA, kUnits>(a);
+    load_pieces<kTilesOfA, kUnits>(a + 2 * kOfA);
     load_pieces<kTilesOfB, kVectors>(b);
-    add_split_products<kUnits, kVectors>();
-    load_pieces<kTilesOfB, kVectors>(b + 2 * kOfB);
-    add_split_products<kUnits, kVectors>();
-    load_pieces<kTilesOfB, kVectors>(b + kOfB);
     add_split_products<kUnits, kVectors>();
     load_pieces<kTilesOfA, kUnits>(a + kOfA);
     add_split_products<kUnits, kVectors>();
-    load_pieces<kTilesOfB, kVectors>(b);
+    load_pieces<kTilesOfB, kVectors>(b + kOfB);
     add_split_products<kUnits, kVectors>();
-    load_pieces<kTilesOfA, kUnits>(a + 2 * kOfA);
+    load_pieces<kTilesOfA, kUnits>(a);
+    add_split_products<kUnits, kVectors>();
+    load_pieces<kTilesOfB, kVectors>(b + 2 * kOfB);
+    add_split_products<kUnits, kVectors>();
+    load_pieces<kTilesOfB, kVectors>(b);
     add_split_products<kUnits, kVectors>();
   }
   constexpr int64_t kRow = kSplitTile * sizeof(float);
   store_sums<kUnits, kVectors>(sums, kRow, blocks.unit_rows * kRow);
 }
 
-// The same of one row that cannot be split, or of a B that cannot.
+// Adds those of one row that cannot be split, or of a panel that cannot.
 HWY_ATTR void multiply_unsplit(const float* row, int64_t k, const char* b, int64_t vectors, float* sums) {
   const D d;
   const hn::RebindToUnsigned<D> du;
   for (int64_t v = 0; v < vectors; ++v) {
-    V sum = hn::Zero(d);
+    V sum = hn::Load(d, sums + v * kAmxRows);
     for (int64_t i = 0; i < k; ++i) {
       const char* block = b + i / kSplitBlock * kPieces * vectors * kUnitBytes + v * kUnitBytes;
       V weight = hn::Zero(d);
@@ -234,7 +236,6 @@ struct SplitFinish {
 struct SplitWalk {
   const SplitProduct& p;
   char* pieces;  // of the rows of a block
-  bool b_is_whole = *reinterpret_cast<const uint32_t*>(p.b) != 0;
   int64_t blocks = split_blocks(p.k), tile_bytes = split_tile_bytes(p.k);
   int64_t unit_rows = even_unit_rows(p.m), tile_rows = 2 * unit_rows;
   bool unsplit[kMostSplitTiles * kSplitTile];
@@ -243,18 +244,38 @@ struct SplitWalk {
   SplitWalk(const SplitProduct& product, std::byte* scratch) : p(product), pieces(reinterpret_cast<char*>(scratch)) {}
 
   int64_t rows_of(int64_t tile) const { return std::min(tile_rows, p.m - tile * tile_rows); }
+  const char* header_of(int64_t panel) const {
+    return reinterpret_cast<const char*>(p.b) + panel * split_panel_bytes(p.packed_k > 0 ? p.packed_k : p.k);
+  }
+  bool is_whole(int64_t panel) const { return *reinterpret_cast<const uint32_t*>(header_of(panel)) != 0; }
   const char* panel_at(int64_t panel) const {
-    const int64_t before = p.first_block * kPieces * units_of_panel(p.n, panel) * kUnitBytes;
-    return reinterpret_cast<const char*>(p.b) + panel_offset(p.packed_k > 0 ? p.packed_k : p.k, panel) + before;
+    return header_of(panel) + kHeaderBytes + p.first_block * kPieces * units_of_panel(p.n, panel) * kUnitBytes;
+  }
+
+  // Calls fn(elements, how many, the first of them as an element of K) for the runs of a row.
+  template <class Fn>
+  HWY_ATTR void for_each_run(int64_t row, const Fn& fn) const {
+    if (p.find_rows == nullptr) return fn(p.a + row * p.a_row, p.k, 0);
+    const float* found[kMostSplitRuns];
+    const bool by_offsets = (*p.find_rows)(row, 1, found);
+    const int64_t begin = p.first_block * kSplitBlock;
+    for (int64_t k = 0, length; k < p.k; k += length) {
+      const int64_t run = (begin + k) / p.run_length, at = (begin + k) % p.run_length;
+      length = std::min(p.k - k, p.run_length - at);
+      fn((by_offsets ? found[0] + p.run_offsets[run] : found[run]) + at, length, k);
+    }
   }
 
   HWY_ATTR void split(int64_t tile, int64_t index) {
     const int64_t rows = rows_of(tile);
     char* const to = pieces + index * tile_bytes;
     for (int64_t r = 0; r < rows; ++r) {
-      const float* row = p.a + (tile * tile_rows + r) * p.a_row;
+      uint32_t largest = 0;
       char* const place = to + r / unit_rows * kUnitBytes + r % unit_rows * 64;
-      unsplit[index * kSplitTile + r] = !split_row(row, p.k, place) || !b_is_whole;
+      for_each_run(tile * tile_rows + r, [&](const float* run, int64_t length, int64_t k) HWY_ATTR {
+        largest = std::max(largest, split_row(run, length, place + k / kSplitBlock * kPieces * 2 * kUnitBytes));
+      });
+      unsplit[index * kSplitTile + r] = largest >= kUnsplit || (largest != 0 && largest < kTiny);
     }
   }
 
@@ -262,16 +283,24 @@ struct SplitWalk {
   HWY_ATTR void multiply(int64_t tile, int64_t index, int64_t panel, const char* next, int64_t lines) {
     const char* const a = pieces + index * tile_bytes;
     const char* const b = panel_at(panel);
-    const SplitBlocks along{blocks, unit_rows, next + index * blocks * lines * 64, lines};
+    const SplitBlocks along{blocks, unit_rows, lines > 0 ? next + index * blocks * lines * 64 : nullptr, lines};
     const int64_t units = rows_of(tile) > unit_rows ? 2 : 1, vectors = units_of_panel(p.n, panel);
-    if (units == 2) {
+    const bool* const as_they_are = unsplit + index * kSplitTile;
+    const bool b_splits = is_whole(panel);
+    if (!b_splits || std::all_of(as_they_are, as_they_are + rows_of(tile), [](bool is) { return is; })) {
+      // Nothing to multiply by pieces.
+    } else if (units == 2) {
       vectors == 2 ? multiply_pieces<2, 2>(a, b, along, sums) : multiply_pieces<2, 1>(a, b, along, sums);
     } else {
       vectors == 2 ? multiply_pieces<1, 2>(a, b, along, sums) : multiply_pieces<1, 1>(a, b, along, sums);
     }
     for (int64_t r = 0; r < rows_of(tile); ++r) {
-      if (unsplit[index * kSplitTile + r])
-        multiply_unsplit(p.a + (tile * tile_rows + r) * p.a_row, p.k, b, vectors, sums + r * kSplitTile);
+      if (b_splits && !as_they_are[r]) continue;
+      std::memset(sums + r * kSplitTile, 0, kSplitTile * sizeof(float));
+      for_each_run(tile * tile_rows + r, [&](const float* run, int64_t length, int64_t k) HWY_ATTR {
+        multiply_unsplit(run, length, b + k / kSplitBlock * kPieces * vectors * kUnitBytes, vectors,
+                         sums + r * kSplitTile);
+      });
     }
   }
 
@@ -289,7 +318,7 @@ struct SplitWalk {
         const bool fetches = panel + 1 < part.last_panel && (t == part.first_tile || !stays);
         const int64_t lines = fetches ? ceil_div(kPieces * 2 * kUnitBytes / 64, count) : 0;
         for (int64_t i = 0; i < count; ++i) {
-          multiply(t + i, i, panel, panel_at(panel + 1), lines);
+          multiply(t + i, i, panel, fetches ? panel_at(panel + 1) : nullptr, lines);
           finish.run(sums, (t + i) * tile_rows, rows_of(t + i), columns);
         }
       }
@@ -325,26 +354,23 @@ HWY_EXPORT(split_run_part);
 
 // One thread, three quarters of what was measured: conv_cost_us() takes vectors to be as much faster than they are.
 constexpr double kSplitBlockNs = 150, kSplitFinishNs = 110, kSplitRowNs = 8;
+constexpr double kCyclesPerNs = 3;
 
-double split_ns(int64_t m, int64_t k, int64_t n) {
-  const auto blocks = static_cast<double>(split_blocks(k)), rows = static_cast<double>(m);
-  const double tile = static_cast<double>(even_unit_rows(m)) / kAmxRows * (blocks * kSplitBlockNs + kSplitFinishNs);
-  return static_cast<double>(split_tiles(m) * split_panels(n)) * tile + rows * blocks * kSplitRowNs;
-}
-
-// Cut by rows where B is less to read than all rows are, by columns else.
-TileSplit split_parts(const SplitProduct& p, int threads) {
+// Cut by rows where B is less to read than all rows are, by columns else, where each part splits all rows.
+TileSplit split_parts(int64_t m, int64_t k, int64_t n, int threads) {
   constexpr int64_t kTaskTiles = 2 * kMostSplitTiles, kMostTasks = 4;  // tasks even out what other processes take
-  const int64_t tiles = split_tiles(p.m), panels = split_panels(p.n);
-  const bool by_rows = kPieces * 2 * p.k * p.n <= int64_t{sizeof(float)} * p.m * (p.k + p.n);
+  const int64_t tiles = split_tiles(m), panels = split_panels(n);
+  const bool by_rows = kPieces * 2 * k * n <= int64_t{sizeof(float)} * m * (k + n);
   TileSplit split;
   split.tile_parts = static_cast<int>(std::min<int64_t>(by_rows ? threads : 1, tiles));
   split.panel_parts = static_cast<int>(std::min<int64_t>(threads / split.tile_parts, panels));
   if (!by_rows) split.tile_parts = static_cast<int>(std::min<int64_t>(threads / split.panel_parts, tiles));
   if (split.panel_parts == 1 && threads > 1)
     split.tile_parts *= static_cast<int>(std::clamp<int64_t>(tiles / (split.tile_parts * kTaskTiles), 1, kMostTasks));
-  constexpr double kCyclesPerNs = 3;
-  split.cycles = kCyclesPerNs * split_ns(p.m, p.k, p.n);
+  const auto blocks = static_cast<double>(split_blocks(k)), rows = static_cast<double>(m);
+  const double tile = static_cast<double>(even_unit_rows(m)) / kAmxRows * (blocks * kSplitBlockNs + kSplitFinishNs);
+  split.cycles = kCyclesPerNs * (static_cast<double>(tiles * panels) * tile +
+                                 rows * blocks * kSplitRowNs * static_cast<double>(split.panel_parts));
   return split;
 }
 
@@ -355,7 +381,7 @@ int64_t split_slot_bytes(int64_t m, int64_t k) { return split_tiles_of_block(m, 
 
 void split_piece(const SplitProduct& p, ThreadPool& pool, std::byte* scratch) {
   const int64_t slot_bytes = split_slot_bytes(p.m, p.k);
-  run_parts(split_parts(p, pool.num_threads()), split_tiles(p.m), split_panels(p.n), pool,
+  run_parts(split_parts(p.m, p.k, p.n, pool.num_threads()), split_tiles(p.m), split_panels(p.n), pool,
             [&](const TileRange& part, int slot) {
               HWY_DYNAMIC_DISPATCH(split_run_part)(p, part, scratch + slot * slot_bytes);
             });
@@ -373,19 +399,19 @@ uint16_t piece_bits(float x) {
 
 bool has_split_products() { return HWY_DYNAMIC_DISPATCH(split_has_kernel)(); }
 
-size_t packed_split_bytes(int64_t k, int64_t n) { return static_cast<size_t>(panel_offset(k, split_panels(n))); }
+size_t packed_split_bytes(int64_t k, int64_t n) { return static_cast<size_t>(split_panels(n) * split_panel_bytes(k)); }
 
 void pack_split_b(const float* b, int64_t k, int64_t n, int64_t row_stride, int64_t col_stride, void* to) {
   auto* const bytes = static_cast<char*>(to);
   std::memset(bytes, 0, packed_split_bytes(k, n));
-  uint32_t whole = 1;
   for (int64_t column = 0; column < n; ++column) {
     const int64_t panel = column / kSplitTile, vectors = units_of_panel(n, panel);
-    char* const panel_at = bytes + panel_offset(k, panel) + column % kSplitTile / kAmxRows * kUnitBytes;
+    char* const header = bytes + panel * split_panel_bytes(k);
+    char* const panel_at = header + kHeaderBytes + column % kSplitTile / kAmxRows * kUnitBytes;
+    auto whole = static_cast<uint32_t>(column % kSplitTile == 0 || *reinterpret_cast<const uint32_t*>(header) != 0);
     for (int64_t i = 0; i < k; ++i) {
       float x = b[i * row_stride + column * col_stride];
-      const bool splits = (std::bit_cast<uint32_t>(x) & kMagnitude) < kUnsplit;
-      if (!splits) whole = 0;
+      if ((std::bit_cast<uint32_t>(x) & kMagnitude) >= kUnsplit) whole = 0;
       char* at = panel_at + i / kSplitBlock * kPieces * vectors * kUnitBytes + i % kSplitBlock / 2 * 64 +
                  column % kAmxRows * 4 + i % 2 * 2;
       for (int64_t piece = 0; piece < kPieces; ++piece, at += vectors * kUnitBytes) {
@@ -394,14 +420,16 @@ void pack_split_b(const float* b, int64_t k, int64_t n, int64_t row_stride, int6
         x = std::isfinite(x) ? x - std::bit_cast<float>(uint32_t{bits} << 16) : 0;
       }
     }
+    std::memcpy(header, &whole, sizeof(whole));
   }
-  std::memcpy(bytes, &whole, sizeof(whole));
 }
 
 size_t split_product_scratch_bytes(int64_t m, int64_t k, int threads) {
-  const int64_t piece = std::min(k, kPieceBlocks * kSplitBlock);
-  return static_cast<size_t>(threads) *
-         static_cast<size_t>(std::max(split_slot_bytes(m, k), split_slot_bytes(m, piece)));
+  const int64_t blocks = split_blocks(k), pieces = std::max<int64_t>(1, ceil_div(blocks, kPieceBlocks));
+  int64_t slot = split_slot_bytes(m, k);
+  for (const int64_t piece : {blocks / pieces, ceil_div(blocks, pieces)})  // fewer blocks may be more bytes: more tiles
+    slot = std::max(slot, split_slot_bytes(m, piece * kSplitBlock));
+  return static_cast<size_t>(threads) * static_cast<size_t>(slot);
 }
 
 void split_product(const SplitProduct& p, ThreadPool& pool, std::byte* scratch) {
@@ -414,7 +442,7 @@ void split_product(const SplitProduct& p, ThreadPool& pool, std::byte* scratch) 
     SplitProduct part = p;
     part.packed_k = p.k;
     part.first_block = i * blocks / pieces;
-    part.a += part.first_block * kSplitBlock;
+    if (part.find_rows == nullptr) part.a += part.first_block * kSplitBlock;
     part.k = std::min(p.k, last * kSplitBlock) - part.first_block * kSplitBlock;
     const EpilogueF32 epilogue = piece_epilogue(*p.epilogue, i == 0, i + 1 == pieces, p.c, p.c_row);
     part.epilogue = &epilogue;
@@ -425,7 +453,7 @@ void split_product(const SplitProduct& p, ThreadPool& pool, std::byte* scratch) 
 double split_product_us(int64_t m, int64_t k, int64_t n, int threads) {
   constexpr double kNsPerUs = 1e3;
   const Machine& machine = Machine::host();
-  const double compute = split_ns(m, k, n) / threads / kNsPerUs;
+  const double compute = split_parts(m, k, n, threads).cycles / kCyclesPerNs / threads / kNsPerUs;
   constexpr double kNotHidden = 0.6;  // of the time that cold weights take
   const double weights = static_cast<double>(packed_split_bytes(k, n)) /
                          std::min(machine.far_bytes_per_us, machine.core_far_bytes_per_us * threads);

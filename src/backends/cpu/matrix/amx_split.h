@@ -1,12 +1,15 @@
 // Products of float32 on AMX, as exact as those on vectors. Each number is the sum of three of bfloat16, its pieces; of
 // the nine products of two numbers' pieces the six largest are made, and the others lie below the last digit of
-// float32. A tile register of pieces takes part in two to six products, so that loads are few beside them.
+// float32. A tile register of pieces takes part in two to six products, so that loads are few beside them. AMX takes
+// denormal numbers for zero: weights below 2^-100, numbers below it beside larger ones in a row, and products below it
+// lose digits that vectors keep; what comes within 2^-8 of the largest float32 may become infinite.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "backends/cpu/matrix/epilogue.h"
+#include "backends/cpu/matrix/tile_driver.h"
 #include "base/thread_pool.h"
 
 namespace blade::backends::cpu {
@@ -22,7 +25,12 @@ struct SplitProduct {
   const EpilogueF32* epilogue = nullptr;
   // Where k is a part of what was packed: all of that (0: k is all), and the block of 32 that it begins with.
   int64_t packed_k = 0, first_block = 0;
+  // Instead of `a`: finds rows, of one run or of several of whole blocks (packed_k says how long all of them are).
+  const RowFinder<float>* find_rows = nullptr;
+  const int64_t* run_offsets = nullptr;
+  int64_t run_length = 0;
 };
+inline constexpr int64_t kMostSplitRuns = 64;
 
 // False where the instruction set chosen by Highway has no such kernel; the instructions of AMX are not asked for here.
 bool has_split_products();
