@@ -115,7 +115,7 @@ BLADE_API const char* blade_engine_input_key(const blade_engine* engine, int32_t
 /* Placeholders that a TensorFlow session could be fed and the engine is not: no output needs them, or their default is
  * built in (a constant, or computed from constants alone). `value` (may be NULL) is that default, of which nothing may
  * be written; its dtype is BLADE_INVALID_DTYPE where there is none. Names live as long as the engine; NULL when index
- * is out of range. */
+ * is out of range. What keys mean, blade_engine_find_inputs() tells. */
 BLADE_API const char* blade_engine_unread_input(const blade_engine* engine, int32_t index, blade_tensor* value);
 /* Whether a value for such a placeholder changes nothing: BLADE_INVALID_ARGUMENT, with a sentence, where it is another
  * one than the default that is built in. NaN equals NaN. */
@@ -124,7 +124,8 @@ BLADE_API blade_status blade_engine_check_unread_input(const blade_engine* engin
 /* The inputs that users' names mean: a node's name or a tensor's ("NAME:0"), or a key of the signature of the
  * SavedModel directory that was loaded. indices[i] is the index of names[i] for blade_engine_input or, from
  * blade_engine_num_inputs() on, that plus its index for blade_engine_unread_input. BLADE_INVALID_ARGUMENT where a name
- * means no input, or two (it is the name of one and the key of another), and where two names mean one. */
+ * means no input, or two (it is the name of one of the signature's inputs and the key of another), and where two names
+ * mean one. */
 BLADE_API blade_status blade_engine_find_inputs(const blade_engine* engine, const char* const* names, int32_t count,
                                                 int32_t* indices);
 BLADE_API const char* blade_engine_output(const blade_engine* engine, int32_t index, blade_tensor* description);

@@ -99,10 +99,10 @@ def _advice(model):
 
 def _packed_strings(array, what):
     """Strings as blade.h packs them: int64 offsets, then the bytes, all as uint8."""
-    other = next((s for s in array.ravel() if not isinstance(s, (str, bytes))), None) if array.dtype.kind == "O" else None
-    if other is not None:
+    others = [s for s in array.ravel() if not isinstance(s, (str, bytes))] if array.dtype.kind == "O" else []
+    if others:
         raise InvalidArgumentError(
-            f"{what} holds objects, {other!r:.40} among them; expected strings, or numbers in an array of their own dtype, as by astype")
+            f"{what} holds objects, {others[0]!r:.40} among them; expected strings, or numbers in an array of their own dtype, as by astype")
     parts = [s if isinstance(s, bytes) else str(s).encode() for s in array.ravel()]
     offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
     return np.frombuffer(offsets.tobytes() + b"".join(parts), np.uint8)

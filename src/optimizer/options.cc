@@ -286,7 +286,7 @@ Result<std::vector<ir::Dims>> in_placeholder_order(const NamedShapes& shapes, co
       }
       ordered.push_back(*dims);
     }
-    BLADE_RETURN_IF_ERROR(shapes.check_names(names));
+    BLADE_RETURN_IF_ERROR(shapes.check_names(names).with_context("dynamic_tuning_shapes['" + what + "']"));
     return ordered;
   }
   if (shapes.by_order.size() != names.size()) {

@@ -263,7 +263,8 @@ TEST_F(CapiTest, FindsWhatNamesMean) {
   EXPECT_EQ(blade_engine_find_inputs(engine_, names, 2, indices), BLADE_INVALID_ARGUMENT);
   EXPECT_STREQ(blade_last_error(), "the input 'x' is given twice, as 'x:0' and as 'x'; leave all but one out");
   EXPECT_EQ(blade_engine_find_inputs(engine_, names + 2, 1, &index), BLADE_INVALID_ARGUMENT);
-  EXPECT_STREQ(blade_last_error(), "'z' is no input of the model; its inputs are 'x'");
+  EXPECT_STREQ(blade_last_error(),
+               "'z' is no input of the model; its inputs are 'x'; leave it out or give one of those");
   EXPECT_EQ(blade_engine_find_inputs(engine_, nullptr, 1, &index), BLADE_INVALID_ARGUMENT);
   EXPECT_EQ(blade_engine_find_inputs(nullptr, names, 1, &index), BLADE_INVALID_ARGUMENT);
   EXPECT_EQ(blade_engine_find_inputs(engine_, nullptr, 0, nullptr), BLADE_OK);

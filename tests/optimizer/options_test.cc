@@ -321,7 +321,8 @@ TEST(TuningShapesTest, RefusesWrongRanksAndCounts) {
   EXPECT_EQ(profile_refusal({{"min", {{"x", {1}}}}, {"opts", {{2}}}, {"max", {2}}}, {"x", "y"}),
             "dynamic_tuning_shapes['min'] has no shape for the input 'y'");
   EXPECT_EQ(profile_refusal({{"min", {{"x", {1}}, {"z", {1}}}}, {"opts", {{2}}}, {"max", {2}}}, {"x"}),
-            "'z' is no input of the model; its inputs are 'x'");
+            "dynamic_tuning_shapes['min']: 'z' is no input of the model; its inputs are 'x'; leave it out or give one "
+            "of those");
 }
 
 TEST(TuningShapesTest, RefusesBadGrammar) {

@@ -89,7 +89,8 @@ TEST(StringsTest, NeedlessOnesAreEmptyOfAnyShape) {
     return make_measuring_data(options, inputs, {"note"}, {}).status().message();
   };
   EXPECT_EQ(refused({{"note", {1, 2}}}), "the shapes given lack one for the input 'x'; give one for each input");
-  EXPECT_EQ(refused({{"x", {3, 4}}, {"y", {1}}}), "'y' is no input of the model; its inputs are 'x', 'note'");
+  EXPECT_EQ(refused({{"x", {3, 4}}, {"y", {1}}}),
+            "'y' is no input of the model; its inputs are 'x', 'note'; leave it out or give one of those");
   EXPECT_NE(refused({{"x", {3, 4}}, {"note", {1, 3}}}), "");
 }
 
@@ -107,7 +108,7 @@ TEST(CheckFeedsTest, SaysWhatIsWrong) {
   EXPECT_EQ(refusal({{"image", image}, {"n", n}}, inputs), "");
   EXPECT_EQ(refusal({{"image", image}}, inputs), "test data has no value for the input 'n'; it has 'image'");
   EXPECT_EQ(refusal({{"image", image}, {"n", n}, {"m:0", n}}, inputs),
-            "'m:0' is no input of the model; its inputs are 'image', 'n'");
+            "'m:0' is no input of the model; its inputs are 'image', 'n'; leave it out or give one of those");
   EXPECT_EQ(refusal({{"image", image}, {"n", floats({}, {1})}}, inputs),
             "test data for the input 'n' has dtype float32, the model expects int32; convert it");
   EXPECT_EQ(refusal({{"image", floats({4, 3}, std::vector<float>(12))}, {"n", n}}, inputs),

@@ -16,7 +16,7 @@ import blade
 
 QUICK = ["--config", '{"tuning": {"time_limit_s": 1}}']
 TWO = "'a' is an input's name and the signature's key of another input, 'b'; give 'a:0' for the first or 'b:0' for the other"
-NONE = "'zz' is no input of the model; its inputs are 'b', 'a'"
+NONE = "'zz' is no input of the model; its inputs are 'b', 'a'; leave it out or give one of those"
 # Of the signature {"a": b, "c": a}: the input that each name means, or the error's sentence.
 INPUTS = {"a": TWO, "a:0": "a", "b": "b", "b:0": "b", "c": "a", "c:0": "a", "zz": NONE}
 # Of the signature {"p": q, "q": r}: the node that each name means.

@@ -514,6 +514,7 @@ def test_outputs_that_no_engine_gives(tmp_path):
 @pytest.mark.parametrize("model,data,words", [
     ("", None, "model is an empty path; expected that of a .pb"),
     (None, np.array([[1.0] * 16], object), "test_data's value of 'x' holds objects, 1.0 among them; expected strings, or numbers"),
+    (None, np.array([["a", None]], object), "test_data's value of 'x' holds objects, None among them; expected strings, or numbers"),
 ])
 def test_what_a_model_and_its_data_may_not_be(model, data, words):
     with pytest.raises(blade.BladeError, match=re.escape(words)):

@@ -21,7 +21,9 @@ TensorKey key(const TensorRef& ref) { return {ref.node, ref.port}; }
 
 // Whether it may do something that TensorFlow's session or the world outside keeps.
 bool may_have_effect(const NodeDef& node) {
-  static constexpr const char* kNone[] = {"Const", "Enter", "Exit", "NextIteration", "LoopCond", "ReadVariableOp"};
+  static constexpr const char* kNone[] = {"Const",          "Enter",         "Exit",     "NextIteration",
+                                          "RefEnter",       "RefExit",       "LoopCond", "RefNextIteration",
+                                          "ControlTrigger", "ReadVariableOp"};
   const OpSpec* spec = find_op(node->op);
   const bool is_covered = spec != nullptr && spec->lower != nullptr;
   return !is_covered && !is_switch(node) && !is_or_ref(node, "Merge") && !is_one_of(node, kNone) &&

@@ -57,7 +57,8 @@ std::string ModelNames::output(const std::string& name) const { return meant(out
 Status no_such_input(const std::string& name, const std::vector<std::string>& inputs) {
   std::string all;
   for (const std::string& input : inputs) all += (all.empty() ? "'" : ", '") + node_name(input) + "'";
-  return invalid_argument("'" + name + "' is no input of the model; its inputs are " + (all.empty() ? "none" : all));
+  return invalid_argument("'" + name + "' is no input of the model; its inputs are " + (all.empty() ? "none" : all) +
+                          "; leave it out" + (all.empty() ? "" : " or give one of those"));
 }
 
 }  // namespace blade::tensorflow
