@@ -190,14 +190,10 @@ void add_channel_affines(std::vector<Case>& cases) {
     program.code.push_back({op, 4, -1, -1, 0, 0});
     return program;
   };
-  const std::vector<std::pair<ir::Dims, ir::Dims>> patterns = {{{1, 7, 7, 64}, {1, 1, 1, 64}},
-                                                               {{3, 5, 37}, {37}},
-                                                               {{2, 301, 160}, {1, 160}},
-                                                               {{5, 16}, {16}},
-                                                               {{4, 7, 15}, {15}},
-                                                               {{4, 7, 32}, {7, 32}},
-                                                               {{4, 7, 32}, {1}},
-                                                               {{64}, {64}}};
+  const std::vector<std::pair<ir::Dims, ir::Dims>> patterns = {
+      {{1, 7, 7, 64}, {1, 1, 1, 64}}, {{3, 5, 37}, {37}}, {{3, 5, 141}, {141}},
+      {{2, 301, 160}, {1, 160}},      {{5, 16}, {16}},    {{4, 7, 15}, {15}},
+      {{4, 7, 32}, {7, 32}},          {{4, 7, 32}, {1}},  {{64}, {64}}};
   for (const auto& [pixels, channels] : patterns) {
     const auto x = random_tensor(DType::kBFloat16, pixels, -5, 5);
     const auto s = random_tensor(DType::kBFloat16, channels, -3, 3),
