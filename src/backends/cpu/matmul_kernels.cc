@@ -284,7 +284,8 @@ Result<std::unique_ptr<Kernel>> create_product_rows(const KernelRequest& request
 constexpr KernelEntry kMatmulRows[] = {
     {"cpu.matmul.packed_f32", ir::Op::kMatMul, supports_packed<float>, packed_us<>, create_packed<float>,
      packed_blockings},
-    {"cpu.matmul.split_amx_f32", ir::Op::kMatMul, supports_split_matmul, split_matmul_us, create_split_matmul},
+    on_tiles(
+        {"cpu.matmul.split_amx_f32", ir::Op::kMatMul, supports_split_matmul, split_matmul_us, create_split_matmul}),
     {"cpu.matmul.packed_batch_f32", ir::Op::kMatMul, supports_packed_batch<float>, packed_batch_us,
      create_batched<float, float, kVectors, true>},
     {"cpu.matmul.batched_f32", ir::Op::kMatMul, supports_any<float>, batched_us<>, create_batched<float>},
