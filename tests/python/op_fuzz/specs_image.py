@@ -54,7 +54,10 @@ def conv3d(d):
     out = conv(d, 3)
     weights = out["filter"].value if isinstance(out["filter"], Const) else out["filter"]
     if out["padding"] == "SAME":
-        out["strides"] = [1, *(min(s, w) for s, w in zip(out["strides"][1:-1], weights.shape)), 1]
+        strides = [min(s, w) for s, w in zip(out["strides"][1:-1], weights.shape)]
+        if weights.shape[-2] == 1:  # as in conv(): one stride, now that these differ again
+            strides = [min(strides)] * 3
+        out["strides"] = [1, *strides, 1]
     return out
 
 
